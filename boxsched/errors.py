@@ -1,0 +1,83 @@
+"""One error for each thing a caller can do about it. The docstring says which."""
+
+
+class BoxschedError(Exception):
+    """Base of all errors that a caller may see; ``code`` is the contract's ``error.code``."""
+
+    code = "error"
+    status = 500
+
+    def __init__(self, message: str, field: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.field = field
+
+
+class Malformed(BoxschedError):
+    """The request is not what it claims to be (not JSON, say): send it well-formed."""
+
+    code, status = "malformed", 400
+
+
+class Unauthorized(BoxschedError):
+    """No token, or one that does not hold: sign in."""
+
+    code, status = "unauthorized", 401
+
+
+class Forbidden(BoxschedError):
+    """The token holds, but not for this: ask for the right."""
+
+    code, status = "forbidden", 403
+
+
+class NotFound(BoxschedError):
+    """There is nothing under that name or id: look it up."""
+
+    code, status = "not_found", 404
+
+
+class Conflict(BoxschedError):
+    """The state of things does not allow it: read again, decide anew."""
+
+    code, status = "conflict", 409
+
+
+class TooLarge(BoxschedError):
+    """More than the limit: send less."""
+
+    code, status = "too_large", 413
+
+
+class Invalid(BoxschedError):
+    """Well-formed, but it does not make sense: change the field named."""
+
+    code, status = "invalid", 422
+
+
+class TooMany(BoxschedError):
+    """Too many requests: try again after ``retry_after`` seconds."""
+
+    code, status = "too_many", 429
+
+    def __init__(self, message: str, retry_after: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class StoreAway(BoxschedError):
+    """The database does not answer, or cannot write: nothing was done; try later."""
+
+    code, status = "store_away", 503
+
+
+class OutcomeUnknown(StoreAway):
+    """The connection broke while committing: it may have been done; repeat with the same key."""
+
+    code = "outcome_unknown"
+
+
+class Fenced(BoxschedError):
+    """This engine no longer leads the shard: drop the core and load the shard again."""
+
+    code, status = "fenced", 503

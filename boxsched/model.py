@@ -1,0 +1,139 @@
+"""The words of the field as values: kinds, policies, limits, ids, and the order of the queue.
+
+Nothing here does I/O; the core, the store, the API and the simulator all speak in these.
+"""
+
+import enum
+import fnmatch
+from collections.abc import Sequence
+from typing import NewType
+
+ProjectId = NewType("ProjectId", int)
+WorkloadId = NewType("WorkloadId", int)
+JobId = NewType("JobId", int)
+BoxId = NewType("BoxId", int)
+WorkerId = NewType("WorkerId", int)
+
+MAX_JOBS_A_WORKLOAD = 1_000
+MAX_NAME_CHARACTERS = 255
+DEFAULT_TIMEOUT_SECONDS = 3_600
+
+_JOB_BITS = 10
+assert 1 << _JOB_BITS > MAX_JOBS_A_WORKLOAD
+
+
+def job_id(workload: WorkloadId, index: int) -> JobId:
+    """A job's id holds its workload's id and its place in it: no sequence, no look-up."""
+    return JobId(workload << _JOB_BITS | index)
+
+
+def job_workload(job: JobId) -> WorkloadId:
+    return WorkloadId(job >> _JOB_BITS)
+
+
+def job_index(job: JobId) -> int:
+    return job & (1 << _JOB_BITS) - 1
+
+
+def workload_text(workload: WorkloadId) -> str:
+    """A workload's id as the outside sees it: ``w41``."""
+    return f"w{workload}"
+
+
+def job_text(job: JobId) -> str:
+    """A job's id as the outside sees it: ``w41-2``, the second job of w41."""
+    return f"w{job_workload(job)}-{job_index(job) + 1}"
+
+
+def parse_workload(text: str) -> WorkloadId | None:
+    """The id behind ``w41``; None for anything else, however odd."""
+    digits = text[1:]
+    if text[:1] != "w" or not digits.isascii() or not digits.isdigit() or len(digits) > 15:
+        return None
+    return WorkloadId(int(digits)) if digits[0] != "0" else None
+
+
+def parse_job(text: str) -> JobId | None:
+    """The id behind ``w41-2``; None for anything else."""
+    head, dash, digits = text.partition("-")
+    workload = parse_workload(head)
+    if workload is None or not dash or not digits.isascii() or not digits.isdigit():
+        return None
+    if len(digits) > 4 or digits[0] == "0" or int(digits) > MAX_JOBS_A_WORKLOAD:
+        return None
+    return job_id(workload, int(digits) - 1)
+
+
+class Kind(enum.StrEnum):
+    BUILD = "build"
+    DEPLOY = "deploy"
+    SSH = "ssh"
+
+
+class Policy(enum.StrEnum):
+    """What happens behind the first workload that does not fit (contract, section 1)."""
+
+    STRICT = "strict"
+    BEST_EFFORT = "best_effort"
+    BACKFILL = "backfill"
+
+
+class Cancellation(enum.StrEnum):
+    """What a new build does to the earlier unfinished builds of its lane."""
+
+    NONE = "none"
+    QUEUED = "queued"
+    ALL = "all"
+
+
+MIN_PRIORITY, MAX_PRIORITY = 0, 100
+PRIORITY_SSH = 80
+PRIORITY_DEPLOY = 80
+PRIORITY_HIGH_BRANCH = 70
+PRIORITY_BUILD = 50
+
+
+def matches(name: str, pattern: str) -> bool:
+    """Patterns, everywhere, are globs as ``fnmatchcase``: ``*`` matches ``/`` too, case counts."""
+    return fnmatch.fnmatchcase(name, pattern)
+
+
+def default_priority(kind: Kind, branch: str | None, priority_branches: Sequence[str]) -> int:
+    if kind is Kind.SSH:
+        return PRIORITY_SSH
+    if kind is Kind.DEPLOY:
+        return PRIORITY_DEPLOY
+    if branch is not None and any(matches(branch, p) for p in priority_branches):
+        return PRIORITY_HIGH_BRANCH
+    return PRIORITY_BUILD
+
+
+def cancellation_for(
+    branch: str | None, rules: Sequence[tuple[str, Cancellation]]
+) -> Cancellation:
+    """The strategy of a branch: the first matching pattern, in order; tags have none."""
+    if branch is not None:
+        for pattern, strategy in rules:
+            if matches(branch, pattern):
+                return strategy
+    return Cancellation.NONE
+
+
+def fails_fast(branch: str | None, setting: bool | Sequence[str]) -> bool:
+    """A project's ``fail_fast``: never, always, or on the branches that match a pattern."""
+    if isinstance(setting, bool):
+        return setting
+    return branch is not None and any(matches(branch, p) for p in setting)
+
+
+# The order of the queue: least first. Criteria: rank, creation, registration.
+QueueKey = tuple[float, float, int]
+
+
+def queue_key(
+    priority: int, created_at: float, order: int, priority_aging: float | None
+) -> QueueKey:
+    """Contract, section 1, "Priority": with ageing a point of priority is worth seconds."""
+    if priority_aging is None:
+        return (-priority, created_at, order)
+    return (created_at - priority * priority_aging, 0.0, order)

@@ -1,0 +1,110 @@
+"""The life of a workload and of a job, as tables; one function moves a state.
+
+A move that is not in its table is a mistake of ours, never of a caller: ``IllegalMove``.
+
+    registered --LaneFree--> queued --Admitted--> running --StopAsked--> stopping
+        |                      |                     |                      |
+        +------Canceled--------+----> finished <-----+------JobsEnded-------+
+"""
+
+import enum
+from collections.abc import Mapping
+from typing import Literal, TypeVar
+
+
+class State(enum.StrEnum):
+    """A workload's state."""
+
+    REGISTERED = "registered"
+    QUEUED = "queued"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    FINISHED = "finished"
+
+
+class Move(enum.StrEnum):
+    """What can happen to a workload."""
+
+    LANE_FREE = "lane_free"
+    CANCELED = "canceled"
+    ADMITTED = "admitted"
+    STOP_ASKED = "stop_asked"
+    JOBS_ENDED = "jobs_ended"
+
+
+class JobState(enum.StrEnum):
+    WAITING = "waiting"
+    ASSIGNED = "assigned"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    UNKNOWN = "unknown"
+    FINISHED = "finished"
+
+
+class JobMove(enum.StrEnum):
+    ASSIGNED = "assigned"
+    STARTED = "started"
+    STOP_ASKED = "stop_asked"
+    LOST_SIGHT = "lost_sight"
+    SEEN_AGAIN = "seen_again"
+    CANCELED = "canceled"
+    ENDED = "ended"
+
+
+class Result(enum.StrEnum):
+    PASSED = "passed"
+    FAILED = "failed"
+    STOPPED = "stopped"
+    CANCELED = "canceled"
+    REFUSED = "refused"  # in the simulator only: the service answers 422 instead
+
+
+TRANSITIONS: Mapping[tuple[State, Move], State] = {
+    (State.REGISTERED, Move.LANE_FREE): State.QUEUED,
+    (State.REGISTERED, Move.CANCELED): State.FINISHED,
+    (State.QUEUED, Move.CANCELED): State.FINISHED,
+    (State.QUEUED, Move.ADMITTED): State.RUNNING,
+    (State.RUNNING, Move.STOP_ASKED): State.STOPPING,  # the Boxes are ours until the jobs end
+    (State.RUNNING, Move.JOBS_ENDED): State.FINISHED,
+    (State.STOPPING, Move.STOP_ASKED): State.STOPPING,  # fail-fast first, then a person's stop
+    (State.STOPPING, Move.JOBS_ENDED): State.FINISHED,
+}
+
+JOB_TRANSITIONS: Mapping[tuple[JobState, JobMove], JobState] = {
+    (JobState.WAITING, JobMove.ASSIGNED): JobState.ASSIGNED,
+    (JobState.WAITING, JobMove.CANCELED): JobState.FINISHED,
+    (JobState.ASSIGNED, JobMove.STARTED): JobState.RUNNING,
+    (JobState.ASSIGNED, JobMove.STOP_ASKED): JobState.STOPPING,
+    (JobState.ASSIGNED, JobMove.ENDED): JobState.FINISHED,
+    (JobState.RUNNING, JobMove.STOP_ASKED): JobState.STOPPING,
+    (JobState.RUNNING, JobMove.LOST_SIGHT): JobState.UNKNOWN,
+    (JobState.RUNNING, JobMove.ENDED): JobState.FINISHED,
+    (JobState.STOPPING, JobMove.STARTED): JobState.STOPPING,  # it began before the stop reached it
+    (JobState.STOPPING, JobMove.STOP_ASKED): JobState.STOPPING,
+    (JobState.STOPPING, JobMove.LOST_SIGHT): JobState.UNKNOWN,
+    (JobState.STOPPING, JobMove.ENDED): JobState.FINISHED,
+    (JobState.UNKNOWN, JobMove.SEEN_AGAIN): JobState.RUNNING,
+    (JobState.UNKNOWN, JobMove.STOP_ASKED): JobState.STOPPING,
+    (JobState.UNKNOWN, JobMove.ENDED): JobState.FINISHED,
+}
+
+# States in which a workload's jobs may hold Boxes, and in which it is past ordering in its lane.
+HOLDS_BOXES: frozenset[State] = frozenset({State.RUNNING, State.STOPPING})
+PAST_ORDERING: frozenset[State] = frozenset({State.QUEUED, State.RUNNING, State.STOPPING})
+JobOutcome = Literal[Result.PASSED, Result.FAILED, Result.STOPPED]
+
+
+class IllegalMove(AssertionError):
+    """A state was asked to make a move that its table does not have."""
+
+
+_S = TypeVar("_S", State, JobState)
+_M = TypeVar("_M", Move, JobMove)
+
+
+def moved(table: Mapping[tuple[_S, _M], _S], state: _S, move: _M) -> _S:
+    """The state after a move; raises IllegalMove where the table has none."""
+    try:
+        return table[state, move]
+    except KeyError:
+        raise IllegalMove(f"{state} cannot take {move}") from None
