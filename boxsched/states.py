@@ -9,7 +9,7 @@ A move that is not in its table is a mistake of ours, never of a caller: ``Illeg
 
 import enum
 from collections.abc import Mapping
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 
 class State(enum.StrEnum):
@@ -59,6 +59,14 @@ class Result(enum.StrEnum):
     REFUSED = "refused"  # in the simulator only: the service answers 422 instead
 
 
+class StopCause(enum.StrEnum):
+    """Why a running workload is being stopped; it decides the result."""
+
+    ASKED = "asked"  # by a person: stopped
+    SUPERSEDED = "superseded"  # by a newer build of its lane: stopped
+    FAIL_FAST = "fail_fast"  # by its own failed job: failed
+
+
 TRANSITIONS: Mapping[tuple[State, Move], State] = {
     (State.REGISTERED, Move.LANE_FREE): State.QUEUED,
     (State.REGISTERED, Move.CANCELED): State.FINISHED,
@@ -91,7 +99,6 @@ JOB_TRANSITIONS: Mapping[tuple[JobState, JobMove], JobState] = {
 # States in which a workload's jobs may hold Boxes, and in which it is past ordering in its lane.
 HOLDS_BOXES: frozenset[State] = frozenset({State.RUNNING, State.STOPPING})
 PAST_ORDERING: frozenset[State] = frozenset({State.QUEUED, State.RUNNING, State.STOPPING})
-JobOutcome = Literal[Result.PASSED, Result.FAILED, Result.STOPPED]
 
 
 class IllegalMove(AssertionError):

@@ -1,0 +1,104 @@
+"""The durable commands that wait for a shard's leader: their kinds, and how they are written.
+
+A command is a JSON array (a msgspec struct, ``array_like``), since there may be thousands a second.
+``Submit`` is written by ``Store.submit``; the others by the API and the gateway for workers.
+"""
+
+import msgspec
+
+from boxsched.states import Result
+
+
+class SubmitJob(msgspec.Struct, array_like=True, frozen=True):
+    name: str
+    box_type: str
+    timeout_seconds: float
+    expected_seconds: float
+
+
+class Submit(msgspec.Struct, array_like=True, frozen=True):
+    """A workload that is stored, to be registered; kind ``submit``."""
+
+    workload: int
+    project: int
+    number: int
+    kind: str
+    branch: str | None
+    tag: str | None
+    server: str | None
+    message: str | None
+    author: str | None
+    commit: str | None
+    priority: int
+    created_at: float
+    cancellation: str
+    fail_fast: bool
+    jobs: tuple[SubmitJob, ...]
+
+
+class Stop(msgspec.Struct, array_like=True, frozen=True):
+    """Someone asks to cancel or stop a workload; kind ``stop``."""
+
+    workload: int
+    by: str
+
+
+class ProjectSet(msgspec.Struct, array_like=True, frozen=True):
+    """A project was created or changed; kind ``project``."""
+
+    project: int
+    name: str
+    max_boxes: int | None
+
+
+class BoxesSet(msgspec.Struct, array_like=True, frozen=True):
+    """A worker connected with these Boxes (id, ordinal, box_type): others of it go; ``boxes``."""
+
+    worker: int
+    boxes: tuple[tuple[int, int, str], ...]
+
+
+class JobStarted(msgspec.Struct, array_like=True, frozen=True, tag="started"):
+    job: int
+    lease_token: int
+    at: float
+
+
+class JobFinished(msgspec.Struct, array_like=True, frozen=True, tag="finished"):
+    job: int
+    lease_token: int
+    at: float
+    result: Result
+    exit_status: int | None
+    reason: str | None
+
+
+class Reports(msgspec.Struct, array_like=True, frozen=True):
+    """What a worker has to say, in order; kind ``reports``. An old lease token changes nothing."""
+
+    worker: int
+    reports: tuple[JobStarted | JobFinished, ...]
+
+
+Command = Submit | Stop | ProjectSet | BoxesSet | Reports
+
+KINDS: dict[str, type[Command]] = {
+    "submit": Submit,
+    "stop": Stop,
+    "project": ProjectSet,
+    "boxes": BoxesSet,
+    "reports": Reports,
+}
+_NAMES = {command: kind for kind, command in KINDS.items()}
+_DECODERS = {kind: msgspec.json.Decoder(command) for kind, command in KINDS.items()}
+_encode = msgspec.json.Encoder().encode
+
+
+def written(command: Command) -> tuple[str, bytes]:
+    """(kind, payload) as ``Store.ask`` takes them."""
+    return _NAMES[type(command)], _encode(command)
+
+
+def read(kind: str, payload: bytes) -> Command:
+    """The command; raises msgspec.DecodeError on a payload that no version of ours wrote."""
+    return _DECODERS[kind].decode(payload)

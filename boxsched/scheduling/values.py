@@ -1,0 +1,242 @@
+"""What goes into the core and what comes out: events, decisions, and reasons, all of them values."""
+
+from collections.abc import Hashable
+
+import attrs
+
+from boxsched.model import BoxId, Cancellation, Kind, Policy, ProjectId, WorkloadId
+from boxsched.states import Result, StopCause
+
+# Plain slotted classes on the hot path: frozen ones cost three times as much to make.
+
+
+@attrs.frozen
+class QueueRules:
+    """One organization's queue. ``max_boxes`` is its plan; ``priority_aging`` is in seconds."""
+
+    policy: Policy = Policy.BACKFILL
+    max_boxes: int | None = None
+    priority_aging: float | None = None
+
+
+@attrs.frozen
+class JobAsk:
+    """A job as the core sees it: a Box of a type, for so many seconds as far as one knows."""
+
+    box_type: str
+    expected: float
+
+
+# --- Events: what happened ------------------------------------------------------------------
+
+
+@attrs.define(eq=False)
+class Submit:
+    """A workload is registered. ``id`` grows along registrations: it breaks ties in the queue.
+
+    ``lane`` is None for an SSH session. ``jobs`` should be one shared tuple for equal asks.
+    """
+
+    id: WorkloadId
+    kind: Kind
+    project: ProjectId
+    branch: str | None
+    lane: Hashable | None
+    priority: int
+    created_at: float
+    jobs: tuple[JobAsk, ...]
+    cancellation: Cancellation = Cancellation.NONE
+    fail_fast: bool = False
+
+
+@attrs.define(eq=False)
+class Stop:
+    """Someone asks to cancel or stop a workload; one that is finished or unknown: nothing."""
+
+    workload: WorkloadId
+
+
+@attrs.define(eq=False)
+class JobsEnded:
+    """Jobs (by their place in the workload) have really ended, all with this result."""
+
+    workload: WorkloadId
+    jobs: tuple[int, ...]
+    result: Result
+
+
+@attrs.define(eq=False)
+class BoxAdded:
+    """A Box is there, free; what it ran last, if that is known, makes it warm."""
+
+    box: BoxId
+    box_type: str
+    last_project: ProjectId | None = None
+    last_branch: str | None = None
+
+
+@attrs.define(eq=False)
+class BoxRetired:
+    """This very Box goes: at once if it is free, else as its job ends."""
+
+    box: BoxId
+
+
+@attrs.define(eq=False)
+class BoxesWanted:
+    """So many Boxes of a type are wanted; if more are busy, Boxes go as jobs end (simulator)."""
+
+    box_type: str
+    count: int
+
+
+@attrs.define(eq=False)
+class ProjectLimited:
+    """A project's ``max_boxes`` is this from now on; None = no limit."""
+
+    project: ProjectId
+    max_boxes: int | None
+
+
+Event = Submit | Stop | JobsEnded | BoxAdded | BoxRetired | BoxesWanted | ProjectLimited
+
+
+# --- Decisions: what follows ----------------------------------------------------------------
+
+
+@attrs.define(eq=False)
+class Refused:
+    """It asks for more than the plan or its project allows at all; it touches nothing else."""
+
+    workload: WorkloadId
+
+
+@attrs.define(eq=False)
+class Canceled:
+    """It is finished without having run; ``by`` is the newer build that superseded it."""
+
+    workload: WorkloadId
+    by: WorkloadId | None
+
+
+@attrs.define(eq=False)
+class Queued:
+    """It left ordering: it waits for Boxes now."""
+
+    workload: WorkloadId
+
+
+@attrs.define(eq=False)
+class Admitted:
+    """It has Boxes for all its jobs: ``boxes[i]`` runs job i. ``warm`` of them ran its project."""
+
+    workload: WorkloadId
+    boxes: tuple[BoxId, ...]
+    warm: int
+
+
+@attrs.define(eq=False)
+class StopJobs:
+    """These jobs are to be ended; the Boxes stay theirs until ``JobsEnded`` says so."""
+
+    workload: WorkloadId
+    jobs: tuple[int, ...]
+    cause: StopCause
+    by: WorkloadId | None = None
+
+
+@attrs.define(eq=False)
+class BoxFreed:
+    """A Box came free (``gone``: and went, as it had been retired or was not wanted)."""
+
+    box: BoxId
+    gone: bool
+
+
+@attrs.define(eq=False)
+class Finished:
+    """All its jobs have ended."""
+
+    workload: WorkloadId
+    result: Result
+
+
+Decision = Refused | Canceled | Queued | Admitted | StopJobs | BoxFreed | Finished
+
+
+# --- Reasons: why not yet (each is a value; API, page and tests read it) --------------------
+
+
+@attrs.frozen
+class WaitsForLane:
+    """Earlier workloads of its lane are unfinished: ``ahead``, in order."""
+
+    ahead: tuple[WorkloadId, ...]
+
+
+@attrs.frozen
+class NoSuchBoxes:
+    """It asks for more Boxes of a type than there are."""
+
+    box_type: str
+    asked: int
+    existing: int
+
+
+@attrs.frozen
+class NeedsBoxes:
+    """It is the head, or would be: too few Boxes of a type are free now."""
+
+    box_type: str
+    asked: int
+    free: int
+
+
+@attrs.frozen
+class PlanLimit:
+    """Boxes are free, but the plan would be exceeded."""
+
+    asked: int
+    used: int
+    limit: int
+
+
+@attrs.frozen
+class ProjectLimit:
+    """Its project's ``max_boxes`` would be exceeded."""
+
+    asked: int
+    used: int
+    limit: int
+
+
+@attrs.frozen
+class BehindReservation:
+    """It would fit now, but it would delay the head, which gets its Boxes at ``at``."""
+
+    head: WorkloadId
+    at: float
+
+
+@attrs.frozen
+class QueueOrder:
+    """It would fit now, but the policy holds it behind this one (the head, or its project's first)."""
+
+    behind: WorkloadId
+
+
+@attrs.frozen
+class Runs:
+    """It has its Boxes."""
+
+
+Reason = (
+    WaitsForLane
+    | NoSuchBoxes
+    | NeedsBoxes
+    | PlanLimit
+    | ProjectLimit
+    | BehindReservation
+    | QueueOrder
+    | Runs
+)

@@ -1,0 +1,385 @@
+"""What goes into the store and comes out of it: frozen values, never driver rows.
+
+Times are seconds since the epoch as doubles, UTC. Ids are integers; the outside sees texts of them
+(``model.workload_text``). ``None`` means "never came" for a time and "does not apply" for a name.
+"""
+
+from collections.abc import Mapping
+
+import attrs
+
+from boxsched.model import BoxId, Cancellation, JobId, Kind, Policy, ProjectId, WorkerId, WorkloadId
+from boxsched.states import JobState, Result, State, StopCause
+
+
+@attrs.frozen
+class Organization:
+    """One organization's queue: its policy, plan (``max_boxes``) and ageing."""
+
+    id: int
+    name: str
+    policy: Policy
+    max_boxes: int | None
+    priority_aging: float | None
+
+
+@attrs.frozen
+class Project:
+    """A project; ``settings`` is the JSON of ``PUT /projects/{project}`` without its secret.
+
+    ``version`` grows with each change of the settings: a submission names the version it was
+    checked against, so that none is stored under settings that it was not checked against.
+    """
+
+    id: ProjectId
+    name: str
+    settings: str
+    max_boxes: int | None
+    version: int
+    webhook_secret: str | None = attrs.field(repr=False, default=None)
+
+
+@attrs.frozen
+class JobSpec:
+    """What a job is asked to do; ``commands`` are one script for ``bash -e``."""
+
+    name: str
+    box_type: str
+    timeout_seconds: float
+    commands: tuple[str, ...]
+    environment: Mapping[str, str]
+
+
+@attrs.frozen
+class IdempotencyKey:
+    """``scope`` is who and where (token and path), so that two callers' keys never meet."""
+
+    scope: str
+    key: str
+    body_sha256: str
+
+
+@attrs.frozen
+class NewWorkload:
+    """A checked submission, everything decided that can be before it has a number."""
+
+    project: ProjectId
+    project_version: int
+    kind: Kind
+    branch: str | None
+    tag: str | None
+    server: str | None
+    commit: str | None
+    message: str | None
+    author: str | None
+    priority: int
+    cancellation: Cancellation
+    fail_fast: bool
+    jobs: tuple[JobSpec, ...]
+    created_at: float
+    rebuild_of: WorkloadId | None = None
+    build: WorkloadId | None = None  # the build that a deploy or a session takes its code from
+    public_key: str | None = None
+    idempotency: IdempotencyKey | None = None
+
+
+@attrs.frozen
+class Submitted:
+    """It is durable; ``repeated`` = its idempotency key was seen before with the same body."""
+
+    id: WorkloadId
+    number: int
+    repeated: bool
+
+
+@attrs.frozen
+class KeyTaken:
+    """The idempotency key was seen before with another body (409)."""
+
+
+@attrs.frozen
+class ProjectChanged:
+    """The project's settings changed, or it went, since the submission was checked: check again."""
+
+
+SubmitOutcome = Submitted | KeyTaken | ProjectChanged
+
+
+@attrs.frozen
+class Job:
+    id: JobId
+    name: str
+    box_type: str
+    timeout_seconds: float
+    expected_seconds: float
+    commands: tuple[str, ...]
+    environment: Mapping[str, str]
+    state: JobState
+    result: Result | None
+    box: BoxId | None
+    attempt: int
+    lease_token: int | None
+    started_at: float | None
+    finished_at: float | None
+    exit_status: int | None
+    reason: str | None  # why it ended as it did, for a person: "time limit of 60 s", ...
+
+
+@attrs.frozen
+class Workload:
+    id: WorkloadId
+    project: ProjectId
+    project_name: str
+    number: int
+    kind: Kind
+    branch: str | None
+    tag: str | None
+    server: str | None
+    commit: str | None
+    message: str | None
+    author: str | None
+    priority: int
+    cancellation: Cancellation
+    fail_fast: bool
+    state: State
+    result: Result | None
+    created_at: float
+    queued_at: float | None
+    started_at: float | None
+    finished_at: float | None
+    boxes: int  # how many jobs, so how many Boxes it asks for
+    rebuild_of: WorkloadId | None
+    build: WorkloadId | None
+    public_key: str | None
+    jobs: tuple[Job, ...] = ()  # empty in lists, unless asked for
+
+
+@attrs.frozen
+class WorkloadFilter:
+    """Newest first; ``before`` is the id that the page goes on behind."""
+
+    kind: Kind | None = None
+    state: State | None = None
+    project: ProjectId | None = None
+    branch: str | None = None
+    server: str | None = None
+    before: WorkloadId | None = None
+    limit: int = 50
+
+
+@attrs.frozen
+class Worker:
+    id: WorkerId
+    name: str
+    address: str
+    state: str  # connected | draining | disconnected
+    boxes: int
+    builds: int  # workloads of that kind with a job on it now
+    deploys: int
+    ssh_sessions: int
+
+
+@attrs.frozen
+class Box:
+    id: BoxId
+    worker: WorkerId
+    ordinal: int  # 1, 2, ... on its worker
+    box_type: str
+    retired: bool  # it goes when its job ends
+    job: JobId | None
+    last_project: ProjectId | None
+    last_branch: str | None
+    freed_at: float
+
+    # For people: where it is and what runs on it.
+    worker_name: str = ""
+    workload: WorkloadId | None = None
+    job_name: str | None = None
+
+
+@attrs.frozen
+class Assignment:
+    """What a worker should be running now: the level that worker and node agree on."""
+
+    job: JobId
+    attempt: int
+    lease_token: int
+    box: BoxId
+    ordinal: int
+    stop: bool  # it should be ended
+    timeout_seconds: float
+    name: str
+    commands: tuple[str, ...]
+    environment: Mapping[str, str]
+    workload: WorkloadId
+    number: int
+    kind: Kind
+    project: str
+    branch: str | None
+    tag: str | None
+    server: str | None
+    commit: str | None
+    repository: str | None
+
+
+# --- The engine's side ----------------------------------------------------------------------
+
+
+@attrs.frozen
+class InboxEntry:
+    """A durable command for the shard's leader; ``payload`` is JSON (``boxsched.inbox``)."""
+
+    id: int
+    kind: str
+    payload: bytes
+
+
+@attrs.frozen
+class WorkloadChange:
+    """A workload's row as the batch leaves it: everything that moves, in one statement."""
+
+    id: WorkloadId
+    state: State
+    result: Result | None
+    stop_cause: StopCause | None
+    queued_at: float | None
+    started_at: float | None
+    finished_at: float | None
+
+
+@attrs.frozen
+class JobChange:
+    """A job's row as the batch leaves it."""
+
+    id: JobId
+    state: JobState
+    result: Result | None
+    box: BoxId | None
+    attempt: int
+    lease_token: int | None
+    started_at: float | None
+    finished_at: float | None
+    exit_status: int | None
+    reason: str | None
+
+
+@attrs.frozen
+class BoxChange:
+    """What runs on a Box, and what ran there last (warm Boxes, longest free)."""
+
+    id: BoxId
+    job: JobId | None
+    last_project: ProjectId | None
+    last_branch: str | None
+    freed_at: float
+
+
+@attrs.frozen
+class BoxRow:
+    """A Box that comes into being."""
+
+    id: BoxId
+    worker: WorkerId
+    ordinal: int
+    box_type: str
+
+
+@attrs.frozen
+class DurationChange:
+    """The last passed runs of a job name in a project, and what they let one expect."""
+
+    project: ProjectId
+    job_name: str
+    recent: tuple[float, ...]
+    expected_seconds: float
+
+
+@attrs.frozen
+class Event:
+    """One entry of the durable history; its id is shard.batch.n; ``data`` is a JSON object."""
+
+    type: str
+    at: float
+    workload: WorkloadId | None
+    job: JobId | None
+    data: bytes
+
+
+@attrs.frozen
+class StoredEvent:
+    shard: int
+    batch: int
+    n: int
+    type: str
+    data: bytes  # the whole SSE data: type, at, ids and new values
+
+
+@attrs.frozen
+class Batch:
+    """One engine transaction. ``batch`` is the number that the shard has before it."""
+
+    shard: int
+    epoch: int
+    batch: int
+    inbox: tuple[int, ...]
+    ended: tuple[WorkloadChange, ...]  # written before the others: unique indexes look row by row
+    workloads: tuple[WorkloadChange, ...]
+    jobs: tuple[JobChange, ...]
+    freed: tuple[BoxChange, ...]  # likewise before ``taken``
+    taken: tuple[BoxChange, ...]
+    gone: tuple[BoxId, ...]
+    retired: tuple[BoxId, ...]
+    durations: tuple[DurationChange, ...]
+    events: tuple[Event, ...]
+
+
+@attrs.frozen
+class LoadedJob:
+    """A job of an unfinished workload as the engine needs it again."""
+
+    name: str
+    box_type: str
+    timeout_seconds: float
+    expected_seconds: float
+    state: JobState
+    result: Result | None
+    box: BoxId | None
+    attempt: int
+    lease_token: int | None
+    started_at: float | None
+
+
+@attrs.frozen
+class LoadedWorkload:
+    """An unfinished workload as the engine needs it again; jobs in order."""
+
+    id: WorkloadId
+    project: ProjectId
+    number: int
+    kind: Kind
+    branch: str | None
+    tag: str | None
+    server: str | None
+    priority: int
+    cancellation: Cancellation
+    fail_fast: bool
+    state: State
+    created_at: float
+    queued_at: float | None
+    started_at: float | None
+    stop_cause: StopCause | None
+    jobs: tuple[LoadedJob, ...]
+
+
+@attrs.frozen
+class ShardState:
+    """All that a new leader starts from. Submissions still in the inbox are not in it."""
+
+    shard: int
+    epoch: int
+    batch: int
+    organization: Organization
+    projects: tuple[Project, ...]
+    boxes: tuple[Box, ...]
+    workloads: tuple[LoadedWorkload, ...]
+    durations: Mapping[tuple[ProjectId, str], tuple[float, ...]]
