@@ -1,6 +1,7 @@
 """What goes into the core and what comes out: events, decisions, and reasons, all of them values."""
 
 from collections.abc import Hashable
+from typing import NamedTuple
 
 import attrs
 
@@ -19,9 +20,11 @@ class QueueRules:
     priority_aging: float | None = None
 
 
-@attrs.frozen
-class JobAsk:
-    """A job as the core sees it: a Box of a type, for so many seconds as far as one knows."""
+class JobAsk(NamedTuple):
+    """A job as the core sees it: a Box of a type, for so many seconds as far as one knows.
+
+    A named tuple, since a gang's asks are hashed as a whole to find its shape.
+    """
 
     box_type: str
     expected: float

@@ -1,0 +1,108 @@
+"""Text from outside, made safe for a terminal.
+
+Branches, messages and logs are hostile: an escape sequence in them could set the window's title,
+write the clipboard, move the cursor over other lines, or turn a line's direction round. What goes
+out of here holds no control characters but newline and tab, no bidi controls, and, where colour is
+wanted, no escape sequence but SGR (colour and weight).
+"""
+
+import re
+
+_ESC = "\x1b"
+_RESET = "\x1b[0m"
+_SGR = re.compile(r"\[[0-9;:]{0,64}m")
+_MAX_SEQUENCE = 4_096  # what claims to be longer is no sequence that anything prints
+
+_BIDI = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
+# All that is not printed as it stands: C0 (but newline and tab), DEL, C1, bidi, lone surrogates.
+_ODD = re.compile(f"[\x00-\x08\x0b-\x1f\x7f-\x9f{_BIDI}\ud800-\udfff]")
+
+# A sequence as ECMA-48 has it, from behind its introducer (ESC or the C1 form of ESC and a letter).
+_CSI_BODY = re.compile(r"[0-?]*[ -/]*")
+_STRING_END = re.compile("\x07|\x1b\\\\|\x9c|\x18|\x1a|\n")
+_STRINGS = "]PX^_"  # OSC, DCS, SOS, PM, APC: all run until a terminator
+_NF_BODY = re.compile(r"[ -/]*")
+_C1_FORMS = {"\x9b": "[", "\x9d": "]", "\x90": "P", "\x98": "X", "\x9e": "^", "\x9f": "_"}
+
+
+class Cleaner:
+    """Cleans a stream of text; a sequence may be split over any number of ``feed`` calls."""
+
+    def __init__(self, *, colour: bool) -> None:
+        self._colour = colour
+        self._rest = ""  # the beginning of something that is not whole yet
+        self._coloured = False
+
+    def feed(self, text: str) -> str:
+        """What of the text (and of what was kept back before it) may be shown now."""
+        text, self._rest = self._rest + text, ""
+        shown: list[str] = []
+        at = 0
+        while (odd := _ODD.search(text, at)) is not None:
+            shown.append(text[at : odd.start()])
+            step = self._odd(text, odd.start())
+            if step is None:
+                self._rest = text[odd.start() :]
+                return "".join(shown)
+            at = step[0]
+            shown.append(step[1])
+        shown.append(text[at:])
+        return "".join(shown)
+
+    def end(self) -> str:
+        """What closes the stream: colour goes back to normal; half a sequence is dropped."""
+        self._rest = ""
+        return _RESET if self._coloured else ""
+
+    def _odd(self, text: str, at: int) -> tuple[int, str] | None:
+        """(where to go on, what is shown instead); None = more text is needed to tell."""
+        char = text[at]
+        if char == "\r":  # an overwritten line becomes a line of its own
+            if at + 1 == len(text):
+                return None
+            return at + 1, "" if text[at + 1] in "\r\n" else "\n"
+        if char == _ESC:
+            return self._escape(text, at + 1)
+        if char in _C1_FORMS:
+            return self._sequence(text, _C1_FORMS[char], at + 1)
+        return at + 1, ""
+
+    def _escape(self, text: str, at: int) -> tuple[int, str] | None:
+        if at == len(text):
+            return None
+        if text[at] == "[" and self._colour and (sgr := _SGR.match(text, at)) is not None:
+            self._coloured = True
+            return sgr.end(), _ESC + sgr.group()
+        if text[at] == "[" or text[at] in _STRINGS:
+            return self._sequence(text, text[at], at + 1)
+        body = _end(_NF_BODY, text, at)
+        if body == len(text):
+            return self._unfinished(text, at)
+        return (body + 1 if "0" <= text[body] <= "~" else body), ""
+
+    def _sequence(self, text: str, form: str, at: int) -> tuple[int, str] | None:
+        if form == "[":
+            body = _end(_CSI_BODY, text, at)
+            if body == len(text):
+                return self._unfinished(text, at)
+            return (body + 1 if "@" <= text[body] <= "~" else body), ""
+        end = _STRING_END.search(text, at)
+        if end is None:
+            return self._unfinished(text, at)
+        # A newline ends it too (and is shown): an unclosed string must not swallow the whole log.
+        return (end.start() if end.group() == "\n" else end.end()), ""
+
+    def _unfinished(self, text: str, at: int) -> tuple[int, str] | None:
+        return (at, "") if len(text) - at > _MAX_SEQUENCE else None
+
+
+def _end(pattern: re.Pattern[str], text: str, at: int) -> int:
+    match = pattern.match(text, at)
+    return at if match is None else match.end()
+
+
+def plain(text: str) -> str:
+    """A name or message as one line of plain text."""
+    cleaner = Cleaner(colour=False)
+    cleaned = cleaner.feed(text) + cleaner.end()
+    return re.sub("[\n\t\u2028\u2029]+", " ", cleaned)

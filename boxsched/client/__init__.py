@@ -1,0 +1,42 @@
+"""The Python client: ``Client`` for asyncio, ``BlockingClient`` for everything else.
+
+    async with Client("http://127.0.0.1:8080", token) as client:
+        build = await client.build("web", branch="main")
+        done = await client.wait(build.id)
+
+Refusals are the errors of ``boxsched.errors``, with the contract's ``code`` and ``field``; a service
+that cannot be reached is ``Unreachable``. Every call may be repeated, and is, while the service is
+away: submissions carry an ``Idempotency-Key`` that the client makes, so that none counts twice.
+"""
+
+from boxsched.client.asynchronous import Client
+from boxsched.client.blocking import BlockingClient
+from boxsched.client.http import Unreachable
+from boxsched.client.values import (
+    Activity,
+    Box,
+    Boxes,
+    Event,
+    Explanation,
+    Job,
+    Page,
+    Project,
+    Worker,
+    Workload,
+)
+
+__all__ = [
+    "Activity",
+    "BlockingClient",
+    "Box",
+    "Boxes",
+    "Client",
+    "Event",
+    "Explanation",
+    "Job",
+    "Page",
+    "Project",
+    "Unreachable",
+    "Worker",
+    "Workload",
+]

@@ -1,0 +1,164 @@
+"""What the service answers, as typed values. Fields that a newer service adds are passed over."""
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from boxsched.model import Kind
+from boxsched.states import JobState, Result, State
+
+Settings = dict[str, Any]  # a project's settings: the API checks them, nobody else
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    id: str
+    name: str
+    state: JobState
+    result: Result | None
+    box: str | None
+    attempt: int
+    started_at: datetime | None
+    finished_at: datetime | None
+    exit_status: int | None
+    reason: str | None = None  # why it ended as it did, for a person
+
+
+class SessionDoor(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a running SSH session answers."""
+
+    host: str
+    port: int
+    user: str
+    host_key: str
+
+
+class Workload(msgspec.Struct, frozen=True, kw_only=True):
+    """A build, a deploy or an SSH session. Lists may leave ``jobs`` empty."""
+
+    id: str
+    project: str
+    number: int
+    kind: Kind
+    branch: str | None
+    tag: str | None
+    server: str | None
+    commit: str | None
+    message: str | None
+    author: str | None
+    state: State
+    result: Result | None
+    priority: int
+    created_at: datetime
+    queued_at: datetime | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    jobs: tuple[Job, ...] = ()
+    boxes: int | UnsetType = UNSET
+    ssh: SessionDoor | None | UnsetType = UNSET
+
+    @property
+    def finished(self) -> bool:
+        return self.state is State.FINISHED
+
+    @property
+    def passed(self) -> bool:
+        return self.result is Result.PASSED
+
+    @property
+    def place(self) -> str:
+        """What it is for: its branch, tag or server."""
+        return self.branch or self.tag or self.server or ""
+
+    @property
+    def title(self) -> str:
+        return f"{self.project}#{self.number}"
+
+
+class Page(msgspec.Struct, frozen=True):
+    """Some workloads, newest first; ``next_cursor`` asks for those behind them."""
+
+    workloads: tuple[Workload, ...]
+    next_cursor: str | None = None
+
+
+class Project(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+    settings: Settings
+
+    @classmethod
+    def read(cls, answer: Settings) -> "Project":
+        """A project answers with its name among its settings."""
+        rest = {key: value for key, value in answer.items() if key != "name"}
+        return cls(name=answer["name"], settings=rest)
+
+
+class Blocker(msgspec.Struct, frozen=True, kw_only=True):
+    id: str
+    number: int
+    kind: Kind
+    project: str
+    boxes: int
+    expected_end: datetime | None
+
+
+class Explanation(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a workload is where it is."""
+
+    phase: str
+    reason: str
+    text: str
+    blocked_by: tuple[Blocker, ...]
+    needs: dict[str, int]
+    free: dict[str, int]
+    position: int | None
+    expected_start: datetime | None
+
+
+class Worker(msgspec.Struct, frozen=True, kw_only=True):
+    id: str
+    name: str
+    address: str
+    state: str
+    boxes: int
+    builds: int
+    deploys: int
+    ssh_sessions: int
+
+
+class Box(msgspec.Struct, frozen=True, kw_only=True):
+    """One execution slot, and what runs on it; ``job`` None = it is free."""
+
+    id: str
+    worker: str
+    box_type: str
+    job: str | None = None
+    workload: str | None = None
+
+
+class Boxes(msgspec.Struct, frozen=True):
+    total: int
+    busy: int
+
+
+class Activity(msgspec.Struct, frozen=True, kw_only=True):
+    """All unfinished workloads by phase, each list in queue order."""
+
+    boxes: Boxes
+    upcoming: tuple[Workload, ...]
+    blocked: tuple[Workload, ...]
+    running: tuple[Workload, ...]
+
+
+class Event(msgspec.Struct, frozen=True):
+    """One change. ``id`` is where to resume; ``data`` has the type, the time, ids, new values."""
+
+    id: str
+    type: str
+    data: dict[str, Any]
+
+    @property
+    def workload(self) -> str | None:
+        value = self.data.get("workload")
+        return value if isinstance(value, str) else None

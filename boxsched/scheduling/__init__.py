@@ -1,0 +1,27 @@
+"""The pure core: which workload goes on next, and on which Boxes.
+
+It has no clock, no chance, no I/O, and imports attrs, sortedcontainers and the model alone. Events go
+in with the time at which they happened; decisions come out, as values. The service, the simulator,
+the forecast and every explanation run this one core.
+
+A workload passes three phases:
+
+1. Ordering (``ordering``). A lane is a linked list; who is first in it may leave. A new build first
+   cancels or stops earlier ones of its lane, as its cancellation strategy says.
+2. Admission (``queue``, ``admission``). The queue is grouped by shape: workloads that ask the same,
+   with the same expected durations and the same project limit, are interchangeable for the gate. A
+   pass looks at the heads of the shapes in queue order; the first that does not fit is the head of
+   the queue, and the policy says what those behind it may do.
+3. Assignment (``boxes``). Each job gets a Box of its type, warm ones first, else the longest free.
+
+One instant is: all jobs that end, what was asked in its order (``apply``), then ``settle``. What an
+event costs grows with the shapes and Boxes, never with what waits.
+
+``why`` answers for a waiting workload with the very verdicts of a pass, so that an explanation cannot
+differ from what the core does. ``forecast`` runs a copy of the core ahead in virtual time.
+"""
+
+from boxsched.scheduling.scheduler import Scheduler
+from boxsched.scheduling.values import JobAsk, QueueRules
+
+__all__ = ["JobAsk", "QueueRules", "Scheduler"]

@@ -1,0 +1,209 @@
+"""Phase 2, admission: who of the queue may have Boxes now, whole, and why the others may not.
+
+One ``Pass`` judges the shapes' heads in queue order. What it hands out is never given back in the
+same pass, so a "no" to the head of a shape holds for all of that shape. The rules and their words are
+the contract's, section 1, "The gate"; backfilling is EASY's (Lifka 1995): a reservation for the head
+only, with the plan counted like Boxes.
+"""
+
+import enum
+from collections.abc import Iterable
+
+import attrs
+from sortedcontainers import SortedList
+
+from boxsched.model import Policy, ProjectId, WorkloadId
+from boxsched.scheduling.boxes import Pool
+from boxsched.scheduling.queue import Shape
+from boxsched.scheduling.values import QueueRules
+from boxsched.scheduling.workload import Ask, ProjectUse, RunningGroup
+
+
+class Verdict(enum.IntEnum):
+    """What a pass says to the head of a shape."""
+
+    ADMIT = 0
+    NO_SUCH_BOXES = 1  # more of a type than there are, or more than the plan allows at all
+    PROJECT_LIMIT = 2
+    BEHIND_PROJECT = 3  # an earlier one of its project waits for the project's limit
+    NO_ROOM = 4  # too few Boxes free, or the plan is used up
+    BEHIND_HEAD = 5  # it fits; the policy is strict
+    DELAYS_HEAD = 6  # it fits now; at the head's time it would still be in the way
+
+
+@attrs.define(eq=False)
+class Usage:
+    """What is in use over all Box types, and what is running, by expected end."""
+
+    boxes: int = 0
+    running: SortedList = attrs.field(factory=SortedList)  # of RunningGroup.entry
+
+
+@attrs.define(eq=False)
+class Reservation:
+    """The head's time, and what it leaves free then: by type, of the plan, of its project."""
+
+    at: float
+    left: dict[Pool, int]
+    plan_left: int | None
+    project: ProjectUse | None
+    project_left: int
+
+    def spares(self, ask: Ask, project: ProjectUse | None, now: float) -> bool:
+        """Whether the jobs of such a workload that still run at ``at`` fit into what is left; if so
+        they are taken out of it."""
+        late: list[tuple[Pool, int]] = []
+        total = 0
+        for pool, expected, count in ask.groups:
+            if now + expected > self.at:
+                late.append((pool, count))
+                total += count
+        if not total:
+            return True
+        if self.plan_left is not None and total > self.plan_left:
+            return False
+        of_heads_project = project is not None and project is self.project
+        if of_heads_project and total > self.project_left:
+            return False
+        left = self.left
+        if len(late) > 1:
+            late = list(_summed(late).items())
+        for pool, count in late:
+            if count > left[pool]:
+                return False
+        for pool, count in late:
+            left[pool] -= count
+        if self.plan_left is not None:
+            self.plan_left -= total
+        if of_heads_project:
+            self.project_left -= total
+        return True
+
+
+def reserve(
+    ask: Ask,
+    project: ProjectUse | None,
+    usage: Usage,
+    pools: Iterable[Pool],
+    plan: int | None,
+    now: float,
+) -> Reservation:
+    """The earliest time at which enough will be free for ``ask``, each running job taken to end at
+    max(started + expected, now), and what is left over then. Needs ``ask`` to fit into what exists.
+    """
+    # While a type has more busy Boxes than are wanted, the first to end free nothing: below zero.
+    coming = {pool: pool.free - pool.surplus for pool in pools}
+    used = usage.boxes
+    project_used = project.used if project is not None else 0
+    running = usage.running
+    at = now
+    i, n = 0, len(running)
+    groups = iter(running)
+    entry = next(groups, None)
+    while entry is not None:
+        at = max(entry[0], now)
+        while entry is not None and entry[0] <= at:  # all that end by then, the overdue at once
+            group: RunningGroup = entry[3]
+            coming[group.pool] += group.returning
+            used -= group.jobs
+            if group.workload.project is project:
+                project_used -= group.jobs
+            entry = next(groups, None)
+            i += 1
+        if (plan is None or used + ask.total <= plan) and all(
+            coming[pool] >= count for pool, count in ask.needs
+        ):
+            break
+    else:
+        raise AssertionError(f"no time to reserve for {ask.needs} after {n} running groups")
+    for pool, count in ask.needs:
+        coming[pool] -= count
+    limit = project.limit if project is not None else None
+    return Reservation(
+        at=at,
+        left={pool: max(0, count) for pool, count in coming.items()},
+        plan_left=None if plan is None else plan - used - ask.total,
+        project=project if limit is not None else None,
+        project_left=0 if limit is None else limit - project_used - ask.total,
+    )
+
+
+class Pass:
+    """One pass over the queue at one instant: judges shapes in queue order, remembers the head."""
+
+    __slots__ = ("_now", "_plan", "_policy", "_pools", "_reservation", "_usage", "held", "head")
+
+    def __init__(
+        self, rules: QueueRules, usage: Usage, pools: Iterable[Pool], now: float
+    ) -> None:
+        self._policy = rules.policy
+        self._plan = rules.max_boxes
+        self._usage = usage
+        self._pools = pools
+        self._now = now
+        self._reservation: Reservation | None = None
+        self.head: Shape | None = None
+        # Projects whose limit holds back all that come later, and whom they come behind.
+        self.held: dict[ProjectId, WorkloadId] = {}
+
+    def judge(self, shape: Shape) -> Verdict:
+        """1. Passed over: what can never fit now. 2. Its project's limit. 3. Boxes and plan: the
+        first that does not fit is the head. 4. Behind the head: what the policy says."""
+        ask, project, plan = shape.ask, shape.project, self._plan
+        for pool, count in ask.needs:
+            if count > pool.wanted:
+                return Verdict.NO_SUCH_BOXES
+        if plan is not None and ask.total > plan:
+            return Verdict.NO_SUCH_BOXES
+        if project is not None:
+            if project.id in self.held:
+                return Verdict.BEHIND_PROJECT
+            assert project.limit is not None
+            if project.used + ask.total > project.limit:
+                if self._policy is not Policy.BEST_EFFORT:
+                    self.held[project.id] = shape.head.id
+                return Verdict.PROJECT_LIMIT
+        if not self.has_room(ask):
+            if self.head is None and self._policy is not Policy.BEST_EFFORT:
+                self.head = shape
+            return Verdict.NO_ROOM
+        if self.head is None:
+            return Verdict.ADMIT
+        if self._policy is Policy.STRICT:
+            return Verdict.BEHIND_HEAD
+        if self.reservation().spares(ask, project, self._now):
+            return Verdict.ADMIT
+        return Verdict.DELAYS_HEAD
+
+    def has_room(self, ask: Ask) -> bool:
+        """Whether free Boxes and the plan cover all its jobs now."""
+        for pool, count in ask.needs:
+            if count > pool.free:
+                return False
+        return self._plan is None or self._usage.boxes + ask.total <= self._plan
+
+    def reservation(self) -> Reservation:
+        """The head's; made when it is first asked for: between the head and the first workload
+        behind it that would fit, nothing is handed out."""
+        if self._reservation is None:
+            assert self.head is not None
+            head = self.head
+            self._reservation = reserve(
+                head.ask, head.head.project, self._usage, self._pools, self._plan, self._now
+            )
+        return self._reservation
+
+    def may_stop(self) -> bool:
+        """No later shape can be admitted: the head holds all, or nothing is free at all."""
+        if self.head is not None and self._policy is Policy.STRICT:
+            return True
+        if self._plan is not None and self._usage.boxes >= self._plan:
+            return True
+        return not any(pool.free for pool in self._pools)
+
+
+def _summed(counts: list[tuple[Pool, int]]) -> dict[Pool, int]:
+    total: dict[Pool, int] = {}
+    for pool, count in counts:
+        total[pool] = total.get(pool, 0) + count
+    return total

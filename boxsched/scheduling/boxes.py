@@ -1,0 +1,148 @@
+"""Phase 3, assignment: the Boxes of one type, which are free, and which of them a job gets.
+
+How many Boxes there should be can shrink below how many are busy, in two ways: this very Box goes
+(``retire``: its worker leaves), or so many fewer are wanted, whichever come free first (``want``:
+the simulator). ``surplus`` counts the latter; while it is not zero no Box of the type is free.
+"""
+
+from collections import OrderedDict
+from collections.abc import Hashable
+
+import attrs
+
+from boxsched.model import BoxId, ProjectId
+
+FreeBoxes = OrderedDict[BoxId, "Box"]  # longest free first
+
+
+@attrs.define(eq=False)
+class Box:
+    id: BoxId
+    pool: "Pool"
+    busy: bool = False
+    retired: bool = False
+    last_project: ProjectId | None = None
+    last_branch: str | None = None
+
+
+class Pool:
+    """All Boxes of one type."""
+
+    __slots__ = ("_warm", "box_type", "boxes", "free", "free_boxes", "order", "surplus", "wanted")
+
+    def __init__(self, box_type: str, order: int) -> None:
+        self.box_type = box_type
+        self.order = order
+        self.boxes: dict[BoxId, Box] = {}
+        self.free_boxes: FreeBoxes = OrderedDict()
+        self.free = 0  # len(free_boxes), read in the innermost loop
+        self.wanted = 0  # Boxes that are to stay
+        self.surplus = 0  # busy Boxes that are not to stay, whichever come free first
+        # Free Boxes by what they ran last: by (project, branch) and by project.
+        self._warm: dict[Hashable, FreeBoxes] = {}
+
+    def add(self, box: Box) -> None:
+        self.boxes[box.id] = box
+        self.wanted += 1
+        self._set_free(box)
+
+    def retire(self, box: Box) -> bool:
+        """The Box goes: True at once, False when its job ends."""
+        if box.retired:
+            return False
+        box.retired = True
+        if box.busy:
+            self.wanted -= 1
+            return False
+        self.wanted -= 1
+        self._remove(box)
+        return True
+
+    def want(self, count: int, next_id: int) -> tuple[list[Box], list[BoxId]]:
+        """So many are wanted from now on. Returns the Boxes that came and those that went."""
+        came: list[Box] = []
+        went: list[BoxId] = []
+        while self.wanted > count:
+            self.wanted -= 1
+            if self.free:
+                box = next(reversed(self.free_boxes.values()))
+                self._remove(box)
+                went.append(box.id)
+            else:
+                self.surplus += 1
+        while self.wanted < count:
+            if self.surplus:
+                self.surplus -= 1
+                self.wanted += 1
+            else:
+                box = Box(BoxId(next_id + len(came)), self)
+                self.add(box)
+                came.append(box)
+        return came, went
+
+    def take(self, project: ProjectId, branch: str | None) -> tuple[Box, bool]:
+        """A free Box, and whether it is warm: first one that last ran this project and branch, then
+        one that last ran this project, then the one longest free (contract, "Assignment")."""
+        warm = None
+        if branch is not None:
+            warm = self._warm.get((project, branch))
+        if warm is None:
+            warm = self._warm.get(project)
+        box = next(iter((self.free_boxes if warm is None else warm).values()))
+        self._set_busy(box)
+        return box, warm is not None
+
+    def occupy(self, box: Box) -> None:
+        """This very Box is busy: so it was when the store was loaded."""
+        self._set_busy(box)
+
+    def give_back(self, box: Box, project: ProjectId, branch: str | None) -> bool:
+        """Its job has ended. True where the Box went with it."""
+        box.busy = False
+        if box.retired:
+            del self.boxes[box.id]
+            return True
+        if self.surplus:
+            self.surplus -= 1
+            del self.boxes[box.id]
+            return True
+        box.last_project = project
+        box.last_branch = branch
+        self._set_free(box)
+        return False
+
+    def _set_free(self, box: Box) -> None:
+        self.free_boxes[box.id] = box
+        self.free += 1
+        if box.last_project is not None:
+            for key in ((box.last_project, box.last_branch), box.last_project):
+                warm = self._warm.get(key)
+                if warm is None:
+                    warm = self._warm[key] = OrderedDict()
+                warm[box.id] = box
+
+    def _set_busy(self, box: Box) -> None:
+        box.busy = True
+        del self.free_boxes[box.id]
+        self.free -= 1
+        if box.last_project is not None:
+            for key in ((box.last_project, box.last_branch), box.last_project):
+                warm = self._warm[key]
+                del warm[box.id]
+                if not warm:
+                    del self._warm[key]
+
+    def _remove(self, box: Box) -> None:
+        self._set_busy(box)
+        box.busy = False
+        del self.boxes[box.id]
+
+    def check(self) -> None:
+        assert self.free == len(self.free_boxes)
+        assert all(not b.busy and not b.retired for b in self.free_boxes.values())
+        stay = sum(not b.retired for b in self.boxes.values())
+        assert self.wanted == stay - self.surplus, (self.wanted, stay, self.surplus)
+        assert not (self.surplus and self.free)
+        assert self.free == sum(not b.busy for b in self.boxes.values())
+        warm = {id_ for boxes in self._warm.values() for id_ in boxes}
+        assert warm == {b.id for b in self.free_boxes.values() if b.last_project is not None}

@@ -1,0 +1,90 @@
+"""Phase 1, ordering: a lane serves its workloads strictly one after the other."""
+
+from collections.abc import Hashable, Iterator
+
+from boxsched.model import WorkloadId
+from boxsched.scheduling.workload import Lane, Workload
+from boxsched.states import State
+
+
+class Lanes:
+    """The unfinished workloads of each lane, in the order of their registration."""
+
+    def __init__(self) -> None:
+        self._lanes: dict[Hashable, Lane] = {}
+        self._may_leave: list[Workload] = []  # became first of their lane, or have none
+
+    def append(self, workload: Workload, key: Hashable | None) -> None:
+        if key is None:
+            self._may_leave.append(workload)
+            return
+        lane = self._lanes.get(key)
+        if lane is None:
+            lane = self._lanes[key] = Lane(key)
+        workload.lane = lane
+        workload.ahead = lane.last
+        if lane.last is None:
+            lane.first = workload
+            self._may_leave.append(workload)
+        else:
+            lane.last.behind = workload
+        lane.last = workload
+
+    def remove(self, workload: Workload) -> None:
+        """It has finished: the next of its lane may go on, if it was the first."""
+        lane = workload.lane
+        if lane is None:
+            return
+        ahead, behind = workload.ahead, workload.behind
+        if ahead is None:
+            lane.first = behind
+            if behind is None:
+                del self._lanes[lane.key]
+            else:
+                self._may_leave.append(behind)
+        else:
+            ahead.behind = behind
+        if behind is None:
+            lane.last = ahead
+        else:
+            behind.ahead = ahead
+        workload.lane = workload.ahead = workload.behind = None
+
+    def members(self, key: Hashable) -> list[Workload]:
+        lane = self._lanes.get(key)
+        return list(_from(lane.first)) if lane else []
+
+    def leaving(self) -> list[Workload]:
+        """Those that may leave ordering now, each once, in the order in which they became free."""
+        if not self._may_leave:
+            return []
+        candidates, self._may_leave = self._may_leave, []
+        return [w for w in candidates if w.state is State.REGISTERED and w.ahead is None]
+
+    def check(self) -> None:
+        for key, lane in self._lanes.items():
+            members = list(_from(lane.first))
+            assert members and members[-1] is lane.last and lane.key == key
+            assert all(w.lane is lane for w in members)
+            assert [w.id for w in members] == sorted(w.id for w in members)
+            assert all(w.state is State.REGISTERED for w in members[1:])
+            before: Workload | None = None
+            for w in members:
+                assert w.ahead is before
+                before = w
+
+
+def ahead_of(workload: Workload) -> tuple[WorkloadId, ...]:
+    """The unfinished workloads before it in its lane, the first first."""
+    ids = []
+    ahead = workload.ahead
+    while ahead is not None:
+        ids.append(ahead.id)
+        ahead = ahead.ahead
+    return tuple(reversed(ids))
+
+
+def _from(workload: Workload | None) -> Iterator[Workload]:
+    while workload is not None:
+        yield workload
+        workload = workload.behind
