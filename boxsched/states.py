@@ -12,7 +12,12 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 
-class State(enum.StrEnum):
+class _Word(enum.StrEnum):
+    # Enum hashes by name in Python; these are keys of tables on the hot path.
+    __hash__ = str.__hash__
+
+
+class State(_Word):
     """A workload's state."""
 
     REGISTERED = "registered"
@@ -22,7 +27,7 @@ class State(enum.StrEnum):
     FINISHED = "finished"
 
 
-class Move(enum.StrEnum):
+class Move(_Word):
     """What can happen to a workload."""
 
     LANE_FREE = "lane_free"
@@ -32,7 +37,7 @@ class Move(enum.StrEnum):
     JOBS_ENDED = "jobs_ended"
 
 
-class JobState(enum.StrEnum):
+class JobState(_Word):
     WAITING = "waiting"
     ASSIGNED = "assigned"
     RUNNING = "running"
@@ -41,7 +46,7 @@ class JobState(enum.StrEnum):
     FINISHED = "finished"
 
 
-class JobMove(enum.StrEnum):
+class JobMove(_Word):
     ASSIGNED = "assigned"
     STARTED = "started"
     STOP_ASKED = "stop_asked"
@@ -51,7 +56,7 @@ class JobMove(enum.StrEnum):
     ENDED = "ended"
 
 
-class Result(enum.StrEnum):
+class Result(_Word):
     PASSED = "passed"
     FAILED = "failed"
     STOPPED = "stopped"
@@ -59,7 +64,7 @@ class Result(enum.StrEnum):
     REFUSED = "refused"  # in the simulator only: the service answers 422 instead
 
 
-class StopCause(enum.StrEnum):
+class StopCause(_Word):
     """Why a running workload is being stopped; it decides the result."""
 
     ASKED = "asked"  # by a person: stopped

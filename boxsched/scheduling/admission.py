@@ -7,16 +7,16 @@ only, with the plan counted like Boxes.
 """
 
 import enum
+from bisect import bisect_left, insort
 from collections.abc import Iterable
 
 import attrs
-from sortedcontainers import SortedList
 
 from boxsched.model import Policy, ProjectId, WorkloadId
 from boxsched.scheduling.boxes import Pool
 from boxsched.scheduling.queue import Shape
 from boxsched.scheduling.values import QueueRules
-from boxsched.scheduling.workload import Ask, ProjectUse, RunningGroup
+from boxsched.scheduling.workload import Ask, ProjectUse, RunningEntry, RunningGroup
 
 
 class Verdict(enum.IntEnum):
@@ -36,7 +36,14 @@ class Usage:
     """What is in use over all Box types, and what is running, by expected end."""
 
     boxes: int = 0
-    running: SortedList = attrs.field(factory=SortedList)  # of RunningGroup.entry
+    # RunningGroup.entry, sorted; a plain list, since it is never longer than there are Boxes.
+    running: list[RunningEntry] = attrs.field(factory=list)
+
+    def add(self, group: RunningGroup) -> None:
+        insort(self.running, group.entry)
+
+    def remove(self, group: RunningGroup) -> None:
+        del self.running[bisect_left(self.running, group.entry)]
 
 
 @attrs.define(eq=False)
@@ -95,10 +102,8 @@ def reserve(
     coming = {pool: pool.free - pool.surplus for pool in pools}
     used = usage.boxes
     project_used = project.used if project is not None else 0
-    running = usage.running
     at = now
-    i, n = 0, len(running)
-    groups = iter(running)
+    groups = iter(usage.running)
     entry = next(groups, None)
     while entry is not None:
         at = max(entry[0], now)
@@ -109,13 +114,12 @@ def reserve(
             if group.workload.project is project:
                 project_used -= group.jobs
             entry = next(groups, None)
-            i += 1
         if (plan is None or used + ask.total <= plan) and all(
             coming[pool] >= count for pool, count in ask.needs
         ):
             break
     else:
-        raise AssertionError(f"no time to reserve for {ask.needs} after {n} running groups")
+        raise AssertionError(f"no time at which {ask.needs} fit, though they exist")
     for pool, count in ask.needs:
         coming[pool] -= count
     limit = project.limit if project is not None else None
@@ -199,7 +203,10 @@ class Pass:
             return True
         if self._plan is not None and self._usage.boxes >= self._plan:
             return True
-        return not any(pool.free for pool in self._pools)
+        for pool in self._pools:  # noqa: SIM110 (a generator costs more than the rest)
+            if pool.free:
+                return False
+        return True
 
 
 def _summed(counts: list[tuple[Pool, int]]) -> dict[Pool, int]:

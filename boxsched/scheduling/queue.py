@@ -5,8 +5,8 @@ interchangeable for the gate: if the first of them may not go, neither may the o
 a pass looks at the shapes' heads only, and its cost grows with the shapes, not with what waits.
 """
 
+from bisect import bisect_left, insort
 from collections.abc import Iterator
-from heapq import heappop, heappush
 
 from sortedcontainers import SortedList
 
@@ -22,7 +22,7 @@ class Shape:
         self.ask = ask
         self.project = project  # only where it has a limit
         self.key = (ask, project)
-        self.waiting = SortedList()
+        self.waiting = SortedList()  # of Workload.entry
 
     @property
     def head(self) -> Workload:
@@ -30,52 +30,61 @@ class Shape:
         return workload
 
 
-def _shape_key(workload: Workload) -> tuple[Ask, ProjectUse | None]:
-    return (workload.ask, workload.project if workload.project.limit is not None else None)
-
-
 class Queue:
     def __init__(self) -> None:
         self._shapes: dict[tuple[Ask, ProjectUse | None], Shape] = {}
-        self._heads = SortedList()  # (key, key, id, shape)
+        # The first entry of each shape, sorted; a plain list: shapes are few (at 100,000 an insertion
+        # still moves less than a megabyte), and bisect is in C.
+        self._heads: list[Entry] = []
         self._length = 0
 
     def __len__(self) -> int:
         return self._length
 
     def add(self, workload: Workload) -> None:
-        entry = workload.entry
+        entry, project = workload.entry, workload.project
         assert entry is not None
-        key = _shape_key(workload)
+        key = (workload.ask, project if project.limit is not None else None)
         shape = self._shapes.get(key)
         if shape is None:
             shape = self._shapes[key] = Shape(*key)
-            self._heads.add((*entry[:3], shape))
+            insort(self._heads, entry)
         elif entry < shape.waiting[0]:
-            self._heads.remove((*shape.waiting[0][:3], shape))
-            self._heads.add((*entry[:3], shape))
+            self._drop_head(shape.waiting[0])
+            insort(self._heads, entry)
         shape.waiting.add(entry)
+        workload.shape = shape
         self._length += 1
 
     def remove(self, workload: Workload) -> None:
-        entry = workload.entry
-        assert entry is not None
-        shape = self._shapes[_shape_key(workload)]
+        entry, shape = workload.entry, workload.shape
+        assert entry is not None and shape is not None
+        workload.shape = None
         waiting = shape.waiting
         self._length -= 1
         if waiting[0] is not entry:
             waiting.remove(entry)
             return
-        self._heads.remove((*entry[:3], shape))
+        self._drop_head(entry)
         del waiting[0]
         if waiting:
-            self._heads.add((*waiting[0][:3], shape))
+            insort(self._heads, waiting[0])
         else:
             del self._shapes[shape.key]
 
-    def walk(self) -> "Walk":
-        """One pass over the shapes in queue order."""
-        return Walk(list(self._heads))
+    def _drop_head(self, entry: Entry) -> None:
+        del self._heads[bisect_left(self._heads, entry)]
+
+    def shape_at(self, place: int) -> Shape | None:
+        """The shape with the place-th head in queue order; None behind the last.
+
+        A pass walks by places: one whose head was admitted leaves its place to the next, and comes
+        again no earlier than that, as its next workload is later in the queue.
+        """
+        if place >= len(self._heads):
+            return None
+        shape: Shape = self._heads[place][3].shape
+        return shape
 
     def regroup(self, project: ProjectUse, limit: int | None) -> None:
         """A project's limit came or went: its waiting workloads change shape (a rare, slow act)."""
@@ -97,9 +106,6 @@ class Queue:
         entries = [e for shape in self._shapes.values() for e in shape.waiting[:limit]]
         return [entry[3] for entry in sorted(entries)[:limit]]
 
-    def shape_of(self, workload: Workload) -> Shape:
-        return self._shapes[_shape_key(workload)]
-
     def position(self, workload: Workload) -> int:
         """1 = next. Grows with the shapes only."""
         before = (int(s.waiting.bisect_left(workload.entry)) for s in self._shapes.values())
@@ -107,35 +113,8 @@ class Queue:
 
     def check(self) -> None:
         assert self._length == sum(len(s.waiting) for s in self._shapes.values())
-        assert len(self._heads) == len(self._shapes)
+        assert self._heads == sorted(s.waiting[0] for s in self._shapes.values())
         for key, shape in self._shapes.items():
-            assert shape.waiting and key == shape.key == _shape_key(shape.head)
-            assert (*shape.waiting[0][:3], shape) in self._heads
-            assert all(entry[3].entry is entry for entry in shape.waiting)
-
-
-class Walk:
-    """The shapes in the order of their heads; a shape whose head was admitted may come again."""
-
-    __slots__ = ("_again", "_at", "_heads")
-
-    def __init__(self, heads: list[Entry]) -> None:
-        self._heads = heads
-        self._at = 0
-        self._again: list[Entry] = []
-
-    def next(self) -> Shape | None:
-        heads, at, again = self._heads, self._at, self._again
-        if at < len(heads) and (not again or heads[at] < again[0]):
-            self._at = at + 1
-            shape: Shape = heads[at][3]
-            return shape
-        if again:
-            shape = heappop(again)[3]
-            return shape
-        return None
-
-    def once_more(self, shape: Shape) -> None:
-        """Its head was admitted: its next one has its own place in the queue."""
-        if shape.waiting:
-            heappush(self._again, (*shape.waiting[0][:3], shape))
+            limited = shape.head.project if shape.head.project.limit is not None else None
+            assert shape.waiting and key == shape.key == (shape.head.ask, limited)
+            assert all(e[3].entry is e and e[3].shape is shape for e in shape.waiting)

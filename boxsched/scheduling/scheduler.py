@@ -99,20 +99,8 @@ class Scheduler:
             self.queue.add(workload)
             decisions.append(Queued(workload.id))
         # 2. Admission: who fits, whole.
-        walk = None
-        turn = Pass(self.rules, self.usage, self.pools.values(), now)
-        while not turn.may_stop():
-            if walk is None:
-                walk = self.queue.walk()
-            shape = walk.next()
-            if shape is None:
-                break
-            if turn.judge(shape) is Verdict.ADMIT:
-                workload = shape.head
-                self.queue.remove(workload)
-                walk.once_more(shape)
-                # 3. Assignment: which Box runs which job.
-                decisions.append(self._admit(workload, now))
+        if len(self.queue):
+            self._admission(now, decisions)
         return decisions
 
     # --- Events -----------------------------------------------------------------------------
@@ -220,7 +208,7 @@ class Scheduler:
             if not box.retired:
                 group.returning -= 1
             if not group.jobs:
-                self.usage.running.remove(group.entry)
+                self.usage.remove(group)
             self.usage.boxes -= 1
             project.used -= 1
             gone = box.pool.give_back(box, project.id, branch)
@@ -263,38 +251,55 @@ class Scheduler:
         else:
             self.queue.regroup(project, event.max_boxes)
 
-    # --- Admission's effect -----------------------------------------------------------------
+    # --- Admission and assignment -----------------------------------------------------------
+
+    def _admission(self, now: float, decisions: list[Decision]) -> None:
+        turn = Pass(self.rules, self.usage, self.pools.values(), now)
+        place = 0
+        while not turn.may_stop():
+            shape = self.queue.shape_at(place)
+            if shape is None:
+                break
+            if turn.judge(shape) is Verdict.ADMIT:
+                workload = shape.head
+                self.queue.remove(workload)
+                # 3. Assignment: which Box runs which job.
+                decisions.append(self._admit(workload, now))
+            else:
+                place += 1
 
     def _admit(self, workload: Workload, now: float) -> Admitted:
-        project, ask = workload.project, workload.ask
+        project, branch, ask = workload.project, workload.branch, workload.ask
         boxes: list[Box | None] = []
+        ids: list[BoxId] = []
         warm = 0
-        for job in ask.jobs:
-            box, was_warm = self.pools[job.box_type].take(project.id, workload.branch)
+        for pool in ask.pool_of:
+            box, was_warm = pool.take(project.id, branch)
             boxes.append(box)
+            ids.append(box.id)
             warm += was_warm
         workload.state = moved(TRANSITIONS, workload.state, Move.ADMITTED)
-        self._run(workload, boxes, now)
-        return Admitted(workload.id, tuple(box.id for box in boxes if box is not None), warm)
+        counts = [(count, count) for _, _, count in ask.groups]
+        self._run(workload, boxes, ask.total, counts, now)
+        return Admitted(workload.id, tuple(ids), warm)
 
-    def _run(self, workload: Workload, boxes: list[Box | None], started_at: float) -> None:
-        ask = workload.ask
-        jobs = [0] * len(ask.groups)
-        returning = list(jobs)
-        for box, number in zip(boxes, ask.group_of, strict=True):
-            if box is not None:
-                jobs[number] += 1
-                returning[number] += not box.retired
+    def _run(
+        self,
+        workload: Workload,
+        boxes: list[Box | None],
+        live: int,
+        counts: list[tuple[int, int]],
+        started_at: float,
+    ) -> None:
+        """``counts``: of each group, the jobs that run and the Boxes that will return."""
         groups = []
-        for number, (pool, expected, _) in enumerate(ask.groups):
-            group = RunningGroup(
-                started_at + expected, workload, pool, jobs[number], returning[number]
-            )
-            group.entry = (group.end, workload.id, number, group)
+        for number, (pool, expected, _) in enumerate(workload.ask.groups):
+            end = started_at + expected
+            group = RunningGroup(end, workload, pool, *counts[number])
+            group.entry = (end, workload.id, number, group)
             groups.append(group)
             if group.jobs:
-                self.usage.running.add(group.entry)
-        live = sum(jobs)
+                self.usage.add(group)
         workload.run = Run(started_at, boxes, live, groups)
         self.usage.boxes += live
         workload.project.used += live
@@ -319,10 +324,13 @@ class Scheduler:
             self.queue.add(workload)
         if started_at is not None:
             held = [None if box is None else self.boxes[box] for box in boxes]
-            for box in held:
-                if box is not None:
-                    box.pool.occupy(box)
-            self._run(workload, held, started_at)
+            counts = [(0, 0)] * len(workload.ask.groups)
+            for held_box, number in zip(held, workload.ask.group_of, strict=True):
+                if held_box is not None:
+                    held_box.pool.occupy(held_box)
+                    jobs, returning = counts[number]
+                    counts[number] = (jobs + 1, returning + 1)
+            self._run(workload, held, sum(jobs for jobs, _ in counts), counts, started_at)
             assert workload.run is not None
             workload.run.failed, workload.run.stop_cause = failed, stop_cause
 
@@ -389,7 +397,7 @@ class Scheduler:
             assert project.unfinished == len(mine)
             assert project.used == sum(w.run.live for w in mine if w.run is not None)
         groups = [g for w in runs if w.run for g in w.run.groups if g.jobs]
-        assert sorted(g.entry for g in groups) == list(self.usage.running)
+        assert sorted(g.entry for g in groups) == self.usage.running
         for w in runs:
             assert w.run is not None and w.run.live == sum(g.jobs for g in w.run.groups) > 0
             assert all(0 <= g.returning <= g.jobs for g in w.run.groups)

@@ -1,7 +1,7 @@
 """What the core remembers of a workload: little while it waits, more while it runs."""
 
 from collections.abc import Hashable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -9,6 +9,9 @@ from boxsched.model import Kind, ProjectId, WorkloadId
 from boxsched.scheduling.boxes import Box, Pool
 from boxsched.scheduling.values import JobAsk
 from boxsched.states import State, StopCause
+
+if TYPE_CHECKING:
+    from boxsched.scheduling.queue import Shape
 
 # (key, key, id, workload): ordered by the queue's key; the id breaks every tie before the workload
 # itself would be compared.
@@ -34,6 +37,7 @@ class Ask:
     needs: tuple[tuple[Pool, int], ...]  # Boxes by type
     groups: tuple[tuple[Pool, float, int], ...]  # Boxes by type and expected duration
     group_of: tuple[int, ...]  # job -> its group
+    pool_of: tuple[Pool, ...]  # job -> its type's Boxes
     users: int = 0
 
 
@@ -57,6 +61,7 @@ def ask_for(jobs: tuple[JobAsk, ...], pools: dict[str, Pool]) -> Ask:
         needs=tuple((pools[box_type], n) for box_type, n in needs.items()),
         groups=tuple((pools[job.box_type], job.expected, counts[n]) for job, n in numbers.items()),
         group_of=tuple(group_of),
+        pool_of=tuple(pools[job.box_type] for job in jobs),
     )
 
 
@@ -80,7 +85,10 @@ class RunningGroup:
     returning: int  # of their Boxes, those that will be free again
 
     # Ends in order; the workload's id and the group's number break ties.
-    entry: tuple[float, int, int, Any] = attrs.field(init=False)
+    entry: "RunningEntry" = attrs.field(init=False)
+
+
+RunningEntry = tuple[float, int, int, RunningGroup]
 
 
 @attrs.define(eq=False)
@@ -113,4 +121,5 @@ class Workload:
     lane: Lane | None = None
     ahead: "Workload | None" = None
     behind: "Workload | None" = None
+    shape: "Shape | None" = None  # while it waits in the queue
     run: Run | None = None
