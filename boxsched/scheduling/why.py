@@ -1,0 +1,112 @@
+"""Why a workload is not further: the verdict of a pass, turned into a reason."""
+
+from collections.abc import Callable
+
+from boxsched.model import WorkloadId
+from boxsched.scheduling.admission import Pass, Verdict
+from boxsched.scheduling.ordering import ahead_of
+from boxsched.scheduling.queue import Shape
+from boxsched.scheduling.scheduler import Scheduler
+from boxsched.scheduling.values import (
+    BehindReservation,
+    NeedsBoxes,
+    NoSuchBoxes,
+    PlanLimit,
+    ProjectLimit,
+    QueueOrder,
+    Reason,
+    Runs,
+    WaitsForLane,
+)
+from boxsched.scheduling.workload import Workload
+from boxsched.states import State
+
+
+def why(scheduler: Scheduler, id_: WorkloadId, now: float) -> Reason | None:
+    """The reason of an unfinished workload; None where there is none of that id.
+
+    Between two instants a pass would admit nobody; where time alone has made room since (an overdue
+    job), the reason is that of the instant before.
+    """
+    workload = scheduler.workloads.get(id_)
+    if workload is None:
+        return None
+    if workload.run is not None:
+        return Runs()
+    if workload.state is State.REGISTERED:
+        return WaitsForLane(ahead_of(workload))
+    found: list[Reason] = []
+
+    def look(shape: Shape, verdict: Verdict, turn: Pass) -> bool:
+        if shape is workload.shape:
+            found.append(_reason(scheduler, workload, verdict, turn))
+        return bool(found)
+
+    _judge_all(scheduler, now, look)
+    return found[0]
+
+
+def why_all(scheduler: Scheduler, now: float) -> dict[WorkloadId, Reason]:
+    """The reasons of all that wait in the queue; workloads of one shape share one value, so the cost
+    beside the look at the shapes is one entry a workload. Those in ordering are left out."""
+    reasons: dict[WorkloadId, Reason] = {}
+
+    def look(shape: Shape, verdict: Verdict, turn: Pass) -> bool:
+        reason = _reason(scheduler, shape.head, verdict, turn)
+        reasons.update(dict.fromkeys((entry[2] for entry in shape.waiting), reason))
+        return False
+
+    _judge_all(scheduler, now, look)
+    return reasons
+
+
+def _judge_all(
+    scheduler: Scheduler, now: float, look: Callable[[Shape, Verdict, Pass], bool]
+) -> None:
+    turn = Pass(scheduler.rules, scheduler.usage, scheduler.pools.values(), now)
+    place = 0
+    while (shape := scheduler.queue.shape_at(place)) is not None:
+        if look(shape, turn.judge(shape), turn):
+            return
+        place += 1
+
+
+def _reason(scheduler: Scheduler, workload: Workload, verdict: Verdict, turn: Pass) -> Reason:
+    ask, project = workload.ask, workload.project
+    plan, used = scheduler.rules.max_boxes, scheduler.usage.boxes
+    match verdict:
+        case Verdict.PROJECT_LIMIT:
+            return ProjectLimit(ask.total, project.used, project.limit or 0)
+        case Verdict.BEHIND_PROJECT:
+            return _behind_project(scheduler, workload, turn)
+        case Verdict.BEHIND_HEAD:
+            assert turn.head is not None
+            return QueueOrder(turn.head.head.id)
+        case Verdict.DELAYS_HEAD:
+            assert turn.head is not None
+            return BehindReservation(turn.head.head.id, turn.reservation().at)
+    for pool, count in ask.needs:
+        if count > pool.wanted:
+            return NoSuchBoxes(pool.box_type, count, pool.wanted)
+    for pool, count in ask.needs:
+        if count > pool.free:
+            return NeedsBoxes(pool.box_type, count, pool.free)
+    if plan is not None:
+        return PlanLimit(ask.total, used, plan)
+    # It would fit: time has made room since the last instant.
+    pool, count = ask.needs[0]
+    return NeedsBoxes(pool.box_type, count, pool.free)
+
+
+def _behind_project(scheduler: Scheduler, workload: Workload, turn: Pass) -> Reason:
+    ask, project = workload.ask, workload.project
+    assert project.limit is not None
+    if project.used + ask.total > project.limit:
+        return ProjectLimit(ask.total, project.used, project.limit)
+    for pool, count in ask.needs:
+        if count > pool.free:
+            return NeedsBoxes(pool.box_type, count, pool.free)
+    if not turn.has_room(ask):
+        assert scheduler.rules.max_boxes is not None
+        return PlanLimit(ask.total, scheduler.usage.boxes, scheduler.rules.max_boxes)
+    return QueueOrder(turn.held[project.id])
