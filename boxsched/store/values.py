@@ -325,7 +325,7 @@ class Batch:
     ended: tuple[WorkloadChange, ...]  # written before the others: unique indexes look row by row
     workloads: tuple[WorkloadChange, ...]
     jobs: tuple[JobChange, ...]
-    freed: tuple[BoxChange, ...]  # likewise before ``taken``
+    freed: tuple[BoxChange, ...]  # likewise before ``taken``; a Box in it is not retired (any more)
     taken: tuple[BoxChange, ...]
     gone: tuple[BoxId, ...]
     retired: tuple[BoxId, ...]
@@ -347,6 +347,7 @@ class LoadedJob:
     attempt: int
     lease_token: int | None
     started_at: float | None
+    reason: str | None
 
 
 @attrs.frozen

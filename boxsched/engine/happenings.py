@@ -1,0 +1,124 @@
+"""What happened, as events of the durable history: their types and their JSON."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from boxsched.engine.books import Books, LiveJob, LiveWorkload
+from boxsched.inbox import Submit
+from boxsched.model import job_index, job_text, workload_text
+from boxsched.store.values import Event
+
+_encode = msgspec.json.Encoder().encode
+MESSAGE_CHARACTERS = 500  # of a commit's message, in an event; the workload has all of it
+
+
+def rfc3339(time: float) -> str:
+    """UTC, with microseconds: what every time looks like outside."""
+    return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+class Happenings:
+    """The events of one batch, in the order in which they happened."""
+
+    def __init__(self, books: Books, now: float) -> None:
+        self._books = books
+        self._now = now
+        self._at = rfc3339(now)
+        self.events: list[Event] = []
+
+    def registered(self, live: LiveWorkload, command: Submit) -> None:
+        self._workload(
+            live,
+            "workload.registered",
+            branch=command.branch,
+            tag=command.tag,
+            server=command.server,
+            commit=command.commit,
+            message=command.message and command.message[:MESSAGE_CHARACTERS],
+            author=command.author,
+            priority=command.priority,
+            boxes=len(command.jobs),
+            created_at=rfc3339(command.created_at),
+            state="registered",
+        )
+
+    def queued(self, live: LiveWorkload) -> None:
+        self._workload(live, "workload.queued", state="queued", queued_at=self._at)
+
+    def started(self, live: LiveWorkload, boxes: list[str], warm: int) -> None:
+        self._workload(
+            live,
+            "workload.started",
+            state="running",
+            started_at=self._at,
+            boxes_taken=boxes,
+            warm=warm,
+            capacity=self._capacity(),
+        )
+
+    def stopping(self, live: LiveWorkload, by: str | None) -> None:
+        self._workload(live, "workload.stopping", state="stopping", cause=live.stop_cause, by=by)
+
+    def finished(self, live: LiveWorkload, by: str | None = None) -> None:
+        self._workload(
+            live,
+            "workload.finished",
+            state="finished",
+            result=live.result,
+            queued_at=live.queued_at and rfc3339(live.queued_at),
+            started_at=live.started_at and rfc3339(live.started_at),
+            finished_at=self._at,
+            by=by,
+            capacity=self._capacity(),
+        )
+
+    def job(self, live: LiveWorkload, job: LiveJob, what: str) -> None:
+        """``what``: started, finished, unknown."""
+        self._workload(
+            live,
+            f"job.{what}",
+            job_id=job,
+            job=job_text(job.id),
+            name=live.jobs[job_index(job.id)].name,
+            state=job.state,
+            result=job.result,
+            box=None if job.box is None else str(job.box),
+            attempt=job.attempt,
+            exit_status=job.exit_status,
+            reason=job.reason,
+        )
+
+    def worker(self, what: str, worker: int) -> None:
+        self._add(f"worker.{what}", worker=str(worker), capacity=self._capacity())
+
+    def boxes_changed(self) -> None:
+        capacity = self._capacity()
+        self._add("boxes.changed", **capacity, capacity=capacity)
+
+    def project_changed(self, name: str) -> None:
+        self._add("project.changed", project=name)
+
+    def _capacity(self) -> dict[str, int]:
+        core = self._books.core
+        return {"total": len(core.boxes), "busy": core.usage.boxes}
+
+    def _workload(
+        self, live: LiveWorkload, type_: str, job_id: LiveJob | None = None, **values: Any
+    ) -> None:
+        data = {
+            "type": type_,
+            "at": self._at,
+            "workload": workload_text(live.id),
+            "project": self._books.projects.get(live.project),
+            "number": live.number,
+            "kind": live.kind,
+            **values,
+        }
+        job = None if job_id is None else job_id.id
+        self.events.append(Event(type_, self._now, live.id, job, _encode(data)))
+
+    def _add(self, type_: str, **values: Any) -> None:
+        data = {"type": type_, "at": self._at, **values}
+        self.events.append(Event(type_, self._now, None, None, _encode(data)))
