@@ -197,16 +197,14 @@ class Pass:
             )
         return self._reservation
 
-    def may_stop(self) -> bool:
-        """No later shape can be admitted: the head holds all, or nothing is free at all."""
-        if self.head is not None and self._policy is Policy.STRICT:
-            return True
+    def anything_left(self) -> bool:
+        """Whether any Box, of any type, could still be given: every workload asks for one."""
         if self._plan is not None and self._usage.boxes >= self._plan:
-            return True
+            return False
         for pool in self._pools:  # noqa: SIM110 (a generator costs more than the rest)
             if pool.free:
-                return False
-        return True
+                return True
+        return False
 
 
 def _summed(counts: list[tuple[Pool, int]]) -> dict[Pool, int]:

@@ -23,6 +23,15 @@ class Box:
     retired: bool = False
     last_project: ProjectId | None = None
     last_branch: str | None = None
+    # Under what it is found as a warm Box while it is free.
+    warm_keys: tuple[Hashable, ...] = ()
+
+    def ran(self, project: ProjectId | None, branch: str | None) -> None:
+        self.last_project, self.last_branch = project, branch
+        if project is None:
+            self.warm_keys = ()
+        else:
+            self.warm_keys = (project,) if branch is None else (project, (project, branch))
 
 
 class Pool:
@@ -106,31 +115,29 @@ class Pool:
             self.surplus -= 1
             del self.boxes[box.id]
             return True
-        box.last_project = project
-        box.last_branch = branch
+        if box.last_project != project or box.last_branch != branch:
+            box.ran(project, branch)
         self._set_free(box)
         return False
 
     def _set_free(self, box: Box) -> None:
         self.free_boxes[box.id] = box
         self.free += 1
-        if box.last_project is not None:
-            for key in ((box.last_project, box.last_branch), box.last_project):
-                warm = self._warm.get(key)
-                if warm is None:
-                    warm = self._warm[key] = OrderedDict()
-                warm[box.id] = box
+        for key in box.warm_keys:
+            warm = self._warm.get(key)
+            if warm is None:
+                warm = self._warm[key] = OrderedDict()
+            warm[box.id] = box
 
     def _set_busy(self, box: Box) -> None:
         box.busy = True
         del self.free_boxes[box.id]
         self.free -= 1
-        if box.last_project is not None:
-            for key in ((box.last_project, box.last_branch), box.last_project):
-                warm = self._warm[key]
-                del warm[box.id]
-                if not warm:
-                    del self._warm[key]
+        for key in box.warm_keys:
+            warm = self._warm[key]
+            del warm[box.id]
+            if not warm:
+                del self._warm[key]
 
     def _remove(self, box: Box) -> None:
         self._set_busy(box)

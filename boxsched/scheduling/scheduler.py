@@ -7,6 +7,7 @@ from boxsched.model import (
     BoxId,
     Cancellation,
     Kind,
+    Policy,
     ProjectId,
     WorkloadId,
     queue_key,
@@ -197,28 +198,31 @@ class Scheduler:
         self, workload: Workload, run: Run, jobs: tuple[int, ...], decisions: list[Decision]
     ) -> None:
         group_of, project, branch = workload.ask.group_of, workload.project, workload.branch
+        freed = 0
         for job in jobs:
             box = run.boxes[job]
             if box is None:
                 continue  # it was reported twice
             run.boxes[job] = None
-            run.live -= 1
+            freed += 1
             group = run.groups[group_of[job]]
             group.jobs -= 1
             if not box.retired:
                 group.returning -= 1
             if not group.jobs:
                 self.usage.remove(group)
-            self.usage.boxes -= 1
-            project.used -= 1
             gone = box.pool.give_back(box, project.id, branch)
             if gone:
                 del self.boxes[box.id]
             decisions.append(BoxFreed(box.id, gone))
+        run.live -= freed
+        self.usage.boxes -= freed
+        project.used -= freed
 
     def _box_added(self, event: BoxAdded, now: float, decisions: list[Decision]) -> None:
         pool = self._pool(event.box_type)
-        box = Box(event.box, pool, False, False, event.last_project, event.last_branch)
+        box = Box(event.box, pool)
+        box.ran(event.last_project, event.last_branch)
         assert box.id not in self.boxes
         self.boxes[box.id] = box
         pool.add(box)
@@ -255,18 +259,20 @@ class Scheduler:
 
     def _admission(self, now: float, decisions: list[Decision]) -> None:
         turn = Pass(self.rules, self.usage, self.pools.values(), now)
+        strict = self.rules.policy is Policy.STRICT
+        shape_at, judge = self.queue.shape_at, turn.judge
         place = 0
-        while not turn.may_stop():
-            shape = self.queue.shape_at(place)
-            if shape is None:
-                break
-            if turn.judge(shape) is Verdict.ADMIT:
-                workload = shape.head
-                self.queue.remove(workload)
-                # 3. Assignment: which Box runs which job.
-                decisions.append(self._admit(workload, now))
-            else:
+        while turn.anything_left():
+            while (shape := shape_at(place)) is not None and judge(shape) is not Verdict.ADMIT:
+                if strict and turn.head is not None:
+                    return
                 place += 1
+            if shape is None:
+                return
+            workload = shape.head
+            self.queue.remove(workload)
+            # 3. Assignment: which Box runs which job.
+            decisions.append(self._admit(workload, now))
 
     def _admit(self, workload: Workload, now: float) -> Admitted:
         project, branch, ask = workload.project, workload.branch, workload.ask

@@ -43,6 +43,10 @@ class Ask:
 
 def ask_for(jobs: tuple[JobAsk, ...], pools: dict[str, Pool]) -> Ask:
     """Counts the jobs by type, and by type and expected duration, in the order of the jobs."""
+    if jobs.count(jobs[0]) == len(jobs):  # most gangs; and gangs can be large
+        pool, n = pools[jobs[0].box_type], len(jobs)
+        group = (pool, jobs[0].expected, n)
+        return Ask(jobs, n, ((pool, n),), (group,), (0,) * n, (pool,) * n)
     numbers: dict[JobAsk, int] = {}
     counts: list[int] = []
     group_of: list[int] = []

@@ -1,0 +1,160 @@
+"""The live history: every event to every reader, in order and without a gap.
+
+Readers get what the engine publishes after its commits from a short queue in memory. A reader that
+starts behind, falls behind, or missed a batch reads on from the events table until it has caught up;
+so memory is bounded, and nobody loses an event or is thrown out for being slow.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from typing import NamedTuple
+
+from boxsched.store.contract import Store
+from boxsched.store.values import StoredEvent
+
+QUEUED_AT_MOST = 256 * 1024  # bytes of event data a reader
+PAGE = 500  # events of a look-up
+
+
+class EventCursor(NamedTuple):
+    """The event behind which a reader goes on; its text is the SSE id."""
+
+    shard: int
+    batch: int
+    n: int
+
+    def __str__(self) -> str:
+        return f"{self.shard}.{self.batch}.{self.n}"
+
+    @staticmethod
+    def parse(text: str) -> "EventCursor | None":
+        """None for anything that is not shard.batch.n."""
+        parts = text.split(".")
+        if len(parts) != 3 or len(text) > 60 or not all(p.isascii() and p.isdigit() for p in parts):
+            return None
+        shard, batch, n = map(int, parts)
+        return EventCursor(shard, batch, n) if max(shard, batch, n) < 2**63 else None
+
+
+class EventFeed:
+    def __init__(self, store: Store, shard: int) -> None:
+        self._store = store
+        self._shard = shard
+        self._readers: set[Subscription] = set()
+        self._closed = False
+
+    def publish(self, events: Sequence[StoredEvent]) -> None:
+        """A committed batch's events, in order; called by the engine."""
+        for reader in self._readers:
+            reader.offer(events)
+
+    def subscribe(self, after: EventCursor | None) -> "Subscription":
+        """Events behind ``after``, or from now on; use it as an async context manager."""
+        return Subscription(self, self._store, self._shard, after)
+
+    def close(self) -> None:
+        """Ends every reader: the node stops."""
+        self._closed = True
+        for reader in self._readers:
+            reader.wake()
+
+    @property
+    def closed(self) -> bool:
+        return self._closed
+
+    @property
+    def readers(self) -> set["Subscription"]:
+        return self._readers
+
+
+class Subscription:
+    """One reader: ``async with feed.subscribe(cursor) as events: async for event in events``.
+
+    Iteration ends when the feed closes. ``ready()`` takes what is there without waiting.
+    """
+
+    def __init__(
+        self, feed: EventFeed, store: Store, shard: int, after: EventCursor | None
+    ) -> None:
+        self._feed = feed
+        self._store = store
+        self._shard = shard
+        self._last = (after.batch, after.n) if after is not None else None
+        self._queue: deque[StoredEvent] = deque()
+        self._queued = 0
+        self._behind = True  # reads the table, not the queue
+        self._news = asyncio.Event()
+
+    async def __aenter__(self) -> "Subscription":
+        self._feed.readers.add(self)
+        if self._last is None:
+            self._last = await self._store.last_event(self._shard)
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        self._feed.readers.discard(self)
+
+    def offer(self, events: Sequence[StoredEvent]) -> None:
+        self._queue.extend(events)
+        self._queued += sum(len(event.data) for event in events)
+        if self._queued > QUEUED_AT_MOST:
+            self._drop()
+        self._news.set()
+
+    def wake(self) -> None:
+        self._news.set()
+
+    def _drop(self) -> None:
+        """Too far behind: the table has it all."""
+        self._queue.clear()
+        self._queued = 0
+        self._behind = True
+
+    def ready(self) -> list[StoredEvent]:
+        """What is queued and next, without waiting; empty where the table must be read first."""
+        taken: list[StoredEvent] = []
+        while self._queue and not self._behind:
+            event = self._queue[0]
+            if not self._is_next(event):
+                self._behind = True
+                break
+            self._queue.popleft()
+            self._queued -= len(event.data)
+            if (event.batch, event.n) > (self._last or (0, 0)):
+                self._last = (event.batch, event.n)
+                taken.append(event)
+        return taken
+
+    def _is_next(self, event: StoredEvent) -> bool:
+        """Seen already, the next of its batch, or the first of the very next batch.
+
+        Anything else may hide a batch that was committed but not published (its outcome was unknown
+        for a while): the table, which has this event too, tells.
+        """
+        batch, n = self._last or (0, 0)
+        if (event.batch, event.n) <= (batch, n):
+            return True
+        return (event.batch, event.n) in ((batch, n + 1), (batch + 1, 1))
+
+    async def __aiter__(self) -> AsyncIterator[StoredEvent]:
+        while not self._feed.closed:
+            self._news.clear()
+            for event in self.ready():
+                yield event
+            if self._behind:
+                for event in await self._catch_up():
+                    yield event
+            elif not self._queue:
+                await self._news.wait()
+
+    async def _catch_up(self) -> list[StoredEvent]:
+        """A page of the table; a short one means that the queue goes on from there."""
+        self._behind = False  # what is offered from here on is queued beside the look-up
+        last = self._last or (0, 0)
+        page = await self._store.events_after(self._shard, *last, PAGE)
+        if page:
+            self._last = (page[-1].batch, page[-1].n)
+        if len(page) == PAGE:
+            self._drop()
+        return page
