@@ -86,6 +86,17 @@ class Queue:
         shape: Shape = self._heads[place][3].shape
         return shape
 
+    def skip_hopeless(self, place: int) -> int:
+        """The first place from this one on whose shape is worth judging, once there is a head:
+        not one without a project's limit that asks for more Boxes of its one type than are free."""
+        heads = self._heads
+        for at in range(place, len(heads)):
+            shape = heads[at][3].shape
+            only = shape.ask.only
+            if only is None or shape.ask.total <= only.free or shape.project is not None:
+                return at
+        return len(heads)
+
     def regroup(self, project: ProjectUse, limit: int | None) -> None:
         """A project's limit came or went: its waiting workloads change shape (a rare, slow act)."""
         mine = [w for w in self.workloads() if w.project is project]

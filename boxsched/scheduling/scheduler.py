@@ -88,20 +88,16 @@ class Scheduler:
         return decisions
 
     def settle(self, now: float) -> list[Decision]:
-        """A round: ordering, then one pass of admission with assignment.
-
-        A second round could change nothing: a pass ends no workload, so no lane moves, and what it
-        hands out makes room for nobody (the property tests hold the core to that).
-        """
+        """Rounds until nothing changes: ordering, then a pass of admission with assignment."""
         decisions: list[Decision] = []
-        # 1. Ordering: whose lane is free.
+        # 1. Ordering: whose lane is free. Once: a pass ends no workload, so it moves no lane.
         for workload in self.lanes.leaving():
             workload.state = moved(TRANSITIONS, workload.state, Move.LANE_FREE)
             self.queue.add(workload)
             decisions.append(Queued(workload.id))
         # 2. Admission: who fits, whole.
-        if len(self.queue):
-            self._admission(now, decisions)
+        while len(self.queue) and self._pass(now, decisions):
+            pass
         return decisions
 
     # --- Events -----------------------------------------------------------------------------
@@ -257,22 +253,33 @@ class Scheduler:
 
     # --- Admission and assignment -----------------------------------------------------------
 
-    def _admission(self, now: float, decisions: list[Decision]) -> None:
+    def _pass(self, now: float, decisions: list[Decision]) -> bool:
+        """One pass over the queue; True where another could admit somebody.
+
+        What a pass hands out makes room for nobody, with one exception: what it lets past the head
+        can put the head over its project's limit, and then the head holds back nobody else.
+        """
         turn = Pass(self.rules, self.usage, self.pools.values(), now)
         strict = self.rules.policy is Policy.STRICT
-        shape_at, judge = self.queue.shape_at, turn.judge
-        place = 0
+        queue, place, again = self.queue, 0, False
         while turn.anything_left():
-            while (shape := shape_at(place)) is not None and judge(shape) is not Verdict.ADMIT:
-                if strict and turn.head is not None:
-                    return
+            while True:
+                if turn.head is not None:
+                    if strict:
+                        return again
+                    place = queue.skip_hopeless(place)
+                shape = queue.shape_at(place)
+                if shape is None:
+                    return again
+                if turn.judge(shape) is Verdict.ADMIT:
+                    break
                 place += 1
-            if shape is None:
-                return
             workload = shape.head
-            self.queue.remove(workload)
+            again = again or (turn.head is not None and turn.head.project is workload.project)
+            queue.remove(workload)
             # 3. Assignment: which Box runs which job.
             decisions.append(self._admit(workload, now))
+        return again
 
     def _admit(self, workload: Workload, now: float) -> Admitted:
         project, branch, ask = workload.project, workload.branch, workload.ask

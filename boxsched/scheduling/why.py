@@ -25,8 +25,7 @@ from boxsched.states import State
 def why(scheduler: Scheduler, id_: WorkloadId, now: float) -> Reason | None:
     """The reason of an unfinished workload; None where there is none of that id.
 
-    Between two instants a pass would admit nobody; where time alone has made room since (an overdue
-    job), the reason is that of the instant before.
+    To be asked between instants, when a pass has admitted all that it could.
     """
     workload = scheduler.workloads.get(id_)
     if workload is None:
@@ -82,8 +81,8 @@ def _reason(scheduler: Scheduler, workload: Workload, verdict: Verdict, turn: Pa
         case Verdict.BEHIND_HEAD:
             assert turn.head is not None
             return QueueOrder(turn.head.head.id)
-        case Verdict.DELAYS_HEAD:
-            assert turn.head is not None
+        case Verdict.DELAYS_HEAD | Verdict.ADMIT if turn.head is not None:
+            # ADMIT: time alone has made room since the last instant, as a job is late.
             return BehindReservation(turn.head.head.id, turn.reservation().at)
     for pool, count in ask.needs:
         if count > pool.wanted:
@@ -91,11 +90,8 @@ def _reason(scheduler: Scheduler, workload: Workload, verdict: Verdict, turn: Pa
     for pool, count in ask.needs:
         if count > pool.free:
             return NeedsBoxes(pool.box_type, count, pool.free)
-    if plan is not None:
-        return PlanLimit(ask.total, used, plan)
-    # It would fit: time has made room since the last instant.
-    pool, count = ask.needs[0]
-    return NeedsBoxes(pool.box_type, count, pool.free)
+    assert plan is not None, "nothing is in its way"
+    return PlanLimit(ask.total, used, plan)
 
 
 def _behind_project(scheduler: Scheduler, workload: Workload, turn: Pass) -> Reason:

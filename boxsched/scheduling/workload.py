@@ -38,6 +38,7 @@ class Ask:
     groups: tuple[tuple[Pool, float, int], ...]  # Boxes by type and expected duration
     group_of: tuple[int, ...]  # job -> its group
     pool_of: tuple[Pool, ...]  # job -> its type's Boxes
+    only: Pool | None  # where all are of one type
     users: int = 0
 
 
@@ -46,7 +47,7 @@ def ask_for(jobs: tuple[JobAsk, ...], pools: dict[str, Pool]) -> Ask:
     if jobs.count(jobs[0]) == len(jobs):  # most gangs; and gangs can be large
         pool, n = pools[jobs[0].box_type], len(jobs)
         group = (pool, jobs[0].expected, n)
-        return Ask(jobs, n, ((pool, n),), (group,), (0,) * n, (pool,) * n)
+        return Ask(jobs, n, ((pool, n),), (group,), (0,) * n, (pool,) * n, pool)
     numbers: dict[JobAsk, int] = {}
     counts: list[int] = []
     group_of: list[int] = []
@@ -66,6 +67,7 @@ def ask_for(jobs: tuple[JobAsk, ...], pools: dict[str, Pool]) -> Ask:
         groups=tuple((pools[job.box_type], job.expected, counts[n]) for job, n in numbers.items()),
         group_of=tuple(group_of),
         pool_of=tuple(pools[job.box_type] for job in jobs),
+        only=pools[jobs[0].box_type] if len(needs) == 1 else None,
     )
 
 

@@ -89,17 +89,17 @@ def parse(data: bytes) -> Scenario:
 def _first_boxes(value: object, place: str) -> dict[str, int]:
     if not isinstance(value, dict):
         return {DEFAULT_BOX_TYPE: _count(value, place)}
-    if not value:
-        raise BadInput(place, "must name at least one Box type")
     return _boxes_of_types(value, place, None)
 
 
 def _boxes_of_types(
-    value: object, place: str, known: Mapping[str, int] | None
+    value: dict[str, object], place: str, known: Mapping[str, int] | None
 ) -> dict[str, int]:
     named = Fields(value, place)
+    if not value:
+        raise BadInput(place, "must name at least one Box type")
     counts = {}
-    for box_type in value if isinstance(value, dict) else ():
+    for box_type in value:
         where = fields.inside(place, box_type)
         if known is not None and box_type not in known:
             raise BadInput(where, "is not a Box type of this scenario")

@@ -1,0 +1,170 @@
+"""Virtual time over the scheduling core: what the core admits runs, and ends when it must.
+
+One instant, as in section 1 of the contract:
+
+    1. every job that ends now has ended,
+    2. what is asked now is applied, in its order,
+    3. the core settles; if jobs of 0 seconds ended with that, the instant comes round again.
+
+Whatever the core wants stopped has ended at once, before anything else is applied.
+"""
+
+import heapq
+from collections.abc import Callable, Sequence
+
+from boxsched.model import WorkloadId
+from boxsched.scheduling import Scheduler
+from boxsched.scheduling.values import (
+    Admitted,
+    BoxesWanted,
+    BoxFreed,
+    Canceled,
+    Decision,
+    Finished,
+    JobsEnded,
+    ProjectLimited,
+    Queued,
+    Refused,
+    StopJobs,
+    Submit,
+)
+from boxsched.simulation.meter import Meter
+from boxsched.simulation.outcome import Outcome, Record, summarize
+from boxsched.simulation.scenario import Asked, JobGroup, Scenario, held, workload_index
+from boxsched.states import Result
+
+EVENTS_BETWEEN_GLANCES = 512
+
+Watch = Callable[[int], None]
+
+
+def run(scenario: Scenario, watch: Watch | None = None) -> Outcome:
+    """Run a scenario until nothing more can happen.
+
+    ``watch`` is called now and then with the number of events applied so far.
+    """
+    return World(scenario).run(watch)
+
+
+class World:
+    """The clock, the running jobs and the core of one scenario."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self._scenario = scenario
+        self._core = Scheduler(scenario.rules, box_types=tuple(scenario.boxes))
+        self._meter = Meter(scenario.boxes)
+        # Ends to come: (time, a number that breaks ties, workload, its jobs that end then).
+        self._ends: list[tuple[float, int, WorkloadId, JobGroup]] = []
+        self._pushed = 0
+        self._running: set[WorkloadId] = set()
+        self._submits: dict[WorkloadId, Submit] = {}  # of the unfinished
+        self._records: list[Record] = []
+        self._jobs = 0
+
+    def run(self, watch: Watch | None = None) -> Outcome:
+        events = self._scenario.events
+        if events:
+            self._begin(events[0][0])
+        applied = glanced = 0
+        while (now := self._next_instant(applied)) is not None:
+            self._meter.pass_time(now)
+            self._end_jobs(now)
+            while applied < len(events) and events[applied][0] == now:
+                self._apply(events[applied][1], now)
+                applied += 1
+            self._settle(now)
+            if watch is not None and applied - glanced >= EVENTS_BETWEEN_GLANCES:
+                glanced = applied
+                watch(applied)
+        return self._outcome()
+
+    def _begin(self, now: float) -> None:
+        self._meter.begin(now)
+        for box_type, count in self._scenario.boxes.items():
+            self._core.apply(BoxesWanted(box_type, count), now)
+        for project, limit in self._scenario.project_limits.items():
+            self._core.apply(ProjectLimited(project, limit), now)
+
+    def _next_instant(self, applied: int) -> float | None:
+        ends, events = self._ends, self._scenario.events
+        while ends and ends[0][2] not in self._running:
+            heapq.heappop(ends)  # of a stopped workload: must not make an instant of its own
+        if applied == len(events):
+            return ends[0][0] if ends else None
+        at = events[applied][0]
+        return min(at, ends[0][0]) if ends else at
+
+    def _end_jobs(self, now: float) -> bool:
+        """End what ends now; tells whether anything did."""
+        ends, some = self._ends, False
+        while ends and ends[0][0] <= now:
+            _, _, workload, group = heapq.heappop(ends)
+            if workload in self._running:
+                some = True
+                self._jobs_ended(workload, group.jobs, group.result, group.boxes, now)
+        return some
+
+    def _jobs_ended(
+        self,
+        workload: WorkloadId,
+        jobs: tuple[int, ...],
+        result: Result,
+        boxes: Sequence[tuple[str, int]],
+        now: float,
+    ) -> None:
+        self._meter.released(boxes)
+        self._follow(self._core.apply(JobsEnded(workload, jobs, result), now), now)
+
+    def _apply(self, asked: Asked, now: float) -> None:
+        if isinstance(asked, Submit):
+            self._records.append(Record(registered_at=now))
+            self._submits[asked.id] = asked
+            self._jobs += len(asked.jobs)
+        elif isinstance(asked, BoxesWanted):
+            self._meter.wanted(asked.box_type, asked.count)
+        self._follow(self._core.apply(asked, now), now)
+
+    def _settle(self, now: float) -> None:
+        self._follow(self._core.settle(now), now)
+        while self._end_jobs(now):
+            self._follow(self._core.settle(now), now)
+
+    def _follow(self, decisions: Sequence[Decision], now: float) -> None:
+        for decision in decisions:
+            if isinstance(decision, BoxFreed):  # by far the most, and nothing follows from it
+                continue
+            if isinstance(decision, Admitted):
+                self._start(decision.workload, now)
+            elif isinstance(decision, Queued):
+                self._records[workload_index(decision.workload)].queued_at = now
+            elif isinstance(decision, Finished):
+                self._running.discard(decision.workload)
+                self._finish(decision.workload, decision.result, now)
+            elif isinstance(decision, StopJobs):
+                boxes = held(decision.jobs, self._submits[decision.workload].jobs)
+                self._jobs_ended(decision.workload, decision.jobs, Result.STOPPED, boxes, now)
+            elif isinstance(decision, Canceled):
+                self._finish(decision.workload, Result.CANCELED, now)
+            elif isinstance(decision, Refused):
+                self._finish(decision.workload, Result.REFUSED, now)
+
+    def _start(self, workload: WorkloadId, now: float) -> None:
+        self._records[workload_index(workload)].started_at = now
+        self._running.add(workload)
+        for group in self._scenario.course[workload_index(workload)]:
+            self._pushed += 1
+            heapq.heappush(self._ends, (now + group.seconds, self._pushed, workload, group))
+            self._meter.taken(group.boxes)
+
+    def _finish(self, workload: WorkloadId, result: Result, now: float) -> None:
+        record = self._records[workload_index(workload)]
+        record.finished_at = now
+        record.result = result
+        del self._submits[workload]
+        self._meter.mark()
+
+    def _outcome(self) -> Outcome:
+        summary = summarize(
+            self._records, self._jobs, self._meter.makespan, self._meter.utilization
+        )
+        return Outcome(self._scenario, self._records, summary)

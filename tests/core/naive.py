@@ -1,0 +1,70 @@
+"""The reference, event by event and Box by Box: what the state machine holds the core against."""
+
+from tests.reference.model import Reference, taken_to_end
+
+
+class Fleet(Reference):
+    """Boxes with names, which come and go one by one, as a worker's do."""
+
+    def __init__(self, types, policy, plan, aging):
+        super().__init__(dict.fromkeys(types, 0), policy, plan, aging)
+        self.boxes = {}  # id -> what is known of it; a Box that went is gone from here
+        self.chosen = {}  # workload -> the Boxes that the core gave it, of the last settle
+
+    def add(self, box, box_type, now):
+        self.wanted[box_type] += 1
+        self.boxes[box] = {
+            "type": box_type, "retired": False, "job": None, "last": (None, None), "since": now,
+        }  # fmt: skip
+
+    def retire(self, box):
+        known = self.boxes[box]
+        if not known["retired"]:
+            known["retired"] = True
+            self.wanted[known["type"]] -= 1
+        if known["job"] is None:
+            del self.boxes[box]
+
+    def idle(self, box_type):
+        return {
+            name: box
+            for name, box in self.boxes.items()
+            if box["type"] == box_type and box["job"] is None
+        }
+
+    def free(self, box_type):
+        return len(self.idle(box_type))
+
+    def free_at(self, box_type, at, now):
+        coming = [
+            box
+            for box in self.boxes.values()
+            if box["type"] == box_type and box["job"] is not None and not box["retired"]
+        ]
+        return self.free(box_type) + sum(taken_to_end(b["job"], now) <= at for b in coming)
+
+    def start(self, w, now):
+        """Takes the core's choice of Boxes, job by job; raises where the contract differs."""
+        super().start(w, now)
+        for job, name in zip(w["jobs"], self.chosen[w["id"]], strict=True):
+            idle = self.idle(job["box_type"])
+            assert name in idle, f"Box {name} is not a free one of type {job['box_type']}"
+            best = min(preference(box, w) for box in idle.values())
+            assert preference(idle[name], w) == best
+            idle[name]["job"] = job
+
+    def end(self, w, jobs, outcome, now):
+        for name, box in list(self.boxes.items()):
+            if any(box["job"] is job for job in jobs):
+                box |= {"job": None, "last": (w["project"], w["branch"]), "since": now}
+                if box["retired"]:
+                    del self.boxes[name]
+        return super().end(w, jobs, outcome, now)
+
+
+def preference(box, w):
+    """Least first: last ran this project and branch, this project, or the longest free."""
+    project, branch = box["last"]
+    if project == w["project"]:
+        return (0,) if branch == w["branch"] and branch is not None else (1,)
+    return (2, box["since"])

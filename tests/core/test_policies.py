@@ -1,0 +1,196 @@
+"""What may go on behind the first that does not fit: strict, best effort, backfill."""
+
+import pytest
+
+from boxsched.scheduling.values import (
+    BehindReservation,
+    NeedsBoxes,
+    PlanLimit,
+    ProjectLimit,
+    QueueOrder,
+)
+from tests.core.world import World
+
+
+def lanes(w, *builds):
+    """Builds on branches of their own, in one instant: (name, seconds, Boxes)."""
+    with w.together():
+        for name, seconds, boxes in builds:
+            w.build(name, *[seconds] * boxes, branch=name)
+
+
+@pytest.mark.parametrize(
+    ("policy", "running"),
+    [("strict", {"w1"}), ("best_effort", {"w1", "w3"}), ("backfill", {"w1", "w3"})],
+)
+def test_three_then_three_then_two_on_five_boxes(policy, running):
+    """Kueue: "Should admit workloads as the number of pods (only) allows it"."""
+    w = World(boxes=5, policy=policy)
+    lanes(w, ("w1", 10, 3), ("w2", 10, 3), ("w3", 10, 2))
+    assert w.running == running
+    assert w.why("w2") == NeedsBoxes("linux", asked=3, free=5 - w.core.usage.boxes)
+    if policy == "strict":
+        assert w.why("w3") == QueueOrder(behind=w.id("w2"))
+    w.run_until(10)
+    assert "w2" in w.running
+    assert len(w.seen["w2"].boxes) == 3
+
+
+def test_a_canceled_head_lets_the_next_go():
+    w = World(boxes=5, policy="strict")
+    lanes(w, ("w1", 10, 4), ("head", 10, 4), ("w3", 10, 1))
+    assert w.running == {"w1"}
+    w.stop("head")
+    assert w.running == {"w1", "w3"}
+
+
+def easy(third=("third", 100, 90)):
+    """pyss, easy_bf_input.0: 100 Boxes; 70 for 100 s, 80 for 100 s, 90 for 100 s, 20 for 250 s."""
+    w = World(boxes=100)
+    for at, (name, seconds, boxes) in (
+        (0, ("first", 100, 70)), (1, ("second", 100, 80)), (2, third), (50, ("fourth", 250, 20)),
+    ):  # fmt: skip
+        w.run_until(at)
+        w.build(name, *[seconds] * boxes, branch=name)
+    return w
+
+
+def test_backfill_may_delay_all_but_the_head():
+    w = easy()
+    w.run()
+    assert [w.finished(n) for n in ("first", "second", "third", "fourth")] == [100, 200, 400, 300]
+
+
+def test_who_would_delay_the_head_waits():
+    w = World(boxes=4)
+    lanes(w, ("runs", 10, 3), ("head", 10, 4), ("long", 11, 1), ("short", 10, 1))
+    assert w.running == {"runs", "short"}
+    assert w.why("head") == NeedsBoxes("linux", asked=4, free=0)
+    w.run_until(5)
+    w.stop("short")
+    assert w.why("long") == BehindReservation(head=w.id("head"), at=10)
+    assert w.why("head") == NeedsBoxes("linux", asked=4, free=1)
+
+
+def test_what_the_head_leaves_is_given_out_once():
+    w = World(boxes=6)
+    lanes(w, ("runs", 10, 4), ("head", 10, 5), ("long 1", 99, 1), ("long 2", 99, 1))
+    assert w.running == {"runs", "long 1"}
+    assert w.why("long 2") == BehindReservation(head=w.id("head"), at=10)
+    w.run()
+    assert w.started("head") == 10
+
+
+def test_only_the_jobs_that_still_run_at_the_heads_time_count():
+    w = World(boxes=8)
+    lanes(w, ("runs", 10, 5), ("head", 10, 7))
+    w.build("mixed", 10, 10, 99, branch="mixed")  # one of its three jobs is late, one Box is left
+    assert w.running == {"runs", "mixed"}
+
+
+def test_other_box_types_are_left_as_they_are():
+    w = World(boxes={"linux": 2, "mac": 1})
+    w.build("runs", 10, branch="1")
+    w.build("head", 10, 10, branch="2")
+    w.build("on a mac", {"seconds": 99, "box_type": "mac"}, branch="3")
+    w.build("long", 99, branch="4")
+    assert w.running == {"runs", "on a mac"}
+
+
+def test_the_plan_counts_like_boxes_in_the_heads_time():
+    w = World(boxes=9, plan=4)
+    lanes(w, ("runs", 10, 2), ("also", 20, 1), ("head", 10, 3), ("long", 11, 1), ("short", 10, 1))
+    assert w.running == {"runs", "also", "short"}
+    assert w.why("head") == PlanLimit(asked=3, used=4, limit=4)
+    w.run_until(5)
+    w.stop("short")
+    assert w.why("long") == BehindReservation(head=w.id("head"), at=10)
+
+
+def test_the_limit_of_the_heads_project_counts_for_its_own_later_ones():
+    w = World(boxes=6)
+    w.project("web", max_boxes=4)
+    w.ssh("runs", *[10] * 4, project="app")
+    w.build("head", *[10] * 3, branch="1")
+    w.build("long, web", 99, 99, branch="2")  # 3 + 2 > 4 at the head's time
+    assert w.waiting == {"head", "long, web"}
+    assert w.why("long, web") == BehindReservation(head=w.id("head"), at=10)
+    w.build("long, app", 99, 99, branch="3", project="app")
+    assert w.running == {"runs", "long, app"}
+
+
+def test_a_late_job_is_expected_to_end_any_moment():
+    w = World(boxes=3)
+    w.build("late", {"seconds": 100, "expected": 10}, branch="1")
+    w.build("long", {"seconds": 100, "expected": 50}, branch="2")
+    w.run_until(20)
+    w.build("head", 10, 10, branch="3")
+    w.build("next", 99, branch="4")  # at the head's time, now, nothing is left
+    w.build("instant", {"seconds": 99, "expected": 0}, branch="5")  # as if it ended at once
+    assert w.running == {"late", "long", "instant"}
+    assert w.why("next") == NeedsBoxes("linux", asked=1, free=0)
+
+
+def test_fewer_boxes_wanted_move_the_heads_time():
+    """Two of three busy Boxes go as their jobs end; so the head's time is the last of the three."""
+    w = World(boxes={"linux": 3, "mac": 2})
+    for name, seconds in (("a", 10), ("b", 20), ("c", 30)):
+        w.ssh(name, seconds)
+    w.boxes(1)
+    mac = {"seconds": 10, "box_type": "mac"}
+    w.build("head", 10, mac, branch="head")
+    w.build("until 30", mac, {**mac, "seconds": 30}, branch="1")
+    assert "until 30" in w.running
+    w.run()
+    assert w.started("head") == 30
+
+
+# --- One instant --------------------------------------------------------------------------------
+
+
+def test_a_round_comes_after_each_round_that_changed_something():
+    """The short one of web takes what web may have; so web's head waits for its limit, not for
+    Boxes, and holds nothing for itself any more: in the next round the long one may go."""
+    w = World(boxes=3)
+    w.project("web", max_boxes=4)
+    w.ssh("runs", 20)
+    w.run_until(12)
+    with w.together():
+        w.build("long", 30, project="app")
+        w.build("short", 2)
+        w.ssh("head", 4, 4, 4)
+    assert w.running == {"runs", "short", "long"}
+    assert w.why("head") == ProjectLimit(asked=3, used=2, limit=4)
+
+
+def test_ends_come_before_what_is_asked_in_the_same_instant():
+    w = World(boxes=1)
+    w.build("b1", 10)
+    w.run_until(9)
+    w.now = 10
+    with w.together():
+        w.stop("b1")
+        w.build("b2", 10)
+    assert (w.result("b1"), w.finished("b1"), w.started("b2")) == ("passed", 10, 10)
+
+
+def test_jobs_of_no_seconds_end_in_the_instant_they_start():
+    w = World(boxes=1)
+    with w.together():
+        for name in ("b1", "b2", "b3"):
+            w.build(name, 0)
+    assert [w.finished(n) for n in w.seen] == [0, 0, 0]
+    assert w.result("b3") == "passed"
+
+
+def test_an_explanation_in_between_is_not_false():
+    """Time alone can make room behind the head, when jobs are late; nothing is decided before the
+    next instant, but no reason may say that Boxes lack which are there."""
+    w = World(boxes=3)
+    w.build("late", {"seconds": 99, "expected": 5}, branch="1")
+    w.build("later", {"seconds": 99, "expected": 8}, branch="2")
+    w.build("head", 10, 10, branch="3")
+    w.build("next", 10, branch="4")
+    assert w.why("next") == BehindReservation(head=w.id("head"), at=5)
+    w.now = 9
+    assert isinstance(w.why("next"), BehindReservation | QueueOrder)

@@ -1,0 +1,365 @@
+"""Each rule of ordering and of the gate as a scenario (contract, section 1), with its reasons."""
+
+import pytest
+
+from boxsched.scheduling.values import (
+    NeedsBoxes,
+    NoSuchBoxes,
+    PlanLimit,
+    ProjectLimit,
+    QueueOrder,
+    Runs,
+    WaitsForLane,
+)
+from tests.core.world import World
+
+# --- Lanes --------------------------------------------------------------------------------------
+
+
+def test_builds_of_a_branch_run_one_after_the_other():
+    w = World(boxes=9)
+    w.build("b1", 60)
+    w.build("b2", 60)
+    w.build("b3", 60)
+    assert (w.running, w.upcoming) == ({"b1"}, {"b2", "b3"})
+    assert w.why("b1") == Runs()
+    assert w.why("b3") == WaitsForLane(ahead=(w.id("b1"), w.id("b2")))
+    w.run_until(60)
+    assert (w.running, w.upcoming) == ({"b2"}, {"b3"})
+    assert w.why("b3") == WaitsForLane(ahead=(w.id("b2"),))
+    w.run()
+    assert [w.started(b) for b in ("b1", "b2", "b3")] == [0, 60, 120]
+
+
+def test_other_branches_projects_tags_and_servers_are_other_lanes():
+    w = World(boxes=9)
+    w.build("branch", branch="v1")
+    w.build("other branch", branch="v2")
+    w.build("other case", branch="V1")
+    w.build("tag of that name", tag="v1")
+    w.build("other project", branch="v1", project="app")
+    w.deploy("server of that name", server="v1")
+    w.deploy("other server", server="v2")
+    assert w.running == set(w.seen)
+
+
+def test_deploys_to_a_server_run_one_after_the_other():
+    w = World(boxes=9)
+    w.deploy("d1", 10, server="production")
+    w.deploy("d2", 10, server="production")
+    w.deploy("d3", 10, server="staging")
+    assert w.running == {"d1", "d3"}
+    assert w.why("d2") == WaitsForLane(ahead=(w.id("d1"),))
+
+
+def test_builds_of_a_tag_run_one_after_the_other():
+    w = World(boxes=9)
+    w.build("b1", tag="v1")
+    w.build("b2", tag="v1")
+    assert (w.running, w.upcoming) == ({"b1"}, {"b2"})
+
+
+def test_an_ssh_session_waits_for_nobody():
+    w = World(boxes=9)
+    w.ssh("s1")
+    w.ssh("s2")
+    assert w.running == {"s1", "s2"}
+
+
+@pytest.mark.parametrize("end", ["failed", "passed"])
+def test_however_a_build_ends_its_lane_goes_on(end):
+    w = World(boxes=9)
+    w.build("b1", {"seconds": 5, "result": end})
+    w.build("b2", 5)
+    w.run_until(5)
+    assert (w.result("b1"), w.running) == (end, {"b2"})
+
+
+def test_a_build_in_the_middle_of_its_lane_can_go():
+    w = World(boxes=9)
+    for name in ("b1", "b2", "b3"):
+        w.build(name, 10)
+    w.stop("b2")
+    assert w.why("b3") == WaitsForLane(ahead=(w.id("b1"),))
+    w.run_until(10)
+    assert w.running == {"b3"}
+
+
+# --- Cancellation -------------------------------------------------------------------------------
+
+
+def lane_of_three(strategy, boxes=9, **options):
+    w = World(boxes=boxes, **options)
+    w.project("web", cancellation=[["main", strategy]])
+    w.build("b1")
+    w.build("b2")
+    w.build("b3")
+    return w
+
+
+def test_strategy_none_leaves_all():
+    w = lane_of_three("none")
+    assert (w.running, w.upcoming) == ({"b1"}, {"b2", "b3"})
+
+
+def test_strategy_queued_cancels_what_holds_no_boxes():
+    w = lane_of_three("queued")
+    assert (w.running, w.upcoming, w.result("b2")) == ({"b1"}, {"b3"}, "canceled")
+
+
+def test_strategy_queued_cancels_what_waits_for_boxes():
+    w = World(boxes=1)
+    w.project("web", cancellation=[["main", "queued"]])
+    w.ssh("s1")
+    w.build("b1")
+    assert w.waiting == {"b1"}
+    w.build("b2")
+    assert (w.result("b1"), w.started("b1"), w.waiting) == ("canceled", None, {"b2"})
+    (canceled,) = [d for d in w.decisions if hasattr(d, "by")]
+    assert canceled.by == w.id("b2")
+
+
+def test_strategy_all_stops_what_runs():
+    w = lane_of_three("all")
+    assert (w.result("b1"), w.result("b2"), w.running) == ("stopped", "stopped", {"b3"})
+
+
+def test_a_stopped_build_keeps_lane_and_boxes_until_its_jobs_have_ended():
+    w = World(boxes=2, slow_stops=True)
+    w.project("web", cancellation=[["main", "all"]])
+    w.build("b1", 60, 60)
+    w.build("b2", 60, 60)
+    w.ssh("s1")
+    assert (w.running, w.upcoming, w.waiting) == ({"b1"}, {"b2"}, {"s1"})
+    assert w.why("b2") == WaitsForLane(ahead=(w.id("b1"),))
+    assert w.why("s1") == NeedsBoxes("linux", asked=1, free=0)
+    w.stops_end("b1")
+    assert (w.result("b1"), w.running, w.waiting) == ("stopped", {"s1"}, {"b2"})
+
+
+def test_a_newer_build_does_not_stop_twice():
+    w = lane_of_three("all", slow_stops=True)
+    assert (w.running, w.result("b2"), w.upcoming) == ({"b1"}, "canceled", {"b3"})
+    assert not [d for d in w.decisions if type(d).__name__ == "StopJobs"]
+
+
+def test_what_is_canceled_in_the_instant_of_its_registration_was_never_queued():
+    w = World(boxes=9)
+    w.project("web", cancellation=[["*", "queued"]])
+    with w.together():
+        w.build("b1")
+        w.build("b2")
+    assert (w.result("b1"), w.seen["b1"].queued_at) == ("canceled", None)
+    assert w.running == {"b2"}
+
+
+def test_the_first_matching_pattern_counts():
+    w = World(boxes=9)
+    w.project("web", cancellation=[["main", "none"], ["*", "all"]])
+    for branch in ("main", "fix/a"):
+        w.build(f"1 {branch}", branch=branch)
+        w.build(f"2 {branch}", branch=branch)
+    assert w.result("1 main") is None
+    assert w.result("1 fix/a") == "stopped"
+
+
+def test_a_strategy_touches_builds_of_its_own_branch_only():
+    w = World(boxes=9)
+    w.project("web", cancellation=[["*", "all"]])
+    w.build("other branch", branch="x")
+    w.build("tag", tag="main")
+    w.deploy("deploy", server="main")
+    w.ssh("session")
+    w.build("other project", project="app")
+    w.build("b1")
+    assert w.running == set(w.seen)
+    w.build("tag 2", tag="main")
+    assert (w.result("tag"), w.upcoming) == (None, {"tag 2"})
+
+
+def test_a_refused_build_touches_nothing():
+    w = World(boxes=9, plan=2)
+    w.project("web", cancellation=[["*", "all"]])
+    w.build("b1", 60)
+    w.build("b2", 60, 60, 60)
+    assert (w.result("b2"), w.running) == ("refused", {"b1"})
+    w.build("b3")
+    assert (w.result("b1"), w.running) == ("stopped", {"b3"})
+
+
+# --- Priority -----------------------------------------------------------------------------------
+
+
+def test_a_deploy_overtakes_an_older_build():
+    w = World(boxes=1)
+    w.build("b1", 60)
+    w.build("b2", branch="x")
+    w.deploy("d1")
+    w.run_until(60)
+    assert w.running == {"d1"}
+    assert w.why("b2") == NeedsBoxes("linux", asked=1, free=0)
+
+
+def order_of_starts(w):
+    w.run()
+    return sorted((n for n in w.seen if n != "first"), key=lambda n: w.started(n))
+
+
+def test_the_default_priorities_and_one_of_its_own():
+    w = World(boxes=1)
+    w.project("web", priority=["main"])
+    w.ssh("first", 5)
+    w.build("build", 5, branch="x")
+    w.build("tag", 5, tag="main")
+    w.build("low", 5, branch="y", priority=10)
+    w.build("high branch", 5, branch="main")
+    w.deploy("deploy", 5)
+    w.ssh("session", 5)
+    w.build("urgent", 5, branch="z", priority=100)
+    assert order_of_starts(w) == [
+        "urgent", "deploy", "session", "high branch", "build", "tag", "low"
+    ]  # fmt: skip
+
+
+def test_equal_priorities_go_by_creation_then_registration():
+    w = World(boxes=1)
+    w.ssh("first", 5)
+    with w.together():
+        w.build("b1", 5, branch="x")
+        w.build("b2", 5, branch="a")
+    w.run_until(1)
+    w.build("b3", 5, branch="y")
+    assert order_of_starts(w) == ["b1", "b2", "b3"]
+
+
+def test_with_ageing_an_old_build_overtakes_a_newer_deploy():
+    """30 points between build and deploy, 2 s a point: the deploy is worth a minute."""
+    for age, expected in ((59, ["d1", "b1"]), (61, ["b1", "d1"])):
+        w = World(boxes=1, aging=2)
+        w.ssh("first", 100)
+        w.build("b1", 5)
+        w.run_until(age)
+        w.deploy("d1", 5)
+        assert order_of_starts(w) == expected
+
+
+def test_without_ageing_it_never_does():
+    w = World(boxes=1)
+    w.ssh("first", 100_000)
+    w.build("b1", 5)
+    w.run_until(99_999)
+    w.deploy("d1", 5)
+    assert order_of_starts(w) == ["d1", "b1"]
+
+
+def test_with_ageing_what_ties_goes_by_registration():
+    w = World(boxes=1, aging=2)
+    w.ssh("first", 100)
+    w.build("b1", 5)
+    w.run_until(60)
+    w.deploy("d1", 5)
+    assert order_of_starts(w) == ["b1", "d1"]
+
+
+# --- The gate -----------------------------------------------------------------------------------
+
+
+def test_eight_boxes_three_builds_of_four_the_third_waits():
+    w = World(boxes=8)
+    for name in ("b1", "b2", "b3"):
+        w.build(name, 60, 60, 60, 60, branch=name)
+    assert (w.running, w.waiting) == ({"b1", "b2"}, {"b3"})
+    assert w.why("b3") == NeedsBoxes("linux", asked=4, free=0)
+
+
+def test_nothing_is_admitted_in_part():
+    w = World(boxes=5)
+    w.build("w1", 10, 10, branch="1")
+    w.build("w2", *[10] * 5, branch="2")
+    assert w.waiting == {"w2"}
+    assert w.why("w2") == NeedsBoxes("linux", asked=5, free=3)
+    w.run_until(10)
+    assert (w.running, len(w.seen["w2"].boxes)) == ({"w2"}, 5)
+
+
+def test_a_box_is_free_as_soon_as_its_own_job_ends():
+    w = World(boxes=2)
+    w.build("b1", 10, 100)
+    w.build("b2", 10, branch="x")
+    w.run_until(10)
+    assert w.running == {"b1", "b2"}
+
+
+def test_each_type_must_have_enough():
+    w = World(boxes={"linux": 4, "mac": 1})
+    mac = {"seconds": 10, "box_type": "mac"}
+    w.build("b1", 10, mac, branch="1")
+    w.build("b2", 10, mac, branch="2")
+    w.build("b3", 10, 10, branch="3")
+    assert w.running == {"b1", "b3"}
+    assert w.why("b2") == NeedsBoxes("mac", asked=1, free=0)
+
+
+def test_the_plan_holds_although_boxes_are_free():
+    w = World(boxes=9, plan=3)
+    w.build("b1", 10, 10, branch="1")
+    w.build("b2", 10, 10, branch="2")
+    assert w.why("b2") == PlanLimit(asked=2, used=2, limit=3)
+    w.run_until(10)
+    assert w.running == {"b2"}
+
+
+def test_more_than_the_plan_or_the_project_allows_at_all_is_refused():
+    w = World(boxes=1, plan=5)
+    w.project("web", max_boxes=3)
+    w.build("too much for web", *[1] * 4)
+    w.build("fits", *[1] * 5, project="app", branch="1")
+    w.build("too much for the plan", *[1] * 6, project="app", branch="2")
+    assert w.result("too much for web") == w.result("too much for the plan") == "refused"
+    assert w.result("fits") is None
+
+
+def test_who_asks_for_more_boxes_than_are_wanted_blocks_nobody():
+    for policy in ("strict", "best_effort", "backfill"):
+        w = World(boxes=2, policy=policy)
+        w.build("giant", 1, 1, 1)
+        w.build("b1", 1, branch="x")
+        assert (w.running, w.waiting) == ({"b1"}, {"giant"})
+        assert w.why("giant") == NoSuchBoxes("linux", asked=3, existing=2)
+        w.boxes(3)
+        assert w.why("giant") == NeedsBoxes("linux", asked=3, free=2)
+        w.run()
+        assert w.result("giant") == "passed"
+
+
+@pytest.mark.parametrize(
+    ("policy", "runs", "reason"),
+    [
+        ("strict", {"b1", "other"}, QueueOrder),
+        ("backfill", {"b1", "other"}, QueueOrder),
+        ("best_effort", {"b1", "small", "other"}, Runs),
+    ],
+)
+def test_who_waits_behind_a_projects_limit(policy, runs, reason):
+    w = World(boxes=9, policy=policy)
+    w.project("web", max_boxes=3)
+    w.build("b1", 10, 10, branch="1")
+    with w.together():
+        w.build("large", 10, 10, branch="2")
+        w.build("small", 10, branch="3")
+        w.build("other", 10, project="app")
+    assert w.running == runs
+    assert w.why("large") == ProjectLimit(asked=2, used=w.core.usage.boxes - 1, limit=3)
+    assert isinstance(w.why("small"), reason)
+    if reason is QueueOrder:
+        assert w.why("small").behind == w.id("large")
+
+
+def test_a_projects_limit_can_be_lifted():
+    w = World(boxes=9)
+    w.project("web", max_boxes=1)
+    w.build("b1", 10, branch="1")
+    w.build("b2", 10, branch="2")
+    assert w.why("b2") == ProjectLimit(asked=1, used=1, limit=1)
+    w.limit("web", None)
+    assert w.running == {"b1", "b2"}

@@ -1,0 +1,65 @@
+"""Whether a reason that the core gives is true, as the naive model sees it."""
+
+from boxsched.scheduling.values import (
+    BehindReservation,
+    NeedsBoxes,
+    NoSuchBoxes,
+    PlanLimit,
+    ProjectLimit,
+    QueueOrder,
+    Runs,
+    WaitsForLane,
+)
+from tests.reference.model import asks, phase
+
+
+def is_true(reason, naive, w, now):
+    """Naive has just settled, or would change nothing if it did."""
+    match phase(w):
+        case "running":
+            return reason == Runs()
+        case "registered":
+            ahead = tuple(e["id"] for e in naive.ahead(w))
+            return reason == WaitsForLane(ahead) and ahead
+        case "queued":
+            return waits_for_that(reason, naive, w, now)
+    raise AssertionError("a finished workload waits for nothing")
+
+
+def waits_for_that(reason, naive, w, now):
+    """Each sort of reason says something that can be looked up."""
+    asked, project, size = asks(w), w["project"], len(w["jobs"])
+    # Makes naive look at the queue: its head, T. Where time alone has made room since the last
+    # instant (jobs are late), some would be admitted: they wait for the next instant.
+    room = list(naive.admissible(now))
+    match reason:
+        case NoSuchBoxes(box_type, n, existing):
+            return n == asked[box_type] > existing == naive.wanted[box_type]
+        case ProjectLimit(n, used, limit):
+            exact = n == size and used == naive.busy(project=project)
+            return exact and limit == naive.limits[project] < used + n and not naive.too_large(w)
+        case NeedsBoxes(box_type, n, free):
+            return n == asked[box_type] > free == naive.free(box_type) and not naive.too_large(w)
+        case PlanLimit(n, used, limit):
+            boxes_are_free = all(naive.free(t) >= n for t, n in asked.items())
+            exact = n == size and used == naive.busy() and limit == naive.plan
+            return exact and used + n > limit and boxes_are_free and not naive.too_large(w)
+        case BehindReservation(head) | QueueOrder(head) if any(w is e for e in room):
+            return head == naive.head["id"]
+        case BehindReservation(head, at):
+            behind = naive.policy == "backfill" and naive.fits(w)
+            return behind and head == naive.head["id"] and at == naive.left["at"]
+        case QueueOrder(behind):
+            return naive.fits(w) and behind in holders(naive, w)
+    return False
+
+
+def holders(naive, w):
+    """Those that ``w``, which would fit, may have to wait behind: ids."""
+    before = naive.queue()[: naive.queue().index(w)]
+    limited = [
+        e for e in before
+        if e["project"] == w["project"] and naive.over_limit(e) and not naive.too_large(e)
+    ][:1]  # fmt: skip
+    head = [naive.head] if naive.policy == "strict" and naive.head else []
+    return {e["id"] for e in limited + head} if naive.policy != "best_effort" else set()

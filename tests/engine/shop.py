@@ -1,0 +1,155 @@
+"""A whole engine over a real SQLite store, with the clock held, in the field's words."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from boxsched import inbox
+from boxsched.engine.engine import Engine
+from boxsched.model import (
+    Cancellation,
+    JobId,
+    Kind,
+    ProjectId,
+    WorkerId,
+    WorkloadId,
+    default_priority,
+)
+from boxsched.states import Result
+from boxsched.store import open_store
+from boxsched.store.contract import SHARD, Store
+from boxsched.store.values import (
+    Assignment,
+    JobSpec,
+    NewWorkload,
+    StoredEvent,
+    Submitted,
+    Workload,
+)
+
+
+class HeldClock:
+    def __init__(self, now: float = 1_000_000.0) -> None:
+        self.time = now
+
+    def now(self) -> float:
+        return self.time
+
+
+class Shop:
+    """Submit, report, and let the engine take turns; ``events`` is all that was published."""
+
+    def __init__(self, store: Store, folder: Path) -> None:
+        self.store = store
+        self.folder = folder
+        self.clock = HeldClock()
+        self.events: list[StoredEvent] = []
+        self.told: set[WorkerId] = set()
+        self.projects: dict[str, tuple[ProjectId, int]] = {}
+        self.worker = WorkerId(0)
+        self.engine = self._engine()
+
+    @classmethod
+    async def open(cls, folder: Path, boxes: int) -> "Shop":
+        store = open_store(f"sqlite:///{folder / 'shop.sqlite'}", folder)
+        await store.open()
+        shop = cls(store, folder)
+        await shop.connect(boxes)
+        await shop.engine.load()
+        await shop.settle()
+        return shop
+
+    def _engine(self) -> Engine:
+        return Engine(
+            self.store, self.clock, shard=SHARD, node="test",
+            published=self.events.extend, told=self.told.update,
+        )  # fmt: skip
+
+    async def close(self) -> None:
+        await self.store.close()
+
+    async def restart(self) -> None:
+        """Another engine over what the store has."""
+        self.engine = self._engine()
+        await self.engine.load()
+
+    async def connect(self, boxes: int) -> None:
+        id_, rows = await self.store.register_worker("w", "here", ["default"] * boxes)
+        self.worker = id_
+        rows_ = tuple((row.id, row.ordinal, row.box_type) for row in rows)
+        await self.store.ask([inbox.written(inbox.BoxesSet(id_, rows_))])
+
+    async def settle(self) -> None:
+        while await self.engine.turn():
+            pass
+
+    async def project(self, name: str, max_boxes: int | None = None) -> None:
+        project, _ = await self.store.put_project(
+            name, "{}", max_boxes, secret=None, keep_secret=False
+        )
+        self.projects[name] = (project.id, project.version)
+
+    def new(
+        self,
+        project: str = "web",
+        *,
+        branch: str | None = "main",
+        server: str | None = None,
+        jobs: int = 1,
+        priority: int | None = None,
+        cancellation: Cancellation = Cancellation.NONE,
+        fail_fast: bool = False,
+        timeout: float = 60.0,
+    ) -> NewWorkload:
+        id_, version = self.projects[project]
+        kind = Kind.DEPLOY if server else Kind.BUILD
+        return NewWorkload(
+            project=id_, project_version=version, kind=kind,
+            branch=None if server else branch, tag=None, server=server,
+            commit=None, message=None, author=None,
+            priority=default_priority(kind, branch, ()) if priority is None else priority,
+            cancellation=cancellation, fail_fast=fail_fast,
+            jobs=tuple(JobSpec(f"j{n}", "default", timeout, ("true",), {}) for n in range(jobs)),
+            created_at=self.clock.now(),
+        )  # fmt: skip
+
+    async def submit(self, *new: NewWorkload) -> list[WorkloadId]:
+        outcomes = await self.store.submit(new)
+        assert all(isinstance(o, Submitted) for o in outcomes), outcomes
+        return [o.id for o in outcomes if isinstance(o, Submitted)]
+
+    async def build(self, **asked: object) -> WorkloadId:
+        (id_,) = await self.submit(self.new(**asked))  # type: ignore[arg-type]
+        await self.settle()
+        return id_
+
+    async def stop(self, workload: WorkloadId) -> None:
+        await self.store.ask([inbox.written(inbox.Stop(workload, "someone"))])
+        await self.settle()
+
+    async def assignments(self) -> list[Assignment]:
+        return await self.store.assignments(self.worker)
+
+    async def report(self, *reports: inbox.JobStarted | inbox.JobFinished) -> None:
+        await self.store.ask([inbox.written(inbox.Reports(self.worker, reports))])
+        await self.settle()
+
+    async def start(self, assignments: Sequence[Assignment]) -> None:
+        await self.report(
+            *(inbox.JobStarted(a.job, a.lease_token, self.clock.now()) for a in assignments)
+        )
+
+    async def finish(
+        self, assignment: Assignment, result: Result = Result.PASSED, token: int | None = None
+    ) -> None:
+        token = assignment.lease_token if token is None else token
+        await self.report(
+            inbox.JobFinished(assignment.job, token, self.clock.now(), result, 0, None)
+        )
+
+    async def look(self, workload: WorkloadId) -> Workload:
+        found = await self.store.workload(workload)
+        assert found is not None
+        return found
+
+    async def running(self) -> set[JobId]:
+        return {a.job for a in await self.assignments()}

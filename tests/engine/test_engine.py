@@ -1,0 +1,253 @@
+"""The engine over a real store: what a turn leaves in it, and what a restart makes of that."""
+
+import sqlite3
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from boxsched import inbox
+from boxsched.errors import Fenced, StoreAway
+from boxsched.model import Cancellation, job_id
+from boxsched.states import JobState, Result, State
+from tests.engine.shop import Shop
+
+
+@pytest.fixture
+async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
+    shop = await Shop.open(tmp_path, boxes=8)
+    await shop.project("web")
+    await shop.settle()
+    yield shop
+    await shop.close()
+
+
+async def test_the_third_of_three_builds_of_four_jobs_waits(shop: Shop) -> None:
+    ids = await shop.submit(*(shop.new(branch=b, jobs=4) for b in "abc"))
+    await shop.settle()
+    states = [(await shop.look(id_)).state for id_ in ids]
+    assert states == [State.RUNNING, State.RUNNING, State.QUEUED]
+    report = shop.engine.why(ids[2])
+    assert report is not None
+    assert (report.reason, report.needs, report.free) == (
+        "needs_boxes", {"default": 4}, {"default": 0},
+    )  # fmt: skip
+    assert {b.id for b in report.blocked_by} == set(ids[:2])
+    assert report.position == 1
+    assert "Needs 4 Boxes; 0 free now." in report.text
+
+
+async def test_a_job_runs_and_its_workload_finishes(shop: Shop) -> None:
+    id_ = await shop.build()
+    (assignment,) = await shop.assignments()
+    shop.clock.time += 1
+    await shop.start([assignment])
+    assert (await shop.look(id_)).jobs[0].state is JobState.RUNNING
+    shop.clock.time += 7
+    await shop.finish(assignment)
+    done = await shop.look(id_)
+    assert (done.state, done.result) == (State.FINISHED, Result.PASSED)
+    job = done.jobs[0]
+    assert job.started_at is not None and job.finished_at is not None
+    assert job.finished_at - job.started_at == 7
+    assert await shop.assignments() == []
+
+
+async def test_an_old_lease_token_changes_nothing(shop: Shop) -> None:
+    id_ = await shop.build()
+    (assignment,) = await shop.assignments()
+    await shop.finish(assignment, token=assignment.lease_token - 1)
+    assert (await shop.look(id_)).state is State.RUNNING
+    await shop.finish(assignment)
+    await shop.finish(assignment, Result.FAILED)  # late, and doubled
+    assert (await shop.look(id_)).result is Result.PASSED
+
+
+async def test_lease_tokens_grow_along_a_lane(shop: Shop) -> None:
+    tokens = []
+    for _ in range(3):
+        await shop.build()
+        (assignment,) = await shop.assignments()
+        tokens.append(assignment.lease_token)
+        await shop.finish(assignment)
+    assert tokens == sorted(set(tokens))
+
+
+async def test_a_stop_is_asked_of_the_worker_and_holds_the_lane_until_the_job_ends(
+    shop: Shop,
+) -> None:
+    first = await shop.build()
+    second = await shop.build()
+    await shop.start(await shop.assignments())
+    await shop.stop(first)
+    assert (await shop.look(first)).state is State.STOPPING
+    (assignment,) = await shop.assignments()
+    assert assignment.stop
+    assert (await shop.look(second)).state is State.REGISTERED
+    await shop.finish(assignment, Result.STOPPED)
+    assert (await shop.look(first)).result is Result.STOPPED
+    assert (await shop.look(second)).state is State.RUNNING
+
+
+async def test_a_waiting_workload_is_canceled_with_its_jobs(shop: Shop) -> None:
+    await shop.build()
+    waiting = await shop.build(jobs=2)
+    await shop.stop(waiting)
+    found = await shop.look(waiting)
+    assert (found.result, found.queued_at, found.started_at) == (Result.CANCELED, None, None)
+    assert [(j.state, j.result) for j in found.jobs] == [(JobState.FINISHED, Result.CANCELED)] * 2
+
+
+async def test_a_new_build_stops_the_running_one_and_takes_its_lane_when_it_has_ended(
+    shop: Shop,
+) -> None:
+    old = await shop.build(cancellation=Cancellation.ALL)
+    new = await shop.build(cancellation=Cancellation.ALL)
+    (assignment,) = await shop.assignments()
+    assert assignment.stop
+    assert (await shop.look(new)).state is State.REGISTERED
+    await shop.finish(assignment, Result.STOPPED)
+    assert (await shop.look(old)).result is Result.STOPPED
+    assert (await shop.look(new)).state is State.RUNNING
+
+
+async def test_fail_fast_stops_the_others_and_fails(shop: Shop) -> None:
+    id_ = await shop.build(jobs=3, fail_fast=True)
+    assignments = await shop.assignments()
+    await shop.start(assignments)
+    await shop.finish(assignments[0], Result.FAILED)
+    assert (await shop.look(id_)).state is State.STOPPING
+    for assignment in assignments[1:]:
+        await shop.finish(assignment, Result.STOPPED)
+    assert (await shop.look(id_)).result is Result.FAILED
+
+
+async def test_a_job_past_its_time_limit_is_ended_and_fails_also_after_a_restart(
+    shop: Shop,
+) -> None:
+    id_ = await shop.build(timeout=60.0)
+    await shop.start(await shop.assignments())
+    await shop.restart()
+    shop.clock.time += 80
+    await shop.settle()
+    assert not (await shop.assignments())[0].stop  # the worker has a while to do it by itself
+    shop.clock.time += 20
+    await shop.settle()
+    (assignment,) = await shop.assignments()
+    assert assignment.stop
+    await shop.restart()
+    await shop.finish(assignment, Result.STOPPED)
+    done = await shop.look(id_)
+    assert (done.result, done.jobs[0].reason) == (Result.FAILED, "time limit of 60 s")
+
+
+async def test_durations_are_learned_and_stored_at_registration(shop: Shop) -> None:
+    for seconds in (3.0, 9.0, 4.0):
+        await shop.build()
+        (assignment,) = await shop.assignments()
+        await shop.start([assignment])
+        shop.clock.time += seconds
+        await shop.finish(assignment)
+    id_ = await shop.build()
+    assert (await shop.look(id_)).jobs[0].expected_seconds == pytest.approx(4.0)
+
+
+async def test_boxes_come_and_go_with_their_worker(shop: Shop) -> None:
+    id_ = await shop.build(jobs=8)
+    await shop.connect(2)
+    await shop.settle()
+    assert sum(box.retired for box in await shop.store.boxes()) == 6
+    for assignment in await shop.assignments():
+        await shop.finish(assignment)
+    assert (await shop.look(id_)).result is Result.PASSED
+    assert len(await shop.store.boxes()) == 2
+    three = await shop.build(jobs=3)
+    report = shop.engine.why(three)
+    assert report is not None and report.reason == "no_such_boxes"
+    await shop.connect(4)
+    await shop.settle()
+    assert (await shop.look(three)).state is State.RUNNING
+
+
+async def test_a_box_is_warm_for_its_project_and_branch_also_after_a_restart(shop: Shop) -> None:
+    await shop.project("api")
+    await shop.submit(*(shop.new(branch=b) for b in "ab"), shop.new("api", branch="a"))
+    await shop.settle()
+    boxes = {}
+    for assignment in await shop.assignments():
+        boxes[assignment.project, assignment.branch] = assignment.box
+        await shop.finish(assignment)
+    await shop.restart()
+    await shop.submit(shop.new("api", branch="x"), shop.new(branch="b"))
+    await shop.settle()
+    taken = {(a.project, a.branch): a.box for a in await shop.assignments()}
+    assert taken["web", "b"] == boxes["web", "b"]
+    assert taken["api", "x"] == boxes["api", "a"]
+
+
+async def test_two_engines_one_is_fenced(shop: Shop) -> None:
+    former = shop.engine
+    await shop.restart()
+    await shop.submit(shop.new())
+    with pytest.raises(Fenced):
+        await former.turn()
+    await shop.settle()
+    assert len(await shop.running()) == 1
+
+
+async def test_a_commit_that_fails_reserves_nothing(shop: Shop, tmp_path: Path) -> None:
+    """GANG-09: persisting fails every time; nothing leaks, however many attempts are made."""
+    (id_,) = await shop.submit(shop.new(jobs=8))
+    commit = shop.store.commit
+
+    async def refused(batch: object) -> None:
+        raise StoreAway("the disk is full")
+
+    shop.store.commit = refused  # type: ignore[method-assign, assignment]
+    for _ in range(5):
+        with pytest.raises(StoreAway):
+            await shop.engine.turn()
+        await shop.restart()
+    assert (await shop.look(id_)).state is State.REGISTERED
+    assert all(box.job is None for box in await shop.store.boxes())
+    shop.store.commit = commit  # type: ignore[method-assign]
+    await shop.settle()
+    assert (await shop.look(id_)).state is State.RUNNING
+
+
+async def test_events_are_gapless_and_published_as_stored(shop: Shop) -> None:
+    await shop.build()
+    await shop.finish((await shop.assignments())[0])
+    stored = await shop.store.events_after(1, 0, 0, 1000)
+    assert [(e.batch, e.n, e.data) for e in stored] == [
+        (e.batch, e.n, e.data) for e in shop.events
+    ]
+    by_batch: dict[int, list[int]] = {}
+    for event in stored:
+        by_batch.setdefault(event.batch, []).append(event.n)
+    assert all(ns == list(range(1, len(ns) + 1)) for ns in by_batch.values())
+    types = [event.type for event in stored if event.type.startswith("workload.")]
+    assert types == [f"workload.{t}" for t in ("registered", "queued", "started", "finished")]
+    finished = msgspec.json.decode(stored[-1].data)
+    assert finished["capacity"] == {"total": 8, "busy": 0}
+
+
+async def test_a_stop_of_an_unknown_or_finished_workload_changes_nothing(shop: Shop) -> None:
+    id_ = await shop.build()
+    await shop.finish((await shop.assignments())[0])
+    await shop.stop(id_)
+    await shop.stop(type(id_)(999_999))
+    await shop.report(inbox.JobFinished(job_id(id_, 7), 1, 0.0, Result.PASSED, 0, None))
+    assert (await shop.look(id_)).result is Result.PASSED
+
+
+async def test_the_database_is_whole_afterwards(shop: Shop) -> None:
+    for branch in "abcdefgh":
+        await shop.build(branch=branch, jobs=2)
+    for assignment in (await shop.assignments())[:5]:
+        await shop.finish(assignment)
+    await shop.close()
+    with sqlite3.connect(shop.folder / "shop.sqlite") as db:
+        assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    await shop.store.open()

@@ -1,0 +1,110 @@
+"""At any moment the store holds all that the engine knows: a restart changes no decision."""
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from boxsched import inbox
+from boxsched.engine.books import Books
+from boxsched.model import Cancellation
+from boxsched.states import JobState, Result
+from boxsched.store.check import check
+from boxsched.store.values import Assignment
+from tests.engine.shop import Shop
+
+STEPS = 120
+
+
+def fingerprint(books: Books) -> dict[str, Any]:
+    """All of the books and the core that a decision can depend on."""
+    core = books.core
+    core.check()
+    return {
+        "workloads": {
+            id_: (w.state, w.priority, w.created_at, w.fail_fast, w.ask.jobs,
+                  w.lane.key if w.lane else None, w.ahead.id if w.ahead else None,
+                  w.run and (w.run.started_at, [b and b.id for b in w.run.boxes],
+                             w.run.failed, w.run.stop_cause))
+            for id_, w in sorted(core.workloads.items())
+        },
+        "queue": [w.id for w in core.queue.in_order(1000)],
+        "boxes": {
+            id_: (b.busy, b.retired, b.pool.box_type) for id_, b in sorted(core.boxes.items())
+        },
+        "free": {p.box_type: (p.free, p.wanted, p.surplus) for p in core.pools.values()},
+        "warm": {b.id: b.warm_keys for p in core.pools.values() for b in p.free_boxes.values()},
+        "limits": {p.id: p.limit for p in core.projects.values() if p.limit is not None},
+        "used": (core.usage.boxes, [(e[0], e[1], e[2], e[3].jobs) for e in core.usage.running]),
+        "jobs": {
+            id_: [(j.state, j.box, j.lease_token, j.attempt, j.started_at, j.reason)
+                  for j in w.running or () if j.state is not JobState.FINISHED]
+            for id_, w in sorted(books.workloads.items())
+        },
+        "names": {id_: (w.number, w.kind, w.jobs) for id_, w in sorted(books.workloads.items())},
+        "durations": dict(books.durations),
+    }  # fmt: skip
+
+
+async def step(shop: Shop, chance: random.Random) -> None:
+    """Something that may happen, some of it in one batch with something else."""
+    shop.clock.time += chance.choice((0, 0, 0.5, 3))
+    running = await shop.assignments()
+    match chance.randrange(8):
+        case 0 | 1 | 2:
+            await shop.submit(*(_some_workload(shop, chance) for _ in range(chance.randint(1, 3))))
+        case 3 | 4 if running:
+            picked = chance.sample(running, min(len(running), chance.randint(1, 4)))
+            reports = tuple(_report(shop, a, chance) for a in picked)
+            await shop.store.ask([inbox.written(inbox.Reports(shop.worker, reports))])
+        case 5:
+            id_ = chance.randint(1, 40)
+            await shop.store.ask([inbox.written(inbox.Stop(id_, "someone"))])
+        case 6 if chance.random() < 0.3:
+            await shop.connect(chance.randint(2, 6))
+        case 7 if chance.random() < 0.3:
+            await shop.project("api", chance.choice((None, 1, 2, 3)))
+
+
+def _some_workload(shop: Shop, chance: random.Random) -> Any:
+    return shop.new(
+        chance.choice(("web", "api")),
+        branch=chance.choice(("main", "x", "y")),
+        server="production" if chance.random() < 0.2 else None,
+        jobs=chance.randint(1, 3),
+        priority=chance.choice((None, 50, 60)),
+        cancellation=chance.choice(list(Cancellation)),
+        fail_fast=chance.random() < 0.3,
+    )
+
+
+def _report(shop: Shop, a: Assignment, chance: random.Random) -> Any:
+    if chance.random() < 0.4:
+        return inbox.JobStarted(a.job, a.lease_token, shop.clock.now())
+    result = Result.STOPPED if a.stop else chance.choice((Result.PASSED, Result.FAILED))
+    return inbox.JobFinished(a.job, a.lease_token, shop.clock.now(), result, 0, None)
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_a_restart_at_any_moment_changes_nothing(tmp_path: Path, seed: int) -> None:
+    chance = random.Random(seed)
+    shop = await Shop.open(tmp_path, boxes=4)
+    await shop.project("web")
+    await shop.project("api", 3)
+    await shop.settle()
+    for _ in range(STEPS):
+        await step(shop, chance)
+        if chance.random() < 0.6:
+            await shop.settle()
+        elif chance.random() < 0.5:
+            await shop.engine.turn()
+        if chance.random() < 0.2:
+            assert shop.engine.books is not None
+            before = fingerprint(shop.engine.books)
+            await shop.restart()
+            assert shop.engine.books is not None
+            assert fingerprint(shop.engine.books) == before
+    await shop.settle()
+    assert await check(f"sqlite:///{tmp_path / 'shop.sqlite'}") == []
+    await shop.close()
