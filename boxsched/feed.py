@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import NamedTuple
 
 from boxsched.store.contract import Store
-from boxsched.store.values import StoredEvent
+from boxsched.store.values import Event, StoredEvent
 
 QUEUED_AT_MOST = 256 * 1024  # bytes of event data a reader
 PAGE = 500  # events of a look-up
@@ -44,10 +44,16 @@ class EventFeed:
         self._readers: set[Subscription] = set()
         self._closed = False
 
-    def publish(self, events: Sequence[StoredEvent]) -> None:
+    def publish(self, batch: int, events: Sequence[Event]) -> None:
         """A committed batch's events, in order; called by the engine."""
+        if not self._readers:
+            return
+        stored = [
+            StoredEvent(self._shard, batch, n, event.type, event.data)
+            for n, event in enumerate(events, 1)
+        ]
         for reader in self._readers:
-            reader.offer(events)
+            reader.offer(stored)
 
     def subscribe(self, after: EventCursor | None) -> "Subscription":
         """Events behind ``after``, or from now on; use it as an async context manager."""

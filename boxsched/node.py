@@ -131,6 +131,7 @@ class Node:
             stop_grace=options.stop_grace,
         )
         await self.engine.load()
+        await self.engine.turn()  # the Boxes are in being before anybody asks for them
         await self.worker.start()
         for name, work in (("engine", self.engine.run()), ("worker", self.worker.run())):
             self._tasks.append(asyncio.create_task(work, name=name))

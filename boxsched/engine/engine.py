@@ -16,7 +16,7 @@ from boxsched.errors import Fenced, StoreAway
 from boxsched.model import JobId, WorkerId, WorkloadId, job_index, job_workload
 from boxsched.states import JobState
 from boxsched.store.contract import Store
-from boxsched.store.values import Batch, StoredEvent
+from boxsched.store.values import Batch, Event
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,8 @@ class Counters:
 
 
 class Engine:
-    """Leads one shard. ``published`` gets each batch's events, ``told`` the workers concerned."""
+    """Leads one shard. ``published`` gets each batch's number and events, ``told`` the workers that
+    have something to look up."""
 
     def __init__(
         self,
@@ -51,7 +52,7 @@ class Engine:
         *,
         shard: int,
         node: str,
-        published: Callable[[Sequence[StoredEvent]], None],
+        published: Callable[[int, Sequence[Event]], None],
         told: Callable[[set[WorkerId]], None],
     ) -> None:
         self._store = store
@@ -146,12 +147,7 @@ class Engine:
             assert self.books is not None and job.started_at is not None
             if job.state is not JobState.FINISHED:
                 heappush(self._deadlines, (job.started_at + _limit(self.books, job), job.id))
-        self._published(
-            [
-                StoredEvent(self._shard, self._batch, n, event.type, event.data)
-                for n, event in enumerate(batch.events, 1)
-            ]
-        )
+        self._published(self._batch, batch.events)
         if turn.to_tell:
             self._told(turn.to_tell)
         counters = self.counters

@@ -16,7 +16,7 @@ MESSAGE_CHARACTERS = 500  # of a commit's message, in an event; the workload has
 
 def rfc3339(time: float) -> str:
     """UTC, with microseconds: what every time looks like outside."""
-    return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return datetime.fromtimestamp(time, UTC).isoformat(timespec="microseconds")[:-6] + "Z"
 
 
 class Happenings:

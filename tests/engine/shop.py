@@ -19,6 +19,7 @@ from boxsched.store import open_store
 from boxsched.store.contract import SHARD, Store
 from boxsched.store.values import (
     Assignment,
+    Event,
     JobSpec,
     NewWorkload,
     StoredEvent,
@@ -61,8 +62,13 @@ class Shop:
     def _engine(self) -> Engine:
         return Engine(
             self.store, self.clock, shard=SHARD, node="test",
-            published=self.events.extend, told=self.told.update,
+            published=self._published, told=self.told.update,
         )  # fmt: skip
+
+    def _published(self, batch: int, events: Sequence[Event]) -> None:
+        self.events += [
+            StoredEvent(SHARD, batch, n, e.type, e.data) for n, e in enumerate(events, 1)
+        ]
 
     async def close(self) -> None:
         await self.store.close()

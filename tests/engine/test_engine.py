@@ -242,12 +242,13 @@ async def test_a_stop_of_an_unknown_or_finished_workload_changes_nothing(shop: S
     assert (await shop.look(id_)).result is Result.PASSED
 
 
-async def test_the_database_is_whole_afterwards(shop: Shop) -> None:
+async def test_the_database_is_whole_afterwards(tmp_path: Path) -> None:
+    shop = await Shop.open(tmp_path, boxes=8)
+    await shop.project("web")
     for branch in "abcdefgh":
         await shop.build(branch=branch, jobs=2)
     for assignment in (await shop.assignments())[:5]:
         await shop.finish(assignment)
     await shop.close()
-    with sqlite3.connect(shop.folder / "shop.sqlite") as db:
+    with sqlite3.connect(tmp_path / "shop.sqlite") as db:
         assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-    await shop.store.open()
