@@ -1,6 +1,6 @@
 """A whole engine over a real SQLite store, with the clock held, in the field's words."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from boxsched import inbox
@@ -44,6 +44,7 @@ class Shop:
         self.folder = folder
         self.clock = HeldClock()
         self.events: list[StoredEvent] = []
+        self.publish: Callable[[int, Sequence[Event]], None] = lambda batch, events: None
         self.told: set[WorkerId] = set()
         self.projects: dict[str, tuple[ProjectId, int]] = {}
         self.worker = WorkerId(0)
@@ -69,6 +70,7 @@ class Shop:
         self.events += [
             StoredEvent(SHARD, batch, n, e.type, e.data) for n, e in enumerate(events, 1)
         ]
+        self.publish(batch, events)
 
     async def close(self) -> None:
         await self.store.close()
