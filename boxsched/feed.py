@@ -77,7 +77,7 @@ class EventFeed:
 class Subscription:
     """One reader: ``async with feed.subscribe(cursor) as events: async for event in events``.
 
-    Iteration ends when the feed closes. ``ready()`` takes what is there without waiting.
+    Iteration ends when the feed closes; one that was broken off goes on where it was.
     """
 
     def __init__(
@@ -86,7 +86,9 @@ class Subscription:
         self._feed = feed
         self._store = store
         self._shard = shard
-        self._last = (after.batch, after.n) if after is not None else None
+        self._from_now = after is None
+        self._last = (after.batch, after.n) if after is not None else (0, 0)  # (batch, n)
+        self._page: deque[StoredEvent] = deque()  # read from the table, to be given next
         self._queue: deque[StoredEvent] = deque()
         self._queued = 0
         self._behind = True  # reads the table, not the queue
@@ -94,7 +96,7 @@ class Subscription:
 
     async def __aenter__(self) -> "Subscription":
         self._feed.readers.add(self)
-        if self._last is None:
+        if self._from_now:
             self._last = await self._store.last_event(self._shard)
         return self
 
@@ -117,50 +119,43 @@ class Subscription:
         self._queued = 0
         self._behind = True
 
-    def ready(self) -> list[StoredEvent]:
-        """What is queued and next, without waiting; empty where the table must be read first."""
-        taken: list[StoredEvent] = []
-        while self._queue and not self._behind:
+    async def __aiter__(self) -> AsyncIterator[StoredEvent]:
+        while not self._feed.closed:
+            event = self._next_queued()
+            if event is not None:
+                yield event
+            elif self._page:
+                event = self._page.popleft()
+                self._last = (event.batch, event.n)
+                yield event
+            elif self._behind:
+                await self._catch_up()
+            else:
+                self._news.clear()
+                await self._news.wait()
+
+    def _next_queued(self) -> StoredEvent | None:
+        """The next event, if it is in the queue; where it may not be, the table is next."""
+        while self._queue and not self._behind and not self._page:
             event = self._queue[0]
-            if not self._is_next(event):
+            place = (event.batch, event.n)
+            batch, n = self._last
+            if place > (batch, n) and place not in ((batch, n + 1), (batch + 1, 1)):
+                # A batch may have been committed and not published, as its outcome was unknown for
+                # a while: the table, which has this event too, tells.
                 self._behind = True
                 break
             self._queue.popleft()
             self._queued -= len(event.data)
-            if (event.batch, event.n) > (self._last or (0, 0)):
-                self._last = (event.batch, event.n)
-                taken.append(event)
-        return taken
+            if place > (batch, n):
+                self._last = place
+                return event
+        return None
 
-    def _is_next(self, event: StoredEvent) -> bool:
-        """Seen already, the next of its batch, or the first of the very next batch.
-
-        Anything else may hide a batch that was committed but not published (its outcome was unknown
-        for a while): the table, which has this event too, tells.
-        """
-        batch, n = self._last or (0, 0)
-        if (event.batch, event.n) <= (batch, n):
-            return True
-        return (event.batch, event.n) in ((batch, n + 1), (batch + 1, 1))
-
-    async def __aiter__(self) -> AsyncIterator[StoredEvent]:
-        while not self._feed.closed:
-            self._news.clear()
-            for event in self.ready():
-                yield event
-            if self._behind:
-                for event in await self._catch_up():
-                    yield event
-            elif not self._queue:
-                await self._news.wait()
-
-    async def _catch_up(self) -> list[StoredEvent]:
+    async def _catch_up(self) -> None:
         """A page of the table; a short one means that the queue goes on from there."""
         self._behind = False  # what is offered from here on is queued beside the look-up
-        last = self._last or (0, 0)
-        page = await self._store.events_after(self._shard, *last, PAGE)
-        if page:
-            self._last = (page[-1].batch, page[-1].n)
+        page = await self._store.events_after(self._shard, *self._last, PAGE)
         if len(page) == PAGE:
             self._drop()
-        return page
+        self._page.extend(page)
