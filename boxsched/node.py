@@ -125,6 +125,7 @@ class Node:
             id_,
             self.store,
             self.ask,
+            self.clock,
             folder=options.data / "worker",
             driver=options.box_driver,
             log_limit=options.log_limit,

@@ -110,7 +110,7 @@ class Scheduler:
                 decisions.append(Refused(event.id))
                 return
         workload = self._register(event)
-        if event.cancellation is not Cancellation.NONE and event.lane is not None:
+        if event.cancellation is not Cancellation.NONE and event.kind is Kind.BUILD:
             for earlier in self.lanes.members(event.lane):
                 self._supersede(earlier, workload, event.cancellation, decisions)
         self.lanes.append(workload, event.lane)
@@ -136,7 +136,6 @@ class Scheduler:
         strategy: Cancellation,
         decisions: list[Decision],
     ) -> None:
-        assert earlier.kind is Kind.BUILD
         if earlier.run is None:
             self._cancel(earlier, newer.id, decisions)
         elif strategy is Cancellation.ALL:

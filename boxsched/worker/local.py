@@ -6,18 +6,16 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from boxsched import inbox
+from boxsched.clock import Clock
 from boxsched.errors import StoreAway
-from boxsched.model import Kind, WorkerId
-from boxsched.states import Result
+from boxsched.model import WorkerId
 from boxsched.store.contract import Store
-from boxsched.store.values import Assignment
 from boxsched.worker.agent import Agent
 
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 5.0  # told or not
 RETRY_SECONDS = 1.0
-SSH_NOT_YET = "SSH sessions are scheduled, but not yet connected: that comes in a later version"
 
 
 class LocalWorker:
@@ -28,6 +26,7 @@ class LocalWorker:
         id_: WorkerId,
         store: Store,
         ask: Callable[[inbox.Command], Awaitable[None]],
+        clock: Clock,
         *,
         folder: Path,
         driver: str,
@@ -43,6 +42,7 @@ class LocalWorker:
             driver=driver,
             report=self._report,
             log=store.append_log,
+            clock=clock.now,
             log_limit=log_limit,
             stop_grace=stop_grace,
         )
@@ -60,10 +60,7 @@ class LocalWorker:
             self._told.clear()
             try:
                 assignments = await self._store.assignments(self.id)
-                sessions = [a for a in assignments if a.kind is Kind.SSH]
-                if sessions:
-                    await self._report([_refused(a) for a in sessions])
-                await self.agent.reconcile([a for a in assignments if a.kind is not Kind.SSH])
+                await self.agent.reconcile(assignments)
             except StoreAway as error:
                 log.warning("worker %s: %s; looking again", self.id, error.message)
                 await asyncio.sleep(RETRY_SECONDS)
@@ -78,9 +75,3 @@ class LocalWorker:
 
     async def _report(self, reports: Sequence[inbox.JobStarted | inbox.JobFinished]) -> None:
         await self._ask(inbox.Reports(self.id, tuple(reports)))
-
-
-def _refused(assignment: Assignment) -> inbox.JobFinished:
-    return inbox.JobFinished(
-        assignment.job, assignment.lease_token, 0.0, Result.FAILED, None, SSH_NOT_YET
-    )

@@ -65,6 +65,7 @@ async def step(shop: Shop, chance: random.Random) -> None:
             await shop.connect(chance.randint(2, 6))
         case 7 if chance.random() < 0.3:
             await shop.project("api", chance.choice((None, 1, 2, 3)))
+            await shop.settle()  # the limit counts from its storing on, also for a new leader
 
 
 def _some_workload(shop: Shop, chance: random.Random) -> Any:

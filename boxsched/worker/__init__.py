@@ -1,0 +1,50 @@
+"""How a worker runs jobs, and how a job outlives the worker.
+
+Three kinds of processes, each of which may die at any moment::
+
+    agent (in the service, or a worker of its own)      decides what to start and stop, reports
+      | one name a line, through a pipe
+    spawner (small, single-threaded, forks)             `spawner.py`
+      | fork, a session of its own
+    supervisor, one a job                               `supervisor.py`
+      | fork, exec
+    git, then ``bash -e SCRIPT``                        the job: a tree of processes
+
+Between agent and supervisor there is nothing but files, in one folder an attempt
+(`folder.py`): so each can come and go without the other.
+
+======== ================ =======================================================================
+file     written by       says
+======== ================ =======================================================================
+record   agent            what to run; written whole and durable before anything is started
+lock     agent, empty     flock, held by the supervisor for as long as it lives
+ticket   agent, blank     whoever renames it, holding the lock, decides: it is there only once
+started  supervisor       was ``ticket``: the attempt has been started, by this process
+void     agent            was ``ticket``: the attempt never starts
+running  supervisor       the first step of the job really began, and when
+stop     agent            end it, with so many seconds of grace
+log      supervisor       output, bounded
+sent     agent            which part of the log is in the store, or on its way there
+result   supervisor       how it ended; durable (where it is lost or void: by the agent)
+======== ================ =======================================================================
+
+``ticket``, ``running``, ``stop``, ``sent`` and ``result`` have their place on the disk from the
+beginning (``folder.reserve``), so that a full disk can fail a job but not lose its result.
+
+**Exactly once.** An attempt is started by renaming ``ticket`` under the lock. A request to the
+spawner is therefore harmless when doubled, late, or from an agent that has died since.
+
+**Adoption.** A new agent reads each folder. Result there: reports it. Lock held: the supervisor
+lives; goes on behind ``sent``. Lock free and ``ticket`` there: never started; started if it is
+still desired. Lock free without ``ticket``, or a record of another boot of the machine: the
+supervisor died; all that is left of the job is killed and it is reported as lost. A record that
+does not match its checksum: the job is ended and its folder kept in ``quarantine``.
+
+**Reports.** An attempt's log is wholly in the store before its end is reported, and its folder goes
+only after the report is durable and nobody desires the attempt any more.
+
+**What holds a job together.** A cgroup of its own where cgroup v2 may be written to, and in any
+case the supervisor as child subreaper: all descendants, however detached, are found and killed at
+the end, at a stop and at the time limit. Processes of a job run as the service's own user: this
+driver keeps jobs apart, it does not keep a hostile job from the service.
+"""

@@ -1,0 +1,81 @@
+"""The agent: runs what its worker should be running, and reports it."""
+
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from boxsched.store.values import Assignment
+from boxsched.worker.joblog import LOG_LIMIT_BYTES
+from boxsched.worker.none import NoneDriver
+from boxsched.worker.outbox import LogChunk, Outbox, Report
+from boxsched.worker.process import ProcessDriver
+
+STOP_GRACE_SECONDS = 10.0
+DRIVERS = ("process", "none")
+
+
+class Driver(Protocol):
+    """How jobs are run."""
+
+    async def start(self) -> None: ...
+
+    async def reconcile(self, desired: Sequence[Assignment]) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+class Agent:
+    """A worker without its connection: who embeds it brings assignments and takes reports.
+
+    ``report`` and ``log`` are durable when they return; where they raise ``StoreAway`` they are
+    tried again. Log chunks are (job, attempt, offset, bytes), at most 64 KiB each, in order, and
+    all of an attempt's come before its ``JobFinished``; a chunk may come twice, with the same
+    bounds. ``cluster`` names the installation: folders of another one are set aside.
+    """
+
+    def __init__(
+        self,
+        *,
+        folder: Path,
+        driver: str,
+        report: Callable[[Sequence[Report]], Awaitable[None]],
+        log: Callable[[Sequence[LogChunk]], Awaitable[None]],
+        clock: Callable[[], float] = time.time,
+        log_limit: int = LOG_LIMIT_BYTES,
+        stop_grace: float = STOP_GRACE_SECONDS,
+        cluster: str = "",
+    ) -> None:
+        outbox = Outbox(report, log)
+        if driver not in DRIVERS:
+            raise ValueError(f"no such Box driver: {driver}")
+        self._driver: Driver
+        if driver == "none":
+            self._driver = NoneDriver(outbox, clock)
+        else:
+            self._driver = ProcessDriver(
+                folder,
+                outbox,
+                clock,
+                cluster=cluster,
+                log_limit=log_limit,
+                stop_grace=stop_grace,
+            )
+
+    async def start(self) -> None:
+        """Find and adopt what an earlier life left behind.
+
+        Raises FolderInUse where another agent works in ``folder``.
+        """
+        await self._driver.start()
+
+    async def reconcile(self, desired: Sequence[Assignment]) -> None:
+        """All that this worker should run or end now: what is missing is started, the rest ended.
+
+        Calls never overlap. What has finished is remembered until ``desired`` holds it no more.
+        """
+        await self._driver.reconcile(desired)
+
+    async def close(self) -> None:
+        """Stop watching; jobs go on under their supervisors, for the next agent to adopt."""
+        await self._driver.close()

@@ -1,0 +1,241 @@
+"""One attempt at a job, as the agent sees it: its folder, read again and again."""
+
+import contextlib
+import enum
+import os
+import signal
+import sys
+
+import attrs
+
+from boxsched.inbox import JobFinished, JobStarted
+from boxsched.model import JobId
+from boxsched.states import Result
+from boxsched.worker import containment, remains
+from boxsched.worker import folder as files
+from boxsched.worker.folder import Damaged, Ended, Record, Running, Started
+from boxsched.worker.notes import note
+from boxsched.worker.outbox import LogChunk
+from boxsched.worker.plan import Worksite
+
+CHUNK_BYTES = 64 << 10
+
+LOST = "lost: its supervisor died"
+LOST_BY_RESTART = "lost: the machine was restarted"
+
+
+class Phase(enum.Enum):
+    PREPARED = "prepared"  # its record is durable; nobody was asked to start it
+    ASKED = "asked"  # the spawner was asked, maybe by an agent before
+    RUNNING = "running"  # it has been started; its supervisor lives, or has just died
+    ENDED = "ended"  # the result is there; log and report may still be on their way
+    REPORTED = "reported"  # all of it is in the store
+
+
+@attrs.define(eq=False)
+class Attempt:
+    folder: str
+    record: Record
+    phase: Phase
+    stopping: bool = False
+    asked_at: float = 0.0
+    asked_times: int = 0
+    process: int | None = None  # a pidfd of the supervisor
+    watched: bool = False  # the event loop watches it
+    gone: bool = False  # the supervisor is
+    running: Running | None = None
+    ended: Ended | None = None
+    start_reported: bool = False
+    log: int = -1
+    sent_file: int = -1
+    sent: int = 0  # how far the log is in the store
+    sending: int = 0  # how far it is on its way there
+
+    # --- Coming into being ------------------------------------------------------------------
+
+    @classmethod
+    def prepare(cls, folder: str, record: Record, script: bytes) -> "Attempt":
+        """Make the folder, the record last. Raises OSError, and leaves nothing behind then."""
+        os.mkdir(folder, 0o700)
+        try:
+            cls._fill(folder, record, script)
+            attempt = cls(folder, record, Phase.PREPARED)
+            attempt._open()
+        except OSError:
+            files.remove_tree(folder)
+            raise
+        return attempt
+
+    @staticmethod
+    def _fill(folder: str, record: Record, script: bytes) -> None:
+        files.write_file(f"{folder}/{files.SCRIPT}", script)
+        for name in (files.LOCK, files.LOG):
+            files.write_file(f"{folder}/{name}", b"")
+        for name in (files.TICKET, files.SENT):
+            files.reserve(folder, name)
+        for name in (files.STOP, files.RUNNING, files.RESULT):
+            files.reserve(folder, name + files.RESERVED)
+        files.write_record(folder, record)
+
+    @classmethod
+    def adopt(cls, folder: str, site: Worksite) -> "Attempt":
+        """What an earlier agent left; see the package. Raises Damaged. Blocking."""
+        record = files.read_record(folder)
+        if record.cluster != site.cluster:
+            raise Damaged("the record is of another installation")
+        attempt = cls(folder, record, Phase.RUNNING)
+        attempt.stopping = files.exists(folder, files.STOP)
+        attempt._open()
+        attempt._read_sent()
+        lock = files.try_lock(f"{folder}/{files.LOCK}")
+        waiting = files.exists(folder, files.TICKET)
+        if lock is not None:
+            os.close(lock)
+        if files.exists(folder, files.RESULT):
+            attempt.look()
+        elif record.boot != site.boot:
+            attempt.phase = Phase.RUNNING
+            attempt.gone = True
+        elif waiting:
+            attempt.phase = Phase.PREPARED if lock is not None else Phase.ASKED
+        return attempt
+
+    def _open(self) -> None:
+        self.log = os.open(f"{self.folder}/{files.LOG}", os.O_RDONLY)
+        self.sent_file = os.open(f"{self.folder}/{files.SENT}", os.O_RDWR)
+
+    def close(self) -> None:
+        for descriptor in (self.log, self.sent_file, self.process):
+            if descriptor is not None:
+                os.close(descriptor)
+        self.log = self.sent_file = -1
+        self.process = None
+
+    @property
+    def key(self) -> tuple[JobId, int]:
+        return JobId(self.record.job), self.record.lease_token
+
+    @property
+    def name(self) -> str:
+        return os.path.basename(self.folder)
+
+    # --- Looking ----------------------------------------------------------------------------
+
+    def look(self) -> None:
+        """Read what the supervisor has written since. Raises Damaged."""
+        if self.phase is Phase.ASKED and files.exists(self.folder, files.STARTED):
+            self.phase = Phase.RUNNING
+        if self.phase is not Phase.RUNNING:
+            return
+        gone = self._supervisor_gone()  # before the result: it may write that and go
+        if self.running is None:
+            self.running = note(self.folder, files.RUNNING, Running)
+        self.ended = note(self.folder, files.RESULT, Ended)
+        if self.ended is not None:
+            self.phase = Phase.ENDED
+        else:
+            self.gone = gone
+
+    def _supervisor_gone(self) -> bool:
+        if self.gone or self.process is not None:
+            return self.gone  # where there is a pidfd, the event loop watches it
+        started = note(self.folder, files.STARTED, Started)
+        if started is not None and sys.platform == "linux":
+            try:
+                self.process = os.pidfd_open(started.pid)
+            except ProcessLookupError:
+                return True
+            except OSError:
+                pass  # an old kernel, or no descriptor left: the lock says it too
+            if self.process is not None:
+                return containment.start_time(started.pid) != started.start_time
+        lock = files.try_lock(f"{self.folder}/{files.LOCK}")
+        if lock is not None:
+            os.close(lock)
+        return lock is not None
+
+    # --- Ending it --------------------------------------------------------------------------
+
+    def stop(self, grace: float) -> None:
+        """The file is the request; the signal only makes it faster."""
+        if not self.stopping:
+            self.stopping = True
+            files.put_text(self.folder, files.STOP + files.RESERVED, files.STOP, str(grace))
+            if self.process is not None and sys.platform == "linux":
+                with contextlib.suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(self.process, signal.SIGUSR1)
+
+    def void(self, ended: Ended) -> bool:
+        """Make sure that it never starts; False where a supervisor has it already. Blocking."""
+        lock = files.try_lock(f"{self.folder}/{files.LOCK}")
+        if lock is None:
+            return False
+        try:
+            os.rename(f"{self.folder}/{files.TICKET}", f"{self.folder}/{files.VOID}")
+        except FileNotFoundError:
+            return False
+        finally:
+            os.close(lock)
+        self._end_as(ended)
+        return True
+
+    def bury(self, reason: str, at: float) -> None:
+        """Its supervisor is gone: so goes everything of it. Blocking."""
+        remains.end_processes(self.folder, self.record.cgroup)
+        files.remove_tree(f"{self.folder}/{files.BOX}")
+        began_at = self.running.at if self.running is not None else None
+        self._end_as(Ended("failed", None, None, False, reason, began_at, at))
+
+    def _end_as(self, ended: Ended) -> None:
+        self.ended = ended
+        self.phase = Phase.ENDED
+        reserved = files.RESULT + files.RESERVED
+        if files.exists(self.folder, reserved):
+            files.put(self.folder, reserved, files.RESULT, ended, durable=True)
+
+    # --- Reporting --------------------------------------------------------------------------
+
+    def next_chunk(self) -> LogChunk | None:
+        """The next part of the log, at most CHUNK_BYTES; the same again until ``chunk_stored``.
+
+        Its bounds are written before it is sent: an agent that comes after sends the same ones,
+        which the store tells from a new part by the offset.
+        """
+        if self.sending == self.sent:
+            size = os.fstat(self.log).st_size
+            end = min(size, self.sent + CHUNK_BYTES)
+            if end <= self.sent:
+                return None
+            os.pwrite(self.sent_file, b"%d %d\n" % (self.sent, end), 0)
+            self.sending = end
+        data = os.pread(self.log, self.sending - self.sent, self.sent)
+        return JobId(self.record.job), self.record.attempt, self.sent, data
+
+    def chunk_stored(self) -> None:
+        self.sent = self.sending
+
+    def _read_sent(self) -> None:
+        words = os.pread(self.sent_file, files.RESERVED_BYTES, 0).split()
+        if len(words) >= 2 and words[0].isdigit() and words[1].isdigit():
+            self.sent, self.sending = int(words[0]), int(words[1])
+
+    @property
+    def log_stored(self) -> bool:
+        return self.sent == self.sending >= os.fstat(self.log).st_size
+
+    def start_report(self) -> JobStarted | None:
+        """Once, as soon as it is known that the job began."""
+        began_at = self.running.at if self.running is not None else None
+        if began_at is None and self.ended is not None:
+            began_at = self.ended.began_at
+        if began_at is None or self.start_reported:
+            return None
+        return JobStarted(*self.key, began_at)
+
+    def end_report(self) -> JobFinished | None:
+        """When it has ended and its log is stored."""
+        if self.phase is not Phase.ENDED or self.ended is None or not self.log_stored:
+            return None
+        ended = self.ended
+        result = Result(ended.result)
+        return JobFinished(*self.key, ended.at, result, ended.exit_status, ended.reason)

@@ -1,0 +1,44 @@
+"""The driver that runs nothing: every job has passed as soon as it is assigned (``bench``)."""
+
+from collections.abc import Callable, Sequence
+
+from boxsched.inbox import JobFinished, JobStarted
+from boxsched.model import JobId, Kind
+from boxsched.states import Result
+from boxsched.store.values import Assignment
+from boxsched.worker.outbox import Outbox, Report
+from boxsched.worker.plan import SSH_NOT_YET
+
+
+class NoneDriver:
+    """No disk, no log; one report call a reconcile."""
+
+    def __init__(self, outbox: Outbox, clock: Callable[[], float]) -> None:
+        self._outbox = outbox
+        self._clock = clock
+        self._finished: set[tuple[JobId, int]] = set()
+
+    async def start(self) -> None:
+        """Nothing outlives this driver."""
+
+    async def reconcile(self, desired: Sequence[Assignment]) -> None:
+        now = self._clock()
+        finished = self._finished
+        reports: list[Report] = []
+        for wanted in desired:
+            job, token = wanted.job, wanted.lease_token
+            if (job, token) in finished:
+                continue
+            if wanted.stop:
+                reports.append(JobFinished(job, token, now, Result.STOPPED, None, "stopped"))
+            elif wanted.kind is Kind.SSH:
+                reports.append(JobFinished(job, token, now, Result.FAILED, None, SSH_NOT_YET))
+            else:
+                reports.append(JobStarted(job, token, now))
+                reports.append(JobFinished(job, token, now, Result.PASSED, 0, None))
+        if reports:
+            await self._outbox.report(reports)
+        self._finished = {(wanted.job, wanted.lease_token) for wanted in desired}
+
+    async def close(self) -> None:
+        """Nothing goes on."""

@@ -1,0 +1,70 @@
+"""What is left of an attempt that nobody watches over any more: its processes and its place."""
+
+import contextlib
+import os
+import signal
+import time
+
+from boxsched.worker import containment
+from boxsched.worker import folder as files
+from boxsched.worker.notes import note
+
+_PATIENCE_SECONDS = 5.0
+_LOOK_SECONDS = 0.02
+
+
+def end_processes(folder: str, cgroup: str | None) -> None:
+    """Kill the supervisor, if it lives, and all of its job; waits until they are gone.
+
+    Blocking. Found by cgroup, by descent, and by the TMPDIR that only this attempt has.
+    """
+    doomed = _supervisor_and_descendants(folder)
+    containment.send(doomed, signal.SIGKILL)
+    mark = {"TMPDIR": f"{folder}/{files.TMP}"}
+    give_up = time.monotonic() + _PATIENCE_SECONDS
+    while time.monotonic() < give_up:
+        held = cgroup is not None and containment.in_use(cgroup)
+        if cgroup is not None and held:
+            containment.kill_cgroup(cgroup)
+        carriers = containment.carriers(mark)
+        containment.send(carriers, signal.SIGKILL)
+        if not carriers and not held:
+            break
+        time.sleep(_LOOK_SECONDS)
+    if cgroup is not None:
+        containment.remove_cgroup(cgroup)
+
+
+def _supervisor_and_descendants(folder: str) -> list[int]:
+    """The supervisor first, so that it does not see its job die and write a result."""
+    try:
+        started = note(folder, files.STARTED, files.Started)
+    except files.Damaged:
+        return []
+    if started is None or started.start_time is None:
+        return []
+    if containment.start_time(started.pid) != started.start_time:
+        return []  # dead; another process may have its pid
+    return [started.pid, *containment.descendants(started.pid)]
+
+
+def set_aside(folder: str, shelf: str) -> str:
+    """Move an attempt's folder onto a shelf (trash, quarantine) of the same file system."""
+    os.makedirs(shelf, mode=0o700, exist_ok=True)
+    place = f"{shelf}/{os.path.basename(folder)}"
+    if os.path.lexists(place):
+        place = f"{place}.{time.time_ns()}"
+    os.rename(folder, place)
+    return place
+
+
+def empty(shelf: str) -> list[OSError]:
+    """Remove everything on a shelf; what cannot be removed is returned, and stays."""
+    failures = []
+    with contextlib.suppress(FileNotFoundError):
+        for name in os.listdir(shelf):
+            try:
+                files.remove_tree(f"{shelf}/{name}")
+            except OSError as error:
+                failures.append(error)
+    return failures

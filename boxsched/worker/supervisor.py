@@ -1,0 +1,298 @@
+"""The process that watches over one job: starts it once, bounds it, and writes how it ended.
+
+Needs no agent and no network. Imported by the spawner: standard library only, little of it.
+"""
+
+import contextlib
+import os
+import select
+import signal
+import time
+
+from boxsched.worker import containment
+from boxsched.worker import folder as files
+from boxsched.worker.folder import Ended, Outcome, Record, Running, Started, Step
+from boxsched.worker.joblog import READ_BYTES, BoundedLog
+from boxsched.worker.launch import launch
+
+LOOK_SECONDS = 1.0  # how often a stop is looked for without being told
+KILL_AGAIN_SECONDS = 0.2
+GIVE_UP_SECONDS = 10.0  # for processes that even SIGKILL does not end
+TICKET_WAIT_SECONDS = 0.01
+DRAIN_BYTES = 4 << 20  # more than a pipe holds
+
+# Why a job is ended from here, where it does not end by itself.
+STOPPED, TIMED_OUT, DISK_FULL = "stopped", "timed out", files.DISK_FULL
+
+
+def supervise(folder: str) -> None:
+    """Run the attempt in ``folder`` unless it was started before. Returns when all is over."""
+    lock = _take_turn(folder)
+    if lock is None:
+        return
+    record = files.read_record(folder)
+    pid = os.getpid()
+    started = Started(pid, containment.start_time(pid))
+    try:
+        # From here on it counts as started, whatever happens.
+        files.put(folder, files.TICKET, files.STARTED, started)
+    except FileNotFoundError:
+        return
+    files.ring(folder)
+    ended = Supervision(folder, record).run()
+    files.put(folder, files.RESULT + files.RESERVED, files.RESULT, ended, durable=True)
+    files.ring(folder)
+    if os.fork() == 0:  # a large workspace takes long to remove: the Box is not kept for that
+        os.close(lock)
+        files.remove_tree(f"{folder}/{files.BOX}")
+
+
+def _take_turn(folder: str) -> int | None:
+    """The lock, or None where the attempt is another's. The agent holds it for moments only."""
+    while files.exists(folder, files.TICKET):
+        lock = files.try_lock(f"{folder}/{files.LOCK}")
+        if lock is not None:
+            return lock
+        time.sleep(TICKET_WAIT_SECONDS)
+    return None
+
+
+def _clock() -> float:
+    """Seconds that go on while the machine sleeps, where there is such a clock."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
+class Supervision:
+    """One job's life; ``run`` is the table of contents."""
+
+    def __init__(self, folder: str, record: Record) -> None:
+        self.folder = folder
+        self.record = record
+        self.cgroup = record.cgroup
+        self.end_by = _clock() + record.timeout_seconds
+        self.kill_by = self.look_by = float("inf")
+        self.cause: str | None = None
+        self.began_at: float | None = None
+        self.child = 0
+        self.status: int | None = None  # of the step under way; negative: the signal
+        self.childless = True
+        self.killed = False
+
+        self.log_file = os.open(f"{folder}/{files.LOG}", os.O_WRONLY | os.O_APPEND)
+        self.log = BoundedLog(self.log_file, record.log_limit)
+        self.sink = os.open(os.devnull, os.O_WRONLY)
+        self.output, self.job_output = os.pipe()
+        self.alarm, alarm_in = os.pipe()
+        for descriptor in (self.output, self.alarm, alarm_in):
+            os.set_blocking(descriptor, False)
+        signal.set_wakeup_fd(alarm_in, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda number, frame: None)
+        self.poll = select.poll()
+        self.poll.register(self.output, select.POLLIN)
+        self.poll.register(self.alarm, select.POLLIN)
+
+    def run(self) -> Ended:
+        containment.adopt_orphans(f"job {os.path.basename(self.folder)}")
+        if self.cgroup is not None and not containment.make_cgroup(self.cgroup):
+            self.cgroup = None
+        ended = self._run_steps()
+        self._end_tree()
+        self._drain()
+        self._finish_log()
+        if self.cgroup is not None:
+            containment.remove_cgroup(self.cgroup)
+        return self._failed(DISK_FULL) if self.cause == DISK_FULL else ended
+
+    # --- Steps ------------------------------------------------------------------------------
+
+    def _run_steps(self) -> Ended:
+        """Each step in order; the first that fails, or that is ended from here, decides."""
+        try:
+            for name in (files.BOX, files.WORKSPACE, files.HOME, files.TMP):
+                os.mkdir(f"{self.folder}/{name}", 0o700)
+        except OSError as error:
+            return self._failed(_why(error, "cannot make the workspace"))
+        for step in self.record.steps:
+            self._stop_if_asked()
+            if self.cause is not None:
+                return self._verdict(None)
+            try:
+                status = self._run_step(step)
+            except OSError as error:
+                return self._failed(_why(error, f"cannot start {step.what}"))
+            if step.is_script:
+                return self._verdict(status)
+            if self.cause is not None:
+                return self._verdict(None)
+            if status != 0 and not step.may_fail:
+                return self._failed(f"{step.what} failed with {_ending(status)}")
+        return self._verdict(0)
+
+    def _run_step(self, step: Step) -> int:
+        self.status, self.childless = None, False
+        self.child, contained = launch(
+            step.argv,
+            self.record.environment | step.environment,
+            workspace=f"{self.folder}/{files.WORKSPACE}",
+            output=self.job_output,
+            cgroup=self.cgroup,
+        )
+        if self.began_at is None:
+            self.began_at = time.time()
+            running = Running(self.began_at, contained)
+            files.put(self.folder, files.RUNNING + files.RESERVED, files.RUNNING, running)
+            files.ring(self.folder)
+        self.look_by = _clock() + LOOK_SECONDS
+        while self.status is None or self._in_grace():
+            self._turn()
+        return self.status
+
+    def _in_grace(self) -> bool:
+        """A stop gives its grace to the whole tree, not only to the step's first process."""
+        return self.cause == STOPPED and not self.childless and not self.killed
+
+    # --- One turn of waiting ----------------------------------------------------------------
+
+    def _turn(self) -> None:
+        """Wait for output, an end, a signal or a deadline, and do what it asks for."""
+        wait = max(0.0, min(self.end_by, self.kill_by, self.look_by) - _clock())
+        ready = {descriptor for descriptor, _ in self.poll.poll(wait * 1_000 + 1)}
+        if self.output in ready:
+            self._read()
+        now = _clock()
+        if self.alarm in ready or now >= self.look_by:
+            self.look_by = now + LOOK_SECONDS
+            self._reap()
+            if self.status is None:  # what has ended by itself keeps its own result
+                self._stop_if_asked()
+        if now >= self.end_by and self.cause is None and self.status is None:
+            self.cause, self.kill_by = TIMED_OUT, now
+        if now >= self.kill_by:
+            self._kill()
+            self.kill_by = now + KILL_AGAIN_SECONDS
+
+    def _read(self) -> int:
+        """Some output, into the log or, where it takes no more, nowhere. Returns its size."""
+        try:
+            if self.log.full and hasattr(os, "splice"):
+                size = os.splice(self.output, self.sink, READ_BYTES)
+                self.log.cut += size
+                return size
+            chunk = os.read(self.output, READ_BYTES)
+        except BlockingIOError:
+            return 0
+        if self.cause != DISK_FULL:
+            try:
+                self.log.take(chunk)
+            except OSError as error:
+                self._log_failed(error)
+        return len(chunk)
+
+    def _log_failed(self, error: OSError) -> None:
+        """A log with a hole would lie: the job fails, and nothing more is written."""
+        if error.errno not in files.FULL_ERRORS:
+            raise error
+        if self.cause is None:
+            self.cause, self.kill_by = DISK_FULL, _clock()
+
+    def _reap(self) -> None:
+        """Take the ends of all children: the step's, and of orphans that came to us."""
+        with contextlib.suppress(BlockingIOError):
+            os.read(self.alarm, 4_096)
+        try:
+            while True:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+                if pid == 0:
+                    return
+                if pid == self.child:
+                    self.status = os.waitstatus_to_exitcode(status)
+        except ChildProcessError:
+            self.childless = True
+
+    def _stop_if_asked(self) -> None:
+        if self.cause is not None:
+            return
+        grace = files.read_file(f"{self.folder}/{files.STOP}")
+        if grace is not None:
+            self.cause, self.kill_by = STOPPED, _clock() + _seconds(grace)
+            containment.send(containment.descendants(os.getpid()), signal.SIGTERM)
+
+    # --- The end ----------------------------------------------------------------------------
+
+    def _kill(self) -> None:
+        self.killed = True
+        if self.cgroup is not None:
+            containment.kill_cgroup(self.cgroup)
+        containment.send(containment.descendants(os.getpid()), signal.SIGKILL)
+
+    def _end_tree(self) -> None:
+        """Kill what the job left behind, and wait until it is gone."""
+        give_up = _clock() + GIVE_UP_SECONDS
+        self._reap()
+        while not self.childless and _clock() < give_up:
+            self._kill()
+            self._read()
+            self.poll.poll(KILL_AGAIN_SECONDS * 1_000)
+            self._reap()
+        if not self.childless:
+            with contextlib.suppress(OSError):
+                self.log.note("some processes of this job could not be killed")
+
+    def _drain(self) -> None:
+        """What is still in the pipe. Not until its end: a stranger may hold that open."""
+        left = DRAIN_BYTES
+        while left > 0 and (size := self._read()) > 0:
+            left -= size
+
+    def _finish_log(self) -> None:
+        try:
+            self.log.finish()
+            os.fsync(self.log_file)
+        except OSError as error:
+            self._log_failed(error)
+
+    def _verdict(self, status: int | None) -> Ended:
+        """The result of the script, or of a job that was ended from here; None: no script ran."""
+        exit_status = status if status is not None and status >= 0 else None
+        killed_by = -status if status is not None and status < 0 else None
+        if self.cause == TIMED_OUT:
+            reason = f"time limit of {self.record.timeout_seconds:g} s"
+            return self._ended("failed", reason, None, killed_by, timed_out=True)
+        if self.cause == STOPPED:
+            return self._ended("stopped", "stopped", exit_status, killed_by)
+        if status == 0:
+            return self._ended("passed", None, 0, None)
+        return self._ended("failed", _ending(status or 0), exit_status, killed_by)
+
+    def _failed(self, reason: str) -> Ended:
+        return self._ended("failed", reason, None, None)
+
+    def _ended(
+        self,
+        result: Outcome,
+        reason: str | None,
+        exit_status: int | None,
+        killed_by: int | None,
+        timed_out: bool = False,
+    ) -> Ended:
+        return Ended(result, exit_status, killed_by, timed_out, reason, self.began_at, time.time())
+
+
+def _why(error: OSError, doing: str) -> str:
+    return DISK_FULL if error.errno in files.FULL_ERRORS else f"{doing}: {error.strerror}"
+
+
+def _ending(status: int) -> str:
+    if status >= 0:
+        return f"exit status {status}"
+    try:
+        return f"signal {signal.Signals(-status).name}"
+    except ValueError:
+        return f"signal {-status}"
+
+
+def _seconds(text: bytes) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return 0.0

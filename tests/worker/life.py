@@ -1,0 +1,41 @@
+"""An agent in a process of its own, to be killed: arguments FOLDER SPOOL SCRIPT.
+
+It writes down each thing that it told its store, as soon as that is durable.
+"""
+
+import asyncio
+import base64
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from boxsched.inbox import JobStarted
+from boxsched.worker.agent import Agent
+from boxsched.worker.outbox import LogChunk, Report
+from tests.worker.site import assigned
+
+
+async def live(folder: Path, spool: Path, script: str) -> None:
+    with spool.open("a") as file:
+
+        def write(*entry: object) -> None:
+            file.write(json.dumps(entry) + "\n")
+            file.flush()
+
+        async def report(reports: Sequence[Report]) -> None:
+            for said in reports:
+                write("started" if isinstance(said, JobStarted) else "finished", said.job)
+
+        async def log(chunks: Sequence[LogChunk]) -> None:
+            for job, attempt, offset, data in chunks:
+                write("log", job, attempt, offset, base64.b64encode(data).decode())
+
+        agent = Agent(folder=folder, driver="process", report=report, log=log)
+        await agent.start()
+        await agent.reconcile([assigned(1, script)])
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(live(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]))

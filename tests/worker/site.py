@@ -1,0 +1,158 @@
+"""An agent with a store beside it that remembers what it is told, for tests."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from boxsched.inbox import JobFinished, JobStarted
+from boxsched.model import BoxId, JobId, Kind, WorkloadId, job_id
+from boxsched.store.values import Assignment
+from boxsched.worker.agent import Agent
+from boxsched.worker.outbox import LogChunk, Report
+
+LIMIT_SECONDS = 30.0  # for what should take moments
+
+
+def job(number: int) -> JobId:
+    return job_id(WorkloadId(number), 0)
+
+
+def assigned(number: int, *commands: str, **other: Any) -> Assignment:
+    """The first job of workload ``number``; its lease token is the workload's number."""
+    values: dict[str, Any] = {
+        "job": job(number),
+        "attempt": 1,
+        "lease_token": number,
+        "box": BoxId(1),
+        "ordinal": 1,
+        "stop": False,
+        "timeout_seconds": 60.0,
+        "name": "test",
+        "commands": commands,
+        "environment": {},
+        "workload": WorkloadId(number),
+        "number": number,
+        "kind": Kind.BUILD,
+        "project": "web",
+        "branch": "main",
+        "tag": None,
+        "server": None,
+        "commit": None,
+        "repository": None,
+    }
+    return Assignment(**(values | other))
+
+
+class StoreDouble:
+    """Takes reports and logs as the store does: a chunk at an offset already there is dropped."""
+
+    def __init__(self) -> None:
+        self.reports: list[Report] = []
+        self.calls = 0
+        self.chunks: dict[JobId, dict[int, bytes]] = defaultdict(dict)
+        self.log_when_finished: dict[JobId, bytes] = {}
+        self.away: Exception | None = None
+        self._news = asyncio.Condition()
+
+    async def report(self, reports: Sequence[Report]) -> None:
+        self._answer()
+        for report in reports:
+            self.reports.append(report)
+            if isinstance(report, JobFinished):
+                self.log_when_finished[JobId(report.job)] = self.log_of(JobId(report.job))
+        await self._tell()
+
+    async def log(self, chunks: Sequence[LogChunk]) -> None:
+        self._answer()
+        for job, _, offset, data in chunks:
+            assert 0 < len(data) <= 64 << 10
+            self.chunks[job].setdefault(offset, data)
+        await self._tell()
+
+    def _answer(self) -> None:
+        self.calls += 1
+        if self.away is not None:
+            raise self.away
+
+    async def _tell(self) -> None:
+        async with self._news:
+            self._news.notify_all()
+
+    async def until(self, told: Callable[[], object]) -> None:
+        async with asyncio.timeout(LIMIT_SECONDS), self._news:
+            await self._news.wait_for(told)
+
+    def log_of(self, job: JobId) -> bytes:
+        """The whole log; fails where it has a gap."""
+        whole = b""
+        for offset, data in sorted(self.chunks[job].items()):
+            assert offset == len(whole)
+            whole += data
+        return whole
+
+    def finished(self, number: int) -> JobFinished | None:
+        for report in self.reports:
+            if isinstance(report, JobFinished) and report.job == job(number):
+                return report
+        return None
+
+    def started(self, number: int) -> list[JobStarted]:
+        mine = [r for r in self.reports if isinstance(r, JobStarted)]
+        return [r for r in mine if r.job == job(number)]
+
+
+class Site:
+    """One worker's agent, its folder and its store."""
+
+    def __init__(self, folder: Path, *, driver: str = "process", **options: Any) -> None:
+        self.folder = folder
+        self.options = {"driver": driver, "stop_grace": 10.0} | options
+        self.store = StoreDouble()
+        self.agent = self._agent()
+
+    def _agent(self) -> Agent:
+        told = {"report": self.store.report, "log": self.store.log}
+        return Agent(folder=self.folder, **told, **self.options)
+
+    async def restart(self) -> None:
+        await self.agent.close()
+        self.agent = self._agent()
+        await self.agent.start()
+
+    async def run(self, *commands: str, **other: Any) -> JobFinished:
+        """Run one job to its end."""
+        await self.agent.reconcile([assigned(1, *commands, **other)])
+        return await self.end(1)
+
+    async def end(self, number: int) -> JobFinished:
+        await self.store.until(lambda: self.store.finished(number))
+        finished = self.store.finished(number)
+        assert finished is not None
+        return finished
+
+    async def said(self, number: int, text: bytes) -> None:
+        await self.store.until(lambda: text in self.store.log_of(job(number)))
+
+    def log(self, number: int = 1) -> bytes:
+        return self.store.log_of(job(number))
+
+
+async def eventually(what: Callable[[], object]) -> None:
+    """Look until it is so: for what nobody tells us about (another process, a file)."""
+    async with asyncio.timeout(LIMIT_SECONDS):
+        while not what():  # noqa: ASYNC110 -- nobody sets an event for it
+            await asyncio.sleep(0.01)
+
+
+def alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state not in "ZX"
+
+
+def pid_in(path: Path) -> int:
+    return int(path.read_text())

@@ -1,0 +1,143 @@
+"""The repository is cloned as part of the job; no name from outside is ever more than a name."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from boxsched.states import Result
+from tests.worker.site import Site, assigned
+
+SHOW = "git log -1 --format=%s; cat file"
+
+
+def git(folder: Path, *arguments: str) -> str:
+    who = ["-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "init.defaultBranch=main"]
+    environment = {"PATH": os.environ["PATH"], "HOME": str(folder)}
+    done = subprocess.run(
+        ["git", *who, *arguments], cwd=folder, env=environment, check=True, capture_output=True
+    )
+    return done.stdout.decode().strip()
+
+
+def commit(folder: Path, text: str) -> str:
+    (folder / "file").write_text(f"{text}\n")
+    git(folder, "add", "file")
+    git(folder, "commit", "-m", text)
+    return git(folder, "rev-parse", "HEAD")
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    folder = tmp_path / "repository"
+    folder.mkdir()
+    git(folder, "init")
+    commit(folder, "first")
+    git(folder, "tag", "v1")
+    commit(folder, "second")
+    git(folder, "checkout", "-b", "feature/x")
+    commit(folder, "third")
+    git(folder, "checkout", "main")
+    return folder
+
+
+async def test_a_branch(site: Site, repository: Path) -> None:
+    finished = await site.run(SHOW, repository=str(repository), branch="feature/x")
+    assert finished.result is Result.PASSED
+    assert site.log() == b"third\nthird\n"
+
+
+async def test_a_tag(site: Site, repository: Path) -> None:
+    git(repository, "branch", "v1")  # a branch of the same name is another thing
+    await site.run(SHOW, repository=str(repository), branch=None, tag="v1")
+    assert site.log() == b"first\nfirst\n"
+
+
+@pytest.mark.parametrize("digits", [40, 10])
+async def test_a_commit(site: Site, repository: Path, digits: int) -> None:
+    first = git(repository, "rev-parse", "v1")
+    await site.run(SHOW, repository=f"file://{repository}", commit=first[:digits])
+    assert site.log() == b"first\nfirst\n"
+
+
+async def test_a_commit_that_no_branch_holds(site: Site, repository: Path) -> None:
+    git(repository, "checkout", "--detach")
+    proposed = commit(repository, "proposed")
+    git(repository, "update-ref", "refs/pull/1/head", proposed)
+    git(repository, "checkout", "main")
+    await site.run(SHOW, repository=str(repository), branch="pull-request-1", commit=proposed)
+    assert site.log() == b"proposed\nproposed\n"
+
+
+async def test_without_branch_tag_or_commit_the_default_branch(
+    site: Site, repository: Path
+) -> None:
+    await site.run(SHOW, repository=str(repository), branch=None, server="production")
+    assert site.log() == b"second\nsecond\n"
+
+
+async def test_a_failing_clone_fails_the_job_with_a_reason(site: Site, tmp_path: Path) -> None:
+    finished = await site.run("echo unreached", repository=str(tmp_path / "nothing"))
+    assert (finished.result, finished.exit_status) == (Result.FAILED, None)
+    assert finished.reason == "git clone failed with exit status 128"
+    assert b"nothing" in site.log()
+    assert b"unreached" not in site.log()
+
+
+@pytest.mark.parametrize(
+    "branch",
+    ["--upload-pack=touch HIT;", "$(touch HIT)", "`touch HIT`", "-c", "a b", "x\ny", "..", ""],
+)
+async def test_hostile_branches(site: Site, repository: Path, branch: str, tmp_path: Path) -> None:
+    hit = tmp_path / "hit"
+    branch = branch.replace("HIT", str(hit))
+    finished = await site.run("echo unreached", repository=str(repository), branch=branch)
+    assert finished.result is Result.FAILED
+    assert finished.reason is not None
+    assert finished.reason.startswith("git ")
+    assert not hit.exists()
+    assert b"unreached" not in site.log()
+
+
+async def test_a_branch_whose_name_is_an_option_or_a_command(
+    site: Site, repository: Path, tmp_path: Path
+) -> None:
+    for number, name in enumerate(("$(touch${IFS}HIT)", "--no-checkout", "-q"), start=1):
+        git(repository, "update-ref", f"refs/heads/{name}", "refs/heads/feature/x")
+        desired = [assigned(number, SHOW, repository=str(repository), branch=name)]
+        await site.agent.reconcile(desired)
+        assert (await site.end(number)).result is Result.PASSED
+        assert site.log(number).endswith(b"third\nthird\n")
+
+
+@pytest.mark.parametrize(
+    "url", ["ext::sh -c 'touch HIT'", "--upload-pack=touch HIT", "http://127.0.0.1:9/x", "fd::17"]
+)
+async def test_hostile_repositories(site: Site, url: str, tmp_path: Path) -> None:
+    hit = tmp_path / "hit"
+    finished = await site.run("true", repository=url.replace("HIT", str(hit)))
+    assert finished.result is Result.FAILED
+    assert not hit.exists()
+
+
+@pytest.mark.parametrize("name", ["--help", "HEAD", "abcdef", "main"])
+async def test_a_commit_is_only_a_hash(site: Site, repository: Path, name: str) -> None:
+    finished = await site.run("true", repository=str(repository), commit=name)
+    assert (finished.result, finished.reason) == (
+        Result.FAILED,
+        "its commit is not a commit's name",
+    )
+
+
+async def test_the_clone_counts_to_the_time_limit(site: Site, tmp_path: Path) -> None:
+    slow = tmp_path / "slow"
+    slow.write_text("#!/bin/sh\nsleep 1000\n")
+    slow.chmod(0o755)
+    finished = await site.run(
+        "true",
+        repository="ssh://host/repository",
+        environment={"GIT_SSH_COMMAND": str(slow)},
+        timeout_seconds=0.5,
+    )
+    assert (finished.result, finished.reason) == (Result.FAILED, "time limit of 0.5 s")

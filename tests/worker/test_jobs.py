@@ -1,0 +1,156 @@
+"""One job from its start to its end: result, environment, workspace."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from boxsched.inbox import JobFinished, JobStarted
+from boxsched.model import Kind
+from boxsched.states import Result
+from tests.worker.site import Site, assigned, eventually, job
+
+
+async def test_a_job_passes(site: Site) -> None:
+    finished = await site.run("echo one", "echo two >&2")
+    assert (finished.result, finished.exit_status, finished.reason) == (Result.PASSED, 0, None)
+    assert site.log() == b"one\ntwo\n"
+    started, ended = site.store.reports
+    assert isinstance(started, JobStarted)
+    assert isinstance(ended, JobFinished)
+    assert started.lease_token == ended.lease_token == 1
+    assert started.at <= ended.at
+
+
+async def test_the_first_command_that_fails_ends_the_script(site: Site) -> None:
+    finished = await site.run("echo before", "(exit 3)", "echo after")
+    assert (finished.result, finished.exit_status) == (Result.FAILED, 3)
+    assert finished.reason == "exit status 3"
+    assert site.log() == b"before\n"
+
+
+async def test_a_job_that_a_signal_ends_has_no_exit_status(site: Site) -> None:
+    finished = await site.run("kill -SEGV $$")
+    assert (finished.result, finished.exit_status) == (Result.FAILED, None)
+    assert finished.reason == "signal SIGSEGV"
+
+
+async def test_the_log_is_stored_before_the_end_is_reported(site: Site) -> None:
+    await site.run("head -c 1000000 /dev/zero | tr '\\0' '.' | fold -w 99")
+    assert len(site.store.log_when_finished[job(1)]) == 1_000_000 + 1_000_000 // 99
+
+
+async def test_the_environment_is_the_contracts_and_nothing_else(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BOXSCHED_DATABASE", "postgresql://user:secret@host/db")
+    monkeypatch.setenv("SECRET", "of the service")
+    own = {"GREETING": "hello; $(id)\nworld", "LANG": "C", "BOXSCHED_JOB": "forged"}
+    await site.run(
+        "cat /proc/$$/environ",  # as bash was given it, without what bash adds
+        environment=own,
+        branch="feature/$(id)",
+        commit="0123456789abcdef",
+    )
+    box = f"{site.folder}/w1-1-1/box"
+    told = dict(line.split("=", 1) for line in site.log().decode().split("\0") if line)
+    assert told == {
+        "BOXSCHED_PROJECT": "web",
+        "BOXSCHED_KIND": "build",
+        "BOXSCHED_BRANCH": "feature/$(id)",
+        "BOXSCHED_COMMIT": "0123456789abcdef",
+        "BOXSCHED_WORKLOAD": "w1",
+        "BOXSCHED_JOB": "w1-1",
+        "BOXSCHED_ATTEMPT": "1",
+        "BOXSCHED_LEASE_TOKEN": "1",
+        "GREETING": "hello; $(id)\nworld",
+        "LANG": "C",
+        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "HOME": f"{box}/home",
+        "TMPDIR": f"{box}/tmp",
+    }
+
+
+async def test_nothing_of_the_service_is_in_its_helpers_environment(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SECRET", "canary")
+    await site.restart()
+    await site.run("cat /proc/$PPID/environ")
+    assert b"canary" not in site.log()
+
+
+async def test_a_deploy_knows_its_server(site: Site) -> None:
+    deploy = {"kind": Kind.DEPLOY, "branch": None, "server": "production"}
+    await site.run("echo $BOXSCHED_KIND $BOXSCHED_SERVER ${BOXSCHED_BRANCH-none}", **deploy)
+    assert site.log() == b"deploy production none\n"
+
+
+async def test_a_job_has_three_descriptors_and_no_input(site: Site) -> None:
+    await site.run("cat", "readlink /proc/self/fd/0", "ls /proc/$$/fd | sort -n | tr '\\n' ' '")
+    assert site.log() == b"/dev/null\n0 1 2 255 "  # 255: bash's own, the script
+
+
+async def test_signals_are_as_a_program_expects_them(site: Site) -> None:
+    await site.run("grep -E '^Sig(Ign|Blk)|NoNewPrivs' /proc/self/status", "ulimit -c", "umask")
+    signals, others = site.log().decode().split("NoNewPrivs:")
+    assert signals.split() == ["SigBlk:", "0" * 16, "SigIgn:", "0" * 16]
+    assert others.split() == ["1", "0", "0022"]
+
+
+async def test_the_workspace_is_fresh_and_removed(site: Site) -> None:
+    await site.run(
+        "ls -A . ~ $TMPDIR; pwd",
+        "mkdir -p deep/er; touch deep/er/file; ln -s / deep/link; chmod -R a-w deep",
+    )
+    box = site.folder / "w1-1-1/box"
+    assert site.log().decode().splitlines()[-1] == f"{box}/workspace"
+    assert b"file" not in site.log()
+    await eventually(lambda: not box.exists())
+
+
+async def test_a_finished_job_is_remembered_until_it_is_desired_no_more(
+    site: Site, tmp_path: Path
+) -> None:
+    desired = [assigned(1, f"echo ran >> {tmp_path}/ledger")]
+    await site.agent.reconcile(desired)
+    await site.end(1)
+    await site.agent.reconcile(desired)
+    await site.restart()
+    await site.agent.reconcile(desired)
+    await site.agent.reconcile([])
+    await eventually(lambda: not list(site.folder.glob("w*")))
+    assert (tmp_path / "ledger").read_text() == "ran\n"
+
+
+async def test_fifty_jobs_at_once(site: Site) -> None:
+    numbers = range(1, 51)
+    await site.agent.reconcile([assigned(n, f"echo {n}") for n in numbers])
+    await site.store.until(lambda: all(site.store.finished(n) for n in numbers))
+    assert [site.log(n) for n in numbers] == [b"%d\n" % n for n in numbers]
+    assert all(len(site.store.started(n)) == 1 for n in numbers)
+
+
+@pytest.mark.parametrize(
+    ("other", "reason"),
+    [
+        ({"kind": Kind.SSH}, "SSH sessions"),
+        ({"environment": {"A=B": "x"}}, "environment"),
+        ({"environment": {"A": "\0"}}, "environment"),
+        ({"commands": ("\ud800",)}, "commands"),
+        ({"environment": {"A": "x" * 200_000}}, "cannot start the script: Argument list too long"),
+    ],
+)
+async def test_what_cannot_be_run_fails_with_a_reason(
+    site: Site, other: dict[str, object], reason: str
+) -> None:
+    await site.agent.reconcile([assigned(1, **other)])
+    finished = await site.end(1)
+    assert finished.result is Result.FAILED
+    assert finished.reason is not None
+    assert reason in finished.reason
+    assert site.store.started(1) == []
+
+
+async def test_the_agents_folder_is_private(site: Site) -> None:
+    assert os.stat(site.folder).st_mode & 0o077 == 0

@@ -1,0 +1,142 @@
+"""Whatever a job prints: bounded, marked where something is missing, unchanged otherwise."""
+
+import contextlib
+import os
+import random
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from boxsched.states import Result
+from boxsched.worker.joblog import LINE_LIMIT_BYTES, MIB, READ_BYTES, BoundedLog
+from tests.worker.site import Site, assigned, job
+
+FLOOD_BYTES = 150_000_000
+
+
+async def test_a_flood_is_capped_and_marked(make_site: Callable[..., Site]) -> None:
+    site = make_site(log_limit=2 * MIB)
+    await site.agent.start()
+    finished = await site.run(f"yes 'a line of a flood' | head -c {FLOOD_BYTES}")
+    assert finished.result is Result.PASSED
+    log = site.log()
+    assert log[: 2 * MIB] == (b"a line of a flood\n" * 120_000)[: 2 * MIB]
+    mark = f"[boxsched: the log's limit of 2 MiB is reached: {FLOOD_BYTES - 2 * MIB} bytes more"
+    assert log[2 * MIB :].decode() == f"\n{mark} were cut]\n"
+
+
+async def test_a_flood_does_not_delay_the_others(make_site: Callable[..., Site]) -> None:
+    site = make_site(log_limit=4 * MIB)
+    await site.agent.start()
+    flood = assigned(1, "yes flood")
+    await site.agent.reconcile([flood])
+    await site.said(1, b"flood")
+    await site.agent.reconcile([flood, assigned(2, "echo quiet")])
+    assert (await site.end(2)).result is Result.PASSED
+    assert site.store.finished(1) is None
+    assert site.log(2) == b"quiet\n"
+
+
+async def test_a_long_line_is_cut(site: Site) -> None:
+    await site.run("head -c 10485760 /dev/zero | tr '\\0' x", "echo", "echo next")
+    line, after = site.log().decode().splitlines()
+    assert line == "x" * MIB + " [boxsched: 9437184 bytes of this line were cut]"
+    assert after == "next"
+
+
+async def test_binary_output_passes_as_it_is(site: Site, tmp_path: Path) -> None:
+    data = random.Random(1).randbytes(300_000)
+    (tmp_path / "data").write_bytes(data)
+    await site.run(f"cat {tmp_path}/data")
+    assert site.store.log_when_finished[job(1)] == data
+
+
+async def test_output_that_comes_with_the_end_is_not_lost(site: Site) -> None:
+    await site.run("head -c 60000 /dev/zero | tr '\\0' x; echo; echo last")
+    assert site.log().endswith(b"x\nlast\n")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1M", "boxsched-test", folder]
+    if os.geteuid() != 0 or subprocess.run(mount, check=False).returncode != 0:
+        pytest.skip("only root mounts a small disk, and not everywhere")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def fill(path: Path) -> None:
+    with contextlib.suppress(OSError), path.open("wb", buffering=0) as file:
+        while file.write(b"x" * 4096):
+            pass
+
+
+async def test_a_full_disk_fails_the_job_and_not_the_agent(small_disk: Path) -> None:
+    site = Site(small_disk / "worker")
+    await site.agent.start()
+    one = assigned(1, "yes | head -c 5M", "echo unreached")
+    await site.agent.reconcile([one])
+    finished = await site.end(1)
+    assert (finished.result, finished.reason) == (Result.FAILED, "disk full")
+    assert b"unreached" not in site.log()
+
+    fill(small_disk / "filler")  # the next one cannot even be prepared
+    await site.agent.reconcile([one, assigned(2, "echo hi")])
+    finished = await site.end(2)
+    assert (finished.result, finished.reason) == (Result.FAILED, "disk full")
+
+    (small_disk / "filler").unlink()
+    await site.agent.reconcile([assigned(3, "echo hi")])
+    assert (await site.end(3)).result is Result.PASSED
+    await site.agent.close()
+
+
+# --- The bounds alone -----------------------------------------------------------------------
+
+
+def written(tmp_path: Path, chunks: list[bytes], limit: int = 64 * MIB) -> bytes:
+    path = tmp_path / "log"
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    log = BoundedLog(descriptor, limit)
+    for chunk in chunks:
+        log.take(chunk)
+    log.finish()
+    os.close(descriptor)
+    return path.read_bytes()
+
+
+def test_lines_are_cut_however_they_are_chunked(tmp_path: Path) -> None:
+    text = b"short\n" + b"y" * (LINE_LIMIT_BYTES + 5) + b"\n\nend\n" + b"z" * (LINE_LIMIT_BYTES * 2)
+    chance = random.Random(2)
+    outcomes = set()
+    for _ in range(5):
+        chunks, rest = [], text
+        while rest:
+            size = chance.randint(1, READ_BYTES)
+            chunks.append(rest[:size])
+            rest = rest[size:]
+        outcomes.add(written(tmp_path, chunks))
+    (outcome,) = outcomes
+    cut = b"[boxsched: %d bytes of this line were cut]\n"
+    assert outcome == (
+        b"short\n"
+        + (b"y" * LINE_LIMIT_BYTES + b" " + cut % 5)
+        + b"\nend\n"
+        + (b"z" * LINE_LIMIT_BYTES + b" " + cut % LINE_LIMIT_BYTES)
+    )
+
+
+def test_a_line_of_just_the_limit_is_whole(tmp_path: Path) -> None:
+    text = b"y" * LINE_LIMIT_BYTES + b"\n"
+    chunks = [text[i : i + READ_BYTES] for i in range(0, len(text), READ_BYTES)]
+    assert written(tmp_path, chunks) == text
+
+
+def test_the_mark_begins_a_line_of_its_own(tmp_path: Path) -> None:
+    assert written(tmp_path, [b"ab\ncd"], limit=3).splitlines()[1:] == [
+        b"[boxsched: the log's limit of 3 bytes is reached: 2 bytes more were cut]"
+    ]

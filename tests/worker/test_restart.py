@@ -1,0 +1,287 @@
+"""A job outlives its agent, is started once whatever dies when, and is never forgotten."""
+
+import base64
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import attrs
+import pytest
+
+from boxsched.model import JobId
+from boxsched.states import Result
+from boxsched.worker import folder as files
+from boxsched.worker.attempt import Attempt
+from boxsched.worker.plan import Worksite, attempt_name, plan
+from boxsched.worker.site import FolderInUse
+from tests.worker.site import Site, alive, assigned, eventually, job, pid_in
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+class Life:
+    """An agent that can be killed."""
+
+    def __init__(self, site: Site, script: str) -> None:
+        self.spool = site.folder.parent / "spool"
+        self.spool.touch()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.worker.life", site.folder, self.spool, script],
+            cwd=PROJECT,
+        )
+
+    def entries(self) -> list[list[object]]:
+        lines = self.spool.read_text().splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def hand_over(self, site: Site) -> None:
+        """What it said is in the store."""
+        for kind, job_id, *rest in self.entries():
+            if kind == "log":
+                _, offset, data = rest
+                chunks = site.store.chunks[JobId(int(str(job_id)))]
+                chunks.setdefault(int(str(offset)), base64.b64decode(str(data)))
+
+
+@pytest.fixture
+def lives() -> Iterator[list[Life]]:
+    lives: list[Life] = []
+    yield lives
+    for life in lives:
+        life.kill()
+
+
+async def test_a_job_outlives_its_killed_agent(
+    make_site: Callable[..., Site], tmp_path: Path, lives: list[Life]
+) -> None:
+    site = make_site()
+    gate, ledger = tmp_path / "gate", tmp_path / "ledger"
+    script = f"echo ran >> {ledger}; for i in 1 2 3 4 5; do echo $i; sleep 0.05; done; "
+    script += f"until [ -e {gate} ]; do sleep 0.01; done; seq 6 50000"
+    life = Life(site, script)
+    lives.append(life)
+    await eventually(lambda: any(entry[0] == "log" for entry in life.entries()))
+    life.kill()
+    life.hand_over(site)
+    gate.touch()
+
+    await site.agent.start()
+    await site.agent.reconcile([assigned(1, script)])
+    finished = await site.end(1)
+    assert finished.result is Result.PASSED
+    assert site.log() == "".join(f"{i}\n" for i in range(1, 50_001)).encode()
+    assert ledger.read_text() == "ran\n"
+
+
+@pytest.mark.parametrize("moment", ["script", "record", "started", "running", "result"])
+async def test_killed_at_any_moment_a_job_runs_once(
+    make_site: Callable[..., Site], tmp_path: Path, lives: list[Life], moment: str
+) -> None:
+    site = make_site()
+    ledger = tmp_path / "ledger"
+    script = f"echo ran >> {ledger}; seq 20000"
+    life = Life(site, script)
+    lives.append(life)
+    await eventually((site.folder / "w1-1-1" / moment).exists)
+    life.kill()
+    life.hand_over(site)
+
+    await site.agent.start()
+    await site.agent.reconcile([assigned(1, script)])
+    assert (await site.end(1)).result is Result.PASSED
+    assert site.log() == "".join(f"{i}\n" for i in range(1, 20_001)).encode()
+    assert ledger.read_text() == "ran\n"
+
+
+async def test_a_stop_reaches_an_adopted_job(
+    make_site: Callable[..., Site], tmp_path: Path, lives: list[Life]
+) -> None:
+    site = make_site()
+    script = f"echo $$ > {tmp_path}/pid; echo ready; while :; do sleep 0.05; done"
+    life = Life(site, script)
+    lives.append(life)
+    await eventually(lambda: any(entry[0] == "log" for entry in life.entries()))
+    life.kill()
+    life.hand_over(site)
+    await site.agent.start()
+    await site.agent.reconcile([assigned(1, script, stop=True)])
+    assert (await site.end(1)).result is Result.STOPPED
+    assert not alive(pid_in(tmp_path / "pid"))
+
+
+async def test_an_agent_killed_with_its_spawner(site: Site, tmp_path: Path) -> None:
+    spawner = site.agent._driver.__dict__["_spawner"]
+    os.kill(spawner._process.pid, signal.SIGKILL)
+    await eventually(lambda: not alive(spawner._process.pid))
+    assert (await site.run("echo hi")).result is Result.PASSED
+
+
+async def test_two_agents_do_not_share_a_folder(site: Site) -> None:
+    other = site._agent()
+    with pytest.raises(FolderInUse):
+        await other.start()
+
+
+# --- Folders as an earlier life left them ---------------------------------------------------
+
+
+def prepared(site: Site, *commands: str, boot: str | None = None, cluster: str = "") -> Path:
+    """What an agent leaves that died between record and start."""
+    site.folder.mkdir(parents=True, exist_ok=True)
+    boot = boot or Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    where = Worksite(str(site.folder), cluster, boot, 1 << 20, None)
+    wanted = assigned(1, *commands)
+    record, script = plan(wanted, where)
+    folder = site.folder / attempt_name(wanted)
+    Attempt.prepare(str(folder), record, script).close()
+    return folder
+
+
+async def test_never_started_and_still_desired(make_site: Callable[..., Site]) -> None:
+    site = make_site()
+    prepared(site, "echo now")
+    await site.agent.start()
+    await site.agent.reconcile([assigned(1, "echo now")])
+    assert (await site.end(1)).result is Result.PASSED
+    assert site.log() == b"now\n"
+
+
+async def test_never_started_and_to_be_stopped(
+    make_site: Callable[..., Site], tmp_path: Path
+) -> None:
+    site = make_site()
+    prepared(site, f"touch {tmp_path}/ran")
+    await site.agent.start()
+    await site.agent.reconcile([assigned(1, stop=True)])
+    assert (await site.end(1)).result is Result.STOPPED
+    assert not (tmp_path / "ran").exists()
+
+
+async def test_never_started_and_desired_no_more(
+    make_site: Callable[..., Site], tmp_path: Path
+) -> None:
+    site = make_site()
+    prepared(site, f"touch {tmp_path}/ran")
+    await site.agent.start()
+    await site.agent.reconcile([])
+    await eventually(lambda: not list(site.folder.glob("w*")))
+    assert not (tmp_path / "ran").exists()
+
+
+async def test_a_late_fork_of_an_old_spawner_finds_nothing_to_do(
+    make_site: Callable[..., Site], tmp_path: Path
+) -> None:
+    site = make_site()
+    script = f"echo ran >> {tmp_path}/ledger"
+    prepared(site, script)
+    await site.agent.start()
+    spawner = site.agent._driver.__dict__["_spawner"]
+    for _ in range(20):
+        spawner.ask("w1-1-1")
+    await site.agent.reconcile([assigned(1, script)])
+    assert (await site.end(1)).result is Result.PASSED
+    spawner.ask("w1-1-1")
+    await site.agent.reconcile([assigned(1, script), assigned(2, "true")])
+    await site.end(2)  # the spawner works in order: it has come past the late request
+    assert (tmp_path / "ledger").read_text() == "ran\n"
+
+
+async def test_a_record_of_another_boot_is_lost(
+    make_site: Callable[..., Site], tmp_path: Path
+) -> None:
+    site = make_site()
+    prepared(site, f"touch {tmp_path}/ran", boot="another")
+    await site.agent.start()
+    await site.agent.reconcile([assigned(1, f"touch {tmp_path}/ran")])
+    finished = await site.end(1)
+    assert (finished.result, finished.reason) == (
+        Result.FAILED,
+        "lost: the machine was restarted",
+    )
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("damage", ["torn", "empty", "garbage", "missing", "flipped"])
+async def test_a_damaged_record_is_set_aside(
+    make_site: Callable[..., Site], tmp_path: Path, damage: str
+) -> None:
+    site = make_site()
+    folder = prepared(site, f"touch {tmp_path}/ran")
+    record = folder / files.RECORD
+    whole = record.read_bytes()
+    if damage == "missing":
+        record.unlink()
+        (folder / files.TICKET).rename(folder / files.STARTED)
+    else:
+        middle = len(whole) // 2
+        flipped = whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :]
+        damaged = {"torn": whole[:middle], "empty": b"", "garbage": b"\xff" * 99}
+        record.write_bytes(damaged.get(damage, flipped))
+    await site.agent.start()
+    desired = [assigned(1, f"touch {tmp_path}/ran")]
+    await site.agent.reconcile(desired)
+    finished = await site.end(1)
+    assert finished.result is Result.FAILED
+    assert finished.reason is not None
+    assert finished.reason.startswith("lost: the record")
+    assert (site.folder / "quarantine/w1-1-1").is_dir()
+    assert not (tmp_path / "ran").exists()
+    await site.restart()
+    await site.agent.reconcile(desired)  # it is still known
+    assert not list(site.folder.glob("w*"))
+
+
+async def test_a_running_job_with_a_damaged_record_is_ended(site: Site, tmp_path: Path) -> None:
+    await site.agent.reconcile(
+        [assigned(1, f"echo $$ > {tmp_path}/pid; echo ready; while :; do sleep 0.05; done")]
+    )
+    await site.said(1, b"ready")
+    (site.folder / "w1-1-1" / files.RECORD).write_bytes(b"torn")
+    await site.restart()
+    assert not alive(pid_in(tmp_path / "pid"))
+
+
+async def test_another_installations_record_is_set_aside(make_site: Callable[..., Site]) -> None:
+    site = make_site(cluster="ours")
+    prepared(site, "true", cluster="theirs")
+    await site.agent.start()
+    assert (site.folder / "quarantine/w1-1-1").is_dir()
+
+
+async def test_a_half_made_folder_is_removed(make_site: Callable[..., Site]) -> None:
+    site = make_site()
+    (prepared(site, "true") / files.RECORD).unlink()
+    await site.agent.start()
+    assert not list(site.folder.glob("quarantine/*"))
+    await site.agent.reconcile([assigned(1, "echo anew")])
+    assert (await site.end(1)).result is Result.PASSED
+
+
+async def test_a_result_that_was_not_reported_is(make_site: Callable[..., Site]) -> None:
+    site = make_site()
+    await site.agent.start()
+    await site.agent.reconcile([assigned(1, "echo hi; exit 4")])
+    await site.agent.close()
+    await eventually((site.folder / "w1-1-1/result").exists)
+    site.store.reports.clear()
+    site.agent = site._agent()
+    await site.agent.start()
+    assert (await site.end(1)).exit_status == 4
+    assert site.store.log_of(job(1)) == b"hi\n"
+
+
+async def test_a_new_attempt_waits_for_the_folder_of_the_old_token(site: Site) -> None:
+    old = assigned(1, "echo old; while :; do sleep 0.05; done")
+    await site.agent.reconcile([old])
+    await site.said(1, b"old")
+    new = attrs.evolve(old, lease_token=9, commands=("true",))
+    await site.agent.reconcile([new])
+    await site.store.until(lambda: any(report.lease_token == 9 for report in site.store.reports))

@@ -1,0 +1,139 @@
+"""A job is a tree of processes, and ends as a whole: at its end, at a stop, at its time limit."""
+
+import os
+import signal
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import attrs
+import pytest
+
+from boxsched.states import Result
+from boxsched.store.values import Assignment
+from tests.worker.site import Site, alive, assigned, eventually, pid_in
+
+# Forks twice, leaves the session, ignores SIGTERM, and keeps the job's output open.
+ESCAPE = """
+(setsid bash -c 'trap "" TERM
+  echo $$ > "$0.new"; mv "$0.new" "$0"; while :; do sleep 1; done' {0} &)
+until [ -e {0} ]; do sleep 0.01; done
+"""
+WAIT = "echo ready; while :; do sleep 0.05; done"
+
+pytestmark = pytest.mark.usefixtures("held_by")
+
+
+def stopped(wanted: Assignment) -> Assignment:
+    return attrs.evolve(wanted, stop=True)
+
+
+def cgroups_of(site: Site) -> list[Path]:
+    mark = f"boxsched-{zlib.crc32(str(site.folder).encode()):08x}-*"
+    return list(Path("/sys/fs/cgroup").rglob(mark))
+
+
+async def test_what_escaped_is_dead_when_the_job_has_ended(site: Site, tmp_path: Path) -> None:
+    finished = await site.run(ESCAPE.format(tmp_path / "pid"), "echo done")
+    assert finished.result is Result.PASSED
+    assert not alive(pid_in(tmp_path / "pid"))
+
+
+async def test_what_escaped_is_dead_after_a_stop(
+    make_site: Callable[..., Site], tmp_path: Path
+) -> None:
+    site = make_site(stop_grace=0.2)
+    await site.agent.start()
+    wanted = assigned(1, ESCAPE.format(tmp_path / "pid"), WAIT)
+    await site.agent.reconcile([wanted])
+    await site.said(1, b"ready")
+    await site.agent.reconcile([stopped(wanted)])
+    finished = await site.end(1)
+    assert (finished.result, finished.exit_status) == (Result.STOPPED, None)
+    assert not alive(pid_in(tmp_path / "pid"))
+
+
+async def test_a_stop_asks_first(site: Site) -> None:
+    wanted = assigned(1, "trap 'echo cleaning up; exit 7' TERM", WAIT)
+    await site.agent.reconcile([wanted])
+    await site.said(1, b"ready")
+    await site.agent.reconcile([stopped(wanted)])
+    finished = await site.end(1)
+    assert (finished.result, finished.exit_status) == (Result.STOPPED, 7)
+    assert site.log().endswith(b"\ncleaning up\n")
+
+
+async def test_a_stop_gives_its_grace_to_the_whole_tree(site: Site) -> None:
+    child = f"""bash -c 'trap "sleep 0.3; echo saved; exit" TERM; {WAIT}'"""
+    wanted = assigned(1, child)
+    await site.agent.reconcile([wanted])
+    await site.said(1, b"ready")
+    await site.agent.reconcile([stopped(wanted)])
+    assert (await site.end(1)).result is Result.STOPPED
+    assert site.log().endswith(b"\nsaved\n")
+
+
+async def test_what_ignores_sigterm_is_killed_after_the_grace(
+    make_site: Callable[..., Site],
+) -> None:
+    site = make_site(stop_grace=0.3)
+    await site.agent.start()
+    wanted = assigned(1, "trap '' TERM", WAIT)
+    await site.agent.reconcile([wanted])
+    await site.said(1, b"ready")
+    await site.agent.reconcile([stopped(wanted)])
+    finished = await site.end(1)
+    assert (finished.result, finished.exit_status) == (Result.STOPPED, None)
+
+
+async def test_a_job_that_had_ended_when_the_stop_came_keeps_its_result(
+    site: Site, tmp_path: Path
+) -> None:
+    wanted = assigned(1, "true")
+    await site.agent.reconcile([wanted])
+    await eventually((site.folder / "w1-1-1/result").exists)
+    await site.agent.reconcile([stopped(wanted)])
+    assert (await site.end(1)).result is Result.PASSED
+
+
+async def test_the_time_limit_needs_no_agent(site: Site, tmp_path: Path) -> None:
+    escape = ESCAPE.format(tmp_path / "pid")
+    await site.agent.reconcile([assigned(1, escape, "trap '' TERM", WAIT, timeout_seconds=1.0)])
+    await site.said(1, b"ready")
+    await site.agent.close()
+    await eventually((site.folder / "w1-1-1/result").exists)
+    assert not alive(pid_in(tmp_path / "pid"))
+    site.agent = site._agent()
+    await site.agent.start()
+    finished = await site.end(1)
+    assert (finished.result, finished.exit_status) == (Result.FAILED, None)
+    assert finished.reason == "time limit of 1 s"
+
+
+async def test_what_nobody_desires_is_ended_and_forgotten(site: Site) -> None:
+    await site.agent.reconcile([assigned(1, WAIT)])
+    await site.said(1, b"ready")
+    await site.agent.reconcile([])
+    assert (await site.end(1)).result is Result.STOPPED
+    await eventually(lambda: not list(site.folder.glob("w*")))
+
+
+async def test_a_killed_supervisor_takes_its_job_with_it(site: Site, tmp_path: Path) -> None:
+    supervisor = tmp_path / "supervisor"
+    escape = ESCAPE.format(tmp_path / "pid")
+    await site.agent.reconcile([assigned(1, escape, f"echo $PPID > {supervisor}", WAIT)])
+    await site.said(1, b"ready")
+    os.kill(pid_in(supervisor), signal.SIGKILL)
+    finished = await site.end(1)
+    assert (finished.result, finished.exit_status) == (Result.FAILED, None)
+    assert finished.reason is not None
+    assert finished.reason.startswith("lost")
+    assert not alive(pid_in(tmp_path / "pid"))
+    assert site.log() == b"ready\n"
+
+
+async def test_a_job_runs_in_a_cgroup_that_goes_with_it(site: Site, held_by: str) -> None:
+    await site.run("cat /proc/self/cgroup")
+    (path,) = [line for line in site.log().decode().splitlines() if line.startswith("0::")]
+    assert path.endswith("-w1-1-1") is (held_by == "cgroup")
+    assert not cgroups_of(site)
