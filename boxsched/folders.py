@@ -24,9 +24,7 @@ class Listening(msgspec.Struct, frozen=True):
     pid: int
 
 
-def default_data(
-    environment: Mapping[str, str] = os.environ, platform: str = sys.platform
-) -> Path:
+def default_data(environment: Mapping[str, str] = os.environ, platform: str = sys.platform) -> Path:
     """The user's data folder, as the platform's customs have it."""
     if platform == "darwin":
         return Path.home() / "Library" / "Application Support" / "boxsched"

@@ -106,7 +106,8 @@ class Line:
         if self._token is not None:
             headers["Authorization"] = f"Bearer {self._token}"
         self._session = aiohttp.ClientSession(
-            headers=headers, timeout=aiohttp.ClientTimeout(CALL_SECONDS, sock_connect=CONNECT_SECONDS)
+            headers=headers,
+            timeout=aiohttp.ClientTimeout(CALL_SECONDS, sock_connect=CONNECT_SECONDS),
         )
         return self
 

@@ -56,7 +56,7 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
     finished_at: datetime | None
     jobs: tuple[Job, ...] = ()
     boxes: int | UnsetType = UNSET
-    ssh: SessionDoor | None | UnsetType = UNSET
+    ssh: SessionDoor | UnsetType | None = UNSET
 
     @property
     def finished(self) -> bool:

@@ -59,6 +59,37 @@ def maybe(pick, percent, value):
 
 
 def scenario(pick):
+    return crowd(pick) if often(pick, 30) else mixture(pick)
+
+
+def crowd(pick):
+    """One long queue in one instant, without lanes, and few sorts of workloads: for the passes."""
+    sorts = [
+        [{"seconds": seconds, "expected": pick.choice((seconds, seconds, 5, 99))}]
+        * pick.integer(1, 4)
+        for seconds in (2, 5, 10, 99)[: pick.integer(1, 4)]
+    ]
+    events = []
+    for n in range(pick.integer(1, 16)):
+        kind = pick.choice(("ssh", "build"))
+        asked = {"id": f"w{n}", "project": pick.choice(("web", "web", "app"))}
+        branch = {"branch": f"b{n}"} if kind == "build" else {}
+        jobs = copy.deepcopy(pick.choice(sorts))
+        events.append(
+            {"at": pick.choice((0, 0, 1)), "submit": kind, **asked, **branch, "jobs": jobs}
+        )
+    return {
+        "boxes": pick.integer(3, 10),
+        "policy": pick.choice(("backfill", "backfill", "strict", "best_effort")),
+        "priority_aging": maybe(pick, 10, lambda: 1),
+        "max_boxes": maybe(pick, 20, lambda: pick.integer(4, 8)),
+        "projects": [project(pick, "web"), project(pick, "app")],
+        "events": sorted(events, key=lambda event: event["at"]),
+    }
+
+
+def mixture(pick):
+    """A bit of everything, over a while."""
     types = TYPES[: pick.choice((1, 1, 2, 3))]
     most = pick.choice((4, 4, 8))
     boxes = {t: pick.integer(1, most) for t in types}
@@ -103,7 +134,7 @@ def project(pick, name):
     return {
         "name": name,
         "priority_branches": list(pick.choice(((), ("main",), ("fix/*",), ("m?in", "DEV")))),
-        "max_boxes": maybe(pick, 50, lambda: pick.integer(1, 4)),
+        "max_boxes": maybe(pick, 60, lambda: pick.integer(1, 6)),
         "fail_fast": often(pick, 40),
         "cancellation": rules,
     }

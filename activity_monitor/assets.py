@@ -1,0 +1,62 @@
+"""The page's files, read once: templates, and static files under a version of them all."""
+
+import hashlib
+import string
+from collections.abc import Mapping
+from importlib import resources
+
+import attrs
+
+_CONTENT_TYPES: Mapping[str, str] = {
+    "css": "text/css; charset=utf-8",
+    "js": "text/javascript; charset=utf-8",
+    "svg": "image/svg+xml",
+}
+_VERSION_DIGITS = 12
+
+
+@attrs.frozen
+class StaticFile:
+    body: bytes = attrs.field(repr=False)
+    content_type: str
+    etag: str
+
+
+@attrs.frozen
+class Assets:
+    """``version`` is a hash of all static files: the modules import each other by relative
+    addresses, so one version stands in all their paths, and a change of one gives all new ones.
+    """
+
+    version: str
+    static: Mapping[str, StaticFile]
+    templates: Mapping[str, string.Template]
+
+    def page(self, name: str, **words: str) -> str:
+        """A template filled in. The words stand in HTML as they are: they must be ours."""
+        modules = "\n".join(
+            f'<link rel="modulepreload" href="/static/{self.version}/{file}">'
+            for file in self.static
+            if file.endswith(".js")
+        )
+        static = f"/static/{self.version}"
+        return self.templates[name].substitute(words, static=static, modules=modules)
+
+
+def load() -> Assets:
+    """Read everything from the package's own files."""
+    root = resources.files(__package__)
+    static = {}
+    for entry in sorted(root.joinpath("static").iterdir(), key=lambda entry: entry.name):
+        content_type = _CONTENT_TYPES.get(entry.name.rpartition(".")[2])
+        if content_type is not None:
+            body = entry.read_bytes()
+            static[entry.name] = StaticFile(body, content_type, hashlib.sha256(body).hexdigest())
+    templates = {
+        entry.name.removesuffix(".html"): string.Template(entry.read_text(encoding="utf-8"))
+        for entry in root.joinpath("templates").iterdir()
+        if entry.name.endswith(".html")
+    }
+    everything = "".join(f"{name} {file.etag}\n" for name, file in static.items())
+    version = hashlib.sha256(everything.encode()).hexdigest()[:_VERSION_DIGITS]
+    return Assets(version, static, templates)

@@ -1,0 +1,129 @@
+"""The routes of the page: the page itself, signing in and out, static files."""
+
+import html as html_text
+import urllib.parse
+
+import attrs
+from aiohttp import web
+
+from activity_monitor.assets import Assets, load
+from activity_monitor.responses import SECURITY_HEADERS, html, refused, to_the_page
+from activity_monitor.sessions import SESSION_COOKIE, Sessions
+
+MAX_FORM_BYTES = 4_096
+MAX_TOKEN_CHARACTERS = 512
+
+_NOT_VALID = "This token is not valid here. Look for a blank at its ends, or for another service's."
+_ONE_YEAR = "public, max-age=31536000, immutable"
+
+
+def routes(sessions: Sessions) -> list[web.RouteDef]:
+    """Everything that the page needs beside the API; the files are read now, once."""
+    pages = Pages(sessions, load())
+    return [
+        web.get("/", pages.show),
+        web.get("/sign-in", pages.to_the_page),
+        web.post("/sign-in", pages.sign_in),
+        web.post("/sign-out", pages.sign_out),
+        web.get("/static/{version}/{name}", pages.static),
+    ]
+
+
+@attrs.frozen
+class Pages:
+    sessions: Sessions
+    assets: Assets
+
+    async def show(self, request: web.Request) -> web.Response:
+        """The page for who is signed in; the sign-in form for everyone else: both 200."""
+        session = request.cookies.get(SESSION_COOKIE)
+        if session and await self.sessions.holds(session):
+            return html(self.assets.page("monitor"))
+        return self._form()
+
+    async def to_the_page(self, request: web.Request) -> web.Response:
+        """A reload after a failed sign-in asks for ``/sign-in`` by GET."""
+        return to_the_page()
+
+    async def sign_in(self, request: web.Request) -> web.Response:
+        if not same_origin(request):
+            return refused(403, "Signing in works from this service's own page only.")
+        token = await _token(request)
+        session = await self.sessions.sign_in(token) if token else None
+        if session is None:
+            return self._form(401, _NOT_VALID)
+        response = to_the_page()
+        response.set_cookie(
+            SESSION_COOKIE,
+            session,
+            httponly=True,
+            samesite="Strict",
+            path="/",
+            secure=_over_https(request),
+        )
+        return response
+
+    async def sign_out(self, request: web.Request) -> web.Response:
+        if not same_origin(request):
+            return refused(403, "Signing out works from this service's own page only.")
+        session = request.cookies.get(SESSION_COOKIE)
+        if session:
+            await self.sessions.sign_out(session)
+        response = to_the_page()
+        response.del_cookie(SESSION_COOKIE, path="/", httponly=True, samesite="Strict")
+        return response
+
+    async def static(self, request: web.Request) -> web.Response:
+        """A static file. Under another node's version it is ours, but not to be kept."""
+        file = self.assets.static.get(request.match_info["name"])
+        if file is None:
+            return refused(404, "There is no such file.")
+        ours = request.match_info["version"] == self.assets.version
+        headers = {
+            **SECURITY_HEADERS,
+            "ETag": f'"{file.etag}"',
+            "Cache-Control": _ONE_YEAR if ours else "no-cache",
+        }
+        if any(tag.value in (file.etag, "*") for tag in request.if_none_match or ()):
+            return web.Response(status=304, headers=headers)
+        return web.Response(body=file.body, headers={**headers, "Content-Type": file.content_type})
+
+    def _form(self, status: int = 200, problem: str = "") -> web.Response:
+        return html(self.assets.page("sign_in", problem=html_text.escape(problem)), status)
+
+
+def same_origin(request: web.Request) -> bool:
+    """Whether a request that changes something comes from our own page, or from no browser.
+
+    Under ``Referrer-Policy: no-referrer`` a form sends ``Origin: null``, also to its own origin: so
+    ``Sec-Fetch-Site`` counts first, which a browser sends over https and to loopback. Elsewhere the
+    page's script sends the form by ``fetch``, which names the origin.
+    """
+    site = request.headers.get("Sec-Fetch-Site")
+    if site is not None:
+        return site == "same-origin"
+    origin = request.headers.get("Origin")
+    return origin is None or origin.partition("://")[2] == request.host
+
+
+async def _token(request: web.Request) -> str | None:
+    """The form's token; None for whatever cannot be one. It never raises: the bytes are anyone's."""
+    if request.content_type != "application/x-www-form-urlencoded":
+        return None
+    body = b""
+    try:
+        while chunk := await request.content.read(MAX_FORM_BYTES):
+            body += chunk
+            if len(body) > MAX_FORM_BYTES:
+                return None
+        fields = urllib.parse.parse_qs(body.decode("utf-8", "replace"), max_num_fields=8)
+    except (web.RequestPayloadError, ValueError):
+        return None
+    token = fields.get("token", [""])[0].strip()
+    fit = len(token) <= MAX_TOKEN_CHARACTERS and token.isascii() and token.isprintable()
+    return token if fit else None
+
+
+def _over_https(request: web.Request) -> bool:
+    """A proxy that ends TLS says so; whoever lies about it only keeps his own cookie from http."""
+    return request.secure or request.headers.get("X-Forwarded-Proto") == "https"

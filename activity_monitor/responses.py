@@ -1,0 +1,36 @@
+"""The answers of the page's routes, each with the headers that keep a browser strict."""
+
+from collections.abc import Mapping
+
+from aiohttp import web
+
+SECURITY_HEADERS: Mapping[str, str] = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+        "connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+
+
+def html(text: str, status: int = 200) -> web.Response:
+    """A page that depends on who asks, so that no cache may keep it."""
+    response = web.Response(text=text, status=status, content_type="text/html", charset="utf-8")
+    response.headers.update(SECURITY_HEADERS)
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def to_the_page() -> web.Response:
+    """303: the browser asks for the page anew, by GET."""
+    headers = {**SECURITY_HEADERS, "Location": "/", "Cache-Control": "no-store"}
+    return web.Response(status=303, headers=headers)
+
+
+def refused(status: int, message: str) -> web.Response:
+    response = web.Response(status=status, text=message + "\n")
+    response.headers.update(SECURITY_HEADERS)
+    response.headers["Cache-Control"] = "no-store"
+    return response

@@ -1,0 +1,18 @@
+"""What the page needs to know about signing in; whoever keeps the tokens implements it."""
+
+from typing import Final, Protocol
+
+SESSION_COOKIE: Final = "boxsched_session"
+
+
+class Sessions(Protocol):
+    """Sessions of browsers. A session id is made of characters that a cookie can hold."""
+
+    async def sign_in(self, token: str) -> str | None:
+        """A new session's id for a good token, else None. Printable ASCII is all that comes."""
+
+    async def holds(self, session_id: str) -> bool:
+        """Whether the session is there and its token still good."""
+
+    async def sign_out(self, session_id: str) -> None:
+        """End the session; one that is not there is no error."""

@@ -1,0 +1,61 @@
+// Calls of the API, with the browser's session cookie. One error for each thing the page can do.
+
+/** The session has ended: show the sign-in form. */
+export class SignedOut extends Error {}
+
+/** The service, or its database, is away: try again later. */
+export class Away extends Error {}
+
+/** The service says no, and why, in a sentence for a person. */
+export class Refused extends Error {
+  constructor(status, message) {
+    super(message);
+    this.status = status;
+  }
+}
+
+const BASE = "/api/v1";
+
+export function get(path) {
+  return call("GET", path);
+}
+
+export function post(path) {
+  return call("POST", path);
+}
+
+/** An open response, for what streams; raises as `get` does. */
+export async function open(path, { headers, signal } = {}) {
+  let response;
+  try {
+    response = await fetch(BASE + path, { headers, signal, cache: "no-store" });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Away("The service cannot be reached.");
+  }
+  if (!response.ok) throw await problem(response);
+  return response;
+}
+
+async function call(method, path) {
+  let response;
+  try {
+    response = await fetch(BASE + path, { method, cache: "no-store" });
+  } catch {
+    throw new Away("The service cannot be reached.");
+  }
+  if (!response.ok) throw await problem(response);
+  try {
+    return { response, body: response.status === 204 ? null : await response.json() };
+  } catch {
+    throw new Away("The service broke off in the middle of its answer.");
+  }
+}
+
+async function problem(response) {
+  if (response.status === 401) return new SignedOut("Your session has ended.");
+  const said = await response.json().then((body) => body?.error?.message, () => undefined);
+  const message = typeof said === "string" ? said : `The service answered ${response.status}.`;
+  if (response.status >= 500 || response.status === 429) return new Away(message);
+  return new Refused(response.status, message);
+}

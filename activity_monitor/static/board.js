@@ -1,0 +1,165 @@
+// The four lists on the page. Rows are keyed by their workload: a row that moves from list to list
+// stays the same element. What has changed is shown in one go, at most ten times a second.
+
+import { LISTS, sought } from "./model.js";
+import { Pace } from "./pace.js";
+import { RowView } from "./row.js";
+import { amount, make } from "./text.js";
+
+const STEP = 200; // rows of a list on the page, and how many more each "show more" brings
+const CALM_MS = 100;
+const MANY = 12; // rows of a list in which nothing turns any more: it would be unrest, and is dear
+const POOL = 200;
+const FEW = 6; // so many new rows at once are pointed out; more would be a flicker
+const NOTHING = {
+  upcoming: "Nothing waits for its branch or server.",
+  blocked: "Nothing waits for Boxes.",
+  running: "Nothing runs.",
+  finished: "Nothing has finished yet.",
+};
+
+export class Board {
+  /** The views on the page, by workload id. */
+  views = new Map();
+  /** Called after each time that the lists were shown anew. */
+  onShown = () => {};
+  #model;
+  #lists = {};
+  #words = [];
+  #pool = [];
+  #pace = new Pace(() => this.#show(), CALM_MS);
+  #loaded = false;
+
+  constructor(model) {
+    this.#model = model;
+    for (const name of LISTS) this.#lists[name] = this.#list(name);
+  }
+
+  /** Something has changed: show it soon. */
+  invalidate() {
+    this.#pace.ask();
+  }
+
+  /** Show only rows with all these words in their project, branch, tag or server. */
+  filter(text) {
+    this.#words = text.toLowerCase().split(/\s+/).filter(Boolean);
+    this.invalidate();
+  }
+
+  /** Let the clocks of what waits and runs go on. */
+  tick() {
+    for (const view of this.views.values()) if (view.row.state !== "finished") view.tick();
+  }
+
+  /** The views in the order of the page. */
+  inOrder() {
+    return LISTS.flatMap((name) => [...this.#lists[name].rows.children]).map((li) => this.views.get(li.id));
+  }
+
+  #list(name) {
+    const rows = document.querySelector(`[data-list="${name}"]`);
+    const nothing = make("p", "nothing");
+    const more = make("button", "more");
+    const list = { name, rows, nothing, more, limit: STEP, wanted: [] };
+    list.counts = document.querySelectorAll(`[data-count="${name}"]`);
+    more.type = "button";
+    more.hidden = nothing.hidden = true;
+    more.addEventListener("click", () => {
+      list.limit += STEP;
+      this.invalidate();
+    });
+    rows.after(nothing, more);
+    return list;
+  }
+
+  #show() {
+    const held = this.#focused();
+    const wanted = new Set();
+    for (const name of LISTS) this.#choose(this.#lists[name], wanted);
+    for (const [id, view] of this.views) if (!wanted.has(id)) this.#release(view);
+    for (const name of LISTS) this.#arrange(this.#lists[name]);
+    this.#refocus(held);
+    this.#loaded = true;
+    this.onShown();
+  }
+
+  /** Which rows of a list are to be on the page, and what its heading and foot say. */
+  #choose(list, wanted) {
+    const all = this.#model.inOrder(list.name);
+    const found = this.#words.length ? all.filter((row) => this.#matches(row)) : all;
+    list.wanted = found.slice(0, list.limit);
+    const pinned = this.#model.rows.get(this.#model.pinned);
+    if (pinned && found.length > list.limit && !list.wanted.includes(pinned) && found.includes(pinned)) {
+      list.wanted.push(pinned);
+    }
+    for (const row of list.wanted) wanted.add(row.id);
+    list.rows.classList.toggle("many", list.wanted.length > MANY);
+    const size = this.#words.length ? `${amount(found.length)} of ${amount(all.length)}` : amount(all.length);
+    for (const node of list.counts) node.textContent = size;
+    list.nothing.hidden = found.length > 0;
+    list.nothing.textContent = all.length ? "Nothing here matches the filter." : NOTHING[list.name];
+    const left = found.length - list.wanted.length;
+    list.more.hidden = left <= 0;
+    list.more.textContent = `and ${amount(left)} more: show ${amount(Math.min(left, STEP))}`;
+  }
+
+  #matches(row) {
+    const text = sought(row);
+    return this.#words.every((word) => text.includes(word));
+  }
+
+  /** Bring the elements into order, moving as few as possible. */
+  #arrange(list) {
+    let cursor = list.rows.firstElementChild;
+    const fresh = [];
+    for (const row of list.wanted) {
+      while (cursor && this.views.get(cursor.id)?.row.home !== row.home) cursor = cursor.nextElementSibling;
+      const view = this.views.get(row.id) ?? this.#take(row);
+      view.update();
+      if (view.home !== list) {
+        view.home = list;
+        fresh.push(view);
+      }
+      if (view.element === cursor) cursor = cursor.nextElementSibling;
+      else move(list.rows, view.element, cursor);
+    }
+    if (this.#loaded && fresh.length <= FEW) for (const view of fresh) view.element.classList.add("arrived");
+  }
+
+  #take(row) {
+    const view = this.#pool.pop() ?? new RowView();
+    view.bind(row);
+    view.home = null;
+    this.views.set(row.id, view);
+    return view;
+  }
+
+  #release(view) {
+    this.views.delete(view.row.id);
+    view.element.remove();
+    const isOpen = view.element.classList.contains("open");
+    if (!isOpen && this.#pool.length < POOL) this.#pool.push(view);
+  }
+
+  #focused() {
+    const element = document.activeElement;
+    const view = this.views.get(element?.closest?.(".row")?.id);
+    if (!view) return null;
+    return { element, list: view.home, at: [...view.home.rows.children].indexOf(view.element) };
+  }
+
+  /** Focus never falls to nowhere: it stays on its row, or goes to the one in its place. */
+  #refocus(held) {
+    if (!held || document.activeElement === held.element) return;
+    const neighbours = held.list.rows.children;
+    const beside = this.views.get(neighbours[Math.min(held.at, neighbours.length - 1)]?.id)?.title;
+    const target = held.element.isConnected ? held.element : beside;
+    (target ?? document.getElementById(`${held.list.name}-title`)).focus({ preventScroll: true });
+  }
+}
+
+/** Move an element, with its focus and scroll where the browser can. */
+function move(parent, element, before) {
+  if (element.isConnected && parent.moveBefore) parent.moveBefore(element, before);
+  else parent.insertBefore(element, before);
+}

@@ -1,0 +1,64 @@
+// Why an open row waits, as the service's explanation says it.
+
+import { amount, count, make, put } from "./text.js";
+import { ahead, exactly, moment } from "./times.js";
+import { kindOf } from "./words.js";
+
+export class ExplanationView {
+  #text = make("p", "explanation-text", "Asking why …");
+  #facts = make("dl", "facts");
+  #ahead = make("ul", "ahead");
+  #aheadTitle = make("h4", "", "In front of it");
+
+  constructor() {
+    this.element = make("section", "explanation", make("h3", "", "Why it waits"), this.#text, this.#facts,
+      this.#aheadTitle, this.#ahead);
+    this.#aheadTitle.hidden = true;
+  }
+
+  /** Show an answer of /workloads/{id}/explanation. */
+  show(explanation) {
+    put(this.#text, explanation.text);
+    this.#facts.replaceChildren(...facts(explanation).flatMap(([name, value, title]) => {
+      const term = make("dt", "", name);
+      const said = make("dd");
+      put(said, value);
+      if (title) said.title = title;
+      return [term, said];
+    }));
+    const blockers = explanation.blocked_by ?? [];
+    this.#aheadTitle.hidden = blockers.length === 0;
+    this.#ahead.replaceChildren(...blockers.map(blocker));
+  }
+
+  /** It could not be had: say so where the text would be. */
+  fail(message) {
+    put(this.#text, message);
+  }
+}
+
+function facts({ position, expected_start: start, needs, free }) {
+  const result = [];
+  if (position !== null && position !== undefined) result.push(["Place in the queue", amount(position)]);
+  if (start) result.push(["Expected start", `${moment(start)}, ${ahead(start)}`, exactly(start)]);
+  if (needs && Object.keys(needs).length) result.push(["Asks for", boxes(needs)]);
+  if (free && Object.keys(free).length) result.push(["Free now", boxes(free)]);
+  return result;
+}
+
+function boxes(types) {
+  const entries = Object.entries(types);
+  if (entries.length === 1) return count(entries[0][1], "Box", "Boxes");
+  return entries.map(([type, number]) => `${amount(number)} ${type}`).join(", ");
+}
+
+function blocker(workload) {
+  const link = make("a");
+  link.href = `#${encodeURIComponent(workload.id)}`;
+  put(link, `${kindOf(workload)} #${workload.number}`);
+  const project = make("bdi");
+  put(project, workload.project);
+  const rest = [` holds ${count(workload.boxes, "Box", "Boxes")}`];
+  if (workload.expected_end) rest.push(`, expected to end ${moment(workload.expected_end)} (${ahead(workload.expected_end)})`);
+  return make("li", "", link, " of ", project, workload.boxes ? rest.join("") : "");
+}

@@ -1,0 +1,147 @@
+// The stream of events, read by fetch: EventSource cannot tell a 401 from a broken wire, and cannot
+// name the first id. Resumes by Last-Event-ID, so that nothing is missed in between.
+
+import { Away, Refused, SignedOut, open } from "./api.js";
+
+const FIRST_WAIT_MS = 500;
+const LONGEST_WAIT_MS = 15000;
+const SILENCE_MS = 60000; // longer than the service's own sign of life
+const HIDDEN_MS = 60000; // a browser has six connections to a service: a hidden page gives its own back
+
+/** Splits a stream of text into SSE messages {id, data}; a chunk may end anywhere. */
+export class Messages {
+  #rest = "";
+  #id = "";
+  #data = [];
+
+  /** The messages that `text` completes. */
+  push(text) {
+    const lines = (this.#rest + text).split("\n");
+    this.#rest = lines.pop();
+    const messages = [];
+    for (const line of lines) {
+      const message = this.#line(line.endsWith("\r") ? line.slice(0, -1) : line);
+      if (message) messages.push(message);
+    }
+    return messages;
+  }
+
+  #line(line) {
+    if (line === "") return this.#end();
+    const colon = line.indexOf(":");
+    const field = colon < 0 ? line : line.slice(0, colon);
+    const value = colon < 0 ? "" : line.slice(line[colon + 1] === " " ? colon + 2 : colon + 1);
+    if (field === "id") this.#id = value;
+    else if (field === "data") this.#data.push(value);
+    return null;
+  }
+
+  #end() {
+    if (!this.#data.length) return null;
+    const message = { id: this.#id, data: this.#data.join("\n") };
+    this.#data = [];
+    return message;
+  }
+}
+
+/**
+ * Reads events until it is closed.
+ * onEvents([{id, data}]): in order, without a gap. onState("live" | "reconnecting" | "paused").
+ * onLost(): the service cannot resume from the cursor; it waits until `resume(cursor)`.
+ * onSignedOut(): it waits until `resume()`.
+ */
+export class Feed {
+  #cursor;
+  #on;
+  #stop = null;
+  #wake = null;
+  #hiddenTimer = 0;
+  #hidden = false;
+
+  constructor(cursor, on) {
+    this.#cursor = cursor;
+    this.#on = on;
+    document.addEventListener("visibilitychange", () => this.#visibility());
+    addEventListener("online", () => this.#wake?.());
+    this.#run();
+  }
+
+  /** Go on, from `cursor` if one is given. */
+  resume(cursor = this.#cursor) {
+    this.#cursor = cursor;
+    this.#wake?.();
+  }
+
+  async #run() {
+    for (let wait = FIRST_WAIT_MS; ;) {
+      try {
+        await this.#read(() => { wait = FIRST_WAIT_MS; });
+      } catch (error) {
+        if (error instanceof SignedOut) {
+          this.#on.onSignedOut();
+          await this.#sleep();
+          continue;
+        }
+        if (error instanceof Refused) {
+          this.#on.onLost();
+          await this.#sleep(LONGEST_WAIT_MS);
+          continue;
+        }
+        if (!(error instanceof Away) && error.name !== "AbortError") throw error;
+      }
+      if (this.#hidden) {
+        this.#on.onState("paused");
+        await this.#sleep();
+        continue;
+      }
+      this.#on.onState("reconnecting");
+      await this.#sleep(wait * (0.5 + Math.random()));
+      wait = Math.min(wait * 2, LONGEST_WAIT_MS);
+    }
+  }
+
+  async #read(connected) {
+    this.#stop = new AbortController();
+    const headers = { Accept: "text/event-stream" };
+    if (this.#cursor) headers["Last-Event-ID"] = this.#cursor;
+    const response = await open("/events", { headers, signal: this.#stop.signal });
+    connected();
+    this.#on.onState("live");
+    const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+    const messages = new Messages();
+    for (;;) {
+      const silence = setTimeout(() => this.#stop.abort(), SILENCE_MS);
+      const { done, value } = await reader.read()
+        .catch(() => { throw new Away("The connection broke."); })
+        .finally(() => clearTimeout(silence));
+      if (done) return;
+      const events = messages.push(value);
+      if (!events.length) continue;
+      this.#cursor = events.at(-1).id || this.#cursor;
+      this.#on.onEvents(events);
+    }
+  }
+
+  #sleep(ms) {
+    return new Promise((resolve) => {
+      const timer = ms === undefined ? 0 : setTimeout(resolve, ms);
+      this.#wake = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    }).finally(() => { this.#wake = null; });
+  }
+
+  #visibility() {
+    clearTimeout(this.#hiddenTimer);
+    if (document.hidden) {
+      this.#hiddenTimer = setTimeout(() => {
+        this.#hidden = true;
+        this.#stop?.abort();
+      }, HIDDEN_MS);
+    } else if (this.#hidden) {
+      this.#hidden = false;
+      this.#wake?.();
+    }
+  }
+}

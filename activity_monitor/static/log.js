@@ -1,0 +1,141 @@
+// A job's output, live: read as a stream, cut into lines, shown at the browser's pace.
+
+import { AnsiLines } from "./ansi.js";
+import { Away, Refused, SignedOut, open } from "./api.js";
+import { LogLines } from "./log-lines.js";
+import { Pace } from "./pace.js";
+import { amount, make, put } from "./text.js";
+
+const PENDING_LINES = 5000; // no more are kept between two frames
+const BUSY_MS = 8; // so long output may be cut into lines before the page gets its turn
+const AGAIN_MS = 2000;
+const WAITING = "Live. Waiting for output …";
+
+export class LogView {
+  #job;
+  #on;
+  #stop = new AbortController();
+  #ansi = new AnsiLines();
+  #pending = [];
+  #pace = new Pace(() => this.#show());
+  #busy = 0;
+  #said = "";
+
+  /** `job` is {id, name}; onSignedOut is called where the session has ended. */
+  constructor(job, { onSignedOut }) {
+    this.#job = job;
+    this.#on = { onSignedOut };
+    this.#build();
+    this.#run();
+  }
+
+  /** Stop reading. */
+  close() {
+    this.#stop.abort();
+  }
+
+  #build() {
+    const { id, name } = this.#job;
+    const job = make("bdi");
+    put(job, name);
+    const title = make("h4", "log-title", "Output of ", job);
+    title.id = `log-title-${id}`;
+    this.note = make("p", "log-note", "Reading …");
+    this.note.setAttribute("role", "status");
+    this.follow = make("button", "quiet follow", "Follow");
+    this.follow.type = "button";
+    this.lines = new LogLines(title.id, (following) => this.#showFollowing(following));
+    this.follow.addEventListener("click", () => {
+      this.lines.following = !this.lines.following;
+      this.#showFollowing(this.lines.following);
+    });
+    this.#showFollowing(true);
+    const whole = make("a", "whole", "Whole log");
+    whole.href = `/api/v1/jobs/${encodeURIComponent(id)}/log`;
+    whole.target = "_blank";
+    whole.rel = "noopener";
+    const head = make("div", "log-head", title, this.note, this.follow, whole);
+    this.element = make("div", "log", head, this.lines.element);
+  }
+
+  /** Read until the end; after a break, from the start again. */
+  async #run() {
+    while (!this.#stop.signal.aborted) {
+      try {
+        await this.#read();
+        this.#say("The output ends here.");
+        return;
+      } catch (error) {
+        if (!this.#goesOnAfter(error)) return;
+        await new Promise((resolve) => { setTimeout(resolve, AGAIN_MS); });
+      }
+    }
+  }
+
+  #goesOnAfter(error) {
+    if (error.name === "AbortError") return false;
+    if (error instanceof Away) {
+      this.#say("The connection broke. Reading again …");
+      return true;
+    }
+    if (error instanceof SignedOut) {
+      this.#on.onSignedOut();
+      this.#say("Signed out. Open the log again after signing in.");
+    } else if (error instanceof Refused) {
+      this.#say(error.status === 404 ? "There is no output yet." : error.message);
+    } else {
+      throw error;
+    }
+    return false;
+  }
+
+  async #read() {
+    const path = `/jobs/${encodeURIComponent(this.#job.id)}/log?follow=1`;
+    const response = await open(path, { signal: this.#stop.signal });
+    this.#ansi = new AnsiLines();
+    this.#pending = [];
+    this.lines.clear();
+    this.#say(WAITING);
+    const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+    for (;;) {
+      const { done, value } = await reader.read().catch((error) => {
+        if (error.name === "AbortError") throw error;
+        throw new Away("The connection broke.");
+      });
+      if (done) return;
+      await this.#take(value);
+    }
+  }
+
+  async #take(text) {
+    const started = performance.now();
+    for (const line of this.#ansi.push(text)) this.#pending.push(line);
+    const over = this.#pending.length - PENDING_LINES;
+    if (over > 0) {
+      this.#pending.splice(0, over);
+      this.lines.skip(over);
+    }
+    this.#pace.ask();
+    this.#busy += performance.now() - started;
+    if (this.#busy < BUSY_MS) return;
+    await new Promise(requestAnimationFrame); // the service waits meanwhile
+    this.#busy = 0;
+  }
+
+  #show() {
+    this.lines.append(this.#pending, this.#ansi.open);
+    this.#pending = [];
+    this.#say(this.#said === WAITING ? "Live." : this.#said);
+  }
+
+  #showFollowing(following) {
+    this.follow.setAttribute("aria-pressed", String(following));
+    this.follow.title = following ? "The newest line stays in sight" : "Go to the newest line, and stay there";
+  }
+
+  #say(text) {
+    this.#said = text;
+    const earlier = this.lines.total - this.lines.kept;
+    put(this.note, earlier > 0 ? `${text} ${amount(earlier)} earlier lines are only in the whole log.` : text);
+  }
+}

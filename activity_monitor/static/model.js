@@ -1,0 +1,185 @@
+// What the page knows: rows by id, in four lists, and the Boxes. No DOM here.
+//
+// A row's state only moves forward, so events and answers may come late, twice, or in each other's
+// place. `row.version` grows with each change: whoever shows a row compares it.
+
+import { isAfter } from "./cursor.js";
+import { SortedRows } from "./sorted.js";
+
+export const LISTS = ["upcoming", "blocked", "running", "finished"];
+const FINISHED_KEPT = 50;
+
+const ORDER = { registered: 0, queued: 1, running: 2, stopping: 3, finished: 4 };
+const HOME = {
+  registered: "upcoming", queued: "blocked", running: "running", stopping: "running", finished: "finished",
+};
+const STATE_AFTER = {
+  "workload.registered": "registered", "workload.queued": "queued", "workload.started": "running",
+  "workload.stopping": "stopping", "workload.finished": "finished",
+};
+const FIELDS = [
+  "project", "number", "kind", "branch", "tag", "server", "message", "author", "commit", "result",
+  "priority", "boxes", "created_at", "queued_at", "started_at", "finished_at",
+];
+
+const byId = (a, b) => a.id.length - b.id.length || (a.id < b.id ? -1 : 1);
+const byText = (a, b) => (a === b ? 0 : a < b ? -1 : 1);
+const ORDER_OF = {
+  upcoming: byId,
+  blocked: (a, b) => b.priority - a.priority || byText(a.created_at, b.created_at) || byId(a, b),
+  running: (a, b) => byText(a.started_at, b.started_at) || byId(a, b),
+  finished: (a, b) => byText(b.finished_at, a.finished_at) || byId(b, a),
+};
+
+export class Model {
+  rows = new Map();
+  capacity = { total: 0, busy: 0 };
+  /** The row that is open: it stays, however many finish after it. */
+  pinned = null;
+  #lists = {};
+  #capacitySeen = null;
+
+  constructor() {
+    for (const name of LISTS) this.#lists[name] = new SortedRows(ORDER_OF[name]);
+  }
+
+  inOrder(name) {
+    if (name === "finished") this.#forgetOld();
+    return this.#lists[name].inOrder();
+  }
+
+  size(name) {
+    return this.#lists[name].size;
+  }
+
+  get waiting() {
+    return this.size("upcoming") + this.size("blocked");
+  }
+
+  /** Take one event: O(1). Says false where the page must ask for the whole again. */
+  apply(id, event) {
+    if (event.capacity) this.#setCapacity(event.capacity, id);
+    const state = STATE_AFTER[event.type];
+    if (!state) return true;
+    const known = this.rows.get(event.workload);
+    const row = known ?? this.#newRow(event.workload);
+    if (known && ORDER[row.state] >= ORDER[state]) return true;
+    take(row, event);
+    row.state = state;
+    row.why = null;
+    row.seen = id;
+    row.asked = row.asked && state !== "finished";
+    row.version += 1;
+    this.#place(row);
+    return Boolean(known) || state === "registered";
+  }
+
+  /** Take an answer of /activity: its order, its sentences, and what events did not tell. */
+  replace(activity) {
+    const told = new Map();
+    for (const name of LISTS) {
+      for (const data of activity[name] ?? []) told.set(data.id, this.#learn(data, activity.cursor));
+    }
+    const rest = Object.fromEntries(LISTS.map((name) => [name, []]));
+    for (const row of this.rows.values()) {
+      if (told.has(row.id)) continue;
+      const gone = row.state !== "finished" && !isAfter(row.seen, activity.cursor);
+      if (!gone) rest[HOME[row.state]].push(row);
+      else this.#miss(row);
+    }
+    for (const name of LISTS) this.#reset(name, [...told.values()], rest[name]);
+    if (!isAfter(this.#capacitySeen, activity.cursor)) this.#setCapacity(activity.boxes, activity.cursor);
+  }
+
+  /** A stop was asked for on this page: shown at once, though it takes effect later. */
+  stopAsked(row) {
+    row.asked = true;
+    row.version += 1;
+  }
+
+  /** An unfinished row that is not told of has finished: its event is to come, or came long ago. */
+  #miss(row) {
+    row.home = null;
+    row.missed += 1;
+    if (row.missed > 1) this.rows.delete(row.id);
+  }
+
+  #reset(name, told, rest) {
+    const here = told.filter((row) => HOME[row.state] === name);
+    if (name !== "blocked") here.sort(ORDER_OF[name]); // the queue's own order: the service knows it
+    this.#lists[name].reset(here, rest);
+  }
+
+  #newRow(id) {
+    const row = { id, state: null, why: null, asked: false, version: 0, seen: null, home: null, missed: 0 };
+    this.rows.set(id, row);
+    return row;
+  }
+
+  #learn(data, cursor) {
+    const row = this.rows.get(data.id) ?? this.#newRow(data.id);
+    const newer = row.state !== null && ORDER[row.state] > ORDER[data.state];
+    if (newer) {
+      fill(row, data);
+      return row;
+    }
+    const why = data.why ?? null;
+    row.missed = 0;
+    if (take(row, data) || row.state !== data.state || row.why !== why) row.version += 1;
+    row.state = data.state;
+    row.why = why;
+    if (isAfter(cursor, row.seen)) row.seen = cursor;
+    return row;
+  }
+
+  #place(row) {
+    const home = this.#lists[HOME[row.state]];
+    if (row.home === home) return;
+    if (row.home) row.home.remove(row);
+    home.add(row);
+  }
+
+  #setCapacity({ total, busy }, id) {
+    this.capacity = { total, busy };
+    this.#capacitySeen = id;
+  }
+
+  #forgetOld() {
+    const list = this.#lists.finished;
+    if (list.size <= FINISHED_KEPT) return;
+    for (const row of list.inOrder().slice(FINISHED_KEPT)) {
+      if (row.id === this.pinned) continue;
+      list.remove(row);
+      this.rows.delete(row.id);
+    }
+  }
+}
+
+/** Copy the fields that `data` has; says whether one changed. */
+function take(row, data) {
+  let changed = false;
+  for (const field of FIELDS) {
+    if (data[field] === undefined || data[field] === row[field]) continue;
+    row[field] = data[field];
+    row.sought = undefined;
+    changed = true;
+  }
+  return changed;
+}
+
+/** Copy only what the row lacks: it has moved on since `data` was true. */
+function fill(row, data) {
+  for (const field of FIELDS) {
+    if (row[field] !== undefined || data[field] === undefined) continue;
+    row[field] = data[field];
+    row.sought = undefined;
+    row.version += 1;
+  }
+}
+
+/** A row's text for the filter, in lower case. */
+export function sought(row) {
+  row.sought ??= [row.project, row.branch, row.tag, row.server, `#${row.number}`]
+    .filter(Boolean).join("\n").toLowerCase();
+  return row.sought;
+}

@@ -1,0 +1,127 @@
+// What an open row shows below itself: why it waits, its facts, its jobs, one job's log.
+
+import { Away, Refused, SignedOut, get } from "./api.js";
+import { ExplanationView } from "./explanation.js";
+import { JobsView } from "./jobs.js";
+import { LogView } from "./log.js";
+import { Refresher } from "./refresh.js";
+import { firstLine, make, put } from "./text.js";
+import { exactly, moment } from "./times.js";
+
+const JOBS_LEAST_MS = 1000;
+const FACTS = [["Created", "created_at"], ["Left its lane", "queued_at"], ["Started", "started_at"], ["Finished", "finished_at"]];
+
+export class Panel {
+  #row;
+  #on;
+  #closed = false;
+  #log = null;
+  #version = -1;
+  #chosen = false;
+  #loadJobs = new Refresher(() => this.#fetchJobs(), JOBS_LEAST_MS);
+  #loadWhy = new Refresher(() => this.#fetchWhy());
+
+  /** onSignedOut is called where the session has ended. */
+  constructor(row, on) {
+    this.#row = row;
+    this.#on = on;
+    this.message = make("pre", "message");
+    this.message.tabIndex = 0;
+    this.facts = make("dl", "facts");
+    this.why = new ExplanationView();
+    this.jobs = new JobsView((job) => this.#showLog(job));
+    this.problem = make("p", "problem");
+    this.problem.setAttribute("role", "status");
+    this.logPlace = make("div", "log-place");
+    this.element = make("div", "panel", this.why.element, this.message, this.facts, this.problem, this.jobs.element,
+      this.logPlace);
+    this.element.id = `panel-${row.id}`;
+    this.update();
+    this.#loadJobs.now();
+  }
+
+  /** The row has changed, or what it waits for may have. */
+  update() {
+    const row = this.#row;
+    const waits = row.state === "registered" || row.state === "queued";
+    this.why.element.hidden = !waits;
+    if (waits) this.#loadWhy.ask();
+    if (this.#version === row.version) return;
+    this.#version = row.version;
+    this.message.hidden = !row.message || row.message.trim() === firstLine(row.message);
+    put(this.message, row.message);
+    this.#showFacts(row);
+    this.#loadJobs.ask();
+  }
+
+  /** A job of this row has changed. */
+  jobChanged() {
+    this.#loadJobs.ask();
+  }
+
+  tick() {
+    this.jobs.tick();
+  }
+
+  /** After signing in again. */
+  resume() {
+    this.#loadJobs.now();
+    if (!this.why.element.hidden) this.#loadWhy.now();
+  }
+
+  close() {
+    this.#closed = true;
+    this.#loadJobs.stop();
+    this.#loadWhy.stop();
+    this.#log?.close();
+    this.element.remove();
+  }
+
+  #showFacts(row) {
+    const facts = [["Id", row.id, ""], ["Commit", row.commit?.slice(0, 12), row.commit], ["Author", row.author, ""],
+      ["Priority", row.priority, ""]];
+    for (const [name, field] of FACTS) facts.push([name, row[field] && moment(row[field]), exactly(row[field])]);
+    this.facts.replaceChildren(...facts.filter(([, value]) => value).map(([name, value, title]) => {
+      const said = make("dd");
+      put(said, value);
+      said.title = title;
+      return make("div", "", make("dt", "", name), said);
+    }));
+  }
+
+  async #fetchJobs() {
+    const body = await this.#ask(`/workloads/${encodeURIComponent(this.#row.id)}`, this.problem);
+    if (!body) return;
+    put(this.problem, "");
+    const jobs = body.jobs ?? [];
+    this.jobs.show(jobs);
+    const only = jobs.length === 1 && jobs[0].started_at ? jobs[0] : null;
+    if (only && !this.#chosen) this.#showLog(only); // with one job there is nothing to choose
+  }
+
+  async #fetchWhy() {
+    const body = await this.#ask(`/workloads/${encodeURIComponent(this.#row.id)}/explanation`, null);
+    if (body) this.why.show(body);
+  }
+
+  async #ask(path, problem) {
+    try {
+      const { body } = await get(path);
+      return this.#closed ? null : body;
+    } catch (error) {
+      if (error instanceof SignedOut) this.#on.onSignedOut();
+      else if (!(error instanceof Away || error instanceof Refused)) throw error;
+      else if (problem) put(problem, error.message);
+      else this.why.fail(error.message);
+      return null;
+    }
+  }
+
+  #showLog(job) {
+    this.#chosen = true;
+    this.#log?.close();
+    this.#log = job ? new LogView(job, this.#on) : null;
+    this.logPlace.replaceChildren(...(this.#log ? [this.#log.element] : []));
+    this.jobs.showsLog(job?.id ?? null);
+  }
+}

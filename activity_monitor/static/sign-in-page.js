@@ -1,0 +1,6 @@
+// The sign-in form as a page of its own.
+
+import { prepareSignIn } from "./sign-in.js";
+
+const form = document.querySelector("form.sign-in");
+prepareSignIn(form, document.getElementById("sign-in-problem"), () => location.replace("/"));

@@ -1,0 +1,63 @@
+// Times and durations for people. The clock is the service's: a browser's may be wrong by minutes.
+
+const TRUSTED_SKEW_MS = 2000; // a Date header counts whole seconds
+const DAY_MS = 86400000;
+const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
+const dayAndClock = new Intl.DateTimeFormat(undefined, {
+  day: "numeric", month: "short", hour: "2-digit", minute: "2-digit",
+});
+const whole = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "long" });
+let skewMs = 0;
+
+/** Learn the service's clock from an answer of it. */
+export function setClock(response) {
+  const theirs = Date.parse(response.headers.get("Date") ?? "");
+  if (Number.isNaN(theirs)) return;
+  const skew = theirs - Date.now();
+  skewMs = Math.abs(skew) > TRUSTED_SKEW_MS ? skew : 0;
+}
+
+/** Now, in milliseconds, by the service's clock. */
+export function now() {
+  return Date.now() + skewMs;
+}
+
+/** "0:07", "12:31", "1:02:31", "3 d 4 h": from `start` to `end` (RFC 3339), or to now. */
+export function span(start, end) {
+  const until = end ? Date.parse(end) : now();
+  return duration((until - Date.parse(start)) / 1000);
+}
+
+export function duration(seconds) {
+  const s = Math.max(0, Math.floor(seconds));
+  if (Number.isNaN(s)) return "";
+  const hours = Math.floor(s / 3600);
+  if (hours >= 48) return `${Math.floor(hours / 24)} d ${hours % 24} h`;
+  const minutes = Math.floor(s / 60) % 60;
+  const rest = String(s % 60).padStart(2, "0");
+  return hours ? `${hours}:${String(minutes).padStart(2, "0")}:${rest}` : `${minutes}:${rest}`;
+}
+
+/** "12:03" today, "3 Mar, 12:03" else. */
+export function moment(time) {
+  const at = Date.parse(time);
+  if (Number.isNaN(at)) return "";
+  const today = Math.abs(now() - at) < DAY_MS && new Date(at).getDate() === new Date(now()).getDate();
+  return (today ? clock : dayAndClock).format(at);
+}
+
+/** Date, time and time zone, for a title. */
+export function exactly(time) {
+  const at = Date.parse(time);
+  return Number.isNaN(at) ? "" : whole.format(at);
+}
+
+/** "in 3 min", "in 40 s", "now": how far away a time is that is to come. */
+export function ahead(time) {
+  const seconds = Math.round((Date.parse(time) - now()) / 1000);
+  if (Number.isNaN(seconds)) return "";
+  if (seconds < 5) return "any moment";
+  if (seconds < 90) return `in ${seconds} s`;
+  if (seconds < 5400) return `in ${Math.round(seconds / 60)} min`;
+  return `in ${Math.round(seconds / 360) / 10} h`;
+}

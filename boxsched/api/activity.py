@@ -1,0 +1,132 @@
+"""What the Activity Monitor shows: all unfinished workloads by phase, in order, and Box counts.
+
+With ten thousand rows one answer costs some tenths of a second. So it is made once for all who ask
+at the same time, in slices between which others are served, and rests between two for REST_TIMES
+as long as it took. Nobody gets one that was begun before he asked: what he did himself is in it.
+"""
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import attrs
+import msgspec
+from aiohttp import web
+from msgspec import UNSET
+
+from boxsched.api import answers, replies
+from boxsched.feed import EventCursor
+from boxsched.model import WorkloadId, queue_key
+from boxsched.node import Node
+from boxsched.states import State
+from boxsched.store.contract import SHARD
+from boxsched.store.values import Workload
+
+FINISHED_SHOWN = 30
+REST_TIMES = 3.0
+
+
+class BoxCounts(msgspec.Struct, frozen=True):
+    total: int
+    busy: int
+
+
+class ActivityAnswer(msgspec.Struct, frozen=True):
+    """``cursor`` is an event's id: what comes behind it may already be in this answer."""
+
+    boxes: BoxCounts
+    upcoming: tuple[answers.WorkloadRow, ...]
+    blocked: tuple[answers.WorkloadRow, ...]
+    running: tuple[answers.WorkloadRow, ...]
+    finished: tuple[answers.WorkloadRow, ...]
+    cursor: str
+
+
+@attrs.frozen
+class Made:
+    body: bytes = attrs.field(repr=False)
+    etag: str
+
+
+class Activity:
+    def __init__(self, node: Node, clock: Callable[[], float] = time.monotonic) -> None:
+        self._node = node
+        self._clock = clock
+        self._next: asyncio.Task[Made] | None = None  # asked for, not yet begun
+        self._last: asyncio.Task[Made] | None = None
+        self._rest_until = 0.0
+
+    async def show(self, request: web.Request) -> web.Response:
+        made = await self._shared()
+        if any(tag.value == made.etag for tag in request.if_none_match or ()):
+            response = web.Response(status=304)
+        else:
+            response = replies.json_bytes(made.body)
+        response.headers["ETag"] = f'"{made.etag}"'
+        response.headers["Cache-Control"] = "private, no-cache"
+        return response
+
+    async def _shared(self) -> Made:
+        """The next answer to be begun: one for all who ask until then."""
+        if self._next is None:
+            self._next = asyncio.create_task(self._after(self._last), name="activity")
+        # Shielded: one that goes away must not take the answer from the others.
+        return await asyncio.shield(self._next)
+
+    async def _after(self, last: asyncio.Task[Made] | None) -> Made:
+        if last is not None:
+            await asyncio.wait({last})
+        await asyncio.sleep(max(0.0, self._rest_until - self._clock()))
+        self._last, self._next = self._next, None  # who asks from now on waits for another
+        began = self._clock()
+        try:
+            return await self._make()
+        finally:
+            now = self._clock()
+            self._rest_until = now + REST_TIMES * (now - began)
+
+    async def _make(self) -> Made:
+        store = self._node.store
+        # 1. The cursor before the rows: an event between the two is read twice, never missed.
+        cursor = EventCursor(SHARD, *await store.last_event(SHARD))
+        # 2. The rows, and why those that wait do.
+        unfinished = await store.unfinished()
+        finished = await store.recently_finished(FINISHED_SHOWN)
+        reasons = self._node.engine.reasons()
+        counts = await self._counts()
+        # 3. By phase, each in its order.
+        aging = self._node.options.priority_aging
+        upcoming = [one for one in unfinished if one.state is State.REGISTERED]
+        blocked = [one for one in unfinished if one.state is State.QUEUED]
+        running = [one for one in unfinished if one.started_at is not None]
+        await asyncio.sleep(0)
+        blocked.sort(key=lambda one: queue_key(one.priority, one.created_at, one.id, aging))
+        running.sort(key=lambda one: (one.started_at or 0.0, one.id))
+        # 4. As JSON, in slices.
+        parts = [b'{"boxes":' + replies.encode(counts)]
+        for name, rows in (
+            (b"upcoming", upcoming),
+            (b"blocked", blocked),
+            (b"running", running),
+            (b"finished", finished),
+        ):
+            parts.append(b',"' + name + b'":' + await _rows(rows, reasons))
+        content = b"".join(parts)
+        etag = hashlib.blake2b(content, digest_size=12).hexdigest()
+        return Made(content + b',"cursor":"' + str(cursor).encode() + b'"}', etag)
+
+    async def _counts(self) -> BoxCounts:
+        books = self._node.engine.books
+        if books is not None:  # as the events count them
+            return BoxCounts(len(books.core.boxes), books.core.usage.boxes)
+        boxes = await self._node.store.boxes()
+        busy = sum(box.job is not None for box in boxes)
+        return BoxCounts(sum(not box.retired or box.job is not None for box in boxes), busy)
+
+
+async def _rows(rows: Sequence[Workload], reasons: Mapping[WorkloadId, str]) -> bytes:
+    def shape(one: Workload) -> answers.WorkloadRow:
+        return answers.row(one, reasons.get(one.id, UNSET))
+
+    return await answers.encoded(rows, shape, lambda one: 1)

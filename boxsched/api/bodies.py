@@ -1,0 +1,116 @@
+"""A request's body: read within bounds of size and time, and made a value or a refusal.
+
+The contract's errors tell malformed (400: not JSON) from what does not make sense (422), and name
+the field as a caller writes it: ``jobs[0].commands``.
+"""
+
+import asyncio
+import re
+from typing import Any, Generic, TypeVar
+
+import msgspec
+from aiohttp import web
+
+from boxsched.errors import BoxschedError, Invalid, Malformed, TooLarge
+
+MAX_BODY_BYTES = 1 << 20
+BODY_SECONDS = 30.0
+_MAX_FIELD_CHARACTERS = 200
+
+_AT = re.compile(r" - at (?:`key` in )?`\$\.?(?P<path>[^`]*)`\Z")
+_MEMBER = re.compile(r"(?:unknown|required) field `(?P<name>.*)`\Z", re.DOTALL)
+_REGEX = re.compile(r"^Expected `str` matching regex .*\Z", re.DOTALL)
+
+T = TypeVar("T")
+
+
+class TooSlow(BoxschedError):
+    """The body did not come in time: send it at once."""
+
+    code, status = "too_slow", 408
+
+
+async def read(request: web.Request) -> bytes:
+    """The whole body; at most MAX_BODY_BYTES, within BODY_SECONDS."""
+    encoding = request.headers.get("Content-Encoding")
+    if encoding is not None and encoding.strip().lower() not in ("", "identity"):
+        raise Malformed("send the body as it is: no Content-Encoding is taken")
+    if (request.content_length or 0) > MAX_BODY_BYTES:
+        raise _too_large()
+    content = request.content
+    try:
+        if content.is_eof():  # nearly always: it came with the headers
+            body = content.read_nowait()
+        else:
+            body = await _drip(content)
+    except web.RequestPayloadError:
+        raise Malformed("the body is not what its headers announce") from None
+    if len(body) > MAX_BODY_BYTES:
+        raise _too_large()
+    return body
+
+
+async def _drip(content: Any) -> bytes:
+    body = bytearray()
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            while chunk := await content.readany():
+                body += chunk
+                if len(body) > MAX_BODY_BYTES:
+                    raise _too_large()
+    except TimeoutError:
+        raise TooSlow(f"the body took more than {BODY_SECONDS:.0f} s") from None
+    return bytes(body)
+
+
+def _too_large() -> TooLarge:
+    return TooLarge(f"a body has at most {MAX_BODY_BYTES} bytes")
+
+
+class Form(Generic[T]):
+    """What a body must be; ``read`` gives the value, or raises what the caller is told."""
+
+    def __init__(self, kind: type[T], empty: T | None = None) -> None:
+        self.kind = kind
+        self._empty = empty
+        self._decoder = msgspec.json.Decoder(kind)
+
+    def read(self, body: bytes) -> T:
+        if not body and self._empty is not None:
+            return self._empty
+        try:
+            return self._decoder.decode(body)
+        except msgspec.ValidationError as error:
+            _well_formed(body)  # what is malformed behind the first wrong value is malformed
+            raise _refusal(str(error)) from None
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise _malformed(error) from None
+
+
+def _well_formed(body: bytes) -> None:
+    try:
+        msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise _malformed(error) from None
+
+
+def _malformed(error: Exception) -> Malformed:
+    if isinstance(error, UnicodeDecodeError):
+        return Malformed("the body is not UTF-8")
+    if isinstance(error, RecursionError):
+        return Malformed("the body is nested too deeply")
+    return Malformed(f"the body is not JSON: {error}")
+
+
+def _refusal(text: str) -> Invalid:
+    """msgspec's sentence, as the contract's error: the place goes into ``field``."""
+    place = _AT.search(text)
+    field = place["path"] if place else ""
+    said = text[: place.start()] if place else text
+    member = _MEMBER.search(said)
+    if member:
+        field = f"{field}.{member['name']}" if field else member["name"]
+    field = field.replace("[...]", "")[:_MAX_FIELD_CHARACTERS]
+    if _REGEX.match(said):
+        said = "Not of the form asked for, or with characters that may not be in it"
+    return Invalid(said.replace("`", "")[:500], field or None)

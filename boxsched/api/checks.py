@@ -1,0 +1,134 @@
+"""What a type cannot say: checks, each raising Invalid (422) with the field to be changed."""
+
+import base64
+import binascii
+import re
+import zoneinfo
+from collections.abc import Sequence
+
+from boxsched.api.schema import JobSettings, ProjectSettings
+from boxsched.errors import Invalid
+from boxsched.model import DEFAULT_TIMEOUT_SECONDS, MAX_NAME_CHARACTERS
+from boxsched.store.values import JobSpec
+
+MAX_ENVIRONMENT_BYTES = 131_072  # of a job: what a program can be given is bounded
+MAX_SCRIPT_BYTES = 524_288  # of a job's commands together
+
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f]")
+_CRON_FIELD = re.compile(
+    r"(\*|[0-9A-Za-z]{1,3}(-[0-9A-Za-z]{1,3})?)(/[0-9]{1,3})?"
+    r"(,(\*|[0-9A-Za-z]{1,3}(-[0-9A-Za-z]{1,3})?)(/[0-9]{1,3})?)*"
+)
+_CRON_NAMED = re.compile(r"@(yearly|annually|monthly|weekly|daily|midnight|hourly)")
+_KEY_TYPES = frozenset(
+    {
+        "ssh-ed25519",
+        "ssh-rsa",
+        "ecdsa-sha2-nistp256",
+        "ecdsa-sha2-nistp384",
+        "ecdsa-sha2-nistp521",
+        "sk-ssh-ed25519@openssh.com",
+        "sk-ecdsa-sha2-nistp256@openssh.com",
+    }
+)
+
+
+def plain(text: str, field: str) -> str:
+    """A name from a URL or header: bounded, no control characters, and really text."""
+    if not text or len(text) > MAX_NAME_CHARACTERS or _CONTROLS.search(text) or not encodable(text):
+        raise Invalid(
+            f"1 to {MAX_NAME_CHARACTERS} characters are asked for, no control characters", field
+        )
+    return text
+
+
+def encodable(text: str) -> bool:
+    """No lone surrogates: aiohttp makes them of bytes in URLs and headers that are not UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def settings(name: str, asked: ProjectSettings) -> None:
+    """A project's settings, beyond what their types say."""
+    if asked.name and asked.name != name:
+        raise Invalid(f"the project's name is {name}: it cannot be changed", "name")
+    bulk(asked.jobs, "jobs")
+    for server, its in asked.servers.items():
+        bulk(its.jobs, f"servers.{server}.jobs")
+    for index, schedule in enumerate(asked.schedules):
+        if not _cron(schedule.cron):
+            raise Invalid(
+                "five fields are asked for: minute, hour, day, month, weekday",
+                f"schedules[{index}].cron",
+            )
+        if schedule.time_zone is not None and not _time_zone(schedule.time_zone):
+            raise Invalid("there is no such time zone", f"schedules[{index}].time_zone")
+
+
+def bulk(jobs: Sequence[JobSettings], field: str) -> None:
+    """A job that could never be started is refused now."""
+    for index, job in enumerate(jobs):
+        if sum(map(len, job.commands)) > MAX_SCRIPT_BYTES // 4:
+            size = sum(len(command.encode()) for command in job.commands)
+            if size > MAX_SCRIPT_BYTES:
+                raise Invalid(
+                    f"a job's commands have at most {MAX_SCRIPT_BYTES} bytes together",
+                    f"{field}[{index}].commands",
+                )
+        if job.environment:
+            size = sum(len(k) + len(v.encode()) + 2 for k, v in job.environment.items())
+            if size > MAX_ENVIRONMENT_BYTES:
+                raise Invalid(
+                    f"a job's environment has at most {MAX_ENVIRONMENT_BYTES} bytes together",
+                    f"{field}[{index}].environment",
+                )
+
+
+def specs(jobs: Sequence[JobSettings], default_box_type: str) -> tuple[JobSpec, ...]:
+    """Jobs as the store takes them, with what was left open filled in."""
+    return tuple(
+        [
+            JobSpec(
+                name=job.name,
+                box_type=job.box_type or default_box_type,
+                timeout_seconds=job.timeout_seconds or float(DEFAULT_TIMEOUT_SECONDS),
+                commands=job.commands,
+                environment=job.environment,
+            )
+            for job in jobs
+        ]
+    )
+
+
+def public_key(text: str) -> str:
+    """One OpenSSH public key: its type, its base64, and a comment that we leave out."""
+    words = text.strip().split(None, 2)
+    if len(words) < 2 or len(text.strip().splitlines()) != 1 or words[0] not in _KEY_TYPES:
+        raise Invalid("one OpenSSH public key is asked for: ssh-ed25519 AAAA...", "public_key")
+    try:
+        blob = base64.b64decode(words[1], validate=True)
+    except (binascii.Error, ValueError):
+        raise Invalid("the key's second word is not base64", "public_key") from None
+    # RFC 4253, 6.6: the blob begins with its type, as a string with a length of four bytes.
+    kind = words[0].encode()
+    if blob[: 4 + len(kind)] != len(kind).to_bytes(4, "big") + kind or len(blob) < 36:
+        raise Invalid(f"the key does not hold what its type, {words[0]}, says", "public_key")
+    return f"{words[0]} {words[1]}"
+
+
+def _cron(text: str) -> bool:
+    fields = text.split()
+    if len(fields) == 1:
+        return _CRON_NAMED.fullmatch(fields[0]) is not None
+    return len(fields) == 5 and all(_CRON_FIELD.fullmatch(field) for field in fields)
+
+
+def _time_zone(name: str) -> bool:
+    try:
+        zoneinfo.ZoneInfo(name)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        return False
+    return True

@@ -1,0 +1,121 @@
+"""Every change as a server-sent event: in order, without a gap, behind where the reader was."""
+
+import asyncio
+
+from aiohttp import web
+
+from boxsched.api import replies
+from boxsched.api.streams import BUFFER_BYTES, Cut, Stream
+from boxsched.errors import Invalid, StoreAway
+from boxsched.feed import EventCursor, Subscription
+from boxsched.node import Node
+from boxsched.store.contract import SHARD
+from boxsched.store.values import StoredEvent
+
+KEEPALIVE_SECONDS = 15.0
+_HELLO = b"retry: 2000\n: connected\n\n"
+_KEEPALIVE = b": still here\n\n"
+
+
+class Events:
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    async def stream(self, request: web.Request) -> web.StreamResponse:
+        """From behind ``Last-Event-ID`` or ``?after=``, or from now on."""
+        after = await self._after(request)
+        async with self._node.feed.subscribe(after) as events:
+            # Subscribed first: who sees our first byte can rely on missing nothing from there.
+            stream = Stream(request, replies.event_stream())
+            await stream.open()
+            basket = Basket()
+            filling = asyncio.create_task(_fill(basket, events), name="events of a reader")
+            try:
+                await _empty(basket, stream)
+            except Cut:
+                pass
+            finally:
+                filling.cancel()
+                await asyncio.gather(filling, return_exceptions=True)
+        return stream.response
+
+    async def _after(self, request: web.Request) -> EventCursor | None:
+        field, text = "Last-Event-ID", request.headers.get("Last-Event-ID")
+        if not text:
+            field, text = "after", request.query.get("after")
+        if text is None:
+            return None
+        cursor = EventCursor.parse(text)
+        if cursor is None or cursor.shard != SHARD:
+            raise Invalid("this is not the id of an event", field)
+        if (cursor.batch, cursor.n) > await self._node.store.last_event(cursor.shard):
+            # Of another database, or of what a backup has taken back: from there is no going on.
+            raise Invalid("there is no such event here: read all anew", field)
+        return cursor
+
+
+class Basket:
+    """What waits to be written to one reader: about BUFFER_BYTES at most."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._filled = asyncio.Event()
+        self._room = asyncio.Event()
+        self._over = False
+
+    async def put(self, data: bytes) -> None:
+        """Waits while there is no room."""
+        while self._size > BUFFER_BYTES:
+            self._room.clear()
+            await self._room.wait()
+        self._parts.append(data)
+        self._size += len(data)
+        self._filled.set()
+
+    def close(self) -> None:
+        """Nothing more comes."""
+        self._over = True
+        self._filled.set()
+
+    async def take(self, seconds: float) -> bytes | None:
+        """All that is there; empty after so many seconds without any; None at the end."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._filled.wait()
+        except TimeoutError:
+            return b""
+        data = b"".join(self._parts)
+        self._parts.clear()
+        self._size = 0
+        self._room.set()
+        if not self._over:
+            self._filled.clear()
+        return None if self._over and not data else data
+
+
+async def _fill(basket: Basket, events: Subscription) -> None:
+    try:
+        async for event in events:
+            await basket.put(message(event))
+    except StoreAway:
+        pass  # the reader comes back and goes on from where it was
+    finally:
+        basket.close()
+
+
+async def _empty(basket: Basket, stream: Stream) -> None:
+    await stream.write(_HELLO)
+    while (data := await basket.take(KEEPALIVE_SECONDS)) is not None:
+        await stream.write(data or _KEEPALIVE)
+
+
+def message(event: StoredEvent) -> bytes:
+    """Data is one line: a JSON object has no newline in it but as an escape."""
+    return b"id: %d.%d.%d\nevent: %b\ndata: %b\n\n" % (
+        event.shard,
+        event.batch,
+        event.n,
+        event.type.encode(),
+        event.data,
+    )

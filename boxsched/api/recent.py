@@ -1,0 +1,78 @@
+"""Answers given under an Idempotency-Key, kept for a while to be given again.
+
+For submissions the store keeps keys for good; this saves it the question, and still answers when
+the project has changed since. A stop has no row of its own: its key is known here alone.
+"""
+
+import hashlib
+from collections import OrderedDict
+
+import attrs
+from aiohttp import web
+
+from boxsched.api import checks, replies
+from boxsched.errors import Conflict
+from boxsched.store.values import IdempotencyKey
+
+KEPT_BYTES_AT_MOST = 16 << 20
+_OVERHEAD_BYTES = 600  # of the keys and the bookkeeping of an entry
+
+KEY_TAKEN = "this Idempotency-Key came with another body before: take a new one"
+
+
+@attrs.frozen
+class Answer:
+    body_sha256: str
+    status: int
+    body: bytes
+    location: str | None
+
+    def again(self) -> web.Response:
+        if self.location is not None:
+            return replies.created(self.body, self.location)
+        return replies.json_bytes(self.body, self.status)
+
+    @property
+    def size(self) -> int:
+        return len(self.body) + _OVERHEAD_BYTES
+
+
+def key_of(request: web.Request, path: str, body: bytes) -> IdempotencyKey | None:
+    """The request's key; ``path`` in its one form, so that no spelling makes another scope."""
+    key = request.headers.get("Idempotency-Key")
+    if key is None:
+        return None
+    checks.plain(key, "Idempotency-Key")
+    scope = f"{request['principal']} {path}"
+    return IdempotencyKey(scope, key, hashlib.sha256(body).hexdigest())
+
+
+class RecentAnswers:
+    """At most KEPT_BYTES_AT_MOST, the oldest go first."""
+
+    def __init__(self, at_most: int = KEPT_BYTES_AT_MOST) -> None:
+        self._kept: OrderedDict[tuple[str, str], Answer] = OrderedDict()
+        self._bytes = 0
+        self._at_most = at_most
+
+    def again(self, key: IdempotencyKey | None) -> web.Response | None:
+        """The first answer under the key; raises Conflict if that had another body."""
+        if key is None:
+            return None
+        answer = self._kept.get((key.scope, key.key))
+        if answer is None:
+            return None
+        if answer.body_sha256 != key.body_sha256:
+            raise Conflict(KEY_TAKEN)
+        return answer.again()
+
+    def keep(
+        self, key: IdempotencyKey | None, status: int, body: bytes, location: str | None = None
+    ) -> None:
+        if key is None or (key.scope, key.key) in self._kept:
+            return
+        answer = Answer(key.body_sha256, status, body, location)
+        self._kept[key.scope, key.key] = answer
+        self._bytes += answer.size
+        while self._bytes > self._at_most:
+            self._bytes -= self._kept.popitem(last=False)[1].size

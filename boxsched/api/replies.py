@@ -1,0 +1,93 @@
+"""Answers: JSON bodies, errors in the contract's form, and the headers that all of them carry."""
+
+from collections.abc import Mapping
+
+import msgspec
+from aiohttp import web
+from multidict import CIMultiDict
+
+from activity_monitor import SECURITY_HEADERS
+from boxsched.errors import BoxschedError, TooMany, Unauthorized
+
+RETRY_SECONDS = 1
+
+_CSP = "Content-Security-Policy"
+_JSON: CIMultiDict[str] = CIMultiDict(SECURITY_HEADERS)
+_JSON["Server"] = "boxsched"
+_JSON["Cache-Control"] = "no-store"
+_EVERY = CIMultiDict(_JSON)
+_JSON["Content-Type"] = "application/json; charset=utf-8"
+
+encode = msgspec.json.Encoder().encode
+
+
+class Error(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What went wrong; ``field`` is the place in what was sent."""
+
+    code: str
+    message: str
+    field: str | None = None
+
+
+class ErrorAnswer(msgspec.Struct, frozen=True):
+    error: Error
+
+
+def json_bytes(body: bytes, status: int = 200) -> web.Response:
+    return web.Response(body=body, status=status, headers=_JSON.copy())
+
+
+def json(value: object, status: int = 200) -> web.Response:
+    return web.Response(body=encode(value), status=status, headers=_JSON.copy())
+
+
+def created(body: bytes, location: str) -> web.Response:
+    headers = _JSON.copy()
+    headers["Location"] = location
+    return web.Response(body=body, status=201, headers=headers)
+
+
+def error(status: int, code: str, message: str, field: str | None = None) -> web.Response:
+    return json(ErrorAnswer(Error(code, message, field)), status)
+
+
+def refusal(raised: BoxschedError) -> web.Response:
+    """The answer that an error of ours means."""
+    response = error(raised.status, raised.code, raised.message, raised.field)
+    if isinstance(raised, Unauthorized):
+        response.headers["WWW-Authenticate"] = 'Bearer realm="boxsched"'
+    elif isinstance(raised, TooMany):
+        response.headers["Retry-After"] = str(raised.retry_after)
+    elif raised.status == 503:
+        response.headers["Retry-After"] = str(RETRY_SECONDS)
+    return response
+
+
+def text_stream() -> web.StreamResponse:
+    """A job's output: whatever is in it, a browser shows it as text and runs nothing of it."""
+    headers = _EVERY.copy()
+    headers["Content-Type"] = "text/plain; charset=utf-8"
+    headers[_CSP] = SECURITY_HEADERS[_CSP] + "; sandbox"
+    headers["X-Accel-Buffering"] = "no"
+    return web.StreamResponse(headers=headers)
+
+
+def event_stream() -> web.StreamResponse:
+    headers = _EVERY.copy()
+    headers["Content-Type"] = "text/event-stream; charset=utf-8"
+    headers["X-Accel-Buffering"] = "no"  # nginx would keep the events to itself for a while
+    return web.StreamResponse(headers=headers)
+
+
+async def add_headers(request: web.BaseRequest, response: web.StreamResponse) -> None:
+    """Signal ``on_response_prepare``: no answer leaves without the security headers."""
+    headers = response.headers
+    if headers.get("Server") != "boxsched":
+        fill(headers)
+    if request.secure:
+        headers["Strict-Transport-Security"] = "max-age=31536000"
+
+
+def fill(headers: CIMultiDict[str], more: Mapping[str, str] = _EVERY) -> None:
+    for name, value in more.items():
+        headers.setdefault(name, value)

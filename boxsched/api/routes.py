@@ -1,0 +1,127 @@
+"""The table of routes: path, who may use it, what answers, and what openapi.json says of it."""
+
+from collections.abc import Mapping, Sequence
+
+import attrs
+
+from boxsched.api.activity import Activity, ActivityAnswer
+from boxsched.api.answers import WorkloadAnswer, WorkloadList
+from boxsched.api.events import Events
+from boxsched.api.explanation import Explanation
+from boxsched.api.fleet import BoxList, Fleet, WorkerList
+from boxsched.api.guard import Handler, Policy
+from boxsched.api.known import KnownProjects
+from boxsched.api.logs import Logs
+from boxsched.api.openapi import PREFIX, Described, Query
+from boxsched.api.operations import Health, Operations
+from boxsched.api.projects import ProjectList, Projects
+from boxsched.api.recent import RecentAnswers
+from boxsched.api.schema import AskBuild, AskDeploy, AskSession, Nothing, ProjectSettings
+from boxsched.api.submissions import Submissions
+from boxsched.api.workloads import MAX_LIMIT, Workloads
+from boxsched.model import Kind
+from boxsched.node import Node
+from boxsched.states import State
+
+# The Activity Monitor's own routes: signed out, it shows its sign-in form.
+PAGE_POLICIES: Mapping[tuple[str, str], Policy] = {
+    ("GET", "/"): Policy.PUBLIC,
+    ("GET", "/sign-in"): Policy.PUBLIC,
+    ("POST", "/sign-in"): Policy.PUBLIC,
+    ("POST", "/sign-out"): Policy.PUBLIC,
+    ("GET", "/static/{version}/{name}"): Policy.PUBLIC,
+}
+
+_PROJECT = f"{PREFIX}/projects/{{project:[^/]+}}"
+_WORKLOAD = f"{PREFIX}/workloads/{{workload:[^/]+}}"
+_JOB = f"{PREFIX}/jobs/{{job:[^/]+}}"
+_AFTER = Query("after", "the id of the last event seen, as Last-Event-ID")
+_FOLLOW = Query("follow", "1: go on until the job ends", {"enum": ["0", "1"]})
+_FILTERS = (
+    Query("kind", "only these", {"enum": list(Kind)}),
+    Query("state", "only these", {"enum": list(State)}),
+    Query("project", "only this project's"),
+    Query("branch", "only this branch's"),
+    Query("server", "only this server's"),
+    Query("limit", "how many", {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT}),
+    Query("cursor", "next_cursor of the page before"),
+)
+
+
+@attrs.frozen
+class Route:
+    method: str
+    path: str
+    handler: Handler
+    what: Described
+    policy: Policy = Policy.TOKEN
+    head: bool = False  # answers HEAD too: for load balancers
+
+
+def project_routes(projects: Projects, asks: Submissions) -> Sequence[Route]:
+    one = ProjectSettings
+    put = Described("Create or replace a project's settings", one, one, 201, 200)
+    return (
+        asking(f"{_PROJECT}/builds", asks.build, "Build a branch or a tag", AskBuild),
+        asking(f"{_PROJECT}/deploys", asks.deploy, "Deploy to a server", AskDeploy),
+        asking(f"{_PROJECT}/ssh-sessions", asks.session, "Open an SSH session", AskSession),
+        Route("PUT", _PROJECT, projects.put, put),
+        reading(_PROJECT, projects.get, "A project's settings", one),
+        Route("DELETE", _PROJECT, projects.delete, Described("Delete a project", status=204)),
+        reading(f"{PREFIX}/projects", projects.list, "All projects", ProjectList),
+    )
+
+
+def workload_routes(workloads: Workloads, asks: Submissions, logs: Logs) -> Sequence[Route]:
+    listed = Described("Workloads, newest first", gives=WorkloadList, query=_FILTERS)
+    stop = Described("Cancel or stop it", Nothing, WorkloadAnswer, 202, keyed=True)
+    log = Described("A job's output", content_type="text/plain", query=(_FOLLOW,))
+    return (
+        Route("GET", f"{PREFIX}/workloads", workloads.list, listed),
+        reading(_WORKLOAD, workloads.one, "One, with its jobs", WorkloadAnswer),
+        reading(f"{_WORKLOAD}/explanation", workloads.explanation, "Why it waits", Explanation),
+        Route("POST", f"{_WORKLOAD}/stop", workloads.stop, stop),
+        asking(f"{_WORKLOAD}/rebuild", asks.rebuild, "The same again", Nothing),
+        Route("GET", f"{_JOB}/log", logs.log, log),
+    )
+
+
+def other_routes(
+    fleet: Fleet, activity: Activity, events: Events, operations: Operations
+) -> Sequence[Route]:
+    live = Described("Whether it lives", gives=Health)
+    ready = Described("Whether requests should be sent here", gives=Health)
+    every = Described("Every change", content_type="text/event-stream", query=(_AFTER,))
+    figures = Described("Figures for Prometheus", content_type="text/plain")
+    return (
+        reading(f"{PREFIX}/boxes", fleet.boxes, "Every Box, and what runs on it", BoxList),
+        reading(f"{PREFIX}/workers", fleet.workers, "The fleet", WorkerList),
+        reading(f"{PREFIX}/activity", activity.show, "What is unfinished", ActivityAnswer),
+        Route("GET", f"{PREFIX}/events", events.stream, every),
+        reading(f"{PREFIX}/openapi.json", operations.openapi, "This description", None),
+        Route("GET", "/healthz", operations.healthz, live, Policy.PUBLIC, head=True),
+        Route("GET", "/readyz", operations.readyz, ready, Policy.PUBLIC, head=True),
+        Route("GET", "/metrics", operations.metrics, figures, Policy.LOOPBACK),
+    )
+
+
+def reading(path: str, handler: Handler, summary: str, gives: type | None) -> Route:
+    return Route("GET", path, handler, Described(summary, gives=gives))
+
+
+def asking(path: str, handler: Handler, summary: str, takes: type) -> Route:
+    """A call that makes a workload."""
+    what = Described(summary, takes, WorkloadAnswer, 201, keyed=True)
+    return Route("POST", path, handler, what)
+
+
+def table(node: Node, operations: Operations) -> list[Route]:
+    """All routes but the page's own."""
+    known = KnownProjects(node.store, node.options.max_boxes)
+    seen = RecentAnswers()
+    asks = Submissions(node, known, seen)
+    return [
+        *project_routes(Projects(node, known), asks),
+        *workload_routes(Workloads(node, known, seen), asks, Logs(node)),
+        *other_routes(Fleet(node), Activity(node), Events(node), operations),
+    ]

@@ -1,0 +1,146 @@
+"""What callers may send: the types that validate it are the types that openapi.json describes.
+
+Bounds that a type can say stand here; what needs more than one field is in ``checks``. Every
+pattern ends in ``(?![\\s\\S])``: Python's ``$`` would let a trailing newline through.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from boxsched.model import (
+    MAX_JOBS_A_WORKLOAD,
+    MAX_NAME_CHARACTERS,
+    MAX_PRIORITY,
+    MIN_PRIORITY,
+    Cancellation,
+)
+
+MAX_TIMEOUT_SECONDS = 30 * 86_400
+MAX_BOXES = 1_000_000
+MAX_LIST_ENTRIES = 1_000  # of commands, globs, rules, servers, schedules
+MAX_COMMAND_CHARACTERS = 131_072
+MAX_MESSAGE_CHARACTERS = 65_536
+MAX_VARIABLES = 1_000
+
+_END = r"(?![\s\S])"
+_NO_CONTROLS = r"[^\u0000-\u001f\u007f-\u009f]"
+
+PROJECT_NAME = rf"^[a-z0-9][a-z0-9._-]{{0,62}}{_END}"
+
+Name = Annotated[
+    str, Meta(min_length=1, max_length=MAX_NAME_CHARACTERS, pattern=rf"^{_NO_CONTROLS}+{_END}")
+]
+# A branch or tag: git refuses one that begins with a dash, as it would read it as an option.
+Ref = Annotated[
+    str,
+    Meta(min_length=1, max_length=MAX_NAME_CHARACTERS, pattern=rf"^(?!-){_NO_CONTROLS}+{_END}"),
+]
+Glob = Name
+Line = Annotated[str, Meta(max_length=MAX_NAME_CHARACTERS, pattern=rf"^{_NO_CONTROLS}*{_END}")]
+Address = Annotated[
+    str, Meta(min_length=1, max_length=2_048, pattern=rf"^(?!-){_NO_CONTROLS}+{_END}")
+]
+Message = Annotated[str, Meta(max_length=MAX_MESSAGE_CHARACTERS, pattern=rf"^[^\u0000]*{_END}")]
+Commit = Annotated[str, Meta(pattern=rf"^[0-9a-fA-F]{{7,64}}{_END}")]
+Command = Annotated[str, Meta(max_length=MAX_COMMAND_CHARACTERS, pattern=rf"^[^\u0000]*{_END}")]
+BoxType = Annotated[str, Meta(pattern=rf"^[A-Za-z0-9][A-Za-z0-9._-]{{0,62}}{_END}")]
+Variable = Annotated[str, Meta(pattern=rf"^(?!BOXSCHED_)[A-Za-z_][A-Za-z0-9_]{{0,254}}{_END}")]
+Value = Annotated[str, Meta(max_length=65_536, pattern=rf"^[^\u0000]*{_END}")]
+Priority = Annotated[int, Meta(ge=MIN_PRIORITY, le=MAX_PRIORITY)]
+BoxCount = Annotated[int, Meta(ge=1, le=MAX_BOXES)]
+Timeout = Annotated[float, Meta(gt=0, le=MAX_TIMEOUT_SECONDS)]
+Id = Annotated[str, Meta(min_length=1, max_length=MAX_NAME_CHARACTERS)]
+Secret = Annotated[str, Meta(min_length=1, max_length=1_024, pattern=rf"^[^\u0000]+{_END}")]
+PublicKey = Annotated[str, Meta(min_length=1, max_length=16_384)]
+Cron = Annotated[str, Meta(min_length=6, max_length=MAX_NAME_CHARACTERS)]
+
+Globs = Annotated[tuple[Glob, ...], Meta(max_length=MAX_LIST_ENTRIES)]
+Rule = tuple[Glob, Cancellation]
+
+
+class JobSettings(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """A job; its ``commands`` are one script for ``bash -e``."""
+
+    name: Name
+    commands: Annotated[tuple[Command, ...], Meta(min_length=1, max_length=MAX_LIST_ENTRIES)]
+    box_type: BoxType | None = None
+    environment: Annotated[Mapping[Variable, Value], Meta(max_length=MAX_VARIABLES)] = {}
+    timeout_seconds: Timeout | None = None
+
+
+Jobs = Annotated[tuple[JobSettings, ...], Meta(min_length=1, max_length=MAX_JOBS_A_WORKLOAD)]
+AnyJobs = Annotated[tuple[JobSettings, ...], Meta(max_length=MAX_JOBS_A_WORKLOAD)]
+
+
+class ServerSettings(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """A server: what a deploy to it runs, and whether deploys start by themselves."""
+
+    jobs: AnyJobs = ()
+    branch: Ref | None = None
+    strategy: Literal["manual", "automatic"] = "manual"
+
+
+class Schedule(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """A build of a branch at certain times."""
+
+    cron: Cron
+    branch: Ref
+    time_zone: Name | None = None
+
+
+class ProjectSettings(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """A project's settings. ``name`` is the path's; ``webhook_secret`` is never read back."""
+
+    name: Annotated[str, Meta(pattern=PROJECT_NAME)] | UnsetType = UNSET
+    repository: Address | None = None
+    default_branch: Ref | None = None
+    jobs: AnyJobs = ()
+    servers: Annotated[Mapping[Name, ServerSettings], Meta(max_length=MAX_LIST_ENTRIES)] = {}
+    priority_branches: Globs = ()
+    cancellation: Annotated[tuple[Rule, ...], Meta(max_length=MAX_LIST_ENTRIES)] = ()
+    max_boxes: BoxCount | None = None
+    fail_fast: bool | Globs = False
+    build_branches: Globs | None = None
+    pull_requests: Literal["none", "own", "forks"] = "own"
+    schedules: Annotated[tuple[Schedule, ...], Meta(max_length=MAX_LIST_ENTRIES)] = ()
+    webhook_secret: Secret | UnsetType | None = UNSET
+
+
+class AskBuild(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """A build of a branch or of a tag: exactly one of them."""
+
+    branch: Ref | None = None
+    tag: Ref | None = None
+    commit: Commit | None = None
+    message: Message | None = None
+    author: Line | None = None
+    jobs: Jobs | None = None
+    priority: Priority | None = None
+
+
+class AskDeploy(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """A deploy to a server; ``build`` is a passed build whose commit it takes."""
+
+    server: Name
+    build: Id | None = None
+    commit: Commit | None = None
+    message: Message | None = None
+    author: Line | None = None
+    jobs: Jobs | None = None
+    priority: Priority | None = None
+
+
+class AskSession(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """An SSH session with the code of a branch, or of a finished build or deploy."""
+
+    public_key: PublicKey
+    branch: Ref | None = None
+    build: Id | None = None
+    box_type: BoxType | None = None
+    priority: Priority | None = None
+
+
+class Nothing(Struct, forbid_unknown_fields=True, frozen=True):
+    """The body of a call that takes none: empty, or an empty object."""

@@ -1,0 +1,50 @@
+"""Answers that go on for as long as something happens: written with a deadline, cut when it ends.
+
+A reader that does not read is dropped after WRITE_SECONDS; what waits for it in this process is at
+most what the transport takes (BUFFER_BYTES) and one write. A stream that ends before its time is
+cut, not ended: so its reader knows that there is more, and comes back for it.
+"""
+
+import asyncio
+import socket
+
+from aiohttp import web
+
+WRITE_SECONDS = 10.0
+BUFFER_BYTES = 64 * 1024
+
+
+class Cut(ConnectionError):
+    """The stream is over before its end: the reader went, was too slow, or we have to stop."""
+
+
+class Stream:
+    def __init__(self, request: web.Request, response: web.StreamResponse) -> None:
+        self._request = request
+        self.response = response
+
+    async def open(self) -> None:
+        """Send the headers; from now on an error can only cut the stream."""
+        transport = self._request.transport
+        if transport is None:
+            raise Cut("the reader is gone")
+        transport.set_write_buffer_limits(high=BUFFER_BYTES)
+        raw = transport.get_extra_info("socket")
+        if raw is not None:
+            # The kernel would take 4 MiB for a reader that reads nothing.
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER_BYTES)
+        await self.response.prepare(self._request)
+
+    async def write(self, data: bytes) -> None:
+        """Raises Cut for a reader that is gone or too slow."""
+        try:
+            async with asyncio.timeout(WRITE_SECONDS):
+                await self.response.write(data)
+        except (TimeoutError, ConnectionError):
+            self.cut()
+            raise Cut("the reader is gone, or does not read") from None
+
+    def cut(self) -> None:
+        transport = self._request.transport
+        if transport is not None:
+            transport.abort()

@@ -1,0 +1,24 @@
+"""Times as the outside sees them: RFC 3339, UTC, six decimals, ``Z``."""
+
+import functools
+from datetime import UTC, datetime
+
+SECONDS_KEPT = 8_192  # an answer with ten thousand rows names the same seconds again and again
+
+
+def rfc3339(time: float) -> str:
+    """The same text as the events', at a third of the price: a second is written once."""
+    second = int(time)
+    micros = round((time - second) * 1e6)
+    if micros == 1_000_000:
+        second, micros = second + 1, 0
+    return f"{_second(second)}.{micros:06d}Z"
+
+
+def text_time(time: float | None) -> str | None:
+    return None if time is None else rfc3339(time)
+
+
+@functools.lru_cache(maxsize=SECONDS_KEPT)
+def _second(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")

@@ -1,0 +1,121 @@
+"""API tokens: what they look like, and the admin token in the data folder.
+
+A token is ``bxs_``, 43 characters of chance (256 bits), and 6 of checksum, so that a mistyped one
+is told without asking anybody, and a leaked one can be found by a scanner. Only SHA-256 sums stay
+in memory and are compared; the admin token's text is in its file and nowhere else.
+"""
+
+import hashlib
+import hmac
+import os
+import secrets
+import stat
+import zlib
+from pathlib import Path
+
+import attrs
+
+from boxsched.folders import ADMIN_TOKEN
+
+PREFIX = "bxs_"
+_DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_SECRET_BYTES = 32
+_SECRET_DIGITS = 43  # 62 ** 43 > 2 ** 256
+_CHECK_DIGITS = 6  # 62 ** 6 > 2 ** 32
+_LENGTH = len(PREFIX) + _SECRET_DIGITS + _CHECK_DIGITS
+
+
+class UnsafeToken(Exception):
+    """The token's file can be read by others, or holds no token: mend or delete the file."""
+
+
+def new_token() -> str:
+    secret = _written(int.from_bytes(secrets.token_bytes(_SECRET_BYTES), "big"), _SECRET_DIGITS)
+    return PREFIX + secret + _checksum(secret)
+
+
+def looks_real(token: str) -> bool:
+    """Whether its form and checksum hold; says nothing of whether anybody gave it out."""
+    if len(token) != _LENGTH or not token.isascii() or not token.startswith(PREFIX):
+        return False
+    secret = token[len(PREFIX) : -_CHECK_DIGITS]
+    return hmac.compare_digest(token[-_CHECK_DIGITS:], _checksum(secret))
+
+
+def digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _checksum(secret: str) -> str:
+    return _written(zlib.crc32(secret.encode()), _CHECK_DIGITS)
+
+
+def _written(number: int, digits: int) -> str:
+    text = ""
+    for _ in range(digits):
+        number, digit = divmod(number, len(_DIGITS))
+        text = _DIGITS[digit] + text
+    return text
+
+
+def admin_token(data: Path) -> str:
+    """The admin token of a data folder, made on its first start; raises UnsafeToken."""
+    path = data / ADMIN_TOKEN
+    try:
+        return _read(path)
+    except FileNotFoundError:
+        pass
+    # Written whole under another name, then linked: nobody ever reads half a token, and of two
+    # that start at once one wins and both read the same.
+    data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    draft = data / f".{ADMIN_TOKEN}.{os.getpid()}.{secrets.token_hex(4)}"
+    file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(file, "w", encoding="ascii") as out:
+            out.write(new_token() + "\n")
+            out.flush()
+            os.fsync(out.fileno())
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            pass
+    finally:
+        draft.unlink()
+    return _read(path)
+
+
+def _read(path: Path) -> str:
+    with path.open("rb") as file:
+        mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+        if mode & 0o077:
+            raise UnsafeToken(
+                f"{path} can be read by others (mode {mode:04o}): whoever read it holds the token. "
+                f"Delete the file for a new token, or, if nobody did: chmod 600 {path}"
+            )
+        text = file.read(1_024).decode("ascii", "replace").strip()
+    if not looks_real(text):
+        raise UnsafeToken(f"{path} does not hold a token: delete the file for a new one")
+    return text
+
+
+@attrs.frozen
+class Tokens:
+    """The tokens that hold here: SHA-256 sum -> principal."""
+
+    admin: str = attrs.field(repr=False)  # the admin token's SHA-256 sum
+    admin_principal: str  # names the token, so that a session that it opened ends with it
+
+    @classmethod
+    def of(cls, data: Path) -> "Tokens":
+        admin = digest(admin_token(data))
+        return cls(admin, f"admin:{admin[:12]}")
+
+    def principal(self, token: str) -> str | None:
+        """Who a token speaks for; None if it does not hold."""
+        if not token.isascii() or not hmac.compare_digest(digest(token), self.admin):
+            return None
+        return self.admin_principal
+
+    def holds(self, principal: str) -> bool:
+        """Whether the token that a principal came with is still good."""
+        return hmac.compare_digest(principal, self.admin_principal)

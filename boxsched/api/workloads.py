@@ -1,0 +1,156 @@
+"""Workloads: list, one, why it waits, stop."""
+
+import asyncio
+import base64
+import binascii
+import enum
+from typing import TypeVar
+
+from aiohttp import web
+
+from boxsched import inbox
+from boxsched.api import answers, asked, bodies, checks, recent, replies
+from boxsched.api.explanation import Explanation, finished, reported
+from boxsched.api.known import KnownProjects
+from boxsched.api.schema import Nothing
+from boxsched.errors import Conflict, Invalid, NotFound, StoreAway
+from boxsched.model import Kind, WorkloadId, parse_workload, workload_text
+from boxsched.node import Node
+from boxsched.states import Result, State
+from boxsched.store.values import Workload, WorkloadFilter
+
+DEFAULT_LIMIT, MAX_LIMIT = 50, 200
+# How long an answer waits for the engine to have seen what was asked; it is durable anyway.
+FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS = 0.005, 0.4
+
+_nothing = bodies.Form(Nothing, Nothing())
+_E = TypeVar("_E", bound=enum.StrEnum)
+
+
+class Workloads:
+    def __init__(self, node: Node, known: KnownProjects, seen: recent.RecentAnswers) -> None:
+        self._node = node
+        self._store = node.store
+        self._known = known
+        self._seen = seen
+
+    async def list(self, request: web.Request) -> web.Response:
+        """Newest first; ``next_cursor`` asks for those behind them."""
+        query = request.query
+        limit = _limit(query.get("limit"))
+        name = query.get("project")
+        project = None
+        if name is not None:
+            try:
+                project = (await self._known.get(checks.plain(name, "project"))).project.id
+            except NotFound:
+                return replies.json_bytes(_list(b"[]", None))
+        found = await self._store.workloads(
+            WorkloadFilter(
+                kind=_choice(Kind, query.get("kind"), "kind"),
+                state=_choice(State, query.get("state"), "state"),
+                project=project,
+                branch=_name(query.get("branch"), "branch"),
+                server=_name(query.get("server"), "server"),
+                before=_before(query.get("cursor")),
+                limit=limit + 1,
+            )
+        )
+        cursor = _cursor(found[limit - 1].id) if len(found) > limit else None
+        rows = await answers.encoded(found[:limit], answers.workload, lambda one: len(one.jobs) + 1)
+        return replies.json_bytes(_list(rows, cursor))
+
+    async def one(self, request: web.Request) -> web.Response:
+        stored = await asked.find(self._store, request.match_info["workload"])
+        return replies.json(answers.workload(stored))
+
+    async def explanation(self, request: web.Request) -> web.Response:
+        return replies.json(await self._explain(request.match_info["workload"]))
+
+    async def _explain(self, text: str) -> Explanation:
+        """As the engine sees it; what was registered this instant it sees in the next one."""
+        pause = FIRST_LOOK_SECONDS
+        while True:
+            stored = await asked.find(self._store, text)
+            if stored.state is State.FINISHED:
+                return finished(stored)
+            report = self._node.engine.why(stored.id)
+            if report is not None:
+                return reported(report)
+            if pause > LAST_LOOK_SECONDS:
+                raise StoreAway("the scheduler is loading: try again")
+            await asyncio.sleep(pause)
+            pause *= 2
+
+    async def stop(self, request: web.Request) -> web.Response:
+        """202 when the wish is durable; 409 for what has finished by itself."""
+        body = await bodies.read(request)
+        stored = await asked.find(self._store, request.match_info["workload"])
+        key = recent.key_of(request, f"workloads/{workload_text(stored.id)}/stop", body)
+        again = self._seen.again(key)
+        if again is not None:
+            return again
+        _nothing.read(body)
+        if stored.state is State.FINISHED:
+            raise Conflict(f"it has finished: {stored.result}")
+        by = request["principal"].partition(":")[0]
+        await self._node.ask(inbox.Stop(stored.id, by))
+        stored = await self._moved(stored)
+        if stored.result in (Result.PASSED, Result.FAILED):
+            raise Conflict(f"it has finished in the meantime: {stored.result}")
+        answer = replies.encode(answers.workload(stored))
+        self._seen.keep(key, 202, answer)
+        return replies.json_bytes(answer, 202)
+
+    async def _moved(self, stored: Workload) -> Workload:
+        """The workload as the stop left it, or as it is after a while."""
+        pause = FIRST_LOOK_SECONDS
+        while stored.state not in (State.STOPPING, State.FINISHED) and pause <= LAST_LOOK_SECONDS:
+            await asyncio.sleep(pause)
+            pause *= 2
+            stored = await asked.find(self._store, workload_text(stored.id))
+        return stored
+
+
+def _list(rows: bytes, cursor: str | None) -> bytes:
+    return b'{"workloads":' + rows + b',"next_cursor":' + replies.encode(cursor) + b"}"
+
+
+def _cursor(last: WorkloadId) -> str:
+    return base64.urlsafe_b64encode(f"before {workload_text(last)}".encode()).decode()
+
+
+def _before(cursor: str | None) -> WorkloadId | None:
+    if cursor is None:
+        return None
+    try:
+        text = base64.b64decode(cursor, altchars=b"-_", validate=True).decode("ascii")
+    except (binascii.Error, ValueError):
+        text = ""
+    before, _, id_ = text.partition(" ")
+    last = parse_workload(id_) if before == "before" else None
+    if last is None:
+        raise Invalid("this is not a cursor of ours: take next_cursor as it is", "cursor")
+    return last
+
+
+def _limit(text: str | None) -> int:
+    if text is None:
+        return DEFAULT_LIMIT
+    if not (text.isascii() and text.isdigit() and len(text) < 6 and 1 <= int(text) <= MAX_LIMIT):
+        raise Invalid(f"a number from 1 to {MAX_LIMIT} is asked for", "limit")
+    return int(text)
+
+
+def _choice(kind: type[_E], text: str | None, field: str) -> _E | None:
+    if text is None:
+        return None
+    try:
+        return kind(text)
+    except ValueError:
+        choices = ", ".join(kind)
+        raise Invalid(f"one of these is asked for: {choices}", field) from None
+
+
+def _name(text: str | None, field: str) -> str | None:
+    return None if text is None else checks.plain(text, field)

@@ -1,0 +1,173 @@
+"""A load that costs little: prepared bytes out on keep-alive connections, answers counted.
+
+Measured beside the service on the same cores, so there is no HTTP library here: an answer is looked
+at for its status and its length, and no further.
+"""
+
+import asyncio
+import re
+import time
+from collections.abc import Callable, Sequence
+from typing import cast
+
+from yarl import URL
+
+from boxsched.errors import Invalid, StoreAway
+
+_LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]+)\r\n", re.IGNORECASE)
+_HEAD_END = b"\r\n\r\n"
+_STATUS = slice(9, 12)  # of "HTTP/1.1 201 Created"
+_QUOTED_BYTES = 300
+
+Answered = Callable[["Connection", bytes, bytes], None]
+
+
+class Connection(asyncio.Protocol):
+    """One connection with one request under way at a time; answers go to ``answered``."""
+
+    def __init__(self, answered: Answered, lost: Callable[[Exception], None]) -> None:
+        self._answered = answered
+        self._lost = lost
+        self._transport: asyncio.WriteTransport | None = None
+        self._rest = b""
+        self._closing = False
+        self.began = 0.0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # It is one; uvloop's does not inherit from asyncio's.
+        self._transport = cast(asyncio.WriteTransport, transport)
+
+    def send(self, request: bytes) -> None:
+        assert self._transport is not None
+        self.began = time.perf_counter()
+        self._transport.write(request)
+
+    def close(self) -> None:
+        self._closing = True
+        if self._transport is not None:
+            self._transport.close()
+
+    def data_received(self, data: bytes) -> None:
+        data = self._rest + data if self._rest else data
+        head = data.find(_HEAD_END)
+        length = _LENGTH.search(data, 0, head + 2) if head >= 0 else None
+        if head >= 0 and length is None:
+            self._lost(StoreAway("the service answered without a length"))
+            return
+        end = head + len(_HEAD_END) + int(length[1]) if length is not None else -1
+        if length is None or len(data) < end:
+            self._rest = data
+            return
+        self._rest = b""
+        self._answered(self, data[_STATUS], data[head + len(_HEAD_END) : end])
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self._closing:
+            self._lost(StoreAway(f"the service closed a connection: {exc or 'without a reason'}"))
+
+
+class Target:
+    """Where requests go: one service, one token."""
+
+    def __init__(self, url: str, token: str) -> None:
+        where = URL(url)
+        if where.scheme != "http" or where.host is None or where.port is None:
+            raise Invalid(f"bench speaks plain HTTP, without TLS: http://HOST:PORT, not {url}")
+        self._host, self._port, self._authority = where.host, where.port, where.authority
+        self._token = token
+
+    def post(self, path: str, body: bytes) -> bytes:
+        """The bytes of a request."""
+        head = (
+            f"POST {path} HTTP/1.1\r\nHost: {self._authority}\r\n"
+            f"Authorization: Bearer {self._token}\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n"
+        )
+        return head.encode("ascii") + body
+
+    async def connect(self, answered: Answered, lost: Callable[[Exception], None]) -> Connection:
+        loop = asyncio.get_running_loop()
+        try:
+            _, connection = await loop.create_connection(
+                lambda: Connection(answered, lost), self._host, self._port
+            )
+        except OSError as error:
+            raise StoreAway(f"cannot connect to {self._authority}: {error}") from None
+        return connection
+
+
+class Load:
+    """Requests over so many connections, each with one under way; all must be answered 201."""
+
+    def __init__(self, requests: Sequence[bytes]) -> None:
+        self._requests = requests
+        self._next = 0
+        self.seconds: list[float] = []  # from each request's sending to its answer
+        self.took = 0.0
+        self._done: asyncio.Future[None] | None = None
+
+    async def run(self, target: Target, concurrency: int) -> None:
+        self._done = asyncio.get_running_loop().create_future()
+        connections = [
+            await target.connect(self._answered, self._fail)
+            for _ in range(min(concurrency, len(self._requests)))
+        ]
+        try:
+            began = time.perf_counter()
+            for connection in connections:
+                self._send(connection)
+            await self._done
+            self.took = time.perf_counter() - began
+        finally:
+            for connection in connections:
+                connection.close()
+
+    def _send(self, connection: Connection) -> None:
+        if self._next < len(self._requests):
+            request = self._requests[self._next]
+            self._next += 1
+            connection.send(request)
+
+    def _answered(self, connection: Connection, status: bytes, body: bytes) -> None:
+        self.seconds.append(time.perf_counter() - connection.began)
+        if status != b"201":
+            quoted = body[:_QUOTED_BYTES].decode("utf-8", "replace")
+            self._fail(StoreAway(f"a submission was answered {status.decode()}: {quoted}"))
+        elif len(self.seconds) < len(self._requests):
+            self._send(connection)
+        elif self._done is not None and not self._done.done():
+            self._done.set_result(None)
+
+    def _fail(self, error: Exception) -> None:
+        if self._done is not None and not self._done.done():
+            self._done.set_exception(error)
+
+
+class Single:
+    """One connection, one request at a time, each answer awaited."""
+
+    def __init__(self) -> None:
+        self._answer: asyncio.Future[tuple[bytes, bytes]] | None = None
+        self._connection: Connection | None = None
+
+    async def open(self, target: Target) -> None:
+        self._connection = await target.connect(self._answered, self._fail)
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+
+    async def ask(self, request: bytes) -> tuple[bytes, bytes]:
+        """(status, body)."""
+        assert self._connection is not None
+        self._answer = asyncio.get_running_loop().create_future()
+        self._connection.send(request)
+        return await self._answer
+
+    def _answered(self, connection: Connection, status: bytes, body: bytes) -> None:
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_result((status, body))
+
+    def _fail(self, error: Exception) -> None:
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_exception(error)

@@ -1,0 +1,67 @@
+"""The command line. Commands are imported when they are used: ``boxsched --help`` imports none."""
+
+import importlib
+
+import attrs
+import click
+
+from boxsched import __version__
+
+
+@attrs.frozen
+class _Lazy:
+    """Where a command is, and its line in ``boxsched --help``."""
+
+    module: str
+    attribute: str
+    says: str
+
+
+_COMMANDS = {
+    "serve": _Lazy("serve", "serve", "Run the service: API, Activity Monitor, in-process worker."),
+    "demo": _Lazy("demo", "demo", "Run everything with an example project, and keep it busy."),
+    "project": _Lazy("project", "project", "Apply, list, show and delete projects."),
+    "build": _Lazy("submit", "build", "Submit a build of a branch or a tag."),
+    "deploy": _Lazy("submit", "deploy", "Submit a deploy to a server."),
+    "stop": _Lazy("submit", "stop", "Cancel or stop a workload."),
+    "rebuild": _Lazy("submit", "rebuild", "Submit a workload again."),
+    "list": _Lazy("reading", "list_workloads", "List workloads, newest first."),
+    "show": _Lazy("reading", "show", "Show a workload and its jobs."),
+    "explain": _Lazy("reading", "explain", "Say why a workload waits, and for what."),
+    "logs": _Lazy("logs", "logs", "Print the log of a job, or of all jobs of a workload."),
+    "simulate": _Lazy("simulate", "simulate", "Run scenarios or logs in virtual time."),
+    "bench": _Lazy("bench", "bench", "Measure a running service, or the core alone."),
+    "check": _Lazy("check", "check", "Verify every invariant of a database."),
+}
+
+
+class _LazyGroup(click.Group):
+    """Knows its commands by name; loads the one that is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        lazy = _COMMANDS.get(cmd_name)
+        if lazy is None:
+            return None
+        module = importlib.import_module(f"boxsched.cli.{lazy.module}")
+        command: click.Command = getattr(module, lazy.attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, lazy.says) for name, lazy in _COMMANDS.items()])
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="boxsched")
+def main() -> None:
+    """boxsched decides what runs next on a team's Boxes: builds, deploys and SSH sessions.
+
+    \b
+    Try it:   boxsched demo
+    Run it:   boxsched serve
+              boxsched project apply project.yaml
+              boxsched build web --branch main --wait
+    """

@@ -1,0 +1,120 @@
+"""Finding the service: by ``--url`` and ``--token``, or the local one through its data folder."""
+
+import asyncio
+import functools
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import attrs
+import click
+from yarl import URL
+
+from boxsched import errors
+from boxsched.cli.failing import BadInput, Failure, clear_errors
+from boxsched.client import Client, Unreachable
+from boxsched.folders import DataFolder, default_data
+
+# A person waits: long enough for a service that is just starting, no longer.
+PATIENCE_SECONDS = 5.0
+
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_T = TypeVar("_T")
+_Command = Callable[..., Any]
+
+
+@attrs.frozen
+class Service:
+    """What the command line says about which service is meant."""
+
+    url: str | None
+    token: str | None = attrs.field(repr=False)
+    data: Path | None
+
+    @property
+    def folder(self) -> DataFolder:
+        return DataFolder(self.data or default_data())
+
+    def find(self) -> tuple[str, str]:
+        """(URL, token); raises Failure, saying what to do, where there is none."""
+        url = self.url or self._local_url()
+        token = self.token or self._local_token(url)
+        return url, token
+
+    def _local_url(self) -> str:
+        listening = self.folder.listening()
+        if listening is None:
+            raise Failure(
+                f"no service is running on the data folder {self.folder.path}; start one with "
+                "`boxsched serve`, or name one with --url and --token"
+            )
+        return listening.url
+
+    def _local_token(self, url: str) -> str:
+        # The token goes only to the service that wrote it, or where the caller says so (--data).
+        local = self.folder.listening()
+        if self.url and not self.data and not (local and _same(url, local.url)):
+            raise BadInput(
+                f"no token for {url}; give one with --token or BOXSCHED_TOKEN "
+                "(a service writes it to admin-token in its data folder)"
+            )
+        token = self.folder.token()
+        if token is None:
+            raise BadInput(
+                f"cannot read the token in {self.folder.token_file}; give one with --token or "
+                "BOXSCHED_TOKEN"
+            )
+        return token
+
+    def call(
+        self,
+        work: Callable[[Client], Awaitable[_T]],
+        loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
+    ) -> _T:
+        """Run a piece of work with a client of the service; its errors end the command."""
+        url, token = self.find()
+        with clear_errors():
+            try:
+                with asyncio.Runner(loop_factory=loop_factory) as runner:
+                    return runner.run(_with_client(url, token, work))
+            except Unreachable as error:
+                raise Unreachable(f"{error.message}; start it with `boxsched serve`") from None
+            except errors.Unauthorized:
+                raise errors.Unauthorized(
+                    f"the service at {url} does not take this token (401); a service's token is "
+                    "in admin-token in its data folder"
+                ) from None
+
+
+async def _with_client(url: str, token: str, work: Callable[[Client], Awaitable[_T]]) -> _T:
+    async with Client(url, token, patience=PATIENCE_SECONDS) as client:
+        return await work(client)
+
+
+def _same(one: str, other: str) -> bool:
+    def address(url: URL) -> tuple[str, str | None, int | None]:
+        host = "loopback" if url.host in LOOPBACK else url.host
+        return url.scheme, host, url.port
+
+    return address(URL(one)) == address(URL(other))
+
+
+def with_service(command: _Command) -> _Command:
+    """Gives a command ``--url``, ``--token`` and ``--data``, as one argument ``service``."""
+
+    @click.option(
+        "--data",
+        envvar="BOXSCHED_DATA",
+        metavar="DIR",
+        type=click.Path(path_type=Path, file_okay=False),
+        help="Data folder of the local service (default: the user's).",
+    )
+    @click.option("--token", envvar="BOXSCHED_TOKEN", help="Token (default: the local service's).")
+    @click.option("--url", envvar="BOXSCHED_URL", help="Service (default: the local one).")
+    @functools.wraps(command)
+    def wrapped(
+        *args: Any, url: str | None, token: str | None, data: Path | None, **options: Any
+    ) -> Any:
+        return command(*args, service=Service(url, token, data), **options)
+
+    return wrapped

@@ -1,0 +1,129 @@
+"""``boxsched demo``: the service and its traffic in one process."""
+
+import asyncio
+import random
+import shlex
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from boxsched.cli.serve import MAX_BOXES_OF_A_WORKER, run_loop, served_by_option
+from boxsched.folders import DataFolder, Listening, default_data
+
+if TYPE_CHECKING:
+    from boxsched.node import Options
+
+DEFAULT_PORT = 8080
+BOXES = 12  # the demo's jobs mostly sleep: more Boxes than cores do no harm
+LOOK_SECONDS = 0.05
+
+
+@click.command()
+@served_by_option(
+    "--data",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Data folder. [default: demo in the user's data folder]",
+)
+@served_by_option("--host", default="127.0.0.1", help="Where to listen.")
+@served_by_option(
+    "--port",
+    type=click.IntRange(0, 65_535),
+    help=f"Where to listen; 0 picks a free one. [default: {DEFAULT_PORT}, or a free one]",
+)
+@served_by_option(
+    "--boxes", type=click.IntRange(4, MAX_BOXES_OF_A_WORKER), default=BOXES, help="Boxes."
+)
+@click.option("--quiet", "-q", is_flag=True, help="Do not print what is submitted.")
+def demo(data: Path | None, host: str, port: int | None, boxes: int, quiet: bool) -> None:
+    """Run the service with example projects, and keep builds and deploys coming.
+
+    Says where to look and how to sign in. Ctrl-C ends it; the next start goes on from there.
+
+    \b
+    Example:  boxsched demo --boxes 16
+    """
+    from boxsched.node import Options
+
+    free = port if port is not None else _port(host)
+    options = Options(data=data or default_data() / "demo", host=host, port=free, boxes=boxes)
+    run_loop(lambda: _serve_busy(options, quiet), options)
+    click.echo("\nThe demo has ended.")
+
+
+def _port(host: str) -> int:
+    """The usual port, or 0 (a free one) where somebody else listens there."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, DEFAULT_PORT))
+        except OSError:
+            return 0
+    return DEFAULT_PORT
+
+
+async def _serve_busy(options: "Options", quiet: bool) -> None:
+    """Ends when the service does (a signal), or with the error of either."""
+    from boxsched.node import serve
+
+    folder = DataFolder(options.data)
+    before = _written_at(folder)  # what is there now is of a service that was killed
+    service = asyncio.create_task(serve(options), name="service")
+    traffic = asyncio.create_task(_traffic(folder, before, quiet), name="traffic")
+    try:
+        done, _ = await asyncio.wait((service, traffic), return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        traffic.cancel()
+        service.cancel()
+        await asyncio.gather(traffic, service, return_exceptions=True)
+
+
+async def _traffic(folder: DataFolder, before: int, quiet: bool) -> None:
+    from boxsched.client import Client
+    from boxsched.demo.traffic import Traffic, projects
+
+    listening = await _listening(folder, before)
+    token = folder.token() or ""
+    async with Client(listening.url, token) as client:
+        for settings in projects():
+            name = settings.pop("name")
+            await client.put_project(name, settings)
+        _welcome(listening.url, token, folder)
+        chance = random.Random()  # noqa: S311 (no secret: which branch is built next)
+        await Traffic(client, chance, (lambda line: None) if quiet else _say).run()
+
+
+async def _listening(folder: DataFolder, before: int) -> Listening:
+    """What the service says when it listens, which is later than ``before``."""
+    while _written_at(folder) == before or (found := folder.listening()) is None:  # noqa: ASYNC110
+        await asyncio.sleep(LOOK_SECONDS)
+    return found
+
+
+def _written_at(folder: DataFolder) -> int:
+    try:
+        return folder.service_file.stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
+def _welcome(url: str, token: str, folder: DataFolder) -> None:
+    _say(
+        f"\n  Look at it:   {click.style(url, bold=True)}\n"
+        f"  Sign in with: {click.style(token, bold=True)}\n"
+        f"  (the token is in {folder.token_file})\n\n"
+        "  In another terminal:\n"
+        f"    export BOXSCHED_DATA={shlex.quote(str(folder.path))}\n"
+        "    boxsched list\n"
+        "    boxsched explain web-shop#3\n"
+        "    boxsched logs web-shop#3 --follow\n\n"
+        "  Ctrl-C ends it.\n"
+    )
+
+
+def _say(line: str) -> None:
+    click.echo(line)

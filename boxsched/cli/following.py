@@ -1,0 +1,93 @@
+"""Logs on the terminal: of one job, or of all jobs of a workload, each line with its job."""
+
+import asyncio
+import codecs
+import contextlib
+import sys
+from collections.abc import AsyncIterator, Sequence
+from typing import TextIO
+
+from boxsched.cli.clean import Cleaner, plain
+from boxsched.client import Client, Job
+
+_RESET = "\x1b[0m"
+MAX_LINE_CHARACTERS = 65_536  # a longer one is shown in pieces, not kept until it ends
+MAX_LOGS_AT_ONCE = 50
+
+
+class Printer:
+    """Prints one job's log: decoded, cleaned, and with a prefix to each line if it has one."""
+
+    def __init__(self, out: TextIO, prefix: str = "") -> None:
+        self._out = out
+        self._colour = out.isatty()
+        self._prefix = prefix
+        self._line = ""
+        self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+        self._cleaner = Cleaner(colour=self._colour)
+
+    def feed(self, chunk: bytes) -> None:
+        self._show(self._cleaner.feed(self._decode(chunk)))
+
+    def end(self) -> None:
+        self._show(self._cleaner.feed(self._decode(b"", True)) + self._cleaner.end())
+        if self._line:
+            self._print_line(self._line)
+            self._line = ""
+        self._out.flush()
+
+    def _show(self, text: str) -> None:
+        if not self._prefix:
+            self._out.write(text)
+        else:
+            *lines, self._line = (self._line + text).split("\n")
+            for line in lines:
+                self._print_line(line)
+            if len(self._line) > MAX_LINE_CHARACTERS:
+                self._print_line(self._line)
+                self._line = ""
+        self._out.flush()
+
+    def _print_line(self, line: str) -> None:
+        # Lines of several jobs mix: colour must not run on from one into the next.
+        reset = _RESET if "\x1b" in line else ""
+        self._out.write(f"{self._prefix}{line}{reset}\n")
+
+
+async def print_logs(
+    client: Client, jobs: Sequence[Job], *, follow: bool, out: TextIO = sys.stdout
+) -> None:
+    """The logs of the jobs: one after the other, or with ``follow`` all at once as they grow."""
+    width = max((len(plain(job.name)) for job in jobs), default=0)
+    several = len(jobs) > 1
+    printers = [
+        (job.id, Printer(out, f"{plain(job.name).ljust(width)} | " if several else ""))
+        for job in jobs
+    ]
+    if not follow:
+        for job_id, printer in printers:
+            printer.feed(await client.log(job_id))
+            printer.end()
+        return
+    places = asyncio.Semaphore(MAX_LOGS_AT_ONCE)
+
+    async def one(job_id: str, printer: Printer) -> None:
+        async with places:
+            await _print_stream(client.follow_log(job_id), printer)
+
+    tasks = [asyncio.create_task(one(*each)) for each in printers]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _print_stream(chunks: AsyncIterator[bytes], printer: Printer) -> None:
+    try:
+        async for chunk in chunks:
+            printer.feed(chunk)
+    finally:
+        with contextlib.suppress(OSError):  # the reader of our output may have gone
+            printer.end()

@@ -1,0 +1,57 @@
+"""``boxsched logs``."""
+
+import sys
+
+import click
+
+from boxsched import errors
+from boxsched.cli import naming
+from boxsched.cli.connection import Service, with_service
+from boxsched.cli.following import print_logs
+from boxsched.cli.output import as_json_option, print_json
+from boxsched.client import Client, Job
+
+
+@click.command()
+@click.argument("target", metavar="JOB|WORKLOAD")
+@click.option("--follow", "-f", is_flag=True, help="Go on until the jobs have ended.")
+@as_json_option
+@with_service
+def logs(target: str, follow: bool, as_json: bool, service: Service) -> None:
+    """Print the log of a job (w41-2), or of all jobs of a workload (w41, or web#12).
+
+    Escape sequences in it are left out, but for colours on a terminal.
+
+    \b
+    Example:  boxsched logs w41 --follow
+    """
+    if follow and as_json:
+        raise click.UsageError("--follow and --json do not go together")
+
+    async def work(client: Client) -> None:
+        jobs = await _jobs(client, target)
+        if not as_json:
+            await print_logs(client, jobs, follow=follow, out=sys.stdout)
+            return
+        texts = [(await client.log(job.id)).decode("utf-8", "replace") for job in jobs]
+        print_json(
+            {
+                "jobs": [
+                    {"id": job.id, "name": job.name, "log": text}
+                    for job, text in zip(jobs, texts, strict=True)
+                ]
+            }
+        )
+
+    service.call(work)
+
+
+async def _jobs(client: Client, target: str) -> list[Job]:
+    """The one job, or all jobs of the workload."""
+    if not naming.is_job(target):
+        return list((await client.workload(await naming.workload_id(client, target))).jobs)
+    workload = await client.workload(target.partition("-")[0])
+    jobs = [job for job in workload.jobs if job.id == target]
+    if not jobs:
+        raise errors.NotFound(f"there is no job {target}")
+    return jobs

@@ -1,0 +1,31 @@
+"""What a person may call a workload: ``w41``, or ``web#12`` for a project's twelfth."""
+
+import re
+
+from boxsched import errors
+from boxsched.client import Client
+
+_NUMBERED = re.compile(r"(?P<project>[^#]+)#(?P<number>[1-9][0-9]{0,14})\Z")
+_JOB = re.compile(r"w[1-9][0-9]*-[1-9][0-9]*\Z")
+_PAGE = 200  # the most that the service gives at once
+
+
+def is_job(text: str) -> bool:
+    return _JOB.match(text) is not None
+
+
+async def workload_id(client: Client, text: str) -> str:
+    """The id; ``PROJECT#NUMBER`` is looked up in the list. Raises NotFound."""
+    numbered = _NUMBERED.match(text)
+    if numbered is None:
+        return text  # the service says what is wrong with it
+    project, number = numbered["project"], int(numbered["number"])
+    cursor: str | None = None
+    while True:
+        page = await client.workloads(project=project, limit=_PAGE, cursor=cursor)
+        for workload in page.workloads:  # newest first: numbers fall
+            if workload.number == number:
+                return workload.id
+        cursor = page.next_cursor
+        if cursor is None or not page.workloads or page.workloads[-1].number < number:
+            raise errors.NotFound(f"there is no workload {text}")

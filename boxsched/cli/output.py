@@ -1,0 +1,110 @@
+"""How answers look: JSON for programs, tables and colour on a terminal, plain columns elsewhere."""
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import click
+import msgspec
+
+from boxsched.cli.clean import plain
+from boxsched.client import Workload
+from boxsched.states import JobState, Result, State
+
+_COLOURS = {
+    Result.PASSED: "green",
+    Result.FAILED: "red",
+    Result.STOPPED: "yellow",
+    Result.CANCELED: "yellow",
+    State.RUNNING: "cyan",
+    State.STOPPING: "yellow",
+}
+
+as_json_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON."
+)
+
+
+def print_json(value: object) -> None:
+    """One JSON value; ASCII, so that nothing in it moves a terminal's cursor."""
+    indent = 2 if sys.stdout.isatty() else None
+    click.echo(json.dumps(msgspec.to_builtins(value), indent=indent))
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Rows under their columns' names. Cells may come from outside."""
+    clean = [[plain(cell) for cell in row] for row in rows]
+    if sys.stdout.isatty():
+        _print_rich(columns, clean)
+        return
+    widths = [max(map(len, column)) for column in zip(columns, *clean, strict=True)]
+    for row in ([name.upper() for name in columns], *clean):
+        padded = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        click.echo("  ".join(padded).rstrip())
+
+
+def _print_rich(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for name in columns:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell, style=_COLOURS.get(cell, "")) for cell in row))  # type: ignore[call-overload]
+    Console().print(table)
+
+
+def print_fields(fields: Sequence[tuple[str, str]]) -> None:
+    """Names and values, one pair a line; pairs without a value are left out."""
+    width = max(len(name) for name, _ in fields)
+    for name, value in fields:
+        if value:
+            click.echo(f"{click.style(name.ljust(width), dim=True)}  {plain(value)}")
+
+
+def standing(state: State | JobState, result: Result | None) -> str:
+    """The result of what has ended, else the state."""
+    return str(state if result is None else result)
+
+
+def coloured(word: str) -> str:
+    return click.style(word, fg=_COLOURS.get(word))  # type: ignore[call-overload]
+
+
+def duration(span: timedelta) -> str:
+    """A length of time in at most two units: ``0.4 s``, ``7 s``, ``3 m 20 s``, ``4 d 1 h``."""
+    exact = max(0.0, span.total_seconds())
+    if exact < 1:
+        return f"{exact:.1f} s"
+    seconds = round(exact)
+    units = (("d", seconds // 86_400), ("h", seconds // 3_600 % 24), ("m", seconds // 60 % 60))
+    parts = [f"{count} {unit}" for unit, count in (*units, ("s", seconds % 60)) if count]
+    return " ".join(parts[:2])
+
+
+def ago(then: datetime | None, now: datetime) -> str:
+    return "" if then is None else f"{duration(now - then)} ago"
+
+
+def waited(workload: Workload, now: datetime) -> str:
+    """How long it has waited, or had, from its creation to its start."""
+    return duration((workload.started_at or workload.finished_at or now) - workload.created_at)
+
+
+def ran(workload: Workload, now: datetime) -> str:
+    if workload.started_at is None:
+        return ""
+    return duration((workload.finished_at or now) - workload.started_at)
+
+
+def local_time(then: datetime | None) -> str:
+    return "" if then is None else then.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def now() -> datetime:
+    return datetime.now(UTC)

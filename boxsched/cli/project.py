@@ -1,0 +1,132 @@
+"""``boxsched project``: apply, list, show, delete."""
+
+from pathlib import Path
+
+import click
+
+from boxsched import errors
+from boxsched.cli import project_file
+from boxsched.cli.connection import Service, with_service
+from boxsched.cli.output import as_json_option, print_fields, print_json, print_table
+from boxsched.client import Client, Project
+
+
+@click.group()
+def project() -> None:
+    """Apply, list, show and delete projects.
+
+    \b
+    Example:  boxsched project apply project.yaml
+    """
+
+
+@project.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--name", help="The project's name, where the file has none.")
+@as_json_option
+@with_service
+def apply(file: Path, name: str | None, as_json: bool, service: Service) -> None:
+    """Create or replace the projects of FILE, JSON or YAML.
+
+    It holds one project, or a list: a name and the settings of each. One that refuses ends it;
+    those before it are applied.
+
+    \b
+    A file:   name: web
+              jobs:
+                - name: unit
+                  commands: [make test]
+    Example:  boxsched project apply project.yaml
+    """
+    projects = project_file.read(file, name)
+
+    async def work(client: Client) -> list[tuple[str, bool]]:
+        done = []
+        for one in projects:
+            try:
+                done.append((one.name, await client.put_project(one.name, one.settings)))
+            except errors.Invalid as error:
+                place = f"{one.name}: {error.field}" if error.field else one.name
+                raise errors.Invalid(error.message, place) from None
+        return done
+
+    applied = service.call(work)
+    if as_json:
+        print_json({"projects": [{"name": name, "created": new} for name, new in applied]})
+        return
+    for applied_name, created in applied:
+        click.echo(f"{applied_name}: {'created' if created else 'replaced'}")
+
+
+@project.command(name="list")
+@as_json_option
+@with_service
+def list_projects(as_json: bool, service: Service) -> None:
+    """List all projects.
+
+    \b
+    Example:  boxsched project list --json
+    """
+    projects = service.call(lambda client: client.projects())
+    if as_json:
+        print_json({"projects": [_as_sent(one) for one in projects]})
+        return
+    rows = [
+        (
+            one.name,
+            str(one.settings.get("default_branch") or ""),
+            ", ".join(job["name"] for job in one.settings.get("jobs", ())),
+            ", ".join(one.settings.get("servers") or ()),
+        )
+        for one in projects
+    ]
+    print_table(("project", "branch", "jobs", "servers"), rows)
+
+
+@project.command()
+@click.argument("name")
+@as_json_option
+@with_service
+def show(name: str, as_json: bool, service: Service) -> None:
+    """Show a project's settings.
+
+    With --json they are as `project apply` takes them.
+
+    \b
+    Example:  boxsched project show web --json > web.json
+    """
+    found = service.call(lambda client: client.project(name))
+    if as_json:
+        print_json(_as_sent(found))
+        return
+    settings = found.settings
+    print_fields(
+        [
+            ("project", found.name),
+            ("repository", settings.get("repository") or ""),
+            ("default branch", settings.get("default_branch") or ""),
+            ("jobs", ", ".join(job["name"] for job in settings.get("jobs", ()))),
+            ("servers", ", ".join(settings.get("servers") or ())),
+            ("priority branches", ", ".join(settings.get("priority_branches") or ())),
+            ("cancellation", ", ".join(map(" ".join, settings.get("cancellation") or ()))),
+            ("max boxes", str(settings.get("max_boxes") or "")),
+            ("fail fast", str(settings.get("fail_fast") or "")),
+        ]
+    )
+
+
+@project.command()
+@click.argument("name")
+@with_service
+def delete(name: str, service: Service) -> None:
+    """Delete a project; refused while it has unfinished workloads.
+
+    \b
+    Example:  boxsched project delete web
+    """
+    service.call(lambda client: client.delete_project(name))
+    click.echo(f"{name}: deleted")
+
+
+def _as_sent(project: Project) -> dict[str, object]:
+    return {"name": project.name, **project.settings}

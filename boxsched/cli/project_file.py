@@ -1,0 +1,173 @@
+"""Project files, JSON or YAML, read within bounds before anything is built from them."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import attrs
+import yaml
+
+from boxsched.cli.failing import BadInput
+from boxsched.client.values import Settings
+
+MAX_YAML_BYTES = 64 * 1024
+MAX_JSON_BYTES = 1024 * 1024
+MAX_NODES = 10_000  # with every alias counted as what it stands for
+MAX_DEPTH = 32
+
+
+class _Wrong(ValueError):
+    """What is wrong with the file, for a person."""
+
+
+@attrs.frozen
+class ProjectFile:
+    """One project of a file: what is sent is ``settings``; ``name`` goes into the path."""
+
+    name: str
+    settings: Settings
+
+
+def read(path: Path, name: str | None = None) -> list[ProjectFile]:
+    """The projects of a file; ``name`` names the only one. Raises Failure (bad input)."""
+    try:
+        data = path.read_bytes()
+        value = _json(data) if path.suffix == ".json" else _yaml(data)
+        return _projects(value, name)
+    except OSError as error:
+        raise BadInput(f"{path}: {error.strerror}") from None
+    except _Wrong as error:
+        raise BadInput(f"{path}: {error}") from None
+
+
+def _projects(value: object, name: str | None) -> list[ProjectFile]:
+    listed = value if isinstance(value, list) else [value]
+    if not listed:
+        raise _Wrong("there is no project in it")
+    if name is not None and len(listed) > 1:
+        raise _Wrong(f"--name is for a file of one project; this one has {len(listed)}")
+    found = []
+    for number, one in enumerate(listed):
+        place = f"[{number}]" if isinstance(value, list) else ""
+        if not isinstance(one, dict):
+            raise _Wrong(f"{place or 'the file'}: expected a project: an object with its settings")
+        own_name = name or one.get("name")
+        if not isinstance(own_name, str) or not own_name:
+            raise _Wrong(f"{place + '.' if place else ''}name: missing; write it, or give --name")
+        settings = {str(key): setting for key, setting in one.items() if key != "name"}
+        found.append(ProjectFile(own_name, settings))
+    twice = _repeated(project.name for project in found)
+    if twice is not None:
+        raise _Wrong(f"project {twice!r} is in it twice")
+    return found
+
+
+def _repeated(names: Iterable[str]) -> str | None:
+    """The first that was there before."""
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
+    return None
+
+
+# --- JSON -----------------------------------------------------------------------------------
+
+
+def _json(data: bytes) -> object:
+    _check_size(data, MAX_JSON_BYTES)
+    try:
+        return json.loads(data, object_pairs_hook=_object, parse_constant=_no_constant)
+    except RecursionError:
+        raise _Wrong("it is nested too deeply") from None
+    except json.JSONDecodeError as error:
+        raise _Wrong(f"line {error.lineno}, column {error.colno}: {error.msg}") from None
+    except UnicodeDecodeError:
+        raise _Wrong("it is not UTF-8") from None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise _Wrong(f"{_repeated(key for key, _ in pairs)!r} is there twice in one object")
+    return found
+
+
+def _no_constant(word: str) -> None:
+    raise _Wrong(f"{word} is not JSON")
+
+
+# --- YAML -----------------------------------------------------------------------------------
+
+
+class _Loader(yaml.SafeLoader):
+    """The safe loader, without dates (a branch may be called 2026-01-01)."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 (as the base class has it)
+        first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        twice = _repeated(
+            key.value
+            for key, _ in node.value
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge"
+        )
+        if twice is not None:
+            raise _Wrong(f"line {node.start_mark.line + 1}: {twice!r} is there twice")
+        return super().construct_mapping(node, deep)
+
+
+def _yaml(data: bytes) -> object:
+    _check_size(data, MAX_YAML_BYTES)
+    try:
+        text = data.decode("utf-8")
+        _check_nodes(text)
+        return yaml.load(text, Loader=_Loader)  # noqa: S506 (a safe loader, see above)
+    except UnicodeDecodeError:
+        raise _Wrong("it is not UTF-8") from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        raise _Wrong(f"{place}{error.problem}") from None
+    except (yaml.YAMLError, ValueError, OverflowError) as error:
+        raise _Wrong(str(error).splitlines()[0]) from None
+
+
+def _check_nodes(text: str) -> None:
+    """Walks the parser's events, which expand nothing, and counts what an expansion would give."""
+    sizes: dict[str, int] = {}  # of what each anchor stands for
+    open_nodes: list[tuple[str | None, int]] = [(None, 0)]  # (anchor, nodes so far)
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            open_nodes.append((event.anchor, 1))
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, size = open_nodes.pop()
+            _add(open_nodes, sizes, anchor, size)
+        elif isinstance(event, yaml.ScalarEvent):
+            _add(open_nodes, sizes, event.anchor, 1)
+        elif isinstance(event, yaml.AliasEvent):
+            # An alias into what it stands in is a loop: no size yet, and no project has one.
+            size = sizes.get(event.anchor or "", MAX_NODES)
+            _add(open_nodes, sizes, None, size)
+        if len(open_nodes) > MAX_DEPTH + 1:
+            raise _Wrong(f"it is nested deeper than {MAX_DEPTH} levels")
+        if open_nodes[-1][1] > MAX_NODES:
+            raise _Wrong(f"it has more than {MAX_NODES} values, aliases counted in full")
+
+
+def _add(
+    open_nodes: list[tuple[str | None, int]], sizes: dict[str, int], anchor: str | None, size: int
+) -> None:
+    if anchor is not None:
+        sizes[anchor] = size
+    around, so_far = open_nodes[-1]
+    open_nodes[-1] = (around, so_far + size)
+
+
+def _check_size(data: bytes, limit: int) -> None:
+    if len(data) > limit:
+        raise _Wrong(f"it has {len(data)} bytes; at most {limit} are read")

@@ -1,0 +1,222 @@
+"""``boxsched list``, ``show`` and ``explain``."""
+
+import click
+
+from boxsched.cli import naming
+from boxsched.cli.clean import plain
+from boxsched.cli.connection import Service, with_service
+from boxsched.cli.output import (
+    ago,
+    as_json_option,
+    coloured,
+    duration,
+    local_time,
+    now,
+    print_fields,
+    print_json,
+    print_table,
+    ran,
+    standing,
+    waited,
+)
+from boxsched.client import Client, Explanation, Page, Workload
+from boxsched.model import Kind
+from boxsched.states import State
+
+PAGE = 100
+MAX_MESSAGE_CHARACTERS = 50
+
+
+@click.command("list")
+@click.option("--state", type=click.Choice([state.value for state in State]), help="In that state.")
+@click.option("--kind", type=click.Choice([kind.value for kind in Kind]), help="Of that kind.")
+@click.option("--project", help="Of that project.")
+@click.option("--branch", help="Of that branch.")
+@click.option("--server", help="To that server.")
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="At most.")
+@as_json_option
+@with_service
+def list_workloads(
+    state: str | None,
+    kind: str | None,
+    project: str | None,
+    branch: str | None,
+    server: str | None,
+    limit: int,
+    as_json: bool,
+    service: Service,
+) -> None:
+    """List workloads, newest first.
+
+    \b
+    Example:  boxsched list --project web --state running
+    """
+
+    async def work(client: Client) -> Page:
+        found: list[Workload] = []
+        cursor: str | None = None
+        while True:
+            page = await client.workloads(
+                kind=kind,
+                state=state,
+                project=project,
+                branch=branch,
+                server=server,
+                limit=min(PAGE, limit - len(found)),
+                cursor=cursor,
+            )
+            found += page.workloads
+            cursor = page.next_cursor
+            if cursor is None or len(found) >= limit or not page.workloads:
+                return Page(tuple(found), cursor)
+
+    page = service.call(work)
+    if as_json:
+        print_json(page)
+        return
+    at = now()
+    print_table(
+        (
+            "id",
+            "workload",
+            "kind",
+            "for",
+            "state",
+            "priority",
+            "waited",
+            "ran",
+            "created",
+            "message",
+        ),
+        [
+            (
+                one.id,
+                one.title,
+                one.kind.value,
+                one.place,
+                standing(one.state, one.result),
+                str(one.priority),
+                waited(one, at),
+                ran(one, at),
+                ago(one.created_at, at),
+                _short(one.message or ""),
+            )
+            for one in page.workloads
+        ],
+    )
+
+
+@click.command()
+@click.argument("workload", metavar="ID")
+@as_json_option
+@with_service
+def show(workload: str, as_json: bool, service: Service) -> None:
+    """Show a workload and its jobs. ID is w41, or web#12 for a project's twelfth.
+
+    \b
+    Example:  boxsched show w41
+    """
+
+    async def work(client: Client) -> Workload:
+        return await client.workload(await naming.workload_id(client, workload))
+
+    found = service.call(work)
+    if as_json:
+        print_json(found)
+        return
+    at = now()
+    click.echo(
+        f"{plain(found.title)} ({found.id})  {coloured(standing(found.state, found.result))}"
+    )
+    print_fields(
+        [
+            ("kind", found.kind.value),
+            ("branch", found.branch or ""),
+            ("tag", found.tag or ""),
+            ("server", found.server or ""),
+            ("commit", found.commit or ""),
+            ("message", found.message or ""),
+            ("author", found.author or ""),
+            ("priority", str(found.priority)),
+            ("created", f"{local_time(found.created_at)} ({ago(found.created_at, at)})"),
+            ("queued", local_time(found.queued_at)),
+            ("started", local_time(found.started_at)),
+            ("finished", local_time(found.finished_at)),
+            ("waited", waited(found, at)),
+            ("ran", ran(found, at)),
+        ]
+    )
+    click.echo()
+    print_table(
+        ("job", "name", "state", "box", "attempt", "exit", "ran", "reason"),
+        [
+            (
+                job.id,
+                job.name,
+                standing(job.state, job.result),
+                job.box or "",
+                str(job.attempt),
+                "" if job.exit_status is None else str(job.exit_status),
+                ""
+                if job.started_at is None
+                else duration((job.finished_at or at) - job.started_at),
+                job.reason or "",
+            )
+            for job in found.jobs
+        ],
+    )
+
+
+@click.command()
+@click.argument("workload", metavar="ID")
+@as_json_option
+@with_service
+def explain(workload: str, as_json: bool, service: Service) -> None:
+    """Say why a workload waits, for what, its position in the queue, and its expected start.
+
+    \b
+    Example:  boxsched explain web#12
+    """
+
+    async def work(client: Client) -> Explanation:
+        return await client.explanation(await naming.workload_id(client, workload))
+
+    found = service.call(work)
+    if as_json:
+        print_json(found)
+        return
+    click.echo(plain(found.text))
+    print_fields(
+        [
+            ("phase", found.phase),
+            ("reason", found.reason.replace("_", " ")),
+            ("needs", _boxes(found.needs)),
+            ("free", _boxes(found.free)),
+            ("position", "" if found.position is None else str(found.position)),
+            ("expected start", local_time(found.expected_start)),
+        ]
+    )
+    if found.blocked_by:
+        click.echo()
+        print_table(
+            ("blocked by", "workload", "kind", "boxes", "expected end"),
+            [
+                (
+                    one.id,
+                    f"{one.project}#{one.number}",
+                    one.kind.value,
+                    str(one.boxes),
+                    local_time(one.expected_end),
+                )
+                for one in found.blocked_by
+            ],
+        )
+
+
+def _boxes(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count} {box_type}" for box_type, count in counts.items())
+
+
+def _short(message: str) -> str:
+    line = message.partition("\n")[0]
+    return line if len(line) <= MAX_MESSAGE_CHARACTERS else line[:MAX_MESSAGE_CHARACTERS] + "..."

@@ -1,0 +1,215 @@
+"""``boxsched build``, ``deploy``, ``rebuild`` and ``stop``."""
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import attrs
+import click
+
+from boxsched.cli import naming
+from boxsched.cli.clean import plain
+from boxsched.cli.connection import Service, with_service
+from boxsched.cli.failing import FAILED
+from boxsched.cli.following import print_logs
+from boxsched.cli.output import as_json_option, coloured, now, print_json, ran, standing, waited
+from boxsched.client import Client, Workload
+from boxsched.model import MAX_PRIORITY, MIN_PRIORITY
+
+DEFAULT_BRANCH = "main"
+# Once something is submitted, a restart of the service is waited out.
+WAITING_PATIENCE_SECONDS = 120.0
+
+
+@attrs.frozen
+class After:
+    """What to do once it is submitted."""
+
+    wait: bool
+    follow: bool
+    as_json: bool
+
+
+def _submitting(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of every command that submits."""
+    options = (
+        click.option("--wait", is_flag=True, help="Wait for its end; exit status 1 if it fails."),
+        click.option("--follow", "-f", is_flag=True, help="Print its logs as they grow, and wait."),
+        as_json_option,
+        with_service,
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+_priority = click.option(
+    "--priority",
+    type=click.IntRange(MIN_PRIORITY, MAX_PRIORITY),
+    metavar="N",
+    help="0 to 100, higher first (default: by kind and branch).",
+)
+
+
+@click.command()
+@click.argument("project")
+@click.option("--branch", help="Branch to build (default: the project's default branch, or main).")
+@click.option("--tag", help="Tag to build, instead of a branch.")
+@click.option("--commit", help="Commit to build: 7 to 64 hex digits.")
+@click.option("--message", "-m", help="Shown beside it.")
+@click.option("--author", help="Shown beside it.")
+@_priority
+@_submitting
+def build(
+    project: str,
+    branch: str | None,
+    tag: str | None,
+    wait: bool,
+    follow: bool,
+    as_json: bool,
+    service: Service,
+    **said: Any,
+) -> None:
+    """Submit a build of a branch or a tag of PROJECT.
+
+    \b
+    Example:  boxsched build web --branch main --message "Faster search" --wait
+    """
+    if branch is not None and tag is not None:
+        raise click.UsageError("--branch and --tag do not go together")
+
+    async def submit(client: Client) -> Workload:
+        on = branch
+        if on is None and tag is None:
+            settings = (await client.project(project)).settings
+            on = settings.get("default_branch") or DEFAULT_BRANCH
+        return await client.build(project, branch=on, tag=tag, **said)
+
+    _submit(service, submit, After(wait, follow, as_json))
+
+
+@click.command()
+@click.argument("project")
+@click.argument("server")
+@click.option("--build", "of_build", metavar="ID", help="The passed build that is deployed.")
+@click.option("--commit", help="Commit to deploy: 7 to 64 hex digits.")
+@_priority
+@_submitting
+def deploy(
+    project: str,
+    server: str,
+    of_build: str | None,
+    wait: bool,
+    follow: bool,
+    as_json: bool,
+    service: Service,
+    **said: Any,
+) -> None:
+    """Submit a deploy of PROJECT to SERVER.
+
+    \b
+    Example:  boxsched deploy web production --build web#12 --follow
+    """
+
+    async def submit(client: Client) -> Workload:
+        build_id = None if of_build is None else await naming.workload_id(client, of_build)
+        return await client.deploy(project, server, build=build_id, **said)
+
+    _submit(service, submit, After(wait, follow, as_json))
+
+
+@click.command()
+@click.argument("workload", metavar="ID")
+@_submitting
+def rebuild(workload: str, wait: bool, follow: bool, as_json: bool, service: Service) -> None:
+    """Submit a workload again, as a new one at the end of its lane.
+
+    \b
+    Example:  boxsched rebuild w41
+              boxsched rebuild web#12 --wait
+    """
+
+    async def submit(client: Client) -> Workload:
+        return await client.rebuild(await naming.workload_id(client, workload))
+
+    _submit(service, submit, After(wait, follow, as_json))
+
+
+@click.command()
+@click.argument("workload", metavar="ID")
+@click.option("--wait", is_flag=True, help="Wait until its jobs have ended.")
+@with_service
+def stop(workload: str, wait: bool, service: Service) -> None:
+    """Cancel a workload that waits, or stop one that runs.
+
+    \b
+    Example:  boxsched stop w41
+    """
+
+    async def work(client: Client) -> Workload:
+        id_ = await naming.workload_id(client, workload)
+        await client.stop(id_)
+        client.patience = WAITING_PATIENCE_SECONDS if wait else client.patience
+        return await (client.wait(id_) if wait else client.workload(id_))
+
+    done = service.call(work)
+    said = standing(done.state, done.result) if done.finished else "asked to stop"
+    click.echo(f"{plain(done.title)} ({done.id}): {said}")
+
+
+def _submit(service: Service, submit: Callable[[Client], Awaitable[Workload]], then: After) -> None:
+    async def work(client: Client) -> Workload:
+        workload = await submit(client)
+        if not then.as_json:
+            _say(f"{plain(workload.title)} ({workload.id}) submitted: {_place(workload)}")
+        if not (then.wait or then.follow):
+            return workload
+        client.patience = WAITING_PATIENCE_SECONDS
+        return await _to_the_end(client, workload, then)
+
+    workload = service.call(work)
+    if then.as_json:
+        print_json(workload)
+    elif workload.finished and (then.wait or then.follow):
+        _print_end(workload)
+    if (then.wait or then.follow) and not workload.passed:
+        raise click.exceptions.Exit(FAILED)
+
+
+async def _to_the_end(client: Client, workload: Workload, then: After) -> Workload:
+    if not then.follow:
+        return await client.wait(workload.id)
+    out = sys.stderr if then.as_json else sys.stdout  # JSON stays alone on standard output
+    jobs = workload.jobs or (await client.workload(workload.id)).jobs
+    following = asyncio.create_task(print_logs(client, jobs, follow=True, out=out))
+    try:
+        ended = await client.wait(workload.id)
+        await following  # what the logs still have to say
+        return ended
+    finally:
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+
+
+def _say(line: str) -> None:
+    click.echo(line)
+    sys.stdout.flush()
+
+
+def _place(workload: Workload) -> str:
+    if workload.server is not None:
+        return f"deploy to {plain(workload.server)}"
+    return f"build of {'tag ' if workload.tag else ''}{plain(workload.place)}"
+
+
+def _print_end(workload: Workload) -> None:
+    result = coloured(standing(workload.state, workload.result))
+    at = now()
+    took = f", ran {ran(workload, at)}" if workload.started_at is not None else ""
+    click.echo(f"{plain(workload.title)} {result}: waited {waited(workload, at)}{took}")
+    for job in workload.jobs:
+        if job.result is not None and job.result != "passed":
+            status = "" if job.exit_status is None else f", exit status {job.exit_status}"
+            reason = f": {plain(job.reason)}" if job.reason else ""
+            click.echo(f"  {plain(job.name)} ({job.id}) {job.result}{status}{reason}")

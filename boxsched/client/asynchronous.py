@@ -1,0 +1,255 @@
+"""The asyncio client: one typed method for each call of the API."""
+
+import asyncio
+import contextlib
+import uuid
+from collections.abc import AsyncIterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import msgspec
+
+from boxsched import errors
+from boxsched.client.http import Line, path
+from boxsched.client.stream import EventStream, follow_log
+from boxsched.client.values import (
+    Activity,
+    Box,
+    Explanation,
+    Page,
+    Project,
+    Settings,
+    Worker,
+    Workload,
+)
+
+DEFAULT_PATIENCE_SECONDS = 30.0
+# `wait` goes by events; it looks for itself this often too, so that a lost event costs only time.
+LOOK_SECONDS = 10.0
+
+_T = TypeVar("_T")
+
+
+class Client:
+    """A service, seen from Python. Times are aware datetimes, ids are texts (``w41``, ``w41-2``).
+
+    While the service is away calls are repeated for ``patience`` seconds; then they raise
+    ``Unreachable`` or ``errors.StoreAway``.
+    """
+
+    def __init__(
+        self, url: str, token: str | None, *, patience: float = DEFAULT_PATIENCE_SECONDS
+    ) -> None:
+        self._line = Line(url, token, patience=patience)
+
+    async def __aenter__(self) -> Self:
+        await self._line.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._line.__aexit__(kind, error, trace)
+
+    @property
+    def patience(self) -> float:
+        return self._line.patience
+
+    @patience.setter
+    def patience(self, seconds: float) -> None:
+        self._line.patience = seconds
+
+    # --- Projects ----------------------------------------------------------------------------
+
+    async def projects(self) -> list[Project]:
+        """All projects, by name."""
+        answer = await self._get(dict[str, list[Settings]], path("projects"))
+        return [Project.read(one) for one in answer["projects"]]
+
+    async def project(self, name: str) -> Project:
+        return Project.read(await self._get(Settings, path("projects", name)))
+
+    async def put_project(self, name: str, settings: Settings) -> bool:
+        """Create or replace a project's settings; True where it was created."""
+        status, _ = await self._line.call("PUT", path("projects", name), body=settings)
+        return status == 201
+
+    async def delete_project(self, name: str) -> None:
+        """Raises Conflict while the project has unfinished workloads."""
+        await self._line.call("DELETE", path("projects", name))
+
+    # --- Submissions -------------------------------------------------------------------------
+
+    async def build(
+        self,
+        project: str,
+        *,
+        branch: str | None = None,
+        tag: str | None = None,
+        commit: str | None = None,
+        message: str | None = None,
+        author: str | None = None,
+        jobs: Sequence[Mapping[str, Any]] | None = None,
+        priority: int | None = None,
+        key: str | None = None,
+    ) -> Workload:
+        """A new build of a branch or a tag; durable when this returns.
+
+        ``key`` is the Idempotency-Key: give your own to make a repetition by another process
+        harmless too.
+        """
+        body = {
+            "branch": branch,
+            "tag": tag,
+            "commit": commit,
+            "message": message,
+            "author": author,
+            "jobs": jobs,
+            "priority": priority,
+        }
+        return await self._submit(path("projects", project, "builds"), body, key)
+
+    async def deploy(
+        self,
+        project: str,
+        server: str,
+        *,
+        build: str | None = None,
+        commit: str | None = None,
+        jobs: Sequence[Mapping[str, Any]] | None = None,
+        priority: int | None = None,
+        key: str | None = None,
+    ) -> Workload:
+        """A new deploy to a server of the project, of a passed build if ``build`` names one."""
+        body = {
+            "server": server,
+            "build": build,
+            "commit": commit,
+            "jobs": jobs,
+            "priority": priority,
+        }
+        return await self._submit(path("projects", project, "deploys"), body, key)
+
+    async def rebuild(self, workload: str, *, key: str | None = None) -> Workload:
+        """The same again, as a new workload at the end of its lane."""
+        return await self._submit(path("workloads", workload, "rebuild"), None, key)
+
+    async def stop(self, workload: str) -> None:
+        """Cancel or stop it; raises Conflict where it has finished."""
+        await self._line.call("POST", path("workloads", workload, "stop"), key=_new_key())
+
+    # --- Reading -----------------------------------------------------------------------------
+
+    async def workloads(
+        self,
+        *,
+        kind: str | None = None,
+        state: str | None = None,
+        project: str | None = None,
+        branch: str | None = None,
+        server: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> Page:
+        """A page of workloads, newest first."""
+        asked = {
+            "kind": kind,
+            "state": state,
+            "project": project,
+            "branch": branch,
+            "server": server,
+            "limit": None if limit is None else str(limit),
+            "cursor": cursor,
+        }
+        query = {name: value for name, value in asked.items() if value is not None}
+        return await self._get(Page, path("workloads"), query)
+
+    async def workload(self, workload: str) -> Workload:
+        """One, with its jobs."""
+        return await self._get(Workload, path("workloads", workload))
+
+    async def explanation(self, workload: str) -> Explanation:
+        """Why it waits, for what, its position, its expected start."""
+        return await self._get(Explanation, path("workloads", workload, "explanation"))
+
+    async def activity(self) -> Activity:
+        return await self._get(Activity, path("activity"))
+
+    async def workers(self) -> list[Worker]:
+        return (await self._get(dict[str, list[Worker]], path("workers")))["workers"]
+
+    async def boxes(self) -> list[Box]:
+        return (await self._get(dict[str, list[Box]], path("boxes")))["boxes"]
+
+    async def log(self, job: str) -> bytes:
+        """A job's log as far as it is written."""
+        _, body = await self._line.call("GET", path("jobs", job, "log"))
+        return body
+
+    async def metrics(self) -> str:
+        """The service's figures as Prometheus reads them."""
+        _, body = await self._line.call("GET", "/metrics")
+        return body.decode()
+
+    # --- Streams -----------------------------------------------------------------------------
+
+    def follow_log(self, job: str) -> AsyncIterator[bytes]:
+        """A job's log from its beginning, as it is written, until the job has ended."""
+        return follow_log(self._line, job)
+
+    def events(self, after: str | None = None) -> EventStream:
+        """Every change from now, or from behind the event ``after``, without a gap."""
+        return EventStream(self._line, after)
+
+    async def wait(self, workload: str) -> Workload:
+        """The workload, when it has finished; rides over a restart of the service."""
+        stream = self.events()
+        await stream.open()  # before the first look: what changes after that look is heard of
+        ended = asyncio.create_task(_finished(stream, workload))
+        try:
+            while True:
+                seen = await self.workload(workload)
+                if seen.finished:
+                    return seen
+                await asyncio.wait({ended}, timeout=LOOK_SECONDS)
+                if ended.done():
+                    ended.result()  # its error, if the stream cannot go on
+                    return await self.workload(workload)
+        finally:
+            ended.cancel()
+            with contextlib.suppress(asyncio.CancelledError, errors.BoxschedError):
+                await ended
+            await stream.close()
+
+    # --- How it is done ----------------------------------------------------------------------
+
+    async def _get(self, kind: type[_T], where: str, query: Mapping[str, str] | None = None) -> _T:
+        _, body = await self._line.call("GET", where, query=query)
+        return _read(kind, body)
+
+    async def _submit(
+        self, where: str, body: Mapping[str, object] | None, key: str | None
+    ) -> Workload:
+        said = None if body is None else {k: v for k, v in body.items() if v is not None}
+        _, answer = await self._line.call("POST", where, body=said, key=key or _new_key())
+        return _read(Workload, answer)
+
+
+async def _finished(stream: EventStream, workload: str) -> None:
+    async for event in stream:
+        if event.type == "workload.finished" and event.workload == workload:
+            return
+
+
+def _read(kind: type[_T], body: bytes) -> _T:
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.DecodeError as error:
+        raise errors.Malformed(f"this is not an answer of a boxsched service: {error}") from None
+
+
+def _new_key() -> str:
+    return uuid.uuid4().hex

@@ -1,0 +1,158 @@
+"""Streams: server-sent events with resume, and a job's log as it is written."""
+
+import codecs
+import re
+from collections.abc import AsyncIterator, Iterator
+
+import aiohttp
+import msgspec
+
+from boxsched import errors
+from boxsched.client.http import CONNECT_SECONDS, Line, Patience, path
+from boxsched.client.values import Event
+
+# The service sends a comment at least every 15 s: silence of this length is a dead connection.
+SILENCE_SECONDS = 60.0
+MAX_MESSAGE_CHARACTERS = 4 << 20
+_LINE_END = re.compile("\r\n|\n|\r(?!$)")
+_STREAMING = aiohttp.ClientTimeout(
+    total=None, sock_connect=CONNECT_SECONDS, sock_read=SILENCE_SECONDS
+)
+_LOGGING = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS)
+
+
+class EventReader:
+    """Bytes of an event stream in, events out (WHATWG HTML, "Server-sent events")."""
+
+    def __init__(self) -> None:
+        self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+        self._text = ""
+        self._id = ""
+        self._type = ""
+        self._data: list[str] = []
+
+    def feed(self, chunk: bytes) -> Iterator[Event]:
+        *lines, self._text = _LINE_END.split(self._text + self._decode(chunk))
+        if len(self._text) > MAX_MESSAGE_CHARACTERS:
+            raise errors.TooLarge("an event of the service is too long")
+        for line in lines:
+            event = self._line(line)
+            if event is not None:
+                yield event
+
+    def _line(self, line: str) -> Event | None:
+        if not line:
+            return self._dispatch()
+        field, _, value = line.partition(":")
+        value = value.removeprefix(" ")
+        if field == "data":
+            self._data.append(value)
+        elif field == "event":
+            self._type = value
+        elif field == "id" and "\0" not in value:
+            self._id = value
+        return None
+
+    def _dispatch(self) -> Event | None:
+        data, kind = "\n".join(self._data), self._type
+        self._data, self._type = [], ""
+        if not data:
+            return None
+        try:
+            values = msgspec.json.decode(data, type=dict)
+        except msgspec.DecodeError as error:
+            raise errors.Malformed(f"an event of the service is not JSON: {error}") from None
+        return Event(id=self._id, type=kind, data=values)
+
+
+class EventStream:
+    """All changes from now, or from behind ``after``; goes on by itself over broken connections.
+
+    ``open`` returns when the service has begun to listen for us: what is read by other calls after
+    that can miss nothing. Iterating opens it too. What arrived before the connection broke is not
+    given again.
+    """
+
+    def __init__(self, line: Line, after: str | None = None) -> None:
+        self._line = line
+        self.after = after
+        self._response: aiohttp.ClientResponse | None = None
+
+    async def open(self) -> None:
+        patience = self._line.trying()
+        while self._response is None:
+            await self._attempt(patience)
+
+    async def close(self) -> None:
+        if self._response is not None:
+            self._response.close()
+            self._response = None
+
+    async def __aiter__(self) -> AsyncIterator[Event]:
+        patience = self._line.trying()
+        try:
+            while True:
+                if self._response is None:
+                    await self._attempt(patience)
+                    continue
+                async for event in self._events(self._response):
+                    self.after = event.id or self.after
+                    patience = self._line.trying()
+                    yield event
+                await self.close()
+                patience = self._line.trying()
+        finally:
+            await self.close()
+
+    async def _events(self, response: aiohttp.ClientResponse) -> AsyncIterator[Event]:
+        reader = EventReader()
+        try:
+            async for chunk in response.content.iter_any():
+                for event in reader.feed(chunk):
+                    yield event
+        except (aiohttp.ClientError, TimeoutError):
+            return  # broken: the caller opens it again, behind the last event
+
+    async def _attempt(self, patience: Patience) -> None:
+        headers = {"Accept": "text/event-stream"}
+        if self.after is not None:
+            headers["Last-Event-ID"] = self.after
+        try:
+            answer = self._line.open("GET", path("events"), headers=headers, timeout=_STREAMING)
+            self._response = await answer.__aenter__()
+        except (aiohttp.ClientError, TimeoutError) as broken:
+            await _pause(self._line, patience, self._line.unreachable(broken))
+        except (errors.StoreAway, errors.TooMany) as busy:
+            await _pause(self._line, patience, busy)
+
+
+async def follow_log(line: Line, job: str) -> AsyncIterator[bytes]:
+    """A job's log from its beginning, until the job has ended; each byte once."""
+    seen = 0
+    patience = line.trying()
+    while True:
+        try:
+            answer = line.open(
+                "GET", path("jobs", job, "log"), query={"follow": "1"}, timeout=_LOGGING
+            )
+            async with answer as response:
+                behind = seen  # a new attempt to read begins at the beginning again
+                async for chunk in response.content.iter_any():
+                    fresh, behind = chunk[behind:], max(0, behind - len(chunk))
+                    seen += len(fresh)
+                    patience = line.trying()
+                    if fresh:
+                        yield fresh
+            return
+        except (aiohttp.ClientError, TimeoutError) as broken:
+            await _pause(line, patience, line.unreachable(broken))
+        except (errors.StoreAway, errors.TooMany) as busy:
+            await _pause(line, patience, busy)
+
+
+async def _pause(line: Line, patience: Patience, error: errors.BoxschedError) -> None:
+    """Wait before the next attempt, or raise the error when the time for attempts is over."""
+    seconds = patience.next_pause(error)
+    if seconds is None:
+        raise error
+    await line.pause(seconds)

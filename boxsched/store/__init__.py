@@ -1,0 +1,63 @@
+"""The store: the truth, on disk. What it is made of, and what holds.
+
+Theory of operation
+-------------------
+
+``contract.Store`` says what a store promises, in ``values``. ``SqlStore`` keeps it with
+*procedures* (``steps``): generators that yield statements and are sent their rows, so that they
+neither wait nor connect. A *driver* runs a procedure in a transaction: SQLite's in a thread, one
+for a server with awaits. The statements stand in ``sql/`` as named blocks, one text for all.
+
+Who writes what. Any node writes submissions, commands (inbox), logs, projects and sessions. All
+else is written by ``commit``: the shard's leader alone, one transaction a batch, which begins with
+the fence ``UPDATE shard SET batch = batch + 1 WHERE id, epoch, batch``. So a leader that slept
+while another took over writes nothing, and a repeated batch neither. An event's id is (shard,
+batch, n), with the batch's own number (``Batch.batch`` + 1) and n from 1: gapless, in commit order.
+
+The life of a command: ``submit`` stores workload, jobs, key and inbox entry in one transaction;
+then it may be answered. The leader's ``commit`` deletes the entry together with writing what came
+of it. A new leader's ``lead`` leaves out workloads whose entry is still in the inbox, and so meets
+each exactly once. Entries are deleted by their ids, never "up to an id": ids commit out of order.
+
+What the schema refuses by itself: two workloads of a lane past ordering, two jobs on a Box, a state
+that its times or its result deny, an event changed or deleted. ``check`` looks for the rest.
+
+When things fail
+----------------
+
+=========================  ======================================================================
+the disk is full, or fails rolled back, StoreAway; the next transaction is tried as if nothing was
+COMMIT itself fails        disk full: StoreAway; else OutcomeUnknown: repeat with the same key, or
+                           read ``batch_number``
+the caller is cancelled    its transaction was not begun, or is done whole; never half
+kill -9, power loss        WAL with synchronous=FULL: all that returned is there, nothing half
+a second process           refused by a lock on the data folder, which a crash lets go of
+the file is damaged        StoreDamaged, which names it
+an older schema            upgraded on opening, in one transaction; a newer one is refused
+=========================  ======================================================================
+"""
+
+from pathlib import Path
+
+from boxsched.errors import Invalid
+from boxsched.store.contract import Store
+from boxsched.store.sql_store import SqlStore
+from boxsched.store.sqlite import SqliteDriver
+
+__all__ = ["Store", "open_store", "sqlite_path"]
+
+_SQLITE = "sqlite:///"
+FOLDER_LOCK = "boxsched.lock"
+
+
+def sqlite_path(url: str) -> Path:
+    """The file of ``sqlite:///PATH``; raises Invalid for anything else."""
+    path = url.removeprefix(_SQLITE)
+    if path == url or not path:
+        raise Invalid(f"not a database this boxsched can use: {url!r}; sqlite:///PATH", "database")
+    return Path(path)
+
+
+def open_store(url: str, data_folder: Path) -> Store:
+    """The store of a database URL, yet to be opened; it keeps other processes from the folder."""
+    return SqlStore(SqliteDriver(sqlite_path(url), data_folder / FOLDER_LOCK))

@@ -1,0 +1,38 @@
+"""One process a database file: the kernel's lock, which a crash lets go of."""
+
+import fcntl
+import os
+from pathlib import Path
+
+from boxsched.store.errors import StoreInUse
+
+
+class FileLock:
+    """Held from ``take`` to ``release``; the file holds its owner's process id, for people."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._descriptor: int | None = None
+
+    def take(self) -> None:
+        """Raises StoreInUse, which names the folder and the process, where another holds it."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = os.read(descriptor, 32).decode("ascii", "replace").strip() or "unknown"
+            os.close(descriptor)
+            raise StoreInUse(
+                f"the data folder {self.path.parent} is in use by process {owner}: "
+                f"stop it, or take another folder (lock: {self.path.name})"
+            ) from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        self._descriptor = descriptor
+
+    def release(self) -> None:
+        """The file stays: whoever removed it could let two others in."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None

@@ -1,0 +1,182 @@
+"""The history told again: does it obey the invariants, and end where the tables are?"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+import msgspec
+
+from boxsched.model import JobId, WorkloadId, job_id, job_workload
+from boxsched.store.blocks import Block, Row, load
+
+SQL = load("replay.sql")
+
+# Which event may follow which, of one workload and of one job (V3); None = it had none yet.
+WORKLOAD_FOLLOWS: Mapping[str | None, frozenset[str]] = {
+    None: frozenset({"workload.registered"}),
+    "workload.registered": frozenset({"workload.queued", "workload.finished"}),
+    "workload.queued": frozenset({"workload.started", "workload.finished"}),
+    "workload.started": frozenset({"workload.stopping", "workload.finished"}),
+    "workload.stopping": frozenset({"workload.stopping", "workload.finished"}),
+    "workload.finished": frozenset(),
+}
+JOB_FOLLOWS: Mapping[str | None, frozenset[str]] = {
+    None: frozenset({"job.started", "job.unknown", "job.finished"}),
+    "job.started": frozenset({"job.unknown", "job.finished"}),
+    "job.unknown": frozenset({"job.started", "job.unknown", "job.finished"}),
+    "job.finished": frozenset(),
+}
+STATE_AFTER: Mapping[str, str] = {
+    "workload.registered": "registered",
+    "workload.queued": "queued",
+    "workload.started": "running",
+    "workload.stopping": "stopping",
+    "workload.finished": "finished",
+}
+
+
+class _Told(msgspec.Struct):
+    """What of an event's data the replay reads."""
+
+    boxes_taken: list[str] = []
+    capacity: dict[str, int] = {}
+    project: str | None = None
+
+
+_told = msgspec.json.Decoder(_Told)
+
+
+class Entry(NamedTuple):
+    """A row of ``history``."""
+
+    shard: int
+    batch: int
+    n: int
+    type: str
+    workload: int | None
+    job: int | None
+    data: str
+    lane: str | None
+    number: int | None
+    project: int | None
+    boxes: int | None
+
+
+Broken = tuple[str, Row]  # what is broken, and where
+
+
+class Replay:
+    """Reads the history once, in order; ``broken`` gathers what it should not hold."""
+
+    def __init__(self, query: Callable[[Block], Iterable[Row]]) -> None:
+        self._query = query
+        self._workloads: dict[int, str] = {}
+        self._jobs: dict[int, str] = {}
+        self._lanes: dict[str, tuple[int, int]] = {}  # who is past ordering: workload, number
+        self._last_number: dict[str, int] = {}
+        self._boxes: dict[str, int] = {}  # which job is on a Box
+        self._held: dict[int, str] = {}  # which Box a job has
+        self._used: Counter[int] = Counter()  # Boxes in use of each project
+        self._project_of: dict[int, int] = {}
+        self._limits: dict[int, int] = {}  # of the projects that have one
+        # Boxes in use of such a project behind each admission since its last change.
+        self._uses: dict[int, list[tuple[str, int | None, int]]] = {}
+
+    def run(self) -> Iterator[Broken]:
+        plans = {shard: (since, limit) for shard, since, limit in self._query(SQL["limits"])}
+        ids: dict[str, int] = {}
+        for id_, name, limit in self._query(SQL["projects"]):
+            ids[name] = id_
+            if limit is not None:
+                self._limits[id_] = limit
+        for row in self._query(SQL["history"]):
+            entry = Entry(*row)
+            place = (f"{entry.shard}.{entry.batch}.{entry.n}", entry.type, entry.workload)
+            if entry.type == "project.changed":
+                self._uses.pop(ids.get(_told.decode(entry.data).project or "", 0), None)
+            for what in self._entry(entry, plans):
+                yield what, (*place, entry.job)
+        yield from self._project_limits()
+        yield from self._ends()
+
+    def _entry(self, entry: Entry, plans: Mapping[int, tuple[int, int | None]]) -> Iterator[str]:
+        if entry.job is not None:
+            yield from self._job(entry, entry.job)
+        elif entry.workload is not None:
+            yield from self._workload(entry, entry.workload, plans)
+
+    def _job(self, entry: Entry, job: int) -> Iterator[str]:
+        if entry.type not in JOB_FOLLOWS[self._jobs.get(job)]:
+            yield "V3, V4, V5: a job's event that may not follow the one before"
+        self._jobs[job] = entry.type
+        if entry.type == "job.finished":
+            box = self._held.pop(job, None)
+            if box is not None and self._boxes.get(box) == job:
+                del self._boxes[box]
+                self._used[self._project_of[job_workload(JobId(job))]] -= 1
+
+    def _workload(
+        self, entry: Entry, workload: int, plans: Mapping[int, tuple[int, int | None]]
+    ) -> Iterator[str]:
+        if entry.type not in WORKLOAD_FOLLOWS[self._workloads.get(workload)]:
+            yield "V3, V4: a workload's event that may not follow the one before"
+        self._workloads[workload] = entry.type
+        if entry.type == "workload.queued":
+            yield from self._queued(entry, workload)
+        elif entry.type == "workload.started":
+            yield from self._started(entry, workload, plans)
+        elif entry.type == "workload.finished":
+            if entry.lane is not None and self._lanes.get(entry.lane, (0, 0))[0] == workload:
+                del self._lanes[entry.lane]
+            if any(job in self._held for job in _jobs_of(entry, workload)):
+                yield "V10, V16: a workload ended that still holds a Box"
+
+    def _queued(self, entry: Entry, workload: int) -> Iterator[str]:
+        lane, number = entry.lane, entry.number or 0
+        if lane is None:
+            return
+        if lane in self._lanes:
+            yield "I3, V7: two workloads of one lane are past ordering"
+        if number <= self._last_number.get(lane, 0):
+            yield "I3, V8: a lane left its order"
+        self._lanes[lane] = (workload, number)
+        self._last_number[lane] = number
+
+    def _started(
+        self, entry: Entry, workload: int, plans: Mapping[int, tuple[int, int | None]]
+    ) -> Iterator[str]:
+        told = _told.decode(entry.data)
+        project = entry.project or 0
+        self._project_of[workload] = project
+        if len(told.boxes_taken) != entry.boxes:
+            yield "I2, V11: a workload was not admitted whole"
+        for job, box in zip(_jobs_of(entry, workload), told.boxes_taken, strict=False):
+            if box in self._boxes:
+                yield "I1, V10: a Box was given that runs another job"
+            self._boxes[box] = job
+            self._held[job] = box
+            self._used[project] += 1
+        since, plan = plans.get(entry.shard, (0, None))
+        if plan is not None and entry.batch > since and len(self._boxes) > plan:
+            yield "I1: the plan was exceeded"
+        if told.capacity and told.capacity["busy"] > told.capacity["total"]:
+            yield "I1, V10: more Boxes were busy than there were"
+        if project in self._limits:
+            use = (f"{entry.shard}.{entry.batch}.{entry.n}", entry.workload, self._used[project])
+            self._uses.setdefault(project, []).append(use)
+
+    def _project_limits(self) -> Iterator[Broken]:
+        for project, uses in self._uses.items():
+            for place, workload, used in uses:
+                if used > self._limits[project]:
+                    yield "I1: a project's limit was exceeded", (place, workload, used)
+
+    def _ends(self) -> Iterator[Broken]:
+        for id_, state in self._query(SQL["states"]):
+            told = STATE_AFTER.get(self._workloads.get(id_, ""))
+            if told != state:
+                yield "V3: the history ends in another state than the table", (id_, told, state)
+
+
+def _jobs_of(entry: Entry, workload: int) -> list[JobId]:
+    return [job_id(WorkloadId(workload), index) for index in range(entry.boxes or 0)]

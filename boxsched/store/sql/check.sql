@@ -1,0 +1,131 @@
+-- name: jobs_of_workloads
+-- I2, V11: a workload has all its jobs, and no job is without its workload.
+SELECT w.id AS workload, w.boxes, count(j.id) AS jobs
+  FROM workload AS w
+  LEFT JOIN job AS j ON j.id BETWEEN w.id * 1024 AND w.id * 1024 + 1023
+ GROUP BY w.id, w.boxes
+HAVING count(j.id) <> w.boxes
+ UNION ALL
+SELECT j.id / 1024, NULL, 1 FROM job AS j
+ WHERE NOT EXISTS (SELECT 1 FROM workload AS w WHERE w.id = j.id / 1024);
+
+-- name: admitted_whole
+-- I2, V11: a workload that has begun has given every job a Box; one that waits has given none.
+SELECT w.id AS workload, w.state, j.id AS job, j.state AS job_state
+  FROM workload AS w JOIN job AS j ON j.id BETWEEN w.id * 1024 AND w.id * 1024 + 1023
+ WHERE (w.state IN ('registered', 'queued') AND j.state <> 'waiting')
+    OR (w.started_at IS NOT NULL AND (j.state = 'waiting' OR j.attempt = 0));
+
+-- name: ended_together
+-- V16: a workload is finished exactly when all its jobs are.
+SELECT w.id AS workload, w.state, w.boxes, count(j.id) AS finished_jobs
+  FROM workload AS w
+  LEFT JOIN job AS j
+    ON j.id BETWEEN w.id * 1024 AND w.id * 1024 + 1023 AND j.state = 'finished'
+ GROUP BY w.id, w.state, w.boxes
+HAVING (w.state = 'finished') <> (count(j.id) = w.boxes);
+
+-- name: boxes_and_jobs
+-- I1, V10, V16: a Box and the live job on it name each other; no Box is held by an ended job.
+SELECT b.id AS box, b.job AS box_has, j.id AS job, j.state, j.box AS job_has
+  FROM box AS b JOIN job AS j ON j.id = b.job
+ WHERE j.box <> b.id OR j.state IN ('waiting', 'finished')
+ UNION ALL
+SELECT NULL, NULL, j.id, j.state, j.box
+  FROM workload AS w JOIN job AS j ON j.id BETWEEN w.id * 1024 AND w.id * 1024 + 1023
+ WHERE w.state IN ('running', 'stopping')
+   AND j.state IN ('assigned', 'running', 'stopping', 'unknown')
+   AND NOT EXISTS (SELECT 1 FROM box AS b WHERE b.id = j.box AND b.job = j.id);
+
+-- name: lane_order
+-- I3, V7, V8: nothing is past ordering while an earlier workload of its lane is unfinished.
+SELECT lane, number, state, earlier_number, earlier_state
+  FROM (
+    SELECT lane, number, state,
+           lag(number) OVER lanes AS earlier_number, lag(state) OVER lanes AS earlier_state
+      FROM workload WHERE state <> 'finished' AND lane IS NOT NULL
+    WINDOW lanes AS (PARTITION BY lane ORDER BY number)
+  ) AS unfinished
+ WHERE state <> 'registered' AND earlier_number IS NOT NULL;
+
+-- name: lane_overlap
+-- I3, V7, V9: what ran in a lane ran one after the other, in the order of the numbers.
+SELECT lane, number, started_at, earlier_number, earlier_finished_at
+  FROM (
+    SELECT lane, number, started_at,
+           lag(number) OVER lanes AS earlier_number,
+           lag(finished_at) OVER lanes AS earlier_finished_at
+      FROM workload WHERE started_at IS NOT NULL AND lane IS NOT NULL
+    WINDOW lanes AS (PARTITION BY lane ORDER BY number)
+  ) AS ran
+ WHERE earlier_number IS NOT NULL
+   AND (earlier_finished_at IS NULL OR earlier_finished_at > started_at);
+
+-- name: lane_tokens
+-- I4, V23: lease tokens grow along a lane.
+SELECT lane, number, least_token, earlier_token
+  FROM (
+    SELECT lane, number, least_token,
+           lag(greatest_token) OVER (PARTITION BY lane ORDER BY number) AS earlier_token
+      FROM (
+        SELECT w.lane, w.number, min(j.lease_token) AS least_token,
+               max(j.lease_token) AS greatest_token
+          FROM workload AS w JOIN job AS j ON j.id BETWEEN w.id * 1024 AND w.id * 1024 + 1023
+         WHERE w.lane IS NOT NULL AND j.lease_token IS NOT NULL
+         GROUP BY w.lane, w.number
+      ) AS tokens
+  ) AS along
+ WHERE least_token <= earlier_token;
+
+-- name: tokens_given
+-- I4, I7: no lease token is of a batch that was not committed yet.
+SELECT j.id AS job, j.lease_token FROM job AS j
+ WHERE j.lease_token > (SELECT max(batch) FROM shard);
+
+-- name: keys
+-- I6, V13: an idempotency key leads to the one workload and number that were answered.
+SELECT i.scope, i.key, i.workload, i.number
+  FROM idempotency AS i LEFT JOIN workload AS w ON w.id = i.workload
+ WHERE w.id IS NULL OR w.number <> i.number;
+
+-- name: event_ids
+-- I7: events are numbered without a gap in their batch, and their batch was committed.
+SELECT shard, batch, n, earlier_n
+  FROM (
+    SELECT e.shard, e.batch, e.n, s.batch AS last_batch,
+           lag(e.n, 1, 0) OVER (PARTITION BY e.shard, e.batch ORDER BY e.n) AS earlier_n
+      FROM event AS e LEFT JOIN shard AS s ON s.id = e.shard
+  ) AS numbered
+ WHERE n <> earlier_n + 1 OR last_batch IS NULL OR batch > last_batch;
+
+-- name: run_once
+-- I9: a deploy or a session never gets a second attempt by itself.
+SELECT w.id AS workload, w.kind, j.id AS job, j.attempt
+  FROM workload AS w JOIN job AS j ON j.id BETWEEN w.id * 1024 AND w.id * 1024 + 1023
+ WHERE w.kind <> 'build' AND j.attempt > 1;
+
+-- name: numbers
+-- I5, V24: a project's numbers were given without a gap, each to a workload.
+SELECT p.id AS project, p.next_number, count(w.id) AS workloads, max(w.number) AS last_number
+  FROM project AS p LEFT JOIN workload AS w ON w.project = p.id
+ GROUP BY p.id, p.next_number
+HAVING count(w.id) <> p.next_number - 1 OR coalesce(max(w.number), 0) <> p.next_number - 1;
+
+-- name: told_or_registered
+-- I5, V24: a submission waits in the inbox or is in the history, never both, never neither.
+SELECT w.id AS workload, w.state, count(DISTINCT i.id) AS inbox, count(DISTINCT e.n) AS registered
+  FROM workload AS w
+  LEFT JOIN inbox AS i ON i.workload = w.id
+  LEFT JOIN event AS e ON e.workload = w.id AND e.type = 'workload.registered'
+ GROUP BY w.id, w.state
+HAVING count(DISTINCT i.id) + count(DISTINCT e.n) <> 1;
+
+-- name: log_gaps
+-- V18: a log has no gap and no byte twice.
+SELECT job, attempt, first_byte, earlier_end
+  FROM (
+    SELECT job, attempt, first_byte,
+           lag(end_byte, 1, 0) OVER (PARTITION BY job, attempt ORDER BY first_byte) AS earlier_end
+      FROM log_chunk
+  ) AS chunks
+ WHERE first_byte <> earlier_end;

@@ -1,0 +1,128 @@
+-- name: raise_epoch
+-- A new leadership of the shard: every earlier leader's fence fails from the commit on.
+UPDATE shard SET epoch = epoch + 1, epoch_batch = batch, node = :node
+ WHERE id = :shard
+RETURNING epoch, batch;
+
+-- name: batch_number
+-- The shard's epoch and the number of its last committed transaction.
+SELECT epoch, batch FROM shard WHERE id = :shard;
+
+-- name: load_boxes
+-- All Boxes, for a new leader.
+SELECT id, worker, ordinal, box_type, retired, job, last_project, last_branch, freed_at
+  FROM box ORDER BY id;
+
+-- name: load_workloads
+-- All unfinished workloads for a new leader, but for those that its inbox will tell it of.
+SELECT id, project, number, kind, branch, tag, server, priority, cancellation, fail_fast, state,
+       created_at, queued_at, started_at, stop_cause
+  FROM workload
+ WHERE state <> 'finished'
+   AND id NOT IN (SELECT workload FROM inbox WHERE workload IS NOT NULL)
+ ORDER BY id;
+
+-- name: load_jobs
+-- The jobs of all unfinished workloads.
+SELECT job.id, job.name, job.box_type, job.timeout_seconds, job.expected_seconds, job.state,
+       job.result, job.box, job.attempt, job.lease_token, job.started_at, job.reason
+  FROM workload
+  JOIN job ON job.id BETWEEN workload.id * 1024 AND workload.id * 1024 + 1023
+ WHERE workload.state <> 'finished'
+ ORDER BY job.id;
+
+-- name: load_durations
+-- What the last passed runs took, of every job name.
+SELECT project, job_name, recent FROM job_history;
+
+-- name: inbox
+-- The oldest commands, as one text.
+SELECT CAST(json_agg(json_build_array(i.id, i.kind, i.payload)) AS text)
+  FROM (SELECT id, kind, payload FROM inbox WHERE shard = :shard ORDER BY id LIMIT :limit) AS i;
+
+-- name: fence
+-- Every engine transaction begins here; no row back: another leads, or this batch was committed.
+UPDATE shard SET batch = batch + 1
+ WHERE id = :shard AND epoch = :epoch AND batch = :batch
+RETURNING batch;
+
+-- name: empty_inbox
+-- Commands that the batch has dealt with, as runs of ids of which every one was.
+WITH v(first, last) AS (VALUES (:first, :last))
+DELETE FROM inbox
+ WHERE id IN (SELECT i.id FROM v JOIN inbox AS i ON i.id BETWEEN v.first AND v.last);
+
+-- name: change_workloads
+-- Workloads as the batch leaves them.
+WITH v(id, state, result, stop_cause, queued_at, started_at, finished_at) AS (VALUES (
+    :id, :state, :result, :stop_cause, :queued_at, :started_at, :finished_at
+))
+UPDATE workload
+   SET state = v.state, result = CAST(v.result AS text), stop_cause = CAST(v.stop_cause AS text),
+       queued_at = CAST(v.queued_at AS double precision),
+       started_at = CAST(v.started_at AS double precision),
+       finished_at = CAST(v.finished_at AS double precision)
+  FROM v WHERE workload.id = v.id;
+
+-- name: change_jobs
+-- Jobs as the batch leaves them.
+WITH v(
+    id, state, result, box, attempt, lease_token, started_at, finished_at, exit_status, reason
+) AS (VALUES (
+    :id, :state, :result, :box, :attempt, :lease_token, :started_at, :finished_at, :exit_status,
+    :reason
+))
+UPDATE job
+   SET state = v.state, result = CAST(v.result AS text), box = CAST(v.box AS bigint),
+       attempt = v.attempt, lease_token = CAST(v.lease_token AS bigint),
+       started_at = CAST(v.started_at AS double precision),
+       finished_at = CAST(v.finished_at AS double precision),
+       exit_status = CAST(v.exit_status AS bigint), reason = CAST(v.reason AS text)
+  FROM v WHERE job.id = v.id;
+
+-- name: free_boxes
+-- Boxes that came free, or into use for the first time.
+WITH v(id, last_project, last_branch, freed_at) AS (VALUES (
+    :id, :last_project, :last_branch, :freed_at
+))
+UPDATE box
+   SET job = NULL, retired = FALSE, last_project = CAST(v.last_project AS bigint),
+       last_branch = CAST(v.last_branch AS text), freed_at = v.freed_at
+  FROM v WHERE box.id = v.id;
+
+-- name: take_boxes
+-- Boxes that run a job now.
+WITH v(id, job, last_project, last_branch, freed_at) AS (VALUES (
+    :id, :job, :last_project, :last_branch, :freed_at
+))
+UPDATE box
+   SET job = CAST(v.job AS bigint), last_project = CAST(v.last_project AS bigint),
+       last_branch = CAST(v.last_branch AS text), freed_at = v.freed_at
+  FROM v WHERE box.id = v.id;
+
+-- name: retire_boxes
+-- Boxes that go as their jobs end.
+WITH v(id) AS (VALUES (:id)) UPDATE box SET retired = TRUE FROM v WHERE box.id = v.id;
+
+-- name: remove_boxes
+-- Boxes that went.
+WITH v(id) AS (VALUES (:id)) DELETE FROM box WHERE id IN (SELECT v.id FROM v);
+
+-- name: keep_durations
+-- What the last passed runs of these jobs took.
+WITH v(project, job_name, recent, expected_seconds) AS (VALUES (
+    :project, :job_name, :recent, :expected_seconds
+))
+INSERT INTO job_history (project, job_name, recent, expected_seconds)
+SELECT v.project, v.job_name, v.recent, v.expected_seconds FROM v WHERE v.project IS NOT NULL
+ON CONFLICT (project, job_name) DO UPDATE
+   SET recent = excluded.recent, expected_seconds = excluded.expected_seconds;
+
+-- name: insert_events
+-- What the batch adds to the history.
+WITH v(n, type, at, workload, job, data) AS (VALUES (
+    :n, :type, :at, :workload, :job, :data
+))
+INSERT INTO event (shard, batch, n, type, at, workload, job, data)
+SELECT :shard, :batch, v.n, v.type, v.at, CAST(v.workload AS bigint), CAST(v.job AS bigint), v.data
+  FROM v WHERE v.n IS NOT NULL;

@@ -1,0 +1,26 @@
+-- name: log_ends
+-- How far these logs go; no row where there is none yet.
+WITH v(job, attempt) AS (VALUES (:job, :attempt))
+SELECT c.job, c.attempt, c.end_byte
+  FROM v JOIN log_chunk AS c ON c.job = v.job AND c.attempt = v.attempt
+ WHERE c.first_byte = (
+    SELECT max(l.first_byte) FROM log_chunk AS l WHERE l.job = v.job AND l.attempt = v.attempt
+ );
+
+-- name: insert_chunks
+-- What the logs go on with.
+WITH v(job, attempt, first_byte, end_byte, data) AS (VALUES (
+    :job, :attempt, :first_byte, :end_byte, :data
+))
+INSERT INTO log_chunk (job, attempt, first_byte, end_byte, data)
+SELECT v.job, v.attempt, v.first_byte, v.end_byte, v.data FROM v WHERE v.job IS NOT NULL;
+
+-- name: log
+-- The chunks that a stretch of a log lies in, in order.
+SELECT first_byte, data FROM log_chunk
+ WHERE job = :job AND attempt = :attempt AND first_byte < :end AND end_byte > :start
+   AND first_byte >= coalesce((
+        SELECT max(l.first_byte) FROM log_chunk AS l
+         WHERE l.job = :job AND l.attempt = :attempt AND l.first_byte <= :start
+   ), 0)
+ ORDER BY first_byte;

@@ -1,0 +1,75 @@
+-- name: workload
+-- One workload.
+SELECT * FROM shown_workload
+ WHERE id = :workload;
+
+-- name: page
+-- A page of workloads, newest first.
+SELECT * FROM shown_workload
+ WHERE id < :before
+   AND kind = coalesce(:kind, kind)
+   AND state = coalesce(:state, state)
+   AND (CAST(:branch AS text) IS NULL OR branch = :branch)
+   AND (CAST(:server AS text) IS NULL OR server = :server)
+ ORDER BY id DESC LIMIT :limit;
+
+-- name: page_of_project
+-- A page of one project's workloads, newest first; in a project, ids grow with the numbers.
+SELECT * FROM shown_workload
+ WHERE project = :project
+   AND id < :before
+   AND kind = coalesce(:kind, kind)
+   AND state = coalesce(:state, state)
+   AND (CAST(:branch AS text) IS NULL OR branch = :branch)
+   AND (CAST(:server AS text) IS NULL OR server = :server)
+ ORDER BY number DESC LIMIT :limit;
+
+-- name: page_unfinished
+-- A page of workloads in a state that is not finished, newest first; of any project.
+SELECT * FROM shown_workload
+ WHERE state <> 'finished'
+   AND id < :before
+   AND kind = coalesce(:kind, kind)
+   AND state = :state
+   AND (CAST(:branch AS text) IS NULL OR branch = :branch)
+   AND (CAST(:server AS text) IS NULL OR server = :server)
+ ORDER BY id DESC LIMIT :limit;
+
+-- name: unfinished
+-- All unfinished workloads, by id.
+SELECT * FROM shown_workload
+ WHERE state <> 'finished'
+ ORDER BY id;
+
+-- name: recently_finished
+-- The last finished workloads, latest first.
+SELECT * FROM shown_workload
+ WHERE state = 'finished'
+ ORDER BY finished_at DESC LIMIT :limit;
+
+-- name: jobs_of
+-- The jobs of these workloads, in order.
+WITH v(workload) AS (VALUES (:workload))
+SELECT job.id, job.name, job.box_type, job.timeout_seconds, job.expected_seconds, job.commands,
+       job.environment, job.state, job.result, job.box, job.attempt, job.lease_token,
+       job.started_at, job.finished_at, job.exit_status, job.reason
+  FROM v JOIN job ON job.id BETWEEN v.workload * 1024 AND v.workload * 1024 + 1023
+ ORDER BY job.id;
+
+-- name: find_number
+-- The workload of that number in a project.
+SELECT id FROM workload WHERE project = :project AND number = :number;
+
+-- name: events_after
+-- Events behind an id, in order.
+SELECT shard, batch, n, type, data FROM event
+ WHERE shard = :shard AND (batch, n) > (:batch, :n)
+ ORDER BY batch, n LIMIT :limit;
+
+-- name: last_event
+-- The newest event's place.
+SELECT batch, n FROM event WHERE shard = :shard ORDER BY batch DESC, n DESC LIMIT 1;
+
+-- name: ping
+-- Whether the store can read.
+SELECT 1 FROM meta LIMIT 1;

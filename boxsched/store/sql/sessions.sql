@@ -1,0 +1,17 @@
+-- name: put_session
+-- A page's session, known by its token's digest.
+INSERT INTO page_session (digest, principal, expires_at) VALUES (:digest, :principal, :expires_at)
+ON CONFLICT (digest) DO UPDATE
+   SET principal = excluded.principal, expires_at = excluded.expires_at;
+
+-- name: session
+-- The principal of a session that is not over.
+SELECT principal FROM page_session WHERE digest = :digest AND expires_at > :now;
+
+-- name: drop_session
+-- The page signed out.
+DELETE FROM page_session WHERE digest = :digest;
+
+-- name: drop_expired_sessions
+-- Sessions that are over; without this the table would only grow.
+DELETE FROM page_session WHERE expires_at <= :now;

@@ -1,0 +1,79 @@
+-- name: known_keys
+-- The answers that were given under these idempotency keys.
+WITH v(scope, key) AS (VALUES (:scope, :key))
+SELECT i.scope, i.key, i.body_sha256, i.workload, i.number
+  FROM v JOIN idempotency AS i ON i.scope = v.scope AND i.key = v.key;
+
+-- name: lock_projects
+-- Lock the projects' rows, in the order of their ids, and read the next numbers; as one text.
+WITH v(project) AS (VALUES (:project))
+SELECT CAST(json_agg(json_build_array(p.id, p.version, p.next_number)) AS text)
+  FROM (
+    SELECT project.id, project.version, project.next_number
+      FROM v JOIN project ON project.id = v.project
+     ORDER BY project.id FOR UPDATE OF project
+  ) AS p;
+
+-- name: set_next_numbers
+-- The numbers below these are given.
+WITH v(project, next_number) AS (VALUES (:project, :next_number))
+UPDATE project SET next_number = v.next_number FROM v WHERE project.id = v.project;
+
+-- name: workload_ids
+-- Runs (first, last) of ids for so many new workloads.
+SELECT i.id, i.id FROM (SELECT nextval('workload_id') AS id FROM generate_series(1, :count)) AS i;
+
+-- name: expected_durations
+-- What the history of these jobs lets one expect; no entry before a first passed run.
+WITH v(project, job_name) AS (VALUES (:project, :job_name))
+SELECT CAST(
+    json_agg(json_build_array(h.project, h.job_name, exact(h.expected_seconds))) AS text
+)
+  FROM v JOIN job_history AS h ON h.project = v.project AND h.job_name = v.job_name;
+
+-- name: insert_workloads
+-- New workloads, registered.
+WITH v(
+    id, project, number, kind, lane, branch, tag, server, commit_hash, message, author,
+    priority, cancellation, fail_fast, boxes, rebuild_of, build, public_key, created_at
+) AS (VALUES (
+    :id, :project, :number, :kind, :lane, :branch, :tag, :server, :commit_hash, :message, :author,
+    :priority, :cancellation, :fail_fast, :boxes, :rebuild_of, :build, :public_key, :created_at
+))
+INSERT INTO workload (
+    id, project, number, kind, lane, branch, tag, server, commit_hash, message, author,
+    priority, cancellation, fail_fast, boxes, rebuild_of, build, public_key, created_at, state
+)
+SELECT v.id, v.project, v.number, v.kind, CAST(v.lane AS text), CAST(v.branch AS text),
+       CAST(v.tag AS text), CAST(v.server AS text), CAST(v.commit_hash AS text),
+       CAST(v.message AS text), CAST(v.author AS text), v.priority, v.cancellation, v.fail_fast,
+       v.boxes, CAST(v.rebuild_of AS bigint), CAST(v.build AS bigint),
+       CAST(v.public_key AS text), v.created_at, 'registered'
+  FROM v WHERE v.id IS NOT NULL;
+
+-- name: insert_jobs
+-- The jobs of new workloads, waiting.
+WITH v(id, name, box_type, timeout_seconds, expected_seconds, commands, environment) AS (VALUES (
+    :id, :name, :box_type, :timeout_seconds, :expected_seconds, :commands, :environment
+))
+INSERT INTO job (
+    id, name, box_type, timeout_seconds, expected_seconds, commands, environment, state, attempt
+)
+SELECT v.id, v.name, v.box_type, v.timeout_seconds, v.expected_seconds, v.commands,
+       v.environment, 'waiting', 0
+  FROM v WHERE v.id IS NOT NULL;
+
+-- name: insert_commands
+-- Commands for the shard's leader; a submission names its workload.
+WITH v(kind, payload, workload) AS (VALUES (:kind, :payload, :workload))
+INSERT INTO inbox (shard, kind, payload, workload)
+SELECT :shard, v.kind, v.payload, CAST(v.workload AS bigint)
+  FROM v WHERE v.kind IS NOT NULL;
+
+-- name: insert_keys
+-- The answers to be given again under these idempotency keys.
+WITH v(scope, key, body_sha256, workload, number) AS (VALUES (
+    :scope, :key, :body_sha256, :workload, :number
+))
+INSERT INTO idempotency (scope, key, body_sha256, workload, number)
+SELECT v.scope, v.key, v.body_sha256, v.workload, v.number FROM v WHERE v.scope IS NOT NULL;

@@ -1,0 +1,147 @@
+"""The store's contract over any driver: which procedure answers which call, and how it is run."""
+
+from collections.abc import Sequence
+
+from boxsched.model import JobId, ProjectId, WorkerId, WorkloadId
+from boxsched.store.driver import Driver
+from boxsched.store.steps import fleet, leading, logs, reading, sessions, settings, submission
+from boxsched.store.values import (
+    Assignment,
+    Batch,
+    Box,
+    BoxRow,
+    InboxEntry,
+    NewWorkload,
+    Organization,
+    Project,
+    ShardState,
+    StoredEvent,
+    SubmitOutcome,
+    Worker,
+    Workload,
+    WorkloadFilter,
+)
+
+
+class SqlStore:
+    """``contract.Store``; see there for what each call promises."""
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+
+    async def open(self) -> None:
+        await self._driver.open()
+
+    async def close(self) -> None:
+        await self._driver.close()
+
+    async def ping(self) -> None:
+        await self._driver.read(reading.ping)
+
+    # --- Settings --------------------------------------------------------------------------
+
+    async def set_organization(self, organization: Organization) -> None:
+        await self._driver.write(settings.set_organization, organization)
+
+    async def organization(self) -> Organization:
+        return await self._driver.read(settings.organization)
+
+    async def put_project(
+        self,
+        name: str,
+        settings_json: str,
+        max_boxes: int | None,
+        *,
+        secret: str | None,
+        keep_secret: bool,
+    ) -> tuple[Project, bool]:
+        return await self._driver.write(
+            settings.put_project, name, settings_json, max_boxes, secret, keep_secret
+        )
+
+    async def project(self, name: str) -> Project | None:
+        return await self._driver.read(settings.project, name)
+
+    async def projects(self) -> list[Project]:
+        return await self._driver.read(settings.projects)
+
+    async def delete_project(self, name: str) -> bool:
+        return await self._driver.write(settings.delete_project, name)
+
+    # --- Submissions and other commands ----------------------------------------------------
+
+    async def submit(self, group: Sequence[NewWorkload]) -> list[SubmitOutcome]:
+        return await self._driver.write(submission.submit, group)
+
+    async def ask(self, entries: Sequence[tuple[str, bytes]]) -> None:
+        await self._driver.write(submission.ask, entries)
+
+    async def append_log(self, chunks: Sequence[tuple[JobId, int, int, bytes]]) -> None:
+        await self._driver.write(logs.append_log, chunks)
+
+    # --- The engine ------------------------------------------------------------------------
+
+    async def lead(self, shard: int, node: str) -> ShardState:
+        return await self._driver.write(leading.lead, shard, node)
+
+    async def inbox(self, shard: int, limit: int) -> list[InboxEntry]:
+        return await self._driver.read(leading.inbox, shard, limit)
+
+    async def commit(self, batch: Batch) -> None:
+        await self._driver.write(leading.commit, batch)
+
+    async def batch_number(self, shard: int) -> tuple[int, int]:
+        return await self._driver.read(leading.batch_number, shard)
+
+    # --- Workers ---------------------------------------------------------------------------
+
+    async def register_worker(
+        self, name: str, address: str, box_types: Sequence[str]
+    ) -> tuple[WorkerId, list[BoxRow]]:
+        return await self._driver.write(fleet.register_worker, name, address, box_types)
+
+    async def assignments(self, worker: WorkerId) -> list[Assignment]:
+        return await self._driver.read(fleet.assignments, worker)
+
+    # --- Reads -----------------------------------------------------------------------------
+
+    async def workload(self, workload: WorkloadId) -> Workload | None:
+        return await self._driver.snapshot(reading.workload, workload)
+
+    async def workloads(self, filter: WorkloadFilter) -> list[Workload]:
+        return await self._driver.snapshot(reading.workloads, filter)
+
+    async def unfinished(self) -> list[Workload]:
+        return await self._driver.read(reading.unfinished)
+
+    async def recently_finished(self, limit: int) -> list[Workload]:
+        return await self._driver.read(reading.recently_finished, limit)
+
+    async def find_number(self, project: ProjectId, number: int) -> WorkloadId | None:
+        return await self._driver.read(reading.find_number, project, number)
+
+    async def boxes(self) -> list[Box]:
+        return await self._driver.read(fleet.boxes)
+
+    async def workers(self) -> list[Worker]:
+        return await self._driver.read(fleet.workers)
+
+    async def log(self, job: JobId, attempt: int, offset: int, limit: int) -> bytes:
+        return await self._driver.read(logs.log, job, attempt, offset, limit)
+
+    async def events_after(self, shard: int, batch: int, n: int, limit: int) -> list[StoredEvent]:
+        return await self._driver.read(reading.events_after, shard, batch, n, limit)
+
+    async def last_event(self, shard: int) -> tuple[int, int]:
+        return await self._driver.read(reading.last_event, shard)
+
+    # --- Sign-in ---------------------------------------------------------------------------
+
+    async def put_session(self, digest: str, principal: str, expires_at: float) -> None:
+        await self._driver.write(sessions.put_session, digest, principal, expires_at)
+
+    async def session(self, digest: str, now: float) -> str | None:
+        return await self._driver.read(sessions.session, digest, now)
+
+    async def drop_session(self, digest: str) -> None:
+        await self._driver.write(sessions.drop_session, digest)

@@ -1,0 +1,215 @@
+"""SQLite behind the store: one writing connection in a thread of its own, and two that read.
+
+Exactly one connection writes and checkpoints, since SQLite's WAL-reset bug needs two; a lock on the
+data folder keeps a second process out. The threads keep fsync off the event loop, and what a thread
+has begun is done whole, whoever still waits for it.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import queue
+import sqlite3
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+from boxsched.errors import StoreAway
+from boxsched.store.blocks import Steps
+from boxsched.store.file_lock import FileLock
+from boxsched.store.schema import SCHEMA_VERSION, upgrades
+from boxsched.store.sqlite_connection import Connection, worded
+from boxsched.store.sqlite_errors import has_wal_reset_bug, translated
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+READERS = 2
+# 16 MB of WAL: more commits share a checkpoint's two fsyncs.
+WRITER_PRAGMAS = (
+    "PRAGMA synchronous = FULL",  # NORMAL may lose commits that were answered
+    "PRAGMA foreign_keys = ON",
+    "PRAGMA wal_autocheckpoint = 4000",
+    "PRAGMA journal_size_limit = 67108864",
+    "PRAGMA cache_size = -32768",
+    "PRAGMA temp_store = MEMORY",
+)
+
+
+class SqliteDriver:
+    """``driver.Driver`` for one file; ``open`` takes the lock, ``close`` lets it go."""
+
+    def __init__(self, path: Path, folder_lock: Path) -> None:
+        self.path = path
+        # Two, as the database need not lie in the data folder.
+        self._locks = (FileLock(folder_lock), FileLock(path.with_name(path.name + ".lock")))
+        self._writer: Connection | None = None
+        self._readers: queue.SimpleQueue[Connection] = queue.SimpleQueue()
+        self._writing = ThreadPoolExecutor(1, "store-writer")
+        self._reading = ThreadPoolExecutor(READERS, "store-reader")
+        self._is_open = False
+
+    async def open(self) -> None:
+        if has_wal_reset_bug(sqlite3.sqlite_version_info):
+            log.warning(
+                "SQLite %s can corrupt a database that two connections write at once (mended in "
+                "3.51.3): let no other program write to %s",
+                sqlite3.sqlite_version,
+                self.path,
+            )
+        self._is_open = True
+        await self._in(self._writing, self._open)
+
+    async def close(self) -> None:
+        """What was begun is done first; nothing can be begun after it."""
+        if self._is_open:
+            self._is_open = False
+            await asyncio.get_running_loop().run_in_executor(self._writing, self._close)
+        self._writing.shutdown(wait=False)
+        self._reading.shutdown(wait=False)
+
+    async def write(self, steps: Callable[P, Steps[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._in(self._writing, lambda: self._transact(steps(*args, **kwargs)))
+
+    async def read(self, steps: Callable[P, Steps[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._in(self._reading, lambda: self._read(steps(*args, **kwargs)))
+
+    async def snapshot(self, steps: Callable[P, Steps[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._in(self._reading, lambda: self._snapshot(steps(*args, **kwargs)))
+
+    async def _in(self, executor: ThreadPoolExecutor, work: Callable[[], T]) -> T:
+        if not self._is_open:
+            raise StoreAway(f"the store is closed: {self.path}")
+        return await asyncio.get_running_loop().run_in_executor(executor, work)
+
+    # --- In a thread ------------------------------------------------------------------------
+
+    def _open(self) -> None:
+        try:
+            with self._translating():
+                self._take_and_connect()
+        except BaseException as error:
+            self._is_open = False
+            self._let_go()
+            if isinstance(error, OSError):
+                raise StoreAway(f"the data folder cannot be used: {error}") from error
+            raise
+
+    def _take_and_connect(self) -> None:
+        for lock in self._locks:
+            lock.take()
+        # It holds secrets; SQLite gives its other files the same mode.
+        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        _prepare(self._writing_connection())
+        for _ in range(READERS):
+            self._readers.put(Connection(self.path, mode="ro"))
+
+    def _close(self) -> None:
+        self._reading.shutdown(wait=True)
+        with self._translating():
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """The writer goes last: so it is the one that checkpoints."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._readers.get_nowait().raw.close()
+        if self._writer is not None:
+            self._writer.raw.close()
+            self._writer = None
+        for lock in self._locks:
+            lock.release()
+
+    def _writing_connection(self) -> Connection:
+        if self._writer is None:
+            self._writer = Connection(self.path, mode="rw")
+            self._writer.raw.execute("PRAGMA journal_mode = WAL")
+            for pragma in WRITER_PRAGMAS:
+                self._writer.raw.execute(pragma)
+        return self._writer
+
+    def _transact(self, steps: Steps[T]) -> T:
+        with self._translating():
+            writer = self._writing_connection()
+            writer.raw.execute("BEGIN IMMEDIATE")
+            with self._undone_on_error(writer):
+                answer = writer.run(steps)
+        with self._translating(committing=True), self._undone_on_error(writer):
+            writer.raw.execute("COMMIT")
+        return answer
+
+    def _read(self, steps: Steps[T]) -> T:
+        with self._translating(), self._reader() as reader:
+            return reader.run(steps)
+
+    def _snapshot(self, steps: Steps[T]) -> T:
+        with self._translating(), self._reader() as reader:
+            reader.raw.execute("BEGIN")
+            try:
+                return reader.run(steps)
+            finally:
+                reader.raw.execute("ROLLBACK")
+
+    @contextlib.contextmanager
+    def _reader(self) -> Iterator[Connection]:
+        """As many readers as reading threads: one is always there."""
+        reader = self._readers.get_nowait()
+        try:
+            yield reader
+        finally:
+            self._readers.put(reader)
+
+    @contextlib.contextmanager
+    def _undone_on_error(self, writer: Connection) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            try:
+                if writer.raw.in_transaction:
+                    writer.raw.execute("ROLLBACK")
+            except sqlite3.Error:
+                log.warning("%s: rolling back failed; connecting anew", self.path, exc_info=True)
+                self._writer = None
+                writer.raw.close()
+            raise
+
+    @contextlib.contextmanager
+    def _translating(self, *, committing: bool = False) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            meant = translated(error, str(self.path), committing=committing)
+            if meant is None:
+                raise
+            raise meant from error
+
+
+def _prepare(writer: Connection) -> None:
+    """Bring the schema up to date, in one transaction; a crash in it leaves the old one."""
+    raw = writer.raw
+    version = schema_version(raw)
+    texts = [worded(text) for text in upgrades(version, "sqlite")]
+    if not texts:
+        return
+    try:
+        raw.executescript("BEGIN IMMEDIATE;\n" + "\n".join(texts))
+        if version == 0:
+            raw.execute("INSERT INTO meta VALUES ('cluster', ?)", (uuid.uuid4().hex,))
+        raw.execute("INSERT OR REPLACE INTO meta VALUES ('schema', ?)", (str(SCHEMA_VERSION),))
+        raw.execute("COMMIT")
+    finally:
+        if raw.in_transaction:
+            raw.execute("ROLLBACK")
+
+
+def schema_version(raw: sqlite3.Connection) -> int:
+    """0 where the database is empty."""
+    if raw.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone() is None:
+        return 0
+    row = raw.execute("SELECT value FROM meta WHERE key = 'schema'").fetchone()
+    return int(row[0])

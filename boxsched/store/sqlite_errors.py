@@ -1,0 +1,55 @@
+"""What SQLite's errors mean to a caller: the one place that reads its codes."""
+
+import sqlite3
+
+from boxsched.errors import OutcomeUnknown, StoreAway
+from boxsched.store.errors import InvariantRefused, StoreDamaged
+
+# Of an extended result code, the low byte is the kind.
+_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_AWAY = {
+    sqlite3.SQLITE_FULL: "the disk is full",
+    sqlite3.SQLITE_IOERR: "the disk failed",
+    sqlite3.SQLITE_CANTOPEN: "the file cannot be opened",
+    sqlite3.SQLITE_READONLY: "the file cannot be written",
+    sqlite3.SQLITE_BUSY: "another program holds the database",
+    sqlite3.SQLITE_LOCKED: "another program holds the database",
+    sqlite3.SQLITE_PROTOCOL: "another program holds the database",
+    sqlite3.SQLITE_NOMEM: "there is no memory left",
+    sqlite3.SQLITE_PERM: "the file may not be used",
+    sqlite3.SQLITE_AUTH: "the file may not be used",
+}
+
+
+def translated(error: sqlite3.Error, path: str, *, committing: bool = False) -> Exception | None:
+    """The error to raise instead; None where it is a mistake of ours, to be raised as it is.
+
+    ``committing``: it came from COMMIT itself. Where the disk failed then, the commit's mark may
+    have been written and only its fsync failed: a crash from here on may find it. (A full disk
+    means that the mark could not be written.) Raised inside a transaction, all mean "not done".
+    """
+    code = getattr(error, "sqlite_errorcode", None)
+    kind = None if code is None else code & 0xFF
+    detail = f"{path}: {error}"
+    if kind in _DAMAGED:
+        return StoreDamaged(f"the database is damaged: {detail}; put a sound copy in its place")
+    if committing and kind == sqlite3.SQLITE_IOERR:
+        return OutcomeUnknown(f"the disk failed while committing: {detail}")
+    if kind in _AWAY:
+        return StoreAway(f"{_AWAY[kind]}: {detail}")
+    if kind == sqlite3.SQLITE_CONSTRAINT:
+        return InvariantRefused(f"refused by the schema: {error}")
+    return None
+
+
+def has_wal_reset_bug(version: tuple[int, int, int]) -> bool:
+    """SQLite 3.7.0 to 3.51.2 can corrupt a WAL when two connections write or checkpoint at once.
+
+    Mended in 3.51.3, and in the branches' 3.44.6 and 3.50.7 (sqlite.org/wal.html). With the one
+    writing connection of this driver it cannot happen; with another program's beside it, it can.
+    """
+    if version[:2] == (3, 44):
+        return version < (3, 44, 6)
+    if version[:2] == (3, 50):
+        return version < (3, 50, 7)
+    return (3, 7, 0) <= version < (3, 51, 3)

@@ -1,0 +1,142 @@
+"""The leader's side: taking a shard over, its inbox, and the one fenced transaction."""
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from boxsched.errors import Fenced
+from boxsched.model import JobId, ProjectId, WorkloadId, job_workload
+from boxsched.store import rows
+from boxsched.store.blocks import Row, Steps, load
+from boxsched.store.steps import settings
+from boxsched.store.values import (
+    Batch,
+    BoxChange,
+    Event,
+    InboxEntry,
+    JobChange,
+    LoadedJob,
+    LoadedWorkload,
+    ShardState,
+    WorkloadChange,
+)
+
+_SQL = load("leading.sql")
+
+_entries = msgspec.json.Decoder(list[tuple[int, str, str]])
+
+
+def lead(shard: int, node: str) -> Steps[ShardState]:
+    raised = yield _SQL["raise_epoch"](shard=shard, node=node)
+    if not raised:
+        raise Fenced(f"there is no shard {shard}")
+    epoch, batch = raised[0]
+    organization = yield from settings.organization()
+    projects = yield from settings.projects()
+    boxes = yield _SQL["load_boxes"]()
+    workloads = yield from _unfinished()
+    durations = yield _SQL["load_durations"]()
+    return ShardState(
+        shard,
+        epoch,
+        batch,
+        organization,
+        tuple(projects),
+        tuple(rows.box(row) for row in boxes),
+        tuple(workloads),
+        {(ProjectId(project), name): rows.durations(text) for project, name, text in durations},
+    )
+
+
+def _unfinished() -> Steps[list[LoadedWorkload]]:
+    found = yield _SQL["load_workloads"]()
+    jobs: dict[WorkloadId, list[LoadedJob]] = {}
+    for row in (yield _SQL["load_jobs"]()):
+        jobs.setdefault(job_workload(JobId(row[0])), []).append(rows.loaded_job(row))
+    return [rows.loaded_workload(row, jobs[row[0]]) for row in found]
+
+
+def inbox(shard: int, limit: int) -> Steps[list[InboxEntry]]:
+    found = yield _SQL["inbox"](shard=shard, limit=limit)
+    entries = _entries.decode(found[0][0] or "[]")
+    return [InboxEntry(id_, kind, payload.encode()) for id_, kind, payload in entries]
+
+
+def batch_number(shard: int) -> Steps[tuple[int, int]]:
+    found = yield _SQL["batch_number"](shard=shard)
+    epoch, batch = found[0]
+    return epoch, batch
+
+
+def commit(batch: Batch) -> Steps[None]:
+    """What ends before what begins, what is freed before what is taken: unique indexes."""
+    fenced = yield _SQL["fence"](shard=batch.shard, epoch=batch.epoch, batch=batch.batch)
+    if not fenced:
+        raise Fenced(f"shard {batch.shard} is past epoch {batch.epoch}, batch {batch.batch}")
+    yield _SQL["empty_inbox"].rows(_runs(batch.inbox))
+    yield _SQL["change_workloads"].rows(_workload_rows(batch.ended))
+    yield _SQL["change_workloads"].rows(_workload_rows(batch.workloads))
+    yield _SQL["change_jobs"].rows(_job_rows(batch.jobs))
+    yield _SQL["free_boxes"].rows(_free_rows(batch.freed))
+    yield _SQL["take_boxes"].rows(_take_rows(batch.taken))
+    yield _SQL["retire_boxes"].rows([(box,) for box in batch.retired])
+    yield _SQL["remove_boxes"].rows([(box,) for box in batch.gone])
+    yield _SQL["keep_durations"].rows(
+        [
+            (each.project, each.job_name, rows.json_text(each.recent), each.expected_seconds)
+            for each in batch.durations
+        ]
+    )
+    events = _event_rows(batch.events)
+    yield _SQL["insert_events"].rows(events, shard=batch.shard, batch=fenced[0][0])
+
+
+def _runs(ids: Iterable[int]) -> list[tuple[int, int]]:
+    """Runs (first, last) of consecutive ids: mostly one, however many ids."""
+    runs: list[tuple[int, int]] = []
+    for id_ in sorted(ids):
+        if runs and runs[-1][1] == id_ - 1:
+            runs[-1] = (runs[-1][0], id_)
+        else:
+            runs.append((id_, id_))
+    return runs
+
+
+def _workload_rows(changes: Sequence[WorkloadChange]) -> list[Row]:
+    return [
+        (c.id, c.state, c.result, c.stop_cause, c.queued_at, c.started_at, c.finished_at)
+        for c in changes
+    ]
+
+
+def _job_rows(changes: Sequence[JobChange]) -> list[Row]:
+    return [
+        (
+            c.id,
+            c.state,
+            c.result,
+            c.box,
+            c.attempt,
+            c.lease_token,
+            c.started_at,
+            c.finished_at,
+            c.exit_status,
+            c.reason,
+        )
+        for c in changes
+    ]
+
+
+def _free_rows(changes: Sequence[BoxChange]) -> list[Row]:
+    return [(c.id, c.last_project, c.last_branch, c.freed_at) for c in changes]
+
+
+def _take_rows(changes: Sequence[BoxChange]) -> list[Row]:
+    return [(c.id, c.job, c.last_project, c.last_branch, c.freed_at) for c in changes]
+
+
+def _event_rows(events: Sequence[Event]) -> list[Row]:
+    return [
+        (n, event.type, event.at, event.workload, event.job, event.data.decode())
+        for n, event in enumerate(events, 1)
+    ]

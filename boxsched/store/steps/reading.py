@@ -1,0 +1,72 @@
+"""Reads for API and page: workloads with their jobs, and the history of events."""
+
+from boxsched.model import JobId, ProjectId, WorkloadId, job_workload
+from boxsched.states import State
+from boxsched.store import rows
+from boxsched.store.blocks import Row, Steps, load
+from boxsched.store.values import Job, StoredEvent, Workload, WorkloadFilter
+
+_SQL = load("reading.sql")
+
+_BEHIND_ALL = 1 << 62  # no id is as great
+
+
+def ping() -> Steps[None]:
+    yield _SQL["ping"]()
+
+
+def workload(id_: WorkloadId) -> Steps[Workload | None]:
+    found = yield _SQL["workload"](workload=id_)
+    shown = yield from _with_jobs(found)
+    return shown[0] if shown else None
+
+
+def workloads(wanted: WorkloadFilter) -> Steps[list[Workload]]:
+    """Each of the three pages goes along another index."""
+    asked = {
+        "kind": wanted.kind,
+        "state": wanted.state,
+        "branch": wanted.branch,
+        "server": wanted.server,
+        "before": wanted.before or _BEHIND_ALL,
+        "limit": wanted.limit,
+    }
+    if wanted.project is not None:
+        found = yield _SQL["page_of_project"](project=wanted.project, **asked)
+    elif wanted.state not in (None, State.FINISHED):
+        found = yield _SQL["page_unfinished"](**asked)
+    else:
+        found = yield _SQL["page"](**asked)
+    return (yield from _with_jobs(found))
+
+
+def _with_jobs(found: list[Row]) -> Steps[list[Workload]]:
+    jobs: dict[WorkloadId, list[Job]] = {row[0]: [] for row in found}
+    for row in (yield _SQL["jobs_of"].rows([(id_,) for id_ in jobs])):
+        jobs[job_workload(JobId(row[0]))].append(rows.job(row))
+    return [rows.workload(row, tuple(jobs[row[0]])) for row in found]
+
+
+def unfinished() -> Steps[list[Workload]]:
+    return [rows.workload(row) for row in (yield _SQL["unfinished"]())]
+
+
+def recently_finished(limit: int) -> Steps[list[Workload]]:
+    return [rows.workload(row) for row in (yield _SQL["recently_finished"](limit=limit))]
+
+
+def find_number(project: ProjectId, number: int) -> Steps[WorkloadId | None]:
+    found = yield _SQL["find_number"](project=project, number=number)
+    return WorkloadId(found[0][0]) if found else None
+
+
+def events_after(shard: int, batch: int, n: int, limit: int) -> Steps[list[StoredEvent]]:
+    found = yield _SQL["events_after"](shard=shard, batch=batch, n=n, limit=limit)
+    return [
+        StoredEvent(shard, batch, n, type_, data.encode()) for shard, batch, n, type_, data in found
+    ]
+
+
+def last_event(shard: int) -> Steps[tuple[int, int]]:
+    found = yield _SQL["last_event"](shard=shard)
+    return (found[0][0], found[0][1]) if found else (0, 0)

@@ -1,0 +1,71 @@
+"""Settings: the organization's queue, and the projects."""
+
+import msgspec
+
+from boxsched import inbox
+from boxsched.errors import Conflict
+from boxsched.store import rows
+from boxsched.store.blocks import Steps, load
+from boxsched.store.contract import SHARD
+from boxsched.store.steps.submission import tell
+from boxsched.store.values import Organization, Project
+
+_SQL = load("settings.sql")
+
+
+class _Settings(msgspec.Struct):
+    """What the store itself reads of a project's settings."""
+
+    repository: str | None = None
+
+
+_settings = msgspec.json.Decoder(_Settings)
+
+
+def organization() -> Steps[Organization]:
+    found = yield _SQL["organization"]()
+    return rows.organization(found[0])
+
+
+def set_organization(value: Organization) -> Steps[None]:
+    yield _SQL["set_organization"](
+        id=value.id,
+        name=value.name,
+        policy=value.policy,
+        max_boxes=value.max_boxes,
+        priority_aging=value.priority_aging,
+    )
+
+
+def put_project(
+    name: str, settings: str, max_boxes: int | None, secret: str | None, keep_secret: bool
+) -> Steps[tuple[Project, bool]]:
+    written = yield _SQL["put_project"](
+        name=name,
+        settings=settings,
+        repository=_settings.decode(settings).repository,
+        max_boxes=max_boxes,
+        secret=secret,
+        keep_secret=keep_secret,
+    )
+    project = rows.project(written[0])
+    yield tell(SHARD, [inbox.written(inbox.ProjectSet(project.id, project.name, max_boxes))])
+    return project, project.version == 1
+
+
+def project(name: str) -> Steps[Project | None]:
+    found = yield _SQL["project"](name=name)
+    return rows.project(found[0]) if found else None
+
+
+def projects() -> Steps[list[Project]]:
+    return [rows.project(row) for row in (yield _SQL["projects"]())]
+
+
+def delete_project(name: str) -> Steps[bool]:
+    buried = yield _SQL["bury_project"](name=name)
+    if not buried:
+        return False
+    if (yield _SQL["unfinished_of_project"](project=buried[0][0])):
+        raise Conflict(f"{name} has unfinished workloads: stop them, or let them finish")
+    return True

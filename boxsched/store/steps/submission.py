@@ -1,0 +1,242 @@
+"""Submissions and other commands, from any node: durable before anyone is answered."""
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from boxsched import inbox
+from boxsched.model import Kind, ProjectId, WorkloadId, job_id
+from boxsched.store.blocks import Call, Row, Steps, load
+from boxsched.store.contract import SHARD
+from boxsched.store.rows import json_text
+from boxsched.store.values import (
+    KeyTaken,
+    NewWorkload,
+    ProjectChanged,
+    SubmitOutcome,
+    Submitted,
+)
+
+_SQL = load("submission.sql")
+
+_Key = tuple[str, str]  # scope and key
+_Expected = Mapping[tuple[ProjectId, str], float]
+
+
+def lane(new: NewWorkload) -> str | None:
+    """What is served one after the other, as text; None for an SSH session."""
+    if new.kind is Kind.SSH:
+        return None
+    if new.kind is Kind.DEPLOY:
+        return f"{new.project}/server/{new.server}"
+    if new.tag is not None:
+        return f"{new.project}/tag/{new.tag}"
+    return f"{new.project}/branch/{new.branch}"
+
+
+def tell(shard: int, commands: Sequence[tuple[str, bytes]]) -> Call:
+    """Put commands into a shard's inbox."""
+    written = [(kind, payload.decode(), None) for kind, payload in commands]
+    return _SQL["insert_commands"].rows(written, shard=shard)
+
+
+def ask(commands: Sequence[tuple[str, bytes]]) -> Steps[None]:
+    yield tell(SHARD, commands)
+
+
+def submit(group: Sequence[NewWorkload]) -> Steps[list[SubmitOutcome]]:
+    """The group in one transaction; who is refused is left out."""
+    # 1. Keys seen before, in the store or earlier in the group.
+    known = yield from _known_keys(group)
+    fresh, repeats = _without_repeats(group, known)
+    # 2. Numbers, under the projects' row locks; without one, the project has changed.
+    numbers = yield from _take_numbers([group[index] for index in fresh])
+    taken = [(index, number) for index, number in zip(fresh, numbers, strict=True) if number]
+    # 3. Ids, taken behind the locks: so in a project they grow with the numbers.
+    ids = yield from _take_ids(len(taken))
+    submitted = {
+        index: Submitted(id_, number, repeated=False)
+        for (index, number), id_ in zip(taken, ids, strict=True)
+    }
+    # 4. Rows, inbox entries and keys.
+    yield from _insert([(group[index], done) for index, done in submitted.items()])
+    outcomes: dict[int, SubmitOutcome] = {
+        index: submitted.get(index, ProjectChanged()) for index in fresh
+    }
+    for index, earlier in repeats.items():
+        outcomes[index] = _repeated(group, index, earlier, known, outcomes)
+    return [outcomes[index] for index in range(len(group))]
+
+
+def _known_keys(group: Sequence[NewWorkload]) -> Steps[dict[_Key, Row]]:
+    keys = {(key.scope, key.key) for new in group if (key := new.idempotency)}
+    found = yield _SQL["known_keys"].rows(sorted(keys))
+    return {(row[0], row[1]): row for row in found}
+
+
+def _without_repeats(
+    group: Sequence[NewWorkload], known: Mapping[_Key, Row]
+) -> tuple[list[int], dict[int, int | None]]:
+    """Who is to be stored, and who repeats whom (None: one that the store knows)."""
+    fresh: list[int] = []
+    repeats: dict[int, int | None] = {}
+    first: dict[_Key, int] = {}
+    for index, new in enumerate(group):
+        key = new.idempotency
+        if key is None:
+            fresh.append(index)
+        elif (pair := (key.scope, key.key)) in known:
+            repeats[index] = None
+        elif pair in first:
+            repeats[index] = first[pair]
+        else:
+            first[pair] = index
+            fresh.append(index)
+    return fresh, repeats
+
+
+def _repeated(
+    group: Sequence[NewWorkload],
+    index: int,
+    earlier: int | None,
+    known: Mapping[_Key, Row],
+    outcomes: Mapping[int, SubmitOutcome],
+) -> SubmitOutcome:
+    key = group[index].idempotency
+    assert key is not None
+    if earlier is None:
+        _, _, body_sha256, workload, number = known[key.scope, key.key]
+    else:
+        first, outcome = group[earlier].idempotency, outcomes[earlier]
+        if first is None or not isinstance(outcome, Submitted):
+            return outcome
+        body_sha256, workload, number = first.body_sha256, outcome.id, outcome.number
+    if body_sha256 != key.body_sha256:
+        return KeyTaken()
+    return Submitted(WorkloadId(workload), number, repeated=True)
+
+
+def _take_numbers(group: Sequence[NewWorkload]) -> Steps[list[int]]:
+    """The numbers of a group, in its order; 0 where the project's version is another now."""
+    projects = sorted({new.project for new in group})
+    locked = yield _SQL["lock_projects"].rows([(project,) for project in projects])
+    versions: dict[int, int] = {}
+    nexts: dict[int, int] = {}
+    for text in locked:
+        for project, version, next_number in msgspec.json.decode(text[0] or "[]"):
+            versions[project], nexts[project] = version, next_number
+    before = dict(nexts)
+    numbers = []
+    for new in group:
+        if versions.get(new.project) == new.project_version:
+            numbers.append(nexts[new.project])
+            nexts[new.project] += 1
+        else:
+            numbers.append(0)
+    moved = [(project, number) for project, number in nexts.items() if number != before[project]]
+    yield _SQL["set_next_numbers"].rows(moved)
+    return numbers
+
+
+def _take_ids(count: int) -> Steps[list[WorkloadId]]:
+    if count == 0:
+        return []
+    runs = yield _SQL["workload_ids"](count=count)
+    return [WorkloadId(id_) for first, last in runs for id_ in range(first, last + 1)]
+
+
+def _expected(group: Sequence[tuple[NewWorkload, Submitted]]) -> Steps[_Expected]:
+    names = {(new.project, job.name) for new, _ in group for job in new.jobs}
+    found = yield _SQL["expected_durations"].rows(sorted(names))
+    return {
+        (ProjectId(project), name): float(seconds)
+        for text in found
+        for project, name, seconds in msgspec.json.decode(text[0] or "[]")
+    }
+
+
+def _insert(group: Sequence[tuple[NewWorkload, Submitted]]) -> Steps[None]:
+    expected = yield from _expected(group)
+    yield _SQL["insert_workloads"].rows([_workload_row(new, done) for new, done in group])
+    yield _SQL["insert_jobs"].rows(
+        [row for new, done in group for row in _job_rows(new, done.id, expected)]
+    )
+    yield _SQL["insert_commands"].rows(
+        [_command_row(new, done, expected) for new, done in group], shard=SHARD
+    )
+    yield _SQL["insert_keys"].rows(
+        [
+            (key.scope, key.key, key.body_sha256, done.id, done.number)
+            for new, done in group
+            if (key := new.idempotency)
+        ]
+    )
+
+
+def _workload_row(new: NewWorkload, done: Submitted) -> Row:
+    return (
+        done.id,
+        new.project,
+        done.number,
+        new.kind,
+        lane(new),
+        new.branch,
+        new.tag,
+        new.server,
+        new.commit,
+        new.message,
+        new.author,
+        new.priority,
+        new.cancellation,
+        new.fail_fast,
+        len(new.jobs),
+        new.rebuild_of,
+        new.build,
+        new.public_key,
+        new.created_at,
+    )
+
+
+def _job_rows(new: NewWorkload, workload: WorkloadId, expected: _Expected) -> list[Row]:
+    return [
+        (
+            job_id(workload, index),
+            job.name,
+            job.box_type,
+            job.timeout_seconds,
+            expected.get((new.project, job.name), job.timeout_seconds),
+            json_text(job.commands),
+            json_text(job.environment),
+        )
+        for index, job in enumerate(new.jobs)
+    ]
+
+
+def _command_row(new: NewWorkload, done: Submitted, expected: _Expected) -> Row:
+    command = inbox.Submit(
+        done.id,
+        new.project,
+        done.number,
+        new.kind,
+        new.branch,
+        new.tag,
+        new.server,
+        new.message,
+        new.author,
+        new.commit,
+        new.priority,
+        new.created_at,
+        new.cancellation,
+        new.fail_fast,
+        tuple(
+            inbox.SubmitJob(
+                job.name,
+                job.box_type,
+                job.timeout_seconds,
+                expected.get((new.project, job.name), job.timeout_seconds),
+            )
+            for job in new.jobs
+        ),
+    )
+    kind, payload = inbox.written(command)
+    return kind, payload.decode(), done.id

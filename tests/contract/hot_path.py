@@ -1,0 +1,170 @@
+"""What the store costs a one-job build, from submission to finish, beside a busy event loop.
+
+Run by hand: ``python -m tests.contract.hot_path [--group 30] [--seconds 5] [--idle]``. It prints
+microseconds of CPU a build for each call (of the store's threads, and of the calling one), and how
+long the calls took.
+"""
+
+import argparse
+import asyncio
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Awaitable
+from pathlib import Path
+from typing import TypeVar
+
+from boxsched import inbox
+from boxsched.model import JobId, WorkloadId, job_id
+from boxsched.states import JobState, Result, State
+from boxsched.store import open_store
+from boxsched.store.contract import SHARD, Store
+from boxsched.store.values import BoxChange, JobChange, Submitted, WorkloadChange
+from tests.contract.world import NOW, Leader, build, event, key
+
+T = TypeVar("T")
+
+
+class Meter:
+    """CPU of the process and wall time, by call; the busy task's own CPU is taken off."""
+
+    def __init__(self) -> None:
+        self.cpu: dict[str, float] = defaultdict(float)
+        self.wall: dict[str, float] = defaultdict(float)
+
+    async def of(self, name: str, call: Awaitable[T]) -> T:
+        cpu, loop, wall = time.process_time(), time.thread_time(), time.perf_counter()
+        answer = await call
+        in_threads = time.process_time() - cpu - (time.thread_time() - loop)
+        self.cpu[name] += in_threads
+        self.wall[name] += time.perf_counter() - wall
+        return answer
+
+
+async def _keep_busy() -> None:
+    """As a service does: short pieces of Python, one after the other."""
+    while True:
+        sum(i * i for i in range(2_000))
+        await asyncio.sleep(0)
+
+
+def _changes(done: Submitted, at: float) -> tuple[WorkloadChange, WorkloadChange]:
+    return (
+        WorkloadChange(done.id, State.RUNNING, None, None, at, at, None),
+        WorkloadChange(done.id, State.FINISHED, Result.PASSED, None, at, at, at + 1),
+    )
+
+
+async def _cycle(leader: Leader, meter: Meter, group: int, number: int) -> None:
+    store, now = leader.store, NOW + number
+    project = leader.project_
+    new = [
+        build(project, f"b{number}-{i}", created_at=now, idempotency=key(f"{number}-{i}"))
+        for i in range(group)
+    ]
+    done = [o for o in await meter.of("submit", store.submit(new)) if isinstance(o, Submitted)]
+    assert len(done) == group
+    entries = await meter.of("inbox", store.inbox(SHARD, 1000))
+    changes = [_changes(each, now) for each in done]
+    jobs = [job_id(each.id, 0) for each in done]
+    token = leader.batch + 1
+    batch = leader.next_batch(
+        inbox=tuple(entry.id for entry in entries),
+        workloads=tuple(running for running, _ in changes),
+        jobs=tuple(
+            JobChange(job, JobState.ASSIGNED, None, box.id, 1, token, None, None, None, None)
+            for job, box in zip(jobs, leader.boxes, strict=False)
+        ),
+        taken=tuple(
+            BoxChange(box.id, job, None, None, now)
+            for job, box in zip(jobs, leader.boxes, strict=False)
+        ),
+        events=tuple(
+            _event(kind, now, each.id, job)
+            for each, job in zip(done, jobs, strict=True)
+            for kind in ("workload.registered", "workload.queued", "workload.started")
+        ),
+    )
+    await meter.of("commit of start", store.commit(batch))
+    leader.batch += 1
+    assigned = await meter.of("assignments", store.assignments(leader.worker))
+    assert len(assigned) == group
+    reports = tuple(
+        report
+        for each in assigned
+        for report in (
+            inbox.JobStarted(each.job, each.lease_token, now),
+            inbox.JobFinished(each.job, each.lease_token, now + 1, Result.PASSED, 0, None),
+        )
+    )
+    await meter.of("ask", store.ask([inbox.written(inbox.Reports(leader.worker, reports))]))
+    entries = await meter.of("inbox", store.inbox(SHARD, 1000))
+    batch = leader.next_batch(
+        inbox=tuple(entry.id for entry in entries),
+        ended=tuple(ended for _, ended in changes),
+        jobs=tuple(
+            JobChange(
+                job, JobState.FINISHED, Result.PASSED, box.id, 1, token, now, now + 1, 0, None
+            )
+            for job, box in zip(jobs, leader.boxes, strict=False)
+        ),
+        freed=tuple(
+            BoxChange(box.id, None, project.id, "main", now) for box in leader.boxes[:group]
+        ),
+        events=tuple(
+            _event(kind, now, each.id, job)
+            for each, job in zip(done, jobs, strict=True)
+            for kind in ("job.started", "job.finished", "workload.finished", "boxes.changed")
+        ),
+    )
+    await meter.of("commit of finish", store.commit(batch))
+    leader.batch += 1
+
+
+def _event(kind: str, at: float, workload: WorkloadId, job: JobId):
+    return event(kind, at, workload, job, project="web", number=12, kind="build", **_MORE)
+
+
+_MORE = {"branch": "main", "state": "registered", "boxes": 1, "author": "Ada", "message": "Mend it"}
+
+
+async def _measure(store: Store, group: int, seconds: float, idle: bool) -> None:
+    await store.open()
+    leader = await Leader(store).lead(boxes=group)
+    leader.project_ = await leader.project()
+    for number in range(20):
+        await _cycle(leader, Meter(), group, number)
+    meter, builds, number = Meter(), 0, 20
+    busy = None if idle else asyncio.create_task(_keep_busy())
+    until = time.perf_counter() + seconds
+    began = time.perf_counter()
+    while time.perf_counter() < until:
+        await _cycle(leader, meter, group, number)
+        number += 1
+        builds += group
+    passed = time.perf_counter() - began
+    if busy is not None:
+        busy.cancel()
+    await store.close()
+    for name, cpu in meter.cpu.items():
+        mean = meter.wall[name] / (builds / group) * 1e3
+        print(f"{name:20} {cpu / builds * 1e6:6.1f} us of threads' CPU a build, {mean:6.2f} ms")
+    total = sum(meter.cpu.values()) / builds * 1e6
+    print(f"{'all':20} {total:6.1f} us; {builds / passed:.0f} builds/s in groups of {group}")
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--group", type=int, default=30)
+    options.add_argument("--seconds", type=float, default=5.0)
+    options.add_argument("--idle", action="store_true", help="nothing else on the event loop")
+    asked = options.parse_args()
+    sys.setswitchinterval(0.0005)
+    with tempfile.TemporaryDirectory() as folder:
+        store = open_store(f"sqlite:///{folder}/boxsched.sqlite", Path(folder))
+        asyncio.run(_measure(store, asked.group, asked.seconds, asked.idle))
+
+
+if __name__ == "__main__":
+    main()

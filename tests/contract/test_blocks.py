@@ -1,0 +1,84 @@
+"""The SQL texts themselves."""
+
+import re
+import sqlite3
+from importlib.resources import files
+
+import pytest
+
+from boxsched.store.blocks import Block, _parsed, load, sql_text
+from boxsched.store.sqlite_connection import worded
+
+FILES = sorted(
+    path.name
+    for path in (files("boxsched.store") / "sql").iterdir()
+    if not path.name.startswith("schema_")
+)
+BLOCKS = [block for file in FILES for block in load(file).values()]
+OTHER_DATABASES_OWN = {"workload_ids"}  # replaced in sqlite.sql
+
+
+@pytest.fixture(scope="module")
+def raw() -> sqlite3.Connection:
+    connection = sqlite3.connect(":memory:")
+    for file in ("schema_0001.sql", "schema_0001_sqlite.sql"):
+        connection.executescript(worded(sql_text(file)))
+    return connection
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.name)
+def test_a_block_says_what_for_and_is_one_statement_that_the_schema_knows(
+    block: Block, raw: sqlite3.Connection
+) -> None:
+    assert block.purpose.endswith(".")
+    assert ";" not in block.text
+    if block not in load("submission.sql").values() or block.name not in OTHER_DATABASES_OWN:
+        text = worded(block.written("?", 3))
+        raw.execute(f"EXPLAIN {text}", [None] * text.count("?"))
+
+
+@pytest.mark.parametrize("block", [b for b in BLOCKS if b.row_names], ids=lambda block: block.name)
+def test_a_block_of_rows_lets_out_rows_of_nothing(block: Block, raw: sqlite3.Connection) -> None:
+    values = [None] + [0] * (len(block.row_names) - 1) + [1] * len(block.names)
+    before = raw.total_changes
+    assert raw.execute(worded(block.written("?", 1)), values).fetchall() in ([], [("[]",)])
+    assert raw.total_changes == before
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("leading.sql", "change_workloads"),
+        ("leading.sql", "change_jobs"),
+        ("leading.sql", "free_boxes"),
+        ("leading.sql", "empty_inbox"),
+        ("leading.sql", "load_workloads"),
+        ("leading.sql", "load_jobs"),
+        ("fleet.sql", "assignments"),
+        ("reading.sql", "jobs_of"),
+        ("reading.sql", "recently_finished"),
+        ("reading.sql", "events_after"),
+        ("reading.sql", "page_of_project"),
+        ("submission.sql", "known_keys"),
+        ("submission.sql", "expected_durations"),
+        ("logs.sql", "log"),
+        ("logs.sql", "log_ends"),
+    ],
+)
+def test_no_table_that_grows_is_scanned(file: str, name: str, raw: sqlite3.Connection) -> None:
+    text = worded(load(file)[name].written("?", 3))
+    plan = raw.execute(f"EXPLAIN QUERY PLAN {text}", [None] * text.count("?")).fetchall()
+    steps = [step for *_, step in plan]
+    growing = re.compile(r"SCAN (w|p|j|c|l|h|i|e|workload|job|event|inbox|log_chunk|idempotency)\b")
+    assert [s for s in steps if growing.match(s) and "USING INDEX workload_" not in s] == []
+
+
+def test_a_block_without_a_purpose_is_refused() -> None:
+    with pytest.raises(ValueError, match="what it is for"):
+        _parsed("nameless", "SELECT 1;\n")
+
+
+def test_text_that_looks_like_a_parameter_is_left_alone() -> None:
+    block = _parsed("x", "-- For a test.\nSELECT ':a', :b, c::text, :b;\n")
+    assert block.names == ("b", "b")
+    assert block.written("?", 0) == "SELECT ':a', ?, c::text, ?"

@@ -1,0 +1,158 @@
+"""Workers, Boxes, and what each worker should be doing."""
+
+import attrs
+import pytest
+
+from boxsched.model import Kind, WorkerId, job_id
+from boxsched.states import JobState, Result
+from boxsched.store.contract import Store
+from boxsched.store.values import Assignment, BoxChange
+from tests.contract.world import (
+    NOW,
+    Leader,
+    assigned,
+    build,
+    deploy,
+    ended,
+    running,
+    session,
+    spec,
+)
+
+
+async def test_a_worker_keeps_its_id_and_its_boxes(store: Store) -> None:
+    worker, boxes = await store.register_worker("w", "10.0.0.1", ["linux", "linux", "mac"])
+    assert [(b.worker, b.ordinal, b.box_type) for b in boxes] == [
+        (worker, 1, "linux"),
+        (worker, 2, "linux"),
+        (worker, 3, "mac"),
+    ]
+    again = await store.register_worker("w", "10.0.0.2", ["linux", "linux", "mac"])
+    assert again == (worker, boxes)
+    other, others = await store.register_worker("x", "10.0.0.3", ["linux"])
+    assert other != worker
+    assert {b.id for b in others}.isdisjoint(b.id for b in boxes)
+    assert [(w.name, w.address, w.state) for w in await store.workers()] == [
+        ("w", "10.0.0.2", "connected"),
+        ("x", "10.0.0.3", "connected"),
+    ]
+
+
+async def test_new_boxes_are_not_in_use_before_the_engines_batch(store: Store) -> None:
+    await store.register_worker("w", "here", ["linux"])
+    assert [box.retired for box in await store.boxes()] == [True]
+    assert [worker.boxes for worker in await store.workers()] == [0]
+    await Leader(store).lead(boxes=0)
+
+
+async def test_a_worker_with_other_boxes_than_before(leader: Leader) -> None:
+    store = leader.store
+    before = [box.id for box in leader.boxes]
+    _, fewer = await store.register_worker("w", "here", ["default", "mac"])
+    assert fewer[0].id == before[0]
+    assert fewer[1].id not in before, "an ordinal of another type is another Box"
+    assert {box.id for box in await store.boxes()} >= set(before), "the engine retires them"
+    _, more = await store.register_worker("w", "here", ["default"] * 6)
+    assert [box.id for box in more][:4] == before
+    assert len(more) == 6
+
+
+async def test_a_worker_without_boxes(store: Store) -> None:
+    assert (await store.register_worker("w", "here", []))[1] == []
+    assert [worker.boxes for worker in await store.workers()] == [0]
+
+
+async def test_an_assignment_says_all_that_a_worker_needs(leader: Leader) -> None:
+    project = await leader.project(settings='{"repository": "https://example.org/web.git"}')
+    done = await leader.submit(build(project, jobs=(spec(), spec("lint", 60.5))))
+    await leader.queue(done.id)
+    await leader.start(done.id, 2, 1)
+    first = Assignment(
+        job=job_id(done.id, 0),
+        attempt=1,
+        lease_token=leader.batch,
+        box=leader.boxes[2].id,
+        ordinal=3,
+        stop=False,
+        timeout_seconds=3600.0,
+        name="test",
+        commands=("make test",),
+        environment={"CI": "true"},
+        workload=done.id,
+        number=1,
+        kind=Kind.BUILD,
+        project="web",
+        branch="main",
+        tag=None,
+        server=None,
+        commit="0123abc",
+        repository="https://example.org/web.git",
+    )
+    second = attrs.evolve(
+        first,
+        job=job_id(done.id, 1),
+        box=leader.boxes[1].id,
+        ordinal=2,
+        name="lint",
+        timeout_seconds=60.5,
+    )
+    found = await leader.store.assignments(leader.worker)
+    assert sorted(found, key=lambda each: each.job) == [first, second]
+    assert [type(each.stop) for each in found] == [bool, bool]
+    assert await leader.store.assignments(WorkerId(leader.worker + 1)) == []
+
+
+@pytest.mark.parametrize(
+    ("state", "started", "stop"),
+    [
+        (JobState.ASSIGNED, None, False),
+        (JobState.RUNNING, NOW, False),
+        (JobState.UNKNOWN, NOW, False),
+        (JobState.STOPPING, NOW, True),
+        (JobState.STOPPING, None, True),
+    ],
+)
+async def test_whatever_holds_a_box_is_assigned(
+    leader: Leader, state: JobState, started: float | None, stop: bool
+) -> None:
+    project = await leader.project()
+    done = await leader.submit(build(project))
+    await leader.queue(done.id)
+    await leader.start(done.id, 0)
+    change = assigned(job_id(done.id, 0), leader.boxes[0].id, leader.batch)
+    await leader.commit(jobs=(attrs.evolve(change, state=state, started_at=started),))
+    (found,) = await leader.store.assignments(leader.worker)
+    assert found.stop is stop
+
+
+async def test_one_that_ended_is_not_assigned_while_the_others_run_on(leader: Leader) -> None:
+    project = await leader.project()
+    done = await leader.submit(build(project, jobs=(spec(), spec("lint"))))
+    await leader.queue(done.id)
+    await leader.start(done.id, 0, 1)
+    box, now = leader.boxes[0].id, leader.now()
+    await leader.commit(
+        jobs=(ended(job_id(done.id, 0), box, leader.batch, now, Result.FAILED),),
+        freed=(BoxChange(box, None, project.id, "main", now),),
+    )
+    (left,) = await leader.store.assignments(leader.worker)
+    assert left.name == "lint"
+    freed, busy, *_ = await leader.store.boxes()
+    assert (freed.job, freed.workload, freed.last_project) == (None, None, project.id)
+    assert (freed.last_branch, freed.freed_at) == ("main", now)
+    assert (busy.job, busy.workload, busy.job_name) == (job_id(done.id, 1), done.id, "lint")
+    assert busy.worker_name == "w"
+
+
+async def test_workers_are_shown_with_what_runs_on_them(leader: Leader) -> None:
+    project = await leader.project()
+    one = await leader.submit(build(project, jobs=(spec(), spec("lint"))))
+    two = await leader.submit(deploy(project))
+    three = await leader.submit(session(project))
+    await leader.queue(one.id, two.id, three.id)
+    await leader.start(one.id, 0, 1)
+    await leader.start(two.id, 2)
+    await leader.start(three.id, 3)
+    (worker,) = await leader.store.workers()
+    assert (worker.boxes, worker.builds, worker.deploys, worker.ssh_sessions) == (4, 1, 1, 1)
+    await leader.commit(workloads=(running(one.id, NOW),))

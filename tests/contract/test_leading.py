@@ -1,0 +1,289 @@
+"""The leader: fence, batches, what a new leader finds, and what the schema refuses."""
+
+import asyncio
+import time
+
+import attrs
+import pytest
+
+from boxsched.errors import Fenced
+from boxsched.model import WorkloadId, job_id
+from boxsched.states import Result, State
+from boxsched.store.contract import SHARD, Store
+from boxsched.store.errors import InvariantRefused
+from boxsched.store.values import BoxChange, DurationChange, Submitted
+from tests.contract.conftest import SqlitePlace
+from tests.contract.world import (
+    NOW,
+    Leader,
+    assigned,
+    build,
+    deploy,
+    ended,
+    event,
+    finished,
+    queued,
+    running,
+    spec,
+    stop,
+    stopping,
+)
+
+# --- The fence (I7, V2) ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("epoch", "batch"), [(-1, 0), (1, 0), (0, -1), (0, 1)])
+async def test_another_epoch_or_batch_is_refused_and_writes_nothing(
+    leader: Leader, epoch: int, batch: int
+) -> None:
+    await leader.store.ask([stop(WorkloadId(1))])
+    before = await leader.store.batch_number(SHARD)
+    wrong = leader.next_batch(inbox=await leader.take_inbox(), events=(event("x", NOW),))
+    wrong = attrs.evolve(wrong, epoch=wrong.epoch + epoch, batch=wrong.batch + batch)
+    with pytest.raises(Fenced):
+        await leader.store.commit(wrong)
+    assert await leader.store.batch_number(SHARD) == before
+    assert len(await leader.store.inbox(SHARD, 10)) == 1
+    assert await leader.store.last_event(SHARD) == (0, 0)
+    await leader.commit()  # the one that was right goes on
+
+
+async def test_a_repeated_batch_is_refused(leader: Leader) -> None:
+    batch = leader.next_batch(events=(event("x", NOW),))
+    await leader.store.commit(batch)
+    with pytest.raises(Fenced):
+        await leader.store.commit(batch)
+    assert len(await leader.store.events_after(SHARD, 0, 0, 10)) == 1
+    assert await leader.store.batch_number(SHARD) == (leader.epoch, leader.batch + 1)
+
+
+async def test_a_new_leader_shuts_the_old_one_out(leader: Leader) -> None:
+    new = await Leader(leader.store).lead(boxes=0)
+    assert new.epoch == leader.epoch + 1
+    assert new.batch == leader.batch
+    with pytest.raises(Fenced):
+        await leader.commit()
+    await new.commit()
+
+
+async def test_of_two_who_commit_the_same_batch_at_once_one_wins(leader: Leader) -> None:
+    batch = leader.next_batch(events=(event("x", NOW),))
+    outcomes = await asyncio.gather(
+        *(leader.store.commit(batch) for _ in range(5)), return_exceptions=True
+    )
+    assert sorted(str(type(each).__name__) for each in outcomes) == ["Fenced"] * 4 + ["NoneType"]
+
+
+async def test_there_is_no_such_shard(store: Store) -> None:
+    with pytest.raises(Fenced):
+        await store.lead(77, "node")
+
+
+# --- Whole or not at all --------------------------------------------------------------------
+
+
+async def test_a_refused_batch_leaves_nothing_behind(leader: Leader) -> None:
+    project = await leader.project()
+    first, second = await leader.submit(build(project)), await leader.submit(build(project))
+    entries = await leader.take_inbox()
+    with pytest.raises(InvariantRefused):
+        await leader.commit(
+            inbox=entries,
+            workloads=(queued(first.id, NOW), queued(second.id, NOW)),
+            events=(event("x", NOW),),
+        )
+    assert await leader.take_inbox() == entries
+    assert {w.state for w in await leader.store.unfinished()} == {State.REGISTERED}
+    assert await leader.store.batch_number(SHARD) == (leader.epoch, leader.batch)
+    await leader.queue(first.id)
+
+
+@pytest.mark.parametrize("past", [queued, running, stopping])
+async def test_a_lane_has_one_workload_past_ordering(leader: Leader, past) -> None:
+    project = await leader.project()
+    done = [await leader.submit(deploy(project)) for _ in range(2)]
+    await leader.queue(done[0].id)
+    with pytest.raises(InvariantRefused):
+        await leader.commit(workloads=(past(done[1].id, NOW),))
+
+
+async def test_lanes_apart_do_not_meet(leader: Leader) -> None:
+    web, app = await leader.project("web"), await leader.project("app")
+    new = [
+        build(web, "main"),
+        build(web, None, tag="main"),
+        deploy(web, "main"),
+        build(web, "Main"),
+        build(app, "main"),
+    ]
+    outcomes = await leader.store.submit(new)
+    await leader.queue(*(o.id for o in outcomes if isinstance(o, Submitted)))
+    assert {w.state for w in await leader.store.unfinished()} == {State.QUEUED}
+
+
+async def test_one_batch_ends_one_and_begins_the_next_of_its_lane_on_its_box(
+    leader: Leader,
+) -> None:
+    project = await leader.project()
+    first, second = await leader.submit(build(project)), await leader.submit(build(project))
+    await leader.queue(first.id)
+    token = leader.batch + 1
+    await leader.start(first.id, 0)
+    box = leader.boxes[0].id
+    now = leader.now()
+    jobs = [job_id(each.id, 0) for each in (first, second)]
+    await leader.commit(
+        ended=(finished(first.id, now),),
+        workloads=(running(second.id, now),),
+        jobs=(
+            ended(jobs[0], box, token, now, Result.PASSED),
+            assigned(jobs[1], box, leader.batch + 1),
+        ),
+        freed=(BoxChange(box, None, project.id, "main", now),),
+        taken=(BoxChange(box, jobs[1], project.id, "main", now),),
+    )
+    (assignment,) = await leader.store.assignments(leader.worker)
+    assert assignment.job == jobs[1]
+    assert (await leader.store.boxes())[0].last_branch == "main"
+
+
+async def test_a_box_runs_one_job(leader: Leader) -> None:
+    project = await leader.project()
+    done = await leader.submit(build(project, jobs=(spec(), spec("lint"))))
+    await leader.queue(done.id)
+    job = job_id(done.id, 0)
+    with pytest.raises(InvariantRefused):
+        await leader.commit(
+            taken=tuple(BoxChange(box.id, job, None, None, NOW) for box in leader.boxes[:2])
+        )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"state": State.FINISHED},
+        {"state": State.FINISHED, "result": Result.PASSED},
+        {"state": State.RUNNING},
+        {"state": State.RUNNING, "started_at": NOW},
+        {"state": State.QUEUED},
+        {"state": State.QUEUED, "queued_at": NOW, "result": Result.FAILED},
+        {"state": State.REGISTERED, "queued_at": NOW},
+        {"state": State.STOPPING, "queued_at": NOW, "started_at": NOW},
+        {"state": State.FINISHED, "result": Result.REFUSED, "finished_at": NOW},
+        {
+            "state": State.FINISHED,
+            "result": Result.CANCELED,
+            "queued_at": NOW,
+            "started_at": NOW,
+            "finished_at": NOW,
+        },
+    ],
+    ids=str,
+)
+async def test_a_state_that_its_times_deny_is_refused(
+    leader: Leader, change: dict[str, object]
+) -> None:
+    done = await leader.submit(build(await leader.project()))
+    nothing = attrs.evolve(queued(done.id, NOW), queued_at=None)
+    with pytest.raises(InvariantRefused):
+        await leader.commit(workloads=(attrs.evolve(nothing, **change),))
+
+
+# --- Events ---------------------------------------------------------------------------------
+
+
+async def test_events_are_numbered_by_their_batch_and_read_in_order(leader: Leader) -> None:
+    start = leader.batch
+    for count in (2, 0, 3):
+        await leader.commit(events=tuple(event(f"t{i}", NOW) for i in range(count)))
+    assert await leader.store.last_event(SHARD) == (start + 3, 3)
+    found = await leader.store.events_after(SHARD, 0, 0, 100)
+    assert [(e.shard, e.batch, e.n, e.type) for e in found] == [
+        (SHARD, start + 1, 1, "t0"),
+        (SHARD, start + 1, 2, "t1"),
+        (SHARD, start + 3, 1, "t0"),
+        (SHARD, start + 3, 2, "t1"),
+        (SHARD, start + 3, 3, "t2"),
+    ]
+    assert found[0].data == event("t0", NOW).data
+    assert await leader.store.events_after(SHARD, start + 1, 1, 2) == found[1:3]
+    assert await leader.store.events_after(SHARD, start + 3, 3, 10) == []
+    assert await leader.store.events_after(2, 0, 0, 10) == []
+
+
+async def test_many_events_in_one_batch(leader: Leader) -> None:
+    await leader.commit(events=tuple(event("t", NOW, number=i) for i in range(1001)))
+    found = await leader.store.events_after(SHARD, 0, 0, 2000)
+    assert [e.n for e in found] == list(range(1, 1002))
+
+
+# --- What a new leader finds ----------------------------------------------------------------
+
+
+async def test_a_new_leader_loads_what_is_unfinished(place: SqlitePlace) -> None:
+    leader = await Leader(await place.open()).lead()
+    project = await leader.project()
+    over, live, waiting, new = [
+        await leader.submit(build(project, jobs=(spec(), spec("lint", 60.0)))) for _ in range(4)
+    ]
+    await leader.queue(over.id)
+    await leader.start(over.id, 0, 1)
+    durations = (DurationChange(project.id, "test", (1.1, 2.2), 2.0),)
+    await leader.finish(over.id, 0, 1, durations=durations)
+    await leader.queue(live.id)
+    at = await leader.start(live.id, 2, 3)
+    late = await leader.submit(build(project))
+
+    state = await (await place.reopen()).lead(SHARD, "node-2")
+    assert (state.epoch, state.batch) == (leader.epoch + 1, leader.batch)
+    assert state.projects == (project,)
+    assert state.durations == {(project.id, "test"): (1.1, 2.2)}
+    assert [box.id for box in state.boxes] == [box.id for box in leader.boxes]
+    assert [box.job for box in state.boxes] == [None, None, job_id(live.id, 0), job_id(live.id, 1)]
+    assert not any(box.retired for box in state.boxes)
+    assert [(w.id, w.state) for w in state.workloads] == [
+        (live.id, State.RUNNING),
+        (waiting.id, State.REGISTERED),
+        (new.id, State.REGISTERED),
+    ], "what is still in the inbox comes from there"
+    loaded = state.workloads[0]
+    assert (loaded.number, loaded.branch, loaded.priority) == (2, "main", 50)
+    assert (loaded.created_at, loaded.started_at) == (NOW, at)
+    test, lint = loaded.jobs
+    assert (test.name, lint.name, lint.timeout_seconds) == ("test", "lint", 60.0)
+    assert (test.box, test.attempt, test.lease_token) == (leader.boxes[2].id, 1, leader.batch)
+    store = await place.reopen()
+    (entry,) = await store.inbox(SHARD, 10)
+    assert str(late.id).encode() in entry.payload
+
+
+async def test_boxes_come_into_use_retire_and_go(leader: Leader) -> None:
+    one, two, three, _ = (box.id for box in leader.boxes)
+    await leader.commit(retired=(one, two), gone=(two, three))
+    state = await leader.store.lead(SHARD, "again")
+    assert [(box.id, box.retired) for box in state.boxes] == [
+        (one, True),
+        (leader.boxes[3].id, False),
+    ]
+
+
+@pytest.mark.slow
+async def test_ten_thousand_unfinished_among_a_hundred_thousand_load_fast(
+    leader: Leader,
+) -> None:
+    project = await leader.project()
+    live: list[Submitted] = []
+    for number in range(44):
+        group = [build(project, f"b{number}-{i}") for i in range(2500)]
+        outcomes = [o for o in await leader.store.submit(group) if isinstance(o, Submitted)]
+        entries = tuple(e.id for e in await leader.store.inbox(SHARD, 5000))
+        if number < 40:
+            await leader.commit(inbox=entries, ended=tuple(finished(o.id, NOW) for o in outcomes))
+        else:
+            await leader.commit(inbox=entries)
+            live += outcomes
+    began = time.process_time()
+    state = await leader.store.lead(SHARD, "new")
+    took = time.process_time() - began
+    assert [w.id for w in state.workloads] == [o.id for o in live]
+    assert took < 1.0, "well under 0.3 s by itself; the rest is for a machine that is shared"

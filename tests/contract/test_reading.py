@@ -1,0 +1,182 @@
+"""Reads for API and page."""
+
+from boxsched.model import JobId, Kind, WorkloadId, job_id
+from boxsched.states import JobState, Result, State
+from boxsched.store.contract import Store
+from boxsched.store.values import Submitted, WorkloadFilter
+from tests.contract.world import (
+    NOW,
+    Leader,
+    build,
+    deploy,
+    finished,
+    session,
+    spec,
+    stopping,
+)
+
+
+async def test_the_store_answers(store: Store) -> None:
+    await store.ping()
+
+
+async def test_there_is_no_such_workload(leader: Leader) -> None:
+    assert await leader.store.workload(WorkloadId(4711)) is None
+    project = await leader.project()
+    assert await leader.store.find_number(project.id, 1) is None
+    done = await leader.submit(build(project))
+    assert await leader.store.find_number(project.id, 1) == done.id
+
+
+async def test_a_workload_through_its_life(leader: Leader) -> None:
+    project = await leader.project()
+    done = await leader.submit(build(project))
+    queued_at = await leader.queue(done.id)
+    shown = await leader.store.workload(done.id)
+    assert shown is not None
+    assert (shown.state, shown.queued_at, shown.started_at) == (State.QUEUED, queued_at, None)
+    started_at = await leader.start(done.id, 1)
+    shown = await leader.store.workload(done.id)
+    assert shown is not None
+    assert (shown.state, shown.started_at) == (State.RUNNING, started_at)
+    assert (shown.jobs[0].state, shown.jobs[0].box) == (JobState.ASSIGNED, leader.boxes[1].id)
+    await leader.commit(workloads=(stopping(done.id, started_at),))
+    shown = await leader.store.workload(done.id)
+    assert shown is not None
+    assert shown.state is State.STOPPING
+    finished_at = await leader.finish(done.id, 1, result=Result.STOPPED)
+    shown = await leader.store.workload(done.id)
+    assert shown is not None
+    assert (shown.state, shown.result) == (State.FINISHED, Result.STOPPED)
+    assert shown.finished_at == finished_at
+    job = shown.jobs[0]
+    assert (job.state, job.result, job.exit_status) == (JobState.FINISHED, Result.STOPPED, 1)
+    assert (job.started_at, job.finished_at) == (finished_at - 1, finished_at)
+
+
+async def test_pages_go_newest_first_and_on_behind_the_last(leader: Leader) -> None:
+    project = await leader.project()
+    group = [build(project, f"b{i}", jobs=(spec(), spec("lint"))) for i in range(25)]
+    ids = [o.id for o in await leader.store.submit(group) if isinstance(o, Submitted)]
+    seen: list[WorkloadId] = []
+    before = None
+    while page := await leader.store.workloads(WorkloadFilter(before=before, limit=10)):
+        seen += [w.id for w in page]
+        before = seen[-1]
+        assert [job.name for job in page[0].jobs] == ["test", "lint"]
+        assert page[0].jobs[1].id == job_id(page[0].id, 1)
+    assert seen == ids[::-1]
+
+
+async def test_pages_of_what_was_asked_for(leader: Leader) -> None:
+    web, app = await leader.project("web"), await leader.project("app")
+    outcomes = await leader.store.submit(
+        [
+            build(web, "main"),
+            build(web, "x"),
+            deploy(web, "production"),
+            deploy(app, "staging"),
+            session(app, branch="main"),
+        ]
+    )
+    b1, b2, d1, d2, s1 = (o.id for o in outcomes if isinstance(o, Submitted))
+    await leader.queue(b1, d1)
+    await leader.commit(ended=(finished(b2, NOW, Result.CANCELED),))
+
+    async def page(**wanted: object) -> list[WorkloadId]:
+        shown = await leader.store.workloads(WorkloadFilter(**wanted))  # type: ignore[arg-type]
+        return [w.id for w in shown]
+
+    assert await page() == [s1, d2, d1, b2, b1]
+    assert await page(kind=Kind.DEPLOY) == [d2, d1]
+    assert await page(project=web.id) == [d1, b2, b1]
+    assert await page(branch="main") == [s1, b1]
+    assert await page(server="staging") == [d2]
+    assert await page(state=State.QUEUED) == [d1, b1]
+    assert await page(state=State.FINISHED) == [b2]
+    assert await page(state=State.REGISTERED, kind=Kind.SSH) == [s1]
+    assert await page(project=web.id, state=State.QUEUED, kind=Kind.BUILD) == [b1]
+    assert await page(project=app.id, branch="main") == [s1]
+    assert await page(branch="main", before=s1) == [b1]
+    assert await page(project=web.id, before=d1, limit=1) == [b2]
+    assert await page(state=State.QUEUED, before=d1) == [b1]
+    assert await page(branch="nope") == []
+
+
+async def test_unfinished_by_id_and_finished_latest_first(leader: Leader) -> None:
+    project = await leader.project()
+    group = [build(project, f"b{i}") for i in range(6)]
+    ids = [o.id for o in await leader.store.submit(group) if isinstance(o, Submitted)]
+    for index, at in ((3, NOW + 1), (0, NOW + 3), (5, NOW + 2)):
+        await leader.commit(ended=(finished(ids[index], at, Result.CANCELED),))
+    assert [w.id for w in await leader.store.unfinished()] == [ids[1], ids[2], ids[4]]
+    assert [w.id for w in await leader.store.recently_finished(2)] == [ids[0], ids[5]]
+    assert len(await leader.store.recently_finished(50)) == 3
+    assert all(not w.jobs for w in await leader.store.recently_finished(50))
+
+
+# --- Logs (V18) -----------------------------------------------------------------------------
+
+JOB = JobId(41 << 10)
+
+
+async def test_a_log_is_read_from_anywhere(store: Store) -> None:
+    await store.append_log(
+        [(JOB, 1, 0, b"hello "), (JOB, 1, 6, b"\x00\xffworld"), (JOB, 2, 0, b"!")]
+    )
+    await store.append_log([(JOB, 1, 13, b" again")])
+    whole = b"hello \x00\xffworld again"
+    assert await store.log(JOB, 1, 0, 1000) == whole
+    for offset in range(len(whole) + 2):
+        for limit in (1, 5, 100):
+            assert await store.log(JOB, 1, offset, limit) == whole[offset : offset + limit]
+    assert await store.log(JOB, 2, 0, 10) == b"!"
+    assert await store.log(JobId(1), 1, 0, 10) == b""
+
+
+async def test_chunks_that_come_again_change_nothing(store: Store) -> None:
+    chunks = [(JOB, 1, 0, b"abc"), (JOB, 1, 3, b"def")]
+    await store.append_log(chunks)
+    await store.append_log(chunks)
+    await store.append_log([chunks[0], (JOB, 1, 1, b"XY"), (JOB, 1, 3, b"XYZ")])
+    assert await store.log(JOB, 1, 0, 100) == b"abcdef"
+
+
+async def test_of_an_overlapping_chunk_only_the_new_part_counts(store: Store) -> None:
+    await store.append_log([(JOB, 1, 0, b"abc")])
+    await store.append_log([(JOB, 1, 2, b"cdef"), (JOB, 1, 5, b"fgh"), (JOB, 1, 8, b"")])
+    assert await store.log(JOB, 1, 0, 100) == b"abcdefgh"
+
+
+async def test_a_chunk_that_would_leave_a_gap_waits_until_it_is_sent_in_order(
+    store: Store,
+) -> None:
+    await store.append_log([(JOB, 1, 0, b"abc"), (JOB, 1, 6, b"ghi"), (JOB, 2, 0, b"x")])
+    assert await store.log(JOB, 1, 0, 100) == b"abc"
+    assert await store.log(JOB, 2, 0, 100) == b"x", "the others of the group are stored"
+    await store.append_log([(JOB, 1, 3, b"def"), (JOB, 1, 6, b"ghi")])
+    assert await store.log(JOB, 1, 0, 100) == b"abcdefghi"
+
+
+async def test_many_chunks_at_once(store: Store) -> None:
+    chunks = [(JobId(job << 10), 1, n * 3, b"%03d" % n) for n in range(100) for job in (1, 2, 3)]
+    await store.append_log(chunks)
+    expected = b"".join(b"%03d" % n for n in range(100))
+    assert await store.log(JobId(2 << 10), 1, 0, 1000) == expected
+
+
+# --- The page's sessions --------------------------------------------------------------------
+
+
+async def test_a_session_lives_until_it_is_over_or_dropped(store: Store) -> None:
+    await store.put_session("digest", "admin", NOW + 10)
+    await store.put_session("other", "ada", NOW + 20)
+    assert await store.session("digest", NOW) == "admin"
+    assert await store.session("digest", NOW + 10) is None
+    assert await store.session("nope", NOW) is None
+    await store.put_session("digest", "admin", NOW + 30)
+    assert await store.session("digest", NOW + 10) == "admin"
+    await store.drop_session("digest")
+    await store.drop_session("digest")
+    assert await store.session("digest", NOW) is None
+    assert await store.session("other", NOW) == "ada"

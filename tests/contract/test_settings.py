@@ -1,0 +1,89 @@
+"""The organization and the projects."""
+
+import attrs
+import pytest
+
+from boxsched import inbox
+from boxsched.errors import Conflict
+from boxsched.model import Policy
+from boxsched.store.contract import SHARD, Store
+from boxsched.store.values import ProjectChanged
+from tests.contract.conftest import SqlitePlace
+from tests.contract.world import Leader, build
+
+
+async def put(store: Store, name: str = "web", settings: str = "{}", **changes: object):
+    arguments = {"max_boxes": None, "secret": None, "keep_secret": False} | changes
+    return await store.put_project(name, settings, arguments.pop("max_boxes"), **arguments)
+
+
+async def test_the_organization_begins_with_the_defaults_and_keeps_what_is_set(
+    place: SqlitePlace,
+) -> None:
+    store = await place.open()
+    organization = await store.organization()
+    assert (organization.policy, organization.max_boxes) == (Policy.BACKFILL, None)
+    changed = attrs.evolve(organization, policy=Policy.STRICT, max_boxes=8, priority_aging=2.5)
+    await store.set_organization(changed)
+    assert await (await place.reopen()).organization() == changed
+
+
+async def test_a_project_is_created_then_replaced_under_a_new_version(store: Store) -> None:
+    first, created = await put(store, settings='{"repository": "x"}', max_boxes=2)
+    assert created
+    assert (first.name, first.version, first.max_boxes) == ("web", 1, 2)
+    second, created = await put(store, settings='{"a": 1}')
+    assert not created
+    assert (second.id, second.version, second.max_boxes) == (first.id, 2, None)
+    assert await store.project("web") == second
+    assert await store.project("other") is None
+
+
+async def test_projects_come_by_name(store: Store) -> None:
+    for name in ("b", "c", "a"):
+        await put(store, name)
+    assert [project.name for project in await store.projects()] == ["a", "b", "c"]
+
+
+async def test_a_secret_is_kept_replaced_or_removed_and_never_in_a_repr(store: Store) -> None:
+    await put(store, secret="s3cret")
+    kept, _ = await put(store, keep_secret=True)
+    assert kept.webhook_secret == "s3cret"
+    assert "s3cret" not in repr(kept)
+    replaced, _ = await put(store, secret="other")
+    assert replaced.webhook_secret == "other"
+    removed, _ = await put(store)
+    assert removed.webhook_secret is None
+
+
+async def test_the_leader_is_told_of_a_project(store: Store) -> None:
+    project, _ = await put(store, max_boxes=3)
+    (entry,) = await store.inbox(SHARD, 10)
+    assert inbox.read(entry.kind, entry.payload) == inbox.ProjectSet(project.id, "web", 3)
+
+
+async def test_deleting_waits_for_the_last_unfinished_workload(leader: Leader) -> None:
+    project = await leader.project()
+    done = await leader.submit(build(project))
+    with pytest.raises(Conflict):
+        await leader.store.delete_project("web")
+    assert await leader.store.project("web") == project, "a refused deletion leaves no trace"
+    await leader.queue(done.id)
+    await leader.start(done.id, 0)
+    await leader.finish(done.id, 0)
+    assert await leader.store.delete_project("web")
+    assert not await leader.store.delete_project("web")
+    assert await leader.store.projects() == []
+    shown = await leader.store.workload(done.id)
+    assert shown is not None
+    assert shown.project_name == "web", "what has run keeps its project's name"
+
+
+async def test_a_name_is_free_again_and_numbers_begin_anew(leader: Leader) -> None:
+    first = await leader.project()
+    await leader.store.delete_project("web")
+    second = await leader.project()
+    assert second.id != first.id
+    assert second.version == 1
+    assert await leader.store.submit([build(first)]) == [ProjectChanged()]
+    assert (await leader.submit(build(second))).number == 1

@@ -1,0 +1,151 @@
+"""A whole node over a real SQLite store, listening on a port of its own, in the field's words."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import attrs
+import msgspec
+from aiohttp import web
+
+from boxsched.api.app import application
+from boxsched.api.serving import Runner
+from boxsched.clock import Clock
+from boxsched.node import Node, Options
+from boxsched.store import open_store
+from boxsched.store.values import StoredEvent
+
+PATIENCE_SECONDS = 20.0
+API = "/api/v1"
+
+
+@attrs.frozen
+class Answer:
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return msgspec.json.decode(self.body)
+
+    @property
+    def error(self) -> Mapping[str, Any]:
+        return self.json["error"]
+
+
+class House:
+    """A node that serves; ``call`` speaks to it with the admin token unless told otherwise."""
+
+    def __init__(self, node: Node, runner: Runner) -> None:
+        self.node = node
+        self.runner = runner
+        self.token = (node.options.data / "admin-token").read_text().strip()
+        self.port: int = runner.addresses[0][1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.client = aiohttp.ClientSession(auto_decompress=False)
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def open(cls, data: Path, **options: Any) -> AsyncIterator["House"]:
+        asked = Options(**{"data": data, "boxes": 2, "box_driver": "none", **options})
+        node = Node(asked, open_store(asked.database_url, data), Clock())
+        await node.store.open()
+        await node.start()
+        runner = Runner(application(node))
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0, shutdown_timeout=1.0).start()
+        house = cls(node, runner)
+        try:
+            yield house
+        finally:
+            await house.client.close()
+            node.stopping = True
+            node.feed.close()
+            await runner.cleanup()
+            await node.stop()
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        json: object = None,
+        *,
+        data: Any = None,
+        headers: Mapping[str, str] | None = None,
+        token: str | None = "",
+    ) -> Answer:
+        """``token``: "" = the admin token, None = none."""
+        sent = dict(headers or {})
+        if token is not None:
+            sent.setdefault("Authorization", f"Bearer {token or self.token}")
+        if json is not None:
+            data = msgspec.json.encode(json)
+        async with self.client.request(
+            method, self.url + path, data=data, headers=sent, allow_redirects=False
+        ) as response:
+            return Answer(response.status, response.headers, await response.read())
+
+    # --- In the field's words --------------------------------------------------------------
+
+    async def project(self, name: str = "web", **settings: object) -> Answer:
+        settings.setdefault("jobs", [job()])
+        return await self.call("PUT", f"{API}/projects/{name}", settings)
+
+    async def build(self, project: str = "web", **asked: object) -> Any:
+        if "tag" not in asked:
+            asked.setdefault("branch", "main")
+        return await self._made(await self.call("POST", f"{API}/projects/{project}/builds", asked))
+
+    async def deploy(self, server: str, project: str = "web", **asked: object) -> Any:
+        asked["server"] = server
+        return await self._made(await self.call("POST", f"{API}/projects/{project}/deploys", asked))
+
+    async def _made(self, answer: Answer) -> Any:
+        assert answer.status == 201, answer.body
+        return answer.json
+
+    async def get(self, path: str) -> Any:
+        answer = await self.call("GET", API + path)
+        assert answer.status == 200, answer.body
+        return answer.json
+
+    async def look(self, workload: str) -> Any:
+        return await self.get(f"/workloads/{workload}")
+
+    async def until(self, workload: str, **wanted: object) -> Any:
+        """The workload, when these of its fields are so; goes by events, never by sleeping."""
+
+        def so(seen: Mapping[str, Any]) -> bool:
+            return all(seen[name] == value for name, value in wanted.items())
+
+        async with asyncio.timeout(PATIENCE_SECONDS), self.node.feed.subscribe(None) as events:
+            seen = await self.look(workload)
+            if so(seen):
+                return seen
+            async for _ in events:
+                seen = await self.look(workload)
+                if so(seen):
+                    return seen
+        raise AssertionError(f"{workload} never came to {wanted}: {seen}")
+
+    async def finished(self, workload: str) -> Any:
+        return await self.until(workload, state="finished")
+
+    async def until_event(self, is_it: Callable[[StoredEvent], bool]) -> StoredEvent:
+        async with asyncio.timeout(PATIENCE_SECONDS), self.node.feed.subscribe(None) as events:
+            async for event in events:
+                if is_it(event):
+                    return event
+        raise AssertionError("the feed closed")
+
+
+def job(name: str = "test", *commands: str, **more: object) -> dict[str, Any]:
+    return {"name": name, "commands": list(commands) or ["true"], **more}
+
+
+def jobs(count: int) -> list[dict[str, Any]]:
+    return [job(f"part {n}") for n in range(count)]
