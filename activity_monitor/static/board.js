@@ -74,10 +74,13 @@ export class Board {
 
   #show() {
     const held = this.#focused();
+    const open = this.views.get(this.#model.pinned)?.element;
+    const before = open && topInSight(open);
     const wanted = new Set();
     for (const name of LISTS) this.#choose(this.#lists[name], wanted);
     for (const [id, view] of this.views) if (!wanted.has(id)) this.#release(view);
     for (const name of LISTS) this.#arrange(this.#lists[name]);
+    if (before !== undefined && open.isConnected) scrollBy(0, open.getBoundingClientRect().top - before);
     this.#refocus(held);
     this.#loaded = true;
     this.onShown();
@@ -156,6 +159,12 @@ export class Board {
     const target = held.element.isConnected ? held.element : beside;
     (target ?? document.getElementById(`${held.list.name}-title`)).focus({ preventScroll: true });
   }
+}
+
+/** Where an open row stands on the screen: it stays there, whatever happens around it. */
+function topInSight(element) {
+  const { top, bottom } = element.getBoundingClientRect();
+  return bottom > 0 && top < innerHeight ? top : undefined;
 }
 
 /** Move an element, with its focus and scroll where the browser can. */

@@ -24,7 +24,7 @@ from boxsched.store.contract import SHARD
 from boxsched.store.values import Workload
 
 FINISHED_SHOWN = 30
-REST_TIMES = 3.0
+REST_TIMES = 1.0
 
 
 class BoxCounts(msgspec.Struct, frozen=True):

@@ -16,6 +16,7 @@ from aiohttp.typedefs import Middleware
 
 from activity_monitor import SESSION_COOKIE
 from boxsched.api import replies
+from boxsched.api.recent import PRINCIPAL
 from boxsched.api.sessions import StoredSessions
 from boxsched.api.tokens import Tokens
 from boxsched.errors import BoxschedError, Forbidden, Unauthorized
@@ -62,7 +63,7 @@ class Guard:
             route = declared.get(request.match_info.route, unknown)
             try:
                 if route.policy is not Policy.PUBLIC:
-                    request["principal"] = await self.principal(request, route.policy)
+                    request[PRINCIPAL] = await self.principal(request, route.policy)
                 response = await handler(request)
             except BoxschedError as error:
                 response = replies.refusal(error)

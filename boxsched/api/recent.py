@@ -17,6 +17,8 @@ from boxsched.store.values import IdempotencyKey
 KEPT_BYTES_AT_MOST = 16 << 20
 _OVERHEAD_BYTES = 600  # of the keys and the bookkeeping of an entry
 
+PRINCIPAL = web.RequestKey("principal", str)  # who asks: the guard's word
+
 KEY_TAKEN = "this Idempotency-Key came with another body before: take a new one"
 
 
@@ -43,7 +45,7 @@ def key_of(request: web.Request, path: str, body: bytes) -> IdempotencyKey | Non
     if key is None:
         return None
     checks.plain(key, "Idempotency-Key")
-    scope = f"{request['principal']} {path}"
+    scope = f"{request[PRINCIPAL]} {path}"
     return IdempotencyKey(scope, key, hashlib.sha256(body).hexdigest())
 
 

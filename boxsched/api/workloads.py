@@ -93,7 +93,7 @@ class Workloads:
         _nothing.read(body)
         if stored.state is State.FINISHED:
             raise Conflict(f"it has finished: {stored.result}")
-        by = request["principal"].partition(":")[0]
+        by = request[recent.PRINCIPAL].partition(":")[0]
         await self._node.ask(inbox.Stop(stored.id, by))
         stored = await self._moved(stored)
         if stored.result in (Result.PASSED, Result.FAILED):

@@ -25,7 +25,7 @@ from boxsched.states import Result
 
 BOXES = 64
 SHAPES = 50
-RUNS = 5
+RUNS = 3
 WORKLOADS_A_RUN = 10_016
 TURN = 32
 assert WORKLOADS_A_RUN % TURN == 0

@@ -1,5 +1,6 @@
 """What figures are made of: percentiles, the machine they are from, and what its disk can do."""
 
+import math
 import os
 import platform
 import sqlite3
@@ -18,7 +19,7 @@ def percentile(values: Sequence[float], share: float) -> float:
     if not values:
         return 0.0
     ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, max(0, -int(-share * len(ordered)) - 1))]
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
 
 
 def spread(seconds: Sequence[float]) -> dict[str, float]:

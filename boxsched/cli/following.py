@@ -3,7 +3,6 @@
 import asyncio
 import codecs
 import contextlib
-import sys
 from collections.abc import AsyncIterator, Sequence
 from typing import TextIO
 
@@ -54,9 +53,7 @@ class Printer:
         self._out.write(f"{self._prefix}{line}{reset}\n")
 
 
-async def print_logs(
-    client: Client, jobs: Sequence[Job], *, follow: bool, out: TextIO = sys.stdout
-) -> None:
+async def print_logs(client: Client, jobs: Sequence[Job], *, follow: bool, out: TextIO) -> None:
     """The logs of the jobs: one after the other, or with ``follow`` all at once as they grow."""
     width = max((len(plain(job.name)) for job in jobs), default=0)
     several = len(jobs) > 1

@@ -69,10 +69,8 @@ def run_loop(work: Callable[[], Any], options: "Options") -> None:
 
 
 def _why_not(error: OSError, options: "Options") -> str:
-    if isinstance(error, PermissionError) and error.filename is not None:
-        return f"cannot use {error.filename}: {error.strerror}; choose a folder with --data"
     if error.filename is not None:
-        return f"{error.filename}: {error.strerror}"
+        return f"cannot use {error.filename}: {error.strerror}; choose a folder with --data"
     return (
         f"cannot listen on {options.host}:{options.port}: {error.strerror}; "
         "choose with --host and --port (0 picks a free port)"

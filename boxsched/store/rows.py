@@ -97,6 +97,7 @@ def box(row: Row) -> Box:
 def assignment(row: Row) -> Assignment:
     """A row of ``assignments``."""
     fields = list(row)
+    fields[5] = bool(row[5])
     fields[8] = commands(row[8])
     fields[9] = environment(row[9])
     fields[12] = KINDS[row[12]]

@@ -1,7 +1,11 @@
 """Everything in examples/ runs, and does what its README says."""
 
 import json
+import os
 import re
+import signal
+import subprocess
+import sys
 
 import pytest
 from click.testing import CliRunner
@@ -11,6 +15,7 @@ from tests.conftest import EXAMPLES
 
 SCENARIOS = EXAMPLES / "scenarios"
 NEVER = None
+PATIENCE_SECONDS = 60
 
 # (queued, started, finished, result) of each workload.
 EXPECTED = {
@@ -87,3 +92,38 @@ def test_all_scenarios_run_in_one_command():
 def test_the_readme_names_every_scenario_and_no_other():
     named = re.findall(r"^\| `(.+?\.json)`", (SCENARIOS / "README.md").read_text(), re.MULTILINE)
     assert sorted(named) == sorted(p.name for p in SCENARIOS.glob("*.json")) == sorted(EXPECTED)
+
+
+@pytest.fixture(scope="module")
+def boxsched(tmp_path_factory):
+    """Runs a command of the CLI beside a service with 4 Boxes: (exit status, what it said)."""
+    environment = {**os.environ, "BOXSCHED_DATA": str(tmp_path_factory.mktemp("examples") / "data")}
+    serve = [sys.executable, "-m", "boxsched", "serve", "--port", "0", "--boxes", "4"]
+    service = subprocess.Popen(serve, env=environment, stdout=subprocess.PIPE, text=True)
+
+    def run(*words):
+        command = [sys.executable, "-m", "boxsched", *map(str, words)]
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=PATIENCE_SECONDS
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    try:
+        assert service.stdout.readline().startswith("listening on http://127.0.0.1:")
+        yield run
+    finally:
+        service.send_signal(signal.SIGTERM)
+        assert service.wait(PATIENCE_SECONDS) == 0
+        service.stdout.close()
+
+
+@pytest.mark.parametrize("file", sorted(EXAMPLES.glob("*.json")), ids=lambda p: p.stem)
+def test_a_project_builds_and_deploys_to_each_of_its_servers(boxsched, file):
+    apply = boxsched("project", "apply", file, "--name", file.stem)
+    assert apply == (0, f"{file.stem}: created\n")
+
+    status, said = boxsched("build", file.stem, "--wait")
+    assert status == 0, said
+    for server in json.loads(file.read_bytes()).get("servers", ()):
+        status, said = boxsched("deploy", file.stem, server, "--wait")
+        assert status == 0, said

@@ -1,15 +1,15 @@
 """What a plain ``pip install .`` brings: every module and every file that the code reads."""
 
 import configparser
-import re
 from importlib import metadata
 
 import pytest
 
+from boxsched import __version__
 from tests.conftest import PROJECT
 
 PACKAGES = ("boxsched", "activity_monitor")
-ODD_ENDS = {".pyc", ".pyo"}
+NOT_SHIPPED = {".py", ".pyc"}
 
 
 def read_settings():
@@ -22,7 +22,7 @@ def shipped_files():
     """(package, path from the package) of every file that is no Python module."""
     for package in PACKAGES:
         for path in sorted((PROJECT / package).rglob("*")):
-            if path.is_file() and path.suffix not in {".py", *ODD_ENDS}:
+            if path.is_file() and path.suffix not in NOT_SHIPPED:
                 yield package, path.relative_to(PROJECT / package)
 
 
@@ -39,16 +39,6 @@ def test_every_folder_with_modules_is_a_package(package):
     assert [f for f in sorted(folders) if not (f / "__init__.py").is_file()] == []
 
 
-def test_the_readme_has_exactly_two_set_up_commands():
-    readme = (PROJECT / "README.md").read_text(encoding="utf-8")
-    commands = re.findall(r"^ *(python3 -m venv .+)$", readme, re.MULTILINE)
-    assert len(commands) == 2
-    assert commands[0].endswith("boxsched demo")
-    assert commands[1].endswith("pytest")
-
-
 def test_the_version_is_that_of_the_code():
-    from boxsched import __version__
-
     assert metadata.version("boxsched") == __version__
     assert read_settings()["metadata"]["version"] == "attr: boxsched.__version__"

@@ -119,6 +119,25 @@ def test_the_limit_of_the_heads_project_counts_for_its_own_later_ones():
     assert w.running == {"runs", "long, app"}
 
 
+def test_who_would_exceed_its_projects_limit_holds_the_project_back_from_its_own_place_on():
+    """When it is the turn of "long 2", "short 3" has taken what web may have; that "long 1", which
+    asks the same, was told no for another reason before, does not let "short 1" slip through."""
+    w = World(boxes=8)
+    w.project("web", max_boxes=4)
+    w.project("app")
+    with w.together():
+        w.ssh("runs", 10, 10, 10, project="app")
+        w.ssh("head", *[10] * 7, project="app")
+        w.ssh("long 1", 99, 99)
+        w.ssh("short 3", 5, 5, 5)
+        w.ssh("long 2", 99, 99)
+        w.ssh("short 1", 5)
+    assert w.running == {"runs", "short 3"}
+    assert w.why("short 1") == QueueOrder(behind=w.id("long 1"))
+    w.run()
+    assert (w.started("short 1"), w.started("head")) == (5, 10)
+
+
 def test_a_late_job_is_expected_to_end_any_moment():
     w = World(boxes=3)
     w.build("late", {"seconds": 100, "expected": 10}, branch="1")

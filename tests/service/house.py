@@ -55,9 +55,9 @@ class House:
         node = Node(asked, open_store(asked.database_url, data), Clock())
         await node.store.open()
         await node.start()
-        runner = Runner(application(node))
+        runner = Runner(application(node), shutdown_timeout=1.0)
         await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0, shutdown_timeout=1.0).start()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
         house = cls(node, runner)
         try:
             yield house

@@ -18,7 +18,7 @@ SELECT id, worker, ordinal, box_type, retired, job, last_project, last_branch, f
 SELECT id, project, number, kind, branch, tag, server, priority, cancellation, fail_fast, state,
        created_at, queued_at, started_at, stop_cause
   FROM workload
- WHERE state <> 'finished'
+ WHERE finished_at IS NULL
    AND id NOT IN (SELECT workload FROM inbox WHERE workload IS NOT NULL)
  ORDER BY id;
 
@@ -28,7 +28,7 @@ SELECT job.id, job.name, job.box_type, job.timeout_seconds, job.expected_seconds
        job.result, job.box, job.attempt, job.lease_token, job.started_at, job.reason
   FROM workload
   JOIN job ON job.id BETWEEN workload.id * 1024 AND workload.id * 1024 + 1023
- WHERE workload.state <> 'finished'
+ WHERE workload.finished_at IS NULL
  ORDER BY job.id;
 
 -- name: load_durations
@@ -52,16 +52,26 @@ WITH v(first, last) AS (VALUES (:first, :last))
 DELETE FROM inbox
  WHERE id IN (SELECT i.id FROM v JOIN inbox AS i ON i.id BETWEEN v.first AND v.last);
 
--- name: change_workloads
--- Workloads as the batch leaves them.
-WITH v(id, state, result, stop_cause, queued_at, started_at, finished_at) AS (VALUES (
-    :id, :state, :result, :stop_cause, :queued_at, :started_at, :finished_at
+-- name: end_workloads
+-- Workloads that the batch ends.
+WITH v(id, result, stop_cause, queued_at, started_at, finished_at) AS (VALUES (
+    :id, :result, :stop_cause, :queued_at, :started_at, :finished_at
 ))
 UPDATE workload
-   SET state = v.state, result = CAST(v.result AS text), stop_cause = CAST(v.stop_cause AS text),
+   SET state = 'finished', result = v.result, stop_cause = CAST(v.stop_cause AS text),
        queued_at = CAST(v.queued_at AS double precision),
-       started_at = CAST(v.started_at AS double precision),
-       finished_at = CAST(v.finished_at AS double precision)
+       started_at = CAST(v.started_at AS double precision), finished_at = v.finished_at
+  FROM v WHERE workload.id = v.id;
+
+-- name: change_workloads
+-- Unfinished workloads as the batch leaves them.
+WITH v(id, state, stop_cause, queued_at, started_at) AS (VALUES (
+    :id, :state, :stop_cause, :queued_at, :started_at
+))
+UPDATE workload
+   SET state = v.state, stop_cause = CAST(v.stop_cause AS text),
+       queued_at = CAST(v.queued_at AS double precision),
+       started_at = CAST(v.started_at AS double precision)
   FROM v WHERE workload.id = v.id;
 
 -- name: change_jobs

@@ -27,7 +27,7 @@ SELECT * FROM shown_workload
 -- name: page_unfinished
 -- A page of workloads in a state that is not finished, newest first; of any project.
 SELECT * FROM shown_workload
- WHERE state <> 'finished'
+ WHERE finished_at IS NULL
    AND id < :before
    AND kind = coalesce(:kind, kind)
    AND state = :state
@@ -38,13 +38,13 @@ SELECT * FROM shown_workload
 -- name: unfinished
 -- All unfinished workloads, by id.
 SELECT * FROM shown_workload
- WHERE state <> 'finished'
+ WHERE finished_at IS NULL
  ORDER BY id;
 
 -- name: recently_finished
 -- The last finished workloads, latest first.
 SELECT * FROM shown_workload
- WHERE state = 'finished'
+ WHERE finished_at IS NOT NULL
  ORDER BY finished_at DESC LIMIT :limit;
 
 -- name: jobs_of

@@ -89,11 +89,13 @@ CREATE TABLE workload (
     CHECK (state = 'finished' OR (result IS NULL AND finished_at IS NULL)),
     CHECK (stop_cause IS NULL OR stop_cause IN ('asked', 'superseded', 'fail_fast'))
 );
--- In a lane, at most one workload is past ordering (I3).
+-- In a lane, at most one workload is queued, running or stopping (I3). Told by the times, as the
+-- CHECKs allow: IN over the states takes SQLite three times as long as all the rest of an update.
 CREATE UNIQUE INDEX workload_lane ON workload (lane)
- WHERE state IN ('queued', 'running', 'stopping');
-CREATE INDEX workload_unfinished ON workload (id) WHERE state <> 'finished';
-CREATE INDEX workload_finished ON workload (finished_at) WHERE state = 'finished';
+ WHERE queued_at IS NOT NULL AND finished_at IS NULL;
+-- A move between two unfinished states leaves these alone.
+CREATE INDEX workload_unfinished ON workload (id) WHERE finished_at IS NULL;
+CREATE INDEX workload_finished ON workload (finished_at) WHERE finished_at IS NOT NULL;
 
 -- A workload as it is shown, in the order of values.Workload.
 CREATE VIEW shown_workload AS

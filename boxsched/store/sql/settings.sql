@@ -38,4 +38,4 @@ RETURNING id;
 
 -- name: unfinished_of_project
 -- A row while the project has unfinished workloads; asked behind bury_project's row lock.
-SELECT 1 FROM workload WHERE state <> 'finished' AND project = :project LIMIT 1;
+SELECT 1 FROM workload WHERE finished_at IS NULL AND project = :project LIMIT 1;

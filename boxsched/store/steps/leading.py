@@ -18,7 +18,6 @@ from boxsched.store.values import (
     LoadedJob,
     LoadedWorkload,
     ShardState,
-    WorkloadChange,
 )
 
 _SQL = load("leading.sql")
@@ -74,8 +73,15 @@ def commit(batch: Batch) -> Steps[None]:
     if not fenced:
         raise Fenced(f"shard {batch.shard} is past epoch {batch.epoch}, batch {batch.batch}")
     yield _SQL["empty_inbox"].rows(_runs(batch.inbox))
-    yield _SQL["change_workloads"].rows(_workload_rows(batch.ended))
-    yield _SQL["change_workloads"].rows(_workload_rows(batch.workloads))
+    yield _SQL["end_workloads"].rows(
+        [
+            (c.id, c.result, c.stop_cause, c.queued_at, c.started_at, c.finished_at)
+            for c in batch.ended
+        ]
+    )
+    yield _SQL["change_workloads"].rows(
+        [(c.id, c.state, c.stop_cause, c.queued_at, c.started_at) for c in batch.workloads]
+    )
     yield _SQL["change_jobs"].rows(_job_rows(batch.jobs))
     yield _SQL["free_boxes"].rows(_free_rows(batch.freed))
     yield _SQL["take_boxes"].rows(_take_rows(batch.taken))
@@ -100,13 +106,6 @@ def _runs(ids: Iterable[int]) -> list[tuple[int, int]]:
         else:
             runs.append((id_, id_))
     return runs
-
-
-def _workload_rows(changes: Sequence[WorkloadChange]) -> list[Row]:
-    return [
-        (c.id, c.state, c.result, c.stop_cause, c.queued_at, c.started_at, c.finished_at)
-        for c in changes
-    ]
 
 
 def _job_rows(changes: Sequence[JobChange]) -> list[Row]:

@@ -1,0 +1,109 @@
+"""A service and a Chromium for the tests that look at the page as a person does."""
+
+import shutil
+from collections.abc import Callable, Iterator
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Error, Page, expect, sync_playwright
+
+from tests.browser.service import Service, serving
+
+CHROMIUM_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+WAIT_MS = 20_000  # for a machine that does other things too
+
+# A page tells what its policy has refused; it is asked at the end of each test.
+WATCH = """
+window.refusals = [];
+document.addEventListener("securitypolicyviolation",
+    (event) => window.refusals.push(`${event.violatedDirective} ${event.blockedURI}`));
+"""
+
+expect.set_options(timeout=WAIT_MS)
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[Service]:
+    with serving() as service:
+        yield service
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """One Chromium a module: Playwright's loop must be gone before any asyncio test comes."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.skip("there is no chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
+        yield browser
+        browser.close()
+
+
+Opened = Callable[..., Page]
+
+
+@pytest.fixture
+def opened(browser: Browser) -> Iterator[Opened]:
+    """Opens a page; at the end nothing may have gone wrong in any: no dialog, error or refusal."""
+    contexts: list[BrowserContext] = []
+    trouble: list[str] = []
+
+    def watched(page: Page) -> None:
+        page.on("dialog", lambda dialog: (trouble.append(f"dialog {dialog.message}"),
+                                          dialog.dismiss()))  # fmt: skip
+        page.on("pageerror", lambda error: trouble.append(f"error {error}"))
+        page.on("console", lambda said: said.type == "error" and trouble.append(said.text))
+
+    def open_page(**options: object) -> Page:
+        context = browser.new_context(**options)  # type: ignore[arg-type]
+        contexts.append(context)
+        context.set_default_timeout(WAIT_MS)
+        context.add_init_script(WATCH)
+        page = context.new_page()
+        watched(page)
+        return page
+
+    yield open_page
+    for context in contexts:
+        for page in context.pages:
+            trouble.extend(_refusals(page))
+        context.close()
+    assert [said for said in trouble if not _expected(said)] == []
+
+
+def _refusals(page: Page) -> list[str]:
+    try:
+        return [f"refused {what}" for what in page.evaluate("window.refusals ?? []")]
+    except Error:
+        return []  # the page was left in the middle of a navigation
+
+
+def _expected(said: str) -> bool:
+    """A browser calls every 401, 503 and broken wire an error; such tests are about those."""
+    trouble = ("401", "503", "net::ERR_")
+    return said.startswith("Failed to load resource") and any(what in said for what in trouble)
+
+
+@pytest.fixture
+def page(service: Service, opened: Opened) -> Iterator[Page]:
+    """The Activity Monitor, signed in and live, on a desktop."""
+    page = opened(viewport={"width": 1280, "height": 900})
+    sign_in(page, service)
+    yield page
+    service.stop_everything()
+
+
+def sign_in(page: Page, service: Service) -> None:
+    page.goto(service.url)
+    page.get_by_label("Token").fill(service.token)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.locator("#connection")).to_have_text("Live")
+    # A reload would lose this: every test may ask whether the page is still the same one.
+    page.evaluate("window.sameSince = true")

@@ -1,0 +1,89 @@
+"""A real service, as a person starts it, and the commands against it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import attrs
+import pytest
+from click.testing import CliRunner
+
+from boxsched.cli import main
+
+START_SECONDS = 30
+
+
+@attrs.frozen
+class Done:
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@attrs.frozen
+class Shell:
+    """Runs commands on one data folder: in this process, or as a process like a person does."""
+
+    data: str
+
+    def __call__(self, *arguments, status=0):
+        variables = {"BOXSCHED_URL": None, "BOXSCHED_TOKEN": None, "BOXSCHED_DATA": self.data}
+        ran = CliRunner().invoke(main, arguments, env=variables)
+        if ran.exception is not None and not isinstance(ran.exception, SystemExit):
+            raise ran.exception
+        return _checked(arguments, Done(ran.exit_code, ran.stdout, ran.stderr), status)
+
+    def process(self, *arguments, status=0):
+        ran = subprocess.run(
+            [sys.executable, "-m", "boxsched", *arguments],
+            env=environment(self.data),
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        return _checked(arguments, Done(ran.returncode, ran.stdout, ran.stderr), status)
+
+    def json(self, *arguments, status=0):
+        return json.loads(self(*arguments, "--json", status=status).stdout)
+
+
+def _checked(arguments, done, status):
+    assert done.returncode == status, (arguments, done)
+    return done
+
+
+def environment(data):
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("BOXSCHED_")}
+    return {**kept, "BOXSCHED_DATA": str(data)}
+
+
+def start(*arguments, data):
+    """A command that goes on, and the line that it prints when it listens."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "boxsched", *arguments],
+        env=environment(data),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    line = process.stdout.readline()
+    assert line.startswith("listening on http://127.0.0.1:"), line
+    return process
+
+
+def end(process):
+    process.send_signal(signal.SIGTERM)
+    try:
+        return process.wait(START_SECONDS)
+    finally:
+        process.kill()
+        process.stdout.close()
+
+
+@pytest.fixture(scope="module")
+def shell(tmp_path_factory):
+    data = tmp_path_factory.mktemp("data")
+    process = start("serve", "--port", "0", "--boxes", "4", data=data)
+    yield Shell(str(data))
+    assert end(process) == 0

@@ -1,0 +1,153 @@
+"""The commands without a service: help, bad use, and how the service is found."""
+
+import json
+import subprocess
+import sys
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from boxsched.cli import main
+from boxsched.folders import DataFolder, default_data
+
+COMMANDS = main.list_commands(click.Context(main))
+SUBCOMMANDS = [["project", name] for name in ("apply", "list", "show", "delete")]
+READING = [
+    ["list"],
+    ["show", "w1"],
+    ["explain", "w1"],
+    ["logs", "w1"],
+    ["project", "list"],
+    ["project", "show", "web"],
+]
+
+
+def run(*arguments, **environment):
+    return CliRunner().invoke(
+        main, list(arguments), env={"BOXSCHED_URL": None, "BOXSCHED_TOKEN": None, **environment}
+    )
+
+
+def listening(folder, url="http://127.0.0.1:1", token="a-token"):
+    folder.mkdir(exist_ok=True)
+    data = DataFolder(folder)
+    data.service_file.write_text(json.dumps({"url": url, "pid": 1}))
+    data.token_file.write_text(token + "\n")
+    return folder
+
+
+@pytest.mark.parametrize("command", [[name] for name in COMMANDS] + SUBCOMMANDS, ids=" ".join)
+def test_help_teaches_with_an_example(command):
+    done = run(*command, "--help")
+    assert done.exit_code == 0
+    if command != ["simulate"]:  # its example is a scenario
+        assert "Example:  boxsched" in done.output
+
+
+def test_the_first_help_names_every_command_and_imports_none():
+    script = (
+        "import sys\n"
+        "from boxsched.cli import main\n"
+        "main(['--help'], standalone_mode=False)\n"
+        "print([m for m in ('aiohttp', 'rich', 'msgspec', 'yaml') if m in sys.modules])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
+    for name in COMMANDS:
+        assert f"\n  {name} " in done.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["nonsense"],
+        ["serve", "--port", "99999"],
+        ["serve", "--policy", "chance"],
+        ["serve", "--box-driver", "bubblewrap"],
+        ["serve", "--boxes", "-1"],
+        ["serve", "--priority-aging", "0"],
+        ["serve", "--database", "postgresql://localhost/x"],
+        ["serve", "--redis", "redis://localhost"],
+        ["serve", "--database", "mysql://localhost/x"],
+        ["check", "--database", "postgresql://localhost/x"],
+        ["check", "--database", "sqlite:////nowhere/at/all"],
+        ["build"],
+        ["build", "web", "--branch", "a", "--tag", "b"],
+        ["build", "web", "--priority", "101"],
+        ["deploy", "web"],
+        ["list", "--state", "asleep"],
+        ["list", "--limit", "0"],
+        ["logs", "w1", "--follow", "--json"],
+        ["bench", "--core", "--waiting", "1000,many"],
+        ["project", "apply", "/nowhere.yaml"],
+    ],
+    ids=" ".join,
+)
+def test_bad_use_is_2_and_says_why(arguments):
+    done = run(*arguments)
+    assert done.exit_code == 2
+    assert done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_every_option_of_serve_is_an_environment_variable():
+    serve = main.get_command(click.Context(main), "serve")
+    for option in serve.params:
+        [name] = [text for text in option.opts if text.startswith("--")]
+        assert option.envvar == "BOXSCHED_" + name[2:].upper().replace("-", "_")
+
+
+def test_serve_reads_its_environment():
+    done = run("serve", BOXSCHED_DATABASE="postgresql://localhost/x")
+    assert done.exit_code == 2
+    assert "PostgreSQL comes in the next version" in done.stderr
+
+
+@pytest.mark.parametrize("arguments", READING, ids=" ".join)
+def test_without_a_service_it_says_how_to_start_one(tmp_path, arguments):
+    done = run(*arguments, "--data", str(tmp_path))
+    assert done.exit_code == 1
+    assert "start one with `boxsched serve`" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_service_that_was_killed_is_said_to_be_away(tmp_path, monkeypatch):
+    monkeypatch.setattr("boxsched.cli.connection.PATIENCE_SECONDS", 0)
+    done = run("list", "--data", str(listening(tmp_path / "data")))
+    assert done.exit_code == 1
+    assert "nothing listens there; start it with `boxsched serve`" in done.stderr
+
+
+def test_the_local_token_is_not_given_to_other_services(tmp_path):
+    data = listening(tmp_path / "boxsched")
+    done = run("list", "--url", "http://127.0.0.1:2", XDG_DATA_HOME=str(data.parent))
+    assert done.exit_code == 2
+    assert "give one with --token" in done.stderr
+
+
+def test_a_data_folder_without_a_readable_token(tmp_path):
+    data = listening(tmp_path / "data")
+    DataFolder(data).token_file.unlink()
+    done = run("list", "--data", str(data))
+    assert done.exit_code == 2
+    assert "admin-token" in done.stderr
+
+
+def test_a_url_that_is_none():
+    done = run("list", "--url", "ftp://example.org", "--token", "x")
+    assert done.exit_code == 2
+    assert "http://HOST:PORT" in done.stderr
+
+
+def test_the_users_data_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    local = tmp_path / ".local" / "share" / "boxsched"
+    assert default_data({}, "linux") == local
+    assert default_data({"XDG_DATA_HOME": "relative"}, "linux") == local
+    assert default_data({"XDG_DATA_HOME": "/data"}, "linux").as_posix() == "/data/boxsched"
+    mac = tmp_path / "Library" / "Application Support" / "boxsched"
+    assert default_data({}, "darwin") == mac

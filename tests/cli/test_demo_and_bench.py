@@ -1,0 +1,71 @@
+"""``boxsched demo`` and ``boxsched bench`` as a person runs them."""
+
+import json
+import signal
+
+import pytest
+
+from boxsched.demo.traffic import projects
+from tests.cli.conftest import START_SECONDS, Shell, end, start
+
+
+def until(process, text):
+    """The lines up to one that holds the text."""
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if text in line:
+            return "".join(lines)
+    raise AssertionError(f"it ended without {text!r}: {lines}")
+
+
+def test_the_demo_says_where_to_look_keeps_busy_and_ends_with_ctrl_c(tmp_path):
+    process = start("demo", "--port", "0", data=tmp_path)
+    try:
+        welcome = until(process, "Ctrl-C ends it")
+        token = (tmp_path / "admin-token").read_text().strip()
+        assert f"Sign in with: {token}" in welcome
+        assert str(tmp_path / "admin-token") in welcome
+        until(process, "build of")
+        shell = Shell(str(tmp_path))
+        assert {one["name"] for one in shell.json("project", "list")["projects"]} == {
+            project["name"] for project in projects()
+        }
+        assert shell.json("list")["workloads"]
+        process.send_signal(signal.SIGINT)
+        assert "The demo has ended." in process.stdout.read()
+        assert process.wait(START_SECONDS) == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.slow
+def test_the_bench_of_a_service(tmp_path):
+    process = start("serve", "--port", "0", "--box-driver", "none", "--boxes", "8", data=tmp_path)
+    try:
+        figures = json.loads(
+            Shell(str(tmp_path)).process("bench", "--builds", "300", "--jobs", "2").stdout
+        )
+    finally:
+        end(process)
+    assert (figures["builds"], figures["jobs_per_build"], figures["boxes"]) == (300, 2, 8)
+    for name in ("submissions_per_second", "finished_builds_per_second", "peak_memory_mib"):
+        assert figures[name] > 0
+    assert figures["jobs_per_second"] == pytest.approx(2 * figures["finished_builds_per_second"], 1)
+    for spread in (figures["latency_ms"], figures["submit_to_start_ms"]):
+        assert 0 < spread["p50"] <= spread["p99"] <= spread["max"]
+    assert figures["disk"]["appends_per_second"] > 0
+    assert figures["machine"]["cores"]
+    assert figures["versions"]["python"]
+
+
+@pytest.mark.slow
+def test_the_bench_of_the_core(tmp_path):
+    figures = json.loads(
+        Shell(str(tmp_path)).process("bench", "--core", "--waiting", "10000").stdout
+    )
+    [row] = figures["core"]
+    assert (row["waiting"], row["cost_ratio"]) == (10_000, 1.0)
+    assert row["workloads_per_second"] > 0
+    assert row["bytes_per_waiting_workload"] > 0

@@ -1,0 +1,102 @@
+"""Project files: what they may hold, and that reading one is bounded."""
+
+import json
+import time
+
+import pytest
+
+from boxsched.cli import project_file
+from boxsched.cli.failing import BadInput
+from boxsched.cli.project_file import ProjectFile
+
+JOBS = [{"name": "unit", "commands": ["make test"]}]
+
+
+def read(folder, text, suffix=".yaml", name=None):
+    path = folder / f"project{suffix}"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return project_file.read(path, name)
+
+
+def refused(folder, text, suffix=".yaml", name=None):
+    with pytest.raises(BadInput) as error:
+        read(folder, text, suffix, name)
+    assert error.value.exit_code == 2
+    assert "\n" not in error.value.message
+    return error.value.message
+
+
+def test_one_project_in_yaml(tmp_path):
+    text = "name: web\njobs:\n  - name: unit\n    commands: [make test]\n"
+    assert read(tmp_path, text) == [ProjectFile("web", {"jobs": JOBS})]
+
+
+def test_one_project_in_json(tmp_path):
+    text = json.dumps({"name": "web", "jobs": JOBS})
+    assert read(tmp_path, text, ".json") == [ProjectFile("web", {"jobs": JOBS})]
+
+
+def test_a_list_of_projects(tmp_path):
+    found = read(tmp_path, "[{name: a}, {name: b}]")
+    assert [project.name for project in found] == ["a", "b"]
+
+
+def test_a_name_may_be_given_for_a_file_of_one(tmp_path):
+    assert read(tmp_path, "jobs: []", name="web") == [ProjectFile("web", {"jobs": []})]
+    assert "--name is for a file of one" in refused(tmp_path, "[{}, {}]", name="web")
+
+
+def test_aliases_and_merges_are_read(tmp_path):
+    text = "name: web\njobs:\n  - &a {name: x, commands: [x]}\n  - <<: *a\n    name: y\n"
+    [project] = read(tmp_path, text)
+    assert project.settings["jobs"][1] == {"name": "y", "commands": ["x"]}
+
+
+def test_a_branch_may_look_like_a_date(tmp_path):
+    [project] = read(tmp_path, "name: web\ndefault_branch: 2026-01-01\n")
+    assert project.settings["default_branch"] == "2026-01-01"
+
+
+@pytest.mark.parametrize(
+    ("text", "suffix", "said"),
+    [
+        ("", ".yaml", "expected a project"),
+        ("[]", ".yaml", "there is no project"),
+        ("jobs: []", ".yaml", "name: missing"),
+        ("[{name: a}, {}]", ".yaml", "[1].name: missing"),
+        ("[{name: a}, {name: a}]", ".yaml", "'a' is in it twice"),
+        ("name: a\nname: b\n", ".yaml", "'name' is there twice"),
+        ("name: [", ".yaml", "line "),
+        ("name: !!python/object/apply:os.system ['true']", ".yaml", "line 1"),
+        (b"\xff\xfe", ".yaml", "not UTF-8"),
+        ("{", ".json", "line 1, column 2"),
+        ('{"name": "a", "name": "b"}', ".json", "'name' is there twice"),
+        ('{"name": "a", "max_boxes": NaN}', ".json", "NaN is not JSON"),
+        ('{"a":' * 100_000, ".json", "nested too deeply"),
+        ("[" * 100 + "]" * 100, ".yaml", "nested deeper than 32"),
+        ("name: x\na: &a [*a]\n", ".yaml", "more than 10000 values"),
+        ("x" * 70_000, ".yaml", "at most 65536"),
+    ],
+)
+def test_what_is_wrong_is_said(tmp_path, text, suffix, said):
+    assert said in refused(tmp_path, text, suffix)
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(BadInput, match="No such file"):
+        project_file.read(tmp_path / "nothing.yaml")
+
+
+def test_a_bomb_is_refused_before_it_grows(tmp_path):
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 10)]
+    began = time.process_time()
+    assert "aliases counted in full" in refused(tmp_path, "\n".join(lines))
+    assert time.process_time() - began < 0.5
+
+
+def test_many_names_are_compared_in_no_time(tmp_path):
+    text = json.dumps([{"name": f"project-{n}"} for n in range(20_000)])
+    began = time.process_time()
+    assert len(read(tmp_path, text, ".json")) == 20_000
+    assert time.process_time() - began < 2

@@ -1,0 +1,186 @@
+"""The commands against a real service: what a person does in the first hour."""
+
+import json
+import stat
+from pathlib import Path
+
+import pytest
+import yaml
+
+from boxsched.folders import DataFolder
+
+PROJECT = {
+    "name": "web",
+    "default_branch": "trunk",
+    "jobs": [
+        {"name": "unit", "commands": ["echo testing $BOXSCHED_BRANCH", "echo done"]},
+        {"name": "lint", "commands": ["printf '\\033]0;evil\\007\\033[31mlinted\\033[0m\\n'"]},
+    ],
+    "servers": {"staging": {"jobs": [{"name": "roll out", "commands": ["echo to staging"]}]}},
+}
+FAILING = {"name": "broken", "jobs": [{"name": "unit", "commands": ["echo oh no", "exit 3"]}]}
+SLOW = {"name": "slow", "jobs": [{"name": "sleep", "commands": ["echo begun", "sleep 60"]}]}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def projects(shell, tmp_path_factory):
+    file = tmp_path_factory.mktemp("files") / "projects.yaml"
+    file.write_text(yaml.safe_dump([PROJECT, FAILING, SLOW]))
+    assert shell("project", "apply", str(file)).stdout == (
+        "web: created\nbroken: created\nslow: created\n"
+    )
+
+
+def test_projects_are_applied_shown_and_deleted(shell, tmp_path):
+    file = tmp_path / "extra.json"
+    file.write_text(json.dumps({"name": "extra", "jobs": PROJECT["jobs"]}))
+    shell("project", "apply", str(file))
+    assert shell("project", "apply", str(file)).stdout == "extra: replaced\n"
+    names = [one["name"] for one in shell.json("project", "list")["projects"]]
+    assert names == ["broken", "extra", "slow", "web"]
+    file.write_text(shell("project", "show", "extra", "--json").stdout)
+    assert shell("project", "apply", str(file)).stdout == "extra: replaced\n"
+    assert "unit, lint" in shell("project", "show", "extra").stdout
+    shell("project", "delete", "extra")
+    assert "no such project" in shell("project", "show", "extra", status=2).stderr
+
+
+def test_settings_that_make_no_sense_name_the_place(shell, tmp_path):
+    file = tmp_path / "bad.yaml"
+    file.write_text("name: web\njobs:\n  - {name: unit, commands: 7}\n")
+    done = shell("project", "apply", str(file), status=2)
+    assert "web: jobs" in done.stderr
+    assert "commands" in done.stderr
+
+
+def test_a_build_that_passes(shell):
+    done = shell("build", "web", "--wait", "--follow", "--message", "Faster search")
+    assert "submitted: build of trunk" in done.stdout
+    assert "unit | testing trunk\n" in done.stdout
+    assert "lint | linted\n" in done.stdout  # and nothing of the title or the colour
+    assert "\x1b" not in done.stdout
+    assert " passed: waited" in done.stdout
+
+
+def test_a_build_that_fails(shell):
+    done = shell.process("build", "broken", "--wait", status=1)
+    assert " failed: waited" in done.stdout
+    assert "failed, exit status 3" in done.stdout
+
+
+def test_a_build_that_is_waited_for_in_json(shell):
+    build = shell.json("build", "broken", "--wait", "--branch", "x", status=1)
+    assert (build["state"], build["result"], build["branch"]) == ("finished", "failed", "x")
+    followed = shell("build", "web", "--follow", "--json")
+    assert json.loads(followed.stdout)["result"] == "passed"
+    assert "testing trunk" in followed.stderr
+
+
+def test_a_deploy_of_a_build(shell):
+    build = shell.json("build", "web", "--wait", "--commit", "abcdef1")
+    title = f"web#{build['number']}"
+    deploy = shell.json("deploy", "web", "staging", "--build", title, "--wait")
+    assert (deploy["kind"], deploy["server"], deploy["result"]) == ("deploy", "staging", "passed")
+    assert deploy["commit"] == "abcdef1"
+
+
+def test_a_workload_is_shown_explained_and_its_logs_are_read(shell):
+    build = shell.json("build", "web", "--tag", "v1", "--wait")
+    title = f"web#{build['number']}"
+    assert shell.json("show", title) == shell.json("show", build["id"])
+    assert "tag" in shell("show", title).stdout
+    assert shell.json("explain", title)["phase"] == "finished"
+    job = build["jobs"][0]["id"]
+    assert shell("logs", job).stdout == "testing\ndone\n"
+    assert "unit | done\n" in shell("logs", title, "--follow").stdout
+    logs = shell.json("logs", build["id"])["jobs"]
+    assert [one["name"] for one in logs] == ["unit", "lint"]
+    assert "\x1b]0;evil\x07" in logs[1]["log"]  # a program gets it as it is, escaped as JSON
+
+
+def test_lists(shell):
+    first, second = (shell.json("build", "web", "--branch", "listed", "--wait") for _ in range(2))
+    listed = shell.json("list", "--project", "web", "--branch", "listed", "--state", "finished")
+    assert [one["id"] for one in listed["workloads"]] == [second["id"], first["id"]]
+    assert len(shell.json("list", "--limit", "1")["workloads"]) == 1
+    table = shell("list", "--branch", "listed").stdout.splitlines()
+    assert table[0].split() == [
+        "ID", "WORKLOAD", "KIND", "FOR", "STATE", "PRIORITY", "WAITED", "RAN", "CREATED", "MESSAGE"
+    ]  # fmt: skip
+    assert f"web#{second['number']}" in table[1]
+    assert shell.json("list", "--kind", "ssh")["workloads"] == []
+
+
+def test_one_waits_for_its_branch_is_explained_and_stopped(shell):
+    first, second = (shell.json("build", "slow", "--branch", "b") for _ in range(2))
+    why = shell.json("explain", second["id"])
+    assert why["reason"] == "waits_for_lane"
+    assert [one["id"] for one in why["blocked_by"]] == [first["id"]]
+    assert first["id"] in shell("explain", second["id"]).stdout
+    assert "canceled" in shell("stop", second["id"], "--wait").stdout
+    assert "stopped" in shell("stop", first["id"], "--wait").stdout
+    assert "has finished" in shell("stop", first["id"], status=1).stderr
+
+
+def test_a_rebuild_is_a_new_workload(shell):
+    first = shell.json("build", "broken", "--branch", "again", "--wait", status=1)
+    again = shell.json("rebuild", first["id"], "--wait", status=1)
+    assert again["number"] > first["number"]
+    assert again["branch"] == "again"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["show", "w999999"],
+        ["show", "web#999999"],
+        ["show", "../../etc"],
+        ["explain", "nope#1"],
+        ["logs", "w999999-1"],
+        ["logs", "w1-999"],
+        ["stop", "w999999"],
+        ["rebuild", "w999999"],
+        ["build", "nope"],
+        ["build", "web", "--commit", "not-a-commit"],
+        ["build", "web", "--branch", ""],
+        ["deploy", "web", "nowhere"],
+    ],
+    ids=" ".join,
+)
+def test_what_is_not_there_or_makes_no_sense_is_2(shell, arguments):
+    done = shell(*arguments, status=2)
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_wrong_token(shell):
+    done = shell("list", "--token", "bxs_wrong", status=2)
+    assert "admin-token in its data folder" in done.stderr
+
+
+def test_the_token_is_readable_by_its_owner_alone(shell):
+    file = DataFolder(Path(shell.data)).token_file
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_a_second_service_on_the_folder_is_refused(shell):
+    done = shell.process("serve", "--port", "0", status=1)
+    assert "is in use by process" in done.stderr
+    assert DataFolder(Path(shell.data)).listening() is not None
+
+
+def test_a_port_that_is_taken(shell, tmp_path):
+    port = DataFolder(Path(shell.data)).listening().url.rpartition(":")[2]
+    done = shell.process("serve", "--port", port, "--data", str(tmp_path), status=1)
+    assert f"cannot listen on 127.0.0.1:{port}" in done.stderr
+
+
+def test_the_invariants_hold(shell):
+    assert shell("check").stdout == "All invariants hold.\n"
+    assert shell.json("check")["violations"] == []
+
+
+def test_a_folder_that_cannot_be_used(shell, tmp_path):
+    file = tmp_path / "file"
+    file.write_text("")
+    assert "choose a folder" in shell.process("serve", "--data", str(file / "x"), status=1).stderr

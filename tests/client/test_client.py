@@ -1,0 +1,277 @@
+"""The client before services that answer, refuse, and go away."""
+
+import asyncio
+import json
+import socket
+from datetime import UTC, datetime
+
+import pytest
+from aiohttp import web
+
+from boxsched import errors
+from boxsched.client import BlockingClient, Client, Unreachable
+from boxsched.client.http import Patience, refusal
+from boxsched.states import Result, State
+
+WORKLOAD = {
+    "id": "w1", "project": "web", "number": 1, "kind": "build", "branch": "main", "tag": None,
+    "server": None, "commit": None, "message": None, "author": None, "state": "registered",
+    "result": None, "priority": 50, "created_at": "2026-01-02T03:04:05.000006Z",
+    "queued_at": None, "started_at": None, "finished_at": None, "jobs": [],
+    "a_field_of_a_later_version": [1, 2],
+}  # fmt: skip
+FINISHED = {
+    **WORKLOAD,
+    "state": "finished",
+    "result": "passed",
+    "finished_at": "2026-01-02T03:04:06Z",
+}
+
+
+def says(value, status=200, headers=None):
+    async def answer(request):
+        return web.json_response(value, status=status, headers=headers)
+
+    return answer
+
+
+def refuses(status, code, message="no", **more):
+    return says({"error": {"code": code, "message": message, **more}}, status)
+
+
+async def breaks(request):
+    request.transport.abort()
+    return web.Response()
+
+
+def streams(*chunks, then_break=False):
+    async def answer(request):
+        response = web.StreamResponse()
+        await response.prepare(request)
+        for chunk in chunks:
+            await response.write(chunk)
+        if then_break:
+            request.transport.abort()
+        return response
+
+    return answer
+
+
+def event(id_, type_, **data):
+    return f"id: {id_}\nevent: {type_}\ndata: {json.dumps(data)}\n\n".encode()
+
+
+@pytest.fixture
+def client(service):
+    return Client(service.url, "the-token", patience=5)
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+async def test_a_submission_and_what_it_sends(service, client):
+    service.part = [says(WORKLOAD, 201)]
+    async with client:
+        build = await client.build("web", branch="main", priority=0, key="my-key")
+    assert (build.id, build.state, build.title) == ("w1", State.REGISTERED, "web#1")
+    assert build.created_at == datetime(2026, 1, 2, 3, 4, 5, 6, UTC)
+    [(method, path, headers, body)] = service.requests
+    assert (method, path) == ("POST", "/api/v1/projects/web/builds")
+    assert headers["Authorization"] == "Bearer the-token"
+    assert headers["Idempotency-Key"] == "my-key"
+    assert json.loads(body) == {"branch": "main", "priority": 0}  # what was not said is not sent
+
+
+async def test_names_cannot_leave_their_place_in_the_path(service, client):
+    service.part = [refuses(404, "not_found")]
+    async with client:
+        with pytest.raises(errors.NotFound):
+            await client.workload("../projects?x=#y")
+    assert service.requests[0][1] == "/api/v1/workloads/..%2Fprojects%3Fx%3D%23y"
+
+
+async def test_a_refusal_is_an_error_with_its_code_and_field(service, client):
+    service.part = [refuses(422, "invalid", "Expected str", field="jobs[0].commands")]
+    async with client:
+        with pytest.raises(errors.Invalid) as raised:
+            await client.put_project("web", {})
+    assert (raised.value.code, raised.value.field) == ("invalid", "jobs[0].commands")
+    assert len(service.requests) == 1  # no repetition makes it right
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [
+        (400, "malformed", errors.Malformed),
+        (401, "unauthorized", errors.Unauthorized),
+        (403, "forbidden", errors.Forbidden),
+        (404, "not_found", errors.NotFound),
+        (409, "conflict", errors.Conflict),
+        (409, "a_code_of_a_later_version", errors.Conflict),
+        (413, "too_large", errors.TooLarge),
+        (418, "teapot", errors.Invalid),
+        (422, "invalid", errors.Invalid),
+        (429, "too_many", errors.TooMany),
+        (500, "error", errors.StoreAway),
+        (503, "store_away", errors.StoreAway),
+        (503, "outcome_unknown", errors.OutcomeUnknown),
+        (503, "fenced", errors.Fenced),
+    ],
+)
+def test_every_refusal_has_its_error(status, code, kind):
+    body = json.dumps({"error": {"code": code, "message": "no"}}).encode()
+    error = refusal(status, body, "7")
+    assert type(error) is kind
+    assert error.code == code
+    assert error.message == "no"
+    assert getattr(error, "retry_after", 7) == 7
+
+
+def test_a_refusal_of_a_proxy():
+    error = refusal(502, b"<html>Bad Gateway</html>")
+    assert type(error) is errors.StoreAway
+    assert "502" in error.message
+
+
+async def test_while_the_service_is_away_a_call_is_repeated_with_the_same_key(service, client):
+    service.part = [
+        refuses(503, "outcome_unknown"),
+        breaks,
+        says({"error": {"code": "too_many", "message": "later"}}, 429, {"Retry-After": "0"}),
+        says(WORKLOAD, 201),
+    ]
+    async with client:
+        await client.build("web", branch="main")
+    keys = {headers["Idempotency-Key"] for _, _, headers, _ in service.requests}
+    assert len(service.requests) == 4
+    assert len(keys) == 1
+
+
+async def test_two_submissions_have_two_keys(service, client):
+    service.part = [says(WORKLOAD, 201)]
+    async with client:
+        await client.build("web", branch="main")
+        await client.build("web", branch="main")
+    assert len({headers["Idempotency-Key"] for _, _, headers, _ in service.requests}) == 2
+
+
+async def test_patience_ends(service):
+    service.part = [refuses(503, "store_away", "the disk is full")]
+    async with Client(service.url, "t", patience=0.3) as client:
+        with pytest.raises(errors.StoreAway, match="the disk is full"):
+            await client.projects()
+    assert len(service.requests) >= 2
+
+
+async def test_nobody_there():
+    async with Client(f"http://127.0.0.1:{free_port()}", "t", patience=0) as client:
+        with pytest.raises(Unreachable, match="nothing listens there"):
+            await client.projects()
+
+
+def test_pauses_grow_with_chance_in_them_and_end_in_time():
+    now = 0.0
+    patience = Patience(10.0, lambda: 0.5, lambda: now)
+    pauses = []
+    while (pause := patience.next_pause(errors.StoreAway("away"))) is not None:
+        pauses.append(round(pause, 3))
+        now += pause
+    assert pauses == [0.1, 0.2, 0.4, 0.8, 1.6, 3.0, 3.0]
+
+
+@pytest.mark.parametrize("url", ["", "localhost:8080", "ftp://x", "http://"])
+def test_an_address_that_is_none(url):
+    with pytest.raises(errors.Invalid):
+        Client(url, None)
+
+
+async def test_an_answer_of_something_else(service, client):
+    service.part = [says(["what", "is", "this"])]
+    async with client:
+        with pytest.raises(errors.Malformed, match="not an answer of a boxsched service"):
+            await client.workload("w1")
+
+
+async def test_events_go_on_behind_the_last_one_seen(service, client):
+    service.part = [
+        streams(event("1.1.1", "workload.queued", workload="w1"), then_break=True),
+        refuses(503, "store_away"),
+        streams(event("1.2.1", "workload.started", workload="w1")),
+    ]
+    seen = []
+    async with client:
+        async for one in client.events(after="1.0.9"):
+            seen.append(one.id)
+            if len(seen) == 2:
+                break
+    assert seen == ["1.1.1", "1.2.1"]
+    resumed = [headers["Last-Event-ID"] for _, _, headers, _ in service.requests]
+    assert resumed == ["1.0.9", "1.1.1", "1.1.1"]
+
+
+async def test_a_log_is_followed_over_a_broken_connection_each_byte_once(service, client):
+    service.part = [
+        streams(b"one\n", b"two\n", then_break=True),
+        breaks,
+        streams(b"one\ntw", b"o\nthree\n"),
+    ]
+    async with client:
+        text = b"".join([chunk async for chunk in client.follow_log("w1-1")])
+    assert text == b"one\ntwo\nthree\n"
+
+
+async def test_waiting_hears_of_the_end(service, client):
+    over = asyncio.Event()
+
+    async def answer(request):
+        if request.path.endswith("/events"):
+            response = web.StreamResponse()
+            await response.prepare(request)
+            await response.write(b": connected\n\n")
+            over.set()
+            await response.write(event("1.1.1", "workload.finished", workload="w2"))
+            await response.write(event("1.1.2", "workload.finished", workload="w1"))
+            await asyncio.sleep(30)
+            return response
+        looks = sum(path.endswith("/w1") for _, path, _, _ in service.requests)
+        return web.json_response(FINISHED if over.is_set() and looks > 1 else WORKLOAD)
+
+    service.part = [answer]
+    async with client:
+        async with asyncio.timeout(5):  # below the time at which it would look by itself
+            done = await client.wait("w1")
+    assert done.result is Result.PASSED
+    assert done.passed
+
+
+async def test_what_has_finished_is_not_waited_for(service, client):
+    async def answer(request):
+        if request.path.endswith("/events"):
+            return await streams(b": connected\n\n")(request)
+        return web.json_response(FINISHED)
+
+    service.part = [answer]
+    async with client:
+        assert (await client.wait("w1")).passed
+
+
+async def test_the_blocking_face(service):
+    service.part = [
+        says({"projects": [{"name": "web", "max_boxes": 4}]}),
+        streams(b"one\n", b"two\n"),
+        streams(event("1.1.1", "workload.queued", workload="w1")),
+    ]
+
+    def script():
+        with BlockingClient(service.url, "t", patience=0) as client:
+            [project] = client.projects()
+            log = b"".join(client.follow_log("w1-1"))
+            return project, log, next(client.events())
+
+    project, log, first = await asyncio.to_thread(script)
+    assert (project.name, project.settings) == ("web", {"max_boxes": 4})
+    assert log == b"one\ntwo\n"
+    assert first.type == "workload.queued"

@@ -1,0 +1,173 @@
+"""Server-sent events: every change, in order, without a gap, whoever comes back and when."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+
+import msgspec
+import pytest
+
+from boxsched.api import events as events_module
+from boxsched.api import streams
+from boxsched.client.stream import EventReader
+from boxsched.client.values import Event
+from boxsched.feed import EventCursor
+from tests.service.house import API, House, job
+
+
+async def read(house: House, count: int, after: str | None = None, query: str = "") -> list[Event]:
+    """The next events, as a client sees them."""
+    found: list[Event] = []
+    async for event in stream(house, after, query):
+        found.append(event)
+        if len(found) == count:
+            break
+    return found
+
+
+async def stream(house: House, after: str | None = None, query: str = "") -> AsyncIterator[Event]:
+    headers = {"Authorization": f"Bearer {house.token}"}
+    if after is not None:
+        headers["Last-Event-ID"] = after
+    reader = EventReader()
+    async with (
+        asyncio.timeout(20),
+        house.client.get(house.url + API + "/events" + query, headers=headers) as response,
+    ):
+        assert response.status == 200
+        assert response.headers["Content-Type"].startswith("text/event-stream")
+        async for chunk in response.content.iter_any():
+            for event in reader.feed(chunk):
+                yield event
+
+
+async def stored(house: House) -> list[str]:
+    return [
+        f"{event.shard}.{event.batch}.{event.n}"
+        for event in await house.node.store.events_after(1, 0, 0, 100_000)
+    ]
+
+
+async def test_the_life_of_a_build(house: House) -> None:
+    await house.project("web")
+    reading = asyncio.create_task(read(house, 6))
+    await house.call("GET", "/healthz")
+    while not house.node.feed.readers:
+        await asyncio.sleep(0)
+    made = await house.build()
+    seen = await asyncio.wait_for(reading, 20)
+    mine = [event for event in seen if event.workload == made["id"]]
+    assert [event.type for event in mine][:3] == [
+        "workload.registered",
+        "workload.queued",
+        "workload.started",
+    ]
+    for event in seen:
+        assert event.data["type"] == event.type
+        assert event.data["at"].endswith("Z")
+    assert mine[0].data["branch"] == "main"
+
+
+async def test_from_the_beginning_all_that_is_stored(house: House) -> None:
+    await house.project("web")
+    for n in range(20):
+        await house.finished((await house.build(branch=f"b{n}"))["id"])
+    ids = await stored(house)
+    assert len(ids) > 100
+    assert [event.id for event in await read(house, len(ids), "1.0.0")] == ids
+    assert [event.id for event in await read(house, 5, None, "?after=1.0.0")] == ids[:5]
+
+
+async def test_who_comes_back_misses_nothing_and_sees_nothing_twice(house: House) -> None:
+    """A reader that breaks off again and again, while builds go on."""
+    await house.project("web")
+
+    async def load() -> None:
+        for n in range(60):
+            await house.build(branch=f"b{n % 7}")
+
+    loading = asyncio.create_task(load())
+    seen: list[str] = []
+    after = "1.0.0"
+    for size in (1, 2, 3, 5, 8, 13, 21, 34):
+        got = await read(house, size, after)
+        seen += [event.id for event in got]
+        after = seen[-1]
+    await loading
+    ids = await stored(house)
+    assert seen == ids[: len(seen)]
+
+
+async def test_many_readers_under_load_see_the_same(house: House) -> None:
+    await house.project("web")
+    readers = [asyncio.create_task(read(house, 300, "1.0.0")) for _ in range(8)]
+    for n in range(80):
+        await house.build(branch=f"b{n % 9}")
+    lists = [[event.id for event in await one] for one in readers]
+    ids = await stored(house)
+    assert all(one == ids[:300] for one in lists)
+
+
+@pytest.mark.parametrize(
+    "id_", ["x", "1", "1.2", "1.2.3.4", "-1.0.0", "2.0.0", "1.999999.1", "1.0." + "9" * 70, "١.0.0"]
+)
+async def test_ids_that_are_none(house: House, id_: str) -> None:
+    for query, headers, field in (
+        ("", {"Last-Event-ID": id_}, "Last-Event-ID"),
+        (f"?after={id_}", {}, "after"),
+    ):
+        answer = await house.call("GET", f"{API}/events{query}", headers=headers)
+        assert (answer.status, answer.error["field"]) == (422, field)
+
+
+async def test_a_sign_of_life(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events_module, "KEEPALIVE_SECONDS", 0.05)
+    async with house.client.get(
+        house.url + API + "/events", headers={"Authorization": f"Bearer {house.token}"}
+    ) as response:
+        lines = [await response.content.readline() for _ in range(7)]
+    assert lines[:3] == [b"retry: 2000\n", b": connected\n", b"\n"]
+    assert lines[3] == lines[5] == b": still here\n"
+
+
+async def test_the_streams_end_when_the_node_stops(house: House) -> None:
+    async with house.client.get(
+        house.url + API + "/events", headers={"Authorization": f"Bearer {house.token}"}
+    ) as response:
+        await response.content.readline()
+        house.node.feed.close()
+        await asyncio.wait_for(response.content.read(), 10)
+
+
+async def test_who_does_not_read_is_dropped_and_others_are_not(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "WRITE_SECONDS", 0.2)
+    await house.project("web")
+    raw = socket.socket()
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+    raw.connect(("127.0.0.1", house.port))
+    _, deaf = await asyncio.open_connection(sock=raw, limit=1_024)
+    deaf.write(
+        f"GET {API}/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {house.token}\r\n\r\n".encode()
+    )
+    while not house.node.feed.readers:
+        await asyncio.sleep(0)
+    for n in range(200):  # about a megabyte of events
+        await house.build(branch=f"b{n}", message="m" * 500, jobs=[job("j" * 200)] * 2)
+    async with asyncio.timeout(20):
+        while house.node.feed.readers:
+            await asyncio.sleep(0.01)
+    deaf.close()
+    assert len(await read(house, 50, "1.0.0")) == 50
+
+
+def test_an_event_is_one_message() -> None:
+    from boxsched.store.values import StoredEvent
+
+    data = msgspec.json.encode({"type": "x", "message": "a\nb\r\n\nid: 1.1.1\ndata: z\u2028"})
+    wire = events_module.message(StoredEvent(1, 2, 3, "workload.queued", data))
+    [event] = EventReader().feed(wire)
+    assert (event.id, event.type) == ("1.2.3", "workload.queued")
+    assert event.data["message"] == "a\nb\r\n\nid: 1.1.1\ndata: z\u2028"
+    assert EventCursor.parse(event.id) == EventCursor(1, 2, 3)

@@ -1,0 +1,207 @@
+"""Workloads: read, listed, explained, stopped."""
+
+import asyncio
+
+import pytest
+
+from tests.service.house import API, House, job, jobs
+
+UNKNOWN = ("w99", "w0", "w01", "99", "w", "W1", "w-1", "w1.0", "w" + "9" * 40, "%00", "%ff", "é", "w1%20")
+
+
+@pytest.mark.parametrize("id_", UNKNOWN)
+async def test_an_unknown_id_is_404_whatever_its_form(waiting: House, id_: str) -> None:
+    await waiting.project("web")
+    await waiting.build()
+    for method, path in (
+        ("GET", f"/workloads/{id_}"),
+        ("GET", f"/workloads/{id_}/explanation"),
+        ("POST", f"/workloads/{id_}/stop"),
+        ("POST", f"/workloads/{id_}/rebuild"),
+        ("GET", f"/jobs/{id_}/log"),
+        ("GET", f"/jobs/{id_}-1/log"),
+        ("GET", "/jobs/w1-2/log"),
+        ("GET", "/jobs/w1-0/log"),
+    ):
+        answer = await waiting.call(method, API + path)
+        assert (answer.status, answer.error["code"]) == (404, "not_found"), path
+
+
+async def test_pages_newest_first(waiting: House) -> None:
+    await waiting.project("web")
+    made = [(await waiting.build(branch=f"b{n}"))["id"] for n in range(7)]
+    seen, cursor, pages = [], "", 0
+    while cursor is not None:
+        page = await waiting.get(f"/workloads?limit=3{cursor and '&cursor=' + cursor}")
+        seen += [one["id"] for one in page["workloads"]]
+        cursor, pages = page["next_cursor"], pages + 1
+    assert seen == made[::-1]
+    assert pages == 3
+    exact = await waiting.get("/workloads?limit=7")
+    assert exact["next_cursor"] is None
+    assert len(exact["workloads"][0]["jobs"]) == 1
+
+
+async def test_filters(house: House) -> None:
+    await house.project("web", servers={"s": {"jobs": [job()]}})
+    await house.project("api")
+    build, other = await house.build(branch="x"), await house.build("api", branch="y")
+    deploy = await house.deploy("s")
+    for one in (build, other, deploy):
+        await house.finished(one["id"])
+
+    async def listed(query: str) -> list[str]:
+        return [one["id"] for one in (await house.get(f"/workloads?{query}"))["workloads"]]
+
+    assert await listed("kind=deploy") == [deploy["id"]]
+    assert await listed("project=api") == [other["id"]]
+    assert await listed("branch=x&project=web&kind=build&state=finished") == [build["id"]]
+    assert await listed("server=s") == [deploy["id"]]
+    assert await listed("state=running") == []
+    assert await listed("project=nobody") == []
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ("kind=builds", "kind"),
+        ("kind=", "kind"),
+        ("state=done", "state"),
+        ("limit=0", "limit"),
+        ("limit=201", "limit"),
+        ("limit=-1", "limit"),
+        ("limit=1e2", "limit"),
+        ("limit=" + "9" * 5000, "limit"),
+        ("limit=%D9%A3", "limit"),
+        ("cursor=", "cursor"),
+        ("cursor=w1", "cursor"),
+        ("cursor=YmVmb3JlIHcw", "cursor"),
+        ("cursor=%ff%00", "cursor"),
+        ("branch=", "branch"),
+        ("branch=a%00", "branch"),
+        ("branch=" + "a" * 256, "branch"),
+        ("server=a%0Ab", "server"),
+        ("project=%00", "project"),
+    ],
+)
+async def test_filters_that_make_no_sense(house: House, query: str, field: str) -> None:
+    answer = await house.call("GET", f"{API}/workloads?{query}")
+    assert (answer.status, answer.error["field"]) == (422, field)
+
+
+# --- Explanations ---------------------------------------------------------------------------
+
+KEYS = {
+    "phase", "reason", "text", "blocked_by", "needs", "free", "position", "expected_start",
+}  # fmt: skip
+
+
+async def test_why_it_waits(tmp_path) -> None:
+    async with House.open(
+        tmp_path / "data", boxes=2, box_driver="process", stop_grace=0.2
+    ) as house:
+        await house.project("web", jobs=[job("sleep", "sleep 60")])
+        first = await house.build(branch="a")
+        await house.until(first["id"], state="running")
+        behind = await house.build(branch="a")
+        wide = await house.build(branch="b", jobs=jobs(2))
+        huge = await house.build(branch="c", jobs=jobs(3))
+        for one in (wide, huge):
+            await house.until(one["id"], state="queued")
+
+        async def why(workload: dict[str, str]) -> dict[str, object]:
+            said = await house.get(f"/workloads/{workload['id']}/explanation")
+            assert set(said) == KEYS
+            return said
+
+        said = await why(first)
+        assert (said["phase"], said["reason"]) == ("assignment", "running")
+        said = await why(behind)
+        assert (said["phase"], said["reason"]) == ("ordering", "waits_for_lane")
+        [blocker] = said["blocked_by"]
+        assert blocker.keys() == {"id", "number", "kind", "project", "boxes", "expected_end"}
+        assert (blocker["id"], blocker["project"]) == (first["id"], "web")
+        said = await why(wide)
+        assert (said["phase"], said["reason"]) == ("admission", "needs_boxes")
+        assert said["needs"] == {"default": 2}
+        assert said["free"] == {"default": 1}
+        assert said["position"] == 1
+        assert said["expected_start"].endswith("Z")
+        assert (await why(huge))["reason"] == "no_such_boxes"
+        for one in (behind, wide, huge, first):
+            await house.call("POST", f"{API}/workloads/{one['id']}/stop")
+        await house.finished(first["id"])
+        said = await why(first)
+        assert (said["phase"], said["reason"]) == ("finished", "finished")
+
+
+async def test_what_was_submitted_this_instant_is_explained(waiting: House) -> None:
+    await waiting.project("web")
+    for _ in range(20):
+        made = await waiting.build(branch="x")
+        said = await waiting.get(f"/workloads/{made['id']}/explanation")
+        assert said["reason"] in ("no_such_boxes", "waits_for_lane")
+
+
+# --- Stops ----------------------------------------------------------------------------------
+
+
+async def stop(house: House, id_: str, **headers: str) -> object:
+    return await house.call("POST", f"{API}/workloads/{id_}/stop", headers=headers)
+
+
+async def test_what_waits_is_canceled(waiting: House) -> None:
+    await waiting.project("web")
+    made = await waiting.build()
+    answer = await stop(waiting, made["id"])
+    assert answer.status == 202
+    assert (answer.json["id"], answer.json["result"]) == (made["id"], "canceled")
+    done = await waiting.finished(made["id"])
+    assert (done["result"], done["started_at"]) == ("canceled", None)
+    again = await stop(waiting, made["id"])
+    assert (again.status, again.error["code"]) == (409, "conflict")
+
+
+async def test_what_runs_is_stopped(running: House) -> None:
+    await running.project("web", jobs=[job("long", "sleep 60")])
+    made = await running.build()
+    await running.until(made["id"], state="running")
+    answer = await stop(running, made["id"])
+    assert (answer.status, answer.json["state"]) == (202, "stopping")
+    assert (await running.finished(made["id"]))["result"] == "stopped"
+    assert (await stop(running, made["id"])).status == 409
+
+
+async def test_what_has_passed_cannot_be_stopped(house: House) -> None:
+    await house.project("web")
+    made = await house.build()
+    await house.finished(made["id"])
+    assert (await stop(house, made["id"])).status == 409
+
+
+async def test_many_stops_at_once(waiting: House) -> None:
+    await waiting.project("web")
+    made = await waiting.build()
+    answers = await asyncio.gather(*(stop(waiting, made["id"]) for _ in range(10)))
+    assert {answer.status for answer in answers} <= {202, 409}
+    assert (await waiting.finished(made["id"]))["result"] == "canceled"
+
+
+async def test_a_stop_can_be_repeated_under_its_key(waiting: House) -> None:
+    await waiting.project("web")
+    made = await waiting.build()
+    key = {"Idempotency-Key": "k"}
+    first = await stop(waiting, made["id"], **key)
+    await waiting.finished(made["id"])
+    again = await stop(waiting, made["id"], **key)
+    assert (again.status, again.body) == (202, first.body)
+    assert (await stop(waiting, made["id"], **{"Idempotency-Key": "other"})).status == 409
+
+
+async def test_a_stop_has_no_body(waiting: House) -> None:
+    await waiting.project("web")
+    made = await waiting.build()
+    path = f"{API}/workloads/{made['id']}/stop"
+    assert (await waiting.call("POST", path, {"now": True})).error["field"] == "now"
+    assert (await waiting.call("POST", path, data=b"{")).status == 400
+    assert (await waiting.call("POST", path, {})).status == 202
