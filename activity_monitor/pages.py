@@ -107,7 +107,7 @@ def same_origin(request: web.Request) -> bool:
 
 
 async def _token(request: web.Request) -> str | None:
-    """The form's token; None for whatever cannot be one. It never raises: the bytes are anyone's."""
+    """The form's token; None for whatever cannot be one: the bytes are anyone's."""
     if request.content_type != "application/x-www-form-urlencoded":
         return None
     body = b""

@@ -8,7 +8,6 @@ const MAX_CSI_CHARACTERS = 64;
 const CUT = " … (the rest of this line is left out)";
 
 const CONTROL = /[\u0000-\u0008\u000a-\u001f\u007f-\u009f]/g;
-// eslint-disable-next-line no-control-regex
 const CSI = /^(?:\u001b\[|\u009b)([0-?]*)[ -/]*([@-~])/;
 const CSI_BEGUN = /^(?:\u001b\[|\u009b)[0-?]*[ -/]*$/;
 const SHORT = /^\u001b[ -/]*[0-~]/;
@@ -123,7 +122,7 @@ export class AnsiLines {
 
   #sgr(parameters) {
     if (/[<-?]/.test(parameters)) return; // a private sequence
-    const codes = parameters.split(/[;:]/).map((code) => Number(code || 0));
+    const codes = parameters.split(";").flatMap(flat);
     for (let at = 0; at < codes.length; at += 1) at += this.#set(codes, at);
     this.#classes = classes(this.#style);
   }
@@ -155,6 +154,14 @@ export class AnsiLines {
     this.#style[place] = nearest(codes.slice(at + 2, at + 5));
     return 4;
   }
+}
+
+/** "38:2::9:9:9", a colour with its colour space, as "38;2;9;9;9"; "4:3", a wavy underline, as "4". */
+function flat(parameter) {
+  const codes = parameter.split(":").map((code) => Number(code || 0));
+  if (codes[1] === 2 && codes.length > 5) codes.splice(2, 1);
+  if (codes[0] === 4 && codes.length > 1) return codes[1] ? 4 : 24;
+  return codes;
 }
 
 function classes(style) {

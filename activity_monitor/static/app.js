@@ -94,6 +94,7 @@ function shown() {
 function stopAsked(row) {
   model.stopAsked(row);
   announce(`Asked to stop ${nameOf(row)}.`);
+  board.views.get(row.id)?.title.focus({ preventScroll: true }); // its stop button has done its work
   show();
 }
 

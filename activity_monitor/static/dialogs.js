@@ -27,7 +27,8 @@ export class StopDialog {
     const runs = row.state === "running" || row.state === "stopping";
     put(byId("stop-title"), `${runs ? "Stop" : "Cancel"} ${nameOf(row)}?`);
     put(byId("stop-text"), runs
-      ? `“${titleOf(row)}” is running in ${count(row.boxes, "Box", "Boxes")}. Its jobs are asked to end, and killed where they do not.`
+      ? `“${titleOf(row)}” is running in ${count(row.boxes, "Box", "Boxes")}. `
+        + "Its jobs are asked to end, and killed where they do not."
       : `“${titleOf(row)}” has not started. It will never run.`);
     put(this.#confirm, `${runs ? "Stop" : "Cancel"} the ${kindOf(row)}`);
     put(this.#problem, "");

@@ -59,6 +59,7 @@ function blocker(workload) {
   const project = make("bdi");
   put(project, workload.project);
   const rest = [` holds ${count(workload.boxes, "Box", "Boxes")}`];
-  if (workload.expected_end) rest.push(`, expected to end ${moment(workload.expected_end)} (${ahead(workload.expected_end)})`);
+  const end = workload.expected_end;
+  if (end) rest.push(`, expected to end ${moment(end)} (${ahead(end)})`);
   return make("li", "", link, " of ", project, workload.boxes ? rest.join("") : "");
 }

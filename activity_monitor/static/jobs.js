@@ -114,6 +114,7 @@ function said(job) {
   if (job.exit_status !== null && job.exit_status !== undefined && job.result !== "passed") {
     parts.push(`exit ${job.exit_status}`);
   }
+  if (job.reason && job.result !== "passed") parts.push(job.reason);
   if (job.attempt > 1) parts.push(`attempt ${job.attempt}`);
   return parts.join(" · ");
 }

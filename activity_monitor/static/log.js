@@ -41,7 +41,6 @@ export class LogView {
     const title = make("h4", "log-title", "Output of ", job);
     title.id = `log-title-${id}`;
     this.note = make("p", "log-note", "Reading …");
-    this.note.setAttribute("role", "status");
     this.follow = make("button", "quiet follow", "Follow");
     this.follow.type = "button";
     this.lines = new LogLines(title.id, (following) => this.#showFollowing(following));

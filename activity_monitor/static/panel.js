@@ -9,7 +9,9 @@ import { firstLine, make, put } from "./text.js";
 import { exactly, moment } from "./times.js";
 
 const JOBS_LEAST_MS = 1000;
-const FACTS = [["Created", "created_at"], ["Left its lane", "queued_at"], ["Started", "started_at"], ["Finished", "finished_at"]];
+const FACTS = [
+  ["Created", "created_at"], ["Left its lane", "queued_at"], ["Started", "started_at"], ["Finished", "finished_at"],
+];
 
 export class Panel {
   #row;

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from boxsched import errors
 from boxsched.cli.failing import BadInput, Failure, clear_errors
 from boxsched.folders import default_data
 from boxsched.model import Policy
@@ -53,6 +52,8 @@ def run(options: "Options") -> None:
 
 def run_loop(work: Callable[[], Any], options: "Options") -> None:
     """Run a coroutine on the fastest loop there is, with the service's errors made clear."""
+    from boxsched.api.tokens import UnsafeToken
+
     logging.basicConfig(
         level=logging.WARNING,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
@@ -62,8 +63,8 @@ def run_loop(work: Callable[[], Any], options: "Options") -> None:
         try:
             with asyncio.Runner(loop_factory=loop_factory()) as runner:
                 runner.run(work())
-        except errors.Conflict as error:
-            raise Failure(error.message) from None
+        except UnsafeToken as error:
+            raise Failure(str(error)) from None
         except OSError as error:
             raise Failure(_why_not(error, options)) from None
 

@@ -171,7 +171,9 @@ class Engine:
 
     async def _sleep(self) -> None:
         try:
-            await asyncio.wait_for(self._awake.wait(), POLL_SECONDS)
+            # Not wait_for: in Python 3.11 it loses a cancellation that comes with the wake-up.
+            async with asyncio.timeout(POLL_SECONDS):
+                await self._awake.wait()
         except TimeoutError:
             pass
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from boxsched.model import JobId, ProjectId, WorkerId, WorkloadId
 from boxsched.store.driver import Driver
-from boxsched.store.steps import fleet, leading, logs, reading, sessions, settings, submission
+from boxsched.store.steps import fleet, leading, logs, projects, reading, sessions, submission
 from boxsched.store.values import (
     Assignment,
     Batch,
@@ -41,32 +41,32 @@ class SqlStore:
     # --- Settings --------------------------------------------------------------------------
 
     async def set_organization(self, organization: Organization) -> None:
-        await self._driver.write(settings.set_organization, organization)
+        await self._driver.write(projects.set_organization, organization)
 
     async def organization(self) -> Organization:
-        return await self._driver.read(settings.organization)
+        return await self._driver.read(projects.organization)
 
     async def put_project(
         self,
         name: str,
-        settings_json: str,
+        settings: str,
         max_boxes: int | None,
         *,
         secret: str | None,
         keep_secret: bool,
     ) -> tuple[Project, bool]:
         return await self._driver.write(
-            settings.put_project, name, settings_json, max_boxes, secret, keep_secret
+            projects.put_project, name, settings, max_boxes, secret, keep_secret
         )
 
     async def project(self, name: str) -> Project | None:
-        return await self._driver.read(settings.project, name)
+        return await self._driver.read(projects.project, name)
 
     async def projects(self) -> list[Project]:
-        return await self._driver.read(settings.projects)
+        return await self._driver.read(projects.projects)
 
     async def delete_project(self, name: str) -> bool:
-        return await self._driver.write(settings.delete_project, name)
+        return await self._driver.write(projects.delete_project, name)
 
     # --- Submissions and other commands ----------------------------------------------------
 

@@ -296,7 +296,10 @@ class DurationChange:
 
 @attrs.frozen
 class Event:
-    """One entry of the durable history; its id is shard.batch.n; ``data`` is a JSON object."""
+    """One entry of the durable history; ``data`` is a JSON object.
+
+    Its id is shard.batch.n: the number that the batch gives the shard, and n = 1, 2, ...
+    """
 
     type: str
     at: float

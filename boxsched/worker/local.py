@@ -66,7 +66,9 @@ class LocalWorker:
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
             try:
-                await asyncio.wait_for(self._told.wait(), LOOK_SECONDS)
+                # Not wait_for: in Python 3.11 it loses a cancellation that comes with the news.
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await self._told.wait()
             except TimeoutError:
                 pass
 

@@ -1,11 +1,21 @@
 """A service and a Chromium for the tests that look at the page as a person does."""
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Error, Page, expect, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Dialog,
+    Error,
+    Page,
+    expect,
+    sync_playwright,
+)
 
+from tests.browser.person import Opened, sign_in
 from tests.browser.service import Service, serving
 
 CHROMIUM_FLAGS = [
@@ -46,20 +56,19 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-Opened = Callable[..., Page]
-
-
 @pytest.fixture
 def opened(browser: Browser) -> Iterator[Opened]:
     """Opens a page; at the end nothing may have gone wrong in any: no dialog, error or refusal."""
     contexts: list[BrowserContext] = []
     trouble: list[str] = []
 
-    def watched(page: Page) -> None:
-        page.on("dialog", lambda dialog: (trouble.append(f"dialog {dialog.message}"),
-                                          dialog.dismiss()))  # fmt: skip
-        page.on("pageerror", lambda error: trouble.append(f"error {error}"))
-        page.on("console", lambda said: said.type == "error" and trouble.append(said.text))
+    def dismissed(dialog: Dialog) -> None:
+        trouble.append(f"dialog {dialog.message}")
+        dialog.dismiss()
+
+    def said(message: ConsoleMessage) -> None:
+        if message.type == "error":
+            trouble.append(message.text)
 
     def open_page(**options: object) -> Page:
         context = browser.new_context(**options)  # type: ignore[arg-type]
@@ -67,7 +76,9 @@ def opened(browser: Browser) -> Iterator[Opened]:
         context.set_default_timeout(WAIT_MS)
         context.add_init_script(WATCH)
         page = context.new_page()
-        watched(page)
+        page.on("dialog", dismissed)
+        page.on("pageerror", lambda error: trouble.append(f"error {error}"))
+        page.on("console", said)
         return page
 
     yield open_page
@@ -75,7 +86,7 @@ def opened(browser: Browser) -> Iterator[Opened]:
         for page in context.pages:
             trouble.extend(_refusals(page))
         context.close()
-    assert [said for said in trouble if not _expected(said)] == []
+    assert [what for what in trouble if not _expected(what)] == []
 
 
 def _refusals(page: Page) -> list[str]:
@@ -85,10 +96,10 @@ def _refusals(page: Page) -> list[str]:
         return []  # the page was left in the middle of a navigation
 
 
-def _expected(said: str) -> bool:
+def _expected(what: str) -> bool:
     """A browser calls every 401, 503 and broken wire an error; such tests are about those."""
-    trouble = ("401", "503", "net::ERR_")
-    return said.startswith("Failed to load resource") and any(what in said for what in trouble)
+    known = ("401", "503", "net::ERR_")
+    return what.startswith("Failed to load resource") and any(why in what for why in known)
 
 
 @pytest.fixture
@@ -98,12 +109,3 @@ def page(service: Service, opened: Opened) -> Iterator[Page]:
     sign_in(page, service)
     yield page
     service.stop_everything()
-
-
-def sign_in(page: Page, service: Service) -> None:
-    page.goto(service.url)
-    page.get_by_label("Token").fill(service.token)
-    page.get_by_role("button", name="Sign in").click()
-    expect(page.locator("#connection")).to_have_text("Live")
-    # A reload would lose this: every test may ask whether the page is still the same one.
-    page.evaluate("window.sameSince = true")

@@ -135,7 +135,7 @@ HOSTILE: Mapping[str, str] = {
     "svg": "<svg onload=alert(1)>",
     "svg in svg": "<svg><animate onbegin=alert(1) attributeName=x dur=1s>",
     "iframe": "<iframe srcdoc='<script>parent.alert(1)</script>'>",
-    "attribute": "\" onmouseover=alert(1) autofocus onfocus=alert(1) x=\"",
+    "attribute": '" onmouseover=alert(1) autofocus onfocus=alert(1) x="',
     "attribute, single": "' onfocus='alert(1)' autofocus='",
     "link": "<a href=javascript:alert(1)>click</a>",
     "address": "javascript:alert(1)//",

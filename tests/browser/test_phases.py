@@ -1,15 +1,12 @@
 """Builds on their way through the page: upcoming, blocked, running, finished; never a reload."""
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Page, expect
 
+from tests.browser.person import row
 from tests.browser.service import Service, job
 
 pytestmark = pytest.mark.browser
-
-
-def row(page: Page, list_name: str, text: str) -> Locator:
-    return page.locator(f"#{list_name} .row").filter(has_text=text)
 
 
 def test_a_build_moves_through_the_phases_without_a_reload(service: Service, page: Page) -> None:

@@ -3,7 +3,7 @@
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Opened, sign_in
+from tests.browser.person import Opened, sign_in
 from tests.browser.service import Service
 
 pytestmark = pytest.mark.browser
@@ -29,9 +29,7 @@ def test_a_wrong_token_is_told_so_and_a_right_one_signs_in(
     expect(page.get_by_role("heading", name="Activity Monitor")).to_be_visible()
 
 
-def test_the_cookie_cannot_be_read_or_sent_along_by_others(
-    service: Service, page: Page
-) -> None:
+def test_the_cookie_cannot_be_read_or_sent_along_by_others(service: Service, page: Page) -> None:
     cookies = page.context.cookies()
     assert [cookie["name"] for cookie in cookies] == ["boxsched_session"]
     assert cookies[0]["httpOnly"] and cookies[0]["sameSite"] == "Strict"
@@ -48,9 +46,7 @@ def test_signing_out_ends_the_session(service: Service, page: Page) -> None:
     expect(page.get_by_label("Token")).to_be_visible()
 
 
-def test_a_session_that_ends_asks_again_and_the_page_goes_on(
-    service: Service, page: Page
-) -> None:
+def test_a_session_that_ends_asks_again_and_the_page_goes_on(service: Service, page: Page) -> None:
     service.project("sessions")
     page.context.clear_cookies()
     page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")

@@ -184,3 +184,12 @@ def test_a_folder_that_cannot_be_used(shell, tmp_path):
     file = tmp_path / "file"
     file.write_text("")
     assert "choose a folder" in shell.process("serve", "--data", str(file / "x"), status=1).stderr
+
+
+def test_a_token_that_others_can_read(shell, tmp_path):
+    token = tmp_path / "admin-token"
+    token.write_text("bxs_x")
+    token.chmod(0o644)
+    done = shell.process("serve", "--port", "0", "--data", str(tmp_path), status=1)
+    assert str(token) in done.stderr
+    assert "Traceback" not in done.stderr

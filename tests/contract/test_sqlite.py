@@ -288,7 +288,8 @@ async def test_what_was_answered_survives_kill_9(tmp_path: Path) -> None:
         assert await asyncio.to_thread(process.stdout.readline) == "ready\n"
         said = [await asyncio.to_thread(process.stdout.readline) for _ in range(lines)]
         process.send_signal(signal.SIGKILL)
-        said += (await asyncio.to_thread(process.communicate))[0].splitlines(keepends=True)
+        said += await asyncio.to_thread(process.stdout.readlines)
+        await asyncio.to_thread(process.communicate)
         for line in said:
             word, *numbers = line.split() if line.endswith("\n") else ("torn",)
             if word == "submitted":

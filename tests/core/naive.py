@@ -1,6 +1,6 @@
 """The reference, event by event and Box by Box: what the state machine holds the core against."""
 
-from tests.reference.model import Reference, taken_to_end
+from tests.reference.queueing import Reference, taken_to_end
 
 
 class Fleet(Reference):

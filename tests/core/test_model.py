@@ -148,3 +148,9 @@ def test_the_queue_orders_by_priority_creation_registration(one, other):
     else:
         aged, aged2 = created - priority * aging, created2 - priority2 * aging
         assert before == ((aged, order) < (aged2, order2))
+
+
+def test_with_ageing_a_tie_goes_by_registration_alone():
+    """100 s younger and 50 points higher, at 2 s a point: the same place in the queue."""
+    assert queue_key(70, 100.0, 1, 2.0) < queue_key(20, 0.0, 2, 2.0)
+    assert queue_key(20, 0.0, 1, 2.0) < queue_key(70, 100.0, 2, 2.0)

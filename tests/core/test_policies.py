@@ -152,16 +152,33 @@ def test_a_late_job_is_expected_to_end_any_moment():
 
 def test_fewer_boxes_wanted_move_the_heads_time():
     """Two of three busy Boxes go as their jobs end; so the head's time is the last of the three."""
-    w = World(boxes={"linux": 3, "mac": 2})
+    w = World(boxes={"linux": 3, "mac": 1})
     for name, seconds in (("a", 10), ("b", 20), ("c", 30)):
         w.ssh(name, seconds)
     w.boxes(1)
     mac = {"seconds": 10, "box_type": "mac"}
     w.build("head", 10, mac, branch="head")
-    w.build("until 30", mac, {**mac, "seconds": 30}, branch="1")
-    assert "until 30" in w.running
+    w.build("until 30", {**mac, "seconds": 30}, branch="1")
+    w.build("until 31", {**mac, "seconds": 31}, branch="2")
+    assert w.running == {"a", "b", "c", "until 30"}
     w.run()
     assert w.started("head") == 30
+
+
+def test_a_box_that_retires_moves_the_heads_time():
+    w = World(boxes=0)
+    for box in (1, 2, 3):
+        w.box_added(box)
+    w.ssh("a", 10)
+    w.ssh("b", 20)
+    (retired,) = w.seen["a"].boxes
+    w.box_retired(retired)
+    w.build("head", 10, 10, branch="head")
+    w.build("until 21", 21, branch="1")
+    w.build("until 20", 20, branch="2")
+    assert w.running == {"a", "b", "until 20"}
+    w.run()
+    assert w.started("head") == 20
 
 
 # --- One instant --------------------------------------------------------------------------------

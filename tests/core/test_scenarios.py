@@ -1,13 +1,9 @@
-"""Each rule of ordering and of the gate as a scenario (contract, section 1), with its reasons."""
+"""Each rule of ordering and of priority as a scenario (contract, section 1), with its reasons."""
 
 import pytest
 
 from boxsched.scheduling.values import (
     NeedsBoxes,
-    NoSuchBoxes,
-    PlanLimit,
-    ProjectLimit,
-    QueueOrder,
     Runs,
     WaitsForLane,
 )
@@ -259,107 +255,3 @@ def test_with_ageing_what_ties_goes_by_registration():
     w.run_until(60)
     w.deploy("d1", 5)
     assert order_of_starts(w) == ["b1", "d1"]
-
-
-# --- The gate -----------------------------------------------------------------------------------
-
-
-def test_eight_boxes_three_builds_of_four_the_third_waits():
-    w = World(boxes=8)
-    for name in ("b1", "b2", "b3"):
-        w.build(name, 60, 60, 60, 60, branch=name)
-    assert (w.running, w.waiting) == ({"b1", "b2"}, {"b3"})
-    assert w.why("b3") == NeedsBoxes("linux", asked=4, free=0)
-
-
-def test_nothing_is_admitted_in_part():
-    w = World(boxes=5)
-    w.build("w1", 10, 10, branch="1")
-    w.build("w2", *[10] * 5, branch="2")
-    assert w.waiting == {"w2"}
-    assert w.why("w2") == NeedsBoxes("linux", asked=5, free=3)
-    w.run_until(10)
-    assert (w.running, len(w.seen["w2"].boxes)) == ({"w2"}, 5)
-
-
-def test_a_box_is_free_as_soon_as_its_own_job_ends():
-    w = World(boxes=2)
-    w.build("b1", 10, 100)
-    w.build("b2", 10, branch="x")
-    w.run_until(10)
-    assert w.running == {"b1", "b2"}
-
-
-def test_each_type_must_have_enough():
-    w = World(boxes={"linux": 4, "mac": 1})
-    mac = {"seconds": 10, "box_type": "mac"}
-    w.build("b1", 10, mac, branch="1")
-    w.build("b2", 10, mac, branch="2")
-    w.build("b3", 10, 10, branch="3")
-    assert w.running == {"b1", "b3"}
-    assert w.why("b2") == NeedsBoxes("mac", asked=1, free=0)
-
-
-def test_the_plan_holds_although_boxes_are_free():
-    w = World(boxes=9, plan=3)
-    w.build("b1", 10, 10, branch="1")
-    w.build("b2", 10, 10, branch="2")
-    assert w.why("b2") == PlanLimit(asked=2, used=2, limit=3)
-    w.run_until(10)
-    assert w.running == {"b2"}
-
-
-def test_more_than_the_plan_or_the_project_allows_at_all_is_refused():
-    w = World(boxes=1, plan=5)
-    w.project("web", max_boxes=3)
-    w.build("too much for web", *[1] * 4)
-    w.build("fits", *[1] * 5, project="app", branch="1")
-    w.build("too much for the plan", *[1] * 6, project="app", branch="2")
-    assert w.result("too much for web") == w.result("too much for the plan") == "refused"
-    assert w.result("fits") is None
-
-
-def test_who_asks_for_more_boxes_than_are_wanted_blocks_nobody():
-    for policy in ("strict", "best_effort", "backfill"):
-        w = World(boxes=2, policy=policy)
-        w.build("giant", 1, 1, 1)
-        w.build("b1", 1, branch="x")
-        assert (w.running, w.waiting) == ({"b1"}, {"giant"})
-        assert w.why("giant") == NoSuchBoxes("linux", asked=3, existing=2)
-        w.boxes(3)
-        assert w.why("giant") == NeedsBoxes("linux", asked=3, free=2)
-        w.run()
-        assert w.result("giant") == "passed"
-
-
-@pytest.mark.parametrize(
-    ("policy", "runs", "reason"),
-    [
-        ("strict", {"b1", "other"}, QueueOrder),
-        ("backfill", {"b1", "other"}, QueueOrder),
-        ("best_effort", {"b1", "small", "other"}, Runs),
-    ],
-)
-def test_who_waits_behind_a_projects_limit(policy, runs, reason):
-    w = World(boxes=9, policy=policy)
-    w.project("web", max_boxes=3)
-    w.build("b1", 10, 10, branch="1")
-    with w.together():
-        w.build("large", 10, 10, branch="2")
-        w.build("small", 10, branch="3")
-        w.build("other", 10, project="app")
-    assert w.running == runs
-    assert w.why("large") == ProjectLimit(asked=2, used=w.core.usage.boxes - 1, limit=3)
-    assert isinstance(w.why("small"), reason)
-    if reason is QueueOrder:
-        assert w.why("small").behind == w.id("large")
-
-
-def test_a_projects_limit_can_be_lifted():
-    w = World(boxes=9)
-    w.project("web", max_boxes=1)
-    w.build("b1", 10, branch="1")
-    w.build("b2", 10, branch="2")
-    assert w.why("b2") == ProjectLimit(asked=1, used=1, limit=1)
-    w.limit("web", None)
-    assert w.running == {"b1", "b2"}

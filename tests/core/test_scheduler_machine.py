@@ -35,7 +35,7 @@ from boxsched.scheduling.why import why
 from boxsched.states import Result
 from tests.core.naive import Fleet
 from tests.core.truth import is_true
-from tests.reference.model import Reference, phase, runs
+from tests.reference.queueing import Reference, phase, runs
 
 TYPES = ("linux", "mac")
 FEW = st.integers(0, 2)

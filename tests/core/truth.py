@@ -10,7 +10,7 @@ from boxsched.scheduling.values import (
     Runs,
     WaitsForLane,
 )
-from tests.reference.model import asks, phase
+from tests.reference.queueing import asks, phase
 
 
 def is_true(reason, naive, w, now):
@@ -47,11 +47,15 @@ def waits_for_that(reason, naive, w, now):
         case BehindReservation(head) | QueueOrder(head) if any(w is e for e in room):
             return head == naive.head["id"]
         case BehindReservation(head, at):
-            behind = naive.policy == "backfill" and naive.fits(w)
+            behind = naive.policy == "backfill" and would_fit(naive, w)
             return behind and head == naive.head["id"] and at == naive.left["at"]
         case QueueOrder(behind):
-            return naive.fits(w) and behind in holders(naive, w)
+            return would_fit(naive, w) and behind in holders(naive, w)
     return False
+
+
+def would_fit(naive, w):
+    return naive.fits(w) and not naive.over_limit(w)
 
 
 def holders(naive, w):

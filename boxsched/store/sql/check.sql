@@ -18,12 +18,12 @@ SELECT w.id AS workload, w.state, j.id AS job, j.state AS job_state
 
 -- name: ended_together
 -- V16: a workload is finished exactly when all its jobs are.
-SELECT w.id AS workload, w.state, w.boxes, count(j.id) AS finished_jobs
+SELECT w.id AS workload, w.state, w.boxes,
+       count(CASE WHEN j.state = 'finished' THEN 1 END) AS finished_jobs
   FROM workload AS w
-  LEFT JOIN job AS j
-    ON j.id BETWEEN w.id * 1024 AND w.id * 1024 + 1023 AND j.state = 'finished'
+  LEFT JOIN job AS j ON j.id BETWEEN w.id * 1024 AND w.id * 1024 + 1023
  GROUP BY w.id, w.state, w.boxes
-HAVING (w.state = 'finished') <> (count(j.id) = w.boxes);
+HAVING (w.state = 'finished') <> (count(CASE WHEN j.state = 'finished' THEN 1 END) = w.boxes);
 
 -- name: boxes_and_jobs
 -- I1, V10, V16: a Box and the live job on it name each other; no Box is held by an ended job.
@@ -113,12 +113,16 @@ HAVING count(w.id) <> p.next_number - 1 OR coalesce(max(w.number), 0) <> p.next_
 
 -- name: told_or_registered
 -- I5, V24: a submission waits in the inbox or is in the history, never both, never neither.
-SELECT w.id AS workload, w.state, count(DISTINCT i.id) AS inbox, count(DISTINCT e.n) AS registered
+SELECT w.id AS workload, w.state, coalesce(i.entries, 0) AS inbox, coalesce(e.times, 0) AS registered
   FROM workload AS w
-  LEFT JOIN inbox AS i ON i.workload = w.id
-  LEFT JOIN event AS e ON e.workload = w.id AND e.type = 'workload.registered'
- GROUP BY w.id, w.state
-HAVING count(DISTINCT i.id) + count(DISTINCT e.n) <> 1;
+  LEFT JOIN (
+    SELECT workload, count(*) AS entries FROM inbox WHERE workload IS NOT NULL GROUP BY workload
+  ) AS i ON i.workload = w.id
+  LEFT JOIN (
+    SELECT workload, count(*) AS times FROM event WHERE type = 'workload.registered'
+     GROUP BY workload
+  ) AS e ON e.workload = w.id
+ WHERE coalesce(i.entries, 0) + coalesce(e.times, 0) <> 1;
 
 -- name: log_gaps
 -- V18: a log has no gap and no byte twice.

@@ -8,7 +8,7 @@ from boxsched.errors import Fenced
 from boxsched.model import JobId, ProjectId, WorkloadId, job_workload
 from boxsched.store import rows
 from boxsched.store.blocks import Row, Steps, load
-from boxsched.store.steps import settings
+from boxsched.store.steps import projects
 from boxsched.store.values import (
     Batch,
     BoxChange,
@@ -30,8 +30,8 @@ def lead(shard: int, node: str) -> Steps[ShardState]:
     if not raised:
         raise Fenced(f"there is no shard {shard}")
     epoch, batch = raised[0]
-    organization = yield from settings.organization()
-    projects = yield from settings.projects()
+    organization = yield from projects.organization()
+    all_projects = yield from projects.projects()
     boxes = yield _SQL["load_boxes"]()
     workloads = yield from _unfinished()
     durations = yield _SQL["load_durations"]()
@@ -40,7 +40,7 @@ def lead(shard: int, node: str) -> Steps[ShardState]:
         epoch,
         batch,
         organization,
-        tuple(projects),
+        tuple(all_projects),
         tuple(rows.box(row) for row in boxes),
         tuple(workloads),
         {(ProjectId(project), name): rows.durations(text) for project, name, text in durations},

@@ -10,7 +10,7 @@ from boxsched.store.contract import SHARD
 from boxsched.store.steps.submission import tell
 from boxsched.store.values import Organization, Project
 
-_SQL = load("settings.sql")
+_SQL = load("projects.sql")
 
 
 class _Settings(msgspec.Struct):

@@ -1,0 +1,198 @@
+"""The page's modules without a page around them: output, streams and rows as values."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from playwright.sync_api import Page
+
+from tests.browser.service import Service
+
+pytestmark = pytest.mark.browser
+
+Run = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def js(service: Service, browser: Any) -> Run:
+    """Runs a function over the modules that it names: ``js("ansi", "(m, text) => ...", text)``."""
+    page: Page = browser.new_page()
+    page.goto(service.url)
+    page.evaluate(
+        """() => {
+            const base = document.querySelector("script[type=module]").src;
+            window.module = (name) => import(new URL(`./${name}.js`, base));
+        }"""
+    )
+
+    def run(name: str, function: str, *given: object) -> Any:
+        call = f"async (given) => ({function})(await window.module('{name}'), ...given)"
+        return page.evaluate(call, list(given))
+
+    return run
+
+
+LINES = """(m, chunks) => {
+    const ansi = new m.AnsiLines();
+    const lines = chunks.flatMap((chunk) => ansi.push(chunk));
+    return [...lines, ansi.open].map((line) => line.map(({text, style}) => [text, style]));
+}"""
+
+
+@pytest.mark.parametrize(
+    ("output", "line"),
+    [
+        ("plain", [["plain", ""]]),
+        ("\x1b[31mred\x1b[0m not", [["red", "f-1"], [" not", ""]]),
+        ("\x1b[1;4;32mgreen", [["green", "bold underline f-2"]]),
+        ("\x1b[38;5;196mred\x1b[39mno", [["red", "f-9"], ["no", ""]]),
+        ("\x1b[48:2::0:0:250mblue", [["blue", "b-4"]]),
+        ("\x1b[7minverse", [["inverse", "f-back b-fore"]]),
+        ("\x9b33myellow", [["yellow", "f-3"]]),
+        ("a\x1b]0;a title\x07b", [["ab", ""]]),
+        ("a\x1b]52;c;ZXZpbA==\x1b\\b", [["ab", ""]]),
+        ("a\x1bP1$q\x1b\\b\x9d8;;x\x9cc", [["abc", ""]]),
+        ("a\x1b[2J\x1b[10;10Hb\x1b[?25l\x1b(B", [["ab", ""]]),
+        ("10 %\r57 %\r100 %", [["100 %", ""]]),
+        ("gone\x1b[2Kstays", [["stays", ""]]),
+        ("bell\x07 and \x08back", [["bell and back", ""]]),
+        ("\x1b[>4;1mnot a colour", [["not a colour", ""]]),
+    ],
+)
+def test_only_colours_have_an_effect(js: Run, output: str, line: list[list[str]]) -> None:
+    assert js("ansi", LINES, [output]) == [line]
+    # Cut anywhere, it is the same: pieces only stand for themselves.
+    split = js("ansi", LINES, list(output))
+    assert split == [line]
+
+
+def test_a_string_that_never_ends_takes_its_line_only(js: Run) -> None:
+    assert js("ansi", LINES, ["a\x1b]0;no end\nb"])[-1] == [["b", ""]]
+
+
+def test_a_line_without_end_is_cut(js: Run) -> None:
+    [[[text, _]]] = js("ansi", LINES, ["x" * 3_000] * 50)
+    assert len(text) < 4_100 and text.endswith("is left out)")
+
+
+PIECES = st.sampled_from([*"\x1b[]\x9b\x9d\x07\\m;?\r\n\x18Pa", "31", "\x1b[", "\x1b]"])
+
+
+@given(st.lists(PIECES, max_size=30).map("".join))
+@settings(max_examples=150, deadline=None)
+def test_no_escape_ever_comes_through(js: Run, output: str) -> None:
+    for line in js("ansi", LINES, [output]):
+        for text, style in line:
+            assert not set(text) & set("\x1b\x9b\x9d\x07\r\n"), output
+            assert set(style) <= set("abcdefghijklmnopqrstuvwxyz-0123456789 "), output
+
+
+MESSAGES = """(m, chunks) => {
+    const messages = new m.Messages();
+    return chunks.flatMap((chunk) => messages.push(chunk)).map(({id, data}) => [id, data]);
+}"""
+
+
+def test_messages_of_a_stream_cut_anywhere(js: Run) -> None:
+    stream = ": hello\n\nid: 1.2.0\nevent: x\ndata: {}\n\n"
+    stream += "retry: 9\ndata:a\r\ndata: b\r\n\r\nid: 1.3.0\n"
+    told = [["1.2.0", "{}"], ["1.2.0", "a\nb"]]
+    assert js("feed", MESSAGES, [stream]) == told
+    assert js("feed", MESSAGES, list(stream)) == told
+
+
+# Applies events ([id, event]) and answers of /activity in their order; the lists' ids in the end.
+MODEL = """(m, steps) => {
+    const model = new m.Model();
+    const step = (one) => (Array.isArray(one) ? model.apply(...one) : model.replace(one));
+    const complete = steps.map(step).at(-1);
+    const ids = (name) => [name, model.inOrder(name).map((row) => row.id)];
+    return {...Object.fromEntries(m.LISTS.map(ids)), complete, boxes: model.capacity};
+}"""
+
+
+def event(n: int, what: str, workload: int, **more: object) -> list[Any]:
+    data = {"type": f"workload.{what}", "workload": f"w{workload}", "number": workload}
+    return [f"1.{n}.0", {**data, "project": "web", "kind": "build", **more}]
+
+
+def registered(n: int, workload: int, priority: int = 50) -> list[Any]:
+    created = f"2026-01-01T00:00:{workload:02}.000000Z"
+    return event(n, "registered", workload, priority=priority, created_at=created, boxes=1)
+
+
+def activity(n: int, **lists: object) -> dict[str, Any]:
+    empty: dict[str, list[object]] = {"upcoming": [], "blocked": [], "running": [], "finished": []}
+    return {"boxes": {"total": 4, "busy": n}, **empty, **lists, "cursor": f"1.{n}.0"}
+
+
+def told(workload: int, state: str, **more: object) -> dict[str, Any]:
+    at = f"2026-01-01T00:00:{workload:02}.000000Z"
+    row = {"id": f"w{workload}", "state": state, "priority": 50, "created_at": at, "started_at": at}
+    return {**row, "finished_at": at, **more}
+
+
+def test_a_queued_row_goes_by_priority_then_creation(js: Run) -> None:
+    steps = [registered(n, n, priority) for n, priority in ((1, 50), (2, 80), (3, 50), (4, 80))]
+    steps += [event(10 - n, "queued", n) for n in (4, 3, 2, 1)]
+    assert js("model", MODEL, steps)["blocked"] == ["w2", "w4", "w1", "w3"]
+
+
+def test_late_and_repeated_news_change_nothing(js: Run) -> None:
+    steps = [registered(1, 1), event(3, "started", 1), event(2, "queued", 1), registered(1, 1)]
+    late = activity(0, upcoming=[told(1, "registered")])
+    assert js("model", MODEL, [*steps, late])["running"] == ["w1"]
+
+
+def test_an_unknown_row_asks_for_all(js: Run) -> None:
+    model = js("model", MODEL, [event(5, "started", 7)])
+    assert model["complete"] is False and model["running"] == ["w7"]
+
+
+def test_an_answer_brings_its_order_and_drops_what_it_does_not_know(js: Run) -> None:
+    blocked = [told(3, "queued"), told(2, "queued")]
+    steps = [registered(1, 1), registered(2, 2), activity(3, blocked=blocked), registered(4, 4)]
+    model = js("model", MODEL, steps)
+    assert model["upcoming"] == ["w4"] and model["blocked"] == ["w3", "w2"]
+    assert model["boxes"] == {"total": 4, "busy": 3}
+
+
+def test_an_answer_older_than_the_events_drops_nothing_newer(js: Run) -> None:
+    model = js("model", MODEL, [registered(5, 1), activity(4)])
+    assert model["upcoming"] == ["w1"]
+
+
+def test_a_row_that_an_answer_misses_still_knows_itself_when_its_end_comes(js: Run) -> None:
+    end = event(9, "finished", 1, result="passed", finished_at="2026-01-01T00:01:00.000000Z")
+    model = js("model", MODEL, [registered(1, 1), activity(3), end])
+    assert model["finished"] == ["w1"] and model["complete"] is True
+
+
+def test_what_has_finished_is_forgotten_in_time(js: Run) -> None:
+    steps = []
+    for n in range(1, 300):
+        at = f"2026-01-01T00:{n // 60:02}:{n % 60:02}.000000Z"
+        steps += [registered(n, n % 60), event(n, "finished", n, finished_at=at, result="passed")]
+    model = js("model", MODEL, steps)
+    assert len(model["finished"]) == 50 and model["finished"][0] == "w299"
+
+
+def test_the_model_takes_a_thousand_events_among_ten_thousand_rows_in_no_time(js: Run) -> None:
+    took = js(
+        "model",
+        """(m, row) => {
+            const model = new m.Model();
+            const blocked = Array.from({length: 10000}, (_, n) => ({...row, id: `w${n + 1}`}));
+            model.replace({boxes: {}, blocked, cursor: "1.0.0"});
+            const started = performance.now();
+            for (let n = 1; n <= 1000; n += 1) {
+                model.apply(`1.${n}.0`, {type: "workload.started", workload: `w${n}`});
+                if (n % 100 === 0) m.LISTS.forEach((name) => model.inOrder(name));
+            }
+            return performance.now() - started;
+        }""",
+        told(1, "queued"),
+    )
+    assert took < 1_000  # a second of such events; some milliseconds on an idle machine

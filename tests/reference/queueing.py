@@ -1,0 +1,225 @@
+"""The contract's section 1 once more, as slowly and plainly as it can be written.
+
+Nothing is kept that can be counted anew: every question walks all workloads. It shares no line with
+``boxsched.scheduling``; so where both agree, they agree by the contract's words. A workload is a
+dict; so is a job.
+"""
+
+from collections import Counter
+
+
+class Reference:
+    """One organization's queue. Callers say what happens and when; ``settle`` draws the results."""
+
+    def __init__(self, wanted, policy="backfill", plan=None, aging=None):
+        self.wanted = dict(wanted)  # Box type -> how many are wanted now
+        self.policy, self.plan, self.aging = policy, plan, aging
+        self.limits = {}  # project -> max_boxes
+        self.workloads = []  # in the order of registration, finished ones too
+        self.head = self.left = None  # of the last pass: who did not fit first, its reservation
+
+    # --- What can be seen ---------------------------------------------------------------------
+
+    def find(self, name):
+        return next(w for w in self.workloads if w["id"] == name)
+
+    def busy(self, box_type=None, project=None, after=None, now=None):
+        """Boxes in use; with ``after``: those whose job is taken to run on after that time."""
+        return sum(
+            1
+            for w in self.workloads
+            for job in w["jobs"]
+            if runs(job)
+            and (box_type is None or job["box_type"] == box_type)
+            and (project is None or w["project"] == project)
+            and (after is None or taken_to_end(job, now) > after)
+        )
+
+    def free(self, box_type):
+        return max(0, self.wanted[box_type] - self.busy(box_type))
+
+    def free_at(self, box_type, at, now):
+        """Boxes of a type that are taken to be free at a later time; below zero: more busy."""
+        return self.wanted[box_type] - self.busy(box_type, after=at, now=now)
+
+    def over_limit(self, w):
+        limit = self.limits.get(w["project"])
+        return limit is not None and self.busy(project=w["project"]) + len(w["jobs"]) > limit
+
+    def fits(self, w):
+        """Free Boxes cover all its jobs at once, and the plan would not be exceeded."""
+        if self.plan is not None and self.busy() + len(w["jobs"]) > self.plan:
+            return False
+        return all(self.free(t) >= n for t, n in asks(w).items())
+
+    def too_large(self, w):
+        """It asks for more Boxes of a type than are wanted now."""
+        return any(n > self.wanted[t] for t, n in asks(w).items())
+
+    def order(self, w):
+        """Where it stands in the queue: least first."""
+        if self.aging is None:
+            return (-w["priority"], w["registered_at"], self.workloads.index(w))
+        return (w["registered_at"] - w["priority"] * self.aging, self.workloads.index(w))
+
+    def queue(self):
+        return sorted((w for w in self.workloads if phase(w) == "queued"), key=self.order)
+
+    def ahead(self, w):
+        """The unfinished workloads registered before it in its lane."""
+        earlier = self.workloads[: self.workloads.index(w)]
+        return [e for e in earlier if e["lane"] == w["lane"] and phase(e) != "finished"]
+
+    # --- What happens -------------------------------------------------------------------------
+
+    def submit(self, w, now):
+        """Registers it; returns the workloads whose running jobs are to be stopped for it."""
+        w |= {"registered_at": now, "queued_at": None, "started_at": None}
+        w |= {"finished_at": None, "result": None, "stop": None}
+        self.workloads.append(w)
+        for most in (self.plan, self.limits.get(w["project"])):
+            if most is not None and len(w["jobs"]) > most:
+                finish(w, "refused", now)
+                return []
+        if w["kind"] != "build" or w["branch"] is None or w["strategy"] == "none":
+            return []
+        return [e for e in self.ahead(w) if self.supersede(e, w["strategy"], now)]
+
+    def supersede(self, earlier, strategy, now):
+        if earlier["started_at"] is not None and strategy != "all":
+            return False
+        return self.stop(earlier, now)
+
+    def stop(self, w, now):
+        """Cancels it, or marks it stopped; true if it has running jobs, which are to be ended."""
+        if phase(w) == "finished":
+            return False
+        if w["started_at"] is None:
+            finish(w, "canceled", now)
+            return False
+        w["stop"] = "stopped"
+        return True
+
+    def end(self, w, jobs, outcome, now):
+        """These jobs of it have ended; true if fail-fast wants the others ended too."""
+        for job in jobs:
+            job["ended_at"], job["outcome"] = now, outcome
+        if all(job["ended_at"] is not None for job in w["jobs"]):
+            failed = any(job["outcome"] == "failed" for job in w["jobs"])
+            finish(w, w["stop"] or ("failed" if failed else "passed"), now)
+            return False
+        if outcome == "failed" and w["fail_fast"] and w["stop"] is None:
+            w["stop"] = "failed"
+            return True
+        return False
+
+    # --- What follows -------------------------------------------------------------------------
+
+    def settle(self, now):
+        while self.round(now):
+            pass
+
+    def round(self, now):
+        """First out of phase 1 whatever may leave it, then one pass; true if anything changed."""
+        changed = False
+        for w in self.workloads:
+            if phase(w) == "registered" and (w["lane"] is None or not self.ahead(w)):
+                w["queued_at"] = now
+                changed = True
+        for w in self.admissible(now):
+            self.start(w, now)
+            changed = True
+        return changed
+
+    def start(self, w, now):
+        w["started_at"] = now
+        for job in w["jobs"]:
+            job["started_at"] = now
+
+    def admissible(self, now):
+        """One pass over the queue, in its order: what is admitted, one by one."""
+        self.head = self.left = None
+        held = []  # projects whose first waiting workload waits for their limit
+        for w in self.queue():
+            if self.too_large(w) or w["project"] in held:
+                continue
+            if self.over_limit(w):
+                if self.policy in ("strict", "backfill"):
+                    held.append(w["project"])
+                continue
+            if not self.fits(w):
+                if self.head is None:
+                    self.head = w
+                    if self.policy == "strict":
+                        return
+                    if self.policy == "backfill":
+                        self.left = self.left_by(w, now)
+                continue
+            if self.left is not None and not take(self.left, self.head, w, now):
+                continue
+            yield w
+
+    def left_by(self, head, now):
+        """The head's reservation: T, and what it leaves free at T of all that can run out."""
+        ends = [taken_to_end(job, now) for w in self.workloads for job in w["jobs"] if runs(job)]
+        for at in sorted({now, *ends}):
+            boxes = {t: self.free_at(t, at, now) for t in self.wanted}
+            plan = None if self.plan is None else self.plan - self.busy(after=at, now=now)
+            enough = all(boxes[t] >= n for t, n in asks(head).items())
+            if enough and (plan is None or plan >= len(head["jobs"])):
+                break
+        else:
+            raise AssertionError("a head fits once everything has ended")
+        limit, project = self.limits.get(head["project"]), head["project"]
+        if limit is not None:
+            limit -= self.busy(project=project, after=at, now=now) + len(head["jobs"])
+        return {
+            "at": at,
+            "boxes": {t: n - asks(head)[t] for t, n in boxes.items()},
+            "plan": None if plan is None else plan - len(head["jobs"]),
+            "project": limit,
+        }
+
+
+def take(left, head, w, now):
+    """Takes a later workload out of what the head leaves at T; false if it does not fit there."""
+    late = [job for job in w["jobs"] if now + job["expected"] > left["at"]]
+    types = Counter(job["box_type"] for job in late)
+    if any(n > left["boxes"][t] for t, n in types.items()):
+        return False
+    same_project = w["project"] == head["project"]
+    if late and left["plan"] is not None and len(late) > left["plan"]:
+        return False
+    if late and same_project and left["project"] is not None and len(late) > left["project"]:
+        return False
+    for t, n in types.items():
+        left["boxes"][t] -= n
+    if left["plan"] is not None:
+        left["plan"] -= len(late)
+    if same_project and left["project"] is not None:
+        left["project"] -= len(late)
+    return True
+
+
+def phase(w):
+    if w["finished_at"] is not None:
+        return "finished"
+    if w["started_at"] is not None:
+        return "running"
+    return "registered" if w["queued_at"] is None else "queued"
+
+
+def asks(w):
+    return Counter(job["box_type"] for job in w["jobs"])
+
+
+def runs(job):
+    return job["started_at"] is not None and job["ended_at"] is None
+
+
+def taken_to_end(job, now):
+    return max(job["started_at"] + job["expected"], now)
+
+
+def finish(w, result, now):
+    w["finished_at"], w["result"] = now, result

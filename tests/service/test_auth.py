@@ -1,0 +1,273 @@
+"""Who may do what: every route with every kind of caller, sessions, tokens, headers on all of it."""
+
+import os
+import stat
+from pathlib import Path
+
+import attrs
+import pytest
+from aiohttp import web
+
+from activity_monitor import SECURITY_HEADERS, SESSION_COOKIE
+from boxsched.api import tokens
+from boxsched.api.app import application
+from boxsched.api.guard import Policy
+from boxsched.api.routes import PAGE_POLICIES
+from tests.service.house import API, Answer, House
+
+GOOD_FORM = tokens.new_token()  # well-formed, and given out by nobody
+BAD_TOKENS = {
+    "empty": "Bearer ",
+    "garbage": "Bearer garbage",
+    "other scheme": "Basic YWRtaW46YWRtaW4=",
+    "no scheme": GOOD_FORM,
+    "of nobody": f"Bearer {GOOD_FORM}",
+    "bad checksum": f"Bearer {GOOD_FORM[:-1]}-",
+    "not ascii": "Bearer bxs_é",
+    "raw bytes": "Bearer bxs_\udcff",
+}
+
+
+def public(method: str, path: str) -> bool:
+    declared = {
+        ("GET", "/healthz"): Policy.PUBLIC,
+        ("GET", "/readyz"): Policy.PUBLIC,
+        ("GET", "/metrics"): Policy.LOOPBACK,
+        **PAGE_POLICIES,
+    }
+    return declared.get(("GET" if method == "HEAD" else method, path)) is not None
+
+
+def routes(house: House) -> list[tuple[str, str]]:
+    found = [
+        (route.method, route.resource.canonical)
+        for route in house.runner.app.router.routes()
+        if route.resource is not None
+    ]
+    assert len(found) > 20
+    return found
+
+
+def path_of(canonical: str) -> str:
+    for name, value in (
+        ("project", "web"), ("workload", "w1"), ("job", "w1-1"), ("version", "0"), ("name", "x.js"),
+    ):  # fmt: skip
+        canonical = canonical.replace(f"{{{name}}}", value)
+    return canonical
+
+
+def check_headers(answer: Answer) -> None:
+    for name, value in SECURITY_HEADERS.items():
+        assert answer.headers.get(name, "").startswith(value), (name, answer)
+
+
+async def test_each_route_with_each_caller(waiting: House) -> None:
+    for method, canonical in routes(waiting):
+        path = path_of(canonical)
+        for authorization in (None, *BAD_TOKENS.values()):
+            headers = {} if authorization is None else {"Authorization": authorization}
+            answer = await raw(waiting, method, path, headers)
+            open_ = public(method, canonical)
+            assert (answer.status != 401) == open_, (method, path, authorization, answer)
+            check_headers(answer)
+            if answer.status == 401:
+                assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+                assert method == "HEAD" or answer.error["code"] == "unauthorized"
+
+
+async def raw(house: House, method: str, path: str, headers: dict[str, str]) -> Answer:
+    """aiohttp's client refuses to send some headers; the server must bear them all the same."""
+    import asyncio
+
+    reader, writer = await asyncio.open_connection("127.0.0.1", house.port)
+    lines = [f"{method} {path} HTTP/1.1", "Host: x", "Connection: close", "Content-Length: 0"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    writer.write("\r\n".join([*lines, "", ""]).encode("utf-8", "surrogateescape"))
+    head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+    found = dict(line.split(": ", 1) for line in head[1:] if line)
+    body = b""
+    if found.get("Content-Length") and method != "HEAD":
+        body = await reader.readexactly(int(found["Content-Length"]))
+    writer.close()
+    return Answer(int(head[0].split()[1]), found, body)
+
+
+async def test_what_has_no_route_is_closed_too(waiting: House) -> None:
+    for path in ("/nothing", API, f"{API}/", f"{API}/nothing", "/api/v2/workloads", "/.env"):
+        assert (await waiting.call("GET", path, token=None)).status == 401, path
+        answer = await waiting.call("GET", path)
+        assert (answer.status, answer.error["code"]) == (404, "not_found")
+        check_headers(answer)
+    answer = await waiting.call("PATCH", f"{API}/projects/web")
+    assert (answer.status, answer.error["code"]) == (405, "method_not_allowed")
+    assert "PUT" in answer.headers["Allow"]
+    assert (await waiting.call("PATCH", f"{API}/projects/web", token=None)).status == 401
+
+
+async def test_the_good_token_in_any_spelling_of_bearer(house: House) -> None:
+    for scheme in ("Bearer", "bearer", "BEARER"):
+        headers = {"Authorization": f"{scheme} {house.token}"}
+        assert (await house.call("GET", f"{API}/boxes", headers=headers)).status == 200
+
+
+async def test_a_route_without_a_policy_stops_the_start(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import activity_monitor
+
+    async def surprise(request: web.Request) -> web.Response:
+        raise AssertionError
+
+    ours = activity_monitor.routes
+    monkeypatch.setattr(
+        activity_monitor, "routes", lambda sessions: [*ours(sessions), web.get("/new", surprise)]
+    )
+    with pytest.raises(KeyError):
+        application(house.node)
+
+
+# --- Sessions -------------------------------------------------------------------------------
+
+
+async def sign_in(house: House, token: str | None = None) -> str:
+    answer = await house.call(
+        "POST",
+        "/sign-in",
+        data={"token": token or house.token},
+        token=None,
+        headers={"Sec-Fetch-Site": "same-origin"},
+    )
+    assert answer.status == 303
+    cookie = answer.headers["Set-Cookie"]
+    assert "HttpOnly" in cookie
+    assert "SameSite=Strict" in cookie
+    return cookie.split(";")[0].split("=", 1)[1]
+
+
+async def test_a_session_reads_and_from_our_own_page_changes(waiting: House) -> None:
+    await waiting.project("web")
+    cookie = {"Cookie": f"{SESSION_COOKIE}={await sign_in(waiting)}"}
+
+    async def build(**headers: str) -> int:
+        answer = await waiting.call(
+            "POST",
+            f"{API}/projects/web/builds",
+            {"branch": "x"},
+            token=None,
+            headers={**cookie, **headers},
+        )
+        return answer.status
+
+    assert (await waiting.call("GET", f"{API}/activity", token=None, headers=cookie)).status == 200
+    assert await build(**{"Sec-Fetch-Site": "same-origin"}) == 201
+    assert await build(Origin=waiting.url) == 201
+    assert await build() == 403
+    for site in ("cross-site", "same-site", "none"):
+        assert await build(**{"Sec-Fetch-Site": site}) == 403, site
+    for origin in ("http://evil.example", "null", "", f"http://127.0.0.1:{waiting.port + 1}"):
+        assert await build(Origin=origin) == 403, origin
+    assert await build(**{"Sec-Fetch-Site": "cross-site", "Origin": waiting.url}) == 403
+    # A token in the header is nothing that another site can make a browser send.
+    assert (
+        await build(**{"Sec-Fetch-Site": "cross-site", "Authorization": f"Bearer {waiting.token}"})
+        == 201
+    )
+
+
+async def test_a_session_ends(waiting: House) -> None:
+    first, second = await sign_in(waiting), await sign_in(waiting)
+    assert first != second
+    cookie = {"Cookie": f"{SESSION_COOKIE}={first}"}
+    gone = await waiting.call(
+        "POST", "/sign-out", token=None, headers={**cookie, "Sec-Fetch-Site": "same-origin"}
+    )
+    assert gone.status == 303
+    assert (await waiting.call("GET", f"{API}/boxes", token=None, headers=cookie)).status == 401
+    for bad in ("", "x", "x" * 5000, "\x01", "%00", 'a"b'):
+        headers = {"Cookie": f"{SESSION_COOKIE}={bad}"}
+        if bad.isprintable():
+            answer = await waiting.call("GET", f"{API}/boxes", token=None, headers=headers)
+            assert answer.status == 401
+
+
+async def test_a_session_ends_with_its_token(tmp_path: Path) -> None:
+    async with House.open(tmp_path / "data") as house:
+        cookie = {"Cookie": f"{SESSION_COOKIE}={await sign_in(house)}"}
+    async with House.open(tmp_path / "data") as house:  # it outlives the node
+        assert (await house.call("GET", f"{API}/boxes", token=None, headers=cookie)).status == 200
+    (tmp_path / "data" / "admin-token").unlink()
+    async with House.open(tmp_path / "data") as house:
+        assert (await house.call("GET", f"{API}/boxes", token=None, headers=cookie)).status == 401
+
+
+async def test_the_store_holds_no_session_and_no_token(house: House) -> None:
+    session = await sign_in(house)
+    folder = house.node.options.data
+    kept = b"".join(
+        path.read_bytes() for path in folder.glob("*sqlite*") if path.is_file()
+    )
+    assert session.encode() not in kept
+    assert house.token.encode() not in kept
+
+
+async def test_signing_in_with_what_is_no_token(house: House) -> None:
+    for token in ("x", GOOD_FORM, house.token[:-1] + "-", house.token + "x"):
+        answer = await house.call("POST", "/sign-in", data={"token": token}, token=None)
+        assert answer.status == 401
+        assert "Set-Cookie" not in answer.headers
+        check_headers(answer)
+
+
+async def test_the_page_without_a_session_is_the_form(house: House) -> None:
+    answer = await house.call("GET", "/", token=None)
+    assert answer.status == 200
+    assert b"sign-in" in answer.body
+    check_headers(answer)
+
+
+# --- The token and its file -----------------------------------------------------------------
+
+
+def test_the_token_file_is_made_once_and_private(tmp_path: Path) -> None:
+    first = tokens.admin_token(tmp_path / "data")
+    assert tokens.admin_token(tmp_path / "data") == first
+    path = tmp_path / "data" / "admin-token"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert path.read_text() == first + "\n"
+    assert os.listdir(tmp_path / "data") == ["admin-token"]
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o620])
+def test_a_token_file_that_others_can_read_is_refused(tmp_path: Path, mode: int) -> None:
+    tokens.admin_token(tmp_path)
+    (tmp_path / "admin-token").chmod(mode)
+    with pytest.raises(tokens.UnsafeToken, match="chmod 600"):
+        tokens.admin_token(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "x", "bxs_", "bxs_" + "a" * 49, "\0" * 53, "é" * 53])
+def test_a_token_file_without_a_token_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "admin-token"
+    path.write_text(text)
+    path.chmod(0o600)
+    with pytest.raises(tokens.UnsafeToken, match="does not hold a token"):
+        tokens.admin_token(tmp_path)
+
+
+def test_tokens_are_long_and_checked() -> None:
+    made = {tokens.new_token() for _ in range(100)}
+    assert len(made) == 100
+    for token in made:
+        assert token.startswith("bxs_")
+        assert tokens.looks_real(token)
+        for place in range(len(token)):
+            other = "1" if token[place] == "0" else "0"
+            assert not tokens.looks_real(token[:place] + other + token[place + 1 :])
+
+
+def test_a_value_with_a_token_in_it_does_not_show_it(tmp_path: Path) -> None:
+    known = tokens.Tokens.of(tmp_path)
+    token = tokens.admin_token(tmp_path)
+    assert token not in repr(known)
+    assert known.admin not in repr(known)
+    assert token not in repr(attrs.asdict(known))

@@ -1,0 +1,306 @@
+"""Malformed, huge and hostile requests: a 4xx in the contract's form, and the service goes on."""
+
+import asyncio
+import gzip
+import logging
+from collections.abc import Iterator
+
+import hypothesis
+import msgspec
+import pytest
+from hypothesis import strategies
+
+from boxsched.api import bodies
+from tests.service.house import API, House, job
+
+BUILDS = f"{API}/projects/web/builds"
+MIB = 1 << 20
+
+MALFORMED = {
+    "empty": b"",
+    "blank": b" \n",
+    "half": b'{"branch":"main"',
+    "word": b"branch=main",
+    "trailing": b'{"branch":"main"} x',
+    "NaN": b'{"branch":"main","priority":NaN}',
+    "NaN far behind a wrong type": b'{"branch":1,"x":[[NaN]]}',
+    "infinity": b'{"branch":"main","priority":-Infinity}',
+    "lone surrogate": b'{"branch":"\\ud800"}',
+    "lone surrogate behind": b'{"branch":1,"message":"\\udfff"}',
+    "lone surrogate in a key": b'{"branch":"main","\\ud800":1}',
+    "not UTF-8": b'{"branch":"\xff"}',
+    "surrogate in UTF-8": b'{"branch":"\xed\xa0\x80"}',
+    "NUL byte": b'{"branch":"a\x00b"}',
+    "control byte": b'{"branch":"a\nb"}',
+    "UTF-16": '{"branch":"main"}'.encode("utf-16"),
+    "byte order mark": b'\xef\xbb\xbf{"branch":"main"}',
+    "deep": b"[" * 100_000,
+    "deep object": b'{"branch":' * 50_000,
+    "deep behind": b'{"branch":1,"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+}
+NONSENSE = {
+    "null": b"null",
+    "number": b"1",
+    "list": b"[]",
+    "text": b'"main"',
+    "escaped NUL": b'{"branch":"a\\u0000b"}',
+    "4 301 digits": b'{"branch":"main","priority":' + b"9" * 4_301 + b"}",
+    "900 kB integer": b'{"branch":"main","priority":' + b"9" * 900_000 + b"}",
+    "2**53 + 1": b'{"branch":"main","priority":9007199254740993}',
+    "1e400": b'{"branch":"main","jobs":[{"name":"a","commands":["b"],"timeout_seconds":1e400}]}',
+    "duplicate key": b'{"branch":"main","branch":""}',
+    "900 kB name": b'{"branch":"' + b"a" * 900_000 + b'"}',
+    "many unknown": b"{" + b",".join(b'"k%d":1' % n for n in range(50_000)) + b"}",
+}
+
+
+@pytest.mark.parametrize("name", MALFORMED)
+async def test_malformed_is_400(waiting: House, name: str) -> None:
+    await waiting.project("web")
+    answer = await waiting.call("POST", BUILDS, data=MALFORMED[name])
+    assert (answer.status, answer.error["code"]) == (400, "malformed"), answer.body
+    put = await waiting.call("PUT", f"{API}/projects/web", data=MALFORMED[name])
+    assert put.status == 400
+
+
+@pytest.mark.parametrize("name", NONSENSE)
+async def test_nonsense_is_422(waiting: House, name: str) -> None:
+    await waiting.project("web")
+    answer = await waiting.call("POST", BUILDS, data=NONSENSE[name])
+    assert (answer.status, answer.error["code"]) == (422, "invalid"), answer.body
+    assert len(answer.body) < 2_000
+    assert (await waiting.get("/workloads"))["workloads"] == []
+
+
+async def test_the_content_type_does_not_matter(waiting: House) -> None:
+    await waiting.project("web")
+    for kind in ("text/plain", "application/x-www-form-urlencoded", "x", "application/json; a=b"):
+        answer = await waiting.call(
+            "POST", BUILDS, {"branch": "main"}, headers={"Content-Type": kind}
+        )
+        assert answer.status == 201, kind
+
+
+# --- Size -----------------------------------------------------------------------------------
+
+
+async def drip(size: int) -> object:
+    for _ in range(size // 65_536 + 1):
+        yield b" " * 65_536
+
+
+async def test_over_a_mebibyte_is_413(waiting: House) -> None:
+    await waiting.project("web")
+    for path, method in ((BUILDS, "POST"), (f"{API}/projects/web", "PUT")):
+        whole = await waiting.call(method, path, data=b" " * (MIB + 1))
+        assert (whole.status, whole.error["code"]) == (413, "too_large")
+        chunked = await waiting.call(method, path, data=drip(MIB + 1))
+        assert (chunked.status, chunked.error["code"]) == (413, "too_large")
+    text = msgspec.json.encode({"branch": "main"})
+    exactly = await waiting.call("POST", BUILDS, data=text + b" " * (MIB - len(text)))
+    assert exactly.status == 201
+
+
+async def test_a_body_of_100_mb_is_refused_by_its_header(waiting: House) -> None:
+    await waiting.project("web")
+    reader, writer = await asyncio.open_connection("127.0.0.1", waiting.port)
+    writer.write(head(waiting, "POST", BUILDS, f"Content-Length: {100 * MIB}"))
+    assert (await reader.readline()).split()[1] == b"413"
+    writer.close()
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "zstd", "x", "gzip, gzip"])
+async def test_a_compressed_body_is_not_unpacked(waiting: House, encoding: str) -> None:
+    await waiting.project("web")
+    bomb = gzip.compress(b" " * (10 * MIB))
+    answer = await waiting.call("POST", BUILDS, data=bomb, headers={"Content-Encoding": encoding})
+    assert (answer.status, answer.error["code"]) == (400, "malformed")
+
+
+def head(house: House, method: str, path: str, *lines: str) -> bytes:
+    given = [f"{method} {path} HTTP/1.1", "Host: x", f"Authorization: Bearer {house.token}", *lines]
+    return "\r\n".join([*given, "", ""]).encode()
+
+
+async def test_a_body_that_does_not_come_is_given_up(
+    waiting: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bodies, "BODY_SECONDS", 0.1)
+    await waiting.project("web")
+    reader, writer = await asyncio.open_connection("127.0.0.1", waiting.port)
+    writer.write(head(waiting, "POST", BUILDS, "Content-Length: 10") + b"{")
+    assert (await asyncio.wait_for(reader.readline(), 10)).split()[1] == b"408"
+    writer.close()
+
+
+# --- Settings -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settings", "field"),
+    [
+        ({"surprise": 1}, "surprise"),
+        ({"name": "other"}, "name"),
+        ({"jobs": {}}, "jobs"),
+        ({"jobs": [job()] * 1001}, "jobs"),
+        ({"jobs": [job("a", "x" * 130_000, "y" * 130_000, "é" * 130_000, "z" * 130_000)]},
+         "jobs[0].commands"),
+        ({"jobs": [job(environment={"A": "x" * 65_537})]}, "jobs[0].environment"),
+        ({"jobs": [job(environment={f"A{n}": "x" * 30_000 for n in range(5)})]},
+         "jobs[0].environment"),
+        ({"servers": {"": {"jobs": [job()]}}}, "servers"),
+        ({"servers": {"a\nb": {"jobs": [job()]}}}, "servers"),
+        ({"servers": {"s": {"jobs": [{"name": "x"}]}}}, "servers.jobs[0].commands"),
+        ({"servers": {"s": {"strategy": "sometimes"}}}, "servers.strategy"),
+        ({"servers": {"s": 1}}, "servers"),
+        ({"priority_branches": "main"}, "priority_branches"),
+        ({"priority_branches": ["a" * 256]}, "priority_branches[0]"),
+        ({"priority_branches": ["a"] * 1001}, "priority_branches"),
+        ({"cancellation": [["main", "some"]]}, "cancellation[0][1]"),
+        ({"cancellation": [["main"]]}, "cancellation[0]"),
+        ({"cancellation": {"main": "all"}}, "cancellation"),
+        ({"max_boxes": 0}, "max_boxes"),
+        ({"max_boxes": -1}, "max_boxes"),
+        ({"max_boxes": 1.5}, "max_boxes"),
+        ({"max_boxes": 2**53 + 1}, "max_boxes"),
+        ({"max_boxes": "3"}, "max_boxes"),
+        ({"fail_fast": "yes"}, "fail_fast"),
+        ({"fail_fast": [1]}, "fail_fast[0]"),
+        ({"build_branches": [""]}, "build_branches[0]"),
+        ({"pull_requests": "all"}, "pull_requests"),
+        ({"repository": "--upload-pack=x"}, "repository"),
+        ({"repository": "a\nb"}, "repository"),
+        ({"default_branch": "-x"}, "default_branch"),
+        ({"schedules": [{"cron": "* * * *", "branch": "x"}]}, "schedules[0].cron"),
+        ({"schedules": [{"cron": "whenever it is", "branch": "x"}]}, "schedules[0].cron"),
+        ({"schedules": [{"cron": "0 0 * * *"}]}, "schedules[0].branch"),
+        ({"schedules": [{"cron": "0 0 * * *", "branch": "x", "time_zone": "Mars/Phobos"}]},
+         "schedules[0].time_zone"),
+        ({"schedules": [{"cron": "0 0 * * *", "branch": "x", "time_zone": "../etc/passwd"}]},
+         "schedules[0].time_zone"),
+        ({"webhook_secret": ""}, "webhook_secret"),
+        ({"webhook_secret": "a\0b"}, "webhook_secret"),
+    ],
+)  # fmt: skip
+async def test_settings_that_make_no_sense(
+    waiting: House, settings: dict[str, object], field: str
+) -> None:
+    answer = await waiting.call("PUT", f"{API}/projects/web", settings)
+    assert (answer.status, answer.error.get("field")) == (422, field), answer.body
+    assert (await waiting.call("GET", f"{API}/projects/web")).status == 404
+
+
+async def test_settings_with_everything(waiting: House) -> None:
+    settings = {
+        "repository": "https://example.org/web.git",
+        "default_branch": "main",
+        "jobs": [job("a", box_type="linux", environment={"A": "ü\n"}, timeout_seconds=0.5)],
+        "servers": {"production 1": {"jobs": [job()], "branch": "main", "strategy": "automatic"}},
+        "priority_branches": ["main", "release/*"],
+        "cancellation": [["main", "none"], ["*", "all"]],
+        "max_boxes": 4,
+        "fail_fast": ["*"],
+        "build_branches": ["*"],
+        "pull_requests": "forks",
+        "schedules": [
+            {"cron": "*/5 0-6 1,15 * MON-FRI", "time_zone": "Europe/Berlin", "branch": "main"},
+            {"cron": "@daily", "branch": "main"},
+        ],
+        "webhook_secret": "s3cret",
+    }
+    answer = await waiting.call("PUT", f"{API}/projects/web", settings)
+    assert answer.status == 201, answer.body
+
+
+# --- Any bytes to any route -----------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def loop_and_house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[object, House]]:
+    """One house for all examples: Hypothesis calls a plain function many times."""
+    loop = asyncio.new_event_loop()
+    context = House.open(tmp_path_factory.mktemp("fuzz") / "data", boxes=1)
+    house = loop.run_until_complete(context.__aenter__())
+    loop.run_until_complete(house.project("web", servers={"s": {"jobs": [job()]}}))
+    made = loop.run_until_complete(house.build())
+    loop.run_until_complete(house.finished(made["id"]))
+    yield loop, house
+    loop.run_until_complete(context.__aexit__(None, None, None))
+    loop.close()
+
+
+def routes_and_bytes() -> strategies.SearchStrategy[tuple[str, str, bytes, bytes]]:
+    piece = strategies.one_of(
+        strategies.sampled_from(["web", "w1", "w1-1", "w9", "..", "%00", "%ff", "%2e%2e%2f", "%"]),
+        strategies.binary(max_size=12).map(lambda raw: "".join(f"%{byte:02x}" for byte in raw)),
+    )
+    template = strategies.sampled_from([
+        "/projects/{}", "/projects", "/projects/{}/builds", "/projects/{}/deploys",
+        "/projects/{}/ssh-sessions", "/workloads", "/workloads/{}", "/workloads/{}/explanation",
+        "/workloads/{}/stop", "/workloads/{}/rebuild", "/jobs/{}/log", "/boxes", "/workers",
+        "/activity", "/events?after={}", "/workloads?cursor={}", "/workloads?branch={}&limit={}",
+        "/workloads?project={}&server={}", "/jobs/w1-1/log?follow={}", "/{}", "/openapi.json",
+        "/../../sign-in", "/../../{}",
+    ])  # fmt: skip
+    path = strategies.builds(lambda t, a, b: t.format(a, b), template, piece, piece)
+    json_like = strategies.recursive(
+        strategies.one_of(
+            strategies.none(), strategies.booleans(), strategies.integers(),
+            strategies.floats(), strategies.text(max_size=8),
+        ),
+        lambda inner: strategies.one_of(
+            strategies.lists(inner, max_size=3),
+            strategies.dictionaries(
+                strategies.sampled_from([
+                    "branch", "tag", "jobs", "name", "commands", "server", "build", "priority",
+                    "public_key", "commit", "message", "environment", "timeout_seconds", "servers",
+                    "cancellation", "max_boxes", "fail_fast", "schedules", "cron",
+                ]),  # fmt: skip
+                inner,
+                max_size=4,
+            ),
+        ),
+        max_leaves=12,
+    )
+    body = strategies.one_of(strategies.binary(max_size=60), json_like.map(lenient))
+    header = strategies.binary(max_size=20).map(
+        lambda raw: bytes(byte for byte in raw if byte not in b"\r\n\0")
+    )
+    method = strategies.sampled_from(["GET", "PUT", "POST", "DELETE", "HEAD", "PATCH", "OPTIONS"])
+    return strategies.tuples(method, path, body, header)
+
+
+def lenient(value: object) -> bytes:
+    import json
+
+    return json.dumps(value).encode()  # with NaN, Infinity and lone surrogates
+
+
+@hypothesis.given(request=routes_and_bytes())
+@hypothesis.settings(
+    max_examples=400,
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture],
+)
+def test_any_bytes_to_any_route_never_5xx(
+    loop_and_house: tuple[asyncio.AbstractEventLoop, House],
+    caplog: pytest.LogCaptureFixture,
+    request: tuple[str, str, bytes, bytes],
+) -> None:
+    loop, house = loop_and_house
+    status = loop.run_until_complete(send(house, *request))
+    assert 200 <= status < 500, request
+    mistakes = [one for one in caplog.records if one.levelno >= logging.ERROR]
+    assert not mistakes
+
+
+async def send(house: House, method: str, path: str, body: bytes, header: bytes) -> int:
+    reader, writer = await asyncio.open_connection("127.0.0.1", house.port)
+    given = head(
+        house, method, API + path, f"Content-Length: {len(body)}", "Connection: close"
+    ).removesuffix(b"\r\n")
+    given += b"Idempotency-Key: " + header + b"\r\nLast-Event-ID: " + header + b"\r\n\r\n"
+    writer.write(given + body)
+    line = await asyncio.wait_for(reader.readline(), 20)
+    writer.transport.abort()
+    return int(line.split()[1])

@@ -1,0 +1,170 @@
+"""Boxes, workers, health, figures, and the description that comes from the validating types."""
+
+import jsonschema
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from boxsched.errors import StoreAway
+from tests.service.house import API, House, job
+
+
+async def test_boxes_and_workers(running: House) -> None:
+    await running.project("web", jobs=[job("long", "sleep 60")])
+    made = await running.build()
+    await running.until(made["id"], state="running")
+    boxes = (await running.get("/boxes"))["boxes"]
+    assert len(boxes) == 2
+    [busy] = [box for box in boxes if box["job"]]
+    assert (busy["workload"], busy["job"], busy["job_name"]) == (
+        made["id"],
+        f"{made['id']}-1",
+        "long",
+    )
+    [worker] = (await running.get("/workers"))["workers"]
+    assert worker.keys() >= {
+        "id", "name", "address", "state", "boxes", "builds", "deploys", "ssh_sessions",
+    }  # fmt: skip
+    assert (worker["state"], worker["boxes"], worker["builds"]) == ("connected", 2, 1)
+    await running.call("POST", f"{API}/workloads/{made['id']}/stop")
+
+
+async def test_health(house: House) -> None:
+    for path in ("/healthz", "/readyz"):
+        assert (await house.call("GET", path, token=None)).status == 200
+        assert (await house.call("HEAD", path, token=None)).status == 200
+    house.node.stopping = True
+    answer = await house.call("GET", "/readyz", token=None)
+    assert answer.status == 503
+    assert "Retry-After" in answer.headers
+    assert (await house.call("GET", "/healthz", token=None)).status == 200
+
+
+async def test_figures(house: House) -> None:
+    await house.project("web")
+    await house.finished((await house.build())["id"])
+    answer = await house.call("GET", "/metrics", token=None)
+    assert answer.status == 200
+    families = {one.name: one for one in text_string_to_metric_families(answer.body.decode())}
+    assert families["boxsched_workloads_finished"].samples[0].value == 1
+    assert families["boxsched_boxes"].samples[0].value == 2
+    posted = [
+        one
+        for one in families["boxsched_http_requests"].samples
+        if one.labels == {"route": f"POST {API}/projects/{{project}}/builds", "status": "201"}
+    ]
+    assert posted[0].value == 1
+
+
+async def test_figures_from_elsewhere_need_a_token(house: House) -> None:
+    for header in ("X-Forwarded-For", "Forwarded"):
+        passed_on = {header: "192.0.2.1"}
+        assert (await house.call("GET", "/metrics", token=None, headers=passed_on)).status == 401
+        assert (await house.call("GET", "/metrics", headers=passed_on)).status == 200
+
+
+async def test_while_the_database_is_away(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await house.project("web")
+
+    async def away(*_: object, **__: object) -> None:
+        raise StoreAway("the database does not answer")
+
+    for name in ("ping", "submit", "workload", "workloads", "projects", "last_event", "boxes"):
+        monkeypatch.setattr(house.node.store, name, away)
+    for method, path, body in (
+        ("GET", "/readyz", None),
+        ("POST", f"{API}/projects/web/builds", {"branch": "main"}),
+        ("GET", f"{API}/workloads/w1", None),
+        ("GET", f"{API}/workloads", None),
+        ("GET", f"{API}/projects", None),
+        ("GET", f"{API}/events", None),
+        ("GET", f"{API}/activity", None),
+        ("GET", f"{API}/boxes", None),
+        ("GET", f"{API}/jobs/w1-1/log", None),
+    ):
+        answer = await house.call(method, path, body)
+        assert (answer.status, answer.error["code"]) == (503, "store_away"), path
+        assert int(answer.headers["Retry-After"]) >= 1
+    monkeypatch.undo()
+    assert (await house.call("GET", f"{API}/activity")).status == 200
+
+
+# --- openapi.json ---------------------------------------------------------------------------
+
+
+async def test_every_answer_is_as_described(house: House) -> None:
+    described = await house.get("/openapi.json")
+    assert described["openapi"].startswith("3.1")
+    await house.project("web", servers={"s": {"jobs": [job()]}}, cancellation=[["*", "all"]])
+    build = await house.build(commit="abcdef0", message="m")
+    await house.finished(build["id"])
+    id_, tried = build["id"], set()
+    for method, path, body in (
+        ("PUT", "/projects/web", {"jobs": [job()], "fail_fast": ["a"], "max_boxes": 3}),
+        ("GET", "/projects/web", None),
+        ("GET", "/projects", None),
+        ("POST", "/projects/web/builds", {"branch": "x"}),
+        ("GET", "/workloads", None),
+        ("GET", f"/workloads/{id_}", None),
+        ("GET", f"/workloads/{id_}/explanation", None),
+        ("POST", f"/workloads/{id_}/rebuild", {}),
+        ("POST", f"/workloads/{id_}/stop", {}),
+        ("GET", "/activity", None),
+        ("GET", "/boxes", None),
+        ("GET", "/workers", None),
+        ("POST", "/projects/web/builds", {"branch": ""}),
+        ("GET", "/workloads/w99", None),
+    ):
+        answer = await house.call(method, API + path, body)
+        template = path.replace(id_, "{workload}").replace("/w99", "/{workload}")
+        template = API + template.replace("/projects/web", "/projects/{project}")
+        operation = described["paths"][template][method.lower()]
+        schema = operation["responses"][str(answer.status)]["content"]["application/json"]["schema"]
+        check(answer.json, schema, described)
+        if body is not None and answer.status < 400:
+            asked = operation["requestBody"]["content"]["application/json"]["schema"]
+            check(body, asked, described)
+        tried.add(answer.status)
+    assert {200, 201, 404, 409, 422} <= tried
+
+
+def check(value: object, schema: dict, described: dict) -> None:
+    jsonschema.Draft202012Validator({**schema, "components": described["components"]}).validate(
+        value
+    )
+
+
+async def test_what_is_described_refuses_what_is_refused(house: House) -> None:
+    """The bounds stand in the description, not only in the code."""
+    described = await house.get("/openapi.json")
+    asked = {"$ref": "#/components/schemas/AskBuild"}
+    await house.project("web")
+    for body in (
+        {"branch": 1},
+        {"branch": "a", "surprise": 1},
+        {"branch": "a", "priority": 101},
+        {"branch": "a", "commit": "xyz"},
+        {"branch": "a\n"},
+        {"branch": "a", "jobs": []},
+        {"branch": "a", "jobs": [{"name": "x", "commands": []}]},
+    ):
+        answer = await house.call("POST", f"{API}/projects/web/builds", body)
+        assert answer.status == 422, body
+        with pytest.raises(jsonschema.ValidationError):
+            check(body, asked, described)
+
+
+async def test_every_route_is_described_and_every_description_routed(house: House) -> None:
+    described = await house.get("/openapi.json")
+    operations = {
+        (method.upper(), path) for path, methods in described["paths"].items() for method in methods
+    }
+    routed = {
+        (route.method, route.resource.canonical)
+        for route in house.runner.app.router.routes()
+        if route.resource is not None and route.method != "HEAD"
+    }
+    page = {("GET", "/"), ("GET", "/sign-in"), ("POST", "/sign-in"), ("POST", "/sign-out")}
+    assert routed - operations == page | {("GET", "/static/{version}/{name}")}
+    assert operations <= routed
