@@ -88,6 +88,7 @@ class Happenings:
             attempt=job.attempt,
             exit_status=job.exit_status,
             reason=job.reason,
+            **({"capacity": self._capacity()} if what == "finished" else {}),
         )
 
     def worker(self, what: str, worker: int) -> None:

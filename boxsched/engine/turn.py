@@ -132,11 +132,12 @@ class Turn:
         job.exit_status = report.exit_status
         job.finished_at = at if job.started_at is None else max(at, job.started_at)
         self._jobs[job.id] = job
-        self.news.job(live, job, "finished")
         if job.result is Result.PASSED and job.started_at is not None:
             self._remember_duration(live, job, job.finished_at - job.started_at)
         ended = core.JobsEnded(live.id, (job_index(job.id),), job.result)
-        self._decide(ended)
+        decisions = self.books.core.apply(ended, self.now)
+        self.news.job(live, job, "finished")
+        self._carry_out(decisions)
 
     def _out_of_time(self, job: LiveJob) -> None:
         """The worker did not end it at its time limit: it is told to."""

@@ -1,7 +1,8 @@
 """Phase 2, admission: who of the queue may have Boxes now, whole, and why the others may not.
 
 One ``Pass`` judges the shapes' heads in queue order. What it hands out is never given back in the
-same pass, so a "no" to the head of a shape holds for all of that shape. The rules and their words are
+same pass, so a "no" to the head of a shape holds for all of that shape (``admitted`` says what the
+others of it may still do to their project). The rules and their words are
 the contract's, section 1, "The gate"; backfilling is EASY's (Lifka 1995): a reservation for the head
 only, with the plan counted like Boxes.
 """
@@ -12,11 +13,18 @@ from collections.abc import Iterable
 
 import attrs
 
-from boxsched.model import Policy, ProjectId, WorkloadId
+from boxsched.model import Policy, ProjectId
 from boxsched.scheduling.boxes import Pool
 from boxsched.scheduling.queue import Shape
 from boxsched.scheduling.values import QueueRules
-from boxsched.scheduling.workload import Ask, ProjectUse, RunningEntry, RunningGroup
+from boxsched.scheduling.workload import (
+    Ask,
+    Entry,
+    ProjectUse,
+    RunningEntry,
+    RunningGroup,
+    Workload,
+)
 
 
 class Verdict(enum.IntEnum):
@@ -135,7 +143,17 @@ def reserve(
 class Pass:
     """One pass over the queue at one instant: judges shapes in queue order, remembers the head."""
 
-    __slots__ = ("_now", "_plan", "_policy", "_pools", "_reservation", "_usage", "held", "head")
+    __slots__ = (
+        "_now",
+        "_passed_over",
+        "_plan",
+        "_policy",
+        "_pools",
+        "_reservation",
+        "_usage",
+        "held",
+        "head",
+    )
 
     def __init__(
         self, rules: QueueRules, usage: Usage, pools: Iterable[Pool], now: float
@@ -147,8 +165,10 @@ class Pass:
         self._now = now
         self._reservation: Reservation | None = None
         self.head: Shape | None = None
-        # Projects whose limit holds back all that come later, and whom they come behind.
-        self.held: dict[ProjectId, WorkloadId] = {}
+        # The first of a project that waits for its limit: it holds back all later ones of the project.
+        self.held: dict[ProjectId, Entry] = {}
+        # Shapes of limited projects that were told no for another reason.
+        self._passed_over: dict[ProjectId, list[Shape]] = {}
 
     def judge(self, shape: Shape) -> Verdict:
         """1. Passed over: what can never fit now. 2. Its project's limit. 3. Boxes and plan: the
@@ -160,24 +180,43 @@ class Pass:
         if plan is not None and ask.total > plan:
             return Verdict.NO_SUCH_BOXES
         if project is not None:
-            if project.id in self.held:
+            held = self.held.get(project.id)
+            if held is not None and shape.waiting[0] > held:
                 return Verdict.BEHIND_PROJECT
             assert project.limit is not None
             if project.used + ask.total > project.limit:
                 if self._policy is not Policy.BEST_EFFORT:
-                    self.held[project.id] = shape.head.id
+                    self.held[project.id] = shape.waiting[0]
                 return Verdict.PROJECT_LIMIT
         if not self.has_room(ask):
             if self.head is None and self._policy is not Policy.BEST_EFFORT:
                 self.head = shape
-            return Verdict.NO_ROOM
-        if self.head is None:
+            verdict = Verdict.NO_ROOM
+        elif self.head is None:
             return Verdict.ADMIT
-        if self._policy is Policy.STRICT:
+        elif self._policy is Policy.STRICT:
             return Verdict.BEHIND_HEAD
-        if self.reservation().spares(ask, project, self._now):
+        elif self.reservation().spares(ask, project, self._now):
             return Verdict.ADMIT
-        return Verdict.DELAYS_HEAD
+        else:
+            verdict = Verdict.DELAYS_HEAD
+        if project is not None:
+            self._passed_over.setdefault(project.id, []).append(shape)
+        return verdict
+
+    def admitted(self, workload: Workload) -> None:
+        """It has its Boxes now. If that uses its project up, those of a shape that was told no before
+        come to their turn behind it still, and the first to exceed the limit holds the project."""
+        project, entry = workload.project, workload.entry
+        if project.limit is None or self._policy is Policy.BEST_EFFORT or entry is None:
+            return
+        for shape in self._passed_over.get(project.id, ()):
+            if project.used + shape.ask.total > project.limit:
+                place = shape.waiting.bisect_right(entry)
+                if place < len(shape.waiting):
+                    held = self.held.get(project.id)
+                    first = shape.waiting[place]
+                    self.held[project.id] = first if held is None else min(held, first)
 
     def has_room(self, ask: Ask) -> bool:
         """Whether free Boxes and the plan cover all its jobs now."""

@@ -278,6 +278,7 @@ class Scheduler:
             queue.remove(workload)
             # 3. Assignment: which Box runs which job.
             decisions.append(self._admit(workload, now))
+            turn.admitted(workload)
         return again
 
     def _admit(self, workload: Workload, now: float) -> Admitted:

@@ -105,4 +105,4 @@ def _behind_project(scheduler: Scheduler, workload: Workload, turn: Pass) -> Rea
     if not turn.has_room(ask):
         assert scheduler.rules.max_boxes is not None
         return PlanLimit(ask.total, scheduler.usage.boxes, scheduler.rules.max_boxes)
-    return QueueOrder(turn.held[project.id])
+    return QueueOrder(turn.held[project.id][3].id)
