@@ -130,6 +130,7 @@ class Node:
             driver=options.box_driver,
             log_limit=options.log_limit,
             stop_grace=options.stop_grace,
+            cluster=await self.store.cluster(),
         )
         await self.engine.load()
         await self.engine.turn()  # the Boxes are in being before anybody asks for them

@@ -192,10 +192,13 @@ class Turn:
                 self._retired.append(book.id)
                 self._decide(core.BoxRetired(book.id))
         for id_, box_type in has.items():
-            if id_ not in self.books.boxes:
-                self.books.boxes[id_] = BoxBook(id_, worker, None, None, None, self.now)
-                self._freed[id_] = BoxChange(id_, None, None, None, self.now)
-                self._decide(core.BoxAdded(id_, box_type))
+            known = self.books.boxes.get(id_)
+            if known is None:
+                known = self.books.boxes[id_] = BoxBook(id_, worker, None, None, None, self.now)
+                self._freed[id_] = _change(known)
+            elif self.books.core.boxes[id_].retired:  # the worker is back with it
+                self._taken[id_] = _change(known)
+            self._decide(core.BoxAdded(id_, box_type))
         self.news.worker("connected", worker)
         self.news.boxes_changed()
         self.to_tell.add(worker)

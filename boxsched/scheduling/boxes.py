@@ -60,12 +60,17 @@ class Pool:
         if box.retired:
             return False
         box.retired = True
-        if box.busy:
-            self.wanted -= 1
-            return False
         self.wanted -= 1
+        if box.busy:
+            return False
         self._remove(box)
         return True
+
+    def keep(self, box: Box) -> None:
+        """It was to go when its job ends, and is to stay now."""
+        assert box.busy and box.retired
+        box.retired = False
+        self.wanted += 1
 
     def want(self, count: int, next_id: int) -> tuple[list[Box], list[BoxId]]:
         """So many are wanted from now on. Returns the Boxes that came and those that went."""

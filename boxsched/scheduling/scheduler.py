@@ -215,10 +215,15 @@ class Scheduler:
         project.used -= freed
 
     def _box_added(self, event: BoxAdded, now: float, decisions: list[Decision]) -> None:
+        known = self.boxes.get(event.box)
+        if known is not None:
+            if known.retired:  # its worker is back with it before its job has ended
+                known.pool.keep(known)
+                self._group_on(known).returning += 1
+            return
         pool = self._pool(event.box_type)
         box = Box(event.box, pool)
         box.ran(event.last_project, event.last_branch)
-        assert box.id not in self.boxes
         self.boxes[box.id] = box
         pool.add(box)
 

@@ -70,7 +70,8 @@ class JobsEnded:
 
 @attrs.define(eq=False)
 class BoxAdded:
-    """A Box is there, free; what it ran last, if that is known, makes it warm."""
+    """A Box is there, free; what it ran last, if that is known, makes it warm. One that was to go when
+    its job ends is to stay."""
 
     box: BoxId
     box_type: str

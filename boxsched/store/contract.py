@@ -45,6 +45,9 @@ class Store(Protocol):
     async def ping(self) -> None:
         """Answers if the store can read; raises StoreAway otherwise."""
 
+    async def cluster(self) -> str:
+        """Names this database: chosen at random when it was made."""
+
     # --- Settings --------------------------------------------------------------------------
 
     async def set_organization(self, organization: Organization) -> None:

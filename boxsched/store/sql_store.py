@@ -38,6 +38,9 @@ class SqlStore:
     async def ping(self) -> None:
         await self._driver.read(reading.ping)
 
+    async def cluster(self) -> str:
+        return await self._driver.read(reading.cluster)
+
     # --- Settings --------------------------------------------------------------------------
 
     async def set_organization(self, organization: Organization) -> None:

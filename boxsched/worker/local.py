@@ -32,6 +32,7 @@ class LocalWorker:
         driver: str,
         log_limit: int,
         stop_grace: float,
+        cluster: str,
     ) -> None:
         self.id = id_
         self._store = store
@@ -45,6 +46,7 @@ class LocalWorker:
             clock=clock.now,
             log_limit=log_limit,
             stop_grace=stop_grace,
+            cluster=cluster,
         )
 
     def look(self) -> None:

@@ -180,3 +180,9 @@ async def test_a_session_lives_until_it_is_over_or_dropped(store: Store) -> None
     await store.drop_session("digest")
     assert await store.session("digest", NOW) is None
     assert await store.session("other", NOW) == "ada"
+
+
+async def test_a_database_has_a_name_that_stays(store: Store) -> None:
+    name = await store.cluster()
+    assert len(name) == 32
+    assert await store.cluster() == name

@@ -170,6 +170,20 @@ async def test_boxes_come_and_go_with_their_worker(shop: Shop) -> None:
     assert (await shop.look(three)).state is State.RUNNING
 
 
+async def test_a_worker_that_is_back_with_its_boxes_keeps_them(shop: Shop) -> None:
+    await shop.build(jobs=8)
+    await shop.connect(2)
+    await shop.settle()
+    await shop.connect(8)
+    await shop.settle()
+    assert not any(box.retired for box in await shop.store.boxes())
+    for assignment in await shop.assignments():
+        await shop.finish(assignment)
+    await shop.restart()
+    second = await shop.build(jobs=8)
+    assert (await shop.look(second)).state is State.RUNNING
+
+
 async def test_a_box_is_warm_for_its_project_and_branch_also_after_a_restart(shop: Shop) -> None:
     await shop.project("api")
     await shop.submit(*(shop.new(branch=b) for b in "ab"), shop.new("api", branch="a"))

@@ -101,12 +101,12 @@ UPDATE box
   FROM v WHERE box.id = v.id;
 
 -- name: take_boxes
--- Boxes that run a job now.
+-- Boxes that run a job now, and are to stay.
 WITH v(id, job, last_project, last_branch, freed_at) AS (VALUES (
     :id, :job, :last_project, :last_branch, :freed_at
 ))
 UPDATE box
-   SET job = CAST(v.job AS bigint), last_project = CAST(v.last_project AS bigint),
+   SET job = CAST(v.job AS bigint), retired = FALSE, last_project = CAST(v.last_project AS bigint),
        last_branch = CAST(v.last_branch AS text), freed_at = v.freed_at
   FROM v WHERE box.id = v.id;
 

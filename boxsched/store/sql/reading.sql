@@ -73,3 +73,7 @@ SELECT batch, n FROM event WHERE shard = :shard ORDER BY batch DESC, n DESC LIMI
 -- name: ping
 -- Whether the store can read.
 SELECT 1 FROM meta LIMIT 1;
+
+-- name: cluster
+-- What names this database.
+SELECT value FROM meta WHERE key = 'cluster';

@@ -15,6 +15,12 @@ def ping() -> Steps[None]:
     yield _SQL["ping"]()
 
 
+def cluster() -> Steps[str]:
+    found = yield _SQL["cluster"]()
+    name: str = found[0][0]
+    return name
+
+
 def workload(id_: WorkloadId) -> Steps[Workload | None]:
     found = yield _SQL["workload"](workload=id_)
     shown = yield from _with_jobs(found)
