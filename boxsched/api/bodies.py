@@ -90,6 +90,8 @@ class Form(Generic[T]):
 def _well_formed(body: bytes) -> None:
     try:
         msgspec.json.decode(body)
+    except msgspec.ValidationError:
+        return  # JSON, with a number that no double holds
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _malformed(error) from None
 
