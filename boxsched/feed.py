@@ -1,8 +1,8 @@
 """The live history: every event to every reader, in order and without a gap.
 
 Readers get what the engine publishes after its commits from a short queue in memory. A reader that
-starts behind, falls behind, or missed a batch reads on from the events table until it has caught up;
-so memory is bounded, and nobody loses an event or is thrown out for being slow.
+starts behind, falls behind, or missed a batch reads on from the events table until it has caught
+up; so memory is bounded, and nobody loses an event or is thrown out for being slow.
 """
 
 import asyncio

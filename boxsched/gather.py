@@ -42,7 +42,7 @@ class Gather(Generic[T, R]):
             )
             try:
                 answers = await self._write([member for member, _ in group])
-            except Exception as error:  # it is theirs: each caller gets it
+            except Exception as error:  # noqa: BLE001 (each caller gets it)
                 _settle(group, error)
             else:
                 for (_, future), answer in zip(group, answers, strict=True):

@@ -108,9 +108,7 @@ def default_priority(kind: Kind, branch: str | None, priority_branches: Sequence
     return PRIORITY_BUILD
 
 
-def cancellation_for(
-    branch: str | None, rules: Sequence[tuple[str, Cancellation]]
-) -> Cancellation:
+def cancellation_for(branch: str | None, rules: Sequence[tuple[str, Cancellation]]) -> Cancellation:
     """The strategy of a branch: the first matching pattern, in order; tags have none."""
     if branch is not None:
         for pattern, strategy in rules:

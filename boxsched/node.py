@@ -1,7 +1,7 @@
 """A node: the service process, put together. API and page, engine, feed, and the in-process worker.
 
-Who owns what: ``serve`` owns the node's life; the node owns its tasks (engine, worker's look-ups); a
-task that ends with an error ends the node, since a node without its engine only looks alive.
+Who owns what: ``serve`` owns the node's life; the node owns its tasks (engine, worker's look-ups).
+A task that ends with an error ends the node, since a node without its engine only looks alive.
 """
 
 import asyncio

@@ -11,8 +11,8 @@ One task (``engine.Engine``) leads the shard. In a turn it
 While a commit is under way commands gather in the inbox, so the next turn takes them all: idle, one
 command is one commit; busy, hundreds share one. Nothing is shown or started before the commit.
 
-The books and the core are an index of the store. If a commit is refused, or its outcome is unknown,
-both are dropped and loaded again before anything else is decided; the epoch that this raises fences
-whatever an earlier life of this engine might still try. A crash at any point leaves either the inbox
-entry or its whole effect.
+The books and the core are an index of the store. If a commit is refused, or its outcome is
+unknown, both are dropped and loaded again before anything else is decided; the epoch that this
+raises fences whatever an earlier life of this engine might still try. A crash at any point leaves
+either the inbox entry or its whole effect.
 """

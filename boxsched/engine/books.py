@@ -1,4 +1,4 @@
-"""What the engine knows beside the core: names, numbers, jobs' states, leases. An index of the store."""
+"""What the engine knows beside the core: names, numbers, states, leases. An index of the store."""
 
 from collections.abc import Hashable, Iterable
 

@@ -181,5 +181,3 @@ class Engine:
 def _limit(books: Books, job: LiveJob) -> float:
     live = books.workloads[job_workload(job.id)]
     return live.jobs[job_index(job.id)].timeout_seconds + TIME_LIMIT_SLACK_SECONDS
-
-

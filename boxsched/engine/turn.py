@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from boxsched.engine.books import BoxBook, Books, LiveJob, LiveWorkload, lane_of
+from boxsched.engine.books import Books, BoxBook, LiveJob, LiveWorkload, lane_of
 from boxsched.engine.happenings import Happenings
 from boxsched.inbox import (
     BoxesSet,

@@ -1,8 +1,8 @@
 """The pure core: which workload goes on next, and on which Boxes.
 
-It has no clock, no chance, no I/O, and imports attrs, sortedcontainers and the model alone. Events go
-in with the time at which they happened; decisions come out, as values. The service, the simulator,
-the forecast and every explanation run this one core.
+It has no clock, no chance, no I/O, and imports attrs, sortedcontainers and the model alone. Events
+go in with the time at which they happened; decisions come out, as values. The service, the
+simulator, the forecast and every explanation run this one core.
 
 A workload passes three phases:
 
@@ -17,8 +17,8 @@ A workload passes three phases:
 One instant is: all jobs that end, what was asked in its order (``apply``), then ``settle``. What an
 event costs grows with the shapes and Boxes, never with what waits.
 
-``why`` answers for a waiting workload with the very verdicts of a pass, so that an explanation cannot
-differ from what the core does. ``forecast`` runs a copy of the core ahead in virtual time.
+``why`` answers for a waiting workload with the very verdicts of a pass, so that an explanation
+cannot differ from what the core does. ``forecast`` runs a copy of the core ahead in virtual time.
 """
 
 from boxsched.scheduling.scheduler import Scheduler

@@ -2,9 +2,9 @@
 
 One ``Pass`` judges the shapes' heads in queue order. What it hands out is never given back in the
 same pass, so a "no" to the head of a shape holds for all of that shape (``admitted`` says what the
-others of it may still do to their project). The rules and their words are
-the contract's, section 1, "The gate"; backfilling is EASY's (Lifka 1995): a reservation for the head
-only, with the plan counted like Boxes.
+others of it may still do to their project). The rules and their words are the contract's,
+section 1, "The gate"; backfilling is EASY's (Lifka 1995): a reservation for the head only, with the
+plan counted like Boxes.
 """
 
 import enum
@@ -151,13 +151,11 @@ class Pass:
         "_pools",
         "_reservation",
         "_usage",
-        "held",
         "head",
+        "held",
     )
 
-    def __init__(
-        self, rules: QueueRules, usage: Usage, pools: Iterable[Pool], now: float
-    ) -> None:
+    def __init__(self, rules: QueueRules, usage: Usage, pools: Iterable[Pool], now: float) -> None:
         self._policy = rules.policy
         self._plan = rules.max_boxes
         self._usage = usage
@@ -165,7 +163,7 @@ class Pass:
         self._now = now
         self._reservation: Reservation | None = None
         self.head: Shape | None = None
-        # The first of a project that waits for its limit: it holds back all later ones of the project.
+        # The first of a project that waits for its limit: it holds back all later ones.
         self.held: dict[ProjectId, Entry] = {}
         # Shapes of limited projects that were told no for another reason.
         self._passed_over: dict[ProjectId, list[Shape]] = {}
@@ -205,8 +203,8 @@ class Pass:
         return verdict
 
     def admitted(self, workload: Workload) -> None:
-        """It has its Boxes now. If that uses its project up, those of a shape that was told no before
-        come to their turn behind it still, and the first to exceed the limit holds the project."""
+        """It has its Boxes now. If that uses its project up, those of a shape that was told no
+        before still come to their turn, and the first to exceed the limit holds the project."""
         project, entry = workload.project, workload.entry
         if project.limit is None or self._policy is Policy.BEST_EFFORT or entry is None:
             return

@@ -1,8 +1,9 @@
 """The queue of phase 2: what waits for Boxes, in queue order, grouped by shape.
 
-Workloads of one shape (the same Boxes asked, the same expected durations, the same project limit) are
-interchangeable for the gate: if the first of them may not go, neither may the others in that pass. So
-a pass looks at the shapes' heads only, and its cost grows with the shapes, not with what waits.
+Workloads of one shape (the same Boxes asked, the same expected durations, the same project limit)
+are interchangeable for the gate: if the first of them may not go, neither may the others in that
+pass. So a pass looks at the shapes' heads only, and its cost grows with the shapes, not with what
+waits.
 """
 
 from bisect import bisect_left, insort
@@ -33,8 +34,8 @@ class Shape:
 class Queue:
     def __init__(self) -> None:
         self._shapes: dict[tuple[Ask, ProjectUse | None], Shape] = {}
-        # The first entry of each shape, sorted; a plain list: shapes are few (at 100,000 an insertion
-        # still moves less than a megabyte), and bisect is in C.
+        # The first entry of each shape, sorted; a plain list: shapes are few (at 100,000 an
+        # insertion still moves less than a megabyte), and bisect is in C.
         self._heads: list[Entry] = []
         self._length = 0
 

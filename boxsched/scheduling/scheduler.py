@@ -150,9 +150,7 @@ class Scheduler:
         else:
             self._stop_jobs(workload, StopCause.ASKED, None, decisions)
 
-    def _cancel(
-        self, workload: Workload, by: WorkloadId | None, decisions: list[Decision]
-    ) -> None:
+    def _cancel(self, workload: Workload, by: WorkloadId | None, decisions: list[Decision]) -> None:
         if workload.state is State.QUEUED:
             self.queue.remove(workload)
         workload.state = moved(TRANSITIONS, workload.state, Move.CANCELED)
@@ -333,8 +331,8 @@ class Scheduler:
         failed: bool = False,
         stop_cause: StopCause | None = None,
     ) -> None:
-        """Put an unfinished workload back as it was, in the order of the ids. ``boxes`` by job: None
-        where it has ended; they must have been added, and be free."""
+        """Put an unfinished workload back as it was, in the order of the ids. ``boxes`` by job:
+        None where it has ended; they must have been added, and be free."""
         workload = self._register(event)
         self.lanes.append(workload, event.lane)
         workload.state = state

@@ -1,4 +1,4 @@
-"""What goes into the core and what comes out: events, decisions, and reasons, all of them values."""
+"""What goes into the core and what comes out: events, decisions and reasons, all of them values."""
 
 from collections.abc import Hashable
 from typing import NamedTuple
@@ -70,8 +70,8 @@ class JobsEnded:
 
 @attrs.define(eq=False)
 class BoxAdded:
-    """A Box is there, free; what it ran last, if that is known, makes it warm. One that was to go when
-    its job ends is to stay."""
+    """A Box is there, free; what it ran last, if that is known, makes it warm. One that was to go
+    when its job ends is to stay."""
 
     box: BoxId
     box_type: str
@@ -224,7 +224,7 @@ class BehindReservation:
 
 @attrs.frozen
 class QueueOrder:
-    """It would fit now, but the policy holds it behind this one (the head, or its project's first)."""
+    """It would fit now, but the policy holds it behind the head, or its project's first."""
 
     behind: WorkloadId
 

@@ -46,8 +46,8 @@ def why(scheduler: Scheduler, id_: WorkloadId, now: float) -> Reason | None:
 
 
 def why_all(scheduler: Scheduler, now: float) -> dict[WorkloadId, Reason]:
-    """The reasons of all that wait in the queue; workloads of one shape share one value, so the cost
-    beside the look at the shapes is one entry a workload. Those in ordering are left out."""
+    """The reasons of all that wait in the queue; workloads of one shape share one value, so beside
+    the look at the shapes it costs one entry a workload. Those in ordering are left out."""
     reasons: dict[WorkloadId, Reason] = {}
 
     def look(shape: Shape, verdict: Verdict, turn: Pass) -> bool:

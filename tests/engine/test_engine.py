@@ -234,9 +234,7 @@ async def test_events_are_gapless_and_published_as_stored(shop: Shop) -> None:
     await shop.build()
     await shop.finish((await shop.assignments())[0])
     stored = await shop.store.events_after(1, 0, 0, 1000)
-    assert [(e.batch, e.n, e.data) for e in stored] == [
-        (e.batch, e.n, e.data) for e in shop.events
-    ]
+    assert [(e.batch, e.n, e.data) for e in stored] == [(e.batch, e.n, e.data) for e in shop.events]
     by_batch: dict[int, list[int]] = {}
     for event in stored:
         by_batch.setdefault(event.batch, []).append(event.n)

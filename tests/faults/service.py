@@ -77,9 +77,9 @@ class Service:
             return await answer.json()
 
     async def put_project(self, name: str, **settings: Any) -> None:
-        async with self.client() as client:
-            async with client.put(f"/api/v1/projects/{name}", json=settings) as answer:
-                assert answer.status in (200, 201), await answer.text()
+        path = f"/api/v1/projects/{name}"
+        async with self.client() as client, client.put(path, json=settings) as answer:
+            assert answer.status in (200, 201), await answer.text()
 
     async def until_idle(self) -> None:
         """Returns when nothing is unfinished, told by the events."""

@@ -1,4 +1,4 @@
-"""Houses: a node without Boxes, where all waits; one whose jobs pass at once; one that runs them."""
+"""Houses: a node without Boxes, where all waits; one whose jobs pass at once; one that runs."""
 
 import logging
 from collections.abc import AsyncIterator
@@ -26,9 +26,7 @@ async def waiting(tmp_path: Path) -> AsyncIterator[House]:
 @pytest.fixture
 async def running(tmp_path: Path) -> AsyncIterator[House]:
     """Two Boxes that run commands."""
-    async with House.open(
-        tmp_path / "data", box_driver="process", stop_grace=0.5
-    ) as opened:
+    async with House.open(tmp_path / "data", box_driver="process", stop_grace=0.5) as opened:
         yield opened
 
 

@@ -1,4 +1,4 @@
-"""Who may do what: every route with every kind of caller, sessions, tokens, headers on all of it."""
+"""Who may do what: every route with every kind of caller, sessions, tokens, headers on all."""
 
 import os
 import stat
@@ -205,9 +205,7 @@ async def test_a_session_ends_with_its_token(tmp_path: Path) -> None:
 async def test_the_store_holds_no_session_and_no_token(house: House) -> None:
     session = await sign_in(house)
     folder = house.node.options.data
-    kept = b"".join(
-        path.read_bytes() for path in folder.glob("*sqlite*") if path.is_file()
-    )
+    kept = b"".join(path.read_bytes() for path in folder.glob("*sqlite*") if path.is_file())
     assert session.encode() not in kept
     assert house.token.encode() not in kept
 

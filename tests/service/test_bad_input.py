@@ -245,17 +245,38 @@ def routes_and_bytes() -> strategies.SearchStrategy[tuple[str, str, bytes, bytes
     path = strategies.builds(lambda t, a, b: t.format(a, b), template, piece, piece)
     json_like = strategies.recursive(
         strategies.one_of(
-            strategies.none(), strategies.booleans(), strategies.integers(),
-            strategies.floats(), strategies.text(max_size=8),
+            strategies.none(),
+            strategies.booleans(),
+            strategies.integers(),
+            strategies.floats(),
+            strategies.text(max_size=8),
         ),
         lambda inner: strategies.one_of(
             strategies.lists(inner, max_size=3),
             strategies.dictionaries(
-                strategies.sampled_from([
-                    "branch", "tag", "jobs", "name", "commands", "server", "build", "priority",
-                    "public_key", "commit", "message", "environment", "timeout_seconds", "servers",
-                    "cancellation", "max_boxes", "fail_fast", "schedules", "cron",
-                ]),  # fmt: skip
+                strategies.sampled_from(
+                    [
+                        "branch",
+                        "tag",
+                        "jobs",
+                        "name",
+                        "commands",
+                        "server",
+                        "build",
+                        "priority",
+                        "public_key",
+                        "commit",
+                        "message",
+                        "environment",
+                        "timeout_seconds",
+                        "servers",
+                        "cancellation",
+                        "max_boxes",
+                        "fail_fast",
+                        "schedules",
+                        "cron",
+                    ]
+                ),
                 inner,
                 max_size=4,
             ),

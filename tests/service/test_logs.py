@@ -47,7 +47,9 @@ async def test_what_is_written_is_seen_before_the_end(running: House) -> None:
 
 async def test_a_long_log_comes_whole(running: House) -> None:
     # 300 kB, with characters of three bytes across every border of a chunk.
-    await running.project("web", jobs=[job("much", "for n in $(seq 20000); do echo '日本語日本'; done")])
+    await running.project(
+        "web", jobs=[job("much", "for n in $(seq 20000); do echo '日本語日本'; done")]
+    )
     made = await running.build()
     await running.finished(made["id"])
     assert await log(running, f"{made['id']}-1") == "日本語日本\n".encode() * 20000
@@ -65,9 +67,7 @@ async def test_a_job_that_waits_has_an_empty_log(waiting: House) -> None:
 async def test_following_a_job_that_is_canceled_ends(waiting: House) -> None:
     await waiting.project("web")
     made = await waiting.build()
-    following = asyncio.create_task(
-        waiting.call("GET", f"{API}/jobs/{made['id']}-1/log?follow=1")
-    )
+    following = asyncio.create_task(waiting.call("GET", f"{API}/jobs/{made['id']}-1/log?follow=1"))
     await waiting.until(made["id"], state="queued")
     await waiting.call("POST", f"{API}/workloads/{made['id']}/stop")
     assert (await asyncio.wait_for(following, 20)).body == b""

@@ -62,9 +62,7 @@ async def test_figures_from_elsewhere_need_a_token(house: House) -> None:
         assert (await house.call("GET", "/metrics", headers=passed_on)).status == 200
 
 
-async def test_while_the_database_is_away(
-    house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_while_the_database_is_away(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     await house.project("web")
 
     async def away(*_: object, **__: object) -> None:

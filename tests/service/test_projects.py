@@ -81,7 +81,9 @@ async def test_a_project_with_unfinished_workloads_stays(waiting: House) -> None
     assert (await waiting.call("GET", f"{API}/projects/web")).status == 200
 
 
-@pytest.mark.parametrize("name", ["Web", "-web", "w" * 64, "we%20b", "%00", "%C3%A9", "a%2Fb", "%ff"])
+@pytest.mark.parametrize(
+    "name", ["Web", "-web", "w" * 64, "we%20b", "%00", "%C3%A9", "a%2Fb", "%ff"]
+)
 async def test_a_name_that_is_none(house: House, name: str) -> None:
     put = await house.call("PUT", f"{API}/projects/{name}", {"jobs": [job()]})
     assert (put.status, put.error["field"]) == (422, "project")

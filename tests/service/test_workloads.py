@@ -6,7 +6,21 @@ import pytest
 
 from tests.service.house import API, House, job, jobs
 
-UNKNOWN = ("w99", "w0", "w01", "99", "w", "W1", "w-1", "w1.0", "w" + "9" * 40, "%00", "%ff", "é", "w1%20")
+UNKNOWN = (
+    "w99",
+    "w0",
+    "w01",
+    "99",
+    "w",
+    "W1",
+    "w-1",
+    "w1.0",
+    "w" + "9" * 40,
+    "%00",
+    "%ff",
+    "é",
+    "w1%20",
+)
 
 
 @pytest.mark.parametrize("id_", UNKNOWN)
