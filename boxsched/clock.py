@@ -13,3 +13,7 @@ class Clock:
     def now(self) -> float:
         """Seconds since the epoch; never runs backwards."""
         return self._offset + time.monotonic()
+
+    def not_before(self, time_: float) -> None:
+        """Go on from there, if the wall clock was behind it at the start: it was set back."""
+        self._offset += max(0.0, time_ - self.now())

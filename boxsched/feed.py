@@ -55,6 +55,11 @@ class EventFeed:
         for reader in self._readers:
             reader.offer(stored)
 
+    def recheck(self) -> None:
+        """A batch may have been committed and not published: every reader looks at the table."""
+        for reader in self._readers:
+            reader.recheck()
+
     def subscribe(self, after: EventCursor | None) -> "Subscription":
         """Events behind ``after``, or from now on; use it as an async context manager."""
         return Subscription(self, self._store, self._shard, after)
@@ -108,6 +113,10 @@ class Subscription:
         self._queued += sum(len(event.data) for event in events)
         if self._queued > QUEUED_AT_MOST:
             self._drop()
+        self._news.set()
+
+    def recheck(self) -> None:
+        self._behind = True
         self._news.set()
 
     def wake(self) -> None:

@@ -21,6 +21,7 @@ from aiohttp import web
 from boxsched import inbox
 from boxsched.clock import Clock
 from boxsched.engine.engine import Engine
+from boxsched.errors import BoxschedError
 from boxsched.feed import EventFeed
 from boxsched.folders import DATABASE, SERVICE, Listening
 from boxsched.gather import Gather
@@ -62,6 +63,12 @@ class Options:
         return self.boxes if self.boxes is not None else os.cpu_count() or 1
 
 
+class NodeFailed(BoxschedError):
+    """A part of the node ended that never should: see its log, and start it again."""
+
+    code = "node_failed"
+
+
 class Node:
     """What the API works with. ``start`` and ``stop`` bracket its life."""
 
@@ -76,6 +83,7 @@ class Node:
             shard=SHARD,
             node=f"{socket.gethostname()}:{os.getpid()}",
             published=self.feed.publish,
+            reloaded=self.feed.recheck,
             told=self._tell,
         )
         self.stopping = False
@@ -139,10 +147,12 @@ class Node:
             self._tasks.append(asyncio.create_task(work, name=name))
 
     async def failed(self) -> None:
-        """Returns when a task ended that never should; raises its error."""
+        """Raises NodeFailed when a task ended that never should."""
         done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
-            task.result()
+            error = task.exception()
+            log.critical("the node's %s ended", task.get_name(), exc_info=error)
+            raise NodeFailed(f"the node's {task.get_name()} ended: {error!r}") from error
 
     async def stop(self) -> None:
         """Jobs go on under their supervisors; what was answered is stored; then all ends."""
@@ -153,9 +163,11 @@ class Node:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self.worker is not None:
-            await self.worker.close()
-        await self.store.close()
+        try:
+            if self.worker is not None:
+                await self.worker.close()
+        finally:
+            await self.store.close()
 
     # --- Between the parts ------------------------------------------------------------------
 
@@ -178,6 +190,7 @@ async def serve(options: Options) -> None:
     """Run a node until SIGTERM or SIGINT; prints the address when it is ready."""
     # Imported here: the API's types take a while, and a refused start should be quick.
     from boxsched.api.app import application
+    from boxsched.api.serving import Runner
 
     _tune()
     options.data.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -189,7 +202,7 @@ async def serve(options: Options) -> None:
         loop.add_signal_handler(sign, asked.set)
     try:
         await node.start()
-        runner = web.AppRunner(application(node), access_log=None, keepalive_timeout=75)
+        runner = Runner(application(node))
         await runner.setup()
         try:
             await _listen(runner, options)
@@ -197,7 +210,7 @@ async def serve(options: Options) -> None:
         finally:
             node.stopping = True
             node.feed.close()  # streams end by themselves, so that the clean-up need not wait
-            await asyncio.wait_for(runner.cleanup(), options.shutdown_grace)
+            await _clean_up(runner, options.shutdown_grace)
     finally:
         (options.data / SERVICE).unlink(missing_ok=True)
         await node.stop()
@@ -214,6 +227,15 @@ async def _listen(runner: web.AppRunner, options: Options) -> None:
     gc.collect()
     gc.freeze()
     print(f"listening on {url}", flush=True)
+
+
+async def _clean_up(runner: web.AppRunner, grace: float) -> None:
+    """Requests under way have ``grace`` seconds; then they are cut."""
+    try:
+        async with asyncio.timeout(grace):
+            await runner.cleanup()
+    except TimeoutError:
+        log.warning("requests under way were cut after %g s", grace)
 
 
 async def _until(asked: asyncio.Event, node: Node) -> None:

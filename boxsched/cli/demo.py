@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from boxsched.node import Options
 
 DEFAULT_PORT = 8080
-BOXES = 12  # the demo's jobs mostly sleep: more Boxes than cores do no harm
+BOXES = 6  # few, so that there is something to see waiting; the jobs mostly sleep
 LOOK_SECONDS = 0.05
 
 

@@ -95,6 +95,11 @@ class Books:
         index = job_index(id_)
         return (workload, workload.running[index]) if index < len(workload.running) else None
 
+    def runs(self, id_: JobId) -> bool:
+        """Whether that job has a Box still."""
+        found = self.job(id_)
+        return found is not None and found[1].state is not JobState.FINISHED
+
     def shared(
         self, jobs: tuple[SubmitJob, ...]
     ) -> tuple[tuple[SubmitJob, ...], tuple[JobAsk, ...]]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from heapq import heapify, heappop, heappush
 
 import attrs
+import msgspec
 
 from boxsched import inbox
 from boxsched.clock import Clock
@@ -16,11 +17,13 @@ from boxsched.errors import Fenced, StoreAway
 from boxsched.model import JobId, WorkerId, WorkloadId, job_index, job_workload
 from boxsched.states import JobState
 from boxsched.store.contract import Store
-from boxsched.store.values import Batch, Event
+from boxsched.store.values import Batch, Event, InboxEntry
 
 log = logging.getLogger(__name__)
 
 COMMANDS_A_TURN = 1_000
+JOBS_A_TURN = 1_000  # a turn holds the event loop: tens of milliseconds at the most
+DEADLINES_KEPT = 1_000  # of ended jobs
 RETRY_SECONDS = 1.0  # after the store was away
 POLL_SECONDS = 0.2  # a wake-up can be lost; the inbox cannot
 # A worker ends a job at its time limit by itself; this long after it the engine says so too.
@@ -42,8 +45,9 @@ class Counters:
 
 
 class Engine:
-    """Leads one shard. ``published`` gets each batch's number and events, ``told`` the workers that
-    have something to look up."""
+    """Leads one shard. ``published`` gets each batch's number and events; ``reloaded`` is called
+    when one may have been committed without that; ``told`` gets the workers that have something to
+    look up."""
 
     def __init__(
         self,
@@ -53,6 +57,7 @@ class Engine:
         shard: int,
         node: str,
         published: Callable[[int, Sequence[Event]], None],
+        reloaded: Callable[[], None],
         told: Callable[[set[WorkerId]], None],
     ) -> None:
         self._store = store
@@ -60,6 +65,7 @@ class Engine:
         self._shard = shard
         self._node = node
         self._published = published
+        self._reloaded = reloaded
         self._told = told
         self._awake = asyncio.Event()
         self._epoch = 0
@@ -108,6 +114,7 @@ class Engine:
         state = await self._store.lead(self._shard, self._node)
         books = loaded(state)
         self._epoch, self._batch = state.epoch, state.batch
+        self._clock.not_before(books.latest)
         self._deadlines = [
             (job.started_at + _limit(books, job), job.id)
             for workload in books.workloads.values()
@@ -117,6 +124,7 @@ class Engine:
         heapify(self._deadlines)
         self.books = books
         self.counters.loads += 1
+        self._reloaded()
         self._told({box.worker for box in books.boxes.values()})
 
     async def turn(self) -> bool:
@@ -128,11 +136,13 @@ class Engine:
         overdue = self._overdue(now)
         if not entries and not overdue:
             return False
-        commands = [inbox.read(entry.kind, entry.payload) for entry in entries]
+        entries, commands, unreadable = _read(entries)
         # Another node's clock may be ahead: nothing is queued before it was created.
         now = max([now, *(c.created_at for c in commands if isinstance(c, inbox.Submit))])
         self.books.latest = now
         turn = Turn(self.books, now, self._batch + 1)
+        for entry in unreadable:
+            turn.news.unreadable(entry)
         turn.run(commands, overdue)
         batch = turn.batch(self._shard, self._epoch, self._batch, entries)
         began = self._clock.now()
@@ -147,6 +157,7 @@ class Engine:
             assert self.books is not None and job.started_at is not None
             if job.state is not JobState.FINISHED:
                 heappush(self._deadlines, (job.started_at + _limit(self.books, job), job.id))
+        self._forget_deadlines()
         self._published(self._batch, batch.events)
         if turn.to_tell:
             self._told(turn.to_tell)
@@ -169,6 +180,14 @@ class Engine:
                 overdue.append(found[1])
         return overdue
 
+    def _forget_deadlines(self) -> None:
+        """Those of ended jobs go when they are the most: a time limit can be a month."""
+        assert self.books is not None
+        if len(self._deadlines) > DEADLINES_KEPT + 2 * self.books.core.usage.boxes:
+            books = self.books
+            self._deadlines = [d for d in self._deadlines if books.runs(d[1])]
+            heapify(self._deadlines)
+
     async def _sleep(self) -> None:
         try:
             # Not wait_for: in Python 3.11 it loses a cancellation that comes with the wake-up.
@@ -176,6 +195,30 @@ class Engine:
                 await self._awake.wait()
         except TimeoutError:
             pass
+
+
+def _read(
+    entries: Sequence[InboxEntry],
+) -> tuple[list[InboxEntry], list[inbox.Command], list[InboxEntry]]:
+    """As many entries as are one turn's, their commands, and those that no one can read: these go
+    into the history, so that they hold up nobody and are not lost."""
+    taken: list[InboxEntry] = []
+    commands: list[inbox.Command] = []
+    unreadable: list[InboxEntry] = []
+    jobs = 0
+    for entry in entries:
+        taken.append(entry)
+        try:
+            command = inbox.read(entry.kind, entry.payload)
+        except (KeyError, msgspec.DecodeError):
+            log.exception("inbox entry %s of kind %r cannot be read", entry.id, entry.kind)
+            unreadable.append(entry)
+            continue
+        commands.append(command)
+        jobs += len(command.jobs) if isinstance(command, inbox.Submit) else 1
+        if jobs >= JOBS_A_TURN:
+            break
+    return taken, commands, unreadable
 
 
 def _limit(books: Books, job: LiveJob) -> float:

@@ -8,10 +8,12 @@ import msgspec
 from boxsched.engine.books import Books, LiveJob, LiveWorkload
 from boxsched.inbox import Submit
 from boxsched.model import job_index, job_text, workload_text
-from boxsched.store.values import Event
+from boxsched.store.values import Event, InboxEntry
 
 _encode = msgspec.json.Encoder().encode
 MESSAGE_CHARACTERS = 500  # of a commit's message, in an event; the workload has all of it
+
+PAYLOAD_CHARACTERS = 10_000
 
 
 def rfc3339(time: float) -> str:
@@ -100,6 +102,11 @@ class Happenings:
 
     def project_changed(self, name: str) -> None:
         self._add("project.changed", project=name)
+
+    def unreadable(self, entry: InboxEntry) -> None:
+        """A command that was taken out of the inbox undone; its payload stays here."""
+        payload = entry.payload.decode(errors="replace")
+        self._add("inbox.unreadable", kind=entry.kind, payload=payload[:PAYLOAD_CHARACTERS])
 
     def _capacity(self) -> dict[str, int]:
         core = self._books.core

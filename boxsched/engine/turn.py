@@ -192,6 +192,9 @@ class Turn:
                 self._retired.append(book.id)
                 self._decide(core.BoxRetired(book.id))
         for id_, box_type in has.items():
+            for leaving in (self._gone, self._retired):
+                if id_ in leaving:  # an earlier command of this turn sent it away
+                    leaving.remove(id_)
             known = self.books.boxes.get(id_)
             if known is None:
                 known = self.books.boxes[id_] = BoxBook(id_, worker, None, None, None, self.now)

@@ -119,6 +119,10 @@ def phrase(books: Books, reason: Reason) -> str:
             return f"Asks for {_boxes(asked, box_type)}; there are only {existing}."
         case NeedsBoxes(box_type, asked, free):
             return f"Needs {_boxes(asked, box_type)}; {free} free now."
+        case PlanLimit(asked, _, limit) if asked > limit:
+            return f"Asks for {_boxes(asked)}; the plan is {limit}: it can never start."
+        case ProjectLimit(asked, _, limit) if asked > limit:
+            return f"Asks for {_boxes(asked)}; its project has {limit}: it can never start."
         case PlanLimit(asked, used, limit):
             return f"Needs {_boxes(asked)}; {used} of the plan's {limit} are in use."
         case ProjectLimit(asked, used, limit):

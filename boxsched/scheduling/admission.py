@@ -182,6 +182,8 @@ class Pass:
             if held is not None and shape.waiting[0] > held:
                 return Verdict.BEHIND_PROJECT
             assert project.limit is not None
+            if ask.total > project.limit:
+                return Verdict.PROJECT_LIMIT  # the limit shrank: never, and nobody waits for that
             if project.used + ask.total > project.limit:
                 if self._policy is not Policy.BEST_EFFORT:
                     self.held[project.id] = shape.waiting[0]
@@ -209,7 +211,7 @@ class Pass:
         if project.limit is None or self._policy is Policy.BEST_EFFORT or entry is None:
             return
         for shape in self._passed_over.get(project.id, ()):
-            if project.used + shape.ask.total > project.limit:
+            if shape.ask.total <= project.limit < project.used + shape.ask.total:
                 place = shape.waiting.bisect_right(entry)
                 if place < len(shape.waiting):
                     held = self.held.get(project.id)

@@ -37,7 +37,17 @@ class Box:
 class Pool:
     """All Boxes of one type."""
 
-    __slots__ = ("_warm", "box_type", "boxes", "free", "free_boxes", "order", "surplus", "wanted")
+    __slots__ = (
+        "_warm",
+        "asks",
+        "box_type",
+        "boxes",
+        "free",
+        "free_boxes",
+        "order",
+        "surplus",
+        "wanted",
+    )
 
     def __init__(self, box_type: str, order: int) -> None:
         self.box_type = box_type
@@ -46,6 +56,7 @@ class Pool:
         self.free_boxes: FreeBoxes = OrderedDict()
         self.free = 0  # len(free_boxes), read in the innermost loop
         self.wanted = 0  # Boxes that are to stay
+        self.asks = 0  # different asks of unfinished workloads that name the type
         self.surplus = 0  # busy Boxes that are not to stay, whichever come free first
         # Free Boxes by what they ran last: by (project, branch) and by project.
         self._warm: dict[Hashable, FreeBoxes] = {}

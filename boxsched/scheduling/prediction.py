@@ -22,17 +22,16 @@ from boxsched.states import Result, State
 
 RUNS_REMEMBERED = 10
 _STEPS_A_DOUBLING = 4  # powers of 2^(1/4): few shapes, at most 19 % over
+SHORTEST_EXPECTED_SECONDS = 2**-10
 FORECAST_WORKLOADS = 500  # a forecast looks at no more that wait than this
 
 
 def expected_duration(passed_runs: Sequence[float]) -> float:
     """Seconds to expect: the median of the last runs, rounded up to a power of 2^(1/4) seconds.
 
-    Contract, section 1, "Expected durations in the service". At least one second.
+    Contract, section 1, "Expected durations in the service". At least a thousandth of a second.
     """
-    seconds = median(passed_runs[-RUNS_REMEMBERED:])
-    if seconds <= 1.0:
-        return 1.0
+    seconds = max(median(passed_runs[-RUNS_REMEMBERED:]), SHORTEST_EXPECTED_SECONDS)
     step = math.ceil(_STEPS_A_DOUBLING * math.log2(seconds))
     while 2 ** (step / _STEPS_A_DOUBLING) < seconds:  # log2 may round down
         step += 1

@@ -361,6 +361,10 @@ class Scheduler:
         ask.users -= 1
         if not ask.users:
             del self._asks[ask.jobs]
+            for pool, _ in ask.needs:
+                pool.asks -= 1
+                if not pool.asks and not pool.boxes and not pool.wanted:
+                    del self.pools[pool.box_type]  # a type that was only asked for
         project.unfinished -= 1
         if not project.unfinished and project.limit is None:
             del self.projects[project.id]
@@ -383,6 +387,8 @@ class Scheduler:
             for job in jobs:
                 self._pool(job.box_type)
             ask = self._asks[jobs] = ask_for(jobs, self.pools)
+            for pool, _ in ask.needs:
+                pool.asks += 1
         ask.users += 1
         return ask
 

@@ -43,7 +43,8 @@ def test_no_forecast_without_boxes():
 @pytest.mark.parametrize(
     ("passed", "expected"),
     [
-        ([0.2], 1.0),
+        ([0.2], 2**-2.25),
+        ([0.0], 2**-10),  # the least
         ([1.0], 1.0),
         ([1.01], 2**0.25),
         ([60.0], 64.0),

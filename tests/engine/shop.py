@@ -35,6 +35,9 @@ class HeldClock:
     def now(self) -> float:
         return self.time
 
+    def not_before(self, time: float) -> None:
+        self.time = max(self.time, time)
+
 
 class Shop:
     """Submit, report, and let the engine take turns; ``events`` is all that was published."""
@@ -63,7 +66,7 @@ class Shop:
     def _engine(self) -> Engine:
         return Engine(
             self.store, self.clock, shard=SHARD, node="test",
-            published=self._published, told=self.told.update,
+            published=self._published, reloaded=lambda: None, told=self.told.update,
         )  # fmt: skip
 
     def _published(self, batch: int, events: Sequence[Event]) -> None:

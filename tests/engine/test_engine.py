@@ -184,6 +184,63 @@ async def test_a_worker_that_is_back_with_its_boxes_keeps_them(shop: Shop) -> No
     assert (await shop.look(second)).state is State.RUNNING
 
 
+async def test_boxes_that_go_and_come_in_one_turn_stay(shop: Shop) -> None:
+    await shop.connect(7)
+    await shop.connect(8)
+    await shop.settle()
+    assert len(await shop.store.boxes()) == 8
+    await shop.restart()
+    id_ = await shop.build(jobs=8)
+    await shop.restart()
+    assert (await shop.look(id_)).state is State.RUNNING
+    assert len(await shop.assignments()) == 8
+
+
+async def test_a_build_over_a_limit_that_shrank_holds_up_nobody(shop: Shop) -> None:
+    blocked = await shop.build(jobs=8, branch="x")
+    large = await shop.build(jobs=4, branch="y")
+    await shop.project("web", 2)
+    await shop.settle()
+    for assignment in await shop.assignments():
+        await shop.finish(assignment)
+    small = await shop.build(branch="z")
+    assert (await shop.look(blocked)).result is Result.PASSED
+    assert (await shop.look(small)).state is State.RUNNING
+    report = shop.engine.why(large)
+    assert report is not None and report.reason == "project_limit"
+    assert "it can never start" in report.text
+
+
+async def test_a_command_that_nobody_can_read_goes_into_the_history(shop: Shop) -> None:
+    await shop.store.ask([("bogus", b"[1]"), ("stop", b"{}")])
+    id_ = await shop.build()
+    assert (await shop.look(id_)).state is State.RUNNING
+    unreadable = [e for e in shop.events if e.type == "inbox.unreadable"]
+    assert [msgspec.json.decode(e.data)["kind"] for e in unreadable] == ["bogus", "stop"]
+
+
+async def test_a_clock_that_was_set_back_goes_on_from_where_it_was(shop: Shop) -> None:
+    await shop.build()
+    await shop.start(await shop.assignments())
+    before = shop.clock.time
+    shop.clock.time -= 3_600
+    await shop.restart()
+    assert shop.clock.now() >= before
+    shop.clock.time += 5
+    (assignment,) = await shop.assignments()
+    await shop.finish(assignment)
+    assert shop.engine.books is not None
+    assert list(shop.engine.books.durations.values()) == [(5.0,)]
+
+
+async def test_many_jobs_are_taken_in_several_turns(shop: Shop) -> None:
+    await shop.submit(*(shop.new(branch=f"b{n}", jobs=900) for n in range(3)))
+    assert await shop.engine.turn()
+    assert len(await shop.store.inbox(1, 10)) == 1
+    await shop.settle()
+    assert await shop.store.inbox(1, 10) == []
+
+
 async def test_a_box_is_warm_for_its_project_and_branch_also_after_a_restart(shop: Shop) -> None:
     await shop.project("api")
     await shop.submit(*(shop.new(branch=b) for b in "ab"), shop.new("api", branch="a"))

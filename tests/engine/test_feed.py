@@ -77,6 +77,17 @@ async def test_a_batch_that_was_committed_but_not_published_is_read_too(shop: Sh
         assert await read(events, len(new)) == new
 
 
+async def test_after_a_reload_readers_look_at_the_table(shop: Shop) -> None:
+    feed = connected(shop)
+    async with feed.subscribe(None) as events:
+        reading = asyncio.create_task(read(events, 1))
+        await asyncio.sleep(0)
+        shop.publish = lambda batch, events: None  # its commit's outcome was unknown
+        await shop.build()
+        feed.recheck()
+        assert (await asyncio.wait_for(reading, 10))[0].type == "workload.registered"
+
+
 async def test_a_reader_that_falls_behind_reads_the_table(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
