@@ -44,14 +44,12 @@ class Pool:
         "boxes",
         "free",
         "free_boxes",
-        "order",
         "surplus",
         "wanted",
     )
 
-    def __init__(self, box_type: str, order: int) -> None:
+    def __init__(self, box_type: str) -> None:
         self.box_type = box_type
-        self.order = order
         self.boxes: dict[BoxId, Box] = {}
         self.free_boxes: FreeBoxes = OrderedDict()
         self.free = 0  # len(free_boxes), read in the innermost loop

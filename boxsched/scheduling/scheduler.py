@@ -372,7 +372,7 @@ class Scheduler:
     def _pool(self, box_type: str) -> Pool:
         pool = self.pools.get(box_type)
         if pool is None:
-            pool = self.pools[box_type] = Pool(box_type, len(self.pools))
+            pool = self.pools[box_type] = Pool(box_type)
         return pool
 
     def _project(self, project: ProjectId) -> ProjectUse:
