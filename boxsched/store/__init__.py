@@ -5,13 +5,16 @@ Theory of operation
 
 ``contract.Store`` says what a store promises, in ``values``. ``SqlStore`` keeps it with
 *procedures* (``steps``): generators that yield statements and are sent their rows, so that they
-neither wait nor connect. A *driver* runs a procedure in a transaction: SQLite's in a thread, one
-for a server with awaits. The statements stand in ``sql/`` as named blocks, one text for all.
+neither wait nor connect. A *driver* runs a procedure in a transaction: SQLite's in a thread, the
+one for PostgreSQL with awaits, through aiopg. The statements stand in ``sql/`` as named blocks, one
+text for both. What gives no rows PostgreSQL is sent together with the next that does, or with
+COMMIT: an engine's transaction is one round trip.
 
 Who writes what. Any node writes submissions, commands (inbox), logs, projects and sessions. All
 else is written by ``commit``: the shard's leader alone, one transaction a batch, which begins with
-the fence ``UPDATE shard SET batch = batch + 1 WHERE id, epoch, batch``. So a leader that slept
-while another took over writes nothing, and a repeated batch neither. An event's id is (shard,
+the fence: an UPDATE of the shard's row that the schema refuses where epoch or batch are others. So
+a leader that slept while another took over writes nothing, and a repeated batch neither; and a new
+leader waits for a write under way, since both need that row. An event's id is (shard,
 batch, n), with the batch's own number (``Batch.batch`` + 1) and n from 1: gapless, in commit order.
 
 The life of a command: ``submit`` stores workload, jobs, key and inbox entry in one transaction;
@@ -35,6 +38,20 @@ a second process           refused by a lock on the data folder, which a crash l
 the file is damaged        StoreDamaged, which names it
 an older schema            upgraded on opening, in one transaction; a newer one is refused
 =========================  ======================================================================
+
+PostgreSQL, besides:
+
+=========================  ======================================================================
+the connection breaks      before COMMIT was sent: StoreAway; else OutcomeUnknown. It is closed, and
+                           those that waited beside it; the next call connects anew
+a statement is canceled,   StoreAway, and rolled back; aiopg would make CancelledError of it, which
+by time or by hand         ends a background loop without a word
+no answer for 2 s          as a broken connection; the server gives up by itself a little earlier
+no connection within 1 s   StoreAway
+a deadlock, a lost race    rolled back and begun anew, up to 5 times in all
+the process is frozen      after 1.5 s inside a transaction the server rolls it back
+a transaction pool         refused on opening: sessions would lose their settings
+=========================  ======================================================================
 """
 
 from pathlib import Path
@@ -44,20 +61,35 @@ from boxsched.store.contract import Store
 from boxsched.store.sql_store import SqlStore
 from boxsched.store.sqlite import SqliteDriver
 
-__all__ = ["Store", "open_store", "sqlite_path"]
+__all__ = ["Store", "is_postgres", "open_store", "sqlite_path"]
 
 _SQLITE = "sqlite:///"
+_POSTGRES = ("postgresql://", "postgres://")
 FOLDER_LOCK = "boxsched.lock"
+
+
+def is_postgres(url: str) -> bool:
+    return url.startswith(_POSTGRES)
 
 
 def sqlite_path(url: str) -> Path:
     """The file of ``sqlite:///PATH``; raises Invalid for anything else."""
     path = url.removeprefix(_SQLITE)
     if path == url or not path:
-        raise Invalid(f"not a database this boxsched can use: {url!r}; sqlite:///PATH", "database")
+        scheme = url.partition(":")[0]  # no more of it: it may hold a password
+        raise Invalid(
+            f"not a database this boxsched can use: {scheme!r}; "
+            "sqlite:///PATH or postgresql://USER@HOST/NAME",
+            "database",
+        )
     return Path(path)
 
 
 def open_store(url: str, data_folder: Path) -> Store:
     """The store of a database URL, yet to be opened; it keeps other processes from the folder."""
-    return SqlStore(SqliteDriver(sqlite_path(url), data_folder / FOLDER_LOCK))
+    folder_lock = data_folder / FOLDER_LOCK
+    if is_postgres(url):
+        from boxsched.store.postgres import PostgresDriver  # its library only where it is used
+
+        return SqlStore(PostgresDriver(url, folder_lock))
+    return SqlStore(SqliteDriver(sqlite_path(url), folder_lock))

@@ -21,6 +21,9 @@ _HEAD = re.compile(r"^-- name: (\w+)\n", re.M)
 _PURPOSE = re.compile(r"(?:--.*\n)+")
 _PARAMETER = re.compile(r"'[^']*'|(?<!:):([a-z_]\w*)")
 _TUPLE = re.compile(r"(?<=VALUES )\([^()]*\)")
+_ANSWERS = re.compile(
+    r"(?:WITH v\([^()]*\) AS \(VALUES \([^()]*\)\)\s*)?SELECT|.*\nRETURNING ", re.S
+)
 
 
 class Call(NamedTuple):
@@ -38,7 +41,7 @@ class Call(NamedTuple):
 Steps = Generator[Call, list[Row], T]
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, slots=False)
 class Block:
     """One named statement. ``row_names`` are the columns of a row, ``names`` the other ones."""
 
@@ -47,6 +50,11 @@ class Block:
     text: str
     names: tuple[str, ...]
     row_names: tuple[str, ...]
+
+    @functools.cached_property
+    def answers(self) -> bool:
+        """Whether it gives rows: one that gives none need not be waited for."""
+        return _ANSWERS.match(self.text) is not None
 
     def __call__(self, **values: object) -> Call:
         return Call(self, self._ordered(values), None)

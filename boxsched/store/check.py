@@ -13,10 +13,10 @@ from pathlib import Path
 import attrs
 
 from boxsched.errors import StoreAway
-from boxsched.store import sqlite_path
-from boxsched.store.blocks import Block, Row, load
+from boxsched.store import is_postgres, sqlite_path
+from boxsched.store.blocks import Row, load
 from boxsched.store.errors import StoreDamaged
-from boxsched.store.replay import Replay
+from boxsched.store.replay import Query, Replay
 from boxsched.store.sqlite_connection import Connection, worded
 from boxsched.store.sqlite_errors import translated
 
@@ -34,13 +34,25 @@ class Violation:
 
 async def check(url: str) -> list[Violation]:
     """Empty where all is well; raises StoreAway where the database cannot be read."""
+    if is_postgres(url):
+        return await asyncio.to_thread(_check_postgres, url)
     return await asyncio.to_thread(_check_sqlite, sqlite_path(url))
+
+
+def _check_postgres(url: str) -> list[Violation]:
+    from boxsched.store.postgres_check import snapshot  # its library only where it is used
+
+    with snapshot(url) as query:
+        return list(_violations(query))
 
 
 def _check_sqlite(path: Path) -> list[Violation]:
     try:
         with _opened(path) as connection:
-            return [*_integrity(connection.raw), *_violations(connection)]
+            return [
+                *_integrity(connection.raw),
+                *_violations(lambda block: connection.raw.execute(worded(block.text))),
+            ]
     except sqlite3.Error as error:
         meant = translated(error, str(path))
         if isinstance(meant, StoreDamaged):
@@ -66,16 +78,9 @@ def _integrity(raw: sqlite3.Connection) -> Iterator[Violation]:
     found = raw.execute("PRAGMA integrity_check").fetchall()
     if found != [("ok",)]:
         yield Violation("file", "the database file is damaged", tuple(found))
-    orphans = raw.execute("PRAGMA foreign_key_check").fetchall()
-    if orphans:
-        yield Violation("schema", "rows refer to rows that are not there", tuple(orphans))
 
 
-def _violations(connection: Connection) -> Iterator[Violation]:
-    def query(block: Block) -> Iterable[Row]:
-        """Row by row: the history may be long."""
-        return connection.raw.execute(worded(block.text))
-
+def _violations(query: Query) -> Iterator[Violation]:
     for block in SQL.values():
         rows = list(query(block))
         if rows:

@@ -13,19 +13,24 @@ Rules that hold for every call:
 from collections.abc import Sequence
 from typing import Protocol
 
+from boxsched.inbox import Stop
 from boxsched.model import JobId, ProjectId, WorkerId, WorkloadId
+from boxsched.states import JobState
 from boxsched.store.values import (
     Assignment,
     Batch,
     Box,
     BoxRow,
+    IdempotencyKey,
     InboxEntry,
+    KeyTaken,
     NewWorkload,
     Organization,
     Project,
     ShardState,
     StoredEvent,
     SubmitOutcome,
+    Submitted,
     Worker,
     Workload,
     WorkloadFilter,
@@ -87,6 +92,12 @@ class Store(Protocol):
     async def ask(self, entries: Sequence[tuple[str, bytes]]) -> None:
         """Put commands (kind, payload) into the inbox, in one transaction."""
 
+    async def idempotency(self, key: IdempotencyKey) -> Submitted | KeyTaken | None:
+        """What came under the key before; None where it is new."""
+
+    async def stop_once(self, stop: Stop, number: int, key: IdempotencyKey) -> Submitted | KeyTaken:
+        """Put a stop of that workload into the inbox and keep its key, in one transaction."""
+
     async def append_log(self, chunks: Sequence[tuple[JobId, int, int, bytes]]) -> None:
         """Append (job, attempt, offset, bytes); one already there (same offset) changes nothing."""
 
@@ -132,6 +143,9 @@ class Store(Protocol):
     async def recently_finished(self, limit: int) -> list[Workload]:
         """The last finished ones, without jobs, latest first."""
 
+    async def job_state(self, job: JobId) -> tuple[JobState, int] | None:
+        """A job's state and attempt: for who asks again and again."""
+
     async def find_number(self, project: ProjectId, number: int) -> WorkloadId | None: ...
 
     async def boxes(self) -> list[Box]: ...
@@ -141,9 +155,7 @@ class Store(Protocol):
     async def log(self, job: JobId, attempt: int, offset: int, limit: int) -> bytes:
         """Up to ``limit`` bytes of an attempt's log from ``offset``; empty where there is none."""
 
-    async def events_after(
-        self, shard: int, batch: int, n: int, limit: int
-    ) -> list[StoredEvent]:
+    async def events_after(self, shard: int, batch: int, n: int, limit: int) -> list[StoredEvent]:
         """Events behind shard.batch.n, in order."""
 
     async def last_event(self, shard: int) -> tuple[int, int]:

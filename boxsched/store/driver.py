@@ -19,7 +19,10 @@ class Driver(Protocol):
 
     async def write(self, steps: Callable[P, Steps[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         """One transaction, durable when this returns. Whoever is cancelled while it waits here
-        leaves a transaction that is done, or was not begun."""
+        leaves a transaction that will be done whole or not at all; ``close`` waits for it."""
+
+    async def load(self, steps: Callable[P, Steps[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        """As ``write``, for what takes the longer the more there is."""
 
     async def read(self, steps: Callable[P, Steps[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         """For a procedure of one statement: it sees what was committed before it."""

@@ -63,12 +63,13 @@ class Entry(NamedTuple):
 
 
 Broken = tuple[str, Row]  # what is broken, and where
+Query = Callable[[Block], Iterable[Row]]  # row by row: the history may be long
 
 
 class Replay:
     """Reads the history once, in order; ``broken`` gathers what it should not hold."""
 
-    def __init__(self, query: Callable[[Block], Iterable[Row]]) -> None:
+    def __init__(self, query: Query) -> None:
         self._query = query
         self._workloads: dict[int, str] = {}
         self._jobs: dict[int, str] = {}

@@ -101,6 +101,7 @@ def assignment(row: Row) -> Assignment:
     fields[8] = commands(row[8])
     fields[9] = environment(row[9])
     fields[12] = KINDS[row[12]]
+    fields[19] = bool(row[19])
     return Assignment(*fields)
 
 

@@ -1,8 +1,12 @@
 """The store's contract over any driver: which procedure answers which call, and how it is run."""
 
+import asyncio
 from collections.abc import Sequence
 
+from boxsched.errors import StoreAway
+from boxsched.inbox import Stop
 from boxsched.model import JobId, ProjectId, WorkerId, WorkloadId
+from boxsched.states import JobState
 from boxsched.store.driver import Driver
 from boxsched.store.steps import fleet, leading, logs, projects, reading, sessions, submission
 from boxsched.store.values import (
@@ -10,17 +14,22 @@ from boxsched.store.values import (
     Batch,
     Box,
     BoxRow,
+    IdempotencyKey,
     InboxEntry,
+    KeyTaken,
     NewWorkload,
     Organization,
     Project,
     ShardState,
     StoredEvent,
     SubmitOutcome,
+    Submitted,
     Worker,
     Workload,
     WorkloadFilter,
 )
+
+PING_SECONDS = 1.0
 
 
 class SqlStore:
@@ -36,7 +45,11 @@ class SqlStore:
         await self._driver.close()
 
     async def ping(self) -> None:
-        await self._driver.read(reading.ping)
+        try:
+            async with asyncio.timeout(PING_SECONDS):
+                await self._driver.read(reading.ping)
+        except TimeoutError as error:
+            raise StoreAway(f"no answer within {PING_SECONDS:g} s") from error
 
     async def cluster(self) -> str:
         return await self._driver.read(reading.cluster)
@@ -79,13 +92,19 @@ class SqlStore:
     async def ask(self, entries: Sequence[tuple[str, bytes]]) -> None:
         await self._driver.write(submission.ask, entries)
 
+    async def idempotency(self, key: IdempotencyKey) -> Submitted | KeyTaken | None:
+        return await self._driver.read(submission.idempotency, key)
+
+    async def stop_once(self, stop: Stop, number: int, key: IdempotencyKey) -> Submitted | KeyTaken:
+        return await self._driver.write(submission.stop_once, stop, number, key)
+
     async def append_log(self, chunks: Sequence[tuple[JobId, int, int, bytes]]) -> None:
         await self._driver.write(logs.append_log, chunks)
 
     # --- The engine ------------------------------------------------------------------------
 
     async def lead(self, shard: int, node: str) -> ShardState:
-        return await self._driver.write(leading.lead, shard, node)
+        return await self._driver.load(leading.lead, shard, node)
 
     async def inbox(self, shard: int, limit: int) -> list[InboxEntry]:
         return await self._driver.read(leading.inbox, shard, limit)
@@ -119,6 +138,9 @@ class SqlStore:
 
     async def recently_finished(self, limit: int) -> list[Workload]:
         return await self._driver.read(reading.recently_finished, limit)
+
+    async def job_state(self, job: JobId) -> tuple[JobState, int] | None:
+        return await self._driver.read(reading.job_state, job)
 
     async def find_number(self, project: ProjectId, number: int) -> WorkloadId | None:
         return await self._driver.read(reading.find_number, project, number)

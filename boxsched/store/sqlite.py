@@ -76,6 +76,8 @@ class SqliteDriver:
     async def write(self, steps: Callable[P, Steps[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         return await self._in(self._writing, lambda: self._transact(steps(*args, **kwargs)))
 
+    load = write  # a thread has no deadline
+
     async def read(self, steps: Callable[P, Steps[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         return await self._in(self._reading, lambda: self._read(steps(*args, **kwargs)))
 

@@ -2,7 +2,7 @@
 
 import sqlite3
 
-from boxsched.errors import OutcomeUnknown, StoreAway
+from boxsched.errors import Fenced, OutcomeUnknown, StoreAway
 from boxsched.store.errors import InvariantRefused, StoreDamaged
 
 # Of an extended result code, the low byte is the kind.
@@ -37,6 +37,8 @@ def translated(error: sqlite3.Error, path: str, *, committing: bool = False) -> 
         return OutcomeUnknown(f"the disk failed while committing: {detail}")
     if kind in _AWAY:
         return StoreAway(f"{_AWAY[kind]}: {detail}")
+    if code == sqlite3.SQLITE_CONSTRAINT_NOTNULL and str(error).endswith(": shard.batch"):
+        return Fenced("another leads the shard, or this batch was committed before")
     if kind == sqlite3.SQLITE_CONSTRAINT:
         return InvariantRefused(f"refused by the schema: {error}")
     return None

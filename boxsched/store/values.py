@@ -220,6 +220,7 @@ class Assignment:
     server: str | None
     commit: str | None
     repository: str | None
+    started: bool = False  # the store knows that it began: never to be started anew
 
 
 # --- The engine's side ----------------------------------------------------------------------

@@ -1,24 +1,28 @@
-"""The stores that the suite runs over. A side that comes is one more class here."""
+"""The stores that the suite runs over: each side is a place that opens its database."""
 
-from collections.abc import AsyncIterator
+import os
+import sqlite3
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from boxsched.store import Store, open_store
+from tests.contract.postgres_server import database, execute, served
 from tests.contract.world import Leader
 
 
-class SqlitePlace:
+class Place:
     """A database of its own for one test."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, url: str) -> None:
         self.folder = folder
-        self.url = f"sqlite:///{folder}/boxsched.sqlite"
+        self.url = url
         self._opened: list[Store] = []
 
-    async def open(self) -> Store:
-        store = open_store(self.url, self.folder)
+    async def open(self, folder: str = "") -> Store:
+        """``folder``: a data folder of its own, for a second process at once."""
+        store = open_store(self.url, self.folder / folder)
         await store.open()
         self._opened.append(store)
         return store
@@ -32,16 +36,73 @@ class SqlitePlace:
         while self._opened:
             await self._opened.pop().close()
 
+    def plant(self, statement: str) -> None:
+        """Write what the schema would refuse."""
+        raise NotImplementedError
 
-@pytest.fixture(params=[SqlitePlace])
-async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[SqlitePlace]:
-    place = request.param(tmp_path)
+
+class SqlitePlace(Place):
+    def plant(self, statement: str) -> None:
+        raw = sqlite3.connect(self.folder / "boxsched.sqlite", isolation_level=None)
+        raw.execute("PRAGMA ignore_check_constraints = ON")
+        raw.executescript(statement)
+        raw.close()
+
+
+class PostgresPlace(Place):
+    def plant(self, statement: str) -> None:
+        execute(self.url, f"{_WITHOUT_CHECKS}; {statement}")
+
+
+_WITHOUT_CHECKS = """
+SET session_replication_role = replica;
+DO $$
+DECLARE found record;
+BEGIN
+    FOR found IN SELECT conrelid::regclass AS place, conname FROM pg_constraint
+                  WHERE contype = 'c' AND connamespace = 'public'::regnamespace
+    LOOP
+        EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I', found.place, found.conname);
+    END LOOP;
+END
+$$
+"""
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """The URL of a PostgreSQL on which databases can be made; skipped where there is none."""
+    given = os.environ.get("BOXSCHED_TEST_DATABASE")
+    if given:
+        yield given
+        return
+    with served() as server:
+        yield server.url("postgres")
+
+
+@pytest.fixture
+async def postgres_place(postgres: str, tmp_path: Path) -> AsyncIterator[PostgresPlace]:
+    with database(postgres) as url:
+        place = PostgresPlace(tmp_path, url)
+        yield place
+        await place.close()
+
+
+@pytest.fixture
+async def sqlite_place(tmp_path: Path) -> AsyncIterator[SqlitePlace]:
+    place = SqlitePlace(tmp_path, f"sqlite:///{tmp_path}/boxsched.sqlite")
     yield place
     await place.close()
 
 
+@pytest.fixture(params=["sqlite", "postgres"])
+def place(request: pytest.FixtureRequest) -> Place:
+    found: Place = request.getfixturevalue(f"{request.param}_place")
+    return found
+
+
 @pytest.fixture
-async def store(place: SqlitePlace) -> Store:
+async def store(place: Place) -> Store:
     return await place.open()
 
 

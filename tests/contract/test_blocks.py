@@ -74,6 +74,14 @@ def test_no_table_that_grows_is_scanned(file: str, name: str, raw: sqlite3.Conne
     assert [s for s in steps if growing.match(s) and "USING INDEX workload_" not in s] == []
 
 
+def test_what_gives_rows_is_known_by_its_text() -> None:
+    found = {block.name for block in BLOCKS if block.answers}
+    assert {"fence", "insert_workloads", "change_jobs", "empty_inbox", "insert_keys"}.isdisjoint(
+        found
+    )
+    assert {"known_keys", "workload_ids", "raise_epoch", "put_project", "log_ends", "ping"} <= found
+
+
 def test_a_block_without_a_purpose_is_refused() -> None:
     with pytest.raises(ValueError, match="what it is for"):
         _parsed("nameless", "SELECT 1;\n")

@@ -1,14 +1,12 @@
 """``check`` finds nothing in a good history, and each planted violation."""
 
-import sqlite3
-
 import pytest
 
 from boxsched.model import JobId, job_id
 from boxsched.states import JobState, Result
 from boxsched.store.check import check
 from boxsched.store.values import JobChange
-from tests.contract.conftest import SqlitePlace
+from tests.contract.conftest import Place
 from tests.contract.world import (
     NOW,
     Leader,
@@ -57,7 +55,7 @@ def _canceled(job: JobId, at: float) -> JobChange:
 
 
 async def test_a_good_history_has_no_violation_also_while_it_is_written(
-    place: SqlitePlace,
+    place: Place,
 ) -> None:
     leader = await Leader(await place.open()).lead()
     assert await check(place.url) == []
@@ -93,25 +91,22 @@ PLANTED = {
     " WHERE type = 'workload.started' AND workload = 1": "I1, V10",
     "UPDATE workload SET boxes = 3 WHERE id = 1": "I2, V11",
     "UPDATE workload SET state = 'stopping', stop_cause = 'asked' WHERE id = 2": "V3",
-    "PRAGMA foreign_keys = OFF; DELETE FROM worker": "schema",
+    "DELETE FROM worker": "schema",
 }
 
 
 @pytest.mark.parametrize("statement", PLANTED)
-async def test_each_planted_violation_is_found(place: SqlitePlace, statement: str) -> None:
+async def test_each_planted_violation_is_found(place: Place, statement: str) -> None:
     leader = await Leader(await place.open()).lead()
     await good_history(leader)
     await place.close()
-    raw = sqlite3.connect(place.folder / "boxsched.sqlite", isolation_level=None)
-    raw.execute("PRAGMA ignore_check_constraints = ON")
-    raw.executescript(statement)
-    raw.close()
+    place.plant(statement)
     found = await check(place.url)
     assert PLANTED[statement] in [violation.invariant for violation in found]
     assert all(violation.what and violation.rows for violation in found)
 
 
-async def test_two_past_ordering_in_a_lane_are_found(place: SqlitePlace) -> None:
+async def test_two_past_ordering_in_a_lane_are_found(place: Place) -> None:
     leader = await Leader(await place.open()).lead()
     await good_history(leader)
     project = await leader.project()

@@ -99,6 +99,7 @@ async def test_an_assignment_says_all_that_a_worker_needs(leader: Leader) -> Non
     found = await leader.store.assignments(leader.worker)
     assert sorted(found, key=lambda each: each.job) == [first, second]
     assert [type(each.stop) for each in found] == [bool, bool]
+    assert [each.started for each in found] == [False, False]
     assert await leader.store.assignments(WorkerId(leader.worker + 1)) == []
 
 
@@ -123,6 +124,7 @@ async def test_whatever_holds_a_box_is_assigned(
     await leader.commit(jobs=(attrs.evolve(change, state=state, started_at=started),))
     (found,) = await leader.store.assignments(leader.worker)
     assert found.stop is stop
+    assert found.started is (started is not None)
 
 
 async def test_one_that_ended_is_not_assigned_while_the_others_run_on(leader: Leader) -> None:

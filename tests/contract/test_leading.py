@@ -12,7 +12,7 @@ from boxsched.states import Result, State
 from boxsched.store.contract import SHARD, Store
 from boxsched.store.errors import InvariantRefused
 from boxsched.store.values import BoxChange, DurationChange, Submitted
-from tests.contract.conftest import SqlitePlace
+from tests.contract.conftest import Place
 from tests.contract.world import (
     NOW,
     Leader,
@@ -220,7 +220,7 @@ async def test_many_events_in_one_batch(leader: Leader) -> None:
 # --- What a new leader finds ----------------------------------------------------------------
 
 
-async def test_a_new_leader_loads_what_is_unfinished(place: SqlitePlace) -> None:
+async def test_a_new_leader_loads_what_is_unfinished(place: Place) -> None:
     leader = await Leader(await place.open()).lead()
     project = await leader.project()
     over, live, waiting, new = [

@@ -8,7 +8,7 @@ from boxsched.errors import Conflict
 from boxsched.model import Policy
 from boxsched.store.contract import SHARD, Store
 from boxsched.store.values import ProjectChanged
-from tests.contract.conftest import SqlitePlace
+from tests.contract.conftest import Place
 from tests.contract.world import Leader, build
 
 
@@ -18,7 +18,7 @@ async def put(store: Store, name: str = "web", settings: str = "{}", **changes: 
 
 
 async def test_the_organization_begins_with_the_defaults_and_keeps_what_is_set(
-    place: SqlitePlace,
+    place: Place,
 ) -> None:
     store = await place.open()
     organization = await store.organization()

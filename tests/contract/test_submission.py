@@ -15,7 +15,7 @@ from boxsched.store.values import (
     ProjectChanged,
     Submitted,
 )
-from tests.contract.conftest import SqlitePlace
+from tests.contract.conftest import Place
 from tests.contract.world import NOW, Leader, build, deploy, key, session, spec
 
 _KEPT = (
@@ -130,7 +130,7 @@ async def test_the_leader_finds_the_submission_in_its_inbox(leader: Leader) -> N
 # --- Idempotency (I6, V13) ------------------------------------------------------------------
 
 
-async def test_a_key_with_the_same_body_gives_the_first_answer_again(place: SqlitePlace) -> None:
+async def test_a_key_with_the_same_body_gives_the_first_answer_again(place: Place) -> None:
     leader = await Leader(await place.open()).lead()
     project = await leader.project()
     first = await leader.submit(build(project, idempotency=key("k")))
@@ -231,7 +231,8 @@ async def test_expected_durations_come_from_the_history_of_that_job_name(leader:
 # --- Whoever goes away ----------------------------------------------------------------------
 
 
-async def test_a_cancelled_caller_leaves_all_of_it_or_nothing(leader: Leader) -> None:
+async def test_a_cancelled_caller_leaves_all_of_it_or_nothing(place: Place) -> None:
+    leader = await Leader(await place.open()).lead()
     project = await leader.project()
     group: list[NewWorkload] = [build(project, jobs=(spec(), spec("lint")))] * 50
     for ticks in range(20):
@@ -240,6 +241,7 @@ async def test_a_cancelled_caller_leaves_all_of_it_or_nothing(leader: Leader) ->
             await asyncio.sleep(0)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+    leader.store = await place.reopen()  # what was begun is done before closing
     last = await leader.submit(build(project))
     stored = await leader.store.unfinished()
     assert last.number == len(stored)

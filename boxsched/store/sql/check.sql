@@ -1,3 +1,15 @@
+-- name: orphans
+-- schema: rows refer to rows that are not there.
+SELECT 'box' AS place, b.id FROM box AS b
+ WHERE NOT EXISTS (SELECT 1 FROM worker AS x WHERE x.id = b.worker)
+    OR b.job IS NOT NULL AND NOT EXISTS (SELECT 1 FROM job AS x WHERE x.id = b.job)
+ UNION ALL
+SELECT 'workload', w.id FROM workload AS w
+ WHERE NOT EXISTS (SELECT 1 FROM project AS x WHERE x.id = w.project)
+ UNION ALL
+SELECT 'job_history', h.project FROM job_history AS h
+ WHERE NOT EXISTS (SELECT 1 FROM project AS x WHERE x.id = h.project);
+
 -- name: jobs_of_workloads
 -- I2, V11: a workload has all its jobs, and no job is without its workload.
 SELECT w.id AS workload, w.boxes, count(j.id) AS jobs

@@ -21,7 +21,7 @@ SELECT CAST(json_agg(json_build_array(
            job.id, job.attempt, job.lease_token, box.id, box.ordinal, job.state = 'stopping',
            job.timeout_seconds, job.name, job.commands, job.environment, workload.id,
            workload.number, workload.kind, project.name, workload.branch, workload.tag,
-           workload.server, workload.commit_hash, project.repository
+           workload.server, workload.commit_hash, project.repository, job.started_at IS NOT NULL
        )) AS text)
   FROM box
   JOIN job ON job.id = box.job

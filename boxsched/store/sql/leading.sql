@@ -41,10 +41,11 @@ SELECT CAST(json_agg(json_build_array(i.id, i.kind, i.payload)) AS text)
   FROM (SELECT id, kind, payload FROM inbox WHERE shard = :shard ORDER BY id LIMIT :limit) AS i;
 
 -- name: fence
--- Every engine transaction begins here; no row back: another leads, or this batch was committed.
-UPDATE shard SET batch = batch + 1
- WHERE id = :shard AND epoch = :epoch AND batch = :batch
-RETURNING batch;
+-- Every engine transaction begins here; where another leads, or this batch was committed, the
+-- schema refuses a batch without a number: the error is read as Fenced. It gives no row, so that
+-- the whole transaction may be sent at once; the row's lock makes a new leader wait for its end.
+UPDATE shard SET batch = CASE WHEN epoch = :epoch AND batch = :batch THEN batch + 1 END
+ WHERE id = :shard;
 
 -- name: empty_inbox
 -- Commands that the batch has dealt with, as runs of ids of which every one was.
@@ -60,7 +61,8 @@ WITH v(id, result, stop_cause, queued_at, started_at, finished_at) AS (VALUES (
 UPDATE workload
    SET state = 'finished', result = v.result, stop_cause = CAST(v.stop_cause AS text),
        queued_at = CAST(v.queued_at AS double precision),
-       started_at = CAST(v.started_at AS double precision), finished_at = v.finished_at
+       started_at = CAST(v.started_at AS double precision),
+       finished_at = CAST(v.finished_at AS double precision)
   FROM v WHERE workload.id = v.id;
 
 -- name: change_workloads

@@ -53,8 +53,13 @@ WITH v(workload) AS (VALUES (:workload))
 SELECT job.id, job.name, job.box_type, job.timeout_seconds, job.expected_seconds, job.commands,
        job.environment, job.state, job.result, job.box, job.attempt, job.lease_token,
        job.started_at, job.finished_at, job.exit_status, job.reason
-  FROM v JOIN job ON job.id BETWEEN v.workload * 1024 AND v.workload * 1024 + 1023
+  FROM v JOIN job ON job.id BETWEEN CAST(v.workload AS bigint) * 1024
+                          AND CAST(v.workload AS bigint) * 1024 + 1023
  ORDER BY job.id;
+
+-- name: job_state
+-- How far a job is, for who follows its log.
+SELECT state, attempt FROM job WHERE id = :job;
 
 -- name: find_number
 -- The workload of that number in a project.

@@ -11,7 +11,7 @@ SELECT CAST(json_agg(json_build_array(p.id, p.version, p.next_number)) AS text)
   FROM (
     SELECT project.id, project.version, project.next_number
       FROM v JOIN project ON project.id = v.project
-     ORDER BY project.id FOR UPDATE OF project
+     ORDER BY project.id FOR NO KEY UPDATE OF project
   ) AS p;
 
 -- name: set_next_numbers

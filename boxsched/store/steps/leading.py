@@ -69,9 +69,7 @@ def batch_number(shard: int) -> Steps[tuple[int, int]]:
 
 def commit(batch: Batch) -> Steps[None]:
     """What ends before what begins, what is freed before what is taken: unique indexes."""
-    fenced = yield _SQL["fence"](shard=batch.shard, epoch=batch.epoch, batch=batch.batch)
-    if not fenced:
-        raise Fenced(f"shard {batch.shard} is past epoch {batch.epoch}, batch {batch.batch}")
+    yield _SQL["fence"](shard=batch.shard, epoch=batch.epoch, batch=batch.batch)
     yield _SQL["empty_inbox"].rows(_runs(batch.inbox))
     yield _SQL["end_workloads"].rows(
         [
@@ -94,7 +92,7 @@ def commit(batch: Batch) -> Steps[None]:
         ]
     )
     events = _event_rows(batch.events)
-    yield _SQL["insert_events"].rows(events, shard=batch.shard, batch=fenced[0][0])
+    yield _SQL["insert_events"].rows(events, shard=batch.shard, batch=batch.batch + 1)
 
 
 def _runs(ids: Iterable[int]) -> list[tuple[int, int]]:

@@ -1,7 +1,7 @@
 """Reads for API and page: workloads with their jobs, and the history of events."""
 
 from boxsched.model import JobId, ProjectId, WorkloadId, job_workload
-from boxsched.states import State
+from boxsched.states import JobState, State
 from boxsched.store import rows
 from boxsched.store.blocks import Row, Steps, load
 from boxsched.store.values import Job, StoredEvent, Workload, WorkloadFilter
@@ -51,6 +51,11 @@ def _with_jobs(found: list[Row]) -> Steps[list[Workload]]:
     for row in (yield _SQL["jobs_of"].rows([(id_,) for id_ in jobs])):
         jobs[job_workload(JobId(row[0]))].append(rows.job(row))
     return [rows.workload(row, tuple(jobs[row[0]])) for row in found]
+
+
+def job_state(id_: JobId) -> Steps[tuple[JobState, int] | None]:
+    found = yield _SQL["job_state"](job=id_)
+    return (rows.JOB_STATES[found[0][0]], found[0][1]) if found else None
 
 
 def unfinished() -> Steps[list[Workload]]:

@@ -10,6 +10,7 @@ from boxsched.store.blocks import Call, Row, Steps, load
 from boxsched.store.contract import SHARD
 from boxsched.store.rows import json_text
 from boxsched.store.values import (
+    IdempotencyKey,
     KeyTaken,
     NewWorkload,
     ProjectChanged,
@@ -42,6 +43,22 @@ def tell(shard: int, commands: Sequence[tuple[str, bytes]]) -> Call:
 
 def ask(commands: Sequence[tuple[str, bytes]]) -> Steps[None]:
     yield tell(SHARD, commands)
+
+
+def idempotency(key: IdempotencyKey) -> Steps[Submitted | KeyTaken | None]:
+    found = yield _SQL["known_keys"].rows([(key.scope, key.key)])
+    return _seen_before(found[0], key) if found else None
+
+
+def stop_once(stop: inbox.Stop, number: int, key: IdempotencyKey) -> Steps[Submitted | KeyTaken]:
+    """Idempotent as a submission is; the key leads to the workload that is to be stopped."""
+    before = yield from idempotency(key)
+    if before is not None:
+        return before
+    workload = WorkloadId(stop.workload)
+    yield _SQL["insert_keys"].rows([(key.scope, key.key, key.body_sha256, workload, number)])
+    yield tell(SHARD, [inbox.written(stop)])
+    return Submitted(workload, number, repeated=False)
 
 
 def submit(group: Sequence[NewWorkload]) -> Steps[list[SubmitOutcome]]:
@@ -105,12 +122,18 @@ def _repeated(
     key = group[index].idempotency
     assert key is not None
     if earlier is None:
-        _, _, body_sha256, workload, number = known[key.scope, key.key]
-    else:
-        first, outcome = group[earlier].idempotency, outcomes[earlier]
-        if first is None or not isinstance(outcome, Submitted):
-            return outcome
-        body_sha256, workload, number = first.body_sha256, outcome.id, outcome.number
+        return _seen_before(known[key.scope, key.key], key)
+    first, outcome = group[earlier].idempotency, outcomes[earlier]
+    if first is None or not isinstance(outcome, Submitted):
+        return outcome
+    if first.body_sha256 != key.body_sha256:
+        return KeyTaken()
+    return Submitted(outcome.id, outcome.number, repeated=True)
+
+
+def _seen_before(row: Row, key: IdempotencyKey) -> Submitted | KeyTaken:
+    """What a row of ``known_keys`` answers."""
+    _, _, body_sha256, workload, number = row
     if body_sha256 != key.body_sha256:
         return KeyTaken()
     return Submitted(WorkloadId(workload), number, repeated=True)

@@ -1,0 +1,126 @@
+"""PostgreSQL behind the store: a few connections, and transactions that nobody's going away halves.
+
+Each transaction runs in a task of its own: a caller that is cancelled leaves it alone, and it ends
+as it would have. Where another transaction was in the way it is begun anew, a few times.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+from boxsched.errors import StoreAway
+from boxsched.store.blocks import Steps
+from boxsched.store.file_lock import FileLock
+from boxsched.store.postgres_connection import (
+    ANSWER_SECONDS,
+    LOAD,
+    LONG_SECONDS,
+    SNAPSHOT,
+    WRITE,
+    Connection,
+    connect,
+    named,
+)
+from boxsched.store.postgres_errors import LostRace
+from boxsched.store.postgres_pool import Pool
+from boxsched.store.postgres_schema import refuse_if_unfit, refuse_transaction_pooling, upgrade
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+CONNECTIONS = 8
+TRIES = 5
+FIRST_PAUSE_SECONDS = 0.005  # at most; doubled with each try
+
+
+class PostgresDriver:
+    """``driver.Driver`` for one database; ``folder_lock`` keeps others from the data folder."""
+
+    def __init__(self, url: str, folder_lock: Path) -> None:
+        self.url = url
+        self._lock = FileLock(folder_lock)
+        self._pool: Pool | None = None
+        self._under_way: set[asyncio.Task[Any]] = set()
+
+    @property
+    def round_trips(self) -> int:
+        """How often the database was asked something, since ``open``."""
+        return 0 if self._pool is None else self._pool.round_trips
+
+    async def open(self) -> None:
+        try:
+            await asyncio.to_thread(self._lock.take)
+        except OSError as error:
+            raise StoreAway(f"the data folder cannot be used: {error}") from error
+        pool = Pool(self._connect, CONNECTIONS)
+        try:
+            async with pool.connection() as one:
+                await refuse_if_unfit(one)
+                async with pool.connection() as other:
+                    await refuse_transaction_pooling(one, other)
+                await upgrade(one)
+        except BaseException:
+            pool.close()
+            self._lock.release()
+            raise
+        self._pool = pool
+
+    async def close(self) -> None:
+        """What was begun is done first; nothing can be begun after it."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            await asyncio.gather(*self._under_way, return_exceptions=True)
+            pool.close()
+            self._lock.release()
+
+    async def write(self, steps: Callable[P, Steps[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._whole(
+            lambda connection: connection.transact(WRITE, steps(*args, **kwargs), ANSWER_SECONDS)
+        )
+
+    async def load(self, steps: Callable[P, Steps[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._whole(
+            lambda connection: connection.transact(LOAD, steps(*args, **kwargs), LONG_SECONDS)
+        )
+
+    async def read(self, steps: Callable[P, Steps[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._whole(lambda connection: connection.read(steps(*args, **kwargs)))
+
+    async def snapshot(self, steps: Callable[P, Steps[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._whole(
+            lambda connection: connection.transact(SNAPSHOT, steps(*args, **kwargs), ANSWER_SECONDS)
+        )
+
+    async def _connect(self) -> Connection:
+        return await connect(self.url)
+
+    async def _whole(self, work: Callable[[Connection], Coroutine[Any, Any, T]]) -> T:
+        """In a task that goes on where its caller is cancelled."""
+        if self._pool is None:
+            raise StoreAway(f"the store is closed: {named(self.url)}")
+        task = asyncio.create_task(_tried(self._pool, work))
+        self._under_way.add(task)
+        task.add_done_callback(self._ended)
+        return await asyncio.shield(task)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        """Its error is its caller's; where that one went, nobody's."""
+        self._under_way.discard(task)
+        if not task.cancelled():
+            task.exception()
+
+
+async def _tried(pool: Pool, work: Callable[[Connection], Coroutine[Any, Any, T]]) -> T:
+    """A transaction, begun anew where it lost a race."""
+    pause = FIRST_PAUSE_SECONDS
+    for _ in range(TRIES - 1):
+        try:
+            async with pool.connection() as connection:
+                return await work(connection)
+        except LostRace:
+            await asyncio.sleep(random.uniform(0, pause))  # noqa: S311 (not a secret)
+            pause *= 2
+    async with pool.connection() as connection:
+        return await work(connection)

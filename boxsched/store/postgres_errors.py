@@ -1,0 +1,72 @@
+"""What PostgreSQL's errors mean to a caller: the one place that reads its codes."""
+
+import psycopg2
+from psycopg2 import errorcodes
+
+from boxsched.errors import BoxschedError, Fenced, OutcomeUnknown, StoreAway
+from boxsched.store.errors import InvariantRefused, StoreDamaged
+
+# Another took what this one was about to take; begun anew, a transaction sees that.
+_RACES = {errorcodes.SERIALIZATION_FAILURE, errorcodes.DEADLOCK_DETECTED}
+_RACING_KEYS = {"idempotency_pkey"}  # two submissions under one key, at once, on two nodes
+_DAMAGED = {errorcodes.DATA_CORRUPTED, errorcodes.INDEX_CORRUPTED}
+_AWAY = {
+    errorcodes.LOCK_NOT_AVAILABLE: "another transaction holds what this one needs",
+    errorcodes.QUERY_CANCELED: "the database canceled the statement",
+    errorcodes.READ_ONLY_SQL_TRANSACTION: "the database takes no writes: it is a standby",
+    errorcodes.DISK_FULL: "the database's disk is full",
+    errorcodes.TOO_MANY_CONNECTIONS: "the database has too many connections",
+    errorcodes.IDLE_IN_TRANSACTION_SESSION_TIMEOUT: "the transaction was left alone too long",
+}
+_AWAY_CLASSES = {
+    errorcodes.CLASS_CONNECTION_EXCEPTION,
+    errorcodes.CLASS_INVALID_AUTHORIZATION_SPECIFICATION,
+    errorcodes.CLASS_INVALID_CATALOG_NAME,
+    errorcodes.CLASS_INSUFFICIENT_RESOURCES,
+    errorcodes.CLASS_OPERATOR_INTERVENTION,
+    errorcodes.CLASS_SYSTEM_ERROR,
+}
+_REFUSED = {errorcodes.CLASS_INTEGRITY_CONSTRAINT_VIOLATION}
+
+
+class LostRace(StoreAway):
+    """Another transaction was in the way: nothing was done; begin this one anew."""
+
+
+def ends_session(error: psycopg2.Error) -> bool:
+    """Whether the connection is gone: then what was sent may have been done whole."""
+    if error.pgcode is None:  # libpq's own, not the server's
+        return not isinstance(error, psycopg2.ProgrammingError | psycopg2.NotSupportedError)
+    return error.diag.severity_nonlocalized in ("FATAL", "PANIC")
+
+
+def translated(error: psycopg2.Error, *, committing: bool = False) -> BoxschedError | None:
+    """The error to raise instead; None where it is a mistake of ours, to be raised as it is.
+
+    ``committing``: COMMIT was in the text. An ERROR says that it was not reached, or refused;
+    a connection that broke says nothing.
+    """
+    detail = str(error).strip().partition("\n")[0]
+    if ends_session(error):
+        # An InterfaceError is psycopg2's: it did not send.
+        if committing and not isinstance(error, psycopg2.InterfaceError):
+            return OutcomeUnknown(f"the connection broke while committing: {detail}")
+        return StoreAway(f"the connection broke: {detail}")
+    code = error.pgcode or ""
+    if code == errorcodes.NOT_NULL_VIOLATION and _column(error) == ("shard", "batch"):
+        return Fenced("another leads the shard, or this batch was committed before")
+    if code in _RACES or error.diag.constraint_name in _RACING_KEYS:
+        return LostRace(detail)
+    if code in _DAMAGED:
+        return StoreDamaged(f"the database is damaged: {detail}")
+    if code in _AWAY:
+        return StoreAway(f"{_AWAY[code]}: {detail}")
+    if code[:2] in _AWAY_CLASSES:
+        return StoreAway(f"the database cannot: {detail}")
+    if code[:2] in _REFUSED:
+        return InvariantRefused(f"refused by the schema: {detail}")
+    return None
+
+
+def _column(error: psycopg2.Error) -> tuple[str | None, str | None]:
+    return error.diag.table_name, error.diag.column_name

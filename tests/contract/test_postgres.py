@@ -1,0 +1,264 @@
+"""What only PostgreSQL can meet: opening it, its limits, texts and numbers."""
+
+import asyncio
+import contextlib
+import decimal
+import os
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import attrs
+import psycopg2
+import pytest
+
+from boxsched.errors import Invalid, StoreAway
+from boxsched.states import Result, State
+from boxsched.store import Store, open_store
+from boxsched.store.blocks import Steps, _parsed
+from boxsched.store.errors import SchemaTooNew
+from boxsched.store.postgres import CONNECTIONS
+from boxsched.store.postgres_text import literals
+from tests.contract.conftest import PostgresPlace
+from tests.contract.postgres_server import execute
+from tests.contract.postgres_sessions import asked, driver_of, statement
+from tests.contract.world import NOW, Leader, build, event, spec
+
+
+@pytest.fixture
+def place(postgres_place: PostgresPlace) -> PostgresPlace:
+    return postgres_place
+
+
+@pytest.fixture
+async def store(place: PostgresPlace) -> Store:
+    return await place.open()
+
+
+@pytest.fixture
+async def leader(store: Store) -> Leader:
+    return await Leader(store).lead()
+
+
+@pytest.fixture
+def other(place: PostgresPlace) -> Iterator[psycopg2.extensions.connection]:
+    """Another program's session; it begins a transaction with its first statement."""
+    connection = psycopg2.connect(place.url)
+    yield connection
+    connection.close()
+
+
+# --- Opening --------------------------------------------------------------------------------
+
+
+async def test_of_services_that_start_at_once_on_an_empty_database_one_makes_it(
+    place: PostgresPlace,
+) -> None:
+    stores = await asyncio.gather(*(place.open(f"node-{number}") for number in range(4)))
+    assert len({await store.cluster() for store in stores}) == 1
+
+
+async def test_a_newer_schema_is_refused_and_left_alone(place: PostgresPlace) -> None:
+    await place.open()
+    await place.close()
+    execute(place.url, "UPDATE meta SET value = '9999' WHERE key = 'schema'")
+    with pytest.raises(SchemaTooNew, match="schema 9999"):
+        await place.open()
+
+
+async def test_another_encoding_is_refused(place: PostgresPlace, postgres: str) -> None:
+    name = f"boxsched_latin_{os.getpid()}"
+    execute(
+        postgres,
+        f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'LATIN1' LOCALE 'C'",
+    )
+    try:
+        url = place.url.rpartition("/")[0] + f"/{name}"
+        with pytest.raises(Invalid, match="encoding is LATIN1"):
+            await open_store(url, place.folder).open()
+    finally:
+        execute(postgres, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+async def test_a_closed_store_is_away(place: PostgresPlace) -> None:
+    store = open_store(place.url, place.folder)
+    with pytest.raises(StoreAway):
+        await store.ping()
+    await store.open()
+    await store.close()
+    with pytest.raises(StoreAway):
+        await store.submit([])
+    await store.close()
+
+
+@pytest.mark.parametrize(
+    ("place", "why"),
+    [
+        ("127.0.0.1:1", "refused"),
+        ("no-such-host.invalid", "cannot connect"),
+        ("/nowhere", "cannot connect"),
+    ],
+)
+async def test_no_server_there(place: str, why: str, tmp_path: Path) -> None:
+    url = f"postgresql:///x?host={place}" if place[0] == "/" else f"postgresql://u:s3cret@{place}/x"
+    began = time.monotonic()
+    with pytest.raises(StoreAway, match=why) as caught:
+        await open_store(url, tmp_path).open()
+    assert time.monotonic() - began < 2
+    assert "s3cret" not in caught.value.message
+
+
+async def test_a_server_that_says_nothing(tmp_path: Path) -> None:
+    async with _mute() as port:
+        began = time.monotonic()
+        with pytest.raises(StoreAway, match="no answer"):
+            await open_store(f"postgresql://u@127.0.0.1:{port}/x", tmp_path).open()
+        assert 0.5 < time.monotonic() - began < 2
+
+
+@contextlib.asynccontextmanager
+async def _mute() -> AsyncIterator[int]:
+    """Takes connections, and that is all."""
+    gone = asyncio.Event()
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await gone.wait()
+        writer.close()
+
+    server = await asyncio.start_server(listen, "127.0.0.1", 0)
+    yield server.sockets[0].getsockname()[1]
+    gone.set()
+    server.close()
+
+
+async def test_every_session_has_its_limits(store: Store) -> None:
+    limits = {
+        "statement_timeout": "1800ms",
+        "lock_timeout": "1s",
+        "idle_in_transaction_session_timeout": "1500ms",
+        "client_connection_check_interval": "500ms",
+        "default_transaction_isolation": "read committed",
+        "TimeZone": "UTC",
+        "synchronous_commit": "on",
+        "application_name": "boxsched",
+    }
+    shown = ", ".join(f"current_setting('{name}')" for name in limits)
+    found = await driver_of(store).read(statement, f"SELECT {shown}")
+    assert found == [tuple(limits.values())]
+
+
+# --- What the schema does by itself ---------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "change", ["UPDATE event SET data = '{}'", "DELETE FROM event", "TRUNCATE event"]
+)
+async def test_the_history_can_only_grow(leader: Leader, place: PostgresPlace, change: str) -> None:
+    await leader.commit(events=(event("x", NOW),))
+    with pytest.raises(psycopg2.errors.RestrictViolation, match="append-only"):
+        execute(place.url, change)
+
+
+async def test_ids_may_grow_past_what_a_short_integer_holds(
+    leader: Leader, place: PostgresPlace
+) -> None:
+    execute(place.url, "SELECT setval('workload_id', 3000000000)")
+    project = await leader.project()
+    done = await leader.submit(build(project))
+    assert done.id == 3_000_000_001
+    await leader.queue(done.id)
+    await leader.start(done.id, 0)
+    shown = await leader.store.workload(done.id)
+    assert shown is not None
+    assert shown.jobs[0].box == leader.boxes[0].id
+    await leader.finish(done.id, 0)
+
+
+# --- Limits ---------------------------------------------------------------------------------
+
+
+async def test_who_waits_too_long_for_a_row_is_told(
+    leader: Leader, other: psycopg2.extensions.connection
+) -> None:
+    asked(other, "SELECT * FROM shard FOR UPDATE")
+    with pytest.raises(StoreAway, match="another transaction holds"):
+        await leader.commit()
+    other.rollback()
+    await leader.commit()
+
+
+async def test_a_statement_that_takes_too_long_is_canceled(store: Store) -> None:
+    with pytest.raises(StoreAway, match="too long"):
+        await driver_of(store).read(statement, "SELECT pg_sleep(10)")
+    await store.ping()
+
+
+async def test_who_finds_no_connection_is_told_within_a_second(store: Store) -> None:
+    driver = driver_of(store)
+    tasks = [
+        asyncio.create_task(driver.read(statement, "SELECT pg_sleep(1.5)"))
+        for _ in range(CONNECTIONS)
+    ]
+    await asyncio.sleep(0.1)
+    began = time.monotonic()
+    with pytest.raises(StoreAway, match="no connection"):
+        await store.organization()
+    assert time.monotonic() - began < 1.3
+    await asyncio.gather(*tasks)
+    await store.organization()
+
+
+def _asleep_inside() -> Steps[None]:
+    yield _parsed("one", "-- For a test.\nSELECT 1;\n")()
+    time.sleep(2)  # as if the process was frozen
+    yield _parsed("two", "-- For a test.\nSELECT 2;\n")()
+
+
+async def test_a_frozen_transaction_is_rolled_back(store: Store) -> None:
+    with pytest.raises(StoreAway):
+        await driver_of(store).write(_asleep_inside)
+    await store.ping()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "it's",
+        "''",
+        "\\",
+        "\\'; DROP TABLE job; --",
+        "%s %(x)s %%",
+        ":a ::b",
+        "$$ $1 ?",
+        "\t\r\n\x01",
+        "\u2603 \U0001f600",
+    ],
+)
+async def test_a_text_comes_back_as_it_went_in(leader: Leader, text: str) -> None:
+    project = await leader.project()
+    jobs = (attrs.evolve(spec(), commands=(text,), environment={"X": text}),)
+    done = await leader.submit(build(project, message=text, author=text, jobs=jobs))
+    shown = await leader.store.workload(done.id)
+    assert shown is not None
+    assert (shown.message, shown.author) == (text, text)
+    assert (shown.jobs[0].commands, shown.jobs[0].environment) == ((text,), {"X": text})
+
+
+def test_values_are_written_as_psycopg2_reads_them(
+    other: psycopg2.extensions.connection,
+) -> None:
+    values = (0, -1, 1 << 40, 0.1, -1e-300, 1e300, NOW, True, False, None, b"", b"\x00\xff'\\")
+    (row,) = asked(other, f"SELECT {', '.join(literals(values))}")
+    assert tuple(bytes(v) if isinstance(v, memoryview) else v for v in row) == tuple(
+        decimal.Decimal(repr(v)) if isinstance(v, float) else v for v in values
+    )
+    assert literals((State.QUEUED, Result.PASSED)) == ("'queued'", "'passed'")
+
+
+async def test_a_text_that_the_database_cannot_hold(leader: Leader) -> None:
+    project = await leader.project()
+    with pytest.raises(Invalid):
+        await leader.store.submit([build(project, message="a\0b")])
+    with pytest.raises(Invalid):
+        await leader.store.put_session("digest", "half a character: \ud83d", NOW)
+    assert (await leader.submit(build(project))).number == 1

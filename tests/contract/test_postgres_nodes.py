@@ -1,0 +1,202 @@
+"""Several sessions on one PostgreSQL: two nodes, two leaders, and backends sent away."""
+
+import asyncio
+from collections.abc import Iterator
+
+import psycopg2
+import pytest
+
+from boxsched.errors import Fenced, StoreAway
+from boxsched.store import Store
+from boxsched.store.contract import SHARD
+from boxsched.store.postgres import CONNECTIONS
+from boxsched.store.values import Submitted
+from tests.contract.conftest import PostgresPlace
+from tests.contract.postgres_server import execute
+from tests.contract.postgres_sessions import asked, driver_of, until_waiting
+from tests.contract.world import NOW, Leader, build, event, key
+
+
+@pytest.fixture
+def place(postgres_place: PostgresPlace) -> PostgresPlace:
+    return postgres_place
+
+
+@pytest.fixture
+async def store(place: PostgresPlace) -> Store:
+    return await place.open()
+
+
+@pytest.fixture
+async def leader(store: Store) -> Leader:
+    return await Leader(store).lead()
+
+
+@pytest.fixture
+def other(place: PostgresPlace) -> Iterator[psycopg2.extensions.connection]:
+    """Another program's session; it begins a transaction with its first statement."""
+    connection = psycopg2.connect(place.url)
+    yield connection
+    connection.close()
+
+
+# --- Two nodes ------------------------------------------------------------------------------
+
+
+async def test_one_key_on_two_nodes_at_once_is_one_workload(
+    leader: Leader, place: PostgresPlace
+) -> None:
+    web, app = await leader.project("web"), await leader.project("app")
+    nodes = [leader.store, await place.open("node-2")]
+    for number in range(10):
+        # Of two projects: no lock on a row keeps them apart, and they go opposite ways.
+        group = [
+            build(web, idempotency=key(f"a{number}")),
+            build(app, idempotency=key(f"b{number}")),
+        ]
+        answers = await asyncio.gather(nodes[0].submit(group), nodes[1].submit(group[::-1]))
+        first = {o.id for o in answers[0] if isinstance(o, Submitted)}
+        assert first == {o.id for o in answers[1] if isinstance(o, Submitted)}
+        assert len(first) == 2
+    assert len(await nodes[0].unfinished()) == 20
+
+
+async def test_numbers_of_two_nodes_are_given_once_and_without_a_gap(
+    leader: Leader, place: PostgresPlace
+) -> None:
+    project = await leader.project()
+    nodes = [leader.store, await place.open("node-2")]
+    groups = await asyncio.gather(
+        *(nodes[i % 2].submit([build(project)] * (1 + i % 5)) for i in range(30))
+    )
+    numbers = [o.number for group in groups for o in group if isinstance(o, Submitted)]
+    assert sorted(numbers) == list(range(1, len(numbers) + 1))
+    unfinished = await leader.store.unfinished()
+    assert [w.number for w in unfinished] == sorted(numbers), "ids grow with the numbers"
+
+
+# --- The fence, while the epoch is raised ---------------------------------------------------
+
+
+async def test_a_write_that_waits_while_the_epoch_is_raised_is_refused(
+    leader: Leader, place: PostgresPlace, other: psycopg2.extensions.connection
+) -> None:
+    asked(other, "UPDATE shard SET epoch = epoch + 1")
+    zombie = asyncio.create_task(leader.commit(events=(event("x", NOW),)))
+    await until_waiting(place)
+    other.commit()
+    with pytest.raises(Fenced):
+        await zombie
+    assert await leader.store.last_event(SHARD) == (0, 0)
+    assert await leader.store.batch_number(SHARD) == (leader.epoch + 1, leader.batch)
+
+
+@pytest.mark.parametrize(
+    "unsafe",
+    [
+        "SELECT 1 FROM shard WHERE epoch = {epoch}",
+        "UPDATE meta SET value = value"
+        " WHERE EXISTS (SELECT 1 FROM shard WHERE epoch = {epoch}) RETURNING 1",
+        "SELECT 1 FROM shard WHERE epoch = {epoch} FOR KEY SHARE",
+    ],
+)
+async def test_what_looks_like_a_fence_and_is_none(
+    leader: Leader, place: PostgresPlace, other: psycopg2.extensions.connection, unsafe: str
+) -> None:
+    """Each lets an old leader commit after the epoch was raised; hence ours writes the row."""
+    assert asked(other, unsafe.format(epoch=leader.epoch))
+    await (await place.open("node-2")).lead(SHARD, "node-2")
+    asked(other, "INSERT INTO event VALUES (1, 99, 1, 'x', 0, NULL, NULL, '{}')")
+    other.commit()
+    assert await leader.store.last_event(SHARD) == (99, 1)
+
+
+async def test_a_new_leader_waits_for_a_write_under_way_and_finds_it(
+    leader: Leader, place: PostgresPlace, other: psycopg2.extensions.connection
+) -> None:
+    await leader.store.ask([("stop", b"[1]")])
+    entries = await leader.take_inbox()
+    asked(other, "SELECT * FROM inbox FOR UPDATE")  # the old leader waits behind its fence
+    old = asyncio.create_task(leader.commit(inbox=entries, events=(event("x", NOW),)))
+    await until_waiting(place)
+    new = asyncio.create_task((await place.open("node-2")).lead(SHARD, "node-2"))
+    await asyncio.sleep(0.05)
+    assert not new.done()
+    other.commit()
+    await old
+    state = await new
+    assert (state.epoch, state.batch) == (leader.epoch + 1, leader.batch)
+    with pytest.raises(Fenced):
+        await leader.commit()
+
+
+# --- Round trips ----------------------------------------------------------------------------
+
+
+async def test_a_batch_takes_two_round_trips(leader: Leader) -> None:
+    driver = driver_of(leader.store)
+    project = await leader.project()
+    before = driver.round_trips
+    done = await leader.submit(build(project, idempotency=key("k")))
+    submitting = driver.round_trips - before
+    await leader.queue(done.id)
+    batch = driver.round_trips - before - submitting
+    await leader.start(done.id, 0)
+    assert submitting <= 5
+    assert batch == 2, "the inbox, and the whole fenced transaction"
+    assert driver.round_trips - before - submitting - batch == 1
+
+
+# --- Sent away ------------------------------------------------------------------------------
+
+
+async def test_a_canceled_statement_does_not_end_a_loop(
+    leader: Leader, place: PostgresPlace, other: psycopg2.extensions.connection
+) -> None:
+    """aiopg makes CancelledError of it, which would."""
+    errors: list[Exception] = []
+
+    async def loop() -> None:
+        while True:
+            try:
+                await leader.commit(events=(event("x", NOW),))
+                return
+            except Exception as error:  # noqa: BLE001 (as such a loop may do)
+                errors.append(error)
+
+    asked(other, "SELECT * FROM shard FOR UPDATE")
+    task = asyncio.create_task(loop())
+    for _ in range(3):
+        execute(place.url, f"SELECT pg_cancel_backend({await until_waiting(place)})")
+        await asyncio.sleep(0.01)
+    other.commit()
+    await task
+    assert {type(error) for error in errors} == {StoreAway}
+    assert len(await leader.store.events_after(SHARD, 0, 0, 10)) == 1
+
+
+async def test_a_backend_that_ends_in_a_transaction(
+    leader: Leader, place: PostgresPlace, other: psycopg2.extensions.connection
+) -> None:
+    project = await leader.project()
+    asked(other, "SELECT * FROM project FOR UPDATE")
+    task = asyncio.create_task(leader.store.submit([build(project)]))
+    execute(place.url, f"SELECT pg_terminate_backend({await until_waiting(place)})")
+    with pytest.raises(StoreAway) as caught:
+        await task
+    assert type(caught.value) is StoreAway, "COMMIT was not sent: nothing was done"
+    other.commit()
+    assert (await leader.submit(build(project))).number == 1
+
+
+async def test_idle_connections_that_the_server_ended_are_not_used(
+    leader: Leader, place: PostgresPlace
+) -> None:
+    await asyncio.gather(*(leader.store.organization() for _ in range(CONNECTIONS)))
+    execute(
+        place.url,
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE application_name = 'boxsched' AND datname = current_database()",
+    )
+    await asyncio.sleep(0.1)
+    await asyncio.gather(*(leader.store.organization() for _ in range(CONNECTIONS)))
