@@ -71,6 +71,7 @@ class JobFinished(msgspec.Struct, array_like=True, frozen=True, tag="finished"):
     result: Result
     exit_status: int | None
     reason: str | None
+    commit: str | None = None  # what was checked out, where the workload named none
 
 
 class Reports(msgspec.Struct, array_like=True, frozen=True):

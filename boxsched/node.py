@@ -30,6 +30,7 @@ from boxsched.store import open_store
 from boxsched.store.contract import SHARD, Store
 from boxsched.store.values import NewWorkload, SubmitOutcome
 from boxsched.worker.local import LocalWorker
+from boxsched.worker.site import FolderInUse, JobsLeftBehind
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +65,7 @@ class Options:
 
 
 class NodeFailed(BoxschedError):
-    """A part of the node ended that never should: see its log, and start it again."""
+    """A part of the node could not start, or ended that never should: see its log."""
 
     code = "node_failed"
 
@@ -142,7 +143,10 @@ class Node:
         )
         await self.engine.load()
         await self.engine.turn()  # the Boxes are in being before anybody asks for them
-        await self.worker.start()
+        try:
+            await self.worker.start()
+        except (FolderInUse, JobsLeftBehind) as error:
+            raise NodeFailed(str(error)) from error
         for name, work in (("engine", self.engine.run()), ("worker", self.worker.run())):
             self._tasks.append(asyncio.create_task(work, name=name))
 

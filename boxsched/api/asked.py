@@ -101,13 +101,15 @@ def deploy(known: Known, ask: AskDeploy, source: Workload | None, now: float) ->
         raise Invalid("only a passed build of this project can be deployed", "build")
     configured = checks.specs(server.jobs, DEFAULT_BOX_TYPE)
     code = Code.of(source)
+    if source is None:
+        code = Code(branch=server.branch or known.settings.default_branch)
     message = code.message if ask.message is None else ask.message
     return NewWorkload(
         project=known.project.id,
         project_version=known.project.version,
         kind=Kind.DEPLOY,
-        branch=None,
-        tag=None,
+        branch=code.branch,
+        tag=code.tag,
         server=ask.server,
         commit=ask.commit or code.commit,
         message=message,

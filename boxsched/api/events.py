@@ -1,6 +1,7 @@
 """Every change as a server-sent event: in order, without a gap, behind where the reader was."""
 
 import asyncio
+import contextlib
 
 from aiohttp import web
 
@@ -27,16 +28,9 @@ class Events:
         async with self._node.feed.subscribe(after) as events:
             # Subscribed first: who sees our first byte can rely on missing nothing from there.
             stream = Stream(request, replies.event_stream())
-            await stream.open()
-            basket = Basket()
-            filling = asyncio.create_task(_fill(basket, events), name="events of a reader")
-            try:
-                await _empty(basket, stream)
-            except Cut:
-                pass
-            finally:
-                filling.cancel()
-                await asyncio.gather(filling, return_exceptions=True)
+            with contextlib.suppress(Cut):
+                await stream.open()
+                await _pass_on(events, stream)
         return stream.response
 
     async def _after(self, request: web.Request) -> EventCursor | None:
@@ -92,6 +86,16 @@ class Basket:
         if not self._over:
             self._filled.clear()
         return None if self._over and not data else data
+
+
+async def _pass_on(events: Subscription, stream: Stream) -> None:
+    basket = Basket()
+    filling = asyncio.create_task(_fill(basket, events), name="events of a reader")
+    try:
+        await _empty(basket, stream)
+    finally:
+        filling.cancel()
+        await asyncio.gather(filling, return_exceptions=True)
 
 
 async def _fill(basket: Basket, events: Subscription) -> None:

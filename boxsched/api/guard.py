@@ -7,6 +7,7 @@ only from our own page (S24): other sites can make a browser send the cookie, ne
 
 import enum
 import ipaddress
+import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 
@@ -21,6 +22,9 @@ from boxsched.api.sessions import StoredSessions
 from boxsched.api.tokens import Tokens
 from boxsched.errors import BoxschedError, Forbidden, Unauthorized
 
+# Headers of a proxy: the request is somebody else's.
+_PASSED_ON = frozenset({"forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip"})
+_HOST = re.compile(r"(\[(?P<v6>[^]]*)\]|(?P<name>[^:]*))(:[0-9]{1,5})?")
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _CODES: Mapping[int, str] = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
 _MESSAGES: Mapping[int, str] = {
@@ -119,9 +123,20 @@ def same_origin(request: web.Request) -> bool:
 
 def from_this_machine(request: web.Request) -> bool:
     """Over loopback, and not passed on by a proxy on this machine for somebody else."""
-    if "X-Forwarded-For" in request.headers or "Forwarded" in request.headers:
+    if not _PASSED_ON.isdisjoint(name.lower() for name in request.headers):
         return False
+    # Another site's name that leads here (DNS rebinding) comes as another Host.
+    host = _HOST.fullmatch(request.headers.get("Host", ""))
+    if host is None:
+        return False
+    named = host["v6"] or host["name"] or ""
+    return is_loopback(request.remote or "") and (
+        named.lower() == "localhost" or is_loopback(named)
+    )
+
+
+def is_loopback(address: str) -> bool:
     try:
-        return ipaddress.ip_address(request.remote or "").is_loopback
+        return ipaddress.ip_address(address).is_loopback
     except ValueError:
         return False

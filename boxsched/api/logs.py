@@ -8,10 +8,9 @@ from aiohttp import web
 from boxsched.api import replies
 from boxsched.api.streams import Cut, Stream
 from boxsched.errors import Invalid, NotFound, StoreAway
-from boxsched.model import JobId, job_index, job_workload, parse_job
+from boxsched.model import JobId, parse_job
 from boxsched.node import Node
 from boxsched.states import JobState
-from boxsched.store.values import Job
 
 CHUNK_BYTES = 64 * 1024
 POLL_SECONDS = 0.25
@@ -30,13 +29,13 @@ class Logs:
         id_ = parse_job(request.match_info["job"])
         if id_ is None:
             raise NotFound("there is no such job")
-        job = await self._job(id_)
-        tail = Tail(self._node, job)
+        state, attempt = await self._job(id_)
+        tail = Tail(self._node, id_, attempt)
         first = await tail.read()
         stream = Stream(request, replies.text_stream())
-        await stream.open()
         try:
-            await self._send(stream, tail, first, job, follow)
+            await stream.open()
+            await self._send(stream, tail, first, state, follow)
         except Cut:
             pass
         except StoreAway:
@@ -44,58 +43,61 @@ class Logs:
         return stream.response
 
     async def _send(
-        self, stream: Stream, tail: "Tail", text: bytes, job: Job, follow: bool
+        self, stream: Stream, tail: "Tail", text: bytes, state: JobState, follow: bool
     ) -> None:
         while True:
             while text:
                 await stream.write(text)
                 text = await tail.read()
-            # ``job`` was looked up before this reading: if it had ended, this was all of its log.
-            if not follow or job.state is JobState.FINISHED:
+            # ``state`` was looked up before this reading: if it had ended, this was all of its log.
+            if not follow or state is JobState.FINISHED:
                 break
             if self._node.stopping:
                 stream.cut()
                 raise Cut("the node stops")
             await asyncio.sleep(POLL_SECONDS)
-            job = await self._job(job.id)
-            text = tail.turn_to(job) + await tail.read()
+            if stream.gone:
+                raise Cut("the reader is gone")
+            state, attempt = await self._job(tail.job)
+            text = tail.turn_to(attempt) + await tail.read()
         last = tail.end()
         if last:
             await stream.write(last)
 
-    async def _job(self, id_: JobId) -> Job:
-        workload = await self._node.store.workload(job_workload(id_))
-        if workload is None or job_index(id_) >= len(workload.jobs):
+    async def _job(self, id_: JobId) -> tuple[JobState, int]:
+        """Its state and attempt."""
+        found = await self._node.store.job_state(id_)
+        if found is None:
             raise NotFound("there is no such job")
-        return workload.jobs[job_index(id_)]
+        return found
 
 
 class Tail:
     """Reads on in the log of a job's latest attempt, as text in UTF-8 whatever its bytes are."""
 
-    def __init__(self, node: Node, job: Job) -> None:
+    def __init__(self, node: Node, job: JobId, attempt: int) -> None:
+        self.job = job
         self._store = node.store
-        self._job = job.id
-        self._attempt = job.attempt
+        self._attempt = attempt
         self._offset = 0
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     async def read(self) -> bytes:
         """What is new; empty where there is nothing new now."""
-        while chunk := await self._store.log(self._job, self._attempt, self._offset, CHUNK_BYTES):
+        while chunk := await self._store.log(self.job, self._attempt, self._offset, CHUNK_BYTES):
             self._offset += len(chunk)
             text = self._decoder.decode(chunk)
             if text:  # else only the beginning of a character has come
                 return text.encode()
         return b""
 
-    def turn_to(self, job: Job) -> bytes:
+    def turn_to(self, attempt: int) -> bytes:
         """Go on with the job's latest attempt, behind a line that says so."""
-        if job.attempt == self._attempt:
+        if attempt == self._attempt:
             return b""
         last, before = self.end(), self._attempt
-        self._attempt, self._offset = job.attempt, 0
-        return last if before == 0 else last + f"\n--- attempt {job.attempt} ---\n".encode()
+        self._attempt, self._offset = attempt, 0
+        return last if before == 0 else last + f"\n--- attempt {attempt} ---\n".encode()
 
     def end(self) -> bytes:
         """What is left of a character that was never finished."""

@@ -10,6 +10,7 @@ import msgspec
 import boxsched
 from boxsched.api.guard import Policy
 from boxsched.api.replies import ErrorAnswer
+from boxsched.api.schema import Nothing
 
 PREFIX = "/api/v1"
 _PARAMETER = re.compile(r"\{(\w+)(?::[^}]*)?\}")
@@ -104,7 +105,8 @@ def _operation(
         operation["parameters"] = parameters
     if what.takes is not None:
         operation["requestBody"] = {
-            "content": {"application/json": {"schema": schemas[what.takes]}}
+            "required": what.takes is not Nothing,
+            "content": {"application/json": {"schema": schemas[what.takes]}},
         }
     return operation
 

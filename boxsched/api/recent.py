@@ -1,7 +1,6 @@
 """Answers given under an Idempotency-Key, kept for a while to be given again.
 
-For submissions the store keeps keys for good; this saves it the question, and still answers when
-the project has changed since. A stop has no row of its own: its key is known here alone.
+The store keeps keys for good; this saves it the question.
 """
 
 import hashlib

@@ -1,6 +1,7 @@
 """The table of routes: path, who may use it, what answers, and what openapi.json says of it."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import attrs
 
@@ -98,14 +99,14 @@ def other_routes(
         reading(f"{PREFIX}/workers", fleet.workers, "The fleet", WorkerList),
         reading(f"{PREFIX}/activity", activity.show, "What is unfinished", ActivityAnswer),
         Route("GET", f"{PREFIX}/events", events.stream, every),
-        reading(f"{PREFIX}/openapi.json", operations.openapi, "This description", None),
+        reading(f"{PREFIX}/openapi.json", operations.openapi, "This description", dict[str, Any]),
         Route("GET", "/healthz", operations.healthz, live, Policy.PUBLIC, head=True),
         Route("GET", "/readyz", operations.readyz, ready, Policy.PUBLIC, head=True),
         Route("GET", "/metrics", operations.metrics, figures, Policy.LOOPBACK),
     )
 
 
-def reading(path: str, handler: Handler, summary: str, gives: type | None) -> Route:
+def reading(path: str, handler: Handler, summary: str, gives: type) -> Route:
     return Route("GET", path, handler, Described(summary, gives=gives))
 
 

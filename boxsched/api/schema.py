@@ -121,7 +121,7 @@ class AskBuild(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
 
 
 class AskDeploy(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
-    """A deploy to a server; ``build`` is a passed build whose commit it takes."""
+    """A deploy of a passed ``build``'s code, else of the server's branch or the default branch."""
 
     server: Name
     build: Id | None = None

@@ -26,14 +26,23 @@ class Stream:
     async def open(self) -> None:
         """Send the headers; from now on an error can only cut the stream."""
         transport = self._request.transport
-        if transport is None:
+        if transport is None or transport.is_closing():
             raise Cut("the reader is gone")
         transport.set_write_buffer_limits(high=BUFFER_BYTES)
         raw = transport.get_extra_info("socket")
         if raw is not None:
             # The kernel would take 4 MiB for a reader that reads nothing.
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER_BYTES)
-        await self.response.prepare(self._request)
+        try:
+            await self.response.prepare(self._request)
+        except ConnectionError:
+            raise Cut("the reader is gone") from None
+
+    @property
+    def gone(self) -> bool:
+        """Whether the reader has hung up: who writes nothing would never know."""
+        transport = self._request.transport
+        return transport is None or transport.is_closing()
 
     async def write(self, data: bytes) -> None:
         """Raises Cut for a reader that is gone or too slow."""

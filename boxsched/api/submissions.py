@@ -6,9 +6,9 @@ import attrs
 from aiohttp import web
 
 from boxsched.api import answers, asked, bodies, recent, replies
-from boxsched.api.known import Known, KnownProjects
+from boxsched.api.known import Known, KnownProjects, is_project_name
 from boxsched.api.schema import AskBuild, AskDeploy, AskSession, Nothing
-from boxsched.errors import Conflict, NotFound
+from boxsched.errors import BoxschedError, Conflict, NotFound
 from boxsched.model import workload_text
 from boxsched.node import Node
 from boxsched.store.values import (
@@ -37,96 +37,98 @@ class Submissions:
         self._seen = seen
 
     async def build(self, request: web.Request) -> web.Response:
-        project = request.match_info["project"]
-        body = await bodies.read(request)
-        key = recent.key_of(request, f"projects/{project}/builds", body)
-        again = self._seen.again(key)
-        if again is not None:
-            return again
-        ask = _build.read(body)
+        project, body = _project(request), await bodies.read(request)
 
         async def make(known: Known) -> NewWorkload:
-            return asked.build(known, ask, self._node.clock.now())
+            return asked.build(known, _build.read(body), self._node.clock.now())
 
-        return await self._submit(project, make, key)
+        return await self._submit(request, f"projects/{project}/builds", body, project, make)
 
     async def deploy(self, request: web.Request) -> web.Response:
-        project = request.match_info["project"]
-        body = await bodies.read(request)
-        key = recent.key_of(request, f"projects/{project}/deploys", body)
-        again = self._seen.again(key)
-        if again is not None:
-            return again
-        ask = _deploy.read(body)
+        project, body = _project(request), await bodies.read(request)
 
         async def make(known: Known) -> NewWorkload:
+            ask = _deploy.read(body)
             build = None if ask.build is None else await self._find(ask.build, "build")
             return asked.deploy(known, ask, build, self._node.clock.now())
 
-        return await self._submit(project, make, key)
+        return await self._submit(request, f"projects/{project}/deploys", body, project, make)
 
     async def session(self, request: web.Request) -> web.Response:
-        project = request.match_info["project"]
-        body = await bodies.read(request)
-        key = recent.key_of(request, f"projects/{project}/ssh-sessions", body)
-        again = self._seen.again(key)
-        if again is not None:
-            return again
-        ask = _session.read(body)
+        project, body = _project(request), await bodies.read(request)
 
         async def make(known: Known) -> NewWorkload:
+            ask = _session.read(body)
             source = None if ask.build is None else await self._find(ask.build, "build")
             return asked.session(known, ask, source, self._node.clock.now())
 
-        return await self._submit(project, make, key)
+        return await self._submit(request, f"projects/{project}/ssh-sessions", body, project, make)
 
     async def rebuild(self, request: web.Request) -> web.Response:
         """The same again, as a new workload at the end of its lane."""
         body = await bodies.read(request)
         original = await self._find(request.match_info["workload"])
-        key = recent.key_of(request, f"workloads/{workload_text(original.id)}/rebuild", body)
-        again = self._seen.again(key)
-        if again is not None:
-            return again
-        _nothing.read(body)
+        path = f"workloads/{workload_text(original.id)}/rebuild"
 
         async def make(known: Known) -> NewWorkload:
+            _nothing.read(body)
             if known.project.id != original.project:
                 raise Conflict("its project was deleted")
             return asked.rebuild(known, original, self._node.clock.now())
 
         try:
-            return await self._submit(original.project_name, make, key)
+            return await self._submit(request, path, body, original.project_name, make)
         except NotFound:
             raise Conflict("its project was deleted") from None
 
-    async def _submit(self, name: str, make: Make, key: IdempotencyKey | None) -> web.Response:
+    async def _submit(
+        self, request: web.Request, path: str, body: bytes, project: str, make: Make
+    ) -> web.Response:
+        """A submission, or the first answer under its key: whatever has changed since."""
+        key = recent.key_of(request, path, body)
+        again = self._seen.again(key)
+        if again is not None:
+            return again
+        try:
+            return await self._new(project, make, key)
+        except BoxschedError as refusal:
+            # What passes its checks asks the store about its key with the rest, in one transaction;
+            # what does not may still have passed them once.
+            if key is None or refusal.status >= 500:
+                raise
+            before = await self._node.store.idempotency(key)
+            if before is None:
+                raise
+        return await self._again(before, key)
+
+    async def _new(self, project: str, make: Make, key: IdempotencyKey | None) -> web.Response:
         """Check against the project's settings and store, until both speak of one version."""
-        known = await self._known.get(name)
+        known = await self._known.get(project)
         for _ in range(CHECKS_AT_MOST):
             new = await make(known)
             asked.within_limits(new, known.project.max_boxes, self._known.plan)
             if key is not None:
                 new = attrs.evolve(new, idempotency=key)
             outcome = await self._node.submit(new)
-            if isinstance(outcome, Submitted):
-                return await self._created(new, name, outcome, key)
-            if isinstance(outcome, KeyTaken):
-                raise Conflict(recent.KEY_TAKEN)
-            assert isinstance(outcome, ProjectChanged)
-            known = await self._known.fresh(name)
+            if isinstance(outcome, Submitted) and not outcome.repeated:
+                return self._created(answers.registered(new, project, outcome), key)
+            if not isinstance(outcome, ProjectChanged):
+                return await self._again(outcome, key)
+            known = await self._known.fresh(project)
         raise Conflict("the project's settings keep changing: try again")
 
-    async def _created(
-        self, new: NewWorkload, project: str, done: Submitted, key: IdempotencyKey | None
+    async def _again(
+        self, before: Submitted | KeyTaken, key: IdempotencyKey | None
     ) -> web.Response:
-        if done.repeated:
-            stored = await self._node.store.workload(done.id)
-            if stored is None:
-                raise NotFound("what was created under this Idempotency-Key is gone")
-            answer = answers.registered_again(stored)
-        else:
-            answer = answers.registered(new, project, done)
+        """The first answer, from what is stored."""
+        if isinstance(before, KeyTaken):
+            raise Conflict(recent.KEY_TAKEN)
+        stored = await self._node.store.workload(before.id)
+        if stored is None:
+            raise NotFound("what was created under this Idempotency-Key is gone")
+        return self._created(answers.registered_again(stored), key)
+
+    def _created(self, answer: answers.WorkloadAnswer, key: IdempotencyKey | None) -> web.Response:
         body = replies.encode(answer)
         location = f"/api/v1/workloads/{answer.id}"
         self._seen.keep(key, 201, body, location)
@@ -134,3 +136,11 @@ class Submissions:
 
     async def _find(self, text: str, field: str | None = None) -> Workload:
         return await asked.find(self._node.store, text, field)
+
+
+def _project(request: web.Request) -> str:
+    """The path's project, which may be gone by now; raises NotFound for what is no name."""
+    name = request.match_info["project"]
+    if not is_project_name(name):
+        raise NotFound("there is no such project")
+    return name

@@ -10,14 +10,20 @@ from aiohttp import web
 
 from boxsched import inbox
 from boxsched.api import answers, asked, bodies, checks, recent, replies
-from boxsched.api.explanation import Explanation, finished, reported
+from boxsched.api.explanation import Explanation, finished, reported, unseen
 from boxsched.api.known import KnownProjects
 from boxsched.api.schema import Nothing
 from boxsched.errors import Conflict, Invalid, NotFound, StoreAway
 from boxsched.model import Kind, WorkloadId, parse_workload, workload_text
 from boxsched.node import Node
 from boxsched.states import Result, State
-from boxsched.store.values import Workload, WorkloadFilter
+from boxsched.store.values import (
+    IdempotencyKey,
+    KeyTaken,
+    Submitted,
+    Workload,
+    WorkloadFilter,
+)
 
 DEFAULT_LIMIT, MAX_LIMIT = 50, 200
 # How long an answer waits for the engine to have seen what was asked; it is durable anyway.
@@ -76,8 +82,10 @@ class Workloads:
                 return finished(stored)
             report = self._node.engine.why(stored.id)
             if report is not None:
-                return reported(report)
+                return reported(report, self._node.clock.now())
             if pause > LAST_LOOK_SECONDS:
+                if stored.state is State.REGISTERED and self._node.engine.leads:
+                    return unseen(stored)
                 raise StoreAway("the scheduler is loading: try again")
             await asyncio.sleep(pause)
             pause *= 2
@@ -90,17 +98,27 @@ class Workloads:
         again = self._seen.again(key)
         if again is not None:
             return again
-        _nothing.read(body)
-        if stored.state is State.FINISHED:
-            raise Conflict(f"it has finished: {stored.result}")
-        by = request[recent.PRINCIPAL].partition(":")[0]
-        await self._node.ask(inbox.Stop(stored.id, by))
-        stored = await self._moved(stored)
-        if stored.result in (Result.PASSED, Result.FAILED):
-            raise Conflict(f"it has finished in the meantime: {stored.result}")
+        if key is None or not _repeated(await self._store.idempotency(key)):
+            _nothing.read(body)
+            if stored.state is State.FINISHED:
+                raise Conflict(f"it has finished: {stored.result}")
+            by = request[recent.PRINCIPAL].partition(":")[0]
+            await self._ask(inbox.Stop(stored.id, by), stored.number, key)
+            stored = await self._moved(stored)
+            # Under a key it is 202 from here on, as it will be when it is repeated.
+            if key is None and stored.result in (Result.PASSED, Result.FAILED):
+                raise Conflict(f"it has finished in the meantime: {stored.result}")
         answer = replies.encode(answers.workload(stored))
         self._seen.keep(key, 202, answer)
         return replies.json_bytes(answer, 202)
+
+    async def _ask(self, stop: inbox.Stop, number: int, key: IdempotencyKey | None) -> None:
+        """Durable when it returns, and with its key."""
+        if key is None:
+            await self._node.ask(stop)
+        else:
+            _repeated(await asyncio.shield(self._store.stop_once(stop, number, key)))
+            self._node.engine.wake()
 
     async def _moved(self, stored: Workload) -> Workload:
         """The workload as the stop left it, or as it is after a while."""
@@ -110,6 +128,13 @@ class Workloads:
             pause *= 2
             stored = await asked.find(self._store, workload_text(stored.id))
         return stored
+
+
+def _repeated(before: Submitted | KeyTaken | None) -> bool:
+    """Whether the key was seen before; raises Conflict if that was with another body."""
+    if isinstance(before, KeyTaken):
+        raise Conflict(recent.KEY_TAKEN)
+    return before is not None and before.repeated
 
 
 def _list(rows: bytes, cursor: str | None) -> bytes:

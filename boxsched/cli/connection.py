@@ -11,7 +11,7 @@ import click
 from yarl import URL
 
 from boxsched import errors
-from boxsched.cli.failing import BadInput, Failure, clear_errors
+from boxsched.cli.failing import BadInput, BadInput, Failure, clear_errors
 from boxsched.client import Client, Unreachable
 from boxsched.folders import DataFolder, default_data
 
@@ -38,7 +38,10 @@ class Service:
     def find(self) -> tuple[str, str]:
         """(URL, token); raises Failure, saying what to do, where there is none."""
         url = self.url or self._local_url()
-        token = self.token or self._local_token(url)
+        # From a file or a secret's store it often comes with the line's end.
+        token = (self.token or "").strip() or self._local_token(url)
+        if not token.isascii() or not token.isprintable():
+            raise BadInput("the token has characters that no token has")
         return url, token
 
     def _local_url(self) -> str:

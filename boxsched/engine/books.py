@@ -58,6 +58,7 @@ class LiveWorkload:
     started_at: float | None = None
     finished_at: float | None = None
     running: list[LiveJob] | None = None
+    commit: str | None = None  # what its jobs found checked out
 
 
 @attrs.define(eq=False)

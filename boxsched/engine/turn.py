@@ -134,6 +134,9 @@ class Turn:
         self._jobs[job.id] = job
         if job.result is Result.PASSED and job.started_at is not None:
             self._remember_duration(live, job, job.finished_at - job.started_at)
+        if report.commit is not None and live.commit is None:
+            live.commit = report.commit
+            self._workloads[live.id] = live
         ended = core.JobsEnded(live.id, (job_index(job.id),), job.result)
         decisions = self.books.core.apply(ended, self.now)
         self.news.job(live, job, "finished")
@@ -320,7 +323,7 @@ class Turn:
         for live in self._workloads.values():
             row = WorkloadChange(
                 live.id, live.state, live.result, live.stop_cause,
-                live.queued_at, live.started_at, live.finished_at,
+                live.queued_at, live.started_at, live.finished_at, live.commit,
             )  # fmt: skip
             (ended if live.state is State.FINISHED else going).append(row)
         jobs = tuple(

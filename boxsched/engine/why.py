@@ -147,7 +147,7 @@ def _sentence(
         return "Is being stopped: its Boxes are free when its jobs have ended."
     text = phrase(books, reason)
     if expected is not None:
-        text += f" Expected to start at {rfc3339(expected)[11:19]} UTC."
+        text += f" Expected to start by {rfc3339(expected)[11:19]} UTC."
     return text
 
 

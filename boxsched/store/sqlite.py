@@ -55,6 +55,8 @@ class SqliteDriver:
         self._is_open = False
 
     async def open(self) -> None:
+        self._is_open = True
+        await self._in(self._writing, self._open)
         if has_wal_reset_bug(sqlite3.sqlite_version_info):
             log.warning(
                 "SQLite %s can corrupt a database that two connections write at once (mended in "
@@ -62,8 +64,6 @@ class SqliteDriver:
                 sqlite3.sqlite_version,
                 self.path,
             )
-        self._is_open = True
-        await self._in(self._writing, self._open)
 
     async def close(self) -> None:
         """What was begun is done first; nothing can be begun after it."""

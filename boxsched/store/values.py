@@ -246,6 +246,7 @@ class WorkloadChange:
     queued_at: float | None
     started_at: float | None
     finished_at: float | None
+    commit: str | None = None  # what its jobs found checked out, where none was asked for
 
 
 @attrs.frozen

@@ -38,7 +38,14 @@ spawner is therefore harmless when doubled, late, or from an agent that has died
 lives; goes on behind ``sent``. Lock free and ``ticket`` there: never started; started if it is
 still desired. Lock free without ``ticket``, or a record of another boot of the machine: the
 supervisor died; all that is left of the job is killed and it is reported as lost. A record that
-does not match its checksum: the job is ended and its folder kept in ``quarantine``.
+does not match its checksum: the job is ended and its folder kept in ``quarantine``. No folder for
+what the store knows to have begun: whatever is left of it is killed, and it is lost; it never
+begins again.
+
+**What a job may do to its folder.** It runs as the same user, so nothing in there is waited for or
+trusted: files are opened without following links or blocking and read up to a bound. A file that is
+not one of ours, or gone, loses this one job. Where descriptors or space run out, the same is tried
+again at the next look; the agent takes as many descriptors as it may, its jobs as many as before.
 
 **Reports.** An attempt's log is wholly in the store before its end is reported, and its folder goes
 only after the report is durable and nobody desires the attempt any more.

@@ -1,5 +1,6 @@
 """The agent: runs what its worker should be running, and reports it."""
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from boxsched.worker.joblog import LOG_LIMIT_BYTES
 from boxsched.worker.none import NoneDriver
 from boxsched.worker.outbox import LogChunk, Outbox, Report
 from boxsched.worker.process import ProcessDriver
+from boxsched.worker.site import refuse_jobs_left_behind
 
 STOP_GRACE_SECONDS = 10.0
 DRIVERS = ("process", "none")
@@ -49,6 +51,8 @@ class Agent:
         outbox = Outbox(report, log)
         if driver not in DRIVERS:
             raise ValueError(f"no such Box driver: {driver}")
+        self._folder = folder
+        self._cluster = cluster
         self._driver: Driver
         if driver == "none":
             self._driver = NoneDriver(outbox, clock)
@@ -65,8 +69,11 @@ class Agent:
     async def start(self) -> None:
         """Find and adopt what an earlier life left behind.
 
-        Raises FolderInUse where another agent works in ``folder``.
+        Raises FolderInUse where another agent works in ``folder``, JobsLeftBehind where it holds
+        jobs that this driver would know nothing of.
         """
+        if isinstance(self._driver, NoneDriver):
+            await asyncio.to_thread(refuse_jobs_left_behind, self._folder, self._cluster)
         await self._driver.start()
 
     async def reconcile(self, desired: Sequence[Assignment]) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import enum
 import os
+import re
 import signal
 import sys
 
@@ -20,8 +21,11 @@ from boxsched.worker.plan import Worksite
 
 CHUNK_BYTES = 64 << 10
 
+GONE = "its record is gone"
 LOST = "lost: its supervisor died"
 LOST_BY_RESTART = "lost: the machine was restarted"
+
+_COMMIT = re.compile(r"[0-9a-f]{7,64}")
 
 
 class Phase(enum.Enum):
@@ -30,6 +34,9 @@ class Phase(enum.Enum):
     RUNNING = "running"  # it has been started; its supervisor lives, or has just died
     ENDED = "ended"  # the result is there; log and report may still be on their way
     REPORTED = "reported"  # all of it is in the store
+
+
+UNENDED = (Phase.PREPARED, Phase.ASKED, Phase.RUNNING)
 
 
 @attrs.define(eq=False)
@@ -43,11 +50,13 @@ class Attempt:
     process: int | None = None  # a pidfd of the supervisor
     watched: bool = False  # the event loop watches it
     gone: bool = False  # the supervisor is
+    damage: str | None = None  # why it cannot go on: for a person
     running: Running | None = None
     ended: Ended | None = None
     start_reported: bool = False
     log: int = -1
     sent_file: int = -1
+    log_gone: bool = False  # there is no more of it to be had
     sent: int = 0  # how far the log is in the store
     sending: int = 0  # how far it is on its way there
 
@@ -55,14 +64,16 @@ class Attempt:
 
     @classmethod
     def prepare(cls, folder: str, record: Record, script: bytes) -> "Attempt":
-        """Make the folder, the record last. Raises OSError, and leaves nothing behind then."""
+        """Make the folder, the record last. Raises OSError."""
         os.mkdir(folder, 0o700)
+        attempt = cls(folder, record, Phase.PREPARED)
         try:
             cls._fill(folder, record, script)
-            attempt = cls(folder, record, Phase.PREPARED)
             attempt._open()
         except OSError:
-            files.remove_tree(folder)
+            attempt.close()
+            with contextlib.suppress(OSError):  # else it is set aside by who tries again
+                files.remove_tree(folder)
             raise
         return attempt
 
@@ -79,37 +90,49 @@ class Attempt:
 
     @classmethod
     def adopt(cls, folder: str, site: Worksite) -> "Attempt":
-        """What an earlier agent left; see the package. Raises Damaged. Blocking."""
+        """What an earlier agent left; see the package. Raises Damaged, OSError. Blocking."""
         record = files.read_record(folder)
         if record.cluster != site.cluster:
             raise Damaged("the record is of another installation")
         attempt = cls(folder, record, Phase.RUNNING)
-        attempt.stopping = files.exists(folder, files.STOP)
-        attempt._open()
-        attempt._read_sent()
-        lock = files.try_lock(f"{folder}/{files.LOCK}")
-        waiting = files.exists(folder, files.TICKET)
-        if lock is not None:
-            os.close(lock)
-        if files.exists(folder, files.RESULT):
-            attempt.look()
-        elif record.boot != site.boot:
-            attempt.phase = Phase.RUNNING
-            attempt.gone = True
-        elif waiting:
-            attempt.phase = Phase.PREPARED if lock is not None else Phase.ASKED
+        try:
+            attempt._open()
+            attempt._find_phase(site.boot)
+        except (Damaged, OSError):
+            attempt.close()
+            raise
         return attempt
 
+    def _find_phase(self, boot: str) -> None:
+        self.stopping = files.exists(self.folder, files.STOP)
+        self._read_sent()
+        lock = files.try_lock(f"{self.folder}/{files.LOCK}")
+        waiting = files.exists(self.folder, files.TICKET)
+        if lock is not None:
+            os.close(lock)
+        if files.exists(self.folder, files.RESULT):
+            self.look()
+        elif self.record.boot != boot:
+            self.gone = True
+        elif waiting:
+            self.phase = Phase.PREPARED if lock is not None else Phase.ASKED
+
     def _open(self) -> None:
-        self.log = os.open(f"{self.folder}/{files.LOG}", os.O_RDONLY)
-        self.sent_file = os.open(f"{self.folder}/{files.SENT}", os.O_RDWR)
+        self.log = files.open_regular(f"{self.folder}/{files.LOG}", os.O_RDONLY)
+        self.sent_file = files.open_regular(f"{self.folder}/{files.SENT}", os.O_RDWR)
 
     def close(self) -> None:
-        for descriptor in (self.log, self.sent_file, self.process):
-            if descriptor is not None:
+        """Not while the event loop watches its process."""
+        self._close_log()
+        if self.process is not None:
+            os.close(self.process)
+        self.process = None
+
+    def _close_log(self) -> None:
+        for descriptor in (self.log, self.sent_file):
+            if descriptor >= 0:
                 os.close(descriptor)
         self.log = self.sent_file = -1
-        self.process = None
 
     @property
     def key(self) -> tuple[JobId, int]:
@@ -122,9 +145,11 @@ class Attempt:
     # --- Looking ----------------------------------------------------------------------------
 
     def look(self) -> None:
-        """Read what the supervisor has written since. Raises Damaged."""
+        """Read what the supervisor has written since. Raises Damaged, OSError."""
         if self.phase is Phase.ASKED and files.exists(self.folder, files.STARTED):
             self.phase = Phase.RUNNING
+        if self.phase in (Phase.PREPARED, Phase.ASKED):
+            self._must_have(files.TICKET, files.STARTED, files.VOID)
         if self.phase is not Phase.RUNNING:
             return
         gone = self._supervisor_gone()  # before the result: it may write that and go
@@ -133,8 +158,15 @@ class Attempt:
         self.ended = note(self.folder, files.RESULT, Ended)
         if self.ended is not None:
             self.phase = Phase.ENDED
-        else:
-            self.gone = gone
+            return
+        self.gone = gone
+        if not gone:
+            self._must_have(files.STARTED)
+
+    def _must_have(self, *names: str) -> None:
+        """One of them, in the order in which one is renamed to another."""
+        if not any(files.exists(self.folder, name) for name in names):
+            raise Damaged(GONE)
 
     def _supervisor_gone(self) -> bool:
         if self.gone or self.process is not None:
@@ -159,8 +191,8 @@ class Attempt:
     def stop(self, grace: float) -> None:
         """The file is the request; the signal only makes it faster."""
         if not self.stopping:
-            self.stopping = True
             files.put_text(self.folder, files.STOP + files.RESERVED, files.STOP, str(grace))
+            self.stopping = True
             if self.process is not None and sys.platform == "linux":
                 with contextlib.suppress(ProcessLookupError):
                     signal.pidfd_send_signal(self.process, signal.SIGUSR1)
@@ -182,8 +214,10 @@ class Attempt:
     def bury(self, reason: str, at: float) -> None:
         """Its supervisor is gone: so goes everything of it. Blocking."""
         remains.end_processes(self.folder, self.record.cgroup)
-        files.remove_tree(f"{self.folder}/{files.BOX}")
+        with contextlib.suppress(OSError):  # what stays goes with the folder
+            files.remove_tree(f"{self.folder}/{files.BOX}")
         began_at = self.running.at if self.running is not None else None
+        at = at if began_at is None else max(began_at, at)
         self._end_as(Ended("failed", None, None, False, reason, began_at, at))
 
     def _end_as(self, ended: Ended) -> None:
@@ -201,6 +235,8 @@ class Attempt:
         Its bounds are written before it is sent: an agent that comes after sends the same ones,
         which the store tells from a new part by the offset.
         """
+        if self.log < 0 and not self._open_again():
+            return None
         if self.sending == self.sent:
             size = os.fstat(self.log).st_size
             end = min(size, self.sent + CHUNK_BYTES)
@@ -211,16 +247,32 @@ class Attempt:
         data = os.pread(self.log, self.sending - self.sent, self.sent)
         return JobId(self.record.job), self.record.attempt, self.sent, data
 
+    def _open_again(self) -> bool:
+        try:
+            self._open()
+        except (Damaged, FileNotFoundError):
+            self._close_log()
+            self.log_gone = True
+        except OSError:
+            self._close_log()
+            raise
+        return not self.log_gone
+
     def chunk_stored(self) -> None:
         self.sent = self.sending
 
     def _read_sent(self) -> None:
         words = os.pread(self.sent_file, files.RESERVED_BYTES, 0).split()
         if len(words) >= 2 and words[0].isdigit() and words[1].isdigit():
-            self.sent, self.sending = int(words[0]), int(words[1])
+            sent, sending = int(words[0]), int(words[1])
+            if not sent <= sending <= sent + CHUNK_BYTES or sending >= 1 << 62:
+                raise Damaged("what is sent of its log is not known")
+            self.sent, self.sending = sent, sending
 
     @property
     def log_stored(self) -> bool:
+        if self.log < 0:
+            return self.log_gone
         return self.sent == self.sending >= os.fstat(self.log).st_size
 
     def start_report(self) -> JobStarted | None:
@@ -238,4 +290,5 @@ class Attempt:
             return None
         ended = self.ended
         result = Result(ended.result)
-        return JobFinished(*self.key, ended.at, result, ended.exit_status, ended.reason)
+        commit = ended.commit if _COMMIT.fullmatch(ended.commit or "") else None
+        return JobFinished(*self.key, ended.at, result, ended.exit_status, ended.reason, commit)

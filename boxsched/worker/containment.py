@@ -12,6 +12,8 @@ import resource
 import signal
 import sys
 
+from boxsched.worker.folder import NO_DESCRIPTOR
+
 _PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
 _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 36, 38
 _OOM_SCORE_OF_A_JOB = b"500"  # when memory ends, a job goes before the service
@@ -103,7 +105,9 @@ def in_use(path: str) -> bool:
     try:
         with open(f"{path}/cgroup.events") as lines:
             return "populated 1\n" in list(lines)
-    except OSError:
+    except OSError as error:
+        if error.errno in NO_DESCRIPTOR:
+            raise
         return False
 
 
@@ -123,11 +127,16 @@ def remove_cgroup(path: str) -> None:
 
 
 def _stat(pid: int | str) -> list[bytes] | None:
-    """Fields of /proc/PID/stat behind the name: state, parent, ...; None if it is gone."""
+    """Fields of /proc/PID/stat behind the name: state, parent, ...; None if it is gone.
+
+    Raises OSError where no descriptor is left: that says nothing about the process.
+    """
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             return file.read().rpartition(b")")[2].split()
-    except OSError:
+    except OSError as error:
+        if error.errno in NO_DESCRIPTOR:
+            raise
         return None
 
 
@@ -172,6 +181,8 @@ def carriers(marks: dict[str, str]) -> list[int]:
             with open(f"/proc/{pid}/environ", "rb") as file:
                 if wanted <= set(file.read().split(b"\0")):
                     found.append(int(pid))
-        except OSError:
+        except OSError as error:
+            if error.errno in NO_DESCRIPTOR:
+                raise
             continue  # gone, or another user's
     return found

@@ -16,6 +16,7 @@ TICKET, STARTED, VOID = "ticket", "started", "void"
 RUNNING, RESULT = "running", "result"
 BOX = "box"  # all that belongs to the job itself
 WORKSPACE, HOME, TMP = (f"{BOX}/{name}" for name in ("workspace", "home", "tmp"))
+COMMIT = f"{BOX}/commit"
 RESERVED = ".reserved"
 RESERVED_BYTES = 1_024
 
@@ -23,6 +24,12 @@ BELL = "bell"  # beside the attempts' folders: a named pipe that wakes the agent
 
 DISK_FULL = "disk full"
 FULL_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT})
+NO_DESCRIPTOR = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+_NO_FILE_OF_OURS = frozenset(
+    {errno.ELOOP, errno.ENXIO, errno.ENODEV, errno.EISDIR, errno.EACCES, errno.EPERM}
+)
+NOTE_BYTES = 64 << 10
+RECORD_BYTES = 64 << 20
 
 
 class Damaged(Exception):
@@ -37,6 +44,7 @@ class Step(NamedTuple):
     environment: dict[str, str]  # beside the job's own
     may_fail: bool
     is_script: bool
+    says_commit: bool = False  # what it prints is the commit, not for the log
 
 
 class Record(NamedTuple):
@@ -77,6 +85,7 @@ class Ended(NamedTuple):
     reason: str | None
     began_at: float | None
     at: float
+    commit: str | None = None
 
 
 Note = Started | Running | Ended
@@ -109,17 +118,37 @@ def write_file(path: str, data: bytes, *, durable: bool = False, mode: int = 0o6
         os.close(descriptor)
 
 
-def read_file(path: str) -> bytes | None:
-    """None where there is no such file."""
+def open_regular(path: str, flags: int) -> int:
+    """Never waits and follows no link: a job may have put anything there. Raises Damaged."""
     try:
-        with open(path, "rb") as file:
-            return file.read()
+        descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        if error.errno in _NO_FILE_OF_OURS:
+            raise Damaged(f"{os.path.basename(path)} is no file of ours") from None
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise Damaged(f"{os.path.basename(path)} is no file of ours")
+    return descriptor
+
+
+def read_file(path: str, limit: int = NOTE_BYTES) -> bytes | None:
+    """None where there is no such file. Raises Damaged, also for one of more than ``limit``."""
+    try:
+        descriptor = open_regular(path, os.O_RDONLY)
     except FileNotFoundError:
         return None
+    with open(descriptor, "rb", buffering=0) as file:
+        data = b""
+        while len(data) <= limit and (part := file.read(limit + 1 - len(data))):
+            data += part
+    if len(data) > limit:
+        raise Damaged(f"{os.path.basename(path)} is too large")
+    return data
 
 
 def exists(folder: str, name: str) -> bool:
-    return os.path.exists(f"{folder}/{name}")
+    return os.path.lexists(f"{folder}/{name}")
 
 
 # --- The record -----------------------------------------------------------------------------
@@ -136,7 +165,7 @@ def write_record(folder: str, record: Record) -> None:
 
 def read_record(folder: str) -> Record:
     """Raises Damaged for anything that ``write_record`` did not write whole."""
-    data = read_file(f"{folder}/{RECORD}")
+    data = read_file(f"{folder}/{RECORD}", RECORD_BYTES)
     if data is None:
         raise Damaged("the record is missing")
     checksum, _, text = data.rstrip(b"\n").partition(b" ")
@@ -144,8 +173,8 @@ def read_record(folder: str) -> Record:
         raise Damaged("the record does not match its checksum")
     try:
         *fields, steps = json.loads(text)
-        return Record._make([*fields, [Step._make(step) for step in steps]])
-    except (ValueError, TypeError) as error:
+        return Record._make([*fields, [Step(*step) for step in steps]])
+    except (ValueError, TypeError, RecursionError) as error:
         raise Damaged(f"the record is of another form: {error}") from None
 
 
@@ -162,7 +191,7 @@ def put(folder: str, reserved: str, name: str, note: Note, *, durable: bool = Fa
 
 
 def put_text(folder: str, reserved: str, name: str, text: str, *, durable: bool = False) -> None:
-    descriptor = os.open(f"{folder}/{reserved}", os.O_WRONLY)
+    descriptor = open_regular(f"{folder}/{reserved}", os.O_WRONLY)
     try:
         os.pwrite(descriptor, text.encode().ljust(RESERVED_BYTES), 0)
         if durable:
@@ -178,13 +207,15 @@ def put_text(folder: str, reserved: str, name: str, text: str, *, durable: bool 
 
 
 def try_lock(path: str) -> int | None:
-    """The locked descriptor, or None while another process holds the lock."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    """The locked descriptor, or None while another process holds the lock. Raises Damaged."""
+    descriptor = open_regular(path, os.O_RDWR | os.O_CREAT)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    except OSError as error:
         os.close(descriptor)
-        return None
+        if isinstance(error, BlockingIOError):
+            return None
+        raise
     return descriptor
 
 

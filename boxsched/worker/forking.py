@@ -18,8 +18,9 @@ class Spawner:
     Requests may be lost with it: the agent asks again for what has not started.
     """
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, descriptors: int) -> None:
         self._folder = folder
+        self._descriptors = descriptors  # how many a job may have open, until it asks for more
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -30,7 +31,7 @@ class Spawner:
         flags = ["-I", "-S", "-X", "utf8"]
         with open(f"{self._folder}/spawner.log", "wb") as complaints:
             self._process = subprocess.Popen(
-                [sys.executable, *flags, "-c", BOOT, _ROOT, self._folder],
+                [sys.executable, *flags, "-c", BOOT, _ROOT, self._folder, str(self._descriptors)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=complaints,

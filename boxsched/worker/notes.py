@@ -6,6 +6,7 @@ import msgspec
 
 from boxsched.worker.folder import Damaged, Ended, Running, Started, read_file
 
+_LARGEST_PID = (1 << 31) - 1
 _Note = TypeVar("_Note", Started, Running, Ended)
 
 
@@ -15,6 +16,9 @@ def note(folder: str, name: str, kind: type[_Note]) -> _Note | None:
     if data is None:
         return None
     try:
-        return msgspec.json.decode(data, type=kind)
+        said = msgspec.json.decode(data, type=kind)
     except msgspec.DecodeError as error:
         raise Damaged(f"{name} is of another form: {error}") from None
+    if isinstance(said, Started) and not 0 < said.pid <= _LARGEST_PID:
+        raise Damaged(f"{name} names no process")
+    return said

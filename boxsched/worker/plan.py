@@ -128,6 +128,10 @@ def _clone(assignment: Assignment) -> Iterator[Step]:
         yield _git("git checkout", "checkout", "--quiet", "--detach", commit, "--")
     elif tag is not None:
         yield _git("git checkout", "checkout", "--quiet", "--detach", f"refs/tags/{tag}", "--")
+    if commit is None:
+        # An empty repository has none.
+        said = _git("git rev-parse", "rev-parse", "--verify", "--quiet", "HEAD", may_fail=True)
+        yield said._replace(says_commit=True)
 
 
 def _git(what: str, *arguments: str, may_fail: bool = False) -> Step:

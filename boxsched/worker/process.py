@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from boxsched.inbox import JobFinished
@@ -12,16 +12,17 @@ from boxsched.model import JobId
 from boxsched.states import Result
 from boxsched.store.values import Assignment
 from boxsched.worker import folder as files
-from boxsched.worker.attempt import CHUNK_BYTES, LOST, LOST_BY_RESTART, Attempt, Phase
-from boxsched.worker.folder import Damaged, Ended
+from boxsched.worker import remains
+from boxsched.worker.attempt import CHUNK_BYTES, GONE, Attempt, Phase
+from boxsched.worker.descriptors import raise_limit
+from boxsched.worker.folder import Ended
 from boxsched.worker.forking import Spawner
+from boxsched.worker.lookout import Lookout
 from boxsched.worker.outbox import Outbox, Report
-from boxsched.worker.plan import Unrunnable, attempt_name, plan
-from boxsched.worker.site import OpenFolder, adopt_all, open_folder
+from boxsched.worker.plan import Unrunnable, attempt_name, cgroup_of, plan
+from boxsched.worker.site import TRASH, OpenFolder, adopt_all, open_folder
 
 TAIL_SECONDS = 0.2
-ASK_AGAIN_SECONDS = 2.0
-ASK_TIMES = 5
 
 _log = logging.getLogger(__name__)
 
@@ -53,36 +54,60 @@ class ProcessDriver:
         self._answered: dict[Key, JobFinished] = {}  # what ended without ever having a folder
         self._unsaid: list[JobFinished] = []
         self._quarantined: dict[str, str] = {}
-        self._uncontained_told = False
         self._settling = asyncio.Lock()
         self._woken = asyncio.Event()
+        self._open: OpenFolder | None = None
+        self._spawner: Spawner | None = None
+        self._lookout: Lookout
+        self._sweep: asyncio.Task[None] | None = None
+        self._watch: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
+        async with contextlib.AsyncExitStack() as taken:
+            taken.push_async_callback(self.close)
+            await self._start()
+            taken.pop_all()
+
+    async def _start(self) -> None:
+        descriptors = raise_limit()
         self._loop = asyncio.get_running_loop()
-        self._folder: OpenFolder = await asyncio.to_thread(
+        self._open = await asyncio.to_thread(
             open_folder, self._path, cluster=self._cluster, log_limit=self._log_limit
         )
-        site = self._folder.site
+        site = self._open.site
+        self._lookout = Lookout(site.boot, self._clock, ask=self._ask, wake=self._woken.set)
         adopted, self._quarantined = await asyncio.to_thread(adopt_all, site)
         self._attempts = {attempt.key: attempt for attempt in adopted}
         for attempt in adopted:
             _log.info("adopted %s, %s", attempt.name, attempt.phase.value)
-        self._spawner = Spawner(site.folder)
+        self._spawner = Spawner(site.folder, descriptors)
         await asyncio.to_thread(self._spawner.start)
-        self._loop.add_reader(self._folder.bell, self._hear)
-        self._sweep = asyncio.create_task(asyncio.to_thread(self._folder.empty_trash))
+        self._loop.add_reader(self._open.bell, self._hear)
+        self._sweep = asyncio.create_task(asyncio.to_thread(self._open.empty_trash))
         self._watch = asyncio.create_task(self._watch_attempts())
         self._watch.add_done_callback(_tell_failure)
 
     async def close(self) -> None:
-        self._watch.cancel()
-        await asyncio.wait([self._watch, self._sweep])
-        self._loop.remove_reader(self._folder.bell)
+        """Also of what never started, or not wholly."""
+        if self._watch is not None:
+            self._watch.cancel()
+        if tasks := [task for task in (self._watch, self._sweep) if task is not None]:
+            await asyncio.wait(tasks)
         for attempt in self._attempts.values():
-            self._unwatch(attempt)
+            self._lookout.unwatch(attempt)
             attempt.close()
-        await asyncio.to_thread(self._spawner.close)
-        self._folder.close()
+        self._attempts.clear()
+        if self._spawner is not None:
+            await asyncio.to_thread(self._spawner.close)
+        if self._open is not None:
+            self._loop.remove_reader(self._open.bell)
+            self._open.close()
+        self._watch = self._sweep = self._spawner = self._open = None
+
+    @property
+    def _folder(self) -> OpenFolder:
+        assert self._open is not None, "not started"
+        return self._open
 
     def _hear(self) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -92,10 +117,11 @@ class ProcessDriver:
     # --- What is desired --------------------------------------------------------------------
 
     async def reconcile(self, desired: Sequence[Assignment]) -> None:
-        if self._watch.done():
+        if self._watch is not None and self._watch.done():
             self._watch.result()  # raises what ended it
         self._desired = {(wanted.job, wanted.lease_token): wanted for wanted in desired}
         await self._settle()
+        self._woken.set()
 
     async def _settle(self) -> None:
         """Start what is missing, end what is too much, forget what nobody asks about."""
@@ -103,56 +129,84 @@ class ProcessDriver:
             desired = self._desired or {}
             self._answered = {k: said for k, said in self._answered.items() if k in desired}
             for key, attempt in list(self._attempts.items()):
-                if key not in desired or desired[key].stop:
-                    await self._stop(attempt)
-                elif attempt.phase is Phase.PREPARED:
-                    self._ask(attempt)
-                if key not in desired and attempt.phase is Phase.REPORTED:
-                    self._forget(attempt)
+                with self._lookout.bearing(attempt):
+                    if key not in desired or desired[key].stop:
+                        await self._stop(attempt)
+                    elif attempt.phase is Phase.PREPARED:
+                        self._ask(attempt)
+                    if key not in desired and attempt.phase is Phase.REPORTED:
+                        self._forget(attempt)
             missing = [
                 desired[k] for k in desired if k not in self._attempts and k not in self._answered
             ]
-            taken = {attempt.name for attempt in self._attempts.values()}
-            fresh = []
-            for wanted in sorted(missing, key=lambda wanted: (wanted.lease_token, wanted.job)):
-                name = attempt_name(wanted)
-                if wanted.stop:
-                    self._answer(wanted, Result.STOPPED, "stopped")
-                elif name in self._quarantined:
-                    self._answer(wanted, Result.FAILED, f"lost: {self._quarantined[name]}")
-                elif name not in taken:  # else once that one, of an older token, has gone
-                    fresh.append(wanted)
+            missing.sort(key=lambda wanted: (wanted.lease_token, wanted.job))
             # Together, since a disk syncs many files in little more time than one.
-            await asyncio.gather(*(self._begin(wanted) for wanted in fresh))
-            self._woken.set()
+            await asyncio.gather(*(self._begin(wanted) for wanted in self._fresh(missing)))
+
+    def _fresh(self, missing: Sequence[Assignment]) -> Iterator[Assignment]:
+        """Those to be prepared; what cannot run any more is answered."""
+        taken = {attempt.name for attempt in self._attempts.values()}
+        for wanted in missing:
+            name = attempt_name(wanted)
+            if wanted.stop and not wanted.started:
+                self._answer(wanted, Result.STOPPED, "stopped")
+            elif name in self._quarantined:
+                self._answer(wanted, Result.FAILED, f"lost: {self._quarantined[name]}")
+            elif name not in taken:  # else once that one, of another token, has gone
+                yield wanted
 
     async def _begin(self, wanted: Assignment) -> None:
-        outcome = await asyncio.to_thread(self._prepare, wanted)
+        try:
+            begin = self._end if wanted.started else self._prepare
+            outcome = await asyncio.to_thread(begin, wanted)
+        except OSError as error:
+            self._lookout.trouble(attempt_name(wanted), error)
+            return
         if isinstance(outcome, Attempt):
             self._attempts[outcome.key] = outcome
-            self._ask(outcome)
+            with self._lookout.bearing(outcome):
+                self._ask(outcome)
         else:
             self._answer(wanted, Result.FAILED, outcome)
 
+    def _end(self, wanted: Assignment) -> str:
+        """It began once, and nothing here says how it goes on: so it does not. In a thread."""
+        name = attempt_name(wanted)
+        site = self._folder.site
+        remains.end_processes(f"{site.folder}/{name}", cgroup_of(site, name))
+        return f"lost: {GONE}"
+
     def _prepare(self, wanted: Assignment) -> Attempt | str:
-        """Folder and record, durable; or why not. In a thread: this waits for the disk."""
+        """Folder and record, durable; or why not. In a thread: this waits for the disk.
+
+        Raises OSError where it may go better soon.
+        """
         site = self._folder.site
         try:
             record, script = plan(wanted, site)
-            attempt = Attempt.prepare(f"{site.folder}/{attempt_name(wanted)}", record, script)
-            files.sync_folder(site.folder)
+            folder = f"{site.folder}/{attempt_name(wanted)}"
+            if os.path.lexists(folder):  # half made when descriptors ran out; never asked for
+                remains.set_aside(folder, f"{site.folder}/{TRASH}")
+            attempt = Attempt.prepare(folder, record, script)
+            with contextlib.ExitStack() as made:
+                made.callback(attempt.close)
+                files.sync_folder(site.folder)
+                made.pop_all()
         except Unrunnable as refusal:
             return str(refusal)
         except OSError as error:
+            if error.errno in files.NO_DESCRIPTOR:
+                raise
             full = error.errno in files.FULL_ERRORS
             return files.DISK_FULL if full else f"cannot start it: {error.strerror}"
         return attempt
 
     def _ask(self, attempt: Attempt) -> None:
+        assert self._spawner is not None
+        self._spawner.ask(attempt.name)
         attempt.phase = Phase.ASKED
         attempt.asked_at = self._loop.time()
         attempt.asked_times += 1
-        self._spawner.ask(attempt.name)
 
     async def _stop(self, attempt: Attempt) -> None:
         if attempt.phase is Phase.PREPARED:
@@ -169,11 +223,13 @@ class ProcessDriver:
         finished = JobFinished(*key, self._clock(), result, None, reason)
         self._answered[key] = finished
         self._unsaid.append(finished)
+        self._woken.set()
 
     def _forget(self, attempt: Attempt) -> None:
-        del self._attempts[attempt.key]
         self._folder.discard(attempt)
-        if self._sweep.done():
+        del self._attempts[attempt.key]
+        self._lookout.forget(attempt.name)
+        if self._sweep is None or self._sweep.done():
             self._sweep = asyncio.create_task(asyncio.to_thread(self._folder.empty_trash))
 
     # --- What runs --------------------------------------------------------------------------
@@ -184,80 +240,32 @@ class ProcessDriver:
             if await self._round():
                 continue
             phases = {attempt.phase for attempt in self._attempts.values()}
-            busy = phases & {Phase.ASKED, Phase.RUNNING}
+            busy = phases & {Phase.ASKED, Phase.RUNNING} or self._lookout.troubled
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(TAIL_SECONDS if busy else None):
                     await self._woken.wait()
 
     async def _round(self) -> bool:
-        """Look, store the logs, report; True where there is more to store at once."""
+        """Look, store the logs, report; True where there is more to do at once."""
+        again, self._lookout.troubled = self._lookout.troubled, False
         attempts = list(self._attempts.values())
         for attempt in attempts:
-            await self._look(attempt)
+            await self._lookout.look(attempt)
 
         chunks = []
         for attempt in attempts:
-            if attempt.phase is not Phase.REPORTED and (chunk := attempt.next_chunk()):
-                chunks.append((attempt, chunk))
+            with self._lookout.bearing(attempt):
+                if attempt.phase is not Phase.REPORTED and (chunk := attempt.next_chunk()):
+                    chunks.append((attempt, chunk))
         if chunks:
             await self._outbox.log([chunk for _, chunk in chunks])
             for attempt, _ in chunks:
                 attempt.chunk_stored()
 
-        if await self._report(attempts) and self._desired is not None:
+        ended = await self._report(attempts)
+        if (ended or again) and self._desired is not None:
             await self._settle()  # what has ended may be forgotten, or make room for its like
-        return any(len(chunk[3]) == CHUNK_BYTES for _, chunk in chunks)
-
-    async def _look(self, attempt: Attempt) -> None:
-        lost = LOST
-        try:
-            attempt.look()
-        except Damaged as damage:
-            lost, attempt.gone = f"lost: {damage}", True
-        if attempt.phase is Phase.ASKED:
-            await self._ask_again(attempt)
-        if attempt.phase is Phase.RUNNING and attempt.gone:
-            if attempt.record.boot != self._folder.site.boot:
-                lost = LOST_BY_RESTART
-            _log.error("%s: %s", attempt.name, lost)
-            await asyncio.to_thread(attempt.bury, lost, self._clock())
-        if attempt.phase is Phase.RUNNING:
-            self._watch_process(attempt)
-        else:
-            self._unwatch(attempt)
-        self._tell_containment(attempt)
-
-    async def _ask_again(self, attempt: Attempt) -> None:
-        """Requests are lost with a spawner that dies; a second one does no harm."""
-        if self._loop.time() < attempt.asked_at + ASK_AGAIN_SECONDS:
-            return
-        if attempt.asked_times < ASK_TIMES:
-            self._ask(attempt)
-            return
-        reason = "its supervisor could not be started"
-        ended = Ended("failed", None, None, False, reason, None, self._clock())
-        await asyncio.to_thread(attempt.void, ended)
-
-    def _watch_process(self, attempt: Attempt) -> None:
-        if attempt.process is not None and not attempt.watched:
-            attempt.watched = True
-            self._loop.add_reader(attempt.process, self._supervisor_gone, attempt)
-
-    def _unwatch(self, attempt: Attempt) -> None:
-        if attempt.watched and attempt.process is not None:
-            self._loop.remove_reader(attempt.process)
-        attempt.watched = False
-
-    def _supervisor_gone(self, attempt: Attempt) -> None:
-        self._unwatch(attempt)
-        attempt.gone = True
-        self._woken.set()
-
-    def _tell_containment(self, attempt: Attempt) -> None:
-        running, cgroup = attempt.running, attempt.record.cgroup
-        if running and cgroup and not running.contained and not self._uncontained_told:
-            self._uncontained_told = True
-            _log.warning("jobs cannot be moved into their cgroups: found by descent instead")
+        return ended or any(len(chunk[3]) == CHUNK_BYTES for _, chunk in chunks)
 
     async def _report(self, attempts: list[Attempt]) -> bool:
         """True where something was reported as ended."""

@@ -1,6 +1,5 @@
 """What is left of an attempt that nobody watches over any more: its processes and its place."""
 
-import contextlib
 import os
 import signal
 import time
@@ -61,10 +60,15 @@ def set_aside(folder: str, shelf: str) -> str:
 def empty(shelf: str) -> list[OSError]:
     """Remove everything on a shelf; what cannot be removed is returned, and stays."""
     failures = []
-    with contextlib.suppress(FileNotFoundError):
-        for name in os.listdir(shelf):
-            try:
-                files.remove_tree(f"{shelf}/{name}")
-            except OSError as error:
-                failures.append(error)
+    try:
+        names = os.listdir(shelf)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        return [error]
+    for name in names:
+        try:
+            files.remove_tree(f"{shelf}/{name}")
+        except OSError as error:
+            failures.append(error)
     return failures

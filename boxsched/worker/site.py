@@ -1,8 +1,10 @@
 """The agent's folder: one agent at a time, and what earlier ones left in it."""
 
+import contextlib
 import logging
 import os
 import re
+import stat
 from pathlib import Path
 
 import attrs
@@ -24,6 +26,10 @@ class FolderInUse(Exception):
     """Another agent works in this folder: give each worker a folder of its own."""
 
 
+class JobsLeftBehind(Exception):
+    """Jobs of the process driver are here: run it until they have ended, or remove the folder."""
+
+
 @attrs.frozen
 class OpenFolder:
     site: Worksite
@@ -39,8 +45,9 @@ class OpenFolder:
             _log.warning("a job's files cannot be removed: %s", error)
 
     def discard(self, attempt: Attempt) -> None:
+        with contextlib.suppress(FileNotFoundError):  # somebody has removed it
+            remains.set_aside(attempt.folder, f"{self.site.folder}/{TRASH}")
         attempt.close()
-        remains.set_aside(attempt.folder, f"{self.site.folder}/{TRASH}")
 
 
 def open_folder(path: Path, *, cluster: str, log_limit: int) -> OpenFolder:
@@ -50,29 +57,87 @@ def open_folder(path: Path, *, cluster: str, log_limit: int) -> OpenFolder:
     lock = files.try_lock(f"{folder}/agent.lock")
     if lock is None:
         raise FolderInUse(f"another worker works in {folder}")
-    bell = f"{folder}/{files.BELL}"
-    if not os.path.exists(bell):
-        os.mkfifo(bell, 0o600)
-    cgroup_base = containment.cgroup_base()
+    with contextlib.ExitStack() as taken:
+        taken.callback(os.close, lock)
+        cgroup_base = containment.cgroup_base()
+        site = Worksite(folder, cluster, _boot(), log_limit, cgroup_base)
+        opened = OpenFolder(site, lock, _open_bell(f"{folder}/{files.BELL}"))
+        taken.pop_all()
     _tell_isolation(cgroup_base)
-    site = Worksite(folder, cluster, _boot(), log_limit, cgroup_base)
-    # Open for writing too, so that it has no end when the last supervisor closes it.
-    return OpenFolder(site, lock, os.open(bell, os.O_RDWR | os.O_NONBLOCK))
+    return opened
+
+
+def _open_bell(bell: str) -> int:
+    """For writing too, so that it has no end when the last supervisor closes it."""
+    if not os.path.lexists(bell) or not stat.S_ISFIFO(os.lstat(bell).st_mode):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(bell)
+        os.mkfifo(bell, 0o600)
+    return os.open(bell, os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW)
 
 
 def adopt_all(site: Worksite) -> tuple[list[Attempt], dict[str, str]]:
-    """Every attempt that is there, and why others are in quarantine, by name. Blocking."""
-    attempts = []
-    for name in sorted(filter(_ATTEMPT.fullmatch, os.listdir(site.folder))):
-        folder = f"{site.folder}/{name}"
-        try:
-            attempts.append(Attempt.adopt(folder, site))
-        except (Damaged, OSError) as error:
-            _set_aside(folder, site, str(error))
-    shelf = f"{site.folder}/{QUARANTINE}"
+    """Every attempt that is there, and why others are in quarantine, by name. Blocking.
+
+    Raises OSError where that says nothing about an attempt (no descriptor left, say): all of them
+    go on, for an agent that can adopt them.
+    """
+    attempts: list[Attempt] = []
+    with contextlib.ExitStack() as opened:
+        for name in _attempts_in(site.folder):
+            folder = f"{site.folder}/{name}"
+            try:
+                attempts.append(Attempt.adopt(folder, site))
+            except (Damaged, OSError) as error:
+                if isinstance(error, OSError) and error.errno in files.NO_DESCRIPTOR:
+                    raise
+                _set_aside(folder, site, str(error))
+            else:
+                opened.callback(attempts[-1].close)
+        quarantined = _quarantined(f"{site.folder}/{QUARANTINE}")
+        opened.pop_all()
+    return attempts, quarantined
+
+
+def refuse_jobs_left_behind(path: Path, cluster: str) -> None:
+    """For a driver that knows nothing of them. Raises JobsLeftBehind. Blocking."""
+    folder = str(path.resolve())
+    left = [
+        name
+        for name in (_attempts_in(folder) if os.path.isdir(folder) else ())
+        if _may_run(f"{folder}/{name}", cluster)
+    ]
+    if left:
+        raise JobsLeftBehind(
+            f"{folder} holds jobs of the process driver ({', '.join(left[:3])}"
+            f"{', ...' if left[3:] else ''}): run with the process driver until they have ended, "
+            "or remove the folder"
+        )
+
+
+def _may_run(folder: str, cluster: str) -> bool:
+    if not files.exists(folder, files.RECORD) and not files.exists(folder, files.STARTED):
+        return False  # an agent died while making it
+    try:
+        return files.read_record(folder).cluster == cluster
+    except Damaged:
+        return True
+
+
+def _attempts_in(folder: str) -> list[str]:
+    return sorted(filter(_ATTEMPT.fullmatch, os.listdir(folder)))
+
+
+def _quarantined(shelf: str) -> dict[str, str]:
     names = os.listdir(shelf) if os.path.isdir(shelf) else []
-    reasons = {name: files.read_file(f"{shelf}/{name}/{_WHY}") or b"damaged" for name in names}
-    return attempts, {name: reason.decode() for name, reason in reasons.items()}
+    return {name: _why(f"{shelf}/{name}") for name in names}
+
+
+def _why(place: str) -> str:
+    try:
+        return (files.read_file(f"{place}/{_WHY}") or b"damaged").decode(errors="replace")
+    except (Damaged, NotADirectoryError):
+        return "damaged"
 
 
 def _set_aside(folder: str, site: Worksite, why: str) -> None:

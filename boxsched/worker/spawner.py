@@ -1,22 +1,25 @@
 """The warm process that forks supervisors: small, single-threaded, without any descriptor of ours.
 
 Reads the names of attempts, one a line, from standard input; ends when that is closed. Run as
-``python -I -S -X utf8 -c BOOT ROOT FOLDER``: no site-packages, nothing of the environment.
+``python -I -S -X utf8 -c BOOT ROOT FOLDER DESCRIPTORS``: no site-packages, nothing of the
+environment.
 """
 
 import gc
 import os
 import signal
 
+from boxsched.worker.descriptors import restore_limit
 from boxsched.worker.supervisor import supervise
 
 BOOT = (
     "import sys; sys.path.insert(0, sys.argv[1]); "
-    "from boxsched.worker.spawner import main; main(sys.argv[2])"
+    "from boxsched.worker.spawner import main; main(sys.argv[2], int(sys.argv[3]))"
 )
 
 
-def main(folder: str) -> None:
+def main(folder: str, descriptors: int) -> None:
+    restore_limit(descriptors)
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # it ends with its agent, not with the terminal
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for supervisors: no zombies

@@ -9,7 +9,7 @@ import select
 import signal
 import time
 
-from boxsched.worker import containment
+from boxsched.worker import containment, verdict
 from boxsched.worker import folder as files
 from boxsched.worker.folder import Ended, Outcome, Record, Running, Started, Step
 from boxsched.worker.joblog import READ_BYTES, BoundedLog
@@ -73,6 +73,8 @@ class Supervision:
         self.kill_by = self.look_by = float("inf")
         self.cause: str | None = None
         self.began_at: float | None = None
+        self.began = 0.0  # the same moment, by a clock that nobody sets
+        self.commit: str | None = None
         self.child = 0
         self.status: int | None = None  # of the step under way; negative: the signal
         self.childless = True
@@ -111,34 +113,45 @@ class Supervision:
             for name in (files.BOX, files.WORKSPACE, files.HOME, files.TMP):
                 os.mkdir(f"{self.folder}/{name}", 0o700)
         except OSError as error:
-            return self._failed(_why(error, "cannot make the workspace"))
+            return self._failed(verdict.why(error, "cannot make the workspace"))
         for step in self.record.steps:
             self._stop_if_asked()
             if self.cause is not None:
                 return self._verdict(None)
             try:
-                status = self._run_step(step)
+                status = self._say_commit(step) if step.says_commit else self._run_step(step)
             except OSError as error:
-                return self._failed(_why(error, f"cannot start {step.what}"))
+                return self._failed(verdict.why(error, f"cannot start {step.what}"))
             if step.is_script:
                 return self._verdict(status)
             if self.cause is not None:
                 return self._verdict(None)
             if status != 0 and not step.may_fail:
-                return self._failed(f"{step.what} failed with {_ending(status)}")
+                return self._failed(f"{step.what} failed with {verdict.ending(status)}")
         return self._verdict(0)
 
-    def _run_step(self, step: Step) -> int:
+    def _say_commit(self, step: Step) -> int:
+        """What it prints goes into a file; nothing of the job's own has run by then."""
+        path = f"{self.folder}/{files.COMMIT}"
+        output = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            status = self._run_step(step, output)
+        finally:
+            os.close(output)
+        self.commit = verdict.commit(path) if status == 0 else None
+        return status
+
+    def _run_step(self, step: Step, output: int | None = None) -> int:
         self.status, self.childless = None, False
         self.child, contained = launch(
             step.argv,
             self.record.environment | step.environment,
             workspace=f"{self.folder}/{files.WORKSPACE}",
-            output=self.job_output,
+            output=self.job_output if output is None else output,
             cgroup=self.cgroup,
         )
         if self.began_at is None:
-            self.began_at = time.time()
+            self.began_at, self.began = time.time(), _clock()
             running = Running(self.began_at, contained)
             files.put(self.folder, files.RUNNING + files.RESERVED, files.RUNNING, running)
             files.ring(self.folder)
@@ -212,10 +225,10 @@ class Supervision:
     def _stop_if_asked(self) -> None:
         if self.cause is not None:
             return
-        grace = files.read_file(f"{self.folder}/{files.STOP}")
+        grace = verdict.grace(self.folder)
         if grace is not None:
-            self.cause, self.kill_by = STOPPED, _clock() + _seconds(grace)
-            containment.send(containment.descendants(os.getpid()), signal.SIGTERM)
+            self.cause, self.kill_by = STOPPED, _clock() + grace
+            self._signal(signal.SIGTERM)
 
     # --- The end ----------------------------------------------------------------------------
 
@@ -223,7 +236,11 @@ class Supervision:
         self.killed = True
         if self.cgroup is not None:
             containment.kill_cgroup(self.cgroup)
-        containment.send(containment.descendants(os.getpid()), signal.SIGKILL)
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: int) -> None:
+        with contextlib.suppress(OSError):  # no descriptor is left in the machine: killed again
+            containment.send(containment.descendants(os.getpid()), number)
 
     def _end_tree(self) -> None:
         """Kill what the job left behind, and wait until it is gone."""
@@ -262,7 +279,7 @@ class Supervision:
             return self._ended("stopped", "stopped", exit_status, killed_by)
         if status == 0:
             return self._ended("passed", None, 0, None)
-        return self._ended("failed", _ending(status or 0), exit_status, killed_by)
+        return self._ended("failed", verdict.ending(status or 0), exit_status, killed_by)
 
     def _failed(self, reason: str) -> Ended:
         return self._ended("failed", reason, None, None)
@@ -275,24 +292,7 @@ class Supervision:
         killed_by: int | None,
         timed_out: bool = False,
     ) -> Ended:
-        return Ended(result, exit_status, killed_by, timed_out, reason, self.began_at, time.time())
-
-
-def _why(error: OSError, doing: str) -> str:
-    return DISK_FULL if error.errno in files.FULL_ERRORS else f"{doing}: {error.strerror}"
-
-
-def _ending(status: int) -> str:
-    if status >= 0:
-        return f"exit status {status}"
-    try:
-        return f"signal {signal.Signals(-status).name}"
-    except ValueError:
-        return f"signal {-status}"
-
-
-def _seconds(text: bytes) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return 0.0
+        """The time of its end is that of its start and what went by: a clock may be set."""
+        began_at = self.began_at
+        at = time.time() if began_at is None else began_at + _clock() - self.began
+        return Ended(result, exit_status, killed_by, timed_out, reason, began_at, at, self.commit)

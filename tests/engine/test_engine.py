@@ -241,6 +241,17 @@ async def test_many_jobs_are_taken_in_several_turns(shop: Shop) -> None:
     assert await shop.store.inbox(1, 10) == []
 
 
+async def test_a_build_without_a_commit_learns_it_from_its_jobs(shop: Shop) -> None:
+    id_ = await shop.build(jobs=2)
+    for assignment, commit in zip(await shop.assignments(), ("a" * 40, "b" * 40), strict=True):
+        await shop.report(
+            inbox.JobFinished(
+                assignment.job, assignment.lease_token, 0.0, Result.PASSED, 0, None, commit
+            )
+        )
+    assert (await shop.look(id_)).commit == "a" * 40
+
+
 async def test_a_box_is_warm_for_its_project_and_branch_also_after_a_restart(shop: Shop) -> None:
     await shop.project("api")
     await shop.submit(*(shop.new(branch=b) for b in "ab"), shop.new("api", branch="a"))

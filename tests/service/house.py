@@ -1,6 +1,7 @@
 """A whole node over a real SQLite store, listening on a port of its own, in the field's words."""
 
 import asyncio
+import base64
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
@@ -20,6 +21,8 @@ from boxsched.store.values import StoredEvent
 
 PATIENCE_SECONDS = 20.0
 API = "/api/v1"
+KEY_BLOB = b"\x00\x00\x00\x0bssh-ed25519\x00\x00\x00 " + bytes(range(32))
+PUBLIC_KEY = "ssh-ed25519 " + base64.b64encode(KEY_BLOB).decode()
 
 
 @attrs.frozen
@@ -149,3 +152,12 @@ def job(name: str = "test", *commands: str, **more: object) -> dict[str, Any]:
 
 def jobs(count: int) -> list[dict[str, Any]]:
     return [job(f"part {n}") for n in range(count)]
+
+
+async def refused(house: House, path: str, body: object) -> tuple[int, str | None]:
+    answer = await house.call("POST", API + path, body)
+    return answer.status, answer.error.get("field")
+
+
+async def stop(house: House, id_: str, **headers: str) -> Answer:
+    return await house.call("POST", f"{API}/workloads/{id_}/stop", headers=headers)

@@ -82,7 +82,8 @@ async def raw(house: House, method: str, path: str, headers: dict[str, str]) -> 
     import asyncio
 
     reader, writer = await asyncio.open_connection("127.0.0.1", house.port)
-    lines = [f"{method} {path} HTTP/1.1", "Host: x", "Connection: close", "Content-Length: 0"]
+    host = f"Host: 127.0.0.1:{house.port}"
+    lines = [f"{method} {path} HTTP/1.1", host, "Connection: close", "Content-Length: 0"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
     writer.write("\r\n".join([*lines, "", ""]).encode("utf-8", "surrogateescape"))
     head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")

@@ -5,6 +5,9 @@ import asyncio
 import aiohttp
 import pytest
 
+from boxsched.api.logs import Logs
+from boxsched.api.streams import Stream
+from boxsched.model import JobId
 from tests.service.house import API, House, job
 
 
@@ -84,3 +87,86 @@ async def test_a_node_that_stops_cuts_the_stream(waiting: House) -> None:
     waiting.node.stopping = True
     with pytest.raises(aiohttp.ClientError):
         await asyncio.wait_for(response.content.read(), 20)
+
+
+async def test_a_reader_that_is_gone_is_noticed_while_the_job_is_silent(
+    waiting: House, monkeypatch: pytest.MonkeyPatch, mistakes: pytest.LogCaptureFixture
+) -> None:
+    await waiting.project("web")
+    made = await waiting.build()
+    ended, send = asyncio.Event(), Logs._send
+
+    async def sent(*arguments: object) -> None:
+        try:
+            await send(*arguments)  # type: ignore[arg-type]
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(Logs, "_send", sent)
+    response = await follow(waiting, made["id"])
+    response.close()
+    await asyncio.wait_for(ended.wait(), 20)
+    assert (await waiting.look(made["id"]))["state"] != "finished"
+    assert not mistakes.records
+
+
+async def test_following_reads_no_workload(waiting: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may have a thousand jobs, each with its script."""
+    await waiting.project("web")
+    made = await waiting.build()
+    await waiting.until(made["id"], state="queued")
+    polled, job_state = asyncio.Semaphore(0), waiting.node.store.job_state
+
+    async def unwanted(*_: object) -> None:
+        raise AssertionError
+
+    async def counted(id_: JobId) -> object:
+        polled.release()
+        return await job_state(id_)
+
+    monkeypatch.setattr(waiting.node.store, "workload", unwanted)
+    monkeypatch.setattr(waiting.node.store, "job_state", counted)
+    response = await follow(waiting, made["id"])
+    for _ in range(3):
+        await asyncio.wait_for(polled.acquire(), 20)
+    response.close()
+
+
+@pytest.mark.parametrize("path", ["/jobs/w1-1/log?follow=1", "/events"])
+async def test_who_hangs_up_at_once_is_no_mistake(
+    waiting: House, path: str, monkeypatch: pytest.MonkeyPatch, mistakes: pytest.LogCaptureFixture
+) -> None:
+    """The reader is gone before the answer begins."""
+    await waiting.project("web")
+    await waiting.build()
+    opening, gone, ended, open_ = asyncio.Event(), asyncio.Event(), asyncio.Event(), Stream.open
+
+    async def late(stream: Stream) -> None:
+        opening.set()
+        await gone.wait()
+        try:
+            await open_(stream)
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(Stream, "open", late)
+    for forcibly in (True, False):
+        for event in (opening, gone, ended):
+            event.clear()
+        _, writer = await asyncio.open_connection("127.0.0.1", waiting.port)
+        request = f"GET {API}{path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {waiting.token}"
+        writer.write(f"{request}\r\n\r\n".encode())
+        await asyncio.wait_for(opening.wait(), 20)
+        writer.transport.abort() if forcibly else writer.close()
+        await waiting.call("GET", "/healthz")  # so the other side has seen it
+        gone.set()
+        await asyncio.wait_for(ended.wait(), 20)
+        await waiting.call("GET", "/healthz")
+    assert not mistakes.records
+
+
+async def follow(house: House, id_: str) -> aiohttp.ClientResponse:
+    return await house.client.get(
+        f"{house.url}{API}/jobs/{id_}-1/log?follow=1",
+        headers={"Authorization": f"Bearer {house.token}"},
+    )

@@ -56,10 +56,36 @@ async def test_figures(house: House) -> None:
 
 
 async def test_figures_from_elsewhere_need_a_token(house: House) -> None:
-    for header in ("X-Forwarded-For", "Forwarded"):
+    for header in ("X-Forwarded-For", "Forwarded", "Via", "X-Real-IP", "x-forwarded-HOST"):
         passed_on = {header: "192.0.2.1"}
         assert (await house.call("GET", "/metrics", token=None, headers=passed_on)).status == 401
         assert (await house.call("GET", "/metrics", headers=passed_on)).status == 200
+
+
+async def test_figures_under_another_name_need_a_token(house: House) -> None:
+    """A browser on this machine can be led here by another site's name."""
+    for host, status in (
+        ("localhost", 200),
+        ("LocalHost:9", 200),
+        ("127.0.0.1", 200),
+        ("127.1.2.3:65535", 200),
+        ("[::1]", 200),
+        ("[::1]:8080", 200),
+        ("evil.example", 401),
+        ("localhost.evil.example", 401),
+        ("127.0.0.1.evil.example:80", 401),
+        ("192.0.2.1", 401),
+        ("[2001:db8::1]:80", 401),
+        ("::1", 401),
+        ("127.0.0.1:x", 401),
+        ("localhost:80:80", 401),
+        ("0.0.0.0", 401),
+        ("", 401),
+    ):
+        headers = {"Host": host}
+        answer = await house.call("GET", "/metrics", token=None, headers=headers)
+        assert answer.status == status, host
+        assert (await house.call("GET", "/metrics", headers=headers)).status == 200, host
 
 
 async def test_while_the_database_is_away(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,7 +94,16 @@ async def test_while_the_database_is_away(house: House, monkeypatch: pytest.Monk
     async def away(*_: object, **__: object) -> None:
         raise StoreAway("the database does not answer")
 
-    for name in ("ping", "submit", "workload", "workloads", "projects", "last_event", "boxes"):
+    for name in (
+        "ping",
+        "submit",
+        "workload",
+        "workloads",
+        "projects",
+        "last_event",
+        "boxes",
+        "job_state",
+    ):
         monkeypatch.setattr(house.node.store, name, away)
     for method, path, body in (
         ("GET", "/readyz", None),
@@ -166,3 +201,24 @@ async def test_every_route_is_described_and_every_description_routed(house: Hous
     page = {("GET", "/"), ("GET", "/sign-in"), ("POST", "/sign-in"), ("POST", "/sign-out")}
     assert routed - operations == page | {("GET", "/static/{version}/{name}")}
     assert operations <= routed
+
+
+async def test_every_description_has_its_schemas(house: House) -> None:
+    described = await house.get("/openapi.json")
+    components = described["components"]["schemas"]
+    error = components["ErrorAnswer"]["properties"]["error"]["$ref"].rpartition("/")[2]
+    assert set(components[error]["properties"]) == {"code", "message", "field"}
+    for path, methods in described["paths"].items():
+        for method, operation in methods.items():
+            name = f"{method} {path}"
+            assert ("requestBody" in operation) == (method in ("post", "put")), name
+            for asked in operation.get("requestBody", {}).get("content", {}).values():
+                assert asked["schema"], name
+            for status, answer in operation["responses"].items():
+                if status == "204":
+                    assert "content" not in answer
+                    continue
+                [content] = answer["content"].values()
+                assert content["schema"], name
+                if int(status) >= 400:
+                    assert content["schema"] == {"$ref": "#/components/schemas/ErrorAnswer"}, name

@@ -5,10 +5,7 @@ import base64
 
 import pytest
 
-from tests.service.house import API, House, job, jobs
-
-KEY_BLOB = b"\x00\x00\x00\x0bssh-ed25519\x00\x00\x00 " + bytes(range(32))
-PUBLIC_KEY = "ssh-ed25519 " + base64.b64encode(KEY_BLOB).decode()
+from tests.service.house import API, KEY_BLOB, PUBLIC_KEY, House, job, jobs, refused
 
 WORKLOAD_FIELDS = {
     "id", "project", "number", "kind", "branch", "tag", "server", "commit", "message", "author",
@@ -17,11 +14,6 @@ WORKLOAD_FIELDS = {
 JOB_FIELDS = {
     "id", "name", "state", "result", "box", "attempt", "started_at", "finished_at", "exit_status",
 }  # fmt: skip
-
-
-async def refused(house: House, path: str, body: object) -> tuple[int, str | None]:
-    answer = await house.call("POST", API + path, body)
-    return answer.status, answer.error.get("field")
 
 
 async def test_a_build_is_answered_as_it_was_registered(house: House) -> None:
@@ -185,41 +177,10 @@ async def test_no_jobs_anywhere(waiting: House) -> None:
     assert (await waiting.deploy("s", jobs=[job()]))["boxes"] == 1
 
 
-# --- Deploys --------------------------------------------------------------------------------
-
-
-async def test_a_deploy_of_a_passed_build(house: House) -> None:
-    await house.project("web", servers={"production": {"jobs": [job("roll out")]}})
-    build = await house.build(commit="abcdef0", message="Better", author="Ada")
-    await house.finished(build["id"])
-    made = await house.deploy("production", build=build["id"])
-    assert (made["kind"], made["server"], made["branch"]) == ("deploy", "production", None)
-    assert (made["commit"], made["message"]) == ("abcdef0", "Better")
-    assert (made["build"], made["author"]) == (build["id"], "Ada")
-    assert [one["name"] for one in made["jobs"]] == ["roll out"]
-    assert (await house.finished(made["id"]))["result"] == "passed"
-
-
-async def test_what_cannot_be_deployed(waiting: House) -> None:
-    await waiting.project("web", servers={"s": {"jobs": [job()]}})
-    await waiting.project("other", servers={"s": {"jobs": [job()]}})
-    unfinished = (await waiting.build())["id"]
-    deploys = "/projects/web/deploys"
-    for body, expected in (
-        ({}, (422, "server")),
-        ({"server": "nowhere"}, (422, "server")),
-        ({"server": "nowhere", "jobs": [job()]}, (422, "server")),
-        ({"server": "s\n"}, (422, "server")),
-        ({"server": "s", "branch": "main"}, (422, "branch")),
-        ({"server": "s", "build": unfinished}, (422, "build")),
-        ({"server": "s", "build": "w999"}, (404, "build")),
-        ({"server": "s", "build": "no id"}, (404, "build")),
-        ({"server": "s", "build": 1}, (422, "build")),
-    ):
-        assert await refused(waiting, deploys, body) == expected, body
-    assert await refused(
-        waiting, "/projects/other/deploys", {"server": "s", "build": unfinished}
-    ) == (422, "build")
+async def test_many_at_once_get_numbers_without_a_gap(waiting: House) -> None:
+    await waiting.project("web")
+    made = await asyncio.gather(*(waiting.build(branch=f"b{n}") for n in range(60)))
+    assert sorted(one["number"] for one in made) == list(range(1, 61))
 
 
 # --- SSH sessions ---------------------------------------------------------------------------
@@ -308,87 +269,3 @@ async def test_rebuilds_of_nothing(house: House) -> None:
     assert (body.status, body.error["field"]) == (422, "branch")
     await house.call("DELETE", f"{API}/projects/web")
     assert (await house.call("POST", f"{API}/workloads/{build['id']}/rebuild")).status == 409
-
-
-# --- Idempotency ----------------------------------------------------------------------------
-
-
-async def test_the_same_key_and_body_give_the_first_answer(house: House) -> None:
-    await house.project("web", servers={"s": {"jobs": [job()]}})
-    build = await house.build()
-    for path, body in (
-        ("/projects/web/builds", {"branch": "main", "message": "é"}),
-        ("/projects/web/deploys", {"server": "s"}),
-        ("/projects/web/ssh-sessions", {"branch": "main", "public_key": PUBLIC_KEY}),
-        (f"/workloads/{build['id']}/rebuild", {}),
-    ):
-        key = {"Idempotency-Key": "k1"}
-        first = await house.call("POST", API + path, body, headers=key)
-        assert first.status == 201
-        await house.finished(first.json["id"])
-        again = await house.call("POST", API + path, body, headers=key)
-        assert (again.status, again.body) == (201, first.body)
-        assert again.headers["Location"] == first.headers["Location"]
-        other = {**body, "priority": 1} if "rebuild" not in path else None
-        taken = await house.call("POST", API + path, other, headers=key)
-        assert (taken.status, taken.error["code"]) == (409, "conflict")
-
-
-async def test_a_key_outlives_the_node(tmp_path) -> None:
-    path, body, key = f"{API}/projects/web/builds", {"branch": "x"}, {"Idempotency-Key": "k"}
-    async with House.open(tmp_path / "data") as house:
-        await house.project("web")
-        first = await house.call("POST", path, body, headers=key)
-        await house.finished(first.json["id"])
-    async with House.open(tmp_path / "data") as house:
-        again = await house.call("POST", path, body, headers=key)
-        assert (again.status, again.body) == (201, first.body)
-        taken = await house.call("POST", path, {"branch": "y"}, headers=key)
-        assert taken.status == 409
-        assert len((await house.get("/workloads"))["workloads"]) == 1
-
-
-async def test_the_first_answer_comes_again_whatever_has_changed_since(waiting: House) -> None:
-    path, body, key = f"{API}/projects/web/builds", {"branch": "x"}, {"Idempotency-Key": "k"}
-    await waiting.project("web")
-    first = await waiting.call("POST", path, body, headers=key)
-    await waiting.project("web", jobs=[])
-    again = await waiting.call("POST", path, body, headers=key)
-    assert (again.status, again.body) == (201, first.body)
-
-
-async def test_one_key_many_at_once_one_build(waiting: House) -> None:
-    await waiting.project("web")
-    path, key = f"{API}/projects/web/builds", {"Idempotency-Key": "k"}
-    answers = await asyncio.gather(
-        *(waiting.call("POST", path, {"branch": "x"}, headers=key) for _ in range(20))
-    )
-    assert {answer.status for answer in answers} == {201}
-    assert len({answer.body for answer in answers}) == 1
-    assert len((await waiting.get("/workloads"))["workloads"]) == 1
-
-
-async def test_a_key_is_one_paths(waiting: House) -> None:
-    await waiting.project("web")
-    await waiting.project("api")
-    key = {"Idempotency-Key": "k"}
-    ids = set()
-    for project in ("web", "api"):
-        path = f"{API}/projects/{project}/builds"
-        ids.add((await waiting.call("POST", path, {"branch": "x"}, headers=key)).json["id"])
-    assert len(ids) == 2
-
-
-@pytest.mark.parametrize("key", ["", "k" * 256])
-async def test_keys_that_are_none(waiting: House, key: str) -> None:
-    await waiting.project("web")
-    answer = await waiting.call(
-        "POST", f"{API}/projects/web/builds", {"branch": "x"}, headers={"Idempotency-Key": key}
-    )
-    assert (answer.status, answer.error["field"]) == (422, "Idempotency-Key")
-
-
-async def test_many_at_once_get_numbers_without_a_gap(waiting: House) -> None:
-    await waiting.project("web")
-    made = await asyncio.gather(*(waiting.build(branch=f"b{n}") for n in range(60)))
-    assert sorted(one["number"] for one in made) == list(range(1, 61))

@@ -1,10 +1,12 @@
 """Workloads: read, listed, explained, stopped."""
 
 import asyncio
+import re
 
 import pytest
 
-from tests.service.house import API, House, job, jobs
+from boxsched.api.times import rfc3339
+from tests.service.house import API, House, job, jobs, stop
 
 UNKNOWN = (
     "w99",
@@ -157,11 +159,48 @@ async def test_what_was_submitted_this_instant_is_explained(waiting: House) -> N
         assert said["reason"] in ("no_such_boxes", "waits_for_lane")
 
 
+async def test_what_is_in_the_inbox_only_is_explained(
+    waiting: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the engine is busy: it has not seen the workload, which is stored all the same."""
+    await waiting.project("web")
+
+    async def busy(*_: object) -> list[object]:
+        return []
+
+    monkeypatch.setattr(waiting.node.store, "inbox", busy)
+    made = await waiting.build(jobs=[job("a"), job("b"), job("c", box_type="mac")])
+    said = await waiting.get(f"/workloads/{made['id']}/explanation")
+    assert set(said) == KEYS
+    assert (said["phase"], said["blocked_by"]) == ("ordering", [])
+    assert said["needs"] == {"default": 2, "mac": 1}
+    assert (said["position"], said["expected_start"]) == (None, None)
+    monkeypatch.setattr(type(waiting.node.engine), "leads", property(lambda _: False))
+    answer = await waiting.call("GET", f"{API}/workloads/{made['id']}/explanation")
+    assert answer.status == 503
+
+
+async def test_expected_times_are_rfc_3339_and_not_past(running: House) -> None:
+    long = job("sleep", "sleep 60")
+    await running.project("web", jobs=[long])
+    first = await running.build(branch="a", jobs=[long, long])
+    await running.until(first["id"], state="running")
+    await running.until(first["id"], result=None)
+    waits = await running.build(branch="b")
+    await running.until(waits["id"], state="queued")
+    later = running.node.clock.now() + 86_400  # the time limit, which is expected, is long over
+    said = await running.get(f"/workloads/{waits['id']}/explanation")
+    [blocker] = said["blocked_by"]
+    for time in (said["expected_start"], blocker["expected_end"]):
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", time)
+    running.node.clock.now = lambda: later  # type: ignore[method-assign]
+    said = await running.get(f"/workloads/{waits['id']}/explanation")
+    [blocker] = said["blocked_by"]
+    assert said["expected_start"] >= rfc3339(later)
+    assert blocker["expected_end"] >= rfc3339(later)
+
+
 # --- Stops ----------------------------------------------------------------------------------
-
-
-async def stop(house: House, id_: str, **headers: str) -> object:
-    return await house.call("POST", f"{API}/workloads/{id_}/stop", headers=headers)
 
 
 async def test_what_waits_is_canceled(waiting: House) -> None:
@@ -199,17 +238,6 @@ async def test_many_stops_at_once(waiting: House) -> None:
     answers = await asyncio.gather(*(stop(waiting, made["id"]) for _ in range(10)))
     assert {answer.status for answer in answers} <= {202, 409}
     assert (await waiting.finished(made["id"]))["result"] == "canceled"
-
-
-async def test_a_stop_can_be_repeated_under_its_key(waiting: House) -> None:
-    await waiting.project("web")
-    made = await waiting.build()
-    key = {"Idempotency-Key": "k"}
-    first = await stop(waiting, made["id"], **key)
-    await waiting.finished(made["id"])
-    again = await stop(waiting, made["id"], **key)
-    assert (again.status, again.body) == (202, first.body)
-    assert (await stop(waiting, made["id"], **{"Idempotency-Key": "other"})).status == 409
 
 
 async def test_a_stop_has_no_body(waiting: House) -> None:

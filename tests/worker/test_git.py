@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from boxsched.model import Kind
 from boxsched.states import Result
 from tests.worker.site import Site, assigned
 
@@ -141,3 +142,34 @@ async def test_the_clone_counts_to_the_time_limit(site: Site, tmp_path: Path) ->
         timeout_seconds=0.5,
     )
     assert (finished.result, finished.reason) == (Result.FAILED, "time limit of 0.5 s")
+
+
+async def test_a_deploy_of_a_branch(site: Site, repository: Path) -> None:
+    deploy = {"kind": Kind.DEPLOY, "server": "production", "branch": "feature/x"}
+    await site.run(SHOW, repository=str(repository), **deploy)
+    assert site.log() == b"third\nthird\n"
+
+
+@pytest.mark.parametrize("what", [{"branch": "feature/x"}, {"branch": None, "tag": "v1"}])
+async def test_the_commit_that_ran_is_reported(
+    site: Site, repository: Path, what: dict[str, str | None]
+) -> None:
+    # The branch goes on while the job runs, and the job itself changes what is checked out.
+    script = "git checkout --quiet --detach origin/main; rm -f ../commit; echo f00 > ../commit"
+    finished = await site.run(script, repository=str(repository), **what)
+    assert finished.commit == git(repository, "rev-parse", what.get("tag") or "feature/x")
+    assert site.log() == b""
+
+
+async def test_no_commit_is_reported_where_there_is_none(site: Site, tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    git(empty, "init")
+    finished = await site.run("true", repository=str(empty), branch=None)
+    assert (finished.result, finished.commit) == (Result.PASSED, None)
+
+
+async def test_a_commit_that_is_none_is_not_passed_on(site: Site, tmp_path: Path) -> None:
+    forged = '["passed",0,null,false,null,1.0,2.0,"$(id)"]'
+    finished = await site.run(f"echo '{forged}' > ../../result; sleep 60")
+    assert finished.commit is None

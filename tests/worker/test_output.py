@@ -11,7 +11,7 @@ import pytest
 
 from boxsched.states import Result
 from boxsched.worker.joblog import LINE_LIMIT_BYTES, MIB, READ_BYTES, BoundedLog
-from tests.worker.site import Site, assigned, job
+from tests.worker.site import Site, assigned, eventually, job
 
 FLOOD_BYTES = 150_000_000
 
@@ -90,6 +90,8 @@ async def test_a_full_disk_fails_the_job_and_not_the_agent(small_disk: Path) -> 
     assert (finished.result, finished.reason) == (Result.FAILED, "disk full")
 
     (small_disk / "filler").unlink()
+    await site.agent.reconcile([])
+    await eventually(lambda: not list((small_disk / "worker/trash").iterdir()))
     await site.agent.reconcile([assigned(3, "echo hi")])
     assert (await site.end(3)).result is Result.PASSED
     await site.agent.close()

@@ -55,25 +55,27 @@ DELETE FROM inbox
 
 -- name: end_workloads
 -- Workloads that the batch ends.
-WITH v(id, result, stop_cause, queued_at, started_at, finished_at) AS (VALUES (
-    :id, :result, :stop_cause, :queued_at, :started_at, :finished_at
+WITH v(id, result, stop_cause, queued_at, started_at, finished_at, commit_hash) AS (VALUES (
+    :id, :result, :stop_cause, :queued_at, :started_at, :finished_at, :commit_hash
 ))
 UPDATE workload
    SET state = 'finished', result = v.result, stop_cause = CAST(v.stop_cause AS text),
        queued_at = CAST(v.queued_at AS double precision),
        started_at = CAST(v.started_at AS double precision),
-       finished_at = CAST(v.finished_at AS double precision)
+       finished_at = CAST(v.finished_at AS double precision),
+       commit_hash = coalesce(workload.commit_hash, CAST(v.commit_hash AS text))
   FROM v WHERE workload.id = v.id;
 
 -- name: change_workloads
 -- Unfinished workloads as the batch leaves them.
-WITH v(id, state, stop_cause, queued_at, started_at) AS (VALUES (
-    :id, :state, :stop_cause, :queued_at, :started_at
+WITH v(id, state, stop_cause, queued_at, started_at, commit_hash) AS (VALUES (
+    :id, :state, :stop_cause, :queued_at, :started_at, :commit_hash
 ))
 UPDATE workload
    SET state = v.state, stop_cause = CAST(v.stop_cause AS text),
        queued_at = CAST(v.queued_at AS double precision),
-       started_at = CAST(v.started_at AS double precision)
+       started_at = CAST(v.started_at AS double precision),
+       commit_hash = coalesce(workload.commit_hash, CAST(v.commit_hash AS text))
   FROM v WHERE workload.id = v.id;
 
 -- name: change_jobs

@@ -73,12 +73,15 @@ def commit(batch: Batch) -> Steps[None]:
     yield _SQL["empty_inbox"].rows(_runs(batch.inbox))
     yield _SQL["end_workloads"].rows(
         [
-            (c.id, c.result, c.stop_cause, c.queued_at, c.started_at, c.finished_at)
+            (c.id, c.result, c.stop_cause, c.queued_at, c.started_at, c.finished_at, c.commit)
             for c in batch.ended
         ]
     )
     yield _SQL["change_workloads"].rows(
-        [(c.id, c.state, c.stop_cause, c.queued_at, c.started_at) for c in batch.workloads]
+        [
+            (c.id, c.state, c.stop_cause, c.queued_at, c.started_at, c.commit)
+            for c in batch.workloads
+        ]
     )
     yield _SQL["change_jobs"].rows(_job_rows(batch.jobs))
     yield _SQL["free_boxes"].rows(_free_rows(batch.freed))

@@ -1,0 +1,167 @@
+"""Connections: what is not HTTP, who sends nothing or too slowly, our own mistakes, hang-ups."""
+
+import asyncio
+import logging
+
+import pytest
+
+from activity_monitor import SECURITY_HEADERS
+from boxsched.api import serving
+from boxsched.api.serving import Connection
+from boxsched.store.values import NewWorkload, SubmitOutcome
+from tests.service.house import API, House
+
+BUILDS = f"{API}/projects/web/builds"
+BODY = b'{"branch":"main"}'
+
+
+async def say(house: House, *pieces: bytes) -> bytes:
+    """All that the service answers to these bytes until it hangs up."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", house.port)
+    for piece in pieces:
+        writer.write(piece)
+    try:
+        return await asyncio.wait_for(reader.read(), 20)
+    finally:
+        writer.close()
+
+
+def post(house: House, *headers: str, version: str = "HTTP/1.1") -> bytes:
+    lines = [f"POST {BUILDS} {version}", "Host: x", f"Authorization: Bearer {house.token}"]
+    return "\r\n".join([*lines, *headers, "", ""]).encode()
+
+
+@pytest.mark.parametrize(
+    "wire",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\0" * 50,  # TLS
+        b"\0\0\0\0\r\n\r\n",
+        b"GET\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"GET /" + b"a" * 9_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 9_000 + b"\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\n"
+        + b"".join(b"X%d: y\r\n" % n for n in range(200))
+        + b"\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nX: a\0b\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nX: a\r\n  folded\r\n\r\n",
+        b"POST / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxx",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: " + b"9" * 40 + b"\r\n\r\n",
+    ],
+)
+async def test_what_is_not_http_is_400_in_our_form(house: House, wire: bytes) -> None:
+    answer = await say(house, wire)
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.split()[1] == b"400", answer
+    assert b'{"error":{"code":"malformed"' in body
+    for name, value in SECURITY_HEADERS.items():
+        assert f"{name}: {value}".encode() in head
+    assert (await house.call("GET", "/healthz")).status == 200
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [b"zz\r\nx\r\n0\r\n\r\n", b"5;x=\n\r\nabcde\r\n0\r\n\r\n", b"3\r\nabcdef\r\n0\r\n\r\n"],
+)
+async def test_broken_chunks_are_400(house: House, chunks: bytes) -> None:
+    await house.project("web")
+    wire = post(house, "Transfer-Encoding: chunked", "Connection: close")
+    answer = await say(house, wire, chunks)
+    assert answer.split()[1] == b"400", answer
+    assert (await house.get("/workloads"))["workloads"] == []
+
+
+async def test_pipelined_requests_are_answered_in_order(house: House) -> None:
+    await house.project("web")
+    one = post(house, f"Content-Length: {len(BODY)}") + BODY
+    last = post(house, f"Content-Length: {len(BODY)}", "Connection: close") + BODY
+    answer = await say(house, one * 4 + last)
+    assert answer.count(b"HTTP/1.1 201") == 5
+    assert [answer.index(b'"number":%d,' % n) for n in range(1, 6)] == sorted(
+        answer.index(b'"number":%d,' % n) for n in range(1, 6)
+    )
+
+
+async def test_who_sends_no_headers_is_hung_up_on(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "HEADER_SECONDS", 0.1)
+    began = asyncio.get_running_loop().time()
+    for wire in (b"", b"GET / HTTP/1.1\r\nHost: x\r\nX-Half: "):
+        assert await say(house, wire) == b""
+    assert asyncio.get_running_loop().time() - began < 10
+
+
+async def test_who_asks_slowly_but_in_time_is_served(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The deadline is for headers: the second request has the longer time of a pause."""
+    monkeypatch.setattr(serving, "HEADER_SECONDS", 0.05)
+    reader, writer = await asyncio.open_connection("127.0.0.1", house.port)
+    wire = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+    for _ in range(2):
+        writer.write(wire)
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert b"200 OK" in head
+        await reader.readexactly(len(b'{"status":"ok"}'))
+        await asyncio.sleep(0.1)  # longer than the deadline for headers, on purpose
+    writer.close()
+
+
+async def test_a_mistake_of_ours_tells_its_id_and_nothing_else(
+    house: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def broken(*_: object) -> None:
+        raise ZeroDivisionError("SELECT secret FROM /etc/passwd")
+
+    monkeypatch.setattr(house.node.store, "workload", broken)
+    monkeypatch.setattr(house.node.store, "boxes", broken)
+    monkeypatch.setattr(house.node.store, "projects", broken)
+    for path in ("/workloads/w1", "/boxes", "/projects"):
+        caplog.clear()
+        answer = await house.call("GET", API + path)
+        assert (answer.status, answer.error["code"]) == (500, "internal")
+        assert b"secret" not in answer.body
+        assert b"Traceback" not in answer.body
+        id_ = answer.headers["X-Request-Id"]
+        assert id_ in answer.error["message"]
+        for name, value in SECURITY_HEADERS.items():
+            assert answer.headers[name] == value
+        [logged] = [one for one in caplog.records if one.levelno == logging.ERROR]
+        assert id_ in logged.getMessage()
+        assert logged.exc_info
+
+
+async def test_who_hangs_up_leaves_nothing_half_done(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The submission goes on without its caller: whole, and once."""
+    await house.project("web")
+    begun, go_on = asyncio.Event(), asyncio.Event()
+    submit = house.node.store.submit
+
+    async def held(group: list[NewWorkload]) -> list[SubmitOutcome]:
+        begun.set()
+        await go_on.wait()
+        return await submit(group)
+
+    monkeypatch.setattr(house.node.store, "submit", held)
+    _, writer = await asyncio.open_connection("127.0.0.1", house.port)
+    key = "Idempotency-Key: k"
+    writer.write(post(house, f"Content-Length: {len(BODY)}", key) + BODY)
+    await begun.wait()
+    writer.transport.abort()
+    go_on.set()
+    again = await house.call("POST", BUILDS, data=BODY, headers={"Idempotency-Key": "k"})
+    assert again.status == 201
+    assert [one["id"] for one in (await house.get("/workloads"))["workloads"]] == [again.json["id"]]
+
+
+async def test_many_idle_connections_disturb_nobody(house: House) -> None:
+    idle = [await asyncio.open_connection("127.0.0.1", house.port) for _ in range(200)]
+    assert (await house.call("GET", "/healthz")).status == 200
+    assert all(type(one) is Connection for one in house.runner.server.connections)
+    for _, writer in idle:
+        writer.close()

@@ -1,0 +1,194 @@
+"""The API's parts that need no service: times, bodies' errors, remembered answers, OpenAPI."""
+
+import asyncio
+import base64
+import itertools
+import math
+
+import hypothesis
+import msgspec
+import pytest
+from hypothesis import strategies
+
+from boxsched.api import bodies, checks, times
+from boxsched.api.activity import Activity
+from boxsched.api.events import Basket
+from boxsched.api.recent import RecentAnswers
+from boxsched.api.schema import AskBuild, ProjectSettings
+from boxsched.engine.happenings import rfc3339
+from boxsched.errors import BoxschedError, Conflict, Invalid, Malformed
+from boxsched.store.values import IdempotencyKey
+
+YEAR_9999 = 253_402_300_799.0
+
+
+@hypothesis.given(strategies.floats(0, YEAR_9999))
+@hypothesis.example(1_700_000_000.9999997)
+@hypothesis.example(math.nextafter(1_700_000_000.0, 0))
+def test_times_are_written_as_the_events_write_them(time: float) -> None:
+    assert times.rfc3339(time) == rfc3339(time)
+
+
+# --- Bodies ---------------------------------------------------------------------------------
+
+BUILD = bodies.Form(AskBuild)
+SETTINGS = bodies.Form(ProjectSettings)
+
+
+@hypothesis.given(strategies.binary(max_size=200))
+def test_any_bytes_are_a_value_or_a_refusal(body: bytes) -> None:
+    for form in (BUILD, SETTINGS):
+        try:
+            value = form.read(body)  # type: ignore[attr-defined]
+        except (Malformed, Invalid) as refusal:
+            msgspec.json.encode({"message": refusal.message, "field": refusal.field})
+        else:
+            assert isinstance(value, form.kind)  # type: ignore[attr-defined]
+
+
+@hypothesis.given(strategies.text())
+def test_an_unknown_field_is_named_whatever_its_name(name: str) -> None:
+    hypothesis.assume(name not in AskBuild.__struct_fields__)
+    body = msgspec.json.encode({name: 1})
+    with pytest.raises(Invalid) as refused:
+        BUILD.read(body)
+    assert refused.value.field is None or len(refused.value.field) <= 200
+
+
+@hypothesis.given(strategies.text())
+def test_what_is_taken_as_a_branch_is_bounded_printable_text(name: str) -> None:
+    try:
+        taken = BUILD.read(msgspec.json.encode({"branch": name})).branch
+    except BoxschedError:
+        return
+    assert taken == name
+    assert 1 <= len(name) <= 255
+    assert not name.startswith("-")
+    assert not any(ord(c) < 32 or 127 <= ord(c) < 160 for c in name)
+
+
+@hypothesis.given(strategies.text())
+def test_plain_names_are_text(name: str) -> None:
+    try:
+        checks.plain(name, "x")
+    except Invalid:
+        return
+    name.encode()
+    assert not any(ord(c) < 32 or 127 <= ord(c) < 160 for c in name)
+
+
+@pytest.mark.parametrize("text", ["a\udcff", "\ud800", "", "a" * 256, "a\0", "a\x9b"])
+def test_names_from_urls_that_are_none(text: str) -> None:
+    with pytest.raises(Invalid):
+        checks.plain(text, "x")
+
+
+# --- Checks ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "kind", ["ssh-ed25519", "ssh-rsa", "ecdsa-sha2-nistp256", "sk-ssh-ed25519@openssh.com"]
+)
+def test_public_keys(kind: str) -> None:
+    blob = len(kind).to_bytes(4, "big") + kind.encode() + bytes(60)
+    key = f"{kind} {base64.b64encode(blob).decode()}"
+    assert checks.public_key(f"  {key} ada@home, the old one \n") == key
+
+
+@hypothesis.given(strategies.text())
+def test_a_public_key_is_one_line_of_two_words(text: str) -> None:
+    try:
+        key = checks.public_key(text)
+    except Invalid:
+        return
+    assert len(key.split()) == 2
+
+
+# --- Remembered answers ---------------------------------------------------------------------
+
+
+def key(name: str, body: str = "b", scope: str = "s") -> IdempotencyKey:
+    return IdempotencyKey(scope, name, body)
+
+
+def test_the_first_answer_stays_the_first() -> None:
+    seen = RecentAnswers()
+    seen.keep(key("a"), 202, b"first")
+    seen.keep(key("a"), 202, b"second")
+    again = seen.again(key("a"))
+    assert again is not None
+    assert (again.status, again.body) == (202, b"first")
+    with pytest.raises(Conflict):
+        seen.again(key("a", body="other"))
+    assert seen.again(key("a", scope="elsewhere")) is None
+    assert seen.again(None) is None
+
+
+def test_what_is_remembered_is_bounded() -> None:
+    seen = RecentAnswers(at_most=10_000)
+    for n in range(100):
+        seen.keep(key(str(n)), 201, b"x" * 400, "/here")
+    assert seen.again(key("0")) is None
+    assert seen.again(key("99")) is not None
+    seen.keep(key("big"), 201, b"x" * 20_000, "/here")
+    assert seen.again(key("99")) is None
+
+
+# --- What waits for a reader ----------------------------------------------------------------
+
+
+async def test_a_basket_gives_all_in_order_then_its_end() -> None:
+    basket = Basket()
+    await basket.put(b"a")
+    await basket.put(b"b")
+    assert await basket.take(1) == b"ab"
+    assert await basket.take(0.001) == b""
+    await basket.put(b"c")
+    basket.close()
+    assert await basket.take(1) == b"c"
+    assert await basket.take(1) is None
+
+
+async def test_a_full_basket_makes_its_filler_wait() -> None:
+    basket = Basket()
+    size = 16 * 1024
+
+    async def fill() -> None:
+        for _ in range(100):
+            await basket.put(b"x" * size)
+        basket.close()
+
+    filling = asyncio.create_task(fill())
+    taken = 0
+    while (data := await basket.take(1)) is not None:
+        assert len(data) <= 6 * size
+        taken += len(data)
+    await filling
+    assert taken == 100 * size
+
+
+# --- One answer for many --------------------------------------------------------------------
+
+
+async def test_who_asks_while_one_is_made_shares_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, doors = asyncio.Queue[int](), [asyncio.Event() for _ in range(3)]
+    count = itertools.count()
+    activity = Activity(None, clock=lambda: 0.0)  # type: ignore[arg-type]
+
+    async def make() -> int:
+        number = next(count)
+        begun.put_nowait(number)
+        await doors[number].wait()
+        return number
+
+    monkeypatch.setattr(activity, "_make", make)
+    first = [asyncio.create_task(activity._shared()) for _ in range(5)]
+    assert await begun.get() == 0
+    later = [asyncio.create_task(activity._shared()) for _ in range(5)]
+    await asyncio.sleep(0)
+    assert begun.empty()
+    for door in doors:
+        door.set()
+    assert set(await asyncio.gather(*first)) == {0}
+    assert set(await asyncio.gather(*later)) == {1}  # begun after they asked
+    assert next(count) == 2

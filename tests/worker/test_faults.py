@@ -1,0 +1,324 @@
+"""Whatever happens to one job's folder, or runs out, neither stops the agent nor the others."""
+
+import errno
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from boxsched.states import Result
+from boxsched.worker import descriptors
+from boxsched.worker import folder as files
+from boxsched.worker.attempt import Attempt
+from boxsched.worker.folder import Damaged, Ended
+from boxsched.worker.forking import Spawner
+from boxsched.worker.notes import note
+from boxsched.worker.site import FolderInUse, JobsLeftBehind
+from tests.worker.site import Site, alive, assigned, eventually, pid_in
+from tests.worker.test_restart import PROJECT, prepared
+
+WAIT = "echo ready; while :; do sleep 0.05; done"
+ODD = ["fifo", "link", "device", "folder", "large"]
+
+
+def put_odd(path: Path, kind: str) -> None:
+    path.unlink(missing_ok=True)
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "link":
+        path.symlink_to("/dev/zero")
+    elif kind == "device":
+        os.mknod(path, 0o666 | 0o020000, os.makedev(1, 5))  # /dev/zero
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        with path.open("wb") as file:
+            file.truncate(1 << 40)
+
+
+# --- Files that are not ours ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_a_note_that_is_no_file_of_ours_is_damaged(tmp_path: Path, kind: str) -> None:
+    if kind == "device" and os.geteuid() != 0:
+        pytest.skip("only root makes devices")
+    put_odd(tmp_path / files.RESULT, kind)
+    with pytest.raises(Damaged):
+        note(str(tmp_path), files.RESULT, Ended)
+
+
+@pytest.mark.parametrize("kind", ODD)
+@pytest.mark.parametrize("name", [files.RESULT, files.RUNNING, files.STARTED])
+async def test_a_job_that_puts_something_odd_is_lost_alone(
+    site: Site, tmp_path: Path, name: str, kind: str
+) -> None:
+    if kind == "device" and os.geteuid() != 0:
+        pytest.skip("only root makes devices")
+    bad = assigned(1, f"echo $$ > {tmp_path}/pid", WAIT)
+    await site.agent.reconcile([bad])
+    await site.said(1, b"ready")
+    if name == files.STARTED:
+        await site.agent.close()  # else it has been read
+    put_odd(site.folder / "w1-1-1" / name, kind)
+    if name == files.STARTED:
+        site.agent = site._agent()
+        await site.agent.start()
+    await site.agent.reconcile([bad, assigned(2, "echo fine")])
+    if name != files.RUNNING:  # that one has been read, and is never read again
+        finished = await site.end(1)
+        assert finished.result is Result.FAILED
+        assert finished.reason is not None
+        assert finished.reason.startswith("lost: ")
+        assert not alive(pid_in(tmp_path / "pid"))
+    assert (await site.end(2)).result is Result.PASSED
+
+
+@pytest.mark.parametrize("name", [files.LOG, files.SENT, files.LOCK, files.RECORD])
+async def test_a_pipe_in_place_of_a_file_does_not_hold_up_a_restart(
+    site: Site, tmp_path: Path, name: str
+) -> None:
+    await site.agent.reconcile([assigned(1, f"echo $$ > {tmp_path}/pid", WAIT)])
+    await site.said(1, b"ready")
+    put_odd(site.folder / "w1-1-1" / name, "fifo")
+    await site.restart()
+    assert not alive(pid_in(tmp_path / "pid"))
+    await site.agent.reconcile([assigned(1, WAIT, started=True)])
+    assert (await site.end(1)).result is Result.FAILED
+
+
+async def test_a_stop_that_cannot_be_written_loses_the_job(site: Site, tmp_path: Path) -> None:
+    await site.agent.reconcile([assigned(1, f"echo $$ > {tmp_path}/pid", WAIT)])
+    await site.said(1, b"ready")
+    put_odd(site.folder / "w1-1-1" / (files.STOP + files.RESERVED), "fifo")
+    await site.agent.reconcile([assigned(1, WAIT, stop=True), assigned(2, "true")])
+    assert (await site.end(2)).result is Result.PASSED
+    assert (await site.end(1)).result is Result.FAILED
+    assert not alive(pid_in(tmp_path / "pid"))
+
+
+# --- Folders that are gone ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stop", [False, True])
+async def test_what_has_started_is_not_started_again(
+    site: Site, tmp_path: Path, stop: bool
+) -> None:
+    desired = [assigned(1, f"touch {tmp_path}/ran", started=True, stop=stop)]
+    await site.agent.reconcile(desired)
+    finished = await site.end(1)
+    assert (finished.result, finished.reason) == (Result.FAILED, "lost: its record is gone")
+    await site.agent.reconcile(desired)
+    assert len(site.store.reports) == 1
+    assert not (tmp_path / "ran").exists()
+
+
+async def test_a_folder_removed_while_no_agent_looked(site: Site, tmp_path: Path) -> None:
+    script = f"echo $$ > {tmp_path}/pid; {WAIT}"
+    await site.agent.reconcile([assigned(1, script)])
+    await site.said(1, b"ready")
+    await site.agent.close()
+    shutil.rmtree(site.folder / "w1-1-1")
+    site.agent = site._agent()
+    await site.agent.start()
+    await site.agent.reconcile([assigned(1, script, started=True)])
+    finished = await site.end(1)
+    assert (finished.result, finished.reason) == (Result.FAILED, "lost: its record is gone")
+    assert not alive(pid_in(tmp_path / "pid"))
+
+
+async def test_a_folder_removed_under_a_running_job(site: Site, tmp_path: Path) -> None:
+    bad = assigned(1, f"echo $$ > {tmp_path}/pid", WAIT)
+    other = assigned(2, WAIT)
+    await site.agent.reconcile([bad, other])
+    await site.said(1, b"ready")
+    await site.said(2, b"ready")
+    shutil.rmtree(site.folder / "w1-1-1")
+    finished = await site.end(1)
+    assert (finished.result, finished.reason) == (Result.FAILED, "lost: its record is gone")
+    await eventually(lambda: not alive(pid_in(tmp_path / "pid")))
+    await site.agent.reconcile([other])
+    assert site.store.finished(2) is None
+
+
+async def test_a_folder_removed_after_the_end(site: Site) -> None:
+    await site.run("true")
+    await eventually(lambda: not list((site.folder / "w1-1-1").glob("box*")))
+    shutil.rmtree(site.folder / "w1-1-1", ignore_errors=True)
+    await site.agent.reconcile([])
+    await site.agent.reconcile([assigned(2, "true")])
+    assert (await site.end(2)).result is Result.PASSED
+
+
+# --- What runs out --------------------------------------------------------------------------
+
+
+class Failing:
+    """Raises ``number`` in place of a method, as often as told."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, owner: type, name: str, number: int) -> None:
+        self.left = 3
+        real = getattr(owner, name)
+
+        def fails(*args: object, **more: object) -> object:
+            if self.left:
+                self.left -= 1
+                raise OSError(number, os.strerror(number))
+            return real(*args, **more)
+
+        patch.setattr(owner, name, fails)
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EIO])
+@pytest.mark.parametrize(
+    ("owner", "name"), [(Attempt, "look"), (Attempt, "next_chunk"), (Spawner, "ask")]
+)
+async def test_what_runs_out_is_tried_again(
+    site: Site,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    owner: type,
+    name: str,
+    number: int,
+) -> None:
+    failing = Failing(monkeypatch, owner, name, number)
+    assert (await site.run("echo hi")).result is Result.PASSED
+    assert failing.left == 0
+    assert site.log() == b"hi\n"
+    assert len([1 for record in caplog.records if "trying again" in record.message]) == 1
+
+
+async def test_no_descriptor_for_a_new_job_is_no_failure_of_the_job(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing = Failing(monkeypatch, Attempt, "_open", errno.EMFILE)
+    assert (await site.run("echo hi")).result is Result.PASSED
+    assert failing.left == 0
+
+
+async def test_a_stop_is_tried_again(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    await site.agent.reconcile([assigned(1, WAIT)])
+    await site.said(1, b"ready")
+    failing = Failing(monkeypatch, Attempt, "stop", errno.ENFILE)
+    await site.agent.reconcile([assigned(1, WAIT, stop=True)])
+    assert (await site.end(1)).result is Result.STOPPED
+    assert failing.left == 0
+
+
+async def test_no_descriptor_at_a_restart_kills_nothing(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await site.agent.reconcile([assigned(1, f"echo $$ > {tmp_path}/pid", WAIT)])
+    await site.said(1, b"ready")
+    await site.agent.close()
+    failing = Failing(monkeypatch, Attempt, "_open", errno.EMFILE)
+    site.agent = site._agent()
+    with pytest.raises(OSError, match="Too many open files"):
+        await site.agent.start()
+    failing.left = 0
+    assert alive(pid_in(tmp_path / "pid"))
+    await site.agent.start()  # what the failed one took is free
+    assert alive(pid_in(tmp_path / "pid"))
+
+
+@pytest.fixture
+def low_limit() -> Iterator[int]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    low = min(soft, hard) - 100
+    resource.setrlimit(resource.RLIMIT_NOFILE, (low, hard))
+    descriptors.raise_limit.cache_clear()
+    yield low
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    descriptors.raise_limit.cache_clear()
+
+
+async def test_the_agent_takes_all_descriptors_and_its_jobs_as_many_as_before(
+    low_limit: int, make_site: Callable[..., Site]
+) -> None:
+    site = make_site()
+    await site.agent.start()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert soft == hard
+    await site.run("ulimit -Sn; ulimit -Hn")
+    assert site.log() == b"%d\n%d\n" % (low_limit, hard)
+
+
+# --- Starts that fail, and the other driver -------------------------------------------------
+
+
+async def test_closing_what_never_started(tmp_path: Path) -> None:
+    await Site(tmp_path / "worker").agent.close()
+
+
+async def test_closing_what_could_not_start(site: Site) -> None:
+    other = site._agent()
+    with pytest.raises(FolderInUse):
+        await other.start()
+    await other.close()
+    assert (await site.run("true")).result is Result.PASSED
+
+
+async def test_a_failed_start_releases_what_it_took(
+    make_site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = make_site()
+    before = len(os.listdir("/proc/self/fd"))
+    failing = Failing(monkeypatch, Spawner, "start", errno.EAGAIN)
+    with pytest.raises(BlockingIOError):
+        await site.agent.start()
+    assert len(os.listdir("/proc/self/fd")) == before
+    failing.left = 0
+    await site.agent.start()
+    assert (await site.run("true")).result is Result.PASSED
+
+
+async def test_none_refuses_a_folder_with_jobs(make_site: Callable[..., Site]) -> None:
+    site = make_site(cluster="ours")
+    await site.agent.start()
+    await site.agent.reconcile([assigned(1, WAIT)])
+    await site.said(1, b"ready")
+    await site.agent.close()
+    none = Site(site.folder, driver="none", cluster="ours")
+    with pytest.raises(JobsLeftBehind, match=r"w1-1-1.*run with the process driver until"):
+        await none.agent.start()
+    await none.agent.close()
+    await site.agent.start()
+    await site.agent.reconcile([])
+    await site.end(1)
+    await eventually(lambda: not list(site.folder.glob("w*")))
+    await none.agent.start()
+
+
+async def test_none_minds_no_other_installations_jobs(make_site: Callable[..., Site]) -> None:
+    site = make_site(driver="none", cluster="ours")
+    prepared(site, "true", cluster="theirs")
+    await site.agent.start()
+
+
+# --- Clocks ---------------------------------------------------------------------------------
+
+_SET_BACK = """
+import sys, time
+from boxsched.worker import supervisor
+real, calls = time.time, []
+def wrong():
+    calls.append(1)
+    return real() - 3_600 * (len(calls) - 1)
+time.time = wrong
+supervisor.supervise(sys.argv[1])
+"""
+
+
+def test_a_clock_that_is_set_does_not_change_a_duration(make_site: Callable[..., Site]) -> None:
+    folder = prepared(make_site(), "sleep 0.3")
+    subprocess.run([sys.executable, "-c", _SET_BACK, folder], cwd=PROJECT, check=True)
+    ended = note(str(folder), files.RESULT, Ended)
+    assert ended is not None
+    assert ended.began_at is not None
+    assert 0.3 <= ended.at - ended.began_at < 20
+    shutil.rmtree(folder)
