@@ -11,7 +11,7 @@ import click
 from yarl import URL
 
 from boxsched import errors
-from boxsched.cli.failing import BadInput, BadInput, Failure, clear_errors
+from boxsched.cli.failing import BadInput, Failure, clear_errors
 from boxsched.client import Client, Unreachable
 from boxsched.folders import DataFolder, default_data
 

@@ -68,8 +68,8 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def place(self) -> str:
-        """What it is for: its branch, tag or server."""
-        return self.branch or self.tag or self.server or ""
+        """What it is for: its server, branch or tag."""
+        return self.server or self.branch or self.tag or ""
 
     @property
     def title(self) -> str:

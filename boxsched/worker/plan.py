@@ -75,8 +75,9 @@ def job_environment(assignment: Assignment, folder: str) -> dict[str, str]:
     vouched = {
         "BOXSCHED_PROJECT": assignment.project,
         "BOXSCHED_KIND": assignment.kind.value,
-        "BOXSCHED_BRANCH": assignment.branch,
-        "BOXSCHED_TAG": assignment.tag,
+        # A deploy's branch or tag only says where its code is from.
+        "BOXSCHED_BRANCH": None if assignment.server else assignment.branch,
+        "BOXSCHED_TAG": None if assignment.server else assignment.tag,
         "BOXSCHED_SERVER": assignment.server,
         "BOXSCHED_COMMIT": assignment.commit,
         "BOXSCHED_WORKLOAD": workload_text(assignment.workload),
