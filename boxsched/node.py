@@ -1,32 +1,26 @@
-"""A node: the service process, put together. API and page, engine, feed, and the in-process worker.
+"""A node, put together: store, group commit, engine, feed, and the in-process worker.
 
-Who owns what: ``serve`` owns the node's life; the node owns its tasks (engine, worker's look-ups).
-A task that ends with an error ends the node, since a node without its engine only looks alive.
+Who owns what: ``service.serve`` owns the node's life; the node owns its tasks (engine, worker's
+look-ups). A task that ends with an error ends the node: without its engine it only looks alive.
 """
 
 import asyncio
-import gc
 import logging
 import os
-import signal
 import socket
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import attrs
-import msgspec
-from aiohttp import web
 
 from boxsched import inbox
 from boxsched.clock import Clock
 from boxsched.engine.engine import Engine
 from boxsched.errors import BoxschedError
 from boxsched.feed import EventFeed
-from boxsched.folders import DATABASE, SERVICE, Listening
+from boxsched.folders import DATABASE
 from boxsched.gather import Gather
 from boxsched.model import Policy, WorkerId
-from boxsched.store import open_store
 from boxsched.store.contract import SHARD, Store
 from boxsched.store.values import NewWorkload, SubmitOutcome
 from boxsched.worker.local import LocalWorker
@@ -188,74 +182,3 @@ class Node:
     def _tell(self, workers: set[WorkerId]) -> None:
         if self.worker is not None and self.worker.id in workers:
             self.worker.look()
-
-
-async def serve(options: Options) -> None:
-    """Run a node until SIGTERM or SIGINT; prints the address when it is ready."""
-    # Imported here: the API's types take a while, and a refused start should be quick.
-    from boxsched.api.app import application
-    from boxsched.api.serving import Runner
-
-    _tune()
-    options.data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    node = Node(options, open_store(options.database_url, options.data), Clock())
-    await node.store.open()
-    asked = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for sign in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(sign, asked.set)
-    try:
-        await node.start()
-        runner = Runner(application(node))
-        await runner.setup()
-        try:
-            await _listen(runner, options)
-            await _until(asked, node)
-        finally:
-            node.stopping = True
-            node.feed.close()  # streams end by themselves, so that the clean-up need not wait
-            await _clean_up(runner, options.shutdown_grace)
-    finally:
-        (options.data / SERVICE).unlink(missing_ok=True)
-        await node.stop()
-
-
-async def _listen(runner: web.AppRunner, options: Options) -> None:
-    site = web.TCPSite(runner, options.host, options.port, shutdown_timeout=1.0)
-    await site.start()
-    host, port = runner.addresses[0][:2]
-    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-    draft = options.data / f".{SERVICE}.{os.getpid()}"
-    draft.write_bytes(msgspec.json.encode(Listening(url, os.getpid())))
-    draft.replace(options.data / SERVICE)
-    gc.collect()
-    gc.freeze()
-    print(f"listening on {url}", flush=True)
-
-
-async def _clean_up(runner: web.AppRunner, grace: float) -> None:
-    """Requests under way have ``grace`` seconds; then they are cut."""
-    try:
-        async with asyncio.timeout(grace):
-            await runner.cleanup()
-    except TimeoutError:
-        log.warning("requests under way were cut after %g s", grace)
-
-
-async def _until(asked: asyncio.Event, node: Node) -> None:
-    stop = asyncio.create_task(asked.wait())
-    fail = asyncio.create_task(node.failed())
-    done, pending = await asyncio.wait((stop, fail), return_when=asyncio.FIRST_COMPLETED)
-    for task in pending:
-        task.cancel()
-    if fail in done:
-        fail.result()
-
-
-def _tune() -> None:
-    """For one busy loop beside a database thread."""
-    # The thread needs the interpreter back within a fraction of a statement's time: with the
-    # default of 5 ms a transaction beside a busy loop takes fifty times as long.
-    sys.setswitchinterval(0.0005)
-    # What waits is long-lived: the default thresholds look at all of it again and again.
-    gc.set_threshold(100_000, 50, 100)

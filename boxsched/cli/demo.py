@@ -66,7 +66,7 @@ def _port(host: str) -> int:
 
 async def _serve_busy(options: "Options", quiet: bool) -> None:
     """Ends when the service does (a signal), or with the error of either."""
-    from boxsched.node import serve
+    from boxsched.service import serve
 
     folder = DataFolder(options.data)
     before = _written_at(folder)  # what is there now is of a service that was killed

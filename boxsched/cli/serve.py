@@ -45,7 +45,7 @@ def check_database(database: str | None, redis: str | None) -> None:
 
 def run(options: "Options") -> None:
     """Serve until a signal ends it; what keeps it from starting ends the command."""
-    from boxsched.node import serve as serve_node
+    from boxsched.service import serve as serve_node
 
     run_loop(lambda: serve_node(options), options)
 
