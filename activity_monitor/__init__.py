@@ -10,6 +10,8 @@ How the page keeps up (``static/``, plain ES modules, no build step):
                              ^
     refresh.js  --/activity, at most every 2 s, for the sentences that say why a row waits
 
+    fleet.js    --/nodes, /workers, while it is open: who is alive, who leads, what runs where
+
 - An event costs O(1): it changes one row and marks its list; a frame sorts what was marked.
 - A row's state only ever moves forward, so an event or an answer that is late or comes twice
   changes nothing; a row that is not known asks for a new answer of ``/activity``.

@@ -1,6 +1,6 @@
-"""The node's one clock: wall time as it was at the start, moved on by the monotonic clock.
+"""The node's clock: the database's time as it was at the start, moved on by the monotonic clock.
 
-A wall clock that is set while the node runs changes no decision and expires nothing.
+A machine whose wall clock is wrong, or is set while the node runs, decides as all others do.
 """
 
 import time
@@ -13,6 +13,14 @@ class Clock:
     def now(self) -> float:
         """Seconds since the epoch; never runs backwards."""
         return self._offset + time.monotonic()
+
+    def monotonic(self) -> float:
+        """Seconds from some moment on: for how long something has been so."""
+        return time.monotonic()
+
+    def set_to(self, time_: float) -> None:
+        """It is that time now, by the database's clock."""
+        self._offset = time_ - time.monotonic()
 
     def not_before(self, time_: float) -> None:
         """Go on from there, if the wall clock was behind it at the start: it was set back."""

@@ -81,3 +81,9 @@ class Fenced(BoxschedError):
     """This engine no longer leads the shard: drop the core and load the shard again."""
 
     code, status = "fenced", 503
+
+
+class NodeFailed(BoxschedError):
+    """A part of the node could not start, or ended that never should: see its log."""
+
+    code = "node_failed"

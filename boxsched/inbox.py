@@ -56,6 +56,8 @@ class BoxesSet(msgspec.Struct, array_like=True, frozen=True):
 
     worker: int
     boxes: tuple[tuple[int, int, str], ...]
+    node: str = ""  # the node that it is connected to
+    connection: int = 0  # which of its connections: an older one's word is late
 
 
 class JobStarted(msgspec.Struct, array_like=True, frozen=True, tag="started"):
@@ -72,6 +74,7 @@ class JobFinished(msgspec.Struct, array_like=True, frozen=True, tag="finished"):
     exit_status: int | None
     reason: str | None
     commit: str | None = None  # what was checked out, where the workload named none
+    lost: bool = False  # ended since no node was heard for too long: a build may have another try
 
 
 class Reports(msgspec.Struct, array_like=True, frozen=True):
@@ -81,7 +84,11 @@ class Reports(msgspec.Struct, array_like=True, frozen=True):
     reports: tuple[JobStarted | JobFinished, ...]
 
 
-Command = Submit | Stop | ProjectSet | BoxesSet | Reports
+class Reload(msgspec.Struct, array_like=True, frozen=True):
+    """The organization's queue settings were changed in the store; kind ``reload``."""
+
+
+Command = Submit | Stop | ProjectSet | BoxesSet | Reports | Reload
 
 KINDS: dict[str, type[Command]] = {
     "submit": Submit,
@@ -89,6 +96,7 @@ KINDS: dict[str, type[Command]] = {
     "project": ProjectSet,
     "boxes": BoxesSet,
     "reports": Reports,
+    "reload": Reload,
 }
 _NAMES = {command: kind for kind, command in KINDS.items()}
 _DECODERS = {kind: msgspec.json.Decoder(command) for kind, command in KINDS.items()}

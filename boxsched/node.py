@@ -1,29 +1,44 @@
-"""A node, put together: store, group commit, engine, feed, and the in-process worker.
+"""A node, put together: store, group commit, leadership with its engines, bus, feed, workers.
 
-Who owns what: ``service.serve`` owns the node's life; the node owns its tasks (engine, worker's
-look-ups). A task that ends with an error ends the node: without its engine it only looks alive.
+Who owns what: ``service.serve`` owns the node's life; the node owns its tasks. One that ends with
+an error ends the node: without its leadership, say, it only looks alive.
 """
 
 import asyncio
+import functools
 import logging
-import os
-import socket
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 
 import attrs
 
-from boxsched import inbox
+from boxsched import __version__, inbox
 from boxsched.clock import Clock
-from boxsched.engine.engine import Engine
-from boxsched.errors import BoxschedError
+from boxsched.cluster.bus import Bus, NoBus
+from boxsched.cluster.keys import LockKeys
+from boxsched.cluster.leadership import ElectedLeadership, Leadership, SoleLeadership
+from boxsched.cluster.mirror import Mirror
+from boxsched.cluster.names import node_name
+from boxsched.cluster.standing import NodeStanding, standing
+from boxsched.engine.books import Books
+from boxsched.engine.engine import Counters, Engine
+from boxsched.engine.why import WhyReport, explain, sentences
+from boxsched.errors import BoxschedError, NodeFailed
 from boxsched.feed import EventFeed
-from boxsched.folders import DATABASE
+from boxsched.gateway import Gateway
 from boxsched.gather import Gather
-from boxsched.model import Policy, WorkerId
+from boxsched.mixing import Mixing
+from boxsched.model import WorkerId, WorkloadId
+from boxsched.options import Options
+from boxsched.store import is_postgres
 from boxsched.store.contract import SHARD, Store
-from boxsched.store.values import NewWorkload, SubmitOutcome
-from boxsched.worker.local import LocalWorker
+from boxsched.store.values import (
+    Event,
+    NewWorker,
+    NewWorkload,
+    NodeInfo,
+    SubmitOutcome,
+)
+from boxsched.worker.local import ADDRESS, LocalWorker
 from boxsched.worker.site import FolderInUse, JobsLeftBehind
 
 log = logging.getLogger(__name__)
@@ -31,64 +46,33 @@ log = logging.getLogger(__name__)
 GROUP_AT_MOST = 256  # submissions or commands in one transaction
 DEFAULT_BOX_TYPE = "default"
 
-
-@attrs.frozen
-class Options:
-    """What ``boxsched serve`` was asked for; see its ``--help``."""
-
-    data: Path
-    database: str | None = None
-    host: str = "127.0.0.1"
-    port: int = 8080
-    boxes: int | None = None  # None = as many as cores
-    box_driver: str = "process"
-    policy: Policy = Policy.BACKFILL
-    max_boxes: int | None = None
-    priority_aging: float | None = None
-    log_limit: int = 16 * 1024 * 1024
-    stop_grace: float = 10.0
-    shutdown_grace: float = 8.0
-
-    @property
-    def database_url(self) -> str:
-        return self.database or f"sqlite:///{self.data / DATABASE}"
-
-    @property
-    def box_count(self) -> int:
-        return self.boxes if self.boxes is not None else os.cpu_count() or 1
-
-
-class NodeFailed(BoxschedError):
-    """A part of the node could not start, or ended that never should: see its log."""
-
-    code = "node_failed"
+Command = tuple[int, inbox.Command]  # with the shard that it is for
 
 
 class Node:
-    """What the API works with. ``start`` and ``stop`` bracket its life."""
+    """What the API works with. ``start`` and ``stop`` bracket its life; ``store`` is open."""
+
+    bus: Bus
+    gateway: Gateway
+    leadership: Leadership
+    worker: LocalWorker
+    info: NodeInfo
 
     def __init__(self, options: Options, store: Store, clock: Clock) -> None:
         self.options = options
         self.store = store
         self.clock = clock
-        self.feed = EventFeed(store, SHARD)
-        self.engine = Engine(
-            store,
-            clock,
-            shard=SHARD,
-            node=f"{socket.gethostname()}:{os.getpid()}",
-            published=self.feed.publish,
-            reloaded=self.feed.recheck,
-            told=self._tell,
-        )
+        self.name = node_name(options.name, options.data)
+        self.elected = is_postgres(options.database_url)
+        self.feed = EventFeed(store)
+        self.bus = NoBus()
+        self.counters = Counters()
         self.stopping = False
-        self.worker: LocalWorker | None = None
+        self._mirror = Mirror(store, SHARD)
         self._submissions: Gather[NewWorkload, SubmitOutcome] = Gather(
             self._store_submissions, at_most=GROUP_AT_MOST
         )
-        self._commands: Gather[inbox.Command, None] = Gather(
-            self._store_commands, at_most=GROUP_AT_MOST
-        )
+        self._commands: Gather[Command, None] = Gather(self._store_commands, at_most=GROUP_AT_MOST)
         self._tasks: list[asyncio.Task[None]] = []
 
     # --- What the API calls -----------------------------------------------------------------
@@ -97,35 +81,172 @@ class Node:
         """Durable when it returns. A caller that goes away leaves the submission going."""
         return await asyncio.shield(self._submissions.add(workload))
 
-    async def ask(self, command: inbox.Command) -> None:
-        """Durable when it returns: the engine will see to it."""
-        await asyncio.shield(self._commands.add(command))
+    async def ask(self, shard: int, command: inbox.Command) -> None:
+        """Durable when it returns: the shard's leader will see to it."""
+        await asyncio.shield(self._commands.add((shard, command)))
+
+    def wake(self, shard: int) -> None:
+        """There is something in the shard's inbox."""
+        engine = self.leadership.engines.get(shard)
+        if engine is not None:
+            engine.wake()
+        else:
+            self.bus.wake(shard)
+
+    async def books(self) -> Books:
+        """The default organization's: the engine's own, or as they are in the store."""
+        engine = self.leadership.engines.get(SHARD)
+        if engine is not None and engine.books is not None:
+            return engine.books
+        return await self._mirror.books()
+
+    async def why(self, workload: WorkloadId) -> WhyReport | None:
+        """None where no such unfinished workload has been registered."""
+        books = await self.books()
+        return explain(books, workload, max(self.clock.now(), books.latest))
+
+    def reasons(self, books: Books) -> dict[WorkloadId, str]:
+        """A sentence for each that waits."""
+        return sentences(books, max(self.clock.now(), books.latest))
+
+    async def standing(self) -> list[NodeStanding]:
+        """All nodes, as this one sees them."""
+        return standing(await self.store.nodes(), self.leadership.view, self.name)
 
     @property
     def ready(self) -> bool:
-        """Whether requests should be sent here."""
-        return self.engine.leads and not self.stopping
+        """Whether requests should be sent here: also to a node that leads nothing."""
+        return not self.stopping
 
     # --- Its life ---------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Everything but the listening: queue settings, Boxes, the engine's and worker's tasks."""
+        """Everything but the listening."""
         options = self.options
-        organization = await self.store.organization()
-        await self.store.set_organization(
-            attrs.evolve(
-                organization,
-                policy=options.policy,
-                max_boxes=options.max_boxes,
-                priority_aging=options.priority_aging,
-            )
+        cluster = await self.store.cluster()
+        self.leadership = self._leadership(cluster)
+        await self.leadership.claim()
+        self.info = await self.store.put_node(self.name, options.advertise or "", __version__)
+        self.clock.set_to(self.info.started_at)
+        await self._settings()
+        mixing = Mixing(self.store, self.clock, options)
+        await mixing.refuse()
+        self.gateway = Gateway(
+            self.store,
+            self.ask,
+            node=self.name,
+            cluster=cluster,
+            lost_after=options.lost_after,
+            hints_reach=self._hints_reach,
+            objects=mixing.objects,
         )
-        box_types = [DEFAULT_BOX_TYPE] * options.box_count
-        id_, rows = await self.store.register_worker("in-process", "in-process", box_types)
-        boxes = tuple((row.id, row.ordinal, row.box_type) for row in rows)
-        await self.store.ask([inbox.written(inbox.BoxesSet(id_, boxes))])
-        self.worker = LocalWorker(
-            id_,
+        self.worker = self._worker(cluster)
+        await self.worker.connect()
+        await self.leadership.start()
+        if options.redis is not None:
+            await self._open_bus(options.redis, cluster)
+        try:
+            await self.worker.start()
+        except (FolderInUse, JobsLeftBehind) as error:
+            raise NodeFailed(str(error)) from error
+        self._begin("leadership", self.leadership.run())
+        self._begin("worker", self.worker.run())
+        self._begin("heartbeat", self.worker.beat())
+        self._begin("gateway", self.gateway.run())
+        self._begin("feed", self.feed.run(lambda: self.bus.up))
+
+    async def listens(self, url: str) -> None:
+        """It is reached there."""
+        self.info = await self.store.put_node(self.name, self.options.advertise or url, __version__)
+
+    async def failed(self) -> None:
+        """Raises NodeFailed when a task ended that never should."""
+        done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            error = None if task.cancelled() else task.exception()
+            if isinstance(error, BoxschedError):
+                raise NodeFailed(error.message) from error
+            log.critical("the node's %s ended", task.get_name(), exc_info=error)
+            raise NodeFailed(f"the node's {task.get_name()} ended: {error!r}") from error
+
+    async def leave(self) -> None:
+        """Others lead from now on; what comes here is still answered, and says so (``ready``)."""
+        self.stopping = True
+        await self.leadership.close()
+
+    async def hang_up(self) -> None:
+        """Whoever listens here for long is to go to another node: readers of events, workers."""
+        self.stopping = True
+        self.feed.close()
+        if self._tasks:
+            await self.gateway.close()
+
+    async def stop(self) -> None:
+        """Jobs go on under their supervisors; what was answered is stored; then all ends."""
+        self.stopping = True
+        try:
+            await self._submissions.drain()
+            await self._commands.drain()
+            if hasattr(self, "leadership"):
+                await self.leadership.close()
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await self.bus.close()
+            if hasattr(self, "worker"):
+                await self.worker.close()
+        finally:
+            await self.store.close()
+
+    def _begin(self, name: str, work: Coroutine[None, None, None]) -> None:
+        self._tasks.append(asyncio.create_task(work, name=name))
+
+    async def _settings(self) -> None:
+        options = self.options
+        await self.store.open_shards(options.shards)
+        known = await self.store.organization()
+        wanted = attrs.evolve(
+            known,
+            policy=options.policy,
+            max_boxes=options.max_boxes,
+            priority_aging=options.priority_aging,
+        )
+        if wanted != known:
+            await self.store.set_organization(wanted)
+            await self.ask(known.shard, inbox.Reload())
+
+    def _leadership(self, cluster: str) -> Leadership:
+        if not self.elected:
+            return SoleLeadership(self._engine, SHARD, self.name)
+        return ElectedLeadership(
+            self.options.database_url,
+            self.store,
+            keys=LockKeys.of(self.options.lock_key, cluster),
+            node=self.name,
+            retry_interval=self.options.retry_interval,
+            engine_of=self._engine,
+        )
+
+    def _engine(self, shard: int, may_lead: Callable[[], bool]) -> Engine:
+        return Engine(
+            self.store,
+            self.clock,
+            shard=shard,
+            node=self.name,
+            may_lead=may_lead,
+            published=functools.partial(self._published, shard),
+            reloaded=self.feed.recheck,
+            told=self._tell,
+            lost_after=self.options.lost_after,
+            counters=self.counters,
+        )
+
+    def _worker(self, cluster: str) -> LocalWorker:
+        options = self.options
+        name = f"{ADDRESS}@{self.name}" if self.elected else ADDRESS
+        types = (DEFAULT_BOX_TYPE,) * options.box_count
+        return LocalWorker(
+            NewWorker(name, name, ADDRESS, self.name, types),
             self.store,
             self.ask,
             self.clock,
@@ -133,52 +254,77 @@ class Node:
             driver=options.box_driver,
             log_limit=options.log_limit,
             stop_grace=options.stop_grace,
-            cluster=await self.store.cluster(),
+            cluster=cluster,
+            lost_after=options.lost_after,
+            deadline=self.elected,
+            told_of=self._hints_reach,
         )
-        await self.engine.load()
-        await self.engine.turn()  # the Boxes are in being before anybody asks for them
-        try:
-            await self.worker.start()
-        except (FolderInUse, JobsLeftBehind) as error:
-            raise NodeFailed(str(error)) from error
-        for name, work in (("engine", self.engine.run()), ("worker", self.worker.run())):
-            self._tasks.append(asyncio.create_task(work, name=name))
 
-    async def failed(self) -> None:
-        """Raises NodeFailed when a task ended that never should."""
-        done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            error = task.exception()
-            log.critical("the node's %s ended", task.get_name(), exc_info=error)
-            raise NodeFailed(f"the node's {task.get_name()} ended: {error!r}") from error
+    async def _open_bus(self, url: str, cluster: str) -> None:
+        from boxsched.cluster.redis_bus import RedisBus  # its library only where it is used
 
-    async def stop(self) -> None:
-        """Jobs go on under their supervisors; what was answered is stored; then all ends."""
-        self.stopping = True
-        self.feed.close()
-        await self._submissions.drain()
-        await self._commands.drain()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        try:
-            if self.worker is not None:
-                await self.worker.close()
-        finally:
-            await self.store.close()
+        self.bus = RedisBus(url, prefix=f"boxsched:{cluster}", node=self.name)
+        await self.bus.open(self)
+
+    # --- What the bus tells (cluster.bus.Listener) ------------------------------------------
+
+    def woken(self, shard: int) -> None:
+        engine = self.leadership.engines.get(shard)
+        if engine is not None:
+            engine.wake()
+
+    def heard(self, shard: int, batch: int) -> None:
+        self.feed.heard(shard, batch)
+
+    def missed(self) -> None:
+        self.feed.recheck()
+        for engine in self.leadership.engines.values():
+            engine.wake()
+        self.worker.look()
+        self.gateway.look(self.gateway.connected)
+
+    async def look(self, workers: Collection[WorkerId]) -> None:
+        if self.worker.id in workers:
+            self.worker.look()
+        await self.gateway.looked(workers)
+
+    async def places(self, workers: Collection[WorkerId]) -> Mapping[WorkerId, str]:
+        pulses = await self.store.pulses(SHARD)
+        return {one.worker: one.node for one in pulses if one.connected and one.worker in workers}
 
     # --- Between the parts ------------------------------------------------------------------
 
+    def _hints_reach(self) -> bool:
+        """Whether this node is told what its workers have to look up: by itself, or by the bus."""
+        return self.bus.up or SHARD in self.leadership.led
+
     async def _store_submissions(self, group: Sequence[NewWorkload]) -> list[SubmitOutcome]:
         outcomes = await self.store.submit(group)
-        self.engine.wake()
+        self.wake(SHARD)
         return outcomes
 
-    async def _store_commands(self, group: Sequence[inbox.Command]) -> list[None]:
-        await self.store.ask([inbox.written(command) for command in group])
-        self.engine.wake()
+    async def _store_commands(self, group: Sequence[Command]) -> list[None]:
+        by_shard: dict[int, list[tuple[str, bytes]]] = {}
+        for shard, command in group:
+            by_shard.setdefault(shard, []).append(inbox.written(command))
+        for shard, entries in by_shard.items():
+            await self.store.ask(shard, entries)
+            self.wake(shard)
         return [None] * len(group)
 
-    def _tell(self, workers: set[WorkerId]) -> None:
-        if self.worker is not None and self.worker.id in workers:
-            self.worker.look()
+    def _published(self, shard: int, batch: int, events: Sequence[Event]) -> None:
+        self.feed.publish(shard, batch, events)
+        self.bus.publish(shard, batch)
+
+    def _tell(self, places: Mapping[WorkerId, str]) -> None:
+        """These workers have something to look up."""
+        mine = self.gateway.connected
+        elsewhere: dict[str, set[WorkerId]] = {}
+        for worker, node in places.items():
+            if worker == self.worker.id:
+                self.worker.look()
+            elif worker not in mine and node and node != self.name:
+                elsewhere.setdefault(node, set()).add(worker)
+        self.gateway.look([worker for worker in places if worker in mine])
+        for node, workers in elsewhere.items():
+            self.bus.hint(node, workers)

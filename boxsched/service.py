@@ -14,10 +14,13 @@ from boxsched.api.app import application
 from boxsched.api.serving import Runner
 from boxsched.clock import Clock
 from boxsched.folders import SERVICE, Listening
-from boxsched.node import Node, Options
+from boxsched.node import Node
+from boxsched.options import Options
 from boxsched.store import open_store
 
 log = logging.getLogger(__name__)
+
+NOTICED_SECONDS = 1.5  # a load balancer that asks /readyz every 0.5 s has seen it by then
 
 
 async def serve(options: Options) -> None:
@@ -35,18 +38,32 @@ async def serve(options: Options) -> None:
         runner = Runner(application(node))
         await runner.setup()
         try:
-            await _listen(runner, options)
+            await node.listens(await _listen(runner, options))
             await _until(asked, node)
+            await _leave(node, options.shutdown_grace)
         finally:
-            node.stopping = True
-            node.feed.close()  # streams end by themselves, so that the clean-up need not wait
+            await node.hang_up()  # what lasts ends by itself: the clean-up need not wait for it
             await _clean_up(runner, options.shutdown_grace)
     finally:
         (options.data / SERVICE).unlink(missing_ok=True)
         await node.stop()
 
 
-async def _listen(runner: web.AppRunner, options: Options) -> None:
+async def _leave(node: Node, grace: float) -> None:
+    """Among others: first somebody else leads, then the load balancer sees that we are not ready,
+    while everything that still comes here is answered."""
+    if not node.elected:
+        return
+    try:
+        async with asyncio.timeout(grace / 2):
+            await node.leave()
+            await asyncio.sleep(min(NOTICED_SECONDS, grace / 4))
+    except TimeoutError:
+        log.warning("a turn took too long to end: others lead when its session has ended")
+
+
+async def _listen(runner: web.AppRunner, options: Options) -> str:
+    """Returns where it listens."""
     site = web.TCPSite(runner, options.host, options.port, shutdown_timeout=1.0)
     await site.start()
     host, port = runner.addresses[0][:2]
@@ -57,6 +74,7 @@ async def _listen(runner: web.AppRunner, options: Options) -> None:
     gc.collect()
     gc.freeze()
     print(f"listening on {url}", flush=True)
+    return url
 
 
 async def _clean_up(runner: web.AppRunner, grace: float) -> None:

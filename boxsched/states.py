@@ -52,6 +52,8 @@ class JobMove(_Word):
     STOP_ASKED = "stop_asked"
     LOST_SIGHT = "lost_sight"
     SEEN_AGAIN = "seen_again"
+    SEEN_WAITING = "seen_waiting"  # seen again, and not begun yet
+    GIVEN_AGAIN = "given_again"  # a new attempt, on another Box
     CANCELED = "canceled"
     ENDED = "ended"
 
@@ -88,6 +90,7 @@ JOB_TRANSITIONS: Mapping[tuple[JobState, JobMove], JobState] = {
     (JobState.WAITING, JobMove.CANCELED): JobState.FINISHED,
     (JobState.ASSIGNED, JobMove.STARTED): JobState.RUNNING,
     (JobState.ASSIGNED, JobMove.STOP_ASKED): JobState.STOPPING,
+    (JobState.ASSIGNED, JobMove.LOST_SIGHT): JobState.UNKNOWN,
     (JobState.ASSIGNED, JobMove.ENDED): JobState.FINISHED,
     (JobState.RUNNING, JobMove.STOP_ASKED): JobState.STOPPING,
     (JobState.RUNNING, JobMove.LOST_SIGHT): JobState.UNKNOWN,
@@ -96,7 +99,10 @@ JOB_TRANSITIONS: Mapping[tuple[JobState, JobMove], JobState] = {
     (JobState.STOPPING, JobMove.STOP_ASKED): JobState.STOPPING,
     (JobState.STOPPING, JobMove.LOST_SIGHT): JobState.UNKNOWN,
     (JobState.STOPPING, JobMove.ENDED): JobState.FINISHED,
+    (JobState.UNKNOWN, JobMove.STARTED): JobState.RUNNING,
     (JobState.UNKNOWN, JobMove.SEEN_AGAIN): JobState.RUNNING,
+    (JobState.UNKNOWN, JobMove.SEEN_WAITING): JobState.ASSIGNED,
+    (JobState.UNKNOWN, JobMove.GIVEN_AGAIN): JobState.ASSIGNED,
     (JobState.UNKNOWN, JobMove.STOP_ASKED): JobState.STOPPING,
     (JobState.UNKNOWN, JobMove.ENDED): JobState.FINISHED,
 }

@@ -4,6 +4,7 @@ import { Away, Refused, SignedOut, get } from "./api.js";
 import { Board } from "./board.js";
 import { SignInDialog, StopDialog } from "./dialogs.js";
 import { Feed } from "./feed.js";
+import { FleetView } from "./fleet.js";
 import { Keys } from "./keys.js";
 import { LISTS, Model } from "./model.js";
 import { Opener } from "./opener.js";
@@ -22,6 +23,7 @@ const refresher = new Refresher(refresh);
 const signIn = new SignInDialog(resume);
 const stopDialog = new StopDialog({ onAsked: stopAsked, onSignedOut: signedOut });
 const opener = new Opener(model, board, { onSignedOut: signedOut, onStop: (row) => stopDialog.ask(row) });
+const fleet = new FleetView({ onSignedOut: signedOut });
 let feed = null;
 let lost = false;
 let shownAt = null;
@@ -31,6 +33,7 @@ async function refresh() {
   try {
     const { response, body } = await get("/activity");
     setClock(response);
+    if (lost) model.forget();
     model.replace(body);
     shownAt = now();
     showTrouble("");
@@ -70,6 +73,7 @@ function take(events) {
     const event = JSON.parse(data);
     complete = model.apply(id, event) && complete;
     opener.heard(event);
+    fleet.heard(event);
     if (event.type === "workload.finished" && event.result === "failed") {
       announce(`${nameOf(event)} failed.`, "workloads failed.");
     }
@@ -116,7 +120,11 @@ function tick() {
 }
 
 board.onShown = shown;
-new Keys(board, { onClose: (typing) => opener.escape(typing), onStop: (row) => stopDialog.ask(row) });
+new Keys(board, {
+  onClose: (typing) => opener.escape(typing),
+  onFleet: () => fleet.open(),
+  onStop: (row) => stopDialog.ask(row),
+});
 byId("filter").addEventListener("input", (event) => board.filter(event.target.value));
 byId("sign-out").addEventListener("submit", async (event) => {
   event.preventDefault();

@@ -1,10 +1,12 @@
 // The stream of events, read by fetch: EventSource cannot tell a 401 from a broken wire, and cannot
-// name the first id. Resumes by Last-Event-ID, so that nothing is missed in between.
+// name the first id. Resumes by Last-Event-ID, so that nothing is missed in between, and nothing is
+// told twice: an id holds on every node of the service.
 
 import { Away, Refused, SignedOut, open } from "./api.js";
 
 const FIRST_WAIT_MS = 500;
-const LONGEST_WAIT_MS = 15000;
+const LONGEST_WAIT_MS = 8000;
+const SETTLED_MS = 5000; // a stream that ended sooner, without an event, is no good
 const SILENCE_MS = 60000; // longer than the service's own sign of life
 const HIDDEN_MS = 60000; // a browser has six connections to a service: a hidden page gives its own back
 
@@ -75,7 +77,7 @@ export class Feed {
   async #run() {
     for (let wait = FIRST_WAIT_MS; ;) {
       try {
-        await this.#read(() => { wait = FIRST_WAIT_MS; });
+        await this.#read(() => { wait = FIRST_WAIT_MS; }); // it does work
       } catch (error) {
         if (error instanceof SignedOut) {
           this.#on.onSignedOut();
@@ -100,12 +102,12 @@ export class Feed {
     }
   }
 
-  async #read(connected) {
+  async #read(works) {
     this.#stop = new AbortController();
     const headers = { Accept: "text/event-stream" };
     if (this.#cursor) headers["Last-Event-ID"] = this.#cursor;
     const response = await open("/events", { headers, signal: this.#stop.signal });
-    connected();
+    const opened = performance.now();
     this.#on.onState("live");
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
     const messages = new Messages();
@@ -114,9 +116,11 @@ export class Feed {
       const { done, value } = await reader.read()
         .catch(() => { throw new Away("The connection broke."); })
         .finally(() => clearTimeout(silence));
+      if (performance.now() - opened > SETTLED_MS) works();
       if (done) return;
       const events = messages.push(value);
       if (!events.length) continue;
+      works();
       this.#cursor = events.at(-1).id || this.#cursor;
       this.#on.onEvents(events);
     }

@@ -12,7 +12,7 @@ export class Keys {
   #switch = byId("keys-on");
   #help = byId("help-dialog");
 
-  /** onClose(): Esc. onStop(row): the key s on a row. */
+  /** onClose(): Esc. onFleet(): the key n. onStop(row): the key s on a row. */
   constructor(board, on) {
     this.#board = board;
     this.#on = on;
@@ -48,6 +48,7 @@ export class Keys {
     else if (event.key === "k") this.#step(-1);
     else if (event.key === "/") byId("filter").focus();
     else if (event.key === "?") this.#help.showModal();
+    else if (event.key === "n") this.#on.onFleet();
     else if (event.key === "s") return this.#stop(event.target);
     else if (LISTS_BY_KEY[event.key]) this.#toList(LISTS_BY_KEY[event.key]);
     else return false;

@@ -3,7 +3,7 @@
 // A row's state only moves forward, so events and answers may come late, twice, or in each other's
 // place. `row.version` grows with each change: whoever shows a row compares it.
 
-import { isAfter } from "./cursor.js";
+import { NOWHERE, isAfter, placeOf } from "./cursor.js";
 import { SortedRows } from "./sorted.js";
 
 export const LISTS = ["upcoming", "blocked", "running", "finished"];
@@ -37,7 +37,7 @@ export class Model {
   /** The row that is open: it stays, however many finish after it. */
   pinned = null;
   #lists = {};
-  #capacitySeen = null;
+  #capacitySeen = NOWHERE;
 
   constructor() {
     for (const name of LISTS) this.#lists[name] = new SortedRows(ORDER_OF[name]);
@@ -58,7 +58,8 @@ export class Model {
 
   /** Take one event: O(1). Says false where the page must ask for the whole again. */
   apply(id, event) {
-    if (event.capacity) this.#setCapacity(event.capacity, id);
+    const place = placeOf(id);
+    if (event.capacity) this.#setCapacity(event.capacity, place);
     const state = STATE_AFTER[event.type];
     if (!state) return true;
     const known = this.rows.get(event.workload);
@@ -67,7 +68,7 @@ export class Model {
     take(row, event);
     row.state = state;
     row.why = null;
-    row.seen = id;
+    row.seen = place;
     row.asked = row.asked && state !== "finished";
     row.version += 1;
     this.#place(row);
@@ -77,18 +78,28 @@ export class Model {
   /** Take an answer of /activity: its order, its sentences, and what events did not tell. */
   replace(activity) {
     const told = new Map();
+    const place = placeOf(activity.cursor);
     for (const name of LISTS) {
-      for (const data of activity[name] ?? []) told.set(data.id, this.#learn(data, activity.cursor));
+      for (const data of activity[name] ?? []) told.set(data.id, this.#learn(data, place));
     }
     const rest = Object.fromEntries(LISTS.map((name) => [name, []]));
     for (const row of this.rows.values()) {
       if (told.has(row.id)) continue;
-      const gone = row.state !== "finished" && !isAfter(row.seen, activity.cursor);
+      const gone = row.state !== "finished" && !isAfter(row.seen, place);
       if (!gone) rest[HOME[row.state]].push(row);
       else this.#miss(row);
     }
     for (const name of LISTS) this.#reset(name, [...told.values()], rest[name]);
-    if (!isAfter(this.#capacitySeen, activity.cursor)) this.#setCapacity(activity.boxes, activity.cursor);
+    if (!isAfter(this.#capacitySeen, place)) this.#setCapacity(activity.boxes, place);
+  }
+
+  /** The history is another one (of a backup, say): the next answer alone says what there is. */
+  forget() {
+    this.#capacitySeen = NOWHERE;
+    for (const row of this.rows.values()) {
+      for (const field of FIELDS) row[field] = undefined;
+      Object.assign(row, { state: null, seen: NOWHERE, asked: false, sought: undefined, missed: 1 });
+    }
   }
 
   /** A stop was asked for on this page: shown at once, though it takes effect later. */
@@ -111,12 +122,12 @@ export class Model {
   }
 
   #newRow(id) {
-    const row = { id, state: null, why: null, asked: false, version: 0, seen: null, home: null, missed: 0 };
+    const row = { id, state: null, why: null, asked: false, version: 0, seen: NOWHERE, home: null, missed: 0 };
     this.rows.set(id, row);
     return row;
   }
 
-  #learn(data, cursor) {
+  #learn(data, place) {
     const row = this.rows.get(data.id) ?? this.#newRow(data.id);
     const newer = row.state !== null && ORDER[row.state] > ORDER[data.state];
     if (newer) {
@@ -128,7 +139,7 @@ export class Model {
     if (take(row, data) || row.state !== data.state || row.why !== why) row.version += 1;
     row.state = data.state;
     row.why = why;
-    if (isAfter(cursor, row.seen)) row.seen = cursor;
+    if (isAfter(place, row.seen)) row.seen = place;
     return row;
   }
 
@@ -139,9 +150,9 @@ export class Model {
     home.add(row);
   }
 
-  #setCapacity({ total, busy }, id) {
+  #setCapacity({ total, busy }, place) {
     this.capacity = { total, busy };
-    this.#capacitySeen = id;
+    this.#capacitySeen = place;
   }
 
   #forgetOld() {

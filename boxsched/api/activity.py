@@ -16,11 +16,9 @@ from aiohttp import web
 from msgspec import UNSET
 
 from boxsched.api import answers, replies
-from boxsched.feed import EventCursor
 from boxsched.model import WorkloadId, queue_key
 from boxsched.node import Node
 from boxsched.states import State
-from boxsched.store.contract import SHARD
 from boxsched.store.values import Workload
 
 FINISHED_SHOWN = 30
@@ -89,12 +87,13 @@ class Activity:
     async def _make(self) -> Made:
         store = self._node.store
         # 1. The cursor before the rows: an event between the two is read twice, never missed.
-        cursor = EventCursor(SHARD, *await store.last_event(SHARD))
+        cursor = await self._node.feed.now()
         # 2. The rows, and why those that wait do.
         unfinished = await store.unfinished()
         finished = await store.recently_finished(FINISHED_SHOWN)
-        reasons = self._node.engine.reasons()
-        counts = await self._counts()
+        books = await self._node.books()
+        reasons = self._node.reasons(books)
+        counts = BoxCounts(len(books.core.boxes), books.core.usage.boxes)  # as events count them
         # 3. By phase, each in its order.
         aging = self._node.options.priority_aging
         upcoming = [one for one in unfinished if one.state is State.REGISTERED]
@@ -115,14 +114,6 @@ class Activity:
         content = b"".join(parts)
         etag = hashlib.blake2b(content, digest_size=12).hexdigest()
         return Made(content + b',"cursor":"' + str(cursor).encode() + b'"}', etag)
-
-    async def _counts(self) -> BoxCounts:
-        books = self._node.engine.books
-        if books is not None:  # as the events count them
-            return BoxCounts(len(books.core.boxes), books.core.usage.boxes)
-        boxes = await self._node.store.boxes()
-        busy = sum(box.job is not None for box in boxes)
-        return BoxCounts(sum(not box.retired or box.job is not None for box in boxes), busy)
 
 
 async def _rows(rows: Sequence[Workload], reasons: Mapping[WorkloadId, str]) -> bytes:

@@ -1,28 +1,44 @@
 """The aiohttp application of a node, put together from the table of routes and the page."""
 
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+
 from aiohttp import web
 
 import activity_monitor
 from boxsched.api import openapi, replies
 from boxsched.api.bodies import MAX_BODY_BYTES
 from boxsched.api.guard import Declared, Guard
+from boxsched.api.known_tokens import KnownTokens
+from boxsched.api.lasting import Lasting
 from boxsched.api.operations import Operations
 from boxsched.api.routes import PAGE_POLICIES, Route, table
 from boxsched.api.sessions import StoredSessions
-from boxsched.api.tokens import Tokens
+from boxsched.api.tokens import of_file, replaces
+from boxsched.folders import DataFolder
 from boxsched.node import Node
+from boxsched.store.values import Token
+
+log = logging.getLogger(__name__)
 
 
 def application(node: Node) -> web.Application:
-    """API and Activity Monitor. Serve it by ``serving.Runner``, which has the deadlines."""
-    tokens = Tokens.of(node.options.data)
-    sessions = StoredSessions(node.store, tokens)
+    """API and Activity Monitor. Serve it by ``serving.Runner``, which has the deadlines.
+
+    Raises UnsafeToken where the data folder's admin token is open to others.
+    """
+    own = of_file(node.options.data, node.name, node.clock.now())
+    tokens = KnownTokens(node.store, node.clock.now)
+    sessions = StoredSessions(node.store, tokens, node.clock.now)
+    lasting = Lasting(tokens)
     declared: dict[web.AbstractRoute, Declared] = {}
-    guard = Guard(tokens, sessions, declared)
+    guard = Guard(tokens, sessions, lasting, declared)
     app = web.Application(middlewares=[guard.middleware()], client_max_size=MAX_BODY_BYTES)
     app.on_response_prepare.append(replies.add_headers)
+    app.cleanup_ctx.append(_life(node, own, tokens, lasting))
     operations = Operations(node, guard.answered)
-    routes = table(node, operations)
+    routes = table(node, tokens, operations)
     operations.describe(
         openapi.document((one.method, one.path, one.policy, one.what) for one in routes)
     )
@@ -34,11 +50,42 @@ def application(node: Node) -> web.Application:
     return app
 
 
+def _life(
+    node: Node, own: Token, tokens: KnownTokens, lasting: Lasting
+) -> Callable[[web.Application], AsyncIterator[None]]:
+    """From before the listening until all answers have ended."""
+
+    async def life(_: web.Application) -> AsyncIterator[None]:
+        await _keep(own, node)
+        chore = asyncio.create_task(lasting.run(), name="tokens of what lasts")
+        yield
+        chore.cancel()
+        await asyncio.gather(chore, return_exceptions=True)
+        await tokens.close()
+
+    return life
+
+
+async def _keep(own: Token, node: Node) -> None:
+    """The data folder's token holds on every node; one that was in its file before, on none."""
+    store = node.store
+    await store.put_token(own)
+    kept = await store.tokens()
+    for one in kept:
+        if replaces(own, one):
+            await store.revoke_token(one.id)
+    if own.digest not in {one.digest for one in kept}:
+        log.warning(
+            "the token in %s was revoked: delete the file and start again for a new one",
+            DataFolder(node.options.data).token_file,
+        )
+
+
 def _add(app: web.Application, route: Route, declared: dict[web.AbstractRoute, Declared]) -> None:
     name = f"{route.method} {openapi.plain(route.path)}"
     for method in (route.method, "HEAD") if route.head else (route.method,):
         added = app.router.add_route(method, route.path, route.handler)
-        declared[added] = Declared(route.policy, name)
+        declared[added] = Declared(route.policy, name, route.lasting)
 
 
 def _add_page(

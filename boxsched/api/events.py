@@ -10,11 +10,9 @@ from boxsched.api.streams import BUFFER_BYTES, Cut, Stream
 from boxsched.errors import Invalid, StoreAway
 from boxsched.feed import EventCursor, Subscription
 from boxsched.node import Node
-from boxsched.store.contract import SHARD
 from boxsched.store.values import StoredEvent
 
 KEEPALIVE_SECONDS = 15.0
-_HELLO = b"retry: 2000\n: connected\n\n"
 _KEEPALIVE = b": still here\n\n"
 
 
@@ -24,6 +22,8 @@ class Events:
 
     async def stream(self, request: web.Request) -> web.StreamResponse:
         """From behind ``Last-Event-ID`` or ``?after=``, or from now on."""
+        if self._node.feed.closed:
+            raise StoreAway("this node is stopping")
         after = await self._after(request)
         async with self._node.feed.subscribe(after) as events:
             # Subscribed first: who sees our first byte can rely on missing nothing from there.
@@ -39,12 +39,14 @@ class Events:
             field, text = "after", request.query.get("after")
         if text is None:
             return None
-        cursor = EventCursor.parse(text)
-        if cursor is None or cursor.shard != SHARD:
+        cursor = EventCursor.parse(text.replace(" ", "+"))  # which is what a "+" in a query means
+        if cursor is None:
             raise Invalid("this is not the id of an event", field)
-        if (cursor.batch, cursor.n) > await self._node.store.last_event(cursor.shard):
-            # Of another database, or of what a backup has taken back: from there is no going on.
-            raise Invalid("there is no such event here: read all anew", field)
+        ends = await self._node.store.last_events()
+        for shard, place in cursor.places.items():
+            if shard not in ends or place > ends[shard]:
+                # Of another database, or of what a backup has taken back: no going on from there.
+                raise Invalid("there is no such event here: read all anew", field)
         return cursor
 
 
@@ -90,6 +92,7 @@ class Basket:
 
 async def _pass_on(events: Subscription, stream: Stream) -> None:
     basket = Basket()
+    await stream.write(hello(events.place))
     filling = asyncio.create_task(_fill(basket, events), name="events of a reader")
     try:
         await _empty(basket, stream)
@@ -101,7 +104,7 @@ async def _pass_on(events: Subscription, stream: Stream) -> None:
 async def _fill(basket: Basket, events: Subscription) -> None:
     try:
         async for event in events:
-            await basket.put(message(event))
+            await basket.put(message(event, events.place))
     except StoreAway:
         pass  # the reader comes back and goes on from where it was
     finally:
@@ -109,17 +112,19 @@ async def _fill(basket: Basket, events: Subscription) -> None:
 
 
 async def _empty(basket: Basket, stream: Stream) -> None:
-    await stream.write(_HELLO)
     while (data := await basket.take(KEEPALIVE_SECONDS)) is not None:
         await stream.write(data or _KEEPALIVE)
 
 
-def message(event: StoredEvent) -> bytes:
+def hello(place: str) -> bytes:
+    """Not an event; its id lets a reader that gets none come back to here, not to a later now."""
+    return b"retry: 2000\n: connected\nid: %b\n\n" % place.encode()
+
+
+def message(event: StoredEvent, place: str) -> bytes:
     """Data is one line: a JSON object has no newline in it but as an escape."""
-    return b"id: %d.%d.%d\nevent: %b\ndata: %b\n\n" % (
-        event.shard,
-        event.batch,
-        event.n,
+    return b"id: %b\nevent: %b\ndata: %b\n\n" % (
+        place.encode(),
         event.type.encode(),
         event.data,
     )

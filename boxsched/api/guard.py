@@ -3,6 +3,9 @@
 Default deny: a route that declares no policy, and a path that has no route, ask for a token. It
 comes in the Authorization header; a browser's session comes in its cookie, and then a change counts
 only from our own page (S24): other sites can make a browser send the cookie, never the header.
+
+A worker's token opens the worker's route and no other; an admin's opens all but that one. An answer
+that lasts (a stream, a worker's connection) ends when its token does: ``lasting``.
 """
 
 import enum
@@ -17,10 +20,15 @@ from aiohttp.typedefs import Middleware
 
 from activity_monitor import SESSION_COOKIE
 from boxsched.api import replies
+from boxsched.api.known_tokens import Holder, KnownTokens
+from boxsched.api.lasting import Lasting
 from boxsched.api.recent import PRINCIPAL
 from boxsched.api.sessions import StoredSessions
-from boxsched.api.tokens import Tokens
+from boxsched.api.tokens import Role
 from boxsched.errors import BoxschedError, Forbidden, Unauthorized
+from boxsched.store.values import Token
+
+TOKEN = web.RequestKey("token", Token)  # what who asks came with; not there on public routes
 
 # Headers of a proxy: the request is somebody else's.
 _PASSED_ON = frozenset({"forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip"})
@@ -39,8 +47,9 @@ class Policy(enum.Enum):
     """Who may use a route."""
 
     PUBLIC = "public"  # anybody
-    TOKEN = "token"  # noqa: S105  whoever holds a token or a session
-    LOOPBACK = "loopback"  # anybody on this machine; else as TOKEN
+    ADMIN = "admin"  # whoever holds an admin's token, or a session
+    WORKER = "worker"  # whoever holds a worker's token
+    LOOPBACK = "loopback"  # anybody on this machine; else as ADMIN
 
 
 @attrs.frozen
@@ -49,26 +58,32 @@ class Declared:
 
     policy: Policy
     name: str  # method and path, for /metrics
+    lasting: bool = False  # its answer may go on for ever
 
 
 @attrs.frozen
 class Guard:
-    tokens: Tokens
+    tokens: KnownTokens
     sessions: StoredSessions
+    lasting: Lasting
     declared: Mapping[web.AbstractRoute, Declared]
     answered: Counter[tuple[str, int]] = attrs.field(factory=Counter)
 
     def middleware(self) -> Middleware:
         declared, answered = self.declared, self.answered
-        unknown = Declared(Policy.TOKEN, "other")
+        unknown = Declared(Policy.ADMIN, "other")
 
         @web.middleware
         async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
             route = declared.get(request.match_info.route, unknown)
             try:
                 if route.policy is not Policy.PUBLIC:
-                    request[PRINCIPAL] = await self.principal(request, route.policy)
-                response = await handler(request)
+                    await self.admit(request, route.policy)
+                if route.lasting:
+                    with self.lasting.watched(request, request[TOKEN].digest):
+                        response = await handler(request)
+                else:
+                    response = await handler(request)
             except BoxschedError as error:
                 response = replies.refusal(error)
             except web.HTTPException as error:
@@ -80,24 +95,38 @@ class Guard:
 
         return guard
 
-    async def principal(self, request: web.Request, policy: Policy) -> str:
-        """Who asks; raises Unauthorized or Forbidden."""
+    async def admit(self, request: web.Request, policy: Policy) -> None:
+        """Says in the request who asks; raises Unauthorized or Forbidden."""
         if policy is Policy.LOOPBACK and from_this_machine(request):
-            return "local"
+            request[PRINCIPAL] = "local"
+            return
+        holder = await self.holder(request)
+        is_worker = holder.token.role == Role.WORKER
+        if policy is Policy.WORKER:
+            if not is_worker:
+                raise Forbidden("a worker's token is asked for here")
+            if "Origin" in request.headers and not same_origin(request):
+                raise Forbidden("no other site's page speaks as a worker")
+        elif is_worker:
+            raise Forbidden("this token lets a worker act as that worker, and nothing else")
+        request[PRINCIPAL], request[TOKEN] = holder.principal, holder.token
+
+    async def holder(self, request: web.Request) -> Holder:
+        """Who asks, by header or session; raises Unauthorized or Forbidden."""
         given = request.headers.get("Authorization")
         if given is not None:
             scheme, _, token = given.partition(" ")
-            principal = self.tokens.principal(token.strip()) if scheme.lower() == "bearer" else None
-            if principal is None:
+            holder = await self.tokens.find(token.strip()) if scheme.lower() == "bearer" else None
+            if holder is None:
                 raise Unauthorized("this token does not hold")
-            return principal
+            return holder
         session = request.cookies.get(SESSION_COOKIE)
-        principal = await self.sessions.principal(session) if session else None
-        if principal is None:
+        holder = await self.sessions.holder(session) if session else None
+        if holder is None:
             raise Unauthorized("a token is asked for: Authorization: Bearer TOKEN")
         if request.method not in _SAFE_METHODS and not same_origin(request):
             raise Forbidden("with a session, changes are taken from this service's own page only")
-        return principal
+        return holder
 
 
 def refused(error: web.HTTPException) -> web.Response:

@@ -13,6 +13,34 @@ from boxsched.api import replies
 from boxsched.errors import StoreAway
 from boxsched.node import Node
 
+# Of engine.Counters; each under its own name, unless _NAMED has another.
+_COUNTED = (
+    ("turns", "Turns of the engine, each one commit"),
+    ("commands", "Inbox commands applied"),
+    ("events", "Events of the durable history"),
+    ("admitted", "Workloads that were given Boxes"),
+    ("finished", "Workloads that finished"),
+    ("loads", "Times that a shard was loaded"),
+    ("fenced", "Commits that the fence refused"),
+    ("commit_seconds", "Time spent in commits"),
+)
+_NAMED = {
+    "admitted": "workloads_admitted",
+    "finished": "workloads_finished",
+    "loads": "shard_loads",
+    "fenced": "commits_fenced",
+}
+
+
+# Of cluster.bus.Counts.
+_HINTS = (
+    ("dropped", "Shards and workers that were not told of, as Redis was away or too slow"),
+    ("refused", "Messages, entries and keys in Redis that were not ours"),
+    ("heard", "Messages of other nodes"),
+    ("looked", "Entries of this node's stream that were done"),
+    ("claimed", "Entries of other nodes' streams that were done for them"),
+)
+
 
 class Health(msgspec.Struct, frozen=True):
     status: str
@@ -34,9 +62,9 @@ class Operations:
         return replies.json(Health("ok"))
 
     async def readyz(self, request: web.Request) -> web.Response:
-        """Requests should be sent here: the engine leads, the database answers."""
+        """Requests should be sent here: the node serves, led by whomever; the database answers."""
         if not self._node.ready:
-            raise StoreAway("not ready: starting, stopping, or loading")
+            raise StoreAway("not ready: starting or stopping")
         await self._node.store.ping()
         return replies.json(Health("ready"))
 
@@ -63,30 +91,62 @@ class Figures(Collector):
         for (route, status), count in sorted(self._answered.items()):
             requests.add_metric((route, str(status)), count)
         yield requests
-        yield from self._engine()
-        yield GaugeMetricFamily(
-            "boxsched_event_readers", "Open event streams", len(self._node.feed.readers)
-        )
+        yield from self._turns()
+        yield from self._led()
+        yield from self._others()
+        yield from self._hints()
+        yield self._round_trips()
 
-    def _engine(self) -> Iterator[Metric]:
-        engine = self._node.engine
-        counters = engine.counters
-        yield GaugeMetricFamily("boxsched_leads", "Whether the engine leads", int(engine.leads))
+    def _turns(self) -> Iterator[Metric]:
+        """What this node's engines did: of all shards that it leads, or has led."""
+        for name, meaning in _COUNTED:
+            value = getattr(self._node.counters, name)
+            yield CounterMetricFamily(f"boxsched_{_NAMED.get(name, name)}", meaning, value)
+
+    def _led(self) -> Iterator[Metric]:
+        """The shards that this node leads, and what is in them."""
+        leads = GaugeMetricFamily("boxsched_leads", "Whether it leads", labels=("shard",))
+        boxes = busy = unfinished = 0
+        for shard, engine in sorted(self._node.leadership.engines.items()):
+            leads.add_metric((str(shard),), int(engine.leads))
+            if engine.books is not None:
+                boxes += len(engine.books.core.boxes)
+                busy += engine.books.core.usage.boxes
+                unfinished += len(engine.books.workloads)
+        yield leads
+        yield GaugeMetricFamily("boxsched_boxes", "Boxes there are", boxes)
+        yield GaugeMetricFamily("boxsched_boxes_busy", "Boxes in use", busy)
+        yield GaugeMetricFamily("boxsched_workloads_unfinished", "Unfinished workloads", unfinished)
+
+    def _others(self) -> Iterator[Metric]:
+        """Who is connected to this node."""
+        node = self._node
+        figures = node.gateway.figures
         for name, meaning, value in (
-            ("turns", "Turns of the engine, each one commit", counters.turns),
-            ("commands", "Inbox commands applied", counters.commands),
-            ("events", "Events of the durable history", counters.events),
-            ("workloads_admitted", "Workloads that were given Boxes", counters.admitted),
-            ("workloads_finished", "Workloads that finished", counters.finished),
-            ("shard_loads", "Times that the shard was loaded", counters.loads),
-            ("commit_seconds", "Time spent in commits", counters.commit_seconds),
+            ("event_readers", "Open event streams", len(node.feed.readers)),
+            ("bus_up", "Whether hints reach the other nodes", int(node.bus.up)),
+            ("workers_connected", "Workers connected to this node", figures.connected),
+        ):
+            yield GaugeMetricFamily(f"boxsched_{name}", meaning, value)
+        for name, meaning, value in (
+            ("worker_messages", "Messages from workers", figures.messages),
+            ("worker_reports_stale", "Reports of jobs not the worker's", figures.stale_reports),
         ):
             yield CounterMetricFamily(f"boxsched_{name}", meaning, value)
-        books = engine.books
-        if books is not None:
-            core = books.core
-            yield GaugeMetricFamily("boxsched_boxes", "Boxes there are", len(core.boxes))
-            yield GaugeMetricFamily("boxsched_boxes_busy", "Boxes in use", core.usage.boxes)
-            yield GaugeMetricFamily(
-                "boxsched_workloads_unfinished", "Unfinished workloads", len(books.workloads)
-            )
+
+    def _round_trips(self) -> Metric:
+        """An engine's turn is ``inbox`` and ``commit``; all else is the API's and the workers'."""
+        trips = CounterMetricFamily(
+            "boxsched_store_round_trips", "Round trips to the database", labels=("procedure",)
+        )
+        for name, count in sorted(self._node.store.round_trips.items()):
+            trips.add_metric((name,), count)
+        return trips
+
+    def _hints(self) -> Iterator[Metric]:
+        """What went over the bus; nothing without Redis."""
+        bus = self._node.bus
+        for name, meaning in _HINTS:
+            value = getattr(bus.counts, name)
+            yield CounterMetricFamily(f"boxsched_bus_hints_{name}", meaning, value)
+        yield CounterMetricFamily("boxsched_bus_trips", "Times that Redis went away", bus.trips)

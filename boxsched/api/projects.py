@@ -10,6 +10,7 @@ from boxsched.api.known import Known, KnownProjects, is_project_name
 from boxsched.api.schema import ProjectSettings
 from boxsched.errors import Invalid, NotFound
 from boxsched.node import Node
+from boxsched.store.contract import SHARD
 
 _form = bodies.Form(ProjectSettings)
 
@@ -21,7 +22,7 @@ class ProjectList(msgspec.Struct, frozen=True):
 class Projects:
     def __init__(self, node: Node, known: KnownProjects) -> None:
         self._store = node.store
-        self._wake = node.engine.wake
+        self._node = node
         self._known = known
 
     async def put(self, request: web.Request) -> web.Response:
@@ -46,7 +47,7 @@ class Projects:
                 keep_secret=keep_secret,
             )
         )
-        self._wake()
+        self._node.wake(SHARD)
         answer = replies.encode(shown(self._known.keep(project)))
         if created:
             return replies.created(answer, f"/api/v1/projects/{name}")

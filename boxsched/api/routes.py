@@ -12,17 +12,29 @@ from boxsched.api.explanation import Explanation
 from boxsched.api.fleet import BoxList, Fleet, WorkerList
 from boxsched.api.guard import Handler, Policy
 from boxsched.api.known import KnownProjects
+from boxsched.api.known_tokens import KnownTokens
 from boxsched.api.logs import Logs
+from boxsched.api.nodes import NodeList, Nodes
 from boxsched.api.openapi import PREFIX, Described, Query
 from boxsched.api.operations import Health, Operations
 from boxsched.api.projects import ProjectList, Projects
 from boxsched.api.recent import RecentAnswers
-from boxsched.api.schema import AskBuild, AskDeploy, AskSession, Nothing, ProjectSettings
+from boxsched.api.schema import (
+    AskBuild,
+    AskDeploy,
+    AskSession,
+    AskToken,
+    Nothing,
+    ProjectSettings,
+)
 from boxsched.api.submissions import Submissions
+from boxsched.api.token_routes import NewTokenAnswer, TokenList, TokenRoutes
+from boxsched.api.workers import Workers
 from boxsched.api.workloads import MAX_LIMIT, Workloads
 from boxsched.model import Kind
 from boxsched.node import Node
 from boxsched.states import State
+from boxsched.worker import wire
 
 # The Activity Monitor's own routes: signed out, it shows its sign-in form.
 PAGE_POLICIES: Mapping[tuple[str, str], Policy] = {
@@ -36,6 +48,7 @@ PAGE_POLICIES: Mapping[tuple[str, str], Policy] = {
 _PROJECT = f"{PREFIX}/projects/{{project:[^/]+}}"
 _WORKLOAD = f"{PREFIX}/workloads/{{workload:[^/]+}}"
 _JOB = f"{PREFIX}/jobs/{{job:[^/]+}}"
+_TOKEN = f"{PREFIX}/tokens/{{token:[^/]+}}"
 _AFTER = Query("after", "the id of the last event seen, as Last-Event-ID")
 _FOLLOW = Query("follow", "1: go on until the job ends", {"enum": ["0", "1"]})
 _FILTERS = (
@@ -55,8 +68,9 @@ class Route:
     path: str
     handler: Handler
     what: Described
-    policy: Policy = Policy.TOKEN
+    policy: Policy = Policy.ADMIN
     head: bool = False  # answers HEAD too: for load balancers
+    lasting: bool = False  # its answer may go on for ever: it ends when its token does
 
 
 def project_routes(projects: Projects, asks: Submissions) -> Sequence[Route]:
@@ -83,22 +97,37 @@ def workload_routes(workloads: Workloads, asks: Submissions, logs: Logs) -> Sequ
         reading(f"{_WORKLOAD}/explanation", workloads.explanation, "Why it waits", Explanation),
         Route("POST", f"{_WORKLOAD}/stop", workloads.stop, stop),
         asking(f"{_WORKLOAD}/rebuild", asks.rebuild, "The same again", Nothing),
-        Route("GET", f"{_JOB}/log", logs.log, log),
+        Route("GET", f"{_JOB}/log", logs.log, log, lasting=True),
     )
 
 
-def other_routes(
-    fleet: Fleet, activity: Activity, events: Events, operations: Operations
-) -> Sequence[Route]:
+def fleet_routes(fleet: Fleet, nodes: Nodes, workers: Workers) -> Sequence[Route]:
+    speak = Described("What a worker speaks: a WebSocket", status=101)
+    return (
+        reading(f"{PREFIX}/boxes", fleet.boxes, "Every Box, and what runs on it", BoxList),
+        reading(f"{PREFIX}/workers", fleet.workers, "The fleet", WorkerList),
+        reading(f"{PREFIX}/nodes", nodes.list, "Every node: who is alive, who leads", NodeList),
+        Route("GET", wire.PATH, workers.connect, speak, Policy.WORKER, lasting=True),
+    )
+
+
+def token_routes(tokens: TokenRoutes) -> Sequence[Route]:
+    make = Described("Make a token: its text is in this answer only", AskToken, NewTokenAnswer, 201)
+    return (
+        Route("POST", f"{PREFIX}/tokens", tokens.make, make),
+        reading(f"{PREFIX}/tokens", tokens.list, "All tokens, without their texts", TokenList),
+        Route("DELETE", _TOKEN, tokens.revoke, Described("Revoke a token", status=204)),
+    )
+
+
+def other_routes(activity: Activity, events: Events, operations: Operations) -> Sequence[Route]:
     live = Described("Whether it lives", gives=Health)
     ready = Described("Whether requests should be sent here", gives=Health)
     every = Described("Every change", content_type="text/event-stream", query=(_AFTER,))
     figures = Described("Figures for Prometheus", content_type="text/plain")
     return (
-        reading(f"{PREFIX}/boxes", fleet.boxes, "Every Box, and what runs on it", BoxList),
-        reading(f"{PREFIX}/workers", fleet.workers, "The fleet", WorkerList),
         reading(f"{PREFIX}/activity", activity.show, "What is unfinished", ActivityAnswer),
-        Route("GET", f"{PREFIX}/events", events.stream, every),
+        Route("GET", f"{PREFIX}/events", events.stream, every, lasting=True),
         reading(f"{PREFIX}/openapi.json", operations.openapi, "This description", dict[str, Any]),
         Route("GET", "/healthz", operations.healthz, live, Policy.PUBLIC, head=True),
         Route("GET", "/readyz", operations.readyz, ready, Policy.PUBLIC, head=True),
@@ -116,7 +145,7 @@ def asking(path: str, handler: Handler, summary: str, takes: type) -> Route:
     return Route("POST", path, handler, what)
 
 
-def table(node: Node, operations: Operations) -> list[Route]:
+def table(node: Node, tokens: KnownTokens, operations: Operations) -> list[Route]:
     """All routes but the page's own."""
     known = KnownProjects(node.store, node.options.max_boxes)
     seen = RecentAnswers()
@@ -124,5 +153,7 @@ def table(node: Node, operations: Operations) -> list[Route]:
     return [
         *project_routes(Projects(node, known), asks),
         *workload_routes(Workloads(node, known, seen), asks, Logs(node)),
-        *other_routes(Fleet(node), Activity(node), Events(node), operations),
+        *fleet_routes(Fleet(node), Nodes(node), Workers(node)),
+        *token_routes(TokenRoutes(node, tokens)),
+        *other_routes(Activity(node), Events(node), operations),
     ]

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from boxsched.api.tokens import Role
 from boxsched.model import (
     MAX_JOBS_A_WORKLOAD,
     MAX_NAME_CHARACTERS,
@@ -18,6 +19,7 @@ from boxsched.model import (
 )
 
 MAX_TIMEOUT_SECONDS = 30 * 86_400
+MAX_TOKEN_SECONDS = 10 * 366 * 86_400
 MAX_BOXES = 1_000_000
 MAX_LIST_ENTRIES = 1_000  # of commands, globs, rules, servers, schedules
 MAX_COMMAND_CHARACTERS = 131_072
@@ -140,6 +142,14 @@ class AskSession(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     build: Id | None = None
     box_type: BoxType | None = None
     priority: Priority | None = None
+
+
+class AskToken(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """A token for a worker, or for who may do all the rest; without an end unless it has one."""
+
+    role: Role
+    name: Name | None = None
+    expires_in_seconds: Annotated[float, Meta(gt=0, le=MAX_TOKEN_SECONDS)] | None = None
 
 
 class Nothing(Struct, forbid_unknown_fields=True, frozen=True):

@@ -1,13 +1,17 @@
-"""Sessions of browsers: a random id in a cookie, its SHA-256 sum in the store."""
+"""Sessions of browsers: a random id in a cookie, its SHA-256 sum in the store.
+
+With it stands the SHA-256 sum of the token that opened it: on any node a session holds for as long
+as its token does.
+"""
 
 import secrets
-import time
 from collections.abc import Callable
 from typing import Protocol
 
 import attrs
 
-from boxsched.api.tokens import Tokens, digest
+from boxsched.api.known_tokens import Holder, KnownTokens
+from boxsched.api.tokens import Role, digest
 
 SESSION_SECONDS = 12 * 3_600
 _ID_BYTES = 32
@@ -29,28 +33,28 @@ class StoredSessions:
     """What the Activity Monitor signs in with (``activity_monitor.Sessions``)."""
 
     store: SessionStore
-    tokens: Tokens
-    clock: Callable[[], float] = time.time
+    tokens: KnownTokens
+    clock: Callable[[], float]
 
     async def sign_in(self, token: str) -> str | None:
         """A new session's id for a good token, else None; never an id that was there before."""
-        principal = self.tokens.principal(token)
-        if principal is None:
-            return None
+        holder = await self.tokens.find(token)
+        if holder is None or holder.token.role != Role.ADMIN:
+            return None  # a worker has nothing to look at
         session_id = secrets.token_urlsafe(_ID_BYTES)
         expires_at = self.clock() + SESSION_SECONDS
-        await self.store.put_session(digest(session_id), principal, expires_at)
+        await self.store.put_session(digest(session_id), holder.token.digest, expires_at)
         return session_id
 
-    async def principal(self, session_id: str) -> str | None:
+    async def holder(self, session_id: str) -> Holder | None:
         """Who the session speaks for, while it and its token hold."""
         if not session_id.isascii() or len(session_id) > _MAX_ID_CHARACTERS:
             return None
-        principal = await self.store.session(digest(session_id), self.clock())
-        return principal if principal is not None and self.tokens.holds(principal) else None
+        token = await self.store.session(digest(session_id), self.clock())
+        return None if token is None else await self.tokens.of(token)
 
     async def holds(self, session_id: str) -> bool:
-        return await self.principal(session_id) is not None
+        return await self.holder(session_id) is not None
 
     async def sign_out(self, session_id: str) -> None:
         if session_id.isascii() and len(session_id) <= _MAX_ID_CHARACTERS:

@@ -1,10 +1,12 @@
-"""API tokens: what they look like, and the admin token in the data folder.
+"""API tokens: what they look like, what they may do, and the admin token in the data folder.
 
 A token is ``bxs_``, 43 characters of chance (256 bits), and 6 of checksum, so that a mistyped one
-is told without asking anybody, and a leaked one can be found by a scanner. Only SHA-256 sums stay
-in memory and are compared; the admin token's text is in its file and nowhere else.
+is told without asking anybody, and a leaked one can be found by a scanner. Only SHA-256 sums are
+stored and stay in memory; a token's text is shown once, when it is made, and the admin token's is
+in its file and nowhere else. Which tokens hold: ``known_tokens``.
 """
 
+import enum
 import hashlib
 import hmac
 import os
@@ -13,9 +15,8 @@ import stat
 import zlib
 from pathlib import Path
 
-import attrs
-
 from boxsched.folders import ADMIN_TOKEN
+from boxsched.store.values import Token
 
 PREFIX = "bxs_"
 _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -23,6 +24,17 @@ _SECRET_BYTES = 32
 _SECRET_DIGITS = 43  # 62 ** 43 > 2 ** 256
 _CHECK_DIGITS = 6  # 62 ** 6 > 2 ** 32
 _LENGTH = len(PREFIX) + _SECRET_DIGITS + _CHECK_DIGITS
+_NAMED_BY = 12  # hex digits of its SHA-256 sum name a token: 48 bits, and nothing of its text
+
+OF_FILE = "file-"  # begins the id of a token that a node has in its data folder
+MADE = "token-"  # and that of one made by a call
+
+
+class Role(enum.StrEnum):
+    """What a token may do."""
+
+    ADMIN = "admin"  # all but to act as a worker
+    WORKER = "worker"  # to act as a worker, and nothing else
 
 
 class UnsafeToken(Exception):
@@ -44,6 +56,15 @@ def looks_real(token: str) -> bool:
 
 def digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def token_id(prefix: str, sha256: str) -> str:
+    return prefix + sha256[:_NAMED_BY]
+
+
+def principal(token: Token) -> str:
+    """Names the token on every node: whose keys, sessions and stops they are."""
+    return f"{token.role}:{token.digest[:_NAMED_BY]}"
 
 
 def _checksum(secret: str) -> str:
@@ -84,6 +105,24 @@ def admin_token(data: Path) -> str:
     return _read(path)
 
 
+def of_file(data: Path, node: str, now: float) -> Token:
+    """The data folder's admin token as the store keeps it; raises UnsafeToken."""
+    sha256 = digest(admin_token(data))
+    return Token(
+        id=token_id(OF_FILE, sha256),
+        digest=sha256,
+        role=Role.ADMIN.value,
+        name=f"DATA of node {node}",
+        created_at=now,
+    )
+
+
+def replaces(own: Token, other: Token) -> bool:
+    """Whether the other was in this node's file before: who deletes the file means it to end."""
+    of_a_file = other.id.startswith(OF_FILE)
+    return of_a_file and other.name == own.name and other.digest != own.digest
+
+
 def _read(path: Path) -> str:
     with path.open("rb") as file:
         mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
@@ -96,26 +135,3 @@ def _read(path: Path) -> str:
     if not looks_real(text):
         raise UnsafeToken(f"{path} does not hold a token: delete the file for a new one")
     return text
-
-
-@attrs.frozen
-class Tokens:
-    """The tokens that hold here: SHA-256 sum -> principal."""
-
-    admin: str = attrs.field(repr=False)  # the admin token's SHA-256 sum
-    admin_principal: str  # names the token, so that a session that it opened ends with it
-
-    @classmethod
-    def of(cls, data: Path) -> "Tokens":
-        admin = digest(admin_token(data))
-        return cls(admin, f"admin:{admin[:12]}")
-
-    def principal(self, token: str) -> str | None:
-        """Who a token speaks for; None if it does not hold."""
-        if not token.isascii() or not hmac.compare_digest(digest(token), self.admin):
-            return None
-        return self.admin_principal
-
-    def holds(self, principal: str) -> bool:
-        """Whether the token that a principal came with is still good."""
-        return hmac.compare_digest(principal, self.admin_principal)

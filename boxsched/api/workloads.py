@@ -17,6 +17,7 @@ from boxsched.errors import Conflict, Invalid, NotFound, StoreAway
 from boxsched.model import Kind, WorkloadId, parse_workload, workload_text
 from boxsched.node import Node
 from boxsched.states import Result, State
+from boxsched.store.contract import SHARD
 from boxsched.store.values import (
     IdempotencyKey,
     KeyTaken,
@@ -80,11 +81,11 @@ class Workloads:
             stored = await asked.find(self._store, text)
             if stored.state is State.FINISHED:
                 return finished(stored)
-            report = self._node.engine.why(stored.id)
+            report = await self._node.why(stored.id)
             if report is not None:
                 return reported(report, self._node.clock.now())
             if pause > LAST_LOOK_SECONDS:
-                if stored.state is State.REGISTERED and self._node.engine.leads:
+                if stored.state is State.REGISTERED:
                     return unseen(stored)
                 raise StoreAway("the scheduler is loading: try again")
             await asyncio.sleep(pause)
@@ -115,10 +116,10 @@ class Workloads:
     async def _ask(self, stop: inbox.Stop, number: int, key: IdempotencyKey | None) -> None:
         """Durable when it returns, and with its key."""
         if key is None:
-            await self._node.ask(stop)
+            await self._node.ask(SHARD, stop)
         else:
             _repeated(await asyncio.shield(self._store.stop_once(stop, number, key)))
-            self._node.engine.wake()
+            self._node.wake(SHARD)
 
     async def _moved(self, stored: Workload) -> Workload:
         """The workload as the stop left it, or as it is after a while."""

@@ -1,13 +1,14 @@
-"""A load that costs little: prepared bytes out on keep-alive connections, answers counted.
+"""A load that costs little: plain bytes out on keep-alive connections, answers counted.
 
 Measured beside the service on the same cores, so there is no HTTP library here: an answer is looked
 at for its status and its length, and no further.
 """
 
 import asyncio
+import itertools
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import cast
 
 from yarl import URL
@@ -67,7 +68,7 @@ class Connection(asyncio.Protocol):
 
 
 class Target:
-    """Where requests go: one service, one token."""
+    """Where requests go: one node, one token."""
 
     def __init__(self, url: str, token: str) -> None:
         where = URL(url)
@@ -97,46 +98,50 @@ class Target:
 
 
 class Load:
-    """Requests over so many connections, each with one under way; all must be answered 201."""
+    """Posts over so many connections, each with one under way; all must be answered 201.
 
-    def __init__(self, requests: Sequence[bytes]) -> None:
-        self._requests = requests
-        self._next = 0
+    They go to the targets in turn, and end with the bodies.
+    """
+
+    def __init__(self, path: str, bodies: Iterator[bytes]) -> None:
+        self._path = path
+        self._bodies = bodies
+        self._targets: dict[Connection, Target] = {}
+        self._sent = 0
         self.seconds: list[float] = []  # from each request's sending to its answer
         self.took = 0.0
         self._done: asyncio.Future[None] | None = None
 
-    async def run(self, target: Target, concurrency: int) -> None:
+    async def run(self, targets: Sequence[Target], concurrency: int) -> None:
         self._done = asyncio.get_running_loop().create_future()
-        connections = [
-            await target.connect(self._answered, self._fail)
-            for _ in range(min(concurrency, len(self._requests)))
-        ]
         try:
+            for target in itertools.islice(itertools.cycle(targets), concurrency):
+                connection = await target.connect(self._answered, self._fail)
+                self._targets[connection] = target
             began = time.perf_counter()
-            for connection in connections:
+            for connection in self._targets:
                 self._send(connection)
             await self._done
             self.took = time.perf_counter() - began
         finally:
-            for connection in connections:
+            for connection in self._targets:
                 connection.close()
 
     def _send(self, connection: Connection) -> None:
-        if self._next < len(self._requests):
-            request = self._requests[self._next]
-            self._next += 1
-            connection.send(request)
+        body = next(self._bodies, None)
+        if body is not None:
+            self._sent += 1
+            connection.send(self._targets[connection].post(self._path, body))
+        elif len(self.seconds) == self._sent and self._done is not None and not self._done.done():
+            self._done.set_result(None)
 
     def _answered(self, connection: Connection, status: bytes, body: bytes) -> None:
         self.seconds.append(time.perf_counter() - connection.began)
-        if status != b"201":
+        if status == b"201":
+            self._send(connection)
+        else:
             quoted = body[:_QUOTED_BYTES].decode("utf-8", "replace")
             self._fail(StoreAway(f"a submission was answered {status.decode()}: {quoted}"))
-        elif len(self.seconds) < len(self._requests):
-            self._send(connection)
-        elif self._done is not None and not self._done.done():
-            self._done.set_result(None)
 
     def _fail(self, error: Exception) -> None:
         if self._done is not None and not self._done.done():

@@ -1,26 +1,27 @@
 """A running service, loaded from outside and measured by its own timestamps and ours.
 
-First the idle service: builds one at a time, from the submission to the start. Then the load: all
-builds as fast as they are taken, each on a branch of its own so that no lane holds them back; done
-when all have finished. While they run the service is asked for its figures once in half a second,
-which costs it nothing to speak of; the builds' own times are read afterwards.
+First one build, to see that the Boxes run nothing. Then the idle service: builds one at a time,
+from the submission to the start. Then the load: builds as fast as they are taken, each on a branch
+of its own so that no lane holds them back, their clients spread over the nodes; done when all have
+finished. While they run the nodes are asked for their figures once in half a second, which costs
+them nothing to speak of; the builds' own times are read afterwards.
 """
 
 import asyncio
 import contextlib
-import re
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from datetime import datetime
 
 import attrs
 import msgspec
 
+from boxsched.bench.counted import Counted, counted, refuse_uncounted
 from boxsched.bench.figures import resident_mib, spread
 from boxsched.bench.load import Load, Single, Target
 from boxsched.client import Client, Workload
-from boxsched.errors import StoreAway
+from boxsched.errors import Invalid, StoreAway
 
 PROJECT = "bench"
 IDLE_BUILDS = 200
@@ -32,9 +33,34 @@ _PATH = f"/api/v1/projects/{PROJECT}/builds"
 
 @attrs.frozen
 class Plan:
-    builds: int
+    builds: int | None  # None: as many as are taken in so many seconds
+    seconds: float
     jobs: int
     concurrency: int
+
+    @property
+    def connections(self) -> int:
+        return min(self.concurrency, self.builds or self.concurrency)
+
+    def bodies(self, run: str) -> Iterator[bytes]:
+        """Of the load's submissions; the first begins the seconds."""
+        until = time.perf_counter() + self.seconds
+        number = 0
+        while number < self.builds if self.builds is not None else time.perf_counter() < until:
+            yield _body(f"load-{run}-{number:07}")
+            number += 1
+
+
+@attrs.frozen
+class Nodes:
+    """Those of one service that are measured. The first is asked all that concerns all of them."""
+
+    clients: Sequence[Client]
+    targets: Sequence[Target]
+
+    @property
+    def client(self) -> Client:
+        return self.clients[0]
 
 
 class _Id(msgspec.Struct):
@@ -42,39 +68,54 @@ class _Id(msgspec.Struct):
 
 
 async def measure(
-    client: Client,
-    target: Target,
-    plan: Plan,
-    pid: int | None,
-    say: Callable[[str], None],
+    nodes: Nodes, plan: Plan, pid: int | None, say: Callable[[str], None]
 ) -> dict[str, object]:
     """All figures of the service; raises StoreAway where something keeps the builds from ending."""
+    client = nodes.client
+    await refuse_uncounted(nodes.clients)
     names = [f"job-{number + 1}" for number in range(plan.jobs)]
-    jobs = [{"name": name, "commands": ["true"]} for name in names]
+    jobs = [{"name": name, "commands": ["false"]} for name in names]
     await client.put_project(PROJECT, {"jobs": jobs})
+    await _refuse_real_jobs(client)
     run = secrets.token_hex(4)
     say(f"idle service: {IDLE_BUILDS} builds, one at a time")
-    idle = await _idle(client, target, run)
-    say(f"load: {plan.builds} builds of {plan.jobs} jobs over {plan.concurrency} connections")
-    load, peak_mib = await _loaded(client, target, plan, run)
+    idle = await _idle(client, nodes.targets[0], run)
+    say(f"load: builds of {plan.jobs} jobs over {plan.concurrency} connections")
+    loaded = await _loaded(nodes, plan, run)
+    builds = len(loaded.load.seconds)
     say("reading the builds' times")
-    workloads = await _submitted(client, plan.builds)
-    began, ended = _span(workloads)
-    if pid is not None:
-        peak_mib = resident_mib(pid, "VmHWM") or peak_mib
+    began, ended = _span(await _submitted(client, builds))
     seconds = (ended - began).total_seconds()
     return {
-        "builds": plan.builds,
+        "nodes": len(nodes.clients),
+        "builds": builds,
         "jobs_per_build": plan.jobs,
         "concurrency": plan.concurrency,
         "boxes": len(await client.boxes()),
-        "submissions_per_second": round(plan.builds / load.took, 1),
-        "finished_builds_per_second": round(plan.builds / seconds, 1),
-        "jobs_per_second": round(plan.builds * plan.jobs / seconds, 1),
-        "latency_ms": spread(load.seconds),
+        "load_seconds": round(loaded.load.took, 2),
+        "submissions_per_second": round(builds / loaded.load.took, 1),
+        "finished_builds_per_second": round(builds / seconds, 1),
+        "jobs_per_second": round(builds * plan.jobs / seconds, 1),
+        "latency_ms": spread(loaded.load.seconds),
         "submit_to_start_ms": idle,
-        "peak_memory_mib": peak_mib,
+        "peak_memory_mib": loaded.peak_mib(pid),
+        **loaded.by_batch(),
     }
+
+
+async def _refuse_real_jobs(client: Client) -> None:
+    """Each job is the command ``false``: it passes only where nothing is run."""
+    try:
+        async with asyncio.timeout(STALLED_SECONDS):
+            made = await client.build(PROJECT, branch="are-the-boxes-for-bench")
+            ended = await client.wait(made.id)
+    except TimeoutError:
+        raise _stalled("start") from None
+    if not ended.passed:
+        raise Invalid(
+            "the Boxes of this service run real jobs, and bench measures the scheduler alone: "
+            "start its nodes, and its workers, with --box-driver none"
+        )
 
 
 # --- The idle service -------------------------------------------------------------------------
@@ -144,50 +185,49 @@ async def _idle(client: Client, target: Target, run: str) -> dict[str, object]:
 # --- The loaded service -----------------------------------------------------------------------
 
 
-async def _loaded(
-    client: Client, target: Target, plan: Plan, run: str
-) -> tuple[Load, float | None]:
-    """The load, when all of it has finished, and the most memory that was seen."""
-    before = await _figures(client)
-    load = Load([target.post(_PATH, _body(f"load-{run}-{n:07}")) for n in range(plan.builds)])
-    running = asyncio.create_task(load.run(target, plan.concurrency))
+@attrs.frozen
+class _Loaded:
+    """The load, and what the nodes counted before it and when all of it had finished."""
+
+    load: Load
+    before: Counted
+    after: Counted
+    peak: float
+
+    def peak_mib(self, pid: int | None) -> float | None:
+        """Of the largest node; the peak of process ``pid`` may be more than what was seen."""
+        own = None if pid is None else resident_mib(pid, "VmHWM")
+        return max(round(self.peak, 1), own or 0.0) or None
+
+    def by_batch(self) -> dict[str, object]:
+        """Nothing where the database is no server."""
+        batches = self.after.batches - self.before.batches
+        trips = self.after.round_trips - self.before.round_trips
+        return {"round_trips_per_batch": round(trips / batches, 3)} if trips and batches else {}
+
+
+async def _loaded(nodes: Nodes, plan: Plan, run: str) -> _Loaded:
+    await asyncio.sleep(POLL_SECONDS)  # the end of the last idle build may yet be counted
+    before = await counted(nodes.clients)
+    load = Load(_PATH, plan.bodies(run))
+    running = asyncio.create_task(load.run(nodes.targets, plan.connections))
     finished, peak, stalled = 0, 0.0, 0.0
     try:
-        while finished < plan.builds:
+        while True:
             await asyncio.sleep(POLL_SECONDS)
             if running.done():
                 running.result()
-            figures = await _figures(client)
-            now_finished = round(figures.finished - before.finished)
+            now = await counted(nodes.clients)
+            now_finished = round(now.finished - before.finished)
             stalled = stalled + POLL_SECONDS if now_finished == finished else 0.0
-            finished, peak = now_finished, max(peak, figures.resident_mib)
+            finished, peak = now_finished, max(peak, now.resident_mib)
+            if running.done() and finished >= len(load.seconds):
+                return _Loaded(load, before, now, peak)
             if stalled > STALLED_SECONDS:
                 raise _stalled("finish")
-        await running
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
-    return load, round(peak, 1) or None
-
-
-@attrs.frozen
-class _Figures:
-    finished: float
-    resident_mib: float
-
-
-async def _figures(client: Client) -> _Figures:
-    text = await client.metrics()
-    resident = _metric(text, "process_resident_memory_bytes") or 0.0
-    finished = _metric(text, "boxsched_workloads_finished_total")
-    if finished is None:
-        raise StoreAway("the service's /metrics do not say how many workloads have finished")
-    return _Figures(finished, resident / (1 << 20))
-
-
-def _metric(text: str, name: str) -> float | None:
-    found = re.search(rf"^{name} (\S+)$", text, re.MULTILINE)
-    return None if found is None else float(found[1])
 
 
 async def _submitted(client: Client, count: int) -> list[Workload]:

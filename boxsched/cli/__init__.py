@@ -19,6 +19,7 @@ class _Lazy:
 
 _COMMANDS = {
     "serve": _Lazy("serve", "serve", "Run the service: API, Activity Monitor, in-process worker."),
+    "worker": _Lazy("worker", "worker", "Run jobs of a service on this machine."),
     "demo": _Lazy("demo", "demo", "Run everything with an example project, and keep it busy."),
     "project": _Lazy("project", "project", "Apply, list, show and delete projects."),
     "build": _Lazy("submit", "build", "Submit a build of a branch or a tag."),
@@ -29,8 +30,12 @@ _COMMANDS = {
     "show": _Lazy("reading", "show", "Show a workload and its jobs."),
     "explain": _Lazy("reading", "explain", "Say why a workload waits, and for what."),
     "logs": _Lazy("logs", "logs", "Print the log of a job, or of all jobs of a workload."),
+    "workers": _Lazy("workers", "workers", "List the workers."),
+    "nodes": _Lazy("nodes", "nodes", "List the nodes: who is alive, who leads."),
+    "token": _Lazy("token", "token", "Create, list and revoke API tokens."),
     "simulate": _Lazy("simulate", "simulate", "Run scenarios or logs in virtual time."),
     "bench": _Lazy("bench", "bench", "Measure a running service, or the core alone."),
+    "db": _Lazy("db", "db", "Prepare, upgrade, look at, move and restore a database."),
     "check": _Lazy("check", "check", "Verify every invariant of a database."),
 }
 

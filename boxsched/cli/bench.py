@@ -1,7 +1,9 @@
 """``boxsched bench``."""
 
 import asyncio
+import contextlib
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -10,14 +12,16 @@ from yarl import URL
 from boxsched.bench import figures
 from boxsched.bench.core import report as core_report
 from boxsched.bench.load import Target
-from boxsched.bench.service import Plan, measure
-from boxsched.cli.connection import LOOPBACK, Service, with_service
-from boxsched.cli.failing import Failure, clear_errors
+from boxsched.bench.service import Nodes, Plan, measure
+from boxsched.cli.connection import LOOPBACK, PATIENCE_SECONDS, Service, with_nodes
+from boxsched.cli.failing import BadInput, Failure, clear_errors
 from boxsched.cli.output import print_json
 from boxsched.cli.serve import loop_factory
 from boxsched.client import Client
+from boxsched.store import is_postgres
 
 MAX_WAITING = 10_000_000
+BUILDS = 20_000
 
 
 class _Counts(click.ParamType[tuple[int, ...]]):
@@ -41,7 +45,13 @@ class _Counts(click.ParamType[tuple[int, ...]]):
 
 @click.command()
 @click.option(
-    "--builds", type=click.IntRange(1, 1_000_000), default=20_000, show_default=True, help="Builds."
+    "--builds", type=click.IntRange(1, 1_000_000), metavar="N", help=f"Builds. [default: {BUILDS}]"
+)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(0, 86_400, min_open=True),
+    metavar="S",
+    help="Instead of --builds: submit as many as are taken in so many seconds.",
 )
 @click.option(
     "--jobs", type=click.IntRange(1, 1_000), default=1, show_default=True, help="Jobs of a build."
@@ -53,6 +63,11 @@ class _Counts(click.ParamType[tuple[int, ...]]):
     show_default=True,
     help="Connections, each with one submission under way.",
 )
+@click.option(
+    "--database",
+    metavar="URL",
+    help="PostgreSQL server to measure beside: rows that it inserts one by one.",
+)
 @click.option("--core", is_flag=True, help="Measure the core alone; needs no service.")
 @click.option(
     "--waiting",
@@ -62,48 +77,87 @@ class _Counts(click.ParamType[tuple[int, ...]]):
     help="With --core: how many workloads wait.",
 )
 @click.option("--json", is_flag=True, expose_value=False, help="Print JSON (it always does).")
-@with_service
+@with_nodes
 def bench(
-    builds: int,
+    builds: int | None,
+    seconds: float | None,
     jobs: int,
     concurrency: int,
+    database: str | None,
     core: bool,
     waiting: tuple[int, ...],
-    service: Service,
+    nodes: tuple[Service, ...],
 ) -> None:
     """Measure a running service, or with --core the scheduling core alone; prints JSON.
 
     The service is to be started with --box-driver none: its Boxes run nothing, so that what is
     measured is the scheduler. Uses a project named bench there. Figures of the disk stand beside.
+    Of several nodes, name each with --url (a balancer's will not do): clients are spread over them.
 
     \b
-    Example:  boxsched serve --data /tmp/bench --box-driver none --boxes 64
-              boxsched bench --data /tmp/bench
-              boxsched bench --core
+    Examples:
+      boxsched serve --data /tmp/bench --box-driver none --boxes 64
+      boxsched bench --data /tmp/bench
+      boxsched bench --url http://one:8080 --url http://two:8080 --token TOKEN --seconds 60
+      boxsched bench --core
     """
+    if builds is not None and seconds is not None:
+        raise BadInput("--builds, or --seconds: not both")
     if core:
         try:
             found: dict[str, object] = asyncio.run(core_report(waiting))
         except ChildProcessError as error:
             raise Failure(str(error)) from None
     else:
-        found = _measure_service(service, Plan(builds, jobs, concurrency))
+        if seconds is None:
+            builds = builds or BUILDS
+        plan = Plan(builds, seconds or 0.0, jobs, concurrency)
+        found = _measure_service(nodes, plan, database)
     print_json(found)
 
 
-def _measure_service(service: Service, plan: Plan) -> dict[str, object]:
-    url, token = service.find()
-    local = service.folder.listening()
-    here = URL(url).host in LOOPBACK and local is not None and URL(local.url).port == URL(url).port
-    pid = local.pid if local is not None and here else None
-
-    async def work(client: Client) -> dict[str, object]:
-        return await measure(client, Target(url, token), plan, pid, _say)
-
+def _measure_service(
+    services: Sequence[Service], plan: Plan, database: str | None
+) -> dict[str, object]:
     with clear_errors():
-        found = service.call(work, loop_factory=loop_factory())
-    found["disk"] = figures.disk(service.folder.path if here else None)
-    return found | {"machine": figures.machine(), "versions": figures.versions()}
+        beside = {} if database is None else {"database": _inserts(database)}
+        found = services[0].call(
+            lambda client: _measure_nodes(services, client, plan), loop_factory=loop_factory()
+        )
+    local = _local(services[0])
+    found["disk"] = figures.disk(local.folder.path if local else None)
+    return found | beside | {"machine": figures.machine(), "versions": figures.versions()}
+
+
+async def _measure_nodes(
+    services: Sequence[Service], first: Client, plan: Plan
+) -> dict[str, object]:
+    places = [service.find() for service in services]
+    async with contextlib.AsyncExitStack() as stack:
+        others = [Client(url, token, patience=PATIENCE_SECONDS) for url, token in places[1:]]
+        for client in others:
+            await stack.enter_async_context(client)
+        nodes = Nodes((first, *others), [Target(url, token) for url, token in places])
+        local = _local(services[0])
+        listening = local.folder.listening() if local else None
+        return await measure(nodes, plan, listening.pid if listening else None, _say)
+
+
+def _local(service: Service) -> Service | None:
+    """It, where it is on this machine and its data folder is known."""
+    url, _ = service.find()
+    local = service.folder.listening()
+    here = local is not None and URL(url).host in LOOPBACK and URL(local.url).port == URL(url).port
+    return service if here else None
+
+
+def _inserts(url: str) -> dict[str, object]:
+    from boxsched.bench.database import inserts  # its library only where it is used
+
+    if not is_postgres(url):
+        raise BadInput("--database: give postgresql://USER@HOST/NAME")
+    _say("database: rows, one by one")
+    return inserts(url)
 
 
 def _say(line: str) -> None:

@@ -1,21 +1,45 @@
 """``boxsched check``."""
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from boxsched.cli.clean import plain
 from boxsched.cli.failing import FAILED, BadInput, clear_errors
 from boxsched.cli.output import as_json_option, print_json
-from boxsched.cli.serve import check_database, served_by_option
+from boxsched.cli.progress import Progress
+from boxsched.cli.serve import served_by_option
 from boxsched.folders import DataFolder, default_data
+
+if TYPE_CHECKING:
+    from boxsched.store.check import Violation
 
 MAX_ROWS_SHOWN = 20
 
 
+class _Following(Progress):
+    """What a check says while it looks: how far it is, and what it could not look at."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.notes: list[str] = []
+
+    def step(self, what: str) -> None:
+        self.say(f"checking: {what}")
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
 @click.command()
-@served_by_option("--database", metavar="URL", help="sqlite:///PATH [default: the data folder's]")
+@served_by_option(
+    "--database",
+    metavar="URL",
+    help="sqlite:///PATH or postgresql://... [default: the data folder's]",
+)
 @served_by_option(
     "--data",
     type=click.Path(path_type=Path, file_okay=False),
@@ -26,41 +50,48 @@ MAX_ROWS_SHOWN = 20
 def check(database: str | None, data: Path | None, as_json: bool) -> None:
     """Verify every invariant of a database; print the rows that break one, and exit with 1.
 
-    It only reads, and may run while the service does.
+    It only reads, in one snapshot, and may run while services do. On PostgreSQL a role that may
+    read is enough (boxsched db upgrade --grant-read).
 
     \b
     Example:  boxsched check --database sqlite:///copy.sqlite
     """
-    check_database(database, None)
-    from boxsched.store import sqlite_path
+    from boxsched.store import is_postgres, sqlite_path
     from boxsched.store.check import check as look
+    from boxsched.store.session import shown
 
     url = database or f"sqlite:///{DataFolder(data or default_data()).database_file}"
-    with clear_errors():
-        if not sqlite_path(url).is_file():
+    following = _Following()
+    with clear_errors(), following:
+        where = shown(url)
+        if not is_postgres(url) and not sqlite_path(url).is_file():
             raise BadInput(f"there is no database {sqlite_path(url)}; name one with --database")
-        found = asyncio.run(look(url))
+        found = asyncio.run(look(url, following))
     if as_json:
-        violations = [
-            {
-                "invariant": one.invariant,
-                "what": one.what,
-                "rows": [_texts(row) for row in one.rows],
-            }
-            for one in found
-        ]
-        print_json({"database": url, "violations": violations})
+        violations = [_as_json(one) for one in found]
+        print_json({"database": where, "violations": violations, "notes": following.notes})
     else:
-        for one in found:
-            click.echo(plain(f"{one.invariant}: {one.what}"))
-            for row in one.rows[:MAX_ROWS_SHOWN]:
-                click.echo("  " + plain(", ".join(_texts(row))))
-            if len(one.rows) > MAX_ROWS_SHOWN:
-                click.echo(f"  and {len(one.rows) - MAX_ROWS_SHOWN} more rows")
-        if not found:
-            click.echo("All invariants hold.")
+        _print(found, following.notes)
     if found:
         raise click.exceptions.Exit(FAILED)
+
+
+def _print(found: Sequence["Violation"], notes: Sequence[str]) -> None:
+    for one in found:
+        click.echo(plain(f"{one.invariant}: {one.what}"))
+        for row in one.rows[:MAX_ROWS_SHOWN]:
+            click.echo("  " + plain(", ".join(_texts(row))))
+        if len(one.rows) > MAX_ROWS_SHOWN:
+            click.echo(f"  and {len(one.rows) - MAX_ROWS_SHOWN} more rows")
+    if not found:
+        click.echo("All invariants hold.")
+    for note in notes:
+        click.echo(plain(f"note: {note}"))
+
+
+def _as_json(one: "Violation") -> dict[str, object]:
+    rows = [_texts(row) for row in one.rows]
+    return {"invariant": one.invariant, "what": one.what, "rows": rows}
 
 
 def _texts(row: tuple[object, ...]) -> list[str]:

@@ -102,22 +102,50 @@ def _same(one: str, other: str) -> bool:
     return address(URL(one)) == address(URL(other))
 
 
-def with_service(command: _Command) -> _Command:
-    """Gives a command ``--url``, ``--token`` and ``--data``, as one argument ``service``."""
-
-    @click.option(
+def _data_and_token(command: _Command) -> _Command:
+    data = click.option(
         "--data",
         envvar="BOXSCHED_DATA",
         metavar="DIR",
         type=click.Path(path_type=Path, file_okay=False),
         help="Data folder of the local service (default: the user's).",
     )
-    @click.option("--token", envvar="BOXSCHED_TOKEN", help="Token (default: the local service's).")
+    token = click.option(
+        "--token", envvar="BOXSCHED_TOKEN", help="Token (default: the local service's)."
+    )
+    return data(token(command))
+
+
+def with_service(command: _Command) -> _Command:
+    """Gives a command ``--url``, ``--token`` and ``--data``, as one argument ``service``."""
+
+    @_data_and_token
     @click.option("--url", envvar="BOXSCHED_URL", help="Service (default: the local one).")
     @functools.wraps(command)
     def wrapped(
         *args: Any, url: str | None, token: str | None, data: Path | None, **options: Any
     ) -> Any:
         return command(*args, service=Service(url, token, data), **options)
+
+    return wrapped
+
+
+def with_nodes(command: _Command) -> _Command:
+    """As ``with_service``, for several nodes of one service: the argument is ``nodes``."""
+
+    @_data_and_token
+    @click.option(
+        "--url",
+        "urls",
+        envvar="BOXSCHED_URL",
+        multiple=True,
+        help="Node of the service; once for each (default: the local one).",
+    )
+    @functools.wraps(command)
+    def wrapped(
+        *args: Any, urls: tuple[str, ...], token: str | None, data: Path | None, **options: Any
+    ) -> Any:
+        nodes = tuple(Service(url, token, data) for url in urls or (None,))
+        return command(*args, nodes=nodes, **options)
 
     return wrapped

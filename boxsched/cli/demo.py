@@ -13,7 +13,7 @@ from boxsched.cli.serve import MAX_BOXES_OF_A_WORKER, run_loop, served_by_option
 from boxsched.folders import DataFolder, Listening, default_data
 
 if TYPE_CHECKING:
-    from boxsched.node import Options
+    from boxsched.options import Options
 
 DEFAULT_PORT = 8080
 BOXES = 6  # few, so that there is something to see waiting; the jobs mostly sleep
@@ -45,7 +45,7 @@ def demo(data: Path | None, host: str, port: int | None, boxes: int, quiet: bool
     \b
     Example:  boxsched demo --boxes 16
     """
-    from boxsched.node import Options
+    from boxsched.options import Options
 
     free = port if port is not None else _port(host)
     options = Options(data=data or default_data() / "demo", host=host, port=free, boxes=boxes)

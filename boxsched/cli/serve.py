@@ -14,7 +14,7 @@ from boxsched.folders import default_data
 from boxsched.model import Policy
 
 if TYPE_CHECKING:
-    from boxsched.node import Options
+    from boxsched.options import Options
 
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 _C = TypeVar("_C", bound=Callable[..., Any])
@@ -25,22 +25,41 @@ _SECONDS = click.FloatRange(min=0)
 
 def served_by_option(name: str, **attributes: Any) -> Callable[[_C], _C]:
     """An option that is also an environment variable: --max-boxes is BOXSCHED_MAX_BOXES."""
-    variable = "BOXSCHED_" + name.removeprefix("--").replace("-", "_").upper()
+    variable = "BOXSCHED_" + name.removeprefix("--").partition("/")[0].replace("-", "_").upper()
     return click.option(name, envvar=variable, show_default=True, **attributes)
 
 
 def check_database(database: str | None, redis: str | None) -> None:
-    """Refuses what this version cannot use, with a sentence."""
-    if redis is not None:
-        raise BadInput("--redis: Redis comes with PostgreSQL, in the next version; leave it out")
-    if database is None or database.startswith("sqlite:///"):
-        return
-    if database.startswith(("postgresql://", "postgres://")):
+    """Refuses what cannot be used, with a sentence that names the option; never a password."""
+    from boxsched.store import is_postgres
+
+    if database is not None and not is_postgres(database) and not database.startswith("sqlite:///"):
         raise BadInput(
-            "--database: PostgreSQL comes in the next version; leave the option out to use SQLite "
-            "in the data folder, or give sqlite:///PATH"
+            f"--database: {database.partition(':')[0]!r} is not a kind of database: give "
+            "sqlite:///PATH or postgresql://USER@HOST/NAME"
         )
-    raise BadInput(f"--database: {database!r} is not sqlite:///PATH")
+    if redis is None:
+        return
+    if database is None or not is_postgres(database):
+        raise BadInput("--redis: only with --database postgresql://...; leave it out with SQLite")
+    if not redis.startswith(("redis://", "rediss://", "unix://")):
+        raise BadInput("--redis: give redis://HOST:PORT, rediss://HOST:PORT or unix://PATH")
+    from boxsched.cluster.redis_line import Line  # its library only where it is used
+
+    try:
+        Line(redis)
+    except ValueError:  # what it says may quote some of a password
+        raise BadInput(
+            "--redis: no URL of a Redis: give redis://USER:PASSWORD@HOST:PORT/NUMBER, with %2F for "
+            "a / in the password, %23 for a # and %3F for a ?, and no options that are unknown"
+        ) from None
+
+
+def check_cluster(database: str | None, shards: int) -> None:
+    from boxsched.store import is_postgres
+
+    if shards > 1 and (database is None or not is_postgres(database)):
+        raise BadInput("--shards: SQLite has one node, and one shard")
 
 
 def run(options: "Options") -> None:
@@ -53,12 +72,15 @@ def run(options: "Options") -> None:
 def run_loop(work: Callable[[], Any], options: "Options") -> None:
     """Run a coroutine on the fastest loop there is, with the service's errors made clear."""
     from boxsched.api.tokens import UnsafeToken
+    from boxsched.store import is_postgres
 
     logging.basicConfig(
         level=logging.WARNING,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
         stream=sys.stderr,
     )
+    if is_postgres(options.database_url):  # who leads is what one looks for first
+        logging.getLogger("boxsched").setLevel(logging.INFO)
     with clear_errors():
         try:
             with asyncio.Runner(loop_factory=loop_factory()) as runner:
@@ -94,8 +116,16 @@ def loop_factory() -> LoopFactory | None:
     metavar="DIR",
     help="Data folder: database, logs, admin token, worker state. [default: the user's]",
 )
-@served_by_option("--database", metavar="URL", help="sqlite:///PATH [default: in the data folder]")
-@served_by_option("--redis", metavar="URL", hidden=True)
+@served_by_option(
+    "--database",
+    metavar="URL",
+    help="sqlite:///PATH or postgresql://USER@HOST/NAME. [default: SQLite in the data folder]",
+)
+@served_by_option(
+    "--redis",
+    metavar="URL",
+    help="redis://HOST:PORT, to make nodes hear of each other at once. [default: they poll]",
+)
 @served_by_option("--host", default="127.0.0.1", help="Where to listen.")
 @served_by_option(
     "--port", type=click.IntRange(0, 65_535), default=8080, help="0 picks a free one."
@@ -111,6 +141,11 @@ def loop_factory() -> LoopFactory | None:
     type=click.Choice(["process", "none"]),
     default="process",
     help="What runs jobs; `none` runs nothing and passes (for bench).",
+)
+@served_by_option(
+    "--allow-mixed/--no-allow-mixed",
+    default=False,
+    help="Take external workers beside in-process Boxes.",
 )
 @served_by_option(
     "--policy",
@@ -151,17 +186,59 @@ def loop_factory() -> LoopFactory | None:
     metavar="S",
     help="Seconds that requests under way have when the service ends.",
 )
-def serve(data: Path | None, redis: str | None, policy: str, **options: Any) -> None:
+@served_by_option(
+    "--lost-after",
+    type=click.FloatRange(min=5),
+    default=120.0,
+    metavar="S",
+    help="Seconds without a node after which a worker ends its builds, to be given again.",
+)
+@served_by_option(
+    "--name",
+    metavar="NAME",
+    help="This node's, among others. [default: made once, kept in the data folder]",
+)
+@served_by_option(
+    "--advertise",
+    metavar="URL",
+    help="Where others reach this node. [default: where it listens]",
+)
+@served_by_option(
+    "--shards",
+    type=click.IntRange(1, 256),
+    default=1,
+    help="Shares of the organizations, each led by one node; the number only grows.",
+)
+@served_by_option(
+    "--lock-key",
+    default="BxSchLd1",
+    metavar="TEXT",
+    help="Another one for each cluster that shares the database.",
+)
+@served_by_option(
+    "--retry-interval",
+    type=click.FloatRange(min=0.1),
+    default=5.0,
+    metavar="S",
+    help="Most seconds between two tries to lead while the database is away.",
+)
+def serve(data: Path | None, policy: str, **options: Any) -> None:
     """Run the service: API, Activity Monitor and in-process worker, until Ctrl-C or SIGTERM.
 
     When it is ready it prints `listening on http://HOST:PORT`; the token to sign in with is in
     admin-token in the data folder. Jobs that run when it ends go on, and are found again by the
     next start. Every option is also an environment variable: --max-boxes is BOXSCHED_MAX_BOXES.
 
+    With PostgreSQL any number of nodes serve together, behind a load balancer; each needs a data
+    folder of its own, and leads what no other leads.
+
     \b
-    Example:  boxsched serve --boxes 4 --port 8080
+    Examples:
+      boxsched serve --boxes 4 --port 8080
+      boxsched serve --database postgresql://boxsched@db/boxsched --redis redis://cache --boxes 0
     """
-    check_database(options["database"], redis)
-    from boxsched.node import Options
+    check_database(options["database"], options["redis"])
+    check_cluster(options["database"], options["shards"])
+    from boxsched.options import Options
 
     run(Options(data=data or default_data(), policy=Policy(policy), **options))

@@ -16,9 +16,12 @@ from boxsched.client.values import (
     Activity,
     Box,
     Explanation,
+    NewToken,
+    Node,
     Page,
     Project,
     Settings,
+    Token,
     Worker,
     Workload,
 )
@@ -184,6 +187,9 @@ class Client:
     async def boxes(self) -> list[Box]:
         return (await self._get(dict[str, list[Box]], path("boxes")))["boxes"]
 
+    async def nodes(self) -> list[Node]:
+        return (await self._get(dict[str, list[Node]], path("nodes")))["nodes"]
+
     async def log(self, job: str) -> bytes:
         """A job's log as far as it is written."""
         _, body = await self._line.call("GET", path("jobs", job, "log"))
@@ -193,6 +199,25 @@ class Client:
         """The service's figures as Prometheus reads them."""
         _, body = await self._line.call("GET", "/metrics")
         return body.decode()
+
+    # --- Tokens ------------------------------------------------------------------------------
+
+    async def create_token(
+        self, role: str, *, name: str | None = None, expires_in_seconds: float | None = None
+    ) -> NewToken:
+        """A new token for a ``worker`` or an ``admin``; not repeated by itself: it has no key."""
+        said = {"role": role, "name": name, "expires_in_seconds": expires_in_seconds}
+        body = {field: value for field, value in said.items() if value is not None}
+        _, answer = await self._line.call("POST", path("tokens"), body=body)
+        return _read(NewToken, answer)
+
+    async def tokens(self) -> list[Token]:
+        """All that were not revoked, oldest first."""
+        return (await self._get(dict[str, list[Token]], path("tokens")))["tokens"]
+
+    async def revoke_token(self, token: str) -> None:
+        """By its id; within a second it holds nowhere."""
+        await self._line.call("DELETE", path("tokens", token))
 
     # --- Streams -----------------------------------------------------------------------------
 

@@ -11,9 +11,12 @@ from boxsched.client.values import (
     Box,
     Event,
     Explanation,
+    NewToken,
+    Node,
     Page,
     Project,
     Settings,
+    Token,
     Worker,
     Workload,
 )
@@ -142,6 +145,22 @@ class BlockingClient:
 
     def boxes(self) -> list[Box]:
         return self._run(self._client.boxes())
+
+    def nodes(self) -> list[Node]:
+        return self._run(self._client.nodes())
+
+    def create_token(
+        self, role: str, *, name: str | None = None, expires_in_seconds: float | None = None
+    ) -> NewToken:
+        return self._run(
+            self._client.create_token(role, name=name, expires_in_seconds=expires_in_seconds)
+        )
+
+    def tokens(self) -> list[Token]:
+        return self._run(self._client.tokens())
+
+    def revoke_token(self, token: str) -> None:
+        self._run(self._client.revoke_token(token))
 
     def log(self, job: str) -> bytes:
         return self._run(self._client.log(job))

@@ -1,18 +1,29 @@
 """Streams: server-sent events with resume, and a job's log as it is written."""
 
 import codecs
+import math
 import re
+import time
 from collections.abc import AsyncIterator, Iterator
 
 import aiohttp
 import msgspec
 
 from boxsched import errors
-from boxsched.client.http import CONNECT_SECONDS, Line, Patience, path
+from boxsched.client.http import (
+    CONNECT_SECONDS,
+    FIRST_PAUSE_SECONDS,
+    LONGEST_PAUSE_SECONDS,
+    Line,
+    Patience,
+    path,
+)
 from boxsched.client.values import Event
 
 # The service sends a comment at least every 15 s: silence of this length is a dead connection.
 SILENCE_SECONDS = 60.0
+# One that ended sooner, without an event, is no good: we come back less and less often.
+SETTLED_SECONDS = 5.0
 MAX_MESSAGE_CHARACTERS = 4 << 20
 _LINE_END = re.compile("\r\n|\n|\r(?!$)")
 _STREAMING = aiohttp.ClientTimeout(
@@ -25,6 +36,9 @@ class EventReader:
     """Bytes of an event stream in, events out (WHATWG HTML, "Server-sent events")."""
 
     def __init__(self) -> None:
+        # The place that the stream begins behind, if its first message says so and is no event;
+        # None until there was a message.
+        self.greeting: str | None = None
         self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
         self._text = ""
         self._id = ""
@@ -56,6 +70,8 @@ class EventReader:
     def _dispatch(self) -> Event | None:
         data, kind = "\n".join(self._data), self._type
         self._data, self._type = [], ""
+        if self.greeting is None:
+            self.greeting = self._id if not data else ""
         if not data:
             return None
         try:
@@ -70,13 +86,15 @@ class EventStream:
 
     ``open`` returns when the service has begun to listen for us: what is read by other calls after
     that can miss nothing. Iterating opens it too. What arrived before the connection broke is not
-    given again.
+    given again. ``after`` is the place to come back to, on any node of the service.
     """
 
     def __init__(self, line: Line, after: str | None = None) -> None:
         self._line = line
         self.after = after
         self._response: aiohttp.ClientResponse | None = None
+        self._reader = EventReader()
+        self._first: list[Event] = []  # what came with the greeting
 
     async def open(self) -> None:
         patience = self._line.trying()
@@ -90,25 +108,32 @@ class EventStream:
 
     async def __aiter__(self) -> AsyncIterator[Event]:
         patience = self._line.trying()
+        pause = FIRST_PAUSE_SECONDS
         try:
             while True:
                 if self._response is None:
                     await self._attempt(patience)
                     continue
+                began = time.monotonic()
                 async for event in self._events(self._response):
                     self.after = event.id or self.after
-                    patience = self._line.trying()
+                    began = -math.inf  # it was good for something
                     yield event
                 await self.close()
                 patience = self._line.trying()
+                settled = time.monotonic() - began > SETTLED_SECONDS
+                pause = FIRST_PAUSE_SECONDS if settled else min(2 * pause, LONGEST_PAUSE_SECONDS)
+                await self._line.pause(pause)
         finally:
             await self.close()
 
     async def _events(self, response: aiohttp.ClientResponse) -> AsyncIterator[Event]:
-        reader = EventReader()
+        first, self._first = self._first, []
+        for event in first:
+            yield event
         try:
             async for chunk in response.content.iter_any():
-                for event in reader.feed(chunk):
+                for event in self._reader.feed(chunk):
                     yield event
         except (aiohttp.ClientError, TimeoutError):
             return  # broken: the caller opens it again, behind the last event
@@ -120,10 +145,19 @@ class EventStream:
         try:
             answer = self._line.open("GET", path("events"), headers=headers, timeout=_STREAMING)
             self._response = await answer.__aenter__()
+            await self._greet(self._response.content)
         except (aiohttp.ClientError, TimeoutError) as broken:
+            await self.close()
             await _pause(self._line, patience, self._line.unreachable(broken))
         except (errors.StoreAway, errors.TooMany) as busy:
             await _pause(self._line, patience, busy)
+
+    async def _greet(self, content: aiohttp.StreamReader) -> None:
+        """The first message names the place we are at: a reader of no event comes back to there."""
+        self._reader, self._first = EventReader(), []
+        while self._reader.greeting is None and (chunk := await content.readany()):
+            self._first += self._reader.feed(chunk)
+        self.after = self._reader.greeting or self.after
 
 
 async def follow_log(line: Line, job: str) -> AsyncIterator[bytes]:

@@ -127,6 +127,44 @@ class Worker(msgspec.Struct, frozen=True, kw_only=True):
     ssh_sessions: int
 
 
+class Node(msgspec.Struct, frozen=True, kw_only=True):
+    """A node of the cluster; ``me`` = it is the one that answered."""
+
+    id: str
+    name: str
+    url: str
+    version: str
+    alive: bool
+    shards: tuple[int, ...]  # that it leads
+    me: bool
+    started_at: datetime
+
+
+class Token(msgspec.Struct, frozen=True, kw_only=True):
+    """An API token, without its text. ``of_file``: a node has it in its data folder."""
+
+    id: str
+    role: str
+    name: str
+    created_at: datetime
+    expires_at: datetime | None
+    of_file: bool = False
+
+
+class NewToken(msgspec.Struct, frozen=True, kw_only=True):
+    """A token just made: nobody can tell its text (``token``) again."""
+
+    id: str
+    token: str
+    role: str
+    name: str
+    created_at: datetime
+    expires_at: datetime | None
+
+    def __repr__(self) -> str:
+        return f"NewToken(id={self.id!r}, role={self.role!r})"  # never the text
+
+
 class Box(msgspec.Struct, frozen=True, kw_only=True):
     """One execution slot, and what runs on it; ``job`` None = it is free."""
 

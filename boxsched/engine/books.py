@@ -1,6 +1,6 @@
 """What the engine knows beside the core: names, numbers, states, leases. An index of the store."""
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Collection, Hashable, Sequence
 
 import attrs
 
@@ -10,6 +10,7 @@ from boxsched.model import (
     Cancellation,
     JobId,
     Kind,
+    Policy,
     ProjectId,
     WorkerId,
     WorkloadId,
@@ -18,7 +19,14 @@ from boxsched.model import (
     job_workload,
 )
 from boxsched.scheduling import JobAsk, QueueRules, Scheduler
-from boxsched.scheduling.values import BoxAdded, BoxRetired, ProjectLimited, Submit
+from boxsched.scheduling.values import (
+    BoxAdded,
+    BoxesAway,
+    BoxRetired,
+    JobsLost,
+    ProjectLimited,
+    Submit,
+)
 from boxsched.states import JobState, Result, State, StopCause
 from boxsched.store.values import Box, LoadedJob, LoadedWorkload, Organization, ShardState
 
@@ -82,11 +90,36 @@ class Books:
         self.projects: dict[ProjectId, str] = {}
         self.workloads: dict[WorkloadId, LiveWorkload] = {}
         self.boxes: dict[BoxId, BoxBook] = {}
+        self._boxes_of: dict[WorkerId, dict[BoxId, BoxBook]] = {}
+        # Jobs to be given again, and whether they have ended where they were.
+        self.lost: dict[JobId, bool] = {}
         self.durations: dict[tuple[ProjectId, str], tuple[float, ...]] = {}
+        self.places: dict[WorkerId, str] = {}  # the node that each worker is connected to
+        self.connections: dict[WorkerId, int] = {}  # the newest of each worker
         self.latest = 0.0  # no time of this shard is later
         # Equal asks share one tuple each: a million waiting workloads have few different ones.
         self._job_tuples: dict[tuple[SubmitJob, ...], tuple[SubmitJob, ...]] = {}
         self._asks: dict[tuple[SubmitJob, ...], tuple[JobAsk, ...]] = {}
+
+    def add_box(self, book: BoxBook) -> None:
+        self.boxes[book.id] = book
+        self._boxes_of.setdefault(book.worker, {})[book.id] = book
+
+    def remove_box(self, book: BoxBook) -> None:
+        del self.boxes[book.id]
+        mine = self._boxes_of[book.worker]
+        del mine[book.id]
+        if not mine:
+            del self._boxes_of[book.worker]
+
+    def boxes_of(self, worker: WorkerId) -> Sequence[BoxBook]:
+        """A worker's Boxes, those that go included."""
+        return tuple(self._boxes_of.get(worker, {}).values())
+
+    @property
+    def workers(self) -> Collection[WorkerId]:
+        """Those that have Boxes."""
+        return self._boxes_of.keys()
 
     def job(self, id_: JobId) -> tuple[LiveWorkload, LiveJob] | None:
         """A job of an admitted, unfinished workload."""
@@ -117,6 +150,12 @@ class Books:
 
 _SHARED_AT_MOST = 10_000
 
+# The reason of an unknown job whose supervisor has ended it: it waits for a Box.
+ENDED_LOST = "lost: no node was heard for too long; waits for another try"
+
+# For a shard that has no organization yet: nothing ever happens in it.
+NO_ORGANIZATION = Organization(0, "", Policy.BACKFILL, None, None)
+
 
 def lane_of(
     kind: Kind, project: ProjectId, branch: str | None, tag: str | None, server: str | None
@@ -127,30 +166,52 @@ def lane_of(
     return (project, "server", server) if kind is Kind.DEPLOY else None
 
 
-def loaded(state: ShardState) -> Books:
-    """The books of a shard as its store has it."""
-    books = Books(state.organization)
-    core = books.core
-    for project in state.projects:
-        books.projects[project.id] = project.name
-        core.apply(ProjectLimited(project.id, project.max_boxes), 0.0)
-    for box in sorted(state.boxes, key=lambda b: (b.freed_at, b.id)):
-        _add_box(books, box)
-    for workload in sorted(state.workloads, key=lambda w: w.id):
-        _restore(books, workload)
-    for box in state.boxes:
-        if box.retired:
-            core.apply(BoxRetired(box.id), 0.0)
-    books.durations.update(state.durations)
-    books.latest = max(_times(state), default=0.0)
-    return books
+class Loading:
+    """Fills books from a store, page by page (``contract.ShardLoading``)."""
+
+    def __init__(self) -> None:
+        self.state: ShardState | None = None
+        self.books = Books(NO_ORGANIZATION)
+
+    def begin(self, state: ShardState) -> None:
+        self.state = state
+        books = self.books = Books(state.organization or NO_ORGANIZATION)
+        for project in state.projects:
+            books.projects[project.id] = project.name
+            books.core.apply(ProjectLimited(project.id, project.max_boxes), 0.0)
+        for box in sorted(state.boxes, key=lambda b: (b.freed_at, b.id)):
+            _add_box(books, box)
+        books.durations.update(state.durations)
+        books.places.update((p.worker, p.node) for p in state.pulses)
+        books.connections.update((p.worker, p.connection) for p in state.pulses)
+        books.latest = max((box.freed_at for box in state.boxes), default=0.0)
+
+    def add(self, workloads: Sequence[LoadedWorkload]) -> None:
+        books = self.books
+        for workload in workloads:
+            _restore(books, workload)
+            for time in (workload.created_at, workload.queued_at, workload.started_at):
+                if time is not None and time > books.latest:
+                    books.latest = time
+
+    def finish(self) -> Books:
+        """The books, whole."""
+        assert self.state is not None
+        books = self.books
+        for box in self.state.boxes:
+            if box.retired:
+                books.core.apply(BoxRetired(box.id), 0.0)
+        gone = {pulse.worker for pulse in self.state.pulses if not pulse.connected}
+        away = tuple(book.id for worker in gone for book in books.boxes_of(worker))
+        books.core.apply(BoxesAway(away), 0.0)
+        return books
 
 
 def _add_box(books: Books, box: Box) -> None:
     if box.retired and box.job is None:
         return  # registered, and not in being yet
-    books.boxes[box.id] = BoxBook(
-        box.id, box.worker, box.job, box.last_project, box.last_branch, box.freed_at
+    books.add_box(
+        BoxBook(box.id, box.worker, box.job, box.last_project, box.last_branch, box.freed_at)
     )
     books.core.apply(BoxAdded(box.id, box.box_type, box.last_project, box.last_branch), 0.0)
 
@@ -178,6 +239,10 @@ def _restore(books: Books, loaded: LoadedWorkload) -> None:
     held = [job.box if job.state is not JobState.FINISHED else None for job in live.running]
     failed = any(job.result not in (None, Result.PASSED) for job in live.running)
     books.core.restore(submit, live.state, loaded.started_at, held, failed, loaded.stop_cause)
+    for job in live.running:
+        if job.state is JobState.UNKNOWN and job.reason == ENDED_LOST:
+            books.lost[job.id] = True
+            books.core.apply(JobsLost(live.id, (job_index(job.id),), ended=True), 0.0)
 
 
 def _live_job(workload: WorkloadId, index: int, job: LoadedJob) -> LiveJob:
@@ -185,13 +250,3 @@ def _live_job(workload: WorkloadId, index: int, job: LoadedJob) -> LiveJob:
         job_id(workload, index), job.state, job.box, job.attempt, job.lease_token,
         job.result, job.started_at, None, None, job.reason,
     )  # fmt: skip
-
-
-def _times(state: ShardState) -> Iterable[float]:
-    for workload in state.workloads:
-        yield workload.created_at
-        for time in (workload.queued_at, workload.started_at):
-            if time is not None:
-                yield time
-    for box in state.boxes:
-        yield box.freed_at

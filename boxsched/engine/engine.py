@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from heapq import heapify, heappop, heappush
 
 import attrs
@@ -10,11 +10,11 @@ import msgspec
 
 from boxsched import inbox
 from boxsched.clock import Clock
-from boxsched.engine.books import Books, LiveJob, loaded
+from boxsched.engine.books import Books, LiveJob, Loading
 from boxsched.engine.turn import Turn
-from boxsched.engine.why import WhyReport, explain, sentences
+from boxsched.engine.watch import NOTHING_SEEN, Sights, Watch
 from boxsched.errors import Fenced, StoreAway
-from boxsched.model import JobId, WorkerId, WorkloadId, job_index, job_workload
+from boxsched.model import JobId, WorkerId, job_index, job_workload
 from boxsched.states import JobState
 from boxsched.store.contract import Store
 from boxsched.store.values import Batch, Event, InboxEntry
@@ -24,7 +24,8 @@ log = logging.getLogger(__name__)
 COMMANDS_A_TURN = 1_000
 JOBS_A_TURN = 1_000  # a turn holds the event loop: tens of milliseconds at the most
 DEADLINES_KEPT = 1_000  # of ended jobs
-RETRY_SECONDS = 1.0  # after the store was away
+RETRY_SECONDS = 0.5  # after the store was away
+WATCH_SECONDS = 1.0  # between two looks at the workers' beats
 POLL_SECONDS = 0.2  # a wake-up can be lost; the inbox cannot
 # A worker ends a job at its time limit by itself; this long after it the engine says so too.
 TIME_LIMIT_SLACK_SECONDS = 30.0
@@ -40,14 +41,19 @@ class Counters:
     admitted: int = 0
     finished: int = 0
     loads: int = 0
+    fenced: int = 0  # stale writes that the store refused
     largest_turn: int = 0
     commit_seconds: float = 0.0
 
 
 class Engine:
-    """Leads one shard. ``published`` gets each batch's number and events; ``reloaded`` is called
-    when one may have been committed without that; ``told`` gets the workers that have something to
-    look up."""
+    """Leads one shard, for as long as ``may_lead`` says.
+
+    ``published`` gets each batch's number and events; ``reloaded`` is called when one may have been
+    committed without that; ``told`` gets the workers that have something to look up, with the node
+    that each is connected to. ``lost_after``: seconds after which a build's job ends by itself
+    where no node is heard from. ``counters`` are the node's, of all its engines.
+    """
 
     def __init__(
         self,
@@ -56,24 +62,30 @@ class Engine:
         *,
         shard: int,
         node: str,
+        may_lead: Callable[[], bool],
         published: Callable[[int, Sequence[Event]], None],
         reloaded: Callable[[], None],
-        told: Callable[[set[WorkerId]], None],
+        told: Callable[[Mapping[WorkerId, str]], None],
+        lost_after: float,
+        counters: Counters,
     ) -> None:
         self._store = store
         self._clock = clock
         self._shard = shard
         self._node = node
+        self._may_lead = may_lead
         self._published = published
         self._reloaded = reloaded
         self._told = told
+        self._watch = Watch(lost_after)
+        self._watched_at = 0.0
         self._awake = asyncio.Event()
         self._epoch = 0
         self._batch = 0
-        # (deadline, job): from the store's times, so they outlive any crash.
-        self._deadlines: list[tuple[float, JobId]] = []
+        # (deadline, job, attempt): from the store's times, so they outlive any crash.
+        self._deadlines: list[tuple[float, JobId, int]] = []
         self.books: Books | None = None  # None while the shard is not loaded
-        self.counters = Counters()
+        self.counters = counters
 
     def wake(self) -> None:
         """There may be something in the inbox."""
@@ -83,58 +95,63 @@ class Engine:
     def leads(self) -> bool:
         return self.books is not None
 
-    def why(self, workload: WorkloadId) -> WhyReport | None:
-        """None while the shard is not loaded, and where it has no such unfinished workload."""
-        if self.books is None:
-            return None
-        return explain(self.books, workload, max(self._clock.now(), self.books.latest))
-
-    def reasons(self) -> dict[WorkloadId, str]:
-        """A sentence for each that waits."""
-        if self.books is None:
-            return {}
-        return sentences(self.books, max(self._clock.now(), self.books.latest))
-
     async def run(self) -> None:
-        """Turns until cancelled; the store may come and go."""
-        while True:
-            try:
-                if self.books is None:
-                    await self.load()
-                if not await self.turn():
-                    await self._sleep()
-            except (StoreAway, Fenced) as error:
-                # Whatever was decided in memory is not, or may not be, in the store.
-                self.books = None
-                log.warning("shard %s: %s; loading it again", self._shard, error.message)
-                await asyncio.sleep(RETRY_SECONDS)
+        """Turns for as long as it may lead; the store may come and go."""
+        try:
+            while self._may_lead():
+                try:
+                    if self.books is None:
+                        await self.load()
+                    elif not await self.turn():
+                        await self._sleep(POLL_SECONDS)
+                except (StoreAway, Fenced) as error:
+                    # Whatever was decided in memory is not, or may not be, in the store.
+                    self.books = None
+                    self.counters.fenced += isinstance(error, Fenced)
+                    log.warning("shard %s: %s; loading it again", self._shard, error.message)
+                    if self._may_lead():
+                        self._awake.clear()
+                        await self._sleep(RETRY_SECONDS)
+        finally:
+            self.books = None
 
     async def load(self) -> None:
         """Lead the shard: raise its epoch, and fill the books from the store."""
-        state = await self._store.lead(self._shard, self._node)
-        books = loaded(state)
-        self._epoch, self._batch = state.epoch, state.batch
+        epoch = await self._store.raise_epoch(self._shard, self._node)
+        loading = Loading()
+        await self._store.load(self._shard, loading)
+        state = loading.state
+        assert state is not None
+        if state.epoch != epoch:
+            raise Fenced("another leads the shard by now")
+        books = loading.finish()
+        self._epoch, self._batch = epoch, state.batch
         self._clock.not_before(books.latest)
         self._deadlines = [
-            (job.started_at + _limit(books, job), job.id)
+            (job.started_at + _limit(books, job), job.id, job.attempt)
             for workload in books.workloads.values()
             for job in workload.running or ()
             if job.started_at is not None and job.state is not JobState.FINISHED
         ]
         heapify(self._deadlines)
+        self._watch.begin(state.pulses, self._clock.monotonic(), books.workers)
         self.books = books
         self.counters.loads += 1
+        log.info(
+            "shard %d loaded: epoch %d, %d unfinished", self._shard, epoch, len(books.workloads)
+        )
         self._reloaded()
-        self._told({box.worker for box in books.boxes.values()})
+        self._told({worker: books.places.get(worker, "") for worker in books.workers})
 
     async def turn(self) -> bool:
         """One turn; False where there was nothing to do."""
         assert self.books is not None
         self._awake.clear()
         entries = await self._store.inbox(self._shard, COMMANDS_A_TURN)
+        sights = await self._look_for_workers()
         now = max(self._clock.now(), self.books.latest)
         overdue = self._overdue(now)
-        if not entries and not overdue:
+        if not (entries or overdue or sights):
             return False
         entries, commands, unreadable = _read(entries)
         # Another node's clock may be ahead: nothing is queued before it was created.
@@ -143,24 +160,49 @@ class Engine:
         turn = Turn(self.books, now, self._batch + 1)
         for entry in unreadable:
             turn.news.unreadable(entry)
-        turn.run(commands, overdue)
+        turn.run(commands, overdue, sights)
         batch = turn.batch(self._shard, self._epoch, self._batch, entries)
         began = self._clock.now()
         await self._store.commit(batch)
         self._batch += 1
         self._act(turn, batch, self._clock.now() - began)
+        if sights.connections:
+            # Each is to connect anew, and to say what it has: also one that was only slow.
+            await self._store.disconnect_workers(sights.connections)
+        for command in commands:
+            if isinstance(command, inbox.BoxesSet):
+                self._watch.connected(WorkerId(command.worker), self._clock.monotonic())
+            elif isinstance(command, inbox.Reload):
+                self.books = None  # loaded anew before the next turn
         return True
+
+    async def _look_for_workers(self) -> Sights:
+        """Who went and who is back; now and then."""
+        now = self._clock.monotonic()
+        if now - self._watched_at < WATCH_SECONDS:
+            return NOTHING_SEEN
+        pulses = await self._store.pulses(self._shard)
+        assert self.books is not None
+        self._watched_at = self._clock.monotonic()
+        if self._watched_at - now > WATCH_SECONDS:
+            # The store was slow: beats may be, too.
+            self._watch.begin(pulses, self._watched_at, self.books.workers)
+        for pulse in pulses:
+            self.books.places[pulse.worker] = pulse.node
+        return self._watch.look(pulses, self._watched_at)
 
     def _act(self, turn: Turn, batch: Batch, commit_seconds: float) -> None:
         """The batch is committed: now it may be shown, and workers may be told."""
+        assert self.books is not None
         for job in turn.started:
-            assert self.books is not None and job.started_at is not None
-            if job.state is not JobState.FINISHED:
-                heappush(self._deadlines, (job.started_at + _limit(self.books, job), job.id))
+            if job.started_at is not None and job.state is not JobState.FINISHED:
+                deadline = job.started_at + _limit(self.books, job)
+                heappush(self._deadlines, (deadline, job.id, job.attempt))
         self._forget_deadlines()
         self._published(self._batch, batch.events)
         if turn.to_tell:
-            self._told(turn.to_tell)
+            places = self.books.places
+            self._told({worker: places.get(worker, "") for worker in turn.to_tell})
         counters = self.counters
         counters.turns += 1
         counters.commands += len(batch.inbox)
@@ -175,8 +217,11 @@ class Engine:
         assert self.books is not None
         overdue = []
         while self._deadlines and self._deadlines[0][0] <= now:
-            found = self.books.job(heappop(self._deadlines)[1])
-            if found is not None and found[1].state in (JobState.RUNNING, JobState.UNKNOWN):
+            _, id_, attempt = heappop(self._deadlines)
+            found = self.books.job(id_)
+            if found is None or found[1].attempt != attempt or id_ in self.books.lost:
+                continue
+            if found[1].state in (JobState.RUNNING, JobState.UNKNOWN):
                 overdue.append(found[1])
         return overdue
 
@@ -188,10 +233,11 @@ class Engine:
             self._deadlines = [d for d in self._deadlines if books.runs(d[1])]
             heapify(self._deadlines)
 
-    async def _sleep(self) -> None:
+    async def _sleep(self, seconds: float) -> None:
+        """Until there is news, at the most so long."""
         try:
             # Not wait_for: in Python 3.11 it loses a cancellation that comes with the wake-up.
-            async with asyncio.timeout(POLL_SECONDS):
+            async with asyncio.timeout(seconds):
                 await self._awake.wait()
         except TimeoutError:
             pass
@@ -215,7 +261,7 @@ def _read(
             unreadable.append(entry)
             continue
         commands.append(command)
-        jobs += len(command.jobs) if isinstance(command, inbox.Submit) else 1
+        jobs += _weight(command)
         if jobs >= JOBS_A_TURN:
             break
     return taken, commands, unreadable
@@ -224,3 +270,10 @@ def _read(
 def _limit(books: Books, job: LiveJob) -> float:
     live = books.workloads[job_workload(job.id)]
     return live.jobs[job_index(job.id)].timeout_seconds + TIME_LIMIT_SLACK_SECONDS
+
+
+def _weight(command: inbox.Command) -> int:
+    """In jobs, about."""
+    if isinstance(command, inbox.Submit):
+        return len(command.jobs)
+    return max(1, len(command.boxes)) if isinstance(command, inbox.BoxesSet) else 1

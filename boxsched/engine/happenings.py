@@ -77,7 +77,7 @@ class Happenings:
         )
 
     def job(self, live: LiveWorkload, job: LiveJob, what: str) -> None:
-        """``what``: started, finished, unknown."""
+        """``what``: started, finished, unknown, seen_again, given_again."""
         self._workload(
             live,
             f"job.{what}",
@@ -94,6 +94,7 @@ class Happenings:
         )
 
     def worker(self, what: str, worker: int) -> None:
+        """``what``: connected, silent, heard_again, lost."""
         self._add(f"worker.{what}", worker=str(worker), capacity=self._capacity())
 
     def boxes_changed(self) -> None:

@@ -10,6 +10,7 @@ plan counted like Boxes.
 import enum
 from bisect import bisect_left, insort
 from collections.abc import Iterable
+from math import inf
 
 import attrs
 
@@ -105,6 +106,9 @@ def reserve(
 ) -> Reservation:
     """The earliest time at which enough will be free for ``ask``, each running job taken to end at
     max(started + expected, now), and what is left over then. Needs ``ask`` to fit into what exists.
+
+    Where it fits only with Boxes that are away, nobody knows when: then there is no such time, and
+    nothing that fits now can be in the way of it.
     """
     # While a type has more busy Boxes than are wanted, the first to end free nothing: below zero.
     coming = {pool: pool.free - pool.surplus for pool in pools}
@@ -127,7 +131,8 @@ def reserve(
         ):
             break
     else:
-        raise AssertionError(f"no time at which {ask.needs} fit, though they exist")
+        assert any(pool.away for pool, _ in ask.needs), f"no time at which {ask.needs} fit"
+        at = inf
     for pool, count in ask.needs:
         coming[pool] -= count
     limit = project.limit if project is not None else None

@@ -3,14 +3,20 @@
 How many Boxes there should be can shrink below how many are busy, in two ways: this very Box goes
 (``retire``: its worker leaves), or so many fewer are wanted, whichever come free first (``want``:
 the simulator). ``surplus`` counts the latter; while it is not zero no Box of the type is free.
+
+A Box that is ``away`` (its worker is not heard from) exists, and is wanted, but is never free.
 """
 
 from collections import OrderedDict
 from collections.abc import Hashable
+from typing import TYPE_CHECKING
 
 import attrs
 
 from boxsched.model import BoxId, ProjectId
+
+if TYPE_CHECKING:
+    from boxsched.scheduling.workload import RunningGroup
 
 FreeBoxes = OrderedDict[BoxId, "Box"]  # longest free first
 
@@ -21,6 +27,8 @@ class Box:
     pool: "Pool"
     busy: bool = False
     retired: bool = False
+    away: bool = False
+    group: "RunningGroup | None" = None  # the running jobs that it belongs to, while it is busy
     last_project: ProjectId | None = None
     last_branch: str | None = None
     # Under what it is found as a warm Box while it is free.
@@ -40,6 +48,7 @@ class Pool:
     __slots__ = (
         "_warm",
         "asks",
+        "away",
         "box_type",
         "boxes",
         "free",
@@ -54,6 +63,7 @@ class Pool:
         self.free_boxes: FreeBoxes = OrderedDict()
         self.free = 0  # len(free_boxes), read in the innermost loop
         self.wanted = 0  # Boxes that are to stay
+        self.away = 0  # Boxes whose worker is not heard from, busy or not
         self.asks = 0  # different asks of unfinished workloads that name the type
         self.surplus = 0  # busy Boxes that are not to stay, whichever come free first
         # Free Boxes by what they ran last: by (project, branch) and by project.
@@ -74,6 +84,22 @@ class Pool:
             return False
         self._remove(box)
         return True
+
+    def lose_sight(self, box: Box) -> None:
+        """Its worker is not heard from."""
+        if not box.away:
+            box.away = True
+            self.away += 1
+            if not box.busy:
+                self._set_busy(box)
+                box.busy = False
+
+    def see_again(self, box: Box) -> None:
+        if box.away:
+            box.away = False
+            self.away -= 1
+            if not box.busy:
+                self._set_free(box)
 
     def keep(self, box: Box) -> None:
         """It was to go when its job ends, and is to stay now."""
@@ -116,22 +142,28 @@ class Pool:
         return box, warm is not None
 
     def occupy(self, box: Box) -> None:
-        """This very Box is busy: so it was when the store was loaded."""
+        """This very Box is busy: so it was when the store was loaded, or a lost job takes it."""
         self._set_busy(box)
+
+    def first_free(self) -> Box:
+        """The one longest free."""
+        return next(iter(self.free_boxes.values()))
 
     def give_back(self, box: Box, project: ProjectId, branch: str | None) -> bool:
         """Its job has ended. True where the Box went with it."""
         box.busy = False
+        box.group = None
         if box.retired:
-            del self.boxes[box.id]
+            self._drop(box)
             return True
         if self.surplus:
             self.surplus -= 1
-            del self.boxes[box.id]
+            self._drop(box)
             return True
         if box.last_project != project or box.last_branch != branch:
             box.ran(project, branch)
-        self._set_free(box)
+        if not box.away:
+            self._set_free(box)
         return False
 
     def _set_free(self, box: Box) -> None:
@@ -154,16 +186,22 @@ class Pool:
                 del self._warm[key]
 
     def _remove(self, box: Box) -> None:
-        self._set_busy(box)
-        box.busy = False
+        if not box.away:
+            self._set_busy(box)
+            box.busy = False
+        self._drop(box)
+
+    def _drop(self, box: Box) -> None:
         del self.boxes[box.id]
+        self.away -= box.away
 
     def check(self) -> None:
         assert self.free == len(self.free_boxes)
-        assert all(not b.busy and not b.retired for b in self.free_boxes.values())
+        assert all(not (b.busy or b.retired or b.away) for b in self.free_boxes.values())
+        assert self.away == sum(b.away for b in self.boxes.values())
         stay = sum(not b.retired for b in self.boxes.values())
         assert self.wanted == stay - self.surplus, (self.wanted, stay, self.surplus)
         assert not (self.surplus and self.free)
-        assert self.free == sum(not b.busy for b in self.boxes.values())
+        assert self.free == sum(not (b.busy or b.away) for b in self.boxes.values())
         warm = {id_ for boxes in self._warm.values() for id_ in boxes}
         assert warm == {b.id for b in self.free_boxes.values() if b.last_project is not None}

@@ -10,6 +10,7 @@ from boxsched.scheduling.scheduler import Scheduler
 from boxsched.scheduling.values import (
     Admitted,
     BoxAdded,
+    BoxesAway,
     BoxesWanted,
     BoxRetired,
     Finished,
@@ -111,6 +112,7 @@ def _twin(scheduler: Scheduler) -> Scheduler:
     for box in scheduler.boxes.values():
         if box.retired:
             twin.apply(BoxRetired(box.id), 0.0)
+    twin.apply(BoxesAway(tuple(b.id for b in scheduler.boxes.values() if b.away)), 0.0)
     for pool in scheduler.pools.values():
         twin.apply(BoxesWanted(pool.box_type, pool.wanted), 0.0)
     return twin

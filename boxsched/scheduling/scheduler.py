@@ -19,6 +19,8 @@ from boxsched.scheduling.queue import Queue
 from boxsched.scheduling.values import (
     Admitted,
     BoxAdded,
+    BoxesAway,
+    BoxesBack,
     BoxesWanted,
     BoxFreed,
     BoxRetired,
@@ -26,8 +28,11 @@ from boxsched.scheduling.values import (
     Decision,
     Event,
     Finished,
+    GivenAgain,
     JobAsk,
     JobsEnded,
+    JobsFound,
+    JobsLost,
     ProjectLimited,
     Queued,
     QueueRules,
@@ -54,12 +59,18 @@ class Scheduler:
         self.usage = Usage()
         self._asks: dict[tuple[JobAsk, ...], Ask] = {}
         self._next_box = 1
+        # Jobs to be given again, in order, and whether they have ended where they were.
+        self._lost: dict[tuple[WorkloadId, int], bool] = {}
         self._apply: dict[type, Callable[[Any, float, list[Decision]], None]] = {
             Submit: self._submit,
             Stop: self._stop,
             JobsEnded: self._jobs_ended,
             BoxAdded: self._box_added,
             BoxRetired: self._box_retired,
+            BoxesAway: self._boxes_away,
+            BoxesBack: self._boxes_back,
+            JobsLost: self._jobs_lost,
+            JobsFound: self._jobs_found,
             BoxesWanted: self._boxes_wanted,
             ProjectLimited: self._project_limited,
         }
@@ -95,7 +106,10 @@ class Scheduler:
             workload.state = moved(TRANSITIONS, workload.state, Move.LANE_FREE)
             self.queue.add(workload)
             decisions.append(Queued(workload.id))
-        # 2. Admission: who fits, whole.
+        # 2. Jobs to be given again come before all that has no Box yet.
+        if self._lost:
+            self._give_again(decisions)
+        # 3. Admission: who fits, whole.
         while len(self.queue) and self._pass(now, decisions):
             pass
         return decisions
@@ -169,6 +183,8 @@ class Scheduler:
         if run.stop_cause in (StopCause.ASKED, StopCause.SUPERSEDED):
             return
         run.stop_cause = cause
+        for job in run.live_jobs():
+            self._lost.pop((workload.id, job), None)
         workload.state = moved(TRANSITIONS, workload.state, Move.STOP_ASKED)
         decisions.append(StopJobs(workload.id, run.live_jobs(), cause, by))
 
@@ -197,6 +213,7 @@ class Scheduler:
             if box is None:
                 continue  # it was reported twice
             run.boxes[job] = None
+            self._lost.pop((workload.id, job), None)
             freed += 1
             group = run.groups[group_of[job]]
             group.jobs -= 1
@@ -217,7 +234,8 @@ class Scheduler:
         if known is not None:
             if known.retired:  # its worker is back with it before its job has ended
                 known.pool.keep(known)
-                self._group_on(known).returning += 1
+                assert known.group is not None
+                known.group.returning += 1
             return
         pool = self._pool(event.box_type)
         box = Box(event.box, pool)
@@ -233,7 +251,56 @@ class Scheduler:
             del self.boxes[box.id]
             decisions.append(BoxFreed(box.id, gone=True))
         else:
-            self._group_on(box).returning -= 1
+            assert box.group is not None
+            box.group.returning -= 1
+
+    def _boxes_away(self, event: BoxesAway, now: float, decisions: list[Decision]) -> None:
+        for box in self._known(event.boxes):
+            box.pool.lose_sight(box)
+
+    def _boxes_back(self, event: BoxesBack, now: float, decisions: list[Decision]) -> None:
+        for box in self._known(event.boxes):
+            box.pool.see_again(box)
+
+    def _known(self, boxes: Iterable[BoxId]) -> list[Box]:
+        return [self.boxes[box] for box in boxes if box in self.boxes]
+
+    def _jobs_lost(self, event: JobsLost, now: float, decisions: list[Decision]) -> None:
+        workload = self.workloads.get(event.workload)
+        if workload is not None and workload.run is not None:
+            for job in event.jobs:
+                if workload.run.boxes[job] is not None:
+                    self._lost[workload.id, job] = event.ended
+
+    def _jobs_found(self, event: JobsFound, now: float, decisions: list[Decision]) -> None:
+        for job in event.jobs:
+            self._lost.pop((event.workload, job), None)
+
+    def _give_again(self, decisions: list[Decision]) -> None:
+        """Each takes the first free Box of its type; the one it had is given back."""
+        for (id_, job), ended in list(self._lost.items()):
+            workload = self.workloads[id_]
+            run = workload.run
+            assert run is not None
+            old = run.boxes[job]
+            assert old is not None
+            pool = old.pool
+            if not pool.free:
+                if ended and not (old.retired or old.away):
+                    del self._lost[id_, job]
+                    decisions.append(GivenAgain(id_, job, old.id))
+                continue
+            new = pool.first_free()
+            pool.occupy(new)
+            group = run.groups[workload.ask.group_of[job]]
+            group.returning += old.retired
+            run.boxes[job], new.group = new, group
+            del self._lost[id_, job]
+            gone = pool.give_back(old, workload.project.id, workload.branch)
+            if gone:
+                del self.boxes[old.id]
+            decisions.append(BoxFreed(old.id, gone))
+            decisions.append(GivenAgain(id_, job, new.id))
 
     def _boxes_wanted(self, event: BoxesWanted, now: float, decisions: list[Decision]) -> None:
         came, went = self._pool(event.box_type).want(event.count, self._next_box)
@@ -279,7 +346,7 @@ class Scheduler:
             workload = shape.head
             again = again or (turn.head is not None and turn.head.project is workload.project)
             queue.remove(workload)
-            # 3. Assignment: which Box runs which job.
+            # 4. Assignment: which Box runs which job.
             decisions.append(self._admit(workload, now))
             turn.admitted(workload)
         return again
@@ -316,6 +383,9 @@ class Scheduler:
             groups.append(group)
             if group.jobs:
                 self.usage.add(group)
+        for box, number in zip(boxes, workload.ask.group_of, strict=True):
+            if box is not None:
+                box.group = groups[number]
         workload.run = Run(started_at, boxes, live, groups)
         self.usage.boxes += live
         workload.project.used += live
@@ -391,16 +461,6 @@ class Scheduler:
                 pool.asks += 1
         ask.users += 1
         return ask
-
-    def _group_on(self, box: Box) -> RunningGroup:
-        """The running jobs that a busy Box belongs to (a rare look-up: a Box retires)."""
-        for entry in self.usage.running:
-            workload: Workload = entry[3].workload
-            assert workload.run is not None
-            if box in workload.run.boxes:
-                job = workload.run.boxes.index(box)
-                return workload.run.groups[workload.ask.group_of[job]]
-        raise AssertionError(f"Box {box.id} is busy, but nothing runs on it")
 
     def check(self) -> None:
         """Its structures agree with one another; raises AssertionError."""

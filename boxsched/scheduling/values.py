@@ -87,6 +87,39 @@ class BoxRetired:
 
 
 @attrs.define(eq=False)
+class BoxesAway:
+    """Nothing is heard from these Boxes' worker: they exist, and none of them is free."""
+
+    boxes: tuple[BoxId, ...]
+
+
+@attrs.define(eq=False)
+class BoxesBack:
+    """Their worker is heard from again."""
+
+    boxes: tuple[BoxId, ...]
+
+
+@attrs.define(eq=False)
+class JobsLost:
+    """These jobs (by their place) are to be given again: each takes the first free Box of its type,
+    before any admission. Until then its old Box counts as in use. ``ended``: nothing runs on that
+    any more, so that it may be the same one again."""
+
+    workload: WorkloadId
+    jobs: tuple[int, ...]
+    ended: bool = False
+
+
+@attrs.define(eq=False)
+class JobsFound:
+    """They run after all, where they were given: none of them is to be given again."""
+
+    workload: WorkloadId
+    jobs: tuple[int, ...]
+
+
+@attrs.define(eq=False)
 class BoxesWanted:
     """So many Boxes of a type are wanted; if more are busy, Boxes go as jobs end (simulator)."""
 
@@ -102,7 +135,19 @@ class ProjectLimited:
     max_boxes: int | None
 
 
-Event = Submit | Stop | JobsEnded | BoxAdded | BoxRetired | BoxesWanted | ProjectLimited
+Event = (
+    Submit
+    | Stop
+    | JobsEnded
+    | BoxAdded
+    | BoxRetired
+    | BoxesAway
+    | BoxesBack
+    | JobsLost
+    | JobsFound
+    | BoxesWanted
+    | ProjectLimited
+)
 
 
 # --- Decisions: what follows ----------------------------------------------------------------
@@ -140,6 +185,16 @@ class Admitted:
 
 
 @attrs.define(eq=False)
+class GivenAgain:
+    """A lost job has a Box: another one, and the old one was freed just before (``BoxFreed``), or
+    the same again."""
+
+    workload: WorkloadId
+    job: int
+    box: BoxId
+
+
+@attrs.define(eq=False)
 class StopJobs:
     """These jobs are to be ended; the Boxes stay theirs until ``JobsEnded`` says so."""
 
@@ -165,7 +220,7 @@ class Finished:
     result: Result
 
 
-Decision = Refused | Canceled | Queued | Admitted | StopJobs | BoxFreed | Finished
+Decision = Refused | Canceled | Queued | Admitted | GivenAgain | StopJobs | BoxFreed | Finished
 
 
 # --- Reasons: why not yet (each is a value; API, page and tests read it) --------------------

@@ -10,17 +10,27 @@ one for PostgreSQL with awaits, through aiopg. The statements stand in ``sql/`` 
 text for both. What gives no rows PostgreSQL is sent together with the next that does, or with
 COMMIT: an engine's transaction is one round trip.
 
-Who writes what. Any node writes submissions, commands (inbox), logs, projects and sessions. All
-else is written by ``commit``: the shard's leader alone, one transaction a batch, which begins with
-the fence: an UPDATE of the shard's row that the schema refuses where epoch or batch are others. So
-a leader that slept while another took over writes nothing, and a repeated batch neither; and a new
-leader waits for a write under way, since both need that row. An event's id is (shard,
-batch, n), with the batch's own number (``Batch.batch`` + 1) and n from 1: gapless, in commit order.
+Who writes what. Any node writes submissions, commands (inbox), logs, projects, sessions, tokens,
+and its workers' connections and beats. All else is written by ``commit``: the shard's leader alone,
+one transaction a batch, which begins with the fence: an UPDATE of the shard's row that the schema
+refuses where epoch or batch are others. So a leader that slept while another took over writes
+nothing, and a repeated batch neither; and ``raise_epoch`` waits for a write under way, since both
+need that row. An event's id is (shard, batch, n), with the batch's own number (``Batch.batch`` + 1)
+and n from 1: gapless, in commit order.
+
+Who is where. An organization is in one shard for good, and what is its own follows it: projects and
+workers by a column, workloads through their project, Boxes through their worker. So ``submit``
+finds the shard together with the numbers.
 
 The life of a command: ``submit`` stores workload, jobs, key and inbox entry in one transaction;
 then it may be answered. The leader's ``commit`` deletes the entry together with writing what came
-of it. A new leader's ``lead`` leaves out workloads whose entry is still in the inbox, and so meets
+of it. ``load`` leaves out workloads whose entry is still in the inbox, and so a new leader meets
 each exactly once. Entries are deleted by their ids, never "up to an id": ids commit out of order.
+
+The life of a worker: it is its ``identity``; a name is what people call it. Each connect raises its
+connection's number, and whoever speaks of an older one (its end, its beat) changes nothing.
+
+Versions. Two may use one database at once; ``schema`` says when.
 
 What the schema refuses by itself: two workloads of a lane past ordering, two jobs on a Box, a state
 that its times or its result deny, an event changed or deleted. ``check`` looks for the rest.
@@ -36,7 +46,8 @@ the caller is cancelled    its transaction was not begun, or is done whole; neve
 kill -9, power loss        WAL with synchronous=FULL: all that returned is there, nothing half
 a second process           refused by a lock on the data folder, which a crash lets go of
 the file is damaged        StoreDamaged, which names it
-an older schema            upgraded on opening, in one transaction; a newer one is refused
+an older schema            upgraded on opening, in one transaction
+a newer schema             used as it is, or refused: it says itself whom it lets in
 =========================  ======================================================================
 
 PostgreSQL, besides:
@@ -46,8 +57,8 @@ the connection breaks      before COMMIT was sent: StoreAway; else OutcomeUnknow
                            those that waited beside it; the next call connects anew
 a statement is canceled,   StoreAway, and rolled back; aiopg would make CancelledError of it, which
 by time or by hand         ends a background loop without a word
-no answer for 2 s          as a broken connection; the server gives up by itself a little earlier
-no connection within 1 s   StoreAway
+no answer for 1.7 s        as a broken connection; the server gives up by itself a little earlier
+no connection within 1 s   StoreAway; in all, a call has its first answer within 1.8 s or fails
 a deadlock, a lost race    rolled back and begun anew, up to 5 times in all
 the process is frozen      after 1.5 s inside a transaction the server rolls it back
 a transaction pool         refused on opening: sessions would lose their settings

@@ -5,22 +5,20 @@ snapshot: it may run while a service does, and finds the same whether or not one
 """
 
 import asyncio
-import contextlib
 import sqlite3
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Protocol
 
 import attrs
 
-from boxsched.errors import StoreAway
-from boxsched.store import is_postgres, sqlite_path
-from boxsched.store.blocks import Row, load
+from boxsched.store import sqlite_session
+from boxsched.store.blocks import Block, Row, load
 from boxsched.store.errors import StoreDamaged
-from boxsched.store.replay import Query, Replay
-from boxsched.store.sqlite_connection import Connection, worded
-from boxsched.store.sqlite_errors import translated
+from boxsched.store.replay import Replay
+from boxsched.store.session import Session, opened, refuse_other_schema
 
 SQL = load("check.sql")
+_OPERATING = load("operating_postgres.sql")
 
 
 @attrs.frozen
@@ -32,46 +30,54 @@ class Violation:
     rows: tuple[Row, ...]
 
 
-async def check(url: str) -> list[Violation]:
+class Audience(Protocol):
+    """Who follows a check; it is told from the thread that checks."""
+
+    def step(self, what: str) -> None:
+        """What is looked at now."""
+
+    def note(self, text: str) -> None:
+        """What could not be looked at, and why: no violation."""
+
+
+class Nobody:
+    def step(self, what: str) -> None: ...
+
+    def note(self, text: str) -> None: ...
+
+
+async def check(url: str, audience: Audience | None = None) -> list[Violation]:
     """Empty where all is well; raises StoreAway where the database cannot be read."""
-    if is_postgres(url):
-        return await asyncio.to_thread(_check_postgres, url)
-    return await asyncio.to_thread(_check_sqlite, sqlite_path(url))
+    return await asyncio.to_thread(_check, url, audience or Nobody())
 
 
-def _check_postgres(url: str) -> list[Violation]:
-    from boxsched.store.postgres_check import snapshot  # its library only where it is used
-
-    with snapshot(url) as query:
-        return list(_violations(query))
-
-
-def _check_sqlite(path: Path) -> list[Violation]:
+def _check(url: str, audience: Audience) -> list[Violation]:
     try:
-        with _opened(path) as connection:
-            return [
-                *_integrity(connection.raw),
-                *_violations(lambda block: connection.raw.execute(worded(block.text))),
-            ]
-    except sqlite3.Error as error:
-        meant = translated(error, str(path))
-        if isinstance(meant, StoreDamaged):
-            return [Violation("file", meant.message, ((str(error),),))]
-        if meant is None:
-            raise
-        raise meant from error
+        with opened(url, program="boxsched check") as session:
+            return list(violations(session, audience))
+    except StoreDamaged as error:
+        return [Violation("file", error.message, ((str(error.__cause__),),))]
 
 
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[Connection]:
-    if not path.is_file():
-        raise StoreAway(f"there is no database {path}")
-    connection = Connection(path, mode="ro")
-    try:
-        connection.raw.execute("BEGIN")
-        yield connection
-    finally:
-        connection.raw.close()
+def violations(session: Session, audience: Audience) -> Iterator[Violation]:
+    """All that the session's transaction sees."""
+    blocks = {**SQL}
+    if isinstance(session, sqlite_session.Session):
+        audience.step("the file")
+        yield from _integrity(session.raw)
+    else:
+        blocks |= _of_commit_times(session, audience)
+    refuse_other_schema(session)
+    for number, (name, block) in enumerate(blocks.items(), 1):
+        audience.step(f"{name.replace('_', ' ')} ({number} of {len(blocks)})")
+        rows = list(session.stream(block))
+        if rows:
+            yield _violation(block.purpose.replace("\n", " "), rows)
+    broken: dict[str, list[Row]] = {}
+    for what, row in Replay(session.stream, audience.step).run():
+        broken.setdefault(what, []).append(row)
+    for what, found in broken.items():
+        yield _violation(what, found)
 
 
 def _integrity(raw: sqlite3.Connection) -> Iterator[Violation]:
@@ -80,16 +86,15 @@ def _integrity(raw: sqlite3.Connection) -> Iterator[Violation]:
         yield Violation("file", "the database file is damaged", tuple(found))
 
 
-def _violations(query: Query) -> Iterator[Violation]:
-    for block in SQL.values():
-        rows = list(query(block))
-        if rows:
-            yield _violation(block.purpose.replace("\n", " "), rows)
-    broken: dict[str, list[Row]] = {}
-    for what, row in Replay(query).run():
-        broken.setdefault(what, []).append(row)
-    for what, found in broken.items():
-        yield _violation(what, found)
+def _of_commit_times(session: Session, audience: Audience) -> Mapping[str, Block]:
+    """What only the times of PostgreSQL's commits can tell, where it keeps them (V2)."""
+    if list(session.stream(_OPERATING["commit_times"])) == [("on",)]:
+        return load("check_postgres.sql")
+    audience.note(
+        "V2 (nothing committed by a leader after its successor began) was not looked at: "
+        "PostgreSQL keeps no times of commits here (track_commit_timestamp is off)"
+    )
+    return {}
 
 
 def _violation(purpose: str, rows: Iterable[Row]) -> Violation:

@@ -10,7 +10,7 @@ Rules that hold for every call:
 * Reads see what was committed before they began.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from boxsched.inbox import Stop
@@ -20,27 +20,48 @@ from boxsched.store.values import (
     Assignment,
     Batch,
     Box,
-    BoxRow,
+    Connected,
+    Connection,
     IdempotencyKey,
     InboxEntry,
     KeyTaken,
+    LoadedWorkload,
+    NewWorker,
     NewWorkload,
+    NodeInfo,
     Organization,
     Project,
+    Pulse,
+    ShardHead,
     ShardState,
     StoredEvent,
     SubmitOutcome,
     Submitted,
+    Token,
     Worker,
     Workload,
     WorkloadFilter,
 )
 
-SHARD = 1  # the only shard there is on SQLite
+PAGE_WORKLOADS = 1_000
+SHARD = 1  # the default organization's; the only one there is on SQLite
+
+
+class ShardLoading(Protocol):
+    """Who loads a shard. Each call may take some ten milliseconds."""
+
+    def begin(self, state: ShardState) -> None: ...
+
+    def add(self, workloads: Sequence[LoadedWorkload]) -> None:
+        """The next of the unfinished workloads, at most PAGE_WORKLOADS, by id."""
 
 
 class Store(Protocol):
     """See the module; every method may raise ``StoreAway``."""
+
+    @property
+    def round_trips(self) -> Mapping[str, int]:
+        """To the database, since the start, by what they were for; none on SQLite."""
 
     async def open(self) -> None:
         """Connect, and prepare or upgrade the schema under a lock."""
@@ -52,6 +73,39 @@ class Store(Protocol):
 
     async def cluster(self) -> str:
         """Names this database: chosen at random when it was made."""
+
+    # --- The cluster -----------------------------------------------------------------------
+
+    async def open_shards(self, count: int) -> list[ShardHead]:
+        """Makes the shards 1 to ``count`` that are not there yet; returns all, by id.
+
+        The number only grows: an organization stays in the shard that it was given.
+        """
+
+    async def shards(self) -> list[ShardHead]:
+        """Each shard's epoch, last batch and leader: one small query, asked often."""
+
+    async def put_node(self, name: str, url: str, version: str) -> NodeInfo:
+        """The node of that name (one row for good), started now; its id names its lock."""
+
+    async def nodes(self) -> list[NodeInfo]:
+        """All that ever were, by id; who is alive is known from the locks alone."""
+
+    async def forget_node(self, name: str) -> None: ...
+
+    # --- Tokens ----------------------------------------------------------------------------
+
+    async def put_token(self, token: Token) -> None:
+        """Keep a token's SHA-256 sum; one with that digest already changes nothing."""
+
+    async def token(self, digest: str) -> Token | None:
+        """A token that was not revoked; whether it has expired is the caller's to see."""
+
+    async def tokens(self) -> list[Token]:
+        """All that were not revoked, oldest first."""
+
+    async def revoke_token(self, id: str) -> bool:
+        """False where there is none of that id."""
 
     # --- Settings --------------------------------------------------------------------------
 
@@ -89,8 +143,8 @@ class Store(Protocol):
         Projects' rows are locked in the order of their ids; numbers follow the group's order.
         """
 
-    async def ask(self, entries: Sequence[tuple[str, bytes]]) -> None:
-        """Put commands (kind, payload) into the inbox, in one transaction."""
+    async def ask(self, shard: int, entries: Sequence[tuple[str, bytes]]) -> None:
+        """Put commands (kind, payload) into the shard's inbox, in one transaction."""
 
     async def idempotency(self, key: IdempotencyKey) -> Submitted | KeyTaken | None:
         """What came under the key before; None where it is new."""
@@ -103,8 +157,14 @@ class Store(Protocol):
 
     # --- The engine (the shard's leader) ---------------------------------------------------
 
-    async def lead(self, shard: int, node: str) -> ShardState:
-        """Raise the shard's epoch and load it: the fence refuses every earlier leader from now."""
+    async def raise_epoch(self, shard: int, node: str) -> int:
+        """A new leadership; the fence refuses every earlier leader from now. Returns its epoch."""
+
+    async def load(self, shard: int, into: ShardLoading) -> None:
+        """The shard as it is, in one snapshot: its state, then its unfinished workloads in pages.
+
+        Others are served between two pages. Submissions that are still in the inbox are left out.
+        """
 
     async def inbox(self, shard: int, limit: int) -> list[InboxEntry]:
         """The oldest commands, in the order of their ids; they stay until a batch deletes them."""
@@ -117,17 +177,25 @@ class Store(Protocol):
 
     # --- Workers ---------------------------------------------------------------------------
 
-    async def register_worker(
-        self, name: str, address: str, box_types: Sequence[str]
-    ) -> tuple[WorkerId, list[BoxRow]]:
-        """The worker of that name, connected, with a row for each of its Boxes (ordinal 1, 2, ...).
+    async def connect_worker(self, new: NewWorker) -> Connected:
+        """The worker of that identity, connected to a node, with a row for each of its Boxes.
 
-        Boxes it has no more are left to the engine to retire; new ones are inserted here as
-        retired and become usable by the engine's batch. Returns the Boxes it should have.
+        Boxes are its ordinals 1, 2, ... Those it has no more are left to the engine to retire; new
+        ones are inserted as retired and become usable by the engine's batch. An earlier connection
+        of the worker ends with this one. Raises Conflict where another worker has the name.
         """
 
-    async def assignments(self, worker: WorkerId) -> list[Assignment]:
-        """What the worker should be running now, and what of it should be ended."""
+    async def disconnect_workers(self, connections: Sequence[Connection]) -> None:
+        """They are disconnected, as far as they have not connected anew since."""
+
+    async def beat(self, connections: Sequence[Connection]) -> set[WorkerId]:
+        """These are alive (one statement for all); returns those of which it is the connection."""
+
+    async def pulses(self, shard: int) -> list[Pulse]:
+        """Every worker's beat: a number that grows while a node hears from it."""
+
+    async def assignments(self, workers: Sequence[WorkerId]) -> dict[WorkerId, list[Assignment]]:
+        """What each worker should be running now, and what of it should be ended; one query."""
 
     # --- Reads for API and page ------------------------------------------------------------
 
@@ -160,6 +228,9 @@ class Store(Protocol):
 
     async def last_event(self, shard: int) -> tuple[int, int]:
         """(batch, n) of the newest event; (0, 0) where there is none."""
+
+    async def last_events(self) -> dict[int, tuple[int, int]]:
+        """The same of every shard, in one query."""
 
     # --- Sign-in ---------------------------------------------------------------------------
 

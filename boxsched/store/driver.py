@@ -1,5 +1,6 @@
 """What a database has to bring: it runs procedures (``steps``) in transactions of three kinds."""
 
+from collections import Counter
 from collections.abc import Callable
 from typing import ParamSpec, Protocol, TypeVar
 
@@ -12,6 +13,8 @@ T = TypeVar("T")
 class Driver(Protocol):
     """A procedure is given with its arguments, so that it can be run again from its beginning."""
 
+    round_trips: Counter[str]  # to the database, by the procedure's name; nothing where none is far
+
     async def open(self) -> None:
         """Connect, and prepare or upgrade the schema under a lock."""
 
@@ -22,7 +25,9 @@ class Driver(Protocol):
         leaves a transaction that will be done whole or not at all; ``close`` waits for it."""
 
     async def load(self, steps: Callable[P, Steps[T]], *args: P.args, **kwargs: P.kwargs) -> T:
-        """As ``write``, for what takes the longer the more there is."""
+        """As ``snapshot``, for what takes the longer the more there is. What the procedure does
+        between its statements is done on the event loop, which serves others meanwhile. Whoever is
+        cancelled ends it."""
 
     async def read(self, steps: Callable[P, Steps[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         """For a procedure of one statement: it sees what was committed before it."""

@@ -21,6 +21,18 @@ class SchemaTooNew(StoreAway):
     code = "schema_too_new"
 
 
+class SchemaTooOld(StoreAway):
+    """The database has an older schema: run ``boxsched db upgrade`` as the owner of its tables."""
+
+    code = "schema_too_old"
+
+
+class RightMissing(StoreAway):
+    """The database's role may not do this: ``boxsched db upgrade --grant ROLE``, as the owner."""
+
+    code = "right_missing"
+
+
 class InvariantRefused(BoxschedError):
     """The schema refused a write that breaks an invariant: a mistake of ours; nothing was done."""
 

@@ -6,6 +6,7 @@ as it would have. Where another transaction was in the way it is begun anew, a f
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -16,7 +17,7 @@ from boxsched.store.file_lock import FileLock
 from boxsched.store.postgres_connection import (
     ANSWER_SECONDS,
     LOAD,
-    LONG_SECONDS,
+    PAGE_ANSWER_SECONDS,
     SNAPSHOT,
     WRITE,
     Connection,
@@ -31,6 +32,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 CONNECTIONS = 8
+CALL_SECONDS = 1.8  # from a call's beginning to its first answer, connecting included
 TRIES = 5
 FIRST_PAUSE_SECONDS = 0.005  # at most; doubled with each try
 
@@ -43,22 +45,18 @@ class PostgresDriver:
         self._lock = FileLock(folder_lock)
         self._pool: Pool | None = None
         self._under_way: set[asyncio.Task[Any]] = set()
-
-    @property
-    def round_trips(self) -> int:
-        """How often the database was asked something, since ``open``."""
-        return 0 if self._pool is None else self._pool.round_trips
+        self.round_trips: Counter[str] = Counter()
 
     async def open(self) -> None:
         try:
             await asyncio.to_thread(self._lock.take)
         except OSError as error:
             raise StoreAway(f"the data folder cannot be used: {error}") from error
-        pool = Pool(self._connect, CONNECTIONS)
+        pool = Pool(self._connect, CONNECTIONS, self.round_trips)
         try:
-            async with pool.connection() as one:
+            async with pool.connection("open") as one:
                 await refuse_if_unfit(one)
-                async with pool.connection() as other:
+                async with pool.connection("open") as other:
                     await refuse_transaction_pooling(one, other)
                 await upgrade(one)
         except BaseException:
@@ -77,33 +75,49 @@ class PostgresDriver:
 
     async def write(self, steps: Callable[P, Steps[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         return await self._whole(
-            lambda connection: connection.transact(WRITE, steps(*args, **kwargs), ANSWER_SECONDS)
+            steps.__name__,
+            lambda connection: connection.transact(WRITE, steps(*args, **kwargs), ANSWER_SECONDS),
         )
 
     async def load(self, steps: Callable[P, Steps[T]], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._whole(
-            lambda connection: connection.transact(LOAD, steps(*args, **kwargs), LONG_SECONDS)
-        )
+        task = self._begun(self._loaded(steps.__name__, steps(*args, **kwargs)))
+        return await task
+
+    async def _loaded(self, name: str, steps: Steps[T]) -> T:
+        async with self._opened().connection(name, _call_ends()) as connection:
+            return await connection.transact(LOAD, steps, PAGE_ANSWER_SECONDS)
 
     async def read(self, steps: Callable[P, Steps[T]], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._whole(lambda connection: connection.read(steps(*args, **kwargs)))
+        return await self._whole(
+            steps.__name__, lambda connection: connection.read(steps(*args, **kwargs))
+        )
 
     async def snapshot(self, steps: Callable[P, Steps[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         return await self._whole(
-            lambda connection: connection.transact(SNAPSHOT, steps(*args, **kwargs), ANSWER_SECONDS)
+            steps.__name__,
+            lambda connection: connection.transact(
+                SNAPSHOT, steps(*args, **kwargs), ANSWER_SECONDS
+            ),
         )
 
-    async def _connect(self) -> Connection:
-        return await connect(self.url)
+    async def _connect(self, timeout: float) -> Connection:
+        return await connect(self.url, timeout)
 
-    async def _whole(self, work: Callable[[Connection], Coroutine[Any, Any, T]]) -> T:
-        """In a task that goes on where its caller is cancelled."""
+    def _opened(self) -> Pool:
         if self._pool is None:
             raise StoreAway(f"the store is closed: {named(self.url)}")
-        task = asyncio.create_task(_tried(self._pool, work))
+        return self._pool
+
+    async def _whole(self, name: str, work: Callable[[Connection], Coroutine[Any, Any, T]]) -> T:
+        """In a task that goes on where its caller is cancelled."""
+        return await asyncio.shield(self._begun(_tried(self._opened(), name, work)))
+
+    def _begun(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """A task that ``close`` waits for."""
+        task = asyncio.create_task(work)
         self._under_way.add(task)
         task.add_done_callback(self._ended)
-        return await asyncio.shield(task)
+        return task
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         """Its error is its caller's; where that one went, nobody's."""
@@ -112,15 +126,19 @@ class PostgresDriver:
             task.exception()
 
 
-async def _tried(pool: Pool, work: Callable[[Connection], Coroutine[Any, Any, T]]) -> T:
+async def _tried(pool: Pool, name: str, work: Callable[[Connection], Coroutine[Any, Any, T]]) -> T:
     """A transaction, begun anew where it lost a race."""
     pause = FIRST_PAUSE_SECONDS
     for _ in range(TRIES - 1):
         try:
-            async with pool.connection() as connection:
+            async with pool.connection(name, _call_ends()) as connection:
                 return await work(connection)
         except LostRace:
             await asyncio.sleep(random.uniform(0, pause))  # noqa: S311 (not a secret)
             pause *= 2
-    async with pool.connection() as connection:
+    async with pool.connection(name, _call_ends()) as connection:
         return await work(connection)
+
+
+def _call_ends() -> float:
+    return asyncio.get_running_loop().time() + CALL_SECONDS

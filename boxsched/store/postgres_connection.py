@@ -2,34 +2,39 @@
 
 What aiopg does and this module does not let through: it makes ``asyncio.CancelledError`` of a
 statement that the server canceled, so that a loop with ``except Exception`` would end without a
-word; it knows no ``connect_timeout`` and looks names up while everything waits; it follows only the
-first of several addresses.
+word, and has the event loop print it; it waits with ``wait_for``, which in Python 3.11 loses
+cancellations; it knows no ``connect_timeout`` and looks names up while everything waits; it follows
+only the first of several addresses.
 """
 
 import asyncio
+import contextlib
 import socket
+import weakref
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import aiopg
 import psycopg2
-from psycopg2.extensions import parse_dsn
+from psycopg2.extensions import POLL_OK, POLL_WRITE
 
 from boxsched.errors import Invalid, OutcomeUnknown, StoreAway
 from boxsched.store.blocks import Call, Row, Steps
 from boxsched.store.postgres_errors import ends_session, translated
 from boxsched.store.postgres_text import Text
+from boxsched.store.postgres_url import parsed
 
 CONNECT_SECONDS = 1.0
-STATEMENT_SECONDS = 1.8  # then the server ends a statement
-ANSWER_SECONDS = 2.0  # then the connection counts as broken; first the server may say why
+STATEMENT_SECONDS = 1.5  # then the server ends a statement
+ANSWER_SECONDS = 1.7  # then the connection counts as broken; first the server may say why
+PAGE_SECONDS = 4.5  # likewise, for a page of what is loaded
+PAGE_ANSWER_SECONDS = 5.0
 LONG_SECONDS = 60.0
-assert STATEMENT_SECONDS < ANSWER_SECONDS < LONG_SECONDS
+assert STATEMENT_SECONDS < ANSWER_SECONDS < PAGE_SECONDS < PAGE_ANSWER_SECONDS < LONG_SECONDS
 
 # Noticed within seconds: a server that went without a word, in either direction.
 _CONNECTING: Mapping[str, Any] = {
     "application_name": "boxsched",
-    "client_encoding": "UTF8",
     "keepalives": 1,
     "keepalives_idle": 5,
     "keepalives_interval": 1,
@@ -55,7 +60,66 @@ T = TypeVar("T")
 
 WRITE = "BEGIN"
 SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
-LOAD = f"BEGIN; SET LOCAL statement_timeout = '{LONG_SECONDS}s'; SET LOCAL work_mem = '64MB'"
+# Its statements go along one index each; statistics that are old do not tell PostgreSQL so.
+LOAD = f"""{SNAPSHOT};
+SET LOCAL enable_seqscan = off;
+SET LOCAL enable_bitmapscan = off;
+SET LOCAL enable_sort = off;
+SET LOCAL enable_hashjoin = off;
+SET LOCAL enable_mergejoin = off;
+SET LOCAL statement_timeout = '{PAGE_SECONDS}s';
+SET LOCAL idle_in_transaction_session_timeout = '{LONG_SECONDS}s'"""  # it holds up nobody
+
+
+class _Session(aiopg.Connection):
+    """aiopg's, but that what the server canceled is an error like others, and that a descriptor
+    that libpq has closed is forgotten at once.
+
+    aiopg forgets it only where nobody has its number by then; but another thread may have opened a
+    socket in between, and then the loop would go on to watch that one, under this one's name.
+    """
+
+    @staticmethod
+    def _ready(weak_self: "weakref.ref[Any]") -> None:
+        self = weak_self()
+        if self is None:
+            return
+        waiter = self._waiter
+        try:
+            state = self._conn.poll()
+        except (psycopg2.Warning, psycopg2.Error) as error:
+            self._forget_descriptor()
+            if waiter is not None and not waiter.done():
+                waiter.set_exception(error)
+            return
+        if state == POLL_WRITE and not self._writing:
+            self._loop.add_writer(self._fileno, self._ready, weak_self)
+            self._writing = True
+        elif state != POLL_WRITE and self._writing:
+            self._loop.remove_writer(self._fileno)
+            self._writing = False
+        if state == POLL_OK and waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    def _forget_descriptor(self) -> None:
+        descriptor, self._fileno = self._fileno, None
+        if descriptor is not None:
+            with contextlib.suppress(OSError):  # it is closed
+                self._loop.remove_reader(descriptor)
+                if self._writing:
+                    self._loop.remove_writer(descriptor)
+        self._writing = False
+
+    async def _poll(self, waiter: "asyncio.Future[None]", timeout: float) -> None:
+        self._ready(self._weakref)
+        try:
+            async with asyncio.timeout(timeout):
+                await waiter
+        except (asyncio.CancelledError, TimeoutError):
+            self.close()
+            raise
+        finally:
+            self._waiter = None
 
 
 class Connection:
@@ -66,6 +130,7 @@ class Connection:
         self._cursor = cursor
         self.round_trips = 0
         self.broken = False
+        self.until: float | None = None  # by the loop's clock: when the next answer has to be there
 
     @property
     def closed(self) -> bool:
@@ -105,7 +170,7 @@ class Connection:
             answer: T = end.value
         if sent or len(text) > 1:
             text.say("COMMIT")
-            await self.execute(text, timeout, committing=begin is not SNAPSHOT)
+            await self.execute(text, timeout, committing=begin is WRITE)
             if self._cursor.statusmessage != "COMMIT":  # of one that failed it makes a ROLLBACK
                 raise StoreAway(f"the transaction was not committed: {self._cursor.statusmessage}")
         return answer
@@ -127,10 +192,11 @@ class Connection:
     ) -> list[Row]:
         """The rows of the last statement. One round trip; raises errors of ours only."""
         self.round_trips += 1
+        timeout = within(timeout, self.until)
         try:
             await self._cursor.execute(str(text), timeout=timeout)
             # Without a description the last statement gives no rows.
-            return await self._cursor.fetchall() if self._cursor.description else []
+            rows = await self._cursor.fetchall() if self._cursor.description else []
         except UnicodeEncodeError as error:
             raise Invalid(f"a text that the database cannot hold: {error}") from error
         except psycopg2.Error as error:
@@ -142,47 +208,51 @@ class Connection:
         except TimeoutError as error:
             self.broken = True
             if committing:
-                raise OutcomeUnknown(f"no answer to COMMIT within {timeout:g} s") from error
-            raise StoreAway(f"no answer within {timeout:g} s") from error
-        except asyncio.CancelledError as error:
-            if _asked_to_end():
-                raise
-            raise StoreAway("the database canceled the statement: it took too long?") from error
+                raise OutcomeUnknown(f"no answer to COMMIT within {timeout:.3g} s") from error
+            raise StoreAway(f"no answer within {timeout:.3g} s") from error
+        self.until = None
+        return rows
+
+
+def within(seconds: float, until: float | None) -> float:
+    """So many seconds at most, and no longer than until then."""
+    if until is None:
+        return seconds
+    return max(0.0, min(seconds, until - asyncio.get_running_loop().time()))
 
 
 def _add(text: Text, call: Call) -> None:
     try:
         text.add(call)
     except ValueError as error:
-        raise Invalid(f"a text that the database cannot hold: {error}") from error
+        raise Invalid(f"a value that the database cannot hold: {error}") from error
 
 
-def _asked_to_end() -> bool:
-    """Whether a CancelledError is meant for this task; else aiopg made it of a server's answer."""
-    task = asyncio.current_task()
-    return task is None or task.cancelling() > 0
-
-
-async def connect(url: str) -> Connection:
-    """A new session with its settings; raises StoreAway, within CONNECT_SECONDS."""
+async def connect(url: str, timeout: float = CONNECT_SECONDS) -> Connection:
+    """A new session with its settings; raises StoreAway, within that time."""
     why = "its name has no address"
     try:
-        async with asyncio.timeout(CONNECT_SECONDS):
+        async with asyncio.timeout(timeout):
             places = await _places(url)
             for place in places:
                 try:
-                    return await _connect(place, CONNECT_SECONDS / len(places))
+                    return await _connect(place, timeout / len(places))
                 except (psycopg2.Error, StoreAway, TimeoutError) as error:
-                    why = str(error).strip() or f"no answer within {CONNECT_SECONDS:g} s"
+                    why = str(error).strip() or f"no answer within {timeout:.3g} s"
     except (TimeoutError, OSError) as error:
-        why = str(error) or f"no answer within {CONNECT_SECONDS:g} s"
+        why = str(error) or f"no answer within {timeout:.3g} s"
     raise StoreAway(f"cannot connect to {named(url)}: {why}")
 
 
 async def _connect(place: Mapping[str, Any], timeout: float) -> Connection:
     async with asyncio.timeout(timeout):
-        raw = await aiopg.connect(
-            **place, timeout=timeout, enable_json=False, enable_hstore=False, enable_uuid=False
+        raw = await _Session(
+            None,
+            timeout,
+            enable_json=False,
+            enable_hstore=False,
+            enable_uuid=False,
+            **place,
         )
         try:
             connection = Connection(raw, await raw.cursor())
@@ -197,19 +267,22 @@ async def _places(url: str) -> list[dict[str, Any]]:
     """What to connect to, one after the other: an address each, looked up here.
 
     libpq would wait for the name while the event loop stands still, and take a new socket for its
-    next address, of which aiopg knows nothing.
+    next address, of which aiopg knows nothing. Where the URL names no host, libpq finds it: by
+    ``PGHOST``, by a service, or it is the local socket.
     """
-    given = parse_dsn(url)
+    given = parsed(url)
     hosts = given.get("host", "").split(",")
     ports = given.get("port", "").split(",")
     if len(ports) == 1:
         ports *= len(hosts)
-    parameters = {**_CONNECTING, **given}
-    if "hostaddr" in given:
+    parameters = {**_CONNECTING, **given, "client_encoding": "UTF8"}
+    if "hostaddr" in given or "host" not in given:
         return [parameters]
+    if len(ports) != len(hosts):
+        raise Invalid(f"{len(hosts)} hosts, but {len(ports)} ports", "database")
     found: list[dict[str, Any]] = []
     for host, port in zip(hosts, ports, strict=True):
-        place = {**parameters, "host": host, "port": port}
+        place = {**parameters, "host": host} | ({"port": port} if port else {})
         if not host or host.startswith(("/", "@")):
             found.append(place)
             continue
@@ -221,6 +294,6 @@ async def _places(url: str) -> list[dict[str, Any]]:
 
 def named(url: str) -> str:
     """The database for people: without the password."""
-    given = parse_dsn(url)
+    given = parsed(url)
     host = given.get("host", "the local socket")
     return f"PostgreSQL database {given.get('dbname', '')!r} on {host}"

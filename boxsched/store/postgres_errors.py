@@ -3,12 +3,13 @@
 import psycopg2
 from psycopg2 import errorcodes
 
-from boxsched.errors import BoxschedError, Fenced, OutcomeUnknown, StoreAway
-from boxsched.store.errors import InvariantRefused, StoreDamaged
+from boxsched.errors import BoxschedError, Fenced, Invalid, OutcomeUnknown, StoreAway
+from boxsched.store.errors import InvariantRefused, RightMissing, StoreDamaged
 
 # Another took what this one was about to take; begun anew, a transaction sees that.
 _RACES = {errorcodes.SERIALIZATION_FAILURE, errorcodes.DEADLOCK_DETECTED}
-_RACING_KEYS = {"idempotency_pkey"}  # two submissions under one key, at once, on two nodes
+# Two submissions under one key, at once, on two nodes; a worker that connects to two at once.
+_RACING_KEYS = {"idempotency_pkey", "worker_identity", "worker_name_key"}
 _DAMAGED = {errorcodes.DATA_CORRUPTED, errorcodes.INDEX_CORRUPTED}
 _AWAY = {
     errorcodes.LOCK_NOT_AVAILABLE: "another transaction holds what this one needs",
@@ -25,6 +26,11 @@ _AWAY_CLASSES = {
     errorcodes.CLASS_INSUFFICIENT_RESOURCES,
     errorcodes.CLASS_OPERATOR_INTERVENTION,
     errorcodes.CLASS_SYSTEM_ERROR,
+}
+_UNHOLDABLE = {
+    errorcodes.NUMERIC_VALUE_OUT_OF_RANGE,
+    errorcodes.CHARACTER_NOT_IN_REPERTOIRE,
+    errorcodes.UNTRANSLATABLE_CHARACTER,
 }
 _REFUSED = {errorcodes.CLASS_INTEGRITY_CONSTRAINT_VIOLATION}
 
@@ -57,12 +63,19 @@ def translated(error: psycopg2.Error, *, committing: bool = False) -> BoxschedEr
         return Fenced("another leads the shard, or this batch was committed before")
     if code in _RACES or error.diag.constraint_name in _RACING_KEYS:
         return LostRace(detail)
+    if code == errorcodes.INSUFFICIENT_PRIVILEGE:
+        return RightMissing(
+            f"the database's role may not do this: {detail}; "
+            "its owner grants it: boxsched db upgrade --grant ROLE"
+        )
     if code in _DAMAGED:
         return StoreDamaged(f"the database is damaged: {detail}")
     if code in _AWAY:
         return StoreAway(f"{_AWAY[code]}: {detail}")
     if code[:2] in _AWAY_CLASSES:
         return StoreAway(f"the database cannot: {detail}")
+    if code in _UNHOLDABLE:
+        return Invalid(f"a value that the database cannot hold: {detail}")
     if code[:2] in _REFUSED:
         return InvariantRefused(f"refused by the schema: {detail}")
     return None

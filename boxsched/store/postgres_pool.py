@@ -2,38 +2,43 @@
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 from boxsched.errors import StoreAway
-from boxsched.store.postgres_connection import Connection
+from boxsched.store.postgres_connection import CONNECT_SECONDS, Connection, within
 
-ACQUIRE_SECONDS = 1.0  # connecting included
+ACQUIRE_SECONDS = 1.0
 
 
 class Pool:
     """At most ``size`` connections at once; of those that wait, the last used goes first."""
 
-    def __init__(self, connect: Callable[[], Awaitable[Connection]], size: int) -> None:
+    def __init__(
+        self, connect: Callable[[float], Awaitable[Connection]], size: int, trips: Counter[str]
+    ) -> None:
+        self._trips = trips
         self._connect = connect
         self._idle: list[Connection] = []
         self._places = asyncio.Semaphore(size)
         self._is_open = True
-        self._trips = 0  # of connections that are gone, and of all as they come back
-
-    @property
-    def round_trips(self) -> int:
-        return self._trips
 
     @contextlib.asynccontextmanager
-    async def connection(self) -> AsyncIterator[Connection]:
-        """Raises StoreAway where none is to be had in time."""
+    async def connection(self, work: str, until: float | None = None) -> AsyncIterator[Connection]:
+        """Raises StoreAway where none is to be had in time.
+
+        ``work``: what its round trips are counted as. ``until``: when, by the loop's clock, the
+        first answer has to be there.
+        """
+        seconds = within(ACQUIRE_SECONDS, until)
         try:
-            async with asyncio.timeout(ACQUIRE_SECONDS):
+            async with asyncio.timeout(seconds):
                 await self._places.acquire()
         except TimeoutError as error:
-            raise StoreAway(f"no connection came free within {ACQUIRE_SECONDS:g} s") from error
+            raise StoreAway(f"no connection came free within {seconds:.3g} s") from error
         try:
-            connection = self._waiting() or await self._connect()
+            connection = self._waiting() or await self._connect(within(CONNECT_SECONDS, until))
+            connection.until = until
             before = connection.round_trips
             try:
                 yield connection
@@ -43,7 +48,7 @@ class Pool:
                     self.drop()  # what broke one has most likely broken all
                 raise
             finally:
-                self._trips += connection.round_trips - before
+                self._trips[work] += connection.round_trips - before
             self._keep(connection)
         finally:
             self._places.release()

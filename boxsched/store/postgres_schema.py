@@ -4,9 +4,10 @@ import uuid
 
 from boxsched.errors import Invalid
 from boxsched.store.blocks import load
+from boxsched.store.errors import RightMissing, SchemaTooOld
 from boxsched.store.postgres_connection import LONG_SECONDS, Connection
 from boxsched.store.postgres_text import Text
-from boxsched.store.schema import SCHEMA_VERSION, upgrades
+from boxsched.store.schema import SCHEMA_VERSION, facts, upgrades
 
 SQL = load("postgres.sql")
 
@@ -56,25 +57,28 @@ async def upgrade(connection: Connection) -> None:
     Of two services that start at once one waits for the other, and finds it done.
     """
     await connection.execute(_LOCKED, LONG_SECONDS)
-    version = await _version(connection)
-    for text in upgrades(version, "postgres"):
-        await connection.execute(text, LONG_SECONDS)
-    if version != SCHEMA_VERSION:
-        await connection.execute(_said(cluster=uuid.uuid4().hex, schema=str(SCHEMA_VERSION)))
+    said = await _said(connection)
+    texts = list(upgrades(said, "postgres"))
+    try:
+        for text in texts:
+            await connection.execute(text, LONG_SECONDS)
+    except RightMissing as error:
+        has = f"has schema {said['schema']}" if said else "is empty"
+        raise SchemaTooOld(
+            f"the database {has}, this boxsched needs schema {SCHEMA_VERSION}, and this role may "
+            "not change it: run boxsched db upgrade as the owner of the database"
+        ) from error
+    if texts:
+        cluster = said.get("cluster") or uuid.uuid4().hex
+        say = Text()
+        for key, value in {"cluster": cluster, **facts()}.items():
+            say.add(SQL["say"](key=key, value=value))
+        await connection.execute(say)
     await connection.execute("COMMIT", committing=True)
 
 
-def _said(**facts: str) -> Text:
-    """Written into ``meta``: the cluster's name for good, the schema's number anew."""
-    text = Text()
-    for key, value in facts.items():
-        text.add(SQL[f"say_{key}"](value=value))
-    return text
-
-
-async def _version(connection: Connection) -> int:
-    """0 where the database is empty."""
+async def _said(connection: Connection) -> dict[str, str]:
+    """What ``meta`` says; nothing where the database is empty."""
     if await connection.execute("SELECT 1 WHERE to_regclass('meta') IS NULL"):
-        return 0
-    found = await connection.execute("SELECT value FROM meta WHERE key = 'schema'")
-    return int(found[0][0])
+        return {}
+    return dict(await connection.execute("SELECT key, value FROM meta"))

@@ -23,7 +23,11 @@ WORKLOAD_FOLLOWS: Mapping[str | None, frozenset[str]] = {
 JOB_FOLLOWS: Mapping[str | None, frozenset[str]] = {
     None: frozenset({"job.started", "job.unknown", "job.finished"}),
     "job.started": frozenset({"job.unknown", "job.finished"}),
-    "job.unknown": frozenset({"job.started", "job.unknown", "job.finished"}),
+    "job.unknown": frozenset(
+        {"job.started", "job.seen_again", "job.given_again", "job.unknown", "job.finished"}
+    ),
+    "job.seen_again": frozenset({"job.started", "job.unknown", "job.finished"}),
+    "job.given_again": frozenset({"job.started", "job.unknown", "job.finished"}),
     "job.finished": frozenset(),
 }
 STATE_AFTER: Mapping[str, str] = {
@@ -41,6 +45,8 @@ class _Told(msgspec.Struct):
     boxes_taken: list[str] = []
     capacity: dict[str, int] = {}
     project: str | None = None
+    box: str | None = None
+    attempt: int = 0
 
 
 _told = msgspec.json.Decoder(_Told)
@@ -60,23 +66,43 @@ class Entry(NamedTuple):
     number: int | None
     project: int | None
     boxes: int | None
+    kind: str | None
+    home: int | None
+
+
+class Shard(NamedTuple):
+    """A row of ``shards``; ``plan`` holds for what was decided behind the batch ``since``."""
+
+    batch: int
+    since: int
+    plan: int | None
+
+
+_NO_SHARD = Shard(0, 0, None)
 
 
 Broken = tuple[str, Row]  # what is broken, and where
 Query = Callable[[Block], Iterable[Row]]  # row by row: the history may be long
 
+EVENTS_A_STEP = 20_000  # between two words to who follows it
+
 
 class Replay:
-    """Reads the history once, in order; ``broken`` gathers what it should not hold."""
+    """Reads the history once, in order; ``told`` hears how far it is."""
 
-    def __init__(self, query: Query) -> None:
+    def __init__(self, query: Query, told: Callable[[str], None]) -> None:
         self._query = query
+        self._step = told
+        self._shards: dict[int, Shard] = {}
+        self._last: tuple[object, ...] = ()  # the place of the event before
         self._workloads: dict[int, str] = {}
         self._jobs: dict[int, str] = {}
+        self._attempts: dict[int, int] = {}  # of the jobs that were given again
         self._lanes: dict[str, tuple[int, int]] = {}  # who is past ordering: workload, number
         self._last_number: dict[str, int] = {}
         self._boxes: dict[str, int] = {}  # which job is on a Box
         self._held: dict[int, str] = {}  # which Box a job has
+        self._in_use: Counter[int] = Counter()  # Boxes of each shard
         self._used: Counter[int] = Counter()  # Boxes in use of each project
         self._project_of: dict[int, int] = {}
         self._limits: dict[int, int] = {}  # of the projects that have one
@@ -84,48 +110,81 @@ class Replay:
         self._uses: dict[int, list[tuple[str, int | None, int]]] = {}
 
     def run(self) -> Iterator[Broken]:
-        plans = {shard: (since, limit) for shard, since, limit in self._query(SQL["limits"])}
         ids: dict[str, int] = {}
+        self._shards = {id_: Shard(*rest) for id_, *rest in self._query(SQL["shards"])}
         for id_, name, limit in self._query(SQL["projects"]):
             ids[name] = id_
             if limit is not None:
                 self._limits[id_] = limit
-        for row in self._query(SQL["history"]):
-            entry = Entry(*row)
-            place = (f"{entry.shard}.{entry.batch}.{entry.n}", entry.type, entry.workload)
+        for count, row in enumerate(self._query(SQL["history"])):
+            entry = Entry._make(row)
+            if count % EVENTS_A_STEP == 0:
+                self._step(f"the history: {count:,} events")
             if entry.type == "project.changed":
                 self._uses.pop(ids.get(_told.decode(entry.data).project or "", 0), None)
-            for what in self._entry(entry, plans):
-                yield what, (*place, entry.job)
+            for what in self._entry(entry):
+                yield what, (_place(entry), entry.type, entry.workload, entry.job)
         yield from self._project_limits()
         yield from self._ends()
 
-    def _entry(self, entry: Entry, plans: Mapping[int, tuple[int, int | None]]) -> Iterator[str]:
+    def _entry(self, entry: Entry) -> Iterator[str]:
+        last, self._last = self._last, entry[:3]
+        if entry.n != 1 and last != (entry.shard, entry.batch, entry.n - 1):
+            yield "I7: an event is missing before this one in its batch"
+        if entry.batch > self._shards.get(entry.shard, _NO_SHARD).batch:
+            yield "I7: an event of a batch that its shard has not committed"
+        if entry.home is not None and entry.home != entry.shard:
+            yield "I7: an event in another shard than its workload"
         if entry.job is not None:
             yield from self._job(entry, entry.job)
         elif entry.workload is not None:
-            yield from self._workload(entry, entry.workload, plans)
+            yield from self._workload(entry, entry.workload)
 
     def _job(self, entry: Entry, job: int) -> Iterator[str]:
         if entry.type not in JOB_FOLLOWS[self._jobs.get(job)]:
             yield "V3, V4, V5: a job's event that may not follow the one before"
         self._jobs[job] = entry.type
         if entry.type == "job.finished":
-            box = self._held.pop(job, None)
-            if box is not None and self._boxes.get(box) == job:
-                del self._boxes[box]
-                self._used[self._project_of[job_workload(JobId(job))]] -= 1
+            self._freed(entry, job)
+        elif entry.type == "job.given_again":
+            yield from self._given_again(entry, job)
 
-    def _workload(
-        self, entry: Entry, workload: int, plans: Mapping[int, tuple[int, int | None]]
-    ) -> Iterator[str]:
+    def _freed(self, entry: Entry, job: int) -> None:
+        box = self._held.pop(job, None)
+        if box is not None and self._boxes.get(box) == job:
+            del self._boxes[box]
+            self._in_use[entry.shard] -= 1
+            self._used[self._project_of[job_workload(JobId(job))]] -= 1
+
+    def _given_again(self, entry: Entry, job: int) -> Iterator[str]:
+        """To another Box, under a new attempt; builds only."""
+        told = _told.decode(entry.data)
+        if entry.kind != "build":
+            yield "I9: what is no build was given again"
+        attempt = self._attempts.get(job, 1)
+        if told.attempt != attempt + 1:
+            yield "I4, V5: an attempt that does not follow the one before"
+        self._attempts[job] = told.attempt
+        self._freed(entry, job)
+        yield from self._taken(entry, job, told.box or "")
+
+    def _taken(self, entry: Entry, job: int, box: str) -> Iterator[str]:
+        if box in self._boxes:
+            yield "I1, V10: a Box was given that runs another job"
+        else:
+            self._in_use[entry.shard] += 1
+        self._boxes[box] = job
+        self._held[job] = box
+        self._used[entry.project or 0] += 1
+
+    def _workload(self, entry: Entry, workload: int) -> Iterator[str]:
         if entry.type not in WORKLOAD_FOLLOWS[self._workloads.get(workload)]:
             yield "V3, V4: a workload's event that may not follow the one before"
         self._workloads[workload] = entry.type
         if entry.type == "workload.queued":
             yield from self._queued(entry, workload)
         elif entry.type == "workload.started":
-            yield from self._started(entry, workload, plans)
+            yield from self._started(entry, workload)
         elif entry.type == "workload.finished":
             if entry.lane is not None and self._lanes.get(entry.lane, (0, 0))[0] == workload:
                 del self._lanes[entry.lane]
@@ -143,27 +202,22 @@ class Replay:
         self._lanes[lane] = (workload, number)
         self._last_number[lane] = number
 
-    def _started(
-        self, entry: Entry, workload: int, plans: Mapping[int, tuple[int, int | None]]
-    ) -> Iterator[str]:
+    def _started(self, entry: Entry, workload: int) -> Iterator[str]:
         told = _told.decode(entry.data)
         project = entry.project or 0
         self._project_of[workload] = project
         if len(told.boxes_taken) != entry.boxes:
             yield "I2, V11: a workload was not admitted whole"
         for job, box in zip(_jobs_of(entry, workload), told.boxes_taken, strict=False):
-            if box in self._boxes:
-                yield "I1, V10: a Box was given that runs another job"
-            self._boxes[box] = job
-            self._held[job] = box
-            self._used[project] += 1
-        since, plan = plans.get(entry.shard, (0, None))
-        if plan is not None and entry.batch > since and len(self._boxes) > plan:
+            yield from self._taken(entry, job, box)
+        shard = self._shards.get(entry.shard, _NO_SHARD)
+        over = shard.plan is not None and self._in_use[entry.shard] > shard.plan
+        if over and entry.batch > shard.since:
             yield "I1: the plan was exceeded"
         if told.capacity and told.capacity["busy"] > told.capacity["total"]:
             yield "I1, V10: more Boxes were busy than there were"
         if project in self._limits:
-            use = (f"{entry.shard}.{entry.batch}.{entry.n}", entry.workload, self._used[project])
+            use = (_place(entry), entry.workload, self._used[project])
             self._uses.setdefault(project, []).append(use)
 
     def _project_limits(self) -> Iterator[Broken]:
@@ -181,3 +235,7 @@ class Replay:
 
 def _jobs_of(entry: Entry, workload: int) -> list[JobId]:
     return [job_id(WorkloadId(workload), index) for index in range(entry.boxes or 0)]
+
+
+def _place(entry: Entry) -> str:
+    return f"{entry.shard}.{entry.batch}.{entry.n}"

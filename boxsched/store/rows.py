@@ -16,6 +16,7 @@ from boxsched.store.values import (
     LoadedWorkload,
     Organization,
     Project,
+    Pulse,
     Workload,
 )
 
@@ -57,8 +58,8 @@ def durations(text: str) -> tuple[float, ...]:
 
 
 def organization(row: Row) -> Organization:
-    id_, name, policy, max_boxes, priority_aging = row
-    return Organization(id_, name, Policy(policy), max_boxes, priority_aging)
+    id_, name, policy, max_boxes, priority_aging, shard = row
+    return Organization(id_, name, Policy(policy), max_boxes, priority_aging, shard)
 
 
 def project(row: Row) -> Project:
@@ -94,6 +95,12 @@ def box(row: Row) -> Box:
     return Box(*fields)
 
 
+def pulse(row: Row) -> Pulse:
+    """A row of ``pulses``."""
+    worker, node, connected, beat, connection = row
+    return Pulse(worker, node, bool(connected), beat, connection)
+
+
 def assignment(row: Row) -> Assignment:
     """A row of ``assignments``."""
     fields = list(row)
@@ -115,10 +122,11 @@ def loaded_job(row: Row) -> LoadedJob:
 
 def loaded_workload(row: Row, jobs: Sequence[LoadedJob]) -> LoadedWorkload:
     """A row of ``load_workloads``."""
-    fields = [*row, tuple(jobs)]
+    fields = list(row)
     fields[3] = KINDS[row[3]]
     fields[8] = CANCELLATIONS[row[8]]
     fields[9] = bool(row[9])
     fields[10] = STATES[row[10]]
     fields[14] = CAUSES[row[14]]
+    fields[15] = tuple(jobs)  # in place of their number
     return LoadedWorkload(*fields)

@@ -2,26 +2,41 @@
 
 ``schema_0001.sql`` is for every database, ``schema_0001_sqlite.sql`` what one of them adds. A text
 that was released is never changed.
+
+Programs of two versions may use one database, so that nodes can be upgraded one by one. The newest
+says in ``meta`` which schema it has (``schema``), and the least that a program has to know to go
+on with it (``oldest``): an upgrade that keeps the meaning of the statements of the version before,
+by columns with defaults, leaves that one in.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from boxsched.store.blocks import sql_text
 from boxsched.store.errors import SchemaTooNew
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+OLDEST_PROGRAM = 1  # whose statements still mean here what they meant
+assert OLDEST_PROGRAM <= SCHEMA_VERSION
 
 
-def upgrades(version: int, dialect: str) -> Iterator[str]:
-    """The texts that bring a database of that version (0 = empty) up to date, in order.
+def upgrades(said: Mapping[str, str], dialect: str) -> Iterator[str]:
+    """The texts that bring a database of which ``meta`` says this up to date, in order.
 
-    Raises SchemaTooNew where the database is ahead of this program.
+    It says nothing where the database is empty. None come where it is ahead of this program and
+    lets it in; else raises SchemaTooNew.
     """
-    if version > SCHEMA_VERSION:
+    version = int(said.get("schema", "0"))
+    oldest = int(said.get("oldest", version))
+    if oldest > SCHEMA_VERSION:
         raise SchemaTooNew(
-            f"the database has schema {version}, this boxsched knows {SCHEMA_VERSION}: "
-            "a newer boxsched has upgraded it"
+            f"the database has schema {version}, which asks for a boxsched that knows {oldest}; "
+            f"this one knows {SCHEMA_VERSION}: a newer boxsched has upgraded it"
         )
     for number in range(version + 1, SCHEMA_VERSION + 1):
         yield sql_text(f"schema_{number:04}.sql")
         yield sql_text(f"schema_{number:04}_{dialect}.sql")
+
+
+def facts() -> dict[str, str]:
+    """What ``meta`` says behind an upgrade."""
+    return {"schema": str(SCHEMA_VERSION), "oldest": str(OLDEST_PROGRAM)}

@@ -1,29 +1,46 @@
 """The store's contract over any driver: which procedure answers which call, and how it is run."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from boxsched.errors import StoreAway
 from boxsched.inbox import Stop
 from boxsched.model import JobId, ProjectId, WorkerId, WorkloadId
 from boxsched.states import JobState
+from boxsched.store.contract import ShardLoading
 from boxsched.store.driver import Driver
-from boxsched.store.steps import fleet, leading, logs, projects, reading, sessions, submission
+from boxsched.store.steps import (
+    cluster,
+    fleet,
+    leading,
+    loading,
+    logs,
+    projects,
+    reading,
+    sessions,
+    submission,
+    tokens,
+)
 from boxsched.store.values import (
     Assignment,
     Batch,
     Box,
-    BoxRow,
+    Connected,
+    Connection,
     IdempotencyKey,
     InboxEntry,
     KeyTaken,
+    NewWorker,
     NewWorkload,
+    NodeInfo,
     Organization,
     Project,
-    ShardState,
+    Pulse,
+    ShardHead,
     StoredEvent,
     SubmitOutcome,
     Submitted,
+    Token,
     Worker,
     Workload,
     WorkloadFilter,
@@ -37,6 +54,10 @@ class SqlStore:
 
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
+
+    @property
+    def round_trips(self) -> Mapping[str, int]:
+        return self._driver.round_trips
 
     async def open(self) -> None:
         await self._driver.open()
@@ -53,6 +74,37 @@ class SqlStore:
 
     async def cluster(self) -> str:
         return await self._driver.read(reading.cluster)
+
+    # --- The cluster -----------------------------------------------------------------------
+
+    async def open_shards(self, count: int) -> list[ShardHead]:
+        return await self._driver.write(cluster.open_shards, count)
+
+    async def shards(self) -> list[ShardHead]:
+        return await self._driver.read(cluster.shards)
+
+    async def put_node(self, name: str, url: str, version: str) -> NodeInfo:
+        return await self._driver.write(cluster.put_node, name, url, version)
+
+    async def nodes(self) -> list[NodeInfo]:
+        return await self._driver.read(cluster.nodes)
+
+    async def forget_node(self, name: str) -> None:
+        await self._driver.write(cluster.forget_node, name)
+
+    # --- Tokens ----------------------------------------------------------------------------
+
+    async def put_token(self, token: Token) -> None:
+        await self._driver.write(tokens.put_token, token)
+
+    async def token(self, digest: str) -> Token | None:
+        return await self._driver.read(tokens.token, digest)
+
+    async def tokens(self) -> list[Token]:
+        return await self._driver.read(tokens.tokens)
+
+    async def revoke_token(self, id: str) -> bool:
+        return await self._driver.write(tokens.revoke_token, id)
 
     # --- Settings --------------------------------------------------------------------------
 
@@ -89,8 +141,8 @@ class SqlStore:
     async def submit(self, group: Sequence[NewWorkload]) -> list[SubmitOutcome]:
         return await self._driver.write(submission.submit, group)
 
-    async def ask(self, entries: Sequence[tuple[str, bytes]]) -> None:
-        await self._driver.write(submission.ask, entries)
+    async def ask(self, shard: int, entries: Sequence[tuple[str, bytes]]) -> None:
+        await self._driver.write(submission.ask, shard, entries)
 
     async def idempotency(self, key: IdempotencyKey) -> Submitted | KeyTaken | None:
         return await self._driver.read(submission.idempotency, key)
@@ -103,8 +155,11 @@ class SqlStore:
 
     # --- The engine ------------------------------------------------------------------------
 
-    async def lead(self, shard: int, node: str) -> ShardState:
-        return await self._driver.load(leading.lead, shard, node)
+    async def raise_epoch(self, shard: int, node: str) -> int:
+        return await self._driver.write(leading.raise_epoch, shard, node)
+
+    async def load(self, shard: int, into: ShardLoading) -> None:
+        await self._driver.load(loading.load_shard, shard, into)
 
     async def inbox(self, shard: int, limit: int) -> list[InboxEntry]:
         return await self._driver.read(leading.inbox, shard, limit)
@@ -117,13 +172,20 @@ class SqlStore:
 
     # --- Workers ---------------------------------------------------------------------------
 
-    async def register_worker(
-        self, name: str, address: str, box_types: Sequence[str]
-    ) -> tuple[WorkerId, list[BoxRow]]:
-        return await self._driver.write(fleet.register_worker, name, address, box_types)
+    async def connect_worker(self, new: NewWorker) -> Connected:
+        return await self._driver.write(fleet.connect_worker, new)
 
-    async def assignments(self, worker: WorkerId) -> list[Assignment]:
-        return await self._driver.read(fleet.assignments, worker)
+    async def disconnect_workers(self, connections: Sequence[Connection]) -> None:
+        await self._driver.write(fleet.disconnect_workers, connections)
+
+    async def beat(self, connections: Sequence[Connection]) -> set[WorkerId]:
+        return await self._driver.write(fleet.beat, connections)
+
+    async def pulses(self, shard: int) -> list[Pulse]:
+        return await self._driver.read(fleet.pulses, shard)
+
+    async def assignments(self, workers: Sequence[WorkerId]) -> dict[WorkerId, list[Assignment]]:
+        return await self._driver.read(fleet.assignments, workers)
 
     # --- Reads -----------------------------------------------------------------------------
 
@@ -159,6 +221,9 @@ class SqlStore:
 
     async def last_event(self, shard: int) -> tuple[int, int]:
         return await self._driver.read(reading.last_event, shard)
+
+    async def last_events(self) -> dict[int, tuple[int, int]]:
+        return await self._driver.read(reading.last_events)
 
     # --- Sign-in ---------------------------------------------------------------------------
 

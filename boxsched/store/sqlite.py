@@ -12,15 +12,17 @@ import os
 import queue
 import sqlite3
 import uuid
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from boxsched.errors import StoreAway
-from boxsched.store.blocks import Steps
+from boxsched.store import schema
+from boxsched.store.blocks import Call, Row, Steps
 from boxsched.store.file_lock import FileLock
-from boxsched.store.schema import SCHEMA_VERSION, upgrades
+from boxsched.store.schema import upgrades
 from boxsched.store.sqlite_connection import Connection, worded
 from boxsched.store.sqlite_errors import has_wal_reset_bug, translated
 
@@ -52,7 +54,9 @@ class SqliteDriver:
         self._readers: queue.SimpleQueue[Connection] = queue.SimpleQueue()
         self._writing = ThreadPoolExecutor(1, "store-writer")
         self._reading = ThreadPoolExecutor(READERS, "store-reader")
+        self._loading = asyncio.Lock()
         self._is_open = False
+        self.round_trips: Counter[str] = Counter()
 
     async def open(self) -> None:
         self._is_open = True
@@ -69,6 +73,8 @@ class SqliteDriver:
         """What was begun is done first; nothing can be begun after it."""
         if self._is_open:
             self._is_open = False
+            async with self._loading:  # it ends with its next statement
+                pass
             await asyncio.get_running_loop().run_in_executor(self._writing, self._close)
         self._writing.shutdown(wait=False)
         self._reading.shutdown(wait=False)
@@ -76,7 +82,30 @@ class SqliteDriver:
     async def write(self, steps: Callable[P, Steps[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         return await self._in(self._writing, lambda: self._transact(steps(*args, **kwargs)))
 
-    load = write  # a thread has no deadline
+    async def load(self, steps: Callable[P, Steps[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        """On a connection of its own: a page at a time it would keep one of two readers long."""
+        async with self._loading, self._loader() as execute:
+            procedure = steps(*args, **kwargs)
+            try:
+                call = next(procedure)
+                while True:
+                    call = procedure.send(await execute(call))
+            except StopIteration as end:
+                answer: T = end.value
+                return answer
+
+    @contextlib.asynccontextmanager
+    async def _loader(self) -> AsyncIterator[Callable[[Call], Awaitable[list[Row]]]]:
+        """A snapshot, and the thread that alone uses it, also to close it."""
+        self._refuse_if_closed()
+        thread = ThreadPoolExecutor(1, "store-loader")
+        opening = thread.submit(self._opened_snapshot)
+        try:
+            reader = await asyncio.wrap_future(opening)
+            yield lambda call: self._in(thread, lambda: self._executed(reader, call))
+        finally:
+            thread.submit(_close_opened, opening)
+            thread.shutdown(wait=False)
 
     async def read(self, steps: Callable[P, Steps[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         return await self._in(self._reading, lambda: self._read(steps(*args, **kwargs)))
@@ -85,9 +114,12 @@ class SqliteDriver:
         return await self._in(self._reading, lambda: self._snapshot(steps(*args, **kwargs)))
 
     async def _in(self, executor: ThreadPoolExecutor, work: Callable[[], T]) -> T:
+        self._refuse_if_closed()
+        return await asyncio.get_running_loop().run_in_executor(executor, work)
+
+    def _refuse_if_closed(self) -> None:
         if not self._is_open:
             raise StoreAway(f"the store is closed: {self.path}")
-        return await asyncio.get_running_loop().run_in_executor(executor, work)
 
     # --- In a thread ------------------------------------------------------------------------
 
@@ -149,6 +181,16 @@ class SqliteDriver:
         with self._translating(), self._reader() as reader:
             return reader.run(steps)
 
+    def _opened_snapshot(self) -> Connection:
+        with self._translating():
+            reader = Connection(self.path, mode="ro")
+            reader.raw.execute("BEGIN")
+            return reader
+
+    def _executed(self, reader: Connection, call: Call) -> list[Row]:
+        with self._translating():
+            return reader.execute(call)
+
     def _snapshot(self, steps: Steps[T]) -> T:
         with self._translating(), self._reader() as reader:
             reader.raw.execute("BEGIN")
@@ -191,27 +233,30 @@ class SqliteDriver:
             raise meant from error
 
 
+def _close_opened(opening: Future[Connection]) -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().raw.close()
+
+
 def _prepare(writer: Connection) -> None:
     """Bring the schema up to date, in one transaction; a crash in it leaves the old one."""
     raw = writer.raw
-    version = schema_version(raw)
-    texts = [worded(text) for text in upgrades(version, "sqlite")]
+    said = _said(raw)
+    texts = [worded(text) for text in upgrades(said, "sqlite")]
     if not texts:
         return
+    facts = {"cluster": said.get("cluster") or uuid.uuid4().hex, **schema.facts()}
     try:
         raw.executescript("BEGIN IMMEDIATE;\n" + "\n".join(texts))
-        if version == 0:
-            raw.execute("INSERT INTO meta VALUES ('cluster', ?)", (uuid.uuid4().hex,))
-        raw.execute("INSERT OR REPLACE INTO meta VALUES ('schema', ?)", (str(SCHEMA_VERSION),))
+        raw.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", facts.items())
         raw.execute("COMMIT")
     finally:
         if raw.in_transaction:
             raw.execute("ROLLBACK")
 
 
-def schema_version(raw: sqlite3.Connection) -> int:
-    """0 where the database is empty."""
+def _said(raw: sqlite3.Connection) -> dict[str, str]:
+    """What ``meta`` says; nothing where the database is empty."""
     if raw.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone() is None:
-        return 0
-    row = raw.execute("SELECT value FROM meta WHERE key = 'schema'").fetchone()
-    return int(row[0])
+        return {}
+    return dict(raw.execute("SELECT key, value FROM meta").fetchall())

@@ -21,6 +21,7 @@ class Organization:
     policy: Policy
     max_boxes: int | None
     priority_aging: float | None
+    shard: int = 1  # one organization a shard at most
 
 
 @attrs.frozen
@@ -168,6 +169,93 @@ class WorkloadFilter:
 
 
 @attrs.frozen
+class BoxRow:
+    """A Box that comes into being."""
+
+    id: BoxId
+    worker: WorkerId
+    ordinal: int
+    box_type: str
+
+
+@attrs.frozen
+class NewWorker:
+    """A worker that connects. ``identity`` is its own for good (a random text in its folder).
+
+    ``node`` is the name of the node that it is connected to, ``box_types`` one for each Box.
+    """
+
+    identity: str
+    name: str
+    address: str
+    node: str
+    box_types: tuple[str, ...]
+    organization: int = 1
+
+
+@attrs.frozen
+class Connection:
+    """One connection of a worker; ``number`` grows with each."""
+
+    worker: WorkerId
+    number: int
+
+
+@attrs.frozen
+class Connected:
+    """What came of a worker's connecting: ``boxes`` are those that it should have."""
+
+    connection: Connection
+    shard: int
+    boxes: tuple[BoxRow, ...]
+
+
+@attrs.frozen
+class Pulse:
+    """A worker as its shard's leader watches it: ``beat`` grows while a node hears from it."""
+
+    worker: WorkerId
+    node: str
+    connected: bool
+    beat: int
+    connection: int
+
+
+@attrs.frozen
+class NodeInfo:
+    """A node that was started once; ``url`` is where it says that it listens."""
+
+    id: int
+    name: str
+    url: str
+    version: str
+    started_at: float
+
+
+@attrs.frozen
+class ShardHead:
+    """How far a shard is: ``batch`` is the number of its last committed transaction."""
+
+    id: int
+    epoch: int
+    batch: int
+    node: str
+
+
+@attrs.frozen
+class Token:
+    """An API token, known by its SHA-256 sum alone. ``role``: admin | worker."""
+
+    id: str
+    digest: str = attrs.field(repr=False)
+    role: str
+    name: str
+    created_at: float
+    expires_at: float | None = None
+    organization: int = 1
+
+
+@attrs.frozen
 class Worker:
     id: WorkerId
     name: str
@@ -277,16 +365,6 @@ class BoxChange:
 
 
 @attrs.frozen
-class BoxRow:
-    """A Box that comes into being."""
-
-    id: BoxId
-    worker: WorkerId
-    ordinal: int
-    box_type: str
-
-
-@attrs.frozen
 class DurationChange:
     """The last passed runs of a job name in a project, and what they let one expect."""
 
@@ -379,13 +457,16 @@ class LoadedWorkload:
 
 @attrs.frozen
 class ShardState:
-    """All that a new leader starts from. Submissions still in the inbox are not in it."""
+    """All that a leader starts from, but for the unfinished workloads.
+
+    ``organization`` is None in a shard that has none yet. ``pulses`` are those of its workers.
+    """
 
     shard: int
     epoch: int
     batch: int
-    organization: Organization
+    organization: Organization | None
     projects: tuple[Project, ...]
     boxes: tuple[Box, ...]
-    workloads: tuple[LoadedWorkload, ...]
     durations: Mapping[tuple[ProjectId, str], tuple[float, ...]]
+    pulses: tuple[Pulse, ...]

@@ -10,6 +10,8 @@ Three kinds of processes, each of which may die at any moment::
       | fork, exec
     git, then ``bash -e SCRIPT``                        the job: a tree of processes
 
+A worker of its own (``remote.py``) is an agent with a connection to a node; see there.
+
 Between agent and supervisor there is nothing but files, in one folder an attempt
 (`folder.py`): so each can come and go without the other.
 
@@ -46,6 +48,11 @@ begins again.
 trusted: files are opened without following links or blocking and read up to a bound. A file that is
 not one of ours, or gone, loses this one job. Where descriptors or space run out, the same is tried
 again at the next look; the agent takes as many descriptors as it may, its jobs as many as before.
+
+**Lost.** A build's job ends with its worker's lease, so that another worker may have a new attempt:
+its supervisor reads in ``heard``, a file beside the attempts' folders, when the last heartbeat that
+a node answered was sent (``heard.py``). The agent may be dead, frozen or cut off: nobody has to do
+anything. A deploy runs on; with the in-process worker of a node that is alone so does everything.
 
 **Reports.** An attempt's log is wholly in the store before its end is reported, and its folder goes
 only after the report is durable and nobody desires the attempt any more.

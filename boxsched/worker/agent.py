@@ -2,10 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from boxsched.model import JobId
 from boxsched.store.values import Assignment
 from boxsched.worker.joblog import LOG_LIMIT_BYTES
 from boxsched.worker.none import NoneDriver
@@ -15,6 +16,8 @@ from boxsched.worker.site import refuse_jobs_left_behind
 
 STOP_GRACE_SECONDS = 10.0
 DRIVERS = ("process", "none")
+
+Key = tuple[JobId, int]  # a job and its lease token
 
 
 class Driver(Protocol):
@@ -26,6 +29,13 @@ class Driver(Protocol):
 
     async def close(self) -> None: ...
 
+    def heard(self, at: float, lost_after: float) -> None: ...
+
+    @property
+    def holds(self) -> tuple[Key, ...]: ...
+
+    def drop(self, stale: Collection[Key]) -> None: ...
+
 
 class Agent:
     """A worker without its connection: who embeds it brings assignments and takes reports.
@@ -34,6 +44,9 @@ class Agent:
     tried again. Log chunks are (job, attempt, offset, bytes), at most 64 KiB each, in order, and
     all of an attempt's come before its ``JobFinished``; a chunk may come twice, with the same
     bounds. ``cluster`` names the installation: folders of another one are set aside.
+
+    ``lost_after``: a build's job is ended by its supervisor so many seconds after the last
+    ``heard``, whatever the agent does meanwhile; None: never.
     """
 
     def __init__(
@@ -47,6 +60,7 @@ class Agent:
         log_limit: int = LOG_LIMIT_BYTES,
         stop_grace: float = STOP_GRACE_SECONDS,
         cluster: str = "",
+        lost_after: float | None = None,
     ) -> None:
         outbox = Outbox(report, log)
         if driver not in DRIVERS:
@@ -64,6 +78,7 @@ class Agent:
                 cluster=cluster,
                 log_limit=log_limit,
                 stop_grace=stop_grace,
+                lost_after=lost_after,
             )
 
     async def start(self) -> None:
@@ -82,6 +97,19 @@ class Agent:
         Calls never overlap. What has finished is remembered until ``desired`` holds it no more.
         """
         await self._driver.reconcile(desired)
+
+    def heard(self, at: float, lost_after: float) -> None:
+        """A heartbeat was answered that was sent ``at`` (``heard.boottime``). Once started."""
+        self._driver.heard(at, lost_after)
+
+    @property
+    def holds(self) -> tuple[Key, ...]:
+        """What is here, running or to be reported."""
+        return self._driver.holds
+
+    def drop(self, stale: Collection[Key]) -> None:
+        """These are this worker's no more: ended at once; what they put out is kept here."""
+        self._driver.drop(stale)
 
     async def close(self) -> None:
         """Stop watching; jobs go on under their supervisors, for the next agent to adopt."""

@@ -18,8 +18,7 @@ from boxsched.worker.folder import Damaged, Ended, Record, Running, Started
 from boxsched.worker.notes import note
 from boxsched.worker.outbox import LogChunk
 from boxsched.worker.plan import Worksite
-
-CHUNK_BYTES = 64 << 10
+from boxsched.worker.spool import Spool
 
 GONE = "its record is gone"
 LOST = "lost: its supervisor died"
@@ -54,11 +53,11 @@ class Attempt:
     running: Running | None = None
     ended: Ended | None = None
     start_reported: bool = False
-    log: int = -1
-    sent_file: int = -1
-    log_gone: bool = False  # there is no more of it to be had
-    sent: int = 0  # how far the log is in the store
-    sending: int = 0  # how far it is on its way there
+    stale: bool = False  # its lease is this worker's no more
+    spool: Spool = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.spool = Spool(self.folder, self.record.log_limit)
 
     # --- Coming into being ------------------------------------------------------------------
 
@@ -69,7 +68,7 @@ class Attempt:
         attempt = cls(folder, record, Phase.PREPARED)
         try:
             cls._fill(folder, record, script)
-            attempt._open()
+            attempt.spool.open()
         except OSError:
             attempt.close()
             with contextlib.suppress(OSError):  # else it is set aside by who tries again
@@ -96,7 +95,7 @@ class Attempt:
             raise Damaged("the record is of another installation")
         attempt = cls(folder, record, Phase.RUNNING)
         try:
-            attempt._open()
+            attempt.spool.open()
             attempt._find_phase(site.boot)
         except (Damaged, OSError):
             attempt.close()
@@ -105,7 +104,7 @@ class Attempt:
 
     def _find_phase(self, boot: str) -> None:
         self.stopping = files.exists(self.folder, files.STOP)
-        self._read_sent()
+        self.spool.go_on()
         lock = files.try_lock(f"{self.folder}/{files.LOCK}")
         waiting = files.exists(self.folder, files.TICKET)
         if lock is not None:
@@ -117,22 +116,12 @@ class Attempt:
         elif waiting:
             self.phase = Phase.PREPARED if lock is not None else Phase.ASKED
 
-    def _open(self) -> None:
-        self.log = files.open_regular(f"{self.folder}/{files.LOG}", os.O_RDONLY)
-        self.sent_file = files.open_regular(f"{self.folder}/{files.SENT}", os.O_RDWR)
-
     def close(self) -> None:
         """Not while the event loop watches its process."""
-        self._close_log()
+        self.spool.close()
         if self.process is not None:
             os.close(self.process)
         self.process = None
-
-    def _close_log(self) -> None:
-        for descriptor in (self.log, self.sent_file):
-            if descriptor >= 0:
-                os.close(descriptor)
-        self.log = self.sent_file = -1
 
     @property
     def key(self) -> tuple[JobId, int]:
@@ -230,50 +219,9 @@ class Attempt:
     # --- Reporting --------------------------------------------------------------------------
 
     def next_chunk(self) -> LogChunk | None:
-        """The next part of the log, at most CHUNK_BYTES; the same again until ``chunk_stored``.
-
-        Its bounds are written before it is sent: an agent that comes after sends the same ones,
-        which the store tells from a new part by the offset.
-        """
-        if self.log < 0 and not self._open_again():
-            return None
-        if self.sending == self.sent:
-            size = os.fstat(self.log).st_size
-            end = min(size, self.sent + CHUNK_BYTES)
-            if end <= self.sent:
-                return None
-            os.pwrite(self.sent_file, b"%d %d\n" % (self.sent, end), 0)
-            self.sending = end
-        data = os.pread(self.log, self.sending - self.sent, self.sent)
-        return JobId(self.record.job), self.record.attempt, self.sent, data
-
-    def _open_again(self) -> bool:
-        try:
-            self._open()
-        except (Damaged, FileNotFoundError):
-            self._close_log()
-            self.log_gone = True
-        except OSError:
-            self._close_log()
-            raise
-        return not self.log_gone
-
-    def chunk_stored(self) -> None:
-        self.sent = self.sending
-
-    def _read_sent(self) -> None:
-        words = os.pread(self.sent_file, files.RESERVED_BYTES, 0).split()
-        if len(words) >= 2 and words[0].isdigit() and words[1].isdigit():
-            sent, sending = int(words[0]), int(words[1])
-            if not sent <= sending <= sent + CHUNK_BYTES or sending >= 1 << 62:
-                raise Damaged("what is sent of its log is not known")
-            self.sent, self.sending = sent, sending
-
-    @property
-    def log_stored(self) -> bool:
-        if self.log < 0:
-            return self.log_gone
-        return self.sent == self.sending >= os.fstat(self.log).st_size
+        """The next part of the log; the same again until ``spool.stored``."""
+        part = self.spool.next()
+        return None if part is None else (JobId(self.record.job), self.record.attempt, *part)
 
     def start_report(self) -> JobStarted | None:
         """Once, as soon as it is known that the job began."""
@@ -286,9 +234,11 @@ class Attempt:
 
     def end_report(self) -> JobFinished | None:
         """When it has ended and its log is stored."""
-        if self.phase is not Phase.ENDED or self.ended is None or not self.log_stored:
+        if self.phase is not Phase.ENDED or self.ended is None or not self.spool.all_stored:
             return None
         ended = self.ended
         result = Result(ended.result)
         commit = ended.commit if _COMMIT.fullmatch(ended.commit or "") else None
-        return JobFinished(*self.key, ended.at, result, ended.exit_status, ended.reason, commit)
+        return JobFinished(
+            *self.key, ended.at, result, ended.exit_status, ended.reason, commit, ended.lost
+        )

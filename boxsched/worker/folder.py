@@ -60,6 +60,7 @@ class Record(NamedTuple):
     cgroup: str | None
     environment: dict[str, str]
     steps: list[Step]
+    lost_after: float | None = None  # seconds; None: it may outlive its worker's lease
 
 
 class Started(NamedTuple):
@@ -86,6 +87,7 @@ class Ended(NamedTuple):
     began_at: float | None
     at: float
     commit: str | None = None
+    lost: bool = False  # no node was heard for too long
 
 
 Note = Started | Running | Ended
@@ -172,8 +174,8 @@ def read_record(folder: str) -> Record:
     if checksum != b"%08x" % zlib.crc32(text):
         raise Damaged("the record does not match its checksum")
     try:
-        *fields, steps = json.loads(text)
-        return Record._make([*fields, [Step(*step) for step in steps]])
+        record = Record(*json.loads(text))
+        return record._replace(steps=[Step(*step) for step in record.steps])
     except (ValueError, TypeError, RecursionError) as error:
         raise Damaged(f"the record is of another form: {error}") from None
 

@@ -1,6 +1,6 @@
 """The driver that runs nothing: every job has passed as soon as it is assigned (``bench``)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from boxsched.inbox import JobFinished, JobStarted
 from boxsched.model import JobId, Kind
@@ -42,3 +42,13 @@ class NoneDriver:
 
     async def close(self) -> None:
         """Nothing goes on."""
+
+    def heard(self, at: float, lost_after: float) -> None:
+        """Nothing runs that could outlive its lease."""
+
+    @property
+    def holds(self) -> tuple[tuple[JobId, int], ...]:
+        return ()
+
+    def drop(self, stale: Collection[tuple[JobId, int]]) -> None:
+        """Nothing runs."""

@@ -7,6 +7,8 @@ import msgspec
 from boxsched.worker.folder import Damaged, Ended, Running, Started, read_file
 
 _LARGEST_PID = (1 << 31) - 1
+_LATEST = 1e11  # in the year 5138
+_EXIT_STATUSES = range(256)
 _Note = TypeVar("_Note", Started, Running, Ended)
 
 
@@ -21,4 +23,20 @@ def note(folder: str, name: str, kind: type[_Note]) -> _Note | None:
         raise Damaged(f"{name} is of another form: {error}") from None
     if isinstance(said, Started) and not 0 < said.pid <= _LARGEST_PID:
         raise Damaged(f"{name} names no process")
+    if isinstance(said, Running) and not _is_time(said.at):
+        raise Damaged(f"{name} says no time")
+    if isinstance(said, Ended):
+        _check_end(said, name)
     return said
+
+
+def _check_end(said: Ended, name: str) -> None:
+    """A node takes nothing else, and would take nothing more of this worker."""
+    if not _is_time(said.at) or not (said.began_at is None or _is_time(said.began_at)):
+        raise Damaged(f"{name} says no time")
+    if said.exit_status is not None and said.exit_status not in _EXIT_STATUSES:
+        raise Damaged(f"{name} says no exit status")
+
+
+def _is_time(at: float) -> bool:
+    return 0 <= at <= _LATEST

@@ -43,8 +43,10 @@ def attempt_name(assignment: Assignment) -> str:
     return f"{job_text(assignment.job)}-{assignment.attempt}"
 
 
-def plan(assignment: Assignment, site: Worksite) -> tuple[Record, bytes]:
-    """The record and the script; raises Unrunnable."""
+def plan(
+    assignment: Assignment, site: Worksite, lost_after: float | None = None
+) -> tuple[Record, bytes]:
+    """The record and the script; raises Unrunnable. Only a build ends where its worker is lost."""
     if assignment.kind is Kind.SSH:
         raise Unrunnable(SSH_NOT_YET)
     name = attempt_name(assignment)
@@ -62,6 +64,7 @@ def plan(assignment: Assignment, site: Worksite) -> tuple[Record, bytes]:
         cgroup=cgroup_of(site, name),
         environment=job_environment(assignment, folder),
         steps=[*_clone(assignment), script],
+        lost_after=lost_after if assignment.kind is Kind.BUILD else None,
     )
     _check_texts(record)
     try:

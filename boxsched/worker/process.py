@@ -4,23 +4,23 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 from boxsched.inbox import JobFinished
 from boxsched.model import JobId
 from boxsched.states import Result
 from boxsched.store.values import Assignment
-from boxsched.worker import folder as files
-from boxsched.worker import remains
-from boxsched.worker.attempt import CHUNK_BYTES, GONE, Attempt, Phase
+from boxsched.worker.attempt import Attempt, Phase
 from boxsched.worker.descriptors import raise_limit
 from boxsched.worker.folder import Ended
 from boxsched.worker.forking import Spawner
 from boxsched.worker.lookout import Lookout
 from boxsched.worker.outbox import Outbox, Report
-from boxsched.worker.plan import Unrunnable, attempt_name, cgroup_of, plan
-from boxsched.worker.site import TRASH, OpenFolder, adopt_all, open_folder
+from boxsched.worker.plan import attempt_name
+from boxsched.worker.preparing import end_unknown, prepare
+from boxsched.worker.site import OpenFolder, adopt_all, open_folder
+from boxsched.worker.spool import CHUNK_BYTES
 
 TAIL_SECONDS = 0.2
 
@@ -41,6 +41,7 @@ class ProcessDriver:
         cluster: str,
         log_limit: int,
         stop_grace: float,
+        lost_after: float | None = None,
     ) -> None:
         self._path = path
         self._outbox = outbox
@@ -48,6 +49,8 @@ class ProcessDriver:
         self._cluster = cluster
         self._log_limit = log_limit
         self._stop_grace = stop_grace
+        self._lost_after = lost_after
+        self._heard_at = 0.0
 
         self._attempts: dict[Key, Attempt] = {}
         self._desired: dict[Key, Assignment] | None = None  # None: not known yet
@@ -114,6 +117,29 @@ class ProcessDriver:
             os.read(self._folder.bell, 4_096)
         self._woken.set()
 
+    # --- Its lease --------------------------------------------------------------------------
+
+    def heard(self, at: float, lost_after: float) -> None:
+        if self._lost_after is not None and at > self._heard_at:
+            self._heard_at, self._lost_after = at, lost_after
+            self._folder.hear(at, lost_after)
+
+    @property
+    def holds(self) -> tuple[Key, ...]:
+        attempts = self._attempts.items()
+        return tuple(key for key, attempt in attempts if attempt.phase is not Phase.REPORTED)
+
+    def drop(self, stale: Collection[Key]) -> None:
+        for key in stale:
+            attempt = self._attempts.get(key)
+            if attempt is None or attempt.stale:
+                continue
+            attempt.stale = True
+            _log.warning("%s is another's, or nobody's: dropped, its output kept", attempt.name)
+            with self._lookout.bearing(attempt):
+                if attempt.phase in (Phase.ASKED, Phase.RUNNING):
+                    attempt.stop(0.0)
+
     # --- What is desired --------------------------------------------------------------------
 
     async def reconcile(self, desired: Sequence[Assignment]) -> None:
@@ -156,9 +182,13 @@ class ProcessDriver:
                 yield wanted
 
     async def _begin(self, wanted: Assignment) -> None:
+        site = self._folder.site
+        outcome: Attempt | str
         try:
-            begin = self._end if wanted.started else self._prepare
-            outcome = await asyncio.to_thread(begin, wanted)
+            if wanted.started:
+                outcome = await asyncio.to_thread(end_unknown, wanted, site)
+            else:
+                outcome = await asyncio.to_thread(prepare, wanted, site, self._lost_after)
         except OSError as error:
             self._lookout.trouble(attempt_name(wanted), error)
             return
@@ -168,38 +198,6 @@ class ProcessDriver:
                 self._ask(outcome)
         else:
             self._answer(wanted, Result.FAILED, outcome)
-
-    def _end(self, wanted: Assignment) -> str:
-        """It began once, and nothing here says how it goes on: so it does not. In a thread."""
-        name = attempt_name(wanted)
-        site = self._folder.site
-        remains.end_processes(f"{site.folder}/{name}", cgroup_of(site, name))
-        return f"lost: {GONE}"
-
-    def _prepare(self, wanted: Assignment) -> Attempt | str:
-        """Folder and record, durable; or why not. In a thread: this waits for the disk.
-
-        Raises OSError where it may go better soon.
-        """
-        site = self._folder.site
-        try:
-            record, script = plan(wanted, site)
-            folder = f"{site.folder}/{attempt_name(wanted)}"
-            if os.path.lexists(folder):  # half made when descriptors ran out; never asked for
-                remains.set_aside(folder, f"{site.folder}/{TRASH}")
-            attempt = Attempt.prepare(folder, record, script)
-            with contextlib.ExitStack() as made:
-                made.callback(attempt.close)
-                files.sync_folder(site.folder)
-                made.pop_all()
-        except Unrunnable as refusal:
-            return str(refusal)
-        except OSError as error:
-            if error.errno in files.NO_DESCRIPTOR:
-                raise
-            full = error.errno in files.FULL_ERRORS
-            return files.DISK_FULL if full else f"cannot start it: {error.strerror}"
-        return attempt
 
     def _ask(self, attempt: Attempt) -> None:
         assert self._spawner is not None
@@ -260,7 +258,7 @@ class ProcessDriver:
         if chunks:
             await self._outbox.log([chunk for _, chunk in chunks])
             for attempt, _ in chunks:
-                attempt.chunk_stored()
+                attempt.spool.stored()
 
         ended = await self._report(attempts)
         if (ended or again) and self._desired is not None:

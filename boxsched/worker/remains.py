@@ -57,6 +57,13 @@ def set_aside(folder: str, shelf: str) -> str:
     return place
 
 
+def oldest(shelf: str, kept: int) -> list[str]:
+    """What is on the shelf but for the ``kept`` newest."""
+    with os.scandir(shelf) as entries:
+        found = [(entry.stat(follow_symlinks=False).st_mtime_ns, entry.path) for entry in entries]
+    return [path for _, path in sorted(found)[: max(0, len(found) - kept)]]
+
+
 def empty(shelf: str) -> list[OSError]:
     """Remove everything on a shelf; what cannot be removed is returned, and stays."""
     failures = []

@@ -13,9 +13,11 @@ from boxsched.worker import containment, remains
 from boxsched.worker import folder as files
 from boxsched.worker.attempt import Attempt
 from boxsched.worker.folder import Damaged
+from boxsched.worker.heard import following, open_heard, read_heard, write_heard
 from boxsched.worker.plan import Worksite, cgroup_of
 
-TRASH, QUARANTINE = "trash", "quarantine"
+TRASH, QUARANTINE, STALE = "trash", "quarantine", "stale"
+KEPT_STALE = 20  # the newest
 _WHY = "why-quarantined"
 _ATTEMPT = re.compile(r"w\d+-\d+-\d+")
 
@@ -35,18 +37,28 @@ class OpenFolder:
     site: Worksite
     lock: int
     bell: int
+    heard: int
 
     def close(self) -> None:
-        os.close(self.bell)
-        os.close(self.lock)
+        for descriptor in (self.heard, self.bell, self.lock):
+            os.close(descriptor)
+
+    def hear(self, at: float, lost_after: float) -> None:
+        """A node has answered a heartbeat: what runs need not end before this and that time."""
+        last = read_heard(self.site.folder)
+        write_heard(self.heard, following(last, self.site.boot, at, lost_after))
 
     def empty_trash(self) -> None:
         for error in remains.empty(f"{self.site.folder}/{TRASH}"):
             _log.warning("a job's files cannot be removed: %s", error)
 
     def discard(self, attempt: Attempt) -> None:
+        """It is done with; of what was dropped the newest are kept for a person to look at."""
+        trash, stale = f"{self.site.folder}/{TRASH}", f"{self.site.folder}/{STALE}"
         with contextlib.suppress(FileNotFoundError):  # somebody has removed it
-            remains.set_aside(attempt.folder, f"{self.site.folder}/{TRASH}")
+            remains.set_aside(attempt.folder, stale if attempt.stale else trash)
+            for path in remains.oldest(stale, KEPT_STALE) if attempt.stale else ():
+                remains.set_aside(path, trash)
         attempt.close()
 
 
@@ -60,8 +72,10 @@ def open_folder(path: Path, *, cluster: str, log_limit: int) -> OpenFolder:
     with contextlib.ExitStack() as taken:
         taken.callback(os.close, lock)
         cgroup_base = containment.cgroup_base()
-        site = Worksite(folder, cluster, _boot(), log_limit, cgroup_base)
-        opened = OpenFolder(site, lock, _open_bell(f"{folder}/{files.BELL}"))
+        site = Worksite(folder, cluster, boot_id(), log_limit, cgroup_base)
+        heard = open_heard(folder)
+        taken.callback(os.close, heard)
+        opened = OpenFolder(site, lock, _open_bell(f"{folder}/{files.BELL}"), heard)
         taken.pop_all()
     _tell_isolation(cgroup_base)
     return opened
@@ -151,7 +165,7 @@ def _set_aside(folder: str, site: Worksite, why: str) -> None:
     _log.error("a recovery record cannot be used, see %s: %s", place, why)
 
 
-def _boot() -> str:
+def boot_id() -> str:
     """The boot id of the machine; empty where there is none."""
     return (files.read_file("/proc/sys/kernel/random/boot_id") or b"").decode().strip()
 

@@ -11,18 +11,18 @@ import time
 
 from boxsched.worker import containment, verdict
 from boxsched.worker import folder as files
-from boxsched.worker.folder import Ended, Outcome, Record, Running, Started, Step
+from boxsched.worker.folder import Ended, Record, Running, Started, Step
+from boxsched.worker.heard import Deadline
+from boxsched.worker.heard import boottime as _clock
 from boxsched.worker.joblog import READ_BYTES, BoundedLog
 from boxsched.worker.launch import launch
+from boxsched.worker.verdict import DISK_FULL, LOST, STOPPED, TIMED_OUT, Verdict
 
-LOOK_SECONDS = 1.0  # how often a stop is looked for without being told
+LOOK_SECONDS = 1.0  # how often a stop, or silence of the nodes, is looked for
 KILL_AGAIN_SECONDS = 0.2
 GIVE_UP_SECONDS = 10.0  # for processes that even SIGKILL does not end
 TICKET_WAIT_SECONDS = 0.01
 DRAIN_BYTES = 4 << 20  # more than a pipe holds
-
-# Why a job is ended from here, where it does not end by itself.
-STOPPED, TIMED_OUT, DISK_FULL = "stopped", "timed out", files.DISK_FULL
 
 
 def supervise(folder: str) -> None:
@@ -57,11 +57,6 @@ def _take_turn(folder: str) -> int | None:
     return None
 
 
-def _clock() -> float:
-    """Seconds that go on while the machine sleeps, where there is such a clock."""
-    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
-
-
 class Supervision:
     """One job's life; ``run`` is the table of contents."""
 
@@ -69,6 +64,7 @@ class Supervision:
         self.folder = folder
         self.record = record
         self.cgroup = record.cgroup
+        self.deadline = Deadline(folder, record)
         self.end_by = _clock() + record.timeout_seconds
         self.kill_by = self.look_by = float("inf")
         self.cause: str | None = None
@@ -115,7 +111,7 @@ class Supervision:
         except OSError as error:
             return self._failed(verdict.why(error, "cannot make the workspace"))
         for step in self.record.steps:
-            self._stop_if_asked()
+            self._look()
             if self.cause is not None:
                 return self._verdict(None)
             try:
@@ -176,8 +172,9 @@ class Supervision:
         if self.alarm in ready or now >= self.look_by:
             self.look_by = now + LOOK_SECONDS
             self._reap()
-            if self.status is None:  # what has ended by itself keeps its own result
-                self._stop_if_asked()
+            # What has ended by itself keeps its own result.
+            if self.status is None or self._in_grace():
+                self._look()
         if now >= self.end_by and self.cause is None and self.status is None:
             self.cause, self.kill_by = TIMED_OUT, now
         if now >= self.kill_by:
@@ -222,7 +219,11 @@ class Supervision:
         except ChildProcessError:
             self.childless = True
 
-    def _stop_if_asked(self) -> None:
+    def _look(self) -> None:
+        """Whether it is to be ended from outside; nothing of it may outlive its lease."""
+        now = _clock()
+        if self.cause in (None, STOPPED) and not self.killed and self.deadline.passed(now):
+            self.cause, self.kill_by = self.cause or LOST, now
         if self.cause is not None:
             return
         grace = verdict.grace(self.folder)
@@ -269,30 +270,24 @@ class Supervision:
             self._log_failed(error)
 
     def _verdict(self, status: int | None) -> Ended:
-        """The result of the script, or of a job that was ended from here; None: no script ran."""
-        exit_status = status if status is not None and status >= 0 else None
-        killed_by = -status if status is not None and status < 0 else None
-        if self.cause == TIMED_OUT:
-            reason = f"time limit of {self.record.timeout_seconds:g} s"
-            return self._ended("failed", reason, None, killed_by, timed_out=True)
-        if self.cause == STOPPED:
-            return self._ended("stopped", "stopped", exit_status, killed_by)
-        if status == 0:
-            return self._ended("passed", None, 0, None)
-        return self._ended("failed", verdict.ending(status or 0), exit_status, killed_by)
+        limit, lost_after = self.record.timeout_seconds, self.deadline.lost_after
+        return self._ended(verdict.judge(self.cause, status, limit, lost_after))
 
     def _failed(self, reason: str) -> Ended:
-        return self._ended("failed", reason, None, None)
+        return self._ended(Verdict("failed", reason))
 
-    def _ended(
-        self,
-        result: Outcome,
-        reason: str | None,
-        exit_status: int | None,
-        killed_by: int | None,
-        timed_out: bool = False,
-    ) -> Ended:
+    def _ended(self, said: Verdict) -> Ended:
         """The time of its end is that of its start and what went by: a clock may be set."""
         began_at = self.began_at
         at = time.time() if began_at is None else began_at + _clock() - self.began
-        return Ended(result, exit_status, killed_by, timed_out, reason, began_at, at, self.commit)
+        return Ended(
+            said.result,
+            said.exit_status,
+            said.signal,
+            said.timed_out,
+            said.reason,
+            began_at,
+            at,
+            self.commit,
+            said.lost,
+        )

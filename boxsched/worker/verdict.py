@@ -5,10 +5,43 @@ Imported by the spawner: standard library only, and little of it.
 
 import re
 import signal
+from typing import NamedTuple
 
 from boxsched.worker import folder as files
+from boxsched.worker.folder import Outcome
+
+# Why a job is ended by its supervisor, where it does not end by itself.
+STOPPED, TIMED_OUT, LOST, DISK_FULL = "stopped", "timed out", "lost", files.DISK_FULL
 
 _COMMIT = re.compile(rb"[0-9a-f]{7,64}")
+
+
+class Verdict(NamedTuple):
+    """What an attempt comes to; a name and two numbers for people. ``lost``: not by its own doing,
+    so that a build may have another."""
+
+    result: Outcome
+    reason: str | None
+    exit_status: int | None = None
+    signal: int | None = None
+    timed_out: bool = False
+    lost: bool = False
+
+
+def judge(cause: str | None, status: int | None, limit: float, lost_after: float | None) -> Verdict:
+    """The script's result, or of what was ended for ``cause``. ``status`` None: no script ran."""
+    exit_status = status if status is not None and status >= 0 else None
+    killed_by = -status if status is not None and status < 0 else None
+    if cause == TIMED_OUT:
+        return Verdict("failed", f"time limit of {limit:g} s", None, killed_by, True)
+    if cause == LOST:
+        reason = f"lost: no node was heard for {lost_after:g} s"
+        return Verdict("failed", reason, None, killed_by, lost=True)
+    if cause == STOPPED:
+        return Verdict("stopped", "stopped", exit_status, killed_by)
+    if status == 0:
+        return Verdict("passed", None, 0)
+    return Verdict("failed", ending(status or 0), exit_status, killed_by)
 
 
 def why(error: OSError, doing: str) -> str:

@@ -91,7 +91,7 @@ def job(name: str, *commands: str) -> Json:
 
 
 @contextmanager
-def serving() -> Iterator[Service]:
+def serving(*options: str) -> Iterator[Service]:
     """``boxsched serve`` in a folder of its own, on a free port."""
     with tempfile.TemporaryDirectory(prefix="boxsched-browser-") as folder:
         data, scratch = Path(folder, "data"), Path(folder, "scratch")
@@ -100,7 +100,7 @@ def serving() -> Iterator[Service]:
         with log.open("wb") as errors:
             process = subprocess.Popen(
                 [sys.executable, "-m", "boxsched", "serve", "--data", data, "--port", "0",
-                 "--boxes", str(BOXES)],
+                 "--boxes", str(BOXES), *options],
                 stdout=subprocess.PIPE, stderr=errors, text=True,
             )  # fmt: skip
         try:

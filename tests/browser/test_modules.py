@@ -103,10 +103,73 @@ def test_messages_of_a_stream_cut_anywhere(js: Run) -> None:
     assert js("feed", MESSAGES, list(stream)) == told
 
 
+# Reads streams from a service that plays them, the last one for ever, with a clock that flies.
+FEED = """async (m, streams, reads) => {
+    const {fetch, setTimeout} = globalThis, {random} = Math;
+    const [asked, waits, seen] = [[], [], []];
+    await new Promise((enough) => {
+        globalThis.fetch = async (_, {headers}) => {
+            asked.push(headers["Last-Event-ID"]);
+            if (asked.length > reads) return enough(), new Promise(() => {});
+            const played = streams.length > 1 ? streams.shift() : streams[0];
+            if (played === null) throw new TypeError("nobody listens");
+            const status = typeof played === "number" ? played : 200;
+            return new Response(status === 200 ? played : "{}", {status});
+        };
+        globalThis.setTimeout = (done, ms) => ms < 60000 && (waits.push(ms), queueMicrotask(done));
+        Math.random = () => 0.5;
+        new m.Feed("1.1.1+2.1.1", {onEvents: (events) => seen.push(...events), onState: () => {}});
+    });
+    Object.assign(globalThis, {fetch, setTimeout});
+    Math.random = random;
+    return {asked, waits, seen: seen.map((event) => event.id)};
+}"""
+GREETING = "retry: 2000\n: connected\nid: 1.1.1+2.1.1\n\n"
+
+
+def test_a_service_that_comes_back_goes_on_where_it_was(js: Run) -> None:
+    first = GREETING + "id: 1.2.1+2.1.1\ndata: {}\n\nid: 1.2.1+2.2.1\ndata: {}\n\nid: 1.3.1"
+    streams = [first, None, None, 503, "id: 1.3.1+2.2.1\ndata: {}\n\n"]
+    told = js("feed", FEED, streams, 5)
+    assert told["seen"] == ["1.2.1+2.1.1", "1.2.1+2.2.1", "1.3.1+2.2.1"]
+    assert told["asked"] == ["1.1.1+2.1.1", *["1.2.1+2.2.1"] * 4, "1.3.1+2.2.1"]
+    assert told["waits"] == [500, 1_000, 2_000, 4_000, 500]
+
+
+def test_a_service_that_ends_each_stream_at_once_is_asked_ever_less_often(js: Run) -> None:
+    told = js("feed", FEED, [GREETING], 7)
+    assert told["waits"] == [500, 1_000, 2_000, 4_000, 8_000, 8_000, 8_000]
+    assert set(told["asked"]) == {"1.1.1+2.1.1"}
+
+
+AFTER = "(m, a, b) => m.isAfter(m.placeOf(a), m.placeOf(b))"
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "after"),
+    [
+        ("1.2.1", "1.2.1", False),
+        ("1.2.2", "1.2.1", True),
+        ("1.10.1", "1.9.5", True),
+        ("1.9.5", "1.10.1", False),
+        ("1.2.1", "1.2.1+3.1.1", False),
+        ("1.2.1+3.1.1", "1.2.1", True),
+        ("1.2.1+3.7.1", "1.9.1+3.6.9", True),
+        ("1.9.1+3.6.9", "1.2.1+3.7.1", True),
+        ("1.0.0", "3.1.1", False),
+    ],
+)
+def test_places_of_several_shards(js: Run, a: str, b: str, after: bool) -> None:
+    assert js("cursor", AFTER, a, b) is after
+
+
 # Applies events ([id, event]) and answers of /activity in their order; the lists' ids in the end.
 MODEL = """(m, steps) => {
     const model = new m.Model();
-    const step = (one) => (Array.isArray(one) ? model.apply(...one) : model.replace(one));
+    const step = (one) => {
+        if (one === "forget") return model.forget();
+        return Array.isArray(one) ? model.apply(...one) : model.replace(one);
+    };
     const complete = steps.map(step).at(-1);
     const ids = (name) => [name, model.inOrder(name).map((row) => row.id)];
     return {...Object.fromEntries(m.LISTS.map(ids)), complete, boxes: model.capacity};
@@ -162,6 +225,22 @@ def test_an_answer_brings_its_order_and_drops_what_it_does_not_know(js: Run) -> 
 def test_an_answer_older_than_the_events_drops_nothing_newer(js: Run) -> None:
     model = js("model", MODEL, [registered(5, 1), activity(4)])
     assert model["upcoming"] == ["w1"]
+
+
+def test_an_answer_is_older_where_it_is_so_in_the_rows_own_shard(js: Run) -> None:
+    known = ["1.4.1+2.7.1", registered(0, 1)[1]]
+    early = {**activity(0), "cursor": "1.9.1+2.6.1"}
+    assert js("model", MODEL, [known, early])["upcoming"] == ["w1"]
+    late = {**activity(0), "cursor": "1.9.1+2.7.1"}
+    assert js("model", MODEL, [known, early, late])["upcoming"] == []
+
+
+def test_of_another_history_nothing_is_left(js: Run) -> None:
+    end = event(8, "finished", 2, result="passed", finished_at="2026-01-01T00:01:00.000000Z")
+    known = [registered(7, 1), registered(7, 2), end, registered(9, 3)]
+    model = js("model", MODEL, [*known, "forget", activity(2, running=[told(2, "running")])])
+    assert model["running"] == ["w2"] and model["boxes"] == {"total": 4, "busy": 2}
+    assert model["upcoming"] == model["finished"] == []
 
 
 def test_a_row_that_an_answer_misses_still_knows_itself_when_its_end_comes(js: Run) -> None:

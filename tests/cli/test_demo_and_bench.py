@@ -1,5 +1,6 @@
 """``boxsched demo`` and ``boxsched bench`` as a person runs them."""
 
+import contextlib
 import json
 import signal
 
@@ -7,6 +8,7 @@ import pytest
 
 from boxsched.demo.traffic import projects
 from tests.cli.conftest import START_SECONDS, Shell, end, start
+from tests.contract.postgres_server import database, served
 
 
 def until(process, text):
@@ -50,6 +52,7 @@ def test_the_bench_of_a_service(tmp_path):
     finally:
         end(process)
     assert (figures["builds"], figures["jobs_per_build"], figures["boxes"]) == (300, 2, 8)
+    assert "round_trips_per_batch" not in figures
     for name in ("submissions_per_second", "finished_builds_per_second", "peak_memory_mib"):
         assert figures[name] > 0
     assert figures["jobs_per_second"] == pytest.approx(2 * figures["finished_builds_per_second"], 1)
@@ -58,6 +61,52 @@ def test_the_bench_of_a_service(tmp_path):
     assert figures["disk"]["appends_per_second"] > 0
     assert figures["machine"]["cores"]
     assert figures["versions"]["python"]
+
+
+def test_the_bench_refuses_boxes_that_run_jobs(shell):
+    done = shell("bench", "--builds", "10", status=2)
+    assert "the Boxes of this service run real jobs" in done.stderr
+    assert done.stdout == ""
+
+
+def test_the_bench_refuses_another_kind_of_database(shell):
+    done = shell("bench", "--database", "sqlite:///x", status=2)
+    assert "--database: give postgresql://" in done.stderr
+
+
+@contextlib.contextmanager
+def node(folder, url):
+    process = start(
+        "serve", "--port", "0", "--box-driver", "none", "--boxes", "8", "--database", url,
+        data=folder,
+    )  # fmt: skip
+    try:
+        yield json.loads((folder / "service.json").read_text())["url"]
+    finally:
+        end(process)
+
+
+@pytest.mark.slow
+def test_the_bench_of_a_cluster(tmp_path):
+    with (
+        served() as server,
+        database(server.url("postgres")) as url,
+        node(tmp_path / "one", url) as one,
+        node(tmp_path / "two", url) as two,
+    ):
+        shell = Shell(str(tmp_path / "one"))
+        figures = json.loads(
+            shell.process(
+                "bench", "--url", one, "--url", two, "--seconds", "2", "--database", url
+            ).stdout
+        )
+        done = shell("bench", "--url", two, status=2)
+    assert f"add --url {one}" in done.stderr
+    assert (figures["nodes"], figures["boxes"]) == (2, 16)
+    assert figures["builds"] > 0
+    assert figures["load_seconds"] >= 2
+    assert figures["round_trips_per_batch"] >= 1
+    assert figures["database"]["single_row_inserts_per_second"] > 0
 
 
 @pytest.mark.slow

@@ -275,3 +275,42 @@ async def test_the_blocking_face(service):
     assert (project.name, project.settings) == ("web", {"max_boxes": 4})
     assert log == b"one\ntwo\n"
     assert first.type == "workload.queued"
+
+
+# --- Tokens and nodes -------------------------------------------------------------------------
+
+MADE = {
+    "id": "token-1", "token": "bxs_secret", "role": "worker", "name": "",
+    "created_at": "2026-01-02T03:04:05.000006Z", "expires_at": None,
+}  # fmt: skip
+
+
+async def test_a_token_is_asked_for_once_only(service, client):
+    service.part = [says(MADE, 201)]
+    async with client:
+        made = await client.create_token("worker", expires_in_seconds=60)
+        service.part = [breaks, says(MADE, 201)]
+        with pytest.raises(Unreachable):  # it may have been made: a second is one too many
+            await client.create_token("worker")
+    assert made.token == "bxs_secret"
+    assert "bxs_secret" not in repr(made)
+    method, where, headers, body = service.requests[0]
+    assert (method, where) == ("POST", "/api/v1/tokens")
+    assert "Idempotency-Key" not in headers
+    assert json.loads(body) == {"role": "worker", "expires_in_seconds": 60}
+
+
+async def test_tokens_and_nodes(service, client):
+    token = {key: value for key, value in MADE.items() if key != "token"} | {"of_file": True}
+    node = {
+        "id": "1", "name": "a", "url": "http://a:1", "version": "1", "alive": True, "shards": [1],
+        "me": True, "started_at": "2026-01-02T03:04:06Z",
+    }  # fmt: skip
+    service.part = [says({"tokens": [token]}), says({}, 204), says({"nodes": [node]})]
+    async with client:
+        [found] = await client.tokens()
+        await client.revoke_token("a/b")
+        [seen] = await client.nodes()
+    assert (found.id, found.of_file) == ("token-1", True)
+    assert service.requests[1][:2] == ("DELETE", "/api/v1/tokens/a%2Fb")
+    assert (seen.name, seen.shards, seen.me) == ("a", (1,), True)

@@ -1,14 +1,17 @@
 """Server-sent events, however their bytes arrive."""
 
+import asyncio
 import itertools
 
 import pytest
+from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
 from boxsched import errors
 from boxsched.client import Event
-from boxsched.client.stream import EventReader
+from boxsched.client.http import LONGEST_PAUSE_SECONDS, Line
+from boxsched.client.stream import EventReader, EventStream
 
 STREAM = (
     b"retry: 2000\n: connected\n\n"
@@ -45,6 +48,20 @@ def test_byte_by_byte():
     assert read(STREAM[n : n + 1] for n in range(len(STREAM))) == EVENTS
 
 
+def test_a_greeting_says_where_the_stream_begins():
+    reader = EventReader()
+    assert [*reader.feed(b"retry: 2000\n: connected\nid: 1.4.2+3.7.1\n")] == []
+    assert reader.greeting is None
+    [event] = reader.feed(b'\nid: 1.4.2+3.8.1\ndata: {"type": "x"}\n\n')
+    assert (reader.greeting, event.id) == ("1.4.2+3.7.1", "1.4.2+3.8.1")
+
+
+def test_an_event_is_no_greeting():
+    reader = EventReader()
+    assert len([*reader.feed(b'id: 1.8.1\ndata: {"type": "x"}\n\nid: 1.9.1\n\n')]) == 1
+    assert reader.greeting == ""
+
+
 def test_an_event_that_is_not_json():
     with pytest.raises(errors.Malformed):
         read([b"data: <html>\n\n"])
@@ -58,3 +75,63 @@ def test_a_message_without_an_end_is_not_kept_for_ever():
 def test_whose_change_it_is():
     assert EVENTS[0].workload == "w1"
     assert Event("1.1.1", "boxes.changed", {"total": 4}).workload is None
+
+
+def plays(*chunks):
+    """A stream of these, which then ends."""
+
+    async def answer(request):
+        response = web.StreamResponse()
+        await response.prepare(request)
+        for chunk in chunks:
+            await response.write(chunk)
+        return response
+
+    return answer
+
+
+GREETING = b"retry: 2000\n: connected\nid: 1.4.2+3.7.1\n\n"
+
+
+async def test_who_got_no_event_comes_back_to_where_the_stream_began(service):
+    service.part = [plays(GREETING), plays(GREETING, b'id: 1.4.2+3.8.1\ndata: {"a": 1}\n\n')]
+    async with Line(service.url, "the-token", patience=5) as line:
+        stream = EventStream(line)
+        await stream.open()
+        assert stream.after == "1.4.2+3.7.1"
+        async for event in stream:
+            assert event.id == stream.after == "1.4.2+3.8.1"
+            break
+    assert [sent.get("Last-Event-ID") for _, _, sent, _ in service.requests] == [
+        None,
+        "1.4.2+3.7.1",
+    ]
+
+
+async def test_an_event_that_came_with_the_greeting_and_was_not_taken_comes_again(service):
+    service.part = [plays(GREETING + b'id: 1.5.1+3.7.1\ndata: {"a": 1}\n\n')]
+    async with Line(service.url, "the-token", patience=5) as line:
+        stream = EventStream(line)
+        await stream.open()
+        assert stream.after == "1.4.2+3.7.1"
+        await stream.close()
+
+
+async def test_a_stream_that_ends_at_once_is_asked_for_less_and_less_often(service):
+    pauses, enough = [], asyncio.Event()
+
+    async def pause(seconds):
+        pauses.append(seconds)
+        if len(pauses) == 9:
+            enough.set()
+            await asyncio.Event().wait()
+
+    service.part = [plays(GREETING)]
+    async with Line(service.url, "the-token", patience=5, pause=pause) as line:
+        reading = asyncio.ensure_future(anext(aiter(EventStream(line))))
+        async with asyncio.timeout(20):
+            await enough.wait()
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
+    assert pauses == sorted(pauses)
+    assert pauses[-1] == LONGEST_PAUSE_SECONDS

@@ -1,6 +1,5 @@
 """The stores that the suite runs over: each side is a place that opens its database."""
 
-import os
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from boxsched.store import Store, open_store
-from tests.contract.postgres_server import database, execute, served
+from tests.contract.postgres_server import database, execute, provided
 from tests.contract.world import Leader
 
 
@@ -72,12 +71,8 @@ $$
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
     """The URL of a PostgreSQL on which databases can be made; skipped where there is none."""
-    given = os.environ.get("BOXSCHED_TEST_DATABASE")
-    if given:
-        yield given
-        return
-    with served() as server:
-        yield server.url("postgres")
+    with provided() as url:
+        yield url
 
 
 @pytest.fixture

@@ -102,7 +102,7 @@ async def _cycle(leader: Leader, project: Project, meter: Meter, group: int, num
     )
     await meter.of("commit of start", store.commit(batch))
     leader.batch += 1
-    assigned = await meter.of("assignments", store.assignments(leader.worker))
+    assigned = await meter.of("assignments", leader.assignments())
     assert len(assigned) == group
     reports = tuple(
         report
@@ -112,7 +112,7 @@ async def _cycle(leader: Leader, project: Project, meter: Meter, group: int, num
             inbox.JobFinished(each.job, each.lease_token, now + 1, Result.PASSED, 0, None),
         )
     )
-    await meter.of("ask", store.ask([inbox.written(inbox.Reports(leader.worker, reports))]))
+    await meter.of("ask", store.ask(SHARD, [inbox.written(inbox.Reports(leader.worker, reports))]))
     entries = await meter.of("inbox", store.inbox(SHARD, 1000))
     batch = leader.next_batch(
         inbox=tuple(entry.id for entry in entries),

@@ -32,6 +32,11 @@ def _binaries() -> Path:
     return max(found, key=lambda path: path.parent.parent.name).parent
 
 
+def program(name: str) -> Path:
+    """One of PostgreSQL's programs that any user may run: pg_dump, pg_restore."""
+    return _binaries() / name
+
+
 def _port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -42,8 +47,11 @@ def _port() -> int:
 class PostgresServer:
     """``start`` and ``kill`` as often as wanted; what was committed stays in the folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, fsync: bool = False) -> None:
+        # Off is enough here: the machine does not go down; what is killed is the server.
+        self._fsync = "on" if fsync else "off"
         self.port = _port()
+        self.settings: dict[str, str] = {}  # besides, or instead of, those in ``start``
         self._data = folder / "data"
         self._log = folder / "log"
         self._as_user: dict[str, int] = {}
@@ -81,15 +89,25 @@ class PostgresServer:
             "--encoding", "UTF8", "--locale", "C", "--no-sync",
         )  # fmt: skip
 
+    def write(self, name: str, text: str) -> Path:
+        """A file in the server's folder, its own."""
+        path = self._data / name
+        path.touch(mode=0o600)
+        path.write_text(text)
+        if self._as_user:
+            os.chown(path, self._as_user["user"], self._as_user["group"])
+        return path
+
     def start(self) -> None:
         """Answers when this returns."""
         settings = {
             "port": self.port,
             "listen_addresses": "127.0.0.1",
             "unix_socket_directories": "",
-            "fsync": "off",  # the machine does not go down; what is killed is the server
+            "fsync": self._fsync,
             "shared_buffers": "32MB",
             "track_commit_timestamp": "on",
+            **self.settings,
         }
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -140,6 +158,18 @@ class PostgresServer:
 
     def url(self, database: str) -> str:
         return f"postgresql://{OWNER}@127.0.0.1:{self.port}/{database}"
+
+
+@contextlib.contextmanager
+def provided() -> Iterator[str]:
+    """The URL of a server on which databases can be made: the one of the environment, or a new
+    one; skipped where there is neither."""
+    given = os.environ.get("BOXSCHED_TEST_DATABASE")
+    if given:
+        yield given
+        return
+    with served() as server:
+        yield server.url("postgres")
 
 
 @contextlib.contextmanager

@@ -6,13 +6,14 @@ from importlib.resources import files
 
 import pytest
 
-from boxsched.store.blocks import Block, _parsed, load, sql_text
+from boxsched.store.blocks import Block, _parsed, load
+from boxsched.store.schema import upgrades
 from boxsched.store.sqlite_connection import worded
 
 FILES = sorted(
     path.name
     for path in (files("boxsched.store") / "sql").iterdir()
-    if not path.name.startswith("schema_")
+    if not path.name.startswith("schema_") and not path.stem.endswith("postgres")
 )
 BLOCKS = [block for file in FILES for block in load(file).values()]
 OTHER_DATABASES_OWN = {"workload_ids"}  # replaced in sqlite.sql
@@ -21,8 +22,8 @@ OTHER_DATABASES_OWN = {"workload_ids"}  # replaced in sqlite.sql
 @pytest.fixture(scope="module")
 def raw() -> sqlite3.Connection:
     connection = sqlite3.connect(":memory:")
-    for file in ("schema_0001.sql", "schema_0001_sqlite.sql"):
-        connection.executescript(worded(sql_text(file)))
+    for text in upgrades({}, "sqlite"):
+        connection.executescript(worded(text))
     return connection
 
 
@@ -55,10 +56,14 @@ def test_a_block_of_rows_lets_out_rows_of_nothing(block: Block, raw: sqlite3.Con
         ("leading.sql", "empty_inbox"),
         ("leading.sql", "load_workloads"),
         ("leading.sql", "load_jobs"),
+        ("leading.sql", "load_told"),
+        ("leading.sql", "load_durations"),
+        ("submission.sql", "tell_of_workload"),
         ("fleet.sql", "assignments"),
         ("reading.sql", "jobs_of"),
         ("reading.sql", "recently_finished"),
         ("reading.sql", "events_after"),
+        ("reading.sql", "last_events"),
         ("reading.sql", "page_of_project"),
         ("submission.sql", "known_keys"),
         ("submission.sql", "expected_durations"),

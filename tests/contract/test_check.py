@@ -1,15 +1,20 @@
 """``check`` finds nothing in a good history, and each planted violation."""
 
+from collections.abc import Callable
+
+import attrs
 import pytest
 
-from boxsched.model import JobId, job_id
+from boxsched.errors import Invalid, StoreAway
+from boxsched.model import JobId, WorkloadId, job_id
 from boxsched.states import JobState, Result
 from boxsched.store.check import check
-from boxsched.store.values import JobChange
-from tests.contract.conftest import Place
+from boxsched.store.values import BoxChange, JobChange, NewWorkload, Project
+from tests.contract.conftest import Place, PostgresPlace
 from tests.contract.world import (
     NOW,
     Leader,
+    assigned,
     build,
     deploy,
     event,
@@ -67,6 +72,12 @@ async def test_a_good_history_has_no_violation_also_while_it_is_written(
     assert await check(place.url) == [], "while none runs"
 
 
+# Another organization, in a shard of its own that has committed nothing.
+_OTHER = (
+    "INSERT INTO shard VALUES (2, 0, 0, 0, '');"
+    "INSERT INTO organization (id, name, policy, shard) VALUES (2, 'other', 'strict', 2)"
+)
+
 PLANTED = {
     "DELETE FROM job WHERE id = 1025": "I2, V11",
     "UPDATE job SET attempt = 0, state = 'waiting', box = NULL WHERE id = 2048": "I2, V11",
@@ -92,6 +103,13 @@ PLANTED = {
     "UPDATE workload SET boxes = 3 WHERE id = 1": "I2, V11",
     "UPDATE workload SET state = 'stopping', stop_cause = 'asked' WHERE id = 2": "V3",
     "DELETE FROM worker": "schema",
+    "UPDATE project SET organization = 9": "schema",
+    "UPDATE shard SET epoch = 0": "I7, V1",
+    "UPDATE leadership SET batch = 99": "I7, V1",
+    "INSERT INTO leadership VALUES (1, 9, 1, 'zombie', 9)": "I7, V1",
+    "DELETE FROM inbox WHERE workload IS NOT NULL": "V16",
+    f"{_OTHER}; UPDATE worker SET organization = 2": "I1",
+    f"{_OTHER}; UPDATE project SET organization = 2": "I4, I7",
 }
 
 
@@ -118,3 +136,101 @@ async def test_two_past_ordering_in_a_lane_are_found(place: Place) -> None:
     found = await check(place.url)
     assert "I3, V7, V8" in [violation.invariant for violation in found]
     assert first.number in found[0].rows[0]
+
+
+async def test_each_shard_has_its_own_plan_batches_and_events(place: Place) -> None:
+    leader = await Leader(await place.open()).lead()
+    await good_history(leader)
+    await place.close()
+    place.plant(f"{_OTHER}; UPDATE organization SET max_boxes = 0 WHERE id = 2")
+    assert await check(place.url) == [], "another's plan"
+    place.plant("UPDATE project SET organization = 2; UPDATE shard SET batch = 99 WHERE id = 2")
+    found = {violation.what for violation in await check(place.url)}
+    assert "an event in another shard than its workload" in found
+
+
+async def test_a_commit_behind_a_successors_is_found(postgres_place: PostgresPlace) -> None:
+    """As a leader would commit that slept, if it were not for the fence."""
+    first = await Leader(await postgres_place.open()).lead()
+    await good_history(first)
+    last = first.batch
+    second = await Leader(await postgres_place.reopen()).lead(boxes=0)
+    await second.queue(WorkloadId(4))
+    assert await check(postgres_place.url) == []
+    late = f"INSERT INTO event VALUES (1, {last}, 9, 'late', 1, NULL, NULL, '{{}}')"
+    postgres_place.plant(late)
+    found = await check(postgres_place.url)
+    assert "I7, V2" in [violation.invariant for violation in found]
+
+
+@pytest.mark.parametrize(
+    ("submission", "box", "attempt", "found"),
+    [
+        (build, 1, 2, set()),
+        (build, 2, 2, {"I1, V10"}),  # another runs there
+        (build, 1, 3, {"I4, V5"}),
+        (deploy, 1, 2, {"I9"}),
+    ],
+)
+async def test_a_lost_job_is_given_again_once_on_a_free_box_and_only_a_builds(
+    place: Place,
+    submission: Callable[[Project], NewWorkload],
+    box: int,
+    attempt: int,
+    found: set[str],
+) -> None:
+    leader = await Leader(await place.open()).lead()
+    project = await leader.project()
+    lost, other = (
+        await leader.submit(submission(project)),
+        await leader.submit(build(project, "other")),
+    )
+    await leader.queue(lost.id, other.id)
+    await leader.start(lost.id, 0)
+    await leader.start(other.id, 2)
+    now, job = leader.now(), job_id(lost.id, 0)
+    again = leader.boxes[box].id
+    given = {"box": str(again), "attempt": attempt}
+    taken = (BoxChange(again, job, None, None, NOW),) if box == 1 else ()
+    await leader.commit(
+        jobs=(attrs.evolve(assigned(job, again, leader.batch + 1), attempt=attempt),),
+        freed=(BoxChange(leader.boxes[0].id, None, None, None, now),),
+        taken=taken,
+        events=(
+            event("job.unknown", now, lost.id, job),
+            event("job.given_again", now, lost.id, job, **given),
+        ),
+    )
+    told = {violation.invariant for violation in await check(place.url)}
+    assert found <= told if found else not told
+
+
+class Listener:
+    def __init__(self) -> None:
+        self.steps: list[str] = []
+        self.notes: list[str] = []
+
+    def step(self, what: str) -> None:
+        self.steps.append(what)
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+async def test_it_says_how_far_it_is(place: Place) -> None:
+    await good_history(await Leader(await place.open()).lead())
+    listener = Listener()
+    assert await check(place.url, listener) == []
+    assert "lane order" in " ".join(listener.steps)
+    assert listener.steps[-1] == "the history: 0 events"
+
+
+async def test_what_is_no_database_of_ours_is_said(place: Place) -> None:
+    store = await place.open()
+    await store.close()
+    place.plant("DELETE FROM meta")
+    with pytest.raises(Invalid, match="db upgrade"):
+        await check(place.url)
+    place.plant("INSERT INTO meta VALUES ('schema', '1')")
+    with pytest.raises(StoreAway, match=r"schema 1.*db upgrade"):
+        await check(place.url)

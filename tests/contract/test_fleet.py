@@ -5,7 +5,6 @@ import pytest
 
 from boxsched.model import Kind, WorkerId, job_id
 from boxsched.states import JobState, Result
-from boxsched.store.contract import Store
 from boxsched.store.values import Assignment, BoxChange
 from tests.contract.world import (
     NOW,
@@ -18,48 +17,6 @@ from tests.contract.world import (
     session,
     spec,
 )
-
-
-async def test_a_worker_keeps_its_id_and_its_boxes(store: Store) -> None:
-    worker, boxes = await store.register_worker("w", "10.0.0.1", ["linux", "linux", "mac"])
-    assert [(b.worker, b.ordinal, b.box_type) for b in boxes] == [
-        (worker, 1, "linux"),
-        (worker, 2, "linux"),
-        (worker, 3, "mac"),
-    ]
-    again = await store.register_worker("w", "10.0.0.2", ["linux", "linux", "mac"])
-    assert again == (worker, boxes)
-    other, others = await store.register_worker("x", "10.0.0.3", ["linux"])
-    assert other != worker
-    assert {b.id for b in others}.isdisjoint(b.id for b in boxes)
-    assert [(w.name, w.address, w.state) for w in await store.workers()] == [
-        ("w", "10.0.0.2", "connected"),
-        ("x", "10.0.0.3", "connected"),
-    ]
-
-
-async def test_new_boxes_are_not_in_use_before_the_engines_batch(store: Store) -> None:
-    await store.register_worker("w", "here", ["linux"])
-    assert [box.retired for box in await store.boxes()] == [True]
-    assert [worker.boxes for worker in await store.workers()] == [0]
-    await Leader(store).lead(boxes=0)
-
-
-async def test_a_worker_with_other_boxes_than_before(leader: Leader) -> None:
-    store = leader.store
-    before = [box.id for box in leader.boxes]
-    _, fewer = await store.register_worker("w", "here", ["default", "mac"])
-    assert fewer[0].id == before[0]
-    assert fewer[1].id not in before, "an ordinal of another type is another Box"
-    assert {box.id for box in await store.boxes()} >= set(before), "the engine retires them"
-    _, more = await store.register_worker("w", "here", ["default"] * 6)
-    assert [box.id for box in more][:4] == before
-    assert len(more) == 6
-
-
-async def test_a_worker_without_boxes(store: Store) -> None:
-    assert (await store.register_worker("w", "here", []))[1] == []
-    assert [worker.boxes for worker in await store.workers()] == [0]
 
 
 async def test_an_assignment_says_all_that_a_worker_needs(leader: Leader) -> None:
@@ -96,11 +53,12 @@ async def test_an_assignment_says_all_that_a_worker_needs(leader: Leader) -> Non
         name="lint",
         timeout_seconds=60.5,
     )
-    found = await leader.store.assignments(leader.worker)
+    found = await leader.assignments()
     assert sorted(found, key=lambda each: each.job) == [first, second]
     assert [type(each.stop) for each in found] == [bool, bool]
     assert [each.started for each in found] == [False, False]
-    assert await leader.store.assignments(WorkerId(leader.worker + 1)) == []
+    nobody = WorkerId(leader.worker + 1)
+    assert await leader.store.assignments([nobody]) == {nobody: []}
 
 
 @pytest.mark.parametrize(
@@ -122,7 +80,7 @@ async def test_whatever_holds_a_box_is_assigned(
     await leader.start(done.id, 0)
     change = assigned(job_id(done.id, 0), leader.boxes[0].id, leader.batch)
     await leader.commit(jobs=(attrs.evolve(change, state=state, started_at=started),))
-    (found,) = await leader.store.assignments(leader.worker)
+    (found,) = await leader.assignments()
     assert found.stop is stop
     assert found.started is (started is not None)
 
@@ -137,7 +95,7 @@ async def test_one_that_ended_is_not_assigned_while_the_others_run_on(leader: Le
         jobs=(ended(job_id(done.id, 0), box, leader.batch, now, Result.FAILED),),
         freed=(BoxChange(box, None, project.id, "main", now),),
     )
-    (left,) = await leader.store.assignments(leader.worker)
+    (left,) = await leader.assignments()
     assert left.name == "lint"
     freed, busy, *_ = await leader.store.boxes()
     assert (freed.job, freed.workload, freed.last_project) == (None, None, project.id)

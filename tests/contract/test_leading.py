@@ -1,7 +1,6 @@
-"""The leader: fence, batches, what a new leader finds, and what the schema refuses."""
+"""The leader: fence, batches, and what the schema refuses."""
 
 import asyncio
-import time
 
 import attrs
 import pytest
@@ -11,8 +10,7 @@ from boxsched.model import WorkloadId, job_id
 from boxsched.states import Result, State
 from boxsched.store.contract import SHARD, Store
 from boxsched.store.errors import InvariantRefused
-from boxsched.store.values import BoxChange, DurationChange, Submitted
-from tests.contract.conftest import Place
+from boxsched.store.values import BoxChange, Submitted
 from tests.contract.world import (
     NOW,
     Leader,
@@ -22,6 +20,7 @@ from tests.contract.world import (
     ended,
     event,
     finished,
+    loaded,
     queued,
     running,
     spec,
@@ -36,7 +35,7 @@ from tests.contract.world import (
 async def test_another_epoch_or_batch_is_refused_and_writes_nothing(
     leader: Leader, epoch: int, batch: int
 ) -> None:
-    await leader.store.ask([stop(WorkloadId(1))])
+    await leader.store.ask(SHARD, [stop(WorkloadId(1))])
     before = await leader.store.batch_number(SHARD)
     wrong = leader.next_batch(inbox=await leader.take_inbox(), events=(event("x", NOW),))
     wrong = attrs.evolve(wrong, epoch=wrong.epoch + epoch, batch=wrong.batch + batch)
@@ -76,7 +75,9 @@ async def test_of_two_who_commit_the_same_batch_at_once_one_wins(leader: Leader)
 
 async def test_there_is_no_such_shard(store: Store) -> None:
     with pytest.raises(Fenced):
-        await store.lead(77, "node")
+        await store.raise_epoch(77, "node")
+    with pytest.raises(Fenced):
+        await loaded(store, 77)
 
 
 # --- Whole or not at all --------------------------------------------------------------------
@@ -142,7 +143,7 @@ async def test_one_batch_ends_one_and_begins_the_next_of_its_lane_on_its_box(
         freed=(BoxChange(box, None, project.id, "main", now),),
         taken=(BoxChange(box, jobs[1], project.id, "main", now),),
     )
-    (assignment,) = await leader.store.assignments(leader.worker)
+    (assignment,) = await leader.assignments()
     assert assignment.job == jobs[1]
     assert (await leader.store.boxes())[0].last_branch == "main"
 
@@ -215,75 +216,3 @@ async def test_many_events_in_one_batch(leader: Leader) -> None:
     await leader.commit(events=tuple(event("t", NOW, number=i) for i in range(1001)))
     found = await leader.store.events_after(SHARD, 0, 0, 2000)
     assert [e.n for e in found] == list(range(1, 1002))
-
-
-# --- What a new leader finds ----------------------------------------------------------------
-
-
-async def test_a_new_leader_loads_what_is_unfinished(place: Place) -> None:
-    leader = await Leader(await place.open()).lead()
-    project = await leader.project()
-    over, live, waiting, new = [
-        await leader.submit(build(project, jobs=(spec(), spec("lint", 60.0)))) for _ in range(4)
-    ]
-    await leader.queue(over.id)
-    await leader.start(over.id, 0, 1)
-    durations = (DurationChange(project.id, "test", (1.1, 2.2), 2.0),)
-    await leader.finish(over.id, 0, 1, durations=durations)
-    await leader.queue(live.id)
-    at = await leader.start(live.id, 2, 3)
-    late = await leader.submit(build(project))
-
-    state = await (await place.reopen()).lead(SHARD, "node-2")
-    assert (state.epoch, state.batch) == (leader.epoch + 1, leader.batch)
-    assert state.projects == (project,)
-    assert state.durations == {(project.id, "test"): (1.1, 2.2)}
-    assert [box.id for box in state.boxes] == [box.id for box in leader.boxes]
-    assert [box.job for box in state.boxes] == [None, None, job_id(live.id, 0), job_id(live.id, 1)]
-    assert not any(box.retired for box in state.boxes)
-    assert [(w.id, w.state) for w in state.workloads] == [
-        (live.id, State.RUNNING),
-        (waiting.id, State.REGISTERED),
-        (new.id, State.REGISTERED),
-    ], "what is still in the inbox comes from there"
-    loaded = state.workloads[0]
-    assert (loaded.number, loaded.branch, loaded.priority) == (2, "main", 50)
-    assert (loaded.created_at, loaded.started_at) == (NOW, at)
-    test, lint = loaded.jobs
-    assert (test.name, lint.name, lint.timeout_seconds) == ("test", "lint", 60.0)
-    assert (test.box, test.attempt, test.lease_token) == (leader.boxes[2].id, 1, leader.batch)
-    store = await place.reopen()
-    (entry,) = await store.inbox(SHARD, 10)
-    assert str(late.id).encode() in entry.payload
-
-
-async def test_boxes_come_into_use_retire_and_go(leader: Leader) -> None:
-    one, two, three, _ = (box.id for box in leader.boxes)
-    await leader.commit(retired=(one, two), gone=(two, three))
-    state = await leader.store.lead(SHARD, "again")
-    assert [(box.id, box.retired) for box in state.boxes] == [
-        (one, True),
-        (leader.boxes[3].id, False),
-    ]
-
-
-@pytest.mark.slow
-async def test_ten_thousand_unfinished_among_a_hundred_thousand_load_fast(
-    leader: Leader,
-) -> None:
-    project = await leader.project()
-    live: list[Submitted] = []
-    for number in range(44):
-        group = [build(project, f"b{number}-{i}") for i in range(2500)]
-        outcomes = [o for o in await leader.store.submit(group) if isinstance(o, Submitted)]
-        entries = tuple(e.id for e in await leader.store.inbox(SHARD, 5000))
-        if number < 40:
-            await leader.commit(inbox=entries, ended=tuple(finished(o.id, NOW) for o in outcomes))
-        else:
-            await leader.commit(inbox=entries)
-            live += outcomes
-    began = time.process_time()
-    state = await leader.store.lead(SHARD, "new")
-    took = time.process_time() - began
-    assert [w.id for w in state.workloads] == [o.id for o in live]
-    assert took < 1.0, "well under 0.3 s by itself; the rest is for a machine that is shared"

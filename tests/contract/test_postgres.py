@@ -1,28 +1,23 @@
-"""What only PostgreSQL can meet: opening it, its limits, texts and numbers."""
+"""What only PostgreSQL can meet: opening it, and its limits."""
 
 import asyncio
 import contextlib
-import decimal
 import os
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
-import attrs
 import psycopg2
 import pytest
 
 from boxsched.errors import Invalid, StoreAway
-from boxsched.states import Result, State
 from boxsched.store import Store, open_store
 from boxsched.store.blocks import Steps, _parsed
-from boxsched.store.errors import SchemaTooNew
 from boxsched.store.postgres import CONNECTIONS
-from boxsched.store.postgres_text import literals
 from tests.contract.conftest import PostgresPlace
 from tests.contract.postgres_server import execute
 from tests.contract.postgres_sessions import asked, driver_of, statement
-from tests.contract.world import NOW, Leader, build, event, spec
+from tests.contract.world import NOW, Leader, build, event
 
 
 @pytest.fixture
@@ -56,14 +51,6 @@ async def test_of_services_that_start_at_once_on_an_empty_database_one_makes_it(
 ) -> None:
     stores = await asyncio.gather(*(place.open(f"node-{number}") for number in range(4)))
     assert len({await store.cluster() for store in stores}) == 1
-
-
-async def test_a_newer_schema_is_refused_and_left_alone(place: PostgresPlace) -> None:
-    await place.open()
-    await place.close()
-    execute(place.url, "UPDATE meta SET value = '9999' WHERE key = 'schema'")
-    with pytest.raises(SchemaTooNew, match="schema 9999"):
-        await place.open()
 
 
 async def test_another_encoding_is_refused(place: PostgresPlace, postgres: str) -> None:
@@ -133,7 +120,7 @@ async def _mute() -> AsyncIterator[int]:
 
 async def test_every_session_has_its_limits(store: Store) -> None:
     limits = {
-        "statement_timeout": "1800ms",
+        "statement_timeout": "1500ms",
         "lock_timeout": "1s",
         "idle_in_transaction_session_timeout": "1500ms",
         "client_connection_check_interval": "500ms",
@@ -188,7 +175,7 @@ async def test_who_waits_too_long_for_a_row_is_told(
 
 
 async def test_a_statement_that_takes_too_long_is_canceled(store: Store) -> None:
-    with pytest.raises(StoreAway, match="too long"):
+    with pytest.raises(StoreAway, match="canceled the statement"):
         await driver_of(store).read(statement, "SELECT pg_sleep(10)")
     await store.ping()
 
@@ -196,7 +183,7 @@ async def test_a_statement_that_takes_too_long_is_canceled(store: Store) -> None
 async def test_who_finds_no_connection_is_told_within_a_second(store: Store) -> None:
     driver = driver_of(store)
     tasks = [
-        asyncio.create_task(driver.read(statement, "SELECT pg_sleep(1.5)"))
+        asyncio.create_task(driver.read(statement, "SELECT pg_sleep(1.3)"))
         for _ in range(CONNECTIONS)
     ]
     await asyncio.sleep(0.1)
@@ -218,47 +205,3 @@ async def test_a_frozen_transaction_is_rolled_back(store: Store) -> None:
     with pytest.raises(StoreAway):
         await driver_of(store).write(_asleep_inside)
     await store.ping()
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "it's",
-        "''",
-        "\\",
-        "\\'; DROP TABLE job; --",
-        "%s %(x)s %%",
-        ":a ::b",
-        "$$ $1 ?",
-        "\t\r\n\x01",
-        "\u2603 \U0001f600",
-    ],
-)
-async def test_a_text_comes_back_as_it_went_in(leader: Leader, text: str) -> None:
-    project = await leader.project()
-    jobs = (attrs.evolve(spec(), commands=(text,), environment={"X": text}),)
-    done = await leader.submit(build(project, message=text, author=text, jobs=jobs))
-    shown = await leader.store.workload(done.id)
-    assert shown is not None
-    assert (shown.message, shown.author) == (text, text)
-    assert (shown.jobs[0].commands, shown.jobs[0].environment) == ((text,), {"X": text})
-
-
-def test_values_are_written_as_psycopg2_reads_them(
-    other: psycopg2.extensions.connection,
-) -> None:
-    values = (0, -1, 1 << 40, 0.1, -1e-300, 1e300, NOW, True, False, None, b"", b"\x00\xff'\\")
-    (row,) = asked(other, f"SELECT {', '.join(literals(values))}")
-    assert tuple(bytes(v) if isinstance(v, memoryview) else v for v in row) == tuple(
-        decimal.Decimal(repr(v)) if isinstance(v, float) else v for v in values
-    )
-    assert literals((State.QUEUED, Result.PASSED)) == ("'queued'", "'passed'")
-
-
-async def test_a_text_that_the_database_cannot_hold(leader: Leader) -> None:
-    project = await leader.project()
-    with pytest.raises(Invalid):
-        await leader.store.submit([build(project, message="a\0b")])
-    with pytest.raises(Invalid):
-        await leader.store.put_session("digest", "half a character: \ud83d", NOW)
-    assert (await leader.submit(build(project))).number == 1

@@ -18,7 +18,7 @@ from boxsched.errors import Invalid, OutcomeUnknown, StoreAway
 from boxsched.store import Store, open_store
 from boxsched.store.check import check
 from boxsched.store.contract import SHARD
-from boxsched.store.errors import SchemaTooNew, StoreDamaged, StoreInUse
+from boxsched.store.errors import StoreDamaged, StoreInUse
 from boxsched.store.sqlite_errors import has_wal_reset_bug, translated
 from boxsched.store.values import Submitted
 from tests.contract.world import NOW, Leader, build, event
@@ -239,18 +239,6 @@ async def test_a_damaged_file_says_so(tmp_path: Path) -> None:
         async with opened(tmp_path) as store:
             await store.unfinished()
     assert "file" in [v.invariant for v in await check(url(tmp_path))]
-
-
-async def test_a_newer_schema_is_refused_and_left_alone(tmp_path: Path) -> None:
-    async with opened(tmp_path):
-        pass
-    raw = sqlite3.connect(tmp_path / FILE)
-    raw.execute("UPDATE meta SET value = '9999' WHERE key = 'schema'")
-    raw.commit()
-    raw.close()
-    with pytest.raises(SchemaTooNew, match="schema 9999"):
-        async with opened(tmp_path):
-            pass
 
 
 async def test_a_database_keeps_its_cluster_id(tmp_path: Path) -> None:

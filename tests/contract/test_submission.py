@@ -251,8 +251,8 @@ async def test_a_cancelled_caller_leaves_all_of_it_or_nothing(place: Place) -> N
 
 async def test_commands_keep_their_order_and_stay_until_a_batch_takes_them(store: Store) -> None:
     commands = [("stop", b'[%d,"ada"]' % i) for i in range(10)]
-    await store.ask(commands[:3])
-    await store.ask(commands[3:])
+    await store.ask(SHARD, commands[:3])
+    await store.ask(SHARD, commands[3:])
     leader = await Leader(store).lead(boxes=0)
     entries = await store.inbox(SHARD, 1000)
     assert [(entry.kind, entry.payload) for entry in entries] == commands
@@ -261,6 +261,6 @@ async def test_commands_keep_their_order_and_stay_until_a_batch_takes_them(store
     left = [entry.payload for entry in await store.inbox(SHARD, 1000)]
     assert left == [commands[i][1] for i in (2, 3, 5, 6, 7, 8)], "only those that were named"
     await leader.commit(inbox=await leader.take_inbox())
-    await store.ask(commands[:1])
+    await store.ask(SHARD, commands[:1])
     (again,) = await store.inbox(SHARD, 10)
     assert again.id > entries[-1].id, "an id is never used again"

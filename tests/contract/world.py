@@ -2,14 +2,16 @@
 
 import itertools
 import json
+from collections.abc import Sequence
 
 import attrs
 
 from boxsched import inbox
 from boxsched.model import BoxId, Cancellation, JobId, Kind, ProjectId, WorkerId, WorkloadId, job_id
 from boxsched.states import JobState, Result, State, StopCause
-from boxsched.store.contract import SHARD, Store
+from boxsched.store.contract import PAGE_WORKLOADS, SHARD, Store
 from boxsched.store.values import (
+    Assignment,
     Batch,
     BoxChange,
     BoxRow,
@@ -18,8 +20,11 @@ from boxsched.store.values import (
     IdempotencyKey,
     JobChange,
     JobSpec,
+    LoadedWorkload,
+    NewWorker,
     NewWorkload,
     Project,
+    ShardState,
     Submitted,
     WorkloadChange,
 )
@@ -64,6 +69,41 @@ def key(name: str, body: str = "a") -> IdempotencyKey:
     return IdempotencyKey("token-1 /builds", name, body * 64)
 
 
+class Loaded:
+    """A shard as ``Store.load`` tells of it."""
+
+    def __init__(self) -> None:
+        self.states: list[ShardState] = []
+        self.workloads: list[LoadedWorkload] = []
+        self.pages: list[int] = []
+
+    @property
+    def state(self) -> ShardState:
+        (state,) = self.states
+        return state
+
+    def begin(self, state: ShardState) -> None:
+        assert self.workloads == []
+        self.states.append(state)
+
+    def add(self, workloads: Sequence[LoadedWorkload]) -> None:
+        assert 0 < len(workloads) <= PAGE_WORKLOADS
+        assert self.state is not None
+        self.workloads += workloads
+        self.pages.append(len(workloads))
+
+
+async def loaded(store: Store, shard: int = SHARD) -> Loaded:
+    into = Loaded()
+    await store.load(shard, into)
+    return into
+
+
+def worker(whose: str = "w", *box_types: str, **changes: object) -> NewWorker:
+    new = NewWorker(f"{whose}'s own", whose, "here", "node-1", box_types)
+    return attrs.evolve(new, **changes)  # type: ignore[arg-type]
+
+
 class Leader:
     """A store as its leader uses it; every step is one batch."""
 
@@ -71,16 +111,18 @@ class Leader:
         self.store = store
         self.epoch = 0
         self.batch = 0
-        self.boxes: list[BoxRow] = []
+        self.boxes: tuple[BoxRow, ...] = ()
         self.worker = WorkerId(0)
         self._seconds = itertools.count(1)
 
     async def lead(self, boxes: int = 4) -> "Leader":
-        state = await self.store.lead(SHARD, "node-1")
-        self.epoch, self.batch = state.epoch, state.batch
+        self.epoch = await self.store.raise_epoch(SHARD, "node-1")
+        epoch, self.batch = await self.store.batch_number(SHARD)
+        assert epoch == self.epoch
         if boxes:
-            types = ["default"] * boxes
-            self.worker, self.boxes = await self.store.register_worker("w", "here", types)
+            types = ("default",) * boxes
+            connected = await self.store.connect_worker(worker("w", *types))
+            self.worker, self.boxes = connected.connection.worker, connected.boxes
             freed = tuple(BoxChange(box.id, None, None, None, NOW) for box in self.boxes)
             await self.commit(freed=freed)
         return self
@@ -108,8 +150,27 @@ class Leader:
         assert isinstance(outcome, Submitted)
         return outcome
 
+    async def assignments(self) -> list[Assignment]:
+        return (await self.store.assignments([self.worker]))[self.worker]
+
     async def take_inbox(self) -> tuple[int, ...]:
         return tuple(entry.id for entry in await self.store.inbox(SHARD, 1000))
+
+    async def queue_told(self) -> None:
+        """An engine without a core: all that the inbox tells of goes past ordering."""
+        entries = await self.store.inbox(SHARD, 1000)
+        told = [inbox.read(entry.kind, entry.payload) for entry in entries]
+        now = self.now()
+        ids = [WorkloadId(each.workload) for each in told if isinstance(each, inbox.Submit)]
+        await self.commit(
+            inbox=tuple(entry.id for entry in entries),
+            workloads=tuple(queued(id_, now) for id_ in ids),
+            events=tuple(
+                event(kind, now, id_)
+                for id_ in ids
+                for kind in ("workload.registered", "workload.queued")
+            ),
+        )
 
     async def queue(self, *workloads: WorkloadId) -> float:
         """Out of the inbox, and past ordering."""

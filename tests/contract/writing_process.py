@@ -4,15 +4,13 @@
 """
 
 import asyncio
+import itertools
 import sys
 from pathlib import Path
 
-from boxsched import inbox
-from boxsched.model import WorkloadId
 from boxsched.store import open_store
-from boxsched.store.contract import SHARD
 from boxsched.store.values import Submitted
-from tests.contract.world import NOW, Leader, build, event
+from tests.contract.world import Leader, build
 
 
 async def write(url: str, folder: Path) -> None:
@@ -21,21 +19,13 @@ async def write(url: str, folder: Path) -> None:
     leader = await Leader(store).lead(boxes=0)
     project = await leader.project(f"p{leader.epoch}")
     print("ready", flush=True)
+    branches = (f"b{number}" for number in itertools.count())
     while True:
-        outcomes = await store.submit([build(project, f"b{i}") for i in range(20)])
+        group = [build(project, branch) for branch in itertools.islice(branches, 20)]
+        outcomes = await store.submit(group)
         done = [o for o in outcomes if isinstance(o, Submitted)]
         print("submitted", *(o.id for o in done), flush=True)
-        # Also what an earlier life was told of and did not come to commit.
-        entries = await store.inbox(SHARD, 1000)
-        told = [inbox.read(entry.kind, entry.payload) for entry in entries]
-        await leader.commit(
-            inbox=tuple(entry.id for entry in entries),
-            events=tuple(
-                event("workload.registered", NOW, WorkloadId(command.workload))
-                for command in told
-                if isinstance(command, inbox.Submit)
-            ),
-        )
+        await leader.queue_told()  # also what an earlier life did not come to commit
         print("committed", leader.batch, flush=True)
 
 

@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from boxsched import inbox
-from boxsched.engine.engine import Engine
+from boxsched.engine.engine import Counters, Engine
+from boxsched.engine.why import WhyReport, explain, sentences
 from boxsched.model import (
     Cancellation,
     JobId,
@@ -19,8 +20,10 @@ from boxsched.store import open_store
 from boxsched.store.contract import SHARD, Store
 from boxsched.store.values import (
     Assignment,
+    Connected,
     Event,
     JobSpec,
+    NewWorker,
     NewWorkload,
     StoredEvent,
     Submitted,
@@ -33,6 +36,9 @@ class HeldClock:
         self.time = now
 
     def now(self) -> float:
+        return self.time
+
+    def monotonic(self) -> float:
         return self.time
 
     def not_before(self, time: float) -> None:
@@ -51,6 +57,7 @@ class Shop:
         self.told: set[WorkerId] = set()
         self.projects: dict[str, tuple[ProjectId, int]] = {}
         self.worker = WorkerId(0)
+        self.first: Connected | None = None
         self.engine = self._engine()
 
     @classmethod
@@ -65,8 +72,9 @@ class Shop:
 
     def _engine(self) -> Engine:
         return Engine(
-            self.store, self.clock, shard=SHARD, node="test",
+            self.store, self.clock, shard=SHARD, node="test", may_lead=lambda: True,
             published=self._published, reloaded=lambda: None, told=self.told.update,
+            lost_after=120.0, counters=Counters(),
         )  # fmt: skip
 
     def _published(self, batch: int, events: Sequence[Event]) -> None:
@@ -83,11 +91,17 @@ class Shop:
         self.engine = self._engine()
         await self.engine.load()
 
-    async def connect(self, boxes: int) -> None:
-        id_, rows = await self.store.register_worker("w", "here", ["default"] * boxes)
-        self.worker = id_
-        rows_ = tuple((row.id, row.ordinal, row.box_type) for row in rows)
-        await self.store.ask([inbox.written(inbox.BoxesSet(id_, rows_))])
+    async def connect(self, boxes: int) -> Connected:
+        new = NewWorker("w", "w", "here", "test", ("default",) * boxes)
+        connected = await self.store.connect_worker(new)
+        self.worker = connected.connection.worker
+        self.first = connected
+        rows = tuple((row.id, row.ordinal, row.box_type) for row in connected.boxes)
+        await self.ask(inbox.BoxesSet(self.worker, rows, "test", connected.connection.number))
+        return connected
+
+    async def ask(self, command: inbox.Command) -> None:
+        await self.store.ask(SHARD, [inbox.written(command)])
 
     async def settle(self) -> None:
         while await self.engine.turn():
@@ -134,14 +148,14 @@ class Shop:
         return id_
 
     async def stop(self, workload: WorkloadId) -> None:
-        await self.store.ask([inbox.written(inbox.Stop(workload, "someone"))])
+        await self.ask(inbox.Stop(workload, "someone"))
         await self.settle()
 
     async def assignments(self) -> list[Assignment]:
-        return await self.store.assignments(self.worker)
+        return (await self.store.assignments([self.worker]))[self.worker]
 
     async def report(self, *reports: inbox.JobStarted | inbox.JobFinished) -> None:
-        await self.store.ask([inbox.written(inbox.Reports(self.worker, reports))])
+        await self.ask(inbox.Reports(self.worker, reports))
         await self.settle()
 
     async def start(self, assignments: Sequence[Assignment]) -> None:
@@ -156,6 +170,31 @@ class Shop:
         await self.report(
             inbox.JobFinished(assignment.job, token, self.clock.now(), result, 0, None)
         )
+
+    def why(self, workload: WorkloadId) -> WhyReport | None:
+        assert self.engine.books is not None
+        return explain(self.engine.books, workload, self.clock.now())
+
+    def reasons(self) -> dict[WorkloadId, str]:
+        assert self.engine.books is not None
+        return sentences(self.engine.books, self.clock.now())
+
+    async def another_worker(self, name: str, boxes: int) -> Connected:
+        """Beside the first one."""
+        new = NewWorker(name, name, "there", "test", ("default",) * boxes)
+        connected = await self.store.connect_worker(new)
+        rows = tuple((row.id, row.ordinal, row.box_type) for row in connected.boxes)
+        worker, number = connected.connection.worker, connected.connection.number
+        await self.ask(inbox.BoxesSet(worker, rows, "test", number))
+        await self.settle()
+        return connected
+
+    async def later(self, seconds: float, *heard: Connected) -> None:
+        """Time goes on, a second at a time, and only these workers are heard."""
+        for _ in range(int(seconds)):
+            self.clock.time += 1.0
+            await self.store.beat([one.connection for one in heard])
+            await self.settle()
 
     async def look(self, workload: WorkloadId) -> Workload:
         found = await self.store.workload(workload)

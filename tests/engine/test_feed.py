@@ -1,127 +1,431 @@
 """Every reader sees every event, in order, whatever it missed."""
 
 import asyncio
-import random
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from boxsched import feed as feed_module
-from boxsched.feed import EventCursor, EventFeed, Subscription
-from boxsched.store.contract import SHARD
-from boxsched.store.values import StoredEvent
-from tests.engine.shop import Shop
+from boxsched.errors import StoreAway
+from boxsched.feed import EventCursor, EventFeed
+from boxsched.feed import feed as feed_module
+from boxsched.feed import subscription as subscription_module
+from boxsched.store import Store, open_store
+from boxsched.store.values import ShardHead, StoredEvent
+from tests.engine.history import (
+    FROM_THE_BEGINNING,
+    PATIENCE_SECONDS,
+    History,
+    Reader,
+    by_shard,
+    following,
+    read,
+)
 
 
 @pytest.fixture
-async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
-    shop = await Shop.open(tmp_path, boxes=2)
-    await shop.project("web")
-    await shop.settle()
-    yield shop
-    await shop.close()
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    store = open_store(f"sqlite:///{tmp_path / 'boxsched.sqlite'}", tmp_path)
+    await store.open()
+    await store.open_shards(2)
+    yield store
+    await store.close()
 
 
-def connected(shop: Shop) -> EventFeed:
-    """A feed that the shop's engine publishes to."""
-    feed = EventFeed(shop.store, SHARD)
-    shop.publish = feed.publish
-    return feed
+@pytest.fixture
+def history(store: Store) -> History:
+    return History(store)
 
 
-async def table(shop: Shop) -> list[StoredEvent]:
-    return await shop.store.events_after(SHARD, 0, 0, 100_000)
+@pytest.fixture
+def feed(store: Store) -> EventFeed:
+    return EventFeed(store)
 
 
-async def read(subscription: Subscription, count: int) -> list[StoredEvent]:
-    events: list[StoredEvent] = []
-    async for event in subscription:
-        events.append(event)
-        if len(events) == count:
-            break
-    return events
+class Looks:
+    """Counts a store's looks at a table."""
+
+    def __init__(self, store: Store, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.count = 0
+        self._look = getattr(store, name)
+        monkeypatch.setattr(store, name, self)
+
+    async def __call__(self, *asked: int) -> object:
+        self.count += 1
+        return await self._look(*asked)
 
 
-async def test_from_the_beginning_and_on_into_the_present(shop: Shop) -> None:
-    feed = connected(shop)
-    await shop.build()
-    async with feed.subscribe(EventCursor(SHARD, 0, 0)) as events:
-        before = await table(shop)
-        assert await read(events, len(before)) == before
-        await shop.build(branch="x")
-        after = (await table(shop))[len(before) :]
-        assert after and await read(events, len(after)) == after
+# --- Reading ------------------------------------------------------------------------------------
 
 
-async def test_without_a_cursor_only_what_comes(shop: Shop) -> None:
-    feed = connected(shop)
-    await shop.build()
-    count = len(await table(shop))
+async def test_from_the_beginning_and_on_into_the_present(
+    history: History, feed: EventFeed
+) -> None:
+    for shard in (1, 2, 1):
+        await history.lead_by(feed, shard, 3)
+    async with feed.subscribe(FROM_THE_BEGINNING) as events:
+        seen = await read(events, 9)
+        assert by_shard(seen) == await history.table()
+        await history.lead_by(feed, 2, 4)
+        seen += await read(events, 4)
+        assert by_shard(seen) == await history.table()
+        assert events.place == "1.2.3+2.2.4"
+
+
+async def test_without_a_cursor_only_what_comes(history: History, feed: EventFeed) -> None:
+    await history.lead_by(feed, 1, 2)
     async with feed.subscribe(None) as events:
-        await shop.build(branch="x")
-        new = (await table(shop))[count:]
-        assert await read(events, len(new)) == new
+        assert events.place == str(await feed.now()) == "1.1.2"
+        await history.lead_by(feed, 2, 1)
+        await history.lead_by(feed, 1, 1)
+        assert {(e.shard, e.batch, e.n) for e in await read(events, 2)} == {(2, 1, 1), (1, 2, 1)}
 
 
-async def test_a_batch_that_was_committed_but_not_published_is_read_too(shop: Shop) -> None:
-    feed = connected(shop)
-    async with feed.subscribe(EventCursor(SHARD, 0, 0)) as events:
-        await read(events, len(await table(shop)))
-        count = len(await table(shop))
-        shop.publish = lambda batch, events: None
-        await shop.build()
-        shop.publish = feed.publish
-        await shop.build(branch="x")
-        new = (await table(shop))[count:]
-        assert await read(events, len(new)) == new
+async def test_a_shard_that_the_cursor_does_not_name_is_read_from_its_first_event(
+    history: History, feed: EventFeed
+) -> None:
+    for shard in (1, 2):
+        await history.lead_by(feed, shard, 2)
+    async with feed.subscribe(EventCursor({1: (1, 1)})) as events:
+        assert by_shard(await read(events, 3)) == await history.table(EventCursor({1: (1, 1)}))
 
 
-async def test_after_a_reload_readers_look_at_the_table(shop: Shop) -> None:
-    feed = connected(shop)
+async def test_a_shard_that_comes_later_is_read_from_its_first_event(
+    store: Store, history: History, feed: EventFeed
+) -> None:
+    async with feed.subscribe(None) as events, following(feed):
+        await store.open_shards(3)
+        await history.commit(3, 2)
+        assert [event.shard for event in await read(events, 2)] == [3, 3]
+        assert events.place == "3.1.2"
+
+
+async def test_every_place_on_the_way_is_one_to_go_on_from(
+    history: History, feed: EventFeed
+) -> None:
+    for shard in (1, 2, 2, 1):
+        await history.lead_by(feed, shard, 2)
+    places: list[str] = []
+    seen: list[StoredEvent] = []
+    async with feed.subscribe(FROM_THE_BEGINNING) as events:
+        async for event in events:
+            seen.append(event)
+            places.append(events.place)
+            if len(places) == 8:
+                break
+    for n, place in enumerate(places[:-1], 1):
+        after = EventCursor.parse(place)
+        async with feed.subscribe(after) as rest:
+            assert by_shard(seen[:n] + await read(rest, 8 - n)) == await history.table()
+
+
+async def test_it_ends_when_the_node_stops(history: History, feed: EventFeed) -> None:
+    reader = Reader()
+    await reader.come(feed, None)
+    feed.close()
+    await reader.ended()
+    async with feed.subscribe(None) as late:
+        assert await read(late, 1) == []
+
+
+async def test_a_reader_that_cannot_begin_is_forgotten(
+    store: Store, feed: EventFeed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away() -> dict[int, tuple[int, int]]:
+        raise StoreAway("away")
+
+    monkeypatch.setattr(store, "last_events", away)
+    with pytest.raises(StoreAway):
+        async with feed.subscribe(None):
+            pass
+    assert not feed.readers
+
+
+async def test_a_reader_whose_look_failed_looks_again(
+    store: Store, history: History, feed: EventFeed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await history.commit(1, 2)
+
+    async def away(*asked: int) -> list[StoredEvent]:
+        raise StoreAway("away")
+
+    async with feed.subscribe(FROM_THE_BEGINNING) as events:
+        with monkeypatch.context() as broken:
+            broken.setattr(store, "events_after", away)
+            with pytest.raises(StoreAway):
+                await read(events, 1)
+        assert len(await read(events, 2)) == 2
+
+
+async def test_what_is_committed_during_a_look_comes_once(
+    store: Store, history: History, feed: EventFeed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is in the queue, and what the look finds may have it too."""
+    await history.commit(1, 2)
+    look = store.events_after
+
+    async def overtaken(*asked: int) -> list[StoredEvent]:
+        if asked[1] == 0:
+            await history.lead_by(feed, 1, 2)
+        return await look(*asked)
+
+    monkeypatch.setattr(store, "events_after", overtaken)
+    async with feed.subscribe(FROM_THE_BEGINNING) as events:
+        seen = await read(events, 4)
+        await history.lead_by(feed, 1, 1)
+        seen += await read(events, 1)
+    monkeypatch.undo()
+    assert by_shard(seen) == await history.table()
+
+
+# --- What the node's own engines do -------------------------------------------------------------
+
+
+async def test_a_batch_that_was_committed_but_not_published_is_read_too(
+    history: History, feed: EventFeed
+) -> None:
     async with feed.subscribe(None) as events:
-        reading = asyncio.create_task(read(events, 1))
-        await asyncio.sleep(0)
-        shop.publish = lambda batch, events: None  # its commit's outcome was unknown
-        await shop.build()
+        await history.lead_by(feed, 1, 1)
+        await history.commit(1, 2)
+        await history.lead_by(feed, 1, 1)
+        assert by_shard(await read(events, 4)) == await history.table()
+
+
+async def test_after_a_reload_readers_look_at_the_table(history: History, feed: EventFeed) -> None:
+    async with feed.subscribe(None) as events, following(feed, hints_reach=True):
+        await history.lead_by(feed, 1, 1)
+        await read(events, 1)
+        await history.commit(1, 1)  # its outcome was unknown
         feed.recheck()
-        assert (await asyncio.wait_for(reading, 10))[0].type == "workload.registered"
+        assert [event.batch for event in await read(events, 1)] == [2]
+
+
+async def test_what_is_published_needs_no_look(
+    store: Store, history: History, feed: EventFeed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await history.lead_by(feed, 1, 1)
+    async with feed.subscribe(None) as events:
+        looks = Looks(store, "events_after", monkeypatch)
+        for count in (1, 0, 0, 2, 3):  # some batches have no events
+            await history.lead_by(feed, 1, count)
+        assert len(await read(events, 6)) == 6
+        assert looks.count == 0
+
+
+async def test_who_has_caught_up_looks_no_more(
+    store: Store, history: History, feed: EventFeed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for shard in (1, 2):
+        await history.lead_by(feed, shard, 2)
+    looks = Looks(store, "events_after", monkeypatch)
+    async with feed.subscribe(FROM_THE_BEGINNING) as events:
+        await read(events, 4)
+        for _ in range(5):
+            await history.lead_by(feed, 1, 1)
+            await read(events, 1)
+        assert looks.count == 2
 
 
 async def test_a_reader_that_falls_behind_reads_the_table(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
+    history: History, feed: EventFeed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(feed_module, "QUEUED_AT_MOST", 2_000)
-    monkeypatch.setattr(feed_module, "PAGE", 7)
-    feed = connected(shop)
-    chance = random.Random(1)
-    seen: list[StoredEvent] = []
-    async with feed.subscribe(EventCursor(SHARD, 0, 0)) as events:
-        for number in range(40):
-            await shop.build(branch=f"b{number}")
-            for assignment in await shop.assignments():
-                await shop.finish(assignment)
-            if chance.random() < 0.3:
-                there = len(await table(shop)) - len(seen)
-                seen += await read(events, min(there, chance.randint(1, 12)))
-        rest = len(await table(shop)) - len(seen)
-        seen += await asyncio.wait_for(read(events, rest), 20)
-    assert seen == await table(shop)
-
-
-async def test_it_ends_when_the_node_stops(shop: Shop) -> None:
-    feed = connected(shop)
+    monkeypatch.setattr(subscription_module, "QUEUED_AT_MOST", 200)
+    monkeypatch.setattr(subscription_module, "PAGE", 7)
     async with feed.subscribe(None) as events:
-        reading = asyncio.create_task(read(events, 10_000))
-        await asyncio.sleep(0)
-        feed.close()
-        assert await asyncio.wait_for(reading, 10) == []
+        seen: list[StoredEvent] = []
+        for turn in range(40):
+            for shard in (1, 2):
+                await history.lead_by(feed, shard, 1 + turn % 4)
+                queued = [e for tail in events._tails.values() for e in tail.queue]
+                assert sum(len(event.data) for event in queued) <= 200
+            if turn % 5 == 4:
+                seen += await read(events, 4)
+        left = sum(map(len, (await history.table()).values())) - len(seen)
+        seen += await read(events, left)
+        assert by_shard(seen) == await history.table()
+        assert events._queued == 0
 
 
-@pytest.mark.parametrize("text", ["", "1.2", "1.2.x", "-1.2.3", "1.2.3.4", "9" * 70, "1.2.²"])
+# --- What other nodes do ------------------------------------------------------------------------
+
+
+async def test_a_node_that_does_not_lead_and_hears_nothing_follows_the_table(
+    history: History, feed: EventFeed
+) -> None:
+    async with feed.subscribe(None) as events, following(feed):
+        seen: list[StoredEvent] = []
+        for shard in (1, 2, 1):
+            await history.commit(shard, 2)
+            seen += await read(events, 2)
+        assert by_shard(seen) == await history.table()
+
+
+async def test_a_hint_makes_it_look_at_once(
+    history: History, feed: EventFeed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed_module, "HINTED_POLL_SECONDS", 1_000.0)
+    async with feed.subscribe(None) as events, following(feed, hints_reach=True):
+        for _ in range(3):
+            batch, _ = await history.commit(1, 2)
+            feed.heard(1, batch)
+            await read(events, 2)
+
+
+@pytest.mark.parametrize("fate", ["lost", "late", "twice", "another's"])
+async def test_hints_that_are_odd_change_nothing(
+    history: History, feed: EventFeed, fate: str
+) -> None:
+    async with feed.subscribe(None) as events, following(feed, hints_reach=True):
+        hints = [(1, (await history.commit(1, 3))[0]) for _ in range(4)]
+        if fate == "lost":
+            del hints[1]
+        elif fate == "late":
+            hints.append(hints.pop(1))
+        elif fate == "twice":
+            hints.insert(2, hints[1])
+        else:
+            hints[1] = (2, 2)
+        for one in hints:
+            feed.heard(*one)
+        assert by_shard(await read(events, 12)) == await history.table()
+
+
+async def test_a_forged_hint_does_no_harm(history: History, feed: EventFeed) -> None:
+    async with feed.subscribe(None) as events, following(feed, hints_reach=True):
+        await feed.poll()
+        feed.heard(1, 1)
+        feed.heard(1, 1_000_000)
+        feed.heard(7, 1)
+        await feed.poll()
+        await history.lead_by(feed, 1, 1)
+        batch, _ = await history.commit(1, 1)
+        feed.heard(1, batch)
+        assert by_shard(await read(events, 2)) == await history.table()
+
+
+async def test_batches_without_events_are_looked_for_once(
+    store: Store, history: History, feed: EventFeed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with feed.subscribe(None) as events:
+        await feed.poll()
+        for _ in range(3):
+            await history.commit(1, 0)
+        looks = Looks(store, "events_after", monkeypatch)
+        for _ in range(5):
+            await feed.poll()
+        assert looks.count == 1
+        await history.lead_by(feed, 1, 1)
+        assert (await read(events, 1))[0].batch == 4
+        assert looks.count == 1
+
+
+async def test_two_hundred_readers_cost_one_look(
+    store: Store, history: History, feed: EventFeed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readers = [Reader() for _ in range(200)]
+    for reader in readers:
+        await reader.come(feed, None)
+    await feed.poll()
+    await history.commit(2, 3)
+    looks = Looks(store, "events_after", monkeypatch)
+    await feed.poll()
+    for reader in readers:
+        await reader.has(3)
+        await reader.go()
+    assert looks.count == 1
+
+
+async def test_too_much_for_one_look_is_read_by_each_reader(
+    history: History, feed: EventFeed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed_module, "PAGE", 5)
+    monkeypatch.setattr(subscription_module, "PAGE", 5)
+    async with feed.subscribe(None) as events:
+        await feed.poll()
+        for _ in range(4):
+            await history.commit(1, 4)
+        await feed.poll()
+        assert by_shard(await read(events, 16)) == await history.table()
+
+
+async def test_nobody_is_asked_while_there_are_no_readers(
+    store: Store, history: History, feed: EventFeed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed_module, "POLL_SECONDS", 0.0)
+    monkeypatch.setattr(feed_module, "LEAST_SECONDS", 0.0)
+    polled = asyncio.Event()
+    looks = Looks(store, "shards", monkeypatch)
+    ask = store.shards
+
+    async def shards() -> list[ShardHead]:
+        heads = await ask()
+        polled.set()
+        return heads
+
+    monkeypatch.setattr(store, "shards", shards)
+    async with following(feed):
+        async with feed.subscribe(None), asyncio.timeout(PATIENCE_SECONDS):
+            await polled.wait()
+        await store.shards()  # one that was under way has come back by now
+        before = looks.count
+        for _ in range(5):
+            await store.ping()
+            await history.lead_by(feed, 1, 1)
+        assert looks.count == before
+        async with feed.subscribe(None) as events:
+            await history.commit(1, 1)
+            assert (await read(events, 1))[0].batch == 6
+
+
+async def test_the_store_may_come_and_go(
+    store: Store, history: History, feed: EventFeed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask, failed = store.shards, asyncio.Event()
+
+    async def away() -> list[ShardHead]:
+        if failed.is_set():
+            return await ask()
+        failed.set()
+        raise StoreAway("away")
+
+    monkeypatch.setattr(store, "shards", away)
+    async with feed.subscribe(None) as events, following(feed):
+        await failed.wait()
+        await history.commit(1, 2)
+        assert len(await read(events, 2)) == 2
+
+
+# --- Cursors ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "1.2", "1.2.x", "-1.2.3", "1.2.3.4", "9" * 70, "1.2.²", "1.2." + "9" * 19, "1.2.3+",
+        "+1.2.3", "1.2.3++2.1.1", "2.1.1+1.2.3", "1.2.3+1.2.4", "1.2.3 2.1.1", "1.2.3\n", "01.2.3",
+        "+".join(f"{shard}.123456.12" for shard in range(1, 1_024)),
+    ],
+)  # fmt: skip
 def test_odd_cursors_are_told(text: str) -> None:
     assert EventCursor.parse(text) is None
 
 
-def test_a_cursor_reads_as_it_is_written() -> None:
-    assert EventCursor.parse(str(EventCursor(1, 22, 3))) == EventCursor(1, 22, 3)
+def test_a_single_shards_cursor_is_an_events_id() -> None:
+    assert str(EventCursor({1: (22, 3)})) == "1.22.3"
+    assert EventCursor.parse("1.22.3") == EventCursor({1: (22, 3)})
+    assert str(FROM_THE_BEGINNING) == "1.0.0"
+
+
+_NUMBERS = st.integers(1, 10**6)
+
+
+@given(st.dictionaries(_NUMBERS, st.tuples(_NUMBERS, _NUMBERS), min_size=1, max_size=50))
+def test_a_cursor_reads_as_it_is_written(places: dict[int, tuple[int, int]]) -> None:
+    assert EventCursor.parse(str(EventCursor(places))) == EventCursor(places)
+
+
+def test_two_hundred_and_fifty_six_shards_have_room_in_a_header() -> None:
+    cursor = EventCursor(dict.fromkeys(range(1, 257), (10**12, 10**6)))
+    assert EventCursor.parse(str(cursor)) == cursor

@@ -50,6 +50,8 @@ def fingerprint(books: Books) -> dict[str, Any]:
 async def step(shop: Shop, chance: random.Random) -> None:
     """Something that may happen, some of it in one batch with something else."""
     shop.clock.time += chance.choice((0, 0, 0.5, 3))
+    assert shop.first is not None
+    await shop.store.beat([shop.first.connection])
     running = await shop.assignments()
     match chance.randrange(8):
         case 0 | 1 | 2:
@@ -57,10 +59,10 @@ async def step(shop: Shop, chance: random.Random) -> None:
         case 3 | 4 if running:
             picked = chance.sample(running, min(len(running), chance.randint(1, 4)))
             reports = tuple(_report(shop, a, chance) for a in picked)
-            await shop.store.ask([inbox.written(inbox.Reports(shop.worker, reports))])
+            await shop.ask(inbox.Reports(shop.worker, reports))
         case 5:
             id_ = chance.randint(1, 40)
-            await shop.store.ask([inbox.written(inbox.Stop(id_, "someone"))])
+            await shop.ask(inbox.Stop(id_, "someone"))
         case 6 if chance.random() < 0.3:
             await shop.connect(chance.randint(2, 6))
         case 7 if chance.random() < 0.3:

@@ -14,7 +14,7 @@ import attrs
 from boxsched.store.check import check
 from tests.faults.service import Service
 
-KILLS = int(os.environ.get("BOXSCHED_TEST_KILLS", "20"))
+KILLS = int(os.environ.get("BOXSCHED_TEST_KILLS", "8"))
 CLIENTS = 4
 BRANCHES = 6
 # One line when a job begins and one when it ends; appended whole, whatever else is appended.

@@ -15,7 +15,8 @@ from aiohttp import web
 from boxsched.api.app import application
 from boxsched.api.serving import Runner
 from boxsched.clock import Clock
-from boxsched.node import Node, Options
+from boxsched.node import Node
+from boxsched.options import Options
 from boxsched.store import open_store
 from boxsched.store.values import StoredEvent
 
@@ -54,6 +55,7 @@ class House:
     @classmethod
     @contextlib.asynccontextmanager
     async def open(cls, data: Path, **options: Any) -> AsyncIterator["House"]:
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
         asked = Options(**{"data": data, "boxes": 2, "box_driver": "none", **options})
         node = Node(asked, open_store(asked.database_url, data), Clock())
         await node.store.open()
@@ -66,8 +68,7 @@ class House:
             yield house
         finally:
             await house.client.close()
-            node.stopping = True
-            node.feed.close()
+            await node.hang_up()
             await runner.cleanup()
             await node.stop()
 

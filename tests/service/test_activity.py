@@ -3,6 +3,7 @@
 import asyncio
 import time
 
+from boxsched.store.contract import SHARD
 from boxsched.store.values import Submitted
 from tests.service.house import API, House, job, jobs
 
@@ -127,8 +128,8 @@ async def fill(house: House, count: int) -> None:
         ]
         outcomes = await house.node.store.submit(group)
         assert all(isinstance(one, Submitted) for one in outcomes)
-    house.node.engine.wake()
+    house.node.wake(SHARD)
     last = f"w{outcomes[-1].id}"  # type: ignore[union-attr]
-    while house.node.engine.why(outcomes[-1].id) is None:  # type: ignore[union-attr]
+    while await house.node.why(outcomes[-1].id) is None:  # type: ignore[union-attr]
         await house.until_event(lambda event: event.type.startswith("workload."))
     assert (await house.look(last))["state"] in ("registered", "queued")

@@ -11,7 +11,6 @@ from boxsched.api import events as events_module
 from boxsched.api import streams
 from boxsched.client.stream import EventReader
 from boxsched.client.values import Event
-from boxsched.feed import EventCursor
 from tests.service.house import API, House, job
 
 
@@ -110,7 +109,21 @@ async def test_many_readers_under_load_see_the_same(house: House) -> None:
 
 @pytest.mark.parametrize(
     "id_",
-    ["x", "1", "1.2", "1.2.3.4", "-1.0.0", "2.0.0", "1.999999.1", "1.0." + "9" * 70, "\u0661.0.0"],
+    [
+        "x",
+        "1",
+        "1.2",
+        "1.2.3.4",
+        "-1.0.0",
+        "2.0.0",
+        "1.999999.1",
+        "1.0." + "9" * 70,
+        "\u0661.0.0",
+        "1.0.0+",
+        "1.0.0+1.0.0",
+        "1.0.0+2.0.0",
+        "+".join(["1.0.0"] * 1_300),
+    ],
 )
 async def test_ids_that_are_none(house: House, id_: str) -> None:
     for query, headers, field in (
@@ -126,9 +139,22 @@ async def test_a_sign_of_life(house: House, monkeypatch: pytest.MonkeyPatch) -> 
     async with house.client.get(
         house.url + API + "/events", headers={"Authorization": f"Bearer {house.token}"}
     ) as response:
-        lines = [await response.content.readline() for _ in range(7)]
-    assert lines[:3] == [b"retry: 2000\n", b": connected\n", b"\n"]
-    assert lines[3] == lines[5] == b": still here\n"
+        lines = [await response.content.readline() for _ in range(8)]
+    assert lines[:2] == [b"retry: 2000\n", b": connected\n"]
+    assert lines[4] == lines[6] == b": still here\n"
+
+
+async def test_who_got_no_event_knows_where_the_stream_began(house: House) -> None:
+    """Else what happens between two connections would be missed by it."""
+    await house.project("web")
+    headers = {"Authorization": f"Bearer {house.token}"}
+    async with house.client.get(house.url + API + "/events", headers=headers) as response:
+        greeting = (await response.content.readuntil(b"\n\n")).decode()
+    place = greeting.partition("id: ")[2].strip()
+    await house.build()
+    [first] = await read(house, 1, place)
+    ids = ["1.0.0", *await stored(house)]
+    assert first.id == ids[ids.index(place) + 1]
 
 
 async def test_the_streams_end_when_the_node_stops(house: House) -> None:
@@ -138,6 +164,8 @@ async def test_the_streams_end_when_the_node_stops(house: House) -> None:
         await response.content.readline()
         house.node.feed.close()
         await asyncio.wait_for(response.content.read(), 10)
+    answer = await house.call("GET", f"{API}/events")
+    assert (answer.status, answer.headers["Retry-After"]) == (503, "1")  # to another node, then
 
 
 async def test_who_does_not_read_is_dropped_and_others_are_not(
@@ -168,8 +196,7 @@ def test_an_event_is_one_message() -> None:
     from boxsched.store.values import StoredEvent
 
     data = msgspec.json.encode({"type": "x", "message": "a\nb\r\n\nid: 1.1.1\ndata: z\u2028"})
-    wire = events_module.message(StoredEvent(1, 2, 3, "workload.queued", data))
-    [event] = EventReader().feed(wire)
-    assert (event.id, event.type) == ("1.2.3", "workload.queued")
+    stored = StoredEvent(1, 2, 3, "workload.queued", data)
+    [event] = EventReader().feed(events_module.message(stored, "1.2.3+4.5.6"))
+    assert (event.id, event.type) == ("1.2.3+4.5.6", "workload.queued")
     assert event.data["message"] == "a\nb\r\n\nid: 1.1.1\ndata: z\u2028"
-    assert EventCursor.parse(event.id) == EventCursor(1, 2, 3)

@@ -183,7 +183,7 @@ async def test_a_stop_is_asked_once_under_a_key(
     asked = Stop(id_, "somebody")
     key = IdempotencyKey("somebody here", "k", "a" * 64)
     assert await store.stop_once(asked, 1, key) == Submitted(id_, 1, repeated=False)
-    waiting.node.engine.wake()
+    waiting.node.wake(SHARD)
     assert (await waiting.finished(made["id"]))["result"] == "canceled"
     assert await store.stop_once(asked, 1, key) == Submitted(id_, 1, repeated=True)
     assert await store.stop_once(asked, 1, attrs.evolve(key, body_sha256="b" * 64)) == KeyTaken()

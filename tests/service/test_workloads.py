@@ -175,9 +175,6 @@ async def test_what_is_in_the_inbox_only_is_explained(
     assert (said["phase"], said["blocked_by"]) == ("ordering", [])
     assert said["needs"] == {"default": 2, "mac": 1}
     assert (said["position"], said["expected_start"]) == (None, None)
-    monkeypatch.setattr(type(waiting.node.engine), "leads", property(lambda _: False))
-    answer = await waiting.call("GET", f"{API}/workloads/{made['id']}/explanation")
-    assert answer.status == 503
 
 
 async def test_expected_times_are_rfc_3339_and_not_past(running: House) -> None:

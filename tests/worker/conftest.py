@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from boxsched.worker import containment
+from tests.worker.fleet import Fleet
 from tests.worker.site import Site, eventually
 
 if sys.platform != "linux":
@@ -51,3 +52,11 @@ def held_by(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     elif containment.cgroup_base() is None:
         pytest.skip("no cgroup v2 that may be written to")
     return str(request.param)
+
+
+@pytest.fixture
+async def fleet(tmp_path: Path) -> AsyncIterator[Fleet]:
+    """Nodes, and workers of their own; see there."""
+    fleet = Fleet(tmp_path)
+    yield fleet
+    await fleet.close()

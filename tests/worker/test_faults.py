@@ -19,6 +19,7 @@ from boxsched.worker.folder import Damaged, Ended
 from boxsched.worker.forking import Spawner
 from boxsched.worker.notes import note
 from boxsched.worker.site import FolderInUse, JobsLeftBehind
+from boxsched.worker.spool import Spool
 from tests.worker.site import Site, alive, assigned, eventually, pid_in
 from tests.worker.test_restart import PROJECT, prepared
 
@@ -39,6 +40,25 @@ def put_odd(path: Path, kind: str) -> None:
     else:
         with path.open("wb") as file:
             file.truncate(1 << 40)
+
+
+# --- What a job does to its own log ---------------------------------------------------------
+
+
+async def test_a_stretched_log_is_not_sent_further_than_its_limit(
+    make_site: Callable[..., Site],
+) -> None:
+    site = make_site(log_limit=100_000)
+    await site.agent.start()
+    finished = await site.run("echo ready; truncate -s 3T ../../log; exit 4")
+    assert finished.exit_status == 4
+    assert 100_000 <= len(site.log()) <= 110_000
+
+
+async def test_a_log_that_was_cut_ends_where_it_was(site: Site) -> None:
+    script = "echo ready; until [ -s ../../sent ]; do sleep 0.01; done; sleep 0.3"
+    finished = await site.run(f"{script}; echo more; : > ../../log")
+    assert finished.result is Result.PASSED
 
 
 # --- Files that are not ours ----------------------------------------------------------------
@@ -196,7 +216,7 @@ async def test_what_runs_out_is_tried_again(
 async def test_no_descriptor_for_a_new_job_is_no_failure_of_the_job(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    failing = Failing(monkeypatch, Attempt, "_open", errno.EMFILE)
+    failing = Failing(monkeypatch, Spool, "open", errno.EMFILE)
     assert (await site.run("echo hi")).result is Result.PASSED
     assert failing.left == 0
 
@@ -216,7 +236,7 @@ async def test_no_descriptor_at_a_restart_kills_nothing(
     await site.agent.reconcile([assigned(1, f"echo $$ > {tmp_path}/pid", WAIT)])
     await site.said(1, b"ready")
     await site.agent.close()
-    failing = Failing(monkeypatch, Attempt, "_open", errno.EMFILE)
+    failing = Failing(monkeypatch, Spool, "open", errno.EMFILE)
     site.agent = site._agent()
     with pytest.raises(OSError, match="Too many open files"):
         await site.agent.start()

@@ -8,7 +8,16 @@ SELECT 'workload', w.id FROM workload AS w
  WHERE NOT EXISTS (SELECT 1 FROM project AS x WHERE x.id = w.project)
  UNION ALL
 SELECT 'job_history', h.project FROM job_history AS h
- WHERE NOT EXISTS (SELECT 1 FROM project AS x WHERE x.id = h.project);
+ WHERE NOT EXISTS (SELECT 1 FROM project AS x WHERE x.id = h.project)
+ UNION ALL
+SELECT 'project', p.id FROM project AS p
+ WHERE NOT EXISTS (SELECT 1 FROM organization AS x WHERE x.id = p.organization)
+ UNION ALL
+SELECT 'worker', w.id FROM worker AS w
+ WHERE NOT EXISTS (SELECT 1 FROM organization AS x WHERE x.id = w.organization)
+ UNION ALL
+SELECT 'organization', o.id FROM organization AS o
+ WHERE NOT EXISTS (SELECT 1 FROM shard AS x WHERE x.id = o.shard);
 
 -- name: jobs_of_workloads
 -- I2, V11: a workload has all its jobs, and no job is without its workload.
@@ -60,6 +69,19 @@ SELECT lane, number, state, earlier_number, earlier_state
   ) AS unfinished
  WHERE state <> 'registered' AND earlier_number IS NOT NULL;
 
+-- name: free_lanes
+-- V16: nothing waits for its lane that is the first there, and known to the leader.
+SELECT id AS workload, lane, number, state
+  FROM (
+    SELECT id, lane, number, state,
+           row_number() OVER (
+               PARTITION BY lane, CASE WHEN lane IS NULL THEN id END ORDER BY number
+           ) AS place
+      FROM workload WHERE finished_at IS NULL
+  ) AS unfinished
+ WHERE place = 1 AND state = 'registered'
+   AND id NOT IN (SELECT workload FROM inbox WHERE workload IS NOT NULL);
+
 -- name: lane_overlap
 -- I3, V7, V9: what ran in a lane ran one after the other, in the order of the numbers.
 SELECT lane, number, started_at, earlier_number, earlier_finished_at
@@ -90,9 +112,23 @@ SELECT lane, number, least_token, earlier_token
  WHERE least_token <= earlier_token;
 
 -- name: tokens_given
--- I4, I7: no lease token is of a batch that was not committed yet.
-SELECT j.id AS job, j.lease_token FROM job AS j
- WHERE j.lease_token > (SELECT max(batch) FROM shard);
+-- I4, I7: no lease token is of a batch that its shard has not committed yet.
+SELECT j.id AS job, j.lease_token, s.id AS shard, s.batch
+  FROM job AS j
+  JOIN workload AS w ON w.id = j.id / 1024
+  JOIN project AS p ON p.id = w.project
+  JOIN organization AS o ON o.id = p.organization
+  JOIN shard AS s ON s.id = o.shard
+ WHERE j.lease_token > s.batch AND j.lease_token > (SELECT min(batch) FROM shard);
+
+-- name: one_organization
+-- I1: a Box runs jobs of its worker's organization only.
+SELECT b.id AS box, x.id AS worker, x.organization, b.job, p.organization AS job_organization
+  FROM box AS b
+  JOIN worker AS x ON x.id = b.worker
+  JOIN workload AS w ON w.id = b.job / 1024
+  JOIN project AS p ON p.id = w.project
+ WHERE p.organization <> x.organization;
 
 -- name: keys
 -- I6, V13: an idempotency key leads to the one workload and number that were answered.
@@ -100,15 +136,21 @@ SELECT i.scope, i.key, i.workload, i.number
   FROM idempotency AS i LEFT JOIN workload AS w ON w.id = i.workload
  WHERE w.id IS NULL OR w.number <> i.number;
 
--- name: event_ids
--- I7: events are numbered without a gap in their batch, and their batch was committed.
-SELECT shard, batch, n, earlier_n
+-- name: leaderships
+-- I7, V1: every epoch has its one leadership, the last is the shard's, and batches only grow.
+SELECT s.id AS shard, s.epoch, s.epoch_batch AS batch, NULL AS earlier_batch
+  FROM shard AS s
+ WHERE s.epoch <> coalesce((SELECT max(l.epoch) FROM leadership AS l WHERE l.shard = s.id), 0)
+    OR s.batch < s.epoch_batch
+    OR s.epoch_batch < (SELECT max(l.batch) FROM leadership AS l WHERE l.shard = s.id)
+ UNION ALL
+SELECT shard, epoch, batch, earlier_batch
   FROM (
-    SELECT e.shard, e.batch, e.n, s.batch AS last_batch,
-           lag(e.n, 1, 0) OVER (PARTITION BY e.shard, e.batch ORDER BY e.n) AS earlier_n
-      FROM event AS e LEFT JOIN shard AS s ON s.id = e.shard
-  ) AS numbered
- WHERE n <> earlier_n + 1 OR last_batch IS NULL OR batch > last_batch;
+    SELECT shard, epoch, batch,
+           lag(batch) OVER (PARTITION BY shard ORDER BY epoch) AS earlier_batch
+      FROM leadership
+  ) AS along
+ WHERE batch < earlier_batch;
 
 -- name: run_once
 -- I9: a deploy or a session never gets a second attempt by itself.

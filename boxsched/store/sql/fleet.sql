@@ -1,8 +1,47 @@
+-- name: find_workers
+-- The workers that have this identity, or this name; locked, that no other connects as one meanwhile.
+SELECT id, identity, name, organization FROM worker
+ WHERE identity = :identity OR name = :name
+ ORDER BY id FOR NO KEY UPDATE OF worker;
+
+-- name: insert_worker
+-- A worker that connects for the first time; where another was faster, the schema refuses it.
+INSERT INTO worker (identity, name, address, state, organization, node, connection, beat)
+VALUES (:identity, :name, :address, 'connected', :organization, :node, 1, 1)
+RETURNING id, connection;
+
 -- name: connect_worker
--- The worker of that name, connected.
-INSERT INTO worker (name, address, state) VALUES (:name, :address, 'connected')
-ON CONFLICT (name) DO UPDATE SET address = excluded.address, state = excluded.state
+-- A worker that connects again.
+UPDATE worker
+   SET identity = :identity, name = :name, address = :address, state = 'connected', node = :node,
+       connection = connection + 1, beat = beat + 1
+ WHERE id = :worker
+RETURNING id, connection;
+
+-- name: shard_of_organization
+-- The shard whose leader gives out the Boxes of an organization's workers.
+SELECT shard FROM organization WHERE id = :organization;
+
+-- name: disconnect_workers
+-- Connections that ended; a worker that has connected anew since is left alone.
+WITH v(worker, number) AS (VALUES (:worker, :number))
+UPDATE worker SET state = 'disconnected'
+  FROM v WHERE worker.id = v.worker AND worker.connection = v.number;
+
+-- name: beat
+-- Workers that were heard of; those whose connection is another by now are left out.
+WITH v(worker, number) AS (VALUES (:worker, :number))
+UPDATE worker SET beat = beat + 1
+  FROM v
+ WHERE worker.id = v.worker AND worker.connection = v.number AND worker.state <> 'disconnected'
 RETURNING id;
+
+-- name: pulses
+-- How alive the workers of a shard's organization are.
+SELECT worker.id, worker.node, worker.state <> 'disconnected', worker.beat, worker.connection
+  FROM worker JOIN organization ON organization.id = worker.organization
+ WHERE organization.shard = :shard
+ ORDER BY worker.id;
 
 -- name: add_boxes
 -- Boxes that the worker did not have; the engine's batch makes them usable.
@@ -16,18 +55,21 @@ ON CONFLICT (worker, ordinal, box_type) DO NOTHING;
 SELECT id, worker, ordinal, box_type FROM box WHERE worker = :worker ORDER BY ordinal, id;
 
 -- name: assignments
--- What a worker should be running now, as one text.
-SELECT CAST(json_agg(json_build_array(
+-- What each of these workers should be running now, as one text; no row where it is nothing.
+WITH v(worker) AS (VALUES (:worker))
+SELECT box.worker, CAST(json_agg(json_build_array(
            job.id, job.attempt, job.lease_token, box.id, box.ordinal, job.state = 'stopping',
            job.timeout_seconds, job.name, job.commands, job.environment, workload.id,
            workload.number, workload.kind, project.name, workload.branch, workload.tag,
            workload.server, workload.commit_hash, project.repository, job.started_at IS NOT NULL
        )) AS text)
-  FROM box
+  FROM v
+  JOIN box ON box.worker = v.worker
   JOIN job ON job.id = box.job
   JOIN workload ON workload.id = job.id / 1024
   JOIN project ON project.id = workload.project
- WHERE box.worker = :worker AND job.state IN ('assigned', 'running', 'stopping', 'unknown');
+ WHERE job.state IN ('assigned', 'running', 'stopping', 'unknown')
+ GROUP BY box.worker;
 
 -- name: boxes
 -- Every Box, with what runs on it.

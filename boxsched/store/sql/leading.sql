@@ -2,38 +2,61 @@
 -- A new leadership of the shard: every earlier leader's fence fails from the commit on.
 UPDATE shard SET epoch = epoch + 1, epoch_batch = batch, node = :node
  WHERE id = :shard
-RETURNING epoch, batch;
+RETURNING epoch;
 
 -- name: batch_number
 -- The shard's epoch and the number of its last committed transaction.
 SELECT epoch, batch FROM shard WHERE id = :shard;
 
+-- name: load_organization
+-- The organization whose share of the work the shard is; none where it has none yet.
+SELECT id, name, policy, max_boxes, priority_aging, shard FROM organization WHERE shard = :shard;
+
+-- name: load_projects
+-- A page of an organization's projects, by id.
+SELECT id, name, settings, max_boxes, version, webhook_secret FROM project
+ WHERE organization = :organization AND NOT deleted AND id > :after
+ ORDER BY id LIMIT :limit;
+
 -- name: load_boxes
--- All Boxes, for a new leader.
-SELECT id, worker, ordinal, box_type, retired, job, last_project, last_branch, freed_at
-  FROM box ORDER BY id;
+-- A page of its workers' Boxes, by id.
+SELECT box.id, box.worker, box.ordinal, box.box_type, box.retired, box.job, box.last_project,
+       box.last_branch, box.freed_at
+  FROM box JOIN worker ON worker.id = box.worker
+ WHERE worker.organization = :organization AND box.id > :after
+ ORDER BY box.id LIMIT :limit;
+
+-- name: load_told
+-- A page of the inbox: the entries that its leader will learn of a workload from.
+SELECT id, workload FROM inbox
+ WHERE shard = :shard AND id > :after AND workload IS NOT NULL
+ ORDER BY id LIMIT :limit;
 
 -- name: load_workloads
--- All unfinished workloads for a new leader, but for those that its inbox will tell it of.
-SELECT id, project, number, kind, branch, tag, server, priority, cancellation, fail_fast, state,
-       created_at, queued_at, started_at, stop_cause
-  FROM workload
- WHERE finished_at IS NULL
-   AND id NOT IN (SELECT workload FROM inbox WHERE workload IS NOT NULL)
- ORDER BY id;
+-- A page of its unfinished workloads, by id; the last column is how many jobs each has.
+SELECT workload.id, workload.project, workload.number, workload.kind, workload.branch,
+       workload.tag, workload.server, workload.priority, workload.cancellation,
+       workload.fail_fast, workload.state, workload.created_at, workload.queued_at,
+       workload.started_at, workload.stop_cause, workload.boxes
+  FROM workload JOIN project ON project.id = workload.project
+ WHERE workload.finished_at IS NULL AND workload.id > :after
+   AND project.organization = :organization
+ ORDER BY workload.id LIMIT :limit;
 
 -- name: load_jobs
--- The jobs of all unfinished workloads.
+-- These jobs, in any order.
+WITH v(id) AS (VALUES (:id))
 SELECT job.id, job.name, job.box_type, job.timeout_seconds, job.expected_seconds, job.state,
        job.result, job.box, job.attempt, job.lease_token, job.started_at, job.reason
-  FROM workload
-  JOIN job ON job.id BETWEEN workload.id * 1024 AND workload.id * 1024 + 1023
- WHERE workload.finished_at IS NULL
- ORDER BY job.id;
+  FROM v JOIN job ON job.id = v.id;
 
 -- name: load_durations
--- What the last passed runs took, of every job name.
-SELECT project, job_name, recent FROM job_history;
+-- A page of what the last passed runs took, of every job name of its projects.
+SELECT job_history.project, job_history.job_name, job_history.recent
+  FROM job_history JOIN project ON project.id = job_history.project
+ WHERE (job_history.project, job_history.job_name) > (:project, :name)
+   AND project.organization = :organization
+ ORDER BY job_history.project, job_history.job_name LIMIT :limit;
 
 -- name: inbox
 -- The oldest commands, as one text.

@@ -1,15 +1,16 @@
 -- name: organization
--- The one organization's queue settings.
-SELECT id, name, policy, max_boxes, priority_aging FROM organization WHERE id = 1;
+-- The default organization's queue settings.
+SELECT id, name, policy, max_boxes, priority_aging, shard FROM organization WHERE id = 1;
 
 -- name: set_organization
--- Replace an organization's queue settings.
+-- Replace an organization's queue settings; its shard is its own for good.
 UPDATE organization
    SET name = :name, policy = :policy, max_boxes = :max_boxes, priority_aging = :priority_aging
  WHERE id = :id;
 
 -- name: put_project
--- Create a project, or replace its settings under a new version; version 1 = it was created.
+-- Create a project of the default organization, or replace its settings under a new version; 1 = it
+-- was created. The last column is its shard.
 INSERT INTO project (
     name, settings, repository, max_boxes, webhook_secret, version, next_number, deleted
 ) VALUES (:name, :settings, :repository, :max_boxes, :secret, 1, 1, FALSE)
@@ -18,7 +19,8 @@ ON CONFLICT (name) WHERE NOT deleted DO UPDATE
        max_boxes = excluded.max_boxes, version = project.version + 1,
        webhook_secret = CASE WHEN :keep_secret THEN project.webhook_secret
                              ELSE excluded.webhook_secret END
-RETURNING id, name, settings, max_boxes, version, webhook_secret;
+RETURNING id, name, settings, max_boxes, version, webhook_secret,
+          (SELECT shard FROM organization WHERE organization.id = project.organization);
 
 -- name: project
 -- One project by its name.

@@ -48,13 +48,12 @@ SELECT * FROM shown_workload
  ORDER BY finished_at DESC LIMIT :limit;
 
 -- name: jobs_of
--- The jobs of these workloads, in order.
-WITH v(workload) AS (VALUES (:workload))
+-- These jobs, in order. By their ids: a range for each workload would have PostgreSQL read all jobs.
+WITH v(id) AS (VALUES (:id))
 SELECT job.id, job.name, job.box_type, job.timeout_seconds, job.expected_seconds, job.commands,
        job.environment, job.state, job.result, job.box, job.attempt, job.lease_token,
        job.started_at, job.finished_at, job.exit_status, job.reason
-  FROM v JOIN job ON job.id BETWEEN CAST(v.workload AS bigint) * 1024
-                          AND CAST(v.workload AS bigint) * 1024 + 1023
+  FROM v JOIN job ON job.id = v.id
  ORDER BY job.id;
 
 -- name: job_state
@@ -74,6 +73,14 @@ SELECT shard, batch, n, type, data FROM event
 -- name: last_event
 -- The newest event's place.
 SELECT batch, n FROM event WHERE shard = :shard ORDER BY batch DESC, n DESC LIMIT 1;
+
+-- name: last_events
+-- The newest event's place in every shard; 0, 0 in one that has none.
+SELECT s.id, coalesce(s.batch, 0),
+       coalesce((SELECT max(n) FROM event WHERE event.shard = s.id AND event.batch = s.batch), 0)
+  FROM (SELECT id, (SELECT max(batch) FROM event WHERE event.shard = shard.id) AS batch
+          FROM shard) AS s
+ ORDER BY s.id;
 
 -- name: ping
 -- Whether the store can read.

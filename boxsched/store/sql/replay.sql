@@ -1,12 +1,15 @@
--- name: limits
--- The plan, and since which batch each shard's leader goes by it.
-SELECT s.id, s.epoch_batch, o.max_boxes FROM shard AS s CROSS JOIN organization AS o;
+-- name: shards
+-- Each shard's last batch, its plan, and since which batch its leader goes by that.
+SELECT s.id, s.batch, s.epoch_batch, o.max_boxes
+  FROM shard AS s LEFT JOIN organization AS o ON o.shard = s.id;
 
 -- name: projects
--- The projects' limits; none while a leader has yet to hear of a change.
-SELECT id, name,
-       CASE WHEN EXISTS (SELECT 1 FROM inbox WHERE kind = 'project') THEN NULL ELSE max_boxes END
-  FROM project WHERE NOT deleted;
+-- The projects' limits; none while the leader has yet to hear of a change.
+SELECT p.id, p.name,
+       CASE WHEN EXISTS (SELECT 1 FROM inbox AS i WHERE i.kind = 'project' AND i.shard = o.shard)
+            THEN NULL ELSE p.max_boxes END
+  FROM project AS p JOIN organization AS o ON o.id = p.organization
+ WHERE NOT p.deleted;
 
 -- name: states
 -- How the tables have the workloads that the leaders know of.
@@ -14,8 +17,11 @@ SELECT id, state FROM workload
  WHERE id NOT IN (SELECT workload FROM inbox WHERE workload IS NOT NULL);
 
 -- name: history
--- All events in order, with what the tables say of their workloads.
+-- All events in order, with what the tables say of their workloads; ``home`` is their shard.
 SELECT e.shard, e.batch, e.n, e.type, e.workload, e.job, e.data, w.lane, w.number, w.project,
-       w.boxes
-  FROM event AS e LEFT JOIN workload AS w ON w.id = e.workload
+       w.boxes, w.kind, o.shard AS home
+  FROM event AS e
+  LEFT JOIN workload AS w ON w.id = e.workload
+  LEFT JOIN project AS p ON p.id = w.project
+  LEFT JOIN organization AS o ON o.id = p.organization
  ORDER BY e.shard, e.batch, e.n;

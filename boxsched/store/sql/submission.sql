@@ -5,12 +5,14 @@ SELECT i.scope, i.key, i.body_sha256, i.workload, i.number
   FROM v JOIN idempotency AS i ON i.scope = v.scope AND i.key = v.key;
 
 -- name: lock_projects
--- Lock the projects' rows, in the order of their ids, and read the next numbers; as one text.
+-- Lock the projects' rows, in the order of their ids; the next numbers and shards, as one text.
 WITH v(project) AS (VALUES (:project))
-SELECT CAST(json_agg(json_build_array(p.id, p.version, p.next_number)) AS text)
+SELECT CAST(json_agg(json_build_array(p.id, p.version, p.next_number, p.shard)) AS text)
   FROM (
-    SELECT project.id, project.version, project.next_number
-      FROM v JOIN project ON project.id = v.project
+    SELECT project.id, project.version, project.next_number, organization.shard
+      FROM v
+      JOIN project ON project.id = v.project
+      JOIN organization ON organization.id = project.organization
      ORDER BY project.id FOR NO KEY UPDATE OF project
   ) AS p;
 
@@ -64,11 +66,20 @@ SELECT v.id, v.name, v.box_type, v.timeout_seconds, v.expected_seconds, v.comman
   FROM v WHERE v.id IS NOT NULL;
 
 -- name: insert_commands
--- Commands for the shard's leader; a submission names its workload.
-WITH v(kind, payload, workload) AS (VALUES (:kind, :payload, :workload))
+-- Commands for the shards' leaders; a submission names its workload.
+WITH v(shard, kind, payload, workload) AS (VALUES (:shard, :kind, :payload, :workload))
 INSERT INTO inbox (shard, kind, payload, workload)
-SELECT :shard, v.kind, v.payload, CAST(v.workload AS bigint)
-  FROM v WHERE v.kind IS NOT NULL;
+SELECT v.shard, v.kind, v.payload, CAST(v.workload AS bigint)
+  FROM v WHERE v.shard IS NOT NULL;
+
+-- name: tell_of_workload
+-- A command about a workload, for the leader of its shard.
+INSERT INTO inbox (shard, kind, payload)
+SELECT organization.shard, :kind, :payload
+  FROM workload
+  JOIN project ON project.id = workload.project
+  JOIN organization ON organization.id = project.organization
+ WHERE workload.id = :workload;
 
 -- name: insert_keys
 -- The answers to be given again under these idempotency keys.

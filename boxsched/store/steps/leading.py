@@ -1,23 +1,18 @@
-"""The leader's side: taking a shard over, its inbox, and the one fenced transaction."""
+"""The leader's side: a new epoch, the inbox, and the one fenced transaction."""
 
 from collections.abc import Iterable, Sequence
 
 import msgspec
 
 from boxsched.errors import Fenced
-from boxsched.model import JobId, ProjectId, WorkloadId, job_workload
 from boxsched.store import rows
 from boxsched.store.blocks import Row, Steps, load
-from boxsched.store.steps import projects
 from boxsched.store.values import (
     Batch,
     BoxChange,
     Event,
     InboxEntry,
     JobChange,
-    LoadedJob,
-    LoadedWorkload,
-    ShardState,
 )
 
 _SQL = load("leading.sql")
@@ -25,34 +20,12 @@ _SQL = load("leading.sql")
 _entries = msgspec.json.Decoder(list[tuple[int, str, str]])
 
 
-def lead(shard: int, node: str) -> Steps[ShardState]:
+def raise_epoch(shard: int, node: str) -> Steps[int]:
     raised = yield _SQL["raise_epoch"](shard=shard, node=node)
     if not raised:
         raise Fenced(f"there is no shard {shard}")
-    epoch, batch = raised[0]
-    organization = yield from projects.organization()
-    all_projects = yield from projects.projects()
-    boxes = yield _SQL["load_boxes"]()
-    workloads = yield from _unfinished()
-    durations = yield _SQL["load_durations"]()
-    return ShardState(
-        shard,
-        epoch,
-        batch,
-        organization,
-        tuple(all_projects),
-        tuple(rows.box(row) for row in boxes),
-        tuple(workloads),
-        {(ProjectId(project), name): rows.durations(text) for project, name, text in durations},
-    )
-
-
-def _unfinished() -> Steps[list[LoadedWorkload]]:
-    found = yield _SQL["load_workloads"]()
-    jobs: dict[WorkloadId, list[LoadedJob]] = {}
-    for row in (yield _SQL["load_jobs"]()):
-        jobs.setdefault(job_workload(JobId(row[0])), []).append(rows.loaded_job(row))
-    return [rows.loaded_workload(row, jobs[row[0]]) for row in found]
+    epoch: int = raised[0][0]
+    return epoch
 
 
 def inbox(shard: int, limit: int) -> Steps[list[InboxEntry]]:
@@ -63,6 +36,8 @@ def inbox(shard: int, limit: int) -> Steps[list[InboxEntry]]:
 
 def batch_number(shard: int) -> Steps[tuple[int, int]]:
     found = yield _SQL["batch_number"](shard=shard)
+    if not found:
+        raise Fenced(f"there is no shard {shard}")
     epoch, batch = found[0]
     return epoch, batch
 
@@ -85,9 +60,9 @@ def commit(batch: Batch) -> Steps[None]:
     )
     yield _SQL["change_jobs"].rows(_job_rows(batch.jobs))
     yield _SQL["free_boxes"].rows(_free_rows(batch.freed))
+    yield _SQL["remove_boxes"].rows([(box,) for box in batch.gone])
     yield _SQL["take_boxes"].rows(_take_rows(batch.taken))
     yield _SQL["retire_boxes"].rows([(box,) for box in batch.retired])
-    yield _SQL["remove_boxes"].rows([(box,) for box in batch.gone])
     yield _SQL["keep_durations"].rows(
         [
             (each.project, each.job_name, rows.json_text(each.recent), each.expected_seconds)

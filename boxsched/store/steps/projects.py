@@ -6,7 +6,6 @@ from boxsched import inbox
 from boxsched.errors import Conflict
 from boxsched.store import rows
 from boxsched.store.blocks import Steps, load
-from boxsched.store.contract import SHARD
 from boxsched.store.steps.submission import tell
 from boxsched.store.values import Organization, Project
 
@@ -48,8 +47,9 @@ def put_project(
         secret=secret,
         keep_secret=keep_secret,
     )
-    project = rows.project(written[0])
-    yield tell(SHARD, [inbox.written(inbox.ProjectSet(project.id, project.name, max_boxes))])
+    *row, shard = written[0]
+    project = rows.project(tuple(row))
+    yield tell(shard, [inbox.written(inbox.ProjectSet(project.id, project.name, max_boxes))])
     return project, project.version == 1
 
 

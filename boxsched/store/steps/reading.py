@@ -1,6 +1,8 @@
 """Reads for API and page: workloads with their jobs, and the history of events."""
 
-from boxsched.model import JobId, ProjectId, WorkloadId, job_workload
+import attrs
+
+from boxsched.model import JobId, ProjectId, WorkloadId, job_id, job_workload
 from boxsched.states import JobState, State
 from boxsched.store import rows
 from boxsched.store.blocks import Row, Steps, load
@@ -8,6 +10,7 @@ from boxsched.store.values import Job, StoredEvent, Workload, WorkloadFilter
 
 _SQL = load("reading.sql")
 
+_BOXES = [field.name for field in attrs.fields(Workload)].index("boxes")
 _BEHIND_ALL = 1 << 62  # no id is as great
 
 
@@ -48,7 +51,8 @@ def workloads(wanted: WorkloadFilter) -> Steps[list[Workload]]:
 
 def _with_jobs(found: list[Row]) -> Steps[list[Workload]]:
     jobs: dict[WorkloadId, list[Job]] = {row[0]: [] for row in found}
-    for row in (yield _SQL["jobs_of"].rows([(id_,) for id_ in jobs])):
+    ids = [(job_id(row[0], index),) for row in found for index in range(row[_BOXES])]
+    for row in (yield _SQL["jobs_of"].rows(ids)):
         jobs[job_workload(JobId(row[0]))].append(rows.job(row))
     return [rows.workload(row, tuple(jobs[row[0]])) for row in found]
 
@@ -81,3 +85,7 @@ def events_after(shard: int, batch: int, n: int, limit: int) -> Steps[list[Store
 def last_event(shard: int) -> Steps[tuple[int, int]]:
     found = yield _SQL["last_event"](shard=shard)
     return (found[0][0], found[0][1]) if found else (0, 0)
+
+
+def last_events() -> Steps[dict[int, tuple[int, int]]]:
+    return {shard: (batch, n) for shard, batch, n in (yield _SQL["last_events"]())}

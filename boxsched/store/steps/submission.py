@@ -7,7 +7,6 @@ import msgspec
 from boxsched import inbox
 from boxsched.model import Kind, ProjectId, WorkloadId, job_id
 from boxsched.store.blocks import Call, Row, Steps, load
-from boxsched.store.contract import SHARD
 from boxsched.store.rows import json_text
 from boxsched.store.values import (
     IdempotencyKey,
@@ -37,12 +36,13 @@ def lane(new: NewWorkload) -> str | None:
 
 def tell(shard: int, commands: Sequence[tuple[str, bytes]]) -> Call:
     """Put commands into a shard's inbox."""
-    written = [(kind, payload.decode(), None) for kind, payload in commands]
-    return _SQL["insert_commands"].rows(written, shard=shard)
+    return _SQL["insert_commands"].rows(
+        [(shard, kind, payload.decode(), None) for kind, payload in commands]
+    )
 
 
-def ask(commands: Sequence[tuple[str, bytes]]) -> Steps[None]:
-    yield tell(SHARD, commands)
+def ask(shard: int, commands: Sequence[tuple[str, bytes]]) -> Steps[None]:
+    yield tell(shard, commands)
 
 
 def idempotency(key: IdempotencyKey) -> Steps[Submitted | KeyTaken | None]:
@@ -57,7 +57,8 @@ def stop_once(stop: inbox.Stop, number: int, key: IdempotencyKey) -> Steps[Submi
         return before
     workload = WorkloadId(stop.workload)
     yield _SQL["insert_keys"].rows([(key.scope, key.key, key.body_sha256, workload, number)])
-    yield tell(SHARD, [inbox.written(stop)])
+    kind, payload = inbox.written(stop)
+    yield _SQL["tell_of_workload"](kind=kind, payload=payload.decode(), workload=workload)
     return Submitted(workload, number, repeated=False)
 
 
@@ -67,7 +68,7 @@ def submit(group: Sequence[NewWorkload]) -> Steps[list[SubmitOutcome]]:
     known = yield from _known_keys(group)
     fresh, repeats = _without_repeats(group, known)
     # 2. Numbers, under the projects' row locks; without one, the project has changed.
-    numbers = yield from _take_numbers([group[index] for index in fresh])
+    numbers, shards = yield from _take_numbers([group[index] for index in fresh])
     taken = [(index, number) for index, number in zip(fresh, numbers, strict=True) if number]
     # 3. Ids, taken behind the locks: so in a project they grow with the numbers.
     ids = yield from _take_ids(len(taken))
@@ -76,7 +77,7 @@ def submit(group: Sequence[NewWorkload]) -> Steps[list[SubmitOutcome]]:
         for (index, number), id_ in zip(taken, ids, strict=True)
     }
     # 4. Rows, inbox entries and keys.
-    yield from _insert([(group[index], done) for index, done in submitted.items()])
+    yield from _insert([(group[index], done) for index, done in submitted.items()], shards)
     outcomes: dict[int, SubmitOutcome] = {
         index: submitted.get(index, ProjectChanged()) for index in fresh
     }
@@ -139,15 +140,19 @@ def _seen_before(row: Row, key: IdempotencyKey) -> Submitted | KeyTaken:
     return Submitted(WorkloadId(workload), number, repeated=True)
 
 
-def _take_numbers(group: Sequence[NewWorkload]) -> Steps[list[int]]:
-    """The numbers of a group, in its order; 0 where the project's version is another now."""
+def _take_numbers(group: Sequence[NewWorkload]) -> Steps[tuple[list[int], Mapping[int, int]]]:
+    """The numbers of a group, in its order, and the projects' shards.
+
+    0 where the project's version is another now.
+    """
     projects = sorted({new.project for new in group})
     locked = yield _SQL["lock_projects"].rows([(project,) for project in projects])
     versions: dict[int, int] = {}
     nexts: dict[int, int] = {}
+    shards: dict[int, int] = {}
     for text in locked:
-        for project, version, next_number in msgspec.json.decode(text[0] or "[]"):
-            versions[project], nexts[project] = version, next_number
+        for project, version, next_number, shard in msgspec.json.decode(text[0] or "[]"):
+            versions[project], nexts[project], shards[project] = version, next_number, shard
     before = dict(nexts)
     numbers = []
     for new in group:
@@ -158,7 +163,7 @@ def _take_numbers(group: Sequence[NewWorkload]) -> Steps[list[int]]:
             numbers.append(0)
     moved = [(project, number) for project, number in nexts.items() if number != before[project]]
     yield _SQL["set_next_numbers"].rows(moved)
-    return numbers
+    return numbers, shards
 
 
 def _take_ids(count: int) -> Steps[list[WorkloadId]]:
@@ -178,14 +183,16 @@ def _expected(group: Sequence[tuple[NewWorkload, Submitted]]) -> Steps[_Expected
     }
 
 
-def _insert(group: Sequence[tuple[NewWorkload, Submitted]]) -> Steps[None]:
+def _insert(
+    group: Sequence[tuple[NewWorkload, Submitted]], shards: Mapping[int, int]
+) -> Steps[None]:
     expected = yield from _expected(group)
     yield _SQL["insert_workloads"].rows([_workload_row(new, done) for new, done in group])
     yield _SQL["insert_jobs"].rows(
         [row for new, done in group for row in _job_rows(new, done.id, expected)]
     )
     yield _SQL["insert_commands"].rows(
-        [_command_row(new, done, expected) for new, done in group], shard=SHARD
+        [(shards[new.project], *_command(new, done, expected)) for new, done in group]
     )
     yield _SQL["insert_keys"].rows(
         [
@@ -235,7 +242,7 @@ def _job_rows(new: NewWorkload, workload: WorkloadId, expected: _Expected) -> li
     ]
 
 
-def _command_row(new: NewWorkload, done: Submitted, expected: _Expected) -> Row:
+def _command(new: NewWorkload, done: Submitted, expected: _Expected) -> Row:
     command = inbox.Submit(
         done.id,
         new.project,

@@ -1,0 +1,160 @@
+// The nodes and the workers: who is alive, who leads, what runs where. Open, it asks again whenever
+// an event may have changed it, and now and then: no event tells that a node has gone.
+
+import { Away, Refused, SignedOut, get } from "./api.js";
+import { icon } from "./icons.js";
+import { Refresher } from "./refresh.js";
+import { amount, count, make, put } from "./text.js";
+import { exactly, moment } from "./times.js";
+
+const AGAIN_MS = 5000;
+const ROWS_AT_MOST = 500;
+const CHANGED_BY = /^(worker\.|workload\.(started|finished)$|job\.unknown$)/;
+const MARKS = {
+  alive: "passed", away: "canceled",
+  connected: "passed", draining: "stopping", incompatible: "blocked", disconnected: "canceled",
+};
+const RUNS = [["builds", "build"], ["deploys", "deploy"], ["ssh_sessions", "SSH session"]];
+const STANDING = ["connected", "incompatible", "draining", "disconnected"];
+
+const byId = (id) => document.getElementById(id);
+const byName = (a, b) => a.name.localeCompare(b.name, "en", { numeric: true });
+
+export class FleetView {
+  #dialog = byId("fleet-dialog");
+  #problem = byId("fleet-problem");
+  #nodes = new Table(byId("fleet-nodes"), ["Node", "State", "Leads", "Address", "Version", "Started"]);
+  #workers = new Table(byId("fleet-workers"), ["Worker", "State", "Boxes", "Runs", "Address"]);
+  #refresher = new Refresher(() => this.#load());
+  #timer = 0;
+  #onSignedOut;
+
+  /** onSignedOut(): the session has ended. */
+  constructor({ onSignedOut }) {
+    this.#onSignedOut = onSignedOut;
+    byId("fleet-button").addEventListener("click", () => this.open());
+    byId("fleet-close").addEventListener("click", () => this.#dialog.close());
+    this.#dialog.addEventListener("close", () => this.#closed());
+  }
+
+  open() {
+    if (this.#dialog.open) return;
+    this.#dialog.showModal();
+    this.#refresher.now();
+    this.#timer = setInterval(() => { if (!document.hidden) this.#refresher.ask(); }, AGAIN_MS);
+  }
+
+  /** An event came by. */
+  heard(event) {
+    if (this.#dialog.open && CHANGED_BY.test(event.type)) this.#refresher.ask();
+  }
+
+  #closed() {
+    clearInterval(this.#timer);
+    this.#refresher.stop();
+  }
+
+  async #load() {
+    try {
+      const [nodes, workers] = await Promise.all([get("/nodes"), get("/workers")]);
+      put(this.#problem, "");
+      this.#show(nodes.body.nodes, workers.body.workers);
+    } catch (error) {
+      if (error instanceof SignedOut) {
+        this.#dialog.close();
+        this.#onSignedOut();
+      } else if (error instanceof Away || error instanceof Refused) {
+        put(this.#problem, `${error.message} Trying again …`);
+      } else {
+        throw error;
+      }
+    }
+  }
+
+  #show(nodes, workers) {
+    const alive = nodes.filter((node) => node.alive).length;
+    put(byId("fleet-nodes-count"), `${amount(alive)} of ${amount(nodes.length)} alive`);
+    this.#nodes.show(nodes.toSorted((a, b) => b.alive - a.alive || byName(a, b)).map(nodeRow));
+    const there = workers.filter((worker) => worker.state === "connected").length;
+    put(byId("fleet-workers-count"), `${amount(there)} of ${amount(workers.length)} connected`);
+    const order = (worker) => (STANDING.indexOf(worker.state) + STANDING.length + 1) % (STANDING.length + 1);
+    this.#workers.show(workers.toSorted((a, b) => order(a) - order(b) || byName(a, b)).map(workerRow));
+  }
+}
+
+/** Rows of cells {text, mark?, note?, title?, look?}; the first names the row. */
+class Table {
+  #body = make("tbody");
+  #more = make("p", "fleet-more");
+  #shown = "";
+
+  constructor(table, names) {
+    const head = make("tr", "", ...names.map((name) => {
+      const cell = make("th", "", name);
+      cell.scope = "col";
+      return cell;
+    }));
+    table.append(make("thead", "", head), this.#body);
+    table.after(this.#more);
+  }
+
+  show(rows) {
+    const text = JSON.stringify(rows);
+    if (text === this.#shown) return; // what a person has marked stays marked
+    this.#shown = text;
+    this.#body.replaceChildren(...rows.slice(0, ROWS_AT_MOST).map(rowOf));
+    const left = rows.length - ROWS_AT_MOST;
+    this.#more.hidden = left <= 0;
+    put(this.#more, `and ${amount(left)} more`);
+  }
+}
+
+function rowOf(cells) {
+  return make("tr", "", ...cells.map((cell, at) => {
+    const said = make("bdi");
+    put(said, cell.text);
+    const node = make(at ? "td" : "th", cell.look ?? "");
+    if (!at) node.scope = "row";
+    if (cell.mark) {
+      const mark = make("span", "mark", icon(cell.mark));
+      mark.dataset.mark = cell.mark;
+      node.append(mark);
+    }
+    node.append(said);
+    if (cell.note) node.append(make("span", "note", cell.note));
+    if (cell.title) node.title = cell.title;
+    return node;
+  }));
+}
+
+function nodeRow(node) {
+  return [
+    { text: node.name, note: node.me ? "this one" : "" },
+    state(node.alive ? "alive" : "away"),
+    { text: leads(node.shards) },
+    { text: node.url || "–", look: "far" },
+    { text: node.version },
+    { text: moment(node.started_at), title: exactly(node.started_at), look: "number" },
+  ];
+}
+
+function leads(shards) {
+  if (!shards.length) return "–";
+  return `${shards.length === 1 ? "shard" : "shards"} ${shards.join(", ")}`;
+}
+
+function workerRow(worker) {
+  const runs = RUNS.filter(([field]) => worker[field] > 0)
+    .map(([field, one]) => count(worker[field], one, `${one}s`));
+  return [
+    { text: worker.name },
+    state(worker.state),
+    { text: amount(worker.boxes), look: "number" },
+    { text: runs.join(", ") || "–" },
+    { text: worker.address || "–", look: "far" },
+  ];
+}
+
+function state(word) {
+  return { text: word, mark: Object.hasOwn(MARKS, word) ? MARKS[word] : "unknown" };
+}

@@ -1,0 +1,15 @@
+"""Where external workers connect: the guard has checked the token, the gateway does the rest."""
+
+from aiohttp import web
+
+from boxsched.api.guard import TOKEN
+from boxsched.node import Node
+
+
+class Workers:
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    async def connect(self, request: web.Request) -> web.StreamResponse:
+        """A worker of its token's organization; returns when the connection has ended."""
+        return await self._node.gateway.serve(request, request[TOKEN].organization)

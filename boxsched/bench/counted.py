@@ -1,0 +1,61 @@
+"""What the nodes count themselves, added up."""
+
+import asyncio
+import re
+from collections.abc import Sequence
+
+import attrs
+
+from boxsched.client import Client
+from boxsched.errors import Invalid, StoreAway
+
+
+@attrs.frozen
+class Counted:
+    """Of all nodes; memory is that of the largest."""
+
+    finished: float  # workloads
+    batches: float
+    round_trips: float  # engines' alone, to read the inbox and to commit; 0 on SQLite
+    resident_mib: float
+
+
+async def counted(clients: Sequence[Client]) -> Counted:
+    each = await asyncio.gather(*(_of(client) for client in clients))
+    return Counted(
+        sum(one.finished for one in each),
+        sum(one.batches for one in each),
+        sum(one.round_trips for one in each),
+        max(one.resident_mib for one in each),
+    )
+
+
+async def _of(client: Client) -> Counted:
+    return read_counted(await client.metrics())
+
+
+def read_counted(text: str) -> Counted:
+    """One node's, from its /metrics."""
+    finished = _figures(text, "boxsched_workloads_finished_total")
+    if not finished:
+        raise StoreAway("the service's /metrics do not say how many workloads have finished")
+    trips = r'boxsched_store_round_trips_total\{procedure="(?:commit|inbox)"\}'
+    return Counted(
+        sum(finished),
+        sum(_figures(text, "boxsched_turns_total")),
+        sum(_figures(text, trips)),
+        sum(_figures(text, "process_resident_memory_bytes")) / (1 << 20),
+    )
+
+
+def _figures(text: str, pattern: str) -> list[float]:
+    return [float(found) for found in re.findall(rf"^{pattern} (\S+)$", text, re.MULTILINE)]
+
+
+async def refuse_uncounted(clients: Sequence[Client]) -> None:
+    """Raises Invalid where a node leads that is not one of these: it counts what finishes."""
+    views = await asyncio.gather(*(client.nodes() for client in clients))
+    here = {one.name for view in views for one in view if one.me}
+    for one in views[0]:
+        if one.alive and one.shards and one.name not in here:
+            raise Invalid(f"node {one.name} leads, and is not measured: add --url {one.url}")

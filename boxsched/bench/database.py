@@ -1,0 +1,66 @@
+"""What a bare loop reaches on a PostgreSQL server: rows that are inserted and durable, one by one.
+
+Its settings are left as they are and told beside: without fsync the figure is no disk's.
+"""
+
+import contextlib
+import secrets
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg2
+from psycopg2 import sql
+
+from boxsched.errors import StoreAway
+from boxsched.store.postgres_url import parsed, shown
+
+INSERT_SECONDS = 2.0
+CONNECT_SECONDS = 5
+_SETTINGS = ("fsync", "synchronous_commit", "server_version")
+_RECORD = b"x" * 200
+
+
+def inserts(url: str) -> dict[str, object]:
+    """One connection, one row a transaction, into an ordinary table that is dropped again."""
+    parsed(url)  # first: an error of libpq's could hold pieces of it
+    try:
+        raw = psycopg2.connect(url, connect_timeout=CONNECT_SECONDS, application_name="boxsched")
+        with contextlib.closing(raw), raw.cursor() as cursor:
+            raw.autocommit = True
+            settings = {name: _setting(cursor, name) for name in _SETTINGS}
+            with _table(cursor) as table:
+                return {"single_row_inserts_per_second": round(_rate(cursor, table)), **settings}
+    except psycopg2.Error as error:
+        said = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise StoreAway(f"--database: {shown(url)}: {said}") from None
+
+
+def _setting(cursor: Any, name: str) -> str:
+    cursor.execute("SELECT current_setting(%s)", (name,))
+    [found] = cursor.fetchone()
+    return str(found)
+
+
+@contextlib.contextmanager
+def _table(cursor: Any) -> Iterator[sql.Identifier]:
+    """In a schema of its own, which goes with it."""
+    schema = f"boxsched_bench_{secrets.token_hex(4)}"
+    table = sql.Identifier(schema, "row")
+    cursor.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
+    try:
+        cursor.execute(
+            sql.SQL("CREATE TABLE {} (id bigserial PRIMARY KEY, data bytea)").format(table)
+        )
+        yield table
+    finally:
+        cursor.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(schema)))
+
+
+def _rate(cursor: Any, table: sql.Identifier) -> float:
+    insert = sql.SQL("INSERT INTO {} (data) VALUES (%s)").format(table).as_string(cursor)
+    began, count = time.perf_counter(), 0
+    while time.perf_counter() - began < INSERT_SECONDS:
+        cursor.execute(insert, (_RECORD,))  # committed with it, in the one round trip
+        count += 1
+    return count / (time.perf_counter() - began)

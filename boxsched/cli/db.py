@@ -1,0 +1,211 @@
+"""``boxsched db``: the database as a whole, for whoever runs the service."""
+
+import asyncio
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from boxsched.cli.clean import plain
+from boxsched.cli.failing import FAILED, BadInput, clear_errors
+from boxsched.cli.output import as_json_option, print_fields, print_json, print_table
+from boxsched.cli.progress import Progress
+from boxsched.cli.serve import served_by_option
+
+if TYPE_CHECKING:
+    from boxsched.store.operating import Standing
+
+_database = served_by_option(
+    "--database", required=True, metavar="URL", help="sqlite:///PATH or postgresql://..."
+)
+
+
+@click.group()
+def db() -> None:
+    """Prepare and upgrade a database, grant rights, look at it, move it, restore it.
+
+    \b
+    Example:  boxsched db upgrade --database postgresql://owner@db/boxsched --grant boxsched
+    """
+
+
+@db.command()
+@_database
+@click.option("--grant", metavar="ROLE", multiple=True, help="Give the service's role its rights.")
+@click.option("--grant-read", metavar="ROLE", multiple=True, help="Give a role the right to read.")
+@click.option("--print", "prints", is_flag=True, help="Print the GRANTs; change nothing.")
+def upgrade(
+    database: str, grant: tuple[str, ...], grant_read: tuple[str, ...], prints: bool
+) -> None:
+    """Prepare or upgrade the schema, as the owner of its tables, and grant rights to roles.
+
+    The service's role then reads and writes rows, but only adds to the history of events, and
+    changes no table; a reading role sees all but secrets. The administrator makes the roles. Those
+    that were granted before are given what a new version needs.
+
+    \b
+    Example:  boxsched db upgrade --database postgresql://owner@db/boxsched \\
+                  --grant boxsched --grant-read monitor
+    """
+    from boxsched.store import operating
+    from boxsched.store.session import shown
+
+    asked = [(role, False) for role in grant] + [(role, True) for role in grant_read]
+    if asked or prints:
+        _refuse_sqlite(database, "rights")
+    with clear_errors():
+        if prints:
+            for statement in operating.grants(database, asked):
+                click.echo(f"{statement};")
+            return
+        asyncio.run(operating.upgrade(database))
+        for rights in operating.grant(database, asked):
+            says = "may read" if rights.purpose == "reader" else "may serve"
+            click.echo(plain(f"{rights.role} {says}"))
+            for surplus in rights.surplus:
+                click.echo(plain(f"{rights.role} has more than it needs: {surplus}"), err=True)
+        click.echo(plain(f"{shown(database)}: up to date"))
+
+
+@db.command()
+@_database
+@as_json_option
+def status(database: str, as_json: bool) -> None:
+    """Show schema, shards with their leaders, sizes, and whether the role has its rights.
+
+    Exit status 1 where a service could not start on it.
+    """
+    from boxsched.store.operating import standing
+
+    with clear_errors():
+        found = standing(database)
+    if as_json:
+        print_json(found)
+    else:
+        _print_standing(found)
+    if found.rights is not None and found.rights.missing:
+        raise click.exceptions.Exit(FAILED)
+
+
+@db.command()
+@click.option("--from", "source", required=True, metavar="URL", help="sqlite:///PATH, stopped.")
+@click.option("--to", "target", required=True, metavar="URL", help="postgresql://..., prepared.")
+@as_json_option
+def move(source: str, target: str, as_json: bool) -> None:
+    """Move a stopped SQLite installation into an empty PostgreSQL database, whole or not at all.
+
+    Prepare the target with `boxsched db upgrade`, and move as its owner. The SQLite file stays as
+    it is: serve it no more. Logs, tokens and running jobs come along; start the service with the
+    same --data folder and the new --database.
+
+    \b
+    Example:  boxsched db move --from sqlite:///data/boxsched.sqlite \\
+                  --to postgresql://owner@db/boxsched
+    """
+    _refuse_sqlite(target, "--to")
+    if not source.startswith("sqlite:///"):
+        raise BadInput("--from: sqlite:///PATH is asked for")
+    from boxsched.store.move import move as move_all
+    from boxsched.store.session import shown
+
+    progress = Progress()
+    with clear_errors(), progress:
+        moved = move_all(source, target, progress.rows)
+    if as_json:
+        print_json({"to": shown(target), "rows": moved.rows, "nuls_replaced": moved.nuls})
+        return
+    for table, count in moved.rows.items():
+        click.echo(f"{count:>10,} {table}")
+    if moved.nuls:
+        click.echo(f"{moved.nuls} NULs in texts were replaced: PostgreSQL cannot hold them")
+    click.echo("Moved and checked: every invariant holds.")
+
+
+@db.command()
+@_database
+def restored(database: str) -> None:
+    """Say that the database was restored from a backup, before services start on it.
+
+    Epochs and batches go 1,000,000 ahead: no lease token, event id or leadership that was given
+    out between the backup and now holds any more. Jobs that were assigned in the backup and not
+    begun count as begun, so that none is run twice.
+
+    \b
+    Example:  boxsched db restored --database postgresql://owner@db/boxsched
+    """
+    from boxsched.store.operating import restored as say_restored
+
+    with clear_errors():
+        for shard, epoch, batch in say_restored(database):
+            click.echo(f"shard {shard}: epoch {epoch}, batch {batch}")
+
+
+def _refuse_sqlite(url: str, what: str) -> None:
+    if not url.startswith(("postgresql://", "postgres://")):
+        raise BadInput(f"{what}: postgresql://... is asked for")
+
+
+def _print_standing(found: "Standing") -> None:
+    print_fields(
+        [
+            ("database", found.database),
+            ("server", found.server),
+            ("cluster", found.cluster),
+            ("schema", f"{found.schema} (this boxsched: {found.schema_of_program})"),
+            ("size", _bytes(found.bytes)),
+            ("unfinished", f"{found.unfinished:,} workloads"),
+            ("inbox", f"{found.commands:,} commands"),
+            ("commit times", _KEPT[found.commit_times]),
+        ]
+    )
+    if found.rights is not None:
+        click.echo(plain(f"role          {found.rights.role}: {_of_rights(found.rights)}"))
+    click.echo()
+    print_table(
+        ("shard", "organization", "epoch", "batch", "leader", "since"),
+        [
+            (
+                str(one.id),
+                one.organization or "",
+                str(one.epoch),
+                str(one.batch),
+                one.node,
+                _time(one.since),
+            )
+            for one in found.shards
+        ],
+    )
+    if found.tables:
+        click.echo()
+        sizes = [(t.name, f"{t.rows:,}", _bytes(t.bytes)) for t in found.tables]
+        print_table(("table", "rows, about", "size"), sizes)
+
+
+_KEPT: dict[bool | None, str] = {
+    None: "",
+    True: "kept",
+    False: "not kept (track_commit_timestamp is off): check cannot look at V2",
+}
+
+
+def _of_rights(rights: Any) -> str:
+    if rights.missing:
+        return "lacks " + ", ".join(rights.missing)
+    if rights.purpose == "owner":
+        return "the owner; give services a role of their own: boxsched db upgrade --grant"
+    says = "has what a service needs" if rights.purpose == "service" else "may read"
+    return says + (f", and more: {', '.join(rights.surplus)}" if rights.surplus else "")
+
+
+def _bytes(size: float) -> str:
+    for unit in ("B", "KB", "MB"):
+        if size < 1_000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1_000
+    return f"{size:.1f} GB"
+
+
+def _time(since: float | None) -> str:
+    if since is None:
+        return ""
+    return datetime.fromtimestamp(since, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")

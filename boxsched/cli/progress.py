@@ -1,0 +1,27 @@
+"""How far a long command is: one line, on a terminal only."""
+
+import sys
+
+import click
+
+from boxsched.cli.clean import plain
+
+
+class Progress:
+    """The line stands on standard error; it is gone when the ``with`` ends."""
+
+    def __init__(self) -> None:
+        self._shows = sys.stderr.isatty()
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.say("")
+
+    def say(self, text: str) -> None:
+        if self._shows:
+            click.echo(f"\r\x1b[K{plain(text)}", nl=False, err=True)
+
+    def rows(self, table: str, done: int, total: int) -> None:
+        self.say(f"{table}: {done:,} of {total:,} rows")

@@ -1,0 +1,125 @@
+"""``boxsched token``: create, list, revoke."""
+
+import math
+
+import click
+
+from boxsched.cli.clean import plain
+from boxsched.cli.connection import Service, with_service
+from boxsched.cli.failing import BadInput
+from boxsched.cli.output import ago, as_json_option, local_time, now, print_json, print_table
+from boxsched.client import Client, NewToken, Token
+
+DAY_SECONDS = 86_400
+MAX_DAYS = 3_660
+
+
+@click.group()
+def token() -> None:
+    """Create, list and revoke API tokens.
+
+    \b
+    Example:  boxsched token create --role worker
+    """
+
+
+@token.command()
+@click.option(
+    "--role",
+    type=click.Choice(["worker", "admin"]),
+    required=True,
+    help="worker: to act as a worker, nothing else. admin: all the rest.",
+)
+@click.option("--name", help="What it is for, to know it again in the list.")
+@click.option(
+    "--expires",
+    type=click.FloatRange(0, MAX_DAYS, min_open=True),
+    metavar="DAYS",
+    help="It ends by itself after so many days. [default: never]",
+)
+@as_json_option
+@with_service
+def create(
+    role: str, name: str | None, expires: float | None, as_json: bool, service: Service
+) -> None:
+    """Create a token. It is printed once: nothing can tell it again.
+
+    \b
+    Example:  boxsched token create --role worker --name ci-4
+    """
+    if expires is not None and math.isnan(expires):
+        raise BadInput("--expires: not a number of days")
+    seconds = None if expires is None else expires * DAY_SECONDS
+    made = service.call(
+        lambda client: client.create_token(role, name=name, expires_in_seconds=seconds)
+    )
+    if as_json:
+        print_json(made)
+        return
+    click.echo(made.token)  # alone on standard output: TOKEN=$(boxsched token create ...)
+    click.echo(_what_to_do(made, service), err=True)
+
+
+@token.command(name="list")
+@as_json_option
+@with_service
+def list_tokens(as_json: bool, service: Service) -> None:
+    """List the tokens that were not revoked, oldest first; never their texts.
+
+    \b
+    Example:  boxsched token list
+    """
+    found = service.call(lambda client: client.tokens())
+    if as_json:
+        print_json({"tokens": found})
+        return
+    at = now()
+    rows = [
+        (
+            one.id,
+            one.role,
+            one.name,
+            ago(one.created_at, at),
+            "expired" if one.expires_at and one.expires_at <= at else local_time(one.expires_at),
+        )
+        for one in found
+    ]
+    print_table(("id", "role", "name", "created", "expires"), rows)
+
+
+@token.command()
+@click.argument("id_", metavar="ID")
+@with_service
+def revoke(id_: str, service: Service) -> None:
+    """Revoke a token by its ID: within a second it holds on no node, and what it opened is cut.
+
+    \b
+    Example:  boxsched token revoke token-5b1c0e9a77d2
+    """
+
+    async def work(client: Client) -> Token | None:
+        found = [one for one in await client.tokens() if one.id == id_]
+        await client.revoke_token(id_)
+        return found[0] if found else None
+
+    revoked = service.call(work)
+    click.echo(f"{plain(id_)}: revoked")
+    if revoked is not None and revoked.of_file:
+        click.echo(
+            f"It was the admin token in {plain(revoked.name)}. Commands on that machine are "
+            "refused from now, also after a restart of the node; for a new token delete the file "
+            "admin-token in its data folder, and restart it.",
+            err=True,
+        )
+
+
+def _what_to_do(made: NewToken, service: Service) -> str:
+    until = f"It holds until {local_time(made.expires_at)}. " if made.expires_at else ""
+    revoke = f"Revoke it with: boxsched token revoke {made.id}"
+    if made.role != "worker":
+        return f"This is shown once; keep it as a secret. {until}{revoke}"
+    url, _ = service.find()
+    return (
+        f"This is shown once; keep it as a secret. {until}On the worker's machine:\n"
+        f"  BOXSCHED_TOKEN=... boxsched worker --url {plain(url)} --boxes 4 --data DIR\n{revoke}"
+    )

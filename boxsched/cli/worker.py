@@ -1,0 +1,199 @@
+"""``boxsched worker``: Boxes on this machine for a service elsewhere."""
+
+import asyncio
+import logging
+import os
+import random
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from boxsched.cli.failing import BadInput, Failure
+from boxsched.cli.serve import MAX_BOXES_OF_A_WORKER, loop_factory, served_by_option
+
+if TYPE_CHECKING:
+    from boxsched.worker.discovery import Source
+    from boxsched.worker.remote import RemoteWorker, WorkerOptions
+
+MIB = 1 << 20
+MAX_LOG_LIMIT_BYTES = 1_000 * MIB  # offsets of up to 1 GiB are taken
+MAX_NAME_CHARACTERS = 255
+_WHERE_FROM = "make one with `boxsched token create --role worker`"
+
+
+@click.command()
+@served_by_option(
+    "--url",
+    multiple=True,
+    metavar="URL",
+    help="A node, or a name that stands for several; give as many as there are.",
+)
+@served_by_option(
+    "--token", metavar="TOKEN", help="A token of role worker; others on this machine can see it."
+)
+@served_by_option(
+    "--token-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="A file with the token; read anew at each connect.",
+)
+@served_by_option(
+    "--data",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Data folder, this worker's alone: its identity, and what it runs.",
+)
+@served_by_option("--name", metavar="NAME", help="For people. [default: this machine's name]")
+@served_by_option(
+    "--boxes",
+    type=click.IntRange(1, MAX_BOXES_OF_A_WORKER),
+    metavar="N",
+    help="Jobs at a time. [default: one a core]",
+)
+@served_by_option(
+    "--box-type", default="default", metavar="TYPE", help="What jobs call these Boxes."
+)
+@served_by_option(
+    "--box-driver",
+    type=click.Choice(["process", "none"]),
+    default="process",
+    help="What runs jobs; `none` runs nothing and passes (for bench).",
+)
+@served_by_option(
+    "--log-limit",
+    type=click.IntRange(1_024, MAX_LOG_LIMIT_BYTES),
+    default=16 * MIB,
+    metavar="BYTES",
+    help="Most that is kept of a job's log.",
+)
+@served_by_option(
+    "--stop-grace",
+    type=click.FloatRange(min=0),
+    default=10.0,
+    metavar="S",
+    help="Seconds between asking a job to end and killing it.",
+)
+def worker(
+    url: tuple[str, ...], token: str | None, token_file: Path | None, **options: Any
+) -> None:
+    """Run jobs of a service on this machine, until Ctrl-C or SIGTERM.
+
+    It connects out to one node, and to another when that goes; nothing connects to it. A URL is
+    https://HOST[:PORT]; each address of the name counts as a node. srv+https://_boxsched._tcp.DOMAIN
+    stands for the DNS' SRV records. Names are asked about again every 30 seconds. It prints
+    `connected to URL` when it is first connected. Jobs that run when it ends go on, and are found
+    again by the next start on the same data folder; a build that no node has been heard of for too
+    long (--lost-after of the service) is ended, and given to another worker.
+
+    Every option is also an environment variable: --box-type is BOXSCHED_BOX_TYPE, and several URLs
+    in BOXSCHED_URL are separated by commas.
+
+    \b
+    Example:
+      boxsched token create --role worker           (where the service's admin token is)
+      export BOXSCHED_TOKEN=...
+      boxsched worker --url https://ci.example.org --boxes 4 --data /var/lib/boxsched-worker
+    """
+    from boxsched.worker.remote import WorkerOptions
+
+    sources = _sources(url)
+    read_token = _token(token, token_file)
+    name = options.pop("name") or socket.gethostname()
+    for option, text in (("--name", name), ("--box-type", options["box_type"])):
+        if not text.isprintable() or not 0 < len(text) <= MAX_NAME_CHARACTERS:
+            raise BadInput(f"{option}: 1 to {MAX_NAME_CHARACTERS} printable characters")
+    if options["data"] is None:
+        raise BadInput("--data: give this worker a data folder of its own; its identity is in it")
+    boxes = options.pop("boxes") or os.cpu_count() or 1
+    _run(sources, WorkerOptions(token=read_token, name=name, boxes=boxes, **options))
+
+
+def _sources(urls: Iterable[str]) -> "list[Source]":
+    from boxsched.worker.discovery import parse_source
+
+    texts = [text for url in urls for text in url.replace(",", " ").split()]
+    if not texts:
+        raise BadInput("--url: give the URL of a node, as in --url https://ci.example.org")
+    try:
+        return [parse_source(text) for text in texts]
+    except ValueError as error:
+        raise BadInput(f"--url: {error}") from None
+
+
+def _token(token: str | None, file: Path | None) -> Callable[[], str]:
+    """How the token is read at each connect."""
+    from boxsched.worker.remote_link import NotTaken
+
+    def read() -> str:
+        return _checked(file.read_text(encoding="utf-8") if file is not None else token or "")
+
+    def read_again() -> str:
+        try:
+            return read()
+        except (OSError, ValueError) as error:
+            raise NotTaken(f"it has no token: {error}") from None
+
+    try:
+        read()
+    except OSError as error:
+        raise BadInput(f"--token-file: cannot read {file}: {error.strerror}") from None
+    except ValueError as error:
+        option = "--token-file" if file is not None else "--token-file or BOXSCHED_TOKEN"
+        raise BadInput(f"{option}: {error}; {_WHERE_FROM}") from None
+    return read_again
+
+
+def _checked(token: str) -> str:
+    """Raises ValueError."""
+    token = token.strip()
+    if not token:
+        raise ValueError("no token is given")
+    if not token.isascii() or not token.isprintable():
+        raise ValueError("the token has characters that no token has")
+    return token
+
+
+def _run(sources: "list[Source]", options: "WorkerOptions") -> None:
+    """Work until a signal ends it; what keeps it from working ends the command."""
+    from boxsched.worker.discovery import Discovery, NodeAddress, SystemNames
+    from boxsched.worker.remote import RemoteWorker
+    from boxsched.worker.remote_identity import Unusable
+    from boxsched.worker.remote_link import NotTaken
+    from boxsched.worker.remote_pace import Pace
+    from boxsched.worker.site import FolderInUse, JobsLeftBehind
+
+    def connected(node: NodeAddress) -> None:
+        print(f"connected to {node.url}", flush=True)
+
+    logging.basicConfig(
+        level=logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+    remote = RemoteWorker(
+        options,
+        Discovery(sources, SystemNames()),
+        connected=connected,
+        chance=random.SystemRandom(),
+        pace=Pace(),
+    )
+    try:
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
+            runner.run(_until_signalled(remote))
+    except (NotTaken, FolderInUse, JobsLeftBehind, Unusable) as error:
+        raise Failure(str(error)) from None
+    except OSError as error:
+        where = error.filename or options.data
+        raise Failure(f"cannot use {where}: {error.strerror}; choose with --data") from None
+
+
+async def _until_signalled(remote: "RemoteWorker") -> None:
+    loop = asyncio.get_running_loop()
+    for sign in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(sign, remote.stop)
+    await remote.run()

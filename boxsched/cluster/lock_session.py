@@ -1,0 +1,282 @@
+"""The one session that holds a node's locks: plain psycopg2, in a thread of its own.
+
+Outside aiopg and every pool, since aiopg closes a connection on any canceled or timed-out query,
+and with it goes every lock. Nothing ever waits inside the database for a lock: a session that does
+is not idle, so nothing would end it where its process is frozen. Instead one query every
+``PING_SECONDS`` tries the locks that ``pg_locks`` shows free, and tells who holds the others; it is
+the ping, too. The server ends a session that is silent for ``SESSION_SECONDS``: so a node that
+crashed, froze or was cut off loses its locks in seconds, which TCP alone would not tell for hours.
+"""
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any
+
+import attrs
+import psycopg2
+from psycopg2.extensions import ISOLATION_LEVEL_AUTOCOMMIT
+
+from boxsched.cluster.keys import LockKeys
+from boxsched.cluster.shares import View
+
+log = logging.getLogger(__name__)
+
+PING_SECONDS = 0.1
+SESSION_SECONDS = 3.0  # idle_session_timeout
+MARGIN_SECONDS = 0.5
+TRUST_SECONDS = SESSION_SECONDS - MARGIN_SECONDS  # from the start of the last good ping
+STALL_SECONDS = 1.5  # the event loop made no progress for so long: it leads nothing
+CLAIM_SECONDS = SESSION_SECONDS + 2.0  # an earlier life's locks are free by then
+FIRST_PAUSE_SECONDS = 0.1
+assert STALL_SECONDS < TRUST_SECONDS
+
+_CONNECTING: Mapping[str, Any] = {
+    "application_name": "boxsched leader",
+    "connect_timeout": 2,
+    "keepalives": 1,
+    "keepalives_idle": 1,
+    "keepalives_interval": 1,
+    "keepalives_count": 2,
+    "tcp_user_timeout": 2000,
+}
+_SESSION = f"""
+SET idle_session_timeout = '{SESSION_SECONDS}s';
+SET statement_timeout = '{TRUST_SECONDS}s';
+SET client_connection_check_interval = '500ms';
+"""
+# Materialized: a lock is tried only where none is seen; to try one that is held would nest it.
+_PING = """
+WITH seen AS MATERIALIZED (
+    SELECT classid::bigint AS what, objid::bigint AS number, pid
+      FROM pg_locks
+     WHERE locktype = 'advisory' AND objsubid = 2 AND granted
+       AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+       AND classid::bigint IN (%(shards)s, %(nodes)s)
+), free AS MATERIALIZED (
+    SELECT wanted.number FROM unnest(%(wanted)s::int[]) AS wanted (number)
+     WHERE NOT EXISTS (
+        SELECT 1 FROM seen WHERE seen.what = %(shards)s AND seen.number = wanted.number
+     )
+), tried AS MATERIALIZED (
+    SELECT number, pg_try_advisory_lock(%(shards)s, number) AS taken FROM free
+)
+SELECT 0, 0, pg_backend_pid()
+ UNION ALL
+SELECT what, number, pid FROM seen
+ UNION ALL
+SELECT %(shards)s, number, pg_backend_pid() FROM tried WHERE taken
+"""
+_CLUSTERS = """
+SELECT DISTINCT objid::bigint FROM pg_locks
+ WHERE locktype = 'advisory' AND objsubid = 2 AND granted
+   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+   AND classid::bigint = %(clusters)s
+"""
+
+
+class OtherCluster(Exception):
+    """Another cluster leads under this lock key in this database: give one of them another."""
+
+
+class NameTaken(Exception):
+    """Another process leads as this node: give it a name of its own."""
+
+
+class SessionLost(Exception):
+    """The session does not hold what it should."""
+
+
+@attrs.frozen
+class Seen:
+    """What a ping found. ``at``: when it was begun, by ``clock``."""
+
+    at: float
+    view: View
+
+
+def clock() -> float:
+    """Goes on while the process is stopped, and while the machine sleeps."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+class LockSession:
+    """The thread. ``seen`` and ``lost`` are called in it: pass them on to the loop.
+
+    ``failed`` is called where going on makes no sense: another cluster, another node of this name.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        keys: LockKeys,
+        node: int,
+        *,
+        retry_interval: float,
+        seen: Callable[[Seen], None],
+        lost: Callable[[str], None],
+        failed: Callable[[Exception], None],
+    ) -> None:
+        self._url = url
+        self._keys = keys
+        self._node = node
+        self._retry_interval = retry_interval
+        self._seen = seen
+        self._lost = lost
+        self._failed = failed
+        self._wanted: tuple[int, ...] = ()
+        self._releasing: set[int] = set()
+        self._ticked = clock()
+        self._guard = threading.Lock()
+        self._ending = threading.Event()
+        self._nudged = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="lock session", daemon=True)
+
+    # --- From the loop ----------------------------------------------------------------------
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def tick(self) -> None:
+        """The event loop makes progress."""
+        self._ticked = clock()
+
+    def want(self, shards: Collection[int]) -> None:
+        """Take these as they come free."""
+        wanted = tuple(shards)
+        if wanted != self._wanted:
+            self._wanted = wanted
+            self._nudged.set()
+
+    def release(self, shard: int) -> None:
+        """Unlock it at the next ping, which comes at once."""
+        with self._guard:
+            self._releasing.add(shard)
+        self._nudged.set()
+
+    def end(self) -> None:
+        """Close the session, and with it unlock everything; returns at once."""
+        self._ending.set()
+        self._nudged.set()
+
+    def join(self, seconds: float) -> None:
+        self._thread.join(seconds)
+
+    # --- In the thread ----------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            self._live()
+        except Exception as error:  # noqa: BLE001 (a mistake of ours: the node is to end by it)
+            self._failed(error)
+
+    def _live(self) -> None:
+        away_since: float | None = None
+        while not self._ending.is_set():
+            try:
+                with self._session() as raw:
+                    away_since = None
+                    self._lead(raw)
+            except (OtherCluster, NameTaken) as error:
+                self._failed(error)
+                return
+            except (psycopg2.Error, SessionLost) as error:
+                if away_since is None:
+                    self._lost(str(error).strip().partition("\n")[0])
+            if away_since is None:
+                away_since = clock()
+            # A short absence is noticed to be over at once; a long one costs little.
+            pause = max(FIRST_PAUSE_SECONDS, (clock() - away_since) / 10)
+            self._ending.wait(min(self._retry_interval, pause))
+
+    @contextlib.contextmanager
+    def _session(self) -> Iterator[Any]:
+        raw = psycopg2.connect(self._url, **_CONNECTING)
+        try:
+            raw.set_isolation_level(ISOLATION_LEVEL_AUTOCOMMIT)
+            with raw.cursor() as cursor:
+                cursor.execute(_SESSION)
+            self._claim(raw)
+            yield raw
+        finally:
+            raw.close()
+
+    def _claim(self, raw: Any) -> None:
+        """The locks that say: this node is alive, and of this cluster.
+
+        Another cluster that is there keeps the place. Of two that come at once each sees the other
+        when it has its own lock, and the greater number goes.
+        """
+        keys = self._keys
+        patience = clock() + CLAIM_SECONDS
+        with raw.cursor() as cursor:
+            self._refuse_others(cursor)
+            cursor.execute(
+                "SELECT pg_try_advisory_lock_shared(%s, %s)", (keys.clusters, keys.cluster)
+            )
+            self._refuse_others(cursor, below=keys.cluster)
+        while not self._ending.is_set():
+            with raw.cursor() as cursor:
+                cursor.execute("SELECT pg_try_advisory_lock(%s, %s)", (keys.nodes, self._node))
+                (mine,) = cursor.fetchone()
+            if mine:
+                return
+            if clock() > patience:
+                raise NameTaken(
+                    "another process leads as this node: its data folder was copied, or its --name "
+                    "given twice; give each node a name of its own (--name)"
+                )
+            self._ending.wait(PING_SECONDS)
+
+    def _refuse_others(self, cursor: Any, below: int = 1 << 31) -> None:
+        """Raises OtherCluster where there is one, of a number below that."""
+        cursor.execute(_CLUSTERS, {"clusters": self._keys.clusters})
+        if any(number != self._keys.cluster and number < below for (number,) in cursor):
+            raise OtherCluster(
+                "another cluster leads under this lock key in this database: start one of them "
+                "with another --lock-key"
+            )
+
+    def _lead(self, raw: Any) -> None:
+        while not self._ending.is_set():
+            began = clock()
+            if began - self._ticked > STALL_SECONDS:
+                raise SessionLost(f"the event loop stood still for {began - self._ticked:.1f} s")
+            self._unlock(raw)
+            self._seen(Seen(began, self._ping(raw)))
+            self._nudged.wait(max(0.0, PING_SECONDS - (clock() - began)))
+            self._nudged.clear()
+
+    def _unlock(self, raw: Any) -> None:
+        with self._guard:
+            shards, self._releasing = self._releasing, set()
+        if shards:
+            with raw.cursor() as cursor:
+                cursor.execute(
+                    "SELECT pg_advisory_unlock(%s, number) FROM unnest(%s::int[]) AS s (number)",
+                    (self._keys.shards, sorted(shards)),
+                )
+
+    def _ping(self, raw: Any) -> View:
+        keys = self._keys
+        with raw.cursor() as cursor:
+            cursor.execute(
+                _PING,
+                {
+                    "shards": keys.shards,
+                    "nodes": keys.nodes,
+                    "wanted": list(self._wanted),
+                },
+            )
+            rows = cursor.fetchall()
+        return self._view(rows[1:], rows[0][2])
+
+    def _view(self, rows: Collection[tuple[int, int, int]], backend: int) -> View:
+        keys = self._keys
+        node_of = {pid: number for what, number, pid in rows if what == keys.nodes}
+        if node_of.get(backend) != self._node:
+            raise SessionLost("its locks are gone: a proxy that pools transactions in between?")
+        leaders = {number: node_of.get(pid, 0) for what, number, pid in rows if what == keys.shards}
+        return View(self._node, frozenset(node_of.values()), leaders)

@@ -1,0 +1,66 @@
+"""A shard that another node leads, as the store has it: to explain and count, never to decide."""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+import attrs
+
+from boxsched.engine.books import Books, Loading
+from boxsched.store.contract import Store
+
+REST_TIMES = 1.0
+
+
+@attrs.frozen
+class Image:
+    books: Books = attrs.field(repr=False)
+    epoch: int
+    batch: int
+
+
+class Mirror:
+    """Loads when asked, once for all who ask meanwhile, and not again while the shard stands still.
+
+    Between two loads it rests as long as the last one took. Nobody gets books of before he asked.
+    """
+
+    def __init__(
+        self, store: Store, shard: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._store = store
+        self._shard = shard
+        self._clock = clock
+        self._next: asyncio.Task[Image] | None = None  # asked for, not yet begun
+        self._last: asyncio.Task[Image] | None = None
+        self._rest_until = 0.0
+
+    async def books(self) -> Books:
+        """Raises StoreAway."""
+        if self._next is None:
+            self._next = asyncio.create_task(self._after(self._last), name="mirror")
+        # Shielded: one that goes away must not take the answer from the others.
+        return (await asyncio.shield(self._next)).books
+
+    async def _after(self, last: asyncio.Task[Image] | None) -> Image:
+        known: Image | None = None
+        if last is not None:
+            await asyncio.wait({last})
+            if last.exception() is None:
+                known = last.result()
+        await asyncio.sleep(max(0.0, self._rest_until - self._clock()))
+        self._last, self._next = self._next, None  # who asks from now on waits for another
+        heads = {head.id: head for head in await self._store.shards()}
+        head = heads[self._shard]
+        if known is not None and (known.epoch, known.batch) == (head.epoch, head.batch):
+            return known
+        began = self._clock()
+        loading = Loading()
+        try:
+            await self._store.load(self._shard, loading)
+        finally:
+            now = self._clock()
+            self._rest_until = now + REST_TIMES * (now - began)
+        state = loading.state
+        assert state is not None
+        return Image(loading.finish(), state.epoch, state.batch)

@@ -1,0 +1,28 @@
+"""What a node is called: told, or made once and kept in its data folder."""
+
+import os
+import re
+import secrets
+import socket
+from pathlib import Path
+
+from boxsched.errors import Invalid
+
+FILE = "node-name"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+
+
+def node_name(asked: str | None, data: Path) -> str:
+    """Letters, digits, ``._-``; the same after every restart. Raises Invalid."""
+    path = data / FILE
+    if asked is None and path.exists():
+        asked = path.read_text(errors="replace").strip()
+    if asked is None:
+        host = re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname()).lstrip("._-")[:50] or "node"
+        asked = f"{host}-{secrets.token_hex(3)}"
+        draft = data / f".{FILE}.{os.getpid()}"
+        draft.write_text(asked + "\n")
+        draft.replace(path)
+    if not _NAME.fullmatch(asked):
+        raise Invalid(f"not a name for a node: letters, digits and ._- are, at most 63: {asked!r}")
+    return asked

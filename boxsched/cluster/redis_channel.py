@@ -1,0 +1,51 @@
+"""The channel on which nodes hear of wake-ups and of committed batches."""
+
+from redis.exceptions import ResponseError
+
+from boxsched.cluster.breaker import PULSE_SECONDS
+from boxsched.cluster.bus import Counts, Listener
+from boxsched.cluster.redis_line import Line, Reply, raise_first
+from boxsched.cluster.redis_messages import Names, read_news
+
+
+class Channel:
+    """Hears what other nodes say; a node's own messages are skipped."""
+
+    def __init__(
+        self, line: Line, names: Names, node: str, listener: Listener, counts: Counts
+    ) -> None:
+        self._line = line
+        self._names = names
+        self._node = node
+        self._listener = listener
+        self._counts = counts
+
+    async def begin(self) -> None:
+        """Subscribed when it returns."""
+        await self._line.open()
+        raise_first(await self._line.ask(("SUBSCRIBE", self._names.channel)))
+
+    async def run(self) -> None:
+        self._listener.missed()  # what was said before nobody keeps
+        while True:
+            self._take(await self._line.news(PULSE_SECONDS))
+
+    def _take(self, news: Reply) -> None:
+        match news:
+            case [b"message", _, data]:
+                self._hear(data)
+            case ResponseError():
+                raise news
+            case _:
+                pass  # the answer to a PING
+
+    def _hear(self, data: object) -> None:
+        news = read_news(data)
+        if news is None:
+            self._counts.refused += 1
+        elif news.node != self._node:
+            self._counts.heard += 1
+            for shard in news.woken:
+                self._listener.woken(shard)
+            for shard, batch in news.committed.items():
+                self._listener.heard(shard, batch)

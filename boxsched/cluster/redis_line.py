@@ -1,0 +1,182 @@
+"""One connection to Redis: redis-py's, but with our deadlines, and without its own attempts.
+
+Of redis-py the connections are used (URLs, TLS, passwords, the protocol), not the client: that one
+repeats commands and connects anew by itself, and whoever uses it does not learn that hints were
+missed in between.
+"""
+
+import asyncio
+import contextlib
+import ipaddress
+import socket
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from redis.asyncio import Connection
+from redis.asyncio.connection import AbstractConnection, parse_url
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError, ResponseError
+
+from boxsched.cluster.breaker import DEADLINE_SECONDS, deadline
+from boxsched.cluster.redis_messages import Command
+
+TROUBLE = (RedisError, OSError, TimeoutError, EOFError)
+
+# Bytes, numbers, lists of them, None; a command's error is a value like any other.
+Reply = Any
+
+# A frozen server's kernel goes on answering: what it does not read is given up after this.
+_KEEPALIVE = {
+    getattr(socket, name): value
+    for name, value in (
+        ("TCP_KEEPIDLE", 5),
+        ("TCP_KEEPINTVL", 1),
+        ("TCP_KEEPCNT", 3),
+        ("TCP_USER_TIMEOUT", 3_000),
+    )
+    if hasattr(socket, name)
+}
+
+
+def _connection(url: str) -> AbstractConnection:
+    """Raises ValueError for a URL that cannot be one of a Redis."""
+    options: dict[str, Any] = dict(parse_url(url))
+    kind = options.pop("connection_class", Connection)
+    if issubclass(kind, Connection):
+        options |= {"socket_keepalive": True, "socket_keepalive_options": _KEEPALIVE}
+    options |= {
+        "protocol": 2,  # what every server speaks, and where news are plain replies
+        "retry": Retry(NoBackoff(), 0),
+        "socket_timeout": None,  # the deadlines are ours
+        "socket_connect_timeout": None,
+        "driver_info": None,
+    }
+    try:
+        connection: AbstractConnection = kind(**options)
+    except (TypeError, RedisError) as error:
+        raise ValueError(f"an option of the Redis URL cannot be used: {error}") from error
+    return connection
+
+
+class Line:
+    """A connection that one task owns: it asks one thing at a time. What failed must be closed."""
+
+    def __init__(self, url: str) -> None:
+        self._connection = _connection(url)
+
+    @property
+    def host(self) -> str | None:
+        """None: a socket in the file system."""
+        return getattr(self._connection, "host", None)
+
+    async def open(self) -> None:
+        try:
+            async with deadline():
+                await self._connection.connect()  # type: ignore[no-untyped-call]
+        except TimeoutError as error:
+            raise TimeoutError(f"no connection within {DEADLINE_SECONDS:g} s") from error
+
+    async def close(self) -> None:
+        with contextlib.suppress(*TROUBLE):  # it is gone either way
+            async with deadline():
+                await self._connection.disconnect()
+
+    async def ask(self, *commands: Command, blocking: float = 0.0) -> list[Reply]:
+        """One round trip; ``blocking``: how long the server may wait by itself, in seconds."""
+        try:
+            async with deadline(DEADLINE_SECONDS + blocking):
+                packed = self._connection.pack_commands(commands)
+                await self._connection.send_packed_command(packed)
+                return [await self._reply() for _ in commands]
+        except TimeoutError as error:
+            raise TimeoutError(f"no answer within {DEADLINE_SECONDS:g} s") from error
+
+    async def news(self, seconds: float) -> Reply:
+        """What a subscribed connection is sent. None: nothing came, though it is alive."""
+        heard = await self._connection.read_response(timeout=seconds)
+        if heard is None:
+            [heard] = await self.ask(("PING",))  # or what came meanwhile, and the answer later
+        return heard
+
+    async def _reply(self) -> Reply:
+        try:
+            return await self._connection.read_response()
+        except ResponseError as error:
+            return error
+
+
+def raise_first(replies: Sequence[Reply]) -> None:
+    """For commands that do not fail where all is well."""
+    for reply in replies:
+        if isinstance(reply, ResponseError):
+            raise reply
+
+
+def is_foreign(reply: Reply) -> bool:
+    """Whether the command failed for what somebody else has put at our key."""
+    return isinstance(reply, ResponseError) and (
+        str(reply).startswith("WRONGTYPE")
+        or "last possible ID" in str(reply)  # an entry with it: nothing can be added after it
+    )
+
+
+class NameCheck:
+    """Asks for the address in a thread of its own, at most one at a time, before a connection.
+
+    A name server that does not answer holds a thread for half a minute. It would hold all threads
+    of the loop's executor soon, and whoever else needs one would stand still.
+    """
+
+    def __init__(self, host: str | None) -> None:
+        self._host = None if host is None or _is_address(host) else host
+        self._asked: asyncio.Future[None] | None = None
+
+    async def passed(self) -> None:
+        """Raises OSError or TimeoutError where there is no address, or no answer yet."""
+        if self._host is None:
+            return
+        if self._asked is None:
+            self._asked = asyncio.get_running_loop().create_future()
+            threading.Thread(
+                target=_resolve, args=(self._host, self._asked), name="redis-name", daemon=True
+            ).start()
+        try:
+            async with deadline():
+                await asyncio.shield(self._asked)
+        except TimeoutError as error:
+            raise TimeoutError(f"the address of {self._host} is not known yet") from error
+        finally:
+            if self._asked.done():
+                self._asked = None
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _resolve(host: str, asked: asyncio.Future[None]) -> None:
+    error: OSError | None = None
+    try:
+        socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except OSError as failed:
+        error = failed
+    except UnicodeError as failed:
+        error = OSError(f"{host!r} cannot be a name: {failed}")
+    with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        asked.get_loop().call_soon_threadsafe(_answer, asked, error)
+
+
+def _answer(asked: asyncio.Future[None], error: OSError | None) -> None:
+    if asked.done():
+        return
+    if error is None:
+        asked.set_result(None)
+    else:
+        asked.set_exception(error)
+        asked.exception()  # perhaps nobody waits at this moment

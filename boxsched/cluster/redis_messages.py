@@ -1,0 +1,113 @@
+"""What nodes say to each other through Redis, under which names.
+
+Whatever comes from Redis is untrusted: it is bounded in size, decoded strictly, and what does not
+decode is dropped and counted.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Annotated
+
+import attrs
+import msgspec
+
+from boxsched.model import WorkerId
+
+GROUP = "nodes"
+MESSAGE_SHARDS = 1_000
+MESSAGE_BYTES = 32 * 1024  # three numbers a shard, each of at most nine bytes, and a name
+ENTRY_WORKERS = 200
+ENTRY_BYTES = 9 * ENTRY_WORKERS + 16  # a number has at most nine bytes
+NODE_LENGTH = 200
+STREAM_ENTRIES = 10_000  # the last resort: what is trimmed is lost, also where it is pending
+STREAM_SECONDS = 3_600  # without anything added or read: the node is gone for good
+FIELD = b"w"
+
+Id = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
+Number = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=NODE_LENGTH)]
+Command = tuple[str | bytes | int, ...]
+
+
+@attrs.frozen
+class Names:
+    """Every key and channel begins with the prefix, so that clusters can share a server."""
+
+    prefix: str
+
+    @property
+    def channel(self) -> str:
+        return f"{self.prefix}:news"
+
+    @property
+    def streams(self) -> str:
+        """The set of the nodes that have a stream."""
+        return f"{self.prefix}:streams"
+
+    def stream(self, node: str) -> str:
+        return f"{self.prefix}:hints:{node}"
+
+
+class News(msgspec.Struct, tag="news", array_like=True, forbid_unknown_fields=True):
+    node: Name
+    woken: Annotated[list[Number], msgspec.Meta(max_length=MESSAGE_SHARDS)]
+    committed: Annotated[dict[Number, Number], msgspec.Meta(max_length=MESSAGE_SHARDS)]
+
+
+# Text that is no UTF-8, and depth, have errors of their own.
+_UNDECODABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+
+_encode = msgspec.msgpack.Encoder().encode
+_news = msgspec.msgpack.Decoder(News)
+_workers = msgspec.msgpack.Decoder(
+    Annotated[list[Id], msgspec.Meta(min_length=1, max_length=ENTRY_WORKERS)]
+)
+
+
+def news(node: str, woken: Iterable[int], committed: Mapping[int, int]) -> bytes:
+    """``committed``: the newest batch of each shard that got further."""
+    return _encode(News(node, list(woken), dict(committed)))
+
+
+def read_news(data: object) -> News | None:
+    """None: not one of ours."""
+    if not isinstance(data, bytes) or len(data) > MESSAGE_BYTES:
+        return None
+    try:
+        return _news.decode(data)
+    except _UNDECODABLE:
+        return None
+
+
+def entry(fields: object) -> list[WorkerId] | None:
+    """The workers of a stream's entry, from its fields and values. None: not one of ours."""
+    match fields:
+        case [name, bytes() as data] if name == FIELD and len(data) <= ENTRY_BYTES:
+            try:
+                return [WorkerId(number) for number in _workers.decode(data)]
+            except _UNDECODABLE:
+                return None
+    return None
+
+
+def node_name(data: object) -> str | None:
+    """A member of the set of streams. None: not one of ours."""
+    if not isinstance(data, bytes) or not 1 <= len(data) <= 4 * NODE_LENGTH:
+        return None
+    try:
+        name = data.decode()
+    except UnicodeDecodeError:
+        return None
+    return name if len(name) <= NODE_LENGTH else None
+
+
+def hinting(names: Names, node: str, workers: Collection[WorkerId]) -> list[Command]:
+    """Adds entries for the workers to the node's stream, and keeps it known and alive."""
+    stream = names.stream(node)
+    told = list(workers)
+    added: list[Command] = [
+        ("XADD", stream, "MAXLEN", "~", STREAM_ENTRIES, "*", FIELD, _encode(part))
+        for part in (
+            told[first : first + ENTRY_WORKERS] for first in range(0, len(told), ENTRY_WORKERS)
+        )
+    ]
+    return [*added, ("EXPIRE", stream, STREAM_SECONDS), ("SADD", names.streams, node)]

@@ -1,0 +1,265 @@
+"""Streams of hints: a node reads its own, and does what another read and did not finish."""
+
+import asyncio
+from collections.abc import Collection
+
+import attrs
+from redis.exceptions import ResponseError
+
+from boxsched.cluster.bus import Counts, Listener
+from boxsched.cluster.redis_line import Line, Reply, is_foreign, raise_first
+from boxsched.cluster.redis_messages import (
+    GROUP,
+    STREAM_SECONDS,
+    Command,
+    Names,
+    entry,
+    hinting,
+    node_name,
+)
+from boxsched.errors import StoreAway
+from boxsched.model import WorkerId
+
+VISIBILITY_SECONDS = 5.0  # so long an entry may be under way before another node does it again
+BLOCK_SECONDS = 0.5  # a read waits that long for entries; it is also its connection's pulse
+RETRY_SECONDS = 0.5  # after the store was away
+READ_ENTRIES = 128
+KNOWN_STREAMS = 256  # looked after in one round; of more, other ones each time
+ATTEMPTS = 2  # a stream that could not be read that often is removed
+assert STREAM_SECONDS > 2 * VISIBILITY_SECONDS
+
+
+@attrs.frozen
+class Entries:
+    """As they were read, those that are not ours included: they are acknowledged all the same."""
+
+    ids: tuple[bytes, ...]
+    workers: frozenset[WorkerId]
+    refused: int
+
+    @staticmethod
+    def of(reply: Reply) -> "Entries":
+        """From a list of entries; one that was trimmed while it was pending has no fields."""
+        ids: list[bytes] = []
+        workers: set[WorkerId] = set()
+        refused = 0
+        for item in reply or ():
+            match item:
+                case [bytes() as id_, None]:
+                    ids.append(id_)
+                case [bytes() as id_, fields]:
+                    ids.append(id_)
+                    told = entry(fields)
+                    workers.update(told or ())
+                    refused += told is None
+        return Entries(tuple(ids), frozenset(workers), refused)
+
+    def done(self, stream: str) -> list[Command]:
+        """To be sent when they have been done; their stream then holds only what is not done."""
+        if not self.ids:
+            return []
+        return [("XACK", stream, GROUP, *self.ids), ("XDEL", stream, *self.ids)]
+
+
+def _says(reply: Reply, *codes: str) -> bool:
+    return isinstance(reply, ResponseError) and str(reply).startswith(codes)
+
+
+class OwnStream:
+    """What this node is told: read, looked up, then acknowledged; what is pending first."""
+
+    def __init__(
+        self, line: Line, names: Names, node: str, listener: Listener, counts: Counts
+    ) -> None:
+        self._line = line
+        self._names = names
+        self._node = node
+        self._stream = names.stream(node)
+        self._listener = listener
+        self._counts = counts
+        self._unread = 0  # attempts at what is pending, since the last that succeeded
+
+    async def begin(self) -> None:
+        await self._line.open()
+        if self._unread >= ATTEMPTS:  # too large to be read in time; or bad luck: no matter
+            self._counts.refused += 1
+            self._unread = 0
+            raise_first(await self._line.ask(("UNLINK", self._stream)))
+        await self._create()
+
+    async def run(self) -> None:
+        done: list[Command] = []  # sent together with the next read
+        pending = True
+        while True:
+            entries = await self._read(done, pending=pending)
+            done = []
+            if entries is None:  # the stream was gone, and is there again
+                self._listener.missed()
+                continue
+            pending = pending and bool(entries.ids)
+            try:
+                if entries.workers:
+                    await self._listener.look(entries.workers)
+            except StoreAway:
+                await asyncio.sleep(RETRY_SECONDS)
+                pending = True
+                continue
+            done = entries.done(self._stream)
+            self._counts.looked += len(entries.ids)
+            self._counts.refused += entries.refused
+
+    async def _read(self, done: list[Command], *, pending: bool) -> Entries | None:
+        block = () if pending else ("BLOCK", round(1000 * BLOCK_SECONDS))
+        read: Command = (
+            "XREADGROUP", "GROUP", GROUP, self._node, "COUNT", READ_ENTRIES, *block,
+            "STREAMS", self._stream, "0" if pending else ">",
+        )  # fmt: skip
+        self._unread += pending
+        reply = (await self._line.ask(*done, read, blocking=0 if pending else BLOCK_SECONDS))[-1]
+        self._unread = 0
+        if is_foreign(reply) or _says(reply, "NOGROUP", "UNBLOCKED"):
+            self._counts.recreated += 1
+            await self._create()
+            return None
+        raise_first([reply])
+        return Entries.of(reply[0][1] if reply else None)
+
+    async def _create(self) -> None:
+        """Stream and group, known to the others, from the first entry that is there."""
+        commands: tuple[Command, ...] = (
+            ("XGROUP", "CREATE", self._stream, GROUP, "0", "MKSTREAM"),
+            *known(self._names, self._node),
+        )
+        replies = await self._line.ask(*commands)
+        foreign = [
+            command[2] if command[0] == "XGROUP" else command[1]
+            for command, reply in zip(commands, replies, strict=True)
+            if is_foreign(reply)
+        ]
+        if foreign:
+            self._counts.refused += len(foreign)
+            raise_first(await self._line.ask(("UNLINK", *foreign)))
+            replies = await self._line.ask(*commands)
+        raise_first([reply for reply in replies if not _says(reply, "BUSYGROUP")])
+
+
+def known(names: Names, node: str) -> list[Command]:
+    """Keeps a node's stream in the set of streams, and both from expiring."""
+    return [
+        ("SADD", names.streams, node),
+        ("EXPIRE", names.streams, STREAM_SECONDS),
+        ("EXPIRE", names.stream(node), STREAM_SECONDS),
+    ]
+
+
+class Claims:
+    """Does what other nodes read and did not acknowledge: they died, or cannot reach the store.
+
+    What a dead node never read is nobody's: its workers connect to other nodes, and are looked up
+    there at once.
+    """
+
+    def __init__(
+        self,
+        line: Line,
+        names: Names,
+        node: str,
+        listener: Listener,
+        counts: Counts,
+        *,
+        visibility: float,
+    ) -> None:
+        self._line = line
+        self._names = names
+        self._node = node
+        self._listener = listener
+        self._counts = counts
+        self._visibility = visibility
+        self._unread: dict[str, int] = {}  # node -> attempts since the last that succeeded
+
+    async def run(self) -> None:
+        while True:
+            await asyncio.sleep(self._visibility / 2)
+            await self._line.open()  # only for the round: between two of them it may be long
+            await self.claim_once()
+            await self._line.close()
+
+    async def claim_once(self) -> int:
+        """The number of entries that were done."""
+        *kept, members = await self._line.ask(
+            *known(self._names, self._node),
+            ("SRANDMEMBER", self._names.streams, KNOWN_STREAMS),
+        )
+        if is_foreign(members):
+            self._counts.refused += 1
+            raise_first(await self._line.ask(("UNLINK", self._names.streams)))
+            return 0
+        raise_first([*kept, members])
+        claimed = 0
+        for member in members:
+            name = node_name(member)
+            if name is None:
+                self._counts.refused += 1
+                await self._forget(member)
+            elif name != self._node:
+                claimed += await self._claim(name)
+        return claimed
+
+    async def _claim(self, owner: str) -> int:
+        entries = await self._read(owner)
+        if entries is None or not entries.ids:
+            return 0
+        passed_on: list[Command] = []
+        try:
+            if entries.workers:
+                await self._listener.look(entries.workers)
+                passed_on = await self._passed_on(owner, entries.workers)
+        except StoreAway:
+            return 0  # pending still, for whoever claims it next
+        stream = self._names.stream(owner)
+        raise_first(await self._line.ask(*passed_on, *entries.done(stream)))
+        self._counts.claimed += len(entries.ids)
+        self._counts.refused += entries.refused
+        return len(entries.ids)
+
+    async def _read(self, owner: str) -> Entries | None:
+        stream = self._names.stream(owner)
+        if self._unread.get(owner, 0) >= ATTEMPTS:
+            self._counts.refused += 1
+            del self._unread[owner]
+            await self._forget(owner, stream)
+            return None
+        self._unread[owner] = self._unread.get(owner, 0) + 1
+        [reply] = await self._line.ask(
+            (
+                "XAUTOCLAIM", stream, GROUP, self._node, round(1000 * self._visibility), "0-0",
+                "COUNT", READ_ENTRIES,
+            )
+        )  # fmt: skip
+        del self._unread[owner]
+        if is_foreign(reply):
+            self._counts.refused += 1
+            await self._forget(owner, stream)
+            return None
+        if _says(reply, "NOGROUP"):  # gone; an owner that lives makes it anew, and known
+            await self._forget(owner)
+            return None
+        raise_first([reply])
+        return Entries.of(reply[1])
+
+    async def _forget(self, member: str | bytes, *keys: str) -> None:
+        unlinked: list[Command] = [("UNLINK", *keys)] if keys else []
+        raise_first(await self._line.ask(("SREM", self._names.streams, member), *unlinked))
+
+    async def _passed_on(self, owner: str, workers: Collection[WorkerId]) -> list[Command]:
+        """Hints for the nodes to which the workers have moved."""
+        moved: dict[str, list[WorkerId]] = {}
+        for worker, node in (await self._listener.places(workers)).items():
+            if node not in (self._node, owner):
+                moved.setdefault(node, []).append(worker)
+        self._counts.passed_on += sum(map(len, moved.values()))
+        return [
+            command
+            for node, there in moved.items()
+            for command in hinting(self._names, node, there)
+        ]

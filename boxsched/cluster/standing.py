@@ -1,0 +1,45 @@
+"""The nodes of a cluster, as one of them sees it."""
+
+from collections.abc import Sequence
+
+import attrs
+
+from boxsched.cluster.keys import node_number
+from boxsched.cluster.shares import View
+from boxsched.store.values import NodeInfo
+
+
+@attrs.frozen
+class NodeStanding:
+    """``shards``: those that it leads; ``me``: the one that answers."""
+
+    id: int
+    name: str
+    url: str
+    version: str
+    alive: bool
+    shards: tuple[int, ...]
+    me: bool
+    started_at: float
+
+
+def standing(nodes: Sequence[NodeInfo], view: View | None, me: str) -> list[NodeStanding]:
+    """Who is alive is told by the locks alone; without a view only this node is known to be."""
+    found = []
+    for node in nodes:
+        number = node_number(node.name)
+        leads = () if view is None else [s for s, n in view.leaders.items() if n == number]
+        alive = node.name == me if view is None else number in view.nodes
+        found.append(
+            NodeStanding(
+                node.id,
+                node.name,
+                node.url,
+                node.version,
+                alive,
+                tuple(sorted(leads)),
+                node.name == me,
+                node.started_at,
+            )
+        )
+    return found

@@ -1,0 +1,133 @@
+"""What a node hears of the shards' batches, and passes on to its readers."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+
+from boxsched.errors import StoreAway
+from boxsched.feed.cursor import EventCursor
+from boxsched.feed.subscription import PAGE, Subscription
+from boxsched.store.contract import Store
+from boxsched.store.values import Event, StoredEvent
+
+POLL_SECONDS = 0.2  # while nobody tells what other nodes commit
+HINTED_POLL_SECONDS = 1.0  # while hints do: some may be lost
+LEAST_SECONDS = 0.05  # between two polls, however many hints there are
+
+assert LEAST_SECONDS < POLL_SECONDS < HINTED_POLL_SECONDS
+
+
+class EventFeed:
+    """See the package. Nothing is kept, heard or polled while there are no readers."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._readers: set[Subscription] = set()
+        self._told: dict[int, int] = {}  # the batch of a shard up to which all readers know
+        self._watched = asyncio.Event()  # there are readers
+        self._hurry = asyncio.Event()  # the next poll should be soon
+        self._closed = False
+
+    # --- News -------------------------------------------------------------------------------
+
+    def publish(self, shard: int, batch: int, events: Sequence[Event]) -> None:
+        """All events of a batch that this node's engine committed, in order."""
+        if self._readers:
+            stored = [
+                StoredEvent(shard, batch, n, event.type, event.data)
+                for n, event in enumerate(events, 1)
+            ]
+            self._offer(shard, batch - 1, batch, stored)
+
+    def heard(self, shard: int, batch: int) -> None:
+        """A hint that another node committed this batch: a reason to look, and no more."""
+        if batch > self._told.get(shard, -1):
+            self._hurry.set()
+
+    def recheck(self) -> None:
+        """A batch may have been committed, or a hint sent, that was not heard of: look soon."""
+        self._hurry.set()
+
+    # --- Readers ----------------------------------------------------------------------------
+
+    async def now(self) -> EventCursor:
+        """Behind the last event of every shard."""
+        return EventCursor(await self._store.last_events())
+
+    @contextlib.asynccontextmanager
+    async def subscribe(self, after: EventCursor | None) -> AsyncIterator[Subscription]:
+        """Events behind ``after``, or from now on."""
+        reader = Subscription(self._store)
+        if self._closed:
+            reader.close()
+        self._readers.add(reader)  # first: what is committed from here on is not missed
+        self._watched.set()
+        try:
+            await reader.begin(after)
+            yield reader
+        finally:
+            self._readers.discard(reader)
+            if not self._readers:
+                self._watched.clear()
+                self._told.clear()
+
+    @property
+    def readers(self) -> Collection[Subscription]:
+        return self._readers
+
+    def close(self) -> None:
+        """Ends every reader, and each that comes: the node stops."""
+        self._closed = True
+        for reader in self._readers:
+            reader.close()
+
+    @property
+    def closed(self) -> bool:
+        return self._closed
+
+    # --- Following --------------------------------------------------------------------------
+
+    async def run(self, hints_reach: Callable[[], bool]) -> None:
+        """Polls, until cancelled; the store may come and go."""
+        while True:
+            await self._watched.wait()
+            with contextlib.suppress(StoreAway):
+                await self.poll()
+            await asyncio.sleep(LEAST_SECONDS)
+            rest = (HINTED_POLL_SECONDS if hints_reach() else POLL_SECONDS) - LEAST_SECONDS
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(rest):
+                    await self._hurry.wait()
+
+    async def poll(self) -> None:
+        """Readers learn of all that is committed, whether it was heard of or not."""
+        self._hurry.clear()
+        for head in await self._store.shards():
+            told = self._told.get(head.id)
+            if told is None:
+                self._look(head.id, head.batch)
+            elif head.batch > told:
+                await self._read(head.id, told, head.batch)
+
+    async def _read(self, shard: int, told: int, batch: int) -> None:
+        """The batches behind ``told``, once for all readers; too many, and each reads for itself.
+
+        There may be no events in them; a batch is in a page as a whole, as it is committed so.
+        """
+        page = await self._store.events_after(shard, told + 1, 0, PAGE)
+        if len(page) < PAGE:
+            self._offer(shard, told, max([batch, *(event.batch for event in page[-1:])]), page)
+        else:
+            self._look(shard, batch)
+
+    def _offer(self, shard: int, after: int, to: int, events: Sequence[StoredEvent]) -> None:
+        if to > self._told.get(shard, -1):
+            self._told[shard] = to
+            for reader in self._readers:
+                reader.offer(shard, after, to, events)
+
+    def _look(self, shard: int, batch: int) -> None:
+        if batch > self._told.get(shard, -1):
+            self._told[shard] = batch
+            for reader in self._readers:
+                reader.look(shard, batch)

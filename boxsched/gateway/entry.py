@@ -1,0 +1,148 @@
+"""How a worker comes in: its Hello, and what comes of it."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from aiohttp import WSCloseCode
+
+from boxsched import inbox
+from boxsched.errors import Conflict
+from boxsched.gateway.figures import Times
+from boxsched.gateway.lane import insist
+from boxsched.gateway.line import Line, Slow
+from boxsched.gateway.reading import Foul, read_hello, read_version
+from boxsched.model import WorkerId
+from boxsched.store.contract import Store
+from boxsched.store.errors import InvariantRefused
+from boxsched.store.values import Connected, Connection, NewWorker
+from boxsched.worker import wire
+
+AT_ONCE = 16  # in the store: a herd of workers is not to take all of its connections
+
+_log = logging.getLogger(__name__)
+
+
+class NotLetIn(Exception):
+    """The worker gets this answer, and its connection ends."""
+
+    def __init__(self, code: str, message: str, *, again: bool) -> None:
+        super().__init__(message)
+        self.answer = wire.Refused(code, message, again)
+
+
+class Gone(Exception):
+    """The connection is over before the worker was let in."""
+
+
+class Entry:
+    """``leaves``: whether the node is stopping, and takes nobody in any more. ``objects``: why no
+    external worker may come in at all, if so."""
+
+    def __init__(
+        self,
+        store: Store,
+        ask: Callable[[int, inbox.Command], Awaitable[None]],
+        *,
+        node: str,
+        leaves: Callable[[], bool],
+        objects: Callable[[], Awaitable[str | None]],
+        times: Times,
+    ) -> None:
+        self._store = store
+        self._ask = ask
+        self._node = node
+        self._leaves = leaves
+        self._objects = objects
+        self._times = times
+        self._at_once = asyncio.Semaphore(AT_ONCE)
+        self._newest: dict[WorkerId, int] = {}  # the number of the last connection here
+
+    async def hello(self, line: Line) -> wire.Hello:
+        """Raises NotLetIn, Foul where nothing of the kind comes, Gone."""
+        try:
+            async with asyncio.timeout(self._times.hello):
+                text = await line.receive()
+        except TimeoutError:
+            raise Foul("no_hello", f"no hello within {self._times.hello:g} s") from None
+        if text is None:
+            raise Gone
+        version = read_version(text)
+        if version != wire.VERSION:
+            older = version < wire.VERSION
+            raise NotLetIn(
+                "version",
+                f"this worker speaks version {version}, this node {wire.VERSION}: "
+                + ("upgrade the worker" if older else "the node is to be upgraded first"),
+                again=not older,
+            )
+        try:
+            return read_hello(text)
+        except Foul as foul:
+            raise NotLetIn("invalid", f"its hello is not valid: {foul}", again=False) from None
+
+    async def connect(self, line: Line, hello: wire.Hello, organization: int) -> Connected:
+        """In the store, with its Boxes asked for as soon as possible; raises NotLetIn, Gone."""
+        new = NewWorker(
+            identity=hello.identity,
+            name=hello.name,
+            address=line.address,
+            node=self._node,
+            box_types=hello.box_types,
+            organization=organization,
+        )
+
+        async def connected(new: NewWorker) -> Connected:
+            async with self._at_once:
+                self._stay(line)
+                why_not = await self._objects()
+                if why_not is not None:
+                    raise NotLetIn("mixed", why_not, again=False)
+                return await self._store.connect_worker(new)
+
+        try:
+            return await insist(connected, new, self._times)
+        except Conflict as error:
+            raise NotLetIn(error.code, error.message, again=False) from None
+        except InvariantRefused:
+            message = "another worker with this name, or this one, connects at this moment"
+            raise NotLetIn("conflict", message, again=True) from None
+
+    async def announce(self, line: Line, connected: Connected) -> None:
+        """Tell the shard's leader, in the order of the connections; raises NotLetIn, Gone."""
+        connection = connected.connection
+        number = max(connection.number, self._newest.get(connection.worker, 0))
+        self._newest[connection.worker] = number
+
+        async def announced(command: inbox.BoxesSet) -> None:
+            self._stay(line)
+            if self._newest.get(connection.worker, 0) > connection.number:
+                raise Gone
+            await self._ask(connected.shard, command)
+
+        boxes = tuple((row.id, row.ordinal, row.box_type) for row in connected.boxes)
+        said = inbox.BoxesSet(connection.worker, boxes, self._node, connection.number)
+        await insist(announced, said, self._times)
+
+    def forget(self, connection: Connection) -> None:
+        """It has ended."""
+        if self._newest.get(connection.worker) == connection.number:
+            del self._newest[connection.worker]
+
+    def _stay(self, line: Line) -> None:
+        if line.gone:
+            raise Gone
+        if self._leaves():
+            raise NotLetIn("leaving", "this node is stopping", again=True)
+
+
+async def refuse(line: Line, refusal: NotLetIn) -> None:
+    _log.warning("a worker at %s is not let in: %s", line.address, refusal)
+    try:
+        await line.send([wire.encode(refusal.answer)])
+    except (ConnectionError, Slow):
+        line.cut()
+        return
+    again = refusal.answer.again
+    code = WSCloseCode.TRY_AGAIN_LATER if again else WSCloseCode.POLICY_VIOLATION
+    await line.hang_up(code, refusal.answer.code)

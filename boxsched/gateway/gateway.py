@@ -1,0 +1,239 @@
+"""The gateway: all workers that are connected to this node."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Collection, Sequence
+
+from aiohttp import WSCloseCode, web
+
+from boxsched import inbox
+from boxsched.errors import StoreAway
+from boxsched.gateway.entry import Entry, Gone, NotLetIn, refuse
+from boxsched.gateway.figures import Figures, Times
+from boxsched.gateway.line import Line, Slow
+from boxsched.gateway.link import Link, LogChunk, NodeSide
+from boxsched.gateway.lookups import LookUps
+from boxsched.gateway.presence import Beating, Beats, Ends
+from boxsched.gateway.reading import Foul
+from boxsched.gather import Gather
+from boxsched.model import WorkerId
+from boxsched.store.contract import Store
+from boxsched.worker import wire
+
+MAX_CONNECTIONS = 2_000
+OUTPUT_AT_ONCE = 8  # groups of 2 MiB at most, in one transaction
+
+_log = logging.getLogger(__name__)
+
+
+async def _objects_to_nobody() -> None:
+    """Every worker whose token holds may come in."""
+
+
+class Gateway:
+    """See the package. ``ask`` is durable when it returns; ``hints_reach``: whether whatever
+    concerns a worker here is told by ``look`` or ``looked``; ``objects``: why external workers may
+    not come in, if so. ``run`` is to be a task of the node.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        ask: Callable[[int, inbox.Command], Awaitable[None]],
+        *,
+        node: str,
+        cluster: str,
+        lost_after: float,
+        hints_reach: Callable[[], bool],
+        objects: Callable[[], Awaitable[str | None]] = _objects_to_nobody,
+        times: Times = Times(),  # noqa: B008 (a frozen value)
+    ) -> None:
+        self.figures = Figures()
+        self._store = store
+        self._cluster = cluster
+        self._lost_after = lost_after
+        self._hints_reach = hints_reach
+        self._times = times
+        self._links: dict[WorkerId, Link] = {}
+        self._lines: set[Line] = set()
+        self._left = asyncio.Event()  # no line is open
+        self._left.set()
+        self._leaving = False
+        self._entry = Entry(
+            store,
+            ask,
+            node=node,
+            leaves=lambda: self._leaving,
+            objects=objects,
+            times=times,
+        )
+        self._look_ups = LookUps(store, self._links, self.figures, times)
+        self._beats = Beats(store, min(times.beats, lost_after / 10), self._is_here)
+        self._ends = Ends(store, times)
+        self._output: Gather[Sequence[LogChunk], None] = Gather(
+            self._append_logs, at_most=OUTPUT_AT_ONCE
+        )
+        self._side = NodeSide(
+            ask=ask,
+            append_log=lambda chunks: asyncio.shield(self._output.add(chunks)),
+            looked=self._look_ups.looked,
+            beaten=self._beats.add,
+            figures=self.figures,
+            times=times,
+        )
+
+    # --- What the node calls ----------------------------------------------------------------
+
+    @property
+    def connected(self) -> Collection[WorkerId]:
+        return self._links.keys()
+
+    def look(self, workers: Collection[WorkerId]) -> None:
+        """Those that are connected here are told soon what they should run, if it is news."""
+        self._look_ups.look(workers)
+
+    async def looked(self, workers: Collection[WorkerId]) -> None:
+        """The same; returns when they are told. Raises StoreAway."""
+        await self._look_ups.looked(workers)
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            for work in (
+                self._look_ups.run(),
+                self._beats.run(),
+                self._ends.run(),
+                self._watch(),
+                self._poll(),
+            ):
+                tasks.create_task(work)
+
+    async def serve(self, request: web.Request, organization: int) -> web.WebSocketResponse:
+        """A worker's whole connection; the token, which is of that organization, was checked."""
+        line = Line(request, self._times)
+        await line.open()
+        self._lines.add(line)
+        self._left.clear()
+        try:
+            await self._serve(line, organization)
+        finally:
+            self._lines.discard(line)
+            if not self._lines:
+                self._left.set()
+        return line.response
+
+    async def close(self) -> None:
+        """Says Leave to all, leaves them a little time, and has them marked disconnected."""
+        self._leaving = True
+        for link in self._links.values():
+            link.say(wire.Leave())
+        await self._all_left(self._times.leave)
+        for link in self._links.values():
+            link.end(WSCloseCode.SERVICE_RESTART, "leaving")
+        if not await self._all_left(2 * self._times.hang_up):
+            for line in self._lines:
+                line.cut()
+            await self._all_left(self._times.hang_up)
+        try:
+            async with asyncio.timeout(self._times.hang_up):
+                await self._output.drain()
+                await self._ends.write()
+        except (StoreAway, TimeoutError) as error:
+            _log.warning("workers are not marked disconnected: %r", error)
+
+    async def _all_left(self, seconds: float) -> bool:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._left.wait()
+        except TimeoutError:
+            pass
+        return not self._lines
+
+    # --- A connection -----------------------------------------------------------------------
+
+    async def _serve(self, line: Line, organization: int) -> None:
+        try:
+            if len(self._lines) > MAX_CONNECTIONS:
+                raise NotLetIn("full", "this node has enough workers", again=True)
+            hello = await self._entry.hello(line)
+            connected = await self._entry.connect(line, hello, organization)
+            try:
+                await self._entry.announce(line, connected)
+                link = Link(line, connected, self._side)
+                await self._attend(link)
+            finally:
+                self._entry.forget(connected.connection)
+                self._ends.add(connected.connection)
+            await link.hang_up()
+        except NotLetIn as refusal:
+            self.figures.refused[refusal.answer.code] += 1
+            await refuse(line, refusal)
+        except Foul as foul:
+            self.figures.ended[foul.reason] += 1
+            _log.warning("a connection from %s: %s", line.address, foul)
+            await line.hang_up(WSCloseCode.POLICY_VIOLATION, foul.reason)
+        except Slow:
+            line.cut()
+        except Gone:
+            await line.hang_up(WSCloseCode.OK, "gone")
+
+    async def _attend(self, link: Link) -> None:
+        """The link's time as this node's connection of its worker."""
+        other = self._links.get(link.worker)
+        if other is not None:
+            if other.connection.number > link.connection.number:
+                raise Gone
+            other.end(WSCloseCode.OK, "replaced")
+        link.say(wire.Welcome(link.worker, self._cluster, self._lost_after))
+        self._links[link.worker] = link
+        self.figures.connects += 1
+        self.figures.connected = len(self._links)
+        self._look_ups.look((link.worker,), anyway=True)
+        try:
+            await link.live()
+        finally:
+            if self._is_here(link):
+                del self._links[link.worker]
+            self.figures.connected = len(self._links)
+
+    def _is_here(self, link: Beating) -> bool:
+        return self._links.get(link.connection.worker) is link
+
+    async def _append_logs(self, group: Sequence[Sequence[LogChunk]]) -> list[None]:
+        await self._store.append_log([chunk for chunks in group for chunk in chunks])
+        return [None] * len(group)
+
+    # --- Now and then -----------------------------------------------------------------------
+
+    async def _watch(self) -> None:
+        """Ends connections that are silent, and tells levels that were not told for long."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(min(self._times.silence, self._times.level) / 10)
+            now = loop.time()
+            for link in self._links.values():
+                if link.silent_since(now - self._times.silence):
+                    link.end(WSCloseCode.TRY_AGAIN_LATER, "silent")
+            due = [
+                worker
+                for worker, link in self._links.items()
+                if link.told_before(now - self._times.level)
+            ]
+            self._look_ups.look(due, anyway=True)
+
+    async def _poll(self) -> None:
+        """Where hints do not reach: all are looked up, the sooner again the more news there is."""
+        loop = asyncio.get_running_loop()
+        pause = self._times.poll
+        while True:
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, self._times.poll)
+            if self._hints_reach() or not self._links:
+                continue
+            began = loop.time()
+            try:
+                if await self._look_ups.looked(list(self._links)):
+                    pause = self._times.poll_fastest
+            except StoreAway:
+                pause = self._times.poll
+            # Never more than half of the time is spent with this.
+            pause = max(pause, loop.time() - began)

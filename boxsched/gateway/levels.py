@@ -1,0 +1,38 @@
+"""Levels as they are sent."""
+
+from collections.abc import Sequence
+from operator import attrgetter
+
+import attrs
+import msgspec
+
+from boxsched.store.values import Assignment
+from boxsched.worker.wire import MAX_MESSAGE_BYTES, Level, Task, encode
+
+_of_assignment = attrgetter(*Task.__struct_fields__)
+assert set(Task.__struct_fields__) == {field.name for field in attrs.fields(Assignment)}
+
+
+def level_text(assignments: Sequence[Assignment]) -> bytes:
+    """The Level as a worker can take it.
+
+    One that is too large (jobs have long commands) goes without the commands of what has been
+    started, which are not needed any more, and then without some of what has not: that waits.
+    """
+    tasks = [Task(*_of_assignment(assignment)) for assignment in assignments]
+    text = encode(Level(tuple(tasks)))
+    if len(text) <= MAX_MESSAGE_BYTES:
+        return text
+    return encode(Level(tuple(_fitting(tasks))))
+
+
+def _fitting(tasks: Sequence[Task]) -> list[Task]:
+    fitting: list[Task] = []
+    size = len(encode(Level(())))
+    for task in sorted(tasks, key=lambda task: not task.started):
+        if task.started:
+            task = msgspec.structs.replace(task, commands=(), environment={})
+        size += len(encode(task)) + 1
+        if task.started or size <= MAX_MESSAGE_BYTES:
+            fitting.append(task)
+    return fitting

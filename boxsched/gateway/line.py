@@ -1,0 +1,80 @@
+"""A WebSocket as the gateway uses it: texts, deadlines, and a certain end."""
+
+import asyncio
+import socket as sockets
+
+from aiohttp import WebSocketError, WSCloseCode, WSMessage, WSMsgType, web
+
+from boxsched.gateway.figures import Times
+from boxsched.gateway.reading import Foul
+from boxsched.worker.wire import MAX_SAID_BYTES
+
+BUFFER_BYTES = 64 << 10
+KERNEL_BUFFER_BYTES = 256 << 10
+
+
+class Slow(Exception):
+    """The worker does not read: it is cut."""
+
+
+class Line:
+    """``open`` it before anything else. Who it is, is not known yet."""
+
+    def __init__(self, request: web.Request, times: Times) -> None:
+        self.address = request.remote or ""
+        self._request = request
+        self._times = times
+        self.response = web.WebSocketResponse(
+            timeout=times.hang_up, compress=False, max_msg_size=MAX_SAID_BYTES
+        )
+
+    async def open(self) -> None:
+        """Raises what aiohttp answers where the request asks for no WebSocket."""
+        transport = self._request.transport
+        if transport is not None:
+            # The kernel would take 4 MiB for a worker that reads nothing.
+            transport.set_write_buffer_limits(high=BUFFER_BYTES)
+            raw = transport.get_extra_info("socket")
+            if raw is not None:
+                raw.setsockopt(sockets.SOL_SOCKET, sockets.SO_SNDBUF, KERNEL_BUFFER_BYTES)
+        await self.response.prepare(self._request)
+
+    @property
+    def gone(self) -> bool:
+        """Whether the other side has hung up, as far as is known without reading."""
+        transport = self._request.transport
+        return transport is None or transport.is_closing()
+
+    async def receive(self) -> str | None:
+        """The next text; None where the other side has gone. Raises Foul."""
+        message: WSMessage = await self.response.receive()
+        if message.type is WSMsgType.TEXT:
+            return str(message.data)
+        if message.type is WSMsgType.BINARY:
+            raise Foul("binary", "messages are texts")
+        if isinstance(message.data, WebSocketError):  # aiohttp has closed it already
+            too_large = message.data.code == WSCloseCode.MESSAGE_TOO_BIG
+            raise Foul("too_large" if too_large else "broken", str(message.data))
+        return None
+
+    async def send(self, texts: list[bytes]) -> None:
+        """Raises Slow, or ConnectionError where the other side has gone."""
+        try:
+            async with asyncio.timeout(self._times.write):
+                for text in texts:
+                    await self.response.send_frame(text, WSMsgType.TEXT)
+        except TimeoutError:
+            raise Slow(f"it took nothing for {self._times.write:g} s") from None
+
+    async def hang_up(self, code: WSCloseCode, reason: str) -> None:
+        """Close it; cut it where the other side does not answer."""
+        try:
+            async with asyncio.timeout(2 * self._times.hang_up):
+                await self.response.close(code=code, message=reason.encode())
+        except TimeoutError:
+            self.cut()
+
+    def cut(self) -> None:
+        transport = self._request.transport
+        if transport is not None:
+            transport.abort()

@@ -1,0 +1,208 @@
+"""A worker's connection, once it was let in."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
+from typing import Any, NamedTuple
+
+import attrs
+from aiohttp import WSCloseCode
+
+from boxsched import inbox
+from boxsched.gateway.figures import Figures, Times
+from boxsched.gateway.lane import Lane
+from boxsched.gateway.line import Line, Slow
+from boxsched.gateway.reading import Foul, Report, read
+from boxsched.gateway.sending import Sending
+from boxsched.model import JobId, WorkerId
+from boxsched.store.values import Assignment, Connected
+from boxsched.worker import wire
+
+LogChunk = tuple[JobId, int, int, bytes]  # job, attempt, offset, bytes
+
+_log = logging.getLogger(__name__)
+
+
+@attrs.frozen
+class NodeSide:
+    """What links need of their node; what is awaited may raise StoreAway."""
+
+    ask: Callable[[int, inbox.Command], Awaitable[None]]
+    append_log: Callable[[Sequence[LogChunk]], Awaitable[None]]
+    looked: Callable[[Collection[WorkerId]], Awaitable[bool]]
+    beaten: Callable[["Link", int], None]
+    figures: Figures
+    times: Times
+
+
+class Held(NamedTuple):
+    """What makes a worker's level another one: ``started`` it has said itself."""
+
+    lease_token: int
+    attempt: int
+    stop: bool
+
+
+class Link:
+    """Reads, stores and answers what one worker says, and sends what it is told."""
+
+    def __init__(self, line: Line, connected: Connected, node: NodeSide) -> None:
+        self.connection = connected.connection
+        self.worker = connected.connection.worker
+        self._shard = connected.shard
+        self._line = line
+        self._node = node
+        self._loop = asyncio.get_running_loop()
+        self._held: dict[JobId, Held] = {}  # as the last look-up found it
+        self._told_at = self._loop.time()
+        self._listens_since: float | None = None
+        self._sending = Sending(line)
+        self._reports: Lane[wire.Said] = Lane(self._store_reports, node.times)
+        self._output: Lane[wire.Logged] = Lane(self._store_output, node.times)
+        self._over: asyncio.Future[tuple[WSCloseCode, str]] = self._loop.create_future()
+
+    # --- What it is told --------------------------------------------------------------------
+
+    def give(self, assignments: Sequence[Assignment], *, anyway: bool) -> bool:
+        """What a look-up found; sent where it is news. Returns whether it is."""
+        held = {a.job: Held(a.lease_token, a.attempt, a.stop) for a in assignments}
+        news = held != self._held
+        self._held = held
+        if news or anyway:
+            self._told_at = self._loop.time()
+            self._sending.level(assignments)
+            self._node.figures.levels += 1
+        return news
+
+    def ack(self, number: int, stale: tuple[tuple[int, int], ...] = ()) -> None:
+        self._sending.ack(wire.Ack(number, stale))
+
+    def say(self, message: wire.Welcome | wire.Leave) -> None:
+        self._sending.text(wire.encode(message))
+
+    def end(self, code: WSCloseCode, reason: str) -> None:
+        """From our side; ``reason`` is a word to count by."""
+        if not self._over.done():
+            self._over.set_result((code, reason))
+
+    # --- How long it was quiet --------------------------------------------------------------
+
+    def told_before(self, time: float) -> bool:
+        return self._told_at < time
+
+    def silent_since(self, time: float) -> bool:
+        """Whether nothing came since then, though we were listening."""
+        return self._listens_since is not None and self._listens_since < time
+
+    # --- Its life ---------------------------------------------------------------------------
+
+    async def live(self) -> None:
+        """Until either side ends it."""
+        works: dict[str, Coroutine[Any, Any, None]] = {
+            "read": self._read(),
+            "send": self._sending.run(),
+            "reports": self._reports.run(),
+            "output": self._output.run(),
+        }
+        tasks: list[asyncio.Future[Any]] = [
+            asyncio.create_task(work, name=f"worker {self.worker}: {name}")
+            for name, work in works.items()
+        ]
+        try:
+            await asyncio.wait([*tasks, self._over], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            errors = await asyncio.gather(*tasks, return_exceptions=True)
+        for error in errors:
+            self._end_by(error)
+
+    async def hang_up(self) -> None:
+        """After its life."""
+        if not self._over.done():
+            await self._line.hang_up(WSCloseCode.OK, "gone")
+            return
+        code, reason = self._over.result()
+        self._node.figures.ended[reason] += 1
+        _log.info("worker %s: its connection ends here: %s", self.worker, reason)
+        if code is WSCloseCode.ABNORMAL_CLOSURE:
+            self._line.cut()
+        else:
+            await self._line.hang_up(code, reason)
+
+    def _end_by(self, error: BaseException | None) -> None:
+        match error:
+            case Foul():
+                _log.warning("worker %s: %s", self.worker, error)
+                self.end(WSCloseCode.POLICY_VIOLATION, error.reason)
+            case Slow():
+                self.end(WSCloseCode.ABNORMAL_CLOSURE, "slow")
+            case None | asyncio.CancelledError() | ConnectionError():
+                pass  # it is gone, or has nothing more to do
+            case _:
+                raise error
+
+    # --- What it says -----------------------------------------------------------------------
+
+    async def _read(self) -> None:
+        """Until the worker goes; raises Foul."""
+        while True:
+            await self._sending.room()
+            self._listens_since = self._loop.time()
+            text = await self._line.receive()
+            self._listens_since = None
+            if text is None:
+                return
+            said = read(text)
+            self._node.figures.messages += 1
+            match said:
+                case wire.Beat():
+                    self._node.beaten(self, said.number)
+                case wire.Said():
+                    await self._reports.put(said, len(text))
+                case wire.Logged():
+                    await self._output.put(said, len(text))
+
+    def _holds(self, report: Report) -> bool:
+        held = self._held.get(JobId(report.job))
+        return held is not None and held.lease_token == report.lease_token
+
+    async def _store_reports(self, group: list[wire.Said]) -> None:
+        """Raises StoreAway; to be repeated then. What is stored twice changes nothing."""
+        if not all(self._holds(report) for said in group for report in said.reports):
+            await self._node.looked((self.worker,))
+        taken: list[Report] = []
+        stale: list[tuple[tuple[int, int], ...]] = []
+        for said in group:
+            refused: list[tuple[int, int]] = []
+            for report in said.reports:
+                if self._holds(report):
+                    taken.append(report)
+                else:
+                    refused.append((report.job, report.lease_token))
+            stale.append(tuple(refused))
+        if taken:
+            await self._node.ask(self._shard, inbox.Reports(self.worker, tuple(taken)))
+        self._node.figures.reports += len(taken)
+        for said, jobs in zip(group, stale, strict=True):
+            self._node.figures.stale_reports += len(jobs)
+            self.ack(said.number, jobs)
+
+    def _is_current(self, chunk: wire.Chunk) -> bool:
+        held = self._held.get(JobId(chunk.job))
+        return held is not None and held.attempt == chunk.attempt
+
+    async def _store_output(self, group: list[wire.Logged]) -> None:
+        """Output of what is not the worker's any more is left out; its level says so."""
+        if not all(self._is_current(chunk) for logged in group for chunk in logged.chunks):
+            await self._node.looked((self.worker,))
+        chunks = [
+            (JobId(chunk.job), chunk.attempt, chunk.offset, chunk.data)
+            for logged in group
+            for chunk in logged.chunks
+            if self._is_current(chunk)
+        ]
+        if chunks:
+            await self._node.append_log(chunks)
+        for logged in group:
+            self.ack(logged.number)

@@ -1,0 +1,109 @@
+"""Look-ups of what workers should be running: one query at a time, for all that were asked."""
+
+import asyncio
+import logging
+from collections.abc import Collection, Mapping, Sequence
+from typing import Protocol
+
+import attrs
+
+from boxsched.errors import StoreAway
+from boxsched.gateway.figures import Figures, Times
+from boxsched.model import WorkerId
+from boxsched.store.contract import Store
+from boxsched.store.values import Assignment
+
+_log = logging.getLogger(__name__)
+
+
+class Told(Protocol):
+    """Whoever is told a worker's level."""
+
+    def give(self, assignments: Sequence[Assignment], *, anyway: bool) -> bool:
+        """Whether it is another than before; ``anyway``: to be sent even if it is not."""
+
+
+@attrs.define
+class _Round:
+    """What the next query is for."""
+
+    workers: dict[WorkerId, bool] = attrs.field(factory=dict)  # to be told anyway?
+    waiting: list[asyncio.Future[bool]] = attrs.field(factory=list)
+
+    def add(self, workers: Collection[WorkerId], anyway: bool) -> None:
+        for worker in workers:
+            self.workers[worker] = anyway or self.workers.get(worker, False)
+
+    def settle(self, news: bool) -> None:
+        for future in self.waiting:
+            if not future.done():
+                future.set_result(news)
+
+    def fail(self, error: StoreAway) -> None:
+        for future in self.waiting:
+            if not future.done():
+                future.set_exception(error)
+        self.waiting.clear()
+
+
+class LookUps:
+    """``links``: the workers that are connected here; others are not looked up."""
+
+    def __init__(
+        self, store: Store, links: Mapping[WorkerId, Told], figures: Figures, times: Times
+    ) -> None:
+        self._store = store
+        self._links = links
+        self._figures = figures
+        self._times = times
+        self._next = _Round()
+        self._asked = asyncio.Event()
+
+    def look(self, workers: Collection[WorkerId], *, anyway: bool = False) -> None:
+        here = [worker for worker in workers if worker in self._links]
+        if here:
+            self._next.add(here, anyway)
+            self._asked.set()
+
+    async def looked(self, workers: Collection[WorkerId]) -> bool:
+        """When a query that begins from now on has been told; whether it brought news to anyone.
+
+        Raises StoreAway; the look-up is then made again, but not waited for.
+        """
+        self.look(workers)
+        if not any(worker in self._links for worker in workers):
+            return False
+        future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._next.waiting.append(future)
+        return await future
+
+    async def run(self) -> None:
+        try:
+            while True:
+                await self._asked.wait()
+                self._asked.clear()
+                await self._look_up()
+        finally:
+            self._next.fail(StoreAway("this node is stopping"))
+
+    async def _look_up(self) -> None:
+        round_, self._next = self._next, _Round()
+        self._figures.look_ups += 1
+        try:
+            found = await self._store.assignments(list(round_.workers))
+        except StoreAway as error:
+            _log.warning("workers cannot be looked up: %s", error.message)
+            round_.fail(error)
+            await asyncio.sleep(self._times.first_retry)
+            for worker, anyway in round_.workers.items():
+                self.look((worker,), anyway=anyway)
+            return
+        except asyncio.CancelledError:
+            round_.fail(StoreAway("this node is stopping"))
+            raise
+        news = False
+        for worker, anyway in round_.workers.items():
+            link = self._links.get(worker)
+            if link is not None:
+                news = link.give(found.get(worker, ()), anyway=anyway) or news
+        round_.settle(news)

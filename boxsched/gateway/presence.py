@@ -1,0 +1,108 @@
+"""What the store is told of who is connected: heartbeats, and the ends of connections."""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+from aiohttp import WSCloseCode
+
+from boxsched.errors import StoreAway
+from boxsched.gateway.figures import Times
+from boxsched.model import WorkerId
+from boxsched.store.contract import Store
+from boxsched.store.values import Connection
+
+MAX_UNANSWERED_BEATS = 64
+
+_log = logging.getLogger(__name__)
+
+
+class Beating(Protocol):
+    """A connection that sends heartbeats."""
+
+    connection: Connection
+
+    def ack(self, number: int) -> None: ...
+
+    def end(self, code: WSCloseCode, reason: str) -> None: ...
+
+
+class Beats:
+    """One statement for all that have beaten since the last one. ``is_here``: still connected."""
+
+    def __init__(self, store: Store, seconds: float, is_here: Callable[[Beating], bool]) -> None:
+        self._store = store
+        self._seconds = seconds
+        self._is_here = is_here
+        self._unwritten: dict[Beating, deque[int]] = {}
+
+    def add(self, link: Beating, number: int) -> None:
+        numbers = self._unwritten.setdefault(link, deque(maxlen=MAX_UNANSWERED_BEATS))
+        numbers.append(number)
+
+    async def run(self) -> None:
+        while True:
+            await asyncio.sleep(self._seconds)
+            try:
+                await self.write()
+            except StoreAway as error:
+                _log.warning("heartbeats are not stored: %s", error.message)
+
+    async def write(self) -> None:
+        """What the store does not take stays for the next time; raises StoreAway."""
+        beaten = {link: them for link, them in self._unwritten.items() if self._is_here(link)}
+        self._unwritten = {}
+        if not beaten:
+            return
+        try:
+            alive = await self._store.beat([link.connection for link in beaten])
+        except StoreAway:
+            for link, numbers in beaten.items():
+                numbers.extend(self._unwritten.get(link, ()))
+            self._unwritten |= beaten
+            raise
+        for link, numbers in beaten.items():
+            if link.connection.worker in alive:
+                for number in numbers:
+                    link.ack(number)
+            else:
+                link.end(WSCloseCode.TRY_AGAIN_LATER, "not_its_connection")
+
+
+class Ends:
+    """Connections that have ended, told as soon as the store takes it."""
+
+    def __init__(self, store: Store, times: Times) -> None:
+        self._store = store
+        self._times = times
+        self._untold: dict[WorkerId, Connection] = {}
+        self._some = asyncio.Event()
+
+    def add(self, connection: Connection) -> None:
+        known = self._untold.get(connection.worker)
+        if known is None or known.number < connection.number:
+            self._untold[connection.worker] = connection
+        self._some.set()
+
+    async def run(self) -> None:
+        while True:
+            await self._some.wait()
+            self._some.clear()
+            try:
+                await self.write()
+            except StoreAway as error:
+                _log.warning("the ends of connections are not stored: %s", error.message)
+                await asyncio.sleep(self._times.longest_retry)
+                self._some.set()
+
+    async def write(self) -> None:
+        """Raises StoreAway; they stay then."""
+        told = list(self._untold.values())
+        if not told:
+            return
+        await self._store.disconnect_workers(told)
+        for connection in told:
+            if self._untold.get(connection.worker) is connection:
+                del self._untold[connection.worker]

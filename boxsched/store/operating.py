@@ -1,0 +1,158 @@
+"""What an operator does with a database as a whole: ``boxsched db``."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import attrs
+
+from boxsched.store import is_postgres, open_store, sqlite_path
+from boxsched.store.blocks import Row, load
+from boxsched.store.schema import SCHEMA_VERSION
+from boxsched.store.session import Session, opened, refuse_other_schema, shown
+from boxsched.store.sqlite_session import Session as SqliteSession
+from boxsched.store.steps import operating
+from boxsched.store.steps.operating import JUMP, ShardStanding
+from boxsched.store.tables import TABLES
+
+if TYPE_CHECKING:
+    from boxsched.store.postgres_roles import Rights
+
+_ASK = load("operating_postgres.sql")
+
+
+@attrs.frozen
+class TableSize:
+    name: str
+    rows: int  # as far as the database's statistics know
+    bytes: int
+
+
+@attrs.frozen
+class Standing:
+    """What an operator asks first. ``rights`` and ``commit_times`` are PostgreSQL's."""
+
+    database: str
+    cluster: str
+    schema: int
+    schema_of_program: int
+    unfinished: int  # workloads
+    commands: int  # that wait for a leader
+    shards: tuple[ShardStanding, ...]
+    server: str = ""
+    bytes: int = 0
+    tables: tuple[TableSize, ...] = ()
+    rights: "Rights | None" = None
+    commit_times: bool | None = None
+
+
+async def upgrade(url: str) -> None:
+    """Prepare an empty database, or bring an older one up to date, as the owner of its tables."""
+    if is_postgres(url):
+        from boxsched.store.postgres_connection import connect
+        from boxsched.store.postgres_schema import refuse_if_unfit
+        from boxsched.store.postgres_schema import upgrade as upgrade_schema
+
+        connection = await connect(url)
+        try:
+            await refuse_if_unfit(connection)
+            await upgrade_schema(connection)
+        finally:
+            connection.close()
+    else:
+        store = open_store(url, sqlite_path(url).parent)
+        await store.open()
+        await store.close()
+
+
+def grants(url: str, asked: Sequence[tuple[str, bool]]) -> list[str]:
+    """The statements that ``grant`` would run: (role, whether it only reads)."""
+    from boxsched.store import postgres_roles
+    from boxsched.store.postgres_session import session
+
+    with session(url, writing=False) as one:
+        refuse_other_schema(one)
+        return [
+            statement.as_string(one.raw)
+            for role, reads in asked
+            for statement in postgres_roles.grants(one, role, reads=reads)
+        ]
+
+
+def grant(url: str, asked: Sequence[tuple[str, bool]]) -> list["Rights"]:
+    """Rights for these roles, and for those that were granted some before."""
+    if not is_postgres(url):
+        return []
+    from boxsched.store import postgres_roles
+    from boxsched.store.postgres_session import session
+
+    with session(url, writing=True) as one:
+        refuse_other_schema(one)
+        roles = {**dict(postgres_roles.granted(one)), **dict(asked)}
+        return [postgres_roles.grant(one, role, reads=reads) for role, reads in roles.items()]
+
+
+def standing(url: str) -> Standing:
+    """Raises StoreAway where the database cannot be read, SchemaTooOld."""
+    with opened(url) as session:
+        refuse_other_schema(session)
+        said = session.said()
+        unfinished, commands = session.run(operating.load_now())
+        found = Standing(
+            database=shown(url),
+            cluster=said["cluster"],
+            schema=int(said["schema"]),
+            schema_of_program=SCHEMA_VERSION,
+            unfinished=unfinished,
+            commands=commands,
+            shards=tuple(session.run(operating.shards())),
+        )
+        if isinstance(session, SqliteSession):
+            return _of_file(found, sqlite_path(url), session)
+        return _of_server(found, session)
+
+
+def restored(url: str) -> list[Row]:
+    """Behind the restoration of a backup: (shard, epoch, batch) as they are now.
+
+    No epoch, lease token, event id or (PostgreSQL) row's id that was given out between the backup
+    and its restoration is given out again; none of them is valid any more.
+    """
+    with opened(url, writing=True) as session:
+        refuse_other_schema(session)
+        shards = session.run(operating.restored())
+        if not isinstance(session, SqliteSession):
+            _jump_sequences(session)
+        return shards
+
+
+def _jump_sequences(session: Session) -> None:
+    from boxsched.store import postgres_roles
+    from boxsched.store.postgres_session import Session as PostgresSession
+
+    assert isinstance(session, PostgresSession)
+    for sequence in postgres_roles.all_sequences(session):
+        session.ask(_ASK["jump_sequence"](sequence=sequence, by=JUMP))
+
+
+def _of_file(found: Standing, path: Path, session: SqliteSession) -> Standing:
+    files = (path, path.with_name(path.name + "-wal"))
+    size = sum(file.stat().st_size for file in files if file.exists())
+    return attrs.evolve(found, server=f"SQLite {session.version}", bytes=size)
+
+
+def _of_server(found: Standing, session: Session) -> Standing:
+    from boxsched.store.postgres_roles import my_rights
+    from boxsched.store.postgres_session import Session as PostgresSession
+
+    assert isinstance(session, PostgresSession)
+    ((version, size),) = session.ask(_ASK["server"]())
+    tables = session.ask(_ASK["sizes"].rows([(table,) for table in TABLES]))
+    return attrs.evolve(
+        found,
+        server=f"PostgreSQL {version}",
+        bytes=size,
+        tables=tuple(TableSize(*row) for row in tables),
+        rights=my_rights(session),
+        commit_times=session.ask(_ASK["commit_times"]()) == [("on",)],
+    )

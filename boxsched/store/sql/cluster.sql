@@ -1,0 +1,26 @@
+-- name: open_shards
+-- Shards that were not there yet, led by nobody.
+WITH v(id) AS (VALUES (:id))
+INSERT INTO shard (id, epoch, batch, epoch_batch, node)
+SELECT v.id, 0, 0, 0, '' FROM v WHERE v.id IS NOT NULL
+ON CONFLICT (id) DO NOTHING;
+
+-- name: shards
+-- How far each shard is, and who leads it or did so last.
+SELECT id, epoch, batch, node FROM shard ORDER BY id;
+
+-- name: put_node
+-- The node of that name, started now.
+INSERT INTO node (name, url, version, started_at)
+VALUES (:name, :url, :version, EXTRACT(EPOCH FROM clock_timestamp()))
+ON CONFLICT (name) DO UPDATE
+   SET url = excluded.url, version = excluded.version, started_at = excluded.started_at
+RETURNING id, name, url, version, started_at;
+
+-- name: nodes
+-- Every node that ever was.
+SELECT id, name, url, version, started_at FROM node ORDER BY id;
+
+-- name: forget_node
+-- A node that will not come again.
+DELETE FROM node WHERE name = :name;

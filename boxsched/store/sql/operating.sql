@@ -1,0 +1,39 @@
+-- name: shards
+-- Each shard, its organization, and since when it has its leader.
+SELECT s.id, s.epoch, s.batch, s.node, o.name, l.began_at
+  FROM shard AS s
+  LEFT JOIN organization AS o ON o.shard = s.id
+  LEFT JOIN leadership AS l ON l.shard = s.id AND l.epoch = s.epoch
+ ORDER BY s.id;
+
+-- name: load
+-- How many workloads are unfinished, and how many commands wait for a leader.
+SELECT (SELECT count(*) FROM workload WHERE finished_at IS NULL), (SELECT count(*) FROM inbox);
+
+-- name: jump_shards
+-- Far ahead of whatever was given out since the backup: epochs, lease tokens, ids of events.
+UPDATE shard
+   SET epoch = epoch + :by, batch = batch + :by, epoch_batch = batch + :by, node = ''
+ WHERE id > 0
+RETURNING id, epoch, batch;
+
+-- name: jump_connections
+-- Nobody speaks for a worker that connected before.
+UPDATE worker
+   SET connection = connection + :by,
+       state = CASE WHEN state = 'draining' THEN state ELSE 'disconnected' END
+ WHERE id > 0;
+
+-- name: may_have_begun
+-- What was assigned when the backup was made may have run since: it is not to be started anew.
+UPDATE job SET state = 'running', started_at = :now WHERE state = 'assigned';
+
+-- name: raise_epochs
+-- A new leadership of every shard: whoever led before writes nothing any more.
+UPDATE shard SET epoch = epoch + 1, epoch_batch = batch, node = '' WHERE id > 0
+RETURNING id, epoch, batch;
+
+-- name: name_in_process
+-- The in-process worker of a node that was alone, by the name that it has beside other nodes.
+UPDATE worker SET name = name || '@' || node, identity = name || '@' || node
+ WHERE name = :name AND address = :name AND node <> '';

@@ -1,0 +1,67 @@
+-- name: commit_times
+-- Whether the server keeps the times of commits.
+SELECT current_setting('track_commit_timestamp');
+
+-- name: sequences
+-- The sequences that number the rows of a table.
+SELECT CAST(s.oid AS regclass)::text
+  FROM pg_depend AS d JOIN pg_class AS s ON s.oid = d.objid AND s.relkind = 'S'
+ WHERE d.refobjid = to_regclass(:table) AND d.deptype = 'a';
+
+-- name: jump_sequence
+-- No id is given again that was given since the backup.
+SELECT setval(:sequence, nextval(:sequence) + :by);
+
+-- name: columns
+-- A table's columns with their types, in order.
+SELECT CAST(a.attname AS text), format_type(a.atttypid, NULL)
+  FROM pg_attribute AS a
+ WHERE a.attrelid = to_regclass(:table) AND a.attnum > 0 AND NOT a.attisdropped
+ ORDER BY a.attnum;
+
+-- name: sizes
+-- A table's rows, as far as statistics know, and its bytes with all that belongs to it.
+WITH v(name) AS (VALUES (:name))
+SELECT v.name, greatest(CAST(c.reltuples AS bigint), 0), pg_total_relation_size(c.oid)
+  FROM v JOIN pg_class AS c ON c.oid = to_regclass(v.name)
+ ORDER BY 3 DESC;
+
+-- name: server
+-- The server's version, and the whole database's bytes.
+SELECT current_setting('server_version'), pg_database_size(current_database());
+
+-- name: place
+-- Where the tables are, and whose they are.
+SELECT CAST(current_database() AS text), CAST(n.nspname AS text),
+       CAST(pg_get_userbyid(c.relowner) AS text), pg_has_role(c.relowner, 'USAGE')
+  FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+ WHERE c.oid = to_regclass('meta');
+
+-- name: role
+-- A role, and whether it is above all rights; no row where there is none of the name.
+SELECT rolsuper FROM pg_roles WHERE rolname = :role;
+
+-- name: me
+-- The role of this session.
+SELECT CAST(current_user AS text);
+
+-- name: grantees
+-- The roles that were granted something before.
+SELECT DISTINCT CAST(r.rolname AS text)
+  FROM pg_class AS c, aclexplode(c.relacl) AS a JOIN pg_roles AS r ON r.oid = a.grantee
+ WHERE c.oid = to_regclass('meta') AND a.grantee <> c.relowner
+ ORDER BY 1;
+
+-- name: held
+-- Which of these rights a role has.
+WITH v(place, privilege) AS (VALUES (:place, :privilege))
+SELECT v.place, v.privilege FROM v WHERE has_table_privilege(:role, v.place, v.privilege);
+
+-- name: readable
+-- Of which of these tables a role may read at least some columns.
+WITH v(place) AS (VALUES (:place))
+SELECT v.place FROM v WHERE has_any_column_privilege(:role, v.place, 'SELECT');
+
+-- name: may_create
+-- Whether a role may make tables beside ours.
+SELECT has_schema_privilege(:role, CAST(:schema AS text), 'CREATE');

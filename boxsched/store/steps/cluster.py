@@ -1,0 +1,28 @@
+"""The cluster: its shards, and the nodes that ever were."""
+
+from boxsched.store.blocks import Row, Steps, load
+from boxsched.store.values import NodeInfo, ShardHead
+
+_SQL = load("cluster.sql")
+
+
+def open_shards(count: int) -> Steps[list[ShardHead]]:
+    yield _SQL["open_shards"].rows([(id_,) for id_ in range(1, count + 1)])
+    return (yield from shards())
+
+
+def shards() -> Steps[list[ShardHead]]:
+    return [ShardHead(*row) for row in (yield _SQL["shards"]())]
+
+
+def put_node(name: str, url: str, version: str) -> Steps[NodeInfo]:
+    written: list[Row] = yield _SQL["put_node"](name=name, url=url, version=version)
+    return NodeInfo(*written[0])
+
+
+def nodes() -> Steps[list[NodeInfo]]:
+    return [NodeInfo(*row) for row in (yield _SQL["nodes"]())]
+
+
+def forget_node(name: str) -> Steps[None]:
+    yield _SQL["forget_node"](name=name)

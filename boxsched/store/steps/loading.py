@@ -1,0 +1,115 @@
+"""A shard as it is, for who leads or explains it: all of it in pages, in one snapshot."""
+
+from collections.abc import Callable, Sequence
+from operator import itemgetter
+from typing import Any
+
+from boxsched.model import JobId, ProjectId, WorkloadId, job_id, job_workload
+from boxsched.store import rows
+from boxsched.store.blocks import Block, Row, Steps, load
+from boxsched.store.contract import PAGE_WORKLOADS, ShardLoading
+from boxsched.store.steps import fleet, leading
+from boxsched.store.values import LoadedJob, LoadedWorkload, Organization, ShardState
+
+_SQL = load("leading.sql")
+
+PAGE_ROWS = 2_000  # of what is small
+PAGE_JOBS = 2_000  # a workload may have a thousand
+
+
+def load_shard(shard: int, into: ShardLoading) -> Steps[None]:
+    """The more there is the longer it takes, but no page is long; each row is read once."""
+    epoch, batch = yield from leading.batch_number(shard)
+    found = yield _SQL["load_organization"](shard=shard)
+    if not found:
+        into.begin(ShardState(shard, epoch, batch, None, (), (), {}, ()))
+        return
+    organization = rows.organization(found[0])
+    into.begin((yield from _state(shard, epoch, batch, organization)))
+    told = yield from _told(shard)
+    yield from _workloads(organization, told, into)
+
+
+def _state(shard: int, epoch: int, batch: int, organization: Organization) -> Steps[ShardState]:
+    mine = {"organization": organization.id}
+    projects = yield from _by_id(_SQL["load_projects"], rows.project, **mine)
+    boxes = yield from _by_id(_SQL["load_boxes"], rows.box, **mine)
+    durations = yield from _durations(organization)
+    pulses = yield from fleet.pulses(shard)
+    return ShardState(
+        shard,
+        epoch,
+        batch,
+        organization,
+        tuple(sorted(projects, key=lambda project: project.name)),
+        tuple(boxes),
+        durations,
+        tuple(pulses),
+    )
+
+
+def _by_id(block: Block, value: Callable[[Row], Any], **values: object) -> Steps[list[Any]]:
+    """All pages of a block that goes by ids, in the first column."""
+    found: list[Any] = []
+    after = 0
+    while True:
+        page = yield block(after=after, limit=PAGE_ROWS, **values)
+        found += [value(row) for row in page]
+        if len(page) < PAGE_ROWS:
+            return found
+        after = page[-1][0]
+
+
+def _durations(
+    organization: Organization,
+) -> Steps[dict[tuple[ProjectId, str], tuple[float, ...]]]:
+    found: dict[tuple[ProjectId, str], tuple[float, ...]] = {}
+    project, name = 0, ""
+    while True:
+        page = yield _SQL["load_durations"](
+            organization=organization.id, project=project, name=name, limit=PAGE_ROWS
+        )
+        found |= {(ProjectId(row[0]), row[1]): rows.durations(row[2]) for row in page}
+        if len(page) < PAGE_ROWS:
+            return found
+        project, name, _ = page[-1]
+
+
+def _told(shard: int) -> Steps[frozenset[int]]:
+    """The workloads that the inbox will tell the leader of."""
+    found = yield from _by_id(_SQL["load_told"], lambda row: row[1], shard=shard)
+    return frozenset(found)
+
+
+def _workloads(organization: Organization, told: frozenset[int], into: ShardLoading) -> Steps[None]:
+    after = 0
+    while True:
+        page = yield _SQL["load_workloads"](
+            organization=organization.id, after=after, limit=PAGE_WORKLOADS
+        )
+        for part in _parts([row for row in page if row[0] not in told]):
+            into.add((yield from _with_jobs(part)))
+        if len(page) < PAGE_WORKLOADS:
+            return
+        after = page[-1][0]
+
+
+def _parts(page: Sequence[Row]) -> list[list[Row]]:
+    """A page cut so that no part has many more than PAGE_JOBS jobs."""
+    parts: list[list[Row]] = []
+    jobs = PAGE_JOBS
+    for row in page:
+        if jobs >= PAGE_JOBS:
+            parts.append([])
+            jobs = 0
+        parts[-1].append(row)
+        jobs += row[-1]
+    return parts
+
+
+def _with_jobs(page: Sequence[Row]) -> Steps[list[LoadedWorkload]]:
+    jobs: dict[WorkloadId, list[LoadedJob]] = {row[0]: [] for row in page}
+    ids = [(job_id(row[0], index),) for row in page for index in range(row[-1])]
+    for row in sorted((yield _SQL["load_jobs"].rows(ids)), key=itemgetter(0)):
+        jobs[job_workload(JobId(row[0]))].append(rows.loaded_job(row))
+    return [rows.loaded_workload(row, jobs[row[0]]) for row in page]

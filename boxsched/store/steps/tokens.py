@@ -1,0 +1,25 @@
+"""API tokens, known by their digests only."""
+
+import attrs
+
+from boxsched.store.blocks import Steps, load
+from boxsched.store.values import Token
+
+_SQL = load("tokens.sql")
+
+
+def put_token(new: Token) -> Steps[None]:
+    yield _SQL["put_token"](**attrs.asdict(new))
+
+
+def token(digest: str) -> Steps[Token | None]:
+    found = yield _SQL["token"](digest=digest)
+    return Token(*found[0]) if found else None
+
+
+def tokens() -> Steps[list[Token]]:
+    return [Token(*row) for row in (yield _SQL["tokens"]())]
+
+
+def revoke_token(id_: str) -> Steps[bool]:
+    return bool((yield _SQL["revoke_token"](id=id_)))

@@ -1,0 +1,23 @@
+"""The tables by name, for what treats them all alike: rights, moving, sizes."""
+
+# In the order in which rows can be written: what a row refers to comes before it.
+TABLES = (
+    "meta",
+    "shard",
+    "leadership",
+    "organization",
+    "project",
+    "workload",
+    "job",
+    "worker",
+    "box",
+    "job_history",
+    "event",
+    "inbox",
+    "idempotency",
+    "log_chunk",
+    "page_session",
+    "token",
+    "node",
+)
+VIEWS = ("shown_workload",)

@@ -1,0 +1,144 @@
+"""From node to node: whom a worker of its own is connected to, and whom it tries next."""
+
+import asyncio
+import contextlib
+import logging
+import random
+from typing import Protocol
+
+from boxsched.worker import wire
+from boxsched.worker.discovery import Choice, Discovery, NodeAddress
+from boxsched.worker.heard import boottime
+from boxsched.worker.remote_link import Ears, Link, Lost, NotTaken, connection
+from boxsched.worker.remote_pace import Backoff, Pace
+from boxsched.worker.remote_saying import Sentence
+
+_log = logging.getLogger(__name__)
+
+
+class Guest(Ears, Protocol):
+    """Who goes from node to node."""
+
+    def token(self) -> str:
+        """Raises NotTaken where there is none to be had."""
+
+    def hello(self) -> wire.Hello: ...
+
+    async def welcome(self, node: NodeAddress, said: wire.Welcome, sent: float) -> None:
+        """Taken, by a Hello sent at that time (``boottime``). Raises Lost for the wrong node."""
+
+    def parted(self) -> None:
+        """The connection is gone."""
+
+
+class Tour:
+    """``run`` goes on for ever. A node at random; where it goes, the next, spread by chance."""
+
+    def __init__(
+        self, guest: Guest, discovery: Discovery, *, chance: random.Random, pace: Pace
+    ) -> None:
+        self._guest = guest
+        self._discovery = discovery
+        self._chance = chance
+        self._pace = pace
+        self._choice = Choice(chance)
+        self._backoff = Backoff(chance, pace)
+        self._taken = False  # by any node, so far
+        self._link: Link | None = None
+        self._up = asyncio.Event()
+        self._saying = 0
+        self._quiet = asyncio.Event()
+        self._quiet.set()
+        self._complaints: set[str] = set()
+
+    async def say(self, sentence: Sentence) -> None:
+        """Waits for a node; raises StoreAway where it goes before it has answered."""
+        self._saying += 1
+        self._quiet.clear()
+        try:
+            while self._link is None:
+                await self._up.wait()
+            await self._link.say(sentence)
+        finally:
+            self._saying -= 1
+            if not self._saying:
+                self._quiet.set()
+
+    async def land(self) -> None:
+        """What is being said to a node has a moment to be answered."""
+        if self._link is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._pace.land):
+                    await self._quiet.wait()
+
+    async def run(self) -> None:
+        """Raises NotTaken where none has taken this worker yet and one will not."""
+        node: NodeAddress | None = None
+        while True:
+            node = self._choice.next(await self._known(), node)
+            try:
+                wait = await self._visit(node)
+            except NotTaken as refusal:
+                if not self._taken:
+                    raise NotTaken(f"{node}: {refusal}") from None
+                self._complain(f"{node}: {refusal}; jobs go on, trying again")
+                wait = self._chance.uniform(self._pace.refused / 2, self._pace.refused)
+            except Lost as lost:
+                self._complain(f"cannot connect to {node}: {lost}; trying another")
+                wait = self._backoff.next()
+            await asyncio.sleep(wait)
+
+    async def _known(self) -> tuple[NodeAddress, ...]:
+        while not self._discovery.nodes:
+            await self._discovery.refresh()
+            if not self._discovery.nodes:
+                await asyncio.sleep(self._backoff.next())
+        return self._discovery.nodes
+
+    def _complain(self, what: str) -> None:
+        """Once, until it is connected again: an outage is not to fill the log."""
+        if what not in self._complaints:
+            self._complaints.add(what)
+            _log.warning("%s", what)
+
+    async def _visit(self, node: NodeAddress) -> float:
+        """One connection, to its end; seconds to wait before another. Raises Lost, NotTaken."""
+        async with contextlib.AsyncExitStack() as opened:
+            try:
+                async with asyncio.timeout(self._pace.connect):
+                    link, welcome, sent = await self._enter(node, opened)
+            except TimeoutError:
+                raise Lost(f"no answer within {self._pace.connect:g} s") from None
+            await self._guest.welcome(node, welcome, sent)
+            self._taken = True
+            self._choice.settled()
+            self._complaints.clear()
+            try:
+                await self._stay(link)
+            except Lost as lost:
+                self._complain(f"lost the connection to {node}: {lost}; trying another")
+                return self._backoff.next()
+            _log.info("%s is leaving; trying another", node)
+            return self._chance.uniform(0.0, self._pace.leave)
+
+    async def _enter(
+        self, node: NodeAddress, opened: contextlib.AsyncExitStack
+    ) -> tuple[Link, wire.Welcome, float]:
+        socket = await opened.enter_async_context(connection(node, self._guest.token()))
+        link = Link(socket, self._pace, self._chance)
+        sent = boottime()
+        return link, await link.greet(self._guest.hello()), sent
+
+    async def _stay(self, link: Link) -> None:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        self._link = link
+        self._up.set()
+        try:
+            await link.serve(self._guest)
+        finally:
+            self._link = None
+            self._up.clear()
+            self._guest.parted()
+            if loop.time() - began >= self._pace.steady:
+                self._backoff.reset()

@@ -1,0 +1,147 @@
+"""What an external worker and a node say to each other: JSON texts over a WebSocket.
+
+The worker connects out to ``PATH`` with its token, and says ``Hello``; the node answers ``Welcome``
+or ``Refused``. From then on the node sends ``Level``, all that the worker should run or end, at the
+connect, whenever something changed, and every LOOK_SECONDS; never a difference to an earlier one.
+The worker sends ``Beat`` every HEARTBEAT_SECONDS, ``Said`` (reports) and ``Logged`` (output), each
+with a number that its ``Ack`` repeats when they are durable; without it they are said again, on
+this connection or another: lease tokens and offsets make that harmless. Messages are numbered by
+their sender and acknowledged in any order. ``Hello`` is a heartbeat too, answered by ``Welcome``.
+"""
+
+from typing import Annotated
+
+import msgspec
+
+from boxsched.inbox import JobFinished, JobStarted
+from boxsched.model import Kind
+
+PATH = "/api/v1/worker"
+VERSION = 1
+
+HEARTBEAT_SECONDS = 5.0
+UNKNOWN_AFTER_SECONDS = 15.0  # without a heartbeat its jobs are unknown
+LOST_AFTER_SECONDS = 120.0  # default of --lost-after
+GIVEN_AGAIN_SECONDS = 10.0  # after --lost-after a build's job has a new attempt
+LOOK_SECONDS = 10.0
+MAX_MESSAGE_BYTES = 8 << 20  # a level of 10,000 jobs; what a worker sends is bounded by the next
+MAX_SAID_BYTES = 1 << 20
+MAX_BOXES = 10_000
+assert UNKNOWN_AFTER_SECONDS >= 3 * HEARTBEAT_SECONDS
+assert LOST_AFTER_SECONDS > UNKNOWN_AFTER_SECONDS
+
+
+def fingerprint() -> str:
+    """What of their set-up a worker and a node must agree on: so far the protocol alone."""
+    return f"boxsched-worker/{VERSION}"
+
+
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]+$")]
+
+
+class Hello(msgspec.Struct, frozen=True, tag="hello"):
+    """``identity`` is the worker's own for good; ``boot`` names the boot of its machine;
+    ``holds`` are the (job, lease token) of what it has running, adopted or to report."""
+
+    version: int
+    identity: Name
+    name: Name
+    box_types: Annotated[tuple[Name, ...], msgspec.Meta(min_length=1, max_length=MAX_BOXES)]
+    fingerprint: str
+    boot: str
+    holds: tuple[tuple[int, int], ...] = ()
+
+
+class Welcome(msgspec.Struct, frozen=True, tag="welcome"):
+    worker: int
+    cluster: str
+    lost_after: float  # seconds after the last answered heartbeat that end a build's job
+
+
+class Refused(msgspec.Struct, frozen=True, tag="refused"):
+    """The node does not take this worker; ``again``: whether another try may do better."""
+
+    code: str
+    message: str
+    again: bool
+
+
+class Task(msgspec.Struct, frozen=True, array_like=True):
+    """``store.values.Assignment`` as it is sent."""
+
+    job: int
+    attempt: int
+    lease_token: int
+    box: int
+    ordinal: int
+    stop: bool
+    timeout_seconds: float
+    name: str
+    commands: tuple[str, ...]
+    environment: dict[str, str]
+    workload: int
+    number: int
+    kind: Kind
+    project: str
+    branch: str | None
+    tag: str | None
+    server: str | None
+    commit: str | None
+    repository: str | None
+    started: bool
+
+
+class Level(msgspec.Struct, frozen=True, tag="level"):
+    """All that the worker should be running now, and what of it should be ended."""
+
+    tasks: tuple[Task, ...]
+
+
+class Beat(msgspec.Struct, frozen=True, tag="beat"):
+    """The worker is alive; answered by ``Ack`` once the store knows."""
+
+    number: int
+
+
+class Said(msgspec.Struct, frozen=True, tag="said"):
+    number: int
+    reports: Annotated[tuple[JobStarted | JobFinished, ...], msgspec.Meta(max_length=20_000)]
+
+
+class Chunk(msgspec.Struct, frozen=True, array_like=True):
+    """Output of an attempt from byte ``offset`` on; base64 in JSON, at most 64 KiB."""
+
+    job: int
+    attempt: int
+    offset: int
+    data: bytes
+
+
+class Logged(msgspec.Struct, frozen=True, tag="logged"):
+    number: int
+    chunks: Annotated[tuple[Chunk, ...], msgspec.Meta(max_length=64)]
+
+
+class Ack(msgspec.Struct, frozen=True, tag="ack"):
+    """Durable. ``stale``: (job, lease token) of those that are the worker's no more, and that
+    changed nothing; whatever of them runs is to be killed, its output kept."""
+
+    number: int
+    stale: tuple[tuple[int, int], ...] = ()
+
+
+class Leave(msgspec.Struct, frozen=True, tag="leave"):
+    """The node stops: connect to another one, at once."""
+
+
+FromWorker = Hello | Beat | Said | Logged
+FromNode = Welcome | Refused | Level | Ack | Leave
+
+encode = msgspec.json.Encoder().encode
+from_worker = msgspec.json.Decoder(FromWorker)
+from_node = msgspec.json.Decoder(FromNode)
+
+
+def heartbeat_seconds(lost_after: float) -> float:
+    """Between two heartbeats: several in the time after which builds end by themselves."""
+    return min(HEARTBEAT_SECONDS, lost_after / 4)

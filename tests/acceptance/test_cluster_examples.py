@@ -1,0 +1,282 @@
+"""examples/cluster: two nodes behind nginx, and behind HAProxy; a worker that comes through it."""
+
+import asyncio
+import contextlib
+import shlex
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import aiohttp
+import attrs
+import pytest
+
+from boxsched.client import Client, Event, Workload
+from boxsched.store.check import check
+from tests.acceptance.balancers import Balancer, program
+from tests.bus.redis_server import Server, served
+from tests.contract.postgres_server import database, provided
+from tests.faults import processes
+from tests.faults.members import Node, Worker
+from tests.faults.waiting import until, until_so
+
+PATIENCE_SECONDS = 120.0  # of a client; no request may need it but on a machine that is overrun
+CLIENTS = 3
+SUBMISSIONS = 5  # by each client, at least, while one node ends and begins again
+
+pytestmark = pytest.mark.timeout(400)
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[str]:
+    with provided() as url:
+        yield url
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[Server]:
+    folder = tmp_path / "redis"
+    folder.mkdir()
+    with served(folder) as server:
+        yield server
+
+
+@attrs.define
+class Site:
+    """Two nodes, what is in front of them, and a client that knows only that."""
+
+    folder: Path
+    database: str
+    nodes: list[Node]
+    balancer: Balancer
+    client: Client
+    worker: Worker | None = None
+
+    async def work(self, boxes: int) -> None:
+        """A worker that comes through the balancer."""
+        made = await self.client.create_token("worker", name="example")
+        self.worker = Worker(
+            self.folder, "worker", "--url", self.balancer.url, "--token", made.token,
+            "--boxes", str(boxes),
+        )  # fmt: skip
+        await self.worker.spawn()
+        await self.worker.says("connected to ")
+
+    def another_client(self) -> Client:
+        return Client(self.balancer.url, self.nodes[0].token, patience=PATIENCE_SECONDS)
+
+    async def until_joined(self, node: Node) -> None:
+        """As `boxsched nodes` shows it."""
+
+        async def look() -> bool:
+            found = {one.url: one.alive for one in await self.client.nodes()}
+            return found.get(node.url, False)
+
+        await until(look, f"{node.name} is alive")
+
+
+@pytest.fixture(params=["nginx", "haproxy"])
+async def site(
+    request: pytest.FixtureRequest, postgres: str, redis: Server, tmp_path: Path
+) -> AsyncIterator[Site]:
+    program(request.param)
+    balancer = Balancer(tmp_path)
+    with database(postgres) as url:
+        shared = ("--database", url, "--redis", redis.url, "--boxes", "0")
+        nodes = [Node(tmp_path, name, *shared) for name in ("node-1", "node-2")]
+        try:
+            await asyncio.gather(*(node.start() for node in nodes))
+            with balancer.runs(request.param, [node.port for node in nodes]):
+                await balancer.answers()
+                async with Client(balancer.url, nodes[0].token, patience=PATIENCE_SECONDS) as one:
+                    made = Site(tmp_path, url, nodes, balancer, one)
+                    yield made
+                    assert await check(url) == []
+        except BaseException:
+            for log in tmp_path.glob("*.log"):
+                print(f"=== {log.name}\n{log.read_text(errors='replace')[-6000:]}")
+            raise
+        finally:
+            await asyncio.to_thread(processes.clear, tmp_path)
+
+
+def job(*commands: str) -> dict[str, object]:
+    return {"name": "test", "commands": list(commands)}
+
+
+@contextlib.asynccontextmanager
+async def events(site: Site) -> AsyncIterator[list[Event]]:
+    """All from now on, as they come; over the stream's ends, without a gap."""
+    stream = site.client.events()
+    await stream.open()
+    seen: list[Event] = []
+
+    async def read() -> None:
+        async for event in stream:
+            seen.append(event)
+
+    reading = asyncio.create_task(read())
+    try:
+        yield seen
+    finally:
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
+
+
+def types(seen: list[Event], workload: str) -> set[str]:
+    return {event.type for event in seen if event.data.get("workload") == workload}
+
+
+# --- All that goes through it -------------------------------------------------------------------
+
+
+async def test_all_there_is_goes_through_the_balancer(site: Site) -> None:
+    await site.work(boxes=1)
+    assert await site.client.put_project("hello", {"jobs": [job("echo begun", "sleep 1")]})
+    async with events(site) as seen:
+        first = await site.client.build("hello", branch="main")
+        second = await site.client.build("hello", branch="main")
+        why = await site.client.explanation(second.id)
+        assert (why.reason, why.phase) == ("waits_for_lane", "ordering")
+
+        lines = [part async for part in site.client.follow_log(f"{first.id}-1")]
+        assert b"".join(lines).endswith(b"begun\n")
+        done = await site.client.wait(second.id)
+        assert done.passed
+        await until_so(
+            lambda: (
+                {"workload.registered", "workload.started", "workload.finished"}
+                <= types(seen, second.id)
+            ),
+            "the stream shows the build's life",
+        )
+    assert (await site.client.explanation(second.id)).reason == "finished"
+
+
+async def test_the_page_with_a_session_of_the_other_node(site: Site) -> None:
+    async with aiohttp.ClientSession() as browser:
+        for node in site.nodes:  # any node's token, any node's session
+            form = {"token": site.nodes[0].token}
+            signed = await browser.post(f"{node.url}/sign-in", data=form, allow_redirects=False)
+            assert signed.status == 303, await signed.text()
+            session = {name: cookie.value for name, cookie in signed.cookies.items()}
+            for _ in range(4):  # whichever node it comes to
+                page = await browser.get(f"{site.balancer.url}/", cookies=session)
+                assert page.status == 200
+                assert "Sign out" in await page.text()
+                there = f"{site.balancer.url}/api/v1/activity"
+                assert (await browser.get(there, cookies=session)).status == 200
+
+
+async def test_what_a_node_refuses_is_the_nodes_to_say(site: Site) -> None:
+    """Bodies above its limit; figures, which it shows without a token only to its own machine."""
+    await site.client.put_project("hello", {"jobs": [job("true")]})
+    bearer = {"Authorization": f"Bearer {site.nodes[0].token}"}
+    async with aiohttp.ClientSession(site.balancer.url) as http:
+        body = {"branch": "main", "message": "x" * (1 << 20)}
+        answer = await http.post("/api/v1/projects/hello/builds", json=body, headers=bearer)
+        assert (answer.status, (await answer.json())["error"]["code"]) == (413, "too_large")
+        assert (await http.get("/metrics")).status == 401
+        assert (await http.get("/metrics", headers=bearer)).status == 200
+
+
+# --- One node after the other -------------------------------------------------------------------
+
+
+@attrs.define
+class Traffic:
+    """Clients that submit and read without a pause until it is ``over``; a call that fails ends it
+    at once."""
+
+    site: Site
+    submitted: list[str] = attrs.field(factory=list)
+    over: bool = False
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            for number in range(CLIENTS):
+                tasks.create_task(self._one(number))
+
+    async def _one(self, number: int) -> None:
+        async with self.site.another_client() as client:
+            while not self.over:
+                build = await client.build("quick", branch=f"b{number}")
+                self.submitted.append(build.id)
+                assert (await client.workload(build.id)).id == build.id
+                await client.explanation(build.id)
+                await client.activity()
+
+    async def more(self, task: "asyncio.Task[None]") -> None:
+        goal = len(self.submitted) + CLIENTS * SUBMISSIONS
+        await until_so(
+            lambda: len(self.submitted) >= goal or task.done(), "requests go on", within=120
+        )
+        assert not task.done(), task.exception()
+
+
+async def test_a_rolling_restart_fails_no_request(site: Site) -> None:
+    await site.work(boxes=2)
+    go = site.folder / "go"
+    waits = job(f"until [ -e {shlex.quote(str(go))} ]; do sleep 0.1; done")
+    await site.client.put_project("slow", {"jobs": [waits]})
+    await site.client.put_project("quick", {"jobs": [job("true")]})
+    async with events(site) as seen:
+        build = await site.client.build("slow", branch="main")
+        await until_so(lambda: "job.started" in types(seen, build.id), "the build runs")
+        traffic = Traffic(site)
+        async with asyncio.TaskGroup() as tasks:
+            running = tasks.create_task(traffic.run())
+            for node in site.nodes:
+                await traffic.more(running)
+                assert await node.terminate() == 0
+                await traffic.more(running)
+                await node.start()
+                await site.until_joined(node)
+            await traffic.more(running)
+            traffic.over = True
+        go.touch()
+        done = await site.client.wait(build.id)
+        assert done.passed
+        assert done.jobs[0].attempt == 1, "it was run once"
+        await _all_end(site, traffic.submitted)
+        await until_so(
+            lambda: all("workload.finished" in types(seen, one) for one in traffic.submitted),
+            "the stream shows all of it",
+        )
+    assert len({event.id for event in seen}) == len(seen), "no event came twice"
+
+
+async def test_a_node_that_is_killed_fails_no_request(site: Site) -> None:
+    await site.work(boxes=2)
+    await site.client.put_project("quick", {"jobs": [job("true")]})
+    traffic = Traffic(site)
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(traffic.run())
+        for node in site.nodes:
+            await traffic.more(running)
+            await node.kill()
+            await traffic.more(running)
+            await node.start()
+            await site.until_joined(node)
+        traffic.over = True
+    await _all_end(site, traffic.submitted)
+
+
+async def _all_end(site: Site, submitted: list[str]) -> None:
+    """Each that was answered is there, once, and passes."""
+
+    async def look() -> list[Workload]:
+        found = await _workloads(site, "quick")
+        return found if all(one.finished for one in found) else []
+
+    found = await until(look, "all has ended", within=PATIENCE_SECONDS)
+    assert sorted(one.id for one in found) == sorted(submitted)
+    assert all(one.passed for one in found)
+
+
+async def _workloads(site: Site, project: str) -> list[Workload]:
+    page = await site.client.workloads(project=project, limit=200)
+    found = list(page.workloads)
+    while page.next_cursor is not None:
+        page = await site.client.workloads(project=project, limit=200, cursor=page.next_cursor)
+        found += page.workloads
+    return found

@@ -1,0 +1,82 @@
+"""The service goes away, and comes back as another of its nodes: the page goes on as before.
+
+The page knows one address, as behind a load balancer; which node answers there changes.
+"""
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+
+import attrs
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.person import Opened, row, sign_in
+from tests.browser.service import Service, serving
+from tests.contract.postgres_server import database, served
+from tests.faults.proxy import Proxy
+
+pytestmark = pytest.mark.browser
+
+Ask = Callable[[Awaitable[None]], None]
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[tuple[Service, Service]]:
+    """Two nodes; the first runs nothing, so that it can go."""
+    with served() as server, database(server.url("postgres")) as url:
+        shared = ("--database", url)
+        with serving(*shared, "--boxes", "0") as one, serving(*shared) as two:
+            yield one, two
+
+
+@contextmanager
+def balanced(node: Service) -> Iterator[tuple[Proxy, Ask]]:
+    """An address that leads to that node, until it is told otherwise."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+
+    def ask(what: Awaitable[None]) -> None:
+        async def done() -> None:
+            await what
+
+        asyncio.run_coroutine_threadsafe(done(), loop).result(timeout=20)
+
+    proxy = Proxy(node.port)
+    ask(proxy.start())
+    try:
+        yield proxy, ask
+    finally:
+        ask(proxy.stop())
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+def test_the_page_goes_on_at_another_node(nodes: tuple[Service, Service], opened: Opened) -> None:
+    one, two = nodes
+    one.project("web")
+    with balanced(one) as (proxy, ask):
+        page = opened()
+        sign_in(page, attrs.evolve(one, port=proxy.port))
+        one.build("web", "before")
+        expect(row(page, "finished", "before")).to_have_count(1)
+
+        ask(proxy.refuse())
+        expect(page.locator("#connection")).to_have_text("Reconnecting")
+        gate = two.gate("meanwhile")
+        two.build("web", "meanwhile", {"name": "wait", "commands": gate.commands})
+        proxy.server = two.port
+        ask(proxy.heal())
+        expect(page.locator("#connection")).to_have_text("Live")
+        expect(row(page, "running", "meanwhile")).to_have_count(1)
+
+        gate.open()
+        two.build("web", "after")
+        for branch in ("before", "meanwhile", "after"):
+            expect(row(page, "finished", branch)).to_have_count(1)
+        expect(page.locator("#running .row, #blocked .row, #upcoming .row")).to_have_count(0)
+        assert page.evaluate("window.sameSince")
+        page.close()

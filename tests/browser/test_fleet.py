@@ -1,0 +1,101 @@
+"""Nodes and workers over the page: who is alive, who leads, what runs where."""
+
+import json
+
+import pytest
+from playwright.sync_api import Page, Route, expect
+
+from tests.browser.service import BOXES, HOSTILE, Service, job
+
+pytestmark = pytest.mark.browser
+
+NODE = {
+    "id": "1", "name": "ci-a", "url": "http://10.0.0.1:8080", "version": "1", "alive": True,
+    "shards": [1, 3], "me": True, "started_at": "2026-01-02T03:04:05.000006Z",
+}  # fmt: skip
+
+
+def test_opened_from_the_status_bar(service: Service, page: Page) -> None:
+    [node] = service.call("GET", "/nodes")["nodes"]
+    button = page.get_by_role("button", name="Fleet", exact=True)
+    button.click()
+    dialog = page.get_by_role("dialog", name="Nodes and workers")
+    expect(dialog).to_be_visible()
+    row = dialog.get_by_role("row").filter(has=page.get_by_role("rowheader", name=node["name"]))
+    expect(row).to_contain_text("this one")
+    expect(row).to_contain_text("alive")
+    expect(row).to_contain_text("shard 1")
+    worker = dialog.get_by_role("row").filter(has_text="connected")
+    expect(worker.get_by_role("cell").nth(1)).to_have_text(str(BOXES))
+    page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
+    expect(button).to_be_focused()
+
+
+def test_it_follows_what_happens(service: Service, page: Page) -> None:
+    service.project("fleet")
+    page.keyboard.press("n")
+    worker = page.locator("#fleet-workers tbody tr")
+    expect(worker).to_have_count(1)
+    expect(worker).not_to_contain_text("build")
+    gate = service.gate("fleet")
+    service.build("fleet", "main", job("unit", *gate.commands), message="Counted")
+    expect(worker).to_contain_text("1 build")
+    gate.open()
+    expect(worker).not_to_contain_text("build")
+
+
+def test_the_key_can_be_switched_off(page: Page) -> None:
+    page.keyboard.press("?")
+    page.get_by_label("Single keys are on").uncheck()
+    page.keyboard.press("Escape")
+    page.keyboard.press("n")
+    expect(page.locator("#fleet-dialog")).to_be_hidden()
+
+
+def test_whatever_a_node_is_called_it_is_text(page: Page) -> None:
+    nodes = [
+        {**NODE, "id": str(at), "name": text, "url": text, "version": text, "me": False}
+        for at, text in enumerate(HOSTILE.values())
+    ]
+    worker = {
+        "id": "1", "name": HOSTILE["image"], "address": HOSTILE["address"], "state": "__proto__",
+        "boxes": 4, "builds": 0, "deploys": 0, "ssh_sessions": 0,
+    }  # fmt: skip
+    answer = {"nodes": nodes, "workers": [worker]}
+    page.route("**/api/v1/nodes", lambda route: route.fulfill(body=json.dumps(answer)))
+    page.route("**/api/v1/workers", lambda route: route.fulfill(body=json.dumps(answer)))
+    page.keyboard.press("n")
+    expect(page.locator("#fleet-nodes tbody tr")).to_have_count(len(HOSTILE))
+    expect(page.locator("#fleet-nodes")).to_contain_text(HOSTILE["script"])
+    expect(page.locator("#fleet-workers")).to_contain_text(HOSTILE["image"])
+    # The fixture asserts: no dialog, no error on the console, nothing refused by the policy.
+    assert page.locator("#fleet-dialog :is(img, script, iframe, object, style, a)").count() == 0
+
+
+def test_in_trouble_it_says_so_and_tries_again(page: Page) -> None:
+    away = True
+
+    def answer(route: Route) -> None:
+        if away:
+            route.fulfill(status=503, body='{"error": {"code": "store_away", "message": "Away."}}')
+        else:
+            route.fallback()
+
+    page.route("**/api/v1/nodes", answer)
+    page.keyboard.press("n")
+    expect(page.locator("#fleet-problem")).to_have_text("Away. Trying again …")
+    away = False
+    expect(page.locator("#fleet-nodes tbody tr")).to_have_count(1)
+    expect(page.locator("#fleet-problem")).to_be_hidden()
+
+
+def test_on_a_phone_nothing_is_cut_off(page: Page) -> None:
+    page.set_viewport_size({"width": 360, "height": 740})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    page.get_by_role("button", name="Fleet", exact=True).click()
+    expect(page.locator("#fleet-nodes tbody tr")).to_have_count(1)
+    box = page.locator("#fleet-dialog").bounding_box()
+    assert box is not None
+    assert box["x"] >= 0
+    assert box["x"] + box["width"] <= 360

@@ -1,0 +1,113 @@
+"""Nodes that write down what they hear, and ways to wait until they have heard it."""
+
+import asyncio
+import contextlib
+import itertools
+import os
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+
+from boxsched.cluster.redis_bus import RedisBus
+from boxsched.errors import StoreAway
+from boxsched.model import WorkerId
+
+UNTIL_SECONDS = 20.0  # generous: only a failure waits that long
+LOOK_SECONDS = 0.01
+
+_numbers = itertools.count(1)
+
+
+def new_prefix() -> str:
+    """One of its own for a test, on whatever server."""
+    return f"boxsched-test-{os.getpid()}-{next(_numbers)}"
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Returns as soon as it holds."""
+    async with asyncio.timeout(UNTIL_SECONDS):
+        while not condition():  # noqa: ASYNC110 (some of it is the server's)
+            await asyncio.sleep(LOOK_SECONDS)
+
+
+def workers(*numbers: int) -> list[WorkerId]:
+    return [WorkerId(number) for number in numbers]
+
+
+class Hearing:
+    """A listener. ``store_away``: looks fail; ``gate``: looks wait until it is set."""
+
+    def __init__(self) -> None:
+        self.shards: list[int] = []
+        self.batches: list[tuple[int, int]] = []
+        self.missed_times = 0
+        self.looked: list[WorkerId] = []
+        self.begun: list[WorkerId] = []
+        self.refused = 0
+        self.store_away = False
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.where: dict[WorkerId, str] = {}
+
+    def woken(self, shard: int) -> None:
+        self.shards.append(shard)
+
+    def heard(self, shard: int, batch: int) -> None:
+        self.batches.append((shard, batch))
+
+    def missed(self) -> None:
+        self.missed_times += 1
+
+    async def look(self, workers: Collection[WorkerId]) -> None:
+        self.begun += sorted(workers)
+        await self.gate.wait()
+        if self.store_away:
+            self.refused += 1
+            raise StoreAway("no connection")
+        self.looked += sorted(workers)
+
+    async def places(self, workers: Collection[WorkerId]) -> Mapping[WorkerId, str]:
+        return {worker: self.where[worker] for worker in workers if worker in self.where}
+
+
+class Node:
+    """A bus and what it heard."""
+
+    def __init__(self, url: str, prefix: str, name: str, visibility: float) -> None:
+        self.name = name
+        self.stream = f"{prefix}:hints:{name}"
+        self.bus = RedisBus(url, prefix=prefix, node=name, visibility=visibility)
+        self.hearing = Hearing()
+
+    async def up_again(self, missed_before: int) -> None:
+        """Another life has begun since."""
+        await until(lambda: self.bus.up and self.hearing.missed_times > missed_before)
+
+
+class Cluster:
+    """Nodes of one prefix; all are closed at the end."""
+
+    def __init__(self, url: str, *, visibility: float = 60.0) -> None:
+        self.url = url
+        self.prefix = new_prefix()
+        self.visibility = visibility
+        self._nodes: list[Node] = []
+
+    async def node(self, name: str, *, up: bool = True) -> Node:
+        node = Node(self.url, self.prefix, name, self.visibility)
+        self._nodes.append(node)
+        await node.bus.open(node.hearing)
+        if up:
+            await until(lambda: node.bus.up and node.hearing.missed_times)
+        return node
+
+    async def close(self) -> None:
+        while self._nodes:
+            await self._nodes.pop().bus.close()
+
+
+@contextlib.asynccontextmanager
+async def cluster(url: str, *, visibility: float = 60.0) -> AsyncIterator[Cluster]:
+    nodes = Cluster(url, visibility=visibility)
+    try:
+        yield nodes
+    finally:
+        await nodes.close()

@@ -1,0 +1,94 @@
+"""Deadlines that count the server's silence only; a breaker that says each change once."""
+
+import asyncio
+import logging
+import threading
+import time
+
+import pytest
+
+from boxsched.cluster.breaker import PROBE_SECONDS, Breaker, deadline
+from boxsched.cluster.redis_line import NameCheck
+
+
+async def test_a_deadline_ends_what_says_nothing() -> None:
+    begun = time.monotonic()
+    with pytest.raises(TimeoutError):
+        async with deadline(0.1):
+            await asyncio.Event().wait()
+    assert time.monotonic() - begun >= 0.09
+
+
+async def test_a_loop_that_stood_still_is_not_the_servers_silence() -> None:
+    async with deadline(0.25):
+        asyncio.get_running_loop().call_soon(time.sleep, 0.4)
+        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.01)
+
+
+async def test_a_deadline_leaves_a_cancellation_alone() -> None:
+    async def work() -> None:
+        async with deadline(10):
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(work())
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()
+
+
+def test_each_change_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    breaker = Breaker()
+    assert breaker.is_open
+    breaker.mend()  # the first time: nothing was wrong
+    breaker.trip("it is cold")
+    breaker.trip("it is colder")
+    breaker.mend()
+    breaker.trip("it is warm")
+    breaker.rest()
+    assert [record.getMessage() for record in caplog.records] == [
+        "Redis away: it is cold; nodes poll",
+        "Redis is back",
+        "Redis away: it is warm; nodes poll",
+    ]
+    assert breaker.is_open and breaker.trips == 2
+    assert PROBE_SECONDS / 2 < breaker.pause() < 2 * PROBE_SECONDS
+
+
+async def test_a_name_server_that_does_not_answer_holds_one_thread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answer, asked = threading.Event(), []
+
+    def resolve(host: str, *_: object, **__: object) -> None:
+        asked.append(host)
+        answer.wait()
+
+    monkeypatch.setattr("socket.getaddrinfo", resolve)
+    check = NameCheck("redis.example")
+    try:
+        for _ in range(2):
+            with pytest.raises(TimeoutError, match=r"redis\.example"):
+                await check.passed()
+        assert asked == ["redis.example"]
+    finally:
+        answer.set()
+    await check.passed()
+    await check.passed()
+    assert asked == ["redis.example"] * 2
+
+
+@pytest.mark.parametrize("host", ["nowhere.invalid", "x" * 100 + ".", "\udcff"])
+async def test_a_name_without_an_address_is_an_error_like_any_other(host: str) -> None:
+    with pytest.raises((OSError, TimeoutError)):
+        await NameCheck(host).passed()
+
+
+@pytest.mark.parametrize("host", [None, "127.0.0.1", "::1"])
+async def test_nobody_is_asked_for_an_address(
+    host: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr("socket.getaddrinfo")
+    await NameCheck(host).passed()

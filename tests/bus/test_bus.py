@@ -1,0 +1,152 @@
+"""What every bus does: hints reach the node that they are for, while all is well."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+
+from boxsched.cluster.bus import Bus, NoBus
+from boxsched.cluster.redis_bus import RedisBus
+from boxsched.cluster.redis_messages import MESSAGE_SHARDS, NODE_LENGTH
+from tests.bus.listening import Hearing, cluster, new_prefix, until, workers
+from tests.bus.redis_server import served
+
+
+@pytest.mark.parametrize("kind", ["none", "redis", "redis that is away"])
+async def test_a_bus_opens_takes_everything_and_closes(kind: str, tmp_path: Path) -> None:
+    bus: Bus
+    if kind == "none":
+        bus = NoBus()
+    elif kind == "redis":
+        with served(tmp_path) as server:
+            await _opens_and_closes(RedisBus(server.url, prefix=new_prefix(), node="a"), up=True)
+        return
+    else:
+        bus = RedisBus("redis://127.0.0.1:1/0", prefix=new_prefix(), node="a")
+    await _opens_and_closes(bus, up=False)
+
+
+async def _opens_and_closes(bus: Bus, *, up: bool) -> None:
+    tasks = asyncio.all_tasks()
+    await bus.open(Hearing())
+    assert bus.up is up
+    bus.wake(1)
+    bus.publish(1, 2)
+    bus.hint("b", workers(7))
+    await bus.close()
+    assert not bus.up
+    bus.wake(1)  # a late one is dropped
+    await bus.close()
+    assert asyncio.all_tasks() == tasks
+
+
+async def test_a_wake_up_reaches_the_others_and_not_oneself(url: str) -> None:
+    async with cluster(url) as nodes:
+        a, b, c = await nodes.node("a"), await nodes.node("b"), await nodes.node("c")
+        a.bus.wake(3)
+        await until(lambda: b.hearing.shards == [3] and c.hearing.shards == [3])
+        b.bus.wake(4)
+        await until(lambda: a.hearing.shards == [4])
+        assert b.hearing.shards == [3]
+
+
+async def test_a_shard_woken_many_times_at_once_is_woken_once(url: str) -> None:
+    async with cluster(url) as nodes:
+        a, b = await nodes.node("a"), await nodes.node("b")
+        for _ in range(100):
+            a.bus.wake(1)
+        a.bus.wake(2)
+        await until(lambda: sorted(b.hearing.shards) == [1, 2])
+        assert a.bus.counts.sent < 10
+
+
+async def test_of_what_was_committed_in_between_the_newest_is_said(url: str) -> None:
+    async with cluster(url) as nodes:
+        a, b = await nodes.node("a"), await nodes.node("b")
+        for batch in range(1, 301):
+            a.bus.publish(1, batch)
+        a.bus.publish(2, 7)
+        await until(lambda: sorted(b.hearing.batches) == [(1, 300), (2, 7)])
+        a.bus.publish(1, 301)
+        await until(lambda: b.hearing.batches[2:] == [(1, 301)])
+        assert a.bus.counts.sent < 10
+        assert a.hearing.batches == []
+
+
+async def test_as_many_shards_as_a_message_takes_go_in_one(url: str) -> None:
+    async with cluster(url) as nodes:
+        a, b = await nodes.node("a" * NODE_LENGTH), await nodes.node("b")
+        last = 2**63 - 1
+        shards = range(last - MESSAGE_SHARDS, last)
+        for shard in [*shards, last]:
+            a.bus.wake(shard)
+            a.bus.publish(shard, last)
+        await until(lambda: sorted(b.hearing.batches) == [(shard, last) for shard in shards])
+        assert sorted(b.hearing.shards) == list(shards)
+        assert (a.bus.counts.dropped, b.bus.counts.heard) == (2, 1)
+
+
+async def test_a_hint_reaches_its_node_alone(url: str) -> None:
+    async with cluster(url) as nodes:
+        a, b, c = await nodes.node("a"), await nodes.node("b"), await nodes.node("c")
+        a.bus.hint("b", workers(1, 2))
+        a.bus.hint("a", workers(3))
+        await until(lambda: b.hearing.looked == [1, 2] and a.hearing.looked == [3])
+        assert c.hearing.looked == []
+
+
+async def test_many_workers_go_in_several_entries(url: str) -> None:
+    async with cluster(url) as nodes:
+        a, b = await nodes.node("a"), await nodes.node("b")
+        a.bus.hint("b", workers(*range(1, 1001)))
+        await until(lambda: sorted(b.hearing.looked) == list(range(1, 1001)))
+
+
+async def test_what_is_done_leaves_nothing_behind_but_an_expiry(url: str) -> None:
+    async with cluster(url) as nodes:
+        a, b = await nodes.node("a"), await nodes.node("b")
+        a.bus.hint("b", workers(1))
+        await until(lambda: b.bus.counts.looked == 1)
+        b.bus.hint("b", workers(2))  # the first was acknowledged with the read of the second
+        await until(lambda: b.bus.counts.looked == 2)
+        async with Redis.from_url(url) as redis:
+            assert await redis.xlen(b.stream) <= 1
+            assert 0 < await redis.ttl(b.stream) <= 3600
+            assert 0 < await redis.ttl(f"{nodes.prefix}:streams") <= 3600
+            assert await redis.smembers(f"{nodes.prefix}:streams") == {b"a", b"b"}
+
+
+async def test_hints_to_a_node_that_is_not_there_yet_wait_for_it(url: str) -> None:
+    async with cluster(url) as nodes:
+        a = await nodes.node("a")
+        sent = a.bus.counts.sent
+        a.bus.hint("b", workers(5))
+        await until(lambda: a.bus.counts.sent > sent)
+        b = await nodes.node("b")
+        await until(lambda: b.hearing.looked == [5])
+
+
+async def test_two_clusters_on_one_server_do_not_hear_each_other(url: str) -> None:
+    async with cluster(url) as ours, cluster(url) as theirs:
+        a, b = await ours.node("a"), await ours.node("b")
+        other = await theirs.node("b")
+        a.bus.wake(1)
+        a.bus.hint("b", workers(1))
+        await until(lambda: b.hearing.shards and b.hearing.looked)
+        assert other.hearing.shards == other.hearing.looked == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "http://127.0.0.1/",
+        "redis://127.0.0.1/?nonsense=1",
+        "rediss://127.0.0.1/?ssl_cert_reqs=nonsense",
+        "redis://127.0.0.1:x/",
+        "",
+    ],
+)
+def test_a_url_that_cannot_be_one_is_refused_at_once(wrong: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        RedisBus(wrong, prefix="p", node="a")

@@ -1,0 +1,241 @@
+"""The server goes, freezes, forgets; the bus says so, costs nothing meanwhile, and is back."""
+
+import asyncio
+import logging
+import time
+from pathlib import Path
+
+import pytest
+
+from boxsched.cluster.redis_bus import RedisBus
+from tests.bus.listening import Hearing, Node, cluster, until, workers
+from tests.bus.redis_server import Server, served
+
+OPENS_WITHIN_SECONDS = 1.0 + 1.0  # the second one for a busy machine
+
+
+async def _works(a: Node, b: Node) -> None:
+    """Everything reaches everybody again."""
+    a.hearing.shards.clear()
+    b.hearing.looked.clear()
+    b.hearing.batches.clear()
+    b.bus.wake(9)
+    a.bus.publish(1, 77)
+    a.bus.hint("b", workers(8))
+    await until(lambda: a.hearing.shards == [9] and b.hearing.looked == [8])
+    await until(lambda: b.hearing.batches == [(1, 77)])
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "flushall",
+        "group deleted",
+        "stream deleted",
+        "stream of another type",
+        "set of another type",
+    ],
+)
+async def test_what_the_server_forgets_is_made_anew(server: Server, fault: str) -> None:
+    async with cluster(server.url, visibility=0.5) as nodes:
+        a, b = await nodes.node("a"), await nodes.node("b")
+        await _works(a, b)
+        missed = b.hearing.missed_times
+        streams = f"{nodes.prefix}:streams"
+        if fault == "flushall":
+            server.tell("FLUSHALL")
+        elif fault == "group deleted":
+            server.tell("XGROUP", "DESTROY", b.stream, "nodes")
+        elif fault == "stream deleted":
+            server.tell("DEL", b.stream)
+        elif fault == "stream of another type":
+            server.tell("SET", b.stream, "nonsense")
+        else:
+            server.tell("SET", streams, "nonsense")
+            await until(lambda: b"set" in server.tell("TYPE", streams))
+            missed = -1
+        await until(lambda: b.hearing.missed_times > missed)
+        await _works(a, b)
+        await until(lambda: b"$1\r\na" in server.tell("SMEMBERS", streams))
+        assert a.bus.trips == b.bus.trips == 0
+
+
+async def test_hints_on_their_way_while_the_group_is_gone_arrive(server: Server) -> None:
+    async with cluster(server.url) as nodes:
+        a, b = await nodes.node("a"), await nodes.node("b")
+        server.tell("DEL", b.stream)
+        a.bus.hint("b", workers(1))
+        await until(lambda: b.hearing.looked == [1])
+        await _works(a, b)
+
+
+async def test_killed_and_started_again_without_its_data(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    async with cluster(server.url) as nodes:
+        a, b = await nodes.node("a"), await nodes.node("b")
+        missed = a.hearing.missed_times, b.hearing.missed_times
+        server.kill()
+        await until(lambda: not a.bus.up and not b.bus.up)
+        server.start()
+        await a.up_again(missed[0])
+        await b.up_again(missed[1])
+        await _works(a, b)
+        told = [record.getMessage() for record in caplog.records]
+        assert sum(text.startswith("Redis away: ") for text in told) == 2  # once for each node
+        assert told.count("Redis is back") == 2
+        assert all(record.levelno < logging.ERROR for record in caplog.records)
+
+
+async def test_a_frozen_server_is_noticed_within_a_second_and_costs_nothing(
+    server: Server,
+) -> None:
+    async with cluster(server.url) as nodes:
+        a, b = await nodes.node("a"), await nodes.node("b")
+        missed = a.hearing.missed_times, b.hearing.missed_times
+        frozen = time.monotonic()
+        server.stop()
+        await until(lambda: not a.bus.up and not b.bus.up)
+        assert time.monotonic() - frozen < OPENS_WITHIN_SECONDS
+        begun, dropped = time.process_time(), a.bus.counts.dropped
+        for n in range(10_000):
+            a.bus.wake(n)
+            a.bus.publish(1, n)
+            a.bus.hint("b", workers(n + 1))
+        assert time.process_time() - begun < 1.0
+        assert a.bus.counts.dropped == dropped + 30_000
+        server.cont()
+        await a.up_again(missed[0])
+        await b.up_again(missed[1])
+        await _works(a, b)
+        assert 10_000 not in b.hearing.looked
+
+
+async def test_sends_under_way_into_a_frozen_server_return_at_once(server: Server) -> None:
+    async with cluster(server.url) as nodes:
+        a = await nodes.node("a")
+        server.stop()
+        begun = time.process_time()
+        while a.bus.up:
+            a.bus.publish(1, 1)
+            a.bus.hint("b", workers(*range(1, 5_000)))
+            await asyncio.sleep(0.001)
+        assert time.process_time() - begun < 2.0
+        server.cont()
+        await a.up_again(1)
+
+
+async def test_opening_and_closing_while_it_is_frozen_does_not_wait_for_it(
+    server: Server,
+) -> None:
+    tasks = asyncio.all_tasks()
+    server.stop()
+    begun = time.monotonic()
+    bus = RedisBus(server.url, prefix="p", node="a")
+    await bus.open(Hearing())
+    assert not bus.up
+    await bus.close()
+    assert time.monotonic() - begun < 3.0
+    assert asyncio.all_tasks() == tasks
+
+
+async def test_a_bus_that_opened_without_the_server_finds_it_later(server: Server) -> None:
+    server.kill()
+    async with cluster(server.url) as nodes:
+        a, b = await nodes.node("a", up=False), await nodes.node("b", up=False)
+        assert not a.bus.up
+        server.start()
+        await a.up_again(0)
+        await b.up_again(0)
+        await _works(a, b)
+
+
+async def test_close_leaves_no_connection(server: Server) -> None:
+    async with cluster(server.url, visibility=0.2) as nodes:
+        a = await nodes.node("a")
+        await until(lambda: server.tell("CLIENT", "LIST").count(b"addr=") >= 4)
+        await a.bus.close()
+        await until(lambda: server.tell("CLIENT", "LIST").count(b"laddr=") == 1)
+
+
+async def test_a_server_that_refuses_writes_is_away(server: Server) -> None:
+    async with cluster(server.url) as nodes:
+        a, b = await nodes.node("a"), await nodes.node("b")
+        missed = a.hearing.missed_times, b.hearing.missed_times
+        server.tell("REPLICAOF", "127.0.0.1", "1")  # a master that became a replica
+        a.bus.hint("b", workers(1))
+        await until(lambda: not a.bus.up)
+        server.tell("REPLICAOF", "NO", "ONE")
+        await a.up_again(missed[0])
+        if not b.bus.up:
+            await b.up_again(missed[1])
+        await _works(a, b)
+
+
+async def test_cut_connections_are_made_anew_and_what_was_said_is_missed(server: Server) -> None:
+    async with cluster(server.url) as nodes:
+        a, b = await nodes.node("a"), await nodes.node("b")
+        for kind in ("pubsub", "normal"):
+            missed = a.hearing.missed_times, b.hearing.missed_times
+            server.tell("CLIENT", "KILL", "TYPE", kind)
+            await a.up_again(missed[0])
+            await b.up_again(missed[1])
+            await _works(a, b)
+
+
+async def test_a_password_opens_and_is_never_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with served(tmp_path) as server:
+        server.tell("CONFIG", "SET", "requirepass", "s3cret-word")
+        good = server.url.replace("redis://", "redis://:s3cret-word@")
+        async with cluster(good) as nodes:
+            await _works(await nodes.node("a"), await nodes.node("b"))
+        async with cluster(server.url.replace("redis://", "redis://:wr0ng-word@")) as nodes:
+            a = await nodes.node("a", up=False)
+            assert not a.bus.up
+            assert "Redis away: " in caplog.text
+            assert "w0rd" not in caplog.text and "-word" not in caplog.text
+
+
+async def test_over_a_socket_in_the_file_system(server: Server) -> None:
+    async with cluster(f"unix://{server.socket}") as nodes:
+        await _works(await nodes.node("a"), await nodes.node("b"))
+
+
+async def test_something_else_at_the_port_is_away(caplog: pytest.LogCaptureFixture) -> None:
+    async def babble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(10)
+        writer.write(b"*99999999999\r\n$-7\r\nHTTP/1.1 400 Bad Request\r\n\r\n" * 100)
+        writer.close()
+
+    other = await asyncio.start_server(babble, "127.0.0.1", 0)
+    port = other.sockets[0].getsockname()[1]
+    async with cluster(f"redis://127.0.0.1:{port}") as nodes:
+        a = await nodes.node("a", up=False)
+        assert not a.bus.up
+        assert "Redis away: " in caplog.text
+    other.close()
+    await other.wait_closed()
+
+
+async def test_a_listener_that_fails_does_not_stop_the_bus(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with cluster(server.url) as nodes:
+        a, b = await nodes.node("a"), await nodes.node("b")
+        for failure in (RuntimeError("a mistake"), asyncio.CancelledError()):
+            missed = b.hearing.missed_times
+            with pytest.MonkeyPatch.context() as patch:
+
+                async def look(_: object, failure: BaseException = failure) -> None:
+                    raise failure
+
+                patch.setattr(b.hearing, "look", look)
+                a.bus.hint("b", workers(4))
+                await until(lambda: not b.bus.up)
+            await b.up_again(missed)
+            await until(lambda: 4 in b.hearing.looked)
+            await _works(a, b)
+        assert "a mistake of ours" in caplog.text

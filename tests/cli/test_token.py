@@ -1,0 +1,96 @@
+"""``boxsched token``, ``boxsched nodes`` and ``boxsched workers`` against a real service."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from boxsched.api.tokens import looks_real
+
+
+def test_a_token_is_printed_once_and_alone(shell):
+    done = shell("token", "create", "--role", "worker", "--name", "ci-4")
+    token = done.stdout.strip()
+    assert looks_real(token)
+    assert "boxsched worker --url http://127.0.0.1:" in done.stderr
+    assert token not in done.stderr
+    listed = shell("token", "list")
+    assert "ci-4" in listed.stdout
+    assert token not in listed.stdout + listed.stderr
+    refused = shell("list", "--token", token, status=2)
+    assert "lets a worker act as that worker" in refused.stderr
+
+
+def test_a_token_in_json(shell):
+    made = shell.json("token", "create", "--role", "admin", "--expires", "0.5")
+    assert made.keys() == {"id", "token", "role", "name", "created_at", "expires_at"}
+    assert shell("list", "--token", made["token"]).stdout
+    listed = {one["id"]: one for one in shell.json("token", "list")["tokens"]}
+    assert listed[made["id"]]["expires_at"] == made["expires_at"]
+    assert "token" not in listed[made["id"]]
+
+
+def test_a_token_is_revoked(shell):
+    made = shell.json("token", "create", "--role", "admin")
+    assert shell("token", "revoke", made["id"]).stdout == f"{made['id']}: revoked\n"
+    assert "401" in shell("list", "--token", made["token"], status=2).stderr
+    assert "no such token" in shell("token", "revoke", made["id"], status=2).stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["create"],
+        ["create", "--role", "king"],
+        ["create", "--role", "admin", "--expires", "0"],
+        ["create", "--role", "admin", "--expires", "nan"],
+        ["revoke"],
+    ],
+    ids=" ".join,
+)
+def test_bad_use(shell, arguments):
+    done = shell("token", *arguments, status=2)
+    assert done.stderr
+    assert done.stdout == ""
+
+
+def test_nodes(shell):
+    [node] = shell.json("nodes")["nodes"]
+    assert (node["alive"], node["shards"], node["me"]) == (True, [1], True)
+    assert node["url"].startswith("http://127.0.0.1:")
+    lines = shell("nodes").stdout.splitlines()
+    assert len(lines) == 2
+    assert lines[0].split()[:2] == ["NODE", "STATE"]
+    assert f"{node['name']} *" in lines[1]
+    assert "alive" in lines[1]
+
+
+def test_workers(shell):
+    [worker] = shell.json("workers", "list")["workers"]
+    assert (worker["name"], worker["state"], worker["boxes"]) == ("in-process", "connected", 4)
+    assert worker["builds"] == worker["deploys"] == worker["ssh_sessions"] == 0
+    head, row = shell("workers", "list").stdout.splitlines()
+    assert head.split() == [
+        "ID", "NAME", "ADDRESS", "STATE", "BOXES", "BUILDS", "DEPLOYS", "SESSIONS",
+    ]  # fmt: skip
+    assert row.split() == [
+        worker["id"],
+        "in-process",
+        "in-process",
+        "connected",
+        "4",
+        "0",
+        "0",
+        "0",
+    ]
+
+
+def test_revoking_a_nodes_own_token_says_what_follows(shell):
+    """The last one: from here on the data folder's token is of no use."""
+    keeper = shell.json("token", "create", "--role", "admin")["token"]
+    [own] = [one for one in shell.json("token", "list")["tokens"] if one["of_file"]]
+    assert own["name"].startswith("DATA of node ")
+    assert Path(shell.data, "admin-token").read_text().strip() not in json.dumps(own)
+    done = shell("token", "revoke", own["id"], "--token", keeper)
+    assert "delete the file admin-token in its data folder" in done.stderr
+    assert "401" in shell("list", status=2).stderr

@@ -1,0 +1,170 @@
+"""Whole shards changing hands: the leadership against a lock session that is held by hand."""
+
+import asyncio
+import itertools
+from collections.abc import Callable
+
+import attrs
+import pytest
+
+from boxsched.cluster import leadership as module
+from boxsched.cluster.keys import LockKeys
+from boxsched.cluster.leadership import ElectedLeadership
+from boxsched.cluster.lock_session import STALL_SECONDS, Seen, clock
+from boxsched.cluster.shares import View
+
+ME = 7
+
+
+@attrs.frozen
+class Head:
+    id: int
+
+
+class Heads:
+    seconds = 0.0
+
+    async def shards(self) -> list[Head]:
+        await asyncio.sleep(self.seconds)
+        return [Head(1)]
+
+
+class HandHeld:
+    """In place of LockSession: the test says what is seen."""
+
+    def __init__(self, url, keys, node, *, retry_interval, seen, lost, failed) -> None:
+        self.seen, self.lost = seen, lost
+        self.released: list[int] = []
+        self.wanted: list[tuple[int, ...]] = []
+        self.ticks: list[float] = []
+        self.ended = False
+        self.let_go = asyncio.Event()
+
+    def start(self) -> None: ...
+    def join(self, seconds: float) -> None: ...
+
+    def tick(self) -> None:
+        self.ticks.append(clock())
+
+    def want(self, shards) -> None:
+        self.wanted.append(tuple(shards))
+
+    def release(self, shard: int) -> None:
+        self.released.append(shard)
+        self.let_go.set()
+
+    def end(self) -> None:
+        self.ended = True
+
+    def see(self, *mine: int, nodes: tuple[int, ...] = (ME,)) -> None:
+        self.seen(Seen(clock(), View(ME, frozenset(nodes), dict.fromkeys(mine, ME))))
+
+
+class Engine:
+    leads = True
+
+    def __init__(self, may_lead: Callable[[], bool], slow: float = 0.0) -> None:
+        self.may_lead, self.slow, self.awake = may_lead, slow, asyncio.Event()
+
+    def wake(self) -> None:
+        self.awake.set()
+
+    async def run(self) -> None:
+        while self.may_lead():
+            try:
+                async with asyncio.timeout(0.05):
+                    await self.awake.wait()
+            except TimeoutError:
+                pass
+        await asyncio.sleep(self.slow)  # the turn under way
+
+
+@pytest.fixture
+def lead(monkeypatch):
+    monkeypatch.setattr(module, "LockSession", HandHeld)
+
+    def make(heads: Heads, slow: float = 0.0) -> ElectedLeadership:
+        made = []
+
+        def engine_of(shard, may_lead):
+            made.append(Engine(may_lead, slow))
+            return made[-1]
+
+        one = ElectedLeadership(
+            "", heads, keys=LockKeys.of("k", "c"), node="n",
+            retry_interval=1.0, engine_of=engine_of,
+        )  # fmt: skip
+        one.made = made
+        return one
+
+    return make
+
+
+async def test_a_view_from_before_a_release_begins_nothing(lead) -> None:
+    """The ping was answered before the release reached the thread; it is told after it."""
+    one = lead(Heads())
+    await one.start()
+    session = one._session
+    running = asyncio.create_task(one.run())
+    session.see(1)
+    await asyncio.sleep(0.15)
+    assert len(one.made) == 1
+    one._end(1)  # handed over
+    one._left_alone[1] = clock() + 5.0
+    late = Seen(clock(), View(ME, frozenset({ME, 8}), {1: ME}))  # the ping's answer
+    async with asyncio.timeout(2):
+        await session.let_go.wait()
+    session.seen(late)  # the lock is going to be unlocked, another node takes it
+    await asyncio.sleep(0.05)
+    running.cancel()
+    assert len(one.made) == 1, "a second engine was begun for a lock that is being let go"
+
+
+async def test_a_slow_look_for_shards_does_not_stop_the_ticks(lead, monkeypatch) -> None:
+    monkeypatch.setattr(module, "SHARDS_SECONDS", 0.1)
+    heads = Heads()
+    one = lead(heads)
+    claiming = asyncio.create_task(one.claim())
+    await asyncio.sleep(0.05)
+    one._session.see()
+    await claiming
+    await one.start()
+    running = asyncio.create_task(one.run())
+    await asyncio.sleep(0.2)
+    heads.seconds = STALL_SECONDS + 0.4  # below the store's 1.8 s
+    await asyncio.sleep(STALL_SECONDS + 1.0)
+    running.cancel()
+    ticks = one._session.ticks
+    longest = max(b - a for a, b in itertools.pairwise(ticks))
+    assert longest < STALL_SECONDS, f"no tick for {longest:.1f} s: the thread ends the session"
+
+
+async def test_leave_that_takes_too_long(lead) -> None:
+    """service._leave gives up waiting: what then of the turn, the ticks and the locks?"""
+    one = lead(Heads(), slow=1.0)
+    await one.start()
+    running = asyncio.create_task(one.run())
+    one._session.see(1)
+    await asyncio.sleep(0.1)
+    turn = one._tenures[1].task
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.2):
+            await one.close()
+    await asyncio.sleep(0.3)
+    assert not turn.cancelled(), "the turn under way was cancelled"
+    assert not running.done(), f"the leadership's task ended: {running}"
+    left = [t for t in asyncio.all_tasks() if "_tick_on" in repr(t)]
+    assert not left, "ticks for ever: the thread never ends the session by itself"
+
+
+async def test_ticks_from_the_claim_to_the_run(lead) -> None:
+    """worker.start() adopts, Redis is waited for: seconds, in which nobody ticks."""
+    one = lead(Heads())
+    claiming = asyncio.create_task(one.claim())
+    await asyncio.sleep(0.05)
+    one._session.see()
+    await claiming
+    await one.start()
+    before = len(one._session.ticks)
+    await asyncio.sleep(STALL_SECONDS)  # Node.start goes on with other things
+    assert len(one._session.ticks) > before, "the thread has ended the session by now"

@@ -1,0 +1,52 @@
+"""Fair shares of the shards, and that everybody giving by the rule comes to rest there."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from boxsched.cluster.shares import View, to_hand_over
+
+
+def view(me: int, leaders: dict[int, int], nodes: set[int]) -> View:
+    return View(me, frozenset(nodes), leaders)
+
+
+def test_a_node_alone_keeps_all() -> None:
+    assert to_hand_over(view(1, {1: 1, 2: 1, 3: 1}, {1}), (1, 2, 3)) is None
+
+
+def test_a_node_that_comes_is_given_the_last_one() -> None:
+    assert to_hand_over(view(1, {1: 1, 2: 1, 3: 1}, {1, 2}), (1, 2, 3)) == 3
+
+
+def test_one_more_than_another_is_fair() -> None:
+    assert to_hand_over(view(1, {1: 1, 2: 1, 3: 2}, {1, 2}), (1, 2, 3)) is None
+
+
+def test_nobody_gives_while_a_shard_has_no_leader() -> None:
+    assert to_hand_over(view(1, {1: 1, 2: 1}, {1, 2}), (1, 2, 3)) is None
+
+
+def test_who_has_most_gives_first() -> None:
+    leaders = {1: 1, 2: 1, 3: 2, 4: 2, 5: 2}
+    assert to_hand_over(view(1, leaders, {1, 2, 3}), tuple(leaders)) is None
+    assert to_hand_over(view(2, leaders, {1, 2, 3}), tuple(leaders)) == 5
+
+
+@given(
+    nodes=st.integers(1, 6),
+    owners=st.lists(st.integers(1, 6), min_size=1, max_size=24),
+    chance=st.randoms(use_true_random=False),
+)
+def test_it_comes_to_rest_where_shares_are_fair(nodes, owners, chance) -> None:
+    leaders = {shard: 1 + owner % nodes for shard, owner in enumerate(owners, 1)}
+    alive = set(range(1, nodes + 1))
+    for _ in range(200 * len(leaders)):
+        giving = {n: to_hand_over(view(n, leaders, alive), tuple(leaders)) for n in alive}
+        shards = [shard for shard in giving.values() if shard is not None]
+        if not shards:
+            break
+        # Whoever sees it first takes it: the giver alone leaves it alone.
+        shard = chance.choice(shards)
+        leaders[shard] = chance.choice(sorted(alive - {leaders[shard]}))
+    counts = [sum(leader == n for leader in leaders.values()) for n in alive]
+    assert max(counts) - min(counts) <= 1

@@ -1,0 +1,283 @@
+"""What who leads a shard, or explains it, finds there."""
+
+import asyncio
+
+import attrs
+import pytest
+
+from boxsched import inbox
+from boxsched.errors import Fenced, StoreAway
+from boxsched.model import ProjectId, job_id
+from boxsched.states import State
+from boxsched.store.contract import SHARD, Store
+from boxsched.store.steps import loading
+from boxsched.store.values import DurationChange, ShardState, Submitted
+from tests.contract.conftest import Place
+from tests.contract.world import (
+    NOW,
+    Leader,
+    Loaded,
+    build,
+    finished,
+    key,
+    loaded,
+    spec,
+    stop,
+    worker,
+)
+
+
+async def test_a_new_leader_finds_what_is_unfinished(place: Place) -> None:
+    leader = await Leader(await place.open()).lead()
+    project = await leader.project()
+    over, live, waiting, new = [
+        await leader.submit(build(project, jobs=(spec(), spec("lint", 60.0)))) for _ in range(4)
+    ]
+    await leader.queue(over.id)
+    await leader.start(over.id, 0, 1)
+    durations = (DurationChange(project.id, "test", (1.1, 2.2), 2.0),)
+    await leader.finish(over.id, 0, 1, durations=durations)
+    await leader.queue(live.id)
+    at = await leader.start(live.id, 2, 3)
+    late = await leader.submit(build(project))
+
+    store = await place.reopen()
+    assert await store.raise_epoch(SHARD, "node-2") == leader.epoch + 1
+    found = await loaded(store)
+    state = found.state
+    assert (state.shard, state.epoch, state.batch) == (SHARD, leader.epoch + 1, leader.batch)
+    assert state.organization == await store.organization()
+    assert state.projects == (project,)
+    assert state.durations == {(project.id, "test"): (1.1, 2.2)}
+    assert [box.id for box in state.boxes] == [box.id for box in leader.boxes]
+    assert [box.job for box in state.boxes] == [None, None, job_id(live.id, 0), job_id(live.id, 1)]
+    assert not any(box.retired for box in state.boxes)
+    assert state.pulses == tuple(await store.pulses(SHARD))
+    assert [(w.id, w.state) for w in found.workloads] == [
+        (live.id, State.RUNNING),
+        (waiting.id, State.REGISTERED),
+        (new.id, State.REGISTERED),
+    ], "what is still in the inbox comes from there"
+    first = found.workloads[0]
+    assert (first.number, first.branch, first.priority) == (2, "main", 50)
+    assert (first.created_at, first.started_at) == (NOW, at)
+    test, lint = first.jobs
+    assert (test.name, lint.name, lint.timeout_seconds) == ("test", "lint", 60.0)
+    assert (test.box, test.attempt, test.lease_token) == (leader.boxes[2].id, 1, leader.batch)
+    (entry,) = await store.inbox(SHARD, 10)
+    assert str(late.id).encode() in entry.payload
+
+
+async def test_loading_changes_nothing(leader: Leader) -> None:
+    before = await leader.store.shards()
+    await loaded(leader.store)
+    assert await leader.store.shards() == before
+    await leader.commit()
+
+
+async def test_boxes_come_into_use_retire_and_go(leader: Leader) -> None:
+    one, two, three, _ = (box.id for box in leader.boxes)
+    await leader.commit(retired=(one, two), gone=(two, three))
+    assert [(box.id, box.retired) for box in (await loaded(leader.store)).state.boxes] == [
+        (one, True),
+        (leader.boxes[3].id, False),
+    ]
+
+
+async def test_an_empty_shard_has_its_organization_and_one_without_has_none(store: Store) -> None:
+    await store.open_shards(2)
+    first, second = (await loaded(store, 1)), (await loaded(store, 2))
+    assert first.state.organization == await store.organization()
+    assert second.state == ShardState(2, 0, 0, None, (), (), {}, ())
+    assert first.workloads == second.workloads == []
+
+
+# --- Pages ----------------------------------------------------------------------------------
+
+
+async def test_pages_leave_nothing_out_and_name_nothing_twice(
+    leader: Leader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if all pages were small."""
+    monkeypatch.setattr(loading, "PAGE_ROWS", 2)
+    monkeypatch.setattr(loading, "PAGE_WORKLOADS", 7)
+    monkeypatch.setattr(loading, "PAGE_JOBS", 5)
+    projects = [await leader.project(f"p{i}") for i in range(5)]
+    group = [
+        build(projects[i % 5], f"b{i}", jobs=tuple(spec(f"j{j}") for j in range(1 + i % 3)))
+        for i in range(30)
+    ]
+    done = [o for o in await leader.store.submit(group) if isinstance(o, Submitted)]
+    ended = {done[3].id, done[4].id, done[20].id}
+    entries = await leader.store.inbox(SHARD, 1000)
+    waits = {o.id for o in done[::7]} - ended
+    of_waiting = {
+        each.id
+        for each in entries
+        if isinstance(told := inbox.read(each.kind, each.payload), inbox.Submit)
+        and told.workload in waits
+    }
+    await leader.commit(
+        inbox=tuple(each.id for each in entries if each.id not in of_waiting),
+        ended=tuple(finished(id_, NOW) for id_ in sorted(ended)),
+        durations=tuple(
+            DurationChange(project.id, f"j{j}", (1.0 + j,), 1.0 + j)
+            for project in projects
+            for j in range(3)
+        ),
+    )
+    assert len(of_waiting) == len(waits)
+    found = await loaded(leader.store)
+    assert [w.id for w in found.workloads] == [o.id for o in done if o.id not in ended | waits]
+    assert [len(w.jobs) for w in found.workloads] == [
+        1 + i % 3 for i, o in enumerate(done) if o.id not in ended | waits
+    ]
+    assert max(found.pages) <= 7
+    assert found.state.projects == tuple(await leader.store.projects())
+    assert [box.id for box in found.state.boxes] == [box.id for box in leader.boxes]
+    assert found.state.durations == {
+        (project.id, f"j{j}"): (1.0 + j,) for project in projects for j in range(3)
+    }
+
+
+class Interrupted(Loaded):
+    """Something is written while it loads."""
+
+    def __init__(self, leader: Leader) -> None:
+        super().__init__()
+        self.leader = leader
+        self.written: asyncio.Task[None] | None = None
+
+    def begin(self, state: ShardState) -> None:
+        super().begin(state)
+        self.written = asyncio.create_task(self._write())
+
+    async def _write(self) -> None:
+        await self.leader.submit(build(await self.leader.project(), "new"))
+        await self.leader.commit(inbox=await self.leader.take_inbox())
+
+
+async def test_all_of_it_is_of_one_moment_while_others_write(
+    leader: Leader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "PAGE_WORKLOADS", 1)
+    project = await leader.project()
+    done = [await leader.submit(build(project, f"b{i}")) for i in range(200)]
+    await leader.commit(inbox=await leader.take_inbox())
+    found = Interrupted(leader)
+    await leader.store.load(SHARD, found)
+    assert found.written is not None
+    assert found.written.done(), "others are served between two pages"
+    await found.written
+    assert [w.id for w in found.workloads] == [o.id for o in done]
+    assert found.state.batch == leader.batch - 1
+
+
+class Failing(Loaded):
+    def add(self, workloads: object) -> None:
+        raise ZeroDivisionError
+
+
+async def test_who_cannot_go_on_loading_leaves_the_store_in_order(leader: Leader) -> None:
+    project = await leader.project()
+    await leader.submit(build(project))
+    await leader.commit(inbox=await leader.take_inbox())
+    for _ in range(12):
+        with pytest.raises(ZeroDivisionError):
+            await leader.store.load(SHARD, Failing())
+        with pytest.raises(Fenced):
+            await leader.store.load(77, Loaded())
+    assert len((await loaded(leader.store)).workloads) == 1
+
+
+class Ending(Loaded):
+    """Its task is cancelled while it loads."""
+
+    def begin(self, state: ShardState) -> None:
+        super().begin(state)
+        self.task.cancel()
+
+    task: asyncio.Task[None]
+
+
+async def test_who_is_cancelled_while_loading_hears_no_more(leader: Leader) -> None:
+    project = await leader.project()
+    await leader.store.submit([build(project, f"b{i}") for i in range(10)])
+    await leader.commit(inbox=await leader.take_inbox())
+    found = Ending()
+    found.task = asyncio.create_task(leader.store.load(SHARD, found))
+    with pytest.raises(asyncio.CancelledError):
+        await found.task
+    assert found.workloads == []
+    assert len((await loaded(leader.store)).workloads) == 10
+
+
+async def test_a_closed_store_is_not_loaded(place: Place) -> None:
+    store = await place.open()
+    await place.close()
+    with pytest.raises(StoreAway):
+        await store.load(SHARD, Loaded())
+
+
+# --- Shards apart ---------------------------------------------------------------------------
+
+OTHER = """
+INSERT INTO organization (id, name, policy, max_boxes, shard) VALUES (2, 'other', 'strict', 3, 2);
+INSERT INTO project (id, name, settings, version, next_number, deleted, organization)
+VALUES (1001, 'theirs', '{}', 1, 1, FALSE, 2);
+INSERT INTO job_history (project, job_name, recent, expected_seconds)
+VALUES (1001, 'test', '[7.5]', 7.5);
+"""
+
+
+async def test_what_is_in_another_shard_loads_only_there(place: Place) -> None:
+    store = await place.open()
+    await store.open_shards(2)
+    place.plant(OTHER)
+    ours = await Leader(store).lead()
+    mine = await ours.project()
+    theirs = attrs.evolve(mine, id=ProjectId(1001), name="theirs")
+    connected = await store.connect_worker(worker("theirs", "mac", organization=2))
+    assert connected.shard == 2
+    outcomes = await store.submit([build(mine), build(theirs), build(mine, "x")])
+    one, two, three = (o for o in outcomes if isinstance(o, Submitted))
+
+    told = {shard: await store.inbox(shard, 10) for shard in (1, 2)}
+    assert [each.kind for each in told[1]] == ["project", "submit", "submit"]
+    assert [each.kind for each in told[2]] == ["submit"]
+    assert (await loaded(store, 2)).workloads == [], "it is in the inbox"
+    await ours.commit(inbox=await ours.take_inbox())
+    epoch = await store.raise_epoch(2, "node-2")
+    await store.commit(
+        attrs.evolve(ours.next_batch(), shard=2, epoch=epoch, batch=0, inbox=(told[2][0].id,))
+    )
+
+    first, second = await loaded(store, 1), await loaded(store, 2)
+    assert [w.id for w in first.workloads] == [one.id, three.id]
+    assert [w.id for w in second.workloads] == [two.id]
+    assert first.state.organization == await store.organization()
+    assert second.state.organization is not None
+    assert (second.state.organization.name, second.state.organization.shard) == ("other", 2)
+    assert [p.name for p in first.state.projects] == ["web"]
+    assert [p.name for p in second.state.projects] == ["theirs"]
+    assert [box.box_type for box in second.state.boxes] == ["mac"]
+    assert {box.box_type for box in first.state.boxes} == {"default"}
+    assert second.state.durations == {(theirs.id, "test"): (7.5,)}
+    assert first.state.durations == {}
+    assert [p.worker for p in second.state.pulses] == [connected.connection.worker]
+    assert [p.worker for p in first.state.pulses] == [ours.worker]
+    assert (second.state.epoch, second.state.batch) == (1, 1)
+
+
+async def test_a_stop_finds_the_shard_of_its_workload(place: Place) -> None:
+    store = await place.open()
+    await store.open_shards(2)
+    place.plant(OTHER)
+    leader = await Leader(store).lead(boxes=0)
+    theirs = attrs.evolve(await leader.project(), id=ProjectId(1001))
+    done = await leader.submit(build(theirs))
+    await store.stop_once(inbox.Stop(done.id, "ada"), done.number, key("k"))
+    assert [each.kind for each in await store.inbox(2, 10)] == ["submit", "stop"]
+    await store.ask(2, [stop(done.id)])
+    assert len(await store.inbox(2, 10)) == 3
+    assert [each.kind for each in await store.inbox(1, 10)] == ["project"]

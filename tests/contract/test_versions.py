@@ -1,0 +1,166 @@
+"""Databases of other versions: an older one is upgraded, a newer one may let us in."""
+
+import sqlite3
+
+import psycopg2
+import pytest
+
+from boxsched.store import schema
+from boxsched.store.blocks import sql_text
+from boxsched.store.contract import SHARD
+from boxsched.store.errors import SchemaTooNew
+from boxsched.store.sqlite_connection import worded
+from boxsched.store.values import Connection
+from tests.contract.conftest import Place
+from tests.contract.postgres_server import execute
+from tests.contract.world import Leader, build, loaded, worker
+
+OLDER = "INSERT INTO meta VALUES ('schema', '1'), ('cluster', 'abc');"
+# What a program of the first schema had written.
+LEGACY = """
+INSERT INTO project (id, name, settings, version, next_number, deleted)
+VALUES (5, 'old', '{}', 1, 1, FALSE);
+INSERT INTO worker (id, name, address, state) VALUES (3, 'in-process', 'in-process', 'connected');
+INSERT INTO box (id, worker, ordinal, box_type, retired, freed_at)
+VALUES (8, 3, 1, 'default', FALSE, 0);
+"""
+# Statements of that program, of the tables that changed; it goes on beside the new one.
+STATEMENTS = """
+INSERT INTO worker (name, address, state) VALUES ('in-process', 'here', 'connected')
+ON CONFLICT (name) DO UPDATE SET address = excluded.address, state = excluded.state;
+INSERT INTO worker (name, address, state) VALUES ('new', 'there', 'connected')
+ON CONFLICT (name) DO UPDATE SET address = excluded.address, state = excluded.state;
+UPDATE organization SET name = 'ours', policy = 'strict', max_boxes = 9, priority_aging = NULL
+ WHERE id = 1;
+INSERT INTO project (
+    name, settings, repository, max_boxes, webhook_secret, version, next_number, deleted
+) VALUES ('mine', '{}', NULL, NULL, NULL, 1, 1, FALSE)
+ON CONFLICT (name) WHERE NOT deleted DO UPDATE SET version = project.version + 1;
+INSERT INTO inbox (shard, kind, payload) VALUES (1, 'stop', '[1]');
+UPDATE shard SET epoch = epoch + 1, epoch_batch = batch, node = 'old' WHERE id = 1;
+UPDATE shard SET batch = CASE WHEN epoch = 1 AND batch = 0 THEN batch + 1 END WHERE id = 1;
+"""
+
+
+def run(place: Place, *statements: str) -> None:
+    """As another program would, in SQLite's words where it is one."""
+    if place.url.startswith("postgres"):
+        for statement in statements:
+            execute(place.url, statement)
+        return
+    raw = sqlite3.connect(place.url.removeprefix("sqlite:///"), isolation_level=None)
+    for statement in statements:
+        raw.executescript(worded(statement))
+    raw.close()
+
+
+def meta(place: Place) -> dict[str, str]:
+    if place.url.startswith("postgres"):
+        raw = psycopg2.connect(place.url)
+        with raw.cursor() as cursor:
+            cursor.execute("SELECT key, value FROM meta")
+            found = cursor.fetchall()
+    else:
+        raw = sqlite3.connect(place.url.removeprefix("sqlite:///"))
+        found = raw.execute("SELECT key, value FROM meta").fetchall()
+    raw.close()
+    return dict(found)
+
+
+def first_schema(place: Place) -> None:
+    dialect = "postgres" if place.url.startswith("postgres") else "sqlite"
+    texts = [sql_text("schema_0001.sql"), sql_text(f"schema_0001_{dialect}.sql")]
+    run(place, *texts, OLDER, LEGACY)
+
+
+async def test_an_older_database_is_upgraded_with_all_that_is_in_it(place: Place) -> None:
+    first_schema(place)
+    store = await place.open()
+    assert await store.cluster() == "abc"
+    assert meta(place) == {"cluster": "abc", **schema.facts()}
+    assert (await store.organization()).shard == SHARD
+    project = await store.project("old")
+    assert project is not None
+    leader = await Leader(store).lead(boxes=0)
+    await leader.submit(build(project))
+    connected = await store.connect_worker(worker("in-process", "default"))
+    assert connected.connection == Connection(3, 1)
+    assert [box.id for box in connected.boxes] == [8]
+    state = (await loaded(store)).state
+    assert [each.name for each in state.projects] == ["old"]
+    assert [each.id for each in state.boxes] == [8]
+    await place.reopen()
+    assert meta(place)["schema"] == str(schema.SCHEMA_VERSION)
+
+
+async def test_a_program_of_the_first_schema_goes_on_beside_the_new_one(place: Place) -> None:
+    first_schema(place)
+    store = await place.open()
+    await store.connect_worker(worker("in-process", "default"))
+    run(place, STATEMENTS)
+    assert (await store.organization()).name == "ours"
+    assert [(w.name, w.address) for w in await store.workers()] == [
+        ("in-process", "here"),
+        ("new", "there"),
+    ]
+    mine = await store.project("mine")
+    assert mine is not None
+    assert len(await store.submit([build(mine)])) == 1
+    assert [each.kind for each in await store.inbox(SHARD, 10)] == ["stop", "submit"]
+    assert await store.batch_number(SHARD) == (1, 1)
+    state = (await loaded(store)).state
+    assert [each.name for each in state.projects] == ["mine", "old"]
+    assert len(state.pulses) == 2
+    assert (await store.connect_worker(worker("new"))).connection.number == 1
+
+
+async def test_a_newer_database_that_lets_us_in_is_used_and_left_alone(place: Place) -> None:
+    await place.open()
+    await place.close()
+    newer = str(schema.SCHEMA_VERSION + 1)
+    run(
+        place,
+        f"UPDATE meta SET value = '{newer}' WHERE key = 'schema'",
+        f"UPDATE meta SET value = '{schema.SCHEMA_VERSION}' WHERE key = 'oldest'",
+        "ALTER TABLE project ADD COLUMN something TEXT NOT NULL DEFAULT 'new'",
+    )
+    leader = await Leader(await place.open()).lead()
+    await leader.submit(build(await leader.project()))
+    await place.reopen()
+    said = meta(place)
+    assert (said["schema"], said["oldest"]) == (newer, str(schema.SCHEMA_VERSION))
+
+
+@pytest.mark.parametrize("oldest", ["9999", None])
+async def test_a_newer_database_that_does_not_is_refused(place: Place, oldest: str | None) -> None:
+    await place.open()
+    await place.close()
+    run(
+        place,
+        "UPDATE meta SET value = '9999' WHERE key = 'schema'",
+        "DELETE FROM meta WHERE key = 'oldest'",
+        f"INSERT INTO meta VALUES ('oldest', '{oldest}')" if oldest else "SELECT 1",
+    )
+    before = meta(place)
+    with pytest.raises(SchemaTooNew, match="schema 9999"):
+        await place.open()
+    assert meta(place) == before
+
+
+async def test_an_upgrade_that_fails_leaves_the_old_database(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first_schema(place)
+    before = meta(place)
+    upgrades = schema.upgrades
+
+    def broken(said: dict[str, str], dialect: str) -> list[str]:
+        return [*upgrades(said, dialect), "INSERT INTO no_such_table VALUES (1);"]
+
+    for module in ("sqlite", "postgres_schema"):
+        monkeypatch.setattr(f"boxsched.store.{module}.upgrades", broken)
+    with pytest.raises((sqlite3.Error, psycopg2.Error)):
+        await place.open()
+    assert meta(place) == before
+    monkeypatch.undo()
+    await (await place.open()).organization()

@@ -1,0 +1,205 @@
+"""Workers that come and go: identities, connections, beats."""
+
+import asyncio
+
+import attrs
+import pytest
+
+from boxsched.errors import Conflict
+from boxsched.model import WorkerId
+from boxsched.store.contract import SHARD, Store
+from boxsched.store.values import Connection, NewWorker, Pulse
+from tests.contract.conftest import Place
+from tests.contract.test_loading import OTHER
+from tests.contract.world import Leader, build, worker
+
+
+async def pulse(store: Store, of: WorkerId) -> Pulse:
+    (found,) = [each for each in await store.pulses(SHARD) if each.worker == of]
+    return found
+
+
+async def state(store: Store, of: WorkerId) -> str:
+    (found,) = [each for each in await store.workers() if each.id == of]
+    return found.state
+
+
+# --- Connecting -----------------------------------------------------------------------------
+
+
+async def test_a_worker_keeps_its_id_and_its_boxes(store: Store) -> None:
+    new = worker("w", "linux", "linux", "mac")
+    first = await store.connect_worker(new)
+    id_ = first.connection.worker
+    assert (first.connection.number, first.shard) == (1, SHARD)
+    assert [(b.worker, b.ordinal, b.box_type) for b in first.boxes] == [
+        (id_, 1, "linux"),
+        (id_, 2, "linux"),
+        (id_, 3, "mac"),
+    ]
+    again = await store.connect_worker(attrs.evolve(new, address="10.0.0.2", node="node-2"))
+    assert again == attrs.evolve(first, connection=Connection(id_, 2))
+    other = await store.connect_worker(worker("x", "linux"))
+    assert other.connection.worker != id_
+    assert {b.id for b in other.boxes}.isdisjoint(b.id for b in first.boxes)
+    assert [(w.name, w.address, w.state) for w in await store.workers()] == [
+        ("w", "10.0.0.2", "connected"),
+        ("x", "here", "connected"),
+    ]
+    assert (await pulse(store, id_)).node == "node-2"
+
+
+async def test_new_boxes_are_not_in_use_before_the_engines_batch(store: Store) -> None:
+    await store.connect_worker(worker("w", "linux"))
+    assert [box.retired for box in await store.boxes()] == [True]
+    assert [each.boxes for each in await store.workers()] == [0]
+
+
+async def test_a_worker_with_other_boxes_than_before(leader: Leader) -> None:
+    store = leader.store
+    before = [box.id for box in leader.boxes]
+    fewer = (await store.connect_worker(worker("w", "default", "mac"))).boxes
+    assert fewer[0].id == before[0]
+    assert fewer[1].id not in before, "an ordinal of another type is another Box"
+    assert {box.id for box in await store.boxes()} >= set(before), "the engine retires them"
+    more = (await store.connect_worker(worker("w", *["default"] * 6))).boxes
+    assert [box.id for box in more][:4] == before
+    assert len(more) == 6
+
+
+async def test_a_worker_without_boxes(store: Store) -> None:
+    assert (await store.connect_worker(worker("w"))).boxes == ()
+    assert [each.boxes for each in await store.workers()] == [0]
+
+
+async def test_a_worker_may_take_another_name_but_not_anothers(store: Store) -> None:
+    first = (await store.connect_worker(worker("w"))).connection
+    await store.connect_worker(worker("x"))
+    renamed = await store.connect_worker(worker("w", name="y"))
+    assert renamed.connection == Connection(first.worker, 2)
+    assert [each.name for each in await store.workers()] == ["x", "y"]
+    with pytest.raises(Conflict, match="'x'"):
+        await store.connect_worker(worker("w", name="x"))
+    with pytest.raises(Conflict):
+        await store.connect_worker(NewWorker("a stranger", "y", "there", "node-1", ()))
+    assert (await store.connect_worker(worker("w", name="y"))).connection.number == 3
+    free = await store.connect_worker(NewWorker("a stranger", "w", "there", "node-1", ()))
+    assert free.connection.worker != first.worker
+
+
+async def test_another_organizations_token_is_none_of_the_workers(place: Place) -> None:
+    store = await place.open()
+    await store.open_shards(2)
+    place.plant(OTHER)
+    await store.connect_worker(worker("w"))
+    with pytest.raises(Conflict, match="another organization"):
+        await store.connect_worker(worker("w", organization=2))
+    theirs = await store.connect_worker(worker("x", organization=2))
+    assert theirs.shard == 2
+    assert [each.worker for each in await store.pulses(2)] == [theirs.connection.worker]
+
+
+async def test_a_row_without_an_identity_is_taken_by_the_first_of_its_name(place: Place) -> None:
+    store = await place.open()
+    place.plant("INSERT INTO worker (id, name, address, state) VALUES (70, 'w', 'x', 'connected')")
+    with pytest.raises(Conflict):
+        await store.connect_worker(worker("w", identity="x", name="w", organization=9))
+    assert (await store.connect_worker(worker("w"))).connection == Connection(WorkerId(70), 1)
+    with pytest.raises(Conflict):
+        await store.connect_worker(worker("w", identity="another"))
+    assert (await store.connect_worker(worker("w"))).connection == Connection(WorkerId(70), 2)
+
+
+async def test_one_worker_that_connects_many_times_at_once_is_one(place: Place) -> None:
+    store = await place.open()
+    stores = [store, store]
+    if place.url.startswith("postgres"):
+        stores[1] = await place.open("node-2")
+    found = await asyncio.gather(
+        *(stores[i % 2].connect_worker(worker("w", "a", node=f"n{i}")) for i in range(6))
+    )
+    assert len({each.connection.worker for each in found}) == 1
+    assert sorted(each.connection.number for each in found) == [1, 2, 3, 4, 5, 6]
+    assert len({each.boxes for each in found}) == 1
+    (last,) = [i for i, each in enumerate(found) if each.connection.number == 6]
+    assert (await pulse(store, found[0].connection.worker)).node == f"n{last}"
+
+
+async def test_of_strangers_that_want_one_name_at_once_one_gets_it(place: Place) -> None:
+    store = await place.open()
+    answers = await asyncio.gather(
+        *(store.connect_worker(worker("w", identity=f"stranger {i}")) for i in range(5)),
+        return_exceptions=True,
+    )
+    assert sorted(type(each).__name__ for each in answers) == ["Conflict"] * 4 + ["Connected"]
+
+
+# --- Going, and being alive -----------------------------------------------------------------
+
+
+async def test_the_end_of_an_old_connection_changes_nothing(store: Store) -> None:
+    old = (await store.connect_worker(worker("w"))).connection
+    new = (await store.connect_worker(worker("w", node="node-2"))).connection
+    other = (await store.connect_worker(worker("x"))).connection
+    await store.disconnect_workers([old, other])
+    assert await state(store, new.worker) == "connected"
+    assert await state(store, other.worker) == "disconnected"
+    assert (await pulse(store, new.worker)).connected is True
+    assert (await pulse(store, other.worker)).connected is False
+    await store.disconnect_workers([new, new])
+    assert await state(store, new.worker) == "disconnected"
+    await store.disconnect_workers([])
+    again = (await store.connect_worker(worker("w"))).connection
+    assert again.number == 3
+    assert await state(store, again.worker) == "connected"
+
+
+async def test_only_the_beat_of_the_connection_counts(store: Store) -> None:
+    old = (await store.connect_worker(worker("w"))).connection
+    new = (await store.connect_worker(worker("w"))).connection
+    gone = (await store.connect_worker(worker("x"))).connection
+    await store.disconnect_workers([gone])
+    before = {each.worker: each.beat for each in await store.pulses(SHARD)}
+    assert await store.beat([old, gone, Connection(WorkerId(4711), 1)]) == set()
+    assert {each.worker: each.beat for each in await store.pulses(SHARD)} == before
+    assert await store.beat([new, old]) == {new.worker}
+    after = {each.worker: each.beat for each in await store.pulses(SHARD)}
+    assert after == before | {new.worker: before[new.worker] + 1}
+    assert await store.beat([]) == set()
+
+
+async def test_a_beat_grows_also_with_a_connect(store: Store) -> None:
+    id_ = (await store.connect_worker(worker("w"))).connection.worker
+    before = (await pulse(store, id_)).beat
+    await store.connect_worker(worker("w"))
+    assert (await pulse(store, id_)).beat > before
+
+
+async def test_many_beats_in_one_statement(store: Store) -> None:
+    found = [(await store.connect_worker(worker(f"w{i}"))).connection for i in range(300)]
+    assert await store.beat(found) == {each.worker for each in found}
+    assert [each.beat for each in await store.pulses(SHARD)] == [2] * 300
+    await store.disconnect_workers(found)
+    assert not any(each.connected for each in await store.pulses(SHARD))
+
+
+# --- What they should be doing --------------------------------------------------------------
+
+
+async def test_every_worker_that_was_asked_about_has_an_answer(leader: Leader) -> None:
+    store = leader.store
+    idle = (await store.connect_worker(worker("idle", "default"))).connection.worker
+    project = await leader.project()
+    done = await leader.submit(build(project))
+    await leader.queue(done.id)
+    await leader.start(done.id, 0)
+    nobody = WorkerId(4711)
+    found = await store.assignments([leader.worker, idle, nobody, leader.worker])
+    assert {id_: len(each) for id_, each in found.items()} == {leader.worker: 1, idle: 0, nobody: 0}
+    assert list(found) == [leader.worker, idle, nobody]
+    assert await store.assignments([]) == {}
+
+
+async def test_many_workers_in_one_query(leader: Leader) -> None:
+    ids = [WorkerId(i) for i in range(1, 1001)]
+    assert set(await leader.store.assignments(ids)) == set(ids)

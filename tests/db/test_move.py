@@ -1,0 +1,233 @@
+"""A SQLite installation becomes a PostgreSQL one, row by row, or nothing of it does."""
+
+import asyncio
+import json
+import sqlite3
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+import pytest
+
+from boxsched.errors import Conflict, Fenced, Invalid
+from boxsched.model import Kind
+from boxsched.store import Store, open_store
+from boxsched.store.check import check
+from boxsched.store.errors import SchemaTooOld, StoreInUse
+from boxsched.store.move import Moved, move
+from boxsched.store.steps.operating import IN_PROCESS
+from boxsched.store.tables import TABLES
+from boxsched.store.values import DurationChange, NewWorker, Token, WorkloadFilter
+from boxsched.worker.local import ADDRESS
+from tests.contract.conftest import SqlitePlace
+from tests.contract.test_check import good_history
+from tests.contract.world import Leader, build, key, worker
+from tests.db.conftest import Roles, run
+
+ODD = "back\\slash \\N tab\t line\nreturn\r quote' \"é 漢 🦉"
+BYTES = bytes(range(256)) * 300
+
+
+async def installation(place: SqlitePlace) -> Leader:
+    """Rows in every table, odd ones among them; a service has used it twice."""
+    leader = await Leader(await place.open()).lead()
+    await good_history(leader)
+    store = leader.store
+    await store.append_log([(leader.boxes[0].id, 1, 0, BYTES)])
+    project, _ = await store.put_project(
+        "odd", json.dumps({"x": ODD}), 7, secret=ODD, keep_secret=False
+    )
+    new = build(project, ODD, message=ODD, author=None, idempotency=key("odd"))
+    await leader.submit(new)
+    await store.put_token(Token("t1", "d" * 64, "worker", ODD, 1.5, 9e9))
+    await store.put_token(Token("t2", "e" * 64, "admin", "gone", 2.25))
+    await store.revoke_token("t2")
+    learned = DurationChange(project.id, "test", (1.5, 0.1), 2.0)
+    await leader.commit(durations=(learned,))
+    await store.put_session("digest", "admin", 9e12)
+    await store.put_node("node-1", "http://node-1", "1.0")
+    await store.connect_worker(worker("other", "default", "mac"))
+    again = await Leader(await place.reopen()).lead(boxes=0)
+    return going_on(again, leader)
+
+
+def going_on(leader: Leader, before: Leader) -> Leader:
+    """With the other's Boxes, and its time."""
+    leader.boxes, leader.worker = before.boxes, before.worker
+    leader.now = before.now  # type: ignore[method-assign]
+    return leader
+
+
+async def moved(place: SqlitePlace, roles: Roles) -> Moved:
+    await place.close()
+    await asyncio.to_thread(roles.upgrade)
+    return await asyncio.to_thread(move, place.url, roles.owner, lambda *_: None)
+
+
+def rows_of_sqlite(path: Path, table: str) -> Counter[tuple[tuple[str, Any], ...]]:
+    raw = sqlite3.connect(path)
+    raw.row_factory = sqlite3.Row
+    found = [dict(row) for row in raw.execute(f"SELECT * FROM {table}")]
+    raw.close()
+    return Counter(tuple(sorted(row.items())) for row in found)
+
+
+def rows_of_postgres(url: str, table: str) -> Counter[tuple[tuple[str, Any], ...]]:
+    connection = psycopg2.connect(url)
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT * FROM {table}")
+        names = [column.name for column in cursor.description or ()]
+        found = [dict(zip(names, map(_plain, row), strict=True)) for row in cursor]
+    connection.close()
+    return Counter(tuple(sorted(row.items())) for row in found)
+
+
+def _plain(value: object) -> object:
+    """As SQLite has it."""
+    if isinstance(value, memoryview):
+        return bytes(value)
+    return int(value) if isinstance(value, bool) else value
+
+
+async def test_all_rows_come_as_they_are(
+    sqlite_place: SqlitePlace, roles: Roles, tmp_path: Path
+) -> None:
+    await installation(sqlite_place)
+    counts = (await moved(sqlite_place, roles)).rows
+    for table in TABLES:
+        was = rows_of_sqlite(tmp_path / "boxsched.sqlite", table)
+        assert was, f"nothing in {table} that could go wrong"
+        if table == "meta":
+            assert rows_of_postgres(roles.owner, table) == was, "the cluster's name, too"
+        elif table == "shard":
+            ((now, _),) = rows_of_postgres(roles.owner, table).items()
+            ((before, _),) = was.items()
+            kept = dict(before)
+            raised = {"epoch": kept["epoch"] + 1, "epoch_batch": kept["batch"], "node": ""}
+            assert dict(now) == kept | raised
+        elif table == "leadership":
+            assert rows_of_postgres(roles.owner, table) > was
+        else:
+            assert rows_of_postgres(roles.owner, table) == was, table
+        assert counts[table] == was.total()
+
+
+async def test_a_store_goes_on_where_the_file_ended(
+    sqlite_place: SqlitePlace, roles: Roles, tmp_path: Path
+) -> None:
+    old = await installation(sqlite_place)
+    used = [entry.id for entry in await old.store.inbox(1, 1000)]
+    place = await old.store.last_event(1)
+    await moved(sqlite_place, roles)
+    assert await check(roles.reader) == []
+    store = await _opened(roles.service, tmp_path / "service")
+    leader = going_on(await Leader(store).lead(boxes=0), old)
+    assert (leader.epoch, leader.batch) == (old.epoch + 2, old.batch), "moved, and led"
+
+    project = await leader.project()
+    again = await leader.submit(build(project, idempotency=key("k")))
+    assert again.repeated, "keys hold"
+    new = await leader.submit(build(project, "x"))
+    known = await store.workloads(WorkloadFilter())
+    assert [each.id for each in known[:2]] == [new.id, new.id - 1]
+    assert new.number == max(w.number for w in known[1:] if w.project == project.id) + 1
+    inbox = [entry.id for entry in await store.inbox(1, 1000)]
+    assert inbox[: len(used)] == used and inbox[len(used) :] > [max(used)]
+    fresh = await store.connect_worker(worker("third", "default"))
+    assert fresh.connection.worker == old.worker + 2
+
+    running = next(w for w in known if w.kind is Kind.BUILD and w.started_at and not w.finished_at)
+    assert [a.workload for a in await leader.assignments()] == [running.id], "it is still leased"
+    await leader.finish(running.id, 0)
+    assert await store.last_event(1) > place
+    assert await store.token("d" * 64) is not None
+    assert await store.token("e" * 64) is None, "revoked it stays"
+    assert await store.log(old.boxes[0].id, 1, 5, len(BYTES)) == BYTES[5:]
+    with pytest.raises(Fenced):
+        await store.commit(old.next_batch())
+    await store.close()
+    assert await check(roles.reader) == []
+
+
+async def _opened(url: str, folder: Path) -> Store:
+    store = open_store(url, folder)
+    await store.open()
+    return store
+
+
+async def test_the_in_process_worker_keeps_its_jobs(
+    sqlite_place: SqlitePlace, roles: Roles, tmp_path: Path
+) -> None:
+    """By the name that a node gives it that may have others beside it."""
+    assert IN_PROCESS == ADDRESS
+    alone = NewWorker(ADDRESS, ADDRESS, ADDRESS, "node-1", ("default",))
+    was = await (await sqlite_place.open()).connect_worker(alone)
+    await moved(sqlite_place, roles)
+    name = f"{ADDRESS}@node-1"
+    store = await _opened(roles.service, tmp_path / "service")
+    now = await store.connect_worker(NewWorker(name, name, ADDRESS, "node-1", ("default",)))
+    assert now.connection.worker == was.connection.worker
+    assert now.boxes == was.boxes
+    await store.close()
+
+
+async def test_a_file_in_use_is_refused(sqlite_place: SqlitePlace, roles: Roles) -> None:
+    await installation(sqlite_place)
+    await asyncio.to_thread(roles.upgrade)
+    with pytest.raises(StoreInUse):
+        await asyncio.to_thread(move, sqlite_place.url, roles.owner, lambda *_: None)
+
+
+async def test_a_target_in_use_is_refused(
+    sqlite_place: SqlitePlace, roles: Roles, tmp_path: Path
+) -> None:
+    await installation(sqlite_place)
+    await asyncio.to_thread(roles.upgrade)
+    store = await _opened(roles.service, tmp_path / "service")
+    await store.put_node("a", "http://a", "1")
+    with pytest.raises(Conflict, match="not empty: there are rows in node"):
+        await moved(sqlite_place, roles)
+    await store.close()
+
+
+async def test_schemas_that_differ_are_refused(sqlite_place: SqlitePlace, roles: Roles) -> None:
+    await installation(sqlite_place)
+    await sqlite_place.close()
+    with pytest.raises(Invalid, match="db upgrade"):
+        await asyncio.to_thread(move, sqlite_place.url, roles.owner, lambda *_: None)
+    sqlite_place.plant("UPDATE meta SET value = '1' WHERE key = 'schema'")
+    with pytest.raises(SchemaTooOld):
+        await moved(sqlite_place, roles)
+
+
+async def test_what_breaks_an_invariant_is_not_moved(
+    sqlite_place: SqlitePlace, roles: Roles
+) -> None:
+    await installation(sqlite_place)
+    await sqlite_place.close()
+    sqlite_place.plant("UPDATE project SET next_number = 99 WHERE id = 1")
+    with pytest.raises(Conflict, match="I5, V24"):
+        await moved(sqlite_place, roles)
+    assert rows_of_postgres(roles.owner, "project").total() == 0
+    assert await check(roles.reader) == [], "as empty as before"
+    sqlite_place.plant("UPDATE project SET next_number = 4 WHERE id = 1")
+    sqlite_place.plant("UPDATE project SET max_boxes = -1")
+    with pytest.raises(Exception, match="max_boxes"):
+        await moved(sqlite_place, roles)
+
+
+async def test_the_command(sqlite_place: SqlitePlace, roles: Roles) -> None:
+    await installation(sqlite_place)
+    await sqlite_place.close()
+    sqlite_place.plant("UPDATE workload SET message = 'a' || char(0) || 'b' WHERE id = 1")
+    await asyncio.to_thread(roles.upgrade)
+    asked = ("db", "move", "--from", sqlite_place.url, "--to")
+    said = (await asyncio.to_thread(run, *asked, roles.owner)).stdout
+    assert "1 NULs in texts were replaced" in said
+    assert said.endswith("Moved and checked: every invariant holds.\n")
+    refused = await asyncio.to_thread(run, *asked, roles.owner, status=1)
+    assert "not empty" in refused.stderr
+    await asyncio.to_thread(run, *asked, sqlite_place.url, status=2)
+    by_service = await asyncio.to_thread(run, *asked, roles.service, status=1)
+    assert by_service.stdout == ""

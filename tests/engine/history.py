@@ -1,0 +1,129 @@
+"""Shards that commit, nodes that hear of it or not, and readers that come and go."""
+
+import asyncio
+import contextlib
+from collections import defaultdict
+from collections.abc import AsyncIterator, Sequence
+
+from boxsched.feed import EventCursor, EventFeed, Subscription
+from boxsched.store.contract import Store
+from boxsched.store.values import Batch, Event, StoredEvent
+
+PATIENCE_SECONDS = 20.0
+FROM_THE_BEGINNING = EventCursor({})
+
+
+class History:
+    """Commits batches of events, with the real fence, and does nothing else."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._leads: dict[int, tuple[int, int]] = {}  # shard: (epoch, batch)
+
+    async def commit(self, shard: int, count: int) -> tuple[int, list[Event]]:
+        """The number of the batch, and its events."""
+        if shard not in self._leads:
+            epoch = await self.store.raise_epoch(shard, "someone")
+            self._leads[shard] = (epoch, (await self.store.batch_number(shard))[1])
+        epoch, batch = self._leads[shard]
+        events = [
+            Event("test.event", 1.0, None, None, f'{{"of": "{shard}.{batch + 1}.{n}"}}'.encode())
+            for n in range(1, count + 1)
+        ]
+        await self.store.commit(
+            Batch(shard, epoch, batch, (), (), (), (), (), (), (), (), (), tuple(events))
+        )
+        self._leads[shard] = (epoch, batch + 1)
+        return batch + 1, events
+
+    async def lead_by(self, feed: EventFeed, shard: int, count: int) -> None:
+        """Commit, and publish it on the node that leads."""
+        feed.publish(shard, *await self.commit(shard, count))
+
+    async def table(self, after: EventCursor = FROM_THE_BEGINNING) -> dict[int, list[StoredEvent]]:
+        """Behind a place, by shard; shards without are left out."""
+        found = {
+            shard: await self.store.events_after(shard, *after.places.get(shard, (0, 0)), 100_000)
+            for shard in await self.store.last_events()
+        }
+        return {shard: events for shard, events in found.items() if events}
+
+
+def by_shard(events: Sequence[StoredEvent]) -> dict[int, list[StoredEvent]]:
+    found: dict[int, list[StoredEvent]] = defaultdict(list)
+    for event in events:
+        found[event.shard].append(event)
+    return dict(found)
+
+
+async def read(subscription: Subscription, count: int) -> list[StoredEvent]:
+    events: list[StoredEvent] = []
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        async for event in subscription:
+            events.append(event)
+            if len(events) == count:
+                break
+    return events
+
+
+@contextlib.asynccontextmanager
+async def following(feed: EventFeed, *, hints_reach: bool = False) -> AsyncIterator[None]:
+    """While the node's follow task runs."""
+    task = asyncio.create_task(feed.run(lambda: hints_reach))
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+class Reader:
+    """Reads on and on, and remembers all; may break off and come back at any node."""
+
+    def __init__(self) -> None:
+        self.seen: list[StoredEvent] = []
+        self.start: EventCursor | None = None
+        self._place = ""
+        self._task: asyncio.Task[None] | None = None
+        self._news = asyncio.Event()
+
+    @property
+    def reads(self) -> bool:
+        return self._task is not None
+
+    async def come(self, feed: EventFeed, after: EventCursor | None) -> None:
+        """The first time from ``after``; then from where it broke off, by the text of its place."""
+        begun = asyncio.Event()
+        if self.start is not None:
+            after = EventCursor.parse(self._place)
+            assert after is not None, self._place
+        self._task = asyncio.create_task(self._read(feed, after, begun))
+        await begun.wait()
+
+    async def go(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+
+    async def ended(self) -> None:
+        """The feed closed."""
+        assert self._task is not None
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await self._task
+
+    async def has(self, count: int) -> None:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while len(self.seen) < count:
+                self._news.clear()
+                await self._news.wait()
+
+    async def _read(self, feed: EventFeed, after: EventCursor | None, begun: asyncio.Event) -> None:
+        async with feed.subscribe(after) as events:
+            self._place = events.place
+            self.start = self.start or EventCursor.parse(events.place)
+            begun.set()
+            async for event in events:
+                self.seen.append(event)
+                self._place = events.place
+                self._news.set()

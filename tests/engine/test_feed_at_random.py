@@ -1,0 +1,219 @@
+"""Two nodes, three shards, hints with odd fates, readers that come and go: no gap, nothing twice.
+
+Who leads a shard changes with every batch; only the store is shared. Each reader's list must be,
+shard by shard, the table's behind its beginning.
+"""
+
+import asyncio
+import random
+import tempfile
+from collections import deque
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+from unittest import mock
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from boxsched.feed import EventFeed
+from boxsched.feed import feed as feed_module
+from boxsched.feed import subscription as subscription_module
+from boxsched.store import open_store
+from tests.contract.postgres_server import database, served
+from tests.engine.history import (
+    FROM_THE_BEGINNING,
+    History,
+    Reader,
+    by_shard,
+    following,
+)
+
+SHARDS = 3
+READERS = 3
+
+
+class Commit(NamedTuple):
+    shard: int
+    node: int  # that leads
+    events: int
+    fate: str  # of the hint to the other node; "unpublished": the leader itself does not know
+
+
+class Deliver(NamedTuple):
+    """A hint that was held back."""
+
+    newest: bool
+
+
+class Poll(NamedTuple):
+    node: int
+
+
+class Come(NamedTuple):
+    reader: int
+    node: int
+    from_now: bool  # the first time; then it is from where it was
+
+
+class Go(NamedTuple):
+    reader: int
+
+
+class Let(NamedTuple):
+    """Readers go on for so long."""
+
+    turns: int
+
+
+Step = Commit | Deliver | Poll | Come | Go | Let
+
+_NODE = st.integers(0, 1)
+_READER = st.integers(0, READERS - 1)
+_COMMIT = st.builds(
+    Commit,
+    st.integers(1, SHARDS),
+    _NODE,
+    st.integers(0, 5),
+    st.sampled_from(["heard", "heard", "lost", "twice", "held", "unpublished"]),
+)
+STEPS = st.lists(
+    st.one_of(
+        _COMMIT,
+        _COMMIT,
+        st.builds(Deliver, st.booleans()),
+        st.builds(Poll, _NODE),
+        st.builds(Come, _READER, _NODE, st.booleans()),
+        st.builds(Go, _READER),
+        st.builds(Let, st.integers(1, 30)),
+    ),
+    max_size=50,
+)
+
+
+class World:
+    def __init__(self, history: History, feeds: Sequence[EventFeed]) -> None:
+        self.history = history
+        self.feeds = feeds
+        self.readers = [Reader() for _ in range(READERS)]
+        self.held: deque[tuple[EventFeed, int, int]] = deque()
+
+    async def step(self, step: Step) -> None:
+        if isinstance(step, Commit):
+            await self._commit(step)
+        elif isinstance(step, Deliver):
+            if self.held:
+                feed, shard, batch = self.held.pop() if step.newest else self.held.popleft()
+                feed.heard(shard, batch)
+        elif isinstance(step, Poll):
+            await self.feeds[step.node].poll()
+        elif isinstance(step, Come):
+            reader = self.readers[step.reader]
+            if not reader.reads:
+                await reader.come(
+                    self.feeds[step.node], None if step.from_now else FROM_THE_BEGINNING
+                )
+        elif isinstance(step, Go):
+            await self.readers[step.reader].go()
+        else:
+            for _ in range(step.turns):
+                await asyncio.sleep(0)
+
+    async def _commit(self, step: Commit) -> None:
+        batch, events = await self.history.commit(step.shard, step.events)
+        other = self.feeds[1 - step.node]
+        if step.fate != "unpublished":
+            self.feeds[step.node].publish(step.shard, batch, events)
+        if step.fate in ("heard", "twice"):
+            other.heard(step.shard, batch)
+        if step.fate in ("held", "twice"):
+            self.held.append((other, step.shard, batch))
+
+    async def end(self) -> None:
+        """Everything is found out in the end, by one poll a node."""
+        for reader in self.readers:
+            if not reader.reads:
+                await reader.come(self.feeds[0], FROM_THE_BEGINNING)
+        for feed in self.feeds:
+            await feed.poll()
+        for reader in self.readers:
+            assert reader.start is not None
+            wanted = await self.history.table(reader.start)
+            await reader.has(sum(map(len, wanted.values())))
+        for feed in self.feeds:
+            feed.close()
+        for reader in self.readers:
+            await reader.ended()
+            assert reader.start is not None
+            assert by_shard(reader.seen) == await self.history.table(reader.start)
+
+
+async def play(steps: Sequence[Step], stores: "Stores") -> None:
+    async with stores as world, following(world.feeds[0]), following(world.feeds[1]):
+        for step in steps:
+            await world.step(step)
+        await world.end()
+
+
+class Stores:
+    """A world over one database: a store for all, or one a node."""
+
+    def __init__(self, url: str, folder: Path, nodes: int) -> None:
+        self._stores = [open_store(url, folder / str(n)) for n in range(nodes)]
+
+    async def __aenter__(self) -> World:
+        for store in self._stores:
+            await store.open()
+        await self._stores[0].open_shards(SHARDS)
+        feeds = [EventFeed(self._stores[0]), EventFeed(self._stores[-1])]
+        return World(History(self._stores[0]), feeds)
+
+    async def __aexit__(self, *error: object) -> None:
+        for store in self._stores:
+            await store.close()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _small() -> Iterator[None]:
+    """Pages and queues so short that every reader falls behind now and then."""
+    with (
+        mock.patch.object(subscription_module, "PAGE", 4),
+        mock.patch.object(feed_module, "PAGE", 4),
+        mock.patch.object(feed_module, "LEAST_SECONDS", 0.001),
+        mock.patch.object(feed_module, "POLL_SECONDS", 1_000.0),  # so only hints make it look
+        mock.patch.object(subscription_module, "QUEUED_AT_MOST", 150),
+    ):
+        yield
+
+
+@given(STEPS)
+@settings(max_examples=80, deadline=None)
+def test_every_reader_gets_what_the_table_has(steps: list[Step]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        url = f"sqlite:///{folder}/boxsched.sqlite"
+        asyncio.run(play(steps, Stores(url, Path(folder), 1)))
+
+
+def test_two_nodes_over_postgresql(tmp_path: Path) -> None:
+    """The same, once and longer, with a store for each node."""
+    chance = random.Random(7)
+    fates = ["heard"] * 6 + ["lost", "twice", "held", "unpublished"]
+
+    def step() -> Step:
+        node, reader = chance.randrange(2), chance.randrange(READERS)
+        return chance.choices(
+            [
+                Commit(chance.randint(1, SHARDS), node, chance.randrange(6), chance.choice(fates)),
+                Deliver(chance.random() < 0.5),
+                Poll(node),
+                Come(reader, node, chance.random() < 0.3),
+                Go(reader),
+                Let(chance.randint(1, 30)),
+            ],
+            [50, 5, 5, 10, 6, 10],
+        )[0]
+
+    steps = [step() for _ in range(600)]
+    with served() as server, database(server.url("postgres")) as url:
+        asyncio.run(play(steps, Stores(url, tmp_path, 2)))

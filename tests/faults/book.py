@@ -1,0 +1,139 @@
+"""What jobs say themselves, on the machine where they run: who ran when, and with which lease.
+
+Each job writes its marks into one file, a line a mark, whole, with the machine's own clock (since
+its boot, which no test sets): so what the file says needs no service to be right.
+"""
+
+import itertools
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+TICK_SECONDS = 0.05
+
+# No process is started for a mark or for a pause: bash reads, with a time limit, what never comes.
+_SCRIPT = r"""
+mark() {{
+  read -r up _ < /proc/uptime
+  echo "$BOXSCHED_JOB $BOXSCHED_ATTEMPT $BOXSCHED_LEASE_TOKEN $$ $up $BOXSCHED_WORKLOAD" \
+    "$BOXSCHED_KIND:$BOXSCHED_PROJECT:${{BOXSCHED_SERVER:-$BOXSCHED_BRANCH}} $1" >> {book}
+}}
+mark start
+exec 9<> <(:)
+for ((i = 0; i < (BOXSCHED_ATTEMPT > 1 ? {again} : {ticks}); i++)); do
+  read -rt {tick} -u 9 || :
+  mark tick
+  echo "tick $i"
+done
+{then}
+mark end
+"""
+
+
+@attrs.frozen
+class Mark:
+    job: str
+    attempt: int
+    token: int
+    pid: int
+    at: float
+    workload: str
+    lane: str
+    what: str
+
+
+@attrs.frozen
+class Span:
+    """From a first mark to a last: at least so long something ran."""
+
+    what: object
+    first: float
+    last: float
+    tokens: tuple[int, ...]
+
+
+class Book:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.touch()
+
+    def job(
+        self, name: str, seconds: float, *, again: float | None = None, then: str = ":"
+    ) -> dict[str, Any]:
+        """A job's settings: it makes its marks, prints as often, and does ``then`` at the end.
+
+        ``again``: how long later attempts take.
+        """
+        script = _SCRIPT.format(
+            book=self.path,
+            ticks=_ticks(seconds),
+            again=_ticks(seconds if again is None else again),
+            tick=TICK_SECONDS,
+            then=then,
+        )
+        return {"name": name, "commands": [script]}
+
+    @staticmethod
+    def printed(seconds: float) -> str:
+        """The whole log of such a job."""
+        return "".join(f"tick {number}\n" for number in range(_ticks(seconds)))
+
+    def marks(self, what: str | None = None) -> list[Mark]:
+        return [mark for mark in self._marks() if what is None or mark.what == what]
+
+    def _marks(self) -> Iterator[Mark]:
+        for line in self.path.read_text().splitlines():
+            job, attempt, token, pid, up, workload, lane, what = line.split(" ")
+            yield Mark(job, int(attempt), int(token), int(pid), float(up), workload, lane, what)
+
+    def begun(self, workload: str | None = None) -> int:
+        return sum(workload in (None, mark.workload) for mark in self.marks("start"))
+
+    def violations(self) -> list[str]:
+        """No attempt began twice, no two attempts at a job and no two of a lane overlap."""
+        marks = self.marks()
+        starts: dict[tuple[str, int], int] = defaultdict(int)
+        for mark in marks:
+            starts[mark.job, mark.attempt] += mark.what == "start"
+        found = [f"{key} began {count} times" for key, count in starts.items() if count != 1]
+        jobs, lanes = defaultdict(list), defaultdict(list)
+        for mark in marks:
+            jobs[mark.job].append(mark)
+            if not mark.lane.startswith("ssh:"):
+                lanes[mark.lane].append(mark)
+        for job, its in jobs.items():
+            found += _overlaps(f"attempts at {job}", _spans(its, "attempt"))
+        for lane, its in lanes.items():
+            found += _overlaps(f"workloads of {lane}", _spans(its, "workload"))
+        return found
+
+
+def _ticks(seconds: float) -> int:
+    return round(seconds / TICK_SECONDS)
+
+
+def _spans(marks: list[Mark], by: str) -> list[Span]:
+    groups: dict[object, list[Mark]] = defaultdict(list)
+    for mark in marks:
+        groups[getattr(mark, by)].append(mark)
+    return [
+        Span(
+            what,
+            min(mark.at for mark in its),
+            max(mark.at for mark in its),
+            tuple(sorted({mark.token for mark in its})),
+        )
+        for what, its in groups.items()
+    ]
+
+
+def _overlaps(of: str, spans: list[Span]) -> Iterator[str]:
+    spans = sorted(spans, key=lambda span: (span.first, span.last))
+    for one, next_ in itertools.pairwise(spans):
+        if next_.first < one.last:
+            yield f"{of} overlap: {one} and {next_}"
+        if min(next_.tokens) <= max(one.tokens):
+            yield f"{of}: lease tokens do not grow: {one} and {next_}"

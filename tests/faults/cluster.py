@@ -1,0 +1,272 @@
+"""Nodes and workers on one PostgreSQL and one Redis, each with what lies in between in our hand."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from boxsched.store.check import check
+from tests.faults import processes
+from tests.faults.book import Book
+from tests.faults.clients import NO_ANSWER, Clients, Reply
+from tests.faults.members import Node, Worker
+from tests.faults.postgres import Postgres
+from tests.faults.program import Program
+from tests.faults.proxy import Proxy
+from tests.faults.waiting import until, until_so
+
+
+class Cluster:
+    """``open`` makes one; what it began, and what that began, is gone when it closes."""
+
+    def __init__(
+        self, folder: Path, postgres: Postgres, database: str, redis: str | None = None
+    ) -> None:
+        self.folder = folder
+        self.postgres = postgres
+        self.database = database
+        self.redis = redis
+        self.broken = False  # a test on it failed
+        self.nodes: list[Node] = []
+        self.workers: list[Worker] = []
+        self.book = Book(folder / "book")
+        self._proxies: list[Proxy] = []
+        self._clients: Clients | None = None
+        self._worker_token = ""
+
+    # --- Building it ------------------------------------------------------------------------
+
+    async def proxied(self, port: int) -> Proxy:
+        proxy = Proxy(port)
+        await proxy.start()
+        self._proxies.append(proxy)
+        return proxy
+
+    async def add_node(self, *options: str, start: bool = True) -> Node:
+        name = f"node-{len(self.nodes) + 1}"
+        node = Node(self.folder, name, "--boxes", "0", *options)
+        node.to_postgres = await self.proxied(self.postgres.port)
+        node.options += ["--database", moved(self.database, node.to_postgres.port)]
+        if self.redis is not None:
+            node.to_redis = await self.proxied(int(self.redis.rpartition(":")[2].split("/")[0]))
+            node.options += ["--redis", moved(self.redis, node.to_redis.port)]
+        self.nodes.append(node)
+        if start:
+            await node.start()
+        return node
+
+    async def add_nodes(self, count: int, *options: str) -> None:
+        nodes = [await self.add_node(*options, start=False) for _ in range(count)]
+        await asyncio.gather(*(node.start() for node in nodes))
+        await self.leader()
+
+    async def add_worker(
+        self,
+        boxes: int,
+        *options: str,
+        nodes: Sequence[Node] = (),
+        environment: Mapping[str, str] | None = None,
+    ) -> Worker:
+        """Connected when this returns; through a proxy of its own to each node."""
+        worker = Worker(
+            self.folder, f"worker-{len(self.workers) + 1}", "--boxes", str(boxes), *options
+        )
+        self.workers.append(worker)
+        worker.environment |= environment or {}
+        for node in nodes or self.nodes:
+            way = await self.proxied(node.port)
+            worker.ways.append(way)
+            worker.options += ["--url", f"http://127.0.0.1:{way.port}"]
+        worker.options += ["--token", await self.worker_token()]
+        await worker.spawn()
+        await self.until_worker(worker, "connected")
+        return worker
+
+    async def add_worker_each(self, boxes: int) -> None:
+        """To each node a worker that knows no other."""
+        await self.worker_token()
+        await asyncio.gather(*(self.add_worker(boxes, nodes=[node]) for node in self.nodes))
+
+    async def worker_token(self) -> str:
+        if not self._worker_token:
+            made = await self.clients.once(
+                self.nodes[0].url, "POST", "tokens", {"role": "worker", "name": "faults"}
+            )
+            assert made.status == 201, made
+            self._worker_token = made.json["token"]
+        return self._worker_token
+
+    @property
+    def clients(self) -> Clients:
+        if self._clients is None:
+            urls = [node.url for node in self.nodes]
+            self._clients = Clients(urls, self.nodes[0].token, self.folder / "journal")
+        return self._clients
+
+    async def put_project(self, *jobs: Any, **settings: Any) -> None:
+        reply = await self.clients.ask("PUT", "projects/web", {"jobs": jobs, **settings})
+        assert reply.status in (200, 201), reply
+
+    # --- Looking at it ----------------------------------------------------------------------
+
+    def ask_database(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+        return self.postgres.ask(self.database, statement, *values)
+
+    async def sql(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+        """Directly, through no proxy."""
+        return await asyncio.to_thread(self.ask_database, statement, *values)
+
+    async def epoch(self, shard: int = 1) -> int:
+        ((epoch,),) = await self.sql("SELECT epoch FROM shard WHERE id = %s", shard)
+        return int(epoch)
+
+    async def leader(self, shard: int = 1) -> Node:
+        """The node that leads the shard by what a node that answers says of it."""
+
+        async def look() -> Node | None:
+            for node in self.nodes:
+                reply = await self.tried(node, "GET", "nodes") if node.runs else None
+                if reply is not None and reply.status == 200:
+                    return next(iter(self._named(reply, shard)), None)
+            return None
+
+        return await until(look, f"a node leads shard {shard}")
+
+    def _named(self, reply: Reply, shard: int) -> list[Node]:
+        leading = {each["url"] for each in reply.json["nodes"] if shard in each["shards"]}
+        return [node for node in self.nodes if node.url in leading]
+
+    async def tried(self, node: Node, method: str, path: str, json: object = None) -> Reply | None:
+        """None where it does not answer."""
+        with contextlib.suppress(*NO_ANSWER):
+            return await self.clients.once(node.url, method, path, json)
+        return None
+
+    async def metric(self, node: Node, name: str) -> float | None:
+        """None where it does not answer, or has none of that name."""
+        with contextlib.suppress(*NO_ANSWER):
+            for line in (await self.clients.text(f"{node.url}/metrics")).splitlines():
+                if line.startswith((f"{name} ", f"{name}{{", f"{name}_total ")):
+                    return float(line.split()[-1])
+        return None
+
+    async def until_epoch(self, above: int, shard: int = 1) -> int:
+        async def look() -> int:
+            epoch = await self.epoch(shard)
+            return epoch if epoch > above else 0
+
+        return await until(look, f"another leads: an epoch above {above}")
+
+    async def until_worker(self, worker: Worker, state: str) -> None:
+        async def look() -> bool:
+            workers = (await self.clients.get("workers"))["workers"]
+            return any(w["name"] == worker.name and w["state"] == state for w in workers)
+
+        await until(look, f"{worker.name} is {state}")
+
+    async def until_workers(self) -> None:
+        """All are connected, as the nodes themselves know it; the store may not know it yet."""
+
+        async def look() -> bool:
+            here = [await self.metric(node, "boxsched_workers_connected") for node in self.nodes]
+            return sum(count or 0 for count in here) == len(self.workers)
+
+        await until(look, "every worker is connected")
+
+    async def until_job(self, workload: str, *states: str) -> Any:
+        async def look() -> Any:
+            (job,) = (await self.clients.get(f"workloads/{workload}"))["jobs"]
+            return job if job["state"] in states else None
+
+        return await until(look, f"the job of {workload} is {' or '.join(states)}")
+
+    async def until_begun(self, workload: str, times: int = 1) -> None:
+        await until_so(lambda: self.book.begun(workload) >= times, f"{workload} runs")
+
+    async def until_idle(self, *, within: float = 60.0) -> None:
+        async def look() -> bool:
+            a = await self.clients.get("activity")
+            return not (a["upcoming"] or a["blocked"] or a["running"])
+
+        await until(look, "nothing is unfinished", within=within)
+
+    async def next_admission(self, after: float) -> float:
+        """When the first batch of the present leadership that admits anything after that time was
+        committed, by the database's clock, less ``after`` (by the same machine's)."""
+
+        async def look() -> list[tuple[Any, ...]]:
+            return await self.sql(
+                "SELECT extract(epoch FROM min(pg_xact_commit_timestamp(e.xmin)))"
+                "  FROM event AS e JOIN shard AS s ON s.id = e.shard AND e.batch > s.epoch_batch"
+                " WHERE e.type = 'workload.started'"
+                "   AND pg_xact_commit_timestamp(e.xmin) > to_timestamp(%s) HAVING count(*) > 0",
+                after,
+            )
+
+        ((at,),) = await until(look, "the leader admits something")
+        return float(at) - after
+
+    async def led_since(self, after: float, shard: int = 1) -> float:
+        """When the present leadership began, less ``after``; by the same clocks."""
+        ((at,),) = await self.sql(
+            "SELECT extract(epoch FROM pg_xact_commit_timestamp(xmin)) FROM leadership"
+            " WHERE shard = %s ORDER BY epoch DESC LIMIT 1",
+            shard,
+        )
+        return float(at) - after
+
+    # --- Judging it -------------------------------------------------------------------------
+
+    async def is_whole(self) -> None:
+        """All is idle; and what was answered, what jobs saw, and all tables agree."""
+        await self.until_idle()
+        found = self.clients.journal.read().violations(await self.clients.workloads())
+        found += self.book.violations()
+        assert not found, "\n".join(found[:20])
+        boxes = (await self.clients.get("boxes"))["boxes"]
+        assert all(box.get("job") is None for box in boxes), boxes
+        await self.checks_out()
+
+    async def checks_out(self) -> None:
+        """As `boxsched check` would say."""
+        found = await check(self.database)
+        assert not found, found
+
+    # --- Its life ---------------------------------------------------------------------------
+
+    @property
+    def programs(self) -> list[Program]:
+        return [*self.nodes, *self.workers]
+
+    async def close(self) -> None:
+        if self._clients is not None:
+            await self._clients.close()
+        await asyncio.to_thread(processes.clear, self.folder)
+        for program in self.programs:
+            if program.runs:
+                await program.kill()
+        for proxy in self._proxies:
+            await proxy.stop()
+
+    def logs(self, lines: int = 60) -> str:
+        """The last words of each process, for a test that failed."""
+        texts = []
+        for program in self.programs:
+            last = program.said.splitlines()[-lines:]
+            texts.append("\n".join([f"=== {program.name}", *last]))
+        return "\n".join(texts)
+
+
+def moved(url: str, port: int) -> str:
+    """The same, at another port of this machine."""
+    before, _, after = url.partition("127.0.0.1:")
+    return f"{before}127.0.0.1:{port}{after.lstrip('0123456789')}"
+
+
+@contextlib.asynccontextmanager
+async def clustered(cluster: Cluster) -> AsyncIterator[Cluster]:
+    try:
+        yield cluster
+    finally:
+        await cluster.close()

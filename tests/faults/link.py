@@ -1,0 +1,223 @@
+"""One connection through the proxy: two ways, each with its own weather."""
+
+import asyncio
+import contextlib
+import enum
+import random
+import socket
+import struct
+from collections import deque
+from collections.abc import Callable
+
+import attrs
+
+READ_BYTES = 1 << 16
+LIMITED_BYTES = 1 << 10  # a piece, where the rate is limited
+QUEUED_BYTES = 4 << 20  # of one way; then it is read no more
+RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER of no time
+
+
+class Way(enum.Flag):
+    UP = enum.auto()
+    DOWN = enum.auto()
+
+
+UP, DOWN, BOTH = Way.UP, Way.DOWN, Way.UP | Way.DOWN
+
+
+@attrs.define
+class Weather:
+    """How one way is now, for every connection."""
+
+    delay: float = 0.0  # seconds, of each piece
+    jitter: float = 0.0  # at most so much more, by chance; order is kept
+    rate: float | None = None  # bytes a second
+    slice: int | None = None  # bytes a piece, each sent by itself
+    held: bool = False  # kept, and passed on after the release
+    swallowed: bool = False
+    trap: bytes | None = None  # who says it next is held
+
+
+@attrs.define
+class Sky:
+    """What all links of a proxy look at; ``changed`` is told of every change."""
+
+    chance: random.Random
+    weather: dict[Way, Weather] = attrs.field(factory=lambda: {UP: Weather(), DOWN: Weather()})
+    changed: asyncio.Condition = attrs.field(factory=asyncio.Condition)
+    trapped: asyncio.Event = attrs.field(factory=asyncio.Event)
+
+
+class Link:
+    def __init__(
+        self,
+        sky: Sky,
+        server: int,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> None:
+        self.sky = sky
+        self.lost = False  # something was swallowed: nothing after it makes sense
+        self.held = Way(0)
+        self.ended = Way(0)
+        self._server = server
+        self._reader = reader
+        self._writers = {DOWN: writer}
+
+    async def run(self) -> None:
+        early = await self._early()
+        if early is None:
+            return
+        reader, writer = await asyncio.open_connection("127.0.0.1", self._server)
+        self._writers[UP] = writer
+        async with asyncio.TaskGroup() as group:
+            group.create_task(Pump(self, UP, self._reader, writer).run(early))
+            group.create_task(Pump(self, DOWN, reader, self._writers[DOWN]).run(b""))
+
+    async def _early(self) -> bytes | None:
+        """A connection that begins in a cut does not come about before its end: what was said until
+        then, or None where the caller gave up."""
+        said = b""
+        passing = asyncio.create_task(self.until_passing(BOTH))
+        try:
+            while not self._passes(BOTH):
+                reading = asyncio.create_task(self._reader.read(READ_BYTES))
+                await asyncio.wait((reading, passing), return_when=asyncio.FIRST_COMPLETED)
+                if not reading.done():
+                    reading.cancel()
+                    await asyncio.wait((reading,))
+                elif heard := reading.result():
+                    said += heard
+                else:
+                    return None
+        finally:
+            passing.cancel()
+        return said
+
+    def _passes(self, ways: Way) -> bool:
+        weathers = [self.sky.weather[way] for way in ways]
+        return not self.held & ways and not any(w.held or w.swallowed for w in weathers)
+
+    async def until_passing(self, ways: Way) -> None:
+        await self._until(lambda: self._passes(ways))
+
+    async def _until(self, well: Callable[[], bool]) -> None:
+        if not well():
+            async with self.sky.changed:
+                await self.sky.changed.wait_for(well)
+
+    def hears(self, way: Way, said: bytes) -> None:
+        """Look for the trap's word."""
+        weather = self.sky.weather[way]
+        if weather.trap is not None and weather.trap in said:
+            weather.trap = None
+            self.held |= way
+            self.sky.trapped.set()
+
+    def end(self, ways: Way) -> None:
+        for way in ways & ~self.ended:
+            self.ended |= way
+            if way in self._writers:
+                self._writers[way].write_eof()
+
+    def reset(self) -> None:
+        for writer in self._writers.values():
+            raw = writer.get_extra_info("socket")
+            with contextlib.suppress(OSError):  # closed already
+                raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+            writer.transport.abort()
+
+
+class Pump:
+    """One way of a link: what comes is queued with the time when it is due."""
+
+    def __init__(
+        self, link: Link, way: Way, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        self._link = link
+        self._way = way
+        self._reader = reader
+        self._writer = writer
+        self._queue: deque[tuple[float, bytes]] = deque()
+        self._queued = 0
+        self._news = asyncio.Event()
+        self._room = asyncio.Event()
+
+    @property
+    def _weather(self) -> Weather:
+        return self._link.sky.weather[self._way]
+
+    async def run(self, early: bytes) -> None:
+        """``early`` was read before."""
+        if early:
+            self._put(0.0, early)
+        passing = asyncio.create_task(self._pass_on_or_reset())
+        try:
+            await self._take()
+            await passing
+        finally:
+            passing.cancel()
+
+    async def _take(self) -> None:
+        due, loop = 0.0, asyncio.get_running_loop()
+        while True:
+            try:
+                said = await self._reader.read(READ_BYTES)
+            except ConnectionResetError:
+                said = b""
+            if self._weather.swallowed:
+                self._link.lost = True
+                if said:
+                    continue
+                await self._link.until_passing(self._way)  # the end is told late
+            self._link.hears(self._way, said)
+            late = self._weather.delay + self._link.sky.chance.uniform(0, self._weather.jitter)
+            due = max(due, loop.time() + late)
+            self._put(due, said)
+            if not said:
+                return
+            while self._queued > QUEUED_BYTES:
+                self._room.clear()
+                await self._room.wait()
+
+    def _put(self, due: float, said: bytes) -> None:
+        self._queue.append((due, said))
+        self._queued += len(said)
+        self._news.set()
+
+    async def _pass_on_or_reset(self) -> None:
+        try:
+            await self._pass_on()
+        except OSError:  # nobody is there any more: whoever speaks to them learns it
+            await self._link.until_passing(BOTH & ~self._way)
+            self._link.reset()
+
+    async def _pass_on(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            while not self._queue:
+                self._news.clear()
+                await self._news.wait()
+            due, said = self._queue.popleft()
+            if due > loop.time():
+                await asyncio.sleep(due - loop.time())
+            await self._link.until_passing(self._way)
+            if not said:
+                self._link.end(self._way)
+                return
+            if self._way not in self._link.ended:
+                await self._send(said)
+            self._queued -= len(said)
+            self._room.set()
+
+    async def _send(self, said: bytes) -> None:
+        weather = self._weather
+        size = weather.slice or (READ_BYTES if weather.rate is None else LIMITED_BYTES)
+        for start in range(0, len(said), size):
+            piece = said[start : start + size]
+            self._writer.write(piece)
+            await self._writer.drain()
+            if weather.rate is not None:
+                await asyncio.sleep(len(piece) / weather.rate)
+            elif weather.slice is not None:
+                await asyncio.sleep(0)  # the next is a segment of its own

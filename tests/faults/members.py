@@ -1,0 +1,57 @@
+"""What a cluster is made of: nodes and workers, each with what lies between it and the others."""
+
+import socket
+from pathlib import Path
+
+from tests.faults.program import Program
+from tests.faults.proxy import Proxy
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
+
+
+class Node(Program):
+    """``to_postgres`` (and ``to_redis``) is the proxy that it alone goes through."""
+
+    def __init__(self, folder: Path, name: str, *options: str) -> None:
+        self.port = free_port()
+        self.to_postgres: Proxy | None = None
+        self.to_redis: Proxy | None = None
+        super().__init__(folder, name, "serve", "--port", str(self.port), *options)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def token(self) -> str:
+        return (self.data / "admin-token").read_text().strip()
+
+    async def start(self) -> None:
+        await self.spawn()
+        await self.says("listening on ")
+
+    @property
+    def database_way(self) -> Proxy:
+        assert self.to_postgres is not None
+        return self.to_postgres
+
+
+class Worker(Program):
+    """``ways`` are the proxies that it alone goes through, one to each node."""
+
+    def __init__(self, folder: Path, name: str, *options: str) -> None:
+        super().__init__(folder, name, "worker", "--name", name, *options)
+        self.ways: list[Proxy] = []
+
+    async def cut(self) -> None:
+        for way in self.ways:
+            await way.blackhole()
+
+    async def heal(self) -> None:
+        for way in self.ways:
+            await way.heal()

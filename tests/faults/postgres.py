@@ -1,0 +1,88 @@
+"""A PostgreSQL to be killed, frozen and asked: direct child of the tests, durable, with its log."""
+
+import contextlib
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+
+from tests.contract.postgres_server import PostgresServer, database
+from tests.faults import processes
+from tests.faults.waiting import until_so
+
+
+class Postgres(PostgresServer):
+    """Each verb is done when it returns; they block, so call them in a thread beside a proxy."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, fsync=True)
+
+    @property
+    def _all(self) -> list[int]:
+        return [self.pid, *processes.children(self.pid)]
+
+    def kill(self) -> None:
+        """The server and all its backends at once: no restart has to wait for an orphan of it."""
+        if self._process is None:
+            return
+        every = self._all
+        processes.send(every, signal.SIGKILL)
+        super().kill()
+        processes.until_gone(every[1:])
+
+    def kill_backend(self, pid: int) -> None:
+        """One process: the server takes that for damaged memory, ends all others and recovers."""
+        processes.send([pid], signal.SIGKILL)
+
+    def freeze(self) -> None:
+        """The server first, so that it begins no new backend; its kernel still answers TCP."""
+        processes.send(self._all, signal.SIGSTOP)
+        processes.send(self._all, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        processes.send(reversed(self._all), signal.SIGCONT)
+
+    def log(self) -> str:
+        return self._log.read_text(errors="replace")
+
+    def times_ready(self) -> int:
+        return self.log().count("database system is ready to accept connections")
+
+    async def recovers(self, times_ready: int) -> None:
+        """From a backend's end: it was ready so often before."""
+        await until_so(lambda: self.times_ready() > times_ready, "the database recovers")
+
+    def ask(self, url: str, statement: str, *values: object) -> list[tuple[Any, ...]]:
+        """As another program would: a connection of its own, read to the end."""
+        connection = psycopg2.connect(url, connect_timeout=10)
+        try:
+            connection.autocommit = True
+            with connection.cursor() as cursor:
+                cursor.execute(statement, values or None)
+                return cursor.fetchall() if cursor.description else []
+        finally:
+            connection.close()
+
+    @contextlib.contextmanager
+    def database(self) -> Iterator[str]:
+        with database(self.url("postgres")) as url:
+            yield url
+
+
+@contextlib.contextmanager
+def durable() -> Iterator[Postgres]:
+    folder = Path(tempfile.mkdtemp(prefix="boxsched-faults-"))
+    server = None
+    try:
+        server = Postgres(folder)
+        server.create()
+        server.start()
+        yield server
+    finally:
+        if server is not None:
+            server.kill()
+        shutil.rmtree(folder, ignore_errors=True)

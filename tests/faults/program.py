@@ -1,0 +1,103 @@
+"""A process of boxsched's: begun, heard, frozen, killed, begun again on the same data folder."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.faults import processes
+from tests.faults.waiting import GENEROUS_SECONDS, until_so
+
+HOOKS = Path(__file__).parent / "hooks"
+END_SECONDS = 60.0
+
+
+class Program:
+    """``options`` may be changed between two lives; ``said`` is what all its lives printed."""
+
+    def __init__(self, folder: Path, name: str, command: str, *options: str) -> None:
+        self.name = name
+        self.folder = folder
+        self.data = folder / name
+        self.options = list(options)
+        self.environment: dict[str, str] = {}
+        self._command = command
+        self._log = folder / f"{name}.log"
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def spawn(self) -> None:
+        mark = len(self.said)
+        with self._log.open("ab") as log:
+            log.write(f"--- {self.name} begins\n".encode())
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "boxsched", self._command, "--data", str(self.data),
+                *self.options,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={
+                    **os.environ,
+                    "PYTHONUNBUFFERED": "1",
+                    "PYTHONPATH": str(HOOKS),
+                    **self.environment,
+                },
+            )  # fmt: skip
+        self._begin = mark
+
+    @property
+    def said(self) -> str:
+        return self._log.read_text(errors="replace") if self._log.exists() else ""
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None, f"{self.name} was not started"
+        return self._process.pid
+
+    @property
+    def runs(self) -> bool:
+        return self._process is not None and self._process.returncode is None
+
+    async def says(
+        self, text: str, *, within: float = GENEROUS_SECONDS, after: int | None = None
+    ) -> None:
+        """Returns when this life of it has printed that; raises where it ended instead."""
+        after = self._begin if after is None else after
+        await until_so(
+            lambda: text in self.said[after:] or not self.runs,
+            f"{self.name} says {text!r}",
+            within=within,
+        )
+        assert text in self.said[after:], f"{self.name} ended:\n{self.said[-3000:]}"
+
+    async def kill(self) -> None:
+        """As the kernel does; what it began (its jobs) is left alone."""
+        await self._end(signal.SIGKILL)
+
+    async def terminate(self) -> int:
+        return await self._end(signal.SIGTERM)
+
+    async def ended(self) -> int:
+        """Its exit status, when it has ended by itself."""
+        assert self._process is not None
+        async with asyncio.timeout(END_SECONDS):
+            return await self._process.wait()
+
+    async def _end(self, sign: signal.Signals) -> int:
+        self.signal(sign)
+        return await self.ended()
+
+    def signal(self, sign: signal.Signals) -> None:
+        processes.send([self.pid], sign)
+
+    async def freeze(self) -> None:
+        self.signal(signal.SIGSTOP)
+        await until_so(lambda: processes.state(self.pid) == "T", f"{self.name} is frozen")
+
+    def thaw(self) -> None:
+        self.signal(signal.SIGCONT)
+
+    def stall(self) -> None:
+        """Its event loop stands still for ``FAULT_STALL`` seconds; its other threads go on."""
+        self.signal(signal.SIGUSR2)

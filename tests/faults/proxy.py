@@ -1,0 +1,142 @@
+"""A TCP proxy whose network gets bad on a word of the test.
+
+``UP`` is the way from who connected to the server, ``DOWN`` the way back, ``BOTH`` both. What is
+held comes late, as with a network that comes back while TCP still sends again; what a blackhole
+swallowed is gone, so its connections are reset when it heals.
+"""
+
+import asyncio
+import contextlib
+import random
+from collections.abc import AsyncIterator
+from typing import Any
+
+import attrs
+
+from tests.faults.link import BOTH, DOWN, UP, Link, Sky, Way, Weather
+
+__all__ = ["BOTH", "DOWN", "UP", "Proxy", "Way", "proxied"]
+
+
+class Proxy:
+    """Listens on ``port`` and passes on to ``server``; each verb holds until ``heal``."""
+
+    def __init__(self, server: int, chance: random.Random | None = None) -> None:
+        self.server = server
+        self.port = 0
+        self.accepted = 0
+        self._sky = Sky(chance or random.Random(1))
+        self._refusing = False
+        self._links: set[Link] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._listening: asyncio.Server | None = None
+
+    async def start(self) -> None:
+        self._listening = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
+        self.port = self._listening.sockets[0].getsockname()[1]
+
+    async def stop(self) -> None:
+        assert self._listening is not None
+        self._listening.close()
+        await self.reset()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.accepted += 1
+        link = Link(self._sky, self.server, reader, writer)
+        if self._refusing:
+            link.reset()
+            return
+        self._links.add(link)
+        task = asyncio.create_task(self._serve(link))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, link: Link) -> None:
+        try:
+            await link.run()
+        except OSError:
+            pass  # the server is not there, or an end of either side
+        finally:
+            link.reset()
+            self._links.discard(link)
+
+    @property
+    def connections(self) -> int:
+        return len(self._links)
+
+    @property
+    def trapped(self) -> asyncio.Event:
+        """Set as soon as a connection is held by the ``trap``."""
+        return self._sky.trapped
+
+    # --- Verbs ------------------------------------------------------------------------------
+
+    async def delay(self, seconds: float, jitter: float = 0.0, way: Way = BOTH) -> None:
+        await self._set(way, delay=seconds, jitter=jitter)
+
+    async def limit(self, bytes_a_second: float | None, way: Way = BOTH) -> None:
+        await self._set(way, rate=bytes_a_second)
+
+    async def slice(self, size: int | None, way: Way = BOTH) -> None:
+        await self._set(way, slice=size)
+
+    async def hold(self, way: Way = BOTH) -> None:
+        """Nothing passes, not even an end; all of it passes after ``release`` or ``heal``."""
+        await self._set(way, held=True)
+
+    async def trap(self, word: bytes, way: Way = UP) -> None:
+        """Hold the one connection that says ``word`` next, with it, until ``release``."""
+        self.trapped.clear()
+        await self._set(way, trap=word)
+
+    async def release(self) -> None:
+        for link in self._links:
+            link.held = Way(0)
+        await self._set(BOTH, held=False, trap=None)
+
+    async def blackhole(self, way: Way = BOTH) -> None:
+        """What is said is gone, and nobody is told, not even of an end."""
+        await self._set(way, swallowed=True)
+
+    async def refuse(self) -> None:
+        """Reset all that are connected, and whoever connects from now on."""
+        self._refusing = True
+        await self.reset()
+
+    async def reset(self) -> None:
+        for link in tuple(self._links):
+            link.reset()
+
+    async def half_close(self, way: Way = UP) -> None:
+        """End that way of each connection; the other goes on."""
+        for link in tuple(self._links):
+            link.end(way)
+
+    async def heal(self) -> None:
+        """All is well again; connections that lost something in between are reset."""
+        self._refusing = False
+        for link in tuple(self._links):
+            if link.lost:
+                link.reset()
+        for way in BOTH:
+            self._sky.weather[way] = Weather()
+        await self.release()
+
+    async def _set(self, ways: Way, **how: Any) -> None:
+        for way in ways:
+            self._sky.weather[way] = attrs.evolve(self._sky.weather[way], **how)
+        async with self._sky.changed:
+            self._sky.changed.notify_all()
+
+
+@contextlib.asynccontextmanager
+async def proxied(server: int) -> AsyncIterator[Proxy]:
+    proxy = Proxy(server)
+    await proxy.start()
+    try:
+        yield proxy
+    finally:
+        await proxy.stop()

@@ -1,0 +1,156 @@
+"""Who must not lead: behind a pool of transactions, as another's double, under another's lock key
+(F32, F33); and clocks that are wrong, which must not matter (F23)."""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults.clients import loaded
+from tests.faults.cluster import Cluster, moved
+from tests.faults.members import Node, free_port
+from tests.faults.waiting import until_so
+
+PGBOUNCER = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
+HOUR, DAY = 3_600, 86_400
+
+_POOLING = """
+[databases]
+* = host=127.0.0.1 port={server}
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = {port}
+unix_socket_dir =
+auth_type = trust
+auth_file = {users}
+pool_mode = {mode}
+max_client_conn = 100
+"""
+
+
+@contextlib.asynccontextmanager
+async def pooled(server: int, mode: str) -> AsyncIterator[int]:
+    """The port of a PgBouncer, which refuses to run as root as PostgreSQL does."""
+    assert PGBOUNCER is not None
+    port, user = free_port(), "nobody" if os.geteuid() == 0 else None
+    with tempfile.TemporaryDirectory(prefix="boxsched-pooling-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        users = folder / "users"
+        users.write_text('"boxsched" ""\n')
+        settings = folder / "settings"
+        settings.write_text(_POOLING.format(server=server, port=port, mode=mode, users=users))
+        process = await asyncio.create_subprocess_exec(
+            PGBOUNCER, "--quiet", str(settings), user=user, stderr=subprocess.DEVNULL
+        )
+        try:
+            await until_so(lambda: listens(port), "PgBouncer listens")
+            yield port
+        finally:
+            process.kill()
+            await process.wait()
+
+
+def listens(port: int) -> bool:
+    wanted = f":{port:04X} 00000000:0000 0A"
+    return wanted in Path("/proc/net/tcp").read_text()
+
+
+@pytest.mark.skipif(PGBOUNCER is None, reason="no pgbouncer here")
+async def test_behind_a_pool_of_transactions_nobody_leads(cluster: Cluster) -> None:
+    """F32: refused at once, and why; a pool of sessions is not in the way."""
+    async with pooled(cluster.postgres.port, "transaction") as port:
+        node = Node(cluster.folder, "pooled", "--database", moved(cluster.database, port))
+        await node.spawn()
+        assert await node.ended() != 0
+        assert "pools transactions" in node.said, node.said
+        assert "Traceback" not in node.said
+    async with pooled(cluster.postgres.port, "session") as port:
+        node.options[-1] = moved(cluster.database, port)
+        await node.start()
+        cluster.nodes.append(node)
+        await cluster.leader()
+
+
+async def test_a_node_whose_data_folder_was_copied(cluster: Cluster) -> None:
+    """F33: the double ends, and says why; the first goes on as if it had never been."""
+    first = await cluster.add_node("--boxes", "1")
+    await cluster.leader()
+    await cluster.put_project(cluster.book.job("j", 1.0))
+    clients, epoch = cluster.clients, await cluster.epoch()
+    build = await clients.submit("k1", "projects/web/builds", {"branch": "b1"})
+    assert build is not None
+    await cluster.until_begun(build)
+    double = Node(cluster.folder, "double", "--boxes", "1", "--database", cluster.database)
+    shutil.copytree(first.data, double.data, ignore=shutil.ignore_patterns("worker"))
+    await double.spawn()
+    assert await double.ended() != 0
+    assert "--name" in double.said, double.said
+    assert "Traceback" not in double.said
+    for id_ in (build, await clients.submit("k2", "projects/web/builds", {"branch": "b2"})):
+        assert id_ is not None
+        job = await cluster.until_job(id_, "finished")
+        assert (job["result"], job["attempt"]) == ("passed", 1)
+    assert await cluster.leader() is first
+    assert await cluster.epoch() == epoch
+    await cluster.is_whole()
+
+
+async def test_two_clusters_under_one_lock_key(cluster: Cluster) -> None:
+    """F33: in one database, each in its own schema; with a lock key of its own it is let in."""
+    await cluster.add_nodes(1)
+    (first,) = cluster.nodes
+    epoch = await cluster.epoch()
+    await cluster.sql("CREATE SCHEMA other")
+    url = f"{cluster.database}?options=-csearch_path%3Dother"
+    other = Node(cluster.folder, "other", "--boxes", "0", "--database", url)
+    await other.spawn()
+    assert await other.ended() != 0
+    assert "--lock-key" in other.said, other.said
+    assert "Traceback" not in other.said
+    assert await cluster.leader() is first
+    assert await cluster.epoch() == epoch
+    other.options += ["--lock-key", "another"]
+    await other.start()
+    await other.says("acquired leader lease")
+    assert first.runs
+    await other.terminate()
+
+
+async def test_wrong_clocks(cluster: Cluster) -> None:
+    """F23: an hour behind and a day ahead, and jumping; leases are told by what goes on only."""
+    await cluster.add_node(start=False)
+    await cluster.add_node(start=False)
+    worker_clock = cluster.folder / "worker.wall"
+    worker_clock.write_text("0")
+    for node, wrong in zip(cluster.nodes, (-HOUR, DAY), strict=True):
+        (cluster.folder / f"{node.name}.wall").write_text(str(wrong))
+        node.environment["FAULT_WALL"] = str(cluster.folder / f"{node.name}.wall")
+        await node.start()
+    worker = await cluster.add_worker(3, environment={"FAULT_WALL": str(worker_clock)})
+    await cluster.put_project(cluster.book.job("j", 0.2))
+    long = await cluster.clients.submit(
+        "long", "projects/web/builds", {"branch": "l", "jobs": [cluster.book.job("long", 6.0)]}
+    )
+    assert long is not None
+    await cluster.until_begun(long)
+    async with loaded(cluster.clients, rate=5) as load:
+        for jump in (DAY, -DAY, 0):
+            for node in cluster.nodes:
+                (cluster.folder / f"{node.name}.wall").write_text(str(jump))
+            worker_clock.write_text(str(-jump))
+            await load.more(5)
+        leader, epoch = await cluster.leader(), await cluster.epoch()
+        await leader.kill()
+        await cluster.until_epoch(epoch)
+        await leader.start()
+    job = await cluster.until_job(long, "finished")
+    assert (job["result"], job["attempt"]) == ("passed", 1)
+    assert worker.runs
+    await cluster.is_whole()

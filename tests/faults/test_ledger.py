@@ -1,0 +1,167 @@
+"""The judges of these tests judge: a planted violation is found, and a good story has none."""
+
+import asyncio
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from boxsched.store.check import check
+from tests.faults import processes
+from tests.faults.book import Book
+from tests.faults.clients import Clients, loaded
+from tests.faults.journal import Answered, Asked, Journal
+from tests.faults.members import Node
+from tests.faults.sink import Sink, sunk
+from tests.faults.waiting import until
+
+
+async def journal(folder: Path, *entries: Asked | Answered) -> Journal:
+    journal = Journal(folder / "journal")
+    for entry in entries:
+        await journal.write(entry)
+    journal.close()
+    return journal
+
+
+def workload(key: str, state: str = "finished") -> dict[str, Any]:
+    return {"message": key, "state": state}
+
+
+ASKED = Asked("k", "projects/web/builds", {})
+
+
+async def test_a_story_in_which_all_is_well(tmp_path: Path) -> None:
+    answers = [Answered("k", "a", 503, None), Answered("k", "a", 201, "w1")]
+    story = (await journal(tmp_path, ASKED, *answers)).read()
+    assert story.violations({"w1": workload("k")}) == []
+    assert story.unknown == []
+
+
+async def test_what_was_answered_and_is_lost(tmp_path: Path) -> None:
+    story = (await journal(tmp_path, ASKED, Answered("k", "a", 201, "w1"))).read()
+    assert "lost" in story.violations({})[0]
+
+
+async def test_a_key_with_two_workloads(tmp_path: Path) -> None:
+    story = (await journal(tmp_path, ASKED)).read()
+    assert story.unknown == ["k"]
+    assert story.violations({}) == []
+    assert story.violations({"w1": workload("k")}) == []
+    assert len(story.violations({"w1": workload("k"), "w2": workload("k")})) == 1
+
+
+async def test_a_key_that_was_answered_two_ids(tmp_path: Path) -> None:
+    answers = [Answered("k", "a", 201, "w1"), Answered("k", "b", 201, "w2")]
+    story = (await journal(tmp_path, ASKED, *answers)).read()
+    assert story.violations({"w1": workload("k")})
+
+
+async def test_what_never_ends(tmp_path: Path) -> None:
+    story = (await journal(tmp_path, ASKED, Answered("k", "a", 201, "w1"))).read()
+    assert "never ended" in story.violations({"w1": workload("k", "running")})[0]
+
+
+def book(folder: Path, *lines: str) -> list[str]:
+    book = Book(folder / "book")
+    book.path.write_text("".join(f"{line}\n" for line in lines))
+    return book.violations()
+
+
+LANE = "build:web:b1"
+
+
+def test_a_good_book(tmp_path: Path) -> None:
+    assert (
+        book(
+            tmp_path,
+            f"w1-1 1 5 10 1.00 w1 {LANE} start",
+            f"w1-2 1 5 11 1.00 w1 {LANE} start",
+            f"w1-1 1 5 10 1.10 w1 {LANE} tick",
+            f"w1-2 1 5 11 1.50 w1 {LANE} end",
+            f"w1-1 2 8 12 1.10 w1 {LANE} start",
+            f"w1-1 2 8 12 1.60 w1 {LANE} end",
+            f"w2-1 1 9 13 1.60 w2 {LANE} start",
+        )
+        == []
+    )
+
+
+def test_an_attempt_that_began_twice(tmp_path: Path) -> None:
+    lines = [f"w1-1 1 5 1{n} 1.0{n} w1 {LANE} start" for n in range(2)]
+    assert "began 2 times" in book(tmp_path, *lines)[0]
+
+
+def test_attempts_that_overlap_and_tokens_that_do_not_grow(tmp_path: Path) -> None:
+    found = book(
+        tmp_path,
+        f"w1-1 1 5 10 1.00 w1 {LANE} start",
+        f"w1-1 2 5 11 1.05 w1 {LANE} start",
+        f"w1-1 1 5 10 1.10 w1 {LANE} tick",
+    )
+    assert "attempts at w1-1 overlap" in found[0]
+    assert "do not grow" in found[1]
+
+
+def test_a_lane_with_two_at_once(tmp_path: Path) -> None:
+    found = book(
+        tmp_path,
+        f"w1-1 1 5 10 1.00 w1 {LANE} start",
+        f"w2-1 1 6 11 1.05 w2 {LANE} start",
+        f"w1-1 1 5 10 1.10 w1 {LANE} end",
+    )
+    assert f"workloads of {LANE} overlap" in found[0]
+
+
+def deployed(sink: Sink, token: int, job: str) -> int:
+    environment = {
+        "BOXSCHED_PROJECT": "web",
+        "BOXSCHED_SERVER": "s1",
+        "BOXSCHED_JOB": job,
+        "BOXSCHED_ATTEMPT": "1",
+        "BOXSCHED_LEASE_TOKEN": str(token),
+    }
+    return subprocess.run(["bash", "-ec", sink.command], env=environment, check=False).returncode
+
+
+async def test_the_sink_refuses_lower_tokens() -> None:
+    async with sunk() as sink:
+        for token, status in ((5, 0), (7, 0), (6, 1), (7, 0)):
+            assert await asyncio.to_thread(deployed, sink, token, "w1-1") == status
+        assert [effect.token for effect in sink.refused] == [6]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    yield tmp_path
+    processes.clear(tmp_path)
+
+
+async def test_one_node_that_is_killed_under_load(folder: Path) -> None:
+    """The same judges, where there is no cluster at all."""
+    node = Node(folder, "node", "--boxes", "2")
+    book = Book(folder / "book")
+    await node.start()
+    clients = Clients([node.url], node.token, folder / "journal")
+    settings = {"jobs": [book.job("j", 0.1)], "servers": {"s0": {"jobs": [book.job("d", 0.05)]}}}
+    await clients.ask("PUT", "projects/web", settings)
+    async with loaded(clients, rate=8, servers=1) as load:
+        for _ in range(2):
+            await load.more(8)
+            await node.kill()
+            await node.start()
+
+    async def look() -> bool:
+        activity = await clients.get("activity")
+        return not (activity["upcoming"] or activity["blocked"] or activity["running"])
+
+    await until(look, "nothing is unfinished")
+    story = clients.journal.read()
+    assert story.violations(await clients.workloads()) == []
+    assert book.violations() == []
+    assert story.unknown == [] and len(story.asked) >= 16
+    await clients.close()
+    assert await node.terminate() == 0
+    assert await check(f"sqlite:///{node.data / 'boxsched.sqlite'}") == []

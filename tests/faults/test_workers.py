@@ -1,0 +1,148 @@
+"""Workers cut off, forgotten, and coming back all at once (F14, F16, F31)."""
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator
+
+import aiohttp
+import pytest
+
+from tests.faults.cluster import Cluster
+from tests.faults.conftest import Figure
+from tests.faults.herd import FakeWorker
+from tests.faults.scale import AT_LENGTH, REPEATS
+from tests.faults.sink import Sink, sunk
+from tests.faults.waiting import until, until_so
+
+pytestmark = pytest.mark.timeout(180 + 90 * REPEATS)
+
+BUILDS = "projects/web/builds"
+DEPLOYS = "projects/web/deploys"
+LOST_AFTER_SECONDS = 6.0
+CUT_SECONDS = 2.0  # less than that
+HERD = 500 if AT_LENGTH else 60
+HERD_JOBS = 20
+
+
+@pytest.fixture
+async def sink() -> AsyncIterator[Sink]:
+    async with sunk() as sink:
+        yield sink
+
+
+async def asked(cluster: Cluster, key: str, path: str, **body: object) -> str:
+    id_ = await cluster.clients.submit(key, path, body)
+    assert id_ is not None
+    return id_
+
+
+async def test_a_worker_that_is_cut_off_for_a_moment(cluster: Cluster) -> None:
+    """F14, shorter than its lease: its job is unharmed, its log whole."""
+    await cluster.add_nodes(2, "--lost-after", "30")
+    worker = await cluster.add_worker(1)
+    await cluster.put_project(cluster.book.job("j", 4.0))
+    for n in range(REPEATS):
+        build = await asked(cluster, f"k{n}", BUILDS, branch="b")
+        await cluster.until_begun(build)
+        await worker.cut()
+        await asyncio.sleep(CUT_SECONDS)  # so long the cut lasts
+        await worker.heal()
+        job = await cluster.until_job(build, "finished")
+        assert (job["result"], job["attempt"]) == ("passed", 1)
+        assert await cluster.clients.get(f"jobs/{job['id']}/log") == cluster.book.printed(4.0)
+    await cluster.is_whole()
+
+
+async def test_a_worker_that_is_cut_off_for_too_long(
+    cluster: Cluster, sink: Sink, figure: Figure
+) -> None:
+    """F14, longer than its lease: its build's job is ended there before it begins elsewhere; its
+    deploy goes on, unknown, and what it did counts when the worker is back."""
+    book = cluster.book
+    await cluster.add_nodes(2, "--lost-after", str(LOST_AFTER_SECONDS))
+    await cluster.put_project(
+        book.job("j", 60.0, again=1.0),
+        servers={"s": {"jobs": [book.job("d", 2 * LOST_AFTER_SECONDS, then=sink.command)]}},
+    )
+    away = await cluster.add_worker(2)
+    build = await asked(cluster, "build", BUILDS, branch="b")
+    deploy = await asked(cluster, "deploy", DEPLOYS, server="s")
+    await cluster.until_begun(build)
+    await cluster.until_begun(deploy)
+    here = await cluster.add_worker(1)
+    cut = time.monotonic()
+    await away.cut()
+    await cluster.until_job(deploy, "unknown")
+    await cluster.until_begun(build, times=2)
+    figure("F14 cut to the next attempt, s", time.monotonic() - cut)
+    job = await cluster.until_job(build, "finished")
+    assert (job["result"], job["attempt"]) == ("passed", 2)
+    await until_so(lambda: len(sink.effects) == 1, "the deploy does its work while it is unknown")
+    await cluster.until_job(deploy, "unknown")
+    await away.heal()
+    job = await cluster.until_job(deploy, "finished")
+    assert (job["result"], job["attempt"]) == ("passed", 1)
+    assert sink.refused == []
+    assert here.runs and away.runs
+    await cluster.is_whole()
+
+
+async def test_a_job_that_was_stopped_while_its_worker_was_away(cluster: Cluster) -> None:
+    """F16: the worker does not go on with what nobody wants any more."""
+    await cluster.add_nodes(1)
+    worker = await cluster.add_worker(1, "--stop-grace", "1")
+    await cluster.put_project(cluster.book.job("j", 120.0))
+    build = await asked(cluster, "k", BUILDS, branch="b")
+    await cluster.until_begun(build)
+    await worker.cut()
+    await cluster.clients.ask("POST", f"workloads/{build}/stop")
+    await worker.kill()
+    await worker.heal()
+    await worker.spawn()
+    job = await cluster.until_job(build, "finished")
+    assert job["result"] == "stopped"
+    ticks = len(cluster.book.marks("tick"))
+    again = await asked(cluster, "k2", BUILDS, branch="b2", jobs=[cluster.book.job("j", 0.1)])
+    await cluster.until_job(again, "finished")
+    marks = cluster.book.marks("tick")[ticks:]
+    assert {mark.workload for mark in marks} == {again}, "it went on after its end was known"
+    await cluster.is_whole()
+
+
+async def test_a_herd_of_workers_that_come_back_at_once(cluster: Cluster, figure: Figure) -> None:
+    """F31: the node they are all connected to dies; no job of theirs is given again."""
+    await cluster.add_nodes(2)
+    await cluster.put_project({"name": "j", "commands": ["true"]})
+    token = await cluster.worker_token()
+    urls = [node.url for node in cluster.nodes]
+    herd = [FakeWorker(f"fake-{n}", urls, token, random.Random(n)) for n in range(HERD)]
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
+        running = [asyncio.create_task(fake.run(http)) for fake in herd]
+        await until_so(lambda: all(fake.connected for fake in herd), "all are connected")
+        builds = [await asked(cluster, f"k{n}", BUILDS, branch=f"b{n}") for n in range(HERD_JOBS)]
+        await until_so(lambda: sum(len(f.holds) for f in herd) == HERD_JOBS, "all jobs are held")
+        node = cluster.nodes[0]
+        began = time.monotonic()
+        await node.kill()
+        await until_so(
+            lambda: sum(f.connected for f in herd) < HERD, "those connected to it know it"
+        )
+        await node.start()
+        await until_so(lambda: all(fake.connected for fake in herd), "all are connected again")
+        figure(f"F31 kill and restart to all {HERD} back, s", time.monotonic() - began)
+
+        async def look() -> bool:
+            workers = (await cluster.clients.get("workers"))["workers"]
+            return sum(1 for w in workers if w["state"] == "connected") >= HERD
+
+        await until(look, "the store knows that all are connected")
+        for fake in herd:
+            await fake.finish()
+        for build in builds:
+            job = await cluster.until_job(build, "finished")
+            assert (job["result"], job["attempt"]) == ("passed", 1)
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+    await cluster.is_whole()

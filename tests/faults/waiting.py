@@ -1,0 +1,33 @@
+"""Waiting for what must come, by asking again and again; never for a time to pass."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+POLL_SECONDS = 0.02
+GENEROUS_SECONDS = 60.0  # no test depends on speed: this only ends what would hang
+
+
+async def until(
+    look: Callable[[], Awaitable[T | None]], what: str, *, within: float = GENEROUS_SECONDS
+) -> T:
+    """The first true thing that ``look`` returns."""
+    found: T | None = None
+    try:
+        async with asyncio.timeout(within):
+            while not (found := await look()):  # noqa: ASYNC110 (other processes set no events)
+                await asyncio.sleep(POLL_SECONDS)
+    except TimeoutError:
+        raise AssertionError(f"not within {within:g} s: {what}; last seen: {found!r}") from None
+    return found
+
+
+async def until_so(
+    condition: Callable[[], bool], what: str, *, within: float = GENEROUS_SECONDS
+) -> None:
+    async def look() -> bool:
+        return condition()
+
+    await until(look, what, within=within)

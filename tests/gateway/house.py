@@ -1,0 +1,288 @@
+"""A gateway behind a real aiohttp server, over a real SQLite store; workers that are played."""
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import aiohttp
+from aiohttp import web
+
+from boxsched import inbox
+from boxsched.api.serving import Runner
+from boxsched.errors import StoreAway
+from boxsched.gateway import Gateway
+from boxsched.gateway.figures import Times
+from boxsched.gather import Gather
+from boxsched.model import BoxId, JobId, WorkerId, WorkloadId
+from boxsched.states import Result
+from boxsched.store import open_store
+from boxsched.store.contract import SHARD, Store
+from boxsched.store.values import BoxChange, BoxRow, Project
+from boxsched.worker import wire
+from tests.contract.world import NOW, Leader, build, spec
+
+PATIENCE_SECONDS = 20.0
+NODE = "node-1"
+CLUSTER = "the cluster"
+QUICK = Times(beats=0.02, hello=5.0, leave=0.2, hang_up=0.5, first_retry=0.01, longest_retry=0.05)
+
+M = TypeVar("M", wire.Welcome, wire.Refused, wire.Level, wire.Ack, wire.Leave)
+
+
+class Unsteady:
+    """A store that can be away, and whose calls are counted."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.away = False
+        self.done: Counter[str] = Counter()  # calls that returned
+        self.refused: Counter[str] = Counter()
+        self._moved = asyncio.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._store, name)
+
+        async def call(*arguments: Any, **named: Any) -> Any:
+            if self.away:
+                self.refused[name] += 1
+                self._moved.set()
+                raise StoreAway("away for the test")
+            answer = await method(*arguments, **named)
+            self.done[name] += 1
+            self._moved.set()
+            return answer
+
+        return call
+
+    async def until(self, counted: Counter[str], name: str, count: int = 1) -> None:
+        """``counted``: ``done`` or ``refused``."""
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while counted[name] < count:
+                self._moved.clear()
+                await self._moved.wait()
+
+
+class House:
+    def __init__(self, store: Store, times: Times, hints_reach: Callable[[], bool]) -> None:
+        self.store = store
+        self.unsteady = Unsteady(store)
+        self.leader = Leader(store)
+        self.asked: list[inbox.Command] = []
+        self.woken: Callable[[], object] = lambda: None
+        self.committed = asyncio.Event()
+        self.commands: Gather[inbox.Command, None] = Gather(self._store_commands, at_most=256)
+        self.gateway = Gateway(
+            cast(Store, self.unsteady),
+            self._ask,
+            node=NODE,
+            cluster=CLUSTER,
+            lost_after=120.0,
+            hints_reach=hints_reach,
+            times=times,
+        )
+        self.port = 0
+        self.session = aiohttp.ClientSession()
+        self.project: Project | None = None
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def open(
+        cls,
+        folder: Path,
+        times: Times = QUICK,
+        hints_reach: Callable[[], bool] = lambda: True,
+        database: str | None = None,
+    ) -> AsyncIterator["House"]:
+        store = open_store(database or f"sqlite:///{folder}/boxsched.sqlite", folder)
+        await store.open()
+        house = cls(store, times, hints_reach)
+        await house.leader.lead(boxes=0)
+        app = web.Application()
+        app.router.add_get(wire.PATH, house._serve)
+        runner = Runner(app, shutdown_timeout=1.0)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0, backlog=1024).start()
+        house.port = runner.addresses[0][1]
+        running = asyncio.create_task(house.gateway.run())
+        try:
+            yield house
+            assert not running.done(), running
+        finally:
+            await house.session.close()
+            await house.gateway.close()
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+            await runner.cleanup()
+            await house.commands.drain()
+            await store.close()
+
+    async def _serve(self, request: web.Request) -> web.StreamResponse:
+        return await self.gateway.serve(request, 1)
+
+    async def _ask(self, shard: int, command: inbox.Command) -> None:
+        assert shard == SHARD
+        await asyncio.shield(self.commands.add(command))
+
+    async def _store_commands(self, group: Sequence[inbox.Command]) -> list[None]:
+        await self.unsteady.ask(SHARD, [inbox.written(command) for command in group])
+        self.asked += group
+        self.woken()
+        return [None] * len(group)
+
+    # --- Workers ----------------------------------------------------------------------------
+
+    async def dial(self) -> "Worker":
+        url = f"http://127.0.0.1:{self.port}{wire.PATH}"
+        return Worker(await self.session.ws_connect(url, max_msg_size=wire.MAX_MESSAGE_BYTES))
+
+    async def worker(self, name: str = "w", boxes: int = 2, **changes: Any) -> "Worker":
+        """Let in, with its first level read."""
+        worker = await self.dial()
+        await worker.hello(name, boxes, **changes)
+        worker.id = WorkerId((await worker.next(wire.Welcome)).worker)
+        assert await worker.level() is not None
+        return worker
+
+    # --- In the place of the engine ---------------------------------------------------------
+
+    async def take_boxes(self) -> None:
+        """The Boxes of the last worker that connected are the leader's."""
+        command = [one for one in self.asked if isinstance(one, inbox.BoxesSet)][-1]
+        self.leader.worker = WorkerId(command.worker)
+        self.leader.boxes = tuple(
+            BoxRow(BoxId(id_), WorkerId(command.worker), ordinal, type_)
+            for id_, ordinal, type_ in command.boxes
+        )
+        freed = tuple(BoxChange(box.id, None, None, None, NOW) for box in self.leader.boxes)
+        await self.leader.commit(freed=freed, inbox=await self.leader.take_inbox())
+
+    async def start(self, *boxes: int, hint: bool = True) -> WorkloadId:
+        """A workload with a job on each of these Boxes, by their places; its id."""
+        if self.project is None:
+            self.project = await self.leader.project()
+        jobs = tuple(spec(f"job {box}") for box in boxes)
+        branch = f"branch {self.leader.batch}"
+        done = await self.leader.submit(build(self.project, branch, jobs=jobs))
+        await self.leader.queue(done.id)
+        await self.leader.start(done.id, *boxes)
+        if hint:
+            self.gateway.look([self.leader.worker])
+        return done.id
+
+    def reports(self) -> list[inbox.JobStarted | inbox.JobFinished]:
+        """All that went into the inbox."""
+        commands = [one for one in self.asked if isinstance(one, inbox.Reports)]
+        return [report for command in commands for report in command.reports]
+
+    async def log_of(self, task: wire.Task, attempt: int = 1) -> bytes:
+        return await self.store.log(JobId(task.job), attempt, 0, 1 << 30)
+
+    async def disconnected(self, worker: "Worker") -> None:
+        """Returns when the store has been told of an end, which must be this worker's."""
+        await self.unsteady.until(self.unsteady.done, "disconnect_workers")
+        assert await self.state_of(worker) == "disconnected"
+
+    async def state_of(self, worker: "Worker") -> str:
+        return next(one.state for one in await self.store.workers() if one.id == worker.id)
+
+
+class Worker:
+    """The other side of the WebSocket, as the test plays it."""
+
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        self.socket = socket
+        self.id = WorkerId(0)
+        self.tasks: tuple[wire.Task, ...] = ()  # of the last level that was read
+        self.waiting: list[wire.FromNode] = []
+        self._number = 0
+
+    async def say(self, message: wire.FromWorker) -> None:
+        await self.socket.send_str(wire.encode(message).decode())
+
+    async def hello(self, name: str = "w", boxes: int = 2, **changes: Any) -> None:
+        given = {
+            "version": wire.VERSION,
+            "identity": f"own {len(name)} {name[:9]!a}",
+            "name": name,
+            "box_types": ("default",) * boxes,
+            "fingerprint": "",
+            "boot": "",
+        }
+        await self.say(wire.Hello(**{**given, **changes}))
+
+    async def next(self, kind: type[M]) -> M:
+        """The next message of that kind; others wait."""
+        for number, message in enumerate(self.waiting):
+            if isinstance(message, kind):
+                del self.waiting[number]
+                return message
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while True:
+                text = await self.socket.receive_str()
+                message = wire.from_node.decode(text)
+                if isinstance(message, kind):
+                    return message
+                self.waiting.append(message)
+
+    async def level(self) -> wire.Level:
+        level = await self.next(wire.Level)
+        self.tasks = level.tasks
+        return level
+
+    async def runs(self, count: int) -> tuple[wire.Task, ...]:
+        """So many jobs, as soon as a level says so."""
+        while len(self.tasks) != count:
+            await self.level()
+        return self.tasks
+
+    async def said(self, *reports: inbox.JobStarted | inbox.JobFinished) -> wire.Ack:
+        """Say it; the answer."""
+        self._number += 1
+        number = self._number
+        await self.say(wire.Said(number, reports))
+        return await self._answer(number)
+
+    async def logged(self, *chunks: wire.Chunk) -> wire.Ack:
+        self._number += 1
+        number = self._number
+        await self.say(wire.Logged(number, chunks))
+        return await self._answer(number)
+
+    async def beat(self) -> wire.Ack:
+        self._number += 1
+        number = self._number
+        await self.say(wire.Beat(number))
+        return await self._answer(number)
+
+    async def _answer(self, number: int) -> wire.Ack:
+        while True:
+            ack = await self.next(wire.Ack)
+            if ack.number == number:
+                return ack
+
+    async def closed(self) -> int:
+        """The code that it is closed with; 1006 where it is cut."""
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while True:
+                message = await self.socket.receive()
+                if message.type is aiohttp.WSMsgType.TEXT:
+                    self.waiting.append(wire.from_node.decode(message.data))
+                elif message.type in (
+                    aiohttp.WSMsgType.CLOSE,
+                    aiohttp.WSMsgType.CLOSED,
+                    aiohttp.WSMsgType.CLOSING,
+                    aiohttp.WSMsgType.ERROR,
+                ):
+                    return self.socket.close_code or 1006
+
+
+def started(task: wire.Task, at: float = NOW) -> inbox.JobStarted:
+    return inbox.JobStarted(task.job, task.lease_token, at)
+
+
+def passed(task: wire.Task, at: float = NOW + 1, **changes: Any) -> inbox.JobFinished:
+    given: dict[str, Any] = {"exit_status": 0, "reason": None, "result": Result.PASSED}
+    return inbox.JobFinished(task.job, task.lease_token, at, **{**given, **changes})

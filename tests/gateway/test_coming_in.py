@@ -1,0 +1,137 @@
+"""A worker connects: Hello, Boxes, Welcome, Level; or it is told why not."""
+
+import asyncio
+from pathlib import Path
+
+import attrs
+import pytest
+
+from boxsched import inbox
+from boxsched.store.values import NewWorker
+from boxsched.worker import wire
+from tests.gateway.house import CLUSTER, NODE, QUICK, House
+
+
+async def test_a_worker_is_let_in_with_its_boxes(house: House) -> None:
+    worker = await house.dial()
+    await worker.hello("w", boxes=3)
+    welcome = await worker.next(wire.Welcome)
+    assert (welcome.cluster, welcome.lost_after) == (CLUSTER, 120.0)
+    assert await worker.level() == wire.Level(())
+    (command,) = house.asked
+    assert isinstance(command, inbox.BoxesSet)
+    assert (command.worker, command.node) == (welcome.worker, NODE)
+    assert [(ordinal, type_) for _, ordinal, type_ in command.boxes] == [
+        (1, "default"),
+        (2, "default"),
+        (3, "default"),
+    ]
+    (known,) = await house.store.workers()
+    assert (known.name, known.address, known.state) == ("w", "127.0.0.1", "connected")
+    assert list(house.gateway.connected) == [welcome.worker]
+    assert house.gateway.figures.connected == 1
+
+
+async def test_it_is_disconnected_when_its_socket_ends(house: House) -> None:
+    worker = await house.worker()
+    await worker.socket.close()
+    await house.disconnected(worker)
+    assert list(house.gateway.connected) == []
+
+
+async def test_a_second_connection_ends_the_first(house: House) -> None:
+    first = await house.worker()
+    second = await house.worker()
+    assert second.id == first.id
+    assert await first.closed() == 1000
+    await second.beat()
+    assert await house.state_of(second) == "connected"
+    assert house.gateway.figures.connected == 1
+    assert house.gateway.figures.ended["replaced"] == 1
+
+
+async def test_a_connection_to_another_node_ends_the_one_here(house: House) -> None:
+    worker = await house.worker(identity="the same")
+    elsewhere = NewWorker("the same", "w", "there", "node-2", ("default",))
+    await house.store.connect_worker(elsewhere)
+    await worker.say(wire.Beat(1))
+    assert await worker.closed() == 1013
+    assert house.gateway.figures.ended["not_its_connection"] == 1
+    assert await house.state_of(worker) == "connected", "it is, to the other node"
+
+
+@pytest.mark.parametrize(("version", "again"), [(0, False), (2, True)])
+async def test_another_version_is_refused(house: House, version: int, again: bool) -> None:
+    worker = await house.dial()
+    await worker.socket.send_str(f'{{"type": "hello", "version": {version}, "more": []}}')
+    refused = await worker.next(wire.Refused)
+    assert (refused.code, refused.again) == ("version", again)
+    assert "upgrade" in refused.message
+    await worker.closed()
+    assert house.gateway.figures.refused["version"] == 1
+
+
+async def test_a_name_that_is_anothers_is_refused(house: House) -> None:
+    await house.worker("w")
+    other = await house.dial()
+    await other.hello("w", identity="somebody else")
+    refused = await other.next(wire.Refused)
+    assert (refused.code, refused.again) == ("conflict", False)
+    assert "name" in refused.message
+    assert await other.closed() == 1008
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"name": ""},
+        {"name": "a\0b"},
+        {"name": "x" * 256},
+        {"identity": "two\nlines"},
+        {"box_types": ()},
+        {"box_types": ("default", "\x1b[31m")},
+        {"box_types": ("d",) * (wire.MAX_BOXES + 1)},
+    ],
+)
+async def test_an_invalid_hello_is_refused(house: House, changes: dict[str, object]) -> None:
+    worker = await house.dial()
+    await worker.hello(**changes)
+    refused = await worker.next(wire.Refused)
+    assert (refused.code, refused.again) == ("invalid", False)
+    assert next(iter(changes)) in refused.message
+    assert await worker.closed() == 1008
+    assert house.asked == []
+
+
+async def test_who_says_nothing_is_let_go(tmp_path: Path) -> None:
+    async with House.open(tmp_path, attrs.evolve(QUICK, hello=0.05)) as house:
+        worker = await house.dial()
+        assert await worker.closed() == 1008
+        assert house.gateway.figures.ended["no_hello"] == 1
+
+
+async def test_who_is_silent_is_let_go(tmp_path: Path) -> None:
+    async with House.open(tmp_path, attrs.evolve(QUICK, silence=0.2)) as house:
+        worker = await house.worker()
+        for _ in range(20):
+            await worker.beat()
+        assert await worker.closed() == 1013
+        assert house.gateway.figures.ended["silent"] == 1
+        await house.disconnected(worker)
+
+
+async def test_a_node_that_leaves_says_so(house: House) -> None:
+    worker, idle = await house.worker("w"), await house.worker("v")
+    nobody = await house.dial()
+    closing = asyncio.create_task(house.gateway.close())
+    await worker.next(wire.Leave)
+    await worker.socket.close()
+    await idle.next(wire.Leave)
+    late = await house.dial()
+    await late.hello("late")
+    assert (await late.next(wire.Refused)).again
+    assert await idle.closed() == 1012
+    await nobody.closed()
+    await closing
+    assert {one.state for one in await house.store.workers()} == {"disconnected"}
+    assert list(house.gateway.connected) == []

@@ -1,0 +1,128 @@
+"""With a real engine: jobs go out, reports come in, and the next jobs go out."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+
+import attrs
+
+from boxsched import inbox
+from boxsched.clock import Clock
+from boxsched.engine.engine import Counters, Engine
+from boxsched.model import WorkerId, WorkloadId
+from boxsched.store.contract import SHARD
+from boxsched.store.values import Event, NewWorkload, Submitted
+from boxsched.worker import wire
+from tests.contract.world import build, spec
+from tests.gateway.house import PATIENCE_SECONDS, House, Worker, passed, started
+
+
+@contextlib.asynccontextmanager
+async def led(house: House) -> AsyncIterator[Engine]:
+    """An engine leads the house's shard, and wakes to what the gateway asks."""
+    house.committed = asyncio.Event()
+
+    def published(batch: int, events: Sequence[Event]) -> None:
+        house.committed.set()
+
+    def told(places: Mapping[WorkerId, str]) -> None:
+        house.gateway.look(places.keys())
+
+    engine = Engine(
+        house.store, Clock(), shard=SHARD, node="node-1", may_lead=lambda: True,
+        published=published, reloaded=lambda: None, told=told,
+        lost_after=120.0, counters=Counters(),
+    )  # fmt: skip
+    house.woken = engine.wake
+    running = asyncio.create_task(engine.run())
+    try:
+        yield engine
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def submit(house: House, count: int) -> list[WorkloadId]:
+    project = await house.leader.project()
+    group: list[NewWorkload] = [
+        attrs.evolve(build(project, f"branch {n}", jobs=(spec(),)), created_at=Clock().now())
+        for n in range(count)
+    ]
+    outcomes = await house.store.submit(group)
+    house.woken()
+    return [outcome.id for outcome in outcomes if isinstance(outcome, Submitted)]
+
+
+class Plays:
+    """A worker on which every job passes at once."""
+
+    def __init__(self, worker: Worker) -> None:
+        self.worker = worker
+        self.seen: set[tuple[int, int]] = set()
+        self.unanswered: dict[int, wire.Said] = {}
+        self.stale = 0
+
+    async def run(self) -> None:
+        number = 0
+        while True:
+            text = await self.worker.socket.receive_str()
+            message = wire.from_node.decode(text)
+            if isinstance(message, wire.Ack):
+                del self.unanswered[message.number]
+                self.stale += len(message.stale)
+            if not isinstance(message, wire.Level):
+                continue
+            new = [t for t in message.tasks if (t.job, t.lease_token) not in self.seen]
+            if not new:
+                continue
+            self.seen |= {(task.job, task.lease_token) for task in new}
+            number += 1
+            now = Clock().now()
+            reports = tuple(r for t in new for r in (started(t, now), passed(t, now)))
+            said = self.unanswered[number] = wire.Said(number, reports)
+            await self.worker.say(said)
+
+
+async def until_finished(house: House, workloads: list[WorkloadId]) -> None:
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        house.committed.clear()
+        while await house.store.unfinished():
+            await house.committed.wait()
+            house.committed.clear()
+    last = await house.store.workload(workloads[-1])
+    assert last is not None
+    assert last.result == "passed"
+
+
+async def test_jobs_go_out_and_come_back(tmp_path: Path) -> None:
+    async with House.open(tmp_path) as house, led(house):
+        players = [Plays(await house.worker(f"w{n}", boxes=8)) for n in range(2)]
+        tasks = [asyncio.create_task(player.run()) for player in players]
+        workloads = await submit(house, 200)
+        await until_finished(house, workloads)
+        assert sum(len(player.seen) for player in players) == 200
+        assert [player.stale for player in players] == [0, 0]
+        assert house.gateway.figures.reports == 400
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_a_worker_that_comes_back_says_again_what_was_not_answered(tmp_path: Path) -> None:
+    async with House.open(tmp_path) as house, led(house):
+        worker = await house.worker(boxes=1)
+        (workload,) = await submit(house, 1)
+        (task,) = (await worker.level()).tasks
+        await worker.socket.close()
+        again = await house.dial()
+        await again.hello(boxes=1)
+        await again.next(wire.Welcome)
+        (same,) = (await again.level()).tasks
+        assert (same.job, same.lease_token) == (task.job, task.lease_token)
+        reports: tuple[inbox.JobStarted | inbox.JobFinished, ...]
+        reports = (started(same, Clock().now()), passed(same, Clock().now()))
+        assert (await again.said(*reports)).stale == ()
+        assert (await again.level()).tasks == ()
+        assert (await again.said(*reports)).stale == ((task.job, task.lease_token),) * 2
+        await until_finished(house, [workload])

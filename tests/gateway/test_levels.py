@@ -1,0 +1,111 @@
+"""What a worker is told: levels, when they are news, and anyhow now and then."""
+
+import asyncio
+from pathlib import Path
+
+import attrs
+
+from boxsched.gateway.levels import level_text
+from boxsched.model import Kind, WorkerId
+from boxsched.states import JobState
+from boxsched.store.values import Assignment
+from boxsched.worker import wire
+from tests.contract.world import assigned, stopping
+from tests.gateway.house import QUICK, House
+
+
+async def test_a_level_says_all_that_it_should_run(house: House) -> None:
+    worker = await house.worker(boxes=2)
+    await house.take_boxes()
+    await house.start(1)
+    (task,) = (await worker.level()).tasks
+    assert (task.name, task.ordinal, task.stop, task.started) == ("job 1", 2, False, False)
+    assert (task.commands, task.environment, task.kind) == (
+        ("make test",),
+        {"CI": "true"},
+        Kind.BUILD,
+    )
+    assert (task.attempt, task.lease_token) == (1, house.leader.batch)
+    await house.start(0)
+    assert {task.ordinal for task in (await worker.level()).tasks} == {1, 2}
+
+
+async def test_a_stop_is_news(house: House) -> None:
+    worker = await house.worker()
+    await house.take_boxes()
+    workload = await house.start(0)
+    assert not (await worker.level()).tasks[0].stop
+    (one,) = await house.leader.assignments()
+    job = assigned(one.job, one.box, one.lease_token)
+    await house.leader.commit(
+        workloads=(stopping(workload, house.leader.now()),),
+        jobs=(attrs.evolve(job, state=JobState.STOPPING),),
+    )
+    house.gateway.look([worker.id])
+    assert (await worker.level()).tasks[0].stop
+
+
+async def test_what_is_no_news_is_not_told(house: House) -> None:
+    worker = await house.worker()
+    await house.take_boxes()
+    await house.start(0)
+    await worker.level()
+    levels = house.gateway.figures.levels
+    for _ in range(5):
+        await house.gateway.looked([worker.id])
+    assert house.gateway.figures.levels == levels
+    await house.start(1)
+    await worker.runs(2)
+
+
+async def test_a_level_comes_now_and_then_anyhow(tmp_path: Path) -> None:
+    async with House.open(tmp_path, attrs.evolve(QUICK, level=0.1)) as house:
+        worker = await house.worker()
+        for _ in range(3):
+            assert await worker.level() == wire.Level(())
+
+
+async def test_asks_gather_while_a_look_up_is_under_way(house: House) -> None:
+    workers = [await house.worker(f"w{n}") for n in range(5)]
+    before = house.gateway.figures.look_ups
+    ids = [worker.id for worker in workers]
+    await asyncio.gather(*(house.gateway.looked([id_]) for id_ in ids for _ in range(20)))
+    assert house.gateway.figures.look_ups - before <= 2
+
+
+async def test_without_hints_it_is_found_by_looking_again(tmp_path: Path) -> None:
+    async with House.open(tmp_path, hints_reach=lambda: False) as house:
+        worker = await house.worker()
+        await house.take_boxes()
+        await house.start(0, hint=False)
+        await worker.runs(1)
+        await house.start(1, hint=False)
+        await worker.runs(2)
+
+
+async def test_workers_elsewhere_are_not_looked_up(house: House) -> None:
+    before = house.gateway.figures.look_ups
+    await house.gateway.looked([])
+    await house.gateway.looked([WorkerId(12345)])
+    assert house.gateway.figures.look_ups == before
+
+
+def test_a_level_that_is_too_large_keeps_what_runs() -> None:
+    script = "x" * (wire.MAX_MESSAGE_BYTES // 4)
+    runs = [_assignment(n, script, started=True) for n in (2, 4, 6)]
+    waits = [_assignment(n, script, started=False) for n in (1, 3, 5, 7)]
+    text = level_text([*waits, *runs])
+    assert len(text) <= wire.MAX_MESSAGE_BYTES
+    level = wire.from_node.decode(text)
+    assert isinstance(level, wire.Level)
+    assert {2, 4, 6} < {task.job for task in level.tasks}
+    assert all(task.commands == (script,) for task in level.tasks if not task.started)
+    small = level_text([_assignment(1, "true", started=True)])
+    assert b'["true"]' in small
+
+
+def _assignment(job: int, script: str, *, started: bool) -> Assignment:
+    return Assignment(
+        job, 1, 1, 1, 1, False, 60.0, "job", (script,), {}, 1, 1, Kind.BUILD, "web",
+        "main", None, None, None, None, started,
+    )  # type: ignore[arg-type]  # fmt: skip

@@ -1,0 +1,44 @@
+"""The nodes: on SQLite one, which leads; on PostgreSQL all that there are; and who is ready."""
+
+import asyncio
+
+from tests.service.house import API, PATIENCE_SECONDS, House
+from tests.service.test_tokens import houses, server  # noqa: F401 (fixtures)
+
+
+async def test_a_node_alone(house: House) -> None:
+    [node] = (await house.get("/nodes"))["nodes"]
+    assert node.keys() == {
+        "id", "name", "url", "version", "alive", "shards", "me", "started_at",
+    }  # fmt: skip
+    assert node["name"] == house.node.name
+    assert (node["alive"], node["shards"], node["me"]) == (True, [1], True)
+
+
+async def test_two_nodes(houses: tuple[House, House]) -> None:  # noqa: F811
+    one, two = houses
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while True:  # a node sees who leads by its own look at the locks, ten times a second
+            seen = (await two.get("/nodes"))["nodes"]
+            led = sum(len(node["shards"]) for node in seen)
+            if led == 1 and all(node["alive"] for node in seen):
+                break
+    assert [node["name"] for node in seen] == [one.node.name, two.node.name]
+    assert [node["me"] for node in seen] == [False, True]
+    for house in houses:
+        assert (await house.call("GET", "/readyz", token=None)).status == 200  # leading or not
+
+
+async def test_figures_of_the_cluster(house: House) -> None:
+    text = (await house.call("GET", "/metrics", token=None)).body.decode()
+    for line in (
+        'boxsched_leads{shard="1"} 1.0',
+        "boxsched_bus_up 0.0",
+        "boxsched_workers_connected 0.0",
+        "boxsched_commits_fenced_total 0.0",
+    ):
+        assert f"\n{line}\n" in text, line
+
+
+async def test_nodes_are_not_for_strangers(house: House) -> None:
+    assert (await house.call("GET", f"{API}/nodes", token=None)).status == 401

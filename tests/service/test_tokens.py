@@ -1,0 +1,271 @@
+"""Tokens over the API: made once, listed without their texts, each role to its own routes."""
+
+import asyncio
+import base64
+import contextlib
+import os
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+from yarl import URL
+
+from activity_monitor import SESSION_COOKIE
+from boxsched.api import tokens
+from boxsched.worker import wire
+from tests.contract.postgres_server import database, served
+from tests.service.house import API, PATIENCE_SECONDS, Answer, House
+from tests.service.test_auth import path_of, public, routes, sign_in
+
+REVOKED_WITHIN_SECONDS = 1.0  # on all nodes
+
+
+async def make(house: House, role: str = "admin", **asked: object) -> dict[str, str]:
+    answer = await house.call("POST", f"{API}/tokens", {"role": role, **asked})
+    assert answer.status == 201, answer.body
+    return answer.json
+
+
+async def status(house: House, token: str, path: str = f"{API}/boxes") -> int:
+    return (await house.call("GET", path, token=token)).status
+
+
+async def upgrade(house: House, **headers: str) -> Answer:
+    """What the worker's route answers to a WebSocket's request."""
+    key = base64.b64encode(os.urandom(16)).decode()
+    asked = {
+        "Connection": "Upgrade",
+        "Upgrade": "websocket",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": key,
+        **headers,
+    }
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        async with house.client.get(URL(house.url + wire.PATH), headers=asked) as response:
+            body = b"" if response.status == 101 else await response.read()
+            return Answer(response.status, response.headers, body)
+
+
+async def test_a_token_is_told_once(house: House) -> None:
+    made = await make(house, "worker", name="ci-4", expires_in_seconds=3_600)
+    assert made.keys() == {"id", "token", "role", "name", "created_at", "expires_at"}
+    assert tokens.looks_real(made["token"])
+    assert (made["role"], made["name"]) == ("worker", "ci-4")
+    listed = await house.call("GET", f"{API}/tokens")
+    assert made["token"].encode() not in listed.body
+    own, worker = listed.json["tokens"]
+    assert worker == {**{k: v for k, v in made.items() if k != "token"}, "of_file": False}
+    assert own["of_file"]
+    assert (own["role"], own["name"]) == ("admin", f"DATA of node {house.node.name}")
+    folder = house.node.options.data
+    kept = b"".join(path.read_bytes() for path in folder.glob("*sqlite*") if path.is_file())
+    assert made["token"].encode() not in kept
+    assert tokens.digest(made["token"]).encode() in kept
+
+
+async def test_what_is_asked_must_make_sense(house: House) -> None:
+    for asked, field in (
+        ({}, "role"),
+        ({"role": "king"}, "role"),
+        ({"role": "admin", "name": "a\nb"}, "name"),
+        ({"role": "admin", "name": ""}, "name"),
+        ({"role": "admin", "expires_in_seconds": 0}, "expires_in_seconds"),
+        ({"role": "admin", "expires_in_seconds": 1e12}, "expires_in_seconds"),
+        ({"role": "admin", "token": "mine"}, "token"),
+    ):
+        answer = await house.call("POST", f"{API}/tokens", asked)
+        assert (answer.status, answer.error["field"]) == (422, field), asked
+    keyed = await house.call(
+        "POST", f"{API}/tokens", {"role": "admin"}, headers={"Idempotency-Key": "k"}
+    )
+    assert (keyed.status, keyed.error["field"]) == (422, "Idempotency-Key")
+
+
+async def test_each_role_on_each_route(waiting: House) -> None:
+    """An admin's token opens all but the worker's route; a worker's opens that one only."""
+    worker, admin = [(await make(waiting, role))["token"] for role in ("worker", "admin")]
+    revoked, expired = await make(waiting), await make(waiting, "worker", expires_in_seconds=1e-3)
+    await waiting.call("DELETE", f"{API}/tokens/{revoked['id']}")
+    for method, canonical in routes(waiting):
+        path = path_of(canonical)
+        if public(method, canonical) or path.endswith("/events"):
+            continue
+        answer = await waiting.call(method, path, token=worker)
+        of_worker = canonical == wire.PATH
+        assert (answer.status == 403) != of_worker, (method, path, answer)
+        answer = await waiting.call(method, path, token=admin)
+        assert (answer.status == 403) == of_worker, (method, path, answer)
+        assert answer.status != 401
+        for ended in (revoked, expired):
+            assert (await waiting.call(method, path, token=ended["token"])).status == 401
+    assert await status(waiting, worker, f"{API}/nothing") == 403
+
+
+async def test_a_worker_has_nothing_to_sign_in_for(waiting: House) -> None:
+    worker = await make(waiting, "worker")
+    answer = await waiting.call("POST", "/sign-in", data={"token": worker["token"]}, token=None)
+    assert answer.status == 401
+    assert "Set-Cookie" not in answer.headers
+
+
+async def test_no_other_sites_page_speaks_as_a_worker(waiting: House) -> None:
+    worker = {"Authorization": f"Bearer {(await make(waiting, 'worker'))['token']}"}
+    admin = {"Authorization": f"Bearer {waiting.token}"}
+    cookie = {"Cookie": f"{SESSION_COOKIE}={await sign_in(waiting)}"}
+    assert (await upgrade(waiting)).status == 401
+    assert (await upgrade(waiting, Authorization="Bearer x")).status == 401
+    assert (await upgrade(waiting, **admin)).status == 403
+    assert (await upgrade(waiting, **cookie)).status == 403
+    for origin in ("http://evil.example", "null", "", f"http://127.0.0.1:{waiting.port + 1}"):
+        assert (await upgrade(waiting, **worker, Origin=origin)).status == 403, origin
+    assert (await upgrade(waiting, **worker)).status == 101
+    assert (await upgrade(waiting, **worker, Origin=waiting.url)).status == 101
+
+
+async def test_a_revoked_token(house: House) -> None:
+    made = await make(house)
+    cookie = {"Cookie": f"{SESSION_COOKIE}={await sign_in(house, made['token'])}"}
+    assert await status(house, made["token"]) == 200
+    answer = await house.call("DELETE", f"{API}/tokens/{made['id']}")
+    assert (answer.status, answer.body) == (204, b"")
+    assert await status(house, made["token"]) == 401
+    assert (await house.call("GET", f"{API}/boxes", token=None, headers=cookie)).status == 401
+    for id_ in (made["id"], "token-0", "x", "%00", "%ff", "x" * 300, "..", "%F0%9F%92%A5"):
+        assert (await house.call("DELETE", f"{API}/tokens/{id_}")).status == 404, id_
+
+
+async def test_an_expired_token(house: House) -> None:
+    made = await make(house, expires_in_seconds=0.5)
+    assert await status(house, made["token"]) == 200
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while await status(house, made["token"]) == 200:
+            pass
+    assert await status(house, made["token"]) == 401
+
+
+async def test_what_lasts_ends_with_its_token(waiting: House) -> None:
+    admin, worker = await make(waiting), await make(waiting, "worker")
+    headers = {"Authorization": f"Bearer {admin['token']}"}
+    ours = {"Authorization": f"Bearer {waiting.token}"}
+    async with (
+        waiting.client.get(f"{waiting.url}{API}/events", headers=ours) as stays,
+        waiting.client.get(f"{waiting.url}{API}/events", headers=headers) as stream,
+        waiting.client.ws_connect(
+            waiting.url + wire.PATH, headers={"Authorization": f"Bearer {worker['token']}"}
+        ) as socket,
+    ):
+        assert (await stream.content.readline()).startswith(b"retry")
+        for made in (admin, worker):
+            await waiting.call("DELETE", f"{API}/tokens/{made['id']}")
+        began = asyncio.get_running_loop().time()
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            with contextlib.suppress(aiohttp.ClientError):
+                while await stream.content.readline():
+                    pass
+            gone = await socket.receive()
+        assert asyncio.get_running_loop().time() - began < 3  # 1 s, on a machine that is busy
+        assert gone.type in (aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.ERROR)
+        await waiting.project("web")
+        assert (await stays.content.readline()).startswith(b"retry")
+        assert not stays.content.at_eof()
+
+
+async def test_a_revoked_file_stays_revoked(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = tmp_path / "data"
+    async with House.open(data) as house:
+        [own] = (await house.get("/tokens"))["tokens"]
+        await house.call("DELETE", f"{API}/tokens/{own['id']}")
+        assert await status(house, house.token) == 401
+    async with House.open(data) as house:
+        assert await status(house, house.token) == 401
+        assert "delete the file" in caplog.text
+        assert house.token not in caplog.text
+    (data / "admin-token").unlink()
+    async with House.open(data) as house:
+        assert await status(house, house.token) == 200
+
+
+# --- Several nodes ---------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    given = os.environ.get("BOXSCHED_TEST_DATABASE")
+    if given:
+        yield given
+        return
+    with served() as server:
+        yield server.url("postgres")
+
+
+@pytest.fixture
+async def houses(server: str, tmp_path: Path) -> AsyncIterator[tuple[House, House]]:
+    """Two nodes on one database, each with a data folder of its own."""
+    with database(server) as url:
+        async with (
+            House.open(tmp_path / "one", database=url) as one,
+            House.open(tmp_path / "two", database=url) as two,
+        ):
+            yield one, two
+
+
+async def test_each_nodes_admin_token_holds_on_every_node(houses: tuple[House, House]) -> None:
+    one, two = houses
+    assert one.token != two.token
+    for house in houses:
+        for token in (one.token, two.token):
+            assert await status(house, token) == 200
+    listed = (await one.get("/tokens"))["tokens"]
+    assert [token["of_file"] for token in listed] == [True, True]
+
+
+async def test_a_key_counts_on_every_node(houses: tuple[House, House]) -> None:
+    one, two = houses
+    await one.project()
+    asked = {"branch": "main"}
+    first, again, other = [
+        await house.call(
+            "POST",
+            f"{API}/projects/web/builds",
+            asked,
+            token=token,
+            headers={"Idempotency-Key": "k"},
+        )
+        for house, token in ((one, one.token), (two, one.token), (two, two.token))
+    ]
+    assert [answer.status for answer in (first, again, other)] == [201, 201, 201]
+    assert first.json["id"] == again.json["id"] != other.json["id"]
+
+
+async def test_a_session_holds_on_every_node(houses: tuple[House, House]) -> None:
+    one, two = houses
+    cookie = {"Cookie": f"{SESSION_COOKIE}={await sign_in(one)}"}
+    for house in houses:
+        answer = await house.call("GET", f"{API}/boxes", token=None, headers=cookie)
+        assert answer.status == 200
+    gone = {**cookie, "Sec-Fetch-Site": "same-origin"}
+    assert (await two.call("POST", "/sign-out", token=None, headers=gone)).status == 303
+    for house in houses:
+        answer = await house.call("GET", f"{API}/boxes", token=None, headers=cookie)
+        assert answer.status == 401
+
+
+async def test_a_revoked_token_ends_on_every_node(houses: tuple[House, House]) -> None:
+    one, two = houses
+    made = await make(one)
+    loop = asyncio.get_running_loop()
+    assert await status(two, made["token"]) == 200
+    assert (await one.call("DELETE", f"{API}/tokens/{made['id']}")).status == 204
+    revoked = loop.time()
+    assert await status(one, made["token"]) == 401
+    last_good = revoked
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while True:
+            asked = loop.time()
+            if await status(two, made["token"]) == 401:
+                break
+            last_good = asked
+    assert last_good - revoked < REVOKED_WITHIN_SECONDS

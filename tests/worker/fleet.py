@@ -1,0 +1,99 @@
+"""Nodes, and workers of their own that connect to them, in one event loop."""
+
+import asyncio
+import random
+from pathlib import Path
+from typing import Any
+
+from boxsched.worker.agent import Agent
+from boxsched.worker.discovery import Discovery, Names, NodeAddress, SystemNames, parse_source
+from boxsched.worker.remote import RemoteWorker, WorkerOptions
+from boxsched.worker.remote_pace import Pace
+from tests.worker.node import TOKEN, Node
+from tests.worker.site import LIMIT_SECONDS, eventually
+
+QUICK = Pace(first_wait=0.01, longest_wait=0.05, leave=0.01, refused=0.05)
+
+
+class Worker:
+    """A worker that runs as a task; ``first`` is where it was first connected."""
+
+    def __init__(self, data: Path, urls: list[str], names: Names, **options: Any) -> None:
+        self.data = data
+        self.first: list[NodeAddress] = []
+        pace = options.pop("pace", QUICK)
+        values: dict[str, Any] = {
+            "token": lambda: TOKEN,
+            "data": data,
+            "name": "builder",
+            "boxes": 2,
+            "box_type": "default",
+            "box_driver": "process",
+            "log_limit": 1 << 20,
+            "stop_grace": 10.0,
+        }
+        self.remote = RemoteWorker(
+            WorkerOptions(**(values | options)),
+            Discovery(map(parse_source, urls), names),
+            connected=self.first.append,
+            chance=random.Random(1),
+            pace=pace,
+        )
+        self.life = asyncio.create_task(self.remote.run())
+
+    async def end(self) -> None:
+        """Raises what it ended with."""
+        self.remote.stop()
+        await self.ended()
+
+    async def ended(self) -> None:
+        async with asyncio.timeout(LIMIT_SECONDS):
+            await self.life
+
+
+class Fleet:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.nodes: list[Node] = []
+        self.workers: list[Worker] = []
+
+    async def node(self, **options: Any) -> Node:
+        node = await Node(**options).start()
+        self.nodes.append(node)
+        return node
+
+    def worker(self, *at: Node | str, data: str = "data", **options: Any) -> Worker:
+        urls = [each.url if isinstance(each, Node) else each for each in at]
+        names = options.pop("names", SystemNames())
+        worker = Worker(self.folder / data, urls, names, **options)
+        self.workers.append(worker)
+        return worker
+
+    async def close(self) -> None:
+        """Nothing of a test goes on behind it."""
+        for worker in self.workers:
+            worker.life.cancel()
+        await asyncio.gather(*(worker.life for worker in self.workers), return_exceptions=True)
+        for node in self.nodes:
+            await node.stop()
+        for data in {worker.data for worker in self.workers}:
+            await end_jobs(data)
+
+
+async def end_jobs(data: Path) -> None:
+    """Of a worker that is gone."""
+    folder = data / "worker"
+    if not list(folder.glob("w*-*-*")):
+        return
+    cluster = (data / "cluster").read_text().strip()
+
+    async def taken(said: object) -> None:
+        """Whatever it is."""
+
+    agent = Agent(
+        folder=folder, driver="process", report=taken, log=taken, stop_grace=0.0, cluster=cluster
+    )
+    await agent.start()
+    await agent.reconcile([])
+    await eventually(lambda: not list(folder.glob("w*-*-*")))
+    await agent.close()

@@ -1,0 +1,169 @@
+"""A node as a worker of its own sees it: the other end of ``boxsched.worker.wire``, for tests."""
+
+import asyncio
+from collections.abc import Callable
+
+import attrs
+from aiohttp import WSMsgType, web
+
+from boxsched.store.values import Assignment
+from boxsched.worker import wire
+from tests.worker.site import LIMIT_SECONDS, StoreDouble
+
+TOKEN = "a-worker's-token"
+
+
+class Connection:
+    """One that a worker made."""
+
+    def __init__(self, socket: web.WebSocketResponse, request: web.Request) -> None:
+        self.socket = socket
+        self.request = request
+        self.hello: wire.Hello | None = None
+        self.beats = 0
+
+    async def say(self, message: wire.FromNode) -> None:
+        await self.socket.send_str(wire.encode(message).decode())
+
+    def cut(self) -> None:
+        if self.request.transport is not None:
+            self.request.transport.abort()
+
+
+@attrs.define(eq=False)
+class Node:
+    """``store`` may be that of several nodes; so may ``desired``, the level of every worker."""
+
+    store: StoreDouble = attrs.field(factory=StoreDouble)
+    desired: list[Assignment] = attrs.field(factory=list)
+    cluster: str = "ours"
+    lost_after: float = 120.0
+    token: str = TOKEN
+    refusal: wire.Refused | None = None
+    status: int | None = None  # instead of a WebSocket
+    acks_beats: bool = True
+    acks_said: bool = True
+    acks_output: bool = True
+    stale: set[tuple[int, int]] = attrs.field(factory=set)
+
+    connections: list[Connection] = attrs.field(factory=list)  # those that are open
+    hellos: list[wire.Hello] = attrs.field(factory=list)
+    heard: list[wire.FromWorker] = attrs.field(factory=list)
+    asked: int = 0  # connections that were tried
+    port: int = 0
+    _runner: web.AppRunner | None = None
+    _news: asyncio.Condition = attrs.field(factory=asyncio.Condition)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    async def start(self) -> "Node":
+        application = web.Application()
+        application.router.add_get(wire.PATH, self._serve)
+        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", self.port)
+        await site.start()
+        self.port = self._runner.addresses[0][1]
+        return self
+
+    async def stop(self) -> None:
+        """As if killed."""
+        for connection in self.connections:
+            connection.cut()
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+
+    async def leave(self) -> None:
+        for connection in self.connections:
+            await connection.say(wire.Leave())
+
+    async def want(self, *assignments: Assignment) -> None:
+        """Another level, for all that are connected here and that come."""
+        self.desired[:] = assignments
+        for connection in self.connections:
+            await self._level(connection)
+
+    async def until(self, told: Callable[[], object]) -> None:
+        async with asyncio.timeout(LIMIT_SECONDS), self._news:
+            await self._news.wait_for(told)
+
+    async def connected(self) -> Connection:
+        await self.until(lambda: self.connections)
+        return self.connections[-1]
+
+    # --- Its side of the wire ---------------------------------------------------------------
+
+    async def _serve(self, request: web.Request) -> web.StreamResponse:
+        self.asked += 1
+        await self._tell()
+        if request.headers.get("Authorization") != f"Bearer {self.token}":
+            return web.Response(status=401)
+        if self.status is not None:
+            return web.Response(status=self.status)
+        socket = web.WebSocketResponse(max_msg_size=wire.MAX_SAID_BYTES, compress=False)
+        await socket.prepare(request)
+        connection = Connection(socket, request)
+        try:
+            await self._converse(connection)
+        except ConnectionError:
+            pass
+        finally:
+            if connection in self.connections:
+                self.connections.remove(connection)
+            await self._tell()
+        return socket
+
+    async def _converse(self, connection: Connection) -> None:
+        async for message in connection.socket:
+            assert message.type is WSMsgType.TEXT
+            said = wire.from_worker.decode(message.data)
+            if isinstance(said, wire.Hello):
+                if not await self._greet(connection, said):
+                    return
+            else:
+                await self._hear(connection, said)
+            await self._tell()
+
+    async def _greet(self, connection: Connection, hello: wire.Hello) -> bool:
+        self.hellos.append(hello)
+        connection.hello = hello
+        if self.refusal is not None:
+            await connection.say(self.refusal)
+            await connection.socket.close()
+            return False
+        await connection.say(wire.Welcome(7, self.cluster, self.lost_after))
+        self.connections.append(connection)
+        await self._level(connection)
+        return True
+
+    async def _level(self, connection: Connection) -> None:
+        tasks = tuple(wire.Task(**attrs.asdict(each)) for each in self.desired)
+        await connection.say(wire.Level(tasks))
+
+    async def _hear(self, connection: Connection, said: wire.FromWorker) -> None:
+        self.heard.append(said)
+        stale: set[tuple[int, int]] = set()
+        answered = True
+        match said:
+            case wire.Beat():
+                connection.beats += 1
+                answered = self.acks_beats
+            case wire.Said():
+                answered = self.acks_said
+                keys = {(report.job, report.lease_token) for report in said.reports}
+                stale = keys & self.stale
+                await self.store.report(
+                    [r for r in said.reports if (r.job, r.lease_token) not in stale]
+                )
+            case wire.Logged():
+                answered = self.acks_output
+                await self.store.log([(c.job, c.attempt, c.offset, c.data) for c in said.chunks])
+        if answered:
+            await connection.say(wire.Ack(said.number, tuple(stale)))
+
+    async def _tell(self) -> None:
+        async with self._news:
+            self._news.notify_all()

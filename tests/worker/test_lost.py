@@ -1,0 +1,203 @@
+"""A build's job ends with its worker's lease; what its agent does meanwhile does not matter."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from boxsched.model import Kind
+from boxsched.states import Result
+from boxsched.worker import heard as hearing
+from boxsched.worker import site as sites
+from boxsched.worker.heard import (
+    Deadline,
+    Heard,
+    boottime,
+    following,
+    open_heard,
+    read_heard,
+    write_heard,
+)
+from tests.worker.site import Site, alive, assigned, eventually, job, pid_in
+from tests.worker.test_folder import RECORD
+
+WAIT = "echo ready; while :; do sleep 0.05; done"
+
+
+# --- The file -------------------------------------------------------------------------------
+
+
+def test_what_was_heard_comes_back_and_keeps_its_place(tmp_path: Path) -> None:
+    assert read_heard(str(tmp_path)) is None
+    file = open_heard(str(tmp_path))
+    size = os.fstat(file).st_size
+    assert read_heard(str(tmp_path)) is None
+    for heard in (
+        Heard("boot", 12.5, 120.0, 1.5),
+        Heard("", 1e9 / 3, 0.1, 0.0),
+        Heard("b", 1.0, 2.0, 1.0),
+    ):
+        write_heard(file, heard)
+        assert read_heard(str(tmp_path)) == heard
+    assert os.fstat(file).st_size == size
+    os.close(file)
+    os.close(open_heard(str(tmp_path)))  # an agent that comes after leaves it as it was
+    assert read_heard(str(tmp_path)) == Heard("b", 1.0, 2.0, 1.0)
+
+
+def test_half_a_writing_says_nothing(tmp_path: Path) -> None:
+    file = open_heard(str(tmp_path))
+    write_heard(file, Heard("boot", 1.0, 2.0, 1.0))
+    old = (tmp_path / hearing.HEARD).read_bytes()
+    write_heard(file, Heard("boot", 3.25, 2.0, 1.0))
+    os.close(file)
+    new = (tmp_path / hearing.HEARD).read_bytes()
+    for cut in range(len(new)):
+        torn = new[:cut] + old[cut:]
+        (tmp_path / hearing.HEARD).write_bytes(torn)
+        heard = read_heard(str(tmp_path))
+        assert heard is None or torn in (old, new)
+
+
+def test_a_deadline_follows_what_was_heard_in_this_boot_only(tmp_path: Path) -> None:
+    attempt = str(tmp_path / "w1-1-1")
+    record = RECORD._replace(lost_after=100.0)
+    begun = boottime()
+    deadline = Deadline(attempt, record)
+    assert not deadline.passed(begun + 99)
+    assert deadline.passed(begun + 101)
+    file = open_heard(str(tmp_path))
+    write_heard(file, Heard("another", begun + 50, 100.0, begun))
+    assert deadline.passed(begun + 101)
+    write_heard(file, Heard(record.boot, begun + 50, 60.0, begun))
+    assert not deadline.passed(begun + 109)
+    assert deadline.passed(begun + 110)
+    assert deadline.lost_after == 60.0
+    (tmp_path / hearing.HEARD).write_bytes(b"\xff" * 256)  # the last that was read stands
+    assert not deadline.passed(begun + 109)
+    os.close(file)
+    assert not Deadline(attempt, RECORD).passed(float("inf"))
+
+
+def test_a_heartbeat_that_comes_too_late_renews_nothing(tmp_path: Path) -> None:
+    """As when the machine slept: the job has been given again by now."""
+    first = following(None, "boot", 10.0, 120.0)
+    assert first == Heard("boot", 10.0, 120.0, 10.0)
+    in_time = following(first, "boot", 130.0, 120.0)
+    assert in_time == Heard("boot", 130.0, 120.0, 10.0)
+    late = following(in_time, "boot", 250.5, 120.0)
+    assert late == Heard("boot", 250.5, 120.0, 250.5)
+    assert following(late, "another", 251.0, 120.0).since == 251.0
+    record = RECORD._replace(lost_after=100.0)
+    deadline = Deadline(str(tmp_path / "w1-1-1"), record)
+    begun = boottime()
+    file = open_heard(str(tmp_path))
+    write_heard(file, Heard(record.boot, begun + 300, 100.0, begun + 300))
+    assert deadline.passed(begun + 301)
+    os.close(file)
+
+
+# --- Jobs -----------------------------------------------------------------------------------
+
+
+async def test_a_build_ends_when_nobody_was_heard(
+    make_site: Callable[..., Site], tmp_path: Path
+) -> None:
+    site = make_site(lost_after=120.0)
+    await site.agent.start()
+    site.agent.heard(boottime(), 120.0)
+    script = f"(setsid sleep 100 & echo $! > {tmp_path}/pid); {WAIT}"
+    builds = [assigned(1, script), assigned(2, WAIT, kind=Kind.DEPLOY, server="production")]
+    await site.agent.reconcile(builds)
+    await site.said(1, b"ready")
+    await site.said(2, b"ready")
+    site.agent.heard(boottime(), 0.1)  # the nodes' --lost-after was lowered; then silence
+    finished = await site.end(1)
+    assert finished.result is Result.FAILED
+    assert finished.reason == "lost: no node was heard for 0.1 s"
+    assert not alive(pid_in(tmp_path / "pid"))
+    await site.agent.reconcile(builds)
+    assert site.store.finished(2) is None  # a deploy may outlive its worker's lease
+
+
+async def test_while_somebody_is_heard_it_goes_on(make_site: Callable[..., Site]) -> None:
+    site = make_site(lost_after=0.5)
+    await site.agent.start()
+    site.agent.heard(boottime(), 1.5)
+    await site.agent.reconcile([assigned(1, "sleep 3; echo well")])
+    until = boottime() + 3.0
+    await eventually(
+        lambda: site.agent.heard(boottime(), 1.5) or boottime() > until or site.store.finished(1)
+    )
+    assert (await site.end(1)).result is Result.PASSED
+
+
+async def test_an_overdue_worker_begins_no_build(
+    make_site: Callable[..., Site], tmp_path: Path
+) -> None:
+    site = make_site(lost_after=60.0)
+    await site.agent.start()
+    site.agent.heard(boottime() - 100, 60.0)  # frozen between level and start
+    await site.agent.reconcile([assigned(1, f"touch {tmp_path}/ran")])
+    finished = await site.end(1)
+    assert finished.reason == "lost: no node was heard for 60 s"
+    assert not (tmp_path / "ran").exists()
+
+
+async def test_a_long_grace_does_not_outlive_the_lease(make_site: Callable[..., Site]) -> None:
+    site = make_site(lost_after=60.0, stop_grace=3_600.0)
+    await site.agent.start()
+    site.agent.heard(boottime(), 60.0)
+    # Its first process ends at once; what is left ignores the stop.
+    script = "trap '' TERM; echo ready; while :; do sleep 0.05; done"
+    stubborn = f"bash -c \"{script}\" & trap 'exit 0' TERM; while :; do sleep 0.05; done"
+    await site.agent.reconcile([assigned(1, stubborn)])
+    await site.said(1, b"ready")
+    await site.agent.reconcile([assigned(1, stubborn, stop=True)])
+    site.agent.heard(boottime(), 0.1)
+    assert (await site.end(1)).result is Result.STOPPED
+
+
+async def test_the_worker_of_a_node_that_is_alone_has_no_deadline(site: Site) -> None:
+    await site.agent.reconcile([assigned(1, WAIT)])
+    await site.said(1, b"ready")
+    site.agent.heard(boottime() - 1_000, 0.1)
+    assert read_heard(str(site.folder)) is None
+
+
+# --- Dropped --------------------------------------------------------------------------------
+
+
+async def test_what_is_dropped_is_ended_and_its_output_kept(
+    site: Site, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    script = f"trap '' TERM; echo $$ > {tmp_path}/pid; {WAIT}"
+    await site.agent.reconcile([assigned(1, script), assigned(2, WAIT)])
+    await site.said(1, b"ready")
+    await site.said(2, b"ready")
+    assert set(site.agent.holds) == {(job(1), 1), (job(2), 2)}
+    site.agent.drop([(job(1), 1), (job(2), 999), (job(3), 3)])
+    await site.end(1)
+    assert not alive(pid_in(tmp_path / "pid"))
+    assert "w1-1-1 is another's, or nobody's" in caplog.text
+    await site.agent.reconcile([assigned(2, WAIT)])
+    kept = site.folder / sites.STALE / "w1-1-1"
+    await eventually(kept.is_dir)
+    assert b"ready" in (kept / "log").read_bytes()
+    assert site.store.finished(2) is None
+    assert site.agent.holds == ((job(2), 2),)
+
+
+async def test_of_what_was_dropped_the_newest_are_kept(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sites, "KEPT_STALE", 2)
+    for number in (1, 2, 3):
+        await site.agent.reconcile([assigned(number, WAIT)])
+        await site.said(number, b"ready")
+        site.agent.drop([(job(number), number)])
+        await site.agent.reconcile([])
+        await eventually((site.folder / sites.STALE / f"w{number}-1-1").is_dir)
+    kept = {path.name for path in (site.folder / sites.STALE).iterdir()}
+    assert kept == {"w2-1-1", "w3-1-1"}

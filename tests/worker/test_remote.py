@@ -1,0 +1,365 @@
+"""A worker of its own: what it is told, what it says, and what it does when nodes come and go."""
+
+import asyncio
+from pathlib import Path
+
+import attrs
+import pytest
+
+from boxsched.model import Kind
+from boxsched.states import Result
+from boxsched.worker import wire
+from boxsched.worker.heard import read_heard
+from boxsched.worker.remote_identity import Unusable
+from boxsched.worker.remote_link import NotTaken
+from boxsched.worker.site import FolderInUse
+from tests.worker.fleet import QUICK, Fleet
+from tests.worker.node import Node
+from tests.worker.site import alive, assigned, eventually, job, pid_in
+
+WAIT = "echo ready; while :; do sleep 0.05; done"
+
+
+def ended(node: Node, number: int) -> Result:
+    finished = node.store.finished(number)
+    assert finished is not None
+    return finished.result
+
+
+# --- A connection ---------------------------------------------------------------------------
+
+
+async def test_it_connects_runs_and_reports(fleet: Fleet) -> None:
+    node = await fleet.node()
+    await node.want(assigned(1, "seq 30000"), assigned(2, "exit 3"))
+    worker = fleet.worker(node, boxes=3, box_type="linux")
+    await node.store.until(lambda: node.store.finished(1) and node.store.finished(2))
+    assert (ended(node, 1), ended(node, 2)) == (Result.PASSED, Result.FAILED)
+    assert node.store.log_when_finished[job(1)] == b"".join(b"%d\n" % i for i in range(1, 30_001))
+    hello = node.hellos[0]
+    assert (hello.version, hello.name) == (wire.VERSION, "builder")
+    assert hello.box_types == ("linux",) * 3
+    assert hello.boot == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    assert [str(each) for each in worker.first] == [node.url]
+    await node.want()
+    await eventually(lambda: not list((worker.data / "worker").glob("w*")))
+    await worker.end()
+
+
+async def test_only_the_newest_level_counts(fleet: Fleet) -> None:
+    node = await fleet.node()
+    fleet.worker(node, box_driver="none")
+    await node.connected()
+    node.acks_said = False  # so the first level is under way until then
+    await node.want(assigned(1))
+    await node.until(lambda: any(isinstance(said, wire.Said) for said in node.heard))
+    await node.want(assigned(2))
+    await node.want(assigned(3))
+    node.acks_said = True
+    first = next(said for said in node.heard if isinstance(said, wire.Said))
+    await node.connections[0].say(wire.Ack(first.number))
+    await node.store.until(lambda: node.store.finished(3))
+    assert node.store.finished(2) is None
+
+
+async def test_a_level_without_a_job_ends_it(fleet: Fleet, tmp_path: Path) -> None:
+    node = await fleet.node()
+    fleet.worker(node)
+    await node.want(assigned(1, f"echo $$ > {tmp_path}/pid; {WAIT}"))
+    await node.store.until(lambda: b"ready" in node.store.log_of(job(1)))
+    await node.want()
+    await node.store.until(lambda: node.store.finished(1))
+    assert not alive(pid_in(tmp_path / "pid"))
+
+
+async def test_what_is_stale_is_ended_and_kept(fleet: Fleet, tmp_path: Path) -> None:
+    node = await fleet.node(stale={(job(1), 1)})
+    worker = fleet.worker(node)
+    await node.want(assigned(1, f"echo $$ > {tmp_path}/pid; {WAIT}"), assigned(2, "echo well"))
+    await node.store.until(lambda: node.store.finished(2))
+    await eventually((worker.data / "worker/w1-1-1/result").exists)
+    assert not alive(pid_in(tmp_path / "pid"))
+    await node.want(assigned(2, "echo well"))
+    await eventually((worker.data / "worker/stale/w1-1-1/log").exists)
+    assert node.store.started(1) == []
+
+
+async def test_output_goes_in_messages_that_a_node_takes(fleet: Fleet) -> None:
+    node = await fleet.node()
+    await node.want(*(assigned(i, "head -c 300000 /dev/zero | tr '\\0' x") for i in range(1, 25)))
+    fleet.worker(node, boxes=24)  # the node cuts what is larger than it takes
+    await node.store.until(lambda: all(node.store.finished(i) for i in range(1, 25)))
+    assert all(len(node.store.log_of(job(i))) == 300_000 for i in range(1, 25))
+    assert len(node.hellos) == 1
+
+
+# --- Nodes come and go ----------------------------------------------------------------------
+
+
+async def test_another_node_when_one_goes(fleet: Fleet) -> None:
+    one = await fleet.node()
+    two = await fleet.node(store=one.store, desired=one.desired)
+    await one.want(assigned(1, f"trap 'echo well; exit 0' TERM; {WAIT}"))
+    fleet.worker(one, two)
+    await one.store.until(lambda: b"ready" in one.store.log_of(job(1)))
+    first, other = (one, two) if one.connections else (two, one)
+    await first.stop()
+    await other.connected()
+    assert other.hellos[-1].identity == first.hellos[-1].identity
+    assert other.hellos[-1].holds == ((job(1), 1),)
+    await other.want(attrs.evolve(other.desired[0], stop=True))
+    await one.store.until(lambda: one.store.finished(1))
+    assert one.store.log_when_finished[job(1)].endswith(b"well\n")
+    assert len({said.at for said in one.store.started(1)}) == 1  # said again, maybe
+
+
+async def test_the_same_node_when_it_is_back(fleet: Fleet) -> None:
+    node = await fleet.node()
+    fleet.worker(node)
+    await node.connected()
+    await node.stop()
+    await node.start()
+    await node.connected()
+    assert len(node.hellos) == 2
+
+
+async def test_a_node_that_leaves_is_left_at_once(fleet: Fleet) -> None:
+    one = await fleet.node()
+    two = await fleet.node()
+    fleet.worker(one, two, pace=attrs.evolve(QUICK, first_wait=60.0, longest_wait=60.0))
+    await eventually(lambda: one.connections or two.connections)
+    first, other = (one, two) if one.connections else (two, one)
+    await first.leave()
+    await other.connected()
+
+
+async def test_a_silent_node_is_left(fleet: Fleet) -> None:
+    one = await fleet.node()
+    two = await fleet.node()
+    fleet.worker(one, two, pace=attrs.evolve(QUICK, silence=0.2, beat=0.02))
+    await eventually(lambda: one.connections or two.connections)
+    first, other = (one, two) if one.connections else (two, one)
+    first.acks_beats = False
+    await other.connected()
+    assert not any(isinstance(said, wire.Said) for said in other.heard)
+
+
+async def test_what_was_not_acknowledged_is_said_again_the_same(fleet: Fleet) -> None:
+    one = await fleet.node(acks_said=False)
+    two = await fleet.node(acks_said=False)
+    await one.want(assigned(1))
+    await two.want(assigned(1))
+    fleet.worker(one, two, box_driver="none")
+    await eventually(lambda: one.store.finished(1) or two.store.finished(1))
+    first, other = (one, two) if one.store.finished(1) else (two, one)
+    other.acks_said = True
+    await first.stop()
+    await other.store.until(lambda: other.store.finished(1))
+    assert other.store.reports[:2] == first.store.reports
+
+
+async def test_output_that_was_not_acknowledged_has_the_same_bounds(fleet: Fleet) -> None:
+    one = await fleet.node(acks_output=False)
+    two = await fleet.node(store=one.store, desired=one.desired, acks_output=False)
+    await one.want(assigned(1, "echo some; sleep 0.5; seq 20000"))
+    fleet.worker(one, two)
+    await one.store.until(lambda: one.store.chunks[job(1)])
+    first, other = (one, two) if one.hellos else (two, one)
+    other.acks_output = True
+    await first.stop()
+    await one.store.until(lambda: one.store.finished(1))
+    assert one.store.log_of(job(1)) == b"some\n" + b"".join(b"%d\n" % i for i in range(1, 20_001))
+
+
+async def test_a_level_that_was_not_begun_goes_with_its_connection(fleet: Fleet) -> None:
+    node = await fleet.node(acks_said=False)
+    fleet.worker(node, box_driver="none")
+    await node.want(assigned(1))
+    await node.store.until(lambda: node.store.finished(1))
+    await node.want(assigned(2))  # waits behind the first, whose report is not acknowledged
+    node.acks_said = True
+    node.desired[:] = [assigned(3)]
+    node.connections[0].cut()
+    await node.store.until(lambda: node.store.finished(3))
+    assert node.store.finished(2) is None
+
+
+# --- Refusals -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [401, 403])
+async def test_a_token_that_does_not_hold_ends_it_at_the_first_connect(
+    fleet: Fleet, status: int
+) -> None:
+    node = await fleet.node(status=status)
+    with pytest.raises(NotTaken, match=f"127.0.0.1.*token.*{status}"):
+        await fleet.worker(node).ended()
+
+
+async def test_a_refusal_for_good_ends_it_at_the_first_connect(fleet: Fleet) -> None:
+    node = await fleet.node(refusal=wire.Refused("version", "upgrade\nthe worker", False))
+    with pytest.raises(NotTaken, match=r"upgrade\?the worker"):
+        await fleet.worker(node).ended()
+
+
+async def test_later_it_keeps_trying(fleet: Fleet) -> None:
+    node = await fleet.node()
+    fleet.worker(node)
+    await node.connected()
+    node.status = 401
+    node.connections[0].cut()
+    await node.until(lambda: node.asked >= 4)
+    node.status = None
+    await node.connected()
+
+
+async def test_a_refusal_for_now_sends_it_on(fleet: Fleet) -> None:
+    one = await fleet.node(refusal=wire.Refused("leaving", "this node is stopping", True))
+    two = await fleet.node(status=503)
+    three = await fleet.node()
+    fleet.worker(one, two, three)
+    await three.connected()
+
+
+# --- Who it is ------------------------------------------------------------------------------
+
+
+async def test_it_is_the_same_worker_after_a_restart_and_adopts_its_jobs(
+    fleet: Fleet, tmp_path: Path
+) -> None:
+    node = await fleet.node()
+    gate = tmp_path / "gate"
+    await node.want(assigned(1, f"echo one; until [ -e {gate} ]; do sleep 0.01; done; echo two"))
+    first = fleet.worker(node)
+    await node.store.until(lambda: b"one" in node.store.log_of(job(1)))
+    await first.end()
+    assert (first.data / "identity").stat().st_mode & 0o777 == 0o600
+    gate.touch()
+    fleet.worker(node, name="another name")
+    await node.store.until(lambda: node.store.finished(1))
+    assert node.store.log_when_finished[job(1)] == b"one\ntwo\n"
+    old, new = node.hellos
+    assert (old.identity, new.name) == (new.identity, "another name")
+    assert new.holds == ((job(1), 1),)
+
+
+async def test_jobs_are_adopted_while_no_node_is_there(fleet: Fleet) -> None:
+    node = await fleet.node()
+    await node.want(assigned(1, WAIT))
+    first = fleet.worker(node)
+    await node.store.until(lambda: b"ready" in node.store.log_of(job(1)))
+    await first.end()
+    await node.stop()
+    second = fleet.worker(node)
+    await eventually(lambda: second.remote._agent is not None)
+    assert second.remote._agent is not None
+    assert second.remote._agent.holds == ((job(1), 1),)
+
+
+async def test_of_another_installation_its_jobs_are_ended_and_not_told(
+    fleet: Fleet, tmp_path: Path
+) -> None:
+    ours = await fleet.node()
+    await ours.want(assigned(1, f"echo $$ > {tmp_path}/pid; {WAIT}"))
+    first = fleet.worker(ours)
+    await ours.store.until(lambda: b"ready" in ours.store.log_of(job(1)))
+    await first.end()
+    theirs = await fleet.node(cluster="theirs")
+    second = fleet.worker(theirs)
+    await eventually((second.data / "worker/quarantine/w1-1-1").is_dir)
+    assert not alive(pid_in(tmp_path / "pid"))
+    await theirs.want(assigned(2, "true"))
+    await theirs.store.until(lambda: theirs.store.finished(2))
+    assert theirs.store.finished(1) is None
+    assert not theirs.store.chunks[job(1)]
+
+
+async def test_later_another_installation_is_not_spoken_with(fleet: Fleet) -> None:
+    ours = await fleet.node()
+    worker = fleet.worker(ours)
+    await ours.connected()
+    ours.cluster = "theirs"
+    ours.connections[0].cut()
+    await ours.until(lambda: len(ours.hellos) >= 3)
+    assert (worker.data / "cluster").read_text() == "ours\n"
+    assert not worker.life.done()
+
+
+async def test_two_processes_do_not_share_a_data_folder(fleet: Fleet) -> None:
+    node = await fleet.node()
+    fleet.worker(node, box_driver="none")
+    await node.connected()
+    with pytest.raises(FolderInUse, match="data folder"):
+        await fleet.worker(node, box_driver="none").ended()
+
+
+async def test_a_damaged_identity_is_no_new_one(fleet: Fleet) -> None:
+    data = fleet.folder / "data"
+    data.mkdir()
+    (data / "identity").write_text("")
+    with pytest.raises(Unusable, match="identity"):
+        await fleet.worker("http://127.0.0.1:1").ended()
+
+
+# --- Its lease ------------------------------------------------------------------------------
+
+
+async def test_the_sending_of_the_last_answered_heartbeat_is_written_down(fleet: Fleet) -> None:
+    node = await fleet.node(lost_after=60.0)
+    worker = fleet.worker(node, pace=attrs.evolve(QUICK, beat=0.02))
+    folder = str(worker.data / "worker")
+    await eventually(lambda: read_heard(folder))
+    heard = read_heard(folder)
+    assert heard is not None
+    assert heard.lost_after == 60.0
+    await eventually(lambda: (now := read_heard(folder)) and now.at > heard.at)
+    node.acks_beats = False
+    connection = node.connections[0]
+    count = connection.beats
+    await node.until(lambda: connection.beats >= count + 3)
+    heard = read_heard(folder)
+    await node.until(lambda: connection.beats >= count + 6)
+    assert read_heard(folder) == heard
+
+
+async def test_a_build_that_nobody_hears_of_is_ended_and_its_result_said_later(
+    fleet: Fleet,
+) -> None:
+    node = await fleet.node(lost_after=2.0)
+    await node.want(assigned(1, WAIT), assigned(2, WAIT, kind=Kind.DEPLOY, server="production"))
+    worker = fleet.worker(node, pace=attrs.evolve(QUICK, beat=0.05))
+    await node.store.until(lambda: all(b"ready" in node.store.log_of(job(i)) for i in (1, 2)))
+    await node.stop()
+    await eventually((worker.data / "worker/w1-1-1/result").exists)
+    await node.start()
+    await node.store.until(lambda: node.store.finished(1))
+    finished = node.store.finished(1)
+    assert finished is not None
+    assert finished.reason == "lost: no node was heard for 2 s"
+    assert not (worker.data / "worker/w2-1-1/result").exists()
+
+
+# --- The end --------------------------------------------------------------------------------
+
+
+async def test_what_is_being_said_lands_at_the_end(fleet: Fleet) -> None:
+    node = await fleet.node(acks_said=False)
+    worker = fleet.worker(node, box_driver="none", pace=attrs.evolve(QUICK, land=20.0))
+    await node.want(assigned(1))
+    await node.until(lambda: any(isinstance(said, wire.Said) for said in node.heard))
+    ending = asyncio.create_task(worker.end())
+    said = next(said for said in node.heard if isinstance(said, wire.Said))
+    await asyncio.sleep(0)
+    assert not worker.life.done()
+    await node.connections[0].say(wire.Ack(said.number))
+    await ending
+    await node.until(lambda: not node.connections)
+
+
+async def test_the_end_waits_for_no_node_that_is_away(fleet: Fleet) -> None:
+    node = await fleet.node(acks_said=False)
+    worker = fleet.worker(node, box_driver="none", pace=attrs.evolve(QUICK, land=3_600.0))
+    await node.want(assigned(1))
+    await node.until(lambda: any(isinstance(said, wire.Said) for said in node.heard))
+    await node.stop()
+    await worker.end()

@@ -1,0 +1,153 @@
+"""The parts of a worker of its own that need no node."""
+
+import random
+from pathlib import Path
+
+import attrs
+import pytest
+
+from boxsched.inbox import JobFinished, JobStarted
+from boxsched.model import JobId
+from boxsched.states import Result
+from boxsched.worker import folder as files
+from boxsched.worker import remote_identity as keeping
+from boxsched.worker import wire
+from boxsched.worker.folder import Damaged, Ended, Running
+from boxsched.worker.notes import note
+from boxsched.worker.outbox import LogChunk, Report
+from boxsched.worker.remote_pace import Backoff, Pace
+from boxsched.worker.remote_saying import chunks_in_sentences, reports_in_sentences
+from boxsched.worker.site import FolderInUse
+
+# --- Pace -----------------------------------------------------------------------------------
+
+
+def test_waits_spread_over_all_up_to_a_bound_that_doubles() -> None:
+    chance = random.Random(1)
+    waits: list[list[float]] = [[] for _ in range(9)]
+    for _ in range(500):
+        backoff = Backoff(chance, Pace())
+        for each in waits:
+            each.append(backoff.next())
+    bounds = [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0, 5.0]
+    for each, bound in zip(waits, bounds, strict=True):
+        assert max(each) <= bound
+        assert max(each) > 0.9 * bound
+        assert min(each) < 0.1 * bound
+
+
+def test_after_a_good_connection_it_begins_anew() -> None:
+    backoff = Backoff(random.Random(1), Pace())
+    for _ in range(9):
+        backoff.next()
+    backoff.reset()
+    assert backoff.next() <= 0.1
+
+
+def test_a_short_lease_is_beaten_for_more_often() -> None:
+    assert Pace().of(120.0) == Pace()
+    quick = Pace().of(2.0)
+    assert 3 * quick.beat < 2.0
+    assert attrs.evolve(quick, beat=Pace().beat) == Pace()
+
+
+# --- What is said ---------------------------------------------------------------------------
+
+
+def finished(job: int, reason: str | None) -> JobFinished:
+    return JobFinished(job, 1, 1e9 / 3, Result.FAILED, None, reason)
+
+
+def said(reports: list[Report]) -> list[wire.Said]:
+    return [sentence(7) for sentence in reports_in_sentences(reports)]  # type: ignore[misc]
+
+
+def test_few_reports_go_in_one_message() -> None:
+    reports: list[Report] = [JobStarted(1, 2, 3.0), finished(1, None), finished(2, "exit status 1")]
+    assert said(reports) == [wire.Said(7, tuple(reports))]
+    assert said([]) == []
+
+
+def test_no_message_is_larger_than_a_node_takes() -> None:
+    reports: list[Report] = [finished(i, "\x01\u2028" * 300) for i in range(5_000)]
+    reports += [JobStarted(2**62, 2**62, 1e9 / 3) for _ in range(25_000)]
+    messages = said(reports)
+    assert sum(len(message.reports) for message in messages) == len(reports)
+    for message in messages:
+        assert len(wire.encode(message)) <= wire.MAX_SAID_BYTES
+        assert wire.from_worker.decode(wire.encode(message)) == message
+    chunks: list[LogChunk] = [(JobId(i), 1, 0, b"\xff" * (64 << 10)) for i in range(30)]
+    chunks += [(JobId(i), 1, 0, b"x") for i in range(200)]
+    parts = [sentence(7) for sentence in chunks_in_sentences(chunks)]
+    assert 4 <= len(parts) <= 8
+    for part in parts:
+        assert len(wire.encode(part)) <= wire.MAX_SAID_BYTES
+        assert wire.from_worker.decode(wire.encode(part)) == part
+
+
+def test_a_reason_is_one_line_of_bounded_length() -> None:
+    (message,) = said([finished(1, "a\0b\nc" + "x" * 1_000)])
+    report = message.reports[0]
+    assert isinstance(report, JobFinished)
+    assert report.reason == "a?b?c" + "x" * 495
+
+
+# --- What a job may have written ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "text"),
+    [
+        (files.RUNNING, Running, "[1e300, true]"),
+        (files.RESULT, Ended, '["passed", 0, null, false, null, 1.0, 1e300, null]'),
+        (files.RESULT, Ended, '["passed", 0, null, false, null, -5.0, 2.0, null]'),
+        (files.RESULT, Ended, '["passed", 4294967296, null, false, null, 1.0, 2.0, null]'),
+    ],
+)
+def test_what_no_node_takes_is_damage(
+    tmp_path: Path, name: str, kind: type[Running | Ended], text: str
+) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(Damaged):
+        note(str(tmp_path), name, kind)  # type: ignore[type-var]
+
+
+# --- Who it is ------------------------------------------------------------------------------
+
+
+def test_an_identity_is_made_once(tmp_path: Path) -> None:
+    one = keeping.identity(tmp_path)
+    assert keeping.identity(tmp_path) == one
+    assert (tmp_path / "identity").stat().st_mode & 0o777 == 0o600
+    (tmp_path / "identity").unlink()
+    assert keeping.identity(tmp_path) != one
+
+
+@pytest.mark.parametrize("text", [b"", b"short", b"\xff" * 32, b"x" * 5_000])
+def test_a_damaged_identity_is_said(tmp_path: Path, text: bytes) -> None:
+    (tmp_path / "identity").write_bytes(text)
+    with pytest.raises(keeping.Unusable, match="identity"):
+        keeping.identity(tmp_path)
+
+
+def test_half_a_writing_is_no_identity(tmp_path: Path) -> None:
+    (tmp_path / "identity.new").write_text("0123")
+    assert len(keeping.identity(tmp_path)) == 32
+
+
+def test_the_cluster_is_kept(tmp_path: Path) -> None:
+    assert keeping.cluster(tmp_path) is None
+    keeping.keep_cluster(tmp_path, "ours")
+    keeping.keep_cluster(tmp_path, "theirs")
+    assert keeping.cluster(tmp_path) == "theirs"
+
+
+def test_one_process_a_data_folder(tmp_path: Path) -> None:
+    with (
+        keeping.owned(tmp_path / "new"),
+        pytest.raises(FolderInUse, match="new"),
+        keeping.owned(tmp_path / "new"),
+    ):
+        pass
+    with keeping.owned(tmp_path / "new"):
+        pass
