@@ -8,6 +8,7 @@ from boxsched.api.answers import text_id
 from boxsched.model import job_text
 from boxsched.node import Node
 from boxsched.store.values import Box, Worker
+from boxsched.worker.local import ADDRESS
 
 
 class BoxAnswer(Struct, frozen=True):
@@ -54,8 +55,10 @@ class Fleet:
         return replies.json(BoxList(tuple([_box(one) for one in await self._store.boxes()])))
 
     async def workers(self, request: web.Request) -> web.Response:
+        """The fleet; a node without Boxes of its own has no worker to speak of."""
         found = await self._store.workers()
-        return replies.json(WorkerList(tuple([_worker(one) for one in found])))
+        shown = [one for one in found if one.address != ADDRESS or one.boxes]
+        return replies.json(WorkerList(tuple([_worker(one) for one in shown])))
 
 
 def _box(box: Box) -> BoxAnswer:
