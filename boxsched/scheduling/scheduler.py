@@ -13,7 +13,9 @@ from boxsched.model import (
     queue_key,
 )
 from boxsched.scheduling.admission import Pass, Usage, Verdict
-from boxsched.scheduling.boxes import Box, Pool
+from boxsched.scheduling.boxes import Box
+from boxsched.scheduling.fleet import Fleet
+from boxsched.scheduling.lost import LostJobs
 from boxsched.scheduling.ordering import Lanes
 from boxsched.scheduling.queue import Queue
 from boxsched.scheduling.values import (
@@ -28,7 +30,6 @@ from boxsched.scheduling.values import (
     Decision,
     Event,
     Finished,
-    GivenAgain,
     JobAsk,
     JobsEnded,
     JobsFound,
@@ -50,32 +51,29 @@ class Scheduler:
 
     def __init__(self, rules: QueueRules, box_types: Sequence[str] = ()) -> None:
         self.rules = rules
-        self.pools: dict[str, Pool] = {}
-        self.boxes: dict[BoxId, Box] = {}
+        self.fleet = Fleet(box_types)
+        self.pools = self.fleet.pools
+        self.boxes = self.fleet.boxes
         self.workloads: dict[WorkloadId, Workload] = {}
         self.projects: dict[ProjectId, ProjectUse] = {}
         self.lanes = Lanes()
         self.queue = Queue()
         self.usage = Usage()
         self._asks: dict[tuple[JobAsk, ...], Ask] = {}
-        self._next_box = 1
-        # Jobs to be given again, in order, and whether they have ended where they were.
-        self._lost: dict[tuple[WorkloadId, int], bool] = {}
+        self.lost = LostJobs()
         self._apply: dict[type, Callable[[Any, float, list[Decision]], None]] = {
             Submit: self._submit,
             Stop: self._stop,
             JobsEnded: self._jobs_ended,
-            BoxAdded: self._box_added,
-            BoxRetired: self._box_retired,
-            BoxesAway: self._boxes_away,
-            BoxesBack: self._boxes_back,
+            BoxAdded: self.fleet.added,
+            BoxRetired: self.fleet.retired,
+            BoxesAway: self.fleet.away,
+            BoxesBack: self.fleet.back,
             JobsLost: self._jobs_lost,
             JobsFound: self._jobs_found,
-            BoxesWanted: self._boxes_wanted,
+            BoxesWanted: self.fleet.wanted,
             ProjectLimited: self._project_limited,
         }
-        for box_type in box_types:
-            self._pool(box_type)
 
     # --- An instant -------------------------------------------------------------------------
 
@@ -107,8 +105,8 @@ class Scheduler:
             self.queue.add(workload)
             decisions.append(Queued(workload.id))
         # 2. Jobs to be given again come before all that has no Box yet.
-        if self._lost:
-            self._give_again(decisions)
+        if self.lost:
+            self.lost.give_again(self.workloads, self.boxes, decisions)
         # 3. Admission: who fits, whole.
         while len(self.queue) and self._pass(now, decisions):
             pass
@@ -183,8 +181,7 @@ class Scheduler:
         if run.stop_cause in (StopCause.ASKED, StopCause.SUPERSEDED):
             return
         run.stop_cause = cause
-        for job in run.live_jobs():
-            self._lost.pop((workload.id, job), None)
+        self.lost.forget(workload.id, run.live_jobs())
         workload.state = moved(TRANSITIONS, workload.state, Move.STOP_ASKED)
         decisions.append(StopJobs(workload.id, run.live_jobs(), cause, by))
 
@@ -213,7 +210,6 @@ class Scheduler:
             if box is None:
                 continue  # it was reported twice
             run.boxes[job] = None
-            self._lost.pop((workload.id, job), None)
             freed += 1
             group = run.groups[group_of[job]]
             group.jobs -= 1
@@ -225,91 +221,18 @@ class Scheduler:
             if gone:
                 del self.boxes[box.id]
             decisions.append(BoxFreed(box.id, gone))
+        self.lost.forget(workload.id, jobs)
         run.live -= freed
         self.usage.boxes -= freed
         project.used -= freed
 
-    def _box_added(self, event: BoxAdded, now: float, decisions: list[Decision]) -> None:
-        known = self.boxes.get(event.box)
-        if known is not None:
-            if known.retired:  # its worker is back with it before its job has ended
-                known.pool.keep(known)
-                assert known.group is not None
-                known.group.returning += 1
-            return
-        pool = self._pool(event.box_type)
-        box = Box(event.box, pool)
-        box.ran(event.last_project, event.last_branch)
-        self.boxes[box.id] = box
-        pool.add(box)
-
-    def _box_retired(self, event: BoxRetired, now: float, decisions: list[Decision]) -> None:
-        box = self.boxes.get(event.box)
-        if box is None or box.retired:
-            return
-        if box.pool.retire(box):
-            del self.boxes[box.id]
-            decisions.append(BoxFreed(box.id, gone=True))
-        else:
-            assert box.group is not None
-            box.group.returning -= 1
-
-    def _boxes_away(self, event: BoxesAway, now: float, decisions: list[Decision]) -> None:
-        for box in self._known(event.boxes):
-            box.pool.lose_sight(box)
-
-    def _boxes_back(self, event: BoxesBack, now: float, decisions: list[Decision]) -> None:
-        for box in self._known(event.boxes):
-            box.pool.see_again(box)
-
-    def _known(self, boxes: Iterable[BoxId]) -> list[Box]:
-        return [self.boxes[box] for box in boxes if box in self.boxes]
-
     def _jobs_lost(self, event: JobsLost, now: float, decisions: list[Decision]) -> None:
         workload = self.workloads.get(event.workload)
-        if workload is not None and workload.run is not None:
-            for job in event.jobs:
-                if workload.run.boxes[job] is not None:
-                    self._lost[workload.id, job] = event.ended
+        if workload is not None:
+            self.lost.add(workload, event.jobs, ended=event.ended)
 
     def _jobs_found(self, event: JobsFound, now: float, decisions: list[Decision]) -> None:
-        for job in event.jobs:
-            self._lost.pop((event.workload, job), None)
-
-    def _give_again(self, decisions: list[Decision]) -> None:
-        """Each takes the first free Box of its type; the one it had is given back."""
-        for (id_, job), ended in list(self._lost.items()):
-            workload = self.workloads[id_]
-            run = workload.run
-            assert run is not None
-            old = run.boxes[job]
-            assert old is not None
-            pool = old.pool
-            if not pool.free:
-                if ended and not (old.retired or old.away):
-                    del self._lost[id_, job]
-                    decisions.append(GivenAgain(id_, job, old.id))
-                continue
-            new = pool.first_free()
-            pool.occupy(new)
-            group = run.groups[workload.ask.group_of[job]]
-            group.returning += old.retired
-            run.boxes[job], new.group = new, group
-            del self._lost[id_, job]
-            gone = pool.give_back(old, workload.project.id, workload.branch)
-            if gone:
-                del self.boxes[old.id]
-            decisions.append(BoxFreed(old.id, gone))
-            decisions.append(GivenAgain(id_, job, new.id))
-
-    def _boxes_wanted(self, event: BoxesWanted, now: float, decisions: list[Decision]) -> None:
-        came, went = self._pool(event.box_type).want(event.count, self._next_box)
-        self._next_box += len(came)
-        for box in came:
-            self.boxes[box.id] = box
-        for gone in went:
-            del self.boxes[gone]
-            decisions.append(BoxFreed(gone, gone=True))
+        self.lost.forget(event.workload, event.jobs)
 
     def _project_limited(
         self, event: ProjectLimited, now: float, decisions: list[Decision]
@@ -439,12 +362,6 @@ class Scheduler:
         if not project.unfinished and project.limit is None:
             del self.projects[project.id]
 
-    def _pool(self, box_type: str) -> Pool:
-        pool = self.pools.get(box_type)
-        if pool is None:
-            pool = self.pools[box_type] = Pool(box_type)
-        return pool
-
     def _project(self, project: ProjectId) -> ProjectUse:
         use = self.projects.get(project)
         if use is None:
@@ -455,7 +372,7 @@ class Scheduler:
         ask = self._asks.get(jobs)
         if ask is None:
             for job in jobs:
-                self._pool(job.box_type)
+                self.fleet.pool(job.box_type)
             ask = self._asks[jobs] = ask_for(jobs, self.pools)
             for pool, _ in ask.needs:
                 pool.asks += 1

@@ -74,7 +74,7 @@ async def as_loaded(shop: Shop) -> None:
     away = tuple(book.id for book in books.boxes.values() if book.worker in gone)
     books.core.apply(core.BoxesBack(tuple(set(books.boxes) - set(away))), 0.0)
     books.core.apply(core.BoxesAway(away), 0.0)
-    for (workload, job), ended in list(books.core._lost.items()):
+    for (workload, job), ended in list(books.core.lost.items()):
         if not ended:
             books.core.apply(core.JobsFound(workload, (job,)), 0.0)
     books.lost = {job: True for job, ended in books.lost.items() if ended}
