@@ -14,6 +14,9 @@ A workload passes three phases:
    the queue, and the policy says what those behind it may do.
 3. Assignment (``boxes``). Each job gets a Box of its type, warm ones first, else the longest free.
 
+Boxes come and go (``fleet``). Those of a worker that is not heard from exist, and are never free; a
+job whose worker is lost comes before all that has no Box yet (``lost``).
+
 One instant is: all jobs that end, what was asked in its order (``apply``), then ``settle``. What an
 event costs grows with the shapes and Boxes, never with what waits.
 
