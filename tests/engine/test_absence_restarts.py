@@ -1,7 +1,4 @@
-"""What a new leader loads is what the old one knew, with workers that go and come back.
-
-More seeds find more: they were tried up to 200 by hand.
-"""
+"""What a new leader loads is what the old one knew, with workers that go and come back."""
 
 import random
 from pathlib import Path
