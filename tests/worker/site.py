@@ -12,7 +12,7 @@ from boxsched.store.values import Assignment
 from boxsched.worker.agent import Agent
 from boxsched.worker.outbox import LogChunk, Report
 
-LIMIT_SECONDS = 30.0  # for what should take moments
+LIMIT_SECONDS = 60.0  # for what should take moments
 
 
 def job(number: int) -> JobId:
