@@ -5,7 +5,7 @@ import contextlib
 import itertools
 import random
 import socket as sockets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from typing import Any, Literal, Protocol
 
 import aiohttp
@@ -187,17 +187,25 @@ async def connection(node: NodeAddress, token: str) -> AsyncIterator[Socket]:
     resolver = _Pinned(node.ip) if node.ip is not None else None
     connector = aiohttp.TCPConnector(resolver=resolver, socket_factory=make)
     bearer = {"Authorization": f"Bearer {token}"}
-    async with aiohttp.ClientSession(connector=connector, headers=bearer) as session:
+    session = aiohttp.ClientSession(connector=connector, headers=bearer)
+    try:
         socket = await _opened(session, node)
         try:
             yield socket
         finally:
-            with contextlib.suppress(TimeoutError, ConnectionError):
-                async with asyncio.timeout(CLOSE_SECONDS):
-                    await socket.close()
-            for each in raw:  # else what was not sent yet keeps a dead connection open
-                with contextlib.suppress(OSError):
-                    each.shutdown(sockets.SHUT_RDWR)
+            await _within_reason(socket.close())
+    finally:
+        for each in raw:  # else what was not sent yet keeps a dead connection open
+            with contextlib.suppress(OSError):
+                each.shutdown(sockets.SHUT_RDWR)
+        await _within_reason(session.close())
+
+
+async def _within_reason(closing: Awaitable[object]) -> None:
+    """A farewell that nobody answers is not to keep this worker from the next node."""
+    with contextlib.suppress(TimeoutError, ConnectionError):
+        async with asyncio.timeout(CLOSE_SECONDS):
+            await closing
 
 
 async def _opened(session: aiohttp.ClientSession, node: NodeAddress) -> Socket:

@@ -13,6 +13,8 @@ from boxsched.worker.remote_link import Ears, Link, Lost, NotTaken, connection
 from boxsched.worker.remote_pace import Backoff, Pace
 from boxsched.worker.remote_saying import Sentence
 
+COMPLAIN_AGAIN_SECONDS = 60.0
+
 _log = logging.getLogger(__name__)
 
 
@@ -29,6 +31,35 @@ class Guest(Ears, Protocol):
 
     def parted(self) -> None:
         """The connection is gone."""
+
+
+class Complaints:
+    """Each thing once, then about once a minute how it stands: an outage fills no log, and none
+    goes on in silence."""
+
+    def __init__(self) -> None:
+        self._said: set[str] = set()
+        self._tries = 0
+        self._began = self._last = 0.0
+
+    def add(self, what: str) -> None:
+        now = asyncio.get_running_loop().time()
+        self._tries += 1
+        if self._tries == 1:
+            self._began = self._last = now
+        if what not in self._said:
+            self._said.add(what)
+            _log.warning("%s", what)
+        elif now - self._last >= COMPLAIN_AGAIN_SECONDS:
+            _log.warning("%s (try %d in %.0f s)", what, self._tries, now - self._began)
+        else:
+            return
+        self._last = now
+
+    def end(self) -> None:
+        """It is connected."""
+        self._said.clear()
+        self._tries = 0
 
 
 class Tour:
@@ -49,7 +80,7 @@ class Tour:
         self._saying = 0
         self._quiet = asyncio.Event()
         self._quiet.set()
-        self._complaints: set[str] = set()
+        self._complaints = Complaints()
 
     async def say(self, sentence: Sentence) -> None:
         """Waits for a node; raises StoreAway where it goes before it has answered."""
@@ -81,10 +112,10 @@ class Tour:
             except NotTaken as refusal:
                 if not self._taken:
                     raise NotTaken(f"{node}: {refusal}") from None
-                self._complain(f"{node}: {refusal}; jobs go on, trying again")
+                self._complaints.add(f"{node}: {refusal}; jobs go on, trying again")
                 wait = self._chance.uniform(self._pace.refused / 2, self._pace.refused)
             except Lost as lost:
-                self._complain(f"cannot connect to {node}: {lost}; trying another")
+                self._complaints.add(f"cannot connect to {node}: {lost}; trying another")
                 wait = self._backoff.next()
             await asyncio.sleep(wait)
 
@@ -94,12 +125,6 @@ class Tour:
             if not self._discovery.nodes:
                 await asyncio.sleep(self._backoff.next())
         return self._discovery.nodes
-
-    def _complain(self, what: str) -> None:
-        """Once, until it is connected again: an outage is not to fill the log."""
-        if what not in self._complaints:
-            self._complaints.add(what)
-            _log.warning("%s", what)
 
     async def _visit(self, node: NodeAddress) -> float:
         """One connection, to its end; seconds to wait before another. Raises Lost, NotTaken."""
@@ -112,11 +137,11 @@ class Tour:
             await self._guest.welcome(node, welcome, sent)
             self._taken = True
             self._choice.settled()
-            self._complaints.clear()
+            self._complaints.end()
             try:
                 await self._stay(link)
             except Lost as lost:
-                self._complain(f"lost the connection to {node}: {lost}; trying another")
+                self._complaints.add(f"lost the connection to {node}: {lost}; trying another")
                 return self._backoff.next()
             _log.info("%s is leaving; trying another", node)
             return self._chance.uniform(0.0, self._pace.leave)
