@@ -1,6 +1,7 @@
 """What the engine knows beside the core: names, numbers, states, leases. An index of the store."""
 
 from collections.abc import Collection, Hashable, Sequence
+from typing import Any
 
 import attrs
 
@@ -166,12 +167,18 @@ def lane_of(
     return (project, "server", server) if kind is Kind.DEPLOY else None
 
 
+_ASKED = len(SubmitJob.__struct_fields__)  # of a LoadedJob, the first fields
+_Asked = tuple[tuple[Any, ...], ...]
+
+
 class Loading:
     """Fills books from a store, page by page (``contract.ShardLoading``)."""
 
     def __init__(self) -> None:
         self.state: ShardState | None = None
         self.books = Books(NO_ORGANIZATION)
+        # What jobs ask for: a hundred thousand workloads ask for a few different things.
+        self._known: dict[_Asked, tuple[tuple[SubmitJob, ...], tuple[JobAsk, ...]]] = {}
 
     def begin(self, state: ShardState) -> None:
         self.state = state
@@ -189,7 +196,12 @@ class Loading:
     def add(self, workloads: Sequence[LoadedWorkload]) -> None:
         books = self.books
         for workload in workloads:
-            _restore(books, workload)
+            asked: _Asked = tuple([job[:_ASKED] for job in workload.jobs])
+            known = self._known.get(asked)
+            if known is None:
+                known = books.shared(tuple(SubmitJob(*each) for each in asked))
+                self._known[asked] = known
+            _restore(books, workload, *known)
             for time in (workload.created_at, workload.queued_at, workload.started_at):
                 if time is not None and time > books.latest:
                     books.latest = time
@@ -216,11 +228,12 @@ def _add_box(books: Books, box: Box) -> None:
     books.core.apply(BoxAdded(box.id, box.box_type, box.last_project, box.last_branch), 0.0)
 
 
-def _restore(books: Books, loaded: LoadedWorkload) -> None:
-    specs = tuple(
-        SubmitJob(j.name, j.box_type, j.timeout_seconds, j.expected_seconds) for j in loaded.jobs
-    )
-    specs, asks = books.shared(specs)
+def _restore(
+    books: Books,
+    loaded: LoadedWorkload,
+    specs: tuple[SubmitJob, ...],
+    asks: tuple[JobAsk, ...],
+) -> None:
     live = LiveWorkload(
         loaded.id, loaded.project, loaded.number, loaded.kind,
         loaded.branch, loaded.tag, loaded.server, specs, loaded.state, None,

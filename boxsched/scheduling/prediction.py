@@ -95,7 +95,7 @@ def _twin(scheduler: Scheduler) -> Scheduler:
     twin = Scheduler(scheduler.rules, tuple(scheduler.pools))
     for box in scheduler.boxes.values():
         twin.apply(BoxAdded(box.id, box.pool.box_type, box.last_project, box.last_branch), 0.0)
-    for project in scheduler.projects.values():
+    for project in scheduler.register.projects.values():
         twin.apply(ProjectLimited(project.id, project.limit), 0.0)
     for workload in sorted(scheduler.workloads.values(), key=lambda w: w.id):
         run = workload.run

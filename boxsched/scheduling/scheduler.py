@@ -8,9 +8,7 @@ from boxsched.model import (
     Cancellation,
     Kind,
     Policy,
-    ProjectId,
     WorkloadId,
-    queue_key,
 )
 from boxsched.scheduling.admission import Pass, Usage, Verdict
 from boxsched.scheduling.boxes import Box
@@ -18,6 +16,7 @@ from boxsched.scheduling.fleet import Fleet
 from boxsched.scheduling.lost import LostJobs
 from boxsched.scheduling.ordering import Lanes
 from boxsched.scheduling.queue import Queue
+from boxsched.scheduling.register import Register
 from boxsched.scheduling.values import (
     Admitted,
     BoxAdded,
@@ -30,7 +29,6 @@ from boxsched.scheduling.values import (
     Decision,
     Event,
     Finished,
-    JobAsk,
     JobsEnded,
     JobsFound,
     JobsLost,
@@ -42,7 +40,7 @@ from boxsched.scheduling.values import (
     StopJobs,
     Submit,
 )
-from boxsched.scheduling.workload import Ask, ProjectUse, Run, RunningGroup, Workload, ask_for
+from boxsched.scheduling.workload import Run, RunningGroup, Workload
 from boxsched.states import TRANSITIONS, Move, Result, State, StopCause, moved
 
 
@@ -54,12 +52,11 @@ class Scheduler:
         self.fleet = Fleet(box_types)
         self.pools = self.fleet.pools
         self.boxes = self.fleet.boxes
-        self.workloads: dict[WorkloadId, Workload] = {}
-        self.projects: dict[ProjectId, ProjectUse] = {}
+        self.register = Register(rules, self.fleet)
+        self.workloads = self.register.workloads
         self.lanes = Lanes()
         self.queue = Queue()
         self.usage = Usage()
-        self._asks: dict[tuple[JobAsk, ...], Ask] = {}
         self.lost = LostJobs()
         self._apply: dict[type, Callable[[Any, float, list[Decision]], None]] = {
             Submit: self._submit,
@@ -115,31 +112,17 @@ class Scheduler:
     # --- Events -----------------------------------------------------------------------------
 
     def _submit(self, event: Submit, now: float, decisions: list[Decision]) -> None:
-        project = self._project(event.project)
+        project = self.register.project(event.project)
         total = len(event.jobs)
         for limit in (self.rules.max_boxes, project.limit):
             if limit is not None and total > limit:
                 decisions.append(Refused(event.id))
                 return
-        workload = self._register(event)
+        workload = self.register.enter(event)
         if event.cancellation is not Cancellation.NONE and event.kind is Kind.BUILD:
             for earlier in self.lanes.members(event.lane):
                 self._supersede(earlier, workload, event.cancellation, decisions)
         self.lanes.append(workload, event.lane)
-
-    def _register(self, event: Submit) -> Workload:
-        project = self._project(event.project)
-        project.unfinished += 1
-        ask = self._ask(event.jobs)
-        workload = Workload(
-            event.id, event.kind, project, event.branch, ask, None,
-            event.fail_fast, event.created_at, event.priority,
-        )  # fmt: skip
-        key = queue_key(event.priority, event.created_at, event.id, self.rules.priority_aging)
-        workload.entry = (*key, workload)
-        assert event.id not in self.workloads
-        self.workloads[event.id] = workload
-        return workload
 
     def _supersede(
         self,
@@ -165,8 +148,7 @@ class Scheduler:
     def _cancel(self, workload: Workload, by: WorkloadId | None, decisions: list[Decision]) -> None:
         if workload.state is State.QUEUED:
             self.queue.remove(workload)
-        workload.state = moved(TRANSITIONS, workload.state, Move.CANCELED)
-        self._forget(workload)
+        self._finish(workload, Move.CANCELED)
         decisions.append(Canceled(workload.id, by))
 
     def _stop_jobs(
@@ -194,8 +176,7 @@ class Scheduler:
         if event.result is not Result.PASSED:
             run.failed = True
         if not run.live:
-            workload.state = moved(TRANSITIONS, workload.state, Move.JOBS_ENDED)
-            self._forget(workload)
+            self._finish(workload, Move.JOBS_ENDED)
             decisions.append(Finished(workload.id, _result(run)))
         elif run.failed and workload.fail_fast and run.stop_cause is None:
             self._stop_jobs(workload, StopCause.FAIL_FAST, None, decisions)
@@ -237,7 +218,7 @@ class Scheduler:
     def _project_limited(
         self, event: ProjectLimited, now: float, decisions: list[Decision]
     ) -> None:
-        project = self._project(event.project)
+        project = self.register.project(event.project)
         if (project.limit is None) == (event.max_boxes is None):
             project.limit = event.max_boxes
         else:
@@ -326,7 +307,7 @@ class Scheduler:
     ) -> None:
         """Put an unfinished workload back as it was, in the order of the ids. ``boxes`` by job:
         None where it has ended; they must have been added, and be free."""
-        workload = self._register(event)
+        workload = self.register.enter(event)
         self.lanes.append(workload, event.lane)
         workload.state = state
         if state is State.QUEUED:
@@ -345,42 +326,15 @@ class Scheduler:
 
     # --- Small things -----------------------------------------------------------------------
 
-    def _forget(self, workload: Workload) -> None:
-        """It has finished: its lane goes on, and nothing of it stays."""
+    def _finish(self, workload: Workload, move: Move) -> None:
+        """Its lane goes on, and nothing of it stays."""
+        workload.state = moved(TRANSITIONS, workload.state, move)
         self.lanes.remove(workload)
-        del self.workloads[workload.id]
-        workload.entry = None
-        ask, project = workload.ask, workload.project
-        ask.users -= 1
-        if not ask.users:
-            del self._asks[ask.jobs]
-            for pool, _ in ask.needs:
-                pool.asks -= 1
-                if not pool.asks and not pool.boxes and not pool.wanted:
-                    del self.pools[pool.box_type]  # a type that was only asked for
-        project.unfinished -= 1
-        if not project.unfinished and project.limit is None:
-            del self.projects[project.id]
-
-    def _project(self, project: ProjectId) -> ProjectUse:
-        use = self.projects.get(project)
-        if use is None:
-            use = self.projects[project] = ProjectUse(project)
-        return use
-
-    def _ask(self, jobs: tuple[JobAsk, ...]) -> Ask:
-        ask = self._asks.get(jobs)
-        if ask is None:
-            for job in jobs:
-                self.fleet.pool(job.box_type)
-            ask = self._asks[jobs] = ask_for(jobs, self.pools)
-            for pool, _ in ask.needs:
-                pool.asks += 1
-        ask.users += 1
-        return ask
+        self.register.strike(workload)
 
     def check(self) -> None:
         """Its structures agree with one another; raises AssertionError."""
+        self.register.check()
         self.lanes.check()
         self.queue.check()
         for pool in self.pools.values():
@@ -391,16 +345,11 @@ class Scheduler:
         assert len(busy) == len(set(busy)) == self.usage.boxes
         assert set(busy) == {b.id for b in self.boxes.values() if b.busy}
         assert len(self.queue) == sum(w.state is State.QUEUED for w in self.workloads.values())
-        for project in self.projects.values():
-            mine = [w for w in self.workloads.values() if w.project is project]
-            assert project.unfinished == len(mine)
-            assert project.used == sum(w.run.live for w in mine if w.run is not None)
         groups = [g for w in runs if w.run for g in w.run.groups if g.jobs]
         assert sorted(g.entry for g in groups) == self.usage.running
         for w in runs:
             assert w.run is not None and w.run.live == sum(g.jobs for g in w.run.groups) > 0
             assert all(0 <= g.returning <= g.jobs for g in w.run.groups)
-        assert sum(a.users for a in self._asks.values()) == len(self.workloads)
 
 
 def _result(run: Run) -> Result:

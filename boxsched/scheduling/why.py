@@ -45,14 +45,13 @@ def why(scheduler: Scheduler, id_: WorkloadId, now: float) -> Reason | None:
     return found[0]
 
 
-def why_all(scheduler: Scheduler, now: float) -> dict[WorkloadId, Reason]:
-    """The reasons of all that wait in the queue; workloads of one shape share one value, so beside
-    the look at the shapes it costs one entry a workload. Those in ordering are left out."""
-    reasons: dict[WorkloadId, Reason] = {}
+def why_shapes(scheduler: Scheduler, now: float) -> dict[Shape, Reason]:
+    """The reasons of all that wait in the queue: one for all of a shape, so that it costs what the
+    shapes do. Those in ordering are left out."""
+    reasons: dict[Shape, Reason] = {}
 
     def look(shape: Shape, verdict: Verdict, turn: Pass) -> bool:
-        reason = _reason(scheduler, shape.head, verdict, turn)
-        reasons.update(dict.fromkeys((entry[2] for entry in shape.waiting), reason))
+        reasons[shape] = _reason(scheduler, shape.head, verdict, turn)
         return False
 
     _judge_all(scheduler, now, look)

@@ -114,10 +114,8 @@ def assignment(row: Row) -> Assignment:
 
 def loaded_job(row: Row) -> LoadedJob:
     """A row of ``load_jobs``."""
-    _, *fields = row
-    fields[4] = JOB_STATES[row[5]]
-    fields[5] = RESULTS[row[6]]
-    return LoadedJob(*fields)
+    _, name, box_type, timeout, expected, state, result, *rest = row
+    return LoadedJob(name, box_type, timeout, expected, JOB_STATES[state], RESULTS[result], *rest)
 
 
 def loaded_workload(row: Row, jobs: Sequence[LoadedJob]) -> LoadedWorkload:
@@ -129,4 +127,4 @@ def loaded_workload(row: Row, jobs: Sequence[LoadedJob]) -> LoadedWorkload:
     fields[10] = STATES[row[10]]
     fields[14] = CAUSES[row[14]]
     fields[15] = tuple(jobs)  # in place of their number
-    return LoadedWorkload(*fields)
+    return LoadedWorkload._make(fields)

@@ -5,6 +5,7 @@ Times are seconds since the epoch as doubles, UTC. Ids are integers; the outside
 """
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import attrs
 
@@ -416,9 +417,9 @@ class Batch:
     events: tuple[Event, ...]
 
 
-@attrs.frozen
-class LoadedJob:
-    """A job of an unfinished workload as the engine needs it again."""
+class LoadedJob(NamedTuple):
+    """A job of an unfinished workload as the engine needs it again. A tuple: a takeover makes very
+    many at once."""
 
     name: str
     box_type: str
@@ -433,8 +434,7 @@ class LoadedJob:
     reason: str | None
 
 
-@attrs.frozen
-class LoadedWorkload:
+class LoadedWorkload(NamedTuple):
     """An unfinished workload as the engine needs it again; jobs in order."""
 
     id: WorkloadId

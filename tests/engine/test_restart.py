@@ -35,7 +35,7 @@ def fingerprint(books: Books) -> dict[str, Any]:
         },
         "free": {p.box_type: (p.free, p.wanted, p.surplus) for p in core.pools.values()},
         "warm": {b.id: b.warm_keys for p in core.pools.values() for b in p.free_boxes.values()},
-        "limits": {p.id: p.limit for p in core.projects.values() if p.limit is not None},
+        "limits": {p.id: p.limit for p in core.register.projects.values() if p.limit is not None},
         "used": (core.usage.boxes, [(e[0], e[1], e[2], e[3].jobs) for e in core.usage.running]),
         "jobs": {
             id_: [(j.state, j.box, j.lease_token, j.attempt, j.started_at, j.reason)

@@ -1,0 +1,75 @@
+"""Who is unfinished: workloads, what their projects use, and what their jobs ask for."""
+
+from boxsched.model import ProjectId, WorkloadId, queue_key
+from boxsched.scheduling.fleet import Fleet
+from boxsched.scheduling.values import JobAsk, QueueRules, Submit
+from boxsched.scheduling.workload import Ask, ProjectUse, Workload, ask_for
+
+
+class Register:
+    """Of projects and asks only those in use are kept; a project with a limit always."""
+
+    def __init__(self, rules: QueueRules, fleet: Fleet) -> None:
+        self.workloads: dict[WorkloadId, Workload] = {}
+        self.projects: dict[ProjectId, ProjectUse] = {}
+        self._rules = rules
+        self._fleet = fleet
+        self._asks: dict[tuple[JobAsk, ...], Ask] = {}
+
+    def enter(self, event: Submit) -> Workload:
+        project = self.project(event.project)
+        project.unfinished += 1
+        ask = self._ask(event.jobs)
+        workload = Workload(
+            event.id, event.kind, project, event.branch, ask, None,
+            event.fail_fast, event.created_at, event.priority,
+        )  # fmt: skip
+        key = queue_key(event.priority, event.created_at, event.id, self._rules.priority_aging)
+        workload.entry = (*key, workload)
+        assert event.id not in self.workloads
+        self.workloads[event.id] = workload
+        return workload
+
+    def strike(self, workload: Workload) -> None:
+        """It has finished: nothing of it stays."""
+        del self.workloads[workload.id]
+        workload.entry = None
+        ask, project = workload.ask, workload.project
+        ask.users -= 1
+        if not ask.users:
+            self._forget(ask)
+        project.unfinished -= 1
+        if not project.unfinished and project.limit is None:
+            del self.projects[project.id]
+
+    def project(self, project: ProjectId) -> ProjectUse:
+        use = self.projects.get(project)
+        if use is None:
+            use = self.projects[project] = ProjectUse(project)
+        return use
+
+    def _ask(self, jobs: tuple[JobAsk, ...]) -> Ask:
+        ask = self._asks.get(jobs)
+        if ask is None:
+            for job in jobs:
+                self._fleet.pool(job.box_type)
+            ask = self._asks[jobs] = ask_for(jobs, self._fleet.pools)
+            for pool, _ in ask.needs:
+                pool.asks += 1
+        ask.users += 1
+        return ask
+
+    def _forget(self, ask: Ask) -> None:
+        del self._asks[ask.jobs]
+        for pool, _ in ask.needs:
+            pool.asks -= 1
+            if not pool.asks and not pool.boxes and not pool.wanted:
+                del self._fleet.pools[pool.box_type]  # a type that was only asked for
+
+    def check(self) -> None:
+        """It agrees with what its workloads say; raises AssertionError."""
+        for project in self.projects.values():
+            mine = [w for w in self.workloads.values() if w.project is project]
+            assert project.unfinished == len(mine)
+            assert project.used == sum(w.run.live for w in mine if w.run is not None)
+        assert sum(ask.users for ask in self._asks.values()) == len(self.workloads)
