@@ -14,7 +14,7 @@ import attrs
 from boxsched import __version__, inbox
 from boxsched.clock import Clock
 from boxsched.cluster.bus import Bus, NoBus
-from boxsched.cluster.keys import LockKeys
+from boxsched.cluster.keys import LockKeys, node_number
 from boxsched.cluster.leadership import ElectedLeadership, Leadership, SoleLeadership
 from boxsched.cluster.mirror import Mirror
 from boxsched.cluster.names import node_name
@@ -105,8 +105,8 @@ class Node:
         books = await self.books()
         return explain(books, workload, max(self.clock.now(), books.latest))
 
-    def reasons(self, books: Books) -> dict[WorkloadId, str]:
-        """A sentence for each that waits."""
+    def reasons(self, books: Books) -> Callable[[WorkloadId], str | None]:
+        """Says of each that waits why."""
         return sentences(books, max(self.clock.now(), books.latest))
 
     async def standing(self) -> list[NodeStanding]:
@@ -120,13 +120,13 @@ class Node:
 
     # --- Its life ---------------------------------------------------------------------------
 
-    async def start(self) -> None:
-        """Everything but the listening."""
+    async def start(self, url: str) -> None:
+        """Everything but the listening, which will be at ``url``."""
         options = self.options
         cluster = await self.store.cluster()
         self.leadership = self._leadership(cluster)
         await self.leadership.claim()
-        self.info = await self.store.put_node(self.name, options.advertise or "", __version__)
+        self.info = await self.store.put_node(self.name, options.advertise or url, __version__)
         self.clock.set_to(self.info.started_at)
         await self._settings()
         mixing = Mixing(self.store, self.clock, options)
@@ -154,10 +154,6 @@ class Node:
         self._begin("heartbeat", self.worker.beat())
         self._begin("gateway", self.gateway.run())
         self._begin("feed", self.feed.run(lambda: self.bus.up))
-
-    async def listens(self, url: str) -> None:
-        """It is reached there."""
-        self.info = await self.store.put_node(self.name, self.options.advertise or url, __version__)
 
     async def failed(self) -> None:
         """Raises NodeFailed when a task ended that never should."""
@@ -237,6 +233,7 @@ class Node:
             published=functools.partial(self._published, shard),
             reloaded=self.feed.recheck,
             told=self._tell,
+            alive=self._is_alive,
             lost_after=self.options.lost_after,
             counters=self.counters,
         )
@@ -245,8 +242,9 @@ class Node:
         options = self.options
         name = f"{ADDRESS}@{self.name}" if self.elected else ADDRESS
         types = (DEFAULT_BOX_TYPE,) * options.box_count
+        promised = options.lost_after if self.elected else None
         return LocalWorker(
-            NewWorker(name, name, ADDRESS, self.name, types),
+            NewWorker(name, name, ADDRESS, self.name, types, lost_after=promised),
             self.store,
             self.ask,
             self.clock,
@@ -311,6 +309,11 @@ class Node:
             await self.store.ask(shard, entries)
             self.wake(shard)
         return [None] * len(group)
+
+    def _is_alive(self, node: str) -> bool:
+        """As far as the locks show it; "" is where an older program connected a worker."""
+        view = self.leadership.view
+        return not node or view is None or node_number(node) in view.nodes
 
     def _published(self, shard: int, batch: int, events: Sequence[Event]) -> None:
         self.feed.publish(shard, batch, events)

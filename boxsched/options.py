@@ -1,6 +1,7 @@
 """What ``boxsched serve`` was asked for; see its ``--help``."""
 
 import os
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
 import attrs
@@ -21,6 +22,8 @@ class Options:
     host: str = "127.0.0.1"
     port: int = 8080
     advertise: str | None = None  # where others reach this node; None = where it listens
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()  # whose X-Forwarded-For counts
+    connections_per_address: int = 1_000  # 0 = no limit
     boxes: int | None = None  # None = as many as cores
     box_driver: str = "process"
     allow_mixed: bool = False

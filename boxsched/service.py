@@ -1,22 +1,30 @@
 """The service process: a node, its API and page, from the start to SIGTERM."""
 
 import asyncio
+import contextlib
 import gc
 import logging
 import os
 import signal
 import sys
+from pathlib import Path
 
 import msgspec
 from aiohttp import web
 
 from boxsched.api.app import application
+from boxsched.api.peers import Peers
+from boxsched.api.places import Places
 from boxsched.api.serving import Runner
+from boxsched.api.waiting import door
 from boxsched.clock import Clock
+from boxsched.errors import StoreAway
 from boxsched.folders import SERVICE, Listening
+from boxsched.listening import Bound, bound
 from boxsched.node import Node
 from boxsched.options import Options
-from boxsched.store import open_store
+from boxsched.store import is_postgres, open_store
+from boxsched.store.errors import LASTING
 
 log = logging.getLogger(__name__)
 
@@ -24,29 +32,72 @@ NOTICED_SECONDS = 1.5  # a load balancer that asks /readyz every 0.5 s has seen 
 
 
 async def serve(options: Options) -> None:
-    """Run a node until SIGTERM or SIGINT; prints the address when it is ready."""
+    """Run a node until SIGTERM or SIGINT; prints the address when it is ready.
+
+    Machines start in any order: a PostgreSQL that is not there yet, or goes again before the node
+    has started, is waited for behind a door that says so. What waiting does not mend ends it.
+    """
     _tune()
     options.data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    node = Node(options, open_store(options.database_url, options.data), Clock())
-    await node.store.open()
     asked = asyncio.Event()
     loop = asyncio.get_running_loop()
     for sign in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(sign, asked.set)
-    try:
-        await node.start()
-        runner = Runner(application(node))
-        await runner.setup()
+    with bound(options.host, options.port) as sockets:
+        started = await _started(options, sockets, asked)
+        if started is None:
+            return
+        node, runner = started
         try:
-            await node.listens(await _listen(runner, options))
+            await sockets.serve(runner)
+            _say(sockets.url, options.data)
             await _until(asked, node)
             await _leave(node, options.shutdown_grace)
         finally:
+            (options.data / SERVICE).unlink(missing_ok=True)
             await node.hang_up()  # what lasts ends by itself: the clean-up need not wait for it
             await _clean_up(runner, options.shutdown_grace)
-    finally:
-        (options.data / SERVICE).unlink(missing_ok=True)
-        await node.stop()
+            await node.stop()
+
+
+async def _started(
+    options: Options, sockets: Bound, asked: asyncio.Event
+) -> tuple[Node, Runner] | None:
+    """None where the end is asked for while a PostgreSQL that is away is waited for."""
+    async with contextlib.AsyncExitStack() as waiting:
+        said = False
+        while not asked.is_set():
+            try:
+                return await _start(options, sockets.url)
+            except LASTING:
+                raise
+            except StoreAway as error:
+                if not is_postgres(options.database_url):
+                    raise
+                if not said:
+                    said = True
+                    every = options.retry_interval
+                    log.warning("%s; trying again every %g s", error.message, every)
+                    await waiting.enter_async_context(door(sockets))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(options.retry_interval):
+                    await asked.wait()
+    return None
+
+
+async def _start(options: Options, url: str) -> tuple[Node, Runner]:
+    """All but the listening; where that fails nothing is left."""
+    node = Node(options, open_store(options.database_url, options.data), Clock())
+    places = Places(Peers(options.trusted_proxies), options.connections_per_address)
+    async with contextlib.AsyncExitStack() as undoing:
+        undoing.push_async_callback(node.stop)
+        await node.store.open()
+        await node.start(url)
+        runner = Runner(application(node), places=places, shutdown_timeout=1.0)
+        undoing.push_async_callback(runner.cleanup)
+        await runner.setup()
+        undoing.pop_all()
+    return node, runner
 
 
 async def _leave(node: Node, grace: float) -> None:
@@ -62,19 +113,14 @@ async def _leave(node: Node, grace: float) -> None:
         log.warning("a turn took too long to end: others lead when its session has ended")
 
 
-async def _listen(runner: web.AppRunner, options: Options) -> str:
-    """Returns where it listens."""
-    site = web.TCPSite(runner, options.host, options.port, shutdown_timeout=1.0)
-    await site.start()
-    host, port = runner.addresses[0][:2]
-    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-    draft = options.data / f".{SERVICE}.{os.getpid()}"
+def _say(url: str, data: Path) -> None:
+    """It is ready."""
+    draft = data / f".{SERVICE}.{os.getpid()}"
     draft.write_bytes(msgspec.json.encode(Listening(url, os.getpid())))
-    draft.replace(options.data / SERVICE)
+    draft.replace(data / SERVICE)
     gc.collect()
     gc.freeze()
     print(f"listening on {url}", flush=True)
-    return url
 
 
 async def _clean_up(runner: web.AppRunner, grace: float) -> None:

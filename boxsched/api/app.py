@@ -13,6 +13,7 @@ from boxsched.api.guard import Declared, Guard
 from boxsched.api.known_tokens import KnownTokens
 from boxsched.api.lasting import Lasting
 from boxsched.api.operations import Operations
+from boxsched.api.peers import Peers
 from boxsched.api.routes import PAGE_POLICIES, Route, table
 from boxsched.api.sessions import StoredSessions
 from boxsched.api.tokens import of_file, replaces
@@ -33,7 +34,7 @@ def application(node: Node) -> web.Application:
     sessions = StoredSessions(node.store, tokens, node.clock.now)
     lasting = Lasting(tokens)
     declared: dict[web.AbstractRoute, Declared] = {}
-    guard = Guard(tokens, sessions, lasting, declared)
+    guard = Guard(tokens, sessions, lasting, declared, Peers(node.options.trusted_proxies))
     app = web.Application(middlewares=[guard.middleware()], client_max_size=MAX_BODY_BYTES)
     app.on_response_prepare.append(replies.add_headers)
     app.cleanup_ctx.append(_life(node, own, tokens, lasting))

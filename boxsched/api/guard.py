@@ -22,6 +22,7 @@ from activity_monitor import SESSION_COOKIE
 from boxsched.api import replies
 from boxsched.api.known_tokens import Holder, KnownTokens
 from boxsched.api.lasting import Lasting
+from boxsched.api.peers import Peers
 from boxsched.api.recent import PRINCIPAL
 from boxsched.api.sessions import StoredSessions
 from boxsched.api.tokens import Role
@@ -67,6 +68,7 @@ class Guard:
     sessions: StoredSessions
     lasting: Lasting
     declared: Mapping[web.AbstractRoute, Declared]
+    peers: Peers
     answered: Counter[tuple[str, int]] = attrs.field(factory=Counter)
 
     def middleware(self) -> Middleware:
@@ -75,6 +77,7 @@ class Guard:
 
         @web.middleware
         async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+            request = self.peers.placed(request)
             route = declared.get(request.match_info.route, unknown)
             try:
                 if route.policy is not Policy.PUBLIC:

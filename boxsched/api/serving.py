@@ -16,6 +16,7 @@ from aiohttp import http_parser, web
 from aiohttp.web_protocol import RequestHandler
 
 from boxsched.api import replies
+from boxsched.api.places import NO_LIMIT, Places
 
 log = logging.getLogger(__name__)
 
@@ -28,8 +29,9 @@ OLDEST_AIOHTTP = (3, 14, 5)  # older ones have known holes: CVE-2026-69243, CVE-
 class Runner(web.AppRunner):
     """``web.AppRunner`` for this service's application."""
 
-    def __init__(self, app: web.Application, **options: Any) -> None:
+    def __init__(self, app: web.Application, *, places: Places = NO_LIMIT, **options: Any) -> None:
         _check_aiohttp()
+        self._places = places
         options.setdefault("access_log", None)
         options.setdefault("keepalive_timeout", KEEPALIVE_SECONDS)
         options.setdefault("lingering_time", LINGER_SECONDS)
@@ -40,6 +42,7 @@ class Runner(web.AppRunner):
     async def _make_server(self) -> web.Server:
         made = await super()._make_server()
         return Server(
+            self._places,
             cast(Any, made.request_handler),
             request_factory=cast(Any, made.request_factory),
             loop=asyncio.get_running_loop(),
@@ -48,22 +51,48 @@ class Runner(web.AppRunner):
 
 
 class Server(web.Server):
+    def __init__(self, places: Places, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._places = places
+
     def __call__(self) -> "Connection":
-        return Connection(self, loop=self._loop, **self._kwargs)
+        return Connection(self, self._places, loop=self._loop, **self._kwargs)
 
 
 class Connection(RequestHandler):
-    __slots__ = ()
+    __slots__ = ("_place", "_places")
+
+    def __init__(self, server: Server, places: Places, **options: Any) -> None:
+        super().__init__(server, **options)
+        self._places = places
+        self._place: str | None = None  # the address that it counts for
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The first request's headers have a shorter time than the pause between two requests."""
         super().connection_made(transport)
+        if not self._takes_place(transport):
+            cast(asyncio.Transport, transport).abort()
+            return
         if self._keepalive_handle is not None:
             self._keepalive_handle.cancel()
         self._next_keepalive_close_time = self._loop.time() + HEADER_SECONDS
         self._keepalive_handle = self._loop.call_at(
             self._next_keepalive_close_time, self._process_keepalive
         )
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        place, self._place = self._place, None
+        if place is not None:
+            self._places.give_back(place)
+        super().connection_lost(exc)
+
+    def _takes_place(self, transport: asyncio.BaseTransport) -> bool:
+        peer = transport.get_extra_info("peername")
+        if not isinstance(peer, tuple) or not self._places.counts(peer[0]):
+            return True
+        if self._places.take(peer[0]):
+            self._place = peer[0]
+        return self._place is not None
 
     def handle_error(
         self,

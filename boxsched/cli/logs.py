@@ -9,6 +9,7 @@ from boxsched.cli import naming
 from boxsched.cli.connection import Service, with_service
 from boxsched.cli.following import print_logs
 from boxsched.cli.output import as_json_option, print_json
+from boxsched.cli.waiting import leaving
 from boxsched.client import Client, Job
 
 
@@ -43,7 +44,8 @@ def logs(target: str, follow: bool, as_json: bool, service: Service) -> None:
             }
         )
 
-    service.call(work)
+    with leaving(lambda: f"{target} goes on if it has not ended" if follow else None):
+        service.call(work)
 
 
 async def _jobs(client: Client, target: str) -> list[Job]:

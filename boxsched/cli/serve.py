@@ -1,6 +1,7 @@
 """``boxsched serve``: the service in this process."""
 
 import asyncio
+import ipaddress
 import logging
 import sys
 from collections.abc import Callable
@@ -16,11 +17,24 @@ from boxsched.model import Policy
 if TYPE_CHECKING:
     from boxsched.options import Options
 
+IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 _C = TypeVar("_C", bound=Callable[..., Any])
 
 MAX_BOXES_OF_A_WORKER = 10_000
 _SECONDS = click.FloatRange(min=0)
+
+
+class Network(click.ParamType[IPNetwork]):
+    """``192.0.2.0/24``, or one address."""
+
+    name = "CIDR"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> IPNetwork:
+        try:
+            return ipaddress.ip_network(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 def served_by_option(name: str, **attributes: Any) -> Callable[[_C], _C]:
@@ -131,6 +145,19 @@ def loop_factory() -> LoopFactory | None:
     "--port", type=click.IntRange(0, 65_535), default=8080, help="0 picks a free one."
 )
 @served_by_option(
+    "--trusted-proxy",
+    multiple=True,
+    type=Network(),
+    help="Believe this load balancer's X-Forwarded-For; may be given several times.",
+)
+@served_by_option(
+    "--connections-per-address",
+    type=click.IntRange(0),
+    default=1_000,
+    metavar="N",
+    help="Most that one address may have open, but a trusted proxy; 0 = no limit.",
+)
+@served_by_option(
     "--boxes",
     type=click.IntRange(0, MAX_BOXES_OF_A_WORKER),
     metavar="N",
@@ -220,9 +247,11 @@ def loop_factory() -> LoopFactory | None:
     type=click.FloatRange(min=0.1),
     default=5.0,
     metavar="S",
-    help="Most seconds between two tries to lead while the database is away.",
+    help="Most seconds between two tries to lead, or to start, while the database is away.",
 )
-def serve(data: Path | None, policy: str, **options: Any) -> None:
+def serve(
+    data: Path | None, policy: str, trusted_proxy: tuple[IPNetwork, ...], **options: Any
+) -> None:
     """Run the service: API, Activity Monitor and in-process worker, until Ctrl-C or SIGTERM.
 
     When it is ready it prints `listening on http://HOST:PORT`; the token to sign in with is in
@@ -241,4 +270,11 @@ def serve(data: Path | None, policy: str, **options: Any) -> None:
     check_cluster(options["database"], options["shards"])
     from boxsched.options import Options
 
-    run(Options(data=data or default_data(), policy=Policy(policy), **options))
+    run(
+        Options(
+            data=data or default_data(),
+            policy=Policy(policy),
+            trusted_proxies=trusted_proxy,
+            **options,
+        )
+    )

@@ -1,6 +1,5 @@
 """``boxsched build``, ``deploy``, ``rebuild`` and ``stop``."""
 
-import asyncio
 import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -12,8 +11,8 @@ from boxsched.cli import naming
 from boxsched.cli.clean import plain
 from boxsched.cli.connection import Service, with_service
 from boxsched.cli.failing import FAILED
-from boxsched.cli.following import print_logs
 from boxsched.cli.output import as_json_option, coloured, now, print_json, ran, standing, waited
+from boxsched.cli.waiting import leaving, still_there, to_the_end
 from boxsched.client import Client, Workload
 from boxsched.model import MAX_PRIORITY, MIN_PRIORITY
 
@@ -153,7 +152,8 @@ def stop(workload: str, wait: bool, service: Service) -> None:
         client.patience = WAITING_PATIENCE_SECONDS if wait else client.patience
         return await (client.wait(id_) if wait else client.workload(id_))
 
-    done = service.call(work)
+    with leaving(lambda: f"what was asked holds: boxsched show {workload}" if wait else None):
+        done = service.call(work)
     said = standing(done.state, done.result) if done.finished else "asked to stop"
     click.echo(f"{plain(done.title)} ({done.id}): {said}")
 
@@ -166,30 +166,18 @@ def _submit(service: Service, submit: Callable[[Client], Awaitable[Workload]], t
         if not (then.wait or then.follow):
             return workload
         client.patience = WAITING_PATIENCE_SECONDS
-        return await _to_the_end(client, workload, then)
+        waits_for.append(workload)
+        return await to_the_end(client, workload, follow=then.follow, as_json=then.as_json)
 
-    workload = service.call(work)
+    waits_for: list[Workload] = []
+    with leaving(lambda: still_there(waits_for[0]) if waits_for else None):
+        workload = service.call(work)
     if then.as_json:
         print_json(workload)
     elif workload.finished and (then.wait or then.follow):
         _print_end(workload)
     if (then.wait or then.follow) and not workload.passed:
         raise click.exceptions.Exit(FAILED)
-
-
-async def _to_the_end(client: Client, workload: Workload, then: After) -> Workload:
-    if not then.follow:
-        return await client.wait(workload.id)
-    out = sys.stderr if then.as_json else sys.stdout  # JSON stays alone on standard output
-    jobs = workload.jobs or (await client.workload(workload.id)).jobs
-    following = asyncio.create_task(print_logs(client, jobs, follow=True, out=out))
-    try:
-        ended = await client.wait(workload.id)
-        await following  # what the logs still have to say
-        return ended
-    finally:
-        following.cancel()
-        await asyncio.gather(following, return_exceptions=True)
 
 
 def _say(line: str) -> None:

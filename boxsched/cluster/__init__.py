@@ -41,7 +41,10 @@ its loop stands still        the thread ends the session after 1.5 s
 the lock session alone dies  its shards are given up at once, and taken anew by whoever is first
 the database restarts        all sessions end; one node takes each lock; all load anew
 a proxy pools transactions   refused on opening; where it comes later: the locks are seen to be gone
-another cluster's locks      under the same ``--lock-key`` in the same database: refused
+another cluster's locks      under the same ``--lock-key`` in the same database: refused at the
+                             start; one that came while the database was away is waited out
+the server takes no writes   a standby, or set to be read-only: as a lost session; of several
+                             hosts in the URL the one that takes writes is found
 two nodes of one name        the second is refused: a node's name is a lock, too
 Redis is away                nodes poll the inbox, the history and their workers' levels
 ===========================  ====================================================================

@@ -20,6 +20,7 @@ import psycopg2
 from psycopg2.extensions import ISOLATION_LEVEL_AUTOCOMMIT
 
 from boxsched.cluster.keys import LockKeys
+from boxsched.cluster.lock_sql import CLUSTERS, PING
 from boxsched.cluster.shares import View
 
 log = logging.getLogger(__name__)
@@ -32,6 +33,7 @@ STALL_SECONDS = 1.5  # the event loop made no progress for so long: it leads not
 CLAIM_SECONDS = SESSION_SECONDS + 2.0  # an earlier life's locks are free by then
 FIRST_PAUSE_SECONDS = 0.1
 assert STALL_SECONDS < TRUST_SECONDS
+TAKES_NO_WRITES = "the database takes no writes: a standby, or set to be read-only"
 
 _CONNECTING: Mapping[str, Any] = {
     "application_name": "boxsched leader",
@@ -41,39 +43,12 @@ _CONNECTING: Mapping[str, Any] = {
     "keepalives_interval": 1,
     "keepalives_count": 2,
     "tcp_user_timeout": 2000,
+    "target_session_attrs": "read-write",  # a standby has advisory locks of its own
 }
 _SESSION = f"""
 SET idle_session_timeout = '{SESSION_SECONDS}s';
 SET statement_timeout = '{TRUST_SECONDS}s';
 SET client_connection_check_interval = '500ms';
-"""
-# Materialized: a lock is tried only where none is seen; to try one that is held would nest it.
-_PING = """
-WITH seen AS MATERIALIZED (
-    SELECT classid::bigint AS what, objid::bigint AS number, pid
-      FROM pg_locks
-     WHERE locktype = 'advisory' AND objsubid = 2 AND granted
-       AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-       AND classid::bigint IN (%(shards)s, %(nodes)s)
-), free AS MATERIALIZED (
-    SELECT wanted.number FROM unnest(%(wanted)s::int[]) AS wanted (number)
-     WHERE NOT EXISTS (
-        SELECT 1 FROM seen WHERE seen.what = %(shards)s AND seen.number = wanted.number
-     )
-), tried AS MATERIALIZED (
-    SELECT number, pg_try_advisory_lock(%(shards)s, number) AS taken FROM free
-)
-SELECT 0, 0, pg_backend_pid()
- UNION ALL
-SELECT what, number, pid FROM seen
- UNION ALL
-SELECT %(shards)s, number, pg_backend_pid() FROM tried WHERE taken
-"""
-_CLUSTERS = """
-SELECT DISTINCT objid::bigint FROM pg_locks
- WHERE locktype = 'advisory' AND objsubid = 2 AND granted
-   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-   AND classid::bigint = %(clusters)s
 """
 
 
@@ -105,7 +80,8 @@ def clock() -> float:
 class LockSession:
     """The thread. ``seen`` and ``lost`` are called in it: pass them on to the loop.
 
-    ``failed`` is called where going on makes no sense: another cluster, another node of this name.
+    ``failed`` is called where going on makes no sense: another node of this name, or, at the first
+    claim, another cluster. One that comes later, while the database is away, is waited out.
     """
 
     def __init__(
@@ -129,6 +105,8 @@ class LockSession:
         self._wanted: tuple[int, ...] = ()
         self._releasing: set[int] = set()
         self._ticked = clock()
+        self._was_in = False  # claimed once without another cluster
+        self._kept_out = False
         self._guard = threading.Lock()
         self._ending = threading.Event()
         self._nudged = threading.Event()
@@ -178,18 +156,30 @@ class LockSession:
             try:
                 with self._session() as raw:
                     away_since = None
+                    self._was_in, self._kept_out = True, False
                     self._lead(raw)
-            except (OtherCluster, NameTaken) as error:
+            except OtherCluster as error:
+                if not self._was_in:
+                    self._failed(error)
+                    return
+                self._say_kept_out(error)
+            except NameTaken as error:
                 self._failed(error)
                 return
             except (psycopg2.Error, SessionLost) as error:
                 if away_since is None:
-                    self._lost(str(error).strip().partition("\n")[0])
+                    self._lost(_told(error))
             if away_since is None:
                 away_since = clock()
             # A short absence is noticed to be over at once; a long one costs little.
             pause = max(FIRST_PAUSE_SECONDS, (clock() - away_since) / 10)
             self._ending.wait(min(self._retry_interval, pause))
+
+    def _say_kept_out(self, error: OtherCluster) -> None:
+        """Once for each time that another cluster came while the database was away."""
+        if not self._kept_out:
+            self._kept_out = True
+            log.error("this node leads nothing while the other is there: %s", error)
 
     @contextlib.contextmanager
     def _session(self) -> Iterator[Any]:
@@ -232,7 +222,7 @@ class LockSession:
 
     def _refuse_others(self, cursor: Any, below: int = 1 << 31) -> None:
         """Raises OtherCluster where there is one, of a number below that."""
-        cursor.execute(_CLUSTERS, {"clusters": self._keys.clusters})
+        cursor.execute(CLUSTERS, {"clusters": self._keys.clusters})
         if any(number != self._keys.cluster and number < below for (number,) in cursor):
             raise OtherCluster(
                 "another cluster leads under this lock key in this database: start one of them "
@@ -263,15 +253,17 @@ class LockSession:
         keys = self._keys
         with raw.cursor() as cursor:
             cursor.execute(
-                _PING,
+                PING,
                 {
                     "shards": keys.shards,
                     "nodes": keys.nodes,
                     "wanted": list(self._wanted),
                 },
             )
-            rows = cursor.fetchall()
-        return self._view(rows[1:], rows[0][2])
+            (read_only, _, backend), *rows = cursor.fetchall()
+        if read_only:
+            raise SessionLost(TAKES_NO_WRITES)
+        return self._view(rows, backend)
 
     def _view(self, rows: Collection[tuple[int, int, int]], backend: int) -> View:
         keys = self._keys
@@ -280,3 +272,11 @@ class LockSession:
             raise SessionLost("its locks are gone: a proxy that pools transactions in between?")
         leaders = {number: node_of.get(pid, 0) for what, number, pid in rows if what == keys.shards}
         return View(self._node, frozenset(node_of.values()), leaders)
+
+
+def _told(error: Exception) -> str:
+    """In one line; of several hosts, what each said."""
+    first, *more = str(error).strip().splitlines() or [repr(error)]
+    lines = (first, *(line for line in more if line.startswith("connection to ")))
+    read_only = f" ({TAKES_NO_WRITES})" if "session is read-only" in str(error) else ""
+    return "; ".join(lines) + read_only

@@ -51,8 +51,9 @@ class Engine:
 
     ``published`` gets each batch's number and events; ``reloaded`` is called when one may have been
     committed without that; ``told`` gets the workers that have something to look up, with the node
-    that each is connected to. ``lost_after``: seconds after which a build's job ends by itself
-    where no node is heard from. ``counters`` are the node's, of all its engines.
+    that each is connected to; ``alive``: whether the node of that name is, as far as one can know.
+    ``lost_after``: seconds after which a build's job ends by itself where no node is heard from, on
+    workers that were promised nothing else. ``counters`` are the node's, of all its engines.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Engine:
         published: Callable[[int, Sequence[Event]], None],
         reloaded: Callable[[], None],
         told: Callable[[Mapping[WorkerId, str]], None],
+        alive: Callable[[str], bool],
         lost_after: float,
         counters: Counters,
     ) -> None:
@@ -77,6 +79,7 @@ class Engine:
         self._published = published
         self._reloaded = reloaded
         self._told = told
+        self._alive = alive
         self._watch = Watch(lost_after)
         self._watched_at = 0.0
         self._awake = asyncio.Event()
@@ -171,7 +174,9 @@ class Engine:
             await self._store.disconnect_workers(sights.connections)
         for command in commands:
             if isinstance(command, inbox.BoxesSet):
-                self._watch.connected(WorkerId(command.worker), self._clock.monotonic())
+                worker = WorkerId(command.worker)
+                if command.connection == turn.books.connections.get(worker):  # not a late word
+                    self._watch.connected(worker, self._clock.monotonic())
             elif isinstance(command, inbox.Reload):
                 self.books = None  # loaded anew before the next turn
         return True
@@ -186,10 +191,11 @@ class Engine:
         self._watched_at = self._clock.monotonic()
         if self._watched_at - now > WATCH_SECONDS:
             # The store was slow: beats may be, too.
-            self._watch.begin(pulses, self._watched_at, self.books.workers)
+            self._watch.begin_anew(self._watched_at)
         for pulse in pulses:
             self.books.places[pulse.worker] = pulse.node
-        return self._watch.look(pulses, self._watched_at)
+        gone = {node for node in {pulse.node for pulse in pulses} if not self._alive(node)}
+        return self._watch.look(pulses, self._watched_at, gone)
 
     def _act(self, turn: Turn, batch: Batch, commit_seconds: float) -> None:
         """The batch is committed: now it may be shown, and workers may be told."""

@@ -3,6 +3,11 @@
 A beat is a number in the store that a node raises while it hears from the worker. No wall clock is
 compared with another; and since only what is seen to grow counts, every lease counts from now after
 a takeover, and after an outage of the store.
+
+How long a worker's builds go on without a node was promised to it by a node, and nodes may be
+started with different ``--lost-after``. What it may go by at most stands beside its beat
+(``Pulse.lost_after``), and shrinks only with a beat that it sent knowing so: whatever the beats in
+between that nobody saw, the value beside the last one covers them all.
 """
 
 import enum
@@ -15,6 +20,9 @@ from boxsched.store.values import Connection, Pulse
 from boxsched.worker.wire import GIVEN_AGAIN_SECONDS, UNKNOWN_AFTER_SECONDS
 
 DRIFT = 1.05
+# A node whose lock session is only reconnecting serves its workers, and is alive again sooner.
+NODE_GONE_SECONDS = 4.0
+LATE_BEATS_SECONDS = 2.0  # what a node stored before it went may be seen so much later
 
 
 class Sight(enum.Enum):
@@ -29,6 +37,14 @@ class Watched:
     since: float  # when the beat was seen to grow last
     connected: bool
     sight: Sight = Sight.HEARD
+    cut_off: bool = False  # hung up, as its node went
+
+    def comes_back(self) -> bool:
+        """Heard again: whether that is news."""
+        news = self.cut_off or self.sight is not Sight.HEARD
+        if news:
+            self.connected, self.sight, self.cut_off = True, Sight.HEARD, False
+        return news
 
 
 @attrs.frozen
@@ -49,17 +65,18 @@ NOTHING_SEEN = Sights()
 
 
 class Watch:
-    """Seconds of ``now`` are monotonic. ``lost_after`` is the workers' own deadline for builds."""
+    """Seconds of ``now`` are monotonic. ``lost_after``: of workers of which it is not known what
+    they were promised."""
 
     def __init__(self, lost_after: float) -> None:
-        self._silent_after = min(UNKNOWN_AFTER_SECONDS, lost_after / 2)
-        # Clocks may differ by a few per cent in their rates, and supervisors look once a second.
-        self._lost_after = lost_after * DRIFT + GIVEN_AGAIN_SECONDS
+        self._lost_after = lost_after
         self._watched: dict[WorkerId, Watched] = {}
+        self._gone: dict[str, float] = {}  # node -> when it was first seen not to be alive
 
     def begin(self, pulses: Iterable[Pulse], now: float, concerned: Collection[WorkerId]) -> None:
         """Every lease counts from now. ``concerned``: workers that have Boxes; of the others those
         that are not connected are gone for good."""
+        self._gone = {}
         self._watched = {
             pulse.worker: Watched(
                 pulse.beat,
@@ -70,32 +87,58 @@ class Watch:
             for pulse in pulses
         }
 
+    def begin_anew(self, now: float) -> None:
+        """Beats may have been held up: every lease counts from now."""
+        self._gone = {}
+        for known in self._watched.values():
+            known.since = now
+
     def connected(self, worker: WorkerId, now: float) -> None:
         """It has just come: its Boxes are there, whatever was thought of it."""
         known = self._watched.get(worker)
         if known is not None:
-            known.since, known.sight, known.connected = now, Sight.HEARD, True
+            known.comes_back()
+            known.since, known.connected = now, True
 
-    def look(self, pulses: Sequence[Pulse], now: float) -> Sights:
+    def look(
+        self, pulses: Sequence[Pulse], now: float, gone: Collection[str] = frozenset()
+    ) -> Sights:
+        """``gone``: nodes that are not alive, as of after the pulses were read."""
+        self._gone = {node: self._gone.get(node, now) for node in gone}
         back, silent, lost, hung_up, connections = [], [], [], [], []
         for pulse in pulses:
             known = self._watched.get(pulse.worker)
             if known is None:
                 self._watched[pulse.worker] = Watched(pulse.beat, now, pulse.connected)
                 continue
-            if known.connected and not pulse.connected:
-                known.connected = False
-                hung_up.append(pulse.worker)
+            promised = self._lost_after if pulse.lost_after is None else pulse.lost_after
             if pulse.beat != known.beat:
                 known.beat, known.since = pulse.beat, now
-                if known.sight is not Sight.HEARD:
-                    known.sight = Sight.HEARD
+                if known.comes_back():
                     back.append(pulse.worker)
-            elif known.sight is Sight.HEARD and now - known.since >= self._silent_after:
+            elif known.sight is Sight.HEARD and now - known.since >= _silent_after(promised):
                 known.sight, known.connected = Sight.SILENT, False
                 silent.append(pulse.worker)
                 connections.append(Connection(pulse.worker, pulse.connection))
-            elif known.sight is Sight.SILENT and now - known.since >= self._lost_after:
+            elif known.sight is Sight.SILENT and now - known.since >= _given_again_after(promised):
                 known.sight = Sight.LOST
                 lost.append(pulse.worker)
+            if known.connected and not self._is_there(known, pulse, now):
+                known.connected, known.cut_off = False, pulse.connected
+                hung_up.append(pulse.worker)
         return Sights(tuple(back), tuple(silent), tuple(lost), tuple(hung_up), tuple(connections))
+
+    def _is_there(self, known: Watched, pulse: Pulse, now: float) -> bool:
+        """Where its node is not seen to be alive, what it stored since says that it is."""
+        gone = self._gone.get(pulse.node, now)
+        heard_since = known.since > gone + LATE_BEATS_SECONDS
+        return pulse.connected and (heard_since or now - gone < NODE_GONE_SECONDS)
+
+
+def _silent_after(lost_after: float) -> float:
+    return min(UNKNOWN_AFTER_SECONDS, lost_after / 2)
+
+
+def _given_again_after(lost_after: float) -> float:
+    """Clocks may differ by a few per cent in their rates, and supervisors look once a second."""
+    return lost_after * DRIFT + GIVEN_AGAIN_SECONDS

@@ -1,6 +1,6 @@
 """Why a workload is not further, for people: the core's reason with names, numbers and times."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import attrs
 
@@ -19,7 +19,7 @@ from boxsched.scheduling.values import (
     Runs,
     WaitsForLane,
 )
-from boxsched.scheduling.why import why, why_all
+from boxsched.scheduling.why import why, why_shapes
 from boxsched.scheduling.workload import Workload
 from boxsched.states import JobState, State
 
@@ -93,19 +93,23 @@ def explain(books: Books, id_: WorkloadId, now: float) -> WhyReport | None:
     )
 
 
-def sentences(books: Books, now: float) -> dict[WorkloadId, str]:
-    """One sentence for each that waits, for the page: a look at each shape and each lane."""
-    texts: dict[WorkloadId, str] = {}
-    told: dict[int, str] = {}  # by reason value: those of one shape share it
-    for id_, reason in why_all(books.core, now).items():
-        text = told.get(id(reason))
-        if text is None:
-            text = told[id(reason)] = phrase(books, reason)
-        texts[id_] = text
-    for workload in books.core.workloads.values():
+def sentences(books: Books, now: float) -> Callable[[WorkloadId], str | None]:
+    """Says why one waits, in a sentence for the page; None where it does not wait.
+
+    All shapes are looked at here, once; the rest as it is asked for.
+    """
+    texts = {shape: phrase(books, why) for shape, why in why_shapes(books.core, now).items()}
+    known = books.core.workloads
+
+    def sentence(id_: WorkloadId) -> str | None:
+        workload = known.get(id_)
+        if workload is None:
+            return None
         if workload.ahead is not None:
-            texts[workload.id] = phrase(books, WaitsForLane((workload.ahead.id,)))
-    return texts
+            return phrase(books, WaitsForLane((workload.ahead.id,)))
+        return None if workload.shape is None else texts.get(workload.shape)
+
+    return sentence
 
 
 def phrase(books: Books, reason: Reason) -> str:

@@ -26,7 +26,9 @@ Only reports of what the last look-up gave this worker go into the inbox; where 
 there is a fresh look-up before it is called stale. The engine checks the tokens again.
 
 Alive (``Beats``, ``Ends``): one statement a second for all whose heartbeat came since; the ``Ack``
-of a heartbeat says that the store has it, as a build's deadline begins with it.
+of a heartbeat says that the store has it, as a build's deadline begins with it. With a connect the
+worker may go by the former node's ``lost_after`` or by this one's, and the store keeps the greater;
+a heartbeat is sent only behind the Welcome, so that with it this one's holds alone.
 
 What happens when something goes:
 

@@ -36,8 +36,8 @@ class Gone(Exception):
 
 
 class Entry:
-    """``leaves``: whether the node is stopping, and takes nobody in any more. ``objects``: why no
-    external worker may come in at all, if so."""
+    """``lost_after``: what a worker is promised here. ``leaves``: whether the node is stopping, and
+    takes nobody in any more. ``objects``: why no external worker may come in at all, if so."""
 
     def __init__(
         self,
@@ -45,6 +45,7 @@ class Entry:
         ask: Callable[[int, inbox.Command], Awaitable[None]],
         *,
         node: str,
+        lost_after: float,
         leaves: Callable[[], bool],
         objects: Callable[[], Awaitable[str | None]],
         times: Times,
@@ -52,6 +53,7 @@ class Entry:
         self._store = store
         self._ask = ask
         self._node = node
+        self._lost_after = lost_after
         self._leaves = leaves
         self._objects = objects
         self._times = times
@@ -90,6 +92,7 @@ class Entry:
             node=self._node,
             box_types=hello.box_types,
             organization=organization,
+            lost_after=self._lost_after,
         )
 
         async def connected(new: NewWorker) -> Connected:

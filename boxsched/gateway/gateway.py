@@ -63,12 +63,14 @@ class Gateway:
             store,
             ask,
             node=node,
+            lost_after=lost_after,
             leaves=lambda: self._leaving,
             objects=objects,
             times=times,
         )
         self._look_ups = LookUps(store, self._links, self.figures, times)
-        self._beats = Beats(store, min(times.beats, lost_after / 10), self._is_here)
+        every = min(times.beats, lost_after / 10)
+        self._beats = Beats(store, every, self._is_here, lost_after)
         self._ends = Ends(store, times)
         self._output: Gather[Sequence[LogChunk], None] = Gather(
             self._append_logs, at_most=OUTPUT_AT_ONCE

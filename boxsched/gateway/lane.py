@@ -1,7 +1,6 @@
 """One worker's messages of one kind, stored in order."""
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
@@ -14,8 +13,6 @@ LEAST_BYTES = 1 << 10  # what a message counts at least: so there are never too 
 M = TypeVar("M")
 A = TypeVar("A")
 R = TypeVar("R")
-
-_log = logging.getLogger(__name__)
 
 
 class Lane(Generic[M]):
@@ -55,8 +52,7 @@ async def insist(write: Callable[[A], Awaitable[R]], what: A, times: Times) -> R
     while True:
         try:
             return await write(what)
-        except StoreAway as error:
-            if wait == times.first_retry:
-                _log.warning("the store is away, workers wait: %s", error.message)
+        except StoreAway:
+            pass
         await asyncio.sleep(wait)
         wait = min(2 * wait, times.longest_retry)

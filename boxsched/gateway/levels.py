@@ -17,7 +17,8 @@ def level_text(assignments: Sequence[Assignment]) -> bytes:
     """The Level as a worker can take it.
 
     One that is too large (jobs have long commands) goes without the commands of what has been
-    started, which are not needed any more, and then without some of what has not: that waits.
+    started, which are not needed any more, and then without some of what has not: that waits, the
+    newest leases first, so that each has its turn.
     """
     tasks = [Task(*_of_assignment(assignment)) for assignment in assignments]
     text = encode(Level(tuple(tasks)))
@@ -29,7 +30,7 @@ def level_text(assignments: Sequence[Assignment]) -> bytes:
 def _fitting(tasks: Sequence[Task]) -> list[Task]:
     fitting: list[Task] = []
     size = len(encode(Level(())))
-    for task in sorted(tasks, key=lambda task: not task.started):
+    for task in sorted(tasks, key=lambda task: (not task.started, task.lease_token)):
         if task.started:
             task = msgspec.structs.replace(task, commands=(), environment={})
         size += len(encode(task)) + 1

@@ -1,7 +1,6 @@
 """Look-ups of what workers should be running: one query at a time, for all that were asked."""
 
 import asyncio
-import logging
 from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
@@ -12,8 +11,6 @@ from boxsched.gateway.figures import Figures, Times
 from boxsched.model import WorkerId
 from boxsched.store.contract import Store
 from boxsched.store.values import Assignment
-
-_log = logging.getLogger(__name__)
 
 
 class Told(Protocol):
@@ -92,7 +89,6 @@ class LookUps:
         try:
             found = await self._store.assignments(list(round_.workers))
         except StoreAway as error:
-            _log.warning("workers cannot be looked up: %s", error.message)
             round_.fail(error)
             await asyncio.sleep(self._times.first_retry)
             for worker, anyway in round_.workers.items():

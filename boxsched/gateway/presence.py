@@ -1,7 +1,7 @@
 """What the store is told of who is connected: heartbeats, and the ends of connections."""
 
 import asyncio
-import logging
+import contextlib
 from collections import deque
 from collections.abc import Callable
 from typing import Protocol
@@ -16,8 +16,6 @@ from boxsched.store.values import Connection
 
 MAX_UNANSWERED_BEATS = 64
 
-_log = logging.getLogger(__name__)
-
 
 class Beating(Protocol):
     """A connection that sends heartbeats."""
@@ -30,12 +28,20 @@ class Beating(Protocol):
 
 
 class Beats:
-    """One statement for all that have beaten since the last one. ``is_here``: still connected."""
+    """One statement for all that have beaten since the last one. ``is_here``: still connected;
+    ``lost_after``: what they were promised here."""
 
-    def __init__(self, store: Store, seconds: float, is_here: Callable[[Beating], bool]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        seconds: float,
+        is_here: Callable[[Beating], bool],
+        lost_after: float,
+    ) -> None:
         self._store = store
         self._seconds = seconds
         self._is_here = is_here
+        self._lost_after = lost_after
         self._unwritten: dict[Beating, deque[int]] = {}
 
     def add(self, link: Beating, number: int) -> None:
@@ -45,10 +51,8 @@ class Beats:
     async def run(self) -> None:
         while True:
             await asyncio.sleep(self._seconds)
-            try:
+            with contextlib.suppress(StoreAway):
                 await self.write()
-            except StoreAway as error:
-                _log.warning("heartbeats are not stored: %s", error.message)
 
     async def write(self) -> None:
         """What the store does not take stays for the next time; raises StoreAway."""
@@ -57,7 +61,8 @@ class Beats:
         if not beaten:
             return
         try:
-            alive = await self._store.beat([link.connection for link in beaten])
+            connections = [link.connection for link in beaten]
+            alive = await self._store.beat(connections, self._lost_after)
         except StoreAway:
             for link, numbers in beaten.items():
                 numbers.extend(self._unwritten.get(link, ()))
@@ -92,8 +97,7 @@ class Ends:
             self._some.clear()
             try:
                 await self.write()
-            except StoreAway as error:
-                _log.warning("the ends of connections are not stored: %s", error.message)
+            except StoreAway:
                 await asyncio.sleep(self._times.longest_retry)
                 self._some.set()
 

@@ -28,7 +28,8 @@ of it. ``load`` leaves out workloads whose entry is still in the inbox, and so a
 each exactly once. Entries are deleted by their ids, never "up to an id": ids commit out of order.
 
 The life of a worker: it is its ``identity``; a name is what people call it. Each connect raises its
-connection's number, and whoever speaks of an older one (its end, its beat) changes nothing.
+connection's number, and whoever speaks of an older one (its end, its beat) changes nothing. Its
+``lost_after`` is the most that it may go by: a connect never lowers it, a beat sets it.
 
 Versions. Two may use one database at once; ``schema`` says when.
 
@@ -37,6 +38,9 @@ that its times or its result deny, an event changed or deleted. ``check`` looks 
 
 When things fail
 ----------------
+
+StoreAway is told in the log by ``outage``, once and then about once a minute; who gets it and tries
+again says nothing.
 
 =========================  ======================================================================
 the disk is full, or fails rolled back, StoreAway; the next transaction is tried as if nothing was
@@ -62,6 +66,8 @@ no connection within 1 s   StoreAway; in all, a call has its first answer within
 a deadlock, a lost race    rolled back and begun anew, up to 5 times in all
 the process is frozen      after 1.5 s inside a transaction the server rolls it back
 a transaction pool         refused on opening: sessions would lose their settings
+it takes no writes         StoreAway: a standby, or set to be read-only; of several hosts in the URL
+                           the one that takes writes is found
 =========================  ======================================================================
 """
 
@@ -69,6 +75,7 @@ from pathlib import Path
 
 from boxsched.errors import Invalid
 from boxsched.store.contract import Store
+from boxsched.store.outage import ToldDriver
 from boxsched.store.sql_store import SqlStore
 from boxsched.store.sqlite import SqliteDriver
 
@@ -102,5 +109,5 @@ def open_store(url: str, data_folder: Path) -> Store:
     if is_postgres(url):
         from boxsched.store.postgres import PostgresDriver  # its library only where it is used
 
-        return SqlStore(PostgresDriver(url, folder_lock))
-    return SqlStore(SqliteDriver(sqlite_path(url), folder_lock))
+        return SqlStore(ToldDriver(PostgresDriver(url, folder_lock)))
+    return SqlStore(ToldDriver(SqliteDriver(sqlite_path(url), folder_lock)))

@@ -182,14 +182,18 @@ class Store(Protocol):
 
         Boxes are its ordinals 1, 2, ... Those it has no more are left to the engine to retire; new
         ones are inserted as retired and become usable by the engine's batch. An earlier connection
-        of the worker ends with this one. Raises Conflict where another worker has the name.
+        of the worker ends with this one; what it was promised there may hold on until its first
+        beat. Raises Conflict where another worker has the name.
         """
 
     async def disconnect_workers(self, connections: Sequence[Connection]) -> None:
         """They are disconnected, as far as they have not connected anew since."""
 
-    async def beat(self, connections: Sequence[Connection]) -> set[WorkerId]:
-        """These are alive (one statement for all); returns those of which it is the connection."""
+    async def beat(
+        self, connections: Sequence[Connection], lost_after: float | None = None
+    ) -> set[WorkerId]:
+        """These are alive (one statement for all), and go by what they were promised on these
+        connections (None: not known); returns those of which it is the connection."""
 
     async def pulses(self, shard: int) -> list[Pulse]:
         """Every worker's beat: a number that grows while a node hears from it."""

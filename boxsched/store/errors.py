@@ -33,7 +33,31 @@ class RightMissing(StoreAway):
     code = "right_missing"
 
 
+class FolderUnusable(StoreAway):
+    """The data folder cannot be written to: give the right to, or take another folder."""
+
+    code = "folder_unusable"
+
+
+class StoreRefuses(StoreAway):
+    """PostgreSQL has no such role or database, or refuses the password: mend the URL, or it."""
+
+    code = "store_refuses"
+
+
 class InvariantRefused(BoxschedError):
     """The schema refused a write that breaks an invariant: a mistake of ours; nothing was done."""
 
     code = "invariant_refused"
+
+
+# Waiting changes nothing about these.
+LASTING = (
+    StoreInUse,
+    StoreDamaged,
+    SchemaTooNew,
+    SchemaTooOld,
+    RightMissing,
+    FolderUnusable,
+    StoreRefuses,
+)

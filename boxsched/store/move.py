@@ -157,12 +157,14 @@ def _copy(table: _Table, new: Session) -> int:
 
 def _continue_ids(old: Source, new: Session) -> None:
     """New rows get ids behind all that were ever given."""
-    given: Mapping[str, int] = dict(old.raw.execute("SELECT name, seq FROM sqlite_sequence"))
+    given: Mapping[str, int] = dict(
+        old.raw.execute("SELECT name, max(seq) FROM sqlite_sequence GROUP BY name")
+    )
     for table in TABLES:
         for sequence in sequences(new, table):
             _set(new, sequence, given.get(table, 0))
     ((last,),) = old.raw.execute("SELECT coalesce(max(id), 0) FROM workload")
-    _set(new, WORKLOAD_IDS, last)
+    _set(new, WORKLOAD_IDS, max(last, given.get("workload", 0)))  # given: behind a restoration
 
 
 def _set(new: Session, sequence: str, last: int) -> list[Row]:

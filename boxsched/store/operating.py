@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from boxsched.store import is_postgres, open_store, sqlite_path
-from boxsched.store.blocks import Row, load
+from boxsched.store.blocks import Row, Steps, load
 from boxsched.store.schema import SCHEMA_VERSION
 from boxsched.store.session import Session, opened, refuse_other_schema, shown
 from boxsched.store.sqlite_session import Session as SqliteSession
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from boxsched.store.postgres_roles import Rights
 
 _ASK = load("operating_postgres.sql")
+_ASK_SQLITE = load("operating_sqlite.sql")
 
 
 @attrs.frozen
@@ -115,15 +116,22 @@ def standing(url: str) -> Standing:
 def restored(url: str) -> list[Row]:
     """Behind the restoration of a backup: (shard, epoch, batch) as they are now.
 
-    No epoch, lease token, event id or (PostgreSQL) row's id that was given out between the backup
-    and its restoration is given out again; none of them is valid any more.
+    No epoch, lease token, event id or row's id that was given out between the backup and its
+    restoration is given out again; none of them is valid any more.
     """
     with opened(url, writing=True) as session:
         refuse_other_schema(session)
         shards = session.run(operating.restored())
-        if not isinstance(session, SqliteSession):
+        if isinstance(session, SqliteSession):
+            session.run(_jump_ids())
+        else:
             _jump_sequences(session)
         return shards
+
+
+def _jump_ids() -> Steps[None]:
+    yield _ASK_SQLITE["jump_ids"](by=JUMP)
+    yield _ASK_SQLITE["jump_workload_ids"](by=JUMP)
 
 
 def _jump_sequences(session: Session) -> None:

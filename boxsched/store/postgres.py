@@ -13,6 +13,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from boxsched.errors import StoreAway
 from boxsched.store.blocks import Steps
+from boxsched.store.errors import FolderUnusable
 from boxsched.store.file_lock import FileLock
 from boxsched.store.postgres_connection import (
     ANSWER_SECONDS,
@@ -51,7 +52,7 @@ class PostgresDriver:
         try:
             await asyncio.to_thread(self._lock.take)
         except OSError as error:
-            raise StoreAway(f"the data folder cannot be used: {error}") from error
+            raise FolderUnusable(f"the data folder cannot be used: {error}") from error
         pool = Pool(self._connect, CONNECTIONS, self.round_trips)
         try:
             async with pool.connection("open") as one:

@@ -9,7 +9,6 @@ only the first of several addresses.
 
 import asyncio
 import contextlib
-import socket
 import weakref
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -20,7 +19,14 @@ from psycopg2.extensions import POLL_OK, POLL_WRITE
 
 from boxsched.errors import Invalid, OutcomeUnknown, StoreAway
 from boxsched.store.blocks import Call, Row, Steps
-from boxsched.store.postgres_errors import ends_session, translated
+from boxsched.store.errors import StoreRefuses
+from boxsched.store.postgres_errors import (
+    ends_session,
+    refuses_entry,
+    takes_no_writes,
+    translated,
+)
+from boxsched.store.postgres_places import places
 from boxsched.store.postgres_text import Text
 from boxsched.store.postgres_url import parsed
 
@@ -32,15 +38,6 @@ PAGE_ANSWER_SECONDS = 5.0
 LONG_SECONDS = 60.0
 assert STATEMENT_SECONDS < ANSWER_SECONDS < PAGE_SECONDS < PAGE_ANSWER_SECONDS < LONG_SECONDS
 
-# Noticed within seconds: a server that went without a word, in either direction.
-_CONNECTING: Mapping[str, Any] = {
-    "application_name": "boxsched",
-    "keepalives": 1,
-    "keepalives_idle": 5,
-    "keepalives_interval": 1,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 3000,
-}
 # A frozen client's transaction is rolled back, one whose client is gone does not commit.
 _SESSION = f"""
 SET statement_timeout = '{STATEMENT_SECONDS}s';
@@ -49,7 +46,6 @@ SET idle_in_transaction_session_timeout = '1500ms';
 SET standard_conforming_strings = on;
 SET client_connection_check_interval = '500ms';
 SET default_transaction_isolation = 'read committed';
-SET default_transaction_read_only = off;
 SET TIME ZONE 'UTC';
 SET jit = off;
 SELECT set_config('synchronous_commit', 'on', false)
@@ -165,6 +161,8 @@ class Connection:
                 if call.block.answers and call.rows != []:
                     found = await self.execute(text, timeout)
                     text, sent = Text(), True
+                    if begin is LOAD:  # an answer that is there at once lets nobody else on
+                        await asyncio.sleep(0)
                 call = steps.send(found)
         except StopIteration as end:
             answer: T = end.value
@@ -200,7 +198,7 @@ class Connection:
         except UnicodeEncodeError as error:
             raise Invalid(f"a text that the database cannot hold: {error}") from error
         except psycopg2.Error as error:
-            self.broken = ends_session(error)
+            self.broken = ends_session(error) or takes_no_writes(error)
             meant = translated(error, committing=committing)
             if meant is None:
                 raise
@@ -229,19 +227,23 @@ def _add(text: Text, call: Call) -> None:
 
 
 async def connect(url: str, timeout: float = CONNECT_SECONDS) -> Connection:
-    """A new session with its settings; raises StoreAway, within that time."""
+    """A new session with its settings; raises StoreAway, within that time.
+
+    StoreRefuses where the last of several addresses says so.
+    """
     why = "its name has no address"
     try:
         async with asyncio.timeout(timeout):
-            places = await _places(url)
-            for place in places:
+            found = await places(url)
+            for place in found:
                 try:
-                    return await _connect(place, timeout / len(places))
+                    return await _connect(place, timeout / len(found))
                 except (psycopg2.Error, StoreAway, TimeoutError) as error:
                     why = str(error).strip() or f"no answer within {timeout:.3g} s"
     except (TimeoutError, OSError) as error:
         why = str(error) or f"no answer within {timeout:.3g} s"
-    raise StoreAway(f"cannot connect to {named(url)}: {why}")
+    meant = StoreRefuses if refuses_entry(why) else StoreAway
+    raise meant(f"cannot connect to {named(url)}: {why}")
 
 
 async def _connect(place: Mapping[str, Any], timeout: float) -> Connection:
@@ -261,35 +263,6 @@ async def _connect(place: Mapping[str, Any], timeout: float) -> Connection:
             raw.close()
             raise
         return connection
-
-
-async def _places(url: str) -> list[dict[str, Any]]:
-    """What to connect to, one after the other: an address each, looked up here.
-
-    libpq would wait for the name while the event loop stands still, and take a new socket for its
-    next address, of which aiopg knows nothing. Where the URL names no host, libpq finds it: by
-    ``PGHOST``, by a service, or it is the local socket.
-    """
-    given = parsed(url)
-    hosts = given.get("host", "").split(",")
-    ports = given.get("port", "").split(",")
-    if len(ports) == 1:
-        ports *= len(hosts)
-    parameters = {**_CONNECTING, **given, "client_encoding": "UTF8"}
-    if "hostaddr" in given or "host" not in given:
-        return [parameters]
-    if len(ports) != len(hosts):
-        raise Invalid(f"{len(hosts)} hosts, but {len(ports)} ports", "database")
-    found: list[dict[str, Any]] = []
-    for host, port in zip(hosts, ports, strict=True):
-        place = {**parameters, "host": host} | ({"port": port} if port else {})
-        if not host or host.startswith(("/", "@")):
-            found.append(place)
-            continue
-        loop = asyncio.get_running_loop()
-        for _, _, _, _, address in await loop.getaddrinfo(host, None, type=socket.SOCK_STREAM):
-            found.append({**place, "hostaddr": address[0]})
-    return found
 
 
 def named(url: str) -> str:

@@ -1,5 +1,7 @@
 """What PostgreSQL's errors mean to a caller: the one place that reads its codes."""
 
+import re
+
 import psycopg2
 from psycopg2 import errorcodes
 
@@ -14,7 +16,7 @@ _DAMAGED = {errorcodes.DATA_CORRUPTED, errorcodes.INDEX_CORRUPTED}
 _AWAY = {
     errorcodes.LOCK_NOT_AVAILABLE: "another transaction holds what this one needs",
     errorcodes.QUERY_CANCELED: "the database canceled the statement",
-    errorcodes.READ_ONLY_SQL_TRANSACTION: "the database takes no writes: it is a standby",
+    errorcodes.READ_ONLY_SQL_TRANSACTION: "the database takes no writes: a standby, or read-only",
     errorcodes.DISK_FULL: "the database's disk is full",
     errorcodes.TOO_MANY_CONNECTIONS: "the database has too many connections",
     errorcodes.IDLE_IN_TRANSACTION_SESSION_TIMEOUT: "the transaction was left alone too long",
@@ -32,6 +34,13 @@ _UNHOLDABLE = {
     errorcodes.CHARACTER_NOT_IN_REPERTOIRE,
     errorcodes.UNTRANSLATABLE_CHARACTER,
 }
+# A refused session has no code: libpq does not pass it on. In another language than English it
+# counts as away, which says the same a little later.
+_NO_ENTRY = re.compile(
+    r"password authentication failed|no password supplied|no pg_hba\.conf entry"
+    r"|(role|database) \".*\" does not exist|is not permitted to log in"
+    r"|permission denied for database|authentication failed for user"
+)
 _REFUSED = {errorcodes.CLASS_INTEGRITY_CONSTRAINT_VIOLATION}
 
 
@@ -44,6 +53,16 @@ def ends_session(error: psycopg2.Error) -> bool:
     if error.pgcode is None:  # libpq's own, not the server's
         return not isinstance(error, psycopg2.ProgrammingError | psycopg2.NotSupportedError)
     return error.diag.severity_nonlocalized in ("FATAL", "PANIC")
+
+
+def takes_no_writes(error: psycopg2.Error) -> bool:
+    """Whether another server is to be looked for: this one cannot be written to any more."""
+    return error.pgcode == errorcodes.READ_ONLY_SQL_TRANSACTION
+
+
+def refuses_entry(said: str) -> bool:
+    """Whether what was said while connecting will be said again and again."""
+    return _NO_ENTRY.search(said) is not None
 
 
 def translated(error: psycopg2.Error, *, committing: bool = False) -> BoxschedError | None:

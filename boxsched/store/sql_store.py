@@ -178,8 +178,10 @@ class SqlStore:
     async def disconnect_workers(self, connections: Sequence[Connection]) -> None:
         await self._driver.write(fleet.disconnect_workers, connections)
 
-    async def beat(self, connections: Sequence[Connection]) -> set[WorkerId]:
-        return await self._driver.write(fleet.beat, connections)
+    async def beat(
+        self, connections: Sequence[Connection], lost_after: float | None = None
+    ) -> set[WorkerId]:
+        return await self._driver.write(fleet.beat, connections, lost_after)
 
     async def pulses(self, shard: int) -> list[Pulse]:
         return await self._driver.read(fleet.pulses, shard)
@@ -196,7 +198,7 @@ class SqlStore:
         return await self._driver.snapshot(reading.workloads, filter)
 
     async def unfinished(self) -> list[Workload]:
-        return await self._driver.read(reading.unfinished)
+        return await self._driver.load(reading.unfinished)
 
     async def recently_finished(self, limit: int) -> list[Workload]:
         return await self._driver.read(reading.recently_finished, limit)

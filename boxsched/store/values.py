@@ -184,6 +184,8 @@ class NewWorker:
     """A worker that connects. ``identity`` is its own for good (a random text in its folder).
 
     ``node`` is the name of the node that it is connected to, ``box_types`` one for each Box.
+    ``lost_after``: so many seconds without a node its builds go on, it is told there (None: for
+    how long is not known).
     """
 
     identity: str
@@ -192,6 +194,7 @@ class NewWorker:
     node: str
     box_types: tuple[str, ...]
     organization: int = 1
+    lost_after: float | None = None
 
 
 @attrs.frozen
@@ -213,13 +216,17 @@ class Connected:
 
 @attrs.frozen
 class Pulse:
-    """A worker as its shard's leader watches it: ``beat`` grows while a node hears from it."""
+    """A worker as its shard's leader watches it: ``beat`` grows while a node hears from it.
+
+    ``lost_after``: the longest that it may go by, as of that beat; None: not known.
+    """
 
     worker: WorkerId
     node: str
     connected: bool
     beat: int
     connection: int
+    lost_after: float | None
 
 
 @attrs.frozen

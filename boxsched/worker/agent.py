@@ -46,7 +46,8 @@ class Agent:
     bounds. ``cluster`` names the installation: folders of another one are set aside.
 
     ``lost_after``: a build's job is ended by its supervisor so many seconds after the last
-    ``heard``, whatever the agent does meanwhile; None: never.
+    ``heard``, whatever the agent does meanwhile; None: never. Without ``expects_jobs`` no process
+    is kept ready to start some.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Agent:
         stop_grace: float = STOP_GRACE_SECONDS,
         cluster: str = "",
         lost_after: float | None = None,
+        expects_jobs: bool = True,
     ) -> None:
         outbox = Outbox(report, log)
         if driver not in DRIVERS:
@@ -79,6 +81,7 @@ class Agent:
                 log_limit=log_limit,
                 stop_grace=stop_grace,
                 lost_after=lost_after,
+                expects_jobs=expects_jobs,
             )
 
     async def start(self) -> None:

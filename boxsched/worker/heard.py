@@ -72,17 +72,16 @@ class Deadline:
     def __init__(self, folder: str, record: Record) -> None:
         self._beside = os.path.dirname(folder)
         self._boot = record.boot
-        self._began = boottime()
         self.lost_after = record.lost_after
-        self._by = float("inf") if record.lost_after is None else self._began + record.lost_after
+        self._by = float("inf") if record.lost_after is None else boottime() + record.lost_after
 
     def passed(self, now: float) -> bool:
         if self.lost_after is None:
             return False
         heard = read_heard(self._beside)
         if heard is not None and heard.boot == self._boot:
-            self._by, self.lost_after = heard.at + heard.lost_after, heard.lost_after
             # A node that is heard again too late renews nothing: the job has been given again.
-            if heard.since > self._began + heard.lost_after:
-                self._by = heard.since
+            if heard.since > self._by:
+                return True
+            self._by, self.lost_after = heard.at + heard.lost_after, heard.lost_after
         return now >= self._by

@@ -66,6 +66,7 @@ class LocalWorker:
             stop_grace=stop_grace,
             cluster=cluster,
             lost_after=lost_after if deadline else None,
+            expects_jobs=bool(new.box_types),
         )
 
     @property
@@ -98,8 +99,7 @@ class LocalWorker:
             try:
                 found = await self._store.assignments([self.id])
                 await self.agent.reconcile(found[self.id])
-            except StoreAway as error:
-                log.warning("worker %s: %s; looking again", self.id, error.message)
+            except StoreAway:
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
             try:
@@ -116,8 +116,7 @@ class LocalWorker:
             sent, began = boottime(), time.monotonic()
             try:
                 await self._beat(sent)
-            except StoreAway as error:
-                log.warning("worker %s: %s; its heartbeat waits", self.id, error.message)
+            except StoreAway:
                 await asyncio.sleep(min(RETRY_SECONDS, pause))
                 continue
             await asyncio.sleep(max(0.0, pause - (time.monotonic() - began)))
@@ -125,7 +124,7 @@ class LocalWorker:
     async def _beat(self, sent: float) -> None:
         assert self._connected is not None
         connection = self._connected.connection
-        if connection.worker in await self._store.beat([connection]):
+        if connection.worker in await self._store.beat([connection], self._new.lost_after):
             self._hear(sent)
         else:
             await self.connect()  # it was taken for lost: its Boxes are here again

@@ -1,7 +1,6 @@
 """What a worker has to say, said until it is durable."""
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -13,8 +12,6 @@ FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.1, 5.0
 
 Report = JobStarted | JobFinished
 LogChunk = tuple[JobId, int, int, bytes]  # job, attempt, offset, bytes
-
-_log = logging.getLogger(__name__)
 
 
 class Outbox:
@@ -41,9 +38,7 @@ async def _insist(say: Callable[[Any], Awaitable[None]], what: Sequence[object])
     while True:
         try:
             await say(what)
-        except StoreAway as error:
-            if wait == FIRST_WAIT_SECONDS:
-                _log.warning("the store is away, reports wait: %s", error)
+        except StoreAway:
             await asyncio.sleep(wait)
             wait = min(2 * wait, LONGEST_WAIT_SECONDS)
         else:

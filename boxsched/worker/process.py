@@ -42,6 +42,7 @@ class ProcessDriver:
         log_limit: int,
         stop_grace: float,
         lost_after: float | None = None,
+        expects_jobs: bool = True,
     ) -> None:
         self._path = path
         self._outbox = outbox
@@ -50,6 +51,7 @@ class ProcessDriver:
         self._log_limit = log_limit
         self._stop_grace = stop_grace
         self._lost_after = lost_after
+        self._expects_jobs = expects_jobs
         self._heard_at = 0.0
 
         self._attempts: dict[Key, Attempt] = {}
@@ -84,7 +86,8 @@ class ProcessDriver:
         for attempt in adopted:
             _log.info("adopted %s, %s", attempt.name, attempt.phase.value)
         self._spawner = Spawner(site.folder, descriptors)
-        await asyncio.to_thread(self._spawner.start)
+        if self._expects_jobs:  # else it starts when it is asked, for what an earlier life left
+            await asyncio.to_thread(self._spawner.start)
         self._loop.add_reader(self._open.bell, self._hear)
         self._sweep = asyncio.create_task(asyncio.to_thread(self._open.empty_trash))
         self._watch = asyncio.create_task(self._watch_attempts())

@@ -1,13 +1,17 @@
 """The commands against a real service: what a person does in the first hour."""
 
 import json
+import signal
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
 from boxsched.folders import DataFolder
+from tests.cli.conftest import environment
 
 PROJECT = {
     "name": "web",
@@ -66,6 +70,50 @@ def test_a_build_that_fails(shell):
     done = shell.process("build", "broken", "--wait", status=1)
     assert " failed: waited" in done.stdout
     assert "failed, exit status 3" in done.stdout
+
+
+def waiting(shell, *arguments):
+    """A command that goes on."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "boxsched", *arguments],
+        env=environment(shell.data),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("option", ["--wait", "--follow"])
+def test_whoever_interrupts_the_waiting_is_told_what_goes_on(shell, option):
+    process = waiting(shell, "build", "slow", option, "--branch", f"interrupted{option}")
+    line = process.stdout.readline()
+    id_ = line.partition("(")[2].partition(")")[0]
+    if option == "--follow":
+        assert process.stdout.readline() == "begun\n"
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert (
+        said
+        == f"boxsched: {line.partition(' submitted')[0]} goes on; to stop it: boxsched stop {id_}\n"
+    )
+    assert shell.json("show", id_)["state"] == "running"
+    shell("stop", id_, "--wait")
+
+
+def test_whoever_waits_for_what_can_never_start_is_told_so_once(shell, tmp_path):
+    jobs = [{"name": str(number), "commands": ["true"]} for number in range(5)]  # of 4 Boxes
+    file = tmp_path / "wide.yaml"
+    file.write_text(yaml.safe_dump({"name": "wide", "jobs": jobs}))
+    shell("project", "apply", str(file))
+    process = waiting(shell, "build", "wide", "--wait")
+    id_ = process.stdout.readline().partition("(")[2].partition(")")[0]
+    told = process.stderr.readline()
+    assert "cannot start as things are" in told
+    assert shell.json("explain", id_)["text"] in told
+    shell("stop", id_)
+    assert process.communicate(timeout=60)[1] == ""
+    assert process.returncode == 1
 
 
 def test_a_build_that_is_waited_for_in_json(shell):

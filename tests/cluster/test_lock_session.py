@@ -1,87 +1,30 @@
 """Lock sessions on a real PostgreSQL: who gets a lock, and who loses it."""
 
-import threading
-import time
 from collections.abc import Callable, Iterator
 
 import psycopg2
 import pytest
 
 from boxsched.cluster.keys import LockKeys
-from boxsched.cluster.lock_session import (
-    STALL_SECONDS,
-    LockSession,
-    NameTaken,
-    OtherCluster,
-    Seen,
-)
+from boxsched.cluster.lock_session import STALL_SECONDS, LockSession, NameTaken, OtherCluster
+from tests.cluster.conftest import KEYS, Session
 from tests.contract.postgres_server import execute
 
-PATIENCE_SECONDS = 20.0
-KEYS = LockKeys.of("test", "cluster")
 
-
-class Node:
-    """A lock session, and all that it told; a heart of its own ticks for it."""
-
-    def __init__(self, url: str, number: int, keys: LockKeys = KEYS) -> None:
-        self.number = number
-        self.views: list[Seen] = []
-        self.losses: list[str] = []
-        self.failures: list[Exception] = []
-        self.news = threading.Condition()
-        self.beating = True
-        self.session = LockSession(
-            url,
-            keys,
-            number,
-            retry_interval=0.2,
-            seen=lambda seen: self._note(self.views, seen),
-            lost=lambda why: self._note(self.losses, why),
-            failed=lambda error: self._note(self.failures, error),
-        )
-        self._heart = threading.Thread(target=self._beat, daemon=True)
-        self._alive = True
-
-    def _note(self, notes: list, what: object) -> None:
-        with self.news:
-            notes.append(what)
-            self.news.notify_all()
-
-    def _beat(self) -> None:
-        while self._alive:
-            if self.beating:
-                self.session.tick()
-            time.sleep(0.05)
-
-    def start(self, *shards: int) -> "Node":
-        self._heart.start()
-        self.session.want(shards)
-        self.session.start()
-        return self
-
-    def until(self, what: Callable[["Node"], object]) -> None:
-        with self.news:
-            assert self.news.wait_for(lambda: what(self), PATIENCE_SECONDS), (
-                self.views[-1:], self.losses, self.failures,
-            )  # fmt: skip
-
-    @property
-    def mine(self) -> frozenset[int]:
-        return self.views[-1].view.mine if self.views else frozenset()
-
-    def end(self) -> None:
-        self._alive = False
-        self.session.end()
-        self.session.join(PATIENCE_SECONDS)
+def end_sessions(url: str) -> None:
+    execute(
+        url,
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "WHERE application_name = 'boxsched leader' AND datname = current_database()",
+    )
 
 
 @pytest.fixture
-def node(url: str) -> Iterator[Callable[..., Node]]:
-    made: list[Node] = []
+def node(url: str) -> Iterator[Callable[..., Session]]:
+    made: list[Session] = []
 
-    def start(number: int, *shards: int, keys: LockKeys = KEYS) -> Node:
-        made.append(Node(url, number, keys).start(*shards))
+    def start(number: int, *shards: int, keys: LockKeys = KEYS) -> Session:
+        made.append(Session(url, number, keys).start(*shards))
         return made[-1]
 
     yield start
@@ -89,7 +32,7 @@ def node(url: str) -> Iterator[Callable[..., Node]]:
         one.end()
 
 
-def test_one_of_two_has_each_lock_and_both_see_who(node: Callable[..., Node]) -> None:
+def test_one_of_two_has_each_lock_and_both_see_who(node: Callable[..., Session]) -> None:
     first = node(1, 1, 2)
     first.until(lambda n: n.mine == {1, 2})
     second = node(2, 1, 2)
@@ -99,7 +42,7 @@ def test_one_of_two_has_each_lock_and_both_see_who(node: Callable[..., Node]) ->
     first.until(lambda n: n.views[-1].view.nodes == {1, 2})
 
 
-def test_what_is_released_goes_to_the_other(node: Callable[..., Node]) -> None:
+def test_what_is_released_goes_to_the_other(node: Callable[..., Session]) -> None:
     first = node(1, 1, 2)
     first.until(lambda n: n.mine == {1, 2})
     second = node(2, 1, 2)
@@ -109,7 +52,7 @@ def test_what_is_released_goes_to_the_other(node: Callable[..., Node]) -> None:
     first.until(lambda n: n.mine == {1})
 
 
-def test_an_ended_session_lets_go_of_all_at_once(node: Callable[..., Node]) -> None:
+def test_an_ended_session_lets_go_of_all_at_once(node: Callable[..., Session]) -> None:
     first = node(1, 1)
     first.until(lambda n: n.mine == {1})
     second = node(2, 1)
@@ -119,7 +62,7 @@ def test_an_ended_session_lets_go_of_all_at_once(node: Callable[..., Node]) -> N
     assert second.views[-1].view.nodes == {2}
 
 
-def test_a_lock_is_never_nested(node: Callable[..., Node], url: str) -> None:
+def test_a_lock_is_never_nested(node: Callable[..., Session], url: str) -> None:
     first = node(1, 1)
     first.until(lambda n: len(n.views) > 5 and n.mine == {1})
     first.session.want(())
@@ -127,7 +70,7 @@ def test_a_lock_is_never_nested(node: Callable[..., Node], url: str) -> None:
     first.until(lambda n: n.mine == frozenset())
 
 
-def test_a_loop_that_stands_still_leads_nothing(node: Callable[..., Node]) -> None:
+def test_a_loop_that_stands_still_leads_nothing(node: Callable[..., Session]) -> None:
     """The thread would go on pinging: a leader that decides nothing, and lets nobody else."""
     first = node(1, 1)
     first.until(lambda n: n.mine == {1})
@@ -143,21 +86,17 @@ def test_a_loop_that_stands_still_leads_nothing(node: Callable[..., Node]) -> No
 
 
 def test_a_killed_backend_is_noticed_and_the_session_is_back(
-    node: Callable[..., Node], url: str
+    node: Callable[..., Session], url: str
 ) -> None:
     first = node(1, 1)
     first.until(lambda n: n.mine == {1})
-    execute(
-        url,
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-        "WHERE application_name = 'boxsched leader' AND datname = current_database()",
-    )
+    end_sessions(url)
     first.until(lambda n: n.losses)
     seen = len(first.views)
     first.until(lambda n: len(n.views) > seen and n.mine == {1})
 
 
-def test_a_silent_session_is_ended_by_the_server(node: Callable[..., Node], url: str) -> None:
+def test_a_silent_session_is_ended_by_the_server(node: Callable[..., Session], url: str) -> None:
     """As where its process is frozen: only the server can tell, and TCP would not for hours."""
     silent = psycopg2.connect(url)
     silent.autocommit = True
@@ -170,7 +109,7 @@ def test_a_silent_session_is_ended_by_the_server(node: Callable[..., Node], url:
 
 
 def test_a_second_node_of_one_name_is_refused(
-    node: Callable[..., Node], monkeypatch: pytest.MonkeyPatch
+    node: Callable[..., Session], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("boxsched.cluster.lock_session.CLAIM_SECONDS", 0.3)
     first = node(1, 1)
@@ -180,7 +119,7 @@ def test_a_second_node_of_one_name_is_refused(
     assert isinstance(clone.failures[0], NameTaken)
 
 
-def test_two_clusters_under_one_lock_key_are_refused(node: Callable[..., Node]) -> None:
+def test_two_clusters_under_one_lock_key_are_refused(node: Callable[..., Session]) -> None:
     first = node(1, 1)
     first.until(lambda n: n.mine == {1})
     other = node(7, 2, keys=LockKeys.of("test", "another cluster"))
@@ -188,9 +127,41 @@ def test_two_clusters_under_one_lock_key_are_refused(node: Callable[..., Node]) 
     assert isinstance(other.failures[0], OtherCluster)
 
 
-def test_two_clusters_under_two_lock_keys_live_side_by_side(node: Callable[..., Node]) -> None:
+def test_two_clusters_under_two_lock_keys_live_side_by_side(node: Callable[..., Session]) -> None:
     first = node(1, 1)
     first.until(lambda n: n.mine == {1})
     other = node(1, 1, keys=LockKeys.of("test-2", "another cluster"))
     other.until(lambda n: n.mine == {1})
     first.until(lambda n: n.mine == {1})
+
+
+def test_another_cluster_that_came_meanwhile_is_waited_out(
+    node: Callable[..., Session],
+    url: str,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first = node(1, 1)
+    first.until(lambda n: n.mine == {1})
+    tries: list[object] = []
+    claim = LockSession._claim
+
+    def counted(session: LockSession, raw: object) -> None:
+        first._note(tries, raw)
+        claim(session, raw)
+
+    monkeypatch.setattr(LockSession, "_claim", counted)
+    with psycopg2.connect(url) as other, other.cursor() as cursor:
+        number = 1 if KEYS.cluster != 1 else 2  # of any other cluster
+        cursor.execute("SELECT pg_advisory_lock_shared(%s, %s)", (KEYS.clusters, number))
+        end_sessions(url)
+        first.until(lambda n: n.losses)
+        seen = len(first.views)
+        first.session.want((1, 2))
+        first.until(lambda n: len(tries) > 3)
+        assert len(first.views) == seen and not first.failures
+        said = [record for record in caplog.records if record.levelname == "ERROR"]
+        assert len(said) == 1 and "--lock-key" in said[0].getMessage()
+    other.close()
+    first.until(lambda n: len(n.views) > seen and n.mine == {1, 2})
+    assert not first.failures

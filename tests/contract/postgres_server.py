@@ -89,6 +89,13 @@ class PostgresServer:
             "--encoding", "UTF8", "--locale", "C", "--no-sync",
         )  # fmt: skip
 
+    def copy(self, primary: "PostgresServer") -> None:
+        """In place of ``create``: a standby of the other."""
+        self._run(
+            "pg_basebackup", "--pgdata", str(self._data), "--dbname", primary.url("postgres"),
+            "--write-recovery-conf", "--checkpoint=fast", "--no-sync",
+        )  # fmt: skip
+
     def write(self, name: str, text: str) -> Path:
         """A file in the server's folder, its own."""
         path = self._data / name

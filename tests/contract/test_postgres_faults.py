@@ -220,7 +220,7 @@ async def _lead(store: Store, until: asyncio.Event) -> None:
 
 
 async def test_what_was_answered_survives_a_killed_server(
-    server: PostgresServer, url: str, store: Store
+    server: PostgresServer, url: str, store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
     project, _ = await store.put_project("web", "{}", None, secret=None, keep_secret=False)
     client, until = Client(store, project), asyncio.Event()
@@ -240,6 +240,8 @@ async def test_what_was_answered_survives_a_killed_server(
         (outcome,) = await store.submit([client.build(used)])
         assert isinstance(outcome, Submitted)
         assert not (outcome.repeated and used in client.refused), "StoreAway: it was not done"
+    told = [record for record in caplog.records if record.name == "boxsched.store.outage"]
+    assert 1 <= len(told) <= 2 * 3, "when it went and when it came back, whoever missed it"
     total = len(client.answered) + len(client.refused) + len(client.unknown)
     assert len(await store.unfinished()) == total
     assert await check(url) == []

@@ -1,9 +1,16 @@
 """Reads for API and page."""
 
+import asyncio
+from typing import Any
+
+import pytest
+
 from boxsched.model import JobId, Kind, WorkloadId, job_id
 from boxsched.states import JobState, Result, State
+from boxsched.store import rows
 from boxsched.store.contract import Store
-from boxsched.store.values import Submitted, WorkloadFilter
+from boxsched.store.steps import reading
+from boxsched.store.values import Submitted, Workload, WorkloadFilter
 from tests.contract.world import (
     NOW,
     Leader,
@@ -113,6 +120,32 @@ async def test_unfinished_by_id_and_finished_latest_first(leader: Leader) -> Non
     assert [w.id for w in await leader.store.recently_finished(2)] == [ids[0], ids[5]]
     assert len(await leader.store.recently_finished(50)) == 3
     assert all(not w.jobs for w in await leader.store.recently_finished(50))
+
+
+async def test_unfinished_are_read_in_pages_between_which_others_go_on(
+    leader: Leader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = await leader.project()
+    group = [build(project, f"b{i}") for i in range(25)]
+    ids = [o.id for o in await leader.store.submit(group) if isinstance(o, Submitted)]
+    monkeypatch.setattr(reading, "PAGE_WORKLOADS", 10)
+    shape, shaped = rows.workload, [0]
+    turns: set[int] = set()  # after how many workloads another had its turn
+
+    def counted(row: tuple[Any, ...]) -> Workload:
+        shaped[0] += 1
+        return shape(row)
+
+    async def others() -> None:
+        while True:
+            turns.add(shaped[0])
+            await asyncio.sleep(0)
+
+    monkeypatch.setattr(rows, "workload", counted)
+    beside = asyncio.create_task(others())
+    assert [w.id for w in await leader.store.unfinished()] == ids
+    beside.cancel()
+    assert turns >= {0, 10, 20} and turns <= {0, 10, 20, 25}
 
 
 # --- Logs (V18) -----------------------------------------------------------------------------

@@ -15,7 +15,6 @@ from tests.contract.conftest import Place
 from tests.contract.postgres_server import execute
 from tests.contract.world import Leader, build, loaded, worker
 
-OLDER = "INSERT INTO meta VALUES ('schema', '1'), ('cluster', 'abc');"
 # What a program of the first schema had written.
 LEGACY = """
 INSERT INTO project (id, name, settings, version, next_number, deleted)
@@ -39,6 +38,23 @@ ON CONFLICT (name) WHERE NOT deleted DO UPDATE SET version = project.version + 1
 INSERT INTO inbox (shard, kind, payload) VALUES (1, 'stop', '[1]');
 UPDATE shard SET epoch = epoch + 1, epoch_batch = batch, node = 'old' WHERE id = 1;
 UPDATE shard SET batch = CASE WHEN epoch = 1 AND batch = 0 THEN batch + 1 END WHERE id = 1;
+"""
+
+
+# The same of the second schema: its worker statements.
+SECOND = """
+INSERT INTO worker (identity, name, address, state, organization, node, connection, beat)
+VALUES ('new', 'new', 'there', 'connected', 1, 'node-2', 1, 1);
+UPDATE worker
+   SET identity = 'w''s own', name = 'w', address = 'here', state = 'connected', node = 'node-2',
+       connection = connection + 1, beat = beat + 1
+ WHERE name = 'w';
+WITH v(worker, number) AS (VALUES (1, 2))
+UPDATE worker SET beat = beat + 1
+  FROM v
+ WHERE worker.id = v.worker AND worker.connection = v.number AND worker.state <> 'disconnected';
+INSERT INTO inbox (shard, kind, payload, workload) VALUES (1, 'stop', '[1]', NULL);
+DELETE FROM inbox WHERE id IN (SELECT i.id FROM inbox AS i WHERE i.id BETWEEN 1 AND 9);
 """
 
 
@@ -67,10 +83,20 @@ def meta(place: Place) -> dict[str, str]:
     return dict(found)
 
 
-def first_schema(place: Place) -> None:
+def older_schema(place: Place, version: int) -> None:
     dialect = "postgres" if place.url.startswith("postgres") else "sqlite"
-    texts = [sql_text("schema_0001.sql"), sql_text(f"schema_0001_{dialect}.sql")]
-    run(place, *texts, OLDER, LEGACY)
+    for number in range(1, version + 1):
+        run(
+            place,
+            sql_text(f"schema_{number:04}.sql"),
+            sql_text(f"schema_{number:04}_{dialect}.sql"),
+        )
+    run(place, f"INSERT INTO meta VALUES ('schema', '{version}'), ('cluster', 'abc');")
+
+
+def first_schema(place: Place) -> None:
+    older_schema(place, 1)
+    run(place, LEGACY)
 
 
 async def test_an_older_database_is_upgraded_with_all_that_is_in_it(place: Place) -> None:
@@ -112,6 +138,23 @@ async def test_a_program_of_the_first_schema_goes_on_beside_the_new_one(place: P
     assert [each.name for each in state.projects] == ["mine", "old"]
     assert len(state.pulses) == 2
     assert (await store.connect_worker(worker("new"))).connection.number == 1
+
+
+async def test_a_program_of_the_second_schema_goes_on_beside_the_new_one(place: Place) -> None:
+    older_schema(place, 2)
+    run(place, "INSERT INTO worker (name, address, state) VALUES ('w', 'here', 'disconnected')")
+    store = await place.open()
+    assert meta(place) == {"cluster": "abc", **schema.facts()}
+    mine = (await store.connect_worker(worker("w", lost_after=50.0))).connection
+    assert mine == Connection(1, 1)
+    run(place, SECOND)
+    assert await store.beat([mine], 50.0) == set(), "it is connected to the other"
+    assert [(p.node, p.beat, p.connection, p.lost_after) for p in await store.pulses(SHARD)] == [
+        ("node-2", 3, 2, 50.0),
+        ("node-2", 1, 1, None),
+    ]
+    assert await store.inbox(SHARD, 10) == []
+    assert (await store.connect_worker(worker("w", lost_after=60.0))).connection.number == 3
 
 
 async def test_a_newer_database_that_lets_us_in_is_used_and_left_alone(place: Place) -> None:

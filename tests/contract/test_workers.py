@@ -183,6 +183,48 @@ async def test_many_beats_in_one_statement(store: Store) -> None:
     assert not any(each.connected for each in await store.pulses(SHARD))
 
 
+async def test_what_a_worker_may_go_by_grows_with_a_connect(store: Store) -> None:
+    id_ = (await store.connect_worker(worker("w"))).connection.worker
+    assert (await pulse(store, id_)).lost_after is None
+    for promised, at_most in ((10.0, 10.0), (120.0, 120.0), (10.5, 120.0), (120.5, 120.5)):
+        await store.connect_worker(worker("w", lost_after=promised))
+        assert (await pulse(store, id_)).lost_after == at_most
+    first = await store.connect_worker(worker("x", lost_after=33.25))
+    assert (await pulse(store, first.connection.worker)).lost_after == 33.25
+
+
+async def test_with_its_first_beat_it_goes_by_that_connections_promise_alone(store: Store) -> None:
+    """Over one node with 120 s, then one with 10 s, and back."""
+    old = (await store.connect_worker(worker("w", lost_after=120.0))).connection
+    other = (await store.connect_worker(worker("x", lost_after=77.0))).connection
+    new = (await store.connect_worker(worker("w", lost_after=10.0))).connection
+    await store.beat([old], 120.0)
+    assert (await pulse(store, new.worker)).lost_after == 120.0
+    before = (await pulse(store, new.worker)).beat
+    await store.beat([new], 10.0)
+    after = await pulse(store, new.worker)
+    assert (after.lost_after, after.beat) == (10.0, before + 1)
+    await store.beat([old], 120.0)
+    assert await pulse(store, new.worker) == after, "a beat of an old connection"
+    assert (await pulse(store, other.worker)).lost_after == 77.0
+    back = (await store.connect_worker(worker("w", lost_after=120.0))).connection
+    await store.beat([new], 10.0)
+    assert (await pulse(store, back.worker)).lost_after == 120.0
+    await store.disconnect_workers([back])
+    await store.connect_worker(worker("w", lost_after=10.0))
+    assert (await pulse(store, back.worker)).lost_after == 120.0, "it may not have heard of 10"
+
+
+async def test_a_promise_that_nobody_knows(store: Store) -> None:
+    """Of the only node there is: its in-process worker's builds have no such deadline."""
+    one = (await store.connect_worker(worker("w"))).connection
+    await store.beat([one])
+    assert (await pulse(store, one.worker)).lost_after is None
+    one = (await store.connect_worker(worker("w", lost_after=10.0))).connection
+    await store.beat([one])
+    assert (await pulse(store, one.worker)).lost_after is None
+
+
 # --- What they should be doing --------------------------------------------------------------
 
 

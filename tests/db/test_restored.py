@@ -31,7 +31,7 @@ async def lived_on(leader: Leader) -> list[int]:
     return [int(id_) for id_ in ids]
 
 
-async def goes_on(store: Store, old: Leader, late: list[int], *, ids_jump: bool) -> None:
+async def goes_on(store: Store, old: Leader, late: list[int]) -> None:
     """Behind the restoration: nothing old holds, and new numbers lie far ahead."""
     with pytest.raises(Fenced):
         await old.store.commit(old.next_batch())
@@ -39,8 +39,7 @@ async def goes_on(store: Store, old: Leader, late: list[int], *, ids_jump: bool)
     leader = await Leader(store).lead(boxes=0)
     assert leader.epoch > JUMP and leader.batch >= old.batch + JUMP - YOUNGER - 3
     new = await leader.submit(build(await leader.project(), "new"))
-    if ids_jump:
-        assert new.id > max(late)
+    assert new.id > max(late)
     waiting = [w.id for w in await store.unfinished() if w.state is State.REGISTERED]
     await leader.queue(*waiting)
     shard_batch, _ = await store.last_event(1)
@@ -67,7 +66,7 @@ async def test_a_dump_of_a_postgres_database(postgres_place: PostgresPlace, tmp_
         await store.open()
         behind = Leader(store)  # an old leader that reaches the restored database
         behind.epoch, behind.batch, behind.worker = old.epoch, old.batch - YOUNGER, old.worker
-        await goes_on(store, behind, late, ids_jump=True)
+        await goes_on(store, behind, late)
         await store.close()
         assert await check(url) == []
 
@@ -87,7 +86,7 @@ async def test_a_copy_of_a_sqlite_file(sqlite_place: SqlitePlace, tmp_path: Path
     store = await sqlite_place.open()
     behind = Leader(store)
     behind.epoch, behind.batch, behind.worker = old.epoch, old.batch - YOUNGER, old.worker
-    await goes_on(store, behind, late, ids_jump=False)
+    await goes_on(store, behind, late)
     assert await check(url) == []
 
 

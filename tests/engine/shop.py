@@ -55,6 +55,7 @@ class Shop:
         self.events: list[StoredEvent] = []
         self.publish: Callable[[int, Sequence[Event]], None] = lambda batch, events: None
         self.told: set[WorkerId] = set()
+        self.gone: set[str] = set()  # nodes
         self.projects: dict[str, tuple[ProjectId, int]] = {}
         self.worker = WorkerId(0)
         self.first: Connected | None = None
@@ -74,7 +75,7 @@ class Shop:
         return Engine(
             self.store, self.clock, shard=SHARD, node="test", may_lead=lambda: True,
             published=self._published, reloaded=lambda: None, told=self.told.update,
-            lost_after=120.0, counters=Counters(),
+            alive=lambda node: node not in self.gone, lost_after=120.0, counters=Counters(),
         )  # fmt: skip
 
     def _published(self, batch: int, events: Sequence[Event]) -> None:
@@ -91,8 +92,8 @@ class Shop:
         self.engine = self._engine()
         await self.engine.load()
 
-    async def connect(self, boxes: int) -> Connected:
-        new = NewWorker("w", "w", "here", "test", ("default",) * boxes)
+    async def connect(self, boxes: int, lost_after: float | None = None) -> Connected:
+        new = NewWorker("w", "w", "here", "test", ("default",) * boxes, lost_after=lost_after)
         connected = await self.store.connect_worker(new)
         self.worker = connected.connection.worker
         self.first = connected
@@ -177,7 +178,8 @@ class Shop:
 
     def reasons(self) -> dict[WorkloadId, str]:
         assert self.engine.books is not None
-        return sentences(self.engine.books, self.clock.now())
+        said = sentences(self.engine.books, self.clock.now())
+        return {id_: text for id_ in self.engine.books.workloads if (text := said(id_))}
 
     async def another_worker(self, name: str, boxes: int) -> Connected:
         """Beside the first one."""

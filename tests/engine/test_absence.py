@@ -197,6 +197,42 @@ async def test_what_its_own_supervisor_ended_as_lost_has_another_try(shop: Shop)
     assert (found.result, found.jobs[0].attempt) == (Result.FAILED, 3)
 
 
+async def test_a_lease_counts_by_what_the_workers_node_promised(shop: Shop) -> None:
+    """Twice as long as the leader's own ``--lost-after``; of the others nothing changes."""
+    await shop.connect(2, lost_after=240.0)
+    build, other = await begun(shop), await shop.another_worker("v", 1)
+    await shop.later(LOST_SECONDS, other)
+    assert first_job(await shop.look(build.id))[:2] == (JobState.UNKNOWN, 1)
+    assert await on(shop, other.connection.worker) == [], "its supervisor has not ended it yet"
+    await shop.later(2 * 120 * 1.05 + 12 - LOST_SECONDS, other)
+    assert [one.attempt for one in await on(shop, other.connection.worker)] == [2]
+
+
+async def test_no_deploy_goes_to_a_worker_whose_node_is_gone(shop: Shop) -> None:
+    build = await begun(shop)
+    shop.gone.add("test")
+    await shop.later(6)
+    assert types(shop)[-1] == "worker.disconnected"
+    deploy = await shop.build(server="production", timeout=LONG)
+    assert (await shop.look(deploy)).state is State.QUEUED
+    assert first_job(await shop.look(build.id))[:2] == (JobState.RUNNING, 1), "as it was"
+    await shop.later(1, held(shop))  # the node serves on, without its locks
+    assert types(shop)[-3:].count("worker.heard_again") == 1
+    assert (await shop.look(deploy)).state is State.RUNNING
+    assert first_job(await shop.look(build.id))[:2] == (JobState.RUNNING, 1)
+
+
+async def test_a_worker_whose_node_is_gone_comes_back_by_connecting(shop: Shop) -> None:
+    shop.gone.add("test")
+    await shop.later(6)
+    deploy = await shop.build(server="production", timeout=LONG)
+    assert (await shop.look(deploy)).state is State.QUEUED
+    await comes_back(shop)
+    assert (await shop.look(deploy)).state is State.RUNNING
+    await shop.later(6, held(shop))
+    assert types(shop).count("worker.disconnected") == 1
+
+
 async def test_every_lease_counts_from_now_after_a_takeover(shop: Shop) -> None:
     build = await begun(shop)
     await shop.later(LOST_SECONDS - 5)

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from boxsched import inbox
+from boxsched.model import WorkerId
 from boxsched.states import JobState, Result, State
-from boxsched.store.values import NewWorker
+from boxsched.store.values import Connection, NewWorker
 from tests.engine.shop import Shop
 from tests.engine.test_absence import (
     LONG,
@@ -197,19 +198,35 @@ async def test_retired_twice_and_kept(shop: Shop, tmp_path: Path) -> None:
     assert rows == core
 
 
+async def connected(shop: Shop, boxes: int, node: str) -> inbox.BoxesSet:
+    """What the node is about to tell the leader."""
+    new = NewWorker("w", "w", "here", node, ("default",) * boxes)
+    one = await shop.store.connect_worker(new)
+    rows = tuple((row.id, row.ordinal, row.box_type) for row in one.boxes)
+    return inbox.BoxesSet(one.connection.worker, rows, node, one.connection.number)
+
+
 async def test_boxes_of_an_older_connection_told_late(shop: Shop) -> None:
     """Node A stores the connection, then its inbox entry waits; the worker is on node B by now."""
-
-    async def connected(boxes: int, node: str) -> inbox.BoxesSet:
-        new = NewWorker("w", "w", "here", node, ("default",) * boxes)
-        one = await shop.store.connect_worker(new)
-        rows = tuple((row.id, row.ordinal, row.box_type) for row in one.boxes)
-        return inbox.BoxesSet(one.connection.worker, rows, node, one.connection.number)
-
-    older = await connected(2, "A")
-    newer = await connected(4, "B")
+    older = await connected(shop, 2, "A")
+    newer = await connected(shop, 4, "B")
     await shop.ask(newer)
     await shop.settle()
     await shop.ask(older)
     await shop.settle()
     assert len(shop.engine.books.boxes) == 4
+
+
+async def test_a_late_word_does_not_hide_that_its_node_is_gone(shop: Shop) -> None:
+    """Of node A, whose connection is over, while B is gone: B's next beat is still news."""
+    older = await connected(shop, 2, "A")
+    newer = await connected(shop, 2, "B")
+    await shop.ask(newer)
+    shop.gone.add("B")
+    await shop.later(6)
+    await shop.ask(older)
+    deploy = await shop.build(server="production", timeout=LONG)
+    assert (await shop.look(deploy)).state is State.QUEUED
+    await shop.store.beat([Connection(WorkerId(newer.worker), newer.connection)])
+    await shop.later(1)
+    assert (await shop.look(deploy)).state is State.RUNNING

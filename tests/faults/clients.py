@@ -39,16 +39,21 @@ class Figures:
 
 
 class Clients:
-    """``urls`` are those of the nodes; a node that is away is just not the next to answer."""
+    """``urls`` are those of the nodes; a node that is away is just not the next to answer.
 
-    def __init__(self, urls: Sequence[str], token: str, journal: Path) -> None:
+    ``lasting``: many requests a connection, as of a client that has much to say.
+    """
+
+    def __init__(
+        self, urls: Sequence[str], token: str, journal: Path, *, lasting: bool = False
+    ) -> None:
         self.urls = list(urls)
         self.journal = Journal(journal)
         self.figures = Figures()
         self._http = aiohttp.ClientSession(
             headers={"Authorization": f"Bearer {token}"},
             timeout=aiohttp.ClientTimeout(total=ANSWER_SECONDS),
-            connector=aiohttp.TCPConnector(limit=0, force_close=True),
+            connector=aiohttp.TCPConnector(limit=0, force_close=not lasting),
         )
 
     async def close(self) -> None:

@@ -10,11 +10,11 @@ from boxsched.store.check import check
 from tests.faults import processes
 from tests.faults.book import Book
 from tests.faults.clients import NO_ANSWER, Clients, Reply
-from tests.faults.members import Node, Worker
+from tests.faults.members import Node, Worker, moved
 from tests.faults.postgres import Postgres
 from tests.faults.program import Program
 from tests.faults.proxy import Proxy
-from tests.faults.waiting import until, until_so
+from tests.faults.waiting import until, until_none, until_so
 
 
 class Cluster:
@@ -32,7 +32,7 @@ class Cluster:
         self.workers: list[Worker] = []
         self.book = Book(folder / "book")
         self._proxies: list[Proxy] = []
-        self._clients: Clients | None = None
+        self._clients: list[Clients] = []
         self._worker_token = ""
 
     # --- Building it ------------------------------------------------------------------------
@@ -99,10 +99,14 @@ class Cluster:
 
     @property
     def clients(self) -> Clients:
-        if self._clients is None:
-            urls = [node.url for node in self.nodes]
-            self._clients = Clients(urls, self.nodes[0].token, self.folder / "journal")
-        return self._clients
+        return self._clients[0] if self._clients else self.add_clients()
+
+    def add_clients(self, urls: Sequence[str] = (), *, lasting: bool = False) -> Clients:
+        """With a journal of their own; the first are ``clients``."""
+        journal = self.folder / f"journal-{len(self._clients) + 1}"
+        urls = urls or [node.url for node in self.nodes]
+        self._clients.append(Clients(urls, self.nodes[0].token, journal, lasting=lasting))
+        return self._clients[-1]
 
     async def put_project(self, *jobs: Any, **settings: Any) -> None:
         reply = await self.clients.ask("PUT", "projects/web", {"jobs": jobs, **settings})
@@ -158,6 +162,18 @@ class Cluster:
 
         return await until(look, f"another leads: an epoch above {above}")
 
+    async def until_joined(self, node: Node) -> None:
+        """It answers as one that is alive and does not lead."""
+
+        async def look() -> bool:
+            reply = await self.tried(node, "GET", "nodes")
+            if reply is None or reply.status != 200:
+                return False
+            (me,) = [each for each in reply.json["nodes"] if each["me"]]
+            return bool(me["alive"]) and not me["shards"]
+
+        await until(look, f"{node.name} is one of the nodes again")
+
     async def until_worker(self, worker: Worker, state: str) -> None:
         async def look() -> bool:
             workers = (await self.clients.get("workers"))["workers"]
@@ -184,12 +200,23 @@ class Cluster:
     async def until_begun(self, workload: str, times: int = 1) -> None:
         await until_so(lambda: self.book.begun(workload) >= times, f"{workload} runs")
 
-    async def until_idle(self, *, within: float = 60.0) -> None:
+    async def unfinished(self) -> int:
+        """Workloads, and their jobs."""
+        ((count,),) = await self.sql(
+            "SELECT (SELECT count(*) FROM workload WHERE state <> 'finished')"
+            " + (SELECT count(*) FROM job WHERE state <> 'finished')"
+        )
+        return int(count)
+
+    async def until_idle(self) -> None:
+        """However long it takes, as long as there is less and less to do; then the nodes know."""
+        await until_none(self.unfinished, "workloads and jobs that are not finished")
+
         async def look() -> bool:
             a = await self.clients.get("activity")
             return not (a["upcoming"] or a["blocked"] or a["running"])
 
-        await until(look, "nothing is unfinished", within=within)
+        await until(look, "nothing is unfinished")
 
     async def next_admission(self, after: float) -> float:
         """When the first batch of the present leadership that admits anything after that time was
@@ -221,12 +248,18 @@ class Cluster:
     async def is_whole(self) -> None:
         """All is idle; and what was answered, what jobs saw, and all tables agree."""
         await self.until_idle()
-        found = self.clients.journal.read().violations(await self.clients.workloads())
+        workloads = await self.clients.workloads()
+        found = [
+            violation
+            for clients in self._clients
+            for violation in clients.journal.read().violations(workloads)
+        ]
         found += self.book.violations()
         assert not found, "\n".join(found[:20])
         boxes = (await self.clients.get("boxes"))["boxes"]
         assert all(box.get("job") is None for box in boxes), boxes
         await self.checks_out()
+        assert not (raised := [p.name for p in self.programs if p.raised]), f"tracebacks: {raised}"
 
     async def checks_out(self) -> None:
         """As `boxsched check` would say."""
@@ -240,8 +273,8 @@ class Cluster:
         return [*self.nodes, *self.workers]
 
     async def close(self) -> None:
-        if self._clients is not None:
-            await self._clients.close()
+        for clients in self._clients:
+            await clients.close()
         await asyncio.to_thread(processes.clear, self.folder)
         for program in self.programs:
             if program.runs:
@@ -250,18 +283,12 @@ class Cluster:
             await proxy.stop()
 
     def logs(self, lines: int = 60) -> str:
-        """The last words of each process, for a test that failed."""
+        """How each process stands, and its last words, for a test that failed."""
         texts = []
         for program in self.programs:
             last = program.said.splitlines()[-lines:]
-            texts.append("\n".join([f"=== {program.name}", *last]))
+            texts.append("\n".join([f"=== {program.name} {program.standing}", *last]))
         return "\n".join(texts)
-
-
-def moved(url: str, port: int) -> str:
-    """The same, at another port of this machine."""
-    before, _, after = url.partition("127.0.0.1:")
-    return f"{before}127.0.0.1:{port}{after.lstrip('0123456789')}"
 
 
 @contextlib.asynccontextmanager

@@ -11,6 +11,8 @@ from tests.bus.redis_server import Server, served
 from tests.faults.cluster import Cluster, clustered
 from tests.faults.postgres import Postgres, durable
 
+IDLE_BOXES = 40  # of each worker
+
 Figure = Callable[[str, float], None]
 
 
@@ -57,6 +59,20 @@ async def shared_cluster_with_redis(
             yield cluster
 
 
+@pytest_asyncio.fixture(loop_scope="module")
+async def idle_boxes(
+    postgres: Postgres, redis_server: Server, tmp_path: Path
+) -> AsyncIterator[Cluster]:
+    """A test's own: two nodes and two workers, whose jobs run nothing and pass."""
+    with postgres.database() as url:
+        async with clustered(Cluster(tmp_path, postgres, url, redis_server.url)) as cluster:
+            await cluster.add_nodes(2)
+            for _ in range(2):
+                await cluster.add_worker(IDLE_BOXES, "--box-driver", "none")
+            await cluster.put_project({"name": "j", "commands": ["false"]})
+            yield cluster
+
+
 @pytest.fixture
 def figure(record_property: Callable[[str, object], None]) -> Figure:
     """Notes what was measured: shown at the end, and judged by people; nothing depends on it."""
@@ -92,7 +108,8 @@ def _clusters(item: pytest.Item) -> list[Cluster]:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     figures: dict[str, list[float]] = {}
-    for report in terminalreporter.getreports("passed"):
+    reports = [*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")]
+    for report in reports:
         for name, value in report.user_properties:
             if name.startswith("figure ") and report.when == "call":
                 figures.setdefault(name.removeprefix("figure "), []).append(float(str(value)))

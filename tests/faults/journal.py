@@ -36,12 +36,22 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._file = path.open("ab")
+        self._syncing = asyncio.Lock()
+        self._written = 0
+        self._synced = 0
 
     async def write(self, entry: Asked | Answered) -> None:
-        """On disk when it returns; proxies and clients go on meanwhile."""
+        """On disk when it returns; proxies and clients go on meanwhile, and who writes then shares
+        the next fsync."""
         self._file.write(_encode(entry) + b"\n")
-        self._file.flush()
-        await asyncio.to_thread(os.fsync, self._file.fileno())
+        self._written += 1
+        mine = self._written
+        async with self._syncing:
+            if self._synced < mine:
+                written = self._written
+                self._file.flush()
+                await asyncio.to_thread(os.fsync, self._file.fileno())
+                self._synced = written
 
     def close(self) -> None:
         self._file.close()

@@ -14,10 +14,17 @@ def free_port() -> int:
         return port
 
 
+def moved(url: str, port: int) -> str:
+    """The same, at another port of this machine."""
+    before, _, after = url.partition("127.0.0.1:")
+    return f"{before}127.0.0.1:{port}{after.lstrip('0123456789')}"
+
+
 class Node(Program):
     """``to_postgres`` (and ``to_redis``) is the proxy that it alone goes through."""
 
     def __init__(self, folder: Path, name: str, *options: str) -> None:
+        self.host = "127.0.0.1"  # where it is reached
         self.port = free_port()
         self.to_postgres: Proxy | None = None
         self.to_redis: Proxy | None = None
@@ -25,7 +32,7 @@ class Node(Program):
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
     @property
     def token(self) -> str:

@@ -14,6 +14,8 @@ from tests.contract.postgres_server import PostgresServer, database
 from tests.faults import processes
 from tests.faults.waiting import until_so
 
+STALE = 'null value in column "batch" of relation "shard"'  # how the fence refuses a write
+
 
 class Postgres(PostgresServer):
     """Each verb is done when it returns; they block, so call them in a thread beside a proxy."""
@@ -52,6 +54,10 @@ class Postgres(PostgresServer):
     def times_ready(self) -> int:
         return self.log().count("database system is ready to accept connections")
 
+    def stale_writes(self) -> int:
+        """How many were refused, of those who lead no longer."""
+        return self.log().count(STALE)
+
     async def recovers(self, times_ready: int) -> None:
         """From a backend's end: it was ready so often before."""
         await until_so(lambda: self.times_ready() > times_ready, "the database recovers")
@@ -74,12 +80,16 @@ class Postgres(PostgresServer):
 
 
 @contextlib.contextmanager
-def durable() -> Iterator[Postgres]:
+def durable(*, everywhere: bool = False) -> Iterator[Postgres]:
+    """``everywhere``: reached at every address of the network it is in."""
     folder = Path(tempfile.mkdtemp(prefix="boxsched-faults-"))
     server = None
     try:
         server = Postgres(folder)
         server.create()
+        if everywhere:
+            server.settings["listen_addresses"] = "*"
+            server.write("pg_hba.conf", "host all all 0.0.0.0/0 trust\n")
         server.start()
         yield server
     finally:

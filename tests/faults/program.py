@@ -23,15 +23,18 @@ class Program:
         self.data = folder / name
         self.options = list(options)
         self.environment: dict[str, str] = {}
+        self.within: list[str] = []  # a command that becomes ours, elsewhere
         self._command = command
         self._log = folder / f"{name}.log"
         self._process: asyncio.subprocess.Process | None = None
+        self._begin = 0
 
     async def spawn(self) -> None:
         mark = len(self.said)
         with self._log.open("ab") as log:
             log.write(f"--- {self.name} begins\n".encode())
             self._process = await asyncio.create_subprocess_exec(
+                *self.within,
                 sys.executable, "-m", "boxsched", self._command, "--data", str(self.data),
                 *self.options,
                 stdin=subprocess.DEVNULL,
@@ -51,6 +54,11 @@ class Program:
         return self._log.read_text(errors="replace") if self._log.exists() else ""
 
     @property
+    def raised(self) -> bool:
+        """Something in it that nobody caught, in any of its lives."""
+        return "Traceback (most recent call last)" in self.said
+
+    @property
     def pid(self) -> int:
         assert self._process is not None, f"{self.name} was not started"
         return self._process.pid
@@ -58,6 +66,19 @@ class Program:
     @property
     def runs(self) -> bool:
         return self._process is not None and self._process.returncode is None
+
+    @property
+    def standing(self) -> str:
+        if self._process is None:
+            return "was never begun"
+        status = self._process.returncode
+        if status is None:
+            return f"runs ({processes.state(self.pid) or 'gone'})"
+        return f"ended by {signal.Signals(-status).name}" if status < 0 else f"ended: {status}"
+
+    def has_said(self, text: str) -> bool:
+        """In this life."""
+        return text in self.said[self._begin :]
 
     async def says(
         self, text: str, *, within: float = GENEROUS_SECONDS, after: int | None = None
@@ -89,7 +110,8 @@ class Program:
         return await self.ended()
 
     def signal(self, sign: signal.Signals) -> None:
-        processes.send([self.pid], sign)
+        if self.runs:  # else its number may be another's by now
+            processes.send([self.pid], sign)
 
     async def freeze(self) -> None:
         self.signal(signal.SIGSTOP)

@@ -4,6 +4,8 @@ import os
 
 REPEATS = int(os.environ.get("BOXSCHED_TEST_FAULTS", "1"))
 AT_LENGTH = REPEATS > 1  # then outages and storms last as long as the fault model says
+SUBMISSIONS = int(os.environ.get("BOXSCHED_TEST_SUBMISSIONS", "300"))  # accepted in the storm
+STORM_FAULTS = max(8, SUBMISSIONS * 3 // 1000)  # at least so many meanwhile
 
 
 def lasting(here: float, at_length: float) -> float:

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.faults.clients import loaded
-from tests.faults.cluster import Cluster, moved
-from tests.faults.members import Node, free_port
+from tests.faults.cluster import Cluster
+from tests.faults.members import Node, free_port, moved
 from tests.faults.waiting import until_so
 
 PGBOUNCER = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")

@@ -1,6 +1,7 @@
 """The judges of these tests judge: a planted violation is found, and a good story has none."""
 
 import asyncio
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,8 +15,9 @@ from tests.faults.book import Book
 from tests.faults.clients import Clients, loaded
 from tests.faults.journal import Answered, Asked, Journal
 from tests.faults.members import Node
+from tests.faults.program import Program
 from tests.faults.sink import Sink, sunk
-from tests.faults.waiting import until
+from tests.faults.waiting import until, until_none
 
 
 async def journal(folder: Path, *entries: Asked | Answered) -> Journal:
@@ -43,6 +45,56 @@ async def test_a_story_in_which_all_is_well(tmp_path: Path) -> None:
 async def test_what_was_answered_and_is_lost(tmp_path: Path) -> None:
     story = (await journal(tmp_path, ASKED, Answered("k", "a", 201, "w1"))).read()
     assert "lost" in story.violations({})[0]
+
+
+async def test_an_entry_is_on_disk_when_it_is_written_and_many_share_a_sync(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    journal = Journal(tmp_path / "journal")
+
+    def fsync(descriptor: int) -> None:
+        synced.append(os.fstat(descriptor).st_size)
+
+    async def write(number: int) -> None:
+        await journal.write(Asked(f"k{number}", "projects/web/builds", {}))
+        end = (tmp_path / "journal").read_bytes()[: max(synced)]
+        assert f'"k{number}"'.encode() in end
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    await asyncio.gather(*(write(number) for number in range(50)))
+    journal.close()
+    assert len(journal.read().asked) == 50
+    assert len(synced) < 10
+
+
+async def test_patience_begins_anew_as_long_as_there_is_less(tmp_path: Path) -> None:
+    counts = iter([5, 5, 4, 4, 3, 3, 2, 2, 1, 1, 0])
+
+    async def fewer() -> int:
+        await asyncio.sleep(0.1)  # in sum more than the patience
+        return next(counts)
+
+    async def as_many() -> int:
+        return 3
+
+    await until_none(fewer, "what goes", patience=0.8)
+    with pytest.raises(AssertionError, match="no fewer than 3: what stays"):
+        await until_none(as_many, "what stays", patience=0.1)
+
+
+async def test_how_a_process_stands(tmp_path: Path) -> None:
+    program = Program(tmp_path, "odd", "no-such-command")
+    assert program.standing == "was never begun"
+    await program.spawn()
+    assert await program.ended() == 2
+    assert program.standing == "ended: 2"
+    assert not program.raised
+    worker = Program(tmp_path, "worker", "worker", "--url", "http://127.0.0.1:1", "--token", "no")
+    await worker.spawn()
+    assert worker.standing.startswith("runs")
+    await worker.kill()
+    assert worker.standing == "ended by SIGKILL"
 
 
 async def test_a_key_with_two_workloads(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import shutil
-import statistics
 import time
 
 import pytest
@@ -15,11 +14,15 @@ from tests.faults.cluster import Cluster
 from tests.faults.conftest import Figure
 from tests.faults.members import Node
 from tests.faults.scale import REPEATS, lasting
+from tests.faults.spell import spell
 from tests.faults.waiting import until
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180 + 90 * REPEATS)]
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180 + 120 * REPEATS)]
 
 APPENDED = "appendonlydir"
+LOAD_RATE = lasting(10, 30)  # submissions a second; in the end the fault model's
+LOAD_BRANCHES = 20
+WARM_UP_SUBMISSIONS = 40
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -80,25 +83,52 @@ async def test_redis_loses_what_it_had(pair: Cluster, redis_server: Server, figu
     await pair.is_whole()
 
 
-async def test_redis_is_frozen(pair: Cluster, redis_server: Server, figure: Figure) -> None:
-    """F9: submissions and jobs go on without it, and with it when it is back."""
-    figures = pair.clients.figures
-    async with loaded(pair.clients, rate=4):
+def freeze(server: Server) -> None:
+    server.stop()
+
+
+def thaw(server: Server) -> None:
+    server.cont()
+
+
+def kill(server: Server) -> None:
+    server.kill()
+
+
+def begin_empty(server: Server) -> None:
+    shutil.rmtree(server.socket.parent / APPENDED)
+    server.start()
+
+
+OUTAGES = {"F9 frozen": (freeze, thaw), "F8 killed": (kill, begin_empty)}
+
+
+@pytest.mark.parametrize("name", OUTAGES)
+async def test_redis_is_away_for_long(
+    idle_boxes: Cluster, redis_server: Server, name: str, figure: Figure
+) -> None:
+    """Submissions and jobs go on without it, and with it when it is back."""
+    cluster, (take, give_back) = idle_boxes, OUTAGES[name]
+    clients = cluster.add_clients(lasting=True)
+    for node in cluster.nodes:
+        await until_bus(cluster, node, up=True)
+    async with loaded(clients, rate=LOAD_RATE, branches=LOAD_BRANCHES) as load:
+        await load.more(WARM_UP_SUBMISSIONS)
         for _ in range(REPEATS):
-            figures.answer_seconds.clear()
-            await asyncio.sleep(lasting(2, 10))  # how fast it is when all is well
-            well, begun = statistics.median(figures.answer_seconds), pair.book.begun()
-            redis_server.stop()
-            figures.answer_seconds.clear()
-            await asyncio.sleep(lasting(4, 30))  # so long it is frozen
-            assert pair.book.begun() > begun
-            frozen = statistics.median(figures.answer_seconds)
-            for node in pair.nodes:
-                await until_bus(pair, node, up=False)
-            redis_server.cont()
-            for node in pair.nodes:
-                await until_bus(pair, node, up=True)
-            figure("F9 median 201 while all is well, s", well)
-            figure("F9 median 201 while Redis is frozen, s", frozen)
-    await pair.is_whole()
-    assert figures.away == 0
+            before = await spell(cluster, clients, lasting(3, 30))
+            await asyncio.to_thread(take, redis_server)
+            during = await spell(cluster, clients, lasting(4, 30))
+            for node in cluster.nodes:
+                await until_bus(cluster, node, up=False)
+            await asyncio.to_thread(give_back, redis_server)
+            for node in cluster.nodes:
+                await until_bus(cluster, node, up=True)
+            after = await spell(cluster, clients, lasting(3, 30))
+            assert during.finished > 0
+            for what, its in (("before", before), ("meanwhile", during), ("after", after)):
+                its.show(figure, f"{name}: {what}")
+            during.compare(figure, f"{name}: meanwhile / before", before)
+            after.compare(figure, f"{name}: after / before", before)
+    await cluster.is_whole()
+    figure(f"{name}: answers 503", clients.figures.away)
+    figure(f"{name}: requests without an answer", clients.figures.no_answer)

@@ -1,7 +1,10 @@
-"""Any process killed at any moment, for a while (F18); the same asked twice at once (F26)."""
+"""Any process killed at any moment (F18), any fault at any moment under a crowd of clients, and the
+same asked twice at once (F26)."""
 
 import asyncio
+import os
 import random
+import time
 from collections import Counter
 
 import pytest
@@ -11,13 +14,16 @@ from tests.bus.redis_server import Server
 from tests.faults.clients import loaded
 from tests.faults.cluster import Cluster
 from tests.faults.conftest import Figure
+from tests.faults.crowd import Crowd
 from tests.faults.follower import followed
-from tests.faults.postgres import Postgres
-from tests.faults.program import Program
-from tests.faults.scale import AT_LENGTH, REPEATS, lasting
+from tests.faults.scale import AT_LENGTH, REPEATS, STORM_FAULTS, SUBMISSIONS, lasting
+from tests.faults.storm import Storm, cuts, freezes, kills
 
 STORM_SECONDS = lasting(8, 180)
 PAUSE_SECONDS = (0.3, 0.9)  # between two kills
+STORM_SEED = int(os.environ.get("BOXSCHED_TEST_SEED", "1"))
+CROWD_SIZE = 48  # clients at once
+CROWD_BRANCHES = 500
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
@@ -34,40 +40,6 @@ async def pair(shared_cluster_with_redis: Cluster) -> Cluster:
     return cluster
 
 
-class Storm:
-    """Kills by chance; whatever has ended, by its hand or by itself, is begun again."""
-
-    def __init__(self, cluster: Cluster, server: Server, chance: random.Random) -> None:
-        self._cluster = cluster
-        self._server = server
-        self._chance = chance
-        self.kills: Counter[str] = Counter()
-
-    async def run(self) -> None:
-        async with asyncio.timeout(STORM_SECONDS):
-            while True:
-                await asyncio.sleep(self._chance.uniform(*PAUSE_SECONDS))
-                await self._kill()
-                await self.restart()
-
-    async def _kill(self) -> None:
-        servers: list[Server | Postgres] = [self._server, self._cluster.postgres]
-        target = self._chance.choice([*self._cluster.programs, *servers])
-        if not isinstance(target, Program):
-            self.kills[type(target).__name__] += 1
-            await asyncio.to_thread(target.kill)
-            await asyncio.to_thread(target.start)
-        elif target.runs:
-            self.kills[target.name] += 1
-            await target.kill()
-
-    async def restart(self) -> None:
-        """Without a wait until they serve: the next kill may come before."""
-        for program in self._cluster.programs:
-            if not program.runs:
-                await program.spawn()
-
-
 # Now and then a worker that was killed several times in a row is not connected again within a
 # minute; why is not known yet. Until then the storm blows where it is asked for.
 @pytest.mark.skipif(not AT_LENGTH, reason="BOXSCHED_TEST_FAULTS=2 or more asks for the storm")
@@ -78,18 +50,66 @@ async def test_a_storm(pair: Cluster, redis_server: Server, seed: int, figure: F
     rules = [["b0", "queued"], ["b1", "all"]]
     jobs = [pair.book.job("short", 0.1), pair.book.job("long", 0.5)]
     await pair.put_project(*jobs, servers=servers, cancellation=rules)
-    storm = Storm(pair, redis_server, random.Random(seed))
+    chance = random.Random(seed)
+
+    async def calm() -> None:
+        await asyncio.sleep(chance.uniform(*PAUSE_SECONDS))
+
+    storm = Storm(pair, chance, kills(pair, redis_server), calm)
+    until = time.monotonic() + STORM_SECONDS
     async with followed(pair) as follower:
         async with loaded(pair.clients, rate=4, servers=2):
-            with pytest.raises(TimeoutError):
-                await storm.run()
-            await storm.restart()
-        for node in pair.nodes:
-            await node.says("listening on ")
+            await storm.run(lambda: time.monotonic() > until)
         await pair.is_whole()
         await follower.heard_all()
-    figure("F18 kills", storm.kills.total())
+    figure("F18 kills", storm.done.total())
     figure("F18 jobs begun", pair.book.begun())
+
+
+def show(figure: Figure, storm: Storm, crowd: Crowd, seconds: float) -> None:
+    figure("storm: seconds", seconds)
+    figure("storm: submissions accepted", crowd.accepted)
+    figure("storm: 201 a second", crowd.accepted / seconds)
+    figure("storm: requests without an answer", crowd.clients.figures.no_answer)
+    figure("storm: answers 503", crowd.clients.figures.away)
+    figure("storm: faults", storm.done.total())
+    for kind, count in storm.done.items():
+        figure(f"storm: faults: {kind}", count)
+    figure("storm: processes that ended by no hand of ours", len(storm.ended_alone))
+
+
+@pytest.mark.timeout(300 + SUBMISSIONS // 20)
+async def test_a_crowd_in_a_storm(
+    idle_boxes: Cluster, redis_server: Server, figure: Figure
+) -> None:
+    """None of so many accepted submissions is lost through so many faults; each key is one build,
+    and all of them end."""
+    cluster, chance = idle_boxes, random.Random(STORM_SEED)
+    to_nodes = [await cluster.proxied(node.port) for node in cluster.nodes]
+    faults = kills(cluster, redis_server) + freezes(cluster, chance)
+    urls = [f"http://127.0.0.1:{way.port}" for way in to_nodes]
+
+    def enough(crowd: Crowd) -> bool:
+        return crowd.accepted >= SUBMISSIONS and storm.done.total() >= STORM_FAULTS
+
+    crowd = Crowd(cluster.add_clients(urls, lasting=True), CROWD_BRANCHES, enough)
+
+    async def calm() -> None:
+        await crowd.more(chance.expovariate(STORM_FAULTS / SUBMISSIONS))
+
+    storm = Storm(cluster, chance, faults + cuts(cluster, to_nodes, chance), calm)
+    stale, began = cluster.postgres.stale_writes(), time.monotonic()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(crowd.run(CROWD_SIZE))
+        group.create_task(storm.run(lambda: crowd.enough(crowd)))
+    ended = time.monotonic()
+    figure("storm: stale writes refused", cluster.postgres.stale_writes() - stale)
+    show(figure, storm, crowd, ended - began)
+    await cluster.until_idle()
+    idle = time.monotonic()
+    figure("storm: seconds after it until idle", idle - ended)
+    await cluster.is_whole()
+    figure("storm: seconds to judge it", time.monotonic() - idle)
 
 
 async def test_the_same_asked_of_two_nodes_at_once(pair: Cluster) -> None:

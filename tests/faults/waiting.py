@@ -31,3 +31,18 @@ async def until_so(
         return condition()
 
     await until(look, what, within=within)
+
+
+async def until_none(
+    count: Callable[[], Awaitable[int]], what: str, *, patience: float = GENEROUS_SECONDS
+) -> None:
+    """Returns when there is none left; whenever there are fewer than ever, patience begins anew."""
+    loop = asyncio.get_running_loop()
+    least, until_ = await count(), loop.time() + patience
+    while least:
+        await asyncio.sleep(5 * POLL_SECONDS)
+        now = await count()
+        if now < least:
+            least, until_ = now, loop.time() + patience
+        elif loop.time() > until_:
+            raise AssertionError(f"for {patience:g} s no fewer than {least}: {what}; now {now}")

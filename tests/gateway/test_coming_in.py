@@ -7,6 +7,7 @@ import attrs
 import pytest
 
 from boxsched import inbox
+from boxsched.store.contract import SHARD
 from boxsched.store.values import NewWorker
 from boxsched.worker import wire
 from tests.gateway.house import CLUSTER, NODE, QUICK, House
@@ -58,6 +59,22 @@ async def test_a_connection_to_another_node_ends_the_one_here(house: House) -> N
     assert await worker.closed() == 1013
     assert house.gateway.figures.ended["not_its_connection"] == 1
     assert await house.state_of(worker) == "connected", "it is, to the other node"
+
+
+async def test_what_another_node_promised_holds_until_it_is_heard_here(house: House) -> None:
+    elsewhere = NewWorker("mine", "w", "there", "node-2", ("default",), lost_after=300.0)
+    await house.store.connect_worker(elsewhere)
+    worker = await house.worker(identity="mine")
+    (pulse,) = await house.store.pulses(SHARD)
+    assert (pulse.node, pulse.lost_after) == (NODE, 300.0), "it may not have heard the Welcome"
+    await worker.beat()
+    (pulse,) = await house.store.pulses(SHARD)
+    assert pulse.lost_after == 120.0
+    await house.store.connect_worker(attrs.evolve(elsewhere, lost_after=10.0))
+    await worker.say(wire.Beat(99))
+    assert await worker.closed() == 1013
+    (pulse,) = await house.store.pulses(SHARD)
+    assert pulse.lost_after == 120.0, "as the other node's Welcome may never come"
 
 
 @pytest.mark.parametrize(("version", "again"), [(0, False), (2, True)])

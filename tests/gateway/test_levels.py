@@ -104,8 +104,23 @@ def test_a_level_that_is_too_large_keeps_what_runs() -> None:
     assert b'["true"]' in small
 
 
-def _assignment(job: int, script: str, *, started: bool) -> Assignment:
+def test_of_what_has_to_wait_the_oldest_lease_comes_first() -> None:
+    """Each has its turn, whatever comes after it: one fits at a time."""
+    script = "x" * (wire.MAX_MESSAGE_BYTES * 3 // 5)
+    leases = {1: 30, 2: 10, 3: 50, 4: 20, 5: 40}
+    waits = [_assignment(job, script, started=False, lease=leases[job]) for job in leases]
+    told: list[int] = []
+    while waits:
+        level = wire.from_node.decode(level_text(waits))
+        assert isinstance(level, wire.Level)
+        (begun,) = level.tasks
+        told.append(begun.job)
+        waits = [one for one in waits if one.job != begun.job]
+    assert told == [2, 4, 1, 5, 3]
+
+
+def _assignment(job: int, script: str, *, started: bool, lease: int = 1) -> Assignment:
     return Assignment(
-        job, 1, 1, 1, 1, False, 60.0, "job", (script,), {}, 1, 1, Kind.BUILD, "web",
+        job, 1, lease, 1, 1, False, 60.0, "job", (script,), {}, 1, 1, Kind.BUILD, "web",
         "main", None, None, None, None, started,
     )  # type: ignore[arg-type]  # fmt: skip

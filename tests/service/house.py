@@ -13,6 +13,8 @@ import msgspec
 from aiohttp import web
 
 from boxsched.api.app import application
+from boxsched.api.peers import Peers
+from boxsched.api.places import Places
 from boxsched.api.serving import Runner
 from boxsched.clock import Clock
 from boxsched.node import Node
@@ -59,8 +61,9 @@ class House:
         asked = Options(**{"data": data, "boxes": 2, "box_driver": "none", **options})
         node = Node(asked, open_store(asked.database_url, data), Clock())
         await node.store.open()
-        await node.start()
-        runner = Runner(application(node), shutdown_timeout=1.0)
+        await node.start("http://127.0.0.1")
+        places = Places(Peers(asked.trusted_proxies), asked.connections_per_address)
+        runner = Runner(application(node), places=places, shutdown_timeout=1.0)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         house = cls(node, runner)

@@ -1,7 +1,9 @@
 """Connections: what is not HTTP, who sends nothing or too slowly, our own mistakes, hang-ups."""
 
 import asyncio
+import ipaddress
 import logging
+from pathlib import Path
 
 import pytest
 
@@ -165,3 +167,37 @@ async def test_many_idle_connections_disturb_nobody(house: House) -> None:
     assert all(type(one) is Connection for one in house.runner.server.connections)
     for _, writer in idle:
         writer.close()
+
+
+OK = b"HTTP/1.1 200 OK\r\n"
+
+
+async def healthz(house: House, address: str = "127.0.0.1") -> tuple[asyncio.StreamWriter, bytes]:
+    """A new connection from that address, and what it is answered first."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", house.port, local_addr=(address, 0))
+    writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+    try:
+        return writer, await reader.readline()
+    except ConnectionError:
+        return writer, b""
+
+
+@pytest.mark.parametrize("trusted", [False, True])
+async def test_no_address_has_more_than_its_share_but_a_proxy_of_ours(
+    tmp_path: Path, trusted: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    proxies = (ipaddress.ip_network("127.0.0.1"),) if trusted else ()
+    async with House.open(
+        tmp_path / "data", connections_per_address=2, trusted_proxies=proxies
+    ) as house:
+        held = [await healthz(house), await healthz(house)]
+        assert [line for _, line in held] == [OK, OK]
+        for _ in range(3):
+            assert (await healthz(house))[1] == (OK if trusted else b"")
+        assert (await healthz(house, "127.0.0.2"))[1] == OK
+        said = [one for one in caplog.records if "--trusted-proxy" in one.getMessage()]
+        assert len(said) == (0 if trusted else 1)
+        held[0][0].close()
+        async with asyncio.timeout(20):
+            while (await healthz(house))[1] != OK:  # the server has to hear of the end first
+                pass

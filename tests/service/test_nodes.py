@@ -1,6 +1,9 @@
 """The nodes: on SQLite one, which leads; on PostgreSQL all that there are; and who is ready."""
 
 import asyncio
+from pathlib import Path
+
+import pytest
 
 from tests.service.house import API, PATIENCE_SECONDS, House
 from tests.service.test_tokens import houses, server  # noqa: F401 (fixtures)
@@ -42,3 +45,10 @@ async def test_figures_of_the_cluster(house: House) -> None:
 
 async def test_nodes_are_not_for_strangers(house: House) -> None:
     assert (await house.call("GET", f"{API}/nodes", token=None)).status == 401
+
+
+@pytest.mark.parametrize("boxes", [0, 1])
+async def test_a_node_without_boxes_keeps_no_process_for_jobs(tmp_path: Path, boxes: int) -> None:
+    async with House.open(tmp_path / "data", boxes=boxes, box_driver="process") as house:
+        started = house.node.options.data / "worker" / "spawner.log"
+        assert started.exists() == bool(boxes)

@@ -1,6 +1,7 @@
 """One job from its start to its end: result, environment, workspace."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,13 @@ async def test_a_job_passes(site: Site) -> None:
     assert isinstance(ended, JobFinished)
     assert started.lease_token == ended.lease_token == 1
     assert started.at <= ended.at
+
+
+async def test_where_no_job_was_expected_one_runs(make_site: Callable[..., Site]) -> None:
+    """Of a node's life with Boxes there may be one left."""
+    site = make_site(expects_jobs=False)
+    await site.agent.start()
+    assert (await site.run("true")).result is Result.PASSED
 
 
 async def test_the_first_command_that_fails_ends_the_script(site: Site) -> None:

@@ -95,6 +95,8 @@ def test_a_heartbeat_that_comes_too_late_renews_nothing(tmp_path: Path) -> None:
     file = open_heard(str(tmp_path))
     write_heard(file, Heard(record.boot, begun + 300, 100.0, begun + 300))
     assert deadline.passed(begun + 301)
+    write_heard(file, Heard(record.boot, begun + 302, 1_000.0, begun + 300))
+    assert deadline.passed(begun + 303), "also where the node that came promises more"
     os.close(file)
 
 

@@ -6,15 +6,20 @@ SELECT id, identity, name, organization FROM worker
 
 -- name: insert_worker
 -- A worker that connects for the first time; where another was faster, the schema refuses it.
-INSERT INTO worker (identity, name, address, state, organization, node, connection, beat)
-VALUES (:identity, :name, :address, 'connected', :organization, :node, 1, 1)
+INSERT INTO worker (
+    identity, name, address, state, organization, node, connection, beat, lost_after
+) VALUES (
+    :identity, :name, :address, 'connected', :organization, :node, 1, 1, :lost_after
+)
 RETURNING id, connection;
 
 -- name: connect_worker
--- A worker that connects again.
+-- A worker that connects again. Until it is heard on this connection it may not know what it is
+-- promised here, and go by what it was promised before.
 UPDATE worker
    SET identity = :identity, name = :name, address = :address, state = 'connected', node = :node,
-       connection = connection + 1, beat = beat + 1
+       connection = connection + 1, beat = beat + 1,
+       lost_after = CASE WHEN lost_after > :lost_after THEN lost_after ELSE :lost_after END
  WHERE id = :worker
 RETURNING id, connection;
 
@@ -29,16 +34,18 @@ UPDATE worker SET state = 'disconnected'
   FROM v WHERE worker.id = v.worker AND worker.connection = v.number;
 
 -- name: beat
--- Workers that were heard of; those whose connection is another by now are left out.
+-- Workers that were heard of; those whose connection is another by now are left out. They go by
+-- what this node promised them: a heartbeat is sent only behind that.
 WITH v(worker, number) AS (VALUES (:worker, :number))
-UPDATE worker SET beat = beat + 1
+UPDATE worker SET beat = beat + 1, lost_after = :lost_after
   FROM v
  WHERE worker.id = v.worker AND worker.connection = v.number AND worker.state <> 'disconnected'
 RETURNING id;
 
 -- name: pulses
 -- How alive the workers of a shard's organization are.
-SELECT worker.id, worker.node, worker.state <> 'disconnected', worker.beat, worker.connection
+SELECT worker.id, worker.node, worker.state <> 'disconnected', worker.beat, worker.connection,
+       worker.lost_after
   FROM worker JOIN organization ON organization.id = worker.organization
  WHERE organization.shard = :shard
  ORDER BY worker.id;

@@ -72,9 +72,9 @@ UPDATE shard SET batch = CASE WHEN epoch = :epoch AND batch = :batch THEN batch 
 
 -- name: empty_inbox
 -- Commands that the batch has dealt with, as runs of ids of which every one was.
+-- Not by IN: PostgreSQL takes a run for a ninth of the inbox, and would read all of a large one.
 WITH v(first, last) AS (VALUES (:first, :last))
-DELETE FROM inbox
- WHERE id IN (SELECT i.id FROM v JOIN inbox AS i ON i.id BETWEEN v.first AND v.last);
+DELETE FROM inbox USING v WHERE inbox.id BETWEEN v.first AND v.last;
 
 -- name: end_workloads
 -- Workloads that the batch ends.

@@ -36,10 +36,10 @@ SELECT * FROM shown_workload
  ORDER BY id DESC LIMIT :limit;
 
 -- name: unfinished
--- All unfinished workloads, by id.
+-- A page of the unfinished workloads, by id.
 SELECT * FROM shown_workload
- WHERE finished_at IS NULL
- ORDER BY id;
+ WHERE finished_at IS NULL AND id > :after
+ ORDER BY id LIMIT :limit;
 
 -- name: recently_finished
 -- The last finished workloads, latest first.

@@ -1,3 +1,14 @@
 -- name: workload_ids
--- Runs (first, last) of ids for so many new workloads. There is one writer: those behind the last.
-SELECT coalesce(max(id), 0) + 1, coalesce(max(id), 0) + :count FROM workload;
+-- Runs (first, last) of ids for so many new workloads. There is one writer: those behind the last,
+-- and behind what was given before a backup was restored (jump_workload_ids).
+SELECT above + 1, above + :count
+  FROM (SELECT max(
+            coalesce((SELECT max(id) FROM workload), 0),
+            coalesce((SELECT max(seq) FROM sqlite_sequence WHERE name = 'workload'), 0)
+        ) AS above);
+
+-- name: empty_inbox
+-- Commands that the batch has dealt with, as runs of ids; there is no DELETE with USING.
+WITH v(first, last) AS (VALUES (:first, :last))
+DELETE FROM inbox
+ WHERE id IN (SELECT i.id FROM v JOIN inbox AS i ON i.id BETWEEN v.first AND v.last);

@@ -32,6 +32,7 @@ def connect_worker(new: NewWorker) -> Steps[Connected]:
         "name": new.name,
         "address": new.address,
         "node": new.node,
+        "lost_after": new.lost_after,
     }
     if known is None:
         written = yield _SQL["insert_worker"](organization=new.organization, **values)
@@ -73,8 +74,9 @@ def disconnect_workers(connections: Sequence[Connection]) -> Steps[None]:
     yield _SQL["disconnect_workers"].rows(_rows(connections))
 
 
-def beat(connections: Sequence[Connection]) -> Steps[set[WorkerId]]:
-    return {WorkerId(row[0]) for row in (yield _SQL["beat"].rows(_rows(connections)))}
+def beat(connections: Sequence[Connection], lost_after: float | None) -> Steps[set[WorkerId]]:
+    alive = yield _SQL["beat"].rows(_rows(connections), lost_after=lost_after)
+    return {WorkerId(row[0]) for row in alive}
 
 
 def _rows(connections: Sequence[Connection]) -> list[tuple[int, int]]:

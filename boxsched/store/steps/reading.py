@@ -6,6 +6,7 @@ from boxsched.model import JobId, ProjectId, WorkloadId, job_id, job_workload
 from boxsched.states import JobState, State
 from boxsched.store import rows
 from boxsched.store.blocks import Row, Steps, load
+from boxsched.store.contract import PAGE_WORKLOADS
 from boxsched.store.values import Job, StoredEvent, Workload, WorkloadFilter
 
 _SQL = load("reading.sql")
@@ -63,7 +64,15 @@ def job_state(id_: JobId) -> Steps[tuple[JobState, int] | None]:
 
 
 def unfinished() -> Steps[list[Workload]]:
-    return [rows.workload(row) for row in (yield _SQL["unfinished"]())]
+    """In pages of one snapshot: between two of them others have their turn."""
+    found: list[Workload] = []
+    after = 0
+    while True:
+        page = yield _SQL["unfinished"](after=after, limit=PAGE_WORKLOADS)
+        found += [rows.workload(row) for row in page]
+        if len(page) < PAGE_WORKLOADS:
+            return found
+        after = page[-1][0]
 
 
 def recently_finished(limit: int) -> Steps[list[Workload]]:

@@ -1,0 +1,56 @@
+"""Where a request comes from, also behind proxies whose word is taken for it."""
+
+import ipaddress
+from collections.abc import Iterable
+
+import attrs
+from aiohttp import web
+
+FORWARDED_FOR = "X-Forwarded-For"
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+@attrs.frozen
+class Peers:
+    """``trusted``: proxies that say who came to them; nobody else is believed."""
+
+    trusted: tuple[Network, ...] = ()
+
+    def placed(self, request: web.Request) -> web.Request:
+        """The request with the ``remote`` that it came from."""
+        if not self.trusted or FORWARDED_FOR not in request.headers:
+            return request
+        known = self.origin(request.remote or "", request.headers.getall(FORWARDED_FOR))
+        return request if known == request.remote else request.clone(remote=known)
+
+    def origin(self, peer: str, forwarded: Iterable[str]) -> str:
+        """The last address that a proxy of ours was not at: what stands before it is hearsay."""
+        said = [one.strip() for line in forwarded for one in line.split(",")]
+        known = peer
+        for hop in (peer, *reversed(said)):
+            address = parsed(hop)
+            if address is None:
+                return known
+            known = str(address)
+            if not self.trusts(address):
+                break
+        return known
+
+    def trusts(self, address: Address) -> bool:
+        return any(address in network for network in self.trusted)
+
+
+def parsed(hop: str) -> Address | None:
+    """Of ``192.0.2.1``, ``192.0.2.1:4711``, ``2001:db8::1`` or ``[2001:db8::1]:4711``."""
+    if hop.startswith("["):
+        hop = hop[1:].partition("]")[0]
+    elif hop.count(":") == 1:
+        hop = hop.partition(":")[0]
+    try:
+        address = ipaddress.ip_address(hop)
+    except ValueError:
+        return None
+    mapped = getattr(address, "ipv4_mapped", None)
+    return address if mapped is None else mapped

@@ -1,0 +1,48 @@
+"""A service's sockets: bound first, so that a start which cannot listen has changed nothing."""
+
+import contextlib
+import os
+import socket
+from collections.abc import Iterator
+
+import attrs
+from aiohttp import web
+
+
+@attrs.frozen
+class Bound:
+    """Nobody is listened to before ``serve``; that may be done again, by another runner."""
+
+    url: str
+    _sockets: tuple[socket.socket, ...]
+
+    async def serve(self, runner: web.BaseRunner) -> None:
+        for each in self._sockets:
+            await web.SockSite(runner, each.dup()).start()  # closed with its runner
+
+
+@contextlib.contextmanager
+def bound(host: str, port: int) -> Iterator[Bound]:
+    """At each address of the host; port 0 is any. Raises OSError."""
+    with contextlib.ExitStack() as opened:
+        sockets = []
+        for family, kind, protocol, _, address in _addresses(host, port):
+            made = opened.enter_context(socket.socket(family, kind, protocol))
+            if os.name == "posix":
+                made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family is socket.AF_INET6:
+                made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            made.bind(address)
+            made.setblocking(False)
+            sockets.append(made)
+        yield Bound(_url(sockets[0]), tuple(sockets))
+
+
+def _addresses(host: str, port: int) -> list[tuple[int, int, int, str, tuple[object, ...]]]:
+    found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    return list(dict.fromkeys(found))
+
+
+def _url(bound: socket.socket) -> str:
+    host, port = bound.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

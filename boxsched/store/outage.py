@@ -1,0 +1,85 @@
+"""A database that is away is told once, about once a minute while that lasts, and when it is back.
+
+Whoever needs the store meanwhile tries again and says nothing: there are many of them, and each
+tries several times a second.
+"""
+
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import ParamSpec, TypeVar
+
+from boxsched.errors import StoreAway
+from boxsched.store.blocks import Steps
+from boxsched.store.driver import Driver
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+TELL_AGAIN_SECONDS = 60.0
+CALM_SECONDS = 1.0  # without a failure: then it is back
+
+_log = logging.getLogger(__name__)
+
+
+class Outage:
+    """Seconds are the clock's, monotonic ones."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._since: float | None = None
+        self._failed = 0.0
+        self._told = 0.0
+
+    def failed(self, error: StoreAway) -> None:
+        now = self._failed = self._clock()
+        what = " ".join(error.message.split())
+        if self._since is None:
+            self._since = self._told = now
+            _log.warning("the database is away: %s; requests get 503, trying again", what)
+        elif now - self._told >= TELL_AGAIN_SECONDS:
+            self._told = now
+            _log.warning("the database is away for %.0f s: %s", now - self._since, what)
+
+    def worked(self) -> None:
+        if self._since is not None:
+            now = self._clock()
+            if now - self._failed >= CALM_SECONDS:
+                _log.warning("the database is back, after %.1f s", self._failed - self._since)
+                self._since = None
+
+
+class ToldDriver:
+    """A driver whose outages are told."""
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+        self._outage = Outage()
+        self.round_trips = driver.round_trips
+
+    async def open(self) -> None:
+        await self._driver.open()
+
+    async def close(self) -> None:
+        await self._driver.close()
+
+    async def write(self, steps: Callable[P, Steps[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._watched(self._driver.write(steps, *args, **kwargs))
+
+    async def load(self, steps: Callable[P, Steps[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._watched(self._driver.load(steps, *args, **kwargs))
+
+    async def read(self, steps: Callable[P, Steps[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._watched(self._driver.read(steps, *args, **kwargs))
+
+    async def snapshot(self, steps: Callable[P, Steps[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._watched(self._driver.snapshot(steps, *args, **kwargs))
+
+    async def _watched(self, work: Awaitable[T]) -> T:
+        try:
+            found = await work
+        except StoreAway as error:
+            self._outage.failed(error)
+            raise
+        self._outage.worked()
+        return found

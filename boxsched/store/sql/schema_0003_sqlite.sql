@@ -1,0 +1,2 @@
+-- What of the third schema SQLite writes in another way: nothing. It has one shard, whose commands
+-- lie in the order of their ids; an index by shard would cost a third of what writing one costs.

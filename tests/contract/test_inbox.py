@@ -1,0 +1,69 @@
+"""The inbox is read by its shard and emptied by its ids, however much lies there.
+
+SQLite has one shard: its entries are read as they lie, in the order of their ids.
+"""
+
+import sqlite3
+
+import psycopg2
+import pytest
+
+from boxsched.store.blocks import Call, load
+from boxsched.store.contract import SHARD
+from boxsched.store.sqlite_connection import worded
+from tests.contract.conftest import Place
+
+BLOCKS = load("leading.sql")
+ENTRIES = 20_000  # most of them of shards that nobody leads just now
+MINE = """
+INSERT INTO inbox (shard, kind, payload, workload)
+SELECT CASE WHEN id % 100 = 0 THEN 1 ELSE 2 + id % 7 END, 'submit', '{}', id FROM filler;
+"""
+FILLER = f"""
+WITH RECURSIVE filler (id) AS (SELECT 1 UNION ALL SELECT id + 1 FROM filler WHERE id < {ENTRIES})
+"""
+READS = {
+    "inbox": BLOCKS["inbox"](shard=SHARD, limit=1_000),
+    "load_told": BLOCKS["load_told"](shard=SHARD, after=0, limit=1_000),
+}
+
+
+def plan(place: Place, call: Call) -> str:
+    """How the database goes about it, in a well filled inbox."""
+    rows = call.rows or ()
+    values = [value for row in rows for value in row] + list(call.values)
+    if place.url.startswith("postgres"):
+        raw = psycopg2.connect(place.url)
+        with raw.cursor() as cursor:
+            cursor.execute(FILLER + MINE)
+            cursor.execute("ANALYZE inbox")
+            cursor.execute("EXPLAIN " + call.block.written("%s", len(rows)), values)
+            found = [row[0] for row in cursor]
+    else:
+        raw = sqlite3.connect(place.url.removeprefix("sqlite:///"))
+        raw.execute(FILLER + MINE)
+        raw.execute("ANALYZE")
+        own = load("sqlite.sql").get(call.block.name, call.block)
+        text = worded(own.written("?", len(rows)))
+        found = [row[-1] for row in raw.execute(f"EXPLAIN QUERY PLAN {text}", values)]
+    raw.close()
+    return "\n".join(found)
+
+
+@pytest.mark.parametrize("read", READS)
+async def test_a_leader_reads_its_own_entries_alone(place: Place, read: str) -> None:
+    await place.open()
+    await place.close()
+    found = plan(place, READS[read])
+    if place.url.startswith("postgres"):
+        assert "inbox_shard" in found, found
+    else:
+        assert "TEMP B-TREE" not in found, found
+
+
+async def test_entries_are_deleted_by_their_ids(place: Place) -> None:
+    await place.open()
+    await place.close()
+    found = plan(place, BLOCKS["empty_inbox"].rows([(1, 100), (200, 200)]))
+    assert "Seq Scan on inbox" not in found and "SCAN inbox" not in found, found
+    assert "inbox_pkey" in found or "INTEGER PRIMARY KEY" in found, found

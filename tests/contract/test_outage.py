@@ -1,0 +1,46 @@
+"""A database that is away: told once, not by everybody who misses it."""
+
+import pytest
+
+from boxsched.errors import StoreAway
+from boxsched.store.outage import CALM_SECONDS, TELL_AGAIN_SECONDS, Outage
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def test_an_outage_is_told_once_then_once_a_minute_and_when_it_is_over(
+    clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    outage = Outage(clock)
+    outage.worked()
+    for _ in range(int(2.5 * TELL_AGAIN_SECONDS) * 10):
+        clock.now += 0.1
+        outage.failed(StoreAway("nobody\nanswers"))
+    clock.now += 2 * CALM_SECONDS
+    outage.worked()
+    outage.worked()
+    first, *again, last = [record.getMessage() for record in caplog.records]
+    assert "nobody answers" in first, "in one line"
+    assert len(again) == 2
+    assert "back, after 149.9 s" in last
+
+
+def test_some_that_get_through_do_not_end_it(
+    clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    outage = Outage(clock)
+    for _ in range(100):
+        clock.now += 0.1
+        outage.failed(StoreAway("too slow"))
+        outage.worked()
+    assert len(caplog.records) == 1

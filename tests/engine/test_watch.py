@@ -1,0 +1,282 @@
+"""Who is heard, silent, lost or cut off: by beats, by what was promised, and by nodes that go."""
+
+import math
+import random
+
+import attrs
+import pytest
+
+from boxsched.engine.watch import (
+    LATE_BEATS_SECONDS,
+    NODE_GONE_SECONDS,
+    NOTHING_SEEN,
+    Sights,
+    Watch,
+)
+from boxsched.model import WorkerId
+from boxsched.store.values import Connection, Pulse
+from boxsched.worker.wire import GIVEN_AGAIN_SECONDS, UNKNOWN_AFTER_SECONDS
+
+W = WorkerId(7)
+A, B = "A", "B"
+PROMISES = {A: 120.0, B: 10.0}
+LOOKS_ON = 1.0  # a supervisor looks so often
+
+
+class Row:
+    """The worker's row, written as ``fleet.sql`` does (the contract's tests say so)."""
+
+    def __init__(self) -> None:
+        self.pulse = Pulse(W, A, True, 0, 0, None)
+
+    def connect(self, node: str) -> None:
+        promised = max(self.pulse.lost_after or 0.0, PROMISES[node])
+        beat, connection = self.pulse.beat + 1, self.pulse.connection + 1
+        self.pulse = Pulse(W, node, True, beat, connection, promised)
+
+    def beat(self) -> None:
+        promised = PROMISES[self.pulse.node]
+        self.pulse = attrs.evolve(self.pulse, beat=self.pulse.beat + 1, lost_after=promised)
+
+
+def watch(row: Row, *, own: float = 120.0, now: float = 0.0) -> Watch:
+    made = Watch(own)
+    made.begin([row.pulse], now, {W})
+    return made
+
+
+def lost_at(seen: Watch, row: Row, now: float) -> float:
+    """When it is, if it is not heard again from ``now`` on: seconds from there."""
+    for seconds in range(1, 1_000):
+        if seen.look([row.pulse], now + seconds).lost:
+            return seconds
+    raise AssertionError("never")
+
+
+# --- What it was promised -------------------------------------------------------------------
+
+
+def after(lost_after: float) -> float:
+    """The first look behind it, drift, and what supervisors have to end their jobs."""
+    return math.ceil(lost_after * 1.05 + GIVEN_AGAIN_SECONDS)
+
+
+@pytest.mark.parametrize("own", [10.0, 120.0])
+@pytest.mark.parametrize("node", [A, B])
+def test_it_is_lost_by_what_its_node_promised_whoever_leads(node: str, own: float) -> None:
+    row = Row()
+    row.connect(node)
+    assert lost_at(watch(row, own=own), row, 0.0) == after(PROMISES[node])
+
+
+@pytest.mark.parametrize("own", [10.0, 120.0])
+def test_by_the_leaders_own_where_nobody_knows(own: float) -> None:
+    row = Row()
+    assert lost_at(watch(row, own=own), row, 0.0) == after(own)
+
+
+def test_it_is_silent_by_the_pace_that_it_was_given() -> None:
+    """One that beats every 5 s is not silent in between where the leader's own is short."""
+    row = Row()
+    row.connect(A)
+    seen = watch(row, own=10.0)
+    assert not seen.look([row.pulse], UNKNOWN_AFTER_SECONDS - 1)
+    assert seen.look([row.pulse], UNKNOWN_AFTER_SECONDS).silent == (W,)
+
+
+def test_cut_off_between_welcome_and_first_beat_it_may_go_by_either() -> None:
+    for first, then in ((A, B), (B, A)):
+        row = Row()
+        row.connect(first)
+        row.beat()
+        seen = watch(row, own=10.0)
+        row.connect(then)
+        seen.look([row.pulse], 50.0)
+        assert lost_at(seen, row, 50.0) == after(120.0)
+
+
+def test_with_its_first_beat_it_goes_by_the_new_one_alone() -> None:
+    row = Row()
+    row.connect(A)
+    seen = watch(row)
+    row.connect(B)
+    row.beat()
+    assert seen.look([row.pulse], 5.0) == NOTHING_SEEN
+    assert lost_at(seen, row, 5.0) == after(10.0)
+
+
+def test_there_and_back_between_two_looks() -> None:
+    row = Row()
+    row.connect(B)
+    row.beat()
+    seen = watch(row, own=10.0)
+    row.connect(A)  # hears the Welcome, and is cut off
+    row.connect(B)  # does not
+    seen.look([row.pulse], 1.0)
+    assert lost_at(seen, row, 1.0) == after(120.0)
+
+
+def test_a_new_leader_knows_what_the_last_one_knew() -> None:
+    row = Row()
+    row.connect(A)
+    row.beat()
+    row.connect(B)
+    assert lost_at(watch(row, own=10.0, now=70.0), row, 70.0) == after(120.0)
+    row.beat()
+    assert lost_at(watch(row, own=120.0, now=70.0), row, 70.0) == after(10.0)
+
+
+class Worker:
+    """A worker and the last of its supervisors, which goes by what the worker heard."""
+
+    def __init__(self, row: Row) -> None:
+        self.row = row
+        self.deadline = 0.0
+        self.hears = ""  # the node whose Welcome it heard, on its connection
+
+    def connect(self, node: str, now: float, *, hears: bool) -> None:
+        self.row.connect(node)
+        self.hears = node if hears else ""
+        if hears:
+            self.deadline = now + PROMISES[node]
+
+    def beat(self, now: float, *, answered: bool) -> None:
+        if self.hears and self.row.pulse.connected:
+            self.row.beat()
+            if answered:
+                self.deadline = now + PROMISES[self.hears]
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_its_builds_have_ended_whenever_it_is_taken_for_lost(seed: int) -> None:
+    """In any order of connects, beats, answers that get lost, takeovers and outages."""
+    chance = random.Random(seed)
+    row = Row()
+    worker = Worker(row)
+    worker.connect(A, 0.0, hears=True)
+    seen = watch(row)
+    now, losses = 0.0, 0
+    for _ in range(2_000):
+        now += 1.0
+        match chance.randrange(30):
+            case 0:
+                worker.connect(chance.choice((A, B)), now, hears=chance.random() < 0.6)
+            case 1 | 2:
+                worker.beat(now, answered=chance.random() < 0.6)
+            case 3 if chance.random() < 0.1:
+                seen = watch(row, own=chance.choice((10.0, 120.0)), now=now)
+            case 4 if chance.random() < 0.1:
+                seen.begin_anew(now)
+            case 5 if chance.random() < 0.3:
+                now += chance.choice((20.0, 100.0))
+                worker.beat(now, answered=True)
+            case 6 if chance.random() < 0.2:  # it is away for long
+                for _ in range(chance.choice((25, 150))):
+                    now += 1.0
+                    if seen.look([row.pulse], now).lost:
+                        losses += 1
+                        assert now > worker.deadline + LOOKS_ON
+        sights = seen.look([row.pulse], now)
+        if sights.connections:
+            row.pulse = attrs.evolve(row.pulse, connected=False)
+        if sights.lost:
+            losses += 1
+            assert now > worker.deadline + LOOKS_ON
+    assert losses > 3, "or nothing was tried"
+
+
+# --- Nodes that go --------------------------------------------------------------------------
+
+
+def connected_to(node: str = A, beat: int = 1, *, connected: bool = True) -> Pulse:
+    return Pulse(W, node, connected, beat, 1, 120.0)
+
+
+def begun(pulse: Pulse) -> Watch:
+    made = Watch(120.0)
+    made.begin([pulse], 0.0, {W})
+    return made
+
+
+def looks(seen: Watch, pulse: Pulse, times: range, gone: str = A) -> dict[int, Sights]:
+    """What changed, by the second."""
+    found = {now: seen.look([pulse], float(now), {gone}) for now in times}
+    return {now: sights for now, sights in found.items() if sights}
+
+
+HUNG_UP = Sights(hung_up=(W,))
+BACK = Sights(back=(W,))
+
+
+def test_where_its_node_is_gone_for_a_while_it_has_hung_up() -> None:
+    first = int(NODE_GONE_SECONDS) + 1
+    changes = looks(begun(connected_to()), connected_to(), range(1, 17))
+    assert changes[first] == HUNG_UP
+    assert changes.pop(int(UNKNOWN_AFTER_SECONDS)).silent == (W,)
+    assert set(changes) == {first}
+
+
+def test_another_nodes_workers_have_not() -> None:
+    assert looks(begun(connected_to(B)), connected_to(B), range(1, 10)) == {}
+
+
+def test_a_node_that_is_alive_again_soon_has_its_workers() -> None:
+    seen, pulse = begun(connected_to()), connected_to()
+    assert looks(seen, pulse, range(1, 5)) == {}
+    assert not seen.look([pulse], 5.0)
+    assert looks(seen, pulse, range(6, 10)) == {}
+    assert looks(seen, pulse, range(10, 12)) == {10: HUNG_UP}
+
+
+def test_what_the_node_stored_at_its_last_moment_is_no_sign_of_life() -> None:
+    seen = begun(connected_to())
+    assert looks(seen, connected_to(), range(1, 2)) == {}
+    late = connected_to(beat=2)
+    assert looks(seen, late, range(1 + int(LATE_BEATS_SECONDS), 10)) == {5: HUNG_UP}
+
+
+def test_a_node_without_locks_that_serves_on_keeps_its_workers() -> None:
+    seen = begun(connected_to())
+    looks(seen, connected_to(), range(1, 4))
+    assert looks(seen, connected_to(beat=2), range(4, 19)) == {}
+
+
+def test_it_is_back_with_its_next_beat_and_stays() -> None:
+    seen = begun(connected_to())
+    assert looks(seen, connected_to(), range(1, 7)) == {5: HUNG_UP}
+    assert looks(seen, connected_to(beat=2), range(7, 20)) == {7: BACK}
+    assert looks(seen, connected_to(beat=2), range(20, 23))[22].silent == (W,)
+
+
+def test_it_is_back_on_another_node() -> None:
+    seen = begun(connected_to())
+    looks(seen, connected_to(), range(1, 7))
+    assert looks(seen, connected_to(B, beat=2), range(7, 15)) == {7: BACK}
+
+
+def test_told_first_that_it_connected_there_is_no_news_in_its_beat() -> None:
+    seen = begun(connected_to())
+    looks(seen, connected_to(), range(1, 7))
+    seen.connected(W, 7.0)
+    assert looks(seen, connected_to(B, beat=2), range(8, 15)) == {}
+
+
+def test_it_hangs_up_once() -> None:
+    seen = begun(connected_to())
+    looks(seen, connected_to(), range(1, 7))
+    assert looks(seen, connected_to(connected=False), range(7, 15)) == {}
+
+
+def test_an_outage_of_the_store_keeps_in_mind_who_had_hung_up() -> None:
+    seen = begun(connected_to())
+    looks(seen, connected_to(), range(1, 7))
+    seen.begin_anew(40.0)
+    assert looks(seen, connected_to(), range(40, 50)) == {}
+    assert looks(seen, connected_to(beat=2), range(50, 51)) == {50: BACK}
+
+
+def test_one_that_came_and_hung_up_between_two_looks_is_not_there() -> None:
+    seen = begun(connected_to())
+    assert seen.look([connected_to()], 15.0).connections == (Connection(W, 1),)
+    sights = seen.look([connected_to(beat=2, connected=False)], 16.0)
+    assert (sights.back, sights.hung_up) == ((W,), (W,))

@@ -1,0 +1,51 @@
+"""Many clients at once, each of which submits again as soon as it is answered."""
+
+import asyncio
+import itertools
+from collections.abc import Callable, Iterator
+
+import attrs
+
+from tests.faults.clients import Clients
+from tests.faults.waiting import until_so
+
+BUILDS = "projects/web/builds"
+STALLED_SECONDS = 120.0  # nothing accepted for so long
+ANSWER_PATIENCE_SECONDS = 600.0  # the same key again and again, at any node
+
+
+@attrs.define
+class Crowd:
+    """Submits builds over ``branches`` until it is ``enough``."""
+
+    clients: Clients
+    branches: int
+    enough: Callable[["Crowd"], bool]
+    accepted: int = 0
+    _numbers: Iterator[int] = attrs.field(factory=itertools.count)
+
+    async def run(self, size: int) -> None:
+        """Returns when each request that was begun has its answer."""
+        async with asyncio.TaskGroup() as group:
+            for _ in range(size):
+                group.create_task(self._submit_on())
+
+    async def more(self, count: float) -> None:
+        """Returns when so many more have been accepted, or it is enough."""
+        goal = self.accepted + count
+        await until_so(
+            lambda: self.accepted >= goal or self.enough(self),
+            "more submissions are accepted",
+            within=STALLED_SECONDS,
+        )
+
+    async def _submit_on(self) -> None:
+        while not self.enough(self):
+            number = next(self._numbers)
+            answered = await self.clients.submit(
+                f"crowd-{number}",
+                BUILDS,
+                {"branch": f"b{number % self.branches}"},
+                patience=ANSWER_PATIENCE_SECONDS,
+            )
+            self.accepted += answered is not None

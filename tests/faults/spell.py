@@ -1,0 +1,46 @@
+"""How clients and Boxes fared in a time: what is compared before, in and after a fault."""
+
+import asyncio
+import statistics
+import time
+
+import attrs
+
+from tests.faults.clients import Clients
+from tests.faults.cluster import Cluster
+from tests.faults.conftest import Figure
+
+
+@attrs.frozen
+class Spell:
+    answer_p99: float  # seconds
+    finished: float  # workloads a second
+    ends_after: float  # median seconds from a submission to its end
+
+    def show(self, figure: Figure, of: str) -> None:
+        figure(f"{of}: p99 of 201, s", self.answer_p99)
+        figure(f"{of}: jobs finished a second", self.finished)
+        figure(f"{of}: median of submission to end, s", self.ends_after)
+
+    def compare(self, figure: Figure, what: str, other: "Spell") -> None:
+        figure(f"{what}: p99 of 201", self.answer_p99 / other.answer_p99)
+        figure(f"{what}: jobs finished", self.finished / other.finished)
+
+
+async def spell(cluster: Cluster, clients: Clients, seconds: float) -> Spell:
+    """Measured from now on, so long, under a load that goes on meanwhile."""
+    answers = clients.figures.answer_seconds
+    first, began = len(answers), time.time()
+    await asyncio.sleep(seconds)
+    ended = time.time()
+    ((finished, ends_after),) = await cluster.sql(
+        "SELECT count(*), percentile_cont(0.5) WITHIN GROUP (ORDER BY finished_at - created_at)"
+        "  FROM workload WHERE result = 'passed' AND finished_at BETWEEN %s AND %s",
+        began,
+        ended,
+    )
+    return Spell(
+        statistics.quantiles(answers[first:], n=100)[98],
+        finished / (ended - began),
+        ends_after or seconds,
+    )

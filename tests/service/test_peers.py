@@ -1,0 +1,55 @@
+"""Where a request comes from: a proxy's word counts if it is one of ours."""
+
+import ipaddress
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from boxsched.api.peers import Peers
+from boxsched.cli.serve import serve
+from boxsched.worker import wire
+from tests.service.house import API, House
+
+OURS = tuple(ipaddress.ip_network(one) for one in ("10.0.0.0/8", "127.0.0.1", "fd00::/8"))
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "origin"),
+    [
+        ("10.0.0.1", ["192.0.2.7"], "192.0.2.7"),
+        ("10.0.0.1", ["198.51.100.9, 192.0.2.7"], "192.0.2.7"),  # who came says the first himself
+        ("10.0.0.1", ["198.51.100.9", "192.0.2.7, 10.0.0.2"], "192.0.2.7"),
+        ("10.0.0.1", ["10.0.0.3, 10.0.0.2"], "10.0.0.3"),
+        ("203.0.113.5", ["192.0.2.7"], "203.0.113.5"),
+        ("10.0.0.1", ["192.0.2.7, nonsense"], "10.0.0.1"),
+        ("10.0.0.1", ["192.0.2.7, nonsense, 10.0.0.2"], "10.0.0.2"),
+        ("10.0.0.1", [""], "10.0.0.1"),
+        ("10.0.0.1", ["192.0.2.7:4711"], "192.0.2.7"),
+        ("fd00::1", ["[2001:db8::7]:4711"], "2001:db8::7"),
+        ("::ffff:10.0.0.1", ["2001:db8::7"], "2001:db8::7"),
+        ("", ["192.0.2.7"], ""),  # a socket of this machine
+    ],
+)
+def test_the_last_address_that_is_not_ours(peer: str, forwarded: list[str], origin: str) -> None:
+    assert Peers(OURS).origin(peer, forwarded) == origin
+
+
+@pytest.mark.parametrize(("trusted", "address"), [(OURS, "192.0.2.7"), ((), "127.0.0.1")])
+async def test_a_worker_is_shown_where_it_is(
+    tmp_path: Path, trusted: tuple[ipaddress.IPv4Network, ...], address: str
+) -> None:
+    async with House.open(tmp_path / "data", boxes=0, trusted_proxies=trusted) as house:
+        made = await house.call("POST", f"{API}/tokens", {"role": "worker", "name": "w"})
+        headers = {"Authorization": f"Bearer {made.json['token']}", "X-Forwarded-For": "192.0.2.7"}
+        async with house.client.ws_connect(house.url + wire.PATH, headers=headers) as worker:
+            hello = wire.Hello(wire.VERSION, "w1", "w1", ("default",), "", "boot")
+            await worker.send_str(wire.encode(hello).decode())
+            await worker.receive(timeout=20)
+            (shown,) = (await house.get("/workers"))["workers"]
+            assert shown["address"] == address
+
+
+def test_what_is_no_network_is_refused() -> None:
+    done = CliRunner().invoke(serve, ["--trusted-proxy", "10.0.0.1/8"])
+    assert done.exit_code == 2 and "host bits" in done.output

@@ -1,0 +1,195 @@
+"""A node whose PostgreSQL is not there yet, or will never be."""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import aiohttp
+import attrs
+import psycopg2
+import pytest
+
+from boxsched import service
+from boxsched.cluster.keys import LockKeys
+from boxsched.errors import StoreAway
+from boxsched.options import Options
+from boxsched.store import errors
+from boxsched.store.sql_store import SqlStore
+from boxsched.store.values import Connected, NewWorker
+from tests.contract.postgres_server import PostgresServer, _port, database, execute, served
+from tests.service.house import House
+
+SECONDS = 20.0
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[PostgresServer]:
+    with served() as server:
+        yield server
+
+
+@pytest.fixture
+def port() -> int:
+    return _port()
+
+
+def options(data: Path, url: str, port: int) -> Options:
+    return Options(data=data, database=url, port=port, boxes=0, retry_interval=0.1)
+
+
+async def until_answers(url: str, path: str, status: int) -> bytes:
+    async with asyncio.timeout(SECONDS), aiohttp.ClientSession() as client:
+        while True:
+            try:
+                async with client.get(url + path) as answer:
+                    if answer.status == status:
+                        return await answer.read()
+            except aiohttp.ClientConnectionError:
+                pass
+            await asyncio.sleep(0.02)
+
+
+async def test_a_database_that_comes_later_is_waited_for(
+    server: PostgresServer, port: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with database(server.url("postgres")) as url:
+        server.kill()
+        node = asyncio.create_task(service.serve(options(tmp_path, url, port)))
+        here = f"http://127.0.0.1:{port}"
+        await until_answers(here, "/healthz", 200)
+        assert b"store_away" in await until_answers(here, "/readyz", 503)
+        assert b"store_away" in await until_answers(here, "/api/v1/projects", 503)
+        server.start()
+        await until_answers(here, "/readyz", 200)
+        assert len([one for one in caplog.records if "trying again" in one.getMessage()]) == 1
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.wait_for(node, SECONDS)
+
+
+async def test_whoever_waits_can_be_asked_to_end(port: int, tmp_path: Path) -> None:
+    away = f"postgresql://boxsched@127.0.0.1:{_port()}/boxsched"
+    node = asyncio.create_task(service.serve(options(tmp_path, away, port)))
+    await until_answers(f"http://127.0.0.1:{port}", "/healthz", 200)
+    os.kill(os.getpid(), signal.SIGTERM)
+    await asyncio.wait_for(node, SECONDS)
+
+
+@pytest.mark.parametrize("wrong", ["role", "database", "password", "schema", "right"])
+async def test_what_waiting_does_not_mend_is_said_at_once(
+    server: PostgresServer, port: int, tmp_path: Path, wrong: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with database(server.url("postgres")) as url:
+        expected: type[StoreAway] = errors.StoreRefuses
+        if wrong == "role":
+            url = url.replace("boxsched@", "nobody-of-that-name@")
+        elif wrong == "database":
+            url += "_not"
+        elif wrong == "password":
+            server.write("pg_hba.conf", "host all known all md5\nhost all all all trust\n")
+            execute(url, "SELECT pg_reload_conf()")
+            execute(url, "DROP ROLE IF EXISTS known")
+            execute(url, "CREATE ROLE known LOGIN PASSWORD 'right'")
+            url = url.replace("boxsched@", "known:wrong@")
+        elif wrong == "schema":
+            execute(url, "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)")
+            execute(url, "INSERT INTO meta VALUES ('schema', '99'), ('oldest', '99')")
+            expected = errors.SchemaTooNew
+        else:
+            execute(url, "DROP ROLE IF EXISTS visitor")
+            execute(url, "CREATE ROLE visitor LOGIN")
+            url = url.replace("boxsched@", "visitor@")
+            expected = errors.SchemaTooOld
+        with pytest.raises(expected):
+            async with asyncio.timeout(SECONDS):
+                await service.serve(options(tmp_path, url, port))
+        assert not [one for one in caplog.records if "trying again" in one.getMessage()]
+
+
+class Errors(logging.Handler):
+    """What is logged as an error, by whatever thread."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self._loop = asyncio.get_running_loop()
+        self._said: asyncio.Queue[str] = asyncio.Queue()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._loop.call_soon_threadsafe(self._said.put_nowait, record.getMessage())
+
+    async def get(self) -> str:
+        return await self._said.get()
+
+
+@pytest.fixture
+async def said() -> AsyncIterator[Errors]:
+    handler = Errors()
+    log = logging.getLogger("boxsched.cluster")
+    log.addHandler(handler)
+    yield handler
+    log.removeHandler(handler)
+
+
+async def test_another_cluster_that_came_meanwhile_stops_no_answers(
+    server: PostgresServer, tmp_path: Path, said: Errors
+) -> None:
+    with database(server.url("postgres")) as url:
+        async with House.open(tmp_path, database=url, boxes=0, retry_interval=0.1) as house:
+            await house.project("web")
+            keys = LockKeys.of(house.node.options.lock_key, await house.node.store.cluster())
+            other = psycopg2.connect(url)
+            with other.cursor() as cursor:
+                cursor.execute(
+                    "SELECT pg_advisory_lock_shared(%s, %s)", (keys.clusters, keys.cluster ^ 1)
+                )
+            execute(
+                url,
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE application_name = 'boxsched leader' AND datname = current_database()",
+            )
+            async with asyncio.timeout(SECONDS):
+                assert "--lock-key" in await said.get()
+            assert not house.node.leadership.led
+            assert (await house.call("GET", "/readyz", token=None)).status == 200
+            build = await house.build()
+            assert (await house.look(build["id"]))["state"] == "registered"
+            other.close()
+            await house.until(build["id"], state="queued")
+
+
+async def test_a_database_that_goes_again_before_the_node_has_started_is_waited_for(
+    server: PostgresServer, port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kills = iter((True, True))
+    connect = SqlStore.connect_worker
+
+    async def killed(store: SqlStore, new: NewWorker) -> Connected:
+        if next(kills, False):
+            server.kill()
+            asyncio.get_running_loop().run_in_executor(None, server.start)
+        return await connect(store, new)
+
+    monkeypatch.setattr(SqlStore, "connect_worker", killed)
+    with database(server.url("postgres")) as url:
+        node = asyncio.create_task(service.serve(options(tmp_path, url, port)))
+        await until_answers(f"http://127.0.0.1:{port}", "/readyz", 200)
+        assert next(kills, None) is None, "it went twice"
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.wait_for(node, SECONDS)
+
+
+async def test_a_node_that_cannot_listen_has_changed_nothing(
+    server: PostgresServer, tmp_path: Path
+) -> None:
+    with database(server.url("postgres")) as url, socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        taken = other.getsockname()[1]
+        with pytest.raises(OSError, match="in use"):
+            await service.serve(options(tmp_path, url, taken))
+        with pytest.raises(socket.gaierror):
+            await service.serve(attrs.evolve(options(tmp_path, url, 0), host="no such host"))
+        execute(url, "CREATE TABLE node ()")  # there is none
