@@ -87,11 +87,17 @@ class Line:
         """One round trip; ``blocking``: how long the server may wait by itself, in seconds."""
         try:
             async with deadline(DEADLINE_SECONDS + blocking):
-                packed = self._connection.pack_commands(commands)
-                await self._connection.send_packed_command(packed)
+                await self._send(commands)
                 return [await self._reply() for _ in commands]
         except TimeoutError as error:
             raise TimeoutError(f"no answer within {DEADLINE_SECONDS:g} s") from error
+
+    async def _send(self, commands: Sequence[Command]) -> None:
+        packed = self._connection.pack_commands(commands)
+        try:
+            await self._connection.send_packed_command(packed)
+        except RuntimeError as error:  # uvloop's, of a transport that was reset a moment ago
+            raise ConnectionError(f"the connection was lost: {error}") from error
 
     async def news(self, seconds: float) -> Reply:
         """What a subscribed connection is sent. None: nothing came, though it is alive."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from boxsched.cluster.redis_bus import RedisBus
+from boxsched.cluster.redis_line import TROUBLE, Line
 from tests.bus.listening import Hearing, Node, cluster, until, workers
 from tests.bus.redis_server import Server, served
 
@@ -239,3 +240,21 @@ async def test_a_listener_that_fails_does_not_stop_the_bus(
             await until(lambda: 4 in b.hearing.looked)
             await _works(a, b)
         assert "a mistake of ours" in caplog.text
+
+
+def test_what_uvloop_says_of_a_connection_that_was_just_reset_is_an_outage(server: Server) -> None:
+    uvloop = pytest.importorskip("uvloop")
+
+    async def ask() -> None:
+        line = Line(server.url)
+        await line.open()
+        transport = line._connection._writer.transport  # type: ignore[union-attr]
+        transport.abort()
+        while "closed=True" not in repr(transport):
+            await asyncio.sleep(0)
+        with pytest.raises(TROUBLE):
+            await line.ask(("PING",))
+        await line.close()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(ask())

@@ -18,7 +18,7 @@ def asked(other: psycopg2.extensions.connection, text: str) -> list[tuple[Any, .
 
 
 def driver_of(store: Store) -> PostgresDriver:
-    driver = store._driver  # type: ignore[attr-defined]
+    driver = store._driver._driver  # type: ignore[attr-defined]
     assert isinstance(driver, PostgresDriver)
     return driver
 

@@ -16,7 +16,7 @@ from tests.faults.cluster import Cluster
 from tests.faults.conftest import Figure
 from tests.faults.crowd import Crowd
 from tests.faults.follower import followed
-from tests.faults.scale import AT_LENGTH, REPEATS, STORM_FAULTS, SUBMISSIONS, lasting
+from tests.faults.scale import REPEATS, STORM_FAULTS, SUBMISSIONS, lasting
 from tests.faults.storm import Storm, cuts, freezes, kills
 
 STORM_SECONDS = lasting(8, 180)
@@ -40,9 +40,6 @@ async def pair(shared_cluster_with_redis: Cluster) -> Cluster:
     return cluster
 
 
-# Now and then a worker that was killed several times in a row is not connected again within a
-# minute; why is not known yet. Until then the storm blows where it is asked for.
-@pytest.mark.skipif(not AT_LENGTH, reason="BOXSCHED_TEST_FAULTS=2 or more asks for the storm")
 @pytest.mark.parametrize("seed", range(REPEATS))
 async def test_a_storm(pair: Cluster, redis_server: Server, seed: int, figure: Figure) -> None:
     """F18: nothing answered is lost, nothing runs twice, and after it all is done."""
