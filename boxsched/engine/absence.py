@@ -9,6 +9,7 @@ deadline: they stay unknown, and their lane closed, until the worker is back or 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from boxsched.engine import endings
 from boxsched.engine.books import ENDED_LOST, LiveJob, LiveWorkload
 from boxsched.engine.watch import Sights
 from boxsched.model import BoxId, Kind, WorkerId, job_index
@@ -18,7 +19,6 @@ from boxsched.states import JOB_TRANSITIONS, JobMove, JobState, Result, State, m
 if TYPE_CHECKING:
     from boxsched.engine.turn import Turn
 
-ATTEMPTS_AT_MOST = 3  # of a job whose workers get lost
 LOST = "lost: its worker was not heard from"
 
 
@@ -52,36 +52,16 @@ def back(turn: "Turn", worker: WorkerId) -> None:
         job.state = moved(JOB_TRANSITIONS, job.state, move)
         if live.state is State.STOPPING or job.reason is not None:  # its time is up
             job.state = moved(JOB_TRANSITIONS, job.state, JobMove.STOP_ASKED)
-        turn.changed(job)
+        turn.draft.job(job)
         turn.tell(job)
         turn.news.job(live, job, "seen_again")
-
-
-def give_again(turn: "Turn", live: LiveWorkload, job: LiveJob, *, ended: bool) -> bool:
-    """A lost attempt of a build: the job waits for a Box. False where it is to end instead: it was
-    to be stopped, is no build's, or has been lost too often. ``ended``: its worker says so."""
-    if live.kind is not Kind.BUILD or live.state is not State.RUNNING:
-        return False
-    if job.reason not in (None, ENDED_LOST):
-        return False
-    if job.attempt >= ATTEMPTS_AT_MOST:
-        return False
-    if job.state is not JobState.UNKNOWN:
-        _unknown(turn, live, job)
-    ended = ended or turn.books.lost.get(job.id, False)
-    if ended:
-        job.reason = ENDED_LOST  # so that the next leader knows
-        turn.changed(job)
-    turn.books.lost[job.id] = ended
-    turn.decide(core.JobsLost(live.id, (job_index(job.id),), ended))
-    return True
 
 
 def _silent(turn: "Turn", worker: WorkerId) -> None:
     turn.decide(core.BoxesAway(_boxes(turn, worker)))
     for live, job in list(_jobs(turn, worker)):
         if job.state is not JobState.UNKNOWN:
-            _unknown(turn, live, job)
+            endings.lose_sight(turn, live, job)
 
 
 def _lost(turn: "Turn", worker: WorkerId) -> None:
@@ -91,15 +71,9 @@ def _lost(turn: "Turn", worker: WorkerId) -> None:
     for live, job in list(_jobs(turn, worker)):
         if live.kind is not Kind.BUILD or job.state is JobState.FINISHED:
             continue  # by a job before it, as it may be
-        if not give_again(turn, live, job, ended=False):
+        if not endings.give_again(turn, live, job, ended=False):
             asked = live.state is State.STOPPING or job.reason not in (None, ENDED_LOST)
-            turn.end(live, job, Result.STOPPED if asked else Result.FAILED, LOST)
-
-
-def _unknown(turn: "Turn", live: LiveWorkload, job: LiveJob) -> None:
-    job.state = moved(JOB_TRANSITIONS, job.state, JobMove.LOST_SIGHT)
-    turn.changed(job)
-    turn.news.job(live, job, "unknown")
+            endings.end(turn, live, job, Result.STOPPED if asked else Result.FAILED, LOST)
 
 
 def _boxes(turn: "Turn", worker: WorkerId) -> tuple[BoxId, ...]:

@@ -96,6 +96,7 @@ class Books:
         self.lost: dict[JobId, bool] = {}
         self.durations: dict[tuple[ProjectId, str], tuple[float, ...]] = {}
         self.places: dict[WorkerId, str] = {}  # the node that each worker is connected to
+        self.names: dict[WorkerId, str] = {}
         self.connections: dict[WorkerId, int] = {}  # the newest of each worker
         self.latest = 0.0  # no time of this shard is later
         # Equal asks share one tuple each: a million waiting workloads have few different ones.
@@ -190,6 +191,7 @@ class Loading:
             _add_box(books, box)
         books.durations.update(state.durations)
         books.places.update((p.worker, p.node) for p in state.pulses)
+        books.names.update((p.worker, p.name) for p in state.pulses)
         books.connections.update((p.worker, p.connection) for p in state.pulses)
         books.latest = max((box.freed_at for box in state.boxes), default=0.0)
 

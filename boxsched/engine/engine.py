@@ -164,7 +164,7 @@ class Engine:
         for entry in unreadable:
             turn.news.unreadable(entry)
         turn.run(commands, overdue, sights)
-        batch = turn.batch(self._shard, self._epoch, self._batch, entries)
+        batch = turn.draft.batch(self._shard, self._epoch, self._batch, entries, turn.news.events)
         began = self._clock.now()
         await self._store.commit(batch)
         self._batch += 1
@@ -194,6 +194,7 @@ class Engine:
             self._watch.begin_anew(self._watched_at)
         for pulse in pulses:
             self.books.places[pulse.worker] = pulse.node
+            self.books.names[pulse.worker] = pulse.name
         gone = {node for node in {pulse.node for pulse in pulses} if not self._alive(node)}
         return self._watch.look(pulses, self._watched_at, gone)
 

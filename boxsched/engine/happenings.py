@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from boxsched.engine.books import Books, LiveJob, LiveWorkload
+from boxsched.engine.capacity import capacity
 from boxsched.inbox import Submit
 from boxsched.model import job_index, job_text, workload_text
 from boxsched.store.values import Event, InboxEntry
@@ -110,8 +111,10 @@ class Happenings:
         self._add("inbox.unreadable", kind=entry.kind, payload=payload[:PAYLOAD_CHARACTERS])
 
     def _capacity(self) -> dict[str, int]:
-        core = self._books.core
-        return {"total": len(core.boxes), "busy": core.usage.boxes}
+        """Without what is 0 of it where all workers are there."""
+        now = capacity(self._books.core)
+        counts = {"total": now.total, "busy": now.busy}
+        return {**counts, "away": now.away, "away_busy": now.away_busy} if now.away else counts
 
     def _workload(
         self, live: LiveWorkload, type_: str, job_id: LiveJob | None = None, **values: Any

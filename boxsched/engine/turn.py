@@ -1,16 +1,18 @@
-"""One turn: commands in, the core's instant, and the rows and events of one batch out."""
+"""One turn: commands in, the core's instant, and the rows and events of one batch out.
+
+What comes of the workers stands apart: ``endings`` of their jobs, and their ``absence``.
+"""
 
 from collections.abc import Iterable
 
-from boxsched.engine import absence
+from boxsched.engine import absence, endings
 from boxsched.engine.books import Books, BoxBook, LiveJob, LiveWorkload, lane_of
+from boxsched.engine.draft import Draft
 from boxsched.engine.happenings import Happenings
 from boxsched.engine.watch import NOTHING_SEEN, Sights
 from boxsched.inbox import (
     BoxesSet,
     Command,
-    JobFinished,
-    JobStarted,
     ProjectSet,
     Reports,
     Stop,
@@ -19,17 +21,14 @@ from boxsched.inbox import (
 from boxsched.model import (
     BoxId,
     Cancellation,
-    JobId,
     Kind,
     ProjectId,
     WorkerId,
     WorkloadId,
     job_id,
-    job_index,
     workload_text,
 )
 from boxsched.scheduling import values as core
-from boxsched.scheduling.prediction import RUNS_REMEMBERED, expected_duration
 from boxsched.states import (
     JOB_TRANSITIONS,
     TRANSITIONS,
@@ -37,24 +36,15 @@ from boxsched.states import (
     JobState,
     Move,
     Result,
-    State,
     StopCause,
     moved,
-)
-from boxsched.store.values import (
-    Batch,
-    BoxChange,
-    DurationChange,
-    InboxEntry,
-    JobChange,
-    WorkloadChange,
 )
 
 FREED_STEP_SECONDS = 1e-6
 
 
 class Turn:
-    """Applies commands to the books and the core at ``now``; ``batch()`` is what to commit.
+    """Applies commands to the books and the core; ``draft`` and ``news`` are what to commit.
 
     ``token`` is the lease token of every job assigned in this turn: the batch's number, so it grows
     along a job and along a lane. Once begun, a turn is committed or the books are dropped.
@@ -64,18 +54,11 @@ class Turn:
         self.books = books
         self.now = now
         self.token = token
+        self.draft = Draft(now)
         self.news = Happenings(books, now)
         self.to_tell: set[WorkerId] = set()  # workers that have something to look up
         self.started: list[LiveJob] = []  # their time limits run from now on
         self._asked_by: str | None = None  # who asked for the stop that is being applied
-        self._workloads: dict[WorkloadId, LiveWorkload] = {}
-        self._jobs: dict[JobId, LiveJob] = {}
-        self._freed: dict[BoxId, BoxChange] = {}
-        self._taken: dict[BoxId, BoxChange] = {}
-        self._gone: dict[BoxId, None] = {}
-        self._retired: dict[BoxId, None] = {}
-        self._freed_at = now  # each Box a little later than the one before: so they stay in order
-        self._durations: dict[tuple[ProjectId, str], DurationChange] = {}
 
     def run(
         self,
@@ -88,11 +71,11 @@ class Turn:
         commands = list(commands)
         for command in commands:
             if isinstance(command, Reports):
-                for report in command.reports:
-                    self._report(WorkerId(command.worker), report)
+                for said in command.reports:
+                    endings.report(self, WorkerId(command.worker), said)
         absence.apply(self, sights)
         for job in overdue:
-            self._out_of_time(job)
+            endings.out_of_time(self, job)
         for command in commands:
             match command:
                 case Submit():
@@ -105,91 +88,7 @@ class Turn:
                     self._project(command)
                 case BoxesSet():
                     self._boxes(command)
-        self._carry_out(self.books.core.settle(self.now))
-
-    # --- What ended -------------------------------------------------------------------------
-
-    def _report(self, worker: WorkerId, report: JobStarted | JobFinished) -> None:
-        """A worker's word on an attempt of its own; under an old lease token, or said twice, it
-        changes nothing."""
-        found = self.books.job(JobId(report.job))
-        if found is None:
-            return
-        live, job = found
-        if job.lease_token != report.lease_token or job.state is JobState.FINISHED:
-            return
-        assert job.box is not None
-        if self.books.boxes[job.box].worker != worker:
-            return
-        assert live.started_at is not None
-        at = min(max(report.at, live.started_at), self.now)
-        if isinstance(report, JobStarted):
-            if job.started_at is None and job.id not in self.books.lost:
-                self._job_started(live, job, at)
-            elif job.started_at is None:
-                job.started_at = at  # it is to be given again, unless its worker is back first
-                self.changed(job)
-        elif not (report.lost and absence.give_again(self, live, job, ended=True)):
-            self._job_finished(live, job, report, at)
-
-    def _job_started(self, live: LiveWorkload, job: LiveJob, at: float) -> None:
-        job.state = moved(JOB_TRANSITIONS, job.state, JobMove.STARTED)
-        job.started_at = at
-        self.changed(job)
-        self.started.append(job)
-        self.news.job(live, job, "started")
-
-    def _job_finished(
-        self, live: LiveWorkload, job: LiveJob, report: JobFinished, at: float
-    ) -> None:
-        job.state = moved(JOB_TRANSITIONS, job.state, JobMove.ENDED)
-        job.result = report.result
-        if job.reason is not None and report.result is Result.STOPPED:
-            job.result = Result.FAILED  # it was ended because it ran out of time
-        job.reason = job.reason or report.reason
-        job.exit_status = report.exit_status
-        job.finished_at = at if job.started_at is None else max(at, job.started_at)
-        self.books.lost.pop(job.id, None)
-        self.changed(job)
-        if job.result is Result.PASSED and job.started_at is not None:
-            self._remember_duration(live, job, job.finished_at - job.started_at)
-        if report.commit is not None and live.commit is None:
-            live.commit = report.commit
-            self._workloads[live.id] = live
-        ended = core.JobsEnded(live.id, (job_index(job.id),), job.result)
-        decisions = self.books.core.apply(ended, self.now)
-        self.news.job(live, job, "finished")
-        self._carry_out(decisions)
-
-    def end(self, live: LiveWorkload, job: LiveJob, result: Result, reason: str) -> None:
-        """Nobody will report it: it has ended."""
-        assert job.lease_token is not None
-        self._job_finished(
-            live,
-            job,
-            JobFinished(job.id, job.lease_token, self.now, result, None, reason),
-            self.now,
-        )
-
-    def _out_of_time(self, job: LiveJob) -> None:
-        """The worker did not end it at its time limit: it is told to."""
-        found = self.books.job(job.id)
-        if found is None or found[1] is not job or job.state is JobState.FINISHED:
-            return
-        if job.id in self.books.lost:
-            return  # lost in this very turn: what is given again has a time limit of its own
-        live = found[0]
-        limit = live.jobs[job_index(job.id)].timeout_seconds
-        job.state = moved(JOB_TRANSITIONS, job.state, JobMove.STOP_ASKED)
-        job.reason = f"time limit of {limit:g} s"
-        self.changed(job)
-        self.tell(job)
-
-    def _remember_duration(self, live: LiveWorkload, job: LiveJob, seconds: float) -> None:
-        key = (live.project, live.jobs[job_index(job.id)].name)
-        recent = (*self.books.durations.get(key, ()), seconds)[-RUNS_REMEMBERED:]
-        self.books.durations[key] = recent
-        self._durations[key] = DurationChange(*key, recent, expected_duration(recent))
+        self.carry_out(self.books.core.settle(self.now))
 
     # --- What was asked ---------------------------------------------------------------------
 
@@ -228,15 +127,14 @@ class Turn:
             if book.id not in has:
                 self.retire(book.id)
         for id_, box_type in has.items():
-            for leaving in (self._gone, self._retired):
-                leaving.pop(id_, None)  # an earlier command of this turn sent it away
+            self.draft.come(id_)
             known = self.books.boxes.get(id_)
             if known is None:
-                known = BoxBook(id_, worker, None, None, None, self._next_freed_at())
+                known = BoxBook(id_, worker, None, None, None, self.now)
                 self.books.add_box(known)
-                self._freed[id_] = _change(known)
+                self.draft.free(known)
             elif self.books.core.boxes[id_].retired:  # the worker is back with it
-                self._taken[id_] = _change(known)
+                self.draft.take(known)
             self.decide(core.BoxAdded(id_, box_type))
         self.books.places[worker] = command.node
         absence.back(self, worker)
@@ -248,7 +146,7 @@ class Turn:
         """It goes: at once, or with the job on it."""
         if self.books.core.boxes[box].retired:
             return
-        self._retired[box] = None
+        self.draft.retire(box)
         self.decide(core.BoxRetired(box))
 
     def free_anew(self, boxes: Iterable[BoxId]) -> None:
@@ -256,19 +154,14 @@ class Turn:
         for box in boxes:
             book = self.books.boxes[box]
             if book.job is None:
-                book.freed_at = self._next_freed_at()
-                self._freed[box] = _change(book)
-
-    def _next_freed_at(self) -> float:
-        self._freed_at += FREED_STEP_SECONDS
-        return self._freed_at
+                self.draft.free(book)
 
     # --- What the core decided --------------------------------------------------------------
 
     def decide(self, event: core.Event) -> None:
-        self._carry_out(self.books.core.apply(event, self.now))
+        self.carry_out(self.books.core.apply(event, self.now))
 
-    def _carry_out(self, decisions: list[core.Decision]) -> None:
+    def carry_out(self, decisions: list[core.Decision]) -> None:
         for decision in decisions:
             match decision:
                 case core.Queued():
@@ -292,7 +185,7 @@ class Turn:
 
     def _touch(self, id_: WorkloadId) -> LiveWorkload:
         live = self.books.workloads[id_]
-        self._workloads[id_] = live
+        self.draft.workload(live)
         return live
 
     def _queued(self, live: LiveWorkload) -> None:
@@ -309,10 +202,10 @@ class Turn:
             state = moved(JOB_TRANSITIONS, JobState.WAITING, JobMove.ASSIGNED)
             job = LiveJob(id_, state, box, 1, self.token)
             live.running.append(job)
-            self.changed(job)
+            self.draft.job(job)
             book = self.books.boxes[box]
             book.job = id_
-            self._taken[box] = _change(book)
+            self.draft.take(book)
             self.to_tell.add(book.worker)
         self.news.started(live, [str(box) for box in decision.boxes], decision.warm)
 
@@ -323,10 +216,10 @@ class Turn:
         job.box, job.attempt, job.lease_token = decision.box, job.attempt + 1, self.token
         job.started_at = job.reason = None
         self.books.lost.pop(job.id, None)
-        self.changed(job)
+        self.draft.job(job)
         book = self.books.boxes[decision.box]
         book.job = job.id
-        self._taken[decision.box] = _change(book)
+        self.draft.take(book)
         self.to_tell.add(book.worker)
         self.news.job(live, job, "given_again")
 
@@ -338,15 +231,11 @@ class Turn:
             live = found[0]
             book.last_project, book.last_branch = live.project, live.branch
         book.job = None
-        book.freed_at = self._next_freed_at()
         if decision.gone:
-            self._gone[book.id] = None
             self.books.remove_box(book)
-            self._freed.pop(book.id, None)
-            self._taken.pop(book.id, None)
+            self.draft.go(book.id)
         else:
-            self._freed[book.id] = _change(book)
-            self._taken.pop(book.id, None)
+            self.draft.free(book)
         self.to_tell.add(book.worker)
 
     def _stop_jobs(self, live: LiveWorkload, decision: core.StopJobs) -> None:
@@ -356,13 +245,13 @@ class Turn:
         for index in decision.jobs:
             job = live.running[index]
             job.state = moved(JOB_TRANSITIONS, job.state, JobMove.STOP_ASKED)
-            self.changed(job)
+            self.draft.job(job)
             self.tell(job)
         by = self._asked_by if decision.cause is StopCause.ASKED else None
         self.news.stopping(live, by if decision.by is None else workload_text(decision.by))
         for job in [live.running[index] for index in decision.jobs]:
             if job.id in self.books.lost:  # nobody has it: it is not given again
-                self.end(live, job, Result.STOPPED, absence.LOST)
+                endings.end(self, live, job, Result.STOPPED, absence.LOST)
 
     def _finished(self, live: LiveWorkload, result: Result) -> None:
         live.state = moved(TRANSITIONS, live.state, Move.JOBS_ENDED)
@@ -374,7 +263,7 @@ class Turn:
             id_ = job_id(live.id, index)
             job = LiveJob(id_, JobState.FINISHED, None, 0, None, Result.CANCELED)
             job.finished_at = self.now
-            self.changed(job)
+            self.draft.job(job)
         self._end(live, Result.CANCELED, by)
 
     def _end(self, live: LiveWorkload, result: Result, by: str | None) -> None:
@@ -383,50 +272,7 @@ class Turn:
         del self.books.workloads[live.id]
         self.news.finished(live, by)
 
-    def changed(self, job: LiveJob) -> None:
-        """Its row is part of the batch."""
-        self._jobs[job.id] = job
-
     def tell(self, job: LiveJob) -> None:
         """Its worker has something to look up."""
         assert job.box is not None
         self.to_tell.add(self.books.boxes[job.box].worker)
-
-    # --- The batch --------------------------------------------------------------------------
-
-    def batch(self, shard: int, epoch: int, number: int, inbox: Iterable[InboxEntry]) -> Batch:
-        """All of it, in the order that the unique indexes need: ends, frees, begins."""
-        ended: list[WorkloadChange] = []
-        going: list[WorkloadChange] = []
-        for live in self._workloads.values():
-            row = WorkloadChange(
-                live.id, live.state, live.result, live.stop_cause,
-                live.queued_at, live.started_at, live.finished_at, live.commit,
-            )  # fmt: skip
-            (ended if live.state is State.FINISHED else going).append(row)
-        jobs = tuple(
-            JobChange(
-                j.id, j.state, j.result, j.box, j.attempt, j.lease_token,
-                j.started_at, j.finished_at, j.exit_status, j.reason,
-            )
-            for j in self._jobs.values()
-        )  # fmt: skip
-        return Batch(
-            shard=shard,
-            epoch=epoch,
-            batch=number,
-            inbox=tuple(entry.id for entry in inbox),
-            ended=tuple(ended),
-            workloads=tuple(going),
-            jobs=jobs,
-            freed=tuple(self._freed.values()),
-            taken=tuple(self._taken.values()),
-            gone=tuple(self._gone),
-            retired=tuple(self._retired),
-            durations=tuple(self._durations.values()),
-            events=tuple(self.news.events),
-        )
-
-
-def _change(book: BoxBook) -> BoxChange:
-    return BoxChange(book.id, book.job, book.last_project, book.last_branch, book.freed_at)

@@ -1,10 +1,11 @@
 """Why a workload is not further, for people: the core's reason with names, numbers and times."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import attrs
 
-from boxsched.engine.books import Books, LiveWorkload
+from boxsched.engine.books import Books, LiveJob, LiveWorkload
+from boxsched.engine.capacity import Absence, absences
 from boxsched.engine.happenings import rfc3339
 from boxsched.model import Kind, WorkloadId
 from boxsched.scheduling.prediction import forecast
@@ -20,10 +21,13 @@ from boxsched.scheduling.values import (
     WaitsForLane,
 )
 from boxsched.scheduling.why import why, why_shapes
-from boxsched.scheduling.workload import Workload
+from boxsched.scheduling.workload import RunningGroup, Workload
 from boxsched.states import JobState, State
 
 BLOCKERS_AT_MOST = 100
+NAMES_AT_MOST = 3
+
+Absences = Mapping[str, Absence]  # by type of Box
 
 CODES: dict[type, str] = {
     WaitsForLane: "waits_for_lane",
@@ -39,7 +43,8 @@ CODES: dict[type, str] = {
 
 @attrs.frozen
 class Blocker:
-    """A workload that is in the way; ``expected_end`` in seconds, None while it waits itself."""
+    """A workload that is in the way; ``expected_end`` in seconds, None while it waits itself, or
+    runs where nobody hears of it."""
 
     id: WorkloadId
     number: int
@@ -74,17 +79,18 @@ def explain(books: Books, id_: WorkloadId, now: float) -> WhyReport | None:
     code, phase = CODES[type(reason)], "admission"
     if workload.run is not None:
         phase = "assignment"
-        if any(job.state is JobState.UNKNOWN for job in live.running or ()):
+        if _unknown(live):
             code = "unknown_job"
     elif workload.state is State.REGISTERED:
         phase = "ordering"
     waits = workload.run is None
-    blockers = tuple(_blocker(books, w) for w in _in_the_way(books, workload, reason))
+    absent = absences(books)
+    blockers = tuple(_blocker(books, w) for w in _in_the_way(books, workload, reason, absent))
     expected = forecast(core, id_, now) if waits else None
     return WhyReport(
         phase=phase,
         reason=code,
-        text=_sentence(books, live, reason, code, expected),
+        text=_sentence(books, live, reason, code, absent),
         blocked_by=blockers,
         needs={pool.box_type: count for pool, count in workload.ask.needs} if waits else {},
         free={pool.box_type: pool.free for pool, _ in workload.ask.needs} if waits else {},
@@ -94,11 +100,13 @@ def explain(books: Books, id_: WorkloadId, now: float) -> WhyReport | None:
 
 
 def sentences(books: Books, now: float) -> Callable[[WorkloadId], str | None]:
-    """Says why one waits, in a sentence for the page; None where it does not wait.
+    """Says why one waits, in a sentence for the page; None where there is nothing to say.
 
     All shapes are looked at here, once; the rest as it is asked for.
     """
-    texts = {shape: phrase(books, why) for shape, why in why_shapes(books.core, now).items()}
+    absent = absences(books)
+    reasons = why_shapes(books.core, now)
+    texts = {shape: phrase(books, reason, absent) for shape, reason in reasons.items()}
     known = books.core.workloads
 
     def sentence(id_: WorkloadId) -> str | None:
@@ -106,21 +114,32 @@ def sentences(books: Books, now: float) -> Callable[[WorkloadId], str | None]:
         if workload is None:
             return None
         if workload.ahead is not None:
-            return phrase(books, WaitsForLane((workload.ahead.id,)))
+            return phrase(books, WaitsForLane((workload.ahead.id,)), absent)
+        if absent and workload.run is not None and (jobs := _unknown(books.workloads[id_])):
+            return _worker_away(books, jobs)
         return None if workload.shape is None else texts.get(workload.shape)
 
     return sentence
 
 
-def phrase(books: Books, reason: Reason) -> str:
-    """The reason as a sentence."""
+def phrase(books: Books, reason: Reason, absent: Absences) -> str:
+    """The reason as a sentence; ``absent`` are the books' ``absences``."""
+    if not isinstance(reason, WaitsForLane | Runs) and _nobody_there(books, absent):
+        return (
+            f"No worker is connected ({_absent_names(absent)}): start one with `boxsched worker`."
+        )
     match reason:
         case WaitsForLane(ahead):
             first = _named(books, ahead[0]) if ahead else "an earlier one"
             more = f" and {len(ahead) - 1} more before it" if len(ahead) > 1 else ""
             return f"Waits for {first}{more} to finish."
+        case NoSuchBoxes(box_type, asked, 0) if not books.core.boxes:
+            needs = f"Asks for {_boxes(asked, box_type)}"
+            return f"{needs}; there are none yet: start a worker with `boxsched worker`."
         case NoSuchBoxes(box_type, asked, existing):
             return f"Asks for {_boxes(asked, box_type)}; there are only {existing}."
+        case NeedsBoxes(box_type, asked) if _too_few_there(reason, absent):
+            return f"Needs {_boxes(asked, box_type)}; {_where(absent[box_type])}."
         case NeedsBoxes(box_type, asked, free):
             return f"Needs {_boxes(asked, box_type)}; {free} free now."
         case PlanLimit(asked, _, limit) if asked > limit:
@@ -132,35 +151,78 @@ def phrase(books: Books, reason: Reason) -> str:
         case ProjectLimit(asked, used, limit):
             return f"Needs {_boxes(asked)}; its project uses {used} of at most {limit}."
         case BehindReservation(head, at):
-            return (
-                f"Would fit now, but would delay {_named(books, head)}, "
-                f"which is to start by {rfc3339(at)[11:19]} UTC."
-            )
+            delays = f"Would fit now, but would delay {_named(books, head)}"
+            if any(pool.away for pool, _ in books.core.workloads[head].ask.needs):
+                return f"{delays}."  # its time may rest on jobs that nobody hears of
+            return f"{delays}, which is to start by {rfc3339(at)[11:19]} UTC."
         case QueueOrder(behind):
             return f"Would fit now, but comes behind {_named(books, behind)}."
         case Runs():
             return "Has its Boxes."
 
 
-def _sentence(
-    books: Books, live: LiveWorkload, reason: Reason, code: str, expected: float | None
-) -> str:
+def _sentence(books: Books, live: LiveWorkload, reason: Reason, code: str, absent: Absences) -> str:
     if code == "unknown_job":
-        return "A job's worker is away: its state is unknown."
+        return _worker_away(books, _unknown(live))
     if live.state is State.STOPPING:
         return "Is being stopped: its Boxes are free when its jobs have ended."
-    text = phrase(books, reason)
-    if expected is not None:
-        text += f" Expected to start by {rfc3339(expected)[11:19]} UTC."
-    return text
+    return phrase(books, reason, absent)
 
 
-def _in_the_way(books: Books, workload: Workload, reason: Reason) -> Sequence[Workload]:
-    """Whom it waits for, those that end first first; at most BLOCKERS_AT_MOST."""
+def _unknown(live: LiveWorkload) -> Sequence[LiveJob]:
+    return [job for job in live.running or () if job.state is JobState.UNKNOWN]
+
+
+def _worker_away(books: Books, jobs: Sequence[LiveJob]) -> str:
+    boxes = (books.boxes.get(job.box) for job in jobs if job.box is not None)
+    workers = {box.worker for box in boxes if box is not None}
+    names = _listed(sorted(books.names[worker] for worker in workers if worker in books.names))
+    said = f"{len(jobs)} jobs is" if len(jobs) > 1 else "a job is"
+    return f"Its worker{f' ({names})' if names else ''} is away: the state of {said} unknown."
+
+
+def _nobody_there(books: Books, absent: Absences) -> bool:
+    """There are Boxes to stay, and all are away."""
+    wanted = [pool for pool in books.core.pools.values() if pool.wanted]
+    return bool(wanted) and all(
+        pool.box_type in absent and not absent[pool.box_type].connected for pool in wanted
+    )
+
+
+def _too_few_there(reason: NeedsBoxes, absent: Absences) -> bool:
+    """Whatever ends, it does not fit: for that a worker has to come back."""
+    return reason.box_type in absent and reason.asked > absent[reason.box_type].connected
+
+
+def _where(absence: Absence) -> str:
+    there = absence.connected
+    here = f"{there or 'none'} {'are' if there > 1 else 'is'} on connected workers"
+    return f"{here}, {absence.away} more on {_listed(absence.workers)}, not connected"
+
+
+def _absent_names(absent: Absences) -> str:
+    return _listed(sorted({name for each in absent.values() for name in each.workers}))
+
+
+def _listed(names: Sequence[str]) -> str:
+    left = len(names) - NAMES_AT_MOST
+    more = f" and {left} more" if left > 0 else ""
+    return ", ".join(names[:NAMES_AT_MOST]) + more
+
+
+def _in_the_way(
+    books: Books, workload: Workload, reason: Reason, absent: Absences
+) -> Sequence[Workload]:
+    """Whom it waits for, those that end first first; at most BLOCKERS_AT_MOST. None whose end would
+    not help: Boxes of absent workers stay away."""
     known = books.core.workloads
+    if isinstance(reason, WaitsForLane):
+        return [known[id_] for id_ in reason.ahead[:BLOCKERS_AT_MOST]]
+    if _nobody_there(books, absent):
+        return ()
     match reason:
-        case WaitsForLane(ahead):
-            return [known[id_] for id_ in ahead[:BLOCKERS_AT_MOST]]
+        case NeedsBoxes() if _too_few_there(reason, absent):
+            return ()
         case BehindReservation(head) | QueueOrder(head):
             return [known[head]]
         case NeedsBoxes(box_type):
@@ -175,7 +237,7 @@ def _in_the_way(books: Books, workload: Workload, reason: Reason) -> Sequence[Wo
 def _running(books: Books, box_type: str | None, of: Workload | None) -> Sequence[Workload]:
     found: dict[WorkloadId, Workload] = {}
     for _, _, _, group in books.core.usage.running:
-        if box_type is not None and group.pool.box_type != box_type:
+        if box_type is not None and not (group.pool.box_type == box_type and _returns(group)):
             continue
         if of is not None and group.workload.project is not of.project:
             continue
@@ -185,10 +247,22 @@ def _running(books: Books, box_type: str | None, of: Workload | None) -> Sequenc
     return list(found.values())
 
 
+def _returns(group: RunningGroup) -> bool:
+    """Whether a Box of its jobs is free when they have ended."""
+    if not group.pool.away:
+        return group.returning > 0
+    assert group.workload.run is not None
+    held = (box for box in group.workload.run.boxes if box is not None and box.group is group)
+    return any(not (box.away or box.retired) for box in held)
+
+
 def _blocker(books: Books, workload: Workload) -> Blocker:
     live = books.workloads[workload.id]
     run = workload.run
-    ends: Iterable[float] = () if run is None else (g.end for g in run.groups if g.jobs)
+    seen = run is not None and len(run.jobs_in_sight()) == run.live
+    ends: Iterable[float] = (
+        (g.end for g in run.groups if g.jobs) if run is not None and seen else ()
+    )
     return Blocker(
         id=workload.id,
         number=live.number,

@@ -1,0 +1,116 @@
+"""The rows of a batch while a turn makes them: the last of what it says of each counts."""
+
+from collections.abc import Iterable, Sequence
+
+from boxsched.engine.books import BoxBook, LiveJob, LiveWorkload
+from boxsched.model import BoxId, JobId, ProjectId, WorkloadId
+from boxsched.states import State
+from boxsched.store.values import (
+    Batch,
+    BoxChange,
+    DurationChange,
+    Event,
+    InboxEntry,
+    JobChange,
+    WorkloadChange,
+)
+
+FREED_STEP_SECONDS = 1e-6
+
+
+class Draft:
+    def __init__(self, now: float) -> None:
+        self._workloads: dict[WorkloadId, LiveWorkload] = {}
+        self._jobs: dict[JobId, LiveJob] = {}
+        self._freed: dict[BoxId, BoxChange] = {}
+        self._taken: dict[BoxId, BoxChange] = {}
+        self._gone: dict[BoxId, None] = {}
+        self._retired: dict[BoxId, None] = {}
+        self._freed_at = now  # each Box a little later than the one before: so they stay in order
+        self._durations: dict[tuple[ProjectId, str], DurationChange] = {}
+
+    # --- Workloads and jobs: as they are when the batch is made -----------------------------
+
+    def workload(self, live: LiveWorkload) -> None:
+        self._workloads[live.id] = live
+
+    def job(self, job: LiveJob) -> None:
+        self._jobs[job.id] = job
+
+    def duration(self, change: DurationChange) -> None:
+        self._durations[change.project, change.job_name] = change
+
+    # --- Boxes: as they are now -------------------------------------------------------------
+
+    def free(self, book: BoxBook) -> None:
+        """Behind all that were free before."""
+        book.freed_at = self.next_freed_at()
+        self._freed[book.id] = _change(book)
+        self._taken.pop(book.id, None)
+
+    def take(self, book: BoxBook) -> None:
+        self._taken[book.id] = _change(book)
+
+    def retire(self, box: BoxId) -> None:
+        """It goes when its job has ended."""
+        self._retired[box] = None
+
+    def go(self, box: BoxId) -> None:
+        self._gone[box] = None
+        self._freed.pop(box, None)
+        self._taken.pop(box, None)
+
+    def come(self, box: BoxId) -> None:
+        """Also where an earlier command of this turn sent it away."""
+        self._gone.pop(box, None)
+        self._retired.pop(box, None)
+
+    def next_freed_at(self) -> float:
+        self._freed_at += FREED_STEP_SECONDS
+        return self._freed_at
+
+    # --- The batch --------------------------------------------------------------------------
+
+    def batch(
+        self,
+        shard: int,
+        epoch: int,
+        number: int,
+        inbox: Iterable[InboxEntry],
+        events: Sequence[Event],
+    ) -> Batch:
+        """All of it, in the order that the unique indexes need: ends, frees, begins."""
+        ended: list[WorkloadChange] = []
+        going: list[WorkloadChange] = []
+        for live in self._workloads.values():
+            row = WorkloadChange(
+                live.id, live.state, live.result, live.stop_cause,
+                live.queued_at, live.started_at, live.finished_at, live.commit,
+            )  # fmt: skip
+            (ended if live.state is State.FINISHED else going).append(row)
+        jobs = tuple(
+            JobChange(
+                j.id, j.state, j.result, j.box, j.attempt, j.lease_token,
+                j.started_at, j.finished_at, j.exit_status, j.reason,
+            )
+            for j in self._jobs.values()
+        )  # fmt: skip
+        return Batch(
+            shard=shard,
+            epoch=epoch,
+            batch=number,
+            inbox=tuple(entry.id for entry in inbox),
+            ended=tuple(ended),
+            workloads=tuple(going),
+            jobs=jobs,
+            freed=tuple(self._freed.values()),
+            taken=tuple(self._taken.values()),
+            gone=tuple(self._gone),
+            retired=tuple(self._retired),
+            durations=tuple(self._durations.values()),
+            events=tuple(events),
+        )
+
+
+def _change(book: BoxBook) -> BoxChange:
+    return BoxChange(book.id, book.job, book.last_project, book.last_branch, book.freed_at)

@@ -1,0 +1,125 @@
+"""Attempts that begin and end: by report, at their time limit, by our own word, or out of sight."""
+
+from typing import TYPE_CHECKING
+
+from boxsched.engine.books import ENDED_LOST, LiveJob, LiveWorkload
+from boxsched.inbox import JobFinished, JobStarted
+from boxsched.model import JobId, Kind, WorkerId, job_index
+from boxsched.scheduling import values as core
+from boxsched.scheduling.prediction import RUNS_REMEMBERED, expected_duration
+from boxsched.states import JOB_TRANSITIONS, JobMove, JobState, Result, State, moved
+from boxsched.store.values import DurationChange
+
+if TYPE_CHECKING:
+    from boxsched.engine.turn import Turn
+
+ATTEMPTS_AT_MOST = 3  # of a job whose workers get lost
+
+
+def report(turn: "Turn", worker: WorkerId, said: JobStarted | JobFinished) -> None:
+    """A worker's word on an attempt of its own; under an old lease token, or said twice, it
+    changes nothing."""
+    found = turn.books.job(JobId(said.job))
+    if found is None:
+        return
+    live, job = found
+    if job.lease_token != said.lease_token or job.state is JobState.FINISHED:
+        return
+    assert job.box is not None
+    if turn.books.boxes[job.box].worker != worker:
+        return
+    assert live.started_at is not None
+    at = min(max(said.at, live.started_at), turn.now)
+    if isinstance(said, JobStarted):
+        if job.started_at is None and job.id not in turn.books.lost:
+            _started(turn, live, job, at)
+        elif job.started_at is None:
+            job.started_at = at  # it is to be given again, unless its worker is back first
+            turn.draft.job(job)
+    elif not (said.lost and give_again(turn, live, job, ended=True)):
+        _finished(turn, live, job, said, at)
+
+
+def end(turn: "Turn", live: LiveWorkload, job: LiveJob, result: Result, reason: str) -> None:
+    """Nobody will report it: it has ended."""
+    assert job.lease_token is not None
+    said = JobFinished(job.id, job.lease_token, turn.now, result, None, reason)
+    _finished(turn, live, job, said, turn.now)
+
+
+def give_again(turn: "Turn", live: LiveWorkload, job: LiveJob, *, ended: bool) -> bool:
+    """A lost attempt of a build: the job waits for a Box. False where it is to end instead: it was
+    to be stopped, is no build's, or has been lost too often. ``ended``: its worker says so."""
+    if live.kind is not Kind.BUILD or live.state is not State.RUNNING:
+        return False
+    if job.reason not in (None, ENDED_LOST):
+        return False
+    if job.attempt >= ATTEMPTS_AT_MOST:
+        return False
+    if job.state is not JobState.UNKNOWN:
+        lose_sight(turn, live, job)
+    ended = ended or turn.books.lost.get(job.id, False)
+    if ended:
+        job.reason = ENDED_LOST  # so that the next leader knows
+        turn.draft.job(job)
+    turn.books.lost[job.id] = ended
+    turn.decide(core.JobsLost(live.id, (job_index(job.id),), ended))
+    return True
+
+
+def lose_sight(turn: "Turn", live: LiveWorkload, job: LiveJob) -> None:
+    """It may be running, or not."""
+    job.state = moved(JOB_TRANSITIONS, job.state, JobMove.LOST_SIGHT)
+    turn.draft.job(job)
+    turn.news.job(live, job, "unknown")
+
+
+def out_of_time(turn: "Turn", job: LiveJob) -> None:
+    """The worker did not end it at its time limit: it is told to."""
+    found = turn.books.job(job.id)
+    if found is None or found[1] is not job or job.state is JobState.FINISHED:
+        return
+    if job.id in turn.books.lost:
+        return  # lost in this very turn: what is given again has a time limit of its own
+    live = found[0]
+    limit = live.jobs[job_index(job.id)].timeout_seconds
+    job.state = moved(JOB_TRANSITIONS, job.state, JobMove.STOP_ASKED)
+    job.reason = f"time limit of {limit:g} s"
+    turn.draft.job(job)
+    turn.tell(job)
+
+
+def _started(turn: "Turn", live: LiveWorkload, job: LiveJob, at: float) -> None:
+    job.state = moved(JOB_TRANSITIONS, job.state, JobMove.STARTED)
+    job.started_at = at
+    turn.draft.job(job)
+    turn.started.append(job)
+    turn.news.job(live, job, "started")
+
+
+def _finished(turn: "Turn", live: LiveWorkload, job: LiveJob, said: JobFinished, at: float) -> None:
+    job.state = moved(JOB_TRANSITIONS, job.state, JobMove.ENDED)
+    job.result = said.result
+    if job.reason is not None and said.result is Result.STOPPED:
+        job.result = Result.FAILED  # it was ended because it ran out of time
+    job.reason = job.reason or said.reason
+    job.exit_status = said.exit_status
+    job.finished_at = at if job.started_at is None else max(at, job.started_at)
+    turn.books.lost.pop(job.id, None)
+    turn.draft.job(job)
+    if job.result is Result.PASSED and job.started_at is not None:
+        _remember_duration(turn, live, job, job.finished_at - job.started_at)
+    if said.commit is not None and live.commit is None:
+        live.commit = said.commit
+        turn.draft.workload(live)
+    ended = core.JobsEnded(live.id, (job_index(job.id),), job.result)
+    decisions = turn.books.core.apply(ended, turn.now)
+    turn.news.job(live, job, "finished")
+    turn.carry_out(decisions)
+
+
+def _remember_duration(turn: "Turn", live: LiveWorkload, job: LiveJob, seconds: float) -> None:
+    key = (live.project, live.jobs[job_index(job.id)].name)
+    recent = (*turn.books.durations.get(key, ()), seconds)[-RUNS_REMEMBERED:]
+    turn.books.durations[key] = recent
+    turn.draft.duration(DurationChange(*key, recent, expected_duration(recent)))
