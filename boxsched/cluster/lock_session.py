@@ -20,7 +20,8 @@ import psycopg2
 from psycopg2.extensions import ISOLATION_LEVEL_AUTOCOMMIT
 
 from boxsched.cluster.keys import LockKeys
-from boxsched.cluster.lock_sql import CLUSTERS, PING
+from boxsched.cluster.lock_sql import PING
+from boxsched.cluster.shared_locks import OtherCluster, OtherLockKey, others, share
 from boxsched.cluster.shares import View
 
 log = logging.getLogger(__name__)
@@ -52,10 +53,6 @@ SET client_connection_check_interval = '500ms';
 """
 
 
-class OtherCluster(Exception):
-    """Another cluster leads under this lock key in this database: give one of them another."""
-
-
 class NameTaken(Exception):
     """Another process leads as this node: give it a name of its own."""
 
@@ -81,7 +78,8 @@ class LockSession:
     """The thread. ``seen`` and ``lost`` are called in it: pass them on to the loop.
 
     ``failed`` is called where going on makes no sense: another node of this name, or, at the first
-    claim, another cluster. One that comes later, while the database is away, is waited out.
+    claim, another cluster or lock key. One that comes later, while the database is away, is waited
+    out.
     """
 
     def __init__(
@@ -158,7 +156,7 @@ class LockSession:
                     away_since = None
                     self._was_in, self._kept_out = True, False
                     self._lead(raw)
-            except OtherCluster as error:
+            except (OtherCluster, OtherLockKey) as error:
                 if not self._was_in:
                     self._failed(error)
                     return
@@ -175,8 +173,8 @@ class LockSession:
             pause = max(FIRST_PAUSE_SECONDS, (clock() - away_since) / 10)
             self._ending.wait(min(self._retry_interval, pause))
 
-    def _say_kept_out(self, error: OtherCluster) -> None:
-        """Once for each time that another cluster came while the database was away."""
+    def _say_kept_out(self, error: Exception) -> None:
+        """Once for each time that another came while the database was away."""
         if not self._kept_out:
             self._kept_out = True
             log.error("this node leads nothing while the other is there: %s", error)
@@ -189,24 +187,22 @@ class LockSession:
             with raw.cursor() as cursor:
                 cursor.execute(_SESSION)
             self._claim(raw)
+            with self._guard:
+                self._releasing.clear()  # of an earlier session: that went with it
             yield raw
         finally:
             raw.close()
 
     def _claim(self, raw: Any) -> None:
-        """The locks that say: this node is alive, and of this cluster.
-
-        Another cluster that is there keeps the place. Of two that come at once each sees the other
-        when it has its own lock, and the greater number goes.
-        """
+        """The locks that say: this node is alive, of this cluster, and has this lock key."""
         keys = self._keys
         patience = clock() + CLAIM_SECONDS
         with raw.cursor() as cursor:
-            self._refuse_others(cursor)
-            cursor.execute(
-                "SELECT pg_try_advisory_lock_shared(%s, %s)", (keys.clusters, keys.cluster)
-            )
-            self._refuse_others(cursor, below=keys.cluster)
+            while others(cursor, keys.lock_keys, keys.lock_key) and clock() < patience:
+                if self._ending.wait(PING_SECONDS):
+                    return
+            share(cursor, keys.lock_keys, keys.lock_key, OtherLockKey)
+            share(cursor, keys.clusters, keys.cluster, OtherCluster)
         while not self._ending.is_set():
             with raw.cursor() as cursor:
                 cursor.execute("SELECT pg_try_advisory_lock(%s, %s)", (keys.nodes, self._node))
@@ -219,15 +215,6 @@ class LockSession:
                     "given twice; give each node a name of its own (--name)"
                 )
             self._ending.wait(PING_SECONDS)
-
-    def _refuse_others(self, cursor: Any, below: int = 1 << 31) -> None:
-        """Raises OtherCluster where there is one, of a number below that."""
-        cursor.execute(CLUSTERS, {"clusters": self._keys.clusters})
-        if any(number != self._keys.cluster and number < below for (number,) in cursor):
-            raise OtherCluster(
-                "another cluster leads under this lock key in this database: start one of them "
-                "with another --lock-key"
-            )
 
     def _lead(self, raw: Any) -> None:
         while not self._ending.is_set():

@@ -111,7 +111,8 @@ class Engine:
                     # Whatever was decided in memory is not, or may not be, in the store.
                     self.books = None
                     self.counters.fenced += isinstance(error, Fenced)
-                    log.warning("shard %s: %s; loading it again", self._shard, error.message)
+                    why = " ".join(error.message.split())
+                    log.warning("shard %s: %s; loading it again", self._shard, why)
                     if self._may_lead():
                         self._awake.clear()
                         await self._sleep(RETRY_SECONDS)
