@@ -8,12 +8,13 @@ from aiohttp import web
 
 from activity_monitor.assets import Assets, load
 from activity_monitor.responses import SECURITY_HEADERS, html, refused, to_the_page
-from activity_monitor.sessions import SESSION_COOKIE, Sessions
+from activity_monitor.sessions import SESSION_COOKIE, NotForPeople, Sessions
 
 MAX_FORM_BYTES = 4_096
 MAX_TOKEN_CHARACTERS = 512
 
 _NOT_VALID = "This token is not valid here. Look for a blank at its ends, or for another service's."
+_OF_A_WORKER = "This is a worker's token; an admin's is needed."
 _ONE_YEAR = "public, max-age=31536000, immutable"
 
 
@@ -49,7 +50,10 @@ class Pages:
         if not same_origin(request):
             return refused(403, "Signing in works from this service's own page only.")
         token = await _token(request)
-        session = await self.sessions.sign_in(token) if token else None
+        try:
+            session = await self.sessions.sign_in(token) if token else None
+        except NotForPeople:
+            return self._form(403, _OF_A_WORKER)
         if session is None:
             return self._form(401, _NOT_VALID)
         response = to_the_page()

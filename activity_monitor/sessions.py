@@ -5,11 +5,16 @@ from typing import Final, Protocol
 SESSION_COOKIE: Final = "boxsched_session"
 
 
+class NotForPeople(Exception):
+    """The token holds, but lets nobody sign in."""
+
+
 class Sessions(Protocol):
     """Sessions of browsers. A session id is made of characters that a cookie can hold."""
 
     async def sign_in(self, token: str) -> str | None:
-        """A new session's id for a good token, else None. Printable ASCII is all that comes."""
+        """A new session's id for a good token, else None. Printable ASCII is all that comes. Raises
+        NotForPeople for a worker's."""
 
     async def holds(self, session_id: str) -> bool:
         """Whether the session is there and its token still good."""

@@ -60,6 +60,14 @@ class BoxesSet(msgspec.Struct, array_like=True, frozen=True):
     connection: int = 0  # which of its connections: an older one's word is late
 
 
+class WorkerForgotten(msgspec.Struct, array_like=True, frozen=True):
+    """A worker that is away will not come again: its Boxes go."""
+
+    worker: int
+    connection: int  # its last one: where it has connected anew since, it stays
+    by: str
+
+
 class JobStarted(msgspec.Struct, array_like=True, frozen=True, tag="started"):
     job: int
     lease_token: int
@@ -88,13 +96,14 @@ class Reload(msgspec.Struct, array_like=True, frozen=True):
     """The organization's queue settings were changed in the store; kind ``reload``."""
 
 
-Command = Submit | Stop | ProjectSet | BoxesSet | Reports | Reload
+Command = Submit | Stop | ProjectSet | BoxesSet | WorkerForgotten | Reports | Reload
 
 KINDS: dict[str, type[Command]] = {
     "submit": Submit,
     "stop": Stop,
     "project": ProjectSet,
     "boxes": BoxesSet,
+    "worker_forgotten": WorkerForgotten,
     "reports": Reports,
     "reload": Reload,
 }

@@ -11,7 +11,7 @@ from aiohttp import web
 
 @attrs.frozen
 class Bound:
-    """Nobody is listened to before ``serve``; that may be done again, by another runner."""
+    """Nobody is answered before ``serve``; that may be done again, by another runner."""
 
     url: str
     _sockets: tuple[socket.socket, ...]
@@ -33,6 +33,7 @@ def bound(host: str, port: int) -> Iterator[Bound]:
             if family is socket.AF_INET6:
                 made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             made.bind(address)
+            made.listen()  # else another service may bind it, too; who connects now waits
             made.setblocking(False)
             sockets.append(made)
         yield Bound(_url(sockets[0]), tuple(sockets))

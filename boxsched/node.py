@@ -68,7 +68,7 @@ class Node:
         self.bus = NoBus()
         self.counters = Counters()
         self.stopping = False
-        self._mirror = Mirror(store, SHARD)
+        self._mirror = Mirror(store, SHARD, self._is_alive)
         self._submissions: Gather[NewWorkload, SubmitOutcome] = Gather(
             self._store_submissions, at_most=GROUP_AT_MOST
         )

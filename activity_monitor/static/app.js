@@ -15,6 +15,7 @@ import { nameOf } from "./words.js";
 
 const RETRY_MS = 3000;
 const SECOND_MS = 1000;
+const OF_ABSENCE = /^(worker\.|job\.(unknown|seen_again|given_again)$)/; // what rows say may change
 
 const byId = (id) => document.getElementById(id);
 const model = new Model();
@@ -69,9 +70,11 @@ function follow(cursor) {
 /** Events, in order: each changes the model only; the lists are shown once a frame. */
 function take(events) {
   let complete = true;
+  let absence = false;
   for (const { id, data } of events) {
     const event = JSON.parse(data);
     complete = model.apply(id, event) && complete;
+    absence ||= OF_ABSENCE.test(event.type);
     opener.heard(event);
     fleet.heard(event);
     if (event.type === "workload.finished" && event.result === "failed") {
@@ -79,7 +82,7 @@ function take(events) {
     }
   }
   show();
-  if (!complete || model.waiting) refresher.ask();
+  if (!complete || absence || model.waiting) refresher.ask();
 }
 
 function show() {

@@ -169,6 +169,12 @@ function topInSight(element) {
 
 /** Move an element, with its focus and scroll where the browser can. */
 function move(parent, element, before) {
-  if (element.isConnected && parent.moveBefore) parent.moveBefore(element, before);
-  else parent.insertBefore(element, before);
+  if (!element.isConnected || !parent.moveBefore) {
+    parent.insertBefore(element, before);
+    return;
+  }
+  const { mark } = element.dataset;
+  parent.moveBefore(element, before);
+  element.dataset.mark = ""; // Chromium 156 forgets that its styles are to be worked out anew
+  element.dataset.mark = mark;
 }

@@ -1,7 +1,7 @@
 // Why an open row waits, as the service's explanation says it.
 
 import { amount, count, make, put } from "./text.js";
-import { ahead, exactly, moment } from "./times.js";
+import { ahead, exactly, inLocalTime, moment } from "./times.js";
 import { kindOf } from "./words.js";
 
 export class ExplanationView {
@@ -18,7 +18,7 @@ export class ExplanationView {
 
   /** Show an answer of /workloads/{id}/explanation. */
   show(explanation) {
-    put(this.#text, explanation.text);
+    put(this.#text, inLocalTime(explanation.text));
     this.#facts.replaceChildren(...facts(explanation).flatMap(([name, value, title]) => {
       const term = make("dt", "", name);
       const said = make("dd");

@@ -5,7 +5,7 @@ import { Away, Refused, SignedOut, get } from "./api.js";
 import { icon } from "./icons.js";
 import { Refresher } from "./refresh.js";
 import { amount, count, make, put } from "./text.js";
-import { exactly, moment } from "./times.js";
+import { exactly, moment, since } from "./times.js";
 
 const AGAIN_MS = 5000;
 const ROWS_AT_MOST = 500;
@@ -82,7 +82,7 @@ export class FleetView {
   }
 }
 
-/** Rows of cells {text, mark?, note?, title?, look?}; the first names the row. */
+/** Rows of cells {text, mark?, since?, note?, title?, look?}; the first names the row. */
 class Table {
   #body = make("tbody");
   #more = make("p", "fleet-more");
@@ -121,6 +121,7 @@ function rowOf(cells) {
       node.append(mark);
     }
     node.append(said);
+    if (cell.since) node.append(" ", make("span", "since", cell.since));
     if (cell.note) node.append(make("span", "note", cell.note));
     if (cell.title) node.title = cell.title;
     return node;
@@ -130,7 +131,7 @@ function rowOf(cells) {
 function nodeRow(node) {
   return [
     { text: node.name, note: node.me ? "this one" : "" },
-    state(node.alive ? "alive" : "away"),
+    state(node.alive ? "alive" : "away", node.alive ? null : node.seen_at),
     { text: leads(node.shards) },
     { text: node.url || "–", look: "far" },
     { text: node.version },
@@ -148,13 +149,15 @@ function workerRow(worker) {
     .map(([field, one]) => count(worker[field], one, `${one}s`));
   return [
     { text: worker.name },
-    state(worker.state),
+    state(worker.state, worker.state === "disconnected" ? worker.seen_at : null),
     { text: amount(worker.boxes), look: "number" },
     { text: runs.join(", ") || "–" },
     { text: worker.address || "–", look: "far" },
   ];
 }
 
-function state(word) {
-  return { text: word, mark: Object.hasOwn(MARKS, word) ? MARKS[word] : "unknown" };
+/** `seen`: until when one that is absent was heard. */
+function state(word, seen) {
+  const told = { text: word, mark: Object.hasOwn(MARKS, word) ? MARKS[word] : "unknown" };
+  return seen ? { ...told, since: `for ${since(seen)}`, title: `last heard ${exactly(seen)}` } : told;
 }

@@ -33,7 +33,8 @@ const ORDER_OF = {
 
 export class Model {
   rows = new Map();
-  capacity = { total: 0, busy: 0 };
+  /** `total` and `busy` count Boxes that are `away` too: those of workers that are not connected. */
+  capacity = { total: 0, busy: 0, away: 0, away_busy: 0 };
   /** The row that is open: it stays, however many finish after it. */
   pinned = null;
   #lists = {};
@@ -150,8 +151,8 @@ export class Model {
     home.add(row);
   }
 
-  #setCapacity({ total, busy }, place) {
-    this.capacity = { total, busy };
+  #setCapacity({ total, busy, away = 0, away_busy = 0 }, place) {
+    this.capacity = { total, busy, away, away_busy };
     this.#capacitySeen = place;
   }
 

@@ -2,7 +2,7 @@
 
 import { icon } from "./icons.js";
 import { amount, make, plain, put, unseen } from "./text.js";
-import { exactly, moment, span } from "./times.js";
+import { exactly, inLocalTime, moment, span } from "./times.js";
 import { PLAIN_PRIORITY, clockOf, kindOf, nameOf, placeOf, stateOf, titleOf, whyOf } from "./words.js";
 
 export class RowView {
@@ -77,7 +77,7 @@ export class RowView {
     if (this.#mark !== state) this.#setMark(state);
     put(this.text, titleOf(row));
     this.#updateMeta(row, state);
-    put(this.why, whyOf(row));
+    put(this.why, inLocalTime(whyOf(row)));
     this.why.hidden = this.why.textContent === "";
     this.#updateSide(row, state);
     this.tick();

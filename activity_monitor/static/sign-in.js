@@ -34,6 +34,7 @@ async function signIn(token) {
   if (response.status === 401) {
     return "This token is not valid here. Look for a blank at its ends, or for another service's.";
   }
+  if (response.status === 403) return "This is a worker's token; an admin's is needed.";
   if (response.status >= 500) return "The service is away for the moment. Try again soon.";
   return `The service refused to sign in (${response.status}).`;
 }

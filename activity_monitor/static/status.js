@@ -8,18 +8,39 @@ const SEGMENTS_AT_MOST = 64; // more Boxes than that are one plain bar
 const GATHER_MS = 1500;
 const FEW = 3;
 
-export function showCapacity({ total, busy }) {
+/** The Boxes of connected workers are what there is to give; those that are away stand apart. */
+export function showCapacity({ total, busy: allBusy, away, away_busy: awayBusy }) {
+  const there = total - away;
+  const busy = Math.max(0, allBusy - awayBusy);
   const bar = byId("capacity-bar");
-  put(byId("capacity-text"), `${amount(busy)}/${amount(total)} ${total === 1 ? "Box" : "Boxes"}`);
-  byId("capacity-text").title = `${count(busy, "Box is", "Boxes are")} busy, of ${amount(total)}`;
-  bar.setAttribute("aria-valuemax", String(Math.max(total, 1)));
-  bar.setAttribute("aria-valuenow", String(Math.min(busy, Math.max(total, 1))));
-  bar.setAttribute("aria-valuetext", `${amount(busy)} of ${count(total, "Box", "Boxes")} busy`);
-  bar.classList.toggle("full", total > 0 && busy >= total);
+  const connected = `${amount(there)} of ${amount(total)}`;
+  const none = there === 0;
+  const text = byId("capacity-text");
+  put(text, none ? `${total ? connected : "No"} ${total === 1 ? "Box" : "Boxes"} connected`
+    : `${amount(busy)}/${amount(there)} ${there === 1 ? "Box" : "Boxes"}`);
+  text.title = `${count(busy, "Box is", "Boxes are")} busy, of ${amount(there)}`;
+  text.classList.toggle("warning", none);
+  put(byId("capacity-note"), away > 0 && !none ? `${connected} connected` : "");
+  bar.setAttribute("aria-valuemax", String(Math.max(there, 1)));
+  bar.setAttribute("aria-valuenow", String(Math.min(busy, Math.max(there, 1))));
+  const said = `${amount(busy)} of ${count(there, "Box", "Boxes")} busy`;
+  bar.setAttribute("aria-valuetext", away ? `${said}, ${amount(away)} more not connected` : said);
+  bar.classList.toggle("full", there > 0 && busy >= there);
   bar.classList.toggle("segments", total > 1 && total <= SEGMENTS_AT_MOST);
   bar.style.setProperty("--total", Math.max(total, 1));
-  bar.style.setProperty("--busy", Math.min(busy, total));
-  document.title = `${busy}/${total} Boxes · Activity Monitor`;
+  bar.style.setProperty("--busy", Math.min(busy, there));
+  bar.style.setProperty("--away", away);
+  warnOfAbsence(away, `${connected} Boxes connected`);
+  document.title = `${busy}/${there} Boxes · Activity Monitor`;
+}
+
+/** At the button that leads to who is absent. */
+function warnOfAbsence(away, connected) {
+  const warning = byId("fleet-warning");
+  if (warning.hidden === (away === 0)) return;
+  warning.hidden = away === 0;
+  put(byId("fleet-absence"), away ? `: ${connected}` : "");
+  if (away) announce(`A worker is not connected: ${connected}.`);
 }
 
 export function showConnection(state) {

@@ -52,6 +52,27 @@ export function exactly(time) {
   return Number.isNaN(at) ? "" : whole.format(at);
 }
 
+/** "40 s", "13 min", "3.5 h", "4 d": how long ago a time was. */
+export function since(time) {
+  const seconds = Math.max(0, Math.round((now() - Date.parse(time)) / 1000));
+  if (seconds < 90) return `${seconds} s`;
+  if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
+  return seconds < 172800 ? `${Math.round(seconds / 360) / 10} h` : `${Math.round(seconds / 86400)} d`;
+}
+
+const CLOCK_IN_UTC = /\b(\d\d):(\d\d):(\d\d) UTC\b/g;
+
+/** A sentence of the service with its clock times, which are near, as this reader's clock has them. */
+export function inLocalTime(text) {
+  return text.replace(CLOCK_IN_UTC, (_, hours, minutes, seconds) => {
+    const at = new Date(now());
+    at.setUTCHours(Number(hours), Number(minutes), Number(seconds));
+    if (at - now() > DAY_MS / 2) at.setTime(at - DAY_MS);
+    else if (now() - at > DAY_MS / 2) at.setTime(at.getTime() + DAY_MS);
+    return moment(at.toISOString());
+  });
+}
+
 /** "in 3 min", "in 40 s", "now": how far away a time is that is to come. */
 export function ahead(time) {
   const seconds = Math.round((Date.parse(time) - now()) / 1000);

@@ -36,6 +36,7 @@ export function placeOf(row) {
 export function stateOf(row) {
   if (row.state === "finished") return row.result ?? "unknown";
   if (row.state === "stopping" || (row.asked && row.state === "running")) return "stopping";
+  if (row.state === "running" && row.why) return "unknown"; // nothing is heard from its worker
   return { registered: "upcoming", queued: "blocked", running: "running" }[row.state] ?? "unknown";
 }
 
@@ -53,6 +54,9 @@ export function clockOf(row) {
 
 /** Why the row is where it is: the service's sentence, or a plain one until it is there. */
 export function whyOf(row) {
+  if (row.state === "running" || row.state === "stopping") {
+    if (row.why) return row.why;
+  }
   if (row.asked && row.state !== "finished") {
     return row.state === "running" || row.state === "stopping"
       ? "Asked to stop. Its Boxes come free when its jobs have really ended." : "Asked to cancel.";

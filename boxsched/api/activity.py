@@ -16,6 +16,7 @@ from aiohttp import web
 from msgspec import UNSET
 
 from boxsched.api import answers, replies
+from boxsched.engine.capacity import capacity
 from boxsched.model import WorkloadId, queue_key
 from boxsched.node import Node
 from boxsched.states import State
@@ -25,9 +26,13 @@ FINISHED_SHOWN = 30
 REST_TIMES = 1.0
 
 
-class BoxCounts(msgspec.Struct, frozen=True):
+class BoxCounts(msgspec.Struct, frozen=True, omit_defaults=True):
+    """``total`` and ``busy`` count Boxes that are ``away`` too: their worker is not connected."""
+
     total: int
     busy: int
+    away: int = 0
+    away_busy: int = 0
 
 
 class ActivityAnswer(msgspec.Struct, frozen=True):
@@ -93,7 +98,7 @@ class Activity:
         finished = await store.recently_finished(FINISHED_SHOWN)
         books = await self._node.books()
         reasons = self._node.reasons(books)
-        counts = BoxCounts(len(books.core.boxes), books.core.usage.boxes)  # as events count them
+        counts = BoxCounts(**attrs.asdict(capacity(books.core)))  # as events count them
         # 3. By phase, each in its order; in a thread, since a sort of many takes long.
         aging = self._node.options.priority_aging
         upcoming, blocked, running = await asyncio.to_thread(_by_phase, unfinished, aging)

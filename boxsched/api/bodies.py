@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 from aiohttp import web
 
+from boxsched.api.schema import FORMS
 from boxsched.errors import BoxschedError, Invalid, Malformed, TooLarge
 
 MAX_BODY_BYTES = 1 << 20
@@ -19,7 +20,7 @@ _MAX_FIELD_CHARACTERS = 200
 
 _AT = re.compile(r" - at (?:`key` in )?`\$\.?(?P<path>[^`]*)`\Z")
 _MEMBER = re.compile(r"(?:unknown|required) field `(?P<name>.*)`\Z", re.DOTALL)
-_REGEX = re.compile(r"^Expected `str` matching regex .*\Z", re.DOTALL)
+_OF_A_FORM = {f"Expected `str` matching regex {form!r}": says for form, says in FORMS.items()}
 
 T = TypeVar("T")
 
@@ -113,6 +114,5 @@ def _refusal(text: str) -> Invalid:
     if member:
         field = f"{field}.{member['name']}" if field else member["name"]
     field = field.replace("[...]", "")[:_MAX_FIELD_CHARACTERS]
-    if _REGEX.match(said):
-        said = "Not of the form asked for, or with characters that may not be in it"
-    return Invalid(said.replace("`", "")[:500], field or None)
+    said = _OF_A_FORM.get(said) or said.replace("`", "")[:500]
+    return Invalid(said, field or None)

@@ -1,7 +1,7 @@
 """Why a workload is not further, as the contract's JSON: every key is always there."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
@@ -9,7 +9,9 @@ from boxsched.api.times import rfc3339, text_time
 from boxsched.engine.why import Blocker, WhyReport
 from boxsched.model import Kind, workload_text
 from boxsched.states import Result
-from boxsched.store.values import Workload
+from boxsched.store.values import Job, Workload
+
+SAID_AT_MOST = 3  # reasons, and jobs of each
 
 _ENDS: Mapping[Result | None, str] = {
     Result.PASSED: "It has passed.",
@@ -55,7 +57,10 @@ def reported(report: WhyReport, now: float) -> Explanation:
 
 
 def finished(stored: Workload) -> Explanation:
-    return Explanation(phase="finished", reason="finished", text=_ENDS[stored.result])
+    text = _ENDS[stored.result]
+    if said := _reasons(stored.jobs):
+        text = f"{text.rstrip('.')}: {said}."
+    return Explanation(phase="finished", reason="finished", text=text)
 
 
 def unseen(stored: Workload) -> Explanation:
@@ -66,6 +71,25 @@ def unseen(stored: Workload) -> Explanation:
         text="Was submitted a moment ago: the scheduler has not come to it yet.",
         needs=Counter(job.box_type for job in stored.jobs),
     )
+
+
+def _reasons(jobs: Sequence[Job]) -> str:
+    """Why its jobs ended as they did, those of one reason together."""
+    names: dict[str, list[str]] = {}
+    for job in jobs:
+        reason = job.reason
+        if reason is None and job.result is Result.FAILED and job.exit_status is not None:
+            reason = f"exit status {job.exit_status}"
+        if reason is not None and job.result is not Result.PASSED:
+            names.setdefault(reason, []).append(job.name)
+    said = [f"{_first(of, 'jobs')}: {why.rstrip('.')}" for why, of in names.items()]
+    return _first(said, "reasons", "; ")
+
+
+def _first(texts: Sequence[str], noun: str, separator: str = ", ") -> str:
+    left = len(texts) - SAID_AT_MOST
+    more = (f"{left} more {noun}",) if left > 0 else ()
+    return separator.join((*texts[:SAID_AT_MOST], *more))
 
 
 def _blocker(one: Blocker, now: float) -> BlockedBy:

@@ -1,14 +1,25 @@
 """Boxes and workers."""
 
+import asyncio
+from collections.abc import Sequence
+
 from aiohttp import web
 from msgspec import Struct
 
+from boxsched import inbox
 from boxsched.api import replies
 from boxsched.api.answers import text_id
+from boxsched.api.recent import PRINCIPAL
+from boxsched.api.times import text_time
+from boxsched.errors import Conflict, NotFound
 from boxsched.model import job_text
 from boxsched.node import Node
-from boxsched.store.values import Box, Worker
+from boxsched.store.contract import SHARD
+from boxsched.store.values import Box, Connection, Worker
 from boxsched.worker.local import ADDRESS
+
+# How long an answer waits for the leader to let a worker's Boxes go: about three seconds.
+FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS = 0.01, 2.0
 
 
 class BoxAnswer(Struct, frozen=True):
@@ -30,7 +41,8 @@ class BoxList(Struct, frozen=True):
 
 
 class WorkerAnswer(Struct, frozen=True):
-    """A worker; ``builds``, ``deploys``, ``ssh_sessions`` with a job on it now."""
+    """A worker; ``builds``, ``deploys``, ``ssh_sessions`` with a job on it now. ``seen_at``: when
+    it was heard last, null = not known."""
 
     id: str
     name: str
@@ -40,6 +52,7 @@ class WorkerAnswer(Struct, frozen=True):
     builds: int
     deploys: int
     ssh_sessions: int
+    seen_at: str | None
 
 
 class WorkerList(Struct, frozen=True):
@@ -48,6 +61,7 @@ class WorkerList(Struct, frozen=True):
 
 class Fleet:
     def __init__(self, node: Node) -> None:
+        self._node = node
         self._store = node.store
 
     async def boxes(self, request: web.Request) -> web.Response:
@@ -59,6 +73,38 @@ class Fleet:
         found = await self._store.workers()
         shown = [one for one in found if one.address != ADDRESS or one.boxes]
         return replies.json(WorkerList(tuple([_worker(one) for one in shown])))
+
+    async def forget(self, request: web.Request) -> web.Response:
+        """204: the worker, by its id or name, and its Boxes are gone; should it come again, it is a
+        new one."""
+        worker = _meant(request.match_info["worker"], await self._store.workers())
+        if worker.state != "disconnected":
+            raise Conflict(f"the worker {worker.name} is {worker.state}: stop it first")
+        if worker.builds or worker.deploys or worker.ssh_sessions:
+            raise Conflict(f"the worker {worker.name} has jobs that may still run: stop them first")
+        [number] = [p.connection for p in await self._store.pulses(SHARD) if p.worker == worker.id]
+        by = request[PRINCIPAL].partition(":")[0]
+        await self._node.ask(SHARD, inbox.WorkerForgotten(worker.id, number, by))
+        await self._gone(Connection(worker.id, number), worker.name)
+        return web.Response(status=204)
+
+    async def _gone(self, last: Connection, name: str) -> None:
+        """As soon as the leader has let its Boxes go."""
+        pause = FIRST_LOOK_SECONDS
+        while not await asyncio.shield(self._store.forget_worker(last)):
+            if pause > LAST_LOOK_SECONDS:
+                raise Conflict(f"the worker {name} is connected again, or its Boxes are in use")
+            await asyncio.sleep(pause)
+            pause *= 2
+
+
+def _meant(text: str, workers: Sequence[Worker]) -> Worker:
+    """By its id, else by its name."""
+    found = [one for one in workers if str(one.id) == text]
+    found = found or [one for one in workers if one.name == text]
+    if not found:
+        raise NotFound("there is no such worker")
+    return found[0]
 
 
 def _box(box: Box) -> BoxAnswer:
@@ -85,4 +131,5 @@ def _worker(worker: Worker) -> WorkerAnswer:
         worker.builds,
         worker.deploys,
         worker.ssh_sessions,
+        text_time(worker.seen_at),
     )

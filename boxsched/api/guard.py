@@ -44,6 +44,12 @@ _MESSAGES: Mapping[int, str] = {
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
+class NotAWorker(Forbidden):
+    """An admin's token where a worker's is asked for: take one of role worker."""
+
+    code = "not_a_worker"
+
+
 class Policy(enum.Enum):
     """Who may use a route."""
 
@@ -107,7 +113,7 @@ class Guard:
         is_worker = holder.token.role == Role.WORKER
         if policy is Policy.WORKER:
             if not is_worker:
-                raise Forbidden("a worker's token is asked for here")
+                raise NotAWorker("this is an admin's token; one of role worker is asked for here")
             if "Origin" in request.headers and not same_origin(request):
                 raise Forbidden("no other site's page speaks as a worker")
         elif is_worker:

@@ -1,16 +1,24 @@
 """The nodes of the cluster: who is alive, who leads which shard."""
 
+import asyncio
+import logging
+
 from aiohttp import web
 from msgspec import Struct
 
 from boxsched.api import replies
-from boxsched.api.times import rfc3339
+from boxsched.api.recent import PRINCIPAL
+from boxsched.api.times import rfc3339, text_time
 from boxsched.cluster.standing import NodeStanding
+from boxsched.errors import Conflict, NotFound, StoreAway
 from boxsched.node import Node
+
+log = logging.getLogger(__name__)
 
 
 class NodeAnswer(Struct, frozen=True):
-    """A node; ``shards`` are those that it leads, ``me`` = it gives this answer."""
+    """A node; ``shards`` are those that it leads, ``me`` = it gives this answer. ``seen_at``: when
+    it was known last to live, null = not known."""
 
     id: str
     name: str
@@ -20,6 +28,7 @@ class NodeAnswer(Struct, frozen=True):
     shards: tuple[int, ...]
     me: bool
     started_at: str
+    seen_at: str | None
 
 
 class NodeList(Struct, frozen=True):
@@ -34,6 +43,21 @@ class Nodes:
         """Every node that ever was, by id."""
         return replies.json(NodeList(tuple([_shown(one) for one in await self._node.standing()])))
 
+    async def forget(self, request: web.Request) -> web.Response:
+        """204: it is listed no more, until it is started again."""
+        name = request.match_info["node"]
+        node = self._node
+        if node.elected and node.leadership.view is None:
+            raise StoreAway("who is alive cannot be seen now: try again")
+        found = [one for one in await node.standing() if one.name == name]
+        if not found:
+            raise NotFound("there is no such node")
+        if found[0].alive:
+            raise Conflict(f"the node {name} is alive: stop it first")
+        await asyncio.shield(node.store.forget_node(name))
+        log.info("the node %s is forgotten, asked by %s", name, request[PRINCIPAL])
+        return web.Response(status=204)
+
 
 def _shown(node: NodeStanding) -> NodeAnswer:
     return NodeAnswer(
@@ -45,4 +69,5 @@ def _shown(node: NodeStanding) -> NodeAnswer:
         node.shards,
         node.me,
         rfc3339(node.started_at),
+        text_time(node.seen_at),
     )

@@ -2,6 +2,7 @@
 
 import logging
 from collections import Counter
+from ipaddress import ip_network
 
 import attrs
 
@@ -20,11 +21,12 @@ class Places:
     _taken: Counter[str] = attrs.field(factory=Counter, init=False)
     _told: set[str] = attrs.field(factory=set, init=False)
 
-    def take(self, peer: str) -> bool:
-        """Whether there is one; what was taken is to be given back."""
+    def take(self, peer: str) -> str | None:
+        """The name to give it back by; None where there is none left."""
+        peer = _holder(peer)
         if self._taken[peer] < self.at_most:
             self._taken[peer] += 1
-            return True
+            return peer
         if peer not in self._told:
             self._told.add(peer)
             log.warning(
@@ -33,17 +35,25 @@ class Places:
                 peer,
                 self.at_most,
             )
-        return False
+        return None
 
-    def give_back(self, peer: str) -> None:
-        self._taken[peer] -= 1
-        if not self._taken[peer]:
-            del self._taken[peer]
-            self._told.discard(peer)
+    def give_back(self, holder: str) -> None:
+        self._taken[holder] -= 1
+        if not self._taken[holder]:
+            del self._taken[holder]
+            self._told.discard(holder)
 
     def counts(self, peer: str) -> bool:
         address = parsed(peer)
         return self.at_most > 0 and address is not None and not self.peers.trusts(address)
+
+
+def _holder(peer: str) -> str:
+    """Of IPv6 the network: one machine has a /64 of addresses, at the least."""
+    address = parsed(peer)
+    if address is None or address.version == 4:
+        return peer
+    return str(ip_network((address, 64), strict=False))
 
 
 NO_LIMIT = Places(Peers(), 0)

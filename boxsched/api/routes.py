@@ -49,6 +49,8 @@ _PROJECT = f"{PREFIX}/projects/{{project:[^/]+}}"
 _WORKLOAD = f"{PREFIX}/workloads/{{workload:[^/]+}}"
 _JOB = f"{PREFIX}/jobs/{{job:[^/]+}}"
 _TOKEN = f"{PREFIX}/tokens/{{token:[^/]+}}"
+_WORKER = f"{PREFIX}/workers/{{worker:[^/]+}}"
+_NODE = f"{PREFIX}/nodes/{{node:[^/]+}}"
 _AFTER = Query("after", "the id of the last event seen, as Last-Event-ID")
 _FOLLOW = Query("follow", "1: go on until the job ends", {"enum": ["0", "1"]})
 _FILTERS = (
@@ -107,6 +109,8 @@ def fleet_routes(fleet: Fleet, nodes: Nodes, workers: Workers) -> Sequence[Route
         reading(f"{PREFIX}/boxes", fleet.boxes, "Every Box, and what runs on it", BoxList),
         reading(f"{PREFIX}/workers", fleet.workers, "The fleet", WorkerList),
         reading(f"{PREFIX}/nodes", nodes.list, "Every node: who is alive, who leads", NodeList),
+        Route("DELETE", _WORKER, fleet.forget, Described("Forget one that is away", status=204)),
+        Route("DELETE", _NODE, nodes.forget, Described("Forget one that is away", status=204)),
         Route("GET", wire.PATH, workers.connect, speak, Policy.WORKER, lasting=True),
     )
 

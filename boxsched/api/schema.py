@@ -30,31 +30,51 @@ _END = r"(?![\s\S])"
 _NO_CONTROLS = r"[^\u0000-\u001f\u007f-\u009f]"
 
 PROJECT_NAME = rf"^[a-z0-9][a-z0-9._-]{{0,62}}{_END}"
+_LINE = rf"^{_NO_CONTROLS}*{_END}"
+_NAME = rf"^{_NO_CONTROLS}+{_END}"
+_ARGUMENT = rf"^(?!-){_NO_CONTROLS}+{_END}"
+_TEXT = rf"^[^\u0000]*{_END}"
+_SECRET = rf"^[^\u0000]+{_END}"
+_COMMIT = rf"^[0-9a-fA-F]{{7,64}}{_END}"
+_BOX_TYPE = rf"^[A-Za-z0-9][A-Za-z0-9._-]{{0,62}}{_END}"
+_VARIABLE = rf"^(?!BOXSCHED_)[A-Za-z_][A-Za-z0-9_]{{0,254}}{_END}"
 
-Name = Annotated[
-    str, Meta(min_length=1, max_length=MAX_NAME_CHARACTERS, pattern=rf"^{_NO_CONTROLS}+{_END}")
-]
+# What is asked for, to whoever sent something else.
+FORMS: Mapping[str, str] = {
+    PROJECT_NAME: "1 to 63 of a-z, 0-9, '.', '_' and '-' are asked for, "
+    "the first a letter or digit",
+    _LINE: "no control characters (a tab, a newline) may be in it",
+    _NAME: "no control characters (a tab, a newline) may be in it",
+    _ARGUMENT: "it may not begin with '-', nor hold control characters (a tab, a newline)",
+    _TEXT: "no NUL character may be in it",
+    _SECRET: "no NUL character may be in it",
+    _COMMIT: "a commit is 7 to 64 hex digits",
+    _BOX_TYPE: "1 to 63 letters, digits, '.', '_' and '-' are asked for, "
+    "the first a letter or digit",
+    _VARIABLE: "1 to 255 letters, digits and '_' are asked for, the first no digit, "
+    "and not BOXSCHED_ at the beginning",
+}
+
+Name = Annotated[str, Meta(min_length=1, max_length=MAX_NAME_CHARACTERS, pattern=_NAME)]
 # A branch or tag: git refuses one that begins with a dash, as it would read it as an option.
 Ref = Annotated[
     str,
-    Meta(min_length=1, max_length=MAX_NAME_CHARACTERS, pattern=rf"^(?!-){_NO_CONTROLS}+{_END}"),
+    Meta(min_length=1, max_length=MAX_NAME_CHARACTERS, pattern=_ARGUMENT),
 ]
 Glob = Name
-Line = Annotated[str, Meta(max_length=MAX_NAME_CHARACTERS, pattern=rf"^{_NO_CONTROLS}*{_END}")]
-Address = Annotated[
-    str, Meta(min_length=1, max_length=2_048, pattern=rf"^(?!-){_NO_CONTROLS}+{_END}")
-]
-Message = Annotated[str, Meta(max_length=MAX_MESSAGE_CHARACTERS, pattern=rf"^[^\u0000]*{_END}")]
-Commit = Annotated[str, Meta(pattern=rf"^[0-9a-fA-F]{{7,64}}{_END}")]
-Command = Annotated[str, Meta(max_length=MAX_COMMAND_CHARACTERS, pattern=rf"^[^\u0000]*{_END}")]
-BoxType = Annotated[str, Meta(pattern=rf"^[A-Za-z0-9][A-Za-z0-9._-]{{0,62}}{_END}")]
-Variable = Annotated[str, Meta(pattern=rf"^(?!BOXSCHED_)[A-Za-z_][A-Za-z0-9_]{{0,254}}{_END}")]
-Value = Annotated[str, Meta(max_length=65_536, pattern=rf"^[^\u0000]*{_END}")]
+Line = Annotated[str, Meta(max_length=MAX_NAME_CHARACTERS, pattern=_LINE)]
+Address = Annotated[str, Meta(min_length=1, max_length=2_048, pattern=_ARGUMENT)]
+Message = Annotated[str, Meta(max_length=MAX_MESSAGE_CHARACTERS, pattern=_TEXT)]
+Commit = Annotated[str, Meta(pattern=_COMMIT)]
+Command = Annotated[str, Meta(max_length=MAX_COMMAND_CHARACTERS, pattern=_TEXT)]
+BoxType = Annotated[str, Meta(pattern=_BOX_TYPE)]
+Variable = Annotated[str, Meta(pattern=_VARIABLE)]
+Value = Annotated[str, Meta(max_length=65_536, pattern=_TEXT)]
 Priority = Annotated[int, Meta(ge=MIN_PRIORITY, le=MAX_PRIORITY)]
 BoxCount = Annotated[int, Meta(ge=1, le=MAX_BOXES)]
 Timeout = Annotated[float, Meta(gt=0, le=MAX_TIMEOUT_SECONDS)]
 Id = Annotated[str, Meta(min_length=1, max_length=MAX_NAME_CHARACTERS)]
-Secret = Annotated[str, Meta(min_length=1, max_length=1_024, pattern=rf"^[^\u0000]+{_END}")]
+Secret = Annotated[str, Meta(min_length=1, max_length=1_024, pattern=_SECRET)]
 PublicKey = Annotated[str, Meta(min_length=1, max_length=16_384)]
 Cron = Annotated[str, Meta(min_length=6, max_length=MAX_NAME_CHARACTERS)]
 

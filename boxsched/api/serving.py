@@ -90,8 +90,7 @@ class Connection(RequestHandler):
         peer = transport.get_extra_info("peername")
         if not isinstance(peer, tuple) or not self._places.counts(peer[0]):
             return True
-        if self._places.take(peer[0]):
-            self._place = peer[0]
+        self._place = self._places.take(peer[0])
         return self._place is not None
 
     def handle_error(

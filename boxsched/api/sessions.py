@@ -10,6 +10,7 @@ from typing import Protocol
 
 import attrs
 
+from activity_monitor import NotForPeople
 from boxsched.api.known_tokens import Holder, KnownTokens
 from boxsched.api.tokens import Role, digest
 
@@ -37,10 +38,13 @@ class StoredSessions:
     clock: Callable[[], float]
 
     async def sign_in(self, token: str) -> str | None:
-        """A new session's id for a good token, else None; never an id that was there before."""
+        """A new session's id for a good token, else None; never an id that was there before.
+        Raises NotForPeople for a worker's, who has nothing to look at."""
         holder = await self.tokens.find(token)
-        if holder is None or holder.token.role != Role.ADMIN:
-            return None  # a worker has nothing to look at
+        if holder is None:
+            return None
+        if holder.token.role != Role.ADMIN:
+            raise NotForPeople
         session_id = secrets.token_urlsafe(_ID_BYTES)
         expires_at = self.clock() + SESSION_SECONDS
         await self.store.put_session(digest(session_id), holder.token.digest, expires_at)

@@ -27,6 +27,7 @@ _LENGTH = len(PREFIX) + _SECRET_DIGITS + _CHECK_DIGITS
 _NAMED_BY = 12  # hex digits of its SHA-256 sum name a token: 48 bits, and nothing of its text
 
 OF_FILE = "file-"  # begins the id of a token that a node has in its data folder
+_OF_NODE = " of node "  # ends the name of such a token, with the node's
 MADE = "token-"  # and that of one made by a call
 
 
@@ -112,7 +113,7 @@ def of_file(data: Path, node: str, now: float) -> Token:
         id=token_id(OF_FILE, sha256),
         digest=sha256,
         role=Role.ADMIN.value,
-        name=f"DATA of node {node}",
+        name=f"{ADMIN_TOKEN}{_OF_NODE}{node}",
         created_at=now,
     )
 
@@ -120,7 +121,12 @@ def of_file(data: Path, node: str, now: float) -> Token:
 def replaces(own: Token, other: Token) -> bool:
     """Whether the other was in this node's file before: who deletes the file means it to end."""
     of_a_file = other.id.startswith(OF_FILE)
-    return of_a_file and other.name == own.name and other.digest != own.digest
+    return of_a_file and _node(other) == _node(own) and other.digest != own.digest
+
+
+def _node(token: Token) -> str:
+    """Whose file it is in; what stands before that was another word once."""
+    return token.name.partition(_OF_NODE)[2]
 
 
 def _read(path: Path) -> str:

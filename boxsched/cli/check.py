@@ -9,9 +9,9 @@ import click
 
 from boxsched.cli.clean import plain
 from boxsched.cli.failing import FAILED, BadInput, clear_errors
+from boxsched.cli.options import served_by_option
 from boxsched.cli.output import as_json_option, print_json
 from boxsched.cli.progress import Progress
-from boxsched.cli.serve import served_by_option
 from boxsched.folders import DataFolder, default_data
 
 if TYPE_CHECKING:

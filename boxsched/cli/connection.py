@@ -11,6 +11,7 @@ import click
 from yarl import URL
 
 from boxsched import errors
+from boxsched.cli import given_token
 from boxsched.cli.failing import BadInput, Failure, clear_errors
 from boxsched.client import Client, Unreachable
 from boxsched.folders import DataFolder, default_data
@@ -29,6 +30,7 @@ class Service:
 
     url: str | None
     token: str | None = attrs.field(repr=False)
+    token_file: Path | None
     data: Path | None
 
     @property
@@ -38,18 +40,23 @@ class Service:
     def find(self) -> tuple[str, str]:
         """(URL, token); raises Failure, saying what to do, where there is none."""
         url = self.url or self._local_url()
-        # From a file or a secret's store it often comes with the line's end.
-        token = (self.token or "").strip() or self._local_token(url)
-        if not token.isascii() or not token.isprintable():
-            raise BadInput("the token has characters that no token has")
-        return url, token
+        given = (self.token or "").strip() or self.token_file
+        token = None if given else self._local_token(url)
+        try:
+            return url, given_token.read(token or self.token, self.token_file)
+        except OSError as error:
+            raise BadInput(
+                f"--token-file: cannot read {self.token_file}: {error.strerror}"
+            ) from None
+        except ValueError as error:
+            raise BadInput(f"{self.token_file or '--token'}: {error}") from None
 
     def _local_url(self) -> str:
         listening = self.folder.listening()
         if listening is None:
             raise Failure(
                 f"no service is running on the data folder {self.folder.path}; start one with "
-                "`boxsched serve`, or name one with --url and --token"
+                "`boxsched serve`, or name one with --url and --token-file"
             )
         return listening.url
 
@@ -58,14 +65,14 @@ class Service:
         local = self.folder.listening()
         if self.url and not self.data and not (local and _same(url, local.url)):
             raise BadInput(
-                f"no token for {url}; give one with --token or BOXSCHED_TOKEN "
+                f"no token for {url}; give one with --token-file or BOXSCHED_TOKEN_FILE "
                 "(a service writes it to admin-token in its data folder)"
             )
         token = self.folder.token()
         if token is None:
             raise BadInput(
-                f"cannot read the token in {self.folder.token_file}; give one with --token or "
-                "BOXSCHED_TOKEN"
+                f"cannot read the token in {self.folder.token_file}; give one with "
+                "--token-file or BOXSCHED_TOKEN_FILE"
             )
         return token
 
@@ -81,8 +88,11 @@ class Service:
                 with asyncio.Runner(loop_factory=loop_factory) as runner:
                     return runner.run(_with_client(url, token, work))
             except Unreachable as error:
-                raise Unreachable(f"{error.message}; start it with `boxsched serve`") from None
-            except errors.Unauthorized:
+                start = "; start it with `boxsched serve`" if error.absent else ""
+                raise Unreachable(f"{error.message}{start}") from None
+            except errors.Unauthorized as error:
+                if error.code != errors.Unauthorized.code:
+                    raise
                 raise errors.Unauthorized(
                     f"the service at {url} does not take this token (401); a service's token is "
                     "in admin-token in its data folder"
@@ -102,30 +112,54 @@ def _same(one: str, other: str) -> bool:
     return address(URL(one)) == address(URL(other))
 
 
-def _data_and_token(command: _Command) -> _Command:
-    data = click.option(
-        "--data",
-        envvar="BOXSCHED_DATA",
-        metavar="DIR",
-        type=click.Path(path_type=Path, file_okay=False),
-        help="Data folder of the local service (default: the user's).",
-    )
-    token = click.option(
-        "--token", envvar="BOXSCHED_TOKEN", help="Token (default: the local service's)."
-    )
-    return data(token(command))
+_DATA = click.option(
+    "--data",
+    envvar="BOXSCHED_DATA",
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Data folder of the local service; or BOXSCHED_DATA. [default: the user's]",
+)
+_TOKEN = click.option(
+    "--token",
+    envvar="BOXSCHED_TOKEN",
+    metavar="TOKEN",
+    help="Token, which others on this machine can see; or BOXSCHED_TOKEN.",
+)
+_TOKEN_FILE = click.option(
+    "--token-file",
+    envvar="BOXSCHED_TOKEN_FILE",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File with the token; or BOXSCHED_TOKEN_FILE. [default: the local service's]",
+)
+
+
+def _with_token(command: _Command) -> _Command:
+    return _TOKEN_FILE(_TOKEN(_DATA(command)))
 
 
 def with_service(command: _Command) -> _Command:
-    """Gives a command ``--url``, ``--token`` and ``--data``, as one argument ``service``."""
+    """Gives a command ``--url``, ``--token``, ``--token-file`` and ``--data``, as one argument
+    ``service``."""
 
-    @_data_and_token
-    @click.option("--url", envvar="BOXSCHED_URL", help="Service (default: the local one).")
+    @click.option(
+        "--url",
+        envvar="BOXSCHED_URL",
+        metavar="URL",
+        help="Service; or BOXSCHED_URL. [default: the local one]",
+    )
+    @_with_token
     @functools.wraps(command)
     def wrapped(
-        *args: Any, url: str | None, token: str | None, data: Path | None, **options: Any
+        *args: Any,
+        url: str | None,
+        token: str | None,
+        token_file: Path | None,
+        data: Path | None,
+        **options: Any,
     ) -> Any:
-        return command(*args, service=Service(url, token, data), **options)
+        service = Service(url, *given_token.that_counts(token, token_file), data)
+        return command(*args, service=service, **options)
 
     return wrapped
 
@@ -133,19 +167,26 @@ def with_service(command: _Command) -> _Command:
 def with_nodes(command: _Command) -> _Command:
     """As ``with_service``, for several nodes of one service: the argument is ``nodes``."""
 
-    @_data_and_token
     @click.option(
         "--url",
         "urls",
         envvar="BOXSCHED_URL",
+        metavar="URL",
         multiple=True,
-        help="Node of the service; once for each (default: the local one).",
+        help="Node of the service, once for each; or BOXSCHED_URL. [default: the local one]",
     )
+    @_with_token
     @functools.wraps(command)
     def wrapped(
-        *args: Any, urls: tuple[str, ...], token: str | None, data: Path | None, **options: Any
+        *args: Any,
+        urls: tuple[str, ...],
+        token: str | None,
+        token_file: Path | None,
+        data: Path | None,
+        **options: Any,
     ) -> Any:
-        nodes = tuple(Service(url, token, data) for url in urls or (None,))
+        given = given_token.that_counts(token, token_file)
+        nodes = tuple(Service(url, *given, data) for url in urls or (None,))
         return command(*args, nodes=nodes, **options)
 
     return wrapped

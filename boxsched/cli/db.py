@@ -1,6 +1,7 @@
 """``boxsched db``: the database as a whole, for whoever runs the service."""
 
 import asyncio
+import shlex
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -8,12 +9,13 @@ import click
 
 from boxsched.cli.clean import plain
 from boxsched.cli.failing import FAILED, BadInput, clear_errors
+from boxsched.cli.options import served_by_option
 from boxsched.cli.output import as_json_option, print_fields, print_json, print_table
 from boxsched.cli.progress import Progress
-from boxsched.cli.serve import served_by_option
+from boxsched.folders import DATABASE
 
 if TYPE_CHECKING:
-    from boxsched.store.operating import Standing
+    from boxsched.store.operating import Standing, Upgraded
 
 _database = served_by_option(
     "--database", required=True, metavar="URL", help="sqlite:///PATH or postgresql://..."
@@ -37,11 +39,11 @@ def db() -> None:
 def upgrade(
     database: str, grant: tuple[str, ...], grant_read: tuple[str, ...], prints: bool
 ) -> None:
-    """Prepare or upgrade the schema, as the owner of its tables, and grant rights to roles.
+    """Prepare or upgrade the schema, and grant rights to roles.
 
-    The service's role then reads and writes rows, but only adds to the history of events, and
-    changes no table; a reading role sees all but secrets. The administrator makes the roles. Those
-    that were granted before are given what a new version needs.
+    As the owner of its tables. The service's role then reads and writes rows, but only adds to the
+    history of events, and changes no table; a reading role sees all but secrets. The administrator
+    makes the roles. Those that were granted before are given what a new version needs.
 
     \b
     Example:  boxsched db upgrade --database postgresql://owner@db/boxsched \\
@@ -58,20 +60,20 @@ def upgrade(
             for statement in operating.grants(database, asked):
                 click.echo(f"{statement};")
             return
-        asyncio.run(operating.upgrade(database))
+        upgraded = asyncio.run(operating.upgrade(database))
+        click.echo(plain(f"{shown(database)}: {_of_upgrade(upgraded)}"))
         for rights in operating.grant(database, asked):
             says = "may read" if rights.purpose == "reader" else "may serve"
             click.echo(plain(f"{rights.role} {says}"))
             for surplus in rights.surplus:
                 click.echo(plain(f"{rights.role} has more than it needs: {surplus}"), err=True)
-        click.echo(plain(f"{shown(database)}: up to date"))
 
 
 @db.command()
 @_database
 @as_json_option
 def status(database: str, as_json: bool) -> None:
-    """Show schema, shards with their leaders, sizes, and whether the role has its rights.
+    """Show schema, leaders, sizes, and whether rights are missing.
 
     Exit status 1 where a service could not start on it.
     """
@@ -92,11 +94,12 @@ def status(database: str, as_json: bool) -> None:
 @click.option("--to", "target", required=True, metavar="URL", help="postgresql://..., prepared.")
 @as_json_option
 def move(source: str, target: str, as_json: bool) -> None:
-    """Move a stopped SQLite installation into an empty PostgreSQL database, whole or not at all.
+    """Move a stopped SQLite installation into PostgreSQL.
 
-    Prepare the target with `boxsched db upgrade`, and move as its owner. The SQLite file stays as
-    it is: serve it no more. Logs, tokens and running jobs come along; start the service with the
-    same --data folder and the new --database.
+    Into an empty database, whole or not at all. Prepare it with `boxsched db upgrade`, and move as
+    its owner. The SQLite file stays as it is, with a mark beside it (NAME.moved) by which
+    `boxsched serve` refuses it. Logs, tokens and running jobs come along; start the service with
+    the same --data folder and the new --database.
 
     \b
     Example:  boxsched db move --from sqlite:///data/boxsched.sqlite \\
@@ -119,16 +122,17 @@ def move(source: str, target: str, as_json: bool) -> None:
     if moved.nuls:
         click.echo(f"{moved.nuls} NULs in texts were replaced: PostgreSQL cannot hold them")
     click.echo("Moved and checked: every invariant holds.")
+    click.echo(plain(_next_step(source, shown(target))))
 
 
 @db.command()
 @_database
 def restored(database: str) -> None:
-    """Say that the database was restored from a backup, before services start on it.
+    """Say that the database was restored from a backup.
 
-    Epochs and batches go 1,000,000 ahead: no lease token, event id or leadership that was given
-    out between the backup and now holds any more. Jobs that were assigned in the backup and not
-    begun count as begun, so that none is run twice.
+    Before services start on it. Epochs and batches go 1,000,000 ahead: no lease token, event id or
+    leadership that was given out between the backup and now holds any more. Jobs that were assigned
+    in the backup and not begun count as begun, so that none is run twice.
 
     \b
     Example:  boxsched db restored --database postgresql://owner@db/boxsched
@@ -138,6 +142,30 @@ def restored(database: str) -> None:
     with clear_errors():
         for shard, epoch, batch in say_restored(database):
             click.echo(f"shard {shard}: epoch {epoch}, batch {batch}")
+    click.echo("Workload ids go on a million later; that is right.")
+
+
+def _of_upgrade(upgraded: "Upgraded") -> str:
+    where = f" in {upgraded.place}" if upgraded.place else ""
+    if upgraded.before == upgraded.after:
+        return f"schema {upgraded.after}{where}: nothing to do"
+    if upgraded.before == 0:
+        return f"prepared: schema {upgraded.after}{where}"
+    return f"upgraded: schema {upgraded.before} to {upgraded.after}{where}"
+
+
+def _next_step(source: str, target: str) -> str:
+    """What to start now; by which role is not known here."""
+    from boxsched.store import sqlite_path
+
+    file = sqlite_path(source)
+    data = shlex.quote(str(file.parent)) if file.name == DATABASE else "(the folder as before)"
+    _, _, place = target.rpartition("@")
+    url = f"postgresql://USER:PASSWORD@{place.removeprefix('postgresql://')}"
+    return (
+        f"Now start it with: boxsched serve --data {data} --database {shlex.quote(url)}\n"
+        "(USER is the role that was granted its rights by boxsched db upgrade --grant)"
+    )
 
 
 def _refuse_sqlite(url: str, what: str) -> None:
@@ -156,6 +184,7 @@ def _print_standing(found: "Standing") -> None:
             ("unfinished", f"{found.unfinished:,} workloads"),
             ("inbox", f"{found.commands:,} commands"),
             ("commit times", _KEPT[found.commit_times]),
+            ("lock key", _LOCK_KEYS[found.default_lock_key]),
         ]
     )
     if found.rights is not None:
@@ -185,6 +214,13 @@ _KEPT: dict[bool | None, str] = {
     None: "",
     True: "kept",
     False: "not kept (track_commit_timestamp is off): check cannot look at V2",
+}
+
+
+_LOCK_KEYS: dict[bool | None, str] = {
+    None: "",
+    True: "the default",
+    False: "not the default: each node needs the same --lock-key",
 }
 
 

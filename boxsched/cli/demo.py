@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from boxsched.cli.serve import MAX_BOXES_OF_A_WORKER, run_loop, served_by_option
+from boxsched.cli.options import boxes_option, served_by_option
+from boxsched.cli.serve import run_loop
 from boxsched.folders import DataFolder, Listening, default_data
 
 if TYPE_CHECKING:
@@ -33,9 +34,7 @@ LOOK_SECONDS = 0.05
     type=click.IntRange(0, 65_535),
     help=f"Where to listen; 0 picks a free one. [default: {DEFAULT_PORT}, or a free one]",
 )
-@served_by_option(
-    "--boxes", type=click.IntRange(4, MAX_BOXES_OF_A_WORKER), default=BOXES, help="Boxes."
-)
+@boxes_option(4, "Boxes.", default=BOXES)
 @click.option("--quiet", "-q", is_flag=True, help="Do not print what is submitted.")
 def demo(data: Path | None, host: str, port: int | None, boxes: int, quiet: bool) -> None:
     """Run the service with example projects, and keep builds and deploys coming.

@@ -1,20 +1,41 @@
-"""``boxsched nodes``."""
+"""``boxsched nodes``: who is alive, who leads; and forgetting one that will not come again."""
 
 import click
 
+from boxsched.cli.clean import plain
 from boxsched.cli.connection import Service, with_service
 from boxsched.cli.output import ago, as_json_option, now, print_json, print_table
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @as_json_option
 @with_service
-def nodes(as_json: bool, service: Service) -> None:
+@click.pass_context
+def nodes(context: click.Context, as_json: bool, service: Service) -> None:
     """List the nodes: who is alive, and who leads. The one that answers is marked with a star.
 
     \b
     Example:  boxsched nodes
+              boxsched nodes forget ci-3
     """
+    if context.invoked_subcommand is None:
+        _list(service, as_json)
+
+
+@nodes.command()
+@click.argument("name")
+@with_service
+def forget(name: str, service: Service) -> None:
+    """Forget a node that will not come again: it is listed no more. It must not be alive.
+
+    \b
+    Example:  boxsched nodes forget ci-3
+    """
+    service.call(lambda client: client.forget_node(name))
+    click.echo(f"{plain(name)}: forgotten")
+
+
+def _list(service: Service, as_json: bool) -> None:
     found = service.call(lambda client: client.nodes())
     if as_json:
         print_json({"nodes": found})
@@ -24,6 +45,7 @@ def nodes(as_json: bool, service: Service) -> None:
         (
             f"{one.name}{' *' if one.me else ''}",
             "alive" if one.alive else "away",
+            "" if one.alive else ago(one.seen_at, at),
             ", ".join(map(str, one.shards)),
             one.url,
             one.version,
@@ -31,4 +53,4 @@ def nodes(as_json: bool, service: Service) -> None:
         )
         for one in found
     ]
-    print_table(("node", "state", "leads shard", "url", "version", "started"), rows)
+    print_table(("node", "state", "seen", "leads shard", "url", "version", "started"), rows)

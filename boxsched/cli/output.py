@@ -72,6 +72,13 @@ def standing(state: State | JobState, result: Result | None) -> str:
     return str(state if result is None else result)
 
 
+def with_unknown(workload: Workload) -> str:
+    """The same of a workload, and how many of its jobs are on workers that are away."""
+    unknown = sum(job.state is JobState.UNKNOWN for job in workload.jobs)
+    said = standing(workload.state, workload.result)
+    return f"{said}, {unknown} {'job' if unknown == 1 else 'jobs'} unknown" if unknown else said
+
+
 def coloured(word: str) -> str:
     return click.style(word, fg=_COLOURS.get(word))  # type: ignore[call-overload]
 
@@ -103,7 +110,8 @@ def ran(workload: Workload, now: datetime) -> str:
 
 
 def local_time(then: datetime | None) -> str:
-    return "" if then is None else then.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    """With its zone: the service, this machine and the page may each be in another one."""
+    return "" if then is None else then.astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
 
 
 def now() -> datetime:

@@ -18,10 +18,11 @@ from boxsched.cli.output import (
     ran,
     standing,
     waited,
+    with_unknown,
 )
-from boxsched.client import Client, Explanation, Page, Workload
+from boxsched.client import Client, Explanation, Job, Page, Workload
 from boxsched.model import Kind
-from boxsched.states import State
+from boxsched.states import JobState, State
 
 PAGE = 100
 MAX_MESSAGE_CHARACTERS = 50
@@ -94,7 +95,7 @@ def list_workloads(
                 one.title,
                 one.kind.value,
                 one.place,
-                standing(one.state, one.result),
+                with_unknown(one),
                 str(one.priority),
                 waited(one, at),
                 ran(one, at),
@@ -125,9 +126,7 @@ def show(workload: str, as_json: bool, service: Service) -> None:
         print_json(found)
         return
     at = now()
-    click.echo(
-        f"{plain(found.title)} ({found.id})  {coloured(standing(found.state, found.result))}"
-    )
+    click.echo(f"{plain(found.title)} ({found.id})  {coloured(with_unknown(found))}")
     print_fields(
         [
             ("kind", found.kind.value),
@@ -160,7 +159,7 @@ def show(workload: str, as_json: bool, service: Service) -> None:
                 ""
                 if job.started_at is None
                 else duration((job.finished_at or at) - job.started_at),
-                job.reason or "",
+                _reason(job),
             )
             for job in found.jobs
         ],
@@ -211,6 +210,12 @@ def explain(workload: str, as_json: bool, service: Service) -> None:
                 for one in found.blocked_by
             ],
         )
+
+
+def _reason(job: Job) -> str:
+    if job.state is JobState.UNKNOWN:
+        return "; ".join(filter(None, (job.reason, "its worker is away")))
+    return job.reason or ""
 
 
 def _boxes(counts: dict[str, int]) -> str:

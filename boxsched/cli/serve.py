@@ -6,11 +6,19 @@ import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from boxsched.cli.failing import BadInput, Failure, clear_errors
+from boxsched.cli.options import (
+    box_driver_option,
+    boxes_option,
+    log_limit_option,
+    served_by_option,
+    stop_grace_option,
+)
+from boxsched.cli.variables import tell_of_strangers
 from boxsched.folders import default_data
 from boxsched.model import Policy
 
@@ -19,10 +27,6 @@ if TYPE_CHECKING:
 
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
-_C = TypeVar("_C", bound=Callable[..., Any])
-
-MAX_BOXES_OF_A_WORKER = 10_000
-_SECONDS = click.FloatRange(min=0)
 
 
 class Network(click.ParamType[IPNetwork]):
@@ -35,12 +39,6 @@ class Network(click.ParamType[IPNetwork]):
             return ipaddress.ip_network(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
-
-
-def served_by_option(name: str, **attributes: Any) -> Callable[[_C], _C]:
-    """An option that is also an environment variable: --max-boxes is BOXSCHED_MAX_BOXES."""
-    variable = "BOXSCHED_" + name.removeprefix("--").partition("/")[0].replace("-", "_").upper()
-    return click.option(name, envvar=variable, show_default=True, **attributes)
 
 
 def check_database(database: str | None, redis: str | None) -> None:
@@ -157,18 +155,8 @@ def loop_factory() -> LoopFactory | None:
     metavar="N",
     help="Most that one address may have open, but a trusted proxy; 0 = no limit.",
 )
-@served_by_option(
-    "--boxes",
-    type=click.IntRange(0, MAX_BOXES_OF_A_WORKER),
-    metavar="N",
-    help="Boxes of the in-process worker; 0 = none. [default: one a core]",
-)
-@served_by_option(
-    "--box-driver",
-    type=click.Choice(["process", "none"]),
-    default="process",
-    help="What runs jobs; `none` runs nothing and passes (for bench).",
-)
+@boxes_option(0, "Boxes of the in-process worker; 0 = none.")
+@box_driver_option
 @served_by_option(
     "--allow-mixed/--no-allow-mixed",
     default=False,
@@ -192,20 +180,8 @@ def loop_factory() -> LoopFactory | None:
     metavar="S",
     help="Seconds of waiting that one point of priority is worth. [default: off]",
 )
-@served_by_option(
-    "--log-limit",
-    type=click.IntRange(1_024),
-    default=16 * 1024 * 1024,
-    metavar="BYTES",
-    help="Most that is kept of a job's log.",
-)
-@served_by_option(
-    "--stop-grace",
-    type=_SECONDS,
-    default=10.0,
-    metavar="S",
-    help="Seconds between asking a job to end and killing it.",
-)
+@log_limit_option()
+@stop_grace_option
 @served_by_option(
     "--shutdown-grace",
     type=click.FloatRange(min=0, min_open=True),
@@ -240,7 +216,7 @@ def loop_factory() -> LoopFactory | None:
     "--lock-key",
     default="BxSchLd1",
     metavar="TEXT",
-    help="Another one for each cluster that shares the database.",
+    help="The same on all nodes; another one for each cluster that shares the database.",
 )
 @served_by_option(
     "--retry-interval",
@@ -266,6 +242,7 @@ def serve(
       boxsched serve --boxes 4 --port 8080
       boxsched serve --database postgresql://boxsched@db/boxsched --redis redis://cache --boxes 0
     """
+    tell_of_strangers()
     check_database(options["database"], options["redis"])
     check_cluster(options["database"], options["shards"])
     from boxsched.options import Options

@@ -1,6 +1,7 @@
 """``boxsched token``: create, list, revoke."""
 
 import math
+from collections.abc import Sequence
 
 import click
 
@@ -9,6 +10,7 @@ from boxsched.cli.connection import Service, with_service
 from boxsched.cli.failing import BadInput
 from boxsched.cli.output import ago, as_json_option, local_time, now, print_json, print_table
 from boxsched.client import Client, NewToken, Token
+from boxsched.errors import Invalid, NotFound
 
 DAY_SECONDS = 86_400
 MAX_DAYS = 3_660
@@ -64,7 +66,9 @@ def create(
 @as_json_option
 @with_service
 def list_tokens(as_json: bool, service: Service) -> None:
-    """List the tokens that were not revoked, oldest first; never their texts.
+    """List the tokens that were not revoked; never their texts.
+
+    The oldest come first.
 
     \b
     Example:  boxsched token list
@@ -88,29 +92,43 @@ def list_tokens(as_json: bool, service: Service) -> None:
 
 
 @token.command()
-@click.argument("id_", metavar="ID")
+@click.argument("token_", metavar="ID")
 @with_service
-def revoke(id_: str, service: Service) -> None:
-    """Revoke a token by its ID: within a second it holds on no node, and what it opened is cut.
+def revoke(token_: str, service: Service) -> None:
+    """Revoke a token by its ID, or by its name where no other has it.
+
+    Within a second it holds on no node, and what it opened is cut.
 
     \b
     Example:  boxsched token revoke token-5b1c0e9a77d2
     """
 
-    async def work(client: Client) -> Token | None:
-        found = [one for one in await client.tokens() if one.id == id_]
-        await client.revoke_token(id_)
-        return found[0] if found else None
+    async def work(client: Client) -> Token:
+        revoked = _meant(token_, await client.tokens())
+        await client.revoke_token(revoked.id)
+        return revoked
 
     revoked = service.call(work)
-    click.echo(f"{plain(id_)}: revoked")
-    if revoked is not None and revoked.of_file:
+    of = "" if token_ == revoked.id else f" ({revoked.id})"
+    click.echo(f"{plain(token_)}{of}: revoked")
+    if revoked.of_file:
         click.echo(
             f"It was the admin token in {plain(revoked.name)}. Commands on that machine are "
             "refused from now, also after a restart of the node; for a new token delete the file "
             "admin-token in its data folder, and restart it.",
             err=True,
         )
+
+
+def _meant(text: str, tokens: Sequence[Token]) -> Token:
+    """By ID, or by a name that is one's only; raises NotFound, Invalid."""
+    found = [one for one in tokens if one.id == text] or [one for one in tokens if one.name == text]
+    if len(found) == 1:
+        return found[0]
+    listed = "give the ID that `boxsched token list` shows"
+    if not found:
+        raise NotFound(f"there is no such token: {listed}")
+    raise Invalid(f"{len(found)} tokens have this name: {listed}")
 
 
 def _what_to_do(made: NewToken, service: Service) -> str:
@@ -121,5 +139,5 @@ def _what_to_do(made: NewToken, service: Service) -> str:
     url, _ = service.find()
     return (
         f"This is shown once; keep it as a secret. {until}On the worker's machine:\n"
-        f"  BOXSCHED_TOKEN=... boxsched worker --url {plain(url)} --boxes 4 --data DIR\n{revoke}"
+        f"  boxsched worker --url {plain(url)} --token-file FILE --boxes 4 --data DIR\n{revoke}"
     )

@@ -13,14 +13,23 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from boxsched.cli import given_token
 from boxsched.cli.failing import BadInput, Failure
-from boxsched.cli.serve import MAX_BOXES_OF_A_WORKER, loop_factory, served_by_option
+from boxsched.cli.options import (
+    MIB,
+    box_driver_option,
+    boxes_option,
+    log_limit_option,
+    served_by_option,
+    stop_grace_option,
+)
+from boxsched.cli.serve import loop_factory
+from boxsched.cli.variables import tell_of_strangers
 
 if TYPE_CHECKING:
     from boxsched.worker.discovery import Source
     from boxsched.worker.remote import RemoteWorker, WorkerOptions
 
-MIB = 1 << 20
 MAX_LOG_LIMIT_BYTES = 1_000 * MIB  # offsets of up to 1 GiB are taken
 MAX_NAME_CHARACTERS = 255
 _WHERE_FROM = "make one with `boxsched token create --role worker`"
@@ -49,35 +58,13 @@ _WHERE_FROM = "make one with `boxsched token create --role worker`"
     help="Data folder, this worker's alone: its identity, and what it runs.",
 )
 @served_by_option("--name", metavar="NAME", help="For people. [default: this machine's name]")
-@served_by_option(
-    "--boxes",
-    type=click.IntRange(1, MAX_BOXES_OF_A_WORKER),
-    metavar="N",
-    help="Jobs at a time. [default: one a core]",
-)
+@boxes_option(1, "Jobs at a time.")
 @served_by_option(
     "--box-type", default="default", metavar="TYPE", help="What jobs call these Boxes."
 )
-@served_by_option(
-    "--box-driver",
-    type=click.Choice(["process", "none"]),
-    default="process",
-    help="What runs jobs; `none` runs nothing and passes (for bench).",
-)
-@served_by_option(
-    "--log-limit",
-    type=click.IntRange(1_024, MAX_LOG_LIMIT_BYTES),
-    default=16 * MIB,
-    metavar="BYTES",
-    help="Most that is kept of a job's log.",
-)
-@served_by_option(
-    "--stop-grace",
-    type=click.FloatRange(min=0),
-    default=10.0,
-    metavar="S",
-    help="Seconds between asking a job to end and killing it.",
-)
+@box_driver_option
+@log_limit_option(MAX_LOG_LIMIT_BYTES)
+@stop_grace_option
 def worker(
     url: tuple[str, ...], token: str | None, token_file: Path | None, **options: Any
 ) -> None:
@@ -101,6 +88,7 @@ def worker(
     """
     from boxsched.worker.remote import WorkerOptions
 
+    tell_of_strangers()
     sources = _sources(url)
     read_token = _token(token, token_file)
     name = options.pop("name") or socket.gethostname()
@@ -129,33 +117,22 @@ def _token(token: str | None, file: Path | None) -> Callable[[], str]:
     """How the token is read at each connect."""
     from boxsched.worker.remote_link import NotTaken
 
-    def read() -> str:
-        return _checked(file.read_text(encoding="utf-8") if file is not None else token or "")
+    token, file = given_token.that_counts(token, file)
 
     def read_again() -> str:
         try:
-            return read()
+            return given_token.read(token, file)
         except (OSError, ValueError) as error:
             raise NotTaken(f"it has no token: {error}") from None
 
     try:
-        read()
+        given_token.read(token, file)
     except OSError as error:
         raise BadInput(f"--token-file: cannot read {file}: {error.strerror}") from None
     except ValueError as error:
         option = "--token-file" if file is not None else "--token-file or BOXSCHED_TOKEN"
         raise BadInput(f"{option}: {error}; {_WHERE_FROM}") from None
     return read_again
-
-
-def _checked(token: str) -> str:
-    """Raises ValueError."""
-    token = token.strip()
-    if not token:
-        raise ValueError("no token is given")
-    if not token.isascii() or not token.isprintable():
-        raise ValueError("the token has characters that no token has")
-    return token
 
 
 def _run(sources: "list[Source]", options: "WorkerOptions") -> None:

@@ -2,15 +2,17 @@
 
 import click
 
+from boxsched.cli.clean import plain
 from boxsched.cli.connection import Service, with_service
-from boxsched.cli.output import as_json_option, print_json, print_table
+from boxsched.cli.output import ago, as_json_option, now, print_json, print_table
 
-_COLUMNS = ("id", "name", "address", "state", "boxes", "builds", "deploys", "sessions")
+ABSENT = "disconnected"
+_COLUMNS = ("id", "name", "address", "state", "seen", "boxes", "builds", "deploys", "sessions")
 
 
 @click.group()
 def workers() -> None:
-    """List the workers.
+    """List the workers, and forget those that will not come again.
 
     \b
     Example:  boxsched workers list
@@ -21,7 +23,9 @@ def workers() -> None:
 @as_json_option
 @with_service
 def list_workers(as_json: bool, service: Service) -> None:
-    """List the workers: their Boxes, and how many builds, deploys and SSH sessions run there.
+    """List the workers: their Boxes, and what runs there.
+
+    How many builds, deploys and SSH sessions each has running stands in columns of their own.
 
     \b
     Example:  boxsched workers list
@@ -30,14 +34,32 @@ def list_workers(as_json: bool, service: Service) -> None:
     if as_json:
         print_json({"workers": found})
         return
+    at = now()
     rows = [
         (
             one.id,
             one.name,
             one.address,
             one.state,
+            ago(one.seen_at, at) if one.state == ABSENT else "",
             *map(str, (one.boxes, one.builds, one.deploys, one.ssh_sessions)),
         )
         for one in found
     ]
     print_table(_COLUMNS, rows)
+
+
+@workers.command()
+@click.argument("name")
+@with_service
+def forget(name: str, service: Service) -> None:
+    """Forget a worker that will not come again, and its Boxes.
+
+    It must not be connected, and no job may be on it: stop what is (its state is unknown). Should
+    it come again, it is a new worker. NAME may be its ID.
+
+    \b
+    Example:  boxsched workers forget builder-2
+    """
+    service.call(lambda client: client.forget_worker(name))
+    click.echo(f"{plain(name)}: forgotten")

@@ -200,6 +200,14 @@ class Client:
         _, body = await self._line.call("GET", "/metrics")
         return body.decode()
 
+    async def forget_worker(self, worker: str) -> None:
+        """By its id or name; raises Conflict while it is connected, or has jobs."""
+        await self._line.call("DELETE", path("workers", worker))
+
+    async def forget_node(self, name: str) -> None:
+        """Raises Conflict while it is alive."""
+        await self._line.call("DELETE", path("nodes", name))
+
     # --- Tokens ------------------------------------------------------------------------------
 
     async def create_token(

@@ -149,6 +149,12 @@ class BlockingClient:
     def nodes(self) -> list[Node]:
         return self._run(self._client.nodes())
 
+    def forget_worker(self, worker: str) -> None:
+        self._run(self._client.forget_worker(worker))
+
+    def forget_node(self, name: str) -> None:
+        self._run(self._client.forget_node(name))
+
     def create_token(
         self, role: str, *, name: str | None = None, expires_in_seconds: float | None = None
     ) -> NewToken:

@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-import ssl
 import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
@@ -14,12 +13,14 @@ import msgspec
 from yarl import URL
 
 from boxsched import errors
+from boxsched.reaching import NOTHING_LISTENS, foreign, why_not
 
 CONNECT_SECONDS = 5.0
 CALL_SECONDS = 30.0
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 3.0
 MAX_REFUSAL_BYTES = 65_536
+FOREIGN = "foreign"  # the code of a refusal that is not boxsched's own
 
 _BY_CODE: Mapping[str, type[errors.BoxschedError]] = {
     error.code: error
@@ -42,9 +43,13 @@ _BY_STATUS = {
 
 
 class Unreachable(errors.BoxschedError):
-    """The service does not answer: start it, or look at the URL."""
+    """The service does not answer: start it where ``absent`` (nothing listens), else see why."""
 
     code, status = "unreachable", 503
+
+    def __init__(self, message: str, *, absent: bool = False) -> None:
+        super().__init__(message)
+        self.absent = absent
 
 
 class _Refusal(msgspec.Struct):
@@ -57,14 +62,15 @@ class _Refused(msgspec.Struct):
     error: _Refusal
 
 
-def refusal(status: int, body: bytes, retry_after: str | None = None) -> errors.BoxschedError:
-    """The error that an answer of 400 or more means; its code wins over its status."""
+def refusal(status: int, body: bytes, headers: Mapping[str, str], url: URL) -> errors.BoxschedError:
+    """The error that an answer of 300 or more means; its code wins over its status."""
     try:
         said = msgspec.json.decode(body, type=_Refused).error
-    except msgspec.DecodeError:
-        said = _Refusal(code="", message=f"the service answered {status}")
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        said = _Refusal(FOREIGN, foreign(status, url, headers.get("Location")))
     if status == errors.TooMany.status:
-        seconds = int(retry_after) if retry_after is not None and retry_after.isdigit() else 1
+        after = headers.get("Retry-After", "")
+        seconds = int(after) if after.isdecimal() and len(after) < 10 else 1
         return errors.TooMany(said.message, seconds)
     kind = _BY_CODE.get(said.code) or _BY_STATUS.get(status)
     if kind is not None:
@@ -93,7 +99,7 @@ class Line:
         pause: Callable[[float], Any] = asyncio.sleep,
     ) -> None:
         self.url = URL(url.rstrip("/"))
-        if self.url.scheme not in ("http", "https") or not self.url.host:
+        if self.url.scheme not in ("http", "https") or not _is_host(self.url.host):
             raise errors.Invalid(f"not an address of a service: {url!r}; try http://HOST:PORT")
         self.patience = patience
         self._token = token
@@ -170,7 +176,8 @@ class Line:
         return Answer(
             self._session.request(
                 method, target, data=data, headers=headers, allow_redirects=False, **extra
-            )
+            ),
+            self.url,
         )
 
     async def pause(self, seconds: float) -> None:
@@ -180,17 +187,17 @@ class Line:
         return Patience(self.patience, self._chance)
 
     def unreachable(self, broken: Exception) -> Unreachable:
-        why = "it does not answer" if isinstance(broken, TimeoutError) else str(broken)
-        if isinstance(broken, aiohttp.ClientConnectorError):
-            why = "the certificate does not hold" if _tls(broken) else "nothing listens there"
-        return Unreachable(f"cannot reach the service at {self.url}: {why}")
+        why = why_not(broken, self.url)
+        message = f"cannot reach the service at {self.url}: {why}"
+        return Unreachable(message, absent=why == NOTHING_LISTENS)
 
 
 class Answer:
-    """An answer under way; entering it raises the refusal of an answer of 400 or more."""
+    """An answer under way; entering it raises the refusal of an answer of 300 or more."""
 
-    def __init__(self, request: Any) -> None:
+    def __init__(self, request: Any, url: URL) -> None:
         self._request = request
+        self._url = url  # of the service
 
     async def __aenter__(self) -> aiohttp.ClientResponse:
         response: aiohttp.ClientResponse = await self._request.__aenter__()
@@ -200,7 +207,7 @@ class Answer:
             body = await response.content.read(MAX_REFUSAL_BYTES)
         finally:
             response.release()
-        raise refusal(response.status, body, response.headers.get("Retry-After"))
+        raise refusal(response.status, body, response.headers, self._url)
 
     async def __aexit__(
         self,
@@ -233,7 +240,8 @@ class Patience:
         return pause if self._clock() + pause <= self._deadline else None
 
 
-def _tls(broken: aiohttp.ClientConnectorError) -> bool:
-    return isinstance(broken, aiohttp.ClientConnectorCertificateError) or isinstance(
-        broken.os_error, ssl.SSLError
-    )
+def _is_host(host: str | None) -> bool:
+    try:
+        return bool((host or "").encode("idna"))
+    except UnicodeError:  # a label that is empty or too long
+        return False

@@ -125,6 +125,7 @@ class Worker(msgspec.Struct, frozen=True, kw_only=True):
     builds: int
     deploys: int
     ssh_sessions: int
+    seen_at: datetime | None = None  # when it was heard last; None = not known
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True):
@@ -138,6 +139,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     shards: tuple[int, ...]  # that it leads
     me: bool
     started_at: datetime
+    seen_at: datetime | None = None  # when it was known last to live; None = not known
 
 
 class Token(msgspec.Struct, frozen=True, kw_only=True):

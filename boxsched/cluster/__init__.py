@@ -43,6 +43,8 @@ the database restarts        all sessions end; one node takes each lock; all loa
 a proxy pools transactions   refused on opening; where it comes later: the locks are seen to be gone
 another cluster's locks      under the same ``--lock-key`` in the same database: refused at the
                              start; one that came while the database was away is waited out
+another ``--lock-key``       than this cluster's other nodes have: the same; it may be another when
+                             none of them is there
 the server takes no writes   a standby, or set to be read-only: as a lost session; of several
                              hosts in the URL the one that takes writes is found
 two nodes of one name        the second is refused: a node's name is a lock, too

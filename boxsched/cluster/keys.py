@@ -3,6 +3,9 @@
 PostgreSQL has advisory locks of two numbers of 32 bits. The first says what is locked, in this
 cluster: so that several clusters, each with a lock key of its own, can share a database. The
 second is the shard's number, or one made of the node's name or the cluster's.
+
+That the nodes of a cluster have one lock key is seen by a lock, too, whose first number is made of
+the cluster's name, the same whatever lock key a node has.
 """
 
 import hashlib
@@ -14,12 +17,15 @@ DEFAULT_LOCK_KEY = "BxSchLd1"
 
 @attrs.frozen
 class LockKeys:
-    """``shards``, ``nodes`` and ``clusters`` are first numbers, ``cluster`` a second one."""
+    """``shards``, ``nodes``, ``clusters`` and ``lock_keys`` are first numbers, the others second
+    ones."""
 
     shards: int
     nodes: int
     clusters: int
     cluster: int
+    lock_keys: int
+    lock_key: int
 
     @classmethod
     def of(cls, lock_key: str, cluster: str) -> "LockKeys":
@@ -29,6 +35,8 @@ class LockKeys:
             _number(lock_key, "nodes"),
             _number(lock_key, "clusters"),
             _number(cluster, "cluster"),
+            _number(cluster, "lock keys"),
+            _number(lock_key, "lock key"),
         )
 
 

@@ -197,12 +197,17 @@ class LockSession:
         """The locks that say: this node is alive, of this cluster, and has this lock key."""
         keys = self._keys
         patience = clock() + CLAIM_SECONDS
+
+        def again() -> bool:
+            if self._ending.wait(PING_SECONDS):
+                raise SessionLost("this node is stopping")
+            return clock() < patience
+
         with raw.cursor() as cursor:
-            while others(cursor, keys.lock_keys, keys.lock_key) and clock() < patience:
-                if self._ending.wait(PING_SECONDS):
-                    return
-            share(cursor, keys.lock_keys, keys.lock_key, OtherLockKey)
-            share(cursor, keys.clusters, keys.cluster, OtherCluster)
+            while others(cursor, keys.lock_keys, keys.lock_key) and again():
+                pass  # perhaps an earlier life of its nodes
+            share(cursor, keys.lock_keys, keys.lock_key, OtherLockKey, again)
+            share(cursor, keys.clusters, keys.cluster, OtherCluster, again)
         while not self._ending.is_set():
             with raw.cursor() as cursor:
                 cursor.execute("SELECT pg_try_advisory_lock(%s, %s)", (keys.nodes, self._node))

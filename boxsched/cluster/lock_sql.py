@@ -22,9 +22,9 @@ SELECT what, number, pid FROM seen
  UNION ALL
 SELECT %(shards)s, number, pg_backend_pid() FROM tried WHERE taken
 """
-CLUSTERS = """
+HOLDERS = """
 SELECT DISTINCT objid::bigint FROM pg_locks
  WHERE locktype = 'advisory' AND objsubid = 2 AND granted
    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-   AND classid::bigint = %(clusters)s
+   AND classid::bigint = %(what)s
 """

@@ -26,10 +26,15 @@ class Mirror:
     """
 
     def __init__(
-        self, store: Store, shard: int, clock: Callable[[], float] = time.monotonic
+        self,
+        store: Store,
+        shard: int,
+        alive: Callable[[str], bool],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
         self._shard = shard
+        self._alive = alive  # whether a node is, by the locks
         self._clock = clock
         self._next: asyncio.Task[Image] | None = None  # asked for, not yet begun
         self._last: asyncio.Task[Image] | None = None
@@ -63,4 +68,4 @@ class Mirror:
             self._rest_until = now + REST_TIMES * (now - began)
         state = loading.state
         assert state is not None
-        return Image(loading.finish(), state.epoch, state.batch)
+        return Image(loading.finish(self._alive), state.epoch, state.batch)

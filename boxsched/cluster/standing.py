@@ -21,6 +21,7 @@ class NodeStanding:
     shards: tuple[int, ...]
     me: bool
     started_at: float
+    seen_at: float | None
 
 
 def standing(nodes: Sequence[NodeInfo], view: View | None, me: str) -> list[NodeStanding]:
@@ -40,6 +41,7 @@ def standing(nodes: Sequence[NodeInfo], view: View | None, me: str) -> list[Node
                 tuple(sorted(leads)),
                 node.name == me,
                 node.started_at,
+                node.seen_at,
             )
         )
     return found

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from boxsched.engine import endings
 from boxsched.engine.books import ENDED_LOST, LiveJob, LiveWorkload
 from boxsched.engine.watch import Sights
+from boxsched.inbox import WorkerForgotten
 from boxsched.model import BoxId, Kind, WorkerId, job_index
 from boxsched.scheduling import values as core
 from boxsched.states import JOB_TRANSITIONS, JobMove, JobState, Result, State, moved
@@ -55,6 +56,19 @@ def back(turn: "Turn", worker: WorkerId) -> None:
         turn.draft.job(job)
         turn.tell(job)
         turn.news.job(live, job, "seen_again")
+
+
+def forget(turn: "Turn", command: WorkerForgotten) -> None:
+    """Its Boxes go, unless it has connected anew, or a job is known on one."""
+    worker = WorkerId(command.worker)
+    books = turn.books.boxes_of(worker)
+    newest = turn.books.connections.get(worker, command.connection)
+    if newest != command.connection or any(book.job is not None for book in books):
+        return
+    for book in books:
+        turn.retire(book.id)
+    turn.news.worker("forgotten", worker, name=turn.books.names.get(worker), by=command.by)
+    turn.news.boxes_changed()
 
 
 def _silent(turn: "Turn", worker: WorkerId) -> None:

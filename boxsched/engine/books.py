@@ -1,6 +1,6 @@
 """What the engine knows beside the core: names, numbers, states, leases. An index of the store."""
 
-from collections.abc import Collection, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from typing import Any
 
 import attrs
@@ -208,14 +208,14 @@ class Loading:
                 if time is not None and time > books.latest:
                     books.latest = time
 
-    def finish(self) -> Books:
-        """The books, whole."""
+    def finish(self, alive: Callable[[str], bool] = lambda node: True) -> Books:
+        """The books, whole. ``alive``: whether a node's workers are there if they seem to be."""
         assert self.state is not None
         books = self.books
         for box in self.state.boxes:
             if box.retired:
                 books.core.apply(BoxRetired(box.id), 0.0)
-        gone = {pulse.worker for pulse in self.state.pulses if not pulse.connected}
+        gone = {p.worker for p in self.state.pulses if not (p.connected and alive(p.node))}
         away = tuple(book.id for worker in gone for book in books.boxes_of(worker))
         books.core.apply(BoxesAway(away), 0.0)
         return books

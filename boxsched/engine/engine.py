@@ -83,6 +83,7 @@ class Engine:
         self._watch = Watch(lost_after)
         self._watched_at = 0.0
         self._awake = asyncio.Event()
+        self._unsettled = True  # since the books were loaded
         self._epoch = 0
         self._batch = 0
         # (deadline, job, attempt): from the store's times, so they outlive any crash.
@@ -140,6 +141,7 @@ class Engine:
         heapify(self._deadlines)
         self._watch.begin(state.pulses, self._clock.monotonic(), books.workers)
         self.books = books
+        self._unsettled = True
         self.counters.loads += 1
         log.info(
             "shard %d loaded: epoch %d, %d unfinished", self._shard, epoch, len(books.workloads)
@@ -155,7 +157,7 @@ class Engine:
         sights = await self._look_for_workers()
         now = max(self._clock.now(), self.books.latest)
         overdue = self._overdue(now)
-        if not (entries or overdue or sights):
+        if not (entries or overdue or sights or self._unsettled):
             return False
         entries, commands, unreadable = _read(entries)
         # Another node's clock may be ahead: nothing is queued before it was created.
@@ -165,6 +167,9 @@ class Engine:
         for entry in unreadable:
             turn.news.unreadable(entry)
         turn.run(commands, overdue, sights)
+        self._unsettled = False
+        if not (entries or turn.news.events):
+            return False
         batch = turn.draft.batch(self._shard, self._epoch, self._batch, entries, turn.news.events)
         began = self._clock.now()
         await self._store.commit(batch)
@@ -195,7 +200,7 @@ class Engine:
             self._watch.begin_anew(self._watched_at)
         for pulse in pulses:
             self.books.places[pulse.worker] = pulse.node
-            self.books.names[pulse.worker] = pulse.name
+        self.books.names = {pulse.worker: pulse.name for pulse in pulses}
         gone = {node for node in {pulse.node for pulse in pulses} if not self._alive(node)}
         return self._watch.look(pulses, self._watched_at, gone)
 

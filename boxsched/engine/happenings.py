@@ -94,9 +94,9 @@ class Happenings:
             **({"capacity": self._capacity()} if what == "finished" else {}),
         )
 
-    def worker(self, what: str, worker: int) -> None:
-        """``what``: connected, silent, heard_again, lost."""
-        self._add(f"worker.{what}", worker=str(worker), capacity=self._capacity())
+    def worker(self, what: str, worker: int, **values: Any) -> None:
+        """``what``: connected, disconnected, silent, heard_again, lost, forgotten."""
+        self._add(f"worker.{what}", worker=str(worker), **values, capacity=self._capacity())
 
     def boxes_changed(self) -> None:
         capacity = self._capacity()

@@ -17,6 +17,7 @@ from boxsched.inbox import (
     Reports,
     Stop,
     Submit,
+    WorkerForgotten,
 )
 from boxsched.model import (
     BoxId,
@@ -88,6 +89,8 @@ class Turn:
                     self._project(command)
                 case BoxesSet():
                     self._boxes(command)
+                case WorkerForgotten():
+                    absence.forget(self, command)
         self.carry_out(self.books.core.settle(self.now))
 
     # --- What was asked ---------------------------------------------------------------------

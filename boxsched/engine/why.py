@@ -26,6 +26,7 @@ from boxsched.states import JobState, State
 
 BLOCKERS_AT_MOST = 100
 NAMES_AT_MOST = 3
+IN_PROCESS = "in-process"  # so the names of the nodes' own workers begin
 
 Absences = Mapping[str, Absence]  # by type of Box
 
@@ -125,17 +126,14 @@ def sentences(books: Books, now: float) -> Callable[[WorkloadId], str | None]:
 def phrase(books: Books, reason: Reason, absent: Absences) -> str:
     """The reason as a sentence; ``absent`` are the books' ``absences``."""
     if not isinstance(reason, WaitsForLane | Runs) and _nobody_there(books, absent):
-        return (
-            f"No worker is connected ({_absent_names(absent)}): start one with `boxsched worker`."
-        )
+        names = _absent_names(books)
+        known = f" ({names})" if names else ""
+        return f"No worker is connected{known}: start one with `boxsched worker`."
     match reason:
         case WaitsForLane(ahead):
             first = _named(books, ahead[0]) if ahead else "an earlier one"
             more = f" and {len(ahead) - 1} more before it" if len(ahead) > 1 else ""
             return f"Waits for {first}{more} to finish."
-        case NoSuchBoxes(box_type, asked, 0) if not books.core.boxes:
-            needs = f"Asks for {_boxes(asked, box_type)}"
-            return f"{needs}; there are none yet: start a worker with `boxsched worker`."
         case NoSuchBoxes(box_type, asked, existing):
             return f"Asks for {_boxes(asked, box_type)}; there are only {existing}."
         case NeedsBoxes(box_type, asked) if _too_few_there(reason, absent):
@@ -182,11 +180,9 @@ def _worker_away(books: Books, jobs: Sequence[LiveJob]) -> str:
 
 
 def _nobody_there(books: Books, absent: Absences) -> bool:
-    """There are Boxes to stay, and all are away."""
+    """All Boxes are away, or have gone with their workers."""
     wanted = [pool for pool in books.core.pools.values() if pool.wanted]
-    return bool(wanted) and all(
-        pool.box_type in absent and not absent[pool.box_type].connected for pool in wanted
-    )
+    return all(pool.box_type in absent and not absent[pool.box_type].connected for pool in wanted)
 
 
 def _too_few_there(reason: NeedsBoxes, absent: Absences) -> bool:
@@ -200,8 +196,11 @@ def _where(absence: Absence) -> str:
     return f"{here}, {absence.away} more on {_listed(absence.workers)}, not connected"
 
 
-def _absent_names(absent: Absences) -> str:
-    return _listed(sorted({name for each in absent.values() for name in each.workers}))
+def _absent_names(books: Books) -> str:
+    """Where nobody is there. Of nodes' own workers only those that have Boxes."""
+    own = {books.names.get(worker) for worker in books.workers}
+    names = books.names.values()
+    return _listed(sorted(n for n in names if n in own or not n.startswith(IN_PROCESS)))
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -44,6 +44,7 @@ def forecast(scheduler: Scheduler, id_: WorkloadId, now: float) -> float | None:
     """When a waiting workload starts if nothing else is asked and every job runs as expected.
 
     None where it never would (no such Boxes), or where more than FORECAST_WORKLOADS wait in all.
+    Boxes that are away stay away, and when their jobs end nobody knows.
     """
     target = scheduler.workloads[id_]
     if target.run is not None:
@@ -55,7 +56,7 @@ def forecast(scheduler: Scheduler, id_: WorkloadId, now: float) -> float | None:
     ends: list[tuple[float, int, tuple[int, ...]]] = []
     for workload in twin.workloads.values():
         if workload.run is not None:
-            _push_ends(ends, workload, workload.run.live_jobs(), workload.run.started_at, now)
+            _push_ends(ends, workload, workload.run.jobs_in_sight(), workload.run.started_at, now)
     time = now
     while True:
         ended: list[JobsEnded] = []

@@ -89,8 +89,11 @@ def _reason(scheduler: Scheduler, workload: Workload, verdict: Verdict, turn: Pa
     for pool, count in ask.needs:
         if count > pool.free:
             return NeedsBoxes(pool.box_type, count, pool.free)
-    assert plan is not None, "nothing is in its way"
-    return PlanLimit(ask.total, used, plan)
+    if plan is not None and used + ask.total > plan:
+        return PlanLimit(ask.total, used, plan)
+    # Only where books are not the leader's own: it sees Boxes away that these take for free.
+    pool, count = ask.needs[0]
+    return NeedsBoxes(pool.box_type, count, pool.free)
 
 
 def _behind_project(scheduler: Scheduler, workload: Workload, turn: Pass) -> Reason:

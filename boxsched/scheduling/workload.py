@@ -111,6 +111,10 @@ class Run:
     def live_jobs(self) -> tuple[int, ...]:
         return tuple(job for job, box in enumerate(self.boxes) if box is not None)
 
+    def jobs_in_sight(self) -> tuple[int, ...]:
+        """Those whose Boxes are not away."""
+        return tuple(j for j, box in enumerate(self.boxes) if box is not None and not box.away)
+
 
 @attrs.define(eq=False)
 class Workload:

@@ -49,6 +49,7 @@ COMMIT itself fails        disk full: StoreAway; else OutcomeUnknown: repeat wit
 the caller is cancelled    its transaction was not begun, or is done whole; never half
 kill -9, power loss        WAL with synchronous=FULL: all that returned is there, nothing half
 a second process           refused by a lock on the data folder, which a crash lets go of
+its rows were moved        refused: a mark beside the file says where they went (``moved``)
 the file is damaged        StoreDamaged, which names it
 an older schema            upgraded on opening, in one transaction
 a newer schema             used as it is, or refused: it says itself whom it lets in

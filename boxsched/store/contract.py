@@ -195,6 +195,10 @@ class Store(Protocol):
         """These are alive (one statement for all), and go by what they were promised on these
         connections (None: not known); returns those of which it is the connection."""
 
+    async def forget_worker(self, connection: Connection) -> bool:
+        """Its row goes, with those of its Boxes; False where it has connected anew since, or still
+        has Boxes that have not gone."""
+
     async def pulses(self, shard: int) -> list[Pulse]:
         """Every worker's beat: a number that grows while a node hears from it."""
 

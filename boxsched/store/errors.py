@@ -39,6 +39,12 @@ class FolderUnusable(StoreAway):
     code = "folder_unusable"
 
 
+class StoreMoved(StoreAway):
+    """``boxsched db move`` took this file's rows elsewhere: give the new database's URL."""
+
+    code = "store_moved"
+
+
 class StoreRefuses(StoreAway):
     """PostgreSQL has no such role or database, or refuses the password: mend the URL, or it."""
 
@@ -59,5 +65,6 @@ LASTING = (
     SchemaTooOld,
     RightMissing,
     FolderUnusable,
+    StoreMoved,
     StoreRefuses,
 )

@@ -4,28 +4,37 @@ One transaction: it is there whole and checked, or not at all. Rows go by COPY, 
 so that memory does not grow with them. Ids, numbers, batches and lease tokens stay as they are, so
 that jobs that still run are found again (the in-process worker gets the name that it has beside
 other nodes); epochs are raised, so that no earlier leader writes. The
-SQLite file stays as it is.
+SQLite file stays as it is, with a mark beside it (``moved``), so that nobody serves it unawares.
 """
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import attrs
+import msgspec
+import psycopg2
 from psycopg2.sql import SQL, Identifier, Literal
 
-from boxsched.errors import Conflict
+from boxsched.errors import Conflict, OutcomeUnknown
+from boxsched.store import moved as mark
 from boxsched.store import sqlite_path
-from boxsched.store.blocks import Row
+from boxsched.store.blocks import Row, load
 from boxsched.store.check import Nobody, violations
+from boxsched.store.errors import RightMissing
+from boxsched.store.postgres_errors import ends_session
 from boxsched.store.postgres_roles import WORKLOAD_IDS, columns, sequences
 from boxsched.store.postgres_session import Session
 from boxsched.store.postgres_session import session as postgres_session
-from boxsched.store.session import refuse_other_schema
+from boxsched.store.session import refuse_other_schema, shown
 from boxsched.store.sqlite_session import Session as Source
 from boxsched.store.sqlite_session import session as sqlite_session
 from boxsched.store.steps import operating
 from boxsched.store.tables import TABLES
+
+_ASK = load("operating_postgres.sql")
 
 Told = Callable[[str, int, int], None]  # table, rows so far, rows in all
 
@@ -46,29 +55,71 @@ class Moved:
 
 
 def move(source: str, target: str, told: Told) -> Moved:
-    """Raises StoreInUse where a service uses the source, Conflict where the target is not empty or
-    what came out is not what went in, SchemaTooOld, StoreAway."""
+    """Raises StoreInUse where a service uses the source, StoreMoved where it was moved before,
+    Conflict where the target is not empty or what came out is not what went in, SchemaTooOld,
+    StoreAway; OutcomeUnknown where nobody can say whether it is done: begun again it says so."""
     moved = Moved()
+    path = sqlite_path(source)
+    date = datetime.now(UTC).astimezone().date().isoformat()
     with (
         # To write, so that it is ours alone, and a WAL that a crash left is taken in.
-        sqlite_session(sqlite_path(source), writing=True) as old,
+        sqlite_session(path, writing=True) as old,
         postgres_session(target, writing=True, program="boxsched db") as new,
     ):
+        mark.refuse_moved(path, again_to=shown(target))
         refuse_other_schema(old)
+        _refuse_who_is_not_owner(new)
         refuse_other_schema(new)
+        _lock(new)
+        said = mark.Mark(shown(target), old.said()["cluster"], date)
+        _refuse_moved_there(new, path, said)
         _refuse_used(new)
         for table in TABLES:
             moved.rows[table] = _copy(_Table(old, new, table, told, moved), new)
         _continue_ids(old, new)
         new.run(operating.moved())
         _refuse_broken(new)
+        _commit(new, path, said)
     return moved
 
 
-def _refuse_used(new: Session) -> None:
-    """The locks keep a service that starts meanwhile waiting."""
+def _refuse_moved_there(new: Session, path: Path, said: mark.Mark) -> None:
+    """Where a move was cut off behind its commit, what was left to do is done."""
+    if new.said()["cluster"] == said.cluster:
+        mark.write(path, msgspec.structs.replace(said, sure=True))
+        raise Conflict(f"this database is in {said.target} already: start boxsched serve with that")
+
+
+def _commit(new: Session, path: Path, said: mark.Mark) -> None:
+    """The mark comes first: whatever happens in between, nobody serves both unawares."""
+    mark.write(path, said)
+    try:
+        new.raw.commit()
+    except psycopg2.Error as error:
+        if ends_session(error):
+            raise OutcomeUnknown(
+                "the connection broke while committing: begin again, which says whether it is moved"
+            ) from error
+        mark.remove(path)
+        raise
+    mark.write(path, msgspec.structs.replace(said, sure=True))
+
+
+def _refuse_who_is_not_owner(new: Session) -> None:
+    """Raises RightMissing."""
+    for _, _, owner, mine in new.ask(_ASK["place"]()):
+        if not mine:
+            ((me,),) = new.ask(_ASK["me"]())
+            raise RightMissing(f"move as the owner of the tables, {owner!r}, not as {me!r}")
+
+
+def _lock(new: Session) -> None:
+    """A service that starts meanwhile waits, and so do we for a move that was cut off."""
     names = SQL(", ").join(map(Identifier, TABLES))
     new.say(SQL("LOCK TABLE {} IN EXCLUSIVE MODE").format(names))
+
+
+def _refuse_used(new: Session) -> None:
     for table in TABLES:
         if table not in _PREPARED and _count(new, table):
             raise Conflict(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from boxsched.cluster.keys import DEFAULT_LOCK_KEY, LockKeys
 from boxsched.store import is_postgres, open_store, sqlite_path
 from boxsched.store.blocks import Row, Steps, load
 from boxsched.store.schema import SCHEMA_VERSION
@@ -31,7 +32,10 @@ class TableSize:
 
 @attrs.frozen
 class Standing:
-    """What an operator asks first. ``rights`` and ``commit_times`` are PostgreSQL's."""
+    """What an operator asks first. ``rights`` and what follows are PostgreSQL's.
+
+    ``default_lock_key``: whether the nodes that are there have it; None where none is there.
+    """
 
     database: str
     cluster: str
@@ -45,25 +49,44 @@ class Standing:
     tables: tuple[TableSize, ...] = ()
     rights: "Rights | None" = None
     commit_times: bool | None = None
+    default_lock_key: bool | None = None
 
 
-async def upgrade(url: str) -> None:
+@attrs.frozen
+class Upgraded:
+    """Versions of the schema, 0 = there was none; ``place``: PostgreSQL's schema, if not public."""
+
+    before: int
+    after: int
+    place: str = ""
+
+
+async def upgrade(url: str) -> Upgraded:
     """Prepare an empty database, or bring an older one up to date, as the owner of its tables."""
-    if is_postgres(url):
-        from boxsched.store.postgres_connection import connect
-        from boxsched.store.postgres_schema import refuse_if_unfit
-        from boxsched.store.postgres_schema import upgrade as upgrade_schema
-
-        connection = await connect(url)
-        try:
-            await refuse_if_unfit(connection)
-            await upgrade_schema(connection)
-        finally:
-            connection.close()
-    else:
+    if not is_postgres(url):
+        before = _schema_of_file(url)
         store = open_store(url, sqlite_path(url).parent)
         await store.open()
         await store.close()
+        return Upgraded(before, max(before, SCHEMA_VERSION))
+    from boxsched.store import postgres_schema
+    from boxsched.store.postgres_connection import connect
+
+    connection = await connect(url)
+    try:
+        await postgres_schema.refuse_if_unfit(connection)
+        before = await postgres_schema.upgrade(connection)
+        place = await postgres_schema.place(connection)
+    finally:
+        connection.close()
+    return Upgraded(before, max(before, SCHEMA_VERSION), "" if place == "public" else place)
+
+
+def _schema_of_file(url: str) -> int:
+    if not sqlite_path(url).is_file():
+        return 0
+    with opened(url) as session:
+        return int(session.said().get("schema", "0"))
 
 
 def grants(url: str, asked: Sequence[tuple[str, bool]]) -> list[str]:
@@ -163,4 +186,14 @@ def _of_server(found: Standing, session: Session) -> Standing:
         tables=tuple(TableSize(*row) for row in tables),
         rights=my_rights(session),
         commit_times=session.ask(_ASK["commit_times"]()) == [("on",)],
+        default_lock_key=_has_default_lock_key(found.cluster, session),
     )
+
+
+def _has_default_lock_key(cluster: str, session: Session) -> bool | None:
+    from boxsched.store.postgres_session import Session as PostgresSession
+
+    assert isinstance(session, PostgresSession)
+    keys = LockKeys.of(DEFAULT_LOCK_KEY, cluster)
+    held = session.ask(_ASK["lock_keys"](lock_keys=keys.lock_keys))
+    return held == [(keys.lock_key,)] if held else None

@@ -28,7 +28,7 @@ from boxsched.store.postgres_errors import (
 )
 from boxsched.store.postgres_places import places
 from boxsched.store.postgres_text import Text
-from boxsched.store.postgres_url import parsed
+from boxsched.store.postgres_url import parsed, places_shown
 
 CONNECT_SECONDS = 1.0
 STATEMENT_SECONDS = 1.5  # then the server ends a statement
@@ -267,6 +267,4 @@ async def _connect(place: Mapping[str, Any], timeout: float) -> Connection:
 
 def named(url: str) -> str:
     """The database for people: without the password."""
-    given = parsed(url)
-    host = given.get("host", "the local socket")
-    return f"PostgreSQL database {given.get('dbname', '')!r} on {host}"
+    return f"PostgreSQL database {parsed(url).get('dbname', '')!r} on {places_shown(url)}"

@@ -1,6 +1,7 @@
 """Where a PostgreSQL database is, and how one connects to it."""
 
 import asyncio
+import os
 import socket
 from collections.abc import Mapping
 from typing import Any
@@ -19,32 +20,49 @@ _CONNECTING: Mapping[str, Any] = {
 }
 # As the lock session: of a standby and its primary, both are to find the one that takes writes.
 _ALWAYS: Mapping[str, Any] = {"client_encoding": "UTF8", "target_session_attrs": "read-write"}
+_LISTS = ("host", "hostaddr", "port")
 
 
 async def places(url: str) -> list[dict[str, Any]]:
     """What to connect to, one after the other: an address each, looked up here.
 
     libpq would wait for the name while the event loop stands still, and take a new socket for its
-    next address, of which aiopg knows nothing. Where the URL names no host, libpq finds it: by
-    ``PGHOST``, by a service, or it is the local socket.
+    next address, of which aiopg knows nothing. Where neither the URL nor the environment names a
+    host, libpq finds it: by a service, or it is the local socket. Raises Invalid.
     """
-    given = parsed(url)
-    hosts = given.get("host", "").split(",")
-    ports = given.get("port", "").split(",")
-    if len(ports) == 1:
-        ports *= len(hosts)
-    parameters = {**_CONNECTING, **given, **_ALWAYS}
-    if "hostaddr" in given or "host" not in given:
-        return [parameters]
-    if len(ports) != len(hosts):
-        raise Invalid(f"{len(hosts)} hosts, but {len(ports)} ports", "database")
+    given = _with_environment(parsed(url))
+    alone = {key: value for key, value in given.items() if key not in _LISTS}
+    parameters = {**_CONNECTING, **alone, **_ALWAYS}
     found: list[dict[str, Any]] = []
-    for host, port in zip(hosts, ports, strict=True):
-        place = {**parameters, "host": host} | ({"port": port} if port else {})
-        if not host or host.startswith(("/", "@")):
+    for each in _each_host(given):
+        place = parameters | each
+        host = each.get("host", "")
+        if "hostaddr" in each or not host or host.startswith(("/", "@")):
             found.append(place)
             continue
         loop = asyncio.get_running_loop()
         for _, _, _, _, address in await loop.getaddrinfo(host, None, type=socket.SOCK_STREAM):
             found.append({**place, "hostaddr": address[0]})
     return found
+
+
+def _with_environment(given: Mapping[str, str]) -> dict[str, str]:
+    """As libpq reads it; a service's file comes before the environment, and is left to libpq."""
+    if "service" in given or "PGSERVICE" in os.environ:
+        return dict(given)
+    names = {"host": "PGHOST", "hostaddr": "PGHOSTADDR", "port": "PGPORT"}
+    return {key: os.environ[name] for key, name in names.items() if os.environ.get(name)} | {
+        **given
+    }
+
+
+def _each_host(given: Mapping[str, str]) -> list[dict[str, str]]:
+    """libpq's lists, cut: one host, address and port each."""
+    lists = {key: given[key].split(",") for key in _LISTS if given.get(key)}
+    count = max((len(lists[key]) for key in ("host", "hostaddr") if key in lists), default=1)
+    if len(lists.get("port", ())) == 1:
+        lists["port"] *= count
+    for key, values in lists.items():
+        if len(values) != count:
+            raise Invalid(f"{count} hosts, but {len(values)} of {key}", "database")
+    return [{key: values[n] for key, values in lists.items() if values[n]} for n in range(count)]

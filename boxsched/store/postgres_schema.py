@@ -51,10 +51,11 @@ async def refuse_transaction_pooling(one: Connection, other: Connection) -> None
         )
 
 
-async def upgrade(connection: Connection) -> None:
+async def upgrade(connection: Connection) -> int:
     """Bring the schema up to date, in one transaction; a crash in it leaves the old one.
 
-    Of two services that start at once one waits for the other, and finds it done.
+    Of two services that start at once one waits for the other, and finds it done. Returns the
+    version that was there before, 0 where there was nothing.
     """
     await connection.execute(_LOCKED, LONG_SECONDS)
     said = await _said(connection)
@@ -75,6 +76,13 @@ async def upgrade(connection: Connection) -> None:
             say.add(SQL["say"](key=key, value=value))
         await connection.execute(say)
     await connection.execute("COMMIT", committing=True)
+    return int(said.get("schema", "0"))
+
+
+async def place(connection: Connection) -> str:
+    """Where the tables are: the schema in PostgreSQL's sense."""
+    ((name,),) = await connection.execute("SELECT CAST(current_schema() AS text)")
+    return str(name)
 
 
 async def _said(connection: Connection) -> dict[str, str]:

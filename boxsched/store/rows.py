@@ -97,8 +97,8 @@ def box(row: Row) -> Box:
 
 def pulse(row: Row) -> Pulse:
     """A row of ``pulses``."""
-    worker, node, connected, beat, connection, lost_after = row
-    return Pulse(worker, node, bool(connected), beat, connection, lost_after)
+    worker, node, connected, beat, connection, lost_after, name = row
+    return Pulse(worker, node, bool(connected), beat, connection, lost_after, name)
 
 
 def assignment(row: Row) -> Assignment:

@@ -8,6 +8,7 @@ from boxsched.errors import Invalid
 from boxsched.store import is_postgres, sqlite_path
 from boxsched.store.blocks import Block, Row, Steps
 from boxsched.store.errors import SchemaTooOld
+from boxsched.store.moved import refuse_moved
 from boxsched.store.schema import SCHEMA_VERSION, upgrades
 
 T = TypeVar("T")
@@ -41,7 +42,10 @@ def opened(url: str, *, writing: bool = False, program: str = "boxsched db") -> 
     else:
         from boxsched.store.sqlite_session import session as file_session
 
-        with file_session(sqlite_path(url), writing=writing) as other:
+        path = sqlite_path(url)
+        with file_session(path, writing=writing) as other:
+            if writing:
+                refuse_moved(path)
             yield other
 
 

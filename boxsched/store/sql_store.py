@@ -183,6 +183,9 @@ class SqlStore:
     ) -> set[WorkerId]:
         return await self._driver.write(fleet.beat, connections, lost_after)
 
+    async def forget_worker(self, connection: Connection) -> bool:
+        return await self._driver.write(fleet.forget_worker, connection)
+
     async def pulses(self, shard: int) -> list[Pulse]:
         return await self._driver.read(fleet.pulses, shard)
 

@@ -22,6 +22,7 @@ from boxsched.errors import StoreAway
 from boxsched.store import schema
 from boxsched.store.blocks import Call, Row, Steps
 from boxsched.store.file_lock import FileLock
+from boxsched.store.moved import refuse_moved
 from boxsched.store.schema import upgrades
 from boxsched.store.sqlite_connection import Connection, worded
 from boxsched.store.sqlite_errors import has_wal_reset_bug, translated
@@ -62,9 +63,9 @@ class SqliteDriver:
         self._is_open = True
         await self._in(self._writing, self._open)
         if has_wal_reset_bug(sqlite3.sqlite_version_info):
-            log.warning(
-                "SQLite %s can corrupt a database that two connections write at once (mended in "
-                "3.51.3): let no other program write to %s",
+            log.info(
+                "SQLite %s is fine as long as only boxsched writes to %s: two connections that "
+                "write at once can corrupt it (mended in 3.51.3)",
                 sqlite3.sqlite_version,
                 self.path,
             )
@@ -137,6 +138,7 @@ class SqliteDriver:
     def _take_and_connect(self) -> None:
         for lock in self._locks:
             lock.take()
+        refuse_moved(self.path)
         # It holds secrets; SQLite gives its other files the same mode.
         os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         _prepare(self._writing_connection())

@@ -44,7 +44,7 @@ class Session:
 def session(path: Path, *, writing: bool) -> Iterator[Session]:
     """One transaction, committed where the body ends well; to write, under the file's lock."""
     if not path.is_file():
-        raise StoreAway(f"there is no database {path}")
+        raise StoreAway(f"there is no database {path}{_absolute(path)}")
     try:
         with locked(path) if writing else contextlib.nullcontext():
             connection = Connection(path, mode="rw" if writing else "ro")
@@ -62,6 +62,13 @@ def session(path: Path, *, writing: bool) -> Iterator[Session]:
         if meant is None:
             raise
         raise meant from error
+
+
+def _absolute(path: Path) -> str:
+    meant = Path("/") / path
+    if path.is_absolute() or not meant.is_file():
+        return ""
+    return f" (an absolute path has four slashes: sqlite:///{meant})"
 
 
 @contextlib.contextmanager

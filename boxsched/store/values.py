@@ -227,17 +227,22 @@ class Pulse:
     beat: int
     connection: int
     lost_after: float | None
+    name: str = ""
 
 
 @attrs.frozen
 class NodeInfo:
-    """A node that was started once; ``url`` is where it says that it listens."""
+    """A node that was started once; ``url`` is where it says that it listens.
+
+    ``seen_at``: when it lived last, by the database's clock; None: not known.
+    """
 
     id: int
     name: str
     url: str
     version: str
     started_at: float
+    seen_at: float | None = None
 
 
 @attrs.frozen
@@ -273,6 +278,7 @@ class Worker:
     builds: int  # workloads of that kind with a job on it now
     deploys: int
     ssh_sessions: int
+    seen_at: float | None  # when it was heard last, by the database's clock; None: not known
 
 
 @attrs.frozen

@@ -60,7 +60,7 @@ class Record(NamedTuple):
     cgroup: str | None
     environment: dict[str, str]
     steps: list[Step]
-    lost_after: float | None = None  # seconds; None: it may outlive its worker's lease
+    lost_after: float | None = None  # seconds; None: it may outlive its worker's lease (see heard)
 
 
 class Started(NamedTuple):

@@ -67,21 +67,27 @@ def following(last: Heard | None, boot: str, at: float, lost_after: float) -> He
 
 
 class Deadline:
-    """Until when an attempt may run without its node; ``record.lost_after`` None: for ever."""
+    """Until when an attempt may run without its node; ``record.lost_after`` None: for ever;
+    infinite: so far, as no node has said how long."""
 
     def __init__(self, folder: str, record: Record) -> None:
         self._beside = os.path.dirname(folder)
         self._boot = record.boot
         self.lost_after = record.lost_after
-        self._by = float("inf") if record.lost_after is None else boottime() + record.lost_after
+        self._since = boottime()
+        self._by = self._since + (record.lost_after or 0.0)
 
     def passed(self, now: float) -> bool:
         if self.lost_after is None:
             return False
         heard = read_heard(self._beside)
         if heard is not None and heard.boot == self._boot:
+            if self._by == float("inf"):
+                if heard.at <= self._since:
+                    return False  # by an earlier life of this folder
+                self._since = heard.since
             # A node that is heard again too late renews nothing: the job has been given again.
-            if heard.since > self._by:
+            if heard.since > self._since:
                 return True
             self._by, self.lost_after = heard.at + heard.lost_after, heard.lost_after
         return now >= self._by

@@ -81,10 +81,11 @@ class LocalWorker:
     async def connect(self) -> None:
         """Its Boxes come into being with the shard's next turn."""
         self._heard_at = boottime()
-        self._connected = connected = await self._store.connect_worker(self._new)
+        connected = await self._store.connect_worker(self._new)
         worker, number = connected.connection.worker, connected.connection.number
         boxes = tuple((row.id, row.ordinal, row.box_type) for row in connected.boxes)
         await self._ask(connected.shard, inbox.BoxesSet(worker, boxes, self._new.node, number))
+        self._connected = connected  # else the next heartbeat is refused, and it connects anew
 
     async def start(self) -> None:
         """Once connected: that was a heartbeat, too."""

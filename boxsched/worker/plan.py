@@ -1,5 +1,6 @@
 """From an assignment to what a supervisor runs: environment, git steps, script."""
 
+import math
 import re
 import shutil
 import zlib
@@ -64,7 +65,7 @@ def plan(
         cgroup=cgroup_of(site, name),
         environment=job_environment(assignment, folder),
         steps=[*_clone(assignment), script],
-        lost_after=lost_after if assignment.kind is Kind.BUILD else None,
+        lost_after=_deadline(assignment.kind, lost_after),
     )
     _check_texts(record)
     try:
@@ -157,3 +158,10 @@ def _fits(text: str) -> bool:
         return b"\0" not in text.encode()
     except UnicodeEncodeError:
         return False
+
+
+def _deadline(kind: Kind, lost_after: float | None) -> float | None:
+    """None where nobody else will ever run it; infinite while there is only one node."""
+    if kind is not Kind.BUILD:
+        return None
+    return math.inf if lost_after is None else lost_after

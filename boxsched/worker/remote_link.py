@@ -13,16 +13,22 @@ import msgspec
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from boxsched.errors import StoreAway
+from boxsched.reaching import why_not
 from boxsched.worker import wire
 from boxsched.worker.discovery import NodeAddress
 from boxsched.worker.heard import boottime
 from boxsched.worker.remote_pace import Pace
+from boxsched.worker.remote_refusal import why_refused
 from boxsched.worker.remote_saying import Sentence, printable
 from boxsched.worker.wire import MAX_MESSAGE_BYTES, UNKNOWN_AFTER_SECONDS
 
 CLOSE_SECONDS = 1.0  # for the node to answer a farewell
 MAX_UNANSWERED_BEATS = 64
-_REFUSALS = (401, 403)  # only another token helps
+_REFUSALS = (401, 403)  # only a person can help
+_NOT_THERE = 404  # until whoever passes it on is mended
+_UNREADY = dict.fromkeys(
+    (502, 503, 504), ", as a node that is not ready does, or a load balancer without one"
+)
 _TEXTS = (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY)
 
 Socket = aiohttp.ClientWebSocketResponse[Literal[False]]  # texts come as bytes
@@ -209,22 +215,24 @@ async def _within_reason(closing: Awaitable[object]) -> None:
 
 
 async def _opened(session: aiohttp.ClientSession, node: NodeAddress) -> Socket:
+    door = node.url.with_path(node.url.path.rstrip("/") + wire.PATH)
     try:
         return await session.ws_connect(
-            node.url.with_path(node.url.path.rstrip("/") + wire.PATH),
+            door,
             timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_SECONDS),
             max_msg_size=4 * MAX_MESSAGE_BYTES,  # what is running is never left out of a level
             decode_text=False,
         )
     except aiohttp.WSServerHandshakeError as error:
         if error.status in _REFUSALS:
-            raise NotTaken(
-                f"it does not take this token ({error.status}); make one with "
-                "`boxsched token create --role worker`"
-            ) from None
-        raise Lost(f"it answered with status {error.status}") from None
+            raise NotTaken(await why_refused(session, door, error.status)) from None
+        if error.status == _NOT_THERE:
+            raise Lost(await why_refused(session, door, error.status)) from None
+        raise Lost(
+            f"it answered with status {error.status}{_UNREADY.get(error.status, '')}"
+        ) from None
     except (aiohttp.ClientError, OSError) as error:
-        raise Lost(str(error) or type(error).__name__) from None
+        raise Lost(why_not(error, node.url)) from None
 
 
 def _made(address: tuple[Any, ...]) -> sockets.socket:

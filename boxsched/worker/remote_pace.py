@@ -18,6 +18,7 @@ class Pace:
     longest_wait: float = 5.0
     leave: float = 0.5  # at most, to another node, so that not all come at once
     refused: float = 30.0  # where only a person can help
+    look: float = 2.0  # meanwhile, whether there is another token
     steady: float = 5.0  # a connection that stood so long was a good one
     land: float = 2.0  # for what was said to be answered, at the end
 

@@ -75,6 +75,7 @@ class Tour:
         self._choice = Choice(chance)
         self._backoff = Backoff(chance, pace)
         self._taken = False  # by any node, so far
+        self._token: str | None = None  # the last that was given; None: none was to be had
         self._link: Link | None = None
         self._up = asyncio.Event()
         self._saying = 0
@@ -113,11 +114,25 @@ class Tour:
                 if not self._taken:
                     raise NotTaken(f"{node}: {refusal}") from None
                 self._complaints.add(f"{node}: {refusal}; jobs go on, trying again")
-                wait = self._chance.uniform(self._pace.refused / 2, self._pace.refused)
+                await self._rest(self._chance.uniform(self._pace.refused / 2, self._pace.refused))
+                continue
             except Lost as lost:
-                self._complaints.add(f"cannot connect to {node}: {lost}; trying another")
+                self._complaints.add(f"cannot connect to {node}: {lost}; {self._next()}")
                 wait = self._backoff.next()
             await asyncio.sleep(wait)
+
+    async def _rest(self, seconds: float) -> None:
+        """So long, or until there is another token than the one that was not taken."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + seconds
+        while (left := end - loop.time()) > 0:
+            await asyncio.sleep(min(left, self._pace.look))
+            with contextlib.suppress(NotTaken):
+                if self._guest.token() != self._token:
+                    return
+
+    def _next(self) -> str:
+        return "trying another" if len(self._discovery.nodes) > 1 else "trying again"
 
     async def _known(self) -> tuple[NodeAddress, ...]:
         while not self._discovery.nodes:
@@ -141,15 +156,17 @@ class Tour:
             try:
                 await self._stay(link)
             except Lost as lost:
-                self._complaints.add(f"lost the connection to {node}: {lost}; trying another")
+                self._complaints.add(f"lost the connection to {node}: {lost}; {self._next()}")
                 return self._backoff.next()
-            _log.info("%s is leaving; trying another", node)
+            _log.info("%s is leaving; %s", node, self._next())
             return self._chance.uniform(0.0, self._pace.leave)
 
     async def _enter(
         self, node: NodeAddress, opened: contextlib.AsyncExitStack
     ) -> tuple[Link, wire.Welcome, float]:
-        socket = await opened.enter_async_context(connection(node, self._guest.token()))
+        self._token = None
+        self._token = self._guest.token()
+        socket = await opened.enter_async_context(connection(node, self._token))
         link = Link(socket, self._pace, self._chance)
         sent = boottime()
         return link, await link.greet(self._guest.hello()), sent

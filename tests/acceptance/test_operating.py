@@ -30,6 +30,8 @@ def command(words: list[str]) -> tuple[click.Command, list[str]]:
     """The command that they lead to, and what is left of them."""
     found: click.Command = main
     while isinstance(found, click.Group):
+        if found.invoke_without_command and (not words or words[0].startswith("-")):
+            break
         name = words[0]
         inner = found.get_command(click.Context(found), name)
         assert inner is not None, f"no such command: {name}"

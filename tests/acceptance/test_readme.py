@@ -27,6 +27,8 @@ def test_a_command_is_understood(line):
     name, *words = shlex.split(line, comments=True)
     command, context = main, click.Context(main, info_name=name)
     while isinstance(command, click.Group):
+        if command.invoke_without_command and (not words or words[0].startswith("-")):
+            break
         name = words.pop(0)
         command = command.get_command(context, name)
         assert command is not None, name

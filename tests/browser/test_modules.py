@@ -219,7 +219,7 @@ def test_an_answer_brings_its_order_and_drops_what_it_does_not_know(js: Run) -> 
     steps = [registered(1, 1), registered(2, 2), activity(3, blocked=blocked), registered(4, 4)]
     model = js("model", MODEL, steps)
     assert model["upcoming"] == ["w4"] and model["blocked"] == ["w3", "w2"]
-    assert model["boxes"] == {"total": 4, "busy": 3}
+    assert model["boxes"] == {"total": 4, "busy": 3, "away": 0, "away_busy": 0}
 
 
 def test_an_answer_older_than_the_events_drops_nothing_newer(js: Run) -> None:
@@ -239,7 +239,7 @@ def test_of_another_history_nothing_is_left(js: Run) -> None:
     end = event(8, "finished", 2, result="passed", finished_at="2026-01-01T00:01:00.000000Z")
     known = [registered(7, 1), registered(7, 2), end, registered(9, 3)]
     model = js("model", MODEL, [*known, "forget", activity(2, running=[told(2, "running")])])
-    assert model["running"] == ["w2"] and model["boxes"] == {"total": 4, "busy": 2}
+    assert model["running"] == ["w2"] and model["boxes"]["busy"] == 2
     assert model["upcoming"] == model["finished"] == []
 
 

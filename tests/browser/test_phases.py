@@ -29,6 +29,8 @@ def test_a_build_moves_through_the_phases_without_a_reload(service: Service, pag
 
     first.open()
     expect(row(page, "finished", "The first")).to_contain_text("passed")
+    mark = row(page, "finished", "The first").locator(".mark").first
+    expect(mark).to_have_css("color", "rgb(42, 117, 64)")  # also in a row that was moved here
     expect(row(page, "finished", "Wants both")).to_contain_text("passed")
     expect(row(page, "running", "The second")).to_be_visible()
     second.open()

@@ -29,6 +29,16 @@ def test_a_wrong_token_is_told_so_and_a_right_one_signs_in(
     expect(page.get_by_role("heading", name="Activity Monitor")).to_be_visible()
 
 
+def test_a_workers_token_is_told_to_be_one(service: Service, opened: Opened) -> None:
+    page = opened()
+    page.goto(service.url)
+    page.get_by_label("Token").fill(service.call("POST", "/tokens", {"role": "worker"})["token"])
+    page.get_by_label("Token").press("Enter")
+    expect(page.get_by_role("alert")).to_have_text(
+        "This is a worker's token; an admin's is needed."
+    )
+
+
 def test_the_cookie_cannot_be_read_or_sent_along_by_others(service: Service, page: Page) -> None:
     cookies = page.context.cookies()
     assert [cookie["name"] for cookie in cookies] == ["boxsched_session"]

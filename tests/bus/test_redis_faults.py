@@ -250,7 +250,7 @@ def test_what_uvloop_says_of_a_connection_that_was_just_reset_is_an_outage(serve
         await line.open()
         transport = line._connection._writer.transport  # type: ignore[union-attr]
         transport.abort()
-        while "closed=True" not in repr(transport):
+        while "closed=True" not in repr(transport):  # noqa: ASYNC110 (nobody tells)
             await asyncio.sleep(0)
         with pytest.raises(TROUBLE):
             await line.ask(("PING",))

@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from boxsched.cli import main
 
 START_SECONDS = 30
+NOWHERE = dict.fromkeys(("BOXSCHED_URL", "BOXSCHED_TOKEN", "BOXSCHED_TOKEN_FILE"))
 
 
 @attrs.frozen
@@ -28,8 +29,8 @@ class Shell:
 
     data: str
 
-    def __call__(self, *arguments, status=0):
-        variables = {"BOXSCHED_URL": None, "BOXSCHED_TOKEN": None, "BOXSCHED_DATA": self.data}
+    def __call__(self, *arguments, status=0, **environment):
+        variables = {**NOWHERE, "BOXSCHED_DATA": self.data, **environment}
         ran = CliRunner().invoke(main, arguments, env=variables)
         if ran.exception is not None and not isinstance(ran.exception, SystemExit):
             raise ran.exception

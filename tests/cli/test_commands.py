@@ -1,22 +1,34 @@
 """The commands without a service: help, bad use, and how the service is found."""
 
+import http.server
 import json
+import os
 import re
 import subprocess
 import sys
+import threading
 
 import click
 import pytest
 from click.testing import CliRunner
 
 from boxsched.cli import main
+from boxsched.cli.variables import OF_JOBS
 from boxsched.folders import DataFolder, default_data
+from boxsched.worker.plan import job_environment
+from tests.cli.conftest import NOWHERE
+from tests.worker.site import assigned
 
 COMMANDS = main.list_commands(click.Context(main))
 SUBCOMMANDS = [
     *(["project", name] for name in ("apply", "list", "show", "delete")),
     *(["token", name] for name in ("create", "list", "revoke")),
     ["workers", "list"],
+]
+GROUPS = [
+    name
+    for name in COMMANDS
+    if isinstance(main.get_command(click.Context(main), name), click.Group)
 ]
 READING = [
     ["list"],
@@ -32,9 +44,7 @@ READING = [
 
 
 def run(*arguments, **environment):
-    return CliRunner().invoke(
-        main, list(arguments), env={"BOXSCHED_URL": None, "BOXSCHED_TOKEN": None, **environment}
-    )
+    return CliRunner().invoke(main, list(arguments), env={**NOWHERE, **environment})
 
 
 def listening(folder, url="http://127.0.0.1:1", token="a-token"):
@@ -102,6 +112,14 @@ def test_bad_use_is_2_and_says_why(arguments):
     assert done.stdout == ""
 
 
+@pytest.mark.parametrize("group", ["", *GROUPS])
+def test_every_summary_is_whole_on_a_narrow_terminal(group):
+    listed = run(*group.split(), "--help", COLUMNS="80").stdout.partition("Commands:\n")[2]
+    assert listed
+    assert "..." not in listed
+    assert max(map(len, listed.splitlines())) < 80
+
+
 def test_every_option_of_serve_is_an_environment_variable():
     serve = main.get_command(click.Context(main), "serve")
     for option in serve.params:
@@ -113,6 +131,33 @@ def test_serve_reads_its_environment():
     done = run("serve", BOXSCHED_DATABASE="mysql://localhost/x")
     assert done.exit_code == 2
     assert "'mysql' is not a kind of database" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["serve", "worker"])
+def test_a_misspelt_variable_is_told_and_no_other(monkeypatch, command):
+    for name in [name for name in os.environ if name.startswith("BOXSCHED_")]:
+        monkeypatch.delenv(name)
+    given = dict.fromkeys(OF_JOBS, "1") | {
+        "BOXSCHED_BOXS": "4",
+        "BOXSCHED_NONSENSE": "1",
+        "BOXSCHED_TEST_SEED": "1",
+        "BOXSCHED_TOKEN_FILE": "/none",  # of other commands, or of this one
+        "BOXSCHED_DATABASE": "mysql://localhost/x",
+    }
+    *told, _ = run(command, **given).stderr.splitlines()
+    assert told == [
+        f"boxsched: BOXSCHED_BOXS is no option of {command}; BOXSCHED_BOXES?",
+        f"boxsched: BOXSCHED_NONSENSE is no option of {command}",
+    ]
+
+
+def test_what_a_job_sees_is_no_misspelling():
+    of_build, of_deploy = (
+        job_environment(assigned(1, **more), "/job")
+        for more in ({"branch": "main", "tag": "v1", "commit": "abcdef1"}, {"server": "web"})
+    )
+    seen = {name for name in of_build | of_deploy if name.startswith("BOXSCHED_")}
+    assert seen == OF_JOBS
 
 
 @pytest.mark.parametrize(
@@ -139,6 +184,42 @@ def test_a_service_that_was_killed_is_said_to_be_away(tmp_path, monkeypatch):
     done = run("list", "--data", str(listening(tmp_path / "data")))
     assert done.exit_code == 1
     assert "nothing listens there; start it with `boxsched serve`" in done.stderr
+
+
+def test_only_where_nothing_listens_it_is_to_be_started(monkeypatch):
+    monkeypatch.setattr("boxsched.cli.connection.PATIENCE_SECONDS", 0)
+    done = run("list", "--url", "http://nosuch.invalid", "--token", "x")
+    assert done.exit_code == 1
+    assert "nosuch.invalid" in done.stderr
+    assert "boxsched serve" not in done.stderr
+
+
+def test_another_program_that_refuses_is_not_taken_for_boxsched():
+    """A 401 without our error is not about our token."""
+
+    class Refusing(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_error(401)
+
+        def log_message(self, *_):
+            """Nothing."""
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Refusing) as server:
+        serving = threading.Thread(target=server.handle_request)
+        serving.start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        done = run("list", "--url", url, "--token", "x")
+        serving.join()
+    assert done.exit_code == 2
+    assert f"what answers at {url} is not boxsched (401)" in done.stderr
+    assert "admin-token" not in done.stderr
+
+
+@pytest.mark.parametrize("command", READING, ids=" ".join)
+def test_the_help_names_the_variables(command):
+    said = " ".join(run(*command, "--help").stdout.split())
+    for option, variable in (("--url URL", "URL"), ("--token-file FILE", "TOKEN_FILE")):
+        assert re.search(rf"{option}.*; or BOXSCHED_{variable}. \[default: the local", said)
 
 
 def test_the_local_token_is_not_given_to_other_services(tmp_path):

@@ -2,12 +2,16 @@
 
 import io
 import json
-from datetime import timedelta
+import time
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from boxsched.cli.following import Printer
-from boxsched.cli.output import duration, print_json, print_table
+from boxsched.cli.output import duration, local_time, print_json, print_table, with_unknown
+from boxsched.client import Job, Workload
+from boxsched.model import Kind
+from boxsched.states import JobState, State
 
 
 @pytest.mark.parametrize(
@@ -25,6 +29,44 @@ from boxsched.cli.output import duration, print_json, print_table
 )
 def test_lengths_of_time(seconds, text):
     assert duration(timedelta(seconds=seconds)) == text
+
+
+@pytest.mark.parametrize(
+    ("zone", "text"), [("UTC", "2026-11-22 09:33:52 UTC"), ("CET-1", "2026-11-22 10:33:52 CET")]
+)
+def test_a_time_says_its_zone(zone, text, monkeypatch):
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        assert local_time(datetime(2026, 11, 22, 9, 33, 52, tzinfo=UTC)) == text
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+@pytest.mark.parametrize(
+    ("states", "text"),
+    [
+        ((JobState.RUNNING, JobState.FINISHED), "running"),
+        ((JobState.RUNNING, JobState.UNKNOWN), "running, 1 job unknown"),
+        ((JobState.UNKNOWN, JobState.UNKNOWN), "running, 2 jobs unknown"),
+    ],
+)
+def test_what_runs_where_nothing_is_heard(states, text):
+    at = datetime(2026, 11, 22, tzinfo=UTC)
+    jobs = tuple(
+        Job(
+            id=f"w1-{n}", name="unit", state=state, result=None, box=None, attempt=1,
+            started_at=at, finished_at=None, exit_status=None,
+        )
+        for n, state in enumerate(states, 1)
+    )  # fmt: skip
+    workload = Workload(
+        id="w1", project="web", number=1, kind=Kind.BUILD, branch="main", tag=None, server=None,
+        commit=None, message=None, author=None, state=State.RUNNING, result=None, priority=50,
+        created_at=at, queued_at=at, started_at=at, finished_at=None, jobs=jobs,
+    )  # fmt: skip
+    assert with_unknown(workload) == text
 
 
 def test_a_table_elsewhere_than_on_a_terminal_is_plain_columns(capsys):

@@ -13,6 +13,7 @@ def test_a_token_is_printed_once_and_alone(shell):
     token = done.stdout.strip()
     assert looks_real(token)
     assert "boxsched worker --url http://127.0.0.1:" in done.stderr
+    assert "--token-file" in done.stderr
     assert token not in done.stderr
     listed = shell("token", "list")
     assert "ci-4" in listed.stdout
@@ -35,6 +36,39 @@ def test_a_token_is_revoked(shell):
     assert shell("token", "revoke", made["id"]).stdout == f"{made['id']}: revoked\n"
     assert "401" in shell("list", "--token", made["token"], status=2).stderr
     assert "no such token" in shell("token", "revoke", made["id"], status=2).stderr
+
+
+def test_a_token_is_revoked_by_a_name_that_is_its_only(shell):
+    one, *two = [
+        shell.json("token", "create", "--role", "worker", "--name", name)["id"]
+        for name in ("builder-1", "builder-2", "builder-2")
+    ]
+    done = shell("token", "revoke", "builder-1")
+    assert done.stdout == f"builder-1 ({one}): revoked\n"
+    left = "give the ID that `boxsched token list` shows"
+    assert f"no such token: {left}" in shell("token", "revoke", "builder-1", status=2).stderr
+    assert f"2 tokens have this name: {left}" in (
+        shell("token", "revoke", "builder-2", status=2).stderr
+    )
+    listed = {token["id"] for token in shell.json("token", "list")["tokens"]}
+    assert one not in listed
+    assert listed >= set(two)
+
+
+def test_a_token_in_a_file(shell, tmp_path):
+    file = tmp_path / "token"
+    file.write_text(shell("token", "create", "--role", "admin").stdout)
+    own = Path(shell.data, "service.json").read_text()
+    elsewhere = {"BOXSCHED_DATA": str(tmp_path / "none"), "BOXSCHED_URL": json.loads(own)["url"]}
+    assert "cannot read the token in" in shell("list", status=2, **elsewhere).stderr
+    assert shell("list", "--token-file", str(file), **elsewhere).stdout
+    there = elsewhere | {"BOXSCHED_TOKEN_FILE": str(file)}
+    assert shell("list", **there).stdout
+    assert "401" in shell("list", "--token", "wrong", status=2, **there).stderr  # goes before it
+    file.write_text("")
+    assert f"{file}: no token is given" in shell("list", status=2, **there).stderr
+    file.unlink()
+    assert "--token-file: cannot read" in shell("list", status=2, **there).stderr
 
 
 @pytest.mark.parametrize(
@@ -71,7 +105,7 @@ def test_workers(shell):
     assert worker["builds"] == worker["deploys"] == worker["ssh_sessions"] == 0
     head, row = shell("workers", "list").stdout.splitlines()
     assert head.split() == [
-        "ID", "NAME", "ADDRESS", "STATE", "BOXES", "BUILDS", "DEPLOYS", "SESSIONS",
+        "ID", "NAME", "ADDRESS", "STATE", "SEEN", "BOXES", "BUILDS", "DEPLOYS", "SESSIONS",
     ]  # fmt: skip
     assert row.split() == [
         worker["id"],
@@ -89,7 +123,7 @@ def test_revoking_a_nodes_own_token_says_what_follows(shell):
     """The last one: from here on the data folder's token is of no use."""
     keeper = shell.json("token", "create", "--role", "admin")["token"]
     [own] = [one for one in shell.json("token", "list")["tokens"] if one["of_file"]]
-    assert own["name"].startswith("DATA of node ")
+    assert own["name"].startswith("admin-token of node ")
     assert Path(shell.data, "admin-token").read_text().strip() not in json.dumps(own)
     done = shell("token", "revoke", own["id"], "--token", keeper)
     assert "delete the file admin-token in its data folder" in done.stderr

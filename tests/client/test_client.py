@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 from aiohttp import web
+from yarl import URL
 
 from boxsched import errors
 from boxsched.client import BlockingClient, Client, Unreachable
@@ -20,6 +21,7 @@ WORKLOAD = {
     "queued_at": None, "started_at": None, "finished_at": None, "jobs": [],
     "a_field_of_a_later_version": [1, 2],
 }  # fmt: skip
+SOMEWHERE = URL("http://ci.example.org")
 FINISHED = {
     **WORKLOAD,
     "state": "finished",
@@ -123,17 +125,11 @@ async def test_a_refusal_is_an_error_with_its_code_and_field(service, client):
 )
 def test_every_refusal_has_its_error(status, code, kind):
     body = json.dumps({"error": {"code": code, "message": "no"}}).encode()
-    error = refusal(status, body, "7")
+    error = refusal(status, body, {"Retry-After": "7"}, SOMEWHERE)
     assert type(error) is kind
     assert error.code == code
     assert error.message == "no"
     assert getattr(error, "retry_after", 7) == 7
-
-
-def test_a_refusal_of_a_proxy():
-    error = refusal(502, b"<html>Bad Gateway</html>")
-    assert type(error) is errors.StoreAway
-    assert "502" in error.message
 
 
 async def test_while_the_service_is_away_a_call_is_repeated_with_the_same_key(service, client):
@@ -182,7 +178,9 @@ def test_pauses_grow_with_chance_in_them_and_end_in_time():
     assert pauses == [0.1, 0.2, 0.4, 0.8, 1.6, 3.0, 3.0]
 
 
-@pytest.mark.parametrize("url", ["", "localhost:8080", "ftp://x", "http://"])
+@pytest.mark.parametrize(
+    "url", ["", "localhost:8080", "ftp://x", "http://", "http://a..b", f"http://{'a' * 64}.org"]
+)
 def test_an_address_that_is_none(url):
     with pytest.raises(errors.Invalid):
         Client(url, None)

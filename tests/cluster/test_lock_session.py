@@ -6,7 +6,8 @@ import psycopg2
 import pytest
 
 from boxsched.cluster.keys import LockKeys
-from boxsched.cluster.lock_session import STALL_SECONDS, LockSession, NameTaken, OtherCluster
+from boxsched.cluster.lock_session import STALL_SECONDS, LockSession, NameTaken
+from boxsched.cluster.shared_locks import OtherCluster, OtherLockKey
 from tests.cluster.conftest import KEYS, Session
 from tests.contract.postgres_server import execute
 
@@ -125,6 +126,21 @@ def test_two_clusters_under_one_lock_key_are_refused(node: Callable[..., Session
     other = node(7, 2, keys=LockKeys.of("test", "another cluster"))
     other.until(lambda n: n.failures)
     assert isinstance(other.failures[0], OtherCluster)
+
+
+def test_a_node_with_another_lock_key_is_refused(node: Callable[..., Session]) -> None:
+    first = node(1, 1)
+    first.until(lambda n: n.mine == {1})
+    second = node(2, 1, keys=LockKeys.of("test-2", "cluster"))
+    second.until(lambda n: n.failures)
+    assert isinstance(second.failures[0], OtherLockKey)
+    assert not second.views
+    third = node(3, 1)
+    third.until(lambda n: n.views)
+    first.end()
+    third.end()
+    changed = node(2, 1, keys=LockKeys.of("test-2", "cluster"))
+    changed.until(lambda n: n.mine == {1})
 
 
 def test_two_clusters_under_two_lock_keys_live_side_by_side(node: Callable[..., Session]) -> None:

@@ -191,7 +191,7 @@ async def test_a_file_that_may_not_grow_is_an_error_not_a_loss(tmp_path: Path) -
     async with opened(tmp_path) as store:
         leader = await Leader(store).lead()
         project = await leader.project()
-        raw = store._driver._writer.raw  # type: ignore[attr-defined]
+        raw = store._driver._driver._writer.raw  # type: ignore[attr-defined]
         (pages,) = raw.execute("PRAGMA page_count").fetchone()
         raw.execute(f"PRAGMA max_page_count = {pages + 10}")
         stored = await _until_full(store, leader)

@@ -1,6 +1,7 @@
 """Workers that come and go: identities, connections, beats."""
 
 import asyncio
+import time
 
 import attrs
 import pytest
@@ -51,7 +52,7 @@ async def test_a_worker_keeps_its_id_and_its_boxes(store: Store) -> None:
 
 async def test_new_boxes_are_not_in_use_before_the_engines_batch(store: Store) -> None:
     await store.connect_worker(worker("w", "linux"))
-    assert [box.retired for box in await store.boxes()] == [True]
+    assert await store.boxes() == []
     assert [each.boxes for each in await store.workers()] == [0]
 
 
@@ -152,6 +153,34 @@ async def test_the_end_of_an_old_connection_changes_nothing(store: Store) -> Non
     again = (await store.connect_worker(worker("w"))).connection
     assert again.number == 3
     assert await state(store, again.worker) == "connected"
+
+
+async def test_when_it_was_heard_last(store: Store) -> None:
+    connection = (await store.connect_worker(worker("w"))).connection
+    [first] = await store.workers()
+    assert first.seen_at is not None and abs(first.seen_at - time.time()) < 60
+    await asyncio.sleep(0.005)  # SQLite's clock has milliseconds
+    await store.beat([connection])
+    [beaten] = await store.workers()
+    assert beaten.seen_at is not None and beaten.seen_at > first.seen_at
+    await store.disconnect_workers([connection])
+    assert [one.seen_at for one in await store.workers()] == [beaten.seen_at]
+
+
+async def test_a_worker_is_forgotten_once_it_and_its_boxes_are_gone(store: Store) -> None:
+    """Boxes that no batch made usable have gone, too."""
+    old = (await store.connect_worker(worker("w", "linux", "mac"))).connection
+    assert await store.forget_worker(old) is False  # connected
+    await store.disconnect_workers([old])
+    new = (await store.connect_worker(worker("w", "linux"))).connection
+    await store.disconnect_workers([new])
+    assert await store.forget_worker(old) is False  # connected anew since
+    other = (await store.connect_worker(worker("x", "linux"))).connection
+    assert await store.forget_worker(new) is True
+    assert [one.id for one in await store.workers()] == [other.worker]
+    assert await store.forget_worker(new) is False
+    again = (await store.connect_worker(worker("w", "linux"))).connection
+    assert again.worker > other.worker  # a new one
 
 
 async def test_only_the_beat_of_the_connection_counts(store: Store) -> None:

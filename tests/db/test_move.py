@@ -225,9 +225,9 @@ async def test_the_command(sqlite_place: SqlitePlace, roles: Roles) -> None:
     asked = ("db", "move", "--from", sqlite_place.url, "--to")
     said = (await asyncio.to_thread(run, *asked, roles.owner)).stdout
     assert "1 NULs in texts were replaced" in said
-    assert said.endswith("Moved and checked: every invariant holds.\n")
+    assert "\nMoved and checked: every invariant holds.\nNow start it with: boxsched serve" in said
     refused = await asyncio.to_thread(run, *asked, roles.owner, status=1)
-    assert "not empty" in refused.stderr
+    assert "this database was moved to postgresql://" in refused.stderr
     await asyncio.to_thread(run, *asked, sqlite_place.url, status=2)
     by_service = await asyncio.to_thread(run, *asked, roles.service, status=1)
     assert by_service.stdout == ""

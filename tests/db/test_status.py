@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 
 from boxsched.store import open_store
-from tests.contract.conftest import Place
+from boxsched.store.blocks import sql_text
+from boxsched.store.schema import SCHEMA_VERSION
+from boxsched.store.sqlite_connection import worded
+from tests.contract.conftest import Place, PostgresPlace
 from tests.contract.postgres_server import execute
 from tests.contract.test_check import good_history
 from tests.contract.world import Leader
@@ -35,10 +38,30 @@ async def test_an_upgrade_prepares_either_database(place: Place) -> None:
     asked = ("--database", place.url)
     said = await asyncio.to_thread(run, "db", "status", *asked, status=_missing(place))
     assert "no database" in said.stderr or "db upgrade" in said.stderr
-    await asyncio.to_thread(run, "db", "upgrade", *asked)
+    said = await asyncio.to_thread(run, "db", "upgrade", *asked)
+    assert said.stdout.endswith(f": prepared: schema {SCHEMA_VERSION}\n")
     await asyncio.to_thread(run, "db", "status", *asked)
-    await asyncio.to_thread(run, "db", "upgrade", *asked)
+    said = await asyncio.to_thread(run, "db", "upgrade", *asked)
+    assert said.stdout.endswith(f": schema {SCHEMA_VERSION}: nothing to do\n")
     await (await Leader(await place.open()).lead()).project()
+
+
+async def test_an_upgrade_says_from_where_to_where(place: Place) -> None:
+    is_sqlite = place.url.startswith("sqlite")
+    texts = ["schema_0001.sql", f"schema_0001_{'sqlite' if is_sqlite else 'postgres'}.sql"]
+    written = [worded(sql_text(text)) if is_sqlite else sql_text(text) for text in texts]
+    written.append("INSERT INTO meta VALUES ('schema', '1'), ('cluster', 'c')")
+    for text in written:
+        place.plant(text) if is_sqlite else execute(place.url, text)
+    said = await asyncio.to_thread(run, "db", "upgrade", "--database", place.url)
+    assert said.stdout.endswith(f": upgraded: schema 1 to {SCHEMA_VERSION}\n")
+
+
+async def test_an_upgrade_names_the_schema_that_it_prepared(postgres_place: PostgresPlace) -> None:
+    execute(postgres_place.url, "CREATE SCHEMA second")
+    url = f"{postgres_place.url}?options=-csearch_path%3Dsecond"
+    said = await asyncio.to_thread(run, "db", "upgrade", "--database", url)
+    assert said.stdout.endswith(f": prepared: schema {SCHEMA_VERSION} in second\n")
 
 
 def _missing(place: Place) -> int:

@@ -12,7 +12,7 @@ from tests.service.test_tokens import houses, server  # noqa: F401 (fixtures)
 async def test_a_node_alone(house: House) -> None:
     [node] = (await house.get("/nodes"))["nodes"]
     assert node.keys() == {
-        "id", "name", "url", "version", "alive", "shards", "me", "started_at",
+        "id", "name", "url", "version", "alive", "shards", "me", "started_at", "seen_at",
     }  # fmt: skip
     assert node["name"] == house.node.name
     assert (node["alive"], node["shards"], node["me"]) == (True, [1], True)
@@ -30,6 +30,21 @@ async def test_two_nodes(houses: tuple[House, House]) -> None:  # noqa: F811
     assert [node["me"] for node in seen] == [False, True]
     for house in houses:
         assert (await house.call("GET", "/readyz", token=None)).status == 200  # leading or not
+
+
+async def test_a_node_that_is_gone_is_forgotten(house: House) -> None:
+    mine = house.node.name
+    await house.node.store.put_node("ci-3", "http://10.0.0.3", "1")
+    [_, gone] = (await house.get("/nodes"))["nodes"]
+    assert (gone["name"], gone["alive"], gone["seen_at"]) == ("ci-3", False, None)
+    answer = await house.call("DELETE", f"{API}/nodes/{mine}")
+    assert (answer.status, answer.error["message"]) == (
+        409, f"the node {mine} is alive: stop it first",
+    )  # fmt: skip
+    assert (await house.call("DELETE", f"{API}/nodes/ci-3")).status == 204
+    assert (await house.call("DELETE", f"{API}/nodes/ci-3")).status == 404
+    [left] = (await house.get("/nodes"))["nodes"]
+    assert left["name"] == mine and left["seen_at"].endswith("Z")
 
 
 async def test_figures_of_the_cluster(house: House) -> None:

@@ -16,6 +16,7 @@ import pytest
 from boxsched import service
 from boxsched.cluster.keys import LockKeys
 from boxsched.errors import StoreAway
+from boxsched.listening import bound
 from boxsched.options import Options
 from boxsched.store import errors
 from boxsched.store.sql_store import SqlStore
@@ -190,6 +191,10 @@ async def test_a_node_that_cannot_listen_has_changed_nothing(
         taken = other.getsockname()[1]
         with pytest.raises(OSError, match="in use"):
             await service.serve(options(tmp_path, url, taken))
+        with bound("127.0.0.1", 0) as first:
+            port = int(first.url.rpartition(":")[2])
+            with pytest.raises(OSError, match="in use"):
+                await service.serve(options(tmp_path, url, port))
         with pytest.raises(socket.gaierror):
             await service.serve(attrs.evolve(options(tmp_path, url, 0), host="no such host"))
         execute(url, "CREATE TABLE node ()")  # there is none

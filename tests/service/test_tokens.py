@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import aiohttp
+import attrs
 import pytest
 from yarl import URL
 
@@ -57,7 +58,7 @@ async def test_a_token_is_told_once(house: House) -> None:
     own, worker = listed.json["tokens"]
     assert worker == {**{k: v for k, v in made.items() if k != "token"}, "of_file": False}
     assert own["of_file"]
-    assert (own["role"], own["name"]) == ("admin", f"DATA of node {house.node.name}")
+    assert (own["role"], own["name"]) == ("admin", f"admin-token of node {house.node.name}")
     folder = house.node.options.data
     kept = b"".join(path.read_bytes() for path in folder.glob("*sqlite*") if path.is_file())
     assert made["token"].encode() not in kept
@@ -105,8 +106,9 @@ async def test_each_role_on_each_route(waiting: House) -> None:
 async def test_a_worker_has_nothing_to_sign_in_for(waiting: House) -> None:
     worker = await make(waiting, "worker")
     answer = await waiting.call("POST", "/sign-in", data={"token": worker["token"]}, token=None)
-    assert answer.status == 401
+    assert answer.status == 403
     assert "Set-Cookie" not in answer.headers
+    assert b"This is a worker&#x27;s token; an admin&#x27;s is needed." in answer.body
 
 
 async def test_no_other_sites_page_speaks_as_a_worker(waiting: House) -> None:
@@ -115,7 +117,8 @@ async def test_no_other_sites_page_speaks_as_a_worker(waiting: House) -> None:
     cookie = {"Cookie": f"{SESSION_COOKIE}={await sign_in(waiting)}"}
     assert (await upgrade(waiting)).status == 401
     assert (await upgrade(waiting, Authorization="Bearer x")).status == 401
-    assert (await upgrade(waiting, **admin)).status == 403
+    refused = await upgrade(waiting, **admin)
+    assert (refused.status, refused.error["code"]) == (403, "not_a_worker")
     assert (await upgrade(waiting, **cookie)).status == 403
     for origin in ("http://evil.example", "null", "", f"http://127.0.0.1:{waiting.port + 1}"):
         assert (await upgrade(waiting, **worker, Origin=origin)).status == 403, origin
@@ -269,3 +272,13 @@ async def test_a_revoked_token_ends_on_every_node(houses: tuple[House, House]) -
                 break
             last_good = asked
     assert last_good - revoked < REVOKED_WITHIN_SECONDS
+
+
+def test_a_new_file_ends_the_token_of_the_one_before_whatever_it_was_called(tmp_path: Path) -> None:
+    own = tokens.of_file(tmp_path, "one", 2.0)
+    before = attrs.evolve(own, digest="0" * 64, name="DATA of node one")
+    assert tokens.replaces(own, before)
+    assert tokens.replaces(own, attrs.evolve(before, name=own.name))
+    assert not tokens.replaces(own, own)
+    assert not tokens.replaces(own, attrs.evolve(before, name="DATA of node two"))
+    assert not tokens.replaces(own, attrs.evolve(before, id="token-1"))

@@ -3,9 +3,14 @@
 import asyncio
 import re
 
+import attrs
 import pytest
 
+from boxsched.api.explanation import finished
 from boxsched.api.times import rfc3339
+from boxsched.model import parse_workload
+from boxsched.states import Result
+from boxsched.store.values import Job
 from tests.service.house import API, House, job, jobs, stop
 
 UNKNOWN = (
@@ -149,6 +154,37 @@ async def test_why_it_waits(tmp_path) -> None:
         await house.finished(first["id"])
         said = await why(first)
         assert (said["phase"], said["reason"]) == ("finished", "finished")
+
+
+async def test_why_it_failed(running: House) -> None:
+    made = [job("unit", "exit 3"), job("lint", "exit 3"), job("docs", "true")]
+    await running.project("web", jobs=made)
+    failed = await running.build(jobs=made[:2])
+    await running.finished(failed["id"])
+    said = await running.get(f"/workloads/{failed['id']}/explanation")
+    assert said["text"] == "It has failed: unit, lint: exit status 3."
+
+
+async def test_why_it_was_lost(house: House) -> None:
+    await house.project("web", jobs=[job(f"j{n}") for n in range(2)])
+    passed = await house.build()
+    await house.finished(passed["id"])
+    id_ = parse_workload(passed["id"])
+    assert id_ is not None
+    stored = await house.node.store.workload(id_)
+    assert stored is not None
+    assert finished(stored).text == "It has passed."
+    [one, _] = stored.jobs
+
+    def failed(n: int, reason: str) -> Job:
+        return attrs.evolve(one, name=f"f{n}", result=Result.FAILED, reason=reason)
+
+    lost = [failed(n, "lost: its record is gone") for n in range(5)]
+    jobs_ = (*stored.jobs, *lost, failed(6, "ran out of time"))
+    said = finished(attrs.evolve(stored, result=Result.FAILED, jobs=jobs_))
+    assert said.text == (
+        "It has failed: f0, f1, f2, 2 more jobs: lost: its record is gone; f6: ran out of time."
+    )
 
 
 async def test_what_was_submitted_this_instant_is_explained(waiting: House) -> None:

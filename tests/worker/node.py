@@ -13,6 +13,12 @@ from tests.worker.site import LIMIT_SECONDS, StoreDouble
 TOKEN = "a-worker's-token"
 
 
+def _refused(status: int, code: str) -> web.Response:
+    if not code:
+        return web.Response(status=status, text="<html>nginx</html>")
+    return web.json_response({"error": {"code": code, "message": "no\nentry"}}, status=status)
+
+
 class Connection:
     """One that a worker made."""
 
@@ -39,8 +45,10 @@ class Node:
     cluster: str = "ours"
     lost_after: float = 120.0
     token: str = TOKEN
+    prefix: str = ""  # of its paths
     refusal: wire.Refused | None = None
     status: int | None = None  # instead of a WebSocket
+    code: str = "unauthorized"  # and why; "" is none of a node's
     acks_beats: bool = True
     acks_said: bool = True
     acks_output: bool = True
@@ -60,7 +68,7 @@ class Node:
 
     async def start(self) -> "Node":
         application = web.Application()
-        application.router.add_get(wire.PATH, self._serve)
+        application.router.add_get(self.prefix + wire.PATH, self._serve)
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", self.port)
@@ -100,9 +108,9 @@ class Node:
         self.asked += 1
         await self._tell()
         if request.headers.get("Authorization") != f"Bearer {self.token}":
-            return web.Response(status=401)
+            return _refused(401, "unauthorized")
         if self.status is not None:
-            return web.Response(status=self.status)
+            return _refused(self.status, self.code)
         socket = web.WebSocketResponse(max_msg_size=wire.MAX_SAID_BYTES, compress=False)
         await socket.prepare(request)
         connection = Connection(socket, request)

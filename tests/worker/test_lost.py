@@ -100,6 +100,35 @@ def test_a_heartbeat_that_comes_too_late_renews_nothing(tmp_path: Path) -> None:
     os.close(file)
 
 
+def test_a_shorter_promise_that_nobody_saw_counts(tmp_path: Path) -> None:
+    """The supervisor was stopped when it was made, and when it ran out."""
+    record = RECORD._replace(lost_after=600.0)
+    deadline = Deadline(str(tmp_path / "w1-1-1"), record)
+    begun = boottime()
+    file = open_heard(str(tmp_path))
+    first = Heard(record.boot, begun - 1, 600.0, begun - 50)
+    write_heard(file, first)
+    assert not deadline.passed(begun + 1)
+    unseen = following(first, record.boot, begun + 10, 60.0)
+    write_heard(file, following(unseen, record.boot, begun + 100, 60.0))
+    assert deadline.passed(begun + 101), "it has been given again"
+    os.close(file)
+
+
+def test_a_build_of_the_only_node_has_a_deadline_once_there_are_others(tmp_path: Path) -> None:
+    """As when SQLite was moved to PostgreSQL while it ran."""
+    record = RECORD._replace(lost_after=float("inf"))
+    file = open_heard(str(tmp_path))
+    write_heard(file, Heard(record.boot, boottime() - 9_000, 60.0, 0.0))
+    deadline = Deadline(str(tmp_path / "w1-1-1"), record)
+    begun = boottime()
+    assert not deadline.passed(begun + 9_000), "that was an earlier life of the folder"
+    write_heard(file, Heard(record.boot, begun + 9_000, 60.0, begun + 9_000))
+    assert not deadline.passed(begun + 9_059)
+    assert deadline.passed(begun + 9_060)
+    os.close(file)
+
+
 # --- Jobs -----------------------------------------------------------------------------------
 
 

@@ -14,7 +14,7 @@ from boxsched.worker.remote_identity import Unusable
 from boxsched.worker.remote_link import NotTaken
 from boxsched.worker.site import FolderInUse
 from tests.worker.fleet import QUICK, Fleet
-from tests.worker.node import Node
+from tests.worker.node import TOKEN, Node
 from tests.worker.site import alive, assigned, eventually, job, pid_in
 
 WAIT = "echo ready; while :; do sleep 0.05; done"
@@ -187,13 +187,48 @@ async def test_a_level_that_was_not_begun_goes_with_its_connection(fleet: Fleet)
 # --- Refusals -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("status", [401, 403])
-async def test_a_token_that_does_not_hold_ends_it_at_the_first_connect(
-    fleet: Fleet, status: int
+@pytest.mark.parametrize(
+    ("status", "code", "prefix", "said"),
+    [
+        (401, "unauthorized", "", r"does not take this token \(401\); make one with"),
+        (403, "not_a_worker", "", "an admin's token; a worker needs one of role worker: `boxsched"),
+        (403, "forbidden", "", r"does not take this worker \(403\): no\?entry"),
+        (
+            403,
+            "forbidden",
+            "/ci",
+            r"no worker is taken at http\S+/ci/api/v1/worker \(403\): .*--url",
+        ),
+        (403, "", "", r"what answers at http\S+ is not boxsched \(403\): look at the URL"),
+    ],
+)
+async def test_a_refusal_that_only_a_person_mends_ends_it_at_the_first_connect(
+    fleet: Fleet, status: int, code: str, prefix: str, said: str
 ) -> None:
-    node = await fleet.node(status=status)
-    with pytest.raises(NotTaken, match=f"127.0.0.1.*token.*{status}"):
-        await fleet.worker(node).ended()
+    node = await fleet.node(status=status, code=code, prefix=prefix)
+    with pytest.raises(NotTaken, match=rf"^http://127.0.0.1\S*: .*{said}"):
+        await fleet.worker(node.url + prefix).ended()
+
+
+async def test_below_a_path(fleet: Fleet) -> None:
+    node = await fleet.node(prefix="/ci")
+    fleet.worker(f"{node.url}/ci/")
+    await node.connected()
+
+
+@pytest.mark.parametrize(
+    ("status", "said"), [(404, "is not boxsched (404): look at the URL"), (502, "status 502")]
+)
+async def test_what_may_mend_itself_is_tried_again(
+    fleet: Fleet, caplog: pytest.LogCaptureFixture, status: int, said: str
+) -> None:
+    node = await fleet.node(status=status, code="")
+    fleet.worker(node)
+    await node.until(lambda: node.asked >= 4)
+    assert said in caplog.text
+    assert "; trying again" in caplog.text  # there is no other
+    node.status = None
+    await node.connected()
 
 
 async def test_a_refusal_for_good_ends_it_at_the_first_connect(fleet: Fleet) -> None:
@@ -213,12 +248,29 @@ async def test_later_it_keeps_trying(fleet: Fleet) -> None:
     await node.connected()
 
 
-async def test_a_refusal_for_now_sends_it_on(fleet: Fleet) -> None:
+async def test_another_token_is_tried_at_once(fleet: Fleet) -> None:
+    """Long before the time after which the same one would be tried again."""
+    token = [TOKEN]
+    node = await fleet.node()
+    pace = attrs.evolve(QUICK, refused=3_600.0, look=0.01)
+    fleet.worker(node, token=lambda: token[0], pace=pace)
+    await node.connected()
+    node.token = "another"
+    node.connections[0].cut()
+    await node.until(lambda: node.asked >= 2 and not node.connections)
+    token[0] = "another"
+    await node.connected()
+
+
+async def test_a_refusal_for_now_sends_it_on(
+    fleet: Fleet, caplog: pytest.LogCaptureFixture
+) -> None:
     one = await fleet.node(refusal=wire.Refused("leaving", "this node is stopping", True))
     two = await fleet.node(status=503)
     three = await fleet.node()
     fleet.worker(one, two, three)
     await three.connected()
+    assert "trying again" not in caplog.text
 
 
 # --- Who it is ------------------------------------------------------------------------------

@@ -18,8 +18,11 @@ ON CONFLICT (name) DO UPDATE
 RETURNING id, name, url, version, started_at;
 
 -- name: nodes
--- Every node that ever was.
-SELECT id, name, url, version, started_at FROM node ORDER BY id;
+-- Every node that ever was; each beats as its own in-process worker, also without Boxes.
+SELECT id, name, url, version, started_at,
+       (SELECT max(worker.seen_at) FROM worker
+         WHERE worker.node = node.name AND worker.address = 'in-process')
+  FROM node ORDER BY id;
 
 -- name: forget_node
 -- A node that will not come again.

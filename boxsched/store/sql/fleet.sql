@@ -7,9 +7,10 @@ SELECT id, identity, name, organization FROM worker
 -- name: insert_worker
 -- A worker that connects for the first time; where another was faster, the schema refuses it.
 INSERT INTO worker (
-    identity, name, address, state, organization, node, connection, beat, lost_after
+    identity, name, address, state, organization, node, connection, beat, lost_after, seen_at
 ) VALUES (
-    :identity, :name, :address, 'connected', :organization, :node, 1, 1, :lost_after
+    :identity, :name, :address, 'connected', :organization, :node, 1, 1, :lost_after,
+    EXTRACT(EPOCH FROM clock_timestamp())
 )
 RETURNING id, connection;
 
@@ -19,6 +20,7 @@ RETURNING id, connection;
 UPDATE worker
    SET identity = :identity, name = :name, address = :address, state = 'connected', node = :node,
        connection = connection + 1, beat = beat + 1,
+       seen_at = EXTRACT(EPOCH FROM clock_timestamp()),
        lost_after = CASE WHEN lost_after > :lost_after THEN lost_after ELSE :lost_after END
  WHERE id = :worker
 RETURNING id, connection;
@@ -37,7 +39,8 @@ UPDATE worker SET state = 'disconnected'
 -- Workers that were heard of; those whose connection is another by now are left out. They go by
 -- what this node promised them: a heartbeat is sent only behind that.
 WITH v(worker, number) AS (VALUES (:worker, :number))
-UPDATE worker SET beat = beat + 1, lost_after = :lost_after
+UPDATE worker SET beat = beat + 1, lost_after = :lost_after,
+       seen_at = EXTRACT(EPOCH FROM clock_timestamp())
   FROM v
  WHERE worker.id = v.worker AND worker.connection = v.number AND worker.state <> 'disconnected'
 RETURNING id;
@@ -45,10 +48,28 @@ RETURNING id;
 -- name: pulses
 -- How alive the workers of a shard's organization are.
 SELECT worker.id, worker.node, worker.state <> 'disconnected', worker.beat, worker.connection,
-       worker.lost_after
+       worker.lost_after, worker.name
   FROM worker JOIN organization ON organization.id = worker.organization
  WHERE organization.shard = :shard
  ORDER BY worker.id;
+
+-- name: gone_worker
+-- A worker that is away since that connection and whose Boxes have gone; locked, that it does not
+-- connect meanwhile.
+SELECT id FROM worker
+ WHERE id = :worker AND connection = :connection AND state = 'disconnected'
+   AND NOT EXISTS (
+       SELECT 1 FROM box WHERE box.worker = worker.id AND (box.job IS NOT NULL OR NOT box.retired)
+   )
+   FOR NO KEY UPDATE OF worker;
+
+-- name: forget_boxes
+-- Those of a worker that is forgotten.
+DELETE FROM box WHERE worker = :worker;
+
+-- name: forget_worker
+-- A worker that will not come again.
+DELETE FROM worker WHERE id = :worker;
 
 -- name: add_boxes
 -- Boxes that the worker did not have; the engine's batch makes them usable.
@@ -79,12 +100,13 @@ SELECT box.worker, CAST(json_agg(json_build_array(
  GROUP BY box.worker;
 
 -- name: boxes
--- Every Box, with what runs on it.
+-- Every Box in being, with what runs on it.
 SELECT box.id, box.worker, box.ordinal, box.box_type, box.retired, box.job, box.last_project,
        box.last_branch, box.freed_at, worker.name, job.id / 1024, job.name
   FROM box
   JOIN worker ON worker.id = box.worker
   LEFT JOIN job ON job.id = box.job
+ WHERE box.job IS NOT NULL OR NOT box.retired
  ORDER BY worker.name, box.ordinal, box.id;
 
 -- name: workers
@@ -93,9 +115,10 @@ SELECT worker.id, worker.name, worker.address, worker.state,
        count(CASE WHEN box.retired AND box.job IS NULL THEN NULL ELSE box.id END),
        count(DISTINCT CASE WHEN workload.kind = 'build' THEN workload.id END),
        count(DISTINCT CASE WHEN workload.kind = 'deploy' THEN workload.id END),
-       count(DISTINCT CASE WHEN workload.kind = 'ssh' THEN workload.id END)
+       count(DISTINCT CASE WHEN workload.kind = 'ssh' THEN workload.id END),
+       worker.seen_at
   FROM worker
   LEFT JOIN box ON box.worker = worker.id
   LEFT JOIN workload ON workload.id = box.job / 1024
- GROUP BY worker.id, worker.name, worker.address, worker.state
+ GROUP BY worker.id, worker.name, worker.address, worker.state, worker.seen_at
  ORDER BY worker.name;

@@ -142,8 +142,8 @@ UPDATE box
 WITH v(id) AS (VALUES (:id)) UPDATE box SET retired = TRUE FROM v WHERE box.id = v.id;
 
 -- name: remove_boxes
--- Boxes that went.
-WITH v(id) AS (VALUES (:id)) DELETE FROM box WHERE id IN (SELECT v.id FROM v);
+-- Boxes that went. Their rows stay: a worker that connects at this moment has been told their ids.
+WITH v(id) AS (VALUES (:id)) UPDATE box SET retired = TRUE, job = NULL FROM v WHERE box.id = v.id;
 
 -- name: keep_durations
 -- What the last passed runs of these jobs took.

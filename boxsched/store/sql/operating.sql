@@ -21,7 +21,8 @@ RETURNING id, epoch, batch;
 -- Nobody speaks for a worker that connected before.
 UPDATE worker
    SET connection = connection + :by,
-       state = CASE WHEN state = 'draining' THEN state ELSE 'disconnected' END
+       state = CASE WHEN state = 'draining' THEN state ELSE 'disconnected' END,
+       lost_after = NULL
  WHERE id > 0;
 
 -- name: may_have_begun

@@ -2,6 +2,13 @@
 -- Whether the server keeps the times of commits.
 SELECT current_setting('track_commit_timestamp');
 
+-- name: lock_keys
+-- The lock keys of the nodes that are there, as numbers (cluster.keys).
+SELECT DISTINCT CAST(objid AS bigint) FROM pg_locks
+ WHERE locktype = 'advisory' AND objsubid = 2 AND granted
+   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+   AND CAST(classid AS bigint) = :lock_keys;
+
 -- name: sequences
 -- The sequences that number the rows of a table.
 SELECT CAST(s.oid AS regclass)::text

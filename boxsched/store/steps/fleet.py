@@ -79,6 +79,15 @@ def beat(connections: Sequence[Connection], lost_after: float | None) -> Steps[s
     return {WorkerId(row[0]) for row in alive}
 
 
+def forget_worker(connection: Connection) -> Steps[bool]:
+    worker, number = connection.worker, connection.number
+    if not (yield _SQL["gone_worker"](worker=worker, connection=number)):
+        return False
+    yield _SQL["forget_boxes"](worker=worker)
+    yield _SQL["forget_worker"](worker=worker)
+    return True
+
+
 def _rows(connections: Sequence[Connection]) -> list[tuple[int, int]]:
     """By their ids: so two statements never wait for each other's rows in a circle."""
     return sorted({(each.worker, each.number) for each in connections})

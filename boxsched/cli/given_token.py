@@ -1,0 +1,27 @@
+"""A token as the command line or the environment gives it: itself, or the file that it is in."""
+
+from pathlib import Path
+
+import click
+from click.core import ParameterSource
+
+
+def that_counts(token: str | None, file: Path | None) -> tuple[str | None, Path | None]:
+    """One of the two: what the command line says before the environment, a file before a text."""
+    if token is not None and file is not None:
+        source = click.get_current_context().get_parameter_source
+        said, silent = source("token"), source("token_file")
+        if said is ParameterSource.COMMANDLINE and silent is not ParameterSource.COMMANDLINE:
+            return token, None
+    return (token, None) if file is None else (None, file)
+
+
+def read(token: str | None, file: Path | None) -> str:
+    """The token; raises OSError, and ValueError where it cannot be one."""
+    # From a file or a secret's store it often comes with the line's end.
+    text = (file.read_text(encoding="utf-8") if file is not None else token or "").strip()
+    if not text:
+        raise ValueError("no token is given")
+    if not text.isascii() or not text.isprintable():
+        raise ValueError("the token has characters that no token has")
+    return text

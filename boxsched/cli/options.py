@@ -1,0 +1,56 @@
+"""Options that are environment variables too; those of every command that has Boxes stand here."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+_C = TypeVar("_C", bound=Callable[..., Any])
+
+MAX_BOXES_OF_A_WORKER = 10_000
+MIB = 1 << 20
+
+
+def served_by_option(name: str, **attributes: Any) -> Callable[[_C], _C]:
+    """An option that is also an environment variable: --max-boxes is BOXSCHED_MAX_BOXES."""
+    variable = "BOXSCHED_" + name.removeprefix("--").partition("/")[0].replace("-", "_").upper()
+    return click.option(name, envvar=variable, show_default=True, **attributes)
+
+
+def boxes_option(at_least: int, says: str, default: int | None = None) -> Callable[[_C], _C]:
+    return served_by_option(
+        "--boxes",
+        type=click.IntRange(at_least, MAX_BOXES_OF_A_WORKER),
+        default=default,
+        metavar="N",
+        help=says if default is not None else f"{says} [default: one a core]",
+    )
+
+
+def log_limit_option(at_most: int | None = None) -> Callable[[_C], _C]:
+    return served_by_option(
+        "--log-limit",
+        type=click.IntRange(1_024, at_most),
+        default=16 * MIB,
+        metavar="BYTES",
+        help="Most that is kept of a job's log.",
+    )
+
+
+def box_driver_option(command: _C) -> _C:
+    return served_by_option(
+        "--box-driver",
+        type=click.Choice(["process", "none"]),
+        default="process",
+        help="What runs jobs; `none` runs nothing and passes (for bench).",
+    )(command)
+
+
+def stop_grace_option(command: _C) -> _C:
+    return served_by_option(
+        "--stop-grace",
+        type=click.FloatRange(min=0),
+        default=10.0,
+        metavar="S",
+        help="Seconds between asking a job to end and killing it.",
+    )(command)

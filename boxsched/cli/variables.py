@@ -1,0 +1,46 @@
+"""Environment variables that look like options and are none: told at the start, if misspelt."""
+
+import difflib
+import os
+from collections.abc import Iterator, Mapping
+
+import click
+
+from boxsched.cli.clean import plain
+
+PREFIX = "BOXSCHED_"
+_OF_TESTS = f"{PREFIX}TEST_"
+# A service that is started by a job of another one has them too (``worker.plan``).
+OF_JOBS = frozenset(
+    PREFIX + name
+    for name in (
+        *("PROJECT", "KIND", "BRANCH", "TAG", "SERVER", "COMMIT"),
+        *("WORKLOAD", "JOB", "ATTEMPT", "LEASE_TOKEN"),
+    )
+)
+
+
+def tell_of_strangers(environment: Mapping[str, str] = os.environ) -> None:
+    """Warns of each variable that is an option of no command, with the one that may be meant."""
+    ctx = click.get_current_context()
+    own = set(_variables(ctx.command, ctx))
+    strange = {name for name in environment if name.startswith(PREFIX)} - own - OF_JOBS
+    strange = {name for name in strange if not name.startswith(_OF_TESTS)}
+    if strange:  # only then are all commands imported
+        root = ctx.find_root()
+        strange -= set(_variables(root.command, root))
+    for name in sorted(strange):
+        meant = difflib.get_close_matches(name, sorted(own), n=1, cutoff=0.8)
+        ask = f"; {meant[0]}?" if meant else ""
+        click.echo(f"boxsched: {plain(name)} is no option of {ctx.info_name}{ask}", err=True)
+
+
+def _variables(command: click.Command, ctx: click.Context) -> Iterator[str]:
+    for option in command.params:
+        if isinstance(option.envvar, str):
+            yield option.envvar
+    if isinstance(command, click.Group):
+        for name in command.list_commands(ctx):
+            one = command.get_command(ctx, name)
+            if one is not None:
+                yield from _variables(one, ctx)

@@ -1,0 +1,83 @@
+"""Workers that are away: what there is to give, and of whom nothing is known."""
+
+import json
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, Route, expect
+
+from tests.browser.person import Opened, row, sign_in
+from tests.browser.service import Service
+
+pytestmark = pytest.mark.browser
+
+LISTS = ("upcoming", "blocked", "running", "finished")
+WORKLOAD = {
+    "id": "w990001", "project": "web", "number": 8, "kind": "build", "branch": "main", "tag": None,
+    "server": None, "commit": None, "message": "On its own", "author": None, "result": None,
+    "priority": 50, "created_at": "2026-01-01T00:00:00.000000Z", "finished_at": None, "boxes": 2,
+    "queued_at": "2026-01-01T00:00:00.000000Z", "build": None, "rebuild_of": None,
+}  # fmt: skip
+
+
+def shows(page: Page, boxes: dict[str, int], **lists: object) -> None:
+    """The page is told this from now on."""
+
+    def answer(route: Route) -> None:
+        told: dict[str, Any] = route.fetch().json()
+        empty: dict[str, object] = {name: [] for name in LISTS}
+        route.fulfill(body=json.dumps({**told, **empty, **lists, "boxes": boxes}))
+
+    page.unroute_all()
+    page.route("**/api/v1/activity", answer)
+
+
+def test_boxes_that_are_away_are_no_capacity(service: Service, opened: Opened) -> None:
+    page = opened(viewport={"width": 1280, "height": 900})
+    shows(page, {"total": 8, "busy": 3, "away": 2, "away_busy": 1})
+    sign_in(page, service)
+    expect(page.locator("#capacity-text")).to_have_text("2/6 Boxes")
+    expect(page.locator("#capacity-note")).to_have_text("6 of 8 connected")
+    meter = page.get_by_role("meter")
+    expect(meter).to_have_attribute("aria-valuetext", "2 of 6 Boxes busy, 2 more not connected")
+    expect(page.get_by_role("button", name="Fleet")).to_contain_text("6 of 8 Boxes connected")
+    away = page.locator(".bar-away").bounding_box()
+    bar = meter.bounding_box()
+    assert away is not None and bar is not None
+    assert away["width"] / bar["width"] == pytest.approx(2 / 8, abs=0.01)
+
+
+def test_with_all_workers_away(service: Service, opened: Opened) -> None:
+    page = opened(viewport={"width": 420, "height": 900})
+    why = "Its worker (builder-1) is away: the state of 2 jobs is unknown."
+    started = {"started_at": "2026-01-01T00:00:01.000000Z"}
+    running = {**WORKLOAD, **started, "state": "running", "why": why}
+    shows(page, {"total": 8, "busy": 2, "away": 8, "away_busy": 2}, running=[running])
+    sign_in(page, service)
+    expect(page.locator("#capacity-text")).to_have_text("0 of 8 Boxes connected")
+    expect(page.locator("#capacity-note")).to_be_hidden()
+    expect(row(page, "running", "On its own")).to_contain_text(why)
+    expect(row(page, "running", "On its own")).to_have_attribute("data-mark", "unknown")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 420
+
+
+def test_with_all_there_nothing_is_said(page: Page) -> None:
+    expect(page.locator("#capacity-text")).to_have_text("0/2 Boxes")
+    expect(page.locator("#capacity-note")).to_be_hidden()
+    expect(page.locator("#fleet-warning")).to_be_hidden()
+
+
+def test_times_in_sentences_are_the_readers(service: Service, opened: Opened) -> None:
+    page = opened(timezone_id="Asia/Kolkata", locale="en-GB")
+    why = "Would fit now, but would delay build #7 of web, which is to start by 03:04:05 UTC."
+    queued = {**WORKLOAD, "started_at": None, "state": "queued", "why": why}
+    shows(page, {"total": 8, "busy": 2}, blocked=[queued])
+    sign_in(page, service)
+    expect(row(page, "blocked", "On its own")).to_contain_text("to start by 08:34.")
+
+
+def test_an_open_row_has_its_name(service: Service, page: Page) -> None:
+    service.project("names")
+    service.build("names", "main", message="Has a name")
+    row(page, "finished", "Has a name").get_by_role("button", name="Has a name").click()
+    expect(page.locator("#finished .panel > .facts")).to_contain_text("names#1")

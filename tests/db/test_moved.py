@@ -1,0 +1,136 @@
+"""After a move nobody serves the old file unawares, whatever was cut off when."""
+
+import asyncio
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from boxsched.store import open_store
+from boxsched.store.check import check
+from boxsched.store.errors import StoreMoved
+from tests.contract.conftest import SqlitePlace
+from tests.contract.test_check import good_history
+from tests.contract.world import Leader
+from tests.db.conftest import PASSWORD, Roles, run
+from tests.faults.service import Service
+
+MARK = "boxsched.sqlite.moved"
+
+# What a move is when its process dies just before the commit, or just behind it.
+DYING = """
+import os, sys
+from boxsched.store import moved
+from boxsched.store.move import move
+write = moved.write
+def dies(database, mark):
+    if not mark.sure:
+        write(database, mark)
+    if mark.sure == (sys.argv[3] == "behind"):
+        os._exit(9)
+moved.write = dies
+move(sys.argv[1], sys.argv[2], lambda *_: None)
+"""
+
+
+def boxsched(*words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "boxsched", *words]
+    environment = {name: v for name, v in os.environ.items() if not name.startswith("BOXSCHED_")}
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60)
+
+
+@contextlib.contextmanager
+def serving(data: Path, *options: str) -> Iterator[Service]:
+    service = Service(data, "--boxes", "0", *options)
+    service.start()
+    try:
+        yield service
+    finally:
+        assert service.stop() == 0
+
+
+async def test_a_service_refuses_the_file_that_was_moved(roles: Roles, tmp_path: Path) -> None:
+    with serving(tmp_path) as old:
+        await old.put_project("web", jobs=[{"name": "test", "commands": ["true"]}])
+        token = old.token
+    await asyncio.to_thread(roles.upgrade)
+    file, mark = f"sqlite:///{tmp_path}/boxsched.sqlite", tmp_path / MARK
+    moved = boxsched("db", "move", "--from", file, "--to", roles.owner)
+    assert moved.returncode == 0, moved.stderr
+    assert f"Now start it with: boxsched serve --data {tmp_path} --database " in moved.stdout
+    assert PASSWORD not in mark.read_text() and json.loads(mark.read_text())["sure"]
+    for command in (["serve", "--port", "0"], ["demo"]):
+        refused = boxsched(*command, "--data", str(tmp_path))
+        assert refused.returncode == 1
+        assert refused.stderr.startswith("boxsched: this database was moved to postgresql://")
+        assert f"; to serve the old file all the same, remove {mark}\n" in refused.stderr
+    assert boxsched("db", "restored", "--database", file).returncode == 1
+    again = boxsched("db", "move", "--from", file, "--to", roles.owner)
+    assert again.returncode == 1 and "this database was moved to" in again.stderr
+
+    with serving(tmp_path, "--database", roles.service) as new:
+        assert [one["name"] for one in (await new.get("projects"))["projects"]] == ["web"]
+        assert new.token == token
+    mark.unlink()
+    with serving(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize("died", ["before", "behind"])
+async def test_a_move_that_dies_at_its_commit(
+    sqlite_place: SqlitePlace, roles: Roles, tmp_path: Path, died: str
+) -> None:
+    await good_history(await Leader(await sqlite_place.open()).lead())
+    await sqlite_place.close()
+    await asyncio.to_thread(roles.upgrade)
+    dying = [sys.executable, "-c", DYING, sqlite_place.url, roles.owner, died]
+    assert (await asyncio.to_thread(subprocess.run, dying)).returncode == 9
+    assert not json.loads((tmp_path / MARK).read_text())["sure"]
+    with pytest.raises(StoreMoved, match=r"was cut off on .* begin it again"):
+        await open_store(sqlite_place.url, tmp_path).open()
+    asked = ("db", "move", "--from", sqlite_place.url, "--to")
+    elsewhere = await asyncio.to_thread(run, *asked, roles.admin, status=1)
+    assert "was cut off on" in elsewhere.stderr, "it may be there, and would be twice"
+    asked = (*asked, roles.owner)
+    again = await asyncio.to_thread(run, *asked, status=0 if died == "before" else 1)
+    if died == "behind":
+        assert "is in postgresql://" in again.stderr and "already" in again.stderr
+    assert json.loads((tmp_path / MARK).read_text())["sure"]
+    assert await check(roles.reader) == []
+    with pytest.raises(StoreMoved, match="was moved to"):
+        await open_store(sqlite_place.url, tmp_path).open()
+
+
+async def test_what_is_not_moved_is_not_marked(
+    sqlite_place: SqlitePlace, roles: Roles, tmp_path: Path
+) -> None:
+    await good_history(await Leader(await sqlite_place.open()).lead())
+    await sqlite_place.close()
+    await asyncio.to_thread(roles.upgrade)
+    sqlite_place.plant("UPDATE project SET next_number = 99 WHERE id = 1")
+    asked = ("db", "move", "--from", sqlite_place.url, "--to")
+    await asyncio.to_thread(run, *asked, roles.owner, status=1)
+    by_service = (await asyncio.to_thread(run, *asked, roles.service, status=1)).stderr
+    owner, service = roles.names["owner"], roles.names["service"]
+    assert f"move as the owner of the tables, '{owner}', not as '{service}'" in by_service
+    assert not (tmp_path / MARK).exists()
+    await sqlite_place.open()
+
+
+def test_an_absolute_path_with_a_slash_too_few(tmp_path: Path) -> None:
+    run("db", "upgrade", "--database", f"sqlite:///{tmp_path}/x")
+    said = run("db", "status", "--database", f"sqlite://{tmp_path}/x", status=1).stderr
+    assert f"(an absolute path has four slashes: sqlite:///{tmp_path}/x)" in said
+    said = run("db", "status", "--database", "sqlite:///no/such/file", status=1).stderr
+    assert "slashes" not in said
+
+
+def test_a_mark_that_cannot_be_read_holds(tmp_path: Path) -> None:
+    (tmp_path / MARK).write_text("{")
+    asked = ("db", "upgrade", "--database", f"sqlite:///{tmp_path}/boxsched.sqlite")
+    assert "give --database" in run(*asked, status=1).stderr

@@ -1,0 +1,109 @@
+"""URLs of databases: what a password may do to them, and what is said then."""
+
+from urllib.parse import quote
+
+import pytest
+
+from boxsched.errors import Invalid
+from boxsched.store.postgres_places import places
+from boxsched.store.postgres_url import parsed, places_shown, shown
+from tests.db.conftest import run
+
+CUT = [
+    "postgresql://de:pa/ss@127.0.0.1:18432/boxsched",
+    "postgresql://de:1/2@db/x",
+    "postgresql://de:5/w@db:5432/x",
+    "postgresql://de:p@ss@db/x",
+    "postgresql://de:p@s/w:o%25rd@127.0.0.1:1/x",
+    "postgresql://de/x@db/x",
+]
+
+
+@pytest.mark.parametrize("url", CUT)
+def test_a_letter_that_cuts_the_url_is_told_and_nothing_else(url: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        parsed(url)
+    assert caught.value.message.startswith("a letter of the password must be percent-encoded (/ is")
+    command = run("db", "status", "--database", url, status=2).stderr
+    assert command == f"boxsched: --database: {caught.value.message}\n"
+
+
+@pytest.mark.parametrize("url", ["postgresql://de:p%zz@db/x", "postgresql://de:p%@db/x"])
+def test_a_percent_sign(url: str) -> None:
+    with pytest.raises(Invalid, match=r"not a URL .* % is %25"):
+        parsed(url)
+
+
+def test_a_port_that_is_none() -> None:
+    with pytest.raises(Invalid, match="the port is no number"):
+        parsed("postgresql://de:secret@db:port/x")
+
+
+@pytest.mark.parametrize("password", ["a/b", "a@b", "a:b", "a%b", "a?b", "a#b", "a b", "ä"])
+def test_what_is_encoded_is_taken(password: str) -> None:
+    url = f"postgresql://de:{quote(password, safe='')}@db:5433/x"
+    assert parsed(url)["password"] == password
+    assert shown(url) == "postgresql://de@db:5433/x"
+
+
+WHOLE = {
+    "postgresql://de@db/x": "db:5432",
+    "postgresql://de@db,db-2:5433/x": "db:5432,db-2:5433",
+    "postgresql://de@db,db-2/x": "db:5432,db-2:5432",
+    "postgresql://de@%2Frun%2Fpg/x": "/run/pg:5432",
+    "postgresql:///x?host=@abstract": "@abstract:5432",
+    "postgresql:///a%40b%2fc": "the local socket",
+    "postgresql://[::1]:5433/x": "::1:5433",
+}
+
+
+@pytest.mark.parametrize("url", WHOLE)
+def test_what_is_right_is_left_alone(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PGPORT", raising=False)
+    assert places_shown(url) == WHOLE[url]
+
+
+def test_a_schema_of_its_own_is_shown() -> None:
+    url = "postgresql://de:secret@db/x?options=-csearch_path%3Dsecond&sslmode=require"
+    assert shown(url) == "postgresql://de@db/x?options=-csearch_path%3Dsecond"
+
+
+@pytest.mark.parametrize(
+    ("url", "environment", "expected"),
+    [
+        ("postgresql://127.0.0.1:5/d", {}, [("127.0.0.1", "127.0.0.1", "5")]),
+        (
+            "postgresql://a,b/d?hostaddr=127.0.0.1,127.0.0.2&port=1,2",
+            {"PGHOST": "c"},
+            [("a", "127.0.0.1", "1"), ("b", "127.0.0.2", "2")],
+        ),
+        (
+            "postgresql:///d?hostaddr=127.0.0.1,127.0.0.2&port=9",
+            {},
+            [(None, "127.0.0.1", "9"), (None, "127.0.0.2", "9")],
+        ),
+        (
+            "postgresql:///d",
+            {"PGHOST": "127.0.0.1,/run", "PGPORT": "7,"},
+            [("127.0.0.1", "127.0.0.1", "7"), ("/run", None, None)],
+        ),
+        ("postgresql:///d?service=s", {"PGHOST": "c"}, [(None, None, None)]),
+    ],
+)
+async def test_each_server_is_a_place_of_its_own(
+    url: str,
+    environment: dict[str, str],
+    expected: list[tuple[str | None, ...]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("PGHOST", "PGHOSTADDR", "PGPORT", "PGSERVICE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    found = await places(url)
+    assert [tuple(p.get(key) for key in ("host", "hostaddr", "port")) for p in found] == expected
+
+
+async def test_lists_of_different_lengths_are_refused() -> None:
+    with pytest.raises(Invalid, match="2 hosts, but 3 of port"):
+        await places("postgresql://a,b/d?port=1,2,3")

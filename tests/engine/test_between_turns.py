@@ -1,0 +1,156 @@
+"""What comes between two turns: connects while Boxes go, settings that change, takeovers."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import attrs
+import pytest
+
+from boxsched import inbox
+from boxsched.cluster.mirror import Mirror
+from boxsched.engine.why import explain, sentences
+from boxsched.errors import StoreAway
+from boxsched.states import State
+from boxsched.store.contract import Store
+from boxsched.store.values import Batch, Connected, NewWorker
+from boxsched.worker.local import LocalWorker
+from tests.engine.shop import Shop
+
+LOST_SECONDS = 140
+
+
+@pytest.fixture
+async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
+    """One worker "w" with one Box."""
+    shop = await Shop.open(tmp_path, boxes=1)
+    await shop.project("web")
+    yield shop
+    await shop.close()
+
+
+async def settled(shop: Shop) -> None:
+    """As ``Engine.run`` does: what was told to load anew is loaded."""
+    while True:
+        if shop.engine.books is None:
+            await shop.engine.load()
+        elif not await shop.engine.turn():
+            return
+
+
+async def states(shop: Shop) -> list[State]:
+    return [workload.state for workload in await shop.store.unfinished()]
+
+
+def boxes_set(connected: Connected, node: str = "test") -> inbox.BoxesSet:
+    connection = connected.connection
+    boxes = tuple((row.id, row.ordinal, row.box_type) for row in connected.boxes)
+    return inbox.BoxesSet(connection.worker, boxes, node, connection.number)
+
+
+async def test_a_worker_that_connects_while_it_is_taken_for_lost_has_its_boxes(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is told the ids of Boxes that go with the batch that is being committed."""
+    commit, came = type(shop.store).commit, []
+
+    async def meanwhile(store: Store, batch: Batch) -> None:
+        if batch.gone:
+            came.append(await store.connect_worker(NewWorker("w", "w", "", "test", ("default",))))
+        await commit(store, batch)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(type(shop.store), "commit", meanwhile)
+    await shop.later(LOST_SECONDS)
+    (connected,) = came
+    await shop.ask(boxes_set(connected))
+    await shop.settle()
+    build = await shop.build()
+    assert [a.workload for a in await shop.assignments()] == [build]
+    await shop.restart()
+    assert await states(shop) == [State.RUNNING]
+
+
+async def test_what_fits_by_new_settings_goes_on_at_once(shop: Shop) -> None:
+    """Also where the turn that heard of them had something else to do: it settled by the old."""
+    was = await shop.store.organization()
+    await shop.another_worker("v", 1)
+    await shop.store.set_organization(attrs.evolve(was, max_boxes=1))
+    await shop.ask(inbox.Reload())
+    await settled(shop)
+    await shop.submit(shop.new(branch="a"))
+    await shop.submit(shop.new(branch="b"))
+    await settled(shop)
+    assert await states(shop) == [State.RUNNING, State.QUEUED]
+    await shop.store.set_organization(was)
+    await shop.ask(inbox.Reload())
+    await shop.connect(1)
+    await settled(shop)
+    assert await states(shop) == [State.RUNNING, State.RUNNING]
+
+
+async def test_what_the_former_leader_held_back_goes_on_behind_a_takeover(shop: Shop) -> None:
+    """It gave nothing to a worker whose node it took for gone; the new one sees it there."""
+    shop.gone = {"test"}
+    for _ in range(6):
+        shop.clock.time += 1
+        await shop.settle()
+    await shop.build()
+    assert await states(shop) == [State.QUEUED]
+    shop.gone = set()
+    await shop.restart()
+    await shop.settle()
+    assert await states(shop) == [State.RUNNING]
+
+
+async def test_a_load_behind_which_nothing_moves_commits_nothing(shop: Shop) -> None:
+    await shop.settle()
+    before = await shop.store.batch_number(1)
+    await shop.restart()
+    await shop.settle()
+    epoch, batch = await shop.store.batch_number(1)
+    assert (epoch, batch) == (before[0] + 1, before[1])
+
+
+async def test_an_in_process_worker_says_again_what_was_not_stored(
+    shop: Shop, tmp_path: Path
+) -> None:
+    away = False
+
+    async def ask(shard: int, command: inbox.Command) -> None:
+        if away:
+            raise StoreAway("for a moment")
+        await shop.ask(command)
+
+    new = NewWorker("in", "in", "in-process", "test", ("default",) * 2, lost_after=120.0)
+    local = LocalWorker(
+        new, shop.store, ask, shop.clock, folder=tmp_path / "in", driver="none", log_limit=1_000,
+        stop_grace=1.0, cluster="c", lost_after=120.0, deadline=True, told_of=lambda: True,
+    )  # fmt: skip
+    await local.connect()
+    await shop.settle()
+    had = set(shop.engine.books.boxes)  # type: ignore[union-attr]
+    await shop.later(LOST_SECONDS)
+    assert not shop.engine.books.boxes  # type: ignore[union-attr]
+    away = True
+    with pytest.raises(StoreAway):
+        await local._beat(1.0)
+    away = False
+    await local._beat(2.0)
+    await shop.settle()
+    assert had >= set(shop.engine.books.boxes) == {row.id for row in local._connected.boxes}  # type: ignore[union-attr]
+
+
+async def test_a_node_that_does_not_lead_explains_what_its_leader_holds_back(shop: Shop) -> None:
+    """The leader gives nothing to a worker whose node is gone; the store does not know of it."""
+    shop.gone = {"test"}
+    for _ in range(6):
+        shop.clock.time += 1
+        await shop.settle()
+    build = await shop.build()
+    assert await states(shop) == [State.QUEUED]
+    seen = await Mirror(shop.store, 1, lambda node: node != "test").books()
+    report = explain(seen, build, shop.clock.now())
+    assert (report is not None and "not connected" in report.text) or "No worker" in report.text
+    late = await Mirror(shop.store, 1, lambda node: True).books()
+    report = explain(late, build, shop.clock.now())
+    assert report is not None and report.reason == "needs_boxes"
+    assert sentences(late, shop.clock.now())(build)

@@ -1,0 +1,56 @@
+"""What does not have the form asked for is told the form."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from boxsched.api import schema
+from boxsched.api.bodies import Form
+from boxsched.errors import Invalid
+
+ASKED = (
+    schema.ProjectSettings,
+    schema.AskBuild,
+    schema.AskDeploy,
+    schema.AskSession,
+    schema.AskToken,
+)
+
+
+def patterns(described: Any) -> set[str]:
+    if isinstance(described, dict):
+        own = {described["pattern"]} if isinstance(described.get("pattern"), str) else set()
+        return own.union(*map(patterns, described.values()))
+    return set().union(*map(patterns, described)) if isinstance(described, list) else set()
+
+
+def test_every_form_is_said_in_words() -> None:
+    _, described = msgspec.json.schema_components(ASKED)
+    assert patterns(described) == schema.FORMS.keys()
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "said"),
+    [
+        (schema.AskBuild, {"commit": "zzz"}, ("commit", "7 to 64 hex digits")),
+        (schema.AskBuild, {"branch": "-x"}, ("branch", "may not begin with '-'")),
+        (schema.AskBuild, {"author": "a\nb"}, ("author", "no control characters")),
+        (schema.AskBuild, {"message": "a\0"}, ("message", "no NUL")),
+        (schema.AskSession, {"public_key": "x", "box_type": "a b"}, ("box_type", "1 to 63")),
+        (schema.ProjectSettings, {"name": "Web"}, ("name", "a-z, 0-9")),
+        (
+            schema.ProjectSettings,
+            {"jobs": [{"name": "a", "commands": ["b"], "environment": {"BOXSCHED_X": "1"}}]},
+            ("jobs[0].environment", "not BOXSCHED_ at the beginning"),
+        ),
+    ],
+)
+def test_a_value_of_another_form(kind: type, value: object, said: tuple[str, str]) -> None:
+    with pytest.raises(Invalid) as raised:
+        Form(kind).read(msgspec.json.encode(value))
+    field, words = said
+    assert raised.value.field is not None
+    assert raised.value.field.startswith(field.partition("[")[0])
+    assert words in raised.value.message
+    assert "(?!" not in raised.value.message
