@@ -29,6 +29,11 @@ class Draft:
         self._freed_at = now  # each Box a little later than the one before: so they stay in order
         self._durations: dict[tuple[ProjectId, str], DurationChange] = {}
 
+    @property
+    def empty(self) -> bool:
+        rows = (self._workloads, self._jobs, self._freed, self._taken, self._gone, self._retired)
+        return not any(rows) and not self._durations
+
     # --- Workloads and jobs: as they are when the batch is made -----------------------------
 
     def workload(self, live: LiveWorkload) -> None:

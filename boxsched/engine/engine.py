@@ -168,7 +168,7 @@ class Engine:
             turn.news.unreadable(entry)
         turn.run(commands, overdue, sights)
         self._unsettled = False
-        if not (entries or turn.news.events):
+        if not entries and turn.draft.empty and not turn.news.events:
             return False
         batch = turn.draft.batch(self._shard, self._epoch, self._batch, entries, turn.news.events)
         began = self._clock.now()

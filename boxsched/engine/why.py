@@ -9,6 +9,7 @@ from boxsched.engine.capacity import Absence, absences
 from boxsched.engine.happenings import rfc3339
 from boxsched.model import Kind, WorkloadId
 from boxsched.scheduling.prediction import forecast
+from boxsched.scheduling.queue import Shape
 from boxsched.scheduling.values import (
     BehindReservation,
     NeedsBoxes,
@@ -103,12 +104,16 @@ def explain(books: Books, id_: WorkloadId, now: float) -> WhyReport | None:
 def sentences(books: Books, now: float) -> Callable[[WorkloadId], str | None]:
     """Says why one waits, in a sentence for the page; None where there is nothing to say.
 
-    All shapes are looked at here, once; the rest as it is asked for.
+    All shapes are looked at here, and again where one came meanwhile; the rest as it is asked for.
     """
     absent = absences(books)
-    reasons = why_shapes(books.core, now)
-    texts = {shape: phrase(books, reason, absent) for shape, reason in reasons.items()}
     known = books.core.workloads
+
+    def looked() -> dict[Shape, str]:
+        reasons = why_shapes(books.core, now)
+        return {shape: phrase(books, reason, absent) for shape, reason in reasons.items()}
+
+    texts = looked()
 
     def sentence(id_: WorkloadId) -> str | None:
         workload = known.get(id_)
@@ -118,7 +123,11 @@ def sentences(books: Books, now: float) -> Callable[[WorkloadId], str | None]:
             return phrase(books, WaitsForLane((workload.ahead.id,)), absent)
         if absent and workload.run is not None and (jobs := _unknown(books.workloads[id_])):
             return _worker_away(books, jobs)
-        return None if workload.shape is None else texts.get(workload.shape)
+        if workload.shape is None:
+            return None
+        if workload.shape not in texts:
+            texts.update(looked())
+        return texts[workload.shape]
 
     return sentence
 

@@ -80,8 +80,11 @@ async def test_boxes_come_into_use_retire_and_go(leader: Leader) -> None:
     await leader.commit(retired=(one, two), gone=(two, three))
     assert [(box.id, box.retired) for box in (await loaded(leader.store)).state.boxes] == [
         (one, True),
+        (two, True),
+        (three, True),  # its row stays: a worker may just have been told of it
         (leader.boxes[3].id, False),
     ]
+    assert [box.id for box in await leader.store.boxes()] == [leader.boxes[3].id]
 
 
 async def test_an_empty_shard_has_its_organization_and_one_without_has_none(store: Store) -> None:

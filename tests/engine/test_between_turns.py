@@ -154,3 +154,11 @@ async def test_a_node_that_does_not_lead_explains_what_its_leader_holds_back(sho
     report = explain(late, build, shop.clock.now())
     assert report is not None and report.reason == "needs_boxes"
     assert sentences(late, shop.clock.now())(build)
+
+
+async def test_what_comes_while_a_page_is_made_has_its_reason(shop: Shop) -> None:
+    books = shop.engine.books
+    assert books is not None
+    sentence = sentences(books, shop.clock.now())
+    build = await shop.build(jobs=2)
+    assert sentence(build)
