@@ -1,5 +1,5 @@
 """Who must not lead: behind a pool of transactions, as another's double, under another's lock key
-(F32, F33); and clocks that are wrong, which must not matter (F23)."""
+(F32, F33); and clocks that are wrong, which must not matter (F23, F24)."""
 
 import asyncio
 import contextlib
@@ -15,6 +15,7 @@ import pytest
 from tests.faults.clients import loaded
 from tests.faults.cluster import Cluster
 from tests.faults.members import Node, free_port, moved
+from tests.faults.proxy import BOTH
 from tests.faults.waiting import until_so
 
 PGBOUNCER = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
@@ -153,4 +154,28 @@ async def test_wrong_clocks(cluster: Cluster) -> None:
     job = await cluster.until_job(long, "finished")
     assert (job["result"], job["attempt"]) == ("passed", 1)
     assert worker.runs
+    await cluster.is_whole()
+
+
+@pytest.mark.parametrize("rate", [0.5, 2.0])
+async def test_a_leader_whose_clock_has_a_wrong_rate(cluster: Cluster, rate: float) -> None:
+    """F24: a slow one trusts its lock for longer than the lock stands, and the fence holds; a fast
+    one gives up early, and keeps the lead as long as the database answers."""
+    wrong = await cluster.add_node(start=False)
+    wrong.environment["FAULT_RATE"] = str(rate)
+    await wrong.start()
+    assert await cluster.leader() is wrong
+    right = await cluster.add_node()
+    await cluster.add_worker(3, nodes=[right])
+    await cluster.put_project(cluster.book.job("j", 0.1))
+    epoch = await cluster.epoch()
+    async with loaded(cluster.clients, rate=5) as load:
+        await load.more(20)
+        assert await cluster.epoch() == epoch, "it leads through all of that"
+        await wrong.database_way.hold(BOTH)
+        assert await cluster.until_epoch(epoch) == epoch + 1
+        await wrong.database_way.heal()  # what it still had to say arrives now
+        await load.more(20)
+        assert await cluster.leader() is right
+    assert wrong.runs
     await cluster.is_whole()

@@ -3,11 +3,14 @@
 SIGUSR2: the main thread, and with it the event loop, stands still for ``FAULT_STALL`` seconds,
 while other threads go on. ``FAULT_WALL``: a file with seconds by which the wall clock is wrong; it
 is looked at again at every reading of the clock, so what is written there is a jump.
+``FAULT_RATE``: how many seconds all clocks of the process count in one, from its start on.
 """
 
 import os
 import signal
 import time
+from collections.abc import Callable
+from typing import Any
 
 
 def _stall(number: int, frame: object) -> None:
@@ -25,6 +28,25 @@ def _wrong_clock(path: str) -> None:
     time.time_ns = lambda: right_ns() + int(wrong_by() * 1e9)
 
 
+def _wrong_rate(rate: float) -> None:
+    """Of whatever reads a clock in Python; libraries in C wait for as long as they are told."""
+
+    def wrong(read: Callable[..., Any]) -> Callable[..., Any]:
+        began: dict[tuple[Any, ...], Any] = {}
+
+        def reading(*which: Any) -> Any:
+            now = read(*which)
+            start = began.setdefault(which, now)
+            return start + type(now)((now - start) * rate)
+
+        return reading
+
+    for name in ("time", "time_ns", "monotonic", "monotonic_ns", "clock_gettime"):
+        setattr(time, name, wrong(getattr(time, name)))
+
+
 signal.signal(signal.SIGUSR2, _stall)
+if "FAULT_RATE" in os.environ:
+    _wrong_rate(float(os.environ["FAULT_RATE"]))
 if "FAULT_WALL" in os.environ:
     _wrong_clock(os.environ["FAULT_WALL"])
