@@ -1,5 +1,6 @@
 """What the engine knows beside the core: names, numbers, states, leases. An index of the store."""
 
+import logging
 from collections.abc import Callable, Collection, Hashable, Sequence
 from typing import Any
 
@@ -30,6 +31,8 @@ from boxsched.scheduling.values import (
 )
 from boxsched.states import JobState, Result, State, StopCause
 from boxsched.store.values import Box, LoadedJob, LoadedWorkload, Organization, ShardState
+
+log = logging.getLogger(__name__)
 
 
 @attrs.define(eq=False)
@@ -155,6 +158,9 @@ _SHARED_AT_MOST = 10_000
 # The reason of an unknown job whose supervisor has ended it: it waits for a Box.
 ENDED_LOST = "lost: no node was heard for too long; waits for another try"
 
+# The worker of a Box that is not there.
+NOBODY = WorkerId(0)
+
 # For a shard that has no organization yet: nothing ever happens in it.
 NO_ORGANIZATION = Organization(0, "", Policy.BACKFILL, None, None)
 
@@ -252,12 +258,34 @@ def _restore(
         return
     live.running = [_live_job(live.id, index, job) for index, job in enumerate(loaded.jobs)]
     held = [job.box if job.state is not JobState.FINISHED else None for job in live.running]
+    homeless = [job for job, box in zip(live.running, held, strict=True) if _is_missing(books, box)]
+    for job in homeless:
+        _stand_in(books, job, asks[job_index(job.id)].box_type)
     failed = any(job.result not in (None, Result.PASSED) for job in live.running)
     books.core.restore(submit, live.state, loaded.started_at, held, failed, loaded.stop_cause)
+    for job in homeless:
+        assert job.box is not None
+        books.core.apply(BoxRetired(job.box), 0.0)
+        if live.kind is Kind.BUILD and live.state is State.RUNNING:
+            job.reason = ENDED_LOST  # nobody can report it: it is given again
     for job in live.running:
         if job.state is JobState.UNKNOWN and job.reason == ENDED_LOST:
             books.lost[job.id] = True
             books.core.apply(JobsLost(live.id, (job_index(job.id),), ended=True), 0.0)
+
+
+def _is_missing(books: Books, box: BoxId | None) -> bool:
+    return box is not None and box not in books.boxes
+
+
+def _stand_in(books: Books, job: LiveJob, box_type: str) -> None:
+    """A Box for a job whose own is not in the store. That must not be: but it is to cost that job,
+    not the shard, which no node could load."""
+    assert job.box is not None
+    log.error("job %s is on Box %d, which is not in the store: it is lost", job.id, job.box)
+    books.add_box(BoxBook(job.box, NOBODY, job.id, None, None, 0.0))
+    books.core.apply(BoxAdded(job.box, box_type, None, None), 0.0)
+    job.state = JobState.UNKNOWN
 
 
 def _live_job(workload: WorkloadId, index: int, job: LoadedJob) -> LiveJob:

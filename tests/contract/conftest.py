@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import psycopg2
 import pytest
 
 from boxsched.store import Store, open_store
@@ -81,6 +82,14 @@ async def postgres_place(postgres: str, tmp_path: Path) -> AsyncIterator[Postgre
         place = PostgresPlace(tmp_path, url)
         yield place
         await place.close()
+
+
+@pytest.fixture
+def other(postgres_place: PostgresPlace) -> Iterator[psycopg2.extensions.connection]:
+    """Another program's session; it begins a transaction with its first statement."""
+    connection = psycopg2.connect(postgres_place.url)
+    yield connection
+    connection.close()
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import psycopg2
@@ -23,24 +23,6 @@ from tests.contract.world import NOW, Leader, build, event
 @pytest.fixture
 def place(postgres_place: PostgresPlace) -> PostgresPlace:
     return postgres_place
-
-
-@pytest.fixture
-async def store(place: PostgresPlace) -> Store:
-    return await place.open()
-
-
-@pytest.fixture
-async def leader(store: Store) -> Leader:
-    return await Leader(store).lead()
-
-
-@pytest.fixture
-def other(place: PostgresPlace) -> Iterator[psycopg2.extensions.connection]:
-    """Another program's session; it begins a transaction with its first statement."""
-    connection = psycopg2.connect(place.url)
-    yield connection
-    connection.close()
 
 
 # --- Opening --------------------------------------------------------------------------------

@@ -1,13 +1,11 @@
 """Several sessions on one PostgreSQL: two nodes, two leaders, and backends sent away."""
 
 import asyncio
-from collections.abc import Iterator
 
 import psycopg2
 import pytest
 
 from boxsched.errors import Fenced, StoreAway
-from boxsched.store import Store
 from boxsched.store.contract import SHARD
 from boxsched.store.postgres import CONNECTIONS
 from boxsched.store.values import Submitted
@@ -20,24 +18,6 @@ from tests.contract.world import NOW, Leader, build, event, key
 @pytest.fixture
 def place(postgres_place: PostgresPlace) -> PostgresPlace:
     return postgres_place
-
-
-@pytest.fixture
-async def store(place: PostgresPlace) -> Store:
-    return await place.open()
-
-
-@pytest.fixture
-async def leader(store: Store) -> Leader:
-    return await Leader(store).lead()
-
-
-@pytest.fixture
-def other(place: PostgresPlace) -> Iterator[psycopg2.extensions.connection]:
-    """Another program's session; it begins a transaction with its first statement."""
-    connection = psycopg2.connect(place.url)
-    yield connection
-    connection.close()
 
 
 # --- Two nodes ------------------------------------------------------------------------------

@@ -166,16 +166,6 @@ def place(postgres_place: PostgresPlace) -> PostgresPlace:
     return postgres_place
 
 
-@pytest.fixture
-async def store(place: PostgresPlace) -> Store:
-    return await place.open()
-
-
-@pytest.fixture
-async def leader(store: Store) -> Leader:
-    return await Leader(store).lead()
-
-
 async def test_texts_of_a_submission_come_back(leader: Leader) -> None:
     project = await leader.project()
     for text in NASTY:

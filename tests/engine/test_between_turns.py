@@ -1,5 +1,7 @@
 """What comes between two turns: connects while Boxes go, settings that change, takeovers."""
 
+import contextlib
+import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -10,7 +12,7 @@ from boxsched import inbox
 from boxsched.cluster.mirror import Mirror
 from boxsched.engine.why import explain, sentences
 from boxsched.errors import StoreAway
-from boxsched.states import State
+from boxsched.states import Result, State
 from boxsched.store.contract import Store
 from boxsched.store.values import Batch, Connected, NewWorker
 from boxsched.worker.local import LocalWorker
@@ -162,3 +164,38 @@ async def test_what_comes_while_a_page_is_made_has_its_reason(shop: Shop) -> Non
     sentence = sentences(books, shop.clock.now())
     build = await shop.build(jobs=2)
     assert sentence(build)
+
+
+async def test_a_job_whose_box_is_not_in_the_store_costs_no_more_than_itself(
+    shop: Shop, tmp_path: Path
+) -> None:
+    """That must not be; but no node could lead the shard again."""
+    build = await shop.build()
+    (lost,) = await shop.assignments()
+    await shop.start([lost])
+    with contextlib.closing(sqlite3.connect(tmp_path / "shop.sqlite")) as raw:
+        raw.execute("DELETE FROM box WHERE id = ?", (lost.box,))
+        raw.commit()
+    await shop.restart()
+    await shop.connect(1)
+    await shop.settle()
+    (again,) = await shop.assignments()
+    assert (again.workload, again.attempt) == (build, 2)
+    assert again.box != lost.box and again.lease_token > lost.lease_token
+    await shop.finish(again)
+    assert (await shop.look(build)).result is Result.PASSED
+    assert set(shop.engine.books.boxes) == {again.box}  # type: ignore[union-attr]
+
+
+async def test_a_late_word_of_a_worker_that_was_forgotten_brings_no_boxes(shop: Shop) -> None:
+    connected = await shop.another_worker("v", 1)
+    await shop.settle()
+    await shop.store.disconnect_workers([connected.connection])
+    worker, number = connected.connection.worker, connected.connection.number
+    await shop.ask(inbox.WorkerForgotten(worker, number, "admin"))
+    assert not await shop.store.forget_worker(connected.connection), "the leader has not heard it"
+    await shop.settle()
+    assert await shop.store.forget_worker(connected.connection)
+    await shop.ask(boxes_set(connected))
+    await shop.settle()
+    assert not shop.engine.books.boxes_of(worker)  # type: ignore[union-attr]

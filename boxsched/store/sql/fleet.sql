@@ -54,10 +54,11 @@ SELECT worker.id, worker.node, worker.state <> 'disconnected', worker.beat, work
  ORDER BY worker.id;
 
 -- name: gone_worker
--- A worker that is away since that connection and whose Boxes have gone; locked, that it does not
--- connect meanwhile.
+-- A worker that is away since that connection and whose Boxes have gone, with no word of any waiting
+-- for the leader; locked, that it does not connect meanwhile.
 SELECT id FROM worker
  WHERE id = :worker AND connection = :connection AND state = 'disconnected'
+   AND NOT EXISTS (SELECT 1 FROM inbox WHERE kind IN ('boxes', 'worker_forgotten'))
    AND NOT EXISTS (
        SELECT 1 FROM box WHERE box.worker = worker.id AND (box.job IS NOT NULL OR NOT box.retired)
    )
