@@ -30,14 +30,9 @@ from boxsched.mixing import Mixing
 from boxsched.model import WorkerId, WorkloadId
 from boxsched.options import Options
 from boxsched.store import is_postgres
+from boxsched.store.batches import Event
 from boxsched.store.contract import SHARD, Store
-from boxsched.store.values import (
-    Event,
-    NewWorker,
-    NewWorkload,
-    NodeInfo,
-    SubmitOutcome,
-)
+from boxsched.store.values import NewWorker, NewWorkload, NodeInfo, SubmitOutcome
 from boxsched.worker.local import ADDRESS, LocalWorker
 from boxsched.worker.site import FolderInUse, JobsLeftBehind
 

@@ -10,7 +10,7 @@ from boxsched.api.streams import BUFFER_BYTES, Cut, Stream
 from boxsched.errors import Invalid, StoreAway
 from boxsched.feed import EventCursor, Subscription
 from boxsched.node import Node
-from boxsched.store.values import StoredEvent
+from boxsched.store.batches import StoredEvent
 
 KEEPALIVE_SECONDS = 15.0
 _KEEPALIVE = b": still here\n\n"

@@ -18,13 +18,7 @@ from boxsched.model import Kind, WorkloadId, parse_workload, workload_text
 from boxsched.node import Node
 from boxsched.states import Result, State
 from boxsched.store.contract import SHARD
-from boxsched.store.values import (
-    IdempotencyKey,
-    KeyTaken,
-    Submitted,
-    Workload,
-    WorkloadFilter,
-)
+from boxsched.store.values import IdempotencyKey, KeyTaken, Submitted, Workload, WorkloadFilter
 
 DEFAULT_LIMIT, MAX_LIMIT = 50, 200
 # How long an answer waits for the engine to have seen what was asked; it is durable anyway.

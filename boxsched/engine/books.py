@@ -30,7 +30,8 @@ from boxsched.scheduling.values import (
     Submit,
 )
 from boxsched.states import JobState, Result, State, StopCause
-from boxsched.store.values import Box, LoadedJob, LoadedWorkload, Organization, ShardState
+from boxsched.store.batches import LoadedJob, LoadedWorkload, ShardState
+from boxsched.store.values import Box, Organization
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from boxsched.engine.books import BoxBook, LiveJob, LiveWorkload
 from boxsched.model import BoxId, JobId, ProjectId, WorkloadId
 from boxsched.states import State
-from boxsched.store.values import (
+from boxsched.store.batches import (
     Batch,
     BoxChange,
     DurationChange,

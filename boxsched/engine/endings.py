@@ -8,7 +8,7 @@ from boxsched.model import JobId, Kind, WorkerId, job_index
 from boxsched.scheduling import values as core
 from boxsched.scheduling.prediction import RUNS_REMEMBERED, expected_duration
 from boxsched.states import JOB_TRANSITIONS, JobMove, JobState, Result, State, moved
-from boxsched.store.values import DurationChange
+from boxsched.store.batches import DurationChange
 
 if TYPE_CHECKING:
     from boxsched.engine.turn import Turn

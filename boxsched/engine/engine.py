@@ -16,8 +16,8 @@ from boxsched.engine.watch import NOTHING_SEEN, Sights, Watch
 from boxsched.errors import Fenced, StoreAway
 from boxsched.model import JobId, WorkerId, job_index, job_workload
 from boxsched.states import JobState
+from boxsched.store.batches import Batch, Event, InboxEntry
 from boxsched.store.contract import Store
-from boxsched.store.values import Batch, Event, InboxEntry
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from boxsched.engine.books import Books, LiveJob, LiveWorkload
 from boxsched.engine.capacity import capacity
 from boxsched.inbox import Submit
 from boxsched.model import job_index, job_text, workload_text
-from boxsched.store.values import Event, InboxEntry
+from boxsched.store.batches import Event, InboxEntry
 
 _encode = msgspec.json.Encoder().encode
 MESSAGE_CHARACTERS = 500  # of a commit's message, in an event; the workload has all of it

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Sequence
 import attrs
 
 from boxsched.feed.cursor import BEGINNING, EventCursor, Place, mark
+from boxsched.store.batches import StoredEvent
 from boxsched.store.contract import Store
-from boxsched.store.values import StoredEvent
 
 QUEUED_AT_MOST = 256 * 1024  # bytes of event data a reader, over all shards
 PAGE = 500  # events of a look at the table

@@ -3,12 +3,12 @@
 Theory of operation
 -------------------
 
-``contract.Store`` says what a store promises, in ``values``. ``SqlStore`` keeps it with
-*procedures* (``steps``): generators that yield statements and are sent their rows, so that they
-neither wait nor connect. A *driver* runs a procedure in a transaction: SQLite's in a thread, the
-one for PostgreSQL with awaits, through aiopg. The statements stand in ``sql/`` as named blocks, one
-text for both. What gives no rows PostgreSQL is sent together with the next that does, or with
-COMMIT: an engine's transaction is one round trip.
+``contract.Store`` says what a store promises, in ``values`` and, for who leads a shard, in
+``batches``. ``SqlStore`` keeps it with *procedures* (``steps``): generators that yield statements
+and are sent their rows, so that they neither wait nor connect. A *driver* runs a procedure in a
+transaction: SQLite's in a thread, the one for PostgreSQL with awaits, through aiopg. The statements
+stand in ``sql/`` as named blocks, one text for both. What gives no rows PostgreSQL is sent together
+with the next that does, or with COMMIT: an engine's transaction is one round trip.
 
 Who writes what. Any node writes submissions, commands (inbox), logs, projects, sessions, tokens,
 and its workers' connections and beats. All else is written by ``commit``: the shard's leader alone,

@@ -16,16 +16,14 @@ from typing import Protocol
 from boxsched.inbox import Stop
 from boxsched.model import JobId, ProjectId, WorkerId, WorkloadId
 from boxsched.states import JobState
+from boxsched.store.batches import Batch, InboxEntry, LoadedWorkload, ShardState, StoredEvent
 from boxsched.store.values import (
     Assignment,
-    Batch,
     Box,
     Connected,
     Connection,
     IdempotencyKey,
-    InboxEntry,
     KeyTaken,
-    LoadedWorkload,
     NewWorker,
     NewWorkload,
     NodeInfo,
@@ -33,8 +31,6 @@ from boxsched.store.values import (
     Project,
     Pulse,
     ShardHead,
-    ShardState,
-    StoredEvent,
     SubmitOutcome,
     Submitted,
     Token,

@@ -7,18 +7,9 @@ import msgspec
 
 from boxsched.model import Cancellation, Kind, Policy, ProjectId
 from boxsched.states import JobState, Result, State, StopCause
+from boxsched.store.batches import LoadedJob, LoadedWorkload
 from boxsched.store.blocks import Row
-from boxsched.store.values import (
-    Assignment,
-    Box,
-    Job,
-    LoadedJob,
-    LoadedWorkload,
-    Organization,
-    Project,
-    Pulse,
-    Workload,
-)
+from boxsched.store.values import Assignment, Box, Job, Organization, Project, Pulse, Workload
 
 # A look-up in a dict costs a tenth of an enum's call; None stands for "none yet".
 STATES: Mapping[str, State] = {each.value: each for each in State}

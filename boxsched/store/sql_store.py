@@ -7,6 +7,7 @@ from boxsched.errors import StoreAway
 from boxsched.inbox import Stop
 from boxsched.model import JobId, ProjectId, WorkerId, WorkloadId
 from boxsched.states import JobState
+from boxsched.store.batches import Batch, InboxEntry, StoredEvent
 from boxsched.store.contract import ShardLoading
 from boxsched.store.driver import Driver
 from boxsched.store.steps import (
@@ -23,12 +24,10 @@ from boxsched.store.steps import (
 )
 from boxsched.store.values import (
     Assignment,
-    Batch,
     Box,
     Connected,
     Connection,
     IdempotencyKey,
-    InboxEntry,
     KeyTaken,
     NewWorker,
     NewWorkload,
@@ -37,7 +36,6 @@ from boxsched.store.values import (
     Project,
     Pulse,
     ShardHead,
-    StoredEvent,
     SubmitOutcome,
     Submitted,
     Token,

@@ -21,8 +21,9 @@ from boxsched import inbox
 from boxsched.model import JobId, WorkloadId, job_id
 from boxsched.states import JobState, Result, State
 from boxsched.store import is_postgres, open_store
+from boxsched.store.batches import BoxChange, Event, JobChange, WorkloadChange
 from boxsched.store.contract import SHARD, Store
-from boxsched.store.values import BoxChange, Event, JobChange, Project, Submitted, WorkloadChange
+from boxsched.store.values import Project, Submitted
 from tests.contract.world import NOW, Leader, build, event, key
 
 T = TypeVar("T")

@@ -8,8 +8,9 @@ import pytest
 from boxsched.errors import Invalid, StoreAway
 from boxsched.model import JobId, WorkloadId, job_id
 from boxsched.states import JobState, Result
+from boxsched.store.batches import BoxChange, JobChange
 from boxsched.store.check import check
-from boxsched.store.values import BoxChange, JobChange, NewWorkload, Project
+from boxsched.store.values import NewWorkload, Project
 from tests.contract.conftest import Place, PostgresPlace
 from tests.contract.world import (
     NOW,

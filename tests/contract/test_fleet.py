@@ -5,7 +5,8 @@ import pytest
 
 from boxsched.model import Kind, WorkerId, job_id
 from boxsched.states import JobState, Result
-from boxsched.store.values import Assignment, BoxChange
+from boxsched.store.batches import BoxChange
+from boxsched.store.values import Assignment
 from tests.contract.world import (
     NOW,
     Leader,

@@ -8,9 +8,10 @@ import pytest
 from boxsched.errors import Fenced
 from boxsched.model import WorkloadId, job_id
 from boxsched.states import Result, State
+from boxsched.store.batches import BoxChange
 from boxsched.store.contract import SHARD, Store
 from boxsched.store.errors import InvariantRefused
-from boxsched.store.values import BoxChange, Submitted
+from boxsched.store.values import Submitted
 from tests.contract.world import (
     NOW,
     Leader,

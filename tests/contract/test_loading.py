@@ -9,9 +9,10 @@ from boxsched import inbox
 from boxsched.errors import Fenced, StoreAway
 from boxsched.model import ProjectId, job_id
 from boxsched.states import State
+from boxsched.store.batches import DurationChange, ShardState
 from boxsched.store.contract import SHARD, Store
 from boxsched.store.steps import loading
-from boxsched.store.values import DurationChange, ShardState, Submitted
+from boxsched.store.values import Submitted
 from tests.contract.conftest import Place
 from tests.contract.world import (
     NOW,

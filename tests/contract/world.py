@@ -9,24 +9,26 @@ import attrs
 from boxsched import inbox
 from boxsched.model import BoxId, Cancellation, JobId, Kind, ProjectId, WorkerId, WorkloadId, job_id
 from boxsched.states import JobState, Result, State, StopCause
+from boxsched.store.batches import (
+    Batch,
+    BoxChange,
+    DurationChange,
+    Event,
+    JobChange,
+    LoadedWorkload,
+    ShardState,
+    WorkloadChange,
+)
 from boxsched.store.contract import PAGE_WORKLOADS, SHARD, Store
 from boxsched.store.values import (
     Assignment,
-    Batch,
-    BoxChange,
     BoxRow,
-    DurationChange,
-    Event,
     IdempotencyKey,
-    JobChange,
     JobSpec,
-    LoadedWorkload,
     NewWorker,
     NewWorkload,
     Project,
-    ShardState,
     Submitted,
-    WorkloadChange,
 )
 
 NOW = 1_760_000_000.123457

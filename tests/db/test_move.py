@@ -13,12 +13,13 @@ import pytest
 from boxsched.errors import Conflict, Fenced, Invalid
 from boxsched.model import Kind
 from boxsched.store import Store, open_store
+from boxsched.store.batches import DurationChange
 from boxsched.store.check import check
 from boxsched.store.errors import SchemaTooOld, StoreInUse
 from boxsched.store.move import Moved, move
 from boxsched.store.steps.operating import IN_PROCESS
 from boxsched.store.tables import TABLES
-from boxsched.store.values import DurationChange, NewWorker, Token, WorkloadFilter
+from boxsched.store.values import NewWorker, Token, WorkloadFilter
 from boxsched.worker.local import ADDRESS
 from tests.contract.conftest import SqlitePlace
 from tests.contract.test_check import good_history

@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 
 from boxsched.feed import EventCursor, EventFeed, Subscription
+from boxsched.store.batches import Batch, Event, StoredEvent
 from boxsched.store.contract import Store
-from boxsched.store.values import Batch, Event, StoredEvent
 
 PATIENCE_SECONDS = 20.0
 FROM_THE_BEGINNING = EventCursor({})

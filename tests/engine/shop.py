@@ -17,15 +17,14 @@ from boxsched.model import (
 )
 from boxsched.states import Result
 from boxsched.store import open_store
+from boxsched.store.batches import Event, StoredEvent
 from boxsched.store.contract import SHARD, Store
 from boxsched.store.values import (
     Assignment,
     Connected,
-    Event,
     JobSpec,
     NewWorker,
     NewWorkload,
-    StoredEvent,
     Submitted,
     Workload,
 )

@@ -13,8 +13,9 @@ from boxsched.cluster.mirror import Mirror
 from boxsched.engine.why import explain, sentences
 from boxsched.errors import StoreAway
 from boxsched.states import Result, State
+from boxsched.store.batches import Batch
 from boxsched.store.contract import Store
-from boxsched.store.values import Batch, Connected, NewWorker
+from boxsched.store.values import Connected, NewWorker
 from boxsched.worker.local import LocalWorker
 from tests.engine.shop import Shop
 

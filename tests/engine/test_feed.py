@@ -13,7 +13,8 @@ from boxsched.feed import EventCursor, EventFeed
 from boxsched.feed import feed as feed_module
 from boxsched.feed import subscription as subscription_module
 from boxsched.store import Store, open_store
-from boxsched.store.values import ShardHead, StoredEvent
+from boxsched.store.batches import StoredEvent
+from boxsched.store.values import ShardHead
 from tests.engine.history import (
     FROM_THE_BEGINNING,
     PATIENCE_SECONDS,

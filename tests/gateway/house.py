@@ -19,8 +19,9 @@ from boxsched.gather import Gather
 from boxsched.model import BoxId, JobId, WorkerId, WorkloadId
 from boxsched.states import Result
 from boxsched.store import open_store
+from boxsched.store.batches import BoxChange
 from boxsched.store.contract import SHARD, Store
-from boxsched.store.values import BoxChange, BoxRow, Project
+from boxsched.store.values import BoxRow, Project
 from boxsched.worker import wire
 from tests.contract.world import NOW, Leader, build, spec
 

@@ -11,8 +11,9 @@ from boxsched import inbox
 from boxsched.clock import Clock
 from boxsched.engine.engine import Counters, Engine
 from boxsched.model import WorkerId, WorkloadId
+from boxsched.store.batches import Event
 from boxsched.store.contract import SHARD
-from boxsched.store.values import Event, NewWorkload, Submitted
+from boxsched.store.values import NewWorkload, Submitted
 from boxsched.worker import wire
 from tests.contract.world import build, spec
 from tests.gateway.house import PATIENCE_SECONDS, House, Worker, passed, started

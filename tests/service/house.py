@@ -20,7 +20,7 @@ from boxsched.clock import Clock
 from boxsched.node import Node
 from boxsched.options import Options
 from boxsched.store import open_store
-from boxsched.store.values import StoredEvent
+from boxsched.store.batches import StoredEvent
 
 PATIENCE_SECONDS = 20.0
 API = "/api/v1"

@@ -193,7 +193,7 @@ async def test_who_does_not_read_is_dropped_and_others_are_not(
 
 
 def test_an_event_is_one_message() -> None:
-    from boxsched.store.values import StoredEvent
+    from boxsched.store.batches import StoredEvent
 
     data = msgspec.json.encode({"type": "x", "message": "a\nb\r\n\nid: 1.1.1\ndata: z\u2028"})
     stored = StoredEvent(1, 2, 3, "workload.queued", data)

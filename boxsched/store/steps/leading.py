@@ -6,14 +6,8 @@ import msgspec
 
 from boxsched.errors import Fenced
 from boxsched.store import rows
+from boxsched.store.batches import Batch, BoxChange, Event, InboxEntry, JobChange
 from boxsched.store.blocks import Row, Steps, load
-from boxsched.store.values import (
-    Batch,
-    BoxChange,
-    Event,
-    InboxEntry,
-    JobChange,
-)
 
 _SQL = load("leading.sql")
 

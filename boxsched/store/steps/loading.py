@@ -6,10 +6,11 @@ from typing import Any
 
 from boxsched.model import JobId, ProjectId, WorkloadId, job_id, job_workload
 from boxsched.store import rows
+from boxsched.store.batches import LoadedJob, LoadedWorkload, ShardState
 from boxsched.store.blocks import Block, Row, Steps, load
 from boxsched.store.contract import PAGE_WORKLOADS, ShardLoading
 from boxsched.store.steps import fleet, leading
-from boxsched.store.values import LoadedJob, LoadedWorkload, Organization, ShardState
+from boxsched.store.values import Organization
 
 _SQL = load("leading.sql")
 

@@ -5,9 +5,10 @@ import attrs
 from boxsched.model import JobId, ProjectId, WorkloadId, job_id, job_workload
 from boxsched.states import JobState, State
 from boxsched.store import rows
+from boxsched.store.batches import StoredEvent
 from boxsched.store.blocks import Row, Steps, load
 from boxsched.store.contract import PAGE_WORKLOADS
-from boxsched.store.values import Job, StoredEvent, Workload, WorkloadFilter
+from boxsched.store.values import Job, Workload, WorkloadFilter
 
 _SQL = load("reading.sql")
 

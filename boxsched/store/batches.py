@@ -1,0 +1,169 @@
+"""What a shard's leader takes out of the store and puts into it: commands, batches, and all of the
+shard when it begins. Frozen values, as those of ``values``.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import attrs
+
+from boxsched.model import BoxId, Cancellation, JobId, Kind, ProjectId, WorkloadId
+from boxsched.states import JobState, Result, State, StopCause
+from boxsched.store.values import Box, Organization, Project, Pulse
+
+
+@attrs.frozen
+class InboxEntry:
+    """A durable command for the shard's leader; ``payload`` is JSON (``boxsched.inbox``)."""
+
+    id: int
+    kind: str
+    payload: bytes
+
+
+@attrs.frozen
+class WorkloadChange:
+    """A workload's row as the batch leaves it: everything that moves, in one statement."""
+
+    id: WorkloadId
+    state: State
+    result: Result | None
+    stop_cause: StopCause | None
+    queued_at: float | None
+    started_at: float | None
+    finished_at: float | None
+    commit: str | None = None  # what its jobs found checked out, where none was asked for
+
+
+@attrs.frozen
+class JobChange:
+    """A job's row as the batch leaves it."""
+
+    id: JobId
+    state: JobState
+    result: Result | None
+    box: BoxId | None
+    attempt: int
+    lease_token: int | None
+    started_at: float | None
+    finished_at: float | None
+    exit_status: int | None
+    reason: str | None
+
+
+@attrs.frozen
+class BoxChange:
+    """What runs on a Box, and what ran there last (warm Boxes, longest free)."""
+
+    id: BoxId
+    job: JobId | None
+    last_project: ProjectId | None
+    last_branch: str | None
+    freed_at: float
+
+
+@attrs.frozen
+class DurationChange:
+    """The last passed runs of a job name in a project, and what they let one expect."""
+
+    project: ProjectId
+    job_name: str
+    recent: tuple[float, ...]
+    expected_seconds: float
+
+
+@attrs.frozen
+class Event:
+    """One entry of the durable history; ``data`` is a JSON object.
+
+    Its id is shard.batch.n: the number that the batch gives the shard, and n = 1, 2, ...
+    """
+
+    type: str
+    at: float
+    workload: WorkloadId | None
+    job: JobId | None
+    data: bytes
+
+
+@attrs.frozen
+class StoredEvent:
+    shard: int
+    batch: int
+    n: int
+    type: str
+    data: bytes  # the whole SSE data: type, at, ids and new values
+
+
+@attrs.frozen
+class Batch:
+    """One engine transaction. ``batch`` is the number that the shard has before it."""
+
+    shard: int
+    epoch: int
+    batch: int
+    inbox: tuple[int, ...]
+    ended: tuple[WorkloadChange, ...]  # written before the others: unique indexes look row by row
+    workloads: tuple[WorkloadChange, ...]
+    jobs: tuple[JobChange, ...]
+    freed: tuple[BoxChange, ...]  # likewise before ``taken``; a Box in it is not retired (any more)
+    taken: tuple[BoxChange, ...]
+    gone: tuple[BoxId, ...]
+    retired: tuple[BoxId, ...]
+    durations: tuple[DurationChange, ...]
+    events: tuple[Event, ...]
+
+
+class LoadedJob(NamedTuple):
+    """A job of an unfinished workload as the engine needs it again. A tuple: a takeover makes very
+    many at once."""
+
+    name: str
+    box_type: str
+    timeout_seconds: float
+    expected_seconds: float
+    state: JobState
+    result: Result | None
+    box: BoxId | None
+    attempt: int
+    lease_token: int | None
+    started_at: float | None
+    reason: str | None
+
+
+class LoadedWorkload(NamedTuple):
+    """An unfinished workload as the engine needs it again; jobs in order."""
+
+    id: WorkloadId
+    project: ProjectId
+    number: int
+    kind: Kind
+    branch: str | None
+    tag: str | None
+    server: str | None
+    priority: int
+    cancellation: Cancellation
+    fail_fast: bool
+    state: State
+    created_at: float
+    queued_at: float | None
+    started_at: float | None
+    stop_cause: StopCause | None
+    jobs: tuple[LoadedJob, ...]
+
+
+@attrs.frozen
+class ShardState:
+    """All that a leader starts from, but for the unfinished workloads.
+
+    ``organization`` is None in a shard that has none yet. ``pulses`` are those of its workers.
+    """
+
+    shard: int
+    epoch: int
+    batch: int
+    organization: Organization | None
+    projects: tuple[Project, ...]
+    boxes: tuple[Box, ...]
+    durations: Mapping[tuple[ProjectId, str], tuple[float, ...]]
+    pulses: tuple[Pulse, ...]
