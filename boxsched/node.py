@@ -21,7 +21,7 @@ from boxsched.cluster.names import node_name
 from boxsched.cluster.standing import NodeStanding, standing
 from boxsched.engine.books import Books
 from boxsched.engine.engine import Counters, Engine
-from boxsched.engine.why import WhyReport, explain, sentences
+from boxsched.engine.why import Sentences, WhyReport, explain, sentences
 from boxsched.errors import BoxschedError, NodeFailed
 from boxsched.feed import EventFeed
 from boxsched.gateway import Gateway
@@ -100,7 +100,7 @@ class Node:
         books = await self.books()
         return explain(books, workload, max(self.clock.now(), books.latest))
 
-    def reasons(self, books: Books) -> Callable[[WorkloadId], str | None]:
+    def reasons(self, books: Books) -> Sentences:
         """Says of each that waits why."""
         return sentences(books, max(self.clock.now(), books.latest))
 

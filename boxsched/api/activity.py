@@ -17,7 +17,9 @@ from msgspec import UNSET
 
 from boxsched.api import answers, replies
 from boxsched.engine.capacity import capacity
-from boxsched.model import WorkloadId, queue_key
+from boxsched.engine.why import Sentences
+from boxsched.feed import EventCursor
+from boxsched.model import queue_key
 from boxsched.node import Node
 from boxsched.states import State
 from boxsched.store.values import Workload
@@ -90,30 +92,29 @@ class Activity:
             self._rest_until = now + REST_TIMES * (now - began)
 
     async def _make(self) -> Made:
-        store = self._node.store
-        # 1. The cursor before the rows: an event between the two is read twice, never missed.
-        cursor = await self._node.feed.now()
-        # 2. The rows, and why those that wait do.
-        unfinished = await store.unfinished()
-        finished = await store.recently_finished(FINISHED_SHOWN)
+        # 1. The rows and their place in the history, of one moment: so each row stands once.
+        snapshot = await self._node.store.activity(FINISHED_SHOWN)
+        # 2. Why those that wait do. The books may be of another moment: they speak of a row only
+        #    where they have it in the same state.
         books = await self._node.books()
         reasons = self._node.reasons(books)
         counts = BoxCounts(**attrs.asdict(capacity(books.core)))  # as events count them
         # 3. By phase, each in its order; in a thread, since a sort of many takes long.
         aging = self._node.options.priority_aging
-        upcoming, blocked, running = await asyncio.to_thread(_by_phase, unfinished, aging)
+        upcoming, blocked, running = await asyncio.to_thread(_by_phase, snapshot.unfinished, aging)
         # 4. As JSON, in slices.
         parts = [b'{"boxes":' + replies.encode(counts)]
         for name, rows in (
             (b"upcoming", upcoming),
             (b"blocked", blocked),
             (b"running", running),
-            (b"finished", finished),
+            (b"finished", snapshot.finished),
         ):
             parts.append(b',"' + name + b'":' + await _rows(rows, reasons))
         content = b"".join(parts)
         etag = await asyncio.to_thread(_digest, content)
-        return Made(content + b',"cursor":"' + str(cursor).encode() + b'"}', etag)
+        cursor = str(EventCursor(snapshot.places)).encode()
+        return Made(content + b',"cursor":"' + cursor + b'"}', etag)
 
 
 def _by_phase(
@@ -131,8 +132,8 @@ def _digest(content: bytes) -> str:
     return hashlib.blake2b(content, digest_size=12).hexdigest()
 
 
-async def _rows(rows: Sequence[Workload], why: Callable[[WorkloadId], str | None]) -> bytes:
+async def _rows(rows: Sequence[Workload], why: Sentences) -> bytes:
     def shape(one: Workload) -> answers.WorkloadRow:
-        return answers.row(one, why(one.id) or UNSET)
+        return answers.row(one, why(one.id, one.state) or UNSET)
 
     return await answers.encoded(rows, shape, lambda one: 1)

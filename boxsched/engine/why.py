@@ -30,6 +30,7 @@ NAMES_AT_MOST = 3
 IN_PROCESS = "in-process"  # so the names of the nodes' own workers begin
 
 Absences = Mapping[str, Absence]  # by type of Box
+Sentences = Callable[[WorkloadId, State], str | None]  # why a workload in that state waits
 
 CODES: dict[type, str] = {
     WaitsForLane: "waits_for_lane",
@@ -101,8 +102,9 @@ def explain(books: Books, id_: WorkloadId, now: float) -> WhyReport | None:
     )
 
 
-def sentences(books: Books, now: float) -> Callable[[WorkloadId], str | None]:
-    """Says why one waits, in a sentence for the page; None where there is nothing to say.
+def sentences(books: Books, now: float) -> Sentences:
+    """Says why one waits, in a sentence for the page; None where there is nothing to say, or the
+    books have it in another state than the one asked about.
 
     All shapes are looked at here, and again where one came meanwhile; the rest as it is asked for.
     """
@@ -115,9 +117,9 @@ def sentences(books: Books, now: float) -> Callable[[WorkloadId], str | None]:
 
     texts = looked()
 
-    def sentence(id_: WorkloadId) -> str | None:
+    def sentence(id_: WorkloadId, state: State) -> str | None:
         workload = known.get(id_)
-        if workload is None:
+        if workload is None or books.workloads[id_].state is not state:
             return None
         if workload.ahead is not None:
             return phrase(books, WaitsForLane((workload.ahead.id,)), absent)

@@ -18,6 +18,7 @@ from boxsched.model import JobId, ProjectId, WorkerId, WorkloadId
 from boxsched.states import JobState
 from boxsched.store.batches import Batch, InboxEntry, LoadedWorkload, ShardState, StoredEvent
 from boxsched.store.values import (
+    ActivitySnapshot,
     Assignment,
     Box,
     Connected,
@@ -212,8 +213,8 @@ class Store(Protocol):
     async def unfinished(self) -> list[Workload]:
         """All unfinished workloads, without jobs, by id."""
 
-    async def recently_finished(self, limit: int) -> list[Workload]:
-        """The last finished ones, without jobs, latest first."""
+    async def activity(self, finished: int) -> ActivitySnapshot:
+        """In one snapshot: all unfinished workloads, and the last ``finished`` that have ended."""
 
     async def job_state(self, job: JobId) -> tuple[JobState, int] | None:
         """A job's state and attempt: for who asks again and again."""

@@ -23,6 +23,7 @@ from boxsched.store.steps import (
     tokens,
 )
 from boxsched.store.values import (
+    ActivitySnapshot,
     Assignment,
     Box,
     Connected,
@@ -201,8 +202,8 @@ class SqlStore:
     async def unfinished(self) -> list[Workload]:
         return await self._driver.load(reading.unfinished)
 
-    async def recently_finished(self, limit: int) -> list[Workload]:
-        return await self._driver.read(reading.recently_finished, limit)
+    async def activity(self, finished: int) -> ActivitySnapshot:
+        return await self._driver.load(reading.activity, finished)
 
     async def job_state(self, job: JobId) -> tuple[JobState, int] | None:
         return await self._driver.read(reading.job_state, job)

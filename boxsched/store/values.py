@@ -4,7 +4,7 @@ Times are seconds since the epoch as doubles, UTC. Ids are integers; the outside
 (``model.workload_text``). ``None`` means "never came" for a time and "does not apply" for a name.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import attrs
 
@@ -153,6 +153,18 @@ class Workload:
     build: WorkloadId | None
     public_key: str | None
     jobs: tuple[Job, ...] = ()  # empty in lists, unless asked for
+
+
+@attrs.frozen
+class ActivitySnapshot:
+    """What the page shows, all of one moment: a workload stands in one of the two lists.
+
+    ``places`` has the (batch, n) of the newest event of each shard at that moment.
+    """
+
+    places: Mapping[int, tuple[int, int]]
+    unfinished: Sequence[Workload]  # by id; without jobs, as are the finished ones
+    finished: Sequence[Workload]  # latest first
 
 
 @attrs.frozen

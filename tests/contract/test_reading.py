@@ -117,9 +117,35 @@ async def test_unfinished_by_id_and_finished_latest_first(leader: Leader) -> Non
     for index, at in ((3, NOW + 1), (0, NOW + 3), (5, NOW + 2)):
         await leader.commit(ended=(finished(ids[index], at, Result.CANCELED),))
     assert [w.id for w in await leader.store.unfinished()] == [ids[1], ids[2], ids[4]]
-    assert [w.id for w in await leader.store.recently_finished(2)] == [ids[0], ids[5]]
-    assert len(await leader.store.recently_finished(50)) == 3
-    assert all(not w.jobs for w in await leader.store.recently_finished(50))
+    shown = await leader.store.activity(2)
+    assert [w.id for w in shown.unfinished] == [ids[1], ids[2], ids[4]]
+    assert [w.id for w in shown.finished] == [ids[0], ids[5]]
+    assert shown.places == await leader.store.last_events()
+    assert len((await leader.store.activity(50)).finished) == 3
+    assert all(not w.jobs for w in (*shown.unfinished, *shown.finished))
+
+
+async def test_an_activity_is_of_one_moment(
+    leader: Leader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Builds end while it is read, page by page: each stands in one list, once."""
+    monkeypatch.setattr(reading, "PAGE_WORKLOADS", 2)
+    project = await leader.project()
+    group = [build(project, f"b{i}") for i in range(30)]
+    ids = [o.id for o in await leader.store.submit(group) if isinstance(o, Submitted)]
+
+    async def end_all() -> None:
+        for n, id_ in enumerate(ids):
+            await leader.commit(ended=(finished(id_, NOW + n, Result.CANCELED),))
+
+    ending = asyncio.create_task(end_all())
+    between = 0
+    while not ending.done():
+        shown = await leader.store.activity(100)
+        assert sorted(w.id for w in (*shown.unfinished, *shown.finished)) == ids
+        between += 0 < len(shown.finished) < len(ids)
+    await ending
+    assert between
 
 
 async def test_unfinished_are_read_in_pages_between_which_others_go_on(

@@ -178,7 +178,8 @@ class Shop:
     def reasons(self) -> dict[WorkloadId, str]:
         assert self.engine.books is not None
         said = sentences(self.engine.books, self.clock.now())
-        return {id_: text for id_ in self.engine.books.workloads if (text := said(id_))}
+        known = self.engine.books.workloads
+        return {id_: text for id_, live in known.items() if (text := said(id_, live.state))}
 
     async def another_worker(self, name: str, boxes: int) -> Connected:
         """Beside the first one."""

@@ -156,7 +156,7 @@ async def test_a_node_that_does_not_lead_explains_what_its_leader_holds_back(sho
     late = await Mirror(shop.store, 1, lambda node: True).books()
     report = explain(late, build, shop.clock.now())
     assert report is not None and report.reason == "needs_boxes"
-    assert sentences(late, shop.clock.now())(build)
+    assert sentences(late, shop.clock.now())(build, State.QUEUED)
 
 
 async def test_what_comes_while_a_page_is_made_has_its_reason(shop: Shop) -> None:
@@ -164,7 +164,16 @@ async def test_what_comes_while_a_page_is_made_has_its_reason(shop: Shop) -> Non
     assert books is not None
     sentence = sentences(books, shop.clock.now())
     build = await shop.build(jobs=2)
-    assert sentence(build)
+    assert sentence(build, State.QUEUED)
+
+
+async def test_no_sentence_is_said_of_another_state(shop: Shop) -> None:
+    books = shop.engine.books
+    assert books is not None
+    build = await shop.build(jobs=2)
+    sentence = sentences(books, shop.clock.now())
+    assert sentence(build, State.QUEUED)
+    assert sentence(build, State.RUNNING) is None  # as a store would have it a moment later
 
 
 async def test_a_job_whose_box_is_not_in_the_store_costs_no_more_than_itself(

@@ -8,7 +8,7 @@ from boxsched.store import rows
 from boxsched.store.batches import StoredEvent
 from boxsched.store.blocks import Row, Steps, load
 from boxsched.store.contract import PAGE_WORKLOADS
-from boxsched.store.values import Job, Workload, WorkloadFilter
+from boxsched.store.values import ActivitySnapshot, Job, Workload, WorkloadFilter
 
 _SQL = load("reading.sql")
 
@@ -76,8 +76,12 @@ def unfinished() -> Steps[list[Workload]]:
         after = page[-1][0]
 
 
-def recently_finished(limit: int) -> Steps[list[Workload]]:
-    return [rows.workload(row) for row in (yield _SQL["recently_finished"](limit=limit))]
+def activity(finished: int) -> Steps[ActivitySnapshot]:
+    """All of one moment: else a workload that ends meanwhile would stand in both lists, or none."""
+    places = yield from last_events()
+    waits_or_runs = yield from unfinished()
+    ended = yield _SQL["recently_finished"](limit=finished)
+    return ActivitySnapshot(places, waits_or_runs, [rows.workload(row) for row in ended])
 
 
 def find_number(project: ProjectId, number: int) -> Steps[WorkloadId | None]:
