@@ -63,6 +63,7 @@ class Node:
         self.bus = NoBus()
         self.counters = Counters()
         self.stopping = False
+        self.hanging_up = False
         self._mirror = Mirror(store, SHARD, self._is_alive)
         self._submissions: Gather[NewWorkload, SubmitOutcome] = Gather(
             self._store_submissions, at_most=GROUP_AT_MOST
@@ -166,15 +167,15 @@ class Node:
         await self.leadership.close()
 
     async def hang_up(self) -> None:
-        """Whoever listens here for long is to go to another node: readers of events, workers."""
-        self.stopping = True
+        """Send those that listen for long to another node: readers of events and logs, workers."""
+        self.stopping = self.hanging_up = True
         self.feed.close()
         if self._tasks:
             await self.gateway.close()
 
     async def stop(self) -> None:
         """Jobs go on under their supervisors; what was answered is stored; then all ends."""
-        self.stopping = True
+        self.stopping = self.hanging_up = True
         try:
             await self._submissions.drain()
             await self._commands.drain()

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 from aiohttp import web
 
@@ -37,6 +37,7 @@ def application(node: Node) -> web.Application:
     guard = Guard(tokens, sessions, lasting, declared, Peers(node.options.trusted_proxies))
     app = web.Application(middlewares=[guard.middleware()], client_max_size=MAX_BODY_BYTES)
     app.on_response_prepare.append(replies.add_headers)
+    app.on_response_prepare.append(_close_when_stopping(node))
     app.cleanup_ctx.append(_life(node, own, tokens, lasting))
     operations = Operations(node, guard.answered)
     routes = table(node, tokens, operations)
@@ -49,6 +50,19 @@ def application(node: Node) -> web.Application:
     for resolved in app.router.routes():
         assert resolved in declared, f"{resolved.method} {resolved.resource} declares no policy"
     return app
+
+
+def _close_when_stopping(
+    node: Node,
+) -> Callable[[web.Request, web.StreamResponse], Awaitable[None]]:
+    """A client or balancer that keeps its connection would send the next request here too."""
+
+    async def close(_: web.Request, response: web.StreamResponse) -> None:
+        if node.stopping and response.status != 101:
+            response.force_close()
+            response.headers["Connection"] = "close"
+
+    return close
 
 
 def _life(

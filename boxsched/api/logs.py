@@ -1,9 +1,21 @@
-"""A job's output: as far as it goes, or followed until the job has ended."""
+"""A job's output: as far as it goes, or followed until the job has ended.
+
+There are two answers. Without ``attempt`` and ``offset`` it is text for a person: UTF-8 whatever
+the job wrote, and with ``?follow=1`` it goes on, over all later attempts, until the job has ended.
+
+With one of them it is a part for a program: the bytes of one attempt as they are, from ``offset``
+on. A followed part ends with its attempt, and in any case after PART_SECONDS, so that silence can
+be told from a broken connection. The end of an answer never means the end of the log: the headers
+say what the answer is a part of, and a reader has all of it when the job had finished, no later
+attempt exists, and ``Boxsched-Log-Size`` is reached. Else it asks again for what comes next.
+"""
 
 import asyncio
 import codecs
 
+import attrs
 from aiohttp import web
+from multidict import MultiMapping
 
 from boxsched.api import replies
 from boxsched.api.streams import Cut, Stream
@@ -14,7 +26,35 @@ from boxsched.states import JobState
 
 CHUNK_BYTES = 64 * 1024
 POLL_SECONDS = 0.25
+PART_SECONDS = (
+    20.0  # the longest that a followed part goes on; clients give up after 45 s of silence
+)
+STATE_HEADER = "Boxsched-Job-State"
+ATTEMPT_HEADER = "Boxsched-Attempt"  # whose output the answer is
+LATEST_HEADER = "Boxsched-Latest-Attempt"
+OFFSET_HEADER = "Boxsched-Log-Offset"  # of the answer's first byte
+SIZE_HEADER = "Boxsched-Log-Size"  # of the attempt's output when the answer began, in bytes
+MAX_NUMBER_DIGITS = 15
 _FOLLOW = {None: False, "": False, "0": False, "false": False, "1": True, "true": True}
+
+
+@attrs.frozen
+class Part:
+    """What a program asks for; ``attempt`` None = the latest."""
+
+    attempt: int | None
+    offset: int
+
+    @classmethod
+    def asked(cls, query: MultiMapping[str]) -> "Part | None":
+        """None where the query asks for text for a person."""
+        attempt, offset = query.get("attempt"), query.get("offset")
+        if attempt is None and offset is None:
+            return None
+        return cls(
+            None if attempt is None else _number(attempt, "attempt"),
+            0 if offset is None else _number(offset, "offset"),
+        )
 
 
 class Logs:
@@ -22,14 +62,19 @@ class Logs:
         self._node = node
 
     async def log(self, request: web.Request) -> web.StreamResponse:
-        """Text; with ``?follow=1`` the answer goes on until the job ends."""
+        """Text, or with ``attempt`` or ``offset`` a part; see the module."""
         follow = _FOLLOW.get(request.query.get("follow"))
         if follow is None:
-            raise Invalid("1 or 0 is asked for", "follow")
+            raise Invalid("must be 1 or 0", "follow")
+        part = Part.asked(request.query)
         id_ = parse_job(request.match_info["job"])
         if id_ is None:
             raise NotFound("there is no such job")
         state, attempt = await self._job(id_)
+        if follow and self._node.hanging_up:
+            raise StoreAway("this node is stopping")
+        if part is not None:
+            return await self._part(request, id_, part, state, attempt, follow=follow)
         tail = Tail(self._node, id_, attempt)
         first = await tail.read()
         stream = Stream(request, replies.text_stream())
@@ -42,6 +87,67 @@ class Logs:
             stream.cut()
         return stream.response
 
+    async def _part(
+        self,
+        request: web.Request,
+        id_: JobId,
+        asked: Part,
+        state: JobState,
+        latest: int,
+        *,
+        follow: bool,
+    ) -> web.StreamResponse:
+        attempt = latest if asked.attempt is None else asked.attempt
+        if attempt > latest:
+            raise NotFound(f"there is no such attempt; the latest is {latest}", "attempt")
+        size = await self._node.store.log_end(id_, attempt)  # behind the state: see _send
+        response = replies.text_stream()
+        response.headers[STATE_HEADER] = state
+        response.headers[ATTEMPT_HEADER] = str(attempt)
+        response.headers[LATEST_HEADER] = str(latest)
+        response.headers[OFFSET_HEADER] = str(asked.offset)
+        response.headers[SIZE_HEADER] = str(size)
+        if not follow:
+            response.content_length = max(0, size - asked.offset)
+        stream = Stream(request, response)
+        try:
+            await stream.open()
+            end = await self._pass_on(stream, id_, attempt, asked.offset, size)
+            if follow and state is not JobState.FINISHED and latest == attempt:
+                await self._go_on(stream, id_, attempt, end)
+        except Cut:
+            pass
+        except StoreAway:
+            stream.cut()
+        return response
+
+    async def _go_on(self, stream: Stream, id_: JobId, attempt: int, offset: int) -> None:
+        """Until the attempt or the time is over, or the node hangs up."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + PART_SECONDS
+        state, latest = JobState.WAITING, attempt
+        while state is not JobState.FINISHED and latest == attempt:
+            if loop.time() > until or self._node.hanging_up:
+                return
+            await asyncio.sleep(POLL_SECONDS)
+            if stream.gone:
+                raise Cut("the reader is gone")
+            state, latest = await self._job(id_)
+            offset = await self._pass_on(stream, id_, attempt, offset, None)
+
+    async def _pass_on(
+        self, stream: Stream, id_: JobId, attempt: int, offset: int, end: int | None
+    ) -> int:
+        """Write what there is from ``offset``, up to ``end``; where that leads to."""
+        while end is None or offset < end:
+            at_most = CHUNK_BYTES if end is None else min(CHUNK_BYTES, end - offset)
+            chunk = await self._node.store.log(id_, attempt, offset, at_most)
+            if not chunk:
+                break
+            await stream.write(chunk)
+            offset += len(chunk)
+        return offset
+
     async def _send(
         self, stream: Stream, tail: "Tail", text: bytes, state: JobState, follow: bool
     ) -> None:
@@ -52,8 +158,8 @@ class Logs:
             # ``state`` was looked up before this reading: if it had ended, this was all of its log.
             if not follow or state is JobState.FINISHED:
                 break
-            if self._node.stopping:
-                stream.cut()
+            if self._node.hanging_up:
+                stream.cut()  # whoever reads text has no other way to know that there is more
                 raise Cut("the node stops")
             await asyncio.sleep(POLL_SECONDS)
             if stream.gone:
@@ -70,6 +176,12 @@ class Logs:
         if found is None:
             raise NotFound("there is no such job")
         return found
+
+
+def _number(text: str, field: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= MAX_NUMBER_DIGITS):
+        raise Invalid("must be a number, 0 or greater", field)
+    return int(text)
 
 
 class Tail:

@@ -13,7 +13,7 @@ from boxsched.api.fleet import BoxList, Fleet, WorkerList
 from boxsched.api.guard import Handler, Policy
 from boxsched.api.known import KnownProjects
 from boxsched.api.known_tokens import KnownTokens
-from boxsched.api.logs import Logs
+from boxsched.api.logs import MAX_NUMBER_DIGITS, Logs
 from boxsched.api.nodes import NodeList, Nodes
 from boxsched.api.openapi import PREFIX, Described, Query
 from boxsched.api.operations import Health, Operations
@@ -51,8 +51,13 @@ _JOB = f"{PREFIX}/jobs/{{job:[^/]+}}"
 _TOKEN = f"{PREFIX}/tokens/{{token:[^/]+}}"
 _WORKER = f"{PREFIX}/workers/{{worker:[^/]+}}"
 _NODE = f"{PREFIX}/nodes/{{node:[^/]+}}"
+_COUNT: Mapping[str, Any] = {"type": "integer", "minimum": 0, "maximum": 10**MAX_NUMBER_DIGITS - 1}
 _AFTER = Query("after", "the id of the last event seen, as Last-Event-ID")
 _FOLLOW = Query("follow", "1: go on until the job ends", {"enum": ["0", "1"]})
+_PART = (
+    Query("attempt", "of this attempt, as bytes (default: of the latest)", _COUNT),
+    Query("offset", "from this byte on, as bytes; headers say what it is a part of", _COUNT),
+)
 _FILTERS = (
     Query("kind", "only these", {"enum": list(Kind)}),
     Query("state", "only these", {"enum": list(State)}),
@@ -92,7 +97,7 @@ def project_routes(projects: Projects, asks: Submissions) -> Sequence[Route]:
 def workload_routes(workloads: Workloads, asks: Submissions, logs: Logs) -> Sequence[Route]:
     listed = Described("Workloads, newest first", gives=WorkloadList, query=_FILTERS)
     stop = Described("Cancel or stop it", Nothing, WorkloadAnswer, 202, keyed=True)
-    log = Described("A job's output", content_type="text/plain", query=(_FOLLOW,))
+    log = Described("A job's output", content_type="text/plain", query=(_FOLLOW, *_PART))
     return (
         Route("GET", f"{PREFIX}/workloads", workloads.list, listed),
         reading(_WORKLOAD, workloads.one, "One, with its jobs", WorkloadAnswer),

@@ -12,7 +12,7 @@ twice.
 
 from boxsched.client.asynchronous import Client
 from boxsched.client.blocking import BlockingClient
-from boxsched.client.http import Unreachable
+from boxsched.client.refusals import Unreachable
 from boxsched.client.values import (
     Activity,
     Box,

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -11,7 +11,8 @@ import msgspec
 
 from boxsched import errors
 from boxsched.client.http import Line, path
-from boxsched.client.stream import EventStream, follow_log
+from boxsched.client.logs import follow_log, read_log
+from boxsched.client.stream import LOOK_SECONDS, EventStream, hear_of_end
 from boxsched.client.values import (
     Activity,
     Box,
@@ -27,8 +28,6 @@ from boxsched.client.values import (
 )
 
 DEFAULT_PATIENCE_SECONDS = 30.0
-# `wait` goes by events; it looks for itself this often too, so that a lost event costs only time.
-LOOK_SECONDS = 10.0
 
 _T = TypeVar("_T")
 
@@ -36,14 +35,21 @@ _T = TypeVar("_T")
 class Client:
     """A service, seen from Python. Times are aware datetimes, ids are texts (``w41``, ``w41-2``).
 
-    While the service is away calls are repeated for ``patience`` seconds; then they raise
-    ``Unreachable`` or ``errors.StoreAway``.
+    ``url`` is the service's address, or the addresses of several of its nodes: when one does not
+    answer, the next is asked. While the service is away calls are repeated for ``patience``
+    seconds; then they raise ``Unreachable`` or ``errors.StoreAway``. ``on_trouble`` is called with
+    the error of each attempt that is made again.
     """
 
     def __init__(
-        self, url: str, token: str | None, *, patience: float = DEFAULT_PATIENCE_SECONDS
+        self,
+        url: str | Sequence[str],
+        token: str | None,
+        *,
+        patience: float = DEFAULT_PATIENCE_SECONDS,
+        on_trouble: Callable[[errors.BoxschedError], None] | None = None,
     ) -> None:
-        self._line = Line(url, token, patience=patience)
+        self._line = Line(url, token, patience=patience, on_trouble=on_trouble)
 
     async def __aenter__(self) -> Self:
         await self._line.__aenter__()
@@ -191,9 +197,9 @@ class Client:
         return (await self._get(dict[str, list[Node]], path("nodes")))["nodes"]
 
     async def log(self, job: str) -> bytes:
-        """A job's log as far as it is written."""
-        _, body = await self._line.call("GET", path("jobs", job, "log"))
-        return body
+        """The log of a job's latest attempt, as far as it is written; the bytes as the job wrote
+        them."""
+        return await read_log(self._line, job)
 
     async def metrics(self) -> str:
         """The service's figures as Prometheus reads them."""
@@ -230,7 +236,11 @@ class Client:
     # --- Streams -----------------------------------------------------------------------------
 
     def follow_log(self, job: str) -> AsyncIterator[bytes]:
-        """A job's log from its beginning, as it is written, until the job has ended."""
+        """A job's log as it is written, until the job has ended.
+
+        Begins with the job's latest attempt; a line says where a later one begins. Goes on over
+        broken connections and restarts of the service.
+        """
         return follow_log(self._line, job)
 
     def events(self, after: str | None = None) -> EventStream:
@@ -238,24 +248,23 @@ class Client:
         return EventStream(self._line, after)
 
     async def wait(self, workload: str) -> Workload:
-        """The workload, when it has finished; rides over a restart of the service."""
-        stream = self.events()
-        await stream.open()  # before the first look: what changes after that look is heard of
-        ended = asyncio.create_task(_finished(stream, workload))
+        """The workload, when it has finished; goes on over a restart of the service.
+
+        An event says when to look; without one it looks every LOOK_SECONDS, so that a stream that
+        broke, or that a proxy holds back, costs only time.
+        """
+        look = asyncio.Event()
+        hearing = asyncio.create_task(hear_of_end(self._line, workload, look))
         try:
-            while True:
-                seen = await self.workload(workload)
-                if seen.finished:
-                    return seen
-                await asyncio.wait({ended}, timeout=LOOK_SECONDS)
-                if ended.done():
-                    ended.result()  # its error, if the stream cannot go on
-                    return await self.workload(workload)
+            while not (seen := await self.workload(workload)).finished:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(LOOK_SECONDS):
+                        await look.wait()
+                look.clear()
+            return seen
         finally:
-            ended.cancel()
-            with contextlib.suppress(asyncio.CancelledError, errors.BoxschedError):
-                await ended
-            await stream.close()
+            hearing.cancel()
+            await asyncio.gather(hearing, return_exceptions=True)
 
     # --- How it is done ----------------------------------------------------------------------
 
@@ -269,12 +278,6 @@ class Client:
         said = None if body is None else {k: v for k, v in body.items() if v is not None}
         _, answer = await self._line.call("POST", where, body=said, key=key or _new_key())
         return _read(Workload, answer)
-
-
-async def _finished(stream: EventStream, workload: str) -> None:
-    async for event in stream:
-        if event.type == "workload.finished" and event.workload == workload:
-            return
 
 
 def _read(kind: type[_T], body: bytes) -> _T:

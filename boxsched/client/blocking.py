@@ -28,7 +28,11 @@ class BlockingClient:
     """``Client`` without ``await``; see there. For one thread; not from within a running loop."""
 
     def __init__(
-        self, url: str, token: str | None, *, patience: float = DEFAULT_PATIENCE_SECONDS
+        self,
+        url: str | Sequence[str],
+        token: str | None,
+        *,
+        patience: float = DEFAULT_PATIENCE_SECONDS,
     ) -> None:
         self._client = Client(url, token, patience=patience)
         self._runner = asyncio.Runner()

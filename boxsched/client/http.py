@@ -1,9 +1,13 @@
-"""One request to the service: sent, repeated while that is safe, its refusal made an error."""
+"""One request to the service: sent, repeated while that is safe, its refusal made an error.
+
+A service may have several nodes, each with a URL. A request goes to the node that answered last;
+when that node does not answer, or says that it cannot serve now, the next one is asked at once.
+"""
 
 import asyncio
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
@@ -13,72 +17,15 @@ import msgspec
 from yarl import URL
 
 from boxsched import errors
-from boxsched.reaching import NOTHING_LISTENS, foreign, why_not
+from boxsched.client.refusals import MAX_REFUSAL_BYTES, Unreachable, refusal
+from boxsched.reaching import NOTHING_LISTENS, why_not
 
 CONNECT_SECONDS = 5.0
 CALL_SECONDS = 30.0
+# With another node to ask, one that accepts a connection and then says nothing is given up sooner.
+SILENCE_OF_A_NODE_SECONDS = 10.0
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 3.0
-MAX_REFUSAL_BYTES = 65_536
-FOREIGN = "foreign"  # the code of a refusal that is not boxsched's own
-
-_BY_CODE: Mapping[str, type[errors.BoxschedError]] = {
-    error.code: error
-    for error in (
-        errors.Malformed,
-        errors.Unauthorized,
-        errors.Forbidden,
-        errors.NotFound,
-        errors.Conflict,
-        errors.TooLarge,
-        errors.Invalid,
-        errors.StoreAway,
-        errors.OutcomeUnknown,
-        errors.Fenced,
-    )
-}
-_BY_STATUS = {
-    error.status: error for error in _BY_CODE.values() if error.status != errors.StoreAway.status
-}
-
-
-class Unreachable(errors.BoxschedError):
-    """The service does not answer: start it where ``absent`` (nothing listens), else see why."""
-
-    code, status = "unreachable", 503
-
-    def __init__(self, message: str, *, absent: bool = False) -> None:
-        super().__init__(message)
-        self.absent = absent
-
-
-class _Refusal(msgspec.Struct):
-    code: str
-    message: str
-    field: str | None = None
-
-
-class _Refused(msgspec.Struct):
-    error: _Refusal
-
-
-def refusal(status: int, body: bytes, headers: Mapping[str, str], url: URL) -> errors.BoxschedError:
-    """The error that an answer of 300 or more means; its code wins over its status."""
-    try:
-        said = msgspec.json.decode(body, type=_Refused).error
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        said = _Refusal(FOREIGN, foreign(status, url, headers.get("Location")))
-    if status == errors.TooMany.status:
-        after = headers.get("Retry-After", "")
-        seconds = int(after) if after.isdecimal() and len(after) < 10 else 1
-        return errors.TooMany(said.message, seconds)
-    kind = _BY_CODE.get(said.code) or _BY_STATUS.get(status)
-    if kind is not None:
-        error = kind(said.message, said.field)
-    else:
-        error = errors.StoreAway(said.message) if status >= 500 else errors.Invalid(said.message)
-    error.code = said.code or error.code
-    return error
 
 
 def path(*segments: str) -> str:
@@ -87,33 +34,48 @@ def path(*segments: str) -> str:
 
 
 class Line:
-    """The connection to one service: its address, the token, and how long to keep trying."""
+    """The connection to one service: its nodes' URLs, the token, and how long to keep trying.
+
+    ``on_trouble`` is called with the error of each attempt that failed and is made again.
+    """
 
     def __init__(
         self,
-        url: str,
+        urls: str | Sequence[str],
         token: str | None,
         *,
         patience: float,
         chance: Callable[[], float] = random.random,
         pause: Callable[[float], Any] = asyncio.sleep,
+        on_trouble: Callable[[errors.BoxschedError], None] | None = None,
     ) -> None:
-        self.url = URL(url.rstrip("/"))
-        if self.url.scheme not in ("http", "https") or not _is_host(self.url.host):
-            raise errors.Invalid(f"not an address of a service: {url!r}; try http://HOST:PORT")
+        given = (urls,) if isinstance(urls, str) else tuple(urls)
+        self._urls = tuple([_checked(url) for url in given])
+        if not self._urls:
+            raise errors.Invalid("no address of a service is given")
+        self._at = 0
         self.patience = patience
         self._token = token
         self._chance = chance
         self._pause = pause
+        self._on_trouble = on_trouble
         self._session: aiohttp.ClientSession | None = None
+
+    @property
+    def url(self) -> URL:
+        """Of the node that is asked next."""
+        return self._urls[self._at]
 
     async def __aenter__(self) -> Self:
         headers = {"Accept": "application/json"}
         if self._token is not None:
             headers["Authorization"] = f"Bearer {self._token}"
+        silence = SILENCE_OF_A_NODE_SECONDS if len(self._urls) > 1 else None
         self._session = aiohttp.ClientSession(
             headers=headers,
-            timeout=aiohttp.ClientTimeout(CALL_SECONDS, sock_connect=CONNECT_SECONDS),
+            timeout=aiohttp.ClientTimeout(
+                CALL_SECONDS, sock_connect=CONNECT_SECONDS, sock_read=silence
+            ),
         )
         return self
 
@@ -142,19 +104,20 @@ class Line:
         if key is not None:
             headers["Idempotency-Key"] = key
         data = None if body is None else msgspec.json.encode(body)
-        patience = Patience(self.patience, self._chance)
+        patience = self.trying()
         while True:
             try:
                 async with self.open(method, where, data=data, query=query, headers=headers) as got:
                     return got.status, await got.read()
             except (aiohttp.ClientError, TimeoutError) as broken:
                 error: errors.BoxschedError = self.unreachable(broken)
+                if not (may_repeat or _never_sent(broken)):
+                    raise error from None
             except (errors.StoreAway, errors.TooMany) as busy:
+                if not may_repeat:
+                    raise
                 error = busy
-            wait = patience.next_pause(error)
-            if wait is None or not may_repeat:
-                raise error
-            await self._pause(wait)
+            await self.retry(patience, error)
 
     def open(
         self,
@@ -184,7 +147,19 @@ class Line:
         await self._pause(seconds)
 
     def trying(self) -> "Patience":
-        return Patience(self.patience, self._chance)
+        return Patience(self.patience, self._chance, nodes=len(self._urls))
+
+    async def retry(self, patience: "Patience", error: errors.BoxschedError) -> None:
+        """Wait before the next attempt, on the next node; or raise when the time is over."""
+        seconds = patience.next_pause(error)
+        if not isinstance(error, errors.TooMany):
+            self._at = (self._at + 1) % len(self._urls)
+        if seconds is None:
+            raise patience.verdict
+        if self._on_trouble is not None:
+            self._on_trouble(error)
+        if seconds > 0:
+            await self._pause(seconds)
 
     def unreachable(self, broken: Exception) -> Unreachable:
         why = why_not(broken, self.url)
@@ -219,25 +194,59 @@ class Answer:
 
 
 class Patience:
-    """How long the next pause is: doubling, with chance in it, until the time is used up."""
+    """How long the next pause is: doubling, with chance in it, until the time is used up.
+
+    Between two of several nodes there is no pause: only a round in which none could serve counts.
+    """
 
     def __init__(
         self,
         seconds: float,
         chance: Callable[[], float],
         clock: Callable[[], float] = time.monotonic,
+        *,
+        nodes: int = 1,
     ) -> None:
         self._clock = clock
         self._deadline = clock() + seconds
         self._pause = FIRST_PAUSE_SECONDS
         self._chance = chance
+        self._nodes = nodes
+        self._round: list[errors.BoxschedError] = []
 
     def next_pause(self, error: errors.BoxschedError) -> float | None:
         """Seconds to wait before the next attempt; None = it is time to give up."""
+        if len(self._round) == self._nodes:
+            self._round = []
+        self._round.append(error)
+        if len(self._round) < self._nodes:
+            return 0.0
         asked = float(error.retry_after) if isinstance(error, errors.TooMany) else 0.0
         pause = max(asked, self._pause * (0.5 + self._chance()))
         self._pause = min(2 * self._pause, LONGEST_PAUSE_SECONDS)
         return pause if self._clock() + pause <= self._deadline else None
+
+    @property
+    def verdict(self) -> errors.BoxschedError:
+        """The error of the last round: of the only node, or of all of them in one sentence."""
+        last = self._round[-1]
+        if len(self._round) == 1 or isinstance(last, errors.TooMany):
+            return last
+        absent = all(isinstance(one, Unreachable) and one.absent for one in self._round)
+        said = "; ".join(dict.fromkeys(one.message for one in self._round))
+        return Unreachable(f"no node can serve: {said}", absent=absent)
+
+
+def _checked(text: str) -> URL:
+    url = URL(text.rstrip("/"))
+    if url.scheme not in ("http", "https") or not _is_host(url.host):
+        raise errors.Invalid(f"not an address of a service: {text!r}; try http://HOST:PORT")
+    return url
+
+
+def _never_sent(broken: Exception) -> bool:
+    """Whether no connection was made: then nothing was asked, and asking again is safe."""
+    return isinstance(broken, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
 
 
 def _is_host(host: str | None) -> bool:

@@ -1,5 +1,6 @@
-"""Streams: server-sent events with resume, and a job's log as it is written."""
+"""Server-sent events, with resume."""
 
+import asyncio
 import codecs
 import math
 import re
@@ -24,12 +25,13 @@ from boxsched.client.values import Event
 SILENCE_SECONDS = 60.0
 # One that ended sooner, without an event, is no good: we come back less and less often.
 SETTLED_SECONDS = 5.0
+# Who waits for an end goes by events, and looks this often too: a lost event costs only time.
+LOOK_SECONDS = 10.0
 MAX_MESSAGE_CHARACTERS = 4 << 20
 _LINE_END = re.compile("\r\n|\n|\r(?!$)")
 _STREAMING = aiohttp.ClientTimeout(
     total=None, sock_connect=CONNECT_SECONDS, sock_read=SILENCE_SECONDS
 )
-_LOGGING = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS)
 
 
 class EventReader:
@@ -148,9 +150,9 @@ class EventStream:
             await self._greet(self._response.content)
         except (aiohttp.ClientError, TimeoutError) as broken:
             await self.close()
-            await _pause(self._line, patience, self._line.unreachable(broken))
+            await self._line.retry(patience, self._line.unreachable(broken))
         except (errors.StoreAway, errors.TooMany) as busy:
-            await _pause(self._line, patience, busy)
+            await self._line.retry(patience, busy)
 
     async def _greet(self, content: aiohttp.StreamReader) -> None:
         """The first message names the place we are at: a reader of no event comes back to there."""
@@ -160,33 +162,17 @@ class EventStream:
         self.after = self._reader.greeting or self.after
 
 
-async def follow_log(line: Line, job: str) -> AsyncIterator[bytes]:
-    """A job's log from its beginning, until the job has ended; each byte once."""
-    seen = 0
-    patience = line.trying()
+async def hear_of_end(line: Line, workload: str, look: asyncio.Event) -> None:
+    """Set ``look`` when it is time to look whether the workload has finished; never returns."""
     while True:
+        stream = EventStream(line)
         try:
-            answer = line.open(
-                "GET", path("jobs", job, "log"), query={"follow": "1"}, timeout=_LOGGING
-            )
-            async with answer as response:
-                behind = seen  # a new attempt to read begins at the beginning again
-                async for chunk in response.content.iter_any():
-                    fresh, behind = chunk[behind:], max(0, behind - len(chunk))
-                    seen += len(fresh)
-                    patience = line.trying()
-                    if fresh:
-                        yield fresh
-            return
-        except (aiohttp.ClientError, TimeoutError) as broken:
-            await _pause(line, patience, line.unreachable(broken))
-        except (errors.StoreAway, errors.TooMany) as busy:
-            await _pause(line, patience, busy)
-
-
-async def _pause(line: Line, patience: Patience, error: errors.BoxschedError) -> None:
-    """Wait before the next attempt, or raise the error when the time for attempts is over."""
-    seconds = patience.next_pause(error)
-    if seconds is None:
-        raise error
-    await line.pause(seconds)
+            await stream.open()
+            look.set()  # for an end between the last look and the opening
+            async for event in stream:
+                if event.type == "workload.finished" and event.workload == workload:
+                    look.set()
+        except errors.BoxschedError:  # the look itself says whether the service is away
+            await line.pause(LOOK_SECONDS)
+        finally:
+            await stream.close()

@@ -228,6 +228,9 @@ class Store(Protocol):
     async def log(self, job: JobId, attempt: int, offset: int, limit: int) -> bytes:
         """Up to ``limit`` bytes of an attempt's log from ``offset``; empty where there is none."""
 
+    async def log_end(self, job: JobId, attempt: int) -> int:
+        """How many bytes an attempt's log has; 0 where there is none."""
+
     async def events_after(self, shard: int, batch: int, n: int, limit: int) -> list[StoredEvent]:
         """Events behind shard.batch.n, in order."""
 

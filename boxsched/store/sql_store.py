@@ -220,6 +220,9 @@ class SqlStore:
     async def log(self, job: JobId, attempt: int, offset: int, limit: int) -> bytes:
         return await self._driver.read(logs.log, job, attempt, offset, limit)
 
+    async def log_end(self, job: JobId, attempt: int) -> int:
+        return await self._driver.read(logs.log_end, job, attempt)
+
     async def events_after(self, shard: int, batch: int, n: int, limit: int) -> list[StoredEvent]:
         return await self._driver.read(reading.events_after, shard, batch, n, limit)
 

@@ -11,7 +11,8 @@ from yarl import URL
 
 from boxsched import errors
 from boxsched.client import BlockingClient, Client, Unreachable
-from boxsched.client.http import Patience, refusal
+from boxsched.client.http import Patience
+from boxsched.client.refusals import refusal
 from boxsched.states import Result, State
 
 WORKLOAD = {
@@ -54,6 +55,23 @@ def streams(*chunks, then_break=False):
             await response.write(chunk)
         if then_break:
             request.transport.abort()
+        return response
+
+    return answer
+
+
+def log_part(*chunks, size, state="finished", attempt=1, latest=1):
+    """An answer to a reader of a log, with the headers that say what it is a part of."""
+
+    async def answer(request):
+        response = web.StreamResponse()
+        response.headers["Boxsched-Job-State"] = state
+        response.headers["Boxsched-Attempt"] = str(attempt)
+        response.headers["Boxsched-Latest-Attempt"] = str(latest)
+        response.headers["Boxsched-Log-Size"] = str(size)
+        await response.prepare(request)
+        for chunk in chunks:
+            await response.write(chunk)
         return response
 
     return answer
@@ -210,17 +228,6 @@ async def test_events_go_on_behind_the_last_one_seen(service, client):
     assert resumed == ["1.0.9", "1.1.1", "1.1.1"]
 
 
-async def test_a_log_is_followed_over_a_broken_connection_each_byte_once(service, client):
-    service.part = [
-        streams(b"one\n", b"two\n", then_break=True),
-        breaks,
-        streams(b"one\ntw", b"o\nthree\n"),
-    ]
-    async with client:
-        text = b"".join([chunk async for chunk in client.follow_log("w1-1")])
-    assert text == b"one\ntwo\nthree\n"
-
-
 async def test_waiting_hears_of_the_end(service, client):
     over = asyncio.Event()
 
@@ -259,7 +266,7 @@ async def test_what_has_finished_is_not_waited_for(service, client):
 async def test_the_blocking_face(service):
     service.part = [
         says({"projects": [{"name": "web", "max_boxes": 4}]}),
-        streams(b"one\n", b"two\n"),
+        log_part(b"one\ntwo\n", size=8),
         streams(event("1.1.1", "workload.queued", workload="w1")),
     ]
 
@@ -312,3 +319,80 @@ async def test_tokens_and_nodes(service, client):
     assert (found.id, found.of_file) == ("token-1", True)
     assert service.requests[1][:2] == ("DELETE", "/api/v1/tokens/a%2Fb")
     assert (seen.name, seen.shards, seen.me) == ("a", (1,), True)
+
+
+# --- Several nodes ----------------------------------------------------------------------------
+
+
+async def test_when_a_node_does_not_answer_the_next_is_asked_and_kept(service):
+    gone = f"http://127.0.0.1:{free_port()}"
+    service.part = [says({"workers": []})]
+    async with Client([gone, service.url], "t", patience=0) as client:
+        assert await client.workers() == []
+        assert await client.workers() == []
+    assert len(service.requests) == 2
+
+
+async def test_a_node_that_cannot_serve_leads_to_the_next(service):
+    async def answer(request):
+        if "second" in request.path:
+            return await says({"workers": []})(request)
+        return await refuses(503, "store_away", "this node is stopping")(request)
+
+    service.part = [answer]
+    urls = [f"{service.url}/first", f"{service.url}/second"]
+    async with Client(urls, "t", patience=0) as client:
+        assert await client.workers() == []
+    assert [one[1] for one in service.requests] == [
+        "/first/api/v1/workers",
+        "/second/api/v1/workers",
+    ]
+
+
+async def test_what_was_never_sent_may_go_to_another_node_even_without_a_key(service):
+    gone = f"http://127.0.0.1:{free_port()}"
+    service.part = [says(MADE, 201)]
+    async with Client([gone, service.url], "t", patience=0) as client:
+        assert (await client.create_token("worker")).id == "token-1"
+
+
+async def test_when_no_node_answers_each_is_named(service):
+    service.part = [refuses(503, "store_away", "the database is away")]
+    gone = f"http://127.0.0.1:{free_port()}"
+    async with Client([gone, service.url], "t", patience=0) as client:
+        with pytest.raises(Unreachable) as raised:
+            await client.workers()
+    assert f"{gone}: nothing listens there; the database is away" in raised.value.message
+    assert not raised.value.absent
+
+
+async def test_events_go_on_at_another_node(service):
+    gone = f"http://127.0.0.1:{free_port()}"
+    service.part = [streams(event("1.1.1", "workload.queued", workload="w1"))]
+    async with Client([gone, service.url], "t", patience=0) as client:
+        async for one in client.events():
+            assert one.id == "1.1.1"
+            break
+
+
+async def test_waiting_needs_no_event_stream(service, monkeypatch):
+    """A proxy may keep a stream to itself for ever."""
+    monkeypatch.setattr("boxsched.client.asynchronous.LOOK_SECONDS", 0.01)
+
+    async def answer(request):
+        if request.path.endswith("/events"):
+            await asyncio.Event().wait()
+        looks = sum(path.endswith("/w1") for _, path, _, _ in service.requests)
+        return web.json_response(FINISHED if looks > 2 else WORKLOAD)
+
+    service.part = [answer]
+    async with Client(service.url, "t", patience=0) as client, asyncio.timeout(20):
+        assert (await client.wait("w1")).passed
+
+
+async def test_trouble_is_told(service):
+    service.part = [refuses(503, "store_away", "the disk is full"), says({"workers": []})]
+    told = []
+    async with Client(service.url, "t", patience=5, on_trouble=told.append) as client:
+        await client.workers()
+    assert [one.message for one in told] == ["the disk is full"]

@@ -13,7 +13,7 @@ from yarl import URL
 
 from boxsched import errors
 from boxsched.client import Client, Unreachable
-from boxsched.client.http import FOREIGN, refusal
+from boxsched.client.refusals import FOREIGN, refusal
 from tests.bus.redis_server import served
 
 URL_OF_A_PROXY = URL("https://ci.example.org")

@@ -191,6 +191,8 @@ async def test_a_log_is_read_from_anywhere(store: Store) -> None:
             assert await store.log(JOB, 1, offset, limit) == whole[offset : offset + limit]
     assert await store.log(JOB, 2, 0, 10) == b"!"
     assert await store.log(JobId(1), 1, 0, 10) == b""
+    ends = [await store.log_end(*log) for log in ((JOB, 1), (JOB, 2), (JOB, 3), (JobId(1), 1))]
+    assert ends == [len(whole), 1, 0, 0]
 
 
 async def test_chunks_that_come_again_change_nothing(store: Store) -> None:

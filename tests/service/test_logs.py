@@ -7,8 +7,9 @@ import pytest
 
 from boxsched.api.logs import Logs
 from boxsched.api.streams import Stream
+from boxsched.client import Client as BoxschedClient
 from boxsched.model import JobId
-from tests.service.house import API, House, job
+from tests.service.house import API, Answer, House, job
 
 
 async def log(house: House, job_id: str) -> bytes:
@@ -84,9 +85,85 @@ async def test_a_node_that_stops_cuts_the_stream(waiting: House) -> None:
         f"{waiting.url}{API}/jobs/{made['id']}-1/log?follow=1",
         headers={"Authorization": f"Bearer {waiting.token}"},
     )
-    waiting.node.stopping = True
+    waiting.node.hanging_up = True
     with pytest.raises(aiohttp.ClientError):
         await asyncio.wait_for(response.content.read(), 20)
+
+
+async def part(house: House, job_id: str, query: str) -> Answer:
+    return await house.call("GET", f"{API}/jobs/{job_id}/log?{query}")
+
+
+def says(answer: Answer) -> tuple[str, ...]:
+    names = ("Job-State", "Attempt", "Latest-Attempt", "Log-Offset", "Log-Size")
+    return tuple([answer.headers[f"Boxsched-{name}"] for name in names])
+
+
+async def test_a_part_is_bytes_and_says_what_it_is_a_part_of(running: House) -> None:
+    await running.project("web", jobs=[job("print", "printf 'ab\\377c\\n'")])
+    made = await running.build()
+    await running.finished(made["id"])
+    whole = await part(running, f"{made['id']}-1", "offset=0")
+    assert whole.body.endswith(b"ab\xffc\n")
+    size = str(len(whole.body))
+    assert says(whole) == ("finished", "1", "1", "0", size)
+    assert whole.headers["Content-Length"] == size  # so that one that is cut off can be told
+    behind = str(len(whole.body) - 3)
+    rest = await part(running, f"{made['id']}-1", f"attempt=1&offset={behind}&follow=1")
+    assert (rest.body, says(rest)) == (b"\xffc\n", ("finished", "1", "1", behind, size))
+    over = await part(running, f"{made['id']}-1", "attempt=1&offset=1000000")
+    assert (over.body, over.headers["Boxsched-Log-Size"]) == (b"", size)
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ("offset=-1", "offset"),
+        ("offset=x", "offset"),
+        ("attempt=9999999999999999", "attempt"),
+        ("attempt=\u0661", "attempt"),
+    ],
+)
+async def test_a_part_that_cannot_be(waiting: House, query: str, field: str) -> None:
+    await waiting.project("web")
+    made = await waiting.build()
+    refused = await part(waiting, f"{made['id']}-1", query)
+    assert (refused.status, refused.error["field"]) == (422, field)
+    assert (await part(waiting, f"{made['id']}-1", "attempt=1")).status == 404
+
+
+async def test_a_followed_part_ends_in_time_and_not_with_a_cut(
+    waiting: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await waiting.project("web")
+    made = await waiting.build()
+    monkeypatch.setattr("boxsched.api.logs.PART_SECONDS", 0.0)
+    ended = await part(waiting, f"{made['id']}-1", "offset=0&follow=1")
+    assert says(ended)[:3] == ("waiting", "0", "0")
+
+
+async def test_a_followed_part_goes_on_while_there_is_output(running: House) -> None:
+    await running.project("web", jobs=[job("count", "for n in 1 2 3; do echo $n; sleep 0.2; done")])
+    made = await running.build()
+    async with BoxschedClient(running.url, running.token) as client:
+        async with asyncio.timeout(20):
+            seen = b"".join([chunk async for chunk in client.follow_log(f"{made['id']}-1")])
+    assert seen.endswith(b"1\n2\n3\n")
+
+
+async def test_a_node_that_stops_ends_parts_and_takes_no_more_followers(waiting: House) -> None:
+    await waiting.project("web")
+    made = await waiting.build()
+    following = asyncio.create_task(part(waiting, f"{made['id']}-1", "offset=0&follow=1"))
+    await waiting.until(made["id"], state="queued")
+    waiting.node.stopping = True  # readiness is false: a balancer sees it, and followers stay
+    assert (await waiting.call("GET", "/readyz")).headers["Connection"] == "close"
+    assert not following.done()
+    waiting.node.hanging_up = True
+    assert (await asyncio.wait_for(following, 20)).status == 200
+    refused = await part(waiting, f"{made['id']}-1", "offset=0&follow=1")
+    assert (refused.status, refused.headers["Connection"]) == (503, "close")
+    assert (await part(waiting, f"{made['id']}-1", "offset=0")).status == 200
 
 
 async def test_a_reader_that_is_gone_is_noticed_while_the_job_is_silent(

@@ -7,6 +7,11 @@ SELECT c.job, c.attempt, c.end_byte
     SELECT max(l.first_byte) FROM log_chunk AS l WHERE l.job = v.job AND l.attempt = v.attempt
  );
 
+-- name: log_end
+-- How far one log goes; no row where there is none yet.
+SELECT end_byte FROM log_chunk WHERE job = :job AND attempt = :attempt
+ ORDER BY first_byte DESC LIMIT 1;
+
 -- name: insert_chunks
 -- What the logs go on with.
 WITH v(job, attempt, first_byte, end_byte, data) AS (VALUES (

@@ -34,3 +34,8 @@ def log(job: JobId, attempt: int, offset: int, limit: int) -> Steps[bytes]:
         return b""
     skipped = offset - found[0][0]
     return b"".join(bytes(data) for _, data in found)[skipped : skipped + limit]
+
+
+def log_end(job: JobId, attempt: int) -> Steps[int]:
+    found = yield _SQL["log_end"](job=job, attempt=attempt)
+    return found[0][0] if found else 0

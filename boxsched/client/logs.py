@@ -1,0 +1,135 @@
+"""A job's log: as far as it is written, or followed until the job has ended.
+
+The end of an answer says nothing: a proxy, a node that stops or a lost connection ends one too. So
+a reader asks again, from the byte behind the last one it has, until the service says that the job
+has finished, that this was its last attempt, and that the log is no longer than what was read. The
+service ends each answer after at most 20 s, so that a longer silence is a dead connection.
+"""
+
+import math
+import time
+from collections.abc import AsyncIterator, Mapping
+
+import aiohttp
+import attrs
+
+from boxsched import errors
+from boxsched.client.http import (
+    CONNECT_SECONDS,
+    FIRST_PAUSE_SECONDS,
+    LONGEST_PAUSE_SECONDS,
+    Line,
+    path,
+)
+from boxsched.states import JobState
+
+SILENCE_SECONDS = 45.0
+# An answer that ended sooner, without a byte, brought nothing: ask less and less often.
+SETTLED_SECONDS = 5.0
+_TIMEOUT = aiohttp.ClientTimeout(
+    total=None, sock_connect=CONNECT_SECONDS, sock_read=SILENCE_SECONDS
+)
+
+
+@attrs.frozen
+class _Head:
+    """What an answer is a part of, as its headers say."""
+
+    finished: bool
+    attempt: int
+    latest: int
+    size: int
+
+    @classmethod
+    def read(cls, headers: Mapping[str, str]) -> "_Head":
+        try:
+            return cls(
+                headers["Boxsched-Job-State"] == JobState.FINISHED,
+                int(headers["Boxsched-Attempt"]),
+                int(headers["Boxsched-Latest-Attempt"]),
+                int(headers["Boxsched-Log-Size"]),
+            )
+        except (KeyError, ValueError):
+            raise errors.StoreAway(
+                "the node does not say where a log ends: it is of an older version, or a proxy "
+                "removes the headers Boxsched-*"
+            ) from None
+
+
+class _Reading:
+    """The place that a reader has come to in a job's log."""
+
+    def __init__(self, line: Line, job: str, *, follow: bool) -> None:
+        self._line = line
+        self._job = job
+        self._follow = follow
+        self._patience = line.trying()
+        self.attempt: int | None = None  # None: the service has not said yet which is the latest
+        self.offset = 0
+        self.head: _Head | None = None
+
+    @property
+    def all_read(self) -> bool:
+        """Whether nothing of the attempt is left, as far as the last answer knew."""
+        return self.head is not None and self.offset >= self.head.size
+
+    async def part(self) -> AsyncIterator[bytes]:
+        """What one request brings; returns where it ended, however that was."""
+        query = {"follow": str(int(self._follow)), "offset": str(self.offset)}
+        if self.attempt is not None:
+            query["attempt"] = str(self.attempt)
+        self.head = None
+        where = path("jobs", self._job, "log")
+        try:
+            async with self._line.open("GET", where, query=query, timeout=_TIMEOUT) as response:
+                self.head = _Head.read(response.headers)
+                self.attempt = self.head.attempt
+                self._patience = self._line.trying()
+                async for chunk in response.content.iter_any():
+                    self.offset += len(chunk)
+                    yield chunk
+        except (aiohttp.ClientError, TimeoutError) as broken:
+            await self._line.retry(self._patience, self._line.unreachable(broken))
+        except (errors.StoreAway, errors.TooMany) as busy:
+            await self._line.retry(self._patience, busy)
+
+
+async def read_log(line: Line, job: str) -> bytes:
+    """The log of the job's latest attempt, as far as it is written; whole."""
+    reading = _Reading(line, job, follow=False)
+    parts: list[bytes] = []
+    pause = FIRST_PAUSE_SECONDS
+    while True:
+        before = reading.offset
+        parts += [chunk async for chunk in reading.part()]
+        if reading.all_read:
+            return b"".join(parts)
+        pause = FIRST_PAUSE_SECONDS if reading.offset > before else _longer(pause)
+        await line.pause(pause)
+
+
+async def follow_log(line: Line, job: str) -> AsyncIterator[bytes]:
+    """A job's log until the job has ended: each byte once, and each attempt from the latest on."""
+    reading = _Reading(line, job, follow=True)
+    pause = FIRST_PAUSE_SECONDS
+    while True:
+        began, before = time.monotonic(), reading.offset
+        async for chunk in reading.part():
+            began = -math.inf  # it was good for something
+            yield chunk
+        head = reading.head
+        if head is not None and reading.all_read and head.latest > head.attempt:
+            reading.attempt, reading.offset = head.attempt + 1, 0
+            if head.attempt > 0:
+                yield f"\n--- attempt {reading.attempt} ---\n".encode()
+            continue
+        if head is not None and reading.all_read and head.finished:
+            return
+        useful = reading.offset > before or time.monotonic() - began > SETTLED_SECONDS
+        pause = FIRST_PAUSE_SECONDS if useful else _longer(pause)
+        if not useful:
+            await line.pause(pause)
+
+
+def _longer(pause: float) -> float:
+    return min(2 * pause, LONGEST_PAUSE_SECONDS)
