@@ -1,14 +1,14 @@
 // A job's output, live: read as a stream, cut into lines, shown at the browser's pace.
 
 import { AnsiLines } from "./ansi.js";
-import { Away, Refused, SignedOut, open } from "./api.js";
+import { Refused, SignedOut } from "./api.js";
 import { LogLines } from "./log-lines.js";
+import { readLog } from "./log-reader.js";
 import { Pace } from "./pace.js";
 import { amount, make, put } from "./text.js";
 
 const PENDING_LINES = 5000; // no more are kept between two frames
 const BUSY_MS = 8; // so long output may be cut into lines before the page gets its turn
-const AGAIN_MS = 2000;
 const WAITING = "Live. Waiting for output …";
 
 export class LogView {
@@ -20,6 +20,7 @@ export class LogView {
   #pace = new Pace(() => this.#show());
   #busy = 0;
   #said = "";
+  #some = false; // there was output
 
   /** `job` is {id, name}; onSignedOut is called where the session has ended. */
   constructor(job, { onSignedOut }) {
@@ -57,57 +58,36 @@ export class LogView {
     this.element = make("div", "log", head, this.lines.element);
   }
 
-  /** Read until the end; after a break, from the start again. */
+  /** Read until the job has ended and all of its output is here. */
   async #run() {
-    while (!this.#stop.signal.aborted) {
-      try {
-        await this.#read();
-        this.#say("The output ends here.");
-        return;
-      } catch (error) {
-        if (!this.#goesOnAfter(error)) return;
-        await new Promise((resolve) => { setTimeout(resolve, AGAIN_MS); });
+    const { signal } = this.#stop;
+    try {
+      const reading = readLog(this.#job.id, { signal, onState: (state) => this.#showState(state) });
+      for await (const { text, attempt } of reading) {
+        if (attempt || text) await this.#take(attempt ? `\n\u001b[0m--- attempt ${attempt} ---\n` : text);
+      }
+      this.#say("The output ends here.");
+    } catch (error) {
+      if (error.name === "AbortError") return;
+      if (error instanceof SignedOut) {
+        this.#on.onSignedOut();
+        this.#say("Signed out. Open the log again after signing in.");
+      } else if (error instanceof Refused) {
+        this.#say(error.status === 404 ? "There is no output yet." : error.message);
+      } else {
+        throw error;
       }
     }
   }
 
-  #goesOnAfter(error) {
-    if (error.name === "AbortError") return false;
-    if (error instanceof Away) {
-      this.#say("The connection broke. Reading again …");
-      return true;
-    }
-    if (error instanceof SignedOut) {
-      this.#on.onSignedOut();
-      this.#say("Signed out. Open the log again after signing in.");
-    } else if (error instanceof Refused) {
-      this.#say(error.status === 404 ? "There is no output yet." : error.message);
-    } else {
-      throw error;
-    }
-    return false;
-  }
-
-  async #read() {
-    const path = `/jobs/${encodeURIComponent(this.#job.id)}/log?follow=1`;
-    const response = await open(path, { signal: this.#stop.signal });
-    this.#ansi = new AnsiLines();
-    this.#pending = [];
-    this.lines.clear();
-    this.#say(WAITING);
-    const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
-    for (;;) {
-      const { done, value } = await reader.read().catch((error) => {
-        if (error.name === "AbortError") throw error;
-        throw new Away("The connection broke.");
-      });
-      if (done) return;
-      await this.#take(value);
-    }
+  #showState(state) {
+    if (state === "reconnecting") this.#say("The connection broke. Connecting again …");
+    else this.#say(this.#some ? "Live." : WAITING);
   }
 
   async #take(text) {
     const started = performance.now();
+    this.#some = true;
     for (const line of this.#ansi.push(text)) this.#pending.push(line);
     const over = this.#pending.length - PENDING_LINES;
     if (over > 0) {

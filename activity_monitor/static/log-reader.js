@@ -1,0 +1,105 @@
+// Reads a job's output to its end, over any number of answers.
+//
+// The end of an answer says nothing: a proxy, a node that stops or a lost connection ends one too. So
+// the reader asks again, from the byte behind the last one it has, until the service says that the job
+// has finished, that this was its last attempt, and that the output is no longer than what was read.
+
+import { Away, open } from "./api.js";
+
+const FIRST_WAIT_MS = 500;
+const LONGEST_WAIT_MS = 8000;
+const SETTLED_MS = 5000; // an answer that ended sooner, without a byte, brought nothing
+const SILENCE_MS = 45000; // the service ends each answer after at most 20 s
+
+/**
+ * Yields {text} and {attempt}: what comes, in order, each byte once; a later attempt begins where
+ * an earlier one was lost. onState("live" | "reconnecting"). Raises SignedOut, Refused, AbortError.
+ */
+export async function* readLog(job, { signal, onState }) {
+  const place = { job, attempt: null, offset: 0, decoder: new TextDecoder() };
+  for (let wait = FIRST_WAIT_MS; ;) {
+    const began = performance.now();
+    const before = place.offset;
+    const answer = { head: null };
+    try {
+      yield* part(place, answer, signal, onState);
+    } catch (error) {
+      if (!(error instanceof Away)) throw error;
+      onState("reconnecting");
+    }
+    const { head } = answer;
+    const all = head !== null && place.offset >= head.size;
+    if (all && head.latest > head.attempt) {
+      yield { text: place.decoder.decode() };
+      Object.assign(place, { attempt: head.attempt + 1, offset: 0 });
+      if (head.attempt > 0) yield { attempt: place.attempt };
+    } else if (all && head.finished) {
+      yield { text: place.decoder.decode() };
+      return;
+    } else if (place.offset > before || performance.now() - began > SETTLED_MS) {
+      wait = FIRST_WAIT_MS;
+    } else {
+      await pause(wait * (0.5 + Math.random()), signal);
+      wait = Math.min(2 * wait, LONGEST_WAIT_MS);
+    }
+  }
+}
+
+/** What one answer brings; returns where it ends. */
+async function* part(place, answer, signal, onState) {
+  const query = new URLSearchParams({ follow: "1", offset: place.offset });
+  if (place.attempt !== null) query.set("attempt", place.attempt);
+  const response = await open(`/jobs/${encodeURIComponent(place.job)}/log?${query}`, { signal });
+  answer.head = headOf(response);
+  place.attempt = answer.head.attempt;
+  onState("live");
+  const reader = response.body.getReader();
+  for (;;) {
+    const { done, value } = await withinTime(reader);
+    if (done) return;
+    place.offset += value.length;
+    yield { text: place.decoder.decode(value, { stream: true }) };
+  }
+}
+
+async function withinTime(reader) {
+  let silent = false;
+  const silence = setTimeout(() => {
+    silent = true;
+    reader.cancel().catch(() => {});
+  }, SILENCE_MS);
+  try {
+    const read = await reader.read();
+    if (silent) throw new Away("The service is silent.");
+    return read;
+  } catch (error) {
+    if (error.name === "AbortError" || error instanceof Away) throw error;
+    throw new Away("The connection broke.");
+  } finally {
+    clearTimeout(silence);
+  }
+}
+
+function headOf({ headers }) {
+  const number = (name) => Number.parseInt(headers.get(`Boxsched-${name}`) ?? "", 10);
+  const head = {
+    finished: headers.get("Boxsched-Job-State") === "finished",
+    attempt: number("Attempt"),
+    latest: number("Latest-Attempt"),
+    size: number("Log-Size"),
+  };
+  if ([head.attempt, head.latest, head.size].some(Number.isNaN)) {
+    throw new Away("The node does not say where a log ends."); // it is of an older version
+  }
+  return head;
+}
+
+function pause(ms, signal) {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, ms);
+    signal.addEventListener("abort", () => {
+      clearTimeout(timer);
+      resolve(); // the next request raises AbortError
+    }, { once: true });
+  });
+}

@@ -1,0 +1,68 @@
+"""A log is read to its end on the page, whatever ends an answer."""
+
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page
+
+from tests.browser.service import Service
+
+pytestmark = pytest.mark.browser
+
+# Plays a job: each answer is {state, attempt, latest, log, cut}; the last one goes on for ever.
+READ = """async (answers) => {
+    const base = document.querySelector("script[type=module]").src;
+    const { readLog } = await import(new URL("./log-reader.js", base));
+    const asked = [], states = [], pieces = [];
+    window.fetch = async (path) => {
+        const query = new URL(path, location).searchParams;
+        asked.push([query.get("attempt"), Number(query.get("offset"))]);
+        const play = answers.length > 1 ? answers.shift() : answers[0];
+        if (play.away) throw new TypeError("away");
+        const bytes = new TextEncoder().encode(play.log);
+        const from = Number(query.get("offset"));
+        const body = bytes.slice(from, play.cut === undefined ? undefined : from + play.cut);
+        return new Response(body, { headers: {
+            "Boxsched-Job-State": play.state,
+            "Boxsched-Attempt": query.get("attempt") ?? play.attempt ?? 1,
+            "Boxsched-Latest-Attempt": play.latest ?? 1,
+            "Boxsched-Log-Size": bytes.length,
+        } });
+    };
+    const { signal } = new AbortController();
+    const reading = readLog("w1-1", { signal, onState: (state) => states.push(state) });
+    for await (const { text, attempt } of reading) pieces.push(attempt ? `[${attempt}]` : text);
+    return { text: pieces.join(""), asked, states };
+}"""
+
+
+@pytest.fixture
+def read(service: Service, browser: Any) -> Any:
+    page: Page = browser.new_page()
+    page.goto(service.url)
+    yield lambda *answers: page.evaluate(READ, list(answers))
+    page.close()
+
+
+def test_an_answer_that_ends_early_is_not_the_end(read: Any) -> None:
+    whole = {"state": "finished", "log": "grün\nzwei\n"}
+    seen = read({**whole, "state": "running", "cut": 3}, {"away": True}, whole)
+    assert seen["text"] == "grün\nzwei\n"  # the third byte is half of a character
+    assert [offset for _, offset in seen["asked"]] == [0, 3, 3]
+    assert seen["states"] == ["live", "reconnecting", "live"]
+
+
+def test_what_has_ended_meanwhile_is_asked_for_once_more(read: Any) -> None:
+    seen = read({"state": "running", "log": "one\n"}, {"state": "finished", "log": "one\ntwo\n"})
+    assert seen["text"] == "one\ntwo\n"
+    assert seen["asked"] == [[None, 0], ["1", 4]]
+
+
+def test_the_next_attempt_is_shown_where_one_was_lost(read: Any) -> None:
+    seen = read(
+        {"state": "running", "log": "of 1\n"},
+        {"state": "running", "latest": 2, "log": "of 1\nlast\n"},
+        {"state": "finished", "latest": 2, "log": "of 2\n"},
+    )
+    assert seen["text"] == "of 1\nlast\n[2]of 2\n"
+    assert seen["asked"] == [[None, 0], ["1", 5], ["2", 0]]
