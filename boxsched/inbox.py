@@ -40,7 +40,7 @@ class Stop(msgspec.Struct, array_like=True, frozen=True):
     """Someone asks to cancel or stop a workload; kind ``stop``."""
 
     workload: int
-    by: str
+    by: str  # the name of who asks, for people (``api.asker``)
 
 
 class ProjectSet(msgspec.Struct, array_like=True, frozen=True):

@@ -19,7 +19,8 @@ T = TypeVar("T")
 
 
 class JobAnswer(Struct, frozen=True, gc=False):
-    """A job; ``reason`` says why it ended as it did, ``attempt`` is 0 before the first."""
+    """A job; ``reason``: why it failed, was stopped or was canceled; ``attempt`` is 0 before the
+    first."""
 
     id: str
     name: str
@@ -44,7 +45,8 @@ class SshAddress(Struct, frozen=True):
 
 
 class WorkloadRow(Struct, frozen=True, kw_only=True, gc=False):
-    """A workload without its jobs; ``boxes`` is how many it asks for, ``why`` why it waits."""
+    """A workload without its jobs; ``boxes`` is how many it asks for, ``why`` why it waits,
+    ``reason`` why it failed, was stopped or was canceled."""
 
     id: str
     project: str
@@ -66,6 +68,7 @@ class WorkloadRow(Struct, frozen=True, kw_only=True, gc=False):
     boxes: int
     build: str | None
     rebuild_of: str | None
+    reason: str | None
     why: str | UnsetType = UNSET
 
 
@@ -123,6 +126,7 @@ def row(stored: Workload, why: str | UnsetType = UNSET) -> WorkloadRow:
         boxes=stored.boxes,
         build=text_id(stored.build),
         rebuild_of=text_id(stored.rebuild_of),
+        reason=stored.reason,
         why=why,
     )
 
@@ -158,6 +162,7 @@ def registered(new: NewWorkload, project: str, done: Submitted) -> WorkloadAnswe
         boxes=len(new.jobs),
         build=text_id(new.build),
         rebuild_of=text_id(new.rebuild_of),
+        reason=None,
         jobs=tuple(
             [
                 waiting(job_id(done.id, index), spec.name, spec.box_type)
@@ -177,6 +182,7 @@ def registered_again(stored: Workload) -> WorkloadAnswer:
         queued_at=None,
         started_at=None,
         finished_at=None,
+        reason=None,
         jobs=tuple([waiting(one.id, one.name, one.box_type) for one in stored.jobs]),
     )
 

@@ -14,10 +14,10 @@ from boxsched.store.values import Job, Workload
 SAID_AT_MOST = 3  # reasons, and jobs of each
 
 _ENDS: Mapping[Result | None, str] = {
-    Result.PASSED: "It has passed.",
-    Result.FAILED: "It has failed.",
-    Result.STOPPED: "It was stopped.",
-    Result.CANCELED: "It was canceled before it ran.",
+    Result.PASSED: "It has passed",
+    Result.FAILED: "It has failed",
+    Result.STOPPED: "It was stopped",
+    Result.CANCELED: "It was canceled before it ran",
 }
 
 
@@ -57,10 +57,20 @@ def reported(report: WhyReport, now: float) -> Explanation:
 
 
 def finished(stored: Workload) -> Explanation:
-    text = _ENDS[stored.result]
-    if said := _reasons(stored.jobs):
-        text = f"{text.rstrip('.')}: {said}."
-    return Explanation(phase="finished", reason="finished", text=text)
+    return Explanation(phase="finished", reason="finished", text=_ending(stored))
+
+
+def _ending(stored: Workload) -> str:
+    """How it ended, and why: of a failed one by its failed jobs, else by its own reason."""
+    end = _ENDS[stored.result]
+    why = stored.reason
+    if stored.result is Result.FAILED or why is None:
+        why = _reasons(stored.jobs) or why
+    if why is None:
+        return f"{end}."
+    if why.startswith((f"{Result.STOPPED} by ", f"{Result.CANCELED} by ")):
+        return f"It was {why}."
+    return f"{end}: {why.rstrip('.')}."
 
 
 def unseen(stored: Workload) -> Explanation:
@@ -74,9 +84,9 @@ def unseen(stored: Workload) -> Explanation:
 
 
 def _reasons(jobs: Sequence[Job]) -> str:
-    """Why its jobs ended as they did, those of one reason together."""
+    """Why its jobs failed, else why they ended as they did; those of one reason together."""
     names: dict[str, list[str]] = {}
-    for job in jobs:
+    for job in [job for job in jobs if job.result is Result.FAILED] or jobs:
         reason = job.reason
         if reason is None and job.result is Result.FAILED and job.exit_status is not None:
             reason = f"exit status {job.exit_status}"

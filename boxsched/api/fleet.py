@@ -9,7 +9,7 @@ from msgspec import Struct
 from boxsched import inbox
 from boxsched.api import replies
 from boxsched.api.answers import text_id
-from boxsched.api.recent import PRINCIPAL
+from boxsched.api.asker import ASKER
 from boxsched.api.times import text_time
 from boxsched.errors import Conflict, NotFound
 from boxsched.model import job_text
@@ -83,8 +83,8 @@ class Fleet:
         if worker.builds or worker.deploys or worker.ssh_sessions:
             raise Conflict(f"the worker {worker.name} has jobs that may still run: stop them first")
         [number] = [p.connection for p in await self._store.pulses(SHARD) if p.worker == worker.id]
-        by = request[PRINCIPAL].partition(":")[0]
-        await self._node.ask(SHARD, inbox.WorkerForgotten(worker.id, number, by))
+        forgotten = inbox.WorkerForgotten(worker.id, number, request[ASKER])
+        await self._node.ask(SHARD, forgotten)
         await self._gone(Connection(worker.id, number), worker.name)
         return web.Response(status=204)
 

@@ -20,6 +20,7 @@ from aiohttp.typedefs import Middleware
 
 from activity_monitor import SESSION_COOKIE
 from boxsched.api import replies
+from boxsched.api.asker import ASKER, asker_of
 from boxsched.api.known_tokens import Holder, KnownTokens
 from boxsched.api.lasting import Lasting
 from boxsched.api.peers import Peers
@@ -119,6 +120,8 @@ class Guard:
         elif is_worker:
             raise Forbidden("this token lets a worker act as that worker, and nothing else")
         request[PRINCIPAL], request[TOKEN] = holder.principal, holder.token
+        by_session = "Authorization" not in request.headers
+        request[ASKER] = asker_of(holder.token, by_session=by_session)
 
     async def holder(self, request: web.Request) -> Holder:
         """Who asks, by header or session; raises Unauthorized or Forbidden."""

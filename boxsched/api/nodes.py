@@ -7,7 +7,7 @@ from aiohttp import web
 from msgspec import Struct
 
 from boxsched.api import replies
-from boxsched.api.recent import PRINCIPAL
+from boxsched.api.asker import ASKER
 from boxsched.api.times import rfc3339, text_time
 from boxsched.cluster.standing import NodeStanding
 from boxsched.errors import Conflict, NotFound, StoreAway
@@ -55,7 +55,7 @@ class Nodes:
         if found[0].alive:
             raise Conflict(f"the node {name} is alive: stop it first")
         await asyncio.shield(node.store.forget_node(name))
-        log.info("the node %s is forgotten, asked by %s", name, request[PRINCIPAL])
+        log.info("the node %s is forgotten, asked by %s", name, request[ASKER])
         return web.Response(status=204)
 
 

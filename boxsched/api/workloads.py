@@ -10,6 +10,7 @@ from aiohttp import web
 
 from boxsched import inbox
 from boxsched.api import answers, asked, bodies, checks, recent, replies
+from boxsched.api.asker import ASKER
 from boxsched.api.explanation import Explanation, finished, reported, unseen
 from boxsched.api.known import KnownProjects
 from boxsched.api.schema import Nothing
@@ -97,8 +98,7 @@ class Workloads:
             _nothing.read(body)
             if stored.state is State.FINISHED:
                 raise Conflict(f"it has finished: {stored.result}")
-            by = request[recent.PRINCIPAL].partition(":")[0]
-            await self._ask(inbox.Stop(stored.id, by), stored.number, key)
+            await self._ask(inbox.Stop(stored.id, request[ASKER]), stored.number, key)
             stored = await self._moved(stored)
             # Under a key it is 202 from here on, as it will be when it is repeated.
             if key is None and stored.result in (Result.PASSED, Result.FAILED):

@@ -87,6 +87,7 @@ def list_workloads(
             "waited",
             "ran",
             "created",
+            "reason",
             "message",
         ),
         [
@@ -100,6 +101,7 @@ def list_workloads(
                 waited(one, at),
                 ran(one, at),
                 ago(one.created_at, at),
+                _short(one.reason or ""),
                 _short(one.message or ""),
             )
             for one in page.workloads
@@ -137,6 +139,7 @@ def show(workload: str, as_json: bool, service: Service) -> None:
             ("message", found.message or ""),
             ("author", found.author or ""),
             ("priority", str(found.priority)),
+            ("reason", found.reason or ""),
             ("created", f"{local_time(found.created_at)} ({ago(found.created_at, at)})"),
             ("queued", local_time(found.queued_at)),
             ("started", local_time(found.started_at)),

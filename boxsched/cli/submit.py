@@ -13,7 +13,7 @@ from boxsched.cli.connection import Service, with_service
 from boxsched.cli.failing import FAILED
 from boxsched.cli.output import as_json_option, coloured, now, print_json, ran, standing, waited
 from boxsched.cli.waiting import leaving, still_there, to_the_end
-from boxsched.client import Client, Workload
+from boxsched.client import Client, Job, Workload
 from boxsched.model import MAX_PRIORITY, MIN_PRIORITY
 
 DEFAULT_BRANCH = "main"
@@ -196,8 +196,14 @@ def _print_end(workload: Workload) -> None:
     at = now()
     took = f", ran {ran(workload, at)}" if workload.started_at is not None else ""
     click.echo(f"{plain(workload.title)} {result}: waited {waited(workload, at)}{took}")
+    if workload.reason and workload.result != "failed":
+        click.echo(f"  {plain(workload.reason)}")
     for job in workload.jobs:
-        if job.result is not None and job.result != "passed":
-            status = "" if job.exit_status is None else f", exit status {job.exit_status}"
-            reason = f": {plain(job.reason)}" if job.reason else ""
-            click.echo(f"  {plain(job.name)} ({job.id}) {job.result}{status}{reason}")
+        if job.result not in (None, "passed") and job.reason != workload.reason:
+            click.echo(f"  {plain(job.name)} ({job.id}) {job.result}: {plain(_why(job))}")
+
+
+def _why(job: Job) -> str:
+    if job.reason:
+        return job.reason
+    return "no reason is known" if job.exit_status is None else f"exit status {job.exit_status}"

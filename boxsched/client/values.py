@@ -22,7 +22,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     started_at: datetime | None
     finished_at: datetime | None
     exit_status: int | None
-    reason: str | None = None  # why it ended as it did, for a person
+    reason: str | None = None  # why it failed, was stopped or was canceled
 
 
 class SessionDoor(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,6 +54,7 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
     queued_at: datetime | None
     started_at: datetime | None
     finished_at: datetime | None
+    reason: str | None = None  # why it failed, was stopped or was canceled
     jobs: tuple[Job, ...] = ()
     boxes: int | UnsetType = UNSET
     ssh: SessionDoor | UnsetType | None = UNSET

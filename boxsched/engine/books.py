@@ -72,6 +72,7 @@ class LiveWorkload:
     finished_at: float | None = None
     running: list[LiveJob] | None = None
     commit: str | None = None  # what its jobs found checked out
+    reason: str | None = None  # why it failed, or is stopped (``causes``)
 
 
 @attrs.define(eq=False)
@@ -246,7 +247,7 @@ def _restore(
     live = LiveWorkload(
         loaded.id, loaded.project, loaded.number, loaded.kind,
         loaded.branch, loaded.tag, loaded.server, specs, loaded.state, None,
-        loaded.stop_cause, loaded.queued_at, loaded.started_at,
+        loaded.stop_cause, loaded.queued_at, loaded.started_at, reason=loaded.reason,
     )  # fmt: skip
     books.workloads[live.id] = live
     submit = Submit(

@@ -90,7 +90,7 @@ class Draft:
         for live in self._workloads.values():
             row = WorkloadChange(
                 live.id, live.state, live.result, live.stop_cause,
-                live.queued_at, live.started_at, live.finished_at, live.commit,
+                live.queued_at, live.started_at, live.finished_at, live.commit, live.reason,
             )  # fmt: skip
             (ended if live.state is State.FINISHED else going).append(row)
         jobs = tuple(

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from boxsched.engine import causes
 from boxsched.engine.books import ENDED_LOST, LiveJob, LiveWorkload
 from boxsched.inbox import JobFinished, JobStarted
 from boxsched.model import JobId, Kind, WorkerId, job_index
@@ -100,9 +101,10 @@ def _started(turn: "Turn", live: LiveWorkload, job: LiveJob, at: float) -> None:
 def _finished(turn: "Turn", live: LiveWorkload, job: LiveJob, said: JobFinished, at: float) -> None:
     job.state = moved(JOB_TRANSITIONS, job.state, JobMove.ENDED)
     job.result = said.result
-    if job.reason is not None and said.result is Result.STOPPED:
+    if job.reason not in (None, ENDED_LOST) and said.result is Result.STOPPED:
         job.result = Result.FAILED  # it was ended because it ran out of time
-    job.reason = job.reason or said.reason
+    if job.reason is None or job.reason == ENDED_LOST:
+        job.reason = _reason(live, job.result, said)
     job.exit_status = said.exit_status
     job.finished_at = at if job.started_at is None else max(at, job.started_at)
     turn.books.lost.pop(job.id, None)
@@ -112,10 +114,20 @@ def _finished(turn: "Turn", live: LiveWorkload, job: LiveJob, said: JobFinished,
     if said.commit is not None and live.commit is None:
         live.commit = said.commit
         turn.draft.workload(live)
+    if job.result is Result.FAILED and live.reason is None:
+        live.reason = causes.job_failed(live, job)
+        turn.draft.workload(live)
     ended = core.JobsEnded(live.id, (job_index(job.id),), job.result)
     decisions = turn.books.core.apply(ended, turn.now)
     turn.news.job(live, job, "finished")
     turn.carry_out(decisions)
+
+
+def _reason(live: LiveWorkload, result: Result, said: JobFinished) -> str | None:
+    """A worker knows only that it was told to stop a job; the engine knows why."""
+    if result is Result.STOPPED and live.state is State.STOPPING:
+        return causes.stopped_job(live) or said.reason
+    return said.reason
 
 
 def _remember_duration(turn: "Turn", live: LiveWorkload, job: LiveJob, seconds: float) -> None:

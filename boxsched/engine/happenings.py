@@ -62,7 +62,14 @@ class Happenings:
         )
 
     def stopping(self, live: LiveWorkload, by: str | None) -> None:
-        self._workload(live, "workload.stopping", state="stopping", cause=live.stop_cause, by=by)
+        self._workload(
+            live,
+            "workload.stopping",
+            state="stopping",
+            cause=live.stop_cause,
+            by=by,
+            reason=live.reason,
+        )
 
     def finished(self, live: LiveWorkload, by: str | None = None) -> None:
         self._workload(
@@ -74,6 +81,7 @@ class Happenings:
             started_at=live.started_at and rfc3339(live.started_at),
             finished_at=self._at,
             by=by,
+            reason=live.reason,
             capacity=self._capacity(),
         )
 

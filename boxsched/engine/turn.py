@@ -5,7 +5,7 @@ What comes of the workers stands apart: ``endings`` of their jobs, and their ``a
 
 from collections.abc import Iterable
 
-from boxsched.engine import absence, endings
+from boxsched.engine import absence, causes, endings
 from boxsched.engine.books import Books, BoxBook, LiveJob, LiveWorkload, lane_of
 from boxsched.engine.draft import Draft
 from boxsched.engine.happenings import Happenings
@@ -59,7 +59,8 @@ class Turn:
         self.news = Happenings(books, now)
         self.to_tell: set[WorkerId] = set()  # workers that have something to look up
         self.started: list[LiveJob] = []  # their time limits run from now on
-        self._asked_by: str | None = None  # who asked for the stop that is being applied
+        self._asked_by = ""  # who asked for the stop that is being applied
+        self._strategy = ""  # the cancellation strategy of the build that is being registered
 
     def run(
         self,
@@ -84,7 +85,6 @@ class Turn:
                 case Stop():
                     self._asked_by = command.by
                     self.decide(core.Stop(WorkloadId(command.workload)))
-                    self._asked_by = None
                 case ProjectSet():
                     self._project(command)
                 case BoxesSet():
@@ -104,6 +104,7 @@ class Turn:
         )  # fmt: skip
         self.books.workloads[live.id] = live
         self.news.registered(live, command)
+        self._strategy = command.cancellation
         self.decide(
             core.Submit(
                 live.id, kind, project, command.branch,
@@ -180,11 +181,10 @@ class Turn:
                 case core.StopJobs():
                     self._stop_jobs(self._touch(decision.workload), decision)
                 case core.Canceled():
-                    by = None if decision.by is None else workload_text(decision.by)
-                    self._canceled(self._touch(decision.workload), by or self._asked_by)
+                    self._canceled(self._touch(decision.workload), decision)
                 case core.Refused():
-                    # Its limit shrank between the answer and now: it never runs.
-                    self._canceled(self._touch(decision.workload), "limit")
+                    live = self._touch(decision.workload)
+                    self._never_runs(live, "limit", causes.refused(len(live.jobs)))
 
     def _touch(self, id_: WorkloadId) -> LiveWorkload:
         live = self.books.workloads[id_]
@@ -245,27 +245,42 @@ class Turn:
         assert live.running is not None
         live.state = moved(TRANSITIONS, live.state, Move.STOP_ASKED)
         live.stop_cause = decision.cause
+        by: str | None = None
+        if decision.by is not None:
+            by = workload_text(decision.by)
+            live.reason = causes.superseded(self.books, decision.by, self._strategy)
+        elif decision.cause is StopCause.ASKED:
+            by = self._asked_by
+            live.reason = f"stopped by {by}"
         for index in decision.jobs:
             job = live.running[index]
             job.state = moved(JOB_TRANSITIONS, job.state, JobMove.STOP_ASKED)
             self.draft.job(job)
             self.tell(job)
-        by = self._asked_by if decision.cause is StopCause.ASKED else None
-        self.news.stopping(live, by if decision.by is None else workload_text(decision.by))
+        self.news.stopping(live, by)
         for job in [live.running[index] for index in decision.jobs]:
             if job.id in self.books.lost:  # nobody has it: it is not given again
                 endings.end(self, live, job, Result.STOPPED, absence.LOST)
 
     def _finished(self, live: LiveWorkload, result: Result) -> None:
         live.state = moved(TRANSITIONS, live.state, Move.JOBS_ENDED)
+        live.reason = causes.finished(live, result)
         self._end(live, result, None)
 
-    def _canceled(self, live: LiveWorkload, by: str | None) -> None:
+    def _canceled(self, live: LiveWorkload, decision: core.Canceled) -> None:
+        if decision.by is None:
+            self._never_runs(live, self._asked_by, f"canceled by {self._asked_by}")
+        else:
+            why = causes.superseded(self.books, decision.by, self._strategy)
+            self._never_runs(live, workload_text(decision.by), why)
+
+    def _never_runs(self, live: LiveWorkload, by: str, reason: str) -> None:
+        live.reason = reason
         live.state = moved(TRANSITIONS, live.state, Move.CANCELED)
         for index in range(len(live.jobs)):
             id_ = job_id(live.id, index)
             job = LiveJob(id_, JobState.FINISHED, None, 0, None, Result.CANCELED)
-            job.finished_at = self.now
+            job.finished_at, job.reason = self.now, reason
             self.draft.job(job)
         self._end(live, Result.CANCELED, by)
 

@@ -33,6 +33,7 @@ class WorkloadChange:
     started_at: float | None
     finished_at: float | None
     commit: str | None = None  # what its jobs found checked out, where none was asked for
+    reason: str | None = None  # why it failed, was stopped or canceled, for a person
 
 
 @attrs.frozen
@@ -150,6 +151,7 @@ class LoadedWorkload(NamedTuple):
     started_at: float | None
     stop_cause: StopCause | None
     jobs: tuple[LoadedJob, ...]
+    reason: str | None = None
 
 
 @attrs.frozen

@@ -26,6 +26,7 @@ _SERVICE: Mapping[str, tuple[str, ...]] = {
     "event": ("SELECT", "INSERT"),
     "leadership": ("SELECT", "INSERT"),
     "shown_workload": ("SELECT",),
+    "workload_shown": ("SELECT",),
 }
 SECRETS: Mapping[str, frozenset[str]] = {
     "project": frozenset({"webhook_secret"}),

@@ -59,7 +59,7 @@ def project(row: Row) -> Project:
 
 
 def workload(row: Row, jobs: tuple[Job, ...] = ()) -> Workload:
-    """A row of the view ``shown_workload``."""
+    """A row of the view ``workload_shown``."""
     fields = [*row, jobs]
     fields[4] = KINDS[row[4]]
     fields[12] = CANCELLATIONS[row[12]]
@@ -111,11 +111,10 @@ def loaded_job(row: Row) -> LoadedJob:
 
 def loaded_workload(row: Row, jobs: Sequence[LoadedJob]) -> LoadedWorkload:
     """A row of ``load_workloads``."""
-    fields = list(row)
+    *fields, reason, _ = row  # the last is how many jobs it has
     fields[3] = KINDS[row[3]]
     fields[8] = CANCELLATIONS[row[8]]
     fields[9] = bool(row[9])
     fields[10] = STATES[row[10]]
     fields[14] = CAUSES[row[14]]
-    fields[15] = tuple(jobs)  # in place of their number
-    return LoadedWorkload._make(fields)
+    return LoadedWorkload._make([*fields, tuple(jobs), reason])

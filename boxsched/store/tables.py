@@ -20,4 +20,4 @@ TABLES = (
     "token",
     "node",
 )
-VIEWS = ("shown_workload",)
+VIEWS = ("shown_workload", "workload_shown")

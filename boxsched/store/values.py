@@ -152,6 +152,7 @@ class Workload:
     rebuild_of: WorkloadId | None
     build: WorkloadId | None
     public_key: str | None
+    reason: str | None = None  # why it failed, was stopped or canceled, for a person
     jobs: tuple[Job, ...] = ()  # empty in lists, unless asked for
 
 

@@ -1,11 +1,11 @@
 -- name: workload
 -- One workload.
-SELECT * FROM shown_workload
+SELECT * FROM workload_shown
  WHERE id = :workload;
 
 -- name: page
 -- A page of workloads, newest first.
-SELECT * FROM shown_workload
+SELECT * FROM workload_shown
  WHERE id < :before
    AND kind = coalesce(:kind, kind)
    AND state = coalesce(:state, state)
@@ -15,7 +15,7 @@ SELECT * FROM shown_workload
 
 -- name: page_of_project
 -- A page of one project's workloads, newest first; in a project, ids grow with the numbers.
-SELECT * FROM shown_workload
+SELECT * FROM workload_shown
  WHERE project = :project
    AND id < :before
    AND kind = coalesce(:kind, kind)
@@ -26,7 +26,7 @@ SELECT * FROM shown_workload
 
 -- name: page_unfinished
 -- A page of workloads in a state that is not finished, newest first; of any project.
-SELECT * FROM shown_workload
+SELECT * FROM workload_shown
  WHERE finished_at IS NULL
    AND id < :before
    AND kind = coalesce(:kind, kind)
@@ -37,13 +37,13 @@ SELECT * FROM shown_workload
 
 -- name: unfinished
 -- A page of the unfinished workloads, by id.
-SELECT * FROM shown_workload
+SELECT * FROM workload_shown
  WHERE finished_at IS NULL AND id > :after
  ORDER BY id LIMIT :limit;
 
 -- name: recently_finished
 -- The last finished workloads, latest first.
-SELECT * FROM shown_workload
+SELECT * FROM workload_shown
  WHERE finished_at IS NOT NULL
  ORDER BY finished_at DESC LIMIT :limit;
 

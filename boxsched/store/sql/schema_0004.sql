@@ -4,3 +4,15 @@
 -- The promise of a workload that was the head of the queue: the first time T that was reserved for
 -- it, in seconds since the epoch. NULL: it has not been the head.
 ALTER TABLE workload ADD COLUMN promise DOUBLE PRECISION;
+
+-- Why it failed, was stopped or was canceled, for a person. Set when a job fails or a stop is asked.
+ALTER TABLE workload ADD COLUMN reason TEXT;
+
+-- A workload as it is shown, in the order of values.Workload. It replaces shown_workload, which stays
+-- as it is for programs of earlier schemas: they count its columns.
+CREATE VIEW workload_shown AS
+SELECT w.id, w.project, p.name AS project_name, w.number, w.kind, w.branch, w.tag, w.server,
+       w.commit_hash, w.message, w.author, w.priority, w.cancellation, w.fail_fast, w.state,
+       w.result, w.created_at, w.queued_at, w.started_at, w.finished_at, w.boxes, w.rebuild_of,
+       w.build, w.public_key, w.reason
+  FROM workload AS w JOIN project AS p ON p.id = w.project;

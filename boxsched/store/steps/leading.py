@@ -42,13 +42,22 @@ def commit(batch: Batch) -> Steps[None]:
     yield _SQL["empty_inbox"].rows(_runs(batch.inbox))
     yield _SQL["end_workloads"].rows(
         [
-            (c.id, c.result, c.stop_cause, c.queued_at, c.started_at, c.finished_at, c.commit)
+            (
+                c.id,
+                c.result,
+                c.stop_cause,
+                c.queued_at,
+                c.started_at,
+                c.finished_at,
+                c.commit,
+                c.reason,
+            )
             for c in batch.ended
         ]
     )
     yield _SQL["change_workloads"].rows(
         [
-            (c.id, c.state, c.stop_cause, c.queued_at, c.started_at, c.commit)
+            (c.id, c.state, c.stop_cause, c.queued_at, c.started_at, c.commit, c.reason)
             for c in batch.workloads
         ]
     )
