@@ -4,9 +4,10 @@ Nothing here does I/O; the core, the store, the API and the simulator all speak 
 """
 
 import enum
-import fnmatch
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NewType
+
+from boxsched.globs import first_match
 
 ProjectId = NewType("ProjectId", int)
 WorkloadId = NewType("WorkloadId", int)
@@ -16,6 +17,7 @@ WorkerId = NewType("WorkerId", int)
 
 MAX_JOBS_A_WORKLOAD = 1_000
 MAX_NAME_CHARACTERS = 255
+MAX_GLOB_CHARACTERS = 16_384  # of a project's patterns together: matched in milliseconds
 DEFAULT_TIMEOUT_SECONDS = 3_600
 
 _JOB_BITS = 10
@@ -93,17 +95,12 @@ PRIORITY_HIGH_BRANCH = 70
 PRIORITY_BUILD = 50
 
 
-def matches(name: str, pattern: str) -> bool:
-    """Patterns, everywhere, are globs as ``fnmatchcase``: ``*`` matches ``/`` too, case counts."""
-    return fnmatch.fnmatchcase(name, pattern)
-
-
 def default_priority(kind: Kind, branch: str | None, priority_branches: Sequence[str]) -> int:
     if kind is Kind.SSH:
         return PRIORITY_SSH
     if kind is Kind.DEPLOY:
         return PRIORITY_DEPLOY
-    if branch is not None and any(matches(branch, p) for p in priority_branches):
+    if branch is not None and first_match(branch, priority_branches) is not None:
         return PRIORITY_HIGH_BRANCH
     return PRIORITY_BUILD
 
@@ -111,9 +108,9 @@ def default_priority(kind: Kind, branch: str | None, priority_branches: Sequence
 def cancellation_for(branch: str | None, rules: Sequence[tuple[str, Cancellation]]) -> Cancellation:
     """The strategy of a branch: the first matching pattern, in order; tags have none."""
     if branch is not None:
-        for pattern, strategy in rules:
-            if matches(branch, pattern):
-                return strategy
+        found = first_match(branch, tuple([pattern for pattern, _ in rules]))
+        if found is not None:
+            return rules[found][1]
     return Cancellation.NONE
 
 
@@ -121,7 +118,17 @@ def fails_fast(branch: str | None, setting: bool | Sequence[str]) -> bool:
     """A project's ``fail_fast``: never, always, or on the branches that match a pattern."""
     if isinstance(setting, bool):
         return setting
-    return branch is not None and any(matches(branch, p) for p in setting)
+    return branch is not None and first_match(branch, setting) is not None
+
+
+def too_many_globs(lists: Mapping[str, Sequence[str]]) -> str | None:
+    """The name of the list with which a project's patterns are more than it may have together."""
+    total = 0
+    for name, patterns in lists.items():
+        total += sum(map(len, patterns))
+        if total > MAX_GLOB_CHARACTERS:
+            return name
+    return None
 
 
 # The order of the queue: least first. Criteria: rank, creation, registration.

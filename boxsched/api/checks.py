@@ -8,7 +8,12 @@ from collections.abc import Sequence
 
 from boxsched.api.schema import JobSettings, ProjectSettings
 from boxsched.errors import Invalid
-from boxsched.model import DEFAULT_TIMEOUT_SECONDS, MAX_NAME_CHARACTERS
+from boxsched.model import (
+    DEFAULT_TIMEOUT_SECONDS,
+    MAX_GLOB_CHARACTERS,
+    MAX_NAME_CHARACTERS,
+    too_many_globs,
+)
 from boxsched.store.values import JobSpec
 
 MAX_ENVIRONMENT_BYTES = 131_072  # of a job: what a program can be given is bounded
@@ -55,6 +60,7 @@ def settings(name: str, asked: ProjectSettings) -> None:
     """A project's settings, beyond what their types say."""
     if asked.name and asked.name != name:
         raise Invalid(f"the project's name is {name}: it cannot be changed", "name")
+    _globs(asked)
     bulk(asked.jobs, "jobs")
     for server, its in asked.servers.items():
         bulk(its.jobs, f"servers.{server}.jobs")
@@ -66,6 +72,23 @@ def settings(name: str, asked: ProjectSettings) -> None:
             )
         if schedule.time_zone is not None and not _time_zone(schedule.time_zone):
             raise Invalid("there is no such time zone", f"schedules[{index}].time_zone")
+
+
+def _globs(asked: ProjectSettings) -> None:
+    fail_fast = asked.fail_fast
+    field = too_many_globs(
+        {
+            "priority_branches": asked.priority_branches,
+            "cancellation": [pattern for pattern, _ in asked.cancellation],
+            "fail_fast": () if isinstance(fail_fast, bool) else fail_fast,
+            "build_branches": asked.build_branches or (),
+        }
+    )
+    if field is not None:
+        raise Invalid(
+            f"a project's patterns must be at most {MAX_GLOB_CHARACTERS} characters together",
+            field,
+        )
 
 
 def bulk(jobs: Sequence[JobSettings], field: str) -> None:

@@ -6,6 +6,7 @@ from enum import StrEnum
 import attrs
 
 from boxsched.model import (
+    MAX_GLOB_CHARACTERS,
     MAX_PRIORITY,
     MIN_PRIORITY,
     Cancellation,
@@ -16,6 +17,7 @@ from boxsched.model import (
     cancellation_for,
     default_priority,
     fails_fast,
+    too_many_globs,
 )
 from boxsched.scheduling.values import BoxesWanted, JobAsk, QueueRules, Stop, Submit
 from boxsched.simulation import fields
@@ -117,7 +119,23 @@ def _project(value: object, place: str) -> tuple[str, Project, str]:
         cancellation=given.take_or("cancellation", fields.list_of(_strategy), ()),
     )
     given.done()
+    _check_globs(project, place)
     return name, project, fields.inside(place, "name")
+
+
+def _check_globs(project: Project, place: str) -> None:
+    """The service's bound, so that both read the same projects."""
+    lists = {
+        "priority_branches": project.priority_branches,
+        "fail_fast": () if isinstance(project.fail_fast, bool) else project.fail_fast,
+        "cancellation": [pattern for pattern, _ in project.cancellation],
+    }
+    field = too_many_globs(lists)
+    if field is not None:
+        raise BadInput(
+            fields.inside(place, field),
+            f"must be at most {MAX_GLOB_CHARACTERS} characters, with the project's other patterns",
+        )
 
 
 def _distinct(listed: Sequence[tuple[str, Project, str]]) -> dict[str, Project]:

@@ -17,7 +17,6 @@ from boxsched.model import (
     job_index,
     job_text,
     job_workload,
-    matches,
     parse_job,
     parse_workload,
     queue_key,
@@ -74,32 +73,6 @@ def test_any_text_is_the_id_that_it_prints_or_none(text):
     assert (workload is not None) is bool(re.fullmatch(r"w[1-9][0-9]{0,14}", text, re.ASCII))
     assert workload is None or workload_text(workload) == text
     assert job is None or job_text(job) == text
-
-
-@pytest.mark.parametrize(
-    ("name", "pattern", "fits"),
-    [
-        ("main", "main", True),
-        ("main", "Main", False),
-        ("Main", "main", False),
-        ("feature/a/b", "*", True),
-        ("feature/a/b", "feature/*", True),
-        ("feature", "feature/*", False),
-        ("release-1", "release-?", True),
-        ("release-10", "release-?", False),
-        ("release-1", "release-[12]", True),
-        ("release-3", "release-[!12]", True),
-        ("main2", "main", False),
-        ("a.b", "a.b", True),
-        ("axb", "a.b", False),
-        ("a\nb", "a*b", True),
-        ("main\n", "main", False),
-        ("", "*", True),
-        ("[x", "[x", True),
-    ],
-)
-def test_patterns_are_globs(name, pattern, fits):
-    assert matches(name, pattern) is fits
 
 
 def test_the_default_priorities():

@@ -71,6 +71,11 @@ TOP = [
 ]
 
 PROJECTS = [
+    (project(priority_branches=["*?" * 100] * 82), "projects[0].priority_branches"),
+    (
+        project(fail_fast=["a" * 16_000], cancellation=[["b" * 400, "all"]]),
+        "projects[0].cancellation",
+    ),
     (scenario(projects={}), "projects"),
     (scenario(projects=["web"]), "projects[0]"),
     (scenario(projects=[{}]), "projects[0].name"),

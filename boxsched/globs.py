@@ -1,0 +1,221 @@
+"""Globs as Python's ``fnmatchcase``, matched in a time that no pattern can blow up.
+
+A regular expression backtracks: ``*?*?*?...`` took seconds. Here all patterns of a list are one
+automaton. A state is the number of characters of a pattern that have matched so far; the set of
+states that are reached is one integer, a bit a state. A ``*`` is no state: it is a loop on the
+state before it. So each character of the name costs four operations on an integer of as many bits
+as the patterns have characters, whatever is in them.
+
+``fnmatchcase`` defines what a pattern means, with its odd cases: ``[b-a]`` matches nothing,
+``[`` without an end is a ``[``, ``*`` matches a newline.
+"""
+
+import functools
+import itertools
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+LISTS_KEPT = 64  # compiled ones
+ANSWERS_KEPT = 1_024
+
+_LAST = 0x10FFFF
+_ANY = ((0, _LAST),)
+
+Ranges = Sequence[tuple[int, int]]  # of code points, both ends included; ascending, disjoint
+
+
+def matches(name: str, pattern: str) -> bool:
+    return first_match(name, (pattern,)) is not None
+
+
+def first_match(name: str, patterns: Sequence[str]) -> int | None:
+    """The place of the first pattern that matches the name."""
+    return _first_match(name, tuple(patterns))
+
+
+@functools.lru_cache(maxsize=ANSWERS_KEPT)
+def _first_match(name: str, patterns: tuple[str, ...]) -> int | None:
+    return _automaton(patterns).first_match(name)
+
+
+class Token(NamedTuple):
+    """One character of a name: which ones fit, and whether a ``*`` stands before it."""
+
+    ranges: Ranges
+    starred: bool
+
+
+class Automaton:
+    """Bit ``s`` of an integer is state ``s``; the patterns' states follow one another."""
+
+    def __init__(self, patterns: Iterable[str]) -> None:
+        begun, looped, free = [], [], []  # states: where patterns begin, with a *, left by anything
+        self._last_states: list[int] = []
+        self._literals: dict[str, list[int]] = {}  # the states that a character leaves
+        self._classes: list[tuple[int, int, int]] = []  # (first, last, state)
+        state = 0
+        for pattern in patterns:
+            begun.append(state)
+            tokens, starred = parse(pattern)
+            for ranges, behind_star in tokens:
+                if behind_star:
+                    looped.append(state)
+                if ranges == _ANY:
+                    free.append(state)
+                elif len(ranges) == 1 and ranges[0][0] == ranges[0][1]:
+                    self._literals.setdefault(chr(ranges[0][0]), []).append(state)
+                else:
+                    self._classes.extend((first, last, state) for first, last in ranges)
+                state += 1
+            if starred:
+                looped.append(state)
+            self._last_states.append(state)
+            state += 1
+        self._bytes = state // 8 + 1
+        self._start, self._loops = self._bits(begun), self._bits(looped)
+        self._any, self._accept = self._bits(free), self._bits(self._last_states)
+
+    def _bits(self, states: Iterable[int]) -> int:
+        """In a row of bytes first: to set a bit of a long integer is to copy it."""
+        row = bytearray(self._bytes)
+        for state in states:
+            row[state >> 3] |= 1 << (state & 7)
+        return int.from_bytes(row, "little")
+
+    def first_match(self, name: str) -> int | None:
+        leave = self._left_by(name)
+        reached = self._start
+        for character in name:
+            reached = (reached & leave[character]) << 1 | reached & self._loops
+            if not reached:
+                return None
+        ended = reached & self._accept
+        if not ended:
+            return None
+        return bisect_left(self._last_states, (ended & -ended).bit_length() - 1)
+
+    def _left_by(self, name: str) -> dict[str, int]:
+        """For each character of the name: the states that it leaves for the next one."""
+        characters = sorted(set(name))
+        rows = [bytearray(self._bytes) for _ in characters]
+        # 1. A class is written where its ranges begin and end; what is between follows from that.
+        codes = [ord(character) for character in characters]
+        ends = bytearray(self._bytes)
+        for first, last, state in self._classes:
+            begin, end = bisect_left(codes, first), bisect_right(codes, last)
+            if begin < end:
+                rows[begin][state >> 3] ^= 1 << (state & 7)
+                (rows[end] if end < len(rows) else ends)[state >> 3] ^= 1 << (state & 7)
+        # 2. What one character alone leaves is added to that.
+        found: dict[str, int] = {}
+        classes = 0
+        for character, row in zip(characters, rows, strict=True):
+            classes ^= int.from_bytes(row, "little")
+            literals = self._bits(self._literals.get(character, ()))
+            found[character] = self._any | classes | literals
+        return found
+
+
+_automaton = functools.lru_cache(maxsize=LISTS_KEPT)(Automaton)
+
+
+# --- What a pattern means -------------------------------------------------------------------
+
+
+def parse(pattern: str) -> tuple[list[Token], bool]:
+    """The pattern's tokens, and whether a ``*`` stands behind the last."""
+    tokens: list[Token] = []
+    starred = False
+    at = 0
+    while at < len(pattern):
+        character = pattern[at]
+        at += 1
+        if character == "*":
+            starred = True
+            continue
+        ranges: Ranges = ((ord(character), ord(character)),)
+        if character == "?":
+            ranges = _ANY
+        elif character == "[" and (end := _class_end(pattern, at)) is not None:
+            ranges = _class(pattern[at:end])
+            at = end + 1
+        tokens.append(Token(ranges, starred))
+        starred = False
+    return tokens, starred
+
+
+def _class_end(pattern: str, at: int) -> int | None:
+    """Where the ``]`` is; one that comes first, or behind ``!``, is a member. None = no class."""
+    at += pattern.startswith("!", at)
+    at += pattern.startswith("]", at)
+    end = pattern.find("]", at)
+    return None if end < 0 else end
+
+
+def _class(text: str) -> Ranges:
+    """What a class matches: its text is what stands between the brackets."""
+    parts = _without_empty(_parts(text))
+    # fnmatch drops empty ranges first: so a "!" that comes to stand first negates, too.
+    negated = parts[0].startswith("!")
+    if negated:
+        parts[0] = parts[0][1:]
+        if not parts[0] and len(parts) > 1:  # no character is left for its range to begin at
+            parts[:2] = ["-" + parts[1]]
+    members = sorted(_members(parts))
+    return tuple(_complement(members) if negated else _merged(members))
+
+
+def _parts(text: str) -> list[str]:
+    """The text, cut at each ``-`` that makes a range: of the last character before it, to the
+    first one behind it. A ``-`` at an end, or right behind a range, is a member."""
+    parts = []
+    begin = 0
+    hyphen = text.find("-", 2 if text.startswith("!") else 1)
+    while hyphen >= 0:
+        parts.append(text[begin:hyphen])
+        begin = hyphen + 1
+        hyphen = text.find("-", hyphen + 3)
+    if begin < len(text) or not parts:
+        parts.append(text[begin:])
+    else:
+        parts[-1] += "-"
+    return parts
+
+
+def _without_empty(parts: list[str]) -> list[str]:
+    for at in range(len(parts) - 1, 0, -1):
+        if parts[at - 1][-1] > parts[at][0]:
+            parts[at - 1 : at + 1] = [parts[at - 1][:-1] + parts[at][1:]]
+    return parts
+
+
+def _members(parts: Sequence[str]) -> Iterator[tuple[int, int]]:
+    for part in parts:
+        yield from ((ord(character), ord(character)) for character in part)
+    for left, right in itertools.pairwise(parts):
+        yield ord(left[-1]), ord(right[0])
+
+
+def _merged(members: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Sorted ranges without overlaps."""
+    begin, end = -1, -2
+    for first, last in members:
+        if first <= end + 1:
+            end = max(end, last)
+            continue
+        if begin <= end:
+            yield begin, end
+        begin, end = first, last
+    if begin <= end:
+        yield begin, end
+
+
+def _complement(members: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    begin = 0
+    for first, last in _merged(members):
+        if begin < first:
+            yield begin, first - 1
+        begin = last + 1
+    if begin <= _LAST:
+        yield begin, _LAST

@@ -1,0 +1,82 @@
+"""Globs: what ``fnmatchcase`` says, and no pattern that takes long."""
+
+import fnmatch
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from boxsched.globs import Automaton, first_match, matches
+
+ALPHABET = "ab*?[]!-^\\&|~/.\n\0zA\ud800\U0010ffff"
+NAMES = st.text(ALPHABET, max_size=6)
+PATTERNS = st.one_of(
+    st.text(ALPHABET, max_size=10),
+    st.text(ALPHABET, max_size=8).map("[{}]".format),
+    st.lists(st.text("ab]!-^z\\", max_size=4).map("[{}]".format), max_size=3).map("*".join),
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "pattern", "fits"),
+    [
+        ("main", "main", True),
+        ("main", "Main", False),
+        ("Main", "main", False),
+        ("feature/a/b", "*", True),
+        ("feature/a/b", "feature/*", True),
+        ("feature", "feature/*", False),
+        ("release-1", "release-?", True),
+        ("release-10", "release-?", False),
+        ("release-1", "release-[12]", True),
+        ("release-3", "release-[!12]", True),
+        ("main2", "main", False),
+        ("a.b", "a.b", True),
+        ("axb", "a.b", False),
+        ("a\nb", "a*b", True),
+        ("main\n", "main", False),
+        ("", "*", True),
+        ("[x", "[x", True),
+    ],
+)
+def test_patterns_are_globs(name, pattern, fits):
+    assert matches(name, pattern) is fits
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    ["[b-a]", "[]", "[!]", "[]]", "[!]]", "[--/]", "[a\\]", "[a-]", "[-a]", "[!-a]", "[^a]", "[[a]",
+     "[b-a!x]", "[!b-a]", "[c-a!-z]", "[a-b-c]", "[z-ab-c]", "[&&~|]", "[a", "a]", "**", "*[!a]*"],
+)  # fmt: skip
+def test_the_odd_classes(pattern):
+    for name in ["", *map(chr, range(130)), "é", "ab", "[a", pattern]:
+        assert matches(name, pattern) == fnmatch.fnmatchcase(name, pattern), name
+
+
+@settings(max_examples=1_000, deadline=None)
+@given(name=NAMES, pattern=PATTERNS)
+def test_it_agrees_with_fnmatchcase(name, pattern):
+    assert matches(name, pattern) == fnmatch.fnmatchcase(name, pattern)
+
+
+@given(name=NAMES, patterns=st.lists(PATTERNS, max_size=5))
+def test_of_a_list_the_first_counts(name, patterns):
+    fit = [i for i, pattern in enumerate(patterns) if fnmatch.fnmatchcase(name, pattern)]
+    assert first_match(name, patterns) == (fit[0] if fit else None)
+
+
+def test_every_state_of_a_long_list_is_told_apart():
+    patterns = [f"release-{n}" for n in range(1_000)]
+    for n in (0, 7, 63, 64, 999):
+        assert first_match(f"release-{n}", patterns) == n
+    assert first_match("release-1000", patterns) is None
+
+
+@pytest.mark.parametrize("pattern", ["*?" * 127, "*a" * 127 + "b", "*" + "[!b]*" * 50, "a*" * 127])
+def test_a_thousand_hostile_patterns_end(pattern):
+    """Regular expressions would need years; generous, since this is not about speed."""
+    began = time.perf_counter()
+    automaton = Automaton([pattern] * 1_000)
+    assert automaton.first_match("a" * 254 + "c") == (None if pattern[-1] == "b" else 0)
+    assert time.perf_counter() - began < 30
