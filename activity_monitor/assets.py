@@ -7,6 +7,8 @@ from importlib import resources
 
 import attrs
 
+from activity_monitor.packing import BEST, packed
+
 _CONTENT_TYPES: Mapping[str, str] = {
     "css": "text/css; charset=utf-8",
     "js": "text/javascript; charset=utf-8",
@@ -18,6 +20,7 @@ _VERSION_DIGITS = 12
 @attrs.frozen
 class StaticFile:
     body: bytes = attrs.field(repr=False)
+    packed: bytes = attrs.field(repr=False)  # the same, compressed
     content_type: str
     etag: str
 
@@ -51,7 +54,8 @@ def load() -> Assets:
         content_type = _CONTENT_TYPES.get(entry.name.rpartition(".")[2])
         if content_type is not None:
             body = entry.read_bytes()
-            static[entry.name] = StaticFile(body, content_type, hashlib.sha256(body).hexdigest())
+            etag = hashlib.sha256(body).hexdigest()
+            static[entry.name] = StaticFile(body, packed(body, BEST), content_type, etag)
     templates = {
         entry.name.removesuffix(".html"): string.Template(entry.read_text(encoding="utf-8"))
         for entry in root.joinpath("templates").iterdir()

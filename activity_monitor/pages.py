@@ -7,6 +7,7 @@ import attrs
 from aiohttp import web
 
 from activity_monitor.assets import Assets, load
+from activity_monitor.packing import accepts_gzip
 from activity_monitor.responses import SECURITY_HEADERS, html, refused, to_the_page
 from activity_monitor.sessions import SESSION_COOKIE, NotForPeople, Sessions
 
@@ -85,12 +86,17 @@ class Pages:
         ours = request.match_info["version"] == self.assets.version
         headers = {
             **SECURITY_HEADERS,
-            "ETag": f'"{file.etag}"',
+            "ETag": f'W/"{file.etag}"',  # weak: one for the file, compressed or not
+            "Vary": "Accept-Encoding",
             "Cache-Control": _ONE_YEAR if ours else "no-cache",
         }
         if any(tag.value in (file.etag, "*") for tag in request.if_none_match or ()):
             return web.Response(status=304, headers=headers)
-        return web.Response(body=file.body, headers={**headers, "Content-Type": file.content_type})
+        headers["Content-Type"] = file.content_type
+        if not accepts_gzip(request.headers.get("Accept-Encoding", "")):
+            return web.Response(body=file.body, headers=headers)
+        headers["Content-Encoding"] = "gzip"
+        return web.Response(body=file.packed, headers=headers)
 
     def _form(self, status: int = 200, problem: str = "") -> web.Response:
         return html(self.assets.page("sign_in", problem=html_text.escape(problem)), status)

@@ -15,7 +15,8 @@ import msgspec
 from aiohttp import web
 from msgspec import UNSET
 
-from boxsched.api import answers, replies
+from activity_monitor.packing import packed
+from boxsched.api import answers, packing, replies
 from boxsched.engine.capacity import capacity
 from boxsched.engine.why import Sentences
 from boxsched.feed import EventCursor
@@ -48,10 +49,20 @@ class ActivityAnswer(msgspec.Struct, frozen=True):
     cursor: str
 
 
-@attrs.frozen
+@attrs.define
 class Made:
+    """One answer, for all who share it."""
+
     body: bytes = attrs.field(repr=False)
     etag: str
+    _packing: asyncio.Task[bytes] | None = attrs.field(default=None, init=False)
+
+    async def packed(self) -> bytes:
+        """Compressed, once, when the first one asks for it."""
+        if self._packing is None:
+            work = asyncio.to_thread(packed, self.body)
+            self._packing = asyncio.create_task(work, name="activity, packed")
+        return await asyncio.shield(self._packing)
 
 
 class Activity:
@@ -68,7 +79,11 @@ class Activity:
             response = web.Response(status=304)
         else:
             response = replies.json_bytes(made.body)
-        response.headers["ETag"] = f'"{made.etag}"'
+            if packing.wants_gzip(request):
+                packing.set_packed(response, await made.packed())
+        # Weak: the same answer, compressed or not, has one tag.
+        response.headers["ETag"] = f'W/"{made.etag}"'
+        response.headers["Vary"] = "Accept-Encoding"
         response.headers["Cache-Control"] = "private, no-cache"
         return response
 

@@ -23,6 +23,7 @@ from boxsched.api import replies
 from boxsched.api.asker import ASKER, asker_of
 from boxsched.api.known_tokens import Holder, KnownTokens
 from boxsched.api.lasting import Lasting
+from boxsched.api.packing import pack
 from boxsched.api.peers import Peers
 from boxsched.api.recent import PRINCIPAL
 from boxsched.api.sessions import StoredSessions
@@ -101,6 +102,7 @@ class Guard:
                     raise
                 response = refused(error)
             answered[route.name, response.status] += 1
+            await pack(request, response)
             return response
 
         return guard

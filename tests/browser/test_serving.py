@@ -158,6 +158,24 @@ async def test_static_files_are_kept_for_good_under_their_version(client: Client
     assert other_node.status == 200 and other_node.headers["Cache-Control"] == "no-cache"
 
 
+async def test_static_files_are_compressed_for_those_who_accept_it(client: Client) -> None:
+    await sign_in(client)
+    text = await (await client.get("/")).text()
+    paths = {word for word in text.split('"') if word.startswith("/static/")}
+    assert len(paths) > 20
+    for path in paths:
+        packed = await client.get(path, headers={"Accept-Encoding": "gzip"})
+        plain = await client.get(path, headers={"Accept-Encoding": "identity"})
+        assert packed.headers["Content-Encoding"] == "gzip"
+        assert "Content-Encoding" not in plain.headers
+        assert packed.headers["Vary"] == plain.headers["Vary"] == "Accept-Encoding"
+        assert packed.headers["ETag"] == plain.headers["ETag"]
+        assert await packed.read() == await plain.read()
+        if int(plain.headers["Content-Length"]) > 2_000:
+            assert packed.content_length is not None and plain.content_length is not None
+            assert packed.content_length < 0.6 * plain.content_length
+
+
 @pytest.mark.parametrize(
     "path", [f"/static/x/{name}" for name in ("nothing.js", "..%2fpages.py", "%2e%2e", "py.typed")]
 )

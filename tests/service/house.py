@@ -52,7 +52,9 @@ class House:
         self.token = (node.options.data / "admin-token").read_text().strip()
         self.port: int = runner.addresses[0][1]
         self.url = f"http://127.0.0.1:{self.port}"
-        self.client = aiohttp.ClientSession(auto_decompress=False)
+        self.client = aiohttp.ClientSession(
+            auto_decompress=False, headers={"Accept-Encoding": "identity"}
+        )
 
     @classmethod
     @contextlib.asynccontextmanager

@@ -103,6 +103,7 @@ async def test_while_the_database_is_away(house: House, monkeypatch: pytest.Monk
         "workload",
         "workloads",
         "projects",
+        "activity",
         "last_events",
         "boxes",
         "nodes",
