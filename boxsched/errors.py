@@ -71,6 +71,12 @@ class StoreAway(BoxschedError):
     code, status = "store_away", 503
 
 
+class TooLong(StoreAway):
+    """A statement was stopped at its deadline, nothing was done: ask for less, or try again."""
+
+    code = "too_long"
+
+
 class OutcomeUnknown(StoreAway):
     """The connection broke while committing: it may have been done; repeat with the same key."""
 

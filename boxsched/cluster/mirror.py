@@ -62,7 +62,7 @@ class Mirror:
         began = self._clock()
         loading = Loading()
         try:
-            await self._store.load(self._shard, loading)
+            await self._store.mirror(self._shard, loading)
         finally:
             now = self._clock()
             self._rest_until = now + REST_TIMES * (now - began)

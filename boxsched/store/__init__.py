@@ -10,6 +10,10 @@ transaction: SQLite's in a thread, the one for PostgreSQL with awaits, through a
 stand in ``sql/`` as named blocks, one text for both. What gives no rows PostgreSQL is sent together
 with the next that does, or with COMMIT: an engine's transaction is one round trip.
 
+Who waits for whom. The engine, requests and workers, and reads (lists, histories, logs) have
+connections of their own (``driver``); so no read, however long, holds up what decides. A read is
+stopped after READ_SECONDS (``TooLong``).
+
 Who writes what. Any node writes submissions, commands (inbox), logs, projects, sessions, tokens,
 and its workers' connections and beats. All else is written by ``commit``: the shard's leader alone,
 one transaction a batch, which begins with the fence: an UPDATE of the shard's row that the schema

@@ -8,6 +8,8 @@ Rules that hold for every call:
 * An engine transaction begins with the fence: ``UPDATE shard SET batch = batch + 1 WHERE id, epoch,
   batch``; no row hit raises ``Fenced`` and nothing is written.
 * Reads see what was committed before they began.
+* Three uses have connections of their own (``driver``): the engine's calls never wait for reads of
+  the API, which may raise ``TooLong``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -160,8 +162,11 @@ class Store(Protocol):
     async def load(self, shard: int, into: ShardLoading) -> None:
         """The shard as it is, in one snapshot: its state, then its unfinished workloads in pages.
 
-        Others are served between two pages. Submissions that are still in the inbox are left out.
+        ``into`` is called in a thread. Submissions that are still in the inbox are left out.
         """
+
+    async def mirror(self, shard: int, into: ShardLoading) -> None:
+        """The same, on the connections of reads: for a node that only explains the shard."""
 
     async def inbox(self, shard: int, limit: int) -> list[InboxEntry]:
         """The oldest commands, in the order of their ids; they stay until a batch deletes them."""
@@ -206,6 +211,9 @@ class Store(Protocol):
 
     async def workload(self, workload: WorkloadId) -> Workload | None:
         """One, with its jobs."""
+
+    async def subject(self, workload: WorkloadId) -> Workload | None:
+        """The same for a command about it (a stop, a deploy, a rebuild): never behind reads."""
 
     async def workloads(self, filter: WorkloadFilter) -> list[Workload]:
         """A page, newest first, with jobs."""

@@ -1,24 +1,28 @@
-"""What a database has to bring: it runs procedures (``steps``) in transactions of three kinds."""
+"""What a database provides: it runs procedures (``steps``) in transactions of three kinds.
+
+Three uses of the database have connections of their own, so that none waits for another's:
+
+* ``deciding``: the engine. It reads its inbox, commits, and loads a shard.
+* ``serving``: writes, and look-ups by a key, which a request or a worker cannot do without.
+* ``reading``: lists, histories and logs. Each read has a deadline (``TooLong``).
+"""
 
 from collections import Counter
 from collections.abc import Callable
 from typing import ParamSpec, Protocol, TypeVar
 
-from boxsched.store.blocks import Steps
+from boxsched.store.blocks import Call, Row, Steps
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
+READ_SECONDS = 1.5  # the longest that one read of ``reading`` may take
+ACQUIRE_SECONDS = 1.0  # the longest that it may wait for a connection
 
-class Driver(Protocol):
-    """A procedure is given with its arguments, so that it can be run again from its beginning."""
 
-    round_trips: Counter[str]  # to the database, by the procedure's name; nothing where none is far
-
-    async def open(self) -> None:
-        """Connect, and prepare or upgrade the schema under a lock."""
-
-    async def close(self) -> None: ...
+class Procedures(Protocol):
+    """The connections of one use. A procedure is given with its arguments, so that it can be run
+    again from its beginning."""
 
     async def write(self, steps: Callable[P, Steps[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         """One transaction, durable when this returns. Whoever is cancelled while it waits here
@@ -26,11 +30,41 @@ class Driver(Protocol):
 
     async def load(self, steps: Callable[P, Steps[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         """As ``snapshot``, for what takes the longer the more there is. What the procedure does
-        between its statements is done on the event loop, which serves others meanwhile. Whoever is
-        cancelled ends it."""
+        between its statements is done in a thread: the event loop serves others meanwhile. A
+        caller that is cancelled ends it."""
 
     async def read(self, steps: Callable[P, Steps[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         """For a procedure of one statement: it sees what was committed before it."""
 
     async def snapshot(self, steps: Callable[P, Steps[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         """For a procedure of several statements: all of them see one moment."""
+
+
+class Driver(Protocol):
+    round_trips: Counter[str]  # to the database, by the procedure's name; nothing where none is far
+
+    @property
+    def deciding(self) -> Procedures: ...
+
+    @property
+    def serving(self) -> Procedures: ...
+
+    @property
+    def reading(self) -> Procedures: ...
+
+    async def open(self) -> None:
+        """Connect, and prepare or upgrade the schema under a lock."""
+
+    async def close(self) -> None: ...
+
+
+def advanced(steps: Steps[T], found: list[Row] | None) -> Call | tuple[T]:
+    """The procedure's next statement, or its answer in a tuple; ``found`` None begins it.
+
+    For threads: a StopIteration cannot leave one.
+    """
+    try:
+        return next(steps) if found is None else steps.send(found)
+    except StopIteration as end:
+        answer: T = end.value
+        return (answer,)

@@ -11,7 +11,7 @@ from typing import ParamSpec, TypeVar
 
 from boxsched.errors import StoreAway
 from boxsched.store.blocks import Steps
-from boxsched.store.driver import Driver
+from boxsched.store.driver import Driver, Procedures
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -50,12 +50,15 @@ class Outage:
 
 
 class ToldDriver:
-    """A driver whose outages are told."""
+    """A driver whose outages are told. A read that took too long is none: it is its caller's."""
 
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
-        self._outage = Outage()
+        outage = Outage()
         self.round_trips = driver.round_trips
+        self.deciding: Procedures = Told(driver.deciding, outage)
+        self.serving: Procedures = Told(driver.serving, outage)
+        self.reading = driver.reading
 
     async def open(self) -> None:
         await self._driver.open()
@@ -63,17 +66,25 @@ class ToldDriver:
     async def close(self) -> None:
         await self._driver.close()
 
+
+class Told:
+    """Procedures whose failures are told to an outage."""
+
+    def __init__(self, procedures: Procedures, outage: Outage) -> None:
+        self._procedures = procedures
+        self._outage = outage
+
     async def write(self, steps: Callable[P, Steps[T]], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._watched(self._driver.write(steps, *args, **kwargs))
+        return await self._watched(self._procedures.write(steps, *args, **kwargs))
 
     async def load(self, steps: Callable[P, Steps[T]], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._watched(self._driver.load(steps, *args, **kwargs))
+        return await self._watched(self._procedures.load(steps, *args, **kwargs))
 
     async def read(self, steps: Callable[P, Steps[T]], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._watched(self._driver.read(steps, *args, **kwargs))
+        return await self._watched(self._procedures.read(steps, *args, **kwargs))
 
     async def snapshot(self, steps: Callable[P, Steps[T]], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._watched(self._driver.snapshot(steps, *args, **kwargs))
+        return await self._watched(self._procedures.snapshot(steps, *args, **kwargs))
 
     async def _watched(self, work: Awaitable[T]) -> T:
         try:

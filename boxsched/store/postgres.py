@@ -17,8 +17,6 @@ from boxsched.store.errors import FolderUnusable
 from boxsched.store.file_lock import FileLock
 from boxsched.store.postgres_connection import (
     ANSWER_SECONDS,
-    LOAD,
-    PAGE_ANSWER_SECONDS,
     SNAPSHOT,
     WRITE,
     Connection,
@@ -32,7 +30,8 @@ from boxsched.store.postgres_schema import refuse_if_unfit, refuse_transaction_p
 P = ParamSpec("P")
 T = TypeVar("T")
 
-CONNECTIONS = 8
+DECIDING, SERVING, READING = 2, 5, 3  # connections of each use
+CONNECTIONS = DECIDING + SERVING + READING
 CALL_SECONDS = 1.8  # from a call's beginning to its first answer, connecting included
 TRIES = 5
 FIRST_PAUSE_SECONDS = 0.005  # at most; doubled with each try
@@ -44,16 +43,17 @@ class PostgresDriver:
     def __init__(self, url: str, folder_lock: Path) -> None:
         self.url = url
         self._lock = FileLock(folder_lock)
-        self._pool: Pool | None = None
-        self._under_way: set[asyncio.Task[Any]] = set()
         self.round_trips: Counter[str] = Counter()
+        self.deciding = PostgresProcedures(url, DECIDING, self.round_trips)
+        self.serving = PostgresProcedures(url, SERVING, self.round_trips)
+        self.reading = PostgresProcedures(url, READING, self.round_trips)
 
     async def open(self) -> None:
         try:
             await asyncio.to_thread(self._lock.take)
         except OSError as error:
             raise FolderUnusable(f"the data folder cannot be used: {error}") from error
-        pool = Pool(self._connect, CONNECTIONS, self.round_trips)
+        pool = self.serving.opened()
         try:
             async with pool.connection("open") as one:
                 await refuse_if_unfit(one)
@@ -61,18 +61,44 @@ class PostgresDriver:
                     await refuse_transaction_pooling(one, other)
                 await upgrade(one)
         except BaseException:
-            pool.close()
+            await self.serving.close()
             self._lock.release()
             raise
-        self._pool = pool
+        self.deciding.opened()
+        self.reading.opened()
 
     async def close(self) -> None:
         """What was begun is done first; nothing can be begun after it."""
+        if self.serving.is_open:
+            await asyncio.gather(self.deciding.close(), self.serving.close(), self.reading.close())
+            self._lock.release()
+
+
+class PostgresProcedures:
+    """``driver.Procedures`` on a pool of their own."""
+
+    def __init__(self, url: str, size: int, round_trips: Counter[str]) -> None:
+        self.url = url
+        self._size = size
+        self._round_trips = round_trips
+        self._pool: Pool | None = None
+        self._under_way: set[asyncio.Task[Any]] = set()
+
+    @property
+    def is_open(self) -> bool:
+        return self._pool is not None
+
+    def opened(self) -> Pool:
+        """From now on; it connects as it is needed."""
+        self._pool = Pool(self._connect, self._size, self._round_trips)
+        return self._pool
+
+    async def close(self) -> None:
+        """What was begun is done first."""
         pool, self._pool = self._pool, None
         if pool is not None:
             await asyncio.gather(*self._under_way, return_exceptions=True)
             pool.close()
-            self._lock.release()
 
     async def write(self, steps: Callable[P, Steps[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         return await self._whole(
@@ -85,8 +111,8 @@ class PostgresDriver:
         return await task
 
     async def _loaded(self, name: str, steps: Steps[T]) -> T:
-        async with self._opened().connection(name, _call_ends()) as connection:
-            return await connection.transact(LOAD, steps, PAGE_ANSWER_SECONDS)
+        async with self._open_pool().connection(name, _call_ends()) as connection:
+            return await connection.load(steps)
 
     async def read(self, steps: Callable[P, Steps[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         return await self._whole(
@@ -104,14 +130,14 @@ class PostgresDriver:
     async def _connect(self, timeout: float) -> Connection:
         return await connect(self.url, timeout)
 
-    def _opened(self) -> Pool:
+    def _open_pool(self) -> Pool:
         if self._pool is None:
             raise StoreAway(f"the store is closed: {named(self.url)}")
         return self._pool
 
     async def _whole(self, name: str, work: Callable[[Connection], Coroutine[Any, Any, T]]) -> T:
         """In a task that goes on where its caller is cancelled."""
-        return await asyncio.shield(self._begun(_tried(self._opened(), name, work)))
+        return await asyncio.shield(self._begun(_tried(self._open_pool(), name, work)))
 
     def _begun(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """A task that ``close`` waits for."""

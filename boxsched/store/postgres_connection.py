@@ -19,6 +19,7 @@ from psycopg2.extensions import POLL_OK, POLL_WRITE
 
 from boxsched.errors import Invalid, OutcomeUnknown, StoreAway
 from boxsched.store.blocks import Call, Row, Steps
+from boxsched.store.driver import advanced
 from boxsched.store.errors import StoreRefuses
 from boxsched.store.postgres_errors import (
     ends_session,
@@ -161,8 +162,6 @@ class Connection:
                 if call.block.answers and call.rows != []:
                     found = await self.execute(text, timeout)
                     text, sent = Text(), True
-                    if begin is LOAD:  # an answer that is there at once lets nobody else on
-                        await asyncio.sleep(0)
                 call = steps.send(found)
         except StopIteration as end:
             answer: T = end.value
@@ -172,6 +171,25 @@ class Connection:
             if self._cursor.statusmessage != "COMMIT":  # of one that failed it makes a ROLLBACK
                 raise StoreAway(f"the transaction was not committed: {self._cursor.statusmessage}")
         return answer
+
+    async def load(self, steps: Steps[T]) -> T:
+        """A procedure that reads much, in a snapshot; what it does with the rows is done in a
+        thread."""
+        text = Text(LOAD)
+        found: list[Row] | None = None
+        while True:
+            call = await asyncio.to_thread(advanced, steps, found)
+            if not isinstance(call, Call):
+                break
+            found = []
+            if call.rows != []:
+                await asyncio.to_thread(_add, text, call)
+                found = await self.execute(text, PAGE_ANSWER_SECONDS)
+                text = Text()
+        if not text:
+            text.say("COMMIT")
+            await self.execute(text, PAGE_ANSWER_SECONDS)
+        return call[0]
 
     async def read(self, steps: Steps[T]) -> T:
         """A procedure of one statement, which needs no transaction around it."""

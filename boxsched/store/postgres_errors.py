@@ -5,17 +5,17 @@ import re
 import psycopg2
 from psycopg2 import errorcodes
 
-from boxsched.errors import BoxschedError, Fenced, Invalid, OutcomeUnknown, StoreAway
+from boxsched.errors import BoxschedError, Fenced, Invalid, OutcomeUnknown, StoreAway, TooLong
 from boxsched.store.errors import InvariantRefused, RightMissing, StoreDamaged
 
 # Another took what this one was about to take; begun anew, a transaction sees that.
 _RACES = {errorcodes.SERIALIZATION_FAILURE, errorcodes.DEADLOCK_DETECTED}
-# Two submissions under one key, at once, on two nodes; a worker that connects to two at once.
-_RACING_KEYS = {"idempotency_pkey", "worker_identity", "worker_name_key"}
+# Two submissions under one key, at once, on two nodes; a worker that connects to two at once; one
+# chunk of a log that comes twice, by an old connection and the new one.
+_RACING_KEYS = {"idempotency_pkey", "worker_identity", "worker_name_key", "log_chunk_pkey"}
 _DAMAGED = {errorcodes.DATA_CORRUPTED, errorcodes.INDEX_CORRUPTED}
 _AWAY = {
     errorcodes.LOCK_NOT_AVAILABLE: "another transaction holds what this one needs",
-    errorcodes.QUERY_CANCELED: "the database canceled the statement",
     errorcodes.READ_ONLY_SQL_TRANSACTION: "the database takes no writes: a standby, or read-only",
     errorcodes.DISK_FULL: "the database's disk is full",
     errorcodes.TOO_MANY_CONNECTIONS: "the database has too many connections",
@@ -89,6 +89,8 @@ def translated(error: psycopg2.Error, *, committing: bool = False) -> BoxschedEr
         )
     if code in _DAMAGED:
         return StoreDamaged(f"the database is damaged: {detail}")
+    if code == errorcodes.QUERY_CANCELED:
+        return TooLong(f"the database canceled the statement: {detail}")
     if code in _AWAY:
         return StoreAway(f"{_AWAY[code]}: {detail}")
     if code[:2] in _AWAY_CLASSES:

@@ -67,51 +67,51 @@ class SqlStore:
     async def ping(self) -> None:
         try:
             async with asyncio.timeout(PING_SECONDS):
-                await self._driver.read(reading.ping)
+                await self._driver.serving.read(reading.ping)
         except TimeoutError as error:
             raise StoreAway(f"no answer within {PING_SECONDS:g} s") from error
 
     async def cluster(self) -> str:
-        return await self._driver.read(reading.cluster)
+        return await self._driver.serving.read(reading.cluster)
 
     # --- The cluster -----------------------------------------------------------------------
 
     async def open_shards(self, count: int) -> list[ShardHead]:
-        return await self._driver.write(cluster.open_shards, count)
+        return await self._driver.serving.write(cluster.open_shards, count)
 
     async def shards(self) -> list[ShardHead]:
-        return await self._driver.read(cluster.shards)
+        return await self._driver.serving.read(cluster.shards)
 
     async def put_node(self, name: str, url: str, version: str) -> NodeInfo:
-        return await self._driver.write(cluster.put_node, name, url, version)
+        return await self._driver.serving.write(cluster.put_node, name, url, version)
 
     async def nodes(self) -> list[NodeInfo]:
-        return await self._driver.read(cluster.nodes)
+        return await self._driver.reading.read(cluster.nodes)
 
     async def forget_node(self, name: str) -> None:
-        await self._driver.write(cluster.forget_node, name)
+        await self._driver.serving.write(cluster.forget_node, name)
 
     # --- Tokens ----------------------------------------------------------------------------
 
     async def put_token(self, token: Token) -> None:
-        await self._driver.write(tokens.put_token, token)
+        await self._driver.serving.write(tokens.put_token, token)
 
     async def token(self, digest: str) -> Token | None:
-        return await self._driver.read(tokens.token, digest)
+        return await self._driver.serving.read(tokens.token, digest)
 
     async def tokens(self) -> list[Token]:
-        return await self._driver.read(tokens.tokens)
+        return await self._driver.reading.read(tokens.tokens)
 
     async def revoke_token(self, id: str) -> bool:
-        return await self._driver.write(tokens.revoke_token, id)
+        return await self._driver.serving.write(tokens.revoke_token, id)
 
     # --- Settings --------------------------------------------------------------------------
 
     async def set_organization(self, organization: Organization) -> None:
-        await self._driver.write(projects.set_organization, organization)
+        await self._driver.serving.write(projects.set_organization, organization)
 
     async def organization(self) -> Organization:
-        return await self._driver.read(projects.organization)
+        return await self._driver.serving.read(projects.organization)
 
     async def put_project(
         self,
@@ -122,123 +122,129 @@ class SqlStore:
         secret: str | None,
         keep_secret: bool,
     ) -> tuple[Project, bool]:
-        return await self._driver.write(
+        return await self._driver.serving.write(
             projects.put_project, name, settings, max_boxes, secret, keep_secret
         )
 
     async def project(self, name: str) -> Project | None:
-        return await self._driver.read(projects.project, name)
+        return await self._driver.serving.read(projects.project, name)
 
     async def projects(self) -> list[Project]:
-        return await self._driver.read(projects.projects)
+        return await self._driver.reading.read(projects.projects)
 
     async def delete_project(self, name: str) -> bool:
-        return await self._driver.write(projects.delete_project, name)
+        return await self._driver.serving.write(projects.delete_project, name)
 
     # --- Submissions and other commands ----------------------------------------------------
 
     async def submit(self, group: Sequence[NewWorkload]) -> list[SubmitOutcome]:
-        return await self._driver.write(submission.submit, group)
+        return await self._driver.serving.write(submission.submit, group)
 
     async def ask(self, shard: int, entries: Sequence[tuple[str, bytes]]) -> None:
-        await self._driver.write(submission.ask, shard, entries)
+        await self._driver.serving.write(submission.ask, shard, entries)
 
     async def idempotency(self, key: IdempotencyKey) -> Submitted | KeyTaken | None:
-        return await self._driver.read(submission.idempotency, key)
+        return await self._driver.serving.read(submission.idempotency, key)
 
     async def stop_once(self, stop: Stop, number: int, key: IdempotencyKey) -> Submitted | KeyTaken:
-        return await self._driver.write(submission.stop_once, stop, number, key)
+        return await self._driver.serving.write(submission.stop_once, stop, number, key)
 
     async def append_log(self, chunks: Sequence[tuple[JobId, int, int, bytes]]) -> None:
-        await self._driver.write(logs.append_log, chunks)
+        await self._driver.serving.write(logs.append_log, chunks)
 
     # --- The engine ------------------------------------------------------------------------
 
     async def raise_epoch(self, shard: int, node: str) -> int:
-        return await self._driver.write(leading.raise_epoch, shard, node)
+        return await self._driver.deciding.write(leading.raise_epoch, shard, node)
 
     async def load(self, shard: int, into: ShardLoading) -> None:
-        await self._driver.load(loading.load_shard, shard, into)
+        await self._driver.deciding.load(loading.load_shard, shard, into)
+
+    async def mirror(self, shard: int, into: ShardLoading) -> None:
+        await self._driver.reading.load(loading.load_shard, shard, into)
 
     async def inbox(self, shard: int, limit: int) -> list[InboxEntry]:
-        return await self._driver.read(leading.inbox, shard, limit)
+        return await self._driver.deciding.read(leading.inbox, shard, limit)
 
     async def commit(self, batch: Batch) -> None:
-        await self._driver.write(leading.commit, batch)
+        await self._driver.deciding.write(leading.commit, batch)
 
     async def batch_number(self, shard: int) -> tuple[int, int]:
-        return await self._driver.read(leading.batch_number, shard)
+        return await self._driver.deciding.read(leading.batch_number, shard)
 
     # --- Workers ---------------------------------------------------------------------------
 
     async def connect_worker(self, new: NewWorker) -> Connected:
-        return await self._driver.write(fleet.connect_worker, new)
+        return await self._driver.serving.write(fleet.connect_worker, new)
 
     async def disconnect_workers(self, connections: Sequence[Connection]) -> None:
-        await self._driver.write(fleet.disconnect_workers, connections)
+        await self._driver.serving.write(fleet.disconnect_workers, connections)
 
     async def beat(
         self, connections: Sequence[Connection], lost_after: float | None = None
     ) -> set[WorkerId]:
-        return await self._driver.write(fleet.beat, connections, lost_after)
+        return await self._driver.serving.write(fleet.beat, connections, lost_after)
 
     async def forget_worker(self, connection: Connection) -> bool:
-        return await self._driver.write(fleet.forget_worker, connection)
+        return await self._driver.serving.write(fleet.forget_worker, connection)
 
     async def pulses(self, shard: int) -> list[Pulse]:
-        return await self._driver.read(fleet.pulses, shard)
+        return await self._driver.deciding.read(fleet.pulses, shard)
 
     async def assignments(self, workers: Sequence[WorkerId]) -> dict[WorkerId, list[Assignment]]:
-        return await self._driver.read(fleet.assignments, workers)
+        return await self._driver.serving.read(fleet.assignments, workers)
 
     # --- Reads -----------------------------------------------------------------------------
 
     async def workload(self, workload: WorkloadId) -> Workload | None:
-        return await self._driver.snapshot(reading.workload, workload)
+        return await self._driver.reading.snapshot(reading.workload, workload)
+
+    async def subject(self, workload: WorkloadId) -> Workload | None:
+        return await self._driver.serving.snapshot(reading.workload, workload)
 
     async def workloads(self, filter: WorkloadFilter) -> list[Workload]:
-        return await self._driver.snapshot(reading.workloads, filter)
+        return await self._driver.reading.snapshot(reading.workloads, filter)
 
     async def unfinished(self) -> list[Workload]:
-        return await self._driver.load(reading.unfinished)
+        return await self._driver.reading.load(reading.unfinished)
 
     async def activity(self, finished: int) -> ActivitySnapshot:
-        return await self._driver.load(reading.activity, finished)
+        return await self._driver.reading.load(reading.activity, finished)
 
     async def job_state(self, job: JobId) -> tuple[JobState, int] | None:
-        return await self._driver.read(reading.job_state, job)
+        return await self._driver.reading.read(reading.job_state, job)
 
     async def find_number(self, project: ProjectId, number: int) -> WorkloadId | None:
-        return await self._driver.read(reading.find_number, project, number)
+        return await self._driver.reading.read(reading.find_number, project, number)
 
     async def boxes(self) -> list[Box]:
-        return await self._driver.read(fleet.boxes)
+        return await self._driver.reading.read(fleet.boxes)
 
     async def workers(self) -> list[Worker]:
-        return await self._driver.read(fleet.workers)
+        return await self._driver.reading.read(fleet.workers)
 
     async def log(self, job: JobId, attempt: int, offset: int, limit: int) -> bytes:
-        return await self._driver.read(logs.log, job, attempt, offset, limit)
+        return await self._driver.reading.read(logs.log, job, attempt, offset, limit)
 
     async def log_end(self, job: JobId, attempt: int) -> int:
-        return await self._driver.read(logs.log_end, job, attempt)
+        return await self._driver.reading.read(logs.log_end, job, attempt)
 
     async def events_after(self, shard: int, batch: int, n: int, limit: int) -> list[StoredEvent]:
-        return await self._driver.read(reading.events_after, shard, batch, n, limit)
+        return await self._driver.reading.read(reading.events_after, shard, batch, n, limit)
 
     async def last_event(self, shard: int) -> tuple[int, int]:
-        return await self._driver.read(reading.last_event, shard)
+        return await self._driver.reading.read(reading.last_event, shard)
 
     async def last_events(self) -> dict[int, tuple[int, int]]:
-        return await self._driver.read(reading.last_events)
+        return await self._driver.reading.read(reading.last_events)
 
     # --- Sign-in ---------------------------------------------------------------------------
 
     async def put_session(self, digest: str, principal: str, expires_at: float) -> None:
-        await self._driver.write(sessions.put_session, digest, principal, expires_at)
+        await self._driver.serving.write(sessions.put_session, digest, principal, expires_at)
 
     async def session(self, digest: str, now: float) -> str | None:
-        return await self._driver.read(sessions.session, digest, now)
+        return await self._driver.serving.read(sessions.session, digest, now)
 
     async def drop_session(self, digest: str) -> None:
-        await self._driver.write(sessions.drop_session, digest)
+        await self._driver.serving.write(sessions.drop_session, digest)

@@ -1,4 +1,4 @@
-"""SQLite behind the store: one writing connection in a thread of its own, and two that read.
+"""SQLite behind the store: one writing connection in a thread of its own, and some that read.
 
 Exactly one connection writes and checkpoints, since SQLite's WAL-reset bug needs two; a lock on the
 data folder keeps a second process out. The threads keep fsync off the event loop, and what a thread
@@ -9,30 +9,31 @@ import asyncio
 import contextlib
 import logging
 import os
-import queue
 import sqlite3
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from boxsched.errors import StoreAway
 from boxsched.store import schema
-from boxsched.store.blocks import Call, Row, Steps
+from boxsched.store.blocks import Steps
+from boxsched.store.driver import READ_SECONDS
 from boxsched.store.file_lock import FileLock
 from boxsched.store.moved import refuse_moved
 from boxsched.store.schema import upgrades
 from boxsched.store.sqlite_connection import Connection, worded
-from boxsched.store.sqlite_errors import has_wal_reset_bug, translated
+from boxsched.store.sqlite_errors import has_wal_reset_bug, translating
+from boxsched.store.sqlite_readers import Readers
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
-READERS = 2
+DECIDING, SERVING, READING = 1, 2, 2  # reading connections of each use
 # 16 MB of WAL: more commits share a checkpoint's two fsyncs.
 WRITER_PRAGMAS = (
     "PRAGMA synchronous = FULL",  # NORMAL may lose commits that were answered
@@ -52,16 +53,21 @@ class SqliteDriver:
         # Two, as the database need not lie in the data folder.
         self._locks = (FileLock(folder_lock), FileLock(path.with_name(path.name + ".lock")))
         self._writer: Connection | None = None
-        self._readers: queue.SimpleQueue[Connection] = queue.SimpleQueue()
         self._writing = ThreadPoolExecutor(1, "store-writer")
-        self._reading = ThreadPoolExecutor(READERS, "store-reader")
-        self._loading = asyncio.Lock()
+        self._readers = (
+            Readers(path, "deciding", DECIDING),
+            Readers(path, "serving", SERVING),
+            Readers(path, "reading", READING, READ_SECONDS),
+        )
+        self.deciding, self.serving, self.reading = (
+            SqliteProcedures(self, readers) for readers in self._readers
+        )
         self._is_open = False
         self.round_trips: Counter[str] = Counter()
 
     async def open(self) -> None:
         self._is_open = True
-        await self._in(self._writing, self._open)
+        await self._written(self._open)
         if has_wal_reset_bug(sqlite3.sqlite_version_info):
             log.info(
                 "SQLite %s is fine as long as only boxsched writes to %s: two connections that "
@@ -74,59 +80,24 @@ class SqliteDriver:
         """What was begun is done first; nothing can be begun after it."""
         if self._is_open:
             self._is_open = False
-            async with self._loading:  # it ends with its next statement
-                pass
+            for readers in self._readers:
+                await readers.close()
             await asyncio.get_running_loop().run_in_executor(self._writing, self._close)
         self._writing.shutdown(wait=False)
-        self._reading.shutdown(wait=False)
 
     async def write(self, steps: Callable[P, Steps[T]], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._in(self._writing, lambda: self._transact(steps(*args, **kwargs)))
+        return await self._written(lambda: self._transact(steps(*args, **kwargs)))
 
-    async def load(self, steps: Callable[P, Steps[T]], *args: P.args, **kwargs: P.kwargs) -> T:
-        """On a connection of its own: a page at a time it would keep one of two readers long."""
-        async with self._loading, self._loader() as execute:
-            procedure = steps(*args, **kwargs)
-            try:
-                call = next(procedure)
-                while True:
-                    call = procedure.send(await execute(call))
-            except StopIteration as end:
-                answer: T = end.value
-                return answer
-
-    @contextlib.asynccontextmanager
-    async def _loader(self) -> AsyncIterator[Callable[[Call], Awaitable[list[Row]]]]:
-        """A snapshot, and the thread that alone uses it, also to close it."""
-        self._refuse_if_closed()
-        thread = ThreadPoolExecutor(1, "store-loader")
-        opening = thread.submit(self._opened_snapshot)
-        try:
-            reader = await asyncio.wrap_future(opening)
-            yield lambda call: self._in(thread, lambda: self._executed(reader, call))
-        finally:
-            thread.submit(_close_opened, opening)
-            thread.shutdown(wait=False)
-
-    async def read(self, steps: Callable[P, Steps[T]], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._in(self._reading, lambda: self._read(steps(*args, **kwargs)))
-
-    async def snapshot(self, steps: Callable[P, Steps[T]], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._in(self._reading, lambda: self._snapshot(steps(*args, **kwargs)))
-
-    async def _in(self, executor: ThreadPoolExecutor, work: Callable[[], T]) -> T:
-        self._refuse_if_closed()
-        return await asyncio.get_running_loop().run_in_executor(executor, work)
-
-    def _refuse_if_closed(self) -> None:
+    async def _written(self, work: Callable[[], T]) -> T:
         if not self._is_open:
             raise StoreAway(f"the store is closed: {self.path}")
+        return await asyncio.get_running_loop().run_in_executor(self._writing, work)
 
     # --- In a thread ------------------------------------------------------------------------
 
     def _open(self) -> None:
         try:
-            with self._translating():
+            with translating(self.path):
                 self._take_and_connect()
         except BaseException as error:
             self._is_open = False
@@ -142,19 +113,17 @@ class SqliteDriver:
         # It holds secrets; SQLite gives its other files the same mode.
         os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         _prepare(self._writing_connection())
-        for _ in range(READERS):
-            self._readers.put(Connection(self.path, mode="ro"))
+        for readers in self._readers:
+            readers.connect()
 
     def _close(self) -> None:
-        self._reading.shutdown(wait=True)
-        with self._translating():
+        with translating(self.path):
             self._let_go()
 
     def _let_go(self) -> None:
         """The writer goes last: so it is the one that checkpoints."""
-        with contextlib.suppress(queue.Empty):
-            while True:
-                self._readers.get_nowait().raw.close()
+        for readers in self._readers:
+            readers.disconnect()
         if self._writer is not None:
             self._writer.raw.close()
             self._writer = None
@@ -170,45 +139,14 @@ class SqliteDriver:
         return self._writer
 
     def _transact(self, steps: Steps[T]) -> T:
-        with self._translating():
+        with translating(self.path):
             writer = self._writing_connection()
             writer.raw.execute("BEGIN IMMEDIATE")
             with self._undone_on_error(writer):
                 answer = writer.run(steps)
-        with self._translating(committing=True), self._undone_on_error(writer):
+        with translating(self.path, committing=True), self._undone_on_error(writer):
             writer.raw.execute("COMMIT")
         return answer
-
-    def _read(self, steps: Steps[T]) -> T:
-        with self._translating(), self._reader() as reader:
-            return reader.run(steps)
-
-    def _opened_snapshot(self) -> Connection:
-        with self._translating():
-            reader = Connection(self.path, mode="ro")
-            reader.raw.execute("BEGIN")
-            return reader
-
-    def _executed(self, reader: Connection, call: Call) -> list[Row]:
-        with self._translating():
-            return reader.execute(call)
-
-    def _snapshot(self, steps: Steps[T]) -> T:
-        with self._translating(), self._reader() as reader:
-            reader.raw.execute("BEGIN")
-            try:
-                return reader.run(steps)
-            finally:
-                reader.raw.execute("ROLLBACK")
-
-    @contextlib.contextmanager
-    def _reader(self) -> Iterator[Connection]:
-        """As many readers as reading threads: one is always there."""
-        reader = self._readers.get_nowait()
-        try:
-            yield reader
-        finally:
-            self._readers.put(reader)
 
     @contextlib.contextmanager
     def _undone_on_error(self, writer: Connection) -> Iterator[None]:
@@ -224,20 +162,25 @@ class SqliteDriver:
                 writer.raw.close()
             raise
 
-    @contextlib.contextmanager
-    def _translating(self, *, committing: bool = False) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            meant = translated(error, str(self.path), committing=committing)
-            if meant is None:
-                raise
-            raise meant from error
 
+class SqliteProcedures:
+    """``driver.Procedures``: reading connections of their own, and the one that writes."""
 
-def _close_opened(opening: Future[Connection]) -> None:
-    if not opening.cancelled() and opening.exception() is None:
-        opening.result().raw.close()
+    def __init__(self, driver: SqliteDriver, readers: Readers) -> None:
+        self._driver = driver
+        self._readers = readers
+
+    async def write(self, steps: Callable[P, Steps[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._driver.write(steps, *args, **kwargs)
+
+    async def load(self, steps: Callable[P, Steps[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._readers.load(steps(*args, **kwargs))
+
+    async def read(self, steps: Callable[P, Steps[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._readers.read(steps(*args, **kwargs))
+
+    async def snapshot(self, steps: Callable[P, Steps[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._readers.snapshot(steps(*args, **kwargs))
 
 
 def _prepare(writer: Connection) -> None:

@@ -8,6 +8,7 @@ beside a busy loop, 0.8 ms beside an idle one), and one JSON text where a hot re
 
 import operator
 import sqlite3
+import time
 from itertools import chain
 from pathlib import Path
 from typing import TypeVar
@@ -65,8 +66,16 @@ class Connection:
             check_same_thread=False,
             cached_statements=STATEMENTS_KEPT,
         )
+        self.until: float | None = None  # by the monotonic clock: when its read must have ended
         self._texts: dict[tuple[Block, int], str] = {}
         self._own = load("sqlite.sql")
+
+    def close(self) -> None:
+        self.raw.close()
+
+    def is_late(self) -> bool:
+        """SQLite asks this again and again; at the deadline it ends the statement."""
+        return self.until is not None and time.monotonic() > self.until
 
     def run(self, steps: Steps[T]) -> T:
         """A procedure to its end."""

@@ -1,8 +1,11 @@
 """What SQLite's errors mean to a caller: the one place that reads its codes."""
 
+import contextlib
 import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
 
-from boxsched.errors import Fenced, OutcomeUnknown, StoreAway
+from boxsched.errors import Fenced, OutcomeUnknown, StoreAway, TooLong
 from boxsched.store.errors import InvariantRefused, StoreDamaged
 
 # Of an extended result code, the low byte is the kind.
@@ -35,6 +38,8 @@ def translated(error: sqlite3.Error, path: str, *, committing: bool = False) -> 
         return StoreDamaged(f"the database is damaged: {detail}; put a sound copy in its place")
     if committing and kind == sqlite3.SQLITE_IOERR:
         return OutcomeUnknown(f"the disk failed while committing: {detail}")
+    if kind == sqlite3.SQLITE_INTERRUPT:
+        return TooLong("this read took too long: ask for less, or try again")
     if kind in _AWAY:
         return StoreAway(f"{_AWAY[kind]}: {detail}")
     if code == sqlite3.SQLITE_CONSTRAINT_NOTNULL and str(error).endswith(": shard.batch"):
@@ -42,6 +47,18 @@ def translated(error: sqlite3.Error, path: str, *, committing: bool = False) -> 
     if kind == sqlite3.SQLITE_CONSTRAINT:
         return InvariantRefused(f"refused by the schema: {error}")
     return None
+
+
+@contextlib.contextmanager
+def translating(path: Path, *, committing: bool = False) -> Iterator[None]:
+    """Raise errors of ours only; a mistake of ours goes through as it is."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        meant = translated(error, str(path), committing=committing)
+        if meant is None:
+            raise
+        raise meant from error
 
 
 def has_wal_reset_bug(version: tuple[int, int, int]) -> bool:

@@ -1,6 +1,7 @@
 """What who leads a shard, or explains it, finds there."""
 
 import asyncio
+from concurrent.futures import Future
 
 import attrs
 import pytest
@@ -150,11 +151,12 @@ class Interrupted(Loaded):
     def __init__(self, leader: Leader) -> None:
         super().__init__()
         self.leader = leader
-        self.written: asyncio.Task[None] | None = None
+        self.loop = asyncio.get_running_loop()
+        self.written: Future[None] | None = None
 
     def begin(self, state: ShardState) -> None:
         super().begin(state)
-        self.written = asyncio.create_task(self._write())
+        self.written = asyncio.run_coroutine_threadsafe(self._write(), self.loop)
 
     async def _write(self) -> None:
         await self.leader.submit(build(await self.leader.project(), "new"))
@@ -171,7 +173,7 @@ async def test_all_of_it_is_of_one_moment_while_others_write(
     found = Interrupted(leader)
     await leader.store.load(SHARD, found)
     assert found.written is not None
-    await found.written
+    await asyncio.wrap_future(found.written)
     assert [w.id for w in found.workloads] == [o.id for o in done]
     assert found.state.batch == leader.batch - 1
 
@@ -198,7 +200,7 @@ class Ending(Loaded):
 
     def begin(self, state: ShardState) -> None:
         super().begin(state)
-        self.task.cancel()
+        self.task.get_loop().call_soon_threadsafe(self.task.cancel)
 
     task: asyncio.Task[None]
 

@@ -13,7 +13,7 @@ import pytest
 from boxsched.errors import Invalid, StoreAway
 from boxsched.store import Store, open_store
 from boxsched.store.blocks import Steps, _parsed
-from boxsched.store.postgres import CONNECTIONS
+from boxsched.store.postgres import SERVING
 from tests.contract.conftest import PostgresPlace
 from tests.contract.postgres_server import execute
 from tests.contract.postgres_sessions import asked, driver_of, statement
@@ -112,7 +112,7 @@ async def test_every_session_has_its_limits(store: Store) -> None:
         "application_name": "boxsched",
     }
     shown = ", ".join(f"current_setting('{name}')" for name in limits)
-    found = await driver_of(store).read(statement, f"SELECT {shown}")
+    found = await driver_of(store).serving.read(statement, f"SELECT {shown}")
     assert found == [tuple(limits.values())]
 
 
@@ -158,15 +158,15 @@ async def test_who_waits_too_long_for_a_row_is_told(
 
 async def test_a_statement_that_takes_too_long_is_canceled(store: Store) -> None:
     with pytest.raises(StoreAway, match="canceled the statement"):
-        await driver_of(store).read(statement, "SELECT pg_sleep(10)")
+        await driver_of(store).serving.read(statement, "SELECT pg_sleep(10)")
     await store.ping()
 
 
 async def test_who_finds_no_connection_is_told_within_a_second(store: Store) -> None:
     driver = driver_of(store)
     tasks = [
-        asyncio.create_task(driver.read(statement, "SELECT pg_sleep(1.3)"))
-        for _ in range(CONNECTIONS)
+        asyncio.create_task(driver.serving.read(statement, "SELECT pg_sleep(1.3)"))
+        for _ in range(SERVING)
     ]
     await asyncio.sleep(0.1)
     began = time.monotonic()
@@ -185,5 +185,5 @@ def _asleep_inside() -> Steps[None]:
 
 async def test_a_frozen_transaction_is_rolled_back(store: Store) -> None:
     with pytest.raises(StoreAway):
-        await driver_of(store).write(_asleep_inside)
+        await driver_of(store).serving.write(_asleep_inside)
     await store.ping()

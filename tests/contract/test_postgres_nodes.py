@@ -5,9 +5,10 @@ import asyncio
 import psycopg2
 import pytest
 
-from boxsched.errors import Fenced, StoreAway
+from boxsched.errors import Fenced, StoreAway, TooLong
+from boxsched.model import JobId
 from boxsched.store.contract import SHARD
-from boxsched.store.postgres import CONNECTIONS
+from boxsched.store.postgres import SERVING
 from boxsched.store.values import Submitted
 from tests.contract.conftest import PostgresPlace
 from tests.contract.postgres_server import execute
@@ -53,6 +54,20 @@ async def test_numbers_of_two_nodes_are_given_once_and_without_a_gap(
     assert sorted(numbers) == list(range(1, len(numbers) + 1))
     unfinished = await leader.store.unfinished()
     assert [w.number for w in unfinished] == sorted(numbers), "ids grow with the numbers"
+
+
+async def test_a_chunk_that_comes_to_two_nodes_at_once_is_there_once(
+    leader: Leader, place: PostgresPlace
+) -> None:
+    """A worker that changes its connection says again what was not acknowledged."""
+    nodes = [leader.store, await place.open("node-2")]
+    jobs = [JobId(n << 10) for n in range(1, 21)]
+    for number in range(10):
+        short = [(job, 1, 9 * number, b"twice\n") for job in jobs]
+        long = [(job, 1, 9 * number, b"twice\nor\n") for job in reversed(jobs)]
+        await asyncio.gather(nodes[0].append_log(short), nodes[1].append_log(long))
+    for job in jobs:
+        assert await leader.store.log(job, 1, 0, 1_000) == b"twice\nor\n" * 10
 
 
 # --- The fence, while the epoch is raised ---------------------------------------------------
@@ -153,7 +168,7 @@ async def test_a_canceled_statement_does_not_end_a_loop(
         await asyncio.sleep(0.01)
     other.commit()
     await task
-    assert {type(error) for error in errors} == {StoreAway}
+    assert {type(error) for error in errors} == {TooLong}
     assert len(await leader.store.events_after(SHARD, 0, 0, 10)) == 1
 
 
@@ -174,11 +189,11 @@ async def test_a_backend_that_ends_in_a_transaction(
 async def test_idle_connections_that_the_server_ended_are_not_used(
     leader: Leader, place: PostgresPlace
 ) -> None:
-    await asyncio.gather(*(leader.store.organization() for _ in range(CONNECTIONS)))
+    await asyncio.gather(*(leader.store.organization() for _ in range(SERVING)))
     execute(
         place.url,
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
         " WHERE application_name = 'boxsched' AND datname = current_database()",
     )
     await asyncio.sleep(0.1)
-    await asyncio.gather(*(leader.store.organization() for _ in range(CONNECTIONS)))
+    await asyncio.gather(*(leader.store.organization() for _ in range(SERVING)))

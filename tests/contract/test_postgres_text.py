@@ -145,7 +145,7 @@ def test_words_are_written_as_their_values(raw: Raw) -> None:
 
 async def test_a_session_means_by_a_text_what_we_do(store: Store) -> None:
     shown = "SELECT current_setting('standard_conforming_strings'), current_setting('{}')"
-    found = await driver_of(store).read(statement, shown.format("client_encoding"))
+    found = await driver_of(store).serving.read(statement, shown.format("client_encoding"))
     assert found == [("on", "UTF8")]
 
 

@@ -1,6 +1,7 @@
 """Reads for API and page."""
 
 import asyncio
+import threading
 from typing import Any
 
 import pytest
@@ -148,30 +149,23 @@ async def test_an_activity_is_of_one_moment(
     assert between
 
 
-async def test_unfinished_are_read_in_pages_between_which_others_go_on(
+async def test_what_is_read_in_pages_is_shaped_beside_the_event_loop(
     leader: Leader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project = await leader.project()
     group = [build(project, f"b{i}") for i in range(25)]
     ids = [o.id for o in await leader.store.submit(group) if isinstance(o, Submitted)]
     monkeypatch.setattr(reading, "PAGE_WORKLOADS", 10)
-    shape, shaped = rows.workload, [0]
-    turns: set[int] = set()  # after how many workloads another had its turn
+    shape, threads = rows.workload, []
 
-    def counted(row: tuple[Any, ...]) -> Workload:
-        shaped[0] += 1
+    def noted(row: tuple[Any, ...]) -> Workload:
+        threads.append(threading.get_ident())
         return shape(row)
 
-    async def others() -> None:
-        while True:
-            turns.add(shaped[0])
-            await asyncio.sleep(0)
-
-    monkeypatch.setattr(rows, "workload", counted)
-    beside = asyncio.create_task(others())
+    monkeypatch.setattr(rows, "workload", noted)
     assert [w.id for w in await leader.store.unfinished()] == ids
-    beside.cancel()
-    assert turns >= {0, 10, 20} and turns <= {0, 10, 20, 25}
+    assert len(threads) == 25
+    assert threading.get_ident() not in threads
 
 
 # --- Logs (V18) -----------------------------------------------------------------------------

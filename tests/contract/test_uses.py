@@ -1,0 +1,68 @@
+"""Three uses of a database, each with connections of its own: reads never hold up what decides."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from boxsched.errors import StoreAway, TooLong
+from boxsched.store import Store
+from boxsched.store.blocks import Steps, _parsed
+from boxsched.store.contract import SHARD
+from boxsched.store.driver import Driver
+from boxsched.store.postgres import READING
+from tests.contract.conftest import Place
+from tests.contract.world import Leader, build
+
+FOR_EVER = {
+    "sqlite": "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n) SELECT * FROM n"
+    " WHERE n < 0",
+    "postgres": "SELECT pg_sleep(60)",
+}
+
+
+def driver_of(store: Store) -> Driver:
+    driver: Driver = store._driver  # type: ignore[attr-defined]
+    return driver
+
+
+def for_ever(place: Place) -> Steps[list[tuple[Any, ...]]]:
+    text = FOR_EVER["postgres" if place.url.startswith("postgres") else "sqlite"]
+    return (yield _parsed("for_ever", f"-- For a test.\n{text};\n")())
+
+
+async def test_a_read_ends_at_its_deadline_with_a_sentence(place: Place) -> None:
+    store = await place.open()
+    with pytest.raises(TooLong) as caught:
+        await driver_of(store).reading.read(for_ever, place)
+    assert (caught.value.status, caught.value.code) == (503, "too_long")
+    await store.workers()
+
+
+async def test_reads_that_take_every_connection_hold_up_nobody_else(place: Place) -> None:
+    """The engine turns, requests are stored, the node is ready: all while every read is stuck."""
+    store = await place.open()
+    leader = await Leader(store).lead()
+    stuck = [
+        asyncio.create_task(driver_of(store).reading.read(for_ever, place))
+        for _ in range(10 * READING)
+    ]
+    await asyncio.sleep(0)
+    project = await leader.project()
+    await store.ping()
+    submitted = await leader.submit(build(project))
+    await leader.commit(inbox=await leader.take_inbox())
+    assert await store.pulses(SHARD)
+    assert (await store.subject(submitted.id)) is not None
+    ends = await asyncio.gather(*stuck, return_exceptions=True)
+    assert all(isinstance(end, StoreAway) for end in ends)
+    await store.workers()
+
+
+async def test_a_read_that_is_too_long_is_no_outage(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = await place.open()
+    with pytest.raises(TooLong):
+        await driver_of(store).reading.read(for_ever, place)
+    assert "away" not in caplog.text
