@@ -40,7 +40,7 @@ class Belt:
     def __init__(self) -> None:
         self.core = Scheduler(QueueRules(), box_types=("default",))
         # Predicted durations are powers of 2^(1/4) in the service; so they are here.
-        self.asks = [(JobAsk("default", 2 ** (n / 4)),) for n in range(SHAPES)]
+        self.asks = [(JobAsk("default", 2 ** (n / 4), 3600.0),) for n in range(SHAPES)]
         self.running: deque[WorkloadId] = deque()
         self.next_id = 1
         self.now = 0.0

@@ -73,6 +73,7 @@ class LiveWorkload:
     running: list[LiveJob] | None = None
     commit: str | None = None  # what its jobs found checked out
     reason: str | None = None  # why it failed, or is stopped (``causes``)
+    promise: float | None = None  # the first time that was reserved for it as the head
 
 
 @attrs.define(eq=False)
@@ -151,8 +152,14 @@ class Books:
                 self._job_tuples.clear()
                 self._asks.clear()
             known = self._job_tuples[jobs] = jobs
-            self._asks[jobs] = tuple(JobAsk(j.box_type, j.expected_seconds) for j in jobs)
+            self._asks[jobs] = tuple(_ask(j) for j in jobs)
         return known, self._asks[known]
+
+
+def _ask(job: SubmitJob) -> JobAsk:
+    """Expected durations never exceed the time limit (contract, section 1); older rows may."""
+    limit = job.timeout_seconds
+    return JobAsk(job.box_type, min(job.expected_seconds, limit), limit)
 
 
 _SHARED_AT_MOST = 10_000
@@ -248,6 +255,7 @@ def _restore(
         loaded.id, loaded.project, loaded.number, loaded.kind,
         loaded.branch, loaded.tag, loaded.server, specs, loaded.state, None,
         loaded.stop_cause, loaded.queued_at, loaded.started_at, reason=loaded.reason,
+        promise=loaded.promise,
     )  # fmt: skip
     books.workloads[live.id] = live
     submit = Submit(
@@ -256,7 +264,7 @@ def _restore(
         loaded.priority, loaded.created_at, asks, Cancellation.NONE, loaded.fail_fast,
     )  # fmt: skip
     if loaded.started_at is None:
-        books.core.restore(submit, live.state)
+        books.core.restore(submit, live.state, promise=live.promise)
         return
     live.running = [_live_job(live.id, index, job) for index, job in enumerate(loaded.jobs)]
     held = [job.box if job.state is not JobState.FINISHED else None for job in live.running]

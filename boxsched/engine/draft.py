@@ -91,6 +91,7 @@ class Draft:
             row = WorkloadChange(
                 live.id, live.state, live.result, live.stop_cause,
                 live.queued_at, live.started_at, live.finished_at, live.commit, live.reason,
+                live.promise,
             )  # fmt: skip
             (ended if live.state is State.FINISHED else going).append(row)
         jobs = tuple(

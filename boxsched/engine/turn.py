@@ -170,6 +170,8 @@ class Turn:
             match decision:
                 case core.Queued():
                     self._queued(self._touch(decision.workload))
+                case core.Promised():
+                    self._touch(decision.workload).promise = decision.at
                 case core.Admitted():
                     self._admitted(self._touch(decision.workload), decision)
                 case core.GivenAgain():

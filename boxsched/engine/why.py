@@ -88,7 +88,8 @@ def explain(books: Books, id_: WorkloadId, now: float) -> WhyReport | None:
         phase = "ordering"
     waits = workload.run is None
     absent = absences(books)
-    blockers = tuple(_blocker(books, w) for w in _in_the_way(books, workload, reason, absent))
+    in_the_way = _in_the_way(books, workload, reason, absent, now)
+    blockers = tuple(_blocker(books, w, now) for w in in_the_way)
     expected = forecast(core, id_, now) if waits else None
     return WhyReport(
         phase=phase,
@@ -159,11 +160,14 @@ def phrase(books: Books, reason: Reason, absent: Absences) -> str:
             return f"Needs {_boxes(asked)}; {used} of the plan's {limit} are in use."
         case ProjectLimit(asked, used, limit):
             return f"Needs {_boxes(asked)}; its project uses {used} of at most {limit}."
-        case BehindReservation(head, at):
+        case BehindReservation(head, at, by_limit):
             delays = f"Would fit now, but would delay {_named(books, head)}"
             if any(pool.away for pool, _ in books.core.workloads[head].ask.needs):
                 return f"{delays}."  # its time may rest on jobs that nobody hears of
-            return f"{delays}, which is to start by {rfc3339(at)[11:19]} UTC."
+            starts = f"{delays}, which is to start by {rfc3339(at)[11:19]} UTC"
+            if by_limit:
+                return f"{starts} and waits too long already: time limits count, not usual times."
+            return f"{starts}."
         case QueueOrder(behind):
             return f"Would fit now, but comes behind {_named(books, behind)}."
         case Runs():
@@ -221,7 +225,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _in_the_way(
-    books: Books, workload: Workload, reason: Reason, absent: Absences
+    books: Books, workload: Workload, reason: Reason, absent: Absences, now: float
 ) -> Sequence[Workload]:
     """Whom it waits for, those that end first first; at most BLOCKERS_AT_MOST. None whose end would
     not help: Boxes of absent workers stay away."""
@@ -236,17 +240,20 @@ def _in_the_way(
         case BehindReservation(head) | QueueOrder(head):
             return [known[head]]
         case NeedsBoxes(box_type):
-            return _running(books, box_type, None)
+            return _running(books, now, box_type=box_type)
         case PlanLimit():
-            return _running(books, None, None)
+            return _running(books, now)
         case ProjectLimit():
-            return _running(books, None, workload)
+            return _running(books, now, of=workload)
     return ()
 
 
-def _running(books: Books, box_type: str | None, of: Workload | None) -> Sequence[Workload]:
+def _running(
+    books: Books, now: float, *, box_type: str | None = None, of: Workload | None = None
+) -> Sequence[Workload]:
+    """Running workloads in the order of their ends: on Boxes of this type, of ``of``'s project."""
     found: dict[WorkloadId, Workload] = {}
-    for _, _, _, group in books.core.usage.running:
+    for _, _, _, group in books.core.usage.by_end(now):
         if box_type is not None and not (group.pool.box_type == box_type and _returns(group)):
             continue
         if of is not None and group.workload.project is not of.project:
@@ -266,12 +273,12 @@ def _returns(group: RunningGroup) -> bool:
     return any(not (box.away or box.retired) for box in held)
 
 
-def _blocker(books: Books, workload: Workload) -> Blocker:
+def _blocker(books: Books, workload: Workload, now: float) -> Blocker:
     live = books.workloads[workload.id]
     run = workload.run
     seen = run is not None and len(run.jobs_in_sight()) == run.live
     ends: Iterable[float] = (
-        (g.end for g in run.groups if g.jobs) if run is not None and seen else ()
+        (g.taken_to_end(now) for g in run.groups if g.jobs) if run is not None and seen else ()
     )
     return Blocker(
         id=workload.id,

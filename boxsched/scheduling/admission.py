@@ -5,11 +5,15 @@ same pass, so a "no" to the head of a shape holds for all of that shape (``admit
 others of it may still do to their project). The rules and their words are the contract's,
 section 1, "The gate"; backfilling is EASY's (Lifka 1995): a reservation for the head only, with the
 plan counted like Boxes.
+
+A job that runs longer than expected is taken to run to its time limit. To take it to end at any
+moment would set the head's time to now, and then nothing could be let past the head.
 """
 
 import enum
 from bisect import bisect_left, insort
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from heapq import merge
 from math import inf
 
 import attrs
@@ -40,26 +44,56 @@ class Verdict(enum.IntEnum):
     DELAYS_HEAD = 6  # it fits now; at the head's time it would still be in the way
 
 
+# A head that waits longer than its promise by so many times its longest time limit is guarded.
+GUARD_LIMITS = 2
+
+
 @attrs.define(eq=False)
 class Usage:
-    """What is in use over all Box types, and what is running, by expected end."""
+    """What is in use over all Box types, and what is running, by the end that counts."""
 
     boxes: int = 0
-    # RunningGroup.entry, sorted; a plain list, since it is never longer than there are Boxes.
+    # RunningGroup.entry, sorted; plain lists, since together they are never longer than there are
+    # Boxes. By expected end: those on time; by time limit: those that ``advance`` found late.
     running: list[RunningEntry] = attrs.field(factory=list)
+    late: list[RunningEntry] = attrs.field(factory=list)
 
     def add(self, group: RunningGroup) -> None:
         insort(self.running, group.entry)
 
     def remove(self, group: RunningGroup) -> None:
-        del self.running[bisect_left(self.running, group.entry)]
+        entries = self.late if group.late else self.running
+        del entries[bisect_left(entries, group.entry)]
+
+    def advance(self, now: float) -> None:
+        """It is ``now``: groups whose expected end has passed are late from here on. Each moves
+        once, so that a pass costs nothing for those that it has seen."""
+        passed = bisect_left(self.running, (now,))
+        for _, id_, number, group in self.running[:passed]:
+            group.late = True
+            group.entry = (group.last, id_, number, group)
+            insort(self.late, group.entry)
+        del self.running[:passed]
+
+    def by_end(self, now: float) -> Iterator[RunningEntry]:
+        """All that runs, in the order of the ends that count at ``now``; such an end may be in the
+        past. Changes nothing, so that it can be asked between two instants."""
+        passed = bisect_left(self.running, (now,))
+        if not (passed or self.late):
+            return iter(self.running)
+        since = ((group.last, id_, n, group) for _, id_, n, group in self.running[:passed])
+        return merge(self.running[passed:], self.late, sorted(since))
 
 
 @attrs.define(eq=False)
 class Reservation:
-    """The head's time, and what it leaves free then: by type, of the plan, of its project."""
+    """The head's time, and what it leaves free then: by type, of the plan, of its project.
+
+    ``by_limit``: later workloads are judged by their time limits, not their expected durations.
+    """
 
     at: float
+    by_limit: bool
     left: dict[Pool, int]
     plan_left: int | None
     project: ProjectUse | None
@@ -70,8 +104,8 @@ class Reservation:
         they are taken out of it."""
         late: list[tuple[Pool, int]] = []
         total = 0
-        for pool, expected, count in ask.groups:
-            if now + expected > self.at:
+        for pool, expected, limit, count in ask.groups:
+            if now + (limit if self.by_limit else expected) > self.at:
                 late.append((pool, count))
                 total += count
         if not total:
@@ -97,25 +131,23 @@ class Reservation:
 
 
 def reserve(
-    ask: Ask,
-    project: ProjectUse | None,
-    usage: Usage,
-    pools: Iterable[Pool],
-    plan: int | None,
-    now: float,
+    head: Workload, usage: Usage, pools: Iterable[Pool], plan: int | None, now: float
 ) -> Reservation:
-    """The earliest time at which enough will be free for ``ask``, each running job taken to end at
-    max(started + expected, now), and what is left over then. Needs ``ask`` to fit into what exists.
+    """The earliest time at which enough will be free for ``head``, and what is left over then.
 
-    Where it fits only with Boxes that are away, nobody knows when: then there is no such time, and
-    nothing that fits now can be in the way of it.
+    Each running job is taken to end at started + expected or, once that has passed, at
+    max(started + limit, now). The head must fit into what exists.
+
+    Where it fits only with Boxes that are away, nobody knows when: then ``at`` is infinite, and
+    nothing that fits now can delay it.
     """
+    ask, project = head.ask, head.project
     # While a type has more busy Boxes than are wanted, the first to end free nothing: below zero.
     coming = {pool: pool.free - pool.surplus for pool in pools}
     used = usage.boxes
-    project_used = project.used if project is not None else 0
+    project_used = project.used
     at = now
-    groups = iter(usage.running)
+    groups = usage.by_end(now)
     entry = next(groups, None)
     while entry is not None:
         at = max(entry[0], now)
@@ -135,9 +167,10 @@ def reserve(
         at = inf
     for pool, count in ask.needs:
         coming[pool] -= count
-    limit = project.limit if project is not None else None
+    limit, promise = project.limit, head.promise
     return Reservation(
         at=at,
+        by_limit=promise is not None and now > promise + GUARD_LIMITS * ask.longest,
         left={pool: max(0, count) for pool, count in coming.items()},
         plan_left=None if plan is None else plan - used - ask.total,
         project=project if limit is not None else None,
@@ -230,14 +263,25 @@ class Pass:
                 return False
         return self._plan is None or self._usage.boxes + ask.total <= self._plan
 
+    def lacks_head(self) -> bool:
+        """Whether the pass has to look for the head whatever is free: to make it a promise."""
+        return self.head is None and self._policy is Policy.BACKFILL
+
+    def promise(self) -> float | None:
+        """The time to promise to the head: where it is the head for the first time, and has one."""
+        head = self.head
+        if head is None or self._policy is not Policy.BACKFILL or head.head.promise is not None:
+            return None
+        at = self.reservation().at
+        return at if at < inf else None
+
     def reservation(self) -> Reservation:
         """The head's; made when it is first asked for: between the head and the first workload
         behind it that would fit, nothing is handed out."""
         if self._reservation is None:
             assert self.head is not None
-            head = self.head
             self._reservation = reserve(
-                head.ask, head.head.project, self._usage, self._pools, self._plan, self._now
+                self.head.head, self._usage, self._pools, self._plan, self._now
             )
         return self._reservation
 

@@ -41,7 +41,8 @@ def expected_duration(passed_runs: Sequence[float]) -> float:
 
 
 def forecast(scheduler: Scheduler, id_: WorkloadId, now: float) -> float | None:
-    """When a waiting workload starts if nothing else is asked and every job runs as expected.
+    """When a waiting workload starts if nothing else is asked and every job runs as expected; what
+    is late already, to its time limit.
 
     None where it never would (no such Boxes), or where more than FORECAST_WORKLOADS wait in all.
     Boxes that are away stay away, and when their jobs end nobody knows.
@@ -85,7 +86,10 @@ def _push_ends(
 ) -> None:
     at: dict[float, list[int]] = {}
     for job in jobs:
-        end = max(started_at + workload.ask.jobs[job].expected, now)
+        asked = workload.ask.jobs[job]
+        end = started_at + asked.expected
+        if end < now:
+            end = max(started_at + asked.limit, now)
         at.setdefault(end, []).append(job)
     for end, members in at.items():
         heappush(ends, (end, workload.id, tuple(members)))
@@ -106,7 +110,7 @@ def _twin(scheduler: Scheduler) -> Scheduler:
             workload.priority, workload.created_at, workload.ask.jobs,
         )  # fmt: skip
         if run is None:
-            twin.restore(submit, workload.state)
+            twin.restore(submit, workload.state, promise=workload.promise)
         else:
             boxes: list[BoxId | None] = [b.id if b is not None else None for b in run.boxes]
             twin.restore(submit, State.RUNNING, run.started_at, boxes)

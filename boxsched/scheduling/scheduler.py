@@ -33,6 +33,7 @@ from boxsched.scheduling.values import (
     JobsFound,
     JobsLost,
     ProjectLimited,
+    Promised,
     Queued,
     QueueRules,
     Refused,
@@ -105,6 +106,7 @@ class Scheduler:
         if self.lost:
             self.lost.give_again(self.workloads, self.boxes, decisions)
         # 3. Admission: who fits, whole.
+        self.usage.advance(now)
         while len(self.queue) and self._pass(now, decisions):
             pass
         return decisions
@@ -233,12 +235,16 @@ class Scheduler:
         can put the head over its project's limit, and then the head holds back nobody else.
         """
         turn = Pass(self.rules, self.usage, self.pools.values(), now)
-        strict = self.rules.policy is Policy.STRICT
+        goes_on = self.rules.policy is not Policy.STRICT
         queue, place, again = self.queue, 0, False
-        while turn.anything_left():
+        while True:
+            # Where nothing is free there is still a head to find: it gets its promise.
+            room = turn.anything_left()
+            if not room and not turn.lacks_head():
+                return again
             while True:
                 if turn.head is not None:
-                    if strict:
+                    if not (goes_on and room):
                         return again
                     place = queue.skip_hopeless(place)
                 shape = queue.shape_at(place)
@@ -246,6 +252,8 @@ class Scheduler:
                     return again
                 if turn.judge(shape) is Verdict.ADMIT:
                     break
+                if turn.head is shape:
+                    self._promise(turn, decisions)
                 place += 1
             workload = shape.head
             again = again or (turn.head is not None and turn.head.project is workload.project)
@@ -253,7 +261,15 @@ class Scheduler:
             # 4. Assignment: which Box runs which job.
             decisions.append(self._admit(workload, now))
             turn.admitted(workload)
-        return again
+
+    def _promise(self, turn: Pass, decisions: list[Decision]) -> None:
+        """The first time that is reserved for a head is its promise, and stays."""
+        at = turn.promise()
+        if at is not None:
+            assert turn.head is not None
+            head = turn.head.head
+            head.promise = at
+            decisions.append(Promised(head.id, at))
 
     def _admit(self, workload: Workload, now: float) -> Admitted:
         project, branch, ask = workload.project, workload.branch, workload.ask
@@ -266,7 +282,7 @@ class Scheduler:
             ids.append(box.id)
             warm += was_warm
         workload.state = moved(TRANSITIONS, workload.state, Move.ADMITTED)
-        counts = [(count, count) for _, _, count in ask.groups]
+        counts = [(group.jobs, group.jobs) for group in ask.groups]
         self._run(workload, boxes, ask.total, counts, now)
         return Admitted(workload.id, tuple(ids), warm)
 
@@ -280,10 +296,9 @@ class Scheduler:
     ) -> None:
         """``counts``: of each group, the jobs that run and the Boxes that will return."""
         groups = []
-        for number, (pool, expected, _) in enumerate(workload.ask.groups):
-            end = started_at + expected
-            group = RunningGroup(end, workload, pool, *counts[number])
-            group.entry = (end, workload.id, number, group)
+        for number, (pool, expected, limit, _) in enumerate(workload.ask.groups):
+            end, last = started_at + expected, started_at + limit
+            group = RunningGroup(end, last, workload, number, pool, *counts[number])
             groups.append(group)
             if group.jobs:
                 self.usage.add(group)
@@ -304,10 +319,13 @@ class Scheduler:
         boxes: Sequence[BoxId | None] = (),
         failed: bool = False,
         stop_cause: StopCause | None = None,
+        promise: float | None = None,
     ) -> None:
         """Put an unfinished workload back as it was, in the order of the ids. ``boxes`` by job:
-        None where it has ended; they must have been added, and be free."""
+        None where it has ended; they must have been added, and be free. ``promise``: see
+        ``Promised``."""
         workload = self.register.enter(event)
+        workload.promise = promise
         self.lanes.append(workload, event.lane)
         workload.state = state
         if state is State.QUEUED:
@@ -346,7 +364,11 @@ class Scheduler:
         assert set(busy) == {b.id for b in self.boxes.values() if b.busy}
         assert len(self.queue) == sum(w.state is State.QUEUED for w in self.workloads.values())
         groups = [g for w in runs if w.run for g in w.run.groups if g.jobs]
-        assert sorted(g.entry for g in groups) == self.usage.running
+        usage = self.usage
+        assert sorted(g.entry for g in groups if not g.late) == usage.running
+        assert sorted(g.entry for g in groups if g.late) == usage.late
+        assert all(entry[0] == entry[3].end for entry in usage.running)
+        assert all(entry[0] == entry[3].last >= entry[3].end for entry in usage.late)
         for w in runs:
             assert w.run is not None and w.run.live == sum(g.jobs for g in w.run.groups) > 0
             assert all(0 <= g.returning <= g.jobs for g in w.run.groups)

@@ -21,13 +21,17 @@ class QueueRules:
 
 
 class JobAsk(NamedTuple):
-    """A job as the core sees it: a Box of a type, for so many seconds as far as one knows.
+    """A job as the core sees it: the type of Box it needs, and two durations in seconds.
+
+    ``expected`` is how long it should run; ``limit``, at least as long, is its time limit: a job
+    that is still running after ``expected`` is taken to run until then.
 
     A named tuple, since a gang's asks are hashed as a whole to find its shape.
     """
 
     box_type: str
     expected: float
+    limit: float
 
 
 # --- Events: what happened ------------------------------------------------------------------
@@ -185,6 +189,17 @@ class Admitted:
 
 
 @attrs.define(eq=False)
+class Promised:
+    """It is the head for the first time: ``at`` is the time reserved for it, in seconds.
+
+    The promise stays; whoever restores the core hands it back (``Scheduler.restore``).
+    """
+
+    workload: WorkloadId
+    at: float
+
+
+@attrs.define(eq=False)
 class GivenAgain:
     """A lost job has a Box: another one, and the old one was freed just before (``BoxFreed``), or
     the same again."""
@@ -220,7 +235,9 @@ class Finished:
     result: Result
 
 
-Decision = Refused | Canceled | Queued | Admitted | GivenAgain | StopJobs | BoxFreed | Finished
+Decision = (
+    Refused | Canceled | Queued | Promised | Admitted | GivenAgain | StopJobs | BoxFreed | Finished
+)
 
 
 # --- Reasons: why not yet (each is a value; API, page and tests read it) --------------------
@@ -271,10 +288,15 @@ class ProjectLimit:
 
 @attrs.frozen
 class BehindReservation:
-    """It would fit now, but it would delay the head, which gets its Boxes at ``at``."""
+    """It would fit now, but it would delay the head, which gets its Boxes at ``at``.
+
+    ``by_limit``: the head waits much longer than was promised, so that the time limits of later
+    workloads count instead of their expected durations (contract, section 1, "Guard").
+    """
 
     head: WorkloadId
     at: float
+    by_limit: bool = False
 
 
 @attrs.frozen

@@ -82,7 +82,8 @@ def _reason(scheduler: Scheduler, workload: Workload, verdict: Verdict, turn: Pa
             return QueueOrder(turn.head.head.id)
         case Verdict.DELAYS_HEAD | Verdict.ADMIT if turn.head is not None:
             # ADMIT: time alone has made room since the last instant, as a job is late.
-            return BehindReservation(turn.head.head.id, turn.reservation().at)
+            reservation = turn.reservation()
+            return BehindReservation(turn.head.head.id, reservation.at, reservation.by_limit)
     for pool, count in ask.needs:
         if count > pool.wanted:
             return NoSuchBoxes(pool.box_type, count, pool.wanted)

@@ -1,7 +1,7 @@
 """What the core remembers of a workload: little while it waits, more while it runs."""
 
 from collections.abc import Hashable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import attrs
 
@@ -28,6 +28,15 @@ class ProjectUse:
     unfinished: int = 0
 
 
+class AskedGroup(NamedTuple):
+    """Jobs of one workload that ask the same; durations in seconds."""
+
+    pool: Pool
+    expected: float
+    limit: float
+    jobs: int
+
+
 @attrs.define(eq=False)
 class Ask:
     """What a workload's jobs ask for, counted once for all workloads that ask the same."""
@@ -35,19 +44,21 @@ class Ask:
     jobs: tuple[JobAsk, ...]
     total: int
     needs: tuple[tuple[Pool, int], ...]  # Boxes by type
-    groups: tuple[tuple[Pool, float, int], ...]  # Boxes by type and expected duration
+    groups: tuple[AskedGroup, ...]  # jobs by Box type, expected duration and limit
     group_of: tuple[int, ...]  # job -> its group
     pool_of: tuple[Pool, ...]  # job -> its type's Boxes
     only: Pool | None  # where all are of one type
+    longest: float  # the greatest time limit of its jobs, in seconds
     users: int = 0
 
 
 def ask_for(jobs: tuple[JobAsk, ...], pools: dict[str, Pool]) -> Ask:
-    """Counts the jobs by type, and by type and expected duration, in the order of the jobs."""
+    """Count the jobs by type, and by all that they ask for, in the order of the jobs."""
     if jobs.count(jobs[0]) == len(jobs):  # most gangs; and gangs can be large
-        pool, n = pools[jobs[0].box_type], len(jobs)
-        group = (pool, jobs[0].expected, n)
-        return Ask(jobs, n, ((pool, n),), (group,), (0,) * n, (pool,) * n, pool)
+        box_type, expected, limit = jobs[0]
+        pool, n = pools[box_type], len(jobs)
+        group = AskedGroup(pool, expected, limit, n)
+        return Ask(jobs, n, ((pool, n),), (group,), (0,) * n, (pool,) * n, pool, limit)
     numbers: dict[JobAsk, int] = {}
     counts: list[int] = []
     group_of: list[int] = []
@@ -64,10 +75,14 @@ def ask_for(jobs: tuple[JobAsk, ...], pools: dict[str, Pool]) -> Ask:
         jobs=jobs,
         total=len(jobs),
         needs=tuple((pools[box_type], n) for box_type, n in needs.items()),
-        groups=tuple((pools[job.box_type], job.expected, counts[n]) for job, n in numbers.items()),
+        groups=tuple(
+            AskedGroup(pools[job.box_type], job.expected, job.limit, counts[n])
+            for job, n in numbers.items()
+        ),
         group_of=tuple(group_of),
         pool_of=tuple(pools[job.box_type] for job in jobs),
         only=pools[jobs[0].box_type] if len(needs) == 1 else None,
+        longest=max(job.limit for job in jobs),
     )
 
 
@@ -82,16 +97,26 @@ class Lane:
 
 @attrs.define(eq=False)
 class RunningGroup:
-    """Jobs of one workload with one Box type and one expected end."""
+    """Jobs of one workload with one Box type, one expected end and one time limit."""
 
-    end: float
+    end: float  # when they should have ended
+    last: float  # when they reach their time limit
     workload: "Workload"
+    number: int  # its place among the groups of its workload
     pool: Pool
     jobs: int  # still running
     returning: int  # of their Boxes, those that will be free again
+    late: bool = False  # the expected end has passed: ``last`` is what counts now
 
-    # Ends in order; the workload's id and the group's number break ties.
+    # By the end that counts; the workload's id and the group's number break ties.
     entry: "RunningEntry" = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.entry = (self.end, self.workload.id, self.number, self)
+
+    def taken_to_end(self, now: float) -> float:
+        """When its jobs are taken to end (contract, section 1, "backfill")."""
+        return self.end if self.end >= now else max(self.last, now)
 
 
 RunningEntry = tuple[float, int, int, RunningGroup]
@@ -132,4 +157,5 @@ class Workload:
     ahead: "Workload | None" = None
     behind: "Workload | None" = None
     shape: "Shape | None" = None  # while it waits in the queue
+    promise: float | None = None  # the first time that was reserved for it as the head
     run: Run | None = None

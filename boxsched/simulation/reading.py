@@ -259,14 +259,17 @@ class _Script:
     def _job(self, value: object, place: str) -> _Job:
         if not isinstance(value, dict):
             seconds = fields.seconds(value, place)
-            return _Job(JobAsk(self._first_type, seconds), seconds, Result.PASSED)
+            return _Job(JobAsk(self._first_type, seconds, seconds), seconds, Result.PASSED)
         given = Fields(value, place)
         seconds = given.take("seconds", fields.seconds)
         expected = given.take_or("expected", fields.seconds, seconds)
+        limit = given.take_or("limit", fields.seconds, expected)
+        if limit < expected:
+            raise BadInput(f"{place}.limit", f"must be at least what is expected, {expected:g}")
         result = given.take_or("result", fields.one_of(_JobResult), _JobResult.PASSED)
         box_type = given.take_or("box_type", self._box_type, self._first_type)
         given.done()
-        return _Job(JobAsk(box_type, expected), seconds, Result(result))
+        return _Job(JobAsk(box_type, expected, limit), seconds, Result(result))
 
     def _box_type(self, value: object, place: str) -> str:
         box_type = fields.name(value, place)

@@ -111,7 +111,7 @@ def scenario(jobs: Iterable[LoggedJob], boxes: int, policy: Policy) -> Scenario:
     for i, job in enumerate(kept):
         size, asked, runs = job.processors, job.expected, job.seconds
         if (size, asked) not in asks:
-            asks[size, asked] = (JobAsk(DEFAULT_BOX_TYPE, asked),) * size
+            asks[size, asked] = (JobAsk(DEFAULT_BOX_TYPE, asked, asked),) * size
         if (size, runs) not in courses:
             courses[size, runs] = _course(size, runs)
         events.append((job.submitted, _submit(i, job.submitted, asks[size, asked])))

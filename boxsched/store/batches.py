@@ -34,6 +34,7 @@ class WorkloadChange:
     finished_at: float | None
     commit: str | None = None  # what its jobs found checked out, where none was asked for
     reason: str | None = None  # why it failed, was stopped or canceled, for a person
+    promise: float | None = None  # the first time that was reserved for it as the queue's head
 
 
 @attrs.frozen
@@ -152,6 +153,7 @@ class LoadedWorkload(NamedTuple):
     stop_cause: StopCause | None
     jobs: tuple[LoadedJob, ...]
     reason: str | None = None
+    promise: float | None = None
 
 
 @attrs.frozen

@@ -111,10 +111,10 @@ def loaded_job(row: Row) -> LoadedJob:
 
 def loaded_workload(row: Row, jobs: Sequence[LoadedJob]) -> LoadedWorkload:
     """A row of ``load_workloads``."""
-    *fields, reason, _ = row  # the last is how many jobs it has
+    *fields, reason, promise, _ = row  # the last is how many jobs it has
     fields[3] = KINDS[row[3]]
     fields[8] = CANCELLATIONS[row[8]]
     fields[9] = bool(row[9])
     fields[10] = STATES[row[10]]
     fields[14] = CAUSES[row[14]]
-    return LoadedWorkload._make([*fields, tuple(jobs), reason])
+    return LoadedWorkload._make([*fields, tuple(jobs), reason, promise])

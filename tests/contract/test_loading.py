@@ -23,6 +23,7 @@ from tests.contract.world import (
     finished,
     key,
     loaded,
+    queued,
     spec,
     stop,
     worker,
@@ -68,6 +69,20 @@ async def test_a_new_leader_finds_what_is_unfinished(place: Place) -> None:
     assert (test.box, test.attempt, test.lease_token) == (leader.boxes[2].id, 1, leader.batch)
     (entry,) = await store.inbox(SHARD, 10)
     assert str(late.id).encode() in entry.payload
+
+
+async def test_a_heads_promise_outlives_its_leader(place: Place) -> None:
+    leader = await Leader(await place.open()).lead()
+    project = await leader.project()
+    head, other = [await leader.submit(build(project)) for _ in range(2)]
+    at = await leader.queue(head.id)
+    promised = attrs.evolve(queued(head.id, at), promise=NOW + 1 / 3)
+    await leader.commit(workloads=(promised,))
+    found = await loaded(await place.reopen())
+    assert [(w.id, w.promise) for w in found.workloads] == [
+        (head.id, NOW + 1 / 3),  # to the last digit
+        (other.id, None),
+    ]
 
 
 async def test_loading_changes_nothing(leader: Leader) -> None:

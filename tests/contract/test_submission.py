@@ -223,6 +223,21 @@ async def test_expected_durations_come_from_the_history_of_that_job_name(leader:
     assert [job.expected_seconds for job in told.jobs] == [expected, 60.0], "to the last digit"
 
 
+async def test_no_job_is_expected_to_run_past_its_time_limit(leader: Leader) -> None:
+    """The time limit was lowered since the runs that the history knows."""
+    project = await leader.project()
+    done = await leader.submit(build(project))
+    await leader.queue(done.id)
+    await leader.start(done.id, 0)
+    durations = (DurationChange(project.id, "test", (50.1, 53.8), 64.0),)
+    await leader.finish(done.id, 0, durations=durations)
+    one = await leader.submit(build(project, jobs=(spec("test", 20.0),)))
+    shown = await leader.store.workload(one.id)
+    assert shown is not None and shown.jobs[0].expected_seconds == 20.0
+    told = inbox.read("submit", (await leader.store.inbox(SHARD, 10))[0].payload)
+    assert isinstance(told, inbox.Submit) and told.jobs[0].expected_seconds == 20.0
+
+
 # --- Whoever goes away ----------------------------------------------------------------------
 
 

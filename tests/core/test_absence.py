@@ -61,7 +61,7 @@ class Trial:
         decisions = []
         if what == "submit":
             self.last += 1
-            asks = (JobAsk("default", float(size)),) * size
+            asks = (JobAsk("default", float(size), float(size)),) * size
             event = Submit(
                 WorkloadId(self.last), Kind.BUILD, ProjectId(1), None, None, 50, self.now, asks
             )

@@ -12,7 +12,7 @@ from boxsched.states import Result
 
 FEW, MANY = 1_000, 100_000
 BOXES = 100
-SHAPES = [(JobAsk("linux", 10.0 * size),) * size for size in range(1, 9)]
+SHAPES = [(JobAsk("linux", 10.0 * size, 10.0 * size),) * size for size in range(1, 9)]
 
 
 def submit(number, priority=50):

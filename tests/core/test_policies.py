@@ -138,16 +138,95 @@ def test_who_would_exceed_its_projects_limit_holds_the_project_back_from_its_own
     assert (w.started("short 1"), w.started("head")) == (5, 10)
 
 
-def test_a_late_job_is_expected_to_end_any_moment():
+def test_a_late_job_is_taken_to_run_to_its_time_limit():
     w = World(boxes=3)
-    w.build("late", {"seconds": 100, "expected": 10}, branch="1")
-    w.build("long", {"seconds": 100, "expected": 50}, branch="2")
+    w.build("late", {"seconds": 100, "expected": 10, "limit": 60}, branch="1")
+    w.build("long", {"seconds": 100, "expected": 50, "limit": 100}, branch="2")
     w.run_until(20)
-    w.build("head", 10, 10, branch="3")
-    w.build("next", 99, branch="4")  # at the head's time, now, nothing is left
-    w.build("instant", {"seconds": 99, "expected": 0}, branch="5")  # as if it ended at once
-    assert w.running == {"late", "long", "instant"}
-    assert w.why("next") == NeedsBoxes("linux", asked=1, free=0)
+    w.build("head", 10, 10, branch="3")  # one Box is free; the next at 50
+    w.build("past 50", 31, branch="4")  # would still run at 50, when the head needs both
+    w.build("by 50", 30, branch="5")
+    assert w.running == {"late", "long", "by 50"}
+    assert w.why("past 50") == NeedsBoxes("linux", asked=1, free=0)
+    w.run_until(51)
+    assert "by 50" in w.ended
+    assert w.running == {"late", "long"}
+    assert w.why("past 50") == BehindReservation(head=w.id("head"), at=60)  # of "late"
+    w.run_until(61)
+    assert w.why("past 50") == BehindReservation(head=w.id("head"), at=61)  # past every limit
+
+
+def test_what_is_due_this_instant_is_not_late():
+    """Its expected end has not passed before the next instant."""
+    w = World(boxes=2)
+    w.build("due", {"seconds": 99, "expected": 10, "limit": 60}, branch="1")
+    w.run_until(10)
+    w.build("head", 10, 10, branch="2")
+    w.build("next", 10, branch="3")
+    assert w.why("next") == BehindReservation(head=w.id("head"), at=10)
+
+
+def test_late_jobs_of_one_workload_go_by_their_own_limits():
+    w = World(boxes=3)
+    w.build(
+        "late",
+        {"seconds": 99, "expected": 10, "limit": 30},
+        {"seconds": 99, "expected": 10, "limit": 80},
+        branch="1",
+    )
+    w.run_until(20)
+    w.build("head", 10, 10, branch="2")
+    w.build("next", 11, branch="3")
+    assert w.why("next") == BehindReservation(head=w.id("head"), at=30)
+
+
+def guarded(limit, promise=10):
+    """The head waits for a Box that is late, on and on; small ones are let past meanwhile."""
+    w = World(boxes=2)
+    w.build("late", {"seconds": 500, "expected": promise, "limit": 300}, branch="1")
+    w.build("head", 5, {"seconds": 5, "limit": limit}, branch="2")
+    return w
+
+
+def test_the_first_time_reserved_for_a_head_is_its_promise_and_stays():
+    w = guarded(limit=20)
+    assert w.promise("head") == 10
+    w.run_until(100)
+    w.build("small", 1, branch="3")
+    assert w.promise("head") == 10
+    assert w.why("head") == NeedsBoxes("linux", asked=2, free=0)
+
+
+@pytest.mark.parametrize(("at", "past"), [(49, True), (50, True), (51, False)])
+def test_a_head_that_waits_far_beyond_its_promise_is_guarded(at, past):
+    """Later than the promise and twice its longest limit, 10 + 2 * 20, time limits count."""
+    w = guarded(limit=20)
+    w.run_until(at)
+    w.build("usually short", {"seconds": 5, "expected": 5, "limit": 290}, branch="3")
+    assert ("usually short" in w.running) == past
+    if not past:
+        reason = BehindReservation(head=w.id("head"), at=300, by_limit=True)
+        assert w.why("usually short") == reason
+    w.build("surely short", {"seconds": 5, "expected": 5, "limit": 6}, branch="4")
+    assert ("surely short" in w.running) != past  # there is one Box
+
+
+def test_a_head_whose_place_another_takes_keeps_its_promise():
+    w = guarded(limit=20)
+    w.run_until(5)
+    w.deploy("urgent", 5, 5)
+    assert (w.promise("head"), w.promise("urgent")) == (10, 10)
+    w.run_until(12)
+    w.stop("urgent")
+    assert w.promise("head") == 10
+
+
+@pytest.mark.parametrize("policy", ["strict", "best_effort"])
+def test_only_backfill_promises(policy):
+    w = World(boxes=1, policy=policy)
+    w.build("runs", 10, branch="1")
+    w.build("head", 10, branch="2")
+    assert w.promise("head") is None
 
 
 def test_fewer_boxes_wanted_move_the_heads_time():
@@ -230,3 +309,4 @@ def test_an_explanation_in_between_is_not_false():
     assert w.why("next") == BehindReservation(head=w.id("head"), at=5)
     w.now = 9
     assert isinstance(w.why("next"), BehindReservation | QueueOrder)
+    assert w.why("next").at == 9

@@ -41,7 +41,12 @@ TYPES = ("linux", "mac")
 FEW = st.integers(0, 2)
 WHICH = st.integers(0, 30)  # of those that there are, around the corner
 ASKS = st.lists(
-    st.builds(JobAsk, st.sampled_from(("linux", "linux", "mac")), st.sampled_from((1, 2, 5, 0))),
+    st.builds(
+        lambda box_type, expected, more: JobAsk(box_type, expected, expected + more),
+        st.sampled_from(("linux", "linux", "mac")),
+        st.sampled_from((1, 2, 5, 0)),
+        st.sampled_from((0, 0, 1, 4)),
+    ),
     min_size=1,
     max_size=4,
 ).map(tuple)
@@ -109,8 +114,8 @@ class CoreMachine(RuleBasedStateMachine):
                 "id": number, "kind": kind, "project": project, "branch": branch, "lane": lane,
                 "priority": priority, "strategy": strategy, "fail_fast": fail_fast,
                 "jobs": [
-                    {"box_type": j.box_type, "expected": j.expected, "started_at": None,
-                     "ended_at": None, "outcome": None} for j in jobs
+                    {"box_type": j.box_type, "expected": j.expected, "limit": j.limit,
+                     "started_at": None, "ended_at": None, "outcome": None} for j in jobs
                 ],
             },
             self.now,

@@ -46,9 +46,10 @@ def waits_for_that(reason, naive, w, now):
             return exact and used + n > limit and boxes_are_free and not naive.too_large(w)
         case BehindReservation(head) | QueueOrder(head) if any(w is e for e in room):
             return head == naive.head["id"]
-        case BehindReservation(head, at):
+        case BehindReservation(head, at, by_limit):
             behind = naive.policy == "backfill" and would_fit(naive, w)
-            return behind and head == naive.head["id"] and at == naive.left["at"]
+            exact = at == naive.left["at"] and by_limit == naive.left["guarded"]
+            return behind and head == naive.head["id"] and exact
         case QueueOrder(behind):
             return would_fit(naive, w) and behind in holders(naive, w)
     return False

@@ -148,6 +148,14 @@ class World:
     def finished(self, name):
         return self.seen[name].finished_at
 
+    def promise(self, name):
+        """The first time that was reserved for it as the head; None: never."""
+        return self.core.workloads[self.id(name)].promise
+
+    @property
+    def ended(self):
+        return {name for name, seen in self.seen.items() if seen.finished_at is not None}
+
     def result(self, name):
         return self.seen[name].result
 
@@ -181,9 +189,7 @@ class World:
         jobs = [job if isinstance(job, dict) else {"seconds": job} for job in jobs or (60,)]
         if priority is None:
             priority = default_priority(kind, branch, settings.priority_branches)
-        asks = tuple(
-            JobAsk(j.get("box_type", "linux"), j.get("expected", j["seconds"])) for j in jobs
-        )
+        asks = tuple(ask(job) for job in jobs)
         submit = Submit(
             id=len(self.seen) + 1,
             kind=kind,
@@ -267,3 +273,9 @@ class World:
 
     def _by_id(self, workload):
         return next(s for s in self.seen.values() if s.submit.id == workload)
+
+
+def ask(job):
+    """What the core sees of a job, its defaults filled in as in a scenario."""
+    expected = job.get("expected", job["seconds"])
+    return JobAsk(job.get("box_type", "linux"), expected, job.get("limit", expected))

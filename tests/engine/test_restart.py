@@ -1,5 +1,6 @@
 """At any moment the store holds all that the engine knows: a restart changes no decision."""
 
+import math
 import random
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ def fingerprint(books: Books) -> dict[str, Any]:
     return {
         "workloads": {
             id_: (w.state, w.priority, w.created_at, w.fail_fast, w.ask.jobs,
+                  None if w.run else w.promise,
                   w.lane.key if w.lane else None, w.ahead.id if w.ahead else None,
                   w.run and (w.run.started_at, [b and b.id for b in w.run.boxes],
                              w.run.failed, w.run.stop_cause))
@@ -36,7 +38,10 @@ def fingerprint(books: Books) -> dict[str, Any]:
         "free": {p.box_type: (p.free, p.wanted, p.surplus) for p in core.pools.values()},
         "warm": {b.id: b.warm_keys for p in core.pools.values() for b in p.free_boxes.values()},
         "limits": {p.id: p.limit for p in core.register.projects.values() if p.limit is not None},
-        "used": (core.usage.boxes, [(e[0], e[1], e[2], e[3].jobs) for e in core.usage.running]),
+        "used": (
+            core.usage.boxes,
+            [(e[0], e[1], e[2], e[3].jobs, e[3].end) for e in core.usage.by_end(math.inf)],
+        ),
         "jobs": {
             id_: [(j.state, j.box, j.lease_token, j.attempt, j.started_at, j.reason)
                   for j in w.running or () if j.state is not JobState.FINISHED]

@@ -96,6 +96,7 @@ def job_of(job, first_type):
     return {
         "seconds": job["seconds"],
         "expected": job.get("expected", job["seconds"]),
+        "limit": job.get("limit", job.get("expected", job["seconds"])),
         "result": job.get("result", "passed"),
         "box_type": job.get("box_type", first_type),
         "started_at": None, "ended_at": None, "outcome": None,

@@ -75,7 +75,7 @@ class Reference:
     def submit(self, w, now):
         """Registers it; returns the workloads whose running jobs are to be stopped for it."""
         w |= {"registered_at": now, "queued_at": None, "started_at": None}
-        w |= {"finished_at": None, "result": None, "stop": None}
+        w |= {"finished_at": None, "result": None, "stop": None, "promise": None}
         self.workloads.append(w)
         for most in (self.plan, self.limits.get(w["project"])):
             if most is not None and len(w["jobs"]) > most:
@@ -170,11 +170,14 @@ class Reference:
                 break
         else:
             raise AssertionError("a head fits once everything has ended")
+        if head["promise"] is None:
+            head["promise"] = at
         limit, project = self.limits.get(head["project"]), head["project"]
         if limit is not None:
             limit -= self.busy(project=project, after=at, now=now) + len(head["jobs"])
         return {
             "at": at,
+            "guarded": now > head["promise"] + 2 * max(job["limit"] for job in head["jobs"]),
             "boxes": {t: n - asks(head)[t] for t, n in boxes.items()},
             "plan": None if plan is None else plan - len(head["jobs"]),
             "project": limit,
@@ -183,7 +186,8 @@ class Reference:
 
 def take(left, head, w, now):
     """Takes a later workload out of what the head leaves at T; false if it does not fit there."""
-    late = [job for job in w["jobs"] if now + job["expected"] > left["at"]]
+    takes = "limit" if left["guarded"] else "expected"
+    late = [job for job in w["jobs"] if now + job[takes] > left["at"]]
     types = Counter(job["box_type"] for job in late)
     if any(n > left["boxes"][t] for t, n in types.items()):
         return False
@@ -218,7 +222,8 @@ def runs(job):
 
 
 def taken_to_end(job, now):
-    return max(job["started_at"] + job["expected"], now)
+    expected = job["started_at"] + job["expected"]
+    return expected if now <= expected else max(job["started_at"] + job["limit"], now)
 
 
 def finish(w, result, now):

@@ -65,7 +65,7 @@ def scenario(pick):
 def crowd(pick):
     """One long queue in one instant, without lanes, and few sorts of workloads: for the passes."""
     sorts = [
-        [{"seconds": seconds, "expected": pick.choice((seconds, seconds, 5, 99))}]
+        [{"seconds": seconds, "expected": pick.choice((1, seconds, seconds, 5)), "limit": 99}]
         * pick.integer(1, 4)
         for seconds in (2, 5, 10, 99)[: pick.integer(1, 4)]
     ]
@@ -163,11 +163,14 @@ def jobs(pick, types, unit):
 def job(pick, types, unit):
     seconds = pick.choice((1, 2, 3, 4, 5, 8, 12, 0)) * unit
     plain = not often(pick, 50)
-    if plain and not types:
+    if plain and not types and not often(pick, 20):
         return seconds
     made = {"seconds": seconds}
     if not plain:
         made["expected"] = pick.choice((1, 2, 3, 4, 5, 8, 12, 0, 30)) * unit
+    if often(pick, 30):
+        expected = made.get("expected", seconds)
+        made["limit"] = expected + pick.choice((0, 1, 2, 5, 9)) * unit
     if often(pick, 15):
         made["result"] = pick.choice(("failed", "passed"))
     if types and often(pick, 60):

@@ -16,8 +16,11 @@ def shrunk(scenario, differs):
 
 
 def is_whole(scenario):
-    """Each stop's workload is still registered before it."""
+    """The times are in order, and each stop's workload is still registered before it."""
     names = set()
+    times = [event["at"] for event in scenario["events"]]
+    if times != sorted(times):
+        return False
     for event in scenario["events"]:
         if "stop" in event and event["stop"] not in names:
             return False

@@ -37,7 +37,8 @@ SELECT id, workload FROM inbox
 SELECT workload.id, workload.project, workload.number, workload.kind, workload.branch,
        workload.tag, workload.server, workload.priority, workload.cancellation,
        workload.fail_fast, workload.state, workload.created_at, workload.queued_at,
-       workload.started_at, workload.stop_cause, workload.reason, workload.boxes
+       workload.started_at, workload.stop_cause, workload.reason, workload.promise,
+       workload.boxes
   FROM workload JOIN project ON project.id = workload.project
  WHERE workload.finished_at IS NULL AND workload.id > :after
    AND project.organization = :organization
@@ -94,15 +95,15 @@ UPDATE workload
 
 -- name: change_workloads
 -- Unfinished workloads as the batch leaves them.
-WITH v(id, state, stop_cause, queued_at, started_at, commit_hash, reason) AS (VALUES (
-    :id, :state, :stop_cause, :queued_at, :started_at, :commit_hash, :reason
+WITH v(id, state, stop_cause, queued_at, started_at, commit_hash, reason, promise) AS (VALUES (
+    :id, :state, :stop_cause, :queued_at, :started_at, :commit_hash, :reason, :promise
 ))
 UPDATE workload
    SET state = v.state, stop_cause = CAST(v.stop_cause AS text),
        queued_at = CAST(v.queued_at AS double precision),
        started_at = CAST(v.started_at AS double precision),
        commit_hash = coalesce(workload.commit_hash, CAST(v.commit_hash AS text)),
-       reason = CAST(v.reason AS text)
+       reason = CAST(v.reason AS text), promise = CAST(v.promise AS double precision)
   FROM v WHERE workload.id = v.id;
 
 -- name: change_jobs

@@ -57,7 +57,7 @@ def commit(batch: Batch) -> Steps[None]:
     )
     yield _SQL["change_workloads"].rows(
         [
-            (c.id, c.state, c.stop_cause, c.queued_at, c.started_at, c.commit, c.reason)
+            (c.id, c.state, c.stop_cause, c.queued_at, c.started_at, c.commit, c.reason, c.promise)
             for c in batch.workloads
         ]
     )

@@ -10,6 +10,7 @@ from boxsched.store.blocks import Call, Row, Steps, load
 from boxsched.store.rows import json_text
 from boxsched.store.values import (
     IdempotencyKey,
+    JobSpec,
     KeyTaken,
     NewWorkload,
     ProjectChanged,
@@ -234,12 +235,17 @@ def _job_rows(new: NewWorkload, workload: WorkloadId, expected: _Expected) -> li
             job.name,
             job.box_type,
             job.timeout_seconds,
-            expected.get((new.project, job.name), job.timeout_seconds),
+            _expected_seconds(new, job, expected),
             json_text(job.commands),
             json_text(job.environment),
         )
         for index, job in enumerate(new.jobs)
     ]
+
+
+def _expected_seconds(new: NewWorkload, job: JobSpec, expected: _Expected) -> float:
+    """Never more than the time limit (contract, section 1, "Expected durations")."""
+    return min(expected.get((new.project, job.name), job.timeout_seconds), job.timeout_seconds)
 
 
 def _command(new: NewWorkload, done: Submitted, expected: _Expected) -> Row:
@@ -263,7 +269,7 @@ def _command(new: NewWorkload, done: Submitted, expected: _Expected) -> Row:
                 job.name,
                 job.box_type,
                 job.timeout_seconds,
-                expected.get((new.project, job.name), job.timeout_seconds),
+                _expected_seconds(new, job, expected),
             )
             for job in new.jobs
         ),
