@@ -32,7 +32,7 @@ from boxsched.options import Options
 from boxsched.store import is_postgres
 from boxsched.store.batches import Event
 from boxsched.store.contract import SHARD, Store
-from boxsched.store.values import NewWorker, NewWorkload, NodeInfo, SubmitOutcome
+from boxsched.store.values import IN_PROCESS, NewWorker, NewWorkload, NodeInfo, SubmitOutcome
 from boxsched.worker.local import ADDRESS, LocalWorker
 from boxsched.worker.site import FolderInUse, JobsLeftBehind
 
@@ -240,7 +240,7 @@ class Node:
         types = (DEFAULT_BOX_TYPE,) * options.box_count
         promised = options.lost_after if self.elected else None
         return LocalWorker(
-            NewWorker(name, name, ADDRESS, self.name, types, lost_after=promised),
+            NewWorker(name, name, ADDRESS, self.name, types, lost_after=promised, token=IN_PROCESS),
             self.store,
             self.ask,
             self.clock,

@@ -42,7 +42,7 @@ class BoxList(Struct, frozen=True):
 
 class WorkerAnswer(Struct, frozen=True):
     """A worker; ``builds``, ``deploys``, ``ssh_sessions`` with a job on it now. ``seen_at``: when
-    it was heard last, null = not known."""
+    it was heard last, null = not known. ``token``: the id of the token that it is bound to."""
 
     id: str
     name: str
@@ -53,6 +53,7 @@ class WorkerAnswer(Struct, frozen=True):
     deploys: int
     ssh_sessions: int
     seen_at: str | None
+    token: str | None
 
 
 class WorkerList(Struct, frozen=True):
@@ -132,4 +133,5 @@ def _worker(worker: Worker) -> WorkerAnswer:
         worker.deploys,
         worker.ssh_sessions,
         text_time(worker.seen_at),
+        worker.token,
     )

@@ -35,7 +35,7 @@ class Known:
 
 
 def is_project_name(name: str) -> bool:
-    return _NAME.match(name) is not None
+    return _NAME.fullmatch(name) is not None
 
 
 class KnownProjects:

@@ -20,6 +20,7 @@ from boxsched.model import (
 
 MAX_TIMEOUT_SECONDS = 30 * 86_400
 MAX_TOKEN_SECONDS = 10 * 366 * 86_400
+MAX_WORKERS_A_TOKEN = 10_000
 MAX_BOXES = 1_000_000
 MAX_LIST_ENTRIES = 1_000  # of commands, globs, rules, servers, schedules
 MAX_COMMAND_CHARACTERS = 131_072
@@ -165,11 +166,13 @@ class AskSession(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
 
 
 class AskToken(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
-    """A token for a worker, or for who may do all the rest; without an end unless it has one."""
+    """A token for workers, or for an administrator; it never expires unless
+    ``expires_in_seconds`` is given. ``max_workers``: how many workers may use it, default 100."""
 
     role: Role
     name: Name | None = None
     expires_in_seconds: Annotated[float, Meta(gt=0, le=MAX_TOKEN_SECONDS)] | None = None
+    max_workers: Annotated[int, Meta(ge=1, le=MAX_WORKERS_A_TOKEN)] | None = None
 
 
 class Nothing(Struct, forbid_unknown_fields=True, frozen=True):

@@ -11,7 +11,7 @@ from boxsched.api.schema import AskToken
 from boxsched.api.times import rfc3339, text_time
 from boxsched.errors import Invalid, NotFound
 from boxsched.node import Node
-from boxsched.store.values import Token
+from boxsched.store.values import MAX_WORKERS, Token
 
 _form = bodies.Form(AskToken)
 
@@ -28,7 +28,8 @@ class NewTokenAnswer(Struct, frozen=True):
 
 
 class TokenAnswer(Struct, frozen=True):
-    """A token that was not revoked; ``of_file``: it is the admin token in a node's data folder."""
+    """A token that was not revoked; ``of_file``: it is the admin token in a node's data folder.
+    ``max_workers``: how many workers may use it, null = none."""
 
     id: str
     role: str
@@ -36,6 +37,7 @@ class TokenAnswer(Struct, frozen=True):
     created_at: str
     expires_at: str | None
     of_file: bool
+    max_workers: int | None
 
 
 class TokenList(Struct, frozen=True):
@@ -56,6 +58,8 @@ class TokenRoutes:
                 "no Idempotency-Key is taken here: a token's text is told once, never again",
                 "Idempotency-Key",
             )
+        if asked.max_workers is not None and asked.role is not tokens.Role.WORKER:
+            raise Invalid("only a token of role worker has workers", "max_workers")
         text = tokens.new_token()
         sha256 = tokens.digest(text)
         now = self._clock.now()
@@ -67,6 +71,7 @@ class TokenRoutes:
             name=asked.name or "",
             created_at=now,
             expires_at=None if life is None else now + life,
+            max_workers=MAX_WORKERS if asked.max_workers is None else asked.max_workers,
         )
         await asyncio.shield(self._store.put_token(token))
         answer = NewTokenAnswer(
@@ -101,4 +106,5 @@ def _shown(token: Token) -> TokenAnswer:
         rfc3339(token.created_at),
         text_time(token.expires_at),
         token.id.startswith(tokens.OF_FILE),
+        token.max_workers if token.role == tokens.Role.WORKER else None,
     )

@@ -11,5 +11,5 @@ class Workers:
         self._node = node
 
     async def connect(self, request: web.Request) -> web.StreamResponse:
-        """A worker of its token's organization; returns when the connection has ended."""
-        return await self._node.gateway.serve(request, request[TOKEN].organization)
+        """A worker that is bound to its token; returns when the connection has ended."""
+        return await self._node.gateway.serve(request, request[TOKEN])

@@ -5,18 +5,18 @@ import re
 from boxsched import errors
 from boxsched.client import Client
 
-_NUMBERED = re.compile(r"(?P<project>[^#]+)#(?P<number>[1-9][0-9]{0,14})\Z")
-_JOB = re.compile(r"w[1-9][0-9]*-[1-9][0-9]*\Z")
+_NUMBERED = re.compile(r"(?P<project>[^#]+)#(?P<number>[1-9][0-9]{0,14})")
+_JOB = re.compile(r"w[1-9][0-9]*-[1-9][0-9]*")
 _PAGE = 200  # the most that the service gives at once
 
 
 def is_job(text: str) -> bool:
-    return _JOB.match(text) is not None
+    return _JOB.fullmatch(text) is not None
 
 
 async def workload_id(client: Client, text: str) -> str:
     """The id; ``PROJECT#NUMBER`` is looked up in the list. Raises NotFound."""
-    numbered = _NUMBERED.match(text)
+    numbered = _NUMBERED.fullmatch(text)
     if numbered is None:
         return text  # the service says what is wrong with it
     project, number = numbered["project"], int(numbered["number"])

@@ -14,6 +14,7 @@ from boxsched.errors import Invalid, NotFound
 
 DAY_SECONDS = 86_400
 MAX_DAYS = 3_660
+MAX_WORKERS = 10_000
 
 
 @click.group()
@@ -39,10 +40,21 @@ def token() -> None:
     metavar="DAYS",
     help="It ends by itself after so many days. [default: never]",
 )
+@click.option(
+    "--max-workers",
+    type=click.IntRange(1, MAX_WORKERS),
+    metavar="N",
+    help="How many workers may use it, with --role worker. [default: 100]",
+)
 @as_json_option
 @with_service
 def create(
-    role: str, name: str | None, expires: float | None, as_json: bool, service: Service
+    role: str,
+    name: str | None,
+    expires: float | None,
+    max_workers: int | None,
+    as_json: bool,
+    service: Service,
 ) -> None:
     """Create a token. It is printed once: nothing can tell it again.
 
@@ -51,9 +63,13 @@ def create(
     """
     if expires is not None and math.isnan(expires):
         raise BadInput("--expires: not a number of days")
+    if max_workers is not None and role != "worker":
+        raise BadInput("--max-workers: only a token of role worker has workers")
     seconds = None if expires is None else expires * DAY_SECONDS
     made = service.call(
-        lambda client: client.create_token(role, name=name, expires_in_seconds=seconds)
+        lambda client: client.create_token(
+            role, name=name, expires_in_seconds=seconds, max_workers=max_workers
+        )
     )
     if as_json:
         print_json(made)

@@ -217,10 +217,20 @@ class Client:
     # --- Tokens ------------------------------------------------------------------------------
 
     async def create_token(
-        self, role: str, *, name: str | None = None, expires_in_seconds: float | None = None
+        self,
+        role: str,
+        *,
+        name: str | None = None,
+        expires_in_seconds: float | None = None,
+        max_workers: int | None = None,
     ) -> NewToken:
         """A new token for a ``worker`` or an ``admin``; not repeated by itself: it has no key."""
-        said = {"role": role, "name": name, "expires_in_seconds": expires_in_seconds}
+        said = {
+            "role": role,
+            "name": name,
+            "expires_in_seconds": expires_in_seconds,
+            "max_workers": max_workers,
+        }
         body = {field: value for field, value in said.items() if value is not None}
         _, answer = await self._line.call("POST", path("tokens"), body=body)
         return _read(NewToken, answer)

@@ -160,10 +160,17 @@ class BlockingClient:
         self._run(self._client.forget_node(name))
 
     def create_token(
-        self, role: str, *, name: str | None = None, expires_in_seconds: float | None = None
+        self,
+        role: str,
+        *,
+        name: str | None = None,
+        expires_in_seconds: float | None = None,
+        max_workers: int | None = None,
     ) -> NewToken:
         return self._run(
-            self._client.create_token(role, name=name, expires_in_seconds=expires_in_seconds)
+            self._client.create_token(
+                role, name=name, expires_in_seconds=expires_in_seconds, max_workers=max_workers
+            )
         )
 
     def tokens(self) -> list[Token]:

@@ -127,6 +127,7 @@ class Worker(msgspec.Struct, frozen=True, kw_only=True):
     deploys: int
     ssh_sessions: int
     seen_at: datetime | None = None  # when it was heard last; None = not known
+    token: str | None = None  # the id of the token that it is bound to
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True):
@@ -152,6 +153,7 @@ class Token(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
     expires_at: datetime | None
     of_file: bool = False
+    max_workers: int | None = None  # that may use it
 
 
 class NewToken(msgspec.Struct, frozen=True, kw_only=True):

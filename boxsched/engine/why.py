@@ -24,10 +24,10 @@ from boxsched.scheduling.values import (
 from boxsched.scheduling.why import why, why_shapes
 from boxsched.scheduling.workload import RunningGroup, Workload
 from boxsched.states import JobState, State
+from boxsched.store.values import IN_PROCESS
 
 BLOCKERS_AT_MOST = 100
 NAMES_AT_MOST = 3
-IN_PROCESS = "in-process"  # so the names of the nodes' own workers begin
 
 Absences = Mapping[str, Absence]  # by type of Box
 Sentences = Callable[[WorkloadId, State], str | None]  # why a workload in that state waits

@@ -14,8 +14,8 @@ from boxsched.gateway.line import Line, Slow
 from boxsched.gateway.reading import Foul, read_hello, read_version
 from boxsched.model import WorkerId
 from boxsched.store.contract import Store
-from boxsched.store.errors import InvariantRefused
-from boxsched.store.values import Connected, Connection, NewWorker
+from boxsched.store.errors import InvariantRefused, NotYet
+from boxsched.store.values import IN_PROCESS, Connected, Connection, NewWorker, Token
 from boxsched.worker import wire
 
 AT_ONCE = 16  # in the store: a herd of workers is not to take all of its connections
@@ -83,16 +83,20 @@ class Entry:
         except Foul as foul:
             raise NotLetIn("invalid", f"its hello is not valid: {foul}", again=False) from None
 
-    async def connect(self, line: Line, hello: wire.Hello, organization: int) -> Connected:
+    async def connect(self, line: Line, hello: wire.Hello, token: Token) -> Connected:
         """In the store, with its Boxes asked for as soon as possible; raises NotLetIn, Gone."""
+        if any(_is_a_nodes_own(text) for text in (hello.identity, hello.name)):
+            message = f"{IN_PROCESS} is the name of the nodes' own workers: give this one another"
+            raise NotLetIn("invalid", message, again=False)
         new = NewWorker(
             identity=hello.identity,
             name=hello.name,
             address=line.address,
             node=self._node,
             box_types=hello.box_types,
-            organization=organization,
+            organization=token.organization,
             lost_after=self._lost_after,
+            token=token.id,
         )
 
         async def connected(new: NewWorker) -> Connected:
@@ -106,7 +110,8 @@ class Entry:
         try:
             return await insist(connected, new, self._times)
         except Conflict as error:
-            raise NotLetIn(error.code, error.message, again=False) from None
+            again = isinstance(error, NotYet)
+            raise NotLetIn(error.code, error.message, again=again) from None
         except InvariantRefused:
             message = "another worker with this name, or this one, connects at this moment"
             raise NotLetIn("conflict", message, again=True) from None
@@ -137,6 +142,10 @@ class Entry:
             raise Gone
         if self._leaves():
             raise NotLetIn("leaving", "this node is stopping", again=True)
+
+
+def _is_a_nodes_own(text: str) -> bool:
+    return text == IN_PROCESS or text.startswith(f"{IN_PROCESS}@")
 
 
 async def refuse(line: Line, refusal: NotLetIn) -> None:

@@ -18,6 +18,7 @@ from boxsched.gateway.reading import Foul
 from boxsched.gather import Gather
 from boxsched.model import WorkerId
 from boxsched.store.contract import Store
+from boxsched.store.values import Token
 from boxsched.worker import wire
 
 MAX_CONNECTIONS = 2_000
@@ -109,14 +110,14 @@ class Gateway:
             ):
                 tasks.create_task(work)
 
-    async def serve(self, request: web.Request, organization: int) -> web.WebSocketResponse:
-        """A worker's whole connection; the token, which is of that organization, was checked."""
+    async def serve(self, request: web.Request, token: Token) -> web.WebSocketResponse:
+        """A worker's whole connection; ``token``, which it came with, was checked."""
         line = Line(request, self._times)
         await line.open()
         self._lines.add(line)
         self._left.clear()
         try:
-            await self._serve(line, organization)
+            await self._serve(line, token)
         finally:
             self._lines.discard(line)
             if not self._lines:
@@ -152,12 +153,12 @@ class Gateway:
 
     # --- A connection -----------------------------------------------------------------------
 
-    async def _serve(self, line: Line, organization: int) -> None:
+    async def _serve(self, line: Line, token: Token) -> None:
         try:
             if len(self._lines) > MAX_CONNECTIONS:
                 raise NotLetIn("full", "this node has enough workers", again=True)
             hello = await self._entry.hello(line)
-            connected = await self._entry.connect(line, hello, organization)
+            connected = await self._entry.connect(line, hello, token)
             try:
                 await self._entry.announce(line, connected)
                 link = Link(line, connected, self._side)

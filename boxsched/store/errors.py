@@ -1,6 +1,6 @@
 """What only a store can say; the errors that a caller meets are in ``boxsched.errors``."""
 
-from boxsched.errors import BoxschedError, StoreAway
+from boxsched.errors import BoxschedError, Conflict, StoreAway
 
 
 class StoreInUse(StoreAway):
@@ -55,6 +55,24 @@ class InvariantRefused(BoxschedError):
     """The schema refused a write that breaks an invariant: a mistake of ours; nothing was done."""
 
     code = "invariant_refused"
+
+
+class BoundToAnother(Conflict):
+    """The worker is bound to another token: connect with that one, or revoke it first."""
+
+    code = "bound_to_another"
+
+
+class NoPlace(Conflict):
+    """As many workers as it may have are bound to this token: make another token."""
+
+    code = "no_place"
+
+
+class NotYet(Conflict):
+    """Something of before has to go first: the same again may do better a little later."""
+
+    code = "not_yet"
 
 
 # Waiting changes nothing about these.

@@ -35,6 +35,7 @@ _WORDS = {
     "exact(": "quote(",  # all digits of a double: in JSON it would have 15
     " FOR NO KEY UPDATE OF project": "",
     " FOR NO KEY UPDATE OF worker": "",
+    " FOR NO KEY UPDATE OF token": "",
     "EXTRACT(EPOCH FROM clock_timestamp())": "(julianday('now') - 2440587.5) * 86400",
 }
 

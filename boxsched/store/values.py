@@ -181,6 +181,9 @@ class WorkloadFilter:
     limit: int = 50
 
 
+IN_PROCESS = "in-process"  # the address of a node's own worker, and what it is bound to
+
+
 @attrs.frozen
 class BoxRow:
     """A Box that comes into being."""
@@ -197,7 +200,8 @@ class NewWorker:
 
     ``node`` is the name of the node that it is connected to, ``box_types`` one for each Box.
     ``lost_after``: so many seconds without a node its builds go on, it is told there (None: for
-    how long is not known).
+    how long is not known). ``token``: the id of the token that it comes with; IN_PROCESS of a
+    node's own worker.
     """
 
     identity: str
@@ -207,6 +211,7 @@ class NewWorker:
     box_types: tuple[str, ...]
     organization: int = 1
     lost_after: float | None = None
+    token: str | None = None
 
 
 @attrs.frozen
@@ -267,6 +272,9 @@ class ShardHead:
     node: str
 
 
+MAX_WORKERS = 100  # of a token that says nothing else
+
+
 @attrs.frozen
 class Token:
     """An API token, known by its SHA-256 sum alone. ``role``: admin | worker."""
@@ -278,6 +286,7 @@ class Token:
     created_at: float
     expires_at: float | None = None
     organization: int = 1
+    max_workers: int = MAX_WORKERS  # that may be bound to it
 
 
 @attrs.frozen
@@ -291,6 +300,7 @@ class Worker:
     deploys: int
     ssh_sessions: int
     seen_at: float | None  # when it was heard last, by the database's clock; None: not known
+    token: str | None = None  # the id of the token that it is bound to
 
 
 @attrs.frozen

@@ -11,7 +11,7 @@ from boxsched.clock import Clock
 from boxsched.errors import StoreAway
 from boxsched.model import WorkerId
 from boxsched.store.contract import Store
-from boxsched.store.values import Connected, NewWorker
+from boxsched.store.values import IN_PROCESS, Connected, NewWorker
 from boxsched.worker.agent import Agent
 from boxsched.worker.heard import boottime
 from boxsched.worker.wire import heartbeat_seconds
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 LOOK_SECONDS = 5.0  # told or not
 POLL_SECONDS = 0.2  # where nobody can tell
 RETRY_SECONDS = 1.0
-ADDRESS = "in-process"
+ADDRESS = IN_PROCESS
 
 
 class LocalWorker:

@@ -36,7 +36,10 @@ def fingerprint() -> str:
     return f"boxsched-worker/{VERSION}"
 
 
-Name = Annotated[str, msgspec.Meta(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]+$")]
+# No control characters, no line ends, nothing that turns the direction of text: a name stands in
+# logs, lists and on the page. ``$`` would let a newline at the end through.
+_CLEAN = r"^[^\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]+(?![\s\S])"
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=255, pattern=_CLEAN)]
 
 
 class Hello(msgspec.Struct, frozen=True, tag="hello"):

@@ -57,6 +57,7 @@ def test_a_token_is_revoked_by_a_name_that_is_its_only(shell):
 
 def test_a_token_in_a_file(shell, tmp_path):
     file = tmp_path / "token"
+    file.touch(0o600)
     file.write_text(shell("token", "create", "--role", "admin").stdout)
     own = Path(shell.data, "service.json").read_text()
     elsewhere = {"BOXSCHED_DATA": str(tmp_path / "none"), "BOXSCHED_URL": json.loads(own)["url"]}
@@ -65,10 +66,24 @@ def test_a_token_in_a_file(shell, tmp_path):
     there = elsewhere | {"BOXSCHED_TOKEN_FILE": str(file)}
     assert shell("list", **there).stdout
     assert "401" in shell("list", "--token", "wrong", status=2, **there).stderr  # goes before it
+    file.chmod(0o644)
+    assert "others can read it" in shell("list", status=2, **there).stderr
+    file.chmod(0o600)
     file.write_text("")
     assert f"{file}: no token is given" in shell("list", status=2, **there).stderr
     file.unlink()
     assert "--token-file: cannot read" in shell("list", status=2, **there).stderr
+
+
+def test_how_many_workers_may_use_it(shell):
+    shell("token", "create", "--role", "worker", "--name", "fleet", "--max-workers", "500")
+    shell("token", "create", "--role", "worker", "--name", "usual")
+    listed = {
+        token["name"]: token["max_workers"] for token in shell.json("token", "list")["tokens"]
+    }
+    assert (listed["fleet"], listed["usual"]) == (500, 100)
+    refused = shell("token", "create", "--role", "admin", "--max-workers", "5", status=2)
+    assert "--max-workers" in refused.stderr
 
 
 @pytest.mark.parametrize(

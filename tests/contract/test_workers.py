@@ -7,9 +7,10 @@ import attrs
 import pytest
 
 from boxsched.errors import Conflict
-from boxsched.model import WorkerId
+from boxsched.model import BoxId, WorkerId
 from boxsched.store.contract import SHARD, Store
-from boxsched.store.values import Connection, NewWorker, Pulse
+from boxsched.store.errors import BoundToAnother, NoPlace, NotYet
+from boxsched.store.values import Connected, Connection, NewWorker, Pulse, Token
 from tests.contract.conftest import Place
 from tests.contract.test_loading import OTHER
 from tests.contract.world import Leader, build, worker
@@ -86,6 +87,110 @@ async def test_a_worker_may_take_another_name_but_not_anothers(store: Store) -> 
     assert (await store.connect_worker(worker("w", name="y"))).connection.number == 3
     free = await store.connect_worker(NewWorker("a stranger", "w", "there", "node-1", ()))
     assert free.connection.worker != first.worker
+
+
+async def bound(store: Store, of: str) -> str | None:
+    (found,) = [each for each in await store.workers() if each.name == of]
+    return found.token
+
+
+def token(name: str, **changes: object) -> Token:
+    new = Token(name, f"digest of {name}", "worker", name, 1.0)
+    return attrs.evolve(new, **changes)  # type: ignore[arg-type]
+
+
+async def test_a_worker_is_bound_to_the_token_that_it_came_with_first(store: Store) -> None:
+    for name in ("a", "b"):
+        await store.put_token(token(name))
+    first = await store.connect_worker(worker("w", "linux", token="a"))
+    with pytest.raises(BoundToAnother, match="another token, a"):
+        await store.connect_worker(worker("w", "linux", token="b"))
+    with pytest.raises(BoundToAnother):
+        await store.connect_worker(worker("w", "linux"))
+    with pytest.raises(Conflict, match="name"):
+        await store.connect_worker(worker("x", name="w", token="b"))
+    again = await store.connect_worker(worker("w", "linux", token="a"))
+    assert again == attrs.evolve(first, connection=Connection(first.connection.worker, 2))
+    assert await bound(store, "w") == "a"
+
+
+async def test_another_token_takes_over_where_the_first_holds_no_more(store: Store) -> None:
+    await store.put_token(token("revoked"))
+    await store.put_token(token("expired", expires_at=time.time() - 1.0))
+    await store.put_token(token("lasting", expires_at=time.time() + 1e6))
+    id_ = (await store.connect_worker(worker("w", token="revoked"))).connection.worker
+    assert await store.revoke_token("revoked")
+    assert (await store.connect_worker(worker("w", token="expired"))).connection.worker == id_
+    assert (await store.connect_worker(worker("w", token="lasting"))).connection.worker == id_
+    assert await bound(store, "w") == "lasting"
+    with pytest.raises(BoundToAnother):
+        await store.connect_worker(worker("w", token="expired"))
+
+
+async def test_a_nodes_own_worker_is_bound_to_no_token(store: Store) -> None:
+    await store.put_token(token("a"))
+    await store.connect_worker(worker("in-process", token="in-process"))
+    with pytest.raises(BoundToAnother):
+        await store.connect_worker(worker("in-process", token="a"))
+    assert (await store.connect_worker(worker("in-process", token="in-process"))).boxes == ()
+
+
+async def test_a_worker_of_before_is_bound_when_it_comes(place: Place) -> None:
+    store = await place.open()
+    place.plant("INSERT INTO worker (id, name, address, state) VALUES (70, 'w', 'x', 'connected')")
+    await store.put_token(token("a"))
+    await store.put_token(token("b"))
+    await store.connect_worker(worker("w", token="a"))
+    with pytest.raises(BoundToAnother):
+        await store.connect_worker(worker("w", token="b"))
+
+
+async def test_as_many_workers_as_their_token_may_have(place: Place) -> None:
+    """The one that has been gone longest makes place for another; nobody else does."""
+    store = await place.open()
+    stores = [store, await place.open("node-2") if place.url.startswith("postgres") else store]
+    await store.put_token(token("few", max_workers=2))
+    await store.put_token(token("b"))
+    found = await asyncio.gather(
+        *(stores[n % 2].connect_worker(worker(f"w{n}", "linux", token="few")) for n in range(8)),
+        return_exceptions=True,
+    )
+    assert sorted(type(each).__name__ for each in found) == ["Connected"] * 2 + ["NoPlace"] * 6
+    there = [each.connection for each in found if isinstance(each, Connected)]
+    await store.connect_worker(worker("another's", token="b"))
+    with pytest.raises(NoPlace, match="2 workers"):
+        await store.connect_worker(worker("w9", token="few"))
+    await store.disconnect_workers(there[:1])
+    await store.ask(SHARD, [("boxes", b"[]")])
+    with pytest.raises(NoPlace):  # a word of its Boxes waits for the leader
+        await store.connect_worker(worker("w9", token="few"))
+    leader = await Leader(store).lead(boxes=0)
+    await leader.commit(inbox=await leader.take_inbox())
+    await store.connect_worker(worker("w9", token="few"))
+    assert there[0].worker not in {each.id for each in await store.workers()}
+    assert len([each for each in await store.workers() if each.token == "few"]) == 2
+
+
+async def test_rows_of_boxes_that_it_has_no_more_go(leader: Leader) -> None:
+    """Whatever types it says at each connect; not while its leader may be about to use them."""
+    store = leader.store
+
+    async def come(*types: str) -> list[BoxId]:
+        return [box.id for box in (await store.connect_worker(worker("w", *types))).boxes]
+
+    first = await come("mac", "mac")
+    assert await come(*["default"] * 4) == [box.id for box in leader.boxes], "in use: they stay"
+    second = await come("mac", "mac")
+    assert set(first).isdisjoint(second), "rows that went meanwhile"
+    await store.ask(SHARD, [("boxes", b"[]")])
+    await come("default")
+    assert await come("mac", "mac") == second
+    for number in range(2):
+        await come(*[f"type {number}"] * 6_000)
+    with pytest.raises(NotYet):
+        await come("default")
+    await leader.commit(inbox=await leader.take_inbox())
+    assert await come("default") == [leader.boxes[0].id]
 
 
 async def test_another_organizations_token_is_none_of_the_workers(place: Place) -> None:

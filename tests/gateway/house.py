@@ -21,7 +21,7 @@ from boxsched.states import Result
 from boxsched.store import open_store
 from boxsched.store.batches import BoxChange
 from boxsched.store.contract import SHARD, Store
-from boxsched.store.values import BoxRow, Project
+from boxsched.store.values import BoxRow, Project, Token
 from boxsched.worker import wire
 from tests.contract.world import NOW, Leader, build, spec
 
@@ -87,6 +87,7 @@ class House:
         self.port = 0
         self.session = aiohttp.ClientSession()
         self.project: Project | None = None
+        self.token = Token("token-1", "its digest", "worker", "", NOW)  # of who dials
 
     @classmethod
     @contextlib.asynccontextmanager
@@ -121,7 +122,7 @@ class House:
             await store.close()
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
-        return await self.gateway.serve(request, 1)
+        return await self.gateway.serve(request, self.token)
 
     async def _ask(self, shard: int, command: inbox.Command) -> None:
         assert shard == SHARD

@@ -8,8 +8,9 @@ import pytest
 
 from boxsched import inbox
 from boxsched.store.contract import SHARD
-from boxsched.store.values import NewWorker
+from boxsched.store.values import NewWorker, Token
 from boxsched.worker import wire
+from tests.contract.world import NOW
 from tests.gateway.house import CLUSTER, NODE, QUICK, House
 
 
@@ -98,13 +99,61 @@ async def test_a_name_that_is_anothers_is_refused(house: House) -> None:
     assert await other.closed() == 1008
 
 
+async def test_another_token_does_not_take_the_place_of_a_worker(house: House) -> None:
+    """Its jobs can read its identity: that alone is nothing."""
+    await house.store.put_token(house.token)
+    mine = await house.worker("w", identity="read by a job")
+    house.token = Token("token-2", "another digest", "worker", "", NOW)
+    await house.store.put_token(house.token)
+    for name in ("w", "another name"):
+        thief = await house.dial()
+        await thief.hello(name, identity="read by a job")
+        refused = await thief.next(wire.Refused)
+        assert (refused.code, refused.again) == ("bound_to_another", False)
+        assert "token-1" in refused.message
+        assert await thief.closed() == 1008
+    await mine.beat()
+    assert await house.state_of(mine) == "connected"
+    assert await house.store.revoke_token("token-1")
+    again = await house.worker("w", identity="read by a job")
+    assert again.id == mine.id, "what it was bound to holds no more"
+
+
+async def test_a_token_has_so_many_workers_and_no_more(house: House) -> None:
+    house.token = attrs.evolve(house.token, max_workers=3)
+    await house.store.put_token(house.token)
+    there = [await house.worker(f"w{n}", boxes=1) for n in range(3)]
+    for _ in range(2):
+        fourth = await house.dial()
+        await fourth.hello("w3")
+        refused = await fourth.next(wire.Refused)
+        assert (refused.code, refused.again) == ("no_place", False)
+        assert "3 workers" in refused.message and "token create" in refused.message
+    assert len(await house.store.workers()) == 3
+    again = await house.worker("w1")
+    assert again.id == there[1].id, "it has its place"
+    await there[2].socket.close()
+    await house.unsteady.until(house.unsteady.done, "disconnect_workers", 2)
+    assert await house.state_of(there[2]) == "disconnected"
+    await house.leader.commit(inbox=await house.leader.take_inbox())  # its Boxes never came
+    await house.worker("w3")
+    assert sorted(one.name for one in await house.store.workers()) == ["w0", "w1", "w3"]
+
+
 @pytest.mark.parametrize(
     "changes",
     [
         {"name": ""},
         {"name": "a\0b"},
         {"name": "x" * 256},
+        {"name": "a line\n"},
+        {"name": "\u202edesrever"},
+        {"name": "a\u2028b"},
+        {"name": "a\x9bb"},
+        {"name": "in-process"},
+        {"name": "in-process@node-2"},
         {"identity": "two\nlines"},
+        {"identity": "in-process"},
         {"box_types": ()},
         {"box_types": ("default", "\x1b[31m")},
         {"box_types": ("d",) * (wire.MAX_BOXES + 1)},
@@ -115,7 +164,7 @@ async def test_an_invalid_hello_is_refused(house: House, changes: dict[str, obje
     await worker.hello(**changes)
     refused = await worker.next(wire.Refused)
     assert (refused.code, refused.again) == ("invalid", False)
-    assert next(iter(changes)) in refused.message
+    assert refused.message.startswith("in-process") or next(iter(changes)) in refused.message
     assert await worker.closed() == 1008
     assert house.asked == []
 

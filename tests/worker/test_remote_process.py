@@ -86,6 +86,7 @@ async def test_it_says_what_is_wrong_with_the_token(
     fleet: Fleet, start: Starting, tmp_path: Path
 ) -> None:
     node = await fleet.node()
+    (tmp_path / "token").touch(0o600)
     (tmp_path / "token").write_text("a wrong one\n")
     worker = start("--url", node.url, "--token-file", str(tmp_path / "token"))
     await eventually(lambda: worker.process.poll() is not None)
@@ -97,6 +98,7 @@ async def test_it_says_what_is_wrong_with_the_token(
 
 async def test_a_token_file_is_read_again(fleet: Fleet, start: Starting, tmp_path: Path) -> None:
     node = await fleet.node()
+    (tmp_path / "token").touch(0o600)
     (tmp_path / "token").write_text(f"{TOKEN}\n")
     start("--url", node.url, "--token-file", str(tmp_path / "token"), "--box-driver", "none")
     await node.connected()
@@ -104,6 +106,17 @@ async def test_a_token_file_is_read_again(fleet: Fleet, start: Starting, tmp_pat
     (tmp_path / "token").write_text("another")
     node.connections[0].cut()
     await node.until(lambda: len(node.hellos) == 2)
+
+
+@pytest.mark.parametrize("mode", [0o604, 0o640, 0o620])
+def test_a_token_file_that_others_can_read_is_refused(tmp_path: Path, mode: int) -> None:
+    (tmp_path / "token").write_text(TOKEN)
+    (tmp_path / "token").chmod(mode)
+    options = ("--url", "http://127.0.0.1:1", "--token-file", str(tmp_path / "token"))
+    ended = CliRunner().invoke(main, ["worker", "--data", str(tmp_path), *options])
+    assert (ended.exit_code, ended.stdout) == (2, "")
+    assert f"others can read it (mode {mode:04o})" in ended.stderr
+    assert f"chmod 600 {tmp_path}/token" in ended.stderr
 
 
 @pytest.mark.parametrize(

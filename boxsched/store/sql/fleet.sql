@@ -1,15 +1,34 @@
 -- name: find_workers
--- The workers that have this identity, or this name; locked, that no other connects as one meanwhile.
-SELECT id, identity, name, organization FROM worker
+-- The workers that have this identity, or this name, and whether the token that each is bound to
+-- holds; locked, that no other connects as one meanwhile.
+SELECT id, identity, name, organization, token, token = 'in-process' OR EXISTS (
+           SELECT 1 FROM token
+            WHERE token.id = worker.token AND NOT token.revoked
+              AND coalesce(token.expires_at > EXTRACT(EPOCH FROM clock_timestamp()), TRUE)
+       )
+  FROM worker
  WHERE identity = :identity OR name = :name
  ORDER BY id FOR NO KEY UPDATE OF worker;
+
+-- name: lock_token
+-- How many workers a token may have; locked, that no other worker takes the last place meanwhile.
+SELECT max_workers FROM token WHERE id = :token FOR NO KEY UPDATE OF token;
+
+-- name: workers_of_token
+-- The workers that are bound to a token; first those that went, the one that went first before all.
+SELECT id, state = 'disconnected' AND NOT EXISTS (
+           SELECT 1 FROM box WHERE box.worker = worker.id AND (box.job IS NOT NULL OR NOT box.retired)
+       ) AND NOT EXISTS (SELECT 1 FROM inbox WHERE kind IN ('boxes', 'worker_forgotten')) AS gone
+  FROM worker WHERE token = :token
+ ORDER BY gone DESC, seen_at, id;
 
 -- name: insert_worker
 -- A worker that connects for the first time; where another was faster, the schema refuses it.
 INSERT INTO worker (
-    identity, name, address, state, organization, node, connection, beat, lost_after, seen_at
+    identity, name, address, state, organization, token, node, connection, beat, lost_after,
+    seen_at
 ) VALUES (
-    :identity, :name, :address, 'connected', :organization, :node, 1, 1, :lost_after,
+    :identity, :name, :address, 'connected', :organization, :token, :node, 1, 1, :lost_after,
     EXTRACT(EPOCH FROM clock_timestamp())
 )
 RETURNING id, connection;
@@ -19,7 +38,7 @@ RETURNING id, connection;
 -- promised here, and go by what it was promised before.
 UPDATE worker
    SET identity = :identity, name = :name, address = :address, state = 'connected', node = :node,
-       connection = connection + 1, beat = beat + 1,
+       token = :token, connection = connection + 1, beat = beat + 1,
        seen_at = EXTRACT(EPOCH FROM clock_timestamp()),
        lost_after = CASE WHEN lost_after > :lost_after THEN lost_after ELSE :lost_after END
  WHERE id = :worker
@@ -79,6 +98,14 @@ INSERT INTO box (worker, ordinal, box_type, retired, freed_at)
 SELECT :worker, v.ordinal, v.box_type, TRUE, 0 FROM v WHERE v.ordinal IS NOT NULL
 ON CONFLICT (worker, ordinal, box_type) DO NOTHING;
 
+-- name: drop_boxes
+-- Boxes that a worker has no more: those that have gone, with no word waiting that they came.
+WITH v(id) AS (VALUES (:id))
+DELETE FROM box
+ WHERE id IN (SELECT v.id FROM v) AND retired AND job IS NULL
+   AND NOT EXISTS (SELECT 1 FROM inbox WHERE kind = 'boxes')
+RETURNING id;
+
 -- name: boxes_of_worker
 -- The rows of a worker's Boxes, also of those that it has no more.
 SELECT id, worker, ordinal, box_type FROM box WHERE worker = :worker ORDER BY ordinal, id;
@@ -117,9 +144,9 @@ SELECT worker.id, worker.name, worker.address, worker.state,
        count(DISTINCT CASE WHEN workload.kind = 'build' THEN workload.id END),
        count(DISTINCT CASE WHEN workload.kind = 'deploy' THEN workload.id END),
        count(DISTINCT CASE WHEN workload.kind = 'ssh' THEN workload.id END),
-       worker.seen_at
+       worker.seen_at, worker.token
   FROM worker
   LEFT JOIN box ON box.worker = worker.id
   LEFT JOIN workload ON workload.id = box.job / 1024
- GROUP BY worker.id, worker.name, worker.address, worker.state, worker.seen_at
+ GROUP BY worker.id, worker.name, worker.address, worker.state, worker.seen_at, worker.token
  ORDER BY worker.name;

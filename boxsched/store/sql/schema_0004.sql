@@ -16,3 +16,11 @@ SELECT w.id, w.project, p.name AS project_name, w.number, w.kind, w.branch, w.ta
        w.result, w.created_at, w.queued_at, w.started_at, w.finished_at, w.boxes, w.rebuild_of,
        w.build, w.public_key, w.reason
   FROM workload AS w JOIN project AS p ON p.id = w.project;
+
+-- The token that a worker is bound to: with another one nobody takes its place while that holds. The
+-- id of a token, or 'in-process' for a node's own worker. NULL: it has not connected since.
+ALTER TABLE worker ADD COLUMN token TEXT;
+CREATE INDEX worker_token ON worker (token);
+
+-- How many workers a token may have.
+ALTER TABLE token ADD COLUMN max_workers BIGINT NOT NULL DEFAULT 100 CHECK (max_workers > 0);

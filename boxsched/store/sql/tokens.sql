@@ -1,17 +1,20 @@
 -- name: put_token
 -- A token that holds from now on; one whose digest is there already stays as it is, revoked or not.
-INSERT INTO token (id, digest, role, name, created_at, expires_at, organization)
-VALUES (:id, :digest, :role, :name, :created_at, :expires_at, :organization)
+INSERT INTO token (
+    id, digest, role, name, created_at, expires_at, organization, max_workers
+) VALUES (
+    :id, :digest, :role, :name, :created_at, :expires_at, :organization, :max_workers
+)
 ON CONFLICT (digest) DO NOTHING;
 
 -- name: token
 -- The token of that digest.
-SELECT id, digest, role, name, created_at, expires_at, organization FROM token
+SELECT id, digest, role, name, created_at, expires_at, organization, max_workers FROM token
  WHERE digest = :digest AND NOT revoked;
 
 -- name: tokens
 -- All tokens, oldest first.
-SELECT id, digest, role, name, created_at, expires_at, organization FROM token
+SELECT id, digest, role, name, created_at, expires_at, organization, max_workers FROM token
  WHERE NOT revoked ORDER BY created_at, id;
 
 -- name: revoke_token

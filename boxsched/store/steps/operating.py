@@ -5,11 +5,11 @@ import time
 import attrs
 
 from boxsched.store.blocks import Row, Steps, load
+from boxsched.store.values import IN_PROCESS
 
 _SQL = load("operating.sql")
 
 JUMP = 1_000_000  # more batches than are committed between a backup and its restoration
-IN_PROCESS = "in-process"  # worker.local.ADDRESS, and that worker's name on a node that is alone
 
 
 @attrs.frozen
