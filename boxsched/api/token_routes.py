@@ -25,6 +25,7 @@ class NewTokenAnswer(Struct, frozen=True):
     name: str
     created_at: str
     expires_at: str | None
+    max_workers: int | None
 
 
 class TokenAnswer(Struct, frozen=True):
@@ -81,6 +82,7 @@ class TokenRoutes:
             token.name,
             rfc3339(token.created_at),
             text_time(token.expires_at),
+            _max_workers(token),
         )
         return replies.json(answer, 201)
 
@@ -106,5 +108,9 @@ def _shown(token: Token) -> TokenAnswer:
         rfc3339(token.created_at),
         text_time(token.expires_at),
         token.id.startswith(tokens.OF_FILE),
-        token.max_workers if token.role == tokens.Role.WORKER else None,
+        _max_workers(token),
     )
+
+
+def _max_workers(token: Token) -> int | None:
+    return token.max_workers if token.role == tokens.Role.WORKER else None

@@ -165,6 +165,7 @@ class NewToken(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     created_at: datetime
     expires_at: datetime | None
+    max_workers: int | None = None  # that may use it
 
     def __repr__(self) -> str:
         return f"NewToken(id={self.id!r}, role={self.role!r})"  # never the text

@@ -50,7 +50,10 @@ async def upgrade(house: House, **headers: str) -> Answer:
 
 async def test_a_token_is_told_once(house: House) -> None:
     made = await make(house, "worker", name="ci-4", expires_in_seconds=3_600)
-    assert made.keys() == {"id", "token", "role", "name", "created_at", "expires_at"}
+    assert made.keys() == {
+        "id", "token", "role", "name", "created_at", "expires_at", "max_workers"
+    }  # fmt: skip
+    assert made["max_workers"] == 100
     assert tokens.looks_real(made["token"])
     assert (made["role"], made["name"]) == ("worker", "ci-4")
     listed = await house.call("GET", f"{API}/tokens")
