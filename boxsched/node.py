@@ -92,7 +92,7 @@ class Node:
     async def books(self) -> Books:
         """The default organization's: the engine's own, or as they are in the store."""
         engine = self.leadership.engines.get(SHARD)
-        if engine is not None and engine.books is not None:
+        if engine is not None and engine.books is not None and not engine.in_doubt:
             return engine.books
         return await self._mirror.books()
 

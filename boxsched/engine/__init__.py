@@ -11,8 +11,11 @@ One task (``engine.Engine``) leads the shard. In a turn it
 While a commit is under way commands gather in the inbox, so the next turn takes them all: idle, one
 command is one commit; busy, hundreds share one. Nothing is shown or started before the commit.
 
-The books and the core are an index of the store. If a commit is refused, or its outcome is
-unknown, both are dropped and loaded again before anything else is decided; the epoch that this
-raises fences whatever an earlier life of this engine might still try. A crash at any point leaves
+The books and the core are an index of the store. A commit that failed, or whose answer did not
+come, is sent again, the same batch, until the store says what came of it: the fence lets it in
+once. So the engine goes on at the store's speed, with batches that grow. Only where the fence
+refuses a batch are both dropped and loaded again, under a new epoch. A crash at any point leaves
 either the inbox entry or its whole effect.
+
+No time in the store ends a job: ``limits`` counts what this node has seen pass.
 """

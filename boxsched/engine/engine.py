@@ -3,32 +3,27 @@
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from heapq import heapify, heappop, heappush
 
 import attrs
-import msgspec
 
 from boxsched import inbox
 from boxsched.clock import Clock
-from boxsched.engine.books import Books, LiveJob, Loading
+from boxsched.engine.books import Books, Loading
+from boxsched.engine.entries import read
+from boxsched.engine.limits import Deadlines
 from boxsched.engine.turn import Turn
 from boxsched.engine.watch import NOTHING_SEEN, Sights, Watch
-from boxsched.errors import Fenced, StoreAway
-from boxsched.model import JobId, WorkerId, job_index, job_workload
-from boxsched.states import JobState
-from boxsched.store.batches import Batch, Event, InboxEntry
+from boxsched.errors import Fenced, OutcomeUnknown, StoreAway
+from boxsched.model import WorkerId
+from boxsched.store.batches import Batch, Event
 from boxsched.store.contract import Store
 
 log = logging.getLogger(__name__)
 
 COMMANDS_A_TURN = 1_000
-JOBS_A_TURN = 1_000  # a turn holds the event loop: tens of milliseconds at the most
-DEADLINES_KEPT = 1_000  # of ended jobs
 RETRY_SECONDS = 0.5  # after the store was away
 WATCH_SECONDS = 1.0  # between two looks at the workers' beats
 POLL_SECONDS = 0.2  # a wake-up can be lost; the inbox cannot
-# A worker ends a job at its time limit by itself; this long after it the engine says so too.
-TIME_LIMIT_SLACK_SECONDS = 30.0
 
 
 @attrs.define
@@ -44,6 +39,18 @@ class Counters:
     fenced: int = 0  # stale writes that the store refused
     largest_turn: int = 0
     commit_seconds: float = 0.0
+
+
+@attrs.define
+class Decided:
+    """What a turn has decided, on its way into the store and behind it."""
+
+    turn: Turn
+    batch: Batch
+    commands: Sequence[inbox.Command]
+    sights: Sights
+    may_be_there: bool = False  # it was sent, and the answer did not come
+    committed: bool = False
 
 
 class Engine:
@@ -86,9 +93,11 @@ class Engine:
         self._unsettled = True  # since the books were loaded
         self._epoch = 0
         self._batch = 0
-        # (deadline, job, attempt): from the store's times, so they outlive any crash.
-        self._deadlines: list[tuple[float, JobId, int]] = []
+        self._in_epoch = False  # the epoch is this engine's, as far as it knows
+        self._deadlines = Deadlines()
         self.books: Books | None = None  # None while the shard is not loaded
+        self._decided: Decided | None = None  # by a turn, and not wholly done yet
+        self.in_doubt = False  # the books hold what may not be in the store
         self.counters = counters
 
     def wake(self) -> None:
@@ -108,58 +117,80 @@ class Engine:
                         await self.load()
                     elif not await self.turn():
                         await self._sleep(POLL_SECONDS)
-                except (StoreAway, Fenced) as error:
-                    # Whatever was decided in memory is not, or may not be, in the store.
-                    self.books = None
-                    self.counters.fenced += isinstance(error, Fenced)
+                except StoreAway:
+                    self.in_doubt = self._decided is not None
+                    await self._pause()
+                except Fenced as error:
+                    self._drop()
+                    self._in_epoch = False
+                    self.counters.fenced += 1
                     why = " ".join(error.message.split())
                     log.warning("shard %s: %s; loading it again", self._shard, why)
-                    if self._may_lead():
-                        self._awake.clear()
-                        await self._sleep(RETRY_SECONDS)
+                    await self._pause()
+                else:
+                    self.in_doubt = False
         finally:
-            self.books = None
+            self._drop()
+
+    def _drop(self) -> None:
+        self.books = self._decided = None
+        self.in_doubt = False
+
+    async def _pause(self) -> None:
+        """The end of a leadership ends it."""
+        if self._may_lead():
+            self._awake.clear()
+            await self._sleep(RETRY_SECONDS)
 
     async def load(self) -> None:
-        """Lead the shard: raise its epoch, and fill the books from the store."""
-        epoch = await self._store.raise_epoch(self._shard, self._node)
+        """Lead the shard: raise its epoch, and fill the books from the store.
+
+        A load that fails, or that a change of settings asks for, keeps the epoch: it is raised
+        again only where another one may have raised it.
+        """
+        if not self._in_epoch:
+            self._epoch = await self._store.raise_epoch(self._shard, self._node)
+            self._in_epoch = True
         loading = Loading()
         await self._store.load(self._shard, loading)
         state = loading.state
         assert state is not None
-        if state.epoch != epoch:
+        if state.epoch != self._epoch:
             raise Fenced("another leads the shard by now")
         books = loading.finish()
-        self._epoch, self._batch = epoch, state.batch
+        self._batch = state.batch
         self._clock.not_before(books.latest)
-        self._deadlines = [
-            (job.started_at + _limit(books, job), job.id, job.attempt)
-            for workload in books.workloads.values()
-            for job in workload.running or ()
-            if job.started_at is not None and job.state is not JobState.FINISHED
-        ]
-        heapify(self._deadlines)
-        self._watch.begin(state.pulses, self._clock.monotonic(), books.workers)
+        now = self._clock.monotonic()
+        self._deadlines.begin(books, now)
+        self._watch.begin(state.pulses, now, books.workers)
         self.books = books
         self._unsettled = True
         self.counters.loads += 1
         log.info(
-            "shard %d loaded: epoch %d, %d unfinished", self._shard, epoch, len(books.workloads)
+            "shard %d loaded: epoch %d, %d unfinished",
+            self._shard,
+            self._epoch,
+            len(books.workloads),
         )
         self._reloaded()
         self._told({worker: books.places.get(worker, "") for worker in books.workers})
 
     async def turn(self) -> bool:
-        """One turn; False where there was nothing to do."""
+        """One turn, or the rest of one; False where there was nothing to do.
+
+        Raises StoreAway: what was decided then waits for the next call.
+        """
+        if self._decided is not None:
+            return await self._finish()
         assert self.books is not None
         self._awake.clear()
         entries = await self._store.inbox(self._shard, COMMANDS_A_TURN)
         sights = await self._look_for_workers()
         now = max(self._clock.now(), self.books.latest)
-        overdue = self._overdue(now)
+        overdue = self._deadlines.overdue(self.books, self._clock.monotonic())
         if not (entries or overdue or sights or self._unsettled):
             return False
-        entries, commands, unreadable = _read(entries)
+        entries, commands, unreadable = read(entries)
         # Another node's clock may be ahead: nothing is queued before it was created.
         now = max([now, *(c.created_at for c in commands if isinstance(c, inbox.Submit))])
         self.books.latest = now
@@ -171,14 +202,37 @@ class Engine:
         if not entries and turn.draft.empty and not turn.news.events:
             return False
         batch = turn.draft.batch(self._shard, self._epoch, self._batch, entries, turn.news.events)
-        began = self._clock.now()
-        await self._store.commit(batch)
-        self._batch += 1
-        self._act(turn, batch, self._clock.now() - began)
-        if sights.connections:
+        self._decided = Decided(turn, batch, commands, sights)
+        return await self._finish()
+
+    async def _finish(self) -> bool:
+        """Commit what was decided, and act; called again, it goes on where the store was away.
+
+        The same batch is sent again until the store says what came of it: the fence lets it in
+        once. So the books go on as they are, however slow the store is. Raises Fenced where the
+        batch never will be in the store.
+        """
+        decided = self._decided
+        assert decided is not None
+        turn, batch = decided.turn, decided.batch
+        if not decided.committed:
+            began = self._clock.monotonic()
+            try:
+                await self._store.commit(batch)
+            except OutcomeUnknown:
+                decided.may_be_there = True
+                raise
+            except Fenced:
+                if not decided.may_be_there or not await self._is_there(batch):
+                    raise
+            decided.committed = True
+            self._batch += 1
+            self._act(turn, batch, self._clock.monotonic() - began)
+        if decided.sights.connections:
             # Each is to connect anew, and to say what it has: also one that was only slow.
-            await self._store.disconnect_workers(sights.connections)
-        for command in commands:
+            await self._store.disconnect_workers(decided.sights.connections)
+        self._decided = None
+        for command in decided.commands:
             if isinstance(command, inbox.BoxesSet):
                 worker = WorkerId(command.worker)
                 if command.connection == turn.books.connections.get(worker):  # not a late word
@@ -186,6 +240,10 @@ class Engine:
             elif isinstance(command, inbox.Reload):
                 self.books = None  # loaded anew before the next turn
         return True
+
+    async def _is_there(self, batch: Batch) -> bool:
+        """Only this engine writes in its epoch, and one batch at a time."""
+        return await self._store.batch_number(self._shard) == (batch.epoch, batch.batch + 1)
 
     async def _look_for_workers(self) -> Sights:
         """Who went and who is back; now and then."""
@@ -207,11 +265,10 @@ class Engine:
     def _act(self, turn: Turn, batch: Batch, commit_seconds: float) -> None:
         """The batch is committed: now it may be shown, and workers may be told."""
         assert self.books is not None
+        now = self._clock.monotonic()
         for job in turn.started:
-            if job.started_at is not None and job.state is not JobState.FINISHED:
-                deadline = job.started_at + _limit(self.books, job)
-                heappush(self._deadlines, (deadline, job.id, job.attempt))
-        self._forget_deadlines()
+            self._deadlines.add(self.books, job, now)
+        self._deadlines.forget_ended(self.books)
         self._published(self._batch, batch.events)
         if turn.to_tell:
             places = self.books.places
@@ -225,27 +282,6 @@ class Engine:
         counters.largest_turn = max(counters.largest_turn, len(batch.inbox))
         counters.commit_seconds += commit_seconds
 
-    def _overdue(self, now: float) -> list[LiveJob]:
-        """Jobs past their time limit and still not ended by their worker."""
-        assert self.books is not None
-        overdue = []
-        while self._deadlines and self._deadlines[0][0] <= now:
-            _, id_, attempt = heappop(self._deadlines)
-            found = self.books.job(id_)
-            if found is None or found[1].attempt != attempt or id_ in self.books.lost:
-                continue
-            if found[1].state in (JobState.RUNNING, JobState.UNKNOWN):
-                overdue.append(found[1])
-        return overdue
-
-    def _forget_deadlines(self) -> None:
-        """Those of ended jobs go when they are the most: a time limit can be a month."""
-        assert self.books is not None
-        if len(self._deadlines) > DEADLINES_KEPT + 2 * self.books.core.usage.boxes:
-            books = self.books
-            self._deadlines = [d for d in self._deadlines if books.runs(d[1])]
-            heapify(self._deadlines)
-
     async def _sleep(self, seconds: float) -> None:
         """Until there is news, at the most so long."""
         try:
@@ -254,39 +290,3 @@ class Engine:
                 await self._awake.wait()
         except TimeoutError:
             pass
-
-
-def _read(
-    entries: Sequence[InboxEntry],
-) -> tuple[list[InboxEntry], list[inbox.Command], list[InboxEntry]]:
-    """As many entries as are one turn's, their commands, and those that no one can read: these go
-    into the history, so that they hold up nobody and are not lost."""
-    taken: list[InboxEntry] = []
-    commands: list[inbox.Command] = []
-    unreadable: list[InboxEntry] = []
-    jobs = 0
-    for entry in entries:
-        taken.append(entry)
-        try:
-            command = inbox.read(entry.kind, entry.payload)
-        except (KeyError, msgspec.DecodeError):
-            log.exception("inbox entry %s of kind %r cannot be read", entry.id, entry.kind)
-            unreadable.append(entry)
-            continue
-        commands.append(command)
-        jobs += _weight(command)
-        if jobs >= JOBS_A_TURN:
-            break
-    return taken, commands, unreadable
-
-
-def _limit(books: Books, job: LiveJob) -> float:
-    live = books.workloads[job_workload(job.id)]
-    return live.jobs[job_index(job.id)].timeout_seconds + TIME_LIMIT_SLACK_SECONDS
-
-
-def _weight(command: inbox.Command) -> int:
-    """In jobs, about."""
-    if isinstance(command, inbox.Submit):
-        return len(command.jobs)
-    return max(1, len(command.boxes)) if isinstance(command, inbox.BoxesSet) else 1

@@ -33,15 +33,16 @@ from boxsched.store.values import (
 class HeldClock:
     def __init__(self, now: float = 1_000_000.0) -> None:
         self.time = now
+        self.step = 0.0  # by how much the wall clock was set
 
     def now(self) -> float:
-        return self.time
+        return self.time + self.step
 
     def monotonic(self) -> float:
         return self.time
 
     def not_before(self, time: float) -> None:
-        self.time = max(self.time, time)
+        self.step += max(0.0, time - self.now())
 
 
 class Shop:
