@@ -33,7 +33,7 @@ from boxsched.api.workers import Workers
 from boxsched.api.workloads import MAX_LIMIT, Workloads
 from boxsched.model import Kind
 from boxsched.node import Node
-from boxsched.states import State
+from boxsched.states import Result, State
 from boxsched.worker import wire
 
 # The Activity Monitor's own routes: signed out, it shows its sign-in form.
@@ -61,7 +61,9 @@ _PART = (
 _FILTERS = (
     Query("kind", "only these", {"enum": list(Kind)}),
     Query("state", "only these", {"enum": list(State)}),
+    Query("result", "only these, of those that have finished", {"enum": list(Result)}),
     Query("project", "only this project's"),
+    Query("number", "only the one of this number in `project`; alone with it", _COUNT),
     Query("branch", "only this branch's"),
     Query("server", "only this server's"),
     Query("limit", "how many", {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT}),

@@ -7,6 +7,7 @@ import enum
 from typing import TypeVar
 
 from aiohttp import web
+from multidict import MultiMapping
 
 from boxsched import inbox
 from boxsched.api import answers, asked, bodies, checks, recent, replies
@@ -22,6 +23,7 @@ from boxsched.store.contract import SHARD
 from boxsched.store.values import IdempotencyKey, KeyTaken, Submitted, Workload, WorkloadFilter
 
 DEFAULT_LIMIT, MAX_LIMIT = 50, 200
+MAX_NUMBER_DIGITS = 15
 # How long an answer waits for the engine to have seen what was asked; it is durable anyway.
 FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS = 0.005, 0.4
 
@@ -39,6 +41,8 @@ class Workloads:
     async def list(self, request: web.Request) -> web.Response:
         """Newest first; ``next_cursor`` asks for those behind them."""
         query = request.query
+        if "number" in query:
+            return await self._numbered(query)
         limit = _limit(query.get("limit"))
         name = query.get("project")
         project = None
@@ -51,6 +55,7 @@ class Workloads:
             WorkloadFilter(
                 kind=_choice(Kind, query.get("kind"), "kind"),
                 state=_choice(State, query.get("state"), "state"),
+                result=_choice(Result, query.get("result"), "result"),
                 project=project,
                 branch=_name(query.get("branch"), "branch"),
                 server=_name(query.get("server"), "server"),
@@ -61,6 +66,17 @@ class Workloads:
         cursor = _cursor(found[limit - 1].id) if len(found) > limit else None
         rows = await answers.encoded(found[:limit], answers.workload, lambda one: len(one.jobs) + 1)
         return replies.json_bytes(_list(rows, cursor))
+
+    async def _numbered(self, query: MultiMapping[str]) -> web.Response:
+        """A list of the one workload that has the number in its project, or of none."""
+        number = _project_number(query["number"])
+        name = query.get("project")
+        if name is None or len(query) > 2:
+            raise Invalid("goes with project, and with nothing else", "number")
+        id_ = await self._store.find_number(checks.plain(name, "project"), number)
+        found = None if id_ is None else await self._store.workload(id_)
+        rows = [] if found is None else [answers.workload(found)]
+        return replies.json_bytes(_list(replies.encode(rows), None))
 
     async def one(self, request: web.Request) -> web.Response:
         stored = await asked.find(self._store, request.match_info["workload"])
@@ -159,6 +175,12 @@ def _limit(text: str | None) -> int:
         return DEFAULT_LIMIT
     if not (text.isascii() and text.isdigit() and len(text) < 6 and 1 <= int(text) <= MAX_LIMIT):
         raise Invalid(f"a number from 1 to {MAX_LIMIT} is asked for", "limit")
+    return int(text)
+
+
+def _project_number(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= MAX_NUMBER_DIGITS):
+        raise Invalid("must be a workload's number in its project", "number")
     return int(text)
 
 

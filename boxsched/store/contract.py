@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from boxsched.inbox import Stop
-from boxsched.model import JobId, ProjectId, WorkerId, WorkloadId
+from boxsched.model import JobId, WorkerId, WorkloadId
 from boxsched.states import JobState
 from boxsched.store.batches import Batch, InboxEntry, LoadedWorkload, ShardState, StoredEvent
 from boxsched.store.values import (
@@ -227,7 +227,8 @@ class Store(Protocol):
     async def job_state(self, job: JobId) -> tuple[JobState, int] | None:
         """A job's state and attempt: for who asks again and again."""
 
-    async def find_number(self, project: ProjectId, number: int) -> WorkloadId | None: ...
+    async def find_number(self, project: str, number: int) -> WorkloadId | None:
+        """The workload of that number in the project of that name, be it deleted or made anew."""
 
     async def boxes(self) -> list[Box]: ...
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from boxsched.errors import StoreAway
 from boxsched.inbox import Stop
-from boxsched.model import JobId, ProjectId, WorkerId, WorkloadId
+from boxsched.model import JobId, WorkerId, WorkloadId
 from boxsched.states import JobState
 from boxsched.store.batches import Batch, InboxEntry, StoredEvent
 from boxsched.store.contract import ShardLoading
@@ -214,7 +214,7 @@ class SqlStore:
     async def job_state(self, job: JobId) -> tuple[JobState, int] | None:
         return await self._driver.reading.read(reading.job_state, job)
 
-    async def find_number(self, project: ProjectId, number: int) -> WorkloadId | None:
+    async def find_number(self, project: str, number: int) -> WorkloadId | None:
         return await self._driver.reading.read(reading.find_number, project, number)
 
     async def boxes(self) -> list[Box]:

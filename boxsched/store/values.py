@@ -174,6 +174,7 @@ class WorkloadFilter:
 
     kind: Kind | None = None
     state: State | None = None
+    result: Result | None = None
     project: ProjectId | None = None
     branch: str | None = None
     server: str | None = None

@@ -6,10 +6,11 @@ import pytest
 from boxsched import inbox
 from boxsched.errors import Conflict
 from boxsched.model import Policy
+from boxsched.states import Result
 from boxsched.store.contract import SHARD, Store
 from boxsched.store.values import ProjectChanged
 from tests.contract.conftest import Place
-from tests.contract.world import Leader, build
+from tests.contract.world import NOW, Leader, build, finished
 
 
 async def put(store: Store, name: str = "web", settings: str = "{}", **changes: object):
@@ -79,11 +80,23 @@ async def test_deleting_waits_for_the_last_unfinished_workload(leader: Leader) -
     assert shown.project_name == "web", "what has run keeps its project's name"
 
 
-async def test_a_name_is_free_again_and_numbers_begin_anew(leader: Leader) -> None:
+async def test_a_name_is_free_again_and_its_numbers_go_on(leader: Leader) -> None:
+    """So web#1 is one workload for good."""
     first = await leader.project()
+    old = await leader.submit(build(first))
+    await leader.commit(ended=(finished(old.id, NOW, Result.CANCELED),))
     await leader.store.delete_project("web")
     second = await leader.project()
     assert second.id != first.id
     assert second.version == 1
     assert await leader.store.submit([build(first)]) == [ProjectChanged()]
-    assert (await leader.submit(build(second))).number == 1
+    new = await leader.submit(build(second))
+    assert (old.number, new.number) == (1, 2)
+    assert await leader.store.find_number("web", 1) == old.id
+    assert await leader.store.find_number("web", 2) == new.id
+    await leader.commit(ended=(finished(new.id, NOW, Result.CANCELED),))
+    await leader.store.delete_project("web")
+    assert await leader.store.find_number("web", 2) == new.id
+    third = await leader.project()
+    assert (await leader.submit(build(third))).number == 3
+    assert (await leader.submit(build(await leader.project("other")))).number == 1

@@ -31,9 +31,9 @@ async def test_the_store_answers(store: Store) -> None:
 async def test_there_is_no_such_workload(leader: Leader) -> None:
     assert await leader.store.workload(WorkloadId(4711)) is None
     project = await leader.project()
-    assert await leader.store.find_number(project.id, 1) is None
+    assert await leader.store.find_number("web", 1) is None
     done = await leader.submit(build(project))
-    assert await leader.store.find_number(project.id, 1) == done.id
+    assert await leader.store.find_number("web", 1) == done.id
 
 
 async def test_a_workload_through_its_life(leader: Leader) -> None:
@@ -109,6 +109,13 @@ async def test_pages_of_what_was_asked_for(leader: Leader) -> None:
     assert await page(project=web.id, before=d1, limit=1) == [b2]
     assert await page(state=State.QUEUED, before=d1) == [b1]
     assert await page(branch="nope") == []
+    assert await page(result=Result.CANCELED) == [b2]
+    assert await page(result=Result.CANCELED, state=State.FINISHED, project=web.id) == [b2]
+    assert await page(result=Result.CANCELED, before=b2) == []
+    assert await page(result=Result.CANCELED, kind=Kind.DEPLOY) == []
+    assert await page(result=Result.CANCELED, state=State.QUEUED) == []
+    assert await page(result=Result.FAILED) == []
+    assert await page(result=Result.FAILED, project=web.id) == []
 
 
 async def test_unfinished_by_id_and_finished_latest_first(leader: Leader) -> None:

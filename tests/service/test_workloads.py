@@ -80,6 +80,11 @@ async def test_filters(house: House) -> None:
     assert await listed("server=s") == [deploy["id"]]
     assert await listed("state=running") == []
     assert await listed("project=nobody") == []
+    assert await listed("result=failed") == []
+    assert await listed("result=passed&state=finished&project=web") == [deploy["id"], build["id"]]
+    assert await listed("project=web&number=2") == [deploy["id"]]
+    assert await listed("project=web&number=3") == []
+    assert await listed("project=nobody&number=1") == []
 
 
 @pytest.mark.parametrize(
@@ -88,6 +93,12 @@ async def test_filters(house: House) -> None:
         ("kind=builds", "kind"),
         ("kind=", "kind"),
         ("state=done", "state"),
+        ("result=won", "result"),
+        ("number=1", "number"),
+        ("project=web&number=x", "number"),
+        ("project=web&number=" + "9" * 16, "number"),
+        ("project=web&number=1&kind=build", "number"),
+        ("project=%00&number=1", "project"),
         ("limit=0", "limit"),
         ("limit=201", "limit"),
         ("limit=-1", "limit"),

@@ -10,10 +10,17 @@ UPDATE organization
 
 -- name: put_project
 -- Create a project of the default organization, or replace its settings under a new version; 1 = it
--- was created. The last column is its shard.
+-- was created. Made anew, it goes on with the numbers of the deleted ones of its name: web#12 is one
+-- workload for good. The last column is its shard.
 INSERT INTO project (
     name, settings, repository, max_boxes, webhook_secret, version, next_number, deleted
-) VALUES (:name, :settings, :repository, :max_boxes, :secret, 1, 1, FALSE)
+) VALUES (
+    :name, :settings, :repository, :max_boxes, :secret, 1,
+    coalesce(
+        (SELECT max(p.next_number) FROM project AS p WHERE p.name = :name AND p.deleted), 1
+    ),
+    FALSE
+)
 ON CONFLICT (name) WHERE NOT deleted DO UPDATE
    SET settings = excluded.settings, repository = excluded.repository,
        max_boxes = excluded.max_boxes, version = project.version + 1,

@@ -20,9 +20,21 @@ SELECT * FROM workload_shown
    AND id < :before
    AND kind = coalesce(:kind, kind)
    AND state = coalesce(:state, state)
+   AND (CAST(:result AS text) IS NULL OR result = :result)
    AND (CAST(:branch AS text) IS NULL OR branch = :branch)
    AND (CAST(:server AS text) IS NULL OR server = :server)
  ORDER BY number DESC LIMIT :limit;
+
+-- name: page_of_result
+-- A page of finished workloads of one result, newest first; of any project.
+SELECT * FROM workload_shown
+ WHERE finished_at IS NOT NULL
+   AND result = :result
+   AND id < :before
+   AND kind = coalesce(:kind, kind)
+   AND (CAST(:branch AS text) IS NULL OR branch = :branch)
+   AND (CAST(:server AS text) IS NULL OR server = :server)
+ ORDER BY id DESC LIMIT :limit;
 
 -- name: page_unfinished
 -- A page of workloads in a state that is not finished, newest first; of any project.
@@ -61,8 +73,14 @@ SELECT job.id, job.name, job.box_type, job.timeout_seconds, job.expected_seconds
 SELECT state, attempt FROM job WHERE id = :job;
 
 -- name: find_number
--- The workload of that number in a project.
-SELECT id FROM workload WHERE project = :project AND number = :number;
+-- The workload of that number in the project of a name, or in one that had the name before.
+SELECT max(f.id) FROM (
+    SELECT w.id FROM project AS p JOIN workload AS w ON w.project = p.id AND w.number = :number
+     WHERE p.name = :project AND NOT p.deleted
+    UNION ALL
+    SELECT w.id FROM project AS p JOIN workload AS w ON w.project = p.id AND w.number = :number
+     WHERE p.name = :project AND p.deleted
+) AS f;
 
 -- name: events_after
 -- Events behind an id, in order.

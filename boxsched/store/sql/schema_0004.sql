@@ -24,3 +24,9 @@ CREATE INDEX worker_token ON worker (token);
 
 -- How many workers a token may have.
 ALTER TABLE token ADD COLUMN max_workers BIGINT NOT NULL DEFAULT 100 CHECK (max_workers > 0);
+
+-- A page of the workloads of one result: the failed ones, say, among many that passed.
+CREATE INDEX workload_result ON workload (result, id) WHERE finished_at IS NOT NULL;
+
+-- The deleted projects of a name: one that is made anew goes on with their numbers.
+CREATE INDEX project_deleted ON project (name, next_number) WHERE deleted;

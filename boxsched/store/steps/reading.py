@@ -2,7 +2,7 @@
 
 import attrs
 
-from boxsched.model import JobId, ProjectId, WorkloadId, job_id, job_workload
+from boxsched.model import JobId, WorkloadId, job_id, job_workload
 from boxsched.states import JobState, State
 from boxsched.store import rows
 from boxsched.store.batches import StoredEvent
@@ -33,21 +33,26 @@ def workload(id_: WorkloadId) -> Steps[Workload | None]:
 
 
 def workloads(wanted: WorkloadFilter) -> Steps[list[Workload]]:
-    """Each of the three pages goes along another index."""
-    asked = {
+    """Each of these pages goes along another index."""
+    asked: dict[str, object] = {
         "kind": wanted.kind,
-        "state": wanted.state,
         "branch": wanted.branch,
         "server": wanted.server,
         "before": wanted.before or _BEHIND_ALL,
         "limit": wanted.limit,
     }
+    state, result = wanted.state, wanted.result
+    if result is not None and state not in (None, State.FINISHED):
+        return []  # only what has finished has a result
     if wanted.project is not None:
-        found = yield _SQL["page_of_project"](project=wanted.project, **asked)
-    elif wanted.state not in (None, State.FINISHED):
-        found = yield _SQL["page_unfinished"](**asked)
+        of = {"project": wanted.project, "state": state, "result": result}
+        found = yield _SQL["page_of_project"](**of, **asked)
+    elif result is not None:
+        found = yield _SQL["page_of_result"](result=result, **asked)
+    elif state not in (None, State.FINISHED):
+        found = yield _SQL["page_unfinished"](state=state, **asked)
     else:
-        found = yield _SQL["page"](**asked)
+        found = yield _SQL["page"](state=state, **asked)
     return (yield from _with_jobs(found))
 
 
@@ -84,9 +89,9 @@ def activity(finished: int) -> Steps[ActivitySnapshot]:
     return ActivitySnapshot(places, waits_or_runs, [rows.workload(row) for row in ended])
 
 
-def find_number(project: ProjectId, number: int) -> Steps[WorkloadId | None]:
+def find_number(project: str, number: int) -> Steps[WorkloadId | None]:
     found = yield _SQL["find_number"](project=project, number=number)
-    return WorkloadId(found[0][0]) if found else None
+    return None if found[0][0] is None else WorkloadId(found[0][0])
 
 
 def events_after(shard: int, batch: int, n: int, limit: int) -> Steps[list[StoredEvent]]:
