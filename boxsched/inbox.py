@@ -4,6 +4,8 @@ A command is a JSON array (a msgspec struct, ``array_like``), since there may be
 ``Submit`` is written by ``Store.submit``; the others by the API and the gateway for workers.
 """
 
+import enum
+
 import msgspec
 
 from boxsched.states import Result
@@ -41,6 +43,24 @@ class Stop(msgspec.Struct, array_like=True, frozen=True):
 
     workload: int
     by: str  # the name of who asks, for people (``api.asker``)
+
+
+class Resolution(enum.StrEnum):
+    """What a person says of a job whose worker is away."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    AGAIN = "again"  # give it another attempt
+
+
+class Resolve(msgspec.Struct, array_like=True, frozen=True):
+    """A person resolves a job; under another lease token it changes nothing; kind ``resolve``."""
+
+    job: int
+    lease_token: int  # of the attempt that the person saw
+    result: Resolution
+    by: str
+    note: str
 
 
 class ProjectSet(msgspec.Struct, array_like=True, frozen=True):
@@ -96,11 +116,12 @@ class Reload(msgspec.Struct, array_like=True, frozen=True):
     """The organization's queue settings were changed in the store; kind ``reload``."""
 
 
-Command = Submit | Stop | ProjectSet | BoxesSet | WorkerForgotten | Reports | Reload
+Command = Submit | Stop | Resolve | ProjectSet | BoxesSet | WorkerForgotten | Reports | Reload
 
 KINDS: dict[str, type[Command]] = {
     "submit": Submit,
     "stop": Stop,
+    "resolve": Resolve,
     "project": ProjectSet,
     "boxes": BoxesSet,
     "worker_forgotten": WorkerForgotten,

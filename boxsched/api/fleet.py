@@ -82,7 +82,10 @@ class Fleet:
         if worker.state != "disconnected":
             raise Conflict(f"the worker {worker.name} is {worker.state}: stop it first")
         if worker.builds or worker.deploys or worker.ssh_sessions:
-            raise Conflict(f"the worker {worker.name} has jobs that may still run: stop them first")
+            raise Conflict(
+                f"the worker {worker.name} has jobs that may still run: say what became of them "
+                "first (boxsched resolve)"
+            )
         [number] = [p.connection for p in await self._store.pulses(SHARD) if p.worker == worker.id]
         forgotten = inbox.WorkerForgotten(worker.id, number, request[ASKER])
         await self._node.ask(SHARD, forgotten)

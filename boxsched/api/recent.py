@@ -11,7 +11,7 @@ from aiohttp import web
 
 from boxsched.api import checks, replies
 from boxsched.errors import Conflict
-from boxsched.store.values import IdempotencyKey
+from boxsched.store.values import IdempotencyKey, KeyTaken, Submitted
 
 KEPT_BYTES_AT_MOST = 16 << 20
 _OVERHEAD_BYTES = 600  # of the keys and the bookkeeping of an entry
@@ -46,6 +46,13 @@ def key_of(request: web.Request, path: str, body: bytes) -> IdempotencyKey | Non
     checks.plain(key, "Idempotency-Key")
     scope = f"{request[PRINCIPAL]} {path}"
     return IdempotencyKey(scope, key, hashlib.sha256(body).hexdigest())
+
+
+def repeated(before: Submitted | KeyTaken | None) -> bool:
+    """Whether the key was seen before; raises Conflict if that was with another body."""
+    if isinstance(before, KeyTaken):
+        raise Conflict(KEY_TAKEN)
+    return before is not None and before.repeated
 
 
 class RecentAnswers:

@@ -19,9 +19,11 @@ from boxsched.api.openapi import PREFIX, Described, Query
 from boxsched.api.operations import Health, Operations
 from boxsched.api.projects import ProjectList, Projects
 from boxsched.api.recent import RecentAnswers
+from boxsched.api.resolving import Resolving
 from boxsched.api.schema import (
     AskBuild,
     AskDeploy,
+    AskResolve,
     AskSession,
     AskToken,
     Nothing,
@@ -96,9 +98,14 @@ def project_routes(projects: Projects, asks: Submissions) -> Sequence[Route]:
     )
 
 
-def workload_routes(workloads: Workloads, asks: Submissions, logs: Logs) -> Sequence[Route]:
+def workload_routes(
+    workloads: Workloads, asks: Submissions, resolving: Resolving, logs: Logs
+) -> Sequence[Route]:
     listed = Described("Workloads, newest first", gives=WorkloadList, query=_FILTERS)
     stop = Described("Cancel or stop it", Nothing, WorkloadAnswer, 202, keyed=True)
+    resolve = Described(
+        "Say what became of a job whose worker is away", AskResolve, WorkloadAnswer, 202, keyed=True
+    )
     log = Described("A job's output", content_type="text/plain", query=(_FOLLOW, *_PART))
     return (
         Route("GET", f"{PREFIX}/workloads", workloads.list, listed),
@@ -106,6 +113,7 @@ def workload_routes(workloads: Workloads, asks: Submissions, logs: Logs) -> Sequ
         reading(f"{_WORKLOAD}/explanation", workloads.explanation, "Why it waits", Explanation),
         Route("POST", f"{_WORKLOAD}/stop", workloads.stop, stop),
         asking(f"{_WORKLOAD}/rebuild", asks.rebuild, "The same again", Nothing),
+        Route("POST", f"{_JOB}/resolve", resolving.resolve, resolve),
         Route("GET", f"{_JOB}/log", logs.log, log, lasting=True),
     )
 
@@ -163,7 +171,7 @@ def table(node: Node, tokens: KnownTokens, operations: Operations) -> list[Route
     asks = Submissions(node, known, seen)
     return [
         *project_routes(Projects(node, known), asks),
-        *workload_routes(Workloads(node, known, seen), asks, Logs(node)),
+        *workload_routes(Workloads(node, known, seen), asks, Resolving(node, seen), Logs(node)),
         *fleet_routes(Fleet(node), Nodes(node), Workers(node)),
         *token_routes(TokenRoutes(node, tokens)),
         *other_routes(Activity(node), Events(node), operations),

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from boxsched.api.tokens import Role
+from boxsched.inbox import Resolution
 from boxsched.model import (
     MAX_JOBS_A_WORKLOAD,
     MAX_NAME_CHARACTERS,
@@ -26,6 +27,7 @@ MAX_LIST_ENTRIES = 1_000  # of commands, globs, rules, servers, schedules
 MAX_COMMAND_CHARACTERS = 131_072
 MAX_MESSAGE_CHARACTERS = 65_536
 MAX_VARIABLES = 1_000
+MAX_NOTE_CHARACTERS = 500
 
 _END = r"(?![\s\S])"
 _NO_CONTROLS = r"[^\u0000-\u001f\u007f-\u009f]"
@@ -163,6 +165,13 @@ class AskSession(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     build: Id | None = None
     box_type: BoxType | None = None
     priority: Priority | None = None
+
+
+class AskResolve(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """What became of a job whose worker is away. ``again``: it gets another attempt."""
+
+    result: Resolution
+    note: Annotated[str, Meta(max_length=MAX_NOTE_CHARACTERS, pattern=_LINE)] = ""
 
 
 class AskToken(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):

@@ -20,7 +20,7 @@ from boxsched.model import Kind, WorkloadId, parse_workload, workload_text
 from boxsched.node import Node
 from boxsched.states import Result, State
 from boxsched.store.contract import SHARD
-from boxsched.store.values import IdempotencyKey, KeyTaken, Submitted, Workload, WorkloadFilter
+from boxsched.store.values import IdempotencyKey, Workload, WorkloadFilter
 
 DEFAULT_LIMIT, MAX_LIMIT = 50, 200
 MAX_NUMBER_DIGITS = 15
@@ -110,7 +110,7 @@ class Workloads:
         again = self._seen.again(key)
         if again is not None:
             return again
-        if key is None or not _repeated(await self._store.idempotency(key)):
+        if key is None or not recent.repeated(await self._store.idempotency(key)):
             _nothing.read(body)
             if stored.state is State.FINISHED:
                 raise Conflict(f"it has finished: {stored.result}")
@@ -128,7 +128,8 @@ class Workloads:
         if key is None:
             await self._node.ask(SHARD, stop)
         else:
-            _repeated(await asyncio.shield(self._store.stop_once(stop, number, key)))
+            once = self._store.ask_once(stop, WorkloadId(stop.workload), number, key)
+            recent.repeated(await asyncio.shield(once))
             self._node.wake(SHARD)
 
     async def _moved(self, stored: Workload) -> Workload:
@@ -139,13 +140,6 @@ class Workloads:
             pause *= 2
             stored = await asked.find(self._store, workload_text(stored.id))
         return stored
-
-
-def _repeated(before: Submitted | KeyTaken | None) -> bool:
-    """Whether the key was seen before; raises Conflict if that was with another body."""
-    if isinstance(before, KeyTaken):
-        raise Conflict(recent.KEY_TAKEN)
-    return before is not None and before.repeated
 
 
 def _list(rows: bytes, cursor: str | None) -> bytes:

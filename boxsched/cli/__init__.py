@@ -25,6 +25,7 @@ _COMMANDS = {
     "build": _Lazy("submit", "build", "Submit a build of a branch or a tag."),
     "deploy": _Lazy("submit", "deploy", "Submit a deploy to a server."),
     "stop": _Lazy("submit", "stop", "Cancel or stop a workload."),
+    "resolve": _Lazy("resolve", "resolve", "Say what became of a job whose worker is away."),
     "rebuild": _Lazy("submit", "rebuild", "Submit a workload again."),
     "list": _Lazy("reading", "list_workloads", "List workloads, newest first."),
     "show": _Lazy("reading", "show", "Show a workload and its jobs."),

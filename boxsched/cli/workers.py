@@ -55,8 +55,9 @@ def list_workers(as_json: bool, service: Service) -> None:
 def forget(name: str, service: Service) -> None:
     """Forget a worker that will not come again, and its Boxes.
 
-    It must not be connected, and no job may be on it: stop what is (its state is unknown). Should
-    it come again, it is a new worker. NAME may be its ID.
+    It must not be connected, and no job may be on it. Say what became of a job whose state is
+    unknown with `boxsched resolve`. Should the worker come again, it is a new one. NAME may be its
+    ID.
 
     \b
     Example:  boxsched workers forget builder-2

@@ -150,6 +150,13 @@ class Client:
         """Cancel or stop it; raises Conflict where it has finished."""
         await self._line.call("POST", path("workloads", workload, "stop"), key=_new_key())
 
+    async def resolve(self, job: str, result: str, *, note: str = "") -> Workload:
+        """Say that a job whose worker is away passed or failed, or give it another attempt
+        (``again``). Returns its workload; raises Conflict where the job needs no such word."""
+        return await self._submit(
+            path("jobs", job, "resolve"), {"result": result, "note": note}, None
+        )
+
     # --- Reading -----------------------------------------------------------------------------
 
     async def workloads(

@@ -112,6 +112,9 @@ class BlockingClient:
     def stop(self, workload: str) -> None:
         self._run(self._client.stop(workload))
 
+    def resolve(self, job: str, result: str, *, note: str = "") -> Workload:
+        return self._run(self._client.resolve(job, result, note=note))
+
     def workloads(
         self,
         *,

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from boxsched.engine import endings
-from boxsched.engine.books import ENDED_LOST, LiveJob, LiveWorkload
+from boxsched.engine.books import AGAIN, TO_BE_GIVEN_AGAIN, LiveJob, LiveWorkload
 from boxsched.engine.watch import Sights
 from boxsched.inbox import WorkerForgotten
 from boxsched.model import BoxId, Kind, WorkerId, job_index
@@ -86,8 +86,10 @@ def _lost(turn: "Turn", worker: WorkerId) -> None:
     for live, job in list(_jobs(turn, worker)):
         if live.kind is not Kind.BUILD or job.state is JobState.FINISHED:
             continue  # by a job before it, as it may be
+        if job.reason == AGAIN:
+            continue  # it waits for another Box already
         if not endings.give_again(turn, live, job, ended=False):
-            asked = live.state is State.STOPPING or job.reason not in (None, ENDED_LOST)
+            asked = live.state is State.STOPPING or job.reason not in (None, *TO_BE_GIVEN_AGAIN)
             endings.end(turn, live, job, Result.STOPPED if asked else Result.FAILED, LOST)
 
 

@@ -142,6 +142,13 @@ class Books:
         found = self.job(id_)
         return found is not None and found[1].state is not JobState.FINISHED
 
+    def out_of_sight(self, job: LiveJob) -> bool:
+        """Whether nobody knows how it stands: its worker is away, and it has not ended."""
+        if job.state is JobState.FINISHED:
+            return False
+        box = None if job.box is None else self.core.boxes.get(job.box)
+        return job.state is JobState.UNKNOWN or box is None or box.away
+
     def shared(
         self, jobs: tuple[SubmitJob, ...]
     ) -> tuple[tuple[SubmitJob, ...], tuple[JobAsk, ...]]:
@@ -166,6 +173,12 @@ _SHARED_AT_MOST = 10_000
 
 # The reason of an unknown job whose supervisor has ended it: it waits for a Box.
 ENDED_LOST = "lost: no node was heard for too long; waits for another try"
+
+# The reason of an unknown job that a person has resolved as to be run again: it waits for a Box.
+AGAIN = "resolved: to be run again; waits for a Box"
+
+# The reasons of jobs that have ended where they were, and wait for another attempt.
+TO_BE_GIVEN_AGAIN = (ENDED_LOST, AGAIN)
 
 # The worker of a Box that is not there.
 NOBODY = WorkerId(0)
@@ -279,7 +292,7 @@ def _restore(
         if live.kind is Kind.BUILD and live.state is State.RUNNING:
             job.reason = ENDED_LOST  # nobody can report it: it is given again
     for job in live.running:
-        if job.state is JobState.UNKNOWN and job.reason == ENDED_LOST:
+        if job.state is JobState.UNKNOWN and job.reason in TO_BE_GIVEN_AGAIN:
             books.lost[job.id] = True
             books.core.apply(JobsLost(live.id, (job_index(job.id),), ended=True), 0.0)
 

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from boxsched.engine import causes
-from boxsched.engine.books import ENDED_LOST, LiveJob, LiveWorkload
+from boxsched.engine.books import AGAIN, ENDED_LOST, TO_BE_GIVEN_AGAIN, LiveJob, LiveWorkload
 from boxsched.inbox import JobFinished, JobStarted
 from boxsched.model import JobId, Kind, WorkerId, job_index
 from boxsched.scheduling import values as core
@@ -26,6 +26,8 @@ def report(turn: "Turn", worker: WorkerId, said: JobStarted | JobFinished) -> No
     live, job = found
     if job.lease_token != said.lease_token or job.state is JobState.FINISHED:
         return
+    if job.reason == AGAIN:
+        return  # no attempt has this token: the next one gets a higher one
     assert job.box is not None
     if turn.books.boxes[job.box].worker != worker:
         return
@@ -38,14 +40,14 @@ def report(turn: "Turn", worker: WorkerId, said: JobStarted | JobFinished) -> No
             job.started_at = at  # it is to be given again, unless its worker is back first
             turn.draft.job(job)
     elif not (said.lost and give_again(turn, live, job, ended=True)):
-        _finished(turn, live, job, said, at)
+        finish(turn, live, job, said, at)
 
 
 def end(turn: "Turn", live: LiveWorkload, job: LiveJob, result: Result, reason: str) -> None:
     """Nobody will report it: it has ended."""
     assert job.lease_token is not None
     said = JobFinished(job.id, job.lease_token, turn.now, result, None, reason)
-    _finished(turn, live, job, said, turn.now)
+    finish(turn, live, job, said, turn.now)
 
 
 def give_again(turn: "Turn", live: LiveWorkload, job: LiveJob, *, ended: bool) -> bool:
@@ -98,18 +100,28 @@ def _started(turn: "Turn", live: LiveWorkload, job: LiveJob, at: float) -> None:
     turn.news.job(live, job, "started")
 
 
-def _finished(turn: "Turn", live: LiveWorkload, job: LiveJob, said: JobFinished, at: float) -> None:
+def finish(
+    turn: "Turn",
+    live: LiveWorkload,
+    job: LiveJob,
+    said: JobFinished,
+    at: float,
+    *,
+    measured: bool = True,
+) -> None:
+    """The attempt has ended. ``measured``: what it took says how long such jobs run."""
     job.state = moved(JOB_TRANSITIONS, job.state, JobMove.ENDED)
     job.result = said.result
-    if job.reason not in (None, ENDED_LOST) and said.result is Result.STOPPED:
+    waits = job.reason in TO_BE_GIVEN_AGAIN
+    if job.reason is not None and not waits and said.result is Result.STOPPED:
         job.result = Result.FAILED  # it was ended because it ran out of time
-    if job.reason is None or job.reason == ENDED_LOST:
+    if job.reason is None or waits:
         job.reason = _reason(live, job.result, said)
     job.exit_status = said.exit_status
     job.finished_at = at if job.started_at is None else max(at, job.started_at)
     turn.books.lost.pop(job.id, None)
     turn.draft.job(job)
-    if job.result is Result.PASSED and job.started_at is not None:
+    if measured and job.result is Result.PASSED and job.started_at is not None:
         _remember_duration(turn, live, job, job.finished_at - job.started_at)
     if said.commit is not None and live.commit is None:
         live.commit = said.commit

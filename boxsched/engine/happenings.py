@@ -7,7 +7,7 @@ import msgspec
 
 from boxsched.engine.books import Books, LiveJob, LiveWorkload
 from boxsched.engine.capacity import capacity
-from boxsched.inbox import Submit
+from boxsched.inbox import Resolve, Submit
 from boxsched.model import job_index, job_text, workload_text
 from boxsched.store.batches import Event, InboxEntry
 
@@ -100,6 +100,21 @@ class Happenings:
             exit_status=job.exit_status,
             reason=job.reason,
             **({"capacity": self._capacity()} if what == "finished" else {}),
+        )
+
+    def resolved(self, live: LiveWorkload, job: LiveJob, command: Resolve) -> None:
+        """What a person said of a job whose worker is away; what comes of it follows."""
+        self._workload(
+            live,
+            "job.resolved",
+            job_id=job,
+            job=job_text(job.id),
+            name=live.jobs[job_index(job.id)].name,
+            state=job.state,
+            attempt=job.attempt,
+            result=command.result,
+            by=command.by,
+            note=command.note,
         )
 
     def worker(self, what: str, worker: int, **values: Any) -> None:

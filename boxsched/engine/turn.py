@@ -5,7 +5,7 @@ What comes of the workers stands apart: ``endings`` of their jobs, and their ``a
 
 from collections.abc import Iterable
 
-from boxsched.engine import absence, causes, endings
+from boxsched.engine import absence, causes, endings, resolving
 from boxsched.engine.books import Books, BoxBook, LiveJob, LiveWorkload, lane_of
 from boxsched.engine.draft import Draft
 from boxsched.engine.happenings import Happenings
@@ -15,6 +15,7 @@ from boxsched.inbox import (
     Command,
     ProjectSet,
     Reports,
+    Resolve,
     Stop,
     Submit,
     WorkerForgotten,
@@ -85,6 +86,8 @@ class Turn:
                 case Stop():
                     self._asked_by = command.by
                     self.decide(core.Stop(WorkloadId(command.workload)))
+                case Resolve():
+                    resolving.apply(self, command)
                 case ProjectSet():
                     self._project(command)
                 case BoxesSet():

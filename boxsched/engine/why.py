@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import attrs
 
-from boxsched.engine.books import Books, LiveJob, LiveWorkload
+from boxsched.engine.books import Books, LiveWorkload
 from boxsched.engine.capacity import Absence, absences
 from boxsched.engine.happenings import rfc3339
+from boxsched.engine.sight import lane_blocked, listed, unseen, worker_away
 from boxsched.model import Kind, WorkloadId
 from boxsched.scheduling.prediction import forecast
 from boxsched.scheduling.queue import Shape
@@ -23,11 +24,10 @@ from boxsched.scheduling.values import (
 )
 from boxsched.scheduling.why import why, why_shapes
 from boxsched.scheduling.workload import RunningGroup, Workload
-from boxsched.states import JobState, State
+from boxsched.states import State
 from boxsched.store.values import IN_PROCESS
 
 BLOCKERS_AT_MOST = 100
-NAMES_AT_MOST = 3
 
 Absences = Mapping[str, Absence]  # by type of Box
 Sentences = Callable[[WorkloadId, State], str | None]  # why a workload in that state waits
@@ -82,7 +82,7 @@ def explain(books: Books, id_: WorkloadId, now: float) -> WhyReport | None:
     code, phase = CODES[type(reason)], "admission"
     if workload.run is not None:
         phase = "assignment"
-        if _unknown(live):
+        if unseen(books, live):
             code = "unknown_job"
     elif workload.state is State.REGISTERED:
         phase = "ordering"
@@ -124,8 +124,10 @@ def sentences(books: Books, now: float) -> Sentences:
             return None
         if workload.ahead is not None:
             return phrase(books, WaitsForLane((workload.ahead.id,)), absent)
-        if absent and workload.run is not None and (jobs := _unknown(books.workloads[id_])):
-            return _worker_away(books, jobs)
+        if absent and workload.run is not None:
+            live = books.workloads[id_]
+            if jobs := unseen(books, live):
+                return worker_away(books, live, jobs)
         if workload.shape is None:
             return None
         if workload.shape not in texts:
@@ -143,9 +145,7 @@ def phrase(books: Books, reason: Reason, absent: Absences) -> str:
         return f"No worker is connected{known}: start one with `boxsched worker`."
     match reason:
         case WaitsForLane(ahead):
-            first = _named(books, ahead[0]) if ahead else "an earlier one"
-            more = f" and {len(ahead) - 1} more before it" if len(ahead) > 1 else ""
-            return f"Waits for {first}{more} to finish."
+            return _lane(books, ahead)
         case NoSuchBoxes(box_type, asked, existing):
             return f"Asks for {_boxes(asked, box_type)}; there are only {existing}."
         case NeedsBoxes(box_type, asked) if _too_few_there(reason, absent):
@@ -174,24 +174,20 @@ def phrase(books: Books, reason: Reason, absent: Absences) -> str:
             return "Has its Boxes."
 
 
+def _lane(books: Books, ahead: Sequence[WorkloadId]) -> str:
+    first = _named(books, ahead[0]) if ahead else "an earlier one"
+    live = books.workloads.get(ahead[0]) if ahead else None
+    blocked = None if live is None else lane_blocked(books, live, first)
+    more = f" and {len(ahead) - 1} more before it" if len(ahead) > 1 else ""
+    return blocked or f"Waits for {first}{more} to finish."
+
+
 def _sentence(books: Books, live: LiveWorkload, reason: Reason, code: str, absent: Absences) -> str:
     if code == "unknown_job":
-        return _worker_away(books, _unknown(live))
+        return worker_away(books, live, unseen(books, live))
     if live.state is State.STOPPING:
         return "Is being stopped: its Boxes are free when its jobs have ended."
     return phrase(books, reason, absent)
-
-
-def _unknown(live: LiveWorkload) -> Sequence[LiveJob]:
-    return [job for job in live.running or () if job.state is JobState.UNKNOWN]
-
-
-def _worker_away(books: Books, jobs: Sequence[LiveJob]) -> str:
-    boxes = (books.boxes.get(job.box) for job in jobs if job.box is not None)
-    workers = {box.worker for box in boxes if box is not None}
-    names = _listed(sorted(books.names[worker] for worker in workers if worker in books.names))
-    said = f"{len(jobs)} jobs is" if len(jobs) > 1 else "a job is"
-    return f"Its worker{f' ({names})' if names else ''} is away: the state of {said} unknown."
 
 
 def _nobody_there(books: Books, absent: Absences) -> bool:
@@ -208,20 +204,14 @@ def _too_few_there(reason: NeedsBoxes, absent: Absences) -> bool:
 def _where(absence: Absence) -> str:
     there = absence.connected
     here = f"{there or 'none'} {'are' if there > 1 else 'is'} on connected workers"
-    return f"{here}, {absence.away} more on {_listed(absence.workers)}, not connected"
+    return f"{here}, {absence.away} more on {listed(absence.workers)}, not connected"
 
 
 def _absent_names(books: Books) -> str:
     """Where nobody is there. Of nodes' own workers only those that have Boxes."""
     own = {books.names.get(worker) for worker in books.workers}
     names = books.names.values()
-    return _listed(sorted(n for n in names if n in own or not n.startswith(IN_PROCESS)))
-
-
-def _listed(names: Sequence[str]) -> str:
-    left = len(names) - NAMES_AT_MOST
-    more = f" and {left} more" if left > 0 else ""
-    return ", ".join(names[:NAMES_AT_MOST]) + more
+    return listed(sorted(n for n in names if n in own or not n.startswith(IN_PROCESS)))
 
 
 def _in_the_way(

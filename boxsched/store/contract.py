@@ -15,7 +15,7 @@ Rules that hold for every call:
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from boxsched.inbox import Stop
+from boxsched.inbox import Resolve, Stop
 from boxsched.model import JobId, WorkerId, WorkloadId
 from boxsched.states import JobState
 from boxsched.store.batches import Batch, InboxEntry, LoadedWorkload, ShardState, StoredEvent
@@ -148,8 +148,10 @@ class Store(Protocol):
     async def idempotency(self, key: IdempotencyKey) -> Submitted | KeyTaken | None:
         """What came under the key before; None where it is new."""
 
-    async def stop_once(self, stop: Stop, number: int, key: IdempotencyKey) -> Submitted | KeyTaken:
-        """Put a stop of that workload into the inbox and keep its key, in one transaction."""
+    async def ask_once(
+        self, command: Stop | Resolve, workload: WorkloadId, number: int, key: IdempotencyKey
+    ) -> Submitted | KeyTaken:
+        """Put a command about that workload into the inbox and keep its key, in one transaction."""
 
     async def append_log(self, chunks: Sequence[tuple[JobId, int, int, bytes]]) -> None:
         """Append (job, attempt, offset, bytes); one already there (same offset) changes nothing."""

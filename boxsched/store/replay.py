@@ -21,13 +21,21 @@ WORKLOAD_FOLLOWS: Mapping[str | None, frozenset[str]] = {
     "workload.finished": frozenset(),
 }
 JOB_FOLLOWS: Mapping[str | None, frozenset[str]] = {
-    None: frozenset({"job.started", "job.unknown", "job.finished"}),
-    "job.started": frozenset({"job.unknown", "job.finished"}),
+    None: frozenset({"job.started", "job.unknown", "job.resolved", "job.finished"}),
+    "job.started": frozenset({"job.unknown", "job.resolved", "job.finished"}),
     "job.unknown": frozenset(
-        {"job.started", "job.seen_again", "job.given_again", "job.unknown", "job.finished"}
+        {
+            "job.started",
+            "job.seen_again",
+            "job.given_again",
+            "job.unknown",
+            "job.resolved",
+            "job.finished",
+        }
     ),
-    "job.seen_again": frozenset({"job.started", "job.unknown", "job.finished"}),
-    "job.given_again": frozenset({"job.started", "job.unknown", "job.finished"}),
+    "job.seen_again": frozenset({"job.started", "job.unknown", "job.resolved", "job.finished"}),
+    "job.resolved": frozenset({"job.given_again", "job.resolved", "job.finished"}),
+    "job.given_again": frozenset({"job.started", "job.unknown", "job.resolved", "job.finished"}),
     "job.finished": frozenset(),
 }
 STATE_AFTER: Mapping[str, str] = {
@@ -141,13 +149,14 @@ class Replay:
             yield from self._workload(entry, entry.workload)
 
     def _job(self, entry: Entry, job: int) -> Iterator[str]:
-        if entry.type not in JOB_FOLLOWS[self._jobs.get(job)]:
+        before = self._jobs.get(job)
+        if entry.type not in JOB_FOLLOWS[before]:
             yield "V3, V4, V5: a job's event that may not follow the one before"
         self._jobs[job] = entry.type
         if entry.type == "job.finished":
             self._freed(entry, job)
         elif entry.type == "job.given_again":
-            yield from self._given_again(entry, job)
+            yield from self._given_again(entry, job, asked=before == "job.resolved")
 
     def _freed(self, entry: Entry, job: int) -> None:
         box = self._held.pop(job, None)
@@ -156,10 +165,10 @@ class Replay:
             self._in_use[entry.shard] -= 1
             self._used[self._project_of[job_workload(JobId(job))]] -= 1
 
-    def _given_again(self, entry: Entry, job: int) -> Iterator[str]:
-        """To another Box, under a new attempt; builds only."""
+    def _given_again(self, entry: Entry, job: int, *, asked: bool) -> Iterator[str]:
+        """On a Box, under a new attempt. What is no build: only where a person ``asked``."""
         told = _told.decode(entry.data)
-        if entry.kind != "build":
+        if entry.kind != "build" and not asked:
             yield "I9: what is no build was given again"
         attempt = self._attempts.get(job, 1)
         if told.attempt != attempt + 1:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 from boxsched.errors import StoreAway
-from boxsched.inbox import Stop
+from boxsched.inbox import Resolve, Stop
 from boxsched.model import JobId, WorkerId, WorkloadId
 from boxsched.states import JobState
 from boxsched.store.batches import Batch, InboxEntry, StoredEvent
@@ -146,8 +146,10 @@ class SqlStore:
     async def idempotency(self, key: IdempotencyKey) -> Submitted | KeyTaken | None:
         return await self._driver.serving.read(submission.idempotency, key)
 
-    async def stop_once(self, stop: Stop, number: int, key: IdempotencyKey) -> Submitted | KeyTaken:
-        return await self._driver.serving.write(submission.stop_once, stop, number, key)
+    async def ask_once(
+        self, command: Stop | Resolve, workload: WorkloadId, number: int, key: IdempotencyKey
+    ) -> Submitted | KeyTaken:
+        return await self._driver.serving.write(submission.ask_once, command, workload, number, key)
 
     async def append_log(self, chunks: Sequence[tuple[JobId, int, int, bytes]]) -> None:
         await self._driver.serving.write(logs.append_log, chunks)

@@ -182,11 +182,13 @@ async def test_a_stop_is_asked_once_under_a_key(
     id_ = WorkloadId(int(made["id"][1:]))
     asked = Stop(id_, "somebody")
     key = IdempotencyKey("somebody here", "k", "a" * 64)
-    assert await store.stop_once(asked, 1, key) == Submitted(id_, 1, repeated=False)
+    assert await store.ask_once(asked, id_, 1, key) == Submitted(id_, 1, repeated=False)
     waiting.node.wake(SHARD)
     assert (await waiting.finished(made["id"]))["result"] == "canceled"
-    assert await store.stop_once(asked, 1, key) == Submitted(id_, 1, repeated=True)
-    assert await store.stop_once(asked, 1, attrs.evolve(key, body_sha256="b" * 64)) == KeyTaken()
+    assert await store.ask_once(asked, id_, 1, key) == Submitted(id_, 1, repeated=True)
+    assert (
+        await store.ask_once(asked, id_, 1, attrs.evolve(key, body_sha256="b" * 64)) == KeyTaken()
+    )
     assert await store.inbox(SHARD, 10) == []  # the repetitions put none there
 
 

@@ -51,14 +51,15 @@ def idempotency(key: IdempotencyKey) -> Steps[Submitted | KeyTaken | None]:
     return _seen_before(found[0], key) if found else None
 
 
-def stop_once(stop: inbox.Stop, number: int, key: IdempotencyKey) -> Steps[Submitted | KeyTaken]:
-    """Idempotent as a submission is; the key leads to the workload that is to be stopped."""
+def ask_once(
+    command: inbox.Stop | inbox.Resolve, workload: WorkloadId, number: int, key: IdempotencyKey
+) -> Steps[Submitted | KeyTaken]:
+    """Idempotent as a submission is; the key leads to the workload that the command is about."""
     before = yield from idempotency(key)
     if before is not None:
         return before
-    workload = WorkloadId(stop.workload)
     yield _SQL["insert_keys"].rows([(key.scope, key.key, key.body_sha256, workload, number)])
-    kind, payload = inbox.written(stop)
+    kind, payload = inbox.written(command)
     yield _SQL["tell_of_workload"](kind=kind, payload=payload.decode(), workload=workload)
     return Submitted(workload, number, repeated=False)
 

@@ -1,0 +1,51 @@
+"""``boxsched resolve``: what became of a job whose worker is away."""
+
+import click
+
+from boxsched.cli import naming
+from boxsched.cli.clean import plain
+from boxsched.cli.connection import Service, with_service
+from boxsched.cli.failing import BadInput
+from boxsched.cli.output import as_json_option, print_json, with_unknown
+from boxsched.client import Client, Workload
+from boxsched.inbox import Resolution
+
+
+@click.command()
+@click.argument("job")
+@click.argument("result", type=click.Choice([one.value for one in Resolution]))
+@click.option("--note", default="", metavar="TEXT", help="Why, for the history.")
+@as_json_option
+@with_service
+def resolve(job: str, result: str, note: str, as_json: bool, service: Service) -> None:
+    """Say what became of a job whose worker is away, so that its lane goes on.
+
+    RESULT is passed, failed, or again for another attempt. Make sure first that the job does not
+    run any more: the next deploy to its server may start at once. When the worker comes back, it
+    is told to stop what it still runs of this job, and its result no longer counts.
+
+    JOB is w41-2, or the ID of a workload with one job: w41, or web#12.
+
+    \b
+    Example:  boxsched resolve w41-1 failed --note "builder-2 burned down"
+    """
+
+    async def work(client: Client) -> Workload:
+        return await client.resolve(await _job_id(client, job), result, note=note)
+
+    done = service.call(work)
+    if as_json:
+        print_json(done)
+        return
+    click.echo(f"{plain(job)}: resolved as {result}")
+    click.echo(f"{plain(done.title)} ({done.id}): {with_unknown(done)}")
+
+
+async def _job_id(client: Client, text: str) -> str:
+    if naming.is_job(text):
+        return text
+    workload = await client.workload(await naming.workload_id(client, text))
+    if len(workload.jobs) != 1:
+        ids = ", ".join(one.id for one in workload.jobs[:3])
+        raise BadInput(f"{text} has {len(workload.jobs)} jobs: name one of them ({ids}, ...)")
+    return workload.jobs[0].id

@@ -1,0 +1,60 @@
+"""What people are told of jobs whose worker is away, and what they can do about it."""
+
+from collections.abc import Sequence
+
+from boxsched.engine.books import Books, LiveJob, LiveWorkload
+from boxsched.model import Kind, job_text
+from boxsched.states import JobState, State
+
+NAMES_AT_MOST = 3
+
+
+def unseen(books: Books, live: LiveWorkload) -> Sequence[LiveJob]:
+    """Jobs of which nobody knows how they stand."""
+    stopping = live.state is State.STOPPING
+    return [
+        job
+        for job in live.running or ()
+        if job.state is JobState.UNKNOWN or (stopping and books.out_of_sight(job))
+    ]
+
+
+def worker_away(books: Books, live: LiveWorkload, jobs: Sequence[LiveJob]) -> str:
+    """The sentence of a workload with such jobs."""
+    said = f"{len(jobs)} jobs is" if len(jobs) > 1 else "a job is"
+    text = f"Its worker{_names(books, jobs)} is away: the state of {said} unknown."
+    return f"{text} {what_to_do(live, jobs)}".rstrip()
+
+
+def lane_blocked(books: Books, first: LiveWorkload, named: str) -> str | None:
+    """The sentence of what waits in its lane for such a workload; None where it is no such one."""
+    jobs = unseen(books, first)
+    if not jobs:
+        return None
+    text = f"Waits for {named}, whose worker{_names(books, jobs)} is away."
+    return f"{text} {what_to_do(first, jobs)}".rstrip()
+
+
+def what_to_do(live: LiveWorkload, jobs: Sequence[LiveJob]) -> str:
+    """Builds are given again by themselves; deploys and sessions wait for worker or person."""
+    if live.kind is Kind.BUILD:
+        return ""
+    more = f" (and {len(jobs) - 1} more)" if len(jobs) > 1 else ""
+    results = "passed|failed" if live.state is State.STOPPING else "passed|failed|again"
+    return (
+        "If the worker will not come back, say what became of it: "
+        f"`boxsched resolve {job_text(jobs[0].id)} {results}`{more}."
+    )
+
+
+def listed(names: Sequence[str]) -> str:
+    left = len(names) - NAMES_AT_MOST
+    more = f" and {left} more" if left > 0 else ""
+    return ", ".join(names[:NAMES_AT_MOST]) + more
+
+
+def _names(books: Books, jobs: Sequence[LiveJob]) -> str:
+    boxes = (books.boxes.get(job.box) for job in jobs if job.box is not None)
+    workers = {box.worker for box in boxes if box is not None}
+    names = listed(sorted(books.names[worker] for worker in workers if worker in books.names))
+    return f" ({names})" if names else ""

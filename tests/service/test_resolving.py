@@ -1,0 +1,156 @@
+"""``POST /jobs/{id}/resolve``: what a person may say of a job, and when."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+from boxsched import inbox
+from boxsched.model import parse_job
+from boxsched.store.contract import SHARD
+from boxsched.store.values import Connected, NewWorker
+from tests.service.house import API, PATIENCE_SECONDS, Answer, House, job, stop
+
+
+@attrs.frozen
+class Yard:
+    """A node without Boxes of its own, and a worker with one, which runs a deploy and is away."""
+
+    house: House
+    worker: Connected
+    deploy: Any
+
+    @property
+    def job(self) -> str:
+        return str(self.deploy["jobs"][0]["id"])
+
+    async def resolve(self, body: object, job: str | None = None, **headers: str) -> Answer:
+        path = f"{API}/jobs/{job or self.job}/resolve"
+        return await self.house.call("POST", path, body, headers=headers)
+
+
+async def connect(house: House, name: str) -> Connected:
+    new = NewWorker(name, name, "10.0.0.2", house.node.name, ("default",))
+    connected = await house.node.store.connect_worker(new)
+    rows = tuple((row.id, row.ordinal, row.box_type) for row in connected.boxes)
+    worker, number = connected.connection.worker, connected.connection.number
+    await house.node.ask(SHARD, inbox.BoxesSet(worker, rows, house.node.name, number))
+    return connected
+
+
+async def away(house: House, worker: Connected) -> None:
+    await house.node.store.disconnect_workers([worker.connection])
+    async with asyncio.timeout(PATIENCE_SECONDS), house.node.feed.subscribe(None) as events:
+        while (await house.get("/activity"))["boxes"].get("away") != 1:
+            await anext(aiter(events))
+
+
+@pytest.fixture
+async def yard(tmp_path: Path) -> AsyncIterator[Yard]:
+    async with House.open(tmp_path / "data", boxes=0) as house:
+        await house.project("web", servers={"production": {"jobs": [job("ship")]}})
+        worker = await connect(house, "builder-2")
+        made = await house.deploy("production")
+        await house.until(made["id"], state="running")
+        yield Yard(house, worker, made)
+
+
+async def test_a_lane_is_opened_and_the_worker_forgotten(yard: Yard) -> None:
+    house = yard.house
+    waits = await house.deploy("production")
+    await away(house, yard.worker)
+    assert (await stop(house, yard.deploy["id"])).status == 202
+    for id_ in (yard.deploy["id"], waits["id"]):
+        said = await house.get(f"/workloads/{id_}/explanation")
+        assert f"`boxsched resolve {yard.job} passed|failed`" in said["text"]
+        assert "builder-2" in said["text"]
+    refused = await house.call("DELETE", f"{API}/workers/builder-2")
+    assert refused.status == 409 and "boxsched resolve" in refused.error["message"]
+    answer = await yard.resolve({"result": "failed", "note": "it burned down"})
+    assert answer.status == 202
+    assert (answer.json["state"], answer.json["result"]) == ("finished", "stopped")
+    assert answer.json["reason"] == "stopped by admin"
+    assert answer.json["jobs"][0]["reason"] == "resolved as failed by admin: it burned down"
+    assert (await house.call("DELETE", f"{API}/workers/builder-2")).status == 204
+    await connect(house, "builder-3")
+    await house.until(waits["id"], state="running")
+
+
+async def test_again_is_another_attempt(yard: Yard) -> None:
+    await away(yard.house, yard.worker)
+    answer = await yard.resolve({"result": "again"})
+    assert answer.status == 202 and answer.json["state"] == "running"
+    assert answer.json["jobs"][0]["state"] == "unknown"
+    await connect(yard.house, "builder-3")
+    found = await yard.house.until(yard.deploy["id"], state="running")
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while found["jobs"][0]["attempt"] != 2:
+            found = await yard.house.look(yard.deploy["id"])
+    assert found["jobs"][0]["state"] == "assigned"
+
+
+async def test_what_needs_no_word_is_409(yard: Yard) -> None:
+    house, body = yard.house, {"result": "failed"}
+    connected = await yard.resolve(body)
+    assert (connected.status, connected.error["code"]) == (409, "conflict")
+    assert "connected" in connected.error["message"]
+    waits = await house.deploy("production")
+    waiting = await yard.resolve(body, waits["jobs"][0]["id"])
+    assert waiting.status == 409 and "not begun" in waiting.error["message"]
+    await away(house, yard.worker)
+    await stop(house, yard.deploy["id"])
+    again = await yard.resolve({"result": "again"})
+    assert again.status == 409 and "being stopped" in again.error["message"]
+    assert (await yard.resolve(body)).status == 202
+    ended = await yard.resolve(body)
+    assert ended.status == 409 and ended.error["message"] == "the job has finished: failed"
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "field"),
+    [
+        ({}, 422, "result"),
+        ({"result": "stopped"}, 422, "result"),
+        ({"result": "failed", "note": "n" * 501}, 422, "note"),
+        ({"result": "failed", "note": "a\u001bb"}, 422, "note"),
+        ({"result": "failed", "why": "x"}, 422, "why"),
+    ],
+)
+async def test_bad_input_names_the_field(yard: Yard, body: object, status: int, field: str) -> None:
+    answer = await yard.resolve(body)
+    assert (answer.status, answer.error["field"]) == (status, field)
+
+
+@pytest.mark.parametrize("id_", ["w99-1", "w1-2", "x", "w1"])
+async def test_there_is_no_such_job(yard: Yard, id_: str) -> None:
+    assert (await yard.resolve({"result": "failed"}, id_)).status == 404
+
+
+async def test_a_word_can_be_repeated_under_its_key(yard: Yard) -> None:
+    await away(yard.house, yard.worker)
+    body = {"result": "again", "note": "lost"}
+    key = {"Idempotency-Key": "k"}
+    answers = await asyncio.gather(*(yard.resolve(body, **key) for _ in range(5)))
+    assert {answer.status for answer in answers} == {202}
+    later = await yard.resolve(body, **key)
+    assert later.status == 202
+    assert (await yard.resolve({"result": "failed"}, **key)).status == 409
+    found = parse_job(yard.job)
+    assert found is not None
+    events = await yard.house.node.store.events_after(SHARD, 0, 0, 1_000)
+    said = [json.loads(one.data) for one in events if one.type == "job.resolved"]
+    assert [(one["by"], one["note"], one["result"]) for one in said] == [("admin", "lost", "again")]
+
+
+async def test_a_named_token_is_named(yard: Yard) -> None:
+    made = await yard.house.call("POST", f"{API}/tokens", {"role": "admin", "name": "Ada's laptop"})
+    token = made.json["token"]
+    await away(yard.house, yard.worker)
+    answer = await yard.house.call(
+        "POST", f"{API}/jobs/{yard.job}/resolve", {"result": "failed"}, token=token
+    )
+    assert answer.json["reason"] == "job ship failed: resolved as failed by Ada's laptop"
