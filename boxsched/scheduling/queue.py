@@ -1,6 +1,6 @@
 """The queue of phase 2: what waits for Boxes, in queue order, grouped by shape.
 
-Workloads of one shape (the same Boxes asked, the same expected durations, the same project limit)
+Workloads of one shape (the same Boxes asked, expected durations, time limits and project limit)
 are interchangeable for the gate: if the first of them may not go, neither may the others in that
 pass. So a pass looks at the shapes' heads only, and its cost grows with the shapes, not with what
 waits.

@@ -48,6 +48,12 @@ EXPECTED = {
         "short": (20, 20, 80, "passed"),
         "slow": (90, 150, 270, "passed"),
     },
+    "late-job.json": {
+        "late": (0, 0, 90, "passed"),
+        "wide": (10, 100, 150, "passed"),
+        "short": (40, 40, 100, "passed"),
+        "long": (40, 150, 250, "passed"),
+    },
     "cancellation.json": {
         "main-1": (0, 0, 60, "passed"),
         "main-2": (60, 60, 120, "passed"),
