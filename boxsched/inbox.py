@@ -89,12 +89,17 @@ class WorkerForgotten(msgspec.Struct, array_like=True, frozen=True):
 
 
 class JobStarted(msgspec.Struct, array_like=True, frozen=True, tag="started"):
+    """``at`` is the worker's wall clock: only nodes of earlier versions go by it."""
+
     job: int
     lease_token: int
     at: float
 
 
 class JobFinished(msgspec.Struct, array_like=True, frozen=True, tag="finished"):
+    """``seconds`` is what its supervisor measured; None from a worker of an earlier version and
+    where nothing was measured. ``at`` is as in ``JobStarted``."""
+
     job: int
     lease_token: int
     at: float
@@ -103,6 +108,7 @@ class JobFinished(msgspec.Struct, array_like=True, frozen=True, tag="finished"):
     reason: str | None
     commit: str | None = None  # what was checked out, where the workload named none
     lost: bool = False  # ended since no node was heard for too long: a build may have another try
+    seconds: float | None = None  # from its first step to its end, by its supervisor's own clock
 
 
 class Reports(msgspec.Struct, array_like=True, frozen=True):

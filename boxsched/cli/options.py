@@ -52,5 +52,5 @@ def stop_grace_option(command: _C) -> _C:
         type=click.FloatRange(min=0),
         default=10.0,
         metavar="S",
-        help="Seconds between asking a job to end and killing it.",
+        help="Seconds between SIGTERM and SIGKILL at a stop and at a time limit.",
     )(command)

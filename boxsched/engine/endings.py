@@ -31,23 +31,21 @@ def report(turn: "Turn", worker: WorkerId, said: JobStarted | JobFinished) -> No
     assert job.box is not None
     if turn.books.boxes[job.box].worker != worker:
         return
-    assert live.started_at is not None
-    at = min(max(said.at, live.started_at), turn.now)
     if isinstance(said, JobStarted):
         if job.started_at is None and job.id not in turn.books.lost:
-            _started(turn, live, job, at)
+            _started(turn, live, job)
         elif job.started_at is None:
-            job.started_at = at  # it is to be given again, unless its worker is back first
+            job.started_at = turn.now  # it is to be given again, unless its worker is back first
             turn.draft.job(job)
     elif not (said.lost and give_again(turn, live, job, ended=True)):
-        finish(turn, live, job, said, at)
+        finish(turn, live, job, said)
 
 
 def end(turn: "Turn", live: LiveWorkload, job: LiveJob, result: Result, reason: str) -> None:
     """Nobody will report it: it has ended."""
     assert job.lease_token is not None
     said = JobFinished(job.id, job.lease_token, turn.now, result, None, reason)
-    finish(turn, live, job, said, turn.now)
+    finish(turn, live, job, said)
 
 
 def give_again(turn: "Turn", live: LiveWorkload, job: LiveJob, *, ended: bool) -> bool:
@@ -92,24 +90,16 @@ def out_of_time(turn: "Turn", job: LiveJob) -> None:
     turn.tell(job)
 
 
-def _started(turn: "Turn", live: LiveWorkload, job: LiveJob, at: float) -> None:
+def _started(turn: "Turn", live: LiveWorkload, job: LiveJob) -> None:
     job.state = moved(JOB_TRANSITIONS, job.state, JobMove.STARTED)
-    job.started_at = at
+    job.started_at = turn.now
     turn.draft.job(job)
     turn.started.append(job)
     turn.news.job(live, job, "started")
 
 
-def finish(
-    turn: "Turn",
-    live: LiveWorkload,
-    job: LiveJob,
-    said: JobFinished,
-    at: float,
-    *,
-    measured: bool = True,
-) -> None:
-    """The attempt has ended. ``measured``: what it took says how long such jobs run."""
+def finish(turn: "Turn", live: LiveWorkload, job: LiveJob, said: JobFinished) -> None:
+    """The attempt has ended; ``said.seconds`` says how long such jobs run."""
     job.state = moved(JOB_TRANSITIONS, job.state, JobMove.ENDED)
     job.result = said.result
     waits = job.reason in TO_BE_GIVEN_AGAIN
@@ -118,11 +108,11 @@ def finish(
     if job.reason is None or waits:
         job.reason = _reason(live, job.result, said)
     job.exit_status = said.exit_status
-    job.finished_at = at if job.started_at is None else max(at, job.started_at)
+    _set_times(turn, live, job, said.seconds)
     turn.books.lost.pop(job.id, None)
     turn.draft.job(job)
-    if measured and job.result is Result.PASSED and job.started_at is not None:
-        _remember_duration(turn, live, job, job.finished_at - job.started_at)
+    if job.result is Result.PASSED and said.seconds is not None:
+        _remember_duration(turn, live, job, said.seconds)
     if said.commit is not None and live.commit is None:
         live.commit = said.commit
         turn.draft.workload(live)
@@ -140,6 +130,22 @@ def _reason(live: LiveWorkload, result: Result, said: JobFinished) -> str | None
     if result is Result.STOPPED and live.state is State.STOPPING:
         return causes.stopped_job(live) or said.reason
     return said.reason
+
+
+def _set_times(turn: "Turn", live: LiveWorkload, job: LiveJob, seconds: float | None) -> None:
+    """When it began and ended, by this node's clock; between them lies what was measured.
+
+    A report may come late. So the end follows from the start where that is not in the future, else
+    the start from the end.
+    """
+    job.finished_at = turn.now
+    if job.started_at is None or seconds is None:
+        return
+    if job.started_at + seconds <= turn.now:
+        job.finished_at = job.started_at + seconds
+    else:
+        assert live.started_at is not None
+        job.started_at = max(live.started_at, turn.now - seconds)
 
 
 def _remember_duration(turn: "Turn", live: LiveWorkload, job: LiveJob, seconds: float) -> None:

@@ -43,7 +43,7 @@ def _end(turn: "Turn", live: LiveWorkload, job: LiveJob, command: Resolve) -> No
         job.reason += f": {command.note}"
     result = Result(command.result.value)
     said = JobFinished(job.id, command.lease_token, turn.now, result, None, job.reason)
-    endings.finish(turn, live, job, said, turn.now, measured=False)
+    endings.finish(turn, live, job, said)
 
 
 def _run_again(turn: "Turn", live: LiveWorkload, job: LiveJob) -> None:

@@ -104,6 +104,8 @@ def _check_report(report: Report) -> None:
     if isinstance(report, JobFinished):
         if report.result not in _RESULTS:
             raise Foul("values", f"a worker cannot say {report.result}")
+        if report.seconds is not None and not 0 <= report.seconds <= MAX_AT:
+            raise Foul("values", "how long a run took is out of range")
         if report.exit_status is not None and report.exit_status not in _EXIT_STATUSES:
             raise Foul("values", "an exit status is out of range")
         if report.reason is not None and "\0" in report.reason:

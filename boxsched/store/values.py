@@ -346,3 +346,4 @@ class Assignment:
     commit: str | None
     repository: str | None
     started: bool = False  # the store knows that it began: never to be started anew
+    stop_reason: str | None = None  # who stops it and why, for its log

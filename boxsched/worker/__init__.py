@@ -25,13 +25,14 @@ started  supervisor       was ``ticket``: the attempt has been started, by this 
 void     agent            was ``ticket``: the attempt never starts
 running  supervisor       the first step of the job really began, and when
 stop     agent            end it, with so many seconds of grace
+why      agent            beside ``stop``: who stops it and why, for the log
 log      supervisor       output, bounded
 sent     agent            which part of the log is in the store, or on its way there
 result   supervisor       how it ended; durable (where it is lost or void: by the agent)
 ======== ================ =======================================================================
 
-``ticket``, ``running``, ``stop``, ``sent`` and ``result`` have their place on the disk from the
-beginning (``folder.reserve``), so that a full disk can fail a job but not lose its result.
+``ticket``, ``running``, ``stop``, ``why``, ``sent`` and ``result`` have their place on the disk
+from the beginning (``folder.reserve``), so that a full disk can fail a job but not lose its result.
 
 **Exactly once.** An attempt is started by renaming ``ticket`` under the lock. A request to the
 spawner is therefore harmless when doubled, late, or from an agent that has died since.
@@ -53,6 +54,11 @@ again at the next look; the agent takes as many descriptors as it may, its jobs 
 its supervisor reads in ``heard``, a file beside the attempts' folders, when the last heartbeat that
 a node answered was sent (``heard.py``). The agent may be dead, frozen or cut off: nobody has to do
 anything. A deploy runs on; with the in-process worker of a node that is alone so does everything.
+
+**Times.** The supervisor measures what a run took by CLOCK_BOOTTIME, which nobody sets and which
+goes on while the machine sleeps, and writes the seconds into its result. The time limit goes by the
+same clock; it ends a job as a stop does: SIGTERM, the grace, SIGKILL. When a job began and ended is
+told by the engine's clock alone.
 
 **Reports.** An attempt's log is wholly in the store before its end is reported, and its folder goes
 only after the report is durable and nobody desires the attempt any more.

@@ -24,6 +24,8 @@ GONE = "its record is gone"
 LOST = "lost: its supervisor died"
 LOST_BY_RESTART = "lost: the machine was restarted"
 
+MAX_WHY_CHARACTERS = 250  # four bytes each fit the file
+
 _COMMIT = re.compile(r"[0-9a-f]{7,64}")
 
 
@@ -83,7 +85,7 @@ class Attempt:
             files.write_file(f"{folder}/{name}", b"")
         for name in (files.TICKET, files.SENT):
             files.reserve(folder, name)
-        for name in (files.STOP, files.RUNNING, files.RESULT):
+        for name in (files.STOP, files.WHY, files.RUNNING, files.RESULT):
             files.reserve(folder, name + files.RESERVED)
         files.write_record(folder, record)
 
@@ -177,9 +179,12 @@ class Attempt:
 
     # --- Ending it --------------------------------------------------------------------------
 
-    def stop(self, grace: float) -> None:
-        """The file is the request; the signal only makes it faster."""
+    def stop(self, grace: float, why: str) -> None:
+        """The file is the request; the signal only makes it faster. ``why`` is for the log."""
         if not self.stopping:
+            reserved = files.WHY + files.RESERVED
+            if files.exists(self.folder, reserved):  # else prepared by an earlier version
+                files.put_text(self.folder, reserved, files.WHY, why[:MAX_WHY_CHARACTERS])
             files.put_text(self.folder, files.STOP + files.RESERVED, files.STOP, str(grace))
             self.stopping = True
             if self.process is not None and sys.platform == "linux":
@@ -240,5 +245,12 @@ class Attempt:
         result = Result(ended.result)
         commit = ended.commit if _COMMIT.fullmatch(ended.commit or "") else None
         return JobFinished(
-            *self.key, ended.at, result, ended.exit_status, ended.reason, commit, ended.lost
+            *self.key,
+            ended.at,
+            result,
+            ended.exit_status,
+            ended.reason,
+            commit,
+            ended.lost,
+            ended.seconds,
         )

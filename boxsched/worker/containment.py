@@ -172,17 +172,24 @@ def send(pids: list[int], number: int) -> None:
             os.kill(pid, number)
 
 
-def carriers(marks: dict[str, str]) -> list[int]:
-    """Processes whose environment has all of ``marks``: what is left of a job nobody watches."""
-    wanted = {f"{name}={value}".encode() for name, value in marks.items()}
+def carriers(ids: dict[str, str], marks: dict[str, str], below: str) -> list[int]:
+    """What is left of a job that nobody watches: processes whose environment has all of ``ids``,
+    and that have one of ``marks`` in it or work in the folder ``below``."""
+    needed = {f"{name}={value}".encode() for name, value in ids.items()}
+    sure = {f"{name}={value}".encode() for name, value in marks.items()}
     found = []
     for pid in _pids():
         try:
             with open(f"/proc/{pid}/environ", "rb") as file:
-                if wanted <= set(file.read().split(b"\0")):
-                    found.append(int(pid))
+                environment = set(file.read().split(b"\0"))
+            if needed <= environment and (sure & environment or _works_below(pid, below)):
+                found.append(int(pid))
         except OSError as error:
             if error.errno in NO_DESCRIPTOR:
                 raise
             continue  # gone, or another user's
     return found
+
+
+def _works_below(pid: str, folder: str) -> bool:
+    return f"{os.readlink(f'/proc/{pid}/cwd')}/".startswith(f"{folder}/")

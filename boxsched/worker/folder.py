@@ -12,6 +12,7 @@ import zlib
 from typing import Literal, NamedTuple
 
 RECORD, SCRIPT, LOCK, LOG, STOP, SENT = "record", "script", "lock", "log", "stop", "sent"
+WHY = "why"  # the text beside ``stop``
 TICKET, STARTED, VOID = "ticket", "started", "void"
 RUNNING, RESULT = "running", "result"
 BOX = "box"  # all that belongs to the job itself
@@ -61,6 +62,7 @@ class Record(NamedTuple):
     environment: dict[str, str]
     steps: list[Step]
     lost_after: float | None = None  # seconds; None: it may outlive its worker's lease (see heard)
+    stop_grace: float = 10.0  # seconds between SIGTERM and SIGKILL at the time limit
 
 
 class Started(NamedTuple):
@@ -77,7 +79,11 @@ Outcome = Literal["passed", "failed", "stopped"]
 
 
 class Ended(NamedTuple):
-    """How an attempt ended; times are wall clock, seconds since the epoch."""
+    """How an attempt ended.
+
+    ``began_at`` and ``at`` are wall clock times, seconds since the epoch. ``seconds`` is measured
+    by a clock that nobody sets.
+    """
 
     result: Outcome
     exit_status: int | None
@@ -88,6 +94,7 @@ class Ended(NamedTuple):
     at: float
     commit: str | None = None
     lost: bool = False  # no node was heard for too long
+    seconds: float | None = None  # what the run took; None where no step began
 
 
 Note = Started | Running | Ended

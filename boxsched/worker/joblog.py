@@ -3,12 +3,17 @@
 Imported by the spawner: standard library only, and little of it.
 """
 
+import re
+
 from boxsched.worker.folder import write_all
 
 MIB = 1 << 20
 LOG_LIMIT_BYTES = 16 * MIB
 LINE_LIMIT_BYTES = MIB
+NOTE_LIMIT_BYTES = 1_024  # a log has few: the spool has room for them behind the limit
 READ_BYTES = 256 << 10
+
+_LINE_END = re.compile(rb"[\r\n]")
 
 assert READ_BYTES <= LINE_LIMIT_BYTES  # so a line within one chunk is never too long
 
@@ -37,30 +42,31 @@ class BoundedLog:
         if self._line > LINE_LIMIT_BYTES:
             self._write(_line_mark(self._line) + b"\n")
         if self.cut:
-            mark = f"[boxsched: the log's limit of {_size(self._limit)} is reached: "
-            newline = "" if self._ends_line else "\n"
-            write_all(
-                self._descriptor, f"{newline}{mark}{self.cut} bytes more were cut]\n".encode()
-            )
+            limit = _size(self._limit)
+            self.note(f"the log's limit of {limit} is reached: {self.cut} bytes more were cut")
 
     def note(self, text: str) -> None:
-        """A line of ours, for a person."""
+        """A line of ours, for a person: also where the log is full. Raises OSError."""
         newline = "" if self._ends_line else "\n"
-        self._write(f"{newline}[boxsched: {text}]\n".encode())
+        line = f"{newline}[boxsched: {text}".encode(errors="replace")[:NOTE_LIMIT_BYTES]
+        write_all(self._descriptor, line + b"]\n")
+        self._ends_line = True
 
     def _cut_lines(self, chunk: bytes) -> bytes:
         """The chunk without what is too long in a line; only its first line can be.
 
-        Every other line lies wholly in this chunk, or goes on in the next one.
+        Every other line lies wholly in this chunk, or goes on in the next one. A carriage return
+        ends a line as a line feed does: progress bars print nothing else.
         """
-        end = chunk.find(b"\n")
+        found = _LINE_END.search(chunk)
+        end = found.start() if found else -1
         head, rest = (chunk, b"") if end < 0 else (chunk[:end], chunk[end:])
         kept = head[: max(0, LINE_LIMIT_BYTES - self._line)]
         self._line += len(head)
         if not rest:
             return kept
         mark = _line_mark(self._line) if self._line > LINE_LIMIT_BYTES else b""
-        self._line = len(rest) - rest.rfind(b"\n") - 1
+        self._line = len(rest) - max(rest.rfind(b"\n"), rest.rfind(b"\r")) - 1
         return kept + mark + rest
 
     def _write(self, data: bytes) -> None:

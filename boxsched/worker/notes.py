@@ -34,6 +34,8 @@ def _check_end(said: Ended, name: str) -> None:
     """A node takes nothing else, and would take nothing more of this worker."""
     if not _is_time(said.at) or not (said.began_at is None or _is_time(said.began_at)):
         raise Damaged(f"{name} says no time")
+    if said.seconds is not None and not _is_time(said.seconds):
+        raise Damaged(f"{name} does not say how long it took")
     if said.exit_status is not None and said.exit_status not in _EXIT_STATUSES:
         raise Damaged(f"{name} says no exit status")
 

@@ -37,6 +37,7 @@ class Worksite:
     boot: str
     log_limit: int
     cgroup_base: str | None
+    stop_grace: float
 
 
 def attempt_name(assignment: Assignment) -> str:
@@ -66,6 +67,7 @@ def plan(
         environment=job_environment(assignment, folder),
         steps=[*_clone(assignment), script],
         lost_after=_deadline(assignment.kind, lost_after),
+        stop_grace=site.stop_grace,
     )
     _check_texts(record)
     try:
@@ -75,7 +77,8 @@ def plan(
 
 
 def job_environment(assignment: Assignment, folder: str) -> dict[str, str]:
-    """All of it. The job's own comes over PATH and LANG, but not over what we vouch for."""
+    """All of it. The job's own environment comes over what has a default, but not over what we
+    vouch for."""
     vouched = {
         "BOXSCHED_PROJECT": assignment.project,
         "BOXSCHED_KIND": assignment.kind.value,
@@ -88,12 +91,12 @@ def job_environment(assignment: Assignment, folder: str) -> dict[str, str]:
         "BOXSCHED_JOB": job_text(assignment.job),
         "BOXSCHED_ATTEMPT": str(assignment.attempt),
         "BOXSCHED_LEASE_TOKEN": str(assignment.lease_token),
-        "HOME": f"{folder}/{HOME}",
-        "TMPDIR": f"{folder}/{TMP}",
     }
     return {
         "PATH": JOB_PATH,
         "LANG": JOB_LANG,
+        "HOME": f"{folder}/{HOME}",
+        "TMPDIR": f"{folder}/{TMP}",
         **assignment.environment,
         **{name: value for name, value in vouched.items() if value is not None},
     }

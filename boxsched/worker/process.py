@@ -21,8 +21,10 @@ from boxsched.worker.plan import attempt_name
 from boxsched.worker.preparing import end_unknown, prepare
 from boxsched.worker.site import OpenFolder, adopt_all, open_folder
 from boxsched.worker.spool import CHUNK_BYTES
+from boxsched.worker.verdict import STOPPED
 
 TAIL_SECONDS = 0.2
+NOT_HERE = "ended: the job is not this worker's any more"
 
 _log = logging.getLogger(__name__)
 
@@ -77,7 +79,11 @@ class ProcessDriver:
         descriptors = raise_limit()
         self._loop = asyncio.get_running_loop()
         self._open = await asyncio.to_thread(
-            open_folder, self._path, cluster=self._cluster, log_limit=self._log_limit
+            open_folder,
+            self._path,
+            cluster=self._cluster,
+            log_limit=self._log_limit,
+            stop_grace=self._stop_grace,
         )
         site = self._open.site
         self._lookout = Lookout(site.boot, self._clock, ask=self._ask, wake=self._woken.set)
@@ -141,7 +147,7 @@ class ProcessDriver:
             _log.warning("%s is another's, or nobody's: dropped, its output kept", attempt.name)
             with self._lookout.bearing(attempt):
                 if attempt.phase in (Phase.ASKED, Phase.RUNNING):
-                    attempt.stop(0.0)
+                    attempt.stop(0.0, NOT_HERE)
 
     # --- What is desired --------------------------------------------------------------------
 
@@ -159,8 +165,10 @@ class ProcessDriver:
             self._answered = {k: said for k, said in self._answered.items() if k in desired}
             for key, attempt in list(self._attempts.items()):
                 with self._lookout.bearing(attempt):
-                    if key not in desired or desired[key].stop:
-                        await self._stop(attempt)
+                    if key not in desired:
+                        await self._stop(attempt, NOT_HERE)
+                    elif desired[key].stop:
+                        await self._stop(attempt, desired[key].stop_reason or STOPPED)
                     elif attempt.phase is Phase.PREPARED:
                         self._ask(attempt)
                     if key not in desired and attempt.phase is Phase.REPORTED:
@@ -209,14 +217,14 @@ class ProcessDriver:
         attempt.asked_at = self._loop.time()
         attempt.asked_times += 1
 
-    async def _stop(self, attempt: Attempt) -> None:
+    async def _stop(self, attempt: Attempt, why: str) -> None:
         if attempt.phase is Phase.PREPARED:
             ended = Ended("stopped", None, None, False, "stopped", None, self._clock())
             if await asyncio.to_thread(attempt.void, ended):
                 return
             attempt.phase = Phase.ASKED  # a supervisor came, asked for by an agent before
         if attempt.phase in (Phase.ASKED, Phase.RUNNING):
-            attempt.stop(self._stop_grace)
+            attempt.stop(self._stop_grace, why)
 
     def _answer(self, wanted: Assignment, result: Result, reason: str) -> None:
         """The end of something that was never started."""
@@ -266,7 +274,12 @@ class ProcessDriver:
         ended = await self._report(attempts)
         if (ended or again) and self._desired is not None:
             await self._settle()  # what has ended may be forgotten, or make room for its like
-        return ended or any(len(chunk[3]) == CHUNK_BYTES for _, chunk in chunks)
+        # What has ended writes nothing that would wake us: the rest of its log goes at once.
+        more = any(
+            len(chunk[3]) == CHUNK_BYTES or attempt.phase is Phase.ENDED
+            for attempt, chunk in chunks
+        )
+        return ended or more
 
     async def _report(self, attempts: list[Attempt]) -> bool:
         """True where something was reported as ended."""

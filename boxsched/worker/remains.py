@@ -15,23 +15,33 @@ _LOOK_SECONDS = 0.02
 def end_processes(folder: str, cgroup: str | None) -> None:
     """Kill the supervisor, if it lives, and all of its job; waits until they are gone.
 
-    Blocking. Found by cgroup, by descent, and by the TMPDIR that only this attempt has.
+    Blocking. Found by cgroup, by descent, and by what only this attempt's environment has.
     """
     doomed = _supervisor_and_descendants(folder)
     containment.send(doomed, signal.SIGKILL)
-    mark = {"TMPDIR": f"{folder}/{files.TMP}"}
     give_up = time.monotonic() + _PATIENCE_SECONDS
     while time.monotonic() < give_up:
         held = cgroup is not None and containment.in_use(cgroup)
         if cgroup is not None and held:
             containment.kill_cgroup(cgroup)
-        carriers = containment.carriers(mark)
+        carriers = _carriers(folder)
         containment.send(carriers, signal.SIGKILL)
         if not carriers and not held:
             break
         time.sleep(_LOOK_SECONDS)
     if cgroup is not None:
         containment.remove_cgroup(cgroup)
+
+
+def _carriers(folder: str) -> list[int]:
+    """Processes that have the attempt's HOME or TMPDIR; where its job sets both itself, those that
+    have its ids and work below its folder."""
+    job, _, attempt = os.path.basename(folder).rpartition("-")
+    return containment.carriers(
+        {"BOXSCHED_JOB": job, "BOXSCHED_ATTEMPT": attempt},
+        {"HOME": f"{folder}/{files.HOME}", "TMPDIR": f"{folder}/{files.TMP}"},
+        f"{folder}/{files.BOX}",
+    )
 
 
 def _supervisor_and_descendants(folder: str) -> list[int]:

@@ -62,7 +62,7 @@ class OpenFolder:
         attempt.close()
 
 
-def open_folder(path: Path, *, cluster: str, log_limit: int) -> OpenFolder:
+def open_folder(path: Path, *, cluster: str, log_limit: int, stop_grace: float) -> OpenFolder:
     """Blocking. Raises FolderInUse."""
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder = str(path.resolve())
@@ -72,7 +72,7 @@ def open_folder(path: Path, *, cluster: str, log_limit: int) -> OpenFolder:
     with contextlib.ExitStack() as taken:
         taken.callback(os.close, lock)
         cgroup_base = containment.cgroup_base()
-        site = Worksite(folder, cluster, boot_id(), log_limit, cgroup_base)
+        site = Worksite(folder, cluster, boot_id(), log_limit, cgroup_base, stop_grace)
         heard = open_heard(folder)
         taken.callback(os.close, heard)
         opened = OpenFolder(site, lock, _open_bell(f"{folder}/{files.BELL}"), heard)

@@ -157,8 +157,8 @@ class Supervision:
         return self.status
 
     def _in_grace(self) -> bool:
-        """A stop gives its grace to the whole tree, not only to the step's first process."""
-        return self.cause == STOPPED and not self.childless and not self.killed
+        """The whole tree has the grace, not only the step's first process."""
+        return self.cause in (STOPPED, TIMED_OUT) and not self.childless and not self.killed
 
     # --- One turn of waiting ----------------------------------------------------------------
 
@@ -175,8 +175,10 @@ class Supervision:
             # What has ended by itself keeps its own result.
             if self.status is None or self._in_grace():
                 self._look()
-        if now >= self.end_by and self.cause is None and self.status is None:
-            self.cause, self.kill_by = TIMED_OUT, now
+        if now >= self.end_by:
+            self.end_by = float("inf")
+            if self.cause is None and self.status is None:
+                self._end(TIMED_OUT, self.record.stop_grace)
         if now >= self.kill_by:
             self._kill()
             self.kill_by = now + KILL_AGAIN_SECONDS
@@ -222,16 +224,32 @@ class Supervision:
     def _look(self) -> None:
         """Whether it is to be ended from outside; nothing of it may outlive its lease."""
         now = _clock()
-        if self.cause in (None, STOPPED) and not self.killed and self.deadline.passed(now):
-            self.cause, self.kill_by = self.cause or LOST, now
+        if self.cause != DISK_FULL and not self.killed and self.deadline.passed(now):
+            if self.cause is None:
+                self._end(LOST, 0.0)
+            self.kill_by = now
         if self.cause is not None:
             return
         grace = verdict.grace(self.folder)
         if grace is not None:
-            self.cause, self.kill_by = STOPPED, _clock() + grace
-            self._signal(signal.SIGTERM)
+            self._end(STOPPED, grace)
 
     # --- The end ----------------------------------------------------------------------------
+
+    def _end(self, cause: str, grace: float) -> None:
+        """SIGTERM now, SIGKILL after the grace; the log says why."""
+        self.cause, self.kill_by = cause, _clock() + grace
+        limit, lost_after = self.record.timeout_seconds, self.deadline.lost_after
+        stopped = verdict.why_stopped(self.folder) if cause == STOPPED else None
+        self._note(verdict.ended_by(cause, limit, lost_after, stopped))
+        if grace > 0:
+            self._signal(signal.SIGTERM)
+
+    def _note(self, text: str) -> None:
+        try:
+            self.log.note(text)
+        except OSError as error:
+            self._log_failed(error)
 
     def _kill(self) -> None:
         self.killed = True
@@ -253,8 +271,7 @@ class Supervision:
             self.poll.poll(KILL_AGAIN_SECONDS * 1_000)
             self._reap()
         if not self.childless:
-            with contextlib.suppress(OSError):
-                self.log.note("some processes of this job could not be killed")
+            self._note("some processes of this job could not be killed")
 
     def _drain(self) -> None:
         """What is still in the pipe. Not until its end: a stranger may hold that open."""
@@ -277,9 +294,11 @@ class Supervision:
         return self._ended(Verdict("failed", reason))
 
     def _ended(self, said: Verdict) -> Ended:
-        """The time of its end is that of its start and what went by: a clock may be set."""
+        """What it took is measured by a clock that nobody sets, and that goes on while the machine
+        sleeps, as the time limit does: its Box was not free meanwhile."""
         began_at = self.began_at
-        at = time.time() if began_at is None else began_at + _clock() - self.began
+        seconds = None if began_at is None else _clock() - self.began
+        at = time.time() if began_at is None or seconds is None else began_at + seconds
         return Ended(
             said.result,
             said.exit_status,
@@ -290,4 +309,5 @@ class Supervision:
             at,
             self.commit,
             said.lost,
+            seconds,
         )

@@ -66,6 +66,24 @@ def commit(path: str) -> str | None:
     return name.decode() if _COMMIT.fullmatch(name) else None
 
 
+def ended_by(cause: str, limit: float, lost_after: float | None, why_stopped: str | None) -> str:
+    """What a job's log says when its supervisor ends it."""
+    if cause == TIMED_OUT:
+        return f"time limit of {limit:g} s reached, so the job is ended"
+    if cause == LOST:
+        return f"no node was heard for {lost_after:g} s, so the job is ended: it may run elsewhere"
+    return why_stopped or STOPPED
+
+
+def why_stopped(folder: str) -> str | None:
+    """Who asked for the stop and why, as one line; None where the agent did not say."""
+    try:
+        text = (files.read_file(f"{folder}/{files.WHY}") or b"").decode(errors="replace").strip()
+    except (files.Damaged, OSError):
+        return None
+    return "".join(char if char.isprintable() else "?" for char in text) or None
+
+
 def grace(folder: str) -> float | None:
     """How many seconds a stop leaves to the job; None while nobody asks for one."""
     try:

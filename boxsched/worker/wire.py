@@ -92,6 +92,7 @@ class Task(msgspec.Struct, frozen=True, array_like=True):
     commit: str | None
     repository: str | None
     started: bool
+    stop_reason: str | None = None
 
 
 class Level(msgspec.Struct, frozen=True, tag="level"):

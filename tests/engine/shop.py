@@ -59,6 +59,7 @@ class Shop:
         self.projects: dict[str, tuple[ProjectId, int]] = {}
         self.worker = WorkerId(0)
         self.first: Connected | None = None
+        self.began: dict[JobId, float] = {}
         self.engine = self._engine()
 
     @classmethod
@@ -160,6 +161,7 @@ class Shop:
         await self.settle()
 
     async def start(self, assignments: Sequence[Assignment]) -> None:
+        self.began |= {a.job: self.clock.now() for a in assignments}
         await self.report(
             *(inbox.JobStarted(a.job, a.lease_token, self.clock.now()) for a in assignments)
         )
@@ -167,9 +169,13 @@ class Shop:
     async def finish(
         self, assignment: Assignment, result: Result = Result.PASSED, token: int | None = None
     ) -> None:
+        """What it took is measured from ``start`` on, as a supervisor does."""
         token = assignment.lease_token if token is None else token
+        now = self.clock.now()
+        began = self.began.get(assignment.job)
+        seconds = None if began is None else now - began
         await self.report(
-            inbox.JobFinished(assignment.job, token, self.clock.now(), result, 0, None)
+            inbox.JobFinished(assignment.job, token, now, result, 0, None, seconds=seconds)
         )
 
     def why(self, workload: WorkloadId) -> WhyReport | None:

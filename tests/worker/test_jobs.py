@@ -88,6 +88,19 @@ async def test_nothing_of_the_service_is_in_its_helpers_environment(
     assert b"canary" not in site.log()
 
 
+async def test_a_job_may_set_what_has_a_default(site: Site, tmp_path: Path) -> None:
+    home, tmp = f"{tmp_path}/home", f"{tmp_path}/tmp"
+    await site.run("echo $HOME $TMPDIR $LANG", environment={"HOME": home, "TMPDIR": tmp})
+    assert site.log().decode().split() == [home, tmp, "C.UTF-8"]
+
+
+async def test_what_a_run_took_is_measured(site: Site) -> None:
+    finished = await site.run("sleep 0.3")
+    assert finished.seconds is not None
+    assert 0.3 <= finished.seconds < 30
+    assert finished.seconds == pytest.approx(finished.at - site.store.started(1)[0].at, abs=1e-6)
+
+
 async def test_a_deploy_knows_its_server(site: Site) -> None:
     deploy = {"kind": Kind.DEPLOY, "branch": None, "server": "production"}
     await site.run("echo $BOXSCHED_KIND $BOXSCHED_SERVER ${BOXSCHED_BRANCH-none}", **deploy)

@@ -132,6 +132,36 @@ def test_lines_are_cut_however_they_are_chunked(tmp_path: Path) -> None:
     )
 
 
+def test_a_carriage_return_ends_a_line(tmp_path: Path) -> None:
+    text = b"\r".join(b"%d %%" % (n % 100) for n in range(1_500_000))
+    assert len(text) > 4 * LINE_LIMIT_BYTES
+    chunks = [text[i : i + READ_BYTES] for i in range(0, len(text), READ_BYTES)]
+    assert written(tmp_path, chunks) == text
+
+
+def test_a_long_line_that_a_carriage_return_ends(tmp_path: Path) -> None:
+    text = b"a\r" + b"y" * (LINE_LIMIT_BYTES + 5) + b"\rnext\n"
+    chunks = [text[i : i + READ_BYTES] for i in range(0, len(text), READ_BYTES)]
+    assert written(tmp_path, chunks) == (
+        b"a\r" + b"y" * LINE_LIMIT_BYTES + b" [boxsched: 5 bytes of this line were cut]\rnext\n"
+    )
+
+
+def test_a_note_stands_behind_the_limit_too(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    log = BoundedLog(descriptor, 3)
+    log.take(b"abcd")
+    log.note("stopped by admin")
+    log.finish()
+    os.close(descriptor)
+    assert path.read_bytes().splitlines() == [
+        b"abc",
+        b"[boxsched: stopped by admin]",
+        b"[boxsched: the log's limit of 3 bytes is reached: 1 bytes more were cut]",
+    ]
+
+
 def test_a_line_of_just_the_limit_is_whole(tmp_path: Path) -> None:
     text = b"y" * LINE_LIMIT_BYTES + b"\n"
     chunks = [text[i : i + READ_BYTES] for i in range(0, len(text), READ_BYTES)]

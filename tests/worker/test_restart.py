@@ -137,7 +137,7 @@ def prepared(site: Site, *commands: str, boot: str | None = None, cluster: str =
     """What an agent leaves that died between record and start."""
     site.folder.mkdir(parents=True, exist_ok=True)
     boot = boot or Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    where = Worksite(str(site.folder), cluster, boot, 1 << 20, None)
+    where = Worksite(str(site.folder), cluster, boot, 1 << 20, None, 10.0)
     wanted = assigned(1, *commands)
     record, script = plan(wanted, where)
     folder = site.folder / attempt_name(wanted)

@@ -96,7 +96,11 @@ async def test_a_job_that_had_ended_when_the_stop_came_keeps_its_result(
     assert (await site.end(1)).result is Result.PASSED
 
 
-async def test_the_time_limit_needs_no_agent(site: Site, tmp_path: Path) -> None:
+async def test_the_time_limit_needs_no_agent(
+    make_site: Callable[..., Site], tmp_path: Path
+) -> None:
+    site = make_site(stop_grace=0.3)
+    await site.agent.start()
     escape = ESCAPE.format(tmp_path / "pid")
     await site.agent.reconcile([assigned(1, escape, "trap '' TERM", WAIT, timeout_seconds=1.0)])
     await site.said(1, b"ready")
@@ -110,6 +114,27 @@ async def test_the_time_limit_needs_no_agent(site: Site, tmp_path: Path) -> None
     assert finished.reason == "time limit of 1 s"
 
 
+async def test_a_time_limit_ends_a_job_as_a_stop_does(site: Site) -> None:
+    clean = "trap 'echo cleaning up; exit 0' TERM"
+    await site.agent.reconcile([assigned(1, clean, WAIT, timeout_seconds=0.5)])
+    finished = await site.end(1)
+    assert (finished.result, finished.exit_status) == (Result.FAILED, None)
+    assert finished.reason == "time limit of 0.5 s"
+    lines = site.log().decode().splitlines()
+    ended = lines.index("[boxsched: time limit of 0.5 s reached, so the job is ended]")
+    assert "cleaning up" in lines[ended:]
+
+
+async def test_the_log_says_who_stopped_the_job_and_why(site: Site) -> None:
+    wanted = assigned(1, "printf ready; while :; do sleep 0.05; done")
+    await site.agent.reconcile([wanted])
+    await site.said(1, b"ready")
+    why = "stopped by admin: superseded\nby web#12 \N{RIGHT-TO-LEFT OVERRIDE}"
+    await site.agent.reconcile([attrs.evolve(wanted, stop=True, stop_reason=why)])
+    await site.end(1)
+    assert site.log() == b"ready\n[boxsched: stopped by admin: superseded?by web#12 ?]\n"
+
+
 async def test_what_nobody_desires_is_ended_and_forgotten(site: Site) -> None:
     await site.agent.reconcile([assigned(1, WAIT)])
     await site.said(1, b"ready")
@@ -118,10 +143,13 @@ async def test_what_nobody_desires_is_ended_and_forgotten(site: Site) -> None:
     await eventually(lambda: not list(site.folder.glob("w*")))
 
 
-async def test_a_killed_supervisor_takes_its_job_with_it(site: Site, tmp_path: Path) -> None:
+@pytest.mark.parametrize("environment", [{}, {"HOME": "/", "TMPDIR": "/tmp"}])
+async def test_a_killed_supervisor_takes_its_job_with_it(
+    site: Site, tmp_path: Path, environment: dict[str, str]
+) -> None:
     supervisor = tmp_path / "supervisor"
-    escape = ESCAPE.format(tmp_path / "pid")
-    await site.agent.reconcile([assigned(1, escape, f"echo $PPID > {supervisor}", WAIT)])
+    commands = (ESCAPE.format(tmp_path / "pid"), f"echo $PPID > {supervisor}", WAIT)
+    await site.agent.reconcile([assigned(1, *commands, environment=environment)])
     await site.said(1, b"ready")
     os.kill(pid_in(supervisor), signal.SIGKILL)
     finished = await site.end(1)
