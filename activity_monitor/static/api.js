@@ -17,11 +17,17 @@ export class Refused extends Error {
 const BASE = "/api/v1";
 
 export function get(path) {
-  return call("GET", path);
+  return call("GET", path, {});
 }
 
-export function post(path) {
-  return call("POST", path);
+/** With a `key` the service does the same thing once, however often it is asked. */
+export function post(path, key = "") {
+  return call("POST", path, key ? { "Idempotency-Key": key } : {});
+}
+
+/** A key for one wish of a person. */
+export function newKey() {
+  return [...crypto.getRandomValues(new Uint32Array(4))].map((part) => part.toString(36)).join("-");
 }
 
 /** An open response, for what streams; raises as `get` does. */
@@ -37,10 +43,10 @@ export async function open(path, { headers, signal } = {}) {
   return response;
 }
 
-async function call(method, path) {
+async function call(method, path, headers) {
   let response;
   try {
-    response = await fetch(BASE + path, { method, cache: "no-store" });
+    response = await fetch(BASE + path, { method, headers, cache: "no-store" });
   } catch {
     throw new Away("The service cannot be reached.");
   }

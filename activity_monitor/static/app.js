@@ -1,5 +1,7 @@
 // The page's table of contents: asks once for the activity, follows the events, shows the lists.
 
+import { filterOf, setFilter } from "./address.js";
+import { Again } from "./again.js";
 import { Away, Refused, SignedOut, get } from "./api.js";
 import { Board } from "./board.js";
 import { SignInDialog, StopDialog } from "./dialogs.js";
@@ -9,25 +11,32 @@ import { Keys } from "./keys.js";
 import { LISTS, Model } from "./model.js";
 import { Opener } from "./opener.js";
 import { Refresher } from "./refresh.js";
-import { announce, showCapacity, showConnection, showTrouble } from "./status.js";
-import { moment, now, setClock } from "./times.js";
+import { prepareSignOut } from "./sign-out.js";
+import { announce, showCapacity } from "./status.js";
+import { showTab } from "./tab.js";
+import { now, setClock } from "./times.js";
+import { Trouble } from "./trouble.js";
 import { nameOf } from "./words.js";
 
 const RETRY_MS = 3000;
 const SECOND_MS = 1000;
+const PAUSED_REFRESH_MS = 60000; // a hidden page hears no events, but its title goes on
 const OF_ABSENCE = /^(worker\.|job\.(unknown|seen_again|given_again)$)/; // what rows say may change
 
 const byId = (id) => document.getElementById(id);
+const filter = byId("filter");
 const model = new Model();
-const board = new Board(model);
+const board = new Board(model, filterOf());
 const refresher = new Refresher(refresh);
+const trouble = new Trouble(showTitle);
 const signIn = new SignInDialog(resume);
 const stopDialog = new StopDialog({ onAsked: stopAsked, onSignedOut: signedOut });
-const opener = new Opener(model, board, { onSignedOut: signedOut, onStop: (row) => stopDialog.ask(row) });
+const again = new Again({ onSignedOut: signedOut });
+const opener = new Opener(model, board, { onSignedOut: signedOut, onUnfiltered: () => setWords("") });
 const fleet = new FleetView({ onSignedOut: signedOut });
 let feed = null;
 let lost = false;
-let shownAt = null;
+let loaded = false;
 
 /** Ask for the whole activity: the first time, and whenever sentences may have changed. */
 async function refresh() {
@@ -36,8 +45,9 @@ async function refresh() {
     setClock(response);
     if (lost) model.forget();
     model.replace(body);
-    shownAt = now();
-    showTrouble("");
+    loaded = true;
+    if (trouble.word) opener.resume();
+    trouble.answer("");
     show();
     if (!feed) follow(body.cursor);
     else if (lost) feed.resume(body.cursor);
@@ -50,21 +60,31 @@ async function refresh() {
 }
 
 function away(error) {
-  const since = shownAt ? ` What you see is of ${moment(new Date(shownAt).toISOString())}.` : "";
-  showTrouble(`${error.message}${since} Trying again …`);
+  trouble.answer(error.message);
   setTimeout(() => refresher.ask(), RETRY_MS);
 }
 
 function follow(cursor) {
   feed = new Feed(cursor, {
     onEvents: take,
-    onState: showConnection,
+    onState: streamIs,
     onSignedOut: signedOut,
     onLost: () => {
       lost = true;
       refresher.now();
     },
   });
+}
+
+function streamIs(state, why) {
+  trouble.stream(state, why);
+  if (state === "paused") setTimeout(refreshPaused, PAUSED_REFRESH_MS);
+}
+
+function refreshPaused() {
+  if (!document.hidden) return;
+  refresher.ask();
+  setTimeout(refreshPaused, PAUSED_REFRESH_MS);
 }
 
 /** Events, in order: each changes the model only; the lists are shown once a frame. */
@@ -81,15 +101,23 @@ function take(events) {
       announce(`${nameOf(event)} failed.`, "workloads failed.");
     }
   }
+  trouble.heard();
   show();
   if (!complete || absence || model.waiting) refresher.ask();
 }
 
+/** Something has changed. No frame comes while the page is hidden, but its title is seen. */
 function show() {
   board.invalidate();
+  showTitle();
+}
+
+function showTitle() {
+  if (loaded || trouble.word) showTab({ trouble: trouble.word, failed: model.failed(), capacity: model.capacity });
 }
 
 function shown() {
+  if (!loaded) return;
   showCapacity(model.capacity);
   const quiet = LISTS.every((name) => model.size(name) === 0);
   byId("empty").hidden = !quiet;
@@ -106,11 +134,12 @@ function stopAsked(row) {
 }
 
 function signedOut() {
-  showConnection("out");
+  trouble.stream("out");
   signIn.show();
 }
 
 function resume() {
+  trouble.stream("connecting");
   refresher.now();
   feed?.resume();
   opener.resume();
@@ -119,21 +148,54 @@ function resume() {
 function tick() {
   board.tick();
   opener.tick();
-  setTimeout(tick, SECOND_MS - (now() % SECOND_MS));
+  setTimeout(tick, SECOND_MS - (Date.now() % SECOND_MS));
+}
+
+function setWords(text) {
+  filter.value = text;
+  board.filter(text);
+  setFilter(text);
+}
+
+/** Esc: in the filter it clears it; else it closes the open row. */
+function escape() {
+  if (document.activeElement !== filter) {
+    opener.escape();
+    return;
+  }
+  setWords("");
+  filter.blur();
+}
+
+/** To a list, without a step in the browser's history. */
+function jump(event) {
+  const link = event.target.closest("a");
+  if (!link) return;
+  event.preventDefault();
+  const list = byId(link.hash.slice(1));
+  list.scrollIntoView({ block: "start" });
+  byId(`${list.id}-title`).focus({ preventScroll: true });
+}
+
+function asked(event) {
+  const view = board.views.get(event.target.closest(".row")?.id);
+  if (view && event.target.closest(".stop")) stopDialog.ask(view.row);
+  if (view && event.target.closest(".again")) again.ask(view.row);
 }
 
 board.onShown = shown;
 new Keys(board, {
-  onClose: (typing) => opener.escape(typing),
+  onClose: escape,
   onFleet: () => fleet.open(),
   onStop: (row) => stopDialog.ask(row),
+  onAgain: (row) => again.ask(row),
 });
-byId("filter").addEventListener("input", (event) => board.filter(event.target.value));
-byId("sign-out").addEventListener("submit", async (event) => {
-  event.preventDefault();
-  await fetch("/sign-out", { method: "POST" }).catch(() => null);
-  location.replace("/");
-});
+filter.value = filterOf();
+filter.addEventListener("input", () => setWords(filter.value));
+addEventListener("popstate", () => setWords(filterOf()));
+document.querySelector(".jumps").addEventListener("click", jump);
+byId("lists").addEventListener("click", asked);
+prepareSignOut(byId("sign-out"));
 document.addEventListener("visibilitychange", () => { if (!document.hidden && feed) refresher.ask(); });
 refresher.now();
 tick();

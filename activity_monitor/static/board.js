@@ -30,8 +30,10 @@ export class Board {
   #pace = new Pace(() => this.#show(), CALM_MS);
   #loaded = false;
 
-  constructor(model) {
+  /** `filter`: the words that rows must have, to begin with. */
+  constructor(model, filter = "") {
     this.#model = model;
+    this.#words = wordsOf(filter);
     for (const name of LISTS) this.#lists[name] = this.#list(name);
   }
 
@@ -40,10 +42,16 @@ export class Board {
     this.#pace.ask();
   }
 
-  /** Show only rows with all these words in their project, branch, tag or server. */
+  /** Show only rows that have all these words in their name, title, place, author or state. */
   filter(text) {
-    this.#words = text.toLowerCase().split(/\s+/).filter(Boolean);
+    this.#words = wordsOf(text);
     this.invalidate();
+  }
+
+  /** Whether the filter leaves the row on the page. */
+  lets(row) {
+    const text = sought(row);
+    return this.#words.every((word) => text.includes(word));
   }
 
   /** Let the clocks of what waits and runs go on. */
@@ -89,7 +97,7 @@ export class Board {
   /** Which rows of a list are to be on the page, and what its heading and foot say. */
   #choose(list, wanted) {
     const all = this.#model.inOrder(list.name);
-    const found = this.#words.length ? all.filter((row) => this.#matches(row)) : all;
+    const found = this.#words.length ? all.filter((row) => this.lets(row)) : all;
     list.wanted = found.slice(0, list.limit);
     const pinned = this.#model.rows.get(this.#model.pinned);
     if (pinned && found.length > list.limit && !list.wanted.includes(pinned) && found.includes(pinned)) {
@@ -104,11 +112,6 @@ export class Board {
     const left = found.length - list.wanted.length;
     list.more.hidden = left <= 0;
     list.more.textContent = `and ${amount(left)} more: show ${amount(Math.min(left, STEP))}`;
-  }
-
-  #matches(row) {
-    const text = sought(row);
-    return this.#words.every((word) => text.includes(word));
   }
 
   /** Bring the elements into order, moving as few as possible. */
@@ -159,6 +162,10 @@ export class Board {
     const target = held.element.isConnected ? held.element : beside;
     (target ?? document.getElementById(`${held.list.name}-title`)).focus({ preventScroll: true });
   }
+}
+
+function wordsOf(text) {
+  return text.toLowerCase().split(/\s+/).filter(Boolean);
 }
 
 /** Where an open row stands on the screen: it stays there, whatever happens around it. */

@@ -9,6 +9,7 @@ export class ExplanationView {
   #facts = make("dl", "facts");
   #ahead = make("ul", "ahead");
   #aheadTitle = make("h4", "", "In front of it");
+  #clocks = [];
 
   constructor() {
     this.element = make("section", "explanation", make("h3", "", "Why it waits"), this.#text, this.#facts,
@@ -18,29 +19,54 @@ export class ExplanationView {
 
   /** Show an answer of /workloads/{id}/explanation. */
   show(explanation) {
+    this.#clocks = [];
     put(this.#text, inLocalTime(explanation.text));
     this.#facts.replaceChildren(...facts(explanation).flatMap(([name, value, title]) => {
       const term = make("dt", "", name);
       const said = make("dd");
-      put(said, value);
+      if (typeof value === "function") this.#clock(said, value);
+      else put(said, value);
       if (title) said.title = title;
       return [term, said];
     }));
     const blockers = explanation.blocked_by ?? [];
     this.#aheadTitle.hidden = blockers.length === 0;
-    this.#ahead.replaceChildren(...blockers.map(blocker));
+    this.#ahead.replaceChildren(...blockers.map((one) => this.#blocker(one)));
+  }
+
+  /** Let the times that are said go on. */
+  tick() {
+    for (const show of this.#clocks) show();
   }
 
   /** It could not be had: say so where the text would be. */
   fail(message) {
     put(this.#text, message);
   }
+
+  #clock(node, text) {
+    const show = () => put(node, text());
+    this.#clocks.push(show);
+    show();
+  }
+
+  #blocker(workload) {
+    const link = make("a");
+    link.href = `#${encodeURIComponent(workload.id)}`;
+    put(link, `${kindOf(workload)} #${workload.number}`);
+    const project = make("bdi");
+    put(project, workload.project);
+    const end = make("span");
+    if (workload.boxes) this.#clock(end, () => ` holds ${count(workload.boxes, "Box", "Boxes")}${endOf(workload)}`);
+    return make("li", "", link, " of ", project, end);
+  }
 }
 
-function facts({ position, expected_start: start, needs, free }) {
+function facts({ position, overtaken_by: overtaken, expected_start: start, needs, free }) {
   const result = [];
   if (position !== null && position !== undefined) result.push(["Place in the queue", amount(position)]);
-  if (start) result.push(["Expected start", `${moment(start)}, ${ahead(start)}`, exactly(start)]);
+  if (overtaken) result.push(["Went ahead of it", `${count(overtaken, "that came", "that came")} later`]);
+  if (start) result.push(["Expected start", () => `${moment(start)}, ${ahead(start)}`, exactly(start)]);
   if (needs && Object.keys(needs).length) result.push(["Asks for", boxes(needs)]);
   if (free && Object.keys(free).length) result.push(["Free now", boxes(free)]);
   return result;
@@ -52,14 +78,10 @@ function boxes(types) {
   return entries.map(([type, number]) => `${amount(number)} ${type}`).join(", ");
 }
 
-function blocker(workload) {
-  const link = make("a");
-  link.href = `#${encodeURIComponent(workload.id)}`;
-  put(link, `${kindOf(workload)} #${workload.number}`);
-  const project = make("bdi");
-  put(project, workload.project);
-  const rest = [` holds ${count(workload.boxes, "Box", "Boxes")}`];
-  const end = workload.expected_end;
-  if (end) rest.push(`, expected to end ${moment(end)} (${ahead(end)})`);
-  return make("li", "", link, " of ", project, workload.boxes ? rest.join("") : "");
+/** When it should have ended by its usual durations, and once that is past, when it must by its limit. */
+function endOf({ usual_end: usual, expected_end: end }) {
+  if (!usual) return end ? `, expected to end ${moment(end)} (${ahead(end)})` : "";
+  const late = ahead(usual).endsWith("overdue");
+  const said = `, expected to end ${moment(usual)} (${ahead(usual)})`;
+  return late && end && Date.parse(end) > Date.parse(usual) ? `${said}, at the latest ${moment(end)}` : said;
 }

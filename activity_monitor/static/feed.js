@@ -48,7 +48,8 @@ export class Messages {
 
 /**
  * Reads events until it is closed.
- * onEvents([{id, data}]): in order, without a gap. onState("live" | "reconnecting" | "paused").
+ * onEvents([{id, data}]): in order, without a gap.
+ * onState("live" | "paused"), onState("reconnecting", why): why is a sentence, or "".
  * onLost(): the service cannot resume from the cursor; it waits until `resume(cursor)`.
  * onSignedOut(): it waits until `resume()`.
  */
@@ -76,6 +77,7 @@ export class Feed {
 
   async #run() {
     for (let wait = FIRST_WAIT_MS; ;) {
+      let why = "";
       try {
         await this.#read(() => { wait = FIRST_WAIT_MS; }); // it does work
       } catch (error) {
@@ -89,14 +91,15 @@ export class Feed {
           await this.#sleep(LONGEST_WAIT_MS);
           continue;
         }
-        if (!(error instanceof Away) && error.name !== "AbortError") throw error;
+        if (error instanceof Away) why = error.message;
+        else if (error.name !== "AbortError") throw error;
       }
       if (this.#hidden) {
         this.#on.onState("paused");
         await this.#sleep();
         continue;
       }
-      this.#on.onState("reconnecting");
+      this.#on.onState("reconnecting", why);
       await this.#sleep(wait * (0.5 + Math.random()));
       wait = Math.min(wait * 2, LONGEST_WAIT_MS);
     }

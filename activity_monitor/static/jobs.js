@@ -14,8 +14,11 @@ export class JobsView {
   #onLog;
   #shownLog = null;
 
-  /** onLog(job or null): a person asks to see a job's log, or to close it. */
-  constructor(onLog) {
+  /**
+   * onLog(job or null): a person asks to see a job's log, or to close it. Until the jobs are there,
+   * the place of as many rows as `expected` is kept for them.
+   */
+  constructor(onLog, expected) {
     this.#onLog = onLog;
     this.body = make("tbody");
     this.caption = make("caption", "unseen", "Jobs");
@@ -31,11 +34,14 @@ export class JobsView {
       this.#limit += STEP;
       this.show(this.#jobs);
     });
-    this.element = make("section", "jobs-section", make("h3", "", "Jobs"), this.table, this.more);
+    this.more.hidden = true;
+    this.element = make("section", "jobs-section to-come", make("h3", "", "Jobs"), this.table, this.more);
+    this.element.style.setProperty("--jobs", Math.min(expected ?? 1, STEP));
   }
 
   show(jobs) {
     this.#jobs = jobs;
+    this.element.classList.remove("to-come");
     for (const job of jobs.slice(0, this.#limit)) {
       if (!this.#rows.has(job.id)) this.#add(job);
       this.#rows.get(job.id).update(job);

@@ -12,7 +12,7 @@ export class Keys {
   #switch = byId("keys-on");
   #help = byId("help-dialog");
 
-  /** onClose(): Esc. onFleet(): the key n. onStop(row): the key s on a row. */
+  /** onClose(): Esc. onFleet(): the key n. onStop(row), onAgain(row): the keys s and r on a row. */
   constructor(board, on) {
     this.#board = board;
     this.#on = on;
@@ -29,7 +29,7 @@ export class Keys {
     if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) return;
     if (document.querySelector("dialog[open]")) return;
     const typing = event.target.matches("input, textarea, select");
-    if (event.key === "Escape") this.#on.onClose(typing);
+    if (event.key === "Escape") this.#on.onClose();
     else if (event.key === "ArrowDown" || event.key === "ArrowUp") this.#arrow(event, typing);
     else if (!typing && this.#switch.checked && this.#single(event)) event.preventDefault();
   }
@@ -49,7 +49,8 @@ export class Keys {
     else if (event.key === "/") byId("filter").focus();
     else if (event.key === "?") this.#help.showModal();
     else if (event.key === "n") this.#on.onFleet();
-    else if (event.key === "s") return this.#stop(event.target);
+    else if (event.key === "s") return this.#ask(event.target, "stop", this.#on.onStop);
+    else if (event.key === "r") return this.#ask(event.target, "again", this.#on.onAgain);
     else if (LISTS_BY_KEY[event.key]) this.#toList(LISTS_BY_KEY[event.key]);
     else return false;
     return true;
@@ -65,10 +66,11 @@ export class Keys {
     title?.closest(".row").scrollIntoView({ block: "nearest" });
   }
 
-  #stop(target) {
+  /** What a button of the row does, if the row has it now. */
+  #ask(target, button, on) {
     const view = this.#board.views.get(target.closest(".row")?.id);
-    if (!view || view.stop.hidden || view.stop.disabled) return false;
-    this.#on.onStop(view.row);
+    if (!view || view[button].hidden || view[button].disabled) return false;
+    on(view.row);
     return true;
   }
 

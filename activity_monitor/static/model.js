@@ -5,9 +5,11 @@
 
 import { NOWHERE, isAfter, placeOf } from "./cursor.js";
 import { SortedRows } from "./sorted.js";
+import { kindOf, stateOf, titleOf } from "./words.js";
 
 export const LISTS = ["upcoming", "blocked", "running", "finished"];
 const FINISHED_KEPT = 50;
+const ENDED = new Set(["passed", "failed"]); // by themselves: these say how a branch is
 
 const ORDER = { registered: 0, queued: 1, running: 2, stopping: 3, finished: 4 };
 const HOME = {
@@ -19,7 +21,7 @@ const STATE_AFTER = {
 };
 const FIELDS = [
   "project", "number", "kind", "branch", "tag", "server", "message", "author", "commit", "result",
-  "priority", "boxes", "created_at", "queued_at", "started_at", "finished_at",
+  "priority", "boxes", "created_at", "queued_at", "started_at", "finished_at", "reason",
 ];
 
 const byId = (a, b) => a.id.length - b.id.length || (a.id < b.id ? -1 : 1);
@@ -35,7 +37,7 @@ export class Model {
   rows = new Map();
   /** `total` and `busy` count Boxes that are `away` too: those of workers that are not connected. */
   capacity = { total: 0, busy: 0, away: 0, away_busy: 0 };
-  /** The row that is open: it stays, however many finish after it. */
+  /** The id of the row that is open or to be opened: it stays, however many finish after it. */
   pinned = null;
   #lists = {};
   #capacitySeen = NOWHERE;
@@ -101,6 +103,31 @@ export class Model {
       for (const field of FIELDS) row[field] = undefined;
       Object.assign(row, { state: null, seen: NOWHERE, asked: false, sought: undefined, missed: 1 });
     }
+  }
+
+  /** Take one workload as the service knows it now: a row that is looked at, or asked for by its id. */
+  learn(data) {
+    const known = this.rows.get(data.id);
+    const why = known?.state === data.state ? known.why : null;
+    this.#place(this.#learn({ ...data, why }, NOWHERE));
+  }
+
+  /** Forget a row that is here only because it was asked for. */
+  drop(row) {
+    row.home?.remove(row);
+    row.home = null;
+    this.rows.delete(row.id);
+  }
+
+  /** How many branches, tags and servers failed the last time, as far as that is known here. */
+  failed() {
+    const last = new Map();
+    for (const row of this.inOrder("finished")) {
+      const lane = row.server ? `server ${row.server}` : row.tag ? `tag ${row.tag}` : `branch ${row.branch}`;
+      const key = JSON.stringify([row.project, lane]);
+      if (row.kind !== "ssh" && ENDED.has(row.result) && !last.has(key)) last.set(key, row.result);
+    }
+    return [...last.values()].filter((result) => result === "failed").length;
   }
 
   /** A stop was asked for on this page: shown at once, though it takes effect later. */
@@ -189,9 +216,10 @@ function fill(row, data) {
   }
 }
 
-/** A row's text for the filter, in lower case. */
+/** A row's text for the filter, in lower case. A row's state changes without its fields. */
 export function sought(row) {
-  row.sought ??= [row.project, row.branch, row.tag, row.server, `#${row.number}`]
-    .filter(Boolean).join("\n").toLowerCase();
-  return row.sought;
+  row.sought ??= [
+    row.project, row.branch, row.tag, row.server, `#${row.number}`, kindOf(row), titleOf(row), row.author,
+  ].filter(Boolean).join("\n").toLowerCase();
+  return `${row.sought}\n${stateOf(row)}`;
 }

@@ -20,10 +20,15 @@ export class Panel {
   #log = null;
   #version = -1;
   #chosen = false;
+  #whyCame = false;
+  #jobsCame = false;
   #loadJobs = new Refresher(() => this.#fetchJobs(), JOBS_LEAST_MS);
   #loadWhy = new Refresher(() => this.#fetchWhy());
 
-  /** onSignedOut is called where the session has ended. */
+  /**
+   * onSignedOut(): the session has ended. onWorkload(data): this is what the service knows of it now.
+   * onAnswer(): what `answer` shows has come.
+   */
   constructor(row, on) {
     this.#row = row;
     this.#on = on;
@@ -31,15 +36,21 @@ export class Panel {
     this.message.tabIndex = 0;
     this.facts = make("dl", "facts");
     this.why = new ExplanationView();
-    this.jobs = new JobsView((job) => this.#showLog(job));
+    this.jobs = new JobsView((job) => this.#showLog(job), row.boxes);
     this.problem = make("p", "problem");
     this.problem.setAttribute("role", "status");
     this.logPlace = make("div", "log-place");
-    this.element = make("div", "panel", this.why.element, this.message, this.facts, this.problem, this.jobs.element,
-      this.logPlace);
+    this.element = make("div", "panel", this.why.element, this.problem, this.facts, this.jobs.element, this.logPlace,
+      this.message);
     this.element.id = `panel-${row.id}`;
     this.update();
     this.#loadJobs.now();
+  }
+
+  /** What a person opens the row for: why it waits, else its jobs and what they printed. */
+  get answer() {
+    if (!this.why.element.hidden) return this.why.element;
+    return this.#log ? this.logPlace : this.jobs.element;
   }
 
   /** The row has changed, or what it waits for may have. */
@@ -63,6 +74,7 @@ export class Panel {
 
   tick() {
     this.jobs.tick();
+    if (!this.why.element.hidden) this.why.tick();
   }
 
   /** After signing in again. */
@@ -96,16 +108,22 @@ export class Panel {
   async #fetchJobs() {
     const body = await this.#ask(`/workloads/${encodeURIComponent(this.#row.id)}`, this.problem);
     if (!body) return;
+    this.#on.onWorkload(body);
     put(this.problem, "");
     const jobs = body.jobs ?? [];
     this.jobs.show(jobs);
     const only = jobs.length === 1 && jobs[0].started_at ? jobs[0] : null;
     if (only && !this.#chosen) this.#showLog(only); // with one job there is nothing to choose
+    if (!this.#jobsCame && this.why.element.hidden) this.#on.onAnswer();
+    this.#jobsCame = true;
   }
 
   async #fetchWhy() {
     const body = await this.#ask(`/workloads/${encodeURIComponent(this.#row.id)}/explanation`, null);
-    if (body) this.why.show(body);
+    if (!body) return;
+    this.why.show(body);
+    if (!this.#whyCame) this.#on.onAnswer();
+    this.#whyCame = true;
   }
 
   async #ask(path, problem) {

@@ -3,12 +3,21 @@
 import { icon } from "./icons.js";
 import { amount, make, plain, put, unseen } from "./text.js";
 import { exactly, inLocalTime, moment, span } from "./times.js";
-import { PLAIN_PRIORITY, clockOf, kindOf, nameOf, placeOf, stateOf, titleOf, whyOf } from "./words.js";
+import {
+  PLAIN_PRIORITY, againOf, canBeAgain, clockOf, kindOf, nameOf, placeOf, stateOf, titleOf, whyOf,
+} from "./words.js";
+
+function button(className, text) {
+  const node = make("button", `quiet ${className}`, text);
+  node.type = "button";
+  return node;
+}
 
 export class RowView {
   row = null;
   home = null;
   #version = -1;
+  #shown = null; // the row as it was when it was last shown
   #mark = null;
   #icons = {};
   #placeIcon = null;
@@ -20,8 +29,8 @@ export class RowView {
     this.title.setAttribute("aria-expanded", "false");
     this.text = make("bdi");
     this.title.append(this.text);
-    this.stop = make("button", "quiet stop", "Stop");
-    this.stop.type = "button";
+    this.stop = button("stop", "Stop");
+    this.again = button("again", "Rebuild");
     this.#meta();
     this.#side();
     this.why = make("p", "row-why");
@@ -52,7 +61,7 @@ export class RowView {
     this.created = make("time", "created");
     const top = make("div", "side-top", this.priority, this.result, this.clock);
     const low = make("div", "side-low", this.boxesBox, make("span", "created-box", "created ", this.created));
-    this.side = make("div", "row-side", make("div", "side-facts", top, low), this.stop);
+    this.side = make("div", "row-side", make("div", "side-facts", top, low), this.stop, this.again);
   }
 
   /** Show `row`, whatever was shown before. */
@@ -68,11 +77,11 @@ export class RowView {
     this.update();
   }
 
-  /** Show what has changed since the last time. */
+  /** Show what has changed since the last time: all of it at once. */
   update() {
-    const { row } = this;
-    if (this.#version === row.version) return;
-    this.#version = row.version;
+    if (this.#version === this.row.version) return;
+    this.#version = this.row.version;
+    const row = this.#shown = { ...this.row };
     const state = stateOf(row);
     if (this.#mark !== state) this.#setMark(state);
     put(this.text, titleOf(row));
@@ -125,17 +134,20 @@ export class RowView {
     this.stop.hidden = row.state === "finished";
     this.stop.disabled = row.asked || state === "stopping";
     this.stop.setAttribute("aria-label", `${cancels ? "Cancel" : "Stop"} ${nameOf(row)}`);
+    this.again.hidden = !canBeAgain(row);
+    put(this.again, againOf(row));
+    this.again.setAttribute("aria-label", `${againOf(row)}: ${nameOf(row)}`);
   }
 
-  /** Let the clock go on. */
+  /** Let the clock go on: that of the state that is shown, which may be an older one than the row's. */
   tick() {
-    const clock = clockOf(this.row);
+    const row = this.#shown;
+    const clock = clockOf(row);
     this.clock.hidden = !clock;
     if (!clock) return;
     put(this.word, clock.word);
     put(this.time, clock.time);
-    const waited = this.row.started_at && this.row.queued_at;
-    if (waited) this.clock.title = `waited ${span(this.row.queued_at, this.row.started_at)} for Boxes`;
+    if (row.started_at && row.queued_at) this.clock.title = `waited ${span(row.queued_at, row.started_at)} for Boxes`;
     else this.clock.removeAttribute("title");
   }
 }

@@ -3,4 +3,7 @@
 import { prepareSignIn } from "./sign-in.js";
 
 const form = document.querySelector("form.sign-in");
-prepareSignIn(form, document.getElementById("sign-in-problem"), () => location.replace("/"));
+prepareSignIn(form, document.getElementById("sign-in-problem"), () => {
+  if (location.pathname === "/") location.reload(); // to the row and the filter that the address names
+  else location.replace("/");
+});

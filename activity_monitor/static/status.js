@@ -1,4 +1,4 @@
-// The page's own state: Boxes, connection, trouble, and what a screen reader is told.
+// The page's own state: Boxes, connection, and what a screen reader is told.
 
 import { amount, count, put } from "./text.js";
 
@@ -31,7 +31,6 @@ export function showCapacity({ total, busy: allBusy, away, away_busy: awayBusy }
   bar.style.setProperty("--busy", Math.min(busy, there));
   bar.style.setProperty("--away", away);
   warnOfAbsence(away, `${connected} Boxes connected`);
-  document.title = `${busy}/${there} Boxes · Activity Monitor`;
 }
 
 /** At the button that leads to who is absent. */
@@ -51,13 +50,6 @@ export function showConnection(state) {
   put(node, WORDS[state]);
   if (state === "reconnecting" && before === "live") announce("Connection lost. Reconnecting.");
   if (state === "live" && before === "reconnecting") announce("Live again.");
-}
-
-/** A sentence over the lists, for as long as there is trouble; "" takes it away. */
-export function showTrouble(text) {
-  const banner = byId("banner");
-  put(banner, text);
-  banner.hidden = !text;
 }
 
 let waiting = [];

@@ -2,12 +2,14 @@
 
 const TRUSTED_SKEW_MS = 2000; // a Date header counts whole seconds
 const DAY_MS = 86400000;
+const OVERDUE_SECONDS = 5; // an estimate is no more exact than that
 const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
 const dayAndClock = new Intl.DateTimeFormat(undefined, {
   day: "numeric", month: "short", hour: "2-digit", minute: "2-digit",
 });
 const whole = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "long" });
 let skewMs = 0;
+let heldAt = null;
 
 /** Learn the service's clock from an answer of it. */
 export function setClock(response) {
@@ -17,25 +19,35 @@ export function setClock(response) {
   skewMs = Math.abs(skew) > TRUSTED_SKEW_MS ? skew : 0;
 }
 
-/** Now, in milliseconds, by the service's clock. */
+/** Now, in milliseconds, by the service's clock; while it is held, when that began. */
 export function now() {
-  return Date.now() + skewMs;
+  return heldAt ?? Date.now() + skewMs;
 }
 
-/** "0:07", "12:31", "1:02:31", "3 d 4 h": from `start` to `end` (RFC 3339), or to now. */
+/** Stop the clock, or let it go on: while nothing is heard, nobody knows how long anything has run. */
+export function holdClock(held) {
+  heldAt = held ? now() : null;
+}
+
+/** "7 s", "4 min 9 s", "1 h 2 min", "3 d 4 h": from `start` to `end` (RFC 3339), or to now. */
 export function span(start, end) {
   const until = end ? Date.parse(end) : now();
   return duration((until - Date.parse(start)) / 1000);
 }
 
+/** Whole seconds in the two greatest units that are not zero; from an hour on without seconds. */
 export function duration(seconds) {
   const s = Math.max(0, Math.floor(seconds));
   if (Number.isNaN(s)) return "";
+  if (s < 60) return `${s} s`;
+  if (s < 3600) return both(Math.floor(s / 60), "min", s % 60, "s");
   const hours = Math.floor(s / 3600);
-  if (hours >= 48) return `${Math.floor(hours / 24)} d ${hours % 24} h`;
-  const minutes = Math.floor(s / 60) % 60;
-  const rest = String(s % 60).padStart(2, "0");
-  return hours ? `${hours}:${String(minutes).padStart(2, "0")}:${rest}` : `${minutes}:${rest}`;
+  if (hours < 48) return both(hours, "h", Math.floor(s / 60) % 60, "min");
+  return both(Math.floor(hours / 24), "d", hours % 24, "h");
+}
+
+function both(great, unit, small, smallUnit) {
+  return small ? `${great} ${unit} ${small} ${smallUnit}` : `${great} ${unit}`;
 }
 
 /** "12:03" today, "3 Mar, 12:03" else. */
@@ -73,10 +85,11 @@ export function inLocalTime(text) {
   });
 }
 
-/** "in 3 min", "in 40 s", "now": how far away a time is that is to come. */
+/** "in 3 min", "in 40 s", "any moment", "4 min 9 s overdue": how far away an expected time is. */
 export function ahead(time) {
   const seconds = Math.round((Date.parse(time) - now()) / 1000);
   if (Number.isNaN(seconds)) return "";
+  if (seconds <= -OVERDUE_SECONDS) return `${duration(-seconds)} overdue`;
   if (seconds < 5) return "any moment";
   if (seconds < 90) return `in ${seconds} s`;
   if (seconds < 5400) return `in ${Math.round(seconds / 60)} min`;

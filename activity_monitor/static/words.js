@@ -15,6 +15,16 @@ export function nameOf(row) {
   return `${kindOf(row)} #${row.number} of ${row.project}`;
 }
 
+/** Whether it can be submitted once more: it has ended, and nobody's key is needed for it. */
+export function canBeAgain(row) {
+  return row.state === "finished" && row.kind !== "ssh";
+}
+
+/** What doing it once more is called. */
+export function againOf(row) {
+  return row.kind === "deploy" ? "Redeploy" : "Rebuild";
+}
+
 /** The first line of the message, or what stands in for it. */
 export function titleOf(row) {
   const line = firstLine(row.message);
@@ -52,7 +62,7 @@ export function clockOf(row) {
   return null;
 }
 
-/** Why the row is where it is: the service's sentence, or a plain one until it is there. */
+/** Why the row is where it is, or ended as it did: in the service's words where they are there. */
 export function whyOf(row) {
   if (row.state === "running" || row.state === "stopping") {
     if (row.why) return row.why;
@@ -61,10 +71,12 @@ export function whyOf(row) {
     return row.state === "running" || row.state === "stopping"
       ? "Asked to stop. Its Boxes come free when its jobs have really ended." : "Asked to cancel.";
   }
-  if (row.state === "stopping") return "Stopping: its Boxes come free when its jobs have ended.";
+  if (row.state === "stopping") {
+    return `${row.reason ?? "Stopping"}: its Boxes come free when its jobs have ended.`;
+  }
   if (row.state === "registered") {
     return row.why ?? `Waits for earlier ${row.kind === "deploy" ? "deploys to its server" : "builds of its branch"}.`;
   }
   if (row.state === "queued") return row.why ?? "Waits for free Boxes.";
-  return "";
+  return row.reason ?? "";
 }

@@ -1,0 +1,24 @@
+// One sentence at the foot of the page about what a person has just asked for; stays until closed or
+// replaced. It may end with a link to a row.
+
+import { make, put } from "./text.js";
+
+const place = document.getElementById("notice");
+const text = make("span");
+const link = make("a");
+const close = make("button", "quiet", "Close");
+close.type = "button";
+close.addEventListener("click", () => notify(""));
+link.addEventListener("click", () => notify(""));
+place.append(text, link, close);
+
+/** Show a sentence, and a link {id, text} behind it; "" takes away what is shown. */
+export function notify(sentence, target = null) {
+  put(text, sentence);
+  link.hidden = !target;
+  if (target) {
+    put(link, target.text);
+    link.href = `#${encodeURIComponent(target.id)}`;
+  }
+  place.hidden = !sentence;
+}
