@@ -47,10 +47,19 @@ class Code:
 async def find(store: Store, text: str, field: str | None = None) -> Workload:
     """The workload behind an id from outside, with its jobs; raises NotFound whatever its form."""
     id_ = parse_workload(text)
-    found = None if id_ is None else await store.workload(id_)
-    if found is None:
+    return _found(None if id_ is None else await store.workload(id_), field)
+
+
+async def subject(store: Store, text: str, field: str | None = None) -> Workload:
+    """The same for what a command is about."""
+    id_ = parse_workload(text)
+    return _found(None if id_ is None else await store.subject(id_), field)
+
+
+def _found(workload: Workload | None, field: str | None) -> Workload:
+    if workload is None:
         raise NotFound("there is no such workload", field)
-    return found
+    return workload
 
 
 def build(known: Known, ask: AskBuild, now: float) -> NewWorkload:

@@ -43,11 +43,12 @@ class Explanation(Struct, frozen=True, kw_only=True):
     expected_start: str | None = None
 
 
-def reported(report: WhyReport, now: float) -> Explanation:
+def reported(report: WhyReport, now: float, more: str = "") -> Explanation:
+    """``more``: what its text ends with."""
     return Explanation(
         phase=report.phase,
         reason=report.reason,
-        text=report.text,
+        text=report.text + more,
         blocked_by=tuple([_blocker(one, now) for one in report.blocked_by]),
         needs=report.needs,
         free=report.free,

@@ -22,6 +22,7 @@ _COUNTED = (
     ("finished", "Workloads that finished"),
     ("loads", "Times that a shard was loaded"),
     ("fenced", "Commits that the fence refused"),
+    ("set_aside", "Commands that raised, or that nobody can read: GET /api/v1/set-aside"),
     ("commit_seconds", "Time spent in commits"),
 )
 _NAMED = {
@@ -29,6 +30,7 @@ _NAMED = {
     "finished": "workloads_finished",
     "loads": "shard_loads",
     "fenced": "commits_fenced",
+    "set_aside": "commands_set_aside",
 }
 
 

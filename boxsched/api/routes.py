@@ -29,6 +29,7 @@ from boxsched.api.schema import (
     Nothing,
     ProjectSettings,
 )
+from boxsched.api.set_aside import SetAsideCommands, SetAsideList
 from boxsched.api.submissions import Submissions
 from boxsched.api.token_routes import NewTokenAnswer, TokenList, TokenRoutes
 from boxsched.api.workers import Workers
@@ -130,6 +131,16 @@ def fleet_routes(fleet: Fleet, nodes: Nodes, workers: Workers) -> Sequence[Route
     )
 
 
+def set_aside_routes(commands: SetAsideCommands) -> Sequence[Route]:
+    path = f"{PREFIX}/set-aside"
+    listed = "Commands that the scheduler could not carry out, latest first"
+    drop = Described("Drop a command that was set aside", status=204)
+    return (
+        reading(path, commands.list, listed, SetAsideList),
+        Route("DELETE", f"{path}/{{command:[^/]+}}", commands.drop, drop),
+    )
+
+
 def token_routes(tokens: TokenRoutes) -> Sequence[Route]:
     make = Described("Make a token: its text is in this answer only", AskToken, NewTokenAnswer, 201)
     return (
@@ -173,6 +184,7 @@ def table(node: Node, tokens: KnownTokens, operations: Operations) -> list[Route
         *project_routes(Projects(node, known), asks),
         *workload_routes(Workloads(node, known, seen), asks, Resolving(node, seen), Logs(node)),
         *fleet_routes(Fleet(node), Nodes(node), Workers(node)),
+        *set_aside_routes(SetAsideCommands(node)),
         *token_routes(TokenRoutes(node, tokens)),
         *other_routes(Activity(node), Events(node), operations),
     ]

@@ -123,7 +123,7 @@ class Submissions:
         """The first answer, from what is stored."""
         if isinstance(before, KeyTaken):
             raise Conflict(recent.KEY_TAKEN)
-        stored = await self._node.store.workload(before.id)
+        stored = await self._node.store.subject(before.id)
         if stored is None:
             raise NotFound("what was created under this Idempotency-Key is gone")
         return self._created(answers.registered_again(stored), key)
@@ -135,7 +135,7 @@ class Submissions:
         return replies.created(body, location)
 
     async def _find(self, text: str, field: str | None = None) -> Workload:
-        return await asked.find(self._node.store, text, field)
+        return await asked.subject(self._node.store, text, field)
 
 
 def _project(request: web.Request) -> str:

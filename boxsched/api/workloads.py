@@ -15,6 +15,7 @@ from boxsched.api.asker import ASKER
 from boxsched.api.explanation import Explanation, finished, reported, unseen
 from boxsched.api.known import KnownProjects
 from boxsched.api.schema import Nothing
+from boxsched.api.set_aside import said
 from boxsched.errors import Conflict, Invalid, NotFound, StoreAway
 from boxsched.model import Kind, WorkloadId, parse_workload, workload_text
 from boxsched.node import Node
@@ -24,6 +25,7 @@ from boxsched.store.values import IdempotencyKey, Workload, WorkloadFilter
 
 DEFAULT_LIMIT, MAX_LIMIT = 50, 200
 MAX_NUMBER_DIGITS = 15
+SET_ASIDE_AT_MOST = 10  # commands that an explanation counts
 # How long an answer waits for the engine to have seen what was asked; it is durable anyway.
 FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS = 0.005, 0.4
 
@@ -94,7 +96,8 @@ class Workloads:
                 return finished(stored)
             report = await self._node.why(stored.id)
             if report is not None:
-                return reported(report, self._node.clock.now())
+                aside = await self._store.set_aside(SET_ASIDE_AT_MOST, stored.id)
+                return reported(report, self._node.clock.now(), said(aside))
             if pause > LAST_LOOK_SECONDS:
                 if stored.state is State.REGISTERED:
                     return unseen(stored)
@@ -105,7 +108,7 @@ class Workloads:
     async def stop(self, request: web.Request) -> web.Response:
         """202 when the wish is durable; 409 for what has finished by itself."""
         body = await bodies.read(request)
-        stored = await asked.find(self._store, request.match_info["workload"])
+        stored = await asked.subject(self._store, request.match_info["workload"])
         key = recent.key_of(request, f"workloads/{workload_text(stored.id)}/stop", body)
         again = self._seen.again(key)
         if again is not None:
@@ -138,7 +141,7 @@ class Workloads:
         while stored.state not in (State.STOPPING, State.FINISHED) and pause <= LAST_LOOK_SECONDS:
             await asyncio.sleep(pause)
             pause *= 2
-            stored = await asked.find(self._store, workload_text(stored.id))
+            stored = await asked.subject(self._store, workload_text(stored.id))
         return stored
 
 

@@ -9,18 +9,20 @@ import attrs
 from boxsched import inbox
 from boxsched.clock import Clock
 from boxsched.engine.books import Books, Loading
-from boxsched.engine.entries import read
+from boxsched.engine.caution import Caution, said, set_aside
+from boxsched.engine.draft import Draft
+from boxsched.engine.entries import Taken, read
+from boxsched.engine.happenings import Happenings
 from boxsched.engine.limits import Deadlines
 from boxsched.engine.turn import Turn
 from boxsched.engine.watch import NOTHING_SEEN, Sights, Watch
 from boxsched.errors import Fenced, OutcomeUnknown, StoreAway
 from boxsched.model import WorkerId
-from boxsched.store.batches import Batch, Event
+from boxsched.store.batches import Batch, Event, InboxEntry
 from boxsched.store.contract import Store
 
 log = logging.getLogger(__name__)
 
-COMMANDS_A_TURN = 1_000
 RETRY_SECONDS = 0.5  # after the store was away
 WATCH_SECONDS = 1.0  # between two looks at the workers' beats
 POLL_SECONDS = 0.2  # a wake-up can be lost; the inbox cannot
@@ -37,6 +39,7 @@ class Counters:
     finished: int = 0
     loads: int = 0
     fenced: int = 0  # stale writes that the store refused
+    set_aside: int = 0  # commands that raised, or that nobody can read
     largest_turn: int = 0
     commit_seconds: float = 0.0
 
@@ -47,8 +50,9 @@ class Decided:
 
     turn: Turn
     batch: Batch
-    commands: Sequence[inbox.Command]
+    taken: Taken
     sights: Sights
+    alone: bool  # nothing but the commands was looked at
     may_be_there: bool = False  # it was sent, and the answer did not come
     committed: bool = False
 
@@ -91,6 +95,8 @@ class Engine:
         self._watched_at = 0.0
         self._awake = asyncio.Event()
         self._unsettled = True  # since the books were loaded
+        self._held_up = False  # the store could not be read: beats may have been held up, too
+        self._caution = Caution()
         self._epoch = 0
         self._batch = 0
         self._in_epoch = False  # the epoch is this engine's, as far as it knows
@@ -113,9 +119,7 @@ class Engine:
         try:
             while self._may_lead():
                 try:
-                    if self.books is None:
-                        await self.load()
-                    elif not await self.turn():
+                    if not await self.step():
                         await self._sleep(POLL_SECONDS)
                 except StoreAway:
                     self.in_doubt = self._decided is not None
@@ -141,6 +145,13 @@ class Engine:
         if self._may_lead():
             self._awake.clear()
             await self._sleep(RETRY_SECONDS)
+
+    async def step(self) -> bool:
+        """Load the shard, or take a turn; False where there was nothing to do."""
+        if self.books is None:
+            await self.load()
+            return True
+        return await self.turn()
 
     async def load(self) -> None:
         """Lead the shard: raise its epoch, and fill the books from the store.
@@ -180,40 +191,93 @@ class Engine:
 
         Raises StoreAway: what was decided then waits for the next call.
         """
-        if self._decided is not None:
-            return await self._finish()
+        if self._decided is None and not await self._begin():
+            return self._caution.goes_on
+        decided = self._decided
+        if decided is not None:
+            try:
+                await self._finish(decided)
+            except (StoreAway, Fenced):
+                raise
+            except Exception as error:  # noqa: BLE001 (what the store refuses must not end the node)
+                alone = decided.alone
+                await self._raised(error, decided.taken.entries, decided.turn.now, alone=alone)
+        return True
+
+    async def _begin(self) -> bool:
+        """Read what is new, and decide; False where there is nothing to commit."""
         assert self.books is not None
         self._awake.clear()
-        entries = await self._store.inbox(self._shard, COMMANDS_A_TURN)
-        sights = await self._look_for_workers()
+        try:
+            limit = self._caution.at_most(settled=not self._unsettled)
+            entries = await self._store.inbox(self._shard, limit) if limit else []
+            sights = await self._look_for_workers()
+        except StoreAway:
+            self._held_up = True
+            raise
         now = max(self._clock.now(), self.books.latest)
         overdue = self._deadlines.overdue(self.books, self._clock.monotonic())
         if not (entries or overdue or sights or self._unsettled):
             return False
-        entries, commands, unreadable = read(entries)
+        taken = read(entries)
         # Another node's clock may be ahead: nothing is queued before it was created.
-        now = max([now, *(c.created_at for c in commands if isinstance(c, inbox.Submit))])
+        now = max([now, *(c.created_at for c in taken.commands if isinstance(c, inbox.Submit))])
         self.books.latest = now
+        alone = not (overdue or sights or self._unsettled)
         turn = Turn(self.books, now, self._batch + 1)
-        for entry in unreadable:
-            turn.news.unreadable(entry)
-        turn.run(commands, overdue, sights)
-        self._unsettled = False
-        if not entries and turn.draft.empty and not turn.news.events:
+        try:
+            for entry, error in taken.unreadable:
+                turn.news.set_aside(entry, error)
+            turn.run(taken.commands, overdue, sights)
+        except Exception as mistake:  # noqa: BLE001 (whatever it is, it must not end the node)
+            await self._raised(mistake, taken.entries, now, alone=alone)
+            return True
+        if not taken.entries and turn.draft.empty and not turn.news.events:
+            self._went_well(taken.entries)
             return False
-        batch = turn.draft.batch(self._shard, self._epoch, self._batch, entries, turn.news.events)
-        self._decided = Decided(turn, batch, commands, sights)
-        return await self._finish()
+        drafted = turn.draft.batch(
+            self._shard, self._epoch, self._batch, taken.entries, turn.news.events
+        )
+        aside = tuple(set_aside(entry, error, now) for entry, error in taken.unreadable)
+        batch = attrs.evolve(drafted, set_aside=aside)
+        self._decided = Decided(turn, batch, taken, sights, alone)
+        return True
 
-    async def _finish(self) -> bool:
+    def _went_well(self, entries: Sequence[InboxEntry]) -> None:
+        self._unsettled = False
+        self._caution.went_well(len(entries))
+
+    async def _raised(
+        self, error: Exception, entries: Sequence[InboxEntry], now: float, *, alone: bool
+    ) -> None:
+        """A turn raised. If it is known which command is to blame, that one is set aside."""
+        books = self.books
+        assert books is not None
+        self._drop()  # the books are changed by half
+        entry = self._caution.to_blame(entries, alone=alone)
+        if entry is None:
+            log.error("shard %s: a turn raised; loading it again", self._shard, exc_info=error)
+            if self._caution.gives_up:
+                raise error
+            return
+        log.error("command %d (%s) is set aside", entry.id, entry.kind, exc_info=error)
+        why = said(error)
+        news = Happenings(books, now)
+        news.set_aside(entry, why)
+        drafted = Draft(now).batch(self._shard, self._epoch, self._batch, [entry], news.events)
+        batch = attrs.evolve(drafted, set_aside=(set_aside(entry, why, now),))
+        await self._store.commit(batch)
+        self._batch += 1
+        self.counters.set_aside += 1
+        self._published(self._batch, batch.events)
+
+    async def _finish(self, decided: Decided) -> None:
         """Commit what was decided, and act; called again, it goes on where the store was away.
 
         The same batch is sent again until the store says what came of it: the fence lets it in
         once. So the books go on as they are, however slow the store is. Raises Fenced where the
         batch never will be in the store.
         """
-        decided = self._decided
-        assert decided is not None
         turn, batch = decided.turn, decided.batch
         if not decided.committed:
             began = self._clock.monotonic()
@@ -226,20 +290,20 @@ class Engine:
                 if not decided.may_be_there or not await self._is_there(batch):
                     raise
             decided.committed = True
+            self._went_well(decided.taken.entries)
             self._batch += 1
             self._act(turn, batch, self._clock.monotonic() - began)
         if decided.sights.connections:
             # Each is to connect anew, and to say what it has: also one that was only slow.
             await self._store.disconnect_workers(decided.sights.connections)
         self._decided = None
-        for command in decided.commands:
+        for command in decided.taken.commands:
             if isinstance(command, inbox.BoxesSet):
                 worker = WorkerId(command.worker)
                 if command.connection == turn.books.connections.get(worker):  # not a late word
                     self._watch.connected(worker, self._clock.monotonic())
             elif isinstance(command, inbox.Reload):
                 self.books = None  # loaded anew before the next turn
-        return True
 
     async def _is_there(self, batch: Batch) -> bool:
         """Only this engine writes in its epoch, and one batch at a time."""
@@ -253,9 +317,10 @@ class Engine:
         pulses = await self._store.pulses(self._shard)
         assert self.books is not None
         self._watched_at = self._clock.monotonic()
-        if self._watched_at - now > WATCH_SECONDS:
-            # The store was slow: beats may be, too.
+        if self._held_up or self._watched_at - now > WATCH_SECONDS:
+            # The store was away or slow: beats may have been held up, too.
             self._watch.begin_anew(self._watched_at)
+            self._held_up = False
         for pulse in pulses:
             self.books.places[pulse.worker] = pulse.node
         self.books.names = {pulse.worker: pulse.name for pulse in pulses}
@@ -276,6 +341,7 @@ class Engine:
         counters = self.counters
         counters.turns += 1
         counters.commands += len(batch.inbox)
+        counters.set_aside += len(batch.set_aside)
         counters.events += len(batch.events)
         counters.finished += len(batch.ended)
         counters.admitted += sum(event.type == "workload.started" for event in batch.events)

@@ -3,9 +3,11 @@
 import logging
 from collections.abc import Sequence
 
+import attrs
 import msgspec
 
 from boxsched import inbox
+from boxsched.engine.caution import said
 from boxsched.store.batches import InboxEntry
 
 JOBS_A_TURN = 1_000  # a turn holds the event loop: tens of milliseconds at the most
@@ -13,28 +15,35 @@ JOBS_A_TURN = 1_000  # a turn holds the event loop: tens of milliseconds at the 
 log = logging.getLogger(__name__)
 
 
-def read(
-    entries: Sequence[InboxEntry],
-) -> tuple[list[InboxEntry], list[inbox.Command], list[InboxEntry]]:
-    """As many entries as are one turn's, their commands, and those that no one can read: these go
-    into the history, so that they hold up nobody and are not lost."""
+@attrs.frozen
+class Taken:
+    """The entries of one turn, and their commands; ``unreadable`` with the errors: these are set
+    aside, so that they hold up nobody and are not lost."""
+
+    entries: Sequence[InboxEntry]
+    commands: Sequence[inbox.Command]
+    unreadable: Sequence[tuple[InboxEntry, str]]
+
+
+def read(entries: Sequence[InboxEntry]) -> Taken:
+    """As many entries as are one turn's."""
     taken: list[InboxEntry] = []
     commands: list[inbox.Command] = []
-    unreadable: list[InboxEntry] = []
+    unreadable: list[tuple[InboxEntry, str]] = []
     jobs = 0
     for entry in entries:
         taken.append(entry)
         try:
             command = inbox.read(entry.kind, entry.payload)
-        except (KeyError, msgspec.DecodeError):
+        except (KeyError, msgspec.DecodeError) as error:
             log.exception("inbox entry %s of kind %r cannot be read", entry.id, entry.kind)
-            unreadable.append(entry)
+            unreadable.append((entry, said(error)))
             continue
         commands.append(command)
         jobs += _weight(command)
         if jobs >= JOBS_A_TURN:
             break
-    return taken, commands, unreadable
+    return Taken(taken, commands, unreadable)
 
 
 def _weight(command: inbox.Command) -> int:

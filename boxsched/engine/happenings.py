@@ -9,12 +9,13 @@ from boxsched.engine.books import Books, LiveJob, LiveWorkload
 from boxsched.engine.capacity import capacity
 from boxsched.inbox import Resolve, Submit
 from boxsched.model import job_index, job_text, workload_text
-from boxsched.store.batches import Event, InboxEntry
+from boxsched.store.batches import SUBMISSION_SET_ASIDE, Event, InboxEntry
 
 _encode = msgspec.json.Encoder().encode
 MESSAGE_CHARACTERS = 500  # of a commit's message, in an event; the workload has all of it
 
 PAYLOAD_CHARACTERS = 10_000
+SUBMIT = "submit"  # the kind of a command that registers a workload
 
 
 def rfc3339(time: float) -> str:
@@ -128,10 +129,24 @@ class Happenings:
     def project_changed(self, name: str) -> None:
         self._add("project.changed", project=name)
 
-    def unreadable(self, entry: InboxEntry) -> None:
-        """A command that was taken out of the inbox undone; its payload stays here."""
-        payload = entry.payload.decode(errors="replace")
-        self._add("inbox.unreadable", kind=entry.kind, payload=payload[:PAYLOAD_CHARACTERS])
+    def set_aside(self, entry: InboxEntry, error: str) -> None:
+        """A command that was taken out of the inbox undone; the store keeps it whole. A workload
+        that was never registered for that has ended."""
+        payload = entry.payload.decode(errors="replace")[:PAYLOAD_CHARACTERS]
+        self._add("command.set_aside", kind=entry.kind, error=error, payload=payload)
+        if entry.kind == SUBMIT and entry.workload is not None:
+            data = {
+                "type": "workload.finished",
+                "at": self._at,
+                "workload": workload_text(entry.workload),
+                "state": "finished",
+                "result": "canceled",
+                "finished_at": self._at,
+                "reason": f"{SUBMISSION_SET_ASIDE}: {error}",
+            }
+            self.events.append(
+                Event("workload.finished", self._now, entry.workload, None, _encode(data))
+            )
 
     def _capacity(self) -> dict[str, int]:
         """Without what is 0 of it where all workers are there."""

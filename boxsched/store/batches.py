@@ -19,6 +19,25 @@ class InboxEntry:
     id: int
     kind: str
     payload: bytes
+    workload: WorkloadId | None = None  # that a submission is of
+
+
+# The reason of a workload whose submission could not be carried out.
+SUBMISSION_SET_ASIDE = "its submission was set aside"
+
+
+@attrs.frozen
+class SetAside:
+    """A command that raised, or that nobody can read: it is kept apart with its error.
+
+    ``id`` is its inbox entry's; ``workload`` is the one that it is about, if it is about one.
+    """
+
+    id: int
+    kind: str
+    error: str
+    at: float
+    workload: int | None
 
 
 @attrs.frozen
@@ -114,6 +133,7 @@ class Batch:
     retired: tuple[BoxId, ...]
     durations: tuple[DurationChange, ...]
     events: tuple[Event, ...]
+    set_aside: tuple[SetAside, ...] = ()  # of ``inbox``
 
 
 class LoadedJob(NamedTuple):

@@ -11,14 +11,18 @@ from typing import Protocol
 
 import attrs
 
+from boxsched.model import workload_text
 from boxsched.store import sqlite_session
 from boxsched.store.blocks import Block, Row, load
 from boxsched.store.errors import StoreDamaged
 from boxsched.store.replay import Replay
 from boxsched.store.session import Session, opened, refuse_other_schema
+from boxsched.store.steps import reading
+from boxsched.store.values import SetAsideCommand
 
 SQL = load("check.sql")
 _OPERATING = load("operating_postgres.sql")
+NOTED_AT_MOST = 100  # commands that were set aside
 
 
 @attrs.frozen
@@ -37,7 +41,7 @@ class Audience(Protocol):
         """What is looked at now."""
 
     def note(self, text: str) -> None:
-        """What could not be looked at, and why: no violation."""
+        """No violation: what could not be looked at, or a command that was set aside."""
 
 
 class Nobody:
@@ -73,6 +77,8 @@ def violations(session: Session, audience: Audience) -> Iterator[Violation]:
         rows = list(session.stream(block))
         if rows:
             yield _violation(block.purpose.replace("\n", " "), rows)
+    for command in session.run(reading.set_aside(NOTED_AT_MOST)):
+        audience.note(_noted(command))
     broken: dict[str, list[Row]] = {}
     for what, row in Replay(session.stream, audience.step).run():
         broken.setdefault(what, []).append(row)
@@ -95,6 +101,11 @@ def _of_commit_times(session: Session, audience: Audience) -> Mapping[str, Block
         "PostgreSQL keeps no times of commits here (track_commit_timestamp is off)"
     )
     return {}
+
+
+def _noted(command: SetAsideCommand) -> str:
+    about = "" if command.workload is None else f" about {workload_text(command.workload)}"
+    return f"command {command.id} ({command.kind}{about}) was set aside: {command.error}"
 
 
 def _violation(purpose: str, rows: Iterable[Row]) -> Violation:

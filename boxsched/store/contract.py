@@ -33,6 +33,7 @@ from boxsched.store.values import (
     Organization,
     Project,
     Pulse,
+    SetAsideCommand,
     ShardHead,
     SubmitOutcome,
     Submitted,
@@ -250,6 +251,14 @@ class Store(Protocol):
 
     async def last_events(self) -> dict[int, tuple[int, int]]:
         """The same of every shard, in one query."""
+
+    async def set_aside(
+        self, limit: int, workload: WorkloadId | None = None
+    ) -> list[SetAsideCommand]:
+        """Commands that were set aside, latest first; of one workload, if it is given."""
+
+    async def drop_set_aside(self, id: int) -> bool:
+        """False where there is none of that id."""
 
     # --- Sign-in ---------------------------------------------------------------------------
 

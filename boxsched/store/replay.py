@@ -11,9 +11,10 @@ from boxsched.store.blocks import Block, Row, load
 
 SQL = load("replay.sql")
 
-# Which event may follow which, of one workload and of one job (V3); None = it had none yet.
+# Which event may follow which, of one workload and of one job (V3); None = it had none yet. Without
+# having been registered, a workload ends if its submission was set aside.
 WORKLOAD_FOLLOWS: Mapping[str | None, frozenset[str]] = {
-    None: frozenset({"workload.registered"}),
+    None: frozenset({"workload.registered", "workload.finished"}),
     "workload.registered": frozenset({"workload.queued", "workload.finished"}),
     "workload.queued": frozenset({"workload.started", "workload.finished"}),
     "workload.started": frozenset({"workload.stopping", "workload.finished"}),

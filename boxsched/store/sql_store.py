@@ -36,6 +36,7 @@ from boxsched.store.values import (
     Organization,
     Project,
     Pulse,
+    SetAsideCommand,
     ShardHead,
     SubmitOutcome,
     Submitted,
@@ -239,6 +240,14 @@ class SqlStore:
 
     async def last_events(self) -> dict[int, tuple[int, int]]:
         return await self._driver.reading.read(reading.last_events)
+
+    async def set_aside(
+        self, limit: int, workload: WorkloadId | None = None
+    ) -> list[SetAsideCommand]:
+        return await self._driver.reading.read(reading.set_aside, limit, workload)
+
+    async def drop_set_aside(self, id: int) -> bool:
+        return await self._driver.serving.write(reading.drop_set_aside, id)
 
     # --- Sign-in ---------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ TABLES = (
     "job_history",
     "event",
     "inbox",
+    "set_aside",
     "idempotency",
     "log_chunk",
     "page_session",

@@ -347,3 +347,15 @@ class Assignment:
     repository: str | None
     started: bool = False  # the store knows that it began: never to be started anew
     stop_reason: str | None = None  # who stops it and why, for its log
+
+
+@attrs.frozen
+class SetAsideCommand:
+    """A command that raised when the leader applied it, or that it could not read."""
+
+    id: int
+    kind: str
+    payload: str
+    workload: WorkloadId | None  # that it is about, if it is about one
+    error: str
+    at: float

@@ -8,7 +8,7 @@ import pytest
 from boxsched.errors import Fenced
 from boxsched.model import WorkloadId, job_id
 from boxsched.states import Result, State
-from boxsched.store.batches import BoxChange
+from boxsched.store.batches import BoxChange, SetAside
 from boxsched.store.contract import SHARD, Store
 from boxsched.store.errors import InvariantRefused
 from boxsched.store.values import Submitted
@@ -217,3 +217,46 @@ async def test_many_events_in_one_batch(leader: Leader) -> None:
     await leader.commit(events=tuple(event("t", NOW, number=i) for i in range(1001)))
     found = await leader.store.events_after(SHARD, 0, 0, 2000)
     assert [e.n for e in found] == list(range(1, 1002))
+
+
+# --- Commands that are set aside ------------------------------------------------------------
+
+
+async def test_a_submission_that_is_set_aside_never_runs(leader: Leader) -> None:
+    project = await leader.project()
+    good = await leader.submit(build(project))
+    entries = await leader.take_inbox()
+    await leader.commit(inbox=entries)
+    bad = await leader.submit(build(project, jobs=(spec("a"), spec("b"))))
+    (entry,) = await leader.store.inbox(SHARD, 10)
+    assert entry.workload == bad.id
+    aside = SetAside(entry.id, entry.kind, "KeyError: 7", NOW, bad.id)
+    await leader.commit(inbox=(entry.id,), set_aside=(aside,))
+    ended = await leader.store.workload(bad.id)
+    assert ended is not None
+    assert (ended.state, ended.result, ended.finished_at) == (
+        State.FINISHED, Result.CANCELED, NOW,
+    )  # fmt: skip
+    assert ended.reason == "its submission was set aside: KeyError: 7"
+    assert {(job.state, job.result) for job in ended.jobs} == {("finished", "canceled")}
+    assert [one.id for one in await leader.store.unfinished()] == [good.id]
+    (kept,) = await leader.store.set_aside(10)
+    assert (kept.id, kept.payload.encode(), kept.workload) == (entry.id, entry.payload, bad.id)
+    assert [one.id for one in (await loaded(leader.store)).workloads] == [good.id]
+
+
+async def test_a_command_that_is_set_aside_leaves_its_workload(leader: Leader) -> None:
+    done = await leader.submit(build(await leader.project()))
+    await leader.commit(inbox=await leader.take_inbox())
+    await leader.store.ask(SHARD, [stop(done.id), stop(done.id)])
+    entries = await leader.store.inbox(SHARD, 10)
+    aside = tuple(SetAside(one.id, one.kind, "raised", NOW, done.id) for one in entries)
+    await leader.commit(inbox=[one.id for one in entries], set_aside=aside)
+    assert [one.id for one in await leader.store.unfinished()] == [done.id]
+    kept = await leader.store.set_aside(10, done.id)
+    assert [one.id for one in kept] == [one.id for one in reversed(entries)]
+    assert len(await leader.store.set_aside(1)) == 1
+    assert await leader.store.set_aside(10, WorkloadId(77)) == []
+    assert await leader.store.drop_set_aside(kept[0].id)
+    assert not await leader.store.drop_set_aside(kept[0].id)
+    assert len(await leader.store.set_aside(10)) == 1

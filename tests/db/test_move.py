@@ -13,8 +13,9 @@ import pytest
 from boxsched.errors import Conflict, Fenced, Invalid
 from boxsched.model import Kind
 from boxsched.store import Store, open_store
-from boxsched.store.batches import DurationChange
+from boxsched.store.batches import DurationChange, SetAside
 from boxsched.store.check import check
+from boxsched.store.contract import SHARD
 from boxsched.store.errors import SchemaTooOld, StoreInUse
 from boxsched.store.move import Moved, move
 from boxsched.store.steps.operating import IN_PROCESS
@@ -46,6 +47,9 @@ async def installation(place: SqlitePlace) -> Leader:
     await store.revoke_token("t2")
     learned = DurationChange(project.id, "test", (1.5, 0.1), 2.0)
     await leader.commit(durations=(learned,))
+    await store.ask(SHARD, [("odd", ODD.encode())])
+    (*_, odd) = await store.inbox(SHARD, 100)
+    await leader.commit(inbox=(odd.id,), set_aside=(SetAside(odd.id, "odd", ODD, 1.5, None),))
     await store.put_session("digest", "admin", 9e12)
     await store.put_node("node-1", "http://node-1", "1.0")
     await store.connect_worker(worker("other", "default", "mac"))

@@ -12,7 +12,6 @@ from boxsched import inbox
 from boxsched.errors import Fenced, StoreAway
 from boxsched.model import Cancellation, job_id
 from boxsched.states import JobState, Result, State
-from boxsched.store.contract import SHARD
 from tests.engine.shop import Shop
 
 
@@ -211,14 +210,6 @@ async def test_a_build_over_a_limit_that_shrank_holds_up_nobody(shop: Shop) -> N
     report = shop.why(large)
     assert report is not None and report.reason == "project_limit"
     assert "it can never start" in report.text
-
-
-async def test_a_command_that_nobody_can_read_goes_into_the_history(shop: Shop) -> None:
-    await shop.store.ask(SHARD, [("bogus", b"[1]"), ("stop", b"{}")])
-    id_ = await shop.build()
-    assert (await shop.look(id_)).state is State.RUNNING
-    unreadable = [e for e in shop.events if e.type == "inbox.unreadable"]
-    assert [msgspec.json.decode(e.data)["kind"] for e in unreadable] == ["bogus", "stop"]
 
 
 async def test_a_clock_that_was_set_back_goes_on_from_where_it_was(shop: Shop) -> None:

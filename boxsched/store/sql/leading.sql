@@ -61,8 +61,10 @@ SELECT job_history.project, job_history.job_name, job_history.recent
 
 -- name: inbox
 -- The oldest commands, as one text.
-SELECT CAST(json_agg(json_build_array(i.id, i.kind, i.payload)) AS text)
-  FROM (SELECT id, kind, payload FROM inbox WHERE shard = :shard ORDER BY id LIMIT :limit) AS i;
+SELECT CAST(json_agg(json_build_array(i.id, i.kind, i.payload, i.workload)) AS text)
+  FROM (
+    SELECT id, kind, payload, workload FROM inbox WHERE shard = :shard ORDER BY id LIMIT :limit
+  ) AS i;
 
 -- name: fence
 -- Every engine transaction begins here; where another leads, or this batch was committed, the
@@ -70,6 +72,32 @@ SELECT CAST(json_agg(json_build_array(i.id, i.kind, i.payload)) AS text)
 -- the whole transaction may be sent at once; the row's lock makes a new leader wait for its end.
 UPDATE shard SET batch = CASE WHEN epoch = :epoch AND batch = :batch THEN batch + 1 END
  WHERE id = :shard;
+
+-- name: set_aside
+-- Commands that raised, or that nobody can read, with what they raised.
+WITH v(id, workload, error, at) AS (VALUES (:id, :workload, :error, :at))
+INSERT INTO set_aside (id, shard, kind, payload, workload, error, at)
+SELECT inbox.id, inbox.shard, inbox.kind, inbox.payload,
+       coalesce(inbox.workload, CAST(v.workload AS bigint)), v.error, v.at
+  FROM v JOIN inbox ON inbox.id = v.id;
+
+-- name: cancel_jobs_set_aside
+-- The jobs of workloads whose submissions were set aside: they never run.
+WITH v(id, at) AS (VALUES (:id, :at))
+UPDATE job SET state = 'finished', result = 'canceled', finished_at = v.at
+  FROM v
+  JOIN set_aside ON set_aside.id = v.id AND set_aside.kind = 'submit'
+  JOIN workload ON workload.id = set_aside.workload AND workload.state = 'registered'
+ WHERE job.id BETWEEN workload.id * 1024 AND workload.id * 1024 + 1023 AND job.state = 'waiting';
+
+-- name: cancel_workloads_set_aside
+-- Workloads whose submissions were set aside: they never run.
+WITH v(id, at, reason) AS (VALUES (:id, :at, :reason))
+UPDATE workload
+   SET state = 'finished', result = 'canceled', finished_at = v.at, reason = v.reason
+  FROM v
+  JOIN set_aside ON set_aside.id = v.id AND set_aside.kind = 'submit'
+ WHERE workload.id = set_aside.workload AND workload.state = 'registered';
 
 -- name: empty_inbox
 -- Commands that the batch has dealt with, as runs of ids of which every one was.

@@ -107,3 +107,17 @@ SELECT 1 FROM meta LIMIT 1;
 -- name: cluster
 -- What names this database.
 SELECT value FROM meta WHERE key = 'cluster';
+
+-- name: set_aside
+-- The commands that were set aside last, latest first.
+SELECT id, kind, payload, workload, error, at FROM set_aside ORDER BY id DESC LIMIT :limit;
+
+-- name: set_aside_of
+-- Those about one workload.
+SELECT id, kind, payload, workload, error, at FROM set_aside
+ WHERE workload = :workload ORDER BY id DESC LIMIT :limit;
+
+-- name: drop_set_aside
+-- One that an operator has seen to.
+DELETE FROM set_aside WHERE id = :id
+RETURNING id;

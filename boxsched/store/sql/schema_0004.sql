@@ -30,3 +30,16 @@ CREATE INDEX workload_result ON workload (result, id) WHERE finished_at IS NOT N
 
 -- The deleted projects of a name: one that is made anew goes on with their numbers.
 CREATE INDEX project_deleted ON project (name, next_number) WHERE deleted;
+
+-- Commands that raised when a leader applied them, or that nobody can read: moved here from the inbox,
+-- under its id, with the error. An operator reads and drops them.
+CREATE TABLE set_aside (
+    id BIGINT PRIMARY KEY,
+    shard BIGINT NOT NULL,
+    kind TEXT NOT NULL,
+    payload TEXT NOT NULL,
+    workload BIGINT,
+    error TEXT NOT NULL,
+    at DOUBLE PRECISION NOT NULL
+);
+CREATE INDEX set_aside_workload ON set_aside (workload) WHERE workload IS NOT NULL;

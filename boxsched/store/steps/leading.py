@@ -5,13 +5,22 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from boxsched.errors import Fenced
+from boxsched.model import WorkloadId
 from boxsched.store import rows
-from boxsched.store.batches import Batch, BoxChange, Event, InboxEntry, JobChange
+from boxsched.store.batches import (
+    SUBMISSION_SET_ASIDE,
+    Batch,
+    BoxChange,
+    Event,
+    InboxEntry,
+    JobChange,
+    SetAside,
+)
 from boxsched.store.blocks import Row, Steps, load
 
 _SQL = load("leading.sql")
 
-_entries = msgspec.json.Decoder(list[tuple[int, str, str]])
+_entries = msgspec.json.Decoder(list[tuple[int, str, str, int | None]])
 
 
 def raise_epoch(shard: int, node: str) -> Steps[int]:
@@ -25,7 +34,10 @@ def raise_epoch(shard: int, node: str) -> Steps[int]:
 def inbox(shard: int, limit: int) -> Steps[list[InboxEntry]]:
     found = yield _SQL["inbox"](shard=shard, limit=limit)
     entries = _entries.decode(found[0][0] or "[]")
-    return [InboxEntry(id_, kind, payload.encode()) for id_, kind, payload in entries]
+    return [
+        InboxEntry(id_, kind, payload.encode(), None if workload is None else WorkloadId(workload))
+        for id_, kind, payload, workload in entries
+    ]
 
 
 def batch_number(shard: int) -> Steps[tuple[int, int]]:
@@ -39,6 +51,8 @@ def batch_number(shard: int) -> Steps[tuple[int, int]]:
 def commit(batch: Batch) -> Steps[None]:
     """What ends before what begins, what is freed before what is taken: unique indexes."""
     yield _SQL["fence"](shard=batch.shard, epoch=batch.epoch, batch=batch.batch)
+    if batch.set_aside:
+        yield from _set_aside(batch.set_aside)
     yield _SQL["empty_inbox"].rows(_runs(batch.inbox))
     yield _SQL["end_workloads"].rows(
         [
@@ -74,6 +88,14 @@ def commit(batch: Batch) -> Steps[None]:
     )
     events = _event_rows(batch.events)
     yield _SQL["insert_events"].rows(events, shard=batch.shard, batch=batch.batch + 1)
+
+
+def _set_aside(commands: Sequence[SetAside]) -> Steps[None]:
+    """Before the inbox is emptied; a submission's workload never runs."""
+    yield _SQL["set_aside"].rows([(c.id, c.workload, c.error, c.at) for c in commands])
+    submissions = [(c.id, c.at, f"{SUBMISSION_SET_ASIDE}: {c.error}") for c in commands]
+    yield _SQL["cancel_jobs_set_aside"].rows([row[:2] for row in submissions])
+    yield _SQL["cancel_workloads_set_aside"].rows(submissions)
 
 
 def _runs(ids: Iterable[int]) -> list[tuple[int, int]]:

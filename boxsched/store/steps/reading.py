@@ -8,7 +8,7 @@ from boxsched.store import rows
 from boxsched.store.batches import StoredEvent
 from boxsched.store.blocks import Row, Steps, load
 from boxsched.store.contract import PAGE_WORKLOADS
-from boxsched.store.values import ActivitySnapshot, Job, Workload, WorkloadFilter
+from boxsched.store.values import ActivitySnapshot, Job, SetAsideCommand, Workload, WorkloadFilter
 
 _SQL = load("reading.sql")
 
@@ -108,3 +108,15 @@ def last_event(shard: int) -> Steps[tuple[int, int]]:
 
 def last_events() -> Steps[dict[int, tuple[int, int]]]:
     return {shard: (batch, n) for shard, batch, n in (yield _SQL["last_events"]())}
+
+
+def set_aside(limit: int, workload: WorkloadId | None = None) -> Steps[list[SetAsideCommand]]:
+    if workload is None:
+        found = yield _SQL["set_aside"](limit=limit)
+    else:
+        found = yield _SQL["set_aside_of"](workload=workload, limit=limit)
+    return [SetAsideCommand(*row) for row in found]
+
+
+def drop_set_aside(id_: int) -> Steps[bool]:
+    return bool((yield _SQL["drop_set_aside"](id=id_)))

@@ -1,0 +1,75 @@
+"""What happens when a turn raises: which of its commands is to blame.
+
+A turn that raises has changed the books half: they are dropped, and the shard is loaded again.
+Then its commands are taken one at a time, behind a turn without any. One that raises again, alone,
+is set aside with its error: it costs itself, and not the shard.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from boxsched import inbox
+from boxsched.store.batches import InboxEntry, SetAside
+
+COMMANDS_A_TURN = 1_000
+MISTAKES_AT_MOST = 5  # in a row, of turns in which no command is to blame
+ERROR_CHARACTERS = 500
+
+
+class Caution:
+    """How many commands the next turn takes, and whether one of a turn that raised is to blame."""
+
+    def __init__(self) -> None:
+        self._one_by_one = 0  # commands that are still to be taken one at a time
+        self._mistakes = 0
+
+    def at_most(self, settled: bool) -> int:
+        """Behind a load, a cautious turn takes none: what it does by itself may be what raises."""
+        if self._one_by_one == 0:
+            return COMMANDS_A_TURN
+        return 1 if settled else 0
+
+    def went_well(self, entries: int) -> None:
+        self._mistakes = 0
+        self._one_by_one = max(0, self._one_by_one - entries)
+
+    def to_blame(self, entries: Sequence[InboxEntry], *, alone: bool) -> InboxEntry | None:
+        """``alone``: the turn did nothing besides these commands. None: not known yet."""
+        if self._one_by_one == 0 and entries:
+            self._one_by_one = len(entries)
+        elif len(entries) == 1 and alone:
+            self.went_well(1)
+            return entries[0]
+        else:
+            self._mistakes += 1
+        return None
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether there are commands that are known to wait."""
+        return self._one_by_one > 0
+
+    @property
+    def gives_up(self) -> bool:
+        """Loading again does not help: the turn raises without any command."""
+        return self._mistakes >= MISTAKES_AT_MOST
+
+
+def set_aside(entry: InboxEntry, error: str, at: float) -> SetAside:
+    return SetAside(entry.id, entry.kind, error, at, entry.workload or _workload(entry))
+
+
+def said(error: Exception) -> str:
+    """An error in a line, for a person."""
+    text = " ".join(f"{type(error).__name__}: {error}".replace("\0", " ").split())
+    return text[:ERROR_CHARACTERS].rstrip(": ")
+
+
+def _workload(entry: InboxEntry) -> int | None:
+    """The workload that a command names."""
+    try:
+        command = inbox.read(entry.kind, entry.payload)
+    except (KeyError, msgspec.DecodeError):
+        return None
+    return getattr(command, "workload", None)

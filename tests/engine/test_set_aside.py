@@ -1,0 +1,211 @@
+"""A read that fails drops nothing; a command that raises costs itself, not the node."""
+
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from boxsched import inbox
+from boxsched.engine.turn import Turn
+from boxsched.errors import StoreAway
+from boxsched.scheduling.scheduler import Scheduler
+from boxsched.states import Result, State
+from boxsched.store.batches import Batch, InboxEntry
+from boxsched.store.check import check
+from boxsched.store.contract import SHARD, Store
+from boxsched.store.errors import InvariantRefused
+from boxsched.store.values import Pulse
+from tests.engine.shop import Shop
+
+POISON = "poison"
+
+
+@pytest.fixture
+async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
+    shop = await Shop.open(tmp_path, boxes=2)
+    await shop.project("web")
+    await settled(shop)
+    yield shop
+    await shop.close()
+
+
+@pytest.fixture
+def poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A turn raises at a submission of that branch, and at a stop by somebody of that name."""
+    submit = Turn._submit
+
+    def raising(turn: Turn, command: inbox.Submit) -> None:
+        submit(turn, command)  # so the books are changed by half
+        if command.branch == POISON:
+            raise ZeroDivisionError("of the test")
+
+    monkeypatch.setattr(Turn, "_submit", raising)
+    decide = Turn.decide
+
+    def stopping(turn: Turn, event: object) -> None:
+        if turn._asked_by == POISON:
+            raise KeyError("of the test")
+        decide(turn, event)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Turn, "decide", stopping)
+
+
+async def settled(shop: Shop) -> None:
+    while await shop.engine.step():
+        pass
+
+
+async def violations(shop: Shop) -> list[object]:
+    return list(await check(f"sqlite:///{shop.folder / 'shop.sqlite'}"))
+
+
+def kinds(shop: Shop) -> list[str]:
+    return [event.type for event in shop.events]
+
+
+# --- Reads that fail ------------------------------------------------------------------------
+
+
+async def test_a_read_that_fails_leaves_the_books_and_the_epoch(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (id_,) = await shop.submit(shop.new())
+    books, loads = shop.engine.books, shop.engine.counters.loads
+
+    async def away(store: Store, shard: int, limit: int = 0) -> list[InboxEntry]:
+        raise StoreAway("for a moment")
+
+    for read in ("inbox", "pulses"):
+        shop.clock.time += 5
+        with monkeypatch.context() as patch:
+            patch.setattr(type(shop.store), read, away)
+            with pytest.raises(StoreAway):
+                await shop.engine.step()
+        assert shop.engine.books is books
+    await settled(shop)
+    assert (shop.engine.books, shop.engine.counters.loads) == (books, loads)
+    assert (await shop.look(id_)).state is State.RUNNING
+
+
+async def test_workers_are_not_silent_for_a_time_in_which_nobody_could_read(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(store: Store, shard: int) -> list[Pulse]:
+        raise StoreAway("for long")
+
+    await shop.build()
+    shop.clock.time += 2
+    await settled(shop)
+    with monkeypatch.context() as patch:
+        patch.setattr(type(shop.store), "pulses", away)
+        for _ in range(100):
+            shop.clock.time += 1
+            with pytest.raises(StoreAway):
+                await shop.engine.step()
+    await settled(shop)
+    assert "worker.silent" not in kinds(shop)
+    await shop.later(60)
+    assert "worker.silent" in kinds(shop)
+
+
+# --- Commands that raise --------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("poisoned")
+async def test_a_submission_that_raises_is_set_aside_and_ends(shop: Shop) -> None:
+    good, bad, after = await shop.submit(
+        shop.new(branch="a"), shop.new(branch=POISON), shop.new(branch="b")
+    )
+    await settled(shop)
+    assert [(await shop.look(id_)).state for id_ in (good, after)] == [State.RUNNING] * 2
+    ended = await shop.look(bad)
+    assert (ended.state, ended.result) == (State.FINISHED, Result.CANCELED)
+    assert ended.reason == "its submission was set aside: ZeroDivisionError: of the test"
+    assert [job.state for job in ended.jobs] == ["finished"]
+    (kept,) = await shop.store.set_aside(10)
+    assert (kept.kind, kept.workload, kept.error) == (
+        "submit", bad, "ZeroDivisionError: of the test",
+    )  # fmt: skip
+    assert inbox.read(kept.kind, kept.payload.encode()).branch == POISON  # type: ignore[union-attr]
+    assert shop.engine.counters.set_aside == 1
+    assert [e.type for e in shop.events if e.type == "command.set_aside"]
+    assert await shop.store.inbox(SHARD, 10) == []
+    assert await violations(shop) == []
+    await shop.restart()
+    assert (await shop.look(bad)).state is State.FINISHED, "nobody loads it again"
+
+
+@pytest.mark.usefixtures("poisoned")
+async def test_the_lane_of_one_that_was_set_aside_goes_on(shop: Shop) -> None:
+    first = await shop.submit(shop.new(branch=POISON), shop.new(branch=POISON))
+    await settled(shop)
+    assert [(await shop.look(id_)).result for id_ in first] == [Result.CANCELED] * 2
+    assert len(await shop.store.set_aside(10)) == 2
+    assert await violations(shop) == []
+
+
+@pytest.mark.usefixtures("poisoned")
+async def test_a_stop_that_raises_leaves_its_workload_and_is_said_of_it(shop: Shop) -> None:
+    id_ = await shop.build()
+    await shop.ask(inbox.Stop(id_, POISON))
+    await settled(shop)
+    assert (await shop.look(id_)).state is State.RUNNING
+    (kept,) = await shop.store.set_aside(10, id_)
+    assert (kept.kind, kept.error) == ("stop", "KeyError: 'of the test'")
+    await shop.ask(inbox.Stop(id_, "somebody"))
+    await settled(shop)
+    assert (await shop.look(id_)).state is State.STOPPING
+    assert await shop.store.drop_set_aside(kept.id)
+    assert not await shop.store.drop_set_aside(kept.id)
+
+
+async def test_what_the_schema_refuses_is_set_aside(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = type(shop.store).commit
+
+    async def refusing(store: Store, batch: Batch) -> None:
+        if any(POISON.encode() in event.data for event in batch.events) and not batch.set_aside:
+            raise InvariantRefused("refused by the schema: of the test")
+        await commit(store, batch)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(type(shop.store), "commit", refusing)
+    good, bad = await shop.submit(shop.new(branch="a"), shop.new(branch=POISON))
+    await settled(shop)
+    assert (await shop.look(good)).state is State.RUNNING
+    assert (await shop.look(bad)).result is Result.CANCELED
+
+
+async def test_a_command_that_nobody_can_read_is_set_aside(shop: Shop) -> None:
+    await shop.store.ask(SHARD, [("bogus", b"[1]"), ("stop", b"{}")])
+    id_ = await shop.build()
+    assert (await shop.look(id_)).state is State.RUNNING
+    told = [msgspec.json.decode(e.data) for e in shop.events if e.type == "command.set_aside"]
+    assert [one["kind"] for one in told] == ["bogus", "stop"]
+    kept = await shop.store.set_aside(10)
+    assert [(one.kind, one.payload) for one in kept] == [("stop", "{}"), ("bogus", "[1]")]
+
+
+async def test_a_turn_that_raises_without_a_command_is_tried_again_and_then_told(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await shop.build()
+    settle, left = Scheduler.settle, [2]
+
+    def raising(core: Scheduler, now: float) -> Sequence[object]:
+        if left[0]:
+            left[0] -= 1
+            raise ZeroDivisionError
+        return settle(core, now)
+
+    monkeypatch.setattr(Scheduler, "settle", raising)
+    (id_,) = await shop.submit(shop.new(branch="x"))
+    await settled(shop)
+    assert (await shop.look(id_)).state is State.RUNNING
+    assert await shop.store.set_aside(10) == [], "it was not to blame"
+    left[0] = 1_000
+    await shop.submit(shop.new(branch="y"))
+    with pytest.raises(ZeroDivisionError):
+        await settled(shop)
+    assert await shop.store.set_aside(10) == [], "nor was this one"
