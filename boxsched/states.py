@@ -66,6 +66,9 @@ class Result(_Word):
     REFUSED = "refused"  # in the simulator only: the service answers 422 instead
 
 
+SERVICE_RESULTS = (Result.PASSED, Result.FAILED, Result.STOPPED, Result.CANCELED)
+
+
 class StopCause(_Word):
     """Why a running workload is being stopped; it decides the result."""
 

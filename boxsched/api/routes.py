@@ -36,7 +36,7 @@ from boxsched.api.workers import Workers
 from boxsched.api.workloads import MAX_LIMIT, Workloads
 from boxsched.model import Kind
 from boxsched.node import Node
-from boxsched.states import Result, State
+from boxsched.states import SERVICE_RESULTS, State
 from boxsched.worker import wire
 
 # The Activity Monitor's own routes: signed out, it shows its sign-in form.
@@ -64,7 +64,7 @@ _PART = (
 _FILTERS = (
     Query("kind", "only these", {"enum": list(Kind)}),
     Query("state", "only these", {"enum": list(State)}),
-    Query("result", "only these, of those that have finished", {"enum": list(Result)}),
+    Query("result", "only these, of those that have finished", {"enum": list(SERVICE_RESULTS)}),
     Query("project", "only this project's"),
     Query("number", "only the one of this number in `project`; alone with it", _COUNT),
     Query("branch", "only this branch's"),

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import binascii
 import enum
+from collections.abc import Collection
 from typing import TypeVar
 
 from aiohttp import web
@@ -19,7 +20,7 @@ from boxsched.api.set_aside import said
 from boxsched.errors import Conflict, Invalid, NotFound, StoreAway
 from boxsched.model import Kind, WorkloadId, parse_workload, workload_text
 from boxsched.node import Node
-from boxsched.states import Result, State
+from boxsched.states import SERVICE_RESULTS, Result, State
 from boxsched.store.contract import SHARD
 from boxsched.store.values import IdempotencyKey, Workload, WorkloadFilter
 
@@ -57,7 +58,7 @@ class Workloads:
             WorkloadFilter(
                 kind=_choice(Kind, query.get("kind"), "kind"),
                 state=_choice(State, query.get("state"), "state"),
-                result=_choice(Result, query.get("result"), "result"),
+                result=_choice(Result, query.get("result"), "result", SERVICE_RESULTS),
                 project=project,
                 branch=_name(query.get("branch"), "branch"),
                 server=_name(query.get("server"), "server"),
@@ -181,14 +182,15 @@ def _project_number(text: str) -> int:
     return int(text)
 
 
-def _choice(kind: type[_E], text: str | None, field: str) -> _E | None:
+def _choice(
+    kind: type[_E], text: str | None, field: str, choices: Collection[_E] | None = None
+) -> _E | None:
     if text is None:
         return None
-    try:
-        return kind(text)
-    except ValueError:
-        choices = ", ".join(kind)
-        raise Invalid(f"one of these is asked for: {choices}", field) from None
+    for choice in kind if choices is None else choices:
+        if choice == text:
+            return choice
+    raise Invalid(f"must be one of {', '.join(kind if choices is None else choices)}", field)
 
 
 def _name(text: str | None, field: str) -> str | None:

@@ -13,7 +13,7 @@ from boxsched.bench import figures
 from boxsched.bench.core import report as core_report
 from boxsched.bench.load import Target
 from boxsched.bench.service import Nodes, Plan, measure
-from boxsched.cli.connection import LOOPBACK, PATIENCE_SECONDS, Service, with_nodes
+from boxsched.cli.connection import LOOPBACK, PATIENCE_SECONDS, Service, with_service
 from boxsched.cli.failing import BadInput, Failure, clear_errors
 from boxsched.cli.output import print_json
 from boxsched.cli.serve import loop_factory
@@ -77,7 +77,7 @@ class _Counts(click.ParamType[tuple[int, ...]]):
     help="With --core: how many workloads wait.",
 )
 @click.option("--json", is_flag=True, expose_value=False, help="Print JSON (it always does).")
-@with_nodes
+@with_service
 def bench(
     builds: int | None,
     seconds: float | None,
@@ -86,7 +86,7 @@ def bench(
     database: str | None,
     core: bool,
     waiting: tuple[int, ...],
-    nodes: tuple[Service, ...],
+    service: Service,
 ) -> None:
     """Measure a running service, or with --core the scheduling core alone; prints JSON.
 
@@ -112,7 +112,7 @@ def bench(
         if seconds is None:
             builds = builds or BUILDS
         plan = Plan(builds, seconds or 0.0, jobs, concurrency)
-        found = _measure_service(nodes, plan, database)
+        found = _measure_service(service.nodes, plan, database)
     print_json(found)
 
 
@@ -132,7 +132,7 @@ def _measure_service(
 async def _measure_nodes(
     services: Sequence[Service], first: Client, plan: Plan
 ) -> dict[str, object]:
-    places = [service.find() for service in services]
+    places = [_place(service) for service in services]
     async with contextlib.AsyncExitStack() as stack:
         others = [Client(url, token, patience=PATIENCE_SECONDS) for url, token in places[1:]]
         for client in others:
@@ -143,9 +143,15 @@ async def _measure_nodes(
         return await measure(nodes, plan, listening.pid if listening else None, _say)
 
 
+def _place(node: Service) -> tuple[str, str]:
+    """(URL, token) of one node."""
+    (url,), token = node.find()
+    return url, token
+
+
 def _local(service: Service) -> Service | None:
     """It, where it is on this machine and its data folder is known."""
-    url, _ = service.find()
+    url, _ = _place(service)
     local = service.folder.listening()
     here = local is not None and URL(url).host in LOOPBACK and URL(local.url).port == URL(url).port
     return service if here else None

@@ -26,9 +26,9 @@ _Command = Callable[..., Any]
 
 @attrs.frozen
 class Service:
-    """What the command line says about which service is meant."""
+    """What the command line says about which service is meant; ``urls`` are of its nodes."""
 
-    url: str | None
+    urls: tuple[str, ...]
     token: str | None = attrs.field(repr=False)
     token_file: Path | None
     data: Path | None
@@ -37,13 +37,18 @@ class Service:
     def folder(self) -> DataFolder:
         return DataFolder(self.data or default_data())
 
-    def find(self) -> tuple[str, str]:
-        """(URL, token); raises Failure, saying what to do, where there is none."""
-        url = self.url or self._local_url()
+    @property
+    def nodes(self) -> tuple["Service", ...]:
+        """Each of its nodes alone."""
+        return tuple([attrs.evolve(self, urls=(url,)) for url in self.urls]) or (self,)
+
+    def find(self) -> tuple[tuple[str, ...], str]:
+        """(URLs, token); raises Failure, saying what to do, where there is none."""
+        urls = self.urls or (self._local_url(),)
         given = (self.token or "").strip() or self.token_file
-        token = None if given else self._local_token(url)
+        token = None if given else self._local_token(urls)
         try:
-            return url, given_token.read(token or self.token, self.token_file)
+            return urls, given_token.read(token or self.token, self.token_file)
         except OSError as error:
             raise BadInput(
                 f"--token-file: cannot read {self.token_file}: {error.strerror}"
@@ -60,14 +65,16 @@ class Service:
             )
         return listening.url
 
-    def _local_token(self, url: str) -> str:
+    def _local_token(self, urls: tuple[str, ...]) -> str:
         # The token goes only to the service that wrote it, or where the caller says so (--data).
         local = self.folder.listening()
-        if self.url and not self.data and not (local and _same(url, local.url)):
-            raise BadInput(
-                f"no token for {url}; give one with --token-file or BOXSCHED_TOKEN_FILE "
-                "(a service writes it to admin-token in its data folder)"
-            )
+        if self.urls and not self.data:
+            other = [url for url in urls if not (local and _same(url, local.url))]
+            if other:
+                raise BadInput(
+                    f"no token for {other[0]}; give one with --token-file or BOXSCHED_TOKEN_FILE "
+                    "(a service writes it to admin-token in its data folder)"
+                )
         token = self.folder.token()
         if token is None:
             raise BadInput(
@@ -82,11 +89,11 @@ class Service:
         loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
     ) -> _T:
         """Run a piece of work with a client of the service; its errors end the command."""
-        url, token = self.find()
+        urls, token = self.find()
         with clear_errors():
             try:
                 with asyncio.Runner(loop_factory=loop_factory) as runner:
-                    return runner.run(_with_client(url, token, work))
+                    return runner.run(_with_client(urls, token, work))
             except Unreachable as error:
                 start = "; start it with `boxsched serve`" if error.absent else ""
                 raise Unreachable(f"{error.message}{start}") from None
@@ -94,13 +101,15 @@ class Service:
                 if error.code != errors.Unauthorized.code:
                     raise
                 raise errors.Unauthorized(
-                    f"the service at {url} does not take this token (401); a service's token is "
-                    "in admin-token in its data folder"
+                    f"the service at {urls[0]} does not take this token (401); a service's token "
+                    "is in admin-token in its data folder"
                 ) from None
 
 
-async def _with_client(url: str, token: str, work: Callable[[Client], Awaitable[_T]]) -> _T:
-    async with Client(url, token, patience=PATIENCE_SECONDS) as client:
+async def _with_client(
+    urls: tuple[str, ...], token: str, work: Callable[[Client], Awaitable[_T]]
+) -> _T:
+    async with Client(urls, token, patience=PATIENCE_SECONDS) as client:
         return await work(client)
 
 
@@ -112,70 +121,43 @@ def _same(one: str, other: str) -> bool:
     return address(URL(one)) == address(URL(other))
 
 
-_DATA = click.option(
-    "--data",
-    envvar="BOXSCHED_DATA",
-    metavar="DIR",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Data folder of the local service; or BOXSCHED_DATA. [default: the user's]",
+_OPTIONS = (
+    click.option(
+        "--url",
+        "urls",
+        envvar="BOXSCHED_URL",
+        metavar="URL",
+        multiple=True,
+        help="Service; several times for its nodes: the next is asked when one does not answer; or "
+        "BOXSCHED_URL. [default: the local one]",
+    ),
+    click.option(
+        "--token",
+        envvar="BOXSCHED_TOKEN",
+        metavar="TOKEN",
+        help="Token, which others on this machine can see; or BOXSCHED_TOKEN.",
+    ),
+    click.option(
+        "--token-file",
+        envvar="BOXSCHED_TOKEN_FILE",
+        metavar="FILE",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="File with the token; or BOXSCHED_TOKEN_FILE. [default: the local service's]",
+    ),
+    click.option(
+        "--data",
+        envvar="BOXSCHED_DATA",
+        metavar="DIR",
+        type=click.Path(path_type=Path, file_okay=False),
+        help="Data folder of the local service; or BOXSCHED_DATA. [default: the user's]",
+    ),
 )
-_TOKEN = click.option(
-    "--token",
-    envvar="BOXSCHED_TOKEN",
-    metavar="TOKEN",
-    help="Token, which others on this machine can see; or BOXSCHED_TOKEN.",
-)
-_TOKEN_FILE = click.option(
-    "--token-file",
-    envvar="BOXSCHED_TOKEN_FILE",
-    metavar="FILE",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="File with the token; or BOXSCHED_TOKEN_FILE. [default: the local service's]",
-)
-
-
-def _with_token(command: _Command) -> _Command:
-    return _TOKEN_FILE(_TOKEN(_DATA(command)))
 
 
 def with_service(command: _Command) -> _Command:
     """Gives a command ``--url``, ``--token``, ``--token-file`` and ``--data``, as one argument
     ``service``."""
 
-    @click.option(
-        "--url",
-        envvar="BOXSCHED_URL",
-        metavar="URL",
-        help="Service; or BOXSCHED_URL. [default: the local one]",
-    )
-    @_with_token
-    @functools.wraps(command)
-    def wrapped(
-        *args: Any,
-        url: str | None,
-        token: str | None,
-        token_file: Path | None,
-        data: Path | None,
-        **options: Any,
-    ) -> Any:
-        service = Service(url, *given_token.that_counts(token, token_file), data)
-        return command(*args, service=service, **options)
-
-    return wrapped
-
-
-def with_nodes(command: _Command) -> _Command:
-    """As ``with_service``, for several nodes of one service: the argument is ``nodes``."""
-
-    @click.option(
-        "--url",
-        "urls",
-        envvar="BOXSCHED_URL",
-        metavar="URL",
-        multiple=True,
-        help="Node of the service, once for each; or BOXSCHED_URL. [default: the local one]",
-    )
-    @_with_token
     @functools.wraps(command)
     def wrapped(
         *args: Any,
@@ -185,8 +167,9 @@ def with_nodes(command: _Command) -> _Command:
         data: Path | None,
         **options: Any,
     ) -> Any:
-        given = given_token.that_counts(token, token_file)
-        nodes = tuple(Service(url, *given, data) for url in urls or (None,))
-        return command(*args, nodes=nodes, **options)
+        service = Service(urls, *given_token.that_counts(token, token_file), data)
+        return command(*args, service=service, **options)
 
+    for option in reversed(_OPTIONS):
+        wrapped = option(wrapped)
     return wrapped

@@ -1,13 +1,15 @@
 """How a command fails: one clear line on standard error, and the right exit status."""
 
 import contextlib
-from collections.abc import Iterator
-from typing import IO, Any
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from typing import IO, Any, TypeVar
 
 import click
 
 from boxsched import errors
 from boxsched.cli.clean import plain
+
+_T = TypeVar("_T")
 
 FAILED = 1  # the thing failed
 BAD_USE = 2  # bad use or input
@@ -39,6 +41,29 @@ class BadInput(Failure):
     """What was given is wrong: the line says what to give instead."""
 
     exit_code = BAD_USE
+
+
+# What the service says of one thing among several: the others go on.
+_OF_ONE = (errors.NotFound, errors.Invalid, errors.Conflict)
+
+
+async def each_of(things: Mapping[str, _T], work: Callable[[_T], Awaitable[None]]) -> int:
+    """Do the work for each thing, in order; the exit status. ``things`` by what they are called.
+
+    One thing alone raises its error. Of several, each that is refused gets a line on standard
+    error, and the others are done.
+    """
+    status = 0
+    for name, thing in things.items():
+        try:
+            await work(thing)
+        except _OF_ONE as error:
+            if len(things) == 1:
+                raise
+            place = f"{error.field}: " if error.field else ""
+            click.echo(f"boxsched: {plain(f'{name}: {place}{error.message}')}", err=True)
+            status = max(status, BAD_USE if isinstance(error, _BAD_INPUT) else FAILED)
+    return status
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import TextIO
 
 from boxsched.cli.clean import Cleaner, plain
+from boxsched.cli.output import filled, width
 from boxsched.client import Client, Job
 
 _RESET = "\x1b[0m"
@@ -55,11 +56,12 @@ class Printer:
 
 async def print_logs(client: Client, jobs: Sequence[Job], *, follow: bool, out: TextIO) -> None:
     """The logs of the jobs: one after the other, or with ``follow`` all at once as they grow."""
-    width = max((len(plain(job.name)) for job in jobs), default=0)
+    names = [plain(job.name) for job in jobs]
+    cells = max(map(width, names), default=0)
     several = len(jobs) > 1
     printers = [
-        (job.id, Printer(out, f"{plain(job.name).ljust(width)} | " if several else ""))
-        for job in jobs
+        (job.id, Printer(out, f"{filled(name, cells)} | " if several else ""))
+        for job, name in zip(jobs, names, strict=True)
     ]
     if not follow:
         for job_id, printer in printers:

@@ -7,7 +7,6 @@ from boxsched.client import Client
 
 _NUMBERED = re.compile(r"(?P<project>[^#]+)#(?P<number>[1-9][0-9]{0,14})")
 _JOB = re.compile(r"w[1-9][0-9]*-[1-9][0-9]*")
-_PAGE = 200  # the most that the service gives at once
 
 
 def is_job(text: str) -> bool:
@@ -15,17 +14,13 @@ def is_job(text: str) -> bool:
 
 
 async def workload_id(client: Client, text: str) -> str:
-    """The id; ``PROJECT#NUMBER`` is looked up in the list. Raises NotFound."""
+    """The id; ``PROJECT#NUMBER`` is looked up. Raises NotFound."""
     numbered = _NUMBERED.fullmatch(text)
     if numbered is None:
         return text  # the service says what is wrong with it
     project, number = numbered["project"], int(numbered["number"])
-    cursor: str | None = None
-    while True:
-        page = await client.workloads(project=project, limit=_PAGE, cursor=cursor)
-        for workload in page.workloads:  # newest first: numbers fall
-            if workload.number == number:
-                return workload.id
-        cursor = page.next_cursor
-        if cursor is None or not page.workloads or page.workloads[-1].number < number:
-            raise errors.NotFound(f"there is no workload {text}")
+    page = await client.workloads(project=project, number=number)
+    for workload in page.workloads:
+        if workload.number == number:  # an older service does not know the filter
+            return workload.id
+    raise errors.NotFound(f"there is no workload {text}")

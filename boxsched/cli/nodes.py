@@ -3,6 +3,7 @@
 import click
 
 from boxsched.cli.clean import plain
+from boxsched.cli.confirming import confirm, yes_option
 from boxsched.cli.connection import Service, with_service
 from boxsched.cli.output import ago, as_json_option, now, print_json, print_table
 
@@ -24,22 +25,24 @@ def nodes(context: click.Context, as_json: bool, service: Service) -> None:
 
 @nodes.command()
 @click.argument("name")
+@yes_option
 @with_service
-def forget(name: str, service: Service) -> None:
+def forget(name: str, yes: bool, service: Service) -> None:
     """Forget a node that will not come again: it is listed no more. It must not be alive.
 
     \b
     Example:  boxsched nodes forget ci-3
     """
+    confirm(f"Forget the node {name}?", yes=yes)
     service.call(lambda client: client.forget_node(name))
     click.echo(f"{plain(name)}: forgotten")
 
 
 def _list(service: Service, as_json: bool) -> None:
-    found = service.call(lambda client: client.nodes())
     if as_json:
-        print_json({"nodes": found})
+        print_json(service.call(lambda client: client.json("nodes")))
         return
+    found = service.call(lambda client: client.nodes())
     at = now()
     rows = [
         (

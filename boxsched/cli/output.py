@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -22,6 +22,10 @@ _COLOURS = {
     State.STOPPING: "yellow",
 }
 
+# What has not started, by what it waits for.
+UPCOMING, BLOCKED = "upcoming", "blocked"
+PHASES: Mapping[State, str] = {State.REGISTERED: UPCOMING, State.QUEUED: BLOCKED}
+
 as_json_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
     "--json", "as_json", is_flag=True, help="Print JSON."
 )
@@ -39,10 +43,24 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     if sys.stdout.isatty():
         _print_rich(columns, clean)
         return
-    widths = [max(map(len, column)) for column in zip(columns, *clean, strict=True)]
+    widths = [max(map(width, column)) for column in zip(columns, *clean, strict=True)]
     for row in ([name.upper() for name in columns], *clean):
-        padded = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        padded = (filled(cell, cells) for cell, cells in zip(row, widths, strict=True))
         click.echo("  ".join(padded).rstrip())
+
+
+def width(text: str) -> int:
+    """How many cells of a terminal a line of text takes: wide characters take two."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len  # only where it is needed
+
+    return cell_len(text)
+
+
+def filled(text: str, cells: int) -> str:
+    """The text with spaces behind it, up to so many cells."""
+    return text + " " * (cells - width(text))
 
 
 def _print_rich(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -61,15 +79,17 @@ def _print_rich(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 def print_fields(fields: Sequence[tuple[str, str]]) -> None:
     """Names and values, one pair a line; pairs without a value are left out."""
-    width = max(len(name) for name, _ in fields)
+    cells = max(width(name) for name, _ in fields)
     for name, value in fields:
         if value:
-            click.echo(f"{click.style(name.ljust(width), dim=True)}  {plain(value)}")
+            click.echo(f"{click.style(filled(name, cells), dim=True)}  {plain(value)}")
 
 
 def standing(state: State | JobState, result: Result | None) -> str:
-    """The result of what has ended, else the state."""
-    return str(state if result is None else result)
+    """The result of what has ended, else the phase or state, in the words that the page has too."""
+    if result is not None:
+        return str(result)
+    return PHASES.get(state, str(state)) if isinstance(state, State) else str(state)
 
 
 def with_unknown(workload: Workload) -> str:

@@ -6,6 +6,7 @@ import click
 
 from boxsched import errors
 from boxsched.cli import project_file
+from boxsched.cli.confirming import confirm, yes_option
 from boxsched.cli.connection import Service, with_service
 from boxsched.cli.output import as_json_option, print_fields, print_json, print_table
 from boxsched.client import Client, Project
@@ -21,15 +22,15 @@ def project() -> None:
 
 
 @project.command()
-@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True))
 @click.option("--name", help="The project's name, where the file has none.")
 @as_json_option
 @with_service
 def apply(file: Path, name: str | None, as_json: bool, service: Service) -> None:
     """Create or replace the projects of FILE, JSON or YAML.
 
-    It holds one project, or a list: a name and the settings of each. One that refuses ends it;
-    those before it are applied.
+    FILE is - for standard input. It holds one project, or a list: a name and the settings of each.
+    A project that is refused ends the command; those before it are applied.
 
     \b
     A file:   name: web
@@ -37,6 +38,7 @@ def apply(file: Path, name: str | None, as_json: bool, service: Service) -> None
                 - name: unit
                   commands: [make test]
     Example:  boxsched project apply project.yaml
+              boxsched project show web --json | boxsched project apply -
     """
     projects = project_file.read(file, name)
 
@@ -117,13 +119,18 @@ def show(name: str, as_json: bool, service: Service) -> None:
 
 @project.command()
 @click.argument("name")
+@yes_option
 @with_service
-def delete(name: str, service: Service) -> None:
+def delete(name: str, yes: bool, service: Service) -> None:
     """Delete a project; refused while it has unfinished workloads.
+
+    Its finished workloads and their logs stay. A project made anew under the name goes on with the
+    numbers.
 
     \b
     Example:  boxsched project delete web
     """
+    confirm(f"Delete the project {name} and its settings?", yes=yes)
     service.call(lambda client: client.delete_project(name))
     click.echo(f"{name}: deleted")
 

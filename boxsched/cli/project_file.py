@@ -1,6 +1,7 @@
 """Project files, JSON or YAML, read within bounds before anything is built from them."""
 
 import json
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import yaml
 from boxsched.cli.failing import BadInput
 from boxsched.client.values import Settings
 
+STANDARD_INPUT = Path("-")
 MAX_YAML_BYTES = 64 * 1024
 MAX_JSON_BYTES = 1024 * 1024
 MAX_NODES = 10_000  # with every alias counted as what it stands for
@@ -30,15 +32,21 @@ class ProjectFile:
 
 
 def read(path: Path, name: str | None = None) -> list[ProjectFile]:
-    """The projects of a file; ``name`` names the only one. Raises Failure (bad input)."""
+    """The projects of a file, or with ``-`` of standard input; ``name`` names the only one, where
+    it has none. Raises Failure (bad input)."""
+    place = "standard input" if path == STANDARD_INPUT else str(path)
     try:
-        data = path.read_bytes()
-        value = _json(data) if path.suffix == ".json" else _yaml(data)
-        return _projects(value, name)
+        if path == STANDARD_INPUT:
+            data = sys.stdin.buffer.read(MAX_JSON_BYTES + 1)
+            is_json = data.lstrip()[:1] in (b"{", b"[")
+        else:
+            data = path.read_bytes()
+            is_json = path.suffix == ".json"
+        return _projects(_json(data) if is_json else _yaml(data), name)
     except OSError as error:
-        raise BadInput(f"{path}: {error.strerror}") from None
+        raise BadInput(f"{place}: {error.strerror}") from None
     except _Wrong as error:
-        raise BadInput(f"{path}: {error}") from None
+        raise BadInput(f"{place}: {error}") from None
 
 
 def _projects(value: object, name: str | None) -> list[ProjectFile]:
@@ -52,7 +60,9 @@ def _projects(value: object, name: str | None) -> list[ProjectFile]:
         place = f"[{number}]" if isinstance(value, list) else ""
         if not isinstance(one, dict):
             raise _Wrong(f"{place or 'the file'}: expected a project: an object with its settings")
-        own_name = name or one.get("name")
+        own_name = one.get("name", name)
+        if name is not None and own_name != name:
+            raise _Wrong(f"name: it is {own_name!r} in the file and {name!r} in --name")
         if not isinstance(own_name, str) or not own_name:
             raise _Wrong(f"{place + '.' if place else ''}name: missing; write it, or give --name")
         settings = {str(key): setting for key, setting in one.items() if key != "name"}

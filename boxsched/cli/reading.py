@@ -1,11 +1,18 @@
 """``boxsched list``, ``show`` and ``explain``."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import click
+import msgspec
 
 from boxsched.cli import naming
 from boxsched.cli.clean import plain
 from boxsched.cli.connection import Service, with_service
 from boxsched.cli.output import (
+    BLOCKED,
+    PHASES,
+    UPCOMING,
     ago,
     as_json_option,
     coloured,
@@ -22,14 +29,35 @@ from boxsched.cli.output import (
 )
 from boxsched.client import Client, Explanation, Job, Page, Workload
 from boxsched.model import Kind
-from boxsched.states import JobState, State
+from boxsched.states import SERVICE_RESULTS, JobState, Result, State
 
 PAGE = 100
 MAX_MESSAGE_CHARACTERS = 50
 
+# What --state takes: the words of the list itself, and what the API calls them.
+_STATES: Mapping[str, tuple[State, Result | None]] = {
+    UPCOMING: (State.REGISTERED, None),
+    BLOCKED: (State.QUEUED, None),
+    "running": (State.RUNNING, None),
+    "stopping": (State.STOPPING, None),
+    "finished": (State.FINISHED, None),
+    **{result.value: (State.FINISHED, result) for result in SERVICE_RESULTS},
+}
+_OTHER_WORDS = {state.value: (state, None) for state in PHASES}
+_PHASES = {
+    "ordering": f"{UPCOMING} (ordering)",
+    "admission": f"{BLOCKED} (admission)",
+    "assignment": "running (assignment)",
+}
+
 
 @click.command("list")
-@click.option("--state", type=click.Choice([state.value for state in State]), help="In that state.")
+@click.option(
+    "--state",
+    type=click.Choice([*_STATES, *_OTHER_WORDS]),
+    metavar="STATE",
+    help=f"Only these: {', '.join(_STATES)}.",
+)
 @click.option("--kind", type=click.Choice([kind.value for kind in Kind]), help="Of that kind.")
 @click.option("--project", help="Of that project.")
 @click.option("--branch", help="Of that branch.")
@@ -53,28 +81,34 @@ def list_workloads(
     Example:  boxsched list --project web --state running
     """
 
-    async def work(client: Client) -> Page:
-        found: list[Workload] = []
-        cursor: str | None = None
-        while True:
-            page = await client.workloads(
-                kind=kind,
-                state=state,
-                project=project,
-                branch=branch,
-                server=server,
-                limit=min(PAGE, limit - len(found)),
-                cursor=cursor,
-            )
-            found += page.workloads
-            cursor = page.next_cursor
-            if cursor is None or len(found) >= limit or not page.workloads:
-                return Page(tuple(found), cursor)
+    filters: dict[str, str | None] = {
+        "kind": kind,
+        "project": project,
+        "branch": branch,
+        "server": server,
+    }
+    if state is not None:
+        wanted, result = {**_STATES, **_OTHER_WORDS}[state]
+        filters |= {"state": wanted.value, "result": None if result is None else result.value}
+    query = {name: value for name, value in filters.items() if value is not None}
 
-    page = service.call(work)
+    async def work(client: Client) -> Any:
+        found: list[Any] = []
+        more: dict[str, str] = {}
+        while True:
+            size = str(min(PAGE, limit - len(found)))
+            page = await client.json("workloads", **query, **more, limit=size)
+            found += page["workloads"]
+            cursor = page["next_cursor"]
+            if cursor is None or len(found) >= limit or not page["workloads"]:
+                return {"workloads": found, "next_cursor": cursor}
+            more = {"cursor": cursor}
+
+    listed = service.call(work)
     if as_json:
-        print_json(page)
+        print_json(listed)
         return
+    page = msgspec.convert(listed, Page)
     at = now()
     print_table(
         (
@@ -120,13 +154,14 @@ def show(workload: str, as_json: bool, service: Service) -> None:
     Example:  boxsched show w41
     """
 
-    async def work(client: Client) -> Workload:
-        return await client.workload(await naming.workload_id(client, workload))
+    async def work(client: Client) -> Any:
+        return await client.json("workloads", await naming.workload_id(client, workload))
 
-    found = service.call(work)
+    shown = service.call(work)
     if as_json:
-        print_json(found)
+        print_json(shown)
         return
+    found = msgspec.convert(shown, Workload)
     at = now()
     click.echo(f"{plain(found.title)} ({found.id})  {coloured(with_unknown(found))}")
     print_fields(
@@ -180,17 +215,19 @@ def explain(workload: str, as_json: bool, service: Service) -> None:
     Example:  boxsched explain web#12
     """
 
-    async def work(client: Client) -> Explanation:
-        return await client.explanation(await naming.workload_id(client, workload))
+    async def work(client: Client) -> Any:
+        id_ = await naming.workload_id(client, workload)
+        return await client.json("workloads", id_, "explanation")
 
-    found = service.call(work)
+    shown = service.call(work)
     if as_json:
-        print_json(found)
+        print_json(shown)
         return
+    found = msgspec.convert(shown, Explanation)
     click.echo(plain(found.text))
     print_fields(
         [
-            ("phase", found.phase),
+            ("phase", _PHASES.get(found.phase, found.phase)),
             ("reason", found.reason.replace("_", " ")),
             ("needs", _boxes(found.needs)),
             ("free", _boxes(found.free)),

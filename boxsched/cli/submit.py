@@ -1,7 +1,8 @@
-"""``boxsched build``, ``deploy``, ``rebuild`` and ``stop``."""
+"""``boxsched build``, ``deploy`` and ``rebuild``."""
 
+import asyncio
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import attrs
@@ -10,15 +11,15 @@ import click
 from boxsched.cli import naming
 from boxsched.cli.clean import plain
 from boxsched.cli.connection import Service, with_service
-from boxsched.cli.failing import FAILED
+from boxsched.cli.failing import FAILED, each_of
 from boxsched.cli.output import as_json_option, coloured, now, print_json, ran, standing, waited
-from boxsched.cli.waiting import leaving, still_there, to_the_end
+from boxsched.cli.waiting import leaving, named, still_there, to_the_end
 from boxsched.client import Client, Job, Workload
 from boxsched.model import MAX_PRIORITY, MIN_PRIORITY
 
 DEFAULT_BRANCH = "main"
-# Once something is submitted, a restart of the service is waited out.
-WAITING_PATIENCE_SECONDS = 120.0
+
+_Submit = Callable[[Client], Awaitable[Workload]]
 
 
 @attrs.frozen
@@ -28,6 +29,10 @@ class After:
     wait: bool
     follow: bool
     as_json: bool
+
+    @property
+    def waits(self) -> bool:
+        return self.wait or self.follow
 
 
 def _submitting(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -85,7 +90,7 @@ def build(
             on = settings.get("default_branch") or DEFAULT_BRANCH
         return await client.build(project, branch=on, tag=tag, **said)
 
-    _submit(service, submit, After(wait, follow, as_json))
+    _submit(service, {project: submit}, After(wait, follow, as_json))
 
 
 @click.command()
@@ -115,69 +120,66 @@ def deploy(
         build_id = None if of_build is None else await naming.workload_id(client, of_build)
         return await client.deploy(project, server, build=build_id, **said)
 
-    _submit(service, submit, After(wait, follow, as_json))
+    _submit(service, {project: submit}, After(wait, follow, as_json))
 
 
 @click.command()
-@click.argument("workload", metavar="ID")
+@click.argument("workloads", metavar="ID...", nargs=-1, required=True)
 @_submitting
-def rebuild(workload: str, wait: bool, follow: bool, as_json: bool, service: Service) -> None:
-    """Submit a workload again, as a new one at the end of its lane.
+def rebuild(
+    workloads: tuple[str, ...], wait: bool, follow: bool, as_json: bool, service: Service
+) -> None:
+    """Submit workloads again, each as a new one at the end of its lane.
 
     \b
     Example:  boxsched rebuild w41
-              boxsched rebuild web#12 --wait
+              boxsched rebuild web#12 web#14 --wait
     """
+    if follow and len(workloads) > 1:
+        raise click.UsageError("--follow goes with one ID; take --wait for several")
 
-    async def submit(client: Client) -> Workload:
-        return await client.rebuild(await naming.workload_id(client, workload))
+    def again(workload: str) -> _Submit:
+        async def submit(client: Client) -> Workload:
+            return await client.rebuild(await naming.workload_id(client, workload))
 
-    _submit(service, submit, After(wait, follow, as_json))
+        return submit
 
-
-@click.command()
-@click.argument("workload", metavar="ID")
-@click.option("--wait", is_flag=True, help="Wait until its jobs have ended.")
-@with_service
-def stop(workload: str, wait: bool, service: Service) -> None:
-    """Cancel a workload that waits, or stop one that runs.
-
-    \b
-    Example:  boxsched stop w41
-    """
-
-    async def work(client: Client) -> Workload:
-        id_ = await naming.workload_id(client, workload)
-        await client.stop(id_)
-        client.patience = WAITING_PATIENCE_SECONDS if wait else client.patience
-        return await (client.wait(id_) if wait else client.workload(id_))
-
-    with leaving(lambda: f"what was asked holds: boxsched show {workload}" if wait else None):
-        done = service.call(work)
-    said = standing(done.state, done.result) if done.finished else "asked to stop"
-    click.echo(f"{plain(done.title)} ({done.id}): {said}")
+    _submit(service, {each: again(each) for each in workloads}, After(wait, follow, as_json))
 
 
-def _submit(service: Service, submit: Callable[[Client], Awaitable[Workload]], then: After) -> None:
-    async def work(client: Client) -> Workload:
-        workload = await submit(client)
-        if not then.as_json:
-            _say(f"{plain(workload.title)} ({workload.id}) submitted: {_place(workload)}")
-        if not (then.wait or then.follow):
-            return workload
-        client.patience = WAITING_PATIENCE_SECONDS
-        waits_for.append(workload)
-        return await to_the_end(client, workload, follow=then.follow, as_json=then.as_json)
+def _submit(service: Service, submits: Mapping[str, _Submit], then: After) -> None:
+    """Submit each, and wait for all if that is asked for; ``submits`` by what a person calls it."""
+    submitted: list[Workload] = []
 
-    waits_for: list[Workload] = []
-    with leaving(lambda: still_there(waits_for[0]) if waits_for else None):
-        workload = service.call(work)
-    if then.as_json:
-        print_json(workload)
-    elif workload.finished and (then.wait or then.follow):
-        _print_end(workload)
-    if (then.wait or then.follow) and not workload.passed:
-        raise click.exceptions.Exit(FAILED)
+    async def work(client: Client) -> tuple[list[Workload], int, Any]:
+        async def one(submit: _Submit) -> None:
+            workload = await submit(client)
+            submitted.append(workload)
+            if not then.as_json:
+                _say(f"{named(workload)} submitted: {_place(workload)}")
+
+        status = await each_of(submits, one)
+        found = submitted
+        if then.waits:
+            ends = (
+                to_the_end(client, workload, follow=then.follow, as_json=then.as_json)
+                for workload in submitted
+            )
+            found = list(await asyncio.gather(*ends))
+        shown = [await client.json("workloads", one.id) for one in found] if then.as_json else None
+        return found, status, shown
+
+    with leaving(lambda: still_there(submitted) if submitted and then.waits else None):
+        found, status, shown = service.call(work)
+    if shown is not None:
+        print_json(shown[0] if len(submits) == 1 else {"workloads": shown})
+    elif then.waits:
+        for workload in found:
+            _print_end(workload)
+    if then.waits and not all(workload.passed for workload in found):
+        status = max(status, FAILED)
+    if status:
+        raise click.exceptions.Exit(status)
 
 
 def _say(line: str) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import click
 
 from boxsched.cli.clean import plain
+from boxsched.cli.confirming import confirm, yes_option
 from boxsched.cli.connection import Service, with_service
 from boxsched.cli.failing import BadInput
 from boxsched.cli.output import ago, as_json_option, local_time, now, print_json, print_table
@@ -89,10 +90,10 @@ def list_tokens(as_json: bool, service: Service) -> None:
     \b
     Example:  boxsched token list
     """
-    found = service.call(lambda client: client.tokens())
     if as_json:
-        print_json({"tokens": found})
+        print_json(service.call(lambda client: client.json("tokens")))
         return
+    found = service.call(lambda client: client.tokens())
     at = now()
     rows = [
         (
@@ -109,8 +110,9 @@ def list_tokens(as_json: bool, service: Service) -> None:
 
 @token.command()
 @click.argument("token_", metavar="ID")
+@yes_option
 @with_service
-def revoke(token_: str, service: Service) -> None:
+def revoke(token_: str, yes: bool, service: Service) -> None:
     """Revoke a token by its ID, or by its name where no other has it.
 
     Within a second it holds on no node, and what it opened is cut.
@@ -124,6 +126,7 @@ def revoke(token_: str, service: Service) -> None:
         await client.revoke_token(revoked.id)
         return revoked
 
+    confirm(f"Revoke the token {token_}?", yes=yes)
     revoked = service.call(work)
     of = "" if token_ == revoked.id else f" ({revoked.id})"
     click.echo(f"{plain(token_)}{of}: revoked")
@@ -152,8 +155,9 @@ def _what_to_do(made: NewToken, service: Service) -> str:
     revoke = f"Revoke it with: boxsched token revoke {made.id}"
     if made.role != "worker":
         return f"This is shown once; keep it as a secret. {until}{revoke}"
-    url, _ = service.find()
+    urls, _ = service.find()
+    nodes = " ".join(f"--url {plain(url)}" for url in urls)
     return (
         f"This is shown once; keep it as a secret. {until}On the worker's machine:\n"
-        f"  boxsched worker --url {plain(url)} --token-file FILE --boxes 4 --data DIR\n{revoke}"
+        f"  boxsched worker {nodes} --token-file FILE --boxes 4 --data DIR\n{revoke}"
     )

@@ -1,9 +1,11 @@
-"""Waiting for a workload's end: with its logs, and a word where the end may never come."""
+"""Waiting for a workload's end: its logs, and a line each time that its reason to wait changes."""
 
 import asyncio
 import contextlib
+import re
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 
 import click
 
@@ -11,10 +13,15 @@ from boxsched import errors
 from boxsched.cli.clean import plain
 from boxsched.cli.failing import Failure
 from boxsched.cli.following import print_logs
+from boxsched.cli.output import local_time
 from boxsched.client import Client, Explanation, Workload
 
+# A restart of the service is waited out.
+PATIENCE_SECONDS = 120.0
 FIRST_LOOK_SECONDS = 0.5
-LAST_LOOK_SECONDS = 60.0  # between two looks; each costs the service more than most requests
+LAST_LOOK_SECONDS = 15.0  # between two looks; each costs the service more than most requests
+TROUBLE_SECONDS = 2.0  # of an absence, before it is said
+_CLOCK = re.compile(r"\d\d:\d\d:\d\d UTC")
 
 
 class Interrupted(Failure):
@@ -35,14 +42,28 @@ def leaving(goes_on: Callable[[], str | None]) -> Iterator[None]:
         raise Interrupted(line) from None
 
 
-def still_there(workload: Workload) -> str:
-    return f"{_named(workload)} goes on; to stop it: boxsched stop {workload.id}"
+def still_there(workloads: Sequence[Workload]) -> str:
+    names = ", ".join(map(named, workloads))
+    goes, it = ("goes", "it") if len(workloads) == 1 else ("go", "them")
+    ids = " ".join(workload.id for workload in workloads)
+    return f"{names} {goes} on; to stop {it}: boxsched stop {ids}"
+
+
+def named(workload: Workload) -> str:
+    return f"{plain(workload.title)} ({workload.id})"
+
+
+def be_patient(client: Client) -> None:
+    """From now on a restart of the service is waited out, and said when it takes long."""
+    client.patience = PATIENCE_SECONDS
+    client.on_trouble = Trouble()
 
 
 async def to_the_end(
     client: Client, workload: Workload, *, follow: bool, as_json: bool
 ) -> Workload:
-    beside = [asyncio.create_task(_tell_if_stuck(client, workload))]
+    be_patient(client)
+    beside = [asyncio.create_task(_say_why(client, workload))]
     following: asyncio.Task[None] | None = None
     if follow:
         out = sys.stderr if as_json else sys.stdout  # JSON stays alone on standard output
@@ -60,8 +81,27 @@ async def to_the_end(
         await asyncio.gather(*beside, return_exceptions=True)
 
 
-async def _tell_if_stuck(client: Client, workload: Workload) -> None:
-    """Once, on standard error."""
+class Trouble:
+    """Says on standard error, once in each absence, that the service is away."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._began = self._last = -TROUBLE_SECONDS * 10
+        self._said = False
+
+    def __call__(self, error: errors.BoxschedError) -> None:
+        now = self._clock()
+        if now - self._last > TROUBLE_SECONDS * 5:  # it had been well in between
+            self._began, self._said = now, False
+        self._last = now
+        if not self._said and now - self._began >= TROUBLE_SECONDS:
+            self._said = True
+            click.echo(f"boxsched: {plain(error.message)}; trying again", err=True)
+
+
+async def _say_why(client: Client, workload: Workload) -> None:
+    """Once for each change, on standard error; nothing of what starts at once."""
+    told = ""
     pause = FIRST_LOOK_SECONDS
     while True:
         await asyncio.sleep(pause)
@@ -69,21 +109,35 @@ async def _tell_if_stuck(client: Client, workload: Workload) -> None:
         try:
             why = await client.explanation(workload.id)
         except errors.BoxschedError:
-            continue  # whoever waits for the end says what there is to say
-        if why.phase in ("assignment", "finished"):
+            continue  # the waiting itself ends with it, if it lasts
+        if why.phase == "finished":
             return
-        if _never_starts(why):
-            click.echo(
-                f"boxsched: {_named(workload)} cannot start as things are: {plain(why.text)}",
-                err=True,
-            )
-            return
+        line = _line(why)
+        if line == told or (not told and why.reason == "running"):
+            continue
+        if _CLOCK.sub("", line) != _CLOCK.sub("", told):
+            click.echo(f"boxsched: {named(workload)} {line}{_start(why)}", err=True)
+            pause = FIRST_LOOK_SECONDS
+        told = line
+
+
+def _line(why: Explanation) -> str:
+    text = plain(why.text)
+    if why.reason == "running":
+        return "has started" if text == "Has its Boxes." else f"runs: {text}"
+    if why.reason == "unknown_job":
+        return f"runs: {text}"
+    if _never_starts(why):
+        return f"cannot start as things are: {text}"
+    place = "" if why.position is None else f" It is number {why.position} in the queue."
+    return f"waits: {text}{place}"
+
+
+def _start(why: Explanation) -> str:
+    start = why.expected_start
+    return "" if start is None else f" It is expected to start by {local_time(start)}."
 
 
 def _never_starts(why: Explanation) -> bool:
     """Whether no end of another makes room: more Boxes, or another limit, must come."""
     return why.reason == "no_such_boxes" or "can never start" in why.text
-
-
-def _named(workload: Workload) -> str:
-    return f"{plain(workload.title)} ({workload.id})"

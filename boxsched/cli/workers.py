@@ -3,6 +3,7 @@
 import click
 
 from boxsched.cli.clean import plain
+from boxsched.cli.confirming import confirm, yes_option
 from boxsched.cli.connection import Service, with_service
 from boxsched.cli.output import ago, as_json_option, now, print_json, print_table
 
@@ -30,10 +31,10 @@ def list_workers(as_json: bool, service: Service) -> None:
     \b
     Example:  boxsched workers list
     """
-    found = service.call(lambda client: client.workers())
     if as_json:
-        print_json({"workers": found})
+        print_json(service.call(lambda client: client.json("workers")))
         return
+    found = service.call(lambda client: client.workers())
     at = now()
     rows = [
         (
@@ -51,8 +52,9 @@ def list_workers(as_json: bool, service: Service) -> None:
 
 @workers.command()
 @click.argument("name")
+@yes_option
 @with_service
-def forget(name: str, service: Service) -> None:
+def forget(name: str, yes: bool, service: Service) -> None:
     """Forget a worker that will not come again, and its Boxes.
 
     It must not be connected, and no job may be on it. Say what became of a job whose state is
@@ -62,5 +64,6 @@ def forget(name: str, service: Service) -> None:
     \b
     Example:  boxsched workers forget builder-2
     """
+    confirm(f"Forget the worker {name} and its Boxes?", yes=yes)
     service.call(lambda client: client.forget_worker(name))
     click.echo(f"{plain(name)}: forgotten")

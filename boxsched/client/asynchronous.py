@@ -7,23 +7,17 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-import msgspec
-
 from boxsched import errors
 from boxsched.client.http import Line, path
 from boxsched.client.logs import follow_log, read_log
+from boxsched.client.operating import Operating, read
 from boxsched.client.stream import LOOK_SECONDS, EventStream, hear_of_end
 from boxsched.client.values import (
     Activity,
-    Box,
     Explanation,
-    NewToken,
-    Node,
     Page,
     Project,
     Settings,
-    Token,
-    Worker,
     Workload,
 )
 
@@ -32,7 +26,7 @@ DEFAULT_PATIENCE_SECONDS = 30.0
 _T = TypeVar("_T")
 
 
-class Client:
+class Client(Operating):
     """A service, seen from Python. Times are aware datetimes, ids are texts (``w41``, ``w41-2``).
 
     ``url`` is the service's address, or the addresses of several of its nodes: when one does not
@@ -70,6 +64,18 @@ class Client:
     @patience.setter
     def patience(self, seconds: float) -> None:
         self._line.patience = seconds
+
+    @property
+    def on_trouble(self) -> Callable[[errors.BoxschedError], None] | None:
+        return self._line.on_trouble
+
+    @on_trouble.setter
+    def on_trouble(self, told: Callable[[errors.BoxschedError], None] | None) -> None:
+        self._line.on_trouble = told
+
+    async def json(self, *segments: str, **query: str) -> Any:
+        """What the API answers to a GET of this path below ``/api/v1``, with every field."""
+        return await self._get(Any, path(*segments), query)
 
     # --- Projects ----------------------------------------------------------------------------
 
@@ -164,17 +170,21 @@ class Client:
         *,
         kind: str | None = None,
         state: str | None = None,
+        result: str | None = None,
         project: str | None = None,
+        number: int | None = None,
         branch: str | None = None,
         server: str | None = None,
         limit: int | None = None,
         cursor: str | None = None,
     ) -> Page:
-        """A page of workloads, newest first."""
+        """A page of workloads, newest first; ``number`` goes with ``project`` alone."""
         asked = {
             "kind": kind,
             "state": state,
+            "result": result,
             "project": project,
+            "number": None if number is None else str(number),
             "branch": branch,
             "server": server,
             "limit": None if limit is None else str(limit),
@@ -194,61 +204,10 @@ class Client:
     async def activity(self) -> Activity:
         return await self._get(Activity, path("activity"))
 
-    async def workers(self) -> list[Worker]:
-        return (await self._get(dict[str, list[Worker]], path("workers")))["workers"]
-
-    async def boxes(self) -> list[Box]:
-        return (await self._get(dict[str, list[Box]], path("boxes")))["boxes"]
-
-    async def nodes(self) -> list[Node]:
-        return (await self._get(dict[str, list[Node]], path("nodes")))["nodes"]
-
     async def log(self, job: str) -> bytes:
         """The log of a job's latest attempt, as far as it is written; the bytes as the job wrote
         them."""
         return await read_log(self._line, job)
-
-    async def metrics(self) -> str:
-        """The service's figures as Prometheus reads them."""
-        _, body = await self._line.call("GET", "/metrics")
-        return body.decode()
-
-    async def forget_worker(self, worker: str) -> None:
-        """By its id or name; raises Conflict while it is connected, or has jobs."""
-        await self._line.call("DELETE", path("workers", worker))
-
-    async def forget_node(self, name: str) -> None:
-        """Raises Conflict while it is alive."""
-        await self._line.call("DELETE", path("nodes", name))
-
-    # --- Tokens ------------------------------------------------------------------------------
-
-    async def create_token(
-        self,
-        role: str,
-        *,
-        name: str | None = None,
-        expires_in_seconds: float | None = None,
-        max_workers: int | None = None,
-    ) -> NewToken:
-        """A new token for a ``worker`` or an ``admin``; not repeated by itself: it has no key."""
-        said = {
-            "role": role,
-            "name": name,
-            "expires_in_seconds": expires_in_seconds,
-            "max_workers": max_workers,
-        }
-        body = {field: value for field, value in said.items() if value is not None}
-        _, answer = await self._line.call("POST", path("tokens"), body=body)
-        return _read(NewToken, answer)
-
-    async def tokens(self) -> list[Token]:
-        """All that were not revoked, oldest first."""
-        return (await self._get(dict[str, list[Token]], path("tokens")))["tokens"]
-
-    async def revoke_token(self, token: str) -> None:
-        """By its id; within a second it holds nowhere."""
-        await self._line.call("DELETE", path("tokens", token))
 
     # --- Streams -----------------------------------------------------------------------------
 
@@ -285,23 +244,12 @@ class Client:
 
     # --- How it is done ----------------------------------------------------------------------
 
-    async def _get(self, kind: type[_T], where: str, query: Mapping[str, str] | None = None) -> _T:
-        _, body = await self._line.call("GET", where, query=query)
-        return _read(kind, body)
-
     async def _submit(
         self, where: str, body: Mapping[str, object] | None, key: str | None
     ) -> Workload:
         said = None if body is None else {k: v for k, v in body.items() if v is not None}
         _, answer = await self._line.call("POST", where, body=said, key=key or _new_key())
-        return _read(Workload, answer)
-
-
-def _read(kind: type[_T], body: bytes) -> _T:
-    try:
-        return msgspec.json.decode(body, type=kind)
-    except msgspec.DecodeError as error:
-        raise errors.Malformed(f"this is not an answer of a boxsched service: {error}") from None
+        return read(Workload, answer)
 
 
 def _new_key() -> str:

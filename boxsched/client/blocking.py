@@ -50,6 +50,9 @@ class BlockingClient:
         self._run(self._client.__aexit__(kind, error, trace))
         self._runner.close()
 
+    def json(self, *segments: str, **query: str) -> Any:
+        return self._run(self._client.json(*segments, **query))
+
     def projects(self) -> list[Project]:
         return self._run(self._client.projects())
 
@@ -120,7 +123,9 @@ class BlockingClient:
         *,
         kind: str | None = None,
         state: str | None = None,
+        result: str | None = None,
         project: str | None = None,
+        number: int | None = None,
         branch: str | None = None,
         server: str | None = None,
         limit: int | None = None,
@@ -130,7 +135,9 @@ class BlockingClient:
             self._client.workloads(
                 kind=kind,
                 state=state,
+                result=result,
                 project=project,
+                number=number,
                 branch=branch,
                 server=server,
                 limit=limit,

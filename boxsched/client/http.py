@@ -58,7 +58,7 @@ class Line:
         self._token = token
         self._chance = chance
         self._pause = pause
-        self._on_trouble = on_trouble
+        self.on_trouble = on_trouble
         self._session: aiohttp.ClientSession | None = None
 
     @property
@@ -156,8 +156,8 @@ class Line:
             self._at = (self._at + 1) % len(self._urls)
         if seconds is None:
             raise patience.verdict
-        if self._on_trouble is not None:
-            self._on_trouble(error)
+        if self.on_trouble is not None:
+            self.on_trouble(error)
         if seconds > 0:
             await self._pause(seconds)
 

@@ -1,6 +1,7 @@
 """The commands against a real service: what a person does in the first hour."""
 
 import json
+import os
 import signal
 import stat
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from boxsched.client import BlockingClient
 from boxsched.folders import DataFolder
 from tests.cli.conftest import environment
 
@@ -69,7 +71,7 @@ def test_a_build_that_passes(shell):
 def test_a_build_that_fails(shell):
     done = shell.process("build", "broken", "--wait", status=1)
     assert " failed: waited" in done.stdout
-    assert "failed, exit status 3" in done.stdout
+    assert "failed: exit status 3" in done.stdout
 
 
 def waiting(shell, *arguments):
@@ -153,10 +155,143 @@ def test_lists(shell):
     assert len(shell.json("list", "--limit", "1")["workloads"]) == 1
     table = shell("list", "--branch", "listed").stdout.splitlines()
     assert table[0].split() == [
-        "ID", "WORKLOAD", "KIND", "FOR", "STATE", "PRIORITY", "WAITED", "RAN", "CREATED", "MESSAGE"
+        "ID", "WORKLOAD", "KIND", "FOR", "STATE", "PRIORITY", "WAITED", "RAN", "CREATED",
+        "REASON", "MESSAGE",
     ]  # fmt: skip
     assert f"web#{second['number']}" in table[1]
     assert shell.json("list", "--kind", "ssh")["workloads"] == []
+
+
+def test_a_list_by_state_takes_the_words_that_it_shows(shell):
+    failed = shell.json("build", "broken", "--branch", "words", "--wait", status=1)
+    first, second = (shell.json("build", "slow", "--branch", "words") for _ in range(2))
+
+    def listed(state):
+        return [one["id"] for one in shell.json("list", "--state", state)["workloads"]]
+
+    assert listed("failed")[0] == failed["id"]
+    assert {"result": "failed"}.items() <= shell.json("show", failed["id"]).items()
+    assert second["id"] in listed("upcoming")
+    assert "upcoming" in shell("list", "--branch", "words").stdout
+    assert "upcoming (ordering)" in shell("explain", second["id"]).stdout
+    assert listed("blocked") == listed("queued") == []
+    assert shell("stop", second["id"], first["id"], "--wait").stdout.splitlines() == [
+        f"slow#{second['number']} ({second['id']}): canceled",
+        f"slow#{first['number']} ({first['id']}): stopped",
+    ]
+    assert second["id"] in listed("canceled")
+    assert first["id"] in listed("stopped")
+
+
+def test_several_are_stopped_and_rebuilt_and_one_that_is_refused_stops_no_other(shell):
+    builds = [shell.json("build", "slow", "--branch", f"several {n}") for n in range(2)]
+    ids = [one["id"] for one in builds]
+    done = shell("stop", ids[0], "w999999", ids[1], "--wait", "--json", status=2)
+    assert [one["result"] for one in json.loads(done.stdout)["workloads"]] == ["stopped"] * 2
+    assert done.stderr == "boxsched: w999999: there is no such workload\n"
+    failing = [shell.json("build", "broken", "--branch", "several", "--wait", status=1)["id"]]
+    again = shell("rebuild", *failing, "web#999999", "--wait", status=2)
+    assert " failed: waited" in again.stdout
+    assert again.stderr == "boxsched: web#999999: there is no workload web#999999\n"
+    assert "goes with one ID" in shell("rebuild", "w1", "w2", "--follow", status=2).stderr
+
+
+def test_json_has_every_field_of_the_api(shell):
+    build = shell.json("build", "web", "--branch", "fields", "--wait")
+    folder = DataFolder(Path(shell.data))
+    with BlockingClient(folder.listening().url, folder.token()) as client:
+        answers = {
+            ("show", build["id"]): client.json("workloads", build["id"]),
+            ("explain", build["id"]): client.json("workloads", build["id"], "explanation"),
+            ("token", "list"): client.json("tokens"),
+        }
+        listed = client.json("workloads", branch="fields")
+        workers = client.json("workers")["workers"]
+        nodes = client.json("nodes")["nodes"]
+    for command, answer in answers.items():
+        assert shell.json(*command) == answer
+    assert build == answers["show", build["id"]]
+    assert {"boxes", "rebuild_of", "box_type"} <= build.keys() | build["jobs"][0].keys()
+    assert shell.json("list", "--branch", "fields") == listed
+    assert shell.json("workers", "list")["workers"][0].keys() == workers[0].keys()
+    assert shell.json("nodes")["nodes"][0].keys() == nodes[0].keys()
+
+
+def test_a_project_comes_from_standard_input_and_goes_on_with_its_numbers(shell):
+    def applied(text, *options, status=0):
+        return subprocess.run(
+            [sys.executable, "-m", "boxsched", "project", "apply", "-", *options],
+            env=environment(shell.data), input=text, capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+
+    text = yaml.safe_dump({"name": "piped", "jobs": PROJECT["jobs"]})
+    assert applied(text).stdout == "piped: created\n"
+    first = shell.json("build", "piped", "--branch", "x", "--wait")
+    as_json = shell("project", "show", "piped", "--json").stdout
+    assert shell("project", "delete", "piped").stdout == "piped: deleted\n"
+    assert applied(as_json).stdout == "piped: created\n"
+    second = shell.json("build", "piped", "--branch", "x", "--wait")
+    assert (first["number"], second["number"]) == (1, 2)
+    assert shell.json("show", "piped#1")["id"] == first["id"]
+    clash = applied(text, "--name", "other")
+    assert (clash.returncode, clash.stdout) == (2, "")
+    assert "standard input: name: it is 'piped' in the file and 'other' in --name" in clash.stderr
+    assert "standard input: line 1" in applied("{").stderr
+
+
+def test_a_person_at_a_terminal_is_asked_before_something_is_deleted(shell):
+    for answer, exists in (("n\n", True), ("y\n", False)):
+        shell.process("project", "apply", _file(shell, {"name": "asked", "jobs": PROJECT["jobs"]}))
+        said, status = at_a_terminal(shell, answer, "project", "delete", "asked")
+        assert "Delete the project asked and its settings? [y/N]" in said
+        assert status == (1 if exists else 0)
+        names = [one["name"] for one in shell.json("project", "list")["projects"]]
+        assert ("asked" in names) is exists
+    shell.process("project", "apply", _file(shell, {"name": "asked", "jobs": PROJECT["jobs"]}))
+    said, status = at_a_terminal(shell, "", "project", "delete", "asked", "--yes")
+    assert (said, status) == ("asked: deleted\r\n", 0)
+
+
+def _file(shell, settings):
+    file = Path(shell.data) / "asked.json"
+    file.write_text(json.dumps(settings))
+    return str(file)
+
+
+def at_a_terminal(shell, typed, *arguments):
+    """What a person sees who types this, and the exit status."""
+    main, other = os.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "boxsched", *arguments],
+        env={**environment(shell.data), "TERM": "dumb"}, stdin=other, stdout=other, stderr=other,
+    )  # fmt: skip
+    os.close(other)
+    said = b""
+    try:
+        if typed:
+            while b"[y/N]" not in said:
+                said += os.read(main, 4096)
+            os.write(main, typed.encode())
+        while data := os.read(main, 4096):
+            said += data
+    except OSError:  # the terminal's other side is closed
+        pass
+    finally:
+        os.close(main)
+    return said.decode(), process.wait(60)
+
+
+def test_who_waits_is_told_why_once_a_change(shell):
+    ahead = shell.json("build", "slow", "--branch", "told")
+    process = waiting(shell, "build", "slow", "--branch", "told", "--wait")
+    id_ = process.stdout.readline().partition("(")[2].partition(")")[0]
+    first = process.stderr.readline()
+    assert f"({id_}) waits: Waits for build #{ahead['number']} of slow to finish." in first
+    shell("stop", ahead["id"], "--wait")
+    assert process.stderr.readline().rstrip().endswith(f"({id_}) has started")
+    shell("stop", id_)
+    assert process.communicate(timeout=60)[1] == ""
+    assert process.returncode == 1
 
 
 def test_one_waits_for_its_branch_is_explained_and_stopped(shell):

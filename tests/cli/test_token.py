@@ -24,7 +24,9 @@ def test_a_token_is_printed_once_and_alone(shell):
 
 def test_a_token_in_json(shell):
     made = shell.json("token", "create", "--role", "admin", "--expires", "0.5")
-    assert made.keys() == {"id", "token", "role", "name", "created_at", "expires_at"}
+    assert made.keys() == {
+        *("id", "token", "role", "name", "created_at", "expires_at", "max_workers")
+    }
     assert shell("list", "--token", made["token"]).stdout
     listed = {one["id"]: one for one in shell.json("token", "list")["tokens"]}
     assert listed[made["id"]]["expires_at"] == made["expires_at"]

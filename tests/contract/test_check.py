@@ -90,6 +90,7 @@ PLANTED = {
     "UPDATE idempotency SET number = 77": "I6, V13",
     "UPDATE shard SET batch = 3": "I7",
     "UPDATE project SET next_number = 9": "I5, V24",
+    "UPDATE project SET first_number = 2": "I5, V24",
     "DELETE FROM inbox": "I5, V24",
     "UPDATE log_chunk SET first_byte = 2, end_byte = 3 WHERE first_byte = 3": "V18",
     "UPDATE organization SET max_boxes = 1": "I1",

@@ -94,6 +94,7 @@ async def test_filters(house: House) -> None:
         ("kind=", "kind"),
         ("state=done", "state"),
         ("result=won", "result"),
+        ("result=refused", "result"),
         ("number=1", "number"),
         ("project=web&number=x", "number"),
         ("project=web&number=" + "9" * 16, "number"),

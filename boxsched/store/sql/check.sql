@@ -164,10 +164,13 @@ SELECT w.id AS workload, w.kind, j.id AS job, j.attempt
 
 -- name: numbers
 -- I5, V24: a project's numbers were given without a gap, each to a workload.
-SELECT p.id AS project, p.next_number, count(w.id) AS workloads, max(w.number) AS last_number
+SELECT p.id AS project, p.first_number, p.next_number, count(w.id) AS workloads,
+       min(w.number) AS least, max(w.number) AS greatest
   FROM project AS p LEFT JOIN workload AS w ON w.project = p.id
- GROUP BY p.id, p.next_number
-HAVING count(w.id) <> p.next_number - 1 OR coalesce(max(w.number), 0) <> p.next_number - 1;
+ GROUP BY p.id, p.first_number, p.next_number
+HAVING count(w.id) <> p.next_number - p.first_number
+    OR coalesce(min(w.number), p.first_number) <> p.first_number
+    OR coalesce(max(w.number) + 1, p.first_number) <> p.next_number;
 
 -- name: told_or_registered
 -- I5, V24: a submission waits in the inbox, was set aside, or is in the history: in one of them.

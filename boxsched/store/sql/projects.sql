@@ -13,14 +13,16 @@ UPDATE organization
 -- was created. Made anew, it goes on with the numbers of the deleted ones of its name: web#12 is one
 -- workload for good. The last column is its shard.
 INSERT INTO project (
-    name, settings, repository, max_boxes, webhook_secret, version, next_number, deleted
-) VALUES (
-    :name, :settings, :repository, :max_boxes, :secret, 1,
-    coalesce(
-        (SELECT max(p.next_number) FROM project AS p WHERE p.name = :name AND p.deleted), 1
-    ),
-    FALSE
+    name, settings, repository, max_boxes, webhook_secret, version, first_number, next_number,
+    deleted
 )
+SELECT :name, :settings, CAST(:repository AS text), CAST(:max_boxes AS bigint),
+       CAST(:secret AS text), 1, f.first, f.first, FALSE
+  FROM (
+    SELECT coalesce(max(p.next_number), 1) AS first
+      FROM project AS p WHERE p.name = :name AND p.deleted
+  ) AS f
+ WHERE TRUE
 ON CONFLICT (name) WHERE NOT deleted DO UPDATE
    SET settings = excluded.settings, repository = excluded.repository,
        max_boxes = excluded.max_boxes, version = project.version + 1,

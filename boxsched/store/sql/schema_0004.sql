@@ -28,7 +28,8 @@ ALTER TABLE token ADD COLUMN max_workers BIGINT NOT NULL DEFAULT 100 CHECK (max_
 -- A page of the workloads of one result: the failed ones, say, among many that passed.
 CREATE INDEX workload_result ON workload (result, id) WHERE finished_at IS NOT NULL;
 
--- The deleted projects of a name: one that is made anew goes on with their numbers.
+-- The deleted projects of a name: one that is made anew goes on with their numbers, from this one.
+ALTER TABLE project ADD COLUMN first_number BIGINT NOT NULL DEFAULT 1;
 CREATE INDEX project_deleted ON project (name, next_number) WHERE deleted;
 
 -- Commands that raised when a leader applied them, or that nobody can read: moved here from the inbox,

@@ -1,0 +1,21 @@
+"""What cannot be taken back is asked for once more, where a person can answer."""
+
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from boxsched.cli.clean import plain
+
+_C = TypeVar("_C", bound=Callable[..., Any])
+
+
+def yes_option(command: _C) -> _C:
+    return click.option("--yes", "-y", is_flag=True, help="Do not ask on a terminal.")(command)
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ends the command where a person at a terminal does not say yes. Scripts are not asked."""
+    if not yes and sys.stdin.isatty():
+        click.confirm(plain(question), abort=True, err=True)

@@ -1,0 +1,60 @@
+"""``boxsched stop``."""
+
+import click
+
+from boxsched.cli import naming
+from boxsched.cli.connection import Service, with_service
+from boxsched.cli.failing import each_of
+from boxsched.cli.output import as_json_option, print_json, standing
+from boxsched.cli.waiting import be_patient, leaving, named
+from boxsched.client import Client, Workload
+
+
+@click.command()
+@click.argument("workloads", metavar="ID...", nargs=-1, required=True)
+@click.option("--wait", is_flag=True, help="Wait until their jobs have ended.")
+@as_json_option
+@with_service
+def stop(workloads: tuple[str, ...], wait: bool, as_json: bool, service: Service) -> None:
+    """Cancel workloads that wait, and stop those that run.
+
+    \b
+    Example:  boxsched stop w41
+              boxsched stop web#12 web#13 --wait
+    """
+    asked: list[str] = []
+    shown: list[object] = []
+
+    async def work(client: Client) -> int:
+        async def ask(workload: str) -> None:
+            id_ = await naming.workload_id(client, workload)
+            await client.stop(id_)
+            asked.append(id_)
+
+        async def finish(id_: str) -> None:
+            done = await (client.wait(id_) if wait else client.workload(id_))
+            if as_json:
+                shown.append(await client.json("workloads", id_))
+            else:
+                click.echo(_stopped(done))
+
+        status = await each_of({text: text for text in workloads}, ask)
+        if wait:
+            be_patient(client)
+        return max(status, await each_of({id_: id_ for id_ in asked}, finish))
+
+    with leaving(lambda: _still_stopping(asked) if wait and asked else None):
+        status = service.call(work)
+    if as_json:
+        print_json(shown[0] if len(workloads) == 1 else {"workloads": shown})
+    if status:
+        raise click.exceptions.Exit(status)
+
+
+def _stopped(done: Workload) -> str:
+    said = standing(done.state, done.result) if done.finished else "asked to stop"
+    return f"{named(done)}: {said}"
+
+
+def _still_stopping(asked: list[str]) -> str:
+    return f"the stop goes on without this command; to see it: boxsched show {asked[-1]}"

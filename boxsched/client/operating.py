@@ -1,0 +1,80 @@
+"""The calls about the installation itself: workers, Boxes, nodes, tokens, figures."""
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+import msgspec
+
+from boxsched import errors
+from boxsched.client.http import Line, path
+from boxsched.client.values import Box, NewToken, Node, Token, Worker
+
+_T = TypeVar("_T")
+
+
+class Operating:
+    """A part of ``Client``."""
+
+    _line: Line
+
+    async def workers(self) -> list[Worker]:
+        return (await self._get(dict[str, list[Worker]], path("workers")))["workers"]
+
+    async def boxes(self) -> list[Box]:
+        return (await self._get(dict[str, list[Box]], path("boxes")))["boxes"]
+
+    async def nodes(self) -> list[Node]:
+        return (await self._get(dict[str, list[Node]], path("nodes")))["nodes"]
+
+    async def metrics(self) -> str:
+        """The service's figures as Prometheus reads them."""
+        _, body = await self._line.call("GET", "/metrics")
+        return body.decode()
+
+    async def forget_worker(self, worker: str) -> None:
+        """By its id or name; raises Conflict while it is connected, or has jobs."""
+        await self._line.call("DELETE", path("workers", worker))
+
+    async def forget_node(self, name: str) -> None:
+        """Raises Conflict while it is alive."""
+        await self._line.call("DELETE", path("nodes", name))
+
+    # --- Tokens ------------------------------------------------------------------------------
+
+    async def create_token(
+        self,
+        role: str,
+        *,
+        name: str | None = None,
+        expires_in_seconds: float | None = None,
+        max_workers: int | None = None,
+    ) -> NewToken:
+        """A new token for a ``worker`` or an ``admin``; not repeated by itself: it has no key."""
+        said = {
+            "role": role,
+            "name": name,
+            "expires_in_seconds": expires_in_seconds,
+            "max_workers": max_workers,
+        }
+        body = {field: value for field, value in said.items() if value is not None}
+        _, answer = await self._line.call("POST", path("tokens"), body=body)
+        return read(NewToken, answer)
+
+    async def tokens(self) -> list[Token]:
+        """All that were not revoked, oldest first."""
+        return (await self._get(dict[str, list[Token]], path("tokens")))["tokens"]
+
+    async def revoke_token(self, token: str) -> None:
+        """By its id; within a second it holds nowhere."""
+        await self._line.call("DELETE", path("tokens", token))
+
+    async def _get(self, kind: type[_T], where: str, query: Mapping[str, str] | None = None) -> _T:
+        _, body = await self._line.call("GET", where, query=query)
+        return read(kind, body)
+
+
+def read(kind: type[_T], body: bytes) -> _T:
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.DecodeError as error:
+        raise errors.Malformed(f"this is not an answer of a boxsched service: {error}") from None
