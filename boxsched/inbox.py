@@ -64,11 +64,12 @@ class Resolve(msgspec.Struct, array_like=True, frozen=True):
 
 
 class ProjectSet(msgspec.Struct, array_like=True, frozen=True):
-    """A project was created or changed; kind ``project``."""
+    """A project was created, changed or deleted; kind ``project``."""
 
     project: int
     name: str
     max_boxes: int | None
+    deleted: bool = False  # it has no unfinished workloads
 
 
 class BoxesSet(msgspec.Struct, array_like=True, frozen=True):

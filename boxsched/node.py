@@ -29,6 +29,7 @@ from boxsched.gather import Gather
 from boxsched.mixing import Mixing
 from boxsched.model import WorkerId, WorkloadId
 from boxsched.options import Options
+from boxsched.retention import Retention
 from boxsched.store import is_postgres
 from boxsched.store.batches import Event
 from boxsched.store.contract import SHARD, Store
@@ -69,6 +70,7 @@ class Node:
             self._store_submissions, at_most=GROUP_AT_MOST
         )
         self._commands: Gather[Command, None] = Gather(self._store_commands, at_most=GROUP_AT_MOST)
+        self._retention = Retention(store, clock, lambda: SHARD in self.leadership.led)
         self._tasks: list[asyncio.Task[None]] = []
 
     # --- What the API calls -----------------------------------------------------------------
@@ -149,6 +151,7 @@ class Node:
         self._begin("worker", self.worker.run())
         self._begin("heartbeat", self.worker.beat())
         self._begin("gateway", self.gateway.run())
+        self._begin("retention", self._retention.run())
         self._begin("feed", self.feed.run(lambda: self.bus.up))
 
     async def failed(self) -> None:

@@ -8,6 +8,7 @@ A worker's token opens the worker's route and no other; an admin's opens all but
 that lasts (a stream, a worker's connection) ends when its token does: ``lasting``.
 """
 
+import asyncio
 import enum
 import ipaddress
 import re
@@ -42,6 +43,8 @@ _MESSAGES: Mapping[int, str] = {
     404: "there is nothing under this path",
     405: "this path does not take this method",
 }
+
+CLIENT_CLOSED = 499  # in /metrics: the client hung up before it had its answer
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -87,25 +90,40 @@ class Guard:
         async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
             request = self.peers.placed(request)
             route = declared.get(request.match_info.route, unknown)
+            status = 500  # what aiohttp answers where a fault of ours raises anything else
             try:
-                if route.policy is not Policy.PUBLIC:
-                    await self.admit(request, route.policy)
-                if route.lasting:
-                    with self.lasting.watched(request, request[TOKEN].digest):
-                        response = await handler(request)
-                else:
-                    response = await handler(request)
-            except BoxschedError as error:
-                response = replies.refusal(error)
+                response = await self._answer(request, route, handler)
+                await pack(request, response)
+                status = response.status
+                return response
             except web.HTTPException as error:
-                if error.status < 400:
-                    raise
-                response = refused(error)
-            answered[route.name, response.status] += 1
-            await pack(request, response)
-            return response
+                status = error.status
+                raise
+            except (asyncio.CancelledError, ConnectionError):
+                status = CLIENT_CLOSED
+                raise
+            finally:
+                answered[route.name, status] += 1
 
         return guard
+
+    async def _answer(
+        self, request: web.Request, route: Declared, handler: Handler
+    ) -> web.StreamResponse:
+        """The handler's answer, or the refusal of who may not ask it."""
+        try:
+            if route.policy is not Policy.PUBLIC:
+                await self.admit(request, route.policy)
+            if not route.lasting:
+                return await handler(request)
+            with self.lasting.watched(request, request[TOKEN].digest):
+                return await handler(request)
+        except BoxschedError as error:
+            return replies.refusal(error)
+        except web.HTTPException as error:
+            if error.status < 400:
+                raise
+            return refused(error)
 
     async def admit(self, request: web.Request, policy: Policy) -> None:
         """Says in the request who asks; raises Unauthorized or Forbidden."""

@@ -68,6 +68,7 @@ class Projects:
         if not is_project_name(name) or not await asyncio.shield(self._store.delete_project(name)):
             raise NotFound("there is no such project")
         self._known.forget(name)
+        self._node.wake(SHARD)
         return web.Response(status=204)
 
 

@@ -1,6 +1,6 @@
 """Answers given under an Idempotency-Key, kept for a while to be given again.
 
-The store keeps keys for good; this saves it the question.
+The store keeps keys for ``retention.KEY_SECONDS``; this saves it the question.
 """
 
 import hashlib
@@ -11,12 +11,15 @@ from aiohttp import web
 
 from boxsched.api import checks, replies
 from boxsched.errors import Conflict
+from boxsched.model import ProjectId
 from boxsched.store.values import IdempotencyKey, KeyTaken, Submitted
 
 KEPT_BYTES_AT_MOST = 16 << 20
 _OVERHEAD_BYTES = 600  # of the keys and the bookkeeping of an entry
 
 PRINCIPAL = web.RequestKey("principal", str)  # who asks: the guard's word
+
+_Known = tuple[str, str, ProjectId | None]  # scope, key, project
 
 KEY_TAKEN = "this Idempotency-Key came with another body before: take a new one"
 
@@ -59,15 +62,18 @@ class RecentAnswers:
     """At most KEPT_BYTES_AT_MOST, the oldest go first."""
 
     def __init__(self, at_most: int = KEPT_BYTES_AT_MOST) -> None:
-        self._kept: OrderedDict[tuple[str, str], Answer] = OrderedDict()
+        self._kept: OrderedDict[_Known, Answer] = OrderedDict()
         self._bytes = 0
         self._at_most = at_most
 
-    def again(self, key: IdempotencyKey | None) -> web.Response | None:
-        """The first answer under the key; raises Conflict if that had another body."""
+    def again(
+        self, key: IdempotencyKey | None, project: ProjectId | None = None
+    ) -> web.Response | None:
+        """The first answer under the key; raises Conflict if that had another body. ``project``: of
+        a submission, whose path names no more than the project's name."""
         if key is None:
             return None
-        answer = self._kept.get((key.scope, key.key))
+        answer = self._kept.get((key.scope, key.key, project))
         if answer is None:
             return None
         if answer.body_sha256 != key.body_sha256:
@@ -75,12 +81,17 @@ class RecentAnswers:
         return answer.again()
 
     def keep(
-        self, key: IdempotencyKey | None, status: int, body: bytes, location: str | None = None
+        self,
+        key: IdempotencyKey | None,
+        status: int,
+        body: bytes,
+        location: str | None = None,
+        project: ProjectId | None = None,
     ) -> None:
-        if key is None or (key.scope, key.key) in self._kept:
+        if key is None or (key.scope, key.key, project) in self._kept:
             return
         answer = Answer(key.body_sha256, status, body, location)
-        self._kept[key.scope, key.key] = answer
+        self._kept[key.scope, key.key, project] = answer
         self._bytes += answer.size
         while self._bytes > self._at_most:
             self._bytes -= self._kept.popitem(last=False)[1].size

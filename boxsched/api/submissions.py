@@ -9,7 +9,7 @@ from boxsched.api import answers, asked, bodies, recent, replies
 from boxsched.api.known import Known, KnownProjects, is_project_name
 from boxsched.api.schema import AskBuild, AskDeploy, AskSession, Nothing
 from boxsched.errors import BoxschedError, Conflict, NotFound
-from boxsched.model import workload_text
+from boxsched.model import ProjectId, workload_text
 from boxsched.node import Node
 from boxsched.store.values import (
     IdempotencyKey,
@@ -86,24 +86,25 @@ class Submissions:
     ) -> web.Response:
         """A submission, or the first answer under its key: whatever has changed since."""
         key = recent.key_of(request, path, body)
-        again = self._seen.again(key)
-        if again is not None:
-            return again
         try:
-            return await self._new(project, make, key)
+            known = await self._known.get(project)
+            again = self._seen.again(key, known.project.id)
+            return again if again is not None else await self._new(known, make, key)
         except BoxschedError as refusal:
             # What passes its checks asks the store about its key with the rest, in one transaction;
             # what does not may still have passed them once.
             if key is None or refusal.status >= 500:
                 raise
-            before = await self._node.store.idempotency(key)
+            # Where the project itself is gone, no other has its name.
+            gone = isinstance(refusal, NotFound) and refusal.field is None
+            before = await self._node.store.idempotency(key, living=not gone)
             if before is None:
                 raise
         return await self._again(before, key)
 
-    async def _new(self, project: str, make: Make, key: IdempotencyKey | None) -> web.Response:
+    async def _new(self, known: Known, make: Make, key: IdempotencyKey | None) -> web.Response:
         """Check against the project's settings and store, until both speak of one version."""
-        known = await self._known.get(project)
+        project = known.project.name
         for _ in range(CHECKS_AT_MOST):
             new = await make(known)
             asked.within_limits(new, known.project.max_boxes, self._known.plan)
@@ -111,7 +112,8 @@ class Submissions:
                 new = attrs.evolve(new, idempotency=key)
             outcome = await self._node.submit(new)
             if isinstance(outcome, Submitted) and not outcome.repeated:
-                return self._created(answers.registered(new, project, outcome), key)
+                answer = answers.registered(new, project, outcome)
+                return self._created(answer, key, new.project)
             if not isinstance(outcome, ProjectChanged):
                 return await self._again(outcome, key)
             known = await self._known.fresh(project)
@@ -126,12 +128,14 @@ class Submissions:
         stored = await self._node.store.subject(before.id)
         if stored is None:
             raise NotFound("what was created under this Idempotency-Key is gone")
-        return self._created(answers.registered_again(stored), key)
+        return self._created(answers.registered_again(stored), key, stored.project)
 
-    def _created(self, answer: answers.WorkloadAnswer, key: IdempotencyKey | None) -> web.Response:
+    def _created(
+        self, answer: answers.WorkloadAnswer, key: IdempotencyKey | None, project: ProjectId
+    ) -> web.Response:
         body = replies.encode(answer)
         location = f"/api/v1/workloads/{answer.id}"
-        self._seen.keep(key, 201, body, location)
+        self._seen.keep(key, 201, body, location, project)
         return replies.created(body, location)
 
     async def _find(self, text: str, field: str | None = None) -> Workload:

@@ -137,6 +137,11 @@ class Books:
         index = job_index(id_)
         return (workload, workload.running[index]) if index < len(workload.running) else None
 
+    def forget_project(self, project: ProjectId) -> None:
+        """It was deleted, and nothing of it is unfinished."""
+        self.projects.pop(project, None)
+        self.durations = {key: ran for key, ran in self.durations.items() if key[0] != project}
+
     def runs(self, id_: JobId) -> bool:
         """Whether that job has a Box still."""
         found = self.job(id_)

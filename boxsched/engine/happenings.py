@@ -126,8 +126,9 @@ class Happenings:
         capacity = self._capacity()
         self._add("boxes.changed", **capacity, capacity=capacity)
 
-    def project_changed(self, name: str) -> None:
-        self._add("project.changed", project=name)
+    def project(self, what: str, name: str) -> None:
+        """``what``: changed (or created), deleted."""
+        self._add(f"project.{what}", project=name)
 
     def set_aside(self, entry: InboxEntry, error: str) -> None:
         """A command that was taken out of the inbox undone; the store keeps it whole. A workload

@@ -119,9 +119,12 @@ class Turn:
 
     def _project(self, command: ProjectSet) -> None:
         project = ProjectId(command.project)
-        self.books.projects[project] = command.name
+        if command.deleted:
+            self.books.forget_project(project)
+        else:
+            self.books.projects[project] = command.name
         self.decide(core.ProjectLimited(project, command.max_boxes))
-        self.news.project_changed(command.name)
+        self.news.project("deleted" if command.deleted else "changed", command.name)
 
     def _boxes(self, command: BoxesSet) -> None:
         """A worker connected: its Boxes that are new come, those it has no more go."""

@@ -39,14 +39,18 @@ class Register:
         if not ask.users:
             self._forget(ask)
         project.unfinished -= 1
-        if not project.unfinished and project.limit is None:
-            del self.projects[project.id]
+        self.release(project)
 
     def project(self, project: ProjectId) -> ProjectUse:
         use = self.projects.get(project)
         if use is None:
             use = self.projects[project] = ProjectUse(project)
         return use
+
+    def release(self, project: ProjectUse) -> None:
+        """Forget it where it has no limit and nothing unfinished."""
+        if not project.unfinished and project.limit is None:
+            del self.projects[project.id]
 
     def _ask(self, jobs: tuple[JobAsk, ...]) -> Ask:
         ask = self._asks.get(jobs)
@@ -69,6 +73,7 @@ class Register:
     def check(self) -> None:
         """It agrees with what its workloads say; raises AssertionError."""
         for project in self.projects.values():
+            assert project.unfinished or project.limit is not None
             mine = [w for w in self.workloads.values() if w.project is project]
             assert project.unfinished == len(mine)
             assert project.used == sum(w.run.live for w in mine if w.run is not None)

@@ -119,6 +119,7 @@ class Scheduler:
         for limit in (self.rules.max_boxes, project.limit):
             if limit is not None and total > limit:
                 decisions.append(Refused(event.id))
+                self.register.release(project)
                 return
         workload = self.register.enter(event)
         if event.cancellation is not Cancellation.NONE and event.kind is Kind.BUILD:
@@ -225,6 +226,7 @@ class Scheduler:
             project.limit = event.max_boxes
         else:
             self.queue.regroup(project, event.max_boxes)
+        self.register.release(project)
 
     # --- Admission and assignment -----------------------------------------------------------
 

@@ -37,6 +37,7 @@ from boxsched.store.values import (
     ShardHead,
     SubmitOutcome,
     Submitted,
+    SweptKeys,
     Token,
     Worker,
     Workload,
@@ -131,7 +132,8 @@ class Store(Protocol):
         """All of them, by name."""
 
     async def delete_project(self, name: str) -> bool:
-        """False where there is none; raises Conflict while it has unfinished workloads."""
+        """False where there is none; raises Conflict while it has unfinished workloads. Tells the
+        leader, as ``put_project`` does."""
 
     # --- Submissions and other commands (any node) -----------------------------------------
 
@@ -146,8 +148,15 @@ class Store(Protocol):
     async def ask(self, shard: int, entries: Sequence[tuple[str, bytes]]) -> None:
         """Put commands (kind, payload) into the shard's inbox, in one transaction."""
 
-    async def idempotency(self, key: IdempotencyKey) -> Submitted | KeyTaken | None:
-        """What came under the key before; None where it is new."""
+    async def idempotency(
+        self, key: IdempotencyKey, *, living: bool = False
+    ) -> Submitted | KeyTaken | None:
+        """What came under the key before; None where it is new. ``living``: a key that a deleted
+        project had counts as new."""
+
+    async def sweep_keys(self, after: tuple[str, str], older_than: float, limit: int) -> SweptKeys:
+        """Look at the next keys behind (scope, key), at most ``limit``; delete those that were kept
+        more than ``older_than`` seconds ago."""
 
     async def ask_once(
         self, command: Stop | Resolve, workload: WorkloadId, number: int, key: IdempotencyKey
@@ -266,5 +275,8 @@ class Store(Protocol):
 
     async def session(self, digest: str, now: float) -> str | None:
         """The principal of a live session of the page."""
+
+    async def drop_expired_sessions(self, then: float, limit: int) -> int:
+        """Delete sessions that were over then, at most ``limit``; returns how many there were."""
 
     async def drop_session(self, digest: str) -> None: ...

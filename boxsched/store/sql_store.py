@@ -40,6 +40,7 @@ from boxsched.store.values import (
     ShardHead,
     SubmitOutcome,
     Submitted,
+    SweptKeys,
     Token,
     Worker,
     Workload,
@@ -144,8 +145,13 @@ class SqlStore:
     async def ask(self, shard: int, entries: Sequence[tuple[str, bytes]]) -> None:
         await self._driver.serving.write(submission.ask, shard, entries)
 
-    async def idempotency(self, key: IdempotencyKey) -> Submitted | KeyTaken | None:
-        return await self._driver.serving.read(submission.idempotency, key)
+    async def idempotency(
+        self, key: IdempotencyKey, *, living: bool = False
+    ) -> Submitted | KeyTaken | None:
+        return await self._driver.serving.read(submission.idempotency, key, living=living)
+
+    async def sweep_keys(self, after: tuple[str, str], older_than: float, limit: int) -> SweptKeys:
+        return await self._driver.serving.write(submission.sweep_keys, after, older_than, limit)
 
     async def ask_once(
         self, command: Stop | Resolve, workload: WorkloadId, number: int, key: IdempotencyKey
@@ -256,6 +262,9 @@ class SqlStore:
 
     async def session(self, digest: str, now: float) -> str | None:
         return await self._driver.serving.read(sessions.session, digest, now)
+
+    async def drop_expired_sessions(self, then: float, limit: int) -> int:
+        return await self._driver.serving.write(sessions.drop_expired_sessions, then, limit)
 
     async def drop_session(self, digest: str) -> None:
         await self._driver.serving.write(sessions.drop_session, digest)

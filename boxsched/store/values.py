@@ -99,6 +99,15 @@ class KeyTaken:
 
 
 @attrs.frozen
+class SweptKeys:
+    """One slice of the idempotency keys: behind which key the next begins (None = the first), and
+    how many of this one were old and are deleted."""
+
+    place: tuple[str, str] | None
+    dropped: int
+
+
+@attrs.frozen
 class ProjectChanged:
     """The project's settings changed, or it went, since the submission was checked: check again."""
 

@@ -2,13 +2,17 @@
 
 import pytest
 
+from boxsched.model import Kind, ProjectId, WorkloadId
+from boxsched.scheduling import JobAsk, QueueRules, Scheduler
 from boxsched.scheduling.values import (
     NeedsBoxes,
     NoSuchBoxes,
     PlanLimit,
     ProjectLimit,
+    ProjectLimited,
     QueueOrder,
     Runs,
+    Submit,
 )
 from tests.core.world import World
 
@@ -123,3 +127,19 @@ def test_a_projects_limit_can_be_lifted():
     assert w.why("b2") == ProjectLimit(asked=1, used=1, limit=1)
     w.limit("web", None)
     assert w.running == {"b1", "b2"}
+
+
+def test_a_project_without_a_limit_is_forgotten_when_nothing_of_it_is_unfinished() -> None:
+    core = Scheduler(QueueRules(max_boxes=1), ["default"])
+    web = ProjectId(7)
+    core.apply(ProjectLimited(web, None), 0.0)
+    assert core.register.projects == {}
+    core.apply(ProjectLimited(web, 3), 0.0)
+    assert web in core.register.projects
+    core.apply(ProjectLimited(web, None), 0.0)
+    refused = Submit(
+        WorkloadId(1), Kind.SSH, web, None, None, 50, 0.0, (JobAsk("default", 1.0, 1.0),) * 2
+    )
+    core.apply(refused, 0.0)
+    assert core.register.projects == {}
+    core.check()

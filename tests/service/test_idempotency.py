@@ -1,6 +1,7 @@
 """Idempotency-Key: the first answer again, whatever has happened since."""
 
 import asyncio
+import contextlib
 from pathlib import Path
 
 import attrs
@@ -107,6 +108,34 @@ async def test_the_first_answer_comes_again_whatever_has_changed_since(waiting: 
     await waiting.project("web", jobs=[])
     again = await waiting.call("POST", path, body, headers=key)
     assert (again.status, again.body) == (201, first.body)
+
+
+@pytest.mark.parametrize("restart", [False, True])
+async def test_a_project_made_anew_does_not_answer_with_the_old_ones_workload(
+    tmp_path: Path, restart: bool
+) -> None:
+    """The key belongs to the project, not to its name."""
+    path, body, key = f"{API}/projects/web/builds", {"branch": "x"}, {"Idempotency-Key": "k"}
+    async with contextlib.AsyncExitStack() as open_:
+        house = await open_.enter_async_context(House.open(tmp_path / "data"))
+        await house.project("web")
+        first = await house.call("POST", path, body, headers=key)
+        await house.finished(first.json["id"])
+        assert (await house.call("DELETE", f"{API}/projects/web")).status == 204
+        gone = await house.call("POST", path, body, headers=key)
+        assert (gone.status, gone.body) == (201, first.body)
+        await house.project("web", jobs=[])
+        if restart:
+            await open_.aclose()
+            house = await open_.enter_async_context(House.open(tmp_path / "data"))
+        refused = await house.call("POST", path, body, headers=key)
+        assert (refused.status, refused.error["field"]) == (422, "jobs")
+        await house.project("web")
+        second = await house.call("POST", path, body, headers=key)
+        assert second.status == 201 and second.json["id"] != first.json["id"]
+        again = await house.call("POST", path, body, headers=key)
+        assert (again.status, again.body) == (201, second.body)
+        assert (await house.call("POST", path, {"branch": "y"}, headers=key)).status == 409
 
 
 async def test_one_key_many_at_once_one_build(waiting: House) -> None:

@@ -241,3 +241,14 @@ async def test_every_description_has_its_schemas(house: House) -> None:
                 assert content["schema"], name
                 if int(status) >= 400:
                     assert content["schema"] == {"$ref": "#/components/schemas/ErrorAnswer"}, name
+
+
+async def test_a_fault_of_ours_is_counted(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def broken() -> None:
+        raise RuntimeError("a fault of ours")
+
+    monkeypatch.setattr(house.node.store, "nodes", broken)
+    assert (await house.call("GET", f"{API}/nodes")).status == 500
+    told = (await house.call("GET", "/metrics")).body.decode()
+    counted = 'boxsched_http_requests_total{route="GET /api/v1/nodes",status="500"} 1.0'
+    assert counted in told.splitlines()

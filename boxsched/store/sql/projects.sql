@@ -45,7 +45,11 @@ SELECT id, name, settings, max_boxes, version, webhook_secret
 -- The project's name is free from now on, and no submission that was checked before is stored.
 UPDATE project SET deleted = TRUE, version = version + 1, webhook_secret = NULL
  WHERE name = :name AND NOT deleted
-RETURNING id;
+RETURNING id, (SELECT shard FROM organization WHERE organization.id = project.organization);
+
+-- name: forget_durations
+-- What the jobs of a deleted project took.
+DELETE FROM job_history WHERE project = :project;
 
 -- name: unfinished_of_project
 -- A row while the project has unfinished workloads; asked behind bury_project's row lock.

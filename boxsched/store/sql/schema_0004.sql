@@ -17,6 +17,12 @@ SELECT w.id, w.project, p.name AS project_name, w.number, w.kind, w.branch, w.ta
        w.build, w.public_key, w.reason
   FROM workload AS w JOIN project AS p ON p.id = w.project;
 
+-- When an idempotency key was kept, by the database's clock. NULL: by a program of an earlier schema.
+ALTER TABLE idempotency ADD COLUMN created_at DOUBLE PRECISION;
+
+-- Sessions that are over are deleted.
+CREATE INDEX page_session_over ON page_session (expires_at);
+
 -- The token that a worker is bound to: with another one nobody takes its place while that holds. The
 -- id of a token, or 'in-process' for a node's own worker. NULL: it has not connected since.
 ALTER TABLE worker ADD COLUMN token TEXT;

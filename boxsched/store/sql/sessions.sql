@@ -13,5 +13,8 @@ SELECT principal FROM page_session WHERE digest = :digest AND expires_at > :now;
 DELETE FROM page_session WHERE digest = :digest;
 
 -- name: drop_expired_sessions
--- Sessions that are over; without this the table would only grow.
-DELETE FROM page_session WHERE expires_at <= :now;
+-- Some of the sessions that were over then.
+DELETE FROM page_session WHERE digest IN (
+    SELECT digest FROM page_session WHERE expires_at <= :then ORDER BY expires_at LIMIT :limit
+)
+RETURNING 1;

@@ -1,8 +1,16 @@
 -- name: known_keys
--- The answers that were given under these idempotency keys.
+-- The answers that were given under these idempotency keys. The last column: whether the key was of
+-- a project that is deleted by now, so that it says nothing of another one of the same name.
 WITH v(scope, key) AS (VALUES (:scope, :key))
-SELECT i.scope, i.key, i.body_sha256, i.workload, i.number
-  FROM v JOIN idempotency AS i ON i.scope = v.scope AND i.key = v.key;
+SELECT i.scope, i.key, i.body_sha256, i.workload, i.number, coalesce(p.deleted, TRUE)
+  FROM v
+  JOIN idempotency AS i ON i.scope = v.scope AND i.key = v.key
+  LEFT JOIN workload AS w ON w.id = i.workload
+  LEFT JOIN project AS p ON p.id = w.project;
+
+-- name: drop_key
+-- An idempotency key of a deleted project: another project of its name uses it anew.
+DELETE FROM idempotency WHERE scope = :scope AND key = :key;
 
 -- name: lock_projects
 -- Lock the projects' rows, in the order of their ids; the next numbers and shards, as one text.
@@ -86,5 +94,24 @@ SELECT organization.shard, :kind, :payload
 WITH v(scope, key, body_sha256, workload, number) AS (VALUES (
     :scope, :key, :body_sha256, :workload, :number
 ))
-INSERT INTO idempotency (scope, key, body_sha256, workload, number)
-SELECT v.scope, v.key, v.body_sha256, v.workload, v.number FROM v WHERE v.scope IS NOT NULL;
+INSERT INTO idempotency (scope, key, body_sha256, workload, number, created_at)
+SELECT v.scope, v.key, v.body_sha256, v.workload, v.number, EXTRACT(EPOCH FROM clock_timestamp())
+  FROM v WHERE v.scope IS NOT NULL;
+
+-- name: slice_of_keys
+-- The next idempotency keys, in order.
+SELECT scope, key FROM idempotency WHERE (scope, key) > (:scope, :key)
+ ORDER BY scope, key LIMIT :limit;
+
+-- name: stamp_keys
+-- Keys of a slice that a program of an earlier schema has kept: their age counts from now.
+UPDATE idempotency SET created_at = EXTRACT(EPOCH FROM clock_timestamp())
+ WHERE (scope, key) > (:scope, :key) AND (scope, key) <= (:last_scope, :last_key)
+   AND created_at IS NULL;
+
+-- name: drop_old_keys
+-- Keys of a slice that are older than so many seconds.
+DELETE FROM idempotency
+ WHERE (scope, key) > (:scope, :key) AND (scope, key) <= (:last_scope, :last_key)
+   AND created_at < EXTRACT(EPOCH FROM clock_timestamp()) - :seconds
+RETURNING 1;

@@ -66,6 +66,9 @@ def delete_project(name: str) -> Steps[bool]:
     buried = yield _SQL["bury_project"](name=name)
     if not buried:
         return False
-    if (yield _SQL["unfinished_of_project"](project=buried[0][0])):
+    project, shard = buried[0]
+    if (yield _SQL["unfinished_of_project"](project=project)):
         raise Conflict(f"{name} has unfinished workloads: stop them, or let them finish")
+    yield _SQL["forget_durations"](project=project)
+    yield tell(shard, [inbox.written(inbox.ProjectSet(project, name, None, deleted=True))])
     return True

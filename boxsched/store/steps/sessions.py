@@ -14,5 +14,9 @@ def session(digest: str, now: float) -> Steps[str | None]:
     return found[0][0] if found else None
 
 
+def drop_expired_sessions(then: float, limit: int) -> Steps[int]:
+    return len((yield _SQL["drop_expired_sessions"](then=then, limit=limit)))
+
+
 def drop_session(digest: str) -> Steps[None]:
     yield _SQL["drop_session"](digest=digest)

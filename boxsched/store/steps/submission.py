@@ -16,6 +16,7 @@ from boxsched.store.values import (
     ProjectChanged,
     SubmitOutcome,
     Submitted,
+    SweptKeys,
 )
 
 _SQL = load("submission.sql")
@@ -46,9 +47,22 @@ def ask(shard: int, commands: Sequence[tuple[str, bytes]]) -> Steps[None]:
     yield tell(shard, commands)
 
 
-def idempotency(key: IdempotencyKey) -> Steps[Submitted | KeyTaken | None]:
+def idempotency(key: IdempotencyKey, *, living: bool = False) -> Steps[Submitted | KeyTaken | None]:
     found = yield _SQL["known_keys"].rows([(key.scope, key.key)])
-    return _seen_before(found[0], key) if found else None
+    if not found or (living and _is_of_deleted(found[0])):
+        return None
+    return _seen_before(found[0], key)
+
+
+def sweep_keys(after: tuple[str, str], seconds: float, limit: int) -> Steps[SweptKeys]:
+    found = yield _SQL["slice_of_keys"](scope=after[0], key=after[1], limit=limit)
+    if not found:
+        return SweptKeys(None, 0)
+    (last_scope, last_key) = found[-1]
+    bounds = {"scope": after[0], "key": after[1], "last_scope": last_scope, "last_key": last_key}
+    yield _SQL["stamp_keys"](**bounds)
+    dropped = yield _SQL["drop_old_keys"](seconds=seconds, **bounds)
+    return SweptKeys((last_scope, last_key) if len(found) == limit else None, len(dropped))
 
 
 def ask_once(
@@ -66,8 +80,9 @@ def ask_once(
 
 def submit(group: Sequence[NewWorkload]) -> Steps[list[SubmitOutcome]]:
     """The group in one transaction; who is refused is left out."""
-    # 1. Keys seen before, in the store or earlier in the group.
-    known = yield from _known_keys(group)
+    # 1. Keys seen before, in the store or earlier in the group. One that a deleted project had
+    # counts as new.
+    known, former = yield from _known_keys(group)
     fresh, repeats = _without_repeats(group, known)
     # 2. Numbers, under the projects' row locks; without one, the project has changed.
     numbers, shards = yield from _take_numbers([group[index] for index in fresh])
@@ -79,6 +94,10 @@ def submit(group: Sequence[NewWorkload]) -> Steps[list[SubmitOutcome]]:
         for (index, number), id_ in zip(taken, ids, strict=True)
     }
     # 4. Rows, inbox entries and keys.
+    for index in submitted:
+        key = group[index].idempotency
+        if key is not None and (key.scope, key.key) in former:
+            yield _SQL["drop_key"](scope=key.scope, key=key.key)
     yield from _insert([(group[index], done) for index, done in submitted.items()], shards)
     outcomes: dict[int, SubmitOutcome] = {
         index: submitted.get(index, ProjectChanged()) for index in fresh
@@ -88,10 +107,17 @@ def submit(group: Sequence[NewWorkload]) -> Steps[list[SubmitOutcome]]:
     return [outcomes[index] for index in range(len(group))]
 
 
-def _known_keys(group: Sequence[NewWorkload]) -> Steps[dict[_Key, Row]]:
+def _known_keys(group: Sequence[NewWorkload]) -> Steps[tuple[dict[_Key, Row], set[_Key]]]:
+    """The rows of keys that count, and the keys that deleted projects had."""
     keys = {(key.scope, key.key) for new in group if (key := new.idempotency)}
     found = yield _SQL["known_keys"].rows(sorted(keys))
-    return {(row[0], row[1]): row for row in found}
+    former = {(row[0], row[1]) for row in found if _is_of_deleted(row)}
+    return {(row[0], row[1]): row for row in found if not _is_of_deleted(row)}, former
+
+
+def _is_of_deleted(row: Row) -> bool:
+    """Whether a row of ``known_keys`` is of a project that is deleted by now."""
+    return bool(row[5])
 
 
 def _without_repeats(
@@ -136,7 +162,7 @@ def _repeated(
 
 def _seen_before(row: Row, key: IdempotencyKey) -> Submitted | KeyTaken:
     """What a row of ``known_keys`` answers."""
-    _, _, body_sha256, workload, number = row
+    _, _, body_sha256, workload, number, _ = row
     if body_sha256 != key.body_sha256:
         return KeyTaken()
     return Submitted(WorkloadId(workload), number, repeated=True)

@@ -1,0 +1,50 @@
+"""What is kept for a time only, and is deleted then: page sessions and idempotency keys.
+
+Every node runs the chore; only the leader of the default organization's shard does the work. It
+takes one small slice at a time, so that no transaction of it holds up another for long.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from boxsched.clock import Clock
+from boxsched.errors import BoxschedError
+from boxsched.store.contract import Store
+
+log = logging.getLogger(__name__)
+
+KEY_SECONDS = 7 * 86_400.0  # so long a POST can be repeated under its Idempotency-Key
+SESSION_SLACK_SECONDS = 3_600.0  # nodes' clocks may differ: a session over for an hour is over
+SLICE = 1_000  # rows looked at in one transaction
+PAUSE_SECONDS = 10.0  # between two slices: 8.6 million keys are looked at a day
+assert SLICE * 86_400 / PAUSE_SECONDS > 8_000_000
+
+
+class Retention:
+    """``leads``: whether this node is the one that does it."""
+
+    def __init__(self, store: Store, clock: Clock, leads: Callable[[], bool]) -> None:
+        self._store = store
+        self._clock = clock
+        self._leads = leads
+        self._place = ("", "")  # of the keys: behind the slice that was looked at last
+
+    async def run(self) -> None:
+        """Until it is cancelled. An outage of the database costs one round."""
+        while True:
+            await asyncio.sleep(PAUSE_SECONDS)
+            if not self._leads():
+                continue
+            try:
+                await self.run_once()
+            except BoxschedError as error:
+                log.info("nothing old was deleted this time: %s", error.message)
+
+    async def run_once(self) -> int:
+        """Delete what is old in the next slice; returns how many rows went."""
+        then = self._clock.now() - SESSION_SLACK_SECONDS
+        sessions = await self._store.drop_expired_sessions(then, SLICE)
+        swept = await self._store.sweep_keys(self._place, KEY_SECONDS, SLICE)
+        self._place = swept.place or ("", "")
+        return sessions + swept.dropped

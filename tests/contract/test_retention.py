@@ -1,0 +1,130 @@
+"""What is kept for a time only: idempotency keys, of their project alone, and page sessions."""
+
+import attrs
+import pytest
+
+from boxsched import inbox
+from boxsched.model import ProjectId
+from boxsched.retention import SLICE, Retention
+from boxsched.store.batches import DurationChange
+from boxsched.store.contract import SHARD, Store
+from boxsched.store.values import KeyTaken, Project, Submitted
+from tests.contract.conftest import Place
+from tests.contract.test_versions import run
+from tests.contract.world import NOW, Leader, build, key
+from tests.engine.shop import HeldClock
+
+LONG_AGO = "UPDATE idempotency SET created_at = 0 WHERE key = '{}'"
+OF_AN_OLDER_PROGRAM = "UPDATE idempotency SET created_at = NULL"
+
+
+@pytest.fixture
+async def ended(leader: Leader) -> tuple[Leader, Project, Submitted]:
+    """A build under the key "k", finished, so that its project can be deleted."""
+    project = await leader.project()
+    done = await leader.submit(build(project, idempotency=key("k")))
+    await leader.queue(done.id)
+    await leader.start(done.id, 0)
+    await leader.finish(done.id, 0)
+    return leader, project, done
+
+
+async def test_a_key_is_its_projects_own_not_its_names(
+    ended: tuple[Leader, Project, Submitted],
+) -> None:
+    leader, _, first = ended
+    store = leader.store
+    again = attrs.evolve(first, repeated=True)
+    assert await store.idempotency(key("k"), living=True) == again
+    assert await store.delete_project("web")
+    assert await store.idempotency(key("k"), living=True) is None
+    assert await store.idempotency(key("k")) == again  # nobody else has the name
+    anew = await leader.project()
+    second, third = await store.submit(
+        [build(anew, idempotency=key("k", "b")), build(anew, idempotency=key("k", "b"))]
+    )
+    assert isinstance(second, Submitted) and isinstance(third, Submitted)
+    assert second.id != first.id and not second.repeated
+    assert third == attrs.evolve(second, repeated=True)
+    assert await store.idempotency(key("k", "b"), living=True) == third
+    assert await store.submit([build(anew, idempotency=key("k"))]) == [KeyTaken()]
+
+
+async def test_a_submission_that_knows_the_deleted_project_leaves_its_key_alone(
+    ended: tuple[Leader, Project, Submitted],
+) -> None:
+    leader, project, first = ended
+    assert await leader.store.delete_project("web")
+    await leader.store.submit([build(project, idempotency=key("k"))])
+    assert await leader.store.idempotency(key("k")) == attrs.evolve(first, repeated=True)
+
+
+async def test_the_leader_is_told_that_a_project_went_and_its_durations_go(
+    ended: tuple[Leader, Project, Submitted],
+) -> None:
+    leader, project, _ = ended
+    ran = DurationChange(project.id, "test", (1.0,), 1.0)
+    await leader.commit(inbox=await leader.take_inbox(), durations=(ran,))
+    assert await leader.store.delete_project("web")
+    (entry,) = await leader.store.inbox(SHARD, 10)
+    assert inbox.read(entry.kind, entry.payload) == inbox.ProjectSet(
+        project.id, "web", None, deleted=True
+    )
+    anew = await leader.project()
+    await leader.store.submit([build(attrs.evolve(anew, id=ProjectId(anew.id)))])
+    entry = (await leader.store.inbox(SHARD, 10))[-1]
+    told = inbox.read(entry.kind, entry.payload)
+    assert isinstance(told, inbox.Submit) and told.jobs[0].expected_seconds == 3600.0
+
+
+async def test_old_keys_go_slice_by_slice(leader: Leader, place: Place) -> None:
+    project = await leader.project()
+    for n in range(5):
+        await leader.submit(build(project, idempotency=key(f"k{n}")))
+    for old in ("k1", "k2", "k4"):
+        run(place, LONG_AGO.format(old))
+    store = leader.store
+    first = await store.sweep_keys(("", ""), 60.0, 2)
+    assert (first.place, first.dropped) == ((key("k1").scope, "k1"), 1)
+    assert first.place is not None
+    second = await store.sweep_keys(first.place, 60.0, 2)
+    assert second.place is not None and second.dropped == 1
+    last = await store.sweep_keys(second.place, 60.0, 2)
+    assert (last.place, last.dropped) == (None, 1)
+    kept = [n for n in range(5) if await store.idempotency(key(f"k{n}"))]
+    assert kept == [0, 3]
+
+
+async def test_the_age_of_an_older_programs_keys_counts_from_now(
+    leader: Leader, place: Place
+) -> None:
+    project = await leader.project()
+    await leader.submit(build(project, idempotency=key("k")))
+    run(place, OF_AN_OLDER_PROGRAM)
+    assert (await leader.store.sweep_keys(("", ""), 60.0, 9)).dropped == 0
+    assert (await leader.store.sweep_keys(("", ""), 60.0, 9)).dropped == 0
+    assert (await leader.store.sweep_keys(("", ""), -60.0, 9)).dropped == 1
+
+
+async def test_sessions_that_are_over_go_the_oldest_first(store: Store) -> None:
+    for n in range(4):
+        await store.put_session(f"s{n}", "admin", NOW + n)
+    assert await store.drop_expired_sessions(NOW + 2, 2) == 2
+    assert await store.drop_expired_sessions(NOW + 2, 2) == 1
+    assert await store.session("s3", NOW) == "admin"
+
+
+async def test_a_round_deletes_both_and_begins_again_behind_the_last_key(
+    leader: Leader, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert SLICE > 2
+    monkeypatch.setattr("boxsched.retention.SLICE", 2)
+    project = await leader.project()
+    for n in range(3):
+        await leader.submit(build(project, idempotency=key(f"k{n}")))
+    for old in ("k0", "k2"):
+        run(place, LONG_AGO.format(old))
+    await leader.store.put_session("s", "admin", 1.0)
+    retention = Retention(leader.store, HeldClock(NOW), lambda: True)  # type: ignore[arg-type]
+    assert [await retention.run_once() for _ in range(3)] == [2, 1, 0]
+    assert await leader.store.idempotency(key("k1")) is not None
