@@ -79,6 +79,7 @@ class BoxesSet(msgspec.Struct, array_like=True, frozen=True):
     boxes: tuple[tuple[int, int, str], ...]
     node: str = ""  # the node that it is connected to
     connection: int = 0  # which of its connections: an older one's word is late
+    problem: str | None = None  # why it can begin no jobs at present
 
 
 class WorkerForgotten(msgspec.Struct, array_like=True, frozen=True):
@@ -110,6 +111,7 @@ class JobFinished(msgspec.Struct, array_like=True, frozen=True, tag="finished"):
     commit: str | None = None  # what was checked out, where the workload named none
     lost: bool = False  # ended since no node was heard for too long: a build may have another try
     seconds: float | None = None  # from its first step to its end, by its supervisor's own clock
+    not_begun: bool = False  # its commands never began, for a cause of the worker: ``reason``
 
 
 class Reports(msgspec.Struct, array_like=True, frozen=True):

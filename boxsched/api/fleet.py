@@ -42,7 +42,8 @@ class BoxList(Struct, frozen=True):
 
 class WorkerAnswer(Struct, frozen=True):
     """A worker; ``builds``, ``deploys``, ``ssh_sessions`` with a job on it now. ``seen_at``: when
-    it was heard last, null = not known. ``token``: the id of the token that it is bound to."""
+    it was heard last, null = not known. ``token``: the id of the token that it is bound to.
+    ``problem``: why it can begin no jobs at present, so that its Boxes get none; null = it can."""
 
     id: str
     name: str
@@ -54,6 +55,7 @@ class WorkerAnswer(Struct, frozen=True):
     ssh_sessions: int
     seen_at: str | None
     token: str | None
+    problem: str | None
 
 
 class WorkerList(Struct, frozen=True):
@@ -137,4 +139,5 @@ def _worker(worker: Worker) -> WorkerAnswer:
         worker.ssh_sessions,
         text_time(worker.seen_at),
         worker.token,
+        worker.problem,
     )

@@ -128,6 +128,7 @@ class Worker(msgspec.Struct, frozen=True, kw_only=True):
     ssh_sessions: int
     seen_at: datetime | None = None  # when it was heard last; None = not known
     token: str | None = None  # the id of the token that it is bound to
+    problem: str | None = None  # why it can begin no jobs at present
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,8 +9,8 @@ deadline: they stay unknown, and their lane closed, until the worker is back or 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from boxsched.engine import endings
-from boxsched.engine.books import AGAIN, TO_BE_GIVEN_AGAIN, LiveJob, LiveWorkload
+from boxsched.engine import endings, readiness
+from boxsched.engine.books import LiveJob, LiveWorkload, waits_again
 from boxsched.engine.watch import Sights
 from boxsched.inbox import WorkerForgotten
 from boxsched.model import BoxId, Kind, WorkerId, job_index
@@ -24,6 +24,7 @@ LOST = "lost: its worker was not heard from"
 
 
 def apply(turn: "Turn", sights: Sights) -> None:
+    readiness.apply(turn, sights)
     for worker in sights.back:
         back(turn, worker)
         turn.news.worker("heard_again", worker)
@@ -41,9 +42,8 @@ def apply(turn: "Turn", sights: Sights) -> None:
 
 def back(turn: "Turn", worker: WorkerId) -> None:
     """Its jobs are what they were before the silence; what else is true it will report."""
-    boxes = _boxes(turn, worker)
-    turn.free_anew([box for box in boxes if turn.books.core.boxes[box].away])
-    turn.decide(core.BoxesBack(boxes))
+    if worker not in turn.books.problems:
+        readiness.give_back(turn, worker)
     for live, job in list(_jobs(turn, worker)):
         if job.state is not JobState.UNKNOWN or turn.books.lost.get(job.id):
             continue  # what has ended as lost does not run again by that
@@ -86,10 +86,10 @@ def _lost(turn: "Turn", worker: WorkerId) -> None:
     for live, job in list(_jobs(turn, worker)):
         if live.kind is not Kind.BUILD or job.state is JobState.FINISHED:
             continue  # by a job before it, as it may be
-        if job.reason == AGAIN:
+        if waits_again(job.reason):
             continue  # it waits for another Box already
         if not endings.give_again(turn, live, job, ended=False):
-            asked = live.state is State.STOPPING or job.reason not in (None, *TO_BE_GIVEN_AGAIN)
+            asked = endings.is_to_end(live, job)
             endings.end(turn, live, job, Result.STOPPED if asked else Result.FAILED, LOST)
 
 

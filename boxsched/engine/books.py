@@ -103,6 +103,7 @@ class Books:
         self.durations: dict[tuple[ProjectId, str], tuple[float, ...]] = {}
         self.places: dict[WorkerId, str] = {}  # the node that each worker is connected to
         self.names: dict[WorkerId, str] = {}
+        self.problems: dict[WorkerId, str] = {}  # why those that can begin no jobs cannot
         self.connections: dict[WorkerId, int] = {}  # the newest of each worker
         self.latest = 0.0  # no time of this shard is later
         # Equal asks share one tuple each: a million waiting workloads have few different ones.
@@ -176,20 +177,37 @@ def _ask(job: SubmitJob) -> JobAsk:
 
 _SHARED_AT_MOST = 10_000
 
-# The reason of an unknown job whose supervisor has ended it: it waits for a Box.
-ENDED_LOST = "lost: no node was heard for too long; waits for another try"
+# The reasons of jobs that wait for another Box: their attempts have ended, or never began.
+_WAITS_AGAIN = "; waits for another try"
+ENDED_LOST = f"lost: no node was heard for too long{_WAITS_AGAIN}"
 
 # The reason of an unknown job that a person has resolved as to be run again: it waits for a Box.
 AGAIN = "resolved: to be run again; waits for a Box"
-
-# The reasons of jobs that have ended where they were, and wait for another attempt.
-TO_BE_GIVEN_AGAIN = (ENDED_LOST, AGAIN)
 
 # The worker of a Box that is not there.
 NOBODY = WorkerId(0)
 
 # For a shard that has no organization yet: nothing ever happens in it.
 NO_ORGANIZATION = Organization(0, "", Policy.BACKFILL, None, None)
+
+
+def not_begun(worker: str, problem: str) -> str:
+    """The reason of a job that a worker could not begin."""
+    return f"worker {worker} could not begin it: {problem}{_WAITS_AGAIN}"
+
+
+def is_not_begun(reason: str | None) -> bool:
+    return waits_again(reason) and reason not in (ENDED_LOST, AGAIN)
+
+
+def without_wait(reason: str | None) -> str:
+    """Such a reason, without the words that it waits."""
+    return (reason or "").removesuffix(_WAITS_AGAIN)
+
+
+def waits_again(reason: str | None) -> bool:
+    """Whether it is the reason of a job that waits for another Box."""
+    return reason is not None and (reason == AGAIN or reason.endswith(_WAITS_AGAIN))
 
 
 def lane_of(
@@ -225,6 +243,7 @@ class Loading:
         books.durations.update(state.durations)
         books.places.update((p.worker, p.node) for p in state.pulses)
         books.names.update((p.worker, p.name) for p in state.pulses)
+        books.problems.update((p.worker, p.problem) for p in state.pulses if p.problem)
         books.connections.update((p.worker, p.connection) for p in state.pulses)
         books.latest = max((box.freed_at for box in state.boxes), default=0.0)
 
@@ -249,6 +268,7 @@ class Loading:
             if box.retired:
                 books.core.apply(BoxRetired(box.id), 0.0)
         gone = {p.worker for p in self.state.pulses if not (p.connected and alive(p.node))}
+        gone.update(books.problems)
         away = tuple(book.id for worker in gone for book in books.boxes_of(worker))
         books.core.apply(BoxesAway(away), 0.0)
         return books
@@ -297,7 +317,7 @@ def _restore(
         if live.kind is Kind.BUILD and live.state is State.RUNNING:
             job.reason = ENDED_LOST  # nobody can report it: it is given again
     for job in live.running:
-        if job.state is JobState.UNKNOWN and job.reason in TO_BE_GIVEN_AGAIN:
+        if job.state is JobState.UNKNOWN and waits_again(job.reason):
             books.lost[job.id] = True
             books.core.apply(JobsLost(live.id, (job_index(job.id),), ended=True), 0.0)
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import attrs
 
 from boxsched.engine.books import Books
+from boxsched.model import WorkerId
 from boxsched.scheduling import Scheduler
 
 
@@ -20,11 +21,14 @@ class Capacity:
 
 @attrs.frozen
 class Absence:
-    """The Boxes of one type that are to stay: on connected workers, and on which others."""
+    """The Boxes of one type that are to stay: those that can be used, those on workers that are not
+    connected, and those on workers that can begin no jobs."""
 
-    connected: int
-    away: int
-    workers: tuple[str, ...]
+    usable: int
+    absent: int
+    absent_workers: tuple[str, ...]
+    troubled: int
+    troubled_workers: tuple[str, ...]  # with what is wrong
 
 
 def capacity(core: Scheduler) -> Capacity:
@@ -40,8 +44,21 @@ def absences(books: Books) -> Mapping[str, Absence]:
     for pool in books.core.pools.values():
         if not pool.away:
             continue
-        away = [box.id for box in pool.boxes.values() if box.away and not box.retired]
-        workers = {books.boxes[id_].worker for id_ in away}
-        names = sorted(books.names.get(worker, f"worker {worker}") for worker in workers)
-        found[pool.box_type] = Absence(pool.wanted - len(away), len(away), tuple(names))
+        away = [books.boxes[box.id] for box in pool.boxes.values() if box.away and not box.retired]
+        troubled = [book.worker for book in away if book.worker in books.problems]
+        absent = [book.worker for book in away if book.worker not in books.problems]
+        found[pool.box_type] = Absence(
+            usable=pool.wanted - len(away),
+            absent=len(absent),
+            absent_workers=tuple(sorted({named(books, worker) for worker in absent})),
+            troubled=len(troubled),
+            troubled_workers=tuple(sorted({named(books, worker) for worker in troubled})),
+        )
     return found
+
+
+def named(books: Books, worker: WorkerId) -> str:
+    """The worker's name, and what is wrong with it."""
+    name = books.names.get(worker, f"worker {worker}")
+    problem = books.problems.get(worker)
+    return name if problem is None else f"{name} ({problem})"

@@ -2,8 +2,17 @@
 
 from typing import TYPE_CHECKING
 
-from boxsched.engine import causes
-from boxsched.engine.books import AGAIN, ENDED_LOST, TO_BE_GIVEN_AGAIN, LiveJob, LiveWorkload
+import msgspec
+
+from boxsched.engine import causes, readiness
+from boxsched.engine.books import (
+    AGAIN,
+    ENDED_LOST,
+    LiveJob,
+    LiveWorkload,
+    not_begun,
+    waits_again,
+)
 from boxsched.inbox import JobFinished, JobStarted
 from boxsched.model import JobId, Kind, WorkerId, job_index
 from boxsched.scheduling import values as core
@@ -15,6 +24,8 @@ if TYPE_CHECKING:
     from boxsched.engine.turn import Turn
 
 ATTEMPTS_AT_MOST = 3  # of a job whose workers get lost
+BEGINNINGS_AT_MOST = 10  # of a job whose commands no worker could begin
+assert ATTEMPTS_AT_MOST < BEGINNINGS_AT_MOST
 
 
 def report(turn: "Turn", worker: WorkerId, said: JobStarted | JobFinished) -> None:
@@ -37,6 +48,8 @@ def report(turn: "Turn", worker: WorkerId, said: JobStarted | JobFinished) -> No
         elif job.started_at is None:
             job.started_at = turn.now  # it is to be given again, unless its worker is back first
             turn.draft.job(job)
+    elif said.not_begun:
+        _not_begun(turn, worker, live, job, said)
     elif not (said.lost and give_again(turn, live, job, ended=True)):
         finish(turn, live, job, said)
 
@@ -51,21 +64,54 @@ def end(turn: "Turn", live: LiveWorkload, job: LiveJob, result: Result, reason: 
 def give_again(turn: "Turn", live: LiveWorkload, job: LiveJob, *, ended: bool) -> bool:
     """A lost attempt of a build: the job waits for a Box. False where it is to end instead: it was
     to be stopped, is no build's, or has been lost too often. ``ended``: its worker says so."""
-    if live.kind is not Kind.BUILD or live.state is not State.RUNNING:
+    if live.kind is not Kind.BUILD or job.attempt >= ATTEMPTS_AT_MOST or is_to_end(live, job):
         return False
-    if job.reason not in (None, ENDED_LOST):
-        return False
-    if job.attempt >= ATTEMPTS_AT_MOST:
-        return False
+    ended = ended or turn.books.lost.get(job.id, False)
+    _wait_again(turn, live, job, ENDED_LOST if ended else None)
+    return True
+
+
+def _not_begun(
+    turn: "Turn", worker: WorkerId, live: LiveWorkload, job: LiveJob, said: JobFinished
+) -> None:
+    """Its commands never began, for a cause that lies with the worker: another one gets the job.
+
+    A deploy, too: it is not run twice, as nothing of it has run. The worker gets no more jobs until
+    it says that it can begin them.
+    """
+    problem = said.reason or "for a reason that it did not say"
+    readiness.withdraw(turn, worker, problem)
+    if is_to_end(live, job):
+        stopped = msgspec.structs.replace(said, result=Result.STOPPED, reason=None)
+        finish(turn, live, job, stopped)
+    elif job.attempt >= BEGINNINGS_AT_MOST:
+        name = turn.books.names.get(worker, f"worker {worker}")
+        last = f"not begun in {job.attempt} tries; the last one, on {name}: {problem}"
+        finish(turn, live, job, msgspec.structs.replace(said, reason=last))
+    else:
+        name = turn.books.names.get(worker, str(worker))
+        _wait_again(turn, live, job, not_begun(name, problem))
+
+
+def is_to_end(live: LiveWorkload, job: LiveJob) -> bool:
+    """It was to be stopped, or is out of time."""
+    return live.state is not State.RUNNING or _is_out_of_time(job)
+
+
+def _is_out_of_time(job: LiveJob) -> bool:
+    return job.reason is not None and not waits_again(job.reason)
+
+
+def _wait_again(turn: "Turn", live: LiveWorkload, job: LiveJob, ended: str | None) -> None:
+    """The job waits for another Box. ``ended``: how its attempt did, so that the next leader knows;
+    None: it may be running still."""
+    if ended is not None:
+        job.reason = ended
+        turn.draft.job(job)
     if job.state is not JobState.UNKNOWN:
         lose_sight(turn, live, job)
-    ended = ended or turn.books.lost.get(job.id, False)
-    if ended:
-        job.reason = ENDED_LOST  # so that the next leader knows
-        turn.draft.job(job)
-    turn.books.lost[job.id] = ended
-    turn.decide(core.JobsLost(live.id, (job_index(job.id),), ended))
-    return True
+    turn.books.lost[job.id] = ended is not None
+    turn.decide(core.JobsLost(live.id, (job_index(job.id),), ended is not None))
 
 
 def lose_sight(turn: "Turn", live: LiveWorkload, job: LiveJob) -> None:
@@ -102,10 +148,10 @@ def finish(turn: "Turn", live: LiveWorkload, job: LiveJob, said: JobFinished) ->
     """The attempt has ended; ``said.seconds`` says how long such jobs run."""
     job.state = moved(JOB_TRANSITIONS, job.state, JobMove.ENDED)
     job.result = said.result
-    waits = job.reason in TO_BE_GIVEN_AGAIN
-    if job.reason is not None and not waits and said.result is Result.STOPPED:
-        job.result = Result.FAILED  # it was ended because it ran out of time
-    if job.reason is None or waits:
+    out_of_time = _is_out_of_time(job)
+    if out_of_time and said.result is Result.STOPPED:
+        job.result = Result.FAILED
+    if not out_of_time:
         job.reason = _reason(live, job.result, said)
     job.exit_status = said.exit_status
     _set_times(turn, live, job, said.seconds)

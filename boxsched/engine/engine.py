@@ -325,7 +325,13 @@ class Engine:
             self.books.places[pulse.worker] = pulse.node
         self.books.names = {pulse.worker: pulse.name for pulse in pulses}
         gone = {node for node in {pulse.node for pulse in pulses} if not self._alive(node)}
-        return self._watch.look(pulses, self._watched_at, gone)
+        sights = self._watch.look(pulses, self._watched_at, gone)
+        problems = {pulse.worker: pulse.problem for pulse in pulses if pulse.problem}
+        known = self.books.problems
+        if problems == known:
+            return sights
+        ready = frozenset(w for w in known if w not in problems and self._watch.is_there(w))
+        return attrs.evolve(sights, problems=problems, ready=ready)
 
     def _act(self, turn: Turn, batch: Batch, commit_seconds: float) -> None:
         """The batch is committed: now it may be shown, and workers may be told."""
@@ -334,6 +340,8 @@ class Engine:
         for job in turn.started:
             self._deadlines.add(self.books, job, now)
         self._deadlines.forget_ended(self.books)
+        for worker, problem in turn.problems.items():
+            _log_problem(self.books.names.get(worker, str(worker)), problem)
         self._published(self._batch, batch.events)
         if turn.to_tell:
             places = self.books.places
@@ -356,3 +364,10 @@ class Engine:
                 await self._awake.wait()
         except TimeoutError:
             pass
+
+
+def _log_problem(worker: str, problem: str | None) -> None:
+    if problem is None:
+        log.info("worker %s can begin jobs again", worker)
+    else:
+        log.warning("worker %s can begin no jobs, and gets none until it can: %s", worker, problem)

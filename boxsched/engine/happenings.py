@@ -119,7 +119,8 @@ class Happenings:
         )
 
     def worker(self, what: str, worker: int, **values: Any) -> None:
-        """``what``: connected, disconnected, silent, heard_again, lost, forgotten."""
+        """``what``: connected, disconnected, silent, heard_again, lost, forgotten, cannot_begin,
+        can_begin."""
         self._add(f"worker.{what}", worker=str(worker), **values, capacity=self._capacity())
 
     def boxes_changed(self) -> None:

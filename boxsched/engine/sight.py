@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from boxsched.engine.books import Books, LiveJob, LiveWorkload
+from boxsched.engine.books import Books, LiveJob, LiveWorkload, is_not_begun, without_wait
 from boxsched.model import Kind, job_text
 from boxsched.states import JobState, State
 
@@ -15,8 +15,20 @@ def unseen(books: Books, live: LiveWorkload) -> Sequence[LiveJob]:
     return [
         job
         for job in live.running or ()
-        if job.state is JobState.UNKNOWN or (stopping and books.out_of_sight(job))
+        if (job.state is JobState.UNKNOWN or (stopping and books.out_of_sight(job)))
+        and not is_not_begun(job.reason)
     ]
+
+
+def unbegun(live: LiveWorkload) -> Sequence[LiveJob]:
+    """Jobs that a worker could not begin, and that wait for another Box."""
+    return [job for job in live.running or () if is_not_begun(job.reason)]
+
+
+def waits_for_another(jobs: Sequence[LiveJob]) -> str:
+    """The sentence of a workload with such jobs."""
+    more = f", and {len(jobs) - 1} more wait" if len(jobs) > 1 else ""
+    return f"A job waits for another Box{more}: {without_wait(jobs[0].reason)}."
 
 
 def worker_away(books: Books, live: LiveWorkload, jobs: Sequence[LiveJob]) -> str:

@@ -5,7 +5,7 @@ What comes of the workers stands apart: ``endings`` of their jobs, and their ``a
 
 from collections.abc import Iterable
 
-from boxsched.engine import absence, causes, endings, resolving
+from boxsched.engine import absence, causes, endings, readiness, resolving
 from boxsched.engine.books import Books, BoxBook, LiveJob, LiveWorkload, lane_of
 from boxsched.engine.draft import Draft
 from boxsched.engine.happenings import Happenings
@@ -59,6 +59,8 @@ class Turn:
         self.draft = Draft(now)
         self.news = Happenings(books, now)
         self.to_tell: set[WorkerId] = set()  # workers that have something to look up
+        # Workers that can begin no jobs, and why; None: they can again. To be logged.
+        self.problems: dict[WorkerId, str | None] = {}
         self.started: list[LiveJob] = []  # their time limits run from now on
         self._asked_by = ""  # who asked for the stop that is being applied
         self._strategy = ""  # the cancellation strategy of the build that is being registered
@@ -147,6 +149,7 @@ class Turn:
                 self.draft.take(known)
             self.decide(core.BoxAdded(id_, box_type))
         self.books.places[worker] = command.node
+        readiness.connected(self, worker, command.problem)
         absence.back(self, worker)
         self.news.worker("connected", worker)
         self.news.boxes_changed()

@@ -11,7 +11,7 @@ between that nobody saw, the value beside the last one covers them all.
 """
 
 import enum
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import attrs
 
@@ -56,9 +56,12 @@ class Sights:
     lost: tuple[WorkerId, ...] = ()
     hung_up: tuple[WorkerId, ...] = ()  # nothing new is given to them; their jobs are as they were
     connections: tuple[Connection, ...] = ()  # of the silent
+    problems: Mapping[WorkerId, str] | None = None  # who can begin no jobs, where that is news
+    ready: frozenset[WorkerId] = frozenset()  # who can again, and is connected
 
     def __bool__(self) -> bool:
-        return bool(self.back or self.silent or self.lost or self.hung_up)
+        moved = self.back or self.silent or self.lost or self.hung_up
+        return bool(moved) or self.problems is not None
 
 
 NOTHING_SEEN = Sights()
@@ -99,6 +102,11 @@ class Watch:
         if known is not None:
             known.comes_back()
             known.since, known.connected = now, True
+
+    def is_there(self, worker: WorkerId) -> bool:
+        """Connected, and heard, as of the last look."""
+        known = self._watched.get(worker)
+        return known is not None and known.connected and known.sight is Sight.HEARD
 
     def look(
         self, pulses: Sequence[Pulse], now: float, gone: Collection[str] = frozenset()

@@ -1,13 +1,27 @@
 """Why a workload is not further, for people: the core's reason with names, numbers and times."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import attrs
 
+from boxsched.engine.absent_text import (
+    Absences,
+    beside_text,
+    nobody_text,
+    nobody_there,
+    too_few_there,
+    where_text,
+)
 from boxsched.engine.books import Books, LiveWorkload
-from boxsched.engine.capacity import Absence, absences
+from boxsched.engine.capacity import absences
 from boxsched.engine.happenings import rfc3339
-from boxsched.engine.sight import lane_blocked, listed, unseen, worker_away
+from boxsched.engine.sight import (
+    lane_blocked,
+    unbegun,
+    unseen,
+    waits_for_another,
+    worker_away,
+)
 from boxsched.model import Kind, WorkloadId
 from boxsched.scheduling.prediction import forecast
 from boxsched.scheduling.queue import Shape
@@ -25,11 +39,8 @@ from boxsched.scheduling.values import (
 from boxsched.scheduling.why import why, why_shapes
 from boxsched.scheduling.workload import RunningGroup, Workload
 from boxsched.states import State
-from boxsched.store.values import IN_PROCESS
 
 BLOCKERS_AT_MOST = 100
-
-Absences = Mapping[str, Absence]  # by type of Box
 Sentences = Callable[[WorkloadId, State], str | None]  # why a workload in that state waits
 
 CODES: dict[type, str] = {
@@ -84,6 +95,8 @@ def explain(books: Books, id_: WorkloadId, now: float) -> WhyReport | None:
         phase = "assignment"
         if unseen(books, live):
             code = "unknown_job"
+        elif unbegun(live):
+            code = "needs_boxes"
     elif workload.state is State.REGISTERED:
         phase = "ordering"
     waits = workload.run is None
@@ -128,6 +141,8 @@ def sentences(books: Books, now: float) -> Sentences:
             live = books.workloads[id_]
             if jobs := unseen(books, live):
                 return worker_away(books, live, jobs)
+            if jobs := unbegun(live):
+                return waits_for_another(jobs)
         if workload.shape is None:
             return None
         if workload.shape not in texts:
@@ -139,19 +154,19 @@ def sentences(books: Books, now: float) -> Sentences:
 
 def phrase(books: Books, reason: Reason, absent: Absences) -> str:
     """The reason as a sentence; ``absent`` are the books' ``absences``."""
-    if not isinstance(reason, WaitsForLane | Runs) and _nobody_there(books, absent):
-        names = _absent_names(books)
-        known = f" ({names})" if names else ""
-        return f"No worker is connected{known}: start one with `boxsched worker`."
+    if not isinstance(reason, WaitsForLane | Runs) and nobody_there(books, absent):
+        return nobody_text(books)
     match reason:
         case WaitsForLane(ahead):
             return _lane(books, ahead)
         case NoSuchBoxes(box_type, asked, existing):
             return f"Asks for {_boxes(asked, box_type)}; there are only {existing}."
-        case NeedsBoxes(box_type, asked) if _too_few_there(reason, absent):
-            return f"Needs {_boxes(asked, box_type)}; {_where(absent[box_type])}."
+        case NeedsBoxes(box_type, asked) if too_few_there(reason, absent):
+            return f"Needs {_boxes(asked, box_type)}; {where_text(absent[box_type])}."
         case NeedsBoxes(box_type, asked, free):
-            return f"Needs {_boxes(asked, box_type)}; {free} free now."
+            return (
+                f"Needs {_boxes(asked, box_type)}; {free} free now.{beside_text(absent, box_type)}"
+            )
         case PlanLimit(asked, _, limit) if asked > limit:
             return f"Asks for {_boxes(asked)}; the plan is {limit}: it can never start."
         case ProjectLimit(asked, _, limit) if asked > limit:
@@ -185,33 +200,11 @@ def _lane(books: Books, ahead: Sequence[WorkloadId]) -> str:
 def _sentence(books: Books, live: LiveWorkload, reason: Reason, code: str, absent: Absences) -> str:
     if code == "unknown_job":
         return worker_away(books, live, unseen(books, live))
+    if jobs := unbegun(live):
+        return waits_for_another(jobs)
     if live.state is State.STOPPING:
         return "Is being stopped: its Boxes are free when its jobs have ended."
     return phrase(books, reason, absent)
-
-
-def _nobody_there(books: Books, absent: Absences) -> bool:
-    """All Boxes are away, or have gone with their workers."""
-    wanted = [pool for pool in books.core.pools.values() if pool.wanted]
-    return all(pool.box_type in absent and not absent[pool.box_type].connected for pool in wanted)
-
-
-def _too_few_there(reason: NeedsBoxes, absent: Absences) -> bool:
-    """Whatever ends, it does not fit: for that a worker has to come back."""
-    return reason.box_type in absent and reason.asked > absent[reason.box_type].connected
-
-
-def _where(absence: Absence) -> str:
-    there = absence.connected
-    here = f"{there or 'none'} {'are' if there > 1 else 'is'} on connected workers"
-    return f"{here}, {absence.away} more on {listed(absence.workers)}, not connected"
-
-
-def _absent_names(books: Books) -> str:
-    """Where nobody is there. Of nodes' own workers only those that have Boxes."""
-    own = {books.names.get(worker) for worker in books.workers}
-    names = books.names.values()
-    return listed(sorted(n for n in names if n in own or not n.startswith(IN_PROCESS)))
 
 
 def _in_the_way(
@@ -222,10 +215,10 @@ def _in_the_way(
     known = books.core.workloads
     if isinstance(reason, WaitsForLane):
         return [known[id_] for id_ in reason.ahead[:BLOCKERS_AT_MOST]]
-    if _nobody_there(books, absent):
+    if nobody_there(books, absent):
         return ()
     match reason:
-        case NeedsBoxes() if _too_few_there(reason, absent):
+        case NeedsBoxes() if too_few_there(reason, absent):
             return ()
         case BehindReservation(head) | QueueOrder(head):
             return [known[head]]

@@ -97,6 +97,7 @@ class Entry:
             organization=token.organization,
             lost_after=self._lost_after,
             token=token.id,
+            problem=hello.problem,
         )
 
         async def connected(new: NewWorker) -> Connected:
@@ -116,7 +117,7 @@ class Entry:
             message = "another worker with this name, or this one, connects at this moment"
             raise NotLetIn("conflict", message, again=True) from None
 
-    async def announce(self, line: Line, connected: Connected) -> None:
+    async def announce(self, line: Line, connected: Connected, problem: str | None) -> None:
         """Tell the shard's leader, in the order of the connections; raises NotLetIn, Gone."""
         connection = connected.connection
         number = max(connection.number, self._newest.get(connection.worker, 0))
@@ -129,7 +130,7 @@ class Entry:
             await self._ask(connected.shard, command)
 
         boxes = tuple((row.id, row.ordinal, row.box_type) for row in connected.boxes)
-        said = inbox.BoxesSet(connection.worker, boxes, self._node, connection.number)
+        said = inbox.BoxesSet(connection.worker, boxes, self._node, connection.number, problem)
         await insist(announced, said, self._times)
 
     def forget(self, connection: Connection) -> None:

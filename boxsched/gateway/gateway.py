@@ -160,8 +160,8 @@ class Gateway:
             hello = await self._entry.hello(line)
             connected = await self._entry.connect(line, hello, token)
             try:
-                await self._entry.announce(line, connected)
-                link = Link(line, connected, self._side)
+                await self._entry.announce(line, connected, hello.problem)
+                link = Link(line, connected, self._side, hello.problem)
                 await self._attend(link)
             finally:
                 self._entry.forget(connected.connection)

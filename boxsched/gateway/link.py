@@ -46,8 +46,11 @@ class Held(NamedTuple):
 class Link:
     """Reads, stores and answers what one worker says, and sends what it is told."""
 
-    def __init__(self, line: Line, connected: Connected, node: NodeSide) -> None:
+    def __init__(
+        self, line: Line, connected: Connected, node: NodeSide, problem: str | None = None
+    ) -> None:
         self.connection = connected.connection
+        self.problem = problem  # why it can begin no jobs, as it said last
         self.worker = connected.connection.worker
         self._shard = connected.shard
         self._line = line
@@ -157,6 +160,7 @@ class Link:
             self._node.figures.messages += 1
             match said:
                 case wire.Beat():
+                    self.problem = said.problem
                     self._node.beaten(self, said.number)
                 case wire.Said():
                     await self._reports.put(said, len(text))

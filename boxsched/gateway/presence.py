@@ -21,6 +21,7 @@ class Beating(Protocol):
     """A connection that sends heartbeats."""
 
     connection: Connection
+    problem: str | None  # why it can begin no jobs, as it said last
 
     def ack(self, number: int) -> None: ...
 
@@ -62,7 +63,8 @@ class Beats:
             return
         try:
             connections = [link.connection for link in beaten]
-            alive = await self._store.beat(connections, self._lost_after)
+            problems = {each.connection.worker: each.problem for each in beaten if each.problem}
+            alive = await self._store.beat(connections, self._lost_after, problems)
         except StoreAway:
             for link, numbers in beaten.items():
                 numbers.extend(self._unwritten.get(link, ()))

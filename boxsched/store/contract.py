@@ -45,6 +45,7 @@ from boxsched.store.values import (
 )
 
 PAGE_WORKLOADS = 1_000
+NO_PROBLEMS: Mapping[WorkerId, str] = {}
 SHARD = 1  # the default organization's; the only one there is on SQLite
 
 
@@ -204,10 +205,16 @@ class Store(Protocol):
         """They are disconnected, as far as they have not connected anew since."""
 
     async def beat(
-        self, connections: Sequence[Connection], lost_after: float | None = None
+        self,
+        connections: Sequence[Connection],
+        lost_after: float | None = None,
+        problems: Mapping[WorkerId, str] = NO_PROBLEMS,
     ) -> set[WorkerId]:
-        """These are alive (one statement for all), and go by what they were promised on these
-        connections (None: not known); returns those of which it is the connection."""
+        """Record heartbeats, in one statement; return the ids whose connection number is current.
+
+        They go by what they were promised on these connections (None: not known). ``problems``:
+        why those that can begin no jobs cannot.
+        """
 
     async def forget_worker(self, connection: Connection) -> bool:
         """Its row goes, with those of its Boxes; False where it has connected anew since, or still

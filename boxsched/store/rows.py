@@ -88,8 +88,8 @@ def box(row: Row) -> Box:
 
 def pulse(row: Row) -> Pulse:
     """A row of ``pulses``."""
-    worker, node, connected, beat, connection, lost_after, name = row
-    return Pulse(worker, node, bool(connected), beat, connection, lost_after, name)
+    worker, node, connected, *rest = row
+    return Pulse(worker, node, bool(connected), *rest)
 
 
 def assignment(row: Row) -> Assignment:

@@ -8,7 +8,7 @@ from boxsched.inbox import Resolve, Stop
 from boxsched.model import JobId, WorkerId, WorkloadId
 from boxsched.states import JobState
 from boxsched.store.batches import Batch, InboxEntry, StoredEvent
-from boxsched.store.contract import ShardLoading
+from boxsched.store.contract import NO_PROBLEMS, ShardLoading
 from boxsched.store.driver import Driver
 from boxsched.store.steps import (
     cluster,
@@ -190,9 +190,12 @@ class SqlStore:
         await self._driver.serving.write(fleet.disconnect_workers, connections)
 
     async def beat(
-        self, connections: Sequence[Connection], lost_after: float | None = None
+        self,
+        connections: Sequence[Connection],
+        lost_after: float | None = None,
+        problems: Mapping[WorkerId, str] = NO_PROBLEMS,
     ) -> set[WorkerId]:
-        return await self._driver.serving.write(fleet.beat, connections, lost_after)
+        return await self._driver.serving.write(fleet.beat, connections, lost_after, problems)
 
     async def forget_worker(self, connection: Connection) -> bool:
         return await self._driver.serving.write(fleet.forget_worker, connection)

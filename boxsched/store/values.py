@@ -211,7 +211,7 @@ class NewWorker:
     ``node`` is the name of the node that it is connected to, ``box_types`` one for each Box.
     ``lost_after``: so many seconds without a node its builds go on, it is told there (None: for
     how long is not known). ``token``: the id of the token that it comes with; IN_PROCESS of a
-    node's own worker.
+    node's own worker. ``problem``: why it can begin no jobs at present, None: it can.
     """
 
     identity: str
@@ -222,6 +222,7 @@ class NewWorker:
     organization: int = 1
     lost_after: float | None = None
     token: str | None = None
+    problem: str | None = None
 
 
 @attrs.frozen
@@ -255,6 +256,7 @@ class Pulse:
     connection: int
     lost_after: float | None
     name: str = ""
+    problem: str | None = None  # why it can begin no jobs at present
 
 
 @attrs.frozen
@@ -311,6 +313,7 @@ class Worker:
     ssh_sessions: int
     seen_at: float | None  # when it was heard last, by the database's clock; None: not known
     token: str | None = None  # the id of the token that it is bound to
+    problem: str | None = None  # why it can begin no jobs at present
 
 
 @attrs.frozen

@@ -42,9 +42,14 @@ _CLEAN = r"^[^\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufe
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=255, pattern=_CLEAN)]
 
 
+# Why a worker can begin no jobs.
+Problem = Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=_CLEAN)]
+
+
 class Hello(msgspec.Struct, frozen=True, tag="hello"):
     """``identity`` is the worker's own for good; ``boot`` names the boot of its machine;
-    ``holds`` are the (job, lease token) of what it has running, adopted or to report."""
+    ``holds`` are the (job, lease token) of what it has running, adopted or to report; ``problem``
+    says why it can begin no jobs at present."""
 
     version: int
     identity: Name
@@ -53,6 +58,7 @@ class Hello(msgspec.Struct, frozen=True, tag="hello"):
     fingerprint: str
     boot: str
     holds: tuple[tuple[int, int], ...] = ()
+    problem: Problem | None = None
 
 
 class Welcome(msgspec.Struct, frozen=True, tag="welcome"):
@@ -102,9 +108,11 @@ class Level(msgspec.Struct, frozen=True, tag="level"):
 
 
 class Beat(msgspec.Struct, frozen=True, tag="beat"):
-    """The worker is alive; answered by ``Ack`` once the store knows."""
+    """The worker is alive; answered by ``Ack`` once the store knows. ``problem``: why it can begin
+    no jobs at present; its Boxes get none until a beat without it."""
 
     number: int
+    problem: Problem | None = None
 
 
 class Said(msgspec.Struct, frozen=True, tag="said"):

@@ -25,11 +25,11 @@ SELECT id, state = 'disconnected' AND NOT EXISTS (
 -- name: insert_worker
 -- A worker that connects for the first time; where another was faster, the schema refuses it.
 INSERT INTO worker (
-    identity, name, address, state, organization, token, node, connection, beat, lost_after,
-    seen_at
+    identity, name, address, state, organization, token, problem, node, connection, beat,
+    lost_after, seen_at
 ) VALUES (
-    :identity, :name, :address, 'connected', :organization, :token, :node, 1, 1, :lost_after,
-    EXTRACT(EPOCH FROM clock_timestamp())
+    :identity, :name, :address, 'connected', :organization, :token, :problem, :node, 1, 1,
+    :lost_after, EXTRACT(EPOCH FROM clock_timestamp())
 )
 RETURNING id, connection;
 
@@ -38,7 +38,7 @@ RETURNING id, connection;
 -- promised here, and go by what it was promised before.
 UPDATE worker
    SET identity = :identity, name = :name, address = :address, state = 'connected', node = :node,
-       token = :token, connection = connection + 1, beat = beat + 1,
+       token = :token, problem = :problem, connection = connection + 1, beat = beat + 1,
        seen_at = EXTRACT(EPOCH FROM clock_timestamp()),
        lost_after = CASE WHEN lost_after > :lost_after THEN lost_after ELSE :lost_after END
  WHERE id = :worker
@@ -56,9 +56,10 @@ UPDATE worker SET state = 'disconnected'
 
 -- name: beat
 -- Workers that were heard of; those whose connection is another by now are left out. They go by
--- what this node promised them: a heartbeat is sent only behind that.
-WITH v(worker, number) AS (VALUES (:worker, :number))
-UPDATE worker SET beat = beat + 1, lost_after = :lost_after,
+-- what this node promised them: a heartbeat is sent only behind that. Each says whether it can begin
+-- jobs.
+WITH v(worker, number, problem) AS (VALUES (:worker, :number, :problem))
+UPDATE worker SET beat = beat + 1, lost_after = :lost_after, problem = v.problem,
        seen_at = EXTRACT(EPOCH FROM clock_timestamp())
   FROM v
  WHERE worker.id = v.worker AND worker.connection = v.number AND worker.state <> 'disconnected'
@@ -67,7 +68,7 @@ RETURNING id;
 -- name: pulses
 -- How alive the workers of a shard's organization are.
 SELECT worker.id, worker.node, worker.state <> 'disconnected', worker.beat, worker.connection,
-       worker.lost_after, worker.name
+       worker.lost_after, worker.name, worker.problem
   FROM worker JOIN organization ON organization.id = worker.organization
  WHERE organization.shard = :shard
  ORDER BY worker.id;
@@ -144,9 +145,10 @@ SELECT worker.id, worker.name, worker.address, worker.state,
        count(DISTINCT CASE WHEN workload.kind = 'build' THEN workload.id END),
        count(DISTINCT CASE WHEN workload.kind = 'deploy' THEN workload.id END),
        count(DISTINCT CASE WHEN workload.kind = 'ssh' THEN workload.id END),
-       worker.seen_at, worker.token
+       worker.seen_at, worker.token, worker.problem
   FROM worker
   LEFT JOIN box ON box.worker = worker.id
   LEFT JOIN workload ON workload.id = box.job / 1024
- GROUP BY worker.id, worker.name, worker.address, worker.state, worker.seen_at, worker.token
+ GROUP BY worker.id, worker.name, worker.address, worker.state, worker.seen_at, worker.token,
+          worker.problem
  ORDER BY worker.name;

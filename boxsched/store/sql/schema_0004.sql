@@ -50,3 +50,6 @@ CREATE TABLE set_aside (
     at DOUBLE PRECISION NOT NULL
 );
 CREATE INDEX set_aside_workload ON set_aside (workload) WHERE workload IS NOT NULL;
+
+-- Why a worker can begin no jobs at present, for a person: its Boxes get none. NULL: it can.
+ALTER TABLE worker ADD COLUMN problem TEXT;

@@ -1,6 +1,6 @@
 """Workers and their Boxes, and what each worker should be doing."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -35,6 +35,7 @@ def connect_worker(new: NewWorker) -> Steps[Connected]:
         "name": new.name,
         "address": new.address,
         "token": new.token,
+        "problem": new.problem,
         "node": new.node,
         "lost_after": new.lost_after,
     }
@@ -116,8 +117,15 @@ def disconnect_workers(connections: Sequence[Connection]) -> Steps[None]:
     yield _SQL["disconnect_workers"].rows(_rows(connections))
 
 
-def beat(connections: Sequence[Connection], lost_after: float | None) -> Steps[set[WorkerId]]:
-    alive = yield _SQL["beat"].rows(_rows(connections), lost_after=lost_after)
+def beat(
+    connections: Sequence[Connection],
+    lost_after: float | None,
+    problems: Mapping[WorkerId, str],
+) -> Steps[set[WorkerId]]:
+    beats = [
+        (worker, number, problems.get(WorkerId(worker))) for worker, number in _rows(connections)
+    ]
+    alive = yield _SQL["beat"].rows(beats, lost_after=lost_after)
     return {WorkerId(row[0]) for row in alive}
 
 

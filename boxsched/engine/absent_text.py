@@ -1,0 +1,59 @@
+"""What is said for people of workers that are not there, or can begin no jobs."""
+
+from collections.abc import Mapping
+
+from boxsched.engine.books import Books
+from boxsched.engine.capacity import Absence, named
+from boxsched.engine.sight import listed
+from boxsched.scheduling.values import NeedsBoxes
+from boxsched.store.values import IN_PROCESS
+
+Absences = Mapping[str, Absence]  # by type of Box
+
+
+def nobody_there(books: Books, absent: Absences) -> bool:
+    """All Boxes are away, or have gone with their workers."""
+    wanted = [pool for pool in books.core.pools.values() if pool.wanted]
+    return all(pool.box_type in absent and not absent[pool.box_type].usable for pool in wanted)
+
+
+def too_few_there(reason: NeedsBoxes, absent: Absences) -> bool:
+    """Whatever ends, it does not fit: for that a worker has to come back, or its trouble to end."""
+    return reason.box_type in absent and reason.asked > absent[reason.box_type].usable
+
+
+def nobody_text(books: Books) -> str:
+    """Where nobody is there."""
+    troubled = [named(books, worker) for worker in books.problems if worker in books.workers]
+    if troubled:
+        return f"No worker can begin jobs: {listed(sorted(troubled))}."
+    names = _absent_names(books)
+    known = f" ({names})" if names else ""
+    return f"No worker is connected{known}: start one with `boxsched worker`."
+
+
+def where_text(absence: Absence) -> str:
+    """Where the Boxes of a type are, when too few can be used."""
+    there = absence.usable
+    able = "workers that can begin jobs" if absence.troubled else "connected workers"
+    parts = [f"{there or 'none'} {'are' if there > 1 else 'is'} on {able}"]
+    if absence.absent:
+        parts.append(f"{absence.absent} more on {listed(absence.absent_workers)}, not connected")
+    if absence.troubled:
+        parts.append(f"{absence.troubled} more on {listed(absence.troubled_workers)}")
+    return ", ".join(parts)
+
+
+def beside_text(absent: Absences, box_type: str) -> str:
+    """A sentence more, where some Boxes of the type are withdrawn."""
+    absence = absent.get(box_type)
+    if absence is None or not absence.troubled:
+        return ""
+    return f" {absence.troubled} more can begin no jobs: {listed(absence.troubled_workers)}."
+
+
+def _absent_names(books: Books) -> str:
+    """Of nodes' own workers only those that have Boxes."""
+    own = {books.names.get(worker) for worker in books.workers}
+    names = books.names.values()
+    return listed(sorted(n for n in names if n in own or not n.startswith(IN_PROCESS)))
