@@ -21,8 +21,8 @@ export function get(path) {
 }
 
 /** With a `key` the service does the same thing once, however often it is asked. */
-export function post(path, key = "") {
-  return call("POST", path, key ? { "Idempotency-Key": key } : {});
+export function post(path, key = "", body = null) {
+  return call("POST", path, key ? { "Idempotency-Key": key } : {}, body);
 }
 
 /** A key for one wish of a person. */
@@ -43,10 +43,11 @@ export async function open(path, { headers, signal } = {}) {
   return response;
 }
 
-async function call(method, path, headers) {
+async function call(method, path, headers, body = null) {
   let response;
   try {
-    response = await fetch(BASE + path, { method, headers, cache: "no-store" });
+    const sent = body === null ? {} : { body: JSON.stringify(body) };
+    response = await fetch(BASE + path, { method, headers, ...sent, cache: "no-store" });
   } catch {
     throw new Away("The service cannot be reached.");
   }

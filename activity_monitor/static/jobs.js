@@ -1,6 +1,7 @@
 // The jobs of an open row: state, Box, exit status, duration, and which one's log is shown.
 
 import { icon } from "./icons.js";
+import { resolveButton } from "./resolve.js";
 import { amount, make, plain, put } from "./text.js";
 import { span } from "./times.js";
 
@@ -10,6 +11,7 @@ const MARKS = { waiting: "upcoming", assigned: "blocked", running: "running", st
 export class JobsView {
   #rows = new Map();
   #jobs = [];
+  #away = false;
   #limit = STEP;
   #onLog;
   #shownLog = null;
@@ -32,19 +34,21 @@ export class JobsView {
     this.more.type = "button";
     this.more.addEventListener("click", () => {
       this.#limit += STEP;
-      this.show(this.#jobs);
+      this.show(this.#jobs, this.#away);
     });
     this.more.hidden = true;
     this.element = make("section", "jobs-section to-come", make("h3", "", "Jobs"), this.table, this.more);
     this.element.style.setProperty("--jobs", Math.min(expected ?? 1, STEP));
   }
 
-  show(jobs) {
+  /** `away`: nothing is heard from the worker of the jobs that have not ended. */
+  show(jobs, away) {
     this.#jobs = jobs;
+    this.#away = away;
     this.element.classList.remove("to-come");
     for (const job of jobs.slice(0, this.#limit)) {
       if (!this.#rows.has(job.id)) this.#add(job);
-      this.#rows.get(job.id).update(job);
+      this.#rows.get(job.id).update(job, away);
     }
     const left = jobs.length - Math.min(jobs.length, this.#limit);
     this.more.hidden = left <= 0;
@@ -84,11 +88,12 @@ class JobRow {
     this.log.addEventListener("click", () => onLog(this.#job));
     const name = make("th", "job-name", this.name);
     name.scope = "row";
-    this.element = make("tr", "", name, make("td", "job-state", this.mark, this.state), this.box, this.time,
+    this.resolve = resolveButton(() => this.#job);
+    this.element = make("tr", "", name, make("td", "job-state", this.mark, this.state, this.resolve), this.box, this.time,
       make("td", "job-log", this.log));
   }
 
-  update(job) {
+  update(job, away) {
     this.#job = job;
     put(this.name, job.name);
     const mark = job.state === "finished" ? job.result ?? "unknown" : MARKS[job.state] ?? "unknown";
@@ -99,6 +104,8 @@ class JobRow {
     put(this.box, job.box ?? "–");
     this.log.disabled = job.state === "waiting" || (job.state === "finished" && !job.started_at);
     this.log.setAttribute("aria-label", plain(`Log of ${job.name}`));
+    this.resolve.hidden = !(job.state === "unknown" || (away && job.state === "stopping"));
+    this.resolve.setAttribute("aria-label", plain(`Resolve ${job.name}`));
     this.tick();
   }
 

@@ -111,7 +111,7 @@ export class Panel {
     this.#on.onWorkload(body);
     put(this.problem, "");
     const jobs = body.jobs ?? [];
-    this.jobs.show(jobs);
+    this.jobs.show(jobs, Boolean(this.#row.started_at && this.#row.why));
     const only = jobs.length === 1 && jobs[0].started_at ? jobs[0] : null;
     if (only && !this.#chosen) this.#showLog(only); // with one job there is nothing to choose
     if (!this.#jobsCame && this.why.element.hidden) this.#on.onAnswer();

@@ -97,8 +97,8 @@ def _refusals(page: Page) -> list[str]:
 
 
 def _expected(what: str) -> bool:
-    """A browser calls every 401, 403, 503 and broken wire an error; such tests are about those."""
-    known = ("401", "403", "503", "net::ERR_")
+    """A browser calls every refusal, 503 and broken wire an error; such tests are about those."""
+    known = ("401", "403", "409", "503", "net::ERR_")
     return what.startswith("Failed to load resource") and any(why in what for why in known)
 
 

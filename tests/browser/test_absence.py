@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 from tests.browser.person import Opened, row, sign_in
-from tests.browser.service import Service
+from tests.browser.service import Service, job
 
 pytestmark = pytest.mark.browser
 
@@ -81,3 +81,36 @@ def test_an_open_row_has_its_name(service: Service, page: Page) -> None:
     service.build("names", "main", message="Has a name")
     row(page, "finished", "Has a name").get_by_role("button", name="Has a name").click()
     expect(page.locator("#finished .panel > .facts")).to_contain_text("names#1")
+
+
+def test_a_job_whose_worker_is_away_is_resolved(service: Service, page: Page) -> None:
+    """The service says that its worker is connected, which the dialog tells; then it takes it."""
+    gate = service.gate("resolve")
+    service.project("resolved")
+    build = service.build("resolved", "main", job("ship", *gate.commands), message="Ship it")
+
+    def unknown(route: Route) -> None:
+        told: dict[str, Any] = route.fetch().json()
+        told["jobs"][0]["state"] = "unknown"
+        route.fulfill(body=json.dumps(told))
+
+    page.route(f"**/api/v1/workloads/{build}", unknown)
+    row(page, "running", "Ship it").get_by_role("button", name="Ship it").click()
+    page.get_by_role("button", name="Resolve ship").click()
+    dialog = page.get_by_role("dialog", name="What became of ship?")
+    dialog.get_by_label("It passed").check()
+    dialog.get_by_label("Why").fill("seen by hand")
+    dialog.get_by_role("button", name="Resolve").click()
+    expect(dialog.get_by_role("alert")).to_contain_text("worker is connected")
+
+    sent: list[Any] = []
+
+    def taken(route: Route) -> None:
+        sent.append(route.request.post_data_json)
+        route.fulfill(status=202, body=json.dumps(service.workload(build)))
+
+    page.route(f"**/api/v1/jobs/{build}-1/resolve", taken)
+    dialog.get_by_role("button", name="Resolve").click()
+    expect(dialog).to_be_hidden()
+    assert sent == [{"result": "passed", "note": "seen by hand"}]
+    gate.open()
