@@ -6,7 +6,6 @@ import os
 import random
 import signal
 import socket
-import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +24,7 @@ from boxsched.cli.options import (
 )
 from boxsched.cli.serve import loop_factory
 from boxsched.cli.variables import tell_of_strangers
+from boxsched.loglines import log_to_stderr
 
 if TYPE_CHECKING:
     from boxsched.worker.discovery import Source
@@ -147,11 +147,7 @@ def _run(sources: "list[Source]", options: "WorkerOptions") -> None:
     def connected(node: NodeAddress) -> None:
         print(f"connected to {node.url}", flush=True)
 
-    logging.basicConfig(
-        level=logging.INFO,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        stream=sys.stderr,
-    )
+    log_to_stderr(logging.INFO)
     remote = RemoteWorker(
         options,
         Discovery(sources, SystemNames()),
