@@ -98,9 +98,12 @@ async def _keep(own: Token, node: Node) -> None:
 
 def _add(app: web.Application, route: Route, declared: dict[web.AbstractRoute, Declared]) -> None:
     name = f"{route.method} {openapi.plain(route.path)}"
+    # Those who look after machines add what they like to the paths outside of the API.
+    of_api = route.path.startswith(openapi.PREFIX)
+    query = frozenset(one.name for one in route.what.query) if of_api else None
     for method in (route.method, "HEAD") if route.head else (route.method,):
         added = app.router.add_route(method, route.path, route.handler)
-        declared[added] = Declared(route.policy, name, route.lasting)
+        declared[added] = Declared(route.policy, name, route.lasting, query)
 
 
 def _add_page(

@@ -15,6 +15,7 @@ from boxsched.model import (
     fails_fast,
     parse_workload,
 )
+from boxsched.nearest import unknown
 from boxsched.node import DEFAULT_BOX_TYPE
 from boxsched.states import Result, State
 from boxsched.store.contract import Store
@@ -101,7 +102,9 @@ def fail_fast(known: Known, branch: str | None, message: str | None) -> bool:
 def deploy(known: Known, ask: AskDeploy, source: Workload | None, now: float) -> NewWorkload:
     server = known.settings.servers.get(ask.server)
     if server is None:
-        raise Invalid("the project's settings list no such server", "server")
+        raise Invalid(
+            unknown("the project has no such server", ask.server, known.settings.servers), "server"
+        )
     if source is not None and (
         source.project != known.project.id
         or source.kind is not Kind.BUILD

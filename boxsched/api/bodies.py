@@ -5,22 +5,19 @@ the field as a caller writes it: ``jobs[0].commands``.
 """
 
 import asyncio
-import re
+import json
 from typing import Any, Generic, TypeVar
 
 import msgspec
 from aiohttp import web
 
-from boxsched.api.schema import FORMS
-from boxsched.errors import BoxschedError, Invalid, Malformed, TooLarge
+from boxsched.api import misfit
+from boxsched.errors import BoxschedError, Malformed, TooLarge
 
 MAX_BODY_BYTES = 1 << 20
 BODY_SECONDS = 30.0
-_MAX_FIELD_CHARACTERS = 200
-
-_AT = re.compile(r" - at (?:`key` in )?`\$\.?(?P<path>[^`]*)`\Z")
-_MEMBER = re.compile(r"(?:unknown|required) field `(?P<name>.*)`\Z", re.DOTALL)
-_OF_A_FORM = {f"Expected `str` matching regex {form!r}": says for form, says in FORMS.items()}
+CHECKED_AT_ONCE_BYTES = 65_536  # the keys of a larger body are checked in a thread
+MAX_KEY_CHARACTERS = 200
 
 T = TypeVar("T")
 
@@ -48,7 +45,31 @@ async def read(request: web.Request) -> bytes:
         raise Malformed("the body is not what its headers announce") from None
     if len(body) > MAX_BODY_BYTES:
         raise _too_large()
+    if len(body) <= CHECKED_AT_ONCE_BYTES:
+        check_keys(body)
+    else:
+        await asyncio.to_thread(check_keys, body)
     return body
+
+
+def check_keys(body: bytes) -> None:
+    """Raises Malformed for an object that has a key twice: one of its values would be lost. What
+    is not JSON at all is for others to say."""
+    if body.count(b":") < 2:
+        return
+    try:
+        json.loads(body, object_pairs_hook=_distinct, parse_int=len, parse_float=len)
+    except (ValueError, RecursionError):
+        return
+
+
+def _distinct(pairs: list[tuple[str, object]]) -> None:
+    if len({key for key, _ in pairs}) < len(pairs):
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise Malformed("an object has a key twice", key[:MAX_KEY_CHARACTERS])
+            seen.add(key)
 
 
 async def _drip(content: Any) -> bytes:
@@ -83,7 +104,7 @@ class Form(Generic[T]):
             return self._decoder.decode(body)
         except msgspec.ValidationError as error:
             _well_formed(body)  # what is malformed behind the first wrong value is malformed
-            raise _refusal(str(error)) from None
+            raise misfit.refusal(str(error), self.kind, body) from None
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise _malformed(error) from None
 
@@ -103,16 +124,3 @@ def _malformed(error: Exception) -> Malformed:
     if isinstance(error, RecursionError):
         return Malformed("the body is nested too deeply")
     return Malformed(f"the body is not JSON: {error}")
-
-
-def _refusal(text: str) -> Invalid:
-    """msgspec's sentence, as the contract's error: the place goes into ``field``."""
-    place = _AT.search(text)
-    field = place["path"] if place else ""
-    said = text[: place.start()] if place else text
-    member = _MEMBER.search(said)
-    if member:
-        field = f"{field}.{member['name']}" if field else member["name"]
-    field = field.replace("[...]", "")[:_MAX_FIELD_CHARACTERS]
-    said = _OF_A_FORM.get(said) or said.replace("`", "")[:500]
-    return Invalid(said, field or None)

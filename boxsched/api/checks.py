@@ -3,9 +3,12 @@
 import base64
 import binascii
 import re
-import zoneinfo
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
+from multidict import MultiMapping
+
+from boxsched.api.crons import check_cron, check_time_zone
+from boxsched.api.repositories import check_repository
 from boxsched.api.schema import JobSettings, ProjectSettings
 from boxsched.errors import Invalid
 from boxsched.model import (
@@ -14,17 +17,13 @@ from boxsched.model import (
     MAX_NAME_CHARACTERS,
     too_many_globs,
 )
+from boxsched.nearest import unknown
 from boxsched.store.values import JobSpec
 
 MAX_ENVIRONMENT_BYTES = 131_072  # of a job: what a program can be given is bounded
 MAX_SCRIPT_BYTES = 524_288  # of a job's commands together
 
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f]")
-_CRON_FIELD = re.compile(
-    r"(\*|[0-9A-Za-z]{1,3}(-[0-9A-Za-z]{1,3})?)(/[0-9]{1,3})?"
-    r"(,(\*|[0-9A-Za-z]{1,3}(-[0-9A-Za-z]{1,3})?)(/[0-9]{1,3})?)*"
-)
-_CRON_NAMED = re.compile(r"@(yearly|annually|monthly|weekly|daily|midnight|hourly)")
 _KEY_TYPES = frozenset(
     {
         "ssh-ed25519",
@@ -56,22 +55,30 @@ def encodable(text: str) -> bool:
     return True
 
 
+def parameters(given: MultiMapping[str], known: Collection[str]) -> None:
+    """Of a URL's query: no name that is not known, and none twice."""
+    for name in given:
+        field = name.encode("utf-8", "backslashreplace").decode()[:MAX_NAME_CHARACTERS]
+        if name not in known:
+            raise Invalid(unknown("unknown query parameter", name, known), field)
+        if len(given.getall(name)) > 1:
+            raise Invalid("must be given once", field)
+
+
 def settings(name: str, asked: ProjectSettings) -> None:
     """A project's settings, beyond what their types say."""
     if asked.name and asked.name != name:
         raise Invalid(f"the project's name is {name}: it cannot be changed", "name")
+    if asked.repository is not None:
+        check_repository(asked.repository)
     _globs(asked)
     bulk(asked.jobs, "jobs")
     for server, its in asked.servers.items():
         bulk(its.jobs, f"servers.{server}.jobs")
     for index, schedule in enumerate(asked.schedules):
-        if not _cron(schedule.cron):
-            raise Invalid(
-                "five fields are asked for: minute, hour, day, month, weekday",
-                f"schedules[{index}].cron",
-            )
-        if schedule.time_zone is not None and not _time_zone(schedule.time_zone):
-            raise Invalid("there is no such time zone", f"schedules[{index}].time_zone")
+        check_cron(schedule.cron, f"schedules[{index}].cron")
+        if schedule.time_zone is not None:
+            check_time_zone(schedule.time_zone, f"schedules[{index}].time_zone")
 
 
 def _globs(asked: ProjectSettings) -> None:
@@ -92,8 +99,12 @@ def _globs(asked: ProjectSettings) -> None:
 
 
 def bulk(jobs: Sequence[JobSettings], field: str) -> None:
-    """A job that could never be started is refused now."""
+    """Jobs that could never be started, or not be told apart, are refused now."""
+    names: set[str] = set()
     for index, job in enumerate(jobs):
+        if job.name in names:
+            raise Invalid("another job before has this name", f"{field}[{index}].name")
+        names.add(job.name)
         if sum(map(len, job.commands)) > MAX_SCRIPT_BYTES // 4:
             size = sum(len(command.encode()) for command in job.commands)
             if size > MAX_SCRIPT_BYTES:
@@ -140,18 +151,3 @@ def public_key(text: str) -> str:
     if blob[: 4 + len(kind)] != len(kind).to_bytes(4, "big") + kind or len(blob) < 36:
         raise Invalid(f"the key does not hold what its type, {words[0]}, says", "public_key")
     return f"{words[0]} {words[1]}"
-
-
-def _cron(text: str) -> bool:
-    fields = text.split()
-    if len(fields) == 1:
-        return _CRON_NAMED.fullmatch(fields[0]) is not None
-    return len(fields) == 5 and all(_CRON_FIELD.fullmatch(field) for field in fields)
-
-
-def _time_zone(name: str) -> bool:
-    try:
-        zoneinfo.ZoneInfo(name)
-    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
-        return False
-    return True

@@ -20,7 +20,7 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from activity_monitor import SESSION_COOKIE
-from boxsched.api import replies
+from boxsched.api import checks, replies
 from boxsched.api.asker import ASKER, asker_of
 from boxsched.api.known_tokens import Holder, KnownTokens
 from boxsched.api.lasting import Lasting
@@ -71,6 +71,7 @@ class Declared:
     policy: Policy
     name: str  # method and path, for /metrics
     lasting: bool = False  # its answer may go on for ever
+    query: frozenset[str] | None = None  # the parameters that it knows; None = it takes any
 
 
 @attrs.frozen
@@ -114,6 +115,8 @@ class Guard:
         try:
             if route.policy is not Policy.PUBLIC:
                 await self.admit(request, route.policy)
+            if route.query is not None and request.query_string:
+                checks.parameters(request.query, route.query)
             if not route.lasting:
                 return await handler(request)
             with self.lasting.watched(request, request[TOKEN].digest):

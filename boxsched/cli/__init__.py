@@ -1,6 +1,9 @@
 """The command line. Commands are imported when they are used: ``boxsched --help`` imports none."""
 
 import importlib
+import sys
+from collections.abc import Sequence
+from typing import Any
 
 import attrs
 import click
@@ -54,6 +57,16 @@ class _LazyGroup(click.Group):
         module = importlib.import_module(f"boxsched.cli.{lazy.module}")
         command: click.Command = getattr(module, lazy.attribute)
         return command
+
+    def main(self, args: Sequence[str] | None = None, **options: Any) -> Any:  # type: ignore[override]
+        """Bytes that are no text would only fail deep inside, and with a traceback."""
+        for argument in sys.argv if args is None else args:
+            try:
+                argument.encode()
+            except UnicodeEncodeError:
+                click.echo(f"boxsched: {argument!a}: an argument must be valid UTF-8", err=True)
+                sys.exit(2)
+        return super().main(args, **options)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

@@ -15,6 +15,7 @@ from boxsched.bench.load import Target
 from boxsched.bench.service import Nodes, Plan, measure
 from boxsched.cli.connection import LOOPBACK, PATIENCE_SECONDS, Service, with_service
 from boxsched.cli.failing import BadInput, Failure, clear_errors
+from boxsched.cli.options import FiniteRange
 from boxsched.cli.output import print_json
 from boxsched.cli.serve import loop_factory
 from boxsched.client import Client
@@ -49,7 +50,7 @@ class _Counts(click.ParamType[tuple[int, ...]]):
 )
 @click.option(
     "--seconds",
-    type=click.FloatRange(0, 86_400, min_open=True),
+    type=FiniteRange(0, 86_400, min_open=True),
     metavar="S",
     help="Instead of --builds: submit as many as are taken in so many seconds.",
 )

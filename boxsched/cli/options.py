@@ -1,5 +1,6 @@
 """Options that are environment variables too; those of every command that has Boxes stand here."""
 
+import math
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -9,6 +10,16 @@ _C = TypeVar("_C", bound=Callable[..., Any])
 
 MAX_BOXES_OF_A_WORKER = 10_000
 MIB = 1 << 20
+
+
+class FiniteRange(click.FloatRange):
+    """Python reads "nan" and "inf" as numbers; no limit in seconds is one of them."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float:
+        number: float = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number.", param, ctx)
+        return number
 
 
 def served_by_option(name: str, **attributes: Any) -> Callable[[_C], _C]:
@@ -49,7 +60,7 @@ def box_driver_option(command: _C) -> _C:
 def stop_grace_option(command: _C) -> _C:
     return served_by_option(
         "--stop-grace",
-        type=click.FloatRange(min=0),
+        type=FiniteRange(min=0),
         default=10.0,
         metavar="S",
         help="Seconds between SIGTERM and SIGKILL at a stop and at a time limit.",

@@ -1,6 +1,8 @@
 """Project files, JSON or YAML, read within bounds before anything is built from them."""
 
 import json
+import math
+import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,6 +19,8 @@ MAX_YAML_BYTES = 64 * 1024
 MAX_JSON_BYTES = 1024 * 1024
 MAX_NODES = 10_000  # with every alias counted as what it stands for
 MAX_DEPTH = 32
+_MAX_DIGITS = 18  # of a whole number, with its sign
+_SHOWN_CHARACTERS = 60
 
 
 class _Wrong(ValueError):
@@ -42,7 +46,9 @@ def read(path: Path, name: str | None = None) -> list[ProjectFile]:
         else:
             data = path.read_bytes()
             is_json = path.suffix == ".json"
-        return _projects(_json(data) if is_json else _yaml(data), name)
+        value = _json(data) if is_json else _yaml(data)
+        _check_values(value)
+        return _projects(value, name)
     except OSError as error:
         raise BadInput(f"{place}: {error.strerror}") from None
     except _Wrong as error:
@@ -65,7 +71,7 @@ def _projects(value: object, name: str | None) -> list[ProjectFile]:
             raise _Wrong(f"name: it is {own_name!r} in the file and {name!r} in --name")
         if not isinstance(own_name, str) or not own_name:
             raise _Wrong(f"{place + '.' if place else ''}name: missing; write it, or give --name")
-        settings = {str(key): setting for key, setting in one.items() if key != "name"}
+        settings = {key: setting for key, setting in one.items() if key != "name"}
         found.append(ProjectFile(own_name, settings))
     twice = _repeated(project.name for project in found)
     if twice is not None:
@@ -89,7 +95,13 @@ def _repeated(names: Iterable[str]) -> str | None:
 def _json(data: bytes) -> object:
     _check_size(data, MAX_JSON_BYTES)
     try:
-        return json.loads(data, object_pairs_hook=_object, parse_constant=_no_constant)
+        return json.loads(
+            data,
+            object_pairs_hook=_object,
+            parse_constant=_no_constant,
+            parse_float=_number,
+            parse_int=_whole,
+        )
     except RecursionError:
         raise _Wrong("it is nested too deeply") from None
     except json.JSONDecodeError as error:
@@ -109,16 +121,68 @@ def _no_constant(word: str) -> None:
     raise _Wrong(f"{word} is not JSON")
 
 
+def _number(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise _Wrong(f"{text[:_SHOWN_CHARACTERS]} is too large a number")
+    return number
+
+
+def _whole(text: str) -> int:
+    if len(text) > _MAX_DIGITS:
+        raise _Wrong(f"{text[:_SHOWN_CHARACTERS]}... is too large a number")
+    return int(text)
+
+
+def _check_values(value: object) -> None:
+    """YAML, and JSON in a few places, can write what cannot be sent."""
+    left = [value]
+    while left:
+        one = left.pop()
+        if isinstance(one, dict):
+            for key in one:
+                if not isinstance(key, str):
+                    raise _Wrong(f"the key {key!a} must be a string: write it in quotes")
+            left += [*one.keys(), *one.values()]
+        elif isinstance(one, list):
+            left += one
+        elif isinstance(one, str):
+            if any("\ud800" <= character <= "\udfff" for character in one):
+                raise _Wrong(
+                    f"{one[:_SHOWN_CHARACTERS]!a} is no text: it has half a surrogate pair"
+                )
+        elif one is not None and not isinstance(one, bool | int | float):
+            raise _Wrong(f"{str(one)[:_SHOWN_CHARACTERS]!a} is of a type that JSON does not have")
+
+
 # --- YAML -----------------------------------------------------------------------------------
 
 
+_OURS = ("tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+_WHOLE = re.compile(r"[-+]?(0|[1-9][0-9_]*)\Z")
+_DECIMAL = re.compile(
+    r"[-+]?([0-9][0-9_]*)?\.[0-9]+([eE][-+]?[0-9]+)?\Z|[-+]?[0-9]+[eE][-+]?[0-9]+\Z"
+)
+_NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)\Z|\.(nan|NaN|NAN)\Z")
+
+
 class _Loader(yaml.SafeLoader):
-    """The safe loader, without dates (a branch may be called 2026-01-01)."""
+    """The safe loader, with numbers as people write them. YAML 1.1 takes 2026-01-01 for a date,
+    1:30 for 90 and 010 for 8: these are texts here."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012 (as the base class has it)
-        first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")]
+        first: [(tag, pattern) for tag, pattern in resolvers if tag not in _OURS]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
+
+    def number(self, node: Any) -> int | float:
+        text = str(node.value).replace("_", "")
+        try:
+            if _NOT_FINITE.match(text):
+                raise _Wrong(f"{text} is no number that can be used")
+            return _whole(text) if _WHOLE.match(text) else _number(text)
+        except ValueError as error:
+            raise _Wrong(f"line {node.start_mark.line + 1}: {error}") from None
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         twice = _repeated(
@@ -129,6 +193,11 @@ class _Loader(yaml.SafeLoader):
         if twice is not None:
             raise _Wrong(f"line {node.start_mark.line + 1}: {twice!r} is there twice")
         return super().construct_mapping(node, deep)
+
+
+for _tag, _pattern in (("int", _WHOLE), ("float", _DECIMAL), ("float", _NOT_FINITE)):
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", _pattern, list("-+.0123456789"))
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_tag}", _Loader.number)
 
 
 def _yaml(data: bytes) -> object:

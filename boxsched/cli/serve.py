@@ -3,7 +3,6 @@
 import asyncio
 import ipaddress
 import logging
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ import click
 
 from boxsched.cli.failing import BadInput, Failure, clear_errors
 from boxsched.cli.options import (
+    FiniteRange,
     box_driver_option,
     boxes_option,
     log_limit_option,
@@ -20,6 +20,7 @@ from boxsched.cli.options import (
 )
 from boxsched.cli.variables import tell_of_strangers
 from boxsched.folders import default_data
+from boxsched.loglines import log_to_stderr
 from boxsched.model import Policy
 
 if TYPE_CHECKING:
@@ -86,11 +87,7 @@ def run_loop(work: Callable[[], Any], options: "Options") -> None:
     from boxsched.api.tokens import UnsafeToken
     from boxsched.store import is_postgres
 
-    logging.basicConfig(
-        level=logging.WARNING,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        stream=sys.stderr,
-    )
+    log_to_stderr(logging.WARNING)
     if is_postgres(options.database_url):  # who leads is what one looks for first
         logging.getLogger("boxsched").setLevel(logging.INFO)
     with clear_errors():
@@ -176,7 +173,7 @@ def loop_factory() -> LoopFactory | None:
 )
 @served_by_option(
     "--priority-aging",
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     metavar="S",
     help="Seconds of waiting that one point of priority is worth. [default: off]",
 )
@@ -184,14 +181,14 @@ def loop_factory() -> LoopFactory | None:
 @stop_grace_option
 @served_by_option(
     "--shutdown-grace",
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     default=8.0,
     metavar="S",
     help="Seconds that requests under way have when the service ends.",
 )
 @served_by_option(
     "--lost-after",
-    type=click.FloatRange(min=5),
+    type=FiniteRange(min=5),
     default=120.0,
     metavar="S",
     help="Seconds without a node after which a worker ends its builds, to be given again.",
@@ -220,7 +217,7 @@ def loop_factory() -> LoopFactory | None:
 )
 @served_by_option(
     "--retry-interval",
-    type=click.FloatRange(min=0.1),
+    type=FiniteRange(min=0.1),
     default=5.0,
     metavar="S",
     help="Most seconds between two tries to lead, or to start, while the database is away.",

@@ -1,6 +1,5 @@
 """``boxsched token``: create, list, revoke."""
 
-import math
 from collections.abc import Sequence
 
 import click
@@ -9,6 +8,7 @@ from boxsched.cli.clean import plain
 from boxsched.cli.confirming import confirm, yes_option
 from boxsched.cli.connection import Service, with_service
 from boxsched.cli.failing import BadInput
+from boxsched.cli.options import FiniteRange
 from boxsched.cli.output import ago, as_json_option, local_time, now, print_json, print_table
 from boxsched.client import Client, NewToken, Token
 from boxsched.errors import Invalid, NotFound
@@ -37,7 +37,7 @@ def token() -> None:
 @click.option("--name", help="What it is for, to know it again in the list.")
 @click.option(
     "--expires",
-    type=click.FloatRange(0, MAX_DAYS, min_open=True),
+    type=FiniteRange(0, MAX_DAYS, min_open=True),
     metavar="DAYS",
     help="It ends by itself after so many days. [default: never]",
 )
@@ -62,8 +62,6 @@ def create(
     \b
     Example:  boxsched token create --role worker --name ci-4
     """
-    if expires is not None and math.isnan(expires):
-        raise BadInput("--expires: not a number of days")
     if max_workers is not None and role != "worker":
         raise BadInput("--max-workers: only a token of role worker has workers")
     seconds = None if expires is None else expires * DAY_SECONDS

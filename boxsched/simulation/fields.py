@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import NoReturn, TypeVar
 
 from boxsched.errors import Invalid
+from boxsched.nearest import unknown
 
 T = TypeVar("T")
 D = TypeVar("D")
@@ -93,22 +94,27 @@ class Fields:
         if value.repeated is not None:
             raise BadInput(inside(place, value.repeated), "is given twice")
         self._left = dict(value)
+        self._known: dict[str, None] = {}  # what was asked for, in order
         self.place = place
 
     def has(self, name: str) -> bool:
+        self._known[name] = None
         return name in self._left
 
     def take(self, name: str, read: Reader[T]) -> T:
+        self._known[name] = None
         if name not in self._left:
             raise BadInput(inside(self.place, name), "is missing")
         return read(self._left.pop(name), inside(self.place, name))
 
     def take_or(self, name: str, read: Reader[T], default: D) -> T | D:
-        return self.take(name, read) if name in self._left else default
+        return self.take(name, read) if self.has(name) else default
 
     def done(self) -> None:
         for name in self._left:
-            raise BadInput(inside(self.place, name), "is not a field of this")
+            raise BadInput(
+                inside(self.place, name), unknown("is not a field of this", name, self._known)
+            )
 
 
 # --- Readers --------------------------------------------------------------------------------

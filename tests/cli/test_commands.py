@@ -112,6 +112,27 @@ def test_bad_use_is_2_and_says_why(arguments):
     assert done.stdout == ""
 
 
+@pytest.mark.parametrize("number", ["nan", "inf", "-inf", "NaN", "1e999"])
+@pytest.mark.parametrize(
+    "option",
+    ["--priority-aging", "--lost-after", "--shutdown-grace", "--stop-grace", "--retry-interval"],
+)
+def test_what_is_no_finite_number_is_no_number_of_seconds(option, number):
+    """Infinity would be "no limit", and a comparison with NaN is never true."""
+    done = run("serve", option, number)
+    assert done.exit_code == 2
+    assert option in done.output
+
+
+def test_an_argument_that_is_no_text_is_one_line():
+    done = subprocess.run(
+        [sys.executable, "-m", "boxsched", "build", b"\xff", "--branch", "main"],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr == "boxsched: '\\udcff': an argument must be valid UTF-8\n"
+
+
 @pytest.mark.parametrize("group", ["", *GROUPS])
 def test_every_summary_is_whole_on_a_narrow_terminal(group):
     listed = run(*group.split(), "--help", COLUMNS="80").stdout.partition("Commands:\n")[2]

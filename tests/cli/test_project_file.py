@@ -57,6 +57,15 @@ def test_a_branch_may_look_like_a_date(tmp_path):
     assert project.settings["default_branch"] == "2026-01-01"
 
 
+def test_numbers_are_those_that_people_write(tmp_path):
+    """YAML 1.1 takes 1:30 for 90, 010 for 8 and 0x1f for 31."""
+    text = "{name: web, a: 1:30, b: 010, c: 0x1f, d: 8080, e: 1.5, f: 1_000, g: -2, h: 1e3}"
+    [project] = read(tmp_path, text)
+    assert project.settings == {
+        "a": "1:30", "b": "010", "c": "0x1f", "d": 8080, "e": 1.5, "f": 1000, "g": -2, "h": 1000.0,
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("text", "suffix", "said"),
     [
@@ -76,6 +85,20 @@ def test_a_branch_may_look_like_a_date(tmp_path):
         ("[" * 100 + "]" * 100, ".yaml", "nested deeper than 32"),
         ("name: x\na: &a [*a]\n", ".yaml", "more than 10000 values"),
         ("x" * 70_000, ".yaml", "at most 65536"),
+        ("name: a\nmax_boxes: .inf\n", ".yaml", "line 2: .inf"),
+        ("name: a\nmax_boxes: -.INF\n", ".yaml", "line 2: -.INF"),
+        ("name: a\nmax_boxes: .nan\n", ".yaml", "line 2: .nan"),
+        ("name: a\nmax_boxes: 1.5e400\n", ".yaml", "line 2: 1.5e400"),
+        ("name: a\nmax_boxes: !!float nan\n", ".yaml", "line 2"),
+        ("name: a\nmax_boxes: !!int 1:30\n", ".yaml", "line 2"),
+        ("name: a\nmax_boxes: " + "9" * 5_000, ".yaml", "too large"),
+        ('name: a\nx: "\\ud800"\n', ".yaml", "surrogate"),
+        ("name: a\nenvironment: {1: x}\n", ".yaml", "the key 1 must be a string"),
+        ("name: a\non: push\n", ".yaml", "the key True must be a string"),
+        ("name: a\nx: !!binary aGk=\n", ".yaml", "JSON does not have"),
+        ('{"name": "a", "max_boxes": 1e400}', ".json", "1e400 is too large"),
+        ('{"name": "a", "max_boxes": ' + "9" * 5_000 + "}", ".json", "too large"),
+        ('{"name": "a", "x": "\\ud800"}', ".json", "surrogate"),
     ],
 )
 def test_what_is_wrong_is_said(tmp_path, text, suffix, said):

@@ -14,9 +14,7 @@ ROW = {
 
 
 async def test_phases_in_their_order(running: House) -> None:
-    await running.project(
-        "web", jobs=[job("long", "sleep 60")], servers={"s": {"jobs": [job("d")] * 2}}
-    )
+    await running.project("web", jobs=[job("long", "sleep 60")], servers={"s": {"jobs": jobs(2)}})
     runs = await running.build(branch="a")
     await running.until(runs["id"], state="running")
     lane = [await running.build(branch="a") for _ in range(3)]

@@ -184,7 +184,7 @@ async def test_who_does_not_read_is_dropped_and_others_are_not(
     while not house.node.feed.readers:  # noqa: ASYNC110
         await asyncio.sleep(0)
     for n in range(200):  # about a megabyte of events
-        await house.build(branch=f"b{n}", message="m" * 500, jobs=[job("j" * 200)] * 2)
+        await house.build(branch=f"b{n}", message="m" * 500, jobs=[job("j" * 200), job("k" * 200)])
     async with asyncio.timeout(20):
         while house.node.feed.readers:  # noqa: ASYNC110
             await asyncio.sleep(0.01)

@@ -103,8 +103,9 @@ async def test_a_strategy_cancels_what_waits(waiting: House) -> None:
         ({"branch": "a", "jobs": [job(box_type="a b")]}, "jobs[0].box_type"),
         ({"branch": "a", "jobs": [job(environment={"A B": "x"})]}, "jobs[0].environment"),
         ({"branch": "a", "jobs": [job(environment={"": "x"})]}, "jobs[0].environment"),
-        ({"branch": "a", "jobs": [job(environment={"A": 1})]}, "jobs[0].environment"),
-        ({"branch": "a", "jobs": [job(environment={"A": "\0"})]}, "jobs[0].environment"),
+        ({"branch": "a", "jobs": [job(environment={"B": "", "A": 1})]}, "jobs[0].environment.A"),
+        ({"branch": "a", "jobs": [job(environment={"A": "\0"})]}, "jobs[0].environment.A"),
+        ({"branch": "a", "jobs": [job("x"), job("y"), job("x")]}, "jobs[2].name"),
         ({"branch": "a", "jobs": [job(environment={"BOXSCHED_JOB": "x"})]}, "jobs[0].environment"),
         ({"branch": "a", "jobs": [job(surprise=1)]}, "jobs[0].surprise"),
         ({"branch": ""}, "branch"),
@@ -153,7 +154,7 @@ async def test_odd_names_are_names(waiting: House, name: str) -> None:
 
 async def test_a_thousand_jobs(waiting: House) -> None:
     await waiting.project("web")
-    made = await waiting.build(jobs=[job("same")] * 1000)
+    made = await waiting.build(jobs=jobs(1000))
     assert made["boxes"] == 1000
     assert made["jobs"][-1]["id"] == f"{made['id']}-1000"
     assert len((await waiting.look(made["id"]))["jobs"]) == 1000

@@ -228,7 +228,7 @@ async def test_what_is_in_the_inbox_only_is_explained(
 async def test_expected_times_are_rfc_3339_and_not_past(running: House) -> None:
     long = job("sleep", "sleep 60")
     await running.project("web", jobs=[long])
-    first = await running.build(branch="a", jobs=[long, long])
+    first = await running.build(branch="a", jobs=[long, {**long, "name": "second"}])
     await running.until(first["id"], state="running")
     await running.until(first["id"], result=None)
     waits = await running.build(branch="b")

@@ -1,0 +1,34 @@
+"""Which repositories a project may have: what a worker's git is allowed to speak."""
+
+import re
+from urllib.parse import urlsplit
+
+from boxsched.errors import Invalid
+
+ALLOWED = (
+    "https://HOST/PATH, ssh://[USER@]HOST/PATH, [USER@]HOST:PATH, "
+    "or on the workers' own disk /PATH or file:///PATH"
+)
+_SCP_LIKE = re.compile(r"([^@/:\s-][^@/:\s]*@)?(\[[^]/\s]+\]|[^@/:\s-][^@/:\s]*):(?!:|//)\S.*")
+
+
+def check_repository(text: str, field: str = "repository") -> None:
+    """Raises Invalid, with what is allowed."""
+    if not _allowed(text):
+        scheme, separator, _ = text.partition("://")
+        named = separator and scheme.isalnum() and scheme not in ("https", "ssh", "file")
+        what = f"{scheme}:// is not allowed" if named else "this is no repository's URL"
+        raise Invalid(f"{what}; allowed: {ALLOWED}", field)
+
+
+def _allowed(text: str) -> bool:
+    if text.startswith(("https://", "ssh://")):
+        try:
+            parts = urlsplit(text)
+            has_host = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+        except ValueError:  # a port or an IPv6 address that is none
+            return False
+        return has_host and not (parts.hostname or "").startswith("-")
+    if text.startswith("file://"):
+        return text.startswith("file:///")
+    return text.startswith("/") or _SCP_LIKE.fullmatch(text) is not None

@@ -1,0 +1,69 @@
+"""A refusal says which field or value was meant, and what to write instead."""
+
+import pytest
+
+from tests.service.house import API, House, job
+
+SETTINGS = f"{API}/projects/web"
+BUILDS = f"{API}/projects/web/builds"
+
+
+@pytest.mark.parametrize(
+    ("settings", "field", "says"),
+    [
+        ({"jobs": [job(environment={"A": "1", "PORT": 8080})]},
+         "jobs[0].environment.PORT", 'write "8080"'),
+        ({"jobs": [job(environment={"DEBUG": True})]},
+         "jobs[0].environment.DEBUG", 'write "true"'),
+        ({"jobs": [job(environment={"A": "1", "1ST": "x"})]}, "jobs[0].environment", "'1ST'"),
+        ({"servers": {"a": {}, "b": {"jobs": [job(environment={"N": 1})]}}},
+         "servers.b.jobs[0].environment.N", 'write "1"'),
+        ({"priority_branch": []}, "priority_branch", "did you mean priority_branches?"),
+        ({"jobs": [{**job(), "timeout": 5}]}, "jobs[0].timeout", "timeout_seconds"),
+        ({"servers": {"s": {"stratgy": "manual"}}}, "servers.s.stratgy", "strategy"),
+        ({"servers": {"s": {"strategy": "manul"}}}, "servers.s.strategy", "manual"),
+        ({"cancellation": [["main", "al"]]}, "cancellation[0][1]", "none, queued, all"),
+        ({"schedules": [{"cron": "@dayly", "branch": "x"}]}, "schedules[0].cron", "@daily"),
+        ({"schedules": [{"cron": "@daily", "branch": "x", "time_zone": "Europe/Berln"}]},
+         "schedules[0].time_zone", "Europe/Berlin"),
+        ({"repository": "http://example.org/x.git"}, "repository", "https://HOST/PATH"),
+    ],
+)  # fmt: skip
+async def test_settings(waiting: House, settings: dict[str, object], field: str, says: str) -> None:
+    answer = await waiting.call("PUT", SETTINGS, settings)
+    assert (answer.status, answer.error["field"]) == (422, field)
+    assert says in answer.error["message"]
+
+
+async def test_a_server(waiting: House) -> None:
+    await waiting.project("web", servers={"production": {"jobs": [job()]}})
+    answer = await waiting.call("POST", f"{API}/projects/web/deploys", {"server": "prodution"})
+    assert (answer.status, answer.error["field"]) == (422, "server")
+    assert "did you mean production?" in answer.error["message"]
+
+
+@pytest.mark.parametrize(
+    ("path", "field", "says"),
+    [
+        ("/workloads?projct=web", "projct", "did you mean project?"),
+        ("/workloads?kind=deplo", "kind", "deploy"),
+        ("/workloads?kind=build&kind=build", "kind", "once"),
+        ("/boxes?limit=1", "limit", "unknown query parameter"),
+        ("/projects/nope?x", "x", "unknown query parameter"),
+        ("/events?%ff=1", "\ufffd", "unknown query parameter"),
+        ("/jobs/w1-1/log?folow=1", "folow", "follow"),
+    ],
+)
+async def test_query_parameters(waiting: House, path: str, field: str, says: str) -> None:
+    answer = await waiting.call("GET", API + path)
+    assert (answer.status, answer.error["field"]) == (422, field), answer.body
+    assert says in answer.error["message"]
+
+
+async def test_who_has_no_token_learns_nothing_of_parameters(waiting: House) -> None:
+    assert (await waiting.call("GET", f"{API}/boxes?x=1", token=None)).status == 401
+
+
+async def test_probes_may_add_what_they_like(waiting: House) -> None:
+    for path in ("/healthz?x=1&x=2", "/readyz?now", "/?filter=web"):
+        assert (await waiting.call("GET", path)).status == 200
