@@ -1,7 +1,7 @@
 // Why an open row waits, as the service's explanation says it.
 
 import { amount, count, make, put } from "./text.js";
-import { ahead, exactly, inLocalTime, moment } from "./times.js";
+import { ahead, exactly, inLocalTime, moment, now } from "./times.js";
 import { kindOf } from "./words.js";
 
 export class ExplanationView {
@@ -62,10 +62,13 @@ export class ExplanationView {
   }
 }
 
-function facts({ position, overtaken_by: overtaken, expected_start: start, needs, free }) {
+function facts({ position, overtaken_by: overtaken, promised_start: promised, expected_start: start, needs, free }) {
   const result = [];
   if (position !== null && position !== undefined) result.push(["Place in the queue", amount(position)]);
-  if (overtaken) result.push(["Went ahead of it", `${count(overtaken, "that came", "that came")} later`]);
+  if (overtaken) result.push(["Went ahead", `${amount(overtaken)} that came later`]);
+  if (promised && Date.parse(promised) < now()) {
+    result.push(["First expected", () => `${moment(promised)}, ${ahead(promised)}`, exactly(promised)]);
+  }
   if (start) result.push(["Expected start", () => `${moment(start)}, ${ahead(start)}`, exactly(start)]);
   if (needs && Object.keys(needs).length) result.push(["Asks for", boxes(needs)]);
   if (free && Object.keys(free).length) result.push(["Free now", boxes(free)]);

@@ -22,7 +22,8 @@ _ENDS: Mapping[Result | None, str] = {
 
 
 class BlockedBy(Struct, frozen=True):
-    """A workload that is in the way; ``boxes`` that it holds, or asks for."""
+    """A workload that is in the way; ``boxes`` that it holds, or asks for. ``usual_end`` is when
+    its usual durations are over; that time may have passed."""
 
     id: str
     number: int
@@ -30,9 +31,14 @@ class BlockedBy(Struct, frozen=True):
     project: str
     boxes: int
     expected_end: str | None
+    usual_end: str | None
 
 
 class Explanation(Struct, frozen=True, kw_only=True):
+    """``promised_start`` is the first time that was reserved for it as the head of the queue; that
+    time may have passed. ``overtaken_by`` counts those that were registered later and admitted
+    while it was queued; null where it is not queued, or too many have run since to count them."""
+
     phase: str
     reason: str
     text: str
@@ -41,9 +47,13 @@ class Explanation(Struct, frozen=True, kw_only=True):
     free: Mapping[str, int] = {}
     position: int | None = None
     expected_start: str | None = None
+    promised_start: str | None = None
+    overtaken_by: int | None = None
 
 
-def reported(report: WhyReport, now: float, more: str = "") -> Explanation:
+def reported(
+    report: WhyReport, now: float, more: str = "", overtaken_by: int | None = None
+) -> Explanation:
     """``more``: what its text ends with."""
     return Explanation(
         phase=report.phase,
@@ -54,6 +64,8 @@ def reported(report: WhyReport, now: float, more: str = "") -> Explanation:
         free=report.free,
         position=report.position,
         expected_start=text_time(report.expected_start),
+        promised_start=text_time(report.promised_start),
+        overtaken_by=overtaken_by,
     )
 
 
@@ -113,4 +125,5 @@ def _blocker(one: Blocker, now: float) -> BlockedBy:
         one.project,
         one.boxes,
         None if end is None else rfc3339(max(end, now)),
+        text_time(one.usual_end),
     )

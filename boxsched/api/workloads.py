@@ -98,7 +98,10 @@ class Workloads:
             report = await self._node.why(stored.id)
             if report is not None:
                 aside = await self._store.set_aside(SET_ASIDE_AT_MOST, stored.id)
-                return reported(report, self._node.clock.now(), said(aside))
+                overtaken = None
+                if report.position is not None and stored.queued_at is not None:
+                    overtaken = await self._store.overtaken(stored.id, stored.queued_at)
+                return reported(report, self._node.clock.now(), said(aside), overtaken)
             if pause > LAST_LOOK_SECONDS:
                 if stored.state is State.REGISTERED:
                     return unseen(stored)

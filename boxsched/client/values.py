@@ -102,6 +102,7 @@ class Blocker(msgspec.Struct, frozen=True, kw_only=True):
     project: str
     boxes: int
     expected_end: datetime | None
+    usual_end: datetime | None = None  # by its usual durations; stays when it has passed
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,6 +116,10 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     free: dict[str, int]
     position: int | None
     expected_start: datetime | None
+    promised_start: datetime | None = (
+        None  # the first one reserved for it; stays when it has passed
+    )
+    overtaken_by: int | None = None  # later ones admitted while it was queued; None: not counted
 
 
 class Worker(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,6 +1,6 @@
 """Why a workload is not further, for people: the core's reason with names, numbers and times."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 import attrs
 
@@ -57,8 +57,9 @@ CODES: dict[type, str] = {
 
 @attrs.frozen
 class Blocker:
-    """A workload that is in the way; ``expected_end`` in seconds, None while it waits itself, or
-    runs where nobody hears of it."""
+    """A workload that is in the way; its ends in seconds, None while it waits itself, or runs where
+    nobody hears of it. ``usual_end`` goes by its jobs' usual durations and may have passed; a job
+    that is late is expected to run to its time limit, which ``expected_end`` goes by."""
 
     id: WorkloadId
     number: int
@@ -66,11 +67,14 @@ class Blocker:
     project: str
     boxes: int  # that it holds, or asks for
     expected_end: float | None
+    usual_end: float | None
 
 
 @attrs.frozen
 class WhyReport:
-    """The contract's explanation; ``position`` is 1 for the next in the queue."""
+    """The contract's explanation; ``position`` is 1 for the next in the queue. ``promised_start``
+    is the first time that was reserved for it, which may have passed; None: it was never the head.
+    """
 
     phase: str
     reason: str
@@ -80,6 +84,7 @@ class WhyReport:
     free: dict[str, int]
     position: int | None
     expected_start: float | None
+    promised_start: float | None
 
 
 def explain(books: Books, id_: WorkloadId, now: float) -> WhyReport | None:
@@ -113,6 +118,7 @@ def explain(books: Books, id_: WorkloadId, now: float) -> WhyReport | None:
         free={pool.box_type: pool.free for pool, _ in workload.ask.needs} if waits else {},
         position=core.queue.position(workload) if workload.state is State.QUEUED else None,
         expected_start=expected,
+        promised_start=workload.promise if waits else None,
     )
 
 
@@ -260,16 +266,15 @@ def _blocker(books: Books, workload: Workload, now: float) -> Blocker:
     live = books.workloads[workload.id]
     run = workload.run
     seen = run is not None and len(run.jobs_in_sight()) == run.live
-    ends: Iterable[float] = (
-        (g.taken_to_end(now) for g in run.groups if g.jobs) if run is not None and seen else ()
-    )
+    groups = [g for g in run.groups if g.jobs] if run is not None and seen else []
     return Blocker(
         id=workload.id,
         number=live.number,
         kind=live.kind,
         project=books.projects.get(live.project, ""),
         boxes=workload.ask.total if run is None else run.live,
-        expected_end=max(ends, default=None),
+        expected_end=max((g.taken_to_end(now) for g in groups), default=None),
+        usual_end=max((g.end for g in groups), default=None),
     )
 
 

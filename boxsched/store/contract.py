@@ -45,6 +45,7 @@ from boxsched.store.values import (
 )
 
 PAGE_WORKLOADS = 1_000
+OVERTAKING_SEEN = 1_000
 NO_PROBLEMS: Mapping[WorkerId, str] = {}
 SHARD = 1  # the default organization's; the only one there is on SQLite
 
@@ -242,6 +243,10 @@ class Store(Protocol):
 
     async def activity(self, finished: int) -> ActivitySnapshot:
         """In one snapshot: all unfinished workloads, and the last ``finished`` that have ended."""
+
+    async def overtaken(self, workload: WorkloadId, since: float) -> int | None:
+        """How many that were registered later have been admitted since; None where more than
+        OVERTAKING_SEEN workloads have finished since, so that it is not counted."""
 
     async def job_state(self, job: JobId) -> tuple[JobState, int] | None:
         """A job's state and attempt: for who asks again and again."""

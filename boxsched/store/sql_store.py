@@ -223,6 +223,9 @@ class SqlStore:
     async def activity(self, finished: int) -> ActivitySnapshot:
         return await self._driver.reading.load(reading.activity, finished)
 
+    async def overtaken(self, workload: WorkloadId, since: float) -> int | None:
+        return await self._driver.reading.snapshot(reading.overtaken, workload, since)
+
     async def job_state(self, job: JobId) -> tuple[JobState, int] | None:
         return await self._driver.reading.read(reading.job_state, job)
 

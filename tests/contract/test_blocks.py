@@ -65,6 +65,8 @@ def test_a_block_of_rows_lets_out_rows_of_nothing(block: Block, raw: sqlite3.Con
         ("fleet.sql", "assignments"),
         ("reading.sql", "jobs_of"),
         ("reading.sql", "recently_finished"),
+        ("reading.sql", "overtook_and_finished"),
+        ("reading.sql", "overtook_and_run"),
         ("reading.sql", "events_after"),
         ("reading.sql", "last_events"),
         ("reading.sql", "page_of_project"),

@@ -175,6 +175,32 @@ async def test_what_is_read_in_pages_is_shaped_beside_the_event_loop(
     assert threading.get_ident() not in threads
 
 
+async def test_how_many_went_ahead_of_one_that_waits(
+    leader: Leader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = await leader.project()
+    ids = [(await leader.submit(build(project, f"b{n}"))).id for n in range(7)]
+    first, waits, *later = ids
+    await leader.start(later[0], 0)  # and finished before the other one waited
+    await leader.finish(later[0], 0)
+    since = await leader.queue(waits)
+    overtaken = leader.store.overtaken
+    assert await overtaken(waits, since) == 0
+    await leader.start(first, 1)  # it was there before
+    assert await overtaken(waits, since) == 0
+    await leader.start(later[1], 2)
+    assert await overtaken(waits, since) == 1
+    await leader.finish(later[1], 2)
+    await leader.start(later[2], 2)
+    assert await overtaken(waits, since) == 2
+    for id_, box in ((first, 1), (later[2], 2)):
+        await leader.finish(id_, box)
+    await leader.commit(ended=(finished(later[3], leader.now(), Result.CANCELED),))
+    assert await overtaken(waits, since) == 2
+    monkeypatch.setattr(reading, "OVERTAKING_SEEN", 3)
+    assert await overtaken(waits, since) is None  # four have finished since: they are not counted
+
+
 # --- Logs (V18) -----------------------------------------------------------------------------
 
 JOB = JobId(41 << 10)

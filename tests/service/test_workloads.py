@@ -126,6 +126,7 @@ async def test_filters_that_make_no_sense(house: House, query: str, field: str) 
 
 KEYS = {
     "phase", "reason", "text", "blocked_by", "needs", "free", "position", "expected_start",
+    "promised_start", "overtaken_by",
 }  # fmt: skip
 
 
@@ -152,7 +153,10 @@ async def test_why_it_waits(tmp_path) -> None:
         said = await why(behind)
         assert (said["phase"], said["reason"]) == ("ordering", "waits_for_lane")
         [blocker] = said["blocked_by"]
-        assert blocker.keys() == {"id", "number", "kind", "project", "boxes", "expected_end"}
+        assert blocker.keys() == {
+            "id", "number", "kind", "project", "boxes", "expected_end", "usual_end",
+        }  # fmt: skip
+        assert said["overtaken_by"] is None  # it is not queued
         assert (blocker["id"], blocker["project"]) == (first["id"], "web")
         said = await why(wide)
         assert (said["phase"], said["reason"]) == ("admission", "needs_boxes")
@@ -160,6 +164,10 @@ async def test_why_it_waits(tmp_path) -> None:
         assert said["free"] == {"default": 1}
         assert said["position"] == 1
         assert said["expected_start"].endswith("Z")
+        assert said["overtaken_by"] == 0
+        small = await house.build(branch="d", jobs=[{**job("quick", "true"), "timeout_seconds": 9}])
+        await house.finished(small["id"])
+        assert (await why(wide))["overtaken_by"] == 1
         assert (await why(huge))["reason"] == "no_such_boxes"
         for one in (behind, wide, huge, first):
             await house.call("POST", f"{API}/workloads/{one['id']}/stop")

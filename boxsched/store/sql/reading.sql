@@ -59,6 +59,19 @@ SELECT * FROM workload_shown
  WHERE finished_at IS NOT NULL
  ORDER BY finished_at DESC LIMIT :limit;
 
+-- name: overtook_and_finished
+-- Of the last finished ones: how many finished since, and which of them came later and began since.
+SELECT count(*), coalesce(sum(CASE WHEN id > :workload AND started_at >= :since THEN 1 END), 0)
+  FROM (SELECT id, started_at FROM workload
+         WHERE finished_at >= :since
+         ORDER BY finished_at DESC LIMIT :limit) AS recent;
+
+-- name: overtook_and_run
+-- Unfinished ones that came later, began since, and hold a Box.
+SELECT count(*) FROM workload
+ WHERE id IN (SELECT job / 1024 FROM box WHERE job IS NOT NULL AND job / 1024 > :workload)
+   AND started_at >= :since;
+
 -- name: jobs_of
 -- These jobs, in order. By their ids: a range for each workload would have PostgreSQL read all jobs.
 WITH v(id) AS (VALUES (:id))

@@ -7,7 +7,7 @@ from boxsched.states import JobState, State
 from boxsched.store import rows
 from boxsched.store.batches import StoredEvent
 from boxsched.store.blocks import Row, Steps, load
-from boxsched.store.contract import PAGE_WORKLOADS
+from boxsched.store.contract import OVERTAKING_SEEN, PAGE_WORKLOADS
 from boxsched.store.values import ActivitySnapshot, Job, SetAsideCommand, Workload, WorkloadFilter
 
 _SQL = load("reading.sql")
@@ -62,6 +62,15 @@ def _with_jobs(found: list[Row]) -> Steps[list[Workload]]:
     for row in (yield _SQL["jobs_of"].rows(ids)):
         jobs[job_workload(JobId(row[0]))].append(rows.job(row))
     return [rows.workload(row, tuple(jobs[row[0]])) for row in found]
+
+
+def overtaken(workload: WorkloadId, since: float) -> Steps[int | None]:
+    """Whatever was admitted since has finished since, or holds a Box."""
+    [(finished, later)] = yield _SQL["overtook_and_finished"](
+        workload=workload, since=since, limit=OVERTAKING_SEEN + 1
+    )
+    [(running,)] = yield _SQL["overtook_and_run"](workload=workload, since=since)
+    return None if finished > OVERTAKING_SEEN else later + running
 
 
 def job_state(id_: JobId) -> Steps[tuple[JobState, int] | None]:
