@@ -34,6 +34,9 @@ class Driver(Protocol):
     @property
     def holds(self) -> tuple[Key, ...]: ...
 
+    @property
+    def problem(self) -> str | None: ...
+
     def drop(self, stale: Collection[Key]) -> None: ...
 
 
@@ -43,7 +46,9 @@ class Agent:
     ``report`` and ``log`` are durable when they return; where they raise ``StoreAway`` they are
     tried again. Log chunks are (job, attempt, offset, bytes), at most 64 KiB each, in order, and
     all of an attempt's come before its ``JobFinished``; a chunk may come twice, with the same
-    bounds. ``cluster`` names the installation: folders of another one are set aside.
+    bounds. ``say_problem`` says why no job can begin here at present, or None; it is durable when
+    it returns, too, and comes before the reports of such jobs. ``cluster`` names the installation:
+    folders of another one are set aside.
 
     ``lost_after``: a build's job is ended by its supervisor so many seconds after the last
     ``heard``, whatever the agent does meanwhile; None: never. Without ``expects_jobs`` no process
@@ -57,6 +62,7 @@ class Agent:
         driver: str,
         report: Callable[[Sequence[Report]], Awaitable[None]],
         log: Callable[[Sequence[LogChunk]], Awaitable[None]],
+        say_problem: Callable[[str | None], Awaitable[None]],
         clock: Callable[[], float] = time.time,
         log_limit: int = LOG_LIMIT_BYTES,
         stop_grace: float = STOP_GRACE_SECONDS,
@@ -64,7 +70,7 @@ class Agent:
         lost_after: float | None = None,
         expects_jobs: bool = True,
     ) -> None:
-        outbox = Outbox(report, log)
+        outbox = Outbox(report, log, say_problem)
         if driver not in DRIVERS:
             raise ValueError(f"no such Box driver: {driver}")
         self._folder = folder
@@ -109,6 +115,11 @@ class Agent:
     def holds(self) -> tuple[Key, ...]:
         """What is here, running or to be reported."""
         return self._driver.holds
+
+    @property
+    def problem(self) -> str | None:
+        """Why no job can begin here at present; None: they can."""
+        return self._driver.problem
 
     def drop(self, stale: Collection[Key]) -> None:
         """These are this worker's no more: ended at once; what they put out is kept here."""

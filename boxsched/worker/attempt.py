@@ -251,6 +251,7 @@ class Attempt:
             ended.exit_status,
             ended.reason,
             commit,
-            ended.lost,
+            ended.lost or ended.not_begun,  # so a node of an earlier version gives it again, too
             ended.seconds,
+            ended.not_begun,
         )

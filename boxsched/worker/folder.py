@@ -95,6 +95,7 @@ class Ended(NamedTuple):
     commit: str | None = None
     lost: bool = False  # no node was heard for too long
     seconds: float | None = None  # what the run took; None where no step began
+    not_begun: bool = False  # the commands never began, for a cause of the worker: ``reason``
 
 
 Note = Started | Running | Ended

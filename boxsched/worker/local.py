@@ -3,15 +3,17 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from pathlib import Path
+
+import attrs
 
 from boxsched import inbox
 from boxsched.clock import Clock
 from boxsched.errors import StoreAway
 from boxsched.model import WorkerId
 from boxsched.store.contract import Store
-from boxsched.store.values import IN_PROCESS, Connected, NewWorker
+from boxsched.store.values import IN_PROCESS, Connected, Connection, NewWorker
 from boxsched.worker.agent import Agent
 from boxsched.worker.heard import boottime
 from boxsched.worker.wire import heartbeat_seconds
@@ -61,6 +63,7 @@ class LocalWorker:
             driver=driver,
             report=self._report,
             log=store.append_log,
+            say_problem=self._say_problem,
             clock=clock.now,
             log_limit=log_limit,
             stop_grace=stop_grace,
@@ -81,10 +84,12 @@ class LocalWorker:
     async def connect(self) -> None:
         """Its Boxes come into being with the shard's next turn."""
         self._heard_at = boottime()
-        connected = await self._store.connect_worker(self._new)
+        problem = self.agent.problem
+        connected = await self._store.connect_worker(attrs.evolve(self._new, problem=problem))
         worker, number = connected.connection.worker, connected.connection.number
         boxes = tuple((row.id, row.ordinal, row.box_type) for row in connected.boxes)
-        await self._ask(connected.shard, inbox.BoxesSet(worker, boxes, self._new.node, number))
+        said = inbox.BoxesSet(worker, boxes, self._new.node, number, problem)
+        await self._ask(connected.shard, said)
         self._connected = connected  # else the next heartbeat is refused, and it connects anew
 
     async def start(self) -> None:
@@ -125,12 +130,22 @@ class LocalWorker:
     async def _beat(self, sent: float) -> None:
         assert self._connected is not None
         connection = self._connected.connection
-        if connection.worker in await self._store.beat([connection], self._new.lost_after):
+        if connection.worker in await self._write_beat(connection, self.agent.problem):
             self._hear(sent)
         else:
             await self.connect()  # it was taken for lost: its Boxes are here again
             self._hear(self._heard_at)
             self.look()
+
+    async def _write_beat(
+        self, connection: Connection, problem: str | None
+    ) -> Collection[WorkerId]:
+        problems = {} if problem is None else {connection.worker: problem}
+        return await self._store.beat([connection], self._new.lost_after, problems)
+
+    async def _say_problem(self, problem: str | None) -> None:
+        assert self._connected is not None
+        await self._write_beat(self._connected.connection, problem)
 
     def _hear(self, sent: float) -> None:
         if self._deadline:

@@ -89,7 +89,7 @@ class Lookout:
             self._ask(attempt)
             return
         reason = "its supervisor could not be started"
-        ended = Ended("failed", None, None, False, reason, None, self._clock())
+        ended = Ended("failed", None, None, False, reason, None, self._clock(), not_begun=True)
         await asyncio.to_thread(attempt.void, ended)
 
     async def _bury(self, attempt: Attempt) -> None:

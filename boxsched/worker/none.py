@@ -51,5 +51,9 @@ class NoneDriver:
     def holds(self) -> tuple[tuple[JobId, int], ...]:
         return ()
 
+    @property
+    def problem(self) -> str | None:
+        return None
+
     def drop(self, stale: Collection[tuple[JobId, int]]) -> None:
         """Nothing runs."""

@@ -15,15 +15,17 @@ LogChunk = tuple[JobId, int, int, bytes]  # job, attempt, offset, bytes
 
 
 class Outbox:
-    """Both ways to the store, tried again for as long as it is away."""
+    """The ways to the store, tried again for as long as it is away."""
 
     def __init__(
         self,
         report: Callable[[Sequence[Report]], Awaitable[None]],
         log: Callable[[Sequence[LogChunk]], Awaitable[None]],
+        problem: Callable[[str | None], Awaitable[None]],
     ) -> None:
         self._report = report
         self._log = log
+        self._problem = problem
 
     async def report(self, reports: Sequence[Report]) -> None:
         await _insist(self._report, reports)
@@ -31,9 +33,13 @@ class Outbox:
     async def log(self, chunks: Sequence[LogChunk]) -> None:
         await _insist(self._log, chunks)
 
+    async def problem(self, problem: str | None) -> None:
+        """Why no job can begin here, or that one can."""
+        await _insist(self._problem, problem)
 
-async def _insist(say: Callable[[Any], Awaitable[None]], what: Sequence[object]) -> None:
-    """Both calls may be repeated: lease tokens and offsets make that harmless."""
+
+async def _insist(say: Callable[[Any], Awaitable[None]], what: object) -> None:
+    """The calls may be repeated: lease tokens and offsets make that harmless."""
     wait = FIRST_WAIT_SECONDS
     while True:
         try:

@@ -54,7 +54,7 @@ def plan(
     name = attempt_name(assignment)
     folder = f"{site.folder}/{name}"
     # No parser is between the commands and bash: they are a file, and the file's name an argument.
-    script = Step("the script", [_program("bash"), "-e", f"{folder}/{SCRIPT}"], {}, False, True)
+    script = Step("the script", [program("bash"), "-e", f"{folder}/{SCRIPT}"], {}, False, True)
     record = Record(
         cluster=site.cluster,
         job=assignment.job,
@@ -102,7 +102,7 @@ def job_environment(assignment: Assignment, folder: str) -> dict[str, str]:
     }
 
 
-def _program(name: str) -> str:
+def program(name: str) -> str:
     return shutil.which(name, path=JOB_PATH) or f"/usr/bin/{name}"
 
 
@@ -143,7 +143,7 @@ def _clone(assignment: Assignment) -> Iterator[Step]:
 
 
 def _git(what: str, *arguments: str, may_fail: bool = False) -> Step:
-    argv = [_program("git"), *GIT_OPTIONS, *arguments]
+    argv = [program("git"), *GIT_OPTIONS, *arguments]
     return Step(what, argv, GIT_ENVIRONMENT, may_fail, False)
 
 

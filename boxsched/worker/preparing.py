@@ -5,18 +5,25 @@ import os
 
 from boxsched.store.values import Assignment
 from boxsched.worker import folder as files
-from boxsched.worker import remains
+from boxsched.worker import remains, trouble
 from boxsched.worker.attempt import GONE, Attempt
 from boxsched.worker.plan import Unrunnable, Worksite, attempt_name, cgroup_of, plan
+from boxsched.worker.readiness import has_no_room
 from boxsched.worker.site import TRASH
+
+
+class CannotBegin(Exception):
+    """The job can begin on another worker; the message says what is wrong with this one."""
 
 
 def prepare(wanted: Assignment, site: Worksite, lost_after: float | None) -> Attempt | str:
     """Folder and record, durable; or why not. Blocking: this waits for the disk.
 
-    Raises OSError where it may go better soon.
+    Raises CannotBegin where that lies with this worker, OSError where it may go better soon.
     """
     try:
+        if has_no_room(site.folder):
+            raise CannotBegin(files.DISK_FULL)
         record, script = plan(wanted, site, lost_after)
         folder = f"{site.folder}/{attempt_name(wanted)}"
         if os.path.lexists(folder):  # half made when descriptors ran out; never asked for
@@ -31,8 +38,7 @@ def prepare(wanted: Assignment, site: Worksite, lost_after: float | None) -> Att
     except OSError as error:
         if error.errno in files.NO_DESCRIPTOR:
             raise
-        full = error.errno in files.FULL_ERRORS
-        return files.DISK_FULL if full else f"cannot start it: {error.strerror}"
+        raise CannotBegin(trouble.described(error, "cannot prepare jobs")) from None
     return attempt
 
 

@@ -7,20 +7,23 @@ import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
-from boxsched.inbox import JobFinished
 from boxsched.model import JobId
 from boxsched.states import Result
 from boxsched.store.values import Assignment
+from boxsched.worker.answers import Answers
 from boxsched.worker.attempt import Attempt, Phase
 from boxsched.worker.descriptors import raise_limit
 from boxsched.worker.folder import Ended
 from boxsched.worker.forking import Spawner
 from boxsched.worker.lookout import Lookout
-from boxsched.worker.outbox import Outbox, Report
+from boxsched.worker.outbox import Outbox
 from boxsched.worker.plan import attempt_name
-from boxsched.worker.preparing import end_unknown, prepare
+from boxsched.worker.preparing import CannotBegin, end_unknown, prepare
+from boxsched.worker.readiness import Readiness
+from boxsched.worker.reporting import Reporting
 from boxsched.worker.site import OpenFolder, adopt_all, open_folder
 from boxsched.worker.spool import CHUNK_BYTES
+from boxsched.worker.trouble import described
 from boxsched.worker.verdict import STOPPED
 
 TAIL_SECONDS = 0.2
@@ -58,15 +61,17 @@ class ProcessDriver:
 
         self._attempts: dict[Key, Attempt] = {}
         self._desired: dict[Key, Assignment] | None = None  # None: not known yet
-        self._answered: dict[Key, JobFinished] = {}  # what ended without ever having a folder
-        self._unsaid: list[JobFinished] = []
         self._quarantined: dict[str, str] = {}
+        self._readiness = Readiness(path, outbox.problem)
+        self._answers = Answers(clock)
+        self._reporting = Reporting(outbox, self._readiness, self._answers)
         self._settling = asyncio.Lock()
         self._woken = asyncio.Event()
         self._open: OpenFolder | None = None
         self._spawner: Spawner | None = None
         self._lookout: Lookout
         self._sweep: asyncio.Task[None] | None = None
+        self._looking: asyncio.Task[None] | None = None
         self._watch: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -97,13 +102,18 @@ class ProcessDriver:
         self._loop.add_reader(self._open.bell, self._hear)
         self._sweep = asyncio.create_task(asyncio.to_thread(self._open.empty_trash))
         self._watch = asyncio.create_task(self._watch_attempts())
-        self._watch.add_done_callback(_tell_failure)
+        self._looking = asyncio.create_task(self._readiness.run())
+        self._readiness.suspected()
+        for task in (self._watch, self._looking):
+            task.add_done_callback(_tell_failure)
 
     async def close(self) -> None:
         """Also of what never started, or not wholly."""
-        if self._watch is not None:
-            self._watch.cancel()
-        if tasks := [task for task in (self._watch, self._sweep) if task is not None]:
+        for task in (self._watch, self._looking):
+            if task is not None:
+                task.cancel()
+        works = (self._watch, self._looking, self._sweep)
+        if tasks := [task for task in works if task is not None]:
             await asyncio.wait(tasks)
         for attempt in self._attempts.values():
             self._lookout.unwatch(attempt)
@@ -114,7 +124,7 @@ class ProcessDriver:
         if self._open is not None:
             self._loop.remove_reader(self._open.bell)
             self._open.close()
-        self._watch = self._sweep = self._spawner = self._open = None
+        self._watch = self._looking = self._sweep = self._spawner = self._open = None
 
     @property
     def _folder(self) -> OpenFolder:
@@ -137,6 +147,10 @@ class ProcessDriver:
     def holds(self) -> tuple[Key, ...]:
         attempts = self._attempts.items()
         return tuple(key for key, attempt in attempts if attempt.phase is not Phase.REPORTED)
+
+    @property
+    def problem(self) -> str | None:
+        return self._readiness.problem
 
     def drop(self, stale: Collection[Key]) -> None:
         for key in stale:
@@ -162,7 +176,7 @@ class ProcessDriver:
         """Start what is missing, end what is too much, forget what nobody asks about."""
         async with self._settling:
             desired = self._desired or {}
-            self._answered = {k: said for k, said in self._answered.items() if k in desired}
+            self._answers.keep(desired)
             for key, attempt in list(self._attempts.items()):
                 with self._lookout.bearing(attempt):
                     if key not in desired:
@@ -174,7 +188,7 @@ class ProcessDriver:
                     if key not in desired and attempt.phase is Phase.REPORTED:
                         self._forget(attempt)
             missing = [
-                desired[k] for k in desired if k not in self._attempts and k not in self._answered
+                desired[k] for k in desired if k not in self._attempts and k not in self._answers
             ]
             missing.sort(key=lambda wanted: (wanted.lease_token, wanted.job))
             # Together, since a disk syncs many files in little more time than one.
@@ -202,6 +216,12 @@ class ProcessDriver:
                 outcome = await asyncio.to_thread(prepare, wanted, site, self._lost_after)
         except OSError as error:
             self._lookout.trouble(attempt_name(wanted), error)
+            if self._answers.gives_up(wanted, self._loop.time()):
+                problem = described(error, "cannot prepare jobs")
+                self._answer(wanted, Result.FAILED, problem, not_begun=True)
+            return
+        except CannotBegin as cannot:
+            self._answer(wanted, Result.FAILED, str(cannot), not_begun=True)
             return
         if isinstance(outcome, Attempt):
             self._attempts[outcome.key] = outcome
@@ -226,12 +246,10 @@ class ProcessDriver:
         if attempt.phase in (Phase.ASKED, Phase.RUNNING):
             attempt.stop(self._stop_grace, why)
 
-    def _answer(self, wanted: Assignment, result: Result, reason: str) -> None:
-        """The end of something that was never started."""
-        key = (wanted.job, wanted.lease_token)
-        finished = JobFinished(*key, self._clock(), result, None, reason)
-        self._answered[key] = finished
-        self._unsaid.append(finished)
+    def _answer(
+        self, wanted: Assignment, result: Result, reason: str, *, not_begun: bool = False
+    ) -> None:
+        self._answers.add(wanted, result, reason, not_begun=not_begun)
         self._woken.set()
 
     def _forget(self, attempt: Attempt) -> None:
@@ -271,7 +289,7 @@ class ProcessDriver:
             for attempt, _ in chunks:
                 attempt.spool.stored()
 
-        ended = await self._report(attempts)
+        ended = await self._reporting.report(attempts)
         if (ended or again) and self._desired is not None:
             await self._settle()  # what has ended may be forgotten, or make room for its like
         # What has ended writes nothing that would wake us: the rest of its log goes at once.
@@ -280,28 +298,6 @@ class ProcessDriver:
             for attempt, chunk in chunks
         )
         return ended or more
-
-    async def _report(self, attempts: list[Attempt]) -> bool:
-        """True where something was reported as ended."""
-        said = len(self._unsaid)
-        reports: list[Report] = list(self._unsaid)
-        began, ended = [], []
-        for attempt in attempts:
-            if start := attempt.start_report():
-                reports.append(start)
-                began.append(attempt)
-            if end := attempt.end_report():
-                reports.append(end)
-                ended.append(attempt)
-        if not reports:
-            return False
-        await self._outbox.report(reports)
-        del self._unsaid[:said]
-        for attempt in began:
-            attempt.start_reported = True
-        for attempt in ended:
-            attempt.phase = Phase.REPORTED
-        return bool(ended)
 
 
 def _tell_failure(watch: asyncio.Task[None]) -> None:

@@ -34,7 +34,11 @@ from boxsched.worker.discovery import Discovery, NodeAddress
 from boxsched.worker.outbox import LogChunk, Report
 from boxsched.worker.remote_link import Lost
 from boxsched.worker.remote_pace import Pace
-from boxsched.worker.remote_saying import chunks_in_sentences, reports_in_sentences
+from boxsched.worker.remote_saying import (
+    chunks_in_sentences,
+    problem_in_short,
+    reports_in_sentences,
+)
 from boxsched.worker.remote_tour import Tour
 from boxsched.worker.site import boot_id
 
@@ -137,6 +141,7 @@ class RemoteWorker:
                 driver=options.box_driver,
                 report=self._report,
                 log=self._output,
+                say_problem=self._say_problem,
                 log_limit=options.log_limit,
                 stop_grace=options.stop_grace,
                 cluster=self._cluster,
@@ -161,6 +166,10 @@ class RemoteWorker:
         for sentence in chunks_in_sentences(chunks):
             await self._tour.say(sentence)
 
+    async def _say_problem(self, problem: str | None) -> None:
+        said = problem_in_short(problem)
+        await self._tour.say(lambda number: wire.Beat(number, said))
+
     # --- A guest of nodes (``remote_tour.Guest``) -------------------------------------------
 
     def token(self) -> str:
@@ -176,6 +185,7 @@ class RemoteWorker:
             fingerprint=wire.fingerprint(),
             boot=boot_id(),
             holds=self._agent.holds if self._agent is not None else (),
+            problem=self.problem,
         )
 
     async def welcome(self, node: NodeAddress, said: wire.Welcome, sent: float) -> None:
@@ -201,6 +211,10 @@ class RemoteWorker:
     def told(self, level: wire.Level) -> None:
         self._level = level
         self._news.set()
+
+    @property
+    def problem(self) -> str | None:
+        return None if self._agent is None else problem_in_short(self._agent.problem)
 
     def heard(self, at: float) -> None:
         self._heard_at = max(at, self._heard_at or at)

@@ -45,6 +45,10 @@ class NotTaken(Exception):
 class Ears(Protocol):
     """Who is told what the node says. Each returns at once."""
 
+    @property
+    def problem(self) -> str | None:
+        """Why no job can begin here at present, for the heartbeats."""
+
     def told(self, level: wire.Level) -> None: ...
 
     def heard(self, at: float) -> None:
@@ -83,7 +87,7 @@ class Link:
 
     async def serve(self, ears: Ears) -> None:
         """Returns when the node says Leave; raises Lost. Whatever was not answered is not done."""
-        beating = asyncio.create_task(self._beat())
+        beating = asyncio.create_task(self._beat(ears))
         try:
             await self._listen(ears)
         finally:
@@ -114,7 +118,7 @@ class Link:
     async def _send(self, message: wire.FromWorker) -> None:
         await self._socket.send_frame(wire.encode(message), aiohttp.WSMsgType.TEXT)
 
-    async def _beat(self) -> None:
+    async def _beat(self, ears: Ears) -> None:
         """Ends with the connection, as its reader notices too."""
         await asyncio.sleep(self._pace.beat * self._chance.random())  # not all in one moment
         while True:
@@ -123,7 +127,7 @@ class Link:
             if len(self._beats) > MAX_UNANSWERED_BEATS:
                 del self._beats[next(iter(self._beats))]
             try:
-                await self._send(wire.Beat(number))
+                await self._send(wire.Beat(number, ears.problem))
             except ConnectionError:
                 return
             await asyncio.sleep(self._pace.beat)

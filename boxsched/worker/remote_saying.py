@@ -7,14 +7,15 @@ import msgspec
 
 from boxsched.inbox import JobFinished
 from boxsched.worker.outbox import LogChunk, Report
-from boxsched.worker.wire import MAX_SAID_BYTES, Chunk, Logged, Said
+from boxsched.worker.wire import MAX_SAID_BYTES, Beat, Chunk, Logged, Said
 
 MAX_REASON_CHARACTERS = 500
+MAX_PROBLEM_CHARACTERS = 200
 _BUDGET = MAX_SAID_BYTES - 1_024
 _MAX_CHUNKS = 64  # as in wire.Logged
 _MAX_REPORTS = 20_000  # as in wire.Said
 
-Sentence = Callable[[int], Said | Logged]  # what is sent, once it has its number
+Sentence = Callable[[int], Said | Logged | Beat]  # what is sent, once it has its number
 _Part = TypeVar("_Part")
 
 
@@ -28,6 +29,11 @@ def chunks_in_sentences(chunks: Sequence[LogChunk]) -> Iterator[Sentence]:
     pieces = [Chunk(*chunk) for chunk in chunks]
     for part in _portions(pieces, _chunk_bytes, _MAX_CHUNKS):
         yield lambda number, part=part: Logged(number, part)  # type: ignore[misc]
+
+
+def problem_in_short(problem: str | None) -> str | None:
+    """As a heartbeat says it."""
+    return problem and printable(problem[:MAX_PROBLEM_CHARACTERS])
 
 
 def _clean(report: Report) -> Report:

@@ -9,7 +9,7 @@ import select
 import signal
 import time
 
-from boxsched.worker import containment, verdict
+from boxsched.worker import containment, trouble, verdict
 from boxsched.worker import folder as files
 from boxsched.worker.folder import Ended, Record, Running, Started, Step
 from boxsched.worker.heard import Deadline
@@ -75,6 +75,8 @@ class Supervision:
         self.status: int | None = None  # of the step under way; negative: the signal
         self.childless = True
         self.killed = False
+        self.script_began = False
+        self.said = b""  # what git said last
 
         self.log_file = os.open(f"{folder}/{files.LOG}", os.O_WRONLY | os.O_APPEND)
         self.log = BoundedLog(self.log_file, record.log_limit)
@@ -99,7 +101,9 @@ class Supervision:
         self._finish_log()
         if self.cgroup is not None:
             containment.remove_cgroup(self.cgroup)
-        return self._failed(DISK_FULL) if self.cause == DISK_FULL else ended
+        if self.cause != DISK_FULL:
+            return ended
+        return self._failed(DISK_FULL) if self.script_began else self._not_begun(DISK_FULL)
 
     # --- Steps ------------------------------------------------------------------------------
 
@@ -109,7 +113,7 @@ class Supervision:
             for name in (files.BOX, files.WORKSPACE, files.HOME, files.TMP):
                 os.mkdir(f"{self.folder}/{name}", 0o700)
         except OSError as error:
-            return self._failed(verdict.why(error, "cannot make the workspace"))
+            return self._not_begun(trouble.described(error, "cannot make the workspace"))
         for step in self.record.steps:
             self._look()
             if self.cause is not None:
@@ -117,14 +121,28 @@ class Supervision:
             try:
                 status = self._say_commit(step) if step.says_commit else self._run_step(step)
             except OSError as error:
-                return self._failed(verdict.why(error, f"cannot start {step.what}"))
+                return self._not_started(step, error)
             if step.is_script:
                 return self._verdict(status)
             if self.cause is not None:
                 return self._verdict(None)
             if status != 0 and not step.may_fail:
-                return self._failed(f"{step.what} failed with {verdict.ending(status)}")
+                return self._git_failed(step, status)
         return self._verdict(0)
+
+    def _not_started(self, step: Step, error: OSError) -> Ended:
+        why = trouble.described(error, f"cannot start {step.what}")
+        if not trouble.lies_with_worker(error):
+            return self._failed(why)
+        return self._not_begun(trouble.missing(step.argv[0]) or why)
+
+    def _git_failed(self, step: Step, status: int) -> Ended:
+        """Where another worker may do no better, it is the build's failure."""
+        self._drain()
+        problem = trouble.of_git(step.what, status, self.said)
+        if problem is not None:
+            return self._not_begun(problem)
+        return self._failed(f"{step.what} failed with {verdict.ending(status)}")
 
     def _say_commit(self, step: Step) -> int:
         """What it prints goes into a file; nothing of the job's own has run by then."""
@@ -146,6 +164,7 @@ class Supervision:
             output=self.job_output if output is None else output,
             cgroup=self.cgroup,
         )
+        self.script_began = step.is_script
         if self.began_at is None:
             self.began_at, self.began = time.time(), _clock()
             running = Running(self.began_at, contained)
@@ -193,6 +212,8 @@ class Supervision:
             chunk = os.read(self.output, READ_BYTES)
         except BlockingIOError:
             return 0
+        if not self.script_began:
+            self.said = (self.said + chunk)[-trouble.TAIL_BYTES :]
         if self.cause != DISK_FULL:
             try:
                 self.log.take(chunk)
@@ -293,6 +314,9 @@ class Supervision:
     def _failed(self, reason: str) -> Ended:
         return self._ended(Verdict("failed", reason))
 
+    def _not_begun(self, problem: str) -> Ended:
+        return self._ended(Verdict("failed", problem, not_begun=True))
+
     def _ended(self, said: Verdict) -> Ended:
         """What it took is measured by a clock that nobody sets, and that goes on while the machine
         sleeps, as the time limit does: its Box was not free meanwhile."""
@@ -310,4 +334,5 @@ class Supervision:
             self.commit,
             said.lost,
             seconds,
+            said.not_begun,
         )

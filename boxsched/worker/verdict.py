@@ -26,6 +26,7 @@ class Verdict(NamedTuple):
     signal: int | None = None
     timed_out: bool = False
     lost: bool = False
+    not_begun: bool = False  # the commands never began, for a cause of the worker
 
 
 def judge(cause: str | None, status: int | None, limit: float, lost_after: float | None) -> Verdict:
@@ -42,10 +43,6 @@ def judge(cause: str | None, status: int | None, limit: float, lost_after: float
     if status == 0:
         return Verdict("passed", None, 0)
     return Verdict("failed", ending(status or 0), exit_status, killed_by)
-
-
-def why(error: OSError, doing: str) -> str:
-    return files.DISK_FULL if error.errno in files.FULL_ERRORS else f"{doing}: {error.strerror}"
 
 
 def ending(status: int) -> str:

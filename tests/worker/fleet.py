@@ -91,7 +91,13 @@ async def end_jobs(data: Path) -> None:
         """Whatever it is."""
 
     agent = Agent(
-        folder=folder, driver="process", report=taken, log=taken, stop_grace=0.0, cluster=cluster
+        folder=folder,
+        driver="process",
+        report=taken,
+        log=taken,
+        say_problem=taken,
+        stop_grace=0.0,
+        cluster=cluster,
     )
     await agent.start()
     await agent.reconcile([])

@@ -31,7 +31,11 @@ async def live(folder: Path, spool: Path, script: str) -> None:
             for job, attempt, offset, data in chunks:
                 write("log", job, attempt, offset, base64.b64encode(data).decode())
 
-        agent = Agent(folder=folder, driver="process", report=report, log=log)
+        async def say_problem(problem: str | None) -> None:
+            write("problem", problem)
+
+        told = {"report": report, "log": log, "say_problem": say_problem}
+        agent = Agent(folder=folder, driver="process", **told)
         await agent.start()
         await agent.reconcile([assigned(1, script)])
         await asyncio.Event().wait()

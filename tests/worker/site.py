@@ -54,6 +54,7 @@ class StoreDouble:
         self.chunks: dict[JobId, dict[int, bytes]] = defaultdict(dict)
         self.log_when_finished: dict[JobId, bytes] = {}
         self.away: Exception | None = None
+        self.problems: list[str | None] = []  # that it was told of
         self._news = asyncio.Condition()
 
     async def report(self, reports: Sequence[Report]) -> None:
@@ -69,6 +70,11 @@ class StoreDouble:
         for job, _, offset, data in chunks:
             assert 0 < len(data) <= 64 << 10
             self.chunks[job].setdefault(offset, data)
+        await self._tell()
+
+    async def problem(self, problem: str | None) -> None:
+        self._answer()
+        self.problems.append(problem)
         await self._tell()
 
     def _answer(self) -> None:
@@ -113,7 +119,8 @@ class Site:
         self.agent = self._agent()
 
     def _agent(self) -> Agent:
-        told = {"report": self.store.report, "log": self.store.log}
+        store = self.store
+        told = {"report": store.report, "log": store.log, "say_problem": store.problem}
         return Agent(folder=self.folder, **told, **self.options)
 
     async def restart(self) -> None:

@@ -1,0 +1,44 @@
+"""What is said of jobs that never had a folder here."""
+
+from collections.abc import Callable, Container
+
+from boxsched.inbox import JobFinished
+from boxsched.model import JobId
+from boxsched.states import Result
+from boxsched.store.values import Assignment
+
+PATIENCE_SECONDS = 10.0  # with descriptors or memory that ran out, before a job is another worker's
+
+Key = tuple[JobId, int]  # a job and its lease token
+
+
+class Answers:
+    """Each is remembered while its job is desired; ``unsaid`` are those not reported yet."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._given: dict[Key, JobFinished] = {}
+        self._failing: dict[Key, float] = {}  # since when a job cannot be prepared
+        self.unsaid: list[JobFinished] = []
+
+    def __contains__(self, key: Key) -> bool:
+        return key in self._given
+
+    def add(self, wanted: Assignment, result: Result, reason: str, *, not_begun: bool) -> None:
+        """``not_begun``: for a cause of this worker."""
+        key = (wanted.job, wanted.lease_token)
+        finished = JobFinished(
+            *key, self._clock(), result, None, reason, lost=not_begun, not_begun=not_begun
+        )
+        self._given[key] = finished
+        self.unsaid.append(finished)
+
+    def gives_up(self, wanted: Assignment, now: float) -> bool:
+        """Whether it has been tried for long enough to prepare the job."""
+        key = (wanted.job, wanted.lease_token)
+        return now - self._failing.setdefault(key, now) > PATIENCE_SECONDS
+
+    def keep(self, desired: Container[Key]) -> None:
+        """Only of these anybody still asks."""
+        self._given = {key: said for key, said in self._given.items() if key in desired}
+        self._failing = {key: since for key, since in self._failing.items() if key in desired}

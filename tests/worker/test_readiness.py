@@ -1,0 +1,259 @@
+"""What a worker cannot begin for a cause of its own is not the build's failure."""
+
+import asyncio
+import contextlib
+import signal
+import subprocess
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from pathlib import Path
+
+import pytest
+
+from boxsched.inbox import JobFinished
+from boxsched.states import Result
+from boxsched.worker import plan, readiness, trouble
+from boxsched.worker.readiness import Readiness, check, has_no_room
+from tests.worker.site import Site, assigned
+
+LIMIT_SECONDS = 30.0
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readiness, "LOOK_SECONDS", 0.02)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 2 MiB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2M", "boxsched-test", str(folder)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("no file system can be mounted here")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.fixture
+async def small_site(small_disk: Path) -> AsyncIterator[Site]:
+    site = Site(small_disk / "worker")
+    await site.agent.start()
+    yield site
+    await site.agent.reconcile([])
+    await site.agent.close()
+
+
+def fill(disk: Path) -> Path:
+    """A file that takes all there is."""
+    ballast = disk / "ballast"
+    with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(4_096))
+    return ballast
+
+
+async def not_begun(site: Site, number: int = 1) -> JobFinished:
+    finished = await site.end(number)
+    assert (finished.result, finished.not_begun, finished.lost) == (Result.FAILED, True, True)
+    return finished
+
+
+def fake_git(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs find this in place of git."""
+    path = folder / "git"
+    path.write_text(f"#!/bin/bash\n{script}\n")
+    path.chmod(0o755)
+    known = plan.program
+    monkeypatch.setattr(plan, "program", lambda name: str(path) if name == "git" else known(name))
+
+
+# --- The disk -------------------------------------------------------------------------------
+
+
+async def test_a_full_disk_fails_no_build_and_is_told_first(
+    small_site: Site, small_disk: Path
+) -> None:
+    site = small_site
+    ballast = fill(small_disk)
+    await site.agent.reconcile([assigned(1, "true")])
+    finished = await not_begun(site)
+    assert finished.reason == trouble.DISK_FULL
+    assert site.store.started(1) == []
+    assert site.store.problems[0] == "disk full", "before the report"
+    assert site.agent.problem == "disk full"
+    ballast.unlink()
+    await site.store.until(lambda: site.store.problems[-1] is None)
+    assert site.agent.problem is None
+    await site.agent.reconcile([assigned(2, "echo well")])
+    assert (await site.end(2)).result is Result.PASSED
+
+
+async def test_little_room_counts_as_none(small_site: Site, small_disk: Path) -> None:
+    """Else a script would begin, and not even its output would find a place."""
+    ballast = fill(small_disk)
+    with ballast.open("r+b") as file:
+        file.truncate(ballast.stat().st_size - 32_768)
+    await small_site.agent.reconcile([assigned(1, "true")])
+    assert (await not_begun(small_site)).reason == "disk full"
+
+
+async def test_what_a_job_itself_fills_is_its_own_failure(
+    small_site: Site, small_disk: Path
+) -> None:
+    finished = await small_site.run("cat /dev/zero > file || true; echo more; sleep 1")
+    assert (finished.result, finished.not_begun) == (Result.FAILED, False)
+    await small_site.agent.reconcile([])
+
+
+def test_how_much_room_is_enough(small_disk: Path) -> None:
+    assert not has_no_room(str(small_disk))
+    assert check(str(small_disk), ["/bin/bash"]) is None
+    fill(small_disk)
+    assert has_no_room(str(small_disk))
+    assert check(str(small_disk), ["/bin/bash"]) == "disk full"
+
+
+# --- git ------------------------------------------------------------------------------------
+
+
+async def test_a_worker_without_git(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = plan.program
+    nowhere = str(tmp_path / "git")
+    monkeypatch.setattr(plan, "program", lambda name: nowhere if name == "git" else known(name))
+    monkeypatch.setattr(readiness, "GIT", nowhere)
+    await site.agent.reconcile([assigned(1, "true", repository="file:///nowhere")])
+    assert (await not_begun(site)).reason == "git is not installed"
+    assert site.store.problems[0] == "git is not installed"
+    Path(nowhere).symlink_to(known("git"))
+    await site.store.until(lambda: site.store.problems[-1] is None)
+
+
+@pytest.mark.parametrize(
+    ("script", "problem"),
+    [
+        ("echo 'fatal: write error: No space left on device' >&2; exit 128", "disk full"),
+        ("echo 'fatal: Out of memory, malloc failed' >&2; exit 128", "out of memory"),
+        ("kill -KILL $$", "git check-ref-format was killed, as when memory runs out"),
+    ],
+)
+async def test_what_git_says_of_the_machine(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, problem: str
+) -> None:
+    fake_git(tmp_path, script, monkeypatch)
+    await site.agent.reconcile([assigned(1, "true", repository="file:///nowhere")])
+    assert (await not_begun(site)).reason == problem
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "echo 'fatal: repository not found' >&2; exit 128",
+        "echo 'Permission denied (publickey).' >&2; exit 128",
+        "kill -TERM $$",
+    ],
+)
+async def test_what_lies_with_the_repository_is_the_builds_failure(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str
+) -> None:
+    fake_git(tmp_path, script, monkeypatch)
+    finished = await site.run("true", repository="file:///nowhere")
+    assert (finished.result, finished.not_begun) == (Result.FAILED, False)
+    assert finished.reason is not None and "git check-ref-format failed" in finished.reason
+    assert None not in site.store.problems and site.agent.problem is None
+
+
+async def test_a_stop_while_git_runs_is_a_stop(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_git(tmp_path, "echo here; sleep 60 & wait", monkeypatch)
+    site.agent._driver.__dict__["_stop_grace"] = 0.0
+    await site.agent.reconcile([assigned(1, "true", repository="file:///nowhere")])
+    await site.said(1, b"here")
+    await site.agent.reconcile([assigned(1, "true", repository="file:///nowhere", stop=True)])
+    finished = await site.end(1)
+    assert (finished.result, finished.not_begun) == (Result.STOPPED, False)
+
+
+async def test_a_job_that_no_worker_could_begin_is_the_builds_failure(site: Site) -> None:
+    finished = await site.run("true", environment={"LARGE": "x" * (1 << 20)})
+    assert (finished.result, finished.not_begun) == (Result.FAILED, False)
+    assert finished.reason == "cannot start the script: Argument list too long"
+
+
+# --- Episodes -------------------------------------------------------------------------------
+
+
+class Worker:
+    """What is wrong, and what was said of it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(readiness, "check", self._check)
+        self.wrong: str | None = None
+        self.said: list[str | None] = []
+        self.checks = 0
+        self.told = asyncio.Event()
+        self.readiness = Readiness(Path("/"), self._say)
+
+    def _check(self, folder: str, programs: Collection[str]) -> str | None:
+        self.checks += 1
+        return self.wrong
+
+    async def _say(self, problem: str | None) -> None:
+        self.said.append(problem)
+        self.told.set()
+
+    async def until(self, what: Callable[[], bool]) -> None:
+        async with asyncio.timeout(LIMIT_SECONDS):
+            while not what():
+                self.told.clear()
+                await self.told.wait()
+
+
+@pytest.fixture
+async def worker(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Worker]:
+    worker = Worker(monkeypatch)
+    task = asyncio.create_task(worker.readiness.run())
+    yield worker
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_it_is_over_when_a_look_finds_nothing(worker: Worker) -> None:
+    worker.wrong = "disk full"
+    worker.readiness.found("disk full")
+    await worker.until(lambda: worker.said == ["disk full"])
+    worker.wrong = None
+    await worker.until(lambda: worker.said == ["disk full", None])
+    assert worker.readiness.problem is None
+
+
+async def test_a_suspicion_that_is_not_confirmed_says_nothing(worker: Worker) -> None:
+    worker.readiness.suspected()
+    async with asyncio.timeout(LIMIT_SECONDS):
+        while not worker.checks:  # noqa: ASYNC110 -- a thread does it
+            await asyncio.sleep(0.001)
+    worker.wrong = "no memory"
+    worker.readiness.suspected()
+    await worker.until(lambda: worker.said == ["no memory"])
+
+
+async def test_each_episode_lasts_longer_until_a_job_begins(worker: Worker) -> None:
+    lasted = []
+    for _ in range(4):
+        worker.readiness.found("disk full")
+        lasted.append(worker.readiness._episode)
+        count = len(worker.said)
+        await worker.until(lambda count=count: len(worker.said) == count + 2)  # type: ignore[misc]
+    assert lasted == [0.02, 0.04, 0.08, 0.16]
+    worker.readiness.begun()
+    worker.readiness.found("disk full")
+    assert worker.readiness._episode == 0.02
+
+
+def test_what_of_git_lies_with_the_worker() -> None:
+    assert trouble.of_git("git clone", 128, b"error: x\nNo space left on device") == "disk full"
+    assert trouble.of_git("git clone", 128, b"fatal: no such branch") is None
+    assert trouble.of_git("git clone", -signal.SIGTERM, b"") is None
