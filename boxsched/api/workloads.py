@@ -42,7 +42,8 @@ class Workloads:
         self._seen = seen
 
     async def list(self, request: web.Request) -> web.Response:
-        """Newest first; ``next_cursor`` asks for those behind them."""
+        """Newest first; ``next_cursor`` asks for those behind them. A page may be short, or empty,
+        with more behind it: only so many rows are looked at for one."""
         query = request.query
         if "number" in query:
             return await self._numbered(query)
@@ -54,7 +55,7 @@ class Workloads:
                 project = (await self._known.get(checks.plain(name, "project"))).project.id
             except NotFound:
                 return replies.json_bytes(_list(b"[]", None))
-        found = await self._store.workloads(
+        page = await self._store.workloads(
             WorkloadFilter(
                 kind=_choice(Kind, query.get("kind"), "kind"),
                 state=_choice(State, query.get("state"), "state"),
@@ -63,11 +64,11 @@ class Workloads:
                 branch=_name(query.get("branch"), "branch"),
                 server=_name(query.get("server"), "server"),
                 before=_before(query.get("cursor")),
-                limit=limit + 1,
+                limit=limit,
             )
         )
-        cursor = _cursor(found[limit - 1].id) if len(found) > limit else None
-        rows = await answers.encoded(found[:limit], answers.workload, lambda one: len(one.jobs) + 1)
+        cursor = None if page.next is None else _cursor(page.next)
+        rows = await answers.encoded(page.workloads, answers.workload, lambda w: len(w.jobs) + 1)
         return replies.json_bytes(_list(rows, cursor))
 
     async def _numbered(self, query: MultiMapping[str]) -> web.Response:

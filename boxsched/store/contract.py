@@ -42,6 +42,7 @@ from boxsched.store.values import (
     Worker,
     Workload,
     WorkloadFilter,
+    WorkloadPage,
 )
 
 PAGE_WORKLOADS = 1_000
@@ -235,8 +236,8 @@ class Store(Protocol):
     async def subject(self, workload: WorkloadId) -> Workload | None:
         """The same for a command about it (a stop, a deploy, a rebuild): never behind reads."""
 
-    async def workloads(self, filter: WorkloadFilter) -> list[Workload]:
-        """A page, newest first, with jobs."""
+    async def workloads(self, filter: WorkloadFilter) -> WorkloadPage:
+        """A page. It is read within bounds, whatever there is and is asked for."""
 
     async def unfinished(self) -> list[Workload]:
         """All unfinished workloads, without jobs, by id."""

@@ -56,14 +56,14 @@ SELECT set_config('synchronous_commit', 'on', false)
 T = TypeVar("T")
 
 WRITE = "BEGIN"
-SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
-# Its statements go along one index each; statistics that are old do not tell PostgreSQL so.
-LOAD = f"""{SNAPSHOT};
-SET LOCAL enable_seqscan = off;
+# The statements of a snapshot go along one index each; old statistics do not tell PostgreSQL so.
+ALONG_INDEXES = """SET LOCAL enable_seqscan = off;
 SET LOCAL enable_bitmapscan = off;
 SET LOCAL enable_sort = off;
 SET LOCAL enable_hashjoin = off;
-SET LOCAL enable_mergejoin = off;
+SET LOCAL enable_mergejoin = off"""
+SNAPSHOT = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;\n{ALONG_INDEXES}"
+LOAD = f"""{SNAPSHOT};
 SET LOCAL statement_timeout = '{PAGE_SECONDS}s';
 SET LOCAL idle_in_transaction_session_timeout = '{LONG_SECONDS}s'"""  # it holds up nobody
 

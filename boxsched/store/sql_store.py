@@ -16,6 +16,7 @@ from boxsched.store.steps import (
     leading,
     loading,
     logs,
+    pages,
     projects,
     reading,
     sessions,
@@ -45,6 +46,7 @@ from boxsched.store.values import (
     Worker,
     Workload,
     WorkloadFilter,
+    WorkloadPage,
 )
 
 PING_SECONDS = 1.0
@@ -214,8 +216,8 @@ class SqlStore:
     async def subject(self, workload: WorkloadId) -> Workload | None:
         return await self._driver.serving.snapshot(reading.workload, workload)
 
-    async def workloads(self, filter: WorkloadFilter) -> list[Workload]:
-        return await self._driver.reading.snapshot(reading.workloads, filter)
+    async def workloads(self, filter: WorkloadFilter) -> WorkloadPage:
+        return await self._driver.reading.snapshot(pages.workloads, filter)
 
     async def unfinished(self) -> list[Workload]:
         return await self._driver.reading.load(reading.unfinished)

@@ -191,6 +191,15 @@ class WorkloadFilter:
     limit: int = 50
 
 
+@attrs.frozen
+class WorkloadPage:
+    """Newest first, without what their jobs run (commands, environment). It may be short, or empty,
+    with more behind it: ``next`` is the id to go on behind, None at the end."""
+
+    workloads: tuple[Workload, ...]
+    next: WorkloadId | None
+
+
 IN_PROCESS = "in-process"  # the address of a node's own worker, and what it is bound to
 
 

@@ -1,6 +1,5 @@
 """The SQL texts themselves."""
 
-import re
 import sqlite3
 from importlib.resources import files
 
@@ -47,41 +46,6 @@ def test_a_block_of_rows_lets_out_rows_of_nothing(block: Block, raw: sqlite3.Con
     before = raw.total_changes
     assert raw.execute(in_sqlites_words(block, 1), values).fetchall() in ([], [("[]",)])
     assert raw.total_changes == before
-
-
-@pytest.mark.parametrize(
-    ("file", "name"),
-    [
-        ("leading.sql", "end_workloads"),
-        ("leading.sql", "change_workloads"),
-        ("leading.sql", "change_jobs"),
-        ("leading.sql", "free_boxes"),
-        ("leading.sql", "empty_inbox"),
-        ("leading.sql", "load_workloads"),
-        ("leading.sql", "load_jobs"),
-        ("leading.sql", "load_told"),
-        ("leading.sql", "load_durations"),
-        ("submission.sql", "tell_of_workload"),
-        ("fleet.sql", "assignments"),
-        ("reading.sql", "jobs_of"),
-        ("reading.sql", "recently_finished"),
-        ("reading.sql", "overtook_and_finished"),
-        ("reading.sql", "overtook_and_run"),
-        ("reading.sql", "events_after"),
-        ("reading.sql", "last_events"),
-        ("reading.sql", "page_of_project"),
-        ("submission.sql", "known_keys"),
-        ("submission.sql", "expected_durations"),
-        ("logs.sql", "log"),
-        ("logs.sql", "log_ends"),
-    ],
-)
-def test_no_table_that_grows_is_scanned(file: str, name: str, raw: sqlite3.Connection) -> None:
-    text = in_sqlites_words(load(file)[name], 3)
-    plan = raw.execute(f"EXPLAIN QUERY PLAN {text}", [None] * text.count("?")).fetchall()
-    steps = [step for *_, step in plan]
-    growing = re.compile(r"SCAN (w|p|j|c|l|h|i|e|workload|job|event|log_chunk|idempotency)\b")
-    assert [s for s in steps if growing.match(s) and "USING INDEX workload_" not in s] == []
 
 
 def test_what_gives_rows_is_known_by_its_text() -> None:

@@ -67,12 +67,16 @@ async def test_pages_go_newest_first_and_on_behind_the_last(leader: Leader) -> N
     group = [build(project, f"b{i}", jobs=(spec(), spec("lint"))) for i in range(25)]
     ids = [o.id for o in await leader.store.submit(group) if isinstance(o, Submitted)]
     seen: list[WorkloadId] = []
-    before = None
-    while page := await leader.store.workloads(WorkloadFilter(before=before, limit=10)):
-        seen += [w.id for w in page]
-        before = seen[-1]
-        assert [job.name for job in page[0].jobs] == ["test", "lint"]
-        assert page[0].jobs[1].id == job_id(page[0].id, 1)
+    page = await leader.store.workloads(WorkloadFilter(limit=10))
+    while True:
+        seen += [w.id for w in page.workloads]
+        first = page.workloads[0]
+        assert [job.name for job in first.jobs] == ["test", "lint"]
+        assert first.jobs[1].id == job_id(first.id, 1)
+        if page.next is None:
+            break
+        assert page.next == seen[-1]
+        page = await leader.store.workloads(WorkloadFilter(before=page.next, limit=10))
     assert seen == ids[::-1]
 
 
@@ -93,7 +97,7 @@ async def test_pages_of_what_was_asked_for(leader: Leader) -> None:
 
     async def page(**wanted: object) -> list[WorkloadId]:
         shown = await leader.store.workloads(WorkloadFilter(**wanted))  # type: ignore[arg-type]
-        return [w.id for w in shown]
+        return [w.id for w in shown.workloads]
 
     assert await page() == [s1, d2, d1, b2, b1]
     assert await page(kind=Kind.DEPLOY) == [d2, d1]

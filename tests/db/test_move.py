@@ -134,7 +134,7 @@ async def test_a_store_goes_on_where_the_file_ended(
     again = await leader.submit(build(project, idempotency=key("k")))
     assert again.repeated, "keys hold"
     new = await leader.submit(build(project, "x"))
-    known = await store.workloads(WorkloadFilter())
+    known = (await store.workloads(WorkloadFilter())).workloads
     assert [each.id for each in known[:2]] == [new.id, new.id - 1]
     assert new.number == max(w.number for w in known[1:] if w.project == project.id) + 1
     inbox = [entry.id for entry in await store.inbox(1, 1000)]

@@ -104,7 +104,7 @@ ON CONFLICT (worker, ordinal, box_type) DO NOTHING;
 WITH v(id) AS (VALUES (:id))
 DELETE FROM box
  WHERE id IN (SELECT v.id FROM v) AND retired AND job IS NULL
-   AND NOT EXISTS (SELECT 1 FROM inbox WHERE kind = 'boxes')
+   AND NOT EXISTS (SELECT 1 FROM inbox WHERE kind IN ('boxes', 'worker_forgotten') AND kind = 'boxes')
 RETURNING id;
 
 -- name: boxes_of_worker

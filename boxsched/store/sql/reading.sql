@@ -3,49 +3,10 @@
 SELECT * FROM workload_shown
  WHERE id = :workload;
 
--- name: page
--- A page of workloads, newest first.
-SELECT * FROM workload_shown
- WHERE id < :before
-   AND kind = coalesce(:kind, kind)
-   AND state = coalesce(:state, state)
-   AND (CAST(:branch AS text) IS NULL OR branch = :branch)
-   AND (CAST(:server AS text) IS NULL OR server = :server)
- ORDER BY id DESC LIMIT :limit;
-
--- name: page_of_project
--- A page of one project's workloads, newest first; in a project, ids grow with the numbers.
-SELECT * FROM workload_shown
- WHERE project = :project
-   AND id < :before
-   AND kind = coalesce(:kind, kind)
-   AND state = coalesce(:state, state)
-   AND (CAST(:result AS text) IS NULL OR result = :result)
-   AND (CAST(:branch AS text) IS NULL OR branch = :branch)
-   AND (CAST(:server AS text) IS NULL OR server = :server)
- ORDER BY number DESC LIMIT :limit;
-
--- name: page_of_result
--- A page of finished workloads of one result, newest first; of any project.
-SELECT * FROM workload_shown
- WHERE finished_at IS NOT NULL
-   AND result = :result
-   AND id < :before
-   AND kind = coalesce(:kind, kind)
-   AND (CAST(:branch AS text) IS NULL OR branch = :branch)
-   AND (CAST(:server AS text) IS NULL OR server = :server)
- ORDER BY id DESC LIMIT :limit;
-
--- name: page_unfinished
--- A page of workloads in a state that is not finished, newest first; of any project.
-SELECT * FROM workload_shown
- WHERE finished_at IS NULL
-   AND id < :before
-   AND kind = coalesce(:kind, kind)
-   AND state = :state
-   AND (CAST(:branch AS text) IS NULL OR branch = :branch)
-   AND (CAST(:server AS text) IS NULL OR server = :server)
- ORDER BY id DESC LIMIT :limit;
+-- name: shown
+-- These workloads, in any order.
+WITH v(id) AS (VALUES (:id))
+SELECT workload_shown.* FROM v JOIN workload_shown ON workload_shown.id = v.id;
 
 -- name: unfinished
 -- A page of the unfinished workloads, by id.
@@ -78,6 +39,15 @@ WITH v(id) AS (VALUES (:id))
 SELECT job.id, job.name, job.box_type, job.timeout_seconds, job.expected_seconds, job.commands,
        job.environment, job.state, job.result, job.box, job.attempt, job.lease_token,
        job.started_at, job.finished_at, job.exit_status, job.reason
+  FROM v JOIN job ON job.id = v.id
+ ORDER BY job.id;
+
+-- name: jobs_listed
+-- These jobs, in order, without what they run: a list of workloads does not show it.
+WITH v(id) AS (VALUES (:id))
+SELECT job.id, job.name, job.box_type, job.timeout_seconds, job.expected_seconds, '[]', '{}',
+       job.state, job.result, job.box, job.attempt, job.lease_token, job.started_at,
+       job.finished_at, job.exit_status, job.reason
   FROM v JOIN job ON job.id = v.id
  ORDER BY job.id;
 

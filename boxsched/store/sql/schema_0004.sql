@@ -34,6 +34,20 @@ ALTER TABLE token ADD COLUMN max_workers BIGINT NOT NULL DEFAULT 100 CHECK (max_
 -- A page of the workloads of one result: the failed ones, say, among many that passed.
 CREATE INDEX workload_result ON workload (result, id) WHERE finished_at IS NOT NULL;
 
+-- Whether a word of a worker waits for the leader: not read from all of an inbox that grew. Queries have
+-- to repeat this condition as it is.
+CREATE INDEX inbox_of_workers ON inbox (kind) WHERE kind IN ('boxes', 'worker_forgotten');
+
+-- Pages of workloads (steps/pages.py), each along the index that leaves the fewest rows: of a branch,
+-- of a server, of what is not a build, and what is unfinished in a project (which is asked before that
+-- is deleted, too). Each costs every submission a little: a builds' server is NULL, and in no index.
+CREATE INDEX workload_branch ON workload (branch, id) WHERE branch IS NOT NULL;
+CREATE INDEX workload_project_branch ON workload (project, branch, id) WHERE branch IS NOT NULL;
+CREATE INDEX workload_server ON workload (server, id) WHERE server IS NOT NULL;
+CREATE INDEX workload_project_server ON workload (project, server, id) WHERE server IS NOT NULL;
+CREATE INDEX workload_kind ON workload (kind, id) WHERE kind <> 'build';
+CREATE INDEX workload_project_unfinished ON workload (project, id) WHERE finished_at IS NULL;
+
 -- The deleted projects of a name: one that is made anew goes on with their numbers, from this one.
 ALTER TABLE project ADD COLUMN first_number BIGINT NOT NULL DEFAULT 1;
 CREATE INDEX project_deleted ON project (name, next_number) WHERE deleted;

@@ -1,19 +1,20 @@
 """Reads for API and page: workloads with their jobs, and the history of events."""
 
+from collections.abc import Sequence
+
 import attrs
 
 from boxsched.model import JobId, WorkloadId, job_id, job_workload
-from boxsched.states import JobState, State
+from boxsched.states import JobState
 from boxsched.store import rows
 from boxsched.store.batches import StoredEvent
-from boxsched.store.blocks import Row, Steps, load
+from boxsched.store.blocks import Block, Row, Steps, load
 from boxsched.store.contract import OVERTAKING_SEEN, PAGE_WORKLOADS
-from boxsched.store.values import ActivitySnapshot, Job, SetAsideCommand, Workload, WorkloadFilter
+from boxsched.store.values import ActivitySnapshot, Job, SetAsideCommand, Workload
 
 _SQL = load("reading.sql")
 
 _BOXES = [field.name for field in attrs.fields(Workload)].index("boxes")
-_BEHIND_ALL = 1 << 62  # no id is as great
 
 
 def ping() -> Steps[None]:
@@ -32,34 +33,25 @@ def workload(id_: WorkloadId) -> Steps[Workload | None]:
     return shown[0] if shown else None
 
 
-def workloads(wanted: WorkloadFilter) -> Steps[list[Workload]]:
-    """Each of these pages goes along another index."""
-    asked: dict[str, object] = {
-        "kind": wanted.kind,
-        "branch": wanted.branch,
-        "server": wanted.server,
-        "before": wanted.before or _BEHIND_ALL,
-        "limit": wanted.limit,
-    }
-    state, result = wanted.state, wanted.result
-    if result is not None and state not in (None, State.FINISHED):
-        return []  # only what has finished has a result
-    if wanted.project is not None:
-        of = {"project": wanted.project, "state": state, "result": result}
-        found = yield _SQL["page_of_project"](**of, **asked)
-    elif result is not None:
-        found = yield _SQL["page_of_result"](result=result, **asked)
-    elif state not in (None, State.FINISHED):
-        found = yield _SQL["page_unfinished"](state=state, **asked)
-    else:
-        found = yield _SQL["page"](state=state, **asked)
-    return (yield from _with_jobs(found))
+def listed(ids: Sequence[WorkloadId], jobs_at_most: int) -> Steps[list[Workload]]:
+    """These workloads, in their order, as far as they have so many jobs in all, but one at least;
+    without what their jobs run."""
+    place = {id_: index for index, id_ in enumerate(ids)}
+    found = yield _SQL["shown"].rows([(id_,) for id_ in ids])
+    few: list[Row] = []
+    jobs = 0
+    for row in sorted(found, key=lambda row: place[row[0]]):
+        jobs += row[_BOXES]
+        if few and jobs > jobs_at_most:
+            break
+        few.append(row)
+    return (yield from _with_jobs(few, _SQL["jobs_listed"]))
 
 
-def _with_jobs(found: list[Row]) -> Steps[list[Workload]]:
+def _with_jobs(found: list[Row], block: Block = _SQL["jobs_of"]) -> Steps[list[Workload]]:
     jobs: dict[WorkloadId, list[Job]] = {row[0]: [] for row in found}
     ids = [(job_id(row[0], index),) for row in found for index in range(row[_BOXES])]
-    for row in (yield _SQL["jobs_of"].rows(ids)):
+    for row in (yield block.rows(ids)):
         jobs[job_workload(JobId(row[0]))].append(rows.job(row))
     return [rows.workload(row, tuple(jobs[row[0]])) for row in found]
 
