@@ -39,7 +39,8 @@ What happens when something goes:
 * A worker that does not read: what waits for it is the newest level and its Acks, for as long as
   ``Times.write``; no more is read from it meanwhile. Then it is cut.
 * A worker that says what is not of the protocol: its connection ends, with the reason counted.
-* The node leaves: ``Leave`` to all, a little time to go by themselves, then they are ended.
+* The node leaves: ``Leave`` to all, a little time to go by themselves, then they are ended. They
+  stay marked as connected, since they come again at once; so nobody is told that they are away.
 """
 
 from boxsched.gateway.gateway import Gateway

@@ -125,7 +125,11 @@ class Gateway:
         return line.response
 
     async def close(self) -> None:
-        """Says Leave to all, leaves them a little time, and has them marked disconnected."""
+        """Say Leave to all, and end their connections after a little time.
+
+        They are not marked as disconnected: each connects again at once, to another node or to
+        this one when it is back. If one does not, its silence or its node's absence shows it.
+        """
         self._leaving = True
         for link in self._links.values():
             link.say(wire.Leave())
@@ -165,7 +169,8 @@ class Gateway:
                 await self._attend(link)
             finally:
                 self._entry.forget(connected.connection)
-                self._ends.add(connected.connection)
+                if not self._leaving:  # else the worker is on its way to another node
+                    self._ends.add(connected.connection)
             await link.hang_up()
         except NotLetIn as refusal:
             self.figures.refused[refusal.answer.code] += 1

@@ -10,6 +10,8 @@ from boxsched.worker.notes import note
 
 _PATIENCE_SECONDS = 5.0
 _LOOK_SECONDS = 0.02
+_EMPTY_TRIES = 3
+_EMPTY_PAUSE_SECONDS = 0.5
 
 
 def end_processes(folder: str, cgroup: str | None) -> None:
@@ -75,7 +77,20 @@ def oldest(shelf: str, kept: int) -> list[str]:
 
 
 def empty(shelf: str) -> list[OSError]:
-    """Remove everything on a shelf; what cannot be removed is returned, and stays."""
+    """Remove everything on a shelf; what cannot be removed is returned, and stays.
+
+    Blocking. A process that is just ending may write one more file into a folder that is being
+    removed: only what cannot be removed a second later either counts.
+    """
+    for left in reversed(range(_EMPTY_TRIES)):
+        failures = _emptied(shelf)
+        if not failures or not left:
+            break
+        time.sleep(_EMPTY_PAUSE_SECONDS)
+    return failures
+
+
+def _emptied(shelf: str) -> list[OSError]:
     failures = []
     try:
         names = os.listdir(shelf)

@@ -199,5 +199,6 @@ async def test_a_node_that_leaves_says_so(house: House) -> None:
     assert await idle.closed() == 1012
     await nobody.closed()
     await closing
-    assert {one.state for one in await house.store.workers()} == {"disconnected"}
+    # They come again at once, so that nobody is told that they are away.
+    assert {one.state for one in await house.store.workers()} == {"connected"}
     assert list(house.gateway.connected) == []

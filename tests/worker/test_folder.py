@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from boxsched.worker import folder as files
+from boxsched.worker import remains
 from boxsched.worker.folder import Damaged, Ended, Record, Step
 from boxsched.worker.notes import note
 
@@ -74,3 +75,34 @@ def test_ringing_without_an_agent_is_well(tmp_path: Path) -> None:
     files.ring(str(tmp_path / "attempt"))
     os.mkfifo(tmp_path / files.BELL)
     files.ring(str(tmp_path / "attempt"))
+
+
+def test_what_is_only_for_a_moment_not_to_be_removed_is_no_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that is just ending writes once more into a folder that is being removed."""
+    (tmp_path / "job").mkdir()
+    remove = files.remove_tree
+    tried: list[str] = []
+
+    def interrupted(top: str) -> None:
+        tried.append(top)
+        if len(tried) == 1:
+            raise OSError(39, "Directory not empty", top)
+        remove(top)
+
+    monkeypatch.setattr(remains.files, "remove_tree", interrupted)
+    monkeypatch.setattr(remains, "_EMPTY_PAUSE_SECONDS", 0)
+    assert remains.empty(str(tmp_path)) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_can_never_be_removed_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "job").mkdir()
+
+    def refused(top: str) -> None:
+        raise OSError(1, "Operation not permitted", top)
+
+    monkeypatch.setattr(remains.files, "remove_tree", refused)
+    monkeypatch.setattr(remains, "_EMPTY_PAUSE_SECONDS", 0)
+    assert [error.strerror for error in remains.empty(str(tmp_path))] == ["Operation not permitted"]
