@@ -29,7 +29,7 @@ const filter = byId("filter");
 const model = new Model();
 const board = new Board(model, filterOf());
 const refresher = new Refresher(refresh);
-const trouble = new Trouble(showTitle);
+const trouble = new Trouble({ onChange: showTitle, onBack: back });
 const signIn = new SignInDialog(resume);
 const stopDialog = new StopDialog({ onAsked: stopAsked, onSignedOut: signedOut });
 const resolving = new ResolveDialog(signedOut);
@@ -48,7 +48,6 @@ async function refresh() {
     if (lost) model.forget();
     model.replace(body);
     loaded = true;
-    if (trouble.word) opener.resume();
     trouble.answer("");
     show();
     if (!feed) follow(body.cursor);
@@ -59,6 +58,12 @@ async function refresh() {
     else if (error instanceof Away || error instanceof Refused) away(error);
     else throw error;
   }
+}
+
+/** What was asked in vain is asked again. */
+function back() {
+  opener.resume();
+  refresher.ask();
 }
 
 function away(error) {

@@ -14,11 +14,12 @@ export class Trouble {
   #ofStream = "";
   #ofAnswer = "";
   #heardAt = null;
-  #onChange;
+  #was = "";
+  #on;
 
-  /** onChange(): `word` may be another. */
-  constructor(onChange) {
-    this.#onChange = onChange;
+  /** onChange(): `word` may be another. onBack(): it is "" again. */
+  constructor(on) {
+    this.#on = on;
   }
 
   /** Why nothing on the page is new, in a word or two; "" while all is well. */
@@ -59,7 +60,10 @@ export class Trouble {
     } else {
       this.#timer ||= setTimeout(() => this.#say(), PATIENCE_MS);
     }
-    this.#onChange();
+    this.#on.onChange();
+    const back = this.#was && !this.word;
+    this.#was = this.word;
+    if (back) this.#on.onBack();
   }
 
   #say() {

@@ -98,7 +98,7 @@ def _refusals(page: Page) -> list[str]:
 
 def _expected(what: str) -> bool:
     """A browser calls every refusal, 503 and broken wire an error; such tests are about those."""
-    known = ("401", "403", "409", "503", "net::ERR_")
+    known = ("401", "403", "404", "409", "503", "net::ERR_")
     return what.startswith("Failed to load resource") and any(why in what for why in known)
 
 

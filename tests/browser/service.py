@@ -58,6 +58,26 @@ class Service:
     def workload(self, workload: str) -> Json:
         return self.call("GET", f"/workloads/{workload}")
 
+    def finished(self, workload: str) -> None:
+        """Returns when it has finished; the server's own stream of events says so."""
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=60)
+        try:
+            headers = {"Authorization": f"Bearer {self.token}", "Last-Event-ID": self._now()}
+            connection.request("GET", "/api/v1/events", headers=headers)
+            events = connection.getresponse()
+            if self.workload(workload)["state"] == "finished":
+                return
+            for line in events:
+                told = json.loads(line[5:]) if line.startswith(b"data:") else {}
+                if (told.get("type"), told.get("workload")) == ("workload.finished", workload):
+                    return
+        finally:
+            connection.close()
+        raise AssertionError(f"the events ended before {workload} did")
+
+    def _now(self) -> str:
+        return str(self.call("GET", "/activity")["cursor"])
+
     def gate(self, name: str) -> "Gate":
         return Gate(self.scratch / name)
 

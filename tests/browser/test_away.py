@@ -3,23 +3,18 @@
 The page knows one address, as behind a load balancer; which node answers there changes.
 """
 
-import asyncio
-import threading
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 
 import attrs
 import pytest
 from playwright.sync_api import expect
 
+from tests.browser.balanced import balanced
 from tests.browser.person import Opened, row, sign_in
 from tests.browser.service import Service, serving
 from tests.contract.postgres_server import database, served
-from tests.faults.proxy import Proxy
 
 pytestmark = pytest.mark.browser
-
-Ask = Callable[[Awaitable[None]], None]
 
 
 @pytest.fixture(scope="module")
@@ -29,30 +24,6 @@ def nodes() -> Iterator[tuple[Service, Service]]:
         shared = ("--database", url)
         with serving(*shared, "--boxes", "0") as one, serving(*shared) as two:
             yield one, two
-
-
-@contextmanager
-def balanced(node: Service) -> Iterator[tuple[Proxy, Ask]]:
-    """An address that leads to that node, until it is told otherwise."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-
-    def ask(what: Awaitable[None]) -> None:
-        async def done() -> None:
-            await what
-
-        asyncio.run_coroutine_threadsafe(done(), loop).result(timeout=20)
-
-    proxy = Proxy(node.port)
-    ask(proxy.start())
-    try:
-        yield proxy, ask
-    finally:
-        ask(proxy.stop())
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
 
 
 def test_the_page_goes_on_at_another_node(nodes: tuple[Service, Service], opened: Opened) -> None:

@@ -1,0 +1,173 @@
+"""The service is away: the page says so, its clocks stand still, and nobody seems signed out.
+
+And what the browser's tab tells from afar.
+"""
+
+import json
+from collections.abc import Iterator
+
+import attrs
+import pytest
+from playwright.sync_api import Page, Route, expect
+
+from tests.browser.balanced import Ask, balanced
+from tests.browser.person import Opened, row, sign_in
+from tests.browser.service import Service, job
+from tests.faults.proxy import Proxy
+
+pytestmark = pytest.mark.browser
+
+ICON = 'link[rel="icon"]'
+
+
+@pytest.fixture
+def proxied(service: Service) -> Iterator[tuple[Service, Proxy, Ask]]:
+    """The service behind an address that can go away."""
+    with balanced(service) as (proxy, ask):
+        yield attrs.evolve(service, port=proxy.port), proxy, ask
+    service.stop_everything()
+
+
+def icon(page: Page) -> str:
+    name = page.locator(ICON).get_attribute("href")
+    assert name is not None
+    return name.rpartition("/")[2]
+
+
+def test_while_it_is_away_a_banner_says_so_and_the_clocks_stop(
+    service: Service, proxied: tuple[Service, Proxy, Ask], opened: Opened
+) -> None:
+    there, proxy, ask = proxied
+    service.project("clocks")
+    gate = service.gate("clocks")
+    service.build("clocks", "main", job("unit", *gate.commands), message="Goes on")
+    page = opened()
+    sign_in(page, there)
+    running = row(page, "running", "Goes on")
+    clock = running.locator(".clock-time")
+    said = clock.inner_text()
+    expect(clock).not_to_have_text(said)  # it counts
+
+    ask(proxy.refuse())
+    banner = page.locator("#banner")
+    expect(banner).to_contain_text("What you see is of")
+    expect(banner).to_contain_text("Trying again")
+    expect(page).to_have_title("▲ Away · Activity Monitor")
+    assert icon(page) == "icon-trouble.svg"
+    expect(page.locator("#connection")).to_have_text("Reconnecting")
+    stopped = page.evaluate(STANDS_STILL, ["#running .clock-time", 3])
+    assert len(set(stopped)) == 1
+    assert page.evaluate("window.sameSince")
+
+    ask(proxy.heal())
+    expect(banner).to_be_hidden()
+    expect(page.locator("#connection")).to_have_text("Live")
+    expect(clock).not_to_have_text(stopped[0])
+    expect(page).to_have_title("1/2 Boxes · Activity Monitor")
+    assert icon(page) == "icon.svg"
+    gate.open()
+    expect(row(page, "finished", "Goes on")).to_be_visible()
+
+
+# What an element says at each of some ticks of the page's clock, which comes once a second.
+STANDS_STILL = """async ([selector, ticks]) => {
+    const said = [];
+    for (let tick = 0; tick < ticks; tick += 1) {
+        await new Promise((done) => setTimeout(done, 1001 - Date.now() % 1000));
+        said.push(document.querySelector(selector).textContent);
+    }
+    return said;
+}"""
+
+
+def test_while_it_is_away_nobody_is_signed_out(
+    proxied: tuple[Service, Proxy, Ask], opened: Opened
+) -> None:
+    there, proxy, ask = proxied
+    page = opened()
+    sign_in(page, there)
+    ask(proxy.refuse())
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.locator("#notice")).to_contain_text(
+        "You are still signed in: the service cannot be reached."
+    )
+    expect(page.get_by_role("heading", name="Activity Monitor")).to_be_visible()
+    assert page.evaluate("window.sameSince")
+    ask(proxy.heal())
+    expect(page.locator("#connection")).to_have_text("Live")
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_label("Token")).to_be_visible()
+
+
+def test_an_answer_of_503_is_no_sign_out(service: Service, page: Page) -> None:
+    away = json.dumps({"error": {"code": "store_away", "message": "The database is away."}})
+
+    def refuse(route: Route) -> None:
+        route.fulfill(status=503, body=away)
+
+    page.route("**/sign-out", refuse)
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.locator("#notice")).to_contain_text("You are still signed in")
+    assert page.evaluate("window.sameSince")
+
+
+def test_a_row_that_was_open_is_so_when_the_service_is_back(
+    service: Service, proxied: tuple[Service, Proxy, Ask], opened: Opened
+) -> None:
+    there, proxy, ask = proxied
+    service.project("back")
+    id_ = service.build("back", "main", message="Linked while away")
+    service.finished(id_)
+    page = opened()
+    sign_in(page, there)
+    ask(proxy.refuse())
+    expect(page.locator("#banner")).to_be_visible()
+    page.goto(f"{there.url}/#w123456789")  # in no list: the service has to be asked
+    expect(page.locator("#notice")).to_be_hidden()
+    ask(proxy.heal())
+    expect(page.locator("#notice")).to_contain_text("There is no workload w123456789 here.")
+    page.goto(f"{there.url}/#{id_}")
+    expect(page.locator(f"#{id_} .panel")).to_be_visible()
+
+
+def test_the_tab_tells_of_failures_until_the_branch_is_well_again(
+    service: Service, opened: Opened
+) -> None:
+    page = opened()
+    sign_in(page, service)
+    expect(page).to_have_title("0/2 Boxes · Activity Monitor")
+    assert icon(page) == "icon.svg"
+    service.project("tab")
+    service.build("tab", "main", job("unit", "exit 1"))
+    expect(page).to_have_title("✕ 1 failed · 0/2 Boxes · Activity Monitor")
+    assert icon(page) == "icon-failed.svg"
+    service.build("tab", "other", job("unit", "exit 1"))
+    expect(page).to_have_title("✕ 2 failed · 0/2 Boxes · Activity Monitor")
+    page.reload()
+    expect(page).to_have_title("✕ 2 failed · 0/2 Boxes · Activity Monitor")
+    service.build("tab", "main")
+    expect(page).to_have_title("✕ 1 failed · 0/2 Boxes · Activity Monitor")
+    service.build("tab", "other")
+    expect(page).to_have_title("0/2 Boxes · Activity Monitor")
+    assert icon(page) == "icon.svg"
+
+
+def test_the_tab_tells_of_absent_workers(service: Service, opened: Opened) -> None:
+    page = opened()
+
+    def answer(route: Route) -> None:
+        told = route.fetch().json()
+        boxes = {"total": 8, "busy": 3, "away": 2, "away_busy": 1}
+        route.fulfill(body=json.dumps({**told, "finished": [], "boxes": boxes}))
+
+    page.route("**/api/v1/activity", answer)
+    sign_in(page, service)
+    expect(page).to_have_title("▲ 6 of 8 Boxes connected · Activity Monitor")
+    assert icon(page) == "icon-trouble.svg"
+
+
+def test_the_icons_are_there(service: Service, page: Page) -> None:
+    for name in ("data-failed", "data-trouble"):
+        address = page.locator(ICON).get_attribute(name)
+        answer = page.request.get(f"{service.url}{address}")
+        assert answer.ok and answer.headers["content-type"] == "image/svg+xml"
