@@ -11,7 +11,7 @@ from boxsched.model import JobId
 from boxsched.states import Result
 from boxsched.store.values import Assignment
 from boxsched.worker.answers import Answers
-from boxsched.worker.attempt import Attempt, Phase
+from boxsched.worker.attempt import UNENDED, Attempt, Phase
 from boxsched.worker.descriptors import raise_limit
 from boxsched.worker.folder import Ended
 from boxsched.worker.forking import Spawner
@@ -195,15 +195,17 @@ class ProcessDriver:
             await asyncio.gather(*(self._begin(wanted) for wanted in self._fresh(missing)))
 
     def _fresh(self, missing: Sequence[Assignment]) -> Iterator[Assignment]:
-        """Those to be prepared; what cannot run any more is answered."""
+        """Those to be prepared; what cannot run any more is answered. An attempt begins once the
+        earlier ones of its job have ended here: a person may have asked for it meanwhile."""
         taken = {attempt.name for attempt in self._attempts.values()}
+        running = {job for (job, _), one in self._attempts.items() if one.phase in UNENDED}
         for wanted in missing:
             name = attempt_name(wanted)
             if wanted.stop and not wanted.started:
                 self._answer(wanted, Result.STOPPED, "stopped")
             elif name in self._quarantined:
                 self._answer(wanted, Result.FAILED, f"lost: {self._quarantined[name]}")
-            elif name not in taken:  # else once that one, of another token, has gone
+            elif name not in taken and wanted.job not in running:
                 yield wanted
 
     async def _begin(self, wanted: Assignment) -> None:

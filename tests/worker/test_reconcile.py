@@ -44,6 +44,24 @@ async def test_a_job_can_be_stopped_while_the_store_is_away(site: Site) -> None:
     assert (await site.end(1)).result is Result.STOPPED
 
 
+async def test_an_attempt_begins_once_the_earlier_one_of_its_job_has_ended(site: Site) -> None:
+    """A person has asked for it while the worker was away."""
+    stubborn = "trap 'sleep 0.3; exit 1' TERM; echo ready; while :; do sleep 0.05; done"
+    await site.agent.reconcile([assigned(1, stubborn)])
+    await site.said(1, b"ready")
+    again = assigned(1, "true", attempt=2, lease_token=9)
+    await site.agent.reconcile([again])
+
+    def ended() -> list[tuple[int, Result]]:
+        reports = [one for one in site.store.reports if isinstance(one, JobFinished)]
+        return [(one.lease_token, one.result) for one in reports]
+
+    await site.store.until(lambda: len(ended()) == 2)
+    assert [token for token, _ in ended()] == [1, 9]
+    began = [type(one) for one in site.store.reports]
+    assert began == [JobStarted, JobFinished, JobStarted, JobFinished]
+
+
 async def test_a_mistake_of_ours_is_raised_and_not_hidden(make_site: Callable[..., Site]) -> None:
     site = make_site()
     await site.agent.start()
