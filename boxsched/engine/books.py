@@ -1,5 +1,6 @@
 """What the engine knows beside the core: names, numbers, states, leases. An index of the store."""
 
+import itertools
 import logging
 from collections.abc import Callable, Collection, Hashable, Sequence
 from typing import Any
@@ -143,6 +144,19 @@ class Books:
         self.projects.pop(project, None)
         self.durations = {key: ran for key, ran in self.durations.items() if key[0] != project}
 
+    def remember(
+        self, project: ProjectId, job_name: str, recent: tuple[float, ...]
+    ) -> Sequence[tuple[ProjectId, str]]:
+        """Keep what these runs took; returns the names that are forgotten for it: those that did
+        not run for longest."""
+        self.durations.pop((project, job_name), None)
+        self.durations[project, job_name] = recent
+        surplus = max(0, len(self.durations) - DURATIONS_AT_MOST)
+        forgotten = list(itertools.islice(self.durations, surplus))
+        for key in forgotten:
+            del self.durations[key]
+        return forgotten
+
     def runs(self, id_: JobId) -> bool:
         """Whether that job has a Box still."""
         found = self.job(id_)
@@ -176,6 +190,9 @@ def _ask(job: SubmitJob) -> JobAsk:
 
 
 _SHARED_AT_MOST = 10_000
+
+# Job names whose durations are kept, of all projects: a name may be made up for each build.
+DURATIONS_AT_MOST = 50_000
 
 # The reasons of jobs that wait for another Box: their attempts have ended, or never began.
 _WAITS_AGAIN = "; waits for another try"

@@ -91,6 +91,7 @@ def _not_begun(
     else:
         name = turn.books.names.get(worker, str(worker))
         _wait_again(turn, live, job, not_begun(name, problem))
+        turn.news.job(live, job, "not_begun")
 
 
 def is_to_end(live: LiveWorkload, job: LiveJob) -> bool:
@@ -197,5 +198,6 @@ def _set_times(turn: "Turn", live: LiveWorkload, job: LiveJob, seconds: float | 
 def _remember_duration(turn: "Turn", live: LiveWorkload, job: LiveJob, seconds: float) -> None:
     key = (live.project, live.jobs[job_index(job.id)].name)
     recent = (*turn.books.durations.get(key, ()), seconds)[-RUNS_REMEMBERED:]
-    turn.books.durations[key] = recent
     turn.draft.duration(DurationChange(*key, recent, expected_duration(recent)))
+    for forgotten in turn.books.remember(*key, recent):
+        turn.draft.duration(DurationChange(*forgotten, (), 0.0))

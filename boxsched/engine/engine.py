@@ -321,8 +321,7 @@ class Engine:
             # The store was away or slow: beats may have been held up, too.
             self._watch.begin_anew(self._watched_at)
             self._held_up = False
-        for pulse in pulses:
-            self.books.places[pulse.worker] = pulse.node
+        self.books.places = {pulse.worker: pulse.node for pulse in pulses}
         self.books.names = {pulse.worker: pulse.name for pulse in pulses}
         gone = {node for node in {pulse.node for pulse in pulses} if not self._alive(node)}
         sights = self._watch.look(pulses, self._watched_at, gone)

@@ -87,7 +87,7 @@ class Happenings:
         )
 
     def job(self, live: LiveWorkload, job: LiveJob, what: str) -> None:
-        """``what``: started, finished, unknown, seen_again, given_again."""
+        """``what``: started, finished, unknown, not_begun, seen_again, given_again."""
         self._workload(
             live,
             f"job.{what}",

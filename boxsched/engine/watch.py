@@ -113,6 +113,9 @@ class Watch:
     ) -> Sights:
         """``gone``: nodes that are not alive, as of after the pulses were read."""
         self._gone = {node: self._gone.get(node, now) for node in gone}
+        if len(self._watched) > len(pulses):  # some were forgotten
+            there = {pulse.worker for pulse in pulses}
+            self._watched = {w: known for w, known in self._watched.items() if w in there}
         back, silent, lost, hung_up, connections = [], [], [], [], []
         for pulse in pulses:
             known = self._watched.get(pulse.worker)

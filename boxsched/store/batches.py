@@ -85,7 +85,8 @@ class BoxChange:
 
 @attrs.frozen
 class DurationChange:
-    """The last passed runs of a job name in a project, and what they let one expect."""
+    """The last passed runs of a job name in a project, and what they let one expect. Without runs:
+    the name is forgotten."""
 
     project: ProjectId
     job_name: str

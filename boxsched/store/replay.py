@@ -30,15 +30,19 @@ JOB_FOLLOWS: Mapping[str | None, frozenset[str]] = {
             "job.seen_again",
             "job.given_again",
             "job.unknown",
+            "job.not_begun",
             "job.resolved",
             "job.finished",
         }
     ),
+    "job.not_begun": frozenset({"job.given_again", "job.unknown", "job.resolved", "job.finished"}),
     "job.seen_again": frozenset({"job.started", "job.unknown", "job.resolved", "job.finished"}),
     "job.resolved": frozenset({"job.given_again", "job.resolved", "job.finished"}),
     "job.given_again": frozenset({"job.started", "job.unknown", "job.resolved", "job.finished"}),
     "job.finished": frozenset(),
 }
+# What lets a deploy or a session have another attempt, as it comes next.
+ANOTHER_ATTEMPT = ("job.resolved", "job.not_begun")
 STATE_AFTER: Mapping[str, str] = {
     "workload.registered": "registered",
     "workload.queued": "queued",
@@ -157,7 +161,7 @@ class Replay:
         if entry.type == "job.finished":
             self._freed(entry, job)
         elif entry.type == "job.given_again":
-            yield from self._given_again(entry, job, asked=before == "job.resolved")
+            yield from self._given_again(entry, job, asked=before in ANOTHER_ATTEMPT)
 
     def _freed(self, entry: Entry, job: int) -> None:
         box = self._held.pop(job, None)
@@ -167,7 +171,7 @@ class Replay:
             self._used[self._project_of[job_workload(JobId(job))]] -= 1
 
     def _given_again(self, entry: Entry, job: int, *, asked: bool) -> Iterator[str]:
-        """On a Box, under a new attempt. What is no build: only where a person ``asked``."""
+        """On a Box, under a new attempt. What is no build: only where it was ``asked`` for."""
         told = _told.decode(entry.data)
         if entry.kind != "build" and not asked:
             yield "I9: what is no build was given again"

@@ -26,22 +26,28 @@ _commands = msgspec.json.Decoder(tuple[str, ...])
 _environment = msgspec.json.Decoder(dict[str, str])
 _durations = msgspec.json.Decoder(tuple[float, ...])
 
-# Builds of one project say the same again and again: texts of scripts are kept, so many.
+# Builds of one project say the same again and again: their scripts are kept, so many, 8 MiB of text
+# at most. A longer one is rare, and read anew.
 _SCRIPTS_KEPT = 1_024
+_SCRIPT_CHARACTERS = 4_096
 
 
 def json_text(value: object) -> str:
     return _encode(value).decode()
 
 
-@functools.lru_cache(_SCRIPTS_KEPT)
+_kept_commands = functools.lru_cache(_SCRIPTS_KEPT)(_commands.decode)
+_kept_environment = functools.lru_cache(_SCRIPTS_KEPT)(_environment.decode)
+
+
 def commands(text: str) -> tuple[str, ...]:
-    return _commands.decode(text)
+    short = len(text) <= _SCRIPT_CHARACTERS
+    return _kept_commands(text) if short else _commands.decode(text)
 
 
-@functools.lru_cache(_SCRIPTS_KEPT)
 def environment(text: str) -> Mapping[str, str]:
-    return _environment.decode(text)
+    short = len(text) <= _SCRIPT_CHARACTERS
+    return _kept_environment(text) if short else _environment.decode(text)
 
 
 def durations(text: str) -> tuple[float, ...]:

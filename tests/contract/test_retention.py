@@ -11,7 +11,7 @@ from boxsched.store.contract import SHARD, Store
 from boxsched.store.values import KeyTaken, Project, Submitted
 from tests.contract.conftest import Place
 from tests.contract.test_versions import run
-from tests.contract.world import NOW, Leader, build, key
+from tests.contract.world import NOW, Leader, build, key, loaded
 from tests.engine.shop import HeldClock
 
 LONG_AGO = "UPDATE idempotency SET created_at = 0 WHERE key = '{}'"
@@ -128,3 +128,12 @@ async def test_a_round_deletes_both_and_begins_again_behind_the_last_key(
     retention = Retention(leader.store, HeldClock(NOW), lambda: True)  # type: ignore[arg-type]
     assert [await retention.run_once() for _ in range(3)] == [2, 1, 0]
     assert await leader.store.idempotency(key("k1")) is not None
+
+
+async def test_job_names_that_a_leader_forgets_go(leader: Leader) -> None:
+    project = await leader.project()
+    ran = [DurationChange(project.id, name, (2.0,), 2.0) for name in ("a", "b", "c")]
+    await leader.commit(durations=tuple(ran))
+    forgotten = [attrs.evolve(one, recent=(), expected_seconds=0.0) for one in ran[:2]]
+    await leader.commit(durations=(*forgotten, attrs.evolve(ran[2], recent=(2.0, 3.0))))
+    assert (await loaded(leader.store)).state.durations == {(project.id, "c"): (2.0, 3.0)}

@@ -18,6 +18,7 @@ from boxsched.model import (
 from boxsched.states import Result
 from boxsched.store import open_store
 from boxsched.store.batches import Event, StoredEvent
+from boxsched.store.check import check
 from boxsched.store.contract import SHARD, Store
 from boxsched.store.values import (
     Assignment,
@@ -56,6 +57,7 @@ class Shop:
         self.publish: Callable[[int, Sequence[Event]], None] = lambda batch, events: None
         self.told: set[WorkerId] = set()
         self.gone: set[str] = set()  # nodes
+        self.broken = False  # by the test: an invariant
         self.projects: dict[str, tuple[ProjectId, int]] = {}
         self.worker = WorkerId(0)
         self.first: Connected | None = None
@@ -86,7 +88,9 @@ class Shop:
         self.publish(batch, events)
 
     async def close(self) -> None:
+        """Every invariant holds at the end, unless the test has broken one itself."""
         await self.store.close()
+        assert self.broken or not await check(f"sqlite:///{self.folder / 'shop.sqlite'}")
 
     async def restart(self) -> None:
         """Another engine over what the store has."""

@@ -185,6 +185,7 @@ async def test_a_job_whose_box_is_not_in_the_store_costs_no_more_than_itself(
     await shop.start([lost])
     with contextlib.closing(sqlite3.connect(tmp_path / "shop.sqlite")) as raw:
         raw.execute("DELETE FROM box WHERE id = ?", (lost.box,))
+        shop.broken = True
         raw.commit()
     await shop.restart()
     await shop.connect(1)

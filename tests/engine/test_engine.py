@@ -12,6 +12,7 @@ from boxsched import inbox
 from boxsched.errors import Fenced, StoreAway
 from boxsched.model import Cancellation, job_id
 from boxsched.states import JobState, Result, State
+from boxsched.store.values import JobSpec
 from tests.engine.shop import Shop
 
 
@@ -339,3 +340,35 @@ async def test_changed_queue_settings_hold_from_the_next_turn_on(shop: Shop) -> 
     await shop.settle()
     states = [(await shop.look(id_)).state for id_ in ids]
     assert states == [State.RUNNING, State.QUEUED]
+
+
+async def test_so_many_job_names_are_remembered_and_the_oldest_go(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name may be made up for each build."""
+    monkeypatch.setattr("boxsched.engine.books.DURATIONS_AT_MOST", 2)
+    for name in ("a", "b", "a", "c"):
+        spec = JobSpec(name, "default", 60.0, ("true",), {})
+        await shop.submit(attrs.evolve(shop.new(), jobs=(spec,)))
+        await shop.settle()
+        (assignment,) = await shop.assignments()
+        await shop.start([assignment])
+        await shop.finish(assignment)
+    assert shop.engine.books is not None
+    assert [name for _, name in shop.engine.books.durations] == ["a", "c"]
+    await shop.restart()
+    assert sorted(name for _, name in shop.engine.books.durations) == ["a", "c"]
+
+
+async def test_a_deleted_project_is_forgotten(shop: Shop) -> None:
+    id_, _ = shop.projects["web"]
+    await shop.build()
+    (assignment,) = await shop.assignments()
+    await shop.start([assignment])
+    await shop.finish(assignment)
+    books = shop.engine.books
+    assert books is not None and id_ in books.projects and books.durations
+    assert await shop.store.delete_project("web")
+    await shop.settle()
+    assert id_ not in books.projects and not books.durations
+    assert shop.events[-1].type == "project.deleted"

@@ -280,3 +280,10 @@ def test_one_that_came_and_hung_up_between_two_looks_is_not_there() -> None:
     assert seen.look([connected_to()], 15.0).connections == (Connection(W, 1),)
     sights = seen.look([connected_to(beat=2, connected=False)], 16.0)
     assert (sights.back, sights.hung_up) == ((W,), (W,))
+
+
+def test_a_worker_whose_row_is_gone_is_watched_no_more() -> None:
+    row = Row()
+    seen = watch(row)
+    assert seen.look([], 1.0) == NOTHING_SEEN
+    assert not seen.is_there(W) and not seen._watched

@@ -153,14 +153,16 @@ SELECT shard, epoch, batch, earlier_batch
  WHERE batch < earlier_batch;
 
 -- name: run_once
--- I9: a deploy or a session gets another attempt only by a person's word, one for each.
+-- I9: a deploy or a session gets another attempt only by a person's word, or where a worker could
+-- not begin it: one for each.
 SELECT w.id AS workload, w.kind, j.id AS job, j.attempt
   FROM workload AS w
   JOIN job AS j ON j.id BETWEEN w.id * 1024 AND w.id * 1024 + 1023
   LEFT JOIN (
-    SELECT job, count(*) AS times FROM event WHERE type = 'job.resolved' GROUP BY job
-  ) AS resolved ON resolved.job = j.id
- WHERE w.kind <> 'build' AND j.attempt > 1 AND j.attempt - 1 > coalesce(resolved.times, 0);
+    SELECT job, count(*) AS times FROM event WHERE type IN ('job.resolved', 'job.not_begun')
+     GROUP BY job
+  ) AS asked ON asked.job = j.id
+ WHERE w.kind <> 'build' AND j.attempt > 1 AND j.attempt - 1 > coalesce(asked.times, 0);
 
 -- name: numbers
 -- I5, V24: a project's numbers were given without a gap, each to a workload.

@@ -188,6 +188,12 @@ SELECT v.project, v.job_name, v.recent, v.expected_seconds FROM v WHERE v.projec
 ON CONFLICT (project, job_name) DO UPDATE
    SET recent = excluded.recent, expected_seconds = excluded.expected_seconds;
 
+-- name: forget_job_names
+-- Job names that did not run for longest.
+WITH v(project, job_name) AS (VALUES (:project, :job_name))
+DELETE FROM job_history
+ WHERE (job_history.project, job_history.job_name) IN (SELECT v.project, v.job_name FROM v);
+
 -- name: insert_events
 -- What the batch adds to the history.
 WITH v(n, type, at, workload, job, data) AS (VALUES (

@@ -84,7 +84,11 @@ def commit(batch: Batch) -> Steps[None]:
         [
             (each.project, each.job_name, rows.json_text(each.recent), each.expected_seconds)
             for each in batch.durations
+            if each.recent
         ]
+    )
+    yield _SQL["forget_job_names"].rows(
+        [(each.project, each.job_name) for each in batch.durations if not each.recent]
     )
     events = _event_rows(batch.events)
     yield _SQL["insert_events"].rows(events, shard=batch.shard, batch=batch.batch + 1)
