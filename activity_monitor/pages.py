@@ -64,7 +64,7 @@ class Pages:
             httponly=True,
             samesite="Strict",
             path="/",
-            secure=_over_https(request),
+            secure=request.secure,
         )
         return response
 
@@ -132,8 +132,3 @@ async def _token(request: web.Request) -> str | None:
     token = fields.get("token", [""])[0].strip()
     fit = len(token) <= MAX_TOKEN_CHARACTERS and token.isascii() and token.isprintable()
     return token if fit else None
-
-
-def _over_https(request: web.Request) -> bool:
-    """A proxy that ends TLS says so; whoever lies about it only keeps his own cookie from http."""
-    return request.secure or request.headers.get("X-Forwarded-Proto") == "https"

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from aiohttp import web
 
 import activity_monitor
-from boxsched.api import openapi, replies
+from boxsched.api import bodies, openapi, replies
 from boxsched.api.bodies import MAX_BODY_BYTES
 from boxsched.api.guard import Declared, Guard
 from boxsched.api.known_tokens import KnownTokens
@@ -102,7 +102,9 @@ def _add(app: web.Application, route: Route, declared: dict[web.AbstractRoute, D
     of_api = route.path.startswith(openapi.PREFIX)
     query = frozenset(one.name for one in route.what.query) if of_api else None
     for method in (route.method, "HEAD") if route.head else (route.method,):
-        added = app.router.add_route(method, route.path, route.handler)
+        added = app.router.add_route(
+            method, route.path, route.handler, expect_handler=bodies.expected
+        )
         declared[added] = Declared(route.policy, name, route.lasting, query)
 
 

@@ -9,27 +9,28 @@ import json
 from typing import Any, Generic, TypeVar
 
 import msgspec
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
-from boxsched.api import misfit
-from boxsched.errors import BoxschedError, Malformed, TooLarge
+from boxsched.api import misfit, replies
+from boxsched.errors import Malformed, TooLarge
 
 MAX_BODY_BYTES = 1 << 20
-BODY_SECONDS = 30.0
 CHECKED_AT_ONCE_BYTES = 65_536  # the keys of a larger body are checked in a thread
 MAX_KEY_CHARACTERS = 200
 
 T = TypeVar("T")
 
 
-class TooSlow(BoxschedError):
-    """The body did not come in time: send it at once."""
-
-    code, status = "too_slow", 408
+async def expected(request: web.Request) -> web.Response | None:
+    """What ``Expect`` is answered before the guard: nothing, since only who may ask is told to go
+    on (``read``); a refusal for what nobody can expect."""
+    if request.headers["Expect"].lower() != "100-continue":
+        return replies.refused(web.HTTPExpectationFailed())
+    return None
 
 
 async def read(request: web.Request) -> bytes:
-    """The whole body; at most MAX_BODY_BYTES, within BODY_SECONDS."""
+    """The whole body; at most MAX_BODY_BYTES. Raises TooSlow (``deadlines``)."""
     encoding = request.headers.get("Content-Encoding")
     if encoding is not None and encoding.strip().lower() not in ("", "identity"):
         raise Malformed("send the body as it is: no Content-Encoding is taken")
@@ -40,6 +41,9 @@ async def read(request: web.Request) -> bytes:
         if content.is_eof():  # nearly always: it came with the headers
             body = content.read_nowait()
         else:
+            if request.version >= HttpVersion11 and "Expect" in request.headers:
+                await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                request.writer.output_size = 0  # it is no part of the answer
             body = await _drip(content)
     except web.RequestPayloadError:
         raise Malformed("the body is not what its headers announce") from None
@@ -74,14 +78,10 @@ def _distinct(pairs: list[tuple[str, object]]) -> None:
 
 async def _drip(content: Any) -> bytes:
     body = bytearray()
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            while chunk := await content.readany():
-                body += chunk
-                if len(body) > MAX_BODY_BYTES:
-                    raise _too_large()
-    except TimeoutError:
-        raise TooSlow(f"the body took more than {BODY_SECONDS:.0f} s") from None
+    while chunk := await content.readany():
+        body += chunk
+        if len(body) > MAX_BODY_BYTES:
+            raise _too_large()
     return bytes(body)
 
 

@@ -27,6 +27,7 @@ from boxsched.api.lasting import Lasting
 from boxsched.api.packing import pack
 from boxsched.api.peers import Peers
 from boxsched.api.recent import PRINCIPAL
+from boxsched.api.serving import recognise
 from boxsched.api.sessions import StoredSessions
 from boxsched.api.tokens import Role
 from boxsched.errors import BoxschedError, Forbidden, Unauthorized
@@ -35,15 +36,10 @@ from boxsched.store.values import Token
 TOKEN = web.RequestKey("token", Token)  # what who asks came with; not there on public routes
 
 # Headers of a proxy: the request is somebody else's.
-_PASSED_ON = frozenset({"forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip"})
+_PASSED_ON = frozenset({"forwarded", "via", "x-real-ip", "cf-connecting-ip", "true-client-ip"})
+_FORWARDED = "x-forwarded-"
 _HOST = re.compile(r"(\[(?P<v6>[^]]*)\]|(?P<name>[^:]*))(:[0-9]{1,5})?")
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-_CODES: Mapping[int, str] = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
-_MESSAGES: Mapping[int, str] = {
-    404: "there is nothing under this path",
-    405: "this path does not take this method",
-}
-
 CLIENT_CLOSED = 499  # in /metrics: the client hung up before it had its answer
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -94,6 +90,8 @@ class Guard:
             status = 500  # what aiohttp answers where a fault of ours raises anything else
             try:
                 response = await self._answer(request, route, handler)
+                if request.secure and not response.prepared:
+                    response.headers["Strict-Transport-Security"] = replies.HSTS
                 await pack(request, response)
                 status = response.status
                 return response
@@ -126,7 +124,7 @@ class Guard:
         except web.HTTPException as error:
             if error.status < 400:
                 raise
-            return refused(error)
+            return replies.refused(error)
 
     async def admit(self, request: web.Request, policy: Policy) -> None:
         """Says in the request who asks; raises Unauthorized or Forbidden."""
@@ -142,6 +140,7 @@ class Guard:
                 raise Forbidden("no other site's page speaks as a worker")
         elif is_worker:
             raise Forbidden("this token lets a worker act as that worker, and nothing else")
+        recognise(request)
         request[PRINCIPAL], request[TOKEN] = holder.principal, holder.token
         by_session = "Authorization" not in request.headers
         request[ASKER] = asker_of(holder.token, by_session=by_session)
@@ -164,18 +163,6 @@ class Guard:
         return holder
 
 
-def refused(error: web.HTTPException) -> web.Response:
-    """aiohttp's own refusals, in the contract's form."""
-    response = replies.error(
-        error.status,
-        _CODES.get(error.status, "malformed" if error.status < 500 else "error"),
-        _MESSAGES.get(error.status, error.reason),
-    )
-    if "Allow" in error.headers:
-        response.headers["Allow"] = error.headers["Allow"]
-    return response
-
-
 def same_origin(request: web.Request) -> bool:
     """Whether a browser says that the request comes from our own page; silence is a no."""
     site = request.headers.get("Sec-Fetch-Site")
@@ -187,8 +174,9 @@ def same_origin(request: web.Request) -> bool:
 
 def from_this_machine(request: web.Request) -> bool:
     """Over loopback, and not passed on by a proxy on this machine for somebody else."""
-    if not _PASSED_ON.isdisjoint(name.lower() for name in request.headers):
-        return False
+    for name in map(str.lower, request.headers):
+        if name in _PASSED_ON or name.startswith(_FORWARDED):
+            return False
     # Another site's name that leads here (DNS rebinding) comes as another Host.
     host = _HOST.fullmatch(request.headers.get("Host", ""))
     if host is None:

@@ -1,12 +1,13 @@
 """Where a request comes from, also behind proxies whose word is taken for it."""
 
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import attrs
 from aiohttp import web
 
 FORWARDED_FOR = "X-Forwarded-For"
+FORWARDED_PROTO = "X-Forwarded-Proto"
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -19,11 +20,17 @@ class Peers:
     trusted: tuple[Network, ...] = ()
 
     def placed(self, request: web.Request) -> web.Request:
-        """The request with the ``remote`` that it came from."""
-        if not self.trusted or FORWARDED_FOR not in request.headers:
+        """The request with the ``remote`` that it came from, and the scheme that it came by."""
+        if not self.trusted:
             return request
-        known = self.origin(request.remote or "", request.headers.getall(FORWARDED_FOR))
-        return request if known == request.remote else request.clone(remote=known)
+        peer = parsed(request.remote or "")
+        if peer is None or not self.trusts(peer):
+            return request
+        known = self.origin(request.remote or "", request.headers.getall(FORWARDED_FOR, ()))
+        scheme = "https" if _https(request) else request.scheme
+        if known == request.remote and scheme == request.scheme:
+            return request
+        return request.clone(remote=known, scheme=scheme)
 
     def origin(self, peer: str, forwarded: Iterable[str]) -> str:
         """The last address that a proxy of ours was not at: what stands before it is hearsay."""
@@ -40,6 +47,12 @@ class Peers:
 
     def trusts(self, address: Address) -> bool:
         return any(address in network for network in self.trusted)
+
+
+def _https(request: web.Request) -> bool:
+    """Whether the proxy nearest to us says that it was asked by TLS."""
+    said: Sequence[str] = request.headers.getall(FORWARDED_PROTO, ())
+    return bool(said) and said[-1].rpartition(",")[2].strip().lower() == "https"
 
 
 def parsed(hop: str) -> Address | None:

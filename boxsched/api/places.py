@@ -1,14 +1,46 @@
-"""How many connections one address may have open: no one machine takes all there are."""
+"""How many connections one address may have open: no one machine takes all there are.
+
+Strangers, who have not shown a token on their connection, have a small share of an address' places.
+Where that is used up, a newcomer takes the place of a stranger who keeps us waiting. So whoever
+sends requests that never end cannot shut out others behind the same address.
+"""
 
 import logging
-from collections import Counter
 from ipaddress import ip_network
+from typing import Protocol
 
 import attrs
 
 from boxsched.api.peers import Peers, parsed
 
 log = logging.getLogger(__name__)
+
+STRANGERS_SHARE = 0.1  # of an address' places
+STRANGERS_AT_LEAST = 20
+
+
+class Stranger(Protocol):
+    """A connection that has shown no token yet."""
+
+    @property
+    def keeps_waiting(self) -> bool:
+        """Whether a request was begun and not sent, or an answer is not read."""
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing was asked that is not answered."""
+
+    def put_out(self) -> None: ...
+
+
+@attrs.define(eq=False)
+class _Address:
+    known: int = 0
+    strangers: dict[Stranger, None] = attrs.field(factory=dict)  # in order of arrival
+
+    @property
+    def count(self) -> int:
+        return self.known + len(self.strangers)
 
 
 @attrs.define(eq=False)
@@ -18,34 +50,67 @@ class Places:
 
     peers: Peers
     at_most: int
-    _taken: Counter[str] = attrs.field(factory=Counter, init=False)
+    _addresses: dict[str, _Address] = attrs.field(factory=dict, init=False)
     _told: set[str] = attrs.field(factory=set, init=False)
 
-    def take(self, peer: str) -> str | None:
-        """The name to give it back by; None where there is none left."""
-        peer = _holder(peer)
-        if self._taken[peer] < self.at_most:
-            self._taken[peer] += 1
-            return peer
-        if peer not in self._told:
-            self._told.add(peer)
-            log.warning(
-                "%s has %d connections open: more are closed (--connections-per-address; if it is "
-                "a load balancer, --trusted-proxy)",
-                peer,
-                self.at_most,
-            )
-        return None
+    @property
+    def of_strangers(self) -> int:
+        return min(self.at_most, max(STRANGERS_AT_LEAST, int(self.at_most * STRANGERS_SHARE)))
 
-    def give_back(self, holder: str) -> None:
-        self._taken[holder] -= 1
-        if not self._taken[holder]:
-            del self._taken[holder]
+    def take(self, peer: str, stranger: Stranger) -> str | None:
+        """The name to give it back by; None where there is none left."""
+        name = _holder(peer)
+        address = self._addresses.setdefault(name, _Address())
+        if not self._has_room(address):
+            self._tell(name)
+            return None
+        address.strangers[stranger] = None
+        return name
+
+    def recognise(self, holder: str, stranger: Stranger) -> None:
+        """The stranger has shown a token that holds."""
+        address = self._addresses[holder]
+        if stranger in address.strangers:
+            del address.strangers[stranger]
+            address.known += 1
+
+    def give_back(self, holder: str, stranger: Stranger, *, known: bool) -> None:
+        address = self._addresses[holder]
+        if known:
+            address.known -= 1
+        else:
+            address.strangers.pop(stranger, None)  # not there if it was put out
+        if not address.count:
+            del self._addresses[holder]
             self._told.discard(holder)
 
     def counts(self, peer: str) -> bool:
         address = parsed(peer)
         return self.at_most > 0 and address is not None and not self.peers.trusts(address)
+
+    def _has_room(self, address: _Address) -> bool:
+        full = address.count >= self.at_most
+        if not full and len(address.strangers) < self.of_strangers:
+            return True
+        leaves = next((one for one in address.strangers if one.keeps_waiting), None)
+        if leaves is None and not full:
+            leaves = next((one for one in address.strangers if one.idle), None)
+        if leaves is None:
+            return False
+        del address.strangers[leaves]
+        leaves.put_out()
+        return True
+
+    def _tell(self, name: str) -> None:
+        if name not in self._told:
+            self._told.add(name)
+            log.warning(
+                "%s has %d connections open, %d without a token: more are closed "
+                "(--connections-per-address; if it is a load balancer, --trusted-proxy)",
+                name,
+                self._addresses[name].count,
+                len(self._addresses[name].strangers),
+            )
 
 
 def _holder(peer: str) -> str:

@@ -10,13 +10,29 @@ from activity_monitor import SECURITY_HEADERS
 from boxsched.errors import BoxschedError, TooMany, Unauthorized
 
 RETRY_SECONDS = 1
+SERVER = "boxsched"
+SLICE_BYTES = 131_072
 
 _CSP = "Content-Security-Policy"
 _JSON: CIMultiDict[str] = CIMultiDict(SECURITY_HEADERS)
-_JSON["Server"] = "boxsched"
+_JSON["Server"] = SERVER
 _JSON["Cache-Control"] = "no-store"
 _EVERY = CIMultiDict(_JSON)
 _JSON["Content-Type"] = "application/json; charset=utf-8"
+
+_CODES: Mapping[int, str] = {
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "too_large",
+    417: "expectation_failed",
+}
+_MESSAGES: Mapping[int, str] = {
+    404: "there is nothing under this path",
+    405: "this path does not take this method",
+    417: "only 100-continue can be expected",
+}
+
+HSTS = "max-age=31536000"
 
 encode = msgspec.json.Encoder().encode
 
@@ -33,8 +49,20 @@ class ErrorAnswer(msgspec.Struct, frozen=True):
     error: Error
 
 
+class Sliced(web.Response):
+    """A large body, written in slices: of what a client does not read, one is kept for it."""
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        body = self.body
+        assert isinstance(body, bytes)
+        for begin in range(0, len(body), SLICE_BYTES):
+            await self.write(body[begin : begin + SLICE_BYTES])
+        await web.StreamResponse.write_eof(self)
+
+
 def json_bytes(body: bytes, status: int = 200) -> web.Response:
-    return web.Response(body=body, status=status, headers=_JSON.copy())
+    kind = web.Response if len(body) <= SLICE_BYTES else Sliced
+    return kind(body=body, status=status, headers=_JSON.copy())
 
 
 def json(value: object, status: int = 200) -> web.Response:
@@ -63,6 +91,18 @@ def refusal(raised: BoxschedError) -> web.Response:
     return response
 
 
+def refused(raised: web.HTTPException) -> web.Response:
+    """aiohttp's own refusals, in the contract's form."""
+    response = error(
+        raised.status,
+        _CODES.get(raised.status, "malformed" if raised.status < 500 else "error"),
+        _MESSAGES.get(raised.status, raised.reason),
+    )
+    if "Allow" in raised.headers:
+        response.headers["Allow"] = raised.headers["Allow"]
+    return response
+
+
 def text_stream() -> web.StreamResponse:
     """A job's output: whatever is in it, a browser shows it as text and runs nothing of it."""
     headers = _EVERY.copy()
@@ -82,10 +122,11 @@ def event_stream() -> web.StreamResponse:
 async def add_headers(request: web.BaseRequest, response: web.StreamResponse) -> None:
     """Signal ``on_response_prepare``: no answer leaves without the security headers."""
     headers = response.headers
-    if headers.get("Server") != "boxsched":
+    if headers["Server"] != SERVER:  # aiohttp's, with its version and Python's
+        headers["Server"] = SERVER
         fill(headers)
     if request.secure:
-        headers["Strict-Transport-Security"] = "max-age=31536000"
+        headers["Strict-Transport-Security"] = HSTS
 
 
 def fill(headers: CIMultiDict[str], more: Mapping[str, str] = _EVERY) -> None:

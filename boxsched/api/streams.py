@@ -1,16 +1,14 @@
 """Answers that go on for as long as something happens: written with a deadline, cut when it ends.
 
-A reader that does not read is dropped after WRITE_SECONDS; what waits for it in this process is at
-most what the transport takes (BUFFER_BYTES) and one write. A stream that ends before its time is
+A reader that does not read is cut (``deadlines``); what waits for it in this process is at most
+what the transport takes (BUFFER_BYTES) and one write. A stream that ends before its time is
 cut, not ended: so its reader knows that there is more, and comes back for it.
 """
 
-import asyncio
 import socket
 
 from aiohttp import web
 
-WRITE_SECONDS = 10.0
 BUFFER_BYTES = 64 * 1024
 
 
@@ -47,11 +45,11 @@ class Stream:
     async def write(self, data: bytes) -> None:
         """Raises Cut for a reader that is gone or too slow."""
         try:
-            async with asyncio.timeout(WRITE_SECONDS):
-                await self.response.write(data)
-        except (TimeoutError, ConnectionError):
-            self.cut()
-            raise Cut("the reader is gone, or does not read") from None
+            await self.response.write(data)
+        except ConnectionError:
+            raise Cut("the reader is gone") from None
+        if self.gone:
+            raise Cut("the reader is gone, or did not read")
 
     def cut(self) -> None:
         transport = self._request.transport

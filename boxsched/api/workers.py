@@ -2,6 +2,7 @@
 
 from aiohttp import web
 
+from boxsched.api import deadlines
 from boxsched.api.guard import TOKEN
 from boxsched.node import Node
 
@@ -12,4 +13,5 @@ class Workers:
 
     async def connect(self, request: web.Request) -> web.StreamResponse:
         """A worker that is bound to its token; returns when the connection has ended."""
+        deadlines.bound_kernel(request.transport, 0)  # its silence is the gateway's to judge
         return await self._node.gateway.serve(request, request[TOKEN])

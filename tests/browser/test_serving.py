@@ -72,9 +72,9 @@ async def test_a_bad_token_gives_the_form_again(client: Client) -> None:
     assert "not valid" in text and "wrong" not in text
 
 
-async def test_over_https_the_cookie_is_for_https_only(client: Client) -> None:
+async def test_who_is_no_proxy_of_ours_says_nothing_of_https(client: Client) -> None:
     answer = await sign_in(client, **{"X-Forwarded-Proto": "https"})
-    assert "Secure" in answer.headers["Set-Cookie"]
+    assert "Secure" not in answer.headers["Set-Cookie"]
 
 
 async def test_signing_out(client: Client) -> None:

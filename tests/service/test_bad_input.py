@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from hypothesis import strategies
 
-from boxsched.api import bodies
+from boxsched.api import deadlines
 from tests.service.house import API, House, job
 
 BUILDS = f"{API}/projects/web/builds"
@@ -130,7 +130,7 @@ def head(house: House, method: str, path: str, *lines: str) -> bytes:
 async def test_a_body_that_does_not_come_is_given_up(
     waiting: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bodies, "BODY_SECONDS", 0.1)
+    monkeypatch.setattr(deadlines, "BODY_SECONDS", 0.1)
     await waiting.project("web")
     reader, writer = await asyncio.open_connection("127.0.0.1", waiting.port)
     writer.write(head(waiting, "POST", BUILDS, "Content-Length: 10") + b"{")

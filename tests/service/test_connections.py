@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from activity_monitor import SECURITY_HEADERS
-from boxsched.api import serving
+from boxsched.api import deadlines
 from boxsched.api.serving import Connection
 from boxsched.store.values import NewWorkload, SubmitOutcome
 from tests.service.house import API, House
@@ -89,7 +89,7 @@ async def test_pipelined_requests_are_answered_in_order(house: House) -> None:
 async def test_who_sends_no_headers_is_hung_up_on(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(serving, "HEADER_SECONDS", 0.1)
+    monkeypatch.setattr(deadlines, "HEADER_SECONDS", 0.1)
     began = asyncio.get_running_loop().time()
     for wire in (b"", b"GET / HTTP/1.1\r\nHost: x\r\nX-Half: "):
         assert await say(house, wire) == b""
@@ -100,7 +100,7 @@ async def test_who_asks_slowly_but_in_time_is_served(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The deadline is for headers: the second request has the longer time of a pause."""
-    monkeypatch.setattr(serving, "HEADER_SECONDS", 0.05)
+    monkeypatch.setattr(deadlines, "HEADER_SECONDS", 0.05)
     reader, writer = await asyncio.open_connection("127.0.0.1", house.port)
     wire = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
     for _ in range(2):

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 import msgspec
 import pytest
 
+from boxsched.api import deadlines
 from boxsched.api import events as events_module
-from boxsched.api import streams
 from boxsched.client.stream import EventReader
 from boxsched.client.values import Event
 from tests.service.house import API, House, job
@@ -171,7 +171,7 @@ async def test_the_streams_end_when_the_node_stops(house: House) -> None:
 async def test_who_does_not_read_is_dropped_and_others_are_not(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(streams, "WRITE_SECONDS", 0.2)
+    monkeypatch.setattr(deadlines, "WRITE_SECONDS", 0.2)
     await house.project("web")
     raw = socket.socket()
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)

@@ -50,6 +50,36 @@ async def test_a_worker_is_shown_where_it_is(
             assert shown["address"] == address
 
 
+@pytest.mark.parametrize("trusted", [OURS, ()])
+@pytest.mark.parametrize(("said", "secure"), [("https", True), ("http", False), ("HTTPS", True)])
+async def test_a_proxy_of_ours_says_that_it_was_asked_by_tls(
+    tmp_path: Path, trusted: tuple[ipaddress.IPv4Network, ...], said: str, secure: bool
+) -> None:
+    async with House.open(tmp_path / "data", boxes=0, trusted_proxies=trusted) as house:
+        headers = {
+            "X-Forwarded-Proto": said,
+            "Content-Type": "application/x-www-form-urlencoded",
+        }
+        answer = await house.call("POST", "/sign-in", data=f"token={house.token}", headers=headers)
+        assert answer.status == 303
+        believed = secure and bool(trusted)
+        assert ("Secure" in answer.headers["Set-Cookie"]) is believed
+        assert ("Strict-Transport-Security" in answer.headers) is believed
+
+
+@pytest.mark.parametrize("trusted", [OURS, ()])
+@pytest.mark.parametrize(
+    "header", ["X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Port", "Forwarded", "Via"]
+)
+async def test_what_a_proxy_passes_on_does_not_come_from_this_machine(
+    tmp_path: Path, trusted: tuple[ipaddress.IPv4Network, ...], header: str
+) -> None:
+    async with House.open(tmp_path / "data", boxes=0, trusted_proxies=trusted) as house:
+        assert (await house.call("GET", "/metrics", token=None)).status == 200
+        answer = await house.call("GET", "/metrics", token=None, headers={header: "127.0.0.1"})
+        assert answer.status == 401
+
+
 def test_what_is_no_network_is_refused() -> None:
     done = CliRunner().invoke(serve, ["--trusted-proxy", "10.0.0.1/8"])
     assert done.exit_code == 2 and "host bits" in done.output

@@ -1,0 +1,81 @@
+"""Deadlines of connections: aiohttp has none for headers, bodies and answers.
+
+    headers   HEADER_SECONDS from the first byte of a request, or from the connecting
+    body      BODY_SECONDS from the end of the headers; then the request is refused (408)
+    answer    cut when the client takes nothing of it for WRITE_SECONDS
+
+The kernel has the last one too (TCP_USER_TIMEOUT), for what is in its own buffers. Only connections
+that somebody waits for are looked at, so that thousands of idle ones cost nothing.
+"""
+
+import asyncio
+import contextlib
+import socket
+from typing import Protocol
+
+from boxsched.errors import BoxschedError
+
+HEADER_SECONDS = 10.0
+BODY_SECONDS = 30.0
+WRITE_SECONDS = 10.0
+LOOKS_A_DEADLINE = 10  # how exactly deadlines are kept
+
+
+class TooSlow(BoxschedError):
+    """The body did not come in time: send it at once."""
+
+    code, status = "too_slow", 408
+
+
+class Watched(Protocol):
+    def look(self, now: float) -> bool:
+        """End what is overdue; whether anything is still waited for."""
+
+
+class Watch:
+    """Looks at connections while something of theirs is waited for."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._watched: dict[Watched, None] = {}
+        self._next: asyncio.TimerHandle | None = None
+
+    def add(self, connection: Watched) -> None:
+        self._watched[connection] = None
+        if self._next is None:
+            pause = min(HEADER_SECONDS, BODY_SECONDS, WRITE_SECONDS) / LOOKS_A_DEADLINE
+            self._next = self._loop.call_later(pause, self._look)
+
+    def _look(self) -> None:
+        self._next = None
+        now = self._loop.time()
+        watched, self._watched = self._watched, {}
+        for connection in watched:
+            if connection.look(now):
+                self.add(connection)
+
+
+class Taken:
+    """How much of what was written the client has taken, and since when no more."""
+
+    def __init__(self) -> None:
+        self._mark: tuple[int, int] | None = None
+        self._since = 0.0
+
+    def stands_still(self, answer: int, taken: int, now: float) -> bool:
+        """``taken`` grows with what the client reads of the answer."""
+        if self._mark != (answer, taken):
+            self._mark, self._since = (answer, taken), now
+        return now - self._since >= WRITE_SECONDS
+
+    def reset(self) -> None:
+        self._mark = None
+
+
+def bound_kernel(transport: asyncio.BaseTransport | None, seconds: float) -> None:
+    """After so many seconds without an acknowledgement the kernel cuts the connection; 0 = it has
+    its own patience, of a quarter of an hour."""
+    raw = None if transport is None else transport.get_extra_info("socket")
+    if raw is not None and raw.family in (socket.AF_INET, socket.AF_INET6):
+        with contextlib.suppress(OSError, AttributeError):  # not every system has it
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(seconds * 1_000))

@@ -1,0 +1,354 @@
+"""Deadlines of connections, the places of strangers, and clients that hang up."""
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from activity_monitor import SECURITY_HEADERS
+from boxsched.api import deadlines, places, replies
+from boxsched.api.peers import Peers
+from boxsched.api.places import Places
+from tests.service.house import API, House
+from tests.service.test_connections import BODY, BUILDS, post, say
+
+SHORT = 0.2
+PATIENCE_SECONDS = 20.0
+SIGN_IN = (
+    b"POST /sign-in HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+    b"Content-Length: 100\r\n"
+)
+HEALTHZ = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+SMALL_BUFFER_BYTES = 4_096
+
+
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HEADER_SECONDS", "BODY_SECONDS", "WRITE_SECONDS"):
+        monkeypatch.setattr(deadlines, name, SHORT)
+
+
+@pytest.fixture(autouse=True)
+def quiet(caplog: pytest.LogCaptureFixture) -> AsyncIterator[None]:
+    """Whatever a client does, it is no error of ours."""
+    caplog.set_level(logging.ERROR)
+    yield
+    assert [one.getMessage() for one in caplog.records if one.levelno >= logging.ERROR] == []
+
+
+async def ended(house: House) -> None:
+    """No connection is left but the house's own client."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while len(house.runner.server.connections) > 1:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+async def test_a_sign_in_whose_body_does_not_come_is_given_up(house: House, short: None) -> None:
+    answer = await say(house, SIGN_IN + b"\r\ntoken=")
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b'"code":"too_slow"' in answer
+
+
+async def test_a_body_that_drips_has_one_deadline(house: House, short: None) -> None:
+    """Each byte comes in time; all of them do not."""
+    await house.project("web")
+    reader, writer = await asyncio.open_connection("127.0.0.1", house.port)
+    writer.write(post(house, "Content-Length: 100000"))
+
+    async def drip() -> None:
+        with contextlib.suppress(ConnectionError):
+            while True:
+                writer.write(b" ")
+                await writer.drain()
+                await asyncio.sleep(SHORT / 10)
+
+    dripping = asyncio.create_task(drip())
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        assert (await reader.readline()).startswith(b"HTTP/1.1 408 ")
+    dripping.cancel()
+    await asyncio.gather(dripping, return_exceptions=True)
+    writer.close()
+
+
+@pytest.mark.parametrize("begins_with", ["a packet of its own", "the first request"])
+async def test_the_headers_of_a_second_request_have_a_deadline(
+    house: House, short: None, begins_with: str
+) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", house.port)
+    part = b"GET /healthz HTTP/1.1\r\nX-Half: "
+    writer.write(HEALTHZ + (part if begins_with == "the first request" else b""))
+    await reader.readuntil(b'{"status":"ok"}')
+    if begins_with != "the first request":
+        writer.write(part)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        assert await reader.read() == b""
+    writer.close()
+
+
+async def test_a_connection_between_two_requests_may_be_idle(house: House, short: None) -> None:
+    await house.project("web")
+    reader, writer = await asyncio.open_connection("127.0.0.1", house.port)
+    for _ in range(2):
+        head = post(house, f"Content-Length: {len(BODY)}")
+        writer.write(head)
+        await writer.drain()
+        writer.write(BODY)  # in a packet of its own
+        assert b"201" in await reader.readuntil(b"\r\n\r\n")
+        while b'"ssh"' not in (rest := await reader.read(65_536)) and not rest.endswith(b"}"):
+            pass
+        await asyncio.sleep(2 * SHORT)  # longer than the deadline for headers, on purpose
+    writer.close()
+
+
+async def deaf(house: House, request: bytes) -> socket.socket:
+    """A client that asks and never reads."""
+    raw = socket.socket()
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_BUFFER_BYTES)
+    raw.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(raw, ("127.0.0.1", house.port))
+    await asyncio.get_running_loop().sock_sendall(raw, request)
+    return raw
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+@pytest.mark.parametrize("version", [b"1.0", b"1.1"])
+async def test_an_answer_that_is_not_read_is_cut(
+    house: House, short: None, monkeypatch: pytest.MonkeyPatch, version: bytes, at_once: bool
+) -> None:
+    """Of 30 MB, nothing is held when it is over: neither the answer nor the connection. Behind an
+    answer in HTTP/1.0 the service closes."""
+    if at_once:
+        monkeypatch.setattr(replies, "SLICE_BYTES", 40_000_000)
+    large = b'"' + b"x" * 30_000_000 + b'"'
+
+    async def much(_: object) -> object:
+        return replies.json_bytes(large)
+
+    for route in house.runner.app.router.routes():
+        if route.resource is not None and route.resource.canonical == "/healthz":
+            monkeypatch.setattr(route, "_handler", much)
+    asked = [await deaf(house, HEALTHZ.replace(b"1.1", version)) for _ in range(5)]
+    whole = await house.call("GET", "/healthz")  # who reads gets all of it meanwhile
+    assert whole.body == large
+    await ended(house)
+    for one in asked:
+        one.close()
+
+
+# --- Strangers --------------------------------------------------------------------------------
+
+
+async def test_sign_ins_that_never_end_keep_nobody_out(tmp_path: Path) -> None:
+    async with House.open(tmp_path / "data", connections_per_address=50) as house:
+        slow = []
+        for _ in range(80):
+            reader, writer = await asyncio.open_connection("127.0.0.1", house.port)
+            writer.write(SIGN_IN + b"\r\ntoken=")
+            slow.append((reader, writer))
+        answer = await house.call("GET", f"{API}/workloads")
+        assert answer.status == 200
+        _, line = await first_line(house)
+        assert line == b"HTTP/1.1 200 OK\r\n"
+        assert len(house.runner.server.connections) <= places.STRANGERS_AT_LEAST + 1
+        for _, writer in slow:
+            writer.close()
+
+
+async def test_who_showed_a_token_is_not_put_out(tmp_path: Path) -> None:
+    async with House.open(tmp_path / "data", connections_per_address=50) as house:
+        known = []
+        for _ in range(30):  # more than strangers may have
+            reader, writer = await asyncio.open_connection("127.0.0.1", house.port)
+            writer.write(
+                b"GET /api/v1/boxes HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer "
+                + house.token.encode()
+                + b"\r\n\r\n"
+            )
+            assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
+            known.append((reader, writer))
+        slow = [await asyncio.open_connection("127.0.0.1", house.port) for _ in range(40)]
+        _, line = await first_line(house)
+        assert line == b"HTTP/1.1 200 OK\r\n"
+        assert not any(reader.at_eof() for reader, _ in known)
+        for _, writer in (*known, *slow):
+            writer.close()
+
+
+async def first_line(house: House) -> tuple[asyncio.StreamWriter, bytes]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", house.port)
+    writer.write(HEALTHZ)
+    line = await reader.readline()
+    writer.close()
+    return writer, line
+
+
+class Slow:
+    def __init__(self, *, keeps_waiting: bool = False, idle: bool = False) -> None:
+        self.keeps_waiting = keeps_waiting
+        self.idle = idle
+        self.out = False
+
+    def put_out(self) -> None:
+        self.out = True
+
+
+def test_who_is_put_out() -> None:
+    kept = Places(Peers(), 200)
+    assert kept.of_strangers == 20
+    idle = [Slow(idle=True) for _ in range(19)]
+    slow = Slow(keeps_waiting=True)
+    for one in (*idle, slow):
+        assert kept.take("192.0.2.1", one) == "192.0.2.1"
+    assert kept.take("192.0.2.1", Slow()) is not None
+    assert slow.out
+    assert not any(one.out for one in idle)
+    assert kept.take("192.0.2.1", Slow()) is not None  # nobody is slow: the oldest idle one goes
+    assert [one.out for one in idle] == [True] + [False] * 18
+    assert kept.take("192.0.2.2", Slow()) == "192.0.2.2"
+
+
+def test_who_is_being_served_is_not_put_out() -> None:
+    kept = Places(Peers(), 2)
+    served, known = Slow(), Slow(keeps_waiting=True)
+    for one in (served, known):
+        assert kept.take("::1", one) == "::/64"
+    kept.recognise("::/64", known)
+    assert kept.take("::1", Slow()) is None
+    kept.give_back("::/64", known, known=True)
+    late = Slow()
+    assert kept.take("::1", late) == "::/64"
+    for one in (served, late):
+        kept.give_back("::/64", one, known=False)
+    assert kept._addresses == {}
+
+
+# --- Hang-ups ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        (b"",),
+        (b"GET / HT",),
+        (SIGN_IN,),
+        (SIGN_IN + b"\r\n", b"token="),
+        (b"POST /sign-in HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nto",),
+        (b"GET /static/x/app.js HTTP/1.1\r\nHost: x\r\n\r\n",),
+    ],
+)
+async def test_a_stranger_who_hangs_up_is_no_error(house: House, pieces: tuple[bytes, ...]) -> None:
+    await hang_up(house, *pieces)
+    await ended(house)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        ("Content-Length: 100",),
+        ("Transfer-Encoding: chunked",),
+        ("Content-Length: 100", "Expect: 100-continue"),
+        (f"Content-Length: {len(BODY)}",),
+    ],
+)
+async def test_who_hangs_up_in_a_body_is_no_error(house: House, head: tuple[str, ...]) -> None:
+    await house.project("web")
+    await hang_up(house, post(house, *head), BODY if "chunked" not in head[0] else b"5\r\nab")
+    await ended(house)
+
+
+async def test_who_hangs_up_in_a_stream_is_no_error(house: House) -> None:
+    for path in ("/events", "/activity", "/workloads"):
+        await hang_up(
+            house,
+            f"GET {API}{path} HTTP/1.1\r\nHost: x\r\n".encode(),
+            f"Authorization: Bearer {house.token}\r\n\r\n".encode(),
+        )
+    await ended(house)
+
+
+async def hang_up(house: House, *pieces: bytes) -> None:
+    """With a reset, which is what a killed client leaves behind."""
+    raw = socket.socket()
+    raw.setblocking(False)
+    loop = asyncio.get_running_loop()
+    await loop.sock_connect(raw, ("127.0.0.1", house.port))
+    for piece in pieces:
+        await loop.sock_sendall(raw, piece)
+        await asyncio.sleep(0.01)
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    raw.close()
+
+
+# --- Expect, and the headers of every answer --------------------------------------------------
+
+
+async def test_who_may_ask_is_told_to_go_on(house: House) -> None:
+    await house.project("web")
+    reader, writer = await asyncio.open_connection("127.0.0.1", house.port)
+    writer.write(post(house, f"Content-Length: {len(BODY)}", "Expect: 100-continue"))
+    assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+    writer.write(BODY)
+    assert (await reader.readline()).startswith(b"HTTP/1.1 201 ")
+    writer.close()
+
+
+async def test_who_may_not_ask_is_refused_at_once(house: House) -> None:
+    lines = [f"POST {BUILDS} HTTP/1.1", "Host: x", "Content-Length: 9", "Expect: 100-continue"]
+    reader, writer = await asyncio.open_connection("127.0.0.1", house.port)
+    writer.write("\r\n".join([*lines, "", ""]).encode())
+    assert (await reader.readline()).startswith(b"HTTP/1.1 401 ")
+    writer.close()
+
+
+@pytest.mark.parametrize("path", [BUILDS, "/sign-in", "/nowhere"])
+async def test_what_nobody_can_expect_is_417(house: House, path: str) -> None:
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n"
+    answer = await say(house, head.encode() + b"Expect: the unexpected\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 417 ")
+    assert b'{"error":{"code":"expectation_failed"' in answer
+    assert_headers(answer)
+
+
+def assert_headers(answer: bytes) -> None:
+    head = answer.partition(b"\r\n\r\n")[0].decode()
+    for name, value in SECURITY_HEADERS.items():
+        assert f"{name}: {value}" in head
+    assert "\r\nServer: boxsched\r\n" in head + "\r\n"
+    assert "aiohttp" not in head
+
+
+@pytest.mark.parametrize(
+    "wire",
+    [
+        HEALTHZ,
+        b"HEAD /healthz HTTP/1.0\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /sign-in HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"BREW /healthz HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /static/x/nothing HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"nonsense\r\n\r\n",
+        SIGN_IN + b"Expect: 100-continue\r\n\r\n" + b"x" * 100,
+        b"GET /api/v1/boxes HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
+        b"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"CONNECT x:1 HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET //// HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /%ff%00 HTTP/1.1\r\nHost: x\r\n\r\n",
+    ],
+)
+async def test_every_answer_has_the_headers(house: House, wire: bytes) -> None:
+    head, separator, body = wire.partition(b"\r\n\r\n")
+    if b"Upgrade" not in head:
+        head += b"\r\nConnection: close"
+    reader, writer = await asyncio.open_connection("127.0.0.1", house.port)
+    writer.write(head + separator + body)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        answer = await reader.readuntil(b"\r\n\r\n")
+        if answer.startswith(b"HTTP/1.1 100 "):
+            answer = await reader.readuntil(b"\r\n\r\n")
+    assert_headers(answer)
+    writer.close()
