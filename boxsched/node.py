@@ -220,6 +220,7 @@ class Node:
             node=self.name,
             retry_interval=self.options.retry_interval,
             engine_of=self._engine,
+            servers=self.store.servers,
         )
 
     def _engine(self, shard: int, may_lead: Callable[[], bool]) -> Engine:

@@ -26,6 +26,7 @@ from boxsched.cluster.shares import View, to_hand_over
 from boxsched.engine.engine import Engine
 from boxsched.errors import BoxschedError, StoreAway
 from boxsched.store.contract import Store
+from boxsched.store.postgres_servers import Servers
 
 log = logging.getLogger(__name__)
 
@@ -131,6 +132,7 @@ class ElectedLeadership:
         node: str,
         retry_interval: float,
         engine_of: EngineOf,
+        servers: Servers | None = None,
     ) -> None:
         self._store = store
         self._engine_of = engine_of
@@ -148,7 +150,7 @@ class ElectedLeadership:
         self._closing = False
         self._failure: Exception | None = None
         self._session = LockSession(
-            url,
+            servers or url,
             keys,
             node_number(node),
             retry_interval=retry_interval,

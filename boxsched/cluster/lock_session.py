@@ -23,6 +23,8 @@ from boxsched.cluster.keys import LockKeys
 from boxsched.cluster.lock_sql import PING
 from boxsched.cluster.shared_locks import OtherCluster, OtherLockKey, others, share
 from boxsched.cluster.shares import View
+from boxsched.errors import BoxschedError
+from boxsched.store.postgres_servers import AnotherServer, Servers
 
 log = logging.getLogger(__name__)
 
@@ -79,12 +81,12 @@ class LockSession:
 
     ``failed`` is called where going on makes no sense: another node of this name, or, at the first
     claim, another cluster or lock key. One that comes later, while the database is away, is waited
-    out.
+    out. ``database``: its URL, or the node's ``Servers``, whose other sessions are on the same one.
     """
 
     def __init__(
         self,
-        url: str,
+        database: str | Servers,
         keys: LockKeys,
         node: int,
         *,
@@ -93,7 +95,7 @@ class LockSession:
         lost: Callable[[str], None],
         failed: Callable[[Exception], None],
     ) -> None:
-        self._url = url
+        self._servers = Servers(database) if isinstance(database, str) else database
         self._keys = keys
         self._node = node
         self._retry_interval = retry_interval
@@ -164,7 +166,7 @@ class LockSession:
             except NameTaken as error:
                 self._failed(error)
                 return
-            except (psycopg2.Error, SessionLost) as error:
+            except (psycopg2.Error, BoxschedError, AnotherServer, SessionLost) as error:
                 if away_since is None:
                     self._lost(_told(error))
             if away_since is None:
@@ -181,7 +183,7 @@ class LockSession:
 
     @contextlib.contextmanager
     def _session(self) -> Iterator[Any]:
-        raw = psycopg2.connect(self._url, **_CONNECTING)
+        raw = self._servers.connect_raw(_CONNECTING)
         try:
             raw.set_isolation_level(ISOLATION_LEVEL_AUTOCOMMIT)
             with raw.cursor() as cursor:
@@ -222,12 +224,16 @@ class LockSession:
             self._ending.wait(PING_SECONDS)
 
     def _lead(self, raw: Any) -> None:
+        key = self._servers.key
         while not self._ending.is_set():
+            if self._servers.key != key:
+                raise AnotherServer("the database is on another server by now")
             began = clock()
             if began - self._ticked > STALL_SECONDS:
                 raise SessionLost(f"the event loop stood still for {began - self._ticked:.1f} s")
             self._unlock(raw)
             self._seen(Seen(began, self._ping(raw)))
+            self._servers.pulse.beats()
             self._nudged.wait(max(0.0, PING_SECONDS - (clock() - began)))
             self._nudged.clear()
 

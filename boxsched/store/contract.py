@@ -2,8 +2,8 @@
 
 Rules that hold for every call:
 
-* A write that returned is durable. One that raised ``StoreAway`` was not done; one that raised
-  ``OutcomeUnknown`` may have been, and may be repeated with the same key.
+* A write that returned is durable, and so is all that it found. One that raised ``StoreAway`` was
+  not done; one that raised ``OutcomeUnknown`` may have been, and may be repeated with the same key.
 * Groups go in one transaction: a refused member is left out, never the group.
 * An engine transaction begins with the fence: ``UPDATE shard SET batch = batch + 1 WHERE id, epoch,
   batch``; no row hit raises ``Fenced`` and nothing is written.
@@ -13,7 +13,7 @@ Rules that hold for every call:
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from boxsched.inbox import Resolve, Stop
 from boxsched.model import JobId, WorkerId, WorkloadId
@@ -45,6 +45,9 @@ from boxsched.store.values import (
     WorkloadPage,
 )
 
+if TYPE_CHECKING:
+    from boxsched.store.postgres_servers import Servers
+
 PAGE_WORKLOADS = 1_000
 OVERTAKING_SEEN = 1_000
 NO_PROBLEMS: Mapping[WorkerId, str] = {}
@@ -66,6 +69,10 @@ class Store(Protocol):
     @property
     def round_trips(self) -> Mapping[str, int]:
         """To the database, since the start, by what they were for; none on SQLite."""
+
+    @property
+    def servers(self) -> "Servers | None":
+        """Where the database is; None on SQLite."""
 
     async def open(self) -> None:
         """Connect, and prepare or upgrade the schema under a lock."""
@@ -154,7 +161,7 @@ class Store(Protocol):
     async def idempotency(
         self, key: IdempotencyKey, *, living: bool = False
     ) -> Submitted | KeyTaken | None:
-        """What came under the key before; None where it is new. ``living``: a key that a deleted
+        """What came under the key before, and is durable; None where it is new. ``living``: a key that a deleted
         project had counts as new."""
 
     async def sweep_keys(self, after: tuple[str, str], older_than: float, limit: int) -> SweptKeys:

@@ -9,9 +9,12 @@ Three uses of the database have connections of their own, so that none waits for
 
 from collections import Counter
 from collections.abc import Callable
-from typing import ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
 
 from boxsched.store.blocks import Call, Row, Steps
+
+if TYPE_CHECKING:
+    from boxsched.store.postgres_servers import Servers
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -42,6 +45,10 @@ class Procedures(Protocol):
 
 class Driver(Protocol):
     round_trips: Counter[str]  # to the database, by the procedure's name; nothing where none is far
+
+    @property
+    def servers(self) -> "Servers | None":
+        """Where the database is; None where it is a file."""
 
     @property
     def deciding(self) -> Procedures: ...

@@ -51,6 +51,15 @@ class StoreRefuses(StoreAway):
     code = "store_refuses"
 
 
+class StoreBehind(StoreAway):
+    """The server is older than what this node has seen: an old primary, or a backup.
+
+    Stop it, or run ``boxsched db restored`` where a backup was restored on purpose.
+    """
+
+    code = "store_behind"
+
+
 class InvariantRefused(BoxschedError):
     """The schema refused a write that breaks an invariant: a mistake of ours; nothing was done."""
 

@@ -40,7 +40,12 @@ Told = Callable[[str, int, int], None]  # table, rows so far, rows in all
 
 ROWS_A_STEP = 5_000  # between two words on how far it is
 BYTES_A_PIECE = 64 * 1024
-_PREPARED = ("meta", "shard", "organization")  # they have rows in a database that nobody used
+_PREPARED = (
+    "meta",
+    "shard",
+    "organization",
+    "lineage",
+)  # they have rows in a database that nobody used
 _ESCAPED = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 _ODD = re.compile("[\\\\\t\n\r\0]")
 _NO_TEXT = "\N{REPLACEMENT CHARACTER}"  # PostgreSQL's texts hold no NUL

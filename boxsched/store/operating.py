@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from boxsched.cluster.keys import DEFAULT_LOCK_KEY, LockKeys
+from boxsched.errors import StoreAway
 from boxsched.store import is_postgres, open_store, sqlite_path
 from boxsched.store.blocks import Row, Steps, load
 from boxsched.store.schema import SCHEMA_VERSION
@@ -144,12 +145,26 @@ def restored(url: str) -> list[Row]:
     """
     with opened(url, writing=True) as session:
         refuse_other_schema(session)
-        shards = session.run(operating.restored())
         if isinstance(session, SqliteSession):
+            shards = session.run(operating.restored())
             session.run(_jump_ids())
         else:
+            shards = session.run(operating.restored(*_server(session)))
             _jump_sequences(session)
         return shards
+
+
+def _server(session: Session) -> tuple[str, int]:
+    """Its system and its timeline."""
+    from boxsched.store.postgres_marks import SERVER, mark
+    from boxsched.store.postgres_session import Session as PostgresSession
+
+    assert isinstance(session, PostgresSession)
+    (row,) = session.say(SERVER)
+    found = mark(row, None)
+    if found is None:
+        raise StoreAway("the database takes no writes: it is a standby")
+    return found.system, found.timeline
 
 
 def _jump_ids() -> Steps[None]:

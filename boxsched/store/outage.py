@@ -56,6 +56,7 @@ class ToldDriver:
         self._driver = driver
         outage = Outage()
         self.round_trips = driver.round_trips
+        self.servers = driver.servers
         self.deciding: Procedures = Told(driver.deciding, outage)
         self.serving: Procedures = Told(driver.serving, outage)
         self.reading = driver.reading

@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from boxsched.errors import StoreAway
+from boxsched.errors import OutcomeUnknown, StoreAway
 from boxsched.store.blocks import Steps
 from boxsched.store.errors import FolderUnusable
 from boxsched.store.file_lock import FileLock
@@ -20,12 +20,12 @@ from boxsched.store.postgres_connection import (
     SNAPSHOT,
     WRITE,
     Connection,
-    connect,
     named,
 )
-from boxsched.store.postgres_errors import LostRace
+from boxsched.store.postgres_errors import LostRace, RowHeld
 from boxsched.store.postgres_pool import Pool
 from boxsched.store.postgres_schema import refuse_if_unfit, refuse_transaction_pooling, upgrade
+from boxsched.store.postgres_servers import Servers
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -44,15 +44,18 @@ class PostgresDriver:
         self.url = url
         self._lock = FileLock(folder_lock)
         self.round_trips: Counter[str] = Counter()
-        self.deciding = PostgresProcedures(url, DECIDING, self.round_trips)
-        self.serving = PostgresProcedures(url, SERVING, self.round_trips)
-        self.reading = PostgresProcedures(url, READING, self.round_trips)
+        self.servers = Servers(url, folder_lock.parent)
+        self.deciding = PostgresProcedures(self.servers, DECIDING, self.round_trips)
+        self.serving = PostgresProcedures(self.servers, SERVING, self.round_trips)
+        self.reading = PostgresProcedures(self.servers, READING, self.round_trips)
+        self._looking: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         try:
             await asyncio.to_thread(self._lock.take)
         except OSError as error:
             raise FolderUnusable(f"the data folder cannot be used: {error}") from error
+        self.servers.load()
         pool = self.serving.opened()
         try:
             async with pool.connection("open") as one:
@@ -60,16 +63,23 @@ class PostgresDriver:
                 async with pool.connection("open") as other:
                     await refuse_transaction_pooling(one, other)
                 await upgrade(one)
+            self.servers.lose()  # what the tables say of the server is read from now on
+            async with pool.connection("open"):
+                pass
         except BaseException:
             await self.serving.close()
             self._lock.release()
             raise
         self.deciding.opened()
         self.reading.opened()
+        self._looking = asyncio.create_task(self.servers.look_on(), name="look at all hosts")
 
     async def close(self) -> None:
         """What was begun is done first; nothing can be begun after it."""
         if self.serving.is_open:
+            if self._looking is not None:
+                self._looking.cancel()
+                await asyncio.gather(self._looking, return_exceptions=True)
             await asyncio.gather(self.deciding.close(), self.serving.close(), self.reading.close())
             self._lock.release()
 
@@ -77,8 +87,8 @@ class PostgresDriver:
 class PostgresProcedures:
     """``driver.Procedures`` on a pool of their own."""
 
-    def __init__(self, url: str, size: int, round_trips: Counter[str]) -> None:
-        self.url = url
+    def __init__(self, servers: Servers, size: int, round_trips: Counter[str]) -> None:
+        self._servers = servers
         self._size = size
         self._round_trips = round_trips
         self._pool: Pool | None = None
@@ -90,7 +100,13 @@ class PostgresProcedures:
 
     def opened(self) -> Pool:
         """From now on; it connects as it is needed."""
-        self._pool = Pool(self._connect, self._size, self._round_trips)
+        self._pool = Pool(
+            self._servers.connect,
+            self._is_used,
+            lambda: self._servers.pulse.patience,
+            self._size,
+            self._round_trips,
+        )
         return self._pool
 
     async def close(self) -> None:
@@ -101,10 +117,13 @@ class PostgresProcedures:
             pool.close()
 
     async def write(self, steps: Callable[P, Steps[T]], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._whole(
-            steps.__name__,
-            lambda connection: connection.transact(WRITE, steps(*args, **kwargs), ANSWER_SECONDS),
-        )
+        async def written(connection: Connection) -> T:
+            found = await connection.transact(WRITE, steps(*args, **kwargs), ANSWER_SECONDS)
+            if not self._is_used(connection):
+                raise OutcomeUnknown("the database is on another server by now")
+            return found
+
+        return await self._whole(steps.__name__, written)
 
     async def load(self, steps: Callable[P, Steps[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         task = self._begun(self._loaded(steps.__name__, steps(*args, **kwargs)))
@@ -127,17 +146,33 @@ class PostgresProcedures:
             ),
         )
 
-    async def _connect(self, timeout: float) -> Connection:
-        return await connect(self.url, timeout)
+    def _is_used(self, connection: Connection) -> bool:
+        return self._servers.is_used(connection.server)
 
     def _open_pool(self) -> Pool:
         if self._pool is None:
-            raise StoreAway(f"the store is closed: {named(self.url)}")
+            raise StoreAway(f"the store is closed: {named(self._servers.url)}")
         return self._pool
 
     async def _whole(self, name: str, work: Callable[[Connection], Coroutine[Any, Any, T]]) -> T:
         """In a task that goes on where its caller is cancelled."""
-        return await asyncio.shield(self._begun(_tried(self._open_pool(), name, work)))
+        return await asyncio.shield(self._begun(self._tried(name, work)))
+
+    async def _tried(self, name: str, work: Callable[[Connection], Coroutine[Any, Any, T]]) -> T:
+        """A transaction, begun anew where it lost a race, or waited for a slow commit."""
+        pool, pause = self._open_pool(), FIRST_PAUSE_SECONDS
+        for _ in range(TRIES - 1):
+            try:
+                async with pool.connection(name, _call_ends()) as connection:
+                    return await work(connection)
+            except RowHeld:
+                if not self._servers.pulse.patience:
+                    raise
+            except LostRace:
+                await asyncio.sleep(random.uniform(0, pause))  # noqa: S311 (not a secret)
+                pause *= 2
+        async with pool.connection(name, _call_ends()) as connection:
+            return await work(connection)
 
     def _begun(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """A task that ``close`` waits for."""
@@ -151,20 +186,6 @@ class PostgresProcedures:
         self._under_way.discard(task)
         if not task.cancelled():
             task.exception()
-
-
-async def _tried(pool: Pool, name: str, work: Callable[[Connection], Coroutine[Any, Any, T]]) -> T:
-    """A transaction, begun anew where it lost a race."""
-    pause = FIRST_PAUSE_SECONDS
-    for _ in range(TRIES - 1):
-        try:
-            async with pool.connection(name, _call_ends()) as connection:
-                return await work(connection)
-        except LostRace:
-            await asyncio.sleep(random.uniform(0, pause))  # noqa: S311 (not a secret)
-            pause *= 2
-    async with pool.connection(name, _call_ends()) as connection:
-        return await work(connection)
 
 
 def _call_ends() -> float:

@@ -1,26 +1,16 @@
-"""One PostgreSQL connection through aiopg, which no other module names.
-
-What aiopg does and this module does not let through: it makes ``asyncio.CancelledError`` of a
-statement that the server canceled, so that a loop with ``except Exception`` would end without a
-word, and has the event loop print it; it waits with ``wait_for``, which in Python 3.11 loses
-cancellations; it knows no ``connect_timeout`` and looks names up while everything waits; it follows
-only the first of several addresses.
-"""
+"""One PostgreSQL connection: procedures in transactions, with errors of ours only."""
 
 import asyncio
-import contextlib
-import weakref
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-import aiopg
 import psycopg2
-from psycopg2.extensions import POLL_OK, POLL_WRITE
 
 from boxsched.errors import Invalid, OutcomeUnknown, StoreAway
 from boxsched.store.blocks import Call, Row, Steps
 from boxsched.store.driver import advanced
 from boxsched.store.errors import StoreRefuses
+from boxsched.store.postgres_aiopg import Cursor, Session, session
 from boxsched.store.postgres_errors import (
     ends_session,
     refuses_entry,
@@ -28,6 +18,7 @@ from boxsched.store.postgres_errors import (
     translated,
 )
 from boxsched.store.postgres_places import places
+from boxsched.store.postgres_pulse import STATEMENT_LOCKS, Pulse
 from boxsched.store.postgres_text import Text
 from boxsched.store.postgres_url import parsed, places_shown
 
@@ -56,6 +47,10 @@ SELECT set_config('synchronous_commit', 'on', false)
 T = TypeVar("T")
 
 WRITE = "BEGIN"
+# What is answered waits for the standby, also where it was only found: a transaction that wrote
+# nothing would not. So it writes a word into the log that nobody reads.
+DURABLE = """SELECT pg_logical_emit_message(TRUE, 'boxsched', '')
+ WHERE pg_current_xact_id_if_assigned() IS NULL"""
 # The statements of a snapshot go along one index each; old statistics do not tell PostgreSQL so.
 ALONG_INDEXES = """SET LOCAL enable_seqscan = off;
 SET LOCAL enable_bitmapscan = off;
@@ -68,66 +63,17 @@ SET LOCAL statement_timeout = '{PAGE_SECONDS}s';
 SET LOCAL idle_in_transaction_session_timeout = '{LONG_SECONDS}s'"""  # it holds up nobody
 
 
-class _Session(aiopg.Connection):
-    """aiopg's, but that what the server canceled is an error like others, and that a descriptor
-    that libpq has closed is forgotten at once.
-
-    aiopg forgets it only where nobody has its number by then; but another thread may have opened a
-    socket in between, and then the loop would go on to watch that one, under this one's name.
-    """
-
-    @staticmethod
-    def _ready(weak_self: "weakref.ref[Any]") -> None:
-        self = weak_self()
-        if self is None:
-            return
-        waiter = self._waiter
-        try:
-            state = self._conn.poll()
-        except (psycopg2.Warning, psycopg2.Error) as error:
-            self._forget_descriptor()
-            if waiter is not None and not waiter.done():
-                waiter.set_exception(error)
-            return
-        if state == POLL_WRITE and not self._writing:
-            self._loop.add_writer(self._fileno, self._ready, weak_self)
-            self._writing = True
-        elif state != POLL_WRITE and self._writing:
-            self._loop.remove_writer(self._fileno)
-            self._writing = False
-        if state == POLL_OK and waiter is not None and not waiter.done():
-            waiter.set_result(None)
-
-    def _forget_descriptor(self) -> None:
-        descriptor, self._fileno = self._fileno, None
-        if descriptor is not None:
-            with contextlib.suppress(OSError):  # it is closed
-                self._loop.remove_reader(descriptor)
-                if self._writing:
-                    self._loop.remove_writer(descriptor)
-        self._writing = False
-
-    async def _poll(self, waiter: "asyncio.Future[None]", timeout: float) -> None:
-        self._ready(self._weakref)
-        try:
-            async with asyncio.timeout(timeout):
-                await waiter
-        except (asyncio.CancelledError, TimeoutError):
-            self.close()
-            raise
-        finally:
-            self._waiter = None
-
-
 class Connection:
     """A session, used by one task at a time; whoever meets an error in it closes it."""
 
-    def __init__(self, raw: aiopg.Connection, cursor: aiopg.Cursor) -> None:
+    def __init__(self, raw: Session, cursor: Cursor) -> None:
         self._raw = raw
         self._cursor = cursor
         self.round_trips = 0
         self.broken = False
         self.until: float | None = None  # by the loop's clock: when the next answer has to be there
+        self.server: tuple[str, int, str, str] | None = None  # which one it is on (postgres_marks)
+        self.pulse: Pulse | None = None  # of that server
 
     @property
     def closed(self) -> bool:
@@ -154,6 +100,11 @@ class Connection:
         but writes is one round trip.
         """
         text, sent = Text(begin), False
+        if begin is WRITE and self.pulse is not None and (patience := self.pulse.patience):
+            text = Text(f"{begin}; {self.pulse.settings(patience)}")
+            timeout += STATEMENT_LOCKS * (1 + patience)
+            if self.pulse.is_well:
+                self.until = None  # it is there
         try:
             call = next(steps)
             while True:
@@ -166,11 +117,21 @@ class Connection:
         except StopIteration as end:
             answer: T = end.value
         if sent or len(text) > 1:
+            if begin is WRITE:
+                text.say(DURABLE)
             text.say("COMMIT")
             await self.execute(text, timeout, committing=begin is WRITE)
+            self._refuse_half_durable()
             if self._cursor.statusmessage != "COMMIT":  # of one that failed it makes a ROLLBACK
                 raise StoreAway(f"the transaction was not committed: {self._cursor.statusmessage}")
         return answer
+
+    def _refuse_half_durable(self) -> None:
+        """Somebody ended the wait for the standby: the server commits, and warns."""
+        notices = self._raw.notices
+        if notices and any("synchronous replication" in notice for notice in notices):
+            notices.clear()
+            raise OutcomeUnknown("committed, but the synchronous standby has not confirmed it")
 
     async def load(self, steps: Steps[T]) -> T:
         """A procedure that reads much, in a snapshot; what it does with the rows is done in a
@@ -209,8 +170,14 @@ class Connection:
         """The rows of the last statement. One round trip; raises errors of ours only."""
         self.round_trips += 1
         timeout = within(timeout, self.until)
+        pulse = self.pulse
         try:
-            await self._cursor.execute(str(text), timeout=timeout)
+            if committing and pulse is not None:
+                with pulse.committing() as goes_on:
+                    self._raw.goes_on = goes_on
+                    await self._cursor.execute(str(text), timeout=timeout)
+            else:
+                await self._cursor.execute(str(text), timeout=timeout)
             # Without a description the last statement gives no rows.
             rows = await self._cursor.fetchall() if self._cursor.description else []
         except UnicodeEncodeError as error:
@@ -226,7 +193,11 @@ class Connection:
             if committing:
                 raise OutcomeUnknown(f"no answer to COMMIT within {timeout:.3g} s") from error
             raise StoreAway(f"no answer within {timeout:.3g} s") from error
+        finally:
+            self._raw.goes_on = None
         self.until = None
+        if pulse is not None:
+            pulse.beats()
         return rows
 
 
@@ -255,7 +226,7 @@ async def connect(url: str, timeout: float = CONNECT_SECONDS) -> Connection:
             found = await places(url)
             for place in found:
                 try:
-                    return await _connect(place, timeout / len(found))
+                    return await connect_to(place, timeout / len(found))
                 except (psycopg2.Error, StoreAway, TimeoutError) as error:
                     why = str(error).strip() or f"no answer within {timeout:.3g} s"
     except (TimeoutError, OSError) as error:
@@ -264,16 +235,10 @@ async def connect(url: str, timeout: float = CONNECT_SECONDS) -> Connection:
     raise meant(f"cannot connect to {named(url)}: {why}")
 
 
-async def _connect(place: Mapping[str, Any], timeout: float) -> Connection:
+async def connect_to(place: Mapping[str, Any], timeout: float) -> Connection:
+    """A new session there, with its settings."""
     async with asyncio.timeout(timeout):
-        raw = await _Session(
-            None,
-            timeout,
-            enable_json=False,
-            enable_hstore=False,
-            enable_uuid=False,
-            **place,
-        )
+        raw = await session(place, timeout)
         try:
             connection = Connection(raw, await raw.cursor())
             await connection.execute(_SESSION)

@@ -15,7 +15,6 @@ _RACES = {errorcodes.SERIALIZATION_FAILURE, errorcodes.DEADLOCK_DETECTED}
 _RACING_KEYS = {"idempotency_pkey", "worker_identity", "worker_name_key", "log_chunk_pkey"}
 _DAMAGED = {errorcodes.DATA_CORRUPTED, errorcodes.INDEX_CORRUPTED}
 _AWAY = {
-    errorcodes.LOCK_NOT_AVAILABLE: "another transaction holds what this one needs",
     errorcodes.READ_ONLY_SQL_TRANSACTION: "the database takes no writes: a standby, or read-only",
     errorcodes.DISK_FULL: "the database's disk is full",
     errorcodes.TOO_MANY_CONNECTIONS: "the database has too many connections",
@@ -46,6 +45,10 @@ _REFUSED = {errorcodes.CLASS_INTEGRITY_CONSTRAINT_VIOLATION}
 
 class LostRace(StoreAway):
     """Another transaction was in the way: nothing was done; begin this one anew."""
+
+
+class RowHeld(StoreAway):
+    """Another transaction holds what this one needs: nothing was done."""
 
 
 def ends_session(error: psycopg2.Error) -> bool:
@@ -82,6 +85,8 @@ def translated(error: psycopg2.Error, *, committing: bool = False) -> BoxschedEr
         return Fenced("another leads the shard, or this batch was committed before")
     if code in _RACES or error.diag.constraint_name in _RACING_KEYS:
         return LostRace(detail)
+    if code == errorcodes.LOCK_NOT_AVAILABLE:
+        return RowHeld(f"another transaction holds what this one needs: {detail}")
     if code == errorcodes.INSUFFICIENT_PRIVILEGE:
         return RightMissing(
             f"the database's role may not do this: {detail}; "

@@ -15,10 +15,17 @@ class Pool:
     """At most ``size`` connections at once; of those that wait, the last used goes first."""
 
     def __init__(
-        self, connect: Callable[[float], Awaitable[Connection]], size: int, trips: Counter[str]
+        self,
+        connect: Callable[[float], Awaitable[Connection]],
+        is_used: Callable[[Connection], bool],
+        patience: Callable[[], float],
+        size: int,
+        trips: Counter[str],
     ) -> None:
         self._trips = trips
         self._connect = connect
+        self._patience = patience  # seconds that the commits of those before may take
+        self._is_used = is_used  # whether it is on the server that is used
         self._idle: list[Connection] = []
         self._places = asyncio.Semaphore(size)
         self._is_open = True
@@ -28,15 +35,12 @@ class Pool:
         """Raises StoreAway where none is to be had in time.
 
         ``work``: what its round trips are counted as. ``until``: when, by the loop's clock, the
-        first answer has to be there.
+        first answer has to be there; later where commits are slow: those of others come first.
         """
-        seconds = within(ACQUIRE_SECONDS, until)
+        await self._take_place(until)
         try:
-            async with asyncio.timeout(seconds):
-                await self._places.acquire()
-        except TimeoutError as error:
-            raise StoreAway(f"no connection came free within {seconds:.3g} s") from error
-        try:
+            if until is not None:
+                until += self._patience()
             connection = self._waiting() or await self._connect(within(CONNECT_SECONDS, until))
             connection.until = until
             before = connection.round_trips
@@ -53,6 +57,20 @@ class Pool:
         finally:
             self._places.release()
 
+    async def _take_place(self, until: float | None) -> None:
+        """How slow the commits of others are may show only while it waits for them."""
+        began = asyncio.get_running_loop().time()
+        while True:
+            seconds = within(ACQUIRE_SECONDS, until) + self._patience()
+            left = began + seconds - asyncio.get_running_loop().time()
+            try:
+                async with asyncio.timeout(max(left, 0)):
+                    await self._places.acquire()
+                    return
+            except TimeoutError as error:
+                if left <= 0 or not self._patience():
+                    raise StoreAway(f"no connection came free within {seconds:.3g} s") from error
+
     def drop(self) -> None:
         """Close those that wait."""
         while self._idle:
@@ -66,7 +84,7 @@ class Pool:
     def _waiting(self) -> Connection | None:
         while self._idle:
             connection = self._idle.pop()
-            if not connection.closed:
+            if not connection.closed and self._is_used(connection):
                 return connection
             connection.close()
         return None

@@ -25,6 +25,7 @@ _SERVICE: Mapping[str, tuple[str, ...]] = {
     "meta": ("SELECT",),
     "event": ("SELECT", "INSERT"),
     "leadership": ("SELECT", "INSERT"),
+    "lineage": ("SELECT", "INSERT"),
     "shown_workload": ("SELECT",),
     "workload_shown": ("SELECT",),
 }

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from boxsched.errors import StoreAway
 from boxsched.inbox import Resolve, Stop
@@ -49,6 +50,9 @@ from boxsched.store.values import (
     WorkloadPage,
 )
 
+if TYPE_CHECKING:
+    from boxsched.store.postgres_servers import Servers
+
 PING_SECONDS = 1.0
 
 
@@ -57,6 +61,10 @@ class SqlStore:
 
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
+
+    @property
+    def servers(self) -> "Servers | None":
+        return self._driver.servers
 
     @property
     def round_trips(self) -> Mapping[str, int]:
@@ -150,7 +158,11 @@ class SqlStore:
     async def idempotency(
         self, key: IdempotencyKey, *, living: bool = False
     ) -> Submitted | KeyTaken | None:
-        return await self._driver.serving.read(submission.idempotency, key, living=living)
+        found = await self._driver.serving.read(submission.idempotency, key, living=living)
+        if found is None:
+            return None
+        # Seen, which after a crash is not yet on the synchronous standby: a write waits for that.
+        return await self._driver.serving.write(submission.idempotency, key, living=living)
 
     async def sweep_keys(self, after: tuple[str, str], older_than: float, limit: int) -> SweptKeys:
         return await self._driver.serving.write(submission.sweep_keys, after, older_than, limit)

@@ -64,6 +64,7 @@ class SqliteDriver:
         )
         self._is_open = False
         self.round_trips: Counter[str] = Counter()
+        self.servers = None
 
     async def open(self) -> None:
         self._is_open = True

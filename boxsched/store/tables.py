@@ -20,5 +20,6 @@ TABLES = (
     "page_session",
     "token",
     "node",
+    "lineage",
 )
 VIEWS = ("shown_workload", "workload_shown")

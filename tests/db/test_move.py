@@ -53,6 +53,7 @@ async def installation(place: SqlitePlace) -> Leader:
     await store.put_session("digest", "admin", 9e12)
     await store.put_node("node-1", "http://node-1", "1.0")
     await store.connect_worker(worker("other", "default", "mac"))
+    place.plant("INSERT INTO lineage VALUES (1, 'first', NULL, NULL, TRUE, 1.5)")
     again = await Leader(await place.reopen()).lead(boxes=0)
     return going_on(again, leader)
 

@@ -27,7 +27,8 @@ UPDATE worker
 
 -- name: may_have_begun
 -- What was assigned when the backup was made may have run since: it is not to be started anew.
-UPDATE job SET state = 'running', started_at = :now WHERE state = 'assigned';
+UPDATE job SET state = 'running', started_at = :now
+ WHERE state = 'assigned' AND id IN (SELECT job FROM box WHERE job IS NOT NULL);
 
 -- name: raise_epochs
 -- A new leadership of every shard: whoever led before writes nothing any more.

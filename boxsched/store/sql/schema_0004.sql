@@ -67,3 +67,15 @@ CREATE INDEX set_aside_workload ON set_aside (workload) WHERE workload IS NOT NU
 
 -- Why a worker can begin no jobs at present, for a person: its Boxes get none. NULL: it can.
 ALTER TABLE worker ADD COLUMN problem TEXT;
+
+-- The histories that the database went on with: a first one, one for each later timeline of its
+-- server, one for each backup that was restored. ``id`` is chosen at random; ``system`` and
+-- ``timeline`` name PostgreSQL's server, and are NULL on SQLite.
+CREATE TABLE lineage (
+    number BIGINT PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    system TEXT,
+    timeline BIGINT,
+    restored BOOLEAN NOT NULL DEFAULT FALSE,
+    began_at DOUBLE PRECISION NOT NULL
+);

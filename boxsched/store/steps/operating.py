@@ -1,5 +1,6 @@
 """What an operator does with a whole database, while or before services use it."""
 
+import secrets
 import time
 
 import attrs
@@ -8,6 +9,7 @@ from boxsched.store.blocks import Row, Steps, load
 from boxsched.store.values import IN_PROCESS
 
 _SQL = load("operating.sql")
+_HISTORY = load("history.sql")
 
 JUMP = 1_000_000  # more batches than are committed between a backup and its restoration
 
@@ -35,11 +37,24 @@ def load_now() -> Steps[tuple[int, int]]:
     return unfinished, commands
 
 
-def restored() -> Steps[list[Row]]:
+def restored(system: str | None = None, timeline: int | None = None) -> Steps[list[Row]]:
     """(shard, epoch, batch) as they are then. One transaction: done twice, it jumps twice."""
+    now = time.time()
+    jumped = yield from void_what_was_given(now)
+    yield _HISTORY["add"](
+        id=secrets.token_hex(16), system=system, timeline=timeline, restored=True, began_at=now
+    )
+    return jumped
+
+
+def void_what_was_given(now: float) -> Steps[list[Row]]:
+    """No epoch, lease token or event id of before is given again; none of them is valid any more.
+
+    Returns (shard, epoch, batch) as they are then.
+    """
     jumped = yield _SQL["jump_shards"](by=JUMP)
     yield _SQL["jump_connections"](by=JUMP)
-    yield _SQL["may_have_begun"](now=time.time())
+    yield _SQL["may_have_begun"](now=now)
     return sorted(jumped)
 
 

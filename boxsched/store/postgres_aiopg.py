@@ -1,0 +1,95 @@
+"""aiopg's connection, which no other module names.
+
+What aiopg does and this module does not let through: it makes ``asyncio.CancelledError`` of a
+statement that the server canceled, so that a loop with ``except Exception`` would end without a
+word, and has the event loop print it; it waits with ``wait_for``, which in Python 3.11 loses
+cancellations; it knows no ``connect_timeout`` and looks names up while everything waits; it follows
+only the first of several addresses.
+"""
+
+import asyncio
+import contextlib
+import weakref
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import aiopg
+import psycopg2
+from psycopg2.extensions import POLL_OK, POLL_WRITE
+
+WELL_SECONDS = 0.25  # between two looks at whether the server answers others
+
+Cursor = aiopg.Cursor
+
+
+class Session(aiopg.Connection):
+    """aiopg's, but that what the server canceled is an error like others, and that a descriptor
+    that libpq has closed is forgotten at once.
+
+    aiopg forgets it only where nobody has its number by then; but another thread may have opened a
+    socket in between, and then the loop would go on to watch that one, under this one's name.
+    """
+
+    @staticmethod
+    def _ready(weak_self: "weakref.ref[Any]") -> None:
+        self = weak_self()
+        if self is None:
+            return
+        waiter = self._waiter
+        try:
+            state = self._conn.poll()
+        except (psycopg2.Warning, psycopg2.Error) as error:
+            self._forget_descriptor()
+            if waiter is not None and not waiter.done():
+                waiter.set_exception(error)
+            return
+        if state == POLL_WRITE and not self._writing:
+            self._loop.add_writer(self._fileno, self._ready, weak_self)
+            self._writing = True
+        elif state != POLL_WRITE and self._writing:
+            self._loop.remove_writer(self._fileno)
+            self._writing = False
+        if state == POLL_OK and waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    def _forget_descriptor(self) -> None:
+        descriptor, self._fileno = self._fileno, None
+        if descriptor is not None:
+            with contextlib.suppress(OSError):  # it is closed
+                self._loop.remove_reader(descriptor)
+                if self._writing:
+                    self._loop.remove_writer(descriptor)
+        self._writing = False
+
+    goes_on: Callable[[], bool] | None = None  # past the timeout: whether to wait on
+
+    async def _poll(self, waiter: "asyncio.Future[None]", timeout: float) -> None:
+        self._ready(self._weakref)
+        goes_on = self.goes_on
+        try:
+            if goes_on is not None:
+                while not (await asyncio.wait({waiter}, timeout=timeout))[0] and goes_on():
+                    timeout = WELL_SECONDS
+                if not waiter.done():
+                    waiter.cancel()
+                    raise TimeoutError
+            async with asyncio.timeout(timeout):
+                await waiter
+        except (asyncio.CancelledError, TimeoutError):
+            self.close()
+            raise
+        finally:
+            self._waiter = None
+
+
+async def session(place: Mapping[str, Any], timeout: float) -> Session:
+    """A new one, at that place."""
+    made = Session(
+        None, timeout, enable_json=False, enable_hstore=False, enable_uuid=False, **place
+    )
+    try:
+        await made
+    except BaseException:
+        made.close()
+        raise
+    return made

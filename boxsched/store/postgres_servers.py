@@ -1,0 +1,310 @@
+"""Which of the hosts in a URL is the database: all sessions of a node are on that one server.
+
+The first session looks at every host at once and takes the newest server that takes writes
+(``postgres_marks``). Later ones go straight to it, and look again where it is gone or is another
+one by now. ``look_on`` looks again every few seconds, since a promoted standby says nothing by
+itself. A server that is older than what this node has seen, in this life or an earlier one
+(``memory``), is not used.
+
+Where a server's history is new, the session that finds it first makes everything void that was
+given out before (``steps.history``), and only then is the server used at all.
+"""
+
+import asyncio
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+import psycopg2
+
+from boxsched.errors import BoxschedError, StoreAway
+from boxsched.store.errors import RightMissing, StoreBehind, StoreRefuses
+from boxsched.store.memory import Memory
+from boxsched.store.postgres_connection import (
+    CONNECT_SECONDS,
+    LONG_SECONDS,
+    WRITE,
+    Connection,
+    connect_to,
+    named,
+)
+from boxsched.store.postgres_errors import refuses_entry
+from boxsched.store.postgres_marks import HISTORY, SERVER, Mark, mark, missing, why_behind
+from boxsched.store.postgres_places import places
+from boxsched.store.postgres_pulse import Pulse
+from boxsched.store.steps import history
+
+LOOK_SECONDS = 5.0
+TELL_AGAIN_SECONDS = 60.0
+
+_log = logging.getLogger(__name__)
+
+Place = Mapping[str, Any]  # libpq's parameters
+Key = tuple[str, int, str, str]
+
+
+class AnotherServer(Exception):
+    """A session is not on the server that this node uses."""
+
+
+@attrs.frozen
+class Used:
+    place: Place
+    key: Key
+
+
+@attrs.frozen(eq=False)
+class Visit:
+    place: Place
+    connection: Connection
+    mark: Mark
+
+
+class Servers:
+    """For one node; of the loop's sessions and of the lock session's thread alike.
+
+    ``folder``: where it remembers what it has seen; None: nowhere.
+    """
+
+    def __init__(self, url: str, folder: Path | None = None) -> None:
+        self.url = url
+        self._memory = Memory(folder)
+        self._guard = threading.Lock()
+        self._used: Used | None = None
+        self._lost = True  # to be looked for
+        self._looking = asyncio.Lock()
+        self._told: dict[str, float] = {}  # what was refused, and when that was said
+        self.pulse = Pulse()
+
+    def load(self) -> None:
+        """Raises nothing: what cannot be read is begun anew."""
+        self._memory.load()
+
+    # --- Sessions ---------------------------------------------------------------------------
+
+    async def connect(self, timeout: float = CONNECT_SECONDS) -> Connection:
+        """A session on the server that is used; raises StoreAway, within that time."""
+        ends = asyncio.get_running_loop().time() + timeout
+        used = self._used
+        if used is not None and not self._lost:
+            connection = await self._again(used, timeout / 2)
+            if connection is not None:
+                return connection
+        try:
+            async with asyncio.timeout_at(ends), self._looking:
+                used = self._used
+                if used is not None and not self._lost:  # another has found it meanwhile
+                    connection = await self._again(used, timeout / 2)
+                    if connection is not None:
+                        return connection
+                left = ends - asyncio.get_running_loop().time()
+                return await self._found(left * 0.9)
+        except TimeoutError:
+            raise StoreAway(f"cannot connect to {named(self.url)} within {timeout:.3g} s") from None
+
+    def connect_raw(self, parameters: Mapping[str, Any]) -> Any:
+        """As ``connect``, from a thread that may wait, and with psycopg2's own errors."""
+        if self._used is None or self._lost:
+            asyncio.run(self._look_for_thread())
+        used = self._used
+        assert used is not None
+        try:
+            raw = psycopg2.connect(**{**used.place, **parameters})
+        except psycopg2.Error:
+            self.lose()
+            raise
+        try:
+            found = _raw_mark(raw)
+            if found is None or found.key != used.key:
+                self.lose()
+                raise AnotherServer("the database is on another server by now")
+        except BaseException:
+            raw.close()
+            raise
+        return raw
+
+    def is_used(self, key: Key | None) -> bool:
+        """Whether sessions with that key are on the server that is used."""
+        used = self._used
+        return used is not None and used.key == key
+
+    @property
+    def key(self) -> Key | None:
+        """Of the server that is used."""
+        used = self._used
+        return None if used is None else used.key
+
+    def lose(self) -> None:
+        """The next session looks at all hosts."""
+        self._lost = True
+
+    # --- Looking ----------------------------------------------------------------------------
+
+    async def look_on(self) -> None:
+        """For as long as the node lives."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            try:
+                async with self._looking:
+                    (await self._found(CONNECT_SECONDS)).close()
+            except BoxschedError:
+                pass  # whoever needs a session is told
+
+    async def _again(self, used: Used, timeout: float) -> Connection | None:
+        """None where that server is not there any more."""
+        visit = await _visited(used.place, timeout)
+        if isinstance(visit, Visit):
+            if visit.mark.key == used.key:
+                visit.connection.pulse = self.pulse
+                return visit.connection
+            visit.connection.close()
+        self._lost = True
+        return None
+
+    async def _look_for_thread(self) -> None:
+        (await self._found(CONNECT_SECONDS)).close()
+
+    async def _found(self, timeout: float) -> Connection:
+        """A session on the newest server of all hosts, which is used from now on."""
+        try:
+            found = await places(self.url)
+        except OSError as error:
+            raise StoreAway(f"cannot connect to {named(self.url)}: {error}") from error
+        visits = await asyncio.gather(*(_visited(place, timeout) for place in found))
+        there = [visit for visit in visits if isinstance(visit, Visit)]
+        chosen: Visit | None = None
+        try:
+            behind = {visit: self._why_behind(visit) for visit in there}
+            fit = [visit for visit in there if behind[visit] is None]
+            if not fit:
+                self._refuse([visit for visit in visits if isinstance(visit, Exception)], behind)
+            chosen = max(fit, key=lambda visit: visit.mark.age)
+            await self._use(chosen)
+            return chosen.connection
+        except BaseException:
+            chosen = None
+            raise
+        finally:
+            for visit in there:
+                if visit is not chosen:
+                    visit.connection.close()
+
+    def _why_behind(self, visit: Visit) -> str | None:
+        why = why_behind(visit.mark, self._memory.seen)
+        if why is None:
+            return None
+        where = _shown(visit.place)
+        now = time.monotonic()
+        if now - self._told.get(where, -TELL_AGAIN_SECONDS) >= TELL_AGAIN_SECONDS:
+            self._told[where] = now
+            _log.error(
+                "the database on %s is behind what this node has seen of it, and is not used: %s. "
+                "An old primary that came back must not take writes: stop it. If a backup was "
+                "restored, run boxsched db restored",
+                where,
+                why,
+            )
+        return f"{where} is behind what this node has seen of the database: {why}"
+
+    def _refuse(self, errors: list[Exception], behind: Mapping[Visit, str | None]) -> None:
+        for error in errors:
+            if isinstance(error, RightMissing):
+                raise error
+        if behind:
+            raise StoreBehind(
+                f"{'; '.join(why for why in behind.values() if why)}; it is used only after "
+                "boxsched db restored"
+            )
+        said = [str(error).strip() for error in errors]
+        why = "; ".join(dict.fromkeys(said)) or "its name has no address"
+        meant = StoreRefuses if said and refuses_entry(said[-1]) else StoreAway
+        raise meant(f"cannot connect to {named(self.url)}: {why}")
+
+    async def _use(self, visit: Visit) -> None:
+        connection, now = visit.connection, visit.mark
+        if now.cluster and now.is_new_history:
+            await self._go_on(visit)
+            now = await _mark_of(connection) or now
+        key = connection.server = now.key
+        connection.pulse = self.pulse
+        with self._guard:
+            before, self._used = self._used, Used(visit.place, key)
+            self._lost = False
+            if now.lineage:
+                self._memory.note(now)
+        if before is not None and (before.place, before.key[:2]) != (visit.place, key[:2]):
+            _log.warning(
+                "the database is on %s now, on timeline %d", _shown(visit.place), now.timeline
+            )
+
+    async def _go_on(self, visit: Visit) -> None:
+        """All that was given out on the former server is void; tells what may be missing."""
+        connection, new = visit.connection, visit.mark
+        jumped = await connection.transact(
+            WRITE,
+            history.go_on(secrets.token_hex(16), new.system, new.timeline, time.time()),
+            LONG_SECONDS,
+        )
+        if not jumped:
+            return
+        lost = missing(new, self._memory.seen)
+        _log.error(
+            "the database goes on with a new history on %s, timeline %d: what was committed last "
+            "before the failover may be missing, builds and results that were answered included%s. "
+            "Epochs, lease tokens, event ids and workload ids have jumped ahead; workers end what "
+            "the database does not know",
+            _shown(visit.place),
+            new.timeline,
+            f"; of the batches that this node has seen there are not: {lost}" if lost else "",
+        )
+
+
+def _shown(place: Place) -> str:
+    host = place.get("host") or place.get("hostaddr") or "the local socket"
+    return f"{host}:{place['port']}" if place.get("port") else str(host)
+
+
+async def _visited(place: Place, timeout: float) -> Visit | Exception:
+    """A session there, or why there is none."""
+    try:
+        async with asyncio.timeout(timeout):
+            connection = await connect_to(place, timeout)
+            try:
+                found = await _mark_of(connection)
+                if found is not None:
+                    connection.server = found.key
+                    return Visit(place, connection, found)
+                connection.close()
+                return StoreAway(f"{_shown(place)} is a standby")
+            except BaseException:
+                connection.close()
+                raise
+    except TimeoutError:
+        return StoreAway(f"{_shown(place)}: no answer within {timeout:.3g} s")
+    except (psycopg2.Error, BoxschedError, OSError) as error:
+        return error
+
+
+async def _mark_of(connection: Connection) -> Mark | None:
+    (server,) = await connection.execute(SERVER)
+    if server[0] is None or not server[3]:
+        return mark(server, None)
+    (found,) = await connection.execute(HISTORY)
+    return mark(server, found)
+
+
+def _raw_mark(raw: Any) -> Mark | None:
+    with raw.cursor() as cursor:
+        cursor.execute(SERVER)
+        server = cursor.fetchone()
+        if server is None or server[0] is None:
+            return None
+        if not server[3]:
+            return mark(server, None)
+        cursor.execute(HISTORY)
+        return mark(server, cursor.fetchone())

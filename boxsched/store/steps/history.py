@@ -1,0 +1,41 @@
+"""A PostgreSQL database goes on with another history: on a later timeline, or on another server.
+
+What was committed last on the former server may not be here (an asynchronous standby), and what was
+given out there must not be given out again. So it is as behind the restoration of a backup.
+"""
+
+from boxsched.store.blocks import Steps, load
+from boxsched.store.steps import operating
+from boxsched.store.tables import TABLES
+
+_SQL = load("history.sql")
+_SEQUENCES = load("operating_postgres.sql")
+
+IDS_SKIPPED = 100_000  # of workloads and the like: more than are given in what a failover may lose
+WORKLOAD_IDS = "workload_id"
+
+
+def go_on(id_: str, system: str, timeline: int, now: float) -> Steps[bool]:
+    """Whether epochs, lease tokens, event ids and ids have jumped: not for a first history.
+
+    The first row lock makes others wait who are about to do the same, and finds it done.
+    """
+    yield _SQL["lock_shards"]()
+    found = yield _SQL["latest"]()
+    if found and found[0] == (system, timeline):
+        return False
+    jumps = bool(found) and found[0][0] is not None
+    if jumps:
+        yield from operating.void_what_was_given(now)
+        yield from _skip_ids()
+    yield _SQL["add"](id=id_, system=system, timeline=timeline, restored=False, began_at=now)
+    return jumps
+
+
+def _skip_ids() -> Steps[None]:
+    """By nextval: a service's role may not set a sequence."""
+    names = [WORKLOAD_IDS]
+    for table in TABLES:
+        names += [name for (name,) in (yield _SEQUENCES["sequences"](table=table))]
+    for name in names:
+        yield _SQL["skip_ids"](sequence=name, count=IDS_SKIPPED)

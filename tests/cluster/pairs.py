@@ -1,0 +1,114 @@
+"""A primary and its standby, each to be killed, promoted and brought back; one URL for both."""
+
+import contextlib
+import os
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg2
+
+from tests.contract.postgres_server import PostgresServer, execute
+
+
+class Pair:
+    """``first`` begins as the primary; ``url`` names both, the first one first."""
+
+    def __init__(self, first: PostgresServer, second: PostgresServer) -> None:
+        self.first = first
+        self.second = second
+        self.url = both(first, second)
+
+    def promote(self) -> None:
+        """The second takes writes when this returns."""
+        execute(self.second.url("postgres"), "SELECT pg_promote()")
+
+    def caught_up(self) -> None:
+        """The second has all that the first has committed so far."""
+        ((there,),) = self.asked(self.first, "SELECT pg_current_wal_lsn()")
+        until = time.monotonic() + 20
+        while not self.asked(self.second, f"SELECT pg_last_wal_replay_lsn() >= '{there}'")[0][0]:
+            assert time.monotonic() < until, "the standby does not follow"
+            time.sleep(0.02)
+
+    def come_back(self) -> None:
+        """The first, as it was killed: it takes writes."""
+        self.first.start()
+
+    def asked(self, server: PostgresServer, statement: str) -> list[tuple]:
+        """Of one server, past all that the nodes believe."""
+        connection = psycopg2.connect(server.url("postgres"))
+        try:
+            connection.autocommit = True
+            with connection.cursor() as cursor:
+                cursor.execute(statement)
+                return cursor.fetchall()
+        finally:
+            connection.close()
+
+    # --- With the second as a synchronous standby -------------------------------------------
+
+    def wait_for_second(self, how: str = "remote_apply") -> None:
+        """Commits on the first wait for the second from now on."""
+        execute(self.first.url("postgres"), "ALTER SYSTEM SET synchronous_standby_names = '*'")
+        execute(self.first.url("postgres"), f"ALTER SYSTEM SET synchronous_commit = {how}")
+        execute(self.first.url("postgres"), "SELECT pg_reload_conf()")
+        until = time.monotonic() + 20
+        states = "SELECT sync_state FROM pg_stat_replication"
+        while self.asked(self.first, states) != [("sync",)]:
+            assert time.monotonic() < until, "the standby is not synchronous"
+            time.sleep(0.02)
+
+    def lag(self, seconds: float) -> None:
+        """What the second replays comes so much later."""
+        for said in (
+            f"ALTER SYSTEM SET recovery_min_apply_delay = '{int(seconds * 1000)}ms'",
+            "SELECT pg_reload_conf()",
+        ):
+            execute(self.second.url("postgres"), said)
+
+    def hold(self) -> None:
+        """The second receives nothing any more, and nobody is told."""
+        (pid,) = self.asked(self.second, "SELECT pid FROM pg_stat_wal_receiver")[0]
+        self._held = pid
+        os.kill(pid, signal.SIGSTOP)
+
+    def let_go(self) -> None:
+        os.kill(self._held, signal.SIGCONT)
+
+
+def both(*servers: PostgresServer) -> str:
+    hosts = ",".join(f"127.0.0.1:{server.port}" for server in servers)
+    return f"postgresql://boxsched@{hosts}/postgres"
+
+
+@contextlib.contextmanager
+def standby_of(primary: PostgresServer, **settings: str) -> Iterator[PostgresServer]:
+    folder = Path(tempfile.mkdtemp(prefix="boxsched-standby-"))
+    server = PostgresServer(folder)
+    server.settings.update(settings)
+    try:
+        server.copy(primary)
+        server.start()
+        yield server
+    finally:
+        server.kill()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def pair(**settings: str) -> Iterator[Pair]:
+    """``settings``: of the standby."""
+    folder = Path(tempfile.mkdtemp(prefix="boxsched-primary-"))
+    first = PostgresServer(folder)
+    try:
+        first.create()
+        first.start()
+        with standby_of(first, **settings) as second:
+            yield Pair(first, second)
+    finally:
+        first.kill()
+        shutil.rmtree(folder, ignore_errors=True)

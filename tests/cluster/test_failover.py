@@ -1,0 +1,202 @@
+"""Failovers between a real primary and its standby: which server is used, and what goes on."""
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from boxsched.cluster.lock_session import LockSession
+from boxsched.errors import Fenced, StoreAway
+from boxsched.store import Store, open_store
+from boxsched.store.check import check
+from boxsched.store.contract import SHARD
+from boxsched.store.errors import StoreBehind
+from boxsched.store.postgres_servers import Servers
+from boxsched.store.steps.operating import JUMP
+from boxsched.store.values import Connection
+from tests.cluster.conftest import KEYS, Session
+from tests.cluster.pairs import Pair, pair
+from tests.contract.world import Leader, build
+from tests.db.conftest import run
+
+
+@pytest.fixture
+def two() -> Iterator[Pair]:
+    with pair() as two:
+        yield two
+
+
+def session_of(store: Store) -> Session:
+    """A lock session on the server that the store uses."""
+    assert store.servers is not None
+    session = Session("", 1)
+    session.session = LockSession(
+        store.servers,
+        KEYS,
+        1,
+        retry_interval=0.2,
+        seen=lambda seen: session._note(session.views, seen),
+        lost=lambda why: session._note(session.losses, why),
+        failed=lambda error: session._note(session.failures, error),
+    )
+    return session.start(1)
+
+
+async def insisting(call, *arguments):
+    """Until the store is back."""
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                return await call(*arguments)
+            except StoreAway:
+                await asyncio.sleep(0.05)
+
+
+async def fail_over(two: Pair) -> None:
+    """To the second, with all that was committed; the first comes back, and takes writes."""
+    await asyncio.to_thread(two.caught_up)
+    two.first.kill()
+    await asyncio.to_thread(two.promote)
+    await asyncio.to_thread(two.come_back)
+
+
+async def test_an_old_primary_that_comes_back_gets_nothing(two: Pair, tmp_path: Path) -> None:
+    """All sessions of a node are on the newer one, also of a node that starts anew."""
+    store = open_store(two.url, tmp_path)
+    await store.open()
+    leader = await Leader(store).lead()
+    session = session_of(store)
+    session.until(lambda s: s.mine == {1})
+
+    await fail_over(two)
+    session.until(lambda s: s.losses)
+    seen = len(session.views)
+    session.until(lambda s: len(s.views) > seen and s.mine == {1})
+    leader = await insisting(Leader(store).lead, 0)
+    project = await leader.project()
+    new = [(await leader.submit(build(project, f"b{n}"))).id for n in range(20)]
+    await asyncio.gather(*(store.batch_number(SHARD) for _ in range(20)))  # every connection
+    held = two.asked(two.second, "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'")
+    assert held[0][0] > 0
+    session.end()
+    await store.close()
+
+    again = open_store(two.url, tmp_path)
+    await again.open()
+    assert await again.workload(new[-1]) is not None
+    await again.close()
+    stored = f"SELECT count(*) FROM workload WHERE id >= {new[0]}"
+    assert two.asked(two.first, stored) == [(0,)]
+    assert two.asked(two.second, stored) == [(20,)]
+
+
+async def test_alone_an_old_primary_is_refused_until_an_operator_says_otherwise(
+    two: Pair, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = open_store(two.url, tmp_path)
+    await store.open()
+    await Leader(store).lead()
+    await fail_over(two)
+    await insisting(Leader(store).lead, 0)
+    two.second.kill()
+    with pytest.raises(StoreAway):
+        await store.batch_number(SHARD)
+    caplog.clear()
+    for _ in range(3):
+        with pytest.raises(StoreBehind, match="behind what this node has seen"):
+            await store.batch_number(SHARD)
+    await store.close()
+    again = open_store(two.url, tmp_path)
+    with pytest.raises(StoreBehind, match="it is on timeline 1, and a later history has been seen"):
+        await again.open()
+    loud = [one for one in caplog.records if one.levelno == logging.ERROR]
+    assert len(loud) == 2, "once for each life, not at each try"
+
+    await asyncio.to_thread(run, "db", "restored", "--database", two.first.url("postgres"))
+    await again.open()
+    epoch, _ = await again.batch_number(SHARD)
+    assert epoch > JUMP
+    await again.close()
+    again = open_store(two.url, tmp_path)
+    await asyncio.to_thread(two.second.start)
+    await again.open()  # and the other is the old one now
+    assert (await again.batch_number(SHARD))[0] == epoch
+    await again.close()
+
+
+async def test_a_promoted_standby_is_found_while_the_old_primary_answers(
+    two: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody cut the old one off: the nodes leave it by themselves, the lock session too."""
+    monkeypatch.setattr("boxsched.store.postgres_servers.LOOK_SECONDS", 0.2)
+    store = open_store(two.url, tmp_path)
+    await store.open()
+    old = await Leader(store).lead()
+    session = session_of(store)
+    session.until(lambda s: s.mine == {1})
+    await asyncio.to_thread(two.caught_up)
+    await asyncio.to_thread(two.promote)
+    lost = lambda s: any("another server" in why for why in s.losses)  # noqa: E731
+    await asyncio.to_thread(session.until, lost)
+    with pytest.raises(Fenced):
+        await insisting(store.commit, old.next_batch())
+    session.end()
+    await store.close()
+    assert two.asked(two.first, "SELECT batch FROM shard") == [(old.batch,)]
+
+
+async def test_what_was_given_out_before_a_failover_is_void(two: Pair, tmp_path: Path) -> None:
+    """An asynchronous standby lost the last commits: nothing is given twice behind them."""
+    store = open_store(two.url, tmp_path)
+    await store.open()
+    old = await Leader(store).lead()
+    project = await old.project()
+    kept = await old.submit(build(project, "kept"))
+    await asyncio.to_thread(two.caught_up)
+    two.asked(two.second, "SELECT pg_wal_replay_pause()")
+    lost = [(await old.submit(build(project, f"lost-{n}"))).id for n in range(3)]
+    for _ in range(5):
+        await old.commit()
+    two.first.kill()
+    await asyncio.to_thread(two.promote)
+
+    with pytest.raises(Fenced):
+        await insisting(store.commit, old.next_batch())
+    assert await store.beat([Connection(old.worker, 1)]) == set(), "workers connect anew"
+    leader = await Leader(store).lead(boxes=0)
+    assert leader.epoch > JUMP and leader.batch > old.batch
+    new = await leader.submit(build(await leader.project(), "new"))
+    assert new.id > max(lost) and new.id > kept.id + len(lost)
+    await store.close()
+    assert await check(two.second.url("postgres")) == []
+
+
+async def test_a_failover_is_told_once_with_what_is_missing(
+    two: Pair, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = open_store(two.url, tmp_path)
+    await store.open()
+    await Leader(store).lead()
+    await fail_over(two)
+    await insisting(store.batch_number, SHARD)
+    await asyncio.gather(*(store.batch_number(SHARD) for _ in range(10)))
+    told = [one.getMessage() for one in caplog.records if "new history" in one.getMessage()]
+    assert len(told) == 1 and "timeline 2" in told[0] and "may be missing" in told[0]
+    await store.close()
+
+
+async def test_a_lock_session_alone_finds_the_newer_server(two: Pair, tmp_path: Path) -> None:
+    servers = Servers(two.url)
+    session = Session("", 1)
+    session.session._servers = servers
+    session.start(1)
+    session.until(lambda s: s.mine == {1})
+    await fail_over(two)
+    session.until(lambda s: s.losses)
+    seen = len(session.views)
+    session.until(lambda s: len(s.views) > seen and s.mine == {1})
+    held = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"
+    assert two.asked(two.first, held) == [(0,)]
+    session.end()

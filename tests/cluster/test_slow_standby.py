@@ -1,0 +1,97 @@
+"""A synchronous standby that lags: commits take seconds, and what is answered waits for them."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from boxsched.errors import OutcomeUnknown
+from boxsched.store import open_store
+from boxsched.store.contract import SHARD
+from boxsched.store.values import KeyTaken, Submitted
+from tests.cluster.pairs import Pair, pair
+from tests.cluster.test_failover import insisting, session_of
+from tests.contract.world import Leader, build, key
+
+
+@pytest.fixture
+def two() -> Iterator[Pair]:
+    with pair() as two:
+        yield two
+
+
+async def test_a_commit_is_waited_for_while_the_server_answers_others(
+    two: Pair, tmp_path: Path
+) -> None:
+    store = open_store(two.url, tmp_path)
+    await store.open()
+    leader = await Leader(store).lead()
+    session = session_of(store)
+    await asyncio.to_thread(session.until, lambda s: s.mine == {1})
+    project = await leader.project()
+    await asyncio.to_thread(two.wait_for_second)
+    await asyncio.to_thread(two.lag, 2.0)
+    epoch, before = await store.batch_number(SHARD)
+
+    async def decides() -> None:
+        for _ in range(2):
+            await leader.commit()
+
+    new = [build(project, f"b{n}") for n in range(5)]
+    answers = await asyncio.gather(decides(), *(store.submit([one]) for one in new))
+    assert all(isinstance(one, Submitted) for (one,) in answers[1:])
+    assert await store.batch_number(SHARD) == (epoch, before + 2)
+    assert not session.losses
+    await asyncio.to_thread(session.end)
+    await asyncio.to_thread(two.lag, 0)
+    await store.close()
+
+
+async def test_without_anybody_who_is_answered_a_commit_is_given_up(
+    two: Pair, tmp_path: Path
+) -> None:
+    store = open_store(two.url, tmp_path)
+    await store.open()
+    leader = await Leader(store).lead()
+    await asyncio.to_thread(two.wait_for_second)
+    two.hold()
+    with pytest.raises(OutcomeUnknown):
+        await leader.commit()
+    two.let_go()
+    await store.close()
+
+
+async def test_a_repeated_key_is_answered_from_what_the_standby_has(
+    two: Pair, tmp_path: Path
+) -> None:
+    """The server committed, and was restarted before the standby had it: all see it there."""
+    store = open_store(two.url, tmp_path)
+    await store.open()
+    leader = await Leader(store).lead()
+    project = await leader.project()
+    await asyncio.to_thread(two.wait_for_second, "on")
+    two.hold()
+    new = build(project, "b", idempotency=key("once"))
+    with pytest.raises(OutcomeUnknown):
+        await store.submit([new])
+    two.first.kill()
+    await asyncio.to_thread(two.first.start)
+    assert new.idempotency is not None
+    found = two.asked(two.first, "SELECT count(*) FROM idempotency")
+    assert found == [(1,)], "it is there, and the standby has it not"
+
+    session = session_of(store)
+    await asyncio.to_thread(session.until, lambda s: s.mine == {1})
+    asking = asyncio.create_task(insisting(store.idempotency, new.idempotency))
+    again = asyncio.create_task(insisting(store.submit, [new]))
+    await asyncio.wait({asking, again}, timeout=3)
+    assert not asking.done() and not again.done(), "nobody is told of what may yet be lost"
+    two.let_go()
+    found_one = await asking
+    assert isinstance(found_one, Submitted) and found_one.repeated
+    (outcome,) = await again
+    assert not isinstance(outcome, KeyTaken) and outcome == found_one
+    assert two.asked(two.second, "SELECT count(*) FROM idempotency") == [(1,)]
+    await asyncio.to_thread(session.end)
+    await store.close()
