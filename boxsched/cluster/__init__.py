@@ -47,6 +47,11 @@ another ``--lock-key``       than this cluster's other nodes have: the same; it 
                              none of them is there
 the server takes no writes   a standby, or set to be read-only: as a lost session; of several
                              hosts in the URL the one that takes writes is found
+another server takes over    noticed within 5 s, or when the old one is gone: all sessions of a node
+                             go to the newest server, this one too; an old primary that comes back
+                             is refused (``store.postgres_servers``)
+commits are slow             nothing: the ping waits for no commit, and the engine sends the same
+                             batch until the store says what came of it
 two nodes of one name        the second is refused: a node's name is a lock, too
 Redis is away                nodes poll the inbox, the history and their workers' levels
 ===========================  ====================================================================

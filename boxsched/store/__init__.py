@@ -67,12 +67,20 @@ the connection breaks      before COMMIT was sent: StoreAway; else OutcomeUnknow
 a statement is canceled,   StoreAway, and rolled back; aiopg would make CancelledError of it, which
 by time or by hand         ends a background loop without a word
 no answer for 1.7 s        as a broken connection; the server gives up by itself a little earlier
+COMMIT takes longer        waited for, up to a minute, while the server answers others
+                           (``postgres_pulse``); what needs the same rows waits as long
 no connection within 1 s   StoreAway; in all, a call has its first answer within 1.8 s or fails
 a deadlock, a lost race    rolled back and begun anew, up to 5 times in all
 the process is frozen      after 1.5 s inside a transaction the server rolls it back
 a transaction pool         refused on opening: sessions would lose their settings
 it takes no writes         StoreAway: a standby, or set to be read-only; of several hosts in the URL
                            the one that takes writes is found
+it has become another one  all sessions go to the newest server that was seen; an older one is
+                           refused (StoreBehind) until ``db restored`` (``postgres_servers``)
+a new timeline             a failover may have lost what was committed last: as behind a restored
+                           backup, all that was given out is void (``steps.history``)
+a crash before the standby what is found then is answered only when the standby has it
+has what was committed     (``postgres_connection.DURABLE``)
 =========================  ======================================================================
 """
 

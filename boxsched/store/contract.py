@@ -161,8 +161,8 @@ class Store(Protocol):
     async def idempotency(
         self, key: IdempotencyKey, *, living: bool = False
     ) -> Submitted | KeyTaken | None:
-        """What came under the key before, and is durable; None where it is new. ``living``: a key that a deleted
-        project had counts as new."""
+        """What came under the key before, and is durable; None where it is new. ``living``: a key
+        that a deleted project had counts as new."""
 
     async def sweep_keys(self, after: tuple[str, str], older_than: float, limit: int) -> SweptKeys:
         """Look at the next keys behind (scope, key), at most ``limit``; delete those that were kept

@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from boxsched.errors import OutcomeUnknown, StoreAway
+from boxsched.errors import OutcomeUnknown, StoreAway, TooLong
 from boxsched.store.blocks import Steps
 from boxsched.store.errors import FolderUnusable
 from boxsched.store.file_lock import FileLock
@@ -63,6 +63,7 @@ class PostgresDriver:
                 async with pool.connection("open") as other:
                     await refuse_transaction_pooling(one, other)
                 await upgrade(one)
+            pool.drop()
             self.servers.lose()  # what the tables say of the server is read from now on
             async with pool.connection("open"):
                 pass
@@ -118,7 +119,12 @@ class PostgresProcedures:
 
     async def write(self, steps: Callable[P, Steps[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         async def written(connection: Connection) -> T:
-            found = await connection.transact(WRITE, steps(*args, **kwargs), ANSWER_SECONDS)
+            try:
+                found = await connection.transact(WRITE, steps(*args, **kwargs), ANSWER_SECONDS)
+            except TooLong as error:
+                if self._servers.pulse.patience:  # it waited for rows, several times
+                    raise RowHeld(error.message) from error
+                raise
             if not self._is_used(connection):
                 raise OutcomeUnknown("the database is on another server by now")
             return found

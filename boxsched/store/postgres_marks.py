@@ -18,7 +18,7 @@ from boxsched.store.blocks import Row
 SERVER = """
 SELECT CASE WHEN pg_is_in_recovery() THEN NULL ELSE pg_walfile_name(pg_current_wal_lsn()) END,
        CAST((SELECT system_identifier FROM pg_control_system()) AS text),
-       CAST(pg_postmaster_start_time() AS text),
+       CAST(extract(epoch FROM pg_postmaster_start_time()) AS text),
        to_regclass('lineage') IS NOT NULL
 """
 HISTORY = """

@@ -52,7 +52,10 @@ class Pulse:
 
     @property
     def patience(self) -> float:
-        """Seconds that one may have to wait for others' commits; 0 where they are quick."""
+        """Seconds that one may have to wait for others' commits; 0 where they are quick, or the
+        server says nothing at all."""
+        if not self.is_well:
+            return 0.0
         now = time.monotonic()
         slowest = max([self._recently(now), *(now - began for began in self._under_way.values())])
         return min(LONGEST_SECONDS, slowest * PATIENCE) if slowest > SLOW_SECONDS else 0.0

@@ -1,5 +1,6 @@
 """What is said of jobs that never had a folder here."""
 
+import time
 from collections.abc import Callable, Container
 
 from boxsched.inbox import JobFinished
@@ -18,6 +19,7 @@ class Answers:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._given: dict[Key, JobFinished] = {}
+        self._said_at: dict[Key, float] = {}
         self._failing: dict[Key, float] = {}  # since when a job cannot be prepared
         self.unsaid: list[JobFinished] = []
 
@@ -31,7 +33,17 @@ class Answers:
             *key, self._clock(), result, None, reason, lost=not_begun, not_begun=not_begun
         )
         self._given[key] = finished
-        self.unsaid.append(finished)
+        self._say(key)
+
+    def repeat(self, before: float) -> None:
+        """What was said before then, by the monotonic clock."""
+        for key in [key for key in self._given if self._said_at[key] < before]:
+            self._say(key)
+
+    def _say(self, key: Key) -> None:
+        if self._given[key] not in self.unsaid:
+            self.unsaid.append(self._given[key])
+        self._said_at[key] = time.monotonic()
 
     def gives_up(self, wanted: Assignment, now: float) -> bool:
         """Whether it has been tried for long enough to prepare the job."""
@@ -41,4 +53,5 @@ class Answers:
     def keep(self, desired: Container[Key]) -> None:
         """Only of these anybody still asks."""
         self._given = {key: said for key, said in self._given.items() if key in desired}
+        self._said_at = {key: at for key, at in self._said_at.items() if key in desired}
         self._failing = {key: since for key, since in self._failing.items() if key in desired}

@@ -55,6 +55,7 @@ class Attempt:
     running: Running | None = None
     ended: Ended | None = None
     start_reported: bool = False
+    reported_at: float = 0.0  # its end, by the monotonic clock
     stale: bool = False  # its lease is this worker's no more
     spool: Spool = attrs.field(init=False)
 

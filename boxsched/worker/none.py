@@ -1,5 +1,6 @@
 """The driver that runs nothing: every job has passed as soon as it is assigned (``bench``)."""
 
+import time
 from collections.abc import Callable, Collection, Sequence
 
 from boxsched.inbox import JobFinished, JobStarted
@@ -8,6 +9,7 @@ from boxsched.states import Result
 from boxsched.store.values import Assignment
 from boxsched.worker.outbox import Outbox, Report
 from boxsched.worker.plan import SSH_NOT_YET
+from boxsched.worker.reporting import REPEAT_SECONDS
 
 
 class NoneDriver:
@@ -16,19 +18,22 @@ class NoneDriver:
     def __init__(self, outbox: Outbox, clock: Callable[[], float]) -> None:
         self._outbox = outbox
         self._clock = clock
-        self._finished: set[tuple[JobId, int]] = set()
+        self._finished: dict[tuple[JobId, int], float] = {}  # and when that was said
 
     async def start(self) -> None:
         """Nothing outlives this driver."""
 
     async def reconcile(self, desired: Sequence[Assignment]) -> None:
-        now = self._clock()
-        finished = self._finished
+        now, said_at = self._clock(), time.monotonic()
+        finished, at = self._finished, dict[tuple[JobId, int], float]()
         reports: list[Report] = []
         for wanted in desired:
             job, token = wanted.job, wanted.lease_token
-            if (job, token) in finished:
+            before = finished.get((job, token))
+            if before is not None and said_at - before < REPEAT_SECONDS:
+                at[job, token] = before
                 continue
+            at[job, token] = said_at
             if wanted.stop:
                 reports.append(JobFinished(job, token, now, Result.STOPPED, None, "stopped"))
             elif wanted.kind is Kind.SSH:
@@ -39,7 +44,7 @@ class NoneDriver:
                 reports.append(passed)
         if reports:
             await self._outbox.report(reports)
-        self._finished = {(wanted.job, wanted.lease_token) for wanted in desired}
+        self._finished = at
 
     async def close(self) -> None:
         """Nothing goes on."""

@@ -16,6 +16,7 @@ from boxsched.worker.descriptors import raise_limit
 from boxsched.worker.folder import Ended
 from boxsched.worker.forking import Spawner
 from boxsched.worker.lookout import Lookout
+from boxsched.worker.occupancy import Occupancy
 from boxsched.worker.outbox import Outbox
 from boxsched.worker.plan import attempt_name
 from boxsched.worker.preparing import CannotBegin, end_unknown, prepare
@@ -61,6 +62,7 @@ class ProcessDriver:
 
         self._attempts: dict[Key, Attempt] = {}
         self._desired: dict[Key, Assignment] | None = None  # None: not known yet
+        self._occupancy = Occupancy()
         self._quarantined: dict[str, str] = {}
         self._readiness = Readiness(path, outbox.problem)
         self._answers = Answers(clock)
@@ -177,6 +179,8 @@ class ProcessDriver:
         async with self._settling:
             desired = self._desired or {}
             self._answers.keep(desired)
+            self._occupancy.note(desired, self._attempts)
+            self._reporting.repeat(desired, self._attempts)
             for key, attempt in list(self._attempts.items()):
                 with self._lookout.bearing(attempt):
                     if key not in desired:
@@ -199,13 +203,22 @@ class ProcessDriver:
         earlier ones of its job have ended here: a person may have asked for it meanwhile."""
         taken = {attempt.name for attempt in self._attempts.values()}
         running = {job for (job, _), one in self._attempts.items() if one.phase in UNENDED}
+        ending = [
+            key
+            for key, attempt in self._attempts.items()
+            if attempt.phase in UNENDED and key not in (self._desired or {})
+        ]
         for wanted in missing:
             name = attempt_name(wanted)
             if wanted.stop and not wanted.started:
                 self._answer(wanted, Result.STOPPED, "stopped")
             elif name in self._quarantined:
                 self._answer(wanted, Result.FAILED, f"lost: {self._quarantined[name]}")
-            elif name not in taken and wanted.job not in running:
+            elif (
+                name not in taken
+                and wanted.job not in running
+                and not self._occupancy.held_up(wanted, ending)
+            ):
                 yield wanted
 
     async def _begin(self, wanted: Assignment) -> None:

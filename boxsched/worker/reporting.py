@@ -1,13 +1,16 @@
 """Reports of a driver's attempts: what began, what ended, and what could not begin."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Container, Mapping, Sequence
 
 from boxsched.inbox import JobFinished
-from boxsched.worker.answers import Answers
+from boxsched.worker.answers import Answers, Key
 from boxsched.worker.attempt import Attempt, Phase
 from boxsched.worker.folder import DISK_FULL
 from boxsched.worker.outbox import Outbox, Report
 from boxsched.worker.readiness import Readiness
+
+REPEAT_SECONDS = 15.0  # longer than a level that is old by then can be on its way
 
 
 class Reporting:
@@ -36,8 +39,17 @@ class Reporting:
         for attempt in began:
             attempt.start_reported = True
         for attempt in ended:
-            attempt.phase = Phase.REPORTED
+            attempt.phase, attempt.reported_at = Phase.REPORTED, time.monotonic()
         return bool(ended)
+
+    def repeat(self, desired: Container[Key], attempts: Mapping[Key, Attempt]) -> None:
+        """What was said to have ended long ago, and is still desired, did not come to stay: a
+        database may have lost it in a failover. It is said again, and again."""
+        before = time.monotonic() - REPEAT_SECONDS
+        for key, attempt in attempts.items():
+            if key in desired and attempt.phase is Phase.REPORTED and attempt.reported_at < before:
+                attempt.phase = Phase.ENDED
+        self._answers.repeat(before)
 
     async def _tell_readiness(self, reports: Sequence[Report], ended: Sequence[Attempt]) -> None:
         """What could not begin here is reported once the nodes know not to give more."""

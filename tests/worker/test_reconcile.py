@@ -7,8 +7,9 @@ import pytest
 
 from boxsched.errors import StoreAway
 from boxsched.inbox import JobFinished, JobStarted
+from boxsched.model import Kind
 from boxsched.states import Result
-from tests.worker.site import Site, assigned, eventually, job
+from tests.worker.site import LIMIT_SECONDS, Site, assigned, eventually, job
 
 
 async def test_a_stop_before_the_start(site: Site) -> None:
@@ -111,3 +112,40 @@ async def test_none_waits_for_an_away_store(make_site: Callable[..., Site]) -> N
 def test_a_driver_that_there_is_not(make_site: Callable[..., Site]) -> None:
     with pytest.raises(ValueError, match="teapot"):
         make_site(driver="teapot")
+
+
+def ends(site: Site, number: int) -> list[JobFinished]:
+    said = [one for one in site.store.reports if isinstance(one, JobFinished)]
+    return [one for one in said if one.job == job(number)]
+
+
+async def test_a_result_is_said_again_while_it_is_asked_for(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was acknowledged, and the database lost it in a failover."""
+    asked = [assigned(1, "true"), assigned(2, "true", kind=Kind.SSH)]
+    await site.agent.reconcile(asked)
+    await site.end(1)
+    await site.end(2)
+    await site.agent.reconcile(asked)
+    await site.agent.reconcile([*asked, assigned(3, "true", ordinal=2)])
+    await site.end(3)
+    assert len(ends(site, 1)) == len(ends(site, 2)) == 1, "not before long"
+    monkeypatch.setattr("boxsched.worker.reporting.REPEAT_SECONDS", 0.1)
+    async with asyncio.timeout(LIMIT_SECONDS):
+        while len(ends(site, 1)) < 2 or len(ends(site, 2)) < 2:
+            await site.agent.reconcile(asked)
+            await asyncio.sleep(0.02)
+    assert ends(site, 1)[0] == ends(site, 1)[1] and ends(site, 2)[0] == ends(site, 2)[1]
+
+
+async def test_a_box_has_one_attempt_at_a_time(site: Site) -> None:
+    """The database gave the Box to another job: it knows nothing of the one that runs there."""
+    stubborn = ("trap 'sleep 1; exit' TERM", "echo runs", "sleep 60 & wait")
+    await site.agent.reconcile([assigned(1, *stubborn)])
+    await site.said(1, b"runs")
+    await site.agent.reconcile([assigned(2, "true"), assigned(3, "true", ordinal=2)])
+    await site.end(3)
+    await site.end(2)
+    order = [one.job for one in site.store.reports if isinstance(one, JobFinished)]
+    assert order.index(job(1)) < order.index(job(2))

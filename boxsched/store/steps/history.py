@@ -9,6 +9,7 @@ from boxsched.store.steps import operating
 from boxsched.store.tables import TABLES
 
 _SQL = load("history.sql")
+_POSTGRES = load("history_postgres.sql")
 _SEQUENCES = load("operating_postgres.sql")
 
 IDS_SKIPPED = 100_000  # of workloads and the like: more than are given in what a failover may lose
@@ -20,7 +21,7 @@ def go_on(id_: str, system: str, timeline: int, now: float) -> Steps[bool]:
 
     The first row lock makes others wait who are about to do the same, and finds it done.
     """
-    yield _SQL["lock_shards"]()
+    yield _POSTGRES["lock_shards"]()
     found = yield _SQL["latest"]()
     if found and found[0] == (system, timeline):
         return False
@@ -38,4 +39,4 @@ def _skip_ids() -> Steps[None]:
     for table in TABLES:
         names += [name for (name,) in (yield _SEQUENCES["sequences"](table=table))]
     for name in names:
-        yield _SQL["skip_ids"](sequence=name, count=IDS_SKIPPED)
+        yield _POSTGRES["skip_ids"](sequence=name, count=IDS_SKIPPED)
