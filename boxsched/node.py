@@ -208,7 +208,7 @@ class Node:
         )
         if wanted != known:
             await self.store.set_organization(wanted)
-            await self.ask(known.shard, inbox.Reload())
+            self.wake(known.shard)
 
     def _leadership(self, cluster: str) -> Leadership:
         if not self.elected:

@@ -115,7 +115,7 @@ class Activity:
         reasons = self._node.reasons(books)
         counts = BoxCounts(**attrs.asdict(capacity(books.core)))  # as events count them
         # 3. By phase, each in its order; in a thread, since a sort of many takes long.
-        aging = self._node.options.priority_aging
+        aging = books.organization.priority_aging
         upcoming, blocked, running = await asyncio.to_thread(_by_phase, snapshot.unfinished, aging)
         # 4. As JSON, in slices.
         parts = [b'{"boxes":' + replies.encode(counts)]

@@ -1,10 +1,26 @@
-"""Projects as submissions need them: settings parsed and jobs shaped once a version.
+"""Projects as submissions need them: settings parsed and jobs shaped once a version; and the rule
+for all that a node remembers.
 
-What is kept may be old: another node may have changed it. A submission names the version that it
-was checked against, and the store refuses another (``ProjectChanged``); then it is read anew.
+What a node may remember
+------------------------
+
+Other nodes write, too. So a node remembers something only where one of these holds:
+
+1. It never changes: the first answer under an idempotency key (``recent``), a page's static files.
+2. The transaction that relies on it checks it, by a version or an id. A project's settings and the
+   plan are remembered here: ``Store.submit`` refuses what was checked against another version, or
+   asks for more than the plan (``ProjectChanged``), and then it is read anew. Nothing is refused,
+   and no remembered answer is given, by settings from memory: they are read anew first.
+3. It is asked for again within seconds: which tokens hold (``known_tokens``, 0.9 s), who leads and
+   who is alive (``cluster.leadership``), whether external workers may come in (``mixing``, 2 s).
+4. The history tells when it is old: an engine's books, a mirror of them, the feed's place. They
+   name the batch that they are of.
+
+All else is read when it is needed. Whatever is remembered has a limit in bytes.
 """
 
 import re
+from collections import OrderedDict
 
 import attrs
 import msgspec
@@ -16,7 +32,9 @@ from boxsched.node import DEFAULT_BOX_TYPE
 from boxsched.store.contract import Store
 from boxsched.store.values import JobSpec, Project
 
-KEPT_AT_MOST = 1_000
+KEPT_BYTES_AT_MOST = 32 << 20
+BYTES_OF_TEXT = 6  # that settings take in memory, for each byte of their text: about
+OVERHEAD_BYTES = 2_000
 
 _NAME = re.compile(PROJECT_NAME)
 _settings = msgspec.json.Decoder(ProjectSettings)
@@ -25,13 +43,28 @@ _settings = msgspec.json.Decoder(ProjectSettings)
 @attrs.frozen
 class Known:
     project: Project
+    plan: int | None  # of its organization
     settings: ProjectSettings
     jobs: tuple[JobSpec, ...]  # of a build that brings none
 
     @classmethod
-    def of(cls, project: Project) -> "Known":
-        settings = _settings.decode(project.settings)
-        return cls(project, settings, checks.specs(settings.jobs, DEFAULT_BOX_TYPE))
+    def of(cls, project: Project, plan: int | None) -> "Known":
+        settings = settings_of(project)
+        return cls(project, plan, settings, checks.specs(settings.jobs, DEFAULT_BOX_TYPE))
+
+    @property
+    def version(self) -> tuple[int, int, int | None]:
+        """What it was made from."""
+        return self.project.id, self.project.version, self.plan
+
+    @property
+    def size(self) -> int:
+        """Bytes in memory, about."""
+        return OVERHEAD_BYTES + BYTES_OF_TEXT * len(self.project.settings)
+
+
+def settings_of(project: Project) -> ProjectSettings:
+    return _settings.decode(project.settings)
 
 
 def is_project_name(name: str) -> bool:
@@ -39,31 +72,37 @@ def is_project_name(name: str) -> bool:
 
 
 class KnownProjects:
-    """Looks projects up, and keeps what it found; also the plan, which is the node's own option."""
+    """Looks projects up, and remembers what it found; see the module for how far to trust that."""
 
-    def __init__(self, store: Store, plan: int | None) -> None:
+    def __init__(self, store: Store, at_most: int = KEPT_BYTES_AT_MOST) -> None:
         self._store = store
-        self._kept: dict[str, Known] = {}
-        self.plan = plan
+        self._kept: OrderedDict[str, Known] = OrderedDict()
+        self._bytes = 0
+        self._at_most = at_most
 
     async def get(self, name: str) -> Known:
-        """Raises NotFound."""
+        """As it was when it was read last; raises NotFound."""
         known = self._kept.get(name)
-        return known if known is not None else await self.fresh(name)
+        if known is None:
+            return await self.fresh(name)
+        self._kept.move_to_end(name)
+        return known
 
     async def fresh(self, name: str) -> Known:
         """As it is in the store now; raises NotFound."""
-        self._kept.pop(name, None)
+        self.forget(name)
         project = await self._store.project(name) if is_project_name(name) else None
         if project is None:
             raise NotFound("there is no such project")
-        return self.keep(project)
-
-    def keep(self, project: Project) -> Known:
-        if len(self._kept) >= KEPT_AT_MOST:
-            self._kept.clear()
-        known = self._kept[project.name] = Known.of(project)
+        known = Known.of(project, (await self._store.organization()).max_boxes)
+        self.forget(name)  # another look-up may have kept one meanwhile
+        self._kept[name] = known
+        self._bytes += known.size
+        while self._bytes > self._at_most:
+            self.forget(next(iter(self._kept)))
         return known
 
     def forget(self, name: str) -> None:
-        self._kept.pop(name, None)
+        known = self._kept.pop(name, None)
+        if known is not None:
+            self._bytes -= known.size

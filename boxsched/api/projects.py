@@ -6,11 +6,12 @@ import msgspec
 from aiohttp import web
 
 from boxsched.api import bodies, checks, replies
-from boxsched.api.known import Known, KnownProjects, is_project_name
+from boxsched.api.known import KnownProjects, is_project_name, settings_of
 from boxsched.api.schema import ProjectSettings
 from boxsched.errors import Invalid, NotFound
 from boxsched.node import Node
 from boxsched.store.contract import SHARD
+from boxsched.store.values import Project
 
 _form = bodies.Form(ProjectSettings)
 
@@ -48,18 +49,19 @@ class Projects:
             )
         )
         self._node.wake(SHARD)
-        answer = replies.encode(shown(self._known.keep(project)))
+        self._known.forget(name)
+        answer = replies.encode(shown(project))
         if created:
             return replies.created(answer, f"/api/v1/projects/{name}")
         return replies.json_bytes(answer)
 
     async def get(self, request: web.Request) -> web.Response:
-        return replies.json(shown(await self._known.fresh(request.match_info["project"])))
+        return replies.json(shown((await self._known.fresh(request.match_info["project"])).project))
 
     async def list(self, request: web.Request) -> web.Response:
         """All of them, by name."""
         projects = await self._store.projects()
-        return replies.json(ProjectList(tuple([shown(Known.of(one)) for one in projects])))
+        return replies.json(ProjectList(tuple([shown(one) for one in projects])))
 
     async def delete(self, request: web.Request) -> web.Response:
         """204; 409 while it has unfinished workloads."""
@@ -72,6 +74,6 @@ class Projects:
         return web.Response(status=204)
 
 
-def shown(known: Known) -> ProjectSettings:
+def shown(project: Project) -> ProjectSettings:
     """The settings with the name among them; the secret is not in them, ever."""
-    return msgspec.structs.replace(known.settings, name=known.project.name)
+    return msgspec.structs.replace(settings_of(project), name=project.name)

@@ -66,6 +66,10 @@ class RecentAnswers:
         self._bytes = 0
         self._at_most = at_most
 
+    def knows(self, key: IdempotencyKey | None, project: ProjectId) -> bool:
+        """Whether there is an answer to be given again."""
+        return key is not None and (key.scope, key.key, project) in self._kept
+
     def again(
         self, key: IdempotencyKey | None, project: ProjectId | None = None
     ) -> web.Response | None:

@@ -177,12 +177,12 @@ def asking(path: str, handler: Handler, summary: str, takes: type) -> Route:
 
 def table(node: Node, tokens: KnownTokens, operations: Operations) -> list[Route]:
     """All routes but the page's own."""
-    known = KnownProjects(node.store, node.options.max_boxes)
+    known = KnownProjects(node.store)
     seen = RecentAnswers()
     asks = Submissions(node, known, seen)
     return [
         *project_routes(Projects(node, known), asks),
-        *workload_routes(Workloads(node, known, seen), asks, Resolving(node, seen), Logs(node)),
+        *workload_routes(Workloads(node, seen), asks, Resolving(node, seen), Logs(node)),
         *fleet_routes(Fleet(node), Nodes(node), Workers(node)),
         *set_aside_routes(SetAsideCommands(node)),
         *token_routes(TokenRoutes(node, tokens)),

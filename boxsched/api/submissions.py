@@ -88,6 +88,8 @@ class Submissions:
         key = recent.key_of(request, path, body)
         try:
             known = await self._known.get(project)
+            if self._seen.knows(key, known.project.id):
+                known = await self._known.fresh(project)  # another may have the name by now
             again = self._seen.again(key, known.project.id)
             return again if again is not None else await self._new(known, make, key)
         except BoxschedError as refusal:
@@ -106,8 +108,16 @@ class Submissions:
         """Check against the project's settings and store, until both speak of one version."""
         project = known.project.name
         for _ in range(CHECKS_AT_MOST):
-            new = await make(known)
-            asked.within_limits(new, known.project.max_boxes, self._known.plan)
+            try:
+                new = await make(known)
+                asked.within_limits(new, known.project.max_boxes, known.plan)
+            except BoxschedError as refusal:
+                if refusal.status >= 500:
+                    raise
+                before, known = known, await self._known.fresh(project)
+                if known.version == before.version:
+                    raise
+                continue  # it was refused by settings that are old
             if key is not None:
                 new = attrs.evolve(new, idempotency=key)
             outcome = await self._node.submit(new)

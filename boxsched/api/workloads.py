@@ -14,10 +14,9 @@ from boxsched import inbox
 from boxsched.api import answers, asked, bodies, checks, recent, replies
 from boxsched.api.asker import ASKER
 from boxsched.api.explanation import Explanation, finished, reported, unseen
-from boxsched.api.known import KnownProjects
 from boxsched.api.schema import Nothing
 from boxsched.api.set_aside import said
-from boxsched.errors import Conflict, Invalid, NotFound, StoreAway
+from boxsched.errors import Conflict, Invalid, StoreAway
 from boxsched.model import Kind, WorkloadId, parse_workload, workload_text
 from boxsched.node import Node
 from boxsched.states import SERVICE_RESULTS, Result, State
@@ -35,10 +34,9 @@ _E = TypeVar("_E", bound=enum.StrEnum)
 
 
 class Workloads:
-    def __init__(self, node: Node, known: KnownProjects, seen: recent.RecentAnswers) -> None:
+    def __init__(self, node: Node, seen: recent.RecentAnswers) -> None:
         self._node = node
         self._store = node.store
-        self._known = known
         self._seen = seen
 
     async def list(self, request: web.Request) -> web.Response:
@@ -51,9 +49,8 @@ class Workloads:
         name = query.get("project")
         project = None
         if name is not None:
-            try:
-                project = (await self._known.get(checks.plain(name, "project"))).project.id
-            except NotFound:
+            project = await self._store.project_id(checks.plain(name, "project"))
+            if project is None:
                 return replies.json_bytes(_list(b"[]", None))
         page = await self._store.workloads(
             WorkloadFilter(

@@ -41,8 +41,8 @@ def read(entries: Sequence[InboxEntry]) -> Taken:
             continue
         commands.append(command)
         jobs += _weight(command)
-        if jobs >= JOBS_A_TURN:
-            break
+        if jobs >= JOBS_A_TURN or isinstance(command, inbox.Reload):
+            break  # what comes behind a Reload is decided by the settings that it brings
     return Taken(taken, commands, unreadable)
 
 

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from boxsched.inbox import Resolve, Stop
-from boxsched.model import JobId, WorkerId, WorkloadId
+from boxsched.model import JobId, ProjectId, WorkerId, WorkloadId
 from boxsched.states import JobState
 from boxsched.store.batches import Batch, InboxEntry, LoadedWorkload, ShardState, StoredEvent
 from boxsched.store.values import (
@@ -121,7 +121,7 @@ class Store(Protocol):
     # --- Settings --------------------------------------------------------------------------
 
     async def set_organization(self, organization: Organization) -> None:
-        """Replace the default organization's queue settings."""
+        """Replace the default organization's queue settings. Tells the leader: inbox ``reload``."""
 
     async def organization(self) -> Organization: ...
 
@@ -138,6 +138,8 @@ class Store(Protocol):
 
     async def project(self, name: str) -> Project | None: ...
 
+    async def project_id(self, name: str) -> ProjectId | None: ...
+
     async def projects(self) -> list[Project]:
         """All of them, by name."""
 
@@ -150,8 +152,10 @@ class Store(Protocol):
     async def submit(self, group: Sequence[NewWorkload]) -> list[SubmitOutcome]:
         """Store a group in one transaction: numbers, rows, inbox entries, idempotency keys.
 
-        Outcomes are in the group's order. Expected durations are looked up here and stored with the
-        jobs (before a first passed run: the time limit), so that a replay decides the same.
+        Outcomes are in the group's order. What was checked against another version of its project,
+        or asks for more than the plan, is ``ProjectChanged``. Expected durations are looked up here
+        and stored with the jobs (before a first passed run: the time limit), so that a replay
+        decides the same.
         Projects' rows are locked in the order of their ids; numbers follow the group's order.
         """
 

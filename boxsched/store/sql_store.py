@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from boxsched.errors import StoreAway
 from boxsched.inbox import Resolve, Stop
-from boxsched.model import JobId, WorkerId, WorkloadId
+from boxsched.model import JobId, ProjectId, WorkerId, WorkloadId
 from boxsched.states import JobState
 from boxsched.store.batches import Batch, InboxEntry, StoredEvent
 from boxsched.store.contract import NO_PROBLEMS, ShardLoading
@@ -140,6 +140,9 @@ class SqlStore:
 
     async def project(self, name: str) -> Project | None:
         return await self._driver.serving.read(projects.project, name)
+
+    async def project_id(self, name: str) -> ProjectId | None:
+        return await self._driver.serving.read(projects.project_id, name)
 
     async def projects(self) -> list[Project]:
         return await self._driver.reading.read(projects.projects)

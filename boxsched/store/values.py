@@ -109,7 +109,8 @@ class SweptKeys:
 
 @attrs.frozen
 class ProjectChanged:
-    """The project's settings changed, or it went, since the submission was checked: check again."""
+    """The project's settings or the plan changed, or it went, since the submission was checked:
+    check again."""
 
 
 SubmitOutcome = Submitted | KeyTaken | ProjectChanged

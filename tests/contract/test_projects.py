@@ -8,9 +8,9 @@ from boxsched.errors import Conflict
 from boxsched.model import Policy
 from boxsched.states import Result
 from boxsched.store.contract import SHARD, Store
-from boxsched.store.values import ProjectChanged
+from boxsched.store.values import ProjectChanged, Submitted
 from tests.contract.conftest import Place
-from tests.contract.world import NOW, Leader, build, finished
+from tests.contract.world import NOW, Leader, build, finished, spec
 
 
 async def put(store: Store, name: str = "web", settings: str = "{}", **changes: object):
@@ -27,6 +27,22 @@ async def test_the_organization_begins_with_the_defaults_and_keeps_what_is_set(
     changed = attrs.evolve(organization, policy=Policy.STRICT, max_boxes=8, priority_aging=2.5)
     await store.set_organization(changed)
     assert await (await place.reopen()).organization() == changed
+
+
+async def test_new_queue_settings_are_told_to_the_leader_with_them(leader: Leader) -> None:
+    await leader.store.set_organization(await leader.store.organization())
+    assert [entry.kind for entry in await leader.store.inbox(SHARD, 10)] == ["reload"]
+
+
+async def test_what_asks_for_more_than_the_plan_is_not_stored(leader: Leader) -> None:
+    """Whatever plan a node had in mind when it checked it."""
+    project = await leader.project()
+    store = leader.store
+    await store.set_organization(attrs.evolve(await store.organization(), max_boxes=2))
+    few, many = (tuple(spec(f"j{n}") for n in range(count)) for count in (2, 3))
+    outcomes = await store.submit([build(project, jobs=many), build(project, jobs=few)])
+    assert outcomes[0] == ProjectChanged()
+    assert isinstance(outcomes[1], Submitted) and outcomes[1].number == 1
 
 
 async def test_a_project_is_created_then_replaced_under_a_new_version(store: Store) -> None:

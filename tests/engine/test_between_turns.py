@@ -77,14 +77,12 @@ async def test_what_fits_by_new_settings_goes_on_at_once(shop: Shop) -> None:
     was = await shop.store.organization()
     await shop.another_worker("v", 1)
     await shop.store.set_organization(attrs.evolve(was, max_boxes=1))
-    await shop.ask(inbox.Reload())
     await settled(shop)
     await shop.submit(shop.new(branch="a"))
     await shop.submit(shop.new(branch="b"))
     await settled(shop)
     assert await states(shop) == [State.RUNNING, State.QUEUED]
     await shop.store.set_organization(was)
-    await shop.ask(inbox.Reload())
     await shop.connect(1)
     await settled(shop)
     assert await states(shop) == [State.RUNNING, State.RUNNING]

@@ -332,7 +332,6 @@ async def test_changed_queue_settings_hold_from_the_next_turn_on(shop: Shop) -> 
     """A node was started with another plan, while this one leads."""
     organization = await shop.store.organization()
     await shop.store.set_organization(attrs.evolve(organization, max_boxes=1))
-    await shop.ask(inbox.Reload())
     assert await shop.engine.turn()
     assert not shop.engine.leads
     await shop.engine.load()
@@ -372,3 +371,16 @@ async def test_a_deleted_project_is_forgotten(shop: Shop) -> None:
     await shop.settle()
     assert id_ not in books.projects and not books.durations
     assert shop.events[-1].type == "project.deleted"
+
+
+async def test_what_was_asked_behind_a_change_of_settings_is_decided_by_them(shop: Shop) -> None:
+    """One look at the inbox finds both."""
+    organization = await shop.store.organization()
+    await shop.store.set_organization(attrs.evolve(organization, max_boxes=1))
+    while await shop.engine.step():
+        pass
+    await shop.store.set_organization(organization)
+    (id_,) = await shop.submit(shop.new(jobs=3))
+    while await shop.engine.step():
+        pass
+    assert (await shop.look(id_)).state is State.RUNNING

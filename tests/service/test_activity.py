@@ -2,6 +2,9 @@
 
 import asyncio
 import time
+from pathlib import Path
+
+import attrs
 
 from boxsched.store.contract import SHARD
 from boxsched.store.values import Submitted
@@ -110,6 +113,21 @@ async def test_ten_thousand_rows_block_nobody_for_long(waiting: House) -> None:
     assert time.monotonic() - began < 30
 
 
+async def test_the_order_is_the_clusters_not_the_nodes_own(tmp_path: Path) -> None:
+    """Another node was started with another ``--priority-aging`` since."""
+    async with House.open(tmp_path / "data", boxes=0, priority_aging=1e6) as house:
+        await house.project()
+        older = await house.build(branch="a", priority=10)
+        newer = await house.build(branch="b", priority=90)
+        store = house.node.store
+        await store.set_organization(attrs.evolve(await store.organization(), priority_aging=1e-6))
+        last = await house.build(branch="c", priority=0)
+        await house.until(last["id"], state="queued")
+        activity = await house.get("/activity")
+        ids = [one["id"] for one in activity["blocked"]]
+        assert ids[:2] == [older["id"], newer["id"]]
+
+
 async def fill(house: House, count: int) -> None:
     """Many builds, put into the store in large groups."""
     from boxsched.api import asked
@@ -118,7 +136,7 @@ async def fill(house: House, count: int) -> None:
 
     project = await house.node.store.project("web")
     assert project is not None
-    known, now = Known.of(project), house.node.clock.now()
+    known, now = Known.of(project, None), house.node.clock.now()
     for start in range(0, count, 500):
         group = [
             asked.build(known, AskBuild(branch=f"b{n % 1000}"), now)

@@ -6,7 +6,8 @@ SELECT id, name, policy, max_boxes, priority_aging, shard FROM organization WHER
 -- Replace an organization's queue settings; its shard is its own for good.
 UPDATE organization
    SET name = :name, policy = :policy, max_boxes = :max_boxes, priority_aging = :priority_aging
- WHERE id = :id;
+ WHERE id = :id
+RETURNING shard;
 
 -- name: put_project
 -- Create a project of the default organization, or replace its settings under a new version; 1 = it
@@ -35,6 +36,10 @@ RETURNING id, name, settings, max_boxes, version, webhook_secret,
 -- One project by its name.
 SELECT id, name, settings, max_boxes, version, webhook_secret
   FROM project WHERE name = :name AND NOT deleted;
+
+-- name: project_id
+-- The project that has a name.
+SELECT id FROM project WHERE name = :name AND NOT deleted;
 
 -- name: projects
 -- All projects, by name.

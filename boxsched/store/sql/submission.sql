@@ -13,11 +13,12 @@ SELECT i.scope, i.key, i.body_sha256, i.workload, i.number, coalesce(p.deleted, 
 DELETE FROM idempotency WHERE scope = :scope AND key = :key;
 
 -- name: lock_projects
--- Lock the projects' rows, in the order of their ids; the next numbers and shards, as one text.
+-- Lock the projects' rows, in the order of their ids; the next numbers, shards and plans, as one text.
 WITH v(project) AS (VALUES (:project))
-SELECT CAST(json_agg(json_build_array(p.id, p.version, p.next_number, p.shard)) AS text)
+SELECT CAST(json_agg(json_build_array(p.id, p.version, p.next_number, p.shard, p.plan)) AS text)
   FROM (
-    SELECT project.id, project.version, project.next_number, organization.shard
+    SELECT project.id, project.version, project.next_number, organization.shard,
+           organization.max_boxes AS plan
       FROM v
       JOIN project ON project.id = v.project
       JOIN organization ON organization.id = project.organization

@@ -4,6 +4,7 @@ import msgspec
 
 from boxsched import inbox
 from boxsched.errors import Conflict
+from boxsched.model import ProjectId
 from boxsched.store import rows
 from boxsched.store.blocks import Steps, load
 from boxsched.store.steps.submission import tell
@@ -27,13 +28,14 @@ def organization() -> Steps[Organization]:
 
 
 def set_organization(value: Organization) -> Steps[None]:
-    yield _SQL["set_organization"](
+    ((shard,),) = yield _SQL["set_organization"](
         id=value.id,
         name=value.name,
         policy=value.policy,
         max_boxes=value.max_boxes,
         priority_aging=value.priority_aging,
     )
+    yield tell(shard, [inbox.written(inbox.Reload())])
 
 
 def put_project(
@@ -56,6 +58,11 @@ def put_project(
 def project(name: str) -> Steps[Project | None]:
     found = yield _SQL["project"](name=name)
     return rows.project(found[0]) if found else None
+
+
+def project_id(name: str) -> Steps[ProjectId | None]:
+    found = yield _SQL["project_id"](name=name)
+    return ProjectId(found[0][0]) if found else None
 
 
 def projects() -> Steps[list[Project]]:

@@ -1,5 +1,6 @@
 """Submissions and other commands, from any node: durable before anyone is answered."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -171,20 +172,23 @@ def _seen_before(row: Row, key: IdempotencyKey) -> Submitted | KeyTaken:
 def _take_numbers(group: Sequence[NewWorkload]) -> Steps[tuple[list[int], Mapping[int, int]]]:
     """The numbers of a group, in its order, and the projects' shards.
 
-    0 where the project's version is another now.
+    0 where the project's version is another now, or the plan is less than is asked for.
     """
     projects = sorted({new.project for new in group})
     locked = yield _SQL["lock_projects"].rows([(project,) for project in projects])
     versions: dict[int, int] = {}
     nexts: dict[int, int] = {}
     shards: dict[int, int] = {}
+    plans: dict[int, float] = {}
     for text in locked:
-        for project, version, next_number, shard in msgspec.json.decode(text[0] or "[]"):
+        for project, version, next_number, shard, plan in msgspec.json.decode(text[0] or "[]"):
             versions[project], nexts[project], shards[project] = version, next_number, shard
+            plans[project] = math.inf if plan is None else plan
     before = dict(nexts)
     numbers = []
     for new in group:
-        if versions.get(new.project) == new.project_version:
+        checked = versions.get(new.project) == new.project_version
+        if checked and len(new.jobs) <= plans[new.project]:
             numbers.append(nexts[new.project])
             nexts[new.project] += 1
         else:
