@@ -10,14 +10,15 @@ import sys
 import attrs
 
 from boxsched.inbox import JobFinished, JobStarted
-from boxsched.model import JobId
+from boxsched.model import JobId, job_text
 from boxsched.states import Result
 from boxsched.worker import containment, remains
 from boxsched.worker import folder as files
 from boxsched.worker.folder import Damaged, Ended, Record, Running, Started
 from boxsched.worker.notes import note
 from boxsched.worker.outbox import LogChunk
-from boxsched.worker.plan import Worksite
+from boxsched.worker.place import Place
+from boxsched.worker.plan import Worksite, cgroup_of
 from boxsched.worker.spool import Spool
 
 GONE = "its record is gone"
@@ -42,7 +43,7 @@ UNENDED = (Phase.PREPARED, Phase.ASKED, Phase.RUNNING)
 
 @attrs.define(eq=False)
 class Attempt:
-    folder: str
+    place: Place
     record: Record
     phase: Phase
     stopping: bool = False
@@ -60,43 +61,48 @@ class Attempt:
     spool: Spool = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.spool = Spool(self.folder, self.record.log_limit)
+        self.spool = Spool(self.place, self.record.log_limit)
 
     # --- Coming into being ------------------------------------------------------------------
 
     @classmethod
-    def prepare(cls, folder: str, record: Record, script: bytes) -> "Attempt":
+    def prepare(cls, place: Place, record: Record, script: bytes) -> "Attempt":
         """Make the folder, the record last. Raises OSError."""
-        os.mkdir(folder, 0o700)
-        attempt = cls(folder, record, Phase.PREPARED)
+        os.mkdir(place.name, 0o700, dir_fd=place.site)
+        attempt = cls(place, record, Phase.PREPARED)
         try:
-            cls._fill(folder, record, script)
+            cls._fill(place.at, record, script)
             attempt.spool.open()
         except OSError:
             attempt.close()
             with contextlib.suppress(OSError):  # else it is set aside by who tries again
-                files.remove_tree(folder)
+                files.remove_tree(place.site, place.name)
             raise
         return attempt
 
     @staticmethod
-    def _fill(folder: str, record: Record, script: bytes) -> None:
-        files.write_file(f"{folder}/{files.SCRIPT}", script)
+    def _fill(at: int, record: Record, script: bytes) -> None:
+        files.write_file(at, files.SCRIPT, script)
         for name in (files.LOCK, files.LOG):
-            files.write_file(f"{folder}/{name}", b"")
+            files.write_file(at, name, b"")
         for name in (files.TICKET, files.SENT):
-            files.reserve(folder, name)
+            files.reserve(at, name)
         for name in (files.STOP, files.WHY, files.RUNNING, files.RESULT):
-            files.reserve(folder, name + files.RESERVED)
-        files.write_record(folder, record)
+            files.reserve(at, name + files.RESERVED)
+        files.write_record(at, record)
 
     @classmethod
-    def adopt(cls, folder: str, site: Worksite) -> "Attempt":
+    def adopt(cls, place: Place, site: Worksite) -> "Attempt":
         """What an earlier agent left; see the package. Raises Damaged, OSError. Blocking."""
-        record = files.read_record(folder)
+        record = files.read_record(place.at)
         if record.cluster != site.cluster:
             raise Damaged("the record is of another installation")
-        attempt = cls(folder, record, Phase.RUNNING)
+        if place.name != f"{job_text(JobId(record.job))}-{record.attempt}":
+            raise Damaged("the record is of another job")
+        if record.cgroup is not None and record.cgroup != cgroup_of(site, place.name):
+            # Another than it was given, or the agent's own has moved: found by descent then.
+            record = record._replace(cgroup=None)
+        attempt = cls(place, record, Phase.RUNNING)
         try:
             attempt.spool.open()
             attempt._find_phase(site.boot)
@@ -106,13 +112,13 @@ class Attempt:
         return attempt
 
     def _find_phase(self, boot: str) -> None:
-        self.stopping = files.exists(self.folder, files.STOP)
+        self.stopping = files.exists(self.place.at, files.STOP)
         self.spool.go_on()
-        lock = files.try_lock(f"{self.folder}/{files.LOCK}")
-        waiting = files.exists(self.folder, files.TICKET)
+        lock = files.try_lock(self.place.at, files.LOCK)
+        waiting = files.exists(self.place.at, files.TICKET)
         if lock is not None:
             os.close(lock)
-        if files.exists(self.folder, files.RESULT):
+        if files.exists(self.place.at, files.RESULT):
             self.look()
         elif self.record.boot != boot:
             self.gone = True
@@ -122,6 +128,7 @@ class Attempt:
     def close(self) -> None:
         """Not while the event loop watches its process."""
         self.spool.close()
+        self.place.close()
         if self.process is not None:
             os.close(self.process)
         self.process = None
@@ -132,13 +139,13 @@ class Attempt:
 
     @property
     def name(self) -> str:
-        return os.path.basename(self.folder)
+        return self.place.name
 
     # --- Looking ----------------------------------------------------------------------------
 
     def look(self) -> None:
         """Read what the supervisor has written since. Raises Damaged, OSError."""
-        if self.phase is Phase.ASKED and files.exists(self.folder, files.STARTED):
+        if self.phase is Phase.ASKED and files.exists(self.place.at, files.STARTED):
             self.phase = Phase.RUNNING
         if self.phase in (Phase.PREPARED, Phase.ASKED):
             self._must_have(files.TICKET, files.STARTED, files.VOID)
@@ -146,8 +153,8 @@ class Attempt:
             return
         gone = self._supervisor_gone()  # before the result: it may write that and go
         if self.running is None:
-            self.running = note(self.folder, files.RUNNING, Running)
-        self.ended = note(self.folder, files.RESULT, Ended)
+            self.running = note(self.place.at, files.RUNNING, Running)
+        self.ended = note(self.place.at, files.RESULT, Ended)
         if self.ended is not None:
             self.phase = Phase.ENDED
             return
@@ -157,13 +164,13 @@ class Attempt:
 
     def _must_have(self, *names: str) -> None:
         """One of them, in the order in which one is renamed to another."""
-        if not any(files.exists(self.folder, name) for name in names):
+        if not any(files.exists(self.place.at, name) for name in names):
             raise Damaged(GONE)
 
     def _supervisor_gone(self) -> bool:
         if self.gone or self.process is not None:
             return self.gone  # where there is a pidfd, the event loop watches it
-        started = note(self.folder, files.STARTED, Started)
+        started = note(self.place.at, files.STARTED, Started)
         if started is not None and sys.platform == "linux":
             try:
                 self.process = os.pidfd_open(started.pid)
@@ -173,7 +180,7 @@ class Attempt:
                 pass  # an old kernel, or no descriptor left: the lock says it too
             if self.process is not None:
                 return containment.start_time(started.pid) != started.start_time
-        lock = files.try_lock(f"{self.folder}/{files.LOCK}")
+        lock = files.try_lock(self.place.at, files.LOCK)
         if lock is not None:
             os.close(lock)
         return lock is not None
@@ -184,9 +191,9 @@ class Attempt:
         """The file is the request; the signal only makes it faster. ``why`` is for the log."""
         if not self.stopping:
             reserved = files.WHY + files.RESERVED
-            if files.exists(self.folder, reserved):  # else prepared by an earlier version
-                files.put_text(self.folder, reserved, files.WHY, why[:MAX_WHY_CHARACTERS])
-            files.put_text(self.folder, files.STOP + files.RESERVED, files.STOP, str(grace))
+            if files.exists(self.place.at, reserved):  # else prepared by an earlier version
+                files.put_text(self.place.at, reserved, files.WHY, why[:MAX_WHY_CHARACTERS])
+            files.put_text(self.place.at, files.STOP + files.RESERVED, files.STOP, str(grace))
             self.stopping = True
             if self.process is not None and sys.platform == "linux":
                 with contextlib.suppress(ProcessLookupError):
@@ -194,11 +201,11 @@ class Attempt:
 
     def void(self, ended: Ended) -> bool:
         """Make sure that it never starts; False where a supervisor has it already. Blocking."""
-        lock = files.try_lock(f"{self.folder}/{files.LOCK}")
+        lock = files.try_lock(self.place.at, files.LOCK)
         if lock is None:
             return False
         try:
-            os.rename(f"{self.folder}/{files.TICKET}", f"{self.folder}/{files.VOID}")
+            files.rename(self.place.at, files.TICKET, files.VOID)
         except FileNotFoundError:
             return False
         finally:
@@ -208,19 +215,25 @@ class Attempt:
 
     def bury(self, reason: str, at: float) -> None:
         """Its supervisor is gone: so goes everything of it. Blocking."""
-        remains.end_processes(self.folder, self.record.cgroup)
+        remains.end_processes(self.place.path, self._started(), self.record.cgroup)
         with contextlib.suppress(OSError):  # what stays goes with the folder
-            files.remove_tree(f"{self.folder}/{files.BOX}")
+            files.remove_tree(self.place.at, files.BOX)
         began_at = self.running.at if self.running is not None else None
         at = at if began_at is None else max(began_at, at)
         self._end_as(Ended("failed", None, None, False, reason, began_at, at))
+
+    def _started(self) -> Started | None:
+        try:
+            return note(self.place.at, files.STARTED, Started)
+        except (Damaged, OSError):
+            return None
 
     def _end_as(self, ended: Ended) -> None:
         self.ended = ended
         self.phase = Phase.ENDED
         reserved = files.RESULT + files.RESERVED
-        if files.exists(self.folder, reserved):
-            files.put(self.folder, reserved, files.RESULT, ended, durable=True)
+        if files.exists(self.place.at, reserved):
+            files.put(self.place.at, reserved, files.RESULT, ended, durable=True)
 
     # --- Reporting --------------------------------------------------------------------------
 

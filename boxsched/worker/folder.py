@@ -3,6 +3,7 @@
 Imported by the spawner: standard library only, and little of it.
 """
 
+import contextlib
 import errno
 import fcntl
 import json
@@ -17,11 +18,13 @@ TICKET, STARTED, VOID = "ticket", "started", "void"
 RUNNING, RESULT = "running", "result"
 BOX = "box"  # all that belongs to the job itself
 WORKSPACE, HOME, TMP = (f"{BOX}/{name}" for name in ("workspace", "home", "tmp"))
-COMMIT = f"{BOX}/commit"
+COMMIT = "commit"
 RESERVED = ".reserved"
 RESERVED_BYTES = 1_024
 
 BELL = "bell"  # beside the attempts' folders: a named pipe that wakes the agent
+
+_PATH = getattr(os, "O_PATH", os.O_RDONLY)  # to name it, also where it cannot be read
 
 DISK_FULL = "disk full"
 FULL_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -101,15 +104,30 @@ class Ended(NamedTuple):
 Note = Started | Running | Ended
 
 
-# --- Whole files ----------------------------------------------------------------------------
+# --- Folders --------------------------------------------------------------------------------
+#
+# A job runs as the same user, so it may put links and other things in the place of any file and
+# folder here. Folders are therefore opened once and named by descriptors (``at``); nothing below
+# follows a link.
 
 
-def sync_folder(folder: str) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def open_folder(path: str, at: int | None = None) -> int:
+    """Raises OSError; NotADirectoryError where it is a link or anything else."""
+    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=at)
+
+
+def open_or_make(name: str, at: int) -> int:
+    """The folder of that name; what stands in its place and is none goes. Raises OSError."""
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        os.mkdir(name, 0o700, dir_fd=at)
+    except FileExistsError:
+        if not stat.S_ISDIR(os.stat(name, dir_fd=at, follow_symlinks=False).st_mode):
+            os.unlink(name, dir_fd=at)
+            os.mkdir(name, 0o700, dir_fd=at)
+    return open_folder(name, at)
+
+
+# --- Whole files ----------------------------------------------------------------------------
 
 
 def write_all(descriptor: int, data: bytes) -> None:
@@ -118,8 +136,18 @@ def write_all(descriptor: int, data: bytes) -> None:
         rest = rest[os.write(descriptor, rest) :]
 
 
-def write_file(path: str, data: bytes, *, durable: bool = False, mode: int = 0o600) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+def create(at: int, name: str) -> int:
+    """A new file, for writing, in the place of whatever stands there. Raises OSError."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    try:
+        return os.open(name, flags, 0o600, dir_fd=at)
+    except FileExistsError:
+        os.unlink(name, dir_fd=at)
+        return os.open(name, flags, 0o600, dir_fd=at)
+
+
+def write_file(at: int, name: str, data: bytes, *, durable: bool = False) -> None:
+    descriptor = create(at, name)
     try:
         write_all(descriptor, data)
         if durable:
@@ -128,24 +156,24 @@ def write_file(path: str, data: bytes, *, durable: bool = False, mode: int = 0o6
         os.close(descriptor)
 
 
-def open_regular(path: str, flags: int) -> int:
+def open_regular(at: int, name: str, flags: int) -> int:
     """Never waits and follows no link: a job may have put anything there. Raises Damaged."""
     try:
-        descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_NOFOLLOW, 0o600)
+        descriptor = os.open(name, flags | os.O_NONBLOCK | os.O_NOFOLLOW, 0o600, dir_fd=at)
     except OSError as error:
         if error.errno in _NO_FILE_OF_OURS:
-            raise Damaged(f"{os.path.basename(path)} is no file of ours") from None
+            raise Damaged(f"{name} is no file of ours") from None
         raise
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise Damaged(f"{os.path.basename(path)} is no file of ours")
+        raise Damaged(f"{name} is no file of ours")
     return descriptor
 
 
-def read_file(path: str, limit: int = NOTE_BYTES) -> bytes | None:
+def read_file(at: int, name: str, limit: int = NOTE_BYTES) -> bytes | None:
     """None where there is no such file. Raises Damaged, also for one of more than ``limit``."""
     try:
-        descriptor = open_regular(path, os.O_RDONLY)
+        descriptor = open_regular(at, name, os.O_RDONLY)
     except FileNotFoundError:
         return None
     with open(descriptor, "rb", buffering=0) as file:
@@ -153,29 +181,36 @@ def read_file(path: str, limit: int = NOTE_BYTES) -> bytes | None:
         while len(data) <= limit and (part := file.read(limit + 1 - len(data))):
             data += part
     if len(data) > limit:
-        raise Damaged(f"{os.path.basename(path)} is too large")
+        raise Damaged(f"{name} is too large")
     return data
 
 
-def exists(folder: str, name: str) -> bool:
-    return os.path.lexists(f"{folder}/{name}")
+def exists(at: int, name: str) -> bool:
+    try:
+        os.stat(name, dir_fd=at, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def rename(at: int, name: str, new: str) -> None:
+    os.rename(name, new, src_dir_fd=at, dst_dir_fd=at)
 
 
 # --- The record -----------------------------------------------------------------------------
 
 
-def write_record(folder: str, record: Record) -> None:
-    """Durable when it returns, but for the entry of ``folder`` in its parent."""
+def write_record(at: int, record: Record) -> None:
+    """Durable when it returns, but for the entry of the folder in its parent."""
     text = json.dumps(record).encode()
-    temporary = f"{folder}/{RECORD}.new"
-    write_file(temporary, b"%08x %s\n" % (zlib.crc32(text), text), durable=True)
-    os.rename(temporary, f"{folder}/{RECORD}")
-    sync_folder(folder)
+    write_file(at, f"{RECORD}.new", b"%08x %s\n" % (zlib.crc32(text), text), durable=True)
+    rename(at, f"{RECORD}.new", RECORD)
+    os.fsync(at)
 
 
-def read_record(folder: str) -> Record:
+def read_record(at: int) -> Record:
     """Raises Damaged for anything that ``write_record`` did not write whole."""
-    data = read_file(f"{folder}/{RECORD}", RECORD_BYTES)
+    data = read_file(at, RECORD, RECORD_BYTES)
     if data is None:
         raise Damaged("the record is missing")
     checksum, _, text = data.rstrip(b"\n").partition(b" ")
@@ -191,34 +226,34 @@ def read_record(folder: str) -> Record:
 # --- Notes: small files whose place on the disk is reserved -----------------------------------
 
 
-def reserve(folder: str, name: str) -> None:
-    write_file(f"{folder}/{name}", b" " * RESERVED_BYTES)
+def reserve(at: int, name: str) -> None:
+    write_file(at, name, b" " * RESERVED_BYTES)
 
 
-def put(folder: str, reserved: str, name: str, note: Note, *, durable: bool = False) -> None:
+def put(at: int, reserved: str, name: str, note: Note, *, durable: bool = False) -> None:
     """Fill the reserved file and give it its name: readers see all of it or nothing."""
-    put_text(folder, reserved, name, json.dumps(note), durable=durable)
+    put_text(at, reserved, name, json.dumps(note), durable=durable)
 
 
-def put_text(folder: str, reserved: str, name: str, text: str, *, durable: bool = False) -> None:
-    descriptor = open_regular(f"{folder}/{reserved}", os.O_WRONLY)
+def put_text(at: int, reserved: str, name: str, text: str, *, durable: bool = False) -> None:
+    descriptor = open_regular(at, reserved, os.O_WRONLY)
     try:
         os.pwrite(descriptor, text.encode().ljust(RESERVED_BYTES), 0)
         if durable:
             os.fsync(descriptor)
     finally:
         os.close(descriptor)
-    os.rename(f"{folder}/{reserved}", f"{folder}/{name}")
+    rename(at, reserved, name)
     if durable:
-        sync_folder(folder)
+        os.fsync(at)
 
 
 # --- Lock and bell --------------------------------------------------------------------------
 
 
-def try_lock(path: str) -> int | None:
+def try_lock(at: int, name: str) -> int | None:
     """The locked descriptor, or None while another process holds the lock. Raises Damaged."""
-    descriptor = open_regular(path, os.O_RDWR | os.O_CREAT)
+    descriptor = open_regular(at, name, os.O_RDWR | os.O_CREAT)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -229,14 +264,15 @@ def try_lock(path: str) -> int | None:
     return descriptor
 
 
-def ring(folder: str) -> None:
-    """Wake the agent, if there is one: it looks at everything, so one byte says enough."""
+def ring(site: int) -> None:
+    """Wake the agent of that folder, if there is one: it looks at everything."""
     try:
-        bell = os.open(f"{os.path.dirname(folder)}/{BELL}", os.O_WRONLY | os.O_NONBLOCK)
+        bell = os.open(BELL, os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW, dir_fd=site)
     except OSError:
         return  # no agent listens: the next one reads the folder
     try:
-        os.write(bell, b"\n")
+        if stat.S_ISFIFO(os.fstat(bell).st_mode):  # never a byte into a file
+            os.write(bell, b"\n")
     except OSError:
         pass  # full of unheard rings
     finally:
@@ -246,38 +282,63 @@ def ring(folder: str) -> None:
 # --- Removal --------------------------------------------------------------------------------
 
 
-def remove_tree(top: str) -> None:
+def remove_tree(at: int, name: str) -> None:
     """Remove a tree, however deep, read-only, or full of links; missing is well.
 
-    Folders are moved up beside ``top`` as they are met: no path grows, nothing is recursive.
+    Folders are moved up beside it as they are met: no path grows, nothing is recursive.
     """
-    waiting, moved = [top], 0
+    waiting, moved = [name], 0
     while waiting:
-        folder = waiting.pop()
-        for entry in _entries(folder):
-            try:
-                if not entry.is_dir(follow_symlinks=False):
-                    os.unlink(entry.path)
-                    continue
-                os.chmod(entry.path, stat.S_IRWXU)
-                moved += 1
-                os.rename(entry.path, f"{top}.{moved}")
-                waiting.append(f"{top}.{moved}")
-            except FileNotFoundError:
-                continue  # someone else removes it too
-        try:
-            os.rmdir(folder)
-        except FileNotFoundError:
+        top = waiting.pop()
+        folder = _open_to_empty(at, top)
+        if folder is None:
             continue
+        try:
+            for entry in os.listdir(folder):
+                try:
+                    os.unlink(entry, dir_fd=folder)
+                except (IsADirectoryError, PermissionError):
+                    moved += 1
+                    if _move_up(folder, entry, at, f"{name}.{moved}"):
+                        waiting.append(f"{name}.{moved}")
+                except FileNotFoundError:
+                    continue  # someone else removes it too
+        finally:
+            os.close(folder)
+        with contextlib.suppress(FileNotFoundError):
+            os.rmdir(top, dir_fd=at)
 
 
-def _entries(folder: str) -> list[os.DirEntry[str]]:
+def _open_to_empty(at: int, name: str) -> int | None:
+    """The folder, which may be changed from now on; None where it was none, and is gone."""
     try:
-        if not stat.S_ISDIR(os.lstat(folder).st_mode):
-            os.unlink(folder)
-            return []
-        os.chmod(folder, stat.S_IRWXU)
-        with os.scandir(folder) as entries:
-            return list(entries)
+        os.unlink(name, dir_fd=at)
     except FileNotFoundError:
-        return []
+        return None
+    except (IsADirectoryError, PermissionError):
+        pass
+    else:
+        return None
+    # By its path alone it can be told to be readable; by the descriptor, that no link was followed.
+    place = os.open(name, _PATH | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=at)
+    try:
+        os.chmod(f"/proc/self/fd/{place}", stat.S_IRWXU)
+        return open_folder(".", place)
+    finally:
+        os.close(place)
+
+
+def _move_up(folder: int, entry: str, at: int, name: str) -> bool:
+    """To be renamed, a folder has to be writable: its own ``..`` changes. False where it went."""
+    try:
+        place = os.open(entry, _PATH | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
+    except FileNotFoundError:
+        return False
+    try:
+        os.chmod(f"/proc/self/fd/{place}", stat.S_IRWXU)
+        os.rename(entry, name, src_dir_fd=folder, dst_dir_fd=at)
+    except FileNotFoundError:
+        return False
+    finally:
+        os.close(place)
+    return True

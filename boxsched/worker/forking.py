@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import boxsched
+from boxsched.worker.folder import create, open_folder
 from boxsched.worker.spawner import BOOT
 
 _ROOT = str(Path(boxsched.__file__).resolve().parent.parent)
@@ -29,7 +30,7 @@ class Spawner:
         if "LD_LIBRARY_PATH" in os.environ:  # where the interpreter itself may need it
             environment["LD_LIBRARY_PATH"] = os.environ["LD_LIBRARY_PATH"]
         flags = ["-I", "-S", "-X", "utf8"]
-        with open(f"{self._folder}/spawner.log", "wb") as complaints:
+        with open(self._complaints(), "wb") as complaints:
             self._process = subprocess.Popen(
                 [sys.executable, *flags, "-c", BOOT, _ROOT, self._folder, str(self._descriptors)],
                 stdin=subprocess.PIPE,
@@ -42,6 +43,13 @@ class Spawner:
             )
         assert self._process.stdin is not None
         os.set_blocking(self._process.stdin.fileno(), False)
+
+    def _complaints(self) -> int:
+        at = open_folder(self._folder)
+        try:
+            return create(at, "spawner.log")
+        finally:
+            os.close(at)
 
     def ask(self, name: str) -> None:
         """Ask for a supervisor of the attempt ``name``; never blocks."""

@@ -31,9 +31,9 @@ def boottime() -> float:
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
-def open_heard(folder: str) -> int:
+def open_heard(site: int) -> int:
     """The agent's descriptor of the file, whose place on the disk is taken. Raises OSError."""
-    descriptor = open_regular(f"{folder}/{HEARD}", os.O_RDWR | os.O_CREAT)
+    descriptor = open_regular(site, HEARD, os.O_RDWR | os.O_CREAT)
     if os.fstat(descriptor).st_size < _BYTES:
         os.pwrite(descriptor, b" " * _BYTES, 0)
     return descriptor
@@ -44,10 +44,10 @@ def write_heard(descriptor: int, heard: Heard) -> None:
     os.pwrite(descriptor, (b"%08x %s\n" % (zlib.crc32(text), text)).ljust(_BYTES), 0)
 
 
-def read_heard(folder: str) -> Heard | None:
+def read_heard(site: int) -> Heard | None:
     """None where nothing was written whole: also while it is being written."""
     try:
-        data = read_file(f"{folder}/{HEARD}") or b""
+        data = read_file(site, HEARD) or b""
     except (Damaged, OSError):
         return None
     checksum, _, text = data.partition(b"\n")[0].partition(b" ")
@@ -70,8 +70,8 @@ class Deadline:
     """Until when an attempt may run without its node; ``record.lost_after`` None: for ever;
     infinite: so far, as no node has said how long."""
 
-    def __init__(self, folder: str, record: Record) -> None:
-        self._beside = os.path.dirname(folder)
+    def __init__(self, site: int, record: Record) -> None:
+        self._site = site
         self._boot = record.boot
         self.lost_after = record.lost_after
         self._since = boottime()
@@ -80,7 +80,7 @@ class Deadline:
     def passed(self, now: float) -> bool:
         if self.lost_after is None:
             return False
-        heard = read_heard(self._beside)
+        heard = read_heard(self._site)
         if heard is not None and heard.boot == self._boot:
             if self._by == float("inf"):
                 if heard.at <= self._since:

@@ -13,14 +13,15 @@ def launch(
     argv: list[str],
     environment: dict[str, str],
     *,
-    workspace: str,
+    workspace: int,
     output: int,
     cgroup: str | None,
 ) -> tuple[int, bool]:
     """The pid of the program, which has really begun, and whether it is in its cgroup.
 
     Raises OSError as exec would.
-    Standard input is the supervisor's own, /dev/null; ``output`` becomes standard output and error.
+    Standard input is the supervisor's own, /dev/null; ``output`` becomes standard output and error;
+    ``workspace`` is a folder's descriptor.
     """
     complaint, complaint_in = os.pipe()
     child = os.fork()
@@ -47,7 +48,7 @@ def launch(
     return child, said == b""
 
 
-def _become(argv: list[str], environment: dict[str, str], workspace: str, output: int) -> None:
+def _become(argv: list[str], environment: dict[str, str], workspace: int, output: int) -> None:
     """Never returns. Every other descriptor is closed on exec."""
     signal.set_wakeup_fd(-1)
     for number in set(signal.Signals) - {signal.SIGKILL, signal.SIGSTOP}:
@@ -55,6 +56,6 @@ def _become(argv: list[str], environment: dict[str, str], workspace: str, output
     os.setsid()
     os.dup2(output, 1)
     os.dup2(output, 2)
-    os.chdir(workspace)
+    os.fchdir(workspace)
     os.umask(0o022)
     os.execve(argv[0], argv, environment)  # noqa: S606 -- a list of arguments, no shell

@@ -12,9 +12,9 @@ _EXIT_STATUSES = range(256)
 _Note = TypeVar("_Note", Started, Running, Ended)
 
 
-def note(folder: str, name: str, kind: type[_Note]) -> _Note | None:
+def note(at: int, name: str, kind: type[_Note]) -> _Note | None:
     """None where it was not written yet; raises Damaged."""
-    data = read_file(f"{folder}/{name}")
+    data = read_file(at, name)
     if data is None:
         return None
     try:

@@ -33,6 +33,7 @@ class Worksite:
     """What all attempts of one agent have in common."""
 
     folder: str
+    at: int  # the folder's descriptor
     cluster: str
     boot: str
     log_limit: int

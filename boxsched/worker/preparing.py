@@ -7,6 +7,7 @@ from boxsched.store.values import Assignment
 from boxsched.worker import folder as files
 from boxsched.worker import remains, trouble
 from boxsched.worker.attempt import GONE, Attempt
+from boxsched.worker.place import Place
 from boxsched.worker.plan import Unrunnable, Worksite, attempt_name, cgroup_of, plan
 from boxsched.worker.readiness import has_no_room
 from boxsched.worker.site import TRASH
@@ -25,13 +26,13 @@ def prepare(wanted: Assignment, site: Worksite, lost_after: float | None) -> Att
         if has_no_room(site.folder):
             raise CannotBegin(files.DISK_FULL)
         record, script = plan(wanted, site, lost_after)
-        folder = f"{site.folder}/{attempt_name(wanted)}"
-        if os.path.lexists(folder):  # half made when descriptors ran out; never asked for
-            remains.set_aside(folder, f"{site.folder}/{TRASH}")
-        attempt = Attempt.prepare(folder, record, script)
+        name = attempt_name(wanted)
+        if files.exists(site.at, name):  # half made when descriptors ran out; never asked for
+            remains.set_aside(site.at, name, TRASH)
+        attempt = Attempt.prepare(Place(site.at, f"{site.folder}/{name}"), record, script)
         with contextlib.ExitStack() as made:
             made.callback(attempt.close)
-            files.sync_folder(site.folder)
+            os.fsync(site.at)
             made.pop_all()
     except Unrunnable as refusal:
         return str(refusal)
@@ -45,5 +46,5 @@ def prepare(wanted: Assignment, site: Worksite, lost_after: float | None) -> Att
 def end_unknown(wanted: Assignment, site: Worksite) -> str:
     """It began once, and nothing here says how it goes on: so it does not. Blocking."""
     name = attempt_name(wanted)
-    remains.end_processes(f"{site.folder}/{name}", cgroup_of(site, name))
+    remains.end_processes(f"{site.folder}/{name}", None, cgroup_of(site, name))
     return f"lost: {GONE}"

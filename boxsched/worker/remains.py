@@ -6,7 +6,7 @@ import time
 
 from boxsched.worker import containment
 from boxsched.worker import folder as files
-from boxsched.worker.notes import note
+from boxsched.worker.folder import Started
 
 _PATIENCE_SECONDS = 5.0
 _LOOK_SECONDS = 0.02
@@ -14,12 +14,13 @@ _EMPTY_TRIES = 3
 _EMPTY_PAUSE_SECONDS = 0.5
 
 
-def end_processes(folder: str, cgroup: str | None) -> None:
+def end_processes(folder: str, started: Started | None, cgroup: str | None) -> None:
     """Kill the supervisor, if it lives, and all of its job; waits until they are gone.
 
+    ``started`` is what the supervisor wrote of itself, ``folder`` what the attempt's is called.
     Blocking. Found by cgroup, by descent, and by what only this attempt's environment has.
     """
-    doomed = _supervisor_and_descendants(folder)
+    doomed = _supervisor_and_descendants(started)
     containment.send(doomed, signal.SIGKILL)
     give_up = time.monotonic() + _PATIENCE_SECONDS
     while time.monotonic() < give_up:
@@ -46,12 +47,8 @@ def _carriers(folder: str) -> list[int]:
     )
 
 
-def _supervisor_and_descendants(folder: str) -> list[int]:
+def _supervisor_and_descendants(started: Started | None) -> list[int]:
     """The supervisor first, so that it does not see its job die and write a result."""
-    try:
-        started = note(folder, files.STARTED, files.Started)
-    except files.Damaged:
-        return []
     if started is None or started.start_time is None:
         return []
     if containment.start_time(started.pid) != started.start_time:
@@ -59,48 +56,63 @@ def _supervisor_and_descendants(folder: str) -> list[int]:
     return [started.pid, *containment.descendants(started.pid)]
 
 
-def set_aside(folder: str, shelf: str) -> str:
-    """Move an attempt's folder onto a shelf (trash, quarantine) of the same file system."""
-    os.makedirs(shelf, mode=0o700, exist_ok=True)
-    place = f"{shelf}/{os.path.basename(folder)}"
-    if os.path.lexists(place):
-        place = f"{place}.{time.time_ns()}"
-    os.rename(folder, place)
+def set_aside(site: int, name: str, shelf: str) -> str:
+    """Move what is in the agent's folder under that name onto a shelf (trash, quarantine) there.
+    Returns its name there."""
+    there = files.open_or_make(shelf, site)
+    try:
+        place = f"{name}.{time.time_ns()}" if files.exists(there, name) else name
+        os.rename(name, place, src_dir_fd=site, dst_dir_fd=there)
+    finally:
+        os.close(there)
     return place
 
 
-def oldest(shelf: str, kept: int) -> list[str]:
-    """What is on the shelf but for the ``kept`` newest."""
-    with os.scandir(shelf) as entries:
-        found = [(entry.stat(follow_symlinks=False).st_mtime_ns, entry.path) for entry in entries]
-    return [path for _, path in sorted(found)[: max(0, len(found) - kept)]]
+def keep_newest(site: int, shelf: str, trash: str, *, kept: int) -> None:
+    """What is on the shelf, but for the ``kept`` newest, goes into the trash."""
+    there = files.open_or_make(shelf, site)
+    away = files.open_or_make(trash, site)
+    try:
+        times = {
+            name: os.stat(name, dir_fd=there, follow_symlinks=False).st_mtime_ns
+            for name in os.listdir(there)
+        }
+        for name in sorted(times, key=times.__getitem__)[: max(0, len(times) - kept)]:
+            place = f"{name}.{time.time_ns()}" if files.exists(away, name) else name
+            os.rename(name, place, src_dir_fd=there, dst_dir_fd=away)
+    finally:
+        os.close(there)
+        os.close(away)
 
 
-def empty(shelf: str) -> list[OSError]:
+def empty(site: int, shelf: str) -> list[OSError]:
     """Remove everything on a shelf; what cannot be removed is returned, and stays.
 
     Blocking. A process that is just ending may write one more file into a folder that is being
     removed: only what cannot be removed a second later either counts.
     """
     for left in reversed(range(_EMPTY_TRIES)):
-        failures = _emptied(shelf)
+        failures = _emptied(site, shelf)
         if not failures or not left:
             break
         time.sleep(_EMPTY_PAUSE_SECONDS)
     return failures
 
 
-def _emptied(shelf: str) -> list[OSError]:
+def _emptied(site: int, shelf: str) -> list[OSError]:
     failures = []
     try:
-        names = os.listdir(shelf)
+        there = files.open_folder(shelf, site)
     except FileNotFoundError:
         return []
     except OSError as error:
         return [error]
-    for name in names:
-        try:
-            files.remove_tree(f"{shelf}/{name}")
-        except OSError as error:
-            failures.append(error)
+    try:
+        for name in os.listdir(there):
+            try:
+                files.remove_tree(there, name)
+            except OSError as error:
+                failures.append(error)
+    finally:
+        os.close(there)
     return failures

@@ -28,7 +28,11 @@ class Unusable(Exception):
 def owned(data: Path) -> Iterator[None]:
     """The data folder, for this process alone. Raises FolderInUse, OSError. Blocking."""
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    lock = files.try_lock(str(data / LOCK))
+    at = files.open_folder(str(data.resolve()))
+    try:
+        lock = files.try_lock(at, LOCK)
+    finally:
+        os.close(at)
     if lock is None:
         raise FolderInUse(
             f"another worker works on the data folder {data}: give each a folder of its own"
@@ -62,16 +66,22 @@ def keep_cluster(data: Path, name: str) -> None:
 
 
 def _read(data: Path, name: str) -> str | None:
+    at = files.open_folder(str(data.resolve()))
     try:
-        text = files.read_file(str(data / name), limit=4_096)
+        text = files.read_file(at, name, limit=4_096)
         return None if text is None else text.decode("ascii").strip()
     except (files.Damaged, UnicodeDecodeError):
         raise Unusable(f"{data / name} is not a file of a worker: remove it") from None
+    finally:
+        os.close(at)
 
 
 def _write(data: Path, name: str, text: str) -> None:
     """Whole and durable, or not at all."""
-    draft = data / f"{name}.new"
-    files.write_file(str(draft), f"{text}\n".encode("ascii"), durable=True)
-    draft.replace(data / name)
-    files.sync_folder(str(data))
+    at = files.open_folder(str(data.resolve()))
+    try:
+        files.write_file(at, f"{name}.new", f"{text}\n".encode("ascii"), durable=True)
+        files.rename(at, f"{name}.new", name)
+        os.fsync(at)
+    finally:
+        os.close(at)

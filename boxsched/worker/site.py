@@ -14,6 +14,8 @@ from boxsched.worker import folder as files
 from boxsched.worker.attempt import Attempt
 from boxsched.worker.folder import Damaged
 from boxsched.worker.heard import following, open_heard, read_heard, write_heard
+from boxsched.worker.notes import note
+from boxsched.worker.place import Place
 from boxsched.worker.plan import Worksite, cgroup_of
 
 TRASH, QUARANTINE, STALE = "trash", "quarantine", "stale"
@@ -40,25 +42,24 @@ class OpenFolder:
     heard: int
 
     def close(self) -> None:
-        for descriptor in (self.heard, self.bell, self.lock):
+        for descriptor in (self.heard, self.bell, self.lock, self.site.at):
             os.close(descriptor)
 
     def hear(self, at: float, lost_after: float) -> None:
         """A node has answered a heartbeat: what runs need not end before this and that time."""
-        last = read_heard(self.site.folder)
+        last = read_heard(self.site.at)
         write_heard(self.heard, following(last, self.site.boot, at, lost_after))
 
     def empty_trash(self) -> None:
-        for error in remains.empty(f"{self.site.folder}/{TRASH}"):
+        for error in remains.empty(self.site.at, TRASH):
             _log.warning("a job's files cannot be removed: %s", error)
 
     def discard(self, attempt: Attempt) -> None:
         """It is done with; of what was dropped the newest are kept for a person to look at."""
-        trash, stale = f"{self.site.folder}/{TRASH}", f"{self.site.folder}/{STALE}"
         with contextlib.suppress(FileNotFoundError):  # somebody has removed it
-            remains.set_aside(attempt.folder, stale if attempt.stale else trash)
-            for path in remains.oldest(stale, KEPT_STALE) if attempt.stale else ():
-                remains.set_aside(path, trash)
+            remains.set_aside(self.site.at, attempt.name, STALE if attempt.stale else TRASH)
+            if attempt.stale:
+                remains.keep_newest(self.site.at, STALE, TRASH, kept=KEPT_STALE)
         attempt.close()
 
 
@@ -66,28 +67,39 @@ def open_folder(path: Path, *, cluster: str, log_limit: int, stop_grace: float) 
     """Blocking. Raises FolderInUse."""
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder = str(path.resolve())
-    lock = files.try_lock(f"{folder}/agent.lock")
-    if lock is None:
-        raise FolderInUse(f"another worker works in {folder}")
     with contextlib.ExitStack() as taken:
+        at = files.open_folder(folder)
+        taken.callback(os.close, at)
+        lock = files.try_lock(at, "agent.lock")
+        if lock is None:
+            raise FolderInUse(f"another worker works in {folder}")
         taken.callback(os.close, lock)
         cgroup_base = containment.cgroup_base()
-        site = Worksite(folder, cluster, boot_id(), log_limit, cgroup_base, stop_grace)
-        heard = open_heard(folder)
+        site = Worksite(folder, at, cluster, boot_id(), log_limit, cgroup_base, stop_grace)
+        heard = open_heard(at)
         taken.callback(os.close, heard)
-        opened = OpenFolder(site, lock, _open_bell(f"{folder}/{files.BELL}"), heard)
+        opened = OpenFolder(site, lock, _open_bell(at), heard)
         taken.pop_all()
     _tell_isolation(cgroup_base)
     return opened
 
 
-def _open_bell(bell: str) -> int:
+def _open_bell(at: int) -> int:
     """For writing too, so that it has no end when the last supervisor closes it."""
-    if not os.path.lexists(bell) or not stat.S_ISFIFO(os.lstat(bell).st_mode):
+    bell = files.BELL
+    if not _is_bell(at):
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(bell)
-        os.mkfifo(bell, 0o600)
-    return os.open(bell, os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW)
+            os.unlink(bell, dir_fd=at)
+        os.mkfifo(bell, 0o600, dir_fd=at)
+    return os.open(bell, os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW, dir_fd=at)
+
+
+def _is_bell(at: int) -> bool:
+    try:
+        found = os.stat(files.BELL, dir_fd=at, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return stat.S_ISFIFO(found.st_mode)
 
 
 def adopt_all(site: Worksite) -> tuple[list[Attempt], dict[str, str]]:
@@ -98,17 +110,18 @@ def adopt_all(site: Worksite) -> tuple[list[Attempt], dict[str, str]]:
     """
     attempts: list[Attempt] = []
     with contextlib.ExitStack() as opened:
-        for name in _attempts_in(site.folder):
-            folder = f"{site.folder}/{name}"
+        for name in _attempts_in(site.at):
+            place = Place(site.at, f"{site.folder}/{name}")
             try:
-                attempts.append(Attempt.adopt(folder, site))
+                attempts.append(Attempt.adopt(place, site))
             except (Damaged, OSError) as error:
+                place.close()
                 if isinstance(error, OSError) and error.errno in files.NO_DESCRIPTOR:
                     raise
-                _set_aside(folder, site, str(error))
+                _set_aside(name, site, str(error))
             else:
                 opened.callback(attempts[-1].close)
-        quarantined = _quarantined(f"{site.folder}/{QUARANTINE}")
+        quarantined = _quarantined(site.at)
         opened.pop_all()
     return attempts, quarantined
 
@@ -116,11 +129,13 @@ def adopt_all(site: Worksite) -> tuple[list[Attempt], dict[str, str]]:
 def refuse_jobs_left_behind(path: Path, cluster: str) -> None:
     """For a driver that knows nothing of them. Raises JobsLeftBehind. Blocking."""
     folder = str(path.resolve())
-    left = [
-        name
-        for name in (_attempts_in(folder) if os.path.isdir(folder) else ())
-        if _may_run(f"{folder}/{name}", cluster)
-    ]
+    left: list[str] = []
+    with contextlib.suppress(FileNotFoundError):
+        at = files.open_folder(folder)
+        try:
+            left = [name for name in _attempts_in(at) if _may_run(at, name, cluster)]
+        finally:
+            os.close(at)
     if left:
         raise JobsLeftBehind(
             f"{folder} holds jobs of the process driver ({', '.join(left[:3])}"
@@ -129,45 +144,87 @@ def refuse_jobs_left_behind(path: Path, cluster: str) -> None:
         )
 
 
-def _may_run(folder: str, cluster: str) -> bool:
-    if not files.exists(folder, files.RECORD) and not files.exists(folder, files.STARTED):
-        return False  # an agent died while making it
+def _may_run(site: int, name: str, cluster: str) -> bool:
     try:
-        return files.read_record(folder).cluster == cluster
+        at = files.open_folder(name, site)
+    except OSError:
+        return False  # no attempt's
+    try:
+        if not _has_begun(at):
+            return False
+        return files.read_record(at).cluster == cluster
     except Damaged:
         return True
+    finally:
+        os.close(at)
 
 
-def _attempts_in(folder: str) -> list[str]:
-    return sorted(filter(_ATTEMPT.fullmatch, os.listdir(folder)))
+def _has_begun(at: int) -> bool:
+    """Else an agent died while making it."""
+    return files.exists(at, files.RECORD) or files.exists(at, files.STARTED)
 
 
-def _quarantined(shelf: str) -> dict[str, str]:
-    names = os.listdir(shelf) if os.path.isdir(shelf) else []
-    return {name: _why(f"{shelf}/{name}") for name in names}
+def _attempts_in(site: int) -> list[str]:
+    return sorted(filter(_ATTEMPT.fullmatch, os.listdir(site)))
 
 
-def _why(place: str) -> str:
+def _quarantined(site: int) -> dict[str, str]:
     try:
-        return (files.read_file(f"{place}/{_WHY}") or b"damaged").decode(errors="replace")
-    except (Damaged, NotADirectoryError):
+        shelf = files.open_folder(QUARANTINE, site)
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    try:
+        return {name: _why(shelf, name) for name in os.listdir(shelf)}
+    finally:
+        os.close(shelf)
+
+
+def _why(shelf: int, name: str) -> str:
+    try:
+        place = files.open_folder(name, shelf)
+    except NotADirectoryError:
         return "damaged"
+    try:
+        return (files.read_file(place, _WHY) or b"damaged").decode(errors="replace")
+    except Damaged:
+        return "damaged"
+    finally:
+        os.close(place)
 
 
-def _set_aside(folder: str, site: Worksite, why: str) -> None:
+def _set_aside(name: str, site: Worksite, why: str) -> None:
     """It cannot be adopted, so it is ended; its folder is kept for a person to look at."""
-    if not files.exists(folder, files.RECORD) and not files.exists(folder, files.STARTED):
-        remains.set_aside(folder, f"{site.folder}/{TRASH}")  # the agent died while making it
+    started = None
+    try:
+        at = files.open_folder(name, site.at)
+    except OSError:
+        begun = False  # a link, say: no attempt's
+    else:
+        begun = _has_begun(at)
+        with contextlib.suppress(Damaged, OSError):
+            started = note(at, files.STARTED, files.Started)
+        os.close(at)
+    if not begun:
+        remains.set_aside(site.at, name, TRASH)
         return
-    remains.end_processes(folder, cgroup_of(site, os.path.basename(folder)))
-    place = remains.set_aside(folder, f"{site.folder}/{QUARANTINE}")
-    files.write_file(f"{place}/{_WHY}", why.encode())
-    _log.error("a recovery record cannot be used, see %s: %s", place, why)
+    remains.end_processes(f"{site.folder}/{name}", started, cgroup_of(site, name))
+    place = remains.set_aside(site.at, name, QUARANTINE)
+    with contextlib.ExitStack() as opened:
+        shelf = files.open_folder(QUARANTINE, site.at)
+        opened.callback(os.close, shelf)
+        at = files.open_folder(place, shelf)
+        opened.callback(os.close, at)
+        files.write_file(at, _WHY, why.encode())
+    path = f"{site.folder}/{QUARANTINE}/{place}"
+    _log.error("a recovery record cannot be used, see %s: %s", path, why)
 
 
 def boot_id() -> str:
     """The boot id of the machine; empty where there is none."""
-    return (files.read_file("/proc/sys/kernel/random/boot_id") or b"").decode().strip()
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except FileNotFoundError:
+        return ""
 
 
 def _tell_isolation(cgroup_base: str | None) -> None:

@@ -10,6 +10,7 @@ import os
 import signal
 
 from boxsched.worker.descriptors import restore_limit
+from boxsched.worker.folder import open_folder
 from boxsched.worker.supervisor import supervise
 
 BOOT = (
@@ -26,19 +27,20 @@ def main(folder: str, descriptors: int) -> None:
     signal.signal(signal.SIGUSR1, _look)  # a supervisor's "look for a stop" must never kill it
     gc.disable()
     gc.freeze()
+    site = open_folder(folder)
     rest = b""
     while data := os.read(0, 65_536):
         *names, rest = (rest + data).split(b"\n")
         for name in names:
             if os.fork() == 0:
-                _become_supervisor(f"{folder}/{os.fsdecode(name)}")
+                _become_supervisor(site, folder, os.fsdecode(name))
 
 
 def _look(number: int, frame: object) -> None:
     """The supervisor's wake-up pipe has said it already."""
 
 
-def _become_supervisor(folder: str) -> None:
+def _become_supervisor(site: int, folder: str, name: str) -> None:
     """Never returns; a mistake of ours unwinds to the interpreter, which writes it to our log."""
     os.setsid()
     nothing = os.open(os.devnull, os.O_RDWR)
@@ -46,5 +48,5 @@ def _become_supervisor(folder: str) -> None:
     os.dup2(nothing, 1)
     os.close(nothing)
     gc.enable()
-    supervise(folder)
+    supervise(site, folder, name)
     os._exit(0)

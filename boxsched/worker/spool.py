@@ -4,6 +4,7 @@ import os
 
 from boxsched.worker import folder as files
 from boxsched.worker.folder import Damaged
+from boxsched.worker.place import Place
 
 CHUNK_BYTES = 64 << 10
 MARKS_BYTES = 4 << 10  # more than ``BoundedLog`` says about what it has cut
@@ -17,8 +18,8 @@ class Spool:
     offset.
     """
 
-    def __init__(self, folder: str, log_limit: int) -> None:
-        self._folder = folder
+    def __init__(self, place: Place, log_limit: int) -> None:
+        self._place = place
         self._most = log_limit + MARKS_BYTES  # no more than this a supervisor writes
         self._log = self._sent_file = -1
         self._gone = False  # there is no more of it to be had
@@ -27,8 +28,8 @@ class Spool:
 
     def open(self) -> None:
         """Raises Damaged, OSError; to be closed also then."""
-        self._log = files.open_regular(f"{self._folder}/{files.LOG}", os.O_RDONLY)
-        self._sent_file = files.open_regular(f"{self._folder}/{files.SENT}", os.O_RDWR)
+        self._log = files.open_regular(self._place.at, files.LOG, os.O_RDONLY)
+        self._sent_file = files.open_regular(self._place.at, files.SENT, os.O_RDWR)
 
     def close(self) -> None:
         for descriptor in (self._log, self._sent_file):

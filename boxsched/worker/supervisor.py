@@ -25,32 +25,36 @@ TICKET_WAIT_SECONDS = 0.01
 DRAIN_BYTES = 4 << 20  # more than a pipe holds
 
 
-def supervise(folder: str) -> None:
-    """Run the attempt in ``folder`` unless it was started before. Returns when all is over."""
-    lock = _take_turn(folder)
+def supervise(site: int, path: str, name: str) -> None:
+    """Run the attempt ``name`` unless it was started before. Returns when all is over.
+
+    ``site`` is the agent's folder, ``path`` what it is called.
+    """
+    at = files.open_folder(name, site)
+    lock = _take_turn(at)
     if lock is None:
         return
-    record = files.read_record(folder)
+    record = files.read_record(at)
     pid = os.getpid()
     started = Started(pid, containment.start_time(pid))
     try:
         # From here on it counts as started, whatever happens.
-        files.put(folder, files.TICKET, files.STARTED, started)
+        files.put(at, files.TICKET, files.STARTED, started)
     except FileNotFoundError:
         return
-    files.ring(folder)
-    ended = Supervision(folder, record).run()
-    files.put(folder, files.RESULT + files.RESERVED, files.RESULT, ended, durable=True)
-    files.ring(folder)
+    files.ring(site)
+    ended = Supervision(site, at, f"{path}/{name}", record).run()
+    files.put(at, files.RESULT + files.RESERVED, files.RESULT, ended, durable=True)
+    files.ring(site)
     if os.fork() == 0:  # a large workspace takes long to remove: the Box is not kept for that
         os.close(lock)
-        files.remove_tree(f"{folder}/{files.BOX}")
+        files.remove_tree(at, files.BOX)
 
 
-def _take_turn(folder: str) -> int | None:
+def _take_turn(at: int) -> int | None:
     """The lock, or None where the attempt is another's. The agent holds it for moments only."""
-    while files.exists(folder, files.TICKET):
-        lock = files.try_lock(f"{folder}/{files.LOCK}")
+    while files.exists(at, files.TICKET):
+        lock = files.try_lock(at, files.LOCK)
         if lock is not None:
             return lock
         time.sleep(TICKET_WAIT_SECONDS)
@@ -60,11 +64,14 @@ def _take_turn(folder: str) -> int | None:
 class Supervision:
     """One job's life; ``run`` is the table of contents."""
 
-    def __init__(self, folder: str, record: Record) -> None:
+    def __init__(self, site: int, at: int, folder: str, record: Record) -> None:
+        self.site = site
+        self.at = at
         self.folder = folder
+        self.workspace = -1
         self.record = record
         self.cgroup = record.cgroup
-        self.deadline = Deadline(folder, record)
+        self.deadline = Deadline(site, record)
         self.end_by = _clock() + record.timeout_seconds
         self.kill_by = self.look_by = float("inf")
         self.cause: str | None = None
@@ -78,7 +85,7 @@ class Supervision:
         self.script_began = False
         self.said = b""  # what git said last
 
-        self.log_file = os.open(f"{folder}/{files.LOG}", os.O_WRONLY | os.O_APPEND)
+        self.log_file = files.open_regular(at, files.LOG, os.O_WRONLY | os.O_APPEND)
         self.log = BoundedLog(self.log_file, record.log_limit)
         self.sink = os.open(os.devnull, os.O_WRONLY)
         self.output, self.job_output = os.pipe()
@@ -110,8 +117,7 @@ class Supervision:
     def _run_steps(self) -> Ended:
         """Each step in order; the first that fails, or that is ended from here, decides."""
         try:
-            for name in (files.BOX, files.WORKSPACE, files.HOME, files.TMP):
-                os.mkdir(f"{self.folder}/{name}", 0o700)
+            self._make_box()
         except OSError as error:
             return self._not_begun(trouble.described(error, "cannot make the workspace"))
         for step in self.record.steps:
@@ -130,6 +136,16 @@ class Supervision:
                 return self._git_failed(step, status)
         return self._verdict(0)
 
+    def _make_box(self) -> None:
+        os.mkdir(files.BOX, 0o700, dir_fd=self.at)
+        box = files.open_folder(files.BOX, self.at)
+        try:
+            for path in (files.WORKSPACE, files.HOME, files.TMP):
+                os.mkdir(os.path.basename(path), 0o700, dir_fd=box)
+            self.workspace = files.open_folder(os.path.basename(files.WORKSPACE), box)
+        finally:
+            os.close(box)
+
     def _not_started(self, step: Step, error: OSError) -> Ended:
         why = trouble.described(error, f"cannot start {step.what}")
         if not trouble.lies_with_worker(error):
@@ -146,13 +162,12 @@ class Supervision:
 
     def _say_commit(self, step: Step) -> int:
         """What it prints goes into a file; nothing of the job's own has run by then."""
-        path = f"{self.folder}/{files.COMMIT}"
-        output = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        output = files.create(self.at, files.COMMIT)
         try:
             status = self._run_step(step, output)
         finally:
             os.close(output)
-        self.commit = verdict.commit(path) if status == 0 else None
+        self.commit = verdict.commit(self.at) if status == 0 else None
         return status
 
     def _run_step(self, step: Step, output: int | None = None) -> int:
@@ -160,7 +175,7 @@ class Supervision:
         self.child, contained = launch(
             step.argv,
             self.record.environment | step.environment,
-            workspace=f"{self.folder}/{files.WORKSPACE}",
+            workspace=self.workspace,
             output=self.job_output if output is None else output,
             cgroup=self.cgroup,
         )
@@ -168,8 +183,8 @@ class Supervision:
         if self.began_at is None:
             self.began_at, self.began = time.time(), _clock()
             running = Running(self.began_at, contained)
-            files.put(self.folder, files.RUNNING + files.RESERVED, files.RUNNING, running)
-            files.ring(self.folder)
+            files.put(self.at, files.RUNNING + files.RESERVED, files.RUNNING, running)
+            files.ring(self.site)
         self.look_by = _clock() + LOOK_SECONDS
         while self.status is None or self._in_grace():
             self._turn()
@@ -251,7 +266,7 @@ class Supervision:
             self.kill_by = now
         if self.cause is not None:
             return
-        grace = verdict.grace(self.folder)
+        grace = verdict.grace(self.at)
         if grace is not None:
             self._end(STOPPED, grace)
 
@@ -261,7 +276,7 @@ class Supervision:
         """SIGTERM now, SIGKILL after the grace; the log says why."""
         self.cause, self.kill_by = cause, _clock() + grace
         limit, lost_after = self.record.timeout_seconds, self.deadline.lost_after
-        stopped = verdict.why_stopped(self.folder) if cause == STOPPED else None
+        stopped = verdict.why_stopped(self.at) if cause == STOPPED else None
         self._note(verdict.ended_by(cause, limit, lost_after, stopped))
         if grace > 0:
             self._signal(signal.SIGTERM)

@@ -54,10 +54,10 @@ def ending(status: int) -> str:
         return f"signal {-status}"
 
 
-def commit(path: str) -> str | None:
-    """What git printed into the file, where that is a commit and nothing else."""
+def commit(at: int) -> str | None:
+    """What git printed into its file, where that is a commit and nothing else."""
     try:
-        name = (files.read_file(path) or b"").strip()
+        name = (files.read_file(at, files.COMMIT) or b"").strip()
     except files.Damaged:
         return None
     return name.decode() if _COMMIT.fullmatch(name) else None
@@ -72,19 +72,19 @@ def ended_by(cause: str, limit: float, lost_after: float | None, why_stopped: st
     return why_stopped or STOPPED
 
 
-def why_stopped(folder: str) -> str | None:
+def why_stopped(at: int) -> str | None:
     """Who asked for the stop and why, as one line; None where the agent did not say."""
     try:
-        text = (files.read_file(f"{folder}/{files.WHY}") or b"").decode(errors="replace").strip()
+        text = (files.read_file(at, files.WHY) or b"").decode(errors="replace").strip()
     except (files.Damaged, OSError):
         return None
     return "".join(char if char.isprintable() else "?" for char in text) or None
 
 
-def grace(folder: str) -> float | None:
+def grace(at: int) -> float | None:
     """How many seconds a stop leaves to the job; None while nobody asks for one."""
     try:
-        text = files.read_file(f"{folder}/{files.STOP}")
+        text = files.read_file(at, files.STOP)
         return None if text is None else float(text)
     except (files.Damaged, ValueError):
         return 0.0  # the job's own doing

@@ -1,6 +1,7 @@
 """An agent with a store beside it that remembers what it is told, for tests."""
 
 import asyncio
+import functools
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,10 +10,17 @@ from typing import Any
 from boxsched.inbox import JobFinished, JobStarted
 from boxsched.model import BoxId, JobId, Kind, WorkloadId, job_id
 from boxsched.store.values import Assignment
+from boxsched.worker import folder as files
 from boxsched.worker.agent import Agent
 from boxsched.worker.outbox import LogChunk, Report
 
 LIMIT_SECONDS = 60.0  # for what should take moments
+
+
+@functools.cache
+def at(folder: Path) -> int:
+    """A descriptor of the folder, for the rest of the run."""
+    return files.open_folder(str(folder))
 
 
 def job(number: int) -> JobId:

@@ -20,7 +20,7 @@ from boxsched.worker.forking import Spawner
 from boxsched.worker.notes import note
 from boxsched.worker.site import FolderInUse, JobsLeftBehind
 from boxsched.worker.spool import Spool
-from tests.worker.site import Site, alive, assigned, eventually, pid_in
+from tests.worker.site import Site, alive, assigned, at, eventually, pid_in
 from tests.worker.test_restart import PROJECT, prepared
 
 WAIT = "echo ready; while :; do sleep 0.05; done"
@@ -70,7 +70,7 @@ def test_a_note_that_is_no_file_of_ours_is_damaged(tmp_path: Path, kind: str) ->
         pytest.skip("only root makes devices")
     put_odd(tmp_path / files.RESULT, kind)
     with pytest.raises(Damaged):
-        note(str(tmp_path), files.RESULT, Ended)
+        note(at(tmp_path), files.RESULT, Ended)
 
 
 @pytest.mark.parametrize("kind", ODD)
@@ -323,21 +323,22 @@ async def test_none_minds_no_other_installations_jobs(make_site: Callable[..., S
 # --- Clocks ---------------------------------------------------------------------------------
 
 _SET_BACK = """
-import sys, time
+import os, sys, time
 from boxsched.worker import supervisor
 real, calls = time.time, []
 def wrong():
     calls.append(1)
     return real() - 3_600 * (len(calls) - 1)
 time.time = wrong
-supervisor.supervise(sys.argv[1])
+site, name = os.path.split(sys.argv[1])
+supervisor.supervise(os.open(site, os.O_RDONLY), site, name)
 """
 
 
 def test_a_clock_that_is_set_does_not_change_a_duration(make_site: Callable[..., Site]) -> None:
     folder = prepared(make_site(), "sleep 0.3")
     subprocess.run([sys.executable, "-c", _SET_BACK, folder], cwd=PROJECT, check=True)
-    ended = note(str(folder), files.RESULT, Ended)
+    ended = note(at(folder), files.RESULT, Ended)
     assert ended is not None
     assert ended.began_at is not None
     assert 0.3 <= ended.at - ended.began_at < 20

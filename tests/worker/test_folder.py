@@ -9,6 +9,7 @@ from boxsched.worker import folder as files
 from boxsched.worker import remains
 from boxsched.worker.folder import Damaged, Ended, Record, Step
 from boxsched.worker.notes import note
+from tests.worker.site import at
 
 RECORD = Record(
     "c", 1025, 1, 7, "boot", 60.0, 1 << 20, None, {"A": "ü\n"}, [Step("x", ["/b"], {}, False, True)]
@@ -16,28 +17,28 @@ RECORD = Record(
 
 
 def test_a_record_comes_back_as_it_was(tmp_path: Path) -> None:
-    files.write_record(str(tmp_path), RECORD)
-    assert files.read_record(str(tmp_path)) == RECORD
+    files.write_record(at(tmp_path), RECORD)
+    assert files.read_record(at(tmp_path)) == RECORD
     assert [path.name for path in tmp_path.iterdir()] == [files.RECORD]
 
 
 def test_every_shortened_record_is_damaged(tmp_path: Path) -> None:
-    files.write_record(str(tmp_path), RECORD)
+    files.write_record(at(tmp_path), RECORD)
     path = tmp_path / files.RECORD
     whole = path.read_bytes()
     for size in range(len(whole) - 1):
         path.write_bytes(whole[:size])
         with pytest.raises(Damaged):
-            files.read_record(str(tmp_path))
+            files.read_record(at(tmp_path))
 
 
 def test_a_note_appears_whole_and_in_the_reserved_place(tmp_path: Path) -> None:
     ended = Ended("failed", None, 9, True, "time limit of 1 s", 1.5, 2.5)
-    files.reserve(str(tmp_path), "place")
+    files.reserve(at(tmp_path), "place")
     inode = (tmp_path / "place").stat().st_ino
-    assert note(str(tmp_path), files.RESULT, Ended) is None
-    files.put(str(tmp_path), "place", files.RESULT, ended, durable=True)
-    assert note(str(tmp_path), files.RESULT, Ended) == ended
+    assert note(at(tmp_path), files.RESULT, Ended) is None
+    files.put(at(tmp_path), "place", files.RESULT, ended, durable=True)
+    assert note(at(tmp_path), files.RESULT, Ended) == ended
     assert (tmp_path / files.RESULT).stat().st_ino == inode
 
 
@@ -45,7 +46,7 @@ def test_a_note_appears_whole_and_in_the_reserved_place(tmp_path: Path) -> None:
 def test_a_note_that_we_did_not_write_is_damaged(tmp_path: Path, text: bytes) -> None:
     (tmp_path / files.RESULT).write_bytes(text)
     with pytest.raises(Damaged):
-        note(str(tmp_path), files.RESULT, Ended)
+        note(at(tmp_path), files.RESULT, Ended)
 
 
 def test_a_tree_goes_however_deep_and_read_only(tmp_path: Path) -> None:
@@ -62,47 +63,89 @@ def test_a_tree_goes_however_deep_and_read_only(tmp_path: Path) -> None:
         os.close(here)
         here = inner
     os.close(here)
-    files.remove_tree(str(top))
+    files.remove_tree(at(tmp_path), top.name)
     assert list(tmp_path.iterdir()) == [kept]
     assert list(kept.iterdir()) == [kept / "file"]
 
 
 def test_removing_nothing_is_well(tmp_path: Path) -> None:
-    files.remove_tree(str(tmp_path / "nothing"))
+    files.remove_tree(at(tmp_path), "nothing")
 
 
 def test_ringing_without_an_agent_is_well(tmp_path: Path) -> None:
-    files.ring(str(tmp_path / "attempt"))
+    files.ring(at(tmp_path))
     os.mkfifo(tmp_path / files.BELL)
-    files.ring(str(tmp_path / "attempt"))
+    files.ring(at(tmp_path))
+
+
+def test_a_bell_that_is_a_file_or_a_link_is_not_rung(tmp_path: Path) -> None:
+    """It would be a byte into whatever file the link names."""
+    (tmp_path / "database").write_bytes(b"SQLite")
+    (tmp_path / files.BELL).symlink_to(tmp_path / "database")
+    files.ring(at(tmp_path))
+    assert (tmp_path / "database").read_bytes() == b"SQLite"
+    (tmp_path / files.BELL).unlink()
+    (tmp_path / files.BELL).write_bytes(b"")
+    files.ring(at(tmp_path))
+    assert (tmp_path / files.BELL).read_bytes() == b""
 
 
 def test_what_is_only_for_a_moment_not_to_be_removed_is_no_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A process that is just ending writes once more into a folder that is being removed."""
-    (tmp_path / "job").mkdir()
+    (tmp_path / "trash/job").mkdir(parents=True)
     remove = files.remove_tree
     tried: list[str] = []
 
-    def interrupted(top: str) -> None:
-        tried.append(top)
+    def interrupted(shelf: int, name: str) -> None:
+        tried.append(name)
         if len(tried) == 1:
-            raise OSError(39, "Directory not empty", top)
-        remove(top)
+            raise OSError(39, "Directory not empty", name)
+        remove(shelf, name)
 
     monkeypatch.setattr(remains.files, "remove_tree", interrupted)
     monkeypatch.setattr(remains, "_EMPTY_PAUSE_SECONDS", 0)
-    assert remains.empty(str(tmp_path)) == []
-    assert list(tmp_path.iterdir()) == []
+    assert remains.empty(at(tmp_path), "trash") == []
+    assert list((tmp_path / "trash").iterdir()) == []
 
 
 def test_what_can_never_be_removed_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "job").mkdir()
+    (tmp_path / "trash/job").mkdir(parents=True)
 
-    def refused(top: str) -> None:
-        raise OSError(1, "Operation not permitted", top)
+    def refused(shelf: int, name: str) -> None:
+        raise OSError(1, "Operation not permitted", name)
 
     monkeypatch.setattr(remains.files, "remove_tree", refused)
     monkeypatch.setattr(remains, "_EMPTY_PAUSE_SECONDS", 0)
-    assert [error.strerror for error in remains.empty(str(tmp_path))] == ["Operation not permitted"]
+    failures = remains.empty(at(tmp_path), "trash")
+    assert [error.strerror for error in failures] == ["Operation not permitted"]
+
+
+def test_a_shelf_that_became_a_link_is_not_followed(tmp_path: Path) -> None:
+    """Neither when it is emptied nor when something is put there."""
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious/file").touch()
+    (tmp_path / "trash").symlink_to("precious")
+    assert len(remains.empty(at(tmp_path), "trash")) == 1
+    (tmp_path / "w1-1-1").mkdir()
+    remains.set_aside(at(tmp_path), "w1-1-1", "trash")
+    assert (tmp_path / "trash/w1-1-1").is_dir() and not (tmp_path / "trash").is_symlink()
+    assert [path.name for path in (tmp_path / "precious").iterdir()] == ["file"]
+
+
+def test_a_link_to_a_tree_goes_and_the_tree_stays(tmp_path: Path) -> None:
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious/file").touch()
+    (tmp_path / "box").symlink_to("precious")
+    files.remove_tree(at(tmp_path), "box")
+    assert [path.name for path in tmp_path.iterdir()] == ["precious"]
+    assert (tmp_path / "precious/file").exists()
+
+
+def test_a_new_file_replaces_a_link_in_its_place(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("kept")
+    (tmp_path / f"{files.RECORD}.new").symlink_to("precious")
+    files.write_record(at(tmp_path), RECORD)
+    assert (tmp_path / "precious").read_text() == "kept"
+    assert files.read_record(at(tmp_path)) == RECORD

@@ -19,7 +19,7 @@ from boxsched.worker.heard import (
     read_heard,
     write_heard,
 )
-from tests.worker.site import Site, alive, assigned, eventually, job, pid_in
+from tests.worker.site import Site, alive, assigned, at, eventually, job, pid_in
 from tests.worker.test_folder import RECORD
 
 WAIT = "echo ready; while :; do sleep 0.05; done"
@@ -29,25 +29,25 @@ WAIT = "echo ready; while :; do sleep 0.05; done"
 
 
 def test_what_was_heard_comes_back_and_keeps_its_place(tmp_path: Path) -> None:
-    assert read_heard(str(tmp_path)) is None
-    file = open_heard(str(tmp_path))
+    assert read_heard(at(tmp_path)) is None
+    file = open_heard(at(tmp_path))
     size = os.fstat(file).st_size
-    assert read_heard(str(tmp_path)) is None
+    assert read_heard(at(tmp_path)) is None
     for heard in (
         Heard("boot", 12.5, 120.0, 1.5),
         Heard("", 1e9 / 3, 0.1, 0.0),
         Heard("b", 1.0, 2.0, 1.0),
     ):
         write_heard(file, heard)
-        assert read_heard(str(tmp_path)) == heard
+        assert read_heard(at(tmp_path)) == heard
     assert os.fstat(file).st_size == size
     os.close(file)
-    os.close(open_heard(str(tmp_path)))  # an agent that comes after leaves it as it was
-    assert read_heard(str(tmp_path)) == Heard("b", 1.0, 2.0, 1.0)
+    os.close(open_heard(at(tmp_path)))  # an agent that comes after leaves it as it was
+    assert read_heard(at(tmp_path)) == Heard("b", 1.0, 2.0, 1.0)
 
 
 def test_half_a_writing_says_nothing(tmp_path: Path) -> None:
-    file = open_heard(str(tmp_path))
+    file = open_heard(at(tmp_path))
     write_heard(file, Heard("boot", 1.0, 2.0, 1.0))
     old = (tmp_path / hearing.HEARD).read_bytes()
     write_heard(file, Heard("boot", 3.25, 2.0, 1.0))
@@ -56,18 +56,17 @@ def test_half_a_writing_says_nothing(tmp_path: Path) -> None:
     for cut in range(len(new)):
         torn = new[:cut] + old[cut:]
         (tmp_path / hearing.HEARD).write_bytes(torn)
-        heard = read_heard(str(tmp_path))
+        heard = read_heard(at(tmp_path))
         assert heard is None or torn in (old, new)
 
 
 def test_a_deadline_follows_what_was_heard_in_this_boot_only(tmp_path: Path) -> None:
-    attempt = str(tmp_path / "w1-1-1")
     record = RECORD._replace(lost_after=100.0)
     begun = boottime()
-    deadline = Deadline(attempt, record)
+    deadline = Deadline(at(tmp_path), record)
     assert not deadline.passed(begun + 99)
     assert deadline.passed(begun + 101)
-    file = open_heard(str(tmp_path))
+    file = open_heard(at(tmp_path))
     write_heard(file, Heard("another", begun + 50, 100.0, begun))
     assert deadline.passed(begun + 101)
     write_heard(file, Heard(record.boot, begun + 50, 60.0, begun))
@@ -77,7 +76,7 @@ def test_a_deadline_follows_what_was_heard_in_this_boot_only(tmp_path: Path) -> 
     (tmp_path / hearing.HEARD).write_bytes(b"\xff" * 256)  # the last that was read stands
     assert not deadline.passed(begun + 109)
     os.close(file)
-    assert not Deadline(attempt, RECORD).passed(float("inf"))
+    assert not Deadline(at(tmp_path), RECORD).passed(float("inf"))
 
 
 def test_a_heartbeat_that_comes_too_late_renews_nothing(tmp_path: Path) -> None:
@@ -90,9 +89,9 @@ def test_a_heartbeat_that_comes_too_late_renews_nothing(tmp_path: Path) -> None:
     assert late == Heard("boot", 250.5, 120.0, 250.5)
     assert following(late, "another", 251.0, 120.0).since == 251.0
     record = RECORD._replace(lost_after=100.0)
-    deadline = Deadline(str(tmp_path / "w1-1-1"), record)
+    deadline = Deadline(at(tmp_path), record)
     begun = boottime()
-    file = open_heard(str(tmp_path))
+    file = open_heard(at(tmp_path))
     write_heard(file, Heard(record.boot, begun + 300, 100.0, begun + 300))
     assert deadline.passed(begun + 301)
     write_heard(file, Heard(record.boot, begun + 302, 1_000.0, begun + 300))
@@ -103,9 +102,9 @@ def test_a_heartbeat_that_comes_too_late_renews_nothing(tmp_path: Path) -> None:
 def test_a_shorter_promise_that_nobody_saw_counts(tmp_path: Path) -> None:
     """The supervisor was stopped when it was made, and when it ran out."""
     record = RECORD._replace(lost_after=600.0)
-    deadline = Deadline(str(tmp_path / "w1-1-1"), record)
+    deadline = Deadline(at(tmp_path), record)
     begun = boottime()
-    file = open_heard(str(tmp_path))
+    file = open_heard(at(tmp_path))
     first = Heard(record.boot, begun - 1, 600.0, begun - 50)
     write_heard(file, first)
     assert not deadline.passed(begun + 1)
@@ -118,9 +117,9 @@ def test_a_shorter_promise_that_nobody_saw_counts(tmp_path: Path) -> None:
 def test_a_build_of_the_only_node_has_a_deadline_once_there_are_others(tmp_path: Path) -> None:
     """As when SQLite was moved to PostgreSQL while it ran."""
     record = RECORD._replace(lost_after=float("inf"))
-    file = open_heard(str(tmp_path))
+    file = open_heard(at(tmp_path))
     write_heard(file, Heard(record.boot, boottime() - 9_000, 60.0, 0.0))
-    deadline = Deadline(str(tmp_path / "w1-1-1"), record)
+    deadline = Deadline(at(tmp_path), record)
     begun = boottime()
     assert not deadline.passed(begun + 9_000), "that was an earlier life of the folder"
     write_heard(file, Heard(record.boot, begun + 9_000, 60.0, begun + 9_000))
@@ -194,7 +193,7 @@ async def test_the_worker_of_a_node_that_is_alone_has_no_deadline(site: Site) ->
     await site.agent.reconcile([assigned(1, WAIT)])
     await site.said(1, b"ready")
     site.agent.heard(boottime() - 1_000, 0.1)
-    assert read_heard(str(site.folder)) is None
+    assert read_heard(at(site.folder)) is None
 
 
 # --- Dropped --------------------------------------------------------------------------------

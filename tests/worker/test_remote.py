@@ -15,7 +15,7 @@ from boxsched.worker.remote_link import NotTaken
 from boxsched.worker.site import FolderInUse
 from tests.worker.fleet import QUICK, Fleet
 from tests.worker.node import TOKEN, Node
-from tests.worker.site import alive, assigned, eventually, job, pid_in
+from tests.worker.site import alive, assigned, at, eventually, job, pid_in
 
 WAIT = "echo ready; while :; do sleep 0.05; done"
 
@@ -359,7 +359,8 @@ async def test_a_damaged_identity_is_no_new_one(fleet: Fleet) -> None:
 async def test_the_sending_of_the_last_answered_heartbeat_is_written_down(fleet: Fleet) -> None:
     node = await fleet.node(lost_after=60.0)
     worker = fleet.worker(node, pace=attrs.evolve(QUICK, beat=0.02))
-    folder = str(worker.data / "worker")
+    await eventually(lambda: (worker.data / "worker").is_dir())
+    folder = at(worker.data / "worker")
     await eventually(lambda: read_heard(folder))
     heard = read_heard(folder)
     assert heard is not None

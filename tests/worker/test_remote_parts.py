@@ -18,6 +18,7 @@ from boxsched.worker.outbox import LogChunk, Report
 from boxsched.worker.remote_pace import Backoff, Pace
 from boxsched.worker.remote_saying import chunks_in_sentences, reports_in_sentences
 from boxsched.worker.site import FolderInUse
+from tests.worker.site import at
 
 # --- Pace -----------------------------------------------------------------------------------
 
@@ -109,7 +110,7 @@ def test_what_no_node_takes_is_damage(
 ) -> None:
     (tmp_path / name).write_text(text)
     with pytest.raises(Damaged):
-        note(str(tmp_path), name, kind)  # type: ignore[type-var]
+        note(at(tmp_path), name, kind)  # type: ignore[type-var]
 
 
 # --- Who it is ------------------------------------------------------------------------------

@@ -16,9 +16,10 @@ from boxsched.model import JobId
 from boxsched.states import Result
 from boxsched.worker import folder as files
 from boxsched.worker.attempt import Attempt
+from boxsched.worker.place import Place
 from boxsched.worker.plan import Worksite, attempt_name, plan
 from boxsched.worker.site import FolderInUse
-from tests.worker.site import Site, alive, assigned, eventually, job, pid_in
+from tests.worker.site import Site, alive, assigned, at, eventually, job, pid_in
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -137,11 +138,11 @@ def prepared(site: Site, *commands: str, boot: str | None = None, cluster: str =
     """What an agent leaves that died between record and start."""
     site.folder.mkdir(parents=True, exist_ok=True)
     boot = boot or Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    where = Worksite(str(site.folder), cluster, boot, 1 << 20, None, 10.0)
+    where = Worksite(str(site.folder), at(site.folder), cluster, boot, 1 << 20, None, 10.0)
     wanted = assigned(1, *commands)
     record, script = plan(wanted, where)
     folder = site.folder / attempt_name(wanted)
-    Attempt.prepare(str(folder), record, script).close()
+    Attempt.prepare(Place(at(site.folder), str(folder)), record, script).close()
     return folder
 
 
