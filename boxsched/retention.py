@@ -1,4 +1,4 @@
-"""What is kept for a time only, and is deleted then: page sessions and idempotency keys.
+"""What is kept for a time only, and is deleted then: sessions, expired tokens, idempotency keys.
 
 Every node runs the chore; only the leader of the default organization's shard does the work. It
 takes one small slice at a time, so that no transaction of it holds up another for long.
@@ -15,6 +15,7 @@ from boxsched.store.contract import Store
 log = logging.getLogger(__name__)
 
 KEY_SECONDS = 7 * 86_400.0  # so long a POST can be repeated under its Idempotency-Key
+TOKEN_SECONDS = 30 * 86_400.0  # so long a token is listed after its end
 SESSION_SLACK_SECONDS = 3_600.0  # nodes' clocks may differ: a session over for an hour is over
 SLICE = 1_000  # rows looked at in one transaction
 PAUSE_SECONDS = 10.0  # between two slices: 8.6 million keys are looked at a day
@@ -45,6 +46,7 @@ class Retention:
         """Delete what is old in the next slice; returns how many rows went."""
         then = self._clock.now() - SESSION_SLACK_SECONDS
         sessions = await self._store.drop_expired_sessions(then, SLICE)
+        tokens = await self._store.drop_expired_tokens(TOKEN_SECONDS, SLICE)
         swept = await self._store.sweep_keys(self._place, KEY_SECONDS, SLICE)
         self._place = swept.place or ("", "")
-        return sessions + swept.dropped
+        return sessions + tokens + swept.dropped

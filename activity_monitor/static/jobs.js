@@ -124,10 +124,11 @@ class JobRow {
 function said(job) {
   const parts = [job.state === "finished" ? job.result ?? "finished" : job.state];
   if (job.state === "unknown") parts.push("its worker is away");
-  if (job.exit_status !== null && job.exit_status !== undefined && job.result !== "passed") {
-    parts.push(`exit ${job.exit_status}`);
+  if (job.result !== "passed") {
+    const status = Number.isInteger(job.exit_status) ? `exit status ${job.exit_status}` : null;
+    const why = job.reason ?? status;
+    if (why) parts.push(why);
   }
-  if (job.reason && job.result !== "passed") parts.push(job.reason);
   if (job.attempt > 1) parts.push(`attempt ${job.attempt}`);
   return parts.join(" · ");
 }

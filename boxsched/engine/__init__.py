@@ -17,5 +17,8 @@ once. So the engine goes on at the store's speed, with batches that grow. Only w
 refuses a batch are both dropped and loaded again, under a new epoch. A crash at any point leaves
 either the inbox entry or its whole effect.
 
+The ``reason`` of a workload or job comes from ``causes``: who asked, or what failed first. What a
+person says of a job whose worker is away is applied by ``resolving``.
+
 No time in the store ends a job: ``limits`` counts what this node has seen pass.
 """

@@ -118,6 +118,10 @@ class Store(Protocol):
     async def revoke_token(self, id: str) -> bool:
         """False where there is none of that id."""
 
+    async def drop_expired_tokens(self, older_than: float, limit: int) -> int:
+        """Delete tokens that ended more than ``older_than`` seconds ago, at most ``limit``; returns
+        how many there were."""
+
     # --- Settings --------------------------------------------------------------------------
 
     async def set_organization(self, organization: Organization) -> None:

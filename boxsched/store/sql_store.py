@@ -117,6 +117,9 @@ class SqlStore:
     async def revoke_token(self, id: str) -> bool:
         return await self._driver.serving.write(tokens.revoke_token, id)
 
+    async def drop_expired_tokens(self, older_than: float, limit: int) -> int:
+        return await self._driver.serving.write(tokens.drop_expired_tokens, older_than, limit)
+
     # --- Settings --------------------------------------------------------------------------
 
     async def set_organization(self, organization: Organization) -> None:

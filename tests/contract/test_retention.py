@@ -8,7 +8,7 @@ from boxsched.model import ProjectId
 from boxsched.retention import SLICE, Retention
 from boxsched.store.batches import DurationChange
 from boxsched.store.contract import SHARD, Store
-from boxsched.store.values import KeyTaken, Project, Submitted
+from boxsched.store.values import KeyTaken, Project, Submitted, Token
 from tests.contract.conftest import Place
 from tests.contract.test_versions import run
 from tests.contract.world import NOW, Leader, build, key, loaded
@@ -112,6 +112,17 @@ async def test_sessions_that_are_over_go_the_oldest_first(store: Store) -> None:
     assert await store.drop_expired_sessions(NOW + 2, 2) == 2
     assert await store.drop_expired_sessions(NOW + 2, 2) == 1
     assert await store.session("s3", NOW) == "admin"
+
+
+async def test_tokens_go_some_time_after_their_end(store: Store) -> None:
+    for n, end in enumerate((1.0, 2.0, 3.0, None)):
+        made = Token(f"token-{n}", f"digest-{n}", "admin", f"t{n}", 0.0, end)
+        await store.put_token(made)
+    assert await store.revoke_token("token-0")
+    assert await store.drop_expired_tokens(60.0, 2) == 2
+    assert [one.id for one in await store.tokens()] == ["token-2", "token-3"]
+    assert await store.drop_expired_tokens(60.0, 2) == 1
+    assert [one.id for one in await store.tokens()] == ["token-3"]
 
 
 async def test_a_round_deletes_both_and_begins_again_behind_the_last_key(

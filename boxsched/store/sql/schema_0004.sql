@@ -20,8 +20,9 @@ SELECT w.id, w.project, p.name AS project_name, w.number, w.kind, w.branch, w.ta
 -- When an idempotency key was kept, by the database's clock. NULL: by a program of an earlier schema.
 ALTER TABLE idempotency ADD COLUMN created_at DOUBLE PRECISION;
 
--- Sessions that are over are deleted.
+-- Sessions that are over are deleted, and tokens some time after their end.
 CREATE INDEX page_session_over ON page_session (expires_at);
+CREATE INDEX token_over ON token (expires_at) WHERE expires_at IS NOT NULL;
 
 -- The token that a worker is bound to: with another one nobody takes its place while that holds. The
 -- id of a token, or 'in-process' for a node's own worker. NULL: it has not connected since.

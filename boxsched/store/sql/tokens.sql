@@ -21,3 +21,12 @@ SELECT id, digest, role, name, created_at, expires_at, organization, max_workers
 -- It holds no more, for good.
 UPDATE token SET revoked = TRUE WHERE id = :id AND NOT revoked
 RETURNING id;
+
+-- name: drop_expired_tokens
+-- Some of the tokens that ended so many seconds ago. A data folder's token never ends by itself, so
+-- no node's start brings one of these back.
+DELETE FROM token WHERE id IN (
+    SELECT id FROM token WHERE expires_at < EXTRACT(EPOCH FROM clock_timestamp()) - :seconds
+     ORDER BY expires_at LIMIT :limit
+)
+RETURNING 1;

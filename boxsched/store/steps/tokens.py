@@ -23,3 +23,7 @@ def tokens() -> Steps[list[Token]]:
 
 def revoke_token(id_: str) -> Steps[bool]:
     return bool((yield _SQL["revoke_token"](id=id_)))
+
+
+def drop_expired_tokens(seconds: float, limit: int) -> Steps[int]:
+    return len((yield _SQL["drop_expired_tokens"](seconds=seconds, limit=limit)))
