@@ -19,12 +19,13 @@ from boxsched.api.serving import Runner
 from boxsched.api.waiting import door
 from boxsched.clock import Clock
 from boxsched.errors import StoreAway
-from boxsched.folders import SERVICE, Listening
+from boxsched.folders import SERVICE, DataFolder, Listening
 from boxsched.listening import Bound, bound
 from boxsched.node import Node
 from boxsched.options import Options
 from boxsched.store import is_postgres, open_store
 from boxsched.store.errors import LASTING
+from boxsched.worker.agent import going_on
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +54,8 @@ async def serve(options: Options) -> None:
             _say(sockets.url, options.data)
             await _until(asked, node)
             await _leave(node, options.shutdown_grace)
+            if jobs := len(node.worker.agent.holds):
+                print(going_on(jobs), file=sys.stderr, flush=True)
         finally:
             (options.data / SERVICE).unlink(missing_ok=True)
             await node.hang_up()  # what lasts ends by itself: the clean-up need not wait for it
@@ -121,6 +124,12 @@ def _say(url: str, data: Path) -> None:
     gc.collect()
     gc.freeze()
     print(f"listening on {url}", flush=True)
+    token = DataFolder(data).token_file
+    print(
+        f"data folder: {data.resolve()}; sign in with the token in {token.resolve()}",
+        file=sys.stderr,
+        flush=True,
+    )
 
 
 async def _clean_up(runner: web.AppRunner, grace: float) -> None:

@@ -227,9 +227,10 @@ def serve(
 ) -> None:
     """Run the service: API, Activity Monitor and in-process worker, until Ctrl-C or SIGTERM.
 
-    When it is ready it prints `listening on http://HOST:PORT`; the token to sign in with is in
-    admin-token in the data folder. Jobs that run when it ends go on, and are found again by the
-    next start. Every option is also an environment variable: --max-boxes is BOXSCHED_MAX_BOXES.
+    When it is ready it prints `listening on http://HOST:PORT`, and on standard error its data
+    folder and the file with the token to sign in with. Jobs that run when it ends go on, and are
+    found again by the next start. Every option is also an environment variable: --max-boxes is
+    BOXSCHED_MAX_BOXES.
 
     With PostgreSQL any number of nodes serve together, behind a load balancer; each needs a data
     folder of its own, and leads what no other leads.

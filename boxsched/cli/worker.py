@@ -168,5 +168,13 @@ def _run(sources: "list[Source]", options: "WorkerOptions") -> None:
 async def _until_signalled(remote: "RemoteWorker") -> None:
     loop = asyncio.get_running_loop()
     for sign in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(sign, remote.stop)
+        loop.add_signal_handler(sign, _stop, remote)
     await remote.run()
+
+
+def _stop(remote: "RemoteWorker") -> None:
+    from boxsched.worker.agent import going_on
+
+    if remote.jobs:
+        click.echo(going_on(remote.jobs), err=True)
+    remote.stop()

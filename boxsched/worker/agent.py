@@ -128,3 +128,9 @@ class Agent:
     async def close(self) -> None:
         """Stop watching; jobs go on under their supervisors, for the next agent to adopt."""
         await self._driver.close()
+
+
+def going_on(jobs: int) -> str:
+    """What a person is told who ends a service or a worker while it has jobs."""
+    what, them = ("1 job goes", "it") if jobs == 1 else (f"{jobs} jobs go", "them")
+    return f"{what} on; the next start on this data folder finds {them}"

@@ -88,6 +88,11 @@ class RemoteWorker:
         """End soon; jobs go on under their supervisors."""
         self._stopping.set()
 
+    @property
+    def jobs(self) -> int:
+        """How many are here, running or to be reported."""
+        return 0 if self._agent is None else len(self._agent.holds)
+
     async def run(self) -> None:
         """Until ``stop``. Raises NotTaken, FolderInUse, JobsLeftBehind, Unusable, OSError."""
         data = self._options.data

@@ -1,13 +1,21 @@
 """What the README shows is there: its commands, options and files."""
 
+import ast
+import ensurepip
 import json
+import os
 import re
 import shlex
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
 
 import click
 import pytest
 
 from boxsched.cli import main
+from boxsched.client import BlockingClient, Client
 from tests.conftest import PROJECT
 
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
@@ -18,8 +26,9 @@ COMMANDS = re.findall(r"^boxsched .+", SHELL, re.MULTILINE)
 def test_there_are_exactly_two_set_up_commands():
     commands = re.findall(r"^ *(python3 -m venv .+)$", README, re.MULTILINE)
     assert len(commands) == 2
-    assert commands[0].endswith(" .venv/bin/boxsched demo")
-    assert commands[1].endswith(" .venv/bin/python -m pytest")
+    into = "python3 -m venv --without-pip .venv && .venv/bin/python .ci/install.py"
+    assert commands[0] == f"{into} . && .venv/bin/boxsched demo"
+    assert commands[1] == f"{into} --editable '.[test]' && .venv/bin/python -m pytest"
 
 
 @pytest.mark.parametrize("line", COMMANDS)
@@ -48,6 +57,110 @@ def test_every_file_it_names_is_there():
     named = re.findall(r"(?:examples|docs)/[\w./-]*\w", README)
     assert named
     assert [name for name in named if not (PROJECT / name).exists()] == []
+
+
+PYTHON = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("example", PYTHON)
+def test_its_python_calls_what_there_is(example):
+    tree = ast.parse(example)
+    called = {
+        node.func.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and isinstance(node.func.value, ast.Name)
+        and node.func.value.id == "client"
+    }
+    assert called
+    assert [name for name in called if not hasattr(Client, name)] == []
+    assert [name for name in called if not hasattr(BlockingClient, name)] == []
+
+
+# --- The set-up commands ----------------------------------------------------------------------
+
+BUNDLED = Path(ensurepip.__file__).parent / "_bundled"
+PACKAGE = "boxsched_test_package"
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """Something to install, without the network."""
+    path = tmp_path_factory.mktemp("wheels") / f"{PACKAGE}-1-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as file:
+        info = f"{PACKAGE}-1.dist-info"
+        file.writestr(f"{PACKAGE}.py", "")
+        file.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {PACKAGE}\nVersion: 1\n")
+        file.writestr(
+            f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        file.writestr(f"{info}/RECORD", "")
+    return path
+
+
+def set_up(folder, wheel, *, active=None, blocked=None):
+    """The README's way to install, with the environment ``active`` on the PATH."""
+    venv, python, install = re.search(
+        r"^(python3 -m venv \S+ \.venv) && (\S+) (\S+) \. &&", README, re.MULTILINE
+    ).groups()
+    command = f"{venv} && {python} {PROJECT / install} --quiet {wheel}"
+    base = Path(sys._base_executable).parent
+    path = ([f"{active}/bin"] if active else []) + [str(base), "/usr/bin", "/bin"]
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PIP_")}
+    kept |= {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(BUNDLED), "PATH": ":".join(path)}
+    if blocked:
+        kept["PYTHONPATH"] = str(blocked)
+    else:
+        kept.pop("PYTHONPATH", None)
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", command],
+        cwd=folder, env=kept, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done
+    found = subprocess.run(
+        [folder / ".venv/bin/python", "-c", f"import {PACKAGE} as p; print(p.__file__)"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert found.stdout.startswith(str(folder / ".venv"))
+
+
+@pytest.fixture
+def no_ensurepip(tmp_path):
+    """As Debian has it without its package python3-venv."""
+    folder = tmp_path / "blocked"
+    folder.mkdir()
+    (folder / "ensurepip.py").write_text("raise ImportError('not here')\n")
+    return folder
+
+
+def test_set_up_without_an_active_environment(tmp_path, wheel):
+    set_up(tmp_path, wheel)
+
+
+def test_set_up_again_while_the_environment_itself_is_active(tmp_path, wheel):
+    set_up(tmp_path, wheel)
+    set_up(tmp_path, wheel, active=tmp_path / ".venv")
+
+
+def test_set_up_while_an_environment_without_pip_is_active(tmp_path, wheel):
+    other = tmp_path / "other"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", other], check=True)
+    set_up(tmp_path, wheel, active=other)
+
+
+def test_set_up_where_venv_cannot_bring_pip(tmp_path, wheel, no_ensurepip):
+    other = tmp_path / "other"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", other], check=True)
+    set_up(tmp_path, wheel, active=other, blocked=no_ensurepip)
+
+
+def test_set_up_outside_an_environment_is_refused():
+    done = subprocess.run(
+        [sys._base_executable, PROJECT / ".ci/install.py", "x"], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "virtual environment" in done.stderr
 
 
 def test_its_json_is_json():

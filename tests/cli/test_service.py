@@ -13,7 +13,7 @@ import yaml
 
 from boxsched.client import BlockingClient
 from boxsched.folders import DataFolder
-from tests.cli.conftest import environment
+from tests.cli.conftest import Shell, end, environment, start
 
 PROJECT = {
     "name": "web",
@@ -356,6 +356,33 @@ def test_a_port_that_is_taken(shell, tmp_path):
     port = DataFolder(Path(shell.data)).listening().url.rpartition(":")[2]
     done = shell.process("serve", "--port", port, "--data", str(tmp_path), status=1)
     assert f"cannot listen on 127.0.0.1:{port}" in done.stderr
+
+
+def test_a_service_says_where_its_data_is_and_at_its_end_that_jobs_go_on(tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "boxsched", "serve", "--port", "0", "--boxes", "1"],
+        env=environment(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout.readline().startswith("listening on ")
+    said = process.stderr.readline()
+    while "data folder" not in said:
+        said = process.stderr.readline()
+    token = tmp_path.resolve() / "admin-token"
+    assert said == f"data folder: {tmp_path.resolve()}; sign in with the token in {token}\n"
+    shell = Shell(str(tmp_path))
+    shell("project", "apply", _file(shell, SLOW))
+    build = shell.json("build", "slow")
+    follower = waiting(shell, "logs", f"{build['id']}-1", "--follow")
+    while follower.stdout.readline() != "begun\n":
+        assert follower.poll() is None
+    process.send_signal(signal.SIGINT)
+    assert "1 job goes on; the next start on this data folder finds it\n" in process.stderr.read()
+    assert process.wait(60) == 0
+    again = start("serve", "--port", "0", "--boxes", "1", data=tmp_path)
+    shell("stop", build["id"], "--wait")
+    assert end(again) == 0
+    follower.kill()
+    follower.communicate()
 
 
 def test_the_invariants_hold(shell):

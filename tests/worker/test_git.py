@@ -1,6 +1,10 @@
 """The repository is cloned as part of the job; no name from outside is ever more than a name."""
 
+import asyncio
+import base64
 import os
+import shutil
+import ssl
 import subprocess
 from pathlib import Path
 
@@ -173,3 +177,53 @@ async def test_a_commit_that_is_none_is_not_passed_on(site: Site, tmp_path: Path
     forged = '["passed",0,null,false,null,1.0,2.0,"$(id)"]'
     finished = await site.run(f"echo '{forged}' > ../../result; sleep 60")
     assert finished.commit is None
+
+
+@pytest.fixture
+def tls(tmp_path: Path) -> ssl.SSLContext:
+    if shutil.which("openssl") is None:
+        pytest.skip("no openssl to make a certificate with")
+    pem = tmp_path / "server.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
+         "-nodes", "-days", "2", "-subj", "/CN=localhost", "-keyout", pem, "-out", f"{pem}.crt"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(f"{pem}.crt", pem)
+    return tls
+
+
+async def test_a_credential_helper_is_asked_for_a_repository_over_https(
+    site: Site, tmp_path: Path, tls: ssl.SSLContext
+) -> None:
+    """As the README says: named in the job's environment, or for the whole machine."""
+    asked = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        asked.extend(line for line in head.splitlines() if line.startswith("Authorization: "))
+        writer.write(
+            b"HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic\r\nContent-Length: 0\r\n"
+            b"Connection: close\r\n\r\n"
+        )
+        await writer.drain()
+        writer.close()
+
+    (tmp_path / "credentials").touch(0o600)
+    async with await asyncio.start_server(answer, "127.0.0.1", 0, ssl=tls) as server:
+        place = f"localhost:{server.sockets[0].getsockname()[1]}"
+        (tmp_path / "credentials").write_text(f"https://builder:s3cret@{place}\n")
+        finished = await site.run(
+            "true",
+            repository=f"https://{place}/web.git",
+            environment={
+                "GIT_SSL_NO_VERIFY": "1",
+                "GIT_CONFIG_COUNT": "1",
+                "GIT_CONFIG_KEY_0": "credential.helper",
+                "GIT_CONFIG_VALUE_0": f"store --file={tmp_path / 'credentials'}",
+            },
+        )
+    assert finished.result is Result.FAILED  # the server takes none
+    credential = base64.b64encode(b"builder:s3cret").decode()
+    assert asked == [f"Authorization: Basic {credential}"]
