@@ -121,11 +121,28 @@ class Reports(msgspec.Struct, array_like=True, frozen=True):
     reports: tuple[JobStarted | JobFinished, ...]
 
 
+class CommitFixed(msgspec.Struct, array_like=True, frozen=True):
+    """The store has fixed the commit that all jobs of a workload run; kind ``commit``."""
+
+    workload: int
+    commit: str
+
+
 class Reload(msgspec.Struct, array_like=True, frozen=True):
     """The organization's queue settings were changed in the store; kind ``reload``."""
 
 
-Command = Submit | Stop | Resolve | ProjectSet | BoxesSet | WorkerForgotten | Reports | Reload
+Command = (
+    Submit
+    | Stop
+    | Resolve
+    | ProjectSet
+    | BoxesSet
+    | WorkerForgotten
+    | Reports
+    | CommitFixed
+    | Reload
+)
 
 KINDS: dict[str, type[Command]] = {
     "submit": Submit,
@@ -135,6 +152,7 @@ KINDS: dict[str, type[Command]] = {
     "boxes": BoxesSet,
     "worker_forgotten": WorkerForgotten,
     "reports": Reports,
+    "commit": CommitFixed,
     "reload": Reload,
 }
 _NAMES = {command: kind for kind, command in KINDS.items()}

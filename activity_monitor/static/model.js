@@ -64,8 +64,12 @@ export class Model {
     const place = placeOf(id);
     if (event.capacity) this.#setCapacity(event.capacity, place);
     const state = STATE_AFTER[event.type];
-    if (!state) return true;
     const known = this.rows.get(event.workload);
+    if (event.type === "workload.commit" && known) {
+      known.commit = event.commit;
+      known.version += 1;
+    }
+    if (!state) return true;
     const row = known ?? this.#newRow(event.workload);
     if (known && ORDER[row.state] >= ORDER[state]) return true;
     take(row, event);

@@ -182,7 +182,14 @@ def rebuild(known: Known, original: Workload, now: float) -> NewWorkload:
         fail_fast=original.fail_fast,
         jobs=tuple(
             [
-                JobSpec(job.name, job.box_type, job.timeout_seconds, job.commands, job.environment)
+                JobSpec(
+                    job.name,
+                    job.box_type,
+                    job.timeout_seconds,
+                    job.commands,
+                    job.environment,
+                    job.show_commands,
+                )
                 for job in original.jobs
             ]
         ),

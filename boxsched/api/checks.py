@@ -131,6 +131,7 @@ def specs(jobs: Sequence[JobSettings], default_box_type: str) -> tuple[JobSpec, 
                 timeout_seconds=job.timeout_seconds or float(DEFAULT_TIMEOUT_SECONDS),
                 commands=job.commands,
                 environment=job.environment,
+                show_commands=job.show_commands,
             )
             for job in jobs
         ]

@@ -86,13 +86,17 @@ Rule = tuple[Glob, Cancellation]
 
 
 class JobSettings(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
-    """A job; its ``commands`` are one script for ``bash -e``."""
+    """A job; its ``commands`` are one script for ``bash -e``.
+
+    ``show_commands``: its log shows each command, behind ``+``, before what it puts out.
+    """
 
     name: Name
     commands: Annotated[tuple[Command, ...], Meta(min_length=1, max_length=MAX_LIST_ENTRIES)]
     box_type: BoxType | None = None
     environment: Annotated[Mapping[Variable, Value], Meta(max_length=MAX_VARIABLES)] = {}
     timeout_seconds: Timeout | None = None
+    show_commands: bool = True
 
 
 Jobs = Annotated[tuple[JobSettings, ...], Meta(min_length=1, max_length=MAX_JOBS_A_WORKLOAD)]

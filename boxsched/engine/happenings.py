@@ -51,6 +51,10 @@ class Happenings:
     def queued(self, live: LiveWorkload) -> None:
         self._workload(live, "workload.queued", state="queued", queued_at=self._at)
 
+    def commit(self, live: LiveWorkload) -> None:
+        """It is known which commit all its jobs run."""
+        self._workload(live, "workload.commit", commit=live.commit)
+
     def started(self, live: LiveWorkload, boxes: list[str], warm: int) -> None:
         self._workload(
             live,

@@ -13,6 +13,7 @@ from boxsched.engine.watch import NOTHING_SEEN, Sights
 from boxsched.inbox import (
     BoxesSet,
     Command,
+    CommitFixed,
     ProjectSet,
     Reports,
     Resolve,
@@ -92,6 +93,8 @@ class Turn:
                     resolving.apply(self, command)
                 case ProjectSet():
                     self._project(command)
+                case CommitFixed():
+                    self._commit_fixed(command)
                 case BoxesSet():
                     self._boxes(command)
                 case WorkerForgotten():
@@ -127,6 +130,13 @@ class Turn:
             self.books.projects[project] = command.name
         self.decide(core.ProjectLimited(project, command.max_boxes))
         self.news.project("deleted" if command.deleted else "changed", command.name)
+
+    def _commit_fixed(self, command: CommitFixed) -> None:
+        """The store has it already: it is only to be shown."""
+        live = self.books.workloads.get(WorkloadId(command.workload))
+        if live is not None:
+            live.commit = command.commit
+            self.news.commit(live)
 
     def _boxes(self, command: BoxesSet) -> None:
         """A worker connected: its Boxes that are new come, those it has no more go."""

@@ -79,6 +79,7 @@ class Gateway:
         self._side = NodeSide(
             ask=ask,
             append_log=lambda chunks: asyncio.shield(self._output.add(chunks)),
+            fix_commit=store.fix_commit,
             looked=self._look_ups.looked,
             beaten=self._beats.add,
             figures=self.figures,
@@ -191,7 +192,7 @@ class Gateway:
             if other.connection.number > link.connection.number:
                 raise Gone
             other.end(WSCloseCode.OK, "replaced")
-        link.say(wire.Welcome(link.worker, self._cluster, self._lost_after))
+        link.say(wire.Welcome(link.worker, self._cluster, self._lost_after, fixes_commits=True))
         self._links[link.worker] = link
         self.figures.connects += 1
         self.figures.connected = len(self._links)

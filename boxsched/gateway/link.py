@@ -29,6 +29,7 @@ class NodeSide:
 
     ask: Callable[[int, inbox.Command], Awaitable[None]]
     append_log: Callable[[Sequence[LogChunk]], Awaitable[None]]
+    fix_commit: Callable[[JobId, int, str], Awaitable[str | None]]
     looked: Callable[[Collection[WorkerId]], Awaitable[bool]]
     beaten: Callable[["Link", int], None]
     figures: Figures
@@ -62,6 +63,7 @@ class Link:
         self._sending = Sending(line)
         self._reports: Lane[wire.Said] = Lane(self._store_reports, node.times)
         self._output: Lane[wire.Logged] = Lane(self._store_output, node.times)
+        self._found: Lane[wire.Found] = Lane(self._store_found, node.times)
         self._over: asyncio.Future[tuple[WSCloseCode, str]] = self._loop.create_future()
 
     # --- What it is told --------------------------------------------------------------------
@@ -77,8 +79,13 @@ class Link:
             self._node.figures.levels += 1
         return news
 
-    def ack(self, number: int, stale: tuple[tuple[int, int], ...] = ()) -> None:
-        self._sending.ack(wire.Ack(number, stale))
+    def ack(
+        self,
+        number: int,
+        stale: tuple[tuple[int, int], ...] = (),
+        commit: str | None = None,
+    ) -> None:
+        self._sending.ack(wire.Ack(number, stale, commit))
 
     def say(self, message: wire.Welcome | wire.Leave) -> None:
         self._sending.text(wire.encode(message))
@@ -106,6 +113,7 @@ class Link:
             "send": self._sending.run(),
             "reports": self._reports.run(),
             "output": self._output.run(),
+            "found": self._found.run(),
         }
         tasks: list[asyncio.Future[Any]] = [
             asyncio.create_task(work, name=f"worker {self.worker}: {name}")
@@ -166,8 +174,10 @@ class Link:
                     await self._reports.put(said, len(text))
                 case wire.Logged():
                     await self._output.put(said, len(text))
+                case wire.Found():
+                    await self._found.put(said, len(text))
 
-    def _holds(self, report: Report) -> bool:
+    def _holds(self, report: Report | wire.Found) -> bool:
         held = self._held.get(JobId(report.job))
         return held is not None and held.lease_token == report.lease_token
 
@@ -191,6 +201,18 @@ class Link:
         for said, jobs in zip(group, stale, strict=True):
             self._node.figures.stale_reports += len(jobs)
             self.ack(said.number, jobs)
+
+    async def _store_found(self, group: list[wire.Found]) -> None:
+        """Each is told the commit of its workload; where its lease is over, that."""
+        if not all(self._holds(found) for found in group):
+            await self._node.looked((self.worker,))
+        for found in group:
+            commit = None
+            if self._holds(found):
+                job = JobId(found.job)
+                commit = await self._node.fix_commit(job, found.lease_token, found.commit)
+            stale = ((found.job, found.lease_token),) if commit is None else ()
+            self.ack(found.number, stale, commit)
 
     def _is_current(self, chunk: wire.Chunk) -> bool:
         held = self._held.get(JobId(chunk.job))

@@ -19,6 +19,7 @@ _NUMBERS = range(1 << 63)  # what the store's columns take
 _EXIT_STATUSES = range(-(1 << 31), 1 << 32)
 _RESULTS = frozenset({Result.PASSED, Result.FAILED, Result.STOPPED})
 _COMMIT = re.compile(r"[0-9a-f]{7,64}")
+_WHOLE_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 Report = JobStarted | JobFinished
 
@@ -41,7 +42,7 @@ _greeting = msgspec.json.Decoder(_Greeting)
 _hello = msgspec.json.Decoder(wire.Hello)
 
 
-def read(text: str) -> wire.Beat | wire.Said | wire.Logged:
+def read(text: str) -> wire.Beat | wire.Said | wire.Logged | wire.Found:
     """One message after the Hello; raises Foul."""
     try:
         said: wire.FromWorker = wire.from_worker.decode(text)
@@ -56,6 +57,8 @@ def read(text: str) -> wire.Beat | wire.Said | wire.Logged:
     if isinstance(said, wire.Logged):
         for chunk in said.chunks:
             _check_chunk(chunk)
+    if isinstance(said, wire.Found):
+        _check_found(said)
     return said
 
 
@@ -112,6 +115,13 @@ def _check_report(report: Report) -> None:
             raise Foul("values", "a reason has a NUL in it")
         if report.commit is not None and not _COMMIT.fullmatch(report.commit):
             raise Foul("values", "a commit is not a commit's name")
+
+
+def _check_found(found: wire.Found) -> None:
+    if found.job not in _NUMBERS or found.lease_token not in _NUMBERS:
+        raise Foul("values", "a commit's job or lease token is out of range")
+    if not _WHOLE_COMMIT.fullmatch(found.commit):
+        raise Foul("values", "a commit is not a whole hash")
 
 
 def _check_chunk(chunk: wire.Chunk) -> None:

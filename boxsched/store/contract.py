@@ -181,6 +181,12 @@ class Store(Protocol):
     ) -> Submitted | KeyTaken:
         """Put a command about that workload into the inbox and keep its key, in one transaction."""
 
+    async def fix_commit(self, job: JobId, lease_token: int, found: str) -> str | None:
+        """The commit that all jobs of the job's workload run, as a whole hash: durable when it
+        returns. It is ``found``, unless the workload has one, or ``found`` is not what it asks for,
+        or the workload that it rebuilds has one. None where the lease is not the job's.
+        """
+
     async def append_log(self, chunks: Sequence[tuple[JobId, int, int, bytes]]) -> None:
         """Append (job, attempt, offset, bytes); one already there (same offset) changes nothing."""
 

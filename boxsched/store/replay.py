@@ -43,6 +43,7 @@ JOB_FOLLOWS: Mapping[str | None, frozenset[str]] = {
 }
 # What lets a deploy or a session have another attempt, as it comes next.
 ANOTHER_ATTEMPT = ("job.resolved", "job.not_begun")
+COMMIT_FIXED = "workload.commit"  # moves nothing
 STATE_AFTER: Mapping[str, str] = {
     "workload.registered": "registered",
     "workload.queued": "queued",
@@ -192,7 +193,12 @@ class Replay:
         self._used[entry.project or 0] += 1
 
     def _workload(self, entry: Entry, workload: int) -> Iterator[str]:
-        if entry.type not in WORKLOAD_FOLLOWS[self._workloads.get(workload)]:
+        before = self._workloads.get(workload)
+        if entry.type == COMMIT_FIXED:
+            if before not in ("workload.started", "workload.stopping"):
+                yield "V3: a commit was found for what does not run"
+            return
+        if entry.type not in WORKLOAD_FOLLOWS[before]:
             yield "V3, V4: a workload's event that may not follow the one before"
         self._workloads[workload] = entry.type
         if entry.type == "workload.queued":

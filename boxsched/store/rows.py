@@ -82,6 +82,7 @@ def job(row: Row) -> Job:
     fields[6] = environment(row[6])
     fields[7] = JOB_STATES[row[7]]
     fields[8] = RESULTS[row[8]]
+    fields[16] = bool(row[16])
     return Job(*fields)
 
 
@@ -106,6 +107,7 @@ def assignment(row: Row) -> Assignment:
     fields[9] = environment(row[9])
     fields[12] = KINDS[row[12]]
     fields[19] = bool(row[19])
+    fields[21] = bool(row[21])
     return Assignment(*fields)
 
 

@@ -13,6 +13,7 @@ from boxsched.store.contract import NO_PROBLEMS, ShardLoading
 from boxsched.store.driver import Driver
 from boxsched.store.steps import (
     cluster,
+    commits,
     fleet,
     leading,
     loading,
@@ -177,6 +178,9 @@ class SqlStore:
         self, command: Stop | Resolve, workload: WorkloadId, number: int, key: IdempotencyKey
     ) -> Submitted | KeyTaken:
         return await self._driver.serving.write(submission.ask_once, command, workload, number, key)
+
+    async def fix_commit(self, job: JobId, lease_token: int, found: str) -> str | None:
+        return await self._driver.serving.write(commits.fix_commit, job, lease_token, found)
 
     async def append_log(self, chunks: Sequence[tuple[JobId, int, int, bytes]]) -> None:
         await self._driver.serving.write(logs.append_log, chunks)

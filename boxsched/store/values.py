@@ -49,6 +49,7 @@ class JobSpec:
     timeout_seconds: float
     commands: tuple[str, ...]
     environment: Mapping[str, str]
+    show_commands: bool = True  # in its log, before what they put out
 
 
 @attrs.frozen
@@ -134,6 +135,7 @@ class Job:
     finished_at: float | None
     exit_status: int | None
     reason: str | None  # why it ended as it did, for a person: "time limit of 60 s", ...
+    show_commands: bool
 
 
 @attrs.frozen
@@ -369,6 +371,7 @@ class Assignment:
     repository: str | None
     started: bool = False  # the store knows that it began: never to be started anew
     stop_reason: str | None = None  # who stops it and why, for its log
+    show_commands: bool = True
 
 
 @attrs.frozen

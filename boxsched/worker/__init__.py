@@ -24,6 +24,8 @@ ticket   agent, blank     whoever renames it, holding the lock, decides: it is t
 started  supervisor       was ``ticket``: the attempt has been started, by this process
 void     agent            was ``ticket``: the attempt never starts
 running  supervisor       the first step of the job really began, and when
+found    supervisor       the commit that it would run
+fixed    agent            the commit that it runs: the first that a job of the workload found
 stop     agent            end it, with so many seconds of grace
 why      agent            beside ``stop``: who stops it and why, for the log
 log      supervisor       output, bounded
@@ -31,8 +33,8 @@ sent     agent            which part of the log is in the store, or on its way t
 result   supervisor       how it ended; durable (where it is lost or void: by the agent)
 ======== ================ =======================================================================
 
-``ticket``, ``running``, ``stop``, ``why``, ``sent`` and ``result`` have their place on the disk
-from the beginning (``folder.reserve``), so that a full disk can fail a job but not lose its result.
+``ticket``, ``sent`` and what is written later have their place on the disk from the beginning
+(``folder.reserve``), so that a full disk can fail a job but not lose its result.
 
 **Exactly once.** An attempt is started by renaming ``ticket`` under the lock. A request to the
 spawner is therefore harmless when doubled, late, or from an agent that has died since.
@@ -54,6 +56,15 @@ again at the next look; the agent takes as many descriptors as it may, its jobs 
 its supervisor reads in ``heard``, a file beside the attempts' folders, when the last heartbeat that
 a node answered was sent (``heard.py``). The agent may be dead, frozen or cut off: nobody has to do
 anything. A deploy runs on; with the in-process worker of a node that is alone so does everything.
+
+**One commit.** All jobs and attempts of a workload run the commit that the first of them found.
+After the clone a supervisor looks the branch, tag or hash up in it (``repository.py``) and writes
+``found``, unless the assignment already has the whole hash. The agent asks the store
+(``Store.fix_commit``; a worker of its own asks its node, ``wire.Found``): one guarded statement
+sets the workload's commit where it has none, and answers with the one it has. The agent writes that
+into ``fixed``; only then the supervisor checks out exactly that commit and begins the commands.
+Each side may die in between: what is asked again gets the same answer. Under an old lease there is
+none.
 
 **Times.** The supervisor measures what a run took by CLOCK_BOOTTIME, which nobody sets and which
 goes on while the machine sleeps, and writes the seconds into its result. The time limit goes by the

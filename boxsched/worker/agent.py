@@ -10,7 +10,7 @@ from boxsched.model import JobId
 from boxsched.store.values import Assignment
 from boxsched.worker.joblog import LOG_LIMIT_BYTES
 from boxsched.worker.none import NoneDriver
-from boxsched.worker.outbox import LogChunk, Outbox, Report
+from boxsched.worker.outbox import Finding, LogChunk, Outbox, Report
 from boxsched.worker.process import ProcessDriver
 from boxsched.worker.site import refuse_jobs_left_behind
 
@@ -43,10 +43,12 @@ class Driver(Protocol):
 class Agent:
     """A worker without its connection: who embeds it brings assignments and takes reports.
 
-    ``report`` and ``log`` are durable when they return; where they raise ``StoreAway`` they are
-    tried again. Log chunks are (job, attempt, offset, bytes), at most 64 KiB each, in order, and
-    all of an attempt's come before its ``JobFinished``; a chunk may come twice, with the same
-    bounds. ``say_problem`` says why no job can begin here at present, or None; it is durable when
+    ``report``, ``log`` and ``fix`` are durable when they return; where they raise ``StoreAway``
+    they are tried again. Log chunks are (job, attempt, offset, bytes), at most 64 KiB each, in
+    order, and all of an attempt's come before its ``JobFinished``; a chunk may come twice, with the
+    same bounds. ``fix`` is given the commit that a job's supervisor found, and says which one all
+    jobs of the workload run: the first that anyone found; None where the lease is not this worker's
+    any more. ``say_problem`` says why no job can begin here at present, or None; it is durable when
     it returns, too, and comes before the reports of such jobs. ``cluster`` names the installation:
     folders of another one are set aside.
 
@@ -63,6 +65,7 @@ class Agent:
         report: Callable[[Sequence[Report]], Awaitable[None]],
         log: Callable[[Sequence[LogChunk]], Awaitable[None]],
         say_problem: Callable[[str | None], Awaitable[None]],
+        fix: Callable[[Finding], Awaitable[str | None]],
         clock: Callable[[], float] = time.time,
         log_limit: int = LOG_LIMIT_BYTES,
         stop_grace: float = STOP_GRACE_SECONDS,
@@ -70,7 +73,7 @@ class Agent:
         lost_after: float | None = None,
         expects_jobs: bool = True,
     ) -> None:
-        outbox = Outbox(report, log, say_problem)
+        outbox = Outbox(report, log, say_problem, fix)
         if driver not in DRIVERS:
             raise ValueError(f"no such Box driver: {driver}")
         self._folder = folder

@@ -14,7 +14,7 @@ from boxsched.model import JobId, job_text
 from boxsched.states import Result
 from boxsched.worker import containment, remains
 from boxsched.worker import folder as files
-from boxsched.worker.folder import Damaged, Ended, Record, Running, Started
+from boxsched.worker.folder import Damaged, Ended, Found, Record, Running, Started
 from boxsched.worker.notes import note
 from boxsched.worker.outbox import LogChunk
 from boxsched.worker.place import Place
@@ -26,6 +26,8 @@ LOST = "lost: its supervisor died"
 LOST_BY_RESTART = "lost: the machine was restarted"
 
 MAX_WHY_CHARACTERS = 250  # four bytes each fit the file
+
+_RESERVED = (files.STOP, files.WHY, files.RUNNING, files.FOUND, files.FIXED, files.RESULT)
 
 _COMMIT = re.compile(r"[0-9a-f]{7,64}")
 
@@ -54,6 +56,8 @@ class Attempt:
     gone: bool = False  # the supervisor is
     damage: str | None = None  # why it cannot go on: for a person
     running: Running | None = None
+    found: Found | None = None  # the commit that its supervisor would run
+    fixed: bool = False  # its supervisor was told the one that it runs
     ended: Ended | None = None
     start_reported: bool = False
     reported_at: float = 0.0  # its end, by the monotonic clock
@@ -87,7 +91,7 @@ class Attempt:
             files.write_file(at, name, b"")
         for name in (files.TICKET, files.SENT):
             files.reserve(at, name)
-        for name in (files.STOP, files.WHY, files.RUNNING, files.RESULT):
+        for name in _RESERVED:
             files.reserve(at, name + files.RESERVED)
         files.write_record(at, record)
 
@@ -113,6 +117,7 @@ class Attempt:
 
     def _find_phase(self, boot: str) -> None:
         self.stopping = files.exists(self.place.at, files.STOP)
+        self.fixed = files.exists(self.place.at, files.FIXED)
         self.spool.go_on()
         lock = files.try_lock(self.place.at, files.LOCK)
         waiting = files.exists(self.place.at, files.TICKET)
@@ -154,6 +159,8 @@ class Attempt:
         gone = self._supervisor_gone()  # before the result: it may write that and go
         if self.running is None:
             self.running = note(self.place.at, files.RUNNING, Running)
+        if self.found is None:
+            self.found = note(self.place.at, files.FOUND, Found)
         self.ended = note(self.place.at, files.RESULT, Ended)
         if self.ended is not None:
             self.phase = Phase.ENDED
@@ -195,9 +202,24 @@ class Attempt:
                 files.put_text(self.place.at, reserved, files.WHY, why[:MAX_WHY_CHARACTERS])
             files.put_text(self.place.at, files.STOP + files.RESERVED, files.STOP, str(grace))
             self.stopping = True
-            if self.process is not None and sys.platform == "linux":
-                with contextlib.suppress(ProcessLookupError):
-                    signal.pidfd_send_signal(self.process, signal.SIGUSR1)
+            self._wake()
+
+    @property
+    def asks_for_commit(self) -> bool:
+        """Whether its supervisor waits to be told which commit to run."""
+        waits = self.found is not None and not self.fixed and not self.stopping
+        return waits and self.phase is Phase.RUNNING
+
+    def fix(self, commit: str) -> None:
+        """Tell its supervisor which commit it runs."""
+        files.put_text(self.place.at, files.FIXED + files.RESERVED, files.FIXED, commit)
+        self.fixed = True
+        self._wake()
+
+    def _wake(self) -> None:
+        if self.process is not None and sys.platform == "linux":
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self.process, signal.SIGUSR1)
 
     def void(self, ended: Ended) -> bool:
         """Make sure that it never starts; False where a supervisor has it already. Blocking."""

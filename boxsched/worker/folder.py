@@ -16,6 +16,7 @@ RECORD, SCRIPT, LOCK, LOG, STOP, SENT = "record", "script", "lock", "log", "stop
 WHY = "why"  # the text beside ``stop``
 TICKET, STARTED, VOID = "ticket", "started", "void"
 RUNNING, RESULT = "running", "result"
+FOUND, FIXED = "found", "fixed"  # the commit: as the supervisor found it, as the store fixed it
 BOX = "box"  # all that belongs to the job itself
 WORKSPACE, HOME, TMP = (f"{BOX}/{name}" for name in ("workspace", "home", "tmp"))
 COMMIT = "commit"
@@ -48,7 +49,9 @@ class Step(NamedTuple):
     environment: dict[str, str]  # beside the job's own
     may_fail: bool
     is_script: bool
-    says_commit: bool = False  # what it prints is the commit, not for the log
+    says_commit: bool = False  # it prints the commit: for us, not for the log
+    takes_commit: bool = False  # its last argument is the commit, where there is one
+    refusal: str | None = None  # why the job fails where the step does
 
 
 class Record(NamedTuple):
@@ -81,6 +84,10 @@ class Running(NamedTuple):
 Outcome = Literal["passed", "failed", "stopped"]
 
 
+class Found(NamedTuple):
+    commit: str
+
+
 class Ended(NamedTuple):
     """How an attempt ended.
 
@@ -101,7 +108,7 @@ class Ended(NamedTuple):
     not_begun: bool = False  # the commands never began, for a cause of the worker: ``reason``
 
 
-Note = Started | Running | Ended
+Note = Started | Running | Found | Ended
 
 
 # --- Folders --------------------------------------------------------------------------------

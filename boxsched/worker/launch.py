@@ -15,13 +15,13 @@ def launch(
     *,
     workspace: int,
     output: int,
+    errors: int,
     cgroup: str | None,
 ) -> tuple[int, bool]:
     """The pid of the program, which has really begun, and whether it is in its cgroup.
 
     Raises OSError as exec would.
-    Standard input is the supervisor's own, /dev/null; ``output`` becomes standard output and error;
-    ``workspace`` is a folder's descriptor.
+    Standard input is the supervisor's own, /dev/null; ``workspace`` is a folder's descriptor.
     """
     complaint, complaint_in = os.pipe()
     child = os.fork()
@@ -29,7 +29,7 @@ def launch(
         try:
             if not containment.confine_self(cgroup):
                 os.write(complaint_in, _UNCONTAINED)
-            _become(argv, environment, workspace, output)
+            _become(argv, environment, workspace, output, errors)
         except OSError as error:
             os.write(complaint_in, b"%d" % (error.errno or errno.EIO))
         except ValueError:
@@ -48,14 +48,16 @@ def launch(
     return child, said == b""
 
 
-def _become(argv: list[str], environment: dict[str, str], workspace: int, output: int) -> None:
+def _become(
+    argv: list[str], environment: dict[str, str], workspace: int, output: int, errors: int
+) -> None:
     """Never returns. Every other descriptor is closed on exec."""
     signal.set_wakeup_fd(-1)
     for number in set(signal.Signals) - {signal.SIGKILL, signal.SIGSTOP}:
         signal.signal(number, signal.SIG_DFL)
     os.setsid()
     os.dup2(output, 1)
-    os.dup2(output, 2)
+    os.dup2(errors, 2)
     os.fchdir(workspace)
     os.umask(0o022)
     os.execve(argv[0], argv, environment)  # noqa: S606 -- a list of arguments, no shell

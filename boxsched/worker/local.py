@@ -16,6 +16,7 @@ from boxsched.store.contract import Store
 from boxsched.store.values import IN_PROCESS, Connected, Connection, NewWorker
 from boxsched.worker.agent import Agent
 from boxsched.worker.heard import boottime
+from boxsched.worker.outbox import Finding
 from boxsched.worker.wire import heartbeat_seconds
 
 log = logging.getLogger(__name__)
@@ -64,6 +65,7 @@ class LocalWorker:
             report=self._report,
             log=store.append_log,
             say_problem=self._say_problem,
+            fix=self._fix,
             clock=clock.now,
             log_limit=log_limit,
             stop_grace=stop_grace,
@@ -160,6 +162,9 @@ class LocalWorker:
             await self._store.disconnect_workers([self._connected.connection])
         except StoreAway as error:
             log.warning("worker %s: not marked as disconnected: %s", self.id, error.message)
+
+    async def _fix(self, found: Finding) -> str | None:
+        return await self._store.fix_commit(*found)
 
     async def _report(self, reports: Sequence[inbox.JobStarted | inbox.JobFinished]) -> None:
         assert self._connected is not None

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import TypeVar
 
 from boxsched.errors import StoreAway
 from boxsched.inbox import JobFinished, JobStarted
@@ -12,6 +12,10 @@ FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.1, 5.0
 
 Report = JobStarted | JobFinished
 LogChunk = tuple[JobId, int, int, bytes]  # job, attempt, offset, bytes
+Finding = tuple[JobId, int, str]  # job, lease token, the commit that was found
+
+_T = TypeVar("_T")
+_R = TypeVar("_R")
 
 
 class Outbox:
@@ -22,10 +26,12 @@ class Outbox:
         report: Callable[[Sequence[Report]], Awaitable[None]],
         log: Callable[[Sequence[LogChunk]], Awaitable[None]],
         problem: Callable[[str | None], Awaitable[None]],
+        fix: Callable[[Finding], Awaitable[str | None]],
     ) -> None:
         self._report = report
         self._log = log
         self._problem = problem
+        self._fix = fix
 
     async def report(self, reports: Sequence[Report]) -> None:
         await _insist(self._report, reports)
@@ -37,15 +43,17 @@ class Outbox:
         """Why no job can begin here, or that one can."""
         await _insist(self._problem, problem)
 
+    async def fix(self, found: Finding) -> str | None:
+        """The commit that the job runs; None where the lease is this worker's no more."""
+        return await _insist(self._fix, found)
 
-async def _insist(say: Callable[[Any], Awaitable[None]], what: object) -> None:
-    """The calls may be repeated: lease tokens and offsets make that harmless."""
+
+async def _insist(say: Callable[[_T], Awaitable[_R]], what: _T) -> _R:
+    """The calls may be repeated: lease tokens, offsets and the first commit make it harmless."""
     wait = FIRST_WAIT_SECONDS
     while True:
         try:
-            await say(what)
+            return await say(what)
         except StoreAway:
             await asyncio.sleep(wait)
             wait = min(2 * wait, LONGEST_WAIT_SECONDS)
-        else:
-            return

@@ -1,31 +1,18 @@
 """From an assignment to what a supervisor runs: environment, git steps, script."""
 
 import math
-import re
-import shutil
 import zlib
-from collections.abc import Iterator
 
 import attrs
 
 from boxsched.model import Kind, job_text, workload_text
 from boxsched.store.values import Assignment
 from boxsched.worker.folder import HOME, SCRIPT, TMP, Record, Step
+from boxsched.worker.repository import JOB_PATH, Unrunnable, checkout_steps, program
+from boxsched.worker.script import script as script_of
 
-# Fixed, so that a job does not depend on how the service was started.
-JOB_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 JOB_LANG = "C.UTF-8"
-
-# `file` is there for repositories on the worker's own disk; `ext::` and plain `http` are not.
 SSH_NOT_YET = "SSH sessions are scheduled, but cannot be opened yet"
-GIT_ENVIRONMENT = {"GIT_ALLOW_PROTOCOL": "file:https:ssh", "GIT_TERMINAL_PROMPT": "0"}
-GIT_OPTIONS = ["-c", "gc.auto=0", "-c", "advice.detachedHead=false"]
-_COMMIT = re.compile(r"[0-9a-fA-F]{7,64}")
-_FULL_COMMIT_DIGITS = (40, 64)
-
-
-class Unrunnable(Exception):
-    """The job cannot be run here at all; the message is its reason."""
 
 
 @attrs.frozen
@@ -66,13 +53,13 @@ def plan(
         log_limit=site.log_limit,
         cgroup=cgroup_of(site, name),
         environment=job_environment(assignment, folder),
-        steps=[*_clone(assignment), script],
+        steps=[*checkout_steps(assignment), script],
         lost_after=_deadline(assignment.kind, lost_after),
         stop_grace=site.stop_grace,
     )
     _check_texts(record)
     try:
-        return record, "".join(f"{command}\n" for command in assignment.commands).encode()
+        return record, script_of(assignment.commands, show=assignment.show_commands)
     except UnicodeEncodeError:
         raise Unrunnable("its commands are not valid text") from None
 
@@ -103,49 +90,11 @@ def job_environment(assignment: Assignment, folder: str) -> dict[str, str]:
     }
 
 
-def program(name: str) -> str:
-    return shutil.which(name, path=JOB_PATH) or f"/usr/bin/{name}"
-
-
 def cgroup_of(site: Worksite, name: str) -> str | None:
     """Flat, below the agent's own; the folder's checksum tells it from another service's."""
     if site.cgroup_base is None:
         return None
     return f"{site.cgroup_base}/boxsched-{zlib.crc32(site.folder.encode()):08x}-{name}"
-
-
-def _clone(assignment: Assignment) -> Iterator[Step]:
-    """Names from outside stand behind ``--``, after ``=`` or behind ``refs/``: never an option."""
-    if assignment.repository is None:
-        return
-    branch, tag, commit = assignment.branch, assignment.tag, assignment.commit
-    if commit is not None and not _COMMIT.fullmatch(commit):
-        raise Unrunnable("its commit is not a commit's name")
-    for kind, name in (("heads", branch), ("tags", tag)):
-        if name is not None and commit is None:
-            yield _git("git check-ref-format", "check-ref-format", f"refs/{kind}/{name}")
-    checkout = [f"--branch={branch}"] if branch is not None and commit is None else []
-    if tag is not None or commit is not None:
-        checkout = ["--no-checkout"]
-    # `--no-local`: else the clone's objects are hard links to the repository's own files.
-    options = ["--quiet", "--no-local", *checkout]
-    yield _git("git clone", "clone", *options, "--", assignment.repository, ".")
-    if commit is not None:
-        if len(commit) in _FULL_COMMIT_DIGITS:
-            # A commit that no branch holds (a pull request's); one that is there costs nothing.
-            yield _git("git fetch", "fetch", "--quiet", "origin", commit, may_fail=True)
-        yield _git("git checkout", "checkout", "--quiet", "--detach", commit, "--")
-    elif tag is not None:
-        yield _git("git checkout", "checkout", "--quiet", "--detach", f"refs/tags/{tag}", "--")
-    if commit is None:
-        # An empty repository has none.
-        said = _git("git rev-parse", "rev-parse", "--verify", "--quiet", "HEAD", may_fail=True)
-        yield said._replace(says_commit=True)
-
-
-def _git(what: str, *arguments: str, may_fail: bool = False) -> Step:
-    argv = [program("git"), *GIT_OPTIONS, *arguments]
-    return Step(what, argv, GIT_ENVIRONMENT, may_fail, False)
 
 
 def _check_texts(record: Record) -> None:

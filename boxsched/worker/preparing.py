@@ -8,8 +8,9 @@ from boxsched.worker import folder as files
 from boxsched.worker import remains, trouble
 from boxsched.worker.attempt import GONE, Attempt
 from boxsched.worker.place import Place
-from boxsched.worker.plan import Unrunnable, Worksite, attempt_name, cgroup_of, plan
+from boxsched.worker.plan import Worksite, attempt_name, cgroup_of, plan
 from boxsched.worker.readiness import has_no_room
+from boxsched.worker.repository import Unrunnable
 from boxsched.worker.site import TRASH
 
 

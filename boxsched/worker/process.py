@@ -293,6 +293,7 @@ class ProcessDriver:
         attempts = list(self._attempts.values())
         for attempt in attempts:
             await self._lookout.look(attempt)
+        await asyncio.gather(*(self._fix(one) for one in attempts if one.asks_for_commit))
 
         chunks = []
         for attempt in attempts:
@@ -313,6 +314,16 @@ class ProcessDriver:
             for attempt, chunk in chunks
         )
         return ended or more
+
+    async def _fix(self, attempt: Attempt) -> None:
+        """Its supervisor waits for the commit that all jobs of the workload run."""
+        assert attempt.found is not None
+        commit = await self._outbox.fix((*attempt.key, attempt.found.commit))
+        if commit is None:
+            self.drop([attempt.key])
+            return
+        with self._lookout.bearing(attempt):
+            attempt.fix(commit)
 
 
 def _tell_failure(watch: asyncio.Task[None]) -> None:

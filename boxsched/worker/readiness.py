@@ -17,7 +17,7 @@ from pathlib import Path
 
 from boxsched.worker import trouble
 from boxsched.worker.folder import DISK_FULL
-from boxsched.worker.plan import program
+from boxsched.worker.repository import program
 
 LOOK_SECONDS = 5.0
 LONGEST_EPISODE_SECONDS = 300.0

@@ -147,6 +147,7 @@ class RemoteWorker:
                 report=self._report,
                 log=self._output,
                 say_problem=self._say_problem,
+                fix=self._tour.fix,
                 log_limit=options.log_limit,
                 stop_grace=options.stop_grace,
                 cluster=self._cluster,

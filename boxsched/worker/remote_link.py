@@ -66,9 +66,10 @@ class Link:
         self._pace = pace
         self._chance = chance
         self._numbers = itertools.count(1)
-        self._unanswered: dict[int, asyncio.Future[bool]] = {}
+        self._unanswered: dict[int, asyncio.Future[wire.Ack | None]] = {}
         self._beats: dict[int, float] = {}  # when they were sent
         self._over = False
+        self.fixes_commits = False  # as its Welcome says
 
     async def greet(self, hello: wire.Hello) -> wire.Welcome:
         """Raises Lost, NotTaken."""
@@ -83,6 +84,7 @@ class Link:
         if not isinstance(answer, wire.Welcome):
             raise Lost("it did not answer the hello")
         self._pace = self._pace.of(answer.lost_after)
+        self.fixes_commits = answer.fixes_commits
         return answer
 
     async def serve(self, ears: Ears) -> None:
@@ -94,20 +96,22 @@ class Link:
             self._over = True
             for answered in self._unanswered.values():
                 if not answered.done():
-                    answered.set_result(False)
+                    answered.set_result(None)
             beating.cancel()
             await asyncio.gather(beating, return_exceptions=True)
 
-    async def say(self, sentence: Sentence) -> None:
-        """Durable when it returns; raises StoreAway where the connection ends before that."""
+    async def say(self, sentence: Sentence) -> wire.Ack:
+        """The node's answer: it is durable. Raises StoreAway where the connection ends first."""
         if self._over:
             raise StoreAway("the connection to the node is gone")
         number = next(self._numbers)
         answered = self._unanswered[number] = asyncio.get_running_loop().create_future()
         try:
             await self._send(sentence(number))
-            if not await answered:
+            ack: wire.Ack | None = await answered
+            if ack is None:
                 raise StoreAway("the connection to the node was lost before it answered")
+            return ack
         except ConnectionError as error:
             raise StoreAway(f"the connection to the node was lost: {error}") from None
         finally:
@@ -156,7 +160,7 @@ class Link:
                     ears.dropped(message.stale)
                 answered = self._unanswered.get(message.number)
                 if answered is not None and not answered.done():
-                    answered.set_result(True)
+                    answered.set_result(message)
             case wire.Refused():
                 raise Lost(printable(message.message))
             case _:

@@ -6,8 +6,8 @@ from typing import TypeVar
 import msgspec
 
 from boxsched.inbox import JobFinished
-from boxsched.worker.outbox import LogChunk, Report
-from boxsched.worker.wire import MAX_SAID_BYTES, Beat, Chunk, Logged, Said
+from boxsched.worker.outbox import Finding, LogChunk, Report
+from boxsched.worker.wire import MAX_SAID_BYTES, Beat, Chunk, Found, Logged, Said
 
 MAX_REASON_CHARACTERS = 500
 MAX_PROBLEM_CHARACTERS = 200
@@ -15,7 +15,7 @@ _BUDGET = MAX_SAID_BYTES - 1_024
 _MAX_CHUNKS = 64  # as in wire.Logged
 _MAX_REPORTS = 20_000  # as in wire.Said
 
-Sentence = Callable[[int], Said | Logged | Beat]  # what is sent, once it has its number
+Sentence = Callable[[int], Said | Logged | Beat | Found]  # what is sent, once it has its number
 _Part = TypeVar("_Part")
 
 
@@ -34,6 +34,10 @@ def chunks_in_sentences(chunks: Sequence[LogChunk]) -> Iterator[Sentence]:
 def problem_in_short(problem: str | None) -> str | None:
     """As a heartbeat says it."""
     return problem and printable(problem[:MAX_PROBLEM_CHARACTERS])
+
+
+def found_in_sentence(found: Finding) -> Sentence:
+    return lambda number: Found(number, *found)
 
 
 def _clean(report: Report) -> Report:

@@ -4,14 +4,16 @@ import asyncio
 import contextlib
 import logging
 import random
+from collections.abc import AsyncIterator
 from typing import Protocol
 
 from boxsched.worker import wire
 from boxsched.worker.discovery import Choice, Discovery, NodeAddress
 from boxsched.worker.heard import boottime
+from boxsched.worker.outbox import Finding
 from boxsched.worker.remote_link import Ears, Link, Lost, NotTaken, connection
 from boxsched.worker.remote_pace import Backoff, Pace
-from boxsched.worker.remote_saying import Sentence
+from boxsched.worker.remote_saying import Sentence, found_in_sentence
 
 COMPLAIN_AGAIN_SECONDS = 60.0
 
@@ -85,12 +87,25 @@ class Tour:
 
     async def say(self, sentence: Sentence) -> None:
         """Waits for a node; raises StoreAway where it goes before it has answered."""
+        async with self._linked() as link:
+            await link.say(sentence)
+
+    async def fix(self, found: Finding) -> str | None:
+        """As ``say``: what the node answers. A node of an earlier version fixes no commits: there
+        the job runs what it found."""
+        async with self._linked() as link:
+            if not link.fixes_commits:
+                return found[2]
+            return (await link.say(found_in_sentence(found))).commit
+
+    @contextlib.asynccontextmanager
+    async def _linked(self) -> AsyncIterator[Link]:
         self._saying += 1
         self._quiet.clear()
         try:
             while self._link is None:
                 await self._up.wait()
-            await self._link.say(sentence)
+            yield self._link
         finally:
             self._saying -= 1
             if not self._saying:

@@ -11,7 +11,7 @@ import time
 
 from boxsched.worker import containment, trouble, verdict
 from boxsched.worker import folder as files
-from boxsched.worker.folder import Ended, Record, Running, Started, Step
+from boxsched.worker.folder import Ended, Found, Record, Running, Started, Step
 from boxsched.worker.heard import Deadline
 from boxsched.worker.heard import boottime as _clock
 from boxsched.worker.joblog import READ_BYTES, BoundedLog
@@ -124,8 +124,10 @@ class Supervision:
             self._look()
             if self.cause is not None:
                 return self._verdict(None)
+            if step.takes_commit and self.commit is None:
+                continue  # an empty repository
             try:
-                status = self._say_commit(step) if step.says_commit else self._run_step(step)
+                status = self._find_commit(step) if step.says_commit else self._run_step(step)
             except OSError as error:
                 return self._not_started(step, error)
             if step.is_script:
@@ -158,25 +160,51 @@ class Supervision:
         problem = trouble.of_git(step.what, status, self.said)
         if problem is not None:
             return self._not_begun(problem)
-        return self._failed(f"{step.what} failed with {verdict.ending(status)}")
+        failed = f"{step.what} failed with {verdict.ending(status)}"
+        return self._failed(step.refusal or failed)
 
-    def _say_commit(self, step: Step) -> int:
+    def _find_commit(self, step: Step) -> int:
         """What it prints goes into a file; nothing of the job's own has run by then."""
         output = files.create(self.at, files.COMMIT)
         try:
             status = self._run_step(step, output)
         finally:
             os.close(output)
-        self.commit = verdict.commit(self.at) if status == 0 else None
+        found = verdict.commit(self.at, files.COMMIT) if status == 0 else None
+        self.commit = found and self._agreed(found)
         return status
+
+    def _agreed(self, found: str) -> str | None:
+        """The commit that all jobs of the workload run. The first that is found becomes it, in the
+        store: the agent asks there. None where the job is ended before the answer."""
+        if found == self.record.environment.get("BOXSCHED_COMMIT"):
+            return found
+        reserved = files.FOUND + files.RESERVED
+        if not files.exists(self.at, reserved):  # prepared by an agent of an earlier version
+            return found
+        files.put(self.at, reserved, files.FOUND, Found(found))
+        files.ring(self.site)
+        self.status = None
+        while self.cause is None:
+            fixed = verdict.commit(self.at, files.FIXED)
+            if fixed is not None:
+                return fixed
+            self._turn()
+        return None
 
     def _run_step(self, step: Step, output: int | None = None) -> int:
         self.status, self.childless = None, False
+        environment = self.record.environment | step.environment
+        argv = step.argv
+        if self.commit is not None:
+            environment["BOXSCHED_COMMIT"] = self.commit
+            argv = [*argv, self.commit] if step.takes_commit else argv
         self.child, contained = launch(
-            step.argv,
-            self.record.environment | step.environment,
+            argv,
+            environment,
             workspace=self.workspace,
             output=self.job_output if output is None else output,
+            errors=self.job_output,
             cgroup=self.cgroup,
         )
         self.script_began = step.is_script

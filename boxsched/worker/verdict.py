@@ -13,7 +13,7 @@ from boxsched.worker.folder import Outcome
 # Why a job is ended by its supervisor, where it does not end by itself.
 STOPPED, TIMED_OUT, LOST, DISK_FULL = "stopped", "timed out", "lost", files.DISK_FULL
 
-_COMMIT = re.compile(rb"[0-9a-f]{7,64}")
+_WHOLE = re.compile(rb"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 class Verdict(NamedTuple):
@@ -54,13 +54,14 @@ def ending(status: int) -> str:
         return f"signal {-status}"
 
 
-def commit(at: int) -> str | None:
-    """What git printed into its file, where that is a commit and nothing else."""
+def commit(at: int, name: str) -> str | None:
+    """The whole hash that begins the file's last line; None where there is none."""
     try:
-        name = (files.read_file(at, files.COMMIT) or b"").strip()
+        lines = (files.read_file(at, name) or b"").split(b"\n")
     except files.Damaged:
         return None
-    return name.decode() if _COMMIT.fullmatch(name) else None
+    words = [line.split()[0] for line in lines if line.strip()]
+    return words[-1].decode() if words and _WHOLE.fullmatch(words[-1]) else None
 
 
 def ended_by(cause: str, limit: float, lost_after: float | None, why_stopped: str | None) -> str:
@@ -69,7 +70,8 @@ def ended_by(cause: str, limit: float, lost_after: float | None, why_stopped: st
         return f"time limit of {limit:g} s reached, so the job is ended"
     if cause == LOST:
         return f"no node was heard for {lost_after:g} s, so the job is ended: it may run elsewhere"
-    return why_stopped or STOPPED
+    why = why_stopped or STOPPED
+    return why if why.startswith((STOPPED, "ended")) else f"{STOPPED}: {why}"
 
 
 def why_stopped(at: int) -> str | None:

@@ -3,10 +3,11 @@
 The worker connects out to ``PATH`` with its token, and says ``Hello``; the node answers ``Welcome``
 or ``Refused``. From then on the node sends ``Level``, all that the worker should run or end, at the
 connect, whenever something changed, and every LOOK_SECONDS; never a difference to an earlier one.
-The worker sends ``Beat`` every HEARTBEAT_SECONDS, ``Said`` (reports) and ``Logged`` (output), each
-with a number that its ``Ack`` repeats when they are durable; without it they are said again, on
-this connection or another: lease tokens and offsets make that harmless. Messages are numbered by
-their sender and acknowledged in any order. ``Hello`` is a heartbeat too, answered by ``Welcome``.
+The worker sends ``Beat`` every HEARTBEAT_SECONDS, ``Said`` (reports), ``Logged`` (output) and
+``Found`` (a commit), each with a number that its ``Ack`` repeats when they are durable; without it
+they are said again, on this connection or another: lease tokens, offsets and the first commit make
+that harmless. Messages are numbered by their sender and acknowledged in any order. ``Hello`` is a
+heartbeat too, answered by ``Welcome``.
 """
 
 from typing import Annotated
@@ -65,6 +66,7 @@ class Welcome(msgspec.Struct, frozen=True, tag="welcome"):
     worker: int
     cluster: str
     lost_after: float  # seconds after the last answered heartbeat that end a build's job
+    fixes_commits: bool = False  # it answers ``Found``
 
 
 class Refused(msgspec.Struct, frozen=True, tag="refused"):
@@ -99,6 +101,7 @@ class Task(msgspec.Struct, frozen=True, array_like=True):
     repository: str | None
     started: bool
     stop_reason: str | None = None
+    show_commands: bool = True
 
 
 class Level(msgspec.Struct, frozen=True, tag="level"):
@@ -134,19 +137,30 @@ class Logged(msgspec.Struct, frozen=True, tag="logged"):
     chunks: Annotated[tuple[Chunk, ...], msgspec.Meta(max_length=64)]
 
 
+class Found(msgspec.Struct, frozen=True, tag="found"):
+    """A job's supervisor found this commit, and waits to be told which one it runs: the first that
+    any job of the workload found. Its ``Ack`` says so. Only to a node that fixes commits."""
+
+    number: int
+    job: int
+    lease_token: int
+    commit: str  # the whole hash
+
+
 class Ack(msgspec.Struct, frozen=True, tag="ack"):
     """Durable. ``stale``: (job, lease token) of those that are the worker's no more, and that
     changed nothing; whatever of them runs is to be killed, its output kept."""
 
     number: int
     stale: tuple[tuple[int, int], ...] = ()
+    commit: str | None = None  # what a ``Found`` came to
 
 
 class Leave(msgspec.Struct, frozen=True, tag="leave"):
     """The node stops: connect to another one, at once."""
 
 
-FromWorker = Hello | Beat | Said | Logged
+FromWorker = Hello | Beat | Said | Logged | Found
 FromNode = Welcome | Refused | Level | Ack | Leave
 
 encode = msgspec.json.Encoder().encode

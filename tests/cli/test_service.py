@@ -91,7 +91,7 @@ def test_whoever_interrupts_the_waiting_is_told_what_goes_on(shell, option):
     line = process.stdout.readline()
     id_ = line.partition("(")[2].partition(")")[0]
     if option == "--follow":
-        assert process.stdout.readline() == "begun\n"
+        assert [process.stdout.readline() for _ in range(2)] == ["+ echo begun\n", "begun\n"]
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
@@ -141,7 +141,8 @@ def test_a_workload_is_shown_explained_and_its_logs_are_read(shell):
     assert "tag" in shell("show", title).stdout
     assert shell.json("explain", title)["phase"] == "finished"
     job = build["jobs"][0]["id"]
-    assert shell("logs", job).stdout == "testing\ndone\n"
+    shown = "+ echo testing $BOXSCHED_BRANCH\ntesting\n+ echo done\ndone\n"
+    assert shell("logs", job).stdout == shown
     assert "unit | done\n" in shell("logs", title, "--follow").stdout
     logs = shell.json("logs", build["id"])["jobs"]
     assert [one["name"] for one in logs] == ["unit", "lint"]

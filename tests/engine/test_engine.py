@@ -246,6 +246,21 @@ async def test_a_build_without_a_commit_learns_it_from_its_jobs(shop: Shop) -> N
     assert (await shop.look(id_)).commit == "a" * 40
 
 
+async def test_a_commit_that_is_fixed_is_shown_at_once(shop: Shop) -> None:
+    id_ = await shop.build(jobs=2)
+    one, other = await shop.assignments()
+    fix = shop.store.fix_commit
+    for assignment, commit in ((one, "a" * 40), (other, "b" * 40)):
+        assert await fix(assignment.job, assignment.lease_token, commit) == "a" * 40
+    await shop.settle()
+    (event,) = [e for e in shop.events if e.type == "workload.commit"]
+    told = msgspec.json.decode(event.data)
+    assert (told["workload"], told["commit"]) == (f"w{id_}", "a" * 40)
+    for assignment in (one, other):
+        await shop.finish(assignment)
+    assert (await shop.look(id_)).commit == "a" * 40
+
+
 async def test_a_box_is_warm_for_its_project_and_branch_also_after_a_restart(shop: Shop) -> None:
     await shop.project("api")
     await shop.submit(*(shop.new(branch=b) for b in "ab"), shop.new("api", branch="a"))

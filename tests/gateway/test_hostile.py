@@ -25,6 +25,11 @@ def chunk(job: object = 1, attempt: object = 1, offset: object = 0, data: object
     return json.dumps({"type": "logged", "number": 1, "chunks": [[job, attempt, offset, data]]})
 
 
+def found(commit: str, job: int = 1) -> str:
+    message = {"type": "found", "number": 1, "job": job, "lease_token": 1, "commit": commit}
+    return json.dumps(message)
+
+
 FINISHED = ("finished", 1, 1, 1.0)
 HOSTILE = {
     "nothing": ("", "malformed"),
@@ -65,6 +70,11 @@ HOSTILE = {
         + ",".join(['["started",1,1,1.0]'] * 20_001) + "]}",
         "malformed",
     ),
+    "a commit that is not whole": (found("0123abc"), "values"),
+    "a commit that is none": (found("g" * 40), "values"),
+    "a commit of a huge job": (found("a" * 40, job=1 << 63), "values"),
+    "a run of less than nothing": (said(*FINISHED, "passed", 0, None, None, False, -1.0), "values"),
+    "an endless run": (said(*FINISHED, "passed", 0, None, None, False, 1e300), "values"),
     "output at a huge offset": (chunk(offset=1 << 50), "values"),
     "output before its begin": (chunk(offset=-1), "values"),
     "output of a huge attempt": (chunk(attempt=1 << 70), "values"),

@@ -70,6 +70,20 @@ async def test_a_lease_that_is_newer_than_the_last_level_is_known(
     assert house.reports() == [report]
 
 
+async def test_a_commit_is_answered_with_the_one_that_its_workload_runs(
+    house: House, worker: Worker
+) -> None:
+    task = worker.tasks[0]
+    assert task.commit is not None
+    first, second = (task.commit.ljust(40, char) for char in "ab")
+    for number, found in ((1, first), (2, second)):
+        await worker.say(wire.Found(number, task.job, task.lease_token, found))
+        assert await worker.next(wire.Ack) == wire.Ack(number, (), first)
+    await worker.say(wire.Found(3, task.job, task.lease_token - 1, "c" * 40))
+    stale = ((task.job, task.lease_token - 1),)
+    assert await worker.next(wire.Ack) == wire.Ack(3, stale, None)
+
+
 async def test_another_workers_job_cannot_be_reported(house: House, worker: Worker) -> None:
     other = await house.worker("other")
     task = worker.tasks[0]

@@ -11,6 +11,8 @@ from boxsched.client import Client as BoxschedClient
 from boxsched.model import JobId
 from tests.service.house import API, Answer, House, job
 
+COUNT = "for n in 1 2 3; do echo $n; sleep 0.2; done"
+
 
 async def log(house: House, job_id: str) -> bytes:
     return (await house.call("GET", f"{API}/jobs/{job_id}/log")).body
@@ -18,7 +20,7 @@ async def log(house: House, job_id: str) -> bytes:
 
 async def test_output_is_text_whatever_it_is(running: House) -> None:
     script = "printf '<script>alert(1)</script>\\377\\303\\251\\033]0;x\\007\\n'"
-    await running.project("web", jobs=[job("print", script)])
+    await running.project("web", jobs=[job("print", script, show_commands=False)])
     made = await running.build()
     await running.finished(made["id"])
     answer = await running.call("GET", f"{API}/jobs/{made['id']}-1/log")
@@ -28,8 +30,26 @@ async def test_output_is_text_whatever_it_is(running: House) -> None:
     assert answer.body.decode() == "<script>alert(1)</script>\ufffdé\x1b]0;x\x07\n"
 
 
+async def test_a_log_shows_the_commands_unless_they_are_not_to_be_shown(running: House) -> None:
+    settings = [job("shown", "echo hi"), job("hidden", "echo hi", show_commands=False)]
+    await running.project("web", jobs=settings)
+    kept = (await running.call("GET", f"{API}/projects/web")).json["jobs"]
+    assert [one["show_commands"] for one in kept] == [True, False]
+    made = await running.build()
+    again = (await running.call("POST", f"{API}/workloads/{made['id']}/rebuild")).json
+    for id_ in (made["id"], again["id"]):
+        await running.finished(id_)
+        assert await log(running, f"{id_}-1") == b"+ echo hi\nhi\n"
+        assert await log(running, f"{id_}-2") == b"hi\n"
+    wrong = await running.call(
+        "POST", f"{API}/projects/web/builds",
+        {"branch": "main", "jobs": [job("x", show_commands="no")]},
+    )  # fmt: skip
+    assert (wrong.status, wrong.error["field"]) == (422, "jobs[0].show_commands")
+
+
 async def test_following_ends_with_the_job(running: House) -> None:
-    await running.project("web", jobs=[job("count", "for n in 1 2 3; do echo $n; sleep 0.2; done")])
+    await running.project("web", jobs=[job("count", COUNT, show_commands=False)])
     made = await running.build()
     answer = await running.call("GET", f"{API}/jobs/{made['id']}-1/log?follow=1")
     assert answer.body == b"1\n2\n3\n"
@@ -38,7 +58,7 @@ async def test_following_ends_with_the_job(running: House) -> None:
 
 
 async def test_what_is_written_is_seen_before_the_end(running: House) -> None:
-    await running.project("web", jobs=[job("wait", "echo begun; sleep 60")])
+    await running.project("web", jobs=[job("wait", "echo begun; sleep 60", show_commands=False)])
     made = await running.build()
     async with running.client.get(
         f"{running.url}{API}/jobs/{made['id']}-1/log?follow=1",
@@ -51,9 +71,8 @@ async def test_what_is_written_is_seen_before_the_end(running: House) -> None:
 
 async def test_a_long_log_comes_whole(running: House) -> None:
     # 300 kB, with characters of three bytes across every border of a chunk.
-    await running.project(
-        "web", jobs=[job("much", "for n in $(seq 20000); do echo '日本語日本'; done")]
-    )
+    much = job("much", "for n in $(seq 20000); do echo '日本語日本'; done", show_commands=False)
+    await running.project("web", jobs=[much])
     made = await running.build()
     await running.finished(made["id"])
     assert await log(running, f"{made['id']}-1") == "日本語日本\n".encode() * 20000
@@ -100,7 +119,7 @@ def says(answer: Answer) -> tuple[str, ...]:
 
 
 async def test_a_part_is_bytes_and_says_what_it_is_a_part_of(running: House) -> None:
-    await running.project("web", jobs=[job("print", "printf 'ab\\377c\\n'")])
+    await running.project("web", jobs=[job("print", "printf 'ab\\377c\\n'", show_commands=False)])
     made = await running.build()
     await running.finished(made["id"])
     whole = await part(running, f"{made['id']}-1", "offset=0")
@@ -143,7 +162,7 @@ async def test_a_followed_part_ends_in_time_and_not_with_a_cut(
 
 
 async def test_a_followed_part_goes_on_while_there_is_output(running: House) -> None:
-    await running.project("web", jobs=[job("count", "for n in 1 2 3; do echo $n; sleep 0.2; done")])
+    await running.project("web", jobs=[job("count", COUNT, show_commands=False)])
     made = await running.build()
     async with BoxschedClient(running.url, running.token) as client:
         async with asyncio.timeout(20):

@@ -96,6 +96,7 @@ async def end_jobs(data: Path) -> None:
         report=taken,
         log=taken,
         say_problem=taken,
+        fix=taken,
         stop_grace=0.0,
         cluster=cluster,
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from boxsched.inbox import JobStarted
 from boxsched.worker.agent import Agent
-from boxsched.worker.outbox import LogChunk, Report
+from boxsched.worker.outbox import Finding, LogChunk, Report
 from tests.worker.site import assigned
 
 
@@ -34,7 +34,10 @@ async def live(folder: Path, spool: Path, script: str) -> None:
         async def say_problem(problem: str | None) -> None:
             write("problem", problem)
 
-        told = {"report": report, "log": log, "say_problem": say_problem}
+        async def fix(found: Finding) -> str | None:
+            return found[2]
+
+        told = {"report": report, "log": log, "say_problem": say_problem, "fix": fix}
         agent = Agent(folder=folder, driver="process", **told)
         await agent.start()
         await agent.reconcile([assigned(1, script)])

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import attrs
 from aiohttp import WSMsgType, web
 
+from boxsched.model import JobId
 from boxsched.store.values import Assignment
 from boxsched.worker import wire
 from tests.worker.site import LIMIT_SECONDS, StoreDouble
@@ -49,6 +50,7 @@ class Node:
     refusal: wire.Refused | None = None
     status: int | None = None  # instead of a WebSocket
     code: str = "unauthorized"  # and why; "" is none of a node's
+    fixes_commits: bool = True
     acks_beats: bool = True
     acks_said: bool = True
     acks_output: bool = True
@@ -142,7 +144,9 @@ class Node:
             await connection.say(self.refusal)
             await connection.socket.close()
             return False
-        await connection.say(wire.Welcome(7, self.cluster, self.lost_after))
+        await connection.say(
+            wire.Welcome(7, self.cluster, self.lost_after, fixes_commits=self.fixes_commits)
+        )
         self.connections.append(connection)
         await self._level(connection)
         return True
@@ -155,6 +159,7 @@ class Node:
         self.heard.append(said)
         stale: set[tuple[int, int]] = set()
         answered = True
+        commit: str | None = None
         match said:
             case wire.Beat():
                 connection.beats += 1
@@ -166,11 +171,15 @@ class Node:
                 await self.store.report(
                     [r for r in said.reports if (r.job, r.lease_token) not in stale]
                 )
+            case wire.Found():
+                commit = await self.store.fix((JobId(said.job), said.lease_token, said.commit))
+                if commit is None:
+                    stale = {(said.job, said.lease_token)}
             case wire.Logged():
                 answered = self.acks_output
                 await self.store.log([(c.job, c.attempt, c.offset, c.data) for c in said.chunks])
         if answered:
-            await connection.say(wire.Ack(said.number, tuple(stale)))
+            await connection.say(wire.Ack(said.number, tuple(stale), commit))
 
     async def _tell(self) -> None:
         async with self._news:

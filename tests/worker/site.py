@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from boxsched.inbox import JobFinished, JobStarted
-from boxsched.model import BoxId, JobId, Kind, WorkloadId, job_id
+from boxsched.model import BoxId, JobId, Kind, WorkloadId, job_id, job_workload
 from boxsched.store.values import Assignment
 from boxsched.worker import folder as files
 from boxsched.worker.agent import Agent
-from boxsched.worker.outbox import LogChunk, Report
+from boxsched.worker.outbox import Finding, LogChunk, Report
 
 LIMIT_SECONDS = 60.0  # for what should take moments
 
@@ -49,6 +49,7 @@ def assigned(number: int, *commands: str, **other: Any) -> Assignment:
         "server": None,
         "commit": None,
         "repository": None,
+        "show_commands": False,
     }
     return Assignment(**(values | other))
 
@@ -61,6 +62,9 @@ class StoreDouble:
         self.calls = 0
         self.chunks: dict[JobId, dict[int, bytes]] = defaultdict(dict)
         self.log_when_finished: dict[JobId, bytes] = {}
+        self.found: list[Finding] = []
+        self.commits: dict[WorkloadId, str] = {}
+        self.stale: set[tuple[JobId, int]] = set()
         self.away: Exception | None = None
         self.problems: list[str | None] = []  # that it was told of
         self._news = asyncio.Condition()
@@ -89,6 +93,16 @@ class StoreDouble:
         self.calls += 1
         if self.away is not None:
             raise self.away
+
+    async def fix(self, found: Finding) -> str | None:
+        self._answer()
+        job, token, commit = found
+        self.found.append(found)
+        if (job, token) in self.stale:
+            return None
+        fixed = self.commits.setdefault(job_workload(job), commit)
+        await self._tell()
+        return fixed
 
     async def _tell(self) -> None:
         async with self._news:
@@ -128,7 +142,12 @@ class Site:
 
     def _agent(self) -> Agent:
         store = self.store
-        told = {"report": store.report, "log": store.log, "say_problem": store.problem}
+        told = {
+            "report": store.report,
+            "log": store.log,
+            "say_problem": store.problem,
+            "fix": store.fix,
+        }
         return Agent(folder=self.folder, **told, **self.options)
 
     async def restart(self) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from boxsched.inbox import JobFinished
 from boxsched.states import Result
-from boxsched.worker import plan, readiness, trouble
+from boxsched.worker import readiness, repository, trouble
 from boxsched.worker.readiness import Readiness, check, has_no_room
 from tests.worker.site import Site, assigned
 
@@ -64,8 +64,10 @@ def fake_git(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None
     path = folder / "git"
     path.write_text(f"#!/bin/bash\n{script}\n")
     path.chmod(0o755)
-    known = plan.program
-    monkeypatch.setattr(plan, "program", lambda name: str(path) if name == "git" else known(name))
+    known = repository.program
+    monkeypatch.setattr(
+        repository, "program", lambda name: str(path) if name == "git" else known(name)
+    )
 
 
 # --- The disk -------------------------------------------------------------------------------
@@ -120,9 +122,11 @@ def test_how_much_room_is_enough(small_disk: Path) -> None:
 async def test_a_worker_without_git(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    known = plan.program
+    known = repository.program
     nowhere = str(tmp_path / "git")
-    monkeypatch.setattr(plan, "program", lambda name: nowhere if name == "git" else known(name))
+    monkeypatch.setattr(
+        repository, "program", lambda name: nowhere if name == "git" else known(name)
+    )
     monkeypatch.setattr(readiness, "GIT", nowhere)
     await site.agent.reconcile([assigned(1, "true", repository="file:///nowhere")])
     assert (await not_begun(site)).reason == "git is not installed"

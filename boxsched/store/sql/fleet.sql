@@ -118,7 +118,11 @@ SELECT box.worker, CAST(json_agg(json_build_array(
            job.id, job.attempt, job.lease_token, box.id, box.ordinal, job.state = 'stopping',
            job.timeout_seconds, job.name, job.commands, job.environment, workload.id,
            workload.number, workload.kind, project.name, workload.branch, workload.tag,
-           workload.server, workload.commit_hash, project.repository, job.started_at IS NOT NULL
+           workload.server, workload.commit_hash,
+           nullif(coalesce(workload.repository, project.repository), ''),
+           job.started_at IS NOT NULL,
+           CASE WHEN job.state = 'stopping' THEN coalesce(job.reason, workload.reason) END,
+           job.show_commands
        )) AS text)
   FROM v
   JOIN box ON box.worker = v.worker

@@ -38,7 +38,7 @@ SELECT count(*) FROM workload
 WITH v(id) AS (VALUES (:id))
 SELECT job.id, job.name, job.box_type, job.timeout_seconds, job.expected_seconds, job.commands,
        job.environment, job.state, job.result, job.box, job.attempt, job.lease_token,
-       job.started_at, job.finished_at, job.exit_status, job.reason
+       job.started_at, job.finished_at, job.exit_status, job.reason, job.show_commands
   FROM v JOIN job ON job.id = v.id
  ORDER BY job.id;
 
@@ -47,7 +47,7 @@ SELECT job.id, job.name, job.box_type, job.timeout_seconds, job.expected_seconds
 WITH v(id) AS (VALUES (:id))
 SELECT job.id, job.name, job.box_type, job.timeout_seconds, job.expected_seconds, '[]', '{}',
        job.state, job.result, job.box, job.attempt, job.lease_token, job.started_at,
-       job.finished_at, job.exit_status, job.reason
+       job.finished_at, job.exit_status, job.reason, job.show_commands
   FROM v JOIN job ON job.id = v.id
  ORDER BY job.id;
 

@@ -80,3 +80,10 @@ CREATE TABLE lineage (
     restored BOOLEAN NOT NULL DEFAULT FALSE,
     began_at DOUBLE PRECISION NOT NULL
 );
+
+-- The repository that all jobs and attempts of a workload clone: the project's when it was submitted;
+-- empty: none. NULL: a program of an earlier schema stored it, and the project's of now counts.
+ALTER TABLE workload ADD COLUMN repository TEXT;
+
+-- Whether a job's log shows its commands.
+ALTER TABLE job ADD COLUMN show_commands BOOLEAN NOT NULL DEFAULT TRUE;

@@ -53,25 +53,31 @@ WITH v(
 ))
 INSERT INTO workload (
     id, project, number, kind, lane, branch, tag, server, commit_hash, message, author,
-    priority, cancellation, fail_fast, boxes, rebuild_of, build, public_key, created_at, state
+    priority, cancellation, fail_fast, boxes, rebuild_of, build, public_key, created_at, state,
+    repository
 )
 SELECT v.id, v.project, v.number, v.kind, CAST(v.lane AS text), CAST(v.branch AS text),
        CAST(v.tag AS text), CAST(v.server AS text), CAST(v.commit_hash AS text),
        CAST(v.message AS text), CAST(v.author AS text), v.priority, v.cancellation, v.fail_fast,
        v.boxes, CAST(v.rebuild_of AS bigint), CAST(v.build AS bigint),
-       CAST(v.public_key AS text), v.created_at, 'registered'
+       CAST(v.public_key AS text), v.created_at, 'registered',
+       coalesce((SELECT repository FROM project WHERE project.id = v.project), '')
   FROM v WHERE v.id IS NOT NULL;
 
 -- name: insert_jobs
 -- The jobs of new workloads, waiting.
-WITH v(id, name, box_type, timeout_seconds, expected_seconds, commands, environment) AS (VALUES (
-    :id, :name, :box_type, :timeout_seconds, :expected_seconds, :commands, :environment
+WITH v(
+    id, name, box_type, timeout_seconds, expected_seconds, commands, environment, show_commands
+) AS (VALUES (
+    :id, :name, :box_type, :timeout_seconds, :expected_seconds, :commands, :environment,
+    :show_commands
 ))
 INSERT INTO job (
-    id, name, box_type, timeout_seconds, expected_seconds, commands, environment, state, attempt
+    id, name, box_type, timeout_seconds, expected_seconds, commands, environment, state, attempt,
+    show_commands
 )
 SELECT v.id, v.name, v.box_type, v.timeout_seconds, v.expected_seconds, v.commands,
-       v.environment, 'waiting', 0
+       v.environment, 'waiting', 0, v.show_commands
   FROM v WHERE v.id IS NOT NULL;
 
 -- name: insert_commands

@@ -44,6 +44,12 @@ def tell(shard: int, commands: Sequence[tuple[str, bytes]]) -> Call:
     )
 
 
+def tell_of(command: inbox.Command, workload: WorkloadId) -> Call:
+    """Put a command about a workload into its shard's inbox."""
+    kind, payload = inbox.written(command)
+    return _SQL["tell_of_workload"](kind=kind, payload=payload.decode(), workload=workload)
+
+
 def ask(shard: int, commands: Sequence[tuple[str, bytes]]) -> Steps[None]:
     yield tell(shard, commands)
 
@@ -74,8 +80,7 @@ def ask_once(
     if before is not None:
         return before
     yield _SQL["insert_keys"].rows([(key.scope, key.key, key.body_sha256, workload, number)])
-    kind, payload = inbox.written(command)
-    yield _SQL["tell_of_workload"](kind=kind, payload=payload.decode(), workload=workload)
+    yield tell_of(command, workload)
     return Submitted(workload, number, repeated=False)
 
 
@@ -269,6 +274,7 @@ def _job_rows(new: NewWorkload, workload: WorkloadId, expected: _Expected) -> li
             _expected_seconds(new, job, expected),
             json_text(job.commands),
             json_text(job.environment),
+            job.show_commands,
         )
         for index, job in enumerate(new.jobs)
     ]
