@@ -130,41 +130,48 @@ class Reservation:
         return True
 
 
+def earliest(head: Workload, usage: Usage, plan: int | None, now: float) -> float:
+    """The earliest time at which enough will be free for ``head``, which does not fit now.
+
+    Each running job is taken to end at started + expected or, once that has passed, at
+    max(started + limit, now). The head must fit into what exists. Infinite where it fits only with
+    Boxes that are away: nobody knows when these come free.
+    """
+    ask = head.ask
+    # While a type has more busy Boxes than are wanted, the first to end free nothing: below zero.
+    lacking = {pool: count - pool.free + pool.surplus for pool, count in ask.needs}
+    short = sum(lack > 0 for lack in lacking.values())  # types that still have too few
+    over = 0 if plan is None else usage.boxes + ask.total - plan
+    for end, _, _, group in usage.by_end(now):
+        lack = lacking.get(group.pool)
+        if lack is not None:
+            lacking[group.pool] = lack - group.returning
+            short -= lack > 0 >= lack - group.returning
+        over -= group.jobs
+        if not short and (plan is None or over <= 0):
+            return max(end, now)
+    assert any(pool.away for pool, _ in ask.needs), f"no time at which {ask.needs} fit"
+    return inf
+
+
 def reserve(
     head: Workload, usage: Usage, pools: Iterable[Pool], plan: int | None, now: float
 ) -> Reservation:
-    """The earliest time at which enough will be free for ``head``, and what is left over then.
+    """The earliest time at which enough will be free for ``head``, and what it leaves free then.
 
-    Each running job is taken to end at started + expected or, once that has passed, at
-    max(started + limit, now). The head must fit into what exists.
-
-    Where it fits only with Boxes that are away, nobody knows when: then ``at`` is infinite, and
-    nothing that fits now can delay it.
+    Where there is no such time, ``at`` is infinite, and nothing that fits now can delay the head.
     """
     ask, project = head.ask, head.project
-    # While a type has more busy Boxes than are wanted, the first to end free nothing: below zero.
+    at = earliest(head, usage, plan, now)
     coming = {pool: pool.free - pool.surplus for pool in pools}
-    used = usage.boxes
-    project_used = project.used
-    at = now
-    groups = usage.by_end(now)
-    entry = next(groups, None)
-    while entry is not None:
-        at = max(entry[0], now)
-        while entry is not None and entry[0] <= at:  # all that end by then, the overdue at once
-            group: RunningGroup = entry[3]
-            coming[group.pool] += group.returning
-            used -= group.jobs
-            if group.workload.project is project:
-                project_used -= group.jobs
-            entry = next(groups, None)
-        if (plan is None or used + ask.total <= plan) and all(
-            coming[pool] >= count for pool, count in ask.needs
-        ):
+    used, project_used = usage.boxes, project.used
+    for end, _, _, group in usage.by_end(now):
+        if end > at:
             break
-    else:
-        assert any(pool.away for pool, _ in ask.needs), f"no time at which {ask.needs} fit"
-        at = inf
+        coming[group.pool] += group.returning
+        used -= group.jobs
+        if group.workload.project is project:
+            project_used -= group.jobs
     for pool, count in ask.needs:
         coming[pool] -= count
     limit, promise = project.limit, head.promise
@@ -272,7 +279,7 @@ class Pass:
         head = self.head
         if head is None or self._policy is not Policy.BACKFILL or head.head.promise is not None:
             return None
-        at = self.reservation().at
+        at = earliest(head.head, self._usage, self._plan, self._now)
         return at if at < inf else None
 
     def reservation(self) -> Reservation:
