@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ import attrs
 
 BOXES = 2
 STOP_SECONDS = 20
+FINISHED_SECONDS = 60
 
 Json = dict[str, Any]
 
@@ -67,7 +69,9 @@ class Service:
             events = connection.getresponse()
             if self.workload(workload)["state"] == "finished":
                 return
+            until = time.monotonic() + FINISHED_SECONDS
             for line in events:
+                assert time.monotonic() < until, f"{workload} does not finish"
                 told = json.loads(line[5:]) if line.startswith(b"data:") else {}
                 if (told.get("type"), told.get("workload")) == ("workload.finished", workload):
                     return

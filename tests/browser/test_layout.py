@@ -1,0 +1,129 @@
+"""What stays in its place, and what is still seen with other colours and on paper."""
+
+import pytest
+from playwright.sync_api import Page, Route, expect
+
+from tests.browser.person import Opened, sign_in
+from tests.browser.service import Service, job
+
+pytestmark = pytest.mark.browser
+
+MOST_SHIFT = 0.1
+
+# The layout shift as Web Vitals counts it: the worst window of at most 5 s, without a pause of 1 s.
+OBSERVE = """
+window.shifts = [];
+new PerformanceObserver((list) => {
+    for (const entry of list.getEntries()) if (!entry.hadRecentInput) {
+        const nodes = entry.sources.map(({node}) => node?.id || node?.className || node?.nodeName);
+        window.shifts.push([entry.startTime, entry.value, nodes.join(" ")]);
+    }
+}).observe({ type: "layout-shift", buffered: true });
+"""
+WORST = """() => {
+    let [worst, sum, first, last] = [0, 0, -Infinity, -Infinity];
+    for (const [at, value] of window.shifts) {
+        if (at - last > 1000 || at - first > 5000) [sum, first] = [0, at];
+        [sum, last] = [sum + value, at];
+        worst = Math.max(worst, sum);
+    }
+    return worst;
+}"""
+SETTLED = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+
+
+def shift(page: Page) -> float:
+    page.evaluate(SETTLED)
+    return float(page.evaluate(WORST))
+
+
+@pytest.mark.parametrize(("width", "height"), [(1280, 900), (390, 844)])
+@pytest.mark.parametrize("rows", [0, 3, 60])
+def test_loading_moves_nothing(
+    service: Service, opened: Opened, width: int, height: int, rows: int
+) -> None:
+    project = f"shift-{width}-{rows}"
+    service.project(project)
+    gate = service.gate(project)
+    for n in range(rows):
+        service.build(project, f"b{n % 20}", job("unit", *gate.commands), message=f"Number {n}")
+    page = opened(viewport={"width": width, "height": height})
+    page.add_init_script(OBSERVE)
+    sign_in(page, service)
+    page.reload()
+    expect(page.locator("#connection")).to_have_text("Live")
+    if rows:
+        expect(page.locator("#running .row")).to_have_count(2)
+    expect(page.locator(".skeleton")).to_be_hidden()
+    assert shift(page) < MOST_SHIFT, page.evaluate("window.shifts")
+    service.stop_everything()
+
+
+def test_a_slow_service_moves_nothing(service: Service, opened: Opened) -> None:
+    """What stands there until it answers is about as high as what comes."""
+    page = opened(viewport={"width": 1280, "height": 900})
+    page.add_init_script(OBSERVE)
+    sign_in(page, service)
+    service.project("slow")
+    service.build("slow", "main")
+    held: list[Route] = []
+    let = [False]
+    page.route("**/api/v1/activity", lambda r: r.continue_() if let[0] else held.append(r))
+    page.reload()
+    skeleton = page.locator(".skeleton")
+    expect(skeleton).to_be_visible()
+    box = skeleton.bounding_box()
+    assert box is not None and box["height"] > 500
+    let[0] = True
+    held[0].continue_()
+    expect(page.locator("#connection")).to_have_text("Live")
+    expect(skeleton).to_be_hidden()
+    assert shift(page) < MOST_SHIFT, page.evaluate("window.shifts")
+
+
+def test_opening_a_row_and_trouble_move_little(service: Service, opened: Opened) -> None:
+    page = opened(viewport={"width": 1280, "height": 900})
+    page.add_init_script(OBSERVE)
+    sign_in(page, service)
+    service.project("opens")
+    for n in range(4):
+        id_ = service.build("opens", f"b{n}", job("a", "true"), job("b", "true"))
+        service.finished(id_)
+    expect(page.locator("#finished .row")).to_have_count(4)
+    page.reload()
+    expect(page.locator("#connection")).to_have_text("Live")
+    page.locator("#finished .row-title").first.click()
+    expect(page.locator(".panel .jobs tbody tr")).to_have_count(2)
+    page.route("**/api/v1/activity", lambda route: route.fulfill(status=503, body="{}"))
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    expect(page.locator("#banner")).to_be_visible()
+    assert shift(page) < MOST_SHIFT, page.evaluate("window.shifts")
+    page.unroute("**/api/v1/activity")
+
+
+@pytest.mark.parametrize("how", ["forced", "print"])
+def test_with_forced_colours_and_on_paper_the_bar_is_seen(
+    service: Service, opened: Opened, how: str
+) -> None:
+    page = opened(viewport={"width": 1000, "height": 700}, reduced_motion="reduce")
+    page.emulate_media(
+        forced_colors="active" if how == "forced" else "none",
+        media="print" if how == "print" else "screen",
+    )
+    sign_in(page, service)
+    service.project(how)
+    gate = service.gate(how)
+    service.build(how, "main", job("unit", *gate.commands))
+    bar = page.get_by_role("meter")
+    expect(bar).to_have_attribute("aria-valuenow", "1")
+    expect(bar).to_be_visible()
+    assert bar.evaluate("bar => getComputedStyle(bar).borderTopWidth") == "1px"
+    fill, ground = (
+        page.locator(part).evaluate("part => getComputedStyle(part).backgroundColor")
+        for part in (".bar-fill", ".bar")
+    )
+    assert fill != ground
+    if how == "print":
+        assert bar.evaluate("bar => getComputedStyle(bar).printColorAdjust") == "exact"
+    gate.open()
+    service.stop_everything()
