@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import attrs
 
-from boxsched.engine.books import Books, Loading
+from boxsched.engine.books import Books
+from boxsched.engine.loading import Loading
 from boxsched.store.contract import Store
 
 REST_TIMES = 1.0

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from boxsched.engine import endings, readiness
-from boxsched.engine.books import LiveJob, LiveWorkload, waits_again
+from boxsched.engine.books import LiveJob, LiveWorkload
+from boxsched.engine.waiting import waits_again
 from boxsched.engine.watch import Sights
 from boxsched.inbox import WorkerForgotten
 from boxsched.model import BoxId, Kind, WorkerId, job_index

@@ -5,14 +5,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from boxsched.engine import causes, readiness
-from boxsched.engine.books import (
-    AGAIN,
-    ENDED_LOST,
-    LiveJob,
-    LiveWorkload,
-    not_begun,
-    waits_again,
-)
+from boxsched.engine.books import LiveJob, LiveWorkload
+from boxsched.engine.waiting import AGAIN, ENDED_LOST, not_begun, waits_again
 from boxsched.inbox import JobFinished, JobStarted
 from boxsched.model import JobId, Kind, WorkerId, job_index
 from boxsched.scheduling import values as core

@@ -8,12 +8,13 @@ import attrs
 
 from boxsched import inbox
 from boxsched.clock import Clock
-from boxsched.engine.books import Books, Loading
+from boxsched.engine.books import Books
 from boxsched.engine.caution import Caution, said, set_aside
 from boxsched.engine.draft import Draft
 from boxsched.engine.entries import Taken, read
 from boxsched.engine.happenings import Happenings
 from boxsched.engine.limits import Deadlines
+from boxsched.engine.loading import Loading
 from boxsched.engine.turn import Turn
 from boxsched.engine.watch import NOTHING_SEEN, Sights, Watch
 from boxsched.errors import Fenced, OutcomeUnknown, StoreAway

@@ -11,7 +11,8 @@ Until then the job waits as ``unknown`` with the reason AGAIN, which tells the n
 from typing import TYPE_CHECKING
 
 from boxsched.engine import endings
-from boxsched.engine.books import AGAIN, LiveJob, LiveWorkload
+from boxsched.engine.books import LiveJob, LiveWorkload
+from boxsched.engine.waiting import AGAIN
 from boxsched.inbox import JobFinished, Resolution, Resolve
 from boxsched.model import JobId, job_index
 from boxsched.scheduling import values as core

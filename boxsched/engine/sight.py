@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from boxsched.engine.books import Books, LiveJob, LiveWorkload, is_not_begun, without_wait
+from boxsched.engine.books import Books, LiveJob, LiveWorkload
+from boxsched.engine.waiting import is_not_begun, without_wait
 from boxsched.model import Kind, job_text
 from boxsched.states import JobState, State
 

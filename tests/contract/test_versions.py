@@ -1,7 +1,9 @@
 """Databases of other versions: an older one is upgraded, a newer one may let us in."""
 
+import contextlib
 import sqlite3
 
+import attrs
 import psycopg2
 import pytest
 
@@ -10,7 +12,7 @@ from boxsched.store.blocks import sql_text
 from boxsched.store.contract import SHARD
 from boxsched.store.errors import SchemaTooNew
 from boxsched.store.sqlite_connection import worded
-from boxsched.store.values import Connection
+from boxsched.store.values import Connection, Workload
 from tests.contract.conftest import Place
 from tests.contract.postgres_server import execute
 from tests.contract.world import Leader, build, loaded, worker
@@ -68,6 +70,16 @@ def run(place: Place, *statements: str) -> None:
     for statement in statements:
         raw.executescript(worded(statement))
     raw.close()
+
+
+def columns(place: Place, view: str) -> list[str]:
+    statement = f"SELECT * FROM {view}"
+    if place.url.startswith("postgres"):
+        with contextlib.closing(psycopg2.connect(place.url)) as raw, raw.cursor() as cursor:
+            cursor.execute(statement)
+            return [column.name for column in cursor.description]
+    with contextlib.closing(sqlite3.connect(place.url.removeprefix("sqlite:///"))) as raw:
+        return [name for name, *_ in raw.execute(statement).description]
 
 
 def meta(place: Place) -> dict[str, str]:
@@ -207,3 +219,12 @@ async def test_an_upgrade_that_fails_leaves_the_old_database(
     assert meta(place) == before
     monkeypatch.undo()
     await (await place.open()).organization()
+
+
+async def test_the_view_of_older_programs_has_the_columns_that_they_count(place: Place) -> None:
+    """They read all of them, in their order."""
+    await place.open()
+    old, new = columns(place, "shown_workload"), columns(place, "workload_shown")
+    assert len(old) == 24 and new[:24] == old
+    fields = [field.name for field in attrs.fields(Workload)]
+    assert len(new) == len(fields) - 1 and fields[-1] == "jobs"

@@ -1,0 +1,162 @@
+"""A shard's books, filled from the store."""
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from boxsched.engine.books import Books, BoxBook, LiveJob, LiveWorkload, lane_of
+from boxsched.engine.waiting import ENDED_LOST, waits_again
+from boxsched.inbox import SubmitJob
+from boxsched.model import (
+    BoxId,
+    Cancellation,
+    Kind,
+    Policy,
+    WorkerId,
+    WorkloadId,
+    job_id,
+    job_index,
+)
+from boxsched.scheduling import JobAsk
+from boxsched.scheduling.values import (
+    BoxAdded,
+    BoxesAway,
+    BoxRetired,
+    JobsLost,
+    ProjectLimited,
+    Submit,
+)
+from boxsched.states import JobState, Result, State
+from boxsched.store.batches import LoadedJob, LoadedWorkload, ShardState
+from boxsched.store.values import Box, Organization
+
+log = logging.getLogger(__name__)
+
+# The worker of a Box that is not there.
+NOBODY = WorkerId(0)
+
+# For a shard that has no organization yet: nothing ever happens in it.
+NO_ORGANIZATION = Organization(0, "", Policy.BACKFILL, None, None)
+
+_ASKED = len(SubmitJob.__struct_fields__)  # of a LoadedJob, the first fields
+_Asked = tuple[tuple[Any, ...], ...]
+
+
+class Loading:
+    """Fills books from a store, page by page (``contract.ShardLoading``)."""
+
+    def __init__(self) -> None:
+        self.state: ShardState | None = None
+        self.books = Books(NO_ORGANIZATION)
+        # What jobs ask for: a hundred thousand workloads ask for a few different things.
+        self._known: dict[_Asked, tuple[tuple[SubmitJob, ...], tuple[JobAsk, ...]]] = {}
+
+    def begin(self, state: ShardState) -> None:
+        self.state = state
+        books = self.books = Books(state.organization or NO_ORGANIZATION)
+        for project in state.projects:
+            books.projects[project.id] = project.name
+            books.core.apply(ProjectLimited(project.id, project.max_boxes), 0.0)
+        for box in sorted(state.boxes, key=lambda b: (b.freed_at, b.id)):
+            _add_box(books, box)
+        books.durations.update(state.durations)
+        books.places.update((p.worker, p.node) for p in state.pulses)
+        books.names.update((p.worker, p.name) for p in state.pulses)
+        books.problems.update((p.worker, p.problem) for p in state.pulses if p.problem)
+        books.connections.update((p.worker, p.connection) for p in state.pulses)
+        books.latest = max((box.freed_at for box in state.boxes), default=0.0)
+
+    def add(self, workloads: Sequence[LoadedWorkload]) -> None:
+        books = self.books
+        for workload in workloads:
+            asked: _Asked = tuple([job[:_ASKED] for job in workload.jobs])
+            known = self._known.get(asked)
+            if known is None:
+                known = books.shared(tuple(SubmitJob(*each) for each in asked))
+                self._known[asked] = known
+            _restore(books, workload, *known)
+            for time in (workload.created_at, workload.queued_at, workload.started_at):
+                if time is not None and time > books.latest:
+                    books.latest = time
+
+    def finish(self, alive: Callable[[str], bool] = lambda node: True) -> Books:
+        """The books, whole. ``alive``: whether a node's workers are there if they seem to be."""
+        assert self.state is not None
+        books = self.books
+        for box in self.state.boxes:
+            if box.retired:
+                books.core.apply(BoxRetired(box.id), 0.0)
+        gone = {p.worker for p in self.state.pulses if not (p.connected and alive(p.node))}
+        gone.update(books.problems)
+        away = tuple(book.id for worker in gone for book in books.boxes_of(worker))
+        books.core.apply(BoxesAway(away), 0.0)
+        return books
+
+
+def _add_box(books: Books, box: Box) -> None:
+    if box.retired and box.job is None:
+        return  # registered, and not in being yet
+    books.add_box(
+        BoxBook(box.id, box.worker, box.job, box.last_project, box.last_branch, box.freed_at)
+    )
+    books.core.apply(BoxAdded(box.id, box.box_type, box.last_project, box.last_branch), 0.0)
+
+
+def _restore(
+    books: Books,
+    loaded: LoadedWorkload,
+    specs: tuple[SubmitJob, ...],
+    asks: tuple[JobAsk, ...],
+) -> None:
+    live = LiveWorkload(
+        loaded.id, loaded.project, loaded.number, loaded.kind,
+        loaded.branch, loaded.tag, loaded.server, specs, loaded.state, None,
+        loaded.stop_cause, loaded.queued_at, loaded.started_at, reason=loaded.reason,
+        promise=loaded.promise,
+    )  # fmt: skip
+    books.workloads[live.id] = live
+    submit = Submit(
+        live.id, live.kind, live.project, live.branch,
+        lane_of(live.kind, live.project, live.branch, live.tag, live.server),
+        loaded.priority, loaded.created_at, asks, Cancellation.NONE, loaded.fail_fast,
+    )  # fmt: skip
+    if loaded.started_at is None:
+        books.core.restore(submit, live.state, promise=live.promise)
+        return
+    live.running = [_live_job(live.id, index, job) for index, job in enumerate(loaded.jobs)]
+    held = [job.box if job.state is not JobState.FINISHED else None for job in live.running]
+    homeless = [job for job, box in zip(live.running, held, strict=True) if _is_missing(books, box)]
+    for job in homeless:
+        _stand_in(books, job, asks[job_index(job.id)].box_type)
+    failed = any(job.result not in (None, Result.PASSED) for job in live.running)
+    books.core.restore(submit, live.state, loaded.started_at, held, failed, loaded.stop_cause)
+    for job in homeless:
+        assert job.box is not None
+        books.core.apply(BoxRetired(job.box), 0.0)
+        if live.kind is Kind.BUILD and live.state is State.RUNNING:
+            job.reason = ENDED_LOST  # nobody can report it: it is given again
+    for job in live.running:
+        if job.state is JobState.UNKNOWN and waits_again(job.reason):
+            books.lost[job.id] = True
+            books.core.apply(JobsLost(live.id, (job_index(job.id),), ended=True), 0.0)
+
+
+def _is_missing(books: Books, box: BoxId | None) -> bool:
+    return box is not None and box not in books.boxes
+
+
+def _stand_in(books: Books, job: LiveJob, box_type: str) -> None:
+    """A Box for a job whose own is not in the store. That must not be: but it is to cost that job,
+    not the shard, which no node could load."""
+    assert job.box is not None
+    log.error("job %s is on Box %d, which is not in the store: it is lost", job.id, job.box)
+    books.add_box(BoxBook(job.box, NOBODY, job.id, None, None, 0.0))
+    books.core.apply(BoxAdded(job.box, box_type, None, None), 0.0)
+    job.state = JobState.UNKNOWN
+
+
+def _live_job(workload: WorkloadId, index: int, job: LoadedJob) -> LiveJob:
+    return LiveJob(
+        job_id(workload, index), job.state, job.box, job.attempt, job.lease_token,
+        job.result, job.started_at, None, None, job.reason,
+    )  # fmt: skip
