@@ -69,6 +69,13 @@ class StoreAway(BoxschedError):
     """The database does not answer, or cannot write: nothing was done; try later."""
 
     code, status = "store_away", 503
+    no_room = False  # a disk is full: it goes on when there is room
+
+
+def disk_full(message: str) -> StoreAway:
+    error = StoreAway(message)
+    error.no_room = True
+    return error
 
 
 class TooLong(StoreAway):

@@ -24,7 +24,7 @@ from boxsched.listening import Bound, bound
 from boxsched.node import Node
 from boxsched.options import Options
 from boxsched.store import is_postgres, open_store
-from boxsched.store.errors import LASTING
+from boxsched.store.errors import FULL, LASTING, FolderUnusable
 from boxsched.worker.agent import going_on
 
 log = logging.getLogger(__name__)
@@ -66,7 +66,8 @@ async def serve(options: Options) -> None:
 async def _started(
     options: Options, sockets: Bound, asked: asyncio.Event
 ) -> tuple[Node, Runner] | None:
-    """None where the end is asked for while a PostgreSQL that is away is waited for."""
+    """None where the end is asked for while it waits: for a PostgreSQL that is away, or for room
+    on a full disk."""
     async with contextlib.AsyncExitStack() as waiting:
         said = False
         while not asked.is_set():
@@ -75,13 +76,17 @@ async def _started(
             except LASTING:
                 raise
             except StoreAway as error:
-                if not is_postgres(options.database_url):
+                if not (is_postgres(options.database_url) or error.no_room):
                     raise
-                if not said:
-                    said = True
-                    every = options.retry_interval
-                    log.warning("%s; trying again every %g s", error.message, every)
-                    await waiting.enter_async_context(door(sockets))
+                why = error.message
+            except OSError as error:
+                if error.errno not in FULL:
+                    raise _of_folder(error, options.data) from error
+                why = f"the disk of {options.data} is full"
+            if not said:
+                said = True
+                log.warning("%s; trying again every %g s", why, options.retry_interval)
+                await waiting.enter_async_context(door(sockets))
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(options.retry_interval):
                     await asked.wait()
@@ -116,11 +121,23 @@ async def _leave(node: Node, grace: float) -> None:
         log.warning("a turn took too long to end: others lead when its session has ended")
 
 
+def _of_folder(error: OSError, data: Path) -> Exception:
+    """It listens already: what has no file's name is not about that."""
+    if error.filename is not None:
+        return error
+    return FolderUnusable(f"the data folder {data} cannot be used: {error.strerror}")
+
+
 def _say(url: str, data: Path) -> None:
     """It is ready."""
     draft = data / f".{SERVICE}.{os.getpid()}"
-    draft.write_bytes(msgspec.json.encode(Listening(url, os.getpid())))
-    draft.replace(data / SERVICE)
+    try:
+        draft.write_bytes(msgspec.json.encode(Listening(url, os.getpid())))
+        draft.replace(data / SERVICE)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise _of_folder(error, data) from error
+        log.warning("the disk of %s is full: commands need --url and a token", data)
     gc.collect()
     gc.freeze()
     print(f"listening on {url}", flush=True)

@@ -64,10 +64,11 @@ class Operations:
         return replies.json(Health("ok"))
 
     async def readyz(self, request: web.Request) -> web.Response:
-        """Requests should be sent here: the node serves, led by whomever; the database answers."""
+        """Requests should be sent here: the node serves, whoever leads, and the database can be
+        read and written."""
         if not self._node.ready:
             raise StoreAway("not ready: starting or stopping")
-        await self._node.store.ping()
+        await self._node.store.ready()
         return replies.json(Health("ready"))
 
     async def metrics(self, request: web.Request) -> web.Response:

@@ -82,6 +82,9 @@ class Store(Protocol):
     async def ping(self) -> None:
         """Answers if the store can read; raises StoreAway otherwise."""
 
+    async def ready(self) -> None:
+        """Answers if the store can read, and can write, too, if the last write failed."""
+
     async def cluster(self) -> str:
         """Names this database: chosen at random when it was made."""
 

@@ -47,6 +47,10 @@ class Driver(Protocol):
     round_trips: Counter[str]  # to the database, by the procedure's name; nothing where none is far
 
     @property
+    def writes_fail(self) -> bool:
+        """Whether the last write did, of any use."""
+
+    @property
     def servers(self) -> "Servers | None":
         """Where the database is; None where it is a file."""
 

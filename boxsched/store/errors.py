@@ -1,6 +1,10 @@
 """What only a store can say; the errors that a caller meets are in ``boxsched.errors``."""
 
+import errno
+
 from boxsched.errors import BoxschedError, Conflict, StoreAway
+
+FULL = (errno.ENOSPC, errno.EDQUOT)  # of an OSError
 
 
 class StoreInUse(StoreAway):

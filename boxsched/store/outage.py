@@ -30,6 +30,7 @@ class Outage:
         self._since: float | None = None
         self._failed = 0.0
         self._told = 0.0
+        self.writes_fail = False  # the last one did
 
     def failed(self, error: StoreAway) -> None:
         now = self._failed = self._clock()
@@ -54,12 +55,16 @@ class ToldDriver:
 
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
-        outage = Outage()
+        self._outage = outage = Outage()
         self.round_trips = driver.round_trips
         self.servers = driver.servers
         self.deciding: Procedures = Told(driver.deciding, outage)
         self.serving: Procedures = Told(driver.serving, outage)
         self.reading = driver.reading
+
+    @property
+    def writes_fail(self) -> bool:
+        return self._outage.writes_fail
 
     async def open(self) -> None:
         await self._driver.open()
@@ -76,7 +81,13 @@ class Told:
         self._outage = outage
 
     async def write(self, steps: Callable[P, Steps[T]], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._watched(self._procedures.write(steps, *args, **kwargs))
+        try:
+            found = await self._watched(self._procedures.write(steps, *args, **kwargs))
+        except StoreAway:
+            self._outage.writes_fail = True
+            raise
+        self._outage.writes_fail = False
+        return found
 
     async def load(self, steps: Callable[P, Steps[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         return await self._watched(self._procedures.load(steps, *args, **kwargs))

@@ -11,9 +11,9 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from boxsched.errors import OutcomeUnknown, StoreAway, TooLong
+from boxsched.errors import OutcomeUnknown, StoreAway, TooLong, disk_full
 from boxsched.store.blocks import Steps
-from boxsched.store.errors import FolderUnusable
+from boxsched.store.errors import FULL, FolderUnusable
 from boxsched.store.file_lock import FileLock
 from boxsched.store.postgres_connection import (
     ANSWER_SECONDS,
@@ -44,6 +44,7 @@ class PostgresDriver:
         self.url = url
         self._lock = FileLock(folder_lock)
         self.round_trips: Counter[str] = Counter()
+        self.writes_fail = False  # whoever is told of outages keeps it
         self.servers = Servers(url, folder_lock.parent)
         self.deciding = PostgresProcedures(self.servers, DECIDING, self.round_trips)
         self.serving = PostgresProcedures(self.servers, SERVING, self.round_trips)
@@ -54,6 +55,8 @@ class PostgresDriver:
         try:
             await asyncio.to_thread(self._lock.take)
         except OSError as error:
+            if error.errno in FULL:
+                raise disk_full(f"the disk of the data folder is full: {error}") from error
             raise FolderUnusable(f"the data folder cannot be used: {error}") from error
         self.servers.load()
         pool = self.serving.opened()

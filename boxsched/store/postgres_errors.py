@@ -5,7 +5,15 @@ import re
 import psycopg2
 from psycopg2 import errorcodes
 
-from boxsched.errors import BoxschedError, Fenced, Invalid, OutcomeUnknown, StoreAway, TooLong
+from boxsched.errors import (
+    BoxschedError,
+    Fenced,
+    Invalid,
+    OutcomeUnknown,
+    StoreAway,
+    TooLong,
+    disk_full,
+)
 from boxsched.store.errors import InvariantRefused, RightMissing, StoreDamaged
 
 # Another took what this one was about to take; begun anew, a transaction sees that.
@@ -16,7 +24,6 @@ _RACING_KEYS = {"idempotency_pkey", "worker_identity", "worker_name_key", "log_c
 _DAMAGED = {errorcodes.DATA_CORRUPTED, errorcodes.INDEX_CORRUPTED}
 _AWAY = {
     errorcodes.READ_ONLY_SQL_TRANSACTION: "the database takes no writes: a standby, or read-only",
-    errorcodes.DISK_FULL: "the database's disk is full",
     errorcodes.TOO_MANY_CONNECTIONS: "the database has too many connections",
     errorcodes.IDLE_IN_TRANSACTION_SESSION_TIMEOUT: "the transaction was left alone too long",
 }
@@ -85,6 +92,8 @@ def translated(error: psycopg2.Error, *, committing: bool = False) -> BoxschedEr
         return Fenced("another leads the shard, or this batch was committed before")
     if code in _RACES or error.diag.constraint_name in _RACING_KEYS:
         return LostRace(detail)
+    if code == errorcodes.DISK_FULL:
+        return disk_full(f"the database's disk is full: {detail}")
     if code == errorcodes.LOCK_NOT_AVAILABLE:
         return RowHeld(f"another transaction holds what this one needs: {detail}")
     if code == errorcodes.INSUFFICIENT_PRIVILEGE:

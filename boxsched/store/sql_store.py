@@ -84,6 +84,15 @@ class SqlStore:
         except TimeoutError as error:
             raise StoreAway(f"no answer within {PING_SECONDS:g} s") from error
 
+    async def ready(self) -> None:
+        await self.ping()
+        if self._driver.writes_fail:
+            try:
+                async with asyncio.timeout(PING_SECONDS):
+                    await self._driver.serving.write(reading.try_to_write)
+            except TimeoutError as error:
+                raise StoreAway(f"no write was done within {PING_SECONDS:g} s") from error
+
     async def cluster(self) -> str:
         return await self._driver.serving.read(reading.cluster)
 

@@ -17,10 +17,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from boxsched.errors import StoreAway
+from boxsched.errors import StoreAway, disk_full
 from boxsched.store import schema
 from boxsched.store.blocks import Steps
 from boxsched.store.driver import READ_SECONDS
+from boxsched.store.errors import FULL
 from boxsched.store.file_lock import FileLock
 from boxsched.store.moved import refuse_moved
 from boxsched.store.schema import upgrades
@@ -64,6 +65,7 @@ class SqliteDriver:
         )
         self._is_open = False
         self.round_trips: Counter[str] = Counter()
+        self.writes_fail = False  # whoever is told of outages keeps it
         self.servers = None
 
     async def open(self) -> None:
@@ -103,6 +105,8 @@ class SqliteDriver:
         except BaseException as error:
             self._is_open = False
             self._let_go()
+            if isinstance(error, OSError) and error.errno in FULL:
+                raise disk_full(f"the disk of the data folder is full: {error}") from error
             if isinstance(error, OSError):
                 raise StoreAway(f"the data folder cannot be used: {error}") from error
             raise

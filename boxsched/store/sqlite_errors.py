@@ -1,17 +1,17 @@
 """What SQLite's errors mean to a caller: the one place that reads its codes."""
 
 import contextlib
+import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-from boxsched.errors import Fenced, OutcomeUnknown, StoreAway, TooLong
+from boxsched.errors import Fenced, OutcomeUnknown, StoreAway, TooLong, disk_full
 from boxsched.store.errors import InvariantRefused, StoreDamaged
 
 # Of an extended result code, the low byte is the kind.
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _AWAY = {
-    sqlite3.SQLITE_FULL: "the disk is full",
     sqlite3.SQLITE_IOERR: "the disk failed",
     sqlite3.SQLITE_CANTOPEN: "the file cannot be opened",
     sqlite3.SQLITE_READONLY: "the file cannot be written",
@@ -22,6 +22,19 @@ _AWAY = {
     sqlite3.SQLITE_PERM: "the file may not be used",
     sqlite3.SQLITE_AUTH: "the file may not be used",
 }
+
+# What else SQLite says where a file of its own does not fit.
+_FOR_WANT_OF_ROOM = {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN}
+LEAST_ROOM_BYTES = 64 * 1024
+
+
+def no_room(path: str) -> bool:
+    """Whether the disk of a file is all but full."""
+    try:
+        found = os.statvfs(os.path.dirname(path) or ".")
+    except OSError:
+        return False
+    return found.f_bavail * found.f_frsize < LEAST_ROOM_BYTES
 
 
 def translated(error: sqlite3.Error, path: str, *, committing: bool = False) -> Exception | None:
@@ -40,6 +53,8 @@ def translated(error: sqlite3.Error, path: str, *, committing: bool = False) -> 
         return OutcomeUnknown(f"the disk failed while committing: {detail}")
     if kind == sqlite3.SQLITE_INTERRUPT:
         return TooLong("this read took too long: ask for less, or try again")
+    if kind == sqlite3.SQLITE_FULL or (kind in _FOR_WANT_OF_ROOM and no_room(path)):
+        return disk_full(f"the disk is full: {detail}")
     if kind in _AWAY:
         return StoreAway(f"{_AWAY[kind]}: {detail}")
     if code == sqlite3.SQLITE_CONSTRAINT_NOTNULL and str(error).endswith(": shard.batch"):

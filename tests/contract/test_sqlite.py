@@ -210,7 +210,10 @@ async def test_another_program_that_holds_the_database(tmp_path: Path) -> None:
         with pytest.raises(StoreAway, match="another program holds the database"):
             await leader.commit()
         await store.ping()
+        with pytest.raises(StoreAway):
+            await store.ready()  # it does not only read: a node that cannot write is not ready
         other.execute("ROLLBACK")
+        await store.ready()
         other.close()
         await leader.commit()
 

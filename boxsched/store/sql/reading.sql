@@ -83,6 +83,10 @@ SELECT s.id, coalesce(s.batch, 0),
           FROM shard) AS s
  ORDER BY s.id;
 
+-- name: try_to_write
+-- Writes a row as it is.
+UPDATE organization SET name = name WHERE id = 1;
+
 -- name: ping
 -- Whether the store can read.
 SELECT 1 FROM meta LIMIT 1;

@@ -21,6 +21,10 @@ def ping() -> Steps[None]:
     yield _SQL["ping"]()
 
 
+def try_to_write() -> Steps[None]:
+    yield _SQL["try_to_write"]()
+
+
 def cluster() -> Steps[str]:
     found = yield _SQL["cluster"]()
     name: str = found[0][0]
