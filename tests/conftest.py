@@ -15,3 +15,12 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("no ../shared beside the project")
     return SHARED
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--schemathesis-seconds",
+        type=int,
+        default=0,
+        help="Let tests/service/test_described.py go on for so long, with a new seed.",
+    )

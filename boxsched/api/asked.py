@@ -4,6 +4,7 @@ import attrs
 
 from boxsched.api import checks
 from boxsched.api.known import Known
+from boxsched.api.public_keys import without_comment
 from boxsched.api.schema import AskBuild, AskDeploy, AskSession, JobSettings
 from boxsched.errors import Invalid, NotFound
 from boxsched.model import (
@@ -161,7 +162,7 @@ def session(known: Known, ask: AskSession, source: Workload | None, now: float) 
         jobs=(JobSpec("ssh", ask.box_type or DEFAULT_BOX_TYPE, SESSION_SECONDS, (), {}),),
         created_at=now,
         build=code.build,
-        public_key=checks.public_key(ask.public_key),
+        public_key=without_comment(ask.public_key),
     )
 
 

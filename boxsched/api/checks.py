@@ -1,7 +1,5 @@
 """What a type cannot say: checks, each raising Invalid (422) with the field to be changed."""
 
-import base64
-import binascii
 import re
 from collections.abc import Collection, Sequence
 
@@ -24,17 +22,6 @@ MAX_ENVIRONMENT_BYTES = 131_072  # of a job: what a program can be given is boun
 MAX_SCRIPT_BYTES = 524_288  # of a job's commands together
 
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f]")
-_KEY_TYPES = frozenset(
-    {
-        "ssh-ed25519",
-        "ssh-rsa",
-        "ecdsa-sha2-nistp256",
-        "ecdsa-sha2-nistp384",
-        "ecdsa-sha2-nistp521",
-        "sk-ssh-ed25519@openssh.com",
-        "sk-ecdsa-sha2-nistp256@openssh.com",
-    }
-)
 
 
 def plain(text: str, field: str) -> str:
@@ -136,19 +123,3 @@ def specs(jobs: Sequence[JobSettings], default_box_type: str) -> tuple[JobSpec, 
             for job in jobs
         ]
     )
-
-
-def public_key(text: str) -> str:
-    """One OpenSSH public key: its type, its base64, and a comment that we leave out."""
-    words = text.strip().split(None, 2)
-    if len(words) < 2 or len(text.strip().splitlines()) != 1 or words[0] not in _KEY_TYPES:
-        raise Invalid("one OpenSSH public key is asked for: ssh-ed25519 AAAA...", "public_key")
-    try:
-        blob = base64.b64decode(words[1], validate=True)
-    except (binascii.Error, ValueError):
-        raise Invalid("the key's second word is not base64", "public_key") from None
-    # RFC 4253, 6.6: the blob begins with its type, as a string with a length of four bytes.
-    kind = words[0].encode()
-    if blob[: 4 + len(kind)] != len(kind).to_bytes(4, "big") + kind or len(blob) < 36:
-        raise Invalid(f"the key does not hold what its type, {words[0]}, says", "public_key")
-    return f"{words[0]} {words[1]}"

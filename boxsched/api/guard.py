@@ -82,11 +82,14 @@ class Guard:
     def middleware(self) -> Middleware:
         declared, answered = self.declared, self.answered
         unknown = Declared(Policy.ADMIN, "other")
+        other_method = Declared(Policy.PUBLIC, "other")
 
         @web.middleware
         async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
             request = self.peers.placed(request)
-            route = declared.get(request.match_info.route, unknown)
+            route = declared.get(request.match_info.route)
+            if route is None:  # a path or a method that nothing answers: no secret if it is public
+                route = other_method if self._is_public(request.path) else unknown
             status = 500  # what aiohttp answers where a fault of ours raises anything else
             try:
                 response = await self._answer(request, route, handler)
@@ -105,6 +108,12 @@ class Guard:
                 answered[route.name, status] += 1
 
         return guard
+
+    def _is_public(self, path: str) -> bool:
+        return any(
+            its.policy is Policy.PUBLIC and route.resource and route.resource.canonical == path
+            for route, its in self.declared.items()
+        )
 
     async def _answer(
         self, request: web.Request, route: Declared, handler: Handler

@@ -35,7 +35,7 @@ LATEST_HEADER = "Boxsched-Latest-Attempt"
 OFFSET_HEADER = "Boxsched-Log-Offset"  # of the answer's first byte
 SIZE_HEADER = "Boxsched-Log-Size"  # of the attempt's output when the answer began, in bytes
 MAX_NUMBER_DIGITS = 15
-_FOLLOW = {None: False, "": False, "0": False, "false": False, "1": True, "true": True}
+FOLLOW = {"0": False, "false": False, "1": True, "true": True}
 
 
 @attrs.frozen
@@ -63,7 +63,7 @@ class Logs:
 
     async def log(self, request: web.Request) -> web.StreamResponse:
         """Text, or with ``attempt`` or ``offset`` a part; see the module."""
-        follow = _FOLLOW.get(request.query.get("follow"))
+        follow = FOLLOW.get(request.query.get("follow", "0"))
         if follow is None:
             raise Invalid("must be 1 or 0", "follow")
         part = Part.asked(request.query)

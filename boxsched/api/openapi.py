@@ -11,23 +11,29 @@ import boxsched
 from boxsched.api.guard import Policy
 from boxsched.api.replies import ErrorAnswer
 from boxsched.api.schema import Nothing
+from boxsched.api.shapes import GIVES, KEY, NAME, PATHS, TOGETHER, Schema
 
 PREFIX = "/api/v1"
 _PARAMETER = re.compile(r"\{(\w+)(?::[^}]*)?\}")
 _REF = "#/components/schemas/{name}"
 _REFUSALS: Mapping[int, str] = {
     400: "malformed",
-    401: "no token, or one that does not hold",
+    401: "no token, or an invalid one",
     403: "not with this token, or not from this page",
     404: "an unknown id or name",
+    405: "this path does not take this method",
     408: "the body did not come in time",
     409: "the state of things does not allow it",
     413: "too large",
+    417: "only 100-continue can be expected",
     422: "it does not make sense; `field` says where",
+    429: "too many requests: try again after Retry-After seconds",
     503: "the database is away: try again",
 }
-_ON_READING = (401, 404, 422, 503)
-_ON_CHANGING = (400, 401, 403, 404, 408, 409, 413, 422, 503)
+_ON_ALL = (405, 417, 422, 429, 503)
+_ON_PRIVATE = (401, 403)
+_ON_CHANGING = (404, 409)
+_WITH_BODY = (400, 408, 413)
 
 
 @attrs.frozen
@@ -51,19 +57,23 @@ class Described:
     keyed: bool = False  # takes an Idempotency-Key
 
 
-def document(routes: Iterable[tuple[str, str, Policy, Described]]) -> bytes:
+Routed = tuple[str, str, Policy, Described]
+
+
+def document(routes: Iterable[Routed]) -> bytes:
     """The whole description, as JSON; routes are (method, path, policy, what)."""
     routes = list(routes)
     types = {t for *_, what in routes for t in (what.takes, what.gives) if t is not None}
     ordered = [ErrorAnswer, *sorted(types, key=lambda one: one.__name__)]
     shown, components = msgspec.json.schema_components(ordered, ref_template=_REF)
     schemas = dict(zip(ordered, shown, strict=True))
+    for kind, together in TOGETHER.items():
+        components[kind.__name__].update(together)
     paths: dict[str, dict[str, Any]] = {}
     for method, path, policy, what in routes:
-        operation = _operation(method, path, what, schemas)
-        if policy is Policy.PUBLIC:
-            operation["security"] = []
+        operation = _operation(method, path, policy, what, schemas)
         paths.setdefault(plain(path), {})[method.lower()] = operation
+    _link(paths, routes)
     return msgspec.json.encode(
         {
             "openapi": "3.1.0",
@@ -84,7 +94,7 @@ def plain(path: str) -> str:
 
 
 def _operation(
-    method: str, path: str, what: Described, schemas: Mapping[type, Mapping[str, Any]]
+    method: str, path: str, policy: Policy, what: Described, schemas: Mapping[type, Schema]
 ) -> dict[str, Any]:
     good: dict[str, Any] = {"description": "done"}
     if what.gives is not None:
@@ -93,13 +103,17 @@ def _operation(
         good["content"] = {what.content_type: {"schema": {"type": "string"}}}
     answers = {str(status): good for status in (what.status, what.also) if status}
     refusal = {"application/json": {"schema": schemas[ErrorAnswer]}}
-    for status in _ON_READING if method == "GET" else _ON_CHANGING:
+    for status in _refusals(method, path, policy, what):
         answers[str(status)] = {"description": _REFUSALS[status], "content": refusal}
     operation: dict[str, Any] = {
         "summary": what.summary,
         "operationId": _operation_id(method, path),
         "responses": answers,
     }
+    if policy is Policy.PUBLIC:
+        operation["security"] = []
+    elif policy is Policy.LOOPBACK:
+        operation["security"] = [{}, {"token": []}]  # from this machine without one
     parameters = _parameters(path, what)
     if parameters:
         operation["parameters"] = parameters
@@ -111,10 +125,24 @@ def _operation(
     return operation
 
 
+def _refusals(method: str, path: str, policy: Policy, what: Described) -> list[int]:
+    found = {*_ON_ALL}
+    if policy is not Policy.PUBLIC:
+        found.update(_ON_PRIVATE)
+    if method != "GET":
+        found.update(_ON_CHANGING)
+    if what.takes is not None:
+        found.update(_WITH_BODY)
+    if what.status == 101:
+        found.add(400)  # no WebSocket was asked for
+    if _PARAMETER.search(path):
+        found.add(404)
+    return sorted(found)
+
+
 def _parameters(path: str, what: Described) -> list[dict[str, Any]]:
-    text = {"type": "string"}
     found: list[dict[str, Any]] = [
-        {"name": name, "in": "path", "required": True, "schema": text}
+        {"name": name, "in": "path", "required": True, "schema": PATHS.get(name, NAME)}
         for name in _PARAMETER.findall(path)
     ]
     for query in what.query:
@@ -127,8 +155,28 @@ def _parameters(path: str, what: Described) -> list[dict[str, Any]]:
             }
         )
     if what.keyed:
-        found.append({"name": "Idempotency-Key", "in": "header", "schema": text})
+        found.append({"name": "Idempotency-Key", "in": "header", "schema": KEY})
     return found
+
+
+def _link(paths: Mapping[str, dict[str, Any]], routes: Iterable[Routed]) -> None:
+    """From each answer that gives an id to the calls that take it."""
+    takers: list[tuple[str, list[str]]] = [
+        (_operation_id(method, path), _PARAMETER.findall(path))
+        for method, path, _, what in routes
+        if what.status != 101
+    ]
+    for method, path, _, what in routes:
+        gives = GIVES.get(what.gives.__name__, {}) if what.gives is not None else {}
+        links = {
+            taker: {"operationId": taker, "parameters": {name: gives[name] for name in names}}
+            for taker, names in takers
+            if names and all(name in gives for name in names)
+        }
+        if links:
+            responses = paths[plain(path)][method.lower()]["responses"]
+            for status in {what.status, what.also} - {None}:
+                responses[str(status)] = {**responses[str(status)], "links": links}
 
 
 def _operation_id(method: str, path: str) -> str:

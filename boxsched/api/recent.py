@@ -9,9 +9,9 @@ from collections import OrderedDict
 import attrs
 from aiohttp import web
 
-from boxsched.api import checks, replies
-from boxsched.errors import Conflict
-from boxsched.model import ProjectId
+from boxsched.api import replies
+from boxsched.errors import Conflict, Invalid
+from boxsched.model import MAX_NAME_CHARACTERS, ProjectId
 from boxsched.store.values import IdempotencyKey, KeyTaken, Submitted
 
 KEPT_BYTES_AT_MOST = 16 << 20
@@ -46,7 +46,10 @@ def key_of(request: web.Request, path: str, body: bytes) -> IdempotencyKey | Non
     key = request.headers.get("Idempotency-Key")
     if key is None:
         return None
-    checks.plain(key, "Idempotency-Key")
+    if not 0 < len(key) <= MAX_NAME_CHARACTERS or not (key.isascii() and key.isprintable()):
+        raise Invalid(
+            f"must be 1 to {MAX_NAME_CHARACTERS} printable ASCII characters", "Idempotency-Key"
+        )
     scope = f"{request[PRINCIPAL]} {path}"
     return IdempotencyKey(scope, key, hashlib.sha256(body).hexdigest())
 

@@ -13,7 +13,7 @@ from boxsched.api.fleet import BoxList, Fleet, WorkerList
 from boxsched.api.guard import Handler, Policy
 from boxsched.api.known import KnownProjects
 from boxsched.api.known_tokens import KnownTokens
-from boxsched.api.logs import MAX_NUMBER_DIGITS, Logs
+from boxsched.api.logs import FOLLOW, MAX_NUMBER_DIGITS, Logs
 from boxsched.api.nodes import NodeList, Nodes
 from boxsched.api.openapi import PREFIX, Described, Query
 from boxsched.api.operations import Health, Operations
@@ -30,6 +30,7 @@ from boxsched.api.schema import (
     ProjectSettings,
 )
 from boxsched.api.set_aside import SetAsideCommands, SetAsideList
+from boxsched.api.shapes import NAME
 from boxsched.api.submissions import Submissions
 from boxsched.api.token_routes import NewTokenAnswer, TokenList, TokenRoutes
 from boxsched.api.workers import Workers
@@ -51,12 +52,12 @@ PAGE_POLICIES: Mapping[tuple[str, str], Policy] = {
 _PROJECT = f"{PREFIX}/projects/{{project:[^/]+}}"
 _WORKLOAD = f"{PREFIX}/workloads/{{workload:[^/]+}}"
 _JOB = f"{PREFIX}/jobs/{{job:[^/]+}}"
-_TOKEN = f"{PREFIX}/tokens/{{token:[^/]+}}"
+_TOKEN = f"{PREFIX}/tokens/{{id:[^/]+}}"
 _WORKER = f"{PREFIX}/workers/{{worker:[^/]+}}"
 _NODE = f"{PREFIX}/nodes/{{node:[^/]+}}"
 _COUNT: Mapping[str, Any] = {"type": "integer", "minimum": 0, "maximum": 10**MAX_NUMBER_DIGITS - 1}
 _AFTER = Query("after", "the id of the last event seen, as Last-Event-ID")
-_FOLLOW = Query("follow", "1: go on until the job ends", {"enum": ["0", "1"]})
+_FOLLOW = Query("follow", "1: go on until the job ends", {"enum": sorted(FOLLOW)})
 _PART = (
     Query("attempt", "of this attempt, as bytes (default: of the latest)", _COUNT),
     Query("offset", "from this byte on, as bytes; headers say what it is a part of", _COUNT),
@@ -65,10 +66,10 @@ _FILTERS = (
     Query("kind", "only these", {"enum": list(Kind)}),
     Query("state", "only these", {"enum": list(State)}),
     Query("result", "only these, of those that have finished", {"enum": list(SERVICE_RESULTS)}),
-    Query("project", "only this project's"),
+    Query("project", "only this project's", NAME),
     Query("number", "only the one of this number in `project`; alone with it", _COUNT),
-    Query("branch", "only this branch's"),
-    Query("server", "only this server's"),
+    Query("branch", "only this branch's", NAME),
+    Query("server", "only this server's", NAME),
     Query("limit", "how many", {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT}),
     Query("cursor", "next_cursor of the page before"),
 )

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from boxsched.api import public_keys
 from boxsched.api.tokens import Role
 from boxsched.inbox import Resolution
 from boxsched.model import (
@@ -31,16 +32,19 @@ MAX_NOTE_CHARACTERS = 500
 
 _END = r"(?![\s\S])"
 _NO_CONTROLS = r"[^\u0000-\u001f\u007f-\u009f]"
+CONTROLS_FREE = rf"^{_NO_CONTROLS}+{_END}"
 
 PROJECT_NAME = rf"^[a-z0-9][a-z0-9._-]{{0,62}}{_END}"
 _LINE = rf"^{_NO_CONTROLS}*{_END}"
-_NAME = rf"^{_NO_CONTROLS}+{_END}"
+_NAME = CONTROLS_FREE
 _ARGUMENT = rf"^(?!-){_NO_CONTROLS}+{_END}"
 _TEXT = rf"^[^\u0000]*{_END}"
 _SECRET = rf"^[^\u0000]+{_END}"
 _COMMIT = rf"^[0-9a-fA-F]{{7,64}}{_END}"
 _BOX_TYPE = rf"^[A-Za-z0-9][A-Za-z0-9._-]{{0,62}}{_END}"
 _VARIABLE = rf"^(?!BOXSCHED_)[A-Za-z_][A-Za-z0-9_]{{0,254}}{_END}"
+
+_PUBLIC_KEY = public_keys.pattern(_END)
 
 # What is asked for, to whoever sent something else.
 FORMS: Mapping[str, str] = {
@@ -51,6 +55,7 @@ FORMS: Mapping[str, str] = {
     _ARGUMENT: "it may not begin with '-', nor hold control characters (a tab, a newline)",
     _TEXT: "no NUL character may be in it",
     _SECRET: "no NUL character may be in it",
+    _PUBLIC_KEY: "must be one OpenSSH public key, with the data of its type: ssh-ed25519 AAAA...",
     _COMMIT: "a commit is 7 to 64 hex digits",
     _BOX_TYPE: "1 to 63 letters, digits, '.', '_' and '-' are asked for, "
     "the first a letter or digit",
@@ -78,7 +83,7 @@ BoxCount = Annotated[int, Meta(ge=1, le=MAX_BOXES)]
 Timeout = Annotated[float, Meta(gt=0, le=MAX_TIMEOUT_SECONDS)]
 Id = Annotated[str, Meta(min_length=1, max_length=MAX_NAME_CHARACTERS)]
 Secret = Annotated[str, Meta(min_length=1, max_length=1_024, pattern=_SECRET)]
-PublicKey = Annotated[str, Meta(min_length=1, max_length=16_384)]
+PublicKey = Annotated[str, Meta(max_length=16_384, pattern=_PUBLIC_KEY)]
 Cron = Annotated[str, Meta(min_length=6, max_length=MAX_NAME_CHARACTERS)]
 
 Globs = Annotated[tuple[Glob, ...], Meta(max_length=MAX_LIST_ENTRIES)]

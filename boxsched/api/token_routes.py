@@ -93,7 +93,7 @@ class TokenRoutes:
 
     async def revoke(self, request: web.Request) -> web.Response:
         """204: from now it holds on this node no more, and within a second on none."""
-        id_ = request.match_info["token"]
+        id_ = request.match_info["id"]
         if not id_.isprintable() or not await asyncio.shield(self._store.revoke_token(id_)):
             raise NotFound("there is no such token")
         self._known.forget(id_)

@@ -4,6 +4,7 @@ from aiohttp import web
 
 from boxsched.api import deadlines
 from boxsched.api.guard import TOKEN
+from boxsched.errors import Malformed
 from boxsched.node import Node
 
 
@@ -13,5 +14,7 @@ class Workers:
 
     async def connect(self, request: web.Request) -> web.StreamResponse:
         """A worker that is bound to its token; returns when the connection has ended."""
+        if request.headers.get("Upgrade", "").lower() != "websocket":
+            raise Malformed("only a WebSocket is spoken here: send Upgrade: websocket")
         deadlines.bound_kernel(request.transport, 0)  # its silence is the gateway's to judge
         return await self._node.gateway.serve(request, request[TOKEN])

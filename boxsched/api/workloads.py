@@ -7,6 +7,7 @@ import enum
 from collections.abc import Collection
 from typing import TypeVar
 
+import attrs
 from aiohttp import web
 from multidict import MultiMapping
 
@@ -45,25 +46,22 @@ class Workloads:
         query = request.query
         if "number" in query:
             return await self._numbered(query)
-        limit = _limit(query.get("limit"))
-        name = query.get("project")
-        project = None
+        name = _name(query.get("project"), "project")
+        wanted = WorkloadFilter(
+            kind=_choice(Kind, query.get("kind"), "kind"),
+            state=_choice(State, query.get("state"), "state"),
+            result=_choice(Result, query.get("result"), "result", SERVICE_RESULTS),
+            branch=_name(query.get("branch"), "branch"),
+            server=_name(query.get("server"), "server"),
+            before=_before(query.get("cursor")),
+            limit=_limit(query.get("limit")),
+        )
         if name is not None:
-            project = await self._store.project_id(checks.plain(name, "project"))
+            project = await self._store.project_id(name)
             if project is None:
                 return replies.json_bytes(_list(b"[]", None))
-        page = await self._store.workloads(
-            WorkloadFilter(
-                kind=_choice(Kind, query.get("kind"), "kind"),
-                state=_choice(State, query.get("state"), "state"),
-                result=_choice(Result, query.get("result"), "result", SERVICE_RESULTS),
-                project=project,
-                branch=_name(query.get("branch"), "branch"),
-                server=_name(query.get("server"), "server"),
-                before=_before(query.get("cursor")),
-                limit=limit,
-            )
-        )
+            wanted = attrs.evolve(wanted, project=project)
+        page = await self._store.workloads(wanted)
         cursor = None if page.next is None else _cursor(page.next)
         rows = await answers.encoded(page.workloads, answers.workload, lambda w: len(w.jobs) + 1)
         return replies.json_bytes(_list(rows, cursor))

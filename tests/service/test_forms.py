@@ -8,6 +8,7 @@ import pytest
 from boxsched.api import schema
 from boxsched.api.bodies import Form
 from boxsched.errors import Invalid
+from tests.service.house import PUBLIC_KEY
 
 ASKED = (
     schema.ProjectSettings,
@@ -37,7 +38,7 @@ def test_every_form_is_said_in_words() -> None:
         (schema.AskBuild, {"branch": "-x"}, ("branch", "may not begin with '-'")),
         (schema.AskBuild, {"author": "a\nb"}, ("author", "no control characters")),
         (schema.AskBuild, {"message": "a\0"}, ("message", "no NUL")),
-        (schema.AskSession, {"public_key": "x", "box_type": "a b"}, ("box_type", "1 to 63")),
+        (schema.AskSession, {"public_key": PUBLIC_KEY, "box_type": "a b"}, ("box_type", "1 to 63")),
         (schema.ProjectSettings, {"name": "Web"}, ("name", "a-z, 0-9")),
         (
             schema.ProjectSettings,

@@ -1,0 +1,72 @@
+"""What openapi.json says beside the types: forms of ids in paths, fields that exclude one another,
+and which answer gives the id that another call takes.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from boxsched.api.schema import (
+    CONTROLS_FREE,
+    AskBuild,
+    AskSession,
+    AskToken,
+)
+from boxsched.model import MAX_NAME_CHARACTERS
+
+Schema = Mapping[str, Any]
+
+NAME: Schema = {
+    "type": "string",
+    "minLength": 1,
+    "maxLength": MAX_NAME_CHARACTERS,
+    "pattern": CONTROLS_FREE,
+}
+KEY: Schema = {"type": "string", "pattern": "^[!-~]([ -~]{0,253}[!-~])?$"}
+
+# Of ids and names in paths. A node or a worker goes by its name, too.
+PATHS: Mapping[str, Schema] = {
+    "project": {"type": "string", "pattern": "^[a-z0-9][a-z0-9._-]{0,62}$"},
+    "workload": {"type": "string", "pattern": "^w[1-9][0-9]{0,14}$"},
+    "job": {"type": "string", "pattern": "^w[1-9][0-9]{0,14}-[1-9][0-9]{0,3}$"},
+    "command": {"type": "string", "pattern": "^[0-9]{1,18}$"},
+}
+
+
+def _null(field: str) -> Schema:
+    return {"properties": {field: {"type": "null"}}}
+
+
+def _given(field: str) -> Schema:
+    return {"required": [field], "properties": {field: {"type": "string"}}}
+
+
+# What a type cannot say of its fields together.
+TOGETHER: Mapping[type, Schema] = {
+    AskBuild: {
+        "oneOf": [
+            {"allOf": [_given("branch"), _null("tag")]},
+            {"allOf": [_given("tag"), _null("branch")]},
+        ]
+    },
+    AskSession: {"anyOf": [_null("branch"), _null("build")]},
+    AskToken: {
+        "anyOf": [{"properties": {"role": {"const": "worker"}}}, _null("max_workers")],
+    },
+}
+
+# The field of an answer, by its name in the path of other calls.
+_WORKLOAD_IDS: Mapping[str, str] = {
+    "workload": "$response.body#/id",
+    "job": "$response.body#/jobs/0/id",
+    "project": "$response.body#/project",
+}
+_PROJECT_IDS: Mapping[str, str] = {"project": "$response.body#/name"}
+GIVES: Mapping[str, Mapping[str, str]] = {
+    "WorkloadAnswer": _WORKLOAD_IDS,
+    "ProjectSettings": _PROJECT_IDS,
+    "NewTokenAnswer": {"id": "$response.body#/id"},
+    "WorkloadList": {"workload": "$response.body#/workloads/0/id"},
+    "NodeList": {"node": "$response.body#/nodes/0/name"},
+    "WorkerList": {"worker": "$response.body#/workers/0/id"},
+    "SetAsideList": {"command": "$response.body#/commands/0/id"},
+}

@@ -1,0 +1,73 @@
+"""openapi.json against the service, by schemathesis: all of its checks, stateful too.
+
+A fixed seed keeps the suite's run the same; with ``--schemathesis-seconds N`` it goes on for so
+long with a new one. What is asked differently, and why, stands in schemathesis.toml.
+"""
+
+import asyncio
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.service.house import API, House, job
+
+CONFIG = Path(__file__).with_name("schemathesis.toml")
+SEED = 7
+EXAMPLES = 6  # for each call and phase
+SECONDS_A_REQUEST = 10
+
+
+async def schemathesis(
+    house: House, tmp_path: Path, token: str, phases: str, *, seconds: int
+) -> str:
+    """What it says; the run must find nothing."""
+    description = tmp_path / "openapi.json"
+    description.write_bytes((await house.call("GET", f"{API}/openapi.json")).body)
+    program = shutil.which("st", path=str(Path(sys.executable).parent))
+    assert program is not None
+    bound = ["--max-time", str(seconds)] if seconds else ["--seed", str(SEED)]
+    run = await asyncio.create_subprocess_exec(
+        program, "--config-file", str(CONFIG), "run", str(description),
+        "--url", house.url, "--header", f"Authorization: Bearer {token}",
+        "--checks", "all", "--phases", phases, "--max-examples", str(EXAMPLES), *bound,
+        "--request-timeout", str(SECONDS_A_REQUEST), "--continue-on-failure",
+        "--warnings", "off", "--no-color", "--generation-database", "none",
+        cwd=tmp_path, env={**os.environ, "NO_COLOR": "1"},
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+    said = (await run.communicate())[0].decode()
+    assert run.returncode == 0, said
+    return said
+
+
+@pytest.fixture
+def seconds(request: pytest.FixtureRequest) -> int:
+    return int(request.config.getoption("--schemathesis-seconds"))
+
+
+@pytest.mark.timeout(0)
+async def test_all_that_an_administrator_may_ask(
+    house: House, tmp_path: Path, seconds: int, mistakes: pytest.LogCaptureFixture
+) -> None:
+    await house.project("web", servers={"s": {"jobs": [job()]}})
+    await house.build()
+    said = await schemathesis(
+        house, tmp_path, house.token, "coverage,fuzzing,stateful", seconds=seconds
+    )
+    assert "Stateful" in said
+    assert not mistakes.records
+
+
+@pytest.mark.timeout(0)
+async def test_all_that_a_worker_may_not_ask(
+    house: House, tmp_path: Path, seconds: int, mistakes: pytest.LogCaptureFixture
+) -> None:
+    made = await house.call("POST", f"{API}/tokens", {"role": "worker"})
+    await schemathesis(house, tmp_path, made.json["token"], "coverage,fuzzing", seconds=seconds)
+    assert not mistakes.records
+    for path in ("/projects", "/workloads", "/tokens"):  # nothing of it came through
+        [left] = (await house.get(path)).values() if path != "/workloads" else ([],)
+        assert path == "/tokens" or left == []
