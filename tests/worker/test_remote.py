@@ -6,7 +6,7 @@ from pathlib import Path
 import attrs
 import pytest
 
-from boxsched.model import Kind
+from boxsched.model import Kind, WorkloadId
 from boxsched.states import Result
 from boxsched.worker import wire
 from boxsched.worker.heard import read_heard
@@ -16,6 +16,7 @@ from boxsched.worker.site import FolderInUse
 from tests.worker.fleet import QUICK, Fleet
 from tests.worker.node import TOKEN, Node
 from tests.worker.site import alive, assigned, at, eventually, job, pid_in
+from tests.worker.test_git import commit, git
 
 WAIT = "echo ready; while :; do sleep 0.05; done"
 
@@ -44,6 +45,40 @@ async def test_it_connects_runs_and_reports(fleet: Fleet) -> None:
     await node.want()
     await eventually(lambda: not list((worker.data / "worker").glob("w*")))
     await worker.end()
+
+
+@pytest.mark.parametrize("fixes_commits", [True, False])
+async def test_a_node_says_which_commit_a_job_runs(
+    fleet: Fleet, tmp_path: Path, fixes_commits: bool
+) -> None:
+    """One of an earlier version does not: then the job runs what it found."""
+    repository = tmp_path / "repository"
+    repository.mkdir()
+    git(repository, "init")
+    first, second = commit(repository, "first"), commit(repository, "second")
+    node = await fleet.node(fixes_commits=fixes_commits)
+    node.store.commits[WorkloadId(1)] = first
+    await node.want(assigned(1, "git rev-parse HEAD", repository=str(repository)))
+    fleet.worker(node)
+    await node.store.until(lambda: node.store.finished(1))
+    ran = first if fixes_commits else second
+    assert node.store.log_of(job(1)) == f"{ran}\n".encode()
+
+
+async def test_an_attempt_whose_lease_is_over_asks_for_its_commit(
+    fleet: Fleet, tmp_path: Path
+) -> None:
+    repository = tmp_path / "repository"
+    repository.mkdir()
+    git(repository, "init")
+    commit(repository, "first")
+    node = await fleet.node()
+    node.store.stale.add((job(1), 1))
+    await node.want(assigned(1, "echo unreached", repository=str(repository)))
+    fleet.worker(node)
+    await node.store.until(lambda: node.store.finished(1))
+    assert ended(node, 1) is Result.STOPPED
+    assert b"unreached" not in node.store.log_of(job(1))
 
 
 async def test_only_the_newest_level_counts(fleet: Fleet) -> None:

@@ -1,0 +1,110 @@
+"""A workload is one commit, from the first job that found it on: over the API, with real clones."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.service.house import API, House, job
+from tests.worker.test_git import commit, git
+
+# In place of ssh: runs the command here, as soon as the file $WAIT_FOR is there.
+SSH = """#!/bin/sh
+while [ -n "$WAIT_FOR" ] && ! [ -e "$WAIT_FOR" ]; do sleep 0.05; done
+for command; do :; done
+exec sh -c "$command"
+"""
+SHOW = "git rev-parse HEAD; echo $BOXSCHED_COMMIT"
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    folder = tmp_path / "repository"
+    folder.mkdir()
+    git(folder, "init")
+    commit(folder, "first")
+    return folder
+
+
+@pytest.fixture
+def ssh(tmp_path: Path) -> Path:
+    path = tmp_path / "ssh"
+    path.write_text(SSH)
+    path.chmod(0o755)
+    return path
+
+
+def clones(name: str, ssh: Path, wait_for: Path | str = "") -> dict[str, Any]:
+    environment = {"GIT_SSH_COMMAND": str(ssh), "WAIT_FOR": str(wait_for)}
+    return job(name, SHOW, environment=environment, show_commands=False)
+
+
+async def log(house: House, job_id: str) -> str:
+    return (await house.call("GET", f"{API}/jobs/{job_id}/log")).body.decode()
+
+
+async def test_a_push_between_the_clones_of_two_jobs(
+    running: House, repository: Path, ssh: Path, tmp_path: Path
+) -> None:
+    first = git(repository, "rev-parse", "HEAD")
+    go = tmp_path / "go"
+    await running.project(
+        "web",
+        repository=f"ssh://host{repository}",
+        jobs=[clones("one", ssh), clones("two", ssh, go)],
+    )
+    made = await running.build(branch="main")
+    await running.until(made["id"], commit=first)  # while the other has not cloned
+    commit(repository, "second")
+    go.touch()
+    done = await running.finished(made["id"])
+    assert (done["result"], done["commit"]) == ("passed", first)
+    for number in (1, 2):
+        assert await log(running, f"{made['id']}-{number}") == f"{first}\n{first}\n"
+
+
+async def test_the_repository_is_set_to_another_between_two_jobs(
+    running: House, repository: Path, ssh: Path, tmp_path: Path
+) -> None:
+    first = git(repository, "rev-parse", "HEAD")
+    go = tmp_path / "go"
+    jobs = [clones("one", ssh), clones("two", ssh, go)]
+    await running.project("web", repository=f"ssh://host{repository}", jobs=jobs)
+    made = await running.build(branch="main")
+    await running.until(made["id"], commit=first)
+    await running.project("web", repository="ssh://host/nowhere", jobs=jobs)
+    go.touch()
+    assert (await running.finished(made["id"]))["result"] == "passed"
+    assert await log(running, f"{made['id']}-2") == f"{first}\n{first}\n"
+
+
+async def test_what_follows_a_build_runs_its_commit(running: House, repository: Path) -> None:
+    first = git(repository, "rev-parse", "HEAD")
+    show = job("show", SHOW, show_commands=False)
+    await running.project(
+        "web", repository=str(repository), jobs=[show], servers={"s": {"jobs": [show]}}
+    )
+    made = await running.build(branch="main")
+    await running.finished(made["id"])
+    commit(repository, "second")
+    again = (await running.call("POST", f"{API}/workloads/{made['id']}/rebuild")).json
+    deploy = await running.call(
+        "POST", f"{API}/projects/web/deploys", {"server": "s", "build": made["id"]}
+    )
+    for id_ in (again["id"], deploy.json["id"]):
+        done = await running.finished(id_)
+        assert (done["result"], done["commit"]) == ("passed", first)
+        assert await log(running, f"{id_}-1") == f"{first}\n{first}\n"
+
+
+async def test_a_short_hash_becomes_whole(running: House, repository: Path) -> None:
+    first = git(repository, "rev-parse", "HEAD")
+    commit(repository, "second")
+    git(repository, "branch", first[:7])
+    await running.project(
+        "web", repository=str(repository), jobs=[job("show", SHOW, show_commands=False)]
+    )
+    made = await running.build(branch="main", commit=first[:7])
+    done = await running.finished(made["id"])
+    assert (done["result"], done["commit"]) == ("passed", first)
+    assert await log(running, f"{made['id']}-1") == f"{first}\n{first}\n"
