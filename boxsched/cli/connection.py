@@ -11,7 +11,7 @@ import click
 from yarl import URL
 
 from boxsched import errors
-from boxsched.cli import given_token
+from boxsched.cli import given_token, output
 from boxsched.cli.failing import BadInput, Failure, clear_errors
 from boxsched.client import Client, Unreachable
 from boxsched.folders import DataFolder, default_data
@@ -110,7 +110,10 @@ async def _with_client(
     urls: tuple[str, ...], token: str, work: Callable[[Client], Awaitable[_T]]
 ) -> _T:
     async with Client(urls, token, patience=PATIENCE_SECONDS) as client:
-        return await work(client)
+        try:
+            return await work(client)
+        finally:
+            output.set_clock(client.skew)
 
 
 def _same(one: str, other: str) -> bool:

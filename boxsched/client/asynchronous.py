@@ -73,6 +73,12 @@ class Client(Operating):
     def on_trouble(self, told: Callable[[errors.BoxschedError], None] | None) -> None:
         self._line.on_trouble = told
 
+    @property
+    def skew(self) -> float:
+        """Seconds that the service's clock is ahead of this machine's, by its last answer; 0 where
+        they differ by less than two seconds. Its times are compared with that clock."""
+        return self._line.skew
+
     async def json(self, *segments: str, **query: str) -> Any:
         """What the API answers to a GET of this path below ``/api/v1``, with every field."""
         return await self._get(Any, path(*segments), query)

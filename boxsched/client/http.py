@@ -5,9 +5,11 @@ when that node does not answer, or says that it cannot serve now, the next one i
 """
 
 import asyncio
+import contextlib
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
+from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
@@ -24,6 +26,7 @@ CONNECT_SECONDS = 5.0
 CALL_SECONDS = 30.0
 # With another node to ask, one that accepts a connection and then says nothing is given up sooner.
 SILENCE_OF_A_NODE_SECONDS = 10.0
+TRUSTED_SKEW_SECONDS = 2.0
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 3.0
 
@@ -60,6 +63,7 @@ class Line:
         self._pause = pause
         self.on_trouble = on_trouble
         self._session: aiohttp.ClientSession | None = None
+        self.skew = 0.0  # seconds that the service's clock is ahead of this machine's
 
     @property
     def url(self) -> URL:
@@ -141,7 +145,14 @@ class Line:
                 method, target, data=data, headers=headers, allow_redirects=False, **extra
             ),
             self.url,
+            self._learn_clock,
         )
+
+    def _learn_clock(self, headers: Mapping[str, str]) -> None:
+        """A Date header counts whole seconds: a small difference is none."""
+        with contextlib.suppress(KeyError, ValueError):
+            skew = parsedate_to_datetime(headers["Date"]).timestamp() - time.time()
+            self.skew = skew if abs(skew) > TRUSTED_SKEW_SECONDS else 0.0
 
     async def pause(self, seconds: float) -> None:
         await self._pause(seconds)
@@ -170,12 +181,14 @@ class Line:
 class Answer:
     """An answer under way; entering it raises the refusal of an answer of 300 or more."""
 
-    def __init__(self, request: Any, url: URL) -> None:
+    def __init__(self, request: Any, url: URL, heard: Callable[[Mapping[str, str]], None]) -> None:
         self._request = request
         self._url = url  # of the service
+        self._heard = heard
 
     async def __aenter__(self) -> aiohttp.ClientResponse:
         response: aiohttp.ClientResponse = await self._request.__aenter__()
+        self._heard(response.headers)
         if response.status < 300:
             return response
         try:

@@ -8,7 +8,15 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from boxsched.cli.following import Printer
-from boxsched.cli.output import duration, local_time, print_json, print_table, with_unknown
+from boxsched.cli.output import (
+    duration,
+    local_time,
+    now,
+    print_json,
+    print_table,
+    set_clock,
+    with_unknown,
+)
 from boxsched.client import Job, Workload
 from boxsched.model import Kind
 from boxsched.states import JobState, State
@@ -106,3 +114,11 @@ def test_logs_beside_each_other_have_a_prefix_on_each_whole_line():
 
 def test_a_line_without_an_end_is_shown_in_pieces():
     assert shown([b"x" * 100_000], "unit | ").startswith("unit | xxx")
+
+
+def test_now_is_by_the_clock_of_the_service():
+    try:
+        set_clock(-3_600.0)
+        assert timedelta(minutes=59) < datetime.now(UTC) - now() < timedelta(minutes=61)
+    finally:
+        set_clock(0.0)

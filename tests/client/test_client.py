@@ -3,7 +3,8 @@
 import asyncio
 import json
 import socket
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 
 import pytest
 from aiohttp import web
@@ -396,3 +397,13 @@ async def test_trouble_is_told(service):
     async with Client(service.url, "t", patience=5, on_trouble=told.append) as client:
         await client.workers()
     assert [one.message for one in told] == ["the disk is full"]
+
+
+@pytest.mark.parametrize(("ahead", "learned"), [(-3_600, -3_600), (90, 90), (1, 0), (None, 0)])
+async def test_the_services_clock_is_learned_from_its_answers(service, client, ahead, learned):
+    at = datetime.now(UTC) + timedelta(seconds=ahead or 0)
+    date = "at noon" if ahead is None else format_datetime(at, usegmt=True)
+    service.part = [says({"workloads": [], "next_cursor": None}, headers={"Date": date})]
+    async with client:
+        await client.json("workloads")
+    assert client.skew == pytest.approx(learned, abs=5 if learned else 0)
