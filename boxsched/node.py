@@ -21,15 +21,17 @@ from boxsched.cluster.names import node_name
 from boxsched.cluster.standing import NodeStanding, standing
 from boxsched.engine.books import Books
 from boxsched.engine.engine import Counters, Engine
-from boxsched.engine.why import Sentences, WhyReport, explain, sentences
+from boxsched.engine.why import Sentences, WhyReport, explain_now, sentences
 from boxsched.errors import BoxschedError, NodeFailed
 from boxsched.feed import EventFeed
 from boxsched.gateway import Gateway
 from boxsched.gather import Gather
+from boxsched.holds import LoopHolds
 from boxsched.mixing import Mixing
 from boxsched.model import WorkerId, WorkloadId
 from boxsched.options import Options
 from boxsched.retention import Retention
+from boxsched.scheduling.prediction import outlook
 from boxsched.store import is_postgres
 from boxsched.store.batches import Event
 from boxsched.store.contract import SHARD, Store
@@ -40,6 +42,8 @@ from boxsched.worker.site import FolderInUse, JobsLeftBehind
 log = logging.getLogger(__name__)
 
 GROUP_AT_MOST = 256  # submissions or commands in one transaction
+GROUP_BYTES_AT_MOST = 1 << 20  # of submissions in one transaction, or one that has more
+FORECASTS_AT_ONCE = 1
 DEFAULT_BOX_TYPE = "default"
 
 Command = tuple[int, inbox.Command]  # with the shard that it is for
@@ -67,10 +71,15 @@ class Node:
         self.hanging_up = False
         self._mirror = Mirror(store, SHARD, self._is_alive)
         self._submissions: Gather[NewWorkload, SubmitOutcome] = Gather(
-            self._store_submissions, at_most=GROUP_AT_MOST
+            self._store_submissions,
+            at_most=GROUP_AT_MOST,
+            weigh=lambda new: new.size,
+            weight_at_most=GROUP_BYTES_AT_MOST,
         )
         self._commands: Gather[Command, None] = Gather(self._store_commands, at_most=GROUP_AT_MOST)
         self._retention = Retention(store, clock, lambda: SHARD in self.leadership.led)
+        self.holds = LoopHolds(asyncio.get_running_loop().time)
+        self._forecasts = asyncio.Semaphore(FORECASTS_AT_ONCE)
         self._tasks: list[asyncio.Task[None]] = []
 
     # --- What the API calls -----------------------------------------------------------------
@@ -101,7 +110,16 @@ class Node:
     async def why(self, workload: WorkloadId) -> WhyReport | None:
         """None where no such unfinished workload has been registered."""
         books = await self.books()
-        return explain(books, workload, max(self.clock.now(), books.latest))
+        now = max(self.clock.now(), books.latest)
+        report = explain_now(books, workload, now)
+        if report is None or books.core.workloads[workload].run is not None:
+            return report
+        ahead = outlook(books.core, workload, now)
+        if ahead is None:
+            return report
+        async with self._forecasts:  # it takes some tenths of a second of a core
+            start = await asyncio.to_thread(ahead.expected_start)
+        return attrs.evolve(report, expected_start=start)
 
     def reasons(self, books: Books) -> Sentences:
         """Says of each that waits why."""
@@ -147,6 +165,7 @@ class Node:
             await self.worker.start()
         except (FolderInUse, JobsLeftBehind) as error:
             raise NodeFailed(str(error)) from error
+        self._begin("watch of the loop", self.holds.run())
         self._begin("leadership", self.leadership.run())
         self._begin("worker", self.worker.run())
         self._begin("heartbeat", self.worker.beat())

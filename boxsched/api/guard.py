@@ -23,6 +23,7 @@ from activity_monitor import SESSION_COOKIE
 from boxsched.api import checks, replies
 from boxsched.api.asker import ASKER, asker_of
 from boxsched.api.known_tokens import Holder, KnownTokens
+from boxsched.api.large import LargeBodies
 from boxsched.api.lasting import Lasting
 from boxsched.api.packing import pack
 from boxsched.api.peers import Peers
@@ -78,6 +79,7 @@ class Guard:
     declared: Mapping[web.AbstractRoute, Declared]
     peers: Peers
     answered: Counter[tuple[str, int]] = attrs.field(factory=Counter)
+    large: LargeBodies = attrs.field(factory=LargeBodies)
 
     def middleware(self) -> Middleware:
         declared, answered = self.declared, self.answered
@@ -125,7 +127,8 @@ class Guard:
             if route.query is not None and request.query_string:
                 checks.parameters(request.query, route.query)
             if not route.lasting:
-                return await handler(request)
+                async with self.large.turn(request):
+                    return await handler(request)
             with self.lasting.watched(request, request[TOKEN].digest):
                 return await handler(request)
         except BoxschedError as error:

@@ -127,6 +127,11 @@ class Figures(Collector):
         figures = node.gateway.figures
         for name, meaning, value in (
             ("event_readers", "Open event streams", len(node.feed.readers)),
+            (
+                "loop_hold_seconds",
+                "The longest that nobody was served, of the last 1 to 2 minutes",
+                node.holds.longest,
+            ),
             ("bus_up", "Whether hints reach the other nodes", int(node.bus.up)),
             ("workers_connected", "Workers connected to this node", figures.connected),
         ):

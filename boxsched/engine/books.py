@@ -97,6 +97,7 @@ class Books:
         # Equal asks share one tuple each: a million waiting workloads have few different ones.
         self._job_tuples: dict[tuple[SubmitJob, ...], tuple[SubmitJob, ...]] = {}
         self._asks: dict[tuple[SubmitJob, ...], tuple[JobAsk, ...]] = {}
+        self._shared_jobs = 0
 
     def add_box(self, book: BoxBook) -> None:
         self.boxes[book.id] = book
@@ -162,9 +163,11 @@ class Books:
         """The one tuple for such jobs, and what the core sees of them."""
         known = self._job_tuples.get(jobs)
         if known is None:
-            if len(self._job_tuples) > _SHARED_AT_MOST:
+            self._shared_jobs += len(jobs)
+            if self._shared_jobs > SHARED_JOBS_AT_MOST:
                 self._job_tuples.clear()
                 self._asks.clear()
+                self._shared_jobs = len(jobs)
             known = self._job_tuples[jobs] = jobs
             self._asks[jobs] = tuple(_ask(j) for j in jobs)
         return known, self._asks[known]
@@ -176,7 +179,7 @@ def _ask(job: SubmitJob) -> JobAsk:
     return JobAsk(job.box_type, min(job.expected_seconds, limit), limit)
 
 
-_SHARED_AT_MOST = 10_000
+SHARED_JOBS_AT_MOST = 50_000  # of the tuples that are kept to be shared: some 20 MB
 
 # Job names whose durations are kept, of all projects: a name may be made up for each build.
 DURATIONS_AT_MOST = 50_000

@@ -89,6 +89,14 @@ class WhyReport:
 
 def explain(books: Books, id_: WorkloadId, now: float) -> WhyReport | None:
     """None where the engine has no such unfinished workload."""
+    report = explain_now(books, id_, now)
+    if report is None or books.core.workloads[id_].run is not None:
+        return report
+    return attrs.evolve(report, expected_start=forecast(books.core, id_, now))
+
+
+def explain_now(books: Books, id_: WorkloadId, now: float) -> WhyReport | None:
+    """The same without the time that it is expected to start at, which takes long to find."""
     core = books.core
     reason = why(core, id_, now)
     if reason is None:
@@ -108,7 +116,6 @@ def explain(books: Books, id_: WorkloadId, now: float) -> WhyReport | None:
     absent = absences(books)
     in_the_way = _in_the_way(books, workload, reason, absent, now)
     blockers = tuple(_blocker(books, w, now) for w in in_the_way)
-    expected = forecast(core, id_, now) if waits else None
     return WhyReport(
         phase=phase,
         reason=code,
@@ -117,7 +124,7 @@ def explain(books: Books, id_: WorkloadId, now: float) -> WhyReport | None:
         needs={pool.box_type: count for pool, count in workload.ask.needs} if waits else {},
         free={pool.box_type: pool.free for pool, _ in workload.ask.needs} if waits else {},
         position=core.queue.position(workload) if workload.state is State.QUEUED else None,
-        expected_start=expected,
+        expected_start=None,
         promised_start=workload.promise if waits else None,
     )
 

@@ -4,6 +4,9 @@ import math
 from collections.abc import Sequence
 from heapq import heappop, heappush
 from statistics import median
+from typing import NamedTuple
+
+import attrs
 
 from boxsched.model import BoxId, WorkloadId
 from boxsched.scheduling.scheduler import Scheduler
@@ -13,9 +16,11 @@ from boxsched.scheduling.values import (
     BoxesAway,
     BoxesWanted,
     BoxRetired,
+    Event,
     Finished,
     JobsEnded,
     ProjectLimited,
+    QueueRules,
     Submit,
 )
 from boxsched.scheduling.workload import Workload
@@ -41,19 +46,40 @@ def expected_duration(passed_runs: Sequence[float]) -> float:
 
 
 def forecast(scheduler: Scheduler, id_: WorkloadId, now: float) -> float | None:
-    """When a waiting workload starts if nothing else is asked and every job runs as expected; what
-    is late already, to its time limit.
+    """When a waiting workload starts: see ``Outlook``; None where it never would, or where more
+    than FORECAST_WORKLOADS wait in all."""
+    run = scheduler.workloads[id_].run
+    if run is not None:
+        return run.started_at
+    seen = outlook(scheduler, id_, now)
+    return None if seen is None else seen.expected_start()
 
-    None where it never would (no such Boxes), or where more than FORECAST_WORKLOADS wait in all.
-    Boxes that are away stay away, and when their jobs end nobody knows.
-    """
-    target = scheduler.workloads[id_]
-    if target.run is not None:
-        return target.run.started_at
-    waiting = [w for w in scheduler.workloads.values() if w.run is None]
-    if len(waiting) > FORECAST_WORKLOADS:
-        return None
-    twin = _twin(scheduler)
+
+def outlook(scheduler: Scheduler, id_: WorkloadId, now: float) -> "Outlook | None":
+    """For a workload that waits; None where more than FORECAST_WORKLOADS do."""
+    waiting = sum(w.run is None for w in scheduler.workloads.values())
+    return None if waiting > FORECAST_WORKLOADS else Outlook(_image(scheduler), id_, now)
+
+
+@attrs.frozen
+class Outlook:
+    """A core at one moment, to run ahead from: values only, so that another thread may do it."""
+
+    image: "Image"
+    id: WorkloadId
+    now: float
+
+    def expected_start(self) -> float | None:
+        """When the workload starts if nothing else is asked and every job runs as expected; one
+        that is late already, to its time limit.
+
+        None where it never would (no such Boxes). Boxes that are away stay away, and when their
+        jobs end nobody knows.
+        """
+        return _run_ahead(_twin(self.image), self.id, self.now)
+
+
+def _run_ahead(twin: Scheduler, id_: WorkloadId, now: float) -> float | None:
     ends: list[tuple[float, int, tuple[int, ...]]] = []
     for workload in twin.workloads.values():
         if workload.run is not None:
@@ -95,29 +121,66 @@ def _push_ends(
         heappush(ends, (end, workload.id, tuple(members)))
 
 
-def _twin(scheduler: Scheduler) -> Scheduler:
+class Standing(NamedTuple):
+    """How a workload stands; ``started_at`` and ``boxes`` of one that runs."""
+
+    submit: Submit
+    state: State
+    started_at: float | None
+    boxes: tuple[BoxId | None, ...]
+    promise: float | None
+
+
+@attrs.frozen
+class Image:
+    """What a twin of a core is made from."""
+
+    rules: QueueRules
+    pools: tuple[str, ...]
+    boxes: tuple[BoxAdded, ...]
+    projects: tuple[ProjectLimited, ...]
+    workloads: tuple[Standing, ...]
+    retired: tuple[BoxRetired, ...]
+    away: BoxesAway
+    wanted: tuple[BoxesWanted, ...]
+
+
+def _image(scheduler: Scheduler) -> Image:
+    boxes = scheduler.boxes.values()
+    return Image(
+        scheduler.rules,
+        tuple(scheduler.pools),
+        tuple([BoxAdded(b.id, b.pool.box_type, b.last_project, b.last_branch) for b in boxes]),
+        tuple([ProjectLimited(p.id, p.limit) for p in scheduler.register.projects.values()]),
+        tuple([_standing(workload) for workload in scheduler.workloads.values()]),
+        tuple([BoxRetired(box.id) for box in boxes if box.retired]),
+        BoxesAway(tuple([box.id for box in boxes if box.away])),
+        tuple([BoxesWanted(pool.box_type, pool.wanted) for pool in scheduler.pools.values()]),
+    )
+
+
+def _standing(workload: Workload) -> Standing:
+    lane = workload.lane.key if workload.lane is not None else None
+    submit = Submit(
+        workload.id, workload.kind, workload.project.id, workload.branch, lane,
+        workload.priority, workload.created_at, workload.ask.jobs,
+    )  # fmt: skip
+    run = workload.run
+    if run is None:
+        return Standing(submit, workload.state, None, (), workload.promise)
+    boxes = tuple([b.id if b is not None else None for b in run.boxes])
+    return Standing(submit, State.RUNNING, run.started_at, boxes, None)
+
+
+def _twin(image: Image) -> Scheduler:
     """A core in the same state, to run ahead with."""
-    twin = Scheduler(scheduler.rules, tuple(scheduler.pools))
-    for box in scheduler.boxes.values():
-        twin.apply(BoxAdded(box.id, box.pool.box_type, box.last_project, box.last_branch), 0.0)
-    for project in scheduler.register.projects.values():
-        twin.apply(ProjectLimited(project.id, project.limit), 0.0)
-    for workload in sorted(scheduler.workloads.values(), key=lambda w: w.id):
-        run = workload.run
-        lane = workload.lane.key if workload.lane is not None else None
-        submit = Submit(
-            workload.id, workload.kind, workload.project.id, workload.branch, lane,
-            workload.priority, workload.created_at, workload.ask.jobs,
-        )  # fmt: skip
-        if run is None:
-            twin.restore(submit, workload.state, promise=workload.promise)
-        else:
-            boxes: list[BoxId | None] = [b.id if b is not None else None for b in run.boxes]
-            twin.restore(submit, State.RUNNING, run.started_at, boxes)
-    for box in scheduler.boxes.values():
-        if box.retired:
-            twin.apply(BoxRetired(box.id), 0.0)
-    twin.apply(BoxesAway(tuple(b.id for b in scheduler.boxes.values() if b.away)), 0.0)
-    for pool in scheduler.pools.values():
-        twin.apply(BoxesWanted(pool.box_type, pool.wanted), 0.0)
+    twin = Scheduler(image.rules, image.pools)
+    before: tuple[Event, ...] = (*image.boxes, *image.projects)
+    behind: tuple[Event, ...] = (*image.retired, image.away, *image.wanted)
+    for event in before:
+        twin.apply(event, 0.0)
+    for each in sorted(image.workloads, key=lambda one: one.submit.id):
+        twin.restore(each.submit, each.state, each.started_at, each.boxes, promise=each.promise)
+    for event in behind:
+        twin.apply(event, 0.0)
     return twin

@@ -44,6 +44,8 @@ SELECT set_config('synchronous_commit', 'on', false)
  WHERE current_setting('synchronous_commit') = 'off'
 """
 
+ROWS_WRITTEN_AT_ONCE = 500  # as text, on the event loop: more are written in a thread
+
 T = TypeVar("T")
 
 WRITE = "BEGIN"
@@ -108,7 +110,10 @@ class Connection:
         try:
             call = next(steps)
             while True:
-                _add(text, call)
+                if call.rows is not None and len(call.rows) > ROWS_WRITTEN_AT_ONCE:
+                    await asyncio.to_thread(_add, text, call)
+                else:
+                    _add(text, call)
                 found: list[Row] = []
                 if call.block.answers and call.rows != []:
                     found = await self.execute(text, timeout)

@@ -61,6 +61,9 @@ class IdempotencyKey:
     body_sha256: str
 
 
+ROW_BYTES = 500  # of a workload or a job, besides what is long
+
+
 @attrs.frozen
 class NewWorkload:
     """A checked submission, everything decided that can be before it has a number."""
@@ -83,6 +86,15 @@ class NewWorkload:
     build: WorkloadId | None = None  # the build that a deploy or a session takes its code from
     public_key: str | None = None
     idempotency: IdempotencyKey | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes that it takes in the store, about."""
+        scripts = sum(
+            sum(map(len, job.commands)) + sum(map(len, job.environment.values()))
+            for job in self.jobs
+        )
+        return ROW_BYTES * (1 + len(self.jobs)) + len(self.message or "") + scripts
 
 
 @attrs.frozen

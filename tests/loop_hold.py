@@ -1,0 +1,134 @@
+"""How long the event loop is held at most, and by what.
+
+Seconds of CPU time of the loop's own thread, so that a busy machine changes little. By hand:
+``python -m tests.loop_hold [--database URL]`` asks a service for all that is large, and prints the
+longest holds. For asyncio's own loop: uvloop has no place to look from.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from tests.service.house import House, job
+
+
+@attrs.define
+class Holds:
+    """The longest holds since the last ``reset``, with what held."""
+
+    seconds: float = 0.0
+    what: str = ""
+
+    def reset(self) -> None:
+        self.seconds, self.what = 0.0, ""
+
+    def note(self, seconds: float, handle: asyncio.Handle) -> None:
+        if seconds > self.seconds:
+            self.seconds, self.what = seconds, _named(handle)
+
+
+def _named(handle: Any) -> str:
+    """The task whose step it was, with the line that it waits at now; else the callback."""
+    task = getattr(handle._callback, "__self__", None)
+    if not isinstance(task, asyncio.Task):
+        return repr(handle._callback)
+    frames = task.get_stack(limit=1)
+    place = f" at {frames[0].f_code.co_qualname}:{frames[0].f_lineno}" if frames else ""
+    return f"{task.get_coro()!r}{place}"
+
+
+@contextlib.contextmanager
+def watched() -> Iterator[Holds]:
+    """Every step of the loop is timed while the body runs."""
+    holds = Holds()
+    run = asyncio.Handle._run
+
+    def timed(handle: asyncio.Handle) -> None:
+        began = time.thread_time()
+        run(handle)
+        holds.note(time.thread_time() - began, handle)
+
+    asyncio.Handle._run = timed  # type: ignore[method-assign]
+    try:
+        yield holds
+    finally:
+        asyncio.Handle._run = run  # type: ignore[method-assign]
+
+
+class Tour:
+    """Asks a house for what is large, and says after each what the longest hold was."""
+
+    def __init__(self, house: House, holds: Holds) -> None:
+        self.house = house
+        self.holds = holds
+
+    def say(self, what: str, began: float) -> None:
+        took = time.perf_counter() - began
+        print(f"{self.holds.seconds * 1e3:7.1f} ms  {what} ({took:.2f} s): {self.holds.what}")
+        self.holds.reset()
+
+    async def all(self) -> None:
+        house = self.house
+        await house.project(jobs=[job("test")])
+        await self._posts("40 builds of 1,000 jobs", 40, _wide(1_000, 1))
+        await self._posts("30 bodies of 1 MB", 30, _wide(10, 90_000))
+        await self._posts("2,000 builds", 2_000, {})
+        for path in (
+            "/workloads?limit=200",
+            "/activity",
+            "/projects",
+            "/boxes",
+            "/events?after=1.1.0",
+        ):
+            await self._get(path)
+        listed = (await house.get("/workloads?limit=1"))["workloads"]
+        await self._get(f"/workloads/{listed[0]['id']}/explanation")
+        await self._get(f"/workloads/{listed[0]['id']}")
+        for n in range(30):
+            await house.project(f"p{n}", jobs=[job("x", "y" * 900_000)])
+        await self._get("/projects")
+        began = time.perf_counter()
+        await house.node.leadership.engines[1].load()
+        self.say("a load", began)
+
+    async def _posts(self, what: str, count: int, asked: dict[str, Any]) -> None:
+        self.holds.reset()
+        began = time.perf_counter()
+        built = await asyncio.gather(
+            *(self.house.build(branch=f"{what} {n}", **asked) for n in range(count))
+        )
+        self.say(what, began)
+        await self.house.until(built[-1]["id"], state="queued")
+        self.say(f"{what}: the engine", began)
+
+    async def _get(self, path: str) -> None:
+        self.holds.reset()
+        began = time.perf_counter()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(2.0 if "events" in path else 60.0):
+                await self.house.get(path)
+        self.say(path, began)
+
+
+def _wide(count: int, size: int) -> dict[str, Any]:
+    return {"jobs": [job(f"j{n}", "x" * size) for n in range(count)]}
+
+
+async def _main(database: str | None) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        async with House.open(Path(folder), boxes=0, database=database) as house:
+            with watched() as holds:
+                await Tour(house, holds).all()
+
+
+if __name__ == "__main__":
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--database", metavar="URL", help="an empty one [default: SQLite]")
+    asyncio.run(_main(options.parse_args().database))

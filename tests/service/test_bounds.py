@@ -1,0 +1,181 @@
+"""Nothing holds the event loop for long, and nobody is refused for another: bounds and slices."""
+
+import asyncio
+import threading
+from collections.abc import Sequence
+
+import msgspec
+import pytest
+
+from boxsched.api.large import LARGE_BYTES, LargeBodies
+from boxsched.engine.books import Books
+from boxsched.errors import Invalid, StoreAway
+from boxsched.gather import Gather
+from boxsched.holds import TICK_SECONDS, WINDOW_SECONDS, LoopHolds
+from boxsched.inbox import SubmitJob
+from boxsched.node import GROUP_BYTES_AT_MOST
+from boxsched.scheduling.prediction import Outlook
+from boxsched.store.values import NewWorkload, Organization
+from tests.service.house import API, House, job, jobs
+
+# --- Group commit ---------------------------------------------------------------------------
+
+
+class Written:
+    """Notes the groups that were written; refuses what is negative."""
+
+    def __init__(self) -> None:
+        self.groups: list[list[int]] = []
+
+    async def __call__(self, group: Sequence[int]) -> list[int]:
+        self.groups.append(list(group))
+        await asyncio.sleep(0)
+        if min(group) < 0:
+            raise Invalid("negative")
+        return [-one for one in group]
+
+
+async def test_a_group_weighs_so_much_or_is_one_member() -> None:
+    written = Written()
+    gather = Gather(written, at_most=4, weigh=lambda one: one, weight_at_most=10)
+    answers = await asyncio.gather(*(gather.add(one) for one in (9, 1, 1, 50, 5, 5, 1, 1, 1, 1, 1)))
+    assert answers == [-9, -1, -1, -50, -5, -5, -1, -1, -1, -1, -1]
+    assert written.groups == [[9, 1], [1], [50], [5, 5], [1, 1, 1, 1], [1]]
+
+
+async def test_nobody_is_refused_for_another() -> None:
+    written = Written()
+    gather = Gather(written, at_most=10)
+    answers = await asyncio.gather(
+        *(gather.add(one) for one in (1, 2, -3, 4)), return_exceptions=True
+    )
+    assert [answers[0], answers[1], answers[3]] == [-1, -2, -4]
+    assert isinstance(answers[2], Invalid)
+    assert written.groups == [[1, 2, -3, 4], [1], [2], [-3], [4]]
+
+
+async def test_an_outage_is_everybodys() -> None:
+    async def away(group: Sequence[int]) -> list[int]:
+        raise StoreAway("away")
+
+    gather = Gather(away, at_most=10)
+    ends = await asyncio.gather(*(gather.add(one) for one in (1, 2)), return_exceptions=True)
+    assert [type(end) for end in ends] == [StoreAway, StoreAway]
+
+
+async def test_submissions_go_in_groups_of_so_many_bytes(
+    waiting: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit, sizes = type(waiting.node.store).submit, []
+
+    async def noted(store: object, group: Sequence[NewWorkload]) -> object:
+        sizes.append([new.size for new in group])
+        return await submit(store, group)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(type(waiting.node.store), "submit", noted)
+    await waiting.project()
+    script = [job("test", *["x" * 100_000] * 4)]
+    await asyncio.gather(*(waiting.build(jobs=script) for _ in range(12)))
+    await asyncio.gather(*(waiting.build(jobs=jobs(1_000)) for _ in range(6)))
+    assert all(len(group) == 1 or sum(group) <= GROUP_BYTES_AT_MOST for group in sizes)
+    assert sum(map(len, sizes)) == 18
+
+
+# --- Large bodies ---------------------------------------------------------------------------
+
+
+class Sent:
+    """A request, as far as its turn depends on it."""
+
+    can_read_body = True
+
+    def __init__(self, content_length: int | None) -> None:
+        self.content_length = content_length
+
+
+async def test_so_many_large_bodies_at_a_time_and_any_number_of_small_ones() -> None:
+    large, inside, go = LargeBodies(at_once=2), [0], asyncio.Event()
+
+    async def one(length: int | None) -> None:
+        async with large.turn(Sent(length)):  # type: ignore[arg-type]
+            inside[0] += 1
+            await go.wait()
+
+    tasks = [asyncio.create_task(one(length)) for length in (LARGE_BYTES, None, LARGE_BYTES + 1)]
+    tasks += [asyncio.create_task(one(LARGE_BYTES - 1)) for _ in range(20)]
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert inside == [22]
+    go.set()
+    await asyncio.gather(*tasks)
+    assert inside == [23]
+
+
+async def test_a_hundred_bodies_of_a_megabyte_are_all_taken(waiting: House) -> None:
+    await waiting.project()
+    body = msgspec.json.encode({"branch": "main", "jobs": [job("test", *["x" * 100_000] * 10)]})
+    path = f"{API}/projects/web/builds"
+    answers = await asyncio.gather(*(waiting.call("POST", path, data=body) for _ in range(100)))
+    assert {answer.status for answer in answers} == {201}
+
+
+# --- What is looked at beside the loop --------------------------------------------------------
+
+
+async def test_a_forecast_runs_beside_the_event_loop(
+    running: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ahead, threads = Outlook.expected_start, []
+
+    def noted(outlook: Outlook) -> float | None:
+        threads.append(threading.get_ident())
+        return ahead(outlook)
+
+    monkeypatch.setattr(Outlook, "expected_start", noted)
+    await running.project("web", jobs=[job("long", "sleep 60")])
+    runs = [await running.build(branch=branch) for branch in "ab"]
+    for one in runs:
+        await running.until(one["id"], state="running")
+    last = await running.build(branch="c")
+    await running.until(last["id"], state="queued")
+    explained = await running.get(f"/workloads/{last['id']}/explanation")
+    assert explained["expected_start"] is not None
+    assert len(threads) == 1
+    assert threading.get_ident() not in threads
+
+
+def test_asks_are_shared_up_to_so_many_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("boxsched.engine.books.SHARED_JOBS_AT_MOST", 100)
+    books = Books(Organization(1, "default", "backfill", None, None))  # type: ignore[arg-type]
+    for number in range(50):
+        asked = tuple(SubmitJob(f"{number} {n}", "default", 60.0, 60.0) for n in range(10))
+        kept, _ = books.shared(asked)
+        assert books.shared(tuple(asked))[0] is kept
+        assert sum(map(len, books._job_tuples)) <= 100
+
+
+# --- How long the loop is held ----------------------------------------------------------------
+
+
+def test_the_longest_hold_of_this_minute_and_the_last_is_told() -> None:
+    now = [0.0]
+    holds = LoopHolds(lambda: now[0])
+    for seconds, late, longest in (
+        (0.0, 0.001, 0.001),
+        (1.0, 0.5, 0.5),
+        (1.0, 0.1, 0.5),
+        (WINDOW_SECONDS, 0.2, 0.5),
+        (WINDOW_SECONDS, 0.05, 0.2),
+        (WINDOW_SECONDS, 0.01, 0.05),
+        (5 * WINDOW_SECONDS, 0.02, 0.02),
+    ):
+        now[0] += seconds
+        holds.note(late)
+        assert holds.longest == longest
+
+
+async def test_the_longest_hold_is_in_the_metrics(waiting: House) -> None:
+    waiting.node.holds.note(7.5 + TICK_SECONDS)
+    text = (await waiting.call("GET", "/metrics", token=None)).body.decode()
+    (line,) = [line for line in text.splitlines() if line.startswith("boxsched_loop_hold_seconds ")]
+    assert float(line.split()[1]) == 7.5 + TICK_SECONDS
