@@ -86,7 +86,7 @@ class Fleet:
         if worker.builds or worker.deploys or worker.ssh_sessions:
             raise Conflict(
                 f"the worker {worker.name} has jobs that may still run: say what became of them "
-                "first (boxsched resolve)"
+                "first (boxsched resolve); those to be run again wait for another worker's Box"
             )
         [number] = [p.connection for p in await self._store.pulses(SHARD) if p.worker == worker.id]
         forgotten = inbox.WorkerForgotten(worker.id, number, request[ASKER])

@@ -1,14 +1,17 @@
 """A person resolves a job whose worker is away: its lane goes on, the old attempt is fenced."""
 
+import contextlib
 import json
+import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import attrs
 import pytest
 
 from boxsched import inbox
 from boxsched.inbox import Resolution
-from boxsched.model import WorkerId, WorkloadId
+from boxsched.model import Kind, WorkerId, WorkloadId
 from boxsched.states import JobState, Result, State
 from boxsched.store.values import Assignment, Connected, Workload
 from tests.engine.shop import Shop
@@ -219,3 +222,35 @@ async def test_a_worker_is_forgotten_once_its_job_is_resolved(shop: Shop) -> Non
     await shop.ask(inbox.WorkerForgotten(connection.worker, connection.number, "ada"))
     await shop.settle()
     assert await shop.store.forget_worker(connection)
+
+
+async def test_a_deploy_whose_box_is_not_in_the_store_is_resolved_too(
+    shop: Shop, tmp_path: Path
+) -> None:
+    """That must not be; but then, too, its lane can be opened."""
+    deploy, lost = await begun(shop)
+    waiting = await shop.build(server="production")
+    with contextlib.closing(sqlite3.connect(tmp_path / "shop.sqlite")) as raw:
+        raw.execute("DELETE FROM box WHERE id = ?", (lost.box,))
+        raw.commit()
+    shop.broken = True
+    await shop.restart()
+    await resolve(shop, deploy.id, Resolution.FAILED)
+    assert (await shop.look(deploy.id)).result is Result.FAILED
+    await back(shop)
+    (runs,) = await shop.assignments()
+    assert runs.workload == waiting
+
+
+async def test_a_session_on_a_lost_worker_is_resolved_too(shop: Shop) -> None:
+    new = attrs.evolve(
+        shop.new(timeout=36_000.0), kind=Kind.SSH, branch=None, public_key="ssh-ed25519 AAAA"
+    )
+    (session,) = await shop.submit(new)
+    await shop.settle()
+    await shop.start(await shop.assignments())
+    await shop.later(LOST_SECONDS)
+    said = shop.why(session)
+    assert said is not None and "boxsched resolve w1-1 passed|failed|again" in said.text
+    await resolve(shop, session, Resolution.PASSED)
+    assert (await shop.look(session)).result is Result.PASSED

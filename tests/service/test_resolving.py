@@ -10,6 +10,8 @@ import attrs
 import pytest
 
 from boxsched import inbox
+from boxsched.client import Client
+from boxsched.errors import Conflict
 from boxsched.model import parse_job
 from boxsched.store.contract import SHARD
 from boxsched.store.values import Connected, NewWorker
@@ -154,3 +156,13 @@ async def test_a_named_token_is_named(yard: Yard) -> None:
         "POST", f"{API}/jobs/{yard.job}/resolve", {"result": "failed"}, token=token
     )
     assert answer.json["reason"] == "job ship failed: resolved as failed by Ada's laptop"
+
+
+async def test_the_python_client_resolves(yard: Yard) -> None:
+    await away(yard.house, yard.worker)
+    async with Client(yard.house.url, yard.house.token) as client:
+        done = await client.resolve(yard.job, "passed", note="seen by hand")
+        assert done.passed and done.reason is None
+        assert done.jobs[0].reason == "resolved as passed by admin: seen by hand"
+        with pytest.raises(Conflict, match="has finished: passed"):
+            await client.resolve(yard.job, "failed")
