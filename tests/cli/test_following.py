@@ -1,0 +1,144 @@
+"""A log that is followed by the command comes whole, whatever ends its answers."""
+
+import contextlib
+import json
+import re
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from boxsched.folders import DataFolder
+from tests.cli.conftest import Shell, end, environment, start
+
+LINES = [f"line {number}" for number in range(1, 9)]
+
+
+class OldProxy:
+    """Speaks HTTP/1.0, as some proxies do: the end of a connection is the end of an answer.
+
+    Of each answer with a log it passes on ``bytes_each`` bytes behind the head, then it hangs up.
+    """
+
+    def __init__(self, service, bytes_each):
+        self._service = service
+        self._bytes_each = bytes_each
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
+        self.logs = 0
+
+    def run(self):
+        with contextlib.suppress(OSError):  # closed: the end
+            while True:
+                client, _ = self._listening.accept()
+                threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def close(self):
+        self._listening.shutdown(socket.SHUT_RDWR)
+        self._listening.close()
+
+    def _serve(self, client):
+        with client, contextlib.suppress(OSError):
+            head = b""
+            while b"\r\n\r\n" not in head:
+                head += client.recv(65_536)
+            with socket.create_connection(self._service) as service:
+                service.sendall(head.replace(b"HTTP/1.1", b"HTTP/1.0", 1))
+                self._pass_on(service, client, is_log=b"/log?" in head.splitlines()[0])
+
+    def _pass_on(self, service, client, is_log):
+        answer = b""
+        while b"\r\n\r\n" not in answer:
+            answer += service.recv(65_536)
+        head, _, body = answer.partition(b"\r\n\r\n")
+        left = self._bytes_each if is_log else 1 << 30
+        self.logs += is_log
+        # Such a proxy may also leave out how long the answer is.
+        client.sendall(re.sub(rb"\r\nContent-Length: [0-9]+", b"", head) + b"\r\n\r\n")
+        body = body or service.recv(65_536)
+        while body and left > 0:
+            client.sendall(body[:left])
+            left -= len(body)
+            body = service.recv(65_536)
+
+
+@pytest.fixture
+def proxy(shell):
+    url = DataFolder(Path(shell.data)).listening().url
+    made = OldProxy(("127.0.0.1", int(url.rpartition(":")[2])), bytes_each=11)
+    threading.Thread(target=made.run, daemon=True).start()
+    yield made
+    made.close()
+
+
+def applied(shell, name, *commands):
+    file = Path(shell.data) / f"{name}.json"
+    file.write_text(json.dumps({"name": name, "jobs": [{"name": "unit", "commands": commands}]}))
+    shell("project", "apply", str(file))
+
+
+def gated(gate):
+    """Says half of the lines, waits for the gate, and says the rest."""
+    return (
+        *(f"echo {line}" for line in LINES[:4]),
+        f"until [ -e {gate} ]; do sleep 0.05; done",
+        *(f"echo {line}" for line in LINES[4:]),
+    )
+
+
+def following(shell, *arguments):
+    return subprocess.Popen(
+        [sys.executable, "-m", "boxsched", *arguments],
+        env=environment(shell.data),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def lines_of(output):
+    return [line for line in output.splitlines() if line.startswith("line ")]
+
+
+@pytest.mark.parametrize("follow", [("--follow",), ()])
+def test_all_lines_come_through_a_proxy_that_cuts_answers(shell, proxy, tmp_path, follow):
+    gate = tmp_path / "gate"
+    applied(shell, "cut", *gated(gate))
+    build = shell.json("build", "cut")
+    if not follow:
+        gate.touch()
+        shell("logs", "--follow", build["id"])
+    token = str(DataFolder(Path(shell.data)).token_file)
+    process = following(
+        shell, "logs", f"{build['id']}-1", *follow, "--url", proxy.url, "--token-file", token
+    )
+    first = ""
+    while follow and LINES[2] not in first:
+        first += process.stdout.readline()
+    gate.touch()
+    rest, said = process.stdout.read(), process.stderr.read()
+    assert (lines_of(first + rest), process.wait(60), said) == (LINES, 0, "")
+    assert proxy.logs > 4
+
+
+def test_all_lines_come_over_a_restart_of_the_service(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    data, gate = tmp_path / "data", tmp_path / "gate"
+    shell = Shell(str(data))
+    service = start("serve", "--port", port, "--boxes", "1", data=data)
+    applied(shell, "restart", *gated(gate))
+    process = following(shell, "build", "restart", "--follow")
+    first = ""
+    while LINES[3] not in first:
+        first += process.stdout.readline()
+    assert end(service) == 0
+    service = start("serve", "--port", port, "--boxes", "1", data=data)
+    gate.touch()
+    rest = process.stdout.read()
+    assert (lines_of(first + rest), process.wait(60)) == (LINES, 0)
+    assert " passed: waited" in rest
+    assert end(service) == 0
