@@ -1,5 +1,7 @@
 """``boxsched resolve``: what became of a job whose worker is away."""
 
+from typing import Any
+
 import click
 
 from boxsched.cli import naming
@@ -30,12 +32,13 @@ def resolve(job: str, result: str, note: str, as_json: bool, service: Service) -
     Example:  boxsched resolve w41-1 failed --note "builder-2 burned down"
     """
 
-    async def work(client: Client) -> Workload:
-        return await client.resolve(await _job_id(client, job), result, note=note)
+    async def work(client: Client) -> tuple[Workload, Any]:
+        done = await client.resolve(await _job_id(client, job), result, note=note)
+        return done, await client.json("workloads", done.id) if as_json else None
 
-    done = service.call(work)
+    done, shown = service.call(work)
     if as_json:
-        print_json(done)
+        print_json(shown)
         return
     click.echo(f"{plain(job)}: resolved as {result}")
     click.echo(f"{plain(done.title)} ({done.id}): {with_unknown(done)}")

@@ -23,6 +23,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     finished_at: datetime | None
     exit_status: int | None
     reason: str | None = None  # why it failed, was stopped or was canceled
+    box_type: str | None = None
 
 
 class SessionDoor(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,6 +58,9 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
     reason: str | None = None  # why it failed, was stopped or was canceled
     jobs: tuple[Job, ...] = ()
     boxes: int | UnsetType = UNSET
+    build: str | None = None  # the id of the build that a deploy or a session is of
+    rebuild_of: str | None = None  # the id of the workload that it repeats
+    why: str | None = None  # why it waits; in the activity
     ssh: SessionDoor | UnsetType | None = UNSET
 
     @property
@@ -185,20 +189,33 @@ class Box(msgspec.Struct, frozen=True, kw_only=True):
     box_type: str
     job: str | None = None
     workload: str | None = None
+    worker_name: str | None = None
+    number: int | None = None  # of its worker's Boxes
+    retired: bool = False  # it goes when its job has ended
+    job_name: str | None = None
 
 
 class Boxes(msgspec.Struct, frozen=True):
+    """``total`` and ``busy`` count Boxes of workers that are ``away``, too."""
+
     total: int
     busy: int
+    away: int = 0
+    away_busy: int = 0
 
 
 class Activity(msgspec.Struct, frozen=True, kw_only=True):
-    """All unfinished workloads by phase, each list in queue order."""
+    """All unfinished workloads by phase, each list in queue order, and what finished lately.
+
+    ``cursor`` is an event's id: ``events(after=cursor)`` goes on from this answer.
+    """
 
     boxes: Boxes
     upcoming: tuple[Workload, ...]
     blocked: tuple[Workload, ...]
     running: tuple[Workload, ...]
+    finished: tuple[Workload, ...] = ()
+    cursor: str | None = None
 
 
 class Event(msgspec.Struct, frozen=True):
