@@ -20,6 +20,13 @@ How the page keeps up (``static/``, plain ES modules, no build step):
 
 from activity_monitor.pages import routes
 from activity_monitor.responses import SECURITY_HEADERS
-from activity_monitor.sessions import SESSION_COOKIE, NotForPeople, Sessions
+from activity_monitor.sessions import SESSION_COOKIE, NotForPeople, Sessions, SessionsAway
 
-__all__ = ["SECURITY_HEADERS", "SESSION_COOKIE", "NotForPeople", "Sessions", "routes"]
+__all__ = [
+    "SECURITY_HEADERS",
+    "SESSION_COOKIE",
+    "NotForPeople",
+    "Sessions",
+    "SessionsAway",
+    "routes",
+]

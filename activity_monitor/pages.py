@@ -9,13 +9,14 @@ from aiohttp import web
 from activity_monitor.assets import Assets, load
 from activity_monitor.packing import accepts_gzip
 from activity_monitor.responses import SECURITY_HEADERS, html, refused, to_the_page
-from activity_monitor.sessions import SESSION_COOKIE, NotForPeople, Sessions
+from activity_monitor.sessions import SESSION_COOKIE, NotForPeople, Sessions, SessionsAway
 
 MAX_FORM_BYTES = 4_096
 MAX_TOKEN_CHARACTERS = 512
 
 _NOT_VALID = "This token is not valid here. Look for a blank at its ends, or for another service's."
 _OF_A_WORKER = "This is a worker's token; an admin's is needed."
+_AWAY = "The service's database is away for the moment. Try again soon."
 _ONE_YEAR = "public, max-age=31536000, immutable"
 
 
@@ -37,11 +38,17 @@ class Pages:
     assets: Assets
 
     async def show(self, request: web.Request) -> web.Response:
-        """The page for who is signed in; the sign-in form for everyone else: both 200."""
+        """The page for who is signed in; the sign-in form for everyone else: both 200.
+
+        While nobody can tell whether a session holds, its browser gets the page, too: there is
+        nothing of the service's data in it, and its script says that the service is away.
+        """
         session = request.cookies.get(SESSION_COOKIE)
-        if session and await self.sessions.holds(session):
-            return html(self.assets.page("monitor"))
-        return self._form()
+        try:
+            shown = bool(session) and await self.sessions.holds(session or "")
+        except SessionsAway:
+            shown = True
+        return html(self.assets.page("monitor")) if shown else self._form()
 
     async def to_the_page(self, request: web.Request) -> web.Response:
         """A reload after a failed sign-in asks for ``/sign-in`` by GET."""
@@ -55,6 +62,8 @@ class Pages:
             session = await self.sessions.sign_in(token) if token else None
         except NotForPeople:
             return self._form(403, _OF_A_WORKER)
+        except SessionsAway:
+            return self._form(503, _AWAY)
         if session is None:
             return self._form(401, _NOT_VALID)
         response = to_the_page()
@@ -72,8 +81,11 @@ class Pages:
         if not same_origin(request):
             return refused(403, "Signing out works from this service's own page only.")
         session = request.cookies.get(SESSION_COOKIE)
-        if session:
-            await self.sessions.sign_out(session)
+        try:
+            if session:
+                await self.sessions.sign_out(session)
+        except SessionsAway:
+            return refused(503, f"You are still signed in. {_AWAY}")
         response = to_the_page()
         response.del_cookie(SESSION_COOKIE, path="/", httponly=True, samesite="Strict")
         return response

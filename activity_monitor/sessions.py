@@ -9,8 +9,15 @@ class NotForPeople(Exception):
     """The token holds, but lets nobody sign in."""
 
 
+class SessionsAway(Exception):
+    """Where the sessions are kept, nobody answers just now."""
+
+
 class Sessions(Protocol):
-    """Sessions of browsers. A session id is made of characters that a cookie can hold."""
+    """Sessions of browsers. A session id is made of characters that a cookie can hold.
+
+    Each call raises SessionsAway while the store does not answer.
+    """
 
     async def sign_in(self, token: str) -> str | None:
         """A new session's id for a good token, else None. Printable ASCII is all that comes. Raises

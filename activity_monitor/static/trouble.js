@@ -50,7 +50,9 @@ export class Trouble {
 
   #changed() {
     const why = this.#ofAnswer || this.#ofStream;
-    holdClock(why !== "" || this.#stream === "out");
+    const held = why !== "" || this.#stream === "out";
+    holdClock(held);
+    document.body.classList.toggle("held", held);
     if (!why) {
       clearTimeout(this.#timer);
       this.#timer = 0;

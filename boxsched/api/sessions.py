@@ -4,15 +4,17 @@ With it stands the SHA-256 sum of the token that opened it: on any node a sessio
 as its token does.
 """
 
+import contextlib
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import attrs
 
-from activity_monitor import NotForPeople
+from activity_monitor import NotForPeople, SessionsAway
 from boxsched.api.known_tokens import Holder, KnownTokens
 from boxsched.api.tokens import Role, digest
+from boxsched.errors import StoreAway
 
 SESSION_SECONDS = 12 * 3_600
 _ID_BYTES = 32
@@ -40,6 +42,10 @@ class StoredSessions:
     async def sign_in(self, token: str) -> str | None:
         """A new session's id for a good token, else None; never an id that was there before.
         Raises NotForPeople for a worker's, who has nothing to look at."""
+        with _told():
+            return await self._sign_in(token)
+
+    async def _sign_in(self, token: str) -> str | None:
         holder = await self.tokens.find(token)
         if holder is None:
             return None
@@ -58,8 +64,19 @@ class StoredSessions:
         return None if token is None else await self.tokens.of(token)
 
     async def holds(self, session_id: str) -> bool:
-        return await self.holder(session_id) is not None
+        with _told():
+            return await self.holder(session_id) is not None
 
     async def sign_out(self, session_id: str) -> None:
         if session_id.isascii() and len(session_id) <= _MAX_ID_CHARACTERS:
-            await self.store.drop_session(digest(session_id))
+            with _told():
+                await self.store.drop_session(digest(session_id))
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """An absence of the store, in the page's words."""
+    try:
+        yield
+    except StoreAway as error:
+        raise SessionsAway from error

@@ -209,6 +209,118 @@ def test_late_and_repeated_news_change_nothing(js: Run) -> None:
     assert js("model", MODEL, [*steps, late])["running"] == ["w1"]
 
 
+ROW = """async (m, row, event) => {
+    const model = new m.Model();
+    const [{RowView}] = await Promise.all([window.module("row")]);
+    model.replace({boxes: {}, running: [row], cursor: "1.0.0"});
+    const view = new RowView();
+    view.bind(model.rows.get(row.id));
+    const said = () => [view.element.dataset.mark, view.word.textContent, view.result.textContent];
+    const told = [said()];
+    model.apply(...event);
+    view.tick();
+    told.push(said());
+    view.update();
+    return [...told, said()];
+}"""
+
+
+def test_a_row_shows_one_state_at_a_time(js: Run) -> None:
+    """Its clock goes on between two showings: that of the state that is shown."""
+    at = "2026-01-01T00:01:00.000000Z"
+    end = event(9, "finished", 1, result="failed", finished_at=at, reason="job unit failed")
+    running = ["running", "runs", ""]
+    ended = ["failed", "took", "failed"]
+    assert js("model", ROW, told(1, "running", finished_at=None), end) == [running, running, ended]
+
+
+def test_how_many_branches_failed_the_last_time(js: Run) -> None:
+    def done(n: int, result: str, **lane: str) -> dict[str, Any]:
+        at = f"2026-01-01T00:00:{n:02}.000000Z"
+        lane = {"project": "web", "kind": "build", **lane}
+        return told(n, "finished", result=result, finished_at=at, **lane)
+
+    finished = [
+        done(9, "canceled", branch="main"),  # says nothing of the branch
+        done(8, "failed", branch="main"),
+        done(7, "passed", branch="main"),
+        done(6, "passed", branch="other"),
+        done(5, "failed", branch="other"),  # is well again
+        done(4, "failed", branch="main", project="api"),
+        done(3, "failed", kind="deploy", server="main"),
+        done(2, "failed", kind="ssh", branch="ssh"),
+        done(1, "failed", tag="main"),
+    ]
+    counted = """(m, finished) => {
+        const model = new m.Model();
+        model.replace({boxes: {}, finished, cursor: "1.0.0"});
+        return model.failed();
+    }"""
+    assert js("model", counted, finished) == 4
+
+
+def test_a_row_that_was_asked_for_is_in_its_list_until_it_is_dropped(js: Run) -> None:
+    asked = """(m, row, known) => {
+        const model = new m.Model();
+        model.replace({boxes: {}, blocked: [known], cursor: "1.0.0"});
+        model.learn(row);
+        model.learn({...known, why: undefined});
+        const lists = ["finished", "blocked"];
+        const ids = () => lists.flatMap((name) => model.inOrder(name)).map((row) => row.id);
+        const told = [ids(), model.rows.get(known.id).why];
+        model.replace({boxes: {}, blocked: [known], cursor: "1.1.0"});
+        told.push(ids());
+        model.drop(model.rows.get(row.id));
+        return [...told, ids()];
+    }"""
+    known = told(2, "queued", why="Needs 2 Boxes.")
+    both, one = ["w1", "w2"], ["w2"]
+    assert js("model", asked, told(1, "finished"), known) == [both, "Needs 2 Boxes.", both, one]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (0, "0 s"),
+        (-3, "0 s"),
+        (59.9, "59 s"),
+        (60, "1 min"),
+        (249, "4 min 9 s"),
+        (3_599, "59 min 59 s"),
+        (3_600, "1 h"),
+        (3_720, "1 h 2 min"),
+        (172_799, "47 h 59 min"),
+        (273_600, "3 d 4 h"),
+    ],
+)
+def test_durations_in_words(js: Run, seconds: float, said: str) -> None:
+    assert js("times", "(m, seconds) => m.duration(seconds)", seconds) == said
+
+
+AHEAD = """(m, seconds) => {
+    m.holdClock(true);
+    const said = m.ahead(new Date(m.now() + seconds * 1000).toISOString());
+    m.holdClock(false);
+    return said;
+}"""
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (40, "in 40 s"),
+        (180, "in 3 min"),
+        (4, "any moment"),
+        (-4, "any moment"),
+        (-5, "5 s overdue"),
+        (-249, "4 min 9 s overdue"),
+        (-7_200, "2 h overdue"),
+    ],
+)
+def test_what_is_overdue_says_how_far(js: Run, seconds: float, said: str) -> None:
+    assert js("times", AHEAD, seconds) == said
+
+
 def test_an_unknown_row_asks_for_all(js: Run) -> None:
     model = js("model", MODEL, [event(5, "started", 7)])
     assert model["complete"] is False and model["running"] == ["w7"]

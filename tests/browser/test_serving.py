@@ -24,8 +24,14 @@ class OneToken:
 
     token: str = "a-good-token"
     open: set[str] = attrs.field(factory=set)
+    away: list[bool] = attrs.field(factory=list)  # true if anything is in it
+
+    def ask(self) -> None:
+        if self.away:
+            raise activity_monitor.SessionsAway
 
     async def sign_in(self, token: str) -> str | None:
+        self.ask()
         if token != self.token:
             return None
         session = f"session-{len(self.open)}"
@@ -33,16 +39,23 @@ class OneToken:
         return session
 
     async def holds(self, session_id: str) -> bool:
+        self.ask()
         return session_id in self.open
 
     async def sign_out(self, session_id: str) -> None:
+        self.ask()
         self.open.discard(session_id)
+
+
+SESSIONS = web.AppKey("sessions", OneToken)
 
 
 @pytest.fixture
 async def client() -> AsyncIterator[Client]:
     app = web.Application()
-    app.add_routes(activity_monitor.routes(OneToken()))
+    sessions = OneToken()
+    app.add_routes(activity_monitor.routes(sessions))
+    app[SESSIONS] = sessions
     async with TestClient(TestServer(app), cookie_jar=CookieJar(unsafe=True)) as client:
         yield client
 
@@ -82,6 +95,21 @@ async def test_signing_out(client: Client) -> None:
     answer = await client.post("/sign-out", allow_redirects=False)
     assert answer.status == 303 and "Max-Age=0" in answer.headers["Set-Cookie"]
     assert 'action="/sign-in"' in await (await client.get("/")).text()
+
+
+async def test_while_nobody_can_look_up_sessions(client: Client) -> None:
+    await sign_in(client)
+    client.app[SESSIONS].away.append(True)
+    page = await client.get("/")  # its script tells who is away
+    assert page.status == 200 and 'id="blocked"' in await page.text()
+    out = await client.post("/sign-out", allow_redirects=False)
+    assert out.status == 503 and "still signed in" in await out.text()
+    assert "Set-Cookie" not in out.headers
+    again = await sign_in(client)
+    assert again.status == 503 and "away for the moment" in await again.text()
+    client.session.cookie_jar.clear()
+    assert 'action="/sign-in"' in await (await client.get("/")).text()
+    client.app[SESSIONS].away.clear()
 
 
 @pytest.mark.parametrize("path", ["/sign-in", "/sign-out"])

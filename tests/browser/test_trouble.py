@@ -55,6 +55,8 @@ def test_while_it_is_away_a_banner_says_so_and_the_clocks_stop(
     expect(page).to_have_title("▲ Away · Activity Monitor")
     assert icon(page) == "icon-trouble.svg"
     expect(page.locator("#connection")).to_have_text("Reconnecting")
+    turning = running.locator(".turning").first
+    expect(turning).to_have_css("animation-name", "none")
     stopped = page.evaluate(STANDS_STILL, ["#running .clock-time", 3])
     assert len(set(stopped)) == 1
     assert page.evaluate("window.sameSince")
