@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
+from email.utils import formatdate
 
 from aiohttp import web
 
@@ -21,6 +22,8 @@ from boxsched.folders import DataFolder
 from boxsched.node import Node
 from boxsched.store.values import Token
 
+OnPrepare = Callable[[web.Request, web.StreamResponse], Awaitable[None]]
+
 log = logging.getLogger(__name__)
 
 
@@ -37,6 +40,7 @@ def application(node: Node) -> web.Application:
     guard = Guard(tokens, sessions, lasting, declared, Peers(node.options.trusted_proxies))
     app = web.Application(middlewares=[guard.middleware()], client_max_size=MAX_BODY_BYTES)
     app.on_response_prepare.append(replies.add_headers)
+    app.on_response_prepare.append(_dated(node))
     app.on_response_prepare.append(_close_when_stopping(node))
     app.cleanup_ctx.append(_life(node, own, tokens, lasting))
     operations = Operations(node, guard.answered)
@@ -52,9 +56,22 @@ def application(node: Node) -> web.Application:
     return app
 
 
-def _close_when_stopping(
-    node: Node,
-) -> Callable[[web.Request, web.StreamResponse], Awaitable[None]]:
+def _dated(node: Node) -> OnPrepare:
+    """The Date of an answer is by the clock that its times are by: the node's, not the machine's.
+    Page and client tell ages by it."""
+    second, text = 0, ""
+
+    async def date(_: web.Request, response: web.StreamResponse) -> None:
+        nonlocal second, text
+        now = int(node.clock.now())
+        if now != second:
+            second, text = now, formatdate(now, usegmt=True)
+        response.headers["Date"] = text
+
+    return date
+
+
+def _close_when_stopping(node: Node) -> OnPrepare:
     """A client or balancer that keeps its connection would send the next request here too."""
 
     async def close(_: web.Request, response: web.StreamResponse) -> None:

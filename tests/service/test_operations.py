@@ -1,5 +1,7 @@
 """Boxes, workers, health, figures, and the description that comes from the validating types."""
 
+from email.utils import parsedate_to_datetime
+
 import jsonschema
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -252,3 +254,11 @@ async def test_a_fault_of_ours_is_counted(house: House, monkeypatch: pytest.Monk
     told = (await house.call("GET", "/metrics")).body.decode()
     counted = 'boxsched_http_requests_total{route="GET /api/v1/nodes",status="500"} 1.0'
     assert counted in told.splitlines()
+
+
+async def test_an_answer_is_dated_by_the_clock_of_its_times(running: House) -> None:
+    """A machine's wall clock may be wrong; the node goes by the database's."""
+    running.node.clock.set_to(running.node.clock.now() + 86_400)
+    answer = await running.call("GET", "/healthz")
+    dated = parsedate_to_datetime(answer.headers["Date"]).timestamp()
+    assert abs(dated - running.node.clock.now()) < 60
