@@ -1,8 +1,9 @@
 """How the databases go about what a service asks them: nothing reads all of a table that grows."""
 
+import itertools
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import psycopg2
 import pytest
@@ -154,6 +155,10 @@ def filled_postgres(postgres: str) -> Iterator[psycopg2.extensions.connection]:
         raw.close()
 
 
+def whole(plan: Sequence[str]) -> bool:
+    return any(re.search(rf"Seq Scan on ({'|'.join(GROWING)})\b", step) for step in plan)
+
+
 def sqlite_plan(raw: sqlite3.Connection, block: Block) -> list[str]:
     own = load("sqlite.sql").get(block.name, block)
     text = worded(own.written("?", 3 if block.row_names else 0))
@@ -173,8 +178,8 @@ def test_sqlite_reads_no_table_that_grows_whole(
 ) -> None:
     """A scan in order is fine where it ends at a limit."""
     steps = sqlite_plan(filled_sqlite, block)
-    whole = re.compile(rf"SCAN ({'|'.join(GROWING)}|[wjcelhi])\b")
-    scans = [step for step in steps if whole.match(step)]
+    scan = re.compile(rf"SCAN ({'|'.join(GROWING)}|[wjcelhi])\b")
+    scans = [step for step in steps if scan.match(step)]
     bounded = "LIMIT" in block.text and not any("TEMP B-TREE" in step for step in steps)
     assert not scans or bounded, steps
 
@@ -183,8 +188,22 @@ def test_sqlite_reads_no_table_that_grows_whole(
 def test_postgres_reads_no_table_that_grows_whole(
     filled_postgres: psycopg2.extensions.connection, block: Block
 ) -> None:
-    plan = "\n".join(postgres_plan(filled_postgres, block))
-    assert not re.search(rf"Seq Scan on ({'|'.join(GROWING)})\b", plan), plan
+    plan = postgres_plan(filled_postgres, block)
+    assert not whole(plan), "\n".join(plan)
+
+
+@pytest.mark.parametrize("name", ["workload", "jobs_of", "jobs_listed", "shown", "number_of"])
+def test_postgres_reads_by_ids_in_a_snapshot(
+    filled_postgres: psycopg2.extensions.connection, name: str
+) -> None:
+    """Where it is told to go along indexes, it must not go along all of one."""
+    with filled_postgres.cursor() as cursor:
+        cursor.execute(ALONG_INDEXES.replace("LOCAL ", ""))
+    plan = postgres_plan(filled_postgres, PLANNED[name])
+    assert not whole(plan), "\n".join(plan)
+    for step, behind in itertools.pairwise([*plan, ""]):
+        if re.search(rf"Index (Only )?Scan.* on ({'|'.join(GROWING)})\b", step):
+            assert "Index Cond" in behind, "\n".join(plan)
 
 
 @pytest.mark.parametrize("block", WALKS.values(), ids=lambda block: block.name)

@@ -34,22 +34,20 @@ SELECT count(*) FROM workload
    AND started_at >= :since;
 
 -- name: jobs_of
--- These jobs, in order. By their ids: a range for each workload would have PostgreSQL read all jobs.
+-- These jobs, in any order. By their ids: a range for each workload would have PostgreSQL read all jobs.
 WITH v(id) AS (VALUES (:id))
 SELECT job.id, job.name, job.box_type, job.timeout_seconds, job.expected_seconds, job.commands,
        job.environment, job.state, job.result, job.box, job.attempt, job.lease_token,
        job.started_at, job.finished_at, job.exit_status, job.reason, job.show_commands
-  FROM v JOIN job ON job.id = v.id
- ORDER BY job.id;
+  FROM v JOIN job ON job.id = v.id;
 
 -- name: jobs_listed
--- These jobs, in order, without what they run: a list of workloads does not show it.
+-- These jobs, in any order, without what they run: a list of workloads does not show it.
 WITH v(id) AS (VALUES (:id))
 SELECT job.id, job.name, job.box_type, job.timeout_seconds, job.expected_seconds, '[]', '{}',
        job.state, job.result, job.box, job.attempt, job.lease_token, job.started_at,
        job.finished_at, job.exit_status, job.reason, job.show_commands
-  FROM v JOIN job ON job.id = v.id
- ORDER BY job.id;
+  FROM v JOIN job ON job.id = v.id;
 
 -- name: job_state
 -- How far a job is, for who follows its log.

@@ -1,6 +1,7 @@
 """Reads for API and page: workloads with their jobs, and the history of events."""
 
 from collections.abc import Sequence
+from operator import itemgetter
 
 import attrs
 
@@ -55,7 +56,7 @@ def listed(ids: Sequence[WorkloadId], jobs_at_most: int) -> Steps[list[Workload]
 def _with_jobs(found: list[Row], block: Block = _SQL["jobs_of"]) -> Steps[list[Workload]]:
     jobs: dict[WorkloadId, list[Job]] = {row[0]: [] for row in found}
     ids = [(job_id(row[0], index),) for row in found for index in range(row[_BOXES])]
-    for row in (yield block.rows(ids)):
+    for row in sorted((yield block.rows(ids)), key=itemgetter(0)):
         jobs[job_workload(JobId(row[0]))].append(rows.job(row))
     return [rows.workload(row, tuple(jobs[row[0]])) for row in found]
 
