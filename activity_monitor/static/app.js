@@ -101,7 +101,7 @@ function take(events) {
   for (const { id, data } of events) {
     const event = JSON.parse(data);
     complete = model.apply(id, event) && complete;
-    absence ||= OF_ABSENCE.test(event.type);
+    absence ||= OF_ABSENCE.test(event.type) || (event.type === "workload.stopping" && model.capacity?.away > 0);
     opener.heard(event);
     fleet.heard(event);
     if (event.type === "workload.finished" && event.result === "failed") {

@@ -1,0 +1,50 @@
+"""The name under which a stop is recorded: the token's, else what it came by."""
+
+from boxsched.api.asker import asker_of
+from boxsched.store.values import Token
+from tests.service.house import API, House, stop
+
+
+def token(id_: str, name: str) -> Token:
+    return Token(id_, "digest", "admin", name, 0.0)
+
+
+def test_a_token_is_called_by_its_name_and_a_nameless_one_by_its_role_or_the_page() -> None:
+    ada, nameless = token("token-1", "Ada"), token("token-2", "")
+    of_file = token("file-3", "admin-token of node n")
+    for by_session in (False, True):
+        assert asker_of(ada, by_session=by_session) == "Ada"
+    for one in (nameless, of_file):
+        assert asker_of(one, by_session=False) == "admin"
+        assert asker_of(one, by_session=True) == "page"
+
+
+async def test_a_stop_by_the_page_says_so(waiting: House) -> None:
+    await waiting.project("web")
+    made = await waiting.build()
+    signed_in = await waiting.call(
+        "POST",
+        "/sign-in",
+        data={"token": waiting.token},
+        headers={"Sec-Fetch-Site": "same-origin"},
+        token=None,
+    )
+    cookie = signed_in.headers["Set-Cookie"].partition(";")[0]
+    path = f"{API}/workloads/{made['id']}/stop"
+    page = {"Cookie": cookie, "Sec-Fetch-Site": "same-origin"}
+    answer = await waiting.call("POST", path, headers=page, token=None)
+    assert (answer.status, answer.json["reason"]) == (202, "canceled by page")
+
+
+async def test_a_stop_by_a_named_token_says_whose(waiting: House) -> None:
+    await waiting.project("web")
+    asked = {"role": "admin", "name": "CI of web"}
+    made = await waiting.call("POST", f"{API}/tokens", asked)
+    build = await waiting.build()
+    path = f"{API}/workloads/{build['id']}/stop"
+    answer = await waiting.call("POST", path, token=made.json["token"])
+    assert answer.json["reason"] == "canceled by CI of web"
+    assert [job["reason"] for job in answer.json["jobs"]] == ["canceled by CI of web"]
+    said = await waiting.get(f"/workloads/{build['id']}/explanation")
+    assert said["text"] == "It was canceled by CI of web."
+    assert (await stop(waiting, build["id"])).status == 409
