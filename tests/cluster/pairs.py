@@ -35,16 +35,17 @@ class Pair:
             time.sleep(0.02)
 
     def come_back(self) -> None:
-        """The first, as it was killed: it takes writes."""
+        """The first, as it was killed: it takes writes, and waits for nobody."""
+        self.first.settings["synchronous_standby_names"] = ""
         self.first.start()
 
-    def asked(self, server: PostgresServer, statement: str) -> list[tuple]:
+    def asked(self, server: PostgresServer, statement: str, *values: object) -> list[tuple]:
         """Of one server, past all that the nodes believe."""
         connection = psycopg2.connect(server.url("postgres"))
         try:
             connection.autocommit = True
             with connection.cursor() as cursor:
-                cursor.execute(statement)
+                cursor.execute(statement, values or None)
                 return cursor.fetchall()
         finally:
             connection.close()
