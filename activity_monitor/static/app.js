@@ -7,6 +7,7 @@ import { Board } from "./board.js";
 import { SignInDialog, StopDialog } from "./dialogs.js";
 import { Feed } from "./feed.js";
 import { FleetView } from "./fleet.js";
+import { sayHistory } from "./history.js";
 import { Keys } from "./keys.js";
 import { LISTS, Model } from "./model.js";
 import { Opener } from "./opener.js";
@@ -47,6 +48,7 @@ async function refresh() {
     setClock(response);
     if (lost) model.forget();
     model.replace(body);
+    sayHistory(body.notice);
     loaded = true;
     trouble.answer("");
     show();

@@ -17,15 +17,17 @@ from msgspec import UNSET
 
 from activity_monitor.packing import packed
 from boxsched.api import answers, packing, replies
+from boxsched.api.times import rfc3339
 from boxsched.engine.capacity import capacity
 from boxsched.engine.why import Sentences
 from boxsched.feed import EventCursor
 from boxsched.model import queue_key
 from boxsched.node import Node
 from boxsched.states import State
-from boxsched.store.values import Workload
+from boxsched.store.values import History, Workload
 
 FINISHED_SHOWN = 30
+NOTICE_SECONDS = 7 * 86_400.0
 REST_TIMES = 1.0
 
 
@@ -38,14 +40,23 @@ class BoxCounts(msgspec.Struct, frozen=True, omit_defaults=True):
     away_busy: int = 0
 
 
+class Notice(msgspec.Struct, frozen=True):
+    """What a person should know of the database: since when, and a sentence or two."""
+
+    at: str
+    text: str
+
+
 class ActivityAnswer(msgspec.Struct, frozen=True):
-    """``cursor`` is an event's id: what comes behind it may already be in this answer."""
+    """``notice``: for a week after a failover or a restored backup. ``cursor`` is an event's id:
+    what comes behind it may already be in this answer."""
 
     boxes: BoxCounts
     upcoming: tuple[answers.WorkloadRow, ...]
     blocked: tuple[answers.WorkloadRow, ...]
     running: tuple[answers.WorkloadRow, ...]
     finished: tuple[answers.WorkloadRow, ...]
+    notice: Notice | None
     cursor: str
 
 
@@ -87,6 +98,9 @@ class Activity:
         response.headers["Cache-Control"] = "private, no-cache"
         return response
 
+    def _notice(self, history: History | None) -> Notice | None:
+        return None if history is None else notice_of(history, self._node.clock.now())
+
     async def _shared(self) -> Made:
         """The next answer to be begun: one for all who ask until then."""
         if self._next is None:
@@ -126,10 +140,29 @@ class Activity:
             (b"finished", snapshot.finished),
         ):
             parts.append(b',"' + name + b'":' + await _rows(rows, reasons))
+        parts.append(b',"notice":' + replies.encode(self._notice(snapshot.history)))
         content = b"".join(parts)
         etag = await asyncio.to_thread(_digest, content)
         cursor = str(EventCursor(snapshot.places)).encode()
         return Made(content + b',"cursor":"' + cursor + b'"}', etag)
+
+
+def notice_of(history: History, now: float) -> Notice | None:
+    if now - history.began_at > NOTICE_SECONDS:
+        return None
+    at = rfc3339(history.began_at)
+    if history.restored:
+        what = f"A backup of the database was restored at {at}: what was stored after the backup"
+    else:
+        what = (
+            f"The database failed over at {at}, to timeline {history.timeline}: what was stored in "
+            "the last moments before"
+        )
+    return Notice(
+        at,
+        f"{what} may be missing, builds and results that were answered included. Submit again what "
+        "is not here; look what a deploy did before you repeat it.",
+    )
 
 
 def _by_phase(

@@ -45,9 +45,18 @@ class Events:
         ends = await self._node.store.last_events()
         for shard, place in cursor.places.items():
             if shard not in ends or place > ends[shard]:
-                # Of another database, or of what a backup has taken back: no going on from there.
-                raise Invalid("there is no such event here: read all anew", field)
+                raise _gone(field)
+        # A failover or a restored backup may have taken back what a reader has seen, and later
+        # batches have far greater numbers.
+        asked = [(shard, *place) for shard, place in cursor.places.items() if place[1]]
+        if len(await self._node.store.events_there(asked)) < len(asked):
+            raise _gone(field)
         return cursor
+
+
+def _gone(field: str) -> Invalid:
+    """Of another database, or taken back: there is no going on from there."""
+    return Invalid("there is no such event here: read all anew", field)
 
 
 class Basket:

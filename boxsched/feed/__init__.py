@@ -16,6 +16,9 @@ Each reader (``Subscription``) counts by itself up to which batch of a shard it 
 everything: given, in its short queue, or in its next look at the table. It looks there when it
 begins behind the last event, when a number is missing, and when its queue was too long and was
 dropped. Memory is bounded, and nobody is thrown out for being slow.
+
+Behind a failover that lost commits, or a restored backup, a shard's batches go on a million later.
+Then every reader is ended: one whose last event is not in the table is told to read all anew.
 """
 
 from boxsched.feed.cursor import EventCursor

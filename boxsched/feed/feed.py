@@ -9,6 +9,7 @@ from boxsched.feed.cursor import EventCursor
 from boxsched.feed.subscription import PAGE, Subscription
 from boxsched.store.batches import Event, StoredEvent
 from boxsched.store.contract import Store
+from boxsched.store.steps.operating import JUMP
 
 POLL_SECONDS = 0.2  # while nobody tells what other nodes commit
 HINTED_POLL_SECONDS = 1.0  # while hints do: some may be lost
@@ -121,13 +122,27 @@ class EventFeed:
             self._look(shard, batch)
 
     def _offer(self, shard: int, after: int, to: int, events: Sequence[StoredEvent]) -> None:
-        if to > self._told.get(shard, -1):
+        if self._is_new_history(shard, to):
+            self._send_away(shard, to)
+        elif to > self._told.get(shard, -1):
             self._told[shard] = to
             for reader in self._readers:
                 reader.offer(shard, after, to, events)
 
     def _look(self, shard: int, batch: int) -> None:
-        if batch > self._told.get(shard, -1):
+        if self._is_new_history(shard, batch):
+            self._send_away(shard, batch)
+        elif batch > self._told.get(shard, -1):
             self._told[shard] = batch
             for reader in self._readers:
                 reader.look(shard, batch)
+
+    def _is_new_history(self, shard: int, batch: int) -> bool:
+        told = self._told.get(shard)
+        return told is not None and batch >= told + JUMP
+
+    def _send_away(self, shard: int, batch: int) -> None:
+        """What readers saw last may not be in the new history: they come back, and are told."""
+        self._told[shard] = batch
+        for reader in self._readers:
+            reader.close()

@@ -292,6 +292,11 @@ class Store(Protocol):
     async def events_after(self, shard: int, batch: int, n: int, limit: int) -> list[StoredEvent]:
         """Events behind shard.batch.n, in order."""
 
+    async def events_there(
+        self, places: Sequence[tuple[int, int, int]]
+    ) -> set[tuple[int, int, int]]:
+        """Those of the places (shard, batch, n) that have an event."""
+
     async def last_event(self, shard: int) -> tuple[int, int]:
         """(batch, n) of the newest event; (0, 0) where there is none."""
 

@@ -280,6 +280,11 @@ class SqlStore:
     async def events_after(self, shard: int, batch: int, n: int, limit: int) -> list[StoredEvent]:
         return await self._driver.reading.read(reading.events_after, shard, batch, n, limit)
 
+    async def events_there(
+        self, places: Sequence[tuple[int, int, int]]
+    ) -> set[tuple[int, int, int]]:
+        return await self._driver.reading.read(reading.events_there, places)
+
     async def last_event(self, shard: int) -> tuple[int, int]:
         return await self._driver.reading.read(reading.last_event, shard)
 

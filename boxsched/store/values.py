@@ -181,6 +181,15 @@ class Workload:
 
 
 @attrs.frozen
+class History:
+    """What the database went on with: a backup was restored, or a later timeline began."""
+
+    restored: bool
+    timeline: int | None
+    began_at: float
+
+
+@attrs.frozen
 class ActivitySnapshot:
     """What the page shows, all of one moment: a workload stands in one of the two lists.
 
@@ -190,6 +199,7 @@ class ActivitySnapshot:
     places: Mapping[int, tuple[int, int]]
     unfinished: Sequence[Workload]  # by id; without jobs, as are the finished ones
     finished: Sequence[Workload]  # latest first
+    history: History | None = None  # where it is not the first one
 
 
 @attrs.frozen

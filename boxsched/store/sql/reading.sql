@@ -81,6 +81,17 @@ SELECT s.id, coalesce(s.batch, 0),
           FROM shard) AS s
  ORDER BY s.id;
 
+-- name: events_there
+-- Which of these places in the history have an event.
+WITH v(shard, batch, n) AS (VALUES (:shard, :batch, :n))
+SELECT e.shard, e.batch, e.n
+  FROM v JOIN event AS e ON e.shard = v.shard AND e.batch = v.batch AND e.n = v.n;
+
+-- name: latest_history
+-- The last restoration of a backup, or later timeline, that the database went on with.
+SELECT restored, timeline, began_at FROM lineage
+ WHERE number > 1 OR restored ORDER BY number DESC LIMIT 1;
+
 -- name: try_to_write
 -- Writes a row as it is.
 UPDATE organization SET name = name WHERE id = 1;

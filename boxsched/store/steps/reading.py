@@ -11,7 +11,7 @@ from boxsched.store import rows
 from boxsched.store.batches import StoredEvent
 from boxsched.store.blocks import Block, Row, Steps, load
 from boxsched.store.contract import OVERTAKING_SEEN, PAGE_WORKLOADS
-from boxsched.store.values import ActivitySnapshot, Job, SetAsideCommand, Workload
+from boxsched.store.values import ActivitySnapshot, History, Job, SetAsideCommand, Workload
 
 _SQL = load("reading.sql")
 
@@ -92,7 +92,14 @@ def activity(finished: int) -> Steps[ActivitySnapshot]:
     places = yield from last_events()
     waits_or_runs = yield from unfinished()
     ended = yield _SQL["recently_finished"](limit=finished)
-    return ActivitySnapshot(places, waits_or_runs, [rows.workload(row) for row in ended])
+    found = yield _SQL["latest_history"]()
+    history = History(bool(found[0][0]), *found[0][1:]) if found else None
+    return ActivitySnapshot(places, waits_or_runs, [rows.workload(row) for row in ended], history)
+
+
+def events_there(places: Sequence[tuple[int, int, int]]) -> Steps[set[tuple[int, int, int]]]:
+    found = yield _SQL["events_there"].rows(places)
+    return {(shard, batch, n) for shard, batch, n in found}
 
 
 def find_number(project: str, number: int) -> Steps[WorkloadId | None]:

@@ -1,0 +1,12 @@
+// What the service says of its database: a failover, or a restored backup. Said once in each tab.
+
+import { notify } from "./notice.js";
+
+const KEY = "database-history";
+
+/** `notice`: {at, text}, or null. */
+export function sayHistory(notice) {
+  if (!notice || sessionStorage.getItem(KEY) === notice.at) return;
+  sessionStorage.setItem(KEY, notice.at);
+  notify(notice.text);
+}

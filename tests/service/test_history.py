@@ -1,0 +1,48 @@
+"""After a restored backup or a failover: readers are told to read anew, and the page says why."""
+
+import asyncio
+from typing import Any
+
+from boxsched.api.activity import NOTICE_SECONDS, notice_of
+from boxsched.store.steps import operating
+from boxsched.store.values import History
+from tests.service.house import API, House
+
+
+async def jumped(house: House) -> None:
+    """As the first session on a new timeline does."""
+    await house.node.store._driver.serving.write(operating.restored)
+
+
+async def test_a_reader_is_ended_and_told_to_read_all_anew(waiting: House) -> None:
+    await waiting.project()
+    await waiting.build()
+    last = (await waiting.get("/activity"))["cursor"]
+    shard, batch, n = (int(part) for part in last.split("."))
+    lost = f"{shard}.{batch + 3}.{n}"  # a reader saw it, and the database does not have it
+    async with asyncio.timeout(30):
+        async with waiting.node.feed.subscribe(None) as events:
+            await waiting.node.feed.poll()
+            await jumped(waiting)
+            await waiting.node.feed.poll()
+            assert [event async for event in events] == []
+    await waiting.build()
+    answer = await waiting.call("GET", f"{API}/events?after={lost}")
+    assert answer.status == 422
+    assert "read all anew" in answer.json["error"]["message"]
+
+
+async def test_the_page_is_told_what_may_be_missing(waiting: House) -> None:
+    assert (await waiting.get("/activity"))["notice"] is None
+    await jumped(waiting)
+    notice: dict[str, Any] = (await waiting.get("/activity"))["notice"]
+    assert "A backup of the database was restored" in notice["text"]
+    assert "may be missing" in notice["text"]
+
+
+def test_a_notice_of_a_failover_is_for_a_week() -> None:
+    told = notice_of(History(restored=False, timeline=3, began_at=1_000.0), 1_000.0)
+    assert told is not None
+    assert "failed over at 1970-01-01T00:16:40" in told.text and "timeline 3" in told.text
+    after = 1_001.0 + NOTICE_SECONDS
+    assert notice_of(History(restored=False, timeline=3, began_at=1_000.0), after) is None
