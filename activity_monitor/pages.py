@@ -133,6 +133,8 @@ async def _token(request: web.Request) -> str | None:
     if request.content_type != "application/x-www-form-urlencoded":
         return None
     body = b""
+    if request.transport is None:  # aiohttp would call it a mistake to read on
+        raise ConnectionResetError("the browser hung up")
     try:
         while chunk := await request.content.read(MAX_FORM_BYTES):
             body += chunk

@@ -6,7 +6,7 @@ the field as a caller writes it: ``jobs[0].commands``.
 
 import asyncio
 import json
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import msgspec
 from aiohttp import HttpVersion11, web
@@ -44,7 +44,7 @@ async def read(request: web.Request) -> bytes:
             if request.version >= HttpVersion11 and "Expect" in request.headers:
                 await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
                 request.writer.output_size = 0  # it is no part of the answer
-            body = await _drip(content)
+            body = await _drip(request)
     except web.RequestPayloadError:
         raise Malformed("the body is not what its headers announce") from None
     if len(body) > MAX_BODY_BYTES:
@@ -76,9 +76,11 @@ def _distinct(pairs: list[tuple[str, object]]) -> None:
             seen.add(key)
 
 
-async def _drip(content: Any) -> bytes:
+async def _drip(request: web.Request) -> bytes:
     body = bytearray()
-    while chunk := await content.readany():
+    if request.transport is None:  # aiohttp would call it a mistake to read on
+        raise ConnectionResetError("the client hung up")
+    while chunk := await request.content.readany():
         body += chunk
         if len(body) > MAX_BODY_BYTES:
             raise _too_large()

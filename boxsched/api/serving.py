@@ -116,6 +116,8 @@ class Connection(RequestHandler):
         if place is not None:
             self._places.give_back(place, self, known=self.known)
         self._wire = None
+        if self._task_handler is not None and self._waiter is not None and self._waiter.done():
+            self._task_handler.cancel()  # aiohttp would take up the request that came with the end
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -263,9 +265,10 @@ def recognise(request: web.Request) -> None:
 
 def _client_left(request: web.BaseRequest, exc: BaseException | None) -> bool:
     """Whether the error is only that the client hung up: nobody is to be told of it."""
-    if isinstance(exc, ClientConnectionResetError):
-        return True
-    return isinstance(exc, ConnectionError) and exc is request.content.exception()
+    if not isinstance(exc, ConnectionError):
+        return False
+    by_write = isinstance(exc, ClientConnectionResetError)
+    return by_write or request.transport is None or exc is request.content.exception()
 
 
 def _mistake(request: web.BaseRequest, exc: BaseException | None) -> web.Response:

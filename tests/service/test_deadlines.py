@@ -11,6 +11,7 @@ import pytest
 
 from activity_monitor import SECURITY_HEADERS
 from boxsched.api import deadlines, places, replies
+from boxsched.api.known_tokens import Holder, KnownTokens
 from boxsched.api.peers import Peers
 from boxsched.api.places import Places
 from tests.service.house import API, House
@@ -258,6 +259,55 @@ async def test_who_hangs_up_in_a_body_is_no_error(house: House, head: tuple[str,
     await house.project("web")
     await hang_up(house, post(house, *head), BODY if "chunked" not in head[0] else b"5\r\nab")
     await ended(house)
+
+
+@pytest.mark.parametrize("expect", [(), ("Expect: 100-continue",)])
+async def test_who_hangs_up_before_the_body_is_read_is_no_error(
+    house: House, monkeypatch: pytest.MonkeyPatch, expect: tuple[str, ...]
+) -> None:
+    find, asked, go_on = KnownTokens.find, asyncio.Event(), asyncio.Event()
+
+    async def held(self: KnownTokens, text: str) -> Holder | None:
+        asked.set()
+        await go_on.wait()
+        return await find(self, text)
+
+    monkeypatch.setattr(KnownTokens, "find", held)
+    await hang_up(house, post(house, "Content-Length: 100", *expect))
+    await asked.wait()
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while house.runner.server.connections[0].transport is not None:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    go_on.set()
+    counted = 'route="POST /api/v1/projects/{project}/builds",status="499"'
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while counted not in (await house.call("GET", "/metrics")).body.decode():
+            pass
+
+
+@pytest.mark.parametrize("turns", [0, 1, 2, 3])
+@pytest.mark.parametrize("sign_in", [False, True])
+async def test_who_hangs_up_behind_the_headers_is_no_error(
+    house: House, sign_in: bool, turns: int
+) -> None:
+    """The end comes with the headers, before the handler has begun."""
+    _, writer = await asyncio.open_connection("127.0.0.1", house.port)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not (made := house.runner.server.connections) or not made[0].idle:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    [connection] = made
+    task = connection._task_handler
+    wire = SIGN_IN + b"\r\n" if sign_in else post(house, "Content-Length: 100")
+    connection.data_received(wire)
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    connection.connection_lost(None)
+    await asyncio.wait({task})
+    assert task.cancelled() or task.exception() is None
+    counted = 'sign-in",status="499"' if sign_in else 'builds",status="499"'
+    if turns:  # else it was never taken up
+        assert counted in (await house.call("GET", "/metrics")).body.decode()
+    writer.close()
 
 
 async def test_who_hangs_up_in_a_stream_is_no_error(house: House) -> None:
