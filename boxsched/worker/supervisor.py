@@ -19,6 +19,7 @@ from boxsched.worker.launch import launch
 from boxsched.worker.verdict import DISK_FULL, LOST, STOPPED, TIMED_OUT, Verdict
 
 LOOK_SECONDS = 1.0  # how often a stop, or silence of the nodes, is looked for
+LOOK_FOR_COMMIT_SECONDS = 0.05  # it is ready, and waits for the answer alone
 KILL_AGAIN_SECONDS = 0.2
 GIVE_UP_SECONDS = 10.0  # for processes that even SIGKILL does not end
 TICKET_WAIT_SECONDS = 0.01
@@ -189,6 +190,7 @@ class Supervision:
             fixed = verdict.commit(self.at, files.FIXED)
             if fixed is not None:
                 return fixed
+            self.look_by = _clock() + LOOK_FOR_COMMIT_SECONDS
             self._turn()
         return None
 
