@@ -209,6 +209,22 @@ def test_late_and_repeated_news_change_nothing(js: Run) -> None:
     assert js("model", MODEL, [*steps, late])["running"] == ["w1"]
 
 
+COMMIT = """(m) => {
+    const model = new m.Model();
+    const row = {id: "w1", state: "running", commit: null, started_at: "2026-01-01T00:00:00Z"};
+    model.replace({boxes: {}, running: [row], cursor: "1.0.0"});
+    const known = model.rows.get("w1");
+    const before = known.version;
+    model.apply("1.1.1", {type: "workload.commit", workload: "w1", commit: "abc"});
+    model.apply("1.1.2", {type: "workload.commit", workload: "w2", commit: "abc"});
+    return [known.commit, known.state, known.version > before, model.rows.size];
+}"""
+
+
+def test_a_commit_is_shown_as_soon_as_it_is_known(js: Run) -> None:
+    assert js("model", COMMIT) == ["abc", "running", True, 1]
+
+
 ROW = """async (m, row, event) => {
     const model = new m.Model();
     const [{RowView}] = await Promise.all([window.module("row")]);
