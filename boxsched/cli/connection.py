@@ -170,7 +170,9 @@ def with_service(command: _Command) -> _Command:
         data: Path | None,
         **options: Any,
     ) -> Any:
-        service = Service(urls, *given_token.that_counts(token, token_file), data)
+        # As for a worker: commas and spaces stand between several in one text.
+        several = tuple([url for text in urls for url in text.replace(",", " ").split()])
+        service = Service(several, *given_token.that_counts(token, token_file), data)
         return command(*args, service=service, **options)
 
     for option in reversed(_OPTIONS):

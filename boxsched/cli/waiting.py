@@ -112,7 +112,7 @@ async def _say_why(client: Client, workload: Workload) -> None:
             continue  # the waiting itself ends with it, if it lasts
         if why.phase == "finished":
             return
-        line = _line(why)
+        line = reason_line(why)
         if line == told or (not told and why.reason == "running"):
             continue
         if _CLOCK.sub("", line) != _CLOCK.sub("", told):
@@ -121,7 +121,7 @@ async def _say_why(client: Client, workload: Workload) -> None:
         told = line
 
 
-def _line(why: Explanation) -> str:
+def reason_line(why: Explanation) -> str:
     text = plain(why.text)
     if why.reason == "running":
         return "has started" if text == "Has its Boxes." else f"runs: {text}"

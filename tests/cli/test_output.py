@@ -1,5 +1,6 @@
 """How answers look to a person, and to a program."""
 
+import asyncio
 import io
 import json
 import time
@@ -7,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from boxsched.cli.following import Printer
+from boxsched import errors
+from boxsched.cli.following import Printer, print_logs
 from boxsched.cli.output import (
     duration,
     local_time,
@@ -17,7 +19,8 @@ from boxsched.cli.output import (
     set_clock,
     with_unknown,
 )
-from boxsched.client import Job, Workload
+from boxsched.cli.waiting import Trouble, reason_line
+from boxsched.client import Explanation, Job, Workload
 from boxsched.model import Kind
 from boxsched.states import JobState, State
 
@@ -122,3 +125,73 @@ def test_now_is_by_the_clock_of_the_service():
         assert timedelta(minutes=59) < datetime.now(UTC) - now() < timedelta(minutes=61)
     finally:
         set_clock(0.0)
+
+
+def test_wide_characters_align(capsys):
+    print_table(("name", "state"), [("日本語", "passed"), ("plain", "failed"), ("e\u0301", "x")])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == ["NAME    STATE", "日本語  passed", "plain   failed", "e\u0301       x"]
+    out = io.StringIO()
+    jobs = [job_named("日本語"), job_named("unit")]
+    asyncio.run(print_logs(Logs(), jobs, follow=False, out=out))
+    assert out.getvalue() == "日本語 | said\nunit   | said\n"
+
+
+class Logs:
+    async def log(self, job):
+        return b"said\n"
+
+
+def job_named(name):
+    return Job(
+        id="w1-1", name=name, state=JobState.RUNNING, result=None, box=None, attempt=1,
+        started_at=None, finished_at=None, exit_status=None,
+    )  # fmt: skip
+
+
+def test_trouble_is_said_once_in_each_absence_that_lasts(capsys):
+    now = 0.0
+    trouble = Trouble(lambda: now)
+
+    def fails(at):
+        nonlocal now
+        now = at
+        trouble(errors.StoreAway("the database is away"))
+        return capsys.readouterr().err
+
+    assert fails(0.0) == ""  # a restart that is over in a moment is none
+    assert fails(1.9) == ""
+    assert fails(2.1) == "boxsched: the database is away; trying again\n"
+    assert fails(9.0) == ""
+    assert fails(100.0) == ""  # it had been back
+    assert fails(103.0) != ""
+
+
+@pytest.mark.parametrize(
+    ("phase", "reason", "text", "position", "said"),
+    [
+        ("ordering", "waits_for_lane", "Waits for it.", None, "waits: Waits for it."),
+        (
+            "admission",
+            "needs_boxes",
+            "Needs 3 Boxes; 1 free now.",
+            2,
+            "waits: Needs 3 Boxes; 1 free now. It is number 2 in the queue.",
+        ),
+        (
+            "admission",
+            "no_such_boxes",
+            "Asks for 5 Boxes; there are only 4.",
+            None,
+            "cannot start as things are: Asks for 5 Boxes; there are only 4.",
+        ),
+        ("assignment", "running", "Has its Boxes.", None, "has started"),
+        ("assignment", "unknown_job", "Its worker is away.", None, "runs: Its worker is away."),
+    ],
+)
+def test_what_is_said_of_a_workload_that_is_waited_for(phase, reason, text, position, said):
+    why = Explanation(
+        phase=phase, reason=reason, text=text, blocked_by=(), needs={}, free={},
+        position=position, expected_start=None,
+    )  # fmt: skip
+    assert reason_line(why) == said

@@ -337,6 +337,18 @@ def test_what_is_not_there_or_makes_no_sense_is_2(shell, arguments):
     assert len(done.stderr.splitlines()) == 1
 
 
+def test_when_a_node_does_not_answer_the_next_is_asked(shell):
+    folder = DataFolder(Path(shell.data))
+    dead, live = "http://127.0.0.1:1", folder.listening().url
+    token = ("--token-file", str(folder.token_file))
+    assert shell("list", "--url", dead, "--url", live, *token).stdout.startswith("ID ")
+    assert shell("list", *token, BOXSCHED_URL=f"{dead} {live}").stdout.startswith("ID ")
+    done = shell("build", "web", "--wait", "--url", f"{dead},{live}", *token)
+    assert " passed: waited" in done.stdout
+    refused = shell("list", "--url", dead, "--url", "http://127.0.0.1:2", *token, status=1).stderr
+    assert f"no node can serve: cannot reach the service at {dead}: nothing listens" in refused
+
+
 def test_a_wrong_token(shell):
     done = shell("list", "--token", "bxs_wrong", status=2)
     assert "admin-token in its data folder" in done.stderr
