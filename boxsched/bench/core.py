@@ -86,7 +86,7 @@ class Belt:
 
 def measure(waiting: int) -> dict[str, float | int | None]:
     """In this process, which should do nothing else."""
-    gc.set_threshold(100_000, 50, 100)  # as the service has it
+    gc.set_threshold(10_000, 5, 10_000)  # as the service has it
     belt = Belt()
     before = _resident()
     for _ in range(waiting + BOXES):
