@@ -63,6 +63,7 @@ def set_aside(entry: InboxEntry, error: str, at: float) -> SetAside:
 def said(error: Exception) -> str:
     """An error in a line, for a person."""
     text = " ".join(f"{type(error).__name__}: {error}".replace("\0", " ").split())
+    text = text.encode("utf-8", "replace").decode()  # else no database could hold it
     return text[:ERROR_CHARACTERS].rstrip(": ")
 
 

@@ -14,13 +14,11 @@ from boxsched.errors import (
     TooLong,
     disk_full,
 )
+from boxsched.store.constraints import RACES
 from boxsched.store.errors import InvariantRefused, RightMissing, StoreDamaged
 
 # Another took what this one was about to take; begun anew, a transaction sees that.
 _RACES = {errorcodes.SERIALIZATION_FAILURE, errorcodes.DEADLOCK_DETECTED}
-# Two submissions under one key, at once, on two nodes; a worker that connects to two at once; one
-# chunk of a log that comes twice, by an old connection and the new one.
-_RACING_KEYS = {"idempotency_pkey", "worker_identity", "worker_name_key", "log_chunk_pkey"}
 _DAMAGED = {errorcodes.DATA_CORRUPTED, errorcodes.INDEX_CORRUPTED}
 _AWAY = {
     errorcodes.READ_ONLY_SQL_TRANSACTION: "the database takes no writes: a standby, or read-only",
@@ -90,7 +88,7 @@ def translated(error: psycopg2.Error, *, committing: bool = False) -> BoxschedEr
     code = error.pgcode or ""
     if code == errorcodes.NOT_NULL_VIOLATION and _column(error) == ("shard", "batch"):
         return Fenced("another leads the shard, or this batch was committed before")
-    if code in _RACES or error.diag.constraint_name in _RACING_KEYS:
+    if code in _RACES or error.diag.constraint_name in RACES:
         return LostRace(detail)
     if code == errorcodes.DISK_FULL:
         return disk_full(f"the database's disk is full: {detail}")

@@ -1,0 +1,25 @@
+"""What it means that the schema refuses a row: each constraint has its answer.
+
+All others than these are refused as mistakes of ours (``InvariantRefused``): the values were
+checked where they came in, or the engine decided what must not be. Then nothing was done; a request
+gets 500, a command of the engine is set aside.
+"""
+
+# Two transactions were about to write one row. Begun anew, the second one sees the first one's: two
+# submissions under one key; a worker that connects to two nodes; a chunk of a log that comes twice,
+# by an old connection and by the new one.
+RACES = frozenset({"idempotency_pkey", "worker_identity", "worker_name_key", "log_chunk_pkey"})
+
+# The statements say by themselves what then (ON CONFLICT): nobody ever meets these.
+SETTLED = frozenset(
+    {
+        "box_worker_ordinal_box_type_key",
+        "job_history_pkey",
+        "meta_pkey",
+        "node_name_key",
+        "page_session_pkey",
+        "project_name",
+        "shard_pkey",
+        "token_digest_key",
+    }
+)

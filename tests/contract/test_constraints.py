@@ -1,0 +1,198 @@
+"""Every constraint of the schema has its answer, and each is met here."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from boxsched.errors import Fenced, OutcomeUnknown
+from boxsched.model import JobId
+from boxsched.store.blocks import Steps, _parsed
+from boxsched.store.constraints import RACES, SETTLED
+from boxsched.store.errors import InvariantRefused
+from boxsched.store.postgres_errors import LostRace
+from boxsched.store.values import Token
+from tests.contract.conftest import Place, PostgresPlace
+from tests.contract.postgres_sessions import asked
+from tests.contract.test_uses import driver_of
+from tests.contract.world import NOW, Leader, build, key, worker
+
+_COPY = {
+    "event": "INSERT INTO event SELECT * FROM event",
+    "idempotency": "INSERT INTO idempotency SELECT * FROM idempotency",
+    "log_chunk": "INSERT INTO log_chunk SELECT * FROM log_chunk",
+    "leadership": "INSERT INTO leadership SELECT * FROM leadership",
+    "job": "INSERT INTO job SELECT * FROM job",
+    "node": "INSERT INTO node SELECT * FROM node",
+    "organization": "INSERT INTO organization SELECT * FROM organization",
+    "project": "INSERT INTO project SELECT * FROM project",
+    "set_aside": "INSERT INTO set_aside SELECT * FROM set_aside",
+    "token": "INSERT INTO token SELECT * FROM token",
+    "worker": "INSERT INTO worker SELECT * FROM worker",
+    "workload": "INSERT INTO workload SELECT * FROM workload",
+    "box": "INSERT INTO box SELECT * FROM box",
+    "inbox": "INSERT INTO inbox SELECT * FROM inbox",
+    "lineage": "INSERT INTO lineage SELECT * FROM lineage",
+}
+_WORKLOAD = """INSERT INTO workload (
+    id, project, number, kind, lane, branch, priority, cancellation, fail_fast, boxes, state,
+    created_at, queued_at
+)
+SELECT {id}, project, {number}, kind, {lane}, branch, priority, cancellation, fail_fast, boxes,
+ state, created_at, queued_at FROM workload"""
+# What violates each, of rows that ``filled`` made.
+OURS = {
+    **{f"{table}_pkey": copy for table, copy in _COPY.items() if f"{table}_pkey" not in RACES},
+    "box_job": "UPDATE box SET job = (SELECT max(id) FROM job)",
+    "box_job_fkey": "UPDATE box SET job = 7 WHERE id = (SELECT max(id) FROM box)",
+    "box_ordinal_check": "UPDATE box SET ordinal = 0 WHERE id = (SELECT max(id) FROM box)",
+    "box_worker_fkey": "UPDATE box SET worker = 77",
+    "job_attempt_check": "UPDATE job SET attempt = -1",
+    "job_check": "UPDATE job SET state = 'nonsense'",
+    "job_check1": "UPDATE job SET exit_status = 1",
+    "job_check2": "UPDATE job SET state = 'assigned'",
+    "job_expected_seconds_check": "UPDATE job SET expected_seconds = -1",
+    "job_timeout_seconds_check": "UPDATE job SET timeout_seconds = 0",
+    "job_history_expected_seconds_check": (
+        "INSERT INTO job_history (project, job_name, recent, expected_seconds)"
+        " VALUES (1, 'j', '[]', -1)"
+    ),
+    "job_history_project_fkey": (
+        "INSERT INTO job_history (project, job_name, recent, expected_seconds)"
+        " VALUES (77, 'j', '[]', 1)"
+    ),
+    "leadership_shard_fkey": (
+        "INSERT INTO leadership (shard, epoch, batch, node) VALUES (77, 1, 1, 'n')"
+    ),
+    "lineage_id_key": (
+        "INSERT INTO lineage (number, id, began_at) SELECT number + 1, id, began_at FROM lineage"
+    ),
+    "log_chunk_check": "UPDATE log_chunk SET end_byte = first_byte",
+    "log_chunk_first_byte_check": "UPDATE log_chunk SET first_byte = -1",
+    "organization_max_boxes_check": "UPDATE organization SET max_boxes = -1",
+    "organization_name_key": (
+        "INSERT INTO organization (id, name, policy, shard) VALUES (2, 'default', 'strict', 2)"
+    ),
+    "organization_policy_check": "UPDATE organization SET policy = 'nonsense'",
+    "organization_priority_aging_check": "UPDATE organization SET priority_aging = 0",
+    "organization_shard": (
+        "INSERT INTO organization (id, name, policy, shard) VALUES (2, 'other', 'strict', 1)"
+    ),
+    "project_max_boxes_check": "UPDATE project SET max_boxes = -1",
+    "project_organization_fkey": "UPDATE project SET organization = 77",
+    "token_max_workers_check": "UPDATE token SET max_workers = 0",
+    "token_organization_fkey": "UPDATE token SET organization = 77",
+    "token_role_check": "UPDATE token SET role = 'nonsense'",
+    "worker_lost_after_check": "UPDATE worker SET lost_after = 0",
+    "worker_organization_fkey": "UPDATE worker SET organization = 77",
+    "worker_state_check": "UPDATE worker SET state = 'nonsense'",
+    "workload_boxes_check": "UPDATE workload SET boxes = 0",
+    "workload_cancellation_check": "UPDATE workload SET cancellation = 'nonsense'",
+    "workload_check": "UPDATE workload SET kind = 'nonsense'",
+    "workload_check1": "UPDATE workload SET state = 'nonsense'",
+    "workload_check2": "UPDATE workload SET finished_at = 1",
+    "workload_lane": _WORKLOAD.format(id="id + 1", number="number + 1", lane="lane"),
+    "workload_priority_check": "UPDATE workload SET priority = 101",
+    "workload_project_fkey": "UPDATE workload SET project = 77",
+    "workload_project_number_key": _WORKLOAD.format(id="id + 1", number="number", lane="'x'"),
+    "workload_stop_cause_check": "UPDATE workload SET stop_cause = 'nonsense'",
+}
+ONLY_ON_POSTGRES = {  # SQLite cannot add it to a table that is there
+    "project_organization_fkey",
+    "worker_organization_fkey",
+}
+CATALOG = """
+SELECT conname FROM pg_constraint WHERE connamespace = 'public'::regnamespace AND contype <> 'n'
+ UNION
+SELECT c.relname FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
+ WHERE i.indisunique AND c.relnamespace = 'public'::regnamespace
+"""
+
+
+def statement(text: str) -> Steps[list[tuple[Any, ...]]]:
+    return (yield _parsed("of_a_test", f"-- For a test.\n{text};\n")())
+
+
+async def filled(leader: Leader) -> None:
+    store = leader.store
+    done = await leader.submit(build(await leader.project(), idempotency=key("k")))
+    await leader.queue(done.id)
+    await store.append_log([(JobId(done.id << 10), 1, 0, b"x")])
+    await store.put_token(Token("t", "d" * 64, "admin", "n", NOW))
+    await store.put_node("n", "http://n", "1")
+    await store.ask(1, [("odd", b"[]")])
+    text = (
+        "INSERT INTO set_aside (id, shard, kind, payload, error, at) VALUES (1, 1, 'k', '', '', 0)"
+    )
+    await driver_of(store).serving.write(statement, text)
+    text = (
+        "INSERT INTO lineage (number, id, began_at) SELECT 1, 'of a test', 0"
+        " WHERE NOT EXISTS (SELECT 1 FROM lineage)"
+    )
+    await driver_of(store).serving.write(statement, text)
+    text = "INSERT INTO event (shard, batch, n, type, at, data) VALUES (1, 0, 1, 'x', 0, '{}')"
+    await driver_of(store).serving.write(statement, text)
+
+
+async def test_every_constraint_has_its_answer(postgres_place: PostgresPlace) -> None:
+    import psycopg2
+
+    await postgres_place.open()
+    raw = psycopg2.connect(postgres_place.url)
+    found = {name for (name,) in asked(raw, CATALOG)}
+    raw.close()
+    assert found == RACES | SETTLED | OURS.keys()
+    assert not (RACES & SETTLED or RACES & OURS.keys() or SETTLED & OURS.keys())
+
+
+async def test_what_only_a_mistake_of_ours_meets_is_refused(leader: Leader, place: Place) -> None:
+    await filled(leader)
+    met = set()
+    for name, text in OURS.items():
+        if name in ONLY_ON_POSTGRES and place.url.startswith("sqlite"):
+            continue
+        with pytest.raises(InvariantRefused) as caught:
+            await driver_of(leader.store).serving.write(statement, text)
+        met.add(name)
+        if place.url.startswith("postgres"):
+            assert f'"{name}"' in caught.value.message
+    assert len(met) >= len(OURS) - len(ONLY_ON_POSTGRES)
+
+
+async def test_a_batch_without_a_number_is_fenced(leader: Leader) -> None:
+    with pytest.raises(Fenced):
+        await driver_of(leader.store).serving.write(statement, "UPDATE shard SET batch = NULL")
+
+
+async def test_a_lost_race_is_begun_anew(postgres_place: PostgresPlace) -> None:
+    """SQLite has one writer, and no races."""
+    leader = await Leader(await postgres_place.open()).lead()
+    await filled(leader)
+    texts = {
+        "idempotency_pkey": _COPY["idempotency"],
+        "log_chunk_pkey": _COPY["log_chunk"],
+        "worker_name_key": "INSERT INTO worker (name, address, state) SELECT name, '', 'connected'"
+        " FROM worker",
+        "worker_identity": "INSERT INTO worker (name, address, state, identity) SELECT 'other', '',"
+        " 'connected', identity FROM worker",
+    }
+    assert texts.keys() == RACES
+    for name, text in texts.items():
+        with pytest.raises(LostRace) as caught:
+            await driver_of(leader.store).serving.write(statement, text)
+        assert name in caught.value.message
+        assert not isinstance(caught.value, OutcomeUnknown)
+
+
+async def test_what_statements_settle_themselves_nobody_meets(leader: Leader) -> None:
+    store = leader.store
+    token = Token("t", "d" * 64, "admin", "n", NOW)
+    for _ in range(2):
+        await asyncio.gather(
+            leader.project(),
+            store.put_token(token),
+            store.put_node("n", "http://n", "1"),
+            store.put_session("d", "p", NOW),
+            store.open_shards(2),
+            store.connect_worker(worker("w", "default", "mac")),
+        )
