@@ -114,7 +114,7 @@ async def test_whatever_happens(tmp_path: Path, seed: int) -> None:
         await yard.step()
         assert shop.engine.books is not None
         shop.engine.books.core.check()
-    # Whoever is away is resolved, and then every lane goes on to its end.
+    # Both workers are back: then every lane goes on to its end.
     for name in NAMES:
         await yard.connect(name)
     await shop.settle()
