@@ -76,6 +76,7 @@ class Connection:
         self.until: float | None = None  # by the loop's clock: when the next answer has to be there
         self.server: tuple[str, int, str, str] | None = None  # which one it is on (postgres_marks)
         self.pulse: Pulse | None = None  # of that server
+        self.greeting: list[Row] = []
 
     @property
     def closed(self) -> bool:
@@ -240,13 +241,13 @@ async def connect(url: str, timeout: float = CONNECT_SECONDS) -> Connection:
     raise meant(f"cannot connect to {named(url)}: {why}")
 
 
-async def connect_to(place: Mapping[str, Any], timeout: float) -> Connection:
-    """A new session there, with its settings."""
+async def connect_to(place: Mapping[str, Any], timeout: float, ask: str = "") -> Connection:
+    """A new session there, with its settings; what was asked is answered in ``greeting``."""
     async with asyncio.timeout(timeout):
         raw = await session(place, timeout)
         try:
             connection = Connection(raw, await raw.cursor())
-            await connection.execute(_SESSION)
+            connection.greeting = await connection.execute(f"{_SESSION};{ask}" if ask else _SESSION)
         except BaseException:
             raw.close()
             raise

@@ -23,6 +23,7 @@ import attrs
 import psycopg2
 
 from boxsched.errors import BoxschedError, StoreAway
+from boxsched.store.blocks import Row
 from boxsched.store.errors import RightMissing, StoreBehind, StoreRefuses
 from boxsched.store.memory import Memory
 from boxsched.store.postgres_connection import (
@@ -229,7 +230,7 @@ class Servers:
         connection, now = visit.connection, visit.mark
         if now.cluster and now.is_new_history:
             await self._go_on(visit)
-            now = await _mark_of(connection) or now
+            now = await _mark_of(connection, await connection.execute(SERVER)) or now
         key = connection.server = now.key
         connection.pulse = self.pulse
         with self._guard:
@@ -273,9 +274,9 @@ async def _visited(place: Place, timeout: float) -> Visit | Exception:
     """A session there, or why there is none."""
     try:
         async with asyncio.timeout(timeout):
-            connection = await connect_to(place, timeout)
+            connection = await connect_to(place, timeout, SERVER)
             try:
-                found = await _mark_of(connection)
+                found = await _mark_of(connection, connection.greeting)
                 if found is not None:
                     connection.server = found.key
                     return Visit(place, connection, found)
@@ -290,8 +291,9 @@ async def _visited(place: Place, timeout: float) -> Visit | Exception:
         return error
 
 
-async def _mark_of(connection: Connection) -> Mark | None:
-    (server,) = await connection.execute(SERVER)
+async def _mark_of(connection: Connection, said: list[Row]) -> Mark | None:
+    """``said``: the answer to SERVER."""
+    (server,) = said
     if server[0] is None or not server[3]:
         return mark(server, None)
     (found,) = await connection.execute(HISTORY)

@@ -12,6 +12,7 @@ from boxsched.store import rows
 from boxsched.store.contract import Store
 from boxsched.store.steps import reading
 from boxsched.store.values import Submitted, Workload, WorkloadFilter
+from tests.contract.conftest import Place
 from tests.contract.world import (
     NOW,
     Leader,
@@ -248,6 +249,21 @@ async def test_a_chunk_that_would_leave_a_gap_waits_until_it_is_sent_in_order(
     assert await store.log(JOB, 2, 0, 100) == b"x", "the others of the group are stored"
     await store.append_log([(JOB, 1, 3, b"def"), (JOB, 1, 6, b"ghi")])
     assert await store.log(JOB, 1, 0, 100) == b"abcdefghi"
+
+
+async def test_output_that_the_database_lost_is_marked_in_the_log(place: Place) -> None:
+    """The worker has sent it before a failover, and goes on behind it."""
+    store = await place.open()
+    await store.append_log([(JOB, 1, 0, b"kept\n")])
+    place.plant("INSERT INTO lineage VALUES (7, 'later', NULL, NULL, TRUE, 9)")
+    await store.append_log([(JOB, 1, 5_005, b"goes on\n"), (JOB, 2, 70_000, b"x")])
+    log = await store.log(JOB, 1, 0, 10_000)
+    assert len(log) == 5_005 + 8
+    assert log.startswith(b"kept\n\n[boxsched: 5000 bytes of output were lost by the database]\n ")
+    assert log.endswith(b" \ngoes on\n")
+    assert len(await store.log(JOB, 2, 0, 100_000)) == 70_001
+    await store.append_log([(JOB, 2, 70_003, b"y")])
+    assert (await store.log(JOB, 2, 70_001, 9)) == b"\n[" + b"y"
 
 
 async def test_many_chunks_at_once(store: Store) -> None:

@@ -1,25 +1,36 @@
 """Logs of jobs: chunks that join without a gap (V18)."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from boxsched.model import JobId, job_text
 from boxsched.store.blocks import Row, Steps, load
 
+CHUNK_BYTES = 64 * 1024
+
 _SQL = load("logs.sql")
+_READING = load("reading.sql")
 _log = logging.getLogger(__name__)
 
 Chunk = tuple[JobId, int, int, bytes]  # job, attempt, offset, bytes
 
 
 def append_log(chunks: Sequence[Chunk]) -> Steps[None]:
-    """What is there already is left out; what would leave a gap is refused, and said so."""
+    """What is there already is left out; what would leave a gap is refused, and said so.
+
+    Where the database may have lost output, in a failover or a restoration, a line in the log says
+    so instead: the worker has sent it, and will not again.
+    """
     attempts = sorted({(job, attempt) for job, attempt, _, _ in chunks})
     found = yield _SQL["log_ends"].rows(attempts)
     ends = dict.fromkeys(attempts, 0) | {(job, attempt): end for job, attempt, end in found}
     fresh: list[Row] = []
+    lost_some = yield from _lost_some(chunks, ends)
     for job, attempt, offset, data in chunks:
         end = ends[job, attempt]
+        if offset > end and lost_some:
+            fresh += [(job, attempt, first, last, text) for first, last, text in gap(end, offset)]
+            end = ends[job, attempt] = offset
         if offset > end:
             _log.warning("log of %s: bytes %d to %d are missing", job_text(job), end, offset)
         elif offset + len(data) > end:
@@ -27,6 +38,29 @@ def append_log(chunks: Sequence[Chunk]) -> Steps[None]:
             fresh.append((job, attempt, end, ends[job, attempt], data[end - offset :]))
     # In one order everywhere: two that write the same logs never wait for each other in a circle.
     yield _SQL["insert_chunks"].rows(sorted(fresh))
+
+
+def _lost_some(chunks: Sequence[Chunk], ends: Mapping[tuple[JobId, int], int]) -> Steps[bool]:
+    """Asked only where there is a gap."""
+    if all(offset <= ends[job, attempt] for job, attempt, offset, _ in chunks):
+        return False
+    return bool((yield _READING["latest_history"]()))
+
+
+def gap(first: int, last: int) -> Iterator[tuple[int, int, bytes]]:
+    """A line that says what is missing, as long as that is, in chunks (first, end, bytes)."""
+    text = b"\n[boxsched: %d bytes of output were lost by the database]\n" % (last - first)
+    while first < last:
+        end = min(last, first + CHUNK_BYTES)
+        piece = text[: end - first]
+        yield (
+            first,
+            end,
+            piece
+            + b" " * (end - first - len(piece) - 1)
+            + (b"\n" if len(piece) < end - first else b""),
+        )
+        first, text = end, b""
 
 
 def log(job: JobId, attempt: int, offset: int, limit: int) -> Steps[bytes]:
