@@ -38,6 +38,7 @@ from boxsched.store.postgres_errors import refuses_entry
 from boxsched.store.postgres_marks import HISTORY, SERVER, Mark, mark, missing, why_behind
 from boxsched.store.postgres_places import places
 from boxsched.store.postgres_pulse import Pulse
+from boxsched.store.postgres_url import places_shown
 from boxsched.store.steps import history
 
 LOOK_SECONDS = 5.0
@@ -91,16 +92,19 @@ class Servers:
     async def connect(self, timeout: float = CONNECT_SECONDS) -> Connection:
         """A session on the server that is used; raises StoreAway, within that time."""
         ends = asyncio.get_running_loop().time() + timeout
+        first = (
+            timeout / 2 if "," in places_shown(self.url) else timeout
+        )  # others may be to be seen
         used = self._used
         if used is not None and not self._lost:
-            connection = await self._again(used, timeout / 2)
+            connection = await self._again(used, first)
             if connection is not None:
                 return connection
         try:
             async with asyncio.timeout_at(ends), self._looking:
                 used = self._used
                 if used is not None and not self._lost:  # another has found it meanwhile
-                    connection = await self._again(used, timeout / 2)
+                    connection = await self._again(used, first)
                     if connection is not None:
                         return connection
                 left = ends - asyncio.get_running_loop().time()
