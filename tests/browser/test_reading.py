@@ -24,6 +24,23 @@ def test_an_empty_page_says_how_to_begin(service: Service, page: Page) -> None:
     expect(page.get_by_text("boxsched build web --branch main")).to_be_visible()
 
 
+def test_what_a_failover_may_have_lost_is_said_until_it_is_closed(
+    service: Service, page: Page
+) -> None:
+    notice = {"at": "2026-01-02T03:04:05.000000Z", "text": "The database failed over."}
+    activity = service.call("GET", "/activity") | {"notice": notice}
+    page.route("**/api/v1/activity", lambda route: route.fulfill(body=json.dumps(activity)))
+    page.reload()
+    said = page.get_by_role("status").filter(has_text="The database failed over.")
+    expect(said).to_be_visible()
+    said.get_by_role("button", name="Close").click()
+    expect(said).to_be_hidden()
+    with page.expect_response("**/api/v1/activity"):
+        page.reload()
+    expect(page.locator("#capacity-text")).to_be_visible()
+    expect(said).to_be_hidden()
+
+
 def test_rows_by_keyboard(service: Service, page: Page) -> None:
     service.project("keys")
     gate = service.gate("keys")
