@@ -29,6 +29,12 @@ def log_to_stderr(level: int, stream: TextIO | None = None) -> None:
     logging.basicConfig(level=level, handlers=[handler])
 
 
+def escape_by_default() -> None:
+    """For commands that set up no logging: their warnings go to standard error as they are."""
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(Formatter("%(message)s"))
+
+
 def escaped(text: str) -> str:
     """One line of what a terminal shows as it stands, of bounded length."""
     if len(text) > MAX_LINE_CHARACTERS:

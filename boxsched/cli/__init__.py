@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 import click
 
-from boxsched import __version__
+from boxsched import __version__, loglines
 
 
 @attrs.frozen
@@ -66,6 +66,7 @@ class _LazyGroup(click.Group):
             except UnicodeEncodeError:
                 click.echo(f"boxsched: {argument!a}: an argument must be valid UTF-8", err=True)
                 sys.exit(2)
+        loglines.escape_by_default()
         return super().main(args, **options)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -101,6 +101,7 @@ EVENTS = [
     (events(7), "events[0]"),
     (events({"at": 0}), "events[0]"),
     (events({"submit": "build"}), "events[0].at"),
+    (events(event(brnch="x")), "events[0].brnch"),
     (events(event(at=True)), "events[0].at"),
     (events(event(at="0")), "events[0].at"),
     (events(event(at=None)), "events[0].at"),
