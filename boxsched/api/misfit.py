@@ -16,7 +16,7 @@ from boxsched.api.schema import FORMS
 from boxsched.errors import Invalid
 from boxsched.nearest import unknown
 
-MAX_LOOKED_INTO_BYTES = 262_144  # of a larger body the place is named without keys of objects
+MAX_LOOKED_INTO_BYTES = 131_072  # of a larger body the place is named without keys of objects
 _MAX_FIELD_CHARACTERS = 200
 
 _AT = re.compile(r" - at (?P<key>`key` in )?`\$(?P<path>[^`]*)`\Z")

@@ -1,8 +1,10 @@
 """How many connections one address may have open: no one machine takes all there are.
 
-Strangers, who have not shown a token on their connection, have a small share of an address' places.
-Where that is used up, a newcomer takes the place of a stranger who keeps us waiting. So whoever
-sends requests that never end cannot shut out others behind the same address.
+A connection on which no token was shown is a stranger's. Strangers have a small share of the places
+of an address. Where that is used up, a newcomer takes the place of a stranger who has kept us
+waiting for a while; where all places are, of the oldest who keeps us waiting at all, or asks for
+nothing. So requests that never end do not shut out others behind the same address. A herd of
+workers that all come back at once is let in: its requests are on their way.
 """
 
 import logging
@@ -17,14 +19,14 @@ log = logging.getLogger(__name__)
 
 STRANGERS_SHARE = 0.1  # of an address' places
 STRANGERS_AT_LEAST = 20
+PATIENCE_SECONDS = 0.5  # with strangers beyond their share, while there are places
 
 
 class Stranger(Protocol):
     """A connection that has shown no token yet."""
 
-    @property
-    def keeps_waiting(self) -> bool:
-        """Whether a request was begun and not sent, or an answer is not read."""
+    def keeps_waiting(self, seconds: float) -> bool:
+        """Whether for so long a request was begun and not sent, or an answer is not read."""
 
     @property
     def idle(self) -> bool:
@@ -92,11 +94,12 @@ class Places:
         full = address.count >= self.at_most
         if not full and len(address.strangers) < self.of_strangers:
             return True
-        leaves = next((one for one in address.strangers if one.keeps_waiting), None)
-        if leaves is None and not full:
+        patience = 0.0 if full else PATIENCE_SECONDS
+        leaves = next((one for one in address.strangers if one.keeps_waiting(patience)), None)
+        if leaves is None and full and len(address.strangers) > self.of_strangers:
             leaves = next((one for one in address.strangers if one.idle), None)
         if leaves is None:
-            return False
+            return not full
         del address.strangers[leaves]
         leaves.put_out()
         return True

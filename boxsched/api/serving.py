@@ -214,9 +214,11 @@ class Connection(RequestHandler):
             if self._place is not None:
                 self._places.recognise(self._place, self)
 
-    @property
-    def keeps_waiting(self) -> bool:
-        if self._headers_since is not None or (self._body and not self._body.is_eof()):
+    def keeps_waiting(self, seconds: float) -> bool:
+        before = self._loop.time() - seconds
+        if self._headers_since is not None and self._headers_since <= before:
+            return True
+        if self._body and not self._body.is_eof() and self._body_since <= before:
             return True
         return self._wire is not None and self._wire.get_write_buffer_size() > 0
 
