@@ -19,14 +19,15 @@ log = logging.getLogger(__name__)
 
 STRANGERS_SHARE = 0.1  # of an address' places
 STRANGERS_AT_LEAST = 20
-PATIENCE_SECONDS = 0.5  # with strangers beyond their share, while there are places
+PATIENCE_LOOKS = 2  # with strangers beyond their share, while there are places
 
 
 class Stranger(Protocol):
     """A connection that has shown no token yet."""
 
-    def keeps_waiting(self, seconds: float) -> bool:
-        """Whether for so long a request was begun and not sent, or an answer is not read."""
+    def keeps_waiting(self, looks: int) -> bool:
+        """Whether a request was begun and not sent, or an answer is not read; and that was so at
+        so many looks (of ``deadlines.Watch``). Between two of them all that came was read."""
 
     @property
     def idle(self) -> bool:
@@ -94,7 +95,7 @@ class Places:
         full = address.count >= self.at_most
         if not full and len(address.strangers) < self.of_strangers:
             return True
-        patience = 0.0 if full else PATIENCE_SECONDS
+        patience = 0 if full else PATIENCE_LOOKS
         leaves = next((one for one in address.strangers if one.keeps_waiting(patience)), None)
         if leaves is None and full and len(address.strangers) > self.of_strangers:
             leaves = next((one for one in address.strangers if one.idle), None)

@@ -82,6 +82,7 @@ class Connection(RequestHandler):
         "_body",
         "_body_since",
         "_headers_since",
+        "_looks",
         "_place",
         "_places",
         "_watch",
@@ -99,6 +100,7 @@ class Connection(RequestHandler):
         self._body: StreamReader | None = None  # of a request, not whole when it was last looked at
         self._body_since = 0.0
         self._answer_taken = deadlines.Taken()
+        self._looks = 0  # at which the same was waited for
         self.known = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -130,6 +132,7 @@ class Connection(RequestHandler):
             self._headers_since = None
         elif self._request_count > before:
             self._headers_since = None
+            self._looks = 0
             self._received_whole_headers(data)
         elif not of_body:
             self._received_part_of_headers()
@@ -167,7 +170,9 @@ class Connection(RequestHandler):
         """End what is overdue; whether anything is still waited for."""
         if self._wire is None:
             return False
-        return any((self._look_at_headers(now), self._look_at_body(now), self._look_at_answer(now)))
+        waits = (self._look_at_headers(now), self._look_at_body(now), self._look_at_answer(now))
+        self._looks = self._looks + 1 if any(waits) else 0
+        return any(waits)
 
     def _look_at_headers(self, now: float) -> bool:
         if self._headers_since is None or self._force_close:
@@ -214,11 +219,10 @@ class Connection(RequestHandler):
             if self._place is not None:
                 self._places.recognise(self._place, self)
 
-    def keeps_waiting(self, seconds: float) -> bool:
-        before = self._loop.time() - seconds
-        if self._headers_since is not None and self._headers_since <= before:
-            return True
-        if self._body and not self._body.is_eof() and self._body_since <= before:
+    def keeps_waiting(self, looks: int) -> bool:
+        if self._looks < looks:
+            return False
+        if self._headers_since is not None or (self._body and not self._body.is_eof()):
             return True
         return self._wire is not None and self._wire.get_write_buffer_size() > 0
 

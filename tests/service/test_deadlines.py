@@ -191,15 +191,15 @@ async def first_line(house: House) -> tuple[asyncio.StreamWriter, bytes]:
 
 
 class Guest:
-    """A stranger who has kept us waiting for so many seconds."""
+    """A stranger who kept us waiting at so many looks; -1 = who does not."""
 
-    def __init__(self, waited: float = -1.0, *, idle: bool = False) -> None:
+    def __init__(self, waited: int = -1, *, idle: bool = False) -> None:
         self.waited = waited
         self.idle = idle
         self.out = False
 
-    def keeps_waiting(self, seconds: float) -> bool:
-        return self.waited >= seconds
+    def keeps_waiting(self, looks: int) -> bool:
+        return self.waited >= looks
 
     def put_out(self) -> None:
         self.out = True
@@ -209,12 +209,12 @@ def test_who_is_put_out() -> None:
     kept = Places(Peers(), 200)
     assert kept.of_strangers == places.STRANGERS_AT_LEAST == 20
     served = [Guest() for _ in range(18)]
-    fresh, slow = Guest(0.1), Guest(places.PATIENCE_SECONDS)
+    fresh, slow = Guest(1), Guest(places.PATIENCE_LOOKS)
     for one in (*served, fresh, slow):
         assert kept.take("192.0.2.1", one) == "192.0.2.1"
-    assert kept.take("192.0.2.1", Guest(0.1)) is not None
+    assert kept.take("192.0.2.1", Guest(1)) is not None
     assert (slow.out, fresh.out) == (True, False)
-    herd = [Guest(0.1) for _ in range(180)]
+    herd = [Guest(1) for _ in range(180)]
     for one in herd:  # beyond their share, but their requests are on their way
         assert kept.take("192.0.2.1", one) is not None
     assert not any(one.out for one in (*served, fresh, *herd))
@@ -238,7 +238,7 @@ def test_idle_strangers_beyond_their_share_make_room() -> None:
 
 def test_who_is_being_served_is_not_put_out() -> None:
     kept = Places(Peers(), 2)
-    served, known = Guest(), Guest(60.0)
+    served, known = Guest(), Guest(60)
     for one in (served, known):
         assert kept.take("::1", one) == "::/64"
     kept.recognise("::/64", known)
