@@ -17,7 +17,7 @@ from tests.service.house import API, House, job
 CONFIG = Path(__file__).with_name("schemathesis.toml")
 SEED = 7
 EXAMPLES = 6  # for each call and phase
-SECONDS_A_REQUEST = 10
+SECONDS_A_REQUEST = 60  # no request is to fail for the machine being busy
 
 
 async def schemathesis(
