@@ -39,18 +39,31 @@ result   supervisor       how it ended; durable (where it is lost or void: by th
 **Exactly once.** An attempt is started by renaming ``ticket`` under the lock. A request to the
 spawner is therefore harmless when doubled, late, or from an agent that has died since.
 
-**Adoption.** A new agent reads each folder. Result there: reports it. Lock held: the supervisor
-lives; goes on behind ``sent``. Lock free and ``ticket`` there: never started; started if it is
-still desired. Lock free without ``ticket``, or a record of another boot of the machine: the
-supervisor died; all that is left of the job is killed and it is reported as lost. A record that
-does not match its checksum: the job is ended and its folder kept in ``quarantine``. No folder for
-what the store knows to have begun: whatever is left of it is killed, and it is lost; it never
-begins again.
+**Adoption.** A new agent reads each folder. Lock held: the supervisor lives; the agent goes on
+behind ``sent``. Lock free and ``ticket`` there: never started; started if it is still desired. Lock
+free without ``ticket``, or a record of another boot of the machine: the supervisor has ended. What
+is left of its job is killed; then its result counts, and without one the job is lost. A record that
+does not match its checksum, or names another job: the job is ended and its folder kept in
+``quarantine``. No folder for what the store knows to have begun: whatever is left of it is killed,
+and it is lost; it never begins again.
 
-**What a job may do to its folder.** It runs as the same user, so nothing in there is waited for or
-trusted: files are opened without following links or blocking and read up to a bound. A file that is
-not one of ours, or gone, loses this one job. Where descriptors or space run out, the same is tried
-again at the next look; the agent takes as many descriptors as it may, its jobs as many as before.
+**A result counts when the job has ended.** A job runs as the same user and can write ``result``. So
+the agent believes nothing that is in the folder while the supervisor lives: the spawner, which is
+its parent, says how it ended. Status 0: it ended its job and wrote the result itself. Anything
+else: the job is lost, whatever ``result`` says. The spawner is a subreaper: what a job leaves
+behind that has killed its supervisor becomes the spawner's child, and is killed before the end is
+said. For the supervisor of an earlier agent the lock tells, and that no process has its name.
+
+**What a job may do to its folder.** Nothing in there is waited for or trusted. The agent's folder
+and each attempt's are opened once and named by descriptors; files below are opened without
+following links or blocking and read up to a bound. A file that is not one of ours, or gone, loses
+this one job. Where descriptors or space run out, the same is tried again at the next look; the
+agent takes as many descriptors as it may, its jobs as many as before.
+
+**Trouble of the worker.** A job whose commands never began, for a cause that lies with the worker
+(a full disk, no git, no memory), is not the build's failure: the report says so (``not_begun``),
+and the job goes to another worker. The nodes are told first, and give this worker nothing until it
+finds by itself that jobs can begin again (``readiness.py``).
 
 **Lost.** A build's job ends with its worker's lease, so that another worker may have a new attempt:
 its supervisor reads in ``heard``, a file beside the attempts' folders, when the last heartbeat that

@@ -51,9 +51,12 @@ class Attempt:
     stopping: bool = False
     asked_at: float = 0.0
     asked_times: int = 0
-    process: int | None = None  # a pidfd of the supervisor
+    process: int | None = None  # a pidfd of the process that says that it is the supervisor
+    known: bool = False  # that was looked for
     watched: bool = False  # the event loop watches it
     gone: bool = False  # the supervisor is
+    guarded: bool = False  # the spawner will say how the supervisor ended
+    status: int | None = None  # how it did; 0: it ended the job itself
     damage: str | None = None  # why it cannot go on: for a person
     running: Running | None = None
     found: Found | None = None  # the commit that its supervisor would run
@@ -119,24 +122,18 @@ class Attempt:
         self.stopping = files.exists(self.place.at, files.STOP)
         self.fixed = files.exists(self.place.at, files.FIXED)
         self.spool.go_on()
-        lock = files.try_lock(self.place.at, files.LOCK)
-        waiting = files.exists(self.place.at, files.TICKET)
-        if lock is not None:
-            os.close(lock)
-        if files.exists(self.place.at, files.RESULT):
-            self.look()
-        elif self.record.boot != boot:
+        free = self._is_lock_free()
+        if self.record.boot != boot:
             self.gone = True
-        elif waiting:
-            self.phase = Phase.PREPARED if lock is not None else Phase.ASKED
+        elif files.exists(self.place.at, files.TICKET):
+            self.phase = Phase.PREPARED if free else Phase.ASKED
 
     def close(self) -> None:
         """Not while the event loop watches its process."""
         self.spool.close()
         self.place.close()
-        if self.process is not None:
-            os.close(self.process)
-        self.process = None
+        self.forget_process()
+        self.known = False
 
     @property
     def key(self) -> tuple[JobId, int]:
@@ -156,41 +153,59 @@ class Attempt:
             self._must_have(files.TICKET, files.STARTED, files.VOID)
         if self.phase is not Phase.RUNNING:
             return
-        gone = self._supervisor_gone()  # before the result: it may write that and go
+        if not self.known:
+            self._find_process()
+        self.gone = self._is_supervisor_gone()
         if self.running is None:
             self.running = note(self.place.at, files.RUNNING, Running)
         if self.found is None:
             self.found = note(self.place.at, files.FOUND, Found)
-        self.ended = note(self.place.at, files.RESULT, Ended)
-        if self.ended is not None:
-            self.phase = Phase.ENDED
-            return
-        self.gone = gone
-        if not gone:
+        if not self.gone:
             self._must_have(files.STARTED)
+        elif self.status == 0:  # else what is left of the job is killed first: ``bury``
+            self.ended = note(self.place.at, files.RESULT, Ended)
+            if self.ended is not None:
+                self.phase = Phase.ENDED
 
     def _must_have(self, *names: str) -> None:
         """One of them, in the order in which one is renamed to another."""
         if not any(files.exists(self.place.at, name) for name in names):
             raise Damaged(GONE)
 
-    def _supervisor_gone(self) -> bool:
-        if self.gone or self.process is not None:
-            return self.gone  # where there is a pidfd, the event loop watches it
-        started = note(self.place.at, files.STARTED, Started)
+    def _is_supervisor_gone(self) -> bool:
+        """Its job may write all that is in the folder: none of that counts while the spawner, its
+        parent, will say it. For an earlier agent's, the lock tells, and the names of processes.
+        """
+        if self.gone or self.guarded:
+            return self.gone
+        if not self._is_lock_free():
+            return False
+        return not containment.has_supervisor(self.name, os.path.dirname(self.place.path))
+
+    def _find_process(self) -> None:
+        """So that it hears of a stop, and we of its end, at once; each is looked for anyway."""
+        started = self._started()
         if started is not None and sys.platform == "linux":
-            try:
+            with contextlib.suppress(OSError):  # gone, an old kernel, or no descriptor left
                 self.process = os.pidfd_open(started.pid)
-            except ProcessLookupError:
-                return True
-            except OSError:
-                pass  # an old kernel, or no descriptor left: the lock says it too
-            if self.process is not None:
-                return containment.start_time(started.pid) != started.start_time
+        self.known = started is not None
+
+    def forget_process(self) -> None:
+        """It has ended. Whether that was the supervisor is not its job's to say."""
+        if self.process is not None:
+            os.close(self.process)
+        self.process = None
+
+    def _is_lock_free(self) -> bool:
         lock = files.try_lock(self.place.at, files.LOCK)
         if lock is not None:
             os.close(lock)
         return lock is not None
+
+    def saw_off(self, status: int) -> None:
+        """The spawner says that its supervisor has ended, and all that it left behind is gone."""
+        self.status = status
+        self.gone, self.guarded = True, False
 
     # --- Ending it --------------------------------------------------------------------------
 
@@ -235,14 +250,30 @@ class Attempt:
         self._end_as(ended)
         return True
 
-    def bury(self, reason: str, at: float) -> None:
-        """Its supervisor is gone: so goes everything of it. Blocking."""
+    def bury(self, reason: str, at: float) -> bool:
+        """Its supervisor is gone: so goes everything of it. Blocking.
+
+        True where it is lost; a result of an earlier agent's supervisor counts once nothing of its
+        job is left.
+        """
         remains.end_processes(self.place.path, self._started(), self.record.cgroup)
+        ended = self._result() if self.status is None and self.damage is None else None
         with contextlib.suppress(OSError):  # what stays goes with the folder
             files.remove_tree(self.place.at, files.BOX)
+        if ended is not None:
+            self.ended, self.phase = ended, Phase.ENDED
+            return False
         began_at = self.running.at if self.running is not None else None
         at = at if began_at is None else max(began_at, at)
-        self._end_as(Ended("failed", None, None, False, reason, began_at, at))
+        never_ran = self.running is None  # so a build may have another try
+        self._end_as(Ended("failed", None, None, False, reason, began_at, at, lost=never_ran))
+        return True
+
+    def _result(self) -> Ended | None:
+        try:
+            return note(self.place.at, files.RESULT, Ended)
+        except (Damaged, OSError):
+            return None
 
     def _started(self) -> Started | None:
         try:

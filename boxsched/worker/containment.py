@@ -11,11 +11,13 @@ import os
 import resource
 import signal
 import sys
+from collections.abc import Collection
 
 from boxsched.worker.folder import NO_DESCRIPTOR
 
-_PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NAME = 1, 4, 15
 _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 36, 38
+_TITLE_BYTES = 15
 _OOM_SCORE_OF_A_JOB = b"500"  # when memory ends, a job goes before the service
 
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
@@ -29,12 +31,23 @@ def _prctl(option: int, value: int | bytes) -> None:
 def adopt_orphans(name: str) -> None:
     """For the supervisor: descendants that lose their parent become its own children."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
-    _prctl(_PR_SET_NAME, name.encode()[:15])
+    _prctl(_PR_SET_NAME, name.encode()[:_TITLE_BYTES])
+
+
+def title(attempt: str) -> str:
+    """The name of a supervisor's process, which nobody but it can take away."""
+    return f"job {attempt}"[:_TITLE_BYTES]
+
+
+def hide_memory() -> None:
+    """No other process of this user may trace this one or read its memory; the superuser may."""
+    _prctl(_PR_SET_DUMPABLE, 0)
 
 
 def confine_self(cgroup: str | None) -> bool:
     """For a child, right before it becomes the job's program; False where it is in no cgroup."""
     contained = cgroup is not None
+    _prctl(_PR_SET_DUMPABLE, 1)  # else what is in /proc of it would be the superuser's
     try:
         if cgroup is not None:
             _write(f"{cgroup}/cgroup.procs", b"0")
@@ -155,15 +168,58 @@ def _pids() -> list[str]:
 
 def descendants(root: int) -> list[int]:
     """Every process below ``root``. One look: what forks meanwhile is in the next one."""
-    children: dict[int, list[int]] = {}
+    return _below([root], _parents())[1:]
+
+
+def _parents() -> dict[int, int]:
+    found = {}
     for name in _pids():
         fields = _stat(name)
         if fields is not None:
-            children.setdefault(int(fields[1]), []).append(int(name))
-    found = [root]
+            found[int(name)] = int(fields[1])
+    return found
+
+
+def _below(roots: list[int], parents: dict[int, int]) -> list[int]:
+    """These, and every process below them."""
+    children: dict[int, list[int]] = {}
+    for pid, parent in parents.items():
+        children.setdefault(parent, []).append(pid)
+    found = list(roots)
     for pid in found:  # grows while it is walked
         found.extend(children.get(pid, ()))
-    return found[1:]
+    return found
+
+
+def strangers(root: int, known: Collection[int]) -> list[int]:
+    """Children of ``root`` that are not among ``known``, with all that is below them."""
+    parents = _parents()
+    mine = [pid for pid, parent in parents.items() if parent == root and pid not in known]
+    return _below(mine, parents)
+
+
+def has_supervisor(attempt: str, folder: str) -> bool:
+    """Whether a process has the name of the attempt's supervisor, for an agent of that folder."""
+    name = f"{title(attempt)}\n".encode()
+    for pid in _pids():
+        try:
+            with open(f"/proc/{pid}/comm", "rb") as file:
+                if file.read() != name:
+                    continue
+            with open(f"/proc/{pid}/cmdline", "rb") as file:
+                is_ours = os.fsencode(folder) in file.read().split(b"\0")
+        except OSError as error:
+            if error.errno in NO_DESCRIPTOR:
+                raise
+            continue  # gone
+        if is_ours and not _is_dead(pid):
+            return True
+    return False
+
+
+def _is_dead(pid: str) -> bool:
+    fields = _stat(pid)
+    return fields is None or fields[0] in (b"Z", b"X")
 
 
 def send(pids: list[int], number: int) -> None:

@@ -96,14 +96,14 @@ class Lookout:
         lost = LOST if attempt.damage is None else f"lost: {attempt.damage}"
         if attempt.record.boot != self._boot:
             lost = LOST_BY_RESTART
-        await asyncio.to_thread(attempt.bury, lost, self._clock())
-        _log.error("%s: %s", attempt.name, lost)
+        if await asyncio.to_thread(attempt.bury, lost, self._clock()):
+            _log.error("%s: %s", attempt.name, lost)
 
     # --- Its supervisor's process -----------------------------------------------------------
 
     def _watch_process(self, attempt: Attempt) -> None:
         if attempt.process is not None and not attempt.watched:
-            self._loop.add_reader(attempt.process, self._supervisor_gone, attempt)
+            self._loop.add_reader(attempt.process, self._process_ended, attempt)
             attempt.watched = True
 
     def unwatch(self, attempt: Attempt) -> None:
@@ -111,9 +111,9 @@ class Lookout:
             self._loop.remove_reader(attempt.process)
         attempt.watched = False
 
-    def _supervisor_gone(self, attempt: Attempt) -> None:
+    def _process_ended(self, attempt: Attempt) -> None:
         self.unwatch(attempt)
-        attempt.gone = True
+        attempt.forget_process()
         self._wake()
 
     def _tell_containment(self, attempt: Attempt) -> None:

@@ -23,6 +23,7 @@ from boxsched.worker.preparing import CannotBegin, end_unknown, prepare
 from boxsched.worker.readiness import Readiness
 from boxsched.worker.reporting import Reporting
 from boxsched.worker.site import OpenFolder, adopt_all, open_folder
+from boxsched.worker.spawner import NOT_ITS_TURN
 from boxsched.worker.spool import CHUNK_BYTES
 from boxsched.worker.trouble import described
 from boxsched.worker.verdict import STOPPED
@@ -98,9 +99,12 @@ class ProcessDriver:
         self._attempts = {attempt.key: attempt for attempt in adopted}
         for attempt in adopted:
             _log.info("adopted %s, %s", attempt.name, attempt.phase.value)
-        self._spawner = Spawner(site.folder, descriptors)
+        self._spawner = Spawner(
+            site.folder, descriptors, ended=self._supervisor_ended, died=self._spawner_died
+        )
         if self._expects_jobs:  # else it starts when it is asked, for what an earlier life left
             await asyncio.to_thread(self._spawner.start)
+            self._spawner.listen()
         self._loop.add_reader(self._open.bell, self._hear)
         self._sweep = asyncio.create_task(asyncio.to_thread(self._open.empty_trash))
         self._watch = asyncio.create_task(self._watch_attempts())
@@ -122,7 +126,7 @@ class ProcessDriver:
             attempt.close()
         self._attempts.clear()
         if self._spawner is not None:
-            await asyncio.to_thread(self._spawner.close)
+            self._spawner.close()
         if self._open is not None:
             self._loop.remove_reader(self._open.bell)
             self._open.close()
@@ -247,10 +251,22 @@ class ProcessDriver:
 
     def _ask(self, attempt: Attempt) -> None:
         assert self._spawner is not None
+        attempt.guarded, attempt.status = True, None  # also where it dies as it is asked
         self._spawner.ask(attempt.name)
         attempt.phase = Phase.ASKED
         attempt.asked_at = self._loop.time()
         attempt.asked_times += 1
+
+    def _supervisor_ended(self, name: str, status: int) -> None:
+        for attempt in self._attempts.values():
+            if attempt.name == name and attempt.guarded and status != NOT_ITS_TURN:
+                attempt.saw_off(status)
+        self._woken.set()
+
+    def _spawner_died(self) -> None:
+        for attempt in self._attempts.values():
+            attempt.guarded = False
+        self._woken.set()
 
     async def _stop(self, attempt: Attempt, why: str) -> None:
         if attempt.phase is Phase.PREPARED:

@@ -26,15 +26,16 @@ TICKET_WAIT_SECONDS = 0.01
 DRAIN_BYTES = 4 << 20  # more than a pipe holds
 
 
-def supervise(site: int, path: str, name: str) -> None:
-    """Run the attempt ``name`` unless it was started before. Returns when all is over.
+def supervise(site: int, path: str, name: str) -> bool:
+    """Run the attempt ``name`` unless it was started before. Returns when all is over: whether it
+    was this one that ran it.
 
     ``site`` is the agent's folder, ``path`` what it is called.
     """
     at = files.open_folder(name, site)
     lock = _take_turn(at)
     if lock is None:
-        return
+        return False
     record = files.read_record(at)
     pid = os.getpid()
     started = Started(pid, containment.start_time(pid))
@@ -42,14 +43,17 @@ def supervise(site: int, path: str, name: str) -> None:
         # From here on it counts as started, whatever happens.
         files.put(at, files.TICKET, files.STARTED, started)
     except FileNotFoundError:
-        return
+        return False
     files.ring(site)
     ended = Supervision(site, at, f"{path}/{name}", record).run()
     files.put(at, files.RESULT + files.RESERVED, files.RESULT, ended, durable=True)
-    files.ring(site)
     if os.fork() == 0:  # a large workspace takes long to remove: the Box is not kept for that
         os.close(lock)
         files.remove_tree(at, files.BOX)
+        os._exit(0)
+    os.close(lock)  # only with that the result counts
+    files.ring(site)
+    return True
 
 
 def _take_turn(at: int) -> int | None:
@@ -100,7 +104,7 @@ class Supervision:
         self.poll.register(self.alarm, select.POLLIN)
 
     def run(self) -> Ended:
-        containment.adopt_orphans(f"job {os.path.basename(self.folder)}")
+        containment.adopt_orphans(containment.title(os.path.basename(self.folder)))
         if self.cgroup is not None and not containment.make_cgroup(self.cgroup):
             self.cgroup = None
         ended = self._run_steps()

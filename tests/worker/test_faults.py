@@ -9,12 +9,13 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import attrs
 import pytest
 
 from boxsched.states import Result
 from boxsched.worker import descriptors
 from boxsched.worker import folder as files
-from boxsched.worker.attempt import Attempt
+from boxsched.worker.attempt import LOST, Attempt
 from boxsched.worker.folder import Damaged, Ended
 from boxsched.worker.forking import Spawner
 from boxsched.worker.notes import note
@@ -75,7 +76,7 @@ def test_a_note_that_is_no_file_of_ours_is_damaged(tmp_path: Path, kind: str) ->
 
 @pytest.mark.parametrize("kind", ODD)
 @pytest.mark.parametrize("name", [files.RESULT, files.RUNNING, files.STARTED])
-async def test_a_job_that_puts_something_odd_is_lost_alone(
+async def test_a_job_that_puts_something_odd_harms_itself_at_most(
     site: Site, tmp_path: Path, name: str, kind: str
 ) -> None:
     if kind == "device" and os.geteuid() != 0:
@@ -90,13 +91,16 @@ async def test_a_job_that_puts_something_odd_is_lost_alone(
         site.agent = site._agent()
         await site.agent.start()
     await site.agent.reconcile([bad, assigned(2, "echo fine")])
-    if name != files.RUNNING:  # that one has been read, and is never read again
-        finished = await site.end(1)
-        assert finished.result is Result.FAILED
-        assert finished.reason is not None
-        assert finished.reason.startswith("lost: ")
-        assert not alive(pid_in(tmp_path / "pid"))
     assert (await site.end(2)).result is Result.PASSED
+    assert site.store.finished(1) is None and alive(pid_in(tmp_path / "pid")), "it goes on"
+    site.agent._driver.__dict__["_stop_grace"] = 0.0
+    await site.agent.reconcile([attrs.evolve(bad, stop=True)])
+    finished = await site.end(1)
+    assert not alive(pid_in(tmp_path / "pid"))
+    if name == files.RESULT and kind == "folder":  # nothing takes its place
+        assert (finished.result, finished.reason) == (Result.FAILED, LOST)
+    else:
+        assert finished.result is Result.STOPPED
 
 
 @pytest.mark.parametrize("name", [files.LOG, files.SENT, files.LOCK, files.RECORD])

@@ -12,7 +12,7 @@ import pytest
 
 from boxsched.model import Kind
 from boxsched.states import Result
-from tests.worker.site import Site, assigned
+from tests.worker.site import Site, alive, assigned, eventually, pid_in
 
 SHOW = "git log -1 --format=%s; cat file"
 
@@ -174,9 +174,21 @@ async def test_no_commit_is_reported_where_there_is_none(site: Site, tmp_path: P
 
 
 async def test_a_commit_that_is_none_is_not_passed_on(site: Site, tmp_path: Path) -> None:
+    """While no agent looks, a job may still end as it likes to be told."""
     forged = '["passed",0,null,false,null,1.0,2.0,"$(id)"]'
-    finished = await site.run(f"echo '{forged}' > ../../result; sleep 60")
-    assert finished.commit is None
+    gate, supervisor = tmp_path / "gate", tmp_path / "supervisor"
+    wait = f"echo $PPID > {supervisor}; echo ready; until [ -e {gate} ]; do sleep 0.02; done"
+    await site.agent.reconcile(
+        [assigned(1, wait, f"echo '{forged}' > ../../result; kill -KILL $PPID; sleep 60")]
+    )
+    await site.said(1, b"ready")
+    await site.agent.close()
+    gate.touch()
+    await eventually(lambda: not alive(pid_in(supervisor)))
+    site.agent = site._agent()
+    await site.agent.start()
+    finished = await site.end(1)
+    assert (finished.result, finished.commit) == (Result.PASSED, None)
 
 
 @pytest.fixture

@@ -1,0 +1,153 @@
+"""What a job does to its own folder, supervisor and traces: its Box is kept until it has ended."""
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+import attrs
+import pytest
+
+from boxsched.states import Result
+from boxsched.worker import folder as files
+from boxsched.worker.attempt import LOST
+from tests.worker.site import Site, alive, assigned, eventually, pid_in
+
+FORGED = """printf '["passed", 0, null, false, null, 1.0, 2.0]' > ../../forged
+mv ../../forged ../../result
+"""
+WAIT = "echo ready; until [ -e {} ]; do sleep 0.02; done"
+# Away from its session, its parent, its environment and its folder.
+ESCAPE = "(cd /; setsid env -i /bin/bash -c 'echo $$ > {}; exec sleep 300' &) >/dev/null 2>&1"
+
+
+@pytest.mark.parametrize("lock", ["", "rm ../../lock; touch ../../lock; "])
+async def test_a_result_that_a_job_writes_does_not_count(
+    site: Site, tmp_path: Path, lock: str
+) -> None:
+    """The next deploy would begin while it still runs."""
+    gate = tmp_path / "gate"
+    wanted = assigned(1, f"{lock}{FORGED}", WAIT.format(gate), "exit 7")
+    await site.agent.reconcile([wanted])
+    await site.said(1, b"ready")
+    await site.run_also(2, "true")  # rounds go by
+    assert site.store.finished(1) is None
+    gate.touch()
+    finished = await site.end(1)
+    assert (finished.result, finished.exit_status) == (Result.FAILED, 7)
+
+
+@pytest.mark.parametrize("lock", ["", "rm ../../lock; touch ../../lock; "])
+async def test_nor_does_it_for_an_agent_that_comes_after(
+    site: Site, tmp_path: Path, lock: str
+) -> None:
+    gate = tmp_path / "gate"
+    wanted = assigned(1, f"{lock}{FORGED}", WAIT.format(gate), "exit 7")
+    await site.agent.reconcile([wanted])
+    await site.said(1, b"ready")
+    await site.restart()
+    await site.agent.reconcile([wanted, assigned(2, "true")])
+    await site.end(2)
+    assert site.store.finished(1) is None
+    gate.touch()
+    finished = await site.end(1)
+    assert (finished.result, finished.exit_status) == (Result.FAILED, 7)
+
+
+async def test_a_job_that_kills_its_supervisor_and_escapes_is_lost_whole(
+    site: Site, tmp_path: Path, held_by: str
+) -> None:
+    """Its result is not its own word, and nothing of it runs when it is reported."""
+    pid = tmp_path / "pid"
+    escape = f"{ESCAPE.format(pid)}; until [ -s {pid} ]; do sleep 0.01; done"
+    leave = f"for g in /sys/fs/cgroup/cgroup.procs; do cat {pid} > $g || true; done 2>/dev/null"
+    kill = "supervisor=$PPID; echo killing; kill -KILL $supervisor; sleep 300"
+    finished = await site.run(escape, leave, FORGED, kill)
+    assert (finished.result, finished.reason) == (Result.FAILED, LOST)
+    assert not alive(pid_in(pid)), "it was found, though it looked like no job's"
+
+
+async def test_another_jobs_supervisor_is_no_stranger(site: Site, tmp_path: Path) -> None:
+    """What is killed behind a dead supervisor is not the others'."""
+    gate = tmp_path / "gate"
+    other = assigned(2, WAIT.format(gate))
+    await site.agent.reconcile([other])
+    await site.said(2, b"ready")
+    await site.agent.reconcile([other, assigned(1, "kill -KILL $PPID; sleep 300")])
+    assert (await site.end(1)).result is Result.FAILED
+    gate.touch()
+    assert (await site.end(2)).result is Result.PASSED
+
+
+async def test_a_box_that_became_a_link_is_removed_and_not_followed(
+    site: Site, tmp_path: Path
+) -> None:
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "file").touch()
+    replace = f"cd ../..; mv box hidden; ln -s {precious} box; ln -s {precious} box.1"
+    assert (await site.run(replace)).result is Result.PASSED
+    await site.agent.reconcile([])
+    await eventually(lambda: not list(site.folder.glob("trash/*")))
+    assert [path.name for path in precious.iterdir()] == ["file"]
+
+
+async def test_an_attempts_folder_that_became_a_link_is_not_followed(
+    site: Site, tmp_path: Path
+) -> None:
+    """Not for the notes of its supervisor, nor when it goes."""
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / files.RESULT).write_text("kept")
+    site.agent._driver.__dict__["_stop_grace"] = 0.0
+    folder = site.folder / "w1-1-1"
+    replace = f"mv {folder} {tmp_path}/mine; ln -s {precious} {folder}"
+    wanted = assigned(1, replace, "echo ready", "sleep 300")
+    await site.agent.reconcile([wanted])
+    await site.said(1, b"ready")
+    await site.agent.reconcile([attrs.evolve(wanted, stop=True)])
+    assert (await site.end(1)).result is Result.STOPPED
+    await site.agent.reconcile([])
+    await eventually(lambda: not os.path.lexists(folder))
+    assert (precious / files.RESULT).read_text() == "kept"
+    await asyncio.to_thread((tmp_path / "mine").rename, site.folder / "trash" / "mine")
+
+
+async def test_a_record_that_names_another_job_or_cgroup_is_not_believed(
+    site: Site, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    await site.agent.reconcile([assigned(1, WAIT.format(gate))])
+    await site.said(1, b"ready")
+    folder = site.folder / "w1-1-1"
+    at = files.open_folder(str(folder))
+    record = files.read_record(at)
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    (victim / "cgroup.kill").touch()
+    files.write_record(at, record._replace(cgroup=str(victim)))
+    await site.restart()
+    await site.agent.reconcile([assigned(1, WAIT.format(gate))])
+    gate.touch()
+    assert (await site.end(1)).result is Result.PASSED
+    assert (victim / "cgroup.kill").read_text() == "" and victim.is_dir()
+    os.close(at)
+    other = assigned(2, "echo two; sleep 300")
+    await site.agent.reconcile([other])
+    await site.said(2, b"two")
+    at = files.open_folder(str(site.folder / "w2-1-1"))
+    files.write_record(at, files.read_record(at)._replace(job=record.job))
+    os.close(at)
+    await site.restart()
+    assert (site.folder / "quarantine/w2-1-1").is_dir()
+
+
+async def test_the_spawner_that_is_killed_takes_no_job_with_it(site: Site, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    wanted = assigned(1, WAIT.format(gate), "exit 3")
+    await site.agent.reconcile([wanted])
+    await site.said(1, b"ready")
+    spawner = site.agent._driver.__dict__["_spawner"]
+    os.kill(spawner._process.pid, signal.SIGKILL)
+    gate.touch()
+    assert (await site.end(1)).exit_status == 3
