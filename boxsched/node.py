@@ -254,6 +254,7 @@ class Node:
             told=self._tell,
             alive=self._is_alive,
             lost_after=self.options.lost_after,
+            stop_grace=self.options.stop_grace,
             counters=self.counters,
         )
 

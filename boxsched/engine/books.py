@@ -155,7 +155,9 @@ class Books:
         if job.state is JobState.FINISHED:
             return False
         box = None if job.box is None else self.core.boxes.get(job.box)
-        return job.state is JobState.UNKNOWN or box is None or box.away
+        if job.state is JobState.UNKNOWN or box is None:
+            return True
+        return box.away and self.boxes[box.id].worker not in self.problems  # these are heard
 
     def shared(
         self, jobs: tuple[SubmitJob, ...]

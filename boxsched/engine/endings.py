@@ -117,7 +117,7 @@ def lose_sight(turn: "Turn", live: LiveWorkload, job: LiveJob) -> None:
 
 
 def out_of_time(turn: "Turn", job: LiveJob) -> None:
-    """The worker did not end it at its time limit: it is told to."""
+    """The worker did not begin it, or did not end it at its time limit: it is told to end it."""
     found = turn.books.job(job.id)
     if found is None or found[1] is not job or job.state is JobState.FINISHED:
         return
@@ -126,16 +126,38 @@ def out_of_time(turn: "Turn", job: LiveJob) -> None:
     live = found[0]
     limit = live.jobs[job_index(job.id)].timeout_seconds
     job.state = moved(JOB_TRANSITIONS, job.state, JobMove.STOP_ASKED)
-    job.reason = f"time limit of {limit:g} s"
+    limited = f"time limit of {limit:g} s"
+    job.reason = limited if job.started_at is not None else f"not begun within its {limited}"
     turn.draft.job(job)
     turn.tell(job)
+
+
+def give_up(turn: "Turn", job: LiveJob) -> None:
+    """Its worker is heard from, was told to end it, and does not say that it has ended.
+
+    The worker is told to connect anew, and gets no job until then: a job that it still runs is not
+    on the level that it is told then.
+    """
+    found = turn.books.job(job.id)
+    if found is None or found[1] is not job or job.state is not JobState.STOPPING:
+        return
+    live = found[0]
+    assert job.box is not None
+    worker = turn.books.boxes[job.box].worker
+    turn.hang_up(worker)
+    silent = "its worker did not say that it has ended"
+    if job.reason is None:
+        end(turn, live, job, Result.STOPPED, f"stopped; {silent}")
+    else:
+        job.reason = f"{job.reason}; {silent}"
+        end(turn, live, job, Result.FAILED, job.reason)
 
 
 def _started(turn: "Turn", live: LiveWorkload, job: LiveJob) -> None:
     job.state = moved(JOB_TRANSITIONS, job.state, JobMove.STARTED)
     job.started_at = turn.now
     turn.draft.job(job)
-    turn.started.append(job)
+    turn.timed.append(job)
     turn.news.job(live, job, "started")
 
 

@@ -64,6 +64,7 @@ class Engine:
     ``published`` gets each batch's number and events; ``reloaded`` is called when one may have been
     committed without that; ``told`` gets the workers that have something to look up, with the node
     that each is connected to; ``alive``: whether the node of that name is, as far as one can know.
+    ``stop_grace``: seconds that workers leave to a job that is to end.
     ``lost_after``: seconds after which a build's job ends by itself where no node is heard from, on
     workers that were promised nothing else. ``counters`` are the node's, of all its engines.
     """
@@ -81,6 +82,7 @@ class Engine:
         told: Callable[[Mapping[WorkerId, str]], None],
         alive: Callable[[str], bool],
         lost_after: float,
+        stop_grace: float,
         counters: Counters,
     ) -> None:
         self._store = store
@@ -101,7 +103,7 @@ class Engine:
         self._epoch = 0
         self._batch = 0
         self._in_epoch = False  # the epoch is this engine's, as far as it knows
-        self._deadlines = Deadlines()
+        self._deadlines = Deadlines(stop_grace)
         self.books: Books | None = None  # None while the shard is not loaded
         self._decided: Decided | None = None  # by a turn, and not wholly done yet
         self.in_doubt = False  # the books hold what may not be in the store
@@ -294,9 +296,9 @@ class Engine:
             self._went_well(decided.taken.entries)
             self._batch += 1
             self._act(turn, batch, self._clock.monotonic() - began)
-        if decided.sights.connections:
+        if connections := (*decided.sights.connections, *turn.hung_up.values()):
             # Each is to connect anew, and to say what it has: also one that was only slow.
-            await self._store.disconnect_workers(decided.sights.connections)
+            await self._store.disconnect_workers(connections)
         self._decided = None
         for command in decided.taken.commands:
             if isinstance(command, inbox.BoxesSet):
@@ -318,6 +320,8 @@ class Engine:
         pulses = await self._store.pulses(self._shard)
         assert self.books is not None
         self._watched_at = self._clock.monotonic()
+        if self._held_up:  # and so may reports
+            self._deadlines.begin(self.books, self._watched_at)
         if self._held_up or self._watched_at - now > WATCH_SECONDS:
             # The store was away or slow: beats may have been held up, too.
             self._watch.begin_anew(self._watched_at)
@@ -337,7 +341,7 @@ class Engine:
         """The batch is committed: now it may be shown, and workers may be told."""
         assert self.books is not None
         now = self._clock.monotonic()
-        for job in turn.started:
+        for job in turn.timed:
             self._deadlines.add(self.books, job, now)
         self._deadlines.forget_ended(self.books)
         for worker, problem in turn.problems.items():

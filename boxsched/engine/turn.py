@@ -9,6 +9,7 @@ from boxsched.engine import absence, causes, endings, readiness, resolving
 from boxsched.engine.books import Books, BoxBook, LiveJob, LiveWorkload, lane_of
 from boxsched.engine.draft import Draft
 from boxsched.engine.happenings import Happenings
+from boxsched.engine.limits import NOTHING_OVERDUE, Overdue
 from boxsched.engine.watch import NOTHING_SEEN, Sights
 from boxsched.inbox import (
     BoxesSet,
@@ -42,6 +43,7 @@ from boxsched.states import (
     StopCause,
     moved,
 )
+from boxsched.store.values import Connection
 
 FREED_STEP_SECONDS = 1e-6
 
@@ -62,14 +64,15 @@ class Turn:
         self.to_tell: set[WorkerId] = set()  # workers that have something to look up
         # Workers that can begin no jobs, and why; None: they can again. To be logged.
         self.problems: dict[WorkerId, str | None] = {}
-        self.started: list[LiveJob] = []  # their time limits run from now on
+        self.timed: list[LiveJob] = []  # assigned or begun: their time limits run from now on
+        self.hung_up: dict[WorkerId, Connection] = {}  # workers that are to connect anew
         self._asked_by = ""  # who asked for the stop that is being applied
         self._strategy = ""  # the cancellation strategy of the build that is being registered
 
     def run(
         self,
         commands: Iterable[Command],
-        overdue: Iterable[LiveJob] = (),
+        overdue: Overdue = NOTHING_OVERDUE,
         sights: Sights = NOTHING_SEEN,
     ) -> None:
         """One instant (contract, section 1): 1. all jobs that ended; 2. workers that went or came;
@@ -80,8 +83,10 @@ class Turn:
                 for said in command.reports:
                     endings.report(self, WorkerId(command.worker), said)
         absence.apply(self, sights)
-        for job in overdue:
+        for job in overdue.to_end:
             endings.out_of_time(self, job)
+        for job in overdue.to_give_up:
+            endings.give_up(self, job)
         for command in commands:
             match command:
                 case Submit():
@@ -172,6 +177,11 @@ class Turn:
         self.draft.retire(box)
         self.decide(core.BoxRetired(box))
 
+    def hang_up(self, worker: WorkerId) -> None:
+        """It is to connect anew, and its Boxes get no job until then."""
+        self.hung_up[worker] = Connection(worker, self.books.connections.get(worker, 0))
+        self.decide(core.BoxesAway(tuple(book.id for book in self.books.boxes_of(worker))))
+
     def free_anew(self, boxes: Iterable[BoxId]) -> None:
         """Free Boxes of a worker that is back: they come behind all that were free before."""
         for box in boxes:
@@ -226,6 +236,7 @@ class Turn:
             state = moved(JOB_TRANSITIONS, JobState.WAITING, JobMove.ASSIGNED)
             job = LiveJob(id_, state, box, 1, self.token)
             live.running.append(job)
+            self.timed.append(job)
             self.draft.job(job)
             book = self.books.boxes[box]
             book.job = id_
@@ -240,6 +251,7 @@ class Turn:
         job.box, job.attempt, job.lease_token = decision.box, job.attempt + 1, self.token
         job.started_at = job.reason = None
         self.books.lost.pop(job.id, None)
+        self.timed.append(job)
         self.draft.job(job)
         book = self.books.boxes[decision.box]
         book.job = job.id

@@ -78,7 +78,8 @@ class Shop:
         return Engine(
             self.store, self.clock, shard=SHARD, node="test", may_lead=lambda: True,
             published=self._published, reloaded=lambda: None, told=self.told.update,
-            alive=lambda node: node not in self.gone, lost_after=120.0, counters=Counters(),
+            alive=lambda node: node not in self.gone, lost_after=120.0, stop_grace=10.0,
+            counters=Counters(),
         )  # fmt: skip
 
     def _published(self, batch: int, events: Sequence[Event]) -> None:

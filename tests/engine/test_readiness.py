@@ -130,6 +130,10 @@ async def test_what_runs_there_goes_on(shop: Shop) -> None:
     await shop.start([given])
     await beat(shop, first(shop), problem=FULL)
     assert (await shop.look(id_)).jobs[0].state is JobState.RUNNING
+    books = shop.engine.books
+    assert books is not None
+    found = books.job(given.job)
+    assert found is not None and not books.out_of_sight(found[1]), "nobody has to resolve it"
     await shop.finish(given)
     assert (await shop.look(id_)).result is Result.PASSED
     later = await shop.build()

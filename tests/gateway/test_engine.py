@@ -33,7 +33,7 @@ async def led(house: House) -> AsyncIterator[Engine]:
     engine = Engine(
         house.store, Clock(), shard=SHARD, node="node-1", may_lead=lambda: True,
         published=published, reloaded=lambda: None, told=told,
-        alive=lambda node: True, lost_after=120.0, counters=Counters(),
+        alive=lambda node: True, lost_after=120.0, stop_grace=10.0, counters=Counters(),
     )  # fmt: skip
     house.woken = engine.wake
     running = asyncio.create_task(engine.run())

@@ -1,0 +1,105 @@
+"""Workers that are heard from and do not run, or do not end, what they were given."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from boxsched import inbox
+from boxsched.states import JobState, Result, State
+from tests.engine.shop import Shop
+
+LIMIT = 60.0
+END_SECONDS = 101  # the time limit, slack and grace, and a look more
+GRACE_SECONDS = 41
+
+
+@pytest.fixture
+async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
+    """One worker "w" with two Boxes."""
+    shop = await Shop.open(tmp_path, boxes=2)
+    await shop.project("web")
+    yield shop
+    await shop.close()
+
+
+async def beating(shop: Shop, seconds: int) -> None:
+    """Time goes by, and the worker is heard all the while."""
+    assert shop.first is not None
+    await shop.later(seconds, shop.first)
+
+
+async def state(shop: Shop) -> str:
+    (worker,) = await shop.store.workers()
+    return worker.state
+
+
+@pytest.mark.parametrize("asked", [{}, {"server": "production"}], ids=["build", "deploy"])
+@pytest.mark.parametrize("begins", [True, False])
+async def test_a_worker_that_beats_and_does_not_run_keeps_no_job_for_ever(
+    shop: Shop, begins: bool, asked: dict[str, str]
+) -> None:
+    id_ = await shop.build(timeout=LIMIT, **asked)
+    (given,) = await shop.assignments()
+    if begins:
+        await shop.start([given])
+    await beating(shop, END_SECONDS)
+    (told,) = await shop.assignments()
+    assert told.stop, "first it is told to"
+    assert (await shop.look(id_)).state is State.RUNNING
+    await beating(shop, GRACE_SECONDS)
+    found = await shop.look(id_)
+    assert (found.state, found.result) == (State.FINISHED, Result.FAILED)
+    what = "time limit of 60 s" if begins else "not begun within its time limit of 60 s"
+    assert found.jobs[0].reason == f"{what}; its worker did not say that it has ended"
+    assert await state(shop) == "disconnected", "it is to connect anew"
+    later = await shop.build(branch="x")
+    assert (await shop.look(later)).state is State.QUEUED, "and gets nothing until then"
+    await shop.connect(2)
+    await shop.settle()
+    assert len(await shop.assignments()) == 1
+    await shop.report(inbox.JobFinished(given.job, given.lease_token, 0.0, Result.PASSED, 0, None))
+    assert (await shop.look(id_)).result is Result.FAILED, "its late word changes nothing"
+
+
+async def test_a_stop_that_its_worker_does_not_heed(shop: Shop) -> None:
+    id_ = await shop.build(timeout=LIMIT)
+    await shop.start(await shop.assignments())
+    await shop.stop(id_)
+    await beating(shop, END_SECONDS)
+    assert (await shop.look(id_)).state is State.STOPPING
+    await beating(shop, GRACE_SECONDS)
+    found = await shop.look(id_)
+    assert (found.result, found.jobs[0].result) == (Result.STOPPED, Result.STOPPED)
+
+
+async def test_a_job_that_begins_late_has_all_of_its_time(shop: Shop) -> None:
+    id_ = await shop.build(timeout=LIMIT)
+    await beating(shop, 90)
+    await shop.start(await shop.assignments())
+    await beating(shop, 90)
+    (given,) = await shop.assignments()
+    assert not given.stop
+    await shop.finish(given)
+    assert (await shop.look(id_)).result is Result.PASSED
+
+
+async def test_a_deploy_of_a_worker_that_is_away_is_not_given_up(shop: Shop) -> None:
+    """It may be running: that is for the worker or a person to say."""
+    id_ = await shop.build(server="production", timeout=LIMIT)
+    await shop.start(await shop.assignments())
+    await shop.later(600)
+    found = await shop.look(id_)
+    assert found.state is State.RUNNING
+    assert found.jobs[0].state in (JobState.UNKNOWN, JobState.STOPPING)
+
+
+async def test_another_leader_counts_anew_and_ends_it_too(shop: Shop) -> None:
+    id_ = await shop.build(timeout=LIMIT)
+    await beating(shop, 90)
+    await shop.restart()
+    await shop.settle()
+    await beating(shop, 90)
+    assert not (await shop.assignments())[0].stop
+    await beating(shop, 11 + GRACE_SECONDS)
+    assert (await shop.look(id_)).result is Result.FAILED
