@@ -153,6 +153,7 @@ class Node:
             node=self.name,
             cluster=cluster,
             lost_after=options.lost_after,
+            log_limit=options.log_limit,
             hints_reach=self._hints_reach,
             objects=mixing.objects,
         )

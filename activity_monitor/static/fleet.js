@@ -8,6 +8,7 @@ import { amount, count, make, put } from "./text.js";
 import { exactly, moment, since } from "./times.js";
 
 const AGAIN_MS = 5000;
+const PROBLEM_CHARACTERS = 60;
 const ROWS_AT_MOST = 500;
 const CHANGED_BY = /^(worker\.|workload\.(started|finished)$|job\.unknown$)/;
 const MARKS = {
@@ -149,11 +150,19 @@ function workerRow(worker) {
     .map(([field, one]) => count(worker[field], one, `${one}s`));
   return [
     { text: worker.name },
-    state(worker.state, worker.state === "disconnected" ? worker.seen_at : null),
+    workerState(worker),
     { text: amount(worker.boxes), look: "number" },
     { text: runs.join(", ") || "–" },
     { text: worker.address || "–", look: "far" },
   ];
+}
+
+/** One that can begin no jobs is not just connected: it gets none. */
+function workerState(worker) {
+  const told = state(worker.state, worker.state === "disconnected" ? worker.seen_at : null);
+  if (!worker.problem) return told;
+  const note = `begins no jobs: ${worker.problem.slice(0, PROBLEM_CHARACTERS)}`;
+  return { ...told, mark: "unknown", note, title: worker.problem };
 }
 
 /** `seen`: until when one that is absent was heard. */

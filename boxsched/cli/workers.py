@@ -8,7 +8,9 @@ from boxsched.cli.connection import Service, with_service
 from boxsched.cli.output import ago, as_json_option, now, print_json, print_table
 
 ABSENT = "disconnected"
-_COLUMNS = ("id", "name", "address", "state", "seen", "boxes", "builds", "deploys", "sessions")
+_COLUMNS = (
+    "id", "name", "address", "state", "seen", "boxes", "builds", "deploys", "sessions", "problem",
+)  # fmt: skip
 
 
 @click.group()
@@ -26,7 +28,8 @@ def workers() -> None:
 def list_workers(as_json: bool, service: Service) -> None:
     """List the workers: their Boxes, and what runs there.
 
-    How many builds, deploys and SSH sessions each has running stands in columns of their own.
+    How many builds, deploys and SSH sessions each has running stands in columns of their own. A
+    worker with a problem can begin no jobs at present, and gets none until it can.
 
     \b
     Example:  boxsched workers list
@@ -44,6 +47,7 @@ def list_workers(as_json: bool, service: Service) -> None:
             one.state,
             ago(one.seen_at, at) if one.state == ABSENT else "",
             *map(str, (one.boxes, one.builds, one.deploys, one.ssh_sessions)),
+            one.problem or "",
         )
         for one in found
     ]

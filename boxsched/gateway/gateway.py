@@ -45,6 +45,7 @@ class Gateway:
         node: str,
         cluster: str,
         lost_after: float,
+        log_limit: int,
         hints_reach: Callable[[], bool],
         objects: Callable[[], Awaitable[str | None]] = _objects_to_nobody,
         times: Times = Times(),  # noqa: B008 (a frozen value)
@@ -82,6 +83,7 @@ class Gateway:
             fix_commit=store.fix_commit,
             looked=self._look_ups.looked,
             beaten=self._beats.add,
+            log_limit=log_limit,
             figures=self.figures,
             times=times,
         )

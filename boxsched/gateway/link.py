@@ -12,6 +12,7 @@ from boxsched import inbox
 from boxsched.gateway.figures import Figures, Times
 from boxsched.gateway.lane import Lane
 from boxsched.gateway.line import Line, Slow
+from boxsched.gateway.outputs import within
 from boxsched.gateway.reading import Foul, Report, read
 from boxsched.gateway.sending import Sending
 from boxsched.model import JobId, WorkerId
@@ -32,6 +33,7 @@ class NodeSide:
     fix_commit: Callable[[JobId, int, str], Awaitable[str | None]]
     looked: Callable[[Collection[WorkerId]], Awaitable[bool]]
     beaten: Callable[["Link", int], None]
+    log_limit: int  # bytes that are kept of an attempt's output
     figures: Figures
     times: Times
 
@@ -219,14 +221,16 @@ class Link:
         return held is not None and held.attempt == chunk.attempt
 
     async def _store_output(self, group: list[wire.Logged]) -> None:
-        """Output of what is not the worker's any more is left out; its level says so."""
+        """Output of what is not the worker's any more is left out: its level says so. So is what is
+        more than this node keeps."""
         if not all(self._is_current(chunk) for logged in group for chunk in logged.chunks):
             await self._node.looked((self.worker,))
+        limit = self._node.log_limit
         chunks = [
-            (JobId(chunk.job), chunk.attempt, chunk.offset, chunk.data)
+            (JobId(chunk.job), chunk.attempt, chunk.offset, data)
             for logged in group
             for chunk in logged.chunks
-            if self._is_current(chunk)
+            if self._is_current(chunk) and (data := within(chunk.offset, chunk.data, limit))
         ]
         if chunks:
             await self._node.append_log(chunks)

@@ -73,6 +73,19 @@ def test_whatever_a_node_is_called_it_is_text(page: Page) -> None:
     assert page.locator("#fleet-dialog :is(img, script, iframe, object, style, a)").count() == 0
 
 
+def test_a_worker_that_can_begin_no_jobs_says_why(page: Page) -> None:
+    worker = {
+        "id": "1", "name": "builder-1", "address": "10.0.0.7", "state": "connected", "boxes": 4,
+        "builds": 0, "deploys": 0, "ssh_sessions": 0, "seen_at": None, "problem": "disk full",
+    }  # fmt: skip
+    answer = json.dumps({"workers": [worker]})
+    page.route("**/api/v1/workers", lambda route: route.fulfill(body=answer))
+    page.keyboard.press("n")
+    row = page.locator("#fleet-workers tbody tr")
+    expect(row).to_contain_text("begins no jobs: disk full")
+    expect(row.locator(".mark")).to_have_attribute("data-mark", "unknown")
+
+
 def test_in_trouble_it_says_so_and_tries_again(page: Page) -> None:
     away = True
 

@@ -123,6 +123,7 @@ def test_workers(shell):
     head, row = shell("workers", "list").stdout.splitlines()
     assert head.split() == [
         "ID", "NAME", "ADDRESS", "STATE", "SEEN", "BOXES", "BUILDS", "DEPLOYS", "SESSIONS",
+        "PROBLEM",
     ]  # fmt: skip
     assert row.split() == [
         worker["id"],

@@ -5,11 +5,12 @@ import asyncio
 import pytest
 
 from boxsched import inbox
-from boxsched.model import WorkloadId
+from boxsched.model import JobId, WorkloadId
 from boxsched.states import Result
 from boxsched.worker import wire
+from boxsched.worker.spool import MARKS_BYTES
 from tests.contract.world import NOW
-from tests.gateway.house import House, Worker, passed, started
+from tests.gateway.house import LOG_LIMIT, House, Worker, passed, started
 
 
 @pytest.fixture
@@ -102,6 +103,22 @@ async def test_output_is_stored_when_it_is_acknowledged(house: House, worker: Wo
     assert ack.stale == ()
     assert await house.log_of(task) == b"one\n\x00\xff\n"
     assert await house.log_of(task, attempt=2) == b""
+
+
+async def test_a_node_keeps_no_more_of_a_log_than_its_own_limit(
+    house: House, worker: Worker
+) -> None:
+    """Whatever the worker was told, or likes to send."""
+    task, size = worker.tasks[0], 60_000
+    for offset in range(0, LOG_LIMIT + 4 * size, size):
+        await worker.logged(wire.Chunk(task.job, task.attempt, offset, b"x" * size))
+    await worker.logged(wire.Chunk(task.job, task.attempt, 1 << 29, b"far behind"))
+    last = LOG_LIMIT // size * size
+    await worker.logged(wire.Chunk(task.job, task.attempt, last, b"x" * size))  # again
+    text = await house.store.log(JobId(task.job), task.attempt, 0, 4 * LOG_LIMIT)
+    kept, _, mark = text.partition(b"\n")
+    assert kept == b"x" * (LOG_LIMIT + MARKS_BYTES)
+    assert mark == b"[boxsched: this node keeps 1 MiB of a log: the rest was cut]\n"
 
 
 async def test_output_said_again_is_there_once(house: House, worker: Worker) -> None:
