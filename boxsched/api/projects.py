@@ -5,13 +5,15 @@ import asyncio
 import msgspec
 from aiohttp import web
 
-from boxsched.api import bodies, checks, replies
+from boxsched.api import answers, bodies, checks, replies
 from boxsched.api.known import KnownProjects, is_project_name, settings_of
 from boxsched.api.schema import ProjectSettings
 from boxsched.errors import Invalid, NotFound
 from boxsched.node import Node
 from boxsched.store.contract import SHARD
 from boxsched.store.values import Project
+
+BYTES_A_JOB = 200
 
 _form = bodies.Form(ProjectSettings)
 
@@ -61,7 +63,8 @@ class Projects:
     async def list(self, request: web.Request) -> web.Response:
         """All of them, by name."""
         projects = await self._store.projects()
-        return replies.json(ProjectList(tuple([shown(one) for one in projects])))
+        rows = await answers.encoded(projects, shown, _weight)
+        return replies.json_bytes(b'{"projects":' + rows + b"}")
 
     async def delete(self, request: web.Request) -> web.Response:
         """204; 409 while it has unfinished workloads."""
@@ -72,6 +75,11 @@ class Projects:
         self._known.forget(name)
         self._node.wake(SHARD)
         return web.Response(status=204)
+
+
+def _weight(project: Project) -> int:
+    """In jobs, about: settings have 1 MiB at most."""
+    return 1 + len(project.settings) // BYTES_A_JOB
 
 
 def shown(project: Project) -> ProjectSettings:

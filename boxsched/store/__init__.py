@@ -48,6 +48,9 @@ again says nothing.
 
 =========================  ======================================================================
 the disk is full, or fails rolled back, StoreAway; the next transaction is tried as if nothing was
+a row that must not be     each constraint has its answer (``constraints``): the transaction is
+                           begun anew, or it is a mistake of ours, InvariantRefused
+a read is too long         stopped at its deadline: TooLong
 COMMIT itself fails        disk full: StoreAway; else OutcomeUnknown: repeat with the same key, or
                            read ``batch_number``
 the caller is cancelled    its transaction was not begun, or is done whole; never half
