@@ -97,9 +97,12 @@ async def test_a_page_looks_at_so_many_rows_and_says_where_to_go_on(
     group = [build(project, "other" if n else "rare") for n in range(100)]
     ids = [o.id for o in await leader.store.submit(group) if isinstance(o, Submitted)]
     monkeypatch.setattr(pages, "LOOKED_AT_MOST", 30)
+    monkeypatch.setattr(pages, "WALK_AT_MOST", 10)
     wanted = WorkloadFilter(project=project.id, state=State.REGISTERED, server="none", limit=5)
     assert await leader.store.workloads(wanted) == WorkloadPage((), None), "an index says so"
     wanted = WorkloadFilter(project=project.id, kind=Kind.DEPLOY, limit=5)
+    assert await leader.store.workloads(wanted) == WorkloadPage((), None), "another one does"
+    wanted = WorkloadFilter(project=project.id, state=State.FINISHED, limit=5)
     page = await leader.store.workloads(wanted)
     assert page == WorkloadPage((), ids[70])
     assert await walked(leader.store, wanted) == ([], 4)

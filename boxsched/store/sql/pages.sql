@@ -76,9 +76,10 @@ SELECT min(x.id), min(x.number), count(*), CAST(json_agg(json_build_array(x.id))
             AND x.state = coalesce(:state, x.state)
             AND (CAST(:result AS text) IS NULL OR x.result = :result)
             AND (CAST(:server AS text) IS NULL OR x.server = :server)
+            AND (CAST(:project AS bigint) IS NULL OR x.project = :project)
        ) AS text)
   FROM (
-    SELECT id, number, kind, state, result, branch, server FROM workload
+    SELECT id, number, project, kind, state, result, branch, server FROM workload
      WHERE branch = :branch
        AND id < :before
      ORDER BY id DESC LIMIT :looked
@@ -91,9 +92,10 @@ SELECT min(x.id), min(x.number), count(*), CAST(json_agg(json_build_array(x.id))
             AND x.state = coalesce(:state, x.state)
             AND (CAST(:result AS text) IS NULL OR x.result = :result)
             AND (CAST(:branch AS text) IS NULL OR x.branch = :branch)
+            AND (CAST(:project AS bigint) IS NULL OR x.project = :project)
        ) AS text)
   FROM (
-    SELECT id, number, kind, state, result, branch, server FROM workload
+    SELECT id, number, project, kind, state, result, branch, server FROM workload
      WHERE server = :server
        AND id < :before
      ORDER BY id DESC LIMIT :looked
@@ -107,9 +109,10 @@ SELECT min(x.id), min(x.number), count(*), CAST(json_agg(json_build_array(x.id))
             AND (CAST(:result AS text) IS NULL OR x.result = :result)
             AND (CAST(:branch AS text) IS NULL OR x.branch = :branch)
             AND (CAST(:server AS text) IS NULL OR x.server = :server)
+            AND (CAST(:project AS bigint) IS NULL OR x.project = :project)
        ) AS text)
   FROM (
-    SELECT id, number, kind, state, result, branch, server FROM workload
+    SELECT id, number, project, kind, state, result, branch, server FROM workload
      WHERE finished_at IS NULL
        AND id < :before
      ORDER BY id DESC LIMIT :looked
@@ -122,9 +125,10 @@ SELECT min(x.id), min(x.number), count(*), CAST(json_agg(json_build_array(x.id))
             AND x.state = coalesce(:state, x.state)
             AND (CAST(:branch AS text) IS NULL OR x.branch = :branch)
             AND (CAST(:server AS text) IS NULL OR x.server = :server)
+            AND (CAST(:project AS bigint) IS NULL OR x.project = :project)
        ) AS text)
   FROM (
-    SELECT id, number, kind, state, result, branch, server FROM workload
+    SELECT id, number, project, kind, state, result, branch, server FROM workload
      WHERE finished_at IS NOT NULL
        AND result = :result
        AND id < :before
@@ -138,9 +142,10 @@ SELECT min(x.id), min(x.number), count(*), CAST(json_agg(json_build_array(x.id))
             AND (CAST(:result AS text) IS NULL OR x.result = :result)
             AND (CAST(:branch AS text) IS NULL OR x.branch = :branch)
             AND (CAST(:server AS text) IS NULL OR x.server = :server)
+            AND (CAST(:project AS bigint) IS NULL OR x.project = :project)
        ) AS text)
   FROM (
-    SELECT id, number, kind, state, result, branch, server FROM workload
+    SELECT id, number, project, kind, state, result, branch, server FROM workload
      WHERE kind = :kind
        AND kind <> 'build'
        AND id < :before
@@ -155,9 +160,10 @@ SELECT min(x.id), min(x.number), count(*), CAST(json_agg(json_build_array(x.id))
             AND (CAST(:result AS text) IS NULL OR x.result = :result)
             AND (CAST(:branch AS text) IS NULL OR x.branch = :branch)
             AND (CAST(:server AS text) IS NULL OR x.server = :server)
+            AND (CAST(:project AS bigint) IS NULL OR x.project = :project)
        ) AS text)
   FROM (
-    SELECT id, number, kind, state, result, branch, server FROM workload
+    SELECT id, number, project, kind, state, result, branch, server FROM workload
      WHERE id < :before
      ORDER BY id DESC LIMIT :looked
   ) AS x;

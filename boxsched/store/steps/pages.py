@@ -1,10 +1,10 @@
-"""Pages of workloads: a walk down the index that serves the filter best, within bounds.
+"""Pages of workloads: walks down the indexes that serve the filter, within bounds.
 
 No request looks at more than LOOKED_AT_MOST rows, however many there are and however few of them
 are asked for. So a page may be short, or empty, with more behind it: it says where to go on.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -17,7 +17,7 @@ from boxsched.store.values import WorkloadFilter, WorkloadPage
 
 _SQL = load("pages.sql")
 
-LOOKED_AT_MOST = 10_000  # rows of one request
+LOOKED_AT_MOST = 10_000  # rows of one request, about
 WALK_AT_MOST = 2_000  # rows of one statement
 WIDENED = 8  # each walk of a request is so many times as long as the one before
 JOBS_AT_MOST = 2_000  # of one page; the first workload's come anyway
@@ -30,68 +30,100 @@ def workloads(wanted: WorkloadFilter) -> Steps[WorkloadPage]:
     """Newest first; raises Invalid for a cursor of another list."""
     if wanted.result is not None and wanted.state not in (None, State.FINISHED):
         return WorkloadPage((), None)  # only what has finished has a result
-    walk = _walk(wanted)
-    ids, on = yield from _found(walk, wanted, (yield from _beginning(walk, wanted)))
+    walks = []
+    for name in _walks(wanted):
+        walks.append(Walk(_SQL[name], wanted, (yield from _beginning(name, wanted))))
+    ids, on = yield from _found([walk for walk in walks if walk.before], wanted.limit)
     if len(ids) > wanted.limit:
         ids, on = ids[: wanted.limit], ids[wanted.limit - 1]
     found = yield from reading.listed(ids, JOBS_AT_MOST)
     return WorkloadPage(tuple(found), on if len(found) == len(ids) else found[-1].id)
 
 
-def _walk(wanted: WorkloadFilter) -> Block:
-    """Whatever leaves the fewest rows, as far as one can tell beforehand."""
-    unfinished = wanted.state not in (None, State.FINISHED)
-    if wanted.project is not None:
-        if wanted.branch is not None:
-            return _SQL["walk_branch_of_project"]
-        if wanted.server is not None:
-            return _SQL["walk_server_of_project"]
-        return _SQL["walk_unfinished_of_project" if unfinished else "walk_project"]
+def _walks(wanted: WorkloadFilter) -> Sequence[str]:
+    """All that serve the filter, first what most likely leaves the fewest rows."""
+    of_project = wanted.project is not None
+    names = []
     if wanted.branch is not None:
-        return _SQL["walk_branch"]
+        names.append("walk_branch_of_project" if of_project else "walk_branch")
     if wanted.server is not None:
-        return _SQL["walk_server"]
-    if unfinished:
-        return _SQL["walk_unfinished"]
+        names.append("walk_server_of_project" if of_project else "walk_server")
+    if wanted.state not in (None, State.FINISHED):
+        names.append("walk_unfinished_of_project" if of_project else "walk_unfinished")
+    if wanted.kind not in (None, Kind.BUILD):
+        names.append("walk_kind")
     if wanted.result is not None:
-        return _SQL["walk_result"]
-    return _SQL["walk_all" if wanted.kind in (None, Kind.BUILD) else "walk_kind"]
+        names.append("walk_result")
+    if of_project:
+        names.append("walk_project")
+    return names or ("walk_all",)
 
 
-def _beginning(walk: Block, wanted: WorkloadFilter) -> Steps[int]:
-    """What the walk goes on behind: an id, or a number in the project."""
+def _beginning(name: str, wanted: WorkloadFilter) -> Steps[int | None]:
+    """What a walk goes on behind: an id, or a number in the project; None where it cannot."""
     if wanted.before is None:
         return _BEHIND_ALL
-    if walk is not _SQL["walk_project"]:
+    if name != "walk_project":
         return wanted.before
     found = yield _SQL["number_of"](id=wanted.before, project=wanted.project)
-    if not found:
+    if found:
+        number: int = found[0][0]
+        return number
+    if len(_walks(wanted)) == 1:
         raise Invalid("this cursor is of another list: take it with its own filters", "cursor")
-    number: int = found[0][0]
-    return number
+    return None  # another walk left off there
 
 
-def _found(
-    walk: Block, wanted: WorkloadFilter, before: int
-) -> Steps[tuple[list[WorkloadId], WorkloadId | None]]:
-    """One more than the page has at least, if they are within bounds; the end of the walk."""
-    asked: Mapping[str, object] = {
-        "project": wanted.project,
-        "branch": wanted.branch,
-        "server": wanted.server,
-        "kind": wanted.kind,
-        "state": wanted.state,
-        "result": wanted.result,
-    }
-    ids: list[WorkloadId] = []
-    last: WorkloadId | None = None
-    looked, length = 0, wanted.limit + 1
-    while len(ids) <= wanted.limit and looked < LOOKED_AT_MOST:
-        ((id_, number, count, text),) = yield walk(**asked, before=before, looked=length)
-        ids += sorted((WorkloadId(one) for (one,) in _ids.decode(text or "[]")), reverse=True)
-        if count < length:
-            return ids, None
-        before, last = number if walk is _SQL["walk_project"] else id_, WorkloadId(id_)
-        looked += count
-        length = min(WIDENED * length, WALK_AT_MOST, max(1, LOOKED_AT_MOST - looked))
-    return ids, last
+class Walk:
+    """A way down one index; ``before`` is where it goes on, ``over`` whether it is at its end."""
+
+    def __init__(self, block: Block, wanted: WorkloadFilter, before: int | None) -> None:
+        self.before = before
+        self.ids: list[WorkloadId] = []
+        self.last: WorkloadId | None = None  # that it came by
+        self.looked = 0
+        self.over = False
+        self._block = block
+        self._asked: Mapping[str, object] = {
+            "project": wanted.project,
+            "branch": wanted.branch,
+            "server": wanted.server,
+            "kind": wanted.kind,
+            "state": wanted.state,
+            "result": wanted.result,
+        }
+
+    def on(self, length: int) -> Steps[None]:
+        """So many rows further."""
+        found = yield self._block(**self._asked, before=self.before, looked=length)
+        ((id_, number, count, text),) = found
+        self.ids += sorted((WorkloadId(one) for (one,) in _ids.decode(text or "[]")), reverse=True)
+        self.looked += count
+        self.over = count < length
+        if count:
+            self.before = number if self._block is _SQL["walk_project"] else id_
+            self.last = WorkloadId(id_)
+
+
+def _found(walks: Sequence[Walk], enough: int) -> Steps[tuple[list[WorkloadId], WorkloadId | None]]:
+    """More than enough, if they are within bounds; where to go on, None at the end.
+
+    The first walk goes on until it has enough, or has looked at as much as one statement may. Then
+    each other one may be at its end sooner: all of them come by what is asked for.
+    """
+    first, *others = walks
+    length = enough + 1
+    while not (first.over or len(first.ids) > enough or first.looked >= WALK_AT_MOST):
+        yield from first.on(length)
+        length = min(WIDENED * length, WALK_AT_MOST)
+    if not first.over and len(first.ids) <= enough:
+        for other in others:
+            yield from other.on(WALK_AT_MOST)
+            if other.over:
+                return other.ids, None
+    looked = sum(walk.looked for walk in walks)
+    while not (first.over or len(first.ids) > enough or looked >= LOOKED_AT_MOST):
+        length = min(WALK_AT_MOST, LOOKED_AT_MOST - looked)
+        yield from first.on(length)
+        looked += length
+    return first.ids, None if first.over else first.last
