@@ -14,8 +14,8 @@ from boxsched.worker import folder as files
 from boxsched.worker.folder import Ended, Found, Record, Running, Started, Step
 from boxsched.worker.heard import Deadline
 from boxsched.worker.heard import boottime as _clock
-from boxsched.worker.joblog import READ_BYTES, BoundedLog
 from boxsched.worker.launch import launch
+from boxsched.worker.output import Output
 from boxsched.worker.verdict import DISK_FULL, LOST, STOPPED, TIMED_OUT, Verdict
 
 LOOK_SECONDS = 1.0  # how often a stop, or silence of the nodes, is looked for
@@ -23,7 +23,6 @@ LOOK_FOR_COMMIT_SECONDS = 0.05  # it is ready, and waits for the answer alone
 KILL_AGAIN_SECONDS = 0.2
 GIVE_UP_SECONDS = 10.0  # for processes that even SIGKILL does not end
 TICKET_WAIT_SECONDS = 0.01
-DRAIN_BYTES = 4 << 20  # more than a pipe holds
 
 
 def supervise(site: int, path: str, name: str) -> bool:
@@ -88,19 +87,16 @@ class Supervision:
         self.childless = True
         self.killed = False
         self.script_began = False
-        self.said = b""  # what git said last
 
-        self.log_file = files.open_regular(at, files.LOG, os.O_WRONLY | os.O_APPEND)
-        self.log = BoundedLog(self.log_file, record.log_limit)
-        self.sink = os.open(os.devnull, os.O_WRONLY)
-        self.output, self.job_output = os.pipe()
+        self.output = Output(at, record.log_limit)
+        self.output.keep_tail(trouble.TAIL_BYTES)  # what git says when it fails
         self.alarm, alarm_in = os.pipe()
-        for descriptor in (self.output, self.alarm, alarm_in):
+        for descriptor in (self.alarm, alarm_in):
             os.set_blocking(descriptor, False)
         signal.set_wakeup_fd(alarm_in, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
         self.poll = select.poll()
-        self.poll.register(self.output, select.POLLIN)
+        self.poll.register(self.output.pipe, select.POLLIN)
         self.poll.register(self.alarm, select.POLLIN)
 
     def run(self) -> Ended:
@@ -109,11 +105,11 @@ class Supervision:
             self.cgroup = None
         ended = self._run_steps()
         self._end_tree()
-        self._drain()
-        self._finish_log()
+        self.output.drain()
+        self.output.finish()
         if self.cgroup is not None:
             containment.remove_cgroup(self.cgroup)
-        if self.cause != DISK_FULL:
+        if self.cause not in (None, DISK_FULL) or not self.output.disk_full:
             return ended
         return self._failed(DISK_FULL) if self.script_began else self._not_begun(DISK_FULL)
 
@@ -161,8 +157,8 @@ class Supervision:
 
     def _git_failed(self, step: Step, status: int) -> Ended:
         """Where another worker may do no better, it is the build's failure."""
-        self._drain()
-        problem = trouble.of_git(step.what, status, self.said)
+        self.output.drain()
+        problem = trouble.of_git(step.what, status, self.output.tail or b"")
         if problem is not None:
             return self._not_begun(problem)
         failed = f"{step.what} failed with {verdict.ending(status)}"
@@ -209,11 +205,13 @@ class Supervision:
             argv,
             environment,
             workspace=self.workspace,
-            output=self.job_output if output is None else output,
-            errors=self.job_output,
+            output=self.output.job_end if output is None else output,
+            errors=self.output.job_end,
             cgroup=self.cgroup,
         )
-        self.script_began = step.is_script
+        if step.is_script:
+            self.script_began = True
+            self.output.keep_tail(0)
         if self.began_at is None:
             self.began_at, self.began = time.time(), _clock()
             running = Running(self.began_at, contained)
@@ -234,9 +232,11 @@ class Supervision:
         """Wait for output, an end, a signal or a deadline, and do what it asks for."""
         wait = max(0.0, min(self.end_by, self.kill_by, self.look_by) - _clock())
         ready = {descriptor for descriptor, _ in self.poll.poll(wait * 1_000 + 1)}
-        if self.output in ready:
-            self._read()
+        if self.output.pipe in ready:
+            self.output.read()
         now = _clock()
+        if self.output.disk_full and self.cause is None:
+            self.cause, self.kill_by = DISK_FULL, now
         if self.alarm in ready or now >= self.look_by:
             self.look_by = now + LOOK_SECONDS
             self._reap()
@@ -250,32 +250,6 @@ class Supervision:
         if now >= self.kill_by:
             self._kill()
             self.kill_by = now + KILL_AGAIN_SECONDS
-
-    def _read(self) -> int:
-        """Some output, into the log or, where it takes no more, nowhere. Returns its size."""
-        try:
-            if self.log.full and hasattr(os, "splice"):
-                size = os.splice(self.output, self.sink, READ_BYTES)
-                self.log.cut += size
-                return size
-            chunk = os.read(self.output, READ_BYTES)
-        except BlockingIOError:
-            return 0
-        if not self.script_began:
-            self.said = (self.said + chunk)[-trouble.TAIL_BYTES :]
-        if self.cause != DISK_FULL:
-            try:
-                self.log.take(chunk)
-            except OSError as error:
-                self._log_failed(error)
-        return len(chunk)
-
-    def _log_failed(self, error: OSError) -> None:
-        """A log with a hole would lie: the job fails, and nothing more is written."""
-        if error.errno not in files.FULL_ERRORS:
-            raise error
-        if self.cause is None:
-            self.cause, self.kill_by = DISK_FULL, _clock()
 
     def _reap(self) -> None:
         """Take the ends of all children: the step's, and of orphans that came to us."""
@@ -311,15 +285,9 @@ class Supervision:
         self.cause, self.kill_by = cause, _clock() + grace
         limit, lost_after = self.record.timeout_seconds, self.deadline.lost_after
         stopped = verdict.why_stopped(self.at) if cause == STOPPED else None
-        self._note(verdict.ended_by(cause, limit, lost_after, stopped))
+        self.output.note(verdict.ended_by(cause, limit, lost_after, stopped))
         if grace > 0:
             self._signal(signal.SIGTERM)
-
-    def _note(self, text: str) -> None:
-        try:
-            self.log.note(text)
-        except OSError as error:
-            self._log_failed(error)
 
     def _kill(self) -> None:
         self.killed = True
@@ -337,24 +305,11 @@ class Supervision:
         self._reap()
         while not self.childless and _clock() < give_up:
             self._kill()
-            self._read()
+            self.output.read()
             self.poll.poll(KILL_AGAIN_SECONDS * 1_000)
             self._reap()
         if not self.childless:
-            self._note("some processes of this job could not be killed")
-
-    def _drain(self) -> None:
-        """What is still in the pipe. Not until its end: a stranger may hold that open."""
-        left = DRAIN_BYTES
-        while left > 0 and (size := self._read()) > 0:
-            left -= size
-
-    def _finish_log(self) -> None:
-        try:
-            self.log.finish()
-            os.fsync(self.log_file)
-        except OSError as error:
-            self._log_failed(error)
+            self.output.note("some processes of this job could not be killed")
 
     def _verdict(self, status: int | None) -> Ended:
         limit, lost_after = self.record.timeout_seconds, self.deadline.lost_after
