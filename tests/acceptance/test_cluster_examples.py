@@ -139,7 +139,7 @@ async def test_all_there_is_goes_through_the_balancer(site: Site) -> None:
         assert (why.reason, why.phase) == ("waits_for_lane", "ordering")
 
         lines = [part async for part in site.client.follow_log(f"{first.id}-1")]
-        assert b"".join(lines).endswith(b"begun\n")
+        assert b"".join(lines) == b"+ echo begun\nbegun\n+ sleep 1\n"
         done = await site.client.wait(second.id)
         assert done.passed
         await until_so(

@@ -111,7 +111,8 @@ class Gate:
 
 
 def job(name: str, *commands: str) -> Json:
-    return {"name": name, "commands": list(commands)}
+    """Its log has nothing but what it prints."""
+    return {"name": name, "commands": list(commands), "show_commands": False}
 
 
 @contextmanager

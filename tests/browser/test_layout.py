@@ -87,9 +87,10 @@ def test_opening_a_row_and_trouble_move_little(service: Service, opened: Opened)
     sign_in(page, service)
     service.project("opens")
     for n in range(4):
-        id_ = service.build("opens", f"b{n}", job("a", "true"), job("b", "true"))
+        message = f"Opens {n}"
+        id_ = service.build("opens", f"b{n}", job("a", "true"), job("b", "true"), message=message)
         service.finished(id_)
-    expect(page.locator("#finished .row")).to_have_count(4)
+    expect(page.locator("#finished .row", has_text="Opens")).to_have_count(4)
     page.reload()
     expect(page.locator("#connection")).to_have_text("Live")
     page.locator("#finished .row-title").first.click()

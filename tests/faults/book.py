@@ -74,7 +74,7 @@ class Book:
             tick=TICK_SECONDS,
             then=then,
         )
-        return {"name": name, "commands": [script]}
+        return {"name": name, "commands": [script], "show_commands": False}
 
     @staticmethod
     def printed(seconds: float) -> str:
