@@ -19,6 +19,7 @@ from boxsched.worker.notes import note
 from boxsched.worker.outbox import LogChunk
 from boxsched.worker.place import Place
 from boxsched.worker.plan import Worksite, cgroup_of
+from boxsched.worker.spawner import NOT_ITS_TURN
 from boxsched.worker.spool import Spool
 
 GONE = "its record is gone"
@@ -150,6 +151,7 @@ class Attempt:
         if self.phase is Phase.ASKED and files.exists(self.place.at, files.STARTED):
             self.phase = Phase.RUNNING
         if self.phase in (Phase.PREPARED, Phase.ASKED):
+            self.gone, self.status = False, None  # one that did not begin is asked for again
             self._must_have(files.TICKET, files.STARTED, files.VOID)
         if self.phase is not Phase.RUNNING:
             return
@@ -203,9 +205,13 @@ class Attempt:
         return lock is not None
 
     def saw_off(self, status: int) -> None:
-        """The spawner says that its supervisor has ended, and all that it left behind is gone."""
-        self.status = status
-        self.gone, self.guarded = True, False
+        """The spawner says that its supervisor has ended, and all that it left behind is gone.
+
+        NOT_ITS_TURN: a supervisor of an earlier agent's spawner has the attempt.
+        """
+        if self.guarded and status != NOT_ITS_TURN:
+            self.status, self.gone = status, True
+        self.guarded = False
 
     # --- Ending it --------------------------------------------------------------------------
 

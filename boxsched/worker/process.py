@@ -23,7 +23,6 @@ from boxsched.worker.preparing import CannotBegin, end_unknown, prepare
 from boxsched.worker.readiness import Readiness
 from boxsched.worker.reporting import Reporting
 from boxsched.worker.site import OpenFolder, adopt_all, open_folder
-from boxsched.worker.spawner import NOT_ITS_TURN
 from boxsched.worker.spool import CHUNK_BYTES
 from boxsched.worker.trouble import described
 from boxsched.worker.verdict import STOPPED
@@ -259,7 +258,7 @@ class ProcessDriver:
 
     def _supervisor_ended(self, name: str, status: int) -> None:
         for attempt in self._attempts.values():
-            if attempt.name == name and attempt.guarded and status != NOT_ITS_TURN:
+            if attempt.name == name:
                 attempt.saw_off(status)
         self._woken.set()
 

@@ -81,11 +81,13 @@ class Spawning:
 
     def spawn(self, names: bytes) -> None:
         *whole, self.rest = (self.rest + names).split(b"\n")
-        for name in whole:
+        for name in map(os.fsdecode, whole):
+            if name in self.supervisors.values():
+                continue  # asked for again
             pid = os.fork()
             if pid == 0:
-                _become_supervisor(self, os.fsdecode(name))
-            self.supervisors[pid] = os.fsdecode(name)
+                _become_supervisor(self, name)
+            self.supervisors[pid] = name
 
     def see_off(self) -> None:
         """Say who has ended; first kill what those left behind that did not end their jobs."""

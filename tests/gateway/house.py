@@ -26,7 +26,7 @@ from boxsched.worker import wire
 from tests.contract.world import NOW, Leader, build, spec
 
 PATIENCE_SECONDS = 20.0
-LOG_LIMIT = 1 << 20
+LOG_LIMIT = 1 << 26
 NODE = "node-1"
 CLUSTER = "the cluster"
 QUICK = Times(beats=0.02, hello=5.0, leave=0.2, hang_up=0.5, first_retry=0.01, longest_retry=0.05)

@@ -2,6 +2,7 @@
 
 import asyncio
 
+import attrs
 import pytest
 
 from boxsched import inbox
@@ -10,7 +11,7 @@ from boxsched.states import Result
 from boxsched.worker import wire
 from boxsched.worker.spool import MARKS_BYTES
 from tests.contract.world import NOW
-from tests.gateway.house import LOG_LIMIT, House, Worker, passed, started
+from tests.gateway.house import House, Worker, passed, started
 
 
 @pytest.fixture
@@ -105,19 +106,23 @@ async def test_output_is_stored_when_it_is_acknowledged(house: House, worker: Wo
     assert await house.log_of(task, attempt=2) == b""
 
 
-async def test_a_node_keeps_no_more_of_a_log_than_its_own_limit(
-    house: House, worker: Worker
-) -> None:
+async def test_a_node_keeps_no_more_of_a_log_than_its_own_limit(house: House) -> None:
     """Whatever the worker was told, or likes to send."""
-    task, size = worker.tasks[0], 60_000
-    for offset in range(0, LOG_LIMIT + 4 * size, size):
+    limit, size = 1 << 20, 60_000
+    house.gateway._side = attrs.evolve(house.gateway._side, log_limit=limit)
+    worker = await house.worker(boxes=2)
+    await house.take_boxes()
+    await house.start(0)
+    await worker.runs(1)
+    task = worker.tasks[0]
+    for offset in range(0, limit + 4 * size, size):
         await worker.logged(wire.Chunk(task.job, task.attempt, offset, b"x" * size))
     await worker.logged(wire.Chunk(task.job, task.attempt, 1 << 29, b"far behind"))
-    last = LOG_LIMIT // size * size
+    last = limit // size * size
     await worker.logged(wire.Chunk(task.job, task.attempt, last, b"x" * size))  # again
-    text = await house.store.log(JobId(task.job), task.attempt, 0, 4 * LOG_LIMIT)
+    text = await house.store.log(JobId(task.job), task.attempt, 0, 4 * limit)
     kept, _, mark = text.partition(b"\n")
-    assert kept == b"x" * (LOG_LIMIT + MARKS_BYTES)
+    assert kept == b"x" * (limit + MARKS_BYTES)
     assert mark == b"[boxsched: this node keeps 1 MiB of a log: the rest was cut]\n"
 
 

@@ -146,6 +146,34 @@ def prepared(site: Site, *commands: str, boot: str | None = None, cluster: str =
     return folder
 
 
+_FOREIGN = """
+import os, signal, sys
+from boxsched.worker import supervisor
+signal.signal(signal.SIGUSR1, lambda number, frame: None)
+site, name = os.path.split(sys.argv[1])
+supervisor.supervise(os.open(site, os.O_RDONLY), site, name)
+"""
+
+
+async def test_one_that_an_earlier_spawner_starts_at_the_last_moment(
+    make_site: Callable[..., Site], tmp_path: Path
+) -> None:
+    """The agent has found that it never began, and asks for it: another supervisor has it by then,
+    of whose end its own spawner hears nothing."""
+    site = make_site()
+    gate = tmp_path / "gate"
+    script = f"until [ -e {gate} ]; do sleep 0.02; done; exit 5"
+    folder = prepared(site, script)
+    await site.agent.start()
+    command = [sys.executable, "-c", _FOREIGN, folder]
+    foreign = subprocess.Popen(command, cwd=PROJECT)  # noqa: ASYNC220 -- nobody waits for it
+    await eventually((folder / files.RUNNING).exists)
+    await site.agent.reconcile([assigned(1, script)])
+    gate.touch()
+    assert (await site.end(1)).exit_status == 5
+    foreign.wait()
+
+
 async def test_never_started_and_still_desired(make_site: Callable[..., Site]) -> None:
     site = make_site()
     prepared(site, "echo now")
