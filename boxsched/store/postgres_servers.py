@@ -23,7 +23,6 @@ import attrs
 import psycopg2
 
 from boxsched.errors import BoxschedError, StoreAway
-from boxsched.store.blocks import Row
 from boxsched.store.errors import RightMissing, StoreBehind, StoreRefuses
 from boxsched.store.memory import Memory
 from boxsched.store.postgres_connection import (
@@ -31,14 +30,14 @@ from boxsched.store.postgres_connection import (
     LONG_SECONDS,
     WRITE,
     Connection,
-    connect_to,
     named,
 )
 from boxsched.store.postgres_errors import refuses_entry
-from boxsched.store.postgres_marks import HISTORY, SERVER, Mark, mark, missing, why_behind
+from boxsched.store.postgres_marks import SERVER, missing, why_behind
 from boxsched.store.postgres_places import places
 from boxsched.store.postgres_pulse import Pulse
 from boxsched.store.postgres_url import places_shown
+from boxsched.store.postgres_visits import Place, Visit, mark_of, raw_mark, shown, visited
 from boxsched.store.steps import history
 
 LOOK_SECONDS = 5.0
@@ -46,7 +45,6 @@ TELL_AGAIN_SECONDS = 60.0
 
 _log = logging.getLogger(__name__)
 
-Place = Mapping[str, Any]  # libpq's parameters
 Key = tuple[str, int, str, str]
 
 
@@ -58,13 +56,6 @@ class AnotherServer(Exception):
 class Used:
     place: Place
     key: Key
-
-
-@attrs.frozen(eq=False)
-class Visit:
-    place: Place
-    connection: Connection
-    mark: Mark
 
 
 class Servers:
@@ -92,9 +83,8 @@ class Servers:
     async def connect(self, timeout: float = CONNECT_SECONDS) -> Connection:
         """A session on the server that is used; raises StoreAway, within that time."""
         ends = asyncio.get_running_loop().time() + timeout
-        first = (
-            timeout / 2 if "," in places_shown(self.url) else timeout
-        )  # others may be to be seen
+        # Of several hosts the others are to be seen in what is left of the time.
+        first = timeout / 2 if "," in places_shown(self.url) else timeout
         used = self._used
         if used is not None and not self._lost:
             connection = await self._again(used, first)
@@ -124,7 +114,7 @@ class Servers:
             self.lose()
             raise
         try:
-            found = _raw_mark(raw)
+            found = raw_mark(raw)
             if found is None or found.key != used.key:
                 self.lose()
                 raise AnotherServer("the database is on another server by now")
@@ -162,7 +152,7 @@ class Servers:
 
     async def _again(self, used: Used, timeout: float) -> Connection | None:
         """None where that server is not there any more."""
-        visit = await _visited(used.place, timeout)
+        visit = await visited(used.place, timeout)
         if isinstance(visit, Visit):
             if visit.mark.key == used.key:
                 visit.connection.pulse = self.pulse
@@ -180,7 +170,7 @@ class Servers:
             found = await places(self.url)
         except OSError as error:
             raise StoreAway(f"cannot connect to {named(self.url)}: {error}") from error
-        visits = await asyncio.gather(*(_visited(place, timeout) for place in found))
+        visits = await asyncio.gather(*(visited(place, timeout) for place in found))
         there = [visit for visit in visits if isinstance(visit, Visit)]
         chosen: Visit | None = None
         try:
@@ -203,7 +193,7 @@ class Servers:
         why = why_behind(visit.mark, self._memory.seen)
         if why is None:
             return None
-        where = _shown(visit.place)
+        where = shown(visit.place)
         now = time.monotonic()
         if now - self._told.get(where, -TELL_AGAIN_SECONDS) >= TELL_AGAIN_SECONDS:
             self._told[where] = now
@@ -234,7 +224,7 @@ class Servers:
         connection, now = visit.connection, visit.mark
         if now.cluster and now.is_new_history:
             await self._go_on(visit)
-            now = await _mark_of(connection, await connection.execute(SERVER)) or now
+            now = await mark_of(connection, await connection.execute(SERVER)) or now
         key = connection.server = now.key
         connection.pulse = self.pulse
         with self._guard:
@@ -244,7 +234,7 @@ class Servers:
                 self._memory.note(now)
         if before is not None and (before.place, before.key[:2]) != (visit.place, key[:2]):
             _log.warning(
-                "the database is on %s now, on timeline %d", _shown(visit.place), now.timeline
+                "the database is on %s now, on timeline %d", shown(visit.place), now.timeline
             )
 
     async def _go_on(self, visit: Visit) -> None:
@@ -263,54 +253,7 @@ class Servers:
             "before the failover may be missing, builds and results that were answered included%s. "
             "Epochs, lease tokens, event ids and workload ids have jumped ahead; workers end what "
             "the database does not know",
-            _shown(visit.place),
+            shown(visit.place),
             new.timeline,
             f"; of the batches that this node has seen there are not: {lost}" if lost else "",
         )
-
-
-def _shown(place: Place) -> str:
-    host = place.get("host") or place.get("hostaddr") or "the local socket"
-    return f"{host}:{place['port']}" if place.get("port") else str(host)
-
-
-async def _visited(place: Place, timeout: float) -> Visit | Exception:
-    """A session there, or why there is none."""
-    try:
-        async with asyncio.timeout(timeout):
-            connection = await connect_to(place, timeout, SERVER)
-            try:
-                found = await _mark_of(connection, connection.greeting)
-                if found is not None:
-                    connection.server = found.key
-                    return Visit(place, connection, found)
-                connection.close()
-                return StoreAway(f"{_shown(place)} is a standby")
-            except BaseException:
-                connection.close()
-                raise
-    except TimeoutError:
-        return StoreAway(f"{_shown(place)}: no answer within {timeout:.3g} s")
-    except (psycopg2.Error, BoxschedError, OSError) as error:
-        return error
-
-
-async def _mark_of(connection: Connection, said: list[Row]) -> Mark | None:
-    """``said``: the answer to SERVER."""
-    (server,) = said
-    if server[0] is None or not server[3]:
-        return mark(server, None)
-    (found,) = await connection.execute(HISTORY)
-    return mark(server, found)
-
-
-def _raw_mark(raw: Any) -> Mark | None:
-    with raw.cursor() as cursor:
-        cursor.execute(SERVER)
-        server = cursor.fetchone()
-        if server is None or server[0] is None:
-            return None
-        if not server[3]:
-            return mark(server, None)
-        cursor.execute(HISTORY)
-        return mark(server, cursor.fetchone())
