@@ -10,6 +10,10 @@ A connection's life (``Gateway.serve``, ``Entry``, ``Link``):
       |             |
       '- Refused <--'     wrong version, invalid, the name is another's, the node leaves or is full
 
+A worker is bound to the token that it first came with: with another one nobody takes its place
+while that holds. A token has so many workers; where there is no place, the worker that has been
+gone longest is forgotten for a new one.
+
 The store numbers a worker's connections; the greatest number is the connection. An older one on
 this node is ended at once, one on another node at its next heartbeat, which the store refuses.
 
