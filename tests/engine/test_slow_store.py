@@ -139,7 +139,7 @@ async def test_a_leader_whose_clock_is_an_hour_off_ends_no_job(shop: Shop, step:
     for id_ in (build, deploy):
         (job,) = (await shop.look(id_)).jobs
         assert (job.state, job.reason) == (JobState.RUNNING, None)
-    await shop.later(31, shop.first)  # the limit and the slack, since this leader has seen it run
+    await shop.later(41, shop.first)  # the limit, slack and grace, since it has seen them run
     assert [one.stop for one in await shop.assignments()] == [True, True]
 
 
