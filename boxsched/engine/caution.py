@@ -34,6 +34,10 @@ class Caution:
         self._mistakes = 0
         self._one_by_one = max(0, self._one_by_one - entries)
 
+    def nothing_waits(self) -> None:
+        """The inbox is empty: the commands of the turn that raised are done with."""
+        self._one_by_one = 0
+
     def to_blame(self, entries: Sequence[InboxEntry], *, alone: bool) -> InboxEntry | None:
         """``alone``: the turn did nothing besides these commands. None: not known yet."""
         if self._one_by_one == 0 and entries:

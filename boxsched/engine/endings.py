@@ -6,13 +6,13 @@ import msgspec
 
 from boxsched.engine import causes, readiness
 from boxsched.engine.books import LiveJob, LiveWorkload
-from boxsched.engine.waiting import AGAIN, ENDED_LOST, not_begun, waits_again
 from boxsched.inbox import JobFinished, JobStarted
 from boxsched.model import JobId, Kind, WorkerId, job_index
 from boxsched.scheduling import values as core
 from boxsched.scheduling.prediction import RUNS_REMEMBERED, expected_duration
 from boxsched.states import JOB_TRANSITIONS, JobMove, JobState, Result, State, moved
 from boxsched.store.batches import DurationChange
+from boxsched.waiting import ENDED_LOST, not_begun, waits_again
 
 if TYPE_CHECKING:
     from boxsched.engine.turn import Turn
@@ -31,8 +31,8 @@ def report(turn: "Turn", worker: WorkerId, said: JobStarted | JobFinished) -> No
     live, job = found
     if job.lease_token != said.lease_token or job.state is JobState.FINISHED:
         return
-    if job.reason == AGAIN:
-        return  # no attempt has this token: the next one gets a higher one
+    if waits_again(job.reason):
+        return  # the attempt of this token is over, or none has it: the next one gets a higher one
     assert job.box is not None
     if turn.books.boxes[job.box].worker != worker:
         return

@@ -214,6 +214,8 @@ class Engine:
         try:
             limit = self._caution.at_most(settled=not self._unsettled)
             entries = await self._store.inbox(self._shard, limit) if limit else []
+            if limit and not entries:
+                self._caution.nothing_waits()
             sights = await self._look_for_workers()
         except StoreAway:
             self._held_up = True
@@ -269,7 +271,11 @@ class Engine:
         news.set_aside(entry, why)
         drafted = Draft(now).batch(self._shard, self._epoch, self._batch, [entry], news.events)
         batch = attrs.evolve(drafted, set_aside=(set_aside(entry, why, now),))
-        await self._store.commit(batch)
+        try:
+            await self._store.commit(batch)
+        except OutcomeUnknown:
+            self._in_epoch = False  # else it might come late, and be taken for the next batch
+            raise
         self._batch += 1
         self.counters.set_aside += 1
         self._published(self._batch, batch.events)

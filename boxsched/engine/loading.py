@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from boxsched.engine.books import Books, BoxBook, LiveJob, LiveWorkload, lane_of
-from boxsched.engine.waiting import ENDED_LOST, waits_again
 from boxsched.inbox import SubmitJob
 from boxsched.model import (
     BoxId,
@@ -29,6 +28,7 @@ from boxsched.scheduling.values import (
 from boxsched.states import JobState, Result, State
 from boxsched.store.batches import LoadedJob, LoadedWorkload, ShardState
 from boxsched.store.values import Box, Organization
+from boxsched.waiting import ENDED_LOST, waits_again
 
 log = logging.getLogger(__name__)
 

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from boxsched.engine.books import Books, LiveJob, LiveWorkload
-from boxsched.engine.waiting import is_not_begun, without_wait
 from boxsched.model import Kind, job_text
 from boxsched.states import JobState, State
+from boxsched.waiting import is_not_begun, without_wait
 
 NAMES_AT_MOST = 3
 

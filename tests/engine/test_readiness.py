@@ -96,8 +96,7 @@ async def test_its_boxes_get_nothing_until_it_can_begin_jobs(
     await cannot_begin(shop, first(shop), given)
     waiting = await shop.build(branch="x")
     await beat(shop, first(shop), problem=FULL)
-    (left,) = [one for one in await shop.assignments() if one.job == given.job]
-    assert left.lease_token == given.lease_token, "it waits, with the Box that it had"
+    assert await shop.assignments() == [], "it waits: its worker would begin it again"
     assert (await shop.look(waiting)).state is State.QUEUED
     (worker,) = await shop.store.workers()
     assert (worker.state, worker.problem) == ("connected", FULL)
@@ -122,6 +121,25 @@ async def test_a_deploy_that_never_began_is_given_again_too(shop: Shop) -> None:
     await shop.report(not_begun(given))
     assert len(await on(shop, other)) == 1, "said again, of an attempt that is over"
     assert (await shop.look(id_)).state is State.RUNNING
+
+
+async def test_the_attempt_that_never_began_does_not_begin_while_its_job_waits(shop: Shop) -> None:
+    """A worker that was started anew has forgotten that it could not, and looks up what it runs."""
+    id_ = await shop.build(server="production")
+    (given,) = await shop.assignments()
+    await cannot_begin(shop, first(shop), given)
+    assert await shop.assignments() == []
+    events = len(shop.events)
+    await shop.report(not_begun(given))
+    assert len(shop.events) == events, "said again, it is no news"
+    await shop.start([given])
+    await shop.finish(given)
+    (job,) = (await shop.look(id_)).jobs
+    assert (job.state, job.result) == (JobState.UNKNOWN, None)
+    await shop.connect(1)
+    await shop.settle()
+    (again,) = await shop.assignments()
+    assert (again.job, again.attempt, again.started) == (given.job, 2, False)
 
 
 async def test_what_runs_there_goes_on(shop: Shop) -> None:

@@ -7,8 +7,9 @@ import msgspec
 import pytest
 
 from boxsched import inbox
+from boxsched.engine.engine import Engine
 from boxsched.engine.turn import Turn
-from boxsched.errors import StoreAway
+from boxsched.errors import Fenced, OutcomeUnknown, StoreAway
 from boxsched.scheduling.scheduler import Scheduler
 from boxsched.states import Result, State
 from boxsched.store.batches import Batch, InboxEntry
@@ -185,6 +186,51 @@ async def test_a_command_that_nobody_can_read_is_set_aside(shop: Shop) -> None:
     assert [one["kind"] for one in told] == ["bogus", "stop"]
     kept = await shop.store.set_aside(10)
     assert [(one.kind, one.payload) for one in kept] == [("stop", "{}"), ("bogus", "[1]")]
+
+
+async def test_a_mistake_behind_the_commit_does_not_keep_the_engine_busy(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its commands are done with: there are none to be taken one at a time."""
+    act, left = Engine._act, [1]
+
+    def raising(engine: Engine, *arguments: object) -> None:
+        if left[0]:
+            left[0] -= 1
+            raise ZeroDivisionError("of the test")
+        act(engine, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Engine, "_act", raising)
+    ids = await shop.submit(shop.new(branch="a"), shop.new(branch="b"), shop.new(branch="c"))
+    steps = 0
+    while await shop.engine.step():
+        steps += 1
+        assert steps < 10, "it has nothing to do, and does not sleep"
+    assert len([id_ for id_ in ids if (await shop.look(id_)).state is State.RUNNING]) == 2
+    assert await shop.store.set_aside(10) == []
+
+
+async def test_what_is_set_aside_without_an_answer_does_not_come_late(
+    shop: Shop, poisoned: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit, sent = type(shop.store).commit, list[Batch]()
+
+    async def held_up(store: Store, batch: Batch) -> None:
+        if batch.set_aside and not sent:
+            sent.append(batch)
+            raise OutcomeUnknown("no answer to COMMIT")
+        await commit(store, batch)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(type(shop.store), "commit", held_up)
+    (bad,) = await shop.submit(shop.new(branch=POISON))
+    with pytest.raises(OutcomeUnknown):
+        await settled(shop)
+    await shop.engine.load()
+    with pytest.raises(Fenced):
+        await commit(shop.store, sent[0])  # type: ignore[arg-type]
+    await settled(shop)
+    assert (await shop.look(bad)).result is Result.CANCELED
+    assert len(await shop.store.set_aside(10)) == 1
 
 
 async def test_a_turn_that_raises_without_a_command_is_tried_again_and_then_told(

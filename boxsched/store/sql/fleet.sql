@@ -112,7 +112,8 @@ RETURNING id;
 SELECT id, worker, ordinal, box_type FROM box WHERE worker = :worker ORDER BY ordinal, id;
 
 -- name: assignments
--- What each of these workers should be running now, as one text; no row where it is nothing.
+-- What each of these workers should be running now, as one text; no row where it is nothing. A job that
+-- waits for another attempt is nobody's: a worker that came back would begin it.
 WITH v(worker) AS (VALUES (:worker))
 SELECT box.worker, CAST(json_agg(json_build_array(
            job.id, job.attempt, job.lease_token, box.id, box.ordinal, job.state = 'stopping',
@@ -130,6 +131,10 @@ SELECT box.worker, CAST(json_agg(json_build_array(
   JOIN workload ON workload.id = job.id / 1024
   JOIN project ON project.id = workload.project
  WHERE job.state IN ('assigned', 'running', 'stopping', 'unknown')
+   AND NOT (
+       job.state = 'unknown' AND job.reason IS NOT NULL
+       AND (job.reason = CAST(:again AS text) OR job.reason LIKE CAST(:waits_again AS text))
+   )
  GROUP BY box.worker;
 
 -- name: boxes

@@ -20,6 +20,7 @@ from boxsched.store.values import (
     Pulse,
     Worker,
 )
+from boxsched.waiting import AGAIN, WAITS_AGAIN
 
 MAX_FORMER_BOXES = 10_000  # of one worker, with jobs on them or the leader behind
 
@@ -150,7 +151,10 @@ def pulses(shard: int) -> Steps[list[Pulse]]:
 def assignments(workers: Sequence[WorkerId]) -> Steps[dict[WorkerId, list[Assignment]]]:
     """Durations come with the 15 digits that SQLite writes: plenty for a time limit."""
     assigned: dict[WorkerId, list[Assignment]] = {worker: [] for worker in workers}
-    for worker, text in (yield _SQL["assignments"].rows([(worker,) for worker in assigned])):
+    found = yield _SQL["assignments"].rows(
+        [(worker,) for worker in assigned], again=AGAIN, waits_again=f"%{WAITS_AGAIN}"
+    )
+    for worker, text in found:
         assigned[worker] = [rows.assignment(row) for row in _assigned.decode(text)]
     return assigned
 
