@@ -123,4 +123,6 @@ async def is_whole(
     for job in ran:
         assert begun[job["id"]] == ended[job["id"]] == 1, job
         async with client.get(f"/api/v1/jobs/{job['id']}/log") as answer:
-            assert await answer.text() == "done\n", job
+            lines = (await answer.text()).splitlines()
+            assert lines[-1] == "done", job
+            assert not any(line.startswith("+ ") for line in lines[1:]), "its command stands once"
