@@ -44,8 +44,11 @@ def supervise(site: int, path: str, name: str) -> bool:
     except FileNotFoundError:
         return False
     files.ring(site)
-    ended = Supervision(site, at, f"{path}/{name}", record).run()
-    files.put(at, files.RESULT + files.RESERVED, files.RESULT, ended, durable=True)
+    try:
+        ended = Supervision(site, at, f"{path}/{name}", record).run()
+        files.put(at, files.RESULT + files.RESERVED, files.RESULT, ended, durable=True)
+    except FileNotFoundError as error:  # else it would count as another's, and its job's own word
+        raise files.Damaged("its files were taken away while it ran") from error
     if os.fork() == 0:  # a large workspace takes long to remove: the Box is not kept for that
         os.close(lock)
         files.remove_tree(at, files.BOX)

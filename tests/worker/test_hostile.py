@@ -54,6 +54,17 @@ async def test_nor_does_it_for_an_agent_that_comes_after(
     assert (finished.result, finished.exit_status) == (Result.FAILED, 7)
 
 
+async def test_nor_does_it_where_the_supervisor_cannot_write_its_own(site: Site) -> None:
+    """That the job never began, say: its worker would get no more jobs."""
+    forged = '["failed", null, null, false, "no git", 1.0, 2.0, null, true, null, true]'
+    finished = await site.run(
+        f"printf '{forged}' > ../../forged; mv ../../forged ../../result",
+        "rm ../../result.reserved",
+    )
+    assert (finished.result, finished.reason) == (Result.FAILED, LOST)
+    assert not finished.not_begun and site.agent.problem is None
+
+
 async def test_a_job_that_kills_its_supervisor_and_escapes_is_lost_whole(
     site: Site, tmp_path: Path, held_by: str
 ) -> None:
