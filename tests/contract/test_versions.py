@@ -169,6 +169,22 @@ async def test_a_program_of_the_second_schema_goes_on_beside_the_new_one(place: 
     assert (await store.connect_worker(worker("w", lost_after=60.0))).connection.number == 3
 
 
+@pytest.mark.parametrize(("workers", "most"), [(1, 100), (150, 150)])
+async def test_all_workers_of_an_earlier_schema_may_come_back_with_one_token(
+    place: Place, workers: int, most: int
+) -> None:
+    older_schema(place, 3)
+    rows = ", ".join(f"('w{n}', 'here', 'disconnected')" for n in range(workers))
+    run(
+        place,
+        f"INSERT INTO worker (name, address, state) VALUES {rows}",
+        """INSERT INTO token (id, digest, role, name, created_at, organization)
+           VALUES ('t1', 'd1', 'worker', 'all', 1, 1), ('t2', 'd2', 'admin', 'ada', 1, 1)""",
+    )
+    tokens = await (await place.open()).tokens()
+    assert {token.id: token.max_workers for token in tokens} == {"t1": most, "t2": 100}
+
+
 async def test_a_newer_database_that_lets_us_in_is_used_and_left_alone(place: Place) -> None:
     await place.open()
     await place.close()

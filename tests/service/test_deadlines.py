@@ -7,10 +7,11 @@ import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from activity_monitor import SECURITY_HEADERS
-from boxsched.api import deadlines, places, replies
+from boxsched.api import deadlines, large, places, replies
 from boxsched.api.known_tokens import Holder, KnownTokens
 from boxsched.api.peers import Peers
 from boxsched.api.places import Places
@@ -52,6 +53,28 @@ async def test_a_sign_in_whose_body_does_not_come_is_given_up(house: House, shor
     answer = await say(house, SIGN_IN + b"\r\ntoken=")
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert b'"code":"too_slow"' in answer
+
+
+async def test_sign_ins_whose_bodies_do_not_come_hold_up_no_large_body(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(large, "PATIENCE_SECONDS", SHORT)
+    await house.project("web")
+    sign_in = SIGN_IN.replace(
+        b"Content-Length: 100\r\n", b"Transfer-Encoding: chunked\r\nSec-Fetch-Site: same-origin\r\n"
+    )
+    writers = []
+    for _ in range(large.AT_ONCE):
+        _, writer = await asyncio.open_connection("127.0.0.1", house.port)
+        writers.append(writer)
+        writer.write(sign_in + b"\r\n1\r\nt\r\n")
+        await writer.drain()
+    assert (await house.call("GET", f"{API}/workloads")).status == 200  # they have been read
+    body = msgspec.json.encode({"branch": "main", "message": "x" * large.LARGE_BYTES})
+    answer = await house.call("POST", f"{API}/projects/web/builds", data=body)
+    assert answer.status != 503
+    for writer in writers:
+        writer.close()
 
 
 async def test_a_body_that_drips_has_one_deadline(house: House, short: None) -> None:

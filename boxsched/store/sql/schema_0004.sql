@@ -32,6 +32,10 @@ CREATE INDEX worker_token ON worker (token);
 -- How many workers a token may have.
 ALTER TABLE token ADD COLUMN max_workers BIGINT NOT NULL DEFAULT 100 CHECK (max_workers > 0);
 
+-- All workers that there are may have come with one token, and are to come back with it.
+UPDATE token SET max_workers = (SELECT count(*) FROM worker)
+ WHERE role = 'worker' AND (SELECT count(*) FROM worker) > 100;
+
 -- A page of the workloads of one result: the failed ones, say, among many that passed.
 CREATE INDEX workload_result ON workload (result, id) WHERE finished_at IS NOT NULL;
 
