@@ -214,7 +214,8 @@ class Store(Protocol):
         """One fenced transaction. Raises Fenced, OutcomeUnknown or StoreAway; else it is done."""
 
     async def batch_number(self, shard: int) -> tuple[int, int]:
-        """(epoch, batch) as stored: says whether a commit of unknown outcome happened."""
+        """(epoch, batch) as stored: says whether a commit of unknown outcome happened. Durable when
+        it returns, as a commit is."""
 
     # --- Workers ---------------------------------------------------------------------------
 

@@ -212,7 +212,8 @@ class SqlStore:
         await self._driver.deciding.write(leading.commit, batch)
 
     async def batch_number(self, shard: int) -> tuple[int, int]:
-        return await self._driver.deciding.read(leading.batch_number, shard)
+        # A write, as in ``idempotency``: the engine acts on a batch that is there.
+        return await self._driver.deciding.write(leading.batch_number, shard)
 
     # --- Workers ---------------------------------------------------------------------------
 

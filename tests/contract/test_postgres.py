@@ -187,3 +187,16 @@ async def test_a_frozen_transaction_is_rolled_back(store: Store) -> None:
     with pytest.raises(StoreAway):
         await driver_of(store).serving.write(_asleep_inside)
     await store.ping()
+
+
+async def test_a_batch_that_is_found_is_as_durable_as_one_that_was_answered(
+    place: PostgresPlace, other: psycopg2.extensions.connection
+) -> None:
+    """Only what writes waits for a synchronous standby: a transaction with an id."""
+    store = await place.open()
+    other.autocommit = True
+    next_id = "SELECT CAST(CAST(pg_snapshot_xmax(pg_current_snapshot()) AS text) AS bigint)"
+    ((before,),) = asked(other, next_id)
+    assert await store.batch_number(1) == (0, 0)
+    ((behind,),) = asked(other, next_id)
+    assert behind > before
