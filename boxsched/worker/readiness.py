@@ -7,7 +7,6 @@ clone that needs more room than there is fills the disk, fails, and leaves the d
 """
 
 import asyncio
-import contextlib
 import logging
 import os
 import subprocess
@@ -15,6 +14,7 @@ import time
 from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
 
+from boxsched.worker import folder as files
 from boxsched.worker import trouble
 from boxsched.worker.folder import DISK_FULL
 from boxsched.worker.repository import program
@@ -124,24 +124,19 @@ def has_no_room(folder: str) -> bool:
 
 
 def _write_probe(folder: str) -> None:
-    """A folder with a file in it, as an attempt begins. Raises OSError."""
-    probe = f"{folder}/{PROBE}"
-    _remove_probe(probe)
-    os.mkdir(probe, 0o700)
+    """A folder with a file in it, as an attempt begins; what a job put there goes, and no link is
+    followed. Raises OSError."""
+    at = files.open_folder(folder)
     try:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-        file = os.open(f"{probe}/file", flags, 0o600)
+        files.remove_tree(at, PROBE)
+        os.mkdir(PROBE, 0o700, dir_fd=at)
         try:
-            os.write(file, bytes(PROBE_BYTES))
-            os.fsync(file)
+            probe = files.open_folder(PROBE, at)
+            try:
+                files.write_file(probe, "file", bytes(PROBE_BYTES), durable=True)
+            finally:
+                os.close(probe)
         finally:
-            os.close(file)
+            files.remove_tree(at, PROBE)
     finally:
-        _remove_probe(probe)
-
-
-def _remove_probe(probe: str) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(f"{probe}/file")
-    with contextlib.suppress(FileNotFoundError):
-        os.rmdir(probe)
+        os.close(at)

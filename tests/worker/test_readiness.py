@@ -135,6 +135,25 @@ async def test_a_worker_without_git(
     await site.store.until(lambda: site.store.problems[-1] is None)
 
 
+@pytest.mark.parametrize("there", ["link", "tree", "file"])
+def test_what_a_job_puts_in_the_place_of_the_probe_goes(tmp_path: Path, there: str) -> None:
+    """Through a link a file of another folder would go, and the worker would never be ready."""
+    folder, other = tmp_path / "worker", tmp_path / "other"
+    for made in (folder, other):
+        made.mkdir()
+    (other / "file").write_text("kept")
+    probe = folder / readiness.PROBE
+    if there == "link":
+        probe.symlink_to(other)
+    elif there == "tree":
+        (probe / "file" / "deep").mkdir(parents=True)
+    else:
+        probe.write_text("")
+    assert check(str(folder), ["/bin/bash"]) is None
+    assert (other / "file").read_text() == "kept"
+    assert list(folder.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("script", "problem"),
     [
