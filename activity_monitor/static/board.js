@@ -1,13 +1,14 @@
 // The four lists on the page. Rows are keyed by their workload: a row that moves from list to list
-// stays the same element. What has changed is shown in one go, at most ten times a second.
+// stays the same element. What has changed is shown in one go, at most four times a second.
 
+import { isGliding, noted } from "./glide.js";
 import { LISTS, sought } from "./model.js";
 import { Pace } from "./pace.js";
 import { RowView } from "./row.js";
 import { amount, make } from "./text.js";
 
 const STEP = 200; // rows of a list on the page, and how many more each "show more" brings
-const CALM_MS = 100;
+const CALM_MS = 250;
 const MANY = 12; // rows of a list in which nothing turns any more: it would be unrest, and is dear
 const POOL = 200;
 const FEW = 6; // so many new rows at once are pointed out; more would be a flicker
@@ -68,7 +69,7 @@ export class Board {
     const rows = document.querySelector(`[data-list="${name}"]`);
     const nothing = make("p", "nothing");
     const more = make("button", "more");
-    const list = { name, rows, nothing, more, limit: STEP, wanted: [] };
+    const list = { name, section: rows.closest(".list"), rows, nothing, more, limit: STEP, wanted: [] };
     list.counts = document.querySelectorAll(`[data-count="${name}"]`);
     more.type = "button";
     more.hidden = nothing.hidden = true;
@@ -81,14 +82,20 @@ export class Board {
   }
 
   #show() {
+    if (isGliding()) {
+      this.invalidate();
+      return;
+    }
     const held = this.#focused();
-    const open = this.views.get(this.#model.pinned)?.element;
-    const before = open && topInSight(open);
+    const anchor = this.#anchor();
+    const before = anchor?.getBoundingClientRect().top;
+    const glide = this.#loaded ? noted(LISTS.map((name) => this.#lists[name])) : () => {};
     const wanted = new Set();
     for (const name of LISTS) this.#choose(this.#lists[name], wanted);
     for (const [id, view] of this.views) if (!wanted.has(id)) this.#release(view);
     for (const name of LISTS) this.#arrange(this.#lists[name]);
-    if (before !== undefined && open.isConnected) scrollBy(0, open.getBoundingClientRect().top - before);
+    if (anchor?.isConnected) scrollBy(0, anchor.getBoundingClientRect().top - before);
+    glide();
     this.#refocus(held);
     this.#loaded = true;
     this.onShown();
@@ -147,6 +154,14 @@ export class Board {
     if (!isOpen && this.#pool.length < POOL) this.#pool.push(view);
   }
 
+  /** The row that stays where it is on the screen: the open one, else the first one in sight of a page
+      that is scrolled. */
+  #anchor() {
+    const open = this.views.get(this.#model.pinned)?.element;
+    if (open && inSight(open)) return open;
+    return scrollY > 0 ? this.inOrder().find((view) => inSight(view.element))?.element : null;
+  }
+
   #focused() {
     const element = document.activeElement;
     const view = this.views.get(element?.closest?.(".row")?.id);
@@ -168,15 +183,15 @@ function wordsOf(text) {
   return text.toLowerCase().split(/\s+/).filter(Boolean);
 }
 
-/** Where an open row stands on the screen: it stays there, whatever happens around it. */
-function topInSight(element) {
+function inSight(element) {
   const { top, bottom } = element.getBoundingClientRect();
-  return bottom > 0 && top < innerHeight ? top : undefined;
+  return bottom > 0 && top < innerHeight;
 }
 
-/** Move an element, with its focus and scroll where the browser can. */
+/** Move an element; one that somebody works in, with its focus and scroll where the browser can. */
 function move(parent, element, before) {
-  if (!element.isConnected || !parent.moveBefore) {
+  const used = element.classList.contains("open") || element.contains(document.activeElement);
+  if (!used || !element.isConnected || !parent.moveBefore) {
     parent.insertBefore(element, before);
     return;
   }
