@@ -107,11 +107,11 @@ def test_all_is_legible(service: Service, opened: Opened, scheme: str) -> None:
     says = job("says", "printf 'one\\ntwo\\n'", *gate.commands)
     service.build(project, "failed", job("unit", "exit 3"), message="Failed", author="Ada")
     service.build(project, "main", says, job("b", *gate.commands), message="Runs")
-    expect(row(page, "running", "Runs")).to_be_visible()
+    expect(row(page, "running", project)).to_be_visible()
     service.build(project, "main", message="Comes after")
     service.build(project, "urgent", message="Has to wait")
     expect(row(page, "blocked", "Has to wait").locator(".row-why")).not_to_be_empty()
-    page.locator("#running .row-title").first.click()
+    row(page, "running", project).locator(".row-title").click()
     page.get_by_role("button", name="Log of says").click()
     expect(page.locator(".log-lines")).to_contain_text("two")
     assert too_faint(page) == []

@@ -128,8 +128,8 @@ def test_with_forced_colours_and_on_paper_the_bar_is_seen(
         assert bar.evaluate("bar => getComputedStyle(bar).printColorAdjust") == "exact"
         wide = bar.bounding_box()
         assert wide is not None and wide["width"] > 500
-        row = page.locator("#running .row")
-        assert row.evaluate("row => getComputedStyle(row).contentVisibility") == "visible"
-        expect(row.get_by_role("button", name="Stop")).to_be_hidden()
+        runs = page.locator("#running .row")
+        assert runs.evaluate("row => getComputedStyle(row).contentVisibility") == "visible"
+        expect(runs.get_by_role("button", name="Stop")).to_be_hidden()
     gate.open()
     service.stop_everything()
