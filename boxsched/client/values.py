@@ -204,6 +204,13 @@ class Boxes(msgspec.Struct, frozen=True):
     away_busy: int = 0
 
 
+class Notice(msgspec.Struct, frozen=True):
+    """What a person should know of the database: since when, and a sentence or two."""
+
+    at: datetime
+    text: str
+
+
 class Activity(msgspec.Struct, frozen=True, kw_only=True):
     """All unfinished workloads by phase, each list in queue order, and what finished lately.
 
@@ -216,6 +223,7 @@ class Activity(msgspec.Struct, frozen=True, kw_only=True):
     running: tuple[Workload, ...]
     finished: tuple[Workload, ...] = ()
     cursor: str | None = None
+    notice: Notice | None = None  # for a week after a failover or a restored backup
 
 
 class Event(msgspec.Struct, frozen=True):

@@ -27,8 +27,16 @@ def fields(kind):
         (token_routes.NewTokenAnswer, values.NewToken),
         (activity.ActivityAnswer, values.Activity),
         (activity.BoxCounts, values.Boxes),
+        (activity.Notice, values.Notice),
     ],
     ids=lambda kind: kind.__name__,
 )
 def test_no_field_of_an_answer_is_missing(answered, value):
     assert fields(answered) - fields(value) == set()
+
+
+def test_an_activity_with_a_notice_is_read():
+    notice = activity.Notice("2026-01-02T03:04:05.000006Z", "Restored.")
+    sent = activity.ActivityAnswer(activity.BoxCounts(2, 1), (), (), (), (), notice, "1.2.3")
+    read = msgspec.json.decode(msgspec.json.encode(sent), type=values.Activity)
+    assert (read.notice.text, read.notice.at.year, read.cursor) == ("Restored.", 2026, "1.2.3")
