@@ -149,7 +149,7 @@ def create(at: int, name: str) -> int:
     try:
         return os.open(name, flags, 0o600, dir_fd=at)
     except FileExistsError:
-        os.unlink(name, dir_fd=at)
+        remove_tree(at, name)
         return os.open(name, flags, 0o600, dir_fd=at)
 
 

@@ -88,8 +88,7 @@ def _open_bell(at: int) -> int:
     """For writing too, so that it has no end when the last supervisor closes it."""
     bell = files.BELL
     if not _is_bell(at):
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(bell, dir_fd=at)
+        files.remove_tree(at, bell)
         os.mkfifo(bell, 0o600, dir_fd=at)
     return os.open(bell, os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW, dir_fd=at)
 

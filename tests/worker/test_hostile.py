@@ -78,6 +78,16 @@ async def test_a_job_that_kills_its_supervisor_and_escapes_is_lost_whole(
     assert not alive(pid_in(pid)), "it was found, though it looked like no job's"
 
 
+@pytest.mark.parametrize("name", ["spawner.log", files.BELL])
+async def test_a_folder_in_the_place_of_a_file_keeps_no_agent_from_starting(
+    site: Site, name: str
+) -> None:
+    await site.run(f"rm -f ../../../{name}; mkdir -p ../../../{name}/deep")
+    await site.restart()
+    await site.agent.reconcile([assigned(2, "true")])
+    assert (await site.end(2)).result is Result.PASSED
+
+
 async def test_another_jobs_supervisor_is_no_stranger(site: Site, tmp_path: Path) -> None:
     """What is killed behind a dead supervisor is not the others'."""
     gate = tmp_path / "gate"
