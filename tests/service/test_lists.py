@@ -42,6 +42,7 @@ async def test_a_list_of_wide_workloads_is_cut_and_goes_on(waiting: House) -> No
 async def test_what_is_rare_among_many_is_found_and_an_empty_page_goes_on(
     waiting: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("boxsched.store.steps.pages.WALK_AT_MOST", 4)
     monkeypatch.setattr("boxsched.store.steps.pages.LOOKED_AT_MOST", 10)
     await waiting.project()
     rare = await waiting.build(branch="rare")
