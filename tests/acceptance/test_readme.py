@@ -1,11 +1,14 @@
 """What the README shows is there: its commands, options and files."""
 
 import ast
+import contextlib
 import ensurepip
 import json
 import os
 import re
 import shlex
+import shutil
+import sqlite3
 import subprocess
 import sys
 import zipfile
@@ -51,6 +54,40 @@ def test_every_option_of_the_table_is_one_of_serve():
     serve = main.get_command(click.Context(main), "serve")
     envvars = {o.opts[0]: o.envvar for o in serve.params if not getattr(o, "hidden", False)}
     assert dict(zip(options, variables, strict=True)) == envvars
+
+
+@pytest.mark.skipif(shutil.which("sqlite3") is None, reason="needs the program sqlite3")
+def test_backup_and_restore(tmp_path):
+    """As written, each block from a folder of its own."""
+    data = tmp_path / ".local/share/boxsched"
+    database = data / "boxsched.sqlite"
+    data.mkdir(parents=True)
+    shell(f"boxsched db upgrade --database sqlite:///{database}", tmp_path)
+    backup, restore = (
+        block for block in re.findall(r"^```sh\n(.*?)^```", README, re.M | re.S) if "$copy" in block
+    )
+    assert "All invariants hold." in shell(backup, tmp_path)
+    with contextlib.closing(sqlite3.connect(database)) as changed:
+        changed.execute("CREATE TABLE made_after_the_backup (a)")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    assert "Workload ids go on a million later" in shell(restore, elsewhere, home=tmp_path)
+    with contextlib.closing(sqlite3.connect(database)) as restored:
+        tables = {name for (name,) in restored.execute("SELECT name FROM sqlite_schema")}
+    assert "made_after_the_backup" not in tables and tables
+
+
+def shell(script, folder, home=None):
+    """What the script prints, where ``boxsched`` is this tree's."""
+    boxsched = f'boxsched() {{ {shlex.quote(sys.executable)} -m boxsched "$@"; }}\n'
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("BOXSCHED_")}
+    kept |= {"HOME": str(home or folder), "PYTHONPATH": str(PROJECT)}
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", boxsched + script],
+        cwd=folder, env=kept, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done
+    return done.stdout
 
 
 def test_every_file_it_names_is_there():
