@@ -109,7 +109,7 @@ def _meant(text: str, workers: Sequence[Worker]) -> Worker:
     found = [one for one in workers if str(one.id) == text]
     found = found or [one for one in workers if one.name == text]
     if not found:
-        raise NotFound("there is no such worker")
+        raise NotFound("there is no such worker; `boxsched workers list` shows their names")
     return found[0]
 
 
