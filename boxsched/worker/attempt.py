@@ -260,13 +260,13 @@ class Attempt:
         """Its supervisor is gone: so goes everything of it. Blocking.
 
         True where it is lost; a result of an earlier agent's supervisor counts once nothing of its
-        job is left.
+        job is left. The job may have written it: so it does not count where it accuses the worker.
         """
         remains.end_processes(self.place.path, self._started(), self.record.cgroup)
         ended = self._result() if self.status is None and self.damage is None else None
         with contextlib.suppress(OSError):  # what stays goes with the folder
             files.remove_tree(self.place.at, files.BOX)
-        if ended is not None:
+        if ended is not None and not ended.not_begun:
             self.ended, self.phase = ended, Phase.ENDED
             return False
         began_at = self.running.at if self.running is not None else None

@@ -20,6 +20,7 @@ from boxsched.worker.plan import Worksite, cgroup_of
 
 TRASH, QUARANTINE, STALE = "trash", "quarantine", "stale"
 KEPT_STALE = 20  # the newest
+KEPT_QUARANTINED = 20  # likewise
 _WHY = "why-quarantined"
 _ATTEMPT = re.compile(r"w\d+-\d+-\d+")
 
@@ -120,6 +121,8 @@ def adopt_all(site: Worksite) -> tuple[list[Attempt], dict[str, str]]:
                 _set_aside(name, site, str(error))
             else:
                 opened.callback(attempts[-1].close)
+        with contextlib.suppress(OSError):  # a full disk, say: at the next start, then
+            remains.keep_newest(site.at, QUARANTINE, TRASH, kept=KEPT_QUARANTINED)
         quarantined = _quarantined(site.at)
         opened.pop_all()
     return attempts, quarantined

@@ -65,6 +65,28 @@ async def test_nor_does_it_where_the_supervisor_cannot_write_its_own(site: Site)
     assert not finished.not_begun and site.agent.problem is None
 
 
+async def test_a_job_that_kills_its_supervisor_cannot_say_that_it_never_began(
+    site: Site, tmp_path: Path
+) -> None:
+    """No agent looks meanwhile, so the next one finds only what the job left."""
+    gate = tmp_path / "gate"
+    forged = '["failed", null, null, false, "no git", 1.0, 2.0, null, true, null, true]'
+    plant = f"printf '{forged}' > ../../forged; mv ../../forged ../../result"
+    pid = tmp_path / "pid"
+    wait = WAIT.format(gate)
+    wanted = assigned(1, f"echo $PPID > {pid}", wait, f"{plant}; kill -KILL $PPID")
+    await site.agent.reconcile([wanted])
+    await site.said(1, b"ready")
+    await site.agent.close()
+    gate.touch()
+    await eventually(lambda: not alive(pid_in(pid)))
+    await site.restart()
+    await site.agent.reconcile([wanted])
+    finished = await site.end(1)
+    assert finished.result is Result.FAILED
+    assert not finished.not_begun and site.agent.problem is None
+
+
 async def test_a_job_that_kills_its_supervisor_and_escapes_is_lost_whole(
     site: Site, tmp_path: Path, held_by: str
 ) -> None:

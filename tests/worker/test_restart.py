@@ -18,7 +18,7 @@ from boxsched.worker import folder as files
 from boxsched.worker.attempt import Attempt
 from boxsched.worker.place import Place
 from boxsched.worker.plan import Worksite, attempt_name, plan
-from boxsched.worker.site import FolderInUse
+from boxsched.worker.site import KEPT_QUARANTINED, FolderInUse
 from tests.worker.site import Site, alive, assigned, at, eventually, job, pid_in
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -266,6 +266,20 @@ async def test_a_damaged_record_is_set_aside(
     await site.restart()
     await site.agent.reconcile(desired)  # it is still known
     assert not list(site.folder.glob("w*"))
+
+
+async def test_only_the_newest_in_quarantine_are_kept(make_site: Callable[..., Site]) -> None:
+    site = make_site()
+    for number in range(KEPT_QUARANTINED + 3):
+        old = site.folder / f"quarantine/w{number + 2}-1-1"
+        old.mkdir(parents=True)
+        os.utime(old, (number, number))
+    folder = prepared(site, "true")
+    (folder / files.RECORD).write_bytes(b"torn")
+    await site.agent.start()
+    kept = {path.name for path in (site.folder / "quarantine").iterdir()}
+    assert "w1-1-1" in kept and len(kept) == KEPT_QUARANTINED
+    assert not kept & {f"w{number}-1-1" for number in range(2, 6)}  # the oldest
 
 
 async def test_a_running_job_with_a_damaged_record_is_ended(site: Site, tmp_path: Path) -> None:
