@@ -78,7 +78,7 @@ async def _started(
             except StoreAway as error:
                 if not (is_postgres(options.database_url) or error.no_room):
                     raise
-                why = error.message
+                why = " ".join(error.message.split())
             except OSError as error:
                 if error.errno not in FULL:
                     raise _of_folder(error, options.data) from error
