@@ -154,7 +154,7 @@ def _class_end(pattern: str, at: int) -> int | None:
 
 
 def _class(text: str) -> Ranges:
-    """What a class matches: its text is what stands between the brackets."""
+    """Return what a class matches; ``text`` is the part between the brackets."""
     parts = _without_empty(_parts(text))
     # fnmatch drops empty ranges first: so a "!" that comes to stand first negates, too.
     negated = parts[0].startswith("!")

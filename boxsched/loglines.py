@@ -1,7 +1,7 @@
 """The service's and the worker's own log on standard error: no value in a line can forge another.
 
 Names, headers, frames and the messages of exceptions come from outside. A newline in one would
-begin a line of its own, an escape sequence would act on the terminal of whoever reads the log, and
+begin a line of its own, an escape sequence would act on the terminal of a person who reads it, and
 a bidirectional control would show the line in another order. So all that is not printable is
 written as an escape, here and nowhere else.
 """

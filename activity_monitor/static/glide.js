@@ -19,7 +19,7 @@ export function noted(lists) {
   };
 }
 
-/** Whether something still glides: whoever moves it now would make it jump. */
+/** Whether something still glides: to move it now would make it jump. */
 export function isGliding() {
   return [...gliding].some((animation) => animation.playState === "running");
 }

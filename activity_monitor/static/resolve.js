@@ -5,7 +5,7 @@ import { make, put } from "./text.js";
 
 const byId = (id) => document.getElementById(id);
 
-/** The button of a job; it asks whoever listens for "resolve-job" above it. */
+/** The button of a job; it sends the event "resolve-job" upward. */
 export function resolveButton(jobOf) {
   const button = make("button", "quiet", "Resolve …");
   button.type = "button";

@@ -15,7 +15,7 @@ export function nameOf(row) {
   return `${kindOf(row)} #${row.number} of ${row.project}`;
 }
 
-/** Whether it can be submitted once more: it has ended, and nobody's key is needed for it. */
+/** Whether it can be rebuilt: it has ended, and is no SSH session, which needs a public key. */
 export function canBeAgain(row) {
   return row.state === "finished" && row.kind !== "ssh";
 }

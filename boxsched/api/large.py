@@ -1,4 +1,4 @@
-"""Requests with large bodies: so many at a time, whoever sends them.
+"""Requests with large bodies: a limited number at a time, from all clients together.
 
 A body of 1 MiB takes several times that while it is read, checked and stored. The others wait
 before theirs is read, so that they cost nothing: meanwhile the connection takes no more from its

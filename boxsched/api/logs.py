@@ -159,7 +159,7 @@ class Logs:
             if not follow or state is JobState.FINISHED:
                 break
             if self._node.hanging_up:
-                stream.cut()  # whoever reads text has no other way to know that there is more
+                stream.cut()  # a reader of plain text cannot tell otherwise that there is more
                 raise Cut("the node stops")
             await asyncio.sleep(POLL_SECONDS)
             if stream.gone:

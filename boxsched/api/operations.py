@@ -64,8 +64,8 @@ class Operations:
         return replies.json(Health("ok"))
 
     async def readyz(self, request: web.Request) -> web.Response:
-        """Requests should be sent here: the node serves, whoever leads, and the database can be
-        read and written."""
+        """Answer 200 where requests should be sent here: the node serves, leading or not, and the
+        database can be read and written."""
         if not self._node.ready:
             raise StoreAway("not ready: starting or stopping")
         await self._node.store.ready()

@@ -1,4 +1,4 @@
-"""What cannot be taken back is asked for once more, where a person can answer."""
+"""Ask before what cannot be taken back, where a person can answer."""
 
 import sys
 from collections.abc import Callable

@@ -37,7 +37,7 @@ def _of_file(path: Path) -> str:
         if stat.S_ISREG(status.st_mode) and status.st_mode & 0o077:
             mode = stat.S_IMODE(status.st_mode)
             raise ValueError(
-                f"others can read it (mode {mode:04o}): whoever did has the token. Make another "
+                f"others can read it (mode {mode:04o}): they may have the token. Make another "
                 f"token, or, if nobody did: chmod 600 {path}"
             )
         return file.read(MAX_FILE_BYTES).decode("utf-8")

@@ -148,7 +148,7 @@ def rebuild(
 
 
 def _submit(service: Service, submits: Mapping[str, _Submit], then: After) -> None:
-    """Submit each, and wait for all if that is asked for; ``submits`` by what a person calls it."""
+    """Submit each, and with ``--wait`` wait for all; ``submits`` has them by the given name."""
     submitted: list[Workload] = []
 
     async def work(client: Client) -> tuple[list[Workload], int, Any]:
