@@ -58,6 +58,7 @@ kill -9, power loss        WAL with synchronous=FULL: all that returned is there
 a second process           refused by a lock on the data folder, which a crash lets go of
 its rows were moved        refused: a mark beside the file says where they went (``moved``)
 the file is damaged        StoreDamaged, which names it
+an older copy of the file  refused (StoreBehind) until ``db restored`` (``sqlite_marks``)
 an older schema            upgraded on opening, in one transaction
 a newer schema             used as it is, or refused: it says itself whom it lets in
 =========================  ======================================================================
@@ -119,11 +120,15 @@ def sqlite_path(url: str) -> Path:
     return Path(path)
 
 
-def open_store(url: str, data_folder: Path) -> Store:
-    """The store of a database URL, yet to be opened; it keeps other processes from the folder."""
+def open_store(url: str, data_folder: Path, *, remembers: bool = True) -> Store:
+    """The store of a database URL, yet to be opened; it keeps other processes from the folder.
+
+    ``remembers``: whether the folder holds how far a SQLite file has come, and an older copy of
+    the file is refused.
+    """
     folder_lock = data_folder / FOLDER_LOCK
     if is_postgres(url):
         from boxsched.store.postgres import PostgresDriver  # its library only where it is used
 
         return SqlStore(ToldDriver(PostgresDriver(url, folder_lock)))
-    return SqlStore(ToldDriver(SqliteDriver(sqlite_path(url), folder_lock)))
+    return SqlStore(ToldDriver(SqliteDriver(sqlite_path(url), folder_lock, remembers=remembers)))

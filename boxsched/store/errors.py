@@ -56,7 +56,7 @@ class StoreRefuses(StoreAway):
 
 
 class StoreBehind(StoreAway):
-    """The server is older than what this node has seen: an old primary, or a backup.
+    """The database is older than what this node has seen: an old primary, or a backup.
 
     Stop it, or run ``boxsched db restored`` where a backup was restored on purpose.
     """

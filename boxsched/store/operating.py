@@ -66,7 +66,8 @@ async def upgrade(url: str) -> Upgraded:
     """Prepare an empty database, or bring an older one up to date, as the owner of its tables."""
     if not is_postgres(url):
         before = _schema_of_file(url)
-        store = open_store(url, sqlite_path(url).parent)
+        # A backup with an older schema is upgraded first, and said to be restored then.
+        store = open_store(url, sqlite_path(url).parent, remembers=False)
         await store.open()
         await store.close()
         return Upgraded(before, max(before, SCHEMA_VERSION))

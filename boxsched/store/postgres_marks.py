@@ -122,7 +122,7 @@ def why_behind(mark: Mark, seen: Seen) -> str | None:
         return _why_not_later(mark, seen)
     assert latest is not None
     if latest.id == known:
-        return _lower(mark.shards, seen.shards)
+        return lower(mark.shards, seen.shards)
     if known in (one.id for one in mark.lineage):
         return None  # it goes on from there
     if latest.id in seen.lineage:
@@ -133,15 +133,14 @@ def why_behind(mark: Mark, seen: Seen) -> str | None:
 def _why_not_later(mark: Mark, seen: Seen) -> str | None:
     """Of a history that is not known: only a promotion makes a later timeline."""
     if mark.system != seen.system:
-        return _lower(mark.shards, seen.shards)
+        return lower(mark.shards, seen.shards)
     if mark.timeline > seen.timeline:
         return None
     return f"it is on timeline {mark.timeline}, and {seen.timeline} has been seen"
 
 
-def _lower(
-    shards: Mapping[int, tuple[int, int]], seen: Mapping[int, tuple[int, int]]
-) -> str | None:
+def lower(shards: Mapping[int, tuple[int, int]], seen: Mapping[int, tuple[int, int]]) -> str | None:
+    """The first shard whose epoch or batch is below what was seen; None where there is none."""
     for shard, (epoch, batch) in sorted(seen.items()):
         found = shards.get(shard, (0, 0))
         if found[0] < epoch or found[1] < batch:

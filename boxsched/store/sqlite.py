@@ -23,10 +23,13 @@ from boxsched.store.blocks import Steps
 from boxsched.store.driver import READ_SECONDS
 from boxsched.store.errors import FULL
 from boxsched.store.file_lock import FileLock
+from boxsched.store.memory import Memory
 from boxsched.store.moved import refuse_moved
+from boxsched.store.postgres_marks import Mark
 from boxsched.store.schema import upgrades
 from boxsched.store.sqlite_connection import Connection, worded
 from boxsched.store.sqlite_errors import has_wal_reset_bug, translating
+from boxsched.store.sqlite_marks import file_mark, refuse_older, with_heads
 from boxsched.store.sqlite_readers import Readers
 
 P = ParamSpec("P")
@@ -35,6 +38,7 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 DECIDING, SERVING, READING = 1, 2, 2  # reading connections of each use
+NOTE_SECONDS = 1.0  # between two notes of how far the file has come
 # 16 MB of WAL: more commits share a checkpoint's two fsyncs.
 WRITER_PRAGMAS = (
     "PRAGMA synchronous = FULL",  # NORMAL may lose commits that were answered
@@ -47,10 +51,18 @@ WRITER_PRAGMAS = (
 
 
 class SqliteDriver:
-    """``driver.Driver`` for one file; ``open`` takes the lock, ``close`` lets it go."""
+    """``driver.Driver`` for one file; ``open`` takes the lock, ``close`` lets it go.
 
-    def __init__(self, path: Path, folder_lock: Path) -> None:
+    ``remembers``: whether the data folder holds how far the file has come; an older copy of the
+    file is then refused (``sqlite_marks``).
+    """
+
+    def __init__(self, path: Path, folder_lock: Path, *, remembers: bool = True) -> None:
         self.path = path
+        self._memory = Memory(folder_lock.parent) if remembers else None
+        self._mark: Mark | None = None  # as it was opened
+        self._has_synced = False  # a commit that changed something has returned
+        self._noting: asyncio.Task[None] | None = None
         # Two, as the database need not lie in the data folder.
         self._locks = (FileLock(folder_lock), FileLock(path.with_name(path.name + ".lock")))
         self._writer: Connection | None = None
@@ -71,6 +83,7 @@ class SqliteDriver:
     async def open(self) -> None:
         self._is_open = True
         await self._written(self._open)
+        self._noting = asyncio.create_task(self._note_on(), name="note how far the file has come")
         if has_wal_reset_bug(sqlite3.sqlite_version_info):
             log.info(
                 "SQLite %s is fine as long as only boxsched writes to %s: two connections that "
@@ -82,6 +95,9 @@ class SqliteDriver:
     async def close(self) -> None:
         """What was begun is done first; nothing can be begun after it."""
         if self._is_open:
+            if self._noting is not None:
+                self._noting.cancel()
+                await asyncio.gather(self._noting, return_exceptions=True)
             self._is_open = False
             for readers in self._readers:
                 await readers.close()
@@ -90,6 +106,13 @@ class SqliteDriver:
 
     async def write(self, steps: Callable[P, Steps[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         return await self._written(lambda: self._transact(steps(*args, **kwargs)))
+
+    async def _note_on(self) -> None:
+        """For as long as the store is open."""
+        while True:
+            await asyncio.sleep(NOTE_SECONDS)
+            with contextlib.suppress(StoreAway):  # callers meet it themselves
+                await self._written(self._note)
 
     async def _written(self, work: Callable[[], T]) -> T:
         if not self._is_open:
@@ -117,13 +140,37 @@ class SqliteDriver:
         refuse_moved(self.path)
         # It holds secrets; SQLite gives its other files the same mode.
         os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        raw = self._writing_connection().raw
+        self._refuse_older(raw)
         _prepare(self._writing_connection())
+        self._mark = file_mark(raw)
         for readers in self._readers:
             readers.connect()
 
+    def _refuse_older(self, raw: sqlite3.Connection) -> None:
+        """Before anything is written to it."""
+        if self._memory is not None:
+            self._memory.load()
+            found = file_mark(raw)
+            if found is not None:
+                refuse_older(self.path, found, self._memory.seen)
+
+    def _note(self) -> None:
+        """Between two transactions, and behind a commit: all that is read here was synced.
+
+        What was found on opening may be of a process that was killed before it had synced it.
+        """
+        if self._memory is not None and self._mark is not None and self._has_synced:
+            with translating(self.path):
+                self._memory.note(with_heads(self._mark, self._writing_connection().raw))
+
     def _close(self) -> None:
-        with translating(self.path):
-            self._let_go()
+        try:
+            with contextlib.suppress(StoreAway):
+                self._note()
+        finally:
+            with translating(self.path):
+                self._let_go()
 
     def _let_go(self) -> None:
         """The writer goes last: so it is the one that checkpoints."""
@@ -146,11 +193,13 @@ class SqliteDriver:
     def _transact(self, steps: Steps[T]) -> T:
         with translating(self.path):
             writer = self._writing_connection()
+            changes = writer.raw.total_changes
             writer.raw.execute("BEGIN IMMEDIATE")
             with self._undone_on_error(writer):
                 answer = writer.run(steps)
         with translating(self.path, committing=True), self._undone_on_error(writer):
             writer.raw.execute("COMMIT")
+        self._has_synced = self._has_synced or writer.raw.total_changes > changes
         return answer
 
     @contextlib.contextmanager
