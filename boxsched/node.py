@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 
 import attrs
 
-from boxsched import __version__, inbox
+from boxsched import __version__, discarding, inbox
 from boxsched.clock import Clock
 from boxsched.cluster.bus import Bus, NoBus
 from boxsched.cluster.keys import LockKeys, node_number
@@ -167,6 +167,7 @@ class Node:
         except (FolderInUse, JobsLeftBehind) as error:
             raise NodeFailed(str(error)) from error
         self._begin("watch of the loop", self.holds.run())
+        self._begin("discarding", discarding.run())
         self._begin("leadership", self.leadership.run())
         self._begin("worker", self.worker.run())
         self._begin("heartbeat", self.worker.beat())

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import gc
 import logging
 import os
 import signal
@@ -18,6 +17,7 @@ from boxsched.api.places import Places
 from boxsched.api.serving import Runner
 from boxsched.api.waiting import door
 from boxsched.clock import Clock
+from boxsched.collecting import Collector
 from boxsched.errors import StoreAway
 from boxsched.folders import SERVICE, DataFolder, Listening
 from boxsched.listening import Bound, bound
@@ -38,7 +38,18 @@ async def serve(options: Options) -> None:
     Machines start in any order: a PostgreSQL that is not there yet, or goes again before the node
     has started, is waited for behind a door that says so. What waiting does not mend ends it.
     """
-    _tune()
+    # The database's thread needs the interpreter back within a fraction of a statement's time: with
+    # the default of 5 ms a transaction beside a busy loop takes fifty times as long.
+    sys.setswitchinterval(0.0005)
+    collector = Collector()
+    collector.begin()
+    try:
+        await _serve(options, collector)
+    finally:
+        collector.end()
+
+
+async def _serve(options: Options, collector: Collector) -> None:
     options.data.mkdir(mode=0o700, parents=True, exist_ok=True)
     asked = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -51,8 +62,9 @@ async def serve(options: Options) -> None:
         node, runner = started
         try:
             await sockets.serve(runner)
+            collector.settle()
             _say(sockets.url, options.data)
-            await _until(asked, node)
+            await _until(asked, node, collector)
             await _leave(node, options.shutdown_grace)
             if jobs := len(node.worker.agent.holds):
                 print(going_on(jobs), file=sys.stderr, flush=True)
@@ -138,8 +150,6 @@ def _say(url: str, data: Path) -> None:
         if error.errno not in FULL:
             raise _of_folder(error, data) from error
         log.warning("the disk of %s is full: commands need --url and a token", data)
-    gc.collect()
-    gc.freeze()
     print(f"listening on {url}", flush=True)
     token = DataFolder(data).token_file
     print(
@@ -158,21 +168,12 @@ async def _clean_up(runner: web.AppRunner, grace: float) -> None:
         log.warning("requests under way were cut after %g s", grace)
 
 
-async def _until(asked: asyncio.Event, node: Node) -> None:
+async def _until(asked: asyncio.Event, node: Node, collector: Collector) -> None:
     stop = asyncio.create_task(asked.wait())
     fail = asyncio.create_task(node.failed())
-    done, pending = await asyncio.wait((stop, fail), return_when=asyncio.FIRST_COMPLETED)
+    collect = asyncio.create_task(collector.run())
+    done, pending = await asyncio.wait((stop, fail, collect), return_when=asyncio.FIRST_COMPLETED)
     for task in pending:
         task.cancel()
-    if fail in done:
-        fail.result()
-
-
-def _tune() -> None:
-    """For one busy loop beside a database thread."""
-    # The thread needs the interpreter back within a fraction of a statement's time: with the
-    # default of 5 ms a transaction beside a busy loop takes fifty times as long.
-    sys.setswitchinterval(0.0005)
-    # What waits is long-lived: the default thresholds look at all of it again and again. A look at
-    # the young holds the loop: 10,000 objects take about 4 ms, 50,000 about 15.
-    gc.set_threshold(10_000, 5, 10_000)
+    for task in done - {stop}:
+        task.result()

@@ -1,9 +1,10 @@
 """A shard's books, filled from the store."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from boxsched import discarding
 from boxsched.engine.books import Books, BoxBook, LiveJob, LiveWorkload, lane_of
 from boxsched.inbox import SubmitJob
 from boxsched.model import (
@@ -16,7 +17,8 @@ from boxsched.model import (
     job_id,
     job_index,
 )
-from boxsched.scheduling import JobAsk
+from boxsched.scheduling import JobAsk, Scheduler
+from boxsched.scheduling.scheduler import APART_AT_ONCE
 from boxsched.scheduling.values import (
     BoxAdded,
     BoxesAway,
@@ -90,7 +92,17 @@ class Loading:
         gone.update(books.problems)
         away = tuple(book.id for worker in gone for book in books.boxes_of(worker))
         books.core.apply(BoxesAway(away), 0.0)
+        discarding.when_unused(books, _taken_apart(books.core, books.workloads))
         return books
+
+
+def _taken_apart(core: Scheduler, live: dict[WorkloadId, LiveWorkload]) -> Iterator[None]:
+    """Of books that are not used any more."""
+    while live:
+        for _ in range(min(APART_AT_ONCE, len(live))):
+            live.popitem()
+        yield
+    yield from core.take_apart()
 
 
 def _add_box(books: Books, box: Box) -> None:

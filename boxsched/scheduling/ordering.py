@@ -61,6 +61,15 @@ class Lanes:
         candidates, self._may_leave = self._may_leave, []
         return [w for w in candidates if w.state is State.REGISTERED and w.ahead is None]
 
+    def take_apart(self, at_once: int) -> Iterator[None]:
+        """See ``Scheduler.take_apart``."""
+        self._may_leave.clear()
+        while self._lanes:
+            for _ in range(min(at_once, len(self._lanes))):
+                lane = self._lanes.popitem()[1]
+                lane.first = lane.last = None
+            yield
+
     def check(self) -> None:
         for key, lane in self._lanes.items():
             members = list(_from(lane.first))

@@ -123,6 +123,15 @@ class Queue:
         before = (int(s.waiting.bisect_left(workload.entry)) for s in self._shapes.values())
         return 1 + sum(before)
 
+    def take_apart(self, at_once: int) -> Iterator[None]:
+        """See ``Scheduler.take_apart``."""
+        self._heads.clear()
+        while self._shapes:
+            waiting = self._shapes.popitem()[1].waiting
+            while waiting:
+                del waiting[-at_once:]
+                yield
+
     def check(self) -> None:
         assert self._length == sum(len(s.waiting) for s in self._shapes.values())
         assert self._heads == sorted(s.waiting[0] for s in self._shapes.values())

@@ -1,6 +1,6 @@
 """The core itself: events in, decisions out, nothing else. See the package for the theory."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from boxsched.model import (
@@ -43,6 +43,8 @@ from boxsched.scheduling.values import (
 )
 from boxsched.scheduling.workload import Run, RunningGroup, Workload
 from boxsched.states import TRANSITIONS, Move, Result, State, StopCause, moved
+
+APART_AT_ONCE = 500  # workloads
 
 
 class Scheduler:
@@ -351,6 +353,17 @@ class Scheduler:
         workload.state = moved(TRANSITIONS, workload.state, move)
         self.lanes.remove(workload)
         self.register.strike(workload)
+        workload.take_apart()
+
+    def take_apart(self) -> Iterator[None]:
+        """Free a core that is not used any more, some workloads a step: a large one takes long, and
+        its reference cycles would need the garbage collector."""
+        yield from self.queue.take_apart(APART_AT_ONCE)
+        yield from self.lanes.take_apart(APART_AT_ONCE)
+        while self.workloads:
+            for _ in range(min(APART_AT_ONCE, len(self.workloads))):
+                self.workloads.popitem()[1].take_apart()
+            yield
 
     def check(self) -> None:
         """Its structures agree with one another; raises AssertionError."""

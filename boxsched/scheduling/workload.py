@@ -136,6 +136,12 @@ class Run:
     def live_jobs(self) -> tuple[int, ...]:
         return tuple(job for job, box in enumerate(self.boxes) if box is not None)
 
+    def take_apart(self) -> None:
+        """Break its reference cycles, so that it is freed without the garbage collector."""
+        for group in self.groups:
+            del group.entry
+        self.groups.clear()
+
     def jobs_in_sight(self) -> tuple[int, ...]:
         """Those whose Boxes are not away."""
         return tuple(j for j, box in enumerate(self.boxes) if box is not None and not box.away)
@@ -159,3 +165,9 @@ class Workload:
     shape: "Shape | None" = None  # while it waits in the queue
     promise: float | None = None  # the first time that was reserved for it as the head
     run: Run | None = None
+
+    def take_apart(self) -> None:
+        """Break its reference cycles; it has finished, or its whole core is not used any more."""
+        self.entry = self.lane = self.ahead = self.behind = self.shape = None
+        if self.run is not None:
+            self.run.take_apart()
