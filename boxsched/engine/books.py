@@ -38,6 +38,7 @@ class LiveJob:
     finished_at: float | None = None
     exit_status: int | None = None
     reason: str | None = None
+    given_at: float | None = None  # when it was given again; None: its first attempt
 
 
 @attrs.define(eq=False)

@@ -97,7 +97,7 @@ class Draft:
         jobs = tuple(
             JobChange(
                 j.id, j.state, j.result, j.box, j.attempt, j.lease_token,
-                j.started_at, j.finished_at, j.exit_status, j.reason,
+                j.started_at, j.finished_at, j.exit_status, j.reason, j.given_at,
             )
             for j in self._jobs.values()
         )  # fmt: skip

@@ -77,7 +77,8 @@ class Loading:
                 known = books.shared(tuple(SubmitJob(*each) for each in asked))
                 self._known[asked] = known
             _restore(books, workload, *known)
-            for time in (workload.created_at, workload.queued_at, workload.started_at):
+            given = [job.given_at for job in workload.jobs]
+            for time in (workload.created_at, workload.queued_at, workload.started_at, *given):
                 if time is not None and time > books.latest:
                     books.latest = time
 
@@ -141,7 +142,10 @@ def _restore(
     for job in homeless:
         _stand_in(books, job, asks[job_index(job.id)].box_type)
     failed = any(job.result not in (None, Result.PASSED) for job in live.running)
-    books.core.restore(submit, live.state, loaded.started_at, held, failed, loaded.stop_cause)
+    again = {job_index(job.id): job.given_at for job in live.running if job.given_at is not None}
+    books.core.restore(
+        submit, live.state, loaded.started_at, held, failed, loaded.stop_cause, given_again=again
+    )
     for job in homeless:
         assert job.box is not None
         books.core.apply(BoxRetired(job.box), 0.0)
@@ -170,5 +174,5 @@ def _stand_in(books: Books, job: LiveJob, box_type: str) -> None:
 def _live_job(workload: WorkloadId, index: int, job: LoadedJob) -> LiveJob:
     return LiveJob(
         job_id(workload, index), job.state, job.box, job.attempt, job.lease_token,
-        job.result, job.started_at, None, None, job.reason,
+        job.result, job.started_at, None, None, job.reason, job.given_at,
     )  # fmt: skip

@@ -250,6 +250,7 @@ class Turn:
         job.state = moved(JOB_TRANSITIONS, job.state, JobMove.GIVEN_AGAIN)
         job.box, job.attempt, job.lease_token = decision.box, job.attempt + 1, self.token
         job.started_at = job.reason = None
+        job.given_at = self.now
         self.books.lost.pop(job.id, None)
         self.timed.append(job)
         self.draft.job(job)

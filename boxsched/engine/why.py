@@ -273,7 +273,7 @@ def _blocker(books: Books, workload: Workload, now: float) -> Blocker:
     live = books.workloads[workload.id]
     run = workload.run
     seen = run is not None and len(run.jobs_in_sight()) == run.live
-    groups = [g for g in run.groups if g.jobs] if run is not None and seen else []
+    groups = run.groups() if run is not None and seen else []
     return Blocker(
         id=workload.id,
         number=live.number,

@@ -19,7 +19,7 @@ from math import inf
 import attrs
 
 from boxsched.model import Policy, ProjectId
-from boxsched.scheduling.boxes import Pool
+from boxsched.scheduling.boxes import Box, Pool
 from boxsched.scheduling.queue import Shape
 from boxsched.scheduling.values import QueueRules
 from boxsched.scheduling.workload import (
@@ -64,6 +64,17 @@ class Usage:
     def remove(self, group: RunningGroup) -> None:
         entries = self.late if group.late else self.running
         del entries[bisect_left(entries, group.entry)]
+
+    def leave(self, box: Box) -> None:
+        """The job on this Box is no longer one of its group."""
+        group = box.group
+        assert group is not None
+        group.jobs -= 1
+        group.returning -= not box.retired
+        if not group.jobs:
+            self.remove(group)
+            del group.entry  # it holds the group
+        box.group = None
 
     def advance(self, now: float) -> None:
         """It is ``now``: groups whose expected end has passed are late from here on. Each moves

@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Mapping
 
 from boxsched.model import BoxId, WorkloadId
+from boxsched.scheduling.admission import Usage
 from boxsched.scheduling.boxes import Box
 from boxsched.scheduling.values import BoxFreed, Decision, GivenAgain
-from boxsched.scheduling.workload import Workload
+from boxsched.scheduling.workload import RunningGroup, Workload, number_given_again
 
 
 class LostJobs:
@@ -34,10 +35,13 @@ class LostJobs:
         self,
         workloads: Mapping[WorkloadId, Workload],
         boxes: dict[BoxId, Box],
+        usage: Usage,
+        now: float,
         decisions: list[Decision],
     ) -> None:
         """Each takes the first free Box of its type, and the one it had is given back; or that very
-        one, where nothing runs on it any more."""
+        one, where nothing runs on it any more. Its running time counts from ``now``: so it does for
+        the job's time limit, where it runs."""
         for (id_, job), ended in list(self._jobs.items()):
             workload = workloads[id_]
             run = workload.run
@@ -48,13 +52,15 @@ class LostJobs:
             if not pool.free:
                 if ended and not (old.retired or old.away):
                     del self._jobs[id_, job]
+                    usage.leave(old)
+                    _start(usage, workload, job, old, now)
                     decisions.append(GivenAgain(id_, job, old.id))
                 continue
             new = pool.first_free()
             pool.occupy(new)
-            group = run.groups[workload.ask.group_of[job]]
-            group.returning += old.retired
-            run.boxes[job], new.group = new, group
+            usage.leave(old)
+            _start(usage, workload, job, new, now)
+            run.boxes[job] = new
             del self._jobs[id_, job]
             gone = pool.give_back(old, workload.project.id, workload.branch)
             if gone:
@@ -64,3 +70,11 @@ class LostJobs:
 
     def items(self) -> Iterable[tuple[tuple[WorkloadId, int], bool]]:
         return self._jobs.items()
+
+
+def _start(usage: Usage, workload: Workload, job: int, box: Box, now: float) -> None:
+    """The job starts anew on this Box, in a group of its own."""
+    ask = workload.ask
+    asked = ask.groups[ask.group_of[job]]
+    box.group = RunningGroup(now, asked, workload, number_given_again(ask, job), 1, 1)
+    usage.add(box.group)

@@ -1,9 +1,10 @@
 """What the past and the present let one expect: durations of jobs, and the start of a workload."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from heapq import heappop, heappush
 from statistics import median
+from types import MappingProxyType
 from typing import NamedTuple
 
 import attrs
@@ -83,7 +84,7 @@ def _run_ahead(twin: Scheduler, id_: WorkloadId, now: float) -> float | None:
     ends: list[tuple[float, int, tuple[int, ...]]] = []
     for workload in twin.workloads.values():
         if workload.run is not None:
-            _push_ends(ends, workload, workload.run.jobs_in_sight(), workload.run.started_at, now)
+            _push_ends(ends, workload, workload.run.jobs_in_sight(), now)
     time = now
     while True:
         ended: list[JobsEnded] = []
@@ -96,7 +97,7 @@ def _run_ahead(twin: Scheduler, id_: WorkloadId, now: float) -> float | None:
                 if decision.workload == id_:
                     return time
                 admitted = twin.workloads[decision.workload]
-                _push_ends(ends, admitted, tuple(range(len(decision.boxes))), time, time)
+                _push_ends(ends, admitted, tuple(range(len(decision.boxes))), time)
             finished = finished or isinstance(decision, Finished)
         if not ends:
             return None
@@ -107,28 +108,27 @@ def _push_ends(
     ends: list[tuple[float, int, tuple[int, ...]]],
     workload: Workload,
     jobs: tuple[int, ...],
-    started_at: float,
     now: float,
 ) -> None:
+    assert workload.run is not None
     at: dict[float, list[int]] = {}
     for job in jobs:
-        asked = workload.ask.jobs[job]
-        end = started_at + asked.expected
-        if end < now:
-            end = max(started_at + asked.limit, now)
-        at.setdefault(end, []).append(job)
+        box = workload.run.boxes[job]
+        assert box is not None and box.group is not None
+        at.setdefault(box.group.taken_to_end(now), []).append(job)
     for end, members in at.items():
         heappush(ends, (end, workload.id, tuple(members)))
 
 
 class Standing(NamedTuple):
-    """How a workload stands; ``started_at`` and ``boxes`` of one that runs."""
+    """How a workload stands; ``started_at``, ``boxes`` and ``given_again`` of one that runs."""
 
     submit: Submit
     state: State
-    started_at: float | None
-    boxes: tuple[BoxId | None, ...]
-    promise: float | None
+    started_at: float | None = None
+    boxes: tuple[BoxId | None, ...] = ()
+    promise: float | None = None
+    given_again: Mapping[int, float] = MappingProxyType({})
 
 
 @attrs.frozen
@@ -167,9 +167,10 @@ def _standing(workload: Workload) -> Standing:
     )  # fmt: skip
     run = workload.run
     if run is None:
-        return Standing(submit, workload.state, None, (), workload.promise)
+        return Standing(submit, workload.state, promise=workload.promise)
     boxes = tuple([b.id if b is not None else None for b in run.boxes])
-    return Standing(submit, State.RUNNING, run.started_at, boxes, None)
+    again = run.given_again(workload.ask)
+    return Standing(submit, State.RUNNING, run.started_at, boxes, given_again=again)
 
 
 def _twin(image: Image) -> Scheduler:
@@ -180,7 +181,10 @@ def _twin(image: Image) -> Scheduler:
     for event in before:
         twin.apply(event, 0.0)
     for each in sorted(image.workloads, key=lambda one: one.submit.id):
-        twin.restore(each.submit, each.state, each.started_at, each.boxes, promise=each.promise)
+        twin.restore(
+            each.submit, each.state, each.started_at, each.boxes,
+            promise=each.promise, given_again=each.given_again,
+        )  # fmt: skip
     for event in behind:
         twin.apply(event, 0.0)
     return twin

@@ -1,6 +1,7 @@
 """The core itself: events in, decisions out, nothing else. See the package for the theory."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from boxsched.model import (
@@ -41,7 +42,7 @@ from boxsched.scheduling.values import (
     StopJobs,
     Submit,
 )
-from boxsched.scheduling.workload import Run, RunningGroup, Workload
+from boxsched.scheduling.workload import Run, RunningGroup, Workload, number_given_again
 from boxsched.states import TRANSITIONS, Move, Result, State, StopCause, moved
 
 APART_AT_ONCE = 500  # workloads
@@ -106,7 +107,7 @@ class Scheduler:
             decisions.append(Queued(workload.id))
         # 2. Jobs to be given again come before all that has no Box yet.
         if self.lost:
-            self.lost.give_again(self.workloads, self.boxes, decisions)
+            self.lost.give_again(self.workloads, self.boxes, self.usage, now, decisions)
         # 3. Admission: who fits, whole.
         self.usage.advance(now)
         while len(self.queue) and self._pass(now, decisions):
@@ -189,7 +190,7 @@ class Scheduler:
     def _free_boxes(
         self, workload: Workload, run: Run, jobs: tuple[int, ...], decisions: list[Decision]
     ) -> None:
-        group_of, project, branch = workload.ask.group_of, workload.project, workload.branch
+        project, branch = workload.project, workload.branch
         freed = 0
         for job in jobs:
             box = run.boxes[job]
@@ -197,12 +198,7 @@ class Scheduler:
                 continue  # it was reported twice
             run.boxes[job] = None
             freed += 1
-            group = run.groups[group_of[job]]
-            group.jobs -= 1
-            if not box.retired:
-                group.returning -= 1
-            if not group.jobs:
-                self.usage.remove(group)
+            self.usage.leave(box)
             gone = box.pool.give_back(box, project.id, branch)
             if gone:
                 del self.boxes[box.id]
@@ -286,30 +282,35 @@ class Scheduler:
             ids.append(box.id)
             warm += was_warm
         workload.state = moved(TRANSITIONS, workload.state, Move.ADMITTED)
-        counts = [(group.jobs, group.jobs) for group in ask.groups]
-        self._run(workload, boxes, ask.total, counts, now)
+        self._run(workload, boxes, now)
         return Admitted(workload.id, tuple(ids), warm)
 
     def _run(
         self,
         workload: Workload,
         boxes: list[Box | None],
-        live: int,
-        counts: list[tuple[int, int]],
         started_at: float,
+        given_again: Mapping[int, float] = MappingProxyType({}),
     ) -> None:
-        """``counts``: of each group, the jobs that run and the Boxes that will return."""
-        groups = []
-        for number, (pool, expected, limit, _) in enumerate(workload.ask.groups):
-            end, last = started_at + expected, started_at + limit
-            group = RunningGroup(end, last, workload, number, pool, *counts[number])
-            groups.append(group)
-            if group.jobs:
-                self.usage.add(group)
-        for box, number in zip(boxes, workload.ask.group_of, strict=True):
-            if box is not None:
-                box.group = groups[number]
-        workload.run = Run(started_at, boxes, live, groups)
+        """``given_again``: of jobs that were, when; the others started with the workload."""
+        groups: dict[int, RunningGroup] = {}
+        live = 0
+        for job, (box, of) in enumerate(zip(boxes, workload.ask.group_of, strict=True)):
+            if box is None:
+                continue
+            live += 1
+            number = of if job not in given_again else number_given_again(workload.ask, job)
+            group = groups.get(number)
+            if group is None:
+                since = given_again.get(job, started_at)
+                group = RunningGroup(since, workload.ask.groups[of], workload, number, 0, 0)
+                groups[number] = group
+            group.jobs += 1
+            group.returning += not box.retired
+            box.group = group
+        for group in groups.values():
+            self.usage.add(group)
+        workload.run = Run(started_at, boxes, live)
         self.usage.boxes += live
         workload.project.used += live
 
@@ -324,10 +325,12 @@ class Scheduler:
         failed: bool = False,
         stop_cause: StopCause | None = None,
         promise: float | None = None,
+        given_again: Mapping[int, float] = MappingProxyType({}),
     ) -> None:
         """Put an unfinished workload back as it was, in the order of the ids. ``boxes`` by job:
         None where it has ended; they must have been added, and be free. ``promise``: see
-        ``Promised``."""
+        ``Promised``. ``given_again``: of running jobs that were given again (``GivenAgain``),
+        when."""
         workload = self.register.enter(event)
         workload.promise = promise
         self.lanes.append(workload, event.lane)
@@ -336,13 +339,10 @@ class Scheduler:
             self.queue.add(workload)
         if started_at is not None:
             held = [None if box is None else self.boxes[box] for box in boxes]
-            counts = [(0, 0)] * len(workload.ask.groups)
-            for held_box, number in zip(held, workload.ask.group_of, strict=True):
+            for held_box in held:
                 if held_box is not None:
                     held_box.pool.occupy(held_box)
-                    jobs, returning = counts[number]
-                    counts[number] = (jobs + 1, returning + 1)
-            self._run(workload, held, sum(jobs for jobs, _ in counts), counts, started_at)
+            self._run(workload, held, started_at, given_again)
             assert workload.run is not None
             workload.run.failed, workload.run.stop_cause = failed, stop_cause
 
@@ -378,15 +378,15 @@ class Scheduler:
         assert len(busy) == len(set(busy)) == self.usage.boxes
         assert set(busy) == {b.id for b in self.boxes.values() if b.busy}
         assert len(self.queue) == sum(w.state is State.QUEUED for w in self.workloads.values())
-        groups = [g for w in runs if w.run for g in w.run.groups if g.jobs]
+        groups = [g for w in runs if w.run for g in w.run.groups()]
         usage = self.usage
         assert sorted(g.entry for g in groups if not g.late) == usage.running
         assert sorted(g.entry for g in groups if g.late) == usage.late
         assert all(entry[0] == entry[3].end for entry in usage.running)
         assert all(entry[0] == entry[3].last >= entry[3].end for entry in usage.late)
         for w in runs:
-            assert w.run is not None and w.run.live == sum(g.jobs for g in w.run.groups) > 0
-            assert all(0 <= g.returning <= g.jobs for g in w.run.groups)
+            assert w.run is not None and w.run.live == sum(g.jobs for g in w.run.groups()) > 0
+            assert all(0 <= g.returning <= g.jobs for g in w.run.groups())
 
 
 def _result(run: Run) -> Result:

@@ -97,26 +97,40 @@ class Lane:
 
 @attrs.define(eq=False)
 class RunningGroup:
-    """Jobs of one workload with one Box type, one expected end and one time limit."""
+    """Jobs of one workload with one Box type, one start, one expected end and one time limit.
 
-    end: float  # when they should have ended
-    last: float  # when they reach their time limit
+    A job that was given again has a group of its own (``number_given_again``): it counts from the
+    time at which its new attempt was given.
+    """
+
+    started_at: float
+    asked: AskedGroup
     workload: "Workload"
-    number: int  # its place among the groups of its workload
-    pool: Pool
+    number: int  # unique in its workload
     jobs: int  # still running
     returning: int  # of their Boxes, those that will be free again
     late: bool = False  # the expected end has passed: ``last`` is what counts now
 
     # By the end that counts; the workload's id and the group's number break ties.
     entry: "RunningEntry" = attrs.field(init=False)
+    pool: Pool = attrs.field(init=False)
+    end: float = attrs.field(init=False)  # when they should have ended
+    last: float = attrs.field(init=False)  # when they reach their time limit
 
     def __attrs_post_init__(self) -> None:
+        self.pool = self.asked.pool
+        self.end = self.started_at + self.asked.expected
+        self.last = self.started_at + self.asked.limit
         self.entry = (self.end, self.workload.id, self.number, self)
 
     def taken_to_end(self, now: float) -> float:
         """When its jobs are taken to end (contract, section 1, "backfill")."""
         return self.end if self.end >= now else max(self.last, now)
+
+
+def number_given_again(ask: Ask, job: int) -> int:
+    """The number of the group of a job that was given again: behind those that the ask has."""
+    return len(ask.groups) + job
 
 
 RunningEntry = tuple[float, int, int, RunningGroup]
@@ -127,9 +141,8 @@ class Run:
     """The running part of a workload: which job has which Box."""
 
     started_at: float
-    boxes: list[Box | None]  # by job; None = it has ended
+    boxes: list[Box | None]  # by job; None = it has ended. ``Box.group`` is the job's group
     live: int
-    groups: list[RunningGroup]
     failed: bool = False
     stop_cause: StopCause | None = None
 
@@ -138,9 +151,24 @@ class Run:
 
     def take_apart(self) -> None:
         """Break its reference cycles, so that it is freed without the garbage collector."""
-        for group in self.groups:
+        for group in self.groups():
             del group.entry
-        self.groups.clear()
+        for box in self.boxes:
+            if box is not None:
+                box.group = None
+
+    def groups(self) -> list[RunningGroup]:
+        """The groups of the jobs that still run, in the order of their first jobs."""
+        found = {box.group.number: box.group for box in self.boxes if box and box.group}
+        return list(found.values())
+
+    def given_again(self, ask: Ask) -> dict[int, float]:
+        """The running jobs that were given again, and when."""
+        return {
+            job: box.group.started_at
+            for job, box in enumerate(self.boxes)
+            if box and box.group and box.group.number == number_given_again(ask, job)
+        }
 
     def jobs_in_sight(self) -> tuple[int, ...]:
         """Those whose Boxes are not away."""

@@ -70,6 +70,7 @@ class JobChange:
     finished_at: float | None
     exit_status: int | None
     reason: str | None
+    given_at: float | None = None  # when its attempt was given; None: with its workload
 
 
 @attrs.frozen
@@ -152,6 +153,7 @@ class LoadedJob(NamedTuple):
     lease_token: int | None
     started_at: float | None
     reason: str | None
+    given_at: float | None
 
 
 class LoadedWorkload(NamedTuple):

@@ -1,6 +1,6 @@
 """The reference, event by event and Box by Box: what the state machine holds the core against."""
 
-from tests.reference.queueing import Reference, taken_to_end
+from tests.reference.queueing import Reference, runs, taken_to_end
 
 
 class Fleet(Reference):
@@ -10,6 +10,8 @@ class Fleet(Reference):
         super().__init__(dict.fromkeys(types, 0), policy, plan, aging)
         self.boxes = {}  # id -> what is known of it; a Box that went is gone from here
         self.chosen = {}  # workload -> the Boxes that the core gave it, of the last settle
+        self.lost = []  # (workload, job): jobs that have ended as lost, and are to be given again
+        self.again = {}  # (workload, job's place) -> the Box that the core gave it, of that settle
 
     def add(self, box, box_type, now):
         self.wanted[box_type] += 1
@@ -53,12 +55,43 @@ class Fleet(Reference):
             assert preference(idle[name], w) == best
             idle[name]["job"] = job
 
+    def settle(self, now):
+        """Jobs that are to be given again come before all that waits."""
+        waiting = []
+        for w, job in self.lost:
+            if runs(job) and w["stop"] is None and not self.give_again(w, job, now):
+                waiting.append((w, job))
+        self.lost = waiting
+        assert not self.again, f"given again, and not lost: {self.again}"
+        super().settle(now)
+
+    def give_again(self, w, job, now):
+        """Its running time counts from now: it starts anew."""
+        old = next(name for name, box in self.boxes.items() if box["job"] is job)
+        idle = self.idle(job["box_type"])
+        chosen = self.again.pop((w["id"], w["jobs"].index(job)), None)
+        if not idle:
+            assert (chosen is None) == self.boxes[old]["retired"] and chosen in (None, old)
+        if chosen is None:
+            assert not idle, "there is a Box for it"
+            return False
+        job["started_at"] = now
+        if chosen != old:
+            assert idle[chosen]["since"] == min(box["since"] for box in idle.values())
+            self.free_box(w, old, now)
+            self.boxes[chosen]["job"] = job
+        return True
+
+    def free_box(self, w, name, now):
+        box = self.boxes[name]
+        box |= {"job": None, "last": (w["project"], w["branch"]), "since": now}
+        if box["retired"]:
+            del self.boxes[name]
+
     def end(self, w, jobs, outcome, now):
         for name, box in list(self.boxes.items()):
             if any(box["job"] is job for job in jobs):
-                box |= {"job": None, "last": (w["project"], w["branch"]), "since": now}
-                if box["retired"]:
-                    del self.boxes[name]
+                self.free_box(w, name, now)
         return super().end(w, jobs, outcome, now)
 
 

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from boxsched.model import BoxId, Kind, Policy, ProjectId, WorkloadId
 from boxsched.scheduling import JobAsk, QueueRules, Scheduler
+from boxsched.scheduling.prediction import forecast
 from boxsched.scheduling.values import (
     Admitted,
     BoxAdded,
@@ -18,6 +19,7 @@ from boxsched.scheduling.values import (
     JobsEnded,
     JobsFound,
     JobsLost,
+    Promised,
     Stop,
     StopJobs,
     Submit,
@@ -129,3 +131,25 @@ def test_whatever_goes_and_comes_back(policy: Policy, steps: list[tuple[str, int
     for _ in range(5 * trial.last + 5):
         trial.step("end", 0, 4)
     assert not trial.core.workloads
+
+
+def submitted(id_: int, jobs: int, expected: float, limit: float, at: float) -> Submit:
+    asks = (JobAsk("default", expected, limit),) * jobs
+    return Submit(WorkloadId(id_), Kind.BUILD, ProjectId(1), None, None, 50, at, asks)
+
+
+def test_a_job_given_again_is_expected_to_take_as_long_from_then_on() -> None:
+    """Not from its workload's start: it would be late at once, and be taken to run to its limit."""
+    core = Scheduler(QueueRules(Policy.BACKFILL, None, None))
+    for box in (1, 2):
+        core.apply(BoxAdded(BoxId(box), "default"), 0.0)
+    core.decide([submitted(1, 2, 10.0, 100.0, 0.0)], 0.0)
+    core.decide([JobsLost(WorkloadId(1), (1,), ended=True)], 50.0)
+    core.decide([JobsEnded(WorkloadId(1), (0,), Result.PASSED)], 51.0)
+    (promised,) = core.decide([submitted(2, 2, 5.0, 5.0, 52.0)], 52.0)[1:]
+    assert isinstance(promised, Promised) and promised.at == 60.0
+    assert forecast(core, WorkloadId(2), 52.0) == 60.0
+    assert forecast(core, WorkloadId(2), 61.0) == 150.0, "late: to the limit of this attempt"
+    # What ends by 60 is let past the head, and nothing else.
+    later = core.decide([submitted(3, 1, 8.0, 8.0, 52.0), submitted(4, 1, 9.0, 9.0, 52.0)], 52.0)
+    assert [d.workload for d in later if isinstance(d, Admitted)] == [3]

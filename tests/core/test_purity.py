@@ -10,7 +10,7 @@ CORE = PROJECT / "boxsched" / "scheduling"
 OURS = ("boxsched.model", "boxsched.states", "boxsched.scheduling")
 HARMLESS = {
     "attrs", "sortedcontainers", "collections", "heapq", "typing", "enum", "math", "itertools",
-    "functools", "bisect", "statistics", "operator",
+    "functools", "bisect", "statistics", "operator", "types",
 }  # fmt: skip
 IMPURE_NAMES = {"open", "print", "input", "eval", "exec", "__import__", "globals", "id", "hash"}
 MODEL = ("globs.py", "model.py", "states.py")

@@ -23,7 +23,9 @@ from boxsched.scheduling.values import (
     BoxRetired,
     Canceled,
     Finished,
+    GivenAgain,
     JobsEnded,
+    JobsLost,
     ProjectLimited,
     Queued,
     Refused,
@@ -155,6 +157,20 @@ class CoreMachine(RuleBasedStateMachine):
             ended = tuple(i for i, job in enumerate(w["jobs"]) if runs(job))
             self.end(w, ended, Result.STOPPED, settle)
 
+    @precondition(lambda self: self.by_name and self.some_run)
+    @rule(which=WHICH, jobs=st.sets(st.integers(0, 3), min_size=1), settle=st.booleans())
+    def jobs_are_lost(self, which, jobs, settle):
+        """They have ended where they were, and each is to have another attempt."""
+        w = self.of("running", which)
+        known = [job for _, job in self.naive.lost]
+        lost = tuple(
+            i for i, job in enumerate(w["jobs"]) if runs(job) and i in jobs and job not in known
+        )
+        if lost and w["stop"] is None:
+            decisions = self.core.apply(JobsLost(w["id"], lost, ended=True), self.now)
+            self.naive.lost += [(w, w["jobs"][i]) for i in lost]
+            self.after(decisions, settle)
+
     def end(self, w, jobs, result, settle):
         event = JobsEnded(w["id"], jobs, result)
         decisions = self.core.apply(event, self.now)
@@ -219,6 +235,10 @@ class CoreMachine(RuleBasedStateMachine):
     def settle(self):
         decisions = self.core.settle(self.now)
         self.naive.chosen = {d.workload: d.boxes for d in decisions if isinstance(d, Admitted)}
+        if self.by_name:
+            self.naive.again = {
+                (d.workload, d.job): d.box for d in decisions if isinstance(d, GivenAgain)
+            }
         self.naive.settle(self.now)
         self.take_in(decisions)
         self.settled = True
@@ -232,6 +252,8 @@ class CoreMachine(RuleBasedStateMachine):
                 case Admitted():
                     self.seen[d.workload]["started_at"] = self.now
                     self.held[d.workload] = list(d.boxes)
+                case GivenAgain():
+                    self.held[d.workload][d.job] = d.box
                 case Finished():
                     self.seen[d.workload] |= {"finished_at": self.now, "result": d.result}
                 case Canceled():

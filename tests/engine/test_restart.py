@@ -28,7 +28,7 @@ def fingerprint(books: Books) -> dict[str, Any]:
                   None if w.run else w.promise,
                   w.lane.key if w.lane else None, w.ahead.id if w.ahead else None,
                   w.run and (w.run.started_at, [b and b.id for b in w.run.boxes],
-                             w.run.failed, w.run.stop_cause))
+                             w.run.given_again(w.ask), w.run.failed, w.run.stop_cause))
             for id_, w in sorted(core.workloads.items())
         },
         "queue": [w.id for w in core.queue.in_order(1000)],
@@ -40,10 +40,13 @@ def fingerprint(books: Books) -> dict[str, Any]:
         "limits": {p.id: p.limit for p in core.register.projects.values() if p.limit is not None},
         "used": (
             core.usage.boxes,
-            [(e[0], e[1], e[2], e[3].jobs, e[3].end) for e in core.usage.by_end(math.inf)],
+            [
+                (e[0], e[1], e[2], e[3].jobs, e[3].end, e[3].last)
+                for e in core.usage.by_end(math.inf)
+            ],
         ),
         "jobs": {
-            id_: [(j.state, j.box, j.lease_token, j.attempt, j.started_at, j.reason)
+            id_: [(j.state, j.box, j.lease_token, j.attempt, j.started_at, j.reason, j.given_at)
                   for j in w.running or () if j.state is not JobState.FINISHED]
             for id_, w in sorted(books.workloads.items())
         },

@@ -48,7 +48,7 @@ SELECT workload.id, workload.project, workload.number, workload.kind, workload.b
 -- These jobs, in any order.
 WITH v(id) AS (VALUES (:id))
 SELECT job.id, job.name, job.box_type, job.timeout_seconds, job.expected_seconds, job.state,
-       job.result, job.box, job.attempt, job.lease_token, job.started_at, job.reason
+       job.result, job.box, job.attempt, job.lease_token, job.started_at, job.reason, job.given_at
   FROM v JOIN job ON job.id = v.id;
 
 -- name: load_durations
@@ -137,17 +137,19 @@ UPDATE workload
 -- name: change_jobs
 -- Jobs as the batch leaves them.
 WITH v(
-    id, state, result, box, attempt, lease_token, started_at, finished_at, exit_status, reason
+    id, state, result, box, attempt, lease_token, started_at, finished_at, exit_status, reason,
+    given_at
 ) AS (VALUES (
     :id, :state, :result, :box, :attempt, :lease_token, :started_at, :finished_at, :exit_status,
-    :reason
+    :reason, :given_at
 ))
 UPDATE job
    SET state = v.state, result = CAST(v.result AS text), box = CAST(v.box AS bigint),
        attempt = v.attempt, lease_token = CAST(v.lease_token AS bigint),
        started_at = CAST(v.started_at AS double precision),
        finished_at = CAST(v.finished_at AS double precision),
-       exit_status = CAST(v.exit_status AS bigint), reason = CAST(v.reason AS text)
+       exit_status = CAST(v.exit_status AS bigint), reason = CAST(v.reason AS text),
+       given_at = CAST(v.given_at AS double precision)
   FROM v WHERE job.id = v.id;
 
 -- name: free_boxes

@@ -126,6 +126,7 @@ def _job_rows(changes: Sequence[JobChange]) -> list[Row]:
             c.finished_at,
             c.exit_status,
             c.reason,
+            c.given_at,
         )
         for c in changes
     ]

@@ -1,0 +1,6 @@
+-- The fifth schema. Every new column has a default, so that a program of the fourth schema can go on
+-- beside this one during a rolling upgrade.
+
+-- When a job that was given again got its present attempt, in seconds since the epoch: its running time
+-- counts from then. NULL: it has its first attempt, which began with its workload.
+ALTER TABLE job ADD COLUMN given_at DOUBLE PRECISION;

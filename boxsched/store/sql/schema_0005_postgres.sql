@@ -1,0 +1,3 @@
+-- What only PostgreSQL needs of the fifth schema.
+
+COMMENT ON COLUMN job.given_at IS 'seconds since the epoch';
