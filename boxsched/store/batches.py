@@ -153,7 +153,7 @@ class LoadedJob(NamedTuple):
     lease_token: int | None
     started_at: float | None
     reason: str | None
-    given_at: float | None
+    given_at: float | None = None
 
 
 class LoadedWorkload(NamedTuple):

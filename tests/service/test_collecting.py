@@ -131,7 +131,7 @@ def test_a_workload_that_ended_is_freed_at_once(no_collector: None) -> None:
     asks = (JobAsk("default", 5.0, 10.0),) * 2
     core.decide([submit(n, asks) for n in range(1, 7)], 0.0)
     ended = [weakref.ref(run) for w in core.workloads.values() if (run := w.run) is not None]
-    ended_group = weakref.ref(core.workloads[WorkloadId(1)].run.groups[0])  # type: ignore[union-attr]
+    ended_group = weakref.ref(core.workloads[WorkloadId(1)].run.groups()[0])  # type: ignore[union-attr]
     assert ended
     now = 0.0
     while core.workloads:
