@@ -7,7 +7,7 @@ import enum
 from collections.abc import Mapping, Sequence
 from typing import NewType
 
-from boxsched.globs import first_match
+from boxsched.globs import Automaton, first_match
 
 ProjectId = NewType("ProjectId", int)
 WorkloadId = NewType("WorkloadId", int)
@@ -95,7 +95,10 @@ PRIORITY_HIGH_BRANCH = 70
 PRIORITY_BUILD = 50
 
 
-def default_priority(kind: Kind, branch: str | None, priority_branches: Sequence[str]) -> int:
+Globs = Sequence[str] | Automaton  # patterns, as given or compiled
+
+
+def default_priority(kind: Kind, branch: str | None, priority_branches: Globs) -> int:
     if kind is Kind.SSH:
         return PRIORITY_SSH
     if kind is Kind.DEPLOY:
@@ -105,16 +108,22 @@ def default_priority(kind: Kind, branch: str | None, priority_branches: Sequence
     return PRIORITY_BUILD
 
 
-def cancellation_for(branch: str | None, rules: Sequence[tuple[str, Cancellation]]) -> Cancellation:
-    """The strategy of a branch: the first matching pattern, in order; tags have none."""
+def cancellation_for(
+    branch: str | None,
+    rules: Sequence[tuple[str, Cancellation]],
+    compiled: Automaton | None = None,
+) -> Cancellation:
+    """The strategy of a branch: the first matching pattern, in order; tags have none.
+    ``compiled``: the patterns of the rules."""
     if branch is not None:
-        found = first_match(branch, tuple([pattern for pattern, _ in rules]))
+        patterns = tuple([pattern for pattern, _ in rules]) if compiled is None else compiled
+        found = first_match(branch, patterns)
         if found is not None:
             return rules[found][1]
     return Cancellation.NONE
 
 
-def fails_fast(branch: str | None, setting: bool | Sequence[str]) -> bool:
+def fails_fast(branch: str | None, setting: bool | Globs) -> bool:
     """A project's ``fail_fast``: never, always, or on the branches that match a pattern."""
     if isinstance(setting, bool):
         return setting

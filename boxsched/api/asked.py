@@ -79,11 +79,11 @@ def build(known: Known, ask: AskBuild, now: float) -> NewWorkload:
         message=ask.message,
         author=ask.author,
         priority=(
-            default_priority(Kind.BUILD, ask.branch, settings.priority_branches)
+            default_priority(Kind.BUILD, ask.branch, known.globs.priority)
             if ask.priority is None
             else ask.priority
         ),
-        cancellation=cancellation_for(ask.branch, settings.cancellation),
+        cancellation=cancellation_for(ask.branch, settings.cancellation, known.globs.cancellation),
         fail_fast=fail_fast(known, ask.branch, ask.message),
         jobs=_jobs(ask.jobs, known.jobs, "the project has none of its own"),
         created_at=now,
@@ -97,7 +97,7 @@ def fail_fast(known: Known, branch: str | None, message: str | None) -> bool:
             return False
         if FAIL_FAST in message:
             return True
-    return fails_fast(branch, known.settings.fail_fast)
+    return fails_fast(branch, known.globs.fail_fast)
 
 
 def deploy(known: Known, ask: AskDeploy, source: Workload | None, now: float) -> NewWorkload:

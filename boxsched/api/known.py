@@ -26,6 +26,7 @@ import attrs
 import msgspec
 
 from boxsched.api import checks
+from boxsched.api.branches import BranchGlobs, Compiler
 from boxsched.api.schema import PROJECT_NAME, ProjectSettings
 from boxsched.errors import NotFound
 from boxsched.node import DEFAULT_BOX_TYPE
@@ -46,11 +47,14 @@ class Known:
     plan: int | None  # of its organization
     settings: ProjectSettings
     jobs: tuple[JobSpec, ...]  # of a build that brings none
+    globs: BranchGlobs
 
     @classmethod
-    def of(cls, project: Project, plan: int | None) -> "Known":
-        settings = settings_of(project)
-        return cls(project, plan, settings, checks.specs(settings.jobs, DEFAULT_BOX_TYPE))
+    def of(
+        cls, project: Project, plan: int | None, settings: ProjectSettings, globs: BranchGlobs
+    ) -> "Known":
+        jobs = checks.specs(settings.jobs, DEFAULT_BOX_TYPE)
+        return cls(project, plan, settings, jobs, globs)
 
     @property
     def version(self) -> tuple[int, int, int | None]:
@@ -60,7 +64,7 @@ class Known:
     @property
     def size(self) -> int:
         """Bytes in memory, about."""
-        return OVERHEAD_BYTES + BYTES_OF_TEXT * len(self.project.settings)
+        return OVERHEAD_BYTES + BYTES_OF_TEXT * len(self.project.settings) + self.globs.size
 
 
 def settings_of(project: Project) -> ProjectSettings:
@@ -79,6 +83,7 @@ class KnownProjects:
         self._kept: OrderedDict[str, Known] = OrderedDict()
         self._bytes = 0
         self._at_most = at_most
+        self._compiler = Compiler()
 
     async def get(self, name: str) -> Known:
         """As it was when it was read last; raises NotFound."""
@@ -94,7 +99,9 @@ class KnownProjects:
         project = await self._store.project(name) if is_project_name(name) else None
         if project is None:
             raise NotFound("there is no such project")
-        known = Known.of(project, (await self._store.organization()).max_boxes)
+        plan = (await self._store.organization()).max_boxes
+        settings = settings_of(project)
+        known = Known.of(project, plan, settings, await self._compiler.compiled(settings))
         self.forget(name)  # another look-up may have kept one meanwhile
         self._kept[name] = known
         self._bytes += known.size

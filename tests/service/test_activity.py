@@ -131,12 +131,15 @@ async def test_the_order_is_the_clusters_not_the_nodes_own(tmp_path: Path) -> No
 async def fill(house: House, count: int) -> None:
     """Many builds, put into the store in large groups."""
     from boxsched.api import asked
-    from boxsched.api.known import Known
+    from boxsched.api.branches import BranchGlobs
+    from boxsched.api.known import Known, settings_of
     from boxsched.api.schema import AskBuild
 
     project = await house.node.store.project("web")
     assert project is not None
-    known, now = Known.of(project, None), house.node.clock.now()
+    settings = settings_of(project)
+    known = Known.of(project, None, settings, BranchGlobs.of(settings))
+    now = house.node.clock.now()
     for start in range(0, count, 500):
         group = [
             asked.build(known, AskBuild(branch=f"b{n % 1000}"), now)
