@@ -2,6 +2,7 @@
 
 import logging
 import os
+import threading
 from pathlib import Path
 
 import msgspec
@@ -20,6 +21,8 @@ class Memory:
         self._path = None if folder is None else folder / FILE
         self.seen = Seen()
         self._saved = b""
+        self._to_sync = False
+        self._saving = threading.Lock()
 
     def load(self) -> None:
         if self._path is None:
@@ -33,20 +36,32 @@ class Memory:
             _log.error("%s cannot be read, and is begun anew: %s", self._path, error)
 
     def note(self, mark: Mark) -> None:
-        """A session of this node is there. A history that is new is on the disk then."""
-        durably = self.seen.note(mark)
-        text = msgspec.json.encode(self.seen)
-        if self._path is None or text == self._saved:
+        """A session of this node is on that server: not on the disk before ``save``."""
+        if self.seen.note(mark):
+            self._to_sync = True
+
+    def save(self) -> None:
+        """Write what was noted; what is more than new numbers of batches is on the disk when this
+        returns. Blocking: for a thread, and for several at once."""
+        if self._path is None:
             return
-        draft = self._path.with_name(f".{FILE}")
-        try:
-            with draft.open("wb") as file:
-                file.write(text)
-                if durably:
-                    file.flush()
-                    os.fsync(file.fileno())
-            draft.replace(self._path)
-        except OSError as error:
-            _log.warning("what was seen of the database cannot be kept: %s", error)
-        else:
-            self._saved = text
+        with self._saving:
+            sync, self._to_sync = self._to_sync, False
+            text = msgspec.json.encode(self.seen)
+            if text == self._saved and not sync:
+                return
+            try:
+                self._write(self._path, text, sync=sync)
+                self._saved = text
+            except OSError as error:
+                self._to_sync = self._to_sync or sync
+                _log.warning("what was seen of the database cannot be kept: %s", error)
+
+    def _write(self, path: Path, text: bytes, *, sync: bool) -> None:
+        draft = path.with_name(f".{FILE}")
+        with draft.open("wb") as file:
+            file.write(text)
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
+        draft.replace(path)

@@ -227,11 +227,13 @@ class Servers:
             now = await mark_of(connection, await connection.execute(SERVER)) or now
         key = connection.server = now.key
         connection.pulse = self.pulse
+        if now.lineage:
+            with self._guard:
+                self._memory.note(now)
+            await asyncio.to_thread(self._memory.save)  # the disk may be slow
         with self._guard:
             before, self._used = self._used, Used(visit.place, key)
             self._lost = False
-            if now.lineage:
-                self._memory.note(now)
         if before is not None and (before.place, before.key[:2]) != (visit.place, key[:2]):
             _log.warning(
                 "the database is on %s now, on timeline %d", shown(visit.place), now.timeline

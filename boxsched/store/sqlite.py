@@ -163,6 +163,7 @@ class SqliteDriver:
         if self._memory is not None and self._mark is not None and self._has_synced:
             with translating(self.path):
                 self._memory.note(with_heads(self._mark, self._writing_connection().raw))
+                self._memory.save()
 
     def _close(self) -> None:
         try:

@@ -1,0 +1,73 @@
+"""What a node remembers of its database is written beside the event loop."""
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from boxsched.store.memory import FILE, Memory
+from boxsched.store.postgres_marks import Descent, Mark
+from tests.contract.conftest import Place
+from tests.contract.world import Leader
+
+MARK = Mark("system", 1, "run", "cluster", (Descent("first", False, "system", 1),), {1: (1, 1)})
+LATER = Mark("system", 1, "run", "cluster", MARK.lineage, {1: (1, 2)})
+
+
+class Writes:
+    """Of the memory's file: in which thread, and whether it was synced."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.threads: list[threading.Thread] = []
+        self.synced: list[bool] = []
+        self.failing = False
+        write = Memory._write
+
+        def noted(memory: Memory, path: Path, text: bytes, *, sync: bool) -> None:
+            self.threads.append(threading.current_thread())
+            if self.failing:
+                raise OSError(28, "No space left on device")
+            self.synced.append(sync)
+            write(memory, path, text, sync=sync)
+
+        monkeypatch.setattr(Memory, "_write", noted)
+
+
+@pytest.fixture
+def writes(monkeypatch: pytest.MonkeyPatch) -> Writes:
+    return Writes(monkeypatch)
+
+
+async def test_no_store_writes_it_on_the_event_loop(place: Place, writes: Writes) -> None:
+    store = await place.open()
+    await (await Leader(store).lead()).commit()
+    await place.close()
+    assert writes.threads
+    assert threading.main_thread() not in writes.threads
+
+
+def test_a_new_history_is_synced_and_a_new_number_is_not(tmp_path: Path, writes: Writes) -> None:
+    memory = Memory(tmp_path)
+    memory.note(MARK)
+    memory.save()
+    memory.save()  # nothing is new
+    memory.note(LATER)
+    memory.save()
+    assert writes.synced == [True, False]
+    again = Memory(tmp_path)
+    again.load()
+    assert again.seen == memory.seen
+
+
+def test_a_new_history_that_could_not_be_written_is_synced_later(
+    tmp_path: Path, writes: Writes
+) -> None:
+    memory = Memory(tmp_path)
+    writes.failing = True
+    memory.note(MARK)
+    memory.save()
+    writes.failing = False
+    memory.note(LATER)
+    memory.save()
+    assert writes.synced == [True]
+    assert (tmp_path / FILE).exists()
