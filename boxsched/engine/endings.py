@@ -168,7 +168,7 @@ def finish(turn: "Turn", live: LiveWorkload, job: LiveJob, said: JobFinished) ->
     out_of_time = _is_out_of_time(job)
     if out_of_time and said.result is Result.STOPPED:
         job.result = Result.FAILED
-    if not out_of_time:
+    if not out_of_time or job.result is Result.PASSED:
         job.reason = _reason(live, job.result, said)
     job.exit_status = said.exit_status
     _set_times(turn, live, job, said.seconds)

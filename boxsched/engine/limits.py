@@ -5,10 +5,10 @@ counts only time that this node has seen pass: from the report that the job bega
 from the load. A time in the store was written by another clock, which may have been an hour off, so
 no difference to one decides anything. A takeover therefore gives a job more time here, never less.
 
-A job that does not begin at all has as long to begin as it would have to end. Where its worker is
-heard from, but does not say either that the job has ended, the engine ends it: first it tells the
-worker to, and after the grace of a stop it takes the job for ended. A worker that is silent is
-another matter (``absence``).
+A job that does not begin at all has as long to begin as it would have to end. A job over its limit
+is stopped by the engine. A job that was stopped, for that or by a person, must end within the grace
+of a stop; if its worker is heard from and does not report the end, the engine ends the job. A
+worker that is silent is another matter (``absence``).
 """
 
 import enum
@@ -19,8 +19,15 @@ import attrs
 from boxsched.engine.books import Books, LiveJob
 from boxsched.model import JobId, job_index, job_workload
 from boxsched.states import JobState
+from boxsched.worker.wire import UNKNOWN_AFTER_SECONDS
 
-TIME_LIMIT_SLACK_SECONDS = 30.0  # for the worker to end it, and to say so
+# Beside the grace of a stop:
+BEGIN_SLACK_SECONDS = 30.0  # for a busy worker to prepare a job
+END_SLACK_SECONDS = 5.0  # for a worker to report that it ended a job; a later report still counts
+# For a stopped job to end. A worker that fell silent must be known to be silent before that.
+GIVE_UP_SLACK_SECONDS = 20.0
+assert GIVE_UP_SLACK_SECONDS > UNKNOWN_AFTER_SECONDS
+BACK_LOOK_SECONDS = 5.0
 KEPT = 1_000  # deadlines of ended jobs
 
 
@@ -30,6 +37,7 @@ class Due(enum.IntEnum):
     BEGIN = 1
     END = 2
     BE_ENDED = 3  # its worker was told to end it
+    BE_BACK = 4  # its worker is away: then it has all of its time again
 
 
 @attrs.frozen
@@ -51,7 +59,7 @@ class Deadlines:
     a worker's own way to end a job takes so long."""
 
     def __init__(self, stop_grace: float) -> None:
-        self._slack = TIME_LIMIT_SLACK_SECONDS + stop_grace
+        self._stop_grace = stop_grace
         self._heap: list[tuple[float, JobId, int, Due]] = []  # (when, job, attempt, what)
 
     def begin(self, books: Books, now: float) -> None:
@@ -65,7 +73,7 @@ class Deadlines:
         heapify(self._heap)
 
     def add(self, books: Books, job: LiveJob, now: float) -> None:
-        """It was assigned, or has begun."""
+        """It was assigned, has begun, or was stopped."""
         if job.state is not JobState.FINISHED:
             heappush(self._heap, self._deadline(books, job, now))
 
@@ -82,14 +90,14 @@ class Deadlines:
                 continue
             away = job.state is JobState.UNKNOWN or books.out_of_sight(job)
             if away and due is not Due.END:
-                self._again(now, job, due)  # once its worker is back
+                heappush(self._heap, (now + BACK_LOOK_SECONDS, id_, attempt, Due.BE_BACK))
+            elif due is Due.BE_BACK:
+                self.add(books, job, now)
             elif job.state is not JobState.STOPPING:
                 to_end.append(job)
-                self._again(now, job, Due.BE_ENDED)
+                heappush(self._heap, self._until_given_up(job, now))
             elif due is Due.BE_ENDED:
                 to_give_up.append(job)
-            else:
-                self._again(now, job, Due.BE_ENDED)
         return Overdue(tuple(to_end), tuple(to_give_up))
 
     def forget_ended(self, books: Books) -> None:
@@ -99,11 +107,16 @@ class Deadlines:
             heapify(self._heap)
 
     def _deadline(self, books: Books, job: LiveJob, now: float) -> tuple[float, JobId, int, Due]:
-        due = Due.BEGIN if job.started_at is None else Due.END
-        return now + _limit(books, job) + self._slack, job.id, job.attempt, due
+        if job.state is JobState.STOPPING:
+            return self._until_given_up(job, now)
+        if job.started_at is None:
+            due, seconds = Due.BEGIN, _limit(books, job) + BEGIN_SLACK_SECONDS
+        else:
+            due, seconds = Due.END, _limit(books, job) + END_SLACK_SECONDS
+        return now + seconds + self._stop_grace, job.id, job.attempt, due
 
-    def _again(self, now: float, job: LiveJob, due: Due) -> None:
-        heappush(self._heap, (now + self._slack, job.id, job.attempt, due))
+    def _until_given_up(self, job: LiveJob, now: float) -> tuple[float, JobId, int, Due]:
+        return now + GIVE_UP_SLACK_SECONDS + self._stop_grace, job.id, job.attempt, Due.BE_ENDED
 
 
 def _limit(books: Books, job: LiveJob) -> float:

@@ -64,7 +64,7 @@ class Turn:
         self.to_tell: set[WorkerId] = set()  # workers that have something to look up
         # Workers that can begin no jobs, and why; None: they can again. To be logged.
         self.problems: dict[WorkerId, str | None] = {}
-        self.timed: list[LiveJob] = []  # assigned or begun: their time limits run from now on
+        self.timed: list[LiveJob] = []  # assigned, begun or stopped: their deadlines run now
         self.hung_up: dict[WorkerId, Connection] = {}  # workers that are to connect anew
         self._asked_by = ""  # who asked for the stop that is being applied
         self._strategy = ""  # the cancellation strategy of the build that is being registered
@@ -289,6 +289,7 @@ class Turn:
         for index in decision.jobs:
             job = live.running[index]
             job.state = moved(JOB_TRANSITIONS, job.state, JobMove.STOP_ASKED)
+            self.timed.append(job)
             self.draft.job(job)
             self.tell(job)
         self.news.stopping(live, by)

@@ -10,8 +10,9 @@ from boxsched.states import JobState, Result, State
 from tests.engine.shop import Shop
 
 LIMIT = 60.0
-END_SECONDS = 101  # the time limit, slack and grace, and a look more
-GRACE_SECONDS = 41
+BEGIN_SECONDS = 101  # to begin: the time limit, slack and grace, and a look more
+END_SECONDS = 76
+GIVE_UP_SECONDS = 31  # the grace of a stop and slack, and a look more
 
 
 @pytest.fixture
@@ -43,11 +44,11 @@ async def test_a_worker_that_beats_and_does_not_run_keeps_no_job_for_ever(
     (given,) = await shop.assignments()
     if begins:
         await shop.start([given])
-    await beating(shop, END_SECONDS)
+    await beating(shop, END_SECONDS if begins else BEGIN_SECONDS)
     (told,) = await shop.assignments()
     assert told.stop, "first it is told to"
     assert (await shop.look(id_)).state is State.RUNNING
-    await beating(shop, GRACE_SECONDS)
+    await beating(shop, GIVE_UP_SECONDS)
     found = await shop.look(id_)
     assert (found.state, found.result) == (State.FINISHED, Result.FAILED)
     what = "time limit of 60 s" if begins else "not begun within its time limit of 60 s"
@@ -66,18 +67,43 @@ async def test_a_stop_that_its_worker_does_not_heed(shop: Shop) -> None:
     id_ = await shop.build(timeout=LIMIT)
     await shop.start(await shop.assignments())
     await shop.stop(id_)
-    await beating(shop, END_SECONDS)
+    await beating(shop, GIVE_UP_SECONDS - 3)
     assert (await shop.look(id_)).state is State.STOPPING
-    await beating(shop, GRACE_SECONDS)
+    await beating(shop, 3)
     found = await shop.look(id_)
     assert (found.result, found.jobs[0].result) == (Result.STOPPED, Result.STOPPED)
+    assert await state(shop) == "disconnected", "it is to connect anew"
+
+
+async def test_a_stop_has_all_of_its_grace_once_its_worker_is_back(shop: Shop) -> None:
+    id_ = await shop.build(server="production", timeout=LIMIT)
+    await shop.start(await shop.assignments())
+    await shop.later(100)
+    await shop.stop(id_)
+    await shop.later(100)
+    await shop.connect(2)
+    await shop.settle()
+    await beating(shop, GIVE_UP_SECONDS - 7)
+    assert (await shop.look(id_)).state is State.STOPPING
+    await beating(shop, 7 + 5)
+    assert (await shop.look(id_)).state is State.FINISHED
+
+
+async def test_a_result_that_comes_late_counts(shop: Shop) -> None:
+    id_ = await shop.build(timeout=LIMIT)
+    (given,) = await shop.assignments()
+    await shop.start([given])
+    await beating(shop, END_SECONDS)
+    await shop.finish(given)
+    found = await shop.look(id_)
+    assert (found.result, found.jobs[0].reason) == (Result.PASSED, None)
 
 
 async def test_a_job_that_begins_late_has_all_of_its_time(shop: Shop) -> None:
     id_ = await shop.build(timeout=LIMIT)
     await beating(shop, 90)
     await shop.start(await shop.assignments())
-    await beating(shop, 90)
+    await beating(shop, 70)
     (given,) = await shop.assignments()
     assert not given.stop
     await shop.finish(given)
@@ -99,7 +125,7 @@ async def test_another_leader_counts_anew_and_ends_it_too(shop: Shop) -> None:
     await beating(shop, 90)
     await shop.restart()
     await shop.settle()
-    await beating(shop, 90)
+    await beating(shop, 70)
     assert not (await shop.assignments())[0].stop
-    await beating(shop, 11 + GRACE_SECONDS)
+    await beating(shop, 31 + GIVE_UP_SECONDS)
     assert (await shop.look(id_)).result is Result.FAILED
