@@ -7,7 +7,7 @@ import { Pace } from "./pace.js";
 import { RowView } from "./row.js";
 import { amount, make } from "./text.js";
 
-const STEP = 200; // rows of a list on the page, and how many more each "show more" brings
+const STEP = 100; // rows of a list on the page, and how many more each "show more" brings
 const CALM_MS = 250;
 const MANY = 12; // rows of a list in which nothing turns any more: it would be unrest, and is dear
 const POOL = 200;

@@ -10,29 +10,31 @@ const gliding = new Set();
 /** Notes where all is in these lists ({section, rows}); call the result when they have changed. */
 export function noted(lists) {
   if (document.hidden || calm.matches) return () => {};
-  const before = lists.map(placesOf); // what still glides, where it is seen
+  const before = lists.map(placesOf);
   return () => {
-    for (const animation of gliding) animation.cancel();
     gliding.clear();
     const after = lists.map(placesOf);
     lists.forEach((list, at) => glide(list, before[at], after[at]));
   };
 }
 
-/** Whether something still glides: to move it now would make it jump. */
+/**
+ * Whether something still glides: to move it now would make it jump. An animation is idle where its
+ * element is no longer shown.
+ */
 export function isGliding() {
-  return [...gliding].some((animation) => animation.playState === "running");
+  return [...gliding].some((animation) => animation.playState !== "idle");
 }
 
-/** The top of a list, and of each part of it within it: of rows by their ids. */
+/** Where a list is, and each part of it within it: rows by their ids. */
 function placesOf({ section, rows }) {
-  const { top } = section.getBoundingClientRect();
+  const { top, bottom } = section.getBoundingClientRect();
   const within = new Map();
   for (const part of partsOf({ section, rows })) {
     const rect = part.getBoundingClientRect();
     within.set(part.id || part, { top: rect.top - top, bottom: rect.bottom - top });
   }
-  return { top, within };
+  return { top, bottom, within };
 }
 
 function partsOf({ section, rows }) {
@@ -40,21 +42,23 @@ function partsOf({ section, rows }) {
 }
 
 function glide(list, before, after) {
-  move(list.section, before.top - after.top);
+  if (inSight(before) || inSight(after)) move(list.section, before.top - after.top);
   for (const part of partsOf(list)) {
     const was = before.within.get(part.id || part);
     const is = after.within.get(part.id || part);
-    if (was && (inSight(before.top, was) || inSight(after.top, is))) move(part, was.top - is.top);
+    if (was && (inSight(was, before.top) || inSight(is, after.top))) move(part, was.top - is.top);
   }
 }
 
-function inSight(top, part) {
-  return top + part.bottom > -NEAR_PIXELS && top + part.top < innerHeight + NEAR_PIXELS;
+function inSight({ top, bottom }, within = 0) {
+  return within + bottom > -NEAR_PIXELS && within + top < innerHeight + NEAR_PIXELS;
 }
 
 function move(element, by) {
   if (Math.abs(by) < LEAST_PIXELS) return;
   const animation = element.animate([{ transform: `translateY(${by}px)` }, { transform: "none" }], GLIDE);
   gliding.add(animation);
-  animation.onfinish = () => gliding.delete(animation);
+  // Only after a frame without it: a browser that sees one glide follow another in the next frame
+  // takes the whole way for a jump.
+  animation.onfinish = () => setTimeout(() => gliding.delete(animation));
 }
