@@ -64,10 +64,9 @@ def story() -> Iterator[Sequence[dict[str, Any]]]:
                 made += 1
                 if made % 2:
                     events.append(told("queued", waiting[-1]))
-            if len(running) == BOXES or not waiting:
-                if running:
-                    events.append(told("finished", running.pop(turn % len(running))))
-                    finished += 1
+            if running and (len(running) == BOXES or not waiting):
+                events.append(told("finished", running.pop(turn % len(running))))
+                finished += 1
             if len(running) < BOXES and waiting:
                 running.append(waiting.pop(turn % min(3, len(waiting))))
                 events.append(told("started", running[-1]))
@@ -79,7 +78,7 @@ def told(what: str, n: int) -> dict[str, Any]:
     at = f"2026-01-01T{n // 3600:02}:{n // 60 % 60:02}:{n % 60:02}.000000Z"
     row: dict[str, Any] = {
         "type": f"workload.{what}", "workload": f"w{FIRST_ID + n}", "project": "busy", "number": n,
-        "kind": "build", "branch": f"b{n % BRANCHES}", "message": f"Number {n} " + "long " * (n % 9),
+        "kind": "build", "branch": f"b{n % BRANCHES}", "message": f"{n} " + "long " * (n % 9),
         "boxes": 1, "priority": 50, "created_at": at,
     }  # fmt: skip
     if what != "registered":

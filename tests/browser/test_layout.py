@@ -1,13 +1,14 @@
 """What stays in its place, and what is still seen with other colours and on paper."""
 
 import pytest
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Route, expect
 
 from tests.browser.person import Opened, sign_in
 from tests.browser.service import Service, job
 from tests.browser.shifts import MOST_SHIFT, OBSERVE, shift
 
 pytestmark = pytest.mark.browser
+
 
 @pytest.mark.parametrize(("width", "height"), [(1280, 900), (390, 844)])
 @pytest.mark.parametrize("rows", [0, 3, 60])
