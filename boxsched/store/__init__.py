@@ -83,8 +83,8 @@ it has become another one  all sessions go to the newest server that was seen; a
                            refused (StoreBehind) until ``db restored`` (``postgres_servers``)
 a new timeline             a failover may have lost what was committed last: as behind a restored
                            backup, all that was given out is void (``steps.history``)
-a crash before the standby what is found then is answered only when the standby has it
-has what was committed     (``postgres_connection.DURABLE``)
+a crash before the standby nothing is read from the restarted server until the standby has it
+has what was committed     (``postgres_settling``; ``postgres_connection.DURABLE``)
 =========================  ======================================================================
 """
 

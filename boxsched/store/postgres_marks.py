@@ -14,11 +14,13 @@ import msgspec
 
 from boxsched.store.blocks import Row
 
-# In two statements: the tables may not be there yet.
+# In two statements: the tables may not be there yet. Where one of its processes crashes, the server
+# recovers from its log, and begins its statistics anew, without another start.
 SERVER = """
 SELECT CASE WHEN pg_is_in_recovery() THEN NULL ELSE pg_walfile_name(pg_current_wal_lsn()) END,
        CAST((SELECT system_identifier FROM pg_control_system()) AS text),
-       CAST(extract(epoch FROM pg_postmaster_start_time()) AS text),
+       concat(extract(epoch FROM pg_postmaster_start_time()), ' ',
+              extract(epoch FROM pg_stat_get_bgwriter_stat_reset_time())),
        to_regclass('lineage') IS NOT NULL
 """
 HISTORY = """
@@ -40,7 +42,7 @@ class Descent(msgspec.Struct, frozen=True, array_like=True):
 
 @attrs.frozen
 class Mark:
-    """``run``: since when the server runs."""
+    """``run``: since when the server runs, and has not crashed."""
 
     system: str
     timeline: int

@@ -6,11 +6,15 @@ one by now. ``look_on`` looks again every few seconds, since a promoted standby 
 itself. A server that is older than what this node has seen, in this life or an earlier one
 (``memory``), is not used.
 
+Nothing is read from a server that was restarted until its synchronous standby has what it shows
+(``postgres_settling``).
+
 Where a server's history is new, the session that finds it first makes everything void that was
 given out before (``steps.history``), and only then is the server used at all.
 """
 
 import asyncio
+import concurrent.futures
 import logging
 import secrets
 import threading
@@ -36,6 +40,7 @@ from boxsched.store.postgres_errors import refuses_entry
 from boxsched.store.postgres_marks import SERVER, missing, why_behind
 from boxsched.store.postgres_places import places
 from boxsched.store.postgres_pulse import Pulse
+from boxsched.store.postgres_settling import Settling
 from boxsched.store.postgres_url import places_shown
 from boxsched.store.postgres_visits import Place, Visit, mark_of, raw_mark, shown, visited
 from boxsched.store.steps import history
@@ -70,7 +75,9 @@ class Servers:
         self._guard = threading.Lock()
         self._used: Used | None = None
         self._lost = True  # to be looked for
-        self._looking = asyncio.Lock()
+        self._looking = asyncio.Lock()  # one look at a time: each judges by what the last one saw
+        self._loop: asyncio.AbstractEventLoop | None = None  # of the node's sessions
+        self._settling = Settling()
         self._told: dict[str, float] = {}  # what was refused, and when that was said
         self.pulse = Pulse()
 
@@ -82,7 +89,8 @@ class Servers:
 
     async def connect(self, timeout: float = CONNECT_SECONDS) -> Connection:
         """A session on the server that is used; raises StoreAway, within that time."""
-        ends = asyncio.get_running_loop().time() + timeout
+        self._loop = asyncio.get_running_loop()
+        ends = self._loop.time() + timeout
         # Of several hosts the others are to be seen in what is left of the time.
         first = timeout / 2 if "," in places_shown(self.url) else timeout
         used = self._used
@@ -97,7 +105,7 @@ class Servers:
                     connection = await self._again(used, first)
                     if connection is not None:
                         return connection
-                left = ends - asyncio.get_running_loop().time()
+                left = ends - self._loop.time()
                 return await self._found(left * 0.9)
         except TimeoutError:
             raise StoreAway(f"cannot connect to {named(self.url)} within {timeout:.3g} s") from None
@@ -105,7 +113,7 @@ class Servers:
     def connect_raw(self, parameters: Mapping[str, Any]) -> Any:
         """As ``connect``, from a thread that may wait, and with psycopg2's own errors."""
         if self._used is None or self._lost:
-            asyncio.run(self._look_for_thread())
+            self._look_from_thread()
         used = self._used
         assert used is not None
         try:
@@ -161,8 +169,31 @@ class Servers:
         self._lost = True
         return None
 
-    async def _look_for_thread(self) -> None:
-        (await self._found(CONNECT_SECONDS)).close()
+    def _look_from_thread(self) -> None:
+        """In the loop of the node's other sessions, if there are any: two looks at once would
+        judge by what neither had seen yet."""
+        if self._loop is None:
+            asyncio.run(self._look())
+            return
+        look = self._look()
+        try:
+            looking = asyncio.run_coroutine_threadsafe(look, self._loop)
+        except RuntimeError:
+            look.close()
+            raise StoreAway("this node is stopping") from None
+        try:
+            looking.result(2 * CONNECT_SECONDS)
+        except TimeoutError:
+            looking.cancel()
+            raise StoreAway(f"no server was found within {2 * CONNECT_SECONDS:g} s") from None
+        except concurrent.futures.CancelledError:
+            raise StoreAway("this node is stopping") from None
+
+    async def _look(self) -> None:
+        """Unless another look has found the server meanwhile."""
+        async with self._looking:
+            if self._used is None or self._lost:
+                (await self._found(CONNECT_SECONDS)).close()
 
     async def _found(self, timeout: float) -> Connection:
         """A session on the newest server of all hosts, which is used from now on."""
@@ -179,7 +210,7 @@ class Servers:
             if not fit:
                 self._refuse([visit for visit in visits if isinstance(visit, Exception)], behind)
             chosen = max(fit, key=lambda visit: visit.mark.age)
-            await self._use(chosen)
+            await self._use(chosen, timeout)
             return chosen.connection
         except BaseException:
             chosen = None
@@ -220,11 +251,13 @@ class Servers:
         meant = StoreRefuses if said and refuses_entry(said[-1]) else StoreAway
         raise meant(f"cannot connect to {named(self.url)}: {why}")
 
-    async def _use(self, visit: Visit) -> None:
+    async def _use(self, visit: Visit, timeout: float) -> None:
         connection, now = visit.connection, visit.mark
         if now.cluster and now.is_new_history:
             await self._go_on(visit)
             now = await mark_of(connection, await connection.execute(SERVER)) or now
+        if now.cluster:
+            await self._settling.settled(visit.place, now.key, timeout)
         key = connection.server = now.key
         connection.pulse = self.pulse
         if now.lineage:

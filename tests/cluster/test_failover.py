@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from boxsched.store.check import check
 from boxsched.store.contract import SHARD
 from boxsched.store.errors import StoreBehind
 from boxsched.store.postgres_servers import Servers
+from boxsched.store.postgres_visits import Place, Visit, visited
 from boxsched.store.steps.operating import JUMP
 from boxsched.store.values import Connection
 from tests.cluster.conftest import KEYS, Session
@@ -68,19 +70,19 @@ async def test_an_old_primary_that_comes_back_gets_nothing(two: Pair, tmp_path: 
     await store.open()
     leader = await Leader(store).lead()
     session = session_of(store)
-    session.until(lambda s: s.mine == {1})
+    await asyncio.to_thread(session.until, lambda s: s.mine == {1})
 
     await fail_over(two)
-    session.until(lambda s: s.losses)
+    await asyncio.to_thread(session.until, lambda s: s.losses)
     seen = len(session.views)
-    session.until(lambda s: len(s.views) > seen and s.mine == {1})
+    await asyncio.to_thread(session.until, lambda s: len(s.views) > seen and s.mine == {1})
     leader = await insisting(Leader(store).lead, 0)
     project = await leader.project()
     new = [(await leader.submit(build(project, f"b{n}"))).id for n in range(20)]
     await asyncio.gather(*(store.batch_number(SHARD) for _ in range(20)))  # every connection
     held = two.asked(two.second, "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'")
     assert held[0][0] > 0
-    session.end()
+    await asyncio.to_thread(session.end)
     await store.close()
 
     again = open_store(two.url, tmp_path)
@@ -135,14 +137,14 @@ async def test_a_promoted_standby_is_found_while_the_old_primary_answers(
     await store.open()
     old = await Leader(store).lead()
     session = session_of(store)
-    session.until(lambda s: s.mine == {1})
+    await asyncio.to_thread(session.until, lambda s: s.mine == {1})
     await asyncio.to_thread(two.caught_up)
     await asyncio.to_thread(two.promote)
     lost = lambda s: any("another server" in why for why in s.losses)  # noqa: E731
     await asyncio.to_thread(session.until, lost)
     with pytest.raises(Fenced):
         await insisting(store.commit, old.next_batch())
-    session.end()
+    await asyncio.to_thread(session.end)
     await store.close()
     assert two.asked(two.first, "SELECT batch FROM shard") == [(old.batch,)]
 
@@ -192,11 +194,42 @@ async def test_a_lock_session_alone_finds_the_newer_server(two: Pair, tmp_path: 
     session = Session("", 1)
     session.session._servers = servers
     session.start(1)
-    session.until(lambda s: s.mine == {1})
+    await asyncio.to_thread(session.until, lambda s: s.mine == {1})
     await fail_over(two)
-    session.until(lambda s: s.losses)
+    await asyncio.to_thread(session.until, lambda s: s.losses)
     seen = len(session.views)
-    session.until(lambda s: len(s.views) > seen and s.mine == {1})
+    await asyncio.to_thread(session.until, lambda s: len(s.views) > seen and s.mine == {1})
     held = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"
     assert two.asked(two.first, held) == [(0,)]
-    session.end()
+    await asyncio.to_thread(session.end)
+
+
+async def test_two_looks_at_once_find_nothing_behind(
+    two: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lock session looks, and what it has read is old when another look notes newer batches."""
+    store = open_store(two.url, tmp_path)
+    await store.open()
+    leader = await Leader(store).lead()
+    servers = store.servers
+    assert servers is not None
+    looked, goes_on = threading.Event(), threading.Event()
+
+    async def held_up(place: Place, timeout: float) -> Visit | Exception:
+        visit = await visited(place, timeout)
+        if not looked.is_set():
+            looked.set()
+            await asyncio.to_thread(goes_on.wait, 20)
+        return visit
+
+    monkeypatch.setattr("boxsched.store.postgres_servers.visited", held_up)
+    servers.lose()
+    first = asyncio.create_task(asyncio.to_thread(servers.connect_raw, {}))
+    await asyncio.to_thread(looked.wait, 20)
+    await leader.commit()
+    second = asyncio.create_task(servers.connect(10.0))
+    await asyncio.wait({second}, timeout=0.5)
+    goes_on.set()
+    (await first).close()
+    (await second).close()
+    await store.close()

@@ -1,9 +1,12 @@
 """A synchronous standby that lags: commits take seconds, and what is answered waits for them."""
 
 import asyncio
-from collections.abc import Iterator
+import os
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psycopg2
 import pytest
 
 from boxsched.errors import OutcomeUnknown
@@ -82,7 +85,6 @@ async def test_a_repeated_key_is_answered_from_what_the_standby_has(
     assert found == [(1,)], "it is there, and the standby has it not"
 
     session = session_of(store)
-    await asyncio.to_thread(session.until, lambda s: s.mine == {1})
     asking = asyncio.create_task(insisting(store.idempotency, new.idempotency))
     again = asyncio.create_task(insisting(store.submit, [new]))
     await asyncio.wait({asking, again}, timeout=3)
@@ -94,4 +96,76 @@ async def test_a_repeated_key_is_answered_from_what_the_standby_has(
     assert not isinstance(outcome, KeyTaken) and outcome == found_one
     assert two.asked(two.second, "SELECT count(*) FROM idempotency") == [(1,)]
     await asyncio.to_thread(session.end)
+    await store.close()
+
+
+def crash(two: Pair) -> None:
+    two.first.kill()
+    two.first.start()
+
+
+def crash_of_a_backend(two: Pair) -> None:
+    """Out of memory, say: the server ends all sessions and recovers, and its start time stays."""
+    pids = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+    ((pid,), *_) = two.asked(two.first, pids)
+    os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("crash", [crash, crash_of_a_backend])
+async def test_nothing_is_read_that_the_standby_has_not(
+    two: Pair, tmp_path: Path, crash: Callable[[Pair], None]
+) -> None:
+    """Behind a crash the server shows its whole log; a second one may lose the end of it."""
+    store = open_store(two.url, tmp_path)
+    await store.open()
+    leader = await Leader(store).lead()
+    project = await leader.project()
+    await asyncio.to_thread(two.wait_for_second, "on")
+    two.hold()
+    with pytest.raises(OutcomeUnknown):
+        await store.submit([build(project, "b")])
+    await asyncio.to_thread(crash, two)
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                there = await asyncio.to_thread(
+                    two.asked, two.first, "SELECT count(*) FROM workload"
+                )
+                break
+            except psycopg2.OperationalError:
+                await asyncio.sleep(0.05)
+    assert there == [(1,)], "the server shows it"
+
+    session = session_of(store)
+    reads = {
+        name: asyncio.create_task(insisting(call, *arguments))
+        for name, call, arguments in (
+            ("unfinished", store.unfinished, ()),
+            ("number", store.find_number, ("web", 1)),
+            ("level", store.assignments, ([leader.worker],)),
+            ("events", store.last_events, ()),
+        )
+    }
+    done, _ = await asyncio.wait(reads.values(), timeout=3)
+    assert not done, "nobody is told of what may yet be lost"
+    two.let_go()
+    assert len(await reads["unfinished"]) == 1
+    assert await reads["number"] is not None
+    await asyncio.gather(*reads.values())
+    assert two.asked(two.second, "SELECT count(*) FROM workload") == [(1,)]
+    await asyncio.to_thread(session.end)
+    await store.close()
+
+
+async def test_a_restarted_server_is_waited_for_however_long_its_standby_lags(
+    two: Pair, tmp_path: Path
+) -> None:
+    """Longer than anybody waits for a connection."""
+    store = open_store(two.url, tmp_path)
+    await store.open()
+    await Leader(store).lead()
+    await asyncio.to_thread(two.wait_for_second)
+    await asyncio.to_thread(two.lag, 3.0)
+    await asyncio.to_thread(crash, two)
+    assert (await insisting(store.shards))[0].id == SHARD
     await store.close()
