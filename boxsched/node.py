@@ -24,6 +24,7 @@ from boxsched.engine.engine import Counters, Engine
 from boxsched.engine.why import Sentences, WhyReport, explain_now, sentences
 from boxsched.errors import BoxschedError, NodeFailed
 from boxsched.feed import EventFeed
+from boxsched.forecasts import Forecasts
 from boxsched.gateway import Gateway
 from boxsched.gather import Gather
 from boxsched.holds import LoopHolds
@@ -31,7 +32,6 @@ from boxsched.mixing import Mixing
 from boxsched.model import WorkerId, WorkloadId
 from boxsched.options import Options
 from boxsched.retention import Retention
-from boxsched.scheduling.prediction import outlook
 from boxsched.store import is_postgres
 from boxsched.store.batches import Event
 from boxsched.store.contract import SHARD, Store
@@ -43,7 +43,6 @@ log = logging.getLogger(__name__)
 
 GROUP_AT_MOST = 256  # submissions or commands in one transaction
 GROUP_BYTES_AT_MOST = 1 << 20  # of submissions in one transaction, or one that has more
-FORECASTS_AT_ONCE = 1
 DEFAULT_BOX_TYPE = "default"
 
 Command = tuple[int, inbox.Command]  # with the shard that it is for
@@ -79,7 +78,7 @@ class Node:
         self._commands: Gather[Command, None] = Gather(self._store_commands, at_most=GROUP_AT_MOST)
         self._retention = Retention(store, clock, lambda: SHARD in self.leadership.led)
         self.holds = LoopHolds(asyncio.get_running_loop().time)
-        self._forecasts = asyncio.Semaphore(FORECASTS_AT_ONCE)
+        self._forecasts = Forecasts(self.books, clock)
         self._tasks: list[asyncio.Task[None]] = []
 
     # --- What the API calls -----------------------------------------------------------------
@@ -114,12 +113,7 @@ class Node:
         report = explain_now(books, workload, now)
         if report is None or books.core.workloads[workload].run is not None:
             return report
-        ahead = outlook(books.core, workload, now)
-        if ahead is None:
-            return report
-        async with self._forecasts:  # it takes some tenths of a second of a core
-            start = await asyncio.to_thread(ahead.expected_start)
-        return attrs.evolve(report, expected_start=start)
+        return attrs.evolve(report, expected_start=await self._forecasts.start(workload))
 
     def reasons(self, books: Books) -> Sentences:
         """Says of each that waits why."""

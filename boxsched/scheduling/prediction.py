@@ -1,8 +1,9 @@
 """What the past and the present let one expect: durations of jobs, and the start of a workload."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from heapq import heappop, heappush
+from itertools import islice
 from statistics import median
 from types import MappingProxyType
 from typing import NamedTuple
@@ -18,7 +19,6 @@ from boxsched.scheduling.values import (
     BoxesWanted,
     BoxRetired,
     Event,
-    Finished,
     JobsEnded,
     ProjectLimited,
     QueueRules,
@@ -52,14 +52,16 @@ def forecast(scheduler: Scheduler, id_: WorkloadId, now: float) -> float | None:
     run = scheduler.workloads[id_].run
     if run is not None:
         return run.started_at
-    seen = outlook(scheduler, id_, now)
-    return None if seen is None else seen.expected_start()
+    ahead = outlook(scheduler, now)
+    return None if ahead is None else ahead.expected_starts((id_,)).get(id_)
 
 
-def outlook(scheduler: Scheduler, id_: WorkloadId, now: float) -> "Outlook | None":
-    """For a workload that waits; None where more than FORECAST_WORKLOADS do."""
-    waiting = sum(w.run is None for w in scheduler.workloads.values())
-    return None if waiting > FORECAST_WORKLOADS else Outlook(_image(scheduler), id_, now)
+def outlook(scheduler: Scheduler, now: float) -> "Outlook | None":
+    """None where more than FORECAST_WORKLOADS wait."""
+    waiting = (w for w in scheduler.workloads.values() if w.run is None)
+    if sum(1 for _ in islice(waiting, FORECAST_WORKLOADS + 1)) > FORECAST_WORKLOADS:
+        return None
+    return Outlook(_image(scheduler), now)
 
 
 @attrs.frozen
@@ -67,40 +69,38 @@ class Outlook:
     """A core at one moment, to run ahead from: values only, so that another thread may do it."""
 
     image: "Image"
-    id: WorkloadId
     now: float
 
-    def expected_start(self) -> float | None:
-        """When the workload starts if nothing else is asked and every job runs as expected; one
-        that is late already, to its time limit.
+    def expected_starts(self, ids: Iterable[WorkloadId]) -> dict[WorkloadId, float]:
+        """When these waiting workloads start if nothing else is asked and every job runs as
+        expected; one that is late already, to its time limit.
 
-        None where it never would (no such Boxes). Boxes that are away stay away, and when their
-        jobs end nobody knows.
+        Without those that never would (no such Boxes). Boxes that are away stay away, and when
+        their jobs end nobody knows.
         """
-        return _run_ahead(_twin(self.image), self.id, self.now)
+        return _run_ahead(_twin(self.image), set(ids), self.now)
 
 
-def _run_ahead(twin: Scheduler, id_: WorkloadId, now: float) -> float | None:
+def _run_ahead(twin: Scheduler, ids: set[WorkloadId], now: float) -> dict[WorkloadId, float]:
     ends: list[tuple[float, int, tuple[int, ...]]] = []
     for workload in twin.workloads.values():
         if workload.run is not None:
             _push_ends(ends, workload, workload.run.jobs_in_sight(), now)
+    starts: dict[WorkloadId, float] = {}
     time = now
     while True:
         ended: list[JobsEnded] = []
         while ends and ends[0][0] <= time:
             _, workload_id, jobs = heappop(ends)
             ended.append(JobsEnded(WorkloadId(workload_id), jobs, Result.PASSED))
-        finished = False
         for decision in twin.decide(ended, time):
             if isinstance(decision, Admitted):
-                if decision.workload == id_:
-                    return time
+                if decision.workload in ids:
+                    starts[decision.workload] = time
                 admitted = twin.workloads[decision.workload]
                 _push_ends(ends, admitted, tuple(range(len(decision.boxes))), time)
-            finished = finished or isinstance(decision, Finished)
-        if not ends:
-            return None
+        if not ends or len(starts) == len(ids):
+            return starts
         time = max(time, ends[0][0])
 
 

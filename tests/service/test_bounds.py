@@ -2,7 +2,8 @@
 
 import asyncio
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import msgspec
 import pytest
@@ -10,9 +11,11 @@ import pytest
 from boxsched.api.large import LARGE_BYTES, LargeBodies
 from boxsched.engine.books import Books
 from boxsched.errors import Invalid, StoreAway
+from boxsched.forecasts import Forecasts
 from boxsched.gather import Gather
 from boxsched.holds import TICK_SECONDS, WINDOW_SECONDS, LoopHolds
 from boxsched.inbox import SubmitJob
+from boxsched.model import WorkloadId
 from boxsched.node import GROUP_BYTES_AT_MOST
 from boxsched.scheduling.prediction import Outlook
 from boxsched.store.values import NewWorkload, Organization
@@ -124,26 +127,98 @@ async def test_a_hundred_bodies_of_a_megabyte_are_all_taken(waiting: House) -> N
 # --- What is looked at beside the loop --------------------------------------------------------
 
 
+class HeldForecasts:
+    """Every run ahead waits until ``go``; what each was asked, and in which thread it was."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.go = threading.Event()
+        self.begun = asyncio.Event()
+        self.asked: list[set[WorkloadId]] = []
+        self.threads: list[int] = []
+        loop = asyncio.get_running_loop()
+        ahead = Outlook.expected_starts
+
+        def held(outlook: Outlook, ids: Iterable[WorkloadId]) -> dict[WorkloadId, float]:
+            self.threads.append(threading.get_ident())
+            self.asked.append(set(ids))
+            loop.call_soon_threadsafe(self.begun.set)
+            assert self.go.wait(20.0)
+            return ahead(outlook, ids)
+
+        monkeypatch.setattr(Outlook, "expected_starts", held)
+
+
+async def queued_behind_others(house: House, count: int) -> list[str]:
+    """Builds that wait for the Boxes of the two that run."""
+    await house.project("web", jobs=[job("long", "sleep 60")])
+    for one in [await house.build(branch=branch) for branch in "ab"]:
+        await house.until(one["id"], state="running")
+    ids = [(await house.build(branch=f"c{n}"))["id"] for n in range(count)]
+    await house.until(ids[-1], state="queued")
+    return ids
+
+
 async def test_a_forecast_runs_beside_the_event_loop(
     running: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ahead, threads = Outlook.expected_start, []
-
-    def noted(outlook: Outlook) -> float | None:
-        threads.append(threading.get_ident())
-        return ahead(outlook)
-
-    monkeypatch.setattr(Outlook, "expected_start", noted)
-    await running.project("web", jobs=[job("long", "sleep 60")])
-    runs = [await running.build(branch=branch) for branch in "ab"]
-    for one in runs:
-        await running.until(one["id"], state="running")
-    last = await running.build(branch="c")
-    await running.until(last["id"], state="queued")
-    explained = await running.get(f"/workloads/{last['id']}/explanation")
+    forecasts = HeldForecasts(monkeypatch)
+    forecasts.go.set()
+    (last,) = await queued_behind_others(running, 1)
+    explained = await running.get(f"/workloads/{last}/explanation")
     assert explained["expected_start"] is not None
-    assert len(threads) == 1
-    assert threading.get_ident() not in threads
+    assert len(forecasts.threads) == 1
+    assert threading.get_ident() not in forecasts.threads
+
+
+async def test_all_who_ask_while_a_forecast_is_under_way_share_the_next(
+    running: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = await queued_behind_others(running, 5)
+    forecasts = HeldForecasts(monkeypatch)
+    count, all_asked = 0, asyncio.Event()
+    start = Forecasts.start
+
+    async def counted(asked: Forecasts, workload: WorkloadId) -> float | None:
+        nonlocal count
+        count += 1
+        if count == 1 + 8 * len(ids):
+            all_asked.set()
+        return await start(asked, workload)
+
+    monkeypatch.setattr(Forecasts, "start", counted)
+
+    def ask(id_: str) -> asyncio.Task[Any]:
+        return asyncio.create_task(running.get(f"/workloads/{id_}/explanation"))
+
+    first = ask(ids[0])
+    await forecasts.begun.wait()
+    others = [ask(id_) for id_ in ids * 8]
+    await all_asked.wait()
+    others.pop().cancel()
+    forecasts.go.set()
+    answers = await asyncio.gather(first, *others)
+    starts = [answer["expected_start"] for answer in answers]
+    assert None not in starts
+    assert starts[1] < starts[4], "each its own"
+    assert [len(asked) for asked in forecasts.asked] == [1, len(ids)]
+
+
+async def test_a_forecast_that_fails_is_an_answer_for_all_and_not_the_last(
+    running: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (last,) = await queued_behind_others(running, 1)
+    books, id_ = running.node.books, WorkloadId(int(last[1:]))
+
+    async def away() -> Books:
+        raise StoreAway("away")
+
+    forecasts = Forecasts(away, running.node.clock)
+    for outcome in await asyncio.gather(
+        *(forecasts.start(id_) for _ in range(3)), return_exceptions=True
+    ):
+        assert isinstance(outcome, StoreAway)
+    monkeypatch.setattr(forecasts, "_books", books)
+    assert await forecasts.start(id_) is not None
 
 
 def test_asks_are_shared_up_to_so_many_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
