@@ -76,7 +76,7 @@ class Node:
             weight_at_most=GROUP_BYTES_AT_MOST,
         )
         self._commands: Gather[Command, None] = Gather(self._store_commands, at_most=GROUP_AT_MOST)
-        self._retention = Retention(store, clock, lambda: SHARD in self.leadership.led)
+        self.retention = Retention(store, clock, lambda: SHARD in self.leadership.led)
         self.holds = LoopHolds(asyncio.get_running_loop().time)
         self._forecasts = Forecasts(self.books, clock)
         self._tasks: list[asyncio.Task[None]] = []
@@ -166,7 +166,7 @@ class Node:
         self._begin("worker", self.worker.run())
         self._begin("heartbeat", self.worker.beat())
         self._begin("gateway", self.gateway.run())
-        self._begin("retention", self._retention.run())
+        self._begin("retention", self.retention.run())
         self._begin("feed", self.feed.run(lambda: self.bus.up))
 
     async def failed(self) -> None:

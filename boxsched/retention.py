@@ -1,4 +1,5 @@
-"""What is kept for a time only, and is deleted then: sessions, expired tokens, idempotency keys.
+"""What is kept for a time only, and is deleted then: sessions, expired tokens, idempotency keys,
+and commands that were set aside.
 
 Every node runs the chore; only the leader of the default organization's shard does the work. It
 takes one small slice at a time, so that no transaction of it holds up another for long.
@@ -17,6 +18,8 @@ log = logging.getLogger(__name__)
 KEY_SECONDS = 7 * 86_400.0  # so long a POST can be repeated under its Idempotency-Key
 TOKEN_SECONDS = 30 * 86_400.0  # so long a token is listed after its end
 SESSION_SLACK_SECONDS = 3_600.0  # nodes' clocks may differ: a session over for an hour is over
+SET_ASIDE_SECONDS = 30 * 86_400.0  # so long a command that was set aside is kept
+SET_ASIDE_AT_MOST = 1_000  # commands; the oldest go first
 SLICE = 1_000  # rows looked at in one transaction
 PAUSE_SECONDS = 10.0  # between two slices: 8.6 million keys are looked at a day
 assert SLICE * 86_400 / PAUSE_SECONDS > 8_000_000
@@ -29,6 +32,7 @@ class Retention:
         self._store = store
         self._clock = clock
         self._leads = leads
+        self.set_aside_dropped = 0  # by this node: for the metrics
         self._place = ("", "")  # of the keys: behind the slice that was looked at last
 
     async def run(self) -> None:
@@ -44,9 +48,15 @@ class Retention:
 
     async def run_once(self) -> int:
         """Delete what is old in the next slice; returns how many rows went."""
-        then = self._clock.now() - SESSION_SLACK_SECONDS
-        sessions = await self._store.drop_expired_sessions(then, SLICE)
+        now = self._clock.now()
+        sessions = await self._store.drop_expired_sessions(now - SESSION_SLACK_SECONDS, SLICE)
         tokens = await self._store.drop_expired_tokens(TOKEN_SECONDS, SLICE)
+        aside = await self._store.drop_old_set_aside(
+            now - SET_ASIDE_SECONDS, SET_ASIDE_AT_MOST, SLICE
+        )
+        if aside:
+            self.set_aside_dropped += aside
+            log.warning("%d old commands that were set aside are dropped", aside)
         swept = await self._store.sweep_keys(self._place, KEY_SECONDS, SLICE)
         self._place = swept.place or ("", "")
-        return sessions + tokens + swept.dropped
+        return sessions + tokens + aside + swept.dropped

@@ -22,7 +22,7 @@ _COUNTED = (
     ("finished", "Workloads that finished"),
     ("loads", "Times that a shard was loaded"),
     ("fenced", "Commits that the fence refused"),
-    ("set_aside", "Commands that raised, or that nobody can read: GET /api/v1/set-aside"),
+    ("set_aside", "Commands that raised, or that nobody can read: boxsched set-aside list"),
     ("commit_seconds", "Time spent in commits"),
 )
 _NAMED = {
@@ -138,6 +138,11 @@ class Figures(Collector):
             yield GaugeMetricFamily(f"boxsched_{name}", meaning, value)
         for name, meaning, value in (
             ("worker_messages", "Messages from workers", figures.messages),
+            (
+                "set_aside_dropped",
+                "Commands set aside that were dropped: old, or too many",
+                node.retention.set_aside_dropped,
+            ),
             ("worker_reports_stale", "Reports of jobs not the worker's", figures.stale_reports),
         ):
             yield CounterMetricFamily(f"boxsched_{name}", meaning, value)

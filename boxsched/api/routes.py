@@ -29,7 +29,7 @@ from boxsched.api.schema import (
     Nothing,
     ProjectSettings,
 )
-from boxsched.api.set_aside import SetAsideCommands, SetAsideList
+from boxsched.api.set_aside import SetAsideAnswer, SetAsideCommands, SetAsideList
 from boxsched.api.shapes import NAME
 from boxsched.api.submissions import Submissions
 from boxsched.api.token_routes import NewTokenAnswer, TokenList, TokenRoutes
@@ -134,11 +134,13 @@ def fleet_routes(fleet: Fleet, nodes: Nodes, workers: Workers) -> Sequence[Route
 
 def set_aside_routes(commands: SetAsideCommands) -> Sequence[Route]:
     path = f"{PREFIX}/set-aside"
+    command = f"{path}/{{command:[^/]+}}"
     listed = "Commands that the scheduler could not carry out, latest first"
     drop = Described("Drop a command that was set aside", status=204)
     return (
         reading(path, commands.list, listed, SetAsideList),
-        Route("DELETE", f"{path}/{{command:[^/]+}}", commands.drop, drop),
+        reading(command, commands.one, "One of them", SetAsideAnswer),
+        Route("DELETE", command, commands.drop, drop),
     )
 
 

@@ -1,4 +1,5 @@
-"""Commands that the leader could not carry out: listed, kept, and dropped by an operator."""
+"""Commands that the leader could not carry out: listed, kept for a time, and dropped by an
+operator."""
 
 import asyncio
 
@@ -12,6 +13,7 @@ from boxsched.errors import NotFound
 from boxsched.node import Node
 from boxsched.store.values import SetAsideCommand
 
+NO_SUCH = "no such command is set aside"
 SHOWN_AT_MOST = 100  # the latest; each may have a payload of some 100 kB
 
 
@@ -39,13 +41,25 @@ class SetAsideCommands:
         found = await self._store.set_aside(SHOWN_AT_MOST)
         return replies.json(SetAsideList(tuple([_answer(one) for one in found])))
 
+    async def one(self, request: web.Request) -> web.Response:
+        id_ = _id(request)
+        found = None if id_ is None else await self._store.set_aside_one(id_)
+        if found is None:
+            raise NotFound(NO_SUCH)
+        return replies.json(_answer(found))
+
     async def drop(self, request: web.Request) -> web.Response:
         """204: it is gone."""
-        text = request.match_info["command"]
-        known = text.isascii() and text.isdigit() and len(text) < 19
-        if not known or not await asyncio.shield(self._store.drop_set_aside(int(text))):
-            raise NotFound("there is no such command")
+        id_ = _id(request)
+        if id_ is None or not await asyncio.shield(self._store.drop_set_aside(id_)):
+            raise NotFound(NO_SUCH)
         return web.Response(status=204)
+
+
+def _id(request: web.Request) -> int | None:
+    """None for what cannot be one."""
+    text = request.match_info["command"]
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
 
 
 def said(commands: list[SetAsideCommand]) -> str:

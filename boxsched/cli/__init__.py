@@ -36,6 +36,9 @@ _COMMANDS = {
     "logs": _Lazy("logs", "logs", "Print the log of a job, or of all jobs of a workload."),
     "workers": _Lazy("workers", "workers", "List the workers; forget one that is gone."),
     "nodes": _Lazy("nodes", "nodes", "List the nodes: who is alive, who leads; forget one."),
+    "set-aside": _Lazy(
+        "set_aside", "set_aside", "List commands that the scheduler could not carry out."
+    ),
     "token": _Lazy("token", "token", "Create, list and revoke API tokens."),
     "simulate": _Lazy("simulate", "simulate", "Run scenarios or logs in virtual time."),
     "bench": _Lazy("bench", "bench", "Measure a running service, or the core alone."),

@@ -15,6 +15,7 @@ from boxsched.client.values import (
     Node,
     Page,
     Project,
+    SetAside,
     Settings,
     Token,
     Worker,
@@ -168,6 +169,15 @@ class BlockingClient:
 
     def forget_node(self, name: str) -> None:
         self._run(self._client.forget_node(name))
+
+    def set_aside(self) -> list[SetAside]:
+        return self._run(self._client.set_aside())
+
+    def set_aside_command(self, command: str) -> SetAside:
+        return self._run(self._client.set_aside_command(command))
+
+    def drop_set_aside(self, command: str) -> None:
+        self._run(self._client.drop_set_aside(command))
 
     def create_token(
         self,

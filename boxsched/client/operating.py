@@ -7,7 +7,7 @@ import msgspec
 
 from boxsched import errors
 from boxsched.client.http import Line, path
-from boxsched.client.values import Box, NewToken, Node, Token, Worker
+from boxsched.client.values import Box, NewToken, Node, SetAside, Token, Worker
 
 _T = TypeVar("_T")
 
@@ -38,6 +38,19 @@ class Operating:
     async def forget_node(self, name: str) -> None:
         """Raises Conflict while it is alive."""
         await self._line.call("DELETE", path("nodes", name))
+
+    # --- Commands that were set aside --------------------------------------------------------
+
+    async def set_aside(self) -> list[SetAside]:
+        """Commands that the scheduler could not carry out: the latest 100, latest first."""
+        return (await self._get(dict[str, list[SetAside]], path("set-aside")))["commands"]
+
+    async def set_aside_command(self, command: str) -> SetAside:
+        return await self._get(SetAside, path("set-aside", command))
+
+    async def drop_set_aside(self, command: str) -> None:
+        """Somebody has seen to it: it is listed no more."""
+        await self._line.call("DELETE", path("set-aside", command))
 
     # --- Tokens ------------------------------------------------------------------------------
 

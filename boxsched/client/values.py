@@ -154,6 +154,17 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     seen_at: datetime | None = None  # when it was known last to live; None = not known
 
 
+class SetAside(msgspec.Struct, frozen=True, kw_only=True):
+    """A command that the scheduler could not carry out; ``payload`` is what it said, as stored."""
+
+    id: str
+    kind: str
+    workload: str | None  # that it is about, if it is about one
+    error: str
+    at: datetime
+    payload: str
+
+
 class Token(msgspec.Struct, frozen=True, kw_only=True):
     """An API token, without its text. ``of_file``: a node has it in its data folder."""
 

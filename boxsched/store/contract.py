@@ -309,6 +309,12 @@ class Store(Protocol):
     ) -> list[SetAsideCommand]:
         """Commands that were set aside, latest first; of one workload, if it is given."""
 
+    async def set_aside_one(self, id: int) -> SetAsideCommand | None: ...
+
+    async def drop_old_set_aside(self, then: float, kept: int, limit: int) -> int:
+        """Delete those that were set aside before then, and the oldest of more than ``kept``; about
+        ``limit`` at most. Returns how many there were."""
+
     async def drop_set_aside(self, id: int) -> bool:
         """False where there is none of that id."""
 

@@ -297,6 +297,12 @@ class SqlStore:
     ) -> list[SetAsideCommand]:
         return await self._driver.reading.read(reading.set_aside, limit, workload)
 
+    async def set_aside_one(self, id: int) -> SetAsideCommand | None:
+        return await self._driver.reading.read(reading.set_aside_one, id)
+
+    async def drop_old_set_aside(self, then: float, kept: int, limit: int) -> int:
+        return await self._driver.serving.write(reading.drop_old_set_aside, then, kept, limit)
+
     async def drop_set_aside(self, id: int) -> bool:
         return await self._driver.serving.write(reading.drop_set_aside, id)
 

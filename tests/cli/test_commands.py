@@ -40,6 +40,8 @@ READING = [
     ["workers", "list"],
     ["nodes"],
     ["token", "list"],
+    ["set-aside", "list"],
+    ["set-aside", "show", "1"],
 ]
 
 

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from boxsched.api import activity, answers, explanation, fleet, nodes, token_routes
+from boxsched.api import activity, answers, explanation, fleet, nodes, set_aside, token_routes
 from boxsched.client import values
 
 
@@ -23,6 +23,7 @@ def fields(kind):
         (fleet.WorkerAnswer, values.Worker),
         (fleet.BoxAnswer, values.Box),
         (nodes.NodeAnswer, values.Node),
+        (set_aside.SetAsideAnswer, values.SetAside),
         (token_routes.TokenAnswer, values.Token),
         (token_routes.NewTokenAnswer, values.NewToken),
         (activity.ActivityAnswer, values.Activity),

@@ -5,7 +5,7 @@ import pytest
 
 from boxsched import inbox
 from boxsched.model import ProjectId
-from boxsched.retention import SLICE, Retention
+from boxsched.retention import SET_ASIDE_AT_MOST, SET_ASIDE_SECONDS, SLICE, Retention
 from boxsched.store.batches import DurationChange
 from boxsched.store.contract import SHARD, Store
 from boxsched.store.values import KeyTaken, Project, Submitted, Token
@@ -148,3 +148,39 @@ async def test_job_names_that_a_leader_forgets_go(leader: Leader) -> None:
     forgotten = [attrs.evolve(one, recent=(), expected_seconds=0.0) for one in ran[:2]]
     await leader.commit(durations=(*forgotten, attrs.evolve(ran[2], recent=(2.0, 3.0))))
     assert (await loaded(leader.store)).state.durations == {(project.id, "c"): (2.0, 3.0)}
+
+
+# --- Commands that were set aside --------------------------------------------------------------
+
+ASIDE = "INSERT INTO set_aside (id, shard, kind, payload, error, at) VALUES {}"
+
+
+def set_aside(place: Place, at_of: dict[int, float]) -> None:
+    rows = ", ".join(f"({id_}, 1, 'stop', '[]', 'e', {at})" for id_, at in at_of.items())
+    place.plant(ASIDE.format(rows))
+
+
+async def kept(store: Store) -> list[int]:
+    return [one.id for one in await store.set_aside(10_000)]
+
+
+async def test_a_command_that_was_set_aside_goes_when_it_is_old(place: Place) -> None:
+    store, clock = await place.open(), HeldClock()
+    set_aside(place, {1: clock.now() - SET_ASIDE_SECONDS - 1.0, 2: clock.now() - 3_600.0})
+    chore = Retention(store, clock, lambda: True)  # type: ignore[arg-type]
+    assert await chore.run_once() == 1
+    assert await kept(store) == [2]
+    assert (await store.set_aside_one(2)) == (await store.set_aside(1))[0]
+    assert await store.set_aside_one(1) is None
+    assert chore.set_aside_dropped == 1
+    assert await chore.run_once() == 0
+
+
+async def test_of_too_many_that_were_set_aside_the_latest_stay(place: Place) -> None:
+    store, clock = await place.open(), HeldClock()
+    set_aside(place, {id_: clock.now() for id_ in range(1, SET_ASIDE_AT_MOST + SLICE + 51)})
+    chore = Retention(store, clock, lambda: True)  # type: ignore[arg-type]
+    assert [await chore.run_once() for _ in range(3)] == [SLICE, 50, 0]
+    latest = SET_ASIDE_AT_MOST + SLICE + 50
+    assert await kept(store) == list(range(latest, latest - SET_ASIDE_AT_MOST, -1))
+    assert chore.set_aside_dropped == SLICE + 50

@@ -1,8 +1,13 @@
 """Commands that the scheduler could not carry out: an operator sees them, and why."""
 
+import asyncio
+import json
+
 import pytest
+from click.testing import CliRunner, Result
 
 from boxsched import inbox
+from boxsched.cli import main
 from boxsched.engine.turn import Turn
 from boxsched.store.contract import SHARD
 from tests.service.house import API, House
@@ -18,13 +23,68 @@ async def test_an_operator_lists_and_drops_what_was_set_aside(house: House) -> N
     (one,) = (await house.get("/set-aside"))["commands"]
     assert (one["kind"], one["payload"], one["workload"]) == ("bogus", "[1]", None)
     assert one["error"].startswith("KeyError")
+    assert await house.get(f"/set-aside/{one['id']}") == one
     metrics = (await house.call("GET", "/metrics", token=None)).body.decode()
     assert "boxsched_commands_set_aside_total 1.0" in metrics
     path = f"{API}/set-aside"
     assert (await house.call("DELETE", f"{path}/{one['id']}")).status == 204
     for gone in (one["id"], "x", "9" * 40):
         assert (await house.call("DELETE", f"{path}/{gone}")).status == 404
+        assert (await house.call("GET", f"{path}/{gone}")).status == 404
     assert await house.get("/set-aside") == {"commands": []}
+
+
+async def bogus(house: House, *payloads: bytes) -> None:
+    """Commands that nobody can read: they are set aside."""
+    async with house.node.feed.subscribe(None) as events:
+        await house.node.store.ask(SHARD, [("bogus", payload) for payload in payloads])
+        house.node.wake(SHARD)
+        left = len(payloads)
+        async for event in events:
+            left -= event.type == "command.set_aside"
+            if not left:
+                return
+
+
+async def boxsched(house: House, *arguments: str, status: int = 0) -> Result:
+    """The command line, against the house."""
+    variables = {"BOXSCHED_URL": house.url, "BOXSCHED_TOKEN": house.token}
+    done = await asyncio.to_thread(CliRunner().invoke, main, list(arguments), env=variables)
+    assert done.exit_code == status, done.output
+    return done
+
+
+async def test_the_command_line_lists_shows_and_drops(house: House) -> None:
+    assert (await boxsched(house, "set-aside", "list")).stdout == "no command is set aside\n"
+    await bogus(house, b"[1]", b'"\x1b[31mred"')
+    latest, first = (await house.get("/set-aside"))["commands"]
+    listed = (await boxsched(house, "set-aside", "list")).stdout.splitlines()
+    assert listed[0].split() == ["ID", "KIND", "WORKLOAD", "WHEN", "ERROR"]
+    assert [line.split()[:2] for line in listed[1:]] == [
+        [latest["id"], "bogus"],
+        [first["id"], "bogus"],
+    ]
+    assert "KeyError" in listed[1]
+    shown = (await boxsched(house, "set-aside", "show", first["id"])).stdout
+    assert f"bogus ({first['id']}), set aside " in shown
+    assert first["error"] in shown and "payload:  [1]" in shown
+    assert "\x1b" not in (await boxsched(house, "set-aside", "show", latest["id"])).stdout
+    as_json = await boxsched(house, "set-aside", "show", first["id"], "--json")
+    assert json.loads(as_json.stdout) == first
+    as_json = await boxsched(house, "set-aside", "list", "--json")
+    assert json.loads(as_json.stdout) == {"commands": [latest, first]}
+    dropped = await boxsched(house, "set-aside", "drop", first["id"], "--yes")
+    assert dropped.stdout == f"{first['id']}: dropped\n"
+    for command in (("show", first["id"]), ("drop", first["id"], "--yes"), ("show", "x/y")):
+        failed = await boxsched(house, "set-aside", *command, status=2)
+        assert "no such command is set aside" in failed.stderr
+    assert (await house.get("/set-aside"))["commands"] == [latest]
+
+
+async def test_what_is_dropped_for_its_age_is_counted(house: House) -> None:
+    house.node.retention.set_aside_dropped = 7
+    metrics = (await house.call("GET", "/metrics", token=None)).body.decode()
+    assert "boxsched_set_aside_dropped_total 7.0" in metrics
 
 
 async def test_a_submission_that_raises_is_shown_with_its_error_and_the_node_goes_on(

@@ -113,6 +113,24 @@ SELECT id, kind, payload, workload, error, at FROM set_aside ORDER BY id DESC LI
 SELECT id, kind, payload, workload, error, at FROM set_aside
  WHERE workload = :workload ORDER BY id DESC LIMIT :limit;
 
+-- name: set_aside_one
+-- One of them.
+SELECT id, kind, payload, workload, error, at FROM set_aside WHERE id = :id;
+
+-- name: drop_old_set_aside
+-- Those set aside before then, among the oldest.
+DELETE FROM set_aside WHERE at < :then AND id IN (
+    SELECT id FROM set_aside ORDER BY id LIMIT :limit
+)
+RETURNING 1;
+
+-- name: drop_set_aside_beyond
+-- The oldest, where there are more than are kept.
+DELETE FROM set_aside WHERE id IN (
+    SELECT id FROM set_aside ORDER BY id DESC LIMIT :limit OFFSET :kept
+)
+RETURNING 1;
+
 -- name: drop_set_aside
 -- One that an operator has seen to.
 DELETE FROM set_aside WHERE id = :id

@@ -131,5 +131,16 @@ def set_aside(limit: int, workload: WorkloadId | None = None) -> Steps[list[SetA
     return [SetAsideCommand(*row) for row in found]
 
 
+def set_aside_one(id_: int) -> Steps[SetAsideCommand | None]:
+    found = yield _SQL["set_aside_one"](id=id_)
+    return SetAsideCommand(*found[0]) if found else None
+
+
+def drop_old_set_aside(then: float, kept: int, limit: int) -> Steps[int]:
+    old = yield _SQL["drop_old_set_aside"](then=then, limit=limit)
+    beyond = yield _SQL["drop_set_aside_beyond"](kept=kept, limit=limit)
+    return len(old) + len(beyond)
+
+
 def drop_set_aside(id_: int) -> Steps[bool]:
     return bool((yield _SQL["drop_set_aside"](id=id_)))
