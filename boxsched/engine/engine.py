@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 0.5  # after the store was away
 WATCH_SECONDS = 1.0  # between two looks at the workers' beats
+COUNTED_SECONDS = 3.0  # of what lies between two looks: the rest was spent waiting for the store
 POLL_SECONDS = 0.2  # a wake-up can be lost; the inbox cannot
 
 
@@ -177,6 +178,7 @@ class Engine:
         now = self._clock.monotonic()
         self._deadlines.begin(books, now)
         self._watch.begin(state.pulses, now, books.workers)
+        self._watched_at = now
         self.books = books
         self._unsettled = True
         self.counters.loads += 1
@@ -212,6 +214,8 @@ class Engine:
         assert self.books is not None
         self._awake.clear()
         try:
+            if self._deadlines.are_due(self._clock.monotonic()):
+                await self._let_others_write()
             limit = self._caution.at_most(settled=not self._unsettled)
             entries = await self._store.inbox(self._shard, limit) if limit else []
             if limit and not entries:
@@ -319,19 +323,22 @@ class Engine:
         return await self._store.batch_number(self._shard) == (batch.epoch, batch.batch + 1)
 
     async def _look_for_workers(self) -> Sights:
-        """Who went and who is back; now and then."""
+        """Return the workers that fell silent or came back; at most once per WATCH_SECONDS."""
         now = self._clock.monotonic()
         if now - self._watched_at < WATCH_SECONDS:
             return NOTHING_SEEN
+        if self._watch.misses_somebody(now):
+            await self._let_others_write()
         pulses = await self._store.pulses(self._shard)
         assert self.books is not None
-        self._watched_at = self._clock.monotonic()
-        if self._held_up:  # and so may reports
+        before, self._watched_at = self._watched_at, self._clock.monotonic()
+        if self._held_up:  # the store was away: beats and reports may have been held up, too
             self._deadlines.begin(self.books, self._watched_at)
-        if self._held_up or self._watched_at - now > WATCH_SECONDS:
-            # The store was away or slow: beats may have been held up, too.
             self._watch.begin_anew(self._watched_at)
             self._held_up = False
+        elif (unseen := self._watched_at - before - COUNTED_SECONDS) > 0:
+            self._deadlines.leave_out(unseen)
+            self._watch.leave_out(unseen)
         self.books.places = {pulse.worker: pulse.node for pulse in pulses}
         self.books.names = {pulse.worker: pulse.name for pulse in pulses}
         gone = {node for node in {pulse.node for pulse in pulses} if not self._alive(node)}
@@ -342,6 +349,11 @@ class Engine:
             return sights
         ready = frozenset(w for w in known if w not in problems and self._watch.is_there(w))
         return attrs.evolve(sights, problems=problems, ready=ready)
+
+    async def _let_others_write(self) -> None:
+        """Before anybody is missed: what others wrote before this is seen behind it, also where the
+        standby makes it wait. How long it took counts as nobody's silence."""
+        await self._store.batch_number(self._shard)
 
     def _act(self, turn: Turn, batch: Batch, commit_seconds: float) -> None:
         """The batch is committed: now it may be shown, and workers may be told."""

@@ -61,9 +61,11 @@ class Deadlines:
     def __init__(self, stop_grace: float) -> None:
         self._stop_grace = stop_grace
         self._heap: list[tuple[float, JobId, int, Due]] = []  # (when, job, attempt, what)
+        self._left_out = 0.0  # seconds that count for no job; what the heap says is without them
 
     def begin(self, books: Books, now: float) -> None:
         """The books were loaded: every limit counts from now."""
+        now -= self._left_out
         self._heap = [
             self._deadline(books, job, now)
             for workload in books.workloads.values()
@@ -75,10 +77,18 @@ class Deadlines:
     def add(self, books: Books, job: LiveJob, now: float) -> None:
         """It was assigned, has begun, or was stopped."""
         if job.state is not JobState.FINISHED:
-            heappush(self._heap, self._deadline(books, job, now))
+            heappush(self._heap, self._deadline(books, job, now - self._left_out))
+
+    def leave_out(self, seconds: float) -> None:
+        """So long no report could come."""
+        self._left_out += seconds
+
+    def are_due(self, now: float) -> bool:
+        return bool(self._heap) and self._heap[0][0] <= now - self._left_out
 
     def overdue(self, books: Books, now: float) -> Overdue:
         """Jobs past a deadline; each is named once for each."""
+        now -= self._left_out
         to_end, to_give_up = [], []
         while self._heap and self._heap[0][0] <= now:
             _, id_, attempt, due = heappop(self._heap)
@@ -92,7 +102,7 @@ class Deadlines:
             if away and due is not Due.END:
                 heappush(self._heap, (now + BACK_LOOK_SECONDS, id_, attempt, Due.BE_BACK))
             elif due is Due.BE_BACK:
-                self.add(books, job, now)
+                heappush(self._heap, self._deadline(books, job, now))
             elif job.state is not JobState.STOPPING:
                 to_end.append(job)
                 heappush(self._heap, self._until_given_up(job, now))

@@ -2,7 +2,9 @@
 
 A beat is a number in the store that a node raises while it hears from the worker. No wall clock is
 compared with another; and since only what is seen to grow counts, every lease counts from now after
-a takeover, and after an outage of the store.
+a takeover, and after an outage of the store. Only time in which the store takes what nodes write
+counts as silence: a commit that waits for a slow standby holds up the beats of workers that are
+heard.
 
 How long a worker's builds go on without a node was promised to it by a node, and nodes may be
 started with different ``--lost-after``. What it may go by at most stands beside its beat
@@ -36,6 +38,7 @@ class Watched:
     beat: int
     since: float  # when the beat was seen to grow last
     connected: bool
+    silent_after: float  # seconds, by what it was promised last
     sight: Sight = Sight.HEARD
     cut_off: bool = False  # hung up, as its node went
 
@@ -85,6 +88,7 @@ class Watch:
                 pulse.beat,
                 now,
                 pulse.connected,
+                _silent_after(self._promised(pulse)),
                 Sight.HEARD if pulse.connected or pulse.worker in concerned else Sight.LOST,
             )
             for pulse in pulses
@@ -95,6 +99,19 @@ class Watch:
         self._gone = {}
         for known in self._watched.values():
             known.since = now
+
+    def leave_out(self, seconds: float) -> None:
+        """So long nobody could be heard."""
+        self._gone = {node: since + seconds for node, since in self._gone.items()}
+        for known in self._watched.values():
+            known.since += seconds
+
+    def misses_somebody(self, now: float) -> bool:
+        """Whether a worker is quiet for longer than between two heartbeats."""
+        return any(
+            known.sight is Sight.HEARD and now - known.since >= known.silent_after / 2
+            for known in self._watched.values()
+        )
 
     def connected(self, worker: WorkerId, now: float) -> None:
         """It has just come: its Boxes are there, whatever was thought of it."""
@@ -119,15 +136,19 @@ class Watch:
         back, silent, lost, hung_up, connections = [], [], [], [], []
         for pulse in pulses:
             known = self._watched.get(pulse.worker)
+            promised = self._promised(pulse)
+            silent_after = _silent_after(promised)
             if known is None:
-                self._watched[pulse.worker] = Watched(pulse.beat, now, pulse.connected)
+                self._watched[pulse.worker] = Watched(
+                    pulse.beat, now, pulse.connected, silent_after
+                )
                 continue
-            promised = self._lost_after if pulse.lost_after is None else pulse.lost_after
+            known.silent_after = silent_after
             if pulse.beat != known.beat:
                 known.beat, known.since = pulse.beat, now
                 if known.comes_back():
                     back.append(pulse.worker)
-            elif known.sight is Sight.HEARD and now - known.since >= _silent_after(promised):
+            elif known.sight is Sight.HEARD and now - known.since >= silent_after:
                 known.sight, known.connected = Sight.SILENT, False
                 silent.append(pulse.worker)
                 connections.append(Connection(pulse.worker, pulse.connection))
@@ -138,6 +159,9 @@ class Watch:
                 known.connected, known.cut_off = False, pulse.connected
                 hung_up.append(pulse.worker)
         return Sights(tuple(back), tuple(silent), tuple(lost), tuple(hung_up), tuple(connections))
+
+    def _promised(self, pulse: Pulse) -> float:
+        return self._lost_after if pulse.lost_after is None else pulse.lost_after
 
     def _is_there(self, known: Watched, pulse: Pulse, now: float) -> bool:
         """Where its node is not seen to be alive, what it stored since says that it is."""

@@ -131,11 +131,10 @@ async def test_a_job_past_its_time_limit_is_ended_and_fails_also_after_a_restart
     id_ = await shop.build(timeout=60.0)
     await shop.start(await shop.assignments())
     await shop.restart()
-    shop.clock.time += 70
-    await shop.settle()
+    assert shop.first is not None
+    await shop.later(70, shop.first)
     assert not (await shop.assignments())[0].stop  # the worker has a while to do it by itself
-    shop.clock.time += 20
-    await shop.settle()
+    await shop.later(20, shop.first)
     (assignment,) = await shop.assignments()
     assert assignment.stop
     await shop.restart()

@@ -8,7 +8,7 @@ import pytest
 
 from boxsched import inbox
 from boxsched.errors import Fenced, OutcomeUnknown, StoreAway
-from boxsched.states import JobState, State
+from boxsched.states import JobState, Result, State
 from boxsched.store import Store
 from boxsched.store.batches import Batch
 from tests.engine.shop import Shop
@@ -124,6 +124,77 @@ async def test_a_read_that_fails_costs_nothing(
     await runs_on(shop, failing(monkeypatch, shop, call, StoreAway("away")))
     assert shop.engine.books is books
     assert (await shop.look(id_)).state is State.RUNNING
+
+
+@pytest.mark.parametrize("call", ["commit", "batch_number", "pulses", "inbox"])
+async def test_a_store_that_stalls_is_nobodys_silence(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """A synchronous standby that does not answer for a minute: beats wait as commits do."""
+    id_ = await shop.build(timeout=3_600.0)
+    await shop.start(await shop.assignments())
+    assert shop.first is not None
+    await shop.later(60, shop.first)
+    real: Callable[..., Any] = getattr(type(shop.store), call)
+    stalls = [60.0]
+
+    async def stalled(store: Store, *arguments: object) -> object:
+        if stalls:
+            shop.clock.time += stalls.pop()
+        return await real(store, *arguments)
+
+    monkeypatch.setattr(type(shop.store), call, stalled)
+    await shop.submit(shop.new(branch="x"))
+    await shop.settle()
+    await shop.later(9)  # the beats that were held up have not come yet
+    assert not stalls
+    await shop.later(60, shop.first)
+    assert (await shop.look(id_)).jobs[0].state is JobState.RUNNING
+    assert not [one for one in shop.events if b"unknown" in one.data or "silent" in one.type]
+    await shop.later(17)
+    assert (await shop.look(id_)).jobs[0].state is JobState.UNKNOWN, "it is away now"
+
+
+async def test_with_commits_that_take_seconds_a_worker_is_still_missed(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    id_ = await shop.build(timeout=3_600.0)
+    await shop.start(await shop.assignments())
+    real: Callable[..., Any] = type(shop.store).batch_number
+
+    async def slow(store: Store, shard: int) -> object:
+        shop.clock.time += 4.0
+        return await real(store, shard)
+
+    monkeypatch.setattr(type(shop.store), "batch_number", slow)
+    await shop.later(20)
+    assert (await shop.look(id_)).jobs[0].state is JobState.UNKNOWN
+
+
+async def test_a_result_that_the_store_held_up_counts(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The job ended in time; what says so is stored behind what the leader waits for."""
+    id_ = await shop.build(timeout=60.0)
+    (given,) = await shop.assignments()
+    await shop.start([given])
+    assert shop.first is not None
+    await shop.later(60, shop.first)
+    real: Callable[..., Any] = type(shop.store).batch_number
+
+    async def stalled(store: Store, shard: int) -> object:
+        found = await real(store, shard)
+        said = inbox.JobFinished(
+            given.job, given.lease_token, shop.clock.now(), Result.PASSED, 0, None, seconds=60.0
+        )
+        await shop.ask(inbox.Reports(shop.worker, (said,)))
+        monkeypatch.setattr(type(shop.store), "batch_number", real)
+        return found
+
+    monkeypatch.setattr(type(shop.store), "batch_number", stalled)
+    await shop.later(30, shop.first)
+    (job,) = (await shop.look(id_)).jobs
+    assert (job.result, job.reason) == (Result.PASSED, None)
 
 
 @pytest.mark.parametrize("step", [HOUR, -HOUR])
