@@ -14,6 +14,7 @@ import msgspec
 
 ADMIN_TOKEN = "admin-token"  # noqa: S105 (the file's name, not a token)
 SERVICE = "service.json"
+STARTING = "starting.json"
 DATABASE = "boxsched.sqlite"
 
 
@@ -22,6 +23,14 @@ class Listening(msgspec.Struct, frozen=True):
 
     url: str
     pid: int
+
+
+class Starting(msgspec.Struct, frozen=True):
+    """What ``starting.json`` says while a service cannot start yet: its process, and what it waits
+    for."""
+
+    pid: int
+    waits_for: str
 
 
 def default_data(environment: Mapping[str, str] = os.environ, platform: str = sys.platform) -> Path:
@@ -47,6 +56,10 @@ class DataFolder:
         return self.path / SERVICE
 
     @property
+    def starting_file(self) -> Path:
+        return self.path / STARTING
+
+    @property
     def database_file(self) -> Path:
         return self.path / DATABASE
 
@@ -63,3 +76,24 @@ class DataFolder:
             return msgspec.json.decode(self.service_file.read_bytes(), type=Listening)
         except (OSError, msgspec.DecodeError):
             return None
+
+    def starting(self) -> Starting | None:
+        """A service on this folder that waits to start, and lives."""
+        try:
+            found = msgspec.json.decode(self.starting_file.read_bytes(), type=Starting)
+        except (OSError, msgspec.DecodeError):
+            return None
+        return found if is_alive(found.pid) else None
+
+
+def is_alive(pid: int) -> bool:
+    """Whether there is such a process, also one of another user."""
+    if pid <= 0 or os.name != "posix":
+        return pid > 0
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True

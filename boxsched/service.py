@@ -19,7 +19,7 @@ from boxsched.api.waiting import door
 from boxsched.clock import Clock
 from boxsched.collecting import Collector
 from boxsched.errors import StoreAway
-from boxsched.folders import SERVICE, DataFolder, Listening
+from boxsched.folders import SERVICE, STARTING, DataFolder, Listening, Starting
 from boxsched.listening import Bound, bound
 from boxsched.node import Node
 from boxsched.options import Options
@@ -99,6 +99,8 @@ async def _started(
                 said = True
                 log.warning("%s; trying again every %g s", why, options.retry_interval)
                 await waiting.enter_async_context(door(sockets))
+                waiting.callback((options.data / STARTING).unlink, missing_ok=True)
+            _say_waiting(why, options.data)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(options.retry_interval):
                     await asked.wait()
@@ -138,6 +140,14 @@ def _of_folder(error: OSError, data: Path) -> Exception:
     if error.filename is not None:
         return error
     return FolderUnusable(f"the data folder {data} cannot be used: {error.strerror}")
+
+
+def _say_waiting(why: str, data: Path) -> None:
+    """For the commands on this machine. On a full disk they do not learn it."""
+    draft = data / f".{STARTING}.{os.getpid()}"
+    with contextlib.suppress(OSError):
+        draft.write_bytes(msgspec.json.encode(Starting(os.getpid(), why)))
+        draft.replace(data / STARTING)
 
 
 def _say(url: str, data: Path) -> None:

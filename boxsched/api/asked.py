@@ -3,10 +3,11 @@
 import attrs
 
 from boxsched.api import checks
+from boxsched.api.absent import no
 from boxsched.api.known import Known
 from boxsched.api.public_keys import without_comment
 from boxsched.api.schema import AskBuild, AskDeploy, AskSession, JobSettings
-from boxsched.errors import Invalid, NotFound
+from boxsched.errors import Invalid
 from boxsched.model import (
     Cancellation,
     Kind,
@@ -49,18 +50,18 @@ class Code:
 async def find(store: Store, text: str, field: str | None = None) -> Workload:
     """The workload behind an id from outside, with its jobs; raises NotFound whatever its form."""
     id_ = parse_workload(text)
-    return _found(None if id_ is None else await store.workload(id_), field)
+    return _found(text, None if id_ is None else await store.workload(id_), field)
 
 
 async def subject(store: Store, text: str, field: str | None = None) -> Workload:
     """The same for what a command is about."""
     id_ = parse_workload(text)
-    return _found(None if id_ is None else await store.subject(id_), field)
+    return _found(text, None if id_ is None else await store.subject(id_), field)
 
 
-def _found(workload: Workload | None, field: str | None) -> Workload:
+def _found(text: str, workload: Workload | None, field: str | None) -> Workload:
     if workload is None:
-        raise NotFound("there is no such workload", field)
+        raise no("workload", text, field)
     return workload
 
 
@@ -104,7 +105,10 @@ def deploy(known: Known, ask: AskDeploy, source: Workload | None, now: float) ->
     server = known.settings.servers.get(ask.server)
     if server is None:
         raise Invalid(
-            unknown("the project has no such server", ask.server, known.settings.servers), "server"
+            unknown(
+                f"the project has no server {ask.server[:80]!a}", ask.server, known.settings.servers
+            ),
+            "server",
         )
     if source is not None and (
         source.project != known.project.id

@@ -17,6 +17,7 @@ from boxsched.model import (
 )
 from boxsched.nearest import unknown
 from boxsched.store.values import JobSpec
+from boxsched.texts import encodable
 
 MAX_ENVIRONMENT_BYTES = 131_072  # of a job: what a program can be given is bounded
 MAX_SCRIPT_BYTES = 524_288  # of a job's commands together
@@ -31,15 +32,6 @@ def plain(text: str, field: str) -> str:
             f"1 to {MAX_NAME_CHARACTERS} characters are asked for, no control characters", field
         )
     return text
-
-
-def encodable(text: str) -> bool:
-    """No lone surrogates: aiohttp makes them of bytes in URLs and headers that are not UTF-8."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def parameters(given: MultiMapping[str], known: Collection[str]) -> None:

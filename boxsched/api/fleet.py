@@ -8,10 +8,11 @@ from msgspec import Struct
 
 from boxsched import inbox
 from boxsched.api import replies
+from boxsched.api.absent import no
 from boxsched.api.answers import text_id
 from boxsched.api.asker import ASKER
 from boxsched.api.times import text_time
-from boxsched.errors import Conflict, NotFound
+from boxsched.errors import Conflict
 from boxsched.model import job_text
 from boxsched.node import Node
 from boxsched.store.contract import SHARD
@@ -109,7 +110,7 @@ def _meant(text: str, workers: Sequence[Worker]) -> Worker:
     found = [one for one in workers if str(one.id) == text]
     found = found or [one for one in workers if one.name == text]
     if not found:
-        raise NotFound("there is no such worker; `boxsched workers list` shows their names")
+        raise no("worker", text, hint="; `boxsched workers list` shows their names")
     return found[0]
 
 

@@ -26,9 +26,9 @@ import attrs
 import msgspec
 
 from boxsched.api import checks
+from boxsched.api.absent import no
 from boxsched.api.branches import BranchGlobs, Compiler
 from boxsched.api.schema import PROJECT_NAME, ProjectSettings
-from boxsched.errors import NotFound
 from boxsched.node import DEFAULT_BOX_TYPE
 from boxsched.store.contract import Store
 from boxsched.store.values import JobSpec, Project
@@ -98,7 +98,7 @@ class KnownProjects:
         self.forget(name)
         project = await self._store.project(name) if is_project_name(name) else None
         if project is None:
-            raise NotFound("there is no such project")
+            raise no("project", name)
         plan = (await self._store.organization()).max_boxes
         settings = settings_of(project)
         known = Known.of(project, plan, settings, await self._compiler.compiled(settings))

@@ -18,9 +18,10 @@ from aiohttp import web
 from multidict import MultiMapping
 
 from boxsched.api import replies
+from boxsched.api.absent import no
 from boxsched.api.streams import Cut, Stream
 from boxsched.errors import Invalid, NotFound, StoreAway
-from boxsched.model import JobId, parse_job
+from boxsched.model import JobId, job_text, parse_job
 from boxsched.node import Node
 from boxsched.states import JobState
 
@@ -69,7 +70,7 @@ class Logs:
         part = Part.asked(request.query)
         id_ = parse_job(request.match_info["job"])
         if id_ is None:
-            raise NotFound("there is no such job")
+            raise no("job", request.match_info["job"])
         state, attempt = await self._job(id_)
         if follow and self._node.hanging_up:
             raise StoreAway("this node is stopping")
@@ -99,7 +100,7 @@ class Logs:
     ) -> web.StreamResponse:
         attempt = latest if asked.attempt is None else asked.attempt
         if attempt > latest:
-            raise NotFound(f"there is no such attempt; the latest is {latest}", "attempt")
+            raise NotFound(f"there is no attempt {attempt}; the latest is {latest}", "attempt")
         size = await self._node.store.log_end(id_, attempt)  # behind the state: see _send
         response = replies.text_stream()
         response.headers[STATE_HEADER] = state
@@ -174,7 +175,7 @@ class Logs:
         """Its state and attempt."""
         found = await self._node.store.job_state(id_)
         if found is None:
-            raise NotFound("there is no such job")
+            raise no("job", job_text(id_))
         return found
 
 

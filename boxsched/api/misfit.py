@@ -27,6 +27,22 @@ _MEMBER = re.compile(
 _CHOICE = re.compile(r"Invalid enum value ")
 _TEXT_WANTED = re.compile(r"Expected `str(?: \| null)?`, got `(int|float|bool)`\Z")
 _OF_A_FORM = {f"Expected `str` matching regex {form!r}": says for form, says in FORMS.items()}
+_EXPECTED = re.compile(
+    r"Expected `(?P<kinds>[a-z |]+)`(?P<sized> of length)?"
+    r"(?: (?P<bound>>=|<=|>|<))?(?: (?P<number>[-+.e0-9]+))?(?:, got `(?P<got>[a-z]+)`)?\Z"
+)
+_KINDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "str": "a string",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "an object",
+    "null": "null",
+}
+_PARTS = {"str": "characters", "array": "entries", "object": "entries"}
+_BOUNDS = {">=": "at least ", "<=": "at most ", ">": "more than ", "<": "less than ", None: ""}
+_MAX_KEY_CHARACTERS = 80
 _SOME = None  # a step to a key that msgspec does not name
 
 Step = str | int | None
@@ -56,7 +72,25 @@ def _said(said: str, value: Any, place: inspect.Type | None, key: str | None) ->
     if _TEXT_WANTED.match(said) and isinstance(value, int | float):
         text = msgspec.json.encode(value).decode()[:80]
         return f'a string is needed: write "{text}", in quotes'
-    return said.replace("`", "")[:500]
+    expected = _EXPECTED.match(said)
+    if expected is None:
+        return said.replace("`", "")[:500]
+    about = "" if key is None else f"{key[:_MAX_KEY_CHARACTERS]!a}: "
+    return about + _plainly(expected)
+
+
+def _plainly(expected: re.Match[str]) -> str:
+    """msgspec's "Expected `float | null`, got `str`" in words that are not Python's."""
+    kinds = expected["kinds"].split(" | ")
+    if expected["number"] is None:
+        wanted = " or ".join(_KINDS.get(kind, kind) for kind in kinds)
+        got = expected["got"]
+        return f"must be {wanted}" + (f", not {_KINDS.get(got, got)}" if got else "")
+    amount = _BOUNDS[expected["bound"]] + expected["number"].removesuffix(".0")
+    if expected["sized"] is None:
+        return f"must be {amount}"
+    parts = next((_PARTS[kind] for kind in kinds if kind in _PARTS), "entries")
+    return f"must have {amount} {parts}"
 
 
 # --- The place ------------------------------------------------------------------------------

@@ -7,10 +7,11 @@ from aiohttp import web
 from msgspec import Struct
 
 from boxsched.api import replies
+from boxsched.api.absent import no
 from boxsched.api.asker import ASKER
 from boxsched.api.times import rfc3339, text_time
 from boxsched.cluster.standing import NodeStanding
-from boxsched.errors import Conflict, NotFound, StoreAway
+from boxsched.errors import Conflict, StoreAway
 from boxsched.node import Node
 
 log = logging.getLogger(__name__)
@@ -51,7 +52,7 @@ class Nodes:
             raise StoreAway("who is alive cannot be seen now: try again")
         found = [one for one in await node.standing() if one.name == name]
         if not found:
-            raise NotFound("there is no such node")
+            raise no("node", name)
         if found[0].alive:
             raise Conflict(f"the node {name} is alive: stop it first")
         await asyncio.shield(node.store.forget_node(name))

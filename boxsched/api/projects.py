@@ -6,9 +6,10 @@ import msgspec
 from aiohttp import web
 
 from boxsched.api import answers, bodies, checks, replies
+from boxsched.api.absent import no
 from boxsched.api.known import KnownProjects, is_project_name, settings_of
 from boxsched.api.schema import ProjectSettings
-from boxsched.errors import Invalid, NotFound
+from boxsched.errors import Invalid
 from boxsched.node import Node
 from boxsched.store.contract import SHARD
 from boxsched.store.values import Project
@@ -71,7 +72,7 @@ class Projects:
         name = request.match_info["project"]
         self._known.forget(name)
         if not is_project_name(name) or not await asyncio.shield(self._store.delete_project(name)):
-            raise NotFound("there is no such project")
+            raise no("project", name)
         self._known.forget(name)
         self._node.wake(SHARD)
         return web.Response(status=204)

@@ -6,9 +6,10 @@ from aiohttp import web
 
 from boxsched import inbox
 from boxsched.api import answers, bodies, recent, replies
+from boxsched.api.absent import no
 from boxsched.api.asker import ASKER
 from boxsched.api.schema import AskResolve
-from boxsched.errors import Conflict, NotFound
+from boxsched.errors import Conflict
 from boxsched.inbox import Resolution
 from boxsched.model import JobId, job_text, job_workload, parse_job
 from boxsched.node import Node
@@ -62,7 +63,7 @@ class Resolving:
                 if job.id == id_:
                     assert stored is not None
                     return stored, job
-        raise NotFound("there is no such job")
+        raise no("job", text)
 
     async def _refuse(self, stored: Workload, job: Job, result: Resolution) -> None:
         """Raises Conflict where the scheduler would not act on it."""

@@ -7,13 +7,12 @@ from aiohttp import web
 from msgspec import Struct
 
 from boxsched.api import replies
+from boxsched.api.absent import no
 from boxsched.api.answers import text_id
 from boxsched.api.times import rfc3339
-from boxsched.errors import NotFound
 from boxsched.node import Node
 from boxsched.store.values import SetAsideCommand
 
-NO_SUCH = "no such command is set aside"
 SHOWN_AT_MOST = 100  # the latest; each may have a payload of some 100 kB
 
 
@@ -45,14 +44,14 @@ class SetAsideCommands:
         id_ = _id(request)
         found = None if id_ is None else await self._store.set_aside_one(id_)
         if found is None:
-            raise NotFound(NO_SUCH)
+            raise no("command", request.match_info["command"])
         return replies.json(_answer(found))
 
     async def drop(self, request: web.Request) -> web.Response:
         """204: it is gone."""
         id_ = _id(request)
         if id_ is None or not await asyncio.shield(self._store.drop_set_aside(id_)):
-            raise NotFound(NO_SUCH)
+            raise no("command", request.match_info["command"])
         return web.Response(status=204)
 
 

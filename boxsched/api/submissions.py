@@ -6,6 +6,7 @@ import attrs
 from aiohttp import web
 
 from boxsched.api import answers, asked, bodies, recent, replies
+from boxsched.api.absent import no
 from boxsched.api.known import Known, KnownProjects, is_project_name
 from boxsched.api.schema import AskBuild, AskDeploy, AskSession, Nothing
 from boxsched.errors import BoxschedError, Conflict, NotFound
@@ -156,5 +157,5 @@ def _project(request: web.Request) -> str:
     """The path's project, which may be gone by now; raises NotFound for what is no name."""
     name = request.match_info["project"]
     if not is_project_name(name):
-        raise NotFound("there is no such project")
+        raise no("project", name)
     return name

@@ -6,10 +6,11 @@ from aiohttp import web
 from msgspec import Struct
 
 from boxsched.api import bodies, replies, tokens
+from boxsched.api.absent import no
 from boxsched.api.known_tokens import KnownTokens
 from boxsched.api.schema import AskToken
 from boxsched.api.times import rfc3339, text_time
-from boxsched.errors import Invalid, NotFound
+from boxsched.errors import Invalid
 from boxsched.node import Node
 from boxsched.store.values import MAX_WORKERS, Token
 
@@ -95,7 +96,7 @@ class TokenRoutes:
         """204: from now it holds on this node no more, and within a second on none."""
         id_ = request.match_info["id"]
         if not id_.isprintable() or not await asyncio.shield(self._store.revoke_token(id_)):
-            raise NotFound("there is no such token")
+            raise no("token", id_)
         self._known.forget(id_)
         return web.Response(status=204)
 

@@ -57,6 +57,12 @@ class Service:
             raise BadInput(f"{self.token_file or '--token'}: {error}") from None
 
     def _local_url(self) -> str:
+        starting = self.folder.starting()
+        if starting is not None:
+            raise Failure(
+                f"the service on the data folder {self.folder.path} has not started yet: "
+                f"{starting.waits_for}; it tries again by itself"
+            )
         listening = self.folder.listening()
         if listening is None:
             raise Failure(

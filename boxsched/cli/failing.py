@@ -61,7 +61,8 @@ async def each_of(things: Mapping[str, _T], work: Callable[[_T], Awaitable[None]
             if len(things) == 1:
                 raise
             place = f"{error.field}: " if error.field else ""
-            click.echo(f"boxsched: {plain(f'{name}: {place}{error.message}')}", err=True)
+            about = "" if name in error.message else f"{name}: "
+            click.echo(f"boxsched: {plain(f'{about}{place}{error.message}')}", err=True)
             status = max(status, BAD_USE if isinstance(error, _BAD_INPUT) else FAILED)
     return status
 

@@ -57,5 +57,5 @@ async def _jobs(client: Client, target: str) -> list[Job]:
     workload = await client.workload(target.partition("-")[0])
     jobs = [job for job in workload.jobs if job.id == target]
     if not jobs:
-        raise errors.NotFound(f"there is no job {target}")
+        raise errors.NotFound(f"there is no job {target!a}")
     return jobs

@@ -23,4 +23,4 @@ async def workload_id(client: Client, text: str) -> str:
     for workload in page.workloads:
         if workload.number == number:  # an older service does not know the filter
             return workload.id
-    raise errors.NotFound(f"there is no workload {text}")
+    raise errors.NotFound(f"there is no workload {text!a}")

@@ -39,8 +39,13 @@ def print_json(value: object) -> None:
     click.echo(json.dumps(msgspec.to_builtins(value), indent=indent))
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Rows under their columns' names. Cells may come from outside."""
+def print_table(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], empty: str | None = None
+) -> None:
+    """Rows under their columns' names. Cells may come from outside. ``empty``: what is said on
+    standard error where there are no rows."""
+    if not rows and empty is not None:
+        click.echo(f"boxsched: {empty}", err=True)
     clean = [[plain(cell) for cell in row] for row in rows]
     if sys.stdout.isatty():
         _print_rich(columns, clean)

@@ -6,6 +6,7 @@ import click
 
 from boxsched import errors
 from boxsched.cli import project_file
+from boxsched.cli.clean import plain
 from boxsched.cli.confirming import confirm, yes_option
 from boxsched.cli.connection import Service, with_service
 from boxsched.cli.output import as_json_option, print_fields, print_json, print_table
@@ -53,6 +54,13 @@ def apply(file: Path, name: str | None, as_json: bool, service: Service) -> None
         return done
 
     applied = service.call(work)
+    for one in projects:
+        for field in project_file.without_jobs(one.settings):
+            click.echo(
+                f"boxsched: {plain(one.name)}: {plain(field)} is empty: each "
+                "submission has to name its jobs",
+                err=True,
+            )
     if as_json:
         print_json({"projects": [{"name": name, "created": new} for name, new in applied]})
         return
@@ -82,7 +90,7 @@ def list_projects(as_json: bool, service: Service) -> None:
         )
         for one in projects
     ]
-    print_table(("project", "branch", "jobs", "servers"), rows)
+    print_table(("project", "branch", "jobs", "servers"), rows, "there are no projects yet")
 
 
 @project.command()

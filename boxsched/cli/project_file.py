@@ -4,7 +4,7 @@ import json
 import math
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import yaml
 
 from boxsched.cli.failing import BadInput
 from boxsched.client.values import Settings
+from boxsched.texts import encodable
 
 STANDARD_INPUT = Path("-")
 MAX_YAML_BYTES = 64 * 1024
@@ -53,6 +54,15 @@ def read(path: Path, name: str | None = None) -> list[ProjectFile]:
         raise BadInput(f"{place}: {error.strerror}") from None
     except _Wrong as error:
         raise BadInput(f"{place}: {error}") from None
+
+
+def without_jobs(settings: Settings) -> list[str]:
+    """The lists of jobs that are there and empty. That is allowed, and rarely meant."""
+    found = [("jobs", settings)]
+    servers = settings.get("servers")
+    if isinstance(servers, Mapping):
+        found += [(f"servers.{name}.jobs", its) for name, its in servers.items()]
+    return [field for field, its in found if isinstance(its, Mapping) and its.get("jobs") == []]
 
 
 def _projects(value: object, name: str | None) -> list[ProjectFile]:
@@ -136,23 +146,36 @@ def _whole(text: str) -> int:
 
 def _check_values(value: object) -> None:
     """YAML, and JSON in a few places, can write what cannot be sent."""
-    left = [value]
+    left = [("", value)]
     while left:
-        one = left.pop()
+        place, one = left.pop()
         if isinstance(one, dict):
             for key in one:
                 if not isinstance(key, str):
-                    raise _Wrong(f"the key {key!a} must be a string: write it in quotes")
-            left += [*one.keys(), *one.values()]
+                    raise _Wrong(f"{place}the key {key!a} must be a string: write it in quotes")
+                _check_text(key, place)
+            left += [(_inside(place, key), each) for key, each in one.items()]
         elif isinstance(one, list):
-            left += one
+            left += [(_inside(place, number), each) for number, each in enumerate(one)]
         elif isinstance(one, str):
-            if any("\ud800" <= character <= "\udfff" for character in one):
-                raise _Wrong(
-                    f"{one[:_SHOWN_CHARACTERS]!a} is no text: it has half a surrogate pair"
-                )
+            _check_text(one, place)
         elif one is not None and not isinstance(one, bool | int | float):
-            raise _Wrong(f"{str(one)[:_SHOWN_CHARACTERS]!a} is of a type that JSON does not have")
+            shown = f"{str(one)[:_SHOWN_CHARACTERS]!a}"
+            raise _Wrong(f"{place}{shown} is of a type that JSON does not have")
+
+
+def _check_text(text: str, place: str) -> None:
+    if not encodable(text):
+        shown = f"{text[:_SHOWN_CHARACTERS]!a}"
+        raise _Wrong(f"{place}{shown} is no text: it has half a surrogate pair")
+
+
+def _inside(place: str, step: str | int) -> str:
+    """The place of a value, as the front of a sentence about it: ``jobs[0].name: ``."""
+    around = place.removesuffix(": ")
+    if isinstance(step, int):
+        return f"{around}[{step}]: "
+    return f"{around}.{step[:_SHOWN_CHARACTERS]}: " if around else f"{step[:_SHOWN_CHARACTERS]}: "
 
 
 # --- YAML -----------------------------------------------------------------------------------
@@ -185,13 +208,14 @@ class _Loader(yaml.SafeLoader):
             raise _Wrong(f"line {node.start_mark.line + 1}: {error}") from None
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        twice = _repeated(
-            key.value
-            for key, _ in node.value
-            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge"
-        )
-        if twice is not None:
-            raise _Wrong(f"line {node.start_mark.line + 1}: {twice!r} is there twice")
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                if key.value in seen:
+                    mark = key.start_mark
+                    at = f"line {mark.line + 1}, column {mark.column + 1}"
+                    raise _Wrong(f"{at}: {key.value!r} is there twice")
+                seen.add(key.value)
         return super().construct_mapping(node, deep)
 
 

@@ -140,6 +140,7 @@ def list_workloads(
             )
             for one in page.workloads
         ],
+        "no workload matches" if query else "there are no workloads yet",
     )
 
 
@@ -228,7 +229,7 @@ def explain(workload: str, as_json: bool, service: Service) -> None:
     print_fields(
         [
             ("phase", _PHASES.get(found.phase, found.phase)),
-            ("reason", found.reason.replace("_", " ")),
+            ("reason", found.reason),
             ("needs", _boxes(found.needs)),
             ("free", _boxes(found.free)),
             ("position", "" if found.position is None else str(found.position)),

@@ -90,7 +90,11 @@ def _parsed(path: str, several: bool) -> Scenario:
     try:
         return parse(_contents(path))
     except BadInput as error:
-        raise BadUse(f"{report.readable(path)}: {error}" if several else str(error)) from None
+        name = report.readable(path)
+        if several:
+            raise BadUse(f"{name}: {error}") from None
+        # One line begins with the place in it (contract, section 2).
+        raise BadUse(str(error) if path == "-" else f"{error} (in {name})") from None
 
 
 def _contents(path: str) -> bytes:

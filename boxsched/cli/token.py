@@ -103,7 +103,7 @@ def list_tokens(as_json: bool, service: Service) -> None:
         )
         for one in found
     ]
-    print_table(("id", "role", "name", "created", "expires"), rows)
+    print_table(("id", "role", "name", "created", "expires"), rows, "there are no tokens")
 
 
 @token.command()
@@ -144,7 +144,7 @@ def _meant(text: str, tokens: Sequence[Token]) -> Token:
         return found[0]
     listed = "give the ID that `boxsched token list` shows"
     if not found:
-        raise NotFound(f"there is no such token: {listed}")
+        raise NotFound(f"there is no token {text!a}: {listed}")
     raise Invalid(f"{len(found)} tokens have this name: {listed}")
 
 

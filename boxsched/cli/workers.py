@@ -51,7 +51,7 @@ def list_workers(as_json: bool, service: Service) -> None:
         )
         for one in found
     ]
-    print_table(_COLUMNS, rows)
+    print_table(_COLUMNS, rows, "there are no workers")
 
 
 @workers.command()

@@ -173,7 +173,8 @@ def phrase(books: Books, reason: Reason, absent: Absences) -> str:
         case WaitsForLane(ahead):
             return _lane(books, ahead)
         case NoSuchBoxes(box_type, asked, existing):
-            return f"Asks for {_boxes(asked, box_type)}; there are only {existing}."
+            there = "there is only 1" if existing == 1 else f"there are only {existing}"
+            return f"Asks for {_boxes(asked, box_type)}; {there if existing else 'there is none'}."
         case NeedsBoxes(box_type, asked) if too_few_there(reason, absent):
             return f"Needs {_boxes(asked, box_type)}; {where_text(absent[box_type])}."
         case NeedsBoxes(box_type, asked, free):

@@ -10,6 +10,7 @@ from typing import NoReturn, TypeVar
 
 from boxsched.errors import Invalid
 from boxsched.nearest import unknown
+from boxsched.texts import encodable
 
 T = TypeVar("T")
 D = TypeVar("D")
@@ -165,6 +166,8 @@ def name(value: object, place: str) -> str:
         raise BadInput(place, f"must be a string, not {shown(value)}")
     if not value:
         raise BadInput(place, "must not be empty")
+    if not encodable(value):
+        raise BadInput(place, f"{shown(value)} is no text: it has half a surrogate pair")
     return value
 
 

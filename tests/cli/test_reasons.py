@@ -48,7 +48,7 @@ def test_resolve_says_what_it_needs(shell, projects):
     job = f"{running}-1"
     refused = shell("resolve", job, "failed", status=1).stderr
     assert "worker is connected" in refused or "has not begun" in refused
-    assert "no such job" in shell("resolve", "w999-1", "failed", status=2).stderr
+    assert "there is no job 'w999-1'" in shell("resolve", "w999-1", "failed", status=2).stderr
     assert "passed" in shell("resolve", job, "stopped", status=2).stderr
     assert "name one of them" in shell("resolve", "broken#1", "failed", status=2).stderr
     shell("stop", running, "--wait")

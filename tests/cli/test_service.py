@@ -48,11 +48,37 @@ def test_projects_are_applied_shown_and_deleted(shell, tmp_path):
     assert shell("project", "apply", str(file)).stdout == "extra: replaced\n"
     assert "unit, lint" in shell("project", "show", "extra").stdout
     shell("project", "delete", "extra")
-    assert "no such project" in shell("project", "show", "extra", status=2).stderr
+    assert "there is no project 'extra'" in shell("project", "show", "extra", status=2).stderr
+
+
+def test_a_list_that_is_empty_says_so(shell):
+    done = shell("list", "--project", "web", "--branch", "nothing like that")
+    assert done.stdout.startswith("ID") and len(done.stdout.splitlines()) == 1
+    assert done.stderr == "boxsched: no workload matches\n"
+    found = shell.json("list", "--project", "web", "--branch", "nothing like that")
+    assert found == {"workloads": [], "next_cursor": None}
+
+
+def test_an_empty_list_of_jobs_is_named(shell, tmp_path):
+    file = tmp_path / "empty.yaml"
+    file.write_text("name: empty\njobs: []\nservers: {production: {jobs: []}}\n")
+    done = shell("project", "apply", str(file))
+    assert done.stdout == "empty: created\n"
+    has_to = "is empty: each submission has to name its jobs"
+    assert done.stderr.splitlines() == [
+        f"boxsched: empty: jobs {has_to}",
+        f"boxsched: empty: servers.production.jobs {has_to}",
+    ]
+    shell("project", "delete", "empty", "--yes")
 
 
 def test_settings_that_make_no_sense_name_the_place(shell, tmp_path):
     file = tmp_path / "bad.yaml"
+    file.write_text("name: web\nmax_boxes: many\n")
+    done = shell("project", "apply", str(file), status=2)
+    assert done.stderr == (
+        "boxsched: web: max_boxes: must be a whole number or null, not a string\n"
+    )
     file.write_text("name: web\njobs:\n  - {name: unit, commands: 7}\n")
     done = shell("project", "apply", str(file), status=2)
     assert "web: jobs" in done.stderr
@@ -189,11 +215,11 @@ def test_several_are_stopped_and_rebuilt_and_one_that_is_refused_stops_no_other(
     ids = [one["id"] for one in builds]
     done = shell("stop", ids[0], "w999999", ids[1], "--wait", "--json", status=2)
     assert [one["result"] for one in json.loads(done.stdout)["workloads"]] == ["stopped"] * 2
-    assert done.stderr == "boxsched: w999999: there is no such workload\n"
+    assert done.stderr == "boxsched: there is no workload 'w999999'\n"
     failing = [shell.json("build", "broken", "--branch", "several", "--wait", status=1)["id"]]
     again = shell("rebuild", *failing, "web#999999", "--wait", status=2)
     assert " failed: waited" in again.stdout
-    assert again.stderr == "boxsched: web#999999: there is no workload web#999999\n"
+    assert again.stderr == "boxsched: there is no workload 'web#999999'\n"
     assert "goes with one ID" in shell("rebuild", "w1", "w2", "--follow", status=2).stderr
 
 

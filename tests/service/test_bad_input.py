@@ -346,3 +346,57 @@ async def send(house: House, method: str, path: str, body: bytes, header: bytes)
     line = await asyncio.wait_for(reader.readline(), 20)
     writer.transport.abort()
     return int(line.split()[1])
+
+
+@pytest.mark.parametrize(
+    ("body", "field", "said"),
+    [
+        ({"max_boxes": "3"}, "max_boxes", "must be a whole number or null, not a string"),
+        ({"max_boxes": 1.5}, "max_boxes", "must be a whole number or null, not a number"),
+        ({"fail_fast": 3}, "fail_fast", "must be true or false or a list, not a whole number"),
+        ({"jobs": {}}, "jobs", "must be a list, not an object"),
+        ({"servers": []}, "servers", "must be an object, not a list"),
+        (
+            {"jobs": [{"name": "a", "commands": ["x"], "timeout_seconds": "1 h"}]},
+            "jobs[0].timeout_seconds",
+            "must be a number or null, not a string",
+        ),
+        (
+            {"jobs": [{"name": "a" * 300, "commands": ["x"]}]},
+            "jobs[0].name",
+            "must have at most 255 characters",
+        ),
+        ({"cancellation": [["*"]]}, "cancellation[0]", "must have 2 entries"),
+    ],
+)
+async def test_what_was_expected_is_said_in_plain_words(
+    waiting: House, body: dict[str, object], field: str, said: str
+) -> None:
+    answer = await waiting.call("PUT", f"{API}/projects/plain", body)
+    assert (answer.status, answer.error["field"], answer.error["message"]) == (422, field, said)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "what"),
+    [
+        ("GET", "/projects/nobody", "project 'nobody'"),
+        ("DELETE", "/projects/nobody", "project 'nobody'"),
+        ("POST", "/projects/nobody/builds", "project 'nobody'"),
+        ("GET", "/projects/No%20%1b", "project 'No \\x1b'"),
+        ("GET", "/workloads/w99", "workload 'w99'"),
+        ("POST", "/workloads/w99/stop", "workload 'w99'"),
+        ("GET", "/jobs/w99-1/log", "job 'w99-1'"),
+        ("GET", "/jobs/nothing/log", "job 'nothing'"),
+        ("DELETE", "/workers/nobody", "worker 'nobody'"),
+        ("DELETE", "/nodes/nobody", "node 'nobody'"),
+        ("DELETE", "/tokens/nothing", "token 'nothing'"),
+        ("GET", "/projects/" + "x" * 500, f"project '{'x' * 80}...'"),
+    ],
+)
+async def test_what_is_not_there_is_named(
+    waiting: House, method: str, path: str, what: str
+) -> None:
+    body = {"branch": "main"} if path.endswith("builds") else None
+    answer = await waiting.call(method, API + path, body)
+    assert answer.status == 404
+    assert answer.error["message"].startswith(f"there is no {what}"), answer.error

@@ -5,6 +5,8 @@ import logging
 import os
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -14,8 +16,11 @@ import psycopg2
 import pytest
 
 from boxsched import service
+from boxsched.cli.connection import Service
+from boxsched.cli.failing import Failure
 from boxsched.cluster.keys import LockKeys
 from boxsched.errors import StoreAway
+from boxsched.folders import STARTING, DataFolder
 from boxsched.listening import bound
 from boxsched.options import Options
 from boxsched.store import errors
@@ -42,6 +47,11 @@ def options(data: Path, url: str, port: int) -> Options:
     return Options(data=data, database=url, port=port, boxes=0, retry_interval=0.1)
 
 
+def local(data: Path) -> Service:
+    """As a command with ``--data`` looks for it."""
+    return Service((), None, None, data)
+
+
 async def until_answers(url: str, path: str, status: int) -> bytes:
     async with asyncio.timeout(SECONDS), aiohttp.ClientSession() as client:
         while True:
@@ -64,8 +74,11 @@ async def test_a_database_that_comes_later_is_waited_for(
         await until_answers(here, "/healthz", 200)
         assert b"store_away" in await until_answers(here, "/readyz", 503)
         assert b"store_away" in await until_answers(here, "/api/v1/projects", 503)
+        with pytest.raises(Failure, match=r"has not started yet: .*127.0.0.1.*; it tries again"):
+            local(tmp_path).find()
         server.start()
         await until_answers(here, "/readyz", 200)
+        assert (tmp_path / STARTING).exists() is False
         assert len([one for one in caplog.records if "trying again" in one.getMessage()]) == 1
         os.kill(os.getpid(), signal.SIGTERM)
         await asyncio.wait_for(node, SECONDS)
@@ -77,6 +90,18 @@ async def test_whoever_waits_can_be_asked_to_end(port: int, tmp_path: Path) -> N
     await until_answers(f"http://127.0.0.1:{port}", "/healthz", 200)
     os.kill(os.getpid(), signal.SIGTERM)
     await asyncio.wait_for(node, SECONDS)
+    with pytest.raises(Failure, match="no service is running"):
+        local(tmp_path).find()
+
+
+def test_what_a_killed_service_waited_for_is_not_said(tmp_path: Path) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    data = DataFolder(tmp_path)
+    data.starting_file.write_text(f'{{"pid": {ended.pid}, "waits_for": "its database"}}')
+    assert data.starting() is None
+    data.starting_file.write_text(f'{{"pid": {os.getpid()}, "waits_for": "its database"}}')
+    assert data.starting() is not None
 
 
 @pytest.mark.parametrize("wrong", ["role", "database", "password", "schema", "right"])

@@ -96,6 +96,11 @@ def test_the_place_comes_first_where_there_is_one_file(write):
     assert refused("-", given=b"{").startswith("line 1 column 2: ")
 
 
+def test_the_file_is_named_behind_it(write):
+    path = write("x.json", b"{}")
+    assert refused(path) == f"boxes: is missing (in {path})"
+
+
 def test_files_that_cannot_be_read(tmp_path):
     missing = tmp_path / "missing.json"
     assert refused(missing).startswith(f"{missing}: ")
@@ -190,7 +195,7 @@ def test_it_is_readable_at_80_columns_and_in_ascii():
 
 
 def test_no_colour_and_no_control_character_where_there_is_no_terminal():
-    outcome = told(3, build("\x1b[31mred\u202e\ud800[bold]x[/]", branch="b"))
+    outcome = told(3, build("\x1b[31mred\u202e[bold]x[/]", branch="b"))
     text = table(outcome)
     assert "\x1b" not in text
     assert "[bold]x[/]" in text

@@ -70,6 +70,23 @@ TOP = [
     (scenario(**{"x\ny\x1b": 1}), r'"x\ny\u001b"'),
 ]
 
+HALF = "a\ud800"  # of a surrogate pair: JSON can write it, no file or terminal takes it
+
+NO_TEXT = [
+    (project(name=HALF), "projects[0].name"),
+    (project(priority_branches=["a", HALF]), "projects[0].priority_branches[1]"),
+    (project(fail_fast=[HALF]), "projects[0].fail_fast[0]"),
+    (project(cancellation=[[HALF, "all"]]), "projects[0].cancellation[0][0]"),
+    (scenario(boxes={HALF: 1}), 'boxes."a\\ud800"'),
+    (events(event(id=HALF)), "events[0].id"),
+    (events(event(project=HALF)), "events[0].project"),
+    (events(event(branch=HALF)), "events[0].branch"),
+    (events(event(branch=..., tag=HALF)), "events[0].tag"),
+    (events(event(submit="deploy", branch=..., server=HALF)), "events[0].server"),
+    (events(event(), {"at": 0, "stop": HALF}), "events[1].stop"),
+    (job({"seconds": 1, "box_type": HALF}), "events[0].jobs[1].box_type"),
+]
+
 PROJECTS = [
     (project(priority_branches=["*?" * 100] * 82), "projects[0].priority_branches"),
     (
@@ -180,7 +197,7 @@ RAW = [
 ]
 
 
-@pytest.mark.parametrize(("given", "expected"), TOP + PROJECTS + EVENTS + JOBS + RAW)
+@pytest.mark.parametrize(("given", "expected"), TOP + NO_TEXT + PROJECTS + EVENTS + JOBS + RAW)
 def test_the_place_of_a_mistake_is_named(given, expected):
     assert place(given) == expected
 
