@@ -24,8 +24,9 @@ from boxsched.worker.wire import UNKNOWN_AFTER_SECONDS
 # Beside the grace of a stop:
 BEGIN_SLACK_SECONDS = 30.0  # for a busy worker to prepare a job
 END_SLACK_SECONDS = 5.0  # for a worker to report that it ended a job; a later report still counts
-# For a stopped job to end. A worker that fell silent must be known to be silent before that.
-GIVE_UP_SLACK_SECONDS = 20.0
+# For a stopped job to end. A worker that fell silent must be known to be silent before that, and an
+# agent needs time for a job whose supervisor does nothing (``worker.lookout``).
+GIVE_UP_SLACK_SECONDS = 25.0
 assert GIVE_UP_SLACK_SECONDS > UNKNOWN_AFTER_SECONDS
 BACK_LOOK_SECONDS = 5.0
 KEPT = 1_000  # deadlines of ended jobs

@@ -50,6 +50,8 @@ class Attempt:
     record: Record
     phase: Phase
     stopping: bool = False
+    grace: float | None = None  # of the stop, in seconds
+    ends_by: float | None = None  # when its supervisor must have ended it, by the monotonic clock
     asked_at: float = 0.0
     asked_times: int = 0
     process: int | None = None  # a pidfd of the process that says that it is the supervisor
@@ -182,7 +184,10 @@ class Attempt:
             return self.gone
         if not self._is_lock_free():
             return False
-        return not containment.has_supervisor(self.name, os.path.dirname(self.place.path))
+        return not self._supervisors()
+
+    def _supervisors(self) -> list[int]:
+        return containment.supervisors(self.name, os.path.dirname(self.place.path))
 
     def _find_process(self) -> None:
         """So that it hears of a stop, and we of its end, at once; each is looked for anyway."""
@@ -217,6 +222,8 @@ class Attempt:
 
     def stop(self, grace: float, why: str) -> None:
         """The file is the request; the signal only makes it faster. ``why`` is for the log."""
+        if self.grace is None:
+            self.grace = grace
         if not self.stopping:
             reserved = files.WHY + files.RESERVED
             if files.exists(self.place.at, reserved):  # else prepared by an earlier version
@@ -224,6 +231,10 @@ class Attempt:
             files.put_text(self.place.at, files.STOP + files.RESERVED, files.STOP, str(grace))
             self.stopping = True
             self._wake()
+
+    def kill_supervisor(self) -> None:
+        """It does not end its job. The job is found and killed as for one that died. Blocking."""
+        containment.send(self._supervisors(), signal.SIGKILL)
 
     @property
     def asks_for_commit(self) -> bool:

@@ -198,9 +198,10 @@ def strangers(root: int, known: Collection[int]) -> list[int]:
     return _below(mine, parents)
 
 
-def has_supervisor(attempt: str, folder: str) -> bool:
-    """Whether a process has the name of the attempt's supervisor, for an agent of that folder."""
+def supervisors(attempt: str, folder: str) -> list[int]:
+    """Processes that have the name of the attempt's supervisor, for an agent of that folder."""
     name = f"{title(attempt)}\n".encode()
+    found = []
     for pid in _pids():
         try:
             with open(f"/proc/{pid}/comm", "rb") as file:
@@ -213,8 +214,14 @@ def has_supervisor(attempt: str, folder: str) -> bool:
                 raise
             continue  # gone
         if is_ours and not _is_dead(pid):
-            return True
-    return False
+            found.append(int(pid))
+    return found
+
+
+def is_frozen(pid: int) -> bool:
+    """Whether somebody has stopped the process (SIGSTOP)."""
+    fields = _stat(pid)
+    return fields is not None and fields[0] == b"T"
 
 
 def _is_dead(pid: str) -> bool:

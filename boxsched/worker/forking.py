@@ -2,12 +2,14 @@
 
 import asyncio
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import boxsched
+from boxsched.worker import containment
 from boxsched.worker.folder import create, open_folder
 from boxsched.worker.spawner import BOOT
 
@@ -80,6 +82,11 @@ class Spawner:
             os.write(self._process.stdin.fileno(), f"{name}\n".encode())  # short: whole or not
         except (BlockingIOError, BrokenPipeError):
             return  # full, or just dying: asked again soon
+
+    def thaw(self) -> None:
+        """A job may have frozen the warm process: no other job would begin, or be seen to end."""
+        if self._process is not None and containment.is_frozen(self._process.pid):
+            self._process.send_signal(signal.SIGCONT)
 
     def close(self) -> None:
         """Supervisors go on."""

@@ -7,9 +7,13 @@ from collections.abc import Callable, Iterator
 
 from boxsched.worker.attempt import GONE, LOST, LOST_BY_RESTART, UNENDED, Attempt, Phase
 from boxsched.worker.folder import NO_DESCRIPTOR, Damaged, Ended
+from boxsched.worker.supervisor import GIVE_UP_SECONDS
 
 ASK_AGAIN_SECONDS = 2.0
 ASK_TIMES = 5
+# Beside the grace of a stop, for a supervisor to kill its job: one that its job has frozen never
+# does. Less than a node waits before it takes the job for ended.
+OVERDUE_SECONDS = GIVE_UP_SECONDS + 2.0
 
 _log = logging.getLogger(__name__)
 
@@ -42,6 +46,9 @@ class Lookout:
         with self.bearing(attempt):
             if attempt.phase is Phase.ASKED and attempt.damage is None:
                 await self._ask_again(attempt)
+        with self.bearing(attempt):
+            if attempt.phase is Phase.RUNNING and attempt.grace is not None:
+                await self._hold_to_stop(attempt, attempt.grace)
         with self.bearing(attempt):
             # A supervisor that is gone may have left a result: not before that could be read.
             lost = attempt.damage is not None or (looked and attempt.gone)
@@ -91,6 +98,15 @@ class Lookout:
         reason = "its supervisor could not be started"
         ended = Ended("failed", None, None, False, reason, None, self._clock(), not_begun=True)
         await asyncio.to_thread(attempt.void, ended)
+
+    async def _hold_to_stop(self, attempt: Attempt, grace: float) -> None:
+        now = self._loop.time()
+        if attempt.ends_by is None:
+            attempt.ends_by = now + grace + OVERDUE_SECONDS
+        elif now >= attempt.ends_by:
+            attempt.ends_by = now + OVERDUE_SECONDS
+            _log.error("%s: its supervisor does not end it, and is killed", attempt.name)
+            await asyncio.to_thread(attempt.kill_supervisor)
 
     async def _bury(self, attempt: Attempt) -> None:
         lost = LOST if attempt.damage is None else f"lost: {attempt.damage}"

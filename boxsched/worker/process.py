@@ -305,6 +305,8 @@ class ProcessDriver:
     async def _round(self) -> bool:
         """Look, store the logs, report; True where there is more to do at once."""
         again, self._lookout.troubled = self._lookout.troubled, False
+        if self._spawner is not None:
+            self._spawner.thaw()
         attempts = list(self._attempts.values())
         for attempt in attempts:
             await self._lookout.look(attempt)

@@ -12,7 +12,7 @@ from tests.engine.shop import Shop
 LIMIT = 60.0
 BEGIN_SECONDS = 101  # to begin: the time limit, slack and grace, and a look more
 END_SECONDS = 76
-GIVE_UP_SECONDS = 31  # the grace of a stop and slack, and a look more
+GIVE_UP_SECONDS = 36  # the grace of a stop and slack, and a look more
 
 
 @pytest.fixture

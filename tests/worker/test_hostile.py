@@ -10,6 +10,7 @@ import pytest
 
 from boxsched.states import Result
 from boxsched.worker import folder as files
+from boxsched.worker import lookout
 from boxsched.worker.attempt import LOST
 from tests.worker.site import Site, alive, assigned, eventually, pid_in
 
@@ -194,3 +195,24 @@ async def test_the_spawner_that_is_killed_takes_no_job_with_it(site: Site, tmp_p
     os.kill(spawner._process.pid, signal.SIGKILL)
     gate.touch()
     assert (await site.end(1)).exit_status == 3
+
+
+async def test_a_job_that_freezes_its_supervisor_is_stopped_all_the_same(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lookout, "OVERDUE_SECONDS", 0.2)
+    told = tmp_path / "pid"
+    freeze = "kill -STOP $PPID; echo $$ > {}; trap '' TERM; while :; do sleep 1; done"
+    wanted = assigned(1, freeze.format(told))
+    await site.agent.reconcile([wanted])
+    await eventually(lambda: told.exists() and told.read_text().strip())
+    pid = pid_in(told)
+    await site.agent.reconcile([attrs.evolve(wanted, stop=True)])
+    assert (await site.end(1)).result is Result.FAILED
+    assert not alive(pid)
+
+
+async def test_a_job_that_freezes_the_spawner_keeps_no_other_from_beginning(site: Site) -> None:
+    freeze = "kill -STOP $(sed -n 's/^PPid:\\t//p' /proc/$PPID/status)"
+    assert (await site.run(freeze)).result is Result.PASSED
+    assert (await site.run_also(2, "true")).result is Result.PASSED
