@@ -260,7 +260,16 @@ class Node:
         types = (DEFAULT_BOX_TYPE,) * options.box_count
         promised = options.lost_after if self.elected else None
         return LocalWorker(
-            NewWorker(name, name, ADDRESS, self.name, types, lost_after=promised, token=IN_PROCESS),
+            NewWorker(
+                name,
+                name,
+                ADDRESS,
+                self.name,
+                types,
+                lost_after=promised,
+                token=IN_PROCESS,
+                stop_grace=options.stop_grace,
+            ),
             self.store,
             self.ask,
             self.clock,

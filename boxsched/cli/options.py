@@ -6,6 +6,8 @@ from typing import Any, TypeVar
 
 import click
 
+from boxsched.model import MAX_STOP_GRACE_SECONDS
+
 _C = TypeVar("_C", bound=Callable[..., Any])
 
 MAX_BOXES_OF_A_WORKER = 10_000
@@ -60,7 +62,7 @@ def box_driver_option(command: _C) -> _C:
 def stop_grace_option(command: _C) -> _C:
     return served_by_option(
         "--stop-grace",
-        type=FiniteRange(min=0),
+        type=FiniteRange(min=0, max=MAX_STOP_GRACE_SECONDS),
         default=10.0,
         metavar="S",
         help="Seconds between SIGTERM and SIGKILL at a stop and at a time limit.",

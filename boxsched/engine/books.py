@@ -90,6 +90,7 @@ class Books:
         # Jobs to be given again, and whether they have ended where they were.
         self.lost: dict[JobId, bool] = {}
         self.durations: dict[tuple[ProjectId, str], tuple[float, ...]] = {}
+        self.graces: dict[WorkerId, float] = {}  # seconds that it leaves to a job that is to end
         self.places: dict[WorkerId, str] = {}  # the node that each worker is connected to
         self.names: dict[WorkerId, str] = {}
         self.problems: dict[WorkerId, str] = {}  # why those that can begin no jobs cannot

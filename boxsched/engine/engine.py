@@ -14,7 +14,7 @@ from boxsched.engine.draft import Draft
 from boxsched.engine.entries import Taken, read
 from boxsched.engine.happenings import Happenings
 from boxsched.engine.limits import Deadlines
-from boxsched.engine.loading import Loading
+from boxsched.engine.loading import Loading, graces
 from boxsched.engine.turn import Turn
 from boxsched.engine.watch import NOTHING_SEEN, Sights, Watch
 from boxsched.errors import Fenced, OutcomeUnknown, StoreAway
@@ -65,7 +65,7 @@ class Engine:
     ``published`` gets each batch's number and events; ``reloaded`` is called when one may have been
     committed without that; ``told`` gets the workers that have something to look up, with the node
     that each is connected to; ``alive``: whether the node of that name is, as far as one can know.
-    ``stop_grace``: seconds that workers leave to a job that is to end.
+    ``stop_grace``: seconds that workers leave to a job that is to end, where they do not say.
     ``lost_after``: seconds after which a build's job ends by itself where no node is heard from, on
     workers that were promised nothing else. ``counters`` are the node's, of all its engines.
     """
@@ -340,6 +340,7 @@ class Engine:
             self._deadlines.leave_out(unseen)
             self._watch.leave_out(unseen)
         self.books.places = {pulse.worker: pulse.node for pulse in pulses}
+        self.books.graces = graces(pulses)
         self.books.names = {pulse.worker: pulse.name for pulse in pulses}
         gone = {node for node in {pulse.node for pulse in pulses} if not self._alive(node)}
         sights = self._watch.look(pulses, self._watched_at, gone)

@@ -56,8 +56,8 @@ NOTHING_OVERDUE = Overdue()
 
 
 class Deadlines:
-    """Seconds of ``now`` are monotonic. ``stop_grace``: that of workers, as far as this node knows;
-    a worker's own way to end a job takes so long."""
+    """Seconds of ``now`` are monotonic. A worker's own way to end a job takes its grace:
+    ``stop_grace``, or what the worker said, if that is more."""
 
     def __init__(self, stop_grace: float) -> None:
         self._stop_grace = stop_grace
@@ -106,7 +106,7 @@ class Deadlines:
                 heappush(self._heap, self._deadline(books, job, now))
             elif job.state is not JobState.STOPPING:
                 to_end.append(job)
-                heappush(self._heap, self._until_given_up(job, now))
+                heappush(self._heap, self._until_given_up(books, job, now))
             elif due is Due.BE_ENDED:
                 to_give_up.append(job)
         return Overdue(tuple(to_end), tuple(to_give_up))
@@ -119,15 +119,23 @@ class Deadlines:
 
     def _deadline(self, books: Books, job: LiveJob, now: float) -> tuple[float, JobId, int, Due]:
         if job.state is JobState.STOPPING:
-            return self._until_given_up(job, now)
+            return self._until_given_up(books, job, now)
         if job.started_at is None:
             due, seconds = Due.BEGIN, _limit(books, job) + BEGIN_SLACK_SECONDS
         else:
             due, seconds = Due.END, _limit(books, job) + END_SLACK_SECONDS
-        return now + seconds + self._stop_grace, job.id, job.attempt, due
+        return now + seconds + self._grace(books, job), job.id, job.attempt, due
 
-    def _until_given_up(self, job: LiveJob, now: float) -> tuple[float, JobId, int, Due]:
-        return now + GIVE_UP_SLACK_SECONDS + self._stop_grace, job.id, job.attempt, Due.BE_ENDED
+    def _until_given_up(
+        self, books: Books, job: LiveJob, now: float
+    ) -> tuple[float, JobId, int, Due]:
+        when = now + GIVE_UP_SLACK_SECONDS + self._grace(books, job)
+        return when, job.id, job.attempt, Due.BE_ENDED
+
+    def _grace(self, books: Books, job: LiveJob) -> float:
+        box = None if job.box is None else books.boxes.get(job.box)
+        said = 0.0 if box is None else books.graces.get(box.worker, 0.0)
+        return max(self._stop_grace, said)
 
 
 def _limit(books: Books, job: LiveJob) -> float:

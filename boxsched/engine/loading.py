@@ -29,7 +29,7 @@ from boxsched.scheduling.values import (
 )
 from boxsched.states import JobState, Result, State
 from boxsched.store.batches import LoadedJob, LoadedWorkload, ShardState
-from boxsched.store.values import Box, Organization
+from boxsched.store.values import Box, Organization, Pulse
 from boxsched.waiting import ENDED_LOST, waits_again
 
 log = logging.getLogger(__name__)
@@ -42,6 +42,11 @@ NO_ORGANIZATION = Organization(0, "", Policy.BACKFILL, None, None)
 
 _ASKED = len(SubmitJob.__struct_fields__)  # of a LoadedJob, the first fields
 _Asked = tuple[tuple[Any, ...], ...]
+
+
+def graces(pulses: Sequence[Pulse]) -> dict[WorkerId, float]:
+    """Seconds that workers leave to a job that is to end, of those that say it."""
+    return {one.worker: one.stop_grace for one in pulses if one.stop_grace is not None}
 
 
 class Loading:
@@ -63,6 +68,7 @@ class Loading:
             _add_box(books, box)
         books.durations.update(state.durations)
         books.places.update((p.worker, p.node) for p in state.pulses)
+        books.graces.update(graces(state.pulses))
         books.names.update((p.worker, p.name) for p in state.pulses)
         books.problems.update((p.worker, p.problem) for p in state.pulses if p.problem)
         books.connections.update((p.worker, p.connection) for p in state.pulses)

@@ -98,6 +98,7 @@ class Entry:
             lost_after=self._lost_after,
             token=token.id,
             problem=hello.problem,
+            stop_grace=hello.stop_grace,
         )
 
         async def connected(new: NewWorker) -> Connected:

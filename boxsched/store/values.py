@@ -246,6 +246,7 @@ class NewWorker:
     ``lost_after``: so many seconds without a node its builds go on, it is told there (None: for
     how long is not known). ``token``: the id of the token that it comes with; IN_PROCESS of a
     node's own worker. ``problem``: why it can begin no jobs at present, None: it can.
+    ``stop_grace``: seconds that it leaves to a job that is to end, None: it does not say.
     """
 
     identity: str
@@ -257,6 +258,7 @@ class NewWorker:
     lost_after: float | None = None
     token: str | None = None
     problem: str | None = None
+    stop_grace: float | None = None
 
 
 @attrs.frozen
@@ -291,6 +293,7 @@ class Pulse:
     lost_after: float | None
     name: str = ""
     problem: str | None = None  # why it can begin no jobs at present
+    stop_grace: float | None = None  # seconds that it leaves to a job that is to end
 
 
 @attrs.frozen

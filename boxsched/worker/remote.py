@@ -192,6 +192,7 @@ class RemoteWorker:
             boot=boot_id(),
             holds=self._agent.holds if self._agent is not None else (),
             problem=self.problem,
+            stop_grace=options.stop_grace,
         )
 
     async def welcome(self, node: NodeAddress, said: wire.Welcome, sent: float) -> None:

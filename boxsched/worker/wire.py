@@ -15,7 +15,7 @@ from typing import Annotated
 import msgspec
 
 from boxsched.inbox import JobFinished, JobStarted
-from boxsched.model import Kind
+from boxsched.model import MAX_STOP_GRACE_SECONDS, Kind
 
 PATH = "/api/v1/worker"
 VERSION = 1
@@ -43,6 +43,8 @@ _CLEAN = r"^[^\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufe
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=255, pattern=_CLEAN)]
 
 
+StopGrace = Annotated[float, msgspec.Meta(ge=0, le=MAX_STOP_GRACE_SECONDS)]
+
 # Why a worker can begin no jobs.
 Problem = Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=_CLEAN)]
 
@@ -50,7 +52,8 @@ Problem = Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=_CLE
 class Hello(msgspec.Struct, frozen=True, tag="hello"):
     """``identity`` is the worker's own for good; ``boot`` names the boot of its machine;
     ``holds`` are the (job, lease token) of what it has running, adopted or to report; ``problem``
-    says why it can begin no jobs at present."""
+    says why it can begin no jobs at present; ``stop_grace`` is how many seconds it leaves to a job
+    that is to end (None: an older worker)."""
 
     version: int
     identity: Name
@@ -60,6 +63,7 @@ class Hello(msgspec.Struct, frozen=True, tag="hello"):
     boot: str
     holds: tuple[tuple[int, int], ...] = ()
     problem: Problem | None = None
+    stop_grace: StopGrace | None = None
 
 
 class Welcome(msgspec.Struct, frozen=True, tag="welcome"):

@@ -85,6 +85,7 @@ OURS = {
     "token_role_check": "UPDATE token SET role = 'nonsense'",
     "worker_lost_after_check": "UPDATE worker SET lost_after = 0",
     "worker_organization_fkey": "UPDATE worker SET organization = 77",
+    "worker_stop_grace_check": "UPDATE worker SET stop_grace = -1",
     "worker_state_check": "UPDATE worker SET state = 'nonsense'",
     "workload_boxes_check": "UPDATE workload SET boxes = 0",
     "workload_cancellation_check": "UPDATE workload SET cancellation = 'nonsense'",

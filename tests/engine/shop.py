@@ -98,8 +98,13 @@ class Shop:
         self.engine = self._engine()
         await self.engine.load()
 
-    async def connect(self, boxes: int, lost_after: float | None = None) -> Connected:
-        new = NewWorker("w", "w", "here", "test", ("default",) * boxes, lost_after=lost_after)
+    async def connect(
+        self, boxes: int, lost_after: float | None = None, stop_grace: float | None = None
+    ) -> Connected:
+        new = NewWorker(
+            "w", "w", "here", "test", ("default",) * boxes,
+            lost_after=lost_after, stop_grace=stop_grace,
+        )  # fmt: skip
         connected = await self.store.connect_worker(new)
         self.worker = connected.connection.worker
         self.first = connected

@@ -129,3 +129,26 @@ async def test_another_leader_counts_anew_and_ends_it_too(shop: Shop) -> None:
     assert not (await shop.assignments())[0].stop
     await beating(shop, 31 + GIVE_UP_SECONDS)
     assert (await shop.look(id_)).result is Result.FAILED
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_a_worker_has_the_grace_that_it_leaves_to_its_jobs(
+    shop: Shop, restarted: bool
+) -> None:
+    """It is longer than that of the node that leads."""
+    await shop.connect(2, stop_grace=300.0)
+    await shop.settle()
+    stopped = await shop.build(timeout=LIMIT)
+    late = await shop.build(timeout=LIMIT, branch="x")
+    await beating(shop, 2)
+    await shop.start(await shop.assignments())
+    await shop.stop(stopped)
+    if restarted:
+        await shop.restart()
+    await beating(shop, 300 + 15)
+    assert await state(shop) == "connected"
+    assert (await shop.look(stopped)).state is State.STOPPING
+    assert [one.stop for one in await shop.assignments()] == [True, False]
+    await beating(shop, int(LIMIT) - 5)
+    assert (await shop.look(stopped)).result is Result.STOPPED
+    assert (await shop.look(late)).state is State.RUNNING

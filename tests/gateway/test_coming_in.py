@@ -202,3 +202,16 @@ async def test_a_node_that_leaves_says_so(house: House) -> None:
     # They come again at once, so that nobody is told that they are away.
     assert {one.state for one in await house.store.workers()} == {"connected"}
     assert list(house.gateway.connected) == []
+
+
+async def test_a_worker_says_how_long_its_jobs_have_to_end(house: House) -> None:
+    await house.worker(stop_grace=300.0)
+    (pulse,) = await house.store.pulses(SHARD)
+    assert pulse.stop_grace == 300.0
+    older = await house.worker("older")
+    pulses = {one.worker: one.stop_grace for one in await house.store.pulses(SHARD)}
+    assert pulses[older.id] is None
+    odd = await house.dial()
+    await odd.hello("odd", stop_grace=1e9)
+    refused = await odd.next(wire.Refused)
+    assert "stop_grace" in refused.message

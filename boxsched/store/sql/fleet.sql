@@ -26,10 +26,10 @@ SELECT id, state = 'disconnected' AND NOT EXISTS (
 -- A worker that connects for the first time; where another was faster, the schema refuses it.
 INSERT INTO worker (
     identity, name, address, state, organization, token, problem, node, connection, beat,
-    lost_after, seen_at
+    lost_after, stop_grace, seen_at
 ) VALUES (
     :identity, :name, :address, 'connected', :organization, :token, :problem, :node, 1, 1,
-    :lost_after, EXTRACT(EPOCH FROM clock_timestamp())
+    :lost_after, :stop_grace, EXTRACT(EPOCH FROM clock_timestamp())
 )
 RETURNING id, connection;
 
@@ -38,7 +38,8 @@ RETURNING id, connection;
 -- promised here, and go by what it was promised before.
 UPDATE worker
    SET identity = :identity, name = :name, address = :address, state = 'connected', node = :node,
-       token = :token, problem = :problem, connection = connection + 1, beat = beat + 1,
+       token = :token, problem = :problem, stop_grace = :stop_grace,
+       connection = connection + 1, beat = beat + 1,
        seen_at = EXTRACT(EPOCH FROM clock_timestamp()),
        lost_after = CASE WHEN lost_after > :lost_after THEN lost_after ELSE :lost_after END
  WHERE id = :worker
@@ -68,7 +69,7 @@ RETURNING id;
 -- name: pulses
 -- How alive the workers of a shard's organization are.
 SELECT worker.id, worker.node, worker.state <> 'disconnected', worker.beat, worker.connection,
-       worker.lost_after, worker.name, worker.problem
+       worker.lost_after, worker.name, worker.problem, worker.stop_grace
   FROM worker JOIN organization ON organization.id = worker.organization
  WHERE organization.shard = :shard
  ORDER BY worker.id;

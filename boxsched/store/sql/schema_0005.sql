@@ -4,3 +4,6 @@
 -- When a job that was given again got its present attempt, in seconds since the epoch: its running time
 -- counts from then. NULL: it has its first attempt, which began with its workload.
 ALTER TABLE job ADD COLUMN given_at DOUBLE PRECISION;
+
+-- Seconds that a worker leaves to a job between SIGTERM and SIGKILL. NULL: it did not say.
+ALTER TABLE worker ADD COLUMN stop_grace DOUBLE PRECISION CHECK (stop_grace >= 0);

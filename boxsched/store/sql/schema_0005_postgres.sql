@@ -1,3 +1,4 @@
 -- What only PostgreSQL needs of the fifth schema.
 
 COMMENT ON COLUMN job.given_at IS 'seconds since the epoch';
+COMMENT ON COLUMN worker.stop_grace IS 'seconds';

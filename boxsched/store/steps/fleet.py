@@ -39,6 +39,7 @@ def connect_worker(new: NewWorker) -> Steps[Connected]:
         "problem": new.problem,
         "node": new.node,
         "lost_after": new.lost_after,
+        "stop_grace": new.stop_grace,
     }
     if known is None:
         yield from _make_place(new)
