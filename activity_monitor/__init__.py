@@ -1,8 +1,9 @@
 """The Activity Monitor: the page that shows what waits, for what, and what runs.
 
-The server's part is small. ``routes(sessions)`` gives the routes that the API's application adds:
-the page (or, without a session, the sign-in form), signing in and out, and the static files. All
-that the page shows it reads through the API: ``/api/v1/activity`` once, then ``/api/v1/events``.
+The server's part is small. ``Pages(sessions)`` has the routes that the API's application adds: the
+page (or, without a session, the sign-in form), signing in and out, and the static files; and it has
+what a browser gets at an unknown address. All that the page shows it reads through the API:
+``/api/v1/activity`` once, then ``/api/v1/events``.
 
 How the page keeps up (``static/``, plain ES modules, no build step):
 
@@ -18,7 +19,7 @@ How the page keeps up (``static/``, plain ES modules, no build step):
 - Whatever comes from outside becomes text by ``textContent``; there is no ``innerHTML``.
 """
 
-from activity_monitor.pages import routes
+from activity_monitor.pages import Pages
 from activity_monitor.responses import SECURITY_HEADERS
 from activity_monitor.sessions import SESSION_COOKIE, NotForPeople, Sessions, SessionsAway
 
@@ -26,7 +27,7 @@ __all__ = [
     "SECURITY_HEADERS",
     "SESSION_COOKIE",
     "NotForPeople",
+    "Pages",
     "Sessions",
     "SessionsAway",
-    "routes",
 ]

@@ -1,6 +1,7 @@
 """The routes of the page: the page itself, signing in and out, static files."""
 
 import html as html_text
+import re
 import urllib.parse
 
 import attrs
@@ -17,25 +18,27 @@ MAX_TOKEN_CHARACTERS = 512
 _NOT_VALID = "This token is not valid here. Look for a blank at its ends, or for another service's."
 _OF_A_WORKER = "This is a worker's token; an admin's is needed."
 _AWAY = "The service's database is away for the moment. Try again soon."
+_API = "/api/"
+_WORKLOAD_PATH = re.compile(r"/(w[0-9]{1,19})")
 _ONE_YEAR = "public, max-age=31536000, immutable"
-
-
-def routes(sessions: Sessions) -> list[web.RouteDef]:
-    """Everything that the page needs beside the API; the files are read now, once."""
-    pages = Pages(sessions, load())
-    return [
-        web.get("/", pages.show),
-        web.get("/sign-in", pages.to_the_page),
-        web.post("/sign-in", pages.sign_in),
-        web.post("/sign-out", pages.sign_out),
-        web.get("/static/{version}/{name}", pages.static),
-    ]
 
 
 @attrs.frozen
 class Pages:
+    """Everything that a browser needs beside the API; the files are read now, once."""
+
     sessions: Sessions
-    assets: Assets
+    assets: Assets = attrs.field(factory=load)
+
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.get("/", self.show),
+            web.get("/sign-in", self.to_the_page),
+            web.post("/sign-in", self.sign_in),
+            web.get("/sign-out", self.to_the_page),
+            web.post("/sign-out", self.sign_out),
+            web.get("/static/{version}/{name}", self.static),
+        ]
 
     async def show(self, request: web.Request) -> web.Response:
         """The page for who is signed in; the sign-in form for everyone else: both 200.
@@ -50,8 +53,24 @@ class Pages:
             shown = True
         return html(self.assets.page("monitor")) if shown else self._form()
 
+    def instead(self, request: web.Request, status: int) -> web.Response | None:
+        """What a browser shows in place of a refusal: 404 for a path without a page, 401 for it
+        without a session. None where the answer as it is will do, as for a client of the API.
+        """
+        if not _is_browser(request):
+            return None
+        if status == 401:
+            return self._form(401)
+        if status != 404:
+            return None
+        workload = _WORKLOAD_PATH.fullmatch(request.path)
+        words = {"address": "", "target": "the list"}
+        if workload:
+            words = {"address": f"#{workload[1]}", "target": f"{workload[1]} in the list"}
+        return html(self.assets.page("not_found", **words), 404)
+
     async def to_the_page(self, request: web.Request) -> web.Response:
-        """A reload after a failed sign-in asks for ``/sign-in`` by GET."""
+        """A reload after a failed sign-in or sign-out asks for its path by GET."""
         return to_the_page()
 
     async def sign_in(self, request: web.Request) -> web.Response:
@@ -112,6 +131,13 @@ class Pages:
 
     def _form(self, status: int = 200, problem: str = "") -> web.Response:
         return html(self.assets.page("sign_in", problem=html_text.escape(problem)), status)
+
+
+def _is_browser(request: web.Request) -> bool:
+    """Whether a person has opened this address in a browser, outside of the API."""
+    reads = request.method in ("GET", "HEAD")
+    of_api = request.path.startswith(_API)
+    return reads and not of_api and "text/html" in request.headers.get("Accept", "")
 
 
 def same_origin(request: web.Request) -> bool:

@@ -32,7 +32,7 @@ const board = new Board(model, filterOf());
 const refresher = new Refresher(refresh);
 const trouble = new Trouble({ onChange: showTitle, onBack: back });
 const signIn = new SignInDialog(resume);
-const stopDialog = new StopDialog({ onAsked: stopAsked, onSignedOut: signedOut });
+const stopDialog = new StopDialog(model, { onAsked: stopAsked, onSignedOut: signedOut });
 const resolving = new ResolveDialog(signedOut);
 const again = new Again({ onSignedOut: signedOut });
 const opener = new Opener(model, board, { onSignedOut: signedOut, onUnfiltered: () => setWords("") });
@@ -51,6 +51,7 @@ async function refresh() {
     sayHistory(body.notice);
     loaded = true;
     trouble.answer("");
+    if (signIn.leave()) resume();
     show();
     if (!feed) follow(body.cursor);
     else if (lost) feed.resume(body.cursor);
@@ -133,6 +134,8 @@ function shown() {
   byId("columns").hidden = quiet;
   byId("lists").removeAttribute("aria-busy");
   opener.update();
+  stopDialog.update();
+  resolving.update();
 }
 
 function stopAsked(row) {
@@ -192,6 +195,10 @@ function asked(event) {
   if (view && event.target.closest(".again")) again.ask(view.row);
 }
 
+function asksToResolve(event) {
+  resolving.ask(board.views.get(event.target.closest(".row").id).row, event.detail);
+}
+
 board.onShown = shown;
 new Keys(board, {
   onClose: escape,
@@ -204,7 +211,7 @@ filter.addEventListener("input", () => setWords(filter.value));
 addEventListener("popstate", () => setWords(filterOf()));
 document.querySelector(".jumps").addEventListener("click", jump);
 byId("lists").addEventListener("click", asked);
-byId("lists").addEventListener("resolve-job", (event) => resolving.ask(event.detail));
+byId("lists").addEventListener("resolve-job", asksToResolve);
 prepareSignOut(byId("sign-out"));
 document.addEventListener("visibilitychange", () => { if (!document.hidden && feed) refresher.ask(); });
 refresher.now();

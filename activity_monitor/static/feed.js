@@ -58,6 +58,7 @@ export class Feed {
   #on;
   #stop = null;
   #wake = null;
+  #live = false; // a stream is being read
   #hiddenTimer = 0;
   #hidden = false;
 
@@ -72,7 +73,8 @@ export class Feed {
   /** Go on, from `cursor` if one is given. */
   resume(cursor = this.#cursor) {
     this.#cursor = cursor;
-    this.#wake?.();
+    if (this.#live) this.#on.onState("live");
+    else this.#wake?.();
   }
 
   async #run() {
@@ -111,7 +113,16 @@ export class Feed {
     if (this.#cursor) headers["Last-Event-ID"] = this.#cursor;
     const response = await open("/events", { headers, signal: this.#stop.signal });
     const opened = performance.now();
+    this.#live = true;
     this.#on.onState("live");
+    try {
+      await this.#follow(response, opened, works);
+    } finally {
+      this.#live = false;
+    }
+  }
+
+  async #follow(response, opened, works) {
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
     const messages = new Messages();
     for (;;) {

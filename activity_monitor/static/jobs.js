@@ -1,7 +1,7 @@
 // The jobs of an open row: state, Box, exit status, duration, and which one's log is shown.
 
 import { icon } from "./icons.js";
-import { resolveButton } from "./resolve.js";
+import { isResolvable, resolveButton } from "./resolve.js";
 import { amount, make, plain, put } from "./text.js";
 import { span } from "./times.js";
 
@@ -104,7 +104,7 @@ class JobRow {
     put(this.box, job.box ?? "–");
     this.log.disabled = job.state === "waiting" || (job.state === "finished" && !job.started_at);
     this.log.setAttribute("aria-label", plain(`Log of ${job.name}`));
-    this.resolve.hidden = !(job.state === "unknown" || (away && job.state === "stopping"));
+    this.resolve.hidden = !isResolvable(job, away);
     this.resolve.setAttribute("aria-label", plain(`Resolve ${job.name}`));
     this.tick();
   }

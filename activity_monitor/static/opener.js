@@ -42,8 +42,14 @@ export class Opener {
     if (this.#wanted) this.#openWanted();
     if (!this.#view) return;
     if (this.#board.views.get(this.#model.pinned) !== this.#view) {
+      const { row } = this.#view;
       this.#close();
-      dropRow();
+      if (row.state && !this.#board.lets(row)) {
+        dropRow(); // a person filters
+      } else {
+        this.#want(row.id); // the service is asked what became of it
+        this.#board.invalidate();
+      }
     } else {
       this.#panel.update();
     }
@@ -148,7 +154,7 @@ export class Opener {
   #openWanted() {
     const row = this.#model.rows.get(this.#wanted);
     const view = this.#board.views.get(this.#wanted);
-    if (!row?.state) {
+    if (!row?.state || !row.home) {
       this.#fetch(this.#wanted);
     } else if (!view) {
       if (!this.#board.lets(row)) this.#on.onUnfiltered();
@@ -170,7 +176,7 @@ export class Opener {
     try {
       const { body } = await get(`/workloads/${encodeURIComponent(id)}`);
       if (this.#wanted !== id) return;
-      if (!this.#model.rows.has(id)) {
+      if (!this.#model.rows.get(id)?.home) {
         this.#learn(body);
         this.#fetched = this.#model.rows.get(id);
       }

@@ -7,6 +7,7 @@ import { LogView } from "./log.js";
 import { Refresher } from "./refresh.js";
 import { firstLine, make, put } from "./text.js";
 import { exactly, moment } from "./times.js";
+import { isAway } from "./words.js";
 
 const JOBS_LEAST_MS = 1000;
 const FACTS = [
@@ -111,7 +112,7 @@ export class Panel {
     this.#on.onWorkload(body);
     put(this.problem, "");
     const jobs = body.jobs ?? [];
-    this.jobs.show(jobs, Boolean(this.#row.started_at && this.#row.why));
+    this.jobs.show(jobs, isAway(this.#row));
     const only = jobs.length === 1 && jobs[0].started_at ? jobs[0] : null;
     if (only && !this.#chosen) this.#showLog(only); // with one job there is nothing to choose
     if (!this.#jobsCame && this.why.element.hidden) this.#on.onAnswer();

@@ -1,9 +1,16 @@
 // What became of a job whose worker is away? A person says it, and why.
 
-import { Away, Refused, SignedOut, newKey, post } from "./api.js";
+import { Away, Refused, SignedOut, get, newKey, post } from "./api.js";
+import { Refresher } from "./refresh.js";
 import { make, put } from "./text.js";
+import { isAway } from "./words.js";
 
 const byId = (id) => document.getElementById(id);
+
+/** Whether nobody but a person can say what became of the job. `away`: nothing is heard from its worker. */
+export function isResolvable(job, away) {
+  return job.state === "unknown" || (away && job.state === "stopping");
+}
 
 /** The button of a job; it sends the event "resolve-job" upward. */
 export function resolveButton(jobOf) {
@@ -21,13 +28,17 @@ export class ResolveDialog {
   #form = byId("resolve-form");
   #confirm = byId("resolve-confirm");
   #problem = byId("resolve-problem");
+  #leave = byId("resolve-leave");
+  #row = null;
   #job = null;
   #key = "";
+  #refresher = new Refresher(() => this.#look());
   #onSignedOut;
 
   constructor(onSignedOut) {
     this.#onSignedOut = onSignedOut;
-    byId("resolve-leave").addEventListener("click", () => this.#dialog.close());
+    this.#leave.addEventListener("click", () => this.#dialog.close());
+    this.#dialog.addEventListener("close", () => this.#refresher.stop());
     this.#form.addEventListener("input", () => { this.#key = newKey(); }); // another wish
     this.#form.addEventListener("submit", (event) => {
       event.preventDefault();
@@ -35,14 +46,48 @@ export class ResolveDialog {
     });
   }
 
-  ask(job) {
+  ask(row, job) {
+    this.#row = row;
     this.#job = job;
     this.#key = newKey();
     this.#form.reset();
     put(byId("resolve-title"), `What became of ${job.name}?`);
     put(this.#problem, "");
+    put(this.#leave, "Leave it");
+    for (const part of this.#parts) part.hidden = false;
     this.#confirm.disabled = false;
     this.#dialog.showModal();
+  }
+
+  /** Something has changed: the job's worker may be back, or the job may have ended. */
+  update() {
+    if (this.#dialog.open) this.#refresher.ask();
+  }
+
+  /** What belongs to the question only. */
+  get #parts() {
+    return [byId("resolve-text"), this.#confirm, ...this.#form.querySelectorAll("label, [name=note]")];
+  }
+
+  async #look() {
+    const asked = this.#job;
+    try {
+      const { body } = await get(`/workloads/${encodeURIComponent(this.#row.id)}`);
+      const job = body.jobs.find((one) => one.id === asked.id);
+      if (asked === this.#job && this.#dialog.open && !isResolvable(job, isAway(this.#row))) this.#sayIdle(job);
+    } catch (error) {
+      if (!(error instanceof SignedOut || error instanceof Refused || error instanceof Away)) throw error;
+    } // whoever reads the lists says so
+  }
+
+  /** There is nothing to say of the job any more. */
+  #sayIdle(job) {
+    const ended = job.state === "finished";
+    put(byId("resolve-title"), ended ? `${job.name} has ended: ${job.result}.` : `${job.name} is ${job.state} again.`);
+    put(this.#problem, "");
+    put(this.#leave, "Close");
+    this.#leave.focus();
+    for (const part of this.#parts) part.hidden = true;
   }
 
   async #resolve() {

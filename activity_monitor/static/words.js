@@ -42,6 +42,11 @@ export function placeOf(row) {
   return null;
 }
 
+/** Whether nothing is heard from the worker of a workload that has started. */
+export function isAway(row) {
+  return Boolean(row.started_at && row.why);
+}
+
 /** The name of the mark, and of the state in words. */
 export function stateOf(row) {
   if (row.state === "finished") return row.result ?? "unknown";

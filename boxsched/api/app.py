@@ -37,7 +37,9 @@ def application(node: Node) -> web.Application:
     sessions = StoredSessions(node.store, tokens, node.clock.now)
     lasting = Lasting(tokens)
     declared: dict[web.AbstractRoute, Declared] = {}
-    guard = Guard(tokens, sessions, lasting, declared, Peers(node.options.trusted_proxies))
+    pages = activity_monitor.Pages(sessions)
+    peers = Peers(node.options.trusted_proxies)
+    guard = Guard(tokens, sessions, lasting, declared, peers, pages)
     app = web.Application(middlewares=[guard.middleware()], client_max_size=MAX_BODY_BYTES)
     app.on_response_prepare.append(replies.add_headers)
     app.on_response_prepare.append(_dated(node))
@@ -50,7 +52,7 @@ def application(node: Node) -> web.Application:
     )
     for route in routes:
         _add(app, route, declared)
-    _add_page(app, sessions, declared)
+    _add_page(app, pages, declared)
     for resolved in app.router.routes():
         assert resolved in declared, f"{resolved.method} {resolved.resource} declares no policy"
     return app
@@ -127,11 +129,11 @@ def _add(app: web.Application, route: Route, declared: dict[web.AbstractRoute, D
 
 def _add_page(
     app: web.Application,
-    sessions: StoredSessions,
+    pages: activity_monitor.Pages,
     declared: dict[web.AbstractRoute, Declared],
 ) -> None:
     """The page's routes; one that the table does not know stops the start."""
-    for route in activity_monitor.routes(sessions):
+    for route in pages.routes():
         name = f"{route.method} {route.path}"
         policy = PAGE_POLICIES[route.method, route.path]
         before = set(app.router.routes())

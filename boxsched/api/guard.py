@@ -19,7 +19,7 @@ import attrs
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
-from activity_monitor import SESSION_COOKIE
+from activity_monitor import SESSION_COOKIE, Pages
 from boxsched.api import checks, replies
 from boxsched.api.asker import ASKER, asker_of
 from boxsched.api.known_tokens import Holder, KnownTokens
@@ -78,6 +78,7 @@ class Guard:
     lasting: Lasting
     declared: Mapping[web.AbstractRoute, Declared]
     peers: Peers
+    pages: Pages
     answered: Counter[tuple[str, int]] = attrs.field(factory=Counter)
     large: LargeBodies = attrs.field(factory=LargeBodies)
 
@@ -95,6 +96,8 @@ class Guard:
             status = 500  # what aiohttp answers where a fault of ours raises anything else
             try:
                 response = await self._answer(request, route, handler)
+                if route is unknown:
+                    response = self.pages.instead(request, response.status) or response
                 if request.secure and not response.prepared:
                     response.headers["Strict-Transport-Security"] = replies.HSTS
                 await pack(request, response)

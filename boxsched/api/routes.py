@@ -45,6 +45,7 @@ PAGE_POLICIES: Mapping[tuple[str, str], Policy] = {
     ("GET", "/"): Policy.PUBLIC,
     ("GET", "/sign-in"): Policy.PUBLIC,
     ("POST", "/sign-in"): Policy.PUBLIC,
+    ("GET", "/sign-out"): Policy.PUBLIC,
     ("POST", "/sign-out"): Policy.PUBLIC,
     ("GET", "/static/{version}/{name}"): Policy.PUBLIC,
 }

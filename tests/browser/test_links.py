@@ -66,6 +66,24 @@ def test_a_link_to_nothing_says_so(service: Service, opened: Opened, id_: str) -
     expect(page.locator("#notice")).to_be_hidden()
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_an_address_without_a_page_leads_to_the_list(
+    service: Service, opened: Opened, scheme: str
+) -> None:
+    page = opened(color_scheme=scheme, viewport={"width": 375, "height": 700})
+    sign_in(page, service)
+    answer = page.goto(f"{service.url}/w987654321")
+    assert answer is not None and answer.status == 404
+    expect(page.get_by_role("heading", name="There is no such page")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 375
+    page.get_by_role("link", name="Go to w987654321 in the list").click()
+    expect(page.locator("#connection")).to_have_text("Live")
+    expect(page.locator("#notice")).to_contain_text("There is no workload w987654321 here.")
+    page.goto(f"{service.url}/web-99")
+    page.get_by_role("link", name="Go to the list").click()
+    expect(page.locator("#connection")).to_have_text("Live")
+
+
 def test_a_link_to_what_the_filter_hides_opens_it(service: Service, page: Page) -> None:
     service.project("hidden")
     id_ = service.build("hidden", "main", message="Hidden by the filter")

@@ -54,7 +54,7 @@ SESSIONS = web.AppKey("sessions", OneToken)
 async def client() -> AsyncIterator[Client]:
     app = web.Application()
     sessions = OneToken()
-    app.add_routes(activity_monitor.routes(sessions))
+    app.add_routes(activity_monitor.Pages(sessions).routes())
     app[SESSIONS] = sessions
     async with TestClient(TestServer(app), cookie_jar=CookieJar(unsafe=True)) as client:
         yield client

@@ -108,6 +108,45 @@ async def test_what_has_no_route_is_closed_too(waiting: House) -> None:
     assert (await waiting.call("PATCH", f"{API}/projects/web", token=None)).status == 401
 
 
+BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+
+
+@pytest.mark.parametrize(
+    ("path", "leads_to"),
+    [
+        ("/w99999", 'href="/#w99999"'),
+        ("/web-99", 'href="/"'),
+        ("/no/such/path?x=1", 'href="/"'),
+        ("/w1%22%3E%3Cscript%3E", 'href="/"'),
+        ("/static/", 'href="/"'),
+    ],
+)
+async def test_a_browser_at_an_address_without_a_page(
+    waiting: House, path: str, leads_to: str
+) -> None:
+    cookie = {"Cookie": f"boxsched_session={await sign_in(waiting)}"}
+    answer = await waiting.call("GET", path, token=None, headers=BROWSER | cookie)
+    assert answer.status == 404
+    assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
+    check_headers(answer)
+    text = answer.body.decode()
+    assert "There is no such page" in text and leads_to in text and "<script" not in text
+    form = await waiting.call("GET", path, token=None, headers=BROWSER)
+    assert form.status == 401 and 'action="/sign-in"' in form.body.decode()
+    # Whoever speaks JSON gets JSON, at every path of the API a browser too.
+    assert (await waiting.call("GET", path)).error["code"] == "not_found"
+    of_api = await waiting.call("GET", f"{API}{path}", headers=BROWSER)
+    assert (of_api.status, of_api.error["code"]) == (404, "not_found")
+    other_method = await waiting.call("POST", path, token=None, headers=BROWSER)
+    assert (other_method.status, other_method.error["code"]) == (401, "unauthorized")
+
+
+async def test_reloading_after_signing_out_leads_to_the_page(waiting: House) -> None:
+    for path in ("/sign-in", "/sign-out"):
+        answer = await waiting.call("GET", path, token=None, headers=BROWSER)
+        assert (answer.status, answer.headers["Location"]) == (303, "/")
+
+
 async def test_the_good_token_in_any_spelling_of_bearer(house: House) -> None:
     for scheme in ("Bearer", "bearer", "BEARER"):
         headers = {"Authorization": f"{scheme} {house.token}"}
@@ -122,9 +161,9 @@ async def test_a_route_without_a_policy_stops_the_start(
     async def surprise(request: web.Request) -> web.Response:
         raise AssertionError
 
-    ours = activity_monitor.routes
+    ours = activity_monitor.Pages.routes
     monkeypatch.setattr(
-        activity_monitor, "routes", lambda sessions: [*ours(sessions), web.get("/new", surprise)]
+        activity_monitor.Pages, "routes", lambda self: [*ours(self), web.get("/new", surprise)]
     )
     with pytest.raises(KeyError):
         application(house.node)
