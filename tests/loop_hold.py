@@ -16,6 +16,7 @@ from typing import Any
 
 import attrs
 
+from boxsched.collecting import Collector
 from tests.service.house import House, job
 
 
@@ -78,7 +79,7 @@ class Tour:
         house = self.house
         await house.project(jobs=[job("test")])
         await self._posts("40 builds of 1,000 jobs", 40, _wide(1_000, 1))
-        await self._posts("30 bodies of 1 MB", 30, _wide(10, 90_000))
+        await self._posts("100 bodies of 1 MB", 100, _wide(10, 90_000))
         await self._posts("2,000 builds", 2_000, {})
         for path in (
             "/workloads?limit=200",
@@ -122,8 +123,11 @@ def _wide(count: int, size: int) -> dict[str, Any]:
 
 
 async def _main(database: str | None) -> None:
+    collector = Collector()  # as ``serve`` has it
+    collector.begin()
     with tempfile.TemporaryDirectory() as folder:
         async with House.open(Path(folder), boxes=0, database=database) as house:
+            collector.settle()
             with watched() as holds:
                 await Tour(house, holds).all()
 
