@@ -8,11 +8,12 @@ more. Here a collection looks at what is new only:
 2. An object that survived three collections is *frozen* (``gc.freeze``): the collector does not
    look at it any more. It is still freed as soon as nothing refers to it, as nearly all are.
 3. What is frozen and becomes garbage in a reference cycle stays, until a *whole* collection. That
-   is made once every WHOLE_SECONDS, when the process has been quiet for a second: it is the only
-   one that takes time in proportion to the heap.
+   is made once every WHOLE_SECONDS, under load after FREEZES_AT_MOST freezes, and when the process
+   has been quiet for a second: it is the only one that takes time in proportion to the heap.
 
-The scheduling core breaks its own cycles when a workload ends, and ``discarding`` those of books
-that are no longer used. So the whole collection finds little, and may be rare.
+The scheduling core breaks its own cycles when a workload ends; those of a core that is no longer
+used are broken by ``discarding``, and by a forecast. So a whole collection finds little, and may
+be rare.
 """
 
 import asyncio
@@ -24,6 +25,8 @@ from typing import Any
 # Objects, then collections of the generation before. At most some 25,000 objects in one collection.
 THRESHOLDS = (1_500, 4, 2)
 WHOLE_SECONDS = 3_600.0
+FREEZES_AT_MOST = 400  # some 10 million objects: then a whole collection does not wait that long
+LOOK_SECONDS = 10.0
 QUIET_SECONDS = 1.0
 QUIET_SHARE = 0.05  # of a processor, in a quiet second
 PATIENCE_SECONDS = 600.0  # to wait for one; a process that is never quiet collects then
@@ -36,7 +39,7 @@ class Collector:
 
     def __init__(self) -> None:
         self._before = gc.get_threshold()
-        self._frozen_since = False  # the last whole collection
+        self._freezes = 0  # since the last whole collection
 
     def begin(self) -> None:
         gc.set_threshold(*THRESHOLDS)
@@ -50,24 +53,28 @@ class Collector:
     def settle(self) -> None:
         """Freeze all that there is: the program is loaded, and will stay."""
         gc.collect()
-        self._frozen_since = False
+        self._freezes = 0
 
     async def run(self) -> None:
         """A whole collection from time to time, until cancelled."""
+        last = time.monotonic()
         while True:
-            await asyncio.sleep(WHOLE_SECONDS)
-            if self._frozen_since:
-                await self._quiet()
-                began = time.perf_counter()
-                found = self.collect_whole()
-                took = (time.perf_counter() - began) * 1e3
-                _log.info("garbage collection: %d objects freed in %.0f ms", found, took)
+            await asyncio.sleep(LOOK_SECONDS)
+            late = time.monotonic() - last >= WHOLE_SECONDS
+            if not (late and self._freezes) and self._freezes < FREEZES_AT_MOST:
+                continue
+            await self._quiet()
+            began = time.perf_counter()
+            found = self.collect_whole()
+            last = time.monotonic()
+            took = (time.perf_counter() - began) * 1e3
+            _log.info("garbage collection: %d objects freed in %.0f ms", found, took)
 
     def collect_whole(self) -> int:
         """Look at every object; returns how many were garbage."""
         gc.unfreeze()
         found = gc.collect()
-        self._frozen_since = False
+        self._freezes = 0
         return found
 
     async def _quiet(self) -> None:
@@ -83,4 +90,4 @@ class Collector:
         """Called by Python at the beginning and the end of each collection."""
         if phase == "stop" and info["generation"] == 2:
             gc.freeze()
-            self._frozen_since = True
+            self._freezes += 1

@@ -69,6 +69,11 @@ class Pool:
         # Free Boxes by what they ran last: by (project, branch) and by project.
         self._warm: dict[Hashable, FreeBoxes] = {}
 
+    def take_apart(self) -> None:
+        self.boxes.clear()
+        self.free_boxes.clear()
+        self._warm.clear()
+
     def add(self, box: Box) -> None:
         self.boxes[box.id] = box
         self.wanted += 1

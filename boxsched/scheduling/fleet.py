@@ -25,6 +25,13 @@ class Fleet:
         for box_type in box_types:
             self.pool(box_type)
 
+    def take_apart(self) -> None:
+        """See ``Scheduler.take_apart``: Boxes and their pools refer to one another."""
+        for pool in self.pools.values():
+            pool.take_apart()
+        self.pools.clear()
+        self.boxes.clear()
+
     def pool(self, box_type: str) -> Pool:
         pool = self.pools.get(box_type)
         if pool is None:

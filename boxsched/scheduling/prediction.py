@@ -78,7 +78,11 @@ class Outlook:
         Without those that never would (no such Boxes). Boxes that are away stay away, and when
         their jobs end nobody knows.
         """
-        return _run_ahead(_twin(self.image), set(ids), self.now)
+        twin = _twin(self.image)
+        starts = _run_ahead(twin, set(ids), self.now)
+        for _ in twin.take_apart():
+            pass
+        return starts
 
 
 def _run_ahead(twin: Scheduler, ids: set[WorkloadId], now: float) -> dict[WorkloadId, float]:
