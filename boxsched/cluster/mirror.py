@@ -59,6 +59,8 @@ class Mirror:
         heads = {head.id: head for head in await self._store.shards()}
         head = heads[self._shard]
         if known is not None and (known.epoch, known.batch) == (head.epoch, head.batch):
+            # A worker's row goes without a batch of the shard.
+            known.books.know(await self._store.pulses(self._shard))
             return known
         began = self._clock()
         loading = Loading()

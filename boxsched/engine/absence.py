@@ -66,10 +66,10 @@ def forget(turn: "Turn", command: WorkerForgotten) -> None:
     newest = turn.books.connections.get(worker, command.connection)
     if newest != command.connection or any(book.job is not None for book in books):
         return
-    turn.books.connections[worker] = command.connection + 1  # a late word of that one is none
     for book in books:
         turn.retire(book.id)
     turn.news.worker("forgotten", worker, name=turn.books.names.get(worker), by=command.by)
+    turn.books.forget_worker(worker, command.connection)
     turn.news.boxes_changed()
 
 

@@ -19,7 +19,7 @@ from boxsched.model import (
 )
 from boxsched.scheduling import JobAsk, QueueRules, Scheduler
 from boxsched.states import JobState, Result, State, StopCause
-from boxsched.store.values import Organization
+from boxsched.store.values import Organization, Pulse
 
 log = logging.getLogger(__name__)
 
@@ -121,6 +121,27 @@ class Books:
         """Those that have Boxes."""
         return self._boxes_of.keys()
 
+    def know(self, pulses: Sequence[Pulse]) -> None:
+        """Keep where the workers are connected, and their names, as their rows say now."""
+        there = [p for p in pulses if p.connection >= self.connections.get(p.worker, 0)]
+        self.places = {pulse.worker: pulse.node for pulse in there}
+        self.names = {pulse.worker: pulse.name for pulse in there}
+        self._forget_numbers({pulse.worker for pulse in pulses})
+
+    def forget_worker(self, worker: WorkerId, connection: int) -> None:
+        """Nothing of it counts or is named any more; a late word of this connection is none."""
+        for known in (self.places, self.names, self.connections):
+            known.pop(worker, None)
+        self.connections[worker] = connection + 1
+
+    def _forget_numbers(self, there: Collection[WorkerId]) -> None:
+        """Of workers that have no row any more: a late word of one is late by seconds."""
+        if len(self.connections) <= len(there) + FORGOTTEN_KEPT:
+            return
+        gone = [w for w in self.connections if w not in there and w not in self._boxes_of]
+        for worker in gone[:-FORGOTTEN_KEPT]:
+            del self.connections[worker]
+
     def job(self, id_: JobId) -> tuple[LiveWorkload, LiveJob] | None:
         """A job of an admitted, unfinished workload."""
         workload = self.workloads.get(job_workload(id_))
@@ -184,6 +205,9 @@ def _ask(job: SubmitJob) -> JobAsk:
 
 
 SHARED_JOBS_AT_MOST = 50_000  # of the tuples that are kept to be shared: some 20 MB
+
+# Workers that were forgotten, whose connection numbers are kept: the last ones.
+FORGOTTEN_KEPT = 1_000
 
 # Job names whose durations are kept, of all projects: a name may be made up for each build.
 DURATIONS_AT_MOST = 50_000

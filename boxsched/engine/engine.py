@@ -339,9 +339,8 @@ class Engine:
         elif (unseen := self._watched_at - before - COUNTED_SECONDS) > 0:
             self._deadlines.leave_out(unseen)
             self._watch.leave_out(unseen)
-        self.books.places = {pulse.worker: pulse.node for pulse in pulses}
         self.books.graces = graces(pulses)
-        self.books.names = {pulse.worker: pulse.name for pulse in pulses}
+        self.books.know(pulses)
         gone = {node for node in {pulse.node for pulse in pulses} if not self._alive(node)}
         sights = self._watch.look(pulses, self._watched_at, gone)
         problems = {pulse.worker: pulse.problem for pulse in pulses if pulse.problem}

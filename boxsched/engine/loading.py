@@ -67,11 +67,10 @@ class Loading:
         for box in sorted(state.boxes, key=lambda b: (b.freed_at, b.id)):
             _add_box(books, box)
         books.durations.update(state.durations)
-        books.places.update((p.worker, p.node) for p in state.pulses)
         books.graces.update(graces(state.pulses))
-        books.names.update((p.worker, p.name) for p in state.pulses)
         books.problems.update((p.worker, p.problem) for p in state.pulses if p.problem)
         books.connections.update((p.worker, p.connection) for p in state.pulses)
+        books.know(state.pulses)
         books.latest = max((box.freed_at for box in state.boxes), default=0.0)
 
     def add(self, workloads: Sequence[LoadedWorkload]) -> None:

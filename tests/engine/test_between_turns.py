@@ -15,7 +15,7 @@ from boxsched.errors import StoreAway
 from boxsched.states import Result, State
 from boxsched.store.batches import Batch
 from boxsched.store.contract import Store
-from boxsched.store.values import Connected, NewWorker
+from boxsched.store.values import Connected, Connection, NewWorker
 from boxsched.worker.local import LocalWorker
 from tests.engine.shop import Shop
 
@@ -208,3 +208,51 @@ async def test_a_late_word_of_a_worker_that_was_forgotten_brings_no_boxes(shop: 
     await shop.ask(boxes_set(connected))
     await shop.settle()
     assert not shop.engine.books.boxes_of(worker)  # type: ignore[union-attr]
+
+
+async def forgotten(shop: Shop, name: str) -> Connection:
+    """A worker that came, went, and was forgotten; its row is still there."""
+    connection = (await shop.another_worker(name, 1)).connection
+    await shop.store.disconnect_workers([connection])
+    await shop.ask(inbox.WorkerForgotten(connection.worker, connection.number, "ada"))
+    await shop.settle()
+    return connection
+
+
+async def test_a_worker_that_is_forgotten_is_named_no_more(shop: Shop) -> None:
+    """Neither by its leader, which may have read its row, nor by a mirror that stands still."""
+    assert shop.first is not None
+    await shop.later(1, shop.first)
+    waiting = await shop.build(jobs=9)
+    old = await shop.another_worker("old", 1)
+    await shop.store.disconnect_workers([old.connection])
+    await shop.later(1, shop.first)
+    mirror = Mirror(shop.store, 1, lambda node: True)
+    books = shop.engine.books
+    assert books is not None and "old" in books.names.values()
+    await shop.ask(inbox.WorkerForgotten(old.connection.worker, old.connection.number, "ada"))
+    await shop.settle()
+    assert "old" not in books.names.values()
+    await shop.later(1, shop.first)
+    assert "old" not in books.names.values(), "its row is there, and it is forgotten"
+    assert "old" in (await mirror.books()).names.values()
+    assert await shop.store.forget_worker(old.connection)
+    assert "old" not in (await mirror.books()).names.values()
+    report = shop.why(waiting)
+    assert report is not None and "old" not in report.text
+
+
+async def test_the_connections_of_forgotten_workers_have_a_bound(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("boxsched.engine.books.FORGOTTEN_KEPT", 2)
+    assert shop.first is not None
+    gone = []
+    for number in range(5):
+        gone.append(await forgotten(shop, f"v{number}"))
+        assert await shop.store.forget_worker(gone[-1])
+        await shop.later(1, shop.first)
+    books = shop.engine.books
+    assert books is not None
+    assert set(books.connections) == {shop.worker, *(one.worker for one in gone[-2:])}
+    assert set(books.names) == set(books.places) == {shop.worker}

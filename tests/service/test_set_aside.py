@@ -77,7 +77,7 @@ async def test_the_command_line_lists_shows_and_drops(house: House) -> None:
     assert dropped.stdout == f"{first['id']}: dropped\n"
     for command in (("show", first["id"]), ("drop", first["id"], "--yes"), ("show", "x/y")):
         failed = await boxsched(house, "set-aside", *command, status=2)
-        assert "no such command is set aside" in failed.stderr
+        assert f"there is no command '{command[1]}'" in failed.stderr
     assert (await house.get("/set-aside"))["commands"] == [latest]
 
 
