@@ -76,7 +76,9 @@ class Node:
             weight_at_most=GROUP_BYTES_AT_MOST,
         )
         self._commands: Gather[Command, None] = Gather(self._store_commands, at_most=GROUP_AT_MOST)
-        self.retention = Retention(store, clock, lambda: SHARD in self.leadership.led)
+        self.retention = Retention(
+            store, clock, lambda: SHARD in self.leadership.led, self._may_be_back
+        )
         self.holds = LoopHolds(asyncio.get_running_loop().time)
         self._forecasts = Forecasts(self.books, clock)
         self._tasks: list[asyncio.Task[None]] = []
@@ -339,6 +341,10 @@ class Node:
         """As far as the locks show it; "" is where an older program connected a worker."""
         view = self.leadership.view
         return not node or view is None or node_number(node) in view.nodes
+
+    def _may_be_back(self, node: str) -> bool:
+        """Whether a node lives; with SQLite there is this one alone."""
+        return self._is_alive(node) if self.elected else node == self.name
 
     def _published(self, shard: int, batch: int, events: Sequence[Event]) -> None:
         self.feed.publish(shard, batch, events)

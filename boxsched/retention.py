@@ -1,5 +1,5 @@
-"""What is kept for a time only, and is deleted then: sessions, expired tokens, idempotency keys,
-and commands that were set aside.
+"""What is kept for a time only, and is deleted then: sessions, tokens that ended, idempotency keys,
+commands that were set aside, deleted projects that nothing refers to, and nodes that are gone.
 
 Every node runs the chore; only the leader of the default organization's shard does the work. It
 takes one small slice at a time, so that no transaction of it holds up another for long.
@@ -11,12 +11,14 @@ from collections.abc import Callable
 
 from boxsched.clock import Clock
 from boxsched.errors import BoxschedError
+from boxsched.model import ProjectId
 from boxsched.store.contract import Store
 
 log = logging.getLogger(__name__)
 
 KEY_SECONDS = 7 * 86_400.0  # so long a POST can be repeated under its Idempotency-Key
 TOKEN_SECONDS = 30 * 86_400.0  # so long a token is listed after its end
+NODE_SECONDS = 30 * 86_400.0  # so long a node is listed that does not come again
 SESSION_SLACK_SECONDS = 3_600.0  # nodes' clocks may differ: a session over for an hour is over
 SET_ASIDE_SECONDS = 30 * 86_400.0  # so long a command that was set aside is kept
 SET_ASIDE_AT_MOST = 1_000  # commands; the oldest go first
@@ -26,14 +28,22 @@ assert SLICE * 86_400 / PAUSE_SECONDS > 8_000_000
 
 
 class Retention:
-    """``leads``: whether this node is the one that does it."""
+    """``leads``: whether this node does it. ``alive``: whether a node lives, by its name."""
 
-    def __init__(self, store: Store, clock: Clock, leads: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        leads: Callable[[], bool],
+        alive: Callable[[str], bool] = lambda node: True,
+    ) -> None:
         self._store = store
         self._clock = clock
         self._leads = leads
+        self._alive = alive
         self.set_aside_dropped = 0  # by this node: for the metrics
         self._place = ("", "")  # of the keys: behind the slice that was looked at last
+        self._project = ProjectId(0)  # the same of the projects
 
     async def run(self) -> None:
         """Until it is cancelled. An outage of the database costs one round."""
@@ -50,7 +60,7 @@ class Retention:
         """Delete what is old in the next slice; returns how many rows went."""
         now = self._clock.now()
         sessions = await self._store.drop_expired_sessions(now - SESSION_SLACK_SECONDS, SLICE)
-        tokens = await self._store.drop_expired_tokens(TOKEN_SECONDS, SLICE)
+        tokens = await self._store.drop_old_tokens(TOKEN_SECONDS, SLICE)
         aside = await self._store.drop_old_set_aside(
             now - SET_ASIDE_SECONDS, SET_ASIDE_AT_MOST, SLICE
         )
@@ -59,4 +69,14 @@ class Retention:
             log.warning("%d old commands that were set aside are dropped", aside)
         swept = await self._store.sweep_keys(self._place, KEY_SECONDS, SLICE)
         self._place = swept.place or ("", "")
-        return sessions + tokens + aside + swept.dropped
+        projects = await self._store.sweep_projects(self._project, SLICE)
+        self._project = projects.place or ProjectId(0)
+        nodes = await self._drop_nodes()
+        return sessions + tokens + aside + swept.dropped + projects.dropped + nodes
+
+    async def _drop_nodes(self) -> int:
+        away = [one.name for one in await self._store.nodes() if not self._alive(one.name)]
+        gone = await self._store.drop_old_nodes(away, NODE_SECONDS) if away else []
+        for name in gone:
+            log.info("the node %s is forgotten: it is away for %g s", name, NODE_SECONDS)
+        return len(gone)

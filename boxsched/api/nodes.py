@@ -41,7 +41,7 @@ class Nodes:
         self._node = node
 
     async def list(self, request: web.Request) -> web.Response:
-        """Every node that ever was, by id."""
+        """The nodes, also those that are away, by id."""
         return replies.json(NodeList(tuple([_shown(one) for one in await self._node.standing()])))
 
     async def forget(self, request: web.Request) -> web.Response:

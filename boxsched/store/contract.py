@@ -38,6 +38,7 @@ from boxsched.store.values import (
     SubmitOutcome,
     Submitted,
     SweptKeys,
+    SweptProjects,
     Token,
     Worker,
     Workload,
@@ -107,6 +108,10 @@ class Store(Protocol):
 
     async def forget_node(self, name: str) -> None: ...
 
+    async def drop_old_nodes(self, away: Sequence[str], older_than: float) -> list[str]:
+        """Delete those of these nodes, which are away, that started and were seen more than
+        ``older_than`` seconds ago, with their in-process workers; returns their names."""
+
     # --- Tokens ----------------------------------------------------------------------------
 
     async def put_token(self, token: Token) -> None:
@@ -121,9 +126,10 @@ class Store(Protocol):
     async def revoke_token(self, id: str) -> bool:
         """False where there is none of that id."""
 
-    async def drop_expired_tokens(self, older_than: float, limit: int) -> int:
-        """Delete tokens that ended more than ``older_than`` seconds ago, at most ``limit``; returns
-        how many there were."""
+    async def drop_old_tokens(self, older_than: float, limit: int) -> int:
+        """Delete tokens that expired, and tokens that were revoked, more than ``older_than``
+        seconds ago, at most ``limit`` of each; returns how many. A revoked token of a data folder
+        (its id begins with ``file-``) stays, so that no start of its node brings it back."""
 
     # --- Settings --------------------------------------------------------------------------
 
@@ -174,6 +180,11 @@ class Store(Protocol):
     ) -> Submitted | KeyTaken | None:
         """What came under the key before, and is durable; None where it is new. ``living``: a key
         that a deleted project had counts as new."""
+
+    async def sweep_projects(self, after: ProjectId, limit: int) -> SweptProjects:
+        """Look at the next projects behind that id, at most ``limit``; delete the deleted ones that
+        no workload refers to. The numbers that a name has used are remembered: the row with the
+        highest number stays."""
 
     async def sweep_keys(self, after: tuple[str, str], older_than: float, limit: int) -> SweptKeys:
         """Look at the next keys behind (scope, key), at most ``limit``; delete those that were kept

@@ -44,6 +44,7 @@ from boxsched.store.values import (
     SubmitOutcome,
     Submitted,
     SweptKeys,
+    SweptProjects,
     Token,
     Worker,
     Workload,
@@ -113,6 +114,9 @@ class SqlStore:
     async def forget_node(self, name: str) -> None:
         await self._driver.serving.write(cluster.forget_node, name)
 
+    async def drop_old_nodes(self, away: Sequence[str], older_than: float) -> list[str]:
+        return await self._driver.serving.write(cluster.drop_old_nodes, away, older_than)
+
     # --- Tokens ----------------------------------------------------------------------------
 
     async def put_token(self, token: Token) -> None:
@@ -127,8 +131,8 @@ class SqlStore:
     async def revoke_token(self, id: str) -> bool:
         return await self._driver.serving.write(tokens.revoke_token, id)
 
-    async def drop_expired_tokens(self, older_than: float, limit: int) -> int:
-        return await self._driver.serving.write(tokens.drop_expired_tokens, older_than, limit)
+    async def drop_old_tokens(self, older_than: float, limit: int) -> int:
+        return await self._driver.serving.write(tokens.drop_old_tokens, older_than, limit)
 
     # --- Settings --------------------------------------------------------------------------
 
@@ -179,6 +183,9 @@ class SqlStore:
             return None
         # Seen, which after a crash is not yet on the synchronous standby: a write waits for that.
         return await self._driver.serving.write(submission.idempotency, key, living=living)
+
+    async def sweep_projects(self, after: ProjectId, limit: int) -> SweptProjects:
+        return await self._driver.serving.write(projects.sweep_projects, after, limit)
 
     async def sweep_keys(self, after: tuple[str, str], older_than: float, limit: int) -> SweptKeys:
         return await self._driver.serving.write(submission.sweep_keys, after, older_than, limit)

@@ -121,6 +121,15 @@ class SweptKeys:
 
 
 @attrs.frozen
+class SweptProjects:
+    """One slice of the projects: behind which id the next begins (None = the first), and how many
+    deleted ones of this one are gone."""
+
+    place: ProjectId | None
+    dropped: int
+
+
+@attrs.frozen
 class ProjectChanged:
     """The project's settings or the plan changed, or it went, since the submission was checked:
     check again."""

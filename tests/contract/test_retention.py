@@ -8,7 +8,7 @@ from boxsched.model import ProjectId
 from boxsched.retention import SET_ASIDE_AT_MOST, SET_ASIDE_SECONDS, SLICE, Retention
 from boxsched.store.batches import DurationChange
 from boxsched.store.contract import SHARD, Store
-from boxsched.store.values import KeyTaken, Project, Submitted, Token
+from boxsched.store.values import KeyTaken, NewWorker, Project, ProjectChanged, Submitted, Token
 from tests.contract.conftest import Place
 from tests.contract.test_versions import run
 from tests.contract.world import NOW, Leader, build, key, loaded
@@ -118,10 +118,9 @@ async def test_tokens_go_some_time_after_their_end(store: Store) -> None:
     for n, end in enumerate((1.0, 2.0, 3.0, None)):
         made = Token(f"token-{n}", f"digest-{n}", "admin", f"t{n}", 0.0, end)
         await store.put_token(made)
-    assert await store.revoke_token("token-0")
-    assert await store.drop_expired_tokens(60.0, 2) == 2
+    assert await store.drop_old_tokens(60.0, 2) == 2
     assert [one.id for one in await store.tokens()] == ["token-2", "token-3"]
-    assert await store.drop_expired_tokens(60.0, 2) == 1
+    assert await store.drop_old_tokens(60.0, 2) == 1
     assert [one.id for one in await store.tokens()] == ["token-3"]
 
 
@@ -184,3 +183,110 @@ async def test_of_too_many_that_were_set_aside_the_latest_stay(place: Place) -> 
     latest = SET_ASIDE_AT_MOST + SLICE + 50
     assert await kept(store) == list(range(latest, latest - SET_ASIDE_AT_MOST, -1))
     assert chore.set_aside_dropped == SLICE + 50
+
+
+async def test_a_deleted_project_goes_once_nothing_refers_to_it(leader: Leader) -> None:
+    """Of each name the row stays that knows the highest number."""
+    store = leader.store
+
+    await leader.project("never-built")
+    await leader.project("living")
+    for _ in range(3):
+        built = await leader.project("built")
+        await store.delete_project("built")
+    ran = await leader.project("ran")
+    done = await leader.submit(build(ran))
+    await leader.queue(done.id)
+    await leader.start(done.id, 0)
+    await leader.finish(done.id, 0)
+    for name in ("never-built", "ran"):
+        assert await store.delete_project(name)
+    assert built.name == "built"
+    swept = await store.sweep_projects(ProjectId(0), 100)
+    assert (swept.place, swept.dropped) == (None, 4)
+    assert {one.name for one in await store.projects()} == {"living"}
+    found = await store.workload(done.id)
+    assert found is not None and found.project_name == "ran"
+    again = await leader.submit(build(await leader.project("ran")))
+    assert again.number == 2
+
+
+async def test_a_name_goes_on_with_its_numbers_when_it_was_deleted_often(leader: Leader) -> None:
+    store = leader.store
+    for expected in (1, 2):
+        project = await leader.project()
+        done = await leader.submit(build(project))
+        assert done.number == expected
+        await leader.queue(done.id)
+        await leader.start(done.id, 0)
+        await leader.finish(done.id, 0)
+        await leader.commit(inbox=await leader.take_inbox())
+        assert await store.delete_project("web")
+        await leader.project()  # without a build, on the numbers of those before
+        assert await store.delete_project("web")
+    place, dropped = ProjectId(0), 0
+    while True:  # slice by slice
+        swept = await store.sweep_projects(place, 1)
+        dropped += swept.dropped
+        if swept.place is None:
+            break
+        place = swept.place
+    assert dropped == 1, "both that have builds stay, and the last that knows the number"
+    assert (await leader.submit(build(await leader.project()))).number == 3
+
+
+async def test_what_is_submitted_to_a_project_that_is_gone_is_refused(leader: Leader) -> None:
+    gone = await leader.project()
+    assert await leader.store.delete_project("web")
+    assert (await leader.store.sweep_projects(ProjectId(0), 9)).dropped == 1
+    (outcome,) = await leader.store.submit([build(gone)])
+    assert isinstance(outcome, ProjectChanged)
+
+
+async def test_revoked_tokens_go_and_those_of_data_folders_stay(store: Store, place: Place) -> None:
+    for id_ in ("token-a", "token-b", "token-c", "file-d"):
+        await store.put_token(Token(id_, f"digest {id_}", "admin", id_, 0.0, None))
+    for id_ in ("token-a", "token-b", "file-d"):
+        assert await store.revoke_token(id_)
+    assert await store.drop_old_tokens(60.0, 9) == 0
+    run(place, "UPDATE token SET revoked_at = 1 WHERE id <> 'token-b'")
+    run(place, "UPDATE token SET revoked_at = NULL WHERE id = 'token-b'")  # of an older program
+    assert await store.drop_old_tokens(60.0, 9) == 1
+    run(place, "UPDATE token SET revoked_at = 1 WHERE revoked")
+    assert await store.drop_old_tokens(60.0, 9) == 1, "its age counted from the first look"
+    assert [one.id for one in await store.tokens()] == ["token-c"]
+    await store.put_token(Token("file-d", "digest file-d", "admin", "again", 0.0, None))
+    assert [one.id for one in await store.tokens()] == ["token-c"], (
+        "its node's start: still revoked"
+    )
+
+
+async def test_nodes_that_are_long_away_go_with_their_own_workers(
+    store: Store, place: Place
+) -> None:
+    for name in ("old", "here", "new", "busy"):
+        await store.put_node(name, "http://x", "1")
+        own = NewWorker(f"in-process@{name}", f"in-process@{name}", "in-process", name, ())
+        connected = await store.connect_worker(own)
+        await store.disconnect_workers([connected.connection])
+    run(place, "UPDATE node SET started_at = 1 WHERE name <> 'new'")
+    run(place, "UPDATE worker SET seen_at = 1 WHERE node <> 'busy'")
+    away = ["old", "new", "busy", "nobody"]
+    assert await store.drop_old_nodes(away, 60.0) == ["old"]
+    assert [one.name for one in await store.nodes()] == ["here", "new", "busy"]
+    left = {one.name for one in await store.workers()}
+    assert left == {"in-process@here", "in-process@new", "in-process@busy"}
+
+
+async def test_a_round_asks_who_is_alive(leader: Leader, place: Place) -> None:
+    for name in ("old", "here"):
+        await leader.store.put_node(name, "http://x", "1")
+    run(place, "UPDATE node SET started_at = 1")
+    retention = Retention(
+        leader.store,
+        HeldClock(NOW),  # type: ignore[arg-type]
+        lambda: True,
+        lambda name: name == "here",
+    )
+    assert await retention.run_once() == 1
+    assert [one.name for one in await leader.store.nodes()] == ["here"]

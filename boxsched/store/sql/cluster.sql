@@ -18,7 +18,7 @@ ON CONFLICT (name) DO UPDATE
 RETURNING id, name, url, version, started_at;
 
 -- name: nodes
--- Every node that ever was; each beats as its own in-process worker, also without Boxes.
+-- The nodes, also those that are away; each beats as its own in-process worker, also without Boxes.
 SELECT id, name, url, version, started_at,
        (SELECT max(worker.seen_at) FROM worker
          WHERE worker.node = node.name AND worker.address = 'in-process')
@@ -27,3 +27,20 @@ SELECT id, name, url, version, started_at,
 -- name: forget_node
 -- A node that will not come again.
 DELETE FROM node WHERE name = :name;
+
+-- name: old_nodes
+-- Those of these nodes that started, and were seen, so many seconds ago.
+WITH v(name) AS (VALUES (:name))
+SELECT node.name FROM v JOIN node ON node.name = v.name
+ WHERE node.started_at < EXTRACT(EPOCH FROM clock_timestamp()) - :seconds
+   AND NOT EXISTS (
+       SELECT 1 FROM worker
+        WHERE worker.node = node.name AND worker.address = 'in-process'
+          AND worker.seen_at >= EXTRACT(EPOCH FROM clock_timestamp()) - :seconds
+   );
+
+-- name: own_workers
+-- The connections of the in-process workers of these nodes.
+WITH v(name) AS (VALUES (:name))
+SELECT worker.id, worker.connection FROM v JOIN worker ON worker.node = v.name
+ WHERE worker.address = 'in-process' AND worker.state = 'disconnected';

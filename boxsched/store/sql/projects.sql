@@ -59,3 +59,31 @@ DELETE FROM job_history WHERE project = :project;
 -- name: unfinished_of_project
 -- A row while the project has unfinished workloads; asked behind bury_project's row lock.
 SELECT 1 FROM workload WHERE finished_at IS NULL AND project = :project LIMIT 1;
+
+-- name: slice_of_projects
+-- The next projects by id, deleted or not.
+SELECT id FROM project WHERE id > :after ORDER BY id LIMIT :limit;
+
+-- name: drop_deleted_projects
+-- The deleted ones between these ids that nothing refers to. A name's highest number is in one of its
+-- rows, which stays: the next project of the name goes on from there. A name of which no number was
+-- given has nothing to be remembered.
+DELETE FROM project
+ WHERE id > :after AND id <= :last AND deleted
+   AND NOT EXISTS (SELECT 1 FROM workload WHERE workload.project = project.id)
+   AND NOT EXISTS (SELECT 1 FROM job_history WHERE job_history.project = project.id)
+   AND (
+       next_number = 1
+       OR EXISTS (
+           SELECT 1 FROM project AS living
+            WHERE living.name = project.name AND NOT living.deleted
+              AND living.next_number >= project.next_number
+       )
+       OR EXISTS (
+           SELECT 1 FROM project AS other
+            WHERE other.name = project.name AND other.deleted AND other.id <> project.id
+              AND (other.next_number > project.next_number
+                   OR (other.next_number = project.next_number AND other.id > project.id))
+       )
+   )
+RETURNING 1;

@@ -7,3 +7,8 @@ ALTER TABLE job ADD COLUMN given_at DOUBLE PRECISION;
 
 -- Seconds that a worker leaves to a job between SIGTERM and SIGKILL. NULL: it did not say.
 ALTER TABLE worker ADD COLUMN stop_grace DOUBLE PRECISION CHECK (stop_grace >= 0);
+
+-- When a token was revoked: it is deleted some time later. NULL: it holds, or a program of an earlier
+-- schema revoked it, and the time counts from the first look.
+ALTER TABLE token ADD COLUMN revoked_at DOUBLE PRECISION;
+CREATE INDEX token_revoked ON token (revoked_at) WHERE revoked;

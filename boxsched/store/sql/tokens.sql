@@ -19,8 +19,25 @@ SELECT id, digest, role, name, created_at, expires_at, organization, max_workers
 
 -- name: revoke_token
 -- It holds no more, for good.
-UPDATE token SET revoked = TRUE WHERE id = :id AND NOT revoked
+UPDATE token SET revoked = TRUE, revoked_at = EXTRACT(EPOCH FROM clock_timestamp())
+ WHERE id = :id AND NOT revoked
 RETURNING id;
+
+-- name: stamp_revoked_tokens
+-- Tokens that a program of an earlier schema revoked: their age counts from now.
+UPDATE token SET revoked_at = EXTRACT(EPOCH FROM clock_timestamp())
+ WHERE revoked AND revoked_at IS NULL;
+
+-- name: drop_revoked_tokens
+-- Some of the tokens that were revoked so many seconds ago. That of a data folder stays for good: its
+-- node's next start would bring it back.
+DELETE FROM token WHERE id IN (
+    SELECT id FROM token
+     WHERE revoked AND revoked_at < EXTRACT(EPOCH FROM clock_timestamp()) - :seconds
+       AND substr(id, 1, 5) <> 'file-'
+     ORDER BY revoked_at LIMIT :limit
+)
+RETURNING 1;
 
 -- name: drop_expired_tokens
 -- Some of the tokens that ended so many seconds ago. A data folder's token never ends by itself, so

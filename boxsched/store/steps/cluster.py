@@ -1,7 +1,11 @@
 """The cluster: its shards, and the nodes that ever were."""
 
+from collections.abc import Sequence
+
+from boxsched.model import WorkerId
 from boxsched.store.blocks import Row, Steps, load
-from boxsched.store.values import NodeInfo, ShardHead
+from boxsched.store.steps import fleet
+from boxsched.store.values import Connection, NodeInfo, ShardHead
 
 _SQL = load("cluster.sql")
 
@@ -26,3 +30,15 @@ def nodes() -> Steps[list[NodeInfo]]:
 
 def forget_node(name: str) -> Steps[None]:
     yield _SQL["forget_node"](name=name)
+
+
+def drop_old_nodes(away: Sequence[str], seconds: float) -> Steps[list[str]]:
+    """A worker that has Boxes yet, or a job on one, stays."""
+    found = yield _SQL["old_nodes"].rows([(name,) for name in away], seconds=seconds)
+    if not found:
+        return []
+    for worker, number in (yield _SQL["own_workers"].rows(found)):
+        yield from fleet.forget_worker(Connection(WorkerId(worker), number))
+    for (name,) in found:
+        yield _SQL["forget_node"](name=name)
+    return [name for (name,) in found]

@@ -8,7 +8,7 @@ from boxsched.model import ProjectId
 from boxsched.store import rows
 from boxsched.store.blocks import Steps, load
 from boxsched.store.steps.submission import tell
-from boxsched.store.values import Organization, Project
+from boxsched.store.values import Organization, Project, SweptProjects
 
 _SQL = load("projects.sql")
 
@@ -79,3 +79,12 @@ def delete_project(name: str) -> Steps[bool]:
     yield _SQL["forget_durations"](project=project)
     yield tell(shard, [inbox.written(inbox.ProjectSet(project, name, None, deleted=True))])
     return True
+
+
+def sweep_projects(after: ProjectId, limit: int) -> Steps[SweptProjects]:
+    found = yield _SQL["slice_of_projects"](after=after, limit=limit)
+    if not found:
+        return SweptProjects(None, 0)
+    last = ProjectId(found[-1][0])
+    dropped = yield _SQL["drop_deleted_projects"](after=after, last=last)
+    return SweptProjects(last if len(found) == limit else None, len(dropped))

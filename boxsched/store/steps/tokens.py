@@ -25,5 +25,8 @@ def revoke_token(id_: str) -> Steps[bool]:
     return bool((yield _SQL["revoke_token"](id=id_)))
 
 
-def drop_expired_tokens(seconds: float, limit: int) -> Steps[int]:
-    return len((yield _SQL["drop_expired_tokens"](seconds=seconds, limit=limit)))
+def drop_old_tokens(seconds: float, limit: int) -> Steps[int]:
+    yield _SQL["stamp_revoked_tokens"]()
+    expired = yield _SQL["drop_expired_tokens"](seconds=seconds, limit=limit)
+    revoked = yield _SQL["drop_revoked_tokens"](seconds=seconds, limit=limit)
+    return len(expired) + len(revoked)
