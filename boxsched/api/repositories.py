@@ -9,6 +9,7 @@ ALLOWED = (
     "https://HOST/PATH, ssh://[USER@]HOST/PATH, [USER@]HOST:PATH, "
     "or on the workers' own disk /PATH or file:///PATH"
 )
+_SCHEMES = ("http:", "https:", "ssh:", "git:", "file:", "ftp:", "ftps:")
 _SCP_LIKE = re.compile(r"([^@/:\s-][^@/:\s]*@)?(\[[^]/\s]+\]|[^@/:\s-][^@/:\s]*):(?!:|//)\S.*")
 
 
@@ -31,4 +32,7 @@ def _allowed(text: str) -> bool:
         return has_host and not (parts.hostname or "").startswith("-")
     if text.startswith("file://"):
         return text.startswith("file:///")
-    return text.startswith("/") or _SCP_LIKE.fullmatch(text) is not None
+    if text.startswith("/"):
+        return True
+    # ``https:/host/path`` would be a path on a host of the name "https".
+    return _SCP_LIKE.fullmatch(text) is not None and not text.lower().startswith(_SCHEMES)

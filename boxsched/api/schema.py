@@ -84,7 +84,7 @@ Timeout = Annotated[float, Meta(gt=0, le=MAX_TIMEOUT_SECONDS)]
 Id = Annotated[str, Meta(min_length=1, max_length=MAX_NAME_CHARACTERS)]
 Secret = Annotated[str, Meta(min_length=1, max_length=1_024, pattern=_SECRET)]
 PublicKey = Annotated[str, Meta(max_length=16_384, pattern=_PUBLIC_KEY)]
-Cron = Annotated[str, Meta(min_length=6, max_length=MAX_NAME_CHARACTERS)]
+Cron = Annotated[str, Meta(min_length=6, max_length=MAX_NAME_CHARACTERS, pattern=CONTROLS_FREE)]
 
 Globs = Annotated[tuple[Glob, ...], Meta(max_length=MAX_LIST_ENTRIES)]
 Rule = tuple[Glob, Cancellation]

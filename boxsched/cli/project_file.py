@@ -159,9 +159,6 @@ def _check_values(value: object) -> None:
             left += [(_inside(place, number), each) for number, each in enumerate(one)]
         elif isinstance(one, str):
             _check_text(one, place)
-        elif one is not None and not isinstance(one, bool | int | float):
-            shown = f"{str(one)[:_SHOWN_CHARACTERS]!a}"
-            raise _Wrong(f"{place}{shown} is of a type that JSON does not have")
 
 
 def _check_text(text: str, place: str) -> None:
@@ -182,6 +179,8 @@ def _inside(place: str, step: str | int) -> str:
 
 
 _OURS = ("tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+_NO_TEXTS = ("tag:yaml.org,2002:bool", *_OURS)
+_TEXT = "tag:yaml.org,2002:str"  # the only tag that may be written
 _WHOLE = re.compile(r"[-+]?(0|[1-9][0-9_]*)\Z")
 _DECIMAL = re.compile(
     r"[-+]?([0-9][0-9_]*)?\.[0-9]+([eE][-+]?[0-9]+)?\Z|[-+]?[0-9]+[eE][-+]?[0-9]+\Z"
@@ -209,14 +208,25 @@ class _Loader(yaml.SafeLoader):
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
-        for key, _ in node.value:
+        for key, value in node.value:
             if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
                 if key.value in seen:
                     mark = key.start_mark
                     at = f"line {mark.line + 1}, column {mark.column + 1}"
                     raise _Wrong(f"{at}: {key.value!r} is there twice")
                 seen.add(key.value)
+            if isinstance(value, yaml.MappingNode) and key.value == "environment":
+                self._check_texts(value)
         return super().construct_mapping(node, deep)
+
+    def _check_texts(self, environment: Any) -> None:
+        """Values that YAML reads as something else than what stands there: ``yes``, ``1.10``."""
+        for key, value in environment.value:
+            if isinstance(value, yaml.ScalarNode) and value.tag in _NO_TEXTS:
+                read = json.dumps(self.construct_object(value))
+                if read != value.value:
+                    place = f"line {value.start_mark.line + 1}: environment.{key.value}"
+                    raise _Wrong(f'{place}: a string is needed: write "{value.value}", in quotes')
 
 
 for _tag, _pattern in (("int", _WHOLE), ("float", _DECIMAL), ("float", _NOT_FINITE)):
@@ -245,6 +255,8 @@ def _check_nodes(text: str) -> None:
     sizes: dict[str, int] = {}  # of what each anchor stands for
     open_nodes: list[tuple[str | None, int]] = [(None, 0)]  # (anchor, nodes so far)
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        if isinstance(event, yaml.NodeEvent):
+            _check_tag(event)
         if isinstance(event, yaml.CollectionStartEvent):
             open_nodes.append((event.anchor, 1))
         elif isinstance(event, yaml.CollectionEndEvent):
@@ -260,6 +272,14 @@ def _check_nodes(text: str) -> None:
             raise _Wrong(f"it is nested deeper than {MAX_DEPTH} levels")
         if open_nodes[-1][1] > MAX_NODES:
             raise _Wrong(f"it has more than {MAX_NODES} values, aliases counted in full")
+
+
+def _check_tag(event: Any) -> None:
+    """A tag makes the loader read a value as something that it may not be."""
+    tag = getattr(event, "tag", None)
+    if tag is not None and tag != _TEXT:
+        shown = tag.replace("tag:yaml.org,2002:", "!!")[:_SHOWN_CHARACTERS]
+        raise _Wrong(f"line {event.start_mark.line + 1}: the tag {shown!a} is not taken")
 
 
 def _add(

@@ -37,9 +37,13 @@ def fingerprint() -> str:
     return f"boxsched-worker/{VERSION}"
 
 
-# No control characters, no line ends, nothing that turns the direction of text: a name stands in
-# logs, lists and on the page. ``$`` would let a newline at the end through.
-_CLEAN = r"^[^\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]+(?![\s\S])"
+# No control characters, no line ends, nothing that turns the direction of text or is not seen: a
+# name stands in logs, lists and on the page. ``$`` would let a newline at the end through.
+_UNSEEN = (
+    r"\x00-\x1f\x7f-\x9f\xad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    r"\U000e0000-\U000e007f"
+)
+_CLEAN = rf"^[^{_UNSEEN}]+(?![\s\S])"
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=255, pattern=_CLEAN)]
 
 

@@ -102,7 +102,7 @@ def test_numbers_are_those_that_people_write(tmp_path):
         ('name: a\njobs: [{"\\ud800": 1}]\n', ".yaml", "jobs[0]: '\\ud800' is no text"),
         ("name: a\nenvironment: {1: x}\n", ".yaml", "the key 1 must be a string"),
         ("name: a\non: push\n", ".yaml", "the key True must be a string"),
-        ("name: a\nx: !!binary aGk=\n", ".yaml", "JSON does not have"),
+        ("name: a\nx: !!binary aGk=\n", ".yaml", "line 2: the tag '!!binary'"),
         ('{"name": "a", "max_boxes": 1e400}', ".json", "1e400 is too large"),
         ('{"name": "a", "max_boxes": ' + "9" * 5_000 + "}", ".json", "too large"),
         ('{"name": "a", "x": "\\ud800"}', ".json", "x: '\\ud800' is no text"),
@@ -130,3 +130,23 @@ def test_many_names_are_compared_in_no_time(tmp_path):
     began = time.process_time()
     assert len(read(tmp_path, text, ".json")) == 20_000
     assert time.process_time() - began < 2
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [("yes", '"yes"'), ("1.10", '"1.10"'), ("1_000", '"1_000"'), ("True", '"True"')],
+)
+def test_a_variable_is_quoted_as_it_was_written(tmp_path, value, said):
+    text = f"name: web\njobs:\n- name: x\n  environment: {{A: {value}}}\n"
+    message = refused(tmp_path, text)
+    assert "environment.A" in message and f"write {said}" in message
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["!!timestamp 99999-99-99", "!!int a", "!!float a", "!!bool a", "!!set {a}", "!!omap [a: b]"],
+)
+def test_tags_are_refused_and_a_text_may_be_written_as_one(tmp_path, value):
+    assert refused(tmp_path, f"name: web\nmessage: {value}\n").endswith("is not taken")
+    [project] = read(tmp_path, "name: web\ndefault_branch: !!str 1.10\n")
+    assert project.settings["default_branch"] == "1.10"

@@ -150,6 +150,8 @@ async def test_a_token_has_so_many_workers_and_no_more(house: House) -> None:
         {"name": "\u202edesrever"},
         {"name": "a\u2028b"},
         {"name": "a\x9bb"},
+        {"name": "a\u200bb"},
+        {"name": "a\U000e0041b"},
         {"name": "in-process"},
         {"name": "in-process@node-2"},
         {"identity": "two\nlines"},
