@@ -22,7 +22,7 @@ import { nameOf } from "./words.js";
 
 const RETRY_MS = 3000;
 const SECOND_MS = 1000;
-const PAUSED_REFRESH_MS = 60000; // a hidden page hears no events, but its title goes on
+const HIDDEN_REFRESH_MS = 60000; // a page that is long hidden hears no events, but its title goes on
 const OF_ABSENCE = /^(worker\.|job\.(unknown|seen_again|given_again)$)/; // what rows say may change
 
 const byId = (id) => document.getElementById(id);
@@ -40,6 +40,8 @@ const fleet = new FleetView({ onSignedOut: signedOut });
 let feed = null;
 let lost = false;
 let loaded = false;
+let askTimer = 0;
+let tickTimer = 0;
 
 /** Ask for the whole activity: the first time, and whenever sentences may have changed. */
 async function refresh() {
@@ -56,6 +58,7 @@ async function refresh() {
     if (!feed) follow(body.cursor);
     else if (lost) feed.resume(body.cursor);
     lost = false;
+    if (document.hidden) askLater(HIDDEN_REFRESH_MS);
   } catch (error) {
     if (error instanceof SignedOut) signedOut();
     else if (error instanceof Away || error instanceof Refused) away(error);
@@ -71,7 +74,12 @@ function back() {
 
 function away(error) {
   trouble.answer(error.message);
-  setTimeout(() => refresher.ask(), RETRY_MS);
+  askLater(document.hidden ? HIDDEN_REFRESH_MS : RETRY_MS);
+}
+
+function askLater(ms) {
+  clearTimeout(askTimer);
+  askTimer = setTimeout(() => refresher.ask(), ms);
 }
 
 function follow(cursor) {
@@ -88,13 +96,15 @@ function follow(cursor) {
 
 function streamIs(state, why) {
   trouble.stream(state, why);
-  if (state === "paused") setTimeout(refreshPaused, PAUSED_REFRESH_MS);
+  if (state === "paused") askLater(HIDDEN_REFRESH_MS);
 }
 
-function refreshPaused() {
-  if (!document.hidden) return;
-  refresher.ask();
-  setTimeout(refreshPaused, PAUSED_REFRESH_MS);
+/** Hidden, the page asks seldom and its clocks stand; shown again, it is right at once. */
+function visibility() {
+  if (document.hidden) return;
+  refresher.now();
+  fleet.refresh();
+  tick();
 }
 
 /** Events, in order: each changes the model only; the lists are shown once a frame. */
@@ -113,7 +123,7 @@ function take(events) {
   }
   trouble.heard();
   show();
-  if (!complete || absence || model.waiting) refresher.ask();
+  if (!complete || (!document.hidden && (absence || model.waiting))) refresher.ask();
 }
 
 /** Something has changed. No frame comes while the page is hidden, but its title is seen. */
@@ -158,9 +168,11 @@ function resume() {
 }
 
 function tick() {
+  clearTimeout(tickTimer);
+  if (document.hidden) return;
   board.tick();
   opener.tick();
-  setTimeout(tick, SECOND_MS - (Date.now() % SECOND_MS));
+  tickTimer = setTimeout(tick, SECOND_MS - (Date.now() % SECOND_MS));
 }
 
 function setWords(text) {
@@ -213,6 +225,6 @@ document.querySelector(".jumps").addEventListener("click", jump);
 byId("lists").addEventListener("click", asked);
 byId("lists").addEventListener("resolve-job", asksToResolve);
 prepareSignOut(byId("sign-out"));
-document.addEventListener("visibilitychange", () => { if (!document.hidden && feed) refresher.ask(); });
+document.addEventListener("visibilitychange", visibility);
 refresher.now();
 tick();

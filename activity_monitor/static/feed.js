@@ -79,6 +79,11 @@ export class Feed {
 
   async #run() {
     for (let wait = FIRST_WAIT_MS; ;) {
+      if (this.#hidden) { // maybe since a moment ago, between two streams
+        this.#on.onState("paused");
+        await this.#sleep();
+        continue;
+      }
       let why = "";
       try {
         await this.#read(() => { wait = FIRST_WAIT_MS; }); // it does work
@@ -96,11 +101,7 @@ export class Feed {
         if (error instanceof Away) why = error.message;
         else if (error.name !== "AbortError") throw error;
       }
-      if (this.#hidden) {
-        this.#on.onState("paused");
-        await this.#sleep();
-        continue;
-      }
+      if (this.#hidden) continue;
       this.#on.onState("reconnecting", why);
       await this.#sleep(wait * (0.5 + Math.random()));
       wait = Math.min(wait * 2, LONGEST_WAIT_MS);

@@ -45,6 +45,11 @@ export class FleetView {
     this.#timer = setInterval(() => { if (!document.hidden) this.#refresher.ask(); }, AGAIN_MS);
   }
 
+  /** What it shows may be old. */
+  refresh() {
+    if (this.#dialog.open) this.#refresher.now();
+  }
+
   /** An event came by. */
   heard(event) {
     if (this.#dialog.open && CHANGED_BY.test(event.type)) this.#refresher.ask();

@@ -18,6 +18,7 @@ const SILENCE_MS = 45000; // the service ends each answer after at most 20 s
 export async function* readLog(job, { signal, onState }) {
   const place = { job, attempt: null, offset: 0, decoder: new TextDecoder() };
   for (let wait = FIRST_WAIT_MS; ;) {
+    await shown(signal);
     const began = performance.now();
     const before = place.offset;
     const answer = { head: null };
@@ -92,6 +93,21 @@ function headOf({ headers }) {
     throw new Away("The node does not say where a log ends."); // it is of an older version
   }
   return head;
+}
+
+/** Returns when the page is not hidden: nobody reads meanwhile, and nothing is lost. */
+function shown(signal) {
+  if (!document.hidden) return Promise.resolve();
+  return new Promise((resolve) => {
+    const look = () => {
+      if (document.hidden && !signal.aborted) return;
+      document.removeEventListener("visibilitychange", look);
+      signal.removeEventListener("abort", look);
+      resolve();
+    };
+    document.addEventListener("visibilitychange", look);
+    signal.addEventListener("abort", look);
+  });
 }
 
 function pause(ms, signal) {
