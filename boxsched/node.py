@@ -31,6 +31,7 @@ from boxsched.holds import LoopHolds
 from boxsched.mixing import Mixing
 from boxsched.model import WorkerId, WorkloadId
 from boxsched.options import Options
+from boxsched.pace import Pace
 from boxsched.retention import Retention
 from boxsched.store import is_postgres
 from boxsched.store.batches import Event
@@ -80,6 +81,7 @@ class Node:
             store, clock, lambda: SHARD in self.leadership.led, self._may_be_back
         )
         self.holds = LoopHolds(asyncio.get_running_loop().time)
+        self.pace = Pace()
         self._forecasts = Forecasts(self.books, clock)
         self._tasks: list[asyncio.Task[None]] = []
 

@@ -7,8 +7,10 @@ as long as it took. Nobody gets one that was begun before he asked: what he did 
 
 import asyncio
 import hashlib
+import heapq
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import attrs
 import msgspec
@@ -23,12 +25,14 @@ from boxsched.engine.why import Sentences
 from boxsched.feed import EventCursor
 from boxsched.model import queue_key
 from boxsched.node import Node
+from boxsched.pace import Pace
 from boxsched.states import State
 from boxsched.store.values import History, Workload
 
 FINISHED_SHOWN = 30
 NOTICE_SECONDS = 7 * 86_400.0
 REST_TIMES = 1.0
+SORTED_AT_ONCE = 5_000  # rows: about 3 ms
 
 
 class BoxCounts(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -123,6 +127,8 @@ class Activity:
     async def _make(self) -> Made:
         # 1. The rows and their place in the history, of one moment: so each row stands once.
         snapshot = await self._node.store.activity(FINISHED_SHOWN)
+        finished, notice = list(snapshot.finished), self._notice(snapshot.history)
+        cursor = str(EventCursor(snapshot.places))
         # 2. Why those that wait do. The books may be of another moment: they speak of a row only
         #    where they have it in the same state.
         books = await self._node.books()
@@ -131,20 +137,28 @@ class Activity:
         # 3. By phase, each in its order; in a thread, since a sort of many takes long.
         aging = books.organization.priority_aging
         upcoming, blocked, running = await asyncio.to_thread(_by_phase, snapshot.unfinished, aging)
+        del snapshot  # the rows go one by one: to free all at once would hold the loop
         # 4. As JSON, in slices.
         parts = [b'{"boxes":' + replies.encode(counts)]
         for name, rows in (
             (b"upcoming", upcoming),
             (b"blocked", blocked),
             (b"running", running),
-            (b"finished", snapshot.finished),
+            (b"finished", finished),
         ):
-            parts.append(b',"' + name + b'":' + await _rows(rows, reasons))
-        parts.append(b',"notice":' + replies.encode(self._notice(snapshot.history)))
-        content = b"".join(parts)
-        etag = await asyncio.to_thread(_digest, content)
-        cursor = str(EventCursor(snapshot.places)).encode()
-        return Made(content + b',"cursor":"' + cursor + b'"}', etag)
+            parts.append(b',"' + name + b'":')
+            parts.append(await _rows(rows, reasons, self._node.pace))
+        parts.append(b',"notice":' + replies.encode(notice))
+        return await asyncio.to_thread(_made, parts, cursor)
+
+
+def _made(parts: list[bytes], cursor: str) -> Made:
+    """In a thread: there may be many megabytes of it."""
+    digest = hashlib.blake2b(digest_size=12)
+    for part in parts:
+        digest.update(part)
+    parts.append(b',"cursor":"' + cursor.encode() + b'"}')
+    return Made(b"".join(parts), digest.hexdigest())
 
 
 def notice_of(history: History, now: float) -> Notice | None:
@@ -171,17 +185,29 @@ def _by_phase(
     upcoming = [one for one in unfinished if one.state is State.REGISTERED]
     blocked = [one for one in unfinished if one.state is State.QUEUED]
     running = [one for one in unfinished if one.started_at is not None]
-    blocked.sort(key=lambda one: queue_key(one.priority, one.created_at, one.id, aging))
-    running.sort(key=lambda one: (one.started_at or 0.0, one.id))
+    blocked = _sorted(blocked, lambda one: queue_key(one.priority, one.created_at, one.id, aging))
+    running = _sorted(running, lambda one: (one.started_at or 0.0, one.id))
     return upcoming, blocked, running
 
 
-def _digest(content: bytes) -> str:
-    return hashlib.blake2b(content, digest_size=12).hexdigest()
+def _sorted(rows: list[Workload], key: Callable[[Workload], Any]) -> list[Workload]:
+    """A part at a time: while Python compares in one sort, no other thread runs."""
+    parts = [
+        sorted(rows[n : n + SORTED_AT_ONCE], key=key) for n in range(0, len(rows), SORTED_AT_ONCE)
+    ]
+    return list(heapq.merge(*parts, key=key))
 
 
-async def _rows(rows: Sequence[Workload], why: Sentences) -> bytes:
+async def _rows(rows: list[Workload], why: Sentences, pace: Pace) -> bytes:
+    """The list is empty afterwards."""
+
     def shape(one: Workload) -> answers.WorkloadRow:
         return answers.row(one, why(one.id, one.state) or UNSET)
 
-    return await answers.encoded(rows, shape, lambda one: 1)
+    return await answers.encoded(_consumed(rows), shape, lambda one: 1, pace)
+
+
+def _consumed(rows: list[Workload]) -> Iterator[Workload]:
+    rows.reverse()
+    while rows:
+        yield rows.pop()

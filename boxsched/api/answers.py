@@ -1,7 +1,6 @@
 """What the service says: stored values shaped as the contract's JSON."""
 
-import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 import msgspec
@@ -10,6 +9,7 @@ from msgspec import UNSET, Struct, UnsetType
 from boxsched.api.replies import encode
 from boxsched.api.times import rfc3339, text_time
 from boxsched.model import JobId, Kind, WorkloadId, job_id, job_text, workload_text
+from boxsched.pace import Pace
 from boxsched.states import JobState, Result, State
 from boxsched.store.values import Job, NewWorkload, Submitted, Workload
 
@@ -194,7 +194,7 @@ def waiting(id_: JobId, name: str, box_type: str) -> JobAnswer:
 
 
 async def encoded(
-    values: Sequence[T], shape: Callable[[T], object], weight: Callable[[T], int]
+    values: Iterable[T], shape: Callable[[T], object], weight: Callable[[T], int], pace: Pace
 ) -> bytes:
     """A JSON list of many values, made in slices, so that nobody else waits for all of it."""
     parts: list[bytes] = []
@@ -206,7 +206,7 @@ async def encoded(
         if load >= JOBS_A_SLICE:
             parts.append(_inside(slice_))
             slice_, load = [], 0
-            await asyncio.sleep(0)
+            await pace.step()
     if slice_:
         parts.append(_inside(slice_))
     return b"[" + b",".join(parts) + b"]"

@@ -15,7 +15,7 @@ from boxsched.api import misfit, replies
 from boxsched.errors import Malformed, TooLarge
 
 MAX_BODY_BYTES = 1 << 20
-CHECKED_AT_ONCE_BYTES = 65_536  # the keys of a larger body are checked in a thread
+CHECKED_AT_ONCE_BYTES = 16_384  # the keys of a larger body are checked in a thread
 MAX_KEY_CHARACTERS = 200
 
 T = TypeVar("T")

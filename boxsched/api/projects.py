@@ -64,7 +64,7 @@ class Projects:
     async def list(self, request: web.Request) -> web.Response:
         """All of them, by name."""
         projects = await self._store.projects()
-        rows = await answers.encoded(projects, shown, _weight)
+        rows = await answers.encoded(projects, shown, _weight, self._node.pace)
         return replies.json_bytes(b'{"projects":' + rows + b"}")
 
     async def delete(self, request: web.Request) -> web.Response:

@@ -12,6 +12,7 @@ from boxsched.api.schema import AskBuild, AskDeploy, AskSession, Nothing
 from boxsched.errors import BoxschedError, Conflict, NotFound
 from boxsched.model import ProjectId, workload_text
 from boxsched.node import Node
+from boxsched.pace import HEAVY_BYTES, HEAVY_JOBS
 from boxsched.store.values import (
     IdempotencyKey,
     KeyTaken,
@@ -73,6 +74,8 @@ class Submissions:
 
         async def make(known: Known) -> NewWorkload:
             _nothing.read(body)
+            if len(original.jobs) >= HEAVY_JOBS:
+                await self._node.pace.step()
             if known.project.id != original.project:
                 raise Conflict("its project was deleted")
             return asked.rebuild(known, original, self._node.clock.now())
@@ -92,7 +95,11 @@ class Submissions:
             if self._seen.knows(key, known.project.id):
                 known = await self._known.fresh(project)  # another may have the name by now
             again = self._seen.again(key, known.project.id)
-            return again if again is not None else await self._new(known, make, key)
+            if again is not None:
+                return again
+            if len(body) >= HEAVY_BYTES:
+                await self._node.pace.step()
+            return await self._new(known, make, key)
         except BoxschedError as refusal:
             # What passes its checks asks the store about its key with the rest, in one transaction;
             # what does not may still have passed them once.
@@ -123,6 +130,8 @@ class Submissions:
                 new = attrs.evolve(new, idempotency=key)
             outcome = await self._node.submit(new)
             if isinstance(outcome, Submitted) and not outcome.repeated:
+                if len(new.jobs) >= HEAVY_JOBS:
+                    await self._node.pace.step()
                 answer = answers.registered(new, project, outcome)
                 return self._created(answer, key, new.project)
             if not isinstance(outcome, ProjectChanged):

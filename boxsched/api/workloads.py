@@ -20,6 +20,7 @@ from boxsched.api.set_aside import said
 from boxsched.errors import Conflict, Invalid, StoreAway
 from boxsched.model import Kind, WorkloadId, parse_workload, workload_text
 from boxsched.node import Node
+from boxsched.pace import HEAVY_JOBS
 from boxsched.states import SERVICE_RESULTS, Result, State
 from boxsched.store.contract import SHARD
 from boxsched.store.values import IdempotencyKey, Workload, WorkloadFilter
@@ -63,7 +64,9 @@ class Workloads:
             wanted = attrs.evolve(wanted, project=project)
         page = await self._store.workloads(wanted)
         cursor = None if page.next is None else _cursor(page.next)
-        rows = await answers.encoded(page.workloads, answers.workload, lambda w: len(w.jobs) + 1)
+        rows = await answers.encoded(
+            page.workloads, answers.workload, lambda w: len(w.jobs) + 1, self._node.pace
+        )
         return replies.json_bytes(_list(rows, cursor))
 
     async def _numbered(self, query: MultiMapping[str]) -> web.Response:
@@ -79,6 +82,8 @@ class Workloads:
 
     async def one(self, request: web.Request) -> web.Response:
         stored = await asked.find(self._store, request.match_info["workload"])
+        if len(stored.jobs) >= HEAVY_JOBS:
+            await self._node.pace.step()
         return replies.json(answers.workload(stored))
 
     async def explanation(self, request: web.Request) -> web.Response:

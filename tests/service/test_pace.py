@@ -1,0 +1,74 @@
+"""Heavy requests that are ready together: others are served between any two of them."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from boxsched.api import answers, asked
+from boxsched.pace import HEAVY_JOBS, Pace
+from tests.service.house import House, job
+
+
+@contextlib.asynccontextmanager
+async def rounds() -> AsyncIterator[Callable[[], int]]:
+    """Counts the rounds of the event loop."""
+    count = 0
+
+    async def ticking() -> None:
+        nonlocal count
+        while True:
+            count += 1
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(ticking())
+    try:
+        yield lambda: count
+    finally:
+        task.cancel()
+
+
+async def test_of_those_that_are_ready_each_gets_a_round_in_its_order() -> None:
+    pace, done = Pace(), list[tuple[int, int]]()
+    async with rounds() as now:
+
+        async def heavy(n: int) -> None:
+            await pace.step()
+            done.append((now(), n))
+
+        await asyncio.gather(*(heavy(n) for n in range(20)))
+    assert [n for _, n in done] == list(range(20))
+    assert len({round_ for round_, _ in done}) == 20
+
+
+def noted(
+    monkeypatch: pytest.MonkeyPatch, module: Any, name: str, now: Callable[[], int]
+) -> list[int]:
+    """The rounds in which a function was called."""
+    called: list[int] = []
+    function = getattr(module, name)
+
+    def noting(*arguments: Any) -> Any:
+        called.append(now())
+        return function(*arguments)
+
+    monkeypatch.setattr(module, name, noting)
+    return called
+
+
+async def test_no_round_has_two_large_submissions(
+    waiting: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await waiting.project()
+    wide = [job(f"j{n}", "x" * 100) for n in range(HEAVY_JOBS * 2)]
+    async with rounds() as now:
+        made = noted(monkeypatch, asked, "build", now)
+        answered = noted(monkeypatch, answers, "registered", now)
+        built = await asyncio.gather(*(waiting.build(branch=f"b{n}", jobs=wide) for n in range(15)))
+        assert len(made) == len(set(made)) == 15
+        assert len(answered) == len(set(answered)) == 15
+        shown = noted(monkeypatch, answers, "workload", now)
+        await asyncio.gather(*(waiting.look(one["id"]) for one in built))
+        assert len(shown) == len(set(shown)) == 15
