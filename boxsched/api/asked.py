@@ -121,6 +121,11 @@ def deploy(known: Known, ask: AskDeploy, source: Workload | None, now: float) ->
     if source is None:
         code = Code(branch=server.branch or known.settings.default_branch)
     message = code.message if ask.message is None else ask.message
+    if _is_without_code(known, ask, source):
+        assert source is not None
+        note = f"build #{source.number} has no commit: it ran without a repository, as this does"
+        if ask.message is None:
+            message = f"{message} ({note})" if message else note
     return NewWorkload(
         project=known.project.id,
         project_version=known.project.version,
@@ -138,6 +143,16 @@ def deploy(known: Known, ask: AskDeploy, source: Workload | None, now: float) ->
         created_at=now,
         build=code.build,
     )
+
+
+def _is_without_code(known: Known, ask: AskDeploy, source: Workload | None) -> bool:
+    """Whether the build that is deployed had no repository, though the project has one now.
+
+    Such a deploy has none either (``insert_workloads``): the branch's newest commit is not what was
+    built."""
+    if source is None or source.commit is not None or ask.commit is not None:
+        return False
+    return known.settings.repository is not None
 
 
 def session(known: Known, ask: AskSession, source: Workload | None, now: float) -> NewWorkload:

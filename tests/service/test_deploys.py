@@ -60,6 +60,48 @@ async def test_a_deploy_waits_for_its_server_whatever_its_branch(waiting: House)
     assert (await waiting.look(first["id"]))["state"] == "queued"
 
 
+async def log_of(house: House, job_id: str) -> str:
+    return (await house.call("GET", f"{API}/jobs/{job_id}/log")).body.decode()
+
+
+async def test_a_deploy_of_a_build_without_a_commit_ships_no_other_code(
+    running: House, tmp_path: Path
+) -> None:
+    """The build ran without a repository; the branch's newest commit is not what was built."""
+
+    def git(*arguments: str) -> None:
+        identity = ("-c", "user.name=Ada", "-c", "user.email=ada@example.org")
+        subprocess.run(["git", *identity, "-C", str(tmp_path), *arguments], check=True)
+
+    servers = {"s": {"jobs": [job("ship", "ls -A")]}}
+    await running.project("web", servers=servers)
+    build = await running.build(message="Better")
+    silent = await running.build()
+    for one in (build, silent):
+        await running.finished(one["id"])
+    git("init", "-q", "-b", "main")
+    (tmp_path / "which").write_text("never built")
+    git("add", "which")
+    git("commit", "-q", "-m", "new")
+    await running.project("web", servers=servers, repository=tmp_path.as_uri())
+    note = "build #{} has no commit: it ran without a repository, as this does"
+    made = await running.deploy("s", build=build["id"])
+    assert made["message"] == f"Better ({note.format(build['number'])})"
+    again = await running.call("POST", f"{API}/workloads/{made['id']}/rebuild")
+    of_silent = await running.deploy("s", build=silent["id"])
+    assert of_silent["message"] == note.format(silent["number"])
+    for one in (made, again.json, of_silent):
+        ended = await running.finished(one["id"])
+        assert (ended["result"], ended["commit"]) == ("passed", None)
+        assert "which" not in await log_of(running, ended["jobs"][0]["id"])
+    head = (tmp_path / ".git/refs/heads/main").read_text().strip()
+    named = await running.deploy("s", build=build["id"], commit=head)
+    assert named["message"] == "Better"
+    ended = await running.finished(named["id"])
+    assert (ended["commit"], ended["result"]) == (head, "passed")
+    assert "which" in await log_of(running, ended["jobs"][0]["id"])
+
+
 async def test_a_deploy_ships_the_code_of_its_branch(running: House, tmp_path: Path) -> None:
     def git(*arguments: str) -> None:
         identity = ("-c", "user.name=Ada", "-c", "user.email=ada@example.org")

@@ -61,7 +61,12 @@ SELECT v.id, v.project, v.number, v.kind, CAST(v.lane AS text), CAST(v.branch AS
        CAST(v.message AS text), CAST(v.author AS text), v.priority, v.cancellation, v.fail_fast,
        v.boxes, CAST(v.rebuild_of AS bigint), CAST(v.build AS bigint),
        CAST(v.public_key AS text), v.created_at, 'registered',
-       coalesce((SELECT repository FROM project WHERE project.id = v.project), '')
+       CASE WHEN v.commit_hash IS NULL AND EXISTS (
+           SELECT 1 FROM workload AS source
+            WHERE source.id = CAST(v.build AS bigint) AND source.repository = ''
+       ) THEN '' ELSE
+           coalesce((SELECT repository FROM project WHERE project.id = v.project), '')
+       END
   FROM v WHERE v.id IS NOT NULL;
 
 -- name: insert_jobs
