@@ -263,6 +263,9 @@ class Engine:
         books = self.books
         assert books is not None
         self._drop()  # the books are changed by half
+        if await self._store.batch_number(self._shard) != (self._epoch, self._batch):
+            # The database went on with another history, without batches that the books have.
+            raise Fenced("the books are of another history") from error
         entry = self._caution.to_blame(entries, alone=alone)
         if entry is None:
             log.error("shard %s: a turn raised; loading it again", self._shard, exc_info=error)

@@ -87,9 +87,13 @@ def both(*servers: PostgresServer) -> str:
 
 
 @contextlib.contextmanager
-def standby_of(primary: PostgresServer, **settings: str) -> Iterator[PostgresServer]:
+def standby_of(
+    primary: PostgresServer, port: int | None = None, **settings: str
+) -> Iterator[PostgresServer]:
+    """``port``: of a server that is gone, whose place it takes."""
     folder = Path(tempfile.mkdtemp(prefix="boxsched-standby-"))
     server = PostgresServer(folder)
+    server.port = port or server.port
     server.settings.update(settings)
     try:
         server.copy(primary)

@@ -99,6 +99,52 @@ async def test_a_repeated_key_is_answered_from_what_the_standby_has(
     await store.close()
 
 
+WAITS = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+
+
+def canceled(two: Pair) -> None:
+    two.asked(two.first, WAITS.replace("pid", "pg_cancel_backend(pid)", 1))
+
+
+def terminated(two: Pair) -> None:
+    two.asked(two.first, WAITS.replace("pid", "pg_terminate_backend(pid)", 1))
+
+
+def killed(two: Pair) -> None:
+    two.first.kill()
+
+
+@pytest.mark.parametrize("ends", [canceled, terminated, killed])
+async def test_a_wait_for_the_standby_that_is_cut_short_is_no_answer(
+    two: Pair, tmp_path: Path, ends: Callable[[Pair], None]
+) -> None:
+    """The server has committed, or will say so; the same key says later what came of it."""
+    store = open_store(two.url, tmp_path)
+    await store.open()
+    leader = await Leader(store).lead()
+    project = await leader.project()
+    session = session_of(store)
+    await asyncio.to_thread(session.until, lambda s: s.mine == {1})  # it is answered: no time-out
+    await asyncio.to_thread(two.wait_for_second, "on")
+    two.hold()
+    new = build(project, "b", idempotency=key("once"))
+    submitting = asyncio.create_task(store.submit([new]))
+    async with asyncio.timeout(20):
+        while not await asyncio.to_thread(two.asked, two.first, WAITS):  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+    await asyncio.to_thread(ends, two)
+    with pytest.raises(OutcomeUnknown):
+        await submitting
+    if ends is killed:
+        await asyncio.to_thread(two.first.start)
+    two.let_go()
+    ((outcome,), (again,)) = [await insisting(store.submit, [new]) for _ in range(2)]
+    assert isinstance(outcome, Submitted) and outcome == again
+    assert two.asked(two.second, "SELECT count(*) FROM workload") == [(1,)]
+    await asyncio.to_thread(session.end)
+    await store.close()
+
+
 def crash(two: Pair) -> None:
     two.first.kill()
     two.first.start()
@@ -106,8 +152,7 @@ def crash(two: Pair) -> None:
 
 def crash_of_a_backend(two: Pair) -> None:
     """Out of memory, say: the server ends all sessions and recovers, and its start time stays."""
-    pids = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
-    ((pid,), *_) = two.asked(two.first, pids)
+    ((pid,), *_) = two.asked(two.first, WAITS)
     os.kill(pid, signal.SIGKILL)
 
 

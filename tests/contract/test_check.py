@@ -165,6 +165,31 @@ async def test_a_commit_behind_a_successors_is_found(postgres_place: PostgresPla
     assert "I7, V2" in [violation.invariant for violation in found]
 
 
+@pytest.mark.parametrize("step", ["- interval '1 hour'", "+ interval '1 hour'"])
+async def test_a_clock_that_was_set_is_no_late_commit(
+    postgres_place: PostgresPlace, step: str
+) -> None:
+    """The server's clock goes an hour back, or ahead, before the second leader's first commit."""
+    first = await Leader(await postgres_place.open()).lead()
+    await good_history(first)
+    last = first.batch
+    second = await Leader(await postgres_place.reopen()).lead(boxes=0)
+    await second.queue(WorkloadId(4))
+    await postgres_place.close()
+    name = postgres_place.url.rpartition("/")[2].partition("?")[0]
+    postgres_place.plant(f"ALTER DATABASE {name} SET search_path = public, pg_catalog")
+    postgres_place.plant(
+        "CREATE FUNCTION public.pg_xact_commit_timestamp(xid) RETURNS timestamptz LANGUAGE sql AS "
+        "$$ SELECT pg_catalog.pg_xact_commit_timestamp($1)"
+        f" {step} * CASE WHEN EXISTS (SELECT 1 FROM event WHERE xmin = $1 AND batch > {last})"
+        " THEN 1 ELSE 0 END $$"
+    )
+    assert await check(postgres_place.url) == []
+    third = await Leader(await postgres_place.reopen()).lead(boxes=0)
+    await third.commit(events=(event("x", NOW),))
+    assert await check(postgres_place.url) == [], "nor later"
+
+
 @pytest.mark.parametrize(
     ("submission", "box", "attempt", "found"),
     [

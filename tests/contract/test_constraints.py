@@ -7,15 +7,18 @@ import pytest
 
 from boxsched.errors import Fenced, OutcomeUnknown
 from boxsched.model import JobId
+from boxsched.store.batches import DurationChange
 from boxsched.store.blocks import Steps, _parsed
 from boxsched.store.constraints import RACES, SETTLED
 from boxsched.store.errors import InvariantRefused
 from boxsched.store.postgres_errors import LostRace
+from boxsched.store.schema import SCHEMA_VERSION
+from boxsched.store.session import opened
 from boxsched.store.values import Token
 from tests.contract.conftest import Place, PostgresPlace
 from tests.contract.postgres_sessions import asked
 from tests.contract.test_uses import driver_of
-from tests.contract.world import NOW, Leader, build, key, worker
+from tests.contract.world import NOW, Leader, build, key, loaded, worker
 
 _COPY = {
     "event": "INSERT INTO event SELECT * FROM event",
@@ -197,3 +200,46 @@ async def test_what_statements_settle_themselves_nobody_meets(leader: Leader) ->
             store.open_shards(2),
             store.connect_worker(worker("w", "default", "mac")),
         )
+
+
+async def test_a_name_that_is_there_is_no_second_project(leader: Leader) -> None:
+    """``project_name``, of transactions that are under way at once."""
+    made = await asyncio.gather(
+        *(
+            leader.store.put_project("web", "{}", None, secret=None, keep_secret=False)
+            for _ in range(8)
+        )
+    )
+    assert sorted(created for _, created in made) == [False] * 7 + [True]
+    assert len({project.id for project, _ in made}) == 1
+    assert sorted(project.version for project, _ in made) == list(range(1, 9))
+
+
+async def test_durations_that_are_there_are_replaced(leader: Leader) -> None:
+    """``job_history_pkey``."""
+    project = (await leader.project()).id
+    for recent in ((1.0,), (1.0, 2.0)):
+        await leader.commit(durations=(DurationChange(project, "j", recent, recent[-1]),))
+    state = (await loaded(leader.store)).state
+    assert state.durations == {(project, "j"): (1.0, 2.0)}
+
+
+async def test_facts_that_are_there_are_replaced(place: Place) -> None:
+    """``meta_pkey``: an upgrade writes them again."""
+    store = await place.open()
+    cluster = await store.cluster()
+    await place.close()
+    place.plant("UPDATE meta SET value = '4' WHERE key = 'schema'")
+    place.plant("ALTER TABLE job DROP COLUMN given_at")
+    place.plant("ALTER TABLE worker DROP COLUMN stop_grace")
+    assert await (await place.open()).cluster() == cluster
+    await place.close()
+    with opened(place.url) as session:
+        assert session.said()["schema"] == str(SCHEMA_VERSION)
+
+
+async def test_nodes_that_prepare_a_database_at_once(postgres_place: PostgresPlace) -> None:
+    """``meta_pkey`` and ``shard_pkey``."""
+    stores = await asyncio.gather(*(postgres_place.open(f"node-{n}") for n in range(4)))
+    await asyncio.gather(*(store.open_shards(3) for store in stores))
+    assert len({await store.cluster() for store in stores}) == 1

@@ -255,3 +255,20 @@ async def test_a_turn_that_raises_without_a_command_is_tried_again_and_then_told
     with pytest.raises(ZeroDivisionError):
         await settled(shop)
     assert await shop.store.set_aside(10) == [], "nor was this one"
+
+
+async def test_books_of_another_history_blame_no_command(
+    shop: Shop, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A failover lost the batch that took it from the inbox: it is there again, for the next."""
+    await shop.submit(shop.new())
+    (entry,) = await shop.store.inbox(SHARD, 10)
+    await settled(shop)
+    await shop.store.raise_epoch(SHARD, "another")
+    await shop.store.ask(SHARD, [(entry.kind, entry.payload)])
+    with pytest.raises(Fenced, match="another history"):
+        await shop.engine.step()
+    assert shop.engine.books is None
+    assert shop.engine.counters.set_aside == 0
+    assert not [one for one in caplog.records if one.levelname == "ERROR"]
+    shop.broken = True

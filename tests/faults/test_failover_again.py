@@ -1,0 +1,103 @@
+"""Failovers under load, one after the other, and together with what else can go."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from boxsched.store.check import check
+from tests.cluster.pairs import Pair, pair, standby_of
+from tests.faults.clients import loaded
+from tests.faults.cluster import clustered
+from tests.faults.test_failover import TwoServers, submitted
+
+pytestmark = pytest.mark.timeout(400)
+
+both_kinds = pytest.mark.parametrize("synchronous", [True, False], ids=["sync", "async"])
+
+
+@pytest.fixture
+async def cluster(tmp_path: Path) -> AsyncIterator[TwoServers]:
+    with pair() as two:
+        async with clustered(TwoServers(tmp_path, two)) as cluster:
+            yield cluster
+
+
+async def begun(cluster: TwoServers, *, synchronous: bool) -> None:
+    await cluster.add_nodes(2)
+    await cluster.add_worker(4)
+    servers = {f"s{n}": {"jobs": [cluster.book.job("d", 0.1)]} for n in range(2)}
+    await cluster.put_project(cluster.book.job("j", 0.2), servers=servers)
+    if synchronous:
+        await asyncio.to_thread(cluster.two.wait_for_second)
+
+
+async def agrees(cluster: TwoServers, *, synchronous: bool) -> None:
+    """Without a synchronous standby, what was answered last may be gone; nothing is given twice."""
+    if synchronous:
+        await cluster.is_whole()
+        return
+    await cluster.until_idle()
+    assert not cluster.book.violations()
+    assert await check(cluster.database) == []
+    assert not [program.name for program in cluster.programs if program.raised]
+
+
+async def fails_over(cluster: TwoServers, pair: Pair) -> None:
+    """To the pair's second; the first stays away."""
+    pair.first.kill()
+    await asyncio.to_thread(pair.promote)
+    cluster.database = pair.second.url("postgres")
+
+
+@both_kinds
+async def test_the_old_primary_comes_back_under_load(
+    cluster: TwoServers, synchronous: bool
+) -> None:
+    """Clients repeat their submissions under the same keys all the while."""
+    await begun(cluster, synchronous=synchronous)
+    async with loaded(cluster.clients, rate=12, servers=2) as load:
+        await load.more(40)
+        await cluster.fail_over()
+        await load.more(60)
+    await agrees(cluster, synchronous=synchronous)
+    on_old = cluster.two.asked(cluster.two.first, "SELECT count(*) FROM workload")[0][0]
+    await submitted(cluster, 10)
+    assert cluster.two.asked(cluster.two.first, "SELECT count(*) FROM workload") == [(on_old,)]
+    await agrees(cluster, synchronous=synchronous)
+
+
+@both_kinds
+async def test_a_failover_and_both_nodes_at_once(cluster: TwoServers, synchronous: bool) -> None:
+    await begun(cluster, synchronous=synchronous)
+    async with loaded(cluster.clients, rate=12, servers=2) as load:
+        await load.more(40)
+        await asyncio.gather(
+            *(node.kill() for node in cluster.nodes), cluster.fail_over(comes_back=True)
+        )
+        await asyncio.gather(*(node.start() for node in cluster.nodes))
+        await load.more(40)
+    await agrees(cluster, synchronous=synchronous)
+
+
+@both_kinds
+async def test_a_failover_and_back_again(cluster: TwoServers, synchronous: bool) -> None:
+    """The first one's place is taken by a new standby, which is promoted in its turn."""
+    await begun(cluster, synchronous=synchronous)
+    with contextlib.ExitStack() as servers:
+        async with loaded(cluster.clients, rate=8, servers=2) as load:
+            await load.more(30)
+            await fails_over(cluster, cluster.two)
+            await load.more(30)
+            second, port = cluster.two.second, cluster.two.first.port
+            standby = standby_of(second, port)
+            cluster.two.first = await asyncio.to_thread(servers.enter_context, standby)
+            back = Pair(second, cluster.two.first)
+            if synchronous:
+                await asyncio.to_thread(back.wait_for_second)
+            await load.more(30)
+            await fails_over(cluster, back)
+            await load.more(30)
+        await agrees(cluster, synchronous=synchronous)
