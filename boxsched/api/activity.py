@@ -147,7 +147,7 @@ class Activity:
             (b"finished", finished),
         ):
             parts.append(b',"' + name + b'":')
-            parts.append(await _rows(rows, reasons, self._node.pace))
+            parts += await _rows(rows, reasons, self._node.pace)
         parts.append(b',"notice":' + replies.encode(notice))
         return await asyncio.to_thread(_made, parts, cursor)
 
@@ -198,13 +198,13 @@ def _sorted(rows: list[Workload], key: Callable[[Workload], Any]) -> list[Worklo
     return list(heapq.merge(*parts, key=key))
 
 
-async def _rows(rows: list[Workload], why: Sentences, pace: Pace) -> bytes:
+async def _rows(rows: list[Workload], why: Sentences, pace: Pace) -> list[bytes]:
     """The list is empty afterwards."""
 
     def shape(one: Workload) -> answers.WorkloadRow:
         return answers.row(one, why(one.id, one.state) or UNSET)
 
-    return await answers.encoded(_consumed(rows), shape, lambda one: 1, pace)
+    return await answers.encoded_parts(_consumed(rows), shape, lambda one: 1, pace)
 
 
 def _consumed(rows: list[Workload]) -> Iterator[Workload]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -72,3 +73,12 @@ async def test_no_round_has_two_large_submissions(
         shown = noted(monkeypatch, answers, "workload", now)
         await asyncio.gather(*(waiting.look(one["id"]) for one in built))
         assert len(shown) == len(set(shown)) == 15
+
+
+@pytest.mark.parametrize("count", [0, 1, 299, 300, 301, 600, 1_000])
+async def test_a_list_in_parts_is_the_same_list(count: int) -> None:
+    def shape(one: int) -> int:
+        return one * 2
+
+    encoded = await answers.encoded(iter(range(count)), shape, lambda one: 1, Pace())
+    assert json.loads(encoded) == [n * 2 for n in range(count)]
