@@ -1,14 +1,16 @@
 """The command line. Commands are imported when they are used: ``boxsched --help`` imports none."""
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import attrs
 import click
 
 from boxsched import __version__, loglines
+from boxsched.texts import encodable
 
 
 @attrs.frozen
@@ -64,17 +66,22 @@ class _LazyGroup(click.Group):
     def main(self, args: Sequence[str] | None = None, **options: Any) -> Any:  # type: ignore[override]
         """Bytes that are no text would only fail deep inside, and with a traceback."""
         for argument in sys.argv if args is None else args:
-            try:
-                argument.encode()
-            except UnicodeEncodeError:
-                click.echo(f"boxsched: {argument!a}: an argument must be valid UTF-8", err=True)
-                sys.exit(2)
+            if not encodable(argument):
+                _refuse(f"{argument!a}: an argument must be valid UTF-8")
+        for name, value in os.environ.items():
+            if name.startswith("BOXSCHED_") and not encodable(value):
+                _refuse(f"{name!a}: its value must be valid UTF-8")  # which may be a token
         loglines.escape_by_default()
         return super().main(args, **options)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, lazy.says) for name, lazy in _COMMANDS.items()])
+
+
+def _refuse(message: str) -> NoReturn:
+    click.echo(f"boxsched: {message}", err=True)
+    sys.exit(2)
 
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

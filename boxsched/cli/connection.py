@@ -14,6 +14,7 @@ from boxsched import errors
 from boxsched.cli import given_token, output
 from boxsched.cli.failing import BadInput, Failure, clear_errors
 from boxsched.client import Client, Unreachable
+from boxsched.client.http import address
 from boxsched.folders import DataFolder, default_data
 
 # A person waits: long enough for a service that is just starting, no longer.
@@ -45,6 +46,9 @@ class Service:
     def find(self) -> tuple[tuple[str, ...], str]:
         """(URLs, token); raises Failure, saying what to do, where there is none."""
         urls = self.urls or (self._local_url(),)
+        with clear_errors():
+            for url in urls:
+                address(url)
         given = (self.token or "").strip() or self.token_file
         token = None if given else self._local_token(urls)
         try:
@@ -123,11 +127,11 @@ async def _with_client(
 
 
 def _same(one: str, other: str) -> bool:
-    def address(url: URL) -> tuple[str, str | None, int | None]:
+    def place(url: URL) -> tuple[str, str | None, int | None]:
         host = "loopback" if url.host in LOOPBACK else url.host
         return url.scheme, host, url.port
 
-    return address(URL(one)) == address(URL(other))
+    return place(address(one)) == place(address(other))
 
 
 _OPTIONS = (

@@ -130,6 +130,8 @@ def reason_line(why: Explanation) -> str:
     if _never_starts(why):
         return f"cannot start as things are: {text}"
     place = "" if why.position is None else f" It is number {why.position} in the queue."
+    if text.startswith("Waits "):
+        return f"w{text[1:]}{place}"
     return f"waits: {text}{place}"
 
 

@@ -53,7 +53,7 @@ class Line:
         on_trouble: Callable[[errors.BoxschedError], None] | None = None,
     ) -> None:
         given = (urls,) if isinstance(urls, str) else tuple(urls)
-        self._urls = tuple([_checked(url) for url in given])
+        self._urls = tuple([address(url) for url in given])
         if not self._urls:
             raise errors.Invalid("no address of a service is given")
         self._at = 0
@@ -250,8 +250,12 @@ class Patience:
         return Unreachable(f"no node can serve: {said}", absent=absent)
 
 
-def _checked(text: str) -> URL:
-    url = URL(text.rstrip("/"))
+def address(text: str) -> URL:
+    """The URL of a service; raises Invalid."""
+    try:
+        url = URL(text.rstrip("/"))
+    except ValueError:  # a port or a host that is none
+        url = URL()
     if url.scheme not in ("http", "https") or not _is_host(url.host):
         raise errors.Invalid(f"not an address of a service: {text!r}; try http://HOST:PORT")
     return url

@@ -135,6 +135,23 @@ def test_an_argument_that_is_no_text_is_one_line():
     assert done.stderr == "boxsched: '\\udcff': an argument must be valid UTF-8\n"
 
 
+def test_a_variable_that_is_no_text_is_one_line():
+    environment = {**os.environb, b"BOXSCHED_URL": b"http://\xff"}
+    done = subprocess.run(
+        [sys.executable, "-m", "boxsched", "list"], capture_output=True, text=True, env=environment
+    )
+    assert done.returncode == 2
+    assert done.stderr == "boxsched: 'BOXSCHED_URL': its value must be valid UTF-8\n"
+
+
+@pytest.mark.parametrize("url", ["http://[", "http://x:y", "nothing", "http://", "ftp://x"])
+def test_an_address_that_is_none_is_one_line(url):
+    done = run("list", "--url", url, "--token", "x")
+    assert (done.exit_code, len(done.output.splitlines())) == (2, 1)
+    assert f"not an address of a service: {url!r}" in done.output
+    assert run("list", "--url", url).output == done.output
+
+
 @pytest.mark.parametrize("group", ["", *GROUPS])
 def test_every_summary_is_whole_on_a_narrow_terminal(group):
     listed = run(*group.split(), "--help", COLUMNS="80").stdout.partition("Commands:\n")[2]

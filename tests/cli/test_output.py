@@ -170,7 +170,7 @@ def test_trouble_is_said_once_in_each_absence_that_lasts(capsys):
 @pytest.mark.parametrize(
     ("phase", "reason", "text", "position", "said"),
     [
-        ("ordering", "waits_for_lane", "Waits for it.", None, "waits: Waits for it."),
+        ("ordering", "waits_for_lane", "Waits for it.", None, "waits for it."),
         (
             "admission",
             "needs_boxes",

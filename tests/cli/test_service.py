@@ -313,7 +313,7 @@ def test_who_waits_is_told_why_once_a_change(shell):
     process = waiting(shell, "build", "slow", "--branch", "told", "--wait")
     id_ = process.stdout.readline().partition("(")[2].partition(")")[0]
     first = process.stderr.readline()
-    assert f"({id_}) waits: Waits for build #{ahead['number']} of slow to finish." in first
+    assert f"({id_}) waits for build #{ahead['number']} of slow to finish." in first
     shell("stop", ahead["id"], "--wait")
     assert process.stderr.readline().rstrip().endswith(f"({id_}) has started")
     shell("stop", id_)
