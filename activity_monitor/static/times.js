@@ -64,12 +64,14 @@ export function exactly(time) {
   return Number.isNaN(at) ? "" : whole.format(at);
 }
 
-/** "40 s", "13 min", "3.5 h", "4 d": how long ago a time was. */
+/** "40 s", "13 min", "3 h 30 min", "4 d": how long ago a time was. */
 export function since(time) {
-  const seconds = Math.max(0, Math.round((now() - Date.parse(time)) / 1000));
-  if (seconds < 90) return `${seconds} s`;
-  if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
-  return seconds < 172800 ? `${Math.round(seconds / 360) / 10} h` : `${Math.round(seconds / 86400)} d`;
+  return about(Math.max(0, Math.round((now() - Date.parse(time)) / 1000)));
+}
+
+/** A duration in words, from 90 s on in whole minutes. */
+function about(seconds) {
+  return duration(seconds < 90 ? seconds : 60 * Math.round(seconds / 60));
 }
 
 const CLOCK_IN_UTC = /\b(\d\d):(\d\d):(\d\d) UTC\b/g;
@@ -90,8 +92,5 @@ export function ahead(time) {
   const seconds = Math.round((Date.parse(time) - now()) / 1000);
   if (Number.isNaN(seconds)) return "";
   if (seconds <= -OVERDUE_SECONDS) return `${duration(-seconds)} overdue`;
-  if (seconds < 5) return "any moment";
-  if (seconds < 90) return `in ${seconds} s`;
-  if (seconds < 5400) return `in ${Math.round(seconds / 60)} min`;
-  return `in ${Math.round(seconds / 360) / 10} h`;
+  return seconds < 5 ? "any moment" : `in ${about(seconds)}`;
 }

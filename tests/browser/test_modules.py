@@ -326,6 +326,10 @@ AHEAD = """(m, seconds) => {
     [
         (40, "in 40 s"),
         (180, "in 3 min"),
+        (209, "in 3 min"),
+        (5_400, "in 1 h 30 min"),
+        (90_000, "in 25 h"),
+        (360_000, "in 4 d 4 h"),
         (4, "any moment"),
         (-4, "any moment"),
         (-5, "5 s overdue"),
@@ -335,6 +339,29 @@ AHEAD = """(m, seconds) => {
 )
 def test_what_is_overdue_says_how_far(js: Run, seconds: float, said: str) -> None:
     assert js("times", AHEAD, seconds) == said
+
+
+WHY = """async (m, told, promised, start) => {
+    const times = await window.module("times");
+    times.holdClock(true);
+    const at = (seconds) => seconds && new Date(times.now() + seconds * 1000).toISOString();
+    const view = new m.ExplanationView();
+    view.show({...told, text: "Waits.", promised_start: at(promised), expected_start: at(start)});
+    times.holdClock(false);
+    const terms = [...view.element.querySelectorAll("dt")];
+    return terms.map((term) => [term.textContent, term.nextSibling.textContent]);
+}"""
+
+
+def test_an_overdue_start_says_how_far_and_how_many_went_ahead(js: Run) -> None:
+    told = {"position": 2, "overtaken_by": 3, "blocked_by": [], "needs": {}, "free": {}}
+    facts = dict(js("explanation", WHY, told, -249, 180))
+    assert facts["Place in the queue"] == "2"
+    assert facts["Went ahead"] == "3 that came later"
+    assert facts["First expected"].endswith(", 4 min 9 s overdue")
+    assert facts["Expected start"].endswith(", in 3 min")
+    facts = dict(js("explanation", WHY, {**told, "overtaken_by": 0}, 60, None))
+    assert set(facts) == {"Place in the queue"}
 
 
 def test_an_unknown_row_asks_for_all(js: Run) -> None:

@@ -114,6 +114,15 @@ def test_a_phone_never_scrolls_sideways(service: Service, opened: Opened, scheme
     assert sideways(page) == 0
 
 
+def test_help_on_a_phone_begins_at_its_beginning(service: Service, opened: Opened) -> None:
+    page = opened(viewport={"width": 375, "height": 500})
+    sign_in(page, service)
+    page.get_by_role("button", name="Help").click()
+    expect(page.get_by_role("heading", name="Keys and words")).to_be_in_viewport(ratio=1)
+    page.get_by_role("dialog").get_by_role("button", name="Close").click()
+    expect(page.get_by_role("dialog")).to_be_hidden()
+
+
 def sideways(page: Page) -> int:
     root = "document.documentElement"
     return int(page.evaluate(f"{root}.scrollWidth - {root}.clientWidth"))
