@@ -27,7 +27,8 @@ Up (``reading``, ``Lane``): what a worker says is checked wholly before anything
 it, and then stored in order, a lane for reports and one for output. Messages that come while a
 write is under way go into the store together, and then get their ``Ack``: an ``Ack`` means durable.
 Only reports of what the last look-up gave this worker go into the inbox; where one is not in it
-there is a fresh look-up before it is called stale. The engine checks the tokens again.
+there is a fresh look-up before it is called stale, and what that found is durable then, too. The
+engine checks the tokens again.
 
 Alive (``Beats``, ``Ends``): one statement a second for all whose heartbeat came since; the ``Ack``
 of a heartbeat says that the store has it, as a build's deadline begins with it. With a connect the

@@ -82,6 +82,7 @@ class Gateway:
             append_log=lambda chunks: asyncio.shield(self._output.add(chunks)),
             fix_commit=store.fix_commit,
             looked=self._look_ups.looked,
+            settle=store.settle,
             beaten=self._beats.add,
             log_limit=log_limit,
             figures=self.figures,

@@ -32,6 +32,7 @@ class NodeSide:
     append_log: Callable[[Sequence[LogChunk]], Awaitable[None]]
     fix_commit: Callable[[JobId, int, str], Awaitable[str | None]]
     looked: Callable[[Collection[WorkerId]], Awaitable[bool]]
+    settle: Callable[[], Awaitable[None]]  # what was looked up is durable then
     beaten: Callable[["Link", int], None]
     log_limit: int  # bytes that are kept of an attempt's output
     figures: Figures
@@ -197,6 +198,8 @@ class Link:
                 else:
                     refused.append((report.job, report.lease_token))
             stale.append(tuple(refused))
+        if any(stale):
+            await self._node.settle()
         if taken:
             await self._node.ask(self._shard, inbox.Reports(self.worker, tuple(taken)))
         self._node.figures.reports += len(taken)
@@ -213,6 +216,8 @@ class Link:
             if self._holds(found):
                 job = JobId(found.job)
                 commit = await self._node.fix_commit(job, found.lease_token, found.commit)
+            else:
+                await self._node.settle()
             stale = ((found.job, found.lease_token),) if commit is None else ()
             self.ack(found.number, stale, commit)
 
@@ -225,6 +230,7 @@ class Link:
         more than this node keeps."""
         if not all(self._is_current(chunk) for logged in group for chunk in logged.chunks):
             await self._node.looked((self.worker,))
+            await self._node.settle()
         limit = self._node.log_limit
         chunks = [
             (JobId(chunk.job), chunk.attempt, chunk.offset, data)

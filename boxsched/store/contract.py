@@ -83,6 +83,9 @@ class Store(Protocol):
     async def ping(self) -> None:
         """Answers if the store can read; raises StoreAway otherwise."""
 
+    async def settle(self) -> None:
+        """All that was read before is durable when this returns, also on a synchronous standby."""
+
     async def ready(self) -> None:
         """Answers if the store can read, and can write, too, if the last write failed."""
 

@@ -85,6 +85,9 @@ class SqlStore:
         except TimeoutError as error:
             raise StoreAway(f"no answer within {PING_SECONDS:g} s") from error
 
+    async def settle(self) -> None:
+        await self._driver.serving.write(reading.ping)
+
     async def ready(self) -> None:
         await self.ping()
         if self._driver.writes_fail:

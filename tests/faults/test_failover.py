@@ -11,6 +11,7 @@ import pytest
 from boxsched.store.check import check
 from tests.cluster.pairs import Pair, pair
 from tests.contract.postgres_server import PostgresServer
+from tests.faults.book import TICK_SECONDS
 from tests.faults.cluster import Cluster, clustered
 from tests.faults.members import Node
 from tests.faults.waiting import until_so
@@ -131,3 +132,20 @@ async def test_commits_that_take_a_second_are_no_outage(cluster: TwoServers) -> 
     assert await cluster.epoch() == epoch
     await asyncio.to_thread(cluster.two.lag, 0.0)
     await cluster.is_whole()
+
+
+async def test_a_standby_that_stalls_is_no_workers_silence(cluster: TwoServers) -> None:
+    """For longer than a worker may be quiet: its job is running all the while."""
+    await begun(cluster, synchronous=True)
+    await cluster.put_project(cluster.book.job("long", 45.0))
+    (id_,) = await submitted(cluster, 1)
+    await cluster.until_begun(id_)
+    ticks = len(cluster.book.marks("tick")) + 20.0 / TICK_SECONDS
+    await asyncio.to_thread(cluster.two.hold)
+    await until_so(lambda: len(cluster.book.marks("tick")) >= ticks, "20 s go by")
+    await asyncio.to_thread(cluster.two.let_go)
+    await cluster.is_whole()
+    found = await cluster.sql(
+        "SELECT type FROM event WHERE type IN ('job.unknown', 'worker.silent', 'worker.lost')"
+    )
+    assert found == []

@@ -1,6 +1,7 @@
 """What a worker says: stored, and then acknowledged; what is not its own is told so."""
 
 import asyncio
+from pathlib import Path
 
 import attrs
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from boxsched import inbox
 from boxsched.model import JobId, WorkloadId
 from boxsched.states import Result
+from boxsched.store.sql_store import SqlStore
 from boxsched.worker import wire
 from boxsched.worker.spool import MARKS_BYTES
 from tests.contract.world import NOW
@@ -16,6 +18,10 @@ from tests.gateway.house import House, Worker, passed, started
 
 @pytest.fixture
 async def worker(house: House) -> Worker:
+    return await with_jobs(house)
+
+
+async def with_jobs(house: House) -> Worker:
     """With two Boxes, a job on each."""
     worker = await house.worker(boxes=2)
     await house.take_boxes()
@@ -142,3 +148,33 @@ async def test_a_heartbeat_is_in_the_store_when_it_is_acknowledged(house: House)
     for pulse in await house.store.pulses(1):
         assert pulse.beat > before[pulse.worker]
     assert house.unsteady.done["beat"] - done <= 3, "one statement for all"
+
+
+@pytest.mark.parametrize("what", ["report", "output", "commit"])
+async def test_what_is_stale_is_said_when_that_is_durable(
+    tmp_path: Path, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was looked up may be a commit that the standby has not got yet."""
+    asked, durable = asyncio.Event(), asyncio.Event()
+
+    async def settle(store: SqlStore) -> None:
+        asked.set()
+        await durable.wait()
+
+    monkeypatch.setattr(SqlStore, "settle", settle)
+    async with House.open(tmp_path) as house:
+        worker = await with_jobs(house)
+        task = worker.tasks[0]
+        said: dict[str, wire.FromWorker] = {
+            "report": wire.Said(1, (inbox.JobStarted(task.job, task.lease_token - 1, NOW),)),
+            "output": wire.Logged(1, (wire.Chunk(task.job, task.attempt + 1, 0, b"x"),)),
+            "commit": wire.Found(1, task.job, task.lease_token - 1, "a" * 40),
+        }
+        await worker.say(said[what])
+        await worker.say(wire.Beat(2))
+        assert (await worker.next(wire.Ack)).number == 2
+        async with asyncio.timeout(20):
+            await asked.wait()
+        assert not [one for one in worker.waiting if isinstance(one, wire.Ack)]
+        durable.set()
+        assert (await worker.next(wire.Ack)).number == 1
