@@ -4,6 +4,6 @@ import { prepareSignIn } from "./sign-in.js";
 
 const form = document.querySelector("form.sign-in");
 prepareSignIn(form, document.getElementById("sign-in-problem"), () => {
-  if (location.pathname === "/") location.reload(); // to the row and the filter that the address names
-  else location.replace("/");
+  if (location.pathname === "/sign-in") location.replace("/");
+  else location.reload(); // to the row and the filter that the address names
 });

@@ -71,9 +71,11 @@ def test_an_address_without_a_page_leads_to_the_list(
     service: Service, opened: Opened, scheme: str
 ) -> None:
     page = opened(color_scheme=scheme, viewport={"width": 375, "height": 700})
-    sign_in(page, service)
-    answer = page.goto(f"{service.url}/w987654321")
-    assert answer is not None and answer.status == 404
+    page.goto(f"{service.url}/w987654321")
+    page.get_by_label("Token").fill(service.token)
+    with page.expect_navigation() as reloaded:
+        page.get_by_role("button", name="Sign in").click()
+    assert reloaded.value is not None and reloaded.value.status == 404
     expect(page.get_by_role("heading", name="There is no such page")).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") <= 375
     page.get_by_role("link", name="Go to w987654321 in the list").click()
