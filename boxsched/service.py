@@ -90,7 +90,7 @@ async def _started(
             except StoreAway as error:
                 if not (is_postgres(options.database_url) or error.no_room):
                     raise
-                why = " ".join(error.message.split())
+                why = _one_line(error.message)
             except OSError as error:
                 if error.errno not in FULL:
                     raise _of_folder(error, options.data) from error
@@ -140,6 +140,12 @@ def _of_folder(error: OSError, data: Path) -> Exception:
     if error.filename is not None:
         return error
     return FolderUnusable(f"the data folder {data} cannot be used: {error.strerror}")
+
+
+def _one_line(message: str) -> str:
+    """A driver's message without its advice, which stands in lines of their own behind a tab."""
+    said = [line for line in message.splitlines() if not line.startswith("\t")]
+    return " ".join(" ".join(said).split())
 
 
 def _say_waiting(why: str, data: Path) -> None:

@@ -128,7 +128,7 @@ class Guard:
             if route.policy is not Policy.PUBLIC:
                 await self.admit(request, route.policy)
             if route.query is not None and request.query_string:
-                checks.parameters(request.query, route.query)
+                checks.parameters(request.query, route.query, request.rel_url.raw_query_string)
             if route.policy is Policy.PUBLIC:  # strangers take no turn: their bodies are small
                 return await handler(request)
             if not route.lasting:

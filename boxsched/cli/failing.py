@@ -50,16 +50,13 @@ _OF_ONE = (errors.NotFound, errors.Invalid, errors.Conflict)
 async def each_of(things: Mapping[str, _T], work: Callable[[_T], Awaitable[None]]) -> int:
     """Do the work for each thing, in order; the exit status. ``things`` by what they are called.
 
-    One thing alone raises its error. Of several, each that is refused gets a line on standard
-    error, and the others are done.
+    Each that is refused gets a line on standard error that names it, and the others are done.
     """
     status = 0
     for name, thing in things.items():
         try:
             await work(thing)
         except _OF_ONE as error:
-            if len(things) == 1:
-                raise
             place = f"{error.field}: " if error.field else ""
             about = "" if name in error.message else f"{name}: "
             click.echo(f"boxsched: {plain(f'{about}{place}{error.message}')}", err=True)

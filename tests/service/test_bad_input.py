@@ -403,3 +403,20 @@ async def test_what_is_not_there_is_named(
     answer = await waiting.call(method, API + path, body)
     assert answer.status == 404
     assert answer.error["message"].startswith(f"there is no {what}"), answer.error
+
+
+HALVES = [
+    *(("GET", f"/workloads?{name}=%ff", name) for name in (
+        "project", "branch", "server", "kind", "state", "result", "limit", "cursor", "number"
+    )),
+    ("GET", "/workloads?%ff=1", "\\xff"),
+    ("GET", "/jobs/w1-1/log?follow=%ff", "follow"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("method", "path", "field"), HALVES)
+async def test_a_parameter_that_is_no_text_is_named(
+    waiting: House, method: str, path: str, field: str
+) -> None:
+    answer = await waiting.call(method, API + path)
+    assert (answer.status, answer.error["field"]) in ((422, field), (400, field)), answer.error
