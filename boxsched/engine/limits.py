@@ -100,7 +100,7 @@ class Deadlines:
             if job.state is JobState.FINISHED or (due is Due.BEGIN and job.started_at is not None):
                 continue
             away = job.state is JobState.UNKNOWN or books.out_of_sight(job)
-            if away and due is not Due.END:
+            if away:
                 heappush(self._heap, (now + BACK_LOOK_SECONDS, id_, attempt, Due.BE_BACK))
             elif due is Due.BE_BACK:
                 heappush(self._heap, self._deadline(books, job, now))

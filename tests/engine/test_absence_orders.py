@@ -32,9 +32,11 @@ async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
     await shop.close()
 
 
-async def test_time_limit_of_a_job_waiting_to_be_given_again(shop: Shop) -> None:
-    """UNKNOWN, in books.lost; its old time limit passes; a Box comes free: IllegalMove."""
-    id_ = await shop.build(timeout=120.0)
+@pytest.mark.parametrize("limit", [20.0, 60.0, 120.0])
+async def test_time_limit_of_a_job_waiting_to_be_given_again(shop: Shop, limit: float) -> None:
+    """Its time limit passes while its worker is silent, or lost already: nobody knows that it ran
+    so long, and it is given again."""
+    id_ = await shop.build(timeout=limit)
     await shop.start(await shop.assignments())
     await shop.later(LOST_SECONDS)  # lost, no Box for it
     await shop.later(60)  # 120 + 30 s of slack pass
