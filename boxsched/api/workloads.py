@@ -64,6 +64,8 @@ class Workloads:
             wanted = attrs.evolve(wanted, project=project)
         page = await self._store.workloads(wanted)
         cursor = None if page.next is None else _cursor(page.next)
+        if len(page.workloads) >= HEAVY_JOBS:
+            await self._node.pace.step()
         rows = await answers.encoded(
             page.workloads, answers.workload, lambda w: len(w.jobs) + 1, self._node.pace
         )

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 from boxsched.worker.attempt import GONE, LOST, LOST_BY_RESTART, UNENDED, Attempt, Phase
 from boxsched.worker.folder import NO_DESCRIPTOR, Damaged, Ended
@@ -15,7 +16,21 @@ ASK_TIMES = 5
 # does. Less than a node waits before it takes the job for ended.
 OVERDUE_SECONDS = GIVE_UP_SECONDS + 2.0
 
+T = TypeVar("T")
+
 _log = logging.getLogger(__name__)
+
+
+async def in_thread(work: Callable[..., T], *arguments: object) -> T:
+    """As ``asyncio.to_thread``; but a caller that is cancelled waits for the thread: it works with
+    descriptors that are closed next."""
+    task = asyncio.create_task(asyncio.to_thread(work, *arguments))
+    try:
+        return await asyncio.shield(task)
+    finally:
+        if not task.done():
+            await asyncio.wait({task})
+            task.exception()  # nobody asks for it any more
 
 
 class Lookout:
@@ -41,7 +56,10 @@ class Lookout:
     async def look(self, attempt: Attempt) -> None:
         looked = False
         with self.bearing(attempt):
-            attempt.look()
+            if attempt.guarded:
+                attempt.look()
+            else:  # it may have to look through all processes of the machine
+                await in_thread(attempt.look)
             looked = True
         with self.bearing(attempt):
             if attempt.phase is Phase.ASKED and attempt.damage is None:
@@ -97,7 +115,7 @@ class Lookout:
             return
         reason = "its supervisor could not be started"
         ended = Ended("failed", None, None, False, reason, None, self._clock(), not_begun=True)
-        await asyncio.to_thread(attempt.void, ended)
+        await in_thread(attempt.void, ended)
 
     async def _hold_to_stop(self, attempt: Attempt, grace: float) -> None:
         now = self._loop.time()
@@ -112,7 +130,7 @@ class Lookout:
         lost = LOST if attempt.damage is None else f"lost: {attempt.damage}"
         if attempt.record.boot != self._boot:
             lost = LOST_BY_RESTART
-        if await asyncio.to_thread(attempt.bury, lost, self._clock()):
+        if await in_thread(attempt.bury, lost, self._clock()):
             _log.error("%s: %s", attempt.name, lost)
 
     # --- Its supervisor's process -----------------------------------------------------------
