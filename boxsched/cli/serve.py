@@ -19,6 +19,7 @@ from boxsched.cli.options import (
     stop_grace_option,
 )
 from boxsched.cli.variables import tell_of_strangers
+from boxsched.errors import Invalid
 from boxsched.folders import default_data
 from boxsched.loglines import log_to_stderr
 from boxsched.model import Policy
@@ -73,6 +74,17 @@ def check_cluster(database: str | None, shards: int) -> None:
 
     if shards > 1 and (database is None or not is_postgres(database)):
         raise BadInput("--shards: SQLite has one node, and one shard")
+
+
+def check_advertise(url: str | None) -> None:
+    if url is None:
+        return
+    from boxsched.client.http import address
+
+    try:
+        address(url)
+    except Invalid as error:
+        raise BadInput(f"--advertise: {error.message}") from None
 
 
 def run(options: "Options") -> None:
@@ -243,6 +255,7 @@ def serve(
     tell_of_strangers()
     check_database(options["database"], options["redis"])
     check_cluster(options["database"], options["shards"])
+    check_advertise(options["advertise"])
     from boxsched.options import Options
 
     run(

@@ -109,7 +109,7 @@ def _simulate_log(path: Path, boxes: int, policy: Policy, limit: int | None, as_
         with _readable(str(path)):
             jobs = swf.read(path, limit)
     except BadInput as error:
-        raise BadUse(str(error)) from None
+        raise BadUse(f"{error} (in {report.readable(str(path))})") from None
     scenario = swf.scenario(jobs, boxes, policy)
     left_out = len(jobs) - len(scenario.events)
     summary = _watched(scenario)

@@ -20,6 +20,7 @@ _CONNECTING: Mapping[str, Any] = {
 }
 # As the lock session: of a standby and its primary, both are to find the one that takes writes.
 _ALWAYS: Mapping[str, Any] = {"client_encoding": "UTF8", "target_session_attrs": "read-write"}
+MAX_PORT = 65_535
 _LISTS = ("host", "hostaddr", "port")
 
 
@@ -37,7 +38,7 @@ async def places(url: str) -> list[dict[str, Any]]:
     for each in _each_host(given):
         place = parameters | each
         host = each.get("host", "")
-        if "hostaddr" in each or not host or host.startswith(("/", "@")):
+        if "hostaddr" in each or not host or _is_socket(host):
             found.append(place)
             continue
         loop = asyncio.get_running_loop()
@@ -65,4 +66,23 @@ def _each_host(given: Mapping[str, str]) -> list[dict[str, str]]:
     for key, values in lists.items():
         if len(values) != count:
             raise Invalid(f"{count} hosts, but {len(values)} of {key}", "database")
+    for port in filter(None, lists.get("port", ())):
+        if not (port.isascii() and port.isdigit() and 0 < int(port[:9]) <= MAX_PORT):
+            said = f"the port {port[:20]!a} is not a number from 1 to {MAX_PORT}"
+            raise Invalid(said, "database")
+    for host in lists.get("host", ()):
+        if not _is_socket(host) and not _is_name(host):
+            raise Invalid(f"{host[:80]!a} cannot be the name of a host", "database")
     return [{key: values[n] for key, values in lists.items() if values[n]} for n in range(count)]
+
+
+def _is_socket(host: str) -> bool:
+    return host.startswith(("/", "@"))
+
+
+def _is_name(host: str) -> bool:
+    try:
+        host.encode("idna")
+    except UnicodeError:  # a label that is empty or too long
+        return False
+    return True

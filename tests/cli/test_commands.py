@@ -144,6 +144,26 @@ def test_a_variable_that_is_no_text_is_one_line():
     assert done.stderr == "boxsched: 'BOXSCHED_URL': its value must be valid UTF-8\n"
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--advertise", "http://["), "--advertise: not an address of a service: 'http://['"),
+        (("--advertise", "ci.example.org"), "--advertise: not an address of a service"),
+        (("--host", "a..b"), "cannot listen on a..b:0: not the name of a host"),
+        (("--database", "postgresql://u@h:99999/x"), "the port '99999' is not a number"),
+        (("--database", "postgresql://u@a..b/x"), "'a..b' cannot be the name of a host"),
+    ],
+)
+def test_a_place_that_is_none_ends_the_start(options, said, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "boxsched", "serve", "--data", tmp_path, "--port", "0", *options],
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode in (1, 2)
+    last = done.stderr.splitlines()[-1]
+    assert said in last and "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize("url", ["http://[", "http://x:y", "nothing", "http://", "ftp://x"])
 def test_an_address_that_is_none_is_one_line(url):
     done = run("list", "--url", url, "--token", "x")
