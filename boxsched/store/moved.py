@@ -66,7 +66,8 @@ def refuse_moved(database: Path, *, again_to: str | None = None) -> None:
     if mark.sure:
         raise StoreMoved(
             f"this database was moved to {mark.target} on {mark.date}: give --database "
-            f"(BOXSCHED_DATABASE); to serve the old file all the same, remove {file}"
+            f"(BOXSCHED_DATABASE); to serve the old file all the same, remove {file} "
+            "and run boxsched db restored"
         )
     if mark.target != again_to:
         raise StoreMoved(

@@ -99,16 +99,18 @@ class Servers:
             if connection is not None:
                 return connection
         try:
-            async with asyncio.timeout_at(ends), self._looking:
-                used = self._used
-                if used is not None and not self._lost:  # another has found it meanwhile
-                    connection = await self._again(used, first)
-                    if connection is not None:
-                        return connection
-                left = ends - self._loop.time()
-                return await self._found(left * 0.9)
+            async with asyncio.timeout_at(ends):
+                async with self._looking:
+                    used = self._used
+                    if used is None or self._lost:
+                        return await self._found((ends - self._loop.time()) * 0.9)
+                # Another has found it meanwhile. Many may wait here: they connect side by side.
+                connection = await self._again(used, ends - self._loop.time())
+                if connection is not None:
+                    return connection
         except TimeoutError:
-            raise StoreAway(f"cannot connect to {named(self.url)} within {timeout:.3g} s") from None
+            pass
+        raise StoreAway(f"cannot connect to {named(self.url)} within {timeout:.3g} s")
 
     def connect_raw(self, parameters: Mapping[str, Any]) -> Any:
         """As ``connect``, from a thread that may wait, and with psycopg2's own errors."""

@@ -68,7 +68,10 @@ async def test_a_service_refuses_the_file_that_was_moved(roles: Roles, tmp_path:
         refused = boxsched(*command, "--data", str(tmp_path))
         assert refused.returncode == 1
         assert refused.stderr.startswith("boxsched: this database was moved to postgresql://")
-        assert f"; to serve the old file all the same, remove {mark}\n" in refused.stderr
+        assert (
+            f"; to serve the old file all the same, remove {mark} and run boxsched db restored\n"
+            in refused.stderr
+        )
     assert boxsched("db", "restored", "--database", file).returncode == 1
     again = boxsched("db", "move", "--from", file, "--to", roles.owner)
     assert again.returncode == 1 and "this database was moved to" in again.stderr
@@ -77,6 +80,9 @@ async def test_a_service_refuses_the_file_that_was_moved(roles: Roles, tmp_path:
         assert [one["name"] for one in (await new.get("projects"))["projects"]] == ["web"]
         assert new.token == token
     mark.unlink()
+    refused = boxsched("serve", "--port", "0", "--data", str(tmp_path))
+    assert "older than what this data folder has seen of it" in refused.stderr
+    assert boxsched("db", "restored", "--database", file).returncode == 0
     with serving(tmp_path):
         pass
 
