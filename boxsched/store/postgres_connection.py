@@ -1,6 +1,7 @@
 """One PostgreSQL connection: procedures in transactions, with errors of ours only."""
 
 import asyncio
+import contextlib
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -134,6 +135,9 @@ class Connection:
 
     def _refuse_half_durable(self) -> None:
         """Somebody ended the wait for the standby: the server commits, and warns."""
+        with contextlib.suppress(psycopg2.Error):  # it ended behind the answer
+            # A warning that was read together with the answer is taken in by the next poll.
+            self._raw.raw.poll()
         notices = self._raw.notices
         if notices and any("synchronous replication" in notice for notice in notices):
             notices.clear()

@@ -10,10 +10,11 @@ from pathlib import Path
 import psycopg2
 import pytest
 
-from boxsched.errors import Invalid, StoreAway
+from boxsched.errors import Invalid, OutcomeUnknown, StoreAway
 from boxsched.store import Store, open_store
 from boxsched.store.blocks import Steps, _parsed
 from boxsched.store.postgres import SERVING
+from boxsched.store.postgres_connection import WRITE, connect
 from tests.contract.conftest import PostgresPlace
 from tests.contract.postgres_server import execute
 from tests.contract.postgres_sessions import asked, driver_of, statement
@@ -200,3 +201,33 @@ async def test_a_batch_that_is_found_is_as_durable_as_one_that_was_answered(
     assert await store.batch_number(1) == (0, 0)
     ((behind,),) = asked(other, next_id)
     assert behind > before
+
+
+async def test_a_warning_that_is_read_together_with_the_answer_is_seen(
+    place: PostgresPlace,
+) -> None:
+    """The server committed, and warns that it did not wait for the standby."""
+    await place.open()
+    execute(
+        place.url,
+        "CREATE FUNCTION warns() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " RAISE WARNING 'canceling wait for synchronous replication'; RETURN NULL; END $$;"
+        "CREATE CONSTRAINT TRIGGER at_commit AFTER UPDATE ON organization"
+        " DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION warns()",
+    )
+    watcher = psycopg2.connect(place.url)
+    watcher.autocommit = True
+    connection = await connect(place.url)
+    answered = "SELECT state = 'idle' AND query LIKE '%COMMIT' FROM pg_stat_activity"
+    answered += f" WHERE pid = {connection.announced_pid}"
+    steps = statement("UPDATE organization SET name = name")
+    writing = asyncio.create_task(connection.transact(WRITE, steps))
+    await asyncio.sleep(
+        0
+    )  # it is sent, and the loop reads nothing until all of the answer is there
+    while asked(watcher, answered) != [(True,)]:
+        pass
+    with pytest.raises(OutcomeUnknown):
+        await writing
+    connection.close()
+    watcher.close()
