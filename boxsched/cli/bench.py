@@ -13,12 +13,13 @@ from boxsched.bench import figures
 from boxsched.bench.core import report as core_report
 from boxsched.bench.load import Target
 from boxsched.bench.service import Nodes, Plan, measure
-from boxsched.cli.connection import LOOPBACK, PATIENCE_SECONDS, Service, with_service
+from boxsched.cli.connection import PATIENCE_SECONDS, Service, with_service
 from boxsched.cli.failing import BadInput, Failure, clear_errors
 from boxsched.cli.options import FiniteRange
 from boxsched.cli.output import print_json
 from boxsched.cli.serve import loop_factory
 from boxsched.client import Client
+from boxsched.client.finding import LOOPBACK
 from boxsched.store import is_postgres
 
 MAX_WAITING = 10_000_000

@@ -8,19 +8,18 @@ from typing import Any, TypeVar
 
 import attrs
 import click
-from yarl import URL
 
 from boxsched import errors
 from boxsched.cli import given_token, output
 from boxsched.cli.failing import BadInput, Failure, clear_errors
 from boxsched.client import Client, Unreachable
+from boxsched.client.finding import read_token, same, several
 from boxsched.client.http import address
 from boxsched.folders import DataFolder, default_data
 
 # A person waits: long enough for a service that is just starting, no longer.
 PATIENCE_SECONDS = 5.0
 
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _T = TypeVar("_T")
 _Command = Callable[..., Any]
 
@@ -52,7 +51,7 @@ class Service:
         given = (self.token or "").strip() or self.token_file
         token = None if given else self._local_token(urls)
         try:
-            return urls, given_token.read(token or self.token, self.token_file)
+            return urls, read_token(token or self.token, self.token_file)
         except OSError as error:
             raise BadInput(
                 f"--token-file: cannot read {self.token_file}: {error.strerror}"
@@ -79,7 +78,7 @@ class Service:
         # The token goes only to the service that wrote it, or where the caller says so (--data).
         local = self.folder.listening()
         if self.urls and not self.data:
-            other = [url for url in urls if not (local and _same(url, local.url))]
+            other = [url for url in urls if not (local and same(url, local.url))]
             if other:
                 raise BadInput(
                     f"no token for {other[0]}; give one with --token-file or BOXSCHED_TOKEN_FILE "
@@ -124,14 +123,6 @@ async def _with_client(
             return await work(client)
         finally:
             output.set_clock(client.skew)
-
-
-def _same(one: str, other: str) -> bool:
-    def place(url: URL) -> tuple[str, str | None, int | None]:
-        host = "loopback" if url.host in LOOPBACK else url.host
-        return url.scheme, host, url.port
-
-    return place(address(one)) == place(address(other))
 
 
 _OPTIONS = (
@@ -181,8 +172,8 @@ def with_service(command: _Command) -> _Command:
         **options: Any,
     ) -> Any:
         # As for a worker: commas and spaces stand between several in one text.
-        several = tuple([url for text in urls for url in text.replace(",", " ").split()])
-        service = Service(several, *given_token.that_counts(token, token_file), data)
+        given = tuple([url for text in urls for url in several(text)])
+        service = Service(given, *given_token.that_counts(token, token_file), data)
         return command(*args, service=service, **options)
 
     for option in reversed(_OPTIONS):

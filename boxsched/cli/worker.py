@@ -24,6 +24,7 @@ from boxsched.cli.options import (
 )
 from boxsched.cli.serve import loop_factory
 from boxsched.cli.variables import tell_of_strangers
+from boxsched.client.finding import read_token
 from boxsched.loglines import log_to_stderr
 
 if TYPE_CHECKING:
@@ -121,12 +122,12 @@ def _token(token: str | None, file: Path | None) -> Callable[[], str]:
 
     def read_again() -> str:
         try:
-            return given_token.read(token, file)
+            return read_token(token, file)
         except (OSError, ValueError) as error:
             raise NotTaken(f"it has no token: {error}") from None
 
     try:
-        given_token.read(token, file)
+        read_token(token, file)
     except OSError as error:
         raise BadInput(f"--token-file: cannot read {file}: {error.strerror}") from None
     except ValueError as error:

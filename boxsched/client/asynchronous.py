@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from boxsched import errors
+from boxsched.client.finding import found
 from boxsched.client.http import Line, path
 from boxsched.client.logs import follow_log, read_log
 from boxsched.client.operating import Operating, read
@@ -30,20 +31,24 @@ class Client(Operating):
     """A service, seen from Python. Times are aware datetimes, ids are texts (``w41``, ``w41-2``).
 
     ``url`` is the service's address, or the addresses of several of its nodes: when one does not
-    answer, the next is asked. While the service is away calls are repeated for ``patience``
-    seconds; then they raise ``Unreachable`` or ``errors.StoreAway``. ``on_trouble`` is called with
-    the error of each attempt that is made again.
+    answer, the next is asked. What is not given is found as the CLI finds it (``finding``): in the
+    environment, or through the data folder of the service on this machine.
+
+    While the service is away calls are repeated for ``patience`` seconds; then they raise
+    ``Unreachable`` or ``errors.StoreAway``. ``on_trouble`` is called with the error of each attempt
+    that is made again.
     """
 
     def __init__(
         self,
-        url: str | Sequence[str],
-        token: str | None,
+        url: str | Sequence[str] | None = None,
+        token: str | None = None,
         *,
         patience: float = DEFAULT_PATIENCE_SECONDS,
         on_trouble: Callable[[errors.BoxschedError], None] | None = None,
     ) -> None:
-        self._line = Line(url, token, patience=patience, on_trouble=on_trouble)
+        urls, token = found(url, token)
+        self._line = Line(urls, token, patience=patience, on_trouble=on_trouble)
 
     async def __aenter__(self) -> Self:
         await self._line.__aenter__()

@@ -30,8 +30,8 @@ class BlockingClient:
 
     def __init__(
         self,
-        url: str | Sequence[str],
-        token: str | None,
+        url: str | Sequence[str] | None = None,
+        token: str | None = None,
         *,
         patience: float = DEFAULT_PATIENCE_SECONDS,
     ) -> None:
