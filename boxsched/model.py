@@ -19,6 +19,7 @@ MAX_JOBS_A_WORKLOAD = 1_000
 MAX_NAME_CHARACTERS = 255
 MAX_GLOB_CHARACTERS = 16_384  # of a project's patterns together: matched in milliseconds
 DEFAULT_TIMEOUT_SECONDS = 3_600
+MAX_BOXES = 1_000_000  # of a plan, and of a project's share
 MAX_STOP_GRACE_SECONDS = 3_600.0  # a worker must not keep a job that is to end for ever
 
 _JOB_BITS = 10

@@ -13,6 +13,7 @@ from boxsched.api import public_keys
 from boxsched.api.tokens import Role
 from boxsched.inbox import Resolution
 from boxsched.model import (
+    MAX_BOXES,
     MAX_JOBS_A_WORKLOAD,
     MAX_NAME_CHARACTERS,
     MAX_PRIORITY,
@@ -23,7 +24,6 @@ from boxsched.model import (
 MAX_TIMEOUT_SECONDS = 30 * 86_400
 MAX_TOKEN_SECONDS = 10 * 366 * 86_400
 MAX_WORKERS_A_TOKEN = 10_000
-MAX_BOXES = 1_000_000
 MAX_LIST_ENTRIES = 1_000  # of commands, globs, rules, servers, schedules
 MAX_COMMAND_CHARACTERS = 131_072
 MAX_MESSAGE_CHARACTERS = 65_536

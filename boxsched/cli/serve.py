@@ -22,7 +22,7 @@ from boxsched.cli.variables import tell_of_strangers
 from boxsched.errors import Invalid
 from boxsched.folders import default_data
 from boxsched.loglines import log_to_stderr
-from boxsched.model import Policy
+from boxsched.model import MAX_BOXES, Policy
 
 if TYPE_CHECKING:
     from boxsched.options import Options
@@ -179,7 +179,7 @@ def loop_factory() -> LoopFactory | None:
 )
 @served_by_option(
     "--max-boxes",
-    type=click.IntRange(0),
+    type=click.IntRange(0, MAX_BOXES),
     metavar="N",
     help="The plan: never more Boxes than this in use. [default: no limit]",
 )

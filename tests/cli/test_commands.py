@@ -85,6 +85,8 @@ def test_the_first_help_names_every_command_and_imports_none():
     [
         ["nonsense"],
         ["serve", "--port", "99999"],
+        ["serve", "--max-boxes", "99999999999999999999"],
+        ["worker", "--log-limit", "99999999999999999999"],
         ["serve", "--policy", "chance"],
         ["serve", "--box-driver", "bubblewrap"],
         ["serve", "--boxes", "-1"],

@@ -25,6 +25,7 @@ def append_log(chunks: Sequence[Chunk]) -> Steps[None]:
     found = yield _SQL["log_ends"].rows(attempts)
     ends = dict.fromkeys(attempts, 0) | {(job, attempt): end for job, attempt, end in found}
     fresh: list[Row] = []
+    missing: dict[tuple[JobId, int], tuple[int, int]] = {}
     lost_some = yield from _lost_some(chunks, ends)
     for job, attempt, offset, data in chunks:
         end = ends[job, attempt]
@@ -32,10 +33,12 @@ def append_log(chunks: Sequence[Chunk]) -> Steps[None]:
             fresh += [(job, attempt, first, last, text) for first, last, text in gap(end, offset)]
             end = ends[job, attempt] = offset
         if offset > end:
-            _log.warning("log of %s: bytes %d to %d are missing", job_text(job), end, offset)
+            missing[job, attempt] = (end, offset)
         elif offset + len(data) > end:
             ends[job, attempt] = offset + len(data)
             fresh.append((job, attempt, end, ends[job, attempt], data[end - offset :]))
+    for (job, _), (end, offset) in missing.items():  # one line, however many chunks
+        _log.warning("log of %s: bytes %d to %d are missing", job_text(job), end, offset)
     # In one order everywhere: two that write the same logs never wait for each other in a circle.
     yield _SQL["insert_chunks"].rows(sorted(fresh))
 
