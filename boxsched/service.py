@@ -12,20 +12,20 @@ import msgspec
 from aiohttp import web
 
 from boxsched.api.app import application
-from boxsched.api.peers import Peers
-from boxsched.api.places import Places
-from boxsched.api.serving import Runner
-from boxsched.api.waiting import door
+from boxsched.api.door import door
+from boxsched.api.http.peers import Peers
+from boxsched.api.http.places import Places
+from boxsched.api.http.serving import Runner
 from boxsched.clock import Clock
 from boxsched.collecting import Collector
 from boxsched.errors import StoreAway
 from boxsched.folders import SERVICE, STARTING, DataFolder, Listening, Starting
 from boxsched.listening import Bound, bound
-from boxsched.node import Node
-from boxsched.options import Options
+from boxsched.node.node import Node
+from boxsched.node.options import Options
 from boxsched.store import is_postgres, open_store
 from boxsched.store.errors import FULL, LASTING, FolderUnusable
-from boxsched.worker.agent import going_on
+from boxsched.worker.agent.agent import going_on
 
 log = logging.getLogger(__name__)
 

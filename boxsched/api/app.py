@@ -8,19 +8,20 @@ from email.utils import formatdate
 from aiohttp import web
 
 import activity_monitor
-from boxsched.api import bodies, openapi, replies
-from boxsched.api.bodies import MAX_BODY_BYTES
-from boxsched.api.guard import Declared, Guard
-from boxsched.api.known_tokens import KnownTokens
-from boxsched.api.lasting import Lasting
-from boxsched.api.operations import Operations
-from boxsched.api.peers import Peers
+from boxsched.api import openapi
+from boxsched.api.auth.known_tokens import KnownTokens
+from boxsched.api.auth.lasting import Lasting
+from boxsched.api.auth.sessions import StoredSessions
+from boxsched.api.auth.tokens import of_file, replaces
+from boxsched.api.http import bodies, replies
+from boxsched.api.http.bodies import MAX_BODY_BYTES
+from boxsched.api.http.guard import Declared, Guard
+from boxsched.api.http.peers import Peers
+from boxsched.api.resources.operations import Operations
 from boxsched.api.routes import PAGE_POLICIES, Route, table
-from boxsched.api.sessions import StoredSessions
-from boxsched.api.tokens import of_file, replaces
 from boxsched.folders import DataFolder
-from boxsched.node import Node
-from boxsched.store.values import Token
+from boxsched.node.node import Node
+from boxsched.store.records import Token
 
 OnPrepare = Callable[[web.Request, web.StreamResponse], Awaitable[None]]
 

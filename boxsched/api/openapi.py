@@ -8,9 +8,9 @@ import attrs
 import msgspec
 
 import boxsched
-from boxsched.api.guard import Policy
-from boxsched.api.replies import ErrorAnswer
-from boxsched.api.schema import Nothing
+from boxsched.api.http.guard import Policy
+from boxsched.api.http.replies import ErrorAnswer
+from boxsched.api.resources.requests import Nothing
 from boxsched.api.shapes import GIVES, KEY, NAME, PATHS, TOGETHER, Schema
 
 PREFIX = "/api/v1"

@@ -5,22 +5,21 @@ from typing import Any
 
 import attrs
 
-from boxsched.api.activity import Activity, ActivityAnswer
-from boxsched.api.answers import WorkloadAnswer, WorkloadList
-from boxsched.api.events import Events
-from boxsched.api.explanation import Explanation
-from boxsched.api.fleet import BoxList, Fleet, WorkerList
-from boxsched.api.guard import Handler, Policy
-from boxsched.api.known import KnownProjects
-from boxsched.api.known_tokens import KnownTokens
-from boxsched.api.logs import FOLLOW, MAX_NUMBER_DIGITS, Logs
-from boxsched.api.nodes import NodeList, Nodes
+from boxsched.api.auth.known_tokens import KnownTokens
+from boxsched.api.http.guard import Handler, Policy
+from boxsched.api.http.recent import RecentAnswers
 from boxsched.api.openapi import PREFIX, Described, Query
-from boxsched.api.operations import Health, Operations
-from boxsched.api.projects import ProjectList, Projects
-from boxsched.api.recent import RecentAnswers
-from boxsched.api.resolving import Resolving
-from boxsched.api.schema import (
+from boxsched.api.resources.activity import Activity, ActivityAnswer
+from boxsched.api.resources.answers import WorkloadAnswer, WorkloadList
+from boxsched.api.resources.events import Events
+from boxsched.api.resources.explanation import Explanation
+from boxsched.api.resources.fleet import BoxList, Fleet, WorkerList
+from boxsched.api.resources.known import KnownProjects
+from boxsched.api.resources.logs import FOLLOW, MAX_NUMBER_DIGITS, Logs
+from boxsched.api.resources.nodes import NodeList, Nodes
+from boxsched.api.resources.operations import Health, Operations
+from boxsched.api.resources.projects import ProjectList, Projects
+from boxsched.api.resources.requests import (
     AskBuild,
     AskDeploy,
     AskResolve,
@@ -29,16 +28,17 @@ from boxsched.api.schema import (
     Nothing,
     ProjectSettings,
 )
-from boxsched.api.set_aside import SetAsideAnswer, SetAsideCommands, SetAsideList
+from boxsched.api.resources.resolving import Resolving
+from boxsched.api.resources.set_aside import SetAsideAnswer, SetAsideCommands, SetAsideList
+from boxsched.api.resources.submissions import Submissions
+from boxsched.api.resources.tokens import NewTokenAnswer, TokenList, TokenRoutes
+from boxsched.api.resources.worker_socket import Workers
+from boxsched.api.resources.workloads import MAX_LIMIT, Workloads
 from boxsched.api.shapes import NAME
-from boxsched.api.submissions import Submissions
-from boxsched.api.token_routes import NewTokenAnswer, TokenList, TokenRoutes
-from boxsched.api.workers import Workers
-from boxsched.api.workloads import MAX_LIMIT, Workloads
 from boxsched.model import Kind
-from boxsched.node import Node
+from boxsched.node.node import Node
+from boxsched.protocol import wire
 from boxsched.states import SERVICE_RESULTS, State
-from boxsched.worker import wire
 
 # The Activity Monitor's own routes: signed out, it shows its sign-in form.
 PAGE_POLICIES: Mapping[tuple[str, str], Policy] = {

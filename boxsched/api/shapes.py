@@ -5,12 +5,8 @@ and which answer gives the id that another call takes.
 from collections.abc import Mapping
 from typing import Any
 
-from boxsched.api.schema import (
-    CONTROLS_FREE,
-    AskBuild,
-    AskSession,
-    AskToken,
-)
+from boxsched.api.http.forms import CONTROLS_FREE
+from boxsched.api.resources.requests import AskBuild, AskSession, AskToken
 from boxsched.model import MAX_NAME_CHARACTERS
 
 Schema = Mapping[str, Any]

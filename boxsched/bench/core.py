@@ -20,7 +20,7 @@ from statistics import median
 from boxsched.bench.figures import machine, resident_mib, versions
 from boxsched.model import BoxId, Kind, ProjectId, WorkloadId
 from boxsched.scheduling import JobAsk, QueueRules, Scheduler
-from boxsched.scheduling.values import Admitted, BoxAdded, Event, JobsEnded, Submit
+from boxsched.scheduling.interface import Admitted, BoxAdded, Event, JobsEnded, Submit
 from boxsched.states import Result
 
 BOXES = 64

@@ -13,7 +13,7 @@ import psycopg2
 from psycopg2 import sql
 
 from boxsched.errors import StoreAway
-from boxsched.store.postgres_url import parsed, shown
+from boxsched.store.postgres.url import parsed, shown
 
 INSERT_SECONDS = 2.0
 CONNECT_SECONDS = 5

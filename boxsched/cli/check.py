@@ -15,7 +15,7 @@ from boxsched.cli.progress import Progress
 from boxsched.folders import DataFolder, default_data
 
 if TYPE_CHECKING:
-    from boxsched.store.check import Violation
+    from boxsched.store.operating.check import Violation
 
 MAX_ROWS_SHOWN = 20
 
@@ -57,8 +57,8 @@ def check(database: str | None, data: Path | None, as_json: bool) -> None:
     Example:  boxsched check --database sqlite:///copy.sqlite
     """
     from boxsched.store import is_postgres, sqlite_path
-    from boxsched.store.check import check as look
-    from boxsched.store.session import shown
+    from boxsched.store.operating.check import check as look
+    from boxsched.store.operating.session import shown
 
     url = database or f"sqlite:///{DataFolder(data or default_data()).database_file}"
     following = _Following()

@@ -15,7 +15,7 @@ from boxsched.cli.progress import Progress
 from boxsched.folders import DATABASE
 
 if TYPE_CHECKING:
-    from boxsched.store.operating import Standing, Upgraded
+    from boxsched.store.operating.maintenance import Standing, Upgraded
 
 _database = served_by_option(
     "--database", required=True, metavar="URL", help="sqlite:///PATH or postgresql://..."
@@ -49,8 +49,8 @@ def upgrade(
     Example:  boxsched db upgrade --database postgresql://owner@db/boxsched \\
                   --grant boxsched --grant-read monitor
     """
-    from boxsched.store import operating
-    from boxsched.store.session import shown
+    from boxsched.store.operating import maintenance as operating
+    from boxsched.store.operating.session import shown
 
     asked = [(role, False) for role in grant] + [(role, True) for role in grant_read]
     if asked or prints:
@@ -77,7 +77,7 @@ def status(database: str, as_json: bool) -> None:
 
     Exit status 1 where a service could not start on it.
     """
-    from boxsched.store.operating import standing
+    from boxsched.store.operating.maintenance import standing
 
     with clear_errors():
         found = standing(database)
@@ -108,8 +108,8 @@ def move(source: str, target: str, as_json: bool) -> None:
     _refuse_sqlite(target, "--to")
     if not source.startswith("sqlite:///"):
         raise BadInput("--from: sqlite:///PATH is asked for")
-    from boxsched.store.move import move as move_all
-    from boxsched.store.session import shown
+    from boxsched.store.operating.move import move as move_all
+    from boxsched.store.operating.session import shown
 
     progress = Progress()
     with clear_errors(), progress:
@@ -137,7 +137,7 @@ def restored(database: str) -> None:
     \b
     Example:  boxsched db restored --database postgresql://owner@db/boxsched
     """
-    from boxsched.store.operating import restored as say_restored
+    from boxsched.store.operating.maintenance import restored as say_restored
 
     with clear_errors():
         for shard, epoch, batch in say_restored(database):

@@ -14,7 +14,7 @@ from boxsched.cli.serve import run_loop
 from boxsched.folders import DataFolder, Listening, default_data
 
 if TYPE_CHECKING:
-    from boxsched.options import Options
+    from boxsched.node.options import Options
 
 DEFAULT_PORT = 8080
 BOXES = 6  # few, so that there is something to see waiting; the jobs mostly sleep
@@ -44,7 +44,7 @@ def demo(data: Path | None, host: str, port: int | None, boxes: int, quiet: bool
     \b
     Example:  boxsched demo --boxes 16
     """
-    from boxsched.options import Options
+    from boxsched.node.options import Options
 
     free = port if port is not None else _port(host)
     options = Options(data=data or default_data() / "demo", host=host, port=free, boxes=boxes)

@@ -12,7 +12,7 @@ import attrs
 import yaml
 
 from boxsched.cli.failing import BadInput
-from boxsched.client.values import Settings
+from boxsched.client.records import Settings
 from boxsched.texts import encodable
 
 STANDARD_INPUT = Path("-")

@@ -10,7 +10,7 @@ from boxsched.cli.connection import Service, with_service
 from boxsched.cli.failing import BadInput
 from boxsched.cli.output import as_json_option, print_json, with_unknown
 from boxsched.client import Client, Workload
-from boxsched.inbox import Resolution
+from boxsched.protocol.inbox import Resolution
 
 
 @click.command()

@@ -25,7 +25,7 @@ from boxsched.loglines import log_to_stderr
 from boxsched.model import MAX_BOXES, Policy
 
 if TYPE_CHECKING:
-    from boxsched.options import Options
+    from boxsched.node.options import Options
 
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
@@ -96,7 +96,7 @@ def run(options: "Options") -> None:
 
 def run_loop(work: Callable[[], Any], options: "Options") -> None:
     """Run a coroutine on the fastest loop there is, with the service's errors made clear."""
-    from boxsched.api.tokens import UnsafeToken
+    from boxsched.api.auth.tokens import UnsafeToken
     from boxsched.store import is_postgres
 
     log_to_stderr(logging.WARNING)
@@ -256,7 +256,7 @@ def serve(
     check_database(options["database"], options["redis"])
     check_cluster(options["database"], options["shards"])
     check_advertise(options["advertise"])
-    from boxsched.options import Options
+    from boxsched.node.options import Options
 
     run(
         Options(

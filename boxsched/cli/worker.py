@@ -28,8 +28,8 @@ from boxsched.client.finding import read_token
 from boxsched.loglines import log_to_stderr
 
 if TYPE_CHECKING:
-    from boxsched.worker.discovery import Source
-    from boxsched.worker.remote import RemoteWorker, WorkerOptions
+    from boxsched.worker.remote.discovery import Source
+    from boxsched.worker.remote.worker import RemoteWorker, WorkerOptions
 
 MAX_LOG_LIMIT_BYTES = 1_000 * MIB  # offsets of up to 1 GiB are taken
 MAX_NAME_CHARACTERS = 255
@@ -87,7 +87,7 @@ def worker(
       export BOXSCHED_TOKEN=...
       boxsched worker --url https://ci.example.org --boxes 4 --data /var/lib/boxsched-worker
     """
-    from boxsched.worker.remote import WorkerOptions
+    from boxsched.worker.remote.worker import WorkerOptions
 
     tell_of_strangers()
     sources = _sources(url)
@@ -103,7 +103,7 @@ def worker(
 
 
 def _sources(urls: Iterable[str]) -> "list[Source]":
-    from boxsched.worker.discovery import parse_source
+    from boxsched.worker.remote.discovery import parse_source
 
     texts = [text for url in urls for text in url.replace(",", " ").split()]
     if not texts:
@@ -116,7 +116,7 @@ def _sources(urls: Iterable[str]) -> "list[Source]":
 
 def _token(token: str | None, file: Path | None) -> Callable[[], str]:
     """How the token is read at each connect."""
-    from boxsched.worker.remote_link import NotTaken
+    from boxsched.worker.remote.link import NotTaken
 
     token, file = given_token.that_counts(token, file)
 
@@ -138,12 +138,12 @@ def _token(token: str | None, file: Path | None) -> Callable[[], str]:
 
 def _run(sources: "list[Source]", options: "WorkerOptions") -> None:
     """Work until a signal ends it; what keeps it from working ends the command."""
-    from boxsched.worker.discovery import Discovery, NodeAddress, SystemNames
-    from boxsched.worker.remote import RemoteWorker
-    from boxsched.worker.remote_identity import Unusable
-    from boxsched.worker.remote_link import NotTaken
-    from boxsched.worker.remote_pace import Pace
-    from boxsched.worker.site import FolderInUse, JobsLeftBehind
+    from boxsched.worker.agent.site import FolderInUse, JobsLeftBehind
+    from boxsched.worker.remote.discovery import Discovery, NodeAddress, SystemNames
+    from boxsched.worker.remote.identity import Unusable
+    from boxsched.worker.remote.link import NotTaken
+    from boxsched.worker.remote.pace import Pace
+    from boxsched.worker.remote.worker import RemoteWorker
 
     def connected(node: NodeAddress) -> None:
         print(f"connected to {node.url}", flush=True)
@@ -174,7 +174,7 @@ async def _until_signalled(remote: "RemoteWorker") -> None:
 
 
 def _stop(remote: "RemoteWorker") -> None:
-    from boxsched.worker.agent import going_on
+    from boxsched.worker.agent.agent import going_on
 
     if remote.jobs:
         click.echo(going_on(remote.jobs), err=True)

@@ -12,8 +12,7 @@ twice.
 
 from boxsched.client.asynchronous import Client
 from boxsched.client.blocking import BlockingClient
-from boxsched.client.refusals import Unreachable
-from boxsched.client.values import (
+from boxsched.client.records import (
     Activity,
     Box,
     Boxes,
@@ -30,6 +29,7 @@ from boxsched.client.values import (
     Worker,
     Workload,
 )
+from boxsched.client.refusals import Unreachable
 
 __all__ = [
     "Activity",

@@ -12,15 +12,8 @@ from boxsched.client.finding import found
 from boxsched.client.http import Line, path
 from boxsched.client.logs import follow_log, read_log
 from boxsched.client.operating import Operating, read
+from boxsched.client.records import Activity, Explanation, Page, Project, Settings, Workload
 from boxsched.client.stream import LOOK_SECONDS, EventStream, hear_of_end
-from boxsched.client.values import (
-    Activity,
-    Explanation,
-    Page,
-    Project,
-    Settings,
-    Workload,
-)
 
 DEFAULT_PATIENCE_SECONDS = 30.0
 

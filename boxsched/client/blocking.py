@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from boxsched.client.asynchronous import DEFAULT_PATIENCE_SECONDS, Client
-from boxsched.client.values import (
+from boxsched.client.records import (
     Activity,
     Box,
     Event,

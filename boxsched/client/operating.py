@@ -7,7 +7,7 @@ import msgspec
 
 from boxsched import errors
 from boxsched.client.http import Line, path
-from boxsched.client.values import Box, NewToken, Node, SetAside, Token, Worker
+from boxsched.client.records import Box, NewToken, Node, SetAside, Token, Worker
 
 _T = TypeVar("_T")
 

@@ -19,7 +19,7 @@ from boxsched.client.http import (
     Patience,
     path,
 )
-from boxsched.client.values import Event
+from boxsched.client.records import Event
 
 # The service sends a comment at least every 15 s: silence of this length is a dead connection.
 SILENCE_SECONDS = 60.0

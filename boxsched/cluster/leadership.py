@@ -14,7 +14,6 @@ from typing import Protocol
 
 import attrs
 
-from boxsched.cluster.keys import LockKeys, node_number
 from boxsched.cluster.lock_session import (
     PING_SECONDS,
     TRUST_SECONDS,
@@ -25,8 +24,9 @@ from boxsched.cluster.lock_session import (
 from boxsched.cluster.shares import View, to_hand_over
 from boxsched.engine.engine import Engine
 from boxsched.errors import BoxschedError, StoreAway
+from boxsched.protocol.lock_keys import LockKeys, node_number
 from boxsched.store.contract import Store
-from boxsched.store.postgres_servers import Servers
+from boxsched.store.postgres.servers import Servers
 
 log = logging.getLogger(__name__)
 

@@ -19,12 +19,12 @@ import attrs
 import psycopg2
 from psycopg2.extensions import ISOLATION_LEVEL_AUTOCOMMIT
 
-from boxsched.cluster.keys import LockKeys
 from boxsched.cluster.lock_sql import PING
 from boxsched.cluster.shared_locks import OtherCluster, OtherLockKey, others, share
 from boxsched.cluster.shares import View
 from boxsched.errors import BoxschedError
-from boxsched.store.postgres_servers import AnotherServer, Servers
+from boxsched.protocol.lock_keys import LockKeys
+from boxsched.store.postgres.servers import AnotherServer, Servers
 
 log = logging.getLogger(__name__)
 

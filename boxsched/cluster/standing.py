@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import attrs
 
-from boxsched.cluster.keys import node_number
 from boxsched.cluster.shares import View
-from boxsched.store.values import NodeInfo
+from boxsched.protocol.lock_keys import node_number
+from boxsched.store.records import NodeInfo
 
 
 @attrs.frozen

@@ -10,7 +10,7 @@ import msgspec
 
 from boxsched import errors
 from boxsched.client import Client, Workload
-from boxsched.client.values import Settings
+from boxsched.client.records import Settings
 
 PAUSE_SECONDS = (1.5, 5.5)  # between two submissions, evenly in between
 ENOUGH_WAITING = 14  # nothing is submitted while so many wait

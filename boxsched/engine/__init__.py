@@ -2,7 +2,7 @@
 
 One task (``engine.Engine``) leads the shard. In a turn it
 
-1. reads the inbox (``boxsched.inbox``): submissions, stops, reports of workers, Boxes, settings;
+1. reads the inbox (``protocol.inbox``): submissions, stops, reports of workers, Boxes, settings;
 2. applies all of it to the core as one instant (``turn.Turn``), noting in its ``books.Books`` what
    changes for workloads, jobs and Boxes, and what happened as events;
 3. commits all of that in one fenced transaction that also deletes the inbox entries;

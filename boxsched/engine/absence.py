@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 from boxsched.engine import endings, readiness
 from boxsched.engine.books import LiveJob, LiveWorkload
 from boxsched.engine.watch import Sights
-from boxsched.inbox import WorkerForgotten
 from boxsched.model import BoxId, Kind, WorkerId, job_index
-from boxsched.scheduling import values as core
+from boxsched.protocol.inbox import WorkerForgotten
+from boxsched.protocol.reasons import waits_again
+from boxsched.scheduling import interface as core
 from boxsched.states import JOB_TRANSITIONS, JobMove, JobState, Result, State, moved
-from boxsched.waiting import waits_again
 
 if TYPE_CHECKING:
     from boxsched.engine.turn import Turn

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from boxsched.engine.books import Books
 from boxsched.engine.capacity import Absence, named
 from boxsched.engine.sight import listed
-from boxsched.scheduling.values import NeedsBoxes
-from boxsched.store.values import IN_PROCESS
+from boxsched.protocol.workers import IN_PROCESS
+from boxsched.scheduling.interface import NeedsBoxes
 
 Absences = Mapping[str, Absence]  # by type of Box
 

@@ -6,7 +6,6 @@ from collections.abc import Collection, Hashable, Sequence
 
 import attrs
 
-from boxsched.inbox import SubmitJob
 from boxsched.model import (
     BoxId,
     JobId,
@@ -17,9 +16,11 @@ from boxsched.model import (
     job_index,
     job_workload,
 )
+from boxsched.protocol.inbox import SubmitJob
+from boxsched.protocol.shards import Organization
+from boxsched.protocol.workers import Pulse
 from boxsched.scheduling import JobAsk, QueueRules, Scheduler
 from boxsched.states import JobState, Result, State, StopCause
-from boxsched.store.values import Organization, Pulse
 
 log = logging.getLogger(__name__)
 

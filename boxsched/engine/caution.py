@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from boxsched import inbox
-from boxsched.store.batches import InboxEntry, SetAside
+from boxsched.protocol import inbox
+from boxsched.protocol.batches import InboxEntry, SetAside
 
 COMMANDS_A_TURN = 1_000
 MISTAKES_AT_MOST = 5  # in a row, of turns in which no command is to blame

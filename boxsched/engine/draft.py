@@ -4,8 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from boxsched.engine.books import BoxBook, LiveJob, LiveWorkload
 from boxsched.model import BoxId, JobId, ProjectId, WorkloadId
-from boxsched.states import State
-from boxsched.store.batches import (
+from boxsched.protocol.batches import (
     Batch,
     BoxChange,
     DurationChange,
@@ -14,6 +13,7 @@ from boxsched.store.batches import (
     JobChange,
     WorkloadChange,
 )
+from boxsched.states import State
 
 FREED_STEP_SECONDS = 1e-6
 

@@ -6,13 +6,13 @@ import msgspec
 
 from boxsched.engine import causes, readiness
 from boxsched.engine.books import LiveJob, LiveWorkload
-from boxsched.inbox import JobFinished, JobStarted
 from boxsched.model import JobId, Kind, WorkerId, job_index
-from boxsched.scheduling import values as core
+from boxsched.protocol.batches import DurationChange
+from boxsched.protocol.inbox import JobFinished, JobStarted
+from boxsched.protocol.reasons import ENDED_LOST, not_begun, waits_again
+from boxsched.scheduling import interface as core
 from boxsched.scheduling.prediction import RUNS_REMEMBERED, expected_duration
 from boxsched.states import JOB_TRANSITIONS, JobMove, JobState, Result, State, moved
-from boxsched.store.batches import DurationChange
-from boxsched.waiting import ENDED_LOST, not_begun, waits_again
 
 if TYPE_CHECKING:
     from boxsched.engine.turn import Turn

@@ -6,20 +6,20 @@ from collections.abc import Callable, Mapping, Sequence
 
 import attrs
 
-from boxsched import inbox
 from boxsched.clock import Clock
 from boxsched.engine.books import Books
 from boxsched.engine.caution import Caution, said, set_aside
 from boxsched.engine.draft import Draft
 from boxsched.engine.entries import Taken, read
-from boxsched.engine.happenings import Happenings
 from boxsched.engine.limits import Deadlines
 from boxsched.engine.loading import Loading, graces
+from boxsched.engine.news import Happenings
 from boxsched.engine.turn import Turn
 from boxsched.engine.watch import NOTHING_SEEN, Sights, Watch
 from boxsched.errors import Fenced, OutcomeUnknown, StoreAway
 from boxsched.model import WorkerId
-from boxsched.store.batches import Batch, Event, InboxEntry
+from boxsched.protocol import inbox
+from boxsched.protocol.batches import Batch, Event, InboxEntry
 from boxsched.store.contract import Store
 
 log = logging.getLogger(__name__)

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 import attrs
 import msgspec
 
-from boxsched import inbox
 from boxsched.engine.caution import said
-from boxsched.store.batches import InboxEntry
+from boxsched.protocol import inbox
+from boxsched.protocol.batches import InboxEntry
 
 JOBS_A_TURN = 1_000  # a turn holds the event loop: tens of milliseconds at the most
 

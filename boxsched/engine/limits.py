@@ -18,8 +18,8 @@ import attrs
 
 from boxsched.engine.books import Books, LiveJob
 from boxsched.model import JobId, job_index, job_workload
+from boxsched.protocol.timing import UNKNOWN_AFTER_SECONDS
 from boxsched.states import JobState
-from boxsched.worker.wire import UNKNOWN_AFTER_SECONDS
 
 # Beside the grace of a stop:
 BEGIN_SLACK_SECONDS = 30.0  # for a busy worker to prepare a job

@@ -6,7 +6,6 @@ from typing import Any
 
 from boxsched import discarding
 from boxsched.engine.books import Books, BoxBook, LiveJob, LiveWorkload, lane_of
-from boxsched.inbox import SubmitJob
 from boxsched.model import (
     BoxId,
     Cancellation,
@@ -17,9 +16,12 @@ from boxsched.model import (
     job_id,
     job_index,
 )
+from boxsched.protocol.inbox import SubmitJob
+from boxsched.protocol.reasons import ENDED_LOST, waits_again
+from boxsched.protocol.shards import Box, LoadedJob, LoadedWorkload, Organization, ShardState
+from boxsched.protocol.workers import Pulse
 from boxsched.scheduling import JobAsk, Scheduler
-from boxsched.scheduling.scheduler import APART_AT_ONCE
-from boxsched.scheduling.values import (
+from boxsched.scheduling.interface import (
     BoxAdded,
     BoxesAway,
     BoxRetired,
@@ -27,10 +29,8 @@ from boxsched.scheduling.values import (
     ProjectLimited,
     Submit,
 )
+from boxsched.scheduling.scheduler import APART_AT_ONCE
 from boxsched.states import JobState, Result, State
-from boxsched.store.batches import LoadedJob, LoadedWorkload, ShardState
-from boxsched.store.values import Box, Organization, Pulse
-from boxsched.waiting import ENDED_LOST, waits_again
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from boxsched.engine.watch import Sights
 from boxsched.model import BoxId, WorkerId
-from boxsched.scheduling import values as core
+from boxsched.scheduling import interface as core
 
 if TYPE_CHECKING:
     from boxsched.engine.turn import Turn

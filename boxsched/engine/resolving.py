@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 from boxsched.engine import endings
 from boxsched.engine.books import LiveJob, LiveWorkload
-from boxsched.inbox import JobFinished, Resolution, Resolve
 from boxsched.model import JobId, job_index
-from boxsched.scheduling import values as core
+from boxsched.protocol.inbox import JobFinished, Resolution, Resolve
+from boxsched.protocol.reasons import AGAIN
+from boxsched.scheduling import interface as core
 from boxsched.states import JOB_TRANSITIONS, JobMove, JobState, Result, State, moved
-from boxsched.waiting import AGAIN
 
 if TYPE_CHECKING:
     from boxsched.engine.turn import Turn

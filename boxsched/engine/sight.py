@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from boxsched.engine.books import Books, LiveJob, LiveWorkload
 from boxsched.model import Kind, job_text
+from boxsched.protocol.reasons import is_not_begun, without_wait
 from boxsched.states import JobState, State
-from boxsched.waiting import is_not_begun, without_wait
 
 NAMES_AT_MOST = 3
 

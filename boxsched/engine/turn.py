@@ -8,20 +8,9 @@ from collections.abc import Iterable
 from boxsched.engine import absence, causes, endings, readiness, resolving
 from boxsched.engine.books import Books, BoxBook, LiveJob, LiveWorkload, lane_of
 from boxsched.engine.draft import Draft
-from boxsched.engine.happenings import Happenings
 from boxsched.engine.limits import NOTHING_OVERDUE, Overdue
+from boxsched.engine.news import Happenings
 from boxsched.engine.watch import NOTHING_SEEN, Sights
-from boxsched.inbox import (
-    BoxesSet,
-    Command,
-    CommitFixed,
-    ProjectSet,
-    Reports,
-    Resolve,
-    Stop,
-    Submit,
-    WorkerForgotten,
-)
 from boxsched.model import (
     BoxId,
     Cancellation,
@@ -32,7 +21,19 @@ from boxsched.model import (
     job_id,
     workload_text,
 )
-from boxsched.scheduling import values as core
+from boxsched.protocol.inbox import (
+    BoxesSet,
+    Command,
+    CommitFixed,
+    ProjectSet,
+    Reports,
+    Resolve,
+    Stop,
+    Submit,
+    WorkerForgotten,
+)
+from boxsched.protocol.workers import Connection
+from boxsched.scheduling import interface as core
 from boxsched.states import (
     JOB_TRANSITIONS,
     TRANSITIONS,
@@ -43,7 +44,6 @@ from boxsched.states import (
     StopCause,
     moved,
 )
-from boxsched.store.values import Connection
 
 FREED_STEP_SECONDS = 1e-6
 

@@ -18,8 +18,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 import attrs
 
 from boxsched.model import WorkerId
-from boxsched.store.values import Connection, Pulse
-from boxsched.worker.wire import GIVEN_AGAIN_SECONDS, UNKNOWN_AFTER_SECONDS
+from boxsched.protocol.timing import GIVEN_AGAIN_SECONDS, UNKNOWN_AFTER_SECONDS
+from boxsched.protocol.workers import Connection, Pulse
 
 DRIFT = 1.05
 # A node whose lock session is only reconnecting serves its workers, and is alive again sooner.

@@ -14,7 +14,7 @@ from boxsched.engine.absent_text import (
 )
 from boxsched.engine.books import Books, LiveWorkload
 from boxsched.engine.capacity import absences
-from boxsched.engine.happenings import rfc3339
+from boxsched.engine.news import rfc3339
 from boxsched.engine.sight import (
     lane_blocked,
     unbegun,
@@ -23,9 +23,7 @@ from boxsched.engine.sight import (
     worker_away,
 )
 from boxsched.model import Kind, WorkloadId
-from boxsched.scheduling.prediction import forecast
-from boxsched.scheduling.queue import Shape
-from boxsched.scheduling.values import (
+from boxsched.scheduling.interface import (
     BehindReservation,
     NeedsBoxes,
     NoSuchBoxes,
@@ -36,6 +34,8 @@ from boxsched.scheduling.values import (
     Runs,
     WaitsForLane,
 )
+from boxsched.scheduling.prediction import forecast
+from boxsched.scheduling.queue import Shape
 from boxsched.scheduling.why import why, why_shapes
 from boxsched.scheduling.workload import RunningGroup, Workload
 from boxsched.states import State

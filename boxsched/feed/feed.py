@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from boxsched.errors import StoreAway
 from boxsched.feed.cursor import EventCursor
 from boxsched.feed.subscription import PAGE, Subscription
-from boxsched.store.batches import Event, StoredEvent
+from boxsched.protocol.batches import Event, StoredEvent
 from boxsched.store.contract import Store
-from boxsched.store.steps.operating import JUMP
+from boxsched.store.steps.maintenance import JUMP
 
 POLL_SECONDS = 0.2  # while nobody tells what other nodes commit
 HINTED_POLL_SECONDS = 1.0  # while hints do: some may be lost

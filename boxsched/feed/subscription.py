@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 import attrs
 
 from boxsched.feed.cursor import BEGINNING, EventCursor, Place, mark
-from boxsched.store.batches import StoredEvent
+from boxsched.protocol.batches import StoredEvent
 from boxsched.store.contract import Store
 
 QUEUED_AT_MOST = 256 * 1024  # bytes of event data a reader, over all shards

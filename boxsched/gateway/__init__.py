@@ -1,6 +1,6 @@
 """The node's side of external workers: who is connected here, what they are told, what they say.
 
-A worker holds one WebSocket to one node and speaks ``boxsched.worker.wire`` over it. The gateway
+A worker holds one WebSocket to one node and speaks ``boxsched.protocol.wire`` over it. The gateway
 decides nothing: it tells a worker what the store says that it should run, and carries what the
 worker says into the store. Whatever it forgets by ending, the worker says again to another node.
 

@@ -6,17 +6,17 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import WSCloseCode
 
-from boxsched import inbox
 from boxsched.errors import Conflict
 from boxsched.gateway.figures import Times
 from boxsched.gateway.lane import insist
 from boxsched.gateway.line import Line, Slow
-from boxsched.gateway.reading import Foul, read_hello, read_version
+from boxsched.gateway.received import Foul, read_hello, read_version
 from boxsched.model import WorkerId
+from boxsched.protocol import inbox, wire
+from boxsched.protocol.workers import IN_PROCESS, Connected, Connection, NewWorker
 from boxsched.store.contract import Store
 from boxsched.store.errors import InvariantRefused, NotYet
-from boxsched.store.values import IN_PROCESS, Connected, Connection, NewWorker, Token
-from boxsched.worker import wire
+from boxsched.store.records import Token
 
 AT_ONCE = 16  # in the store: a herd of workers is not to take all of its connections
 

@@ -4,7 +4,7 @@ from collections import Counter
 
 import attrs
 
-from boxsched.worker.wire import HEARTBEAT_SECONDS, LOOK_SECONDS, UNKNOWN_AFTER_SECONDS
+from boxsched.protocol.timing import HEARTBEAT_SECONDS, LOOK_SECONDS, UNKNOWN_AFTER_SECONDS
 
 BEATS_SECONDS = 1.0
 assert BEATS_SECONDS < HEARTBEAT_SECONDS < UNKNOWN_AFTER_SECONDS

@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 
 from aiohttp import WSCloseCode, web
 
-from boxsched import inbox
 from boxsched.errors import StoreAway
 from boxsched.gateway.entry import Entry, Gone, NotLetIn, refuse
 from boxsched.gateway.figures import Figures, Times
@@ -14,12 +13,12 @@ from boxsched.gateway.line import Line, Slow
 from boxsched.gateway.link import Link, LogChunk, NodeSide
 from boxsched.gateway.lookups import LookUps
 from boxsched.gateway.presence import Beating, Beats, Ends
-from boxsched.gateway.reading import Foul
+from boxsched.gateway.received import Foul
 from boxsched.gather import Gather
 from boxsched.model import WorkerId
+from boxsched.protocol import inbox, wire
 from boxsched.store.contract import Store
-from boxsched.store.values import Token
-from boxsched.worker import wire
+from boxsched.store.records import Token
 
 MAX_CONNECTIONS = 2_000
 OUTPUT_AT_ONCE = 8  # groups of 2 MiB at most, in one transaction

@@ -6,8 +6,8 @@ from operator import attrgetter
 import attrs
 import msgspec
 
-from boxsched.store.values import Assignment
-from boxsched.worker.wire import MAX_MESSAGE_BYTES, Level, Task, encode
+from boxsched.protocol.assignments import Assignment
+from boxsched.protocol.wire import MAX_MESSAGE_BYTES, Level, Task, encode
 
 _of_assignment = attrgetter(*Task.__struct_fields__)
 assert set(Task.__struct_fields__) == {field.name for field in attrs.fields(Assignment)}

@@ -6,8 +6,8 @@ import socket as sockets
 from aiohttp import WebSocketError, WSCloseCode, WSMessage, WSMsgType, web
 
 from boxsched.gateway.figures import Times
-from boxsched.gateway.reading import Foul
-from boxsched.worker.wire import MAX_SAID_BYTES
+from boxsched.gateway.received import Foul
+from boxsched.protocol.wire import MAX_SAID_BYTES
 
 BUFFER_BYTES = 64 << 10
 KERNEL_BUFFER_BYTES = 256 << 10

@@ -8,16 +8,16 @@ from typing import Any, NamedTuple
 import attrs
 from aiohttp import WSCloseCode
 
-from boxsched import inbox
 from boxsched.gateway.figures import Figures, Times
 from boxsched.gateway.lane import Lane
 from boxsched.gateway.line import Line, Slow
 from boxsched.gateway.outputs import within
-from boxsched.gateway.reading import Foul, Report, read
+from boxsched.gateway.received import Foul, Report, read
 from boxsched.gateway.sending import Sending
 from boxsched.model import JobId, WorkerId
-from boxsched.store.values import Assignment, Connected
-from boxsched.worker import wire
+from boxsched.protocol import inbox, wire
+from boxsched.protocol.assignments import Assignment
+from boxsched.protocol.workers import Connected
 
 LogChunk = tuple[JobId, int, int, bytes]  # job, attempt, offset, bytes
 

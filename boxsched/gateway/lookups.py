@@ -9,8 +9,8 @@ import attrs
 from boxsched.errors import StoreAway
 from boxsched.gateway.figures import Figures, Times
 from boxsched.model import WorkerId
+from boxsched.protocol.assignments import Assignment
 from boxsched.store.contract import Store
-from boxsched.store.values import Assignment
 
 
 class Told(Protocol):

@@ -4,7 +4,7 @@ A worker bounds its jobs' logs itself, and marks what it has cut. One that does 
 given a larger limit than its node, is cut here.
 """
 
-from boxsched.worker.spool import MARKS_BYTES
+from boxsched.worker.agent.spool import MARKS_BYTES
 
 MIB = 1 << 20
 

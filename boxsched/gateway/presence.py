@@ -11,8 +11,8 @@ from aiohttp import WSCloseCode
 from boxsched.errors import StoreAway
 from boxsched.gateway.figures import Times
 from boxsched.model import WorkerId
+from boxsched.protocol.workers import Connection
 from boxsched.store.contract import Store
-from boxsched.store.values import Connection
 
 MAX_UNANSWERED_BEATS = 64
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from boxsched.gateway.levels import level_text
 from boxsched.gateway.line import Line
-from boxsched.store.values import Assignment
-from boxsched.worker.wire import Ack, encode
+from boxsched.protocol.assignments import Assignment
+from boxsched.protocol.wire import Ack, encode
 
 MAX_UNSENT_ACKS = 256
 

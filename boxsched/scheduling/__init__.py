@@ -28,7 +28,7 @@ event costs grows with the shapes and Boxes, never with what waits.
 cannot differ from what the core does. ``forecast`` runs a copy of the core ahead in virtual time.
 """
 
+from boxsched.scheduling.interface import JobAsk, QueueRules
 from boxsched.scheduling.scheduler import Scheduler
-from boxsched.scheduling.values import JobAsk, QueueRules
 
 __all__ = ["JobAsk", "QueueRules", "Scheduler"]

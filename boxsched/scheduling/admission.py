@@ -20,8 +20,8 @@ import attrs
 
 from boxsched.model import Policy, ProjectId
 from boxsched.scheduling.boxes import Box, Pool
+from boxsched.scheduling.interface import QueueRules
 from boxsched.scheduling.queue import Shape
-from boxsched.scheduling.values import QueueRules
 from boxsched.scheduling.workload import (
     Ask,
     Entry,

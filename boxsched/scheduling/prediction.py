@@ -11,8 +11,7 @@ from typing import NamedTuple
 import attrs
 
 from boxsched.model import BoxId, WorkloadId
-from boxsched.scheduling.scheduler import Scheduler
-from boxsched.scheduling.values import (
+from boxsched.scheduling.interface import (
     Admitted,
     BoxAdded,
     BoxesAway,
@@ -24,6 +23,7 @@ from boxsched.scheduling.values import (
     QueueRules,
     Submit,
 )
+from boxsched.scheduling.scheduler import Scheduler
 from boxsched.scheduling.workload import Workload
 from boxsched.states import Result, State
 

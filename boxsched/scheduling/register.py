@@ -1,8 +1,8 @@
 """Who is unfinished: workloads, what their projects use, and what their jobs ask for."""
 
 from boxsched.model import ProjectId, WorkloadId, queue_key
-from boxsched.scheduling.fleet import Fleet
-from boxsched.scheduling.values import JobAsk, QueueRules, Submit
+from boxsched.scheduling.box_types import Fleet
+from boxsched.scheduling.interface import JobAsk, QueueRules, Submit
 from boxsched.scheduling.workload import Ask, ProjectUse, Workload, ask_for
 
 

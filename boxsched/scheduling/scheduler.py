@@ -12,13 +12,9 @@ from boxsched.model import (
     WorkloadId,
 )
 from boxsched.scheduling.admission import Pass, Usage, Verdict
+from boxsched.scheduling.box_types import Fleet
 from boxsched.scheduling.boxes import Box
-from boxsched.scheduling.fleet import Fleet
-from boxsched.scheduling.lost import LostJobs
-from boxsched.scheduling.ordering import Lanes
-from boxsched.scheduling.queue import Queue
-from boxsched.scheduling.register import Register
-from boxsched.scheduling.values import (
+from boxsched.scheduling.interface import (
     Admitted,
     BoxAdded,
     BoxesAway,
@@ -42,6 +38,10 @@ from boxsched.scheduling.values import (
     StopJobs,
     Submit,
 )
+from boxsched.scheduling.lost import LostJobs
+from boxsched.scheduling.ordering import Lanes
+from boxsched.scheduling.queue import Queue
+from boxsched.scheduling.register import Register
 from boxsched.scheduling.workload import Run, RunningGroup, Workload, number_given_again
 from boxsched.states import TRANSITIONS, Move, Result, State, StopCause, moved
 

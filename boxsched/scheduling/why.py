@@ -4,10 +4,7 @@ from collections.abc import Callable
 
 from boxsched.model import WorkloadId
 from boxsched.scheduling.admission import Pass, Verdict
-from boxsched.scheduling.ordering import ahead_of
-from boxsched.scheduling.queue import Shape
-from boxsched.scheduling.scheduler import Scheduler
-from boxsched.scheduling.values import (
+from boxsched.scheduling.interface import (
     BehindReservation,
     NeedsBoxes,
     NoSuchBoxes,
@@ -18,6 +15,9 @@ from boxsched.scheduling.values import (
     Runs,
     WaitsForLane,
 )
+from boxsched.scheduling.ordering import ahead_of
+from boxsched.scheduling.queue import Shape
+from boxsched.scheduling.scheduler import Scheduler
 from boxsched.scheduling.workload import Workload
 from boxsched.states import State
 

@@ -7,7 +7,7 @@ import attrs
 
 from boxsched.model import Kind, ProjectId, WorkloadId
 from boxsched.scheduling.boxes import Box, Pool
-from boxsched.scheduling.values import JobAsk
+from boxsched.scheduling.interface import JobAsk
 from boxsched.states import State, StopCause
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from boxsched.scheduling.values import Submit
+from boxsched.scheduling.interface import Submit
 from boxsched.simulation.outcome import Outcome, Record, Summary
 
 SHOWN_WORKLOADS = 100

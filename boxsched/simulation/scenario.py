@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import attrs
 
 from boxsched.model import ProjectId, WorkloadId
-from boxsched.scheduling.values import BoxesWanted, JobAsk, QueueRules, Stop, Submit
+from boxsched.scheduling.interface import BoxesWanted, JobAsk, QueueRules, Stop, Submit
 from boxsched.states import Result
 
 DEFAULT_BOX_TYPE = "default"

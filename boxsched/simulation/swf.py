@@ -13,7 +13,7 @@ from pathlib import Path
 import attrs
 
 from boxsched.model import PRIORITY_BUILD, Kind, Policy, ProjectId
-from boxsched.scheduling.values import JobAsk, QueueRules, Submit
+from boxsched.scheduling.interface import JobAsk, QueueRules, Submit
 from boxsched.simulation.fields import MAX_SECONDS, BadInput, shown
 from boxsched.simulation.scenario import (
     DEFAULT_BOX_TYPE,

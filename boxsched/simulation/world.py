@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 
 from boxsched.model import WorkloadId
 from boxsched.scheduling import Scheduler
-from boxsched.scheduling.values import (
+from boxsched.scheduling.interface import (
     Admitted,
     BoxesWanted,
     BoxFreed,

@@ -94,7 +94,7 @@ from boxsched.errors import Invalid
 from boxsched.store.contract import Store
 from boxsched.store.outage import ToldDriver
 from boxsched.store.sql_store import SqlStore
-from boxsched.store.sqlite import SqliteDriver
+from boxsched.store.sqlite.driver import SqliteDriver
 
 __all__ = ["Store", "is_postgres", "open_store", "sqlite_path"]
 
@@ -128,7 +128,9 @@ def open_store(url: str, data_folder: Path, *, remembers: bool = True) -> Store:
     """
     folder_lock = data_folder / FOLDER_LOCK
     if is_postgres(url):
-        from boxsched.store.postgres import PostgresDriver  # its library only where it is used
+        from boxsched.store.postgres.driver import (
+            PostgresDriver,  # its library only where it is used
+        )
 
         return SqlStore(ToldDriver(PostgresDriver(url, folder_lock)))
     return SqlStore(ToldDriver(SqliteDriver(sqlite_path(url), folder_lock, remembers=remembers)))

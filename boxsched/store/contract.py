@@ -15,24 +15,19 @@ Rules that hold for every call:
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from boxsched.inbox import Resolve, Stop
 from boxsched.model import JobId, ProjectId, WorkerId, WorkloadId
+from boxsched.protocol.assignments import Assignment
+from boxsched.protocol.batches import Batch, InboxEntry, StoredEvent
+from boxsched.protocol.inbox import Resolve, Stop
+from boxsched.protocol.shards import Box, LoadedWorkload, Organization, Project, ShardState
+from boxsched.protocol.workers import Connected, Connection, NewWorker, Pulse
 from boxsched.states import JobState
-from boxsched.store.batches import Batch, InboxEntry, LoadedWorkload, ShardState, StoredEvent
-from boxsched.store.values import (
+from boxsched.store.records import (
     ActivitySnapshot,
-    Assignment,
-    Box,
-    Connected,
-    Connection,
     IdempotencyKey,
     KeyTaken,
-    NewWorker,
     NewWorkload,
     NodeInfo,
-    Organization,
-    Project,
-    Pulse,
     SetAsideCommand,
     ShardHead,
     SubmitOutcome,
@@ -47,7 +42,7 @@ from boxsched.store.values import (
 )
 
 if TYPE_CHECKING:
-    from boxsched.store.postgres_servers import Servers
+    from boxsched.store.postgres.servers import Servers
 
 PAGE_WORKLOADS = 1_000
 OVERTAKING_SEEN = 1_000

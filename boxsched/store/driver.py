@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
 from boxsched.store.blocks import Call, Row, Steps
 
 if TYPE_CHECKING:
-    from boxsched.store.postgres_servers import Servers
+    from boxsched.store.postgres.servers import Servers
 
 P = ParamSpec("P")
 T = TypeVar("T")

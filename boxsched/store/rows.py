@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from boxsched.model import Cancellation, Kind, Policy, ProjectId
+from boxsched.protocol.assignments import Assignment
+from boxsched.protocol.shards import Box, LoadedJob, LoadedWorkload, Organization, Project
+from boxsched.protocol.workers import Pulse
 from boxsched.states import JobState, Result, State, StopCause
-from boxsched.store.batches import LoadedJob, LoadedWorkload
 from boxsched.store.blocks import Row
-from boxsched.store.values import Assignment, Box, Job, Organization, Project, Pulse, Workload
+from boxsched.store.records import Job, Workload
 
 # A look-up in a dict costs a tenth of an enum's call; None stands for "none yet".
 STATES: Mapping[str, State] = {each.value: each for each in State}

@@ -5,40 +5,21 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from boxsched.errors import StoreAway
-from boxsched.inbox import Resolve, Stop
 from boxsched.model import JobId, ProjectId, WorkerId, WorkloadId
+from boxsched.protocol.assignments import Assignment
+from boxsched.protocol.batches import Batch, InboxEntry, StoredEvent
+from boxsched.protocol.inbox import Resolve, Stop
+from boxsched.protocol.shards import Box, Organization, Project
+from boxsched.protocol.workers import Connected, Connection, NewWorker, Pulse
 from boxsched.states import JobState
-from boxsched.store.batches import Batch, InboxEntry, StoredEvent
 from boxsched.store.contract import NO_PROBLEMS, ShardLoading
 from boxsched.store.driver import Driver
-from boxsched.store.steps import (
-    cluster,
-    commits,
-    fleet,
-    leading,
-    loading,
-    logs,
-    pages,
-    projects,
-    reading,
-    sessions,
-    submission,
-    tokens,
-)
-from boxsched.store.values import (
+from boxsched.store.records import (
     ActivitySnapshot,
-    Assignment,
-    Box,
-    Connected,
-    Connection,
     IdempotencyKey,
     KeyTaken,
-    NewWorker,
     NewWorkload,
     NodeInfo,
-    Organization,
-    Project,
-    Pulse,
     SetAsideCommand,
     ShardHead,
     SubmitOutcome,
@@ -51,9 +32,23 @@ from boxsched.store.values import (
     WorkloadFilter,
     WorkloadPage,
 )
+from boxsched.store.steps import (
+    cluster,
+    commits,
+    leading,
+    loading,
+    logs,
+    pages,
+    projects,
+    sessions,
+    submission,
+    tokens,
+)
+from boxsched.store.steps import reads as reading
+from boxsched.store.steps import workers as fleet
 
 if TYPE_CHECKING:
-    from boxsched.store.postgres_servers import Servers
+    from boxsched.store.postgres.servers import Servers
 
 PING_SECONDS = 1.0
 

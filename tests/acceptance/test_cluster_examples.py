@@ -11,7 +11,7 @@ import attrs
 import pytest
 
 from boxsched.client import Client, Event, Workload
-from boxsched.store.check import check
+from boxsched.store.operating.check import check
 from tests.acceptance.balancers import Balancer, program
 from tests.bus.redis_server import Server, served
 from tests.contract.postgres_server import database, provided

@@ -15,7 +15,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from boxsched.cli import main
-from boxsched.options import Options
+from boxsched.node.options import Options
 from tests.conftest import EXAMPLES, PROJECT
 from tests.faults.service import Service
 

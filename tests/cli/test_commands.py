@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from boxsched.cli import main
 from boxsched.cli.variables import OF_JOBS
 from boxsched.folders import DataFolder, default_data
-from boxsched.worker.plan import job_environment
+from boxsched.worker.agent.plan import job_environment
 from tests.cli.conftest import NOWHERE
 from tests.worker.site import assigned
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from boxsched.api.tokens import looks_real
+from boxsched.api.auth.tokens import looks_real
 
 
 def test_a_token_is_printed_once_and_alone(shell):

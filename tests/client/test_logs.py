@@ -138,6 +138,6 @@ async def test_a_service_that_does_not_say_where_a_log_ends(service):
 
 
 def test_the_silence_is_longer_than_an_answer_of_the_service():
-    from boxsched.api.logs import PART_SECONDS
+    from boxsched.api.resources.logs import PART_SECONDS
 
     assert client_logs.SILENCE_SECONDS > 2 * PART_SECONDS

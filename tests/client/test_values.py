@@ -3,8 +3,9 @@
 import msgspec
 import pytest
 
-from boxsched.api import activity, answers, explanation, fleet, nodes, set_aside, token_routes
-from boxsched.client import values
+from boxsched.api.resources import activity, answers, explanation, fleet, nodes, set_aside
+from boxsched.api.resources import tokens as token_routes
+from boxsched.client import records as values
 
 
 def fields(kind):

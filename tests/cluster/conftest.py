@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from boxsched.cluster.keys import LockKeys
 from boxsched.cluster.lock_session import LockSession, Seen
+from boxsched.protocol.lock_keys import LockKeys
 from tests.contract.postgres_server import database, provided
 
 PATIENCE_SECONDS = 20.0

@@ -10,14 +10,14 @@ import pytest
 
 from boxsched.cluster.lock_session import LockSession
 from boxsched.errors import Fenced, StoreAway
+from boxsched.protocol.workers import Connection
 from boxsched.store import Store, open_store
-from boxsched.store.check import check
 from boxsched.store.contract import SHARD
 from boxsched.store.errors import StoreBehind
-from boxsched.store.postgres_servers import Servers
-from boxsched.store.postgres_visits import Place, Visit, visited
-from boxsched.store.steps.operating import JUMP
-from boxsched.store.values import Connection
+from boxsched.store.operating.check import check
+from boxsched.store.postgres.servers import Servers
+from boxsched.store.postgres.visits import Place, Visit, visited
+from boxsched.store.steps.maintenance import JUMP
 from tests.cluster.conftest import KEYS, Session
 from tests.cluster.pairs import Pair, pair
 from tests.contract.world import Leader, build
@@ -132,7 +132,7 @@ async def test_a_promoted_standby_is_found_while_the_old_primary_answers(
     two: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody cut the old one off: the nodes leave it by themselves, the lock session too."""
-    monkeypatch.setattr("boxsched.store.postgres_servers.LOOK_SECONDS", 0.2)
+    monkeypatch.setattr("boxsched.store.postgres.servers.LOOK_SECONDS", 0.2)
     store = open_store(two.url, tmp_path)
     await store.open()
     old = await Leader(store).lead()
@@ -222,7 +222,7 @@ async def test_two_looks_at_once_find_nothing_behind(
             await asyncio.to_thread(goes_on.wait, 20)
         return visit
 
-    monkeypatch.setattr("boxsched.store.postgres_servers.visited", held_up)
+    monkeypatch.setattr("boxsched.store.postgres.servers.visited", held_up)
     servers.lose()
     first = asyncio.create_task(asyncio.to_thread(servers.connect_raw, {}))
     await asyncio.to_thread(looked.wait, 20)

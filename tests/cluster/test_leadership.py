@@ -8,10 +8,10 @@ import attrs
 import pytest
 
 from boxsched.cluster import leadership as module
-from boxsched.cluster.keys import LockKeys
 from boxsched.cluster.leadership import ElectedLeadership
 from boxsched.cluster.lock_session import STALL_SECONDS, Seen, clock
 from boxsched.cluster.shares import View
+from boxsched.protocol.lock_keys import LockKeys
 
 ME = 7
 

@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator
 import psycopg2
 import pytest
 
-from boxsched.cluster.keys import LockKeys
 from boxsched.cluster.lock_session import STALL_SECONDS, LockSession, NameTaken
 from boxsched.cluster.shared_locks import OtherCluster, OtherLockKey
+from boxsched.protocol.lock_keys import LockKeys
 from tests.cluster.conftest import KEYS, Session
 from tests.contract.postgres_server import execute
 

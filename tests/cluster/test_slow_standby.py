@@ -12,7 +12,7 @@ import pytest
 from boxsched.errors import OutcomeUnknown
 from boxsched.store import open_store
 from boxsched.store.contract import SHARD
-from boxsched.store.values import KeyTaken, Submitted
+from boxsched.store.records import KeyTaken, Submitted
 from tests.cluster.pairs import Pair, pair
 from tests.cluster.test_failover import insisting, session_of
 from tests.contract.world import Leader, build, key

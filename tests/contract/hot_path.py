@@ -17,13 +17,14 @@ from collections.abc import Awaitable
 from pathlib import Path
 from typing import TypeVar
 
-from boxsched import inbox
 from boxsched.model import JobId, WorkloadId, job_id
+from boxsched.protocol import inbox
+from boxsched.protocol.batches import BoxChange, Event, JobChange, WorkloadChange
+from boxsched.protocol.shards import Project
 from boxsched.states import JobState, Result, State
 from boxsched.store import is_postgres, open_store
-from boxsched.store.batches import BoxChange, Event, JobChange, WorkloadChange
 from boxsched.store.contract import SHARD, Store
-from boxsched.store.values import Project, Submitted
+from boxsched.store.records import Submitted
 from tests.contract.world import NOW, Leader, build, event, key
 
 T = TypeVar("T")

@@ -7,7 +7,7 @@ import psycopg2
 
 from boxsched.store import Store
 from boxsched.store.blocks import Steps, _parsed
-from boxsched.store.postgres import PostgresDriver
+from boxsched.store.postgres.driver import PostgresDriver
 from tests.contract.conftest import PostgresPlace
 
 

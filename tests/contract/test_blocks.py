@@ -7,7 +7,7 @@ import pytest
 
 from boxsched.store.blocks import Block, _parsed, load
 from boxsched.store.schema import upgrades
-from boxsched.store.sqlite_connection import worded
+from boxsched.store.sqlite.connection import worded
 
 FILES = sorted(
     path.name

@@ -7,10 +7,11 @@ import pytest
 
 from boxsched.errors import Invalid, StoreAway
 from boxsched.model import JobId, WorkloadId, job_id
+from boxsched.protocol.batches import BoxChange, JobChange
+from boxsched.protocol.shards import Project
 from boxsched.states import JobState, Result
-from boxsched.store.batches import BoxChange, JobChange
-from boxsched.store.check import check
-from boxsched.store.values import NewWorkload, Project
+from boxsched.store.operating.check import check
+from boxsched.store.records import NewWorkload
 from tests.contract.conftest import Place, PostgresPlace
 from tests.contract.world import (
     NOW,

@@ -5,8 +5,8 @@ import asyncio
 import attrs
 import pytest
 
-from boxsched import inbox
 from boxsched.model import WorkloadId, job_id
+from boxsched.protocol import inbox
 from boxsched.states import JobState
 from boxsched.store.contract import SHARD
 from tests.contract.world import NOW, Leader, assigned, build, spec, stopping

@@ -7,14 +7,14 @@ import pytest
 
 from boxsched.errors import Fenced, OutcomeUnknown
 from boxsched.model import JobId
-from boxsched.store.batches import DurationChange
+from boxsched.protocol.batches import DurationChange
 from boxsched.store.blocks import Steps, _parsed
 from boxsched.store.constraints import RACES, SETTLED
 from boxsched.store.errors import InvariantRefused
-from boxsched.store.postgres_errors import LostRace
+from boxsched.store.operating.session import opened
+from boxsched.store.postgres.errors import LostRace
+from boxsched.store.records import Token
 from boxsched.store.schema import SCHEMA_VERSION
-from boxsched.store.session import opened
-from boxsched.store.values import Token
 from tests.contract.conftest import Place, PostgresPlace
 from tests.contract.postgres_sessions import asked
 from tests.contract.test_uses import driver_of

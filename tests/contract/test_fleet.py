@@ -4,9 +4,9 @@ import attrs
 import pytest
 
 from boxsched.model import Kind, WorkerId, job_id
+from boxsched.protocol.assignments import Assignment
+from boxsched.protocol.batches import BoxChange
 from boxsched.states import JobState, Result
-from boxsched.store.batches import BoxChange
-from boxsched.store.values import Assignment
 from tests.contract.world import (
     NOW,
     Leader,

@@ -10,7 +10,7 @@ import pytest
 
 from boxsched.store.blocks import Call, load
 from boxsched.store.contract import SHARD
-from boxsched.store.sqlite_connection import worded
+from boxsched.store.sqlite.connection import worded
 from tests.contract.conftest import Place
 
 BLOCKS = load("leading.sql")

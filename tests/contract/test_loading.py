@@ -6,14 +6,15 @@ from concurrent.futures import Future
 import attrs
 import pytest
 
-from boxsched import inbox
 from boxsched.errors import Fenced, StoreAway
 from boxsched.model import ProjectId, job_id
+from boxsched.protocol import inbox
+from boxsched.protocol.batches import DurationChange
+from boxsched.protocol.shards import ShardState
 from boxsched.states import State
-from boxsched.store.batches import DurationChange, ShardState
 from boxsched.store.contract import SHARD, Store
+from boxsched.store.records import Submitted
 from boxsched.store.steps import loading
-from boxsched.store.values import Submitted
 from tests.contract.conftest import Place
 from tests.contract.world import (
     NOW,

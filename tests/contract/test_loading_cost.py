@@ -5,9 +5,9 @@ import asyncio
 import os
 import time
 
-from boxsched.store.batches import LoadedWorkload
+from boxsched.protocol.shards import LoadedWorkload
 from boxsched.store.contract import PAGE_WORKLOADS, SHARD
-from boxsched.store.values import Submitted
+from boxsched.store.records import Submitted
 from tests.contract.world import NOW, Leader, Loaded, build, finished
 
 

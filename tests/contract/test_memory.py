@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from boxsched.store.memory import FILE, Memory
-from boxsched.store.postgres_marks import Descent, Mark
+from boxsched.store.postgres.marks import Descent, Mark
 from tests.contract.conftest import Place
 from tests.contract.world import Leader
 

@@ -9,9 +9,9 @@ import psycopg2
 import pytest
 
 from boxsched.store.blocks import Block, load
-from boxsched.store.postgres_connection import ALONG_INDEXES
+from boxsched.store.postgres.connection import ALONG_INDEXES
 from boxsched.store.schema import upgrades
-from boxsched.store.sqlite_connection import worded
+from boxsched.store.sqlite.connection import worded
 from tests.contract.postgres_server import database
 
 FILES = (

@@ -13,8 +13,8 @@ import pytest
 from boxsched.errors import Invalid, OutcomeUnknown, StoreAway
 from boxsched.store import Store, open_store
 from boxsched.store.blocks import Steps, _parsed
-from boxsched.store.postgres import SERVING
-from boxsched.store.postgres_connection import WRITE, connect
+from boxsched.store.postgres.connection import WRITE, connect
+from boxsched.store.postgres.driver import SERVING
 from tests.contract.conftest import PostgresPlace
 from tests.contract.postgres_server import execute
 from tests.contract.postgres_sessions import asked, driver_of, statement

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from boxsched.errors import Fenced, Invalid, OutcomeUnknown, StoreAway
+from boxsched.protocol.shards import Project
 from boxsched.store import Store, open_store
-from boxsched.store.check import check
 from boxsched.store.contract import SHARD
-from boxsched.store.values import NewWorkload, Project, Submitted
+from boxsched.store.operating.check import check
+from boxsched.store.records import NewWorkload, Submitted
 from tests.contract.cutting_proxy import CuttingProxy, proxied
 from tests.contract.pooling_proxy import pooled
 from tests.contract.postgres_server import PostgresServer, database, served

@@ -8,8 +8,8 @@ import pytest
 from boxsched.errors import Fenced, StoreAway, TooLong
 from boxsched.model import JobId
 from boxsched.store.contract import SHARD
-from boxsched.store.postgres import SERVING
-from boxsched.store.values import Submitted
+from boxsched.store.postgres.driver import SERVING
+from boxsched.store.records import Submitted
 from tests.contract.conftest import PostgresPlace
 from tests.contract.postgres_server import execute
 from tests.contract.postgres_sessions import asked, driver_of, until_waiting

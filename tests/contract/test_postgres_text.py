@@ -13,8 +13,8 @@ from boxsched.model import Cancellation, Kind, Policy
 from boxsched.states import JobState, Result, State, StopCause
 from boxsched.store import Store
 from boxsched.store.blocks import _parsed
-from boxsched.store.postgres_connection import _SESSION
-from boxsched.store.postgres_text import Text, literals
+from boxsched.store.postgres.connection import _SESSION
+from boxsched.store.postgres.text import Text, literals
 from tests.contract.conftest import PostgresPlace
 from tests.contract.postgres_sessions import asked, driver_of, statement
 from tests.contract.world import NOW, Leader, build, spec

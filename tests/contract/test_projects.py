@@ -3,12 +3,12 @@
 import attrs
 import pytest
 
-from boxsched import inbox
 from boxsched.errors import Conflict
 from boxsched.model import Policy
+from boxsched.protocol import inbox
 from boxsched.states import Result
 from boxsched.store.contract import SHARD, Store
-from boxsched.store.values import ProjectChanged, Submitted
+from boxsched.store.records import ProjectChanged, Submitted
 from tests.contract.conftest import Place
 from tests.contract.world import NOW, Leader, build, finished, spec
 

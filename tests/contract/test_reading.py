@@ -10,8 +10,8 @@ from boxsched.model import JobId, Kind, WorkloadId, job_id
 from boxsched.states import JobState, Result, State
 from boxsched.store import rows
 from boxsched.store.contract import Store
-from boxsched.store.steps import reading
-from boxsched.store.values import Submitted, Workload, WorkloadFilter
+from boxsched.store.records import Submitted, Workload, WorkloadFilter
+from boxsched.store.steps import reads as reading
 from tests.contract.conftest import Place
 from tests.contract.world import (
     NOW,

@@ -3,12 +3,14 @@
 import attrs
 import pytest
 
-from boxsched import inbox
 from boxsched.model import ProjectId
-from boxsched.retention import SET_ASIDE_AT_MOST, SET_ASIDE_SECONDS, SLICE, Retention
-from boxsched.store.batches import DurationChange
+from boxsched.node.retention import SET_ASIDE_AT_MOST, SET_ASIDE_SECONDS, SLICE, Retention
+from boxsched.protocol import inbox
+from boxsched.protocol.batches import DurationChange
+from boxsched.protocol.shards import Project
+from boxsched.protocol.workers import NewWorker
 from boxsched.store.contract import SHARD, Store
-from boxsched.store.values import KeyTaken, NewWorker, Project, ProjectChanged, Submitted, Token
+from boxsched.store.records import KeyTaken, ProjectChanged, Submitted, Token
 from tests.contract.conftest import Place
 from tests.contract.test_versions import run
 from tests.contract.world import NOW, Leader, build, key, loaded
@@ -128,7 +130,7 @@ async def test_a_round_deletes_both_and_begins_again_behind_the_last_key(
     leader: Leader, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert SLICE > 2
-    monkeypatch.setattr("boxsched.retention.SLICE", 2)
+    monkeypatch.setattr("boxsched.node.retention.SLICE", 2)
     project = await leader.project()
     for n in range(3):
         await leader.submit(build(project, idempotency=key(f"k{n}")))

@@ -16,11 +16,11 @@ import pytest
 
 from boxsched.errors import Invalid, OutcomeUnknown, StoreAway
 from boxsched.store import Store, open_store
-from boxsched.store.check import check
 from boxsched.store.contract import SHARD
 from boxsched.store.errors import StoreDamaged, StoreInUse
-from boxsched.store.sqlite_errors import has_wal_reset_bug, translated
-from boxsched.store.values import Submitted
+from boxsched.store.operating.check import check
+from boxsched.store.records import Submitted
+from boxsched.store.sqlite.errors import has_wal_reset_bug, translated
 from tests.contract.world import NOW, Leader, build, event
 
 PROJECT = Path(__file__).resolve().parents[2]

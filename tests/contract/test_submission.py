@@ -4,12 +4,12 @@ import asyncio
 
 import pytest
 
-from boxsched import inbox
 from boxsched.model import Cancellation, Kind, job_id
+from boxsched.protocol import inbox
+from boxsched.protocol.batches import DurationChange
 from boxsched.states import JobState, State
-from boxsched.store.batches import DurationChange
 from boxsched.store.contract import SHARD, Store
-from boxsched.store.values import KeyTaken, NewWorkload, ProjectChanged, Submitted
+from boxsched.store.records import KeyTaken, NewWorkload, ProjectChanged, Submitted
 from tests.contract.conftest import Place
 from tests.contract.world import NOW, Leader, build, deploy, key, session, spec
 

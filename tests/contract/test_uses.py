@@ -10,7 +10,7 @@ from boxsched.store import Store
 from boxsched.store.blocks import Steps, _parsed
 from boxsched.store.contract import SHARD
 from boxsched.store.driver import Driver
-from boxsched.store.postgres import READING
+from boxsched.store.postgres.driver import READING
 from tests.contract.conftest import Place
 from tests.contract.world import Leader, build
 

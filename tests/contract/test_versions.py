@@ -7,12 +7,13 @@ import attrs
 import psycopg2
 import pytest
 
+from boxsched.protocol.workers import Connection
 from boxsched.store import schema
 from boxsched.store.blocks import sql_text
 from boxsched.store.contract import SHARD
 from boxsched.store.errors import SchemaTooNew
-from boxsched.store.sqlite_connection import worded
-from boxsched.store.values import Connection, Workload
+from boxsched.store.records import Workload
+from boxsched.store.sqlite.connection import worded
 from tests.contract.conftest import Place
 from tests.contract.postgres_server import execute
 from tests.contract.world import Leader, build, loaded, worker
@@ -228,7 +229,7 @@ async def test_an_upgrade_that_fails_leaves_the_old_database(
     def broken(said: dict[str, str], dialect: str) -> list[str]:
         return [*upgrades(said, dialect), "INSERT INTO no_such_table VALUES (1);"]
 
-    for module in ("sqlite", "postgres_schema"):
+    for module in ("sqlite.driver", "postgres.schema"):
         monkeypatch.setattr(f"boxsched.store.{module}.upgrades", broken)
     with pytest.raises((sqlite3.Error, psycopg2.Error)):
         await place.open()

@@ -6,30 +6,22 @@ from collections.abc import Sequence
 
 import attrs
 
-from boxsched import inbox
 from boxsched.model import BoxId, Cancellation, JobId, Kind, ProjectId, WorkerId, WorkloadId, job_id
-from boxsched.states import JobState, Result, State, StopCause
-from boxsched.store.batches import (
+from boxsched.protocol import inbox
+from boxsched.protocol.assignments import Assignment
+from boxsched.protocol.batches import (
     Batch,
     BoxChange,
     DurationChange,
     Event,
     JobChange,
-    LoadedWorkload,
-    ShardState,
     WorkloadChange,
 )
+from boxsched.protocol.shards import LoadedWorkload, Project, ShardState
+from boxsched.protocol.workers import BoxRow, NewWorker
+from boxsched.states import JobState, Result, State, StopCause
 from boxsched.store.contract import PAGE_WORKLOADS, SHARD, Store
-from boxsched.store.values import (
-    Assignment,
-    BoxRow,
-    IdempotencyKey,
-    JobSpec,
-    NewWorker,
-    NewWorkload,
-    Project,
-    Submitted,
-)
+from boxsched.store.records import IdempotencyKey, JobSpec, NewWorkload, Submitted
 
 NOW = 1_760_000_000.123457
 _nothing = Batch(SHARD, 0, 0, (), (), (), (), (), (), (), (), (), ())

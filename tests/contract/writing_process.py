@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from boxsched.store import open_store
-from boxsched.store.values import Submitted
+from boxsched.store.records import Submitted
 from tests.contract.world import Leader, build
 
 

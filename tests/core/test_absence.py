@@ -6,8 +6,7 @@ from hypothesis import strategies as st
 
 from boxsched.model import BoxId, Kind, Policy, ProjectId, WorkloadId
 from boxsched.scheduling import JobAsk, QueueRules, Scheduler
-from boxsched.scheduling.prediction import forecast
-from boxsched.scheduling.values import (
+from boxsched.scheduling.interface import (
     Admitted,
     BoxAdded,
     BoxesAway,
@@ -24,6 +23,7 @@ from boxsched.scheduling.values import (
     StopJobs,
     Submit,
 )
+from boxsched.scheduling.prediction import forecast
 from boxsched.scheduling.why import why
 from boxsched.states import Result, State
 

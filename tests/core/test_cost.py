@@ -6,7 +6,7 @@ import pytest
 
 from boxsched.model import Kind
 from boxsched.scheduling import JobAsk, QueueRules, Scheduler
-from boxsched.scheduling.values import Admitted, BoxesWanted, JobsEnded, Stop, Submit
+from boxsched.scheduling.interface import Admitted, BoxesWanted, JobsEnded, Stop, Submit
 from boxsched.scheduling.why import why
 from boxsched.states import Result
 

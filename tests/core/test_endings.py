@@ -2,7 +2,7 @@
 
 import pytest
 
-from boxsched.scheduling.values import BoxFreed, NeedsBoxes, NoSuchBoxes, StopJobs
+from boxsched.scheduling.interface import BoxFreed, NeedsBoxes, NoSuchBoxes, StopJobs
 from boxsched.states import State, StopCause
 from tests.core.world import World
 

@@ -4,7 +4,7 @@ import pytest
 
 from boxsched.model import Kind, ProjectId, WorkloadId
 from boxsched.scheduling import JobAsk, QueueRules, Scheduler
-from boxsched.scheduling.values import (
+from boxsched.scheduling.interface import (
     NeedsBoxes,
     NoSuchBoxes,
     PlanLimit,

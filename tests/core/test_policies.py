@@ -2,7 +2,7 @@
 
 import pytest
 
-from boxsched.scheduling.values import (
+from boxsched.scheduling.interface import (
     BehindReservation,
     NeedsBoxes,
     PlanLimit,

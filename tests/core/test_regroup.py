@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from boxsched.model import Cancellation, Kind, ProjectId, WorkloadId
 from boxsched.scheduling import JobAsk, QueueRules, Scheduler
-from boxsched.scheduling.values import BoxAdded, ProjectLimited, Submit
+from boxsched.scheduling.interface import BoxAdded, ProjectLimited, Submit
 
 ASKS = tuple(
     (JobAsk("default", seconds, 60.0),) * jobs for seconds in (5.0, 9.0) for jobs in (1, 2)

@@ -2,11 +2,7 @@
 
 import pytest
 
-from boxsched.scheduling.values import (
-    NeedsBoxes,
-    Runs,
-    WaitsForLane,
-)
+from boxsched.scheduling.interface import NeedsBoxes, Runs, WaitsForLane
 from tests.core.world import World
 
 # --- Lanes --------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from hypothesis.stateful import (
 
 from boxsched.model import Cancellation, Kind, Policy
 from boxsched.scheduling import JobAsk, QueueRules, Scheduler
-from boxsched.scheduling.values import (
+from boxsched.scheduling.interface import (
     Admitted,
     BoxAdded,
     BoxesWanted,

@@ -16,7 +16,7 @@ from boxsched.model import (
     fails_fast,
 )
 from boxsched.scheduling import JobAsk, QueueRules, Scheduler
-from boxsched.scheduling.values import (
+from boxsched.scheduling.interface import (
     Admitted,
     BoxAdded,
     BoxesWanted,

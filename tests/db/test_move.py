@@ -12,16 +12,17 @@ import pytest
 
 from boxsched.errors import Conflict, Fenced, Invalid
 from boxsched.model import Kind
+from boxsched.node.in_process import ADDRESS
+from boxsched.protocol.batches import DurationChange, SetAside
+from boxsched.protocol.workers import NewWorker
 from boxsched.store import Store, open_store
-from boxsched.store.batches import DurationChange, SetAside
-from boxsched.store.check import check
 from boxsched.store.contract import SHARD
 from boxsched.store.errors import SchemaTooOld, StoreInUse
-from boxsched.store.move import Moved, move
-from boxsched.store.steps.operating import IN_PROCESS
+from boxsched.store.operating.check import check
+from boxsched.store.operating.move import Moved, move
+from boxsched.store.records import Token, WorkloadFilter
+from boxsched.store.steps.maintenance import IN_PROCESS
 from boxsched.store.tables import TABLES
-from boxsched.store.values import NewWorker, Token, WorkloadFilter
-from boxsched.worker.local import ADDRESS
 from tests.contract.conftest import SqlitePlace
 from tests.contract.test_check import good_history
 from tests.contract.world import Leader, build, key, worker

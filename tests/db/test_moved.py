@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from boxsched.store import open_store
-from boxsched.store.check import check
 from boxsched.store.errors import StoreMoved
+from boxsched.store.operating.check import check
 from tests.contract.conftest import SqlitePlace
 from tests.contract.test_check import good_history
 from tests.contract.world import Leader
@@ -26,7 +26,7 @@ MARK = "boxsched.sqlite.moved"
 DYING = """
 import os, sys
 from boxsched.store import moved
-from boxsched.store.move import move
+from boxsched.store.operating.move import move
 write = moved.write
 def dies(database, mark):
     if not mark.sure:

@@ -12,7 +12,7 @@ from boxsched.store import Store, open_store
 from boxsched.store.contract import SHARD
 from boxsched.store.errors import StoreBehind
 from boxsched.store.memory import FILE
-from boxsched.store.steps.operating import JUMP
+from boxsched.store.steps.maintenance import JUMP
 from tests.contract.world import Leader, build
 from tests.db.conftest import run
 
@@ -99,7 +99,7 @@ async def test_it_is_noted_while_the_service_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So that kill -9 leaves it there."""
-    monkeypatch.setattr("boxsched.store.sqlite.NOTE_SECONDS", 0.01)
+    monkeypatch.setattr("boxsched.store.sqlite.driver.NOTE_SECONDS", 0.01)
     store = store_of(tmp_path)
     await store.open()
     leader = await Leader(store).lead()

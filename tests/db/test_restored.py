@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from boxsched.errors import Fenced
+from boxsched.protocol.workers import Connection
 from boxsched.states import State
 from boxsched.store import Store, open_store
-from boxsched.store.check import check
-from boxsched.store.steps.operating import JUMP
-from boxsched.store.values import Connection
+from boxsched.store.operating.check import check
+from boxsched.store.steps.maintenance import JUMP
 from tests.contract.conftest import Place, PostgresPlace, SqlitePlace
 from tests.contract.postgres_server import database, program
 from tests.contract.test_check import good_history

@@ -8,10 +8,10 @@ import pytest
 
 from boxsched.store import open_store
 from boxsched.store.blocks import sql_text
-from boxsched.store.check import check
 from boxsched.store.errors import RightMissing, SchemaTooOld
+from boxsched.store.operating.check import check
+from boxsched.store.records import Token
 from boxsched.store.tables import TABLES
-from boxsched.store.values import Token
 from tests.contract.postgres_server import execute
 from tests.contract.test_check import good_history
 from tests.contract.world import Leader

@@ -9,7 +9,7 @@ import pytest
 from boxsched.store import open_store
 from boxsched.store.blocks import sql_text
 from boxsched.store.schema import SCHEMA_VERSION
-from boxsched.store.sqlite_connection import worded
+from boxsched.store.sqlite.connection import worded
 from tests.contract.conftest import Place, PostgresPlace
 from tests.contract.postgres_server import execute
 from tests.contract.test_check import good_history

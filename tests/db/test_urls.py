@@ -5,8 +5,8 @@ from urllib.parse import quote
 import pytest
 
 from boxsched.errors import Invalid
-from boxsched.store.postgres_places import places
-from boxsched.store.postgres_url import parsed, places_shown, shown
+from boxsched.store.postgres.places import places
+from boxsched.store.postgres.url import parsed, places_shown, shown
 from tests.db.conftest import run
 
 CUT = [

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 
 from boxsched.feed import EventCursor, EventFeed, Subscription
-from boxsched.store.batches import Batch, Event, StoredEvent
+from boxsched.protocol.batches import Batch, Event, StoredEvent
 from boxsched.store.contract import Store
 
 PATIENCE_SECONDS = 20.0

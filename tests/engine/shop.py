@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from boxsched import inbox
 from boxsched.engine.engine import Counters, Engine
 from boxsched.engine.why import WhyReport, explain, sentences
 from boxsched.model import (
@@ -15,20 +14,15 @@ from boxsched.model import (
     WorkloadId,
     default_priority,
 )
+from boxsched.protocol import inbox
+from boxsched.protocol.assignments import Assignment
+from boxsched.protocol.batches import Event, StoredEvent
+from boxsched.protocol.workers import Connected, NewWorker
 from boxsched.states import Result
 from boxsched.store import open_store
-from boxsched.store.batches import Event, StoredEvent
-from boxsched.store.check import check
 from boxsched.store.contract import SHARD, Store
-from boxsched.store.values import (
-    Assignment,
-    Connected,
-    JobSpec,
-    NewWorker,
-    NewWorkload,
-    Submitted,
-    Workload,
-)
+from boxsched.store.operating.check import check
+from boxsched.store.records import JobSpec, NewWorkload, Submitted, Workload
 
 
 class HeldClock:

@@ -6,10 +6,12 @@ from pathlib import Path
 import attrs
 import pytest
 
-from boxsched import inbox
 from boxsched.model import WorkerId, job_id
+from boxsched.protocol import inbox
+from boxsched.protocol.assignments import Assignment
+from boxsched.protocol.workers import Connected
 from boxsched.states import JobState, Result, State
-from boxsched.store.values import Assignment, Connected, Workload
+from boxsched.store.records import Workload
 from tests.engine.shop import Shop
 
 LONG = 3_600.0

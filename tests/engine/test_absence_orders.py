@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from boxsched import inbox
 from boxsched.model import WorkerId
+from boxsched.protocol import inbox
+from boxsched.protocol.workers import Connection, NewWorker
 from boxsched.states import JobState, Result, State
-from boxsched.store.values import Connection, NewWorker
 from tests.engine.shop import Shop
 from tests.engine.test_absence import (
     LONG,

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
-from boxsched import inbox
-from boxsched.scheduling import values as core
+from boxsched.protocol import inbox
+from boxsched.protocol.assignments import Assignment
+from boxsched.protocol.workers import Connected, NewWorker
+from boxsched.scheduling import interface as core
 from boxsched.states import Result
-from boxsched.store.check import check
-from boxsched.store.values import Assignment, Connected, NewWorker
+from boxsched.store.operating.check import check
 from tests.engine.shop import Shop
 from tests.engine.test_restart import _some_workload, fingerprint
 

@@ -8,15 +8,15 @@ from pathlib import Path
 import attrs
 import pytest
 
-from boxsched import inbox
 from boxsched.cluster.mirror import Mirror
 from boxsched.engine.why import explain, sentences
 from boxsched.errors import StoreAway
+from boxsched.node.in_process import LocalWorker
+from boxsched.protocol import inbox
+from boxsched.protocol.batches import Batch
+from boxsched.protocol.workers import Connected, Connection, NewWorker
 from boxsched.states import Result, State
-from boxsched.store.batches import Batch
 from boxsched.store.contract import Store
-from boxsched.store.values import Connected, Connection, NewWorker
-from boxsched.worker.local import LocalWorker
 from tests.engine.shop import Shop
 
 LOST_SECONDS = 140

@@ -8,11 +8,11 @@ import attrs
 import msgspec
 import pytest
 
-from boxsched import inbox
 from boxsched.errors import Fenced, StoreAway
 from boxsched.model import Cancellation, job_id
+from boxsched.protocol import inbox
 from boxsched.states import JobState, Result, State
-from boxsched.store.values import JobSpec
+from boxsched.store.records import JobSpec
 from tests.engine.shop import Shop
 
 

@@ -12,9 +12,9 @@ from boxsched.errors import StoreAway
 from boxsched.feed import EventCursor, EventFeed
 from boxsched.feed import feed as feed_module
 from boxsched.feed import subscription as subscription_module
+from boxsched.protocol.batches import StoredEvent
 from boxsched.store import Store, open_store
-from boxsched.store.batches import StoredEvent
-from boxsched.store.values import ShardHead
+from boxsched.store.records import ShardHead
 from tests.engine.history import (
     FROM_THE_BEGINNING,
     PATIENCE_SECONDS,

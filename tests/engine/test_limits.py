@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from boxsched import inbox
+from boxsched.protocol import inbox
 from boxsched.states import JobState, Result, State
 from tests.engine.shop import Shop
 

@@ -7,11 +7,12 @@ from pathlib import Path
 import attrs
 import pytest
 
-from boxsched import inbox
 from boxsched.engine.endings import BEGINNINGS_AT_MOST
 from boxsched.model import WorkerId
+from boxsched.protocol import inbox
+from boxsched.protocol.assignments import Assignment
+from boxsched.protocol.workers import Connected, NewWorker
 from boxsched.states import JobState, Result, State
-from boxsched.store.values import Assignment, Connected, NewWorker
 from tests.engine.shop import Shop
 
 FULL = "disk full"

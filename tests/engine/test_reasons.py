@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from boxsched import inbox
 from boxsched.model import Cancellation, WorkloadId
+from boxsched.protocol import inbox
+from boxsched.protocol.assignments import Assignment
 from boxsched.states import Result
-from boxsched.store.values import Assignment
 from tests.engine.shop import Shop
 
 

@@ -9,11 +9,13 @@ from pathlib import Path
 import attrs
 import pytest
 
-from boxsched import inbox
-from boxsched.inbox import Resolution
 from boxsched.model import Kind, WorkerId, WorkloadId
+from boxsched.protocol import inbox
+from boxsched.protocol.assignments import Assignment
+from boxsched.protocol.inbox import Resolution
+from boxsched.protocol.workers import Connected
 from boxsched.states import JobState, Result, State
-from boxsched.store.values import Assignment, Connected, Workload
+from boxsched.store.records import Workload
 from tests.engine.shop import Shop
 
 SILENT_SECONDS = 17

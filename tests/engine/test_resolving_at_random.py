@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from boxsched import inbox
-from boxsched.inbox import Resolution
 from boxsched.model import WorkloadId, job_index
+from boxsched.protocol import inbox
+from boxsched.protocol.assignments import Assignment
+from boxsched.protocol.inbox import Resolution
+from boxsched.protocol.workers import Connected, NewWorker
 from boxsched.states import JobState, Result, State
-from boxsched.store.values import Assignment, Connected, Job, NewWorker
+from boxsched.store.records import Job
 from tests.engine.shop import Shop
 
 STEPS = 60

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from boxsched import inbox
 from boxsched.engine.books import Books
 from boxsched.model import Cancellation
+from boxsched.protocol import inbox
+from boxsched.protocol.assignments import Assignment
 from boxsched.states import JobState, Result
-from boxsched.store.check import check
-from boxsched.store.values import Assignment
+from boxsched.store.operating.check import check
 from tests.engine.shop import Shop
 
 STEPS = 120

@@ -6,17 +6,17 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from boxsched import inbox
 from boxsched.engine.engine import Engine
 from boxsched.engine.turn import Turn
 from boxsched.errors import Fenced, OutcomeUnknown, StoreAway
+from boxsched.protocol import inbox
+from boxsched.protocol.batches import Batch, InboxEntry
+from boxsched.protocol.workers import Pulse
 from boxsched.scheduling.scheduler import Scheduler
 from boxsched.states import Result, State
-from boxsched.store.batches import Batch, InboxEntry
-from boxsched.store.check import check
 from boxsched.store.contract import SHARD, Store
 from boxsched.store.errors import InvariantRefused
-from boxsched.store.values import Pulse
+from boxsched.store.operating.check import check
 from tests.engine.shop import Shop
 
 POISON = "poison"

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from boxsched import inbox
 from boxsched.errors import Fenced, OutcomeUnknown, StoreAway
+from boxsched.protocol import inbox
+from boxsched.protocol.batches import Batch
 from boxsched.states import JobState, Result, State
 from boxsched.store import Store
-from boxsched.store.batches import Batch
 from tests.engine.shop import Shop
 
 HOUR = 3_600.0

@@ -14,8 +14,8 @@ from boxsched.engine.watch import (
     Watch,
 )
 from boxsched.model import WorkerId
-from boxsched.store.values import Connection, Pulse
-from boxsched.worker.wire import GIVEN_AGAIN_SECONDS, UNKNOWN_AFTER_SECONDS
+from boxsched.protocol.timing import GIVEN_AGAIN_SECONDS, UNKNOWN_AFTER_SECONDS
+from boxsched.protocol.workers import Connection, Pulse
 
 W = WorkerId(7)
 A, B = "A", "B"

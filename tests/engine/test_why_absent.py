@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from boxsched.engine.capacity import Capacity, capacity
-from boxsched.store.values import Connected
+from boxsched.protocol.workers import Connected
 from tests.engine.shop import Shop
 
 SILENT_SECONDS = 35

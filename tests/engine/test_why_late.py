@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from boxsched.inbox import JobFinished
+from boxsched.protocol.inbox import JobFinished
 from boxsched.scheduling.prediction import expected_duration
 from boxsched.states import Result
 from tests.engine.shop import Shop

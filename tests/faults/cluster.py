@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from boxsched.store.check import check
+from boxsched.store.operating.check import check
 from tests.faults import processes
 from tests.faults.book import Book
 from tests.faults.clients import NO_ANSWER, Clients, Reply

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Sequence
 import aiohttp
 import attrs
 
-from boxsched import inbox
+from boxsched.protocol import inbox, wire
+from boxsched.protocol.timing import HEARTBEAT_SECONDS
 from boxsched.states import Result
-from boxsched.worker import wire
 from tests.faults.clients import NO_ANSWER
 
 MOST_WAIT_SECONDS = 2.0  # between two tries: anywhere between nothing and that
@@ -83,7 +83,7 @@ class FakeWorker:
     async def _beat(self) -> None:
         with contextlib.suppress(ConnectionError):
             while True:
-                await asyncio.sleep(wire.HEARTBEAT_SECONDS)
+                await asyncio.sleep(HEARTBEAT_SECONDS)
                 await self._say(wire.Beat(next(self._numbers)))
 
     async def _say(self, message: wire.FromWorker) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from boxsched.store.check import check
+from boxsched.store.operating.check import check
 from tests.cluster.pairs import Pair, pair
 from tests.contract.postgres_server import PostgresServer
 from tests.faults.book import TICK_SECONDS

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from boxsched.store.check import check
+from boxsched.store.operating.check import check
 from tests.cluster.pairs import Pair, pair, standby_of
 from tests.faults.clients import loaded
 from tests.faults.cluster import clustered

@@ -11,7 +11,7 @@ from pathlib import Path
 import aiohttp
 import attrs
 
-from boxsched.store.check import check
+from boxsched.store.operating.check import check
 from tests.faults.service import Service
 
 KILLS = int(os.environ.get("BOXSCHED_TEST_KILLS", "8"))

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from boxsched.store.check import check
+from boxsched.store.operating.check import check
 from tests.faults import processes
 from tests.faults.book import Book
 from tests.faults.clients import Clients, loaded

@@ -10,19 +10,20 @@ from typing import Any, TypeVar, cast
 import aiohttp
 from aiohttp import web
 
-from boxsched import inbox
-from boxsched.api.serving import Runner
+from boxsched.api.http.serving import Runner
 from boxsched.errors import StoreAway
 from boxsched.gateway import Gateway
 from boxsched.gateway.figures import Times
 from boxsched.gather import Gather
 from boxsched.model import BoxId, JobId, WorkerId, WorkloadId
+from boxsched.protocol import inbox, wire
+from boxsched.protocol.batches import BoxChange
+from boxsched.protocol.shards import Project
+from boxsched.protocol.workers import BoxRow
 from boxsched.states import Result
 from boxsched.store import open_store
-from boxsched.store.batches import BoxChange
 from boxsched.store.contract import SHARD, Store
-from boxsched.store.values import BoxRow, Project, Token
-from boxsched.worker import wire
+from boxsched.store.records import Token
 from tests.contract.world import NOW, Leader, build, spec
 
 PATIENCE_SECONDS = 20.0

@@ -6,10 +6,10 @@ from pathlib import Path
 import attrs
 import pytest
 
-from boxsched import inbox
+from boxsched.protocol import inbox, wire
+from boxsched.protocol.workers import NewWorker
 from boxsched.store.contract import SHARD
-from boxsched.store.values import NewWorker, Token
-from boxsched.worker import wire
+from boxsched.store.records import Token
 from tests.contract.world import NOW
 from tests.gateway.house import CLUSTER, NODE, QUICK, House
 

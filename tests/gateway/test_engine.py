@@ -7,14 +7,13 @@ from pathlib import Path
 
 import attrs
 
-from boxsched import inbox
 from boxsched.clock import Clock
 from boxsched.engine.engine import Counters, Engine
 from boxsched.model import WorkerId, WorkloadId
-from boxsched.store.batches import Event
+from boxsched.protocol import inbox, wire
+from boxsched.protocol.batches import Event
 from boxsched.store.contract import SHARD
-from boxsched.store.values import NewWorkload, Submitted
-from boxsched.worker import wire
+from boxsched.store.records import NewWorkload, Submitted
 from tests.contract.world import build, spec
 from tests.gateway.house import PATIENCE_SECONDS, House, Worker, passed, started
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from boxsched.gateway.reading import Foul, read
-from boxsched.worker import wire
+from boxsched.gateway.received import Foul, read
+from boxsched.protocol import wire
 from tests.contract.world import NOW
 from tests.gateway.house import House, passed, started
 

@@ -7,9 +7,9 @@ import attrs
 
 from boxsched.gateway.levels import level_text
 from boxsched.model import Kind, WorkerId
+from boxsched.protocol import wire
+from boxsched.protocol.assignments import Assignment
 from boxsched.states import JobState
-from boxsched.store.values import Assignment
-from boxsched.worker import wire
 from tests.contract.world import assigned, stopping
 from tests.gateway.house import QUICK, House
 

@@ -6,12 +6,11 @@ from pathlib import Path
 import attrs
 import pytest
 
-from boxsched import inbox
 from boxsched.model import JobId, WorkloadId
+from boxsched.protocol import inbox, wire
 from boxsched.states import Result
 from boxsched.store.sql_store import SqlStore
-from boxsched.worker import wire
-from boxsched.worker.spool import MARKS_BYTES
+from boxsched.worker.agent.spool import MARKS_BYTES
 from tests.contract.world import NOW
 from tests.gateway.house import House, Worker, passed, started
 

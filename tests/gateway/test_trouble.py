@@ -7,9 +7,8 @@ from pathlib import Path
 import attrs
 import pytest
 
-from boxsched import inbox
 from boxsched.errors import StoreAway
-from boxsched.worker import wire
+from boxsched.protocol import inbox, wire
 from tests.gateway.house import QUICK, House, Worker, passed, started
 
 

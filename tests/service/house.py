@@ -13,14 +13,14 @@ import msgspec
 from aiohttp import web
 
 from boxsched.api.app import application
-from boxsched.api.peers import Peers
-from boxsched.api.places import Places
-from boxsched.api.serving import Runner
+from boxsched.api.http.peers import Peers
+from boxsched.api.http.places import Places
+from boxsched.api.http.serving import Runner
 from boxsched.clock import Clock
-from boxsched.node import Node
-from boxsched.options import Options
+from boxsched.node.node import Node
+from boxsched.node.options import Options
+from boxsched.protocol.batches import StoredEvent
 from boxsched.store import open_store
-from boxsched.store.batches import StoredEvent
 
 PATIENCE_SECONDS = 20.0
 API = "/api/v1"

@@ -7,7 +7,7 @@ from pathlib import Path
 import attrs
 
 from boxsched.store.contract import SHARD
-from boxsched.store.values import Submitted
+from boxsched.store.records import Submitted
 from tests.service.house import API, House, job, jobs
 
 ROW = {
@@ -130,10 +130,10 @@ async def test_the_order_is_the_clusters_not_the_nodes_own(tmp_path: Path) -> No
 
 async def fill(house: House, count: int) -> None:
     """Many builds, put into the store in large groups."""
-    from boxsched.api import asked
-    from boxsched.api.branches import BranchGlobs
-    from boxsched.api.known import Known, settings_of
-    from boxsched.api.schema import AskBuild
+    from boxsched.api.resources import asked
+    from boxsched.api.resources.branches import BranchGlobs
+    from boxsched.api.resources.known import Known, settings_of
+    from boxsched.api.resources.requests import AskBuild
 
     project = await house.node.store.project("web")
     assert project is not None

@@ -1,7 +1,7 @@
 """The name under which a stop is recorded: the token's, else what it came by."""
 
-from boxsched.api.asker import asker_of
-from boxsched.store.values import Token
+from boxsched.api.auth.asker import asker_of
+from boxsched.store.records import Token
 from tests.service.house import API, House, stop
 
 

@@ -9,9 +9,9 @@ import pytest
 from aiohttp import web
 
 from activity_monitor import SECURITY_HEADERS, SESSION_COOKIE
-from boxsched.api import tokens
 from boxsched.api.app import application
-from boxsched.api.guard import Policy
+from boxsched.api.auth import tokens
+from boxsched.api.http.guard import Policy
 from boxsched.api.routes import PAGE_POLICIES
 from tests.service.house import API, Answer, House
 

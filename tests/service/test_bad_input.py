@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from hypothesis import strategies
 
-from boxsched.api import deadlines
+from boxsched.api.http import deadlines
 from tests.service.house import API, House, job
 
 BUILDS = f"{API}/projects/web/builds"

@@ -8,17 +8,18 @@ from typing import Any
 import msgspec
 import pytest
 
-from boxsched.api.large import LARGE_BYTES, LargeBodies
+from boxsched.api.http.large import LARGE_BYTES, LargeBodies
 from boxsched.engine.books import Books
 from boxsched.errors import Invalid, StoreAway
-from boxsched.forecasts import Forecasts
 from boxsched.gather import Gather
-from boxsched.holds import TICK_SECONDS, WINDOW_SECONDS, LoopHolds
-from boxsched.inbox import SubmitJob
 from boxsched.model import WorkloadId
-from boxsched.node import GROUP_BYTES_AT_MOST
+from boxsched.node.forecasts import Forecasts
+from boxsched.node.loop_holds import TICK_SECONDS, WINDOW_SECONDS, LoopHolds
+from boxsched.node.node import GROUP_BYTES_AT_MOST
+from boxsched.protocol.inbox import SubmitJob
+from boxsched.protocol.shards import Organization
 from boxsched.scheduling.prediction import Outlook
-from boxsched.store.values import NewWorkload, Organization
+from boxsched.store.records import NewWorkload
 from tests.service.house import API, House, job, jobs
 
 # --- Group commit ---------------------------------------------------------------------------

@@ -5,9 +5,9 @@ import threading
 
 import pytest
 
-from boxsched.api import branches
-from boxsched.api.branches import BranchGlobs, Compiler
-from boxsched.api.schema import ProjectSettings
+from boxsched.api.resources import branches
+from boxsched.api.resources.branches import BranchGlobs, Compiler
+from boxsched.api.resources.requests import ProjectSettings
 from boxsched.globs import Automaton
 from boxsched.model import MAX_GLOB_CHARACTERS
 from tests.service.house import House, job

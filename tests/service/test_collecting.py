@@ -13,11 +13,11 @@ from boxsched import collecting, discarding
 from boxsched.collecting import Collector
 from boxsched.engine.loading import Loading
 from boxsched.model import Cancellation, Kind, ProjectId, WorkloadId
+from boxsched.protocol.shards import LoadedJob, LoadedWorkload, ShardState
 from boxsched.scheduling import JobAsk, QueueRules, Scheduler
+from boxsched.scheduling.interface import BoxAdded, JobsEnded, Submit
 from boxsched.scheduling.prediction import forecast
-from boxsched.scheduling.values import BoxAdded, JobsEnded, Submit
 from boxsched.states import JobState, Result, State
-from boxsched.store.batches import LoadedJob, LoadedWorkload, ShardState
 
 LOOKED_AT_MOST = 50_000  # objects, by one collection: about 12 ms
 

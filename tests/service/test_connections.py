@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from activity_monitor import SECURITY_HEADERS
-from boxsched.api import deadlines
-from boxsched.api.serving import Connection
-from boxsched.store.values import NewWorkload, SubmitOutcome
+from boxsched.api.http import deadlines
+from boxsched.api.http.serving import Connection
+from boxsched.store.records import NewWorkload, SubmitOutcome
 from tests.service.house import API, House
 
 BUILDS = f"{API}/projects/web/builds"

@@ -11,10 +11,10 @@ import msgspec
 import pytest
 
 from activity_monitor import SECURITY_HEADERS
-from boxsched.api import deadlines, large, places, replies
-from boxsched.api.known_tokens import Holder, KnownTokens
-from boxsched.api.peers import Peers
-from boxsched.api.places import Places
+from boxsched.api.auth.known_tokens import Holder, KnownTokens
+from boxsched.api.http import deadlines, large, places, replies
+from boxsched.api.http.peers import Peers
+from boxsched.api.http.places import Places
 from tests.service.house import API, House
 from tests.service.test_connections import BODY, BUILDS, post, say
 

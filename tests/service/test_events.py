@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 import msgspec
 import pytest
 
-from boxsched.api import deadlines
-from boxsched.api import events as events_module
+from boxsched.api.http import deadlines
+from boxsched.api.resources import events as events_module
+from boxsched.client.records import Event
 from boxsched.client.stream import EventReader
-from boxsched.client.values import Event
 from tests.service.house import API, House, job
 
 
@@ -193,7 +193,7 @@ async def test_who_does_not_read_is_dropped_and_others_are_not(
 
 
 def test_an_event_is_one_message() -> None:
-    from boxsched.store.batches import StoredEvent
+    from boxsched.protocol.batches import StoredEvent
 
     data = msgspec.json.encode({"type": "x", "message": "a\nb\r\n\nid: 1.1.1\ndata: z\u2028"})
     stored = StoredEvent(1, 2, 3, "workload.queued", data)

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from boxsched.client.records import Event
 from boxsched.client.stream import EventReader
-from boxsched.client.values import Event
 from tests.bus import redis_server
 from tests.contract.postgres_server import database, served
 from tests.service.house import API, House

@@ -2,9 +2,9 @@
 
 import asyncio
 
-from boxsched import inbox
+from boxsched.protocol import inbox
+from boxsched.protocol.workers import Connected, NewWorker
 from boxsched.store.contract import SHARD
-from boxsched.store.values import Connected, NewWorker
 from tests.service.house import API, PATIENCE_SECONDS, House, jobs
 
 

@@ -5,8 +5,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from boxsched.api import schema
-from boxsched.api.bodies import Form
+from boxsched.api.http.bodies import Form
+from boxsched.api.resources import requests as schema
 from boxsched.errors import Invalid
 from tests.service.house import PUBLIC_KEY
 

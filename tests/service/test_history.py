@@ -3,9 +3,9 @@
 import asyncio
 from typing import Any
 
-from boxsched.api.activity import NOTICE_SECONDS, notice_of
-from boxsched.store.steps import operating
-from boxsched.store.values import History
+from boxsched.api.resources.activity import NOTICE_SECONDS, notice_of
+from boxsched.store.records import History
+from boxsched.store.steps import maintenance as operating
 from tests.service.house import API, House
 
 

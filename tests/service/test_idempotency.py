@@ -7,10 +7,10 @@ from pathlib import Path
 import attrs
 import pytest
 
-from boxsched.inbox import Stop
 from boxsched.model import WorkloadId
+from boxsched.protocol.inbox import Stop
 from boxsched.store.contract import SHARD
-from boxsched.store.values import IdempotencyKey, KeyTaken, Submitted
+from boxsched.store.records import IdempotencyKey, KeyTaken, Submitted
 from tests.service.house import API, PUBLIC_KEY, House, job, refused, stop
 
 

@@ -6,8 +6,8 @@ The other node is played by the store: what is written there this node is not to
 import attrs
 import msgspec
 
-from boxsched.api.known import KnownProjects
-from boxsched.store.values import Project
+from boxsched.api.resources.known import KnownProjects
+from boxsched.protocol.shards import Project
 from tests.service.house import API, House, job, jobs
 
 

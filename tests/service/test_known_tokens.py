@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from boxsched.api import known_tokens, tokens
-from boxsched.api.known_tokens import KnownTokens
+from boxsched.api.auth import known_tokens, tokens
+from boxsched.api.auth.known_tokens import KnownTokens
 from boxsched.errors import StoreAway
 from boxsched.store import Store, open_store
-from boxsched.store.values import Token
+from boxsched.store.records import Token
 
 NOW = 1_800_000_000.0
 

@@ -5,8 +5,8 @@ import asyncio
 import aiohttp
 import pytest
 
-from boxsched.api.logs import Logs
-from boxsched.api.streams import Stream
+from boxsched.api.http.streams import Stream
+from boxsched.api.resources.logs import Logs
 from boxsched.client import Client as BoxschedClient
 from boxsched.model import JobId
 from tests.service.house import API, Answer, House, job
@@ -156,7 +156,7 @@ async def test_a_followed_part_ends_in_time_and_not_with_a_cut(
 ) -> None:
     await waiting.project("web")
     made = await waiting.build()
-    monkeypatch.setattr("boxsched.api.logs.PART_SECONDS", 0.0)
+    monkeypatch.setattr("boxsched.api.resources.logs.PART_SECONDS", 0.0)
     ended = await part(waiting, f"{made['id']}-1", "offset=0&follow=1")
     assert says(ended)[:3] == ("waiting", "0", "0")
 

@@ -6,7 +6,7 @@ import jsonschema
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from boxsched.api.tokens import new_token
+from boxsched.api.auth.tokens import new_token
 from boxsched.errors import StoreAway
 from tests.service.house import API, House, job
 

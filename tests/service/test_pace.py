@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from boxsched.api import answers, asked
+from boxsched.api.resources import answers, asked
 from boxsched.pace import HEAVY_JOBS, Pace
 from tests.service.house import House, job
 

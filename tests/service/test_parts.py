@@ -11,14 +11,15 @@ import msgspec
 import pytest
 from hypothesis import strategies
 
-from boxsched.api import bodies, checks, public_keys, times
-from boxsched.api.activity import Activity
-from boxsched.api.events import Basket
-from boxsched.api.recent import RecentAnswers
-from boxsched.api.schema import AskBuild, ProjectSettings
-from boxsched.engine.happenings import rfc3339
+from boxsched.api.http import bodies, public_keys, times
+from boxsched.api.http.recent import RecentAnswers
+from boxsched.api.resources import checks
+from boxsched.api.resources.activity import Activity
+from boxsched.api.resources.events import Basket
+from boxsched.api.resources.requests import AskBuild, ProjectSettings
+from boxsched.engine.news import rfc3339
 from boxsched.errors import BoxschedError, Conflict, Invalid, Malformed
-from boxsched.store.values import IdempotencyKey
+from boxsched.store.records import IdempotencyKey
 
 YEAR_9999 = 253_402_300_799.0
 

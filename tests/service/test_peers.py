@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from boxsched.api.peers import Peers
+from boxsched.api.http.peers import Peers
 from boxsched.cli.serve import serve
-from boxsched.worker import wire
+from boxsched.protocol import wire
 from tests.service.house import API, House
 
 OURS = tuple(ipaddress.ip_network(one) for one in ("10.0.0.0/8", "127.0.0.1", "fd00::/8"))

@@ -9,12 +9,12 @@ from typing import Any
 import attrs
 import pytest
 
-from boxsched import inbox
 from boxsched.client import Client
 from boxsched.errors import Conflict
 from boxsched.model import parse_job
+from boxsched.protocol import inbox
+from boxsched.protocol.workers import Connected, NewWorker
 from boxsched.store.contract import SHARD
-from boxsched.store.values import Connected, NewWorker
 from tests.service.house import API, PATIENCE_SECONDS, Answer, House, job, stop
 
 

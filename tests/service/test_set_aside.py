@@ -6,9 +6,9 @@ import json
 import pytest
 from click.testing import CliRunner, Result
 
-from boxsched import inbox
 from boxsched.cli import main
 from boxsched.engine.turn import Turn
+from boxsched.protocol import inbox
 from boxsched.store.contract import SHARD
 from tests.service.house import API, House
 

@@ -18,14 +18,14 @@ import pytest
 from boxsched import service
 from boxsched.cli.connection import Service
 from boxsched.cli.failing import Failure
-from boxsched.cluster.keys import LockKeys
 from boxsched.errors import StoreAway
 from boxsched.folders import STARTING, DataFolder
 from boxsched.listening import bound
-from boxsched.options import Options
+from boxsched.node.options import Options
+from boxsched.protocol.lock_keys import LockKeys
+from boxsched.protocol.workers import Connected, NewWorker
 from boxsched.store import errors
 from boxsched.store.sql_store import SqlStore
-from boxsched.store.values import Connected, NewWorker
 from tests.contract.postgres_server import PostgresServer, _port, database, execute, served
 from tests.service.house import House
 

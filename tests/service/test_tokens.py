@@ -13,8 +13,8 @@ import pytest
 from yarl import URL
 
 from activity_monitor import SESSION_COOKIE
-from boxsched.api import tokens
-from boxsched.worker import wire
+from boxsched.api.auth import tokens
+from boxsched.protocol import wire
 from tests.contract.postgres_server import database, served
 from tests.service.house import API, PATIENCE_SECONDS, Answer, House
 from tests.service.test_auth import path_of, public, routes, sign_in

@@ -6,11 +6,11 @@ import re
 import attrs
 import pytest
 
-from boxsched.api.explanation import finished
-from boxsched.api.times import rfc3339
+from boxsched.api.http.times import rfc3339
+from boxsched.api.resources.explanation import finished
 from boxsched.model import parse_workload
 from boxsched.states import Result
-from boxsched.store.values import Job
+from boxsched.store.records import Job
 from tests.service.house import API, House, job, jobs, stop
 
 UNKNOWN = (

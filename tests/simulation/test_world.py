@@ -4,7 +4,7 @@ import attrs
 import pytest
 
 from boxsched.model import Policy
-from boxsched.scheduling.values import QueueRules
+from boxsched.scheduling.interface import QueueRules
 from boxsched.simulation import parse, run
 from tests.simulation.story import (
     boxes,

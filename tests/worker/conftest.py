@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from boxsched.worker import containment
+from boxsched.worker.supervisor import containment
 from tests.worker.fleet import Fleet
 from tests.worker.site import Site, eventually
 

@@ -5,10 +5,16 @@ import random
 from pathlib import Path
 from typing import Any
 
-from boxsched.worker.agent import Agent
-from boxsched.worker.discovery import Discovery, Names, NodeAddress, SystemNames, parse_source
-from boxsched.worker.remote import RemoteWorker, WorkerOptions
-from boxsched.worker.remote_pace import Pace
+from boxsched.worker.agent.agent import Agent
+from boxsched.worker.remote.discovery import (
+    Discovery,
+    Names,
+    NodeAddress,
+    SystemNames,
+    parse_source,
+)
+from boxsched.worker.remote.pace import Pace
+from boxsched.worker.remote.worker import RemoteWorker, WorkerOptions
 from tests.worker.node import TOKEN, Node
 from tests.worker.site import LIMIT_SECONDS, eventually
 

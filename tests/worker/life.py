@@ -10,9 +10,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from boxsched.inbox import JobStarted
-from boxsched.worker.agent import Agent
-from boxsched.worker.outbox import Finding, LogChunk, Report
+from boxsched.protocol.inbox import JobStarted
+from boxsched.worker.agent.agent import Agent
+from boxsched.worker.agent.outbox import Finding, LogChunk, Report
 from tests.worker.site import assigned
 
 

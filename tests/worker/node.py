@@ -1,4 +1,4 @@
-"""A node as a worker of its own sees it: the other end of ``boxsched.worker.wire``, for tests."""
+"""A node as a worker of its own sees it: the other end of ``boxsched.protocol.wire``, for tests."""
 
 import asyncio
 from collections.abc import Callable
@@ -7,8 +7,8 @@ import attrs
 from aiohttp import WSMsgType, web
 
 from boxsched.model import JobId
-from boxsched.store.values import Assignment
-from boxsched.worker import wire
+from boxsched.protocol import wire
+from boxsched.protocol.assignments import Assignment
 from tests.worker.site import LIMIT_SECONDS, StoreDouble
 
 TOKEN = "a-worker's-token"

@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from boxsched.inbox import JobFinished, JobStarted
 from boxsched.model import BoxId, JobId, Kind, WorkloadId, job_id, job_workload
-from boxsched.store.values import Assignment
-from boxsched.worker import folder as files
-from boxsched.worker.agent import Agent
-from boxsched.worker.outbox import Finding, LogChunk, Report
+from boxsched.protocol.assignments import Assignment
+from boxsched.protocol.inbox import JobFinished, JobStarted
+from boxsched.worker.agent.agent import Agent
+from boxsched.worker.agent.outbox import Finding, LogChunk, Report
+from boxsched.worker.supervisor import folder as files
 
 LIMIT_SECONDS = 60.0  # for what should take moments
 

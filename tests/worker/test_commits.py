@@ -7,8 +7,8 @@ import attrs
 import pytest
 
 from boxsched.errors import StoreAway
-from boxsched.inbox import JobFinished
 from boxsched.model import Kind, WorkloadId
+from boxsched.protocol.inbox import JobFinished
 from boxsched.states import Result
 from tests.worker.site import Site, assigned, eventually, job
 from tests.worker.test_git import SHOW, commit, git

@@ -15,8 +15,8 @@ import dns.rrset
 import pytest
 from yarl import URL
 
-from boxsched.worker import discovery as discovering
-from boxsched.worker.discovery import (
+from boxsched.worker.remote import discovery as discovering
+from boxsched.worker.remote.discovery import (
     Choice,
     Discovery,
     NodeAddress,

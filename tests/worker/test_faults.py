@@ -13,14 +13,14 @@ import attrs
 import pytest
 
 from boxsched.states import Result
-from boxsched.worker import descriptors
-from boxsched.worker import folder as files
-from boxsched.worker.attempt import LOST, Attempt
-from boxsched.worker.folder import Damaged, Ended
-from boxsched.worker.forking import Spawner
-from boxsched.worker.notes import note
-from boxsched.worker.site import FolderInUse, JobsLeftBehind
-from boxsched.worker.spool import Spool
+from boxsched.worker.agent.attempt import LOST, Attempt
+from boxsched.worker.agent.forking import Spawner
+from boxsched.worker.agent.notes import note
+from boxsched.worker.agent.site import FolderInUse, JobsLeftBehind
+from boxsched.worker.agent.spool import Spool
+from boxsched.worker.supervisor import descriptors
+from boxsched.worker.supervisor import folder as files
+from boxsched.worker.supervisor.folder import Damaged, Ended
 from tests.worker.site import Site, alive, assigned, at, eventually, pid_in
 from tests.worker.test_restart import PROJECT, prepared
 
@@ -328,7 +328,7 @@ async def test_none_minds_no_other_installations_jobs(make_site: Callable[..., S
 
 _SET_BACK = """
 import os, sys, time
-from boxsched.worker import supervisor
+from boxsched.worker.supervisor import supervisor
 real, calls = time.time, []
 def wrong():
     calls.append(1)

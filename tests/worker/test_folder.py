@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from boxsched.worker import folder as files
-from boxsched.worker import remains
-from boxsched.worker.folder import Damaged, Ended, Record, Step
-from boxsched.worker.notes import note
+from boxsched.worker.agent import remains
+from boxsched.worker.agent.notes import note
+from boxsched.worker.supervisor import folder as files
+from boxsched.worker.supervisor.folder import Damaged, Ended, Record, Step
 from tests.worker.site import at
 
 RECORD = Record(

@@ -9,9 +9,9 @@ import attrs
 import pytest
 
 from boxsched.states import Result
-from boxsched.worker import folder as files
-from boxsched.worker import lookout
-from boxsched.worker.attempt import LOST
+from boxsched.worker.agent import lookout
+from boxsched.worker.agent.attempt import LOST
+from boxsched.worker.supervisor import folder as files
 from tests.worker.site import Site, alive, assigned, eventually, pid_in
 
 FORGED = """printf '["passed", 0, null, false, null, 1.0, 2.0]' > ../../forged

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from boxsched.inbox import JobFinished, JobStarted
 from boxsched.model import Kind
+from boxsched.protocol.inbox import JobFinished, JobStarted
 from boxsched.states import Result
 from tests.worker.site import Site, assigned, eventually, job
 

@@ -8,9 +8,9 @@ import pytest
 
 from boxsched.model import Kind
 from boxsched.states import Result
-from boxsched.worker import heard as hearing
-from boxsched.worker import site as sites
-from boxsched.worker.heard import (
+from boxsched.worker.agent import site as sites
+from boxsched.worker.supervisor import heard as hearing
+from boxsched.worker.supervisor.heard import (
     Deadline,
     Heard,
     boottime,

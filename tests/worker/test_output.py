@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from boxsched.states import Result
-from boxsched.worker.joblog import LINE_LIMIT_BYTES, MIB, READ_BYTES, BoundedLog
+from boxsched.worker.supervisor.joblog import LINE_LIMIT_BYTES, MIB, READ_BYTES, BoundedLog
 from tests.worker.site import Site, assigned, eventually, job
 
 FLOOD_BYTES = 150_000_000

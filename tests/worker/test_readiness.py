@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from boxsched.inbox import JobFinished
+from boxsched.protocol.inbox import JobFinished
 from boxsched.states import Result
-from boxsched.worker import readiness, repository, trouble
-from boxsched.worker.readiness import Readiness, check, has_no_room
+from boxsched.worker.agent import readiness, repository
+from boxsched.worker.agent.readiness import Readiness, check, has_no_room
+from boxsched.worker.supervisor import trouble
 from tests.worker.site import Site, assigned
 
 LIMIT_SECONDS = 30.0

@@ -6,8 +6,8 @@ from collections.abc import Callable
 import pytest
 
 from boxsched.errors import StoreAway
-from boxsched.inbox import JobFinished, JobStarted
 from boxsched.model import Kind
+from boxsched.protocol.inbox import JobFinished, JobStarted
 from boxsched.states import Result
 from tests.worker.site import LIMIT_SECONDS, Site, assigned, eventually, job
 
@@ -131,7 +131,7 @@ async def test_a_result_is_said_again_while_it_is_asked_for(
     await site.agent.reconcile([*asked, assigned(3, "true", ordinal=2)])
     await site.end(3)
     assert len(ends(site, 1)) == len(ends(site, 2)) == 1, "not before long"
-    monkeypatch.setattr("boxsched.worker.reporting.REPEAT_SECONDS", 0.1)
+    monkeypatch.setattr("boxsched.worker.agent.reporting.REPEAT_SECONDS", 0.1)
     async with asyncio.timeout(LIMIT_SECONDS):
         while len(ends(site, 1)) < 2 or len(ends(site, 2)) < 2:
             await site.agent.reconcile(asked)

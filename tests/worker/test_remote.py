@@ -7,12 +7,12 @@ import attrs
 import pytest
 
 from boxsched.model import Kind, WorkloadId
+from boxsched.protocol import wire
 from boxsched.states import Result
-from boxsched.worker import wire
-from boxsched.worker.heard import read_heard
-from boxsched.worker.remote_identity import Unusable
-from boxsched.worker.remote_link import NotTaken
-from boxsched.worker.site import FolderInUse
+from boxsched.worker.agent.site import FolderInUse
+from boxsched.worker.remote.identity import Unusable
+from boxsched.worker.remote.link import NotTaken
+from boxsched.worker.supervisor.heard import read_heard
 from tests.worker.fleet import QUICK, Fleet
 from tests.worker.node import TOKEN, Node
 from tests.worker.site import alive, assigned, at, eventually, job, pid_in

@@ -6,18 +6,18 @@ from pathlib import Path
 import attrs
 import pytest
 
-from boxsched.inbox import JobFinished, JobStarted
 from boxsched.model import JobId
+from boxsched.protocol import wire
+from boxsched.protocol.inbox import JobFinished, JobStarted
 from boxsched.states import Result
-from boxsched.worker import folder as files
-from boxsched.worker import remote_identity as keeping
-from boxsched.worker import wire
-from boxsched.worker.folder import Damaged, Ended, Running
-from boxsched.worker.notes import note
-from boxsched.worker.outbox import LogChunk, Report
-from boxsched.worker.remote_pace import Backoff, Pace
-from boxsched.worker.remote_saying import chunks_in_sentences, reports_in_sentences
-from boxsched.worker.site import FolderInUse
+from boxsched.worker.agent.notes import note
+from boxsched.worker.agent.outbox import LogChunk, Report
+from boxsched.worker.agent.site import FolderInUse
+from boxsched.worker.remote import identity as keeping
+from boxsched.worker.remote.pace import Backoff, Pace
+from boxsched.worker.remote.saying import chunks_in_sentences, reports_in_sentences
+from boxsched.worker.supervisor import folder as files
+from boxsched.worker.supervisor.folder import Damaged, Ended, Running
 from tests.worker.site import at
 
 # --- Pace -----------------------------------------------------------------------------------

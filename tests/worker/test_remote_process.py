@@ -13,8 +13,8 @@ from click.testing import CliRunner
 
 from boxsched.cli import main
 from boxsched.model import Kind
+from boxsched.protocol import wire
 from boxsched.states import Result
-from boxsched.worker import wire
 from tests.worker.fleet import Fleet, end_jobs
 from tests.worker.node import TOKEN, Node
 from tests.worker.site import LIMIT_SECONDS, alive, assigned, eventually, job, pid_in

@@ -14,11 +14,11 @@ import pytest
 
 from boxsched.model import JobId
 from boxsched.states import Result
-from boxsched.worker import folder as files
-from boxsched.worker.attempt import Attempt
-from boxsched.worker.place import Place
-from boxsched.worker.plan import Worksite, attempt_name, plan
-from boxsched.worker.site import KEPT_QUARANTINED, FolderInUse
+from boxsched.worker.agent.attempt import Attempt
+from boxsched.worker.agent.place import Place
+from boxsched.worker.agent.plan import Worksite, attempt_name, plan
+from boxsched.worker.agent.site import KEPT_QUARANTINED, FolderInUse
+from boxsched.worker.supervisor import folder as files
 from tests.worker.site import Site, alive, assigned, at, eventually, job, pid_in
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -148,7 +148,7 @@ def prepared(site: Site, *commands: str, boot: str | None = None, cluster: str =
 
 _FOREIGN = """
 import os, signal, sys
-from boxsched.worker import supervisor
+from boxsched.worker.supervisor import supervisor
 signal.signal(signal.SIGUSR1, lambda number, frame: None)
 site, name = os.path.split(sys.argv[1])
 supervisor.supervise(os.open(site, os.O_RDONLY), site, name)

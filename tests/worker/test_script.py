@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from boxsched.states import Result
-from boxsched.worker import script as scripts
+from boxsched.worker.agent import script as scripts
 from tests.worker.site import Site
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import attrs
 import pytest
 
+from boxsched.protocol.assignments import Assignment
 from boxsched.states import Result
-from boxsched.store.values import Assignment
 from tests.worker.site import Site, alive, assigned, eventually, pid_in
 
 # Forks twice, leaves the session, ignores SIGTERM, and keeps the job's output open.

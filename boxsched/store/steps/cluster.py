@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 
 from boxsched.model import WorkerId
+from boxsched.protocol.workers import Connection
 from boxsched.store.blocks import Row, Steps, load
-from boxsched.store.steps import fleet
-from boxsched.store.values import Connection, NodeInfo, ShardHead
+from boxsched.store.records import NodeInfo, ShardHead
+from boxsched.store.steps import workers as fleet
 
 _SQL = load("cluster.sql")
 

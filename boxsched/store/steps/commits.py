@@ -1,7 +1,7 @@
 """The one commit that all jobs and attempts of a workload run."""
 
-from boxsched import inbox
 from boxsched.model import JobId, job_workload
+from boxsched.protocol import inbox
 from boxsched.store.blocks import Steps, load
 from boxsched.store.steps.submission import tell_of
 

@@ -5,7 +5,7 @@ given out there must not be given out again. So it is as behind the restoration 
 """
 
 from boxsched.store.blocks import Steps, load
-from boxsched.store.steps import operating
+from boxsched.store.steps import maintenance as operating
 from boxsched.store.tables import TABLES
 
 _SQL = load("history.sql")

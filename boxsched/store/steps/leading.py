@@ -6,8 +6,7 @@ import msgspec
 
 from boxsched.errors import Fenced
 from boxsched.model import WorkloadId
-from boxsched.store import rows
-from boxsched.store.batches import (
+from boxsched.protocol.batches import (
     SUBMISSION_SET_ASIDE,
     Batch,
     BoxChange,
@@ -16,6 +15,7 @@ from boxsched.store.batches import (
     JobChange,
     SetAside,
 )
+from boxsched.store import rows
 from boxsched.store.blocks import Row, Steps, load
 
 _SQL = load("leading.sql")

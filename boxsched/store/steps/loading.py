@@ -5,12 +5,12 @@ from operator import itemgetter
 from typing import Any
 
 from boxsched.model import JobId, ProjectId, WorkloadId, job_id, job_workload
+from boxsched.protocol.shards import LoadedJob, LoadedWorkload, Organization, ShardState
 from boxsched.store import rows
-from boxsched.store.batches import LoadedJob, LoadedWorkload, ShardState
 from boxsched.store.blocks import Block, Row, Steps, load
 from boxsched.store.contract import PAGE_WORKLOADS, ShardLoading
-from boxsched.store.steps import fleet, leading
-from boxsched.store.values import Organization
+from boxsched.store.steps import leading
+from boxsched.store.steps import workers as fleet
 
 _SQL = load("leading.sql")
 

@@ -12,8 +12,8 @@ from boxsched.errors import Invalid
 from boxsched.model import Kind, WorkloadId
 from boxsched.states import State
 from boxsched.store.blocks import Block, Steps, load
-from boxsched.store.steps import reading
-from boxsched.store.values import WorkloadFilter, WorkloadPage
+from boxsched.store.records import WorkloadFilter, WorkloadPage
+from boxsched.store.steps import reads as reading
 
 _SQL = load("pages.sql")
 

@@ -2,13 +2,14 @@
 
 import msgspec
 
-from boxsched import inbox
 from boxsched.errors import Conflict
 from boxsched.model import ProjectId
+from boxsched.protocol import inbox
+from boxsched.protocol.shards import Organization, Project
 from boxsched.store import rows
 from boxsched.store.blocks import Steps, load
+from boxsched.store.records import SweptProjects
 from boxsched.store.steps.submission import tell
-from boxsched.store.values import Organization, Project, SweptProjects
 
 _SQL = load("projects.sql")
 

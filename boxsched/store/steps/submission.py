@@ -5,11 +5,10 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from boxsched import inbox
 from boxsched.model import Kind, ProjectId, WorkloadId, job_id
+from boxsched.protocol import inbox
 from boxsched.store.blocks import Call, Row, Steps, load
-from boxsched.store.rows import json_text
-from boxsched.store.values import (
+from boxsched.store.records import (
     IdempotencyKey,
     JobSpec,
     KeyTaken,
@@ -19,6 +18,7 @@ from boxsched.store.values import (
     Submitted,
     SweptKeys,
 )
+from boxsched.store.rows import json_text
 
 _SQL = load("submission.sql")
 

@@ -3,7 +3,7 @@
 import attrs
 
 from boxsched.store.blocks import Steps, load
-from boxsched.store.values import Token
+from boxsched.store.records import Token
 
 _SQL = load("tokens.sql")
 

@@ -1,0 +1,1 @@
+"""Who asks: tokens, sessions of the page, and answers that end with their token."""

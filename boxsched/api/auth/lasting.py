@@ -1,0 +1,53 @@
+"""Answers that last (event streams, logs that are followed, workers): each ends with its token.
+
+A request is let in once; what it opened could go on for ever after its token was revoked. So one
+chore asks for all of them together, and cuts those whose tokens hold no more.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+
+from aiohttp import web
+
+from boxsched.api.auth.known_tokens import KnownTokens
+
+LOOK_SECONDS = 0.5  # with the question's own time a revoked token ends within a second
+
+
+class Lasting:
+    def __init__(self, tokens: KnownTokens) -> None:
+        self._tokens = tokens
+        self._open: dict[int, tuple[web.Request, str]] = {}  # by id(): a request has no hash
+        self._opened = asyncio.Event()
+
+    @contextlib.contextmanager
+    def watched(self, request: web.Request, sha256: str) -> Iterator[None]:
+        """While the answer goes on; ``sha256`` is the sum of the token that it came with."""
+        self._open[id(request)] = request, sha256
+        self._opened.set()
+        try:
+            yield
+        finally:
+            del self._open[id(request)]
+
+    async def run(self) -> None:
+        """Until it is cancelled; nothing is asked while nothing is open."""
+        while True:
+            await self._opened.wait()
+            await asyncio.sleep(LOOK_SECONDS)
+            await self.run_once()
+            if not self._open:
+                self._opened.clear()
+
+    async def run_once(self) -> int:
+        """Cut what has lost its token; how many there were."""
+        watched = list(self._open.values())
+        if not watched:
+            return 0
+        holding = await self._tokens.still({sha256 for _, sha256 in watched})
+        lost = [request for request, sha256 in watched if sha256 not in holding]
+        for request in lost:
+            if request.transport is not None:
+                request.transport.abort()
+        return len(lost)

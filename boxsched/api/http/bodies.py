@@ -1,0 +1,128 @@
+"""A request's body: read within bounds of size and time, and made a value or a refusal.
+
+The contract's errors tell malformed (400: not JSON) from what does not make sense (422), and name
+the field as a caller writes it: ``jobs[0].commands``.
+"""
+
+import asyncio
+import json
+from typing import Generic, TypeVar
+
+import msgspec
+from aiohttp import HttpVersion11, web
+
+from boxsched.api.http import misfit, replies
+from boxsched.errors import Malformed, TooLarge
+
+MAX_BODY_BYTES = 1 << 20
+CHECKED_AT_ONCE_BYTES = 16_384  # the keys of a larger body are checked in a thread
+MAX_KEY_CHARACTERS = 200
+
+T = TypeVar("T")
+
+
+async def expected(request: web.Request) -> web.Response | None:
+    """What ``Expect`` is answered before the guard: nothing, since only who may ask is told to go
+    on (``read``); a refusal for what nobody can expect."""
+    if request.headers["Expect"].lower() != "100-continue":
+        return replies.refused(web.HTTPExpectationFailed())
+    return None
+
+
+async def read(request: web.Request) -> bytes:
+    """The whole body; at most MAX_BODY_BYTES. Raises TooSlow (``deadlines``)."""
+    encoding = request.headers.get("Content-Encoding")
+    if encoding is not None and encoding.strip().lower() not in ("", "identity"):
+        raise Malformed("send the body as it is: no Content-Encoding is taken")
+    if (request.content_length or 0) > MAX_BODY_BYTES:
+        raise _too_large()
+    content = request.content
+    try:
+        if content.is_eof():  # nearly always: it came with the headers
+            body = content.read_nowait()
+        else:
+            if request.version >= HttpVersion11 and "Expect" in request.headers:
+                await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                request.writer.output_size = 0  # it is no part of the answer
+            body = await _drip(request)
+    except web.RequestPayloadError:
+        raise Malformed("the body is not what its headers announce") from None
+    if len(body) > MAX_BODY_BYTES:
+        raise _too_large()
+    if len(body) <= CHECKED_AT_ONCE_BYTES:
+        check_keys(body)
+    else:
+        await asyncio.to_thread(check_keys, body)
+    return body
+
+
+def check_keys(body: bytes) -> None:
+    """Raises Malformed for an object that has a key twice: one of its values would be lost. What
+    is not JSON at all is for others to say."""
+    if body.count(b":") < 2:
+        return
+    try:
+        json.loads(body, object_pairs_hook=_distinct, parse_int=len, parse_float=len)
+    except (ValueError, RecursionError):
+        return
+
+
+def _distinct(pairs: list[tuple[str, object]]) -> None:
+    if len({key for key, _ in pairs}) < len(pairs):
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise Malformed("an object has a key twice", key[:MAX_KEY_CHARACTERS])
+            seen.add(key)
+
+
+async def _drip(request: web.Request) -> bytes:
+    body = bytearray()
+    if request.transport is None:  # aiohttp would call it a mistake to read on
+        raise ConnectionResetError("the client hung up")
+    while chunk := await request.content.readany():
+        body += chunk
+        if len(body) > MAX_BODY_BYTES:
+            raise _too_large()
+    return bytes(body)
+
+
+def _too_large() -> TooLarge:
+    return TooLarge(f"a body has at most {MAX_BODY_BYTES} bytes")
+
+
+class Form(Generic[T]):
+    """What a body must be; ``read`` gives the value, or raises what the caller is told."""
+
+    def __init__(self, kind: type[T], empty: T | None = None) -> None:
+        self.kind = kind
+        self._empty = empty
+        self._decoder = msgspec.json.Decoder(kind)
+
+    def read(self, body: bytes) -> T:
+        if not body and self._empty is not None:
+            return self._empty
+        try:
+            return self._decoder.decode(body)
+        except msgspec.ValidationError as error:
+            _well_formed(body)  # what is malformed behind the first wrong value is malformed
+            raise misfit.refusal(str(error), self.kind, body) from None
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise _malformed(error) from None
+
+
+def _well_formed(body: bytes) -> None:
+    try:
+        msgspec.json.decode(body)
+    except msgspec.ValidationError:
+        return  # JSON, with a number that no double holds
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise _malformed(error) from None
+
+
+def _malformed(error: Exception) -> Malformed:
+    if isinstance(error, UnicodeDecodeError):
+        return Malformed("the body is not UTF-8")
+    if isinstance(error, RecursionError):
+        return Malformed("the body is nested too deeply")
+    return Malformed(f"the body is not JSON: {error}")

@@ -1,0 +1,41 @@
+"""Patterns of texts that callers send, and what to say to a caller whose text does not match.
+
+Every pattern ends in ``(?![\\s\\S])``: Python's ``$`` would let a trailing newline through.
+"""
+
+from collections.abc import Mapping
+
+from boxsched.api.http import public_keys
+
+END = r"(?![\s\S])"
+_NO_CONTROLS = r"[^\u0000-\u001f\u007f-\u009f]"
+CONTROLS_FREE = rf"^{_NO_CONTROLS}+{END}"
+
+PROJECT_NAME = rf"^[a-z0-9][a-z0-9._-]{{0,62}}{END}"
+LINE = rf"^{_NO_CONTROLS}*{END}"
+NAME = CONTROLS_FREE
+ARGUMENT = rf"^(?!-){_NO_CONTROLS}+{END}"
+TEXT = rf"^[^\u0000]*{END}"
+SECRET = rf"^[^\u0000]+{END}"
+COMMIT = rf"^[0-9a-fA-F]{{7,64}}{END}"
+BOX_TYPE = rf"^[A-Za-z0-9][A-Za-z0-9._-]{{0,62}}{END}"
+VARIABLE = rf"^(?!BOXSCHED_)[A-Za-z_][A-Za-z0-9_]{{0,254}}{END}"
+
+PUBLIC_KEY = public_keys.pattern(END)
+
+# What is asked for, to whoever sent something else.
+FORMS: Mapping[str, str] = {
+    PROJECT_NAME: "1 to 63 of a-z, 0-9, '.', '_' and '-' are asked for, "
+    "the first a letter or digit",
+    LINE: "no control characters (a tab, a newline) may be in it",
+    NAME: "no control characters (a tab, a newline) may be in it",
+    ARGUMENT: "it may not begin with '-', nor hold control characters (a tab, a newline)",
+    TEXT: "no NUL character may be in it",
+    SECRET: "no NUL character may be in it",
+    PUBLIC_KEY: "must be one OpenSSH public key, with the data of its type: ssh-ed25519 AAAA...",
+    COMMIT: "a commit is 7 to 64 hex digits",
+    BOX_TYPE: "1 to 63 letters, digits, '.', '_' and '-' are asked for, "
+    "the first a letter or digit",
+    VARIABLE: "1 to 255 letters, digits and '_' are asked for, the first no digit, "
+    "and not BOXSCHED_ at the beginning",
+}

@@ -1,0 +1,212 @@
+"""The one middleware: who asks, whether he may, and every refusal in the contract's form.
+
+Default deny: a route that declares no policy, and a path that has no route, ask for a token. It
+comes in the Authorization header; a browser's session comes in its cookie, and then a change counts
+only from our own page (S24): other sites can make a browser send the cookie, never the header.
+
+A worker's token opens the worker's route and no other; an admin's opens all but that one. An answer
+that lasts (a stream, a worker's connection) ends when its token does: ``lasting``.
+"""
+
+import asyncio
+import enum
+import ipaddress
+import re
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+
+import attrs
+from aiohttp import web
+from aiohttp.typedefs import Middleware
+
+from activity_monitor import SESSION_COOKIE, Pages
+from boxsched.api.auth.asker import ASKER, asker_of
+from boxsched.api.auth.known_tokens import Holder, KnownTokens
+from boxsched.api.auth.lasting import Lasting
+from boxsched.api.auth.sessions import StoredSessions
+from boxsched.api.auth.tokens import Role
+from boxsched.api.http import replies
+from boxsched.api.http.large import LargeBodies
+from boxsched.api.http.packing import pack
+from boxsched.api.http.parameters import check_parameters
+from boxsched.api.http.peers import Peers
+from boxsched.api.http.recent import PRINCIPAL
+from boxsched.api.http.serving import recognise
+from boxsched.errors import BoxschedError, Forbidden, Unauthorized
+from boxsched.store.records import Token
+
+TOKEN = web.RequestKey("token", Token)  # what who asks came with; not there on public routes
+
+# Headers of a proxy: the request is somebody else's.
+_PASSED_ON = frozenset({"forwarded", "via", "x-real-ip", "cf-connecting-ip", "true-client-ip"})
+_FORWARDED = "x-forwarded-"
+_HOST = re.compile(r"(\[(?P<v6>[^]]*)\]|(?P<name>[^:]*))(:[0-9]{1,5})?")
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+CLIENT_CLOSED = 499  # in /metrics: the client hung up before it had its answer
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class NotAWorker(Forbidden):
+    """An admin's token where a worker's is asked for: take one of role worker."""
+
+    code = "not_a_worker"
+
+
+class Policy(enum.Enum):
+    """Who may use a route."""
+
+    PUBLIC = "public"  # anybody
+    ADMIN = "admin"  # whoever holds an admin's token, or a session
+    WORKER = "worker"  # whoever holds a worker's token
+    LOOPBACK = "loopback"  # anybody on this machine; else as ADMIN
+
+
+@attrs.frozen
+class Declared:
+    """What the table of routes says of one."""
+
+    policy: Policy
+    name: str  # method and path, for /metrics
+    lasting: bool = False  # its answer may go on for ever
+    query: frozenset[str] | None = None  # the parameters that it knows; None = it takes any
+
+
+@attrs.frozen
+class Guard:
+    tokens: KnownTokens
+    sessions: StoredSessions
+    lasting: Lasting
+    declared: Mapping[web.AbstractRoute, Declared]
+    peers: Peers
+    pages: Pages
+    answered: Counter[tuple[str, int]] = attrs.field(factory=Counter)
+    large: LargeBodies = attrs.field(factory=LargeBodies)
+
+    def middleware(self) -> Middleware:
+        declared, answered = self.declared, self.answered
+        unknown = Declared(Policy.ADMIN, "other")
+        other_method = Declared(Policy.PUBLIC, "other")
+
+        @web.middleware
+        async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+            request = self.peers.placed(request)
+            route = declared.get(request.match_info.route)
+            if route is None:  # a path or a method that nothing answers: no secret if it is public
+                route = other_method if self._is_public(request.path) else unknown
+            status = 500  # what aiohttp answers where a fault of ours raises anything else
+            try:
+                response = await self._answer(request, route, handler)
+                if route is unknown:
+                    response = self.pages.instead(request, response.status) or response
+                if request.secure and not response.prepared:
+                    response.headers["Strict-Transport-Security"] = replies.HSTS
+                await pack(request, response)
+                status = response.status
+                return response
+            except web.HTTPException as error:
+                status = error.status
+                raise
+            except (asyncio.CancelledError, ConnectionError):
+                status = CLIENT_CLOSED
+                raise
+            finally:
+                answered[route.name, status] += 1
+
+        return guard
+
+    def _is_public(self, path: str) -> bool:
+        return any(
+            its.policy is Policy.PUBLIC and route.resource and route.resource.canonical == path
+            for route, its in self.declared.items()
+        )
+
+    async def _answer(
+        self, request: web.Request, route: Declared, handler: Handler
+    ) -> web.StreamResponse:
+        """The handler's answer, or the refusal of who may not ask it."""
+        try:
+            if route.policy is not Policy.PUBLIC:
+                await self.admit(request, route.policy)
+            if route.query is not None and request.query_string:
+                check_parameters(request.query, route.query, request.rel_url.raw_query_string)
+            if route.policy is Policy.PUBLIC:  # strangers take no turn: their bodies are small
+                return await handler(request)
+            if not route.lasting:
+                async with self.large.turn(request):
+                    return await handler(request)
+            with self.lasting.watched(request, request[TOKEN].digest):
+                return await handler(request)
+        except BoxschedError as error:
+            return replies.refusal(error)
+        except web.HTTPException as error:
+            if error.status < 400:
+                raise
+            return replies.refused(error)
+
+    async def admit(self, request: web.Request, policy: Policy) -> None:
+        """Says in the request who asks; raises Unauthorized or Forbidden."""
+        if policy is Policy.LOOPBACK and from_this_machine(request):
+            request[PRINCIPAL] = "local"
+            return
+        holder = await self.holder(request)
+        is_worker = holder.token.role == Role.WORKER
+        if policy is Policy.WORKER:
+            if not is_worker:
+                raise NotAWorker("this is an admin's token; one of role worker is asked for here")
+            if "Origin" in request.headers and not same_origin(request):
+                raise Forbidden("no other site's page speaks as a worker")
+        elif is_worker:
+            raise Forbidden("this token lets a worker act as that worker, and nothing else")
+        recognise(request)
+        request[PRINCIPAL], request[TOKEN] = holder.principal, holder.token
+        by_session = "Authorization" not in request.headers
+        request[ASKER] = asker_of(holder.token, by_session=by_session)
+
+    async def holder(self, request: web.Request) -> Holder:
+        """Who asks, by header or session; raises Unauthorized or Forbidden."""
+        given = request.headers.get("Authorization")
+        if given is not None:
+            scheme, _, token = given.partition(" ")
+            holder = await self.tokens.find(token.strip()) if scheme.lower() == "bearer" else None
+            if holder is None:
+                raise Unauthorized("this token does not hold")
+            return holder
+        session = request.cookies.get(SESSION_COOKIE)
+        holder = await self.sessions.holder(session) if session else None
+        if holder is None:
+            raise Unauthorized("a token is asked for: Authorization: Bearer TOKEN")
+        if request.method not in _SAFE_METHODS and not same_origin(request):
+            raise Forbidden("with a session, changes are taken from this service's own page only")
+        return holder
+
+
+def same_origin(request: web.Request) -> bool:
+    """Whether a browser says that the request comes from our own page; silence is a no."""
+    site = request.headers.get("Sec-Fetch-Site")
+    if site is not None:
+        return site == "same-origin"
+    origin = request.headers.get("Origin")
+    return origin is not None and origin.partition("://")[2] == request.host
+
+
+def from_this_machine(request: web.Request) -> bool:
+    """Over loopback, and not passed on by a proxy on this machine for somebody else."""
+    for name in map(str.lower, request.headers):
+        if name in _PASSED_ON or name.startswith(_FORWARDED):
+            return False
+    # Another site's name that leads here (DNS rebinding) comes as another Host.
+    host = _HOST.fullmatch(request.headers.get("Host", ""))
+    if host is None:
+        return False
+    named = host["v6"] or host["name"] or ""
+    return is_loopback(request.remote or "") and (
+        named.lower() == "localhost" or is_loopback(named)
+    )
+
+
+def is_loopback(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False

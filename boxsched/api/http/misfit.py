@@ -1,0 +1,200 @@
+"""What msgspec says of a body that does not fit, as the contract's error: with the place in it.
+
+msgspec names the place but for keys of objects (``$.jobs[0].environment[...]``), and not what would
+have been right. The body is read again for that, and the types are walked along the place.
+"""
+
+import bisect
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import msgspec
+from msgspec import inspect
+
+from boxsched.api.http.forms import FORMS
+from boxsched.errors import Invalid
+from boxsched.nearest import unknown
+
+MAX_LOOKED_INTO_BYTES = 131_072  # of a larger body the place is named without keys of objects
+_MAX_FIELD_CHARACTERS = 200
+
+_AT = re.compile(r" - at (?P<key>`key` in )?`\$(?P<path>[^`]*)`\Z")
+_STEP = re.compile(r"\[(?P<index>[0-9]+)\]|(?P<some>\[\.\.\.\])|\.?(?P<name>[^.\[\]]+)")
+_MEMBER = re.compile(
+    r"Object (contains unknown|missing required) field `(?P<name>.*)`\Z", re.DOTALL
+)
+_CHOICE = re.compile(r"Invalid enum value ")
+_TEXT_WANTED = re.compile(r"Expected `str(?: \| null)?`, got `(int|float|bool)`\Z")
+_OF_A_FORM = {f"Expected `str` matching regex {form!r}": says for form, says in FORMS.items()}
+_EXPECTED = re.compile(
+    r"Expected `(?P<kinds>[a-z |]+)`(?P<sized> of length)?"
+    r"(?: (?P<bound>>=|<=|>|<))?(?: (?P<number>[-+.e0-9]+))?(?:, got `(?P<got>[a-z]+)`)?\Z"
+)
+_KINDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "str": "a string",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "an object",
+    "null": "null",
+}
+_PARTS = {"str": "characters", "array": "entries", "object": "entries"}
+_BOUNDS = {">=": "at least ", "<=": "at most ", ">": "more than ", "<": "less than ", None: ""}
+_MAX_KEY_CHARACTERS = 80
+_SOME = None  # a step to a key that msgspec does not name
+
+Step = str | int | None
+
+
+def refusal(text: str, kind: type, body: bytes) -> Invalid:
+    """What the caller is told; ``text`` is msgspec's sentence about ``body`` as a ``kind``."""
+    place = _AT.search(text)
+    said = text[: place.start()] if place else text
+    steps = list(_steps(place["path"])) if place else []
+    path, value, key = _looked_up(text, kind, body, steps, bool(place and place["key"]))
+    member = _MEMBER.match(said)
+    if member:
+        path.append(member["name"])
+    field = _written(path)[:_MAX_FIELD_CHARACTERS]
+    return Invalid(_said(said, value, _type_at(inspect.type_info(kind), steps), key), field or None)
+
+
+def _said(said: str, value: Any, place: inspect.Type | None, key: str | None) -> str:
+    if said in _OF_A_FORM:
+        return f"{key!a}: {_OF_A_FORM[said]}" if key is not None else _OF_A_FORM[said]
+    member = _MEMBER.match(said)
+    if member and said.startswith("Object contains"):
+        return unknown("unknown field", member["name"], _fields(place))
+    if _CHOICE.match(said):
+        return f"must be one of: {', '.join(_choices(place))}"
+    if _TEXT_WANTED.match(said) and isinstance(value, int | float):
+        text = msgspec.json.encode(value).decode()[:80]
+        return f'a string is needed: write "{text}", in quotes'
+    expected = _EXPECTED.match(said)
+    if expected is None:
+        return said.replace("`", "")[:500]
+    about = "" if key is None else f"{key[:_MAX_KEY_CHARACTERS]!a}: "
+    return about + _plainly(expected)
+
+
+def _plainly(expected: re.Match[str]) -> str:
+    """msgspec's "Expected `float | null`, got `str`" in words that are not Python's."""
+    kinds = expected["kinds"].split(" | ")
+    if expected["number"] is None:
+        wanted = " or ".join(_KINDS.get(kind, kind) for kind in kinds)
+        got = expected["got"]
+        return f"must be {wanted}" + (f", not {_KINDS.get(got, got)}" if got else "")
+    amount = _BOUNDS[expected["bound"]] + expected["number"].removesuffix(".0")
+    if expected["sized"] is None:
+        return f"must be {amount}"
+    parts = next((_PARTS[kind] for kind in kinds if kind in _PARTS), "entries")
+    return f"must have {amount} {parts}"
+
+
+# --- The place ------------------------------------------------------------------------------
+
+
+def _steps(path: str) -> Iterator[Step]:
+    for step in _STEP.finditer(path):
+        yield int(step["index"]) if step["index"] else _SOME if step["some"] else step["name"]
+
+
+def _written(path: Sequence[Step]) -> str:
+    text = ""
+    for step in path:
+        if isinstance(step, int):
+            text += f"[{step}]"
+        elif step is not _SOME:
+            text += f".{step}" if text else step
+    return text
+
+
+def _looked_up(
+    text: str, kind: type, body: bytes, steps: Sequence[Step], at_key: bool
+) -> tuple[list[Step], Any, str | None]:
+    """The path with its keys, the value there, and the key that is wrong, where one is."""
+    if len(body) > MAX_LOOKED_INTO_BYTES:
+        return list(steps), None, None
+    try:
+        root = found = msgspec.json.decode(body)
+    except msgspec.ValidationError:  # it holds a number that no double holds
+        return list(steps), None, None
+    path: list[Step] = []
+    for at, step in enumerate(steps):
+        if step is _SOME:
+            step = _culprit(text, kind, root, found)
+            if step is None:
+                return [*path, *steps[at:]], None, None
+        found = found[step]
+        path.append(step)
+    return path, found, _culprit(text, kind, root, found) if at_key else None
+
+
+def _culprit(text: str, kind: type, root: Any, among: dict[str, Any]) -> str | None:
+    """The first key of an object that msgspec refuses with this text: by halves. Only that one is
+    left in the object."""
+    items = list(among.items())
+
+    def refused(count: int) -> bool:
+        among.clear()
+        among.update(items[:count])
+        try:
+            msgspec.convert(root, kind)
+        except msgspec.ValidationError as error:
+            return str(error) == text
+        return False
+
+    count = bisect.bisect_left(range(len(items) + 1), True, key=refused)
+    if count > len(items) or count == 0:
+        return None
+    key, value = items[count - 1]
+    among.clear()
+    among[key] = value
+    return key
+
+
+# --- What would have been right -------------------------------------------------------------
+
+
+def _type_at(node: inspect.Type | None, steps: Sequence[Step]) -> inspect.Type | None:
+    for step in steps:
+        for one in _members(node):
+            node = _inside(one, step)
+            if node is not None:
+                break
+    return node
+
+
+def _members(node: inspect.Type | None) -> Sequence[inspect.Type]:
+    if isinstance(node, inspect.UnionType):
+        return node.types
+    return () if node is None else (node,)
+
+
+def _inside(node: inspect.Type, step: Step) -> inspect.Type | None:
+    if isinstance(node, inspect.StructType):
+        return next((one.type for one in node.fields if one.encode_name == step), None)
+    if isinstance(node, inspect.DictType):
+        return node.value_type
+    if isinstance(node, inspect.TupleType) and isinstance(step, int):
+        return node.item_types[step]
+    if isinstance(node, inspect.VarTupleType | inspect.ListType):
+        return node.item_type
+    return None
+
+
+def _fields(node: inspect.Type | None) -> list[str]:
+    structs = [one for one in _members(node) if isinstance(one, inspect.StructType)]
+    return [field.encode_name for one in structs for field in one.fields]
+
+
+def _choices(node: inspect.Type | None) -> list[str]:
+    found: list[str] = []
+    for one in _members(node):
+        if isinstance(one, inspect.EnumType):
+            found += [str(choice.value) for choice in one.cls]
+        elif isinstance(one, inspect.LiteralType):
+            found += [str(value) for value in one.values]
+    return found

@@ -1,0 +1,34 @@
+"""The parameters in a URL's query: each known, and given once."""
+
+from collections.abc import Collection
+from urllib.parse import unquote, unquote_to_bytes
+
+from multidict import MultiMapping
+
+from boxsched.errors import Invalid
+from boxsched.model import MAX_NAME_CHARACTERS
+from boxsched.nearest import unknown
+
+
+def check_parameters(given: MultiMapping[str], known: Collection[str], raw: str = "") -> None:
+    """Of a URL's query: no name that is not known, none twice, and all of it text. ``raw``: the
+    query as it was sent; in ``given`` other characters stand for bytes that are no UTF-8."""
+    if "%" in raw:
+        _check_encoding(raw)
+    for name in given:
+        field = name.encode("utf-8", "backslashreplace").decode()[:MAX_NAME_CHARACTERS]
+        if name not in known:
+            raise Invalid(unknown("unknown query parameter", name, known), field)
+        if len(given.getall(name)) > 1:
+            raise Invalid("must be given once", field)
+
+
+def _check_encoding(raw: str) -> None:
+    for part in raw.split("&"):
+        name, _, value = part.partition("=")
+        try:
+            unquote_to_bytes(name).decode()
+            unquote_to_bytes(value).decode()
+        except UnicodeDecodeError:
+            field = unquote(name, errors="backslashreplace")[:MAX_NAME_CHARACTERS]
+            raise Invalid("must be valid UTF-8", field) from None

@@ -1,0 +1,128 @@
+"""How many connections one address may have open: no one machine takes all there are.
+
+A connection on which no token was shown is a stranger's. Strangers have a small share of the places
+of an address. Where that is used up, a newcomer takes the place of a stranger who has kept us
+waiting for a while; where all places are, of the oldest who keeps us waiting at all, or asks for
+nothing. So requests that never end do not shut out others behind the same address. A herd of
+workers that all come back at once is let in: its requests are on their way.
+"""
+
+import logging
+from ipaddress import ip_network
+from typing import Protocol
+
+import attrs
+
+from boxsched.api.http.peers import Peers, parsed
+
+log = logging.getLogger(__name__)
+
+STRANGERS_SHARE = 0.1  # of an address' places
+STRANGERS_AT_LEAST = 20
+PATIENCE_LOOKS = 2  # with strangers beyond their share, while there are places
+
+
+class Stranger(Protocol):
+    """A connection that has shown no token yet."""
+
+    def keeps_waiting(self, looks: int) -> bool:
+        """Whether a request was begun and not sent, or an answer is not read; and that was so at
+        so many looks (of ``deadlines.Watch``). Between two of them all that came was read."""
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing was asked that is not answered."""
+
+    def put_out(self) -> None: ...
+
+
+@attrs.define(eq=False)
+class _Address:
+    known: int = 0
+    strangers: dict[Stranger, None] = attrs.field(factory=dict)  # in order of arrival
+
+    @property
+    def count(self) -> int:
+        return self.known + len(self.strangers)
+
+
+@attrs.define(eq=False)
+class Places:
+    """``at_most`` for each address; 0 = no limit. The trusted proxies' are not counted: everybody's
+    connections come through them."""
+
+    peers: Peers
+    at_most: int
+    _addresses: dict[str, _Address] = attrs.field(factory=dict, init=False)
+    _told: set[str] = attrs.field(factory=set, init=False)
+
+    @property
+    def of_strangers(self) -> int:
+        return min(self.at_most, max(STRANGERS_AT_LEAST, int(self.at_most * STRANGERS_SHARE)))
+
+    def take(self, peer: str, stranger: Stranger) -> str | None:
+        """The name to give it back by; None where there is none left."""
+        name = _holder(peer)
+        address = self._addresses.setdefault(name, _Address())
+        if not self._has_room(address):
+            self._tell(name)
+            return None
+        address.strangers[stranger] = None
+        return name
+
+    def recognise(self, holder: str, stranger: Stranger) -> None:
+        """The stranger has shown a token that holds."""
+        address = self._addresses[holder]
+        if stranger in address.strangers:
+            del address.strangers[stranger]
+            address.known += 1
+
+    def give_back(self, holder: str, stranger: Stranger, *, known: bool) -> None:
+        address = self._addresses[holder]
+        if known:
+            address.known -= 1
+        else:
+            address.strangers.pop(stranger, None)  # not there if it was put out
+        if not address.count:
+            del self._addresses[holder]
+            self._told.discard(holder)
+
+    def counts(self, peer: str) -> bool:
+        address = parsed(peer)
+        return self.at_most > 0 and address is not None and not self.peers.trusts(address)
+
+    def _has_room(self, address: _Address) -> bool:
+        full = address.count >= self.at_most
+        if not full and len(address.strangers) < self.of_strangers:
+            return True
+        patience = 0 if full else PATIENCE_LOOKS
+        leaves = next((one for one in address.strangers if one.keeps_waiting(patience)), None)
+        if leaves is None and full and len(address.strangers) > self.of_strangers:
+            leaves = next((one for one in address.strangers if one.idle), None)
+        if leaves is None:
+            return not full
+        del address.strangers[leaves]
+        leaves.put_out()
+        return True
+
+    def _tell(self, name: str) -> None:
+        if name not in self._told:
+            self._told.add(name)
+            log.warning(
+                "%s has %d connections open, %d without a token: more are closed "
+                "(--connections-per-address; if it is a load balancer, --trusted-proxy)",
+                name,
+                self._addresses[name].count,
+                len(self._addresses[name].strangers),
+            )
+
+
+def _holder(peer: str) -> str:
+    """Of IPv6 the network: one machine has a /64 of addresses, at the least."""
+    address = parsed(peer)
+    if address is None or address.version == 4:
+        return peer
+    return str(ip_network((address, 64), strict=False))
+
+
+NO_LIMIT = Places(Peers(), 0)

@@ -1,0 +1,1 @@
+"""What the API is about: one module a resource, and the types of its requests and answers."""

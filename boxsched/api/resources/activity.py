@@ -1,0 +1,214 @@
+"""What the Activity Monitor shows: all unfinished workloads by phase, in order, and Box counts.
+
+With ten thousand rows one answer costs some tenths of a second. So it is made once for all who ask
+at the same time, in slices between which others are served, and rests between two for REST_TIMES
+as long as it took. Nobody gets one that was begun before he asked: what he did himself is in it.
+"""
+
+import asyncio
+import hashlib
+import heapq
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import attrs
+import msgspec
+from aiohttp import web
+from msgspec import UNSET
+
+from activity_monitor.packing import packed
+from boxsched.api.http import packing, replies
+from boxsched.api.http.times import rfc3339
+from boxsched.api.resources import answers
+from boxsched.engine.capacity import capacity
+from boxsched.engine.why import Sentences
+from boxsched.feed import EventCursor
+from boxsched.model import queue_key
+from boxsched.node.node import Node
+from boxsched.pace import Pace
+from boxsched.states import State
+from boxsched.store.records import History, Workload
+
+FINISHED_SHOWN = 30
+NOTICE_SECONDS = 7 * 86_400.0
+REST_TIMES = 1.0
+SORTED_AT_ONCE = 5_000  # rows: about 3 ms
+
+
+class BoxCounts(msgspec.Struct, frozen=True, omit_defaults=True):
+    """``total`` and ``busy`` count Boxes that are ``away`` too: their worker is not connected."""
+
+    total: int
+    busy: int
+    away: int = 0
+    away_busy: int = 0
+
+
+class Notice(msgspec.Struct, frozen=True):
+    """What a person should know of the database: since when, and a sentence or two."""
+
+    at: str
+    text: str
+
+
+class ActivityAnswer(msgspec.Struct, frozen=True):
+    """``notice``: for a week after a failover or a restored backup. ``cursor`` is an event's id:
+    what comes behind it may already be in this answer."""
+
+    boxes: BoxCounts
+    upcoming: tuple[answers.WorkloadRow, ...]
+    blocked: tuple[answers.WorkloadRow, ...]
+    running: tuple[answers.WorkloadRow, ...]
+    finished: tuple[answers.WorkloadRow, ...]
+    notice: Notice | None
+    cursor: str
+
+
+@attrs.define
+class Made:
+    """One answer, for all who share it."""
+
+    body: bytes = attrs.field(repr=False)
+    etag: str
+    _packing: asyncio.Task[bytes] | None = attrs.field(default=None, init=False)
+
+    async def packed(self) -> bytes:
+        """Compressed, once, when the first one asks for it."""
+        if self._packing is None:
+            work = asyncio.to_thread(packed, self.body)
+            self._packing = asyncio.create_task(work, name="activity, packed")
+        return await asyncio.shield(self._packing)
+
+
+class Activity:
+    def __init__(self, node: Node, clock: Callable[[], float] = time.monotonic) -> None:
+        self._node = node
+        self._clock = clock
+        self._next: asyncio.Task[Made] | None = None  # asked for, not yet begun
+        self._last: asyncio.Task[Made] | None = None
+        self._rest_until = 0.0
+
+    async def show(self, request: web.Request) -> web.Response:
+        made = await self._shared()
+        if any(tag.value == made.etag for tag in request.if_none_match or ()):
+            response = web.Response(status=304)
+        else:
+            response = replies.json_bytes(made.body)
+            if packing.wants_gzip(request):
+                packing.set_packed(response, await made.packed())
+        # Weak: the same answer, compressed or not, has one tag.
+        response.headers["ETag"] = f'W/"{made.etag}"'
+        response.headers["Vary"] = "Accept-Encoding"
+        response.headers["Cache-Control"] = "private, no-cache"
+        return response
+
+    def _notice(self, history: History | None) -> Notice | None:
+        return None if history is None else notice_of(history, self._node.clock.now())
+
+    async def _shared(self) -> Made:
+        """The next answer to be begun: one for all who ask until then."""
+        if self._next is None:
+            self._next = asyncio.create_task(self._after(self._last), name="activity")
+        # Shielded: one that goes away must not take the answer from the others.
+        return await asyncio.shield(self._next)
+
+    async def _after(self, last: asyncio.Task[Made] | None) -> Made:
+        if last is not None:
+            await asyncio.wait({last})
+        await asyncio.sleep(max(0.0, self._rest_until - self._clock()))
+        self._last, self._next = self._next, None  # who asks from now on waits for another
+        began = self._clock()
+        try:
+            return await self._make()
+        finally:
+            now = self._clock()
+            self._rest_until = now + REST_TIMES * (now - began)
+
+    async def _make(self) -> Made:
+        # 1. The rows and their place in the history, of one moment: so each row stands once.
+        snapshot = await self._node.store.activity(FINISHED_SHOWN)
+        finished, notice = list(snapshot.finished), self._notice(snapshot.history)
+        cursor = str(EventCursor(snapshot.places))
+        # 2. Why those that wait do. The books may be of another moment: they speak of a row only
+        #    where they have it in the same state.
+        books = await self._node.books()
+        reasons = self._node.reasons(books)
+        counts = BoxCounts(**attrs.asdict(capacity(books.core)))  # as events count them
+        # 3. By phase, each in its order; in a thread, since a sort of many takes long.
+        aging = books.organization.priority_aging
+        upcoming, blocked, running = await asyncio.to_thread(_by_phase, snapshot.unfinished, aging)
+        del snapshot  # the rows go one by one: to free all at once would hold the loop
+        # 4. As JSON, in slices.
+        parts = [b'{"boxes":' + replies.encode(counts)]
+        for name, rows in (
+            (b"upcoming", upcoming),
+            (b"blocked", blocked),
+            (b"running", running),
+            (b"finished", finished),
+        ):
+            parts.append(b',"' + name + b'":')
+            parts += await _rows(rows, reasons, self._node.pace)
+        parts.append(b',"notice":' + replies.encode(notice))
+        return await asyncio.to_thread(_made, parts, cursor)
+
+
+def _made(parts: list[bytes], cursor: str) -> Made:
+    """In a thread: there may be many megabytes of it."""
+    digest = hashlib.blake2b(digest_size=12)
+    for part in parts:
+        digest.update(part)
+    parts.append(b',"cursor":"' + cursor.encode() + b'"}')
+    return Made(b"".join(parts), digest.hexdigest())
+
+
+def notice_of(history: History, now: float) -> Notice | None:
+    if now - history.began_at > NOTICE_SECONDS:
+        return None
+    at = rfc3339(history.began_at)
+    if history.restored:
+        what = f"A backup of the database was restored at {at}: what was stored after the backup"
+    else:
+        what = (
+            f"The database failed over at {at}, to timeline {history.timeline}: what was stored in "
+            "the last moments before"
+        )
+    return Notice(
+        at,
+        f"{what} may be missing, builds and results that were answered included. Submit again what "
+        "is not here; look what a deploy did before you repeat it.",
+    )
+
+
+def _by_phase(
+    unfinished: Sequence[Workload], aging: float | None
+) -> tuple[list[Workload], list[Workload], list[Workload]]:
+    upcoming = [one for one in unfinished if one.state is State.REGISTERED]
+    blocked = [one for one in unfinished if one.state is State.QUEUED]
+    running = [one for one in unfinished if one.started_at is not None]
+    blocked = _sorted(blocked, lambda one: queue_key(one.priority, one.created_at, one.id, aging))
+    running = _sorted(running, lambda one: (one.started_at or 0.0, one.id))
+    return upcoming, blocked, running
+
+
+def _sorted(rows: list[Workload], key: Callable[[Workload], Any]) -> list[Workload]:
+    """A part at a time: while Python compares in one sort, no other thread runs."""
+    parts = [
+        sorted(rows[n : n + SORTED_AT_ONCE], key=key) for n in range(0, len(rows), SORTED_AT_ONCE)
+    ]
+    return list(heapq.merge(*parts, key=key))
+
+
+async def _rows(rows: list[Workload], why: Sentences, pace: Pace) -> list[bytes]:
+    """The list is empty afterwards."""
+
+    def shape(one: Workload) -> answers.WorkloadRow:
+        return answers.row(one, why(one.id, one.state) or UNSET)
+
+    return await answers.encoded_parts(_consumed(rows), shape, lambda one: 1, pace)
+
+
+def _consumed(rows: list[Workload]) -> Iterator[Workload]:
+    rows.reverse()
+    while rows:
+        yield rows.pop()

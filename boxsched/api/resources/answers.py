@@ -1,0 +1,226 @@
+"""What the service says: stored values shaped as the contract's JSON."""
+
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+
+from boxsched.api.http.replies import encode
+from boxsched.api.http.times import rfc3339, text_time
+from boxsched.model import JobId, Kind, WorkloadId, job_id, job_text, workload_text
+from boxsched.pace import Pace
+from boxsched.states import JobState, Result, State
+from boxsched.store.records import Job, NewWorkload, Submitted, Workload
+
+JOBS_A_SLICE = 300  # shaped and encoded without a pause: about 2 ms
+
+T = TypeVar("T")
+
+
+class JobAnswer(Struct, frozen=True, gc=False):
+    """A job; ``reason``: why it failed, was stopped or was canceled; ``attempt`` is 0 before the
+    first."""
+
+    id: str
+    name: str
+    state: JobState
+    result: Result | None
+    box: str | None
+    attempt: int
+    started_at: str | None
+    finished_at: str | None
+    exit_status: int | None
+    box_type: str
+    reason: str | None
+
+
+class SshAddress(Struct, frozen=True):
+    """Where a session answers."""
+
+    host: str
+    port: int
+    user: str
+    host_key: str
+
+
+class WorkloadRow(Struct, frozen=True, kw_only=True, gc=False):
+    """A workload without its jobs; ``boxes`` is how many it asks for, ``why`` why it waits,
+    ``reason`` why it failed, was stopped or was canceled."""
+
+    id: str
+    project: str
+    number: int
+    kind: Kind
+    branch: str | None
+    tag: str | None
+    server: str | None
+    commit: str | None
+    message: str | None
+    author: str | None
+    state: State
+    result: Result | None
+    priority: int
+    created_at: str
+    queued_at: str | None
+    started_at: str | None
+    finished_at: str | None
+    boxes: int
+    build: str | None
+    rebuild_of: str | None
+    reason: str | None
+    why: str | UnsetType = UNSET
+
+
+class WorkloadAnswer(WorkloadRow, frozen=True, kw_only=True):
+    """A workload with its jobs; ``ssh`` is there for a session, null until it can be entered."""
+
+    jobs: tuple[JobAnswer, ...]
+    ssh: SshAddress | UnsetType | None = UNSET
+
+
+class WorkloadList(Struct, frozen=True):
+    workloads: tuple[WorkloadAnswer, ...]
+    next_cursor: str | None
+
+
+def text_id(workload: WorkloadId | None) -> str | None:
+    return None if workload is None else workload_text(workload)
+
+
+def job(stored: Job) -> JobAnswer:
+    return JobAnswer(
+        job_text(stored.id),
+        stored.name,
+        stored.state,
+        stored.result,
+        None if stored.box is None else str(stored.box),
+        stored.attempt,
+        text_time(stored.started_at),
+        text_time(stored.finished_at),
+        stored.exit_status,
+        stored.box_type,
+        stored.reason,
+    )
+
+
+def row(stored: Workload, why: str | UnsetType = UNSET) -> WorkloadRow:
+    return WorkloadRow(
+        id=workload_text(stored.id),
+        project=stored.project_name,
+        number=stored.number,
+        kind=stored.kind,
+        branch=stored.branch,
+        tag=stored.tag,
+        server=stored.server,
+        commit=stored.commit,
+        message=stored.message,
+        author=stored.author,
+        state=stored.state,
+        result=stored.result,
+        priority=stored.priority,
+        created_at=rfc3339(stored.created_at),
+        queued_at=text_time(stored.queued_at),
+        started_at=text_time(stored.started_at),
+        finished_at=text_time(stored.finished_at),
+        boxes=stored.boxes,
+        build=text_id(stored.build),
+        rebuild_of=text_id(stored.rebuild_of),
+        reason=stored.reason,
+        why=why,
+    )
+
+
+def workload(stored: Workload) -> WorkloadAnswer:
+    return WorkloadAnswer(
+        **msgspec.structs.asdict(row(stored)),
+        jobs=tuple([job(one) for one in stored.jobs]),
+        ssh=None if stored.kind is Kind.SSH else UNSET,
+    )
+
+
+def registered(new: NewWorkload, project: str, done: Submitted) -> WorkloadAnswer:
+    """The answer to a submission: the workload as it was registered."""
+    return WorkloadAnswer(
+        id=workload_text(done.id),
+        project=project,
+        number=done.number,
+        kind=new.kind,
+        branch=new.branch,
+        tag=new.tag,
+        server=new.server,
+        commit=new.commit,
+        message=new.message,
+        author=new.author,
+        state=State.REGISTERED,
+        result=None,
+        priority=new.priority,
+        created_at=rfc3339(new.created_at),
+        queued_at=None,
+        started_at=None,
+        finished_at=None,
+        boxes=len(new.jobs),
+        build=text_id(new.build),
+        rebuild_of=text_id(new.rebuild_of),
+        reason=None,
+        jobs=tuple(
+            [
+                waiting(job_id(done.id, index), spec.name, spec.box_type)
+                for index, spec in enumerate(new.jobs)
+            ]
+        ),
+        ssh=None if new.kind is Kind.SSH else UNSET,
+    )
+
+
+def registered_again(stored: Workload) -> WorkloadAnswer:
+    """The same answer, later, from what is stored."""
+    return msgspec.structs.replace(
+        workload(stored),
+        state=State.REGISTERED,
+        result=None,
+        queued_at=None,
+        started_at=None,
+        finished_at=None,
+        reason=None,
+        jobs=tuple([waiting(one.id, one.name, one.box_type) for one in stored.jobs]),
+    )
+
+
+def waiting(id_: JobId, name: str, box_type: str) -> JobAnswer:
+    return JobAnswer(
+        job_text(id_), name, JobState.WAITING, None, None, 0, None, None, None, box_type, None
+    )
+
+
+async def encoded(
+    values: Iterable[T], shape: Callable[[T], object], weight: Callable[[T], int], pace: Pace
+) -> bytes:
+    """A JSON list of many values, made in slices, so that nobody else waits for all of it."""
+    return b"".join(await encoded_parts(values, shape, weight, pace))
+
+
+async def encoded_parts(
+    values: Iterable[T], shape: Callable[[T], object], weight: Callable[[T], int], pace: Pace
+) -> list[bytes]:
+    """As ``encoded``, in parts: to join many megabytes takes long, too."""
+    parts = [b"["]
+    slice_: list[object] = []
+    load = 0
+    for value in values:
+        slice_.append(shape(value))
+        load += weight(value)
+        if load >= JOBS_A_SLICE:
+            parts += (_inside(slice_), b",")
+            slice_, load = [], 0
+            await pace.step()
+    if slice_:
+        parts.append(_inside(slice_))
+    elif len(parts) > 1:
+        parts.pop()
+    parts.append(b"]")
+    return parts
+
+
+def _inside(values: Iterable[object]) -> bytes:
+    return encode(values)[1:-1]

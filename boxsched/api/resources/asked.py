@@ -1,0 +1,240 @@
+"""What was asked for, made a NewWorkload: everything decided that can be before it has a number."""
+
+import attrs
+
+from boxsched.api.http.absent import no
+from boxsched.api.http.public_keys import without_comment
+from boxsched.api.resources import checks
+from boxsched.api.resources.known import Known
+from boxsched.api.resources.requests import AskBuild, AskDeploy, AskSession, JobSettings
+from boxsched.errors import Invalid
+from boxsched.model import (
+    Cancellation,
+    Kind,
+    WorkloadId,
+    cancellation_for,
+    default_priority,
+    fails_fast,
+    parse_workload,
+)
+from boxsched.nearest import unknown
+from boxsched.node.node import DEFAULT_BOX_TYPE
+from boxsched.states import Result, State
+from boxsched.store.contract import Store
+from boxsched.store.records import JobSpec, NewWorkload, Workload
+
+SESSION_SECONDS = 3_600.0
+FAIL_FAST, FAIL_SLOW = "[fast failing]", "[fast failing skip]"  # in a commit's message
+
+
+@attrs.frozen
+class Code:
+    """What a deploy or a session takes over from the workload that it is of."""
+
+    branch: str | None = None
+    tag: str | None = None
+    commit: str | None = None
+    message: str | None = None
+    author: str | None = None
+    build: WorkloadId | None = None
+
+    @classmethod
+    def of(cls, source: Workload | None) -> "Code":
+        if source is None:
+            return cls()
+        return cls(
+            source.branch, source.tag, source.commit, source.message, source.author, source.id
+        )
+
+
+async def find(store: Store, text: str, field: str | None = None) -> Workload:
+    """The workload behind an id from outside, with its jobs; raises NotFound whatever its form."""
+    id_ = parse_workload(text)
+    return _found(text, None if id_ is None else await store.workload(id_), field)
+
+
+async def subject(store: Store, text: str, field: str | None = None) -> Workload:
+    """The same for what a command is about."""
+    id_ = parse_workload(text)
+    return _found(text, None if id_ is None else await store.subject(id_), field)
+
+
+def _found(text: str, workload: Workload | None, field: str | None) -> Workload:
+    if workload is None:
+        raise no("workload", text, field)
+    return workload
+
+
+def build(known: Known, ask: AskBuild, now: float) -> NewWorkload:
+    if (ask.branch is None) == (ask.tag is None):
+        raise Invalid("exactly one of branch and tag is asked for", "tag" if ask.tag else "branch")
+    settings = known.settings
+    return NewWorkload(
+        project=known.project.id,
+        project_version=known.project.version,
+        kind=Kind.BUILD,
+        branch=ask.branch,
+        tag=ask.tag,
+        server=None,
+        commit=ask.commit,
+        message=ask.message,
+        author=ask.author,
+        priority=(
+            default_priority(Kind.BUILD, ask.branch, known.globs.priority)
+            if ask.priority is None
+            else ask.priority
+        ),
+        cancellation=cancellation_for(ask.branch, settings.cancellation, known.globs.cancellation),
+        fail_fast=fail_fast(known, ask.branch, ask.message),
+        jobs=_jobs(ask.jobs, known.jobs, "the project has none of its own"),
+        created_at=now,
+    )
+
+
+def fail_fast(known: Known, branch: str | None, message: str | None) -> bool:
+    """The project's setting, unless the commit's message says otherwise."""
+    if message is not None:
+        if FAIL_SLOW in message:
+            return False
+        if FAIL_FAST in message:
+            return True
+    return fails_fast(branch, known.globs.fail_fast)
+
+
+def deploy(known: Known, ask: AskDeploy, source: Workload | None, now: float) -> NewWorkload:
+    server = known.settings.servers.get(ask.server)
+    if server is None:
+        raise Invalid(
+            unknown(
+                f"the project has no server {ask.server[:80]!a}", ask.server, known.settings.servers
+            ),
+            "server",
+        )
+    if source is not None and (
+        source.project != known.project.id
+        or source.kind is not Kind.BUILD
+        or source.result is not Result.PASSED
+    ):
+        raise Invalid("only a passed build of this project can be deployed", "build")
+    configured = checks.specs(server.jobs, DEFAULT_BOX_TYPE)
+    code = Code.of(source)
+    if source is None:
+        code = Code(branch=server.branch or known.settings.default_branch)
+    message = code.message if ask.message is None else ask.message
+    if _is_without_code(known, ask, source):
+        assert source is not None
+        note = f"build #{source.number} has no commit: it ran without a repository, as this does"
+        if ask.message is None:
+            message = f"{message} ({note})" if message else note
+    return NewWorkload(
+        project=known.project.id,
+        project_version=known.project.version,
+        kind=Kind.DEPLOY,
+        branch=code.branch,
+        tag=code.tag,
+        server=ask.server,
+        commit=ask.commit or code.commit,
+        message=message,
+        author=code.author if ask.author is None else ask.author,
+        priority=default_priority(Kind.DEPLOY, None, ()) if ask.priority is None else ask.priority,
+        cancellation=Cancellation.NONE,
+        fail_fast=fail_fast(known, None, message),
+        jobs=_jobs(ask.jobs, configured, "the server has none in the project's settings"),
+        created_at=now,
+        build=code.build,
+    )
+
+
+def _is_without_code(known: Known, ask: AskDeploy, source: Workload | None) -> bool:
+    """Whether the build that is deployed had no repository, though the project has one now.
+
+    Such a deploy has none either (``insert_workloads``): the branch's newest commit is not what was
+    built."""
+    if source is None or source.commit is not None or ask.commit is not None:
+        return False
+    return known.settings.repository is not None
+
+
+def session(known: Known, ask: AskSession, source: Workload | None, now: float) -> NewWorkload:
+    if ask.branch is not None and source is not None:
+        raise Invalid("at most one of branch and build is asked for", "build")
+    if source is not None and (
+        source.project != known.project.id
+        or source.kind is Kind.SSH
+        or source.state is not State.FINISHED
+    ):
+        raise Invalid("only a finished build or deploy of this project can be entered", "build")
+    code = Code.of(source)
+    return NewWorkload(
+        project=known.project.id,
+        project_version=known.project.version,
+        kind=Kind.SSH,
+        branch=ask.branch or code.branch,
+        tag=code.tag,
+        server=None,
+        commit=code.commit,
+        message=code.message,
+        author=code.author,
+        priority=default_priority(Kind.SSH, None, ()) if ask.priority is None else ask.priority,
+        cancellation=Cancellation.NONE,
+        fail_fast=False,
+        jobs=(JobSpec("ssh", ask.box_type or DEFAULT_BOX_TYPE, SESSION_SECONDS, (), {}),),
+        created_at=now,
+        build=code.build,
+        public_key=without_comment(ask.public_key),
+    )
+
+
+def rebuild(known: Known, original: Workload, now: float) -> NewWorkload:
+    """The same jobs on the same commit; it cancels nothing, and names what it repeats."""
+    return NewWorkload(
+        project=original.project,
+        project_version=known.project.version,
+        kind=original.kind,
+        branch=original.branch,
+        tag=original.tag,
+        server=original.server,
+        commit=original.commit,
+        message=original.message,
+        author=original.author,
+        priority=original.priority,
+        cancellation=Cancellation.NONE,
+        fail_fast=original.fail_fast,
+        jobs=tuple(
+            [
+                JobSpec(
+                    job.name,
+                    job.box_type,
+                    job.timeout_seconds,
+                    job.commands,
+                    job.environment,
+                    job.show_commands,
+                )
+                for job in original.jobs
+            ]
+        ),
+        created_at=now,
+        rebuild_of=original.id,
+        build=original.build,
+        public_key=original.public_key,
+    )
+
+
+def within_limits(new: NewWorkload, project: int | None, plan: int | None) -> None:
+    """What asks for more than may ever be given would wait for ever: it is refused."""
+    count = len(new.jobs)
+    if plan is not None and count > plan:
+        raise Invalid(f"it asks for {count} Boxes; the plan has {plan}", "jobs")
+    if project is not None and count > project:
+        raise Invalid(f"it asks for {count} Boxes; its project may use {project}", "jobs")
+
+
+def _jobs(
+    own: tuple[JobSettings, ...] | None, configured: tuple[JobSpec, ...], lack: str
+) -> tuple[JobSpec, ...]:
+    if own is not None:
+        checks.bulk(own, "jobs")
+        return checks.specs(own, DEFAULT_BOX_TYPE)
+    if not configured:
+        raise Invalid(f"it brings no jobs, and {lack}", "jobs")
+    return configured

@@ -1,0 +1,104 @@
+"""What a type cannot say: checks, each raising Invalid (422) with the field to be changed."""
+
+import re
+from collections.abc import Sequence
+
+from boxsched.api.resources.crons import check_cron, check_time_zone
+from boxsched.api.resources.repositories import check_repository
+from boxsched.api.resources.requests import JobSettings, ProjectSettings
+from boxsched.errors import Invalid
+from boxsched.model import (
+    DEFAULT_TIMEOUT_SECONDS,
+    MAX_GLOB_CHARACTERS,
+    MAX_NAME_CHARACTERS,
+    too_many_globs,
+)
+from boxsched.store.records import JobSpec
+from boxsched.texts import encodable
+
+MAX_ENVIRONMENT_BYTES = 131_072  # of a job: what a program can be given is bounded
+MAX_SCRIPT_BYTES = 524_288  # of a job's commands together
+
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f]")
+
+
+def plain(text: str, field: str) -> str:
+    """A name from a URL or header: bounded, no control characters, and really text."""
+    if not text or len(text) > MAX_NAME_CHARACTERS or _CONTROLS.search(text) or not encodable(text):
+        raise Invalid(
+            f"1 to {MAX_NAME_CHARACTERS} characters are asked for, no control characters", field
+        )
+    return text
+
+
+def settings(name: str, asked: ProjectSettings) -> None:
+    """A project's settings, beyond what their types say."""
+    if asked.name and asked.name != name:
+        raise Invalid(f"the project's name is {name}: it cannot be changed", "name")
+    if asked.repository is not None:
+        check_repository(asked.repository)
+    _globs(asked)
+    bulk(asked.jobs, "jobs")
+    for server, its in asked.servers.items():
+        bulk(its.jobs, f"servers.{server}.jobs")
+    for index, schedule in enumerate(asked.schedules):
+        check_cron(schedule.cron, f"schedules[{index}].cron")
+        if schedule.time_zone is not None:
+            check_time_zone(schedule.time_zone, f"schedules[{index}].time_zone")
+
+
+def _globs(asked: ProjectSettings) -> None:
+    fail_fast = asked.fail_fast
+    field = too_many_globs(
+        {
+            "priority_branches": asked.priority_branches,
+            "cancellation": [pattern for pattern, _ in asked.cancellation],
+            "fail_fast": () if isinstance(fail_fast, bool) else fail_fast,
+            "build_branches": asked.build_branches or (),
+        }
+    )
+    if field is not None:
+        raise Invalid(
+            f"a project's patterns must be at most {MAX_GLOB_CHARACTERS} characters together",
+            field,
+        )
+
+
+def bulk(jobs: Sequence[JobSettings], field: str) -> None:
+    """Jobs that could never be started, or not be told apart, are refused now."""
+    names: set[str] = set()
+    for index, job in enumerate(jobs):
+        if job.name in names:
+            raise Invalid("another job before has this name", f"{field}[{index}].name")
+        names.add(job.name)
+        if sum(map(len, job.commands)) > MAX_SCRIPT_BYTES // 4:
+            size = sum(len(command.encode()) for command in job.commands)
+            if size > MAX_SCRIPT_BYTES:
+                raise Invalid(
+                    f"a job's commands have at most {MAX_SCRIPT_BYTES} bytes together",
+                    f"{field}[{index}].commands",
+                )
+        if job.environment:
+            size = sum(len(k) + len(v.encode()) + 2 for k, v in job.environment.items())
+            if size > MAX_ENVIRONMENT_BYTES:
+                raise Invalid(
+                    f"a job's environment has at most {MAX_ENVIRONMENT_BYTES} bytes together",
+                    f"{field}[{index}].environment",
+                )
+
+
+def specs(jobs: Sequence[JobSettings], default_box_type: str) -> tuple[JobSpec, ...]:
+    """Jobs as the store takes them, with what was left open filled in."""
+    return tuple(
+        [
+            JobSpec(
+                name=job.name,
+                box_type=job.box_type or default_box_type,
+                timeout_seconds=job.timeout_seconds or float(DEFAULT_TIMEOUT_SECONDS),
+                commands=job.commands,
+                environment=job.environment,
+                show_commands=job.show_commands,
+            )
+            for job in jobs
+        ]
+    )

@@ -1,0 +1,139 @@
+"""Every change as a server-sent event: in order, without a gap, behind where the reader was."""
+
+import asyncio
+import contextlib
+
+from aiohttp import web
+
+from boxsched.api.http import replies
+from boxsched.api.http.streams import BUFFER_BYTES, Cut, Stream
+from boxsched.errors import Invalid, StoreAway
+from boxsched.feed import EventCursor, Subscription
+from boxsched.node.node import Node
+from boxsched.protocol.batches import StoredEvent
+
+KEEPALIVE_SECONDS = 15.0
+_KEEPALIVE = b": still here\n\n"
+
+
+class Events:
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    async def stream(self, request: web.Request) -> web.StreamResponse:
+        """From behind ``Last-Event-ID`` or ``?after=``, or from now on."""
+        if self._node.feed.closed:
+            raise StoreAway("this node is stopping")
+        after = await self._after(request)
+        async with self._node.feed.subscribe(after) as events:
+            # Subscribed first: who sees our first byte can rely on missing nothing from there.
+            stream = Stream(request, replies.event_stream())
+            with contextlib.suppress(Cut):
+                await stream.open()
+                await _pass_on(events, stream)
+        return stream.response
+
+    async def _after(self, request: web.Request) -> EventCursor | None:
+        field, text = "Last-Event-ID", request.headers.get("Last-Event-ID")
+        if not text:
+            field, text = "after", request.query.get("after")
+        if text is None:
+            return None
+        cursor = EventCursor.parse(text.replace(" ", "+"))  # which is what a "+" in a query means
+        if cursor is None:
+            raise Invalid("this is not the id of an event", field)
+        ends = await self._node.store.last_events()
+        for shard, place in cursor.places.items():
+            if shard not in ends or place > ends[shard]:
+                raise _gone(field)
+        # A failover or a restored backup may have taken back what a reader has seen, and later
+        # batches have far greater numbers.
+        asked = [(shard, *place) for shard, place in cursor.places.items() if place[1]]
+        if len(await self._node.store.events_there(asked)) < len(asked):
+            raise _gone(field)
+        return cursor
+
+
+def _gone(field: str) -> Invalid:
+    """Of another database, or taken back: there is no going on from there."""
+    return Invalid("there is no such event here: read all anew", field)
+
+
+class Basket:
+    """What waits to be written to one reader: about BUFFER_BYTES at most."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._filled = asyncio.Event()
+        self._room = asyncio.Event()
+        self._over = False
+
+    async def put(self, data: bytes) -> None:
+        """Waits while there is no room."""
+        while self._size > BUFFER_BYTES:
+            self._room.clear()
+            await self._room.wait()
+        self._parts.append(data)
+        self._size += len(data)
+        self._filled.set()
+
+    def close(self) -> None:
+        """Nothing more comes."""
+        self._over = True
+        self._filled.set()
+
+    async def take(self, seconds: float) -> bytes | None:
+        """All that is there; empty after so many seconds without any; None at the end."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._filled.wait()
+        except TimeoutError:
+            return b""
+        data = b"".join(self._parts)
+        self._parts.clear()
+        self._size = 0
+        self._room.set()
+        if not self._over:
+            self._filled.clear()
+        return None if self._over and not data else data
+
+
+async def _pass_on(events: Subscription, stream: Stream) -> None:
+    basket = Basket()
+    await stream.write(hello(events.place))
+    filling = asyncio.create_task(_fill(basket, events), name="events of a reader")
+    try:
+        await _empty(basket, stream)
+    finally:
+        filling.cancel()
+        await asyncio.gather(filling, return_exceptions=True)
+
+
+async def _fill(basket: Basket, events: Subscription) -> None:
+    try:
+        async for event in events:
+            await basket.put(message(event, events.place))
+    except StoreAway:
+        pass  # the reader comes back and goes on from where it was
+    finally:
+        basket.close()
+
+
+async def _empty(basket: Basket, stream: Stream) -> None:
+    while (data := await basket.take(KEEPALIVE_SECONDS)) is not None:
+        await stream.write(data or _KEEPALIVE)
+
+
+def hello(place: str) -> bytes:
+    """Not an event; its id lets a reader that gets none come back to here, not to a later now."""
+    return b"retry: 2000\n: connected\nid: %b\n\n" % place.encode()
+
+
+def message(event: StoredEvent, place: str) -> bytes:
+    """Data is one line: a JSON object has no newline in it but as an escape."""
+    return b"id: %b\nevent: %b\ndata: %b\n\n" % (
+        place.encode(),
+        event.type.encode(),
+        event.data,
+    )

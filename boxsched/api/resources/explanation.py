@@ -1,0 +1,129 @@
+"""Why a workload is not further, as the contract's JSON: every key is always there."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from msgspec import Struct
+
+from boxsched.api.http.times import rfc3339, text_time
+from boxsched.engine.why import Blocker, WhyReport
+from boxsched.model import Kind, workload_text
+from boxsched.states import Result
+from boxsched.store.records import Job, Workload
+
+SAID_AT_MOST = 3  # reasons, and jobs of each
+
+_ENDS: Mapping[Result | None, str] = {
+    Result.PASSED: "It has passed",
+    Result.FAILED: "It has failed",
+    Result.STOPPED: "It was stopped",
+    Result.CANCELED: "It was canceled before it ran",
+}
+
+
+class BlockedBy(Struct, frozen=True):
+    """A workload that is in the way; ``boxes`` that it holds, or asks for. ``usual_end`` is when
+    its usual durations are over; that time may have passed."""
+
+    id: str
+    number: int
+    kind: Kind
+    project: str
+    boxes: int
+    expected_end: str | None
+    usual_end: str | None
+
+
+class Explanation(Struct, frozen=True, kw_only=True):
+    """``promised_start`` is the first time that was reserved for it as the head of the queue; that
+    time may have passed. ``overtaken_by`` counts those that were registered later and admitted
+    while it was queued; null where it is not queued, or too many have run since to count them."""
+
+    phase: str
+    reason: str
+    text: str
+    blocked_by: tuple[BlockedBy, ...] = ()
+    needs: Mapping[str, int] = {}
+    free: Mapping[str, int] = {}
+    position: int | None = None
+    expected_start: str | None = None
+    promised_start: str | None = None
+    overtaken_by: int | None = None
+
+
+def reported(
+    report: WhyReport, now: float, more: str = "", overtaken_by: int | None = None
+) -> Explanation:
+    """``more``: what its text ends with."""
+    return Explanation(
+        phase=report.phase,
+        reason=report.reason,
+        text=report.text + more,
+        blocked_by=tuple([_blocker(one, now) for one in report.blocked_by]),
+        needs=report.needs,
+        free=report.free,
+        position=report.position,
+        expected_start=text_time(report.expected_start),
+        promised_start=text_time(report.promised_start),
+        overtaken_by=overtaken_by,
+    )
+
+
+def finished(stored: Workload) -> Explanation:
+    return Explanation(phase="finished", reason="finished", text=_ending(stored))
+
+
+def _ending(stored: Workload) -> str:
+    """How it ended, and why: of a failed one by its failed jobs, else by its own reason."""
+    end = _ENDS[stored.result]
+    why = stored.reason
+    if stored.result is Result.FAILED or why is None:
+        why = _reasons(stored.jobs) or why
+    if why is None:
+        return f"{end}."
+    if why.startswith((f"{Result.STOPPED} by ", f"{Result.CANCELED} by ")):
+        return f"It was {why}."
+    return f"{end}: {why.rstrip('.')}."
+
+
+def unseen(stored: Workload) -> Explanation:
+    """It waits in the inbox: what the engine does next is to read it."""
+    return Explanation(
+        phase="ordering",
+        reason="waits_for_lane",
+        text="Was submitted a moment ago: the scheduler has not come to it yet.",
+        needs=Counter(job.box_type for job in stored.jobs),
+    )
+
+
+def _reasons(jobs: Sequence[Job]) -> str:
+    """Why its jobs failed, else why they ended as they did; those of one reason together."""
+    names: dict[str, list[str]] = {}
+    for job in [job for job in jobs if job.result is Result.FAILED] or jobs:
+        reason = job.reason
+        if reason is None and job.result is Result.FAILED and job.exit_status is not None:
+            reason = f"exit status {job.exit_status}"
+        if reason is not None and job.result is not Result.PASSED:
+            names.setdefault(reason, []).append(job.name)
+    said = [f"{_first(of, 'jobs')}: {why.rstrip('.')}" for why, of in names.items()]
+    return _first(said, "reasons", "; ")
+
+
+def _first(texts: Sequence[str], noun: str, separator: str = ", ") -> str:
+    left = len(texts) - SAID_AT_MOST
+    more = (f"{left} more {noun}",) if left > 0 else ()
+    return separator.join((*texts[:SAID_AT_MOST], *more))
+
+
+def _blocker(one: Blocker, now: float) -> BlockedBy:
+    """What should have ended by now is expected to end at any moment."""
+    end = one.expected_end
+    return BlockedBy(
+        workload_text(one.id),
+        one.number,
+        one.kind,
+        one.project,
+        one.boxes,
+        None if end is None else rfc3339(max(end, now)),
+        text_time(one.usual_end),
+    )

@@ -1,0 +1,146 @@
+"""Boxes and workers."""
+
+import asyncio
+from collections.abc import Sequence
+
+from aiohttp import web
+from msgspec import Struct
+
+from boxsched.api.auth.asker import ASKER
+from boxsched.api.http import replies
+from boxsched.api.http.absent import no
+from boxsched.api.http.times import text_time
+from boxsched.api.resources.answers import text_id
+from boxsched.errors import Conflict
+from boxsched.model import job_text
+from boxsched.node.in_process import ADDRESS
+from boxsched.node.node import Node
+from boxsched.protocol import inbox
+from boxsched.protocol.shards import Box
+from boxsched.protocol.workers import Connection
+from boxsched.store.contract import SHARD
+from boxsched.store.records import Worker
+
+# How long an answer waits for the leader to let a worker's Boxes go: about three seconds.
+FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS = 0.01, 2.0
+
+
+class BoxAnswer(Struct, frozen=True):
+    """A Box; ``job`` null = it is free. A ``retired`` one goes when its job has ended."""
+
+    id: str
+    worker: str
+    worker_name: str
+    number: int
+    box_type: str
+    retired: bool
+    job: str | None
+    job_name: str | None
+    workload: str | None
+
+
+class BoxList(Struct, frozen=True):
+    boxes: tuple[BoxAnswer, ...]
+
+
+class WorkerAnswer(Struct, frozen=True):
+    """A worker; ``builds``, ``deploys``, ``ssh_sessions`` with a job on it now. ``seen_at``: when
+    it was heard last, null = not known. ``token``: the id of the token that it is bound to.
+    ``problem``: why it can begin no jobs at present, so that its Boxes get none; null = it can."""
+
+    id: str
+    name: str
+    address: str
+    state: str
+    boxes: int
+    builds: int
+    deploys: int
+    ssh_sessions: int
+    seen_at: str | None
+    token: str | None
+    problem: str | None
+
+
+class WorkerList(Struct, frozen=True):
+    workers: tuple[WorkerAnswer, ...]
+
+
+class Fleet:
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._store = node.store
+
+    async def boxes(self, request: web.Request) -> web.Response:
+        """Every Box, with what runs on it."""
+        return replies.json(BoxList(tuple([_box(one) for one in await self._store.boxes()])))
+
+    async def workers(self, request: web.Request) -> web.Response:
+        """The fleet; a node without Boxes of its own has no worker to speak of."""
+        found = await self._store.workers()
+        shown = [one for one in found if one.address != ADDRESS or one.boxes]
+        return replies.json(WorkerList(tuple([_worker(one) for one in shown])))
+
+    async def forget(self, request: web.Request) -> web.Response:
+        """204: the worker, by its id or name, and its Boxes are gone; should it come again, it is a
+        new one."""
+        worker = _meant(request.match_info["worker"], await self._store.workers())
+        if worker.state != "disconnected":
+            raise Conflict(f"the worker {worker.name} is {worker.state}: stop it first")
+        if worker.builds or worker.deploys or worker.ssh_sessions:
+            raise Conflict(
+                f"the worker {worker.name} has jobs that may still run: say what became of them "
+                "first (boxsched resolve); those to be run again wait for another worker's Box"
+            )
+        [number] = [p.connection for p in await self._store.pulses(SHARD) if p.worker == worker.id]
+        forgotten = inbox.WorkerForgotten(worker.id, number, request[ASKER])
+        await self._node.ask(SHARD, forgotten)
+        await self._gone(Connection(worker.id, number), worker.name)
+        return web.Response(status=204)
+
+    async def _gone(self, last: Connection, name: str) -> None:
+        """As soon as the leader has let its Boxes go."""
+        pause = FIRST_LOOK_SECONDS
+        while not await asyncio.shield(self._store.forget_worker(last)):
+            if pause > LAST_LOOK_SECONDS:
+                raise Conflict(f"the worker {name} is connected again, or its Boxes are in use")
+            await asyncio.sleep(pause)
+            pause *= 2
+
+
+def _meant(text: str, workers: Sequence[Worker]) -> Worker:
+    """By its id, else by its name."""
+    found = [one for one in workers if str(one.id) == text]
+    found = found or [one for one in workers if one.name == text]
+    if not found:
+        raise no("worker", text, hint="; `boxsched workers list` shows their names")
+    return found[0]
+
+
+def _box(box: Box) -> BoxAnswer:
+    return BoxAnswer(
+        str(box.id),
+        str(box.worker),
+        box.worker_name,
+        box.ordinal,
+        box.box_type,
+        box.retired,
+        None if box.job is None else job_text(box.job),
+        box.job_name,
+        text_id(box.workload),
+    )
+
+
+def _worker(worker: Worker) -> WorkerAnswer:
+    return WorkerAnswer(
+        str(worker.id),
+        worker.name,
+        worker.address,
+        worker.state,
+        worker.boxes,
+        worker.builds,
+        worker.deploys,
+        worker.ssh_sessions,
+        text_time(worker.seen_at),
+        worker.token,
+        worker.problem,
+    )

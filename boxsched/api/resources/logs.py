@@ -1,0 +1,217 @@
+"""A job's output: as far as it goes, or followed until the job has ended.
+
+There are two answers. Without ``attempt`` and ``offset`` it is text for a person: UTF-8 whatever
+the job wrote, and with ``?follow=1`` it goes on, over all later attempts, until the job has ended.
+
+With one of them it is a part for a program: the bytes of one attempt as they are, from ``offset``
+on. A followed part ends with its attempt, and in any case after PART_SECONDS, so that silence can
+be told from a broken connection. The end of an answer never means the end of the log: the headers
+say what the answer is a part of, and a reader has all of it when the job had finished, no later
+attempt exists, and ``Boxsched-Log-Size`` is reached. Else it asks again for what comes next.
+"""
+
+import asyncio
+import codecs
+
+import attrs
+from aiohttp import web
+from multidict import MultiMapping
+
+from boxsched.api.http import replies
+from boxsched.api.http.absent import no
+from boxsched.api.http.streams import Cut, Stream
+from boxsched.errors import Invalid, NotFound, StoreAway
+from boxsched.model import JobId, job_text, parse_job
+from boxsched.node.node import Node
+from boxsched.states import JobState
+
+CHUNK_BYTES = 64 * 1024
+POLL_SECONDS = 0.25
+PART_SECONDS = (
+    20.0  # the longest that a followed part goes on; clients give up after 45 s of silence
+)
+STATE_HEADER = "Boxsched-Job-State"
+ATTEMPT_HEADER = "Boxsched-Attempt"  # whose output the answer is
+LATEST_HEADER = "Boxsched-Latest-Attempt"
+OFFSET_HEADER = "Boxsched-Log-Offset"  # of the answer's first byte
+SIZE_HEADER = "Boxsched-Log-Size"  # of the attempt's output when the answer began, in bytes
+MAX_NUMBER_DIGITS = 15
+FOLLOW = {"0": False, "false": False, "1": True, "true": True}
+
+
+@attrs.frozen
+class Part:
+    """What a program asks for; ``attempt`` None = the latest."""
+
+    attempt: int | None
+    offset: int
+
+    @classmethod
+    def asked(cls, query: MultiMapping[str]) -> "Part | None":
+        """None where the query asks for text for a person."""
+        attempt, offset = query.get("attempt"), query.get("offset")
+        if attempt is None and offset is None:
+            return None
+        return cls(
+            None if attempt is None else _number(attempt, "attempt"),
+            0 if offset is None else _number(offset, "offset"),
+        )
+
+
+class Logs:
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    async def log(self, request: web.Request) -> web.StreamResponse:
+        """Text, or with ``attempt`` or ``offset`` a part; see the module."""
+        follow = FOLLOW.get(request.query.get("follow", "0"))
+        if follow is None:
+            raise Invalid("must be 1 or 0", "follow")
+        part = Part.asked(request.query)
+        id_ = parse_job(request.match_info["job"])
+        if id_ is None:
+            raise no("job", request.match_info["job"])
+        state, attempt = await self._job(id_)
+        if follow and self._node.hanging_up:
+            raise StoreAway("this node is stopping")
+        if part is not None:
+            return await self._part(request, id_, part, state, attempt, follow=follow)
+        tail = Tail(self._node, id_, attempt)
+        first = await tail.read()
+        stream = Stream(request, replies.text_stream())
+        try:
+            await stream.open()
+            await self._send(stream, tail, first, state, follow)
+        except Cut:
+            pass
+        except StoreAway:
+            stream.cut()
+        return stream.response
+
+    async def _part(
+        self,
+        request: web.Request,
+        id_: JobId,
+        asked: Part,
+        state: JobState,
+        latest: int,
+        *,
+        follow: bool,
+    ) -> web.StreamResponse:
+        attempt = latest if asked.attempt is None else asked.attempt
+        if attempt > latest:
+            raise NotFound(f"there is no attempt {attempt}; the latest is {latest}", "attempt")
+        size = await self._node.store.log_end(id_, attempt)  # behind the state: see _send
+        response = replies.text_stream()
+        response.headers[STATE_HEADER] = state
+        response.headers[ATTEMPT_HEADER] = str(attempt)
+        response.headers[LATEST_HEADER] = str(latest)
+        response.headers[OFFSET_HEADER] = str(asked.offset)
+        response.headers[SIZE_HEADER] = str(size)
+        if not follow:
+            response.content_length = max(0, size - asked.offset)
+        stream = Stream(request, response)
+        try:
+            await stream.open()
+            end = await self._pass_on(stream, id_, attempt, asked.offset, size)
+            if follow and state is not JobState.FINISHED and latest == attempt:
+                await self._go_on(stream, id_, attempt, end)
+        except Cut:
+            pass
+        except StoreAway:
+            stream.cut()
+        return response
+
+    async def _go_on(self, stream: Stream, id_: JobId, attempt: int, offset: int) -> None:
+        """Until the attempt or the time is over, or the node hangs up."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + PART_SECONDS
+        state, latest = JobState.WAITING, attempt
+        while state is not JobState.FINISHED and latest == attempt:
+            if loop.time() > until or self._node.hanging_up:
+                return
+            await asyncio.sleep(POLL_SECONDS)
+            if stream.gone:
+                raise Cut("the reader is gone")
+            state, latest = await self._job(id_)
+            offset = await self._pass_on(stream, id_, attempt, offset, None)
+
+    async def _pass_on(
+        self, stream: Stream, id_: JobId, attempt: int, offset: int, end: int | None
+    ) -> int:
+        """Write what there is from ``offset``, up to ``end``; where that leads to."""
+        while end is None or offset < end:
+            at_most = CHUNK_BYTES if end is None else min(CHUNK_BYTES, end - offset)
+            chunk = await self._node.store.log(id_, attempt, offset, at_most)
+            if not chunk:
+                break
+            await stream.write(chunk)
+            offset += len(chunk)
+        return offset
+
+    async def _send(
+        self, stream: Stream, tail: "Tail", text: bytes, state: JobState, follow: bool
+    ) -> None:
+        while True:
+            while text:
+                await stream.write(text)
+                text = await tail.read()
+            # ``state`` was looked up before this reading: if it had ended, this was all of its log.
+            if not follow or state is JobState.FINISHED:
+                break
+            if self._node.hanging_up:
+                stream.cut()  # a reader of plain text cannot tell otherwise that there is more
+                raise Cut("the node stops")
+            await asyncio.sleep(POLL_SECONDS)
+            if stream.gone:
+                raise Cut("the reader is gone")
+            state, attempt = await self._job(tail.job)
+            text = tail.turn_to(attempt) + await tail.read()
+        last = tail.end()
+        if last:
+            await stream.write(last)
+
+    async def _job(self, id_: JobId) -> tuple[JobState, int]:
+        """Its state and attempt."""
+        found = await self._node.store.job_state(id_)
+        if found is None:
+            raise no("job", job_text(id_))
+        return found
+
+
+def _number(text: str, field: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= MAX_NUMBER_DIGITS):
+        raise Invalid("must be a number, 0 or greater", field)
+    return int(text)
+
+
+class Tail:
+    """Reads on in the log of a job's latest attempt, as text in UTF-8 whatever its bytes are."""
+
+    def __init__(self, node: Node, job: JobId, attempt: int) -> None:
+        self.job = job
+        self._store = node.store
+        self._attempt = attempt
+        self._offset = 0
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    async def read(self) -> bytes:
+        """What is new; empty where there is nothing new now."""
+        while chunk := await self._store.log(self.job, self._attempt, self._offset, CHUNK_BYTES):
+            self._offset += len(chunk)
+            text = self._decoder.decode(chunk)
+            if text:  # else only the beginning of a character has come
+                return text.encode()
+        return b""
+
+    def turn_to(self, attempt: int) -> bytes:
+        """Go on with the job's latest attempt, behind a line that says so."""
+        if attempt == self._attempt:
+            return b""
+        last, before = self.end(), self._attempt
+        self._attempt, self._offset = attempt, 0
+        return last if before == 0 else last + f"\n--- attempt {attempt} ---\n".encode()
+
+    def end(self) -> bytes:
+        """What is left of a character that was never finished."""
+        return self._decoder.decode(b"", final=True).encode()

@@ -1,0 +1,74 @@
+"""The nodes of the cluster: who is alive, who leads which shard."""
+
+import asyncio
+import logging
+
+from aiohttp import web
+from msgspec import Struct
+
+from boxsched.api.auth.asker import ASKER
+from boxsched.api.http import replies
+from boxsched.api.http.absent import no
+from boxsched.api.http.times import rfc3339, text_time
+from boxsched.cluster.standing import NodeStanding
+from boxsched.errors import Conflict, StoreAway
+from boxsched.node.node import Node
+
+log = logging.getLogger(__name__)
+
+
+class NodeAnswer(Struct, frozen=True):
+    """A node; ``shards`` are those that it leads, ``me`` = it gives this answer. ``seen_at``: when
+    it was known last to live, null = not known."""
+
+    id: str
+    name: str
+    url: str
+    version: str
+    alive: bool
+    shards: tuple[int, ...]
+    me: bool
+    started_at: str
+    seen_at: str | None
+
+
+class NodeList(Struct, frozen=True):
+    nodes: tuple[NodeAnswer, ...]
+
+
+class Nodes:
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    async def list(self, request: web.Request) -> web.Response:
+        """The nodes, also those that are away, by id."""
+        return replies.json(NodeList(tuple([_shown(one) for one in await self._node.standing()])))
+
+    async def forget(self, request: web.Request) -> web.Response:
+        """204: it is listed no more, until it is started again."""
+        name = request.match_info["node"]
+        node = self._node
+        if node.elected and node.leadership.view is None:
+            raise StoreAway("who is alive cannot be seen now: try again")
+        found = [one for one in await node.standing() if one.name == name]
+        if not found:
+            raise no("node", name)
+        if found[0].alive:
+            raise Conflict(f"the node {name} is alive: stop it first")
+        await asyncio.shield(node.store.forget_node(name))
+        log.info("the node %s is forgotten, asked by %s", name, request[ASKER])
+        return web.Response(status=204)
+
+
+def _shown(node: NodeStanding) -> NodeAnswer:
+    return NodeAnswer(
+        str(node.id),
+        node.name,
+        node.url,
+        node.version,
+        node.alive,
+        node.shards,
+        node.me,
+        rfc3339(node.started_at),
+        text_time(node.seen_at),
+    )

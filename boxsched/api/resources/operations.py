@@ -1,0 +1,165 @@
+"""What operators' tools ask: is it alive, should requests be sent here, its figures, its API."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+import msgspec
+from aiohttp import web
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from boxsched.api.http import replies
+from boxsched.errors import StoreAway
+from boxsched.node.node import Node
+
+# Of engine.Counters; each under its own name, unless _NAMED has another.
+_COUNTED = (
+    ("turns", "Turns of the engine, each one commit"),
+    ("commands", "Inbox commands applied"),
+    ("events", "Events of the durable history"),
+    ("admitted", "Workloads that were given Boxes"),
+    ("finished", "Workloads that finished"),
+    ("loads", "Times that a shard was loaded"),
+    ("fenced", "Commits that the fence refused"),
+    ("set_aside", "Commands that raised, or that nobody can read: boxsched set-aside list"),
+    ("commit_seconds", "Time spent in commits"),
+)
+_NAMED = {
+    "admitted": "workloads_admitted",
+    "finished": "workloads_finished",
+    "loads": "shard_loads",
+    "fenced": "commits_fenced",
+    "set_aside": "commands_set_aside",
+}
+
+
+# Of cluster.bus.Counts.
+_HINTS = (
+    ("dropped", "Shards and workers that were not told of, as Redis was away or too slow"),
+    ("refused", "Messages, entries and keys in Redis that were not ours"),
+    ("heard", "Messages of other nodes"),
+    ("looked", "Entries of this node's stream that were done"),
+    ("claimed", "Entries of other nodes' streams that were done for them"),
+)
+
+
+class Health(msgspec.Struct, frozen=True):
+    status: str
+
+
+class Operations:
+    def __init__(self, node: Node, answered: Counter[tuple[str, int]]) -> None:
+        self._node = node
+        self._description = b"{}"
+        self._registry = CollectorRegistry()
+        self._registry.register(Figures(node, answered))
+
+    def describe(self, description: bytes) -> None:
+        """openapi.json: made of all routes, these among them, so that it comes after them."""
+        self._description = description
+
+    async def healthz(self, request: web.Request) -> web.Response:
+        """The process answers."""
+        return replies.json(Health("ok"))
+
+    async def readyz(self, request: web.Request) -> web.Response:
+        """Answer 200 where requests should be sent here: the node serves, leading or not, and the
+        database can be read and written."""
+        if not self._node.ready:
+            raise StoreAway("not ready: starting or stopping")
+        await self._node.store.ready()
+        return replies.json(Health("ready"))
+
+    async def metrics(self, request: web.Request) -> web.Response:
+        response = web.Response(body=generate_latest(self._registry))
+        response.headers["Content-Type"] = "text/plain; version=0.0.4; charset=utf-8"
+        return response
+
+    async def openapi(self, request: web.Request) -> web.Response:
+        return replies.json_bytes(self._description)
+
+
+class Figures(Collector):
+    """Read when asked for; nothing is counted twice, and the hot path pays for a dict entry."""
+
+    def __init__(self, node: Node, answered: Counter[tuple[str, int]]) -> None:
+        self._node = node
+        self._answered = answered
+
+    def collect(self) -> Iterator[Metric]:
+        requests = CounterMetricFamily(
+            "boxsched_http_requests", "Requests answered", labels=("route", "status")
+        )
+        for (route, status), count in sorted(self._answered.items()):
+            requests.add_metric((route, str(status)), count)
+        yield requests
+        yield from self._turns()
+        yield from self._led()
+        yield from self._others()
+        yield from self._hints()
+        yield self._round_trips()
+
+    def _turns(self) -> Iterator[Metric]:
+        """What this node's engines did: of all shards that it leads, or has led."""
+        for name, meaning in _COUNTED:
+            value = getattr(self._node.counters, name)
+            yield CounterMetricFamily(f"boxsched_{_NAMED.get(name, name)}", meaning, value)
+
+    def _led(self) -> Iterator[Metric]:
+        """The shards that this node leads, and what is in them."""
+        leads = GaugeMetricFamily("boxsched_leads", "Whether it leads", labels=("shard",))
+        boxes = busy = unfinished = 0
+        for shard, engine in sorted(self._node.leadership.engines.items()):
+            leads.add_metric((str(shard),), int(engine.leads))
+            if engine.books is not None:
+                boxes += len(engine.books.core.boxes)
+                busy += engine.books.core.usage.boxes
+                unfinished += len(engine.books.workloads)
+        yield leads
+        yield GaugeMetricFamily("boxsched_boxes", "Boxes there are", boxes)
+        yield GaugeMetricFamily("boxsched_boxes_busy", "Boxes in use", busy)
+        yield GaugeMetricFamily("boxsched_workloads_unfinished", "Unfinished workloads", unfinished)
+
+    def _others(self) -> Iterator[Metric]:
+        """Who is connected to this node."""
+        node = self._node
+        figures = node.gateway.figures
+        for name, meaning, value in (
+            ("event_readers", "Open event streams", len(node.feed.readers)),
+            (
+                "loop_hold_seconds",
+                "The longest that nobody was served, of the last 1 to 2 minutes",
+                node.holds.longest,
+            ),
+            ("bus_up", "Whether hints reach the other nodes", int(node.bus.up)),
+            ("workers_connected", "Workers connected to this node", figures.connected),
+        ):
+            yield GaugeMetricFamily(f"boxsched_{name}", meaning, value)
+        for name, meaning, value in (
+            ("worker_messages", "Messages from workers", figures.messages),
+            (
+                "set_aside_dropped",
+                "Commands set aside that were dropped: old, or too many",
+                node.retention.set_aside_dropped,
+            ),
+            ("worker_reports_stale", "Reports of jobs not the worker's", figures.stale_reports),
+        ):
+            yield CounterMetricFamily(f"boxsched_{name}", meaning, value)
+
+    def _round_trips(self) -> Metric:
+        """An engine's turn is ``inbox`` and ``commit``; all else is the API's and the workers'."""
+        trips = CounterMetricFamily(
+            "boxsched_store_round_trips", "Round trips to the database", labels=("procedure",)
+        )
+        for name, count in sorted(self._node.store.round_trips.items()):
+            trips.add_metric((name,), count)
+        return trips
+
+    def _hints(self) -> Iterator[Metric]:
+        """What went over the bus; nothing without Redis."""
+        bus = self._node.bus
+        for name, meaning in _HINTS:
+            value = getattr(bus.counts, name)
+            yield CounterMetricFamily(f"boxsched_bus_hints_{name}", meaning, value)
+        yield CounterMetricFamily("boxsched_bus_trips", "Times that Redis went away", bus.trips)

@@ -1,0 +1,89 @@
+"""Projects: put, read, list, delete."""
+
+import asyncio
+
+import msgspec
+from aiohttp import web
+
+from boxsched.api.http import bodies, replies
+from boxsched.api.http.absent import no
+from boxsched.api.resources import answers, checks
+from boxsched.api.resources.known import KnownProjects, is_project_name, settings_of
+from boxsched.api.resources.requests import ProjectSettings
+from boxsched.errors import Invalid
+from boxsched.node.node import Node
+from boxsched.protocol.shards import Project
+from boxsched.store.contract import SHARD
+
+BYTES_A_JOB = 200
+
+_form = bodies.Form(ProjectSettings)
+
+
+class ProjectList(msgspec.Struct, frozen=True):
+    projects: tuple[ProjectSettings, ...]
+
+
+class Projects:
+    def __init__(self, node: Node, known: KnownProjects) -> None:
+        self._store = node.store
+        self._node = node
+        self._known = known
+
+    async def put(self, request: web.Request) -> web.Response:
+        """Create (201) or replace (200) a project's settings."""
+        name = request.match_info["project"]
+        body = await bodies.read(request)
+        if not is_project_name(name):
+            raise Invalid(
+                "a project's name is 1 to 63 of a-z 0-9 . _ - and begins with a letter or digit",
+                "project",
+            )
+        asked = _form.read(body)
+        checks.settings(name, asked)
+        keep_secret = asked.webhook_secret is msgspec.UNSET
+        settings = msgspec.structs.replace(asked, name=msgspec.UNSET, webhook_secret=msgspec.UNSET)
+        project, created = await asyncio.shield(
+            self._store.put_project(
+                name,
+                replies.encode(settings).decode(),
+                asked.max_boxes,
+                secret=asked.webhook_secret or None,
+                keep_secret=keep_secret,
+            )
+        )
+        self._node.wake(SHARD)
+        self._known.forget(name)
+        answer = replies.encode(shown(project))
+        if created:
+            return replies.created(answer, f"/api/v1/projects/{name}")
+        return replies.json_bytes(answer)
+
+    async def get(self, request: web.Request) -> web.Response:
+        return replies.json(shown((await self._known.fresh(request.match_info["project"])).project))
+
+    async def list(self, request: web.Request) -> web.Response:
+        """All of them, by name."""
+        projects = await self._store.projects()
+        rows = await answers.encoded(projects, shown, _weight, self._node.pace)
+        return replies.json_bytes(b'{"projects":' + rows + b"}")
+
+    async def delete(self, request: web.Request) -> web.Response:
+        """204; 409 while it has unfinished workloads."""
+        name = request.match_info["project"]
+        self._known.forget(name)
+        if not is_project_name(name) or not await asyncio.shield(self._store.delete_project(name)):
+            raise no("project", name)
+        self._known.forget(name)
+        self._node.wake(SHARD)
+        return web.Response(status=204)
+
+
+def _weight(project: Project) -> int:
+    """In jobs, about: settings have 1 MiB at most."""
+    return 1 + len(project.settings) // BYTES_A_JOB
+
+
+def shown(project: Project) -> ProjectSettings:
+    """The settings with the name among them; the secret is not in them, ever."""
+    return msgspec.structs.replace(settings_of(project), name=project.name)

@@ -1,0 +1,103 @@
+"""A person's word on a job whose worker is away: ``POST /jobs/{id}/resolve``."""
+
+import asyncio
+
+from aiohttp import web
+
+from boxsched.api.auth.asker import ASKER
+from boxsched.api.http import bodies, recent, replies
+from boxsched.api.http.absent import no
+from boxsched.api.resources import answers
+from boxsched.api.resources.requests import AskResolve
+from boxsched.errors import Conflict
+from boxsched.model import JobId, job_text, job_workload, parse_job
+from boxsched.node.node import Node
+from boxsched.protocol import inbox
+from boxsched.protocol.inbox import Resolution
+from boxsched.states import JobState, State
+from boxsched.store.contract import SHARD
+from boxsched.store.records import Job, Workload
+
+# How long an answer waits for the engine to have seen what was asked; it is durable anyway.
+FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS = 0.005, 0.4
+
+_form = bodies.Form(AskResolve)
+
+
+class Resolving:
+    def __init__(self, node: Node, seen: recent.RecentAnswers) -> None:
+        self._node = node
+        self._store = node.store
+        self._seen = seen
+
+    async def resolve(self, request: web.Request) -> web.Response:
+        """202 with the workload when the word is durable; 409 where the job needs none."""
+        body = await bodies.read(request)
+        stored, job = await self._find(request.match_info["job"])
+        key = recent.key_of(request, f"jobs/{job_text(job.id)}/resolve", body)
+        again = self._seen.again(key)
+        if again is not None:
+            return again
+        if key is None or not recent.repeated(await self._store.idempotency(key)):
+            ask = _form.read(body)
+            await self._refuse(stored, job, ask.result)
+            assert job.lease_token is not None
+            said = inbox.Resolve(job.id, job.lease_token, ask.result, request[ASKER], ask.note)
+            if key is None:
+                await self._node.ask(SHARD, said)
+            else:
+                once = self._store.ask_once(said, stored.id, stored.number, key)
+                recent.repeated(await asyncio.shield(once))
+                self._node.wake(SHARD)
+            stored = await self._resolved(job)
+            if key is None:  # under a key it is 202 from here on, as it will be when repeated
+                await self._refuse_untouched(stored, job)
+        answer = replies.encode(answers.workload(stored))
+        self._seen.keep(key, 202, answer)
+        return replies.json_bytes(answer, 202)
+
+    async def _find(self, text: str) -> tuple[Workload, Job]:
+        id_ = parse_job(text)
+        if id_ is not None:
+            stored = await self._store.workload(job_workload(id_))
+            for job in () if stored is None else stored.jobs:
+                if job.id == id_:
+                    assert stored is not None
+                    return stored, job
+        raise no("job", text)
+
+    async def _refuse(self, stored: Workload, job: Job, result: Resolution) -> None:
+        """Raises Conflict where the scheduler would not act on it."""
+        if job.state is JobState.FINISHED:
+            raise Conflict(f"the job has finished: {job.result}")
+        if job.state is JobState.WAITING:
+            raise Conflict("the job has not begun: stop its workload instead")
+        if result is Resolution.AGAIN and stored.state is State.STOPPING:
+            raise Conflict("its workload is being stopped: resolve the job as passed or failed")
+        await self._refuse_connected(job.id)
+
+    async def _refuse_untouched(self, stored: Workload, before: Job) -> None:
+        """Raises Conflict where the job's worker came back first."""
+        (now,) = [job for job in stored.jobs if job.id == before.id]
+        if now.state is not JobState.FINISHED and now.lease_token == before.lease_token:
+            await self._refuse_connected(now.id)
+
+    async def _refuse_connected(self, id_: JobId) -> None:
+        books = await self._node.books()
+        found = books.job(id_)
+        if found is not None and not books.out_of_sight(found[1]):
+            raise Conflict(
+                "the job's worker is connected and answers for it: stop its workload instead"
+            )
+
+    async def _resolved(self, job: Job) -> Workload:
+        """The workload as the scheduler left it, or as it is after a while."""
+        pause = FIRST_LOOK_SECONDS
+        while True:
+            stored, now = await self._find(job_text(job.id))
+            if now.state is JobState.FINISHED or now.lease_token != job.lease_token:
+                return stored
+            if pause > LAST_LOOK_SECONDS:
+                return stored
+            await asyncio.sleep(pause)
+            pause *= 2

@@ -1,0 +1,76 @@
+"""Commands that the leader could not carry out: listed, kept for a time, and dropped by an
+operator."""
+
+import asyncio
+
+from aiohttp import web
+from msgspec import Struct
+
+from boxsched.api.http import replies
+from boxsched.api.http.absent import no
+from boxsched.api.http.times import rfc3339
+from boxsched.api.resources.answers import text_id
+from boxsched.node.node import Node
+from boxsched.store.records import SetAsideCommand
+
+SHOWN_AT_MOST = 100  # the latest; each may have a payload of some 100 kB
+
+
+class SetAsideAnswer(Struct, frozen=True):
+    """A command with the ``error`` that it raised; ``workload``: which it is about, or null."""
+
+    id: str
+    kind: str
+    workload: str | None
+    error: str
+    at: str
+    payload: str
+
+
+class SetAsideList(Struct, frozen=True):
+    commands: tuple[SetAsideAnswer, ...]
+
+
+class SetAsideCommands:
+    def __init__(self, node: Node) -> None:
+        self._store = node.store
+
+    async def list(self, request: web.Request) -> web.Response:
+        """The latest first."""
+        found = await self._store.set_aside(SHOWN_AT_MOST)
+        return replies.json(SetAsideList(tuple([_answer(one) for one in found])))
+
+    async def one(self, request: web.Request) -> web.Response:
+        id_ = _id(request)
+        found = None if id_ is None else await self._store.set_aside_one(id_)
+        if found is None:
+            raise no("command", request.match_info["command"])
+        return replies.json(_answer(found))
+
+    async def drop(self, request: web.Request) -> web.Response:
+        """204: it is gone."""
+        id_ = _id(request)
+        if id_ is None or not await asyncio.shield(self._store.drop_set_aside(id_)):
+            raise no("command", request.match_info["command"])
+        return web.Response(status=204)
+
+
+def _id(request: web.Request) -> int | None:
+    """None for what cannot be one."""
+    text = request.match_info["command"]
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
+
+
+def said(commands: list[SetAsideCommand]) -> str:
+    """What an explanation adds about a workload's commands that were set aside."""
+    if not commands:
+        return ""
+    last = commands[0]
+    more = f" (and {len(commands) - 1} more)" if len(commands) > 1 else ""
+    return f" A command about it ({last.kind}) raised and was set aside{more}: {last.error}."
+
+
+def _answer(one: SetAsideCommand) -> SetAsideAnswer:
+    return SetAsideAnswer(
+        str(one.id), one.kind, text_id(one.workload), one.error, rfc3339(one.at), one.payload
+    )

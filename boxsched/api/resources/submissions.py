@@ -1,0 +1,171 @@
+"""Builds, deploys, SSH sessions and rebuilds: checked, stored, and answered when durable."""
+
+from collections.abc import Awaitable, Callable
+
+import attrs
+from aiohttp import web
+
+from boxsched.api.http import bodies, recent, replies
+from boxsched.api.http.absent import no
+from boxsched.api.resources import answers, asked
+from boxsched.api.resources.known import Known, KnownProjects, is_project_name
+from boxsched.api.resources.requests import AskBuild, AskDeploy, AskSession, Nothing
+from boxsched.errors import BoxschedError, Conflict, NotFound
+from boxsched.model import ProjectId, workload_text
+from boxsched.node.node import Node
+from boxsched.pace import HEAVY_BYTES, HEAVY_JOBS
+from boxsched.store.records import (
+    IdempotencyKey,
+    KeyTaken,
+    NewWorkload,
+    ProjectChanged,
+    Submitted,
+    Workload,
+)
+
+CHECKS_AT_MOST = 10  # of one submission, while its project's settings keep changing
+
+_build = bodies.Form(AskBuild)
+_deploy = bodies.Form(AskDeploy)
+_session = bodies.Form(AskSession)
+_nothing = bodies.Form(Nothing, Nothing())
+
+Make = Callable[[Known], Awaitable[NewWorkload]]
+
+
+class Submissions:
+    def __init__(self, node: Node, known: KnownProjects, seen: recent.RecentAnswers) -> None:
+        self._node = node
+        self._known = known
+        self._seen = seen
+
+    async def build(self, request: web.Request) -> web.Response:
+        project, body = _project(request), await bodies.read(request)
+
+        async def make(known: Known) -> NewWorkload:
+            return asked.build(known, _build.read(body), self._node.clock.now())
+
+        return await self._submit(request, f"projects/{project}/builds", body, project, make)
+
+    async def deploy(self, request: web.Request) -> web.Response:
+        project, body = _project(request), await bodies.read(request)
+
+        async def make(known: Known) -> NewWorkload:
+            ask = _deploy.read(body)
+            build = None if ask.build is None else await self._find(ask.build, "build")
+            return asked.deploy(known, ask, build, self._node.clock.now())
+
+        return await self._submit(request, f"projects/{project}/deploys", body, project, make)
+
+    async def session(self, request: web.Request) -> web.Response:
+        project, body = _project(request), await bodies.read(request)
+
+        async def make(known: Known) -> NewWorkload:
+            ask = _session.read(body)
+            source = None if ask.build is None else await self._find(ask.build, "build")
+            return asked.session(known, ask, source, self._node.clock.now())
+
+        return await self._submit(request, f"projects/{project}/ssh-sessions", body, project, make)
+
+    async def rebuild(self, request: web.Request) -> web.Response:
+        """The same again, as a new workload at the end of its lane."""
+        body = await bodies.read(request)
+        original = await self._find(request.match_info["workload"])
+        path = f"workloads/{workload_text(original.id)}/rebuild"
+
+        async def make(known: Known) -> NewWorkload:
+            _nothing.read(body)
+            if len(original.jobs) >= HEAVY_JOBS:
+                await self._node.pace.step()
+            if known.project.id != original.project:
+                raise Conflict("its project was deleted")
+            return asked.rebuild(known, original, self._node.clock.now())
+
+        try:
+            return await self._submit(request, path, body, original.project_name, make)
+        except NotFound:
+            raise Conflict("its project was deleted") from None
+
+    async def _submit(
+        self, request: web.Request, path: str, body: bytes, project: str, make: Make
+    ) -> web.Response:
+        """A submission, or the first answer under its key: whatever has changed since."""
+        key = recent.key_of(request, path, body)
+        try:
+            known = await self._known.get(project)
+            if self._seen.knows(key, known.project.id):
+                known = await self._known.fresh(project)  # another may have the name by now
+            again = self._seen.again(key, known.project.id)
+            if again is not None:
+                return again
+            if len(body) >= HEAVY_BYTES:
+                await self._node.pace.step()
+            return await self._new(known, make, key)
+        except BoxschedError as refusal:
+            # What passes its checks asks the store about its key with the rest, in one transaction;
+            # what does not may still have passed them once.
+            if key is None or refusal.status >= 500:
+                raise
+            # Where the project itself is gone, no other has its name.
+            gone = isinstance(refusal, NotFound) and refusal.field is None
+            before = await self._node.store.idempotency(key, living=not gone)
+            if before is None:
+                raise
+        return await self._again(before, key)
+
+    async def _new(self, known: Known, make: Make, key: IdempotencyKey | None) -> web.Response:
+        """Check against the project's settings and store, until both speak of one version."""
+        project = known.project.name
+        for _ in range(CHECKS_AT_MOST):
+            try:
+                new = await make(known)
+                asked.within_limits(new, known.project.max_boxes, known.plan)
+            except BoxschedError as refusal:
+                if refusal.status >= 500:
+                    raise
+                before, known = known, await self._known.fresh(project)
+                if known.version == before.version:
+                    raise
+                continue  # it was refused by settings that are old
+            if key is not None:
+                new = attrs.evolve(new, idempotency=key)
+            outcome = await self._node.submit(new)
+            if isinstance(outcome, Submitted) and not outcome.repeated:
+                if len(new.jobs) >= HEAVY_JOBS:
+                    await self._node.pace.step()
+                answer = answers.registered(new, project, outcome)
+                return self._created(answer, key, new.project)
+            if not isinstance(outcome, ProjectChanged):
+                return await self._again(outcome, key)
+            known = await self._known.fresh(project)
+        raise Conflict("the project's settings keep changing: try again")
+
+    async def _again(
+        self, before: Submitted | KeyTaken, key: IdempotencyKey | None
+    ) -> web.Response:
+        """The first answer, from what is stored."""
+        if isinstance(before, KeyTaken):
+            raise Conflict(recent.KEY_TAKEN)
+        stored = await self._node.store.subject(before.id)
+        if stored is None:
+            raise NotFound("what was created under this Idempotency-Key is gone")
+        return self._created(answers.registered_again(stored), key, stored.project)
+
+    def _created(
+        self, answer: answers.WorkloadAnswer, key: IdempotencyKey | None, project: ProjectId
+    ) -> web.Response:
+        body = replies.encode(answer)
+        location = f"/api/v1/workloads/{answer.id}"
+        self._seen.keep(key, 201, body, location, project)
+        return replies.created(body, location)
+
+    async def _find(self, text: str, field: str | None = None) -> Workload:
+        return await asked.subject(self._node.store, text, field)
+
+
+def _project(request: web.Request) -> str:
+    """The path's project, which may be gone by now; raises NotFound for what is no name."""
+    name = request.match_info["project"]
+    if not is_project_name(name):
+        raise no("project", name)
+    return name

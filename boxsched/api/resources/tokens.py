@@ -1,0 +1,118 @@
+"""Tokens: made (the text is shown once), listed, revoked."""
+
+import asyncio
+
+from aiohttp import web
+from msgspec import Struct
+
+from boxsched.api.auth import tokens
+from boxsched.api.auth.known_tokens import KnownTokens
+from boxsched.api.http import bodies, replies
+from boxsched.api.http.absent import no
+from boxsched.api.http.times import rfc3339, text_time
+from boxsched.api.resources.requests import AskToken
+from boxsched.errors import Invalid
+from boxsched.node.node import Node
+from boxsched.store.records import MAX_WORKERS, Token
+
+_form = bodies.Form(AskToken)
+
+
+class NewTokenAnswer(Struct, frozen=True):
+    """A token just made; ``token`` is its text, which nothing can tell again."""
+
+    id: str
+    token: str
+    role: str
+    name: str
+    created_at: str
+    expires_at: str | None
+    max_workers: int | None
+
+
+class TokenAnswer(Struct, frozen=True):
+    """A token that was not revoked; ``of_file``: it is the admin token in a node's data folder.
+    ``max_workers``: how many workers may use it, null = none."""
+
+    id: str
+    role: str
+    name: str
+    created_at: str
+    expires_at: str | None
+    of_file: bool
+    max_workers: int | None
+
+
+class TokenList(Struct, frozen=True):
+    tokens: tuple[TokenAnswer, ...]
+
+
+class TokenRoutes:
+    def __init__(self, node: Node, known: KnownTokens) -> None:
+        self._store = node.store
+        self._clock = node.clock
+        self._known = known
+
+    async def make(self, request: web.Request) -> web.Response:
+        """A new token (201). A call that is repeated makes another one: no text is kept."""
+        asked = _form.read(await bodies.read(request))
+        if "Idempotency-Key" in request.headers:
+            raise Invalid(
+                "no Idempotency-Key is taken here: a token's text is told once, never again",
+                "Idempotency-Key",
+            )
+        if asked.max_workers is not None and asked.role is not tokens.Role.WORKER:
+            raise Invalid("only a token of role worker has workers", "max_workers")
+        text = tokens.new_token()
+        sha256 = tokens.digest(text)
+        now = self._clock.now()
+        life = asked.expires_in_seconds
+        token = Token(
+            id=tokens.token_id(tokens.MADE, sha256),
+            digest=sha256,
+            role=asked.role.value,
+            name=asked.name or "",
+            created_at=now,
+            expires_at=None if life is None else now + life,
+            max_workers=MAX_WORKERS if asked.max_workers is None else asked.max_workers,
+        )
+        await asyncio.shield(self._store.put_token(token))
+        answer = NewTokenAnswer(
+            token.id,
+            text,
+            token.role,
+            token.name,
+            rfc3339(token.created_at),
+            text_time(token.expires_at),
+            _max_workers(token),
+        )
+        return replies.json(answer, 201)
+
+    async def list(self, request: web.Request) -> web.Response:
+        """All that were not revoked, oldest first; never a text."""
+        found = await self._store.tokens()
+        return replies.json(TokenList(tuple([_shown(one) for one in found])))
+
+    async def revoke(self, request: web.Request) -> web.Response:
+        """204: from now it holds on this node no more, and within a second on none."""
+        id_ = request.match_info["id"]
+        if not id_.isprintable() or not await asyncio.shield(self._store.revoke_token(id_)):
+            raise no("token", id_)
+        self._known.forget(id_)
+        return web.Response(status=204)
+
+
+def _shown(token: Token) -> TokenAnswer:
+    return TokenAnswer(
+        token.id,
+        token.role,
+        token.name,
+        rfc3339(token.created_at),
+        text_time(token.expires_at),
+        token.id.startswith(tokens.OF_FILE),
+        _max_workers(token),
+    )
+
+
+def _max_workers(token: Token) -> int | None:
+    return token.max_workers if token.role == tokens.Role.WORKER else None

@@ -1,0 +1,204 @@
+"""Workloads: list, one, why it waits, stop."""
+
+import asyncio
+import base64
+import binascii
+import enum
+from collections.abc import Collection
+from typing import TypeVar
+
+import attrs
+from aiohttp import web
+from multidict import MultiMapping
+
+from boxsched.api.auth.asker import ASKER
+from boxsched.api.http import bodies, recent, replies
+from boxsched.api.resources import answers, asked, checks
+from boxsched.api.resources.explanation import Explanation, finished, reported, unseen
+from boxsched.api.resources.requests import Nothing
+from boxsched.api.resources.set_aside import said
+from boxsched.errors import Conflict, Invalid, StoreAway
+from boxsched.model import Kind, WorkloadId, parse_workload, workload_text
+from boxsched.node.node import Node
+from boxsched.pace import HEAVY_JOBS
+from boxsched.protocol import inbox
+from boxsched.states import SERVICE_RESULTS, Result, State
+from boxsched.store.contract import SHARD
+from boxsched.store.records import IdempotencyKey, Workload, WorkloadFilter
+
+DEFAULT_LIMIT, MAX_LIMIT = 50, 200
+MAX_NUMBER_DIGITS = 15
+SET_ASIDE_AT_MOST = 10  # commands that an explanation counts
+# How long an answer waits for the engine to have seen what was asked; it is durable anyway.
+FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS = 0.005, 0.4
+
+_nothing = bodies.Form(Nothing, Nothing())
+_E = TypeVar("_E", bound=enum.StrEnum)
+
+
+class Workloads:
+    def __init__(self, node: Node, seen: recent.RecentAnswers) -> None:
+        self._node = node
+        self._store = node.store
+        self._seen = seen
+
+    async def list(self, request: web.Request) -> web.Response:
+        """Newest first; ``next_cursor`` asks for those behind them. A page may be short, or empty,
+        with more behind it: only so many rows are looked at for one."""
+        query = request.query
+        if "number" in query:
+            return await self._numbered(query)
+        name = _name(query.get("project"), "project")
+        wanted = WorkloadFilter(
+            kind=_choice(Kind, query.get("kind"), "kind"),
+            state=_choice(State, query.get("state"), "state"),
+            result=_choice(Result, query.get("result"), "result", SERVICE_RESULTS),
+            branch=_name(query.get("branch"), "branch"),
+            server=_name(query.get("server"), "server"),
+            before=_before(query.get("cursor")),
+            limit=_limit(query.get("limit")),
+        )
+        if name is not None:
+            project = await self._store.project_id(name)
+            if project is None:
+                return replies.json_bytes(_list(b"[]", None))
+            wanted = attrs.evolve(wanted, project=project)
+        page = await self._store.workloads(wanted)
+        cursor = None if page.next is None else _cursor(page.next)
+        if len(page.workloads) >= HEAVY_JOBS:
+            await self._node.pace.step()
+        rows = await answers.encoded(
+            page.workloads, answers.workload, lambda w: len(w.jobs) + 1, self._node.pace
+        )
+        return replies.json_bytes(_list(rows, cursor))
+
+    async def _numbered(self, query: MultiMapping[str]) -> web.Response:
+        """A list of the one workload that has the number in its project, or of none."""
+        number = _project_number(query["number"])
+        name = query.get("project")
+        if name is None or len(query) > 2:
+            raise Invalid("goes with project, and with nothing else", "number")
+        id_ = await self._store.find_number(checks.plain(name, "project"), number)
+        found = None if id_ is None else await self._store.workload(id_)
+        rows = [] if found is None else [answers.workload(found)]
+        return replies.json_bytes(_list(replies.encode(rows), None))
+
+    async def one(self, request: web.Request) -> web.Response:
+        stored = await asked.find(self._store, request.match_info["workload"])
+        if len(stored.jobs) >= HEAVY_JOBS:
+            await self._node.pace.step()
+        return replies.json(answers.workload(stored))
+
+    async def explanation(self, request: web.Request) -> web.Response:
+        return replies.json(await self._explain(request.match_info["workload"]))
+
+    async def _explain(self, text: str) -> Explanation:
+        """As the engine sees it; what was registered this instant it sees in the next one."""
+        pause = FIRST_LOOK_SECONDS
+        while True:
+            stored = await asked.find(self._store, text)
+            if stored.state is State.FINISHED:
+                return finished(stored)
+            report = await self._node.why(stored.id)
+            if report is not None:
+                aside = await self._store.set_aside(SET_ASIDE_AT_MOST, stored.id)
+                overtaken = None
+                if report.position is not None and stored.queued_at is not None:
+                    overtaken = await self._store.overtaken(stored.id, stored.queued_at)
+                return reported(report, self._node.clock.now(), said(aside), overtaken)
+            if pause > LAST_LOOK_SECONDS:
+                if stored.state is State.REGISTERED:
+                    return unseen(stored)
+                raise StoreAway("the scheduler is loading: try again")
+            await asyncio.sleep(pause)
+            pause *= 2
+
+    async def stop(self, request: web.Request) -> web.Response:
+        """202 when the wish is durable; 409 for what has finished by itself."""
+        body = await bodies.read(request)
+        stored = await asked.subject(self._store, request.match_info["workload"])
+        key = recent.key_of(request, f"workloads/{workload_text(stored.id)}/stop", body)
+        again = self._seen.again(key)
+        if again is not None:
+            return again
+        if key is None or not recent.repeated(await self._store.idempotency(key)):
+            _nothing.read(body)
+            if stored.state is State.FINISHED:
+                raise Conflict(f"it has finished: {stored.result}")
+            await self._ask(inbox.Stop(stored.id, request[ASKER]), stored.number, key)
+            stored = await self._moved(stored)
+            # Under a key it is 202 from here on, as it will be when it is repeated.
+            if key is None and stored.result in (Result.PASSED, Result.FAILED):
+                raise Conflict(f"it has finished in the meantime: {stored.result}")
+        answer = replies.encode(answers.workload(stored))
+        self._seen.keep(key, 202, answer)
+        return replies.json_bytes(answer, 202)
+
+    async def _ask(self, stop: inbox.Stop, number: int, key: IdempotencyKey | None) -> None:
+        """Durable when it returns, and with its key."""
+        if key is None:
+            await self._node.ask(SHARD, stop)
+        else:
+            once = self._store.ask_once(stop, WorkloadId(stop.workload), number, key)
+            recent.repeated(await asyncio.shield(once))
+            self._node.wake(SHARD)
+
+    async def _moved(self, stored: Workload) -> Workload:
+        """The workload as the stop left it, or as it is after a while."""
+        pause = FIRST_LOOK_SECONDS
+        while stored.state not in (State.STOPPING, State.FINISHED) and pause <= LAST_LOOK_SECONDS:
+            await asyncio.sleep(pause)
+            pause *= 2
+            stored = await asked.subject(self._store, workload_text(stored.id))
+        return stored
+
+
+def _list(rows: bytes, cursor: str | None) -> bytes:
+    return b'{"workloads":' + rows + b',"next_cursor":' + replies.encode(cursor) + b"}"
+
+
+def _cursor(last: WorkloadId) -> str:
+    return base64.urlsafe_b64encode(f"before {workload_text(last)}".encode()).decode()
+
+
+def _before(cursor: str | None) -> WorkloadId | None:
+    if cursor is None:
+        return None
+    try:
+        text = base64.b64decode(cursor, altchars=b"-_", validate=True).decode("ascii")
+    except (binascii.Error, ValueError):
+        text = ""
+    before, _, id_ = text.partition(" ")
+    last = parse_workload(id_) if before == "before" else None
+    if last is None:
+        raise Invalid("this is not a cursor of ours: take next_cursor as it is", "cursor")
+    return last
+
+
+def _limit(text: str | None) -> int:
+    if text is None:
+        return DEFAULT_LIMIT
+    if not (text.isascii() and text.isdigit() and len(text) < 6 and 1 <= int(text) <= MAX_LIMIT):
+        raise Invalid(f"a number from 1 to {MAX_LIMIT} is asked for", "limit")
+    return int(text)
+
+
+def _project_number(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= MAX_NUMBER_DIGITS):
+        raise Invalid("must be a workload's number in its project", "number")
+    return int(text)
+
+
+def _choice(
+    kind: type[_E], text: str | None, field: str, choices: Collection[_E] | None = None
+) -> _E | None:
+    if text is None:
+        return None
+    for choice in kind if choices is None else choices:
+        if choice == text:
+            return choice
+    raise Invalid(f"must be one of {', '.join(kind if choices is None else choices)}", field)
+
+
+def _name(text: str | None, field: str) -> str | None:
+    return None if text is None else checks.plain(text, field)

@@ -1,0 +1,180 @@
+"""What happened, as events of the durable history: their types and their JSON."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from boxsched.engine.books import Books, LiveJob, LiveWorkload
+from boxsched.engine.capacity import capacity
+from boxsched.model import job_index, job_text, workload_text
+from boxsched.protocol.batches import SUBMISSION_SET_ASIDE, Event, InboxEntry
+from boxsched.protocol.inbox import Resolve, Submit
+
+_encode = msgspec.json.Encoder().encode
+MESSAGE_CHARACTERS = 500  # of a commit's message, in an event; the workload has all of it
+
+PAYLOAD_CHARACTERS = 10_000
+SUBMIT = "submit"  # the kind of a command that registers a workload
+
+
+def rfc3339(time: float) -> str:
+    """UTC, with microseconds: what every time looks like outside."""
+    return datetime.fromtimestamp(time, UTC).isoformat(timespec="microseconds")[:-6] + "Z"
+
+
+class Happenings:
+    """The events of one batch, in the order in which they happened."""
+
+    def __init__(self, books: Books, now: float) -> None:
+        self._books = books
+        self._now = now
+        self._at = rfc3339(now)
+        self.events: list[Event] = []
+
+    def registered(self, live: LiveWorkload, command: Submit) -> None:
+        self._workload(
+            live,
+            "workload.registered",
+            branch=command.branch,
+            tag=command.tag,
+            server=command.server,
+            commit=command.commit,
+            message=command.message and command.message[:MESSAGE_CHARACTERS],
+            author=command.author,
+            priority=command.priority,
+            boxes=len(command.jobs),
+            created_at=rfc3339(command.created_at),
+            state="registered",
+        )
+
+    def queued(self, live: LiveWorkload) -> None:
+        self._workload(live, "workload.queued", state="queued", queued_at=self._at)
+
+    def commit(self, live: LiveWorkload) -> None:
+        """It is known which commit all its jobs run."""
+        self._workload(live, "workload.commit", commit=live.commit)
+
+    def started(self, live: LiveWorkload, boxes: list[str], warm: int) -> None:
+        self._workload(
+            live,
+            "workload.started",
+            state="running",
+            started_at=self._at,
+            boxes_taken=boxes,
+            warm=warm,
+            capacity=self._capacity(),
+        )
+
+    def stopping(self, live: LiveWorkload, by: str | None) -> None:
+        self._workload(
+            live,
+            "workload.stopping",
+            state="stopping",
+            cause=live.stop_cause,
+            by=by,
+            reason=live.reason,
+        )
+
+    def finished(self, live: LiveWorkload, by: str | None = None) -> None:
+        self._workload(
+            live,
+            "workload.finished",
+            state="finished",
+            result=live.result,
+            queued_at=live.queued_at and rfc3339(live.queued_at),
+            started_at=live.started_at and rfc3339(live.started_at),
+            finished_at=self._at,
+            by=by,
+            reason=live.reason,
+            capacity=self._capacity(),
+        )
+
+    def job(self, live: LiveWorkload, job: LiveJob, what: str) -> None:
+        """``what``: started, finished, unknown, not_begun, seen_again, given_again."""
+        self._workload(
+            live,
+            f"job.{what}",
+            job_id=job,
+            job=job_text(job.id),
+            name=live.jobs[job_index(job.id)].name,
+            state=job.state,
+            result=job.result,
+            box=None if job.box is None else str(job.box),
+            attempt=job.attempt,
+            exit_status=job.exit_status,
+            reason=job.reason,
+            **({"capacity": self._capacity()} if what == "finished" else {}),
+        )
+
+    def resolved(self, live: LiveWorkload, job: LiveJob, command: Resolve) -> None:
+        """What a person said of a job whose worker is away; what comes of it follows."""
+        self._workload(
+            live,
+            "job.resolved",
+            job_id=job,
+            job=job_text(job.id),
+            name=live.jobs[job_index(job.id)].name,
+            state=job.state,
+            attempt=job.attempt,
+            result=command.result,
+            by=command.by,
+            note=command.note,
+        )
+
+    def worker(self, what: str, worker: int, **values: Any) -> None:
+        """``what``: connected, disconnected, silent, heard_again, lost, forgotten, cannot_begin,
+        can_begin."""
+        self._add(f"worker.{what}", worker=str(worker), **values, capacity=self._capacity())
+
+    def boxes_changed(self) -> None:
+        capacity = self._capacity()
+        self._add("boxes.changed", **capacity, capacity=capacity)
+
+    def project(self, what: str, name: str) -> None:
+        """``what``: changed (or created), deleted."""
+        self._add(f"project.{what}", project=name)
+
+    def set_aside(self, entry: InboxEntry, error: str) -> None:
+        """A command that was taken out of the inbox undone; the store keeps it whole. A workload
+        that was never registered for that has ended."""
+        payload = entry.payload.decode(errors="replace")[:PAYLOAD_CHARACTERS]
+        self._add("command.set_aside", kind=entry.kind, error=error, payload=payload)
+        if entry.kind == SUBMIT and entry.workload is not None:
+            data = {
+                "type": "workload.finished",
+                "at": self._at,
+                "workload": workload_text(entry.workload),
+                "state": "finished",
+                "result": "canceled",
+                "finished_at": self._at,
+                "reason": f"{SUBMISSION_SET_ASIDE}: {error}",
+            }
+            self.events.append(
+                Event("workload.finished", self._now, entry.workload, None, _encode(data))
+            )
+
+    def _capacity(self) -> dict[str, int]:
+        """Without what is 0 of it where all workers are there."""
+        now = capacity(self._books.core)
+        counts = {"total": now.total, "busy": now.busy}
+        return {**counts, "away": now.away, "away_busy": now.away_busy} if now.away else counts
+
+    def _workload(
+        self, live: LiveWorkload, type_: str, job_id: LiveJob | None = None, **values: Any
+    ) -> None:
+        data = {
+            "type": type_,
+            "at": self._at,
+            "workload": workload_text(live.id),
+            "project": self._books.projects.get(live.project),
+            "number": live.number,
+            "kind": live.kind,
+            **values,
+        }
+        job = None if job_id is None else job_id.id
+        self.events.append(Event(type_, self._now, live.id, job, _encode(data)))
+
+    def _add(self, type_: str, **values: Any) -> None:
+        data = {"type": type_, "at": self._at, **values}
+        self.events.append(Event(type_, self._now, None, None, _encode(data)))

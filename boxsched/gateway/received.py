@@ -1,0 +1,133 @@
+"""What a worker says, read and checked wholly: nothing that is odd goes any further."""
+
+import math
+import re
+
+import msgspec
+
+from boxsched.protocol import wire
+from boxsched.protocol.inbox import JobFinished, JobStarted
+from boxsched.states import Result
+
+MAX_HELLO_BYTES = 512 << 10  # 10,000 Boxes, and as many jobs that it holds
+MAX_CHUNK_BYTES = 64 << 10
+MAX_LOG_BYTES = 1 << 30
+MAX_REASON_CHARACTERS = 500
+MAX_AT = 1e11  # in the year 5138
+
+_NUMBERS = range(1 << 63)  # what the store's columns take
+_EXIT_STATUSES = range(-(1 << 31), 1 << 32)
+_RESULTS = frozenset({Result.PASSED, Result.FAILED, Result.STOPPED})
+_COMMIT = re.compile(r"[0-9a-f]{7,64}")
+_WHOLE_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+
+Report = JobStarted | JobFinished
+
+
+class Foul(Exception):
+    """This is not of the protocol: the connection ends. ``reason`` is a word to count by."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class _Greeting(msgspec.Struct, frozen=True, tag="hello"):
+    """Of a Hello of any version."""
+
+    version: int
+
+
+_greeting = msgspec.json.Decoder(_Greeting)
+_hello = msgspec.json.Decoder(wire.Hello)
+
+
+def read(text: str) -> wire.Beat | wire.Said | wire.Logged | wire.Found:
+    """One message after the Hello; raises Foul."""
+    try:
+        said: wire.FromWorker = wire.from_worker.decode(text)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise Foul("malformed", str(error)) from None
+    if isinstance(said, wire.Hello):
+        raise Foul("order", "a second hello")
+    if said.number not in _NUMBERS:
+        raise Foul("values", "its number is out of range")
+    if isinstance(said, wire.Said):
+        return _checked(said)
+    if isinstance(said, wire.Logged):
+        for chunk in said.chunks:
+            _check_chunk(chunk)
+    if isinstance(said, wire.Found):
+        _check_found(said)
+    return said
+
+
+def read_version(text: str) -> int:
+    """What version a Hello speaks; raises Foul where it is no Hello at all."""
+    if len(text) > MAX_HELLO_BYTES:
+        raise Foul("too_large", f"a hello has at most {MAX_HELLO_BYTES} bytes")
+    try:
+        return _greeting.decode(text).version
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise Foul("no_hello", str(error)) from None
+
+
+def read_hello(text: str) -> wire.Hello:
+    """A Hello of our version; raises Foul."""
+    try:
+        return _hello.decode(text)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise Foul("malformed", str(error)) from None
+
+
+def _checked(said: wire.Said) -> wire.Said:
+    """The same, with its reasons cut to what is shown; raises Foul."""
+    long = False
+    for report in said.reports:
+        _check_report(report)
+        long = long or len(_reason(report)) > MAX_REASON_CHARACTERS
+    return wire.Said(said.number, tuple(map(_shortened, said.reports))) if long else said
+
+
+def _reason(report: Report) -> str:
+    return (report.reason or "") if isinstance(report, JobFinished) else ""
+
+
+def _shortened(report: Report) -> Report:
+    if len(_reason(report)) <= MAX_REASON_CHARACTERS:
+        return report
+    return msgspec.structs.replace(report, reason=_reason(report)[:MAX_REASON_CHARACTERS])
+
+
+def _check_report(report: Report) -> None:
+    if report.job not in _NUMBERS or report.lease_token not in _NUMBERS:
+        raise Foul("values", "a report's job or lease token is out of range")
+    if not (math.isfinite(report.at) and 0 <= report.at <= MAX_AT):
+        raise Foul("values", "a report's time is out of range")
+    if isinstance(report, JobFinished):
+        if report.result not in _RESULTS:
+            raise Foul("values", f"a worker cannot say {report.result}")
+        if report.seconds is not None and not 0 <= report.seconds <= MAX_AT:
+            raise Foul("values", "how long a run took is out of range")
+        if report.exit_status is not None and report.exit_status not in _EXIT_STATUSES:
+            raise Foul("values", "an exit status is out of range")
+        if report.reason is not None and "\0" in report.reason:
+            raise Foul("values", "a reason has a NUL in it")
+        if report.commit is not None and not _COMMIT.fullmatch(report.commit):
+            raise Foul("values", "a commit is not a commit's name")
+
+
+def _check_found(found: wire.Found) -> None:
+    if found.job not in _NUMBERS or found.lease_token not in _NUMBERS:
+        raise Foul("values", "a commit's job or lease token is out of range")
+    if not _WHOLE_COMMIT.fullmatch(found.commit):
+        raise Foul("values", "a commit is not a whole hash")
+
+
+def _check_chunk(chunk: wire.Chunk) -> None:
+    if chunk.job not in _NUMBERS or chunk.attempt not in _NUMBERS:
+        raise Foul("values", "a chunk's job or attempt is out of range")
+    if not 0 <= chunk.offset <= MAX_LOG_BYTES:
+        raise Foul("values", "a chunk's offset is out of range")
+    if not 0 < len(chunk.data) <= MAX_CHUNK_BYTES:
+        raise Foul("values", f"a chunk has 1 to {MAX_CHUNK_BYTES} bytes")

@@ -1,0 +1,368 @@
+"""A node, put together: store, group commit, leadership with its engines, bus, feed, workers.
+
+Who owns what: ``service.serve`` owns the node's life; the node owns its tasks. One that ends with
+an error ends the node: without its leadership, say, it only looks alive.
+"""
+
+import asyncio
+import functools
+import logging
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+
+import attrs
+
+from boxsched import __version__, discarding
+from boxsched.clock import Clock
+from boxsched.cluster.bus import Bus, NoBus
+from boxsched.cluster.leadership import ElectedLeadership, Leadership, SoleLeadership
+from boxsched.cluster.mirror import Mirror
+from boxsched.cluster.names import node_name
+from boxsched.cluster.standing import NodeStanding, standing
+from boxsched.engine.books import Books
+from boxsched.engine.engine import Counters, Engine
+from boxsched.engine.why import Sentences, WhyReport, explain_now, sentences
+from boxsched.errors import BoxschedError, NodeFailed
+from boxsched.feed import EventFeed
+from boxsched.gateway import Gateway
+from boxsched.gather import Gather
+from boxsched.model import WorkerId, WorkloadId
+from boxsched.node.forecasts import Forecasts
+from boxsched.node.in_process import ADDRESS, LocalWorker
+from boxsched.node.loop_holds import LoopHolds
+from boxsched.node.mixing import Mixing
+from boxsched.node.options import Options
+from boxsched.node.retention import Retention
+from boxsched.pace import Pace
+from boxsched.protocol import inbox
+from boxsched.protocol.batches import Event
+from boxsched.protocol.lock_keys import LockKeys, node_number
+from boxsched.protocol.workers import IN_PROCESS, NewWorker
+from boxsched.store import is_postgres
+from boxsched.store.contract import SHARD, Store
+from boxsched.store.records import NewWorkload, NodeInfo, SubmitOutcome
+from boxsched.worker.agent.site import FolderInUse, JobsLeftBehind
+
+log = logging.getLogger(__name__)
+
+GROUP_AT_MOST = 256  # submissions or commands in one transaction
+GROUP_BYTES_AT_MOST = 1 << 20  # of submissions in one transaction, or one that has more
+DEFAULT_BOX_TYPE = "default"
+
+Command = tuple[int, inbox.Command]  # with the shard that it is for
+
+
+class Node:
+    """What the API works with. ``start`` and ``stop`` bracket its life; ``store`` is open."""
+
+    bus: Bus
+    gateway: Gateway
+    leadership: Leadership
+    worker: LocalWorker
+    info: NodeInfo
+
+    def __init__(self, options: Options, store: Store, clock: Clock) -> None:
+        self.options = options
+        self.store = store
+        self.clock = clock
+        self.name = node_name(options.name, options.data)
+        self.elected = is_postgres(options.database_url)
+        self.feed = EventFeed(store)
+        self.bus = NoBus()
+        self.counters = Counters()
+        self.stopping = False
+        self.hanging_up = False
+        self._mirror = Mirror(store, SHARD, self._is_alive)
+        self._submissions: Gather[NewWorkload, SubmitOutcome] = Gather(
+            self._store_submissions,
+            at_most=GROUP_AT_MOST,
+            weigh=lambda new: new.size,
+            weight_at_most=GROUP_BYTES_AT_MOST,
+        )
+        self._commands: Gather[Command, None] = Gather(self._store_commands, at_most=GROUP_AT_MOST)
+        self.retention = Retention(
+            store, clock, lambda: SHARD in self.leadership.led, self._may_be_back
+        )
+        self.holds = LoopHolds(asyncio.get_running_loop().time)
+        self.pace = Pace()
+        self._forecasts = Forecasts(self.books, clock)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    # --- What the API calls -----------------------------------------------------------------
+
+    async def submit(self, workload: NewWorkload) -> SubmitOutcome:
+        """Durable when it returns. A caller that goes away leaves the submission going."""
+        return await asyncio.shield(self._submissions.add(workload))
+
+    async def ask(self, shard: int, command: inbox.Command) -> None:
+        """Durable when it returns: the shard's leader will see to it."""
+        await asyncio.shield(self._commands.add((shard, command)))
+
+    def wake(self, shard: int) -> None:
+        """There is something in the shard's inbox."""
+        engine = self.leadership.engines.get(shard)
+        if engine is not None:
+            engine.wake()
+        else:
+            self.bus.wake(shard)
+
+    async def books(self) -> Books:
+        """The default organization's: the engine's own, or as they are in the store."""
+        engine = self.leadership.engines.get(SHARD)
+        if engine is not None and engine.books is not None and not engine.in_doubt:
+            return engine.books
+        return await self._mirror.books()
+
+    async def why(self, workload: WorkloadId) -> WhyReport | None:
+        """None where no such unfinished workload has been registered."""
+        books = await self.books()
+        now = max(self.clock.now(), books.latest)
+        report = explain_now(books, workload, now)
+        if report is None or books.core.workloads[workload].run is not None:
+            return report
+        return attrs.evolve(report, expected_start=await self._forecasts.start(workload))
+
+    def reasons(self, books: Books) -> Sentences:
+        """Says of each that waits why."""
+        return sentences(books, max(self.clock.now(), books.latest))
+
+    async def standing(self) -> list[NodeStanding]:
+        """All nodes, as this one sees them."""
+        return standing(await self.store.nodes(), self.leadership.view, self.name)
+
+    @property
+    def ready(self) -> bool:
+        """Whether requests should be sent here: also to a node that leads nothing."""
+        return not self.stopping
+
+    # --- Its life ---------------------------------------------------------------------------
+
+    async def start(self, url: str) -> None:
+        """Everything but the listening, which will be at ``url``."""
+        options = self.options
+        cluster = await self.store.cluster()
+        self.leadership = self._leadership(cluster)
+        await self.leadership.claim()
+        self.info = await self.store.put_node(self.name, options.advertise or url, __version__)
+        self.clock.set_to(self.info.started_at)
+        await self._settings()
+        mixing = Mixing(self.store, self.clock, options)
+        await mixing.refuse()
+        self.gateway = Gateway(
+            self.store,
+            self.ask,
+            node=self.name,
+            cluster=cluster,
+            lost_after=options.lost_after,
+            log_limit=options.log_limit,
+            hints_reach=self._hints_reach,
+            objects=mixing.objects,
+        )
+        self.worker = self._worker(cluster)
+        await self.worker.connect()
+        await self.leadership.start()
+        if options.redis is not None:
+            await self._open_bus(options.redis, cluster)
+        try:
+            await self.worker.start()
+        except (FolderInUse, JobsLeftBehind) as error:
+            raise NodeFailed(str(error)) from error
+        self._begin("watch of the loop", self.holds.run())
+        self._begin("discarding", discarding.run())
+        self._begin("leadership", self.leadership.run())
+        self._begin("worker", self.worker.run())
+        self._begin("heartbeat", self.worker.beat())
+        self._begin("gateway", self.gateway.run())
+        self._begin("retention", self.retention.run())
+        self._begin("feed", self.feed.run(lambda: self.bus.up))
+
+    async def failed(self) -> None:
+        """Raises NodeFailed when a task ended that never should."""
+        done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            error = None if task.cancelled() else task.exception()
+            if isinstance(error, BoxschedError):
+                raise NodeFailed(error.message) from error
+            log.critical("the node's %s ended", task.get_name(), exc_info=error)
+            raise NodeFailed(f"the node's {task.get_name()} ended: {error!r}") from error
+
+    async def leave(self) -> None:
+        """Others lead from now on; what comes here is still answered, and says so (``ready``)."""
+        self.stopping = True
+        await self.leadership.close()
+
+    async def hang_up(self) -> None:
+        """Send those that listen for long to another node: readers of events and logs, workers."""
+        self.stopping = self.hanging_up = True
+        self.feed.close()
+        if self._tasks:
+            await self.gateway.close()
+
+    async def stop(self) -> None:
+        """Jobs go on under their supervisors; what was answered is stored; then all ends."""
+        self.stopping = self.hanging_up = True
+        try:
+            await self._submissions.drain()
+            await self._commands.drain()
+            if hasattr(self, "leadership"):
+                await self.leadership.close()
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await self.bus.close()
+            if hasattr(self, "worker"):
+                await self.worker.close()
+        finally:
+            await self.store.close()
+
+    def _begin(self, name: str, work: Coroutine[None, None, None]) -> None:
+        self._tasks.append(asyncio.create_task(work, name=name))
+
+    async def _settings(self) -> None:
+        options = self.options
+        await self.store.open_shards(options.shards)
+        known = await self.store.organization()
+        wanted = attrs.evolve(
+            known,
+            policy=options.policy,
+            max_boxes=options.max_boxes,
+            priority_aging=options.priority_aging,
+        )
+        if wanted != known:
+            await self.store.set_organization(wanted)
+            self.wake(known.shard)
+
+    def _leadership(self, cluster: str) -> Leadership:
+        if not self.elected:
+            return SoleLeadership(self._engine, SHARD, self.name)
+        return ElectedLeadership(
+            self.options.database_url,
+            self.store,
+            keys=LockKeys.of(self.options.lock_key, cluster),
+            node=self.name,
+            retry_interval=self.options.retry_interval,
+            engine_of=self._engine,
+            servers=self.store.servers,
+        )
+
+    def _engine(self, shard: int, may_lead: Callable[[], bool]) -> Engine:
+        return Engine(
+            self.store,
+            self.clock,
+            shard=shard,
+            node=self.name,
+            may_lead=may_lead,
+            published=functools.partial(self._published, shard),
+            reloaded=self.feed.recheck,
+            told=self._tell,
+            alive=self._is_alive,
+            lost_after=self.options.lost_after,
+            stop_grace=self.options.stop_grace,
+            counters=self.counters,
+        )
+
+    def _worker(self, cluster: str) -> LocalWorker:
+        options = self.options
+        name = f"{ADDRESS}@{self.name}" if self.elected else ADDRESS
+        types = (DEFAULT_BOX_TYPE,) * options.box_count
+        promised = options.lost_after if self.elected else None
+        return LocalWorker(
+            NewWorker(
+                name,
+                name,
+                ADDRESS,
+                self.name,
+                types,
+                lost_after=promised,
+                token=IN_PROCESS,
+                stop_grace=options.stop_grace,
+            ),
+            self.store,
+            self.ask,
+            self.clock,
+            folder=options.data / "worker",
+            driver=options.box_driver,
+            log_limit=options.log_limit,
+            stop_grace=options.stop_grace,
+            cluster=cluster,
+            lost_after=options.lost_after,
+            deadline=self.elected,
+            told_of=self._hints_reach,
+        )
+
+    async def _open_bus(self, url: str, cluster: str) -> None:
+        from boxsched.cluster.redis_bus import RedisBus  # its library only where it is used
+
+        self.bus = RedisBus(url, prefix=f"boxsched:{cluster}", node=self.name)
+        await self.bus.open(self)
+
+    # --- What the bus tells (cluster.bus.Listener) ------------------------------------------
+
+    def woken(self, shard: int) -> None:
+        engine = self.leadership.engines.get(shard)
+        if engine is not None:
+            engine.wake()
+
+    def heard(self, shard: int, batch: int) -> None:
+        self.feed.heard(shard, batch)
+
+    def missed(self) -> None:
+        self.feed.recheck()
+        for engine in self.leadership.engines.values():
+            engine.wake()
+        self.worker.look()
+        self.gateway.look(self.gateway.connected)
+
+    async def look(self, workers: Collection[WorkerId]) -> None:
+        if self.worker.id in workers:
+            self.worker.look()
+        await self.gateway.looked(workers)
+
+    async def places(self, workers: Collection[WorkerId]) -> Mapping[WorkerId, str]:
+        pulses = await self.store.pulses(SHARD)
+        return {one.worker: one.node for one in pulses if one.connected and one.worker in workers}
+
+    # --- Between the parts ------------------------------------------------------------------
+
+    def _hints_reach(self) -> bool:
+        """Whether this node is told what its workers have to look up: by itself, or by the bus."""
+        return self.bus.up or SHARD in self.leadership.led
+
+    async def _store_submissions(self, group: Sequence[NewWorkload]) -> list[SubmitOutcome]:
+        outcomes = await self.store.submit(group)
+        self.wake(SHARD)
+        return outcomes
+
+    async def _store_commands(self, group: Sequence[Command]) -> list[None]:
+        by_shard: dict[int, list[tuple[str, bytes]]] = {}
+        for shard, command in group:
+            by_shard.setdefault(shard, []).append(inbox.written(command))
+        for shard, entries in by_shard.items():
+            await self.store.ask(shard, entries)
+            self.wake(shard)
+        return [None] * len(group)
+
+    def _is_alive(self, node: str) -> bool:
+        """As far as the locks show it; "" is where an older program connected a worker."""
+        view = self.leadership.view
+        return not node or view is None or node_number(node) in view.nodes
+
+    def _may_be_back(self, node: str) -> bool:
+        """Whether a node lives; with SQLite there is this one alone."""
+        return self._is_alive(node) if self.elected else node == self.name
+
+    def _published(self, shard: int, batch: int, events: Sequence[Event]) -> None:
+        self.feed.publish(shard, batch, events)
+        self.bus.publish(shard, batch)
+
+    def _tell(self, places: Mapping[WorkerId, str]) -> None:
+        """These workers have something to look up."""
+        mine = self.gateway.connected
+        elsewhere: dict[str, set[WorkerId]] = {}
+        for worker, node in places.items():
+            if worker == self.worker.id:
+                self.worker.look()
+            elif worker not in mine and node and node != self.name:
+                elsewhere.setdefault(node, set()).add(worker)
+        self.gateway.look([worker for worker in places if worker in mine])
+        for node, workers in elsewhere.items():
+            self.bus.hint(node, workers)

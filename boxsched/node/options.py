@@ -1,0 +1,48 @@
+"""What ``boxsched serve`` was asked for; see its ``--help``."""
+
+import os
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+
+import attrs
+
+from boxsched.folders import DATABASE
+from boxsched.model import Policy
+from boxsched.protocol.lock_keys import DEFAULT_LOCK_KEY
+from boxsched.protocol.timing import LOST_AFTER_SECONDS
+
+
+@attrs.frozen
+class Options:
+    """Seconds throughout."""
+
+    data: Path
+    database: str | None = attrs.field(default=None, repr=False)  # may hold a password
+    redis: str | None = attrs.field(default=None, repr=False)
+    host: str = "127.0.0.1"
+    port: int = 8080
+    advertise: str | None = None  # where others reach this node; None = where it listens
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()  # whose X-Forwarded-For counts
+    connections_per_address: int = 1_000  # 0 = no limit
+    boxes: int | None = None  # None = as many as cores
+    box_driver: str = "process"
+    allow_mixed: bool = False
+    policy: Policy = Policy.BACKFILL
+    max_boxes: int | None = None
+    priority_aging: float | None = None
+    log_limit: int = 16 * 1024 * 1024
+    stop_grace: float = 10.0
+    shutdown_grace: float = 8.0
+    name: str | None = None  # of the node; None = made once, and kept in the data folder
+    shards: int = 1
+    lock_key: str = DEFAULT_LOCK_KEY
+    retry_interval: float = 5.0
+    lost_after: float = LOST_AFTER_SECONDS
+
+    @property
+    def database_url(self) -> str:
+        return self.database or f"sqlite:///{self.data / DATABASE}"
+
+    @property
+    def box_count(self) -> int:
+        return self.boxes if self.boxes is not None else os.cpu_count() or 1

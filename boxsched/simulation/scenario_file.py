@@ -1,0 +1,288 @@
+"""A scenario from JSON, as section 2 of the contract has it; ``BadInput`` names the place."""
+
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+
+import attrs
+
+from boxsched.model import (
+    MAX_GLOB_CHARACTERS,
+    MAX_PRIORITY,
+    MIN_PRIORITY,
+    Cancellation,
+    Kind,
+    Policy,
+    ProjectId,
+    WorkloadId,
+    cancellation_for,
+    default_priority,
+    fails_fast,
+    too_many_globs,
+)
+from boxsched.scheduling.interface import BoxesWanted, JobAsk, QueueRules, Stop, Submit
+from boxsched.simulation import fields
+from boxsched.simulation.fields import BadInput, Fields, shown
+from boxsched.simulation.scenario import (
+    DEFAULT_BOX_TYPE,
+    Asked,
+    JobGroup,
+    Scenario,
+    held,
+    workload_id,
+)
+from boxsched.states import Result
+
+MAX_BOXES = 1_000_000  # more would only fill the memory
+
+_count = fields.whole(0, MAX_BOXES)
+_priority = fields.whole(MIN_PRIORITY, MAX_PRIORITY)
+_limit = fields.nullable(fields.whole(0, 2**53))
+
+
+class _JobResult(StrEnum):
+    """How a job that nobody stops can end."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+
+
+@attrs.frozen
+class Project:
+    """A project's settings, with the defaults of one that is not listed."""
+
+    priority_branches: Sequence[str] = ()
+    max_boxes: int | None = None
+    fail_fast: bool | Sequence[str] = False
+    cancellation: Sequence[tuple[str, Cancellation]] = ()
+
+
+@attrs.frozen
+class _Job:
+    ask: JobAsk
+    seconds: float
+    result: Result
+
+
+def parse(data: bytes) -> Scenario:
+    """The scenario in these bytes; raises BadInput."""
+    top = Fields(fields.parse_json(data), "")
+    boxes = top.take("boxes", _first_boxes)
+    rules = QueueRules(
+        policy=top.take_or("policy", fields.one_of(Policy), Policy.BACKFILL),
+        max_boxes=top.take_or("max_boxes", _limit, None),
+        priority_aging=top.take_or(
+            "priority_aging", fields.nullable(fields.positive_seconds), None
+        ),
+    )
+    projects = _distinct(top.take_or("projects", fields.list_of(_project), []))
+    script = _Script(boxes, projects)
+    top.take("events", fields.list_of(script.event))
+    top.done()
+    return Scenario(
+        rules=rules,
+        boxes=boxes,
+        project_limits=script.limits(),
+        names=list(script.ids),
+        course=script.course,
+        events=script.events,
+    )
+
+
+def _first_boxes(value: object, place: str) -> dict[str, int]:
+    if not isinstance(value, dict):
+        return {DEFAULT_BOX_TYPE: _count(value, place)}
+    return _boxes_of_types(value, place, None)
+
+
+def _boxes_of_types(
+    value: dict[str, object], place: str, known: Mapping[str, int] | None
+) -> dict[str, int]:
+    named = Fields(value, place)
+    if not value:
+        raise BadInput(place, "must name at least one Box type")
+    counts = {}
+    for box_type in value:
+        where = fields.inside(place, box_type)
+        if known is not None and box_type not in known:
+            raise BadInput(where, "is not a Box type of this scenario")
+        counts[fields.name(box_type, where)] = named.take(box_type, _count)
+    return counts
+
+
+def _project(value: object, place: str) -> tuple[str, Project, str]:
+    given = Fields(value, place)
+    name = given.take("name", fields.name)
+    project = Project(
+        priority_branches=given.take_or("priority_branches", fields.list_of(fields.name), ()),
+        max_boxes=given.take_or("max_boxes", _limit, None),
+        fail_fast=given.take_or("fail_fast", _fail_fast, False),
+        cancellation=given.take_or("cancellation", fields.list_of(_strategy), ()),
+    )
+    given.done()
+    _check_globs(project, place)
+    return name, project, fields.inside(place, "name")
+
+
+def _check_globs(project: Project, place: str) -> None:
+    """The service's bound, so that both read the same projects."""
+    lists = {
+        "priority_branches": project.priority_branches,
+        "fail_fast": () if isinstance(project.fail_fast, bool) else project.fail_fast,
+        "cancellation": [pattern for pattern, _ in project.cancellation],
+    }
+    field = too_many_globs(lists)
+    if field is not None:
+        raise BadInput(
+            fields.inside(place, field),
+            f"must be at most {MAX_GLOB_CHARACTERS} characters, with the project's other patterns",
+        )
+
+
+def _distinct(listed: Sequence[tuple[str, Project, str]]) -> dict[str, Project]:
+    projects: dict[str, Project] = {}
+    for name, project, place in listed:
+        if name in projects:
+            raise BadInput(place, f"{shown(name)} is listed twice")
+        projects[name] = project
+    return projects
+
+
+def _fail_fast(value: object, place: str) -> bool | list[str]:
+    """Never, always, or on the branches that match a pattern."""
+    if isinstance(value, list):
+        return fields.list_of(fields.name)(value, place)
+    return fields.flag(value, place)
+
+
+def _strategy(value: object, place: str) -> tuple[str, Cancellation]:
+    if not isinstance(value, list) or len(value) != 2:
+        raise BadInput(place, f"must be a pair of pattern and strategy, not {shown(value)}")
+    pattern = fields.name(value[0], f"{place}[0]")
+    return pattern, fields.one_of(Cancellation)(value[1], f"{place}[1]")
+
+
+class _Script:
+    """Reads the events one after the other, as each may name what came before."""
+
+    def __init__(self, boxes: Mapping[str, int], projects: Mapping[str, Project]) -> None:
+        self.ids: dict[str, WorkloadId] = {}
+        self.course: list[tuple[JobGroup, ...]] = []
+        self.events: list[tuple[float, Asked]] = []
+        self._boxes = boxes
+        self._first_type = next(iter(boxes))
+        self._projects = projects
+        self._project_ids = {name: ProjectId(i) for i, name in enumerate(projects, 1)}
+        self._asks: dict[tuple[JobAsk, ...], tuple[JobAsk, ...]] = {}
+
+    def limits(self) -> dict[ProjectId, int]:
+        return {
+            self._project_ids[name]: project.max_boxes
+            for name, project in self._projects.items()
+            if project.max_boxes is not None
+        }
+
+    def event(self, value: object, place: str) -> None:
+        given = Fields(value, place)
+        at = given.take("at", fields.time)
+        if self.events and at < self.events[-1][0]:
+            raise BadInput(f"{place}.at", f"is before that of the event before, {shown(at)}")
+        asked: Asked
+        if given.has("submit"):
+            asked = self._submit(given, at)
+        elif given.has("stop"):
+            asked = Stop(given.take("stop", self._registered))
+        elif given.has("boxes"):
+            counts = given.take("boxes", self._wanted)
+            given.done()
+            self.events.extend((at, BoxesWanted(t, n)) for t, n in counts.items())
+            return
+        else:
+            raise BadInput(place, "must have one of submit, stop and boxes")
+        given.done()
+        self.events.append((at, asked))
+
+    def _wanted(self, value: object, place: str) -> dict[str, int]:
+        if isinstance(value, dict):
+            return _boxes_of_types(value, place, self._boxes)
+        return {self._first_type: _count(value, place)}
+
+    def _registered(self, value: object, place: str) -> WorkloadId:
+        name = fields.name(value, place)
+        if name not in self.ids:
+            raise BadInput(place, f"nothing with the id {shown(name)} was registered before")
+        return self.ids[name]
+
+    def _submit(self, given: Fields, at: float) -> Submit:
+        kind = given.take("submit", fields.one_of(Kind))
+        name = given.take("id", fields.name)
+        if name in self.ids:
+            raise BadInput(f"{given.place}.id", f"{shown(name)} is taken by an earlier workload")
+        project_name = given.take("project", fields.name)
+        project = self._projects.get(project_name, Project())
+        project_id = self._project_ids.setdefault(
+            project_name, ProjectId(len(self._project_ids) + 1)
+        )
+        branch, lane = self._lane(given, kind)
+        jobs = given.take("jobs", fields.list_of(self._job))
+        if not jobs:
+            raise BadInput(f"{given.place}.jobs", "must hold one job or more")
+        usual = default_priority(kind, branch, project.priority_branches)
+        workload = self.ids[name] = workload_id(len(self.ids))
+        asks = tuple(job.ask for job in jobs)
+        self.course.append(_course(jobs, asks))
+        return Submit(
+            id=workload,
+            kind=kind,
+            project=project_id,
+            branch=branch,
+            lane=None if lane is None else (project_id, *lane),
+            priority=given.take_or("priority", _priority, usual),
+            created_at=at,
+            jobs=self._asks.setdefault(asks, asks),
+            cancellation=cancellation_for(branch, project.cancellation),
+            fail_fast=fails_fast(branch, project.fail_fast),
+        )
+
+    def _lane(self, given: Fields, kind: Kind) -> tuple[str | None, tuple[str, str] | None]:
+        """The branch, if it has one, and what names its lane within the project."""
+        if kind is Kind.SSH:
+            return None, None
+        if kind is Kind.DEPLOY:
+            return None, ("server", given.take("server", fields.name))
+        if given.has("branch") == given.has("tag"):
+            raise BadInput(given.place, "a build has either a branch or a tag")
+        if given.has("tag"):
+            return None, ("tag", given.take("tag", fields.name))
+        branch = given.take("branch", fields.name)
+        return branch, ("branch", branch)
+
+    def _job(self, value: object, place: str) -> _Job:
+        if not isinstance(value, dict):
+            seconds = fields.seconds(value, place)
+            return _Job(JobAsk(self._first_type, seconds, seconds), seconds, Result.PASSED)
+        given = Fields(value, place)
+        seconds = given.take("seconds", fields.seconds)
+        expected = given.take_or("expected", fields.seconds, seconds)
+        limit = given.take_or("limit", fields.seconds, expected)
+        if limit < expected:
+            raise BadInput(f"{place}.limit", f"must be at least what is expected, {expected:g}")
+        result = given.take_or("result", fields.one_of(_JobResult), _JobResult.PASSED)
+        box_type = given.take_or("box_type", self._box_type, self._first_type)
+        given.done()
+        return _Job(JobAsk(box_type, expected, limit), seconds, Result(result))
+
+    def _box_type(self, value: object, place: str) -> str:
+        box_type = fields.name(value, place)
+        if box_type not in self._boxes:
+            raise BadInput(place, f"{shown(box_type)} is not a Box type of this scenario")
+        return box_type
+
+
+def _course(jobs: Sequence[_Job], asks: Sequence[JobAsk]) -> tuple[JobGroup, ...]:
+    alike: dict[tuple[float, Result], list[int]] = {}
+    for i, job in enumerate(jobs):
+        alike.setdefault((job.seconds, job.result), []).append(i)
+    return tuple(
+        JobGroup(tuple(places), seconds, result, held(places, asks))
+        for (seconds, result), places in alike.items()
+    )

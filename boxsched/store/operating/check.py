@@ -1,0 +1,113 @@
+"""``boxsched check``: every invariant that can be read from tables and history, by number.
+
+The numbers are the design's (I1 to I10) and its fault model's (V1 to V25). Opened read-only, in one
+snapshot: it may run while a service does, and finds the same whether or not one runs.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Protocol
+
+import attrs
+
+from boxsched.model import workload_text
+from boxsched.store.blocks import Block, Row, load
+from boxsched.store.errors import StoreDamaged
+from boxsched.store.operating.replay import Replay
+from boxsched.store.operating.session import Session, opened, refuse_other_schema
+from boxsched.store.records import SetAsideCommand
+from boxsched.store.sqlite import session as sqlite_session
+from boxsched.store.steps import reads as reading
+
+SQL = load("check.sql")
+_OPERATING = load("operating_postgres.sql")
+NOTED_AT_MOST = 100  # commands that were set aside
+
+
+@attrs.frozen
+class Violation:
+    """An invariant that does not hold: which (``I3, V7``), what that means, and the rows."""
+
+    invariant: str
+    what: str
+    rows: tuple[Row, ...]
+
+
+class Audience(Protocol):
+    """Who follows a check; it is told from the thread that checks."""
+
+    def step(self, what: str) -> None:
+        """What is looked at now."""
+
+    def note(self, text: str) -> None:
+        """No violation: what could not be looked at, or a command that was set aside."""
+
+
+class Nobody:
+    def step(self, what: str) -> None: ...
+
+    def note(self, text: str) -> None: ...
+
+
+async def check(url: str, audience: Audience | None = None) -> list[Violation]:
+    """Empty where all is well; raises StoreAway where the database cannot be read."""
+    return await asyncio.to_thread(_check, url, audience or Nobody())
+
+
+def _check(url: str, audience: Audience) -> list[Violation]:
+    try:
+        with opened(url, program="boxsched check") as session:
+            return list(violations(session, audience))
+    except StoreDamaged as error:
+        return [Violation("file", error.message, ((str(error.__cause__),),))]
+
+
+def violations(session: Session, audience: Audience) -> Iterator[Violation]:
+    """All that the session's transaction sees."""
+    blocks = {**SQL}
+    if isinstance(session, sqlite_session.Session):
+        audience.step("the file")
+        yield from _integrity(session.raw)
+    else:
+        blocks |= _of_commit_times(session, audience)
+    refuse_other_schema(session)
+    for number, (name, block) in enumerate(blocks.items(), 1):
+        audience.step(f"{name.replace('_', ' ')} ({number} of {len(blocks)})")
+        rows = list(session.stream(block))
+        if rows:
+            yield _violation(block.purpose.replace("\n", " "), rows)
+    for command in session.run(reading.set_aside(NOTED_AT_MOST)):
+        audience.note(_noted(command))
+    broken: dict[str, list[Row]] = {}
+    for what, row in Replay(session.stream, audience.step).run():
+        broken.setdefault(what, []).append(row)
+    for what, found in broken.items():
+        yield _violation(what, found)
+
+
+def _integrity(raw: sqlite3.Connection) -> Iterator[Violation]:
+    found = raw.execute("PRAGMA integrity_check").fetchall()
+    if found != [("ok",)]:
+        yield Violation("file", "the database file is damaged", tuple(found))
+
+
+def _of_commit_times(session: Session, audience: Audience) -> Mapping[str, Block]:
+    """What only the times of PostgreSQL's commits can tell, where it keeps them (V2)."""
+    if list(session.stream(_OPERATING["commit_times"])) == [("on",)]:
+        return load("check_postgres.sql")
+    audience.note(
+        "V2 (nothing committed by a leader after its successor began) was not looked at: "
+        "PostgreSQL keeps no times of commits here (track_commit_timestamp is off)"
+    )
+    return {}
+
+
+def _noted(command: SetAsideCommand) -> str:
+    about = "" if command.workload is None else f" about {workload_text(command.workload)}"
+    return f"command {command.id} ({command.kind}{about}) was set aside: {command.error}"
+
+
+def _violation(purpose: str, rows: Iterable[Row]) -> Violation:
+    invariant, _, what = purpose.partition(": ")
+    return Violation(invariant, what, tuple(rows))

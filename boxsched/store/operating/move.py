@@ -1,0 +1,235 @@
+"""``boxsched db move``: a stopped SQLite installation into an empty PostgreSQL database.
+
+One transaction: it is there whole and checked, or not at all. Rows go by COPY, one after the other,
+so that memory does not grow with them. Ids, numbers, batches and lease tokens stay as they are, so
+that jobs that still run are found again (the in-process worker gets the name that it has beside
+other nodes); epochs are raised, so that no earlier leader writes. The
+SQLite file stays as it is, with a mark beside it (``moved``), so that nobody serves it unawares.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import attrs
+import msgspec
+import psycopg2
+from psycopg2.sql import SQL, Identifier, Literal
+
+from boxsched.errors import Conflict, OutcomeUnknown
+from boxsched.store import moved as mark
+from boxsched.store import sqlite_path
+from boxsched.store.blocks import Row, load
+from boxsched.store.errors import RightMissing
+from boxsched.store.operating.check import Nobody, violations
+from boxsched.store.operating.session import refuse_other_schema, shown
+from boxsched.store.postgres.errors import ends_session
+from boxsched.store.postgres.roles import WORKLOAD_IDS, columns, sequences
+from boxsched.store.postgres.session import Session
+from boxsched.store.postgres.session import session as postgres_session
+from boxsched.store.sqlite.session import Session as Source
+from boxsched.store.sqlite.session import session as sqlite_session
+from boxsched.store.steps import maintenance as operating
+from boxsched.store.tables import TABLES
+
+_ASK = load("operating_postgres.sql")
+
+Told = Callable[[str, int, int], None]  # table, rows so far, rows in all
+
+ROWS_A_STEP = 5_000  # between two words on how far it is
+BYTES_A_PIECE = 64 * 1024
+_PREPARED = (
+    "meta",
+    "shard",
+    "organization",
+    "lineage",
+)  # they have rows in a database that nobody used
+_ESCAPED = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
+_ODD = re.compile("[\\\\\t\n\r\0]")
+_NO_TEXT = "\N{REPLACEMENT CHARACTER}"  # PostgreSQL's texts hold no NUL
+
+
+@attrs.define
+class Moved:
+    """What was moved: rows of each table, and how many NULs were replaced in texts."""
+
+    rows: dict[str, int] = attrs.Factory(dict)
+    nuls: int = 0
+
+
+def move(source: str, target: str, told: Told) -> Moved:
+    """Raises StoreInUse where a service uses the source, StoreMoved where it was moved before,
+    Conflict where the target is not empty or what came out is not what went in, SchemaTooOld,
+    StoreAway; OutcomeUnknown where nobody can say whether it is done: begun again it says so."""
+    moved = Moved()
+    path = sqlite_path(source)
+    date = datetime.now(UTC).astimezone().date().isoformat()
+    with (
+        # To write, so that it is ours alone, and a WAL that a crash left is taken in.
+        sqlite_session(path, writing=True) as old,
+        postgres_session(target, writing=True, program="boxsched db") as new,
+    ):
+        mark.refuse_moved(path, again_to=shown(target))
+        refuse_other_schema(old)
+        _refuse_who_is_not_owner(new)
+        refuse_other_schema(new)
+        _lock(new)
+        said = mark.Mark(shown(target), old.said()["cluster"], date)
+        _refuse_moved_there(new, path, said)
+        _refuse_used(new)
+        for table in TABLES:
+            moved.rows[table] = _copy(_Table(old, new, table, told, moved), new)
+        _continue_ids(old, new)
+        new.run(operating.moved())
+        _refuse_broken(new)
+        _commit(new, path, said)
+    return moved
+
+
+def _refuse_moved_there(new: Session, path: Path, said: mark.Mark) -> None:
+    """Where a move was cut off behind its commit, what was left to do is done."""
+    if new.said()["cluster"] == said.cluster:
+        mark.write(path, msgspec.structs.replace(said, sure=True))
+        raise Conflict(f"this database is in {said.target} already: start boxsched serve with that")
+
+
+def _commit(new: Session, path: Path, said: mark.Mark) -> None:
+    """The mark comes first: whatever happens in between, nobody serves both unawares."""
+    mark.write(path, said)
+    try:
+        new.raw.commit()
+    except psycopg2.Error as error:
+        if ends_session(error):
+            raise OutcomeUnknown(
+                "the connection broke while committing: begin again, which says whether it is moved"
+            ) from error
+        mark.remove(path)
+        raise
+    mark.write(path, msgspec.structs.replace(said, sure=True))
+
+
+def _refuse_who_is_not_owner(new: Session) -> None:
+    """Raises RightMissing."""
+    for _, _, owner, mine in new.ask(_ASK["place"]()):
+        if not mine:
+            ((me,),) = new.ask(_ASK["me"]())
+            raise RightMissing(f"move as the owner of the tables, {owner!r}, not as {me!r}")
+
+
+def _lock(new: Session) -> None:
+    """A service that starts meanwhile waits, and so do we for a move that was cut off."""
+    names = SQL(", ").join(map(Identifier, TABLES))
+    new.say(SQL("LOCK TABLE {} IN EXCLUSIVE MODE").format(names))
+
+
+def _refuse_used(new: Session) -> None:
+    for table in TABLES:
+        if table not in _PREPARED and _count(new, table):
+            raise Conflict(
+                f"the target is not empty: there are rows in {table}; "
+                "make a new database, and prepare it with boxsched db upgrade"
+            )
+    for table in reversed(_PREPARED):
+        new.say(SQL("DELETE FROM {}").format(Identifier(table)))
+
+
+def _count(new: Session, table: str) -> int:
+    ((count,),) = new.say(SQL("SELECT count(*) FROM {}").format(Identifier(table)))
+    return int(count)
+
+
+class _Table:
+    """A table of the source as the file that COPY reads."""
+
+    def __init__(self, old: Source, new: Session, table: str, told: Told, moved: Moved) -> None:
+        self.name = table
+        self.columns = columns(new, table)
+        self._moved = moved
+        self._told = told
+        ((self.count,),) = old.raw.execute(f'SELECT count(*) FROM "{table}"')  # noqa: S608
+        self._pieces = self._written(old)
+
+    def read(self, size: int = 0, /) -> bytes:
+        return next(self._pieces, b"")
+
+    def readline(self, size: int = 0, /) -> bytes:
+        return self.read()
+
+    def _written(self, old: Source) -> Iterator[bytes]:
+        """Some rows at a time, as COPY's text format has them."""
+        names = ", ".join(f'"{name}"' for name in self.columns)
+        kinds: Mapping[str, Callable[[Any], str]] = {
+            "boolean": lambda value: "t" if value else "f",
+            "bytea": lambda value: f"\\\\x{value.hex()}",
+            "text": self._text,
+        }
+        fields = [kinds.get(kind, repr) for kind in self.columns.values()]
+        piece, size = [], 0
+        self._told(self.name, 0, self.count)
+        rows = old.raw.execute(f'SELECT {names} FROM "{self.name}"')  # noqa: S608
+        for number, row in enumerate(rows, 1):
+            line = "\t".join(
+                [
+                    "\\N" if value is None else field(value)
+                    for field, value in zip(fields, row, strict=True)
+                ]
+            )
+            piece.append(line)
+            size += len(line)
+            if size >= BYTES_A_PIECE:
+                yield _lines(piece)
+                piece, size = [], 0
+            if number % ROWS_A_STEP == 0:
+                self._told(self.name, number, self.count)
+        yield _lines(piece)
+        self._told(self.name, self.count, self.count)
+
+    def _text(self, value: str) -> str:
+        if _ODD.search(value) is None:
+            return value
+        if "\0" in value:
+            self._moved.nuls += value.count("\0")
+            value = value.replace("\0", _NO_TEXT)
+        return value.translate(_ESCAPED)
+
+
+def _lines(piece: Sequence[str]) -> bytes:
+    return "".join([line + "\n" for line in piece]).encode()
+
+
+def _copy(table: _Table, new: Session) -> int:
+    names = SQL(", ").join(map(Identifier, table.columns))
+    into = SQL("COPY {} ({}) FROM STDIN").format(Identifier(table.name), names)
+    with new.raw.cursor() as cursor:
+        cursor.copy_expert(into, table)
+    new.say(SQL("ANALYZE {}").format(Identifier(table.name)))
+    written = _count(new, table.name)
+    if written != table.count:
+        raise Conflict(f"{table.name}: {table.count} rows were read, {written} written")
+    return written
+
+
+def _continue_ids(old: Source, new: Session) -> None:
+    """New rows get ids behind all that were ever given."""
+    given: Mapping[str, int] = dict(
+        old.raw.execute("SELECT name, max(seq) FROM sqlite_sequence GROUP BY name")
+    )
+    for table in TABLES:
+        for sequence in sequences(new, table):
+            _set(new, sequence, given.get(table, 0))
+    ((last,),) = old.raw.execute("SELECT coalesce(max(id), 0) FROM workload")
+    _set(new, WORKLOAD_IDS, max(last, given.get("workload", 0)))  # given: behind a restoration
+
+
+def _set(new: Session, sequence: str, last: int) -> list[Row]:
+    asked = SQL("SELECT setval({}, {}, {})")
+    return new.say(asked.format(*map(Literal, (sequence, max(1, last), last > 0))))
+
+
+def _refuse_broken(new: Session) -> None:
+    found = list(violations(new, Nobody()))
+    if found:
+        broken = "; ".join(f"{one.invariant}: {one.what} ({len(one.rows)} rows)" for one in found)
+        raise Conflict(f"nothing was moved, as an invariant does not hold: {broken}")

@@ -1,0 +1,1 @@
+"""PostgreSQL behind the store, through aiopg, and through psycopg2 for commands."""

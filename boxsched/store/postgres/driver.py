@@ -1,0 +1,195 @@
+"""PostgreSQL behind the store: a few connections, and transactions that nobody's going away halves.
+
+Each transaction runs in a task of its own: a caller that is cancelled leaves it alone, and it ends
+as it would have. Where another transaction was in the way it is begun anew, a few times.
+"""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+from boxsched.errors import OutcomeUnknown, StoreAway, TooLong, disk_full
+from boxsched.store.blocks import Steps
+from boxsched.store.errors import FULL, FolderUnusable
+from boxsched.store.file_lock import FileLock
+from boxsched.store.postgres.connection import ANSWER_SECONDS, SNAPSHOT, WRITE, Connection, named
+from boxsched.store.postgres.errors import LostRace, RowHeld
+from boxsched.store.postgres.pool import Pool
+from boxsched.store.postgres.schema import refuse_if_unfit, refuse_transaction_pooling, upgrade
+from boxsched.store.postgres.servers import Servers
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+DECIDING, SERVING, READING = 2, 5, 3  # connections of each use
+CONNECTIONS = DECIDING + SERVING + READING
+CALL_SECONDS = 1.8  # from a call's beginning to its first answer, connecting included
+TRIES = 5
+FIRST_PAUSE_SECONDS = 0.005  # at most; doubled with each try
+
+
+class PostgresDriver:
+    """``driver.Driver`` for one database; ``folder_lock`` keeps others from the data folder."""
+
+    def __init__(self, url: str, folder_lock: Path) -> None:
+        self.url = url
+        self._lock = FileLock(folder_lock)
+        self.round_trips: Counter[str] = Counter()
+        self.writes_fail = False  # whoever is told of outages keeps it
+        self.servers = Servers(url, folder_lock.parent)
+        self.deciding = PostgresProcedures(self.servers, DECIDING, self.round_trips)
+        self.serving = PostgresProcedures(self.servers, SERVING, self.round_trips)
+        self.reading = PostgresProcedures(self.servers, READING, self.round_trips)
+        self._looking: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        try:
+            await asyncio.to_thread(self._lock.take)
+        except OSError as error:
+            if error.errno in FULL:
+                raise disk_full(f"the disk of the data folder is full: {error}") from error
+            raise FolderUnusable(f"the data folder cannot be used: {error}") from error
+        self.servers.load()
+        pool = self.serving.opened()
+        try:
+            async with pool.connection("open") as one:
+                await refuse_if_unfit(one)
+                async with pool.connection("open") as other:
+                    await refuse_transaction_pooling(one, other)
+                await upgrade(one)
+            pool.drop()
+            self.servers.lose()  # what the tables say of the server is read from now on
+            async with pool.connection("open"):
+                pass
+        except BaseException:
+            await self.serving.close()
+            self._lock.release()
+            raise
+        self.deciding.opened()
+        self.reading.opened()
+        self._looking = asyncio.create_task(self.servers.look_on(), name="look at all hosts")
+
+    async def close(self) -> None:
+        """What was begun is done first; nothing can be begun after it."""
+        if self.serving.is_open:
+            if self._looking is not None:
+                self._looking.cancel()
+                await asyncio.gather(self._looking, return_exceptions=True)
+            await asyncio.gather(self.deciding.close(), self.serving.close(), self.reading.close())
+            self._lock.release()
+
+
+class PostgresProcedures:
+    """``driver.Procedures`` on a pool of their own."""
+
+    def __init__(self, servers: Servers, size: int, round_trips: Counter[str]) -> None:
+        self._servers = servers
+        self._size = size
+        self._round_trips = round_trips
+        self._pool: Pool | None = None
+        self._under_way: set[asyncio.Task[Any]] = set()
+
+    @property
+    def is_open(self) -> bool:
+        return self._pool is not None
+
+    def opened(self) -> Pool:
+        """From now on; it connects as it is needed."""
+        self._pool = Pool(
+            self._servers.connect,
+            self._is_used,
+            lambda: self._servers.pulse.patience,
+            self._size,
+            self._round_trips,
+        )
+        return self._pool
+
+    async def close(self) -> None:
+        """What was begun is done first."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            await asyncio.gather(*self._under_way, return_exceptions=True)
+            pool.close()
+
+    async def write(self, steps: Callable[P, Steps[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        async def written(connection: Connection) -> T:
+            try:
+                found = await connection.transact(WRITE, steps(*args, **kwargs), ANSWER_SECONDS)
+            except TooLong as error:
+                if self._servers.pulse.patience:  # it waited for rows, several times
+                    raise RowHeld(error.message) from error
+                raise
+            if not self._is_used(connection):
+                raise OutcomeUnknown("the database is on another server by now")
+            return found
+
+        return await self._whole(steps.__name__, written)
+
+    async def load(self, steps: Callable[P, Steps[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        task = self._begun(self._loaded(steps.__name__, steps(*args, **kwargs)))
+        return await task
+
+    async def _loaded(self, name: str, steps: Steps[T]) -> T:
+        async with self._open_pool().connection(name, _call_ends()) as connection:
+            return await connection.load(steps)
+
+    async def read(self, steps: Callable[P, Steps[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._whole(
+            steps.__name__, lambda connection: connection.read(steps(*args, **kwargs))
+        )
+
+    async def snapshot(self, steps: Callable[P, Steps[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._whole(
+            steps.__name__,
+            lambda connection: connection.transact(
+                SNAPSHOT, steps(*args, **kwargs), ANSWER_SECONDS
+            ),
+        )
+
+    def _is_used(self, connection: Connection) -> bool:
+        return self._servers.is_used(connection.server)
+
+    def _open_pool(self) -> Pool:
+        if self._pool is None:
+            raise StoreAway(f"the store is closed: {named(self._servers.url)}")
+        return self._pool
+
+    async def _whole(self, name: str, work: Callable[[Connection], Coroutine[Any, Any, T]]) -> T:
+        """In a task that goes on where its caller is cancelled."""
+        return await asyncio.shield(self._begun(self._tried(name, work)))
+
+    async def _tried(self, name: str, work: Callable[[Connection], Coroutine[Any, Any, T]]) -> T:
+        """A transaction, begun anew where it lost a race, or waited for a slow commit."""
+        pool, pause = self._open_pool(), FIRST_PAUSE_SECONDS
+        for _ in range(TRIES - 1):
+            try:
+                async with pool.connection(name, _call_ends()) as connection:
+                    return await work(connection)
+            except RowHeld:
+                if not self._servers.pulse.patience:
+                    raise
+            except LostRace:
+                await asyncio.sleep(random.uniform(0, pause))  # noqa: S311 (not a secret)
+                pause *= 2
+        async with pool.connection(name, _call_ends()) as connection:
+            return await work(connection)
+
+    def _begun(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """A task that ``close`` waits for."""
+        task = asyncio.create_task(work)
+        self._under_way.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        """Its error is its caller's; where that one went, nobody's."""
+        self._under_way.discard(task)
+        if not task.cancelled():
+            task.exception()
+
+
+def _call_ends() -> float:
+    return asyncio.get_running_loop().time() + CALL_SECONDS

@@ -1,0 +1,262 @@
+"""SQLite behind the store: one writing connection in a thread of its own, and some that read.
+
+Exactly one connection writes and checkpoints, since SQLite's WAL-reset bug needs two; a lock on the
+data folder keeps a second process out. The threads keep fsync off the event loop, and what a thread
+has begun is done whole, whoever still waits for it.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import sqlite3
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+from boxsched.errors import StoreAway, disk_full
+from boxsched.store import schema
+from boxsched.store.blocks import Steps
+from boxsched.store.driver import READ_SECONDS
+from boxsched.store.errors import FULL
+from boxsched.store.file_lock import FileLock
+from boxsched.store.memory import Memory
+from boxsched.store.moved import refuse_moved
+from boxsched.store.postgres.marks import Mark
+from boxsched.store.schema import upgrades
+from boxsched.store.sqlite.connection import Connection, worded
+from boxsched.store.sqlite.errors import has_wal_reset_bug, translating
+from boxsched.store.sqlite.marks import file_mark, refuse_older, with_heads
+from boxsched.store.sqlite.readers import Readers
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+DECIDING, SERVING, READING = 1, 2, 2  # reading connections of each use
+NOTE_SECONDS = 1.0  # between two notes of how far the file has come
+# 16 MB of WAL: more commits share a checkpoint's two fsyncs.
+WRITER_PRAGMAS = (
+    "PRAGMA synchronous = FULL",  # NORMAL may lose commits that were answered
+    "PRAGMA foreign_keys = ON",
+    "PRAGMA wal_autocheckpoint = 4000",
+    "PRAGMA journal_size_limit = 67108864",
+    "PRAGMA cache_size = -32768",
+    "PRAGMA temp_store = MEMORY",
+)
+
+
+class SqliteDriver:
+    """``driver.Driver`` for one file; ``open`` takes the lock, ``close`` lets it go.
+
+    ``remembers``: whether the data folder holds how far the file has come; an older copy of the
+    file is then refused (``sqlite_marks``).
+    """
+
+    def __init__(self, path: Path, folder_lock: Path, *, remembers: bool = True) -> None:
+        self.path = path
+        self._memory = Memory(folder_lock.parent) if remembers else None
+        self._mark: Mark | None = None  # as it was opened
+        self._has_synced = False  # a commit that changed something has returned
+        self._noting: asyncio.Task[None] | None = None
+        # Two, as the database need not lie in the data folder.
+        self._locks = (FileLock(folder_lock), FileLock(path.with_name(path.name + ".lock")))
+        self._writer: Connection | None = None
+        self._writing = ThreadPoolExecutor(1, "store-writer")
+        self._readers = (
+            Readers(path, "deciding", DECIDING),
+            Readers(path, "serving", SERVING),
+            Readers(path, "reading", READING, READ_SECONDS),
+        )
+        self.deciding, self.serving, self.reading = (
+            SqliteProcedures(self, readers) for readers in self._readers
+        )
+        self._is_open = False
+        self.round_trips: Counter[str] = Counter()
+        self.writes_fail = False  # whoever is told of outages keeps it
+        self.servers = None
+
+    async def open(self) -> None:
+        self._is_open = True
+        await self._written(self._open)
+        self._noting = asyncio.create_task(self._note_on(), name="note how far the file has come")
+        if has_wal_reset_bug(sqlite3.sqlite_version_info):
+            log.info(
+                "SQLite %s is fine as long as only boxsched writes to %s: two connections that "
+                "write at once can corrupt it (mended in 3.51.3)",
+                sqlite3.sqlite_version,
+                self.path,
+            )
+
+    async def close(self) -> None:
+        """What was begun is done first; nothing can be begun after it."""
+        if self._is_open:
+            if self._noting is not None:
+                self._noting.cancel()
+                await asyncio.gather(self._noting, return_exceptions=True)
+            self._is_open = False
+            for readers in self._readers:
+                await readers.close()
+            await asyncio.get_running_loop().run_in_executor(self._writing, self._close)
+        self._writing.shutdown(wait=False)
+
+    async def write(self, steps: Callable[P, Steps[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._written(lambda: self._transact(steps(*args, **kwargs)))
+
+    async def _note_on(self) -> None:
+        """For as long as the store is open."""
+        while True:
+            await asyncio.sleep(NOTE_SECONDS)
+            with contextlib.suppress(StoreAway):  # callers meet it themselves
+                await self._written(self._note)
+
+    async def _written(self, work: Callable[[], T]) -> T:
+        if not self._is_open:
+            raise StoreAway(f"the store is closed: {self.path}")
+        return await asyncio.get_running_loop().run_in_executor(self._writing, work)
+
+    # --- In a thread ------------------------------------------------------------------------
+
+    def _open(self) -> None:
+        try:
+            with translating(self.path):
+                self._take_and_connect()
+        except BaseException as error:
+            self._is_open = False
+            self._let_go()
+            if isinstance(error, OSError) and error.errno in FULL:
+                raise disk_full(f"the disk of the data folder is full: {error}") from error
+            if isinstance(error, OSError):
+                raise StoreAway(f"the data folder cannot be used: {error}") from error
+            raise
+
+    def _take_and_connect(self) -> None:
+        for lock in self._locks:
+            lock.take()
+        refuse_moved(self.path)
+        # It holds secrets; SQLite gives its other files the same mode.
+        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        raw = self._writing_connection().raw
+        self._refuse_older(raw)
+        _prepare(self._writing_connection())
+        self._mark = file_mark(raw)
+        for readers in self._readers:
+            readers.connect()
+
+    def _refuse_older(self, raw: sqlite3.Connection) -> None:
+        """Before anything is written to it."""
+        if self._memory is not None:
+            self._memory.load()
+            found = file_mark(raw)
+            if found is not None:
+                refuse_older(self.path, found, self._memory.seen)
+
+    def _note(self) -> None:
+        """Between two transactions, and behind a commit: all that is read here was synced.
+
+        What was found on opening may be of a process that was killed before it had synced it.
+        """
+        if self._memory is not None and self._mark is not None and self._has_synced:
+            with translating(self.path):
+                self._memory.note(with_heads(self._mark, self._writing_connection().raw))
+                self._memory.save()
+
+    def _close(self) -> None:
+        try:
+            with contextlib.suppress(StoreAway):
+                self._note()
+        finally:
+            with translating(self.path):
+                self._let_go()
+
+    def _let_go(self) -> None:
+        """The writer goes last: so it is the one that checkpoints."""
+        for readers in self._readers:
+            readers.disconnect()
+        if self._writer is not None:
+            self._writer.raw.close()
+            self._writer = None
+        for lock in self._locks:
+            lock.release()
+
+    def _writing_connection(self) -> Connection:
+        if self._writer is None:
+            self._writer = Connection(self.path, mode="rw")
+            self._writer.raw.execute("PRAGMA journal_mode = WAL")
+            for pragma in WRITER_PRAGMAS:
+                self._writer.raw.execute(pragma)
+        return self._writer
+
+    def _transact(self, steps: Steps[T]) -> T:
+        with translating(self.path):
+            writer = self._writing_connection()
+            changes = writer.raw.total_changes
+            writer.raw.execute("BEGIN IMMEDIATE")
+            with self._undone_on_error(writer):
+                answer = writer.run(steps)
+        with translating(self.path, committing=True), self._undone_on_error(writer):
+            writer.raw.execute("COMMIT")
+        self._has_synced = self._has_synced or writer.raw.total_changes > changes
+        return answer
+
+    @contextlib.contextmanager
+    def _undone_on_error(self, writer: Connection) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            try:
+                if writer.raw.in_transaction:
+                    writer.raw.execute("ROLLBACK")
+            except sqlite3.Error:
+                log.warning("%s: rolling back failed; connecting anew", self.path, exc_info=True)
+                self._writer = None
+                writer.raw.close()
+            raise
+
+
+class SqliteProcedures:
+    """``driver.Procedures``: reading connections of their own, and the one that writes."""
+
+    def __init__(self, driver: SqliteDriver, readers: Readers) -> None:
+        self._driver = driver
+        self._readers = readers
+
+    async def write(self, steps: Callable[P, Steps[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._driver.write(steps, *args, **kwargs)
+
+    async def load(self, steps: Callable[P, Steps[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._readers.load(steps(*args, **kwargs))
+
+    async def read(self, steps: Callable[P, Steps[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._readers.read(steps(*args, **kwargs))
+
+    async def snapshot(self, steps: Callable[P, Steps[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._readers.snapshot(steps(*args, **kwargs))
+
+
+def _prepare(writer: Connection) -> None:
+    """Bring the schema up to date, in one transaction; a crash in it leaves the old one."""
+    raw = writer.raw
+    said = _said(raw)
+    texts = [worded(text) for text in upgrades(said, "sqlite")]
+    if not texts:
+        return
+    facts = {"cluster": said.get("cluster") or uuid.uuid4().hex, **schema.facts()}
+    try:
+        raw.executescript("BEGIN IMMEDIATE;\n" + "\n".join(texts))
+        raw.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", facts.items())
+        raw.execute("COMMIT")
+    finally:
+        if raw.in_transaction:
+            raw.execute("ROLLBACK")
+
+
+def _said(raw: sqlite3.Connection) -> dict[str, str]:
+    """What ``meta`` says; nothing where the database is empty."""
+    if raw.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone() is None:
+        return {}
+    return dict(raw.execute("SELECT key, value FROM meta").fetchall())

@@ -1,0 +1,64 @@
+"""What an operator does with a whole database, while or before services use it."""
+
+import secrets
+import time
+
+import attrs
+
+from boxsched.protocol.workers import IN_PROCESS
+from boxsched.store.blocks import Row, Steps, load
+
+_SQL = load("operating.sql")
+_HISTORY = load("history.sql")
+
+JUMP = 1_000_000  # more batches than are committed between a backup and its restoration
+
+
+@attrs.frozen
+class ShardStanding:
+    """A shard as ``db status`` shows it; ``since`` = when its leadership began."""
+
+    id: int
+    epoch: int
+    batch: int
+    node: str
+    organization: str | None
+    since: float | None
+
+
+def shards() -> Steps[list[ShardStanding]]:
+    return [ShardStanding(*row) for row in (yield _SQL["shards"]())]
+
+
+def load_now() -> Steps[tuple[int, int]]:
+    """(unfinished workloads, commands in inboxes)."""
+    found = yield _SQL["load"]()
+    unfinished, commands = found[0]
+    return unfinished, commands
+
+
+def restored(system: str | None = None, timeline: int | None = None) -> Steps[list[Row]]:
+    """(shard, epoch, batch) as they are then. One transaction: done twice, it jumps twice."""
+    now = time.time()
+    jumped = yield from void_what_was_given(now)
+    yield _HISTORY["add"](
+        id=secrets.token_hex(16), system=system, timeline=timeline, restored=True, began_at=now
+    )
+    return jumped
+
+
+def void_what_was_given(now: float) -> Steps[list[Row]]:
+    """No epoch, lease token or event id of before is given again; none of them is valid any more.
+
+    Returns (shard, epoch, batch) as they are then.
+    """
+    jumped = yield _SQL["jump_shards"](by=JUMP)
+    yield _SQL["jump_connections"](by=JUMP)
+    yield _SQL["may_have_begun"](now=now)
+    return sorted(jumped)
+
+
+def moved() -> Steps[list[Row]]:
+    """Behind a move to where there may be several nodes: (shard, epoch, batch) as they are then."""
+    yield _SQL["name_in_process"](name=IN_PROCESS)
+    return sorted((yield _SQL["raise_epochs"]()))

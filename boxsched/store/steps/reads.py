@@ -1,0 +1,146 @@
+"""Reads for API and page: workloads with their jobs, and the history of events."""
+
+from collections.abc import Sequence
+from operator import itemgetter
+
+import attrs
+
+from boxsched.model import JobId, WorkloadId, job_id, job_workload
+from boxsched.protocol.batches import StoredEvent
+from boxsched.states import JobState
+from boxsched.store import rows
+from boxsched.store.blocks import Block, Row, Steps, load
+from boxsched.store.contract import OVERTAKING_SEEN, PAGE_WORKLOADS
+from boxsched.store.records import ActivitySnapshot, History, Job, SetAsideCommand, Workload
+
+_SQL = load("reading.sql")
+
+_BOXES = [field.name for field in attrs.fields(Workload)].index("boxes")
+
+
+def ping() -> Steps[None]:
+    yield _SQL["ping"]()
+
+
+def try_to_write() -> Steps[None]:
+    yield _SQL["try_to_write"]()
+
+
+def cluster() -> Steps[str]:
+    found = yield _SQL["cluster"]()
+    name: str = found[0][0]
+    return name
+
+
+def workload(id_: WorkloadId) -> Steps[Workload | None]:
+    found = yield _SQL["workload"](workload=id_)
+    shown = yield from _with_jobs(found)
+    return shown[0] if shown else None
+
+
+def listed(ids: Sequence[WorkloadId], jobs_at_most: int) -> Steps[list[Workload]]:
+    """These workloads, in their order, as far as they have so many jobs in all, but one at least;
+    without what their jobs run."""
+    place = {id_: index for index, id_ in enumerate(ids)}
+    found = yield _SQL["shown"].rows([(id_,) for id_ in ids])
+    few: list[Row] = []
+    jobs = 0
+    for row in sorted(found, key=lambda row: place[row[0]]):
+        jobs += row[_BOXES]
+        if few and jobs > jobs_at_most:
+            break
+        few.append(row)
+    return (yield from _with_jobs(few, _SQL["jobs_listed"]))
+
+
+def _with_jobs(found: list[Row], block: Block = _SQL["jobs_of"]) -> Steps[list[Workload]]:
+    jobs: dict[WorkloadId, list[Job]] = {row[0]: [] for row in found}
+    ids = [(job_id(row[0], index),) for row in found for index in range(row[_BOXES])]
+    for row in sorted((yield block.rows(ids)), key=itemgetter(0)):
+        jobs[job_workload(JobId(row[0]))].append(rows.job(row))
+    return [rows.workload(row, tuple(jobs[row[0]])) for row in found]
+
+
+def overtaken(workload: WorkloadId, since: float) -> Steps[int | None]:
+    """Whatever was admitted since has finished since, or holds a Box."""
+    [(finished, later)] = yield _SQL["overtook_and_finished"](
+        workload=workload, since=since, limit=OVERTAKING_SEEN + 1
+    )
+    [(running,)] = yield _SQL["overtook_and_run"](workload=workload, since=since)
+    return None if finished > OVERTAKING_SEEN else later + running
+
+
+def job_state(id_: JobId) -> Steps[tuple[JobState, int] | None]:
+    found = yield _SQL["job_state"](job=id_)
+    return (rows.JOB_STATES[found[0][0]], found[0][1]) if found else None
+
+
+def unfinished() -> Steps[list[Workload]]:
+    """In pages of one snapshot: between two of them others have their turn."""
+    found: list[Workload] = []
+    after = 0
+    while True:
+        page = yield _SQL["unfinished"](after=after, limit=PAGE_WORKLOADS)
+        found += [rows.workload(row) for row in page]
+        if len(page) < PAGE_WORKLOADS:
+            return found
+        after = page[-1][0]
+
+
+def activity(finished: int) -> Steps[ActivitySnapshot]:
+    """All of one moment: else a workload that ends meanwhile would stand in both lists, or none."""
+    places = yield from last_events()
+    waits_or_runs = yield from unfinished()
+    ended = yield _SQL["recently_finished"](limit=finished)
+    found = yield _SQL["latest_history"]()
+    history = History(bool(found[0][0]), *found[0][1:]) if found else None
+    return ActivitySnapshot(places, waits_or_runs, [rows.workload(row) for row in ended], history)
+
+
+def events_there(places: Sequence[tuple[int, int, int]]) -> Steps[set[tuple[int, int, int]]]:
+    found = yield _SQL["events_there"].rows(places)
+    return {(shard, batch, n) for shard, batch, n in found}
+
+
+def find_number(project: str, number: int) -> Steps[WorkloadId | None]:
+    found = yield _SQL["find_number"](project=project, number=number)
+    return None if found[0][0] is None else WorkloadId(found[0][0])
+
+
+def events_after(shard: int, batch: int, n: int, limit: int) -> Steps[list[StoredEvent]]:
+    found = yield _SQL["events_after"](shard=shard, batch=batch, n=n, limit=limit)
+    return [
+        StoredEvent(shard, batch, n, type_, data.encode()) for shard, batch, n, type_, data in found
+    ]
+
+
+def last_event(shard: int) -> Steps[tuple[int, int]]:
+    found = yield _SQL["last_event"](shard=shard)
+    return (found[0][0], found[0][1]) if found else (0, 0)
+
+
+def last_events() -> Steps[dict[int, tuple[int, int]]]:
+    return {shard: (batch, n) for shard, batch, n in (yield _SQL["last_events"]())}
+
+
+def set_aside(limit: int, workload: WorkloadId | None = None) -> Steps[list[SetAsideCommand]]:
+    if workload is None:
+        found = yield _SQL["set_aside"](limit=limit)
+    else:
+        found = yield _SQL["set_aside_of"](workload=workload, limit=limit)
+    return [SetAsideCommand(*row) for row in found]
+
+
+def set_aside_one(id_: int) -> Steps[SetAsideCommand | None]:
+    found = yield _SQL["set_aside_one"](id=id_)
+    return SetAsideCommand(*found[0]) if found else None
+
+
+def drop_old_set_aside(then: float, kept: int, limit: int) -> Steps[int]:
+    old = yield _SQL["drop_old_set_aside"](then=then, limit=limit)
+    beyond = yield _SQL["drop_set_aside_beyond"](kept=kept, limit=limit)
+    return len(old) + len(beyond)
+
+
+def drop_set_aside(id_: int) -> Steps[bool]:
+    return bool((yield _SQL["drop_set_aside"](id=id_)))

@@ -1,0 +1,162 @@
+"""Workers and their Boxes, and what each worker should be doing."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from boxsched.errors import Conflict
+from boxsched.model import BoxId, WorkerId
+from boxsched.protocol.assignments import Assignment
+from boxsched.protocol.reasons import AGAIN, WAITS_AGAIN
+from boxsched.protocol.shards import Box
+from boxsched.protocol.workers import BoxRow, Connected, Connection, NewWorker, Pulse
+from boxsched.store import rows
+from boxsched.store.blocks import Steps, load
+from boxsched.store.errors import BoundToAnother, NoPlace, NotYet
+from boxsched.store.records import Worker
+
+MAX_FORMER_BOXES = 10_000  # of one worker, with jobs on them or the leader behind
+
+_SQL = load("fleet.sql")
+
+_assigned = msgspec.json.Decoder(list[tuple[Any, ...]])
+
+
+def connect_worker(new: NewWorker) -> Steps[Connected]:
+    known = yield from _known(new)
+    values = {
+        "identity": new.identity,
+        "name": new.name,
+        "address": new.address,
+        "token": new.token,
+        "problem": new.problem,
+        "node": new.node,
+        "lost_after": new.lost_after,
+        "stop_grace": new.stop_grace,
+    }
+    if known is None:
+        yield from _make_place(new)
+        written = yield _SQL["insert_worker"](organization=new.organization, **values)
+    else:
+        worker, is_bound = known
+        if not is_bound:
+            yield from _make_place(new)
+        written = yield _SQL["connect_worker"](worker=worker, **values)
+    worker, number = written[0]
+    boxes = yield from _boxes(WorkerId(worker), new.box_types)
+    shard = yield _SQL["shard_of_organization"](organization=new.organization)
+    return Connected(Connection(WorkerId(worker), number), shard[0][0], boxes)
+
+
+def _known(new: NewWorker) -> Steps[tuple[int, bool] | None]:
+    """The worker's row, and whether it is bound to this token already. It is that of its identity,
+    or of its name where that has no identity yet. Raises Conflict, BoundToAnother."""
+    found = yield _SQL["find_workers"](identity=new.identity, name=new.name)
+    mine = named = None
+    for id_, identity, name, organization, token, holds in found:
+        if identity == new.identity:
+            mine = (id_, organization, token, holds)
+        if name == new.name:
+            named = (id_, organization, token, holds, identity)
+    if mine is None and named is not None and named[4] is None:
+        mine = named[:4]
+    if named is not None and (mine is None or named[0] != mine[0]):
+        raise Conflict(f"another worker has the name {new.name!r}: give this one its own")
+    if mine is None:
+        return None
+    id_, organization, token, holds = mine
+    if organization != new.organization:
+        raise Conflict(f"the worker {new.name!r} belongs to another organization")
+    if token != new.token and holds:
+        raise BoundToAnother(
+            f"this worker is bound to another token, {token}: connect with that one, revoke it "
+            "first, or give this worker a data folder of its own"
+        )
+    return id_, token == new.token
+
+
+def _make_place(new: NewWorker) -> Steps[None]:
+    """For one more worker of its token: the one that has been gone longest is forgotten where
+    there is no room. Raises NoPlace."""
+    found = yield _SQL["lock_token"](token=new.token)
+    if not found:
+        return  # a node's own
+    most = found[0][0]
+    workers = yield _SQL["workers_of_token"](token=new.token)
+    for id_, gone in workers[: max(0, len(workers) + 1 - most)]:
+        if not gone:
+            raise NoPlace(
+                f"{len(workers)} workers are bound to this token, which may have {most}: "
+                "stop some, or make another with `boxsched token create --role worker`"
+            )
+        yield _SQL["forget_boxes"](worker=id_)
+        yield _SQL["forget_worker"](worker=id_)
+
+
+def _boxes(worker: WorkerId, box_types: Sequence[str]) -> Steps[tuple[BoxRow, ...]]:
+    """The rows of the Boxes that it should have; those of others that went are removed."""
+    wanted = list(enumerate(box_types, 1))
+    yield _SQL["add_boxes"].rows(wanted, worker=worker)
+    found = yield _SQL["boxes_of_worker"](worker=worker)
+    boxes = [BoxRow(BoxId(id_), worker, ordinal, type_) for id_, _, ordinal, type_ in found]
+    asked = set(wanted)
+    former = [(box.id,) for box in boxes if (box.ordinal, box.box_type) not in asked]
+    if former:
+        dropped = yield _SQL["drop_boxes"].rows(former)
+        if len(former) - len(dropped) > MAX_FORMER_BOXES:
+            raise NotYet("Boxes that this worker had before have not gone yet")
+    return tuple(box for box in boxes if (box.ordinal, box.box_type) in asked)
+
+
+def disconnect_workers(connections: Sequence[Connection]) -> Steps[None]:
+    yield _SQL["disconnect_workers"].rows(_rows(connections))
+
+
+def beat(
+    connections: Sequence[Connection],
+    lost_after: float | None,
+    problems: Mapping[WorkerId, str],
+) -> Steps[set[WorkerId]]:
+    beats = [
+        (worker, number, problems.get(WorkerId(worker))) for worker, number in _rows(connections)
+    ]
+    alive = yield _SQL["beat"].rows(beats, lost_after=lost_after)
+    return {WorkerId(row[0]) for row in alive}
+
+
+def forget_worker(connection: Connection) -> Steps[bool]:
+    worker, number = connection.worker, connection.number
+    if not (yield _SQL["gone_worker"](worker=worker, connection=number)):
+        return False
+    yield _SQL["forget_boxes"](worker=worker)
+    yield _SQL["forget_worker"](worker=worker)
+    return True
+
+
+def _rows(connections: Sequence[Connection]) -> list[tuple[int, int]]:
+    """By their ids: so two statements never wait for each other's rows in a circle."""
+    return sorted({(each.worker, each.number) for each in connections})
+
+
+def pulses(shard: int) -> Steps[list[Pulse]]:
+    return [rows.pulse(row) for row in (yield _SQL["pulses"](shard=shard))]
+
+
+def assignments(workers: Sequence[WorkerId]) -> Steps[dict[WorkerId, list[Assignment]]]:
+    """Durations come with the 15 digits that SQLite writes: plenty for a time limit."""
+    assigned: dict[WorkerId, list[Assignment]] = {worker: [] for worker in workers}
+    found = yield _SQL["assignments"].rows(
+        [(worker,) for worker in assigned], again=AGAIN, waits_again=f"%{WAITS_AGAIN}"
+    )
+    for worker, text in found:
+        assigned[worker] = [rows.assignment(row) for row in _assigned.decode(text)]
+    return assigned
+
+
+def boxes() -> Steps[list[Box]]:
+    return [rows.box(row) for row in (yield _SQL["boxes"]())]
+
+
+def workers() -> Steps[list[Worker]]:
+    return [Worker(*row) for row in (yield _SQL["workers"]())]

@@ -1,0 +1,157 @@
+"""Looking after attempts one by one: whatever is wrong with one is wrong with that one alone."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+from boxsched.worker.agent.attempt import GONE, LOST, LOST_BY_RESTART, UNENDED, Attempt, Phase
+from boxsched.worker.supervisor.folder import NO_DESCRIPTOR, Damaged, Ended
+from boxsched.worker.supervisor.supervisor import GIVE_UP_SECONDS
+
+ASK_AGAIN_SECONDS = 2.0
+ASK_TIMES = 5
+# Beside the grace of a stop, for a supervisor to kill its job: one that its job has frozen never
+# does. Less than a node waits before it takes the job for ended.
+OVERDUE_SECONDS = GIVE_UP_SECONDS + 2.0
+
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
+
+
+async def in_thread(work: Callable[..., T], *arguments: object) -> T:
+    """As ``asyncio.to_thread``; but a caller that is cancelled waits for the thread: it works with
+    descriptors that are closed next."""
+    task = asyncio.create_task(asyncio.to_thread(work, *arguments))
+    try:
+        return await asyncio.shield(task)
+    finally:
+        if not task.done():
+            await asyncio.wait({task})
+            task.exception()  # nobody asks for it any more
+
+
+class Lookout:
+    """Reads how an attempt goes on, has it asked for again, and buries it where it is lost."""
+
+    def __init__(
+        self,
+        boot: str,
+        clock: Callable[[], float],
+        *,
+        ask: Callable[[Attempt], None],
+        wake: Callable[[], None],
+    ) -> None:
+        self._boot = boot
+        self._clock = clock
+        self._ask = ask
+        self._wake = wake
+        self._loop = asyncio.get_running_loop()
+        self._told: set[tuple[str, int | None]] = set()
+        self._uncontained_told = False
+        self.troubled = False  # something has to be tried again
+
+    async def look(self, attempt: Attempt) -> None:
+        looked = False
+        with self.bearing(attempt):
+            if attempt.guarded:
+                attempt.look()
+            else:  # it may have to look through all processes of the machine
+                await in_thread(attempt.look)
+            looked = True
+        with self.bearing(attempt):
+            if attempt.phase is Phase.ASKED and attempt.damage is None:
+                await self._ask_again(attempt)
+        with self.bearing(attempt):
+            if attempt.phase is Phase.RUNNING and attempt.grace is not None:
+                await self._hold_to_stop(attempt, attempt.grace)
+        with self.bearing(attempt):
+            # A supervisor that is gone may have left a result: not before that could be read.
+            lost = attempt.damage is not None or (looked and attempt.gone)
+            if lost and attempt.phase in UNENDED:
+                await self._bury(attempt)
+        with self.bearing(attempt):
+            if attempt.phase is Phase.RUNNING:
+                self._watch_process(attempt)
+            else:
+                self.unwatch(attempt)
+        self._tell_containment(attempt)
+
+    @contextlib.contextmanager
+    def bearing(self, attempt: Attempt) -> Iterator[None]:
+        """Where its files are gone or not ours it is lost; any other fault is tried again."""
+        try:
+            yield
+        except Damaged as damage:
+            attempt.damage = str(damage)
+        except (FileNotFoundError, NotADirectoryError):
+            attempt.damage = GONE
+        except OSError as error:
+            self.trouble(attempt.name, error)
+            if error.errno in NO_DESCRIPTOR:  # it gives back its own, for all: they open again
+                self.unwatch(attempt)
+                attempt.close()
+        if attempt.damage is not None and attempt.phase in UNENDED:
+            self.troubled = True  # buried at the next look, if not in this one
+
+    def trouble(self, name: str, error: OSError) -> None:
+        """Said once, tried again at the next look."""
+        self.troubled = True
+        if (name, error.errno) not in self._told:
+            self._told.add((name, error.errno))
+            _log.warning("%s: %s; trying again", name, error)
+
+    def forget(self, name: str) -> None:
+        self._told = {told for told in self._told if told[0] != name}
+
+    async def _ask_again(self, attempt: Attempt) -> None:
+        """Requests are lost with a spawner that dies; a second one does no harm."""
+        if self._loop.time() < attempt.asked_at + ASK_AGAIN_SECONDS:
+            return
+        if attempt.asked_times < ASK_TIMES:
+            self._ask(attempt)
+            return
+        reason = "its supervisor could not be started"
+        ended = Ended("failed", None, None, False, reason, None, self._clock(), not_begun=True)
+        await in_thread(attempt.void, ended)
+
+    async def _hold_to_stop(self, attempt: Attempt, grace: float) -> None:
+        now = self._loop.time()
+        if attempt.ends_by is None:
+            attempt.ends_by = now + grace + OVERDUE_SECONDS
+        elif now >= attempt.ends_by:
+            attempt.ends_by = now + OVERDUE_SECONDS
+            _log.error("%s: its supervisor does not end it, and is killed", attempt.name)
+            await asyncio.to_thread(attempt.kill_supervisor)
+
+    async def _bury(self, attempt: Attempt) -> None:
+        lost = LOST if attempt.damage is None else f"lost: {attempt.damage}"
+        if attempt.record.boot != self._boot:
+            lost = LOST_BY_RESTART
+        if await in_thread(attempt.bury, lost, self._clock()):
+            _log.error("%s: %s", attempt.name, lost)
+
+    # --- Its supervisor's process -----------------------------------------------------------
+
+    def _watch_process(self, attempt: Attempt) -> None:
+        if attempt.process is not None and not attempt.watched:
+            self._loop.add_reader(attempt.process, self._process_ended, attempt)
+            attempt.watched = True
+
+    def unwatch(self, attempt: Attempt) -> None:
+        if attempt.watched and attempt.process is not None:
+            self._loop.remove_reader(attempt.process)
+        attempt.watched = False
+
+    def _process_ended(self, attempt: Attempt) -> None:
+        self.unwatch(attempt)
+        attempt.forget_process()
+        self._wake()
+
+    def _tell_containment(self, attempt: Attempt) -> None:
+        running, cgroup = attempt.running, attempt.record.cgroup
+        if running and cgroup and not running.contained and not self._uncontained_told:
+            self._uncontained_told = True
+            _log.warning("jobs cannot be moved into their cgroups: found by descent instead")

@@ -1,0 +1,64 @@
+"""The driver that runs nothing: every job has passed as soon as it is assigned (``bench``)."""
+
+import time
+from collections.abc import Callable, Collection, Sequence
+
+from boxsched.model import JobId, Kind
+from boxsched.protocol.assignments import Assignment
+from boxsched.protocol.inbox import JobFinished, JobStarted
+from boxsched.states import Result
+from boxsched.worker.agent.outbox import Outbox, Report
+from boxsched.worker.agent.plan import SSH_NOT_YET
+from boxsched.worker.agent.reporting import REPEAT_SECONDS
+
+
+class NoneDriver:
+    """No disk, no log; one report call a reconcile."""
+
+    def __init__(self, outbox: Outbox, clock: Callable[[], float]) -> None:
+        self._outbox = outbox
+        self._clock = clock
+        self._finished: dict[tuple[JobId, int], float] = {}  # and when that was said
+
+    async def start(self) -> None:
+        """Nothing outlives this driver."""
+
+    async def reconcile(self, desired: Sequence[Assignment]) -> None:
+        now, said_at = self._clock(), time.monotonic()
+        finished, at = self._finished, dict[tuple[JobId, int], float]()
+        reports: list[Report] = []
+        for wanted in desired:
+            job, token = wanted.job, wanted.lease_token
+            before = finished.get((job, token))
+            if before is not None and said_at - before < REPEAT_SECONDS:
+                at[job, token] = before
+                continue
+            at[job, token] = said_at
+            if wanted.stop:
+                reports.append(JobFinished(job, token, now, Result.STOPPED, None, "stopped"))
+            elif wanted.kind is Kind.SSH:
+                reports.append(JobFinished(job, token, now, Result.FAILED, None, SSH_NOT_YET))
+            else:
+                reports.append(JobStarted(job, token, now))
+                passed = JobFinished(job, token, now, Result.PASSED, 0, None, seconds=0.0)
+                reports.append(passed)
+        if reports:
+            await self._outbox.report(reports)
+        self._finished = at
+
+    async def close(self) -> None:
+        """Nothing goes on."""
+
+    def heard(self, at: float, lost_after: float) -> None:
+        """Nothing runs that could outlive its lease."""
+
+    @property
+    def holds(self) -> tuple[tuple[JobId, int], ...]:
+        return ()
+
+    @property
+    def problem(self) -> str | None:
+        return None
+
+    def drop(self, stale: Collection[tuple[JobId, int]]) -> None:
+        """Nothing runs."""

@@ -1,0 +1,59 @@
+"""What a worker has to say, said until it is durable."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+from boxsched.errors import StoreAway
+from boxsched.model import JobId
+from boxsched.protocol.inbox import JobFinished, JobStarted
+
+FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.1, 5.0
+
+Report = JobStarted | JobFinished
+LogChunk = tuple[JobId, int, int, bytes]  # job, attempt, offset, bytes
+Finding = tuple[JobId, int, str]  # job, lease token, the commit that was found
+
+_T = TypeVar("_T")
+_R = TypeVar("_R")
+
+
+class Outbox:
+    """The ways to the store, tried again for as long as it is away."""
+
+    def __init__(
+        self,
+        report: Callable[[Sequence[Report]], Awaitable[None]],
+        log: Callable[[Sequence[LogChunk]], Awaitable[None]],
+        problem: Callable[[str | None], Awaitable[None]],
+        fix: Callable[[Finding], Awaitable[str | None]],
+    ) -> None:
+        self._report = report
+        self._log = log
+        self._problem = problem
+        self._fix = fix
+
+    async def report(self, reports: Sequence[Report]) -> None:
+        await _insist(self._report, reports)
+
+    async def log(self, chunks: Sequence[LogChunk]) -> None:
+        await _insist(self._log, chunks)
+
+    async def problem(self, problem: str | None) -> None:
+        """Why no job can begin here, or that one can."""
+        await _insist(self._problem, problem)
+
+    async def fix(self, found: Finding) -> str | None:
+        """The commit that the job runs; None where the lease is this worker's no more."""
+        return await _insist(self._fix, found)
+
+
+async def _insist(say: Callable[[_T], Awaitable[_R]], what: _T) -> _R:
+    """The calls may be repeated: lease tokens, offsets and the first commit make it harmless."""
+    wait = FIRST_WAIT_SECONDS
+    while True:
+        try:
+            return await say(what)
+        except StoreAway:
+            await asyncio.sleep(wait)
+            wait = min(2 * wait, LONGEST_WAIT_SECONDS)

@@ -1,0 +1,349 @@
+"""The driver that runs each job as a tree of processes under its supervisor."""
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import Callable, Collection, Iterator, Sequence
+from pathlib import Path
+
+from boxsched.model import JobId
+from boxsched.protocol.assignments import Assignment
+from boxsched.states import Result
+from boxsched.worker.agent.answers import Answers
+from boxsched.worker.agent.attempt import UNENDED, Attempt, Phase
+from boxsched.worker.agent.forking import Spawner
+from boxsched.worker.agent.lookout import Lookout
+from boxsched.worker.agent.occupancy import Occupancy
+from boxsched.worker.agent.outbox import Outbox
+from boxsched.worker.agent.plan import attempt_name
+from boxsched.worker.agent.preparing import CannotBegin, end_unknown, prepare
+from boxsched.worker.agent.readiness import Readiness
+from boxsched.worker.agent.reporting import Reporting
+from boxsched.worker.agent.site import OpenFolder, adopt_all, open_folder
+from boxsched.worker.agent.spool import CHUNK_BYTES
+from boxsched.worker.supervisor.descriptors import raise_limit
+from boxsched.worker.supervisor.folder import Ended
+from boxsched.worker.supervisor.trouble import described
+from boxsched.worker.supervisor.verdict import STOPPED
+
+TAIL_SECONDS = 0.2
+NOT_HERE = "ended: the job is not this worker's any more"
+
+_log = logging.getLogger(__name__)
+
+Key = tuple[JobId, int]  # a job and its lease token
+
+
+class ProcessDriver:
+    """Two things happen here: ``reconcile`` settles what is desired, a task watches the rest."""
+
+    def __init__(
+        self,
+        path: Path,
+        outbox: Outbox,
+        clock: Callable[[], float],
+        *,
+        cluster: str,
+        log_limit: int,
+        stop_grace: float,
+        lost_after: float | None = None,
+        expects_jobs: bool = True,
+    ) -> None:
+        self._path = path
+        self._outbox = outbox
+        self._clock = clock
+        self._cluster = cluster
+        self._log_limit = log_limit
+        self._stop_grace = stop_grace
+        self._lost_after = lost_after
+        self._expects_jobs = expects_jobs
+        self._heard_at = 0.0
+
+        self._attempts: dict[Key, Attempt] = {}
+        self._desired: dict[Key, Assignment] | None = None  # None: not known yet
+        self._occupancy = Occupancy()
+        self._quarantined: dict[str, str] = {}
+        self._readiness = Readiness(path, outbox.problem)
+        self._answers = Answers(clock)
+        self._reporting = Reporting(outbox, self._readiness, self._answers)
+        self._settling = asyncio.Lock()
+        self._woken = asyncio.Event()
+        self._open: OpenFolder | None = None
+        self._spawner: Spawner | None = None
+        self._lookout: Lookout
+        self._sweep: asyncio.Task[None] | None = None
+        self._looking: asyncio.Task[None] | None = None
+        self._watch: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        async with contextlib.AsyncExitStack() as taken:
+            taken.push_async_callback(self.close)
+            await self._start()
+            taken.pop_all()
+
+    async def _start(self) -> None:
+        descriptors = raise_limit()
+        self._loop = asyncio.get_running_loop()
+        self._open = await asyncio.to_thread(
+            open_folder,
+            self._path,
+            cluster=self._cluster,
+            log_limit=self._log_limit,
+            stop_grace=self._stop_grace,
+        )
+        site = self._open.site
+        self._lookout = Lookout(site.boot, self._clock, ask=self._ask, wake=self._woken.set)
+        adopted, self._quarantined = await asyncio.to_thread(adopt_all, site)
+        self._attempts = {attempt.key: attempt for attempt in adopted}
+        for attempt in adopted:
+            _log.info("adopted %s, %s", attempt.name, attempt.phase.value)
+        self._spawner = Spawner(
+            site.folder, descriptors, ended=self._supervisor_ended, died=self._spawner_died
+        )
+        if self._expects_jobs:  # else it starts when it is asked, for what an earlier life left
+            await asyncio.to_thread(self._spawner.start)
+            self._spawner.listen()
+        self._loop.add_reader(self._open.bell, self._hear)
+        self._sweep = asyncio.create_task(asyncio.to_thread(self._open.empty_trash))
+        self._watch = asyncio.create_task(self._watch_attempts())
+        self._looking = asyncio.create_task(self._readiness.run())
+        self._readiness.suspected()
+        for task in (self._watch, self._looking):
+            task.add_done_callback(_tell_failure)
+
+    async def close(self) -> None:
+        """Also of what never started, or not wholly."""
+        for task in (self._watch, self._looking):
+            if task is not None:
+                task.cancel()
+        works = (self._watch, self._looking, self._sweep)
+        if tasks := [task for task in works if task is not None]:
+            await asyncio.wait(tasks)
+        for attempt in self._attempts.values():
+            self._lookout.unwatch(attempt)
+            attempt.close()
+        self._attempts.clear()
+        if self._spawner is not None:
+            self._spawner.close()
+        if self._open is not None:
+            self._loop.remove_reader(self._open.bell)
+            self._open.close()
+        self._watch = self._looking = self._sweep = self._spawner = self._open = None
+
+    @property
+    def _folder(self) -> OpenFolder:
+        assert self._open is not None, "not started"
+        return self._open
+
+    def _hear(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._folder.bell, 4_096)
+        self._woken.set()
+
+    # --- Its lease --------------------------------------------------------------------------
+
+    def heard(self, at: float, lost_after: float) -> None:
+        if self._lost_after is not None and at > self._heard_at:
+            self._heard_at, self._lost_after = at, lost_after
+            self._folder.hear(at, lost_after)
+
+    @property
+    def holds(self) -> tuple[Key, ...]:
+        attempts = self._attempts.items()
+        return tuple(key for key, attempt in attempts if attempt.phase is not Phase.REPORTED)
+
+    @property
+    def problem(self) -> str | None:
+        return self._readiness.problem
+
+    def drop(self, stale: Collection[Key]) -> None:
+        for key in stale:
+            attempt = self._attempts.get(key)
+            if attempt is None or attempt.stale:
+                continue
+            attempt.stale = True
+            _log.warning("%s is another's, or nobody's: dropped, its output kept", attempt.name)
+            with self._lookout.bearing(attempt):
+                if attempt.phase in (Phase.ASKED, Phase.RUNNING):
+                    attempt.stop(0.0, NOT_HERE)
+
+    # --- What is desired --------------------------------------------------------------------
+
+    async def reconcile(self, desired: Sequence[Assignment]) -> None:
+        if self._watch is not None and self._watch.done():
+            self._watch.result()  # raises what ended it
+        self._desired = {(wanted.job, wanted.lease_token): wanted for wanted in desired}
+        await self._settle()
+        self._woken.set()
+
+    async def _settle(self) -> None:
+        """Start what is missing, end what is too much, forget what nobody asks about."""
+        async with self._settling:
+            desired = self._desired or {}
+            self._answers.keep(desired)
+            self._occupancy.note(desired, self._attempts)
+            self._reporting.repeat(desired, self._attempts)
+            for key, attempt in list(self._attempts.items()):
+                with self._lookout.bearing(attempt):
+                    if key not in desired:
+                        await self._stop(attempt, NOT_HERE)
+                    elif desired[key].stop:
+                        await self._stop(attempt, desired[key].stop_reason or STOPPED)
+                    elif attempt.phase is Phase.PREPARED:
+                        self._ask(attempt)
+                    if key not in desired and attempt.phase is Phase.REPORTED:
+                        self._forget(attempt)
+            missing = [
+                desired[k] for k in desired if k not in self._attempts and k not in self._answers
+            ]
+            missing.sort(key=lambda wanted: (wanted.lease_token, wanted.job))
+            # Together, since a disk syncs many files in little more time than one.
+            await asyncio.gather(*(self._begin(wanted) for wanted in self._fresh(missing)))
+
+    def _fresh(self, missing: Sequence[Assignment]) -> Iterator[Assignment]:
+        """Those to be prepared; what cannot run any more is answered. An attempt begins once the
+        earlier ones of its job have ended here: a person may have asked for it meanwhile."""
+        taken = {attempt.name for attempt in self._attempts.values()}
+        running = {job for (job, _), one in self._attempts.items() if one.phase in UNENDED}
+        ending = [
+            key
+            for key, attempt in self._attempts.items()
+            if attempt.phase in UNENDED and key not in (self._desired or {})
+        ]
+        for wanted in missing:
+            name = attempt_name(wanted)
+            if wanted.stop and not wanted.started:
+                self._answer(wanted, Result.STOPPED, "stopped")
+            elif name in self._quarantined:
+                self._answer(wanted, Result.FAILED, f"lost: {self._quarantined[name]}")
+            elif (
+                name not in taken
+                and wanted.job not in running
+                and not self._occupancy.held_up(wanted, ending)
+            ):
+                yield wanted
+
+    async def _begin(self, wanted: Assignment) -> None:
+        site = self._folder.site
+        outcome: Attempt | str
+        try:
+            if wanted.started:
+                outcome = await asyncio.to_thread(end_unknown, wanted, site)
+            else:
+                outcome = await asyncio.to_thread(prepare, wanted, site, self._lost_after)
+        except OSError as error:
+            self._lookout.trouble(attempt_name(wanted), error)
+            if self._answers.gives_up(wanted, self._loop.time()):
+                problem = described(error, "cannot prepare jobs")
+                self._answer(wanted, Result.FAILED, problem, not_begun=True)
+            return
+        except CannotBegin as cannot:
+            self._answer(wanted, Result.FAILED, str(cannot), not_begun=True)
+            return
+        if isinstance(outcome, Attempt):
+            self._attempts[outcome.key] = outcome
+            with self._lookout.bearing(outcome):
+                self._ask(outcome)
+        else:
+            self._answer(wanted, Result.FAILED, outcome)
+
+    def _ask(self, attempt: Attempt) -> None:
+        assert self._spawner is not None
+        attempt.guarded, attempt.status = True, None  # also where it dies as it is asked
+        self._spawner.ask(attempt.name)
+        attempt.phase = Phase.ASKED
+        attempt.asked_at = self._loop.time()
+        attempt.asked_times += 1
+
+    def _supervisor_ended(self, name: str, status: int) -> None:
+        for attempt in self._attempts.values():
+            if attempt.name == name:
+                attempt.saw_off(status)
+        self._woken.set()
+
+    def _spawner_died(self) -> None:
+        for attempt in self._attempts.values():
+            attempt.guarded = False
+        self._woken.set()
+
+    async def _stop(self, attempt: Attempt, why: str) -> None:
+        if attempt.phase is Phase.PREPARED:
+            ended = Ended("stopped", None, None, False, "stopped", None, self._clock())
+            if await asyncio.to_thread(attempt.void, ended):
+                return
+            attempt.phase = Phase.ASKED  # a supervisor came, asked for by an agent before
+        if attempt.phase in (Phase.ASKED, Phase.RUNNING):
+            attempt.stop(self._stop_grace, why)
+
+    def _answer(
+        self, wanted: Assignment, result: Result, reason: str, *, not_begun: bool = False
+    ) -> None:
+        self._answers.add(wanted, result, reason, not_begun=not_begun)
+        self._woken.set()
+
+    def _forget(self, attempt: Attempt) -> None:
+        self._folder.discard(attempt)
+        del self._attempts[attempt.key]
+        self._lookout.forget(attempt.name)
+        if self._sweep is None or self._sweep.done():
+            self._sweep = asyncio.create_task(asyncio.to_thread(self._folder.empty_trash))
+
+    # --- What runs --------------------------------------------------------------------------
+
+    async def _watch_attempts(self) -> None:
+        while True:
+            self._woken.clear()
+            if await self._round():
+                continue
+            phases = {attempt.phase for attempt in self._attempts.values()}
+            busy = phases & {Phase.ASKED, Phase.RUNNING} or self._lookout.troubled
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TAIL_SECONDS if busy else None):
+                    await self._woken.wait()
+
+    async def _round(self) -> bool:
+        """Look, store the logs, report; True where there is more to do at once."""
+        again, self._lookout.troubled = self._lookout.troubled, False
+        if self._spawner is not None:
+            self._spawner.thaw()
+        attempts = list(self._attempts.values())
+        for attempt in attempts:
+            await self._lookout.look(attempt)
+        await asyncio.gather(*(self._fix(one) for one in attempts if one.asks_for_commit))
+
+        chunks = []
+        for attempt in attempts:
+            with self._lookout.bearing(attempt):
+                if attempt.phase is not Phase.REPORTED and (chunk := attempt.next_chunk()):
+                    chunks.append((attempt, chunk))
+        if chunks:
+            await self._outbox.log([chunk for _, chunk in chunks])
+            for attempt, _ in chunks:
+                attempt.spool.stored()
+
+        ended = await self._reporting.report(attempts)
+        if (ended or again) and self._desired is not None:
+            await self._settle()  # what has ended may be forgotten, or make room for its like
+        # What has ended writes nothing that would wake us: the rest of its log goes at once.
+        more = any(
+            len(chunk[3]) == CHUNK_BYTES or attempt.phase is Phase.ENDED
+            for attempt, chunk in chunks
+        )
+        return ended or more
+
+    async def _fix(self, attempt: Attempt) -> None:
+        """Its supervisor waits for the commit that all jobs of the workload run."""
+        assert attempt.found is not None
+        commit = await self._outbox.fix((*attempt.key, attempt.found.commit))
+        if commit is None:
+            self.drop([attempt.key])
+            return
+        with self._lookout.bearing(attempt):
+            attempt.fix(commit)
+
+
+def _tell_failure(watch: asyncio.Task[None]) -> None:
+    """A mistake of ours ended the watch: said at once, and raised by the next reconcile."""
+    if not watch.cancelled() and (error := watch.exception()) is not None:
+        _log.critical("the worker watches its jobs no more", exc_info=error)

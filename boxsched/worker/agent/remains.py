@@ -1,0 +1,118 @@
+"""What is left of an attempt that nobody watches over any more: its processes and its place."""
+
+import os
+import signal
+import time
+
+from boxsched.worker.supervisor import containment
+from boxsched.worker.supervisor import folder as files
+from boxsched.worker.supervisor.folder import Started
+
+_PATIENCE_SECONDS = 5.0
+_LOOK_SECONDS = 0.02
+_EMPTY_TRIES = 3
+_EMPTY_PAUSE_SECONDS = 0.5
+
+
+def end_processes(folder: str, started: Started | None, cgroup: str | None) -> None:
+    """Kill the supervisor, if it lives, and all of its job; waits until they are gone.
+
+    ``started`` is what the supervisor wrote of itself, ``folder`` what the attempt's is called.
+    Blocking. Found by cgroup, by descent, and by what only this attempt's environment has.
+    """
+    doomed = _supervisor_and_descendants(started)
+    containment.send(doomed, signal.SIGKILL)
+    give_up = time.monotonic() + _PATIENCE_SECONDS
+    while time.monotonic() < give_up:
+        held = cgroup is not None and containment.in_use(cgroup)
+        if cgroup is not None and held:
+            containment.kill_cgroup(cgroup)
+        carriers = _carriers(folder)
+        containment.send(carriers, signal.SIGKILL)
+        if not carriers and not held:
+            break
+        time.sleep(_LOOK_SECONDS)
+    if cgroup is not None:
+        containment.remove_cgroup(cgroup)
+
+
+def _carriers(folder: str) -> list[int]:
+    """Processes that have the attempt's HOME or TMPDIR; where its job sets both itself, those that
+    have its ids and work below its folder."""
+    job, _, attempt = os.path.basename(folder).rpartition("-")
+    return containment.carriers(
+        {"BOXSCHED_JOB": job, "BOXSCHED_ATTEMPT": attempt},
+        {"HOME": f"{folder}/{files.HOME}", "TMPDIR": f"{folder}/{files.TMP}"},
+        f"{folder}/{files.BOX}",
+    )
+
+
+def _supervisor_and_descendants(started: Started | None) -> list[int]:
+    """The supervisor first, so that it does not see its job die and write a result."""
+    if started is None or started.start_time is None:
+        return []
+    if containment.start_time(started.pid) != started.start_time:
+        return []  # dead; another process may have its pid
+    return [started.pid, *containment.descendants(started.pid)]
+
+
+def set_aside(site: int, name: str, shelf: str) -> str:
+    """Move what is in the agent's folder under that name onto a shelf (trash, quarantine) there.
+    Returns its name there."""
+    there = files.open_or_make(shelf, site)
+    try:
+        place = f"{name}.{time.time_ns()}" if files.exists(there, name) else name
+        os.rename(name, place, src_dir_fd=site, dst_dir_fd=there)
+    finally:
+        os.close(there)
+    return place
+
+
+def keep_newest(site: int, shelf: str, trash: str, *, kept: int) -> None:
+    """What is on the shelf, but for the ``kept`` newest, goes into the trash."""
+    there = files.open_or_make(shelf, site)
+    away = files.open_or_make(trash, site)
+    try:
+        times = {
+            name: os.stat(name, dir_fd=there, follow_symlinks=False).st_mtime_ns
+            for name in os.listdir(there)
+        }
+        for name in sorted(times, key=times.__getitem__)[: max(0, len(times) - kept)]:
+            place = f"{name}.{time.time_ns()}" if files.exists(away, name) else name
+            os.rename(name, place, src_dir_fd=there, dst_dir_fd=away)
+    finally:
+        os.close(there)
+        os.close(away)
+
+
+def empty(site: int, shelf: str) -> list[OSError]:
+    """Remove everything on a shelf; what cannot be removed is returned, and stays.
+
+    Blocking. A process that is just ending may write one more file into a folder that is being
+    removed: only what cannot be removed a second later either counts.
+    """
+    for left in reversed(range(_EMPTY_TRIES)):
+        failures = _emptied(site, shelf)
+        if not failures or not left:
+            break
+        time.sleep(_EMPTY_PAUSE_SECONDS)
+    return failures
+
+
+def _emptied(site: int, shelf: str) -> list[OSError]:
+    failures = []
+    try:
+        there = files.open_folder(shelf, site)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        return [error]
+    try:
+        for name in os.listdir(there):
+            try:
+                files.remove_tree(there, name)
+            except OSError as error:
+                failures.append(error)
+    finally:
+        os.close(there)
+    return failures

@@ -1,0 +1,68 @@
+"""Reports of a driver's attempts: what began, what ended, and what could not begin."""
+
+import time
+from collections.abc import Container, Mapping, Sequence
+
+from boxsched.protocol.inbox import JobFinished
+from boxsched.worker.agent.answers import Answers, Key
+from boxsched.worker.agent.attempt import Attempt, Phase
+from boxsched.worker.agent.outbox import Outbox, Report
+from boxsched.worker.agent.readiness import Readiness
+from boxsched.worker.supervisor.folder import DISK_FULL
+
+REPEAT_SECONDS = 15.0  # longer than a level that is old by then can be on its way
+
+
+class Reporting:
+    def __init__(self, outbox: Outbox, readiness: Readiness, answers: Answers) -> None:
+        self._outbox = outbox
+        self._readiness = readiness
+        self._answers = answers
+
+    async def report(self, attempts: Sequence[Attempt]) -> bool:
+        """True where something was reported as ended."""
+        said = len(self._answers.unsaid)
+        reports: list[Report] = list(self._answers.unsaid)
+        began, ended = [], []
+        for attempt in attempts:
+            if start := attempt.start_report():
+                reports.append(start)
+                began.append(attempt)
+            if end := attempt.end_report():
+                reports.append(end)
+                ended.append(attempt)
+        if not reports:
+            return False
+        await self._tell_readiness(reports, ended)
+        await self._outbox.report(reports)
+        del self._answers.unsaid[:said]
+        for attempt in began:
+            attempt.start_reported = True
+        for attempt in ended:
+            attempt.phase, attempt.reported_at = Phase.REPORTED, time.monotonic()
+        return bool(ended)
+
+    def repeat(self, desired: Container[Key], attempts: Mapping[Key, Attempt]) -> None:
+        """What was said to have ended long ago, and is still desired, did not come to stay: a
+        database may have lost it in a failover. It is said again, and again."""
+        before = time.monotonic() - REPEAT_SECONDS
+        for key, attempt in attempts.items():
+            if key in desired and attempt.phase is Phase.REPORTED and attempt.reported_at < before:
+                attempt.phase = Phase.ENDED
+        self._answers.repeat(before)
+
+    async def _tell_readiness(self, reports: Sequence[Report], ended: Sequence[Attempt]) -> None:
+        """What could not begin here is reported once the nodes know not to give more."""
+        for attempt in ended:
+            assert attempt.ended is not None
+            if attempt.ended.not_begun:
+                continue
+            if attempt.ended.reason == DISK_FULL:
+                self._readiness.suspected()
+            elif attempt.ended.result in ("passed", "failed") and not attempt.ended.lost:
+                self._readiness.begun()
+        not_begun = [r for r in reports if isinstance(r, JobFinished) and r.not_begun]
+        for report in not_begun:
+            self._readiness.found(report.reason or "")
+        if not_begun:
+            await self._readiness.tell()

@@ -1,0 +1,91 @@
+"""A job's commands as the script that bash runs, with each command shown before its output.
+
+The commands are one script: a command may be a part of a loop, of a function or of a here-document.
+So a line that shows some stands only where bash has read whole commands, and bash itself says where
+that is (``bash -n``, which runs nothing). It is put before the first command of such a part, on the
+same line: line numbers in bash's messages stay, and so do ``$?`` and ``set -e``. What reads more of
+the state between two commands (``PIPESTATUS``, ``$_``) is kept together with the command before it.
+A script that traces itself (``set -x``) is shown until it does.
+"""
+
+import functools
+import re
+import subprocess
+from collections.abc import Iterator, Sequence
+
+from boxsched.worker.agent.repository import JOB_PATH, program
+
+MAX_CHECKS = 200  # of one script: what is behind them is shown at once
+MAX_CHECKED_BYTES = 256 << 10  # of one script, in all checks together
+CHECK_SECONDS = 5.0
+SCRIPTS_KEPT = 128  # a project's jobs run the same commands again and again
+
+# To standard error, as ``set -x`` does. Behind ``&&`` a status of before does not end the script.
+_DEFINE = "__boxsched_show() { local status=$?; printf '%s\\n' \"$1\" >&2; return $status; }; "
+_READS_STATE = re.compile(r"PIPESTATUS|BASH_COMMAND|\$\{?_(?![A-Za-z0-9_])")
+_TRACES = re.compile(r"\bset\s+(-\w+\s+)*-(\w*[xv]|o\s+(xtrace|verbose))")
+
+
+def script(commands: Sequence[str], *, show: bool) -> bytes:
+    """The whole text. Raises UnicodeEncodeError."""
+    if not show:
+        return "".join(f"{command}\n" for command in commands).encode()
+    return _shown(tuple(commands))
+
+
+@functools.lru_cache(SCRIPTS_KEPT)
+def _shown(commands: tuple[str, ...]) -> bytes:
+    traced = next((n for n, one in enumerate(commands, 1) if _TRACES.search(one)), len(commands))
+    lines = [_DEFINE] if commands else []
+    for part in _parts(commands[:traced]):
+        shown = [f"+ {line}" for one in part for line in one.rstrip("\n").split("\n")]
+        lines.append(f"__boxsched_show {_quoted(shown)} && :; ")
+        lines.extend(f"{command}\n" for command in part)
+    lines.extend(f"{command}\n" for command in commands[traced:])
+    return "".join(lines).encode()
+
+
+def _parts(commands: tuple[str, ...]) -> Iterator[list[str]]:
+    """Runs of commands that are whole together."""
+    part: list[str] = []
+    checks = size = 0
+    for command, following in zip(commands, (*commands[1:], None), strict=True):
+        part.append(command)
+        if following is None:
+            break
+        if _READS_STATE.search(following) or checks == MAX_CHECKS or size > MAX_CHECKED_BYTES:
+            continue
+        text = "\n".join(part)
+        checks += 1
+        size += len(text)
+        if _is_whole(text):
+            yield part
+            part = []
+    if part:
+        yield part
+
+
+def _is_whole(text: str) -> bool:
+    """Whether bash would run it before it reads on."""
+    backslashes = len(text) - len(text.rstrip("\\"))
+    if backslashes % 2:
+        return False  # the next line belongs to this one
+    try:
+        done = subprocess.run(
+            [program("bash"), "-n"],
+            input=f"{text}\n".encode(),
+            capture_output=True,
+            env={"PATH": JOB_PATH, "LC_ALL": "C"},
+            timeout=CHECK_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    # An unfinished here-document is only a warning.
+    return done.returncode == 0 and not done.stderr
+
+
+def _quoted(lines: Sequence[str]) -> str:
+    """For bash, on one line."""
+    escaped = (line.replace("\\", "\\\\").replace("'", "\\'") for line in lines)
+    return "$'" + "\\n".join(escaped).replace("\r", "\\r") + "'"

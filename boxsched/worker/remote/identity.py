@@ -1,0 +1,87 @@
+"""What a worker of its own keeps in its data folder: who it is, and whose.
+
+``identity`` is a random text, made once: by it the nodes know the worker again, whatever its name
+and address are by then. ``cluster`` names the installation that took it last: with it a restarted
+worker adopts its jobs before it has reached any node. One process works on a data folder.
+"""
+
+import contextlib
+import os
+import re
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+from boxsched.worker.agent.site import FolderInUse
+from boxsched.worker.supervisor import folder as files
+
+IDENTITY, CLUSTER, LOCK = "identity", "cluster", "worker.lock"
+JOBS = "worker"  # the agent's folder
+_IDENTITY = re.compile(r"[0-9a-f]{32}")
+
+
+class Unusable(Exception):
+    """A file in the data folder is not ours, or damaged: the message says what to do."""
+
+
+@contextlib.contextmanager
+def owned(data: Path) -> Iterator[None]:
+    """The data folder, for this process alone. Raises FolderInUse, OSError. Blocking."""
+    data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    at = files.open_folder(str(data.resolve()))
+    try:
+        lock = files.try_lock(at, LOCK)
+    finally:
+        os.close(at)
+    if lock is None:
+        raise FolderInUse(
+            f"another worker works on the data folder {data}: give each a folder of its own"
+        )
+    try:
+        yield
+    finally:
+        os.close(lock)
+
+
+def identity(data: Path) -> str:
+    """Made at the first call. Raises Unusable, OSError. Blocking."""
+    kept = _read(data, IDENTITY)
+    if kept is None:
+        kept = secrets.token_hex(16)
+        _write(data, IDENTITY, kept)
+    if not _IDENTITY.fullmatch(kept):
+        raise Unusable(
+            f"{data / IDENTITY} is damaged: put it back, or remove it to begin as a new worker"
+        )
+    return kept
+
+
+def cluster(data: Path) -> str | None:
+    """The installation that took this worker last. Raises Unusable, OSError. Blocking."""
+    return _read(data, CLUSTER) or None
+
+
+def keep_cluster(data: Path, name: str) -> None:
+    _write(data, CLUSTER, name)
+
+
+def _read(data: Path, name: str) -> str | None:
+    at = files.open_folder(str(data.resolve()))
+    try:
+        text = files.read_file(at, name, limit=4_096)
+        return None if text is None else text.decode("ascii").strip()
+    except (files.Damaged, UnicodeDecodeError):
+        raise Unusable(f"{data / name} is not a file of a worker: remove it") from None
+    finally:
+        os.close(at)
+
+
+def _write(data: Path, name: str, text: str) -> None:
+    """Whole and durable, or not at all."""
+    at = files.open_folder(str(data.resolve()))
+    try:
+        files.write_file(at, f"{name}.new", f"{text}\n".encode("ascii"), durable=True)
+        files.rename(at, f"{name}.new", name)
+        os.fsync(at)
+    finally:
+        os.close(at)

@@ -1,0 +1,44 @@
+"""How long a worker of its own waits for what, and how it spreads its tries."""
+
+import random
+
+import attrs
+
+from boxsched.protocol.timing import HEARTBEAT_SECONDS, UNKNOWN_AFTER_SECONDS, heartbeat_seconds
+
+
+@attrs.frozen
+class Pace:
+    """All in seconds; other values are for tests."""
+
+    connect: float = 10.0  # from the first packet to the Welcome
+    beat: float = HEARTBEAT_SECONDS
+    silence: float = UNKNOWN_AFTER_SECONDS  # then the connection counts as lost
+    first_wait: float = 0.1
+    longest_wait: float = 5.0
+    leave: float = 0.5  # at most, to another node, so that not all come at once
+    refused: float = 30.0  # where only a person can help
+    look: float = 2.0  # meanwhile, whether there is another token
+    steady: float = 5.0  # a connection that stood so long was a good one
+    land: float = 2.0  # for what was said to be answered, at the end
+
+    def of(self, lost_after: float) -> "Pace":
+        """Fast enough that a short ``--lost-after`` is not run out by the pace itself."""
+        return attrs.evolve(self, beat=min(self.beat, heartbeat_seconds(lost_after)))
+
+
+class Backoff:
+    """Anywhere between nothing and a bound that doubles ("full jitter"): a herd spreads out."""
+
+    def __init__(self, chance: random.Random, pace: Pace) -> None:
+        self._chance = chance
+        self._pace = pace
+        self._bound = pace.first_wait
+
+    def next(self) -> float:
+        wait = self._chance.uniform(0.0, self._bound)
+        self._bound = min(2 * self._bound, self._pace.longest_wait)
+        return wait
+
+    def reset(self) -> None:
+        self._bound = self._pace.first_wait

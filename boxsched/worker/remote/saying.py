@@ -1,0 +1,79 @@
+"""What an agent says, cut into messages that a node takes."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+
+import msgspec
+
+from boxsched.protocol.inbox import JobFinished
+from boxsched.protocol.wire import MAX_SAID_BYTES, Beat, Chunk, Found, Logged, Said
+from boxsched.worker.agent.outbox import Finding, LogChunk, Report
+
+MAX_REASON_CHARACTERS = 500
+MAX_PROBLEM_CHARACTERS = 200
+_BUDGET = MAX_SAID_BYTES - 1_024
+_MAX_CHUNKS = 64  # as in wire.Logged
+_MAX_REPORTS = 20_000  # as in wire.Said
+
+Sentence = Callable[[int], Said | Logged | Beat | Found]  # what is sent, once it has its number
+_Part = TypeVar("_Part")
+
+
+def reports_in_sentences(reports: Sequence[Report]) -> Iterator[Sentence]:
+    clean = [_clean(report) for report in reports]
+    for part in _portions(clean, _report_bytes, _MAX_REPORTS):
+        yield lambda number, part=part: Said(number, part)  # type: ignore[misc]
+
+
+def chunks_in_sentences(chunks: Sequence[LogChunk]) -> Iterator[Sentence]:
+    pieces = [Chunk(*chunk) for chunk in chunks]
+    for part in _portions(pieces, _chunk_bytes, _MAX_CHUNKS):
+        yield lambda number, part=part: Logged(number, part)  # type: ignore[misc]
+
+
+def problem_in_short(problem: str | None) -> str | None:
+    """As a heartbeat says it."""
+    return problem and printable(problem[:MAX_PROBLEM_CHARACTERS])
+
+
+def found_in_sentence(found: Finding) -> Sentence:
+    return lambda number: Found(number, *found)
+
+
+def _clean(report: Report) -> Report:
+    """A reason may hold what a job's files said: one line that any node takes."""
+    if not isinstance(report, JobFinished) or not report.reason:
+        return report
+    reason = report.reason[:MAX_REASON_CHARACTERS]
+    if reason.isprintable() and reason == report.reason:
+        return report
+    return msgspec.structs.replace(report, reason=printable(reason))
+
+
+def printable(text: str) -> str:
+    """Text from outside, as it may stand in a line of ours."""
+    return "".join(char if char.isprintable() else "?" for char in text)
+
+
+def _report_bytes(report: Report) -> int:
+    """At most: JSON writes a character in up to six bytes."""
+    return 256 + 6 * len(report.reason or "") if isinstance(report, JobFinished) else 96
+
+
+def _chunk_bytes(chunk: Chunk) -> int:
+    return 128 + 4 * ((len(chunk.data) + 2) // 3)
+
+
+def _portions(
+    parts: Sequence[_Part], size: Callable[[_Part], int], at_most: int
+) -> Iterator[tuple[_Part, ...]]:
+    portion: list[_Part] = []
+    filled = 0
+    for part in parts:
+        if portion and (filled + size(part) > _BUDGET or len(portion) == at_most):
+            yield tuple(portion)
+            portion, filled = [], 0
+        portion.append(part)
+        filled += size(part)
+    if portion:
+        yield tuple(portion)

@@ -1,0 +1,63 @@
+"""Start one program of a job: fork, confine, exec. Imported by the spawner."""
+
+import errno
+import os
+import signal
+
+from boxsched.worker.supervisor import containment
+
+_UNCONTAINED = b"!"
+
+
+def launch(
+    argv: list[str],
+    environment: dict[str, str],
+    *,
+    workspace: int,
+    output: int,
+    errors: int,
+    cgroup: str | None,
+) -> tuple[int, bool]:
+    """The pid of the program, which has really begun, and whether it is in its cgroup.
+
+    Raises OSError as exec would.
+    Standard input is the supervisor's own, /dev/null; ``workspace`` is a folder's descriptor.
+    """
+    complaint, complaint_in = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            if not containment.confine_self(cgroup):
+                os.write(complaint_in, _UNCONTAINED)
+            _become(argv, environment, workspace, output, errors)
+        except OSError as error:
+            os.write(complaint_in, b"%d" % (error.errno or errno.EIO))
+        except ValueError:
+            os.write(complaint_in, b"%d" % errno.EINVAL)
+        finally:
+            os._exit(127)
+    os.close(complaint_in)  # exec closes the child's: then the pipe ends without a word
+    said = b""
+    while part := os.read(complaint, 16):
+        said += part
+    os.close(complaint)
+    refusal = said.removeprefix(_UNCONTAINED)
+    if refusal:
+        os.waitpid(child, 0)
+        raise OSError(int(refusal), os.strerror(int(refusal)))
+    return child, said == b""
+
+
+def _become(
+    argv: list[str], environment: dict[str, str], workspace: int, output: int, errors: int
+) -> None:
+    """Never returns. Every other descriptor is closed on exec."""
+    signal.set_wakeup_fd(-1)
+    for number in set(signal.Signals) - {signal.SIGKILL, signal.SIGSTOP}:
+        signal.signal(number, signal.SIG_DFL)
+    os.setsid()
+    os.dup2(output, 1)
+    os.dup2(errors, 2)
+    os.fchdir(workspace)
+    os.umask(0o022)
+    os.execve(argv[0], argv, environment)  # noqa: S606 -- a list of arguments, no shell

@@ -1,0 +1,143 @@
+"""The warm process that forks supervisors: small, single-threaded, without any descriptor of ours.
+
+Reads the names of attempts, one a line, from standard input; ends when that is closed. Says on
+standard output how each supervisor ended, ``NAME STATUS``: status 0 where it ended its job itself,
+NOT_ITS_TURN where another has the attempt. Run as ``python -I -S -X utf8 -c BOOT ROOT FOLDER
+DESCRIPTORS``: no site-packages, nothing of the environment.
+
+It is subreaper: what a job leaves behind that has killed its supervisor comes here, whatever it did
+to its environment, session and cgroup, and is killed before that end is said.
+"""
+
+import contextlib
+import gc
+import os
+import select
+import signal
+import time
+
+from boxsched.worker.supervisor import containment
+from boxsched.worker.supervisor.descriptors import restore_limit
+from boxsched.worker.supervisor.folder import open_folder
+from boxsched.worker.supervisor.supervisor import supervise
+
+BOOT = (
+    "import sys; sys.path.insert(0, sys.argv[1]); "
+    "from boxsched.worker.supervisor.spawner import main; main(sys.argv[2], int(sys.argv[3]))"
+)
+NOT_ITS_TURN = 3
+KILL_SECONDS = 5.0  # for what even SIGKILL does not end
+LOOK_SECONDS = 0.02
+NAMES_BYTES = 65_536
+
+
+def main(folder: str, descriptors: int) -> None:
+    restore_limit(descriptors)
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # it ends with its agent, not with the terminal
+    signal.signal(signal.SIGUSR1, _look)  # a supervisor's "look for a stop" must never kill it
+    containment.adopt_orphans("spawner")
+    containment.hide_memory()
+    gc.disable()
+    gc.freeze()
+    with contextlib.suppress(BrokenPipeError):  # the agent has died: supervisors go on
+        Spawning(folder).run()
+
+
+def _look(number: int, frame: object) -> None:
+    """The supervisor's wake-up pipe has said it already."""
+
+
+class Spawning:
+    """The supervisors that live, by pid."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+        self.site = open_folder(folder)
+        self.supervisors: dict[int, str] = {}
+        self.rest = b""
+        self.alarm, self.alarm_in = os.pipe()
+        for descriptor in (self.alarm, self.alarm_in):
+            os.set_blocking(descriptor, False)
+        signal.set_wakeup_fd(self.alarm_in, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, _look)
+        self.poll = select.poll()
+        self.poll.register(0, select.POLLIN)
+        self.poll.register(self.alarm, select.POLLIN)
+
+    def run(self) -> None:
+        """Until standard input is closed."""
+        while True:
+            ready = {descriptor for descriptor, _ in self.poll.poll()}
+            if self.alarm in ready:
+                with contextlib.suppress(BlockingIOError):
+                    os.read(self.alarm, 4_096)
+                self.see_off()
+            if 0 in ready:
+                names = os.read(0, NAMES_BYTES)
+                if not names:
+                    return
+                self.spawn(names)
+
+    def spawn(self, names: bytes) -> None:
+        *whole, self.rest = (self.rest + names).split(b"\n")
+        for name in map(os.fsdecode, whole):
+            if name in self.supervisors.values():
+                continue  # asked for again
+            pid = os.fork()
+            if pid == 0:
+                _become_supervisor(self, name)
+            self.supervisors[pid] = name
+
+    def see_off(self) -> None:
+        """Say who has ended; first kill what those left behind that did not end their jobs."""
+        ended = self.reap()
+        if any(status not in (0, NOT_ITS_TURN) for _, status in ended):
+            ended += self.kill_strangers()
+        words = "".join(f"{name} {status}\n" for name, status in ended).encode()
+        while words:
+            words = words[os.write(1, words) :]
+
+    def reap(self) -> list[tuple[str, int]]:
+        """Supervisors that have ended, with their statuses; negative: a signal."""
+        ended = []
+        with contextlib.suppress(ChildProcessError):
+            while True:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+                if pid == 0:
+                    break
+                name = self.supervisors.pop(pid, None)
+                if name is not None:
+                    ended.append((name, os.waitstatus_to_exitcode(status)))
+        return ended
+
+    def kill_strangers(self) -> list[tuple[str, int]]:
+        """Children that are no supervisors came here from dead ones. One that only removes the
+        files of a job that ended well may be among them: then its agent does that."""
+        ended: list[tuple[str, int]] = []
+        give_up = time.monotonic() + KILL_SECONDS
+        while strangers := containment.strangers(os.getpid(), self.supervisors):
+            containment.send(strangers, signal.SIGKILL)
+            if time.monotonic() > give_up:
+                break
+            time.sleep(LOOK_SECONDS)
+            ended += self.reap()
+        return ended
+
+
+def _become_supervisor(spawning: Spawning, name: str) -> None:
+    """Never returns; a mistake of ours unwinds to the interpreter, which writes it to our log."""
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    os.setsid()
+    nothing = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nothing, 0)  # else the agent's pipes would have another end than the spawner's
+    os.dup2(nothing, 1)
+    for descriptor in (nothing, spawning.alarm, spawning.alarm_in):
+        os.close(descriptor)
+    gc.enable()
+    try:
+        mine = supervise(spawning.site, spawning.folder, name)
+    except FileNotFoundError:
+        mine = False  # its folder has gone
+    os._exit(0 if mine else NOT_ITS_TURN)

@@ -1,0 +1,178 @@
+"""The thread that writes to SQLite: what shares a transaction, and what a failure costs others."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
+
+import pytest
+from boxsched.store.sqlite.writer import TOGETHER_AT_MOST, Writer
+
+from boxsched.errors import Fenced, OutcomeUnknown, StoreAway
+from boxsched.store.blocks import Steps
+
+
+class Database:
+    """Notes the transactions that it was asked for; the first one waits until it is let go."""
+
+    def __init__(self) -> None:
+        self.transactions: list[list[str]] = []
+        self.begun = threading.Event()
+        self.go_on = threading.Event()
+        self.commits: Callable[[list[str]], None] = lambda names: None
+
+    def transact(self, procedures: Sequence[Steps[Any]]) -> list[str]:
+        names = []
+        for steps in procedures:
+            try:
+                next(steps)
+            except StopIteration as end:
+                names.append(end.value)
+        self.transactions.append(names)
+        if not self.begun.is_set():
+            self.begun.set()
+            assert self.go_on.wait(30)
+        self.commits(names)
+        return [f"{name} is done" for name in names]
+
+
+def procedure(name: str, error: Exception | None = None) -> Callable[[], Steps[str]]:
+    def steps() -> Steps[str]:
+        if error is not None:
+            raise error
+        return name
+        yield
+
+    return steps
+
+
+@pytest.fixture
+def database() -> Database:
+    return Database()
+
+
+@pytest.fixture
+async def writer(database: Database) -> AsyncIterator[Writer]:
+    writer = Writer(database.transact)
+    yield writer
+    database.go_on.set()
+    writer.end()
+
+
+async def held_up(writer: Writer, database: Database) -> asyncio.Task[str]:
+    """A transaction that is under way."""
+    first = asyncio.create_task(writer.write(procedure("first")))
+    assert await asyncio.to_thread(database.begun.wait, 30)
+    return first
+
+
+async def waiting(writer: Writer, *begin: Callable[[], Steps[str]]) -> list[asyncio.Task[str]]:
+    """Tasks that have put their procedures behind the one that is under way."""
+    tasks = [asyncio.create_task(writer.write(each)) for each in begin]
+    await asyncio.sleep(0)
+    return tasks
+
+
+async def test_what_waits_shares_one_transaction(writer: Writer, database: Database) -> None:
+    first = await held_up(writer, database)
+    others = await waiting(writer, *(procedure(name) for name in "abc"))
+    database.go_on.set()
+    assert await first == "first is done"
+    assert await asyncio.gather(*others) == ["a is done", "b is done", "c is done"]
+    assert database.transactions == [["first"], ["a", "b", "c"]]
+
+
+async def test_a_transaction_has_a_limit(writer: Writer, database: Database) -> None:
+    await held_up(writer, database)
+    names = [str(number) for number in range(TOGETHER_AT_MOST + 1)]
+    others = await waiting(writer, *map(procedure, names))
+    database.go_on.set()
+    await asyncio.gather(*others)
+    assert [len(each) for each in database.transactions] == [1, TOGETHER_AT_MOST, 1]
+
+
+async def test_one_that_fails_costs_the_others_nothing(writer: Writer, database: Database) -> None:
+    await held_up(writer, database)
+    bad = procedure("bad", Fenced("another leads"))
+    one, two, three = await waiting(writer, procedure("a"), bad, procedure("c"))
+    database.go_on.set()
+    assert (await one, await three) == ("a is done", "c is done")
+    with pytest.raises(Fenced):
+        await two
+    assert database.transactions == [["first"], ["a"], ["c"]], "each in one of its own"
+
+
+async def test_a_commit_that_failed_is_tried_for_each_alone(
+    writer: Writer, database: Database
+) -> None:
+    await held_up(writer, database)
+
+    def full(names: list[str]) -> None:
+        if "large" in names:
+            raise StoreAway("the disk is full")
+
+    database.commits = full
+    small, large = await waiting(writer, procedure("small"), procedure("large"))
+    database.go_on.set()
+    assert await small == "small is done"
+    with pytest.raises(StoreAway):
+        await large
+
+
+async def test_a_commit_of_unknown_outcome_is_unknown_to_all_and_not_repeated(
+    writer: Writer, database: Database
+) -> None:
+    await held_up(writer, database)
+
+    def broken(names: list[str]) -> None:
+        raise OutcomeUnknown("the disk failed while committing")
+
+    others = await waiting(writer, procedure("a"), procedure("b"))
+    database.commits = broken
+    database.go_on.set()
+    answers = await asyncio.gather(*others, return_exceptions=True)
+    assert [type(answer) for answer in answers] == [OutcomeUnknown, OutcomeUnknown]
+    assert database.transactions == [["first"], ["a", "b"]]
+
+
+async def test_who_has_gone_before_it_was_begun_is_left_out(
+    writer: Writer, database: Database
+) -> None:
+    await held_up(writer, database)
+    gone, stays = await waiting(writer, procedure("gone"), procedure("stays"))
+    gone.cancel()
+    await asyncio.gather(gone, return_exceptions=True)
+    database.go_on.set()
+    assert await stays == "stays is done"
+    assert database.transactions == [["first"], ["stays"]]
+
+
+async def test_closing_does_first_what_waits(writer: Writer, database: Database) -> None:
+    await held_up(writer, database)
+    others = await waiting(writer, procedure("a"))
+    order: list[str] = []
+    closing = asyncio.create_task(writer.close(lambda: order.extend(database.transactions[-1])))
+    await asyncio.sleep(0)
+    database.go_on.set()
+    await closing
+    assert order == ["a"]
+    assert await others[0] == "a is done"
+
+
+async def test_work_between_transactions_gets_its_turn(writer: Writer, database: Database) -> None:
+    """Also where procedures never stop coming."""
+    await held_up(writer, database)
+    stop = False
+
+    async def without_end() -> None:
+        while not stop:
+            await writer.write(procedure("again"))
+
+    endless = [asyncio.create_task(without_end()) for _ in range(3)]
+    await asyncio.sleep(0)
+    alone = asyncio.create_task(writer.alone(lambda: "noted"))
+    await asyncio.sleep(0)
+    database.go_on.set()
+    assert await alone == "noted"
+    stop = True
+    await asyncio.gather(*endless)

@@ -1,0 +1,120 @@
+"""The rooms of the package, and which of them may import which (ARCHITECTURE.md, "Layers")."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import PROJECT
+
+PACKAGE = PROJECT / "boxsched"
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+# What any room may import: they import none of the rooms.
+COMMON = {
+    "boxsched", "clock", "errors", "folders", "globs", "listening", "loglines", "model", "nearest",
+    "reaching", "states", "texts", "collecting", "discarding",
+}  # fmt: skip
+ALLOWED: dict[str, set[str]] = {
+    "scheduling": set(),
+    "protocol": set(),
+    "simulation": {"scheduling"},
+    "worker.supervisor": set(),
+    "worker.agent": {"protocol", "worker.supervisor"},
+    "worker.remote": {"protocol", "worker.agent", "worker.supervisor"},
+    "store": {"protocol"},
+    "gather": {"store"},
+    "feed": {"protocol", "store"},
+    "engine": {"protocol", "scheduling", "store"},
+    "cluster": {"engine", "protocol", "store"},
+    "gateway": {"gather", "protocol", "store", "worker.agent"},
+    "node": {
+        "cluster", "engine", "feed", "gateway", "gather", "protocol", "scheduling", "store",
+        "worker.agent", "worker.supervisor",
+    },
+    "api.auth": {"store"},
+    "api.http": {"api.auth", "store"},
+    "api.resources": {
+        "api.auth", "api.http", "cluster", "engine", "feed", "node", "protocol", "store",
+    },
+    "api": {"api.auth", "api.http", "api.resources", "node", "protocol", "store"},
+    "service": {"api", "api.http", "node", "store", "worker.agent"},
+    "client": set(),
+    "bench": {"client", "scheduling", "store"},
+    "demo": {"client"},
+    "cli": {
+        "api.auth", "bench", "client", "cluster", "demo", "node", "protocol", "service",
+        "simulation", "store", "worker.agent", "worker.remote",
+    },
+    "__main__": {"cli"},
+}  # fmt: skip
+MODEL = {"errors", "globs", "model", "states"}  # of COMMON, what ``protocol`` may import
+
+
+def room(module: str) -> str:
+    """The room of a module's name without ``boxsched.``; the longest one that is named above."""
+    parts = module.split(".")
+    return ".".join(parts[:2]) if ".".join(parts[:2]) in ALLOWED else parts[0]
+
+
+def imported(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            assert node.module is not None
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_room_imports_only_the_rooms_below_it(path: Path) -> None:
+    mine = room(str(path.relative_to(PACKAGE).with_suffix("")).replace("/", "."))
+    for name in imported(path):
+        if not name.startswith("boxsched."):
+            continue
+        theirs = room(name.removeprefix("boxsched."))
+        if mine == "protocol":
+            assert theirs in MODEL | {mine}, f"{path}: {name}"
+        elif mine not in COMMON and theirs in ALLOWED:
+            assert theirs in ALLOWED[mine] | {mine}, f"{path}: {name}"
+        elif mine in COMMON:
+            assert theirs in COMMON, f"{path}: {name}"
+
+
+def test_there_is_no_circle() -> None:
+    done: list[str] = []
+    while waiting := [each for each in ALLOWED if each not in done]:
+        ready = [each for each in waiting if ALLOWED[each] <= {*done, each}]
+        assert ready, waiting
+        done += ready
+
+
+def modules_after(statement: str) -> set[str]:
+    """The names of all modules that a fresh interpreter has loaded after the statement."""
+    script = f"import sys; sys.path.insert(0, {str(PROJECT)!r}); {statement}; print(*sys.modules)"
+    command = [sys.executable, "-S", "-c", script]
+    return set(subprocess.run(command, capture_output=True, check=True, text=True).stdout.split())
+
+
+def test_the_supervisor_and_its_spawner_load_the_standard_library_only() -> None:
+    loaded = modules_after("import boxsched.worker.supervisor.spawner")
+    ours = {name for name in loaded if name.split(".")[0] == "boxsched"}
+    assert all(
+        f"{name}.".startswith("boxsched.worker.supervisor.")
+        or name in ("boxsched", "boxsched.worker")
+        for name in ours
+    ), ours
+    others = {name.split(".")[0] for name in loaded} - {"boxsched", "__main__"}
+    assert others <= sys.stdlib_module_names, others - sys.stdlib_module_names
+
+
+def test_a_worker_of_its_own_loads_nothing_of_the_store() -> None:
+    site = f"sys.path[:0] = {sys.path!r}"
+    loaded = modules_after(f"{site}; import boxsched.worker.remote.worker")
+    assert "boxsched.worker.remote.worker" in loaded
+    assert not {name for name in loaded if name.startswith("boxsched.store")}
+    assert "sqlite3" not in loaded
