@@ -7,100 +7,119 @@ deadline: they stay unknown, and their lane closed, until the worker is back or 
 """
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from boxsched.engine import endings, readiness
-from boxsched.engine.books import LiveJob, LiveWorkload
+from boxsched.engine.books import BoxBook, LiveJob, LiveWorkload
+from boxsched.engine.outcomes import Outcomes
 from boxsched.engine.watch import Sights
 from boxsched.model import BoxId, Kind, WorkerId, job_index
-from boxsched.protocol.inbox import WorkerForgotten
-from boxsched.protocol.reasons import waits_again
+from boxsched.protocol.inbox import BoxesSet, WorkerForgotten
+from boxsched.protocol.reasons import LOST, waits_again
 from boxsched.scheduling import interface as core
 from boxsched.states import JOB_TRANSITIONS, JobMove, JobState, Result, State, moved
 
-if TYPE_CHECKING:
-    from boxsched.engine.turn import Turn
 
-LOST = "lost: its worker was not heard from"
-
-
-def apply(turn: "Turn", sights: Sights) -> None:
-    readiness.apply(turn, sights)
+def apply(out: Outcomes, sights: Sights) -> None:
+    readiness.apply(out, sights)
     for worker in sights.back:
-        back(turn, worker)
-        turn.news.worker("heard_again", worker)
+        back(out, worker)
+        out.news.worker("heard_again", worker)
     for worker in sights.hung_up:
-        turn.decide(core.BoxesAway(_boxes(turn, worker)))
-        turn.news.worker("disconnected", worker)
+        out.decide(core.BoxesAway(out.books.box_ids(worker)))
+        out.news.worker("disconnected", worker)
     for worker in sights.silent:
-        _silent(turn, worker)
-        turn.news.worker("silent", worker)
+        _silent(out, worker)
+        out.news.worker("silent", worker)
     for worker in sights.lost:
-        _lost(turn, worker)
-        turn.news.worker("lost", worker)
-        turn.news.boxes_changed()
+        _lost(out, worker)
+        out.news.worker("lost", worker)
+        out.news.boxes_changed()
 
 
-def back(turn: "Turn", worker: WorkerId) -> None:
+def connected(out: Outcomes, command: BoxesSet) -> None:
+    """A worker connected: its Boxes that are new come, those it has no more go."""
+    worker = WorkerId(command.worker)
+    if command.connection < out.books.connections.get(worker, 0):
+        return  # it has connected anew since: that is told, too
+    out.books.connections[worker] = command.connection
+    has = {BoxId(id_): box_type for id_, _, box_type in command.boxes}
+    for book in out.books.boxes_of(worker):
+        if book.id not in has:
+            out.retire(book.id)
+    for id_, box_type in has.items():
+        out.draft.come(id_)
+        known = out.books.boxes.get(id_)
+        if known is None:
+            known = BoxBook(id_, worker, None, None, None, out.now)
+            out.books.add_box(known)
+            out.draft.free(known)
+        elif out.books.core.boxes[id_].retired:  # the worker is back with it
+            out.draft.take(known)
+        out.decide(core.BoxAdded(id_, box_type))
+    out.books.places[worker] = command.node
+    readiness.connected(out, worker, command.problem)
+    back(out, worker)
+    out.news.worker("connected", worker)
+    out.news.boxes_changed()
+    out.to_tell.add(worker)
+
+
+def back(out: Outcomes, worker: WorkerId) -> None:
     """Its jobs are what they were before the silence; what else is true it will report."""
-    if worker not in turn.books.problems:
-        readiness.give_back(turn, worker)
-    for live, job in list(_jobs(turn, worker)):
-        if job.state is not JobState.UNKNOWN or turn.books.lost.get(job.id):
+    if worker not in out.books.problems:
+        readiness.give_back(out, worker)
+    for live, job in list(_jobs(out, worker)):
+        if job.state is not JobState.UNKNOWN or out.books.lost.get(job.id):
             continue  # what has ended as lost does not run again by that
-        turn.books.lost.pop(job.id, None)
-        turn.decide(core.JobsFound(live.id, (job_index(job.id),)))
+        out.books.lost.pop(job.id, None)
+        out.decide(core.JobsFound(live.id, (job_index(job.id),)))
         move = JobMove.SEEN_WAITING if job.started_at is None else JobMove.SEEN_AGAIN
         job.state = moved(JOB_TRANSITIONS, job.state, move)
         if live.state is State.STOPPING or job.reason is not None:  # its time is up
             job.state = moved(JOB_TRANSITIONS, job.state, JobMove.STOP_ASKED)
-        turn.draft.job(job)
-        turn.tell(job)
-        turn.news.job(live, job, "seen_again")
+        out.draft.job(job)
+        out.tell(job)
+        out.news.job(live, job, "seen_again")
 
 
-def forget(turn: "Turn", command: WorkerForgotten) -> None:
+def forget(out: Outcomes, command: WorkerForgotten) -> None:
     """Its Boxes go, unless it has connected anew, or a job is known on one."""
     worker = WorkerId(command.worker)
-    books = turn.books.boxes_of(worker)
-    newest = turn.books.connections.get(worker, command.connection)
+    books = out.books.boxes_of(worker)
+    newest = out.books.connections.get(worker, command.connection)
     if newest != command.connection or any(book.job is not None for book in books):
         return
     for book in books:
-        turn.retire(book.id)
-    turn.news.worker("forgotten", worker, name=turn.books.names.get(worker), by=command.by)
-    turn.books.forget_worker(worker, command.connection)
-    turn.news.boxes_changed()
+        out.retire(book.id)
+    out.news.worker("forgotten", worker, name=out.books.names.get(worker), by=command.by)
+    out.books.forget_worker(worker, command.connection)
+    out.news.boxes_changed()
 
 
-def _silent(turn: "Turn", worker: WorkerId) -> None:
-    turn.decide(core.BoxesAway(_boxes(turn, worker)))
-    for live, job in list(_jobs(turn, worker)):
+def _silent(out: Outcomes, worker: WorkerId) -> None:
+    out.decide(core.BoxesAway(out.books.box_ids(worker)))
+    for live, job in list(_jobs(out, worker)):
         if job.state is not JobState.UNKNOWN:
-            endings.lose_sight(turn, live, job)
+            endings.lose_sight(out, live, job)
 
 
-def _lost(turn: "Turn", worker: WorkerId) -> None:
+def _lost(out: Outcomes, worker: WorkerId) -> None:
     """Its Boxes go, those of its jobs as these end or are given again."""
-    for box in _boxes(turn, worker):
-        turn.retire(box)
-    for live, job in list(_jobs(turn, worker)):
+    for box in out.books.box_ids(worker):
+        out.retire(box)
+    for live, job in list(_jobs(out, worker)):
         if live.kind is not Kind.BUILD or job.state is JobState.FINISHED:
             continue  # by a job before it, as it may be
         if waits_again(job.reason):
             continue  # it waits for another Box already
-        if not endings.give_again(turn, live, job, ended=False):
+        if not endings.give_again(out, live, job, ended=False):
             asked = endings.is_to_end(live, job)
-            endings.end(turn, live, job, Result.STOPPED if asked else Result.FAILED, LOST)
+            out.end(live, job, Result.STOPPED if asked else Result.FAILED, LOST)
 
 
-def _boxes(turn: "Turn", worker: WorkerId) -> tuple[BoxId, ...]:
-    return tuple(book.id for book in turn.books.boxes_of(worker))
-
-
-def _jobs(turn: "Turn", worker: WorkerId) -> Iterator[tuple[LiveWorkload, LiveJob]]:
+def _jobs(out: Outcomes, worker: WorkerId) -> Iterator[tuple[LiveWorkload, LiveJob]]:
     """What runs on it, as far as one knows."""
-    for book in turn.books.boxes_of(worker):
-        found = None if book.job is None else turn.books.job(book.job)
+    for book in out.books.boxes_of(worker):
+        found = None if book.job is None else out.books.job(book.job)
         if found is not None and found[1].state is not JobState.FINISHED:
             yield found

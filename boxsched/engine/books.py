@@ -117,6 +117,9 @@ class Books:
         """A worker's Boxes, those that go included."""
         return tuple(self._boxes_of.get(worker, {}).values())
 
+    def box_ids(self, worker: WorkerId) -> tuple[BoxId, ...]:
+        return tuple(self._boxes_of.get(worker, {}))
+
     @property
     def workers(self) -> Collection[WorkerId]:
         """Those that have Boxes."""

@@ -7,14 +7,15 @@ from collections.abc import Callable, Mapping, Sequence
 import attrs
 
 from boxsched.clock import Clock
+from boxsched.engine import turn
 from boxsched.engine.books import Books
 from boxsched.engine.caution import Caution, said, set_aside
 from boxsched.engine.draft import Draft
 from boxsched.engine.entries import Taken, read
 from boxsched.engine.limits import Deadlines
 from boxsched.engine.loading import Loading, graces
-from boxsched.engine.news import Happenings
-from boxsched.engine.turn import Turn
+from boxsched.engine.news import News
+from boxsched.engine.outcomes import Outcomes
 from boxsched.engine.watch import NOTHING_SEEN, Sights, Watch
 from boxsched.errors import Fenced, OutcomeUnknown, StoreAway
 from boxsched.model import WorkerId
@@ -50,7 +51,7 @@ class Counters:
 class Decided:
     """What a turn has decided, on its way into the store and behind it."""
 
-    turn: Turn
+    outcomes: Outcomes
     batch: Batch
     taken: Taken
     sights: Sights
@@ -206,7 +207,7 @@ class Engine:
                 raise
             except Exception as error:  # noqa: BLE001 (what the store refuses must not end the node)
                 alone = decided.alone
-                await self._raised(error, decided.taken.entries, decided.turn.now, alone=alone)
+                await self._raised(error, decided.taken.entries, decided.outcomes.now, alone=alone)
         return True
 
     async def _begin(self) -> bool:
@@ -233,23 +234,23 @@ class Engine:
         now = max([now, *(c.created_at for c in taken.commands if isinstance(c, inbox.Submit))])
         self.books.latest = now
         alone = not (overdue or sights or self._unsettled)
-        turn = Turn(self.books, now, self._batch + 1)
+        out = Outcomes(self.books, now, self._batch + 1)
         try:
             for entry, error in taken.unreadable:
-                turn.news.set_aside(entry, error)
-            turn.run(taken.commands, overdue, sights)
+                out.news.set_aside(entry, error)
+            turn.run(out, taken.commands, overdue, sights)
         except Exception as mistake:  # noqa: BLE001 (whatever it is, it must not end the node)
             await self._raised(mistake, taken.entries, now, alone=alone)
             return True
-        if not taken.entries and turn.draft.empty and not turn.news.events:
+        if not taken.entries and out.draft.empty and not out.news.events:
             self._went_well(taken.entries)
             return False
-        drafted = turn.draft.batch(
-            self._shard, self._epoch, self._batch, taken.entries, turn.news.events
+        drafted = out.draft.batch(
+            self._shard, self._epoch, self._batch, taken.entries, out.news.events
         )
         aside = tuple(set_aside(entry, error, now) for entry, error in taken.unreadable)
         batch = attrs.evolve(drafted, set_aside=aside)
-        self._decided = Decided(turn, batch, taken, sights, alone)
+        self._decided = Decided(out, batch, taken, sights, alone)
         return True
 
     def _went_well(self, entries: Sequence[InboxEntry]) -> None:
@@ -274,7 +275,7 @@ class Engine:
             return
         log.error("command %d (%s) is set aside", entry.id, entry.kind, exc_info=error)
         why = said(error)
-        news = Happenings(books, now)
+        news = News(books, now)
         news.set_aside(entry, why)
         drafted = Draft(now).batch(self._shard, self._epoch, self._batch, [entry], news.events)
         batch = attrs.evolve(drafted, set_aside=(set_aside(entry, why, now),))
@@ -294,7 +295,7 @@ class Engine:
         once. So the books go on as they are, however slow the store is. Raises Fenced where the
         batch never will be in the store.
         """
-        turn, batch = decided.turn, decided.batch
+        out, batch = decided.outcomes, decided.batch
         if not decided.committed:
             began = self._clock.monotonic()
             try:
@@ -308,15 +309,15 @@ class Engine:
             decided.committed = True
             self._went_well(decided.taken.entries)
             self._batch += 1
-            self._act(turn, batch, self._clock.monotonic() - began)
-        if connections := (*decided.sights.connections, *turn.hung_up.values()):
+            self._act(out, batch, self._clock.monotonic() - began)
+        if connections := (*decided.sights.connections, *out.hung_up.values()):
             # Each is to connect anew, and to say what it has: also one that was only slow.
             await self._store.disconnect_workers(connections)
         self._decided = None
         for command in decided.taken.commands:
             if isinstance(command, inbox.BoxesSet):
                 worker = WorkerId(command.worker)
-                if command.connection == turn.books.connections.get(worker):  # not a late word
+                if command.connection == out.books.connections.get(worker):  # not a late word
                     self._watch.connected(worker, self._clock.monotonic())
             elif isinstance(command, inbox.Reload):
                 self.books = None  # loaded anew before the next turn
@@ -358,19 +359,19 @@ class Engine:
         standby makes it wait. How long it took counts as nobody's silence."""
         await self._store.batch_number(self._shard)
 
-    def _act(self, turn: Turn, batch: Batch, commit_seconds: float) -> None:
+    def _act(self, out: Outcomes, batch: Batch, commit_seconds: float) -> None:
         """The batch is committed: now it may be shown, and workers may be told."""
         assert self.books is not None
         now = self._clock.monotonic()
-        for job in turn.timed:
+        for job in out.timed:
             self._deadlines.add(self.books, job, now)
         self._deadlines.forget_ended(self.books)
-        for worker, problem in turn.problems.items():
+        for worker, problem in out.problems.items():
             _log_problem(self.books.names.get(worker, str(worker)), problem)
         self._published(self._batch, batch.events)
-        if turn.to_tell:
+        if out.to_tell:
             places = self.books.places
-            self._told({worker: places.get(worker, "") for worker in turn.to_tell})
+            self._told({worker: places.get(worker, "") for worker in out.to_tell})
         counters = self.counters
         counters.turns += 1
         counters.commands += len(batch.inbox)

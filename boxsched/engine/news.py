@@ -23,7 +23,7 @@ def rfc3339(time: float) -> str:
     return datetime.fromtimestamp(time, UTC).isoformat(timespec="microseconds")[:-6] + "Z"
 
 
-class Happenings:
+class News:
     """The events of one batch, in the order in which they happened."""
 
     def __init__(self, books: Books, now: float) -> None:

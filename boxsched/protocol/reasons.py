@@ -11,6 +11,9 @@ ENDED_LOST = f"lost: no node was heard for too long{WAITS_AGAIN}"
 # The reason of an unknown job that a person has resolved as to be run again: it waits for a Box.
 AGAIN = "resolved: to be run again; waits for a Box"
 
+# The reason of a job that has ended because its worker was lost.
+LOST = "lost: its worker was not heard from"
+
 
 def not_begun(worker: str, problem: str) -> str:
     """The reason of a job that a worker could not begin."""

@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from boxsched.engine.outcomes import Outcomes
 
 from boxsched.engine import endings
+from boxsched.engine.outcomes import Outcomes
 from boxsched.errors import OutcomeUnknown, StoreAway
 from boxsched.model import WorkerId
 from boxsched.protocol import inbox

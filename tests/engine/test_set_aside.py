@@ -6,8 +6,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from boxsched.engine import submissions
 from boxsched.engine.engine import Engine
-from boxsched.engine.turn import Turn
+from boxsched.engine.outcomes import Outcomes
 from boxsched.errors import Fenced, OutcomeUnknown, StoreAway
 from boxsched.protocol import inbox
 from boxsched.protocol.batches import Batch, InboxEntry
@@ -34,22 +35,22 @@ async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
 @pytest.fixture
 def poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
     """A turn raises at a submission of that branch, and at a stop by somebody of that name."""
-    submit = Turn._submit
+    submit = submissions.submit
 
-    def raising(turn: Turn, command: inbox.Submit) -> None:
-        submit(turn, command)  # so the books are changed by half
+    def raising(out: Outcomes, command: inbox.Submit) -> None:
+        submit(out, command)  # so the books are changed by half
         if command.branch == POISON:
             raise ZeroDivisionError("of the test")
 
-    monkeypatch.setattr(Turn, "_submit", raising)
-    decide = Turn.decide
+    monkeypatch.setattr(submissions, "submit", raising)
+    decide = Outcomes.decide
 
-    def stopping(turn: Turn, event: object) -> None:
-        if turn._asked_by == POISON:
+    def stopping(out: Outcomes, event: object) -> None:
+        if out.asked_by == POISON:
             raise KeyError("of the test")
-        decide(turn, event)  # type: ignore[arg-type]
+        decide(out, event)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Turn, "decide", stopping)
+    monkeypatch.setattr(Outcomes, "decide", stopping)
 
 
 async def settled(shop: Shop) -> None:

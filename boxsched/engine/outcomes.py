@@ -1,0 +1,294 @@
+"""What a turn has decided, as it goes into the books, the rows and the events of one batch.
+
+Two things come in: decisions of the core (``decide``), and attempts that have ended (``finish``).
+They lead to one another: an attempt that ends lets the core decide, and a decision to stop a
+workload ends what nobody runs any more. So both stand here, below all that calls them.
+"""
+
+from collections.abc import Iterable
+
+from boxsched.engine import causes
+from boxsched.engine.books import Books, LiveJob, LiveWorkload
+from boxsched.engine.draft import Draft
+from boxsched.engine.news import News
+from boxsched.model import (
+    BoxId,
+    WorkerId,
+    WorkloadId,
+    job_id,
+    job_index,
+    workload_text,
+)
+from boxsched.protocol.batches import DurationChange
+from boxsched.protocol.inbox import JobFinished
+from boxsched.protocol.reasons import LOST, waits_again
+from boxsched.protocol.workers import Connection
+from boxsched.scheduling import interface as core
+from boxsched.scheduling.prediction import RUNS_REMEMBERED, expected_duration
+from boxsched.states import (
+    JOB_TRANSITIONS,
+    TRANSITIONS,
+    JobMove,
+    JobState,
+    Move,
+    Result,
+    State,
+    StopCause,
+    moved,
+)
+
+
+class Outcomes:
+    """The books, and what of a turn is to be committed and told: ``draft`` has the rows, ``news``
+    the events.
+
+    ``token`` is the lease token of every job assigned in this turn: the batch's number, so it grows
+    along a job and along a lane. Once something has been decided, it is committed or the books are
+    dropped.
+    """
+
+    def __init__(self, books: Books, now: float, token: int) -> None:
+        self.books = books
+        self.now = now
+        self.token = token
+        self.draft = Draft(now)
+        self.news = News(books, now)
+        self.to_tell: set[WorkerId] = set()  # workers that have something to look up
+        # Workers that can begin no jobs, and why; None: they can again. To be logged.
+        self.problems: dict[WorkerId, str | None] = {}
+        self.timed: list[LiveJob] = []  # assigned, begun or stopped: their deadlines run now
+        self.hung_up: dict[WorkerId, Connection] = {}  # workers that are to connect anew
+        self.asked_by = ""  # who asked for the stop that is being applied
+        self.strategy = ""  # the cancellation strategy of the build that is being registered
+
+    def decide(self, event: core.Event) -> None:
+        self.carry_out(self.books.core.apply(event, self.now))
+
+    def settle(self) -> None:
+        """Let the core decide what follows from all that was applied in this instant."""
+        self.carry_out(self.books.core.settle(self.now))
+
+    def carry_out(self, decisions: list[core.Decision]) -> None:
+        for decision in decisions:
+            match decision:
+                case core.Queued():
+                    self._queued(self._touch(decision.workload))
+                case core.Promised():
+                    self._touch(decision.workload).promise = decision.at
+                case core.Admitted():
+                    self._admitted(self._touch(decision.workload), decision)
+                case core.GivenAgain():
+                    self._given_again(self._touch(decision.workload), decision)
+                case core.BoxFreed():
+                    self._box_freed(decision)
+                case core.Finished():
+                    self._finished(self._touch(decision.workload), decision.result)
+                case core.StopJobs():
+                    self._stop_jobs(self._touch(decision.workload), decision)
+                case core.Canceled():
+                    self._canceled(self._touch(decision.workload), decision)
+                case core.Refused():
+                    live = self._touch(decision.workload)
+                    self._never_runs(live, "limit", causes.refused(len(live.jobs)))
+
+    def _touch(self, id_: WorkloadId) -> LiveWorkload:
+        live = self.books.workloads[id_]
+        self.draft.workload(live)
+        return live
+
+    def _queued(self, live: LiveWorkload) -> None:
+        live.state = moved(TRANSITIONS, live.state, Move.LANE_FREE)
+        live.queued_at = self.now
+        self.news.queued(live)
+
+    def _admitted(self, live: LiveWorkload, decision: core.Admitted) -> None:
+        live.state = moved(TRANSITIONS, live.state, Move.ADMITTED)
+        live.started_at = self.now
+        live.running = []
+        for index, box in enumerate(decision.boxes):
+            id_ = job_id(live.id, index)
+            state = moved(JOB_TRANSITIONS, JobState.WAITING, JobMove.ASSIGNED)
+            job = LiveJob(id_, state, box, 1, self.token)
+            live.running.append(job)
+            self.timed.append(job)
+            self.draft.job(job)
+            book = self.books.boxes[box]
+            book.job = id_
+            self.draft.take(book)
+            self.to_tell.add(book.worker)
+        self.news.started(live, [str(box) for box in decision.boxes], decision.warm)
+
+    def _given_again(self, live: LiveWorkload, decision: core.GivenAgain) -> None:
+        assert live.running is not None
+        job = live.running[decision.job]
+        job.state = moved(JOB_TRANSITIONS, job.state, JobMove.GIVEN_AGAIN)
+        job.box, job.attempt, job.lease_token = decision.box, job.attempt + 1, self.token
+        job.started_at = job.reason = None
+        job.given_at = self.now
+        self.books.lost.pop(job.id, None)
+        self.timed.append(job)
+        self.draft.job(job)
+        book = self.books.boxes[decision.box]
+        book.job = job.id
+        self.draft.take(book)
+        self.to_tell.add(book.worker)
+        self.news.job(live, job, "given_again")
+
+    def _box_freed(self, decision: core.BoxFreed) -> None:
+        book = self.books.boxes[decision.box]
+        if book.job is not None:
+            found = self.books.job(book.job)
+            assert found is not None
+            live = found[0]
+            book.last_project, book.last_branch = live.project, live.branch
+        book.job = None
+        if decision.gone:
+            self.books.remove_box(book)
+            self.draft.go(book.id)
+        else:
+            self.draft.free(book)
+        self.to_tell.add(book.worker)
+
+    def _stop_jobs(self, live: LiveWorkload, decision: core.StopJobs) -> None:
+        assert live.running is not None
+        live.state = moved(TRANSITIONS, live.state, Move.STOP_ASKED)
+        live.stop_cause = decision.cause
+        by: str | None = None
+        if decision.by is not None:
+            by = workload_text(decision.by)
+            live.reason = causes.superseded(self.books, decision.by, self.strategy)
+        elif decision.cause is StopCause.ASKED:
+            by = self.asked_by
+            live.reason = f"stopped by {by}"
+        for index in decision.jobs:
+            job = live.running[index]
+            job.state = moved(JOB_TRANSITIONS, job.state, JobMove.STOP_ASKED)
+            self.timed.append(job)
+            self.draft.job(job)
+            self.tell(job)
+        self.news.stopping(live, by)
+        for job in [live.running[index] for index in decision.jobs]:
+            if job.id in self.books.lost:  # nobody has it: it is not given again
+                self.end(live, job, Result.STOPPED, LOST)
+
+    def _finished(self, live: LiveWorkload, result: Result) -> None:
+        live.state = moved(TRANSITIONS, live.state, Move.JOBS_ENDED)
+        live.reason = causes.finished(live, result)
+        self._end(live, result, None)
+
+    def _canceled(self, live: LiveWorkload, decision: core.Canceled) -> None:
+        if decision.by is None:
+            self._never_runs(live, self.asked_by, f"canceled by {self.asked_by}")
+        else:
+            why = causes.superseded(self.books, decision.by, self.strategy)
+            self._never_runs(live, workload_text(decision.by), why)
+
+    def _never_runs(self, live: LiveWorkload, by: str, reason: str) -> None:
+        live.reason = reason
+        live.state = moved(TRANSITIONS, live.state, Move.CANCELED)
+        for index in range(len(live.jobs)):
+            id_ = job_id(live.id, index)
+            job = LiveJob(id_, JobState.FINISHED, None, 0, None, Result.CANCELED)
+            job.finished_at, job.reason = self.now, reason
+            self.draft.job(job)
+        self._end(live, Result.CANCELED, by)
+
+    def _end(self, live: LiveWorkload, result: Result, by: str | None) -> None:
+        live.result = result
+        live.finished_at = self.now
+        del self.books.workloads[live.id]
+        self.news.finished(live, by)
+
+    def tell(self, job: LiveJob) -> None:
+        """Its worker has something to look up."""
+        assert job.box is not None
+        self.to_tell.add(self.books.boxes[job.box].worker)
+
+    # --- Attempts that have ended ---------------------------------------------------------------
+
+    def end(self, live: LiveWorkload, job: LiveJob, result: Result, reason: str) -> None:
+        """Nobody will report it: it has ended."""
+        assert job.lease_token is not None
+        said = JobFinished(job.id, job.lease_token, self.now, result, None, reason)
+        self.finish(live, job, said)
+
+    def finish(self, live: LiveWorkload, job: LiveJob, said: JobFinished) -> None:
+        """The attempt has ended; ``said.seconds`` says how long such jobs run."""
+        job.state = moved(JOB_TRANSITIONS, job.state, JobMove.ENDED)
+        job.result = said.result
+        out_of_time = is_out_of_time(job)
+        if out_of_time and said.result is Result.STOPPED:
+            job.result = Result.FAILED
+        if not out_of_time or job.result is Result.PASSED:
+            job.reason = _reason(live, job.result, said)
+        job.exit_status = said.exit_status
+        self._set_times(live, job, said.seconds)
+        self.books.lost.pop(job.id, None)
+        self.draft.job(job)
+        if job.result is Result.PASSED and said.seconds is not None:
+            self._remember_duration(live, job, said.seconds)
+        if said.commit is not None and live.commit is None:
+            live.commit = said.commit
+            self.draft.workload(live)
+        if job.result is Result.FAILED and live.reason is None:
+            live.reason = causes.job_failed(live, job)
+            self.draft.workload(live)
+        ended = core.JobsEnded(live.id, (job_index(job.id),), job.result)
+        decisions = self.books.core.apply(ended, self.now)
+        self.news.job(live, job, "finished")
+        self.carry_out(decisions)
+
+    def _set_times(self, live: LiveWorkload, job: LiveJob, seconds: float | None) -> None:
+        """When it began and ended, by this node's clock; between them lies what was measured.
+
+        A report may come late. So the end follows from the start where that is not in the future,
+        else the start from the end.
+        """
+        job.finished_at = self.now
+        if job.started_at is None or seconds is None:
+            return
+        if job.started_at + seconds <= self.now:
+            job.finished_at = job.started_at + seconds
+        else:
+            assert live.started_at is not None
+            job.started_at = max(live.started_at, self.now - seconds)
+
+    def _remember_duration(self, live: LiveWorkload, job: LiveJob, seconds: float) -> None:
+        key = (live.project, live.jobs[job_index(job.id)].name)
+        recent = (*self.books.durations.get(key, ()), seconds)[-RUNS_REMEMBERED:]
+        self.draft.duration(DurationChange(*key, recent, expected_duration(recent)))
+        for forgotten in self.books.remember(*key, recent):
+            self.draft.duration(DurationChange(*forgotten, (), 0.0))
+
+    # --- Boxes and workers -----------------------------------------------------------------------
+
+    def retire(self, box: BoxId) -> None:
+        """It goes: at once, or with the job on it."""
+        if self.books.core.boxes[box].retired:
+            return
+        self.draft.retire(box)
+        self.decide(core.BoxRetired(box))
+
+    def hang_up(self, worker: WorkerId) -> None:
+        """It is to connect anew, and its Boxes get no job until then."""
+        self.hung_up[worker] = Connection(worker, self.books.connections.get(worker, 0))
+        self.decide(core.BoxesAway(self.books.box_ids(worker)))
+
+    def free_anew(self, boxes: Iterable[BoxId]) -> None:
+        """Free Boxes of a worker that is back: they come behind all that were free before."""
+        for box in boxes:
+            book = self.books.boxes[box]
+            if book.job is None:
+                self.draft.free(book)
+
+
+def is_out_of_time(job: LiveJob) -> bool:
+    """Whether it was told to end at its time limit: its reason says so."""
+    return job.reason is not None and not waits_again(job.reason)
+
+
+def _reason(live: LiveWorkload, result: Result, said: JobFinished) -> str | None:
+    """A worker knows only that it was told to stop a job; the engine knows why."""
+    if result is Result.STOPPED and live.state is State.STOPPING:
+        return causes.stopped_job(live) or said.reason
+    return said.reason

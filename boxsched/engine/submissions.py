@@ -1,0 +1,50 @@
+"""What was asked of the shard: submissions, stops, settings of projects, and fixed commits."""
+
+from boxsched.engine.books import LiveWorkload, lane_of
+from boxsched.engine.outcomes import Outcomes
+from boxsched.model import Cancellation, Kind, ProjectId, WorkloadId
+from boxsched.protocol.inbox import CommitFixed, ProjectSet, Stop, Submit
+from boxsched.scheduling import interface as core
+
+
+def submit(out: Outcomes, command: Submit) -> None:
+    project, kind = ProjectId(command.project), Kind(command.kind)
+    jobs, asks = out.books.shared(command.jobs)
+    live = LiveWorkload(
+        WorkloadId(command.workload), project, command.number, kind,
+        command.branch, command.tag, command.server, jobs,
+    )  # fmt: skip
+    out.books.workloads[live.id] = live
+    out.news.registered(live, command)
+    out.strategy = command.cancellation
+    out.decide(
+        core.Submit(
+            live.id, kind, project, command.branch,
+            lane_of(kind, project, command.branch, command.tag, command.server),
+            command.priority, command.created_at, asks,
+            Cancellation(command.cancellation), command.fail_fast,
+        )
+    )  # fmt: skip
+
+
+def project(out: Outcomes, command: ProjectSet) -> None:
+    project = ProjectId(command.project)
+    if command.deleted:
+        out.books.forget_project(project)
+    else:
+        out.books.projects[project] = command.name
+    out.decide(core.ProjectLimited(project, command.max_boxes))
+    out.news.project("deleted" if command.deleted else "changed", command.name)
+
+
+def commit_fixed(out: Outcomes, command: CommitFixed) -> None:
+    """The store has it already: it is only to be shown."""
+    live = out.books.workloads.get(WorkloadId(command.workload))
+    if live is not None:
+        live.commit = command.commit
+        out.news.commit(live)
+
+
+def stop(out: Outcomes, command: Stop) -> None:
+    out.asked_by = command.by
+    out.decide(core.Stop(WorkloadId(command.workload)))
