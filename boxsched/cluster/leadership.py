@@ -25,8 +25,8 @@ from boxsched.cluster.shares import View, to_hand_over
 from boxsched.engine.engine import Engine
 from boxsched.errors import BoxschedError, StoreAway
 from boxsched.protocol.lock_keys import LockKeys, node_number
-from boxsched.store.contract import Store
 from boxsched.store.postgres.servers import Servers
+from boxsched.store.store import Store
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ import attrs
 
 from boxsched.engine.books import Books
 from boxsched.engine.loading import Loading
-from boxsched.store.contract import Store
+from boxsched.store.store import Store
 
 REST_TIMES = 1.0
 

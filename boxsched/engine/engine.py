@@ -21,7 +21,7 @@ from boxsched.errors import Fenced, OutcomeUnknown, StoreAway
 from boxsched.model import WorkerId
 from boxsched.protocol import inbox
 from boxsched.protocol.batches import Batch, Event, InboxEntry
-from boxsched.store.contract import Store
+from boxsched.store.store import Store
 
 log = logging.getLogger(__name__)
 

@@ -50,7 +50,7 @@ def graces(pulses: Sequence[Pulse]) -> dict[WorkerId, float]:
 
 
 class Loading:
-    """Fills books from a store, page by page (``contract.ShardLoading``)."""
+    """Fills books from a store, page by page (``protocol.shards.ShardLoading``)."""
 
     def __init__(self) -> None:
         self.state: ShardState | None = None

@@ -8,8 +8,8 @@ from boxsched.errors import StoreAway
 from boxsched.feed.cursor import EventCursor
 from boxsched.feed.subscription import PAGE, Subscription
 from boxsched.protocol.batches import Event, StoredEvent
-from boxsched.store.contract import Store
 from boxsched.store.steps.maintenance import JUMP
+from boxsched.store.store import Store
 
 POLL_SECONDS = 0.2  # while nobody tells what other nodes commit
 HINTED_POLL_SECONDS = 1.0  # while hints do: some may be lost

@@ -8,7 +8,7 @@ import attrs
 
 from boxsched.feed.cursor import BEGINNING, EventCursor, Place, mark
 from boxsched.protocol.batches import StoredEvent
-from boxsched.store.contract import Store
+from boxsched.store.store import Store
 
 QUEUED_AT_MOST = 256 * 1024  # bytes of event data a reader, over all shards
 PAGE = 500  # events of a look at the table

@@ -14,9 +14,9 @@ from boxsched.gateway.received import Foul, read_hello, read_version
 from boxsched.model import WorkerId
 from boxsched.protocol import inbox, wire
 from boxsched.protocol.workers import IN_PROCESS, Connected, Connection, NewWorker
-from boxsched.store.contract import Store
 from boxsched.store.errors import InvariantRefused, NotYet
 from boxsched.store.records import Token
+from boxsched.store.store import Store
 
 AT_ONCE = 16  # in the store: a herd of workers is not to take all of its connections
 

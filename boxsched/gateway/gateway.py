@@ -17,8 +17,8 @@ from boxsched.gateway.received import Foul
 from boxsched.gather import Gather
 from boxsched.model import WorkerId
 from boxsched.protocol import inbox, wire
-from boxsched.store.contract import Store
 from boxsched.store.records import Token
+from boxsched.store.store import Store
 
 MAX_CONNECTIONS = 2_000
 OUTPUT_AT_ONCE = 8  # groups of 2 MiB at most, in one transaction

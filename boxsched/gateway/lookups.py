@@ -10,7 +10,7 @@ from boxsched.errors import StoreAway
 from boxsched.gateway.figures import Figures, Times
 from boxsched.model import WorkerId
 from boxsched.protocol.assignments import Assignment
-from boxsched.store.contract import Store
+from boxsched.store.store import Store
 
 
 class Told(Protocol):

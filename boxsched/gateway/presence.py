@@ -12,7 +12,7 @@ from boxsched.errors import StoreAway
 from boxsched.gateway.figures import Times
 from boxsched.model import WorkerId
 from boxsched.protocol.workers import Connection
-from boxsched.store.contract import Store
+from boxsched.store.store import Store
 
 MAX_UNANSWERED_BEATS = 64
 

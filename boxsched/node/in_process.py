@@ -14,7 +14,7 @@ from boxsched.model import WorkerId
 from boxsched.protocol import inbox
 from boxsched.protocol.timing import heartbeat_seconds
 from boxsched.protocol.workers import IN_PROCESS, Connected, Connection, NewWorker
-from boxsched.store.contract import Store
+from boxsched.store.store import Store
 from boxsched.worker.agent.agent import Agent
 from boxsched.worker.agent.outbox import Finding
 from boxsched.worker.supervisor.heard import boottime

@@ -7,7 +7,7 @@ from boxsched.clock import Clock
 from boxsched.errors import NodeFailed
 from boxsched.node.in_process import ADDRESS
 from boxsched.node.options import Options
-from boxsched.store.contract import Store
+from boxsched.store.store import Store
 
 LOOK_SECONDS = 2.0  # between two looks at the workers, however many connect
 

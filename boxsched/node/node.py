@@ -36,10 +36,11 @@ from boxsched.pace import Pace
 from boxsched.protocol import inbox
 from boxsched.protocol.batches import Event
 from boxsched.protocol.lock_keys import LockKeys, node_number
+from boxsched.protocol.shards import SHARD
 from boxsched.protocol.workers import IN_PROCESS, NewWorker
 from boxsched.store import is_postgres
-from boxsched.store.contract import SHARD, Store
 from boxsched.store.records import NewWorkload, NodeInfo, SubmitOutcome
+from boxsched.store.store import Store
 from boxsched.worker.agent.site import FolderInUse, JobsLeftBehind
 
 log = logging.getLogger(__name__)

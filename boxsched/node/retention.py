@@ -12,7 +12,7 @@ from collections.abc import Callable
 from boxsched.clock import Clock
 from boxsched.errors import BoxschedError
 from boxsched.model import ProjectId
-from boxsched.store.contract import Store
+from boxsched.store.store import Store
 
 log = logging.getLogger(__name__)
 

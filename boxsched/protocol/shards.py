@@ -1,7 +1,7 @@
 """A shard as the store has it: its settings, its Boxes, and all that a leader loads to begin."""
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
 
 import attrs
 
@@ -17,6 +17,9 @@ from boxsched.model import (
 )
 from boxsched.protocol.workers import Pulse
 from boxsched.states import JobState, Result, State, StopCause
+
+PAGE_WORKLOADS = 1_000  # of a load, and of other long reads
+SHARD = 1  # the default organization's; the only one there is on SQLite
 
 
 @attrs.frozen
@@ -121,3 +124,12 @@ class ShardState:
     boxes: tuple[Box, ...]
     durations: Mapping[tuple[ProjectId, str], tuple[float, ...]]
     pulses: tuple[Pulse, ...]
+
+
+class ShardLoading(Protocol):
+    """Who loads a shard. Each call may take some ten milliseconds."""
+
+    def begin(self, state: ShardState) -> None: ...
+
+    def add(self, workloads: Sequence[LoadedWorkload]) -> None:
+        """The next of the unfinished workloads, at most PAGE_WORKLOADS, by id."""

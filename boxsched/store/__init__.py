@@ -3,8 +3,8 @@
 Theory of operation
 -------------------
 
-``contract.Store`` says what a store promises, in ``values`` and, for who leads a shard, in
-``batches``. ``SqlStore`` keeps it with *procedures* (``steps``): generators that yield statements
+``Store`` says what a store promises, in ``values`` and, for who leads a shard, in
+``batches``. ``Store`` keeps it with *procedures* (``steps``): generators that yield statements
 and are sent their rows, so that they neither wait nor connect. A *driver* runs a procedure in a
 transaction: SQLite's in a thread, the one for PostgreSQL with awaits, through aiopg. The statements
 stand in ``sql/`` as named blocks, one text for both. What gives no rows PostgreSQL is sent together
@@ -91,10 +91,9 @@ has what was committed     (``postgres_settling``; ``postgres_connection.DURABLE
 from pathlib import Path
 
 from boxsched.errors import Invalid
-from boxsched.store.contract import Store
 from boxsched.store.outage import ToldDriver
-from boxsched.store.sql_store import SqlStore
 from boxsched.store.sqlite.driver import SqliteDriver
+from boxsched.store.store import Store
 
 __all__ = ["Store", "is_postgres", "open_store", "sqlite_path"]
 
@@ -132,5 +131,5 @@ def open_store(url: str, data_folder: Path, *, remembers: bool = True) -> Store:
             PostgresDriver,  # its library only where it is used
         )
 
-        return SqlStore(ToldDriver(PostgresDriver(url, folder_lock)))
-    return SqlStore(ToldDriver(SqliteDriver(sqlite_path(url), folder_lock, remembers=remembers)))
+        return Store(ToldDriver(PostgresDriver(url, folder_lock)))
+    return Store(ToldDriver(SqliteDriver(sqlite_path(url), folder_lock, remembers=remembers)))

@@ -5,7 +5,7 @@ import pytest
 
 from boxsched.api.resources import activity, answers, explanation, fleet, nodes, set_aside
 from boxsched.api.resources import tokens as token_routes
-from boxsched.client import records as values
+from boxsched.client import records
 
 
 def fields(kind):
@@ -15,21 +15,21 @@ def fields(kind):
 @pytest.mark.parametrize(
     ("answered", "value"),
     [
-        (answers.JobAnswer, values.Job),
-        (answers.WorkloadAnswer, values.Workload),
-        (answers.SshAddress, values.SessionDoor),
-        (answers.WorkloadList, values.Page),
-        (explanation.Explanation, values.Explanation),
-        (explanation.BlockedBy, values.Blocker),
-        (fleet.WorkerAnswer, values.Worker),
-        (fleet.BoxAnswer, values.Box),
-        (nodes.NodeAnswer, values.Node),
-        (set_aside.SetAsideAnswer, values.SetAside),
-        (token_routes.TokenAnswer, values.Token),
-        (token_routes.NewTokenAnswer, values.NewToken),
-        (activity.ActivityAnswer, values.Activity),
-        (activity.BoxCounts, values.Boxes),
-        (activity.Notice, values.Notice),
+        (answers.JobAnswer, records.Job),
+        (answers.WorkloadAnswer, records.Workload),
+        (answers.SshAddress, records.SessionDoor),
+        (answers.WorkloadList, records.Page),
+        (explanation.Explanation, records.Explanation),
+        (explanation.BlockedBy, records.Blocker),
+        (fleet.WorkerAnswer, records.Worker),
+        (fleet.BoxAnswer, records.Box),
+        (nodes.NodeAnswer, records.Node),
+        (set_aside.SetAsideAnswer, records.SetAside),
+        (token_routes.TokenAnswer, records.Token),
+        (token_routes.NewTokenAnswer, records.NewToken),
+        (activity.ActivityAnswer, records.Activity),
+        (activity.BoxCounts, records.Boxes),
+        (activity.Notice, records.Notice),
     ],
     ids=lambda kind: kind.__name__,
 )
@@ -40,5 +40,5 @@ def test_no_field_of_an_answer_is_missing(answered, value):
 def test_an_activity_with_a_notice_is_read():
     notice = activity.Notice("2026-01-02T03:04:05.000006Z", "Restored.")
     sent = activity.ActivityAnswer(activity.BoxCounts(2, 1), (), (), (), (), notice, "1.2.3")
-    read = msgspec.json.decode(msgspec.json.encode(sent), type=values.Activity)
+    read = msgspec.json.decode(msgspec.json.encode(sent), type=records.Activity)
     assert (read.notice.text, read.notice.at.year, read.cursor) == ("Restored.", 2026, "1.2.3")

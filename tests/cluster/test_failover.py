@@ -10,9 +10,9 @@ import pytest
 
 from boxsched.cluster.lock_session import LockSession
 from boxsched.errors import Fenced, StoreAway
+from boxsched.protocol.shards import SHARD
 from boxsched.protocol.workers import Connection
 from boxsched.store import Store, open_store
-from boxsched.store.contract import SHARD
 from boxsched.store.errors import StoreBehind
 from boxsched.store.operating.check import check
 from boxsched.store.postgres.servers import Servers

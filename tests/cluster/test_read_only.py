@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from boxsched.errors import StoreAway
+from boxsched.protocol.shards import SHARD
 from boxsched.store import open_store
-from boxsched.store.contract import SHARD
 from tests.cluster.conftest import Session
 from tests.contract.postgres_server import PostgresServer, database, execute, served
 

@@ -10,8 +10,8 @@ import psycopg2
 import pytest
 
 from boxsched.errors import OutcomeUnknown
+from boxsched.protocol.shards import SHARD
 from boxsched.store import open_store
-from boxsched.store.contract import SHARD
 from boxsched.store.records import KeyTaken, Submitted
 from tests.cluster.pairs import Pair, pair
 from tests.cluster.test_failover import insisting, session_of

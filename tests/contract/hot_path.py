@@ -20,11 +20,11 @@ from typing import TypeVar
 from boxsched.model import JobId, WorkloadId, job_id
 from boxsched.protocol import inbox
 from boxsched.protocol.batches import BoxChange, Event, JobChange, WorkloadChange
-from boxsched.protocol.shards import Project
+from boxsched.protocol.shards import SHARD, Project
 from boxsched.states import JobState, Result, State
 from boxsched.store import is_postgres, open_store
-from boxsched.store.contract import SHARD, Store
 from boxsched.store.records import Submitted
+from boxsched.store.store import Store
 from tests.contract.world import NOW, Leader, build, event, key
 
 T = TypeVar("T")

@@ -6,9 +6,9 @@ import attrs
 import pytest
 
 from boxsched.errors import Fenced
-from boxsched.protocol.shards import Organization
-from boxsched.store.contract import SHARD, Store
+from boxsched.protocol.shards import SHARD, Organization
 from boxsched.store.records import ShardHead, Token
+from boxsched.store.store import Store
 from tests.contract.conftest import Place
 from tests.contract.world import Leader
 

@@ -7,8 +7,8 @@ import pytest
 
 from boxsched.model import WorkloadId, job_id
 from boxsched.protocol import inbox
+from boxsched.protocol.shards import SHARD
 from boxsched.states import JobState
-from boxsched.store.contract import SHARD
 from tests.contract.world import NOW, Leader, assigned, build, spec, stopping
 
 FIRST, SECOND = "a1" * 20, "b2" * 20

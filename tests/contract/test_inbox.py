@@ -8,8 +8,8 @@ import sqlite3
 import psycopg2
 import pytest
 
+from boxsched.protocol.shards import SHARD
 from boxsched.store.blocks import Call, load
-from boxsched.store.contract import SHARD
 from boxsched.store.sqlite.connection import worded
 from tests.contract.conftest import Place
 

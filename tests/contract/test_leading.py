@@ -8,10 +8,11 @@ import pytest
 from boxsched.errors import Fenced
 from boxsched.model import WorkloadId, job_id
 from boxsched.protocol.batches import BoxChange, SetAside
+from boxsched.protocol.shards import SHARD
 from boxsched.states import Result, State
-from boxsched.store.contract import SHARD, Store
 from boxsched.store.errors import InvariantRefused
 from boxsched.store.records import Submitted
+from boxsched.store.store import Store
 from tests.contract.world import (
     NOW,
     Leader,

@@ -10,11 +10,11 @@ from boxsched.errors import Fenced, StoreAway
 from boxsched.model import ProjectId, job_id
 from boxsched.protocol import inbox
 from boxsched.protocol.batches import DurationChange
-from boxsched.protocol.shards import ShardState
+from boxsched.protocol.shards import SHARD, ShardState
 from boxsched.states import State
-from boxsched.store.contract import SHARD, Store
 from boxsched.store.records import Submitted
 from boxsched.store.steps import loading
+from boxsched.store.store import Store
 from tests.contract.conftest import Place
 from tests.contract.world import (
     NOW,

@@ -5,8 +5,7 @@ import asyncio
 import os
 import time
 
-from boxsched.protocol.shards import LoadedWorkload
-from boxsched.store.contract import PAGE_WORKLOADS, SHARD
+from boxsched.protocol.shards import PAGE_WORKLOADS, SHARD, LoadedWorkload
 from boxsched.store.records import Submitted
 from tests.contract.world import NOW, Leader, Loaded, build, finished
 

@@ -9,9 +9,9 @@ import pytest
 from boxsched.errors import Invalid
 from boxsched.model import Kind, ProjectId, WorkloadId
 from boxsched.states import Result, State
-from boxsched.store.contract import Store
 from boxsched.store.records import Submitted, Workload, WorkloadFilter, WorkloadPage
 from boxsched.store.steps import pages
+from boxsched.store.store import Store
 from tests.contract.world import NOW, Leader, build, deploy, finished, session, spec
 
 KINDS = (None, Kind.BUILD, Kind.DEPLOY, Kind.SSH)

@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 
 from boxsched.errors import Fenced, Invalid, OutcomeUnknown, StoreAway
-from boxsched.protocol.shards import Project
+from boxsched.protocol.shards import SHARD, Project
 from boxsched.store import Store, open_store
-from boxsched.store.contract import SHARD
 from boxsched.store.operating.check import check
 from boxsched.store.records import NewWorkload, Submitted
 from tests.contract.cutting_proxy import CuttingProxy, proxied

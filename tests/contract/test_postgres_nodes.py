@@ -7,7 +7,7 @@ import pytest
 
 from boxsched.errors import Fenced, StoreAway, TooLong
 from boxsched.model import JobId
-from boxsched.store.contract import SHARD
+from boxsched.protocol.shards import SHARD
 from boxsched.store.postgres.driver import SERVING
 from boxsched.store.records import Submitted
 from tests.contract.conftest import PostgresPlace

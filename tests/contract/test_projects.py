@@ -6,9 +6,10 @@ import pytest
 from boxsched.errors import Conflict
 from boxsched.model import Policy
 from boxsched.protocol import inbox
+from boxsched.protocol.shards import SHARD
 from boxsched.states import Result
-from boxsched.store.contract import SHARD, Store
 from boxsched.store.records import ProjectChanged, Submitted
+from boxsched.store.store import Store
 from tests.contract.conftest import Place
 from tests.contract.world import NOW, Leader, build, finished, spec
 

@@ -9,9 +9,9 @@ import pytest
 from boxsched.model import JobId, Kind, WorkloadId, job_id
 from boxsched.states import JobState, Result, State
 from boxsched.store import rows
-from boxsched.store.contract import Store
 from boxsched.store.records import Submitted, Workload, WorkloadFilter
-from boxsched.store.steps import reads as reading
+from boxsched.store.steps import reads
+from boxsched.store.store import Store
 from tests.contract.conftest import Place
 from tests.contract.world import (
     NOW,
@@ -142,7 +142,7 @@ async def test_an_activity_is_of_one_moment(
     leader: Leader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Builds end while it is read, page by page: each stands in one list, once."""
-    monkeypatch.setattr(reading, "PAGE_WORKLOADS", 2)
+    monkeypatch.setattr(reads, "PAGE_WORKLOADS", 2)
     project = await leader.project()
     group = [build(project, f"b{i}") for i in range(30)]
     ids = [o.id for o in await leader.store.submit(group) if isinstance(o, Submitted)]
@@ -167,7 +167,7 @@ async def test_what_is_read_in_pages_is_shaped_beside_the_event_loop(
     project = await leader.project()
     group = [build(project, f"b{i}") for i in range(25)]
     ids = [o.id for o in await leader.store.submit(group) if isinstance(o, Submitted)]
-    monkeypatch.setattr(reading, "PAGE_WORKLOADS", 10)
+    monkeypatch.setattr(reads, "PAGE_WORKLOADS", 10)
     shape, threads = rows.workload, []
 
     def noted(row: tuple[Any, ...]) -> Workload:
@@ -202,7 +202,7 @@ async def test_how_many_went_ahead_of_one_that_waits(
         await leader.finish(id_, box)
     await leader.commit(ended=(finished(later[3], leader.now(), Result.CANCELED),))
     assert await overtaken(waits, since) == 2
-    monkeypatch.setattr(reading, "OVERTAKING_SEEN", 3)
+    monkeypatch.setattr(reads, "OVERTAKING_SEEN", 3)
     assert await overtaken(waits, since) is None  # four have finished since: they are not counted
 
 

@@ -7,10 +7,10 @@ from boxsched.model import ProjectId
 from boxsched.node.retention import SET_ASIDE_AT_MOST, SET_ASIDE_SECONDS, SLICE, Retention
 from boxsched.protocol import inbox
 from boxsched.protocol.batches import DurationChange
-from boxsched.protocol.shards import Project
+from boxsched.protocol.shards import SHARD, Project
 from boxsched.protocol.workers import NewWorker
-from boxsched.store.contract import SHARD, Store
 from boxsched.store.records import KeyTaken, ProjectChanged, Submitted, Token
+from boxsched.store.store import Store
 from tests.contract.conftest import Place
 from tests.contract.test_versions import run
 from tests.contract.world import NOW, Leader, build, key, loaded

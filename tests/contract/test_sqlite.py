@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from boxsched.errors import Invalid, OutcomeUnknown, StoreAway
+from boxsched.protocol.shards import SHARD
 from boxsched.store import Store, open_store
-from boxsched.store.contract import SHARD
 from boxsched.store.errors import StoreDamaged, StoreInUse
 from boxsched.store.operating.check import check
 from boxsched.store.records import Submitted

@@ -7,9 +7,10 @@ import pytest
 from boxsched.model import Cancellation, Kind, job_id
 from boxsched.protocol import inbox
 from boxsched.protocol.batches import DurationChange
+from boxsched.protocol.shards import SHARD
 from boxsched.states import JobState, State
-from boxsched.store.contract import SHARD, Store
 from boxsched.store.records import KeyTaken, NewWorkload, ProjectChanged, Submitted
+from boxsched.store.store import Store
 from tests.contract.conftest import Place
 from tests.contract.world import NOW, Leader, build, deploy, key, session, spec
 

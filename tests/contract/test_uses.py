@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from boxsched.errors import StoreAway, TooLong
+from boxsched.protocol.shards import SHARD
 from boxsched.store import Store
 from boxsched.store.blocks import Steps, _parsed
-from boxsched.store.contract import SHARD
 from boxsched.store.driver import Driver
 from boxsched.store.postgres.driver import READING
 from tests.contract.conftest import Place

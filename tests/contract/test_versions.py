@@ -7,10 +7,10 @@ import attrs
 import psycopg2
 import pytest
 
+from boxsched.protocol.shards import SHARD
 from boxsched.protocol.workers import Connection
 from boxsched.store import schema
 from boxsched.store.blocks import sql_text
-from boxsched.store.contract import SHARD
 from boxsched.store.errors import SchemaTooNew
 from boxsched.store.records import Workload
 from boxsched.store.sqlite.connection import worded

@@ -8,10 +8,11 @@ import pytest
 
 from boxsched.errors import Conflict
 from boxsched.model import BoxId, WorkerId
+from boxsched.protocol.shards import SHARD
 from boxsched.protocol.workers import Connected, Connection, NewWorker, Pulse
-from boxsched.store.contract import SHARD, Store
 from boxsched.store.errors import BoundToAnother, NoPlace, NotYet
 from boxsched.store.records import Token
+from boxsched.store.store import Store
 from tests.contract.conftest import Place
 from tests.contract.test_loading import OTHER
 from tests.contract.world import Leader, build, worker

@@ -17,11 +17,11 @@ from boxsched.protocol.batches import (
     JobChange,
     WorkloadChange,
 )
-from boxsched.protocol.shards import LoadedWorkload, Project, ShardState
+from boxsched.protocol.shards import PAGE_WORKLOADS, SHARD, LoadedWorkload, Project, ShardState
 from boxsched.protocol.workers import BoxRow, NewWorker
 from boxsched.states import JobState, Result, State, StopCause
-from boxsched.store.contract import PAGE_WORKLOADS, SHARD, Store
 from boxsched.store.records import IdempotencyKey, JobSpec, NewWorkload, Submitted
+from boxsched.store.store import Store
 
 NOW = 1_760_000_000.123457
 _nothing = Batch(SHARD, 0, 0, (), (), (), (), (), (), (), (), (), ())

@@ -14,9 +14,9 @@ from boxsched.errors import Conflict, Fenced, Invalid
 from boxsched.model import Kind
 from boxsched.node.in_process import ADDRESS
 from boxsched.protocol.batches import DurationChange, SetAside
+from boxsched.protocol.shards import SHARD
 from boxsched.protocol.workers import NewWorker
 from boxsched.store import Store, open_store
-from boxsched.store.contract import SHARD
 from boxsched.store.errors import SchemaTooOld, StoreInUse
 from boxsched.store.operating.check import check
 from boxsched.store.operating.move import Moved, move

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from boxsched.protocol.shards import SHARD
 from boxsched.store import Store, open_store
-from boxsched.store.contract import SHARD
 from boxsched.store.errors import StoreBehind
 from boxsched.store.memory import FILE
 from boxsched.store.steps.maintenance import JUMP

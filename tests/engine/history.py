@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from boxsched.feed import EventCursor, EventFeed, Subscription
 from boxsched.protocol.batches import Batch, Event, StoredEvent
-from boxsched.store.contract import Store
+from boxsched.store.store import Store
 
 PATIENCE_SECONDS = 20.0
 FROM_THE_BEGINNING = EventCursor({})

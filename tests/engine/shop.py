@@ -17,12 +17,13 @@ from boxsched.model import (
 from boxsched.protocol import inbox
 from boxsched.protocol.assignments import Assignment
 from boxsched.protocol.batches import Event, StoredEvent
+from boxsched.protocol.shards import SHARD
 from boxsched.protocol.workers import Connected, NewWorker
 from boxsched.states import Result
 from boxsched.store import open_store
-from boxsched.store.contract import SHARD, Store
 from boxsched.store.operating.check import check
 from boxsched.store.records import JobSpec, NewWorkload, Submitted, Workload
+from boxsched.store.store import Store
 
 
 class HeldClock:

@@ -16,7 +16,7 @@ from boxsched.protocol import inbox
 from boxsched.protocol.batches import Batch
 from boxsched.protocol.workers import Connected, Connection, NewWorker
 from boxsched.states import Result, State
-from boxsched.store.contract import Store
+from boxsched.store.store import Store
 from tests.engine.shop import Shop
 
 LOST_SECONDS = 140

@@ -12,12 +12,13 @@ from boxsched.engine.outcomes import Outcomes
 from boxsched.errors import Fenced, OutcomeUnknown, StoreAway
 from boxsched.protocol import inbox
 from boxsched.protocol.batches import Batch, InboxEntry
+from boxsched.protocol.shards import SHARD
 from boxsched.protocol.workers import Pulse
 from boxsched.scheduling.scheduler import Scheduler
 from boxsched.states import Result, State
-from boxsched.store.contract import SHARD, Store
 from boxsched.store.errors import InvariantRefused
 from boxsched.store.operating.check import check
+from boxsched.store.store import Store
 from tests.engine.shop import Shop
 
 POISON = "poison"

@@ -18,12 +18,12 @@ from boxsched.gather import Gather
 from boxsched.model import BoxId, JobId, WorkerId, WorkloadId
 from boxsched.protocol import inbox, wire
 from boxsched.protocol.batches import BoxChange
-from boxsched.protocol.shards import Project
+from boxsched.protocol.shards import SHARD, Project
 from boxsched.protocol.workers import BoxRow
 from boxsched.states import Result
 from boxsched.store import open_store
-from boxsched.store.contract import SHARD, Store
 from boxsched.store.records import Token
+from boxsched.store.store import Store
 from tests.contract.world import NOW, Leader, build, spec
 
 PATIENCE_SECONDS = 20.0

@@ -7,8 +7,8 @@ import attrs
 import pytest
 
 from boxsched.protocol import inbox, wire
+from boxsched.protocol.shards import SHARD
 from boxsched.protocol.workers import NewWorker
-from boxsched.store.contract import SHARD
 from boxsched.store.records import Token
 from tests.contract.world import NOW
 from tests.gateway.house import CLUSTER, NODE, QUICK, House

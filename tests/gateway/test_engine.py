@@ -12,7 +12,7 @@ from boxsched.engine.engine import Counters, Engine
 from boxsched.model import WorkerId, WorkloadId
 from boxsched.protocol import inbox, wire
 from boxsched.protocol.batches import Event
-from boxsched.store.contract import SHARD
+from boxsched.protocol.shards import SHARD
 from boxsched.store.records import NewWorkload, Submitted
 from tests.contract.world import build, spec
 from tests.gateway.house import PATIENCE_SECONDS, House, Worker, passed, started

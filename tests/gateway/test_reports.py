@@ -9,7 +9,7 @@ import pytest
 from boxsched.model import JobId, WorkloadId
 from boxsched.protocol import inbox, wire
 from boxsched.states import Result
-from boxsched.store.sql_store import SqlStore
+from boxsched.store.store import Store
 from boxsched.worker.agent.spool import MARKS_BYTES
 from tests.contract.world import NOW
 from tests.gateway.house import House, Worker, passed, started
@@ -156,11 +156,11 @@ async def test_what_is_stale_is_said_when_that_is_durable(
     """What was looked up may be a commit that the standby has not got yet."""
     asked, durable = asyncio.Event(), asyncio.Event()
 
-    async def settle(store: SqlStore) -> None:
+    async def settle(store: Store) -> None:
         asked.set()
         await durable.wait()
 
-    monkeypatch.setattr(SqlStore, "settle", settle)
+    monkeypatch.setattr(Store, "settle", settle)
     async with House.open(tmp_path) as house:
         worker = await with_jobs(house)
         task = worker.tasks[0]

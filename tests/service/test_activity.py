@@ -6,7 +6,7 @@ from pathlib import Path
 
 import attrs
 
-from boxsched.store.contract import SHARD
+from boxsched.protocol.shards import SHARD
 from boxsched.store.records import Submitted
 from tests.service.house import API, House, job, jobs
 

@@ -3,8 +3,8 @@
 import asyncio
 
 from boxsched.protocol import inbox
+from boxsched.protocol.shards import SHARD
 from boxsched.protocol.workers import Connected, NewWorker
-from boxsched.store.contract import SHARD
 from tests.service.house import API, PATIENCE_SECONDS, House, jobs
 
 

@@ -6,16 +6,16 @@ import msgspec
 import pytest
 
 from boxsched.api.http.bodies import Form
-from boxsched.api.resources import requests as schema
+from boxsched.api.resources import requests
 from boxsched.errors import Invalid
 from tests.service.house import PUBLIC_KEY
 
 ASKED = (
-    schema.ProjectSettings,
-    schema.AskBuild,
-    schema.AskDeploy,
-    schema.AskSession,
-    schema.AskToken,
+    requests.ProjectSettings,
+    requests.AskBuild,
+    requests.AskDeploy,
+    requests.AskSession,
+    requests.AskToken,
 )
 
 
@@ -28,20 +28,24 @@ def patterns(described: Any) -> set[str]:
 
 def test_every_form_is_said_in_words() -> None:
     _, described = msgspec.json.schema_components(ASKED)
-    assert patterns(described) == schema.FORMS.keys()
+    assert patterns(described) == requests.FORMS.keys()
 
 
 @pytest.mark.parametrize(
     ("kind", "value", "said"),
     [
-        (schema.AskBuild, {"commit": "zzz"}, ("commit", "7 to 64 hex digits")),
-        (schema.AskBuild, {"branch": "-x"}, ("branch", "may not begin with '-'")),
-        (schema.AskBuild, {"author": "a\nb"}, ("author", "no control characters")),
-        (schema.AskBuild, {"message": "a\0"}, ("message", "no NUL")),
-        (schema.AskSession, {"public_key": PUBLIC_KEY, "box_type": "a b"}, ("box_type", "1 to 63")),
-        (schema.ProjectSettings, {"name": "Web"}, ("name", "a-z, 0-9")),
+        (requests.AskBuild, {"commit": "zzz"}, ("commit", "7 to 64 hex digits")),
+        (requests.AskBuild, {"branch": "-x"}, ("branch", "may not begin with '-'")),
+        (requests.AskBuild, {"author": "a\nb"}, ("author", "no control characters")),
+        (requests.AskBuild, {"message": "a\0"}, ("message", "no NUL")),
         (
-            schema.ProjectSettings,
+            requests.AskSession,
+            {"public_key": PUBLIC_KEY, "box_type": "a b"},
+            ("box_type", "1 to 63"),
+        ),
+        (requests.ProjectSettings, {"name": "Web"}, ("name", "a-z, 0-9")),
+        (
+            requests.ProjectSettings,
             {"jobs": [{"name": "a", "commands": ["b"], "environment": {"BOXSCHED_X": "1"}}]},
             ("jobs[0].environment", "not BOXSCHED_ at the beginning"),
         ),

@@ -5,13 +5,13 @@ from typing import Any
 
 from boxsched.api.resources.activity import NOTICE_SECONDS, notice_of
 from boxsched.store.records import History
-from boxsched.store.steps import maintenance as operating
+from boxsched.store.steps import maintenance
 from tests.service.house import API, House
 
 
 async def jumped(house: House) -> None:
     """As the first session on a new timeline does."""
-    await house.node.store._driver.serving.write(operating.restored)
+    await house.node.store._driver.serving.write(maintenance.restored)
 
 
 async def test_a_reader_is_ended_and_told_to_read_all_anew(waiting: House) -> None:

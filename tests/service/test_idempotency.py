@@ -9,7 +9,7 @@ import pytest
 
 from boxsched.model import WorkloadId
 from boxsched.protocol.inbox import Stop
-from boxsched.store.contract import SHARD
+from boxsched.protocol.shards import SHARD
 from boxsched.store.records import IdempotencyKey, KeyTaken, Submitted
 from tests.service.house import API, PUBLIC_KEY, House, job, refused, stop
 

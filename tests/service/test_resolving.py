@@ -13,8 +13,8 @@ from boxsched.client import Client
 from boxsched.errors import Conflict
 from boxsched.model import parse_job
 from boxsched.protocol import inbox
+from boxsched.protocol.shards import SHARD
 from boxsched.protocol.workers import Connected, NewWorker
-from boxsched.store.contract import SHARD
 from tests.service.house import API, PATIENCE_SECONDS, Answer, House, job, stop
 
 

@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 from boxsched.cli import main
 from boxsched.engine.turn import Turn
 from boxsched.protocol import inbox
-from boxsched.store.contract import SHARD
+from boxsched.protocol.shards import SHARD
 from tests.service.house import API, House
 
 

@@ -25,7 +25,7 @@ from boxsched.node.options import Options
 from boxsched.protocol.lock_keys import LockKeys
 from boxsched.protocol.workers import Connected, NewWorker
 from boxsched.store import errors
-from boxsched.store.sql_store import SqlStore
+from boxsched.store.store import Store
 from tests.contract.postgres_server import PostgresServer, _port, database, execute, served
 from tests.service.house import House
 
@@ -190,15 +190,15 @@ async def test_a_database_that_goes_again_before_the_node_has_started_is_waited_
     server: PostgresServer, port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kills = iter((True, True))
-    connect = SqlStore.connect_worker
+    connect = Store.connect_worker
 
-    async def killed(store: SqlStore, new: NewWorker) -> Connected:
+    async def killed(store: Store, new: NewWorker) -> Connected:
         if next(kills, False):
             server.kill()
             asyncio.get_running_loop().run_in_executor(None, server.start)
         return await connect(store, new)
 
-    monkeypatch.setattr(SqlStore, "connect_worker", killed)
+    monkeypatch.setattr(Store, "connect_worker", killed)
     with database(server.url("postgres")) as url:
         node = asyncio.create_task(service.serve(options(tmp_path, url, port)))
         await until_answers(f"http://127.0.0.1:{port}", "/readyz", 200)

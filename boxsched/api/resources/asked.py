@@ -20,8 +20,8 @@ from boxsched.model import (
 from boxsched.nearest import unknown
 from boxsched.node.node import DEFAULT_BOX_TYPE
 from boxsched.states import Result, State
-from boxsched.store.contract import Store
 from boxsched.store.records import JobSpec, NewWorkload, Workload
+from boxsched.store.store import Store
 
 SESSION_SECONDS = 3_600.0
 FAIL_FAST, FAIL_SLOW = "[fast failing]", "[fast failing skip]"  # in a commit's message

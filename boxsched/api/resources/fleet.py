@@ -16,9 +16,8 @@ from boxsched.model import job_text
 from boxsched.node.in_process import ADDRESS
 from boxsched.node.node import Node
 from boxsched.protocol import inbox
-from boxsched.protocol.shards import Box
+from boxsched.protocol.shards import SHARD, Box
 from boxsched.protocol.workers import Connection
-from boxsched.store.contract import SHARD
 from boxsched.store.records import Worker
 
 # How long an answer waits for the leader to let a worker's Boxes go: about three seconds.

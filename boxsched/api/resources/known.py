@@ -32,8 +32,8 @@ from boxsched.api.resources.branches import BranchGlobs, Compiler
 from boxsched.api.resources.requests import ProjectSettings
 from boxsched.node.node import DEFAULT_BOX_TYPE
 from boxsched.protocol.shards import Project
-from boxsched.store.contract import Store
 from boxsched.store.records import JobSpec
+from boxsched.store.store import Store
 
 KEPT_BYTES_AT_MOST = 32 << 20
 BYTES_OF_TEXT = 6  # that settings take in memory, for each byte of their text: about

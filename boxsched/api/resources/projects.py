@@ -12,8 +12,7 @@ from boxsched.api.resources.known import KnownProjects, is_project_name, setting
 from boxsched.api.resources.requests import ProjectSettings
 from boxsched.errors import Invalid
 from boxsched.node.node import Node
-from boxsched.protocol.shards import Project
-from boxsched.store.contract import SHARD
+from boxsched.protocol.shards import SHARD, Project
 
 BYTES_A_JOB = 200
 

@@ -14,8 +14,8 @@ from boxsched.model import JobId, job_text, job_workload, parse_job
 from boxsched.node.node import Node
 from boxsched.protocol import inbox
 from boxsched.protocol.inbox import Resolution
+from boxsched.protocol.shards import SHARD
 from boxsched.states import JobState, State
-from boxsched.store.contract import SHARD
 from boxsched.store.records import Job, Workload
 
 # How long an answer waits for the engine to have seen what was asked; it is durable anyway.

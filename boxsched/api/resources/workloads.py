@@ -22,8 +22,8 @@ from boxsched.model import Kind, WorkloadId, parse_workload, workload_text
 from boxsched.node.node import Node
 from boxsched.pace import HEAVY_JOBS
 from boxsched.protocol import inbox
+from boxsched.protocol.shards import SHARD
 from boxsched.states import SERVICE_RESULTS, Result, State
-from boxsched.store.contract import SHARD
 from boxsched.store.records import IdempotencyKey, Workload, WorkloadFilter
 
 DEFAULT_LIMIT, MAX_LIMIT = 50, 200

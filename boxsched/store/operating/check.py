@@ -18,7 +18,7 @@ from boxsched.store.operating.replay import Replay
 from boxsched.store.operating.session import Session, opened, refuse_other_schema
 from boxsched.store.records import SetAsideCommand
 from boxsched.store.sqlite import session as sqlite_session
-from boxsched.store.steps import reads as reading
+from boxsched.store.steps import reads
 
 SQL = load("check.sql")
 _OPERATING = load("operating_postgres.sql")
@@ -77,7 +77,7 @@ def violations(session: Session, audience: Audience) -> Iterator[Violation]:
         rows = list(session.stream(block))
         if rows:
             yield _violation(block.purpose.replace("\n", " "), rows)
-    for command in session.run(reading.set_aside(NOTED_AT_MOST)):
+    for command in session.run(reads.set_aside(NOTED_AT_MOST)):
         audience.note(_noted(command))
     broken: dict[str, list[Row]] = {}
     for what, row in Replay(session.stream, audience.step).run():

@@ -13,7 +13,7 @@ from boxsched.store.blocks import Row, Steps, load
 from boxsched.store.operating.session import Session, opened, refuse_other_schema, shown
 from boxsched.store.schema import SCHEMA_VERSION
 from boxsched.store.sqlite.session import Session as SqliteSession
-from boxsched.store.steps import maintenance as operating
+from boxsched.store.steps import maintenance
 from boxsched.store.steps.maintenance import JUMP, ShardStanding
 from boxsched.store.tables import TABLES
 
@@ -123,7 +123,7 @@ def standing(url: str) -> Standing:
     with opened(url) as session:
         refuse_other_schema(session)
         said = session.said()
-        unfinished, commands = session.run(operating.load_now())
+        unfinished, commands = session.run(maintenance.load_now())
         found = Standing(
             database=shown(url),
             cluster=said["cluster"],
@@ -131,7 +131,7 @@ def standing(url: str) -> Standing:
             schema_of_program=SCHEMA_VERSION,
             unfinished=unfinished,
             commands=commands,
-            shards=tuple(session.run(operating.shards())),
+            shards=tuple(session.run(maintenance.shards())),
         )
         if isinstance(session, SqliteSession):
             return _of_file(found, sqlite_path(url), session)
@@ -147,10 +147,10 @@ def restored(url: str) -> list[Row]:
     with opened(url, writing=True) as session:
         refuse_other_schema(session)
         if isinstance(session, SqliteSession):
-            shards = session.run(operating.restored())
+            shards = session.run(maintenance.restored())
             session.run(_jump_ids())
         else:
-            shards = session.run(operating.restored(*_server(session)))
+            shards = session.run(maintenance.restored(*_server(session)))
             _jump_sequences(session)
         return shards
 

@@ -31,7 +31,7 @@ from boxsched.store.postgres.session import Session
 from boxsched.store.postgres.session import session as postgres_session
 from boxsched.store.sqlite.session import Session as Source
 from boxsched.store.sqlite.session import session as sqlite_session
-from boxsched.store.steps import maintenance as operating
+from boxsched.store.steps import maintenance
 from boxsched.store.tables import TABLES
 
 _ASK = load("operating_postgres.sql")
@@ -82,7 +82,7 @@ def move(source: str, target: str, told: Told) -> Moved:
         for table in TABLES:
             moved.rows[table] = _copy(_Table(old, new, table, told, moved), new)
         _continue_ids(old, new)
-        new.run(operating.moved())
+        new.run(maintenance.moved())
         _refuse_broken(new)
         _commit(new, path, said)
     return moved

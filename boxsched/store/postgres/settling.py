@@ -15,7 +15,7 @@ import psycopg2
 from boxsched.errors import StoreAway
 from boxsched.store.postgres.connection import CONNECT_SECONDS, WRITE, connect_to
 from boxsched.store.postgres.pulse import COMMIT_SECONDS
-from boxsched.store.steps import reads as reading
+from boxsched.store.steps import reads
 
 
 class Settling:
@@ -55,6 +55,6 @@ async def _commit(place: Mapping[str, Any]) -> None:
     except (psycopg2.Error, TimeoutError, OSError) as error:
         raise StoreAway(f"the connection broke: {str(error).strip()}") from error
     try:
-        await connection.transact(WRITE, reading.ping(), COMMIT_SECONDS)
+        await connection.transact(WRITE, reads.ping(), COMMIT_SECONDS)
     finally:
         connection.close()

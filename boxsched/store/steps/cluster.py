@@ -6,7 +6,7 @@ from boxsched.model import WorkerId
 from boxsched.protocol.workers import Connection
 from boxsched.store.blocks import Row, Steps, load
 from boxsched.store.records import NodeInfo, ShardHead
-from boxsched.store.steps import workers as fleet
+from boxsched.store.steps import workers
 
 _SQL = load("cluster.sql")
 
@@ -39,7 +39,7 @@ def drop_old_nodes(away: Sequence[str], seconds: float) -> Steps[list[str]]:
     if not found:
         return []
     for worker, number in (yield _SQL["own_workers"].rows(found)):
-        yield from fleet.forget_worker(Connection(WorkerId(worker), number))
+        yield from workers.forget_worker(Connection(WorkerId(worker), number))
     for (name,) in found:
         yield _SQL["forget_node"](name=name)
     return [name for (name,) in found]

@@ -5,7 +5,7 @@ given out there must not be given out again. So it is as behind the restoration 
 """
 
 from boxsched.store.blocks import Steps, load
-from boxsched.store.steps import maintenance as operating
+from boxsched.store.steps import maintenance
 from boxsched.store.tables import TABLES
 
 _SQL = load("history.sql")
@@ -27,7 +27,7 @@ def go_on(id_: str, system: str, timeline: int, now: float) -> Steps[bool]:
         return False
     jumps = bool(found) and found[0][0] is not None
     if jumps:
-        yield from operating.void_what_was_given(now)
+        yield from maintenance.void_what_was_given(now)
         yield from _skip_ids()
     yield _SQL["add"](id=id_, system=system, timeline=timeline, restored=False, began_at=now)
     return jumps

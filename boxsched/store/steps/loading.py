@@ -5,12 +5,17 @@ from operator import itemgetter
 from typing import Any
 
 from boxsched.model import JobId, ProjectId, WorkloadId, job_id, job_workload
-from boxsched.protocol.shards import LoadedJob, LoadedWorkload, Organization, ShardState
+from boxsched.protocol.shards import (
+    PAGE_WORKLOADS,
+    LoadedJob,
+    LoadedWorkload,
+    Organization,
+    ShardLoading,
+    ShardState,
+)
 from boxsched.store import rows
 from boxsched.store.blocks import Block, Row, Steps, load
-from boxsched.store.contract import PAGE_WORKLOADS, ShardLoading
-from boxsched.store.steps import leading
-from boxsched.store.steps import workers as fleet
+from boxsched.store.steps import leading, workers
 
 _SQL = load("leading.sql")
 
@@ -36,7 +41,7 @@ def _state(shard: int, epoch: int, batch: int, organization: Organization) -> St
     projects = yield from _by_id(_SQL["load_projects"], rows.project, **mine)
     boxes = yield from _by_id(_SQL["load_boxes"], rows.box, **mine)
     durations = yield from _durations(organization)
-    pulses = yield from fleet.pulses(shard)
+    pulses = yield from workers.pulses(shard)
     return ShardState(
         shard,
         epoch,

@@ -13,7 +13,7 @@ from boxsched.model import Kind, WorkloadId
 from boxsched.states import State
 from boxsched.store.blocks import Block, Steps, load
 from boxsched.store.records import WorkloadFilter, WorkloadPage
-from boxsched.store.steps import reads as reading
+from boxsched.store.steps import reads
 
 _SQL = load("pages.sql")
 
@@ -36,7 +36,7 @@ def workloads(wanted: WorkloadFilter) -> Steps[WorkloadPage]:
     ids, on = yield from _found([walk for walk in walks if walk.before], wanted.limit)
     if len(ids) > wanted.limit:
         ids, on = ids[: wanted.limit], ids[wanted.limit - 1]
-    found = yield from reading.listed(ids, JOBS_AT_MOST)
+    found = yield from reads.listed(ids, JOBS_AT_MOST)
     return WorkloadPage(tuple(found), on if len(found) == len(ids) else found[-1].id)
 
 

@@ -16,6 +16,8 @@ from boxsched.store.blocks import Steps, load
 from boxsched.store.errors import BoundToAnother, NoPlace, NotYet
 from boxsched.store.records import Worker
 
+NO_PROBLEMS: Mapping[WorkerId, str] = {}
+
 MAX_FORMER_BOXES = 10_000  # of one worker, with jobs on them or the leader behind
 
 _SQL = load("fleet.sql")

@@ -1,4 +1,4 @@
-"""The store's contract: what every side (SQLite; PostgreSQL) does, and tests/contract proves.
+"""The store: what every call promises, on SQLite and on PostgreSQL alike; tests/contract proves it.
 
 Rules that hold for every call:
 
@@ -12,16 +12,19 @@ Rules that hold for every call:
   the API, which may raise ``TooLong``.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
+from boxsched.errors import StoreAway
 from boxsched.model import JobId, ProjectId, WorkerId, WorkloadId
 from boxsched.protocol.assignments import Assignment
 from boxsched.protocol.batches import Batch, InboxEntry, StoredEvent
 from boxsched.protocol.inbox import Resolve, Stop
-from boxsched.protocol.shards import Box, LoadedWorkload, Organization, Project, ShardState
+from boxsched.protocol.shards import Box, Organization, Project, ShardLoading
 from boxsched.protocol.workers import Connected, Connection, NewWorker, Pulse
 from boxsched.states import JobState
+from boxsched.store.driver import Driver
 from boxsched.store.records import (
     ActivitySnapshot,
     IdempotencyKey,
@@ -40,52 +43,78 @@ from boxsched.store.records import (
     WorkloadFilter,
     WorkloadPage,
 )
+from boxsched.store.steps import (
+    cluster,
+    commits,
+    leading,
+    loading,
+    logs,
+    pages,
+    projects,
+    reads,
+    sessions,
+    submission,
+    tokens,
+    workers,
+)
 
 if TYPE_CHECKING:
     from boxsched.store.postgres.servers import Servers
 
-PAGE_WORKLOADS = 1_000
-OVERTAKING_SEEN = 1_000
-NO_PROBLEMS: Mapping[WorkerId, str] = {}
-SHARD = 1  # the default organization's; the only one there is on SQLite
+PING_SECONDS = 1.0
 
 
-class ShardLoading(Protocol):
-    """Who loads a shard. Each call may take some ten milliseconds."""
+class Store:
+    """See the module; every method may raise ``StoreAway``.
 
-    def begin(self, state: ShardState) -> None: ...
+    Each call runs a procedure of ``steps`` on the driver's connections of its use.
+    """
 
-    def add(self, workloads: Sequence[LoadedWorkload]) -> None:
-        """The next of the unfinished workloads, at most PAGE_WORKLOADS, by id."""
-
-
-class Store(Protocol):
-    """See the module; every method may raise ``StoreAway``."""
-
-    @property
-    def round_trips(self) -> Mapping[str, int]:
-        """To the database, since the start, by what they were for; none on SQLite."""
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
 
     @property
     def servers(self) -> "Servers | None":
         """Where the database is; None on SQLite."""
+        return self._driver.servers
+
+    @property
+    def round_trips(self) -> Mapping[str, int]:
+        """To the database, since the start, by what they were for; none on SQLite."""
+        return self._driver.round_trips
 
     async def open(self) -> None:
         """Connect, and prepare or upgrade the schema under a lock."""
+        await self._driver.open()
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        await self._driver.close()
 
     async def ping(self) -> None:
         """Answers if the store can read; raises StoreAway otherwise."""
+        try:
+            async with asyncio.timeout(PING_SECONDS):
+                await self._driver.serving.read(reads.ping)
+        except TimeoutError as error:
+            raise StoreAway(f"no answer within {PING_SECONDS:g} s") from error
 
     async def settle(self) -> None:
         """All that was read before is durable when this returns, also on a synchronous standby."""
+        await self._driver.serving.write(reads.ping)
 
     async def ready(self) -> None:
         """Answers if the store can read, and can write, too, if the last write failed."""
+        await self.ping()
+        if self._driver.writes_fail:
+            try:
+                async with asyncio.timeout(PING_SECONDS):
+                    await self._driver.serving.write(reads.try_to_write)
+            except TimeoutError as error:
+                raise StoreAway(f"no write was done within {PING_SECONDS:g} s") from error
 
     async def cluster(self) -> str:
         """Names this database: chosen at random when it was made."""
+        return await self._driver.serving.read(reads.cluster)
 
     # --- The cluster -----------------------------------------------------------------------
 
@@ -94,47 +123,60 @@ class Store(Protocol):
 
         The number only grows: an organization stays in the shard that it was given.
         """
+        return await self._driver.serving.write(cluster.open_shards, count)
 
     async def shards(self) -> list[ShardHead]:
         """Each shard's epoch, last batch and leader: one small query, asked often."""
+        return await self._driver.serving.read(cluster.shards)
 
     async def put_node(self, name: str, url: str, version: str) -> NodeInfo:
         """The node of that name (one row for good), started now; its id names its lock."""
+        return await self._driver.serving.write(cluster.put_node, name, url, version)
 
     async def nodes(self) -> list[NodeInfo]:
         """All that ever were, by id; who is alive is known from the locks alone."""
+        return await self._driver.reading.read(cluster.nodes)
 
-    async def forget_node(self, name: str) -> None: ...
+    async def forget_node(self, name: str) -> None:
+        await self._driver.serving.write(cluster.forget_node, name)
 
     async def drop_old_nodes(self, away: Sequence[str], older_than: float) -> list[str]:
         """Delete those of these nodes, which are away, that started and were seen more than
         ``older_than`` seconds ago, with their in-process workers; returns their names."""
+        return await self._driver.serving.write(cluster.drop_old_nodes, away, older_than)
 
     # --- Tokens ----------------------------------------------------------------------------
 
     async def put_token(self, token: Token) -> None:
         """Keep a token's SHA-256 sum; one with that digest already changes nothing."""
+        await self._driver.serving.write(tokens.put_token, token)
 
     async def token(self, digest: str) -> Token | None:
         """A token that was not revoked; whether it has expired is the caller's to see."""
+        return await self._driver.serving.read(tokens.token, digest)
 
     async def tokens(self) -> list[Token]:
         """All that were not revoked, oldest first."""
+        return await self._driver.reading.read(tokens.tokens)
 
     async def revoke_token(self, id: str) -> bool:
         """False where there is none of that id."""
+        return await self._driver.serving.write(tokens.revoke_token, id)
 
     async def drop_old_tokens(self, older_than: float, limit: int) -> int:
         """Delete tokens that expired, and tokens that were revoked, more than ``older_than``
         seconds ago, at most ``limit`` of each; returns how many. A revoked token of a data folder
         (its id begins with ``file-``) stays, so that no start of its node brings it back."""
+        return await self._driver.serving.write(tokens.drop_old_tokens, older_than, limit)
 
     # --- Settings --------------------------------------------------------------------------
 
     async def set_organization(self, organization: Organization) -> None:
         """Replace the default organization's queue settings. Tells the leader: inbox ``reload``."""
+        await self._driver.serving.write(projects.set_organization, organization)
 
-    async def organization(self) -> Organization: ...
+    async def organization(self) -> Organization:
+        return await self._driver.serving.read(projects.organization)
 
     async def put_project(
         self,
@@ -146,19 +188,26 @@ class Store(Protocol):
         keep_secret: bool,
     ) -> tuple[Project, bool]:
         """Create or replace; True where it was created. Tells the leader (inbox ``project``)."""
+        return await self._driver.serving.write(
+            projects.put_project, name, settings, max_boxes, secret, keep_secret
+        )
 
-    async def project(self, name: str) -> Project | None: ...
+    async def project(self, name: str) -> Project | None:
+        return await self._driver.serving.read(projects.project, name)
 
-    async def project_id(self, name: str) -> ProjectId | None: ...
+    async def project_id(self, name: str) -> ProjectId | None:
+        return await self._driver.serving.read(projects.project_id, name)
 
     async def projects(self) -> list[Project]:
         """All of them, by name."""
+        return await self._driver.reading.read(projects.projects)
 
     async def delete_project(self, name: str) -> bool:
         """False where there is none; raises Conflict while it has unfinished workloads. Tells the
         leader, as ``put_project`` does."""
+        return await self._driver.serving.write(projects.delete_project, name)
 
-    # --- Submissions and other commands (any node) -----------------------------------------
+    # --- Submissions and other commands ----------------------------------------------------
 
     async def submit(self, group: Sequence[NewWorkload]) -> list[SubmitOutcome]:
         """Store a group in one transaction: numbers, rows, inbox entries, idempotency keys.
@@ -169,62 +218,81 @@ class Store(Protocol):
         decides the same.
         Projects' rows are locked in the order of their ids; numbers follow the group's order.
         """
+        return await self._driver.serving.write(submission.submit, group)
 
     async def ask(self, shard: int, entries: Sequence[tuple[str, bytes]]) -> None:
         """Put commands (kind, payload) into the shard's inbox, in one transaction."""
+        await self._driver.serving.write(submission.ask, shard, entries)
 
     async def idempotency(
         self, key: IdempotencyKey, *, living: bool = False
     ) -> Submitted | KeyTaken | None:
         """What came under the key before, and is durable; None where it is new. ``living``: a key
         that a deleted project had counts as new."""
+        found = await self._driver.serving.read(submission.idempotency, key, living=living)
+        if found is None:
+            return None
+        # Seen, which after a crash is not yet on the synchronous standby: a write waits for that.
+        return await self._driver.serving.write(submission.idempotency, key, living=living)
 
     async def sweep_projects(self, after: ProjectId, limit: int) -> SweptProjects:
         """Look at the next projects behind that id, at most ``limit``; delete the deleted ones that
         no workload refers to. The numbers that a name has used are remembered: the row with the
         highest number stays."""
+        return await self._driver.serving.write(projects.sweep_projects, after, limit)
 
     async def sweep_keys(self, after: tuple[str, str], older_than: float, limit: int) -> SweptKeys:
         """Look at the next keys behind (scope, key), at most ``limit``; delete those that were kept
         more than ``older_than`` seconds ago."""
+        return await self._driver.serving.write(submission.sweep_keys, after, older_than, limit)
 
     async def ask_once(
         self, command: Stop | Resolve, workload: WorkloadId, number: int, key: IdempotencyKey
     ) -> Submitted | KeyTaken:
         """Put a command about that workload into the inbox and keep its key, in one transaction."""
+        return await self._driver.serving.write(submission.ask_once, command, workload, number, key)
 
     async def fix_commit(self, job: JobId, lease_token: int, found: str) -> str | None:
         """The commit that all jobs of the job's workload run, as a whole hash: durable when it
         returns. It is ``found``, unless the workload has one, or ``found`` is not what it asks for,
         or the workload that it rebuilds has one. None where the lease is not the job's.
         """
+        return await self._driver.serving.write(commits.fix_commit, job, lease_token, found)
 
     async def append_log(self, chunks: Sequence[tuple[JobId, int, int, bytes]]) -> None:
         """Append (job, attempt, offset, bytes); one already there (same offset) changes nothing."""
+        await self._driver.serving.write(logs.append_log, chunks)
 
-    # --- The engine (the shard's leader) ---------------------------------------------------
+    # --- The engine ------------------------------------------------------------------------
 
     async def raise_epoch(self, shard: int, node: str) -> int:
         """A new leadership; the fence refuses every earlier leader from now. Returns its epoch."""
+        return await self._driver.deciding.write(leading.raise_epoch, shard, node)
 
     async def load(self, shard: int, into: ShardLoading) -> None:
         """The shard as it is, in one snapshot: its state, then its unfinished workloads in pages.
 
         ``into`` is called in a thread. Submissions that are still in the inbox are left out.
         """
+        await self._driver.deciding.load(loading.load_shard, shard, into)
 
     async def mirror(self, shard: int, into: ShardLoading) -> None:
         """The same, on the connections of reads: for a node that only explains the shard."""
+        await self._driver.reading.load(loading.load_shard, shard, into)
 
     async def inbox(self, shard: int, limit: int) -> list[InboxEntry]:
         """The oldest commands, in the order of their ids; they stay until a batch deletes them."""
+        return await self._driver.deciding.read(leading.inbox, shard, limit)
 
     async def commit(self, batch: Batch) -> None:
         """One fenced transaction. Raises Fenced, OutcomeUnknown or StoreAway; else it is done."""
+        await self._driver.deciding.write(leading.commit, batch)
 
     async def batch_number(self, shard: int) -> tuple[int, int]:
         """(epoch, batch) as stored: says whether a commit of unknown outcome happened. Durable when
         it returns, as a commit is."""
+        # A write, as in ``idempotency``: the engine acts on a batch that is there.
+        return await self._driver.deciding.write(leading.batch_number, shard)
 
     # --- Workers ---------------------------------------------------------------------------
 
@@ -236,105 +304,135 @@ class Store(Protocol):
         of the worker ends with this one; what it was promised there may hold on until its first
         beat. Raises Conflict where another worker has the name.
         """
+        return await self._driver.serving.write(workers.connect_worker, new)
 
     async def disconnect_workers(self, connections: Sequence[Connection]) -> None:
         """They are disconnected, as far as they have not connected anew since."""
+        await self._driver.serving.write(workers.disconnect_workers, connections)
 
     async def beat(
         self,
         connections: Sequence[Connection],
         lost_after: float | None = None,
-        problems: Mapping[WorkerId, str] = NO_PROBLEMS,
+        problems: Mapping[WorkerId, str] = workers.NO_PROBLEMS,
     ) -> set[WorkerId]:
         """Record heartbeats, in one statement; return the ids whose connection number is current.
 
         They go by what they were promised on these connections (None: not known). ``problems``:
         why those that can begin no jobs cannot.
         """
+        return await self._driver.serving.write(workers.beat, connections, lost_after, problems)
 
     async def forget_worker(self, connection: Connection) -> bool:
         """Its row goes, with those of its Boxes; False where it has connected anew since, or still
         has Boxes that have not gone."""
+        return await self._driver.serving.write(workers.forget_worker, connection)
 
     async def pulses(self, shard: int) -> list[Pulse]:
         """Every worker's beat: a number that grows while a node hears from it."""
+        return await self._driver.deciding.read(workers.pulses, shard)
 
-    async def assignments(self, workers: Sequence[WorkerId]) -> dict[WorkerId, list[Assignment]]:
+    async def assignments(self, ids: Sequence[WorkerId]) -> dict[WorkerId, list[Assignment]]:
         """What each worker should be running now, and what of it should be ended; one query."""
+        return await self._driver.serving.read(workers.assignments, ids)
 
-    # --- Reads for API and page ------------------------------------------------------------
+    # --- Reads -----------------------------------------------------------------------------
 
     async def workload(self, workload: WorkloadId) -> Workload | None:
         """One, with its jobs."""
+        return await self._driver.reading.snapshot(reads.workload, workload)
 
     async def subject(self, workload: WorkloadId) -> Workload | None:
         """The same for a command about it (a stop, a deploy, a rebuild): never behind reads."""
+        return await self._driver.serving.snapshot(reads.workload, workload)
 
     async def workloads(self, filter: WorkloadFilter) -> WorkloadPage:
         """A page. It is read within bounds, whatever there is and is asked for."""
+        return await self._driver.reading.snapshot(pages.workloads, filter)
 
     async def unfinished(self) -> list[Workload]:
         """All unfinished workloads, without jobs, by id."""
+        return await self._driver.reading.load(reads.unfinished)
 
     async def activity(self, finished: int) -> ActivitySnapshot:
         """In one snapshot: all unfinished workloads, and the last ``finished`` that have ended."""
+        return await self._driver.reading.load(reads.activity, finished)
 
     async def overtaken(self, workload: WorkloadId, since: float) -> int | None:
         """How many that were registered later have been admitted since; None where more than
         OVERTAKING_SEEN workloads have finished since, so that it is not counted."""
+        return await self._driver.reading.snapshot(reads.overtaken, workload, since)
 
     async def job_state(self, job: JobId) -> tuple[JobState, int] | None:
         """A job's state and attempt: for who asks again and again."""
+        return await self._driver.reading.read(reads.job_state, job)
 
     async def find_number(self, project: str, number: int) -> WorkloadId | None:
         """The workload of that number in the project of that name, be it deleted or made anew."""
+        return await self._driver.reading.read(reads.find_number, project, number)
 
-    async def boxes(self) -> list[Box]: ...
+    async def boxes(self) -> list[Box]:
+        return await self._driver.reading.read(workers.boxes)
 
-    async def workers(self) -> list[Worker]: ...
+    async def workers(self) -> list[Worker]:
+        return await self._driver.reading.read(workers.workers)
 
     async def log(self, job: JobId, attempt: int, offset: int, limit: int) -> bytes:
         """Up to ``limit`` bytes of an attempt's log from ``offset``; empty where there is none."""
+        return await self._driver.reading.read(logs.log, job, attempt, offset, limit)
 
     async def log_end(self, job: JobId, attempt: int) -> int:
         """How many bytes an attempt's log has; 0 where there is none."""
+        return await self._driver.reading.read(logs.log_end, job, attempt)
 
     async def events_after(self, shard: int, batch: int, n: int, limit: int) -> list[StoredEvent]:
         """Events behind shard.batch.n, in order."""
+        return await self._driver.reading.read(reads.events_after, shard, batch, n, limit)
 
     async def events_there(
         self, places: Sequence[tuple[int, int, int]]
     ) -> set[tuple[int, int, int]]:
         """Those of the places (shard, batch, n) that have an event."""
+        return await self._driver.reading.read(reads.events_there, places)
 
     async def last_event(self, shard: int) -> tuple[int, int]:
         """(batch, n) of the newest event; (0, 0) where there is none."""
+        return await self._driver.reading.read(reads.last_event, shard)
 
     async def last_events(self) -> dict[int, tuple[int, int]]:
         """The same of every shard, in one query."""
+        return await self._driver.reading.read(reads.last_events)
 
     async def set_aside(
         self, limit: int, workload: WorkloadId | None = None
     ) -> list[SetAsideCommand]:
         """Commands that were set aside, latest first; of one workload, if it is given."""
+        return await self._driver.reading.read(reads.set_aside, limit, workload)
 
-    async def set_aside_one(self, id: int) -> SetAsideCommand | None: ...
+    async def set_aside_one(self, id: int) -> SetAsideCommand | None:
+        return await self._driver.reading.read(reads.set_aside_one, id)
 
     async def drop_old_set_aside(self, then: float, kept: int, limit: int) -> int:
         """Delete those that were set aside before then, and the oldest of more than ``kept``; about
         ``limit`` at most. Returns how many there were."""
+        return await self._driver.serving.write(reads.drop_old_set_aside, then, kept, limit)
 
     async def drop_set_aside(self, id: int) -> bool:
         """False where there is none of that id."""
+        return await self._driver.serving.write(reads.drop_set_aside, id)
 
     # --- Sign-in ---------------------------------------------------------------------------
 
-    async def put_session(self, digest: str, principal: str, expires_at: float) -> None: ...
+    async def put_session(self, digest: str, principal: str, expires_at: float) -> None:
+        await self._driver.serving.write(sessions.put_session, digest, principal, expires_at)
 
     async def session(self, digest: str, now: float) -> str | None:
         """The principal of a live session of the page."""
+        return await self._driver.serving.read(sessions.session, digest, now)
 
     async def drop_expired_sessions(self, then: float, limit: int) -> int:
         """Delete sessions that were over then, at most ``limit``; returns how many there were."""
+        return await self._driver.serving.write(sessions.drop_expired_sessions, then, limit)
 
-    async def drop_session(self, digest: str) -> None: ...
+    async def drop_session(self, digest: str) -> None:
+        await self._driver.serving.write(sessions.drop_session, digest)
