@@ -7,15 +7,15 @@ has begun is done whole, whoever still waits for it.
 
 import asyncio
 import contextlib
+import functools
 import logging
 import os
 import sqlite3
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from boxsched.errors import StoreAway, disk_full
 from boxsched.store import schema
@@ -31,6 +31,7 @@ from boxsched.store.sqlite.connection import Connection, worded
 from boxsched.store.sqlite.errors import has_wal_reset_bug, translating
 from boxsched.store.sqlite.marks import file_mark, refuse_older, with_heads
 from boxsched.store.sqlite.readers import Readers
+from boxsched.store.sqlite.writer import Writer
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -66,7 +67,7 @@ class SqliteDriver:
         # Two, as the database need not lie in the data folder.
         self._locks = (FileLock(folder_lock), FileLock(path.with_name(path.name + ".lock")))
         self._writer: Connection | None = None
-        self._writing = ThreadPoolExecutor(1, "store-writer")
+        self._writing = Writer(self._transact)
         self._readers = (
             Readers(path, "deciding", DECIDING),
             Readers(path, "serving", SERVING),
@@ -82,7 +83,7 @@ class SqliteDriver:
 
     async def open(self) -> None:
         self._is_open = True
-        await self._written(self._open)
+        await self._writing.alone(self._open)
         self._noting = asyncio.create_task(self._note_on(), name="note how far the file has come")
         if has_wal_reset_bug(sqlite3.sqlite_version_info):
             log.info(
@@ -94,30 +95,31 @@ class SqliteDriver:
 
     async def close(self) -> None:
         """What was begun is done first; nothing can be begun after it."""
-        if self._is_open:
-            if self._noting is not None:
-                self._noting.cancel()
-                await asyncio.gather(self._noting, return_exceptions=True)
-            self._is_open = False
-            for readers in self._readers:
-                await readers.close()
-            await asyncio.get_running_loop().run_in_executor(self._writing, self._close)
-        self._writing.shutdown(wait=False)
+        if not self._is_open:
+            self._writing.end()
+            return
+        if self._noting is not None:
+            self._noting.cancel()
+            await asyncio.gather(self._noting, return_exceptions=True)
+        self._is_open = False
+        for readers in self._readers:
+            await readers.close()
+        await self._writing.close(self._close)
 
     async def write(self, steps: Callable[P, Steps[T]], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._written(lambda: self._transact(steps(*args, **kwargs)))
+        self._check_is_open()
+        return await self._writing.write(functools.partial(steps, *args, **kwargs))
 
     async def _note_on(self) -> None:
         """For as long as the store is open."""
         while True:
             await asyncio.sleep(NOTE_SECONDS)
             with contextlib.suppress(StoreAway):  # callers meet it themselves
-                await self._written(self._note)
+                await self._writing.alone(self._note)
 
-    async def _written(self, work: Callable[[], T]) -> T:
+    def _check_is_open(self) -> None:
         if not self._is_open:
             raise StoreAway(f"the store is closed: {self.path}")
-        return await asyncio.get_running_loop().run_in_executor(self._writing, work)
 
     # --- In a thread ------------------------------------------------------------------------
 
@@ -191,17 +193,17 @@ class SqliteDriver:
                 self._writer.raw.execute(pragma)
         return self._writer
 
-    def _transact(self, steps: Steps[T]) -> T:
+    def _transact(self, procedures: Sequence[Steps[Any]]) -> Sequence[Any]:
         with translating(self.path):
             writer = self._writing_connection()
             changes = writer.raw.total_changes
             writer.raw.execute("BEGIN IMMEDIATE")
             with self._undone_on_error(writer):
-                answer = writer.run(steps)
+                answers = [writer.run(steps) for steps in procedures]
         with translating(self.path, committing=True), self._undone_on_error(writer):
             writer.raw.execute("COMMIT")
         self._has_synced = self._has_synced or writer.raw.total_changes > changes
-        return answer
+        return answers
 
     @contextlib.contextmanager
     def _undone_on_error(self, writer: Connection) -> Iterator[None]:
