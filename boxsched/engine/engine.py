@@ -9,7 +9,8 @@ import attrs
 from boxsched.clock import Clock
 from boxsched.engine import turn
 from boxsched.engine.books import Books
-from boxsched.engine.caution import Caution, said, set_aside
+from boxsched.engine.caution import COMMANDS_A_TURN, Caution, said, set_aside
+from boxsched.engine.direct import Direct, Said
 from boxsched.engine.draft import Draft
 from boxsched.engine.entries import Taken, read
 from boxsched.engine.limits import Deadlines
@@ -20,6 +21,7 @@ from boxsched.engine.watch import NOTHING_SEEN, Sights, Watch
 from boxsched.errors import Fenced, OutcomeUnknown, StoreAway
 from boxsched.model import WorkerId
 from boxsched.protocol import inbox
+from boxsched.protocol.assignments import Assignment
 from boxsched.protocol.batches import Batch, Event, InboxEntry
 from boxsched.store.store import Store
 
@@ -56,8 +58,10 @@ class Decided:
     taken: Taken
     sights: Sights
     alone: bool  # nothing but the commands was looked at
+    said: Sequence[Said]  # reports that were not in the inbox; their workers wait
     may_be_there: bool = False  # it was sent, and the answer did not come
     committed: bool = False
+    level: Sequence[Assignment] | None = None  # of the in-process worker, behind the batch
 
 
 class Engine:
@@ -65,7 +69,8 @@ class Engine:
 
     ``published`` gets each batch's number and events; ``reloaded`` is called when one may have been
     committed without that; ``told`` gets the workers that have something to look up, with the node
-    that each is connected to; ``alive``: whether the node of that name is, as far as one can know.
+    that each is connected to, and what the in-process worker ``local`` should be running, where
+    that is known; ``alive``: whether the node of that name is, as far as one can know.
     ``stop_grace``: seconds that workers leave to a job that is to end, where they do not say.
     ``lost_after``: seconds after which a build's job ends by itself where no node is heard from, on
     workers that were promised nothing else. ``counters`` are the node's, of all its engines.
@@ -81,7 +86,8 @@ class Engine:
         may_lead: Callable[[], bool],
         published: Callable[[int, Sequence[Event]], None],
         reloaded: Callable[[], None],
-        told: Callable[[Mapping[WorkerId, str]], None],
+        told: Callable[[Mapping[WorkerId, str], Sequence[Assignment] | None], None],
+        local: Callable[[], WorkerId | None],
         alive: Callable[[str], bool],
         lost_after: float,
         stop_grace: float,
@@ -95,6 +101,7 @@ class Engine:
         self._published = published
         self._reloaded = reloaded
         self._told = told
+        self._local = local
         self._alive = alive
         self._watch = Watch(lost_after)
         self._watched_at = 0.0
@@ -102,6 +109,8 @@ class Engine:
         self._unsettled = True  # since the books were loaded
         self._held_up = False  # the store could not be read: beats may have been held up, too
         self._caution = Caution()
+        self._direct = Direct()
+        self._ahead: list[InboxEntry] = []  # of the inbox, as it was behind the last commit
         self._epoch = 0
         self._batch = 0
         self._in_epoch = False  # the epoch is this engine's, as far as it knows
@@ -114,6 +123,16 @@ class Engine:
     def wake(self) -> None:
         """There may be something in the inbox."""
         self._awake.set()
+
+    def report(self, command: inbox.Reports) -> asyncio.Future[None] | None:
+        """Reports of a worker that is connected to this node; the future is done when they are
+        durable. None: they are not taken now, and are to be put into the inbox."""
+        if self.books is None or self.in_doubt or self._caution.goes_on:
+            return None
+        future = self._direct.say(command, self._clock.monotonic())
+        if future is not None:
+            self.wake()
+        return future
 
     @property
     def leads(self) -> bool:
@@ -142,6 +161,10 @@ class Engine:
             self._drop()
 
     def _drop(self) -> None:
+        for each in () if self._decided is None else self._decided.said:
+            each.failed()
+        self._direct.drop()
+        self._ahead = []
         self.books = self._decided = None
         self.in_doubt = False
 
@@ -190,7 +213,7 @@ class Engine:
             len(books.workloads),
         )
         self._reloaded()
-        self._told({worker: books.places.get(worker, "") for worker in books.workers})
+        self._told({worker: books.places.get(worker, "") for worker in books.workers}, None)
 
     async def turn(self) -> bool:
         """One turn, or the rest of one; False where there was nothing to do.
@@ -206,19 +229,22 @@ class Engine:
             except (StoreAway, Fenced):
                 raise
             except Exception as error:  # noqa: BLE001 (what the store refuses must not end the node)
-                alone = decided.alone
-                await self._raised(error, decided.taken.entries, decided.outcomes.now, alone=alone)
+                now, alone = decided.outcomes.now, decided.alone
+                await self._raised(error, decided.taken.entries, decided.said, now, alone=alone)
         return True
 
     async def _begin(self) -> bool:
         """Read what is new, and decide; False where there is nothing to commit."""
         assert self.books is not None
-        self._awake.clear()
+        if not self._ahead:
+            self._awake.clear()
         try:
             if self._deadlines.are_due(self._clock.monotonic()):
                 await self._let_others_write()
             limit = self._caution.at_most(settled=not self._unsettled)
-            entries = await self._store.inbox(self._shard, limit) if limit else []
+            entries, self._ahead = self._ahead[:limit], []
+            if limit and not entries:
+                entries = await self._store.inbox(self._shard, limit)
             if limit and not entries:
                 self._caution.nothing_waits()
             sights = await self._look_for_workers()
@@ -227,46 +253,67 @@ class Engine:
             raise
         now = max(self._clock.now(), self.books.latest)
         overdue = self._deadlines.overdue(self.books, self._clock.monotonic())
-        if not (entries or overdue or sights or self._unsettled):
+        reports = [] if self._unsettled or self._caution.goes_on else self._direct.take()
+        if not (entries or reports or overdue or sights or self._unsettled):
             return False
         taken = read(entries)
         # Another node's clock may be ahead: nothing is queued before it was created.
         now = max([now, *(c.created_at for c in taken.commands if isinstance(c, inbox.Submit))])
         self.books.latest = now
-        alone = not (overdue or sights or self._unsettled)
+        alone = not (reports or overdue or sights or self._unsettled)
         out = Outcomes(self.books, now, self._batch + 1)
         try:
             for entry, error in taken.unreadable:
                 out.news.set_aside(entry, error)
-            turn.run(out, taken.commands, overdue, sights)
+            turn.run(out, [*(each.command for each in reports), *taken.commands], overdue, sights)
         except Exception as mistake:  # noqa: BLE001 (whatever it is, it must not end the node)
-            await self._raised(mistake, taken.entries, now, alone=alone)
+            await self._raised(mistake, taken.entries, reports, now, alone=alone)
             return True
         if not taken.entries and out.draft.empty and not out.news.events:
             self._went_well(taken.entries)
+            for each in reports:
+                each.done()  # they changed nothing
             return False
         drafted = out.draft.batch(
             self._shard, self._epoch, self._batch, taken.entries, out.news.events
         )
         aside = tuple(set_aside(entry, error, now) for entry, error in taken.unreadable)
         batch = attrs.evolve(drafted, set_aside=aside)
-        self._decided = Decided(out, batch, taken, sights, alone)
+        self._decided = Decided(out, batch, taken, sights, alone, reports)
         return True
+
+    def _fail(self, reports: Sequence[Said]) -> None:
+        """A turn with these reports raised, and one of them may be why: they come again, through
+        the inbox, where the one to blame is found."""
+        if reports:
+            self._direct.close(self._clock.monotonic())
+        for each in reports:
+            each.failed()
 
     def _went_well(self, entries: Sequence[InboxEntry]) -> None:
         self._unsettled = False
         self._caution.went_well(len(entries))
 
     async def _raised(
-        self, error: Exception, entries: Sequence[InboxEntry], now: float, *, alone: bool
+        self,
+        error: Exception,
+        entries: Sequence[InboxEntry],
+        reports: Sequence[Said],
+        now: float,
+        *,
+        alone: bool,
     ) -> None:
         """A turn raised. If it is known which command is to blame, that one is set aside."""
         books = self.books
         assert books is not None
+        self._fail(reports)
         self._drop()  # the books are changed by half
         if await self._store.batch_number(self._shard) != (self._epoch, self._batch):
             # The database went on with another history, without batches that the books have.
             raise Fenced("the books are of another history") from error
+        if reports and not entries:
+            log.error("shard %s: a turn of reports raised", self._shard, exc_info=error)
+            return
         entry = self._caution.to_blame(entries, alone=alone)
         if entry is None:
             log.error("shard %s: a turn raised; loading it again", self._shard, exc_info=error)
@@ -299,7 +346,10 @@ class Engine:
         if not decided.committed:
             began = self._clock.monotonic()
             try:
-                await self._store.commit(batch)
+                local = self._local()
+                level_of = local if local in out.to_tell else None
+                committed = await self._store.commit(batch, COMMANDS_A_TURN, level_of)
+                self._ahead, decided.level = list(committed.inbox), committed.level
             except OutcomeUnknown:
                 decided.may_be_there = True
                 raise
@@ -309,7 +359,9 @@ class Engine:
             decided.committed = True
             self._went_well(decided.taken.entries)
             self._batch += 1
-            self._act(out, batch, self._clock.monotonic() - began)
+            for each in decided.said:
+                each.done()
+            self._act(decided, self._clock.monotonic() - began)
         if connections := (*decided.sights.connections, *out.hung_up.values()):
             # Each is to connect anew, and to say what it has: also one that was only slow.
             await self._store.disconnect_workers(connections)
@@ -359,8 +411,9 @@ class Engine:
         standby makes it wait. How long it took counts as nobody's silence."""
         await self._store.batch_number(self._shard)
 
-    def _act(self, out: Outcomes, batch: Batch, commit_seconds: float) -> None:
+    def _act(self, decided: Decided, commit_seconds: float) -> None:
         """The batch is committed: now it may be shown, and workers may be told."""
+        out, batch = decided.outcomes, decided.batch
         assert self.books is not None
         now = self._clock.monotonic()
         for job in out.timed:
@@ -371,10 +424,10 @@ class Engine:
         self._published(self._batch, batch.events)
         if out.to_tell:
             places = self.books.places
-            self._told({worker: places.get(worker, "") for worker in out.to_tell})
+            self._told({worker: places.get(worker, "") for worker in out.to_tell}, decided.level)
         counters = self.counters
         counters.turns += 1
-        counters.commands += len(batch.inbox)
+        counters.commands += len(batch.inbox) + len(decided.said)
         counters.set_aside += len(batch.set_aside)
         counters.events += len(batch.events)
         counters.finished += len(batch.ended)

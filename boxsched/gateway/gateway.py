@@ -31,15 +31,16 @@ async def _objects_to_nobody() -> None:
 
 
 class Gateway:
-    """See the package. ``ask`` is durable when it returns; ``hints_reach``: whether whatever
-    concerns a worker here is told by ``look`` or ``looked``; ``objects``: why external workers may
-    not come in, if so. ``run`` is to be a task of the node.
+    """See the package. ``ask`` and ``report`` are durable when they return.
+    ``hints_reach``: whether hints of work for a worker reach this node; ``objects``: why no
+    external worker may come in, if so. ``run`` is to be a task of the node.
     """
 
     def __init__(
         self,
         store: Store,
         ask: Callable[[int, inbox.Command], Awaitable[None]],
+        report: Callable[[int, inbox.Reports], Awaitable[None]],
         *,
         node: str,
         cluster: str,
@@ -77,7 +78,7 @@ class Gateway:
             self._append_logs, at_most=OUTPUT_AT_ONCE
         )
         self._side = NodeSide(
-            ask=ask,
+            report=report,
             append_log=lambda chunks: asyncio.shield(self._output.add(chunks)),
             fix_commit=store.fix_commit,
             looked=self._look_ups.looked,

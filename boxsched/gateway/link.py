@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 class NodeSide:
     """What links need of their node; what is awaited may raise StoreAway."""
 
-    ask: Callable[[int, inbox.Command], Awaitable[None]]
+    report: Callable[[int, inbox.Reports], Awaitable[None]]
     append_log: Callable[[Sequence[LogChunk]], Awaitable[None]]
     fix_commit: Callable[[JobId, int, str], Awaitable[str | None]]
     looked: Callable[[Collection[WorkerId]], Awaitable[bool]]
@@ -201,7 +201,7 @@ class Link:
         if any(stale):
             await self._node.settle()
         if taken:
-            await self._node.ask(self._shard, inbox.Reports(self.worker, tuple(taken)))
+            await self._node.report(self._shard, inbox.Reports(self.worker, tuple(taken)))
         self._node.figures.reports += len(taken)
         for said, jobs in zip(group, stale, strict=True):
             self._node.figures.stale_reports += len(jobs)

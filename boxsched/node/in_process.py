@@ -12,6 +12,7 @@ from boxsched.clock import Clock
 from boxsched.errors import StoreAway
 from boxsched.model import WorkerId
 from boxsched.protocol import inbox
+from boxsched.protocol.assignments import Assignment
 from boxsched.protocol.timing import heartbeat_seconds
 from boxsched.protocol.workers import IN_PROCESS, Connected, Connection, NewWorker
 from boxsched.store.store import Store
@@ -39,6 +40,7 @@ class LocalWorker:
         new: NewWorker,
         store: Store,
         ask: Callable[[int, inbox.Command], Awaitable[None]],
+        report: Callable[[int, inbox.Reports], Awaitable[None]],
         clock: Clock,
         *,
         folder: Path,
@@ -53,10 +55,13 @@ class LocalWorker:
         self._new = new
         self._store = store
         self._ask = ask
+        self._say = report
         self._lost_after = lost_after
         self._deadline = deadline
         self._told_of = told_of
         self._told = asyncio.Event()
+        self._level: Sequence[Assignment] | None = None  # told, and not taken up yet
+        self._reads = False
         self._connected: Connected | None = None
         self._heard_at = 0.0
         self.agent = Agent(
@@ -79,8 +84,13 @@ class LocalWorker:
         """None before it has connected."""
         return None if self._connected is None else self._connected.connection.worker
 
-    def look(self) -> None:
-        """There may be something to start or to end."""
+    def look(self, level: Sequence[Assignment] | None = None) -> None:
+        """There may be something to start or to end. ``level``: all that it should be running.
+
+        Levels come in the order of their batches. One that comes while another is being read may be
+        older than that one: it is read anew.
+        """
+        self._level = None if self._reads else level
         self._told.set()
 
     async def connect(self) -> None:
@@ -105,8 +115,7 @@ class LocalWorker:
         while True:
             self._told.clear()
             try:
-                found = await self._store.assignments([self.id])
-                await self.agent.reconcile(found[self.id])
+                await self.agent.reconcile(await self._desired(self.id))
             except StoreAway:
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
@@ -116,6 +125,16 @@ class LocalWorker:
                     await self._told.wait()
             except TimeoutError:
                 pass
+
+    async def _desired(self, me: WorkerId) -> Sequence[Assignment]:
+        level, self._level = self._level, None
+        if level is not None:
+            return level
+        self._reads = True
+        try:
+            return (await self._store.assignments([me]))[me]
+        finally:
+            self._reads = False
 
     async def beat(self) -> None:
         """Say that it is alive, again and again."""
@@ -168,7 +187,7 @@ class LocalWorker:
 
     async def _report(self, reports: Sequence[inbox.JobStarted | inbox.JobFinished]) -> None:
         assert self._connected is not None
-        await self._ask(
+        await self._say(
             self._connected.shard,
             inbox.Reports(self._connected.connection.worker, tuple(reports)),
         )

@@ -34,6 +34,7 @@ from boxsched.node.options import Options
 from boxsched.node.retention import Retention
 from boxsched.pace import Pace
 from boxsched.protocol import inbox
+from boxsched.protocol.assignments import Assignment
 from boxsched.protocol.batches import Event
 from boxsched.protocol.lock_keys import LockKeys, node_number
 from boxsched.protocol.shards import SHARD
@@ -98,6 +99,16 @@ class Node:
         """Durable when it returns: the shard's leader will see to it."""
         await asyncio.shield(self._commands.add((shard, command)))
 
+    async def report(self, shard: int, command: inbox.Reports) -> None:
+        """Durable when it returns. The engine of this node takes it in memory; for one of another
+        node it is stored. Raises StoreAway where it has to be said again."""
+        engine = self.leadership.engines.get(shard)
+        taken = None if engine is None else engine.report(command)
+        if taken is None:
+            await self.ask(shard, command)
+        else:
+            await asyncio.shield(taken)
+
     def wake(self, shard: int) -> None:
         """There is something in the shard's inbox."""
         engine = self.leadership.engines.get(shard)
@@ -151,6 +162,7 @@ class Node:
         self.gateway = Gateway(
             self.store,
             self.ask,
+            self.report,
             node=self.name,
             cluster=cluster,
             lost_after=options.lost_after,
@@ -255,6 +267,7 @@ class Node:
             published=functools.partial(self._published, shard),
             reloaded=self.feed.recheck,
             told=self._tell,
+            local=lambda: self.worker.id,
             alive=self._is_alive,
             lost_after=self.options.lost_after,
             stop_grace=self.options.stop_grace,
@@ -279,6 +292,7 @@ class Node:
             ),
             self.store,
             self.ask,
+            self.report,
             self.clock,
             folder=options.data / "worker",
             driver=options.box_driver,
@@ -355,13 +369,14 @@ class Node:
         self.feed.publish(shard, batch, events)
         self.bus.publish(shard, batch)
 
-    def _tell(self, places: Mapping[WorkerId, str]) -> None:
-        """These workers have something to look up."""
+    def _tell(self, places: Mapping[WorkerId, str], level: Sequence[Assignment] | None) -> None:
+        """These workers have something to look up; ``level``: what the in-process one should run,
+        where that is known."""
         mine = self.gateway.connected
         elsewhere: dict[str, set[WorkerId]] = {}
         for worker, node in places.items():
             if worker == self.worker.id:
-                self.worker.look()
+                self.worker.look(level)
             elif worker not in mine and node and node != self.name:
                 elsewhere.setdefault(node, set()).add(worker)
         self.gateway.look([worker for worker in places if worker in mine])

@@ -2,9 +2,12 @@
 shard when it begins. Frozen values, as those of ``values``.
 """
 
+from collections.abc import Sequence
+
 import attrs
 
 from boxsched.model import BoxId, JobId, ProjectId, WorkloadId
+from boxsched.protocol.assignments import Assignment
 from boxsched.states import JobState, Result, State, StopCause
 
 
@@ -132,3 +135,15 @@ class Batch:
     durations: tuple[DurationChange, ...]
     events: tuple[Event, ...]
     set_aside: tuple[SetAside, ...] = ()  # of ``inbox``
+
+
+@attrs.frozen
+class Committed:
+    """What was read along with a batch's commit, of the database as it is behind it.
+
+    ``inbox``: the oldest commands. ``level``: all that the worker that was asked for should be
+    running; None: it was not read.
+    """
+
+    inbox: Sequence[InboxEntry] = ()
+    level: Sequence[Assignment] | None = None

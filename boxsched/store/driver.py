@@ -47,6 +47,10 @@ class Driver(Protocol):
     round_trips: Counter[str]  # to the database, by the procedure's name; nothing where none is far
 
     @property
+    def is_near(self) -> bool:
+        """Whether the database is in this process: one more statement is no round trip."""
+
+    @property
     def writes_fail(self) -> bool:
         """Whether the last write did, of any use."""
 

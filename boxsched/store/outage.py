@@ -58,6 +58,7 @@ class ToldDriver:
         self._outage = outage = Outage()
         self.round_trips = driver.round_trips
         self.servers = driver.servers
+        self.is_near = driver.is_near
         self.deciding: Procedures = Told(driver.deciding, outage)
         self.serving: Procedures = Told(driver.serving, outage)
         self.reading = driver.reading

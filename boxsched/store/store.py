@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from boxsched.errors import StoreAway
 from boxsched.model import JobId, ProjectId, WorkerId, WorkloadId
 from boxsched.protocol.assignments import Assignment
-from boxsched.protocol.batches import Batch, InboxEntry, StoredEvent
+from boxsched.protocol.batches import Batch, Committed, InboxEntry, StoredEvent
 from boxsched.protocol.inbox import Resolve, Stop
 from boxsched.protocol.shards import Box, Organization, Project, ShardLoading
 from boxsched.protocol.workers import Connected, Connection, NewWorker, Pulse
@@ -284,9 +284,17 @@ class Store:
         """The oldest commands, in the order of their ids; they stay until a batch deletes them."""
         return await self._driver.deciding.read(leading.inbox, shard, limit)
 
-    async def commit(self, batch: Batch) -> None:
-        """One fenced transaction. Raises Fenced, OutcomeUnknown or StoreAway; else it is done."""
-        await self._driver.deciding.write(leading.commit, batch)
+    async def commit(
+        self, batch: Batch, ahead: int = 0, level_of: WorkerId | None = None
+    ) -> Committed:
+        """One fenced transaction. Raises Fenced, OutcomeUnknown or StoreAway; else it is done.
+
+        Where that costs no round trip, it also reads the oldest commands that are then in the
+        inbox, at most ``ahead``, and what the worker ``level_of`` should then be running.
+        """
+        if not self._driver.is_near:
+            ahead, level_of = 0, None
+        return await self._driver.deciding.write(leading.commit, batch, ahead, level_of)
 
     async def batch_number(self, shard: int) -> tuple[int, int]:
         """(epoch, batch) as stored: says whether a commit of unknown outcome happened. Durable when

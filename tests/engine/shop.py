@@ -1,6 +1,6 @@
 """A whole engine over a real SQLite store, with the clock held, in the field's words."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from boxsched.engine.engine import Counters, Engine
@@ -69,10 +69,13 @@ class Shop:
         await shop.settle()
         return shop
 
+    def _tell(self, places: Mapping[WorkerId, str], level: Sequence[Assignment] | None) -> None:
+        self.told.update(places)
+
     def _engine(self) -> Engine:
         return Engine(
             self.store, self.clock, shard=SHARD, node="test", may_lead=lambda: True,
-            published=self._published, reloaded=lambda: None, told=self.told.update,
+            published=self._published, reloaded=lambda: None, told=self._tell, local=lambda: None,
             alive=lambda node: node not in self.gone, lost_after=120.0, stop_grace=10.0,
             counters=Counters(),
         )  # fmt: skip

@@ -4,6 +4,7 @@ import contextlib
 import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -13,7 +14,7 @@ from boxsched.engine.why import explain, sentences
 from boxsched.errors import StoreAway
 from boxsched.node.in_process import LocalWorker
 from boxsched.protocol import inbox
-from boxsched.protocol.batches import Batch
+from boxsched.protocol.batches import Batch, Committed
 from boxsched.protocol.workers import Connected, Connection, NewWorker
 from boxsched.states import Result, State
 from boxsched.store.store import Store
@@ -56,10 +57,10 @@ async def test_a_worker_that_connects_while_it_is_taken_for_lost_has_its_boxes(
     """It is told the ids of Boxes that go with the batch that is being committed."""
     commit, came = type(shop.store).commit, []
 
-    async def meanwhile(store: Store, batch: Batch) -> None:
+    async def meanwhile(store: Store, batch: Batch, *more: Any) -> Committed:
         if batch.gone:
             came.append(await store.connect_worker(NewWorker("w", "w", "", "test", ("default",))))
-        await commit(store, batch)  # type: ignore[arg-type]
+        return await commit(store, batch, *more)
 
     monkeypatch.setattr(type(shop.store), "commit", meanwhile)
     await shop.later(LOST_SECONDS)
@@ -123,7 +124,8 @@ async def test_an_in_process_worker_says_again_what_was_not_stored(
 
     new = NewWorker("in", "in", "in-process", "test", ("default",) * 2, lost_after=120.0)
     local = LocalWorker(
-        new, shop.store, ask, shop.clock, folder=tmp_path / "in", driver="none", log_limit=1_000,
+        new, shop.store, ask, ask, shop.clock,
+        folder=tmp_path / "in", driver="none", log_limit=1_000,
         stop_grace=1.0, cluster="c", lost_after=120.0, deadline=True, told_of=lambda: True,
     )  # fmt: skip
     await local.connect()

@@ -291,7 +291,7 @@ async def test_a_commit_that_fails_reserves_nothing(shop: Shop, tmp_path: Path) 
     (id_,) = await shop.submit(shop.new(jobs=8))
     commit = shop.store.commit
 
-    async def refused(batch: object) -> None:
+    async def refused(batch: object, *more: object) -> None:
         raise StoreAway("the disk is full")
 
     shop.store.commit = refused  # type: ignore[method-assign, assignment]

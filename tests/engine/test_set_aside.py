@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -11,7 +12,7 @@ from boxsched.engine.engine import Engine
 from boxsched.engine.outcomes import Outcomes
 from boxsched.errors import Fenced, OutcomeUnknown, StoreAway
 from boxsched.protocol import inbox
-from boxsched.protocol.batches import Batch, InboxEntry
+from boxsched.protocol.batches import Batch, Committed, InboxEntry
 from boxsched.protocol.shards import SHARD
 from boxsched.protocol.workers import Pulse
 from boxsched.scheduling.scheduler import Scheduler
@@ -168,10 +169,10 @@ async def test_what_the_schema_refuses_is_set_aside(
 ) -> None:
     commit = type(shop.store).commit
 
-    async def refusing(store: Store, batch: Batch) -> None:
+    async def refusing(store: Store, batch: Batch, *more: Any) -> Committed:
         if any(POISON.encode() in event.data for event in batch.events) and not batch.set_aside:
             raise InvariantRefused("refused by the schema: of the test")
-        await commit(store, batch)  # type: ignore[arg-type]
+        return await commit(store, batch, *more)
 
     monkeypatch.setattr(type(shop.store), "commit", refusing)
     good, bad = await shop.submit(shop.new(branch="a"), shop.new(branch=POISON))
@@ -217,11 +218,11 @@ async def test_what_is_set_aside_without_an_answer_does_not_come_late(
 ) -> None:
     commit, sent = type(shop.store).commit, list[Batch]()
 
-    async def held_up(store: Store, batch: Batch) -> None:
+    async def held_up(store: Store, batch: Batch, *more: Any) -> Committed:
         if batch.set_aside and not sent:
             sent.append(batch)
             raise OutcomeUnknown("no answer to COMMIT")
-        await commit(store, batch)  # type: ignore[arg-type]
+        return await commit(store, batch, *more)
 
     monkeypatch.setattr(type(shop.store), "commit", held_up)
     (bad,) = await shop.submit(shop.new(branch=POISON))

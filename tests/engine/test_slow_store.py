@@ -8,7 +8,7 @@ import pytest
 
 from boxsched.errors import Fenced, OutcomeUnknown, StoreAway
 from boxsched.protocol import inbox
-from boxsched.protocol.batches import Batch
+from boxsched.protocol.batches import Batch, Committed
 from boxsched.states import JobState, Result, State
 from boxsched.store import Store
 from tests.engine.shop import Shop
@@ -222,7 +222,7 @@ async def test_the_batch_of_a_leader_that_ends_is_not_taken_for_the_next_ones(
     sent: list[Batch] = []
     real = type(shop.store).commit
 
-    async def held_up(store: Store, batch: Batch) -> None:
+    async def held_up(store: Store, batch: Batch, *more: Any) -> Committed:
         sent.append(batch)
         raise OutcomeUnknown("no answer to COMMIT")
 

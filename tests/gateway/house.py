@@ -80,6 +80,7 @@ class House:
         self.gateway = Gateway(
             cast(Store, self.unsteady),
             self._ask,
+            self._ask,
             node=NODE,
             cluster=CLUSTER,
             lost_after=120.0,

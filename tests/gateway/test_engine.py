@@ -11,6 +11,7 @@ from boxsched.clock import Clock
 from boxsched.engine.engine import Counters, Engine
 from boxsched.model import WorkerId, WorkloadId
 from boxsched.protocol import inbox, wire
+from boxsched.protocol.assignments import Assignment
 from boxsched.protocol.batches import Event
 from boxsched.protocol.shards import SHARD
 from boxsched.store.records import NewWorkload, Submitted
@@ -26,12 +27,12 @@ async def led(house: House) -> AsyncIterator[Engine]:
     def published(batch: int, events: Sequence[Event]) -> None:
         house.committed.set()
 
-    def told(places: Mapping[WorkerId, str]) -> None:
+    def told(places: Mapping[WorkerId, str], level: Sequence[Assignment] | None) -> None:
         house.gateway.look(places.keys())
 
     engine = Engine(
         house.store, Clock(), shard=SHARD, node="node-1", may_lead=lambda: True,
-        published=published, reloaded=lambda: None, told=told,
+        published=published, reloaded=lambda: None, told=told, local=lambda: None,
         alive=lambda node: True, lost_after=120.0, stop_grace=10.0, counters=Counters(),
     )  # fmt: skip
     house.woken = engine.wake

@@ -37,6 +37,7 @@ class PostgresDriver:
     def __init__(self, url: str, folder_lock: Path) -> None:
         self.url = url
         self._lock = FileLock(folder_lock)
+        self.is_near = False
         self.round_trips: Counter[str] = Counter()
         self.writes_fail = False  # whoever is told of outages keeps it
         self.servers = Servers(url, folder_lock.parent)

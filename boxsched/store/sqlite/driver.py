@@ -80,6 +80,7 @@ class SqliteDriver:
         self.round_trips: Counter[str] = Counter()
         self.writes_fail = False  # whoever is told of outages keeps it
         self.servers = None
+        self.is_near = True
 
     async def open(self) -> None:
         self._is_open = True

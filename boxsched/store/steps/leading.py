@@ -5,11 +5,12 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from boxsched.errors import Fenced
-from boxsched.model import WorkloadId
+from boxsched.model import WorkerId, WorkloadId
 from boxsched.protocol.batches import (
     SUBMISSION_SET_ASIDE,
     Batch,
     BoxChange,
+    Committed,
     Event,
     InboxEntry,
     JobChange,
@@ -17,6 +18,7 @@ from boxsched.protocol.batches import (
 )
 from boxsched.store import rows
 from boxsched.store.blocks import Row, Steps, load
+from boxsched.store.steps.workers import assignments
 
 _SQL = load("leading.sql")
 
@@ -48,8 +50,12 @@ def batch_number(shard: int) -> Steps[tuple[int, int]]:
     return epoch, batch
 
 
-def commit(batch: Batch) -> Steps[None]:
-    """What ends before what begins, what is freed before what is taken: unique indexes."""
+def commit(batch: Batch, ahead: int, level_of: WorkerId | None) -> Steps[Committed]:
+    """What ends before what begins, what is freed before what is taken: unique indexes.
+
+    ``ahead``: how many of the commands that are left in the inbox to read; ``level_of``: the worker
+    whose assignments to read.
+    """
     yield _SQL["fence"](shard=batch.shard, epoch=batch.epoch, batch=batch.batch)
     if batch.set_aside:
         yield from _set_aside(batch.set_aside)
@@ -92,6 +98,11 @@ def commit(batch: Batch) -> Steps[None]:
     )
     events = _event_rows(batch.events)
     yield _SQL["insert_events"].rows(events, shard=batch.shard, batch=batch.batch + 1)
+    left = (yield from inbox(batch.shard, ahead)) if ahead else []
+    if level_of is None:
+        return Committed(left)
+    levels = yield from assignments([level_of])
+    return Committed(left, levels[level_of])
 
 
 def _set_aside(commands: Sequence[SetAside]) -> Steps[None]:
