@@ -2,12 +2,14 @@
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import attrs
 
 from boxsched.client import Client
 from boxsched.errors import Invalid, StoreAway
+
+_STAGE = re.compile(r'^boxsched_stage_seconds_total\{stage="(\w+)"\} (\S+)$', re.MULTILINE)
 
 
 @attrs.frozen
@@ -18,6 +20,9 @@ class Counted:
     batches: float
     round_trips: float  # engines' alone, to read the inbox and to commit; 0 on SQLite
     resident_mib: float
+    busy_box_seconds: float = 0.0
+    loop_hold_seconds: float = 0.0  # the longest of the last one to two minutes
+    stages: Mapping[str, float] = attrs.field(factory=dict)  # seconds of all workloads, or jobs
 
 
 async def counted(clients: Sequence[Client]) -> Counted:
@@ -27,6 +32,9 @@ async def counted(clients: Sequence[Client]) -> Counted:
         sum(one.batches for one in each),
         sum(one.round_trips for one in each),
         max(one.resident_mib for one in each),
+        sum(one.busy_box_seconds for one in each),
+        max(one.loop_hold_seconds for one in each),
+        {name: sum(one.stages.get(name, 0.0) for one in each) for name in each[0].stages},
     )
 
 
@@ -45,6 +53,9 @@ def read_counted(text: str) -> Counted:
         sum(_figures(text, "boxsched_turns_total")),
         sum(_figures(text, trips)),
         sum(_figures(text, "process_resident_memory_bytes")) / (1 << 20),
+        sum(_figures(text, "boxsched_busy_box_seconds_total")),
+        max(_figures(text, "boxsched_loop_hold_seconds"), default=0.0),
+        {name: float(seconds) for name, seconds in _STAGE.findall(text)},
     )
 
 

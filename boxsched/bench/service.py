@@ -28,6 +28,7 @@ IDLE_BUILDS = 200
 POLL_SECONDS = 0.5
 STALLED_SECONDS = 60.0  # without a build finished: something holds them
 _PAGE = 200
+OF_JOBS = frozenset({"tell", "run", "report"})  # stages that each job goes through by itself
 _PATH = f"/api/v1/projects/{PROJECT}/builds"
 
 
@@ -86,18 +87,22 @@ async def measure(
     say("reading the builds' times")
     began, ended = _span(await _submitted(client, builds))
     seconds = (ended - began).total_seconds()
+    boxes = len(await client.boxes())
     return {
         "nodes": len(nodes.clients),
         "builds": builds,
         "jobs_per_build": plan.jobs,
         "concurrency": plan.concurrency,
-        "boxes": len(await client.boxes()),
+        "boxes": boxes,
+        "idle_boxes_on_average": loaded.idle_boxes(boxes),
         "load_seconds": round(loaded.load.took, 2),
         "submissions_per_second": round(builds / loaded.load.took, 1),
         "finished_builds_per_second": round(builds / seconds, 1),
         "jobs_per_second": round(builds * plan.jobs / seconds, 1),
         "latency_ms": spread(loaded.load.seconds),
         "submit_to_start_ms": idle,
+        "time_of_a_build_ms": loaded.stages_ms(builds, plan.jobs),
+        "longest_loop_hold_ms": round(loaded.after.loop_hold_seconds * 1000, 1),
         "peak_memory_mib": loaded.peak_mib(pid),
         **loaded.by_batch(),
     }
@@ -193,11 +198,29 @@ class _Loaded:
     before: Counted
     after: Counted
     peak: float
+    seconds: float  # between the two
 
     def peak_mib(self, pid: int | None) -> float | None:
         """Of the largest node; the peak of process ``pid`` may be more than what was seen."""
         own = None if pid is None else resident_mib(pid, "VmHWM")
         return max(round(self.peak, 1), own or 0.0) or None
+
+    def idle_boxes(self, boxes: int) -> float:
+        """Of ``boxes``, on average, from the first submission to the last end that was seen."""
+        busy = self.after.busy_box_seconds - self.before.busy_box_seconds
+        return round(max(0.0, boxes - busy / self.seconds), 2)
+
+    def stages_ms(self, builds: int, jobs: int) -> dict[str, float]:
+        """What a build spent in each stage, on average; of its jobs, the average of them."""
+        return {
+            name: round(
+                1000
+                * (seconds - self.before.stages.get(name, 0.0))
+                / (builds * (jobs if name in OF_JOBS else 1)),
+                3,
+            )
+            for name, seconds in self.after.stages.items()
+        }
 
     def by_batch(self) -> dict[str, object]:
         """Nothing where the database is no server."""
@@ -208,7 +231,7 @@ class _Loaded:
 
 async def _loaded(nodes: Nodes, plan: Plan, run: str) -> _Loaded:
     await asyncio.sleep(POLL_SECONDS)  # the end of the last idle build may yet be counted
-    before = await counted(nodes.clients)
+    before, began = await counted(nodes.clients), time.perf_counter()
     load = Load(_PATH, plan.bodies(run))
     running = asyncio.create_task(load.run(nodes.targets, plan.connections))
     finished, peak, stalled = 0, 0.0, 0.0
@@ -222,7 +245,7 @@ async def _loaded(nodes: Nodes, plan: Plan, run: str) -> _Loaded:
             stalled = stalled + POLL_SECONDS if now_finished == finished else 0.0
             finished, peak = now_finished, max(peak, now.resident_mib)
             if running.done() and finished >= len(load.seconds):
-                return _Loaded(load, before, now, peak)
+                return _Loaded(load, before, now, peak, time.perf_counter() - began)
             if stalled > STALLED_SECONDS:
                 raise _stalled("finish")
     finally:

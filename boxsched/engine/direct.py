@@ -12,7 +12,7 @@ from collections import deque
 import attrs
 
 from boxsched.errors import StoreAway
-from boxsched.protocol.inbox import Reports
+from boxsched.protocol.inbox import JobFinished, Reports
 
 WAITING_AT_MOST = 10_000  # calls
 TURN_AT_MOST = 1_000  # calls that one turn takes
@@ -24,7 +24,13 @@ class Said:
     """Reports of one worker, and who waits for them to be durable."""
 
     command: Reports
+    at: float  # when it came
     future: asyncio.Future[None]
+
+    @property
+    def ends(self) -> int:
+        """How many jobs have ended by it."""
+        return sum(isinstance(report, JobFinished) for report in self.command.reports)
 
     def done(self) -> None:
         if not self.future.done():
@@ -49,7 +55,7 @@ class Direct:
         if now < self._closed_until or len(self._waiting) >= WAITING_AT_MOST:
             return None
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(Said(command, future))
+        self._waiting.append(Said(command, now, future))
         return future
 
     def take(self) -> list[Said]:

@@ -17,9 +17,10 @@ from boxsched.engine.limits import Deadlines
 from boxsched.engine.loading import Loading, graces
 from boxsched.engine.news import News
 from boxsched.engine.outcomes import Outcomes
+from boxsched.engine.stages import Stages
 from boxsched.engine.watch import NOTHING_SEEN, Sights, Watch
 from boxsched.errors import Fenced, OutcomeUnknown, StoreAway
-from boxsched.model import WorkerId
+from boxsched.model import WorkerId, WorkloadId
 from boxsched.protocol import inbox
 from boxsched.protocol.assignments import Assignment
 from boxsched.protocol.batches import Batch, Event, InboxEntry
@@ -59,6 +60,8 @@ class Decided:
     sights: Sights
     alone: bool  # nothing but the commands was looked at
     said: Sequence[Said]  # reports that were not in the inbox; their workers wait
+    began: float  # by the monotonic clock
+    seconds: float = 0.0  # that it took to decide
     may_be_there: bool = False  # it was sent, and the answer did not come
     committed: bool = False
     level: Sequence[Assignment] | None = None  # of the in-process worker, behind the batch
@@ -73,7 +76,8 @@ class Engine:
     that is known; ``alive``: whether the node of that name is, as far as one can know.
     ``stop_grace``: seconds that workers leave to a job that is to end, where they do not say.
     ``lost_after``: seconds after which a build's job ends by itself where no node is heard from, on
-    workers that were promised nothing else. ``counters`` are the node's, of all its engines.
+    workers that were promised nothing else. ``counters`` and ``stages`` are the node's,
+    of all its engines.
     """
 
     def __init__(
@@ -92,6 +96,7 @@ class Engine:
         lost_after: float,
         stop_grace: float,
         counters: Counters,
+        stages: Stages,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -119,6 +124,8 @@ class Engine:
         self._decided: Decided | None = None  # by a turn, and not wholly done yet
         self.in_doubt = False  # the books hold what may not be in the store
         self.counters = counters
+        self._stages = stages
+        self._busy: tuple[float, int] | None = None  # since when, and how many Boxes
 
     def wake(self) -> None:
         """There may be something in the inbox."""
@@ -256,6 +263,7 @@ class Engine:
         reports = [] if self._unsettled or self._caution.goes_on else self._direct.take()
         if not (entries or reports or overdue or sights or self._unsettled):
             return False
+        began = self._clock.monotonic()
         taken = read(entries)
         # Another node's clock may be ahead: nothing is queued before it was created.
         now = max([now, *(c.created_at for c in taken.commands if isinstance(c, inbox.Submit))])
@@ -279,7 +287,8 @@ class Engine:
         )
         aside = tuple(set_aside(entry, error, now) for entry, error in taken.unreadable)
         batch = attrs.evolve(drafted, set_aside=aside)
-        self._decided = Decided(out, batch, taken, sights, alone, reports)
+        self._decided = Decided(out, batch, taken, sights, alone, reports, began)
+        self._decided.seconds = self._clock.monotonic() - began
         return True
 
     def _fail(self, reports: Sequence[Said]) -> None:
@@ -434,6 +443,25 @@ class Engine:
         counters.admitted += sum(event.type == "workload.started" for event in batch.events)
         counters.largest_turn = max(counters.largest_turn, len(batch.inbox))
         counters.commit_seconds += commit_seconds
+        self._measure(decided, commit_seconds)
+
+    def _measure(self, decided: Decided, commit_seconds: float) -> None:
+        """For ``Stages``: once the batch is committed."""
+        stages, out = self._stages, decided.outcomes
+        submits = [c.workload for c in decided.taken.commands if isinstance(c, inbox.Submit)]
+        stages.taken_up([WorkloadId(each) for each in submits], decided.began)
+        moved = len(out.queued_seconds) + len(decided.batch.ended)
+        stages.add("decide", decided.seconds * moved)
+        stages.add("commit", commit_seconds * moved)
+        stages.add("queue", sum(out.queued_seconds))
+        stages.add("run", out.ran_seconds)
+        for each in decided.said:
+            stages.add("report", (decided.began - each.at) * each.ends)
+        now = self._clock.monotonic()
+        if self._busy is not None:
+            since, boxes = self._busy
+            stages.busy_box_seconds += (now - since) * boxes
+        self._busy = now, out.books.core.usage.boxes
 
     async def _sleep(self, seconds: float) -> None:
         """Until there is news, at the most so long."""

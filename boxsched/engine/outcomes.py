@@ -58,6 +58,10 @@ class Outcomes:
         self.problems: dict[WorkerId, str | None] = {}
         self.timed: list[LiveJob] = []  # assigned, begun or stopped: their deadlines run now
         self.hung_up: dict[WorkerId, Connection] = {}  # workers that are to connect anew
+        self.queued_seconds: list[
+            float
+        ] = []  # of those that were admitted: for how long each waited
+        self.ran_seconds = 0.0  # of all jobs that ended, as measured
         self.asked_by = ""  # who asked for the stop that is being applied
         self.strategy = ""  # the cancellation strategy of the build that is being registered
 
@@ -104,6 +108,7 @@ class Outcomes:
     def _admitted(self, live: LiveWorkload, decision: core.Admitted) -> None:
         live.state = moved(TRANSITIONS, live.state, Move.ADMITTED)
         live.started_at = self.now
+        self.queued_seconds.append(0.0 if live.queued_at is None else self.now - live.queued_at)
         live.running = []
         for index, box in enumerate(decision.boxes):
             id_ = job_id(live.id, index)
@@ -223,6 +228,7 @@ class Outcomes:
             job.reason = _reason(live, job.result, said)
         job.exit_status = said.exit_status
         self._set_times(live, job, said.seconds)
+        self.ran_seconds += said.seconds or 0.0
         self.books.lost.pop(job.id, None)
         self.draft.job(job)
         if job.result is Result.PASSED and said.seconds is not None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import attrs
 
 from boxsched.clock import Clock
+from boxsched.engine.stages import Stages
 from boxsched.errors import StoreAway
 from boxsched.model import WorkerId
 from boxsched.protocol import inbox
@@ -50,6 +51,7 @@ class LocalWorker:
         cluster: str,
         lost_after: float,
         deadline: bool,
+        stages: Stages,
         told_of: Callable[[], bool],
     ) -> None:
         self._new = new
@@ -62,6 +64,8 @@ class LocalWorker:
         self._told = asyncio.Event()
         self._level: Sequence[Assignment] | None = None  # told, and not taken up yet
         self._reads = False
+        self._stages = stages
+        self._told_at: float | None = None  # since then it knows that there is something
         self._connected: Connected | None = None
         self._heard_at = 0.0
         self.agent = Agent(
@@ -91,6 +95,8 @@ class LocalWorker:
         older than that one: it is read anew.
         """
         self._level = None if self._reads else level
+        if self._told_at is None:
+            self._told_at = self._stages.clock()
         self._told.set()
 
     async def connect(self) -> None:
@@ -127,14 +133,18 @@ class LocalWorker:
                 pass
 
     async def _desired(self, me: WorkerId) -> Sequence[Assignment]:
+        told_at, self._told_at = self._told_at, None
         level, self._level = self._level, None
-        if level is not None:
-            return level
-        self._reads = True
-        try:
-            return (await self._store.assignments([me]))[me]
-        finally:
-            self._reads = False
+        if level is None:
+            self._reads = True
+            try:
+                level = (await self._store.assignments([me]))[me]
+            finally:
+                self._reads = False
+        if told_at is not None:
+            fresh = sum(not one.started for one in level)
+            self._stages.add("tell", (self._stages.clock() - told_at) * fresh)
+        return level
 
     async def beat(self) -> None:
         """Say that it is alive, again and again."""

@@ -20,6 +20,7 @@ from boxsched.cluster.names import node_name
 from boxsched.cluster.standing import NodeStanding, standing
 from boxsched.engine.books import Books
 from boxsched.engine.engine import Counters, Engine
+from boxsched.engine.stages import Stages
 from boxsched.engine.why import Sentences, WhyReport, explain_now, sentences
 from boxsched.errors import BoxschedError, NodeFailed
 from boxsched.feed import EventFeed
@@ -40,7 +41,7 @@ from boxsched.protocol.lock_keys import LockKeys, node_number
 from boxsched.protocol.shards import SHARD
 from boxsched.protocol.workers import IN_PROCESS, NewWorker
 from boxsched.store import is_postgres
-from boxsched.store.records import NewWorkload, NodeInfo, SubmitOutcome
+from boxsched.store.records import NewWorkload, NodeInfo, SubmitOutcome, Submitted
 from boxsched.store.store import Store
 from boxsched.worker.agent.site import FolderInUse, JobsLeftBehind
 
@@ -71,6 +72,7 @@ class Node:
         self.feed = EventFeed(store)
         self.bus = NoBus()
         self.counters = Counters()
+        self.stages = Stages(clock.monotonic)
         self.stopping = False
         self.hanging_up = False
         self._mirror = Mirror(store, SHARD, self._is_alive)
@@ -93,7 +95,10 @@ class Node:
 
     async def submit(self, workload: NewWorkload) -> SubmitOutcome:
         """Durable when it returns. A caller that goes away leaves the submission going."""
-        return await asyncio.shield(self._submissions.add(workload))
+        began = self.clock.monotonic()
+        outcome = await asyncio.shield(self._submissions.add(workload))
+        self.stages.add("submit", self.clock.monotonic() - began)
+        return outcome
 
     async def ask(self, shard: int, command: inbox.Command) -> None:
         """Durable when it returns: the shard's leader will see to it."""
@@ -272,6 +277,7 @@ class Node:
             lost_after=self.options.lost_after,
             stop_grace=self.options.stop_grace,
             counters=self.counters,
+            stages=self.stages,
         )
 
     def _worker(self, cluster: str) -> LocalWorker:
@@ -301,6 +307,7 @@ class Node:
             cluster=cluster,
             lost_after=options.lost_after,
             deadline=self.elected,
+            stages=self.stages,
             told_of=self._hints_reach,
         )
 
@@ -344,6 +351,7 @@ class Node:
 
     async def _store_submissions(self, group: Sequence[NewWorkload]) -> list[SubmitOutcome]:
         outcomes = await self.store.submit(group)
+        self.stages.stored([one.id for one in outcomes if isinstance(one, Submitted)])
         self.wake(SHARD)
         return outcomes
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from boxsched.engine.engine import Counters, Engine
+from boxsched.engine.stages import Stages
 from boxsched.engine.why import WhyReport, explain, sentences
 from boxsched.model import (
     Cancellation,
@@ -77,7 +78,7 @@ class Shop:
             self.store, self.clock, shard=SHARD, node="test", may_lead=lambda: True,
             published=self._published, reloaded=lambda: None, told=self._tell, local=lambda: None,
             alive=lambda node: node not in self.gone, lost_after=120.0, stop_grace=10.0,
-            counters=Counters(),
+            counters=Counters(), stages=Stages(self.clock.monotonic),
         )  # fmt: skip
 
     def _published(self, batch: int, events: Sequence[Event]) -> None:

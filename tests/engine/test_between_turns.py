@@ -10,6 +10,7 @@ import attrs
 import pytest
 
 from boxsched.cluster.mirror import Mirror
+from boxsched.engine.stages import Stages
 from boxsched.engine.why import explain, sentences
 from boxsched.errors import StoreAway
 from boxsched.node.in_process import LocalWorker
@@ -126,7 +127,8 @@ async def test_an_in_process_worker_says_again_what_was_not_stored(
     local = LocalWorker(
         new, shop.store, ask, ask, shop.clock,
         folder=tmp_path / "in", driver="none", log_limit=1_000,
-        stop_grace=1.0, cluster="c", lost_after=120.0, deadline=True, told_of=lambda: True,
+        stop_grace=1.0, cluster="c", lost_after=120.0, deadline=True,
+        stages=Stages(shop.clock.monotonic), told_of=lambda: True,
     )  # fmt: skip
     await local.connect()
     await shop.settle()

@@ -9,6 +9,7 @@ import attrs
 
 from boxsched.clock import Clock
 from boxsched.engine.engine import Counters, Engine
+from boxsched.engine.stages import Stages
 from boxsched.model import WorkerId, WorkloadId
 from boxsched.protocol import inbox, wire
 from boxsched.protocol.assignments import Assignment
@@ -34,6 +35,7 @@ async def led(house: House) -> AsyncIterator[Engine]:
         house.store, Clock(), shard=SHARD, node="node-1", may_lead=lambda: True,
         published=published, reloaded=lambda: None, told=told, local=lambda: None,
         alive=lambda node: True, lost_after=120.0, stop_grace=10.0, counters=Counters(),
+        stages=Stages(Clock().monotonic),
     )  # fmt: skip
     house.woken = engine.wake
     running = asyncio.create_task(engine.run())

@@ -106,6 +106,20 @@ class Figures(Collector):
             value = getattr(self._node.counters, name)
             yield CounterMetricFamily(f"boxsched_{_NAMED.get(name, name)}", meaning, value)
 
+        stages = CounterMetricFamily(
+            "boxsched_stage_seconds",
+            "Time that workloads and jobs spent in a stage, added up",
+            labels=("stage",),
+        )
+        for name, seconds in self._node.stages.seconds.items():
+            stages.add_metric((name,), seconds)
+        yield stages
+        yield CounterMetricFamily(
+            "boxsched_busy_box_seconds",
+            "Time that Boxes were in use",
+            self._node.stages.busy_box_seconds,
+        )
+
     def _led(self) -> Iterator[Metric]:
         """The shards that this node leads, and what is in them."""
         leads = GaugeMetricFamily("boxsched_leads", "Whether it leads", labels=("shard",))
