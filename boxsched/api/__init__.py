@@ -1,12 +1,15 @@
 """The API: HTTP in, the contract's JSON out.
 
+Three rooms: ``http`` (connections, the guard, bodies, replies), ``auth`` (tokens, sessions) and
+``resources`` (one module a resource). Resources use the other two, never the other way.
+
 A request passes, in this order:
 
     serving    the connection: deadlines, what is not HTTP, the last resort for our own mistakes
     guard      the one middleware: who asks, whether he may, every refusal in the contract's form
     routes     the table: path, policy, handler, and what openapi.json says
     (handler)  projects, submissions, workloads, logs, fleet, activity, events, operations
-    bodies     bytes -> value, by the types in ``schema``, which are what openapi.json shows
+    bodies     bytes -> value, by the types in ``requests``, which are what openapi.json shows
     asked      a checked submission: NewWorkload, decided as far as it can be without a number
     node       durable, then
     answers    stored values -> JSON; ``replies`` puts headers around it

@@ -3,8 +3,9 @@
 One task (``engine.Engine``) leads the shard. In a turn it
 
 1. reads the inbox (``protocol.inbox``): submissions, stops, reports of workers, Boxes, settings;
-2. applies all of it to the core as one instant (``turn.Turn``), noting in its ``books.Books`` what
-   changes for workloads, jobs and Boxes, and what happened as events;
+   and takes the reports that workers of its own node told it in memory (``direct``);
+2. applies all of it to the core as one instant (``turn.run``); ``outcomes.Outcomes`` notes in the
+   ``books.Books`` what changes for workloads, jobs and Boxes, and what happened as events;
 3. commits all of that in one fenced transaction that also deletes the inbox entries;
 4. acts: publishes the events, and tells the workers concerned that there is something to look up.
 

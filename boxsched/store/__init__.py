@@ -3,8 +3,8 @@
 Theory of operation
 -------------------
 
-``Store`` says what a store promises, in ``values`` and, for who leads a shard, in
-``batches``. ``Store`` keeps it with *procedures* (``steps``): generators that yield statements
+``store.Store`` says what each call promises, in values of ``records`` and ``protocol``, and keeps
+it with *procedures* (``steps``): generators that yield statements
 and are sent their rows, so that they neither wait nor connect. A *driver* runs a procedure in a
 transaction: SQLite's in a thread, the one for PostgreSQL with awaits, through aiopg. The statements
 stand in ``sql/`` as named blocks, one text for both. What gives no rows PostgreSQL is sent together

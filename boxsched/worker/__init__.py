@@ -1,5 +1,8 @@
 """How a worker runs jobs, and how a job outlives the worker.
 
+Three rooms: ``supervisor`` (standard library only), ``agent``, and ``remote``, the connection of a
+worker of its own.
+
 Three kinds of processes, each of which may die at any moment::
 
     agent (in the service, or a worker of its own)      decides what to start and stop, reports
@@ -10,7 +13,7 @@ Three kinds of processes, each of which may die at any moment::
       | fork, exec
     git, then ``bash -e SCRIPT``                        the job: a tree of processes
 
-A worker of its own (``remote.py``) is an agent with a connection to a node; see there.
+A worker of its own (``remote/worker.py``) is an agent with a connection to a node; see there.
 
 Between agent and supervisor there is nothing but files, in one folder an attempt
 (`folder.py`): so each can come and go without the other.
