@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from boxsched.api.http import forms
 from boxsched.api.http.bodies import Form
 from boxsched.api.resources import requests
 from boxsched.errors import Invalid
@@ -28,7 +29,7 @@ def patterns(described: Any) -> set[str]:
 
 def test_every_form_is_said_in_words() -> None:
     _, described = msgspec.json.schema_components(ASKED)
-    assert patterns(described) == requests.FORMS.keys()
+    assert patterns(described) == forms.FORMS.keys()
 
 
 @pytest.mark.parametrize(

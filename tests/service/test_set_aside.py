@@ -7,7 +7,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from boxsched.cli import main
-from boxsched.engine.turn import Turn
+from boxsched.engine import submissions
+from boxsched.engine.outcomes import Outcomes
 from boxsched.protocol import inbox
 from boxsched.protocol.shards import SHARD
 from tests.service.house import API, House
@@ -90,14 +91,14 @@ async def test_what_is_dropped_for_its_age_is_counted(house: House) -> None:
 async def test_a_submission_that_raises_is_shown_with_its_error_and_the_node_goes_on(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    submit = Turn._submit
+    submit = submissions.submit
 
-    def raising(turn: Turn, command: inbox.Submit) -> None:
+    def raising(out: Outcomes, command: inbox.Submit) -> None:
         if command.branch == "poison":
             raise ZeroDivisionError("of the test")
-        submit(turn, command)
+        submit(out, command)
 
-    monkeypatch.setattr(Turn, "_submit", raising)
+    monkeypatch.setattr(submissions, "submit", raising)
     await house.project()
     bad = await house.build(branch="poison")
     ended = await house.finished(bad["id"])
@@ -112,14 +113,14 @@ async def test_a_submission_that_raises_is_shown_with_its_error_and_the_node_goe
 async def test_an_explanation_tells_of_a_stop_that_raised(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    decide = Turn.decide
+    decide = Outcomes.decide
 
-    def raising(turn: Turn, event: object) -> None:
-        if turn._asked_by:
+    def raising(out: Outcomes, event: object) -> None:
+        if out.asked_by:
             raise KeyError("of the test")
-        decide(turn, event)  # type: ignore[arg-type]
+        decide(out, event)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Turn, "decide", raising)
+    monkeypatch.setattr(Outcomes, "decide", raising)
     await house.project()
     built = await house.build(jobs=[{"name": n, "commands": ["true"]} for n in "abcde"])
     async with house.node.feed.subscribe(None) as events:
