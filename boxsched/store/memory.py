@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from boxsched.store.postgres.marks import Mark, Seen
+from boxsched.store.marks import Mark, Seen
 
 FILE = "database-seen.json"
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from boxsched.store.marks import Descent, Mark
 from boxsched.store.memory import FILE, Memory
-from boxsched.store.postgres.marks import Descent, Mark
 from tests.contract.conftest import Place
 from tests.contract.world import Leader
 

@@ -51,6 +51,14 @@ ALLOWED: dict[str, set[str]] = {
     },
     "__main__": {"cli"},
 }  # fmt: skip
+# The rooms of the store, which may all import what lies in ``boxsched/store`` itself.
+STORE_ROOMS: dict[str, set[str]] = {
+    "steps": set(),
+    "sqlite": {"steps"},
+    "postgres": {"steps"},
+    "operating": {"postgres", "sqlite", "steps"},
+}
+STORE_OPENERS = {"__init__.py", "store.py", "driver.py"}  # these put the rooms together
 MODEL = {"errors", "globs", "model", "states"}  # of COMMON, what ``protocol`` may import
 
 
@@ -83,6 +91,21 @@ def test_a_room_imports_only_the_rooms_below_it(path: Path) -> None:
             assert theirs in ALLOWED[mine] | {mine}, f"{path}: {name}"
         elif mine in COMMON:
             assert theirs in COMMON, f"{path}: {name}"
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted((PACKAGE / "store").rglob("*.py")),
+    ids=lambda path: str(path.relative_to(PACKAGE)),
+)
+def test_no_room_of_the_store_imports_one_beside_it(path: Path) -> None:
+    mine = path.relative_to(PACKAGE / "store").parts[0]
+    if mine in STORE_OPENERS:
+        return
+    for name in imported(path):
+        theirs = name.removeprefix("boxsched.store.").split(".")[0]
+        if name.startswith("boxsched.store.") and theirs in STORE_ROOMS:
+            assert theirs in STORE_ROOMS.get(mine, set()) | {mine}, f"{path}: {name}"
 
 
 def test_there_is_no_circle() -> None:

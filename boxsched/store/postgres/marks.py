@@ -1,18 +1,15 @@
-"""What a session shows of the server that it is on, and of the history that the database there has.
+"""The mark of a PostgreSQL server, and whether the server is older than what a node has seen.
 
-After a failover an old primary may come back and take writes, under the same URL. It is told by its
-*mark*: the server's system and timeline, the numbers of every shard, and the *lineage*. That is a
-table with a row for each history that the database went on with: its first server, each later
-timeline, each restoration of a backup. A row's id is chosen at random, and a copy of the database
-has the rows of its ancestors. So of two servers one can say which goes on from the other.
+After a failover an old primary may come back and take writes, under the same URL. The mark
+(``store.marks``) shows which of two servers goes on from the other.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-import attrs
 import msgspec
 
 from boxsched.store.blocks import Row
+from boxsched.store.marks import Descent, Mark, Seen, lower
 
 # In two statements: the tables may not be there yet. Where one of its processes crashes, the server
 # recovers from its log, and begins its statistics anew, without another start.
@@ -30,48 +27,6 @@ SELECT (SELECT value FROM meta WHERE key = 'cluster'),
        (SELECT CAST(json_agg(json_build_array(id, epoch, batch)) AS text) FROM shard)
 """
 
-
-class Descent(msgspec.Struct, frozen=True, array_like=True):
-    """A row of the lineage."""
-
-    id: str
-    restored: bool
-    system: str | None
-    timeline: int | None
-
-
-@attrs.frozen
-class Mark:
-    """``run``: since when the server runs, and has not crashed."""
-
-    system: str
-    timeline: int
-    run: str
-    cluster: str = ""
-    lineage: tuple[Descent, ...] = ()
-    shards: Mapping[int, tuple[int, int]] = attrs.field(factory=dict)  # (epoch, batch)
-
-    @property
-    def latest(self) -> Descent | None:
-        return self.lineage[-1] if self.lineage else None
-
-    @property
-    def is_new_history(self) -> bool:
-        """Whether the lineage says nothing of this server's timeline yet."""
-        latest = self.latest
-        return latest is None or (latest.system, latest.timeline) != (self.system, self.timeline)
-
-    @property
-    def key(self) -> tuple[str, int, str, str]:
-        """The same for all sessions that are on one server, in one history."""
-        return self.system, self.timeline, self.run, self.latest.id if self.latest else ""
-
-    @property
-    def age(self) -> tuple[int, int, list[tuple[int, tuple[int, int]]]]:
-        """The greater the newer, of servers that one knows no more of."""
-        return self.timeline, len(self.lineage), sorted(self.shards.items())
-
-
 _descents = msgspec.json.Decoder(tuple[Descent, ...])
 _heads = msgspec.json.Decoder(tuple[tuple[int, int, int], ...])
 
@@ -87,30 +42,6 @@ def mark(server: Row, history: Row | None) -> Mark | None:
     cluster, lineage, shards = history
     heads = {id_: (epoch, batch) for id_, epoch, batch in _heads.decode(shards or "[]")}
     return Mark(system, timeline, run, cluster or "", _descents.decode(lineage or "[]"), heads)
-
-
-class Seen(msgspec.Struct):
-    """The newest that a node has seen of its database."""
-
-    cluster: str = ""
-    system: str = ""
-    timeline: int = 0  # the highest of that system
-    lineage: list[str] = []  # ids, the latest last
-    shards: dict[int, tuple[int, int]] = {}
-
-    def note(self, mark: Mark) -> bool:
-        """It is used; whether that is news of more than numbers of batches."""
-        before = (self.cluster, self.system, self.timeline, list(self.lineage))
-        if self.cluster != mark.cluster:
-            self.lineage, self.shards = [], {}
-        if self.system != mark.system:
-            self.timeline = 0
-        self.cluster, self.system = mark.cluster, mark.system
-        self.timeline = max(self.timeline, mark.timeline)
-        ids = [one.id for one in mark.lineage]
-        self.lineage = [id_ for id_ in self.lineage if id_ not in ids] + ids
-        self.shards = dict(mark.shards)
-        return before != (self.cluster, self.system, self.timeline, self.lineage)
 
 
 def why_behind(mark: Mark, seen: Seen) -> str | None:
@@ -139,18 +70,6 @@ def _why_not_later(mark: Mark, seen: Seen) -> str | None:
     if mark.timeline > seen.timeline:
         return None
     return f"it is on timeline {mark.timeline}, and {seen.timeline} has been seen"
-
-
-def lower(shards: Mapping[int, tuple[int, int]], seen: Mapping[int, tuple[int, int]]) -> str | None:
-    """The first shard whose epoch or batch is below what was seen; None where there is none."""
-    for shard, (epoch, batch) in sorted(seen.items()):
-        found = shards.get(shard, (0, 0))
-        if found[0] < epoch or found[1] < batch:
-            return (
-                f"shard {shard} is at epoch {found[0]}, batch {found[1]}, and epoch {epoch}, "
-                f"batch {batch} have been seen"
-            )
-    return None
 
 
 def missing(mark: Mark, seen: Seen) -> str:

@@ -9,8 +9,9 @@ import psycopg2
 
 from boxsched.errors import BoxschedError, StoreAway
 from boxsched.store.blocks import Row
+from boxsched.store.marks import Mark
 from boxsched.store.postgres.connection import Connection, connect_to
-from boxsched.store.postgres.marks import HISTORY, SERVER, Mark, mark
+from boxsched.store.postgres.marks import HISTORY, SERVER, mark
 
 Place = Mapping[str, Any]  # libpq's parameters
 

@@ -23,9 +23,9 @@ from boxsched.store.blocks import Steps
 from boxsched.store.driver import READ_SECONDS
 from boxsched.store.errors import FULL
 from boxsched.store.file_lock import FileLock
+from boxsched.store.marks import Mark
 from boxsched.store.memory import Memory
 from boxsched.store.moved import refuse_moved
-from boxsched.store.postgres.marks import Mark
 from boxsched.store.schema import upgrades
 from boxsched.store.sqlite.connection import Connection, worded
 from boxsched.store.sqlite.errors import has_wal_reset_bug, translating

@@ -12,7 +12,7 @@ from pathlib import Path
 import attrs
 
 from boxsched.store.errors import StoreBehind
-from boxsched.store.postgres.marks import Descent, Mark, Seen, lower
+from boxsched.store.marks import Descent, Mark, Seen, lower
 
 
 def file_mark(raw: sqlite3.Connection) -> Mark | None:
