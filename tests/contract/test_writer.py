@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import pytest
-from boxsched.store.sqlite.writer import TOGETHER_AT_MOST, Writer
 
 from boxsched.errors import Fenced, OutcomeUnknown, StoreAway
 from boxsched.store.blocks import Steps
+from boxsched.store.sqlite.writer import TOGETHER_AT_MOST, Writer
 
 
 class Database:
