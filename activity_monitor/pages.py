@@ -8,6 +8,7 @@ import attrs
 from aiohttp import web
 
 from activity_monitor.assets import Assets, load
+from activity_monitor.origin import same_origin
 from activity_monitor.packing import accepts_gzip
 from activity_monitor.responses import SECURITY_HEADERS, html, refused, to_the_page
 from activity_monitor.sessions import SESSION_COOKIE, NotForPeople, Sessions, SessionsAway
@@ -74,7 +75,7 @@ class Pages:
         return to_the_page()
 
     async def sign_in(self, request: web.Request) -> web.Response:
-        if not same_origin(request):
+        if not same_origin(request, if_unsaid=True):
             return refused(403, "Signing in works from this service's own page only.")
         token = await _token(request)
         try:
@@ -97,7 +98,7 @@ class Pages:
         return response
 
     async def sign_out(self, request: web.Request) -> web.Response:
-        if not same_origin(request):
+        if not same_origin(request, if_unsaid=True):
             return refused(403, "Signing out works from this service's own page only.")
         session = request.cookies.get(SESSION_COOKIE)
         try:
@@ -138,20 +139,6 @@ def _is_browser(request: web.Request) -> bool:
     reads = request.method in ("GET", "HEAD")
     of_api = request.path.startswith(_API)
     return reads and not of_api and "text/html" in request.headers.get("Accept", "")
-
-
-def same_origin(request: web.Request) -> bool:
-    """Whether a request that changes something comes from our own page, or from no browser.
-
-    Under ``Referrer-Policy: no-referrer`` a form sends ``Origin: null``, also to its own origin: so
-    ``Sec-Fetch-Site`` counts first, which a browser sends over https and to loopback. Elsewhere the
-    page's script sends the form by ``fetch``, which names the origin.
-    """
-    site = request.headers.get("Sec-Fetch-Site")
-    if site is not None:
-        return site == "same-origin"
-    origin = request.headers.get("Origin")
-    return origin is None or origin.partition("://")[2] == request.host
 
 
 async def _token(request: web.Request) -> str | None:

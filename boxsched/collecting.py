@@ -26,7 +26,7 @@ from typing import Any
 THRESHOLDS = (1_500, 4, 2)
 WHOLE_SECONDS = 3_600.0
 FREEZES_AT_MOST = 400  # some 10 million objects: then a whole collection does not wait that long
-LOOK_SECONDS = 10.0
+GARBAGE_LOOK_SECONDS = 10.0
 QUIET_SECONDS = 1.0
 QUIET_SHARE = 0.05  # of a processor, in a quiet second
 PATIENCE_SECONDS = 600.0  # to wait for one; a process that is never quiet collects then
@@ -58,7 +58,7 @@ class Collector:
         """A whole collection from time to time, until cancelled."""
         last = time.monotonic()
         while True:
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(GARBAGE_LOOK_SECONDS)
             late = time.monotonic() - last >= WHOLE_SECONDS
             if not (late and self._freezes) and self._freezes < FREEZES_AT_MOST:
                 continue

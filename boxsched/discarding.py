@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 # A process without the chore (a command, a test) leaves them to the garbage collector.
 KEPT_AT_MOST = 8
-LOOK_SECONDS = 0.5
+DISCARDED_LOOK_SECONDS = 0.5
 
 _discarded: deque[Iterator[None]] = deque(maxlen=KEPT_AT_MOST)
 
@@ -26,7 +26,7 @@ def when_unused(owner: object, parts: Iterator[None]) -> None:
 async def run() -> None:
     """Until cancelled."""
     while True:
-        await asyncio.sleep(LOOK_SECONDS)
+        await asyncio.sleep(DISCARDED_LOOK_SECONDS)
         await run_once()
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 DEFAULT_PORT = 8080
 BOXES = 6  # few, so that there is something to see waiting; the jobs mostly sleep
-LOOK_SECONDS = 0.05
+DEMO_LOOK_SECONDS = 0.05
 
 
 @click.command()
@@ -99,7 +99,7 @@ async def _traffic(folder: DataFolder, before: int, quiet: bool) -> None:
 async def _listening(folder: DataFolder, before: int) -> Listening:
     """What the service says when it listens, which is later than ``before``."""
     while _written_at(folder) == before or (found := folder.listening()) is None:  # noqa: ASYNC110
-        await asyncio.sleep(LOOK_SECONDS)
+        await asyncio.sleep(DEMO_LOOK_SECONDS)
     return found
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 import click
 
 from boxsched import errors
+from boxsched.backoff import Backoff
 from boxsched.cli.clean import plain
 from boxsched.cli.failing import Failure
 from boxsched.cli.following import print_logs
@@ -102,10 +103,9 @@ class Trouble:
 async def _say_why(client: Client, workload: Workload) -> None:
     """Once for each change, on standard error; nothing of what starts at once."""
     told = ""
-    pause = FIRST_LOOK_SECONDS
+    backoff = Backoff(FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS)
     while True:
-        await asyncio.sleep(pause)
-        pause = min(2 * pause, LAST_LOOK_SECONDS)
+        await asyncio.sleep(backoff.next())
         try:
             why = await client.explanation(workload.id)
         except errors.BoxschedError:
@@ -117,7 +117,7 @@ async def _say_why(client: Client, workload: Workload) -> None:
             continue
         if _CLOCK.sub("", line) != _CLOCK.sub("", told):
             click.echo(f"boxsched: {named(workload)} {line}{_start(why)}", err=True)
-            pause = FIRST_LOOK_SECONDS
+            backoff.reset()
         told = line
 
 

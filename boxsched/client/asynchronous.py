@@ -13,7 +13,7 @@ from boxsched.client.http import Line, path
 from boxsched.client.logs import follow_log, read_log
 from boxsched.client.operating import Operating, read
 from boxsched.client.records import Activity, Explanation, Page, Project, Settings, Workload
-from boxsched.client.stream import LOOK_SECONDS, EventStream, hear_of_end
+from boxsched.client.stream import WORKLOAD_LOOK_SECONDS, EventStream, hear_of_end
 
 DEFAULT_PATIENCE_SECONDS = 30.0
 
@@ -230,15 +230,15 @@ class Client(Operating):
     async def wait(self, workload: str) -> Workload:
         """The workload, when it has finished; goes on over a restart of the service.
 
-        An event says when to look; without one it looks every LOOK_SECONDS, so that a stream that
-        broke, or that a proxy holds back, costs only time.
+        An event says when to look; without one it looks every WORKLOAD_LOOK_SECONDS, so that a
+        stream that broke, or that a proxy holds back, costs only time.
         """
         look = asyncio.Event()
         hearing = asyncio.create_task(hear_of_end(self._line, workload, look))
         try:
             while not (seen := await self.workload(workload)).finished:
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(LOOK_SECONDS):
+                    async with asyncio.timeout(WORKLOAD_LOOK_SECONDS):
                         await look.wait()
                 look.clear()
             return seen

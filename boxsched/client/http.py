@@ -19,6 +19,7 @@ import msgspec
 from yarl import URL
 
 from boxsched import errors
+from boxsched.backoff import Backoff
 from boxsched.client.refusals import MAX_REFUSAL_BYTES, Unreachable, refusal
 from boxsched.reaching import NOTHING_LISTENS, why_not
 
@@ -206,6 +207,11 @@ class Answer:
         await self._request.__aexit__(kind, error, trace)
 
 
+def pauses() -> Backoff:
+    """Between the tries of one request, and between connections that bring nothing."""
+    return Backoff(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
+
+
 class Patience:
     """How long the next pause is: doubling, with chance in it, until the time is used up.
 
@@ -222,7 +228,7 @@ class Patience:
     ) -> None:
         self._clock = clock
         self._deadline = clock() + seconds
-        self._pause = FIRST_PAUSE_SECONDS
+        self._backoff = pauses()
         self._chance = chance
         self._nodes = nodes
         self._round: list[errors.BoxschedError] = []
@@ -235,8 +241,7 @@ class Patience:
         if len(self._round) < self._nodes:
             return 0.0
         asked = float(error.retry_after) if isinstance(error, errors.TooMany) else 0.0
-        pause = max(asked, self._pause * (0.5 + self._chance()))
-        self._pause = min(2 * self._pause, LONGEST_PAUSE_SECONDS)
+        pause = max(asked, self._backoff.next() * (0.5 + self._chance()))
         return pause if self._clock() + pause <= self._deadline else None
 
     @property

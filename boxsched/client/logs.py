@@ -16,10 +16,9 @@ import attrs
 from boxsched import errors
 from boxsched.client.http import (
     CONNECT_SECONDS,
-    FIRST_PAUSE_SECONDS,
-    LONGEST_PAUSE_SECONDS,
     Line,
     path,
+    pauses,
 )
 from boxsched.states import JobState
 
@@ -98,20 +97,21 @@ async def read_log(line: Line, job: str) -> bytes:
     """The log of the job's latest attempt, as far as it is written; whole."""
     reading = _Reading(line, job, follow=False)
     parts: list[bytes] = []
-    pause = FIRST_PAUSE_SECONDS
+    backoff = pauses()
     while True:
         before = reading.offset
         parts += [chunk async for chunk in reading.part()]
         if reading.all_read:
             return b"".join(parts)
-        pause = FIRST_PAUSE_SECONDS if reading.offset > before else _longer(pause)
-        await line.pause(pause)
+        if reading.offset > before:
+            backoff.reset()
+        await line.pause(backoff.next())
 
 
 async def follow_log(line: Line, job: str) -> AsyncIterator[bytes]:
     """A job's log until the job has ended: each byte once, and each attempt from the latest on."""
     reading = _Reading(line, job, follow=True)
-    pause = FIRST_PAUSE_SECONDS
+    backoff = pauses()
     while True:
         began, before = time.monotonic(), reading.offset
         async for chunk in reading.part():
@@ -125,11 +125,7 @@ async def follow_log(line: Line, job: str) -> AsyncIterator[bytes]:
             continue
         if head is not None and reading.all_read and head.finished:
             return
-        useful = reading.offset > before or time.monotonic() - began > SETTLED_SECONDS
-        pause = FIRST_PAUSE_SECONDS if useful else _longer(pause)
-        if not useful:
-            await line.pause(pause)
-
-
-def _longer(pause: float) -> float:
-    return min(2 * pause, LONGEST_PAUSE_SECONDS)
+        if reading.offset > before or time.monotonic() - began > SETTLED_SECONDS:
+            backoff.reset()
+        else:
+            await line.pause(backoff.next())

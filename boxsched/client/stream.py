@@ -13,11 +13,10 @@ import msgspec
 from boxsched import errors
 from boxsched.client.http import (
     CONNECT_SECONDS,
-    FIRST_PAUSE_SECONDS,
-    LONGEST_PAUSE_SECONDS,
     Line,
     Patience,
     path,
+    pauses,
 )
 from boxsched.client.records import Event
 
@@ -26,7 +25,7 @@ SILENCE_SECONDS = 60.0
 # One that ended sooner, without an event, is no good: we come back less and less often.
 SETTLED_SECONDS = 5.0
 # Who waits for an end goes by events, and looks this often too: a lost event costs only time.
-LOOK_SECONDS = 10.0
+WORKLOAD_LOOK_SECONDS = 10.0
 MAX_MESSAGE_CHARACTERS = 4 << 20
 _LINE_END = re.compile("\r\n|\n|\r(?!$)")
 _STREAMING = aiohttp.ClientTimeout(
@@ -110,7 +109,7 @@ class EventStream:
 
     async def __aiter__(self) -> AsyncIterator[Event]:
         patience = self._line.trying()
-        pause = FIRST_PAUSE_SECONDS
+        backoff = pauses()
         try:
             while True:
                 if self._response is None:
@@ -123,9 +122,9 @@ class EventStream:
                     yield event
                 await self.close()
                 patience = self._line.trying()
-                settled = time.monotonic() - began > SETTLED_SECONDS
-                pause = FIRST_PAUSE_SECONDS if settled else min(2 * pause, LONGEST_PAUSE_SECONDS)
-                await self._line.pause(pause)
+                if time.monotonic() - began > SETTLED_SECONDS:
+                    backoff.reset()
+                await self._line.pause(backoff.next())
         finally:
             await self.close()
 
@@ -173,6 +172,6 @@ async def hear_of_end(line: Line, workload: str, look: asyncio.Event) -> None:
                 if event.type == "workload.finished" and event.workload == workload:
                     look.set()
         except errors.BoxschedError:  # the look itself says whether the service is away
-            await line.pause(LOOK_SECONDS)
+            await line.pause(WORKLOAD_LOOK_SECONDS)
         finally:
             await stream.close()

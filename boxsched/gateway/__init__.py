@@ -20,7 +20,7 @@ this node is ended at once, one on another node at its next heartbeat, which the
 Down (``LookUps``, ``Link.give``, ``Sending``): always a level, never a difference. Whoever has a
 hint asks for a look-up. While one query is under way further asks gather; the next query serves
 them all, so there is one query at a time, and levels never go back in time. A worker gets its level
-where it is another than the last one, and every LOOK_SECONDS anyhow: a lost hint loses time only.
+where it is another than the last one, and every LEVEL_SECONDS anyhow: a lost hint loses time only.
 Where hints do not reach this node, all its workers are looked up again and again.
 
 Up (``reading``, ``Lane``): what a worker says is checked wholly before anything else is done with

@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import WSCloseCode
 
-from boxsched.errors import Conflict
+from boxsched.backoff import repeat
+from boxsched.errors import Conflict, StoreAway
 from boxsched.gateway.figures import Times
-from boxsched.gateway.lane import insist
 from boxsched.gateway.line import Line, Slow
 from boxsched.gateway.received import Foul, read_hello, read_version
 from boxsched.model import WorkerId
@@ -110,7 +110,7 @@ class Entry:
                 return await self._store.connect_worker(new)
 
         try:
-            return await insist(connected, new, self._times)
+            return await repeat(connected, new, self._times.retries(), on=StoreAway)
         except Conflict as error:
             again = isinstance(error, NotYet)
             raise NotLetIn(error.code, error.message, again=again) from None
@@ -132,7 +132,7 @@ class Entry:
 
         boxes = tuple((row.id, row.ordinal, row.box_type) for row in connected.boxes)
         said = inbox.BoxesSet(connection.worker, boxes, self._node, connection.number, problem)
-        await insist(announced, said, self._times)
+        await repeat(announced, said, self._times.retries(), on=StoreAway)
 
     def forget(self, connection: Connection) -> None:
         """It has ended."""

@@ -4,7 +4,8 @@ from collections import Counter
 
 import attrs
 
-from boxsched.protocol.timing import HEARTBEAT_SECONDS, LOOK_SECONDS, UNKNOWN_AFTER_SECONDS
+from boxsched.backoff import Backoff
+from boxsched.protocol.timing import HEARTBEAT_SECONDS, LEVEL_SECONDS, UNKNOWN_AFTER_SECONDS
 
 BEATS_SECONDS = 1.0
 assert BEATS_SECONDS < HEARTBEAT_SECONDS < UNKNOWN_AFTER_SECONDS
@@ -30,7 +31,7 @@ class Times:
     hello: float = 10.0  # for a connection to say who it is
     silence: float = UNKNOWN_AFTER_SECONDS
     beats: float = BEATS_SECONDS  # between two writes of heartbeats
-    level: float = LOOK_SECONDS
+    level: float = LEVEL_SECONDS
     poll: float = 0.2  # between look-ups of all, where hints do not reach this node
     poll_fastest: float = 0.02  # while they bring news
     write: float = 10.0  # for a worker to take what is sent
@@ -38,3 +39,6 @@ class Times:
     hang_up: float = 1.0  # for the other side to answer a close
     first_retry: float = 0.1  # of what the store did not take
     longest_retry: float = 1.0
+
+    def retries(self) -> Backoff:
+        return Backoff(self.first_retry, self.longest_retry)

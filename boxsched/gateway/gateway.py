@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 
 from aiohttp import WSCloseCode, web
 
+from boxsched.backoff import Backoff
 from boxsched.errors import StoreAway
 from boxsched.gateway.entry import Entry, Gone, NotLetIn, refuse
 from boxsched.gateway.figures import Figures, Times
@@ -233,19 +234,20 @@ class Gateway:
             self._look_ups.look(due, anyway=True)
 
     async def _poll(self) -> None:
-        """Where hints do not reach: all are looked up, the sooner again the more news there is."""
+        """Look all workers up again and again while hints do not reach this node: soon after news,
+        then less often."""
         loop = asyncio.get_running_loop()
-        pause = self._times.poll
+        backoff, spent = Backoff(self._times.poll_fastest, self._times.poll), 0.0
         while True:
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, self._times.poll)
+            # Never more than half of the time is spent with this.
+            await asyncio.sleep(max(backoff.next(), spent))
+            spent = 0.0
             if self._hints_reach() or not self._links:
                 continue
             began = loop.time()
             try:
                 if await self._look_ups.looked(list(self._links)):
-                    pause = self._times.poll_fastest
+                    backoff.reset()
             except StoreAway:
-                pause = self._times.poll
-            # Never more than half of the time is spent with this.
-            pause = max(pause, loop.time() - began)
+                pass  # look-ups pause by themselves
+            spent = loop.time() - began

@@ -9,8 +9,8 @@ import attrs
 from aiohttp import WSCloseCode
 
 from boxsched.gateway.figures import Figures, Times
-from boxsched.gateway.lane import Lane
 from boxsched.gateway.line import Line, Slow
+from boxsched.gateway.message_queue import MessageQueue
 from boxsched.gateway.outputs import within
 from boxsched.gateway.received import Foul, Report, read
 from boxsched.gateway.sending import Sending
@@ -64,9 +64,9 @@ class Link:
         self._told_at = self._loop.time()
         self._listens_since: float | None = None
         self._sending = Sending(line)
-        self._reports: Lane[wire.Said] = Lane(self._store_reports, node.times)
-        self._output: Lane[wire.Logged] = Lane(self._store_output, node.times)
-        self._found: Lane[wire.Found] = Lane(self._store_found, node.times)
+        self._reports: MessageQueue[wire.Said] = MessageQueue(self._store_reports, node.times)
+        self._output: MessageQueue[wire.Logged] = MessageQueue(self._store_output, node.times)
+        self._found: MessageQueue[wire.Found] = MessageQueue(self._store_found, node.times)
         self._over: asyncio.Future[tuple[WSCloseCode, str]] = self._loop.create_future()
 
     # --- What it is told --------------------------------------------------------------------

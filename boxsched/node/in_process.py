@@ -15,7 +15,7 @@ from boxsched.model import WorkerId
 from boxsched.protocol import inbox
 from boxsched.protocol.assignments import Assignment
 from boxsched.protocol.timing import heartbeat_seconds
-from boxsched.protocol.workers import IN_PROCESS, Connected, Connection, NewWorker
+from boxsched.protocol.workers import Connected, Connection, NewWorker
 from boxsched.store.store import Store
 from boxsched.worker.agent.agent import Agent
 from boxsched.worker.agent.outbox import Finding
@@ -23,14 +23,13 @@ from boxsched.worker.supervisor.heard import boottime
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 5.0  # told or not
+LEVEL_LOOK_SECONDS = 5.0  # told or not
 POLL_SECONDS = 0.2  # where nobody can tell
 RETRY_SECONDS = 1.0
-ADDRESS = IN_PROCESS
 
 
 class LocalWorker:
-    """Looks up what should run on it, whenever it is told to and every LOOK_SECONDS.
+    """Looks up what should run on it, whenever it is told to and every LEVEL_LOOK_SECONDS.
 
     ``told_of``: whether whoever gives it work can tell it so. ``deadline``: whether builds end by
     themselves where the node is away for ``lost_after``; not where it is the only node.
@@ -127,7 +126,7 @@ class LocalWorker:
                 continue
             try:
                 # Not wait_for: in Python 3.11 it loses a cancellation that comes with the news.
-                async with asyncio.timeout(LOOK_SECONDS if self._told_of() else POLL_SECONDS):
+                async with asyncio.timeout(LEVEL_LOOK_SECONDS if self._told_of() else POLL_SECONDS):
                     await self._told.wait()
             except TimeoutError:
                 pass

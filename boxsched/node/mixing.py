@@ -5,11 +5,11 @@ In-process Boxes are for evaluation: what a job does to its machine it does to t
 
 from boxsched.clock import Clock
 from boxsched.errors import NodeFailed
-from boxsched.node.in_process import ADDRESS
 from boxsched.node.options import Options
+from boxsched.protocol.workers import IN_PROCESS
 from boxsched.store.store import Store
 
-LOOK_SECONDS = 2.0  # between two looks at the workers, however many connect
+WORKERS_LOOK_SECONDS = 2.0  # between two looks at the workers, however many connect
 
 
 class Mixing:
@@ -27,7 +27,7 @@ class Mixing:
         if self._options.allow_mixed or not self._options.box_count:
             return
         for one in await self._store.workers():
-            if one.address != ADDRESS and one.state == "connected":
+            if one.address != IN_PROCESS and one.state == "connected":
                 raise NodeFailed(
                     f"the external worker {one.name} is connected: start this node without Boxes "
                     "of its own (--boxes 0), or ask for both (--allow-mixed)"
@@ -44,10 +44,11 @@ class Mixing:
 
     async def _others(self) -> bool:
         now = self._clock.monotonic()
-        if self._looked_at is None or now - self._looked_at > LOOK_SECONDS:
+        if self._looked_at is None or now - self._looked_at > WORKERS_LOOK_SECONDS:
             found = await self._store.workers()
             self._ours = any(
-                one.address == ADDRESS and one.boxes and one.state == "connected" for one in found
+                one.address == IN_PROCESS and one.boxes and one.state == "connected"
+                for one in found
             )
             self._looked_at = now
         return self._ours

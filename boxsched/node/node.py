@@ -28,7 +28,7 @@ from boxsched.gateway import Gateway
 from boxsched.gather import Gather
 from boxsched.model import WorkerId, WorkloadId
 from boxsched.node.forecasts import Forecasts
-from boxsched.node.in_process import ADDRESS, LocalWorker
+from boxsched.node.in_process import LocalWorker
 from boxsched.node.loop_holds import LoopHolds
 from boxsched.node.mixing import Mixing
 from boxsched.node.options import Options
@@ -282,14 +282,14 @@ class Node:
 
     def _worker(self, cluster: str) -> LocalWorker:
         options = self.options
-        name = f"{ADDRESS}@{self.name}" if self.elected else ADDRESS
+        name = f"{IN_PROCESS}@{self.name}" if self.elected else IN_PROCESS
         types = (DEFAULT_BOX_TYPE,) * options.box_count
         promised = options.lost_after if self.elected else None
         return LocalWorker(
             NewWorker(
                 name,
                 name,
-                ADDRESS,
+                IN_PROCESS,
                 self.name,
                 types,
                 lost_after=promised,

@@ -4,7 +4,7 @@ HEARTBEAT_SECONDS = 5.0
 UNKNOWN_AFTER_SECONDS = 15.0  # without a heartbeat its jobs are unknown
 LOST_AFTER_SECONDS = 120.0  # default of --lost-after
 GIVEN_AGAIN_SECONDS = 10.0  # after --lost-after a build's job has a new attempt
-LOOK_SECONDS = 10.0
+LEVEL_SECONDS = 10.0  # a connected worker is sent its level at least that often
 assert UNKNOWN_AFTER_SECONDS >= 3 * HEARTBEAT_SECONDS
 assert LOST_AFTER_SECONDS > UNKNOWN_AFTER_SECONDS
 

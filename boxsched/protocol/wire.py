@@ -2,7 +2,7 @@
 
 The worker connects out to ``PATH`` with its token, and says ``Hello``; the node answers ``Welcome``
 or ``Refused``. From then on the node sends ``Level``, all that the worker should run or end, at the
-connect, whenever something changed, and every LOOK_SECONDS; never a difference to an earlier one.
+connect, whenever something changed, and every LEVEL_SECONDS; never a difference to an earlier one.
 The worker sends ``Beat`` every HEARTBEAT_SECONDS, ``Said`` (reports), ``Logged`` (output) and
 ``Found`` (a commit), each with a number that its ``Ack`` repeats when they are durable; without it
 they are said again, on this connection or another: lease tokens, offsets and the first commit make

@@ -11,7 +11,7 @@ from boxsched.errors import StoreAway
 from boxsched.model import WorkerId
 
 UNTIL_SECONDS = 20.0  # generous: only a failure waits that long
-LOOK_SECONDS = 0.01
+HEARD_LOOK_SECONDS = 0.01
 
 _numbers = itertools.count(1)
 
@@ -25,7 +25,7 @@ async def until(condition: Callable[[], object]) -> None:
     """Returns as soon as it holds."""
     async with asyncio.timeout(UNTIL_SECONDS):
         while not condition():  # noqa: ASYNC110 (some of it is the server's)
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(HEARD_LOOK_SECONDS)
 
 
 def workers(*numbers: int) -> list[WorkerId]:

@@ -378,7 +378,7 @@ async def test_events_go_on_at_another_node(service):
 
 async def test_waiting_needs_no_event_stream(service, monkeypatch):
     """A proxy may keep a stream to itself for ever."""
-    monkeypatch.setattr("boxsched.client.asynchronous.LOOK_SECONDS", 0.01)
+    monkeypatch.setattr("boxsched.client.asynchronous.WORKLOAD_LOOK_SECONDS", 0.01)
 
     async def answer(request):
         if request.path.endswith("/events"):

@@ -132,7 +132,7 @@ async def test_a_promoted_standby_is_found_while_the_old_primary_answers(
     two: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody cut the old one off: the nodes leave it by themselves, the lock session too."""
-    monkeypatch.setattr("boxsched.store.postgres.servers.LOOK_SECONDS", 0.2)
+    monkeypatch.setattr("boxsched.store.postgres.servers.SERVERS_LOOK_SECONDS", 0.2)
     store = open_store(two.url, tmp_path)
     await store.open()
     old = await Leader(store).lead()

@@ -15,8 +15,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # What any room may import: they import none of the rooms.
 COMMON = {
-    "boxsched", "clock", "errors", "folders", "globs", "listening", "loglines", "model", "nearest",
-    "reaching", "states", "texts", "collecting", "discarding",
+    "boxsched", "backoff", "clock", "errors", "folders", "globs", "listening", "loglines", "model",
+    "nearest", "reaching", "states", "texts", "collecting", "discarding",
 }  # fmt: skip
 ALLOWED: dict[str, set[str]] = {
     "scheduling": set(),

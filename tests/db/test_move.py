@@ -12,16 +12,14 @@ import pytest
 
 from boxsched.errors import Conflict, Fenced, Invalid
 from boxsched.model import Kind
-from boxsched.node.in_process import ADDRESS
 from boxsched.protocol.batches import DurationChange, SetAside
 from boxsched.protocol.shards import SHARD
-from boxsched.protocol.workers import NewWorker
+from boxsched.protocol.workers import IN_PROCESS, NewWorker
 from boxsched.store import Store, open_store
 from boxsched.store.errors import SchemaTooOld, StoreInUse
 from boxsched.store.operating.check import check
 from boxsched.store.operating.move import Moved, move
 from boxsched.store.records import Token, WorkloadFilter
-from boxsched.store.steps.maintenance import IN_PROCESS
 from boxsched.store.tables import TABLES
 from tests.contract.conftest import SqlitePlace
 from tests.contract.test_check import good_history
@@ -167,13 +165,12 @@ async def test_the_in_process_worker_keeps_its_jobs(
     sqlite_place: SqlitePlace, roles: Roles, tmp_path: Path
 ) -> None:
     """By the name that a node gives it that may have others beside it."""
-    assert IN_PROCESS == ADDRESS
-    alone = NewWorker(ADDRESS, ADDRESS, ADDRESS, "node-1", ("default",))
+    alone = NewWorker(IN_PROCESS, IN_PROCESS, IN_PROCESS, "node-1", ("default",))
     was = await (await sqlite_place.open()).connect_worker(alone)
     await moved(sqlite_place, roles)
-    name = f"{ADDRESS}@node-1"
+    name = f"{IN_PROCESS}@node-1"
     store = await _opened(roles.service, tmp_path / "service")
-    now = await store.connect_worker(NewWorker(name, name, ADDRESS, "node-1", ("default",)))
+    now = await store.connect_worker(NewWorker(name, name, IN_PROCESS, "node-1", ("default",)))
     assert now.connection.worker == was.connection.worker
     assert now.boxes == was.boxes
     await store.close()

@@ -83,7 +83,7 @@ async def test_a_whole_collection_comes_by_itself(
 ) -> None:
     monkeypatch.setattr(collecting, "WHOLE_SECONDS", seconds)
     monkeypatch.setattr(collecting, "FREEZES_AT_MOST", freezes)
-    monkeypatch.setattr(collecting, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(collecting, "GARBAGE_LOOK_SECONDS", 0.0)
     monkeypatch.setattr(collecting, "QUIET_SECONDS", 0.0)
     monkeypatch.setattr(collecting, "PATIENCE_SECONDS", 0.0)
     cycle = Cycle()

@@ -1,6 +1,5 @@
 """The parts of a worker of its own that need no node."""
 
-import random
 from pathlib import Path
 
 import attrs
@@ -14,35 +13,13 @@ from boxsched.worker.agent.notes import note
 from boxsched.worker.agent.outbox import LogChunk, Report
 from boxsched.worker.agent.site import FolderInUse
 from boxsched.worker.remote import identity as keeping
-from boxsched.worker.remote.pace import Backoff, Pace
+from boxsched.worker.remote.pace import Pace
 from boxsched.worker.remote.saying import chunks_in_sentences, reports_in_sentences
 from boxsched.worker.supervisor import folder as files
 from boxsched.worker.supervisor.folder import Damaged, Ended, Running
 from tests.worker.site import at
 
 # --- Pace -----------------------------------------------------------------------------------
-
-
-def test_waits_spread_over_all_up_to_a_bound_that_doubles() -> None:
-    chance = random.Random(1)
-    waits: list[list[float]] = [[] for _ in range(9)]
-    for _ in range(500):
-        backoff = Backoff(chance, Pace())
-        for each in waits:
-            each.append(backoff.next())
-    bounds = [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0, 5.0]
-    for each, bound in zip(waits, bounds, strict=True):
-        assert max(each) <= bound
-        assert max(each) > 0.9 * bound
-        assert min(each) < 0.1 * bound
-
-
-def test_after_a_good_connection_it_begins_anew() -> None:
-    backoff = Backoff(random.Random(1), Pace())
-    for _ in range(9):
-        backoff.next()
-    backoff.reset()
-    assert backoff.next() <= 0.1
 
 
 def test_a_short_lease_is_beaten_for_more_often() -> None:

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from boxsched.api.auth.known_tokens import KnownTokens
 
-LOOK_SECONDS = 0.5  # with the question's own time a revoked token ends within a second
+TOKENS_LOOK_SECONDS = 0.5  # with the question's own time a revoked token ends within a second
 
 
 class Lasting:
@@ -35,7 +35,7 @@ class Lasting:
         """Until it is cancelled; nothing is asked while nothing is open."""
         while True:
             await self._opened.wait()
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(TOKENS_LOOK_SECONDS)
             await self.run_once()
             if not self._open:
                 self._opened.clear()

@@ -20,6 +20,7 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from activity_monitor import SESSION_COOKIE, Pages
+from activity_monitor.origin import same_origin
 from boxsched.api.auth.asker import ASKER, asker_of
 from boxsched.api.auth.known_tokens import Holder, KnownTokens
 from boxsched.api.auth.lasting import Lasting
@@ -154,7 +155,7 @@ class Guard:
         if policy is Policy.WORKER:
             if not is_worker:
                 raise NotAWorker("this is an admin's token; one of role worker is asked for here")
-            if "Origin" in request.headers and not same_origin(request):
+            if "Origin" in request.headers and not same_origin(request, if_unsaid=False):
                 raise Forbidden("no other site's page speaks as a worker")
         elif is_worker:
             raise Forbidden("this token lets a worker act as that worker, and nothing else")
@@ -176,18 +177,9 @@ class Guard:
         holder = await self.sessions.holder(session) if session else None
         if holder is None:
             raise Unauthorized("a token is asked for: Authorization: Bearer TOKEN")
-        if request.method not in _SAFE_METHODS and not same_origin(request):
+        if request.method not in _SAFE_METHODS and not same_origin(request, if_unsaid=False):
             raise Forbidden("with a session, changes are taken from this service's own page only")
         return holder
-
-
-def same_origin(request: web.Request) -> bool:
-    """Whether a browser says that the request comes from our own page; silence is a no."""
-    site = request.headers.get("Sec-Fetch-Site")
-    if site is not None:
-        return site == "same-origin"
-    origin = request.headers.get("Origin")
-    return origin is not None and origin.partition("://")[2] == request.host
 
 
 def from_this_machine(request: web.Request) -> bool:

@@ -11,13 +11,13 @@ from boxsched.api.http import replies
 from boxsched.api.http.absent import no
 from boxsched.api.http.times import text_time
 from boxsched.api.resources.answers import text_id
+from boxsched.backoff import doubling
 from boxsched.errors import Conflict
 from boxsched.model import job_text
-from boxsched.node.in_process import ADDRESS
 from boxsched.node.node import Node
 from boxsched.protocol import inbox
 from boxsched.protocol.shards import SHARD, Box
-from boxsched.protocol.workers import Connection
+from boxsched.protocol.workers import IN_PROCESS, Connection
 from boxsched.store.records import Worker
 
 # How long an answer waits for the leader to let a worker's Boxes go: about three seconds.
@@ -76,7 +76,7 @@ class Fleet:
     async def workers(self, request: web.Request) -> web.Response:
         """The fleet; a node without Boxes of its own has no worker to speak of."""
         found = await self._store.workers()
-        shown = [one for one in found if one.address != ADDRESS or one.boxes]
+        shown = [one for one in found if one.address != IN_PROCESS or one.boxes]
         return replies.json(WorkerList(tuple([_worker(one) for one in shown])))
 
     async def forget(self, request: web.Request) -> web.Response:
@@ -98,12 +98,12 @@ class Fleet:
 
     async def _gone(self, last: Connection, name: str) -> None:
         """As soon as the leader has let its Boxes go."""
-        pause = FIRST_LOOK_SECONDS
+        pauses = doubling(FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS)
         while not await asyncio.shield(self._store.forget_worker(last)):
-            if pause > LAST_LOOK_SECONDS:
+            pause = next(pauses, None)
+            if pause is None:
                 raise Conflict(f"the worker {name} is connected again, or its Boxes are in use")
             await asyncio.sleep(pause)
-            pause *= 2
 
 
 def _meant(text: str, workers: Sequence[Worker]) -> Worker:

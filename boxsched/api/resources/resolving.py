@@ -9,6 +9,7 @@ from boxsched.api.http import bodies, recent, replies
 from boxsched.api.http.absent import no
 from boxsched.api.resources import answers
 from boxsched.api.resources.requests import AskResolve
+from boxsched.backoff import doubling
 from boxsched.errors import Conflict
 from boxsched.model import JobId, job_text, job_workload, parse_job
 from boxsched.node.node import Node
@@ -92,12 +93,12 @@ class Resolving:
 
     async def _resolved(self, job: Job) -> Workload:
         """The workload as the scheduler left it, or as it is after a while."""
-        pause = FIRST_LOOK_SECONDS
+        pauses = doubling(FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS)
         while True:
             stored, now = await self._find(job_text(job.id))
             if now.state is JobState.FINISHED or now.lease_token != job.lease_token:
                 return stored
-            if pause > LAST_LOOK_SECONDS:
+            pause = next(pauses, None)
+            if pause is None:
                 return stored
             await asyncio.sleep(pause)
-            pause *= 2

@@ -17,6 +17,7 @@ from boxsched.api.resources import answers, asked, checks
 from boxsched.api.resources.explanation import Explanation, finished, reported, unseen
 from boxsched.api.resources.requests import Nothing
 from boxsched.api.resources.set_aside import said
+from boxsched.backoff import doubling
 from boxsched.errors import Conflict, Invalid, StoreAway
 from boxsched.model import Kind, WorkloadId, parse_workload, workload_text
 from boxsched.node.node import Node
@@ -94,7 +95,7 @@ class Workloads:
 
     async def _explain(self, text: str) -> Explanation:
         """As the engine sees it; what was registered this instant it sees in the next one."""
-        pause = FIRST_LOOK_SECONDS
+        pauses = doubling(FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS)
         while True:
             stored = await asked.find(self._store, text)
             if stored.state is State.FINISHED:
@@ -106,12 +107,12 @@ class Workloads:
                 if report.position is not None and stored.queued_at is not None:
                     overtaken = await self._store.overtaken(stored.id, stored.queued_at)
                 return reported(report, self._node.clock.now(), said(aside), overtaken)
-            if pause > LAST_LOOK_SECONDS:
+            pause = next(pauses, None)
+            if pause is None:
                 if stored.state is State.REGISTERED:
                     return unseen(stored)
                 raise StoreAway("the scheduler is loading: try again")
             await asyncio.sleep(pause)
-            pause *= 2
 
     async def stop(self, request: web.Request) -> web.Response:
         """202 when the wish is durable; 409 for what has finished by itself."""
@@ -145,10 +146,10 @@ class Workloads:
 
     async def _moved(self, stored: Workload) -> Workload:
         """The workload as the stop left it, or as it is after a while."""
-        pause = FIRST_LOOK_SECONDS
-        while stored.state not in (State.STOPPING, State.FINISHED) and pause <= LAST_LOOK_SECONDS:
+        for pause in doubling(FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS):
+            if stored.state in (State.STOPPING, State.FINISHED):
+                break
             await asyncio.sleep(pause)
-            pause *= 2
             stored = await asked.subject(self._store, workload_text(stored.id))
         return stored
 

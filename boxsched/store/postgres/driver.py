@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
+from boxsched.backoff import Backoff
 from boxsched.errors import OutcomeUnknown, StoreAway, TooLong, disk_full
 from boxsched.store.blocks import Steps
 from boxsched.store.errors import FULL, FolderUnusable
@@ -164,7 +165,7 @@ class PostgresProcedures:
 
     async def _tried(self, name: str, work: Callable[[Connection], Coroutine[Any, Any, T]]) -> T:
         """A transaction, begun anew where it lost a race, or waited for a slow commit."""
-        pool, pause = self._open_pool(), FIRST_PAUSE_SECONDS
+        pool, backoff = self._open_pool(), Backoff(FIRST_PAUSE_SECONDS)
         for _ in range(TRIES - 1):
             try:
                 async with pool.connection(name, _call_ends()) as connection:
@@ -173,8 +174,7 @@ class PostgresProcedures:
                 if not self._servers.pulse.patience:
                     raise
             except LostRace:
-                await asyncio.sleep(random.uniform(0, pause))  # noqa: S311 (not a secret)
-                pause *= 2
+                await asyncio.sleep(random.uniform(0, backoff.next()))  # noqa: S311 (not a secret)
         async with pool.connection(name, _call_ends()) as connection:
             return await work(connection)
 

@@ -45,7 +45,7 @@ from boxsched.store.postgres.url import places_shown
 from boxsched.store.postgres.visits import Place, Visit, mark_of, raw_mark, shown, visited
 from boxsched.store.steps import history
 
-LOOK_SECONDS = 5.0
+SERVERS_LOOK_SECONDS = 5.0
 TELL_AGAIN_SECONDS = 60.0
 
 _log = logging.getLogger(__name__)
@@ -153,7 +153,7 @@ class Servers:
     async def look_on(self) -> None:
         """For as long as the node lives."""
         while True:
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(SERVERS_LOOK_SECONDS)
             try:
                 async with self._looking:
                     (await self._found(CONNECT_SECONDS)).close()

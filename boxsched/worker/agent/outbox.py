@@ -1,9 +1,9 @@
 """What a worker has to say, said until it is durable."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
+from boxsched.backoff import Backoff, repeat
 from boxsched.errors import StoreAway
 from boxsched.model import JobId
 from boxsched.protocol.inbox import JobFinished, JobStarted
@@ -50,10 +50,5 @@ class Outbox:
 
 async def _insist(say: Callable[[_T], Awaitable[_R]], what: _T) -> _R:
     """The calls may be repeated: lease tokens, offsets and the first commit make it harmless."""
-    wait = FIRST_WAIT_SECONDS
-    while True:
-        try:
-            return await say(what)
-        except StoreAway:
-            await asyncio.sleep(wait)
-            wait = min(2 * wait, LONGEST_WAIT_SECONDS)
+    backoff = Backoff(FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS)
+    return await repeat(say, what, backoff, on=StoreAway)

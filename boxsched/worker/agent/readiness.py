@@ -14,12 +14,13 @@ import time
 from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
 
+from boxsched.backoff import Backoff
 from boxsched.worker.agent.repository import program
 from boxsched.worker.supervisor import folder as files
 from boxsched.worker.supervisor import trouble
 from boxsched.worker.supervisor.folder import DISK_FULL
 
-LOOK_SECONDS = 5.0
+MACHINE_LOOK_SECONDS = 5.0
 LONGEST_EPISODE_SECONDS = 300.0
 FREE_BYTES = 64 << 20  # less is a full disk, unless the disk is small
 SMALLEST_SHARE = 20  # of a small disk: this part of it
@@ -38,7 +39,7 @@ class Readiness:
         self._folder = folder
         self._say = say
         self._programs = {BASH}  # what jobs here need; git, once one did
-        self._episode = 0.0  # seconds that the last one lasted at least
+        self._episodes = Backoff(MACHINE_LOOK_SECONDS, LONGEST_EPISODE_SECONDS)
         self._until = 0.0
         self._suspected = asyncio.Event()
         self.problem: str | None = None
@@ -46,9 +47,7 @@ class Readiness:
     def found(self, problem: str) -> None:
         """A job could not begin, for this cause."""
         if self.problem is None:
-            least = max(LOOK_SECONDS, 2 * self._episode)
-            self._episode = min(LONGEST_EPISODE_SECONDS, least)
-            self._until = time.monotonic() + self._episode
+            self._until = time.monotonic() + self._episodes.next()
             _log.warning("no jobs can begin here until this is over: %s", problem)
         self.problem = problem
         if problem == trouble.missing(GIT):
@@ -61,7 +60,7 @@ class Readiness:
 
     def begun(self) -> None:
         """A job began: the next trouble is another one."""
-        self._episode = 0.0
+        self._episodes.reset()
 
     async def tell(self) -> None:
         """Returns when what is wrong is durable."""
@@ -82,7 +81,7 @@ class Readiness:
             self.found(problem)
         await self.tell()
         while self.problem is not None:
-            await asyncio.sleep(max(LOOK_SECONDS, self._until - time.monotonic()))
+            await asyncio.sleep(max(MACHINE_LOOK_SECONDS, self._until - time.monotonic()))
             self.problem = await asyncio.to_thread(check, str(self._folder), sorted(self._programs))
         self._suspected.clear()
         _log.info("jobs can begin here again")

@@ -9,7 +9,7 @@ from boxsched.worker.supervisor import folder as files
 from boxsched.worker.supervisor.folder import Started
 
 _PATIENCE_SECONDS = 5.0
-_LOOK_SECONDS = 0.02
+_ENDED_LOOK_SECONDS = 0.02
 _EMPTY_TRIES = 3
 _EMPTY_PAUSE_SECONDS = 0.5
 
@@ -31,7 +31,7 @@ def end_processes(folder: str, started: Started | None, cgroup: str | None) -> N
         containment.send(carriers, signal.SIGKILL)
         if not carriers and not held:
             break
-        time.sleep(_LOOK_SECONDS)
+        time.sleep(_ENDED_LOOK_SECONDS)
     if cgroup is not None:
         containment.remove_cgroup(cgroup)
 

@@ -1,6 +1,4 @@
-"""How long a worker of its own waits for what, and how it spreads its tries."""
-
-import random
+"""How long a worker of its own waits for what."""
 
 import attrs
 
@@ -25,20 +23,3 @@ class Pace:
     def of(self, lost_after: float) -> "Pace":
         """Fast enough that a short ``--lost-after`` is not run out by the pace itself."""
         return attrs.evolve(self, beat=min(self.beat, heartbeat_seconds(lost_after)))
-
-
-class Backoff:
-    """Anywhere between nothing and a bound that doubles ("full jitter"): a herd spreads out."""
-
-    def __init__(self, chance: random.Random, pace: Pace) -> None:
-        self._chance = chance
-        self._pace = pace
-        self._bound = pace.first_wait
-
-    def next(self) -> float:
-        wait = self._chance.uniform(0.0, self._bound)
-        self._bound = min(2 * self._bound, self._pace.longest_wait)
-        return wait
-
-    def reset(self) -> None:
-        self._bound = self._pace.first_wait

@@ -7,11 +7,12 @@ import random
 from collections.abc import AsyncIterator
 from typing import Protocol
 
+from boxsched.backoff import Backoff
 from boxsched.protocol import wire
 from boxsched.worker.agent.outbox import Finding
 from boxsched.worker.remote.discovery import Choice, Discovery, NodeAddress
 from boxsched.worker.remote.link import Ears, Link, Lost, NotTaken, connection
-from boxsched.worker.remote.pace import Backoff, Pace
+from boxsched.worker.remote.pace import Pace
 from boxsched.worker.remote.saying import Sentence, found_in_sentence
 from boxsched.worker.supervisor.heard import boottime
 
@@ -75,7 +76,7 @@ class Tour:
         self._chance = chance
         self._pace = pace
         self._choice = Choice(chance)
-        self._backoff = Backoff(chance, pace)
+        self._backoff = Backoff(pace.first_wait, pace.longest_wait)
         self._taken = False  # by any node, so far
         self._token: str | None = None  # the last that was given; None: none was to be had
         self._link: Link | None = None
@@ -133,8 +134,12 @@ class Tour:
                 continue
             except Lost as lost:
                 self._complaints.add(f"cannot connect to {node}: {lost}; {self._next()}")
-                wait = self._backoff.next()
+                wait = self._tries_again_in()
             await asyncio.sleep(wait)
+
+    def _tries_again_in(self) -> float:
+        """Seconds; anywhere below the pause ("full jitter"), so that a herd spreads out."""
+        return self._chance.uniform(0.0, self._backoff.next())
 
     async def _rest(self, seconds: float) -> None:
         """So long, or until there is another token than the one that was not taken."""
@@ -153,7 +158,7 @@ class Tour:
         while not self._discovery.nodes:
             await self._discovery.refresh()
             if not self._discovery.nodes:
-                await asyncio.sleep(self._backoff.next())
+                await asyncio.sleep(self._tries_again_in())
         return self._discovery.nodes
 
     async def _visit(self, node: NodeAddress) -> float:
@@ -172,7 +177,7 @@ class Tour:
                 await self._stay(link)
             except Lost as lost:
                 self._complaints.add(f"lost the connection to {node}: {lost}; {self._next()}")
-                return self._backoff.next()
+                return self._tries_again_in()
             _log.info("%s is leaving; %s", node, self._next())
             return self._chance.uniform(0.0, self._pace.leave)
 

@@ -27,7 +27,7 @@ BOOT = (
 )
 NOT_ITS_TURN = 3
 KILL_SECONDS = 5.0  # for what even SIGKILL does not end
-LOOK_SECONDS = 0.02
+KILLED_LOOK_SECONDS = 0.02
 NAMES_BYTES = 65_536
 
 
@@ -120,7 +120,7 @@ class Spawning:
             containment.send(strangers, signal.SIGKILL)
             if time.monotonic() > give_up:
                 break
-            time.sleep(LOOK_SECONDS)
+            time.sleep(KILLED_LOOK_SECONDS)
             ended += self.reap()
         return ended
 

@@ -18,7 +18,7 @@ from boxsched.worker.supervisor.launch import launch
 from boxsched.worker.supervisor.output import Output
 from boxsched.worker.supervisor.verdict import DISK_FULL, LOST, STOPPED, TIMED_OUT, Verdict
 
-LOOK_SECONDS = 1.0  # how often a stop, or silence of the nodes, is looked for
+STOP_LOOK_SECONDS = 1.0  # how often a stop, or silence of the nodes, is looked for
 LOOK_FOR_COMMIT_SECONDS = 0.05  # it is ready, and waits for the answer alone
 KILL_AGAIN_SECONDS = 0.2
 GIVE_UP_SECONDS = 10.0  # for processes that even SIGKILL does not end
@@ -220,7 +220,7 @@ class Supervision:
             running = Running(self.began_at, contained)
             files.put(self.at, files.RUNNING + files.RESERVED, files.RUNNING, running)
             files.ring(self.site)
-        self.look_by = _clock() + LOOK_SECONDS
+        self.look_by = _clock() + STOP_LOOK_SECONDS
         while self.status is None or self._in_grace():
             self._turn()
         return self.status
@@ -241,7 +241,7 @@ class Supervision:
         if self.output.disk_full and self.cause is None:
             self.cause, self.kill_by = DISK_FULL, now
         if self.alarm in ready or now >= self.look_by:
-            self.look_by = now + LOOK_SECONDS
+            self.look_by = now + STOP_LOOK_SECONDS
             self._reap()
             # What has ended by itself keeps its own result.
             if self.status is None or self._in_grace():

@@ -1,22 +1,21 @@
-"""One worker's messages of one kind, stored in order."""
+"""One worker's messages of one kind, waiting to be stored in the order of arrival."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
+from boxsched.backoff import repeat
 from boxsched.errors import StoreAway
 from boxsched.gateway.figures import Times
 
 MAX_WAITING_BYTES = 1 << 20
-LEAST_BYTES = 1 << 10  # what a message counts at least: so there are never too many
+LEAST_BYTES = 1 << 10  # a smaller message counts as this many bytes, which bounds their number
 
 M = TypeVar("M")
-A = TypeVar("A")
-R = TypeVar("R")
 
 
-class Lane(Generic[M]):
-    """What comes while a write is under way gathers, and goes with the next one."""
+class MessageQueue(Generic[M]):
+    """Messages that arrive during a write are collected, and stored together by the next write."""
 
     def __init__(self, store: Callable[[list[M]], Awaitable[None]], times: Times) -> None:
         self._store = store
@@ -27,7 +26,7 @@ class Lane(Generic[M]):
         self._taken = asyncio.Event()
 
     async def put(self, message: M, size: int) -> None:
-        """Waits while too much waits already."""
+        """Wait while MAX_WAITING_BYTES are queued; then queue ``message``, of ``size`` bytes."""
         size = max(size, LEAST_BYTES)
         while self._waiting and self._bytes + size > MAX_WAITING_BYTES:
             self._taken.clear()
@@ -43,16 +42,4 @@ class Lane(Generic[M]):
             group, self._waiting = self._waiting, []
             self._bytes = 0
             self._taken.set()
-            await insist(self._store, group, self._times)
-
-
-async def insist(write: Callable[[A], Awaitable[R]], what: A, times: Times) -> R:
-    """For what may be repeated: again and again while the store is away."""
-    wait = times.first_retry
-    while True:
-        try:
-            return await write(what)
-        except StoreAway:
-            pass
-        await asyncio.sleep(wait)
-        wait = min(2 * wait, times.longest_retry)
+            await repeat(self._store, group, self._times.retries(), on=StoreAway)
