@@ -55,6 +55,7 @@ class Node:
     acks_said: bool = True
     acks_output: bool = True
     stale: set[tuple[int, int]] = attrs.field(factory=set)
+    before_answer: Callable[[wire.FromWorker], None] = lambda said: None
 
     connections: list[Connection] = attrs.field(factory=list)  # those that are open
     hellos: list[wire.Hello] = attrs.field(factory=list)
@@ -144,6 +145,7 @@ class Node:
             await connection.say(self.refusal)
             await connection.socket.close()
             return False
+        self.before_answer(hello)
         await connection.say(
             wire.Welcome(7, self.cluster, self.lost_after, fixes_commits=self.fixes_commits)
         )
@@ -157,6 +159,7 @@ class Node:
 
     async def _hear(self, connection: Connection, said: wire.FromWorker) -> None:
         self.heard.append(said)
+        self.before_answer(said)
         stale: set[tuple[int, int]] = set()
         answered = True
         commit: str | None = None

@@ -4,11 +4,14 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import attrs
 import pytest
 
 from boxsched.model import Kind
+from boxsched.protocol import wire
 from boxsched.states import Result
 from boxsched.worker.agent import site as sites
+from boxsched.worker.remote import link, tour
 from boxsched.worker.supervisor import heard as hearing
 from boxsched.worker.supervisor.heard import (
     Deadline,
@@ -19,6 +22,7 @@ from boxsched.worker.supervisor.heard import (
     read_heard,
     write_heard,
 )
+from tests.worker.fleet import QUICK, Fleet
 from tests.worker.site import Site, alive, assigned, at, eventually, job, pid_in
 from tests.worker.test_folder import RECORD
 
@@ -194,6 +198,47 @@ async def test_the_worker_of_a_node_that_is_alone_has_no_deadline(site: Site) ->
     await site.said(1, b"ready")
     site.agent.heard(boottime() - 1_000, 0.1)
     assert read_heard(at(site.folder)) is None
+
+
+async def test_a_lease_counts_from_the_sending_of_what_was_answered(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An answer may be long under way: the node counts from what it has heard."""
+    now = [1_000.0]
+    for module in (link, tour):
+        monkeypatch.setattr(module, "boottime", lambda: now[0])
+    node = await fleet.node(lost_after=60.0)
+
+    def late(said: wire.FromWorker) -> None:
+        if isinstance(said, wire.Hello | wire.Beat):
+            now[0] += 50.0
+        node.acks_beats = now[0] <= 1_100.0
+
+    node.before_answer = late
+    worker = fleet.worker(node, pace=attrs.evolve(QUICK, beat=0.01))
+    file = worker.data / "worker" / hearing.HEARD
+    await eventually(lambda: file.exists() and read_heard(at(file.parent)))
+    await node.until(lambda: now[0] > 1_200.0)
+    await eventually(lambda: heard_at(file.parent) > 1_000.0)
+    assert heard_at(file.parent) == 1_050.0, "the only heartbeat that was answered was sent then"
+
+
+def heard_at(folder: Path) -> float:
+    heard = read_heard(at(folder))
+    return 0.0 if heard is None else heard.at
+
+
+async def test_an_answer_that_comes_after_a_later_one_takes_nothing_back(
+    make_site: Callable[..., Site],
+) -> None:
+    site = make_site(lost_after=60.0)
+    await site.agent.start()
+    now = boottime()
+    for sent in (now, now - 5, now + 1):
+        site.agent.heard(sent, 60.0 + sent - now)
+    site.agent.heard(now - 50, 1.0)
+    heard = read_heard(at(site.folder))
+    assert heard == Heard(sites.boot_id(), now + 1, 61.0, now)
 
 
 # --- Dropped --------------------------------------------------------------------------------

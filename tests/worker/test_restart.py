@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,15 +14,20 @@ import attrs
 import pytest
 
 from boxsched.model import JobId
+from boxsched.protocol.inbox import JobFinished
 from boxsched.states import Result
+from boxsched.worker.agent import remains
 from boxsched.worker.agent.attempt import Attempt
 from boxsched.worker.agent.place import Place
 from boxsched.worker.agent.plan import Worksite, attempt_name, plan
-from boxsched.worker.agent.site import KEPT_QUARANTINED, FolderInUse
+from boxsched.worker.agent.site import KEPT_QUARANTINED, FolderInUse, adopt_all, boot_id
+from boxsched.worker.supervisor import containment
 from boxsched.worker.supervisor import folder as files
+from boxsched.worker.supervisor.folder import Started
 from tests.worker.site import Site, alive, assigned, at, eventually, job, pid_in
 
 PROJECT = Path(__file__).resolve().parents[2]
+WAIT = "while :; do sleep 0.05; done"
 
 
 class Life:
@@ -321,10 +327,75 @@ async def test_a_result_that_was_not_reported_is(make_site: Callable[..., Site])
     assert site.store.log_of(job(1)) == b"hi\n"
 
 
-async def test_a_new_attempt_waits_for_the_folder_of_the_old_token(site: Site) -> None:
-    old = assigned(1, "echo old; while :; do sleep 0.05; done")
+@pytest.mark.parametrize("other", [{}, {"ordinal": 2}, {"attempt": 2, "ordinal": 2}])
+async def test_a_new_token_begins_when_the_old_attempt_has_ended(
+    site: Site, tmp_path: Path, other: dict[str, int]
+) -> None:
+    """Also on another Box, and with a folder of its own."""
+    gate = tmp_path / "gate"
+    script = f"trap 'until [ -e {gate} ]; do sleep 0.01; done; exit' TERM; echo old; {WAIT}"
+    old = assigned(1, script)
     await site.agent.reconcile([old])
     await site.said(1, b"old")
-    new = attrs.evolve(old, lease_token=9, commands=("true",))
-    await site.agent.reconcile([new])
-    await site.store.until(lambda: any(report.lease_token == 9 for report in site.store.reports))
+    new = attrs.evolve(old, lease_token=9, commands=(f"echo new > {tmp_path}/new",), **other)
+    await site.agent.reconcile([new, assigned(2, "true", ordinal=3)])
+    await site.end(2)
+    await site.agent.reconcile([new, assigned(3, "true", ordinal=3)])
+    await site.end(3)
+    assert not (tmp_path / "new").exists()
+    gate.touch()
+    await site.store.until(lambda: ends(site)[-1][0] == 9)
+    assert ends(site)[-2:] == [(1, Result.STOPPED), (9, Result.PASSED)]
+
+
+def ends(site: Site) -> list[tuple[int, Result]]:
+    said = [one for one in site.store.reports if isinstance(one, JobFinished)]
+    return [(one.lease_token, one.result) for one in said]
+
+
+# --- A pid that another process has by now --------------------------------------------------
+
+
+@pytest.fixture
+def stranger() -> Iterator[subprocess.Popen[bytes]]:
+    with subprocess.Popen(["sleep", "1000"]) as process:
+        yield process
+        process.kill()
+
+
+def start_time(process: subprocess.Popen[bytes]) -> int:
+    ticks = containment.start_time(process.pid)
+    assert ticks is not None
+    return ticks
+
+
+def test_a_process_that_has_a_dead_supervisors_pid_is_not_killed(
+    tmp_path: Path, stranger: subprocess.Popen[bytes]
+) -> None:
+    ticks = start_time(stranger)
+    remains.end_processes(str(tmp_path), Started(stranger.pid, ticks - 1), None)
+    remains.end_processes(str(tmp_path), Started(stranger.pid, None), None)
+    assert alive(stranger.pid)
+    remains.end_processes(str(tmp_path), Started(stranger.pid, ticks), None)
+    assert stranger.wait(60) == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("reused", [True, False])
+def test_a_process_that_has_a_dead_supervisors_pid_hears_of_no_stop(
+    make_site: Callable[..., Site], stranger: subprocess.Popen[bytes], reused: bool
+) -> None:
+    site = make_site()
+    folder = prepared(site, "true")
+    started = Started(stranger.pid, start_time(stranger) - reused)
+    files.put(at(folder), files.TICKET, files.STARTED, started)
+    where = Worksite(str(site.folder), at(site.folder), "", boot_id(), 1 << 20, None, 10.0)
+    (attempt,), _ = adopt_all(where)
+    attempt.look()
+    attempt.stop(1.0, "stopped")
+    if reused:
+        assert attempt.process is None
+        assert alive(stranger.pid)
+    else:
+        assert stranger.wait(60) == -signal.SIGUSR1
+    attempt.close()
+    shutil.rmtree(folder)

@@ -191,11 +191,16 @@ class Attempt:
         return containment.supervisors(self.name, os.path.dirname(self.place.path))
 
     def _find_process(self) -> None:
-        """So that it hears of a stop, and we of its end, at once; each is looked for anyway."""
+        """So that it hears of a stop, and we of its end, at once; each is looked for anyway.
+
+        Another process may have its pid by now: that one must hear nothing.
+        """
         started = self._started()
         if started is not None and sys.platform == "linux":
             with contextlib.suppress(OSError):  # gone, an old kernel, or no descriptor left
                 self.process = os.pidfd_open(started.pid)
+                if containment.start_time(started.pid) != started.start_time:
+                    self.forget_process()
         self.known = started is not None
 
     def forget_process(self) -> None:

@@ -1,0 +1,163 @@
+"""Death just before each change of a file: of an agent that prepares a job, of a supervisor."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from boxsched.model import JobId
+from boxsched.states import Result
+from boxsched.worker.agent import forking, lookout
+from boxsched.worker.agent.attempt import LOST, Attempt, Phase
+from boxsched.worker.agent.notes import note
+from boxsched.worker.agent.plan import Worksite
+from boxsched.worker.agent.preparing import prepare
+from boxsched.worker.agent.site import adopt_all, boot_id
+from boxsched.worker.supervisor import folder as files
+from boxsched.worker.supervisor.supervisor import supervise
+from tests.worker import crash
+from tests.worker.crash import Crash, Crashed
+from tests.worker.site import Site, alive, assigned, at, eventually, job, pid_in
+
+WANTED = assigned(1, "true")
+
+
+def worksite(folder: Path) -> Worksite:
+    folder.mkdir()
+    return Worksite(str(folder), at(folder), "", boot_id(), 1 << 20, None, 10.0)
+
+
+def prepared(site: Worksite) -> Attempt:
+    attempt = prepare(WANTED, site, None)
+    assert isinstance(attempt, Attempt)
+    return attempt
+
+
+# --- Preparing ------------------------------------------------------------------------------
+
+
+def test_an_agent_may_die_at_each_change_of_preparing_a_job(tmp_path: Path) -> None:
+    """The next one finds nothing, or an attempt that can be started; it never finds damage."""
+    whole = worksite(tmp_path / "whole")
+    with Crash().armed() as counting:
+        prepared(whole).close()
+    assert len(counting.done) > 20
+    for number in range(1, len(counting.done) + 1):
+        site = worksite(tmp_path / str(number))
+        with Crash(number).armed(), pytest.raises(Crashed):
+            prepare(WANTED, site, None)
+        adopted, quarantined = adopt_all(site)
+        assert quarantined == {}, counting.done[number - 1]
+        if adopted:
+            assert [attempt.phase for attempt in adopted] == [Phase.PREPARED]
+            assert files.exists(adopted[0].place.at, files.SCRIPT)
+        else:
+            assert not files.exists(site.at, "w1-1-1")
+            adopted.append(prepared(site))
+        assert sorted(os.listdir(adopted[0].place.at)) == sorted(
+            os.listdir(f"{whole.folder}/w1-1-1")
+        )
+        adopted[0].close()
+
+
+def test_a_record_is_durable_before_it_has_its_name_and_before_anybody_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a power cut leaves is what was synced: the record, its name, and its folder's name."""
+    site = worksite(tmp_path / "site")
+    synced: list[tuple[str, bool]] = []
+    real = os.fsync
+
+    def noted(descriptor: int) -> None:
+        name = os.path.basename(os.readlink(f"/proc/self/fd/{descriptor}"))
+        record = Path(site.folder) / "w1-1-1" / files.RECORD
+        synced.append((name, record.exists()))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    prepared(site).close()
+    assert synced == [("record.new", False), ("w1-1-1", True), ("site", True)]
+
+
+# --- A spawn after a void -------------------------------------------------------------------
+
+
+def voided(attempt: Attempt) -> bool:
+    return attempt.void(files.Ended("stopped", None, None, False, "stopped", None, 1.5))
+
+
+def test_a_spawn_that_comes_after_a_void_runs_nothing(tmp_path: Path) -> None:
+    site = worksite(tmp_path / "site")
+    attempt = prepared(site)
+    assert voided(attempt)
+    names = sorted(os.listdir(attempt.place.at))
+    assert supervise(site.at, site.folder, attempt.name) is False
+    assert sorted(os.listdir(attempt.place.at)) == names, "it changed something"
+    assert attempt.phase is Phase.ENDED
+    attempt.close()
+    (adopted,), _ = adopt_all(site)
+    adopted.look()
+    assert adopted.gone, "the lock is free"
+    adopted.close()
+
+
+@pytest.mark.parametrize("taken", ["lock", "ticket"])
+def test_a_void_that_comes_after_a_spawn_changes_nothing(tmp_path: Path, taken: str) -> None:
+    attempt = prepared(worksite(tmp_path / "site"))
+    held = files.try_lock(attempt.place.at, files.LOCK)
+    assert held is not None
+    if taken == "ticket":
+        files.rename(attempt.place.at, files.TICKET, files.STARTED)
+        os.close(held)
+    assert not voided(attempt)
+    assert attempt.phase is Phase.PREPARED
+    assert not files.exists(attempt.place.at, files.VOID)
+    assert not files.exists(attempt.place.at, files.RESULT)
+    if taken == "lock":
+        os.close(held)
+    attempt.close()
+
+
+# --- Supervising ----------------------------------------------------------------------------
+
+
+async def test_a_supervisor_may_die_at_each_of_its_changes(
+    make_site: Callable[..., Site], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before it has the ticket another one runs the job; from then on the job is lost, and all
+    its processes are gone before that is said. It never runs twice."""
+    monkeypatch.setattr(forking, "BOOT", crash.BOOT)
+    monkeypatch.setattr(lookout, "ASK_AGAIN_SECONDS", 0.05)
+    site = make_site()
+    await site.agent.start()
+    results: list[Result] = []
+    for number in range(1, 100):
+        (tmp_path / crash.ORDER).write_text(str(number))
+        ledger, pid = tmp_path / f"ledger-{number}", tmp_path / f"pid-{number}"
+        script = f"echo ran >> {ledger}; sleep 100 & echo $! > {pid}; seq 300"
+        await site.agent.reconcile([assigned(number, script)])
+        finished = await site.end(number)
+        started = note(at(site.folder / f"w{number}-1-1"), files.STARTED, files.Started)
+        assert started is not None and not alive(started.pid)
+        assert not (pid.exists() and pid.read_text() and alive(pid_in(pid)))
+        ran = ledger.read_text() if ledger.exists() else ""
+        if finished.result is Result.PASSED:
+            assert ran == "ran\n"
+            assert site.log(number) == b"".join(b"%d\n" % i for i in range(1, 301))
+        else:
+            assert (finished.result, finished.reason) == (Result.FAILED, LOST)
+            assert ran in ("", "ran\n")
+        results.append(finished.result)
+        died = (tmp_path / f"{crash.ORDER}-w{number}-1-1").exists()
+        if died and finished.result is Result.PASSED and Result.FAILED in results:
+            break  # it made fewer changes than that
+    await site.agent.reconcile([])
+    await eventually(lambda: not list(site.folder.glob("w*")))
+    began = results.index(Result.FAILED)
+    assert began >= 1, "before it has the ticket nothing is lost"
+    assert results == [Result.PASSED] * began + [Result.FAILED] * (len(results) - began - 1) + [
+        Result.PASSED
+    ]
+    ends = [one for one in site.store.reports if hasattr(one, "result")]
+    assert [JobId(one.job) for one in ends] == [job(n) for n in range(1, len(results) + 1)]
