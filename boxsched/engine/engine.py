@@ -254,7 +254,8 @@ class Engine:
                 entries = await self._store.inbox(self._shard, limit)
             if limit and not entries:
                 self._caution.nothing_waits()
-            sights = await self._look_for_workers()
+            resolves = any(entry.kind == inbox.RESOLVE for entry in entries)
+            sights = await self._look_for_workers(at_once=resolves)
         except StoreAway:
             self._held_up = True
             raise
@@ -387,10 +388,14 @@ class Engine:
         """Only this engine writes in its epoch, and one batch at a time."""
         return await self._store.batch_number(self._shard) == (batch.epoch, batch.batch + 1)
 
-    async def _look_for_workers(self) -> Sights:
-        """Return the workers that fell silent or came back; at most once per WATCH_SECONDS."""
+    async def _look_for_workers(self, *, at_once: bool) -> Sights:
+        """Return the workers that fell silent or came back; at most once per WATCH_SECONDS.
+
+        ``at_once``: look now. A job is resolved where its worker is away: the node that took the
+        command may have seen that before this engine.
+        """
         now = self._clock.monotonic()
-        if now - self._watched_at < WATCH_SECONDS:
+        if now - self._watched_at < WATCH_SECONDS and not at_once:
             return NOTHING_SEEN
         if self._watch.misses_somebody(now):
             await self._let_others_write()

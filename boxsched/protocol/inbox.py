@@ -144,10 +144,11 @@ Command = (
     | Reload
 )
 
+RESOLVE = "resolve"
 KINDS: dict[str, type[Command]] = {
     "submit": Submit,
     "stop": Stop,
-    "resolve": Resolve,
+    RESOLVE: Resolve,
     "project": ProjectSet,
     "boxes": BoxesSet,
     "worker_forgotten": WorkerForgotten,

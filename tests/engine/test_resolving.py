@@ -108,6 +108,21 @@ async def test_it_ends_as_the_person_says_and_the_late_result_is_refused(
     assert shop.engine.books is not None and not shop.engine.books.durations
 
 
+async def test_a_worker_that_was_disconnected_a_moment_ago(shop: Shop) -> None:
+    """The engine looks at the workers before it resolves: the API has seen that one is away."""
+    deploy, _ = await begun(shop)
+    await shop.later(2, shop.first)
+    await shop.store.disconnect_workers([shop.first.connection])
+    await resolve(shop, deploy.id, Resolution.FAILED)
+    assert (await shop.look(deploy.id)).result is Result.FAILED
+
+
+async def test_a_connected_worker_answers_for_its_job(shop: Shop) -> None:
+    deploy, _ = await begun(shop)
+    await resolve(shop, deploy.id, Resolution.FAILED)
+    assert (await shop.look(deploy.id)).state is State.RUNNING
+
+
 async def test_again_gives_a_deploy_another_attempt_on_a_free_box(shop: Shop) -> None:
     deploy, old = await begun(shop)
     await shop.later(SILENT_SECONDS)

@@ -148,6 +148,21 @@ async def test_a_word_can_be_repeated_under_its_key(yard: Yard) -> None:
     assert [(one["by"], one["note"], one["result"]) for one in said] == [("admin", "lost", "again")]
 
 
+async def test_of_two_at_once_the_second_is_told_that_it_came_too_late(yard: Yard) -> None:
+    await away(yard.house, yard.worker)
+    results = ["passed", "failed"] * 3
+    said = await asyncio.gather(*(yard.resolve({"result": result}) for result in results))
+    (ended,) = (await yard.house.look(yard.deploy["id"]))["jobs"]
+    for result, answer in zip(results, said, strict=True):
+        if answer.status == 202:
+            assert (result, answer.json["result"]) == (ended["result"], ended["result"])
+        else:
+            refusal = f"the job has finished: {ended['result']}"
+            assert (answer.status, answer.error["message"]) == (409, refusal)
+    assert 202 in {answer.status for answer in said}
+    assert 409 in {answer.status for answer in said}
+
+
 async def test_a_named_token_is_named(yard: Yard) -> None:
     made = await yard.house.call("POST", f"{API}/tokens", {"role": "admin", "name": "Ada's laptop"})
     token = made.json["token"]

@@ -16,7 +16,7 @@ from boxsched.node.node import Node
 from boxsched.protocol import inbox
 from boxsched.protocol.inbox import Resolution
 from boxsched.protocol.shards import SHARD
-from boxsched.states import JobState, State
+from boxsched.states import JobState, Result, State
 from boxsched.store.records import Job, Workload
 
 # How long an answer waits for the engine to have seen what was asked; it is durable anyway.
@@ -52,7 +52,7 @@ class Resolving:
                 self._node.wake(SHARD)
             stored = await self._resolved(job)
             if key is None:  # under a key it is 202 from here on, as it will be when repeated
-                await self._refuse_untouched(stored, job)
+                await self._refuse_other(stored, job, ask.result)
         answer = replies.encode(answers.workload(stored))
         self._seen.keep(key, 202, answer)
         return replies.json_bytes(answer, 202)
@@ -77,11 +77,16 @@ class Resolving:
             raise Conflict("its workload is being stopped: resolve the job as passed or failed")
         await self._refuse_connected(job.id)
 
-    async def _refuse_untouched(self, stored: Workload, before: Job) -> None:
-        """Raises Conflict where the job's worker came back first."""
+    async def _refuse_other(self, stored: Workload, before: Job, asked: Resolution) -> None:
+        """Raises Conflict where the job's worker came back first, or another result was first."""
         (now,) = [job for job in stored.jobs if job.id == before.id]
-        if now.state is not JobState.FINISHED and now.lease_token == before.lease_token:
+        if now.lease_token != before.lease_token:
+            if asked is not Resolution.AGAIN:
+                raise Conflict("the job has got another attempt meanwhile")
+        elif now.state is not JobState.FINISHED:
             await self._refuse_connected(now.id)
+        elif now.result is not Result(asked.value):
+            raise Conflict(f"the job has finished: {now.result}")
 
     async def _refuse_connected(self, id_: JobId) -> None:
         books = await self._node.books()
