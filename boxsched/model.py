@@ -74,6 +74,20 @@ class Kind(enum.StrEnum):
     SSH = "ssh"
 
 
+def lane_key(
+    kind: Kind, project: ProjectId, branch: str | None, tag: str | None, server: str | None
+) -> str | None:
+    """The name of the lane: its workloads run one after the other. None for an SSH session.
+
+    The store keeps this text with each workload; see docs/scheduling.md, "Lanes".
+    """
+    if kind is Kind.SSH:
+        return None
+    if kind is Kind.DEPLOY:
+        return f"{project}/server/{server}"
+    return f"{project}/tag/{tag}" if tag is not None else f"{project}/branch/{branch}"
+
+
 class Policy(enum.StrEnum):
     """What happens behind the first workload that does not fit (contract, section 1)."""
 

@@ -2,7 +2,7 @@
 
 import itertools
 import logging
-from collections.abc import Collection, Hashable, Sequence
+from collections.abc import Collection, Sequence
 
 import attrs
 
@@ -215,12 +215,3 @@ FORGOTTEN_KEPT = 1_000
 
 # Job names whose durations are kept, of all projects: a name may be made up for each build.
 DURATIONS_AT_MOST = 50_000
-
-
-def lane_of(
-    kind: Kind, project: ProjectId, branch: str | None, tag: str | None, server: str | None
-) -> Hashable | None:
-    """Contract, section 1, "Lanes"."""
-    if kind is Kind.BUILD:
-        return (project, "branch", branch) if branch is not None else (project, "tag", tag)
-    return (project, "server", server) if kind is Kind.DEPLOY else None

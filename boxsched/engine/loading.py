@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from boxsched import discarding
-from boxsched.engine.books import Books, BoxBook, LiveJob, LiveWorkload, lane_of
+from boxsched.engine.books import Books, BoxBook, LiveJob, LiveWorkload
 from boxsched.model import (
     BoxId,
     Cancellation,
@@ -15,6 +15,7 @@ from boxsched.model import (
     WorkloadId,
     job_id,
     job_index,
+    lane_key,
 )
 from boxsched.protocol.inbox import SubmitJob
 from boxsched.protocol.reasons import ENDED_LOST, waits_again
@@ -135,7 +136,7 @@ def _restore(
     books.workloads[live.id] = live
     submit = Submit(
         live.id, live.kind, live.project, live.branch,
-        lane_of(live.kind, live.project, live.branch, live.tag, live.server),
+        lane_key(live.kind, live.project, live.branch, live.tag, live.server),
         loaded.priority, loaded.created_at, asks, Cancellation.NONE, loaded.fail_fast,
     )  # fmt: skip
     if loaded.started_at is None:

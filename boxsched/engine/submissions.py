@@ -1,8 +1,8 @@
 """What was asked of the shard: submissions, stops, settings of projects, and fixed commits."""
 
-from boxsched.engine.books import LiveWorkload, lane_of
+from boxsched.engine.books import LiveWorkload
 from boxsched.engine.outcomes import Outcomes
-from boxsched.model import Cancellation, Kind, ProjectId, WorkloadId
+from boxsched.model import Cancellation, Kind, ProjectId, WorkloadId, lane_key
 from boxsched.protocol.inbox import CommitFixed, ProjectSet, Stop, Submit
 from boxsched.scheduling import interface as core
 
@@ -20,7 +20,7 @@ def submit(out: Outcomes, command: Submit) -> None:
     out.decide(
         core.Submit(
             live.id, kind, project, command.branch,
-            lane_of(kind, project, command.branch, command.tag, command.server),
+            lane_key(kind, project, command.branch, command.tag, command.server),
             command.priority, command.created_at, asks,
             Cancellation(command.cancellation), command.fail_fast,
         )

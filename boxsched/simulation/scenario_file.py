@@ -17,6 +17,7 @@ from boxsched.model import (
     cancellation_for,
     default_priority,
     fails_fast,
+    lane_key,
     too_many_globs,
 )
 from boxsched.scheduling.interface import BoxesWanted, JobAsk, QueueRules, Stop, Submit
@@ -222,7 +223,7 @@ class _Script:
         project_id = self._project_ids.setdefault(
             project_name, ProjectId(len(self._project_ids) + 1)
         )
-        branch, lane = self._lane(given, kind)
+        branch, tag, server = self._where(given, kind)
         jobs = given.take("jobs", fields.list_of(self._job))
         if not jobs:
             raise BadInput(f"{given.place}.jobs", "must hold one job or more")
@@ -235,7 +236,7 @@ class _Script:
             kind=kind,
             project=project_id,
             branch=branch,
-            lane=None if lane is None else (project_id, *lane),
+            lane=lane_key(kind, project_id, branch, tag, server),
             priority=given.take_or("priority", _priority, usual),
             created_at=at,
             jobs=self._asks.setdefault(asks, asks),
@@ -243,18 +244,17 @@ class _Script:
             fail_fast=fails_fast(branch, project.fail_fast),
         )
 
-    def _lane(self, given: Fields, kind: Kind) -> tuple[str | None, tuple[str, str] | None]:
-        """The branch, if it has one, and what names its lane within the project."""
+    def _where(self, given: Fields, kind: Kind) -> tuple[str | None, str | None, str | None]:
+        """The workload's branch, tag and server; at most one of them is not None."""
         if kind is Kind.SSH:
-            return None, None
+            return None, None, None
         if kind is Kind.DEPLOY:
-            return None, ("server", given.take("server", fields.name))
+            return None, None, given.take("server", fields.name)
         if given.has("branch") == given.has("tag"):
             raise BadInput(given.place, "a build has either a branch or a tag")
         if given.has("tag"):
-            return None, ("tag", given.take("tag", fields.name))
-        branch = given.take("branch", fields.name)
-        return branch, ("branch", branch)
+            return None, given.take("tag", fields.name), None
+        return given.take("branch", fields.name), None, None
 
     def _job(self, value: object, place: str) -> _Job:
         if not isinstance(value, dict):

@@ -17,6 +17,7 @@ from boxsched.model import (
     job_index,
     job_text,
     job_workload,
+    lane_key,
     parse_job,
     parse_workload,
     queue_key,
@@ -100,6 +101,13 @@ def test_fail_fast_is_never_always_or_by_pattern():
     assert not fails_fast("dev", ["main", "fix/*"])
     assert not fails_fast(None, ["*"])
     assert not fails_fast("main", [])
+
+
+def test_a_lane_is_named_by_project_and_branch_tag_or_server():
+    assert lane_key(Kind.BUILD, 7, "main", None, None) == "7/branch/main"
+    assert lane_key(Kind.BUILD, 7, None, "v1", None) == "7/tag/v1"
+    assert lane_key(Kind.DEPLOY, 7, None, None, "production") == "7/server/production"
+    assert lane_key(Kind.SSH, 7, "main", None, None) is None
 
 
 ENTRIES = st.tuples(

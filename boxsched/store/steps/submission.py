@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from boxsched.model import Kind, ProjectId, WorkloadId, job_id
+from boxsched.model import ProjectId, WorkloadId, job_id, lane_key
 from boxsched.protocol import inbox
 from boxsched.store.blocks import Call, Row, Steps, load
 from boxsched.store.records import (
@@ -24,17 +24,6 @@ _SQL = load("submission.sql")
 
 _Key = tuple[str, str]  # scope and key
 _Expected = Mapping[tuple[ProjectId, str], float]
-
-
-def lane(new: NewWorkload) -> str | None:
-    """What is served one after the other, as text; None for an SSH session."""
-    if new.kind is Kind.SSH:
-        return None
-    if new.kind is Kind.DEPLOY:
-        return f"{new.project}/server/{new.server}"
-    if new.tag is not None:
-        return f"{new.project}/tag/{new.tag}"
-    return f"{new.project}/branch/{new.branch}"
 
 
 def tell(shard: int, commands: Sequence[tuple[str, bytes]]) -> Call:
@@ -246,7 +235,7 @@ def _workload_row(new: NewWorkload, done: Submitted) -> Row:
         new.project,
         done.number,
         new.kind,
-        lane(new),
+        lane_key(new.kind, new.project, new.branch, new.tag, new.server),
         new.branch,
         new.tag,
         new.server,
