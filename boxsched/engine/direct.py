@@ -50,6 +50,9 @@ class Direct:
         self._waiting: deque[Said] = deque()
         self._closed_until = 0.0
 
+    def __len__(self) -> int:
+        return len(self._waiting)
+
     def say(self, command: Reports, now: float) -> asyncio.Future[None] | None:
         """To be waited for: StoreAway where it has to be said again. None: not taken."""
         if now < self._closed_until or len(self._waiting) >= WAITING_AT_MOST:

@@ -249,11 +249,7 @@ class Engine:
             if self._deadlines.are_due(self._clock.monotonic()):
                 await self._let_others_write()
             limit = self._caution.at_most(settled=not self._unsettled)
-            entries, self._ahead = self._ahead[:limit], []
-            if limit and not entries:
-                entries = await self._store.inbox(self._shard, limit)
-            if limit and not entries:
-                self._caution.nothing_waits()
+            entries = await self._waiting(limit) if limit else []
             resolves = any(entry.kind == inbox.RESOLVE for entry in entries)
             sights = await self._look_for_workers(at_once=resolves)
         except StoreAway:
@@ -282,7 +278,7 @@ class Engine:
             self._went_well(taken.entries)
             for each in reports:
                 each.done()  # they changed nothing
-            return False
+            return bool(reports)
         drafted = out.draft.batch(
             self._shard, self._epoch, self._batch, taken.entries, out.news.events
         )
@@ -291,6 +287,19 @@ class Engine:
         self._decided = Decided(out, batch, taken, sights, alone, reports, began)
         self._decided.seconds = self._clock.monotonic() - began
         return True
+
+    async def _waiting(self, limit: int) -> list[InboxEntry]:
+        """The oldest commands of the inbox, at most ``limit``.
+
+        Where reports wait in memory, it is not read for them: their batch reads it with its commit.
+        """
+        entries, self._ahead = self._ahead[:limit], []
+        if entries or (self._direct and self._store.is_near):
+            return entries
+        entries = await self._store.inbox(self._shard, limit)
+        if not entries:
+            self._caution.nothing_waits()
+        return entries
 
     def _fail(self, reports: Sequence[Said]) -> None:
         """A turn with these reports raised, and one of them may be why: they come again, through

@@ -79,6 +79,11 @@ class Store:
         return self._driver.servers
 
     @property
+    def is_near(self) -> bool:
+        """Whether the database is in this process: one more statement is no round trip."""
+        return self._driver.is_near
+
+    @property
     def round_trips(self) -> Mapping[str, int]:
         """To the database, since the start, by what they were for; none on SQLite."""
         return self._driver.round_trips

@@ -142,3 +142,31 @@ async def test_what_came_in_during_a_commit_needs_no_other_read(
     assert reads == 1
     for id_ in (first, second):
         assert (await shop.look(id_)).state is State.RUNNING
+
+
+async def test_reports_are_applied_without_a_look_at_the_inbox(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is in the inbox meanwhile is read with the commit, and applied by the next turn."""
+    await shop.build(branch="a")
+    (assignment,) = await shop.assignments()
+    (waiting,) = await shop.submit(shop.new(branch="b"))
+
+    async def unexpected(store: object, shard: int, limit: int) -> object:
+        raise AssertionError("the inbox is read")
+
+    monkeypatch.setattr(type(shop.store), "inbox", unexpected)
+    said(shop, passed(shop, assignment))
+    assert await shop.engine.turn() and await shop.engine.turn()
+    assert (await shop.look(waiting)).state is State.RUNNING
+
+
+async def test_behind_reports_that_changed_nothing_the_inbox_is_read(shop: Shop) -> None:
+    await shop.build(branch="a")
+    (assignment,) = await shop.assignments()
+    await shop.finish(assignment)
+    (waiting,) = await shop.submit(shop.new(branch="b"))
+    said(shop, passed(shop, assignment))
+    while await shop.engine.turn():
+        pass
+    assert (await shop.look(waiting)).state is State.RUNNING
