@@ -232,6 +232,8 @@ async def test_facts_that_are_there_are_replaced(place: Place) -> None:
     place.plant("UPDATE meta SET value = '4' WHERE key = 'schema'")
     place.plant("ALTER TABLE job DROP COLUMN given_at")
     place.plant("ALTER TABLE worker DROP COLUMN stop_grace")
+    place.plant("DROP INDEX token_revoked")
+    place.plant("ALTER TABLE token DROP COLUMN revoked_at")
     assert await (await place.open()).cluster() == cluster
     await place.close()
     with opened(place.url) as session:
