@@ -155,7 +155,16 @@ async def test_a_tag_is_no_branch(site: Site, repository: Path) -> None:
 async def test_a_branch_is_no_tag(site: Site, repository: Path) -> None:
     git(repository, "branch", "release")
     finished = await site.run("true", repository=str(repository), branch=None, tag="release")
-    assert finished.reason == "git found no tag release in the repository"
+    assert finished.reason == "git found no commit with the tag release in the repository"
+
+
+@pytest.mark.parametrize("what", ["HEAD:file", "HEAD^{tree}"])
+async def test_a_tag_of_what_is_no_commit(site: Site, repository: Path, what: str) -> None:
+    git(repository, "tag", "odd", what)
+    finished = await site.run("true", repository=str(repository), branch=None, tag="odd")
+    assert finished.reason == "git found no commit with the tag odd in the repository"
+    assert (finished.result, finished.commit) == (Result.FAILED, None)
+    assert b"expected commit type" in site.log()
 
 
 async def test_no_branch_is_named_head(site: Site, repository: Path) -> None:

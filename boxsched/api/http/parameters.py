@@ -18,7 +18,7 @@ def check_parameters(given: MultiMapping[str], known: Collection[str], raw: str 
     for name in given:
         field = name.encode("utf-8", "backslashreplace").decode()[:MAX_NAME_CHARACTERS]
         if name not in known:
-            raise Invalid(unknown("unknown query parameter", name, known), field)
+            raise Invalid(unknown("unknown query parameter", name, sorted(known)), field)
         if len(given.getall(name)) > 1:
             raise Invalid("must be given once", field)
 

@@ -6,6 +6,7 @@ from boxsched.api.http.absent import no
 from boxsched.api.http.public_keys import without_comment
 from boxsched.api.resources import checks
 from boxsched.api.resources.known import Known
+from boxsched.api.resources.refs import check_branch, check_tag
 from boxsched.api.resources.requests import AskBuild, AskDeploy, AskSession, JobSettings
 from boxsched.errors import Invalid
 from boxsched.model import (
@@ -69,6 +70,9 @@ def build(known: Known, ask: AskBuild, now: float) -> NewWorkload:
     if (ask.branch is None) == (ask.tag is None):
         raise Invalid("exactly one of branch and tag is asked for", "tag" if ask.tag else "branch")
     settings = known.settings
+    if settings.repository is not None and ask.commit is None:
+        check_branch(ask.branch, "branch")
+        check_tag(ask.tag, "tag")
     return NewWorkload(
         project=known.project.id,
         project_version=known.project.version,
@@ -164,6 +168,8 @@ def session(known: Known, ask: AskSession, source: Workload | None, now: float) 
         or source.state is not State.FINISHED
     ):
         raise Invalid("only a finished build or deploy of this project can be entered", "build")
+    if known.settings.repository is not None:
+        check_branch(ask.branch, "branch")
     code = Code.of(source)
     return NewWorkload(
         project=known.project.id,

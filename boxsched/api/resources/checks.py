@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 
 from boxsched.api.resources.crons import check_cron, check_time_zone
+from boxsched.api.resources.refs import check_branch
 from boxsched.api.resources.repositories import check_repository
 from boxsched.api.resources.requests import JobSettings, ProjectSettings
 from boxsched.errors import Invalid
@@ -37,6 +38,7 @@ def settings(name: str, asked: ProjectSettings) -> None:
         raise Invalid(f"the project's name is {name}: it cannot be changed", "name")
     if asked.repository is not None:
         check_repository(asked.repository)
+        _branches(asked)
     _globs(asked)
     bulk(asked.jobs, "jobs")
     for server, its in asked.servers.items():
@@ -45,6 +47,14 @@ def settings(name: str, asked: ProjectSettings) -> None:
         check_cron(schedule.cron, f"schedules[{index}].cron")
         if schedule.time_zone is not None:
             check_time_zone(schedule.time_zone, f"schedules[{index}].time_zone")
+
+
+def _branches(asked: ProjectSettings) -> None:
+    check_branch(asked.default_branch, "default_branch")
+    for server, its in asked.servers.items():
+        check_branch(its.branch, f"servers.{server}.branch")
+    for index, schedule in enumerate(asked.schedules):
+        check_branch(schedule.branch, f"schedules[{index}].branch")
 
 
 def _globs(asked: ProjectSettings) -> None:

@@ -46,6 +46,11 @@ set -- $found
 [ $# = 1 ] && echo "$1"
 """
 
+# Print the commit that the ref $2, a tag, is of, to the letter; a tag can be of something else.
+_TAG = """
+"$1" show-ref --verify -- "$2" >/dev/null && "$1" rev-parse --verify "$2^{commit}"
+"""
+
 # Check out the commit $2, a whole hash. It may have left its branch since it was fixed.
 _CHECK_OUT = """
 "$1" cat-file -e "$2^{commit}" 2>/dev/null || "$1" -c gc.auto=0 fetch --quiet origin "$2"
@@ -91,15 +96,16 @@ def _find(assignment: Assignment) -> Iterator[Step]:
         yield _show_ref(f"refs/remotes/origin/{branch}", f"branch {branch}")
     elif tag is not None:
         yield _git("git check-ref-format", "check-ref-format", f"refs/tags/{tag}")
-        yield _show_ref(f"refs/tags/{tag}", f"tag {tag}")
+        refusal = f"git found no commit with the tag {tag} in the repository"
+        yield _script("git show-ref", _TAG, f"refs/tags/{tag}")._replace(refusal=refusal)
     else:
         # An empty repository has none.
         yield _git("git rev-parse", "rev-parse", "--verify", "--quiet", "HEAD", may_fail=True)
 
 
 def _show_ref(ref: str, name: str) -> Step:
-    """That ref to the letter; behind an annotated tag's own hash comes its commit's."""
-    step = _git("git show-ref", "show-ref", "--verify", "--hash", "--dereference", "--", ref)
+    """That ref to the letter."""
+    step = _git("git show-ref", "show-ref", "--verify", "--hash", "--", ref)
     return step._replace(refusal=f"git found no {name} in the repository")
 
 
