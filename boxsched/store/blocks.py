@@ -1,15 +1,23 @@
 """SQL as named blocks: loaded once from ``sql/*.sql``, called with parameters by name.
 
-A block is ``-- name: foo``, a comment that says what it is for, and one statement, in PostgreSQL's
-words as far as SQLite has the same; ``:name`` is a parameter. A block that begins with ``WITH v(``
-takes any number of rows: the driver repeats its one ``VALUES`` tuple, and may add rows of which the
-first column is NULL (so that few texts need to be prepared); the statement must let those out.
+A block is ``-- name: foo``, a comment that says what it is for, ``-- returns:`` with the columns of
+its rows in order, or ``nothing``, and one statement. The statement is in PostgreSQL's words as far
+as SQLite has the same words; ``:name`` is a parameter.
+
+* ``-- returns: id, jobs[id, name]``: the column ``jobs`` is a JSON text, a list of such rows.
+* ``-- returns: as foo``: the columns of the block ``foo`` of the same file.
+* ``-- template: foo`` begins a text that is no block: it has one ``{}``. ``-- like: foo`` in place
+  of ``-- returns:`` puts the block's text there, and takes the template's columns.
+* A block that begins with ``WITH v(`` takes any number of rows: the driver repeats its one
+  ``VALUES`` tuple, and may add rows whose first column is NULL (so that few texts need to be
+  prepared); the statement must leave such rows out.
 """
 
 import functools
 import importlib.resources
+import operator
 import re
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import attrs
@@ -17,13 +25,12 @@ import attrs
 Row = tuple[Any, ...]
 T = TypeVar("T")
 
-_HEAD = re.compile(r"^-- name: (\w+)\n", re.M)
-_PURPOSE = re.compile(r"(?:--.*\n)+")
+_HEAD = re.compile(r"^-- (name|template): (\w+)\n", re.M)
+_PURPOSE = re.compile(r"(?:-- (?!returns: |like: ).*\n)+")
+_DECLARED = re.compile(r"-- (returns|like): (.*\n(?:-- .*\n)*)")
+_COLUMN = re.compile(r"(\w+)(?:\[([\w, ]+)\])?")
 _PARAMETER = re.compile(r"'[^']*'|(?<!:):([a-z_]\w*)")
 _TUPLE = re.compile(r"(?<=VALUES )\([^()]*\)")
-_ANSWERS = re.compile(
-    r"(?:WITH v\([^()]*\) AS \(VALUES \([^()]*\)\)\s*)?SELECT|.*\nRETURNING ", re.S
-)
 
 
 class Call(NamedTuple):
@@ -41,20 +48,26 @@ class Call(NamedTuple):
 Steps = Generator[Call, list[Row], T]
 
 
-@attrs.frozen(eq=False, slots=False)
+@attrs.frozen(eq=False)
 class Block:
-    """One named statement. ``row_names`` are the columns of a row, ``names`` the other ones."""
+    """One named statement.
+
+    ``names`` are its parameters, ``row_names`` those of a row that it takes. ``returns`` are the
+    columns of a row that it gives; where there are none, nobody has to wait for its answer.
+    ``inner`` are the columns inside a column of JSON.
+    """
 
     name: str
     purpose: str
     text: str
     names: tuple[str, ...]
     row_names: tuple[str, ...]
+    returns: tuple[str, ...]
+    inner: Mapping[str, tuple[str, ...]] = {}
 
-    @functools.cached_property
-    def answers(self) -> bool:
-        """Whether it gives rows: one that gives none need not be waited for."""
-        return _ANSWERS.match(self.text) is not None
+    def column(self, name: str) -> Callable[[Row], Any]:
+        """The value of that column of a row; raises ValueError where the block has none."""
+        return operator.itemgetter(self.returns.index(name))
 
     def __call__(self, **values: object) -> Call:
         return Call(self, self._ordered(values), None)
@@ -74,11 +87,24 @@ class Block:
         return _PARAMETER.sub(lambda found: placeholder if found[1] else found[0], text)
 
 
-def _parsed(name: str, body: str) -> Block:
+def parsed(name: str, body: str, others: Mapping[str, "Block"] | None = None) -> Block:
+    """A block of a text without its first line; raises ValueError where a part is missing.
+
+    ``others``: the blocks and templates that it may refer to.
+    """
     purpose = _PURPOSE.match(body)
     if purpose is None:
         raise ValueError(f"SQL block {name} does not say what it is for")
-    text = body[purpose.end() :].strip().rstrip(";")
+    declared = _DECLARED.match(body, purpose.end())
+    if declared is None:
+        raise ValueError(f"SQL block {name} does not say what it returns")
+    word, said = declared[1], declared[2].replace("\n-- ", " ").strip()
+    text = body[declared.end() :].strip().rstrip(";")
+    if word == "like":
+        model = (others or {})[said]
+        text, returns, inner = model.text.replace("{}", text), model.returns, model.inner
+    else:
+        returns, inner = _columns(said, others or {})
     names = tuple(found[1] for found in _PARAMETER.finditer(text) if found[1])
     row_names: tuple[str, ...] = ()
     if text.startswith("WITH v("):
@@ -87,7 +113,22 @@ def _parsed(name: str, body: str) -> Block:
             raise ValueError(f"SQL block {name} takes rows, but has no VALUES tuple")
         row_names = tuple(each[1] for each in _PARAMETER.finditer(found.group()))
         names = names[len(row_names) :]  # the tuple stands first
-    return Block(name, purpose.group().replace("-- ", "").strip(), text, names, row_names)
+    said_for = purpose.group().replace("-- ", "").strip()
+    return Block(name, said_for, text, names, row_names, returns, inner)
+
+
+def _columns(
+    said: str, others: Mapping[str, Block]
+) -> tuple[tuple[str, ...], Mapping[str, tuple[str, ...]]]:
+    """The declared columns, and those inside columns of JSON."""
+    if said == "nothing":
+        return (), {}
+    if said.startswith("as "):
+        model = others[said.removeprefix("as ")]
+        return model.returns, model.inner
+    found = [(each[1], each[2]) for each in _COLUMN.finditer(said)]
+    inner = {name: tuple(columns.split(", ")) for name, columns in found if columns}
+    return tuple(name for name, _ in found), inner
 
 
 def sql_text(file: str) -> str:
@@ -99,4 +140,10 @@ def sql_text(file: str) -> str:
 def load(file: str) -> Mapping[str, Block]:
     """The blocks of a file of ``sql/``, by name, in the file's order."""
     _, *pieces = _HEAD.split(sql_text(file))
-    return {name: _parsed(name, body) for name, body in zip(pieces[::2], pieces[1::2], strict=True)}
+    known: dict[str, Block] = {}
+    templates = set()
+    for kind, name, body in zip(pieces[::3], pieces[1::3], pieces[2::3], strict=True):
+        known[name] = parsed(name, body, known)
+        if kind == "template":
+            templates.add(name)
+    return {name: block for name, block in known.items() if name not in templates}

@@ -1,17 +1,19 @@
-"""From a driver's rows to values, and from values to the texts that rows hold."""
+"""From the rows of named blocks to values, and from values to the texts that rows hold."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import msgspec
 
-from boxsched.model import Cancellation, Kind, Policy, ProjectId
+from boxsched.model import Cancellation, Kind, Policy
 from boxsched.protocol.assignments import Assignment
+from boxsched.protocol.batches import StoredEvent
 from boxsched.protocol.shards import Box, LoadedJob, LoadedWorkload, Organization, Project
-from boxsched.protocol.workers import Pulse
+from boxsched.protocol.workers import BoxRow, Pulse
 from boxsched.states import JobState, Result, State, StopCause
-from boxsched.store.blocks import Row
-from boxsched.store.records import Job, Workload
+from boxsched.store.blocks import load
+from boxsched.store.mapping import mapper
+from boxsched.store.records import History, Job, SetAsideCommand, Worker, Workload
 
 # A look-up in a dict costs a tenth of an enum's call; None stands for "none yet".
 STATES: Mapping[str, State] = {each.value: each for each in State}
@@ -28,8 +30,8 @@ _commands = msgspec.json.Decoder(tuple[str, ...])
 _environment = msgspec.json.Decoder(dict[str, str])
 _durations = msgspec.json.Decoder(tuple[float, ...])
 
-# Builds of one project say the same again and again: their scripts are kept, so many, 8 MiB of text
-# at most. A longer one is rare, and read anew.
+# Builds of one project have the same scripts again and again: this many are kept, 8 MiB of text at
+# most. A longer script is rare, and is parsed each time.
 _SCRIPTS_KEPT = 1_024
 _SCRIPT_CHARACTERS = 4_096
 
@@ -56,75 +58,77 @@ def durations(text: str) -> tuple[float, ...]:
     return _durations.decode(text)
 
 
-def organization(row: Row) -> Organization:
-    id_, name, policy, max_boxes, priority_aging, shard = row
-    return Organization(id_, name, Policy(policy), max_boxes, priority_aging, shard)
+_FLEET = load("fleet.sql")
+_LEADING = load("leading.sql")
+_PROJECTS = load("projects.sql")
+_READING = load("reading.sql")
 
-
-def project(row: Row) -> Project:
-    id_, name, settings, max_boxes, version, secret = row
-    return Project(ProjectId(id_), name, settings, max_boxes, version, secret)
-
-
-def workload(row: Row, jobs: tuple[Job, ...] = ()) -> Workload:
-    """A row of the view ``workload_shown``."""
-    fields = [*row, jobs]
-    fields[4] = KINDS[row[4]]
-    fields[12] = CANCELLATIONS[row[12]]
-    fields[13] = bool(row[13])
-    fields[14] = STATES[row[14]]
-    fields[15] = RESULTS[row[15]]
-    return Workload(*fields)
-
-
-def job(row: Row) -> Job:
-    """A row of ``jobs_of``."""
-    fields = list(row)
-    fields[5] = commands(row[5])
-    fields[6] = environment(row[6])
-    fields[7] = JOB_STATES[row[7]]
-    fields[8] = RESULTS[row[8]]
-    fields[16] = bool(row[16])
-    return Job(*fields)
-
-
-def box(row: Row) -> Box:
-    """A row of ``load_boxes`` or, with what people want to know, of ``boxes``."""
-    fields = list(row)
-    fields[4] = bool(row[4])
-    return Box(*fields)
-
-
-def pulse(row: Row) -> Pulse:
-    """A row of ``pulses``."""
-    worker, node, connected, *rest = row
-    return Pulse(worker, node, bool(connected), *rest)
-
-
-def assignment(row: Row) -> Assignment:
-    """A row of ``assignments``."""
-    fields = list(row)
-    fields[5] = bool(row[5])
-    fields[8] = commands(row[8])
-    fields[9] = environment(row[9])
-    fields[12] = KINDS[row[12]]
-    fields[19] = bool(row[19])
-    fields[21] = bool(row[21])
-    return Assignment(*fields)
-
-
-def loaded_job(row: Row) -> LoadedJob:
-    """A row of ``load_jobs``."""
-    _, name, box_type, timeout, expected, state, result, *rest = row
-    return LoadedJob(name, box_type, timeout, expected, JOB_STATES[state], RESULTS[result], *rest)
-
-
-def loaded_workload(row: Row, jobs: Sequence[LoadedJob]) -> LoadedWorkload:
-    """A row of ``load_workloads``."""
-    *fields, reason, promise, _ = row  # the last is how many jobs it has
-    fields[3] = KINDS[row[3]]
-    fields[8] = CANCELLATIONS[row[8]]
-    fields[9] = bool(row[9])
-    fields[10] = STATES[row[10]]
-    fields[14] = CAUSES[row[14]]
-    return LoadedWorkload._make([*fields, tuple(jobs), reason, promise])
+organization = mapper(
+    Organization,
+    _LEADING["load_organization"].returns,
+    _PROJECTS["organization"].returns,
+    policy=Policy,
+)
+project = mapper(
+    Project,
+    _LEADING["load_projects"].returns,
+    _PROJECTS["project"].returns,
+    _PROJECTS["projects"].returns,
+)
+put_project = mapper(Project, _PROJECTS["put_project"].returns, unused=("shard",))
+workload = mapper(
+    Workload,
+    *(_READING[name].returns for name in ("workload", "shown", "unfinished", "recently_finished")),
+    given=("jobs",),
+    columns_of={"commit": "commit_hash"},
+    kind=KINDS,
+    cancellation=CANCELLATIONS,
+    fail_fast=bool,
+    state=STATES,
+    result=RESULTS,
+)
+job = mapper(
+    Job,
+    _READING["jobs_of"].returns,
+    _READING["jobs_listed"].returns,
+    commands=commands,
+    environment=environment,
+    state=JOB_STATES,
+    result=RESULTS,
+    show_commands=bool,
+)
+history = mapper(History, _READING["latest_history"].returns, restored=bool)
+event = mapper(StoredEvent, _READING["events_after"].returns, data=str.encode)
+set_aside = mapper(
+    SetAsideCommand,
+    *(_READING[name].returns for name in ("set_aside", "set_aside_of", "set_aside_one")),
+)
+box = mapper(Box, _LEADING["load_boxes"].returns, retired=bool)
+shown_box = mapper(Box, _FLEET["boxes"].returns, retired=bool)
+worker = mapper(Worker, _FLEET["workers"].returns)
+box_row = mapper(BoxRow, _FLEET["boxes_of_worker"].returns)
+pulse = mapper(Pulse, _FLEET["pulses"].returns, columns_of={"worker": "id"}, connected=bool)
+assignment = mapper(
+    Assignment,
+    _FLEET["assignments"].inner["assignments"],
+    stop=bool,
+    commands=commands,
+    environment=environment,
+    kind=KINDS,
+    started=bool,
+    show_commands=bool,
+)
+loaded_job = mapper(
+    LoadedJob, _LEADING["load_jobs"].returns, unused=("id",), state=JOB_STATES, result=RESULTS
+)
+loaded_workload = mapper(
+    LoadedWorkload,
+    _LEADING["load_workloads"].returns,
+    given=("jobs",),
+    unused=("boxes",),
+    kind=KINDS,
+    cancellation=CANCELLATIONS,
+    fail_fast=bool,
+    state=STATES,
+    stop_cause=CAUSES,
+)

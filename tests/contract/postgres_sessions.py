@@ -6,7 +6,7 @@ from typing import Any
 import psycopg2
 
 from boxsched.store import Store
-from boxsched.store.blocks import Steps, _parsed
+from boxsched.store.blocks import Steps, parsed
 from boxsched.store.postgres.driver import PostgresDriver
 from tests.contract.conftest import PostgresPlace
 
@@ -23,9 +23,9 @@ def driver_of(store: Store) -> PostgresDriver:
     return driver
 
 
-def statement(text: str) -> Steps[list[tuple[Any, ...]]]:
-    """A procedure of this one statement."""
-    return (yield _parsed("of_a_test", f"-- For a test.\n{text};\n")())
+def statement(text: str, returns: str = "what_it_gives") -> Steps[list[tuple[Any, ...]]]:
+    """A procedure of this one statement; ``returns`` as a block declares it."""
+    return (yield parsed("of_a_test", f"-- For a test.\n-- returns: {returns}\n{text};\n")())
 
 
 WAITING = """

@@ -5,7 +5,7 @@ from importlib.resources import files
 
 import pytest
 
-from boxsched.store.blocks import Block, _parsed, load
+from boxsched.store.blocks import Block, load, parsed
 from boxsched.store.schema import upgrades
 from boxsched.store.sqlite.connection import worded
 
@@ -48,20 +48,60 @@ def test_a_block_of_rows_lets_out_rows_of_nothing(block: Block, raw: sqlite3.Con
     assert raw.total_changes == before
 
 
-def test_what_gives_rows_is_known_by_its_text() -> None:
-    found = {block.name for block in BLOCKS if block.answers}
-    assert {"fence", "insert_workloads", "change_jobs", "empty_inbox", "insert_keys"}.isdisjoint(
-        found
-    )
-    assert {"known_keys", "workload_ids", "raise_epoch", "put_project", "log_ends", "ping"} <= found
+@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.name)
+def test_a_block_returns_the_columns_that_it_declares(
+    block: Block, raw: sqlite3.Connection
+) -> None:
+    """In their order; an expression without a name of its own counts only."""
+    text = in_sqlites_words(block, 1)
+    raw.execute("SAVEPOINT before")
+    try:
+        # A RETURNING clause is described even where it finds no row.
+        description = raw.execute(text, [1] * text.count("?")).description or ()
+    except sqlite3.IntegrityError:  # the row that it makes is nonsense
+        assert not block.returns or "RETURNING" in block.text
+        return
+    finally:
+        raw.execute("ROLLBACK TO before")
+    assert len(description) == len(block.returns)
+    for (name, *_), declared in zip(description, block.returns, strict=True):
+        assert name == declared or not name.isidentifier()
+
+
+def test_a_column_of_json_declares_what_is_inside() -> None:
+    for block in BLOCKS:
+        assert set(block.inner) <= set(block.returns)
+        lists = block.text.count("json_agg(json_build_array(")
+        assert len(block.inner) == lists, block.name
 
 
 def test_a_block_without_a_purpose_is_refused() -> None:
     with pytest.raises(ValueError, match="what it is for"):
-        _parsed("nameless", "SELECT 1;\n")
+        parsed("nameless", "SELECT 1;\n")
+
+
+def test_a_block_that_does_not_say_what_it_returns_is_refused() -> None:
+    with pytest.raises(ValueError, match="what it returns"):
+        parsed("silent", "-- For a test.\nSELECT 1;\n")
+
+
+def test_a_block_like_a_template_is_its_text_with_the_place_filled() -> None:
+    template = parsed("t", "-- For all.\n-- returns: id, n\nSELECT id, n FROM a WHERE {};\n")
+    block = parsed("x", "-- For a test.\n-- like: t\nid = :id;\n", {"t": template})
+    assert block.text == "SELECT id, n FROM a WHERE id = :id"
+    assert (block.purpose, block.names, block.returns) == ("For a test.", ("id",), ("id", "n"))
+
+
+def test_a_block_may_return_what_another_does() -> None:
+    first = parsed("a", "-- For a test.\n-- returns: id,\n-- jobs[id, name]\nSELECT 1, 2;\n")
+    second = parsed("b", "-- For a test.\n-- returns: as a\nSELECT 1, 2;\n", {"a": first})
+    assert second.returns == first.returns == ("id", "jobs")
+    assert second.inner == {"jobs": ("id", "name")}
 
 
 def test_text_that_looks_like_a_parameter_is_left_alone() -> None:
-    block = _parsed("x", "-- For a test.\nSELECT ':a', :b, c::text, :b;\n")
+    block = parsed(
+        "x", "-- For a test.\n-- returns: what_it_gives\nSELECT ':a', :b, c::text, :b;\n"
+    )
     assert block.names == ("b", "b")
     assert block.written("?", 0) == "SELECT ':a', ?, c::text, ?"

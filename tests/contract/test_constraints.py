@@ -8,7 +8,7 @@ import pytest
 from boxsched.errors import Fenced, OutcomeUnknown
 from boxsched.model import JobId
 from boxsched.protocol.batches import DurationChange
-from boxsched.store.blocks import Steps, _parsed
+from boxsched.store.blocks import Steps, parsed
 from boxsched.store.constraints import RACES, SETTLED
 from boxsched.store.errors import InvariantRefused
 from boxsched.store.operating.session import opened
@@ -114,7 +114,7 @@ SELECT c.relname FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
 
 
 def statement(text: str) -> Steps[list[tuple[Any, ...]]]:
-    return (yield _parsed("of_a_test", f"-- For a test.\n{text};\n")())
+    return (yield parsed("of_a_test", f"-- For a test.\n-- returns: nothing\n{text};\n")())
 
 
 async def filled(leader: Leader) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from boxsched.errors import Invalid, OutcomeUnknown, StoreAway
 from boxsched.store import Store, open_store
-from boxsched.store.blocks import Steps, _parsed
+from boxsched.store.blocks import Steps, parsed
 from boxsched.store.postgres.connection import WRITE, connect
 from boxsched.store.postgres.driver import SERVING
 from tests.contract.conftest import PostgresPlace
@@ -179,9 +179,9 @@ async def test_who_finds_no_connection_is_told_within_a_second(store: Store) -> 
 
 
 def _asleep_inside() -> Steps[None]:
-    yield _parsed("one", "-- For a test.\nSELECT 1;\n")()
+    yield parsed("one", "-- For a test.\n-- returns: one\nSELECT 1;\n")()
     time.sleep(2)  # as if the process was frozen
-    yield _parsed("two", "-- For a test.\nSELECT 2;\n")()
+    yield parsed("two", "-- For a test.\n-- returns: two\nSELECT 2;\n")()
 
 
 async def test_a_frozen_transaction_is_rolled_back(store: Store) -> None:
@@ -220,7 +220,7 @@ async def test_a_warning_that_is_read_together_with_the_answer_is_seen(
     connection = await connect(place.url)
     answered = "SELECT state = 'idle' AND query LIKE '%COMMIT' FROM pg_stat_activity"
     answered += f" WHERE pid = {connection.announced_pid}"
-    steps = statement("UPDATE organization SET name = name")
+    steps = statement("UPDATE organization SET name = name", "nothing")
     writing = asyncio.create_task(connection.transact(WRITE, steps))
     await asyncio.sleep(
         0

@@ -12,7 +12,7 @@ from boxsched.errors import Invalid
 from boxsched.model import Cancellation, Kind, Policy
 from boxsched.states import JobState, Result, State, StopCause
 from boxsched.store import Store
-from boxsched.store.blocks import _parsed
+from boxsched.store.blocks import parsed
 from boxsched.store.postgres.connection import _SESSION
 from boxsched.store.postgres.text import Text, literals
 from tests.contract.conftest import PostgresPlace
@@ -89,9 +89,10 @@ def test_values_come_back_as_they_went_in(
     names = [f"c{i}" for i in range(len(types))]
     casts = ", ".join(f"CAST(v.{n} AS {t})" for n, t in zip(names, types, strict=True))
     others = ", ".join(f"CAST(:b{i} AS {t})" for i, t in enumerate(types))
-    block = _parsed(
+    block = parsed(
         "of_a_test",
-        f"-- For a test.\nWITH v(place, {', '.join(names)}) AS (VALUES (:place, "
+        f"-- For a test.\n-- returns: all_of_them\n"
+        f"WITH v(place, {', '.join(names)}) AS (VALUES (:place, "
         f"{', '.join(':' + name for name in names)}))\n"
         f"SELECT '100%', {casts}, {others}, - 1 -:minus FROM v ORDER BY place;\n",
     )

@@ -8,7 +8,7 @@ import pytest
 from boxsched.errors import StoreAway, TooLong
 from boxsched.protocol.shards import SHARD
 from boxsched.store import Store
-from boxsched.store.blocks import Steps, _parsed
+from boxsched.store.blocks import Steps, parsed
 from boxsched.store.driver import Driver
 from boxsched.store.postgres.driver import READING
 from tests.contract.conftest import Place
@@ -28,7 +28,7 @@ def driver_of(store: Store) -> Driver:
 
 def for_ever(place: Place) -> Steps[list[tuple[Any, ...]]]:
     text = FOR_EVER["postgres" if place.url.startswith("postgres") else "sqlite"]
-    return (yield _parsed("for_ever", f"-- For a test.\n{text};\n")())
+    return (yield parsed("for_ever", f"-- For a test.\n-- returns: what_it_gives\n{text};\n")())
 
 
 async def test_a_read_ends_at_its_deadline_with_a_sentence(place: Place) -> None:

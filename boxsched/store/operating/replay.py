@@ -8,6 +8,7 @@ import msgspec
 
 from boxsched.model import JobId, WorkloadId, job_id, job_workload
 from boxsched.store.blocks import Block, Row, load
+from boxsched.store.mapping import mapper
 
 SQL = load("replay.sql")
 
@@ -85,13 +86,21 @@ class Entry(NamedTuple):
 
 
 class Shard(NamedTuple):
-    """A row of ``shards``; ``plan`` holds for what was decided behind the batch ``since``."""
+    """``plan`` holds for what was decided behind the batch ``since``."""
 
     batch: int
     since: int
     plan: int | None
 
 
+_shard = mapper(
+    Shard,
+    SQL["shards"].returns,
+    unused=("id",),
+    columns_of={"since": "epoch_batch", "plan": "max_boxes"},
+)
+_shard_id = SQL["shards"].column("id")
+_entry = mapper(Entry, SQL["history"].returns)
 _NO_SHARD = Shard(0, 0, None)
 
 
@@ -125,13 +134,13 @@ class Replay:
 
     def run(self) -> Iterator[Broken]:
         ids: dict[str, int] = {}
-        self._shards = {id_: Shard(*rest) for id_, *rest in self._query(SQL["shards"])}
+        self._shards = {_shard_id(row): _shard(row) for row in self._query(SQL["shards"])}
         for id_, name, limit in self._query(SQL["projects"]):
             ids[name] = id_
             if limit is not None:
                 self._limits[id_] = limit
         for count, row in enumerate(self._query(SQL["history"])):
-            entry = Entry._make(row)
+            entry = _entry(row)
             if count % EVENTS_A_STEP == 0:
                 self._step(f"the history: {count:,} events")
             if entry.type == "project.changed":

@@ -112,7 +112,7 @@ class Connection:
                 else:
                     _add(text, call)
                 found: list[Row] = []
-                if call.block.answers and call.rows != []:
+                if call.block.returns and call.rows != []:
                     found = await self.execute(text, timeout)
                     text, sent = Text(), True
                 call = steps.send(found)

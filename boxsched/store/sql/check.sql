@@ -1,5 +1,6 @@
 -- name: orphans
 -- schema: rows refer to rows that are not there.
+-- returns: place, id
 SELECT 'box' AS place, b.id FROM box AS b
  WHERE NOT EXISTS (SELECT 1 FROM worker AS x WHERE x.id = b.worker)
     OR b.job IS NOT NULL AND NOT EXISTS (SELECT 1 FROM job AS x WHERE x.id = b.job)
@@ -21,6 +22,7 @@ SELECT 'organization', o.id FROM organization AS o
 
 -- name: jobs_of_workloads
 -- I2, V11: a workload has all its jobs, and no job is without its workload.
+-- returns: workload, boxes, jobs
 SELECT w.id AS workload, w.boxes, count(j.id) AS jobs
   FROM workload AS w
   LEFT JOIN job AS j ON j.id BETWEEN w.id * 1024 AND w.id * 1024 + 1023
@@ -32,6 +34,7 @@ SELECT j.id / 1024, NULL, 1 FROM job AS j
 
 -- name: admitted_whole
 -- I2, V11: a workload that has begun has given every job a Box; one that waits has given none.
+-- returns: workload, state, job, job_state
 SELECT w.id AS workload, w.state, j.id AS job, j.state AS job_state
   FROM workload AS w JOIN job AS j ON j.id BETWEEN w.id * 1024 AND w.id * 1024 + 1023
  WHERE (w.state IN ('registered', 'queued') AND j.state <> 'waiting')
@@ -39,6 +42,7 @@ SELECT w.id AS workload, w.state, j.id AS job, j.state AS job_state
 
 -- name: ended_together
 -- V16: a workload is finished exactly when all its jobs are.
+-- returns: workload, state, boxes, finished_jobs
 SELECT w.id AS workload, w.state, w.boxes,
        count(CASE WHEN j.state = 'finished' THEN 1 END) AS finished_jobs
   FROM workload AS w
@@ -48,6 +52,7 @@ HAVING (w.state = 'finished') <> (count(CASE WHEN j.state = 'finished' THEN 1 EN
 
 -- name: boxes_and_jobs
 -- I1, V10, V16: a Box and the live job on it name each other; no Box is held by an ended job.
+-- returns: box, box_has, job, state, job_has
 SELECT b.id AS box, b.job AS box_has, j.id AS job, j.state, j.box AS job_has
   FROM box AS b JOIN job AS j ON j.id = b.job
  WHERE j.box <> b.id OR j.state IN ('waiting', 'finished')
@@ -60,6 +65,7 @@ SELECT NULL, NULL, j.id, j.state, j.box
 
 -- name: lane_order
 -- I3, V7, V8: nothing is past ordering while an earlier workload of its lane is unfinished.
+-- returns: lane, number, state, earlier_number, earlier_state
 SELECT lane, number, state, earlier_number, earlier_state
   FROM (
     SELECT lane, number, state,
@@ -71,6 +77,7 @@ SELECT lane, number, state, earlier_number, earlier_state
 
 -- name: free_lanes
 -- V16: nothing waits for its lane that is the first there, and known to the leader.
+-- returns: workload, lane, number, state
 SELECT id AS workload, lane, number, state
   FROM (
     SELECT id, lane, number, state,
@@ -84,6 +91,7 @@ SELECT id AS workload, lane, number, state
 
 -- name: lane_overlap
 -- I3, V7, V9: what ran in a lane ran one after the other, in the order of the numbers.
+-- returns: lane, number, started_at, earlier_number, earlier_finished_at
 SELECT lane, number, started_at, earlier_number, earlier_finished_at
   FROM (
     SELECT lane, number, started_at,
@@ -97,6 +105,7 @@ SELECT lane, number, started_at, earlier_number, earlier_finished_at
 
 -- name: lane_tokens
 -- I4, V23: lease tokens grow along a lane.
+-- returns: lane, number, least_token, earlier_token
 SELECT lane, number, least_token, earlier_token
   FROM (
     SELECT lane, number, least_token,
@@ -113,6 +122,7 @@ SELECT lane, number, least_token, earlier_token
 
 -- name: tokens_given
 -- I4, I7: no lease token is of a batch that its shard has not committed yet.
+-- returns: job, lease_token, shard, batch
 SELECT j.id AS job, j.lease_token, s.id AS shard, s.batch
   FROM job AS j
   JOIN workload AS w ON w.id = j.id / 1024
@@ -123,6 +133,7 @@ SELECT j.id AS job, j.lease_token, s.id AS shard, s.batch
 
 -- name: one_organization
 -- I1: a Box runs jobs of its worker's organization only.
+-- returns: box, worker, organization, job, job_organization
 SELECT b.id AS box, x.id AS worker, x.organization, b.job, p.organization AS job_organization
   FROM box AS b
   JOIN worker AS x ON x.id = b.worker
@@ -132,12 +143,14 @@ SELECT b.id AS box, x.id AS worker, x.organization, b.job, p.organization AS job
 
 -- name: keys
 -- I6, V13: an idempotency key leads to the one workload and number that were answered.
+-- returns: scope, key, workload, number
 SELECT i.scope, i.key, i.workload, i.number
   FROM idempotency AS i LEFT JOIN workload AS w ON w.id = i.workload
  WHERE w.id IS NULL OR w.number <> i.number;
 
 -- name: leaderships
 -- I7, V1: every epoch has its one leadership, the last is the shard's, and batches only grow.
+-- returns: shard, epoch, batch, earlier_batch
 SELECT s.id AS shard, s.epoch, s.epoch_batch AS batch, NULL AS earlier_batch
   FROM shard AS s
  WHERE s.epoch <> coalesce((SELECT max(l.epoch) FROM leadership AS l WHERE l.shard = s.id), 0)
@@ -155,6 +168,7 @@ SELECT shard, epoch, batch, earlier_batch
 -- name: run_once
 -- I9: a deploy or a session gets another attempt only by a person's word, or where a worker could
 -- not begin it: one for each.
+-- returns: workload, kind, job, attempt
 SELECT w.id AS workload, w.kind, j.id AS job, j.attempt
   FROM workload AS w
   JOIN job AS j ON j.id BETWEEN w.id * 1024 AND w.id * 1024 + 1023
@@ -166,6 +180,7 @@ SELECT w.id AS workload, w.kind, j.id AS job, j.attempt
 
 -- name: numbers
 -- I5, V24: a project's numbers were given without a gap, each to a workload.
+-- returns: project, first_number, next_number, workloads, least, greatest
 SELECT p.id AS project, p.first_number, p.next_number, count(w.id) AS workloads,
        min(w.number) AS least, max(w.number) AS greatest
   FROM project AS p LEFT JOIN workload AS w ON w.project = p.id
@@ -176,6 +191,7 @@ HAVING count(w.id) <> p.next_number - p.first_number
 
 -- name: told_or_registered
 -- I5, V24: a submission waits in the inbox, was set aside, or is in the history: in one of them.
+-- returns: workload, state, inbox, registered
 SELECT w.id AS workload, w.state, coalesce(i.entries, 0) AS inbox, coalesce(e.times, 0) AS registered
   FROM workload AS w
   LEFT JOIN (
@@ -191,6 +207,7 @@ SELECT w.id AS workload, w.state, coalesce(i.entries, 0) AS inbox, coalesce(e.ti
 
 -- name: log_gaps
 -- V18: a log has no gap and no byte twice.
+-- returns: job, attempt, first_byte, earlier_end
 SELECT job, attempt, first_byte, earlier_end
   FROM (
     SELECT job, attempt, first_byte,

@@ -1,6 +1,7 @@
 -- name: commit_order
 -- I7, V2: nothing was committed by a leader after its successor's first commit.
 -- By the times of commits, and by the order of transactions: the server's clock may be set.
+-- returns: shard, epoch, first_commit, last_commit_before
 SELECT shard, epoch, first_commit, last_commit_before
   FROM (
     SELECT e.shard, l.epoch, min(pg_xact_commit_timestamp(e.xmin)) AS first_commit,

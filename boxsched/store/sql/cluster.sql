@@ -1,5 +1,6 @@
 -- name: open_shards
 -- Shards that were not there yet, led by nobody.
+-- returns: nothing
 WITH v(id) AS (VALUES (:id))
 INSERT INTO shard (id, epoch, batch, epoch_batch, node)
 SELECT v.id, 0, 0, 0, '' FROM v WHERE v.id IS NOT NULL
@@ -7,10 +8,12 @@ ON CONFLICT (id) DO NOTHING;
 
 -- name: shards
 -- How far each shard is, and who leads it or did so last.
+-- returns: id, epoch, batch, node
 SELECT id, epoch, batch, node FROM shard ORDER BY id;
 
 -- name: put_node
 -- The node of that name, started now.
+-- returns: id, name, url, version, started_at
 INSERT INTO node (name, url, version, started_at)
 VALUES (:name, :url, :version, EXTRACT(EPOCH FROM clock_timestamp()))
 ON CONFLICT (name) DO UPDATE
@@ -19,6 +22,7 @@ RETURNING id, name, url, version, started_at;
 
 -- name: nodes
 -- The nodes, also those that are away; each beats as its own in-process worker, also without Boxes.
+-- returns: id, name, url, version, started_at, seen_at
 SELECT id, name, url, version, started_at,
        (SELECT max(worker.seen_at) FROM worker
          WHERE worker.node = node.name AND worker.address = 'in-process')
@@ -26,10 +30,12 @@ SELECT id, name, url, version, started_at,
 
 -- name: forget_node
 -- A node that will not come again.
+-- returns: nothing
 DELETE FROM node WHERE name = :name;
 
 -- name: old_nodes
 -- Those of these nodes that started, and were seen, so many seconds ago.
+-- returns: name
 WITH v(name) AS (VALUES (:name))
 SELECT node.name FROM v JOIN node ON node.name = v.name
  WHERE node.started_at < EXTRACT(EPOCH FROM clock_timestamp()) - :seconds
@@ -41,6 +47,7 @@ SELECT node.name FROM v JOIN node ON node.name = v.name
 
 -- name: own_workers
 -- The connections of the in-process workers of these nodes.
+-- returns: id, connection
 WITH v(name) AS (VALUES (:name))
 SELECT worker.id, worker.connection FROM v JOIN worker ON worker.node = v.name
  WHERE worker.address = 'in-process' AND worker.state = 'disconnected';

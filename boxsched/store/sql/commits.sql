@@ -1,6 +1,7 @@
 -- name: fix_commit
 -- The first commit that a job of the workload found, or that of the workload that it rebuilds. It takes
 -- the place of none, and of the beginning of a hash that was asked for; no row back: it has one.
+-- returns: commit_hash
 UPDATE workload
    SET commit_hash = coalesce(
            (SELECT original.commit_hash FROM workload AS original
@@ -24,6 +25,7 @@ RETURNING commit_hash;
 -- name: fixed_commit
 -- The commit of the workload. It is written again as it is: so the answer waits until the commit that
 -- wrote it first is durable, also on a synchronous stand-by.
+-- returns: commit_hash
 UPDATE workload SET commit_hash = commit_hash
  WHERE id = :workload
    AND EXISTS (

@@ -1,6 +1,7 @@
 -- name: find_workers
 -- The workers that have this identity, or this name, and whether the token that each is bound to
 -- holds; locked, that no other connects as one meanwhile.
+-- returns: id, identity, name, organization, token, token_holds
 SELECT id, identity, name, organization, token, token = 'in-process' OR EXISTS (
            SELECT 1 FROM token
             WHERE token.id = worker.token AND NOT token.revoked
@@ -12,10 +13,12 @@ SELECT id, identity, name, organization, token, token = 'in-process' OR EXISTS (
 
 -- name: lock_token
 -- How many workers a token may have; locked, that no other worker takes the last place meanwhile.
+-- returns: max_workers
 SELECT max_workers FROM token WHERE id = :token FOR NO KEY UPDATE OF token;
 
 -- name: workers_of_token
 -- The workers that are bound to a token; first those that went, the one that went first before all.
+-- returns: id, gone
 SELECT id, state = 'disconnected' AND NOT EXISTS (
            SELECT 1 FROM box WHERE box.worker = worker.id AND (box.job IS NOT NULL OR NOT box.retired)
        ) AND NOT EXISTS (SELECT 1 FROM inbox WHERE kind IN ('boxes', 'worker_forgotten')) AS gone
@@ -24,6 +27,7 @@ SELECT id, state = 'disconnected' AND NOT EXISTS (
 
 -- name: insert_worker
 -- A worker that connects for the first time; where another was faster, the schema refuses it.
+-- returns: id, connection
 INSERT INTO worker (
     identity, name, address, state, organization, token, problem, node, connection, beat,
     lost_after, stop_grace, seen_at
@@ -36,6 +40,7 @@ RETURNING id, connection;
 -- name: connect_worker
 -- A worker that connects again. Until it is heard on this connection it may not know what it is
 -- promised here, and go by what it was promised before.
+-- returns: id, connection
 UPDATE worker
    SET identity = :identity, name = :name, address = :address, state = 'connected', node = :node,
        token = :token, problem = :problem, stop_grace = :stop_grace,
@@ -47,10 +52,12 @@ RETURNING id, connection;
 
 -- name: shard_of_organization
 -- The shard whose leader gives out the Boxes of an organization's workers.
+-- returns: shard
 SELECT shard FROM organization WHERE id = :organization;
 
 -- name: disconnect_workers
 -- Connections that ended; a worker that has connected anew since is left alone.
+-- returns: nothing
 WITH v(worker, number) AS (VALUES (:worker, :number))
 UPDATE worker SET state = 'disconnected'
   FROM v WHERE worker.id = v.worker AND worker.connection = v.number;
@@ -59,6 +66,7 @@ UPDATE worker SET state = 'disconnected'
 -- Workers that were heard of; those whose connection is another by now are left out. They go by
 -- what this node promised them: a heartbeat is sent only behind that. Each says whether it can begin
 -- jobs.
+-- returns: id
 WITH v(worker, number, problem) AS (VALUES (:worker, :number, :problem))
 UPDATE worker SET beat = beat + 1, lost_after = :lost_after, problem = v.problem,
        seen_at = EXTRACT(EPOCH FROM clock_timestamp())
@@ -68,6 +76,7 @@ RETURNING id;
 
 -- name: pulses
 -- How alive the workers of a shard's organization are.
+-- returns: id, node, connected, beat, connection, lost_after, name, problem, stop_grace
 SELECT worker.id, worker.node, worker.state <> 'disconnected', worker.beat, worker.connection,
        worker.lost_after, worker.name, worker.problem, worker.stop_grace
   FROM worker JOIN organization ON organization.id = worker.organization
@@ -77,6 +86,7 @@ SELECT worker.id, worker.node, worker.state <> 'disconnected', worker.beat, work
 -- name: gone_worker
 -- A worker that is away since that connection and whose Boxes have gone, with no word of any waiting
 -- for the leader; locked, that it does not connect meanwhile.
+-- returns: id
 SELECT id FROM worker
  WHERE id = :worker AND connection = :connection AND state = 'disconnected'
    AND NOT EXISTS (SELECT 1 FROM inbox WHERE kind IN ('boxes', 'worker_forgotten'))
@@ -87,14 +97,17 @@ SELECT id FROM worker
 
 -- name: forget_boxes
 -- Those of a worker that is forgotten.
+-- returns: nothing
 DELETE FROM box WHERE worker = :worker;
 
 -- name: forget_worker
 -- A worker that will not come again.
+-- returns: nothing
 DELETE FROM worker WHERE id = :worker;
 
 -- name: add_boxes
 -- Boxes that the worker did not have; the engine's batch makes them usable.
+-- returns: nothing
 WITH v(ordinal, box_type) AS (VALUES (:ordinal, :box_type))
 INSERT INTO box (worker, ordinal, box_type, retired, freed_at)
 SELECT :worker, v.ordinal, v.box_type, TRUE, 0 FROM v WHERE v.ordinal IS NOT NULL
@@ -102,6 +115,7 @@ ON CONFLICT (worker, ordinal, box_type) DO NOTHING;
 
 -- name: drop_boxes
 -- Boxes that a worker has no more: those that have gone, with no word waiting that they came.
+-- returns: id
 WITH v(id) AS (VALUES (:id))
 DELETE FROM box
  WHERE id IN (SELECT v.id FROM v) AND retired AND job IS NULL
@@ -110,11 +124,15 @@ RETURNING id;
 
 -- name: boxes_of_worker
 -- The rows of a worker's Boxes, also of those that it has no more.
+-- returns: id, worker, ordinal, box_type
 SELECT id, worker, ordinal, box_type FROM box WHERE worker = :worker ORDER BY ordinal, id;
 
 -- name: assignments
 -- What each of these workers should be running now, as one text; no row where it is nothing. A job that
 -- waits for another attempt is nobody's: a worker that came back would begin it.
+-- returns: worker, assignments[job, attempt, lease_token, box, ordinal, stop, timeout_seconds,
+-- name, commands, environment, workload, number, kind, project, branch, tag, server, commit,
+-- repository, started, stop_reason, show_commands]
 WITH v(worker) AS (VALUES (:worker))
 SELECT box.worker, CAST(json_agg(json_build_array(
            job.id, job.attempt, job.lease_token, box.id, box.ordinal, job.state = 'stopping',
@@ -140,8 +158,11 @@ SELECT box.worker, CAST(json_agg(json_build_array(
 
 -- name: boxes
 -- Every Box in being, with what runs on it.
+-- returns: id, worker, ordinal, box_type, retired, job, last_project, last_branch, freed_at,
+-- worker_name, workload, job_name
 SELECT box.id, box.worker, box.ordinal, box.box_type, box.retired, box.job, box.last_project,
-       box.last_branch, box.freed_at, worker.name, job.id / 1024, job.name
+       box.last_branch, box.freed_at, worker.name AS worker_name, job.id / 1024 AS workload,
+       job.name AS job_name
   FROM box
   JOIN worker ON worker.id = box.worker
   LEFT JOIN job ON job.id = box.job
@@ -150,6 +171,7 @@ SELECT box.id, box.worker, box.ordinal, box.box_type, box.retired, box.job, box.
 
 -- name: workers
 -- The fleet: Boxes in being, and how many workloads of each kind have a job there now.
+-- returns: id, name, address, state, boxes, builds, deploys, ssh_sessions, seen_at, token, problem
 SELECT worker.id, worker.name, worker.address, worker.state,
        count(CASE WHEN box.retired AND box.job IS NULL THEN NULL ELSE box.id END),
        count(DISTINCT CASE WHEN workload.kind = 'build' THEN workload.id END),

@@ -1,25 +1,30 @@
 -- name: raise_epoch
 -- A new leadership of the shard: every earlier leader's fence fails from the commit on.
+-- returns: epoch
 UPDATE shard SET epoch = epoch + 1, epoch_batch = batch, node = :node
  WHERE id = :shard
 RETURNING epoch;
 
 -- name: batch_number
 -- The shard's epoch and the number of its last committed transaction.
+-- returns: epoch, batch
 SELECT epoch, batch FROM shard WHERE id = :shard;
 
 -- name: load_organization
 -- The organization whose share of the work the shard is; none where it has none yet.
+-- returns: id, name, policy, max_boxes, priority_aging, shard
 SELECT id, name, policy, max_boxes, priority_aging, shard FROM organization WHERE shard = :shard;
 
 -- name: load_projects
 -- A page of an organization's projects, by id.
+-- returns: id, name, settings, max_boxes, version, webhook_secret
 SELECT id, name, settings, max_boxes, version, webhook_secret FROM project
  WHERE organization = :organization AND NOT deleted AND id > :after
  ORDER BY id LIMIT :limit;
 
 -- name: load_boxes
 -- A page of its workers' Boxes, by id.
+-- returns: id, worker, ordinal, box_type, retired, job, last_project, last_branch, freed_at
 SELECT box.id, box.worker, box.ordinal, box.box_type, box.retired, box.job, box.last_project,
        box.last_branch, box.freed_at
   FROM box JOIN worker ON worker.id = box.worker
@@ -28,12 +33,15 @@ SELECT box.id, box.worker, box.ordinal, box.box_type, box.retired, box.job, box.
 
 -- name: load_told
 -- A page of the inbox: the entries that its leader will learn of a workload from.
+-- returns: id, workload
 SELECT id, workload FROM inbox
  WHERE shard = :shard AND id > :after AND workload IS NOT NULL
  ORDER BY id LIMIT :limit;
 
 -- name: load_workloads
 -- A page of its unfinished workloads, by id; the last column is how many jobs each has.
+-- returns: id, project, number, kind, branch, tag, server, priority, cancellation, fail_fast,
+-- state, created_at, queued_at, started_at, stop_cause, reason, promise, boxes
 SELECT workload.id, workload.project, workload.number, workload.kind, workload.branch,
        workload.tag, workload.server, workload.priority, workload.cancellation,
        workload.fail_fast, workload.state, workload.created_at, workload.queued_at,
@@ -46,6 +54,8 @@ SELECT workload.id, workload.project, workload.number, workload.kind, workload.b
 
 -- name: load_jobs
 -- These jobs, in any order.
+-- returns: id, name, box_type, timeout_seconds, expected_seconds, state, result, box, attempt,
+-- lease_token, started_at, reason, given_at
 WITH v(id) AS (VALUES (:id))
 SELECT job.id, job.name, job.box_type, job.timeout_seconds, job.expected_seconds, job.state,
        job.result, job.box, job.attempt, job.lease_token, job.started_at, job.reason, job.given_at
@@ -53,6 +63,7 @@ SELECT job.id, job.name, job.box_type, job.timeout_seconds, job.expected_seconds
 
 -- name: load_durations
 -- A page of what the last passed runs took, of every job name of its projects.
+-- returns: project, job_name, recent
 SELECT job_history.project, job_history.job_name, job_history.recent
   FROM job_history JOIN project ON project.id = job_history.project
  WHERE (job_history.project, job_history.job_name) > (:project, :name)
@@ -61,6 +72,7 @@ SELECT job_history.project, job_history.job_name, job_history.recent
 
 -- name: inbox
 -- The oldest commands, as one text.
+-- returns: entries[id, kind, payload, workload]
 SELECT CAST(json_agg(json_build_array(i.id, i.kind, i.payload, i.workload)) AS text)
   FROM (
     SELECT id, kind, payload, workload FROM inbox WHERE shard = :shard ORDER BY id LIMIT :limit
@@ -70,11 +82,13 @@ SELECT CAST(json_agg(json_build_array(i.id, i.kind, i.payload, i.workload)) AS t
 -- Every engine transaction begins here; where another leads, or this batch was committed, the
 -- schema refuses a batch without a number: the error is read as Fenced. It gives no row, so that
 -- the whole transaction may be sent at once; the row's lock makes a new leader wait for its end.
+-- returns: nothing
 UPDATE shard SET batch = CASE WHEN epoch = :epoch AND batch = :batch THEN batch + 1 END
  WHERE id = :shard;
 
 -- name: set_aside
 -- Commands that raised, or that nobody can read, with what they raised.
+-- returns: nothing
 WITH v(id, workload, error, at) AS (VALUES (:id, :workload, :error, :at))
 INSERT INTO set_aside (id, shard, kind, payload, workload, error, at)
 SELECT inbox.id, inbox.shard, inbox.kind, inbox.payload,
@@ -83,6 +97,7 @@ SELECT inbox.id, inbox.shard, inbox.kind, inbox.payload,
 
 -- name: cancel_jobs_set_aside
 -- The jobs of workloads whose submissions were set aside: they never run.
+-- returns: nothing
 WITH v(id, at) AS (VALUES (:id, :at))
 UPDATE job SET state = 'finished', result = 'canceled', finished_at = v.at
   FROM v
@@ -92,6 +107,7 @@ UPDATE job SET state = 'finished', result = 'canceled', finished_at = v.at
 
 -- name: cancel_workloads_set_aside
 -- Workloads whose submissions were set aside: they never run.
+-- returns: nothing
 WITH v(id, at, reason) AS (VALUES (:id, :at, :reason))
 UPDATE workload
    SET state = 'finished', result = 'canceled', finished_at = v.at, reason = v.reason
@@ -102,11 +118,13 @@ UPDATE workload
 -- name: empty_inbox
 -- Commands that the batch has dealt with, as runs of ids of which every one was.
 -- Not by IN: PostgreSQL takes a run for a ninth of the inbox, and would read all of a large one.
+-- returns: nothing
 WITH v(first, last) AS (VALUES (:first, :last))
 DELETE FROM inbox USING v WHERE inbox.id BETWEEN v.first AND v.last;
 
 -- name: end_workloads
 -- Workloads that the batch ends.
+-- returns: nothing
 WITH v(
     id, result, stop_cause, queued_at, started_at, finished_at, commit_hash, reason
 ) AS (VALUES (
@@ -123,6 +141,7 @@ UPDATE workload
 
 -- name: change_workloads
 -- Unfinished workloads as the batch leaves them.
+-- returns: nothing
 WITH v(id, state, stop_cause, queued_at, started_at, commit_hash, reason, promise) AS (VALUES (
     :id, :state, :stop_cause, :queued_at, :started_at, :commit_hash, :reason, :promise
 ))
@@ -136,6 +155,7 @@ UPDATE workload
 
 -- name: change_jobs
 -- Jobs as the batch leaves them.
+-- returns: nothing
 WITH v(
     id, state, result, box, attempt, lease_token, started_at, finished_at, exit_status, reason,
     given_at
@@ -154,6 +174,7 @@ UPDATE job
 
 -- name: free_boxes
 -- Boxes that came free, or into use for the first time.
+-- returns: nothing
 WITH v(id, last_project, last_branch, freed_at) AS (VALUES (
     :id, :last_project, :last_branch, :freed_at
 ))
@@ -164,6 +185,7 @@ UPDATE box
 
 -- name: take_boxes
 -- Boxes that run a job now, and are to stay.
+-- returns: nothing
 WITH v(id, job, last_project, last_branch, freed_at) AS (VALUES (
     :id, :job, :last_project, :last_branch, :freed_at
 ))
@@ -174,14 +196,17 @@ UPDATE box
 
 -- name: retire_boxes
 -- Boxes that go as their jobs end.
+-- returns: nothing
 WITH v(id) AS (VALUES (:id)) UPDATE box SET retired = TRUE FROM v WHERE box.id = v.id;
 
 -- name: remove_boxes
 -- Boxes that went. Their rows stay: a worker that connects at this moment has been told their ids.
+-- returns: nothing
 WITH v(id) AS (VALUES (:id)) UPDATE box SET retired = TRUE, job = NULL FROM v WHERE box.id = v.id;
 
 -- name: keep_durations
 -- What the last passed runs of these jobs took.
+-- returns: nothing
 WITH v(project, job_name, recent, expected_seconds) AS (VALUES (
     :project, :job_name, :recent, :expected_seconds
 ))
@@ -192,12 +217,14 @@ ON CONFLICT (project, job_name) DO UPDATE
 
 -- name: forget_job_names
 -- Job names that did not run for longest.
+-- returns: nothing
 WITH v(project, job_name) AS (VALUES (:project, :job_name))
 DELETE FROM job_history
  WHERE (job_history.project, job_history.job_name) IN (SELECT v.project, v.job_name FROM v);
 
 -- name: insert_events
 -- What the batch adds to the history.
+-- returns: nothing
 WITH v(n, type, at, workload, job, data) AS (VALUES (
     :n, :type, :at, :workload, :job, :data
 ))

@@ -1,5 +1,6 @@
 -- name: log_ends
 -- How far these logs go; no row where there is none yet.
+-- returns: job, attempt, end_byte
 WITH v(job, attempt) AS (VALUES (:job, :attempt))
 SELECT c.job, c.attempt, c.end_byte
   FROM v JOIN log_chunk AS c ON c.job = v.job AND c.attempt = v.attempt
@@ -9,11 +10,13 @@ SELECT c.job, c.attempt, c.end_byte
 
 -- name: log_end
 -- How far one log goes; no row where there is none yet.
+-- returns: end_byte
 SELECT end_byte FROM log_chunk WHERE job = :job AND attempt = :attempt
  ORDER BY first_byte DESC LIMIT 1;
 
 -- name: insert_chunks
 -- What the logs go on with.
+-- returns: nothing
 WITH v(job, attempt, first_byte, end_byte, data) AS (VALUES (
     :job, :attempt, :first_byte, :end_byte, :data
 ))
@@ -22,6 +25,7 @@ SELECT v.job, v.attempt, v.first_byte, v.end_byte, v.data FROM v WHERE v.job IS 
 
 -- name: log
 -- The chunks that a stretch of a log lies in, in order.
+-- returns: first_byte, data
 SELECT first_byte, data FROM log_chunk
  WHERE job = :job AND attempt = :attempt AND first_byte < :end AND end_byte > :start
    AND first_byte >= coalesce((

@@ -1,6 +1,7 @@
 -- name: shards
 -- Each shard, its organization, and since when it has its leader.
-SELECT s.id, s.epoch, s.batch, s.node, o.name, l.began_at
+-- returns: id, epoch, batch, node, organization, since
+SELECT s.id, s.epoch, s.batch, s.node, o.name AS organization, l.began_at AS since
   FROM shard AS s
   LEFT JOIN organization AS o ON o.shard = s.id
   LEFT JOIN leadership AS l ON l.shard = s.id AND l.epoch = s.epoch
@@ -8,10 +9,12 @@ SELECT s.id, s.epoch, s.batch, s.node, o.name, l.began_at
 
 -- name: load
 -- How many workloads are unfinished, and how many commands wait for a leader.
+-- returns: unfinished, commands
 SELECT (SELECT count(*) FROM workload WHERE finished_at IS NULL), (SELECT count(*) FROM inbox);
 
 -- name: jump_shards
 -- Far ahead of whatever was given out since the backup: epochs, lease tokens, ids of events.
+-- returns: id, epoch, batch
 UPDATE shard
    SET epoch = epoch + :by, batch = batch + :by, epoch_batch = batch + :by, node = ''
  WHERE id > 0
@@ -19,6 +22,7 @@ RETURNING id, epoch, batch;
 
 -- name: jump_connections
 -- Nobody speaks for a worker that connected before.
+-- returns: nothing
 UPDATE worker
    SET connection = connection + :by,
        state = CASE WHEN state = 'draining' THEN state ELSE 'disconnected' END,
@@ -27,15 +31,18 @@ UPDATE worker
 
 -- name: may_have_begun
 -- What was assigned when the backup was made may have run since: it is not to be started anew.
+-- returns: nothing
 UPDATE job SET state = 'running', started_at = :now
  WHERE state = 'assigned' AND id IN (SELECT job FROM box WHERE job IS NOT NULL);
 
 -- name: raise_epochs
 -- A new leadership of every shard: whoever led before writes nothing any more.
+-- returns: id, epoch, batch
 UPDATE shard SET epoch = epoch + 1, epoch_batch = batch, node = '' WHERE id > 0
 RETURNING id, epoch, batch;
 
 -- name: name_in_process
 -- The in-process worker of a node that was alone, by the name that it has beside other nodes.
+-- returns: nothing
 UPDATE worker SET name = name || '@' || node, identity = name || '@' || node
  WHERE name = :name AND address = :name AND node <> '';

@@ -1,9 +1,11 @@
 -- name: commit_times
 -- Whether the server keeps the times of commits.
+-- returns: kept
 SELECT current_setting('track_commit_timestamp');
 
 -- name: lock_keys
 -- The lock keys of the nodes that are there, as numbers (cluster.keys).
+-- returns: key
 SELECT DISTINCT CAST(objid AS bigint) FROM pg_locks
  WHERE locktype = 'advisory' AND objsubid = 2 AND granted
    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
@@ -11,16 +13,19 @@ SELECT DISTINCT CAST(objid AS bigint) FROM pg_locks
 
 -- name: sequences
 -- The sequences that number the rows of a table.
+-- returns: name
 SELECT CAST(s.oid AS regclass)::text
   FROM pg_depend AS d JOIN pg_class AS s ON s.oid = d.objid AND s.relkind = 'S'
  WHERE d.refobjid = to_regclass(:table) AND d.deptype = 'a';
 
 -- name: jump_sequence
 -- No id is given again that was given since the backup.
+-- returns: last
 SELECT setval(:sequence, nextval(:sequence) + :by);
 
 -- name: columns
 -- A table's columns with their types, in order.
+-- returns: name, type
 SELECT CAST(a.attname AS text), format_type(a.atttypid, NULL)
   FROM pg_attribute AS a
  WHERE a.attrelid = to_regclass(:table) AND a.attnum > 0 AND NOT a.attisdropped
@@ -28,6 +33,7 @@ SELECT CAST(a.attname AS text), format_type(a.atttypid, NULL)
 
 -- name: sizes
 -- A table's rows, as far as statistics know, and its bytes with all that belongs to it.
+-- returns: name, rows, bytes
 WITH v(name) AS (VALUES (:name))
 SELECT v.name, greatest(CAST(c.reltuples AS bigint), 0), pg_total_relation_size(c.oid)
   FROM v JOIN pg_class AS c ON c.oid = to_regclass(v.name)
@@ -35,10 +41,12 @@ SELECT v.name, greatest(CAST(c.reltuples AS bigint), 0), pg_total_relation_size(
 
 -- name: server
 -- The server's version, and the whole database's bytes.
+-- returns: version, bytes
 SELECT current_setting('server_version'), pg_database_size(current_database());
 
 -- name: place
 -- Where the tables are, and whose they are.
+-- returns: database, schema, owner, is_owner
 SELECT CAST(current_database() AS text), CAST(n.nspname AS text),
        CAST(pg_get_userbyid(c.relowner) AS text), pg_has_role(c.relowner, 'USAGE')
   FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
@@ -46,14 +54,17 @@ SELECT CAST(current_database() AS text), CAST(n.nspname AS text),
 
 -- name: role
 -- A role, and whether it is above all rights; no row where there is none of the name.
+-- returns: rolsuper
 SELECT rolsuper FROM pg_roles WHERE rolname = :role;
 
 -- name: me
 -- The role of this session.
+-- returns: role
 SELECT CAST(current_user AS text);
 
 -- name: grantees
 -- The roles that were granted something before.
+-- returns: role
 SELECT DISTINCT CAST(r.rolname AS text)
   FROM pg_class AS c, aclexplode(c.relacl) AS a JOIN pg_roles AS r ON r.oid = a.grantee
  WHERE c.oid = to_regclass('meta') AND a.grantee <> c.relowner
@@ -61,14 +72,17 @@ SELECT DISTINCT CAST(r.rolname AS text)
 
 -- name: held
 -- Which of these rights a role has.
+-- returns: place, privilege
 WITH v(place, privilege) AS (VALUES (:place, :privilege))
 SELECT v.place, v.privilege FROM v WHERE has_table_privilege(:role, v.place, v.privilege);
 
 -- name: readable
 -- Of which of these tables a role may read at least some columns.
+-- returns: place
 WITH v(place) AS (VALUES (:place))
 SELECT v.place FROM v WHERE has_any_column_privilege(:role, v.place, 'SELECT');
 
 -- name: may_create
 -- Whether a role may make tables beside ours.
+-- returns: may
 SELECT has_schema_privilege(:role, CAST(:schema AS text), 'CREATE');

@@ -1,9 +1,11 @@
 -- name: organization
 -- The default organization's queue settings.
+-- returns: id, name, policy, max_boxes, priority_aging, shard
 SELECT id, name, policy, max_boxes, priority_aging, shard FROM organization WHERE id = 1;
 
 -- name: set_organization
 -- Replace an organization's queue settings; its shard is its own for good.
+-- returns: shard
 UPDATE organization
    SET name = :name, policy = :policy, max_boxes = :max_boxes, priority_aging = :priority_aging
  WHERE id = :id
@@ -13,6 +15,7 @@ RETURNING shard;
 -- Create a project of the default organization, or replace its settings under a new version; 1 = it
 -- was created. Made anew, it goes on with the numbers of the deleted ones of its name: web#12 is one
 -- workload for good. The last column is its shard.
+-- returns: id, name, settings, max_boxes, version, webhook_secret, shard
 INSERT INTO project (
     name, settings, repository, max_boxes, webhook_secret, version, first_number, next_number,
     deleted
@@ -34,40 +37,48 @@ RETURNING id, name, settings, max_boxes, version, webhook_secret,
 
 -- name: project
 -- One project by its name.
+-- returns: id, name, settings, max_boxes, version, webhook_secret
 SELECT id, name, settings, max_boxes, version, webhook_secret
   FROM project WHERE name = :name AND NOT deleted;
 
 -- name: project_id
 -- The project that has a name.
+-- returns: id
 SELECT id FROM project WHERE name = :name AND NOT deleted;
 
 -- name: projects
 -- All projects, by name.
+-- returns: id, name, settings, max_boxes, version, webhook_secret
 SELECT id, name, settings, max_boxes, version, webhook_secret
   FROM project WHERE NOT deleted ORDER BY name;
 
 -- name: bury_project
 -- The project's name is free from now on, and no submission that was checked before is stored.
+-- returns: id, shard
 UPDATE project SET deleted = TRUE, version = version + 1, webhook_secret = NULL
  WHERE name = :name AND NOT deleted
 RETURNING id, (SELECT shard FROM organization WHERE organization.id = project.organization);
 
 -- name: forget_durations
 -- What the jobs of a deleted project took.
+-- returns: nothing
 DELETE FROM job_history WHERE project = :project;
 
 -- name: unfinished_of_project
 -- A row while the project has unfinished workloads; asked behind bury_project's row lock.
+-- returns: one
 SELECT 1 FROM workload WHERE finished_at IS NULL AND project = :project LIMIT 1;
 
 -- name: slice_of_projects
 -- The next projects by id, deleted or not.
+-- returns: id
 SELECT id FROM project WHERE id > :after ORDER BY id LIMIT :limit;
 
 -- name: drop_deleted_projects
 -- The deleted ones between these ids that nothing refers to. A name's highest number is in one of its
 -- rows, which stays: the next project of the name goes on from there. A name of which no number was
 -- given has nothing to be remembered.
+-- returns: one
 DELETE FROM project
  WHERE id > :after AND id <= :last AND deleted
    AND NOT EXISTS (SELECT 1 FROM workload WHERE workload.project = project.id)

@@ -1,27 +1,34 @@
 -- name: workload
 -- One workload.
+-- returns: id, project, project_name, number, kind, branch, tag, server, commit_hash, message,
+-- author, priority, cancellation, fail_fast, state, result, created_at, queued_at, started_at,
+-- finished_at, boxes, rebuild_of, build, public_key, reason
 SELECT * FROM workload_shown
  WHERE id = :workload;
 
 -- name: shown
 -- These workloads, in any order.
+-- returns: as workload
 WITH v(id) AS (VALUES (:id))
 SELECT workload_shown.* FROM v JOIN workload_shown ON workload_shown.id = v.id;
 
 -- name: unfinished
 -- A page of the unfinished workloads, by id.
+-- returns: as workload
 SELECT * FROM workload_shown
  WHERE finished_at IS NULL AND id > :after
  ORDER BY id LIMIT :limit;
 
 -- name: recently_finished
 -- The last finished workloads, latest first.
+-- returns: as workload
 SELECT * FROM workload_shown
  WHERE finished_at IS NOT NULL
  ORDER BY finished_at DESC LIMIT :limit;
 
 -- name: overtook_and_finished
 -- Of the last finished ones: how many finished since, and which of them came later and began since.
+-- returns: finished, came_later
 SELECT count(*), coalesce(sum(CASE WHEN id > :workload AND started_at >= :since THEN 1 END), 0)
   FROM (SELECT id, started_at FROM workload
          WHERE finished_at >= :since
@@ -29,12 +36,15 @@ SELECT count(*), coalesce(sum(CASE WHEN id > :workload AND started_at >= :since 
 
 -- name: overtook_and_run
 -- Unfinished ones that came later, began since, and hold a Box.
+-- returns: running
 SELECT count(*) FROM workload
  WHERE id IN (SELECT job / 1024 FROM box WHERE job IS NOT NULL AND job / 1024 > :workload)
    AND started_at >= :since;
 
 -- name: jobs_of
 -- These jobs, in any order. By their ids: a range for each workload would have PostgreSQL read all jobs.
+-- returns: id, name, box_type, timeout_seconds, expected_seconds, commands, environment, state,
+-- result, box, attempt, lease_token, started_at, finished_at, exit_status, reason, show_commands
 WITH v(id) AS (VALUES (:id))
 SELECT job.id, job.name, job.box_type, job.timeout_seconds, job.expected_seconds, job.commands,
        job.environment, job.state, job.result, job.box, job.attempt, job.lease_token,
@@ -43,6 +53,7 @@ SELECT job.id, job.name, job.box_type, job.timeout_seconds, job.expected_seconds
 
 -- name: jobs_listed
 -- These jobs, in any order, without what they run: a list of workloads does not show it.
+-- returns: as jobs_of
 WITH v(id) AS (VALUES (:id))
 SELECT job.id, job.name, job.box_type, job.timeout_seconds, job.expected_seconds, '[]', '{}',
        job.state, job.result, job.box, job.attempt, job.lease_token, job.started_at,
@@ -51,10 +62,12 @@ SELECT job.id, job.name, job.box_type, job.timeout_seconds, job.expected_seconds
 
 -- name: job_state
 -- How far a job is, for who follows its log.
+-- returns: state, attempt
 SELECT state, attempt FROM job WHERE id = :job;
 
 -- name: find_number
 -- The workload of that number in the project of a name, or in one that had the name before.
+-- returns: workload
 SELECT max(f.id) FROM (
     SELECT w.id FROM project AS p JOIN workload AS w ON w.project = p.id AND w.number = :number
      WHERE p.name = :project AND NOT p.deleted
@@ -65,16 +78,19 @@ SELECT max(f.id) FROM (
 
 -- name: events_after
 -- Events behind an id, in order.
+-- returns: shard, batch, n, type, data
 SELECT shard, batch, n, type, data FROM event
  WHERE shard = :shard AND (batch, n) > (:batch, :n)
  ORDER BY batch, n LIMIT :limit;
 
 -- name: last_event
 -- The newest event's place.
+-- returns: batch, n
 SELECT batch, n FROM event WHERE shard = :shard ORDER BY batch DESC, n DESC LIMIT 1;
 
 -- name: last_events
 -- The newest event's place in every shard; 0, 0 in one that has none.
+-- returns: id, batch, n
 SELECT s.id, coalesce(s.batch, 0),
        coalesce((SELECT max(n) FROM event WHERE event.shard = s.id AND event.batch = s.batch), 0)
   FROM (SELECT id, (SELECT max(batch) FROM event WHERE event.shard = shard.id) AS batch
@@ -83,42 +99,51 @@ SELECT s.id, coalesce(s.batch, 0),
 
 -- name: events_there
 -- Which of these places in the history have an event.
+-- returns: shard, batch, n
 WITH v(shard, batch, n) AS (VALUES (:shard, :batch, :n))
 SELECT e.shard, e.batch, e.n
   FROM v JOIN event AS e ON e.shard = v.shard AND e.batch = v.batch AND e.n = v.n;
 
 -- name: latest_history
 -- The last restoration of a backup, or later timeline, that the database went on with.
+-- returns: restored, timeline, began_at
 SELECT restored, timeline, began_at FROM lineage
  WHERE number > 1 OR restored ORDER BY number DESC LIMIT 1;
 
 -- name: try_to_write
 -- Writes a row as it is.
+-- returns: nothing
 UPDATE organization SET name = name WHERE id = 1;
 
 -- name: ping
 -- Whether the store can read.
+-- returns: one
 SELECT 1 FROM meta LIMIT 1;
 
 -- name: cluster
 -- What names this database.
+-- returns: value
 SELECT value FROM meta WHERE key = 'cluster';
 
 -- name: set_aside
 -- The commands that were set aside last, latest first.
+-- returns: id, kind, payload, workload, error, at
 SELECT id, kind, payload, workload, error, at FROM set_aside ORDER BY id DESC LIMIT :limit;
 
 -- name: set_aside_of
 -- Those about one workload.
+-- returns: id, kind, payload, workload, error, at
 SELECT id, kind, payload, workload, error, at FROM set_aside
  WHERE workload = :workload ORDER BY id DESC LIMIT :limit;
 
 -- name: set_aside_one
 -- One of them.
+-- returns: id, kind, payload, workload, error, at
 SELECT id, kind, payload, workload, error, at FROM set_aside WHERE id = :id;
 
 -- name: drop_old_set_aside
 -- Those set aside before then, among the oldest.
+-- returns: one
 DELETE FROM set_aside WHERE at < :then AND id IN (
     SELECT id FROM set_aside ORDER BY id LIMIT :limit
 )
@@ -126,6 +151,7 @@ RETURNING 1;
 
 -- name: drop_set_aside_beyond
 -- The oldest, where there are more than are kept.
+-- returns: one
 DELETE FROM set_aside WHERE id IN (
     SELECT id FROM set_aside ORDER BY id DESC LIMIT :limit OFFSET :kept
 )
@@ -133,5 +159,6 @@ RETURNING 1;
 
 -- name: drop_set_aside
 -- One that an operator has seen to.
+-- returns: id
 DELETE FROM set_aside WHERE id = :id
 RETURNING id;

@@ -1,10 +1,12 @@
 -- name: shards
 -- Each shard's last batch, its plan, and since which batch its leader goes by that.
+-- returns: id, batch, epoch_batch, max_boxes
 SELECT s.id, s.batch, s.epoch_batch, o.max_boxes
   FROM shard AS s LEFT JOIN organization AS o ON o.shard = s.id;
 
 -- name: projects
 -- The projects' limits; none while the leader has yet to hear of a change.
+-- returns: id, name, max_boxes
 SELECT p.id, p.name,
        CASE WHEN EXISTS (SELECT 1 FROM inbox AS i WHERE i.kind = 'project' AND i.shard = o.shard)
             THEN NULL ELSE p.max_boxes END
@@ -13,11 +15,13 @@ SELECT p.id, p.name,
 
 -- name: states
 -- How the tables have the workloads that the leaders know of.
+-- returns: id, state
 SELECT id, state FROM workload
  WHERE id NOT IN (SELECT workload FROM inbox WHERE workload IS NOT NULL);
 
 -- name: history
 -- All events in order, with what the tables say of their workloads; ``home`` is their shard.
+-- returns: shard, batch, n, type, workload, job, data, lane, number, project, boxes, kind, home
 SELECT e.shard, e.batch, e.n, e.type, e.workload, e.job, e.data, w.lane, w.number, w.project,
        w.boxes, w.kind, o.shard AS home
   FROM event AS e

@@ -1,6 +1,7 @@
 -- name: workload_ids
 -- Runs (first, last) of ids for so many new workloads. There is one writer: those behind the last,
 -- and behind what was given before a backup was restored (jump_workload_ids).
+-- returns: first, last
 SELECT above + 1, above + :count
   FROM (SELECT max(
             coalesce((SELECT max(id) FROM workload), 0),
@@ -9,6 +10,7 @@ SELECT above + 1, above + :count
 
 -- name: empty_inbox
 -- Commands that the batch has dealt with, as runs of ids; there is no DELETE with USING.
+-- returns: nothing
 WITH v(first, last) AS (VALUES (:first, :last))
 DELETE FROM inbox
  WHERE id IN (SELECT i.id FROM v JOIN inbox AS i ON i.id BETWEEN v.first AND v.last);

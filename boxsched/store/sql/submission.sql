@@ -1,6 +1,7 @@
 -- name: known_keys
 -- The answers that were given under these idempotency keys. The last column: whether the key was of
 -- a project that is deleted by now, so that it says nothing of another one of the same name.
+-- returns: scope, key, body_sha256, workload, number, project_deleted
 WITH v(scope, key) AS (VALUES (:scope, :key))
 SELECT i.scope, i.key, i.body_sha256, i.workload, i.number, coalesce(p.deleted, TRUE)
   FROM v
@@ -10,10 +11,12 @@ SELECT i.scope, i.key, i.body_sha256, i.workload, i.number, coalesce(p.deleted, 
 
 -- name: drop_key
 -- An idempotency key of a deleted project: another project of its name uses it anew.
+-- returns: nothing
 DELETE FROM idempotency WHERE scope = :scope AND key = :key;
 
 -- name: lock_projects
 -- Lock the projects' rows, in the order of their ids; the next numbers, shards and plans, as one text.
+-- returns: projects[id, version, next_number, shard, plan]
 WITH v(project) AS (VALUES (:project))
 SELECT CAST(json_agg(json_build_array(p.id, p.version, p.next_number, p.shard, p.plan)) AS text)
   FROM (
@@ -27,15 +30,18 @@ SELECT CAST(json_agg(json_build_array(p.id, p.version, p.next_number, p.shard, p
 
 -- name: set_next_numbers
 -- The numbers below these are given.
+-- returns: nothing
 WITH v(project, next_number) AS (VALUES (:project, :next_number))
 UPDATE project SET next_number = v.next_number FROM v WHERE project.id = v.project;
 
 -- name: workload_ids
 -- Runs (first, last) of ids for so many new workloads.
+-- returns: first, last
 SELECT i.id, i.id FROM (SELECT nextval('workload_id') AS id FROM generate_series(1, :count)) AS i;
 
 -- name: expected_durations
 -- What the history of these jobs lets one expect; no entry before a first passed run.
+-- returns: durations[project, job_name, expected_seconds]
 WITH v(project, job_name) AS (VALUES (:project, :job_name))
 SELECT CAST(
     json_agg(json_build_array(h.project, h.job_name, exact(h.expected_seconds))) AS text
@@ -44,6 +50,7 @@ SELECT CAST(
 
 -- name: insert_workloads
 -- New workloads, registered.
+-- returns: nothing
 WITH v(
     id, project, number, kind, lane, branch, tag, server, commit_hash, message, author,
     priority, cancellation, fail_fast, boxes, rebuild_of, build, public_key, created_at
@@ -71,6 +78,7 @@ SELECT v.id, v.project, v.number, v.kind, CAST(v.lane AS text), CAST(v.branch AS
 
 -- name: insert_jobs
 -- The jobs of new workloads, waiting.
+-- returns: nothing
 WITH v(
     id, name, box_type, timeout_seconds, expected_seconds, commands, environment, show_commands
 ) AS (VALUES (
@@ -87,6 +95,7 @@ SELECT v.id, v.name, v.box_type, v.timeout_seconds, v.expected_seconds, v.comman
 
 -- name: insert_commands
 -- Commands for the shards' leaders; a submission names its workload.
+-- returns: nothing
 WITH v(shard, kind, payload, workload) AS (VALUES (:shard, :kind, :payload, :workload))
 INSERT INTO inbox (shard, kind, payload, workload)
 SELECT v.shard, v.kind, v.payload, CAST(v.workload AS bigint)
@@ -94,6 +103,7 @@ SELECT v.shard, v.kind, v.payload, CAST(v.workload AS bigint)
 
 -- name: tell_of_workload
 -- A command about a workload, for the leader of its shard.
+-- returns: nothing
 INSERT INTO inbox (shard, kind, payload)
 SELECT organization.shard, :kind, :payload
   FROM workload
@@ -103,6 +113,7 @@ SELECT organization.shard, :kind, :payload
 
 -- name: insert_keys
 -- The answers to be given again under these idempotency keys.
+-- returns: nothing
 WITH v(scope, key, body_sha256, workload, number) AS (VALUES (
     :scope, :key, :body_sha256, :workload, :number
 ))
@@ -112,17 +123,20 @@ SELECT v.scope, v.key, v.body_sha256, v.workload, v.number, EXTRACT(EPOCH FROM c
 
 -- name: slice_of_keys
 -- The next idempotency keys, in order.
+-- returns: scope, key
 SELECT scope, key FROM idempotency WHERE (scope, key) > (:scope, :key)
  ORDER BY scope, key LIMIT :limit;
 
 -- name: stamp_keys
 -- Keys of a slice that a program of an earlier schema has kept: their age counts from now.
+-- returns: nothing
 UPDATE idempotency SET created_at = EXTRACT(EPOCH FROM clock_timestamp())
  WHERE (scope, key) > (:scope, :key) AND (scope, key) <= (:last_scope, :last_key)
    AND created_at IS NULL;
 
 -- name: drop_old_keys
 -- Keys of a slice that are older than so many seconds.
+-- returns: one
 DELETE FROM idempotency
  WHERE (scope, key) > (:scope, :key) AND (scope, key) <= (:last_scope, :last_key)
    AND created_at < EXTRACT(EPOCH FROM clock_timestamp()) - :seconds

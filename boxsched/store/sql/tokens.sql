@@ -1,5 +1,6 @@
 -- name: put_token
 -- A token that holds from now on; one whose digest is there already stays as it is, revoked or not.
+-- returns: nothing
 INSERT INTO token (
     id, digest, role, name, created_at, expires_at, organization, max_workers
 ) VALUES (
@@ -9,28 +10,33 @@ ON CONFLICT (digest) DO NOTHING;
 
 -- name: token
 -- The token of that digest.
+-- returns: id, digest, role, name, created_at, expires_at, organization, max_workers
 SELECT id, digest, role, name, created_at, expires_at, organization, max_workers FROM token
  WHERE digest = :digest AND NOT revoked;
 
 -- name: tokens
 -- All tokens, oldest first.
+-- returns: id, digest, role, name, created_at, expires_at, organization, max_workers
 SELECT id, digest, role, name, created_at, expires_at, organization, max_workers FROM token
  WHERE NOT revoked ORDER BY created_at, id;
 
 -- name: revoke_token
 -- It holds no more, for good.
+-- returns: id
 UPDATE token SET revoked = TRUE, revoked_at = EXTRACT(EPOCH FROM clock_timestamp())
  WHERE id = :id AND NOT revoked
 RETURNING id;
 
 -- name: stamp_revoked_tokens
 -- Tokens that a program of an earlier schema revoked: their age counts from now.
+-- returns: nothing
 UPDATE token SET revoked_at = EXTRACT(EPOCH FROM clock_timestamp())
  WHERE revoked AND revoked_at IS NULL;
 
 -- name: drop_revoked_tokens
 -- Some of the tokens that were revoked so many seconds ago. That of a data folder stays for good: its
 -- node's next start would bring it back.
+-- returns: one
 DELETE FROM token WHERE id IN (
     SELECT id FROM token
      WHERE revoked AND revoked_at < EXTRACT(EPOCH FROM clock_timestamp()) - :seconds
@@ -42,6 +48,7 @@ RETURNING 1;
 -- name: drop_expired_tokens
 -- Some of the tokens that ended so many seconds ago. A data folder's token never ends by itself, so
 -- no node's start brings one of these back.
+-- returns: one
 DELETE FROM token WHERE id IN (
     SELECT id FROM token WHERE expires_at < EXTRACT(EPOCH FROM clock_timestamp()) - :seconds
      ORDER BY expires_at LIMIT :limit

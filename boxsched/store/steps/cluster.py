@@ -5,10 +5,15 @@ from collections.abc import Sequence
 from boxsched.model import WorkerId
 from boxsched.protocol.workers import Connection
 from boxsched.store.blocks import Row, Steps, load
+from boxsched.store.mapping import mapper
 from boxsched.store.records import NodeInfo, ShardHead
 from boxsched.store.steps import workers
 
 _SQL = load("cluster.sql")
+
+_shard = mapper(ShardHead, _SQL["shards"].returns)
+_node = mapper(NodeInfo, _SQL["nodes"].returns)
+_node_put = mapper(NodeInfo, _SQL["put_node"].returns)
 
 
 def open_shards(count: int) -> Steps[list[ShardHead]]:
@@ -17,16 +22,16 @@ def open_shards(count: int) -> Steps[list[ShardHead]]:
 
 
 def shards() -> Steps[list[ShardHead]]:
-    return [ShardHead(*row) for row in (yield _SQL["shards"]())]
+    return [_shard(row) for row in (yield _SQL["shards"]())]
 
 
 def put_node(name: str, url: str, version: str) -> Steps[NodeInfo]:
     written: list[Row] = yield _SQL["put_node"](name=name, url=url, version=version)
-    return NodeInfo(*written[0])
+    return _node_put(written[0])
 
 
 def nodes() -> Steps[list[NodeInfo]]:
-    return [NodeInfo(*row) for row in (yield _SQL["nodes"]())]
+    return [_node(row) for row in (yield _SQL["nodes"]())]
 
 
 def forget_node(name: str) -> Steps[None]:

@@ -1,7 +1,6 @@
 """A shard as it is, for who leads or explains it: all of it in pages, in one snapshot."""
 
 from collections.abc import Callable, Sequence
-from operator import itemgetter
 from typing import Any
 
 from boxsched.model import JobId, ProjectId, WorkloadId, job_id, job_workload
@@ -18,6 +17,11 @@ from boxsched.store.blocks import Block, Row, Steps, load
 from boxsched.store.steps import leading, workers
 
 _SQL = load("leading.sql")
+
+_id_of = _SQL["load_workloads"].column("id")
+_boxes_of = _SQL["load_workloads"].column("boxes")
+_job_id_of = _SQL["load_jobs"].column("id")
+_told_of = _SQL["load_told"].column("workload")
 
 PAGE_ROWS = 2_000  # of what is small
 PAGE_JOBS = 2_000  # a workload may have a thousand
@@ -55,7 +59,8 @@ def _state(shard: int, epoch: int, batch: int, organization: Organization) -> St
 
 
 def _by_id(block: Block, value: Callable[[Row], Any], **values: object) -> Steps[list[Any]]:
-    """All pages of a block that goes by ids, in the first column."""
+    """All pages of a block that goes by ids."""
+    id_of = block.column("id")
     found: list[Any] = []
     after = 0
     while True:
@@ -63,7 +68,7 @@ def _by_id(block: Block, value: Callable[[Row], Any], **values: object) -> Steps
         found += [value(row) for row in page]
         if len(page) < PAGE_ROWS:
             return found
-        after = page[-1][0]
+        after = id_of(page[-1])
 
 
 def _durations(
@@ -75,7 +80,9 @@ def _durations(
         page = yield _SQL["load_durations"](
             organization=organization.id, project=project, name=name, limit=PAGE_ROWS
         )
-        found |= {(ProjectId(row[0]), row[1]): rows.durations(row[2]) for row in page}
+        found |= {
+            (ProjectId(project), name): rows.durations(recent) for project, name, recent in page
+        }
         if len(page) < PAGE_ROWS:
             return found
         project, name, _ = page[-1]
@@ -83,7 +90,7 @@ def _durations(
 
 def _told(shard: int) -> Steps[frozenset[int]]:
     """The workloads that the inbox will tell the leader of."""
-    found = yield from _by_id(_SQL["load_told"], lambda row: row[1], shard=shard)
+    found = yield from _by_id(_SQL["load_told"], _told_of, shard=shard)
     return frozenset(found)
 
 
@@ -93,11 +100,11 @@ def _workloads(organization: Organization, told: frozenset[int], into: ShardLoad
         page = yield _SQL["load_workloads"](
             organization=organization.id, after=after, limit=PAGE_WORKLOADS
         )
-        for part in _parts([row for row in page if row[0] not in told]):
+        for part in _parts([row for row in page if _id_of(row) not in told]):
             into.add((yield from _with_jobs(part)))
         if len(page) < PAGE_WORKLOADS:
             return
-        after = page[-1][0]
+        after = _id_of(page[-1])
 
 
 def _parts(page: Sequence[Row]) -> list[list[Row]]:
@@ -109,13 +116,13 @@ def _parts(page: Sequence[Row]) -> list[list[Row]]:
             parts.append([])
             jobs = 0
         parts[-1].append(row)
-        jobs += row[-1]
+        jobs += _boxes_of(row)
     return parts
 
 
 def _with_jobs(page: Sequence[Row]) -> Steps[list[LoadedWorkload]]:
-    jobs: dict[WorkloadId, list[LoadedJob]] = {row[0]: [] for row in page}
-    ids = [(job_id(row[0], index),) for row in page for index in range(row[-1])]
-    for row in sorted((yield _SQL["load_jobs"].rows(ids)), key=itemgetter(0)):
-        jobs[job_workload(JobId(row[0]))].append(rows.loaded_job(row))
-    return [rows.loaded_workload(row, jobs[row[0]]) for row in page]
+    jobs: dict[WorkloadId, list[LoadedJob]] = {_id_of(row): [] for row in page}
+    ids = [(job_id(_id_of(row), index),) for row in page for index in range(_boxes_of(row))]
+    for row in sorted((yield _SQL["load_jobs"].rows(ids)), key=_job_id_of):
+        jobs[job_workload(JobId(_job_id_of(row)))].append(rows.loaded_job(row))
+    return [rows.loaded_workload(row, tuple(jobs[_id_of(row)])) for row in page]

@@ -7,6 +7,7 @@ import attrs
 
 from boxsched.protocol.workers import IN_PROCESS
 from boxsched.store.blocks import Row, Steps, load
+from boxsched.store.mapping import mapper
 
 _SQL = load("operating.sql")
 _HISTORY = load("history.sql")
@@ -26,8 +27,11 @@ class ShardStanding:
     since: float | None
 
 
+_standing = mapper(ShardStanding, _SQL["shards"].returns)
+
+
 def shards() -> Steps[list[ShardStanding]]:
-    return [ShardStanding(*row) for row in (yield _SQL["shards"]())]
+    return [_standing(row) for row in (yield _SQL["shards"]())]
 
 
 def load_now() -> Steps[tuple[int, int]]:

@@ -12,6 +12,7 @@ from boxsched.store.records import SweptProjects
 from boxsched.store.steps.submission import tell
 
 _SQL = load("projects.sql")
+_shard_of_put = _SQL["put_project"].column("shard")
 
 
 class _Settings(msgspec.Struct):
@@ -50,9 +51,11 @@ def put_project(
         secret=secret,
         keep_secret=keep_secret,
     )
-    *row, shard = written[0]
-    project = rows.project(tuple(row))
-    yield tell(shard, [inbox.written(inbox.ProjectSet(project.id, project.name, max_boxes))])
+    project = rows.put_project(written[0])
+    yield tell(
+        _shard_of_put(written[0]),
+        [inbox.written(inbox.ProjectSet(project.id, project.name, max_boxes))],
+    )
     return project, project.version == 1
 
 

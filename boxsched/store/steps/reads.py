@@ -1,9 +1,6 @@
 """Reads for API and page: workloads with their jobs, and the history of events."""
 
 from collections.abc import Sequence
-from operator import itemgetter
-
-import attrs
 
 from boxsched.model import JobId, WorkloadId, job_id, job_workload
 from boxsched.protocol.batches import StoredEvent
@@ -11,13 +8,15 @@ from boxsched.protocol.shards import PAGE_WORKLOADS
 from boxsched.states import JobState
 from boxsched.store import rows
 from boxsched.store.blocks import Block, Row, Steps, load
-from boxsched.store.records import ActivitySnapshot, History, Job, SetAsideCommand, Workload
+from boxsched.store.records import ActivitySnapshot, Job, SetAsideCommand, Workload
 
 OVERTAKING_SEEN = 1_000  # workloads that have finished since: beyond them it is not counted
 
 _SQL = load("reading.sql")
 
-_BOXES = [field.name for field in attrs.fields(Workload)].index("boxes")
+_id_of = _SQL["shown"].column("id")
+_boxes_of = _SQL["shown"].column("boxes")
+_job_id_of = _SQL["jobs_of"].column("id")
 
 
 def ping() -> Steps[None]:
@@ -47,8 +46,8 @@ def listed(ids: Sequence[WorkloadId], jobs_at_most: int) -> Steps[list[Workload]
     found = yield _SQL["shown"].rows([(id_,) for id_ in ids])
     few: list[Row] = []
     jobs = 0
-    for row in sorted(found, key=lambda row: place[row[0]]):
-        jobs += row[_BOXES]
+    for row in sorted(found, key=lambda row: place[_id_of(row)]):
+        jobs += _boxes_of(row)
         if few and jobs > jobs_at_most:
             break
         few.append(row)
@@ -56,11 +55,11 @@ def listed(ids: Sequence[WorkloadId], jobs_at_most: int) -> Steps[list[Workload]
 
 
 def _with_jobs(found: list[Row], block: Block = _SQL["jobs_of"]) -> Steps[list[Workload]]:
-    jobs: dict[WorkloadId, list[Job]] = {row[0]: [] for row in found}
-    ids = [(job_id(row[0], index),) for row in found for index in range(row[_BOXES])]
-    for row in sorted((yield block.rows(ids)), key=itemgetter(0)):
-        jobs[job_workload(JobId(row[0]))].append(rows.job(row))
-    return [rows.workload(row, tuple(jobs[row[0]])) for row in found]
+    jobs: dict[WorkloadId, list[Job]] = {_id_of(row): [] for row in found}
+    ids = [(job_id(_id_of(row), index),) for row in found for index in range(_boxes_of(row))]
+    for row in sorted((yield block.rows(ids)), key=_job_id_of):
+        jobs[job_workload(JobId(_job_id_of(row)))].append(rows.job(row))
+    return [rows.workload(row, tuple(jobs[_id_of(row)])) for row in found]
 
 
 def overtaken(workload: WorkloadId, since: float) -> Steps[int | None]:
@@ -74,7 +73,9 @@ def overtaken(workload: WorkloadId, since: float) -> Steps[int | None]:
 
 def job_state(id_: JobId) -> Steps[tuple[JobState, int] | None]:
     found = yield _SQL["job_state"](job=id_)
-    return (rows.JOB_STATES[found[0][0]], found[0][1]) if found else None
+    for state, attempt in found:
+        return rows.JOB_STATES[state], attempt
+    return None
 
 
 def unfinished() -> Steps[list[Workload]]:
@@ -83,10 +84,10 @@ def unfinished() -> Steps[list[Workload]]:
     after = 0
     while True:
         page = yield _SQL["unfinished"](after=after, limit=PAGE_WORKLOADS)
-        found += [rows.workload(row) for row in page]
+        found += [rows.workload(row, ()) for row in page]
         if len(page) < PAGE_WORKLOADS:
             return found
-        after = page[-1][0]
+        after = _id_of(page[-1])
 
 
 def activity(finished: int) -> Steps[ActivitySnapshot]:
@@ -95,8 +96,10 @@ def activity(finished: int) -> Steps[ActivitySnapshot]:
     waits_or_runs = yield from unfinished()
     ended = yield _SQL["recently_finished"](limit=finished)
     found = yield _SQL["latest_history"]()
-    history = History(bool(found[0][0]), *found[0][1:]) if found else None
-    return ActivitySnapshot(places, waits_or_runs, [rows.workload(row) for row in ended], history)
+    history = rows.history(found[0]) if found else None
+    return ActivitySnapshot(
+        places, waits_or_runs, [rows.workload(row, ()) for row in ended], history
+    )
 
 
 def events_there(places: Sequence[tuple[int, int, int]]) -> Steps[set[tuple[int, int, int]]]:
@@ -111,9 +114,7 @@ def find_number(project: str, number: int) -> Steps[WorkloadId | None]:
 
 def events_after(shard: int, batch: int, n: int, limit: int) -> Steps[list[StoredEvent]]:
     found = yield _SQL["events_after"](shard=shard, batch=batch, n=n, limit=limit)
-    return [
-        StoredEvent(shard, batch, n, type_, data.encode()) for shard, batch, n, type_, data in found
-    ]
+    return [rows.event(row) for row in found]
 
 
 def last_event(shard: int) -> Steps[tuple[int, int]]:
@@ -130,12 +131,12 @@ def set_aside(limit: int, workload: WorkloadId | None = None) -> Steps[list[SetA
         found = yield _SQL["set_aside"](limit=limit)
     else:
         found = yield _SQL["set_aside_of"](workload=workload, limit=limit)
-    return [SetAsideCommand(*row) for row in found]
+    return [rows.set_aside(row) for row in found]
 
 
 def set_aside_one(id_: int) -> Steps[SetAsideCommand | None]:
     found = yield _SQL["set_aside_one"](id=id_)
-    return SetAsideCommand(*found[0]) if found else None
+    return rows.set_aside(found[0]) if found else None
 
 
 def drop_old_set_aside(then: float, kept: int, limit: int) -> Steps[int]:

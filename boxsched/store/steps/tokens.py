@@ -3,9 +3,12 @@
 import attrs
 
 from boxsched.store.blocks import Steps, load
+from boxsched.store.mapping import mapper
 from boxsched.store.records import Token
 
 _SQL = load("tokens.sql")
+
+_token = mapper(Token, _SQL["token"].returns, _SQL["tokens"].returns)
 
 
 def put_token(new: Token) -> Steps[None]:
@@ -14,11 +17,11 @@ def put_token(new: Token) -> Steps[None]:
 
 def token(digest: str) -> Steps[Token | None]:
     found = yield _SQL["token"](digest=digest)
-    return Token(*found[0]) if found else None
+    return _token(found[0]) if found else None
 
 
 def tokens() -> Steps[list[Token]]:
-    return [Token(*row) for row in (yield _SQL["tokens"]())]
+    return [_token(row) for row in (yield _SQL["tokens"]())]
 
 
 def revoke_token(id_: str) -> Steps[bool]:

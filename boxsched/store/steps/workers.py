@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from boxsched.errors import Conflict
-from boxsched.model import BoxId, WorkerId
+from boxsched.model import WorkerId
 from boxsched.protocol.assignments import Assignment
 from boxsched.protocol.reasons import AGAIN, WAITS_AGAIN
 from boxsched.protocol.shards import Box
@@ -101,7 +101,7 @@ def _boxes(worker: WorkerId, box_types: Sequence[str]) -> Steps[tuple[BoxRow, ..
     wanted = list(enumerate(box_types, 1))
     yield _SQL["add_boxes"].rows(wanted, worker=worker)
     found = yield _SQL["boxes_of_worker"](worker=worker)
-    boxes = [BoxRow(BoxId(id_), worker, ordinal, type_) for id_, _, ordinal, type_ in found]
+    boxes = [rows.box_row(row) for row in found]
     asked = set(wanted)
     former = [(box.id,) for box in boxes if (box.ordinal, box.box_type) not in asked]
     if former:
@@ -157,8 +157,8 @@ def assignments(workers: Sequence[WorkerId]) -> Steps[dict[WorkerId, list[Assign
 
 
 def boxes() -> Steps[list[Box]]:
-    return [rows.box(row) for row in (yield _SQL["boxes"]())]
+    return [rows.shown_box(row) for row in (yield _SQL["boxes"]())]
 
 
 def workers() -> Steps[list[Worker]]:
-    return [Worker(*row) for row in (yield _SQL["workers"]())]
+    return [rows.worker(row) for row in (yield _SQL["workers"]())]
