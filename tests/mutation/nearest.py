@@ -1,0 +1,55 @@
+"""Which tests are nearest to a line: those that ran it, the quickest first."""
+
+import json
+from collections import defaultdict
+from pathlib import Path
+
+import attrs
+import coverage
+
+# The folders of tests of each room. A change there should be caught by these.
+FOLDERS: dict[str, tuple[str, ...]] = {
+    "scheduling": ("core", "simulation"),
+    "engine": ("engine",),
+    "cluster": ("cluster", "bus"),
+    "gateway": ("gateway",),
+    "worker": ("worker",),
+}
+
+
+@attrs.frozen
+class Nearest:
+    """What the run over the unchanged tree has shown."""
+
+    seconds: dict[str, float]  # of each test that passes
+    by_line: dict[tuple[str, int], set[str]]
+
+    @classmethod
+    def read(cls, copy: Path, data: Path, durations: Path) -> "Nearest":
+        seconds = json.loads(durations.read_text())
+        measured = coverage.CoverageData(str(data))
+        measured.read()
+        by_line: dict[tuple[str, int], set[str]] = defaultdict(set)
+        for path in measured.measured_files():
+            file = str(Path(path).relative_to(copy))
+            for line, names in measured.contexts_by_lineno(path).items():
+                by_line[file, line] |= {name for name in names if name in seconds}
+        return cls(seconds, by_line)
+
+    def tests(self, file: str, line: int, most_seconds: float) -> list[str]:
+        """The tests that ran the line; where none did in this process (a module's own line, or one
+        that runs in a process of its own), those of the room. Cut where they take ``most_seconds``
+        together, but one at least."""
+        found = self.by_line.get((file, line)) or self._of_room(file)
+        chosen: list[str] = []
+        took = 0.0
+        for name in sorted(found, key=lambda name: (self.seconds[name], name)):
+            took += self.seconds[name]
+            if chosen and took > most_seconds:
+                break
+            chosen.append(name)
+        return chosen
+
+    def _of_room(self, file: str) -> set[str]:
+        folders = tuple(f"tests/{each}/" for each in FOLDERS[file.split("/")[1]])
+        return {name for name in self.seconds if name.startswith(folders)}

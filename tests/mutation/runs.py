@@ -1,0 +1,83 @@
+"""Runs of pytest over a copy of the project: the working tree is only read."""
+
+import ctypes
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.mutation.changes import Mutant
+
+_PR_SET_CHILD_SUBREAPER = 36
+_QUIET = ("-q", "--no-header", "-p", "no:cacheprovider")
+
+
+def adopt_orphans() -> None:
+    """Make this process the parent of what tests leave behind, so that ``end_orphans`` finds it."""
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+class Copy:
+    """A copy of all files that git knows, or does not ignore, as they stand now."""
+
+    def __init__(self, project: Path, folder: Path) -> None:
+        self.folder = folder
+        command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+        listed = subprocess.run(command, cwd=project, check=True, capture_output=True, text=True)
+        for name in filter(None, listed.stdout.split("\0")):
+            if (project / name).is_file():
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(project / name, folder / name)
+
+    def measure(self, folders: Sequence[str], data: Path, durations: Path) -> int:
+        """Run these folders of tests as they are; return pytest's exit status."""
+        command = [
+            *(sys.executable, "-m", "coverage", "run", f"--data-file={data}"),
+            *("--source", str(self.folder / "boxsched"), "-m", "pytest", *_QUIET),
+            *("-p", "tests.mutation.plugin", *(f"tests/{each}" for each in folders)),
+        ]
+        environment = {"BOXSCHED_NEAREST": str(durations)}
+        return self._start(command, environment).wait()
+
+    def survives(self, mutant: Mutant, tests: Sequence[str], seconds: float) -> bool:
+        """Whether all these tests pass with the change; a run that hangs is not a survivor."""
+        path = self.folder / mutant.file
+        source = path.read_bytes()
+        path.write_bytes(mutant.applied(source))
+        for compiled in (path.parent / "__pycache__").glob(f"{path.stem}.*"):
+            compiled.unlink()
+        named = self.folder / "nearest.txt"
+        named.write_text("\n".join(tests))
+        command = [sys.executable, "-m", "pytest", *_QUIET, "-x", f"@{named}"]
+        started = self._start(command, {"PYTHONDONTWRITEBYTECODE": "1"})
+        try:
+            return started.wait(seconds) == 0
+        except subprocess.TimeoutExpired:
+            os.killpg(started.pid, signal.SIGKILL)
+            started.wait()
+            return False
+        finally:
+            path.write_bytes(source)
+
+    def _start(self, command: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            command,
+            cwd=self.folder,
+            env={**os.environ, "PYTHONPATH": str(self.folder), **environment},
+            start_new_session=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.STDOUT,
+        )
+
+
+def end_orphans() -> None:
+    """Kill and reap every child of this process, and what those leave to it."""
+    children = Path(f"/proc/self/task/{os.getpid()}/children")
+    while pids := [int(pid) for pid in children.read_text().split()]:
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)

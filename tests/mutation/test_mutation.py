@@ -1,0 +1,104 @@
+"""The mutation tool: what it changes, what it leaves alone, and what it counts as caught."""
+
+import ast
+import subprocess
+from pathlib import Path
+
+from tests.mutation.changes import chosen, mutants_of
+from tests.mutation.nearest import Nearest
+from tests.mutation.runs import Copy
+
+SOURCE = '''\
+"""A module with the number 1 in its docstring."""
+
+import logging
+
+_log = logging.getLogger("x")
+MOST: int = 5
+
+
+def room(used: int, asked: int) -> bool:
+    """Whether so many fit."""
+    assert used >= 0
+    _log.info("asked for %d", asked + 0)
+    if not used and asked <= MOST:
+        raise_flag(f"{used - 1}")
+        return True
+    return used + asked < MOST
+'''
+
+TESTS = """\
+from shop.room import room
+
+
+def test_room():
+    assert room(1, 3)
+    assert not room(3, 3)
+
+
+def test_slow():
+    assert room(1, 1)
+"""
+
+
+def project(folder: Path) -> Path:
+    (folder / "shop").mkdir(parents=True)
+    (folder / "shop" / "room.py").write_text(SOURCE)
+    (folder / "test_room.py").write_text(TESTS)
+    subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
+    return folder
+
+
+def test_the_changes_of_a_module(tmp_path: Path) -> None:
+    found = mutants_of(project(tmp_path), "shop/room.py")
+    assert [(one.line, one.before, one.after) for one in found] == [
+        (6, "5", "6"),
+        (13, "not used", "(used)"),
+        (13, "not used and asked <= MOST", "(not used or asked <= MOST)"),
+        (13, "asked <= MOST", "(asked < MOST)"),
+        (13, "asked <= MOST", "(asked > MOST)"),
+        (14, 'raise_flag(f"{used - 1}")', "pass"),
+        (15, "return True", "return None"),
+        (15, "True", "False"),
+        (16, "return used + asked < MOST", "return None"),
+        (16, "used + asked", "(used - asked)"),
+        (16, "used + asked < MOST", "(used + asked <= MOST)"),
+        (16, "used + asked < MOST", "(used + asked >= MOST)"),
+    ]
+    for one in found:
+        ast.parse(one.applied(SOURCE.encode()))
+        assert one.applied(SOURCE.encode()) != SOURCE.encode()
+
+
+def test_a_seed_chooses_the_same_mutants_and_one_a_line(tmp_path: Path) -> None:
+    found = mutants_of(project(tmp_path), "shop/room.py")
+    assert chosen(found, 3, 4) == chosen(list(found), 3, 4)
+    assert len(chosen(found, 3, 4)) == 4
+    assert sorted(one.line for one in chosen(found, 3, None)) == [6, 13, 14, 15, 16]
+    assert len({tuple(map(str, chosen(found, seed, 3))) for seed in range(9)}) > 1
+
+
+def test_the_nearest_tests_are_those_that_ran_the_line_the_quickest_first() -> None:
+    file = "boxsched/gateway/line.py"
+    nearest = Nearest(
+        {"tests/gateway/a": 3.0, "tests/gateway/b": 1.0, "tests/worker/c": 2.0},
+        {(file, 7): {"tests/gateway/a", "tests/worker/c"}},
+    )
+    assert nearest.tests(file, 7, 60) == ["tests/worker/c", "tests/gateway/a"]
+    assert nearest.tests(file, 7, 2.5) == ["tests/worker/c"]
+    assert nearest.tests(file, 7, 0.5) == ["tests/worker/c"], "one at least"
+    # No test ran line 8 in its own process: all of the room.
+    assert nearest.tests(file, 8, 60) == ["tests/gateway/b", "tests/gateway/a"]
+
+
+def test_a_mutant_is_tried_in_the_copy_alone(tmp_path: Path) -> None:
+    tree = project(tmp_path / "tree")
+    copy = Copy(tree, tmp_path / "copy")
+    by_change = {str(one).split(": ", 1)[1]: one for one in mutants_of(tree, "shop/room.py")}
+    caught = by_change["used + asked  ->  (used - asked)"]
+    missed = by_change["asked <= MOST  ->  (asked < MOST)"]
+    assert not copy.survives(caught, ["test_room.py::test_room"], 60)
+    assert copy.survives(caught, ["test_room.py::test_slow"], 60)
+    assert copy.survives(missed, ["test_room.py"], 60)
+    for folder in (tree, copy.folder):
+        assert (folder / "shop" / "room.py").read_text() == SOURCE
