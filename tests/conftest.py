@@ -1,5 +1,6 @@
 """What every folder of tests may use."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,12 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("no ../shared beside the project")
     return SHARED
+
+
+def skip_without_servers() -> None:
+    """To be called before a database server or Redis is started for tests."""
+    if os.environ.get("BOXSCHED_TEST_SERVERS") == "none":
+        pytest.skip("BOXSCHED_TEST_SERVERS=none: no server is started")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

