@@ -2,7 +2,8 @@
 
 
 class BoxschedError(Exception):
-    """Base of all errors that a caller may see; ``code`` is the contract's ``error.code``."""
+    """Base of all errors that a caller may see; ``code`` is in docs/api.md,
+    "Errors"."""
 
     code = "error"
     status = 500

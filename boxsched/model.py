@@ -89,7 +89,7 @@ def lane_key(
 
 
 class Policy(enum.StrEnum):
-    """What happens behind the first workload that does not fit (contract, section 1)."""
+    """What happens behind the first workload that does not fit (docs/scheduling.md, "Policies")."""
 
     STRICT = "strict"
     BEST_EFFORT = "best_effort"
@@ -163,7 +163,7 @@ QueueKey = tuple[float, float, int]
 def queue_key(
     priority: int, created_at: float, order: int, priority_aging: float | None
 ) -> QueueKey:
-    """Contract, section 1, "Priority": with ageing a point of priority is worth seconds."""
+    """docs/scheduling.md, "Queue order": with ageing, a point of priority is worth seconds."""
     if priority_aging is None:
         return (-priority, created_at, order)
     return (created_at - priority * priority_aging, 0.0, order)

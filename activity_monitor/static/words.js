@@ -1,4 +1,4 @@
-// What the page says of a workload: titles, states, clocks. The contract's words, for people.
+// What the page says of a workload: titles, states, clocks. The words of docs/glossary.md, for people.
 
 import { firstLine } from "./text.js";
 import { span } from "./times.js";

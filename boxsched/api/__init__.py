@@ -1,4 +1,4 @@
-"""The API: HTTP in, the contract's JSON out.
+"""The API: HTTP in, JSON out (docs/api.md).
 
 Three rooms: ``http`` (connections, the guard, bodies, replies), ``auth`` (tokens, sessions) and
 ``resources`` (one module a resource). Resources use the other two, never the other way.
@@ -6,7 +6,7 @@ Three rooms: ``http`` (connections, the guard, bodies, replies), ``auth`` (token
 A request passes, in this order:
 
     serving    the connection: deadlines, what is not HTTP, the last resort for our own mistakes
-    guard      the one middleware: who asks, whether he may, every refusal in the contract's form
+    guard      the one middleware: who asks, whether they may, the form of every refusal
     routes     the table: path, policy, handler, and what openapi.json says
     (handler)  projects, submissions, workloads, logs, fleet, activity, events, operations
     bodies     bytes -> value, by the types in ``requests``, which are what openapi.json shows

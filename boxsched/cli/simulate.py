@@ -93,7 +93,7 @@ def _parsed(path: str, several: bool) -> Scenario:
         name = report.readable(path)
         if several:
             raise BadUse(f"{name}: {error}") from None
-        # One line begins with the place in it (contract, section 2).
+        # One line that begins with the place in the scenario (docs/simulation.md).
         raise BadUse(str(error) if path == "-" else f"{error} (in {name})") from None
 
 

@@ -4,7 +4,7 @@
         build = await client.build("web", branch="main")
         done = await client.wait(build.id)
 
-Refusals are the errors of ``boxsched.errors``, with the contract's ``code`` and ``field``; a
+Refusals are the errors of ``boxsched.errors``, with the answer's ``code`` and ``field``; a
 service that cannot be reached is ``Unreachable``. Every call may be repeated, and is, while the
 service is away: submissions carry an ``Idempotency-Key`` that the client makes, so that none counts
 twice.

@@ -203,7 +203,7 @@ class Books:
 
 
 def _ask(job: SubmitJob) -> JobAsk:
-    """Expected durations never exceed the time limit (contract, section 1); older rows may."""
+    """docs/scheduling.md, "Expected durations": never more than the limit; older rows may be."""
     limit = job.timeout_seconds
     return JobAsk(job.box_type, min(job.expected_seconds, limit), limit)
 

@@ -72,8 +72,10 @@ class Blocker:
 
 @attrs.frozen
 class WhyReport:
-    """The contract's explanation; ``position`` is 1 for the next in the queue. ``promised_start``
-    is the first time that was reserved for it, which may have passed; None: it was never the head.
+    """An explanation (docs/scheduling.md, "Reasons"); ``position`` is 1 for the next in the queue.
+
+    ``promised_start`` is the first time that was reserved for it, which may have passed; None: it
+    was never the head.
     """
 
     phase: str

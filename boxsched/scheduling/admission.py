@@ -2,9 +2,9 @@
 
 One ``Pass`` judges the shapes' heads in queue order. What it hands out is never given back in the
 same pass, so a "no" to the head of a shape holds for all of that shape (``admitted`` says what the
-others of it may still do to their project). The rules and their words are the contract's,
-section 1, "The gate"; backfilling is EASY's (Lifka 1995): a reservation for the head only, with the
-plan counted like Boxes.
+others of it may still do to their project). The rules are in docs/scheduling.md, "The gate" to
+"Guard". Backfilling is EASY's (Lifka 1995): a reservation for the head only, with the plan counted
+like Boxes.
 
 A job that runs longer than expected is taken to run to its time limit. To take it to end at any
 moment would set the head's time to now, and then nothing could be let past the head.

@@ -136,7 +136,8 @@ class Pool:
 
     def take(self, project: ProjectId, branch: str | None) -> tuple[Box, bool]:
         """A free Box, and whether it is warm: first one that last ran this project and branch, then
-        one that last ran this project, then the one longest free (contract, "Assignment")."""
+        one that last ran this project, then the one longest free (docs/scheduling.md,
+        "Assignment")."""
         warm = None
         if branch is not None:
             warm = self._warm.get((project, branch))

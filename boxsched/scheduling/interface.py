@@ -291,7 +291,7 @@ class BehindReservation:
     """It would fit now, but it would delay the head, which gets its Boxes at ``at``.
 
     ``by_limit``: the head waits much longer than was promised, so that the time limits of later
-    workloads count instead of their expected durations (contract, section 1, "Guard").
+    workloads count instead of their expected durations (docs/scheduling.md, "Guard").
     """
 
     head: WorkloadId

@@ -36,7 +36,7 @@ FORECAST_WORKLOADS = 500  # a forecast looks at no more that wait than this
 def expected_duration(passed_runs: Sequence[float]) -> float:
     """Seconds to expect: the median of the last runs, rounded up to a power of 2^(1/4) seconds.
 
-    Contract, section 1, "Expected durations in the service". At least a thousandth of a second.
+    docs/scheduling.md, "Expected durations". At least a thousandth of a second.
     """
     seconds = max(median(passed_runs[-RUNS_REMEMBERED:]), SHORTEST_EXPECTED_SECONDS)
     step = math.ceil(_STEPS_A_DOUBLING * math.log2(seconds))

@@ -392,7 +392,7 @@ class Scheduler:
 
 
 def _result(run: Run) -> Result:
-    """Contract, "Results": asked to stop beats a failure before; fail-fast is a failure."""
+    """docs/scheduling.md, "Results": asked to stop beats a failure before; fail-fast fails."""
     if run.stop_cause in (StopCause.ASKED, StopCause.SUPERSEDED):
         return Result.STOPPED
     return Result.FAILED if run.failed else Result.PASSED

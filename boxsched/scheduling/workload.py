@@ -124,7 +124,7 @@ class RunningGroup:
         self.entry = (self.end, self.workload.id, self.number, self)
 
     def taken_to_end(self, now: float) -> float:
-        """When its jobs are taken to end (contract, section 1, "backfill")."""
+        """When its jobs are expected to end (docs/scheduling.md, "Late jobs")."""
         return self.end if self.end >= now else max(self.last, now)
 
 

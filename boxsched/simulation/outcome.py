@@ -25,7 +25,7 @@ class Record:
 
 @attrs.frozen
 class Summary:
-    """The figures of the contract, section 2."""
+    """The figures of a run (docs/simulation.md, "Output")."""
 
     workloads: int
     jobs: int

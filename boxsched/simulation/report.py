@@ -30,7 +30,7 @@ _EXACT_INTEGERS = 2.0**53
 
 
 def as_json(outcome: Outcome) -> str:
-    """The contract's object: every workload and the summary, on one line."""
+    """Every workload and the summary, as one line (docs/simulation.md, "Output")."""
     workloads = {name: _record_fields(record) for name, record in outcome.workloads.items()}
     return json.dumps({"workloads": workloads, "summary": summary_fields(outcome.summary)})
 

@@ -1,4 +1,4 @@
-"""A scenario from JSON, as section 2 of the contract has it; ``BadInput`` names the place."""
+"""A scenario from JSON (docs/simulation.md, "Scenarios"); ``BadInput`` names the place."""
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum

@@ -1,6 +1,6 @@
 """Virtual time over the scheduling core: what the core admits runs, and ends when it must.
 
-One instant, as in section 1 of the contract:
+One instant (docs/scheduling.md, "One instant"):
 
     1. every job that ends now has ended,
     2. what is asked now is applied, in its order,

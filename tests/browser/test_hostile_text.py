@@ -1,4 +1,4 @@
-"""Whatever a branch, a message, an author or a job is called: it is text (faults.md, S16, S17)."""
+"""Whatever a branch, a message, an author or a job is called: it is text (S16, S17)."""
 
 import pytest
 from playwright.sync_api import Page, expect

@@ -46,7 +46,7 @@ class Fleet(Reference):
         return self.free(box_type) + sum(taken_to_end(b["job"], now) <= at for b in coming)
 
     def start(self, w, now):
-        """Takes the core's choice of Boxes, job by job; raises where the contract differs."""
+        """Takes the core's choice of Boxes, job by job; raises where docs/scheduling.md differs."""
         super().start(w, now)
         for job, name in zip(w["jobs"], self.chosen[w["id"]], strict=True):
             idle = self.idle(job["box_type"])

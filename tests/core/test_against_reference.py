@@ -22,7 +22,7 @@ SEEDS_A_TEST = 100
 
 
 def simulated(scenario):
-    """What the core makes of it, in the contract's form."""
+    """What the core makes of it, in the form of ``boxsched simulate``."""
     outcome = run(parse(json.dumps(scenario).encode()))
     summary = outcome.summary
     return {
@@ -69,7 +69,7 @@ def test_the_simulator_agrees_on_whatever_hypothesis_finds(made):
     assert simulated(made)["workloads"] == simulate(made)["workloads"]
 
 
-def test_the_contracts_own_example():
+def test_the_example_of_the_docs():
     """Section 2, to the digit."""
     scenario = {
         "boxes": 8,

@@ -1,4 +1,4 @@
-"""How workloads end, which Boxes they get, and Boxes that come and go (contract, section 1)."""
+"""How workloads end, which Boxes they get, and Boxes that come and go (docs/scheduling.md)."""
 
 import pytest
 

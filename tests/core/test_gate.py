@@ -1,4 +1,5 @@
-"""The gate: admitted wholly or not at all, and whom that blocks (contract, section 1)."""
+"""The gate: admitted wholly or not at all, and whom that blocks
+(docs/scheduling.md, "The gate")."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Each rule of ordering and of priority as a scenario (contract, section 1), with its reasons."""
+"""Each rule of ordering and of priority as a scenario (docs/scheduling.md), with its reasons."""
 
 import pytest
 

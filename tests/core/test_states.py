@@ -18,7 +18,7 @@ from boxsched.states import (
     moved,
 )
 
-# A workload's life once more, as a reader of the contract would write it down.
+# A workload's life once more, as a reader of docs/scheduling.md would write it down.
 WORKLOAD_MOVES = """
 registered lane_free   queued
 registered canceled    finished
@@ -92,5 +92,5 @@ def test_a_pair_of_another_table_is_no_move():
         moved(TRANSITIONS, JobState.WAITING, Move.ADMITTED)
 
 
-def test_the_results_are_the_contracts():
+def test_the_results_are_those_of_the_docs():
     assert set(Result) == {"passed", "failed", "stopped", "canceled", "refused"}

@@ -1,4 +1,4 @@
-"""The contract's section 2 by the naive queue: a scenario (a dict, as JSON gives it) in, the output
+"""docs/simulation.md by the naive queue: a scenario (a dict, as JSON gives it) in, the output
 (a dict) out."""
 
 from fnmatch import fnmatchcase
@@ -7,7 +7,7 @@ from tests.reference.queueing import Reference, runs
 
 
 def simulate(scenario):
-    """The contract's section 2: runs the scenario in virtual time."""
+    """Runs the scenario in virtual time."""
     boxes = scenario["boxes"] if isinstance(scenario["boxes"], dict) else {None: scenario["boxes"]}
     projects = {p["name"]: p for p in scenario.get("projects", [])}
     reference = Reference(

@@ -1,7 +1,7 @@
-"""The contract's section 1 once more, as slowly and plainly as it can be written.
+"""docs/scheduling.md once more, as slowly and plainly as it can be written.
 
 Nothing is kept that can be counted anew: every question walks all workloads. It shares no line with
-``boxsched.scheduling``; so where both agree, they agree by the contract's words. A workload is a
+``boxsched.scheduling``; so where both agree, they agree by the words of that page. A workload is a
 dict; so is a job.
 """
 

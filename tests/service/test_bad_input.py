@@ -1,4 +1,4 @@
-"""Malformed, huge and hostile requests: a 4xx in the contract's form, and the service goes on."""
+"""Malformed, huge and hostile requests: a 4xx (docs/api.md, "Errors"), and the service goes on."""
 
 import asyncio
 import gzip

@@ -202,7 +202,7 @@ def test_the_place_of_a_mistake_is_named(given, expected):
     assert place(given) == expected
 
 
-def test_what_the_contract_shows_as_null_may_be_null():
+def test_what_the_docs_show_as_null_may_be_null():
     given = project(max_boxes=None) | {"priority_aging": None, "max_boxes": None}
     parse(json.dumps(given).encode())
 

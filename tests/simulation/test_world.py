@@ -1,4 +1,4 @@
-"""Section 1 of the contract in virtual time: one instant after the other."""
+"""docs/scheduling.md in virtual time: one instant after the other."""
 
 import attrs
 import pytest
@@ -24,7 +24,7 @@ from tests.simulation.story import (
 FAILS = {"seconds": 5, "result": "failed"}
 
 
-def test_the_example_of_the_contract():
+def test_the_example_of_the_docs():
     web = {"name": "web", "priority_branches": ["main"], "max_boxes": None, "fail_fast": False}
     web["cancellation"] = [["main", "none"], ["*", "queued"]]
     failing = {"seconds": 30, "expected": 45, "result": "failed"}

@@ -27,7 +27,7 @@ AWAY_SECONDS = 15.0  # so long a token goes on holding that the store cannot be 
 PATIENCE_SECONDS = 1.5  # for one look-up; then the store counts as away
 HELD_PATIENCE_SECONDS = 0.5  # of a token that held a moment ago: the request itself waits too
 REST_SECONDS = 1.0  # and for so long nobody waits for it who can do without
-assert FRESH_SECONDS < HOLDS_SECONDS < 1.0  # revoked within a second (faults.md, S3)
+assert FRESH_SECONDS < HOLDS_SECONDS < 1.0  # revoked within a second (docs/faults.md, S3)
 
 KEPT_AT_MOST = 10_000
 STRANGERS_AT_ONCE = 4  # look-ups of what is not known to hold

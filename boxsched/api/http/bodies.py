@@ -1,7 +1,7 @@
 """A request's body: read within bounds of size and time, and made a value or a refusal.
 
-The contract's errors tell malformed (400: not JSON) from what does not make sense (422), and name
-the field as a caller writes it: ``jobs[0].commands``.
+Refusals (docs/api.md, "Errors") tell malformed (400: not JSON) from invalid (422: JSON that does
+not make sense), and name the field as a caller writes it: ``jobs[0].commands``.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""The one middleware: who asks, whether he may, and every refusal in the contract's form.
+"""The one middleware: who asks, whether they may, and the form of every refusal.
 
 Default deny: a route that declares no policy, and a path that has no route, ask for a token. It
 comes in the Authorization header; a browser's session comes in its cookie, and then a change counts

@@ -1,4 +1,4 @@
-"""What msgspec says of a body that does not fit, as the contract's error: with the place in it.
+"""What msgspec says of a body that does not fit, as an ``Invalid`` that names the place in it.
 
 msgspec names the place but for keys of objects (``$.jobs[0].environment[...]``), and not what would
 have been right. The body is read again for that, and the types are walked along the place.

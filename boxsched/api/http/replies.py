@@ -1,4 +1,4 @@
-"""Answers: JSON bodies, errors in the contract's form, and the headers that all of them carry."""
+"""Answers: JSON bodies, errors (docs/api.md, "Errors"), and the headers that all of them carry."""
 
 from collections.abc import Mapping
 
@@ -92,7 +92,7 @@ def refusal(raised: BoxschedError) -> web.Response:
 
 
 def refused(raised: web.HTTPException) -> web.Response:
-    """aiohttp's own refusals, in the contract's form."""
+    """aiohttp's own refusals, in our form."""
     response = error(
         raised.status,
         _CODES.get(raised.status, "malformed" if raised.status < 500 else "error"),

@@ -1,9 +1,9 @@
 """Connections: their deadlines, and the answers that are made outside of any route.
 
 Deadlines: see ``deadlines``. aiohttp answers with texts of its own what it cannot parse, what it
-refuses before any middleware, and what a route raises by mistake; here all get the contract's form.
-The last is the one catch-all of the service: it logs, and tells the client no more than the id to
-look for.
+refuses before any middleware, and what a route raises by mistake; here all get the form
+of docs/api.md, "Errors". The last is the one catch-all of the service: it logs, and tells the
+client no more than the id to look for.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """``boxsched check``: every invariant that can be read from tables and history, by number.
 
-The numbers are the design's (I1 to I10) and its fault model's (V1 to V25). Opened read-only, in one
-snapshot: it may run while a service does, and finds the same whether or not one runs.
+The numbers (I1 to I10, V1 to V25) are those of docs/faults.md, "Invariants". The database is opened
+read-only, in one snapshot: a check may run beside a service, and finds the same with or without it.
 """
 
 import asyncio

@@ -270,7 +270,7 @@ def _job_rows(new: NewWorkload, workload: WorkloadId, expected: _Expected) -> li
 
 
 def _expected_seconds(new: NewWorkload, job: JobSpec, expected: _Expected) -> float:
-    """Never more than the time limit (contract, section 1, "Expected durations")."""
+    """Never more than the time limit (docs/scheduling.md, "Expected durations")."""
     return min(expected.get((new.project, job.name), job.timeout_seconds), job.timeout_seconds)
 
 
