@@ -11,6 +11,7 @@ import functools
 import logging
 import os
 import sqlite3
+import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -39,6 +40,7 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 DECIDING, SERVING, READING = 1, 2, 2  # reading connections of each use
+TOGETHER_SECONDS = 0.02  # a transaction of several procedures is committed after so long
 NOTE_SECONDS = 1.0  # between two notes of how far the file has come
 # 16 MB of WAL: more commits share a checkpoint's two fsyncs.
 WRITER_PRAGMAS = (
@@ -200,7 +202,7 @@ class SqliteDriver:
             changes = writer.raw.total_changes
             writer.raw.execute("BEGIN IMMEDIATE")
             with self._undone_on_error(writer):
-                answers = [writer.run(steps) for steps in procedures]
+                answers = _run(writer, procedures)
         with translating(self.path, committing=True), self._undone_on_error(writer):
             writer.raw.execute("COMMIT")
         self._has_synced = self._has_synced or writer.raw.total_changes > changes
@@ -239,6 +241,17 @@ class SqliteProcedures:
 
     async def snapshot(self, steps: Callable[P, Steps[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         return await self._readers.snapshot(steps(*args, **kwargs))
+
+
+def _run(writer: Connection, procedures: Sequence[Steps[Any]]) -> list[Any]:
+    """The answers of those that are done within TOGETHER_SECONDS; of the first one in any case."""
+    until = time.monotonic() + TOGETHER_SECONDS
+    answers = []
+    for steps in procedures:
+        answers.append(writer.run(steps))
+        if time.monotonic() > until:
+            break
+    return answers
 
 
 def _prepare(writer: Connection) -> None:

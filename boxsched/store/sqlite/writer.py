@@ -36,7 +36,8 @@ Outcome = tuple[Member, Any, BaseException | None]  # its answer, or its error
 
 
 class Writer:
-    """``transact`` runs procedures in one transaction, in the thread, and returns their answers."""
+    """``transact`` runs procedures in one transaction, in the thread, and returns their answers: of
+    the first ones, where all of them would take too long; at least of one."""
 
     def __init__(self, transact: Callable[[Sequence[Steps[Any]]], Sequence[Any]]) -> None:
         self._transact = transact
@@ -96,10 +97,14 @@ class Writer:
             group = [self._waiting.popleft() for _ in range(count)]
         wanted = [member for member in group if not member.future.cancelled()]
         if wanted:
-            loop.call_soon_threadsafe(_answer, self._outcomes(wanted))
+            outcomes = self._outcomes(wanted)
+            with self._lock:  # a transaction that takes long is committed before it has all of them
+                self._waiting.extendleft(reversed(wanted[len(outcomes) :]))
+            loop.call_soon_threadsafe(_answer, outcomes)
         return bool(group)
 
     def _outcomes(self, group: Sequence[Member]) -> list[Outcome]:
+        """Of the first members, at least of one."""
         try:
             answers = self._transact([member.begin() for member in group])
         except OutcomeUnknown as error:
@@ -108,7 +113,7 @@ class Writer:
             if len(group) == 1:
                 return [(group[0], None, error)]
             return [outcome for member in group for outcome in self._outcomes([member])]
-        return [(member, answer, None) for member, answer in zip(group, answers, strict=True)]
+        return [(member, answer, None) for member, answer in zip(group, answers, strict=False)]
 
 
 def _answer(outcomes: Sequence[Outcome]) -> None:
