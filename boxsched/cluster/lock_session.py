@@ -19,8 +19,8 @@ import attrs
 import psycopg2
 from psycopg2.extensions import ISOLATION_LEVEL_AUTOCOMMIT
 
-from boxsched.cluster.lock_sql import PING
-from boxsched.cluster.shared_locks import OtherCluster, OtherLockKey, others, share
+from boxsched.cluster.locks import TAKES_NO_WRITES, Locks, NameTaken, SessionLost
+from boxsched.cluster.shared_locks import OtherCluster, OtherLockKey
 from boxsched.cluster.shares import View
 from boxsched.errors import BoxschedError
 from boxsched.protocol.lock_keys import LockKeys
@@ -36,7 +36,6 @@ STALL_SECONDS = 1.5  # the event loop made no progress for so long: it leads not
 CLAIM_SECONDS = SESSION_SECONDS + 2.0  # an earlier life's locks are free by then
 FIRST_PAUSE_SECONDS = 0.1
 assert STALL_SECONDS < TRUST_SECONDS
-TAKES_NO_WRITES = "the database takes no writes: a standby, or set to be read-only"
 
 _CONNECTING: Mapping[str, Any] = {
     "application_name": "boxsched leader",
@@ -53,14 +52,6 @@ SET idle_session_timeout = '{SESSION_SECONDS}s';
 SET statement_timeout = '{TRUST_SECONDS}s';
 SET client_connection_check_interval = '500ms';
 """
-
-
-class NameTaken(Exception):
-    """Another process leads as this node: give it a name of its own."""
-
-
-class SessionLost(Exception):
-    """The session does not hold what it should."""
 
 
 @attrs.frozen
@@ -154,10 +145,10 @@ class LockSession:
         away_since: float | None = None
         while not self._ending.is_set():
             try:
-                with self._session() as raw:
+                with self._session() as locks:
                     away_since = None
                     self._was_in, self._kept_out = True, False
-                    self._lead(raw)
+                    self._lead(locks)
             except (OtherCluster, OtherLockKey) as error:
                 if not self._was_in:
                     self._failed(error)
@@ -182,22 +173,19 @@ class LockSession:
             log.error("this node leads nothing while the other is there: %s", error)
 
     @contextlib.contextmanager
-    def _session(self) -> Iterator[Any]:
+    def _session(self) -> Iterator[Locks]:
         raw = self._servers.connect_raw(_CONNECTING)
         try:
             raw.set_isolation_level(ISOLATION_LEVEL_AUTOCOMMIT)
             with raw.cursor() as cursor:
                 cursor.execute(_SESSION)
-            self._claim(raw)
-            with self._guard:
-                self._releasing.clear()  # of an earlier session: that went with it
-            yield raw
+            locks = Locks(raw, self._keys, self._node)
+            self._claim(locks)
+            yield locks
         finally:
             raw.close()
 
-    def _claim(self, raw: Any) -> None:
-        """The locks that say: this node is alive, of this cluster, and has this lock key."""
-        keys = self._keys
+    def _claim(self, locks: Locks) -> None:
         patience = clock() + CLAIM_SECONDS
 
         def again() -> bool:
@@ -205,71 +193,31 @@ class LockSession:
                 raise SessionLost("this node is stopping")
             return clock() < patience
 
-        with raw.cursor() as cursor:
-            while others(cursor, keys.lock_keys, keys.lock_key) and again():
-                pass  # perhaps an earlier life of its nodes
-            share(cursor, keys.lock_keys, keys.lock_key, OtherLockKey, again)
-            share(cursor, keys.clusters, keys.cluster, OtherCluster, again)
-        while not self._ending.is_set():
-            with raw.cursor() as cursor:
-                cursor.execute("SELECT pg_try_advisory_lock(%s, %s)", (keys.nodes, self._node))
-                (mine,) = cursor.fetchone()
-            if mine:
-                return
-            if clock() > patience:
-                raise NameTaken(
-                    "another process leads as this node: its data folder was copied, or its --name "
-                    "given twice; give each node a name of its own (--name)"
-                )
-            self._ending.wait(PING_SECONDS)
+        locks.claim(again)
+        with self._guard:
+            self._releasing.clear()  # of an earlier session, which released all its locks
 
-    def _lead(self, raw: Any) -> None:
+    def _lead(self, locks: Locks) -> None:
         key = self._servers.key
         while not self._ending.is_set():
             if self._servers.key != key:
                 raise AnotherServer("the database is on another server by now")
-            began = clock()
-            if began - self._ticked > STALL_SECONDS:
-                raise SessionLost(f"the event loop stood still for {began - self._ticked:.1f} s")
-            self._unlock(raw)
-            self._seen(Seen(began, self._ping(raw)))
-            self._servers.pulse.beats()
+            began = self._ping(locks)
             self._nudged.wait(max(0.0, PING_SECONDS - (clock() - began)))
             self._nudged.clear()
 
-    def _unlock(self, raw: Any) -> None:
+    def _ping(self, locks: Locks) -> float:
+        """Unlock what is released, take what is free, tell what is seen; return when it began."""
+        began = clock()
+        if began - self._ticked > STALL_SECONDS:
+            raise SessionLost(f"the event loop stood still for {began - self._ticked:.1f} s")
         with self._guard:
-            shards, self._releasing = self._releasing, set()
-        if shards:
-            with raw.cursor() as cursor:
-                cursor.execute(
-                    "SELECT pg_advisory_unlock(%s, number) FROM unnest(%s::int[]) AS s (number)",
-                    (self._keys.shards, sorted(shards)),
-                )
-
-    def _ping(self, raw: Any) -> View:
-        keys = self._keys
-        with raw.cursor() as cursor:
-            cursor.execute(
-                PING,
-                {
-                    "shards": keys.shards,
-                    "nodes": keys.nodes,
-                    "wanted": list(self._wanted),
-                },
-            )
-            (read_only, _, backend), *rows = cursor.fetchall()
-        if read_only:
-            raise SessionLost(TAKES_NO_WRITES)
-        return self._view(rows, backend)
-
-    def _view(self, rows: Collection[tuple[int, int, int]], backend: int) -> View:
-        keys = self._keys
-        node_of = {pid: number for what, number, pid in rows if what == keys.nodes}
-        if node_of.get(backend) != self._node:
-            raise SessionLost("its locks are gone: a proxy that pools transactions in between?")
-        leaders = {number: node_of.get(pid, 0) for what, number, pid in rows if what == keys.shards}
-        return View(self._node, frozenset(node_of.values()), leaders)
+            released, self._releasing = self._releasing, set()
+        if released:
+            locks.unlock(released)
+        self._seen(Seen(began, locks.ping(self._wanted)))
+        self._servers.pulse.beats()
+        return began
 
 
 def _told(error: Exception) -> str:

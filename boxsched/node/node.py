@@ -14,7 +14,8 @@ import attrs
 from boxsched import __version__, discarding
 from boxsched.clock import Clock
 from boxsched.cluster.bus import Bus, NoBus
-from boxsched.cluster.leadership import ElectedLeadership, Leadership, SoleLeadership
+from boxsched.cluster.elected import ElectedLeadership
+from boxsched.cluster.leadership import Leadership, SoleLeadership
 from boxsched.cluster.mirror import Mirror
 from boxsched.cluster.names import node_name
 from boxsched.cluster.standing import NodeStanding, standing

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import attrs
 import pytest
 
-from boxsched.cluster import leadership as module
-from boxsched.cluster.leadership import ElectedLeadership
+from boxsched.cluster import elected as module
+from boxsched.cluster.elected import ElectedLeadership
 from boxsched.cluster.lock_session import STALL_SECONDS, Seen, clock
 from boxsched.cluster.shares import View
 from boxsched.protocol.lock_keys import LockKeys

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator
 import psycopg2
 import pytest
 
-from boxsched.cluster.lock_session import STALL_SECONDS, LockSession, NameTaken
+from boxsched.cluster.lock_session import STALL_SECONDS, LockSession
+from boxsched.cluster.locks import Locks, NameTaken
 from boxsched.cluster.shared_locks import OtherCluster, OtherLockKey
 from boxsched.protocol.lock_keys import LockKeys
 from tests.cluster.conftest import KEYS, Session
@@ -162,9 +163,9 @@ def test_another_cluster_that_came_meanwhile_is_waited_out(
     tries: list[object] = []
     claim = LockSession._claim
 
-    def counted(session: LockSession, raw: object) -> None:
-        first._note(tries, raw)
-        claim(session, raw)
+    def counted(session: LockSession, locks: Locks) -> None:
+        first._note(tries, locks)
+        claim(session, locks)
 
     monkeypatch.setattr(LockSession, "_claim", counted)
     with psycopg2.connect(url) as other, other.cursor() as cursor:

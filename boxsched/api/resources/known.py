@@ -12,7 +12,7 @@ Other nodes write, too. So a node remembers something only where one of these ho
    asks for more than the plan (``ProjectChanged``), and then it is read anew. Nothing is refused,
    and no remembered answer is given, by settings from memory: they are read anew first.
 3. It is asked for again within seconds: which tokens hold (``known_tokens``, 0.9 s), who leads and
-   who is alive (``cluster.leadership``), whether external workers may come in (``mixing``, 2 s).
+   who is alive (``cluster.elected``), whether external workers may come in (``mixing``, 2 s).
 4. The history tells when it is old: an engine's books, a mirror of them, the feed's place. They
    name the batch that they are of.
 
