@@ -1,32 +1,64 @@
-"""The blocking face of the client: the same calls, for scripts without an event loop."""
+"""The blocking client: the calls of ``Client`` without ``await``, for scripts without a loop."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
+import functools
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar, overload
 
 from boxsched.client.asynchronous import DEFAULT_PATIENCE_SECONDS, Client
-from boxsched.client.records import (
-    Activity,
-    Box,
-    Event,
-    Explanation,
-    NewToken,
-    Node,
-    Page,
-    Project,
-    SetAside,
-    Settings,
-    Token,
-    Worker,
-    Workload,
-)
 
+_P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 
+class _Method(Generic[_P, _T]):
+    """A method with the parameters and the docstring of a method of ``Client``.
+
+    A descriptor: so type checkers and editors see the parameters and the result.
+    """
+
+    def __init__(self, method: Callable[Concatenate["BlockingClient", _P], _T]) -> None:
+        self._method = method
+
+    @overload
+    def __get__(
+        self, client: None, owner: type
+    ) -> Callable[Concatenate["BlockingClient", _P], _T]: ...
+
+    @overload
+    def __get__(self, client: "BlockingClient", owner: type) -> Callable[_P, _T]: ...
+
+    def __get__(self, client: "BlockingClient | None", owner: type) -> Callable[..., _T]:
+        return self._method if client is None else functools.partial(self._method, client)
+
+
+def _call(
+    call: Callable[Concatenate[Client, _P], Coroutine[Any, Any, _T]],
+) -> _Method[_P, _T]:
+    """A call that waits for the result of the client's coroutine."""
+
+    def method(client: "BlockingClient", /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        return client._run(call(client._client, *args, **kwargs))
+
+    functools.update_wrapper(method, call)
+    return _Method(method)
+
+
+def _stream(
+    call: Callable[Concatenate[Client, _P], AsyncIterable[_T]],
+) -> _Method[_P, Iterator[_T]]:
+    """A call that iterates over the client's stream, and waits for each item."""
+
+    def method(client: "BlockingClient", /, *args: _P.args, **kwargs: _P.kwargs) -> Iterator[_T]:
+        return client._each(aiter(call(client._client, *args, **kwargs)))
+
+    functools.update_wrapper(method, call)
+    return _Method(method)
+
+
 class BlockingClient:
-    """``Client`` without ``await``; see there. For one thread; not from within a running loop."""
+    """``Client`` without ``await``. For one thread, and not from within a running event loop."""
 
     def __init__(
         self,
@@ -51,168 +83,44 @@ class BlockingClient:
         self._run(self._client.__aexit__(kind, error, trace))
         self._runner.close()
 
+    @functools.wraps(Client.json)  # any name may be a query parameter, also the first argument's
     def json(self, *segments: str, **query: str) -> Any:
         return self._run(self._client.json(*segments, **query))
 
-    def projects(self) -> list[Project]:
-        return self._run(self._client.projects())
+    projects = _call(Client.projects)
+    project = _call(Client.project)
+    put_project = _call(Client.put_project)
+    delete_project = _call(Client.delete_project)
 
-    def project(self, name: str) -> Project:
-        return self._run(self._client.project(name))
+    build = _call(Client.build)
+    deploy = _call(Client.deploy)
+    rebuild = _call(Client.rebuild)
+    stop = _call(Client.stop)
+    resolve = _call(Client.resolve)
 
-    def put_project(self, name: str, settings: Settings) -> bool:
-        return self._run(self._client.put_project(name, settings))
+    workloads = _call(Client.workloads)
+    workload = _call(Client.workload)
+    explanation = _call(Client.explanation)
+    activity = _call(Client.activity)
+    log = _call(Client.log)
+    wait = _call(Client.wait)
+    follow_log = _stream(Client.follow_log)
+    events = _stream(Client.events)
 
-    def delete_project(self, name: str) -> None:
-        self._run(self._client.delete_project(name))
+    workers = _call(Client.workers)
+    boxes = _call(Client.boxes)
+    nodes = _call(Client.nodes)
+    metrics = _call(Client.metrics)
+    forget_worker = _call(Client.forget_worker)
+    forget_node = _call(Client.forget_node)
 
-    def build(
-        self,
-        project: str,
-        *,
-        branch: str | None = None,
-        tag: str | None = None,
-        commit: str | None = None,
-        message: str | None = None,
-        author: str | None = None,
-        jobs: Sequence[Mapping[str, Any]] | None = None,
-        priority: int | None = None,
-        key: str | None = None,
-    ) -> Workload:
-        return self._run(
-            self._client.build(
-                project,
-                branch=branch,
-                tag=tag,
-                commit=commit,
-                message=message,
-                author=author,
-                jobs=jobs,
-                priority=priority,
-                key=key,
-            )
-        )
+    set_aside = _call(Client.set_aside)
+    set_aside_command = _call(Client.set_aside_command)
+    drop_set_aside = _call(Client.drop_set_aside)
 
-    def deploy(
-        self,
-        project: str,
-        server: str,
-        *,
-        build: str | None = None,
-        commit: str | None = None,
-        jobs: Sequence[Mapping[str, Any]] | None = None,
-        priority: int | None = None,
-        key: str | None = None,
-    ) -> Workload:
-        return self._run(
-            self._client.deploy(
-                project, server, build=build, commit=commit, jobs=jobs, priority=priority, key=key
-            )
-        )
-
-    def rebuild(self, workload: str, *, key: str | None = None) -> Workload:
-        return self._run(self._client.rebuild(workload, key=key))
-
-    def stop(self, workload: str) -> None:
-        self._run(self._client.stop(workload))
-
-    def resolve(self, job: str, result: str, *, note: str = "") -> Workload:
-        return self._run(self._client.resolve(job, result, note=note))
-
-    def workloads(
-        self,
-        *,
-        kind: str | None = None,
-        state: str | None = None,
-        result: str | None = None,
-        project: str | None = None,
-        number: int | None = None,
-        branch: str | None = None,
-        server: str | None = None,
-        limit: int | None = None,
-        cursor: str | None = None,
-    ) -> Page:
-        return self._run(
-            self._client.workloads(
-                kind=kind,
-                state=state,
-                result=result,
-                project=project,
-                number=number,
-                branch=branch,
-                server=server,
-                limit=limit,
-                cursor=cursor,
-            )
-        )
-
-    def workload(self, workload: str) -> Workload:
-        return self._run(self._client.workload(workload))
-
-    def explanation(self, workload: str) -> Explanation:
-        return self._run(self._client.explanation(workload))
-
-    def activity(self) -> Activity:
-        return self._run(self._client.activity())
-
-    def workers(self) -> list[Worker]:
-        return self._run(self._client.workers())
-
-    def boxes(self) -> list[Box]:
-        return self._run(self._client.boxes())
-
-    def nodes(self) -> list[Node]:
-        return self._run(self._client.nodes())
-
-    def forget_worker(self, worker: str) -> None:
-        self._run(self._client.forget_worker(worker))
-
-    def forget_node(self, name: str) -> None:
-        self._run(self._client.forget_node(name))
-
-    def set_aside(self) -> list[SetAside]:
-        return self._run(self._client.set_aside())
-
-    def set_aside_command(self, command: str) -> SetAside:
-        return self._run(self._client.set_aside_command(command))
-
-    def drop_set_aside(self, command: str) -> None:
-        self._run(self._client.drop_set_aside(command))
-
-    def create_token(
-        self,
-        role: str,
-        *,
-        name: str | None = None,
-        expires_in_seconds: float | None = None,
-        max_workers: int | None = None,
-    ) -> NewToken:
-        return self._run(
-            self._client.create_token(
-                role, name=name, expires_in_seconds=expires_in_seconds, max_workers=max_workers
-            )
-        )
-
-    def tokens(self) -> list[Token]:
-        return self._run(self._client.tokens())
-
-    def revoke_token(self, token: str) -> None:
-        self._run(self._client.revoke_token(token))
-
-    def log(self, job: str) -> bytes:
-        return self._run(self._client.log(job))
-
-    def metrics(self) -> str:
-        return self._run(self._client.metrics())
-
-    def wait(self, workload: str) -> Workload:
-        return self._run(self._client.wait(workload))
-
-    def follow_log(self, job: str) -> Iterator[bytes]:
-        return self._each(self._client.follow_log(job))
-
-    def events(self, after: str | None = None) -> Iterator[Event]:
-        return self._each(aiter(self._client.events(after)))
+    create_token = _call(Client.create_token)
+    tokens = _call(Client.tokens)
+    revoke_token = _call(Client.revoke_token)
 
     def _run(self, work: Coroutine[Any, Any, _T]) -> _T:
         return self._runner.run(work)

@@ -1,10 +1,10 @@
 """What a worker says, read and checked wholly: nothing that is odd goes any further."""
 
 import math
-import re
 
 import msgspec
 
+from boxsched import commits
 from boxsched.protocol import wire
 from boxsched.protocol.inbox import JobFinished, JobStarted
 from boxsched.states import Result
@@ -18,8 +18,6 @@ MAX_AT = 1e11  # in the year 5138
 _NUMBERS = range(1 << 63)  # what the store's columns take
 _EXIT_STATUSES = range(-(1 << 31), 1 << 32)
 _RESULTS = frozenset({Result.PASSED, Result.FAILED, Result.STOPPED})
-_COMMIT = re.compile(r"[0-9a-f]{7,64}")
-_WHOLE_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 Report = JobStarted | JobFinished
 
@@ -113,14 +111,14 @@ def _check_report(report: Report) -> None:
             raise Foul("values", "an exit status is out of range")
         if report.reason is not None and "\0" in report.reason:
             raise Foul("values", "a reason has a NUL in it")
-        if report.commit is not None and not _COMMIT.fullmatch(report.commit):
+        if report.commit is not None and not commits.is_reported(report.commit):
             raise Foul("values", "a commit is not a commit's name")
 
 
 def _check_found(found: wire.Found) -> None:
     if found.job not in _NUMBERS or found.lease_token not in _NUMBERS:
         raise Foul("values", "a commit's job or lease token is out of range")
-    if not _WHOLE_COMMIT.fullmatch(found.commit):
+    if not commits.is_whole(found.commit):
         raise Foul("values", "a commit is not a whole hash")
 
 

@@ -5,6 +5,7 @@ Every pattern ends in ``(?![\\s\\S])``: Python's ``$`` would let a trailing newl
 
 from collections.abc import Mapping
 
+from boxsched import commits
 from boxsched.api.http import public_keys
 
 END = r"(?![\s\S])"
@@ -17,7 +18,7 @@ NAME = CONTROLS_FREE
 ARGUMENT = rf"^(?!-){_NO_CONTROLS}+{END}"
 TEXT = rf"^[^\u0000]*{END}"
 SECRET = rf"^[^\u0000]+{END}"
-COMMIT = rf"^[0-9a-fA-F]{{7,64}}{END}"
+COMMIT = rf"^{commits.GIVEN}{END}"
 BOX_TYPE = rf"^[A-Za-z0-9][A-Za-z0-9._-]{{0,62}}{END}"
 VARIABLE = rf"^(?!BOXSCHED_)[A-Za-z_][A-Za-z0-9_]{{0,254}}{END}"
 

@@ -3,12 +3,12 @@
 import contextlib
 import enum
 import os
-import re
 import signal
 import sys
 
 import attrs
 
+from boxsched import commits
 from boxsched.model import JobId, job_text
 from boxsched.protocol.inbox import JobFinished, JobStarted
 from boxsched.states import Result
@@ -30,8 +30,6 @@ LOST_BY_RESTART = "lost: the machine was restarted"
 MAX_WHY_CHARACTERS = 250  # four bytes each fit the file
 
 _RESERVED = (files.STOP, files.WHY, files.RUNNING, files.FOUND, files.FIXED, files.RESULT)
-
-_COMMIT = re.compile(r"[0-9a-f]{7,64}")
 
 
 class Phase(enum.Enum):
@@ -333,7 +331,7 @@ class Attempt:
             return None
         ended = self.ended
         result = Result(ended.result)
-        commit = ended.commit if _COMMIT.fullmatch(ended.commit or "") else None
+        commit = ended.commit if commits.is_reported(ended.commit or "") else None
         return JobFinished(
             *self.key,
             ended.at,

@@ -1,16 +1,15 @@
 """The agent's reading of what a supervisor wrote: a job runs as the same user, so it is checked."""
 
-import re
 from typing import TypeVar
 
 import msgspec
 
+from boxsched import commits
 from boxsched.worker.supervisor.folder import Damaged, Ended, Found, Running, Started, read_file
 
 _LARGEST_PID = (1 << 31) - 1
 _LATEST = 1e11  # in the year 5138
 _EXIT_STATUSES = range(256)
-_WHOLE_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _Note = TypeVar("_Note", Started, Running, Found, Ended)
 
 
@@ -27,7 +26,7 @@ def note(at: int, name: str, kind: type[_Note]) -> _Note | None:
         raise Damaged(f"{name} names no process")
     if isinstance(said, Running) and not _is_time(said.at):
         raise Damaged(f"{name} says no time")
-    if isinstance(said, Found) and not _WHOLE_COMMIT.fullmatch(said.commit):
+    if isinstance(said, Found) and not commits.is_whole(said.commit):
         raise Damaged(f"{name} names no commit")
     if isinstance(said, Ended):
         _check_end(said, name)

@@ -8,10 +8,10 @@ A branch is ``refs/heads/...``, a tag ``refs/tags/...``, and a hash is looked up
 never among refs: nothing else that a repository has is taken for one of them.
 """
 
-import re
 import shutil
 from collections.abc import Iterator
 
+from boxsched import commits
 from boxsched.protocol.assignments import Assignment
 from boxsched.worker.supervisor.folder import Step
 
@@ -21,7 +21,6 @@ JOB_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # `file` is there for repositories on the worker's own disk; `ext::` and plain `http` are not.
 GIT_ENVIRONMENT = {"GIT_ALLOW_PROTOCOL": "file:https:ssh", "GIT_TERMINAL_PROMPT": "0"}
 GIT_OPTIONS = ["-c", "gc.auto=0", "-c", "advice.detachedHead=false"]
-_COMMIT = re.compile(r"[0-9a-fA-F]{7,64}")
 
 # Both take git's path as $1, and call nothing else: a job may have another PATH.
 
@@ -85,7 +84,7 @@ def _find(assignment: Assignment) -> Iterator[Step]:
     """Steps that check the name, and the one that prints the commit."""
     branch, tag, commit = assignment.branch, assignment.tag, assignment.commit
     if commit is not None:
-        if not _COMMIT.fullmatch(commit):
+        if not commits.is_given(commit):
             raise Unrunnable("its commit is not a commit's name")
         refusal = f"git found no commit {commit} in the repository, or several that begin so"
         yield _script("git rev-parse", _FIND, commit.lower())._replace(refusal=refusal)

@@ -3,17 +3,15 @@
 Imported by the spawner: standard library only, and little of it.
 """
 
-import re
 import signal
 from typing import NamedTuple
 
+from boxsched import commits
 from boxsched.worker.supervisor import folder as files
 from boxsched.worker.supervisor.folder import Outcome
 
 # Why a job is ended by its supervisor, where it does not end by itself.
 STOPPED, TIMED_OUT, LOST, DISK_FULL = "stopped", "timed out", "lost", files.DISK_FULL
-
-_WHOLE = re.compile(rb"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 class Verdict(NamedTuple):
@@ -60,8 +58,8 @@ def commit(at: int, name: str) -> str | None:
         lines = (files.read_file(at, name) or b"").split(b"\n")
     except files.Damaged:
         return None
-    words = [line.split()[0] for line in lines if line.strip()]
-    return words[-1].decode() if words and _WHOLE.fullmatch(words[-1]) else None
+    words = [line.split()[0].decode(errors="replace") for line in lines if line.strip()]
+    return words[-1] if words and commits.is_whole(words[-1]) else None
 
 
 def ended_by(cause: str, limit: float, lost_after: float | None, why_stopped: str | None) -> str:
