@@ -310,3 +310,50 @@ def test_an_explanation_in_between_is_not_false():
     w.now = 9
     assert isinstance(w.why("next"), BehindReservation | QueueOrder)
     assert w.why("next").at == 9
+
+
+def test_what_is_let_past_the_head_takes_its_part_of_the_plan_at_the_heads_time():
+    """Boxes are plenty. At 10 the plan leaves one beside the head: "long 1" gets it."""
+    w = World(boxes=20, plan=6)
+    lanes(w, ("runs", 10, 4), ("head", 10, 5), ("long 1", 99, 1), ("long 2", 99, 1))
+    assert w.running == {"runs", "long 1"}
+    assert w.why("long 2") == BehindReservation(head=w.id("head"), at=10)
+    w.run()
+    assert (w.started("head"), w.started("long 2")) == (10, 20)
+
+
+def test_what_is_let_past_the_head_takes_its_part_of_the_projects_limit_at_the_heads_time():
+    """At 10 "old" has ended, and web's limit leaves one Box beside the head: "long 1" gets it."""
+    w = World(boxes=12)
+    w.project("web", max_boxes=6)
+    w.project("app")
+    w.ssh("old", 10)
+    w.ssh("runs", *[10] * 7, project="app")
+    w.ssh("head", *[10] * 5)
+    w.ssh("long 1", 99)
+    w.ssh("long 2", 99)
+    w.ssh("long, app", 99, project="app")  # 12 - 5 - 1 Boxes are left at 10
+    assert w.running == {"old", "runs", "long 1", "long, app"}
+    w.run()
+    assert (w.started("head"), w.started("long 2")) == (10, 20)
+
+
+@pytest.mark.parametrize("large_first", [True, False])
+def test_the_first_that_exceeds_its_projects_limit_holds_it_whatever_its_shape(large_first):
+    """"short 3" leaves one Box of web's limit. Of those behind it that the head held back before,
+    "large 2" is the first to exceed the limit: "between", behind it, waits."""
+    w = World(boxes=8)
+    w.project("web", max_boxes=4)
+    w.project("app")
+    with w.together():
+        w.ssh("runs", 10, 10, 10, project="app")
+        w.ssh("head", *[10] * 7, project="app")
+        for shape in ("large", "small") if large_first else ("small", "large"):
+            w.ssh(f"{shape} 1", *([99] * (3 if shape == "large" else 2)))
+        w.ssh("short 3", 5, 5, 5)
+        w.ssh("large 2", 99, 99, 99)
+        w.ssh("between", 5)
+        w.ssh("small 2", 99, 99)
+    assert w.running == {"runs", "short 3"}
+    w.run_until(5)
+    assert w.running == {"runs", "between"}
