@@ -340,7 +340,7 @@ def test_what_is_let_past_the_head_takes_its_part_of_the_projects_limit_at_the_h
 
 @pytest.mark.parametrize("large_first", [True, False])
 def test_the_first_that_exceeds_its_projects_limit_holds_it_whatever_its_shape(large_first):
-    """"short 3" leaves one Box of web's limit. Of those behind it that the head held back before,
+    """ "short 3" leaves one Box of web's limit. Of those behind it that the head held back before,
     "large 2" is the first to exceed the limit: "between", behind it, waits."""
     w = World(boxes=8)
     w.project("web", max_boxes=4)

@@ -1,0 +1,379 @@
+"""What a turn leaves in the store and in the events, asserted to the last field."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from boxsched.engine.news import rfc3339
+from boxsched.model import Cancellation, job_id
+from boxsched.protocol import inbox
+from boxsched.states import JobState, Result, State, StopCause
+from boxsched.store.errors import InvariantRefused
+from tests.engine.shop import Shop
+
+SILENT_SECONDS = 17
+LOST_SECONDS = 139
+LONG = 3_600.0
+
+
+@pytest.fixture
+async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
+    """One worker "w" with two Boxes."""
+    shop = await Shop.open(tmp_path, boxes=2)
+    await shop.project("web")
+    await shop.settle()
+    yield shop
+    await shop.close()
+
+
+def told(shop: Shop, after: int = 0) -> list[dict[str, Any]]:
+    return [msgspec.json.decode(event.data) for event in shop.events[after:]]
+
+
+async def begun(shop: Shop, **asked: object) -> Any:
+    """A workload whose jobs all run."""
+    id_ = await shop.build(**{"timeout": LONG, **asked})
+    await shop.start([a for a in await shop.assignments() if a.workload == id_])
+    return await shop.look(id_)
+
+
+async def comes_back(shop: Shop, boxes: int = 2) -> None:
+    await shop.connect(boxes)
+    await shop.settle()
+
+
+# --- Events ---------------------------------------------------------------------------------
+
+
+async def test_the_events_of_a_build_that_passes(shop: Shop) -> None:
+    before = len(shop.events)
+    created = rfc3339(shop.clock.now())
+    id_ = await shop.build()
+    (assignment,) = await shop.assignments()
+    shop.clock.time += 5
+    await shop.start([assignment])
+    begun_at = rfc3339(shop.clock.now())
+    shop.clock.time += 7
+    await shop.finish(assignment)
+    ended = rfc3339(shop.clock.now())
+    of = {"workload": f"w{id_}", "project": "web", "number": 1, "kind": "build"}
+    job = {**of, "job": f"w{id_}-1", "name": "j0", "box": str(assignment.box), "attempt": 1}
+    freed = {"type": "boxes.changed"}
+    assert freed not in told(shop, before)
+    assert told(shop, before) == [
+        {
+            "type": "workload.registered", "at": created, **of, "branch": "main", "tag": None,
+            "server": None, "commit": None, "message": None, "author": None, "priority": 50,
+            "boxes": 1, "created_at": created, "state": "registered",
+        },
+        {"type": "workload.queued", "at": created, **of, "state": "queued", "queued_at": created},
+        {
+            "type": "workload.started", "at": created, **of, "state": "running",
+            "started_at": created, "boxes_taken": [str(assignment.box)], "warm": 0,
+            "capacity": {"total": 2, "busy": 1},
+        },
+        {
+            "type": "job.started", "at": begun_at, **job, "state": "running", "result": None,
+            "exit_status": None, "reason": None,
+        },
+        {
+            "type": "job.finished", "at": ended, **job, "state": "finished", "result": "passed",
+            "exit_status": 0, "reason": None, "capacity": {"total": 2, "busy": 0},
+        },
+        {
+            "type": "workload.finished", "at": ended, **of, "state": "finished",
+            "result": "passed", "queued_at": created, "started_at": created,
+            "finished_at": ended, "by": None, "reason": None, "capacity": {"total": 2, "busy": 0},
+        },
+    ]  # fmt: skip
+
+
+async def test_the_events_of_a_build_that_a_newer_one_stops(shop: Shop) -> None:
+    old = await begun(shop, cancellation=Cancellation.ALL)
+    before = len(shop.events)
+    new = await shop.build(cancellation=Cancellation.ALL)
+    (assignment,) = await shop.assignments()
+    found = await shop.look(old.id)
+    reason = "superseded by web#2 (cancellation: all)"
+    assert (found.state, found.reason) == (State.STOPPING, reason)
+    (stopping,) = [each for each in told(shop, before) if each["type"] == "workload.stopping"]
+    assert (stopping["by"], stopping["cause"], stopping["reason"]) == (
+        f"w{new}", StopCause.SUPERSEDED, reason,
+    )  # fmt: skip
+    await shop.finish(assignment, Result.STOPPED)
+    found = await shop.look(old.id)
+    assert (found.result, found.reason, found.jobs[0].reason) == (Result.STOPPED, reason, reason)
+
+
+async def test_the_events_of_a_build_that_is_canceled(shop: Shop) -> None:
+    await begun(shop)
+    waiting = await shop.build()
+    before = len(shop.events)
+    await shop.stop(waiting)
+    (finished,) = told(shop, before)
+    assert (finished["type"], finished["by"], finished["result"]) == (
+        "workload.finished", "someone", "canceled",
+    )  # fmt: skip
+    assert (finished["queued_at"], finished["started_at"]) == (None, None)
+    found = await shop.look(waiting)
+    assert found.reason == found.jobs[0].reason == "canceled by someone"
+    assert found.finished_at == found.jobs[0].finished_at == shop.clock.now()
+    assert (found.jobs[0].attempt, found.jobs[0].box) == (0, None)
+
+
+async def test_who_failed_first_is_the_reason_and_how_many_followed(shop: Shop) -> None:
+    id_ = await shop.build(jobs=2)
+    for n, assignment in enumerate(await shop.assignments(), 1):
+        said = inbox.JobFinished(
+            assignment.job, assignment.lease_token, shop.clock.now(), Result.FAILED, n, None
+        )
+        await shop.report(said)
+    found = await shop.look(id_)
+    assert (found.result, found.reason) == (
+        Result.FAILED, "job j0 failed: exit status 1; 1 more job failed",
+    )  # fmt: skip
+    assert [job.exit_status for job in found.jobs] == [1, 2]
+
+
+async def test_fail_fast_names_the_job_that_failed(shop: Shop) -> None:
+    id_ = await shop.build(jobs=2, fail_fast=True)
+    one, other = await shop.assignments()
+    await shop.start([one, other])
+    await shop.finish(one, Result.FAILED)
+    found = await shop.look(id_)
+    assert found.reason == "job j0 failed: exit status 0"
+    await shop.finish(other, Result.STOPPED)
+    found = await shop.look(id_)
+    assert (found.result, found.reason) == (Result.FAILED, "job j0 failed: exit status 0")
+    assert [job.result for job in found.jobs] == [Result.FAILED, Result.STOPPED]
+    assert found.jobs[1].reason == "job j0 failed: exit status 0 (fail_fast)"
+
+
+# --- Stops and silence ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("restart", [False, True], ids=["", "restart"])
+async def test_a_stop_that_was_asked_before_the_silence_still_holds_behind_it(
+    shop: Shop, restart: bool
+) -> None:
+    build = await begun(shop)
+    await shop.stop(build.id)
+    await shop.later(SILENT_SECONDS)
+    assert (await shop.look(build.id)).jobs[0].state is JobState.UNKNOWN
+    if restart:
+        await shop.restart()
+    await comes_back(shop)
+    found = await shop.look(build.id)
+    assert (found.state, found.jobs[0].state) == (State.STOPPING, JobState.STOPPING)
+    (assignment,) = await shop.assignments()
+    assert assignment.stop
+    await shop.finish(assignment, Result.STOPPED)
+    assert (await shop.look(build.id)).result is Result.STOPPED
+
+
+@pytest.mark.parametrize("restart", [False, True], ids=["", "restart"])
+async def test_a_stop_that_was_asked_in_the_silence_holds_the_lane_until_the_job_has_ended(
+    shop: Shop, restart: bool
+) -> None:
+    deploy = await begun(shop, server="production")
+    waiting = await shop.build(server="production")
+    await shop.later(SILENT_SECONDS)
+    await shop.stop(deploy.id)
+    if restart:
+        await shop.restart()
+    await shop.later(LOST_SECONDS)
+    found = await shop.look(deploy.id)
+    assert (found.state, found.jobs[0].result) == (State.STOPPING, None)
+    assert (await shop.look(waiting)).state is State.REGISTERED
+    await comes_back(shop)
+    (assignment,) = await shop.assignments()
+    assert (assignment.stop, assignment.attempt) == (True, 1)
+    await shop.finish(assignment, Result.PASSED)  # it ended before the stop reached it
+    found = await shop.look(deploy.id)
+    assert (found.result, found.jobs[0].result) == (Result.STOPPED, Result.PASSED)
+    assert found.reason == "stopped by someone"
+    assert (await shop.look(waiting)).state is State.RUNNING
+
+
+async def test_a_job_at_its_time_limit_is_stopped_also_behind_a_silence(shop: Shop) -> None:
+    build = await begun(shop, timeout=30.0)
+    assert shop.first is not None
+    await shop.later(50, shop.first)
+    (assignment,) = await shop.assignments()
+    assert assignment.stop
+    await shop.later(SILENT_SECONDS)
+    assert (await shop.look(build.id)).jobs[0].state is JobState.UNKNOWN
+    await comes_back(shop)
+    (assignment,) = await shop.assignments()
+    assert assignment.stop
+    await shop.finish(assignment, Result.STOPPED)
+    found = await shop.look(build.id)
+    assert (found.jobs[0].result, found.jobs[0].reason) == (Result.FAILED, "time limit of 30 s")
+
+
+async def test_a_lost_job_that_is_to_be_stopped_has_stopped(shop: Shop) -> None:
+    build = await begun(shop)
+    await shop.stop(build.id)
+    await shop.later(LOST_SECONDS + SILENT_SECONDS)
+    found = await shop.look(build.id)
+    assert (found.result, found.jobs[0].result) == (Result.STOPPED, Result.STOPPED)
+    assert found.jobs[0].reason == "stopped by someone"
+
+
+async def test_a_build_that_is_lost_in_every_attempt_fails(shop: Shop) -> None:
+    build = await begun(shop)
+    for attempt in (2, 3):
+        await shop.later(LOST_SECONDS)
+        await shop.another_worker(f"v{attempt}", 1)
+        found = (await shop.look(build.id)).jobs[0]
+        assert (found.attempt, found.state) == (attempt, JobState.ASSIGNED)
+    await shop.later(LOST_SECONDS)
+    found = await shop.look(build.id)
+    assert (found.result, found.jobs[0].result) == (Result.FAILED, Result.FAILED)
+    assert found.jobs[0].reason == "lost: its worker was not heard from"
+    assert found.reason == "job j0 failed: lost: its worker was not heard from"
+
+
+async def test_a_lost_job_of_a_worker_that_is_away_waits_until_one_is_there(shop: Shop) -> None:
+    build = await begun(shop)
+    (assignment,) = await shop.assignments()
+    other = await shop.another_worker("v", 1)
+    await shop.later(SILENT_SECONDS + 1)  # both are silent
+    said = inbox.JobFinished(
+        assignment.job, assignment.lease_token, shop.clock.now(), Result.FAILED, None, "lost",
+        lost=True,
+    )  # fmt: skip
+    await shop.report(said)
+    found = await shop.look(build.id)
+    assert (found.jobs[0].state, found.jobs[0].attempt) == (JobState.UNKNOWN, 1)
+    await shop.later(1, other)
+    await shop.another_worker("v", 1)
+    (again,) = (await shop.store.assignments([other.connection.worker]))[other.connection.worker]
+    assert (again.job, again.attempt) == (assignment.job, 2)
+    assert again.lease_token > assignment.lease_token
+
+
+# --- Old attempts and old connections -------------------------------------------------------
+
+
+async def test_an_old_attempt_that_still_runs_changes_nothing(shop: Shop) -> None:
+    """Its worker, taken for lost, comes back with it and says that it began, and how it ended."""
+    build = await begun(shop)
+    (old,) = await shop.assignments()
+    other = await shop.another_worker("v", 1)
+    await shop.later(LOST_SECONDS, other)
+    before = (await shop.look(build.id)).jobs[0]
+    assert (before.attempt, before.state) == (2, JobState.ASSIGNED)
+    await comes_back(shop)
+    assert await shop.assignments() == [], "w is told to run nothing"
+    events = len(shop.events)
+    now = shop.clock.now()
+    await shop.report(inbox.JobStarted(old.job, old.lease_token, now))
+    await shop.report(
+        inbox.JobFinished(
+            old.job, old.lease_token, now, Result.PASSED, 0, None, "a" * 40, seconds=5.0
+        )
+    )
+    assert (await shop.look(build.id)).jobs[0] == before
+    assert (await shop.look(build.id)).commit is None
+    assert len(shop.events) == events
+    assert shop.engine.books is not None and not shop.engine.books.durations
+
+
+async def test_an_older_connection_does_not_forget_a_worker_that_is_back(shop: Shop) -> None:
+    assert shop.first is not None
+    older = shop.first.connection
+    await comes_back(shop)
+    await shop.ask(inbox.WorkerForgotten(older.worker, older.number, "ada"))
+    await shop.settle()
+    assert "worker.forgotten" not in [event.type for event in shop.events]
+    build = await shop.build(jobs=2)
+    assert (await shop.look(build)).state is State.RUNNING
+
+
+async def test_an_older_connection_does_not_take_boxes_from_a_newer_one(shop: Shop) -> None:
+    assert shop.first is not None
+    older = shop.first
+    await comes_back(shop, boxes=4)
+    events = len(shop.events)
+    row = older.boxes[0]
+    late = inbox.BoxesSet(
+        older.connection.worker,
+        ((row.id, row.ordinal, row.box_type),),
+        "elsewhere",
+        older.connection.number,
+        problem="the disk is full",
+    )
+    await shop.ask(late)
+    await shop.settle()
+    books = shop.engine.books
+    assert books is not None
+    assert (len(books.boxes), books.places[shop.worker], books.problems) == (4, "test", {})
+    assert len(shop.events) == events
+    build = await shop.build(jobs=4)
+    assert (await shop.look(build)).state is State.RUNNING
+
+
+# --- Commits that fail ----------------------------------------------------------------------
+
+
+async def test_a_commit_that_is_refused_drops_the_books_and_shows_nothing(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    epoch, batch = await shop.store.batch_number(1)
+    events, loads = len(shop.events), shop.engine.counters.loads
+    (id_,) = await shop.submit(shop.new())
+    shop.told.clear()
+
+    async def refused(*arguments: object) -> None:
+        raise InvariantRefused("of the test")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(shop.store), "commit", refused)
+        assert await shop.engine.turn()
+    assert shop.engine.books is None and not shop.engine.leads
+    assert (len(shop.events), shop.told) == (events, set())
+    while await shop.engine.step():
+        pass
+    assert shop.engine.counters.loads == loads + 1
+    assert (await shop.look(id_)).state is State.RUNNING
+    assert await shop.store.batch_number(1) == (epoch, batch + 1), "the same epoch, one batch"
+    stored = await shop.store.events_after(1, 0, 0, 1_000)
+    assert [(e.batch, e.n) for e in stored] == [(e.batch, e.n) for e in shop.events]
+
+
+# --- Expected durations ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("result", [Result.FAILED, Result.STOPPED])
+async def test_only_passed_runs_teach(shop: Shop, result: Result) -> None:
+    build = await begun(shop)
+    assignment, *_ = await shop.assignments()
+    if result is Result.STOPPED:
+        await shop.stop(build.id)
+    shop.clock.time += 9
+    await shop.finish(assignment, result)
+    assert (await shop.look(build.id)).result is result
+    books = shop.engine.books
+    assert books is not None and books.durations == {}
+    again = await begun(shop)
+    assert again.jobs[0].expected_seconds == LONG
+    assignment, *_ = await shop.assignments()
+    shop.clock.time += 4
+    await shop.finish(assignment)
+    assert list(books.durations.values()) == [(4.0,)]
+    assert (await begun(shop)).jobs[0].expected_seconds == 4.0
+
+
+async def test_a_job_of_the_same_name_in_another_project_is_another_job(shop: Shop) -> None:
+    await shop.project("app")
+    build = await begun(shop)
+    (assignment,) = await shop.assignments()
+    shop.clock.time += 4
+    await shop.finish(assignment)
+    other = await begun(shop, project="app")
+    assert other.jobs[0].expected_seconds == LONG
+    assert job_id(build.id, 0) != other.jobs[0].id
