@@ -6,7 +6,7 @@ from boxsched.engine.books import Books
 from boxsched.engine.capacity import Absence, named
 from boxsched.engine.sight import listed
 from boxsched.protocol.workers import IN_PROCESS
-from boxsched.scheduling.interface import NeedsBoxes
+from boxsched.scheduling.reasons import NeedsBoxes
 
 Absences = Mapping[str, Absence]  # by type of Box
 

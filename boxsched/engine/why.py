@@ -23,7 +23,9 @@ from boxsched.engine.sight import (
     worker_away,
 )
 from boxsched.model import Kind, WorkloadId
-from boxsched.scheduling.interface import (
+from boxsched.scheduling.prediction import forecast
+from boxsched.scheduling.queue import Shape
+from boxsched.scheduling.reasons import (
     BehindReservation,
     NeedsBoxes,
     NoSuchBoxes,
@@ -34,8 +36,6 @@ from boxsched.scheduling.interface import (
     Runs,
     WaitsForLane,
 )
-from boxsched.scheduling.prediction import forecast
-from boxsched.scheduling.queue import Shape
 from boxsched.scheduling.why import why, why_shapes
 from boxsched.scheduling.workload import RunningGroup, Workload
 from boxsched.states import State

@@ -5,31 +5,20 @@ same pass, so a "no" to the head of a shape holds for all of that shape (``admit
 others of it may still do to their project). The rules are in docs/scheduling.md, "The gate" to
 "Guard". Backfilling is EASY's (Lifka 1995): a reservation for the head only, with the plan counted
 like Boxes.
-
-A job that runs longer than expected is taken to run to its time limit. To take it to end at any
-moment would set the head's time to now, and then nothing could be let past the head.
 """
 
 import enum
-from bisect import bisect_left, insort
-from collections.abc import Iterable, Iterator
-from heapq import merge
+from collections.abc import Iterable
 from math import inf
 
-import attrs
-
 from boxsched.model import Policy, ProjectId
-from boxsched.scheduling.boxes import Box, Pool
-from boxsched.scheduling.interface import QueueRules
-from boxsched.scheduling.queue import Shape
-from boxsched.scheduling.workload import (
-    Ask,
-    Entry,
-    ProjectUse,
-    RunningEntry,
-    RunningGroup,
-    Workload,
-)
+from boxsched.scheduling.boxes import Pool
+from boxsched.scheduling.interface import Decision, Promised, QueueRules
+from boxsched.scheduling.queue import Queue, Shape
+from boxsched.scheduling.reservation import Reservation, earliest, reserve
+from boxsched.scheduling.running import admit
+from boxsched.scheduling.usage import Usage
+from boxsched.scheduling.workload import Ask, Entry, Workload
 
 
 class Verdict(enum.IntEnum):
@@ -42,158 +31,6 @@ class Verdict(enum.IntEnum):
     NO_ROOM = 4  # too few Boxes free, or the plan is used up
     BEHIND_HEAD = 5  # it fits; the policy is strict
     DELAYS_HEAD = 6  # it fits now; at the head's time it would still be in the way
-
-
-# A head that waits longer than its promise by so many times its longest time limit is guarded.
-GUARD_LIMITS = 2
-
-
-@attrs.define(eq=False)
-class Usage:
-    """What is in use over all Box types, and what is running, by the end that counts."""
-
-    boxes: int = 0
-    # RunningGroup.entry, sorted; plain lists, since together they are never longer than there are
-    # Boxes. By expected end: those on time; by time limit: those that ``advance`` found late.
-    running: list[RunningEntry] = attrs.field(factory=list)
-    late: list[RunningEntry] = attrs.field(factory=list)
-
-    def add(self, group: RunningGroup) -> None:
-        insort(self.running, group.entry)
-
-    def remove(self, group: RunningGroup) -> None:
-        entries = self.late if group.late else self.running
-        del entries[bisect_left(entries, group.entry)]
-
-    def leave(self, box: Box) -> None:
-        """The job on this Box is no longer one of its group."""
-        group = box.group
-        assert group is not None
-        group.jobs -= 1
-        group.returning -= not box.retired
-        if not group.jobs:
-            self.remove(group)
-            del group.entry  # it holds the group
-        box.group = None
-
-    def advance(self, now: float) -> None:
-        """It is ``now``: groups whose expected end has passed are late from here on. Each moves
-        once, so that a pass costs nothing for those that it has seen."""
-        passed = bisect_left(self.running, (now,))
-        for _, id_, number, group in self.running[:passed]:
-            group.late = True
-            group.entry = (group.last, id_, number, group)
-            insort(self.late, group.entry)
-        del self.running[:passed]
-
-    def by_end(self, now: float) -> Iterator[RunningEntry]:
-        """All that runs, in the order of the ends that count at ``now``; such an end may be in the
-        past. Changes nothing, so that it can be asked between two instants."""
-        passed = bisect_left(self.running, (now,))
-        if not (passed or self.late):
-            return iter(self.running)
-        since = ((group.last, id_, n, group) for _, id_, n, group in self.running[:passed])
-        return merge(self.running[passed:], self.late, sorted(since))
-
-
-@attrs.define(eq=False)
-class Reservation:
-    """The head's time, and what it leaves free then: by type, of the plan, of its project.
-
-    ``by_limit``: later workloads are judged by their time limits, not their expected durations.
-    """
-
-    at: float
-    by_limit: bool
-    left: dict[Pool, int]
-    plan_left: int | None
-    project: ProjectUse | None
-    project_left: int
-
-    def spares(self, ask: Ask, project: ProjectUse | None, now: float) -> bool:
-        """Whether the jobs of such a workload that still run at ``at`` fit into what is left; if so
-        they are taken out of it."""
-        late: list[tuple[Pool, int]] = []
-        total = 0
-        for pool, expected, limit, count in ask.groups:
-            if now + (limit if self.by_limit else expected) > self.at:
-                late.append((pool, count))
-                total += count
-        if not total:
-            return True
-        if self.plan_left is not None and total > self.plan_left:
-            return False
-        of_heads_project = project is not None and project is self.project
-        if of_heads_project and total > self.project_left:
-            return False
-        left = self.left
-        if len(late) > 1:
-            late = list(_summed(late).items())
-        for pool, count in late:
-            if count > left[pool]:
-                return False
-        for pool, count in late:
-            left[pool] -= count
-        if self.plan_left is not None:
-            self.plan_left -= total
-        if of_heads_project:
-            self.project_left -= total
-        return True
-
-
-def earliest(head: Workload, usage: Usage, plan: int | None, now: float) -> float:
-    """The earliest time at which enough will be free for ``head``, which does not fit now.
-
-    Each running job is taken to end at started + expected or, once that has passed, at
-    max(started + limit, now). The head must fit into what exists. Infinite where it fits only with
-    Boxes that are away: nobody knows when these come free.
-    """
-    ask = head.ask
-    # While a type has more busy Boxes than are wanted, the first to end free nothing: below zero.
-    lacking = {pool: count - pool.free + pool.surplus for pool, count in ask.needs}
-    short = sum(lack > 0 for lack in lacking.values())  # types that still have too few
-    over = 0 if plan is None else usage.boxes + ask.total - plan
-    for end, _, _, group in usage.by_end(now):
-        lack = lacking.get(group.pool)
-        if lack is not None:
-            lacking[group.pool] = lack - group.returning
-            short -= lack > 0 >= lack - group.returning
-        over -= group.jobs
-        if not short and (plan is None or over <= 0):
-            return max(end, now)
-    assert any(pool.away for pool, _ in ask.needs), f"no time at which {ask.needs} fit"
-    return inf
-
-
-def reserve(
-    head: Workload, usage: Usage, pools: Iterable[Pool], plan: int | None, now: float
-) -> Reservation:
-    """The earliest time at which enough will be free for ``head``, and what it leaves free then.
-
-    Where there is no such time, ``at`` is infinite, and nothing that fits now can delay the head.
-    """
-    ask, project = head.ask, head.project
-    at = earliest(head, usage, plan, now)
-    coming = {pool: pool.free - pool.surplus for pool in pools}
-    used, project_used = usage.boxes, project.used
-    for end, _, _, group in usage.by_end(now):
-        if end > at:
-            break
-        coming[group.pool] += group.returning
-        used -= group.jobs
-        if group.workload.project is project:
-            project_used -= group.jobs
-    for pool, count in ask.needs:
-        coming[pool] -= count
-    limit, promise = project.limit, head.promise
-    return Reservation(
-        at=at,
-        by_limit=promise is not None and now > promise + GUARD_LIMITS * ask.longest,
-        left={pool: max(0, count) for pool, count in coming.items()},
-        plan_left=None if plan is None else plan - used - ask.total,
-        project=project if limit is not None else None,
-        project_left=0 if limit is None else limit - project_used - ask.total,
-    )
 
 
 class Pass:
@@ -313,8 +150,53 @@ class Pass:
         return False
 
 
-def _summed(counts: list[tuple[Pool, int]]) -> dict[Pool, int]:
-    total: dict[Pool, int] = {}
-    for pool, count in counts:
-        total[pool] = total.get(pool, 0) + count
-    return total
+def run_pass(
+    rules: QueueRules,
+    queue: Queue,
+    usage: Usage,
+    pools: Iterable[Pool],
+    now: float,
+    decisions: list[Decision],
+) -> bool:
+    """One pass over the queue: admit what may start. True if another pass could admit more.
+
+    A pass gives Boxes away and frees none, so a second pass finds no more room, with one exception:
+    what was let past the head can put the head over its project's limit, and then the head holds
+    back nobody else.
+    """
+    turn = Pass(rules, usage, pools, now)
+    goes_on = rules.policy is not Policy.STRICT
+    place, again = 0, False
+    while True:
+        # Where nothing is free there is still a head to find: it gets its promise.
+        room = turn.anything_left()
+        if not room and not turn.lacks_head():
+            return again
+        while True:
+            if turn.head is not None:
+                if not (goes_on and room):
+                    return again
+                place = queue.skip_hopeless(place)
+            shape = queue.shape_at(place)
+            if shape is None:
+                return again
+            if turn.judge(shape) is Verdict.ADMIT:
+                break
+            if turn.head is shape:
+                _promise(turn, decisions)
+            place += 1
+        workload = shape.head
+        again = again or (turn.head is not None and turn.head.project is workload.project)
+        queue.remove(workload)
+        decisions.append(admit(workload, usage, now))
+        turn.admitted(workload)
+
+
+def _promise(turn: Pass, decisions: list[Decision]) -> None:
+    """The first time that is reserved for a head is its promise, and stays."""
+    at = turn.promise()
+    if at is not None:
+        assert turn.head is not None
+        head = turn.head.head
+        head.promise = at
+        decisions.append(Promised(head.id, at))

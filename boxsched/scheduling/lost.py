@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Mapping
 
 from boxsched.model import BoxId, WorkloadId
-from boxsched.scheduling.admission import Usage
 from boxsched.scheduling.boxes import Box
 from boxsched.scheduling.interface import BoxFreed, Decision, GivenAgain
+from boxsched.scheduling.usage import Usage
 from boxsched.scheduling.workload import RunningGroup, Workload, number_given_again
 
 

@@ -4,23 +4,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from boxsched.model import (
-    BoxId,
-    Cancellation,
-    Kind,
-    Policy,
-    WorkloadId,
-)
-from boxsched.scheduling.admission import Pass, Usage, Verdict
+from boxsched.model import BoxId, Cancellation, Kind, WorkloadId
+from boxsched.scheduling import consistency
+from boxsched.scheduling.admission import run_pass
 from boxsched.scheduling.box_types import Fleet
-from boxsched.scheduling.boxes import Box
 from boxsched.scheduling.interface import (
-    Admitted,
     BoxAdded,
     BoxesAway,
     BoxesBack,
     BoxesWanted,
-    BoxFreed,
     BoxRetired,
     Canceled,
     Decision,
@@ -30,7 +22,6 @@ from boxsched.scheduling.interface import (
     JobsFound,
     JobsLost,
     ProjectLimited,
-    Promised,
     Queued,
     QueueRules,
     Refused,
@@ -42,7 +33,9 @@ from boxsched.scheduling.lost import LostJobs
 from boxsched.scheduling.ordering import Lanes
 from boxsched.scheduling.queue import Queue
 from boxsched.scheduling.register import Register
-from boxsched.scheduling.workload import Run, RunningGroup, Workload, number_given_again
+from boxsched.scheduling.running import free_boxes, run_on
+from boxsched.scheduling.usage import Usage
+from boxsched.scheduling.workload import Run, Workload
 from boxsched.states import TRANSITIONS, Move, Result, State, StopCause, moved
 
 APART_AT_ONCE = 500  # workloads
@@ -111,8 +104,12 @@ class Scheduler:
         # 3. Admission: who fits, whole.
         self.usage.advance(now)
         while len(self.queue) and self._pass(now, decisions):
-            pass
+            pass  # seldom more than two (ARCHITECTURE.md, "How many passes an instant")
         return decisions
+
+    def _pass(self, now: float, decisions: list[Decision]) -> bool:
+        pools = self.pools.values()
+        return run_pass(self.rules, self.queue, self.usage, pools, now, decisions)
 
     # --- Events -----------------------------------------------------------------------------
 
@@ -178,7 +175,8 @@ class Scheduler:
         run = workload.run if workload is not None else None
         if workload is None or run is None:
             return
-        self._free_boxes(workload, run, event.jobs, decisions)
+        free_boxes(workload, event.jobs, self.boxes, self.usage, decisions)
+        self.lost.forget(workload.id, event.jobs)
         if event.result is not Result.PASSED:
             run.failed = True
         if not run.live:
@@ -186,27 +184,6 @@ class Scheduler:
             decisions.append(Finished(workload.id, _result(run)))
         elif run.failed and workload.fail_fast and run.stop_cause is None:
             self._stop_jobs(workload, StopCause.FAIL_FAST, None, decisions)
-
-    def _free_boxes(
-        self, workload: Workload, run: Run, jobs: tuple[int, ...], decisions: list[Decision]
-    ) -> None:
-        project, branch = workload.project, workload.branch
-        freed = 0
-        for job in jobs:
-            box = run.boxes[job]
-            if box is None:
-                continue  # it was reported twice
-            run.boxes[job] = None
-            freed += 1
-            self.usage.leave(box)
-            gone = box.pool.give_back(box, project.id, branch)
-            if gone:
-                del self.boxes[box.id]
-            decisions.append(BoxFreed(box.id, gone))
-        self.lost.forget(workload.id, jobs)
-        run.live -= freed
-        self.usage.boxes -= freed
-        project.used -= freed
 
     def _jobs_lost(self, event: JobsLost, now: float, decisions: list[Decision]) -> None:
         workload = self.workloads.get(event.workload)
@@ -225,94 +202,6 @@ class Scheduler:
         else:
             self.queue.regroup(project, event.max_boxes)
         self.register.release(project)
-
-    # --- Admission and assignment -----------------------------------------------------------
-
-    def _pass(self, now: float, decisions: list[Decision]) -> bool:
-        """One pass over the queue; True where another could admit somebody.
-
-        What a pass hands out makes room for nobody, with one exception: what it lets past the head
-        can put the head over its project's limit, and then the head holds back nobody else.
-        """
-        turn = Pass(self.rules, self.usage, self.pools.values(), now)
-        goes_on = self.rules.policy is not Policy.STRICT
-        queue, place, again = self.queue, 0, False
-        while True:
-            # Where nothing is free there is still a head to find: it gets its promise.
-            room = turn.anything_left()
-            if not room and not turn.lacks_head():
-                return again
-            while True:
-                if turn.head is not None:
-                    if not (goes_on and room):
-                        return again
-                    place = queue.skip_hopeless(place)
-                shape = queue.shape_at(place)
-                if shape is None:
-                    return again
-                if turn.judge(shape) is Verdict.ADMIT:
-                    break
-                if turn.head is shape:
-                    self._promise(turn, decisions)
-                place += 1
-            workload = shape.head
-            again = again or (turn.head is not None and turn.head.project is workload.project)
-            queue.remove(workload)
-            # 4. Assignment: which Box runs which job.
-            decisions.append(self._admit(workload, now))
-            turn.admitted(workload)
-
-    def _promise(self, turn: Pass, decisions: list[Decision]) -> None:
-        """The first time that is reserved for a head is its promise, and stays."""
-        at = turn.promise()
-        if at is not None:
-            assert turn.head is not None
-            head = turn.head.head
-            head.promise = at
-            decisions.append(Promised(head.id, at))
-
-    def _admit(self, workload: Workload, now: float) -> Admitted:
-        project, branch, ask = workload.project, workload.branch, workload.ask
-        boxes: list[Box | None] = []
-        ids: list[BoxId] = []
-        warm = 0
-        for pool in ask.pool_of:
-            box, was_warm = pool.take(project.id, branch)
-            boxes.append(box)
-            ids.append(box.id)
-            warm += was_warm
-        workload.state = moved(TRANSITIONS, workload.state, Move.ADMITTED)
-        self._run(workload, boxes, now)
-        return Admitted(workload.id, tuple(ids), warm)
-
-    def _run(
-        self,
-        workload: Workload,
-        boxes: list[Box | None],
-        started_at: float,
-        given_again: Mapping[int, float] = MappingProxyType({}),
-    ) -> None:
-        """``given_again``: of jobs that were, when; the others started with the workload."""
-        groups: dict[int, RunningGroup] = {}
-        live = 0
-        for job, (box, of) in enumerate(zip(boxes, workload.ask.group_of, strict=True)):
-            if box is None:
-                continue
-            live += 1
-            number = of if job not in given_again else number_given_again(workload.ask, job)
-            group = groups.get(number)
-            if group is None:
-                since = given_again.get(job, started_at)
-                group = RunningGroup(since, workload.ask.groups[of], workload, number, 0, 0)
-                groups[number] = group
-            group.jobs += 1
-            group.returning += not box.retired
-            box.group = group
-        for group in groups.values():
-            self.usage.add(group)
-        workload.run = Run(started_at, boxes, live)
-        self.usage.boxes += live
-        workload.project.used += live
 
     # --- After a restart --------------------------------------------------------------------
 
@@ -342,7 +231,7 @@ class Scheduler:
             for held_box in held:
                 if held_box is not None:
                     held_box.pool.occupy(held_box)
-            self._run(workload, held, started_at, given_again)
+            run_on(workload, held, self.usage, started_at, given_again)
             assert workload.run is not None
             workload.run.failed, workload.run.stop_cause = failed, stop_cause
 
@@ -368,27 +257,8 @@ class Scheduler:
         self.fleet.take_apart()
 
     def check(self) -> None:
-        """Its structures agree with one another; raises AssertionError."""
-        self.register.check()
-        self.lanes.check()
-        self.queue.check()
-        for pool in self.pools.values():
-            pool.check()
-        assert sum(len(p.boxes) for p in self.pools.values()) == len(self.boxes)
-        runs = [w for w in self.workloads.values() if w.run is not None]
-        busy = [b.id for w in runs if w.run for b in w.run.boxes if b is not None]
-        assert len(busy) == len(set(busy)) == self.usage.boxes
-        assert set(busy) == {b.id for b in self.boxes.values() if b.busy}
-        assert len(self.queue) == sum(w.state is State.QUEUED for w in self.workloads.values())
-        groups = [g for w in runs if w.run for g in w.run.groups()]
-        usage = self.usage
-        assert sorted(g.entry for g in groups if not g.late) == usage.running
-        assert sorted(g.entry for g in groups if g.late) == usage.late
-        assert all(entry[0] == entry[3].end for entry in usage.running)
-        assert all(entry[0] == entry[3].last >= entry[3].end for entry in usage.late)
-        for w in runs:
-            assert w.run is not None and w.run.live == sum(g.jobs for g in w.run.groups()) > 0
-            assert all(0 <= g.returning <= g.jobs for g in w.run.groups())
+        """Raise AssertionError where two of its structures disagree; for tests."""
+        consistency.check(self)
 
 
 def _result(run: Run) -> Result:

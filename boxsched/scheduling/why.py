@@ -4,7 +4,9 @@ from collections.abc import Callable
 
 from boxsched.model import WorkloadId
 from boxsched.scheduling.admission import Pass, Verdict
-from boxsched.scheduling.interface import (
+from boxsched.scheduling.ordering import ahead_of
+from boxsched.scheduling.queue import Shape
+from boxsched.scheduling.reasons import (
     BehindReservation,
     NeedsBoxes,
     NoSuchBoxes,
@@ -15,8 +17,6 @@ from boxsched.scheduling.interface import (
     Runs,
     WaitsForLane,
 )
-from boxsched.scheduling.ordering import ahead_of
-from boxsched.scheduling.queue import Shape
 from boxsched.scheduling.scheduler import Scheduler
 from boxsched.scheduling.workload import Workload
 from boxsched.states import State

@@ -2,7 +2,8 @@
 
 import pytest
 
-from boxsched.scheduling.interface import BoxFreed, NeedsBoxes, NoSuchBoxes, StopJobs
+from boxsched.scheduling.interface import BoxFreed, StopJobs
+from boxsched.scheduling.reasons import NeedsBoxes, NoSuchBoxes
 from boxsched.states import State, StopCause
 from tests.core.world import World
 

@@ -5,15 +5,14 @@ import pytest
 
 from boxsched.model import Kind, ProjectId, WorkloadId
 from boxsched.scheduling import JobAsk, QueueRules, Scheduler
-from boxsched.scheduling.interface import (
+from boxsched.scheduling.interface import ProjectLimited, Submit
+from boxsched.scheduling.reasons import (
     NeedsBoxes,
     NoSuchBoxes,
     PlanLimit,
     ProjectLimit,
-    ProjectLimited,
     QueueOrder,
     Runs,
-    Submit,
 )
 from tests.core.world import World
 

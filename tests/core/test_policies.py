@@ -2,7 +2,7 @@
 
 import pytest
 
-from boxsched.scheduling.interface import (
+from boxsched.scheduling.reasons import (
     BehindReservation,
     NeedsBoxes,
     PlanLimit,

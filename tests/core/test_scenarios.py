@@ -2,7 +2,7 @@
 
 import pytest
 
-from boxsched.scheduling.interface import NeedsBoxes, Runs, WaitsForLane
+from boxsched.scheduling.reasons import NeedsBoxes, Runs, WaitsForLane
 from tests.core.world import World
 
 # --- Lanes --------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """Whether a reason that the core gives is true, as the naive model sees it."""
 
-from boxsched.scheduling.interface import (
+from boxsched.scheduling.reasons import (
     BehindReservation,
     NeedsBoxes,
     NoSuchBoxes,
