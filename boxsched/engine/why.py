@@ -1,28 +1,16 @@
 """Why a workload is not further, for people: the core's reason with names, numbers and times."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import attrs
 
-from boxsched.engine.absent_text import (
-    Absences,
-    beside_text,
-    nobody_text,
-    nobody_there,
-    too_few_there,
-    where_text,
-)
+from boxsched.engine.absent_text import Absences
+from boxsched.engine.blockers import Blocker, blockers
 from boxsched.engine.books import Books, LiveWorkload
 from boxsched.engine.capacity import absences
-from boxsched.engine.news import rfc3339
-from boxsched.engine.sight import (
-    lane_blocked,
-    unbegun,
-    unseen,
-    waits_for_another,
-    worker_away,
-)
-from boxsched.model import Kind, WorkloadId
+from boxsched.engine.reason_text import phrase
+from boxsched.engine.sight import unbegun, unseen, waits_for_another, worker_away
+from boxsched.model import WorkloadId
 from boxsched.scheduling.prediction import forecast
 from boxsched.scheduling.queue import Shape
 from boxsched.scheduling.reasons import (
@@ -37,10 +25,8 @@ from boxsched.scheduling.reasons import (
     WaitsForLane,
 )
 from boxsched.scheduling.why import why, why_shapes
-from boxsched.scheduling.workload import RunningGroup, Workload
 from boxsched.states import State
 
-BLOCKERS_AT_MOST = 100
 Sentences = Callable[[WorkloadId, State], str | None]  # why a workload in that state waits
 
 CODES: dict[type, str] = {
@@ -53,21 +39,6 @@ CODES: dict[type, str] = {
     QueueOrder: "queue_order",
     Runs: "running",
 }
-
-
-@attrs.frozen
-class Blocker:
-    """A workload that is in the way; its ends in seconds, None while it waits itself, or runs where
-    nobody hears of it. ``usual_end`` goes by its jobs' usual durations and may have passed; a job
-    that is late is expected to run to its time limit, which ``expected_end`` goes by."""
-
-    id: WorkloadId
-    number: int
-    kind: Kind
-    project: str
-    boxes: int  # that it holds, or asks for
-    expected_end: float | None
-    usual_end: float | None
 
 
 @attrs.frozen
@@ -116,13 +87,11 @@ def explain_now(books: Books, id_: WorkloadId, now: float) -> WhyReport | None:
         phase = "ordering"
     waits = workload.run is None
     absent = absences(books)
-    in_the_way = _in_the_way(books, workload, reason, absent, now)
-    blockers = tuple(_blocker(books, w, now) for w in in_the_way)
     return WhyReport(
         phase=phase,
         reason=code,
         text=_sentence(books, live, reason, code, absent),
-        blocked_by=blockers,
+        blocked_by=blockers(books, workload, reason, absent, now),
         needs={pool.box_type: count for pool, count in workload.ask.needs} if waits else {},
         free={pool.box_type: pool.free for pool, _ in workload.ask.needs} if waits else {},
         position=core.queue.position(workload) if workload.state is State.QUEUED else None,
@@ -167,52 +136,6 @@ def sentences(books: Books, now: float) -> Sentences:
     return sentence
 
 
-def phrase(books: Books, reason: Reason, absent: Absences) -> str:
-    """The reason as a sentence; ``absent`` are the books' ``absences``."""
-    if not isinstance(reason, WaitsForLane | Runs) and nobody_there(books, absent):
-        return nobody_text(books)
-    match reason:
-        case WaitsForLane(ahead):
-            return _lane(books, ahead)
-        case NoSuchBoxes(box_type, asked, existing):
-            there = "there is only 1" if existing == 1 else f"there are only {existing}"
-            return f"Asks for {_boxes(asked, box_type)}; {there if existing else 'there is none'}."
-        case NeedsBoxes(box_type, asked) if too_few_there(reason, absent):
-            return f"Needs {_boxes(asked, box_type)}; {where_text(absent[box_type])}."
-        case NeedsBoxes(box_type, asked, free):
-            return (
-                f"Needs {_boxes(asked, box_type)}; {free} free now.{beside_text(absent, box_type)}"
-            )
-        case PlanLimit(asked, _, limit) if asked > limit:
-            return f"Asks for {_boxes(asked)}; the plan is {limit}: it can never start."
-        case ProjectLimit(asked, _, limit) if asked > limit:
-            return f"Asks for {_boxes(asked)}; its project has {limit}: it can never start."
-        case PlanLimit(asked, used, limit):
-            return f"Needs {_boxes(asked)}; {used} of the plan's {limit} are in use."
-        case ProjectLimit(asked, used, limit):
-            return f"Needs {_boxes(asked)}; its project uses {used} of at most {limit}."
-        case BehindReservation(head, at, by_limit):
-            delays = f"Would fit now, but would delay {_named(books, head)}"
-            if any(pool.away for pool, _ in books.core.workloads[head].ask.needs):
-                return f"{delays}."  # its time may rest on jobs that nobody hears of
-            starts = f"{delays}, which is to start by {rfc3339(at)[11:19]} UTC"
-            if by_limit:
-                return f"{starts} and waits too long already: time limits count, not usual times."
-            return f"{starts}."
-        case QueueOrder(behind):
-            return f"Would fit now, but comes behind {_named(books, behind)}."
-        case Runs():
-            return "Has its Boxes."
-
-
-def _lane(books: Books, ahead: Sequence[WorkloadId]) -> str:
-    first = _named(books, ahead[0]) if ahead else "an earlier one"
-    live = books.workloads.get(ahead[0]) if ahead else None
-    blocked = None if live is None else lane_blocked(books, live, first)
-    more = f" and {len(ahead) - 1} more before it" if len(ahead) > 1 else ""
-    return blocked or f"Waits for {first}{more} to finish."
-
-
 def _sentence(books: Books, live: LiveWorkload, reason: Reason, code: str, absent: Absences) -> str:
     if code == "unknown_job":
         return worker_away(books, live, unseen(books, live))
@@ -221,83 +144,3 @@ def _sentence(books: Books, live: LiveWorkload, reason: Reason, code: str, absen
     if live.state is State.STOPPING:
         return "Is being stopped: its Boxes are free when its jobs have ended."
     return phrase(books, reason, absent)
-
-
-def _in_the_way(
-    books: Books, workload: Workload, reason: Reason, absent: Absences, now: float
-) -> Sequence[Workload]:
-    """Whom it waits for, those that end first first; at most BLOCKERS_AT_MOST. None whose end would
-    not help: Boxes of absent workers stay away."""
-    known = books.core.workloads
-    if isinstance(reason, WaitsForLane):
-        return [known[id_] for id_ in reason.ahead[:BLOCKERS_AT_MOST]]
-    if nobody_there(books, absent):
-        return ()
-    match reason:
-        case NeedsBoxes() if too_few_there(reason, absent):
-            return ()
-        case BehindReservation(head) | QueueOrder(head):
-            return [known[head]]
-        case NeedsBoxes(box_type):
-            return _running(books, now, box_type=box_type)
-        case PlanLimit():
-            return _running(books, now)
-        case ProjectLimit():
-            return _running(books, now, of=workload)
-    return ()
-
-
-def _running(
-    books: Books, now: float, *, box_type: str | None = None, of: Workload | None = None
-) -> Sequence[Workload]:
-    """Running workloads in the order of their ends: on Boxes of this type, of ``of``'s project."""
-    found: dict[WorkloadId, Workload] = {}
-    for _, _, _, group in books.core.usage.by_end(now):
-        if box_type is not None and not (group.pool.box_type == box_type and _returns(group)):
-            continue
-        if of is not None and group.workload.project is not of.project:
-            continue
-        found[group.workload.id] = group.workload
-        if len(found) == BLOCKERS_AT_MOST:
-            break
-    return list(found.values())
-
-
-def _returns(group: RunningGroup) -> bool:
-    """Whether a Box of its jobs is free when they have ended."""
-    if not group.pool.away:
-        return group.returning > 0
-    assert group.workload.run is not None
-    held = (box for box in group.workload.run.boxes if box is not None and box.group is group)
-    return any(not (box.away or box.retired) for box in held)
-
-
-def _blocker(books: Books, workload: Workload, now: float) -> Blocker:
-    live = books.workloads[workload.id]
-    run = workload.run
-    seen = run is not None and len(run.jobs_in_sight()) == run.live
-    groups = run.groups() if run is not None and seen else []
-    return Blocker(
-        id=workload.id,
-        number=live.number,
-        kind=live.kind,
-        project=books.projects.get(live.project, ""),
-        boxes=workload.ask.total if run is None else run.live,
-        expected_end=max((g.taken_to_end(now) for g in groups), default=None),
-        usual_end=max((g.end for g in groups), default=None),
-    )
-
-
-def _named(books: Books, id_: WorkloadId) -> str:
-    live = books.workloads.get(id_)
-    if live is None:
-        return "an earlier one"
-    project = books.projects.get(live.project, "")
-    kind = "SSH session" if live.kind is Kind.SSH else str(live.kind)
-    return f"{kind} #{live.number} of {project}"
-
-
-def _boxes(count: int, box_type: str | None = None) -> str:
-    noun = "Box" if count == 1 else "Boxes"
-    kind = "" if box_type in (None, "default") else f" {box_type}"
-    return f"{count}{kind} {noun}"

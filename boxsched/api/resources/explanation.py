@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from msgspec import Struct
 
 from boxsched.api.http.times import rfc3339, text_time
-from boxsched.engine.why import Blocker, WhyReport
+from boxsched.engine.blockers import Blocker
+from boxsched.engine.why import WhyReport
 from boxsched.model import Kind, workload_text
 from boxsched.states import Result
 from boxsched.store.records import Job, Workload

@@ -1,0 +1,109 @@
+"""Which workloads are in another one's way, and when they should end."""
+
+from collections.abc import Sequence
+
+import attrs
+
+from boxsched.engine.absent_text import Absences, nobody_there, too_few_there
+from boxsched.engine.books import Books
+from boxsched.model import Kind, WorkloadId
+from boxsched.scheduling.reasons import (
+    BehindReservation,
+    NeedsBoxes,
+    PlanLimit,
+    ProjectLimit,
+    QueueOrder,
+    Reason,
+    WaitsForLane,
+)
+from boxsched.scheduling.workload import RunningGroup, Workload
+
+BLOCKERS_AT_MOST = 100
+
+
+@attrs.frozen
+class Blocker:
+    """A workload that is in the way; its ends in seconds, None while it waits itself, or runs where
+    nobody hears of it. ``usual_end`` goes by its jobs' usual durations and may have passed; a job
+    that is late is expected to run to its time limit, which ``expected_end`` goes by."""
+
+    id: WorkloadId
+    number: int
+    kind: Kind
+    project: str
+    boxes: int  # that it holds, or asks for
+    expected_end: float | None
+    usual_end: float | None
+
+
+def blockers(
+    books: Books, workload: Workload, reason: Reason, absent: Absences, now: float
+) -> tuple[Blocker, ...]:
+    """What this workload waits for, for this reason: first what ends first; BLOCKERS_AT_MOST."""
+    in_the_way = _in_the_way(books, workload, reason, absent, now)
+    return tuple(_blocker(books, one, now) for one in in_the_way)
+
+
+def _in_the_way(
+    books: Books, workload: Workload, reason: Reason, absent: Absences, now: float
+) -> Sequence[Workload]:
+    """Whom it waits for, those that end first first; at most BLOCKERS_AT_MOST. None whose end would
+    not help: Boxes of absent workers stay away."""
+    known = books.core.workloads
+    if isinstance(reason, WaitsForLane):
+        return [known[id_] for id_ in reason.ahead[:BLOCKERS_AT_MOST]]
+    if nobody_there(books, absent):
+        return ()
+    match reason:
+        case NeedsBoxes() if too_few_there(reason, absent):
+            return ()
+        case BehindReservation(head) | QueueOrder(head):
+            return [known[head]]
+        case NeedsBoxes(box_type):
+            return _running(books, now, box_type=box_type)
+        case PlanLimit():
+            return _running(books, now)
+        case ProjectLimit():
+            return _running(books, now, of=workload)
+    return ()
+
+
+def _running(
+    books: Books, now: float, *, box_type: str | None = None, of: Workload | None = None
+) -> Sequence[Workload]:
+    """Running workloads in the order of their ends: on Boxes of this type, of ``of``'s project."""
+    found: dict[WorkloadId, Workload] = {}
+    for _, _, _, group in books.core.usage.by_end(now):
+        if box_type is not None and not (group.pool.box_type == box_type and _returns(group)):
+            continue
+        if of is not None and group.workload.project is not of.project:
+            continue
+        found[group.workload.id] = group.workload
+        if len(found) == BLOCKERS_AT_MOST:
+            break
+    return list(found.values())
+
+
+def _returns(group: RunningGroup) -> bool:
+    """Whether a Box of its jobs is free when they have ended."""
+    if not group.pool.away:
+        return group.returning > 0
+    assert group.workload.run is not None
+    held = (box for box in group.workload.run.boxes if box is not None and box.group is group)
+    return any(not (box.away or box.retired) for box in held)
+
+
+def _blocker(books: Books, workload: Workload, now: float) -> Blocker:
+    live = books.workloads[workload.id]
+    run = workload.run
+    seen = run is not None and len(run.jobs_in_sight()) == run.live
+    groups = run.groups() if run is not None and seen else []
+    return Blocker(
+        id=workload.id,
+        number=live.number,
+        kind=live.kind,
+        project=books.projects.get(live.project, ""),
+        boxes=workload.ask.total if run is None else run.live,
+        expected_end=max((g.taken_to_end(now) for g in groups), default=None),
+        usual_end=max((g.end for g in groups), default=None),
+    )

@@ -1,0 +1,88 @@
+"""The core's reasons as sentences for people."""
+
+from collections.abc import Sequence
+
+from boxsched.engine.absent_text import (
+    Absences,
+    beside_text,
+    nobody_text,
+    nobody_there,
+    too_few_there,
+    where_text,
+)
+from boxsched.engine.books import Books
+from boxsched.engine.news import rfc3339
+from boxsched.engine.sight import lane_blocked
+from boxsched.model import Kind, WorkloadId
+from boxsched.scheduling.reasons import (
+    BehindReservation,
+    NeedsBoxes,
+    NoSuchBoxes,
+    PlanLimit,
+    ProjectLimit,
+    QueueOrder,
+    Reason,
+    Runs,
+    WaitsForLane,
+)
+
+
+def phrase(books: Books, reason: Reason, absent: Absences) -> str:
+    """The reason as a sentence; ``absent`` are the books' ``absences``."""
+    if not isinstance(reason, WaitsForLane | Runs) and nobody_there(books, absent):
+        return nobody_text(books)
+    match reason:
+        case WaitsForLane(ahead):
+            return _lane(books, ahead)
+        case NoSuchBoxes(box_type, asked, existing):
+            there = "there is only 1" if existing == 1 else f"there are only {existing}"
+            return f"Asks for {_boxes(asked, box_type)}; {there if existing else 'there is none'}."
+        case NeedsBoxes(box_type, asked) if too_few_there(reason, absent):
+            return f"Needs {_boxes(asked, box_type)}; {where_text(absent[box_type])}."
+        case NeedsBoxes(box_type, asked, free):
+            return (
+                f"Needs {_boxes(asked, box_type)}; {free} free now.{beside_text(absent, box_type)}"
+            )
+        case PlanLimit(asked, _, limit) if asked > limit:
+            return f"Asks for {_boxes(asked)}; the plan is {limit}: it can never start."
+        case ProjectLimit(asked, _, limit) if asked > limit:
+            return f"Asks for {_boxes(asked)}; its project has {limit}: it can never start."
+        case PlanLimit(asked, used, limit):
+            return f"Needs {_boxes(asked)}; {used} of the plan's {limit} are in use."
+        case ProjectLimit(asked, used, limit):
+            return f"Needs {_boxes(asked)}; its project uses {used} of at most {limit}."
+        case BehindReservation(head, at, by_limit):
+            delays = f"Would fit now, but would delay {_named(books, head)}"
+            if any(pool.away for pool, _ in books.core.workloads[head].ask.needs):
+                return f"{delays}."  # its time may rest on jobs that nobody hears of
+            starts = f"{delays}, which is to start by {rfc3339(at)[11:19]} UTC"
+            if by_limit:
+                return f"{starts} and waits too long already: time limits count, not usual times."
+            return f"{starts}."
+        case QueueOrder(behind):
+            return f"Would fit now, but comes behind {_named(books, behind)}."
+        case Runs():
+            return "Has its Boxes."
+
+
+def _lane(books: Books, ahead: Sequence[WorkloadId]) -> str:
+    first = _named(books, ahead[0]) if ahead else "an earlier one"
+    live = books.workloads.get(ahead[0]) if ahead else None
+    blocked = None if live is None else lane_blocked(books, live, first)
+    more = f" and {len(ahead) - 1} more before it" if len(ahead) > 1 else ""
+    return blocked or f"Waits for {first}{more} to finish."
+
+
+def _named(books: Books, id_: WorkloadId) -> str:
+    live = books.workloads.get(id_)
+    if live is None:
+        return "an earlier one"
+    project = books.projects.get(live.project, "")
+    kind = "SSH session" if live.kind is Kind.SSH else str(live.kind)
+    return f"{kind} #{live.number} of {project}"
+
+
+def _boxes(count: int, box_type: str | None = None) -> str:
+    noun = "Box" if count == 1 else "Boxes"
+    kind = "" if box_type in (None, "default") else f" {box_type}"
+    return f"{count}{kind} {noun}"
