@@ -123,6 +123,30 @@ def test_the_box_that_ran_this_project_and_branch_is_preferred():
     assert (boxes_of(w, "b3"), w.seen["b3"].warm) == (boxes_of(w, "other"), 0)
 
 
+def test_a_box_is_warm_for_the_branch_that_ran_on_it_last():
+    w = World(boxes=2)
+    w.build("first", 10, branch="x")
+    w.run()
+    w.build("second", 10, branch="y")  # the same Box: it ran this project
+    w.build("other", 20, project="app", branch="y")
+    w.run()
+    assert boxes_of(w, "second") == boxes_of(w, "first")
+    w.build("third", 10, branch="z")
+    w.run()
+    assert boxes_of(w, "third") == boxes_of(w, "first")
+    w = World(boxes=2)
+    w.build("x", 10, branch="x")
+    w.build("y", 20, branch="y")
+    w.run()
+    w.build("y again", 10, branch="y")
+    w.build("z", 10, branch="z")  # takes the Box of x
+    w.run()
+    w.build("y and x", 10, branch="y")
+    w.build("of z", 10, branch="z")
+    assert boxes_of(w, "y and x") == boxes_of(w, "y again")
+    assert boxes_of(w, "of z") == boxes_of(w, "z") == boxes_of(w, "x")
+
+
 def test_else_the_box_that_is_longest_free():
     w = World(boxes=3)
     for name, seconds in (("a", 30), ("b", 10), ("c", 20)):

@@ -143,3 +143,14 @@ def test_a_project_without_a_limit_is_forgotten_when_nothing_of_it_is_unfinished
     core.apply(refused, 0.0)
     assert core.register.projects == {}
     core.check()
+
+
+def test_a_box_type_that_was_only_asked_for_is_forgotten():
+    w = World(boxes={"linux": 1})
+    w.build("b1", {"seconds": 5, "box_type": "mac"}, {"seconds": 5, "box_type": "linux"})
+    w.build("b2", {"seconds": 5, "box_type": "mac"}, branch="x")
+    assert set(w.core.pools) == {"linux", "mac"}
+    w.stop("b1")
+    assert set(w.core.pools) == {"linux", "mac"}
+    w.stop("b2")
+    assert set(w.core.pools) == {"linux"}

@@ -234,3 +234,23 @@ async def test_the_batch_of_a_leader_that_ends_is_not_taken_for_the_next_ones(
     with pytest.raises(Fenced):
         await shop.store.commit(sent[0])
     await shop.settle()
+
+
+async def test_behind_an_outage_a_job_has_all_of_its_time_again(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its end may have been reported to a store that took nothing."""
+    id_ = await shop.build(timeout=60.0)
+    await shop.start(await shop.assignments())
+    assert shop.first is not None
+    await shop.later(60, shop.first)
+    left = failing(monkeypatch, shop, "pulses", *(StoreAway("away") for _ in range(30)))
+    while left:
+        shop.clock.time += 1.0
+        with pytest.raises(StoreAway):
+            await shop.engine.turn()
+    await shop.settle()
+    await shop.later(60, shop.first)
+    assert (await shop.look(id_)).jobs[0].state is JobState.RUNNING
+    await shop.later(20, shop.first)
+    assert (await shop.look(id_)).jobs[0].reason == "time limit of 60 s"

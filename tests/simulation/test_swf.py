@@ -64,7 +64,15 @@ def test_the_limit_counts_job_lines_before_any_are_left_out():
 
 @pytest.mark.parametrize(
     "bad",
-    ["1 2 3", line(submit="x"), line(run="nan"), line(run="inf"), line(requested=1.5), "\x00\xff"],
+    [
+        "1 2 3",
+        line(submit="x"),
+        line(run="nan"),
+        line(run="inf"),
+        line(run="2e290"),
+        line(requested=1.5),
+        "\x00\xff",
+    ],
 )
 def test_a_corrupt_line_is_named(bad):
     with pytest.raises(BadInput, match=r"^line 3: "):
