@@ -1,6 +1,7 @@
 """Look-ups of what workers should be running: one query at a time, for all that were asked."""
 
 import asyncio
+import time
 from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
@@ -24,10 +25,13 @@ class Told(Protocol):
 class _Round:
     """What the next query is for."""
 
+    since: float = attrs.field(factory=time.monotonic)  # about when its first worker was to be told
     workers: dict[WorkerId, bool] = attrs.field(factory=dict)  # to be told anyway?
     waiting: list[asyncio.Future[bool]] = attrs.field(factory=list)
 
     def add(self, workers: Collection[WorkerId], anyway: bool) -> None:
+        if not self.workers:
+            self.since = time.monotonic()
         for worker in workers:
             self.workers[worker] = anyway or self.workers.get(worker, False)
 
@@ -98,8 +102,11 @@ class LookUps:
             round_.fail(StoreAway("this node is stopping"))
             raise
         news = False
+        waited = time.monotonic() - round_.since
         for worker, anyway in round_.workers.items():
             link = self._links.get(worker)
             if link is not None:
-                news = link.give(found.get(worker, ()), anyway=anyway) or news
+                level = found.get(worker, ())
+                self._figures.told_seconds += waited * sum(not one.started for one in level)
+                news = link.give(level, anyway=anyway) or news
         round_.settle(news)

@@ -111,7 +111,10 @@ class Node:
         engine = self.leadership.engines.get(shard)
         taken = None if engine is None else engine.report(command)
         if taken is None:
+            began = self.clock.monotonic()
             await self.ask(shard, command)
+            ends = sum(isinstance(one, inbox.JobFinished) for one in command.reports)
+            self.stages.add("report", (self.clock.monotonic() - began) * ends)
         else:
             await asyncio.shield(taken)
 

@@ -17,6 +17,9 @@ boxsched_workloads_finished_total 1.2e+03
 boxsched_store_round_trips_total{procedure="commit"} 41.0
 boxsched_store_round_trips_total{procedure="inbox"} 50.0
 boxsched_store_round_trips_total{procedure="submit"} 1000.0
+boxsched_stage_seconds_total{stage="commit"} 2.5
+boxsched_busy_box_seconds_total 90.0
+boxsched_loop_hold_seconds 0.012
 process_resident_memory_bytes 5.24288e+07
 """
 
@@ -73,7 +76,13 @@ def test_so_many_builds_or_as_many_as_the_time_takes():
 
 def test_what_a_node_counts():
     assert read_counted(METRICS) == Counted(
-        finished=1200, batches=40, round_trips=91, resident_mib=50
+        finished=1200,
+        batches=40,
+        round_trips=91,
+        resident_mib=50,
+        busy_box_seconds=90,
+        loop_hold_seconds=0.012,
+        stages={"commit": 2.5},
     )
     with pytest.raises(StoreAway, match="/metrics"):
         read_counted("")

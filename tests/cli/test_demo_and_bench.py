@@ -7,6 +7,7 @@ import signal
 import pytest
 
 from boxsched.demo.traffic import projects
+from boxsched.engine.stages import STAGES
 from tests.cli.conftest import START_SECONDS, Shell, end, start
 from tests.contract.postgres_server import database, served
 
@@ -58,6 +59,12 @@ def test_the_bench_of_a_service(tmp_path):
     assert figures["jobs_per_second"] == pytest.approx(2 * figures["finished_builds_per_second"], 1)
     for spread in (figures["latency_ms"], figures["submit_to_start_ms"]):
         assert 0 < spread["p50"] <= spread["p99"] <= spread["max"]
+    assert 0 <= figures["idle_boxes_on_average"] < 8
+    stages = figures["time_of_a_build_ms"]
+    assert set(stages) == set(STAGES)
+    for stage in ("submit", "inbox", "decide", "commit", "tell", "report"):
+        assert 0 < stages[stage] < 60_000, stage
+    assert figures["longest_loop_hold_ms"] > 0
     assert figures["disk"]["appends_per_second"] > 0
     assert figures["machine"]["cores"]
     assert figures["versions"]["python"]

@@ -111,8 +111,9 @@ class Figures(Collector):
             "Time that workloads and jobs spent in a stage, added up",
             labels=("stage",),
         )
+        told = {"tell": self._node.gateway.figures.told_seconds}
         for name, seconds in self._node.stages.seconds.items():
-            stages.add_metric((name,), seconds)
+            stages.add_metric((name,), seconds + told.get(name, 0.0))
         yield stages
         yield CounterMetricFamily(
             "boxsched_busy_box_seconds",
