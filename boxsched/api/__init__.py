@@ -1,23 +1,29 @@
 """The API: HTTP in, JSON out (docs/api.md).
 
-Three rooms: ``http`` (connections, the guard, bodies, replies), ``auth`` (tokens, sessions) and
-``resources`` (one module a resource). Resources use the other two, never the other way.
+Five rooms, each of which imports only those below it:
+
+    resources   the handlers of the routes, one module a resource
+    submitting  from a submission and its project's settings to the workload that the store takes
+    messages    the types of requests and answers, and the checks of requests
+    http        connections, the guard, bodies, replies, streams
+    auth        tokens and sessions
 
 A request passes, in this order:
 
-    serving    the connection: deadlines, what is not HTTP, the last resort for our own mistakes
-    guard      the one middleware: who asks, whether they may, the form of every refusal
-    routes     the table: path, policy, handler, and what openapi.json says
-    (handler)  projects, submissions, workloads, logs, fleet, activity, events, operations
-    bodies     bytes -> value, by the types in ``requests``, which are what openapi.json shows
-    asked      a checked submission: NewWorkload, decided as far as it can be without a number
-    node       durable, then
-    answers    stored values -> JSON; ``replies`` puts headers around it
+    http.serving        the connection: deadlines, data that is not HTTP, errors of our own
+    http.guard          the one middleware: authentication, permission, the form of every refusal
+    routes              the table: path, policy, handler, and its description in openapi.json
+    resources           the handler
+    http.bodies         bytes -> value, by the types in ``messages.requests``
+    messages.checks     the rules that a type cannot state
+    submitting          a checked submission -> NewWorkload, complete but for its number
+    node, store         durable, then
+    messages.answers    stored values -> JSON; ``http.replies`` adds the headers
 
-Nothing is parsed twice, and nothing behind ``bodies`` and ``checks`` is of a wrong type or size.
-A handler raises an error of ``boxsched.errors``; it never makes an error's answer itself.
+Nothing is parsed twice. Behind ``bodies`` and ``checks`` every value has the right type and size.
+A handler raises an error of ``boxsched.errors`` and never writes an error's answer itself.
 
-Routes are closed unless opened: a route without a policy, and a path without a route, ask for a
-token. Streams (``streams``) are written with a deadline, and cut when they must end early, so that
-a reader can tell "that was all" from "come back".
+A route without a policy, and a path without a route, require a token. Streams (``http.streams``)
+are written with a deadline. A stream that must end early is cut, so that a reader can tell a
+complete stream from a broken one.
 """

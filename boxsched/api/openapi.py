@@ -10,8 +10,8 @@ import msgspec
 import boxsched
 from boxsched.api.http.guard import Policy
 from boxsched.api.http.replies import ErrorAnswer
-from boxsched.api.resources.requests import Nothing
-from boxsched.api.shapes import GIVES, KEY, NAME, PATHS, TOGETHER, Schema
+from boxsched.api.messages.requests import Nothing
+from boxsched.api.openapi_schemas import GIVES, KEY, NAME, PATHS, TOGETHER, Schema
 
 PREFIX = "/api/v1"
 _PARAMETER = re.compile(r"\{(\w+)(?::[^}]*)?\}")

@@ -8,18 +8,9 @@ import attrs
 from boxsched.api.auth.known_tokens import KnownTokens
 from boxsched.api.http.guard import Handler, Policy
 from boxsched.api.http.recent import RecentAnswers
-from boxsched.api.openapi import PREFIX, Described, Query
-from boxsched.api.resources.activity import Activity, ActivityAnswer
-from boxsched.api.resources.answers import WorkloadAnswer, WorkloadList
-from boxsched.api.resources.events import Events
-from boxsched.api.resources.explanation import Explanation
-from boxsched.api.resources.fleet import BoxList, Fleet, WorkerList
-from boxsched.api.resources.known import KnownProjects
-from boxsched.api.resources.logs import FOLLOW, MAX_NUMBER_DIGITS, Logs
-from boxsched.api.resources.nodes import NodeList, Nodes
-from boxsched.api.resources.operations import Health, Operations
-from boxsched.api.resources.projects import ProjectList, Projects
-from boxsched.api.resources.requests import (
+from boxsched.api.messages.answers import WorkloadAnswer, WorkloadList
+from boxsched.api.messages.explanation import Explanation
+from boxsched.api.messages.requests import (
     AskBuild,
     AskDeploy,
     AskResolve,
@@ -28,13 +19,22 @@ from boxsched.api.resources.requests import (
     Nothing,
     ProjectSettings,
 )
+from boxsched.api.openapi import PREFIX, Described, Query
+from boxsched.api.openapi_schemas import NAME
+from boxsched.api.resources.activity import Activity, ActivityAnswer
+from boxsched.api.resources.events import Events
+from boxsched.api.resources.fleet import BoxList, Fleet, WorkerList
+from boxsched.api.resources.logs import FOLLOW, MAX_NUMBER_DIGITS, Logs
+from boxsched.api.resources.nodes import NodeList, Nodes
+from boxsched.api.resources.operations import Health, Operations
+from boxsched.api.resources.projects import ProjectList, Projects
 from boxsched.api.resources.resolving import Resolving
 from boxsched.api.resources.set_aside import SetAsideAnswer, SetAsideCommands, SetAsideList
 from boxsched.api.resources.submissions import Submissions
 from boxsched.api.resources.tokens import NewTokenAnswer, TokenList, TokenRoutes
 from boxsched.api.resources.worker_socket import Workers
 from boxsched.api.resources.workloads import MAX_LIMIT, Workloads
-from boxsched.api.shapes import NAME
+from boxsched.api.submitting.known_projects import KnownProjects
 from boxsched.model import Kind
 from boxsched.node.node import Node
 from boxsched.protocol import wire

@@ -3,7 +3,8 @@
 import msgspec
 import pytest
 
-from boxsched.api.resources import activity, answers, explanation, fleet, nodes, set_aside
+from boxsched.api.messages import answers, explanation
+from boxsched.api.resources import activity, fleet, nodes, set_aside
 from boxsched.api.resources import tokens as token_routes
 from boxsched.client import records
 

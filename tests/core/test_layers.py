@@ -37,10 +37,16 @@ ALLOWED: dict[str, set[str]] = {
     },
     "api.auth": {"store"},
     "api.http": {"api.auth", "store"},
+    "api.messages": {"api.auth", "api.http", "engine", "node", "protocol", "store"},
+    "api.submitting": {"api.http", "api.messages", "node", "protocol", "store"},
     "api.resources": {
-        "api.auth", "api.http", "cluster", "engine", "feed", "node", "protocol", "store",
+        "api.auth", "api.http", "api.messages", "api.submitting", "cluster", "engine", "feed",
+        "node", "protocol", "store",
     },
-    "api": {"api.auth", "api.http", "api.resources", "node", "protocol", "store"},
+    "api": {
+        "api.auth", "api.http", "api.messages", "api.resources", "api.submitting", "node",
+        "protocol", "store",
+    },
     "service": {"api", "api.http", "node", "store", "worker.agent"},
     "client": set(),
     "bench": {"client", "scheduling", "store"},

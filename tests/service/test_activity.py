@@ -130,10 +130,10 @@ async def test_the_order_is_the_clusters_not_the_nodes_own(tmp_path: Path) -> No
 
 async def fill(house: House, count: int) -> None:
     """Many builds, put into the store in large groups."""
-    from boxsched.api.resources import asked
-    from boxsched.api.resources.branches import BranchGlobs
-    from boxsched.api.resources.known import Known, settings_of
-    from boxsched.api.resources.requests import AskBuild
+    from boxsched.api.messages.requests import AskBuild
+    from boxsched.api.submitting import new_workloads
+    from boxsched.api.submitting.branch_patterns import BranchGlobs
+    from boxsched.api.submitting.known_projects import Known, settings_of
 
     project = await house.node.store.project("web")
     assert project is not None
@@ -142,7 +142,7 @@ async def fill(house: House, count: int) -> None:
     now = house.node.clock.now()
     for start in range(0, count, 500):
         group = [
-            asked.build(known, AskBuild(branch=f"b{n % 1000}"), now)
+            new_workloads.build(known, AskBuild(branch=f"b{n % 1000}"), now)
             for n in range(start, min(start + 500, count))
         ]
         outcomes = await house.node.store.submit(group)

@@ -5,9 +5,9 @@ import threading
 
 import pytest
 
-from boxsched.api.resources import branches
-from boxsched.api.resources.branches import BranchGlobs, Compiler
-from boxsched.api.resources.requests import ProjectSettings
+from boxsched.api.messages.requests import ProjectSettings
+from boxsched.api.submitting import branch_patterns
+from boxsched.api.submitting.branch_patterns import BranchGlobs, Compiler
 from boxsched.globs import Automaton
 from boxsched.model import MAX_GLOB_CHARACTERS
 from tests.service.house import House, job
@@ -22,7 +22,7 @@ def compiled_in(monkeypatch: pytest.MonkeyPatch) -> list[threading.Thread]:
     begin = Automaton.__init__
 
     def noted(self: Automaton, patterns: list[str]) -> None:
-        if sum(map(len, patterns)) > branches.INLINE_CHARACTERS:
+        if sum(map(len, patterns)) > branch_patterns.INLINE_CHARACTERS:
             threads.append(threading.current_thread())
         begin(self, patterns)
 
@@ -49,12 +49,12 @@ async def test_of_those_compiled_the_last_are_kept(compiled_in: list[threading.T
     compiler = Compiler()
     several = [
         ProjectSettings(cancellation=tuple([(f"{n}-{one}", "all") for one in LARGE]))  # type: ignore[misc]
-        for n in range(branches.COMPILED_KEPT + 1)
+        for n in range(branch_patterns.COMPILED_KEPT + 1)
     ]
     first = [await compiler.compiled(one) for one in several]
     assert await compiler.compiled(several[-1]) is first[-1]
     assert await compiler.compiled(several[0]) is not first[0]
-    assert len(compiler._kept) == branches.COMPILED_KEPT
+    assert len(compiler._kept) == branch_patterns.COMPILED_KEPT
     assert threading.main_thread() not in compiled_in
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from boxsched.api.http import forms
 from boxsched.api.http.bodies import Form
-from boxsched.api.resources import requests
+from boxsched.api.messages import requests
 from boxsched.errors import Invalid
 from tests.service.house import PUBLIC_KEY
 

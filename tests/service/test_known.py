@@ -6,7 +6,7 @@ The other node is played by the store: what is written there this node is not to
 import attrs
 import msgspec
 
-from boxsched.api.resources.known import KnownProjects
+from boxsched.api.submitting.known_projects import KnownProjects
 from boxsched.protocol.shards import Project
 from tests.service.house import API, House, job, jobs
 

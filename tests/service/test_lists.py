@@ -2,7 +2,7 @@
 
 import pytest
 
-from boxsched.api.resources import answers
+from boxsched.api.messages import answers
 from tests.service.house import House, job
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from boxsched.api.resources import answers, asked
+from boxsched.api.messages import answers
+from boxsched.api.submitting import new_workloads
 from boxsched.pace import HEAVY_JOBS, Pace
 from tests.service.house import House, job
 
@@ -65,7 +66,7 @@ async def test_no_round_has_two_large_submissions(
     await waiting.project()
     wide = [job(f"j{n}", "x" * 100) for n in range(HEAVY_JOBS * 2)]
     async with rounds() as now:
-        made = noted(monkeypatch, asked, "build", now)
+        made = noted(monkeypatch, new_workloads, "build", now)
         answered = noted(monkeypatch, answers, "registered", now)
         built = await asyncio.gather(*(waiting.build(branch=f"b{n}", jobs=wide) for n in range(15)))
         assert len(made) == len(set(made)) == 15

@@ -13,10 +13,10 @@ from hypothesis import strategies
 
 from boxsched.api.http import bodies, public_keys, times
 from boxsched.api.http.recent import RecentAnswers
-from boxsched.api.resources import checks
+from boxsched.api.messages import checks
+from boxsched.api.messages.requests import AskBuild, ProjectSettings
 from boxsched.api.resources.activity import Activity
 from boxsched.api.resources.events import Basket
-from boxsched.api.resources.requests import AskBuild, ProjectSettings
 from boxsched.engine.news import rfc3339
 from boxsched.errors import BoxschedError, Conflict, Invalid, Malformed
 from boxsched.store.records import IdempotencyKey

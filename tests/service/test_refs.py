@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from boxsched.api.resources.refs import check_branch, check_tag
+from boxsched.api.messages.refs import check_branch, check_tag
 from boxsched.errors import Invalid
 from tests.service.house import API, PUBLIC_KEY, House
 

@@ -7,7 +7,7 @@ import attrs
 import pytest
 
 from boxsched.api.http.times import rfc3339
-from boxsched.api.resources.explanation import finished
+from boxsched.api.messages.explanation import finished
 from boxsched.model import parse_workload
 from boxsched.states import Result
 from boxsched.store.records import Job

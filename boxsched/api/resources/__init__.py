@@ -1,1 +1,1 @@
-"""What the API is about: one module a resource, and the types of its requests and answers."""
+"""What answers requests: one module a resource, with the handlers of its routes."""

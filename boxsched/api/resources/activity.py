@@ -20,7 +20,7 @@ from msgspec import UNSET
 from activity_monitor.packing import packed
 from boxsched.api.http import packing, replies
 from boxsched.api.http.times import rfc3339
-from boxsched.api.resources import answers
+from boxsched.api.messages import answers
 from boxsched.engine.capacity import capacity
 from boxsched.engine.why import Sentences
 from boxsched.feed import EventCursor

@@ -10,7 +10,7 @@ from boxsched.api.auth.asker import ASKER
 from boxsched.api.http import replies
 from boxsched.api.http.absent import no
 from boxsched.api.http.times import text_time
-from boxsched.api.resources.answers import text_id
+from boxsched.api.messages.answers import text_id
 from boxsched.backoff import doubling
 from boxsched.errors import Conflict
 from boxsched.model import job_text

@@ -7,9 +7,9 @@ from aiohttp import web
 
 from boxsched.api.http import bodies, replies
 from boxsched.api.http.absent import no
-from boxsched.api.resources import answers, checks
-from boxsched.api.resources.known import KnownProjects, is_project_name, settings_of
-from boxsched.api.resources.requests import ProjectSettings
+from boxsched.api.messages import answers, checks
+from boxsched.api.messages.requests import ProjectSettings
+from boxsched.api.submitting.known_projects import KnownProjects, is_project_name, settings_of
 from boxsched.errors import Invalid
 from boxsched.node.node import Node
 from boxsched.protocol.shards import SHARD, Project

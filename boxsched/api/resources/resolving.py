@@ -7,8 +7,8 @@ from aiohttp import web
 from boxsched.api.auth.asker import ASKER
 from boxsched.api.http import bodies, recent, replies
 from boxsched.api.http.absent import no
-from boxsched.api.resources import answers
-from boxsched.api.resources.requests import AskResolve
+from boxsched.api.messages import answers
+from boxsched.api.messages.requests import AskResolve
 from boxsched.backoff import doubling
 from boxsched.errors import Conflict
 from boxsched.model import JobId, job_text, job_workload, parse_job

@@ -9,7 +9,7 @@ from msgspec import Struct
 from boxsched.api.http import replies
 from boxsched.api.http.absent import no
 from boxsched.api.http.times import rfc3339
-from boxsched.api.resources.answers import text_id
+from boxsched.api.messages.answers import text_id
 from boxsched.node.node import Node
 from boxsched.store.records import SetAsideCommand
 

@@ -7,9 +7,10 @@ from aiohttp import web
 
 from boxsched.api.http import bodies, recent, replies
 from boxsched.api.http.absent import no
-from boxsched.api.resources import answers, asked
-from boxsched.api.resources.known import Known, KnownProjects, is_project_name
-from boxsched.api.resources.requests import AskBuild, AskDeploy, AskSession, Nothing
+from boxsched.api.messages import answers
+from boxsched.api.messages.requests import AskBuild, AskDeploy, AskSession, Nothing
+from boxsched.api.submitting import new_workloads
+from boxsched.api.submitting.known_projects import Known, KnownProjects, is_project_name
 from boxsched.errors import BoxschedError, Conflict, NotFound
 from boxsched.model import ProjectId, workload_text
 from boxsched.node.node import Node
@@ -43,7 +44,7 @@ class Submissions:
         project, body = _project(request), await bodies.read(request)
 
         async def make(known: Known) -> NewWorkload:
-            return asked.build(known, _build.read(body), self._node.clock.now())
+            return new_workloads.build(known, _build.read(body), self._node.clock.now())
 
         return await self._submit(request, f"projects/{project}/builds", body, project, make)
 
@@ -53,7 +54,7 @@ class Submissions:
         async def make(known: Known) -> NewWorkload:
             ask = _deploy.read(body)
             build = None if ask.build is None else await self._find(ask.build, "build")
-            return asked.deploy(known, ask, build, self._node.clock.now())
+            return new_workloads.deploy(known, ask, build, self._node.clock.now())
 
         return await self._submit(request, f"projects/{project}/deploys", body, project, make)
 
@@ -63,7 +64,7 @@ class Submissions:
         async def make(known: Known) -> NewWorkload:
             ask = _session.read(body)
             source = None if ask.build is None else await self._find(ask.build, "build")
-            return asked.session(known, ask, source, self._node.clock.now())
+            return new_workloads.session(known, ask, source, self._node.clock.now())
 
         return await self._submit(request, f"projects/{project}/ssh-sessions", body, project, make)
 
@@ -79,7 +80,7 @@ class Submissions:
                 await self._node.pace.step()
             if known.project.id != original.project:
                 raise Conflict("its project was deleted")
-            return asked.rebuild(known, original, self._node.clock.now())
+            return new_workloads.rebuild(known, original, self._node.clock.now())
 
         try:
             return await self._submit(request, path, body, original.project_name, make)
@@ -119,7 +120,7 @@ class Submissions:
         for _ in range(CHECKS_AT_MOST):
             try:
                 new = await make(known)
-                asked.within_limits(new, known.project.max_boxes, known.plan)
+                new_workloads.within_limits(new, known.project.max_boxes, known.plan)
             except BoxschedError as refusal:
                 if refusal.status >= 500:
                     raise
@@ -160,7 +161,7 @@ class Submissions:
         return replies.created(body, location)
 
     async def _find(self, text: str, field: str | None = None) -> Workload:
-        return await asked.subject(self._node.store, text, field)
+        return await new_workloads.subject(self._node.store, text, field)
 
 
 def _project(request: web.Request) -> str:

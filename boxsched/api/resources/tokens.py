@@ -10,7 +10,7 @@ from boxsched.api.auth.known_tokens import KnownTokens
 from boxsched.api.http import bodies, replies
 from boxsched.api.http.absent import no
 from boxsched.api.http.times import rfc3339, text_time
-from boxsched.api.resources.requests import AskToken
+from boxsched.api.messages.requests import AskToken
 from boxsched.errors import Invalid
 from boxsched.node.node import Node
 from boxsched.store.records import MAX_WORKERS, Token

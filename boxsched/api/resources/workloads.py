@@ -13,10 +13,11 @@ from multidict import MultiMapping
 
 from boxsched.api.auth.asker import ASKER
 from boxsched.api.http import bodies, recent, replies
-from boxsched.api.resources import answers, asked, checks
-from boxsched.api.resources.explanation import Explanation, finished, reported, unseen
-from boxsched.api.resources.requests import Nothing
+from boxsched.api.messages import answers, checks
+from boxsched.api.messages.explanation import Explanation, finished, reported, unseen
+from boxsched.api.messages.requests import Nothing
 from boxsched.api.resources.set_aside import said
+from boxsched.api.submitting import new_workloads
 from boxsched.backoff import doubling
 from boxsched.errors import Conflict, Invalid, StoreAway
 from boxsched.model import Kind, WorkloadId, parse_workload, workload_text
@@ -85,7 +86,7 @@ class Workloads:
         return replies.json_bytes(_list(replies.encode(rows), None))
 
     async def one(self, request: web.Request) -> web.Response:
-        stored = await asked.find(self._store, request.match_info["workload"])
+        stored = await new_workloads.find(self._store, request.match_info["workload"])
         if len(stored.jobs) >= HEAVY_JOBS:
             await self._node.pace.step()
         return replies.json(answers.workload(stored))
@@ -97,7 +98,7 @@ class Workloads:
         """As the engine sees it; what was registered this instant it sees in the next one."""
         pauses = doubling(FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS)
         while True:
-            stored = await asked.find(self._store, text)
+            stored = await new_workloads.find(self._store, text)
             if stored.state is State.FINISHED:
                 return finished(stored)
             report = await self._node.why(stored.id)
@@ -117,7 +118,7 @@ class Workloads:
     async def stop(self, request: web.Request) -> web.Response:
         """202 when the wish is durable; 409 for what has finished by itself."""
         body = await bodies.read(request)
-        stored = await asked.subject(self._store, request.match_info["workload"])
+        stored = await new_workloads.subject(self._store, request.match_info["workload"])
         key = recent.key_of(request, f"workloads/{workload_text(stored.id)}/stop", body)
         again = self._seen.again(key)
         if again is not None:
@@ -150,7 +151,7 @@ class Workloads:
             if stored.state in (State.STOPPING, State.FINISHED):
                 break
             await asyncio.sleep(pause)
-            stored = await asked.subject(self._store, workload_text(stored.id))
+            stored = await new_workloads.subject(self._store, workload_text(stored.id))
         return stored
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from boxsched.api.http.forms import CONTROLS_FREE
-from boxsched.api.resources.requests import AskBuild, AskSession, AskToken
+from boxsched.api.messages.requests import AskBuild, AskSession, AskToken
 from boxsched.model import MAX_NAME_CHARACTERS
 
 Schema = Mapping[str, Any]

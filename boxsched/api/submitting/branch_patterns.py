@@ -9,7 +9,7 @@ from collections import OrderedDict
 
 import attrs
 
-from boxsched.api.resources.requests import ProjectSettings
+from boxsched.api.messages.requests import ProjectSettings
 from boxsched.globs import Automaton
 
 INLINE_CHARACTERS = 1_024  # compiled at once: 2 ms at most

@@ -4,10 +4,10 @@ import attrs
 
 from boxsched.api.http.absent import no
 from boxsched.api.http.public_keys import without_comment
-from boxsched.api.resources import checks
-from boxsched.api.resources.known import Known
-from boxsched.api.resources.refs import check_branch, check_tag
-from boxsched.api.resources.requests import AskBuild, AskDeploy, AskSession, JobSettings
+from boxsched.api.messages import checks
+from boxsched.api.messages.refs import check_branch, check_tag
+from boxsched.api.messages.requests import AskBuild, AskDeploy, AskSession, JobSettings
+from boxsched.api.submitting.known_projects import Known
 from boxsched.errors import Invalid
 from boxsched.model import (
     Cancellation,

@@ -3,10 +3,10 @@
 import re
 from collections.abc import Sequence
 
-from boxsched.api.resources.crons import check_cron, check_time_zone
-from boxsched.api.resources.refs import check_branch
-from boxsched.api.resources.repositories import check_repository
-from boxsched.api.resources.requests import JobSettings, ProjectSettings
+from boxsched.api.messages.cron_expressions import check_cron, check_time_zone
+from boxsched.api.messages.refs import check_branch
+from boxsched.api.messages.repository_urls import check_repository
+from boxsched.api.messages.requests import JobSettings, ProjectSettings
 from boxsched.errors import Invalid
 from boxsched.model import (
     DEFAULT_TIMEOUT_SECONDS,

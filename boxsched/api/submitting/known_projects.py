@@ -27,9 +27,9 @@ import msgspec
 
 from boxsched.api.http.absent import no
 from boxsched.api.http.forms import PROJECT_NAME
-from boxsched.api.resources import checks
-from boxsched.api.resources.branches import BranchGlobs, Compiler
-from boxsched.api.resources.requests import ProjectSettings
+from boxsched.api.messages import checks
+from boxsched.api.messages.requests import ProjectSettings
+from boxsched.api.submitting.branch_patterns import BranchGlobs, Compiler
 from boxsched.node.node import DEFAULT_BOX_TYPE
 from boxsched.protocol.shards import Project
 from boxsched.store.records import JobSpec
