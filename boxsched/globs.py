@@ -1,13 +1,13 @@
-"""Globs as Python's ``fnmatchcase``, matched in a time that no pattern can blow up.
+"""Globs with the meaning of Python's ``fnmatchcase``, matched in bounded time.
 
-A regular expression backtracks: ``*?*?*?...`` took seconds. Here all patterns of a list are one
+A regular expression backtracks: ``*?*?*?...`` takes seconds. Here all patterns of a list form one
 automaton. A state is the number of characters of a pattern that have matched so far; the set of
-states that are reached is one integer, a bit a state. A ``*`` is no state: it is a loop on the
-state before it. So each character of the name costs four operations on an integer of as many bits
-as the patterns have characters, whatever is in them.
+reached states is one integer, one bit for each state. A ``*`` is not a state but a loop on the
+state before it. So each character of the name costs four operations on an integer with as many
+bits as the patterns have characters, whatever the patterns are.
 
-``fnmatchcase`` defines what a pattern means, with its odd cases: ``[b-a]`` matches nothing,
-``[`` without an end is a ``[``, ``*`` matches a newline.
+``fnmatchcase`` defines the meaning of a pattern, also of odd ones: ``[b-a]`` matches nothing, ``[``
+without an end is a ``[``, ``*`` matches a newline.
 """
 
 import functools
@@ -30,8 +30,10 @@ def matches(name: str, pattern: str) -> bool:
 
 
 def first_match(name: str, patterns: "Sequence[str] | Automaton") -> int | None:
-    """The place of the first pattern that matches the name. A list that is not compiled yet is
-    compiled now: at 16,384 characters that takes up to 30 ms."""
+    """The place of the first pattern that matches the name; None if none does.
+
+    A list that is not compiled yet is compiled now, which takes up to 30 ms for 16,384 characters.
+    """
     if not patterns:
         return None
     automaton = patterns if isinstance(patterns, Automaton) else _automaton(tuple(patterns))
@@ -39,7 +41,7 @@ def first_match(name: str, patterns: "Sequence[str] | Automaton") -> int | None:
 
 
 class Token(NamedTuple):
-    """One character of a name: which ones fit, and whether a ``*`` stands before it."""
+    """What one character of a name may be, and whether a ``*`` stands before it."""
 
     ranges: Ranges
     starred: bool
@@ -77,7 +79,7 @@ class Automaton:
         self._answers: dict[str, int | None] = {}
 
     def _bits(self, states: Iterable[int]) -> int:
-        """In a row of bytes first: to set a bit of a long integer is to copy it."""
+        """Set the bits in an array of bytes first: setting a bit of a long integer copies it."""
         row = bytearray(self._bytes)
         for state in states:
             row[state >> 3] |= 1 << (state & 7)
@@ -137,7 +139,7 @@ _automaton = functools.lru_cache(maxsize=LISTS_KEPT)(Automaton)
 
 
 def parse(pattern: str) -> tuple[list[Token], bool]:
-    """The pattern's tokens, and whether a ``*`` stands behind the last."""
+    """Return the pattern's tokens, and whether a ``*`` follows the last one."""
     tokens: list[Token] = []
     starred = False
     at = 0

@@ -1,6 +1,6 @@
-"""The words of the field as values: kinds, policies, limits, ids, and the order of the queue.
+"""The basic values: kinds, policies, limits, ids, lanes, and the order of the queue.
 
-Nothing here does I/O; the core, the store, the API and the simulator all speak in these.
+Nothing here does I/O. The core, the store, the API and the simulator all use these values.
 """
 
 import enum
@@ -20,14 +20,14 @@ MAX_NAME_CHARACTERS = 255
 MAX_GLOB_CHARACTERS = 16_384  # of a project's patterns together: matched in milliseconds
 DEFAULT_TIMEOUT_SECONDS = 3_600
 MAX_BOXES = 1_000_000  # of a plan, and of a project's share
-MAX_STOP_GRACE_SECONDS = 3_600.0  # a worker must not keep a job that is to end for ever
+MAX_STOP_GRACE_SECONDS = 3_600.0  # a worker must end a stopped job within this time
 
 _JOB_BITS = 10
 assert 1 << _JOB_BITS > MAX_JOBS_A_WORKLOAD
 
 
 def job_id(workload: WorkloadId, index: int) -> JobId:
-    """A job's id holds its workload's id and its place in it: no sequence, no look-up."""
+    """A job's id, made of its workload's id and its place in the workload."""
     return JobId(workload << _JOB_BITS | index)
 
 
@@ -147,7 +147,7 @@ def fails_fast(branch: str | None, setting: bool | Globs) -> bool:
 
 
 def too_many_globs(lists: Mapping[str, Sequence[str]]) -> str | None:
-    """The name of the list with which a project's patterns are more than it may have together."""
+    """The list with which a project's patterns exceed MAX_GLOB_CHARACTERS; None if they do not."""
     total = 0
     for name, patterns in lists.items():
         total += sum(map(len, patterns))

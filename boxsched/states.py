@@ -1,6 +1,6 @@
 """The life of a workload and of a job, as tables; one function moves a state.
 
-A move that is not in its table is a mistake of ours, never of a caller: ``IllegalMove``.
+A move that is not in its table is a bug in boxsched, never a user's mistake: ``IllegalMove``.
 
     registered --LaneFree--> queued --Admitted--> running --StopAsked--> stopping
         |                      |                     |                      |

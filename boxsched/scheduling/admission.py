@@ -1,10 +1,10 @@
-"""Phase 2, admission: who of the queue may have Boxes now, whole, and why the others may not.
+"""Phase 2, admission: which waiting workloads get all their Boxes now, and why others do not.
 
-One ``Pass`` judges the shapes' heads in queue order. What it hands out is never given back in the
-same pass, so a "no" to the head of a shape holds for all of that shape (``admitted`` says what the
-others of it may still do to their project). The rules are in docs/scheduling.md, "The gate" to
-"Guard". Backfilling is EASY's (Lifka 1995): a reservation for the head only, with the plan counted
-like Boxes.
+A ``Pass`` judges the first workload of each shape, in queue order. A pass only hands out Boxes, so
+a "no" to the first of a shape holds for the whole shape. One thing remains to do for the others:
+they may still hold back their project (``Pass.admitted``). The rules are in docs/scheduling.md,
+"The gate" to "Guard". Backfilling is EASY's (Lifka 1995): a reservation for the head only, with the
+plan counted like Boxes.
 """
 
 import enum
@@ -22,7 +22,7 @@ from boxsched.scheduling.workload import Ask, Entry, Workload
 
 
 class Verdict(enum.IntEnum):
-    """What a pass says to the head of a shape."""
+    """What a pass decides about the first workload of a shape."""
 
     ADMIT = 0
     NO_SUCH_BOXES = 1  # more of a type than there are, or more than the plan allows at all
@@ -56,14 +56,15 @@ class Pass:
         self._now = now
         self._reservation: Reservation | None = None
         self.head: Shape | None = None
-        # The first of a project that waits for its limit: it holds back all later ones.
+        # By project: the first workload that waits for its limit. It holds back all later ones.
         self.held: dict[ProjectId, Entry] = {}
-        # Shapes of limited projects that were told no for another reason.
+        # By limited project: its shapes that were refused for another reason.
         self._passed_over: dict[ProjectId, list[Shape]] = {}
 
     def judge(self, shape: Shape) -> Verdict:
-        """1. Passed over: what can never fit now. 2. Its project's limit. 3. Boxes and plan: the
-        first that does not fit is the head. 4. Behind the head: what the policy says."""
+        """Judge the first workload of the shape, in this order: 1. can it fit at all; 2. its
+        project's limit; 3. free Boxes and the plan (the first that does not fit is the head);
+        4. behind the head: the policy."""
         ask, project, plan = shape.ask, shape.project, self._plan
         for pool, count in ask.needs:
             if count > pool.wanted:
@@ -76,7 +77,9 @@ class Pass:
                 return Verdict.BEHIND_PROJECT
             assert project.limit is not None
             if ask.total > project.limit:
-                return Verdict.PROJECT_LIMIT  # the limit shrank: never, and nobody waits for that
+                return (
+                    Verdict.PROJECT_LIMIT
+                )  # the limit shrank: it can never start, and holds nobody back
             if project.used + ask.total > project.limit:
                 if self._policy is not Policy.BEST_EFFORT:
                     self.held[project.id] = shape.waiting[0]
@@ -98,8 +101,12 @@ class Pass:
         return verdict
 
     def admitted(self, workload: Workload) -> None:
-        """It has its Boxes now. If that uses its project up, those of a shape that was told no
-        before still come to their turn, and the first to exceed the limit holds the project."""
+        """Note that the workload has its Boxes now.
+
+        Its project may have reached its limit by that. Then workloads of the shapes that were
+        refused before, and that stand behind it in the queue, exceed the limit when it is their
+        turn. The first of them, over all these shapes, holds back its project.
+        """
         project, entry = workload.project, workload.entry
         if project.limit is None or self._policy is Policy.BEST_EFFORT or entry is None:
             return
@@ -119,11 +126,11 @@ class Pass:
         return self._plan is None or self._usage.boxes + ask.total <= self._plan
 
     def lacks_head(self) -> bool:
-        """Whether the pass has to look for the head whatever is free: to make it a promise."""
+        """Whether the pass must still find the head, even with no Box free: it gets a promise."""
         return self.head is None and self._policy is Policy.BACKFILL
 
     def promise(self) -> float | None:
-        """The time to promise to the head: where it is the head for the first time, and has one."""
+        """The time to promise to the head; None if it has a promise or no such time is known."""
         head = self.head
         if head is None or self._policy is not Policy.BACKFILL or head.head.promise is not None:
             return None
@@ -131,8 +138,8 @@ class Pass:
         return at if at < inf else None
 
     def reservation(self) -> Reservation:
-        """The head's; made when it is first asked for: between the head and the first workload
-        behind it that would fit, nothing is handed out."""
+        """The head's reservation, made at the first call: nothing is handed out between the head
+        and the first workload behind it that would fit."""
         if self._reservation is None:
             assert self.head is not None
             self._reservation = reserve(
@@ -141,7 +148,7 @@ class Pass:
         return self._reservation
 
     def anything_left(self) -> bool:
-        """Whether any Box, of any type, could still be given: every workload asks for one."""
+        """Whether any Box of any type can still be given; every workload asks for at least one."""
         if self._plan is not None and self._usage.boxes >= self._plan:
             return False
         for pool in self._pools:  # noqa: SIM110 (a generator costs more than the rest)

@@ -1,4 +1,4 @@
-"""The Boxes there are, by type: they come and go, and their workers fall silent and are back."""
+"""All Boxes by type: they are added and removed, and their workers fall silent and come back."""
 
 from collections.abc import Iterable, Sequence
 
@@ -16,7 +16,7 @@ from boxsched.scheduling.interface import (
 
 
 class Fleet:
-    """One organization's Boxes; each method is what one event does to them."""
+    """One organization's Boxes; each public method applies one event."""
 
     def __init__(self, box_types: Sequence[str]) -> None:
         self.pools: dict[str, Pool] = {}

@@ -1,10 +1,11 @@
-"""Phase 3, assignment: the Boxes of one type, which are free, and which of them a job gets.
+"""Phase 3, assignment: the Boxes of one type, which of them are free, and which one a job gets.
 
-How many Boxes there should be can shrink below how many are busy, in two ways: this very Box goes
-(``retire``: its worker leaves), or so many fewer are wanted, whichever come free first (``want``:
-the simulator). ``surplus`` counts the latter; while it is not zero no Box of the type is free.
+The number of wanted Boxes can fall below the number of busy ones in two ways. A certain Box is
+retired (``retire``: its worker leaves); or fewer are wanted, and those that come free first go
+(``want``: the simulator). ``surplus`` counts the latter; while it is not zero, no Box of the type
+is free.
 
-A Box that is ``away`` (its worker is not heard from) exists, and is wanted, but is never free.
+A Box that is ``away`` (its worker is silent) exists and is wanted, but is never free.
 """
 
 from collections import OrderedDict
@@ -31,7 +32,7 @@ class Box:
     group: "RunningGroup | None" = None  # the running jobs that it belongs to, while it is busy
     last_project: ProjectId | None = None
     last_branch: str | None = None
-    # Under what it is found as a warm Box while it is free.
+    # The keys under which it is found as a warm Box while it is free.
     warm_keys: tuple[Hashable, ...] = ()
 
     def ran(self, project: ProjectId | None, branch: str | None) -> None:
@@ -62,11 +63,11 @@ class Pool:
         self.boxes: dict[BoxId, Box] = {}
         self.free_boxes: FreeBoxes = OrderedDict()
         self.free = 0  # len(free_boxes), read in the innermost loop
-        self.wanted = 0  # Boxes that are to stay
-        self.away = 0  # Boxes whose worker is not heard from, busy or not
+        self.wanted = 0  # Boxes that stay when their jobs end
+        self.away = 0  # Boxes whose worker is silent, busy or not
         self.asks = 0  # different asks of unfinished workloads that name the type
-        self.surplus = 0  # busy Boxes that are not to stay, whichever come free first
-        # Free Boxes by what they ran last: by (project, branch) and by project.
+        self.surplus = 0  # this many busy Boxes go, those that come free first
+        # Free Boxes by what they ran last: by (project, branch), and by project.
         self._warm: dict[Hashable, FreeBoxes] = {}
 
     def take_apart(self) -> None:
@@ -80,7 +81,7 @@ class Pool:
         self._set_free(box)
 
     def retire(self, box: Box) -> bool:
-        """The Box goes: True at once, False when its job ends."""
+        """Remove the Box: at once (True), or when its job ends (False)."""
         if box.retired:
             return False
         box.retired = True
@@ -91,7 +92,7 @@ class Pool:
         return True
 
     def lose_sight(self, box: Box) -> None:
-        """Its worker is not heard from."""
+        """Its worker fell silent: the Box is no longer free."""
         if not box.away:
             box.away = True
             self.away += 1
@@ -107,13 +108,14 @@ class Pool:
                 self._set_free(box)
 
     def keep(self, box: Box) -> None:
-        """It was to go when its job ends, and is to stay now."""
+        """Take back ``retire``: the busy Box stays when its job ends."""
         assert box.busy and box.retired
         box.retired = False
         self.wanted += 1
 
     def want(self, count: int, next_id: int) -> tuple[list[Box], list[BoxId]]:
-        """So many are wanted from now on. Returns the Boxes that came and those that went."""
+        """Set how many Boxes are wanted. Returns the Boxes that were added and the ids of those
+        that went."""
         came: list[Box] = []
         went: list[BoxId] = []
         while self.wanted > count:
@@ -148,15 +150,15 @@ class Pool:
         return box, warm is not None
 
     def occupy(self, box: Box) -> None:
-        """This very Box is busy: so it was when the store was loaded, or a lost job takes it."""
+        """Mark this free Box as busy: the store says so, or a lost job takes it."""
         self._set_busy(box)
 
     def first_free(self) -> Box:
-        """The one longest free."""
+        """The Box that has been free longest."""
         return next(iter(self.free_boxes.values()))
 
     def give_back(self, box: Box, project: ProjectId, branch: str | None) -> bool:
-        """Its job has ended. True where the Box went with it."""
+        """Its job has ended: the Box is free again (False), or goes (True)."""
         box.busy = False
         box.group = None
         if box.retired:

@@ -74,8 +74,10 @@ class JobsEnded:
 
 @attrs.define(eq=False)
 class BoxAdded:
-    """A Box is there, free; what it ran last, if that is known, makes it warm. One that was to go
-    when its job ends is to stay."""
+    """A free Box was added; it is warm for what it ran last, if that is known.
+
+    For a known Box that was retired while busy: it stays after all.
+    """
 
     box: BoxId
     box_type: str
@@ -85,30 +87,30 @@ class BoxAdded:
 
 @attrs.define(eq=False)
 class BoxRetired:
-    """This very Box goes: at once if it is free, else as its job ends."""
+    """This Box is removed: at once if it is free, else when its job ends."""
 
     box: BoxId
 
 
 @attrs.define(eq=False)
 class BoxesAway:
-    """Nothing is heard from these Boxes' worker: they exist, and none of them is free."""
+    """The worker of these Boxes is silent: they exist, and none of them is free."""
 
     boxes: tuple[BoxId, ...]
 
 
 @attrs.define(eq=False)
 class BoxesBack:
-    """Their worker is heard from again."""
+    """The worker of these Boxes is heard again."""
 
     boxes: tuple[BoxId, ...]
 
 
 @attrs.define(eq=False)
 class JobsLost:
-    """These jobs (by their place) are to be given again: each takes the first free Box of its type,
-    before any admission. Until then its old Box counts as in use. ``ended``: nothing runs on that
-    any more, so that it may be the same one again."""
+    """These jobs (by their place) have lost their worker: each gets the next free Box of its type,
+    before any admission. Until then its old Box counts as in use. ``ended``: nothing runs on the
+    old Box any more, so the job may get the same one again."""
 
     workload: WorkloadId
     jobs: tuple[int, ...]
@@ -117,7 +119,7 @@ class JobsLost:
 
 @attrs.define(eq=False)
 class JobsFound:
-    """They run after all, where they were given: none of them is to be given again."""
+    """These jobs run after all, on the Boxes that they had: they are no longer lost."""
 
     workload: WorkloadId
     jobs: tuple[int, ...]
@@ -125,7 +127,7 @@ class JobsFound:
 
 @attrs.define(eq=False)
 class BoxesWanted:
-    """So many Boxes of a type are wanted; if more are busy, Boxes go as jobs end (simulator)."""
+    """``count`` Boxes of a type are wanted; if more are busy, Boxes go as jobs end (simulator)."""
 
     box_type: str
     count: int
@@ -133,7 +135,7 @@ class BoxesWanted:
 
 @attrs.define(eq=False)
 class ProjectLimited:
-    """A project's ``max_boxes`` is this from now on; None = no limit."""
+    """A project has another ``max_boxes`` from now on; None = no limit."""
 
     project: ProjectId
     max_boxes: int | None
@@ -159,14 +161,14 @@ Event = (
 
 @attrs.define(eq=False)
 class Refused:
-    """It asks for more than the plan or its project allows at all; it touches nothing else."""
+    """It asks for more than the plan or its project allows at all; nothing else changes."""
 
     workload: WorkloadId
 
 
 @attrs.define(eq=False)
 class Canceled:
-    """It is finished without having run; ``by`` is the newer build that superseded it."""
+    """It finished without having run; ``by`` is the newer build that superseded it, if any."""
 
     workload: WorkloadId
     by: WorkloadId | None
@@ -174,7 +176,7 @@ class Canceled:
 
 @attrs.define(eq=False)
 class Queued:
-    """It left ordering: it waits for Boxes now."""
+    """It left ordering and waits for Boxes now."""
 
     workload: WorkloadId
 
@@ -192,7 +194,7 @@ class Admitted:
 class Promised:
     """It is the head for the first time: ``at`` is the time reserved for it, in seconds.
 
-    The promise stays; whoever restores the core hands it back (``Scheduler.restore``).
+    The promise stays; the caller passes it in when it restores the core (``Scheduler.restore``).
     """
 
     workload: WorkloadId
@@ -201,8 +203,8 @@ class Promised:
 
 @attrs.define(eq=False)
 class GivenAgain:
-    """A lost job has a Box: another one, and the old one was freed just before (``BoxFreed``), or
-    the same again."""
+    """A lost job has a Box: another one, after its old one was freed (``BoxFreed``), or the same
+    one again."""
 
     workload: WorkloadId
     job: int
@@ -211,7 +213,7 @@ class GivenAgain:
 
 @attrs.define(eq=False)
 class StopJobs:
-    """These jobs are to be ended; the Boxes stay theirs until ``JobsEnded`` says so."""
+    """These jobs must be ended; they keep their Boxes until ``JobsEnded``."""
 
     workload: WorkloadId
     jobs: tuple[int, ...]
@@ -221,7 +223,7 @@ class StopJobs:
 
 @attrs.define(eq=False)
 class BoxFreed:
-    """A Box came free (``gone``: and went, as it had been retired or was not wanted)."""
+    """A Box is free, or (``gone``) was removed, because it was retired or no longer wanted."""
 
     box: BoxId
     gone: bool

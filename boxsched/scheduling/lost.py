@@ -1,4 +1,4 @@
-"""Jobs that are to be given again: their workers are lost, and they come before all that waits."""
+"""Jobs whose workers are lost: they get other Boxes before any waiting workload does."""
 
 from collections.abc import Iterable, Mapping
 
@@ -10,10 +10,10 @@ from boxsched.scheduling.workload import RunningGroup, Workload, number_given_ag
 
 
 class LostJobs:
-    """Each keeps its old Box, which counts as in use, until it has another."""
+    """The lost jobs, in order. Until a job has another Box, its old one counts as in use."""
 
     def __init__(self) -> None:
-        # In order, and whether it has ended where it was.
+        # The value: whether nothing runs on the old Box any more.
         self._jobs: dict[tuple[WorkloadId, int], bool] = {}
 
     def __bool__(self) -> bool:
@@ -26,7 +26,7 @@ class LostJobs:
                     self._jobs[workload.id, job] = ended
 
     def forget(self, workload: WorkloadId, jobs: Iterable[int]) -> None:
-        """They run after all, have ended, or are to be stopped."""
+        """These jobs run after all, have ended, or are being stopped: they are not given again."""
         if self._jobs:
             for job in jobs:
                 self._jobs.pop((workload, job), None)
@@ -39,9 +39,11 @@ class LostJobs:
         now: float,
         decisions: list[Decision],
     ) -> None:
-        """Each takes the first free Box of its type, and the one it had is given back; or that very
-        one, where nothing runs on it any more. Its running time counts from ``now``: so it does for
-        the job's time limit, where it runs."""
+        """Give each lost job the free Box of its type that has been free longest.
+
+        The job's old Box becomes free. If no Box is free and nothing runs on the old one any more,
+        the job gets its old Box again. Its running time and its time limit count from ``now``.
+        """
         for (id_, job), ended in list(self._jobs.items()):
             workload = workloads[id_]
             run = workload.run

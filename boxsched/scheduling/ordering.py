@@ -31,7 +31,7 @@ class Lanes:
         lane.last = workload
 
     def remove(self, workload: Workload) -> None:
-        """It has finished: the next of its lane may go on, if it was the first."""
+        """Remove a finished workload; if it was first in its lane, the next one may leave."""
         lane = workload.lane
         if lane is None:
             return
@@ -55,7 +55,8 @@ class Lanes:
         return list(_from(lane.first)) if lane else []
 
     def leaving(self) -> list[Workload]:
-        """Those that may leave ordering now, each once, in the order in which they became free."""
+        """Return the workloads that may leave ordering now, in the order in which they became
+        first; each is returned once."""
         if not self._may_leave:
             return []
         candidates, self._may_leave = self._may_leave, []
@@ -84,7 +85,7 @@ class Lanes:
 
 
 def ahead_of(workload: Workload) -> tuple[WorkloadId, ...]:
-    """The unfinished workloads before it in its lane, the first first."""
+    """The unfinished workloads before it in its lane, in the order of registration."""
     ids = []
     ahead = workload.ahead
     while ahead is not None:

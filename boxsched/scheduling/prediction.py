@@ -1,4 +1,4 @@
-"""What the past and the present let one expect: durations of jobs, and the start of a workload."""
+"""Predictions: how long a job should run, and when a waiting workload should start."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -30,7 +30,7 @@ from boxsched.states import Result, State
 RUNS_REMEMBERED = 10
 _STEPS_A_DOUBLING = 4  # powers of 2^(1/4): few shapes, at most 19 % over
 SHORTEST_EXPECTED_SECONDS = 2**-10
-FORECAST_WORKLOADS = 500  # a forecast looks at no more that wait than this
+FORECAST_WORKLOADS = 500  # no forecast where more workloads wait
 
 
 def expected_duration(passed_runs: Sequence[float]) -> float:
@@ -47,8 +47,10 @@ def expected_duration(passed_runs: Sequence[float]) -> float:
 
 
 def forecast(scheduler: Scheduler, id_: WorkloadId, now: float) -> float | None:
-    """When a waiting workload starts: see ``Outlook``; None where it never would, or where more
-    than FORECAST_WORKLOADS wait in all."""
+    """When a waiting workload should start, in seconds (see ``Outlook``).
+
+    None if it would never start, or if more than FORECAST_WORKLOADS wait.
+    """
     run = scheduler.workloads[id_].run
     if run is not None:
         return run.started_at
@@ -57,7 +59,7 @@ def forecast(scheduler: Scheduler, id_: WorkloadId, now: float) -> float | None:
 
 
 def outlook(scheduler: Scheduler, now: float) -> "Outlook | None":
-    """None where more than FORECAST_WORKLOADS wait."""
+    """Copy the core for a forecast; None if more than FORECAST_WORKLOADS wait."""
     waiting = (w for w in scheduler.workloads.values() if w.run is None)
     if sum(1 for _ in islice(waiting, FORECAST_WORKLOADS + 1)) > FORECAST_WORKLOADS:
         return None
@@ -66,17 +68,17 @@ def outlook(scheduler: Scheduler, now: float) -> "Outlook | None":
 
 @attrs.frozen
 class Outlook:
-    """A core at one moment, to run ahead from: values only, so that another thread may do it."""
+    """A copy of a core at one moment, as values, so that another thread may run it ahead."""
 
     image: "Image"
     now: float
 
     def expected_starts(self, ids: Iterable[WorkloadId]) -> dict[WorkloadId, float]:
-        """When these waiting workloads start if nothing else is asked and every job runs as
-        expected; one that is late already, to its time limit.
+        """When these waiting workloads should start, in seconds, by id.
 
-        Without those that never would (no such Boxes). Boxes that are away stay away, and when
-        their jobs end nobody knows.
+        Assumes that nothing else is submitted and every job runs as long as expected; one that is
+        late already, to its time limit. Boxes that are away stay away, and their jobs do not end.
+        Workloads that would never start are left out.
         """
         twin = _twin(self.image)
         starts = _run_ahead(twin, set(ids), self.now)
@@ -125,7 +127,7 @@ def _push_ends(
 
 
 class Standing(NamedTuple):
-    """How a workload stands; ``started_at``, ``boxes`` and ``given_again`` of one that runs."""
+    """The state of a workload; ``started_at``, ``boxes`` and ``given_again`` only if it runs."""
 
     submit: Submit
     state: State
@@ -137,7 +139,7 @@ class Standing(NamedTuple):
 
 @attrs.frozen
 class Image:
-    """What a twin of a core is made from."""
+    """All values from which a copy of a core is made."""
 
     rules: QueueRules
     pools: tuple[str, ...]
@@ -178,7 +180,7 @@ def _standing(workload: Workload) -> Standing:
 
 
 def _twin(image: Image) -> Scheduler:
-    """A core in the same state, to run ahead with."""
+    """A core in the state of the image."""
     twin = Scheduler(image.rules, image.pools)
     before: tuple[Event, ...] = (*image.boxes, *image.projects)
     behind: tuple[Event, ...] = (*image.retired, image.away, *image.wanted)

@@ -1,9 +1,9 @@
 """The queue of phase 2: what waits for Boxes, in queue order, grouped by shape.
 
-Workloads of one shape (the same Boxes asked, expected durations, time limits and project limit)
-are interchangeable for the gate: if the first of them may not go, neither may the others in that
-pass. So a pass looks at the shapes' heads only, and its cost grows with the shapes, not with what
-waits.
+Workloads of one shape (the same Boxes, expected durations, time limits and project limit) are
+interchangeable for admission: if the first of them may not start, the others may not start in that
+pass either. So a pass looks at the first of each shape, and its cost grows with the number of
+shapes, not with the number of waiting workloads.
 """
 
 from bisect import bisect_left, insort
@@ -77,10 +77,10 @@ class Queue:
         del self._heads[bisect_left(self._heads, entry)]
 
     def shape_at(self, place: int) -> Shape | None:
-        """The shape with the place-th head in queue order; None behind the last.
+        """The shape whose first workload is at this place among all first ones, in queue order.
 
-        A pass walks by places: one whose head was admitted leaves its place to the next, and comes
-        again no earlier than that, as its next workload is later in the queue.
+        None behind the last. A pass counts places up: when the first of a shape was admitted,
+        the shape moves to the place of its next workload, which is the same or a later one.
         """
         if place >= len(self._heads):
             return None
@@ -88,8 +88,11 @@ class Queue:
         return shape
 
     def skip_hopeless(self, place: int) -> int:
-        """The first place from this one on whose shape is worth judging, once there is a head:
-        not one without a project's limit that asks for more Boxes of its one type than are free."""
+        """The first place, from this one on, whose shape may still be admitted behind a head.
+
+        Skips shapes without a project limit that ask for more Boxes of their only type than are
+        free.
+        """
         heads = self._heads
         for at in range(place, len(heads)):
             shape = heads[at][3].shape
@@ -99,8 +102,10 @@ class Queue:
         return len(heads)
 
     def regroup(self, project: ProjectUse, limit: int | None) -> None:
-        """A project's limit came or went: its waiting workloads change shape, together. 0.3 us for
-        each that waits."""
+        """Move a project's waiting workloads to other shapes: its limit was set or removed.
+
+        Costs about 0.3 us for each waiting workload of the old shapes.
+        """
         before = project if project.limit is not None else None
         after = project if limit is not None else None
         project.limit = limit
@@ -123,18 +128,18 @@ class Queue:
         self._heads = sorted(shape.waiting[0] for shape in self._shapes.values())
 
     def workloads(self) -> Iterator[Workload]:
-        """All that wait, shape by shape."""
+        """All waiting workloads, shape by shape."""
         for shape in self._shapes.values():
             for entry in shape.waiting:
                 yield entry[3]
 
     def in_order(self, limit: int) -> list[Workload]:
-        """The first so many, in queue order."""
+        """The first ``limit`` workloads in queue order."""
         entries = [e for shape in self._shapes.values() for e in shape.waiting[:limit]]
         return [entry[3] for entry in sorted(entries)[:limit]]
 
     def position(self, workload: Workload) -> int:
-        """1 = next. Grows with the shapes only."""
+        """The place in the queue; 1 is the next. Its cost grows with the number of shapes."""
         before = (int(s.waiting.bisect_left(workload.entry)) for s in self._shapes.values())
         return 1 + sum(before)
 

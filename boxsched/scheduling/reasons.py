@@ -23,7 +23,7 @@ class NoSuchBoxes:
 
 @attrs.frozen
 class NeedsBoxes:
-    """It is the head, or would be: too few Boxes of a type are free now."""
+    """Too few Boxes of a type are free now. It is the head of the queue, or would be."""
 
     box_type: str
     asked: int
@@ -52,7 +52,7 @@ class ProjectLimit:
 class BehindReservation:
     """It would fit now, but it would delay the head, which gets its Boxes at ``at``.
 
-    ``by_limit``: the head waits much longer than was promised, so that the time limits of later
+    ``by_limit``: the head waits much longer than was promised, so the time limits of later
     workloads count instead of their expected durations (docs/scheduling.md, "Guard").
     """
 

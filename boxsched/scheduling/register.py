@@ -1,4 +1,4 @@
-"""Who is unfinished: workloads, what their projects use, and what their jobs ask for."""
+"""The unfinished workloads, the Boxes that their projects use, and what their jobs ask for."""
 
 from boxsched.model import ProjectId, WorkloadId, queue_key
 from boxsched.scheduling.box_types import Fleet
@@ -7,7 +7,7 @@ from boxsched.scheduling.workload import Ask, ProjectUse, Workload, ask_for
 
 
 class Register:
-    """Of projects and asks only those in use are kept; a project with a limit always."""
+    """Keeps projects and asks only while a workload uses them; a project with a limit always."""
 
     def __init__(self, rules: QueueRules, fleet: Fleet) -> None:
         self.workloads: dict[WorkloadId, Workload] = {}
@@ -31,7 +31,7 @@ class Register:
         return workload
 
     def strike(self, workload: Workload) -> None:
-        """It has finished: nothing of it stays."""
+        """Forget a finished workload."""
         del self.workloads[workload.id]
         workload.entry = None
         ask, project = workload.ask, workload.project
@@ -48,7 +48,7 @@ class Register:
         return use
 
     def release(self, project: ProjectUse) -> None:
-        """Forget it where it has no limit and nothing unfinished."""
+        """Forget the project if it has no limit and no unfinished workload."""
         if not project.unfinished and project.limit is None:
             del self.projects[project.id]
 
@@ -71,7 +71,7 @@ class Register:
                 del self._fleet.pools[pool.box_type]  # a type that was only asked for
 
     def check(self) -> None:
-        """It agrees with what its workloads say; raises AssertionError."""
+        """Raise AssertionError where the counts differ from the workloads."""
         for project in self.projects.values():
             assert project.unfinished or project.limit is not None
             mine = [w for w in self.workloads.values() if w.project is project]

@@ -1,7 +1,7 @@
 """The head's reservation: when enough Boxes will be free for it, and what it leaves free then.
 
-A job that runs longer than expected is taken to run to its time limit. To take it to end at any
-moment would set the head's time to now, and then nothing could be let past the head.
+A job that runs longer than expected is assumed to run to its time limit. If it were assumed to end
+at any moment, the head's time would be now, and nothing could start past the head.
 """
 
 from collections.abc import Iterable
@@ -13,13 +13,14 @@ from boxsched.scheduling.boxes import Pool
 from boxsched.scheduling.usage import Usage
 from boxsched.scheduling.workload import Ask, ProjectUse, Workload
 
-# A head that waits longer than its promise by so many times its longest time limit is guarded.
+# A head is guarded once it waits this many times its longest time limit beyond its promise.
 GUARD_LIMITS = 2
 
 
 @attrs.define(eq=False)
 class Reservation:
-    """The head's time, and what it leaves free then: by type, of the plan, of its project.
+    """The head's time ``at``, and what the head leaves free then: Boxes by type, of the plan, and
+    of its project's limit.
 
     ``by_limit``: later workloads are judged by their time limits, not their expected durations.
     """
@@ -32,8 +33,10 @@ class Reservation:
     project_left: int
 
     def spares(self, ask: Ask, project: ProjectUse | None, now: float) -> bool:
-        """Whether the jobs of such a workload that still run at ``at`` fit into what is left; if so
-        they are taken out of it."""
+        """Whether a workload that starts now leaves the head its Boxes; if so, subtract its part.
+
+        Only its jobs that still run at ``at`` count; they must fit into what the head leaves.
+        """
         late: list[tuple[Pool, int]] = []
         total = 0
         for pool, expected, limit, count in ask.groups:
@@ -65,9 +68,9 @@ class Reservation:
 def earliest(head: Workload, usage: Usage, plan: int | None, now: float) -> float:
     """The earliest time at which enough will be free for ``head``, which does not fit now.
 
-    Each running job is taken to end at started + expected or, once that has passed, at
-    max(started + limit, now). The head must fit into what exists. Infinite where it fits only with
-    Boxes that are away: nobody knows when these come free.
+    Each running job is assumed to end at started + expected or, once that has passed, at
+    max(started + limit, now). The head must fit into the existing Boxes. The result is infinite if
+    it needs Boxes that are away: no time is known for these.
     """
     ask = head.ask
     # While a type has more busy Boxes than are wanted, the first to end free nothing: below zero.
@@ -89,9 +92,9 @@ def earliest(head: Workload, usage: Usage, plan: int | None, now: float) -> floa
 def reserve(
     head: Workload, usage: Usage, pools: Iterable[Pool], plan: int | None, now: float
 ) -> Reservation:
-    """The earliest time at which enough will be free for ``head``, and what it leaves free then.
+    """Reserve the earliest time at which enough will be free for ``head``.
 
-    Where there is no such time, ``at`` is infinite, and nothing that fits now can delay the head.
+    If no such time is known, ``at`` is infinite, and nothing that fits now can delay the head.
     """
     ask, project = head.ask, head.project
     at = earliest(head, usage, plan, now)

@@ -1,4 +1,4 @@
-"""The core itself: events in, decisions out, nothing else. See the package for the theory."""
+"""The core itself: events in, decisions out. The package's docstring explains how it works."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
@@ -42,7 +42,10 @@ APART_AT_ONCE = 500  # workloads
 
 
 class Scheduler:
-    """One organization's workloads and Boxes. The same events and times: the same decisions."""
+    """One organization's workloads and Boxes.
+
+    The same events at the same times always give the same decisions.
+    """
 
     def __init__(self, rules: QueueRules, box_types: Sequence[str] = ()) -> None:
         self.rules = rules
@@ -85,7 +88,7 @@ class Scheduler:
         return decisions
 
     def apply(self, event: Event, now: float) -> list[Decision]:
-        """What the event itself does; nothing leaves ordering or is admitted before ``settle``."""
+        """Apply one event. No workload leaves ordering or is admitted before ``settle``."""
         decisions: list[Decision] = []
         self._apply[type(event)](event, now, decisions)
         return decisions
@@ -93,15 +96,15 @@ class Scheduler:
     def settle(self, now: float) -> list[Decision]:
         """Rounds until nothing changes: ordering, then a pass of admission with assignment."""
         decisions: list[Decision] = []
-        # 1. Ordering: whose lane is free. Once: a pass ends no workload, so it moves no lane.
+        # 1. Ordering, once: a pass ends no workload, so it frees no lane.
         for workload in self.lanes.leaving():
             workload.state = moved(TRANSITIONS, workload.state, Move.LANE_FREE)
             self.queue.add(workload)
             decisions.append(Queued(workload.id))
-        # 2. Jobs to be given again come before all that has no Box yet.
+        # 2. Lost jobs get Boxes before any waiting workload.
         if self.lost:
             self.lost.give_again(self.workloads, self.boxes, self.usage, now, decisions)
-        # 3. Admission: who fits, whole.
+        # 3. Admission: workloads for which enough Boxes are free, never in part.
         self.usage.advance(now)
         while len(self.queue) and self._pass(now, decisions):
             pass  # seldom more than two (ARCHITECTURE.md, "How many passes an instant")
@@ -216,10 +219,12 @@ class Scheduler:
         promise: float | None = None,
         given_again: Mapping[int, float] = MappingProxyType({}),
     ) -> None:
-        """Put an unfinished workload back as it was, in the order of the ids. ``boxes`` by job:
-        None where it has ended; they must have been added, and be free. ``promise``: see
-        ``Promised``. ``given_again``: of running jobs that were given again (``GivenAgain``),
-        when."""
+        """Put an unfinished workload back as it was; to be called in the order of the ids.
+
+        ``boxes`` are by job, None where a job has ended; they must have been added and be free.
+        ``promise``: see ``Promised``. ``given_again``: when each running job that was given again
+        was given (``GivenAgain``), by its place.
+        """
         workload = self.register.enter(event)
         workload.promise = promise
         self.lanes.append(workload, event.lane)
@@ -238,15 +243,18 @@ class Scheduler:
     # --- Small things -----------------------------------------------------------------------
 
     def _finish(self, workload: Workload, move: Move) -> None:
-        """Its lane goes on, and nothing of it stays."""
+        """Remove the workload from its lane, which goes on, and from the register."""
         workload.state = moved(TRANSITIONS, workload.state, move)
         self.lanes.remove(workload)
         self.register.strike(workload)
         workload.take_apart()
 
     def take_apart(self) -> Iterator[None]:
-        """Free a core that is not used any more, some workloads a step: a large one takes long. It
-        is freed without the garbage collector: no reference cycle is left."""
+        """Free a core that is no longer used, APART_AT_ONCE workloads a step.
+
+        It breaks all reference cycles, so the garbage collector, which would take long for a large
+        core, has nothing to do.
+        """
         self._apply.clear()  # methods of itself
         yield from self.queue.take_apart(APART_AT_ONCE)
         yield from self.lanes.take_apart(APART_AT_ONCE)

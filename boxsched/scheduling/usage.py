@@ -39,8 +39,8 @@ class Usage:
         box.group = None
 
     def advance(self, now: float) -> None:
-        """It is ``now``: groups whose expected end has passed are late from here on. Each moves
-        once, so that a pass costs nothing for those that it has seen."""
+        """Mark groups whose expected end has passed as late. Each group is moved once, so a later
+        pass costs nothing for it."""
         passed = bisect_left(self.running, (now,))
         for _, id_, number, group in self.running[:passed]:
             group.late = True
@@ -49,8 +49,10 @@ class Usage:
         del self.running[:passed]
 
     def by_end(self, now: float) -> Iterator[RunningEntry]:
-        """All that runs, in the order of the ends that count at ``now``; such an end may be in the
-        past. Changes nothing, so that it can be asked between two instants."""
+        """All running groups, ordered by the ends that count at ``now``; an end may be in the past.
+
+        Changes nothing, so that it may be called between two instants.
+        """
         passed = bisect_left(self.running, (now,))
         if not (passed or self.late):
             return iter(self.running)

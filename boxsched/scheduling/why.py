@@ -1,4 +1,4 @@
-"""Why a workload is not further: the verdict of a pass, turned into a reason."""
+"""Why a workload does not run yet: the verdict of a pass, turned into a reason."""
 
 from collections.abc import Callable
 
@@ -23,9 +23,9 @@ from boxsched.states import State
 
 
 def why(scheduler: Scheduler, id_: WorkloadId, now: float) -> Reason | None:
-    """The reason of an unfinished workload; None where there is none of that id.
+    """Return the reason why an unfinished workload waits, or ``Runs``; None for an unknown id.
 
-    To be asked between instants, when a pass has admitted all that it could.
+    Call it between instants, when a pass has admitted all that it could.
     """
     workload = scheduler.workloads.get(id_)
     if workload is None:
@@ -46,8 +46,10 @@ def why(scheduler: Scheduler, id_: WorkloadId, now: float) -> Reason | None:
 
 
 def why_shapes(scheduler: Scheduler, now: float) -> dict[Shape, Reason]:
-    """The reasons of all that wait in the queue: one for all of a shape, so that it costs what the
-    shapes do. Those in ordering are left out."""
+    """Return the reasons of all queued workloads, one for each shape.
+
+    Workloads in ordering are left out. The cost grows with the number of shapes.
+    """
     reasons: dict[Shape, Reason] = {}
 
     def look(shape: Shape, verdict: Verdict, turn: Pass) -> bool:
@@ -81,7 +83,7 @@ def _reason(scheduler: Scheduler, workload: Workload, verdict: Verdict, turn: Pa
             assert turn.head is not None
             return QueueOrder(turn.head.head.id)
         case Verdict.DELAYS_HEAD | Verdict.ADMIT if turn.head is not None:
-            # ADMIT: time alone has made room since the last instant, as a job is late.
+            # ADMIT: a job became late since the last instant, and that made room.
             reservation = turn.reservation()
             return BehindReservation(turn.head.head.id, reservation.at, reservation.by_limit)
     for pool, count in ask.needs:
@@ -92,7 +94,7 @@ def _reason(scheduler: Scheduler, workload: Workload, verdict: Verdict, turn: Pa
             return NeedsBoxes(pool.box_type, count, pool.free)
     if plan is not None and used + ask.total > plan:
         return PlanLimit(ask.total, used, plan)
-    # Only where books are not the leader's own: it sees Boxes away that these take for free.
+    # Only in the books of a node that does not lead: it may take Boxes for free that are away.
     pool, count = ask.needs[0]
     return NeedsBoxes(pool.box_type, count, pool.free)
 

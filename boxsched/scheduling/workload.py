@@ -1,4 +1,4 @@
-"""What the core remembers of a workload: little while it waits, more while it runs."""
+"""What the core stores about a workload: little while it waits, more while it runs."""
 
 from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -39,7 +39,7 @@ class AskedGroup(NamedTuple):
 
 @attrs.define(eq=False)
 class Ask:
-    """What a workload's jobs ask for, counted once for all workloads that ask the same."""
+    """What a workload's jobs ask for; one object for all workloads that ask for the same."""
 
     jobs: tuple[JobAsk, ...]
     total: int
@@ -53,7 +53,7 @@ class Ask:
 
 
 def ask_for(jobs: tuple[JobAsk, ...], pools: dict[str, Pool]) -> Ask:
-    """Count the jobs by type, and by all that they ask for, in the order of the jobs."""
+    """Count the jobs by Box type, and by type, duration and limit; in the order of the jobs."""
     if jobs.count(jobs[0]) == len(jobs):  # most gangs; and gangs can be large
         box_type, expected, limit = jobs[0]
         pool, n = pools[box_type], len(jobs)
@@ -88,7 +88,7 @@ def ask_for(jobs: tuple[JobAsk, ...], pools: dict[str, Pool]) -> Ask:
 
 @attrs.define(eq=False)
 class Lane:
-    """What is served strictly one after the other: a linked list, since its middle may go."""
+    """Workloads that run one after the other; a linked list, since one in the middle may go."""
 
     key: Hashable
     first: "Workload | None" = None
@@ -99,8 +99,8 @@ class Lane:
 class RunningGroup:
     """Jobs of one workload with one Box type, one start, one expected end and one time limit.
 
-    A job that was given again has a group of its own (``number_given_again``): it counts from the
-    time at which its new attempt was given.
+    A job that was given again has a group of its own (``number_given_again``), whose times count
+    from the start of its new attempt.
     """
 
     started_at: float
@@ -108,7 +108,7 @@ class RunningGroup:
     workload: "Workload"
     number: int  # unique in its workload
     jobs: int  # still running
-    returning: int  # of their Boxes, those that will be free again
+    returning: int  # how many of their Boxes will be free again
     late: bool = False  # the expected end has passed: ``last`` is what counts now
 
     # By the end that counts; the workload's id and the group's number break ties.
@@ -129,7 +129,7 @@ class RunningGroup:
 
 
 def number_given_again(ask: Ask, job: int) -> int:
-    """The number of the group of a job that was given again: behind those that the ask has."""
+    """The group number of a job that was given again: above all numbers of the ask's own groups."""
     return len(ask.groups) + job
 
 
@@ -163,7 +163,7 @@ class Run:
         return list(found.values())
 
     def given_again(self, ask: Ask) -> dict[int, float]:
-        """The running jobs that were given again, and when."""
+        """When each running job that was given again was given, by its place."""
         return {
             job: box.group.started_at
             for job, box in enumerate(self.boxes)
@@ -171,7 +171,7 @@ class Run:
         }
 
     def jobs_in_sight(self) -> tuple[int, ...]:
-        """Those whose Boxes are not away."""
+        """The running jobs whose Boxes are not away."""
         return tuple(j for j, box in enumerate(self.boxes) if box is not None and not box.away)
 
 

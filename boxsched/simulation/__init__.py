@@ -1,16 +1,16 @@
 """The simulator: scenarios and workload logs in virtual time, over the same core as the service.
 
 A ``Scenario`` is a value: the rules, the Boxes, what is asked when, and how each job will end.
-It comes from JSON (``reading``) or from a workload log (``swf``). ``run`` moves the clock from
-instant to instant, gives the core its events, and notes what it decides; nothing else decides
-here. The ``Outcome`` holds each workload's times and the figures over all of them; ``report``
+It is read from JSON (``scenario_file``) or from a workload log (``swf``). ``run`` moves the clock
+from instant to instant, passes the events to the core, and records its decisions; only the core
+decides. The ``Outcome`` holds each workload's times and the figures over all of them; ``report``
 shows it.
 
     scenario = boxsched.simulation.parse(b'{"boxes": 2, "events": [...]}')
     outcome = boxsched.simulation.run(scenario)
     outcome.workloads["b1"].started_at, outcome.summary.utilization
 
-The same scenario gives the same outcome, to the digit: there is no clock and no chance in it. A
+The same scenario gives the same outcome, to the digit: it uses no clock and no randomness. A
 scenario can be run again with other rules: ``attrs.evolve(scenario, rules=...)``.
 """
 

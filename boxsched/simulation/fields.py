@@ -27,7 +27,7 @@ _PLAIN_NAME = re.compile(r"[A-Za-z0-9_-]{1,60}")
 
 
 class BadInput(Invalid):
-    """What was given to the simulator does not make sense: mend the place named."""
+    """The simulator's input is wrong at the place that is named: correct it there."""
 
     def __init__(self, place: str, message: str) -> None:
         super().__init__(message, field=place)
@@ -38,7 +38,7 @@ class BadInput(Invalid):
 
 
 class JsonObject(dict[str, object]):
-    """A parsed object that remembers whether a key was given twice."""
+    """A parsed object; ``repeated`` is the first key that was given twice."""
 
     repeated: str | None = None
 
@@ -87,7 +87,7 @@ def inside(place: str, name: str) -> str:
 
 
 class Fields:
-    """A JSON object, read field by field; ``done`` refuses those that nobody took."""
+    """A JSON object, read field by field; ``done`` refuses the fields that were not read."""
 
     def __init__(self, value: object, place: str) -> None:
         if not isinstance(value, JsonObject):
@@ -95,7 +95,7 @@ class Fields:
         if value.repeated is not None:
             raise BadInput(inside(place, value.repeated), "is given twice")
         self._left = dict(value)
-        self._known: dict[str, None] = {}  # what was asked for, in order
+        self._known: dict[str, None] = {}  # the names that were asked for, in order
         self.place = place
 
     def has(self, name: str) -> bool:

@@ -36,7 +36,7 @@ class Meter:
         self._change(box_type, count, self._busy[box_type])
 
     def _change(self, box_type: str, wanted: int, busy: int) -> None:
-        """Of each type as many Boxes are in being as are wanted, or as are still busy."""
+        """Note another number of Boxes: the wanted ones, or the busy ones if these are more."""
         before = max(self._wanted[box_type], self._busy[box_type])
         self._in_being += max(wanted, busy) - before
         self._all_busy += busy - self._busy[box_type]
@@ -44,7 +44,7 @@ class Meter:
         self._busy[box_type] = busy
 
     def mark(self) -> None:
-        """A workload has finished now: what counts reaches to here at least."""
+        """Note that a workload has finished now: the figures cover the time up to the last one."""
         self._marked = self._now
         self._marked_busy_seconds = self._busy_seconds
         self._marked_being_seconds = self._being_seconds

@@ -1,4 +1,4 @@
-"""What came of a scenario: each workload's times and result, and the figures over all of them."""
+"""The result of a scenario: each workload's times and result, and the figures over all of them."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ SLOWDOWN_BOUND_SECONDS = 10.0
 
 @attrs.define(eq=False)
 class Record:
-    """One workload's way through the phases; None where it never came."""
+    """One workload's times in seconds, and its result; None for a phase that it never reached."""
 
     registered_at: float
     queued_at: float | None = None

@@ -58,7 +58,7 @@ def _time(seconds: float | None) -> float | None:
 
 
 def _number(value: float) -> float | int:
-    """Whole numbers without their .0, where that loses nothing."""
+    """Show a whole number without ".0" if it is exact as an integer."""
     return int(value) if value.is_integer() and abs(value) <= _EXACT_INTEGERS else value
 
 
@@ -143,7 +143,7 @@ def _ran(record: Record) -> str:
 
 @attrs.frozen
 class Timeline:
-    """A bar as wide as the table leaves room for: dots while it waits, blocks while it runs."""
+    """A bar in the width that the table leaves: dots while it waits, blocks while it runs."""
 
     record: Record
     first: float
@@ -176,7 +176,7 @@ class Timeline:
 
 
 def readable(text: str, encoding: str = "utf-8") -> str:
-    """Nothing that a terminal would take for a command, nothing that it cannot show."""
+    """Replace characters that a terminal would take as commands or cannot show."""
     shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
     return shown.encode(encoding, "replace").decode(encoding)
 

@@ -1,4 +1,4 @@
-"""A scenario as values: what happens when, and what nobody knows beforehand (how jobs end)."""
+"""A scenario as values: what happens when, and how each job will end (the core is not told)."""
 
 from collections.abc import Mapping, Sequence
 
@@ -48,7 +48,7 @@ def workload_index(workload: WorkloadId) -> int:
 
 
 def held(jobs: Sequence[int], asks: Sequence[JobAsk]) -> tuple[tuple[str, int], ...]:
-    """How many Boxes of which type these jobs hold."""
+    """Count the Boxes that these jobs hold, by type."""
     counts: dict[str, int] = {}
     for job in jobs:
         box_type = asks[job].box_type

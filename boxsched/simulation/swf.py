@@ -30,7 +30,7 @@ _PROJECT = ProjectId(1)
 
 @attrs.frozen
 class LoggedJob:
-    """What a line says, as far as it matters here: columns 2, 4, 5, 8 and 9."""
+    """The columns of a line that are used here: 2, 4, 5, 8 and 9."""
 
     submitted: float
     run: float

@@ -1,4 +1,4 @@
-"""Virtual time over the scheduling core: what the core admits runs, and ends when it must.
+"""Runs a scenario in virtual time: what the core admits starts, and ends after its seconds.
 
 One instant (docs/scheduling.md, "One instant"):
 
@@ -41,7 +41,7 @@ Watch = Callable[[int], None]
 def run(scenario: Scenario, watch: Watch | None = None) -> Outcome:
     """Run a scenario until nothing more can happen.
 
-    ``watch`` is called now and then with the number of events applied so far.
+    ``watch`` is called from time to time with the number of events applied so far.
     """
     return World(scenario).run(watch)
 
@@ -95,7 +95,7 @@ class World:
         return min(at, ends[0][0]) if ends else at
 
     def _end_jobs(self, now: float) -> bool:
-        """End what ends now; tells whether anything did."""
+        """End the jobs that end now. Returns whether there were any."""
         ends, some = self._ends, False
         while ends and ends[0][0] <= now:
             _, _, workload, group = heapq.heappop(ends)
