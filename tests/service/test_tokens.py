@@ -141,6 +141,14 @@ async def test_a_revoked_token(house: House) -> None:
         assert (await house.call("DELETE", f"{API}/tokens/{id_}")).status == 404, id_
 
 
+async def test_a_token_in_place_of_its_id_is_not_repeated(house: House) -> None:
+    made = await make(house)
+    answer = await house.call("DELETE", f"{API}/tokens/{made['token']}")
+    assert answer.status == 404
+    assert "ID" in answer.error["message"]
+    assert made["token"] not in answer.body.decode()
+
+
 async def test_an_expired_token(house: House) -> None:
     made = await make(house, expires_in_seconds=0.5)
     assert await status(house, made["token"]) == 200

@@ -11,7 +11,7 @@ from boxsched.api.http import bodies, replies
 from boxsched.api.http.absent import no
 from boxsched.api.http.times import rfc3339, text_time
 from boxsched.api.messages.requests import AskToken
-from boxsched.errors import Invalid
+from boxsched.errors import Invalid, NotFound
 from boxsched.node.node import Node
 from boxsched.store.records import MAX_WORKERS, Token
 
@@ -96,6 +96,8 @@ class TokenRoutes:
     async def revoke(self, request: web.Request) -> web.Response:
         """204: from now it holds on this node no more, and within a second on none."""
         id_ = request.match_info["id"]
+        if tokens.looks_real(id_):  # URLs are logged: nothing repeats the secret
+            raise NotFound("give the token's ID, such as token-1a2b3c4d5e6f, not the token itself")
         if not id_.isprintable() or not await asyncio.shield(self._store.revoke_token(id_)):
             raise no("token", id_)
         self._known.forget(id_)

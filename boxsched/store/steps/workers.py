@@ -89,7 +89,7 @@ def _make_place(new: NewWorker) -> Steps[None]:
     for id_, gone in workers[: max(0, len(workers) + 1 - most)]:
         if not gone:
             raise NoPlace(
-                f"{len(workers)} workers are bound to this token, which may have {most}: "
+                f"this token may have {most} worker{'s' if most > 1 else ''}, and has as many: "
                 "stop some, or make another with `boxsched token create --role worker`"
             )
         yield _SQL["forget_boxes"](worker=id_)
