@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 RETRY_SECONDS = 0.5  # after the store was away
 WATCH_SECONDS = 1.0  # between two looks at the workers' beats
 COUNTED_SECONDS = 3.0  # of what lies between two looks: the rest was spent waiting for the store
+LEVEL_AT_MOST = 256  # busy Boxes: a larger level is read apart, and once for several batches
 POLL_SECONDS = 0.2  # a wake-up can be lost; the inbox cannot
 
 
@@ -366,7 +367,8 @@ class Engine:
             began = self._clock.monotonic()
             try:
                 local = self._local()
-                level_of = local if local in out.to_tell else None
+                small = out.books.core.usage.boxes <= LEVEL_AT_MOST
+                level_of = local if small and local in out.to_tell else None
                 committed = await self._store.commit(batch, COMMANDS_A_TURN, level_of)
                 self._ahead, decided.level = list(committed.inbox), committed.level
             except OutcomeUnknown:
