@@ -9,18 +9,21 @@ import attrs
 from boxsched.clock import Clock
 from boxsched.engine import turn
 from boxsched.engine.books import Books
-from boxsched.engine.caution import COMMANDS_A_TURN, Caution, said, set_aside
-from boxsched.engine.direct import Direct, Said
+from boxsched.engine.caution import COMMANDS_A_TURN, said, set_aside
+from boxsched.engine.decided import Decided
+from boxsched.engine.direct import Said
 from boxsched.engine.draft import Draft
-from boxsched.engine.entries import Taken, read
+from boxsched.engine.entries import read
+from boxsched.engine.intake import Intake
 from boxsched.engine.limits import Deadlines
-from boxsched.engine.loading import Loading, graces
+from boxsched.engine.loading import Loading
+from boxsched.engine.lookout import Lookout
 from boxsched.engine.news import News
 from boxsched.engine.outcomes import Outcomes
 from boxsched.engine.stages import Stages
-from boxsched.engine.watch import NOTHING_SEEN, Sights, Watch
+from boxsched.engine.tally import Counters, Tally
 from boxsched.errors import Fenced, OutcomeUnknown, StoreAway
-from boxsched.model import WorkerId, WorkloadId
+from boxsched.model import WorkerId
 from boxsched.protocol import inbox
 from boxsched.protocol.assignments import Assignment
 from boxsched.protocol.batches import Batch, Event, InboxEntry
@@ -29,43 +32,8 @@ from boxsched.store.store import Store
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 0.5  # after the store was away
-WATCH_SECONDS = 1.0  # between two looks at the workers' beats
-COUNTED_SECONDS = 3.0  # of what lies between two looks: the rest was spent waiting for the store
 LEVEL_AT_MOST = 256  # busy Boxes: a larger level is read apart, and once for several batches
 POLL_SECONDS = 0.2  # a wake-up can be lost; the inbox cannot
-
-
-@attrs.define
-class Counters:
-    """What ``/metrics`` shows of the engine."""
-
-    turns: int = 0
-    commands: int = 0
-    events: int = 0
-    admitted: int = 0
-    finished: int = 0
-    loads: int = 0
-    fenced: int = 0  # stale writes that the store refused
-    set_aside: int = 0  # commands that raised, or that nobody can read
-    largest_turn: int = 0
-    commit_seconds: float = 0.0
-
-
-@attrs.define
-class Decided:
-    """What a turn has decided, on its way into the store and behind it."""
-
-    outcomes: Outcomes
-    batch: Batch
-    taken: Taken
-    sights: Sights
-    alone: bool  # nothing but the commands was looked at
-    said: Sequence[Said]  # reports that were not in the inbox; their workers wait
-    began: float  # by the monotonic clock
-    seconds: float = 0.0  # that it took to decide
-    may_be_there: bool = False  # it was sent, and the answer did not come
-    committed: bool = False
-    level: Sequence[Assignment] | None = None  # of the in-process worker, behind the batch
 
 
 class Engine:
@@ -108,25 +76,19 @@ class Engine:
         self._reloaded = reloaded
         self._told = told
         self._local = local
-        self._alive = alive
-        self._watch = Watch(lost_after)
-        self._watched_at = 0.0
         self._awake = asyncio.Event()
         self._unsettled = True  # since the books were loaded
-        self._held_up = False  # the store could not be read: beats may have been held up, too
-        self._caution = Caution()
-        self._direct = Direct()
-        self._ahead: list[InboxEntry] = []  # of the inbox, as it was behind the last commit
+        self._intake = Intake(store, shard)
         self._epoch = 0
         self._batch = 0
         self._in_epoch = False  # the epoch is this engine's, as far as it knows
         self._deadlines = Deadlines(stop_grace)
+        self._lookout = Lookout(store, shard, clock, self._deadlines, alive, lost_after)
         self.books: Books | None = None  # None while the shard is not loaded
         self._decided: Decided | None = None  # by a turn, and not wholly done yet
         self.in_doubt = False  # the books hold what may not be in the store
         self.counters = counters
-        self._stages = stages
-        self._busy: tuple[float, int] | None = None  # since when, and how many Boxes
+        self._tally = Tally(clock, counters, stages)
 
     def wake(self) -> None:
         """There may be something in the inbox."""
@@ -135,9 +97,9 @@ class Engine:
     def report(self, command: inbox.Reports) -> asyncio.Future[None] | None:
         """Reports of a worker that is connected to this node; the future is done when they are
         durable. None: they are not taken now, and are to be put into the inbox."""
-        if self.books is None or self.in_doubt or self._caution.goes_on:
+        if self.books is None or self.in_doubt:
             return None
-        future = self._direct.say(command, self._clock.monotonic())
+        future = self._intake.report(command, self._clock.monotonic())
         if future is not None:
             self.wake()
         return future
@@ -171,8 +133,7 @@ class Engine:
     def _drop(self) -> None:
         for each in () if self._decided is None else self._decided.said:
             each.failed()
-        self._direct.drop()
-        self._ahead = []
+        self._intake.drop()
         self.books = self._decided = None
         self.in_doubt = False
 
@@ -207,10 +168,7 @@ class Engine:
         books = loading.finish()
         self._batch = state.batch
         self._clock.not_before(books.latest)
-        now = self._clock.monotonic()
-        self._deadlines.begin(books, now)
-        self._watch.begin(state.pulses, now, books.workers)
-        self._watched_at = now
+        self._lookout.begin(state, books)
         self.books = books
         self._unsettled = True
         self.counters.loads += 1
@@ -229,7 +187,7 @@ class Engine:
         Raises StoreAway: what was decided then waits for the next call.
         """
         if self._decided is None and not await self._begin():
-            return self._caution.goes_on
+            return self._intake.caution.goes_on
         decided = self._decided
         if decided is not None:
             try:
@@ -244,21 +202,20 @@ class Engine:
     async def _begin(self) -> bool:
         """Read what is new, and decide; False where there is nothing to commit."""
         assert self.books is not None
-        if not self._ahead:
+        if not self._intake.has_read_ahead:
             self._awake.clear()
         try:
             if self._deadlines.are_due(self._clock.monotonic()):
-                await self._let_others_write()
-            limit = self._caution.at_most(settled=not self._unsettled)
-            entries = await self._waiting(limit) if limit else []
+                await self._lookout.let_others_write()
+            entries = await self._intake.commands(settled=not self._unsettled)
             resolves = any(entry.kind == inbox.RESOLVE for entry in entries)
-            sights = await self._look_for_workers(at_once=resolves)
+            sights = await self._lookout.look(self.books, at_once=resolves)
         except StoreAway:
-            self._held_up = True
+            self._lookout.held_up = True
             raise
         now = max(self._clock.now(), self.books.latest)
         overdue = self._deadlines.overdue(self.books, self._clock.monotonic())
-        reports = [] if self._unsettled or self._caution.goes_on else self._direct.take()
+        reports = self._intake.reports(settled=not self._unsettled)
         if not (entries or reports or overdue or sights or self._unsettled):
             return False
         began = self._clock.monotonic()
@@ -289,30 +246,9 @@ class Engine:
         self._decided.seconds = self._clock.monotonic() - began
         return True
 
-    async def _waiting(self, limit: int) -> list[InboxEntry]:
-        """The oldest commands of the inbox, at most ``limit``.
-
-        Where reports wait in memory, it is not read for them: their batch reads it with its commit.
-        """
-        entries, self._ahead = self._ahead[:limit], []
-        if entries or (self._direct and self._store.is_near):
-            return entries
-        entries = await self._store.inbox(self._shard, limit)
-        if not entries:
-            self._caution.nothing_waits()
-        return entries
-
-    def _fail(self, reports: Sequence[Said]) -> None:
-        """A turn with these reports raised, and one of them may be why: they come again, through
-        the inbox, where the one to blame is found."""
-        if reports:
-            self._direct.close(self._clock.monotonic())
-        for each in reports:
-            each.failed()
-
     def _went_well(self, entries: Sequence[InboxEntry]) -> None:
         self._unsettled = False
-        self._caution.went_well(len(entries))
+        self._intake.caution.went_well(len(entries))
 
     async def _raised(
         self,
@@ -326,7 +262,7 @@ class Engine:
         """A turn raised. If it is known which command is to blame, that one is set aside."""
         books = self.books
         assert books is not None
-        self._fail(reports)
+        self._intake.fail(reports, self._clock.monotonic())
         self._drop()  # the books are changed by half
         if await self._store.batch_number(self._shard) != (self._epoch, self._batch):
             # The database went on with another history, without batches that the books have.
@@ -334,10 +270,10 @@ class Engine:
         if reports and not entries:
             log.error("shard %s: a turn of reports raised", self._shard, exc_info=error)
             return
-        entry = self._caution.to_blame(entries, alone=alone)
+        entry = self._intake.caution.to_blame(entries, alone=alone)
         if entry is None:
             log.error("shard %s: a turn raised; loading it again", self._shard, exc_info=error)
-            if self._caution.gives_up:
+            if self._intake.caution.gives_up:
                 raise error
             return
         log.error("command %d (%s) is set aside", entry.id, entry.kind, exc_info=error)
@@ -370,7 +306,8 @@ class Engine:
                 small = out.books.core.usage.boxes <= LEVEL_AT_MOST
                 level_of = local if small and local in out.to_tell else None
                 committed = await self._store.commit(batch, COMMANDS_A_TURN, level_of)
-                self._ahead, decided.level = list(committed.inbox), committed.level
+                self._intake.read_ahead(committed.inbox)
+                decided.level = committed.level
             except OutcomeUnknown:
                 decided.may_be_there = True
                 raise
@@ -391,50 +328,13 @@ class Engine:
             if isinstance(command, inbox.BoxesSet):
                 worker = WorkerId(command.worker)
                 if command.connection == out.books.connections.get(worker):  # not a late word
-                    self._watch.connected(worker, self._clock.monotonic())
+                    self._lookout.connected(worker)
             elif isinstance(command, inbox.Reload):
                 self.books = None  # loaded anew before the next turn
 
     async def _is_there(self, batch: Batch) -> bool:
         """Only this engine writes in its epoch, and one batch at a time."""
         return await self._store.batch_number(self._shard) == (batch.epoch, batch.batch + 1)
-
-    async def _look_for_workers(self, *, at_once: bool) -> Sights:
-        """Return the workers that fell silent or came back; at most once per WATCH_SECONDS.
-
-        ``at_once``: look now. A job is resolved where its worker is away: the node that took the
-        command may have seen that before this engine.
-        """
-        now = self._clock.monotonic()
-        if now - self._watched_at < WATCH_SECONDS and not at_once:
-            return NOTHING_SEEN
-        if self._watch.misses_somebody(now):
-            await self._let_others_write()
-        pulses = await self._store.pulses(self._shard)
-        assert self.books is not None
-        before, self._watched_at = self._watched_at, self._clock.monotonic()
-        if self._held_up:  # the store was away: beats and reports may have been held up, too
-            self._deadlines.begin(self.books, self._watched_at)
-            self._watch.begin_anew(self._watched_at)
-            self._held_up = False
-        elif (unseen := self._watched_at - before - COUNTED_SECONDS) > 0:
-            self._deadlines.leave_out(unseen)
-            self._watch.leave_out(unseen)
-        self.books.graces = graces(pulses)
-        self.books.know(pulses)
-        gone = {node for node in {pulse.node for pulse in pulses} if not self._alive(node)}
-        sights = self._watch.look(pulses, self._watched_at, gone)
-        problems = {pulse.worker: pulse.problem for pulse in pulses if pulse.problem}
-        known = self.books.problems
-        if problems == known:
-            return sights
-        ready = frozenset(w for w in known if w not in problems and self._watch.is_there(w))
-        return attrs.evolve(sights, problems=problems, ready=ready)
-
-    async def _let_others_write(self) -> None:
-        """Before anybody is missed: what others wrote before this is seen behind it, also where the
-        standby makes it wait. How long it took counts as nobody's silence."""
-        await self._store.batch_number(self._shard)
 
     def _act(self, decided: Decided, commit_seconds: float) -> None:
         """The batch is committed: now it may be shown, and workers may be told."""
@@ -450,34 +350,7 @@ class Engine:
         if out.to_tell:
             places = self.books.places
             self._told({worker: places.get(worker, "") for worker in out.to_tell}, decided.level)
-        counters = self.counters
-        counters.turns += 1
-        counters.commands += len(batch.inbox) + len(decided.said)
-        counters.set_aside += len(batch.set_aside)
-        counters.events += len(batch.events)
-        counters.finished += len(batch.ended)
-        counters.admitted += sum(event.type == "workload.started" for event in batch.events)
-        counters.largest_turn = max(counters.largest_turn, len(batch.inbox))
-        counters.commit_seconds += commit_seconds
-        self._measure(decided, commit_seconds)
-
-    def _measure(self, decided: Decided, commit_seconds: float) -> None:
-        """For ``Stages``: once the batch is committed."""
-        stages, out = self._stages, decided.outcomes
-        submits = [c.workload for c in decided.taken.commands if isinstance(c, inbox.Submit)]
-        stages.taken_up([WorkloadId(each) for each in submits], decided.began)
-        moved = len(out.queued_seconds) + len(decided.batch.ended)
-        stages.add("decide", decided.seconds * moved)
-        stages.add("commit", commit_seconds * moved)
-        stages.add("queue", sum(out.queued_seconds))
-        stages.add("run", out.ran_seconds)
-        for each in decided.said:
-            stages.add("report", (decided.began - each.at) * each.ends)
-        now = self._clock.monotonic()
-        if self._busy is not None:
-            since, boxes = self._busy
-            stages.busy_box_seconds += (now - since) * boxes
-        self._busy = now, out.books.core.usage.boxes
+        self._tally.committed(decided, commit_seconds)
 
     async def _sleep(self, seconds: float) -> None:
         """Until there is news, at the most so long."""

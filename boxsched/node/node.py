@@ -20,8 +20,9 @@ from boxsched.cluster.mirror import Mirror
 from boxsched.cluster.names import node_name
 from boxsched.cluster.standing import NodeStanding, standing
 from boxsched.engine.books import Books
-from boxsched.engine.engine import Counters, Engine
+from boxsched.engine.engine import Engine
 from boxsched.engine.stages import Stages
+from boxsched.engine.tally import Counters
 from boxsched.engine.why import Sentences, WhyReport, explain_now, sentences
 from boxsched.errors import BoxschedError, NodeFailed
 from boxsched.feed import EventFeed

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from boxsched.engine.engine import Counters, Engine
+from boxsched.engine.engine import Engine
 from boxsched.engine.stages import Stages
+from boxsched.engine.tally import Counters
 from boxsched.engine.why import WhyReport, explain, sentences
 from boxsched.model import (
     Cancellation,

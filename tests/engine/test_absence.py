@@ -73,7 +73,9 @@ async def test_a_beat_that_came_at_the_last_moment_counts(shop: Shop) -> None:
     build = await begun(shop)
     await shop.later(SILENT_SECONDS)
     (pulse,) = await shop.store.pulses(1)
-    sights = shop.engine._watch.look([attrs.evolve(pulse, beat=pulse.beat + 1)], shop.clock.time)
+    sights = shop.engine._lookout._watch.look(
+        [attrs.evolve(pulse, beat=pulse.beat + 1)], shop.clock.time
+    )
     assert sights.back == (pulse.worker,)
     assert (await shop.look(build.id)).jobs[0].state is JobState.UNKNOWN
 

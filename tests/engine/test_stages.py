@@ -21,7 +21,7 @@ async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
 
 
 async def test_a_build_from_its_submission_to_its_end(shop: Shop) -> None:
-    stages = shop.engine._stages
+    stages = shop.engine._tally._stages
     (id_,) = await shop.submit(shop.new())
     stages.stored([id_])
     shop.clock.time += 3.0  # in the inbox
@@ -48,7 +48,7 @@ async def test_a_build_that_waits_for_a_box(shop: Shop) -> None:
     for assignment in await shop.assignments():
         assert assignment.workload == first
         await shop.finish(assignment)
-    stages = shop.engine._stages
+    stages = shop.engine._tally._stages
     assert stages.seconds["queue"] == 5.0
     assert stages.busy_box_seconds == 10.0, "two Boxes"
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import attrs
 
 from boxsched.clock import Clock
-from boxsched.engine.engine import Counters, Engine
+from boxsched.engine.engine import Engine
 from boxsched.engine.stages import Stages
+from boxsched.engine.tally import Counters
 from boxsched.model import WorkerId, WorkloadId
 from boxsched.protocol import inbox, wire
 from boxsched.protocol.assignments import Assignment

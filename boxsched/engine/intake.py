@@ -1,0 +1,66 @@
+"""What waits for the engine's next turn: commands in the inbox, and reports told in memory."""
+
+import asyncio
+from collections.abc import Sequence
+
+from boxsched.engine.caution import Caution
+from boxsched.engine.direct import Direct, Said
+from boxsched.protocol.batches import InboxEntry
+from boxsched.protocol.inbox import Reports
+from boxsched.store.store import Store
+
+
+class Intake:
+    """``caution`` says how many commands a turn takes. Seconds are monotonic."""
+
+    def __init__(self, store: Store, shard: int) -> None:
+        self._store = store
+        self._shard = shard
+        self.caution = Caution()
+        self._direct = Direct()
+        self._ahead: list[InboxEntry] = []  # of the inbox, as it was behind the last commit
+
+    @property
+    def has_read_ahead(self) -> bool:
+        """Whether there are commands to be taken without a read."""
+        return bool(self._ahead)
+
+    def read_ahead(self, entries: Sequence[InboxEntry]) -> None:
+        """These are the oldest commands behind the last commit."""
+        self._ahead = list(entries)
+
+    def report(self, command: Reports, now: float) -> asyncio.Future[None] | None:
+        """None where reports are to come through the inbox."""
+        return None if self.caution.goes_on else self._direct.say(command, now)
+
+    async def commands(self, *, settled: bool) -> list[InboxEntry]:
+        """The oldest commands, as many as the next turn may take. Raises StoreAway.
+
+        Where reports wait in memory and the database is in this process, the inbox is not read for
+        them: their batch reads it with its commit.
+        """
+        limit = self.caution.at_most(settled=settled)
+        entries, self._ahead = self._ahead[:limit], []
+        if not limit or entries or (self._direct and self._store.is_near):
+            return entries
+        entries = await self._store.inbox(self._shard, limit)
+        if not entries:
+            self.caution.nothing_waits()
+        return entries
+
+    def reports(self, *, settled: bool) -> list[Said]:
+        """None in a cautious turn, which looks for a command that raises."""
+        return self._direct.take() if settled and not self.caution.goes_on else []
+
+    def fail(self, reports: Sequence[Said], now: float) -> None:
+        """A turn with these reports raised, and one of them may be why: they come again, through
+        the inbox, where the one to blame is found."""
+        if reports:
+            self._direct.close(now)
+        for each in reports:
+            each.failed()
+
+    def drop(self) -> None:
+        """The books are gone: reports have to be said again, and the inbox to be read anew."""
+        self._direct.drop()
+        self._ahead = []
