@@ -67,7 +67,7 @@ def _mutants(copy: Path, rooms: list[str]) -> list[Mutant]:
 
 
 def _measured(copy: Copy, folder: Path, rooms: list[str]) -> Nearest | None:
-    tests = [each for room in rooms for each in FOLDERS[room]]
+    tests = sorted({each for room in rooms for each in FOLDERS[room]})
     print(f"running tests/{{{','.join(tests)}}} without a change", flush=True)
     began = time.monotonic()
     data, durations = folder / "coverage", folder / "durations.json"

@@ -9,7 +9,7 @@ import coverage
 
 # The folders of tests of each room. A change there should be caught by these.
 FOLDERS: dict[str, tuple[str, ...]] = {
-    "scheduling": ("core", "simulation"),
+    "scheduling": ("core", "simulation", "engine"),
     "engine": ("engine",),
     "cluster": ("cluster", "bus"),
     "gateway": ("gateway",),
