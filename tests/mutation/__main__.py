@@ -16,6 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from tests.mutation import measured
 from tests.mutation.changes import Mutant, chosen, mutants_of
 from tests.mutation.nearest import FOLDERS, Nearest
 from tests.mutation.runs import Copy, adopt_orphans, end_orphans
@@ -44,7 +45,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--mutants", type=int, default=100, help="at most so many (default: 100)")
     parser.add_argument("--minutes", type=float, default=60.0, help="begin no mutant after that")
     parser.add_argument(
-        *("--tests-seconds", "--test-seconds"),
+        "--test-seconds",
         type=float,
         default=60.0,
         help="most seconds of tests for one mutant, by their durations without it (default: 60)",
@@ -78,7 +79,7 @@ def _measured(copy: Copy, folder: Path, rooms: list[str]) -> Nearest | None:
         return None
     if status:
         print("some tests fail without a change; they are left out", file=sys.stderr)
-    nearest = Nearest.read(copy.folder, data, durations)
+    nearest = measured.read(copy.folder, data, durations)
     print(f"{len(nearest.seconds)} tests, {time.monotonic() - began:.0f} s", flush=True)
     return nearest
 
@@ -91,7 +92,7 @@ def _try_all(
     for mutant in sample:
         if time.monotonic() - began > 60 * options.minutes:
             break
-        tests = nearest.tests(mutant.file, mutant.line, options.tests_seconds)
+        tests = nearest.tests(mutant.file, mutant.line, options.test_seconds)
         took = sum(nearest.seconds[name] for name in tests)
         tried += 1
         survived = copy.survives(mutant, tests, START_SECONDS + 10 * took)

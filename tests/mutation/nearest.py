@@ -1,11 +1,6 @@
 """Which tests are nearest to a line: those that ran it, the quickest first."""
 
-import json
-from collections import defaultdict
-from pathlib import Path
-
 import attrs
-import coverage
 
 # The folders of tests of each room. A change there should be caught by these.
 FOLDERS: dict[str, tuple[str, ...]] = {
@@ -23,18 +18,6 @@ class Nearest:
 
     seconds: dict[str, float]  # of each test that passes
     by_line: dict[tuple[str, int], set[str]]
-
-    @classmethod
-    def read(cls, copy: Path, data: Path, durations: Path) -> "Nearest":
-        seconds = json.loads(durations.read_text())
-        measured = coverage.CoverageData(str(data))
-        measured.read()
-        by_line: dict[tuple[str, int], set[str]] = defaultdict(set)
-        for path in measured.measured_files():
-            file = str(Path(path).relative_to(copy))
-            for line, names in measured.contexts_by_lineno(path).items():
-                by_line[file, line] |= {name for name in names if name in seconds}
-        return cls(seconds, by_line)
 
     def tests(self, file: str, line: int, most_seconds: float) -> list[str]:
         """The tests that ran the line; where none did in this process (a module's own line, or one
