@@ -10,7 +10,9 @@ import pytest
 from boxsched.model import Kind
 from boxsched.protocol import wire
 from boxsched.states import Result
+from boxsched.worker.agent import lookout
 from boxsched.worker.agent import site as sites
+from boxsched.worker.agent.forking import Spawner
 from boxsched.worker.remote import link, tour
 from boxsched.worker.supervisor import heard as hearing
 from boxsched.worker.supervisor.heard import (
@@ -262,6 +264,20 @@ async def test_what_is_dropped_is_ended_and_its_output_kept(
     assert b"ready" in (kept / "log").read_bytes()
     assert site.store.finished(2) is None
     assert site.agent.holds == ((job(2), 2),)
+
+
+async def test_what_is_dropped_before_its_supervisor_came_ends_when_that_comes(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lookout, "ASK_AGAIN_SECONDS", 0.05)
+    real = Spawner.ask
+    monkeypatch.setattr(Spawner, "ask", lambda spawner, name: None)
+    wanted = assigned(1, f"touch {tmp_path}/ran; {WAIT}")
+    await site.agent.reconcile([wanted])
+    site.agent.drop([(job(1), 1)])
+    monkeypatch.setattr(Spawner, "ask", real)
+    assert (await site.end(1)).result is Result.STOPPED
+    assert not (tmp_path / "ran").exists()
 
 
 async def test_of_what_was_dropped_the_newest_are_kept(

@@ -9,6 +9,7 @@ import pytest
 from boxsched.model import Kind, WorkloadId
 from boxsched.protocol import wire
 from boxsched.states import Result
+from boxsched.worker.agent.remains import _carriers
 from boxsched.worker.agent.site import FolderInUse
 from boxsched.worker.remote.identity import Unusable
 from boxsched.worker.remote.link import NotTaken
@@ -107,13 +108,13 @@ async def test_a_level_without_a_job_ends_it(fleet: Fleet, tmp_path: Path) -> No
     assert not alive(pid_in(tmp_path / "pid"))
 
 
-async def test_what_is_stale_is_ended_and_kept(fleet: Fleet, tmp_path: Path) -> None:
+async def test_what_is_stale_is_ended_and_kept(fleet: Fleet) -> None:
     node = await fleet.node(stale={(job(1), 1)})
     worker = fleet.worker(node)
-    await node.want(assigned(1, f"echo $$ > {tmp_path}/pid; {WAIT}"), assigned(2, "echo well"))
+    await node.want(assigned(1, WAIT), assigned(2, "echo well"))
     await node.store.until(lambda: node.store.finished(2))
     await eventually((worker.data / "worker/w1-1-1/result").exists)
-    assert not alive(pid_in(tmp_path / "pid"))
+    assert _carriers(f"{worker.data}/worker/w1-1-1") == []
     await node.want(assigned(2, "echo well"))
     await eventually((worker.data / "worker/stale/w1-1-1/log").exists)
     assert node.store.started(1) == []

@@ -13,6 +13,7 @@ from pathlib import Path
 import attrs
 import pytest
 
+from boxsched.errors import StoreAway
 from boxsched.model import JobId
 from boxsched.protocol.inbox import JobFinished
 from boxsched.states import Result
@@ -346,6 +347,24 @@ async def test_a_new_token_begins_when_the_old_attempt_has_ended(
     gate.touch()
     await site.store.until(lambda: ends(site)[-1][0] == 9)
     assert ends(site)[-2:] == [(1, Result.STOPPED), (9, Result.PASSED)]
+
+
+async def test_a_new_token_takes_no_folder_whose_end_is_not_known_yet(
+    site: Site, tmp_path: Path
+) -> None:
+    old = assigned(1, f"until [ -e {tmp_path}/gate ]; do sleep 0.01; done")
+    await site.agent.reconcile([old])
+    await site.store.until(lambda: site.store.started(1))
+    site.store.away = StoreAway("away")
+    (tmp_path / "gate").touch()
+    attempt = site.agent._driver.__dict__["_attempts"][old.job, 1]
+    await eventually(lambda: attempt.ended)
+    new = attrs.evolve(old, lease_token=9)
+    await site.agent.reconcile([new])
+    assert files.exists(attempt.place.at, files.RESULT) and (site.folder / "w1-1-1/result").exists()
+    site.store.away = None
+    await site.store.until(lambda: ends(site)[-1:] == [(9, Result.PASSED)])
+    assert ends(site) == [(1, Result.PASSED), (9, Result.PASSED)]
 
 
 def ends(site: Site) -> list[tuple[int, Result]]:
