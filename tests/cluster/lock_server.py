@@ -127,7 +127,7 @@ class Head:
     id: int
 
 
-@attrs.define
+@attrs.define(slots=False)
 class Heads:
     """In place of the store: the shards that there are."""
 

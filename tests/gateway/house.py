@@ -41,6 +41,7 @@ class Unsteady:
     def __init__(self, store: Store) -> None:
         self._store = store
         self.away = False
+        self.away_for: str | None = None  # one call, by its name
         self.done: Counter[str] = Counter()  # calls that returned
         self.refused: Counter[str] = Counter()
         self._moved = asyncio.Event()
@@ -49,7 +50,7 @@ class Unsteady:
         method = getattr(self._store, name)
 
         async def call(*arguments: Any, **named: Any) -> Any:
-            if self.away:
+            if self.away or self.away_for == name:
                 self.refused[name] += 1
                 self._moved.set()
                 raise StoreAway("away for the test")

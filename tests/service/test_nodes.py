@@ -1,10 +1,12 @@
 """The nodes: on SQLite one, which leads; on PostgreSQL all that there are; and who is ready."""
 
 import asyncio
+import itertools
 from pathlib import Path
 
 import pytest
 
+from tests.contract.postgres_server import database
 from tests.service.house import API, PATIENCE_SECONDS, House
 from tests.service.test_tokens import houses, server  # noqa: F401 (fixtures)
 
@@ -67,3 +69,43 @@ async def test_a_node_without_boxes_keeps_no_process_for_jobs(tmp_path: Path, bo
     async with House.open(tmp_path / "data", boxes=boxes, box_driver="process") as house:
         started = house.node.options.data / "worker" / "spawner.log"
         assert started.exists() == bool(boxes)
+
+
+async def test_nodes_with_more_than_one_shard(server: str, tmp_path: Path) -> None:  # noqa: F811
+    """Each shard is led by one node, in fair shares; work goes on wherever its shard is led."""
+
+    async def led_by(house: House, *counts: int) -> dict[str, list[int]]:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while True:
+                nodes = (await house.get("/nodes"))["nodes"]
+                if sorted(len(node["shards"]) for node in nodes if node["alive"]) == sorted(counts):
+                    return {node["name"]: node["shards"] for node in nodes}
+
+    with database(server) as url:
+        async with House.open(tmp_path / "one", database=url, shards=4) as one:
+            assert await led_by(one, 4) == {one.node.name: [1, 2, 3, 4]}
+            async with House.open(tmp_path / "two", database=url, shards=4) as two:
+                shares = await led_by(two, 2, 2)
+                assert sorted(itertools.chain(*shares.values())) == [1, 2, 3, 4]
+                assert shares[one.node.name] == [1, 2], "the last ones go: the first have the work"
+                await two.project()
+                made = await two.build()
+                await one.finished(made["id"])
+                await one.node.leave()
+                assert await led_by(two, 4) == {two.node.name: [1, 2, 3, 4]}
+                await two.finished((await two.build())["id"])
+
+
+async def test_a_shard_more_is_led_by_the_nodes_that_are_there(
+    server: str,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("boxsched.cluster.elected.SHARDS_SECONDS", 0.05)
+    with database(server) as url:
+        async with House.open(tmp_path / "one", database=url) as one:
+            await one.node.store.open_shards(2)
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while one.node.leadership.led != {1, 2}:  # noqa: ASYNC110 (a thread sees it)
+                    await asyncio.sleep(0.01)
+            assert set(one.node.leadership.engines) == {1, 2}

@@ -5,6 +5,7 @@ import base64
 import contextlib
 import os
 from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import aiohttp
@@ -183,6 +184,27 @@ async def test_what_lasts_ends_with_its_token(waiting: House) -> None:
         await waiting.project("web")
         assert (await stays.content.readline()).startswith(b"retry")
         assert not stays.content.at_eof()
+
+
+async def test_a_followed_log_ends_with_its_token(waiting: House) -> None:
+    """Cut, not ended: its reader has not seen the end, and asks again with a token that holds."""
+    await waiting.project("web")
+    job = f"{(await waiting.build())['id']}-1"
+    made = await make(waiting)
+
+    def follow(token: str) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
+        headers = {"Authorization": f"Bearer {token}"}
+        return waiting.client.get(f"{waiting.url}{API}/jobs/{job}/log?follow=1", headers=headers)
+
+    async with follow(made["token"]) as ends, follow(waiting.token) as stays:
+        assert (ends.status, stays.status) == (200, 200)
+        await waiting.call("DELETE", f"{API}/tokens/{made['id']}")
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            with pytest.raises(aiohttp.ClientError):
+                await ends.content.read()
+        assert not stays.content.at_eof() and stays.content.exception() is None
+        async with follow(made["token"]) as again:
+            assert again.status == 401
 
 
 async def test_a_revoked_file_stays_revoked(

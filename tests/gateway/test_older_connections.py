@@ -1,0 +1,116 @@
+"""A worker's older connection, on this node, beside a newer one: it changes nothing any more."""
+
+import asyncio
+
+from boxsched.gateway.figures import Times
+from boxsched.gateway.presence import Ends
+from boxsched.model import WorkerId
+from boxsched.protocol import inbox, wire
+from boxsched.protocol.workers import Connection
+from tests.gateway.house import PATIENCE_SECONDS, House
+
+
+class Gate:
+    """Holds the first announcement of a worker's Boxes until it is opened."""
+
+    def __init__(self, house: House) -> None:
+        self.reached = asyncio.Event()
+        self.opened = asyncio.Event()
+        self._ask = house.gateway._entry._ask
+        house.gateway._entry._ask = self.ask
+
+    async def ask(self, shard: int, command: inbox.Command) -> None:
+        if not self.reached.is_set():
+            self.reached.set()
+            await self.opened.wait()
+        await self._ask(shard, command)
+
+
+async def test_an_older_connection_that_comes_in_late_does_not_replace_the_newer(
+    house: House,
+) -> None:
+    gate = Gate(house)
+    older = await house.dial()
+    await older.hello("w")
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await gate.reached.wait()
+    newer = await house.worker("w")
+    gate.opened.set()
+    assert await older.closed() == 1000
+    assert not older.waiting, "it was told nothing: no Welcome, no level"
+    await newer.beat()
+    assert list(house.gateway.connected) == [newer.id]
+    assert house.gateway.figures.connects == 1
+    assert await house.state_of(newer) == "connected", "the older one's end is not the worker's"
+
+
+async def test_an_older_connections_boxes_are_not_announced_after_the_newers(house: House) -> None:
+    """The leader believes the last announcement that it reads."""
+    older = await house.dial()
+    house.unsteady.away_for = "ask"
+    await older.hello("w")
+    await house.unsteady.until(house.unsteady.refused, "ask")
+    newer = await house.dial()
+    await newer.hello("w")
+    await house.unsteady.until(house.unsteady.done, "connect_worker", 2)
+    house.unsteady.away_for = None
+    await newer.next(wire.Welcome)
+    assert await older.closed() == 1000
+    [announced] = [one for one in house.asked if isinstance(one, inbox.BoxesSet)]
+    (pulse,) = await house.store.pulses(1)
+    assert announced.connection == pulse.connection
+
+
+async def test_the_end_of_an_older_connection_leaves_the_newer_ones_number(house: House) -> None:
+    entry = house.gateway._entry
+    entry._newest[WorkerId(1)] = 8
+    entry.forget(Connection(WorkerId(1), 7))
+    assert entry._newest == {1: 8}
+    entry.forget(Connection(WorkerId(1), 8))
+    assert entry._newest == {}
+
+
+async def test_of_two_ends_that_wait_for_the_store_the_newer_is_told() -> None:
+    told: list[list[Connection]] = []
+
+    class Told:
+        async def disconnect_workers(self, connections: list[Connection]) -> None:
+            told.append(connections)
+
+    for order in ((7, 8), (8, 7)):
+        ends = Ends(Told(), Times())  # type: ignore[arg-type]
+        for number in order:
+            ends.add(Connection(WorkerId(1), number))
+        await ends.write()
+        await ends.write()
+        assert told == [[Connection(WorkerId(1), 8)]], "once, and the newer one"
+        told.clear()
+
+
+async def test_an_end_that_comes_during_the_write_is_told_by_the_next_one() -> None:
+    told: list[list[Connection]] = []
+
+    class Told:
+        async def disconnect_workers(self, connections: list[Connection]) -> None:
+            told.append(connections)
+            if len(told) == 1:
+                ends.add(Connection(WorkerId(1), 9))
+
+    ends = Ends(Told(), Times())  # type: ignore[arg-type]
+    ends.add(Connection(WorkerId(1), 8))
+    await ends.write()
+    await ends.write()
+    assert told == [[Connection(WorkerId(1), 8)], [Connection(WorkerId(1), 9)]]
+
+
+async def test_an_older_connections_heartbeats_are_not_written(house: House) -> None:
+    """It was replaced before the next write: the newer connection speaks for the worker."""
+    older = await house.worker("w")
+    [link] = house.gateway._links.values()
+    newer = await house.worker("w")
+    assert await older.closed() == 1000
+    beats = house.gateway._beats
+    beats.add(link, 1)
+    await beats.write()
+    assert house.gateway.figures.ended == {"replaced": 1}
+    await newer.beat()
