@@ -208,7 +208,9 @@ class ElectedLeadership:
             self._end(shard)  # we did not release the lock, and it is gone
         self._say_waiting(seen.view)
         given = to_hand_over(seen.view, self._shards)
-        if given is not None and not any(t.over for t in self._tenures.values()):
+        # Until the view shows that the last one is gone, nothing more is given.
+        moving = self._let_go or any(tenure.over for tenure in self._tenures.values())
+        if given is not None and not moving:
             log.info("handing over shard %d: another node leads fewer", given)
             self._left_alone[given] = clock() + LEAVE_ALONE_SECONDS
             self._end(given)

@@ -202,10 +202,10 @@ class HeldNode:
 
     # --- The loop's step --------------------------------------------------------------------
 
-    async def step(self) -> None:
+    async def step(self, *, reads_mail: bool = True) -> None:
         """What the thread has told, one look, and whatever of the engines' work is due."""
         self.session.tick()
-        mail, self.mail = self.mail, []
+        mail, self.mail = (self.mail, []) if reads_mail else ([], self.mail)
         for told, what in mail:
             told(what)
             if told == self.leadership._lost:

@@ -74,10 +74,11 @@ class HandOver(RuleBasedStateMachine):
         if name in self.nodes:
             self.nodes[name].ping(before, after)
 
-    @rule(name=names)
-    def loop_steps(self, name: str) -> None:
+    @rule(name=names, reads_mail=st.booleans())
+    def loop_steps(self, name: str, reads_mail: bool) -> None:
+        """Without its mail: what the thread has told by now is read behind what the loop does."""
         if name in self.nodes:
-            self._step(name)
+            self._step(name, reads_mail=reads_mail)
 
     @rule(rounds=st.integers(1, 30), who=st.sets(names, min_size=1))
     def all_is_well(self, rounds: int, who: set[str]) -> None:
@@ -188,8 +189,8 @@ class HandOver(RuleBasedStateMachine):
                 self.nodes[name].ping()
                 self._step(name)
 
-    def _step(self, name: str) -> None:
-        self.loop.run_until_complete(self.nodes[name].step())
+    def _step(self, name: str, *, reads_mail: bool = True) -> None:
+        self.loop.run_until_complete(self.nodes[name].step(reads_mail=reads_mail))
 
 
 HandOver.TestCase.settings = settings(

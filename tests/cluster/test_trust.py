@@ -209,6 +209,29 @@ async def test_one_shard_at_a_time_is_handed_over(begin, server) -> None:
     assert first.leadership.led == {1, 2, 3}
 
 
+async def test_an_answer_from_before_a_release_hands_nothing_over(begin, server) -> None:
+    """It still shows the released lock as ours, and a node that leads fewer."""
+    first = await leading(begin("a", 1, 2))
+    second = begin("b", 1, 2)
+    await second.leadership.start()
+    second.ping()
+    first.ping()
+    (told, seen) = first.mail.pop()
+    told(seen)  # shard 2 is handed over
+    first.ping()  # still holds both locks; read after the release
+    await first.step(reads_mail=False)
+    assert set(first.engines) == {1}
+    server.pass_time(PING_SECONDS)
+    await first.step()
+    assert first.leadership.led == {1}
+    for _ in range(3):
+        server.pass_time(PING_SECONDS)
+        for node in (first, second):
+            node.ping()
+            await node.step()
+    assert (first.leadership.led, second.leadership.led) == ({1}, {2})
+
+
 async def test_releases_for_an_earlier_session_are_forgotten(begin, server) -> None:
     node = await leading(begin("a"))
     node.session.release(1)
