@@ -1,9 +1,10 @@
-"""Workers that are not heard from, are back, or are lost: what becomes of their Boxes and jobs.
+"""Workers that fall silent, come back, or are lost: what happens to their Boxes and jobs.
 
 Silence makes a job ``unknown``, nothing more: it may be running. A build's job is ended by its own
-supervisor after ``--lost-after``, worker or not; when that must have happened it is given again,
-with a higher lease token, on the first free Box of its type. Deploys and sessions have no such
-deadline: they stay unknown, and their lane closed, until the worker is back or an operator decides.
+supervisor after ``--lost-after``, with or without its worker. When that must have happened, the
+job gets the next free Box of its type, with a higher lease token. Deploys and sessions have no
+such deadline: they stay unknown, and their lane closed, until the worker is back or an operator
+decides.
 """
 
 from collections.abc import Iterator
@@ -37,10 +38,10 @@ def apply(out: Outcomes, sights: Sights) -> None:
 
 
 def connected(out: Outcomes, command: BoxesSet) -> None:
-    """A worker connected: its Boxes that are new come, those it has no more go."""
+    """A worker connected: add its new Boxes, retire those that it no longer has."""
     worker = WorkerId(command.worker)
     if command.connection < out.books.connections.get(worker, 0):
-        return  # it has connected anew since: that is told, too
+        return  # it has connected again since; that connection has a command of its own
     out.books.connections[worker] = command.connection
     has = {BoxId(id_): box_type for id_, _, box_type in command.boxes}
     for book in out.books.boxes_of(worker):
@@ -65,12 +66,12 @@ def connected(out: Outcomes, command: BoxesSet) -> None:
 
 
 def back(out: Outcomes, worker: WorkerId) -> None:
-    """Its jobs are what they were before the silence; what else is true it will report."""
+    """Its jobs are as they were before the silence; the worker will report what has changed."""
     if worker not in out.books.problems:
         readiness.give_back(out, worker)
     for live, job in list(_jobs(out, worker)):
         if job.state is not JobState.UNKNOWN or out.books.lost.get(job.id):
-            continue  # what has ended as lost does not run again by that
+            continue  # an attempt that has ended as lost does not run again
         out.books.lost.pop(job.id, None)
         out.decide(core.JobsFound(live.id, (job_index(job.id),)))
         move = JobMove.SEEN_WAITING if job.started_at is None else JobMove.SEEN_AGAIN
@@ -83,7 +84,7 @@ def back(out: Outcomes, worker: WorkerId) -> None:
 
 
 def forget(out: Outcomes, command: WorkerForgotten) -> None:
-    """Its Boxes go, unless it has connected anew, or a job is known on one."""
+    """Remove its Boxes, unless it has connected again, or one of them has a job."""
     worker = WorkerId(command.worker)
     books = out.books.boxes_of(worker)
     newest = out.books.connections.get(worker, command.connection)
@@ -104,12 +105,12 @@ def _silent(out: Outcomes, worker: WorkerId) -> None:
 
 
 def _lost(out: Outcomes, worker: WorkerId) -> None:
-    """Its Boxes go, those of its jobs as these end or are given again."""
+    """Retire its Boxes; a Box with a job goes when the job ends or gets another Box."""
     for box in out.books.box_ids(worker):
         out.retire(box)
     for live, job in list(_jobs(out, worker)):
         if live.kind is not Kind.BUILD or job.state is JobState.FINISHED:
-            continue  # by a job before it, as it may be
+            continue  # a job before it may have ended it (fail_fast)
         if waits_again(job.reason):
             continue  # it waits for another Box already
         if not endings.give_again(out, live, job, ended=False):
@@ -118,7 +119,7 @@ def _lost(out: Outcomes, worker: WorkerId) -> None:
 
 
 def _jobs(out: Outcomes, worker: WorkerId) -> Iterator[tuple[LiveWorkload, LiveJob]]:
-    """What runs on it, as far as one knows."""
+    """The unfinished jobs on its Boxes."""
     for book in out.books.boxes_of(worker):
         found = None if book.job is None else out.books.job(book.job)
         if found is not None and found[1].state is not JobState.FINISHED:

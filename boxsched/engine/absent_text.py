@@ -1,4 +1,4 @@
-"""What is said for people of workers that are not there, or can begin no jobs."""
+"""Sentences about workers that are not connected, or can begin no jobs."""
 
 from collections.abc import Mapping
 
@@ -12,18 +12,18 @@ Absences = Mapping[str, Absence]  # by type of Box
 
 
 def nobody_there(books: Books, absent: Absences) -> bool:
-    """All Boxes are away, or have gone with their workers."""
+    """Whether no Box of any type can be used: all are away, or there is none."""
     wanted = [pool for pool in books.core.pools.values() if pool.wanted]
     return all(pool.box_type in absent and not absent[pool.box_type].usable for pool in wanted)
 
 
 def too_few_there(reason: NeedsBoxes, absent: Absences) -> bool:
-    """Whatever ends, it does not fit: for that a worker has to come back, or its trouble to end."""
+    """Whether it does not fit whatever ends: first a worker must come back or be able again."""
     return reason.box_type in absent and reason.asked > absent[reason.box_type].usable
 
 
 def nobody_text(books: Books) -> str:
-    """Where nobody is there."""
+    """The sentence for the case that no Box can be used."""
     troubled = [named(books, worker) for worker in books.problems if worker in books.workers]
     if troubled:
         return f"No worker can begin jobs: {listed(sorted(troubled))}."
@@ -33,7 +33,7 @@ def nobody_text(books: Books) -> str:
 
 
 def where_text(absence: Absence) -> str:
-    """Where the Boxes of a type are, when too few can be used."""
+    """Where the Boxes of a type are, for the case that too few can be used."""
     there = absence.usable
     able = "workers that can begin jobs" if absence.troubled else "connected workers"
     parts = [f"{there or 'none'} {'are' if there > 1 else 'is'} on {able}"]
@@ -45,7 +45,7 @@ def where_text(absence: Absence) -> str:
 
 
 def beside_text(absent: Absences, box_type: str) -> str:
-    """A sentence more, where some Boxes of the type are withdrawn."""
+    """One more sentence if some Boxes of the type are withdrawn; else empty."""
     absence = absent.get(box_type)
     if absence is None or not absence.troubled:
         return ""
@@ -53,7 +53,7 @@ def beside_text(absent: Absences, box_type: str) -> str:
 
 
 def _absent_names(books: Books) -> str:
-    """Of nodes' own workers only those that have Boxes."""
+    """The names of absent workers; in-process workers of nodes only if they have Boxes."""
     own = {books.names.get(worker) for worker in books.workers}
     names = books.names.values()
     return listed(sorted(n for n in names if n in own or not n.startswith(IN_PROCESS)))

@@ -23,9 +23,12 @@ BLOCKERS_AT_MOST = 100
 
 @attrs.frozen
 class Blocker:
-    """A workload that is in the way; its ends in seconds, None while it waits itself, or runs where
-    nobody hears of it. ``usual_end`` goes by its jobs' usual durations and may have passed; a job
-    that is late is expected to run to its time limit, which ``expected_end`` goes by."""
+    """A workload that is in the way of another one.
+
+    Its ends are in seconds since 1970; None while it waits itself, or while its worker is away.
+    ``usual_end`` follows from its jobs' usual durations and may have passed. ``expected_end``
+    assumes that a job that is late runs to its time limit.
+    """
 
     id: WorkloadId
     number: int
@@ -47,8 +50,10 @@ def blockers(
 def _in_the_way(
     books: Books, workload: Workload, reason: Reason, absent: Absences, now: float
 ) -> Sequence[Workload]:
-    """Whom it waits for, those that end first first; at most BLOCKERS_AT_MOST. None whose end would
-    not help: Boxes of absent workers stay away."""
+    """The workloads that it waits for, ordered by their ends; at most BLOCKERS_AT_MOST.
+
+    Without those whose end would not help: Boxes of absent workers stay away.
+    """
     known = books.core.workloads
     if isinstance(reason, WaitsForLane):
         return [known[id_] for id_ in reason.ahead[:BLOCKERS_AT_MOST]]
@@ -85,7 +90,7 @@ def _running(
 
 
 def _returns(group: RunningGroup) -> bool:
-    """Whether a Box of its jobs is free when they have ended."""
+    """Whether a Box will be free when the group's jobs have ended."""
     if not group.pool.away:
         return group.returning > 0
     assert group.workload.run is not None

@@ -1,4 +1,4 @@
-"""What the engine knows beside the core: names, numbers, states, leases. An index of the store."""
+"""The engine's memory beside the core: names, numbers, states, leases. An index of the store."""
 
 import itertools
 import logging
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 @attrs.define(eq=False)
 class LiveJob:
-    """A job that has, or had, a Box."""
+    """A job that has or had a Box. Times are in seconds since 1970."""
 
     id: JobId
     state: JobState
@@ -44,7 +44,7 @@ class LiveJob:
 
 @attrs.define(eq=False)
 class LiveWorkload:
-    """An unfinished workload. ``jobs`` are what was asked; ``running`` comes with admission."""
+    """An unfinished workload. ``jobs`` are as submitted; ``running`` is None until admission."""
 
     id: WorkloadId
     project: ProjectId
@@ -77,7 +77,7 @@ class BoxBook:
 
 
 class Books:
-    """One shard's memory: the core, and the books that go with it."""
+    """One shard's memory: the core, and all that the core does not need."""
 
     def __init__(self, organization: Organization) -> None:
         self.organization = organization
@@ -88,16 +88,16 @@ class Books:
         self.workloads: dict[WorkloadId, LiveWorkload] = {}
         self.boxes: dict[BoxId, BoxBook] = {}
         self._boxes_of: dict[WorkerId, dict[BoxId, BoxBook]] = {}
-        # Jobs to be given again, and whether they have ended where they were.
+        # Lost jobs that wait for another Box, and whether their attempts have ended.
         self.lost: dict[JobId, bool] = {}
         self.durations: dict[tuple[ProjectId, str], tuple[float, ...]] = {}
-        self.graces: dict[WorkerId, float] = {}  # seconds that it leaves to a job that is to end
+        self.graces: dict[WorkerId, float] = {}  # seconds between SIGTERM and SIGKILL of a job
         self.places: dict[WorkerId, str] = {}  # the node that each worker is connected to
         self.names: dict[WorkerId, str] = {}
-        self.problems: dict[WorkerId, str] = {}  # why those that can begin no jobs cannot
+        self.problems: dict[WorkerId, str] = {}  # why a worker can begin no jobs
         self.connections: dict[WorkerId, int] = {}  # the newest of each worker
         self.latest = 0.0  # no time of this shard is later
-        # Equal asks share one tuple each: a million waiting workloads have few different ones.
+        # Equal jobs share one tuple: a million waiting workloads have few different ones.
         self._job_tuples: dict[tuple[SubmitJob, ...], tuple[SubmitJob, ...]] = {}
         self._asks: dict[tuple[SubmitJob, ...], tuple[JobAsk, ...]] = {}
         self._shared_jobs = 0
@@ -114,7 +114,7 @@ class Books:
             del self._boxes_of[book.worker]
 
     def boxes_of(self, worker: WorkerId) -> Sequence[BoxBook]:
-        """A worker's Boxes, those that go included."""
+        """A worker's Boxes, including retired ones."""
         return tuple(self._boxes_of.get(worker, {}).values())
 
     def box_ids(self, worker: WorkerId) -> tuple[BoxId, ...]:
@@ -122,24 +122,27 @@ class Books:
 
     @property
     def workers(self) -> Collection[WorkerId]:
-        """Those that have Boxes."""
+        """The workers that have Boxes."""
         return self._boxes_of.keys()
 
     def know(self, pulses: Sequence[Pulse]) -> None:
-        """Keep where the workers are connected, and their names, as their rows say now."""
+        """Update the workers' names and the nodes that they are connected to, from their rows."""
         there = [p for p in pulses if p.connection >= self.connections.get(p.worker, 0)]
         self.places = {pulse.worker: pulse.node for pulse in there}
         self.names = {pulse.worker: pulse.name for pulse in there}
         self._forget_numbers({pulse.worker for pulse in pulses})
 
     def forget_worker(self, worker: WorkerId, connection: int) -> None:
-        """Nothing of it counts or is named any more; a late word of this connection is none."""
+        """Forget a worker; a late command of this connection is ignored from now on."""
         for known in (self.places, self.names, self.connections):
             known.pop(worker, None)
         self.connections[worker] = connection + 1
 
     def _forget_numbers(self, there: Collection[WorkerId]) -> None:
-        """Of workers that have no row any more: a late word of one is late by seconds."""
+        """Keep the connection numbers of the last FORGOTTEN_KEPT workers that have no row any more.
+
+        A late command of a forgotten worker is late by seconds.
+        """
         if len(self.connections) <= len(there) + FORGOTTEN_KEPT:
             return
         gone = [w for w in self.connections if w not in there and w not in self._boxes_of]
@@ -155,15 +158,17 @@ class Books:
         return (workload, workload.running[index]) if index < len(workload.running) else None
 
     def forget_project(self, project: ProjectId) -> None:
-        """It was deleted, and nothing of it is unfinished."""
+        """Forget a deleted project; none of its workloads is unfinished."""
         self.projects.pop(project, None)
         self.durations = {key: ran for key, ran in self.durations.items() if key[0] != project}
 
     def remember(
         self, project: ProjectId, job_name: str, recent: tuple[float, ...]
     ) -> Sequence[tuple[ProjectId, str]]:
-        """Keep what these runs took; returns the names that are forgotten for it: those that did
-        not run for longest."""
+        """Store the durations of a job name's last passed runs, in seconds.
+
+        Returns the job names that are forgotten instead: those that have not run for longest.
+        """
         self.durations.pop((project, job_name), None)
         self.durations[project, job_name] = recent
         surplus = max(0, len(self.durations) - DURATIONS_AT_MOST)
@@ -173,12 +178,12 @@ class Books:
         return forgotten
 
     def runs(self, id_: JobId) -> bool:
-        """Whether that job has a Box still."""
+        """Whether that job is admitted and unfinished."""
         found = self.job(id_)
         return found is not None and found[1].state is not JobState.FINISHED
 
     def out_of_sight(self, job: LiveJob) -> bool:
-        """Whether nobody knows how it stands: its worker is away, and it has not ended."""
+        """Whether the job's state is not known: it has not ended, and its worker is away."""
         if job.state is JobState.FINISHED:
             return False
         box = None if job.box is None else self.core.boxes.get(job.box)
@@ -189,7 +194,7 @@ class Books:
     def shared(
         self, jobs: tuple[SubmitJob, ...]
     ) -> tuple[tuple[SubmitJob, ...], tuple[JobAsk, ...]]:
-        """The one tuple for such jobs, and what the core sees of them."""
+        """Return the shared tuple for equal jobs, and what they ask the core for."""
         known = self._job_tuples.get(jobs)
         if known is None:
             self._shared_jobs += len(jobs)

@@ -1,4 +1,4 @@
-"""How many Boxes there are and are in use, and which are away with a worker that is not there."""
+"""How many Boxes exist and are in use, and which are away with their workers."""
 
 from collections.abc import Mapping
 
@@ -11,7 +11,8 @@ from boxsched.scheduling import Scheduler
 
 @attrs.frozen
 class Capacity:
-    """``total`` and ``busy`` count those that are ``away`` too; ``away_busy``: with a job."""
+    """Numbers of Boxes. ``total`` and ``busy`` include those that are away; ``away_busy`` are away
+    and have a job."""
 
     total: int
     busy: int
@@ -21,8 +22,11 @@ class Capacity:
 
 @attrs.frozen
 class Absence:
-    """The Boxes of one type that are to stay: those that can be used, those on workers that are not
-    connected, and those on workers that can begin no jobs."""
+    """The Boxes of one type that are not retired.
+
+    ``usable`` ones; ``absent`` ones, on workers that are not connected; and ``troubled`` ones, on
+    workers that can begin no jobs.
+    """
 
     usable: int
     absent: int
@@ -39,7 +43,7 @@ def capacity(core: Scheduler) -> Capacity:
 
 
 def absences(books: Books) -> Mapping[str, Absence]:
-    """By type, of those types that have Boxes away."""
+    """The absences by Box type, for the types that have Boxes away."""
     found = {}
     for pool in books.core.pools.values():
         if not pool.away:

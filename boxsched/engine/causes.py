@@ -8,20 +8,20 @@ FAIL_FAST = "(fail_fast)"
 
 
 def superseded(books: Books, newer: WorkloadId, strategy: str) -> str:
-    """``newer`` is the build whose registration canceled or stopped it."""
+    """The reason of a workload that the registration of ``newer`` canceled or stopped."""
     live = books.workloads[newer]
     project = books.projects.get(live.project, "")
     return f"superseded by {project}#{live.number} (cancellation: {strategy})"
 
 
 def refused(asked: int) -> str:
-    """A limit shrank between the answer to the submission and its registration."""
+    """The reason of a workload that exceeds a limit which shrank after its submission."""
     noun = "Box" if asked == 1 else "Boxes"
     return f"asks for {asked} {noun}, more than the plan or its project allows"
 
 
 def job_failed(live: LiveWorkload, job: LiveJob) -> str:
-    """The first failure of a workload; ``finished`` adds how many followed."""
+    """The reason of a workload whose first failure is this job; ``finished`` adds the others."""
     why = job.reason
     if why is None and job.exit_status is not None:
         why = f"exit status {job.exit_status}"

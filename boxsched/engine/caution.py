@@ -1,8 +1,8 @@
 """What happens when a turn raises: which of its commands is to blame.
 
-A turn that raises has changed the books half: they are dropped, and the shard is loaded again.
-Then its commands are taken one at a time, behind a turn without any. One that raises again, alone,
-is set aside with its error: it costs itself, and not the shard.
+A turn that raises may have changed a part of the books: they are dropped, and the shard is loaded
+again. Then there is one turn without commands, and after it the commands are taken one at a time. A
+command that raises again, alone, is set aside with its error, and the shard goes on without it.
 """
 
 from collections.abc import Sequence
@@ -18,14 +18,14 @@ ERROR_CHARACTERS = 500
 
 
 class Caution:
-    """How many commands the next turn takes, and whether one of a turn that raised is to blame."""
+    """Decides how many commands the next turn takes, and which command made a turn raise."""
 
     def __init__(self) -> None:
         self._one_by_one = 0  # commands that are still to be taken one at a time
         self._mistakes = 0
 
     def at_most(self, settled: bool) -> int:
-        """Behind a load, a cautious turn takes none: what it does by itself may be what raises."""
+        """After a load, a cautious turn takes no command: the turn itself may be what raises."""
         if self._one_by_one == 0:
             return COMMANDS_A_TURN
         return 1 if settled else 0
@@ -35,11 +35,14 @@ class Caution:
         self._one_by_one = max(0, self._one_by_one - entries)
 
     def nothing_waits(self) -> None:
-        """The inbox is empty: the commands of the turn that raised are done with."""
+        """The inbox is empty, so all commands of the turn that raised are done."""
         self._one_by_one = 0
 
     def to_blame(self, entries: Sequence[InboxEntry], *, alone: bool) -> InboxEntry | None:
-        """``alone``: the turn did nothing besides these commands. None: not known yet."""
+        """Return the entry that made the turn raise; None if that is not known yet.
+
+        ``alone``: the turn did nothing besides these commands.
+        """
         if self._one_by_one == 0 and entries:
             self._one_by_one = len(entries)
         elif len(entries) == 1 and alone:
@@ -65,7 +68,7 @@ def set_aside(entry: InboxEntry, error: str, at: float) -> SetAside:
 
 
 def said(error: Exception) -> str:
-    """An error in a line, for a person."""
+    """An error on one line, for a person."""
     text = " ".join(f"{type(error).__name__}: {error}".replace("\0", " ").split())
     text = text.encode("utf-8", "replace").decode()  # else no database could hold it
     return text[:ERROR_CHARACTERS].rstrip(": ")

@@ -1,4 +1,4 @@
-"""The rows of a batch while a turn makes them: the last of what it says of each counts."""
+"""The rows of a batch while a turn makes them; for each row, the last value counts."""
 
 from collections.abc import Iterable, Sequence
 
@@ -26,7 +26,7 @@ class Draft:
         self._taken: dict[BoxId, BoxChange] = {}
         self._gone: dict[BoxId, None] = {}
         self._retired: dict[BoxId, None] = {}
-        self._freed_at = now  # each Box a little later than the one before: so they stay in order
+        self._freed_at = now  # grows a little with each Box, so that they stay in order
         self._durations: dict[tuple[ProjectId, str], DurationChange] = {}
 
     @property
@@ -48,7 +48,7 @@ class Draft:
     # --- Boxes: as they are now -------------------------------------------------------------
 
     def free(self, book: BoxBook) -> None:
-        """Behind all that were free before."""
+        """The Box is free, behind all that were free before."""
         book.freed_at = self.next_freed_at()
         self._freed[book.id] = _change(book)
         self._taken.pop(book.id, None)
@@ -57,7 +57,7 @@ class Draft:
         self._taken[book.id] = _change(book)
 
     def retire(self, box: BoxId) -> None:
-        """It goes when its job has ended."""
+        """The Box goes when its job has ended."""
         self._retired[box] = None
 
     def go(self, box: BoxId) -> None:
@@ -66,7 +66,7 @@ class Draft:
         self._taken.pop(box, None)
 
     def come(self, box: BoxId) -> None:
-        """Also where an earlier command of this turn sent it away."""
+        """The Box stays, also if an earlier command of this turn removed it."""
         self._gone.pop(box, None)
         self._retired.pop(box, None)
 
@@ -84,7 +84,7 @@ class Draft:
         inbox: Iterable[InboxEntry],
         events: Sequence[Event],
     ) -> Batch:
-        """All of it, in the order that the unique indexes need: ends, frees, begins."""
+        """Make the batch, in the order that the unique indexes need: ends, frees, begins."""
         ended: list[WorkloadChange] = []
         going: list[WorkloadChange] = []
         for live in self._workloads.values():

@@ -1,4 +1,4 @@
-"""Attempts that begin and end: by report, at their time limit, by our own word, or out of sight."""
+"""Attempts that begin and end: by report, at a time limit, or because the worker is silent."""
 
 import msgspec
 
@@ -17,8 +17,10 @@ assert ATTEMPTS_AT_MOST < BEGINNINGS_AT_MOST
 
 
 def report(out: Outcomes, worker: WorkerId, said: JobStarted | JobFinished) -> None:
-    """A worker's word on an attempt of its own; under an old lease token, or said twice, it
-    changes nothing."""
+    """Apply a worker's report on one of its attempts.
+
+    With an old lease token, or repeated, it changes nothing.
+    """
     found = out.books.job(JobId(said.job))
     if found is None:
         return
@@ -26,7 +28,7 @@ def report(out: Outcomes, worker: WorkerId, said: JobStarted | JobFinished) -> N
     if job.lease_token != said.lease_token or job.state is JobState.FINISHED:
         return
     if waits_again(job.reason):
-        return  # the attempt of this token is over, or none has it: the next one gets a higher one
+        return  # the attempt of this token is over; the next one gets a higher token
     assert job.box is not None
     if out.books.boxes[job.box].worker != worker:
         return
@@ -34,7 +36,7 @@ def report(out: Outcomes, worker: WorkerId, said: JobStarted | JobFinished) -> N
         if job.started_at is None and job.id not in out.books.lost:
             _started(out, live, job)
         elif job.started_at is None:
-            job.started_at = out.now  # it is to be given again, unless its worker is back first
+            job.started_at = out.now  # it gets another Box, unless its worker is back first
             out.draft.job(job)
     elif said.not_begun:
         _not_begun(out, worker, live, job, said)
@@ -43,8 +45,11 @@ def report(out: Outcomes, worker: WorkerId, said: JobStarted | JobFinished) -> N
 
 
 def give_again(out: Outcomes, live: LiveWorkload, job: LiveJob, *, ended: bool) -> bool:
-    """A lost attempt of a build: the job waits for a Box. False where it is to end instead: it was
-    to be stopped, is no build's, or has been lost too often. ``ended``: its worker says so."""
+    """Let the job of a lost attempt wait for another Box.
+
+    Returns False where the job must end instead: it is being stopped, it is not a build's, or it
+    has been lost too often. ``ended``: the worker says that the attempt has ended.
+    """
     if live.kind is not Kind.BUILD or job.attempt >= ATTEMPTS_AT_MOST or is_to_end(live, job):
         return False
     ended = ended or out.books.lost.get(job.id, False)
@@ -55,10 +60,10 @@ def give_again(out: Outcomes, live: LiveWorkload, job: LiveJob, *, ended: bool) 
 def _not_begun(
     out: Outcomes, worker: WorkerId, live: LiveWorkload, job: LiveJob, said: JobFinished
 ) -> None:
-    """Its commands never began, for a cause that lies with the worker: another one gets the job.
+    """The worker could not begin the job's commands: another worker gets the job.
 
-    A deploy, too: it is not run twice, as nothing of it has run. The worker gets no more jobs until
-    it says that it can begin them.
+    A deploy's job, too: none of its commands has run, so nothing runs twice. The worker gets no
+    more jobs until it says that it can begin them.
     """
     problem = said.reason or "for a reason that it did not say"
     readiness.withdraw(out, worker, problem)
@@ -76,13 +81,16 @@ def _not_begun(
 
 
 def is_to_end(live: LiveWorkload, job: LiveJob) -> bool:
-    """It was to be stopped, or is out of time."""
+    """Whether the job is being stopped, by a request or at its time limit."""
     return live.state is not State.RUNNING or is_out_of_time(job)
 
 
 def _wait_again(out: Outcomes, live: LiveWorkload, job: LiveJob, ended: str | None) -> None:
-    """The job waits for another Box. ``ended``: how its attempt did, so that the next leader knows;
-    None: it may be running still."""
+    """The job waits for another Box.
+
+    ``ended``: how its attempt ended, stored as the job's reason so that the next leader knows it;
+    None: the attempt may still run.
+    """
     if ended is not None:
         job.reason = ended
         out.draft.job(job)
@@ -93,19 +101,19 @@ def _wait_again(out: Outcomes, live: LiveWorkload, job: LiveJob, ended: str | No
 
 
 def lose_sight(out: Outcomes, live: LiveWorkload, job: LiveJob) -> None:
-    """It may be running, or not."""
+    """The job is unknown from now on: it may be running or not."""
     job.state = moved(JOB_TRANSITIONS, job.state, JobMove.LOST_SIGHT)
     out.draft.job(job)
     out.news.job(live, job, "unknown")
 
 
 def out_of_time(out: Outcomes, job: LiveJob) -> None:
-    """The worker did not begin it, or did not end it at its time limit: it is told to end it."""
+    """Tell the worker to end a job that it did not begin, or did not end, within the time limit."""
     found = out.books.job(job.id)
     if found is None or found[1] is not job or job.state is JobState.FINISHED:
         return
     if job.id in out.books.lost:
-        return  # lost in this very turn: what is given again has a time limit of its own
+        return  # lost in this turn: its next attempt has a time limit of its own
     live = found[0]
     limit = live.jobs[job_index(job.id)].timeout_seconds
     job.state = moved(JOB_TRANSITIONS, job.state, JobMove.STOP_ASKED)
@@ -116,10 +124,10 @@ def out_of_time(out: Outcomes, job: LiveJob) -> None:
 
 
 def give_up(out: Outcomes, job: LiveJob) -> None:
-    """Its worker is heard from, was told to end it, and does not say that it has ended.
+    """End a job whose worker is connected, was told to end it, and has not reported its end.
 
-    The worker is told to connect anew, and gets no job until then: a job that it still runs is not
-    on the level that it is told then.
+    The worker must connect again, and gets no job until then. What it should be running, which it
+    is told on connecting, does not contain this job.
     """
     found = out.books.job(job.id)
     if found is None or found[1] is not job or job.state is not JobState.STOPPING:

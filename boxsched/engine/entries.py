@@ -1,4 +1,4 @@
-"""Inbox entries as commands: as many as one turn takes."""
+"""Decode inbox entries to commands, as many as one turn takes."""
 
 import logging
 from collections.abc import Sequence
@@ -17,8 +17,10 @@ log = logging.getLogger(__name__)
 
 @attrs.frozen
 class Taken:
-    """The entries of one turn, and their commands; ``unreadable`` with the errors: these are set
-    aside, so that they hold up nobody and are not lost."""
+    """The entries of one turn, and their commands.
+
+    ``unreadable`` entries, with their errors, are set aside: they are kept, and delay nothing.
+    """
 
     entries: Sequence[InboxEntry]
     commands: Sequence[inbox.Command]
@@ -26,7 +28,7 @@ class Taken:
 
 
 def read(entries: Sequence[InboxEntry]) -> Taken:
-    """As many entries as are one turn's."""
+    """Decode the first entries, as many as one turn takes."""
     taken: list[InboxEntry] = []
     commands: list[inbox.Command] = []
     unreadable: list[tuple[InboxEntry, str]] = []
@@ -42,7 +44,7 @@ def read(entries: Sequence[InboxEntry]) -> Taken:
         commands.append(command)
         jobs += _weight(command)
         if jobs >= JOBS_A_TURN or isinstance(command, inbox.Reload):
-            break  # what comes behind a Reload is decided by the settings that it brings
+            break  # commands after a Reload are decided with its settings
     return Taken(taken, commands, unreadable)
 
 

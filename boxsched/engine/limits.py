@@ -33,17 +33,17 @@ KEPT = 1_000  # deadlines of ended jobs
 
 
 class Due(enum.IntEnum):
-    """What a job is to have done by a deadline."""
+    """What must have happened to a job by a deadline."""
 
     BEGIN = 1
     END = 2
     BE_ENDED = 3  # its worker was told to end it
-    BE_BACK = 4  # its worker is away: then it has all of its time again
+    BE_BACK = 4  # its worker is away; once it is back, the job has all of its time again
 
 
 @attrs.frozen
 class Overdue:
-    """``to_end``: their workers are told to end them; ``to_give_up``: these did not."""
+    """``to_end``: jobs whose workers must end them; ``to_give_up``: jobs that were not ended."""
 
     to_end: tuple[LiveJob, ...] = ()
     to_give_up: tuple[LiveJob, ...] = ()
@@ -56,8 +56,10 @@ NOTHING_OVERDUE = Overdue()
 
 
 class Deadlines:
-    """Seconds of ``now`` are monotonic. A worker's own way to end a job takes its grace:
-    ``stop_grace``, or what the worker said, if that is more."""
+    """The deadlines of running jobs. ``now`` is in monotonic seconds.
+
+    To end a job takes a worker its grace: ``stop_grace`` seconds, or what it said if that is more.
+    """
 
     def __init__(self, stop_grace: float) -> None:
         self._stop_grace = stop_grace
@@ -65,7 +67,7 @@ class Deadlines:
         self._left_out = 0.0  # seconds that count for no job; what the heap says is without them
 
     def begin(self, books: Books, now: float) -> None:
-        """The books were loaded: every limit counts from now."""
+        """Start every limit now, as the books were loaded."""
         now -= self._left_out
         self._heap = [
             self._deadline(books, job, now)
@@ -76,19 +78,19 @@ class Deadlines:
         heapify(self._heap)
 
     def add(self, books: Books, job: LiveJob, now: float) -> None:
-        """It was assigned, has begun, or was stopped."""
+        """Set the deadline of a job that was assigned, has begun, or was stopped."""
         if job.state is not JobState.FINISHED:
             heappush(self._heap, self._deadline(books, job, now - self._left_out))
 
     def leave_out(self, seconds: float) -> None:
-        """So long no report could come."""
+        """Do not count these seconds: no report could arrive."""
         self._left_out += seconds
 
     def are_due(self, now: float) -> bool:
         return bool(self._heap) and self._heap[0][0] <= now - self._left_out
 
     def overdue(self, books: Books, now: float) -> Overdue:
-        """Jobs past a deadline; each is named once for each."""
+        """Return the jobs past a deadline; each deadline is reported once."""
         now -= self._left_out
         to_end, to_give_up = [], []
         while self._heap and self._heap[0][0] <= now:
@@ -112,7 +114,7 @@ class Deadlines:
         return Overdue(tuple(to_end), tuple(to_give_up))
 
     def forget_ended(self, books: Books) -> None:
-        """Those of ended jobs go when they are the most: a time limit can be a month."""
+        """Drop the deadlines of ended jobs when there are many: a time limit can be a month."""
         if len(self._heap) > KEPT + 4 * books.core.usage.boxes:
             self._heap = [deadline for deadline in self._heap if books.runs(deadline[1])]
             heapify(self._heap)

@@ -35,7 +35,7 @@ from boxsched.states import JobState, Result, State
 
 log = logging.getLogger(__name__)
 
-# The worker of a Box that is not there.
+# The worker of a Box that is not in the store.
 NOBODY = WorkerId(0)
 
 # For a shard that has no organization yet: nothing ever happens in it.
@@ -46,7 +46,7 @@ _Asked = tuple[tuple[Any, ...], ...]
 
 
 def graces(pulses: Sequence[Pulse]) -> dict[WorkerId, float]:
-    """Seconds that workers leave to a job that is to end, of those that say it."""
+    """The seconds that each worker gives a job to end, for workers that say so."""
     return {one.worker: one.stop_grace for one in pulses if one.stop_grace is not None}
 
 
@@ -56,7 +56,7 @@ class Loading:
     def __init__(self) -> None:
         self.state: ShardState | None = None
         self.books = Books(NO_ORGANIZATION)
-        # What jobs ask for: a hundred thousand workloads ask for a few different things.
+        # By what jobs ask for: a hundred thousand workloads have few different jobs.
         self._known: dict[_Asked, tuple[tuple[SubmitJob, ...], tuple[JobAsk, ...]]] = {}
 
     def begin(self, state: ShardState) -> None:
@@ -89,7 +89,7 @@ class Loading:
                     books.latest = time
 
     def finish(self, alive: Callable[[str], bool] = lambda node: True) -> Books:
-        """The books, whole. ``alive``: whether a node's workers are there if they seem to be."""
+        """Return the complete books. ``alive``: whether the node of that name is alive."""
         assert self.state is not None
         books = self.books
         for box in self.state.boxes:
@@ -104,7 +104,7 @@ class Loading:
 
 
 def _taken_apart(core: Scheduler, live: dict[WorkloadId, LiveWorkload]) -> Iterator[None]:
-    """Of books that are not used any more."""
+    """Free books that are no longer used, APART_AT_ONCE workloads a step."""
     while live:
         for _ in range(min(APART_AT_ONCE, len(live))):
             live.popitem()
@@ -114,7 +114,7 @@ def _taken_apart(core: Scheduler, live: dict[WorkloadId, LiveWorkload]) -> Itera
 
 def _add_box(books: Books, box: Box) -> None:
     if box.retired and box.job is None:
-        return  # registered, and not in being yet
+        return  # registered, and not announced by its worker yet
     books.add_box(
         BoxBook(box.id, box.worker, box.job, box.last_project, box.last_branch, box.freed_at)
     )
@@ -156,7 +156,7 @@ def _restore(
         assert job.box is not None
         books.core.apply(BoxRetired(job.box), 0.0)
         if live.kind is Kind.BUILD and live.state is State.RUNNING:
-            job.reason = ENDED_LOST  # nobody can report it: it is given again
+            job.reason = ENDED_LOST  # no worker can report it: it gets another Box
     for job in live.running:
         if job.state is JobState.UNKNOWN and waits_again(job.reason):
             books.lost[job.id] = True
@@ -168,8 +168,10 @@ def _is_missing(books: Books, box: BoxId | None) -> bool:
 
 
 def _stand_in(books: Books, job: LiveJob, box_type: str) -> None:
-    """A Box for a job whose own is not in the store. That must not be: but it is to cost that job,
-    not the shard, which no node could load."""
+    """Add a Box for a job whose Box is not in the store.
+
+    This is an error in the store. It costs this job; without it, no node could load the shard.
+    """
     assert job.box is not None
     log.error("job %s is on Box %d, which is not in the store: it is lost", job.id, job.box)
     books.add_box(BoxBook(job.box, NOBODY, job.id, None, None, 0.0))

@@ -1,11 +1,11 @@
-"""Workers that can begin no jobs at present: the disk is full, git is missing, memory ran out.
+"""Workers that can begin no jobs: the disk is full, git is missing, memory ran out.
 
-A worker says so with each heartbeat, and with the report of a job whose commands it could not
-begin. Its Boxes are withdrawn: they get no job, and what runs on them goes on. The worker looks by
-itself whether it can begin jobs again; the first heartbeat that says so gives its Boxes back.
+A worker says so with each heartbeat, and in the report of a job whose commands it could not begin.
+Its Boxes are withdrawn: they get no job, and the jobs on them go on. The worker checks whether it
+can begin jobs again; its first heartbeat that says so gives its Boxes back.
 
-A report withdraws the Boxes in its own turn, so that no other job meets the same trouble. What the
-worker's row says (``Sights.problems``) then decides: the worker has it stored before its report.
+A report withdraws the Boxes in its own turn, so that no other job meets the same problem. After
+that the worker's row decides (``Sights.problems``): it has the problem before the report comes.
 """
 
 from boxsched.engine.outcomes import Outcomes
@@ -15,7 +15,7 @@ from boxsched.scheduling import interface as core
 
 
 def apply(out: Outcomes, sights: Sights) -> None:
-    """What the workers' rows say now, where it is news."""
+    """Apply what the workers' rows say, if it has changed."""
     if sights.problems is None:
         return
     for worker in list(out.books.problems):
@@ -26,16 +26,17 @@ def apply(out: Outcomes, sights: Sights) -> None:
 
 
 def connected(out: Outcomes, worker: WorkerId, problem: str | None) -> None:
-    """It has come, and said so: to be called once its Boxes are in the books."""
+    """A worker has connected, with or without a problem; its Boxes are in the books."""
     if problem is not None:
         withdraw(out, worker, problem)
-        out.decide(core.BoxesAway(out.books.box_ids(worker)))  # those that came just now, too
+        # Again: the Boxes that were just added are away, too.
+        out.decide(core.BoxesAway(out.books.box_ids(worker)))
     elif worker in out.books.problems:
-        _can_begin(out, worker, there=False)  # as every Box of a worker that comes is given back
+        _can_begin(out, worker, there=False)  # the caller gives all its Boxes back
 
 
 def withdraw(out: Outcomes, worker: WorkerId, problem: str) -> None:
-    """Its Boxes get no job from now on."""
+    """Give the worker's Boxes no job from now on."""
     books = out.books
     if books.problems.get(worker) == problem:
         return
@@ -47,14 +48,14 @@ def withdraw(out: Outcomes, worker: WorkerId, problem: str) -> None:
 
 
 def give_back(out: Outcomes, worker: WorkerId) -> None:
-    """Its Boxes are to be had again, behind all that were free before."""
+    """Make the worker's Boxes free again, behind all that were free before."""
     boxes = out.books.box_ids(worker)
     out.free_anew([box for box in boxes if out.books.core.boxes[box].away])
     out.decide(core.BoxesBack(boxes))
 
 
 def _can_begin(out: Outcomes, worker: WorkerId, *, there: bool) -> None:
-    """``there``: it is connected; else its Boxes come back with it."""
+    """The worker can begin jobs again. ``there``: it is connected; else its Boxes stay away."""
     del out.books.problems[worker]
     if there:
         give_back(out, worker)

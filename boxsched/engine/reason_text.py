@@ -28,7 +28,7 @@ from boxsched.scheduling.reasons import (
 
 
 def phrase(books: Books, reason: Reason, absent: Absences) -> str:
-    """The reason as a sentence; ``absent`` are the books' ``absences``."""
+    """The reason as a sentence. ``absent``: the result of ``capacity.absences``."""
     if not isinstance(reason, WaitsForLane | Runs) and nobody_there(books, absent):
         return nobody_text(books)
     match reason:

@@ -1,8 +1,8 @@
-"""A person says what became of a job whose worker is away: it passed, it failed, or run it again.
+"""An operator decides on a job whose worker is away: it passed, it failed, or run it again.
 
-The word is fenced by the lease token that the person saw: where the job has another attempt or has
-ended since, it changes nothing. From then on the old token changes nothing either: when the worker
-is back, it is told to stop what it still runs, and its late result is refused.
+The decision carries the lease token that the operator saw: if the job has another attempt or has
+ended since, it changes nothing. After it, the old token changes nothing either: when the worker is
+back, it is told to stop the old attempt, and its late result is refused.
 
 ``again`` frees the job's Box as soon as another one of its type is free (or its worker is back).
 Until then the job waits as ``unknown`` with the reason AGAIN, which tells the next leader.
@@ -43,7 +43,7 @@ def _end(out: Outcomes, live: LiveWorkload, job: LiveJob, command: Resolve) -> N
 
 
 def _run_again(out: Outcomes, live: LiveWorkload, job: LiveJob) -> None:
-    """The core gives it a Box when it settles, in this turn or in a later one."""
+    """Let the job wait for a Box; the core gives it one in this turn or in a later one."""
     out.tell(job)
     if job.state is not JobState.UNKNOWN:
         job.state = moved(JOB_TRANSITIONS, job.state, JobMove.LOST_SIGHT)

@@ -1,4 +1,4 @@
-"""What people are told of jobs whose worker is away, and what they can do about it."""
+"""Sentences about jobs whose worker is away, and what a person can do about them."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ NAMES_AT_MOST = 3
 
 
 def unseen(books: Books, live: LiveWorkload) -> Sequence[LiveJob]:
-    """Jobs of which nobody knows how they stand."""
+    """The workload's jobs whose state is not known."""
     stopping = live.state is State.STOPPING
     return [
         job
@@ -40,7 +40,8 @@ def worker_away(books: Books, live: LiveWorkload, jobs: Sequence[LiveJob]) -> st
 
 
 def lane_blocked(books: Books, first: LiveWorkload, named: str) -> str | None:
-    """The sentence of what waits in its lane for such a workload; None where it is no such one."""
+    """The sentence for a workload that waits in its lane for ``first``, if the worker of ``first``
+    is away; else None."""
     jobs = unseen(books, first)
     if not jobs:
         return None
@@ -49,7 +50,7 @@ def lane_blocked(books: Books, first: LiveWorkload, named: str) -> str | None:
 
 
 def what_to_do(live: LiveWorkload, jobs: Sequence[LiveJob]) -> str:
-    """Builds are given again by themselves; deploys and sessions wait for worker or person."""
+    """What a person can do; nothing for a build, which gets another Box by itself."""
     if live.kind is Kind.BUILD:
         return ""
     more = f" (and {len(jobs) - 1} more)" if len(jobs) > 1 else ""

@@ -1,4 +1,4 @@
-"""What was asked of the shard: submissions, stops, settings of projects, and fixed commits."""
+"""Requests to the shard: submissions, stops, settings of projects, and fixed commits."""
 
 from boxsched.engine.books import LiveWorkload
 from boxsched.engine.outcomes import Outcomes
@@ -38,7 +38,7 @@ def project(out: Outcomes, command: ProjectSet) -> None:
 
 
 def commit_fixed(out: Outcomes, command: CommitFixed) -> None:
-    """The store has it already: it is only to be shown."""
+    """Show a workload's commit; the store has it already."""
     live = out.books.workloads.get(WorkloadId(command.workload))
     if live is not None:
         live.commit = command.commit

@@ -1,8 +1,8 @@
-"""One turn: all that came in since the last one, applied as one instant of the shard.
+"""One turn: everything that came in since the last one, applied as one instant of the shard.
 
-The steps stand apart: what was asked (``submissions``, ``resolving``), attempts that begin and end
-(``endings``), workers that come, go and fall silent (``absence``). What they change is gathered by
-``outcomes.Outcomes``, for the batch that commits it.
+Each kind of step has its module: requests (``submissions``, ``resolving``), attempts that begin and
+end (``endings``), workers that connect, leave and fall silent (``absence``). ``outcomes.Outcomes``
+collects the changes for the batch that commits them.
 """
 
 from collections.abc import Iterable
@@ -31,8 +31,8 @@ def run(
     overdue: Overdue = NOTHING_OVERDUE,
     sights: Sights = NOTHING_SEEN,
 ) -> None:
-    """One instant (docs/scheduling.md, "One instant"): 1. all jobs that ended; 2. workers that went
-    or came; 3. what was asked, in its order; 4. what the core makes of it."""
+    """One instant (docs/scheduling.md, "One instant"): 1. all jobs that ended; 2. workers that
+    left or came back; 3. requests, in their order; 4. the core's decisions."""
     commands = list(commands)
     for command in commands:
         if isinstance(command, Reports):

@@ -1,15 +1,14 @@
-"""Which workers are heard from: told by beats that grow, and this node's own monotonic clock.
+"""Which workers are alive: decided by growing beats and this node's own monotonic clock.
 
-A beat is a number in the store that a node raises while it hears from the worker. No wall clock is
-compared with another; and since only what is seen to grow counts, every lease counts from now after
-a takeover, and after an outage of the store. Only time in which the store takes what nodes write
-counts as silence: a commit that waits for a slow standby holds up the beats of workers that are
-heard.
+A beat is a number in the store that a node raises while it hears from the worker. No two wall
+clocks are compared. Only growth that this leader sees counts, so after a takeover or an outage of
+the store every lease starts again. Only time in which the store accepts writes counts as silence: a
+commit that waits for a slow standby delays the beats of workers that are alive.
 
-How long a worker's builds go on without a node was promised to it by a node, and nodes may be
-started with different ``--lost-after``. What it may go by at most stands beside its beat
-(``Pulse.lost_after``), and shrinks only with a beat that it sent knowing so: whatever the beats in
-between that nobody saw, the value beside the last one covers them all.
+A node promises a worker how long its builds go on without any node, and nodes may be started with
+different ``--lost-after``. The longest value that the worker may use is stored with its beat
+(``Pulse.lost_after``). It shrinks only with a beat that the worker sent after it knew the smaller
+value; so the value stored with the last beat also covers all beats that the leader did not see.
 """
 
 import enum
@@ -29,7 +28,7 @@ LATE_BEATS_SECONDS = 2.0  # what a node stored before it went may be seen so muc
 
 class Sight(enum.Enum):
     HEARD = "heard"
-    SILENT = "silent"  # its jobs are unknown, nothing more
+    SILENT = "silent"  # its jobs are unknown
     LOST = "lost"  # its builds' jobs have been ended by their supervisors, and are given again
 
 
@@ -40,10 +39,10 @@ class Watched:
     connected: bool
     silent_after: float  # seconds, by what it was promised last
     sight: Sight = Sight.HEARD
-    cut_off: bool = False  # hung up, as its node went
+    cut_off: bool = False  # disconnected because its node is gone
 
     def comes_back(self) -> bool:
-        """Heard again: whether that is news."""
+        """Mark the worker as heard. Returns whether it was silent, lost or cut off before."""
         news = self.cut_off or self.sight is not Sight.HEARD
         if news:
             self.connected, self.sight, self.cut_off = True, Sight.HEARD, False
@@ -52,15 +51,15 @@ class Watched:
 
 @attrs.frozen
 class Sights:
-    """What changed at a look."""
+    """What changed since the last look."""
 
     back: tuple[WorkerId, ...] = ()
     silent: tuple[WorkerId, ...] = ()
     lost: tuple[WorkerId, ...] = ()
-    hung_up: tuple[WorkerId, ...] = ()  # nothing new is given to them; their jobs are as they were
+    hung_up: tuple[WorkerId, ...] = ()  # disconnected: no new jobs; their jobs are as they were
     connections: tuple[Connection, ...] = ()  # of the silent
-    problems: Mapping[WorkerId, str] | None = None  # who can begin no jobs, where that is news
-    ready: frozenset[WorkerId] = frozenset()  # who can again, and is connected
+    problems: Mapping[WorkerId, str] | None = None  # all that can begin no jobs; None: no change
+    ready: frozenset[WorkerId] = frozenset()  # connected workers that can begin jobs again
 
     def __bool__(self) -> bool:
         moved = self.back or self.silent or self.lost or self.hung_up
@@ -71,8 +70,10 @@ NOTHING_SEEN = Sights()
 
 
 class Watch:
-    """Seconds of ``now`` are monotonic. ``lost_after``: of workers of which it is not known what
-    they were promised."""
+    """Watches one shard's workers. ``now`` is in monotonic seconds.
+
+    ``lost_after``: seconds, for workers whose promise is not known.
+    """
 
     def __init__(self, lost_after: float) -> None:
         self._lost_after = lost_after
@@ -80,8 +81,10 @@ class Watch:
         self._gone: dict[str, float] = {}  # node -> when it was first seen not to be alive
 
     def begin(self, pulses: Iterable[Pulse], now: float, concerned: Collection[WorkerId]) -> None:
-        """Every lease counts from now. ``concerned``: workers that have Boxes; of the others those
-        that are not connected are gone for good."""
+        """Start every lease now.
+
+        ``concerned``: workers that have Boxes. Others that are not connected are lost already.
+        """
         self._gone = {}
         self._watched = {
             pulse.worker: Watched(
@@ -95,40 +98,43 @@ class Watch:
         }
 
     def begin_anew(self, now: float) -> None:
-        """Beats may have been held up: every lease counts from now."""
+        """Start every lease now, as beats may have been delayed."""
         self._gone = {}
         for known in self._watched.values():
             known.since = now
 
     def leave_out(self, seconds: float) -> None:
-        """So long nobody could be heard."""
+        """Do not count these seconds as silence: no beat could arrive."""
         self._gone = {node: since + seconds for node, since in self._gone.items()}
         for known in self._watched.values():
             known.since += seconds
 
     def misses_somebody(self, now: float) -> bool:
-        """Whether a worker is quiet for longer than between two heartbeats."""
+        """Whether a worker has been silent for half the time after which it counts as silent."""
         return any(
             known.sight is Sight.HEARD and now - known.since >= known.silent_after / 2
             for known in self._watched.values()
         )
 
     def connected(self, worker: WorkerId, now: float) -> None:
-        """It has just come: its Boxes are there, whatever was thought of it."""
+        """The worker has just connected: it is heard, whatever it was before."""
         known = self._watched.get(worker)
         if known is not None:
             known.comes_back()
             known.since, known.connected = now, True
 
     def is_there(self, worker: WorkerId) -> bool:
-        """Connected, and heard, as of the last look."""
+        """Whether the worker is connected and heard, as of the last look."""
         known = self._watched.get(worker)
         return known is not None and known.connected and known.sight is Sight.HEARD
 
     def look(
         self, pulses: Sequence[Pulse], now: float, gone: Collection[str] = frozenset()
     ) -> Sights:
-        """``gone``: nodes that are not alive, as of after the pulses were read."""
+        """Compare the workers' rows with the last look.
+
+        ``gone``: nodes that were not alive when the pulses had been read.
+        """
         self._gone = {node: self._gone.get(node, now) for node in gone}
         if len(self._watched) > len(pulses):  # some were forgotten
             there = {pulse.worker for pulse in pulses}
@@ -164,7 +170,8 @@ class Watch:
         return self._lost_after if pulse.lost_after is None else pulse.lost_after
 
     def _is_there(self, known: Watched, pulse: Pulse, now: float) -> bool:
-        """Where its node is not seen to be alive, what it stored since says that it is."""
+        """Whether the worker is connected: its node is alive, or stored a beat after it seemed
+        gone."""
         gone = self._gone.get(pulse.node, now)
         heard_since = known.since > gone + LATE_BEATS_SECONDS
         return pulse.connected and (heard_since or now - gone < NODE_GONE_SECONDS)
@@ -175,5 +182,5 @@ def _silent_after(lost_after: float) -> float:
 
 
 def _given_again_after(lost_after: float) -> float:
-    """Clocks may differ by a few per cent in their rates, and supervisors look once a second."""
+    """Allow for clocks that differ by a few per cent, and supervisors that look once a second."""
     return lost_after * DRIFT + GIVEN_AGAIN_SECONDS

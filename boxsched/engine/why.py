@@ -1,4 +1,4 @@
-"""Why a workload is not further, for people: the core's reason with names, numbers and times."""
+"""Explains a workload's state: the core's reason with names, numbers and times."""
 
 from collections.abc import Callable
 
@@ -61,7 +61,7 @@ class WhyReport:
 
 
 def explain(books: Books, id_: WorkloadId, now: float) -> WhyReport | None:
-    """None where the engine has no such unfinished workload."""
+    """Explain an unfinished workload; None if the engine has no such workload."""
     report = explain_now(books, id_, now)
     if report is None or books.core.workloads[id_].run is not None:
         return report
@@ -69,7 +69,7 @@ def explain(books: Books, id_: WorkloadId, now: float) -> WhyReport | None:
 
 
 def explain_now(books: Books, id_: WorkloadId, now: float) -> WhyReport | None:
-    """The same without the time that it is expected to start at, which takes long to find."""
+    """Explain it without ``expected_start``, which takes long to find."""
     core = books.core
     reason = why(core, id_, now)
     if reason is None:
@@ -101,10 +101,11 @@ def explain_now(books: Books, id_: WorkloadId, now: float) -> WhyReport | None:
 
 
 def sentences(books: Books, now: float) -> Sentences:
-    """Says why one waits, in a sentence for the page; None where there is nothing to say, or the
-    books have it in another state than the one asked about.
+    """Return a function that says in one sentence why a workload waits, for the page.
 
-    All shapes are looked at here, and again where one came meanwhile; the rest as it is asked for.
+    The function returns None where there is nothing to say, or where the books have the workload
+    in another state than the given one. This call judges all shapes; the function judges them again
+    only for a shape that is new.
     """
     absent = absences(books)
     known = books.core.workloads

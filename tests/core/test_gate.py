@@ -3,9 +3,9 @@
 
 import pytest
 
-from boxsched.model import Kind, ProjectId, WorkloadId
+from boxsched.model import Kind, Policy, ProjectId, WorkloadId
 from boxsched.scheduling import JobAsk, QueueRules, Scheduler
-from boxsched.scheduling.interface import ProjectLimited, Submit
+from boxsched.scheduling.interface import Admitted, BoxesWanted, ProjectLimited, Submit
 from boxsched.scheduling.reasons import (
     NeedsBoxes,
     NoSuchBoxes,
@@ -14,6 +14,8 @@ from boxsched.scheduling.reasons import (
     QueueOrder,
     Runs,
 )
+from boxsched.scheduling.why import why
+from boxsched.states import State
 from tests.core.world import World
 
 
@@ -154,3 +156,39 @@ def test_a_box_type_that_was_only_asked_for_is_forgotten():
     assert set(w.core.pools) == {"linux", "mac"}
     w.stop("b2")
     assert set(w.core.pools) == {"linux"}
+
+
+def test_positions_go_by_queue_order_over_all_shapes():
+    w = World(boxes=1)
+    w.build("runs", 60, branch="1")
+    w.build("b1", 10, branch="2")
+    w.build("b2", 20, branch="3")
+    w.build("b3", 10, branch="4")
+    w.deploy("first", 30)
+    positions = {name: w.core.queue.position(w.core.workloads[w.id(name)]) for name in w.waiting}
+    assert positions == {"first": 1, "b1": 2, "b2": 3, "b3": 4}
+    assert [one.id for one in w.core.queue.in_order(3)] == [w.id(n) for n in ("first", "b1", "b2")]
+
+
+def test_what_was_registered_under_a_greater_plan_blocks_nobody():
+    """As after a restart with another plan."""
+    core = Scheduler(QueueRules(Policy.BACKFILL, max_boxes=1), ["linux"])
+    core.apply(BoxesWanted("linux", 4), 0.0)
+    large = Submit(1, Kind.BUILD, 1, "x", "x", 50, 0.0, (JobAsk("linux", 5.0, 5.0),) * 2)
+    core.restore(large, State.QUEUED)
+    small = Submit(2, Kind.BUILD, 1, "y", "y", 50, 1.0, (JobAsk("linux", 5.0, 5.0),))
+    admitted = [d.workload for d in core.decide([small], 1.0) if isinstance(d, Admitted)]
+    assert admitted == [2]
+    assert why(core, 1, 1.0) == PlanLimit(asked=2, used=1, limit=1)
+    assert core.workloads[1].promise is None
+
+
+def test_what_exceeds_a_limit_that_shrank_holds_back_nobody():
+    w = World(boxes=9)
+    w.project("web", max_boxes=3)
+    w.build("runs", 60, branch="1")
+    w.build("large", 60, 60, 60, branch="2")
+    w.limit("web", 2)
+    w.build("small", 60, branch="3")
+    assert w.running == {"runs", "small"}
+    assert w.why("large") == ProjectLimit(asked=3, used=2, limit=2)

@@ -197,6 +197,15 @@ def test_the_first_time_reserved_for_a_head_is_its_promise_and_stays():
     assert w.why("head") == NeedsBoxes("linux", asked=2, free=0)
 
 
+def test_the_head_gets_its_promise_also_while_no_box_is_free():
+    w = World(boxes=2)
+    lanes(w, ("runs", 10, 2), ("head", 10, 2))
+    assert w.promise("head") == 10
+    w.run_until(1)
+    w.deploy("urgent", 5, 5)  # the head from now on
+    assert w.promise("urgent") == 10
+
+
 @pytest.mark.parametrize(("at", "past"), [(49, True), (50, True), (51, False)])
 def test_a_head_that_waits_far_beyond_its_promise_is_guarded(at, past):
     """Later than the promise and twice its longest limit, 10 + 2 * 20, time limits count."""
@@ -357,3 +366,27 @@ def test_the_first_that_exceeds_its_projects_limit_holds_it_whatever_its_shape(l
     assert w.running == {"runs", "short 3"}
     w.run_until(5)
     assert w.running == {"runs", "between"}
+
+
+def test_behind_a_head_a_projects_limit_holds_also_where_no_boxes_are_free_for_its_first():
+    """ "large" exceeds web's limit, and asks for more Boxes than are free; "small" waits for it."""
+    w = World(boxes=6)
+    w.project("web", max_boxes=4)
+    w.project("app")
+    w.ssh("runs", 10, 10, project="app")
+    w.ssh("web runs", 20, 20)
+    w.ssh("head", *[10] * 5, project="app")
+    w.ssh("large", 5, 5, 5)
+    w.ssh("small", 5)
+    assert w.running == {"runs", "web runs"}
+    assert w.why("small") == QueueOrder(behind=w.id("large"))
+    assert w.why("large") == ProjectLimit(asked=3, used=2, limit=4)
+
+
+def test_the_heads_time_is_when_its_whole_part_of_the_plan_is_free():
+    """At 10 the plan has one Box more; the head needs two more."""
+    w = World(boxes=9, plan=4)
+    lanes(w, ("runs", 10, 1), ("also", 20, 2), ("head", 10, 3))
+    assert w.promise("head") == 20
+    w.run()
+    assert w.started("head") == 20

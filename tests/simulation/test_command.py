@@ -186,6 +186,26 @@ def test_a_line_a_workload_with_its_timeline():
     assert "utilization" in rows
 
 
+def test_the_whole_table():
+    outcome = told(2, gang("b1", 2, 30), build("b2", jobs=[30]), gang("w" * 30, 3, 5, at=15))
+    shown = [line.rstrip() for line in table(outcome).splitlines()]
+    assert shown == [
+        "workload              kind   registered  waited   ran  result  0 s to 1:00",
+        "b1                    build         0 s     0 s  30 s  passed  ████████",
+        "b2                    build         0 s    30 s  30 s  passed  ········█████████",
+        "wwwwwwwwwwwwwwwww...  build        15 s    45 s     -  waits       ·············",
+        "",
+        "workloads                  3",
+        "jobs                       6",
+        "makespan                1:00",
+        "mean wait               15 s",
+        "mean bounded slowdown   1.50",
+        "utilization            75.0%",
+    ]
+    assert "... and 2 more; --all shows them" in table(outcome, limit=1).splitlines()
+    assert "more" not in table(outcome, limit=3)
+
+
 def test_it_is_readable_at_80_columns_and_in_ascii():
     outcome = told(3, *(gang("x" * 200 + str(i), 1, 1e7, at=i * 1e6) for i in range(5)))
     for encoding in ("utf-8", "ascii"):

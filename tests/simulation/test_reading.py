@@ -185,6 +185,7 @@ RAW = [
     (b'{"boxes": 1,\n "events": [}', "line 2 column 13"),
     (b'{"boxes": 1, "events": []} x', "line 1 column 28"),
     (b'{"boxes": 1, "boxes": 1, "events": []}', "boxes"),
+    (b'{"boxes": 1, "events": [], "events": []}', "events"),
     (b'{"boxes": {"a": 1, "a": 2}, "events": []}', "boxes.a"),
     (b'{"boxes": 1, "events": [{"at": 0, "at": 0}]}', "events[0].at"),
     (b'{"boxes": 1, "events": [{"at": NaN}]}', "scenario"),
