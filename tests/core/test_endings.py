@@ -147,6 +147,18 @@ def test_a_box_is_warm_for_the_branch_that_ran_on_it_last():
     assert boxes_of(w, "of z") == boxes_of(w, "z") == boxes_of(w, "x")
 
 
+def test_a_box_is_warm_for_the_project_that_ran_on_it_last():
+    w = World(boxes=1)
+    w.build("web", 10)
+    w.run()
+    w.build("app", 10, project="app")
+    w.run()
+    w.build("app again", 10, project="app", branch="x")
+    w.run()
+    w.build("web again", 10)
+    assert (w.seen["app again"].warm, w.seen["web again"].warm) == (1, 0)
+
+
 def test_else_the_box_that_is_longest_free():
     w = World(boxes=3)
     for name, seconds in (("a", 30), ("b", 10), ("c", 20)):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from boxsched.scheduling.prediction import expected_duration, forecast
+from boxsched.scheduling.prediction import FORECAST_WORKLOADS, expected_duration, forecast
 from tests.core.world import World
 from tests.reference.scenarios import Seeded, crowd
 
@@ -32,6 +32,17 @@ def test_a_forecast_comes_true(first):
         forecasts = {n: forecast(w.core, w.id(n), w.now) for n in w.waiting | w.upcoming}
         w.run()
         assert forecasts == {name: w.started(name) for name in forecasts}, f"seed {seed}"
+
+
+def test_no_forecast_where_too_many_wait():
+    w = World(boxes=1)
+    with w.together():
+        for n in range(FORECAST_WORKLOADS + 2):
+            w.build(f"b{n}", 5, branch=str(n))
+    assert forecast(w.core, w.id("b0"), 0) == 0, "it runs"
+    assert forecast(w.core, w.id("b1"), 0) is None
+    w.stop(f"b{FORECAST_WORKLOADS + 1}")
+    assert forecast(w.core, w.id("b1"), 0) == 5
 
 
 def test_no_forecast_without_boxes():

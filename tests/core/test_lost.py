@@ -141,3 +141,16 @@ def test_a_job_that_has_ended_is_not_lost_any_more():
     assert lost.given(lost.ask(JobsLost(BUILD, (0, 1)))) == [(1, 1)]
     lost.ask(JobsLost(OTHER, (0,)))  # unknown
     assert not lost.core.lost
+
+
+def test_a_lost_job_whose_type_is_busy_does_not_hold_up_one_of_another_type():
+    core = Scheduler(QueueRules())
+    types = ("linux", "mac")
+    core.decide([BoxAdded(BoxId(n), types[n - 1]) for n in (1, 2)], 0.0)
+    asks = tuple(JobAsk(box_type, 10.0, 60.0) for box_type in types)
+    core.decide([Submit(BUILD, Kind.BUILD, ProjectId(1), "main", None, 50, 0.0, asks)], 0.0)
+    core.decide([JobsLost(BUILD, (0, 1))], 1.0)
+    decisions = core.decide([BoxAdded(BoxId(3), "mac")], 2.0)
+    assert [(d.job, d.box) for d in decisions if isinstance(d, GivenAgain)] == [(1, 3)]
+    assert [key for key, _ in core.lost.items()] == [(BUILD, 0)]
+    core.check()

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import attrs
 import msgspec
 import pytest
 
@@ -377,3 +378,36 @@ async def test_a_job_of_the_same_name_in_another_project_is_another_job(shop: Sh
     other = await begun(shop, project="app")
     assert other.jobs[0].expected_seconds == LONG
     assert job_id(build.id, 0) != other.jobs[0].id
+
+
+# --- Figures and deadlines ------------------------------------------------------------------
+
+
+async def test_the_counters_of_a_turn(shop: Shop) -> None:
+    counters = shop.engine.counters
+    before, events = attrs.asdict(counters), len(shop.events)
+    await shop.submit(*(shop.new(branch=branch) for branch in "abc"))
+    await shop.settle()
+    (one, *_) = await shop.assignments()
+    await shop.finish(one)
+    await shop.store.ask(1, [("nonsense", b"[]")])
+    await shop.settle()
+    grown = {name: value - before[name] for name, value in attrs.asdict(counters).items()}
+    assert grown["turns"] == 3
+    assert grown["commands"] == 5  # three submissions, one report, and what nobody can read
+    assert grown["events"] == len(shop.events) - events
+    assert (grown["admitted"], grown["finished"], grown["set_aside"]) == (3, 1, 1)
+    assert (grown["loads"], grown["fenced"]) == (0, 0)
+    assert counters.largest_turn == 3
+
+
+async def test_a_deadline_is_due_at_the_limit_the_slack_and_the_grace(shop: Shop) -> None:
+    began = shop.clock.time
+    await shop.build(timeout=60.0)
+    await shop.start(await shop.assignments())
+    deadlines = shop.engine._deadlines
+    assert not deadlines.are_due(began + 74.5)
+    assert deadlines.are_due(began + 75.0)
+    deadlines.leave_out(10.0)
+    assert not deadlines.are_due(began + 84.5)
+    assert deadlines.are_due(began + 85.0)

@@ -203,7 +203,29 @@ def test_the_whole_table():
         "utilization            75.0%",
     ]
     assert "... and 2 more; --all shows them" in table(outcome, limit=1).splitlines()
+    assert "... and 1 more; --all shows them" in table(outcome, limit=2).splitlines()
     assert "more" not in table(outcome, limit=3)
+
+
+def test_a_run_of_no_seconds_has_a_table():
+    shown = table(told(1, build("b1", jobs=[0])))
+    assert "0 s to 0 s" in shown
+    assert "passed" in shown
+
+
+def test_a_terminal_shows_results_in_colours():
+    jobs = [{"seconds": 9, "result": "failed"}]
+    outcome = told(2, build("good", jobs=[9]), build("bad", jobs=jobs, branch="x"))
+    file = io.StringIO()
+    console = Console(file=file, width=80, force_terminal=True, color_system="standard")
+    report.show(console, outcome, "", 1)
+    good, more = (line for line in file.getvalue().splitlines() if "good" in line or "more" in line)
+    assert more.startswith("\x1b[2m")
+    file.truncate(0)
+    report.show(console, outcome, "", None)
+    (bad,) = (line for line in file.getvalue().splitlines() if "bad" in line)
+    colour = {row: row[: row.index("█")].rpartition("\x1b")[2] for row in (good, bad)}
+    assert colour[good] != colour[bad]
 
 
 def test_it_is_readable_at_80_columns_and_in_ascii():
