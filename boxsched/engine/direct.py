@@ -1,9 +1,9 @@
-"""Reports of workers that are connected to the leader's own node: told to the engine in memory.
+"""Reports of workers that are connected to the leader's own node, passed to it in memory.
 
-A report need not be stored before it is applied: the worker keeps it, and says it again until it is
-acknowledged. So a report that the engine takes here costs no transaction of its own; it counts as
-said when the batch that applied it is durable. Where the engine takes none (it does not lead, the
-store is away, a turn has raised), reports go through the inbox, as those of other nodes do.
+A report need not be stored before it is applied: the worker keeps it, and sends it again until it
+is acknowledged. So a report that the engine takes here costs no transaction of its own; it is
+acknowledged when the batch that applied it is durable. If the engine takes none (it does not lead,
+the store is away, a turn has raised), reports go through the inbox, like those of other nodes.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ CLOSED_SECONDS = 60.0  # after a turn that raised: one of these may be to blame
 
 @attrs.frozen(eq=False)
 class Said:
-    """Reports of one worker, and who waits for them to be durable."""
+    """Reports of one worker, and a future that is done when they are durable."""
 
     command: Reports
     at: float  # when it came
@@ -29,7 +29,7 @@ class Said:
 
     @property
     def ends(self) -> int:
-        """How many jobs have ended by it."""
+        """How many job ends it reports."""
         return sum(isinstance(report, JobFinished) for report in self.command.reports)
 
     def done(self) -> None:
@@ -37,7 +37,7 @@ class Said:
             self.future.set_result(None)
 
     def failed(self) -> None:
-        """The worker is to say it again: what came of it is not known, or it was not applied."""
+        """Make the worker send it again: it was not applied, or that is not known."""
         if not self.future.done():
             self.future.set_exception(StoreAway("not applied: say it again"))
             self.future.exception()  # a caller that went away will never ask for it
@@ -54,7 +54,7 @@ class Direct:
         return len(self._waiting)
 
     def say(self, command: Reports, now: float) -> asyncio.Future[None] | None:
-        """To be waited for: StoreAway where it has to be said again. None: not taken."""
+        """Take reports. The future raises StoreAway if they must be sent again; None: not taken."""
         if now < self._closed_until or len(self._waiting) >= WAITING_AT_MOST:
             return None
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -66,7 +66,7 @@ class Direct:
         return [self._waiting.popleft() for _ in range(count)]
 
     def close(self, now: float) -> None:
-        """A turn with such reports raised: they are to come through the inbox for a while."""
+        """A turn with such reports raised: take none for CLOSED_SECONDS."""
         self._closed_until = now + CLOSED_SECONDS
         self.drop()
 

@@ -31,7 +31,7 @@ from boxsched.store.store import Store
 
 log = logging.getLogger(__name__)
 
-RETRY_SECONDS = 0.5  # after the store was away
+RETRY_SECONDS = 0.5  # before the next try, while the store is away
 LEVEL_AT_MOST = 256  # busy Boxes: a larger level is read apart, and once for several batches
 POLL_SECONDS = 0.2  # a wake-up can be lost; the inbox cannot
 
@@ -91,12 +91,14 @@ class Engine:
         self._tally = Tally(clock, counters, stages)
 
     def wake(self) -> None:
-        """There may be something in the inbox."""
+        """Take a turn soon: there may be something in the inbox."""
         self._awake.set()
 
     def report(self, command: inbox.Reports) -> asyncio.Future[None] | None:
-        """Reports of a worker that is connected to this node; the future is done when they are
-        durable. None: they are not taken now, and are to be put into the inbox."""
+        """Take reports of a worker that is connected to this node.
+
+        The future is done when they are durable. None: not taken now; put them into the inbox.
+        """
         if self.books is None or self.in_doubt:
             return None
         future = self._intake.report(command, self._clock.monotonic())
@@ -109,7 +111,7 @@ class Engine:
         return self.books is not None
 
     async def run(self) -> None:
-        """Turns for as long as it may lead; the store may come and go."""
+        """Take turns as long as it may lead, also while the store is away at times."""
         try:
             while self._may_lead():
                 try:
@@ -138,13 +140,13 @@ class Engine:
         self.in_doubt = False
 
     async def _pause(self) -> None:
-        """The end of a leadership ends it."""
+        """Wait before the next try; not if the leadership has ended."""
         if self._may_lead():
             self._awake.clear()
             await self._sleep(RETRY_SECONDS)
 
     async def step(self) -> bool:
-        """Load the shard, or take a turn; False where there was nothing to do."""
+        """Load the shard, or take a turn. Returns False if there was nothing to do."""
         if self.books is None:
             await self.load()
             return True
@@ -259,7 +261,7 @@ class Engine:
         *,
         alone: bool,
     ) -> None:
-        """A turn raised. If it is known which command is to blame, that one is set aside."""
+        """A turn raised: load the shard again; set the command aside that is known as the cause."""
         books = self.books
         assert books is not None
         self._intake.fail(reports, self._clock.monotonic())
@@ -292,11 +294,11 @@ class Engine:
         self._published(self._batch, batch.events)
 
     async def _finish(self, decided: Decided) -> None:
-        """Commit what was decided, and act; called again, it goes on where the store was away.
+        """Commit the decisions and act on them; after StoreAway, call it again.
 
-        The same batch is sent again until the store says what came of it: the fence lets it in
-        once. So the books go on as they are, however slow the store is. Raises Fenced where the
-        batch never will be in the store.
+        The same batch is sent again until the store answers; the fence accepts it once. So the
+        books stay valid, however slow the store is. Raises Fenced if the batch will never be in the
+        store.
         """
         out, batch = decided.outcomes, decided.batch
         if not decided.committed:
@@ -321,7 +323,7 @@ class Engine:
                 each.done()
             self._act(decided, self._clock.monotonic() - began)
         if connections := (*decided.sights.connections, *out.hung_up.values()):
-            # Each is to connect anew, and to say what it has: also one that was only slow.
+            # Each must connect again and say what it has, also a worker that was only slow.
             await self._store.disconnect_workers(connections)
         self._decided = None
         for command in decided.taken.commands:
@@ -337,7 +339,7 @@ class Engine:
         return await self._store.batch_number(self._shard) == (batch.epoch, batch.batch + 1)
 
     def _act(self, decided: Decided, commit_seconds: float) -> None:
-        """The batch is committed: now it may be shown, and workers may be told."""
+        """The batch is committed: publish its events and tell the workers."""
         out, batch = decided.outcomes, decided.batch
         assert self.books is not None
         now = self._clock.monotonic()
@@ -353,7 +355,7 @@ class Engine:
         self._tally.committed(decided, commit_seconds)
 
     async def _sleep(self, seconds: float) -> None:
-        """Until there is news, at the most so long."""
+        """Sleep until ``wake`` is called, at most this long."""
         try:
             # Not wait_for: in Python 3.11 it loses a cancellation that comes with the wake-up.
             async with asyncio.timeout(seconds):

@@ -1,4 +1,4 @@
-"""What happened, as events of the durable history: their types and their JSON."""
+"""The events of the durable history: their types and their JSON."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -19,7 +19,7 @@ SUBMIT = "submit"  # the kind of a command that registers a workload
 
 
 def rfc3339(time: float) -> str:
-    """UTC, with microseconds: what every time looks like outside."""
+    """A time as the API shows it: RFC 3339 in UTC, with microseconds."""
     return datetime.fromtimestamp(time, UTC).isoformat(timespec="microseconds")[:-6] + "Z"
 
 
@@ -52,7 +52,7 @@ class News:
         self._workload(live, "workload.queued", state="queued", queued_at=self._at)
 
     def commit(self, live: LiveWorkload) -> None:
-        """It is known which commit all its jobs run."""
+        """The workload's commit was found."""
         self._workload(live, "workload.commit", commit=live.commit)
 
     def started(self, live: LiveWorkload, boxes: list[str], warm: int) -> None:
@@ -108,7 +108,7 @@ class News:
         )
 
     def resolved(self, live: LiveWorkload, job: LiveJob, command: Resolve) -> None:
-        """What a person said of a job whose worker is away; what comes of it follows."""
+        """An operator decided on a job whose worker is away; its events follow."""
         self._workload(
             live,
             "job.resolved",
@@ -136,8 +136,10 @@ class News:
         self._add(f"project.{what}", project=name)
 
     def set_aside(self, entry: InboxEntry, error: str) -> None:
-        """A command that was taken out of the inbox undone; the store keeps it whole. A workload
-        that was never registered for that has ended."""
+        """A command was taken out of the inbox without effect; the store keeps it.
+
+        If the command was a submission, its workload has ended.
+        """
         payload = entry.payload.decode(errors="replace")[:PAYLOAD_CHARACTERS]
         self._add("command.set_aside", kind=entry.kind, error=error, payload=payload)
         if entry.kind == SUBMIT and entry.workload is not None:
@@ -155,7 +157,7 @@ class News:
             )
 
     def _capacity(self) -> dict[str, int]:
-        """Without what is 0 of it where all workers are there."""
+        """The Box counts; without ``away`` and ``away_busy`` if no Box is away."""
         now = capacity(self._books.core)
         counts = {"total": now.total, "busy": now.busy}
         return {**counts, "away": now.away, "away_busy": now.away_busy} if now.away else counts

@@ -1,8 +1,8 @@
-"""What a turn has decided, as it goes into the books, the rows and the events of one batch.
+"""Writes the decisions of a turn into the books, and into the rows and events of one batch.
 
-Two things come in: decisions of the core (``decide``), and attempts that have ended (``finish``).
-They lead to one another: an attempt that ends lets the core decide, and a decision to stop a
-workload ends what nobody runs any more. So both stand here, below all that calls them.
+Its input is decisions of the core (``decide``) and attempts that have ended (``finish``). Each
+leads to the other: an attempt that ends lets the core decide, and a decision to stop a workload
+ends attempts that no worker runs any more. So both are in this module.
 """
 
 from collections.abc import Iterable
@@ -39,8 +39,7 @@ from boxsched.states import (
 
 
 class Outcomes:
-    """The books, and what of a turn is to be committed and told: ``draft`` has the rows, ``news``
-    the events.
+    """The books of a shard, and the rows (``draft``) and events (``news``) of one turn.
 
     ``token`` is the lease token of every job assigned in this turn: the batch's number, so it grows
     along a job and along a lane. Once something has been decided, it is committed or the books are
@@ -54,13 +53,11 @@ class Outcomes:
         self.draft = Draft(now)
         self.news = News(books, now)
         self.to_tell: set[WorkerId] = set()  # workers that have something to look up
-        # Workers that can begin no jobs, and why; None: they can again. To be logged.
+        # To be logged: why workers can begin no jobs; None: they can again.
         self.problems: dict[WorkerId, str | None] = {}
         self.timed: list[LiveJob] = []  # assigned, begun or stopped: their deadlines run now
         self.hung_up: dict[WorkerId, Connection] = {}  # workers that are to connect anew
-        self.queued_seconds: list[
-            float
-        ] = []  # of those that were admitted: for how long each waited
+        self.queued_seconds: list[float] = []  # how long each admitted workload was queued
         self.ran_seconds = 0.0  # of all jobs that ended, as measured
         self.asked_by = ""  # who asked for the stop that is being applied
         self.strategy = ""  # the cancellation strategy of the build that is being registered
@@ -69,7 +66,7 @@ class Outcomes:
         self.carry_out(self.books.core.apply(event, self.now))
 
     def settle(self) -> None:
-        """Let the core decide what follows from all that was applied in this instant."""
+        """Let the core decide, after all events of this instant have been applied."""
         self.carry_out(self.books.core.settle(self.now))
 
     def carry_out(self, decisions: list[core.Decision]) -> None:
@@ -173,7 +170,7 @@ class Outcomes:
             self.tell(job)
         self.news.stopping(live, by)
         for job in [live.running[index] for index in decision.jobs]:
-            if job.id in self.books.lost:  # nobody has it: it is not given again
+            if job.id in self.books.lost:  # no worker has it, so it ends here
                 self.end(live, job, Result.STOPPED, LOST)
 
     def _finished(self, live: LiveWorkload, result: Result) -> None:
@@ -205,20 +202,20 @@ class Outcomes:
         self.news.finished(live, by)
 
     def tell(self, job: LiveJob) -> None:
-        """Its worker has something to look up."""
+        """Let the job's worker look up its jobs after the commit."""
         assert job.box is not None
         self.to_tell.add(self.books.boxes[job.box].worker)
 
     # --- Attempts that have ended ---------------------------------------------------------------
 
     def end(self, live: LiveWorkload, job: LiveJob, result: Result, reason: str) -> None:
-        """Nobody will report it: it has ended."""
+        """End an attempt whose worker will not report its end."""
         assert job.lease_token is not None
         said = JobFinished(job.id, job.lease_token, self.now, result, None, reason)
         self.finish(live, job, said)
 
     def finish(self, live: LiveWorkload, job: LiveJob, said: JobFinished) -> None:
-        """The attempt has ended; ``said.seconds`` says how long such jobs run."""
+        """Record the end of an attempt; ``said.seconds`` is how long it ran, if that is known."""
         job.state = moved(JOB_TRANSITIONS, job.state, JobMove.ENDED)
         job.result = said.result
         out_of_time = is_out_of_time(job)
@@ -245,10 +242,10 @@ class Outcomes:
         self.carry_out(decisions)
 
     def _set_times(self, live: LiveWorkload, job: LiveJob, seconds: float | None) -> None:
-        """When it began and ended, by this node's clock; between them lies what was measured.
+        """Set when the attempt began and ended, by this node's clock, ``seconds`` apart.
 
-        A report may come late. So the end follows from the start where that is not in the future,
-        else the start from the end.
+        A report may arrive late. So the end is computed from the start; only if it would be in the
+        future, the start is computed from the end.
         """
         job.finished_at = self.now
         if job.started_at is None or seconds is None:
@@ -269,19 +266,19 @@ class Outcomes:
     # --- Boxes and workers -----------------------------------------------------------------------
 
     def retire(self, box: BoxId) -> None:
-        """It goes: at once, or with the job on it."""
+        """Remove the Box: at once, or when its job ends."""
         if self.books.core.boxes[box].retired:
             return
         self.draft.retire(box)
         self.decide(core.BoxRetired(box))
 
     def hang_up(self, worker: WorkerId) -> None:
-        """It is to connect anew, and its Boxes get no job until then."""
+        """Make the worker connect again; its Boxes get no job until then."""
         self.hung_up[worker] = Connection(worker, self.books.connections.get(worker, 0))
         self.decide(core.BoxesAway(self.books.box_ids(worker)))
 
     def free_anew(self, boxes: Iterable[BoxId]) -> None:
-        """Free Boxes of a worker that is back: they come behind all that were free before."""
+        """Put a returning worker's Boxes without jobs behind all other free Boxes."""
         for box in boxes:
             book = self.books.boxes[box]
             if book.job is None:
@@ -289,12 +286,12 @@ class Outcomes:
 
 
 def is_out_of_time(job: LiveJob) -> bool:
-    """Whether it was told to end at its time limit: its reason says so."""
+    """Whether it was told to end at its time limit; its reason says so."""
     return job.reason is not None and not waits_again(job.reason)
 
 
 def _reason(live: LiveWorkload, result: Result, said: JobFinished) -> str | None:
-    """A worker knows only that it was told to stop a job; the engine knows why."""
+    """Return why a job ended: for a stopped job the engine's reason, else the worker's."""
     if result is Result.STOPPED and live.state is State.STOPPING:
         return causes.stopped_job(live) or said.reason
     return said.reason

@@ -18,7 +18,7 @@ STORED_AT_MOST = 10_000  # submissions whose time in the inbox is being measured
 
 
 class Stages:
-    """Seconds that workloads and jobs have spent in each stage on this node, added up.
+    """The total seconds that workloads and jobs have spent in each stage on this node.
 
     ``decide`` and ``commit`` count once for each workload that was admitted in that turn, and once
     for each that finished. ``tell``, ``run`` and ``report`` are of jobs, all others of workloads.
@@ -34,13 +34,13 @@ class Stages:
         self.seconds[stage] += seconds
 
     def stored(self, workloads: Sequence[WorkloadId]) -> None:
-        """These submissions are durable from now on."""
+        """Note that these submissions are durable now."""
         now = self.clock()
         if len(self._stored) < STORED_AT_MOST:
             self._stored.update(dict.fromkeys(workloads, now))
 
     def taken_up(self, workloads: Sequence[WorkloadId], at: float) -> None:
-        """The leader began then to register these."""
+        """Note when the leader began to register these workloads."""
         for workload in workloads:
             stored = self._stored.pop(workload, None)
             if stored is not None:

@@ -147,3 +147,14 @@ async def test_what_cannot_be_deployed(waiting: House) -> None:
     assert await refused(
         waiting, "/projects/other/deploys", {"server": "s", "build": unfinished}
     ) == (422, "build")
+
+
+async def test_a_failed_build_is_not_deployed(running: House) -> None:
+    await running.project("web", servers={"s": {"jobs": [job()]}})
+    failed = (await running.build(jobs=[job("unit", "exit 3")]))["id"]
+    assert (await running.finished(failed))["result"] == "failed"
+    body = {"server": "s", "build": failed}
+    assert await refused(running, "/projects/web/deploys", body) == (422, "build")
+    passed = (await running.build(jobs=[job()]))["id"]
+    assert (await running.finished(passed))["result"] == "passed"
+    assert (await running.deploy("s", build=passed))["build"] == passed
