@@ -170,9 +170,9 @@ async def test_what_is_read_in_pages_is_shaped_beside_the_event_loop(
     monkeypatch.setattr(reads, "PAGE_WORKLOADS", 10)
     shape, threads = rows.workload, []
 
-    def noted(row: tuple[Any, ...]) -> Workload:
+    def noted(*given: Any) -> Workload:
         threads.append(threading.get_ident())
-        return shape(row)
+        return shape(*given)
 
     monkeypatch.setattr(rows, "workload", noted)
     assert [w.id for w in await leader.store.unfinished()] == ids
