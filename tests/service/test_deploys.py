@@ -18,6 +18,32 @@ async def test_a_deploy_of_a_passed_build(house: House) -> None:
     assert (await house.finished(made["id"]))["result"] == "passed"
 
 
+async def test_a_deploy_may_bring_its_own_commit_message_and_author(house: House) -> None:
+    await house.project("web", servers={"s": {"jobs": [job()]}})
+    build = await house.build(commit="abcdef0", message="Better", author="Ada")
+    await house.finished(build["id"])
+    own = {"commit": "1234567", "message": "Again", "author": "Grace"}
+    made = await house.deploy("s", build=build["id"], **own)
+    assert {name: made[name] for name in own} == own
+    assert made["build"] == build["id"]
+
+
+async def test_only_a_passed_build_of_the_project_can_be_deployed(running: House) -> None:
+    servers = {"s": {"jobs": [job("roll out", "true")]}}
+    for project in ("web", "other"):
+        await running.project(project, servers=servers)
+    failed = await running.build(branch="a", jobs=[job("test", "false")])
+    passed = await running.build(branch="b", jobs=[job("test", "true")])
+    assert (await running.finished(failed["id"]))["result"] == "failed"
+    assert (await running.finished(passed["id"]))["result"] == "passed"
+    deploy = await running.deploy("s", build=passed["id"])
+    assert (await running.finished(deploy["id"]))["result"] == "passed"
+    for project, source in (("web", failed), ("web", deploy), ("other", passed)):
+        body = {"server": "s", "build": source["id"]}
+        found = await refused(running, f"/projects/{project}/deploys", body)
+        assert found == (422, "build"), (project, source["kind"])
+
+
 async def test_a_deploy_is_of_its_builds_branch_or_tag(house: House) -> None:
     servers = {"s": {"jobs": [job()], "branch": "release"}}
     await house.project("web", servers=servers, default_branch="trunk")

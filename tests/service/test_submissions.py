@@ -5,7 +5,7 @@ import base64
 
 import pytest
 
-from tests.service.house import API, KEY_BLOB, PUBLIC_KEY, House, job, jobs, refused
+from tests.service.house import API, KEY_BLOB, PUBLIC_KEY, House, job, jobs, refused, stop
 
 WORKLOAD_FIELDS = {
     "id", "project", "number", "kind", "branch", "tag", "server", "commit", "message", "author",
@@ -232,13 +232,33 @@ async def test_sessions_that_make_no_sense(waiting: House) -> None:
         assert await refused(waiting, "/projects/web/ssh-sessions", body) == expected, body
 
 
+async def test_only_a_finished_build_or_deploy_of_the_project_can_be_entered(
+    house: House,
+) -> None:
+    await house.project("web")
+    await house.project("other")
+    build = await house.build()
+    await house.finished(build["id"])
+    sessions, asked = f"{API}/projects/web/ssh-sessions", {"public_key": PUBLIC_KEY}
+    session = (await house.call("POST", sessions, {**asked, "build": build["id"]})).json
+    await stop(house, session["id"])
+    await house.finished(session["id"])
+    for project, source in (("web", session), ("other", build)):
+        body = {**asked, "build": source["id"]}
+        found = await refused(house, f"/projects/{project}/ssh-sessions", body)
+        assert found == (422, "build"), project
+
+
 # --- Rebuilds -------------------------------------------------------------------------------
 
 
 async def test_a_rebuild_is_the_same_again_and_cancels_nothing(waiting: House) -> None:
     await waiting.project("web", cancellation=[["*", "queued"]])
     first = await waiting.build(
-        commit="abcdef0", message="m", jobs=[job("a", environment={"A": "1"})], priority=7
+        commit="abcdef0",
+        message="m [fast failing]",
+        jobs=[job("a", environment={"A": "1"}, show_commands=False)],
+        priority=7,
     )
     answer = await waiting.call("POST", f"{API}/workloads/{first['id']}/rebuild")
     made = answer.json
@@ -249,8 +269,10 @@ async def test_a_rebuild_is_the_same_again_and_cancels_nothing(waiting: House) -
     assert (await waiting.until(first["id"], state="queued"))["result"] is None
     stored = await waiting.node.store.workload(int(made["id"][1:]))
     assert stored is not None
+    assert stored.fail_fast
     assert stored.jobs[0].environment == {"A": "1"}
     assert stored.jobs[0].commands == ("true",)
+    assert not stored.jobs[0].show_commands
 
 
 async def test_rebuilds_of_a_deploy_and_of_a_session(house: House) -> None:
@@ -258,6 +280,11 @@ async def test_rebuilds_of_a_deploy_and_of_a_session(house: House) -> None:
     deploy = await house.deploy("s")
     again = await house.call("POST", f"{API}/workloads/{deploy['id']}/rebuild", {})
     assert (again.status, again.json["server"], again.json["number"]) == (201, "s", 2)
+    build = await house.build()
+    await house.finished(build["id"])
+    of_build = await house.deploy("s", build=build["id"])
+    again = await house.call("POST", f"{API}/workloads/{of_build['id']}/rebuild", {})
+    assert again.json["build"] == build["id"]
 
 
 async def test_rebuilds_of_nothing(house: House) -> None:

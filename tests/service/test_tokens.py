@@ -207,6 +207,16 @@ async def test_a_followed_log_ends_with_its_token(waiting: House) -> None:
             assert again.status == 401
 
 
+async def test_a_stream_ends_when_its_token_expires(waiting: House) -> None:
+    made = await make(waiting, expires_in_seconds=0.5)
+    headers = {"Authorization": f"Bearer {made['token']}"}
+    async with waiting.client.get(f"{waiting.url}{API}/events", headers=headers) as stream:
+        assert stream.status == 200
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            with pytest.raises(aiohttp.ClientError):
+                await stream.read()
+
+
 async def test_a_revoked_file_stays_revoked(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
