@@ -1,4 +1,4 @@
-"""openapi.json, from the table of routes and the very types that validate and answer."""
+"""openapi.json, made from the table of routes and the types of requests and answers."""
 
 import re
 from collections.abc import Iterable, Mapping

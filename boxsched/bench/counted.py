@@ -1,4 +1,4 @@
-"""What the nodes count themselves, added up."""
+"""The sums of the nodes' own counters."""
 
 import asyncio
 import re

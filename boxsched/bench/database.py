@@ -1,4 +1,4 @@
-"""What a bare loop reaches on a PostgreSQL server: rows that are inserted and durable, one by one.
+"""The limit of a PostgreSQL server: durable inserts a second, one row a transaction.
 
 Its settings are left as they are and told beside: without fsync the figure is no disk's.
 """

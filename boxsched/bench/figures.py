@@ -1,4 +1,4 @@
-"""What figures are made of: percentiles, the machine they are from, and what its disk can do."""
+"""Percentiles, a description of the machine, and the speed of its disk."""
 
 import math
 import os

@@ -1,4 +1,4 @@
-"""A running service, loaded from outside and measured by its own timestamps and ours.
+"""Load a running service and measure it by its own timestamps and ours.
 
 First one build, to see that the Boxes run nothing. Then the idle service: builds one at a time,
 from the submission to the start. Then the load: builds as fast as they are taken, each on a branch

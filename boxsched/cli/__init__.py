@@ -36,7 +36,7 @@ _COMMANDS = {
     "show": _Lazy("show", "show", "Show a workload and its jobs."),
     "explain": _Lazy("show", "explain", "Say why a workload waits, and for what."),
     "logs": _Lazy("logs", "logs", "Print the log of a job, or of all jobs of a workload."),
-    "workers": _Lazy("workers", "workers", "List the workers; forget one that is gone."),
+    "workers": _Lazy("workers", "workers", "List the workers; remove a retired one."),
     "nodes": _Lazy("nodes", "nodes", "List the nodes: who is alive, who leads; forget one."),
     "set-aside": _Lazy(
         "set_aside", "set_aside", "List commands that the scheduler could not carry out."
@@ -50,7 +50,7 @@ _COMMANDS = {
 
 
 class _LazyGroup(click.Group):
-    """Knows its commands by name; loads the one that is asked for."""
+    """A group that imports a command only when it is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
@@ -64,7 +64,7 @@ class _LazyGroup(click.Group):
         return command
 
     def main(self, args: Sequence[str] | None = None, **options: Any) -> Any:  # type: ignore[override]
-        """Bytes that are no text would only fail deep inside, and with a traceback."""
+        """Refuse arguments that are not text: they would fail later, with a traceback."""
         for argument in sys.argv if args is None else args:
             if not encodable(argument):
                 _refuse(f"{argument!a}: an argument must be valid UTF-8")

@@ -34,7 +34,7 @@ class Cleaner:
         self._coloured = False
 
     def feed(self, text: str) -> str:
-        """What of the text (and of what was kept back before it) may be shown now."""
+        """The text to show now, with what was kept back before it."""
         text, self._rest = self._rest + text, ""
         shown: list[str] = []
         at = 0

@@ -1,4 +1,4 @@
-"""Ask before what cannot be taken back, where a person can answer."""
+"""Ask before an action that cannot be undone, where a person can answer."""
 
 import sys
 from collections.abc import Callable
@@ -16,6 +16,6 @@ def yes_option(command: _C) -> _C:
 
 
 def confirm(question: str, *, yes: bool) -> None:
-    """Ends the command where a person at a terminal does not say yes. Scripts are not asked."""
+    """End the command unless the person at the terminal says yes. Scripts are not asked."""
     if not yes and sys.stdin.isatty():
         click.confirm(plain(question), abort=True, err=True)

@@ -1,4 +1,4 @@
-"""``boxsched db``: the database as a whole, for whoever runs the service."""
+"""``boxsched db``: the database as a whole, for the operator of the service."""
 
 import asyncio
 import shlex
@@ -107,7 +107,7 @@ def move(source: str, target: str, as_json: bool) -> None:
     """
     _refuse_sqlite(target, "--to")
     if not source.startswith("sqlite:///"):
-        raise BadInput("--from: sqlite:///PATH is asked for")
+        raise BadInput("--from: must be sqlite:///PATH")
     from boxsched.store.operating.move import move as move_all
     from boxsched.store.operating.session import shown
 
@@ -170,7 +170,7 @@ def _next_step(source: str, target: str) -> str:
 
 def _refuse_sqlite(url: str, what: str) -> None:
     if not url.startswith(("postgresql://", "postgres://")):
-        raise BadInput(f"{what}: postgresql://... is asked for")
+        raise BadInput(f"{what}: must be postgresql://...")
 
 
 def _print_standing(found: "Standing") -> None:

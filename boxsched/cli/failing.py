@@ -38,7 +38,7 @@ class Failure(click.ClickException):
 
 
 class BadInput(Failure):
-    """What was given is wrong: the line says what to give instead."""
+    """Bad input; the line says what to give instead."""
 
     exit_code = BAD_USE
 
@@ -66,7 +66,7 @@ async def each_of(things: Mapping[str, _T], work: Callable[[_T], Awaitable[None]
 
 @contextlib.contextmanager
 def clear_errors(hint: str = "") -> Iterator[None]:
-    """Turns the errors that a caller may see into the end of the command."""
+    """End the command with one line for each error that a caller may see."""
     try:
         yield
     except errors.BoxschedError as error:

@@ -1,4 +1,4 @@
-"""A token as the command line or the environment gives it: itself, or the file that it is in."""
+"""The token of the command line or the environment: its text, or the file that has it."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from click.core import ParameterSource
 
 
 def that_counts(token: str | None, file: Path | None) -> tuple[str | None, Path | None]:
-    """One of the two: what the command line says before the environment, a file before a text."""
+    """Choose text or file: the command line before the environment, a file before a text."""
     if token is not None and file is not None:
         source = click.get_current_context().get_parameter_source
         said, silent = source("token"), source("token_file")

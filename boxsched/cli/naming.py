@@ -1,4 +1,4 @@
-"""What a person may call a workload: ``w41``, or ``web#12`` for a project's twelfth."""
+"""The names of a workload: its id ``w41``, or ``web#12`` for the project's number 12."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""``boxsched nodes``: who is alive, who leads; and forgetting one that will not come again."""
+"""``boxsched nodes``: list the nodes, and remove a retired one."""
 
 import click
 
@@ -13,7 +13,7 @@ from boxsched.cli.output import ago, as_json_option, now, print_json, print_tabl
 @with_service
 @click.pass_context
 def nodes(context: click.Context, as_json: bool, service: Service) -> None:
-    """List the nodes: who is alive, and who leads. The one that answers is marked with a star.
+    """List the nodes: which are alive, and which lead. A star marks the node that answers.
 
     \b
     Example:  boxsched nodes
@@ -28,7 +28,7 @@ def nodes(context: click.Context, as_json: bool, service: Service) -> None:
 @yes_option
 @with_service
 def forget(name: str, yes: bool, service: Service) -> None:
-    """Forget a node that will not come again: it is listed no more. It must not be alive.
+    """Remove a retired node from the list. It must not be alive.
 
     \b
     Example:  boxsched nodes forget ci-3

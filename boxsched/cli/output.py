@@ -1,4 +1,4 @@
-"""How answers look: JSON for programs, tables and colour on a terminal, plain columns elsewhere."""
+"""Print answers: JSON for programs, tables and colour on a terminal, plain columns elsewhere."""
 
 import json
 import sys
@@ -57,7 +57,7 @@ def print_table(
 
 
 def width(text: str) -> int:
-    """How many cells of a terminal a line of text takes: wide characters take two."""
+    """The width of a line of text in terminal cells; wide characters take two."""
     if text.isascii():
         return len(text)
     from rich.cells import cell_len  # only where it is needed

@@ -1,4 +1,4 @@
-"""``boxsched resolve``: what became of a job whose worker is away."""
+"""``boxsched resolve``: give the result of a job whose worker is away."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ from boxsched.protocol.inbox import Resolution
 @as_json_option
 @with_service
 def resolve(job: str, result: str, note: str, as_json: bool, service: Service) -> None:
-    """Say what became of a job whose worker is away, so that its lane goes on.
+    """Give the result of a job whose worker is away, so that its lane goes on.
 
     RESULT is passed, failed, or again for another attempt. Make sure first that the job does not
     run any more: the next deploy to its server may start at once. When the worker comes back, it

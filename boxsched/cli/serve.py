@@ -18,7 +18,7 @@ from boxsched.cli.options import (
     served_by_option,
     stop_grace_option,
 )
-from boxsched.cli.variables import tell_of_strangers
+from boxsched.cli.variables import warn_unknown_variables
 from boxsched.errors import Invalid
 from boxsched.folders import default_data
 from boxsched.loglines import log_to_stderr
@@ -252,7 +252,7 @@ def serve(
       boxsched serve --boxes 4 --port 8080
       boxsched serve --database postgresql://boxsched@db/boxsched --redis redis://cache --boxes 0
     """
-    tell_of_strangers()
+    warn_unknown_variables()
     check_database(options["database"], options["redis"])
     check_cluster(options["database"], options["shards"])
     check_advertise(options["advertise"])

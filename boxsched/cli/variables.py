@@ -1,4 +1,4 @@
-"""Environment variables that look like options and are none: told at the start, if misspelt."""
+"""Warn at the start about environment variables that look like misspelt options."""
 
 import difflib
 import os
@@ -20,8 +20,8 @@ OF_JOBS = frozenset(
 )
 
 
-def tell_of_strangers(environment: Mapping[str, str] = os.environ) -> None:
-    """Warns of each variable that is an option of no command, with the one that may be meant."""
+def warn_unknown_variables(environment: Mapping[str, str] = os.environ) -> None:
+    """Warn about each variable that is no option of any command; suggest the closest option."""
     ctx = click.get_current_context()
     own = set(_variables(ctx.command, ctx))
     strange = {name for name in environment if name.startswith(PREFIX)} - own - OF_JOBS

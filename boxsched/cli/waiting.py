@@ -1,4 +1,4 @@
-"""Waiting for a workload's end: its logs, and a line each time that its reason to wait changes."""
+"""Wait for a workload's end; print its logs, and a line when the reason for waiting changes."""
 
 import asyncio
 import contextlib
@@ -26,7 +26,7 @@ _CLOCK = re.compile(r"\d\d:\d\d:\d\d UTC")
 
 
 class Interrupted(Failure):
-    """By Ctrl-C; the line says what goes on without the command."""
+    """Ctrl-C; the line says what continues without the command."""
 
     exit_code = 130  # as shells have it: 128 + SIGINT
 

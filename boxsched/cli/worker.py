@@ -23,7 +23,7 @@ from boxsched.cli.options import (
     stop_grace_option,
 )
 from boxsched.cli.serve import loop_factory
-from boxsched.cli.variables import tell_of_strangers
+from boxsched.cli.variables import warn_unknown_variables
 from boxsched.client.finding import read_token
 from boxsched.loglines import log_to_stderr
 
@@ -89,7 +89,7 @@ def worker(
     """
     from boxsched.worker.remote.worker import WorkerOptions
 
-    tell_of_strangers()
+    warn_unknown_variables()
     sources = _sources(url)
     read_token = _token(token, token_file)
     name = options.pop("name") or socket.gethostname()

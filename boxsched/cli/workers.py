@@ -15,7 +15,7 @@ _COLUMNS = (
 
 @click.group()
 def workers() -> None:
-    """List the workers, and forget those that will not come again.
+    """List the workers, and remove retired ones.
 
     \b
     Example:  boxsched workers list
@@ -59,7 +59,7 @@ def list_workers(as_json: bool, service: Service) -> None:
 @yes_option
 @with_service
 def forget(name: str, yes: bool, service: Service) -> None:
-    """Forget a worker that will not come again, and its Boxes.
+    """Remove a retired worker and its Boxes.
 
     It must not be connected, and no job may be on it. Say what became of a job whose state is
     unknown with `boxsched resolve`. Should the worker come again, it is a new one. NAME may be its

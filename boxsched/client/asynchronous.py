@@ -78,7 +78,7 @@ class Client(Operating):
         return self._line.skew
 
     async def json(self, *segments: str, **query: str) -> Any:
-        """What the API answers to a GET of this path below ``/api/v1``, with every field."""
+        """The JSON answer to a GET of this path below ``/api/v1``, with every field."""
         return await self._get(Any, path(*segments), query)
 
     # --- Projects ----------------------------------------------------------------------------
@@ -153,11 +153,11 @@ class Client(Operating):
         return await self._submit(path("projects", project, "deploys"), body, key)
 
     async def rebuild(self, workload: str, *, key: str | None = None) -> Workload:
-        """The same again, as a new workload at the end of its lane."""
+        """Run the same jobs again, as a new workload at the end of its lane."""
         return await self._submit(path("workloads", workload, "rebuild"), None, key)
 
     async def stop(self, workload: str) -> None:
-        """Cancel or stop it; raises Conflict where it has finished."""
+        """Cancel or stop a workload; raises Conflict if it has finished."""
         await self._line.call("POST", path("workloads", workload, "stop"), key=_new_key())
 
     async def resolve(self, job: str, result: str, *, note: str = "") -> Workload:
@@ -198,7 +198,7 @@ class Client(Operating):
         return await self._get(Page, path("workloads"), query)
 
     async def workload(self, workload: str) -> Workload:
-        """One, with its jobs."""
+        """One workload, with its jobs."""
         return await self._get(Workload, path("workloads", workload))
 
     async def explanation(self, workload: str) -> Explanation:

@@ -1,4 +1,4 @@
-"""Where the service is, and the token for it, where the caller does not say: as the CLI finds them.
+"""Find the service and its token when the caller gives none, in the same way as the CLI.
 
 ``BOXSCHED_URL`` and ``BOXSCHED_TOKEN_FILE`` or ``BOXSCHED_TOKEN``, else the service on this machine
 through its data folder (``BOXSCHED_DATA``, else the user's).

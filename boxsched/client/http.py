@@ -1,4 +1,4 @@
-"""One request to the service: sent, repeated while that is safe, its refusal made an error.
+"""Send one request to the service, repeat it while that is safe, and raise a refusal as an error.
 
 A service may have several nodes, each with a URL. A request goes to the node that answered last;
 when that node does not answer, or says that it cannot serve now, the next one is asked at once.
@@ -68,7 +68,7 @@ class Line:
 
     @property
     def url(self) -> URL:
-        """Of the node that is asked next."""
+        """The URL of the node that is asked next."""
         return self._urls[self._at]
 
     async def __aenter__(self) -> Self:
@@ -208,7 +208,7 @@ class Answer:
 
 
 def pauses() -> Backoff:
-    """Between the tries of one request, and between connections that bring nothing."""
+    """The pauses between attempts of one request, and between connections that bring no data."""
     return Backoff(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
 
 

@@ -32,7 +32,7 @@ _TIMEOUT = aiohttp.ClientTimeout(
 
 @attrs.frozen
 class _Head:
-    """What an answer is a part of, as its headers say."""
+    """The headers of an answer: which part of which attempt it is."""
 
     finished: bool
     attempt: int
@@ -73,7 +73,7 @@ class _Reading:
         return self.head is not None and self.offset >= self.head.size
 
     async def part(self) -> AsyncIterator[bytes]:
-        """What one request brings; returns where it ended, however that was."""
+        """The bytes of one request; returns where the answer ends, for any reason."""
         query = {"follow": str(int(self._follow)), "offset": str(self.offset)}
         if self.attempt is not None:
             query["attempt"] = str(self.attempt)

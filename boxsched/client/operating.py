@@ -32,11 +32,11 @@ class Operating:
         return body.decode()
 
     async def forget_worker(self, worker: str) -> None:
-        """By its id or name; raises Conflict while it is connected, or has jobs."""
+        """Remove a worker by its id or name; raises Conflict while it is connected or has jobs."""
         await self._line.call("DELETE", path("workers", worker))
 
     async def forget_node(self, name: str) -> None:
-        """Raises Conflict while it is alive."""
+        """Remove a node that was shut down; raises Conflict while it is alive."""
         await self._line.call("DELETE", path("nodes", name))
 
     # --- Commands that were set aside --------------------------------------------------------
@@ -49,7 +49,7 @@ class Operating:
         return await self._get(SetAside, path("set-aside", command))
 
     async def drop_set_aside(self, command: str) -> None:
-        """Somebody has seen to it: it is listed no more."""
+        """Remove the command from the list."""
         await self._line.call("DELETE", path("set-aside", command))
 
     # --- Tokens ------------------------------------------------------------------------------
@@ -62,7 +62,7 @@ class Operating:
         expires_in_seconds: float | None = None,
         max_workers: int | None = None,
     ) -> NewToken:
-        """A new token for a ``worker`` or an ``admin``; not repeated by itself: it has no key."""
+        """A new token for a ``worker`` or an ``admin``. The call is not repeated by itself."""
         said = {
             "role": role,
             "name": name,
@@ -74,11 +74,11 @@ class Operating:
         return read(NewToken, answer)
 
     async def tokens(self) -> list[Token]:
-        """All that were not revoked, oldest first."""
+        """All tokens that were not revoked, oldest first."""
         return (await self._get(dict[str, list[Token]], path("tokens")))["tokens"]
 
     async def revoke_token(self, token: str) -> None:
-        """By its id; within a second it holds nowhere."""
+        """Revoke a token by its id; within a second no node accepts it."""
         await self._line.call("DELETE", path("tokens", token))
 
     async def _get(self, kind: type[_T], where: str, query: Mapping[str, str] | None = None) -> _T:

@@ -1,4 +1,4 @@
-"""What the service answers, as typed values. Fields that a newer service adds are passed over."""
+"""The service's answers as typed values. Fields that a newer service adds are ignored."""
 
 from datetime import datetime
 from typing import Any
@@ -141,7 +141,7 @@ class Worker(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True):
-    """A node of the cluster; ``me`` = it is the one that answered."""
+    """A node of the cluster; ``me`` is True for the node that answered."""
 
     id: str
     name: str
@@ -178,7 +178,7 @@ class Token(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NewToken(msgspec.Struct, frozen=True, kw_only=True):
-    """A token just made: nobody can tell its text (``token``) again."""
+    """A new token with its text (``token``), which no later call returns."""
 
     id: str
     token: str
@@ -216,7 +216,7 @@ class Boxes(msgspec.Struct, frozen=True):
 
 
 class Notice(msgspec.Struct, frozen=True):
-    """What a person should know of the database: since when, and a sentence or two."""
+    """A notice about the database for people: a time, and one or two sentences."""
 
     at: datetime
     text: str

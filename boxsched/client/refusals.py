@@ -1,4 +1,4 @@
-"""What an answer of 300 or more means, as an error."""
+"""The errors for answers with a status of 300 or more."""
 
 from collections.abc import Mapping
 

@@ -22,7 +22,7 @@ from boxsched.client.records import Event
 
 # The service sends a comment at least every 15 s: silence of this length is a dead connection.
 SILENCE_SECONDS = 60.0
-# One that ended sooner, without an event, is no good: we come back less and less often.
+# A connection that ended sooner, without an event: the pauses before the next one grow.
 SETTLED_SECONDS = 5.0
 # Who waits for an end goes by events, and looks this often too: a lost event costs only time.
 WORKLOAD_LOOK_SECONDS = 10.0

@@ -1,4 +1,4 @@
-"""The store: the truth, on disk. What it is made of, and what holds.
+"""The store: all durable state. Its parts, and what each part guarantees.
 
 Theory of operation
 -------------------

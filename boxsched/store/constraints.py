@@ -1,4 +1,4 @@
-"""What it means that the schema refuses a row: each constraint has its answer.
+"""The meaning of each constraint of the schema when it refuses a row.
 
 All others than these are refused as mistakes of ours (``InvariantRefused``): the values were
 checked where they came in, or the engine decided what must not be. Then nothing was done; a request

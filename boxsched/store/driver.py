@@ -1,4 +1,4 @@
-"""What a database provides: it runs procedures (``steps``) in transactions of three kinds.
+"""The interface of a database: it runs procedures (``steps``) in transactions of three kinds.
 
 Three uses of the database have connections of their own, so that none waits for another's:
 
@@ -28,13 +28,13 @@ class Procedures(Protocol):
     again from its beginning."""
 
     async def write(self, steps: Callable[P, Steps[T]], *args: P.args, **kwargs: P.kwargs) -> T:
-        """One transaction, durable when this returns. Whoever is cancelled while it waits here
-        leaves a transaction that will be done whole or not at all; ``close`` waits for it."""
+        """One transaction, durable when this returns. If the caller is cancelled while it waits,
+        the transaction is done whole or not at all; ``close`` waits for it."""
 
     async def load(self, steps: Callable[P, Steps[T]], *args: P.args, **kwargs: P.kwargs) -> T:
-        """As ``snapshot``, for what takes the longer the more there is. What the procedure does
-        between its statements is done in a thread: the event loop serves others meanwhile. A
-        caller that is cancelled ends it."""
+        """As ``snapshot``, for reads that grow with the data. The procedure's own work between its
+        statements runs in a thread, so that the event loop serves others meanwhile. Cancelling
+        the caller ends the procedure."""
 
     async def read(self, steps: Callable[P, Steps[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         """For a procedure of one statement: it sees what was committed before it."""
@@ -52,7 +52,7 @@ class Driver(Protocol):
 
     @property
     def writes_fail(self) -> bool:
-        """Whether the last write did, of any use."""
+        """Whether the last write failed, of any of the three uses."""
 
     @property
     def servers(self) -> "Servers | None":

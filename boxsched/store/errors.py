@@ -1,4 +1,4 @@
-"""What only a store can say; the errors that a caller meets are in ``boxsched.errors``."""
+"""Errors that only a store raises; the errors of every caller are in ``boxsched.errors``."""
 
 import errno
 

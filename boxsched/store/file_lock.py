@@ -1,4 +1,4 @@
-"""One process a database file: the kernel's lock, which a crash lets go of."""
+"""A lock that lets one process use a database file; the kernel releases it after a crash."""
 
 import fcntl
 import os
@@ -32,7 +32,7 @@ class FileLock:
         self._descriptor = descriptor
 
     def release(self) -> None:
-        """The file stays: whoever removed it could let two others in."""
+        """Release the lock. The file stays: removing it could let two other processes in."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None

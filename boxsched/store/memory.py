@@ -15,7 +15,7 @@ _log = logging.getLogger(__name__)
 
 
 class Memory:
-    """``folder`` None: for as long as the process lives."""
+    """The newest mark that this node has seen. ``folder`` None: kept in memory only."""
 
     def __init__(self, folder: Path | None) -> None:
         self._path = None if folder is None else folder / FILE
@@ -36,7 +36,7 @@ class Memory:
             _log.error("%s cannot be read, and is begun anew: %s", self._path, error)
 
     def note(self, mark: Mark) -> None:
-        """A session of this node is on that server: not on the disk before ``save``."""
+        """Note the mark of the server that a session uses; ``save`` writes it to disk."""
         if self.seen.note(mark):
             self._to_sync = True
 

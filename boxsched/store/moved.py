@@ -29,7 +29,7 @@ def mark_file(database: Path) -> Path:
 
 
 def write(database: Path, mark: Mark) -> None:
-    """Durable when it returns; raises FolderUnusable."""
+    """Write the mark; durable when this returns. Raises FolderUnusable."""
     file = mark_file(database)
     draft = file.with_name(file.name + ".new")
     text = msgspec.json.format(msgspec.json.encode(mark), indent=2) + b"\n"

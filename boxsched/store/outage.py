@@ -1,4 +1,4 @@
-"""A database that is away is told once, about once a minute while that lasts, and when it is back.
+"""Log that the database is away: at once, about once a minute while it lasts, and when it is back.
 
 Whoever needs the store meanwhile tries again and says nothing: there are many of them, and each
 tries several times a second.
@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 
 class Outage:
-    """Seconds are the clock's, monotonic ones."""
+    """One absence of the database. Times are seconds of a monotonic clock."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -51,7 +51,7 @@ class Outage:
 
 
 class ToldDriver:
-    """A driver whose outages are told. A read that took too long is none: it is its caller's."""
+    """A driver that logs outages. A read that took too long is no outage: its caller is told."""
 
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
@@ -75,7 +75,7 @@ class ToldDriver:
 
 
 class Told:
-    """Procedures whose failures are told to an outage."""
+    """Procedures that report their failures to an outage."""
 
     def __init__(self, procedures: Procedures, outage: Outage) -> None:
         self._procedures = procedures

@@ -1,4 +1,4 @@
-"""What goes into the store and comes out of it: frozen values, never driver rows.
+"""The values that the store takes and returns: frozen, and never a driver's rows.
 
 Times are seconds since the epoch as doubles, UTC. Ids are integers; the outside sees texts of them
 (``model.workload_text``). ``None`` means "never came" for a time and "does not apply" for a name.
@@ -14,7 +14,7 @@ from boxsched.states import JobState, Result, State
 
 @attrs.frozen
 class JobSpec:
-    """What a job is asked to do; ``commands`` are one script for ``bash -e``."""
+    """The settings of a job; ``commands`` are one script for ``bash -e``."""
 
     name: str
     box_type: str
@@ -26,7 +26,7 @@ class JobSpec:
 
 @attrs.frozen
 class IdempotencyKey:
-    """``scope`` is who and where (token and path), so that two callers' keys never meet."""
+    """``scope`` has the token and the path, so that the keys of two callers never meet."""
 
     scope: str
     key: str
@@ -38,7 +38,7 @@ ROW_BYTES = 500  # of a workload or a job, besides what is long
 
 @attrs.frozen
 class NewWorkload:
-    """A checked submission, everything decided that can be before it has a number."""
+    """A checked submission, complete but for its id and number."""
 
     project: ProjectId
     project_version: int
@@ -61,7 +61,7 @@ class NewWorkload:
 
     @property
     def size(self) -> int:
-        """Bytes that it takes in the store, about."""
+        """About how many bytes it takes in the store."""
         scripts = sum(
             sum(map(len, job.commands)) + sum(map(len, job.environment.values()))
             for job in self.jobs
@@ -163,7 +163,7 @@ class Workload:
 
 @attrs.frozen
 class History:
-    """What the database went on with: a backup was restored, or a later timeline began."""
+    """A history that began in the database: a backup was restored, or a later timeline began."""
 
     restored: bool
     timeline: int | None
@@ -172,7 +172,7 @@ class History:
 
 @attrs.frozen
 class ActivitySnapshot:
-    """What the page shows, all of one moment: a workload stands in one of the two lists.
+    """The workloads of the page, read in one snapshot: each stands in exactly one of the two lists.
 
     ``places`` has the (batch, n) of the newest event of each shard at that moment.
     """
@@ -208,7 +208,7 @@ class WorkloadPage:
 
 @attrs.frozen
 class NodeInfo:
-    """A node that was started once; ``url`` is where it says that it listens.
+    """A node that was started at least once; ``url`` is the address that it announces.
 
     ``seen_at``: when it lived last, by the database's clock; None: not known.
     """
@@ -223,7 +223,7 @@ class NodeInfo:
 
 @attrs.frozen
 class ShardHead:
-    """How far a shard is: ``batch`` is the number of its last committed transaction."""
+    """A shard's leadership (``epoch``) and its last committed transaction (``batch``)."""
 
     id: int
     epoch: int

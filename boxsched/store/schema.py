@@ -1,4 +1,4 @@
-"""The schema's versions: numbered texts, of which each brings a database from the one before.
+"""The schema's versions: numbered SQL texts; each upgrades a database from the version before.
 
 ``schema_0001.sql`` is for every database, ``schema_0001_sqlite.sql`` what one of them adds. A text
 that was released is never changed.
@@ -20,7 +20,7 @@ assert OLDEST_PROGRAM <= SCHEMA_VERSION
 
 
 def upgrades(said: Mapping[str, str], dialect: str) -> Iterator[str]:
-    """The texts that bring a database of which ``meta`` says this up to date, in order.
+    """The texts, in order, that upgrade a database with these rows of ``meta``.
 
     It says nothing where the database is empty. None come where it is ahead of this program and
     lets it in; else raises SchemaTooNew.
@@ -38,5 +38,5 @@ def upgrades(said: Mapping[str, str], dialect: str) -> Iterator[str]:
 
 
 def facts() -> dict[str, str]:
-    """What ``meta`` says behind an upgrade."""
+    """The rows of ``meta`` after an upgrade."""
     return {"schema": str(SCHEMA_VERSION), "oldest": str(OLDEST_PROGRAM)}

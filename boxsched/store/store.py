@@ -96,7 +96,7 @@ class Store:
         await self._driver.close()
 
     async def ping(self) -> None:
-        """Answers if the store can read; raises StoreAway otherwise."""
+        """Return if the store can be read; raise StoreAway otherwise."""
         try:
             async with asyncio.timeout(PING_SECONDS):
                 await self._driver.serving.read(reads.ping)
@@ -104,11 +104,11 @@ class Store:
             raise StoreAway(f"no answer within {PING_SECONDS:g} s") from error
 
     async def settle(self) -> None:
-        """All that was read before is durable when this returns, also on a synchronous standby."""
+        """Return when everything read so far is durable, also on a synchronous standby."""
         await self._driver.serving.write(reads.ping)
 
     async def ready(self) -> None:
-        """Answers if the store can read, and can write, too, if the last write failed."""
+        """As ``ping``; if the last write failed, also try to write."""
         await self.ping()
         if self._driver.writes_fail:
             try:
@@ -118,7 +118,7 @@ class Store:
                 raise StoreAway(f"no write was done within {PING_SECONDS:g} s") from error
 
     async def cluster(self) -> str:
-        """Names this database: chosen at random when it was made."""
+        """The database's random name, chosen when it was created."""
         return await self._driver.serving.read(reads.cluster)
 
     # --- The cluster -----------------------------------------------------------------------
@@ -139,7 +139,7 @@ class Store:
         return await self._driver.serving.write(cluster.put_node, name, url, version)
 
     async def nodes(self) -> list[NodeInfo]:
-        """All that ever were, by id; who is alive is known from the locks alone."""
+        """All nodes that were ever started, by id. The locks alone say which of them are alive."""
         return await self._driver.reading.read(cluster.nodes)
 
     async def forget_node(self, name: str) -> None:
@@ -153,19 +153,19 @@ class Store:
     # --- Tokens ----------------------------------------------------------------------------
 
     async def put_token(self, token: Token) -> None:
-        """Keep a token's SHA-256 sum; one with that digest already changes nothing."""
+        """Store a token by its SHA-256 sum; a token with the same digest stays as it is."""
         await self._driver.serving.write(tokens.put_token, token)
 
     async def token(self, digest: str) -> Token | None:
-        """A token that was not revoked; whether it has expired is the caller's to see."""
+        """A token that was not revoked. The caller checks whether it has expired."""
         return await self._driver.serving.read(tokens.token, digest)
 
     async def tokens(self) -> list[Token]:
-        """All that were not revoked, oldest first."""
+        """All tokens that were not revoked, oldest first."""
         return await self._driver.reading.read(tokens.tokens)
 
     async def revoke_token(self, id: str) -> bool:
-        """False where there is none of that id."""
+        """False if no token has that id."""
         return await self._driver.serving.write(tokens.revoke_token, id)
 
     async def drop_old_tokens(self, older_than: float, limit: int) -> int:
@@ -271,7 +271,7 @@ class Store:
     # --- The engine ------------------------------------------------------------------------
 
     async def raise_epoch(self, shard: int, node: str) -> int:
-        """A new leadership; the fence refuses every earlier leader from now. Returns its epoch."""
+        """Begin a new leadership and return its epoch; the fence refuses every earlier one."""
         return await self._driver.deciding.write(leading.raise_epoch, shard, node)
 
     async def load(self, shard: int, into: ShardLoading) -> None:
@@ -320,7 +320,7 @@ class Store:
         return await self._driver.serving.write(workers.connect_worker, new)
 
     async def disconnect_workers(self, connections: Sequence[Connection]) -> None:
-        """They are disconnected, as far as they have not connected anew since."""
+        """Mark the workers as disconnected, except those that have connected again since."""
         await self._driver.serving.write(workers.disconnect_workers, connections)
 
     async def beat(
@@ -360,7 +360,7 @@ class Store:
         return await self._driver.serving.snapshot(reads.workload, workload)
 
     async def workloads(self, filter: WorkloadFilter) -> WorkloadPage:
-        """A page. It is read within bounds, whatever there is and is asked for."""
+        """A page of workloads. The number of rows read has a limit, whatever the filter."""
         return await self._driver.reading.snapshot(pages.workloads, filter)
 
     async def unfinished(self) -> list[Workload]:
@@ -431,7 +431,7 @@ class Store:
         return await self._driver.serving.write(reads.drop_old_set_aside, then, kept, limit)
 
     async def drop_set_aside(self, id: int) -> bool:
-        """False where there is none of that id."""
+        """False if no token has that id."""
         return await self._driver.serving.write(reads.drop_set_aside, id)
 
     # --- Sign-in ---------------------------------------------------------------------------

@@ -35,10 +35,10 @@ def test_every_form_is_said_in_words() -> None:
 @pytest.mark.parametrize(
     ("kind", "value", "said"),
     [
-        (requests.AskBuild, {"commit": "zzz"}, ("commit", "7 to 64 hex digits")),
-        (requests.AskBuild, {"branch": "-x"}, ("branch", "may not begin with '-'")),
-        (requests.AskBuild, {"author": "a\nb"}, ("author", "no control characters")),
-        (requests.AskBuild, {"message": "a\0"}, ("message", "no NUL")),
+        (requests.AskBuild, {"commit": "zzz"}, ("commit", "7 to 64 hexadecimal digits")),
+        (requests.AskBuild, {"branch": "-x"}, ("branch", "must not begin with '-'")),
+        (requests.AskBuild, {"author": "a\nb"}, ("author", "must not contain control characters")),
+        (requests.AskBuild, {"message": "a\0"}, ("message", "must not contain a NUL")),
         (
             requests.AskSession,
             {"public_key": PUBLIC_KEY, "box_type": "a b"},
@@ -48,7 +48,7 @@ def test_every_form_is_said_in_words() -> None:
         (
             requests.ProjectSettings,
             {"jobs": [{"name": "a", "commands": ["b"], "environment": {"BOXSCHED_X": "1"}}]},
-            ("jobs[0].environment", "not BOXSCHED_ at the beginning"),
+            ("jobs[0].environment", "or with BOXSCHED_"),
         ),
     ],
 )

@@ -1,1 +1,1 @@
-"""Who asks: tokens, sessions of the page, and answers that end with their token."""
+"""Authentication: tokens, sessions of the page, and answers that end with their token."""

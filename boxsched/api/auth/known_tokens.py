@@ -1,4 +1,4 @@
-"""Which tokens hold: the store's word, remembered for less than a second.
+"""Which tokens are valid: the store's answer, remembered for less than a second.
 
 A token that is in use is looked up again behind the answers, so that no request waits for it, and
 what was looked up longer than HOLDS_SECONDS ago counts for nothing while the store answers: so a
@@ -44,7 +44,7 @@ class TokenStore(Protocol):
 
 @attrs.frozen
 class Holder:
-    """Whoever came with a token that holds; ``principal`` names it, the same on every node."""
+    """The owner of a valid token; ``principal`` names the token, the same on every node."""
 
     token: Token
     principal: str
@@ -76,7 +76,7 @@ class KnownTokens:
         self._away_at = float("-inf")
 
     async def find(self, text: str) -> Holder | None:
-        """Who a token's text speaks for; None where it does not hold. Raises StoreAway."""
+        """The owner of a token, by its text; None if the token is not valid. Raises StoreAway."""
         if not text.isascii():
             return None
         sha256 = tokens.digest(text)
@@ -114,7 +114,7 @@ class KnownTokens:
         raise StoreAway("the database does not answer: nobody can tell whether this token holds")
 
     async def still(self, held: Collection[str]) -> set[str]:
-        """Those of the SHA-256 sums whose tokens hold, in one question; all while it is away."""
+        """The sums whose tokens are valid, by one query; all of them while the store is away."""
         try:
             found = await self._store.tokens()
         except StoreAway:
@@ -123,7 +123,7 @@ class KnownTokens:
         return {one.digest for one in found if not _expired(one, now)}.intersection(held)
 
     def forget(self, id_: str) -> None:
-        """A token was revoked through this node: it ends here at once."""
+        """Drop a token that was revoked through this node: here it ends at once."""
         for sha256, seen in list(self._holding.items()):
             if seen.holder is not None and seen.holder.token.id == id_:
                 del self._holding[sha256]

@@ -1,7 +1,7 @@
 """Answers that last (event streams, logs that are followed, workers): each ends with its token.
 
-A request is let in once; what it opened could go on for ever after its token was revoked. So one
-chore asks for all of them together, and cuts those whose tokens hold no more.
+A request is checked once, when it begins; a stream could go on for ever after its token was
+revoked. So one task checks the tokens of all of them together, and cuts those that are invalid.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ class Lasting:
             del self._open[id(request)]
 
     async def run(self) -> None:
-        """Until it is cancelled; nothing is asked while nothing is open."""
+        """Check the tokens until cancelled; nothing is queried while no such answer is open."""
         while True:
             await self._opened.wait()
             await asyncio.sleep(TOKENS_LOOK_SECONDS)
@@ -41,7 +41,7 @@ class Lasting:
                 self._opened.clear()
 
     async def run_once(self) -> int:
-        """Cut what has lost its token; how many there were."""
+        """Cut the answers whose tokens are not valid any more; return how many."""
         watched = list(self._open.values())
         if not watched:
             return 0

@@ -48,7 +48,7 @@ def new_token() -> str:
 
 
 def looks_real(token: str) -> bool:
-    """Whether its form and checksum hold; says nothing of whether anybody gave it out."""
+    """Whether its form and checksum are right; the store says whether it is a valid token."""
     if len(token) != _LENGTH or not token.isascii() or not token.startswith(PREFIX):
         return False
     secret = token[len(PREFIX) : -_CHECK_DIGITS]
@@ -64,7 +64,7 @@ def token_id(prefix: str, sha256: str) -> str:
 
 
 def principal(token: Token) -> str:
-    """Names the token on every node: whose keys, sessions and stops they are."""
+    """The token's name on every node; keys and sessions belong to it."""
     return f"{token.role}:{token.digest[:_NAMED_BY]}"
 
 
@@ -134,7 +134,7 @@ def _read(path: Path) -> str:
         mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
         if mode & 0o077:
             raise UnsafeToken(
-                f"{path} can be read by others (mode {mode:04o}): whoever read it holds the token. "
+                f"{path} can be read by others (mode {mode:04o}): whoever read it has the token. "
                 f"Delete the file for a new token, or, if nobody did: chmod 600 {path}"
             )
         text = file.read(1_024).decode("ascii", "replace").strip()

@@ -1,4 +1,4 @@
-"""The 404 of what is not there: it names what was asked for."""
+"""The 404 answer, which names what was not found."""
 
 from boxsched.errors import NotFound
 

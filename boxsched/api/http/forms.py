@@ -24,19 +24,17 @@ VARIABLE = rf"^(?!BOXSCHED_)[A-Za-z_][A-Za-z0-9_]{{0,254}}{END}"
 
 PUBLIC_KEY = public_keys.pattern(END)
 
-# What is asked for, to whoever sent something else.
+# The message for a text that does not match.
 FORMS: Mapping[str, str] = {
-    PROJECT_NAME: "1 to 63 of a-z, 0-9, '.', '_' and '-' are asked for, "
-    "the first a letter or digit",
-    LINE: "no control characters (a tab, a newline) may be in it",
-    NAME: "no control characters (a tab, a newline) may be in it",
-    ARGUMENT: "it may not begin with '-', nor hold control characters (a tab, a newline)",
-    TEXT: "no NUL character may be in it",
-    SECRET: "no NUL character may be in it",
+    PROJECT_NAME: "must be 1 to 63 of a-z, 0-9, '.', '_' and '-', the first a letter or digit",
+    LINE: "must not contain control characters (a tab, a newline)",
+    NAME: "must not contain control characters (a tab, a newline)",
+    ARGUMENT: "must not begin with '-' or contain control characters (a tab, a newline)",
+    TEXT: "must not contain a NUL character",
+    SECRET: "must not contain a NUL character",
     PUBLIC_KEY: "must be one OpenSSH public key, with the data of its type: ssh-ed25519 AAAA...",
-    COMMIT: "a commit is 7 to 64 hex digits",
-    BOX_TYPE: "1 to 63 letters, digits, '.', '_' and '-' are asked for, "
-    "the first a letter or digit",
-    VARIABLE: "1 to 255 letters, digits and '_' are asked for, the first no digit, "
-    "and not BOXSCHED_ at the beginning",
+    COMMIT: "must be a commit: 7 to 64 hexadecimal digits",
+    BOX_TYPE: "must be 1 to 63 letters, digits, '.', '_' and '-', the first a letter or digit",
+    VARIABLE: "must be 1 to 255 letters, digits and '_', not beginning with a digit "
+    "or with BOXSCHED_",
 }

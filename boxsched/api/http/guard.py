@@ -49,7 +49,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class NotAWorker(Forbidden):
-    """An admin's token where a worker's is asked for: take one of role worker."""
+    """This route needs a worker's token: use a token of role worker."""
 
     code = "not_a_worker"
 
@@ -58,14 +58,14 @@ class Policy(enum.Enum):
     """Who may use a route."""
 
     PUBLIC = "public"  # anybody
-    ADMIN = "admin"  # whoever holds an admin's token, or a session
-    WORKER = "worker"  # whoever holds a worker's token
+    ADMIN = "admin"  # an admin's token, or a session
+    WORKER = "worker"  # a worker's token
     LOOPBACK = "loopback"  # anybody on this machine; else as ADMIN
 
 
 @attrs.frozen
 class Declared:
-    """What the table of routes says of one."""
+    """A route's entry in the table of routes, as the guard needs it."""
 
     policy: Policy
     name: str  # method and path, for /metrics
@@ -125,7 +125,7 @@ class Guard:
     async def _answer(
         self, request: web.Request, route: Declared, handler: Handler
     ) -> web.StreamResponse:
-        """The handler's answer, or the refusal of who may not ask it."""
+        """The handler's answer, or the refusal of a caller without permission."""
         try:
             if route.policy is not Policy.PUBLIC:
                 await self.admit(request, route.policy)
@@ -146,7 +146,7 @@ class Guard:
             return replies.refused(error)
 
     async def admit(self, request: web.Request, policy: Policy) -> None:
-        """Says in the request who asks; raises Unauthorized or Forbidden."""
+        """Authenticate the caller and note it in the request; raises Unauthorized or Forbidden."""
         if policy is Policy.LOOPBACK and from_this_machine(request):
             request[PRINCIPAL] = "local"
             return
@@ -154,7 +154,7 @@ class Guard:
         is_worker = holder.token.role == Role.WORKER
         if policy is Policy.WORKER:
             if not is_worker:
-                raise NotAWorker("this is an admin's token; one of role worker is asked for here")
+                raise NotAWorker("this is an admin's token; use a token of role worker here")
             if "Origin" in request.headers and not same_origin(request, if_unsaid=False):
                 raise Forbidden("no other site's page speaks as a worker")
         elif is_worker:
@@ -165,18 +165,18 @@ class Guard:
         request[ASKER] = asker_of(holder.token, by_session=by_session)
 
     async def holder(self, request: web.Request) -> Holder:
-        """Who asks, by header or session; raises Unauthorized or Forbidden."""
+        """The caller, by header or session; raises Unauthorized or Forbidden."""
         given = request.headers.get("Authorization")
         if given is not None:
             scheme, _, token = given.partition(" ")
             holder = await self.tokens.find(token.strip()) if scheme.lower() == "bearer" else None
             if holder is None:
-                raise Unauthorized("this token does not hold")
+                raise Unauthorized("invalid or expired token")
             return holder
         session = request.cookies.get(SESSION_COOKIE)
         holder = await self.sessions.holder(session) if session else None
         if holder is None:
-            raise Unauthorized("a token is asked for: Authorization: Bearer TOKEN")
+            raise Unauthorized("a token is required: Authorization: Bearer TOKEN")
         if request.method not in _SAFE_METHODS and not same_origin(request, if_unsaid=False):
             raise Forbidden("with a session, changes are taken from this service's own page only")
         return holder

@@ -1,4 +1,4 @@
-"""Where a request comes from, also behind proxies whose word is taken for it."""
+"""The address that a request comes from, also behind trusted proxies."""
 
 import ipaddress
 from collections.abc import Iterable, Sequence

@@ -38,7 +38,7 @@ class Stream:
 
     @property
     def gone(self) -> bool:
-        """Whether the reader has hung up: who writes nothing would never know."""
+        """Whether the reader has hung up; without a write nothing else would notice."""
         transport = self._request.transport
         return transport is None or transport.is_closing()
 

@@ -1,4 +1,4 @@
-"""What the service says: stored values in the JSON form of the API."""
+"""The types of answers: stored values in the JSON form of the API."""
 
 from collections.abc import Callable, Iterable
 from typing import TypeVar

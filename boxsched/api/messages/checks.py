@@ -1,4 +1,4 @@
-"""What a type cannot say: checks, each raising Invalid (422) with the field to be changed."""
+"""Checks of rules that a type cannot state; each raises Invalid (422) with the field to change."""
 
 import re
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ def plain(text: str, field: str) -> str:
     """A name from a URL or header: bounded, no control characters, and really text."""
     if not text or len(text) > MAX_NAME_CHARACTERS or _CONTROLS.search(text) or not encodable(text):
         raise Invalid(
-            f"1 to {MAX_NAME_CHARACTERS} characters are asked for, no control characters", field
+            f"must be 1 to {MAX_NAME_CHARACTERS} characters, no control characters", field
         )
     return text
 

@@ -1,4 +1,4 @@
-"""Why a workload is not further, as JSON: every key is always there."""
+"""The explanation of why a workload waits, as JSON: every key is always there."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Which repositories a project may have: what a worker's git is allowed to speak."""
+"""The URLs of repositories that a project may have: the protocols that workers' git may use."""
 
 import re
 from urllib.parse import urlsplit

@@ -1,4 +1,4 @@
-"""What callers may send: the types that validate it are the types that openapi.json describes.
+"""The types of requests: they validate, and openapi.json describes them.
 
 Bounds that a type can say stand here; what needs more than one field is in ``checks``. The patterns
 of texts stand in ``http.forms``.

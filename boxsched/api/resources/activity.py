@@ -2,7 +2,8 @@
 
 With ten thousand rows one answer costs some tenths of a second. So it is made once for all who ask
 at the same time, in slices between which others are served, and rests between two for REST_TIMES
-as long as it took. Nobody gets one that was begun before he asked: what he did himself is in it.
+as long as it took. A caller never gets an answer that was begun before the request: what the
+caller did is in it.
 """
 
 import asyncio
@@ -46,7 +47,7 @@ class BoxCounts(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Notice(msgspec.Struct, frozen=True):
-    """What a person should know of the database: since when, and a sentence or two."""
+    """A notice about the database for people: a time, and one or two sentences."""
 
     at: str
     text: str

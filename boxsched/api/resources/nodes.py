@@ -45,7 +45,7 @@ class Nodes:
         return replies.json(NodeList(tuple([_shown(one) for one in await self._node.standing()])))
 
     async def forget(self, request: web.Request) -> web.Response:
-        """204: it is listed no more, until it is started again."""
+        """204: the node is removed from the list until it is started again."""
         name = request.match_info["node"]
         node = self._node
         if node.elected and node.leadership.view is None:

@@ -1,4 +1,4 @@
-"""What operators' tools ask: is it alive, should requests be sent here, its figures, its API."""
+"""Routes for operators' tools: liveness, readiness, metrics, and openapi.json."""
 
 from collections import Counter
 from collections.abc import Iterator

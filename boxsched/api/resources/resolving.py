@@ -1,4 +1,4 @@
-"""A person's word on a job whose worker is away: ``POST /jobs/{id}/resolve``."""
+"""A person gives the result of a job whose worker is away: ``POST /jobs/{id}/resolve``."""
 
 import asyncio
 
@@ -32,7 +32,7 @@ class Resolving:
         self._seen = seen
 
     async def resolve(self, request: web.Request) -> web.Response:
-        """202 with the workload when the word is durable; 409 where the job needs none."""
+        """202 with the workload when the result is durable; 409 if the job needs none."""
         body = await bodies.read(request)
         stored, job = await self._find(request.match_info["job"])
         key = recent.key_of(request, f"jobs/{job_text(job.id)}/resolve", body)
@@ -97,7 +97,7 @@ class Resolving:
             )
 
     async def _resolved(self, job: Job) -> Workload:
-        """The workload as the scheduler left it, or as it is after a while."""
+        """The workload once the scheduler acted, or as it is after a short wait."""
         pauses = doubling(FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS)
         while True:
             stored, now = await self._find(job_text(job.id))

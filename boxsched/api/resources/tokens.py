@@ -19,7 +19,7 @@ _form = bodies.Form(AskToken)
 
 
 class NewTokenAnswer(Struct, frozen=True):
-    """A token just made; ``token`` is its text, which nothing can tell again."""
+    """A new token; ``token`` is its text, which no later answer has."""
 
     id: str
     token: str
@@ -94,7 +94,7 @@ class TokenRoutes:
         return replies.json(TokenList(tuple([_shown(one) for one in found])))
 
     async def revoke(self, request: web.Request) -> web.Response:
-        """204: from now it holds on this node no more, and within a second on none."""
+        """204: the token is invalid on this node at once, and on every node within a second."""
         id_ = request.match_info["id"]
         if tokens.looks_real(id_):  # URLs are logged: nothing repeats the secret
             raise NotFound("give the token's ID, such as token-1a2b3c4d5e6f, not the token itself")

@@ -116,7 +116,7 @@ class Workloads:
             await asyncio.sleep(pause)
 
     async def stop(self, request: web.Request) -> web.Response:
-        """202 when the wish is durable; 409 for what has finished by itself."""
+        """202 when the stop is durable; 409 if the workload has finished by itself."""
         body = await bodies.read(request)
         stored = await new_workloads.subject(self._store, request.match_info["workload"])
         key = recent.key_of(request, f"workloads/{workload_text(stored.id)}/stop", body)
@@ -146,7 +146,7 @@ class Workloads:
             self._node.wake(SHARD)
 
     async def _moved(self, stored: Workload) -> Workload:
-        """The workload as the stop left it, or as it is after a while."""
+        """The workload once the stop took effect, or as it is after a short wait."""
         for pause in doubling(FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS):
             if stored.state in (State.STOPPING, State.FINISHED):
                 break
@@ -181,7 +181,7 @@ def _limit(text: str | None) -> int:
     if text is None:
         return DEFAULT_LIMIT
     if not (text.isascii() and text.isdigit() and len(text) < 6 and 1 <= int(text) <= MAX_LIMIT):
-        raise Invalid(f"a number from 1 to {MAX_LIMIT} is asked for", "limit")
+        raise Invalid(f"must be a number from 1 to {MAX_LIMIT}", "limit")
     return int(text)
 
 

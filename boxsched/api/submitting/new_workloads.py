@@ -1,4 +1,4 @@
-"""What was asked for, made a NewWorkload: everything decided that can be before it has a number."""
+"""A checked submission as a NewWorkload: complete but for its id and number."""
 
 import attrs
 
@@ -30,7 +30,7 @@ FAIL_FAST, FAIL_SLOW = "[fast failing]", "[fast failing skip]"  # in a commit's 
 
 @attrs.frozen
 class Code:
-    """What a deploy or a session takes over from the workload that it is of."""
+    """The values that a deploy or a session takes over from the build or deploy that it names."""
 
     branch: str | None = None
     tag: str | None = None
@@ -68,7 +68,7 @@ def _found(text: str, workload: Workload | None, field: str | None) -> Workload:
 
 def build(known: Known, ask: AskBuild, now: float) -> NewWorkload:
     if (ask.branch is None) == (ask.tag is None):
-        raise Invalid("exactly one of branch and tag is asked for", "tag" if ask.tag else "branch")
+        raise Invalid("give exactly one of branch and tag", "tag" if ask.tag else "branch")
     settings = known.settings
     if settings.repository is not None and ask.commit is None:
         check_branch(ask.branch, "branch")
@@ -161,7 +161,7 @@ def _is_without_code(known: Known, ask: AskDeploy, source: Workload | None) -> b
 
 def session(known: Known, ask: AskSession, source: Workload | None, now: float) -> NewWorkload:
     if ask.branch is not None and source is not None:
-        raise Invalid("at most one of branch and build is asked for", "build")
+        raise Invalid("give at most one of branch and build", "build")
     if source is not None and (
         source.project != known.project.id
         or source.kind is Kind.SSH

@@ -35,13 +35,13 @@ class Violation:
 
 
 class Audience(Protocol):
-    """Who follows a check; it is told from the thread that checks."""
+    """Receives the progress of a check, from the thread that checks."""
 
     def step(self, what: str) -> None:
-        """What is looked at now."""
+        """The next part of the check begins."""
 
     def note(self, text: str) -> None:
-        """No violation: what could not be looked at, or a command that was set aside."""
+        """A remark: a check that was left out, or a command that was set aside."""
 
 
 class Nobody:
@@ -64,7 +64,7 @@ def _check(url: str, audience: Audience) -> list[Violation]:
 
 
 def violations(session: Session, audience: Audience) -> Iterator[Violation]:
-    """All that the session's transaction sees."""
+    """All violations that the session's transaction sees."""
     blocks = {**SQL}
     if isinstance(session, sqlite_session.Session):
         audience.step("the file")

@@ -33,7 +33,7 @@ class TableSize:
 
 @attrs.frozen
 class Standing:
-    """What an operator asks first. ``rights`` and what follows are PostgreSQL's.
+    """The database's state. ``rights`` and the fields after it are of PostgreSQL only.
 
     ``default_lock_key``: whether the nodes that are there have it; None where none is there.
     """
@@ -106,7 +106,7 @@ def grants(url: str, asked: Sequence[tuple[str, bool]]) -> list[str]:
 
 
 def grant(url: str, asked: Sequence[tuple[str, bool]]) -> list["Rights"]:
-    """Rights for these roles, and for those that were granted some before."""
+    """Grant the rights of these roles, and renew those of roles that were granted some before."""
     if not is_postgres(url):
         return []
     from boxsched.store.postgres import roles as postgres_roles
@@ -139,7 +139,7 @@ def standing(url: str) -> Standing:
 
 
 def restored(url: str) -> list[Row]:
-    """Behind the restoration of a backup: (shard, epoch, batch) as they are now.
+    """Void all numbers given out since the backup; return each (shard, epoch, batch).
 
     No epoch, lease token, event id or row's id that was given out between the backup and its
     restoration is given out again; none of them is valid any more.

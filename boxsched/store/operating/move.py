@@ -96,7 +96,7 @@ def _refuse_moved_there(new: Session, path: Path, said: mark.Mark) -> None:
 
 
 def _commit(new: Session, path: Path, said: mark.Mark) -> None:
-    """The mark comes first: whatever happens in between, nobody serves both unawares."""
+    """Write the mark before the commit, so that no crash leaves two served databases."""
     mark.write(path, said)
     try:
         new.raw.commit()

@@ -1,4 +1,4 @@
-"""The history told again: does it obey the invariants, and end where the tables are?"""
+"""Replay the history: it must obey the invariants and end with the state in the tables."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -55,7 +55,7 @@ STATE_AFTER: Mapping[str, str] = {
 
 
 class _Told(msgspec.Struct):
-    """What of an event's data the replay reads."""
+    """The fields of an event's data that the replay reads."""
 
     boxes_taken: list[str] = []
     capacity: dict[str, int] = {}
@@ -111,7 +111,7 @@ EVENTS_A_STEP = 20_000  # between two words to who follows it
 
 
 class Replay:
-    """Reads the history once, in order; ``told`` hears how far it is."""
+    """Reads the history once, in order; ``told`` is called with the progress."""
 
     def __init__(self, query: Query, told: Callable[[str], None]) -> None:
         self._query = query

@@ -62,7 +62,7 @@ SET LOCAL idle_in_transaction_session_timeout = '{LONG_SECONDS}s'"""  # it holds
 
 
 class Connection:
-    """A session, used by one task at a time; whoever meets an error in it closes it."""
+    """A session, used by one task at a time; a task that gets an error closes it."""
 
     def __init__(self, raw: Session, cursor: Cursor) -> None:
         self._raw = raw
@@ -207,7 +207,7 @@ class Connection:
 
 
 def within(seconds: float, until: float | None) -> float:
-    """So many seconds at most, and no longer than until then."""
+    """A time-out of so many seconds that also ends at the time ``until``."""
     if until is None:
         return seconds
     return max(0.0, min(seconds, until - asyncio.get_running_loop().time()))
@@ -254,5 +254,5 @@ async def connect_to(place: Mapping[str, Any], timeout: float, ask: str = "") ->
 
 
 def named(url: str) -> str:
-    """The database for people: without the password."""
+    """The database's URL to show to people: without the password."""
     return f"PostgreSQL database {parsed(url).get('dbname', '')!r} on {places_shown(url)}"

@@ -1,4 +1,4 @@
-"""PostgreSQL behind the store: a few connections, and transactions that nobody's going away halves.
+"""PostgreSQL behind the store: a few connections; a cancelled caller never halves a transaction.
 
 Each transaction runs in a task of its own: a caller that is cancelled leaves it alone, and it ends
 as it would have. Where another transaction was in the way it is begun anew, a few times.
@@ -75,7 +75,7 @@ class PostgresDriver:
         self._looking = asyncio.create_task(self.servers.look_on(), name="look at all hosts")
 
     async def close(self) -> None:
-        """What was begun is done first; nothing can be begun after it."""
+        """Wait for what has begun; nothing can begin after this."""
         if self.serving.is_open:
             if self._looking is not None:
                 self._looking.cancel()
@@ -99,7 +99,7 @@ class PostgresProcedures:
         return self._pool is not None
 
     def opened(self) -> Pool:
-        """From now on; it connects as it is needed."""
+        """Allow procedures from now on; connections are made when they are needed."""
         self._pool = Pool(
             self._servers.connect,
             self._is_used,
@@ -110,7 +110,7 @@ class PostgresProcedures:
         return self._pool
 
     async def close(self) -> None:
-        """What was begun is done first."""
+        """Wait for what has begun."""
         pool, self._pool = self._pool, None
         if pool is not None:
             await asyncio.gather(*self._under_way, return_exceptions=True)
@@ -160,7 +160,7 @@ class PostgresProcedures:
         return self._pool
 
     async def _whole(self, name: str, work: Callable[[Connection], Coroutine[Any, Any, T]]) -> T:
-        """In a task that goes on where its caller is cancelled."""
+        """Run in a task that goes on when its caller is cancelled."""
         return await asyncio.shield(self._begun(self._tried(name, work)))
 
     async def _tried(self, name: str, work: Callable[[Connection], Coroutine[Any, Any, T]]) -> T:

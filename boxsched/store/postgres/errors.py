@@ -1,4 +1,4 @@
-"""What PostgreSQL's errors mean to a caller: the one place that reads its codes."""
+"""PostgreSQL's errors as errors of ours; the only module that reads their codes."""
 
 import re
 
@@ -49,32 +49,32 @@ _REFUSED = {errorcodes.CLASS_INTEGRITY_CONSTRAINT_VIOLATION}
 
 
 class LostRace(StoreAway):
-    """Another transaction was in the way: nothing was done; begin this one anew."""
+    """Lost a race with another transaction: nothing was done; run this one again."""
 
 
 class RowHeld(StoreAway):
-    """Another transaction holds what this one needs: nothing was done."""
+    """Another transaction holds a lock that this one needs: nothing was done."""
 
 
 def ends_session(error: psycopg2.Error) -> bool:
-    """Whether the connection is gone: then what was sent may have been done whole."""
+    """Whether the connection is lost: what was sent may or may not have been done."""
     if error.pgcode is None:  # libpq's own, not the server's
         return not isinstance(error, psycopg2.ProgrammingError | psycopg2.NotSupportedError)
     return error.diag.severity_nonlocalized in ("FATAL", "PANIC")
 
 
 def takes_no_writes(error: psycopg2.Error) -> bool:
-    """Whether another server is to be looked for: this one cannot be written to any more."""
+    """Whether the server takes no writes any more, so that another one must be found."""
     return error.pgcode == errorcodes.READ_ONLY_SQL_TRANSACTION
 
 
 def refuses_entry(said: str) -> bool:
-    """Whether what was said while connecting will be said again and again."""
+    """Whether connecting again would fail in the same way."""
     return _NO_ENTRY.search(said) is not None
 
 
 def translated(error: psycopg2.Error, *, committing: bool = False) -> BoxschedError | None:
-    """The error to raise instead; None where it is a mistake of ours, to be raised as it is.
+    """The error to raise instead; None for a bug of ours, which is raised as it is.
 
     ``committing``: COMMIT was in the text. An ERROR says that it was not reached, or refused;
     a connection that broke says nothing.

@@ -1,4 +1,4 @@
-"""Where a PostgreSQL database is, and how one connects to it."""
+"""The addresses of a PostgreSQL database, and the parameters to connect to each."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""Connections kept for the next who needs one; one that met an error is never kept."""
+"""A pool of connections; a connection that had an error is closed, not kept."""
 
 import asyncio
 import contextlib
@@ -72,12 +72,12 @@ class Pool:
                     raise StoreAway(f"no connection came free within {seconds:.3g} s") from error
 
     def drop(self) -> None:
-        """Close those that wait."""
+        """Close the idle connections."""
         while self._idle:
             self._idle.pop().close()
 
     def close(self) -> None:
-        """Those in use close as they come back."""
+        """Close the idle connections; those in use close when they are returned."""
         self._is_open = False
         self.drop()
 

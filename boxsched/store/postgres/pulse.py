@@ -1,4 +1,4 @@
-"""Whether a server is slow or gone: what waits for COMMIT waits on while others get answers.
+"""Whether a server is slow or gone: a COMMIT is waited for while other sessions get answers.
 
 A commit waits for the disk, and for a synchronous standby that may lag by seconds. To take it for
 lost then would only load the same again. The lock session's ping needs neither; so while that, or
@@ -19,7 +19,7 @@ STATEMENT_LOCKS = 4  # waits for others that one statement may add up
 
 
 class Pulse:
-    """Of one server; seconds are monotonic ones."""
+    """The signs of life of one server; times are monotonic seconds."""
 
     def __init__(self) -> None:
         self._heard_at = 0.0
@@ -29,7 +29,7 @@ class Pulse:
         self._number = 0
 
     def beats(self) -> None:
-        """A session has got an answer."""
+        """Note that a session has got an answer."""
         self._heard_at = time.monotonic()
 
     @property

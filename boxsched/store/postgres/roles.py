@@ -1,4 +1,4 @@
-"""Least privilege: what a service's role and a reading role may do, and nothing else.
+"""Least privilege: the exact rights of a service's role and of a reading role.
 
 Three roles: the *owner* of the tables, who alone changes the schema (``boxsched db upgrade``); the
 *service's*, which reads and writes rows, but only adds to the history; and *readers*, who see all
@@ -40,7 +40,7 @@ WORKLOAD_IDS = "workload_id"
 
 @attrs.frozen
 class Rights:
-    """How a role's rights differ from what is meant for it."""
+    """The differences between a role's rights and the intended ones."""
 
     role: str
     purpose: str  # owner | service | reader
@@ -97,7 +97,7 @@ def grants(session: Session, role: str, *, reads: bool) -> list[Composable]:
 
 
 def grant(session: Session, role: str, *, reads: bool) -> Rights:
-    """Done, and looked at: a grant by who may not grant is only a warning to PostgreSQL."""
+    """Grant, then check: PostgreSQL only warns when the granting role may not grant."""
     for statement in grants(session, role, reads=reads):
         session.say(statement)
     found = rights(session, role, reads=reads)

@@ -1,4 +1,4 @@
-"""Which of the hosts in a URL is the database: all sessions of a node are on that one server.
+"""Choose the server among a URL's hosts: all sessions of a node use that one server.
 
 The first session looks at every host at once and takes the newest server that takes writes
 (``postgres_marks``). Later ones go straight to it, and look again where it is gone or is another
@@ -64,7 +64,7 @@ class Used:
 
 
 class Servers:
-    """For one node; of the loop's sessions and of the lock session's thread alike.
+    """The server that a node uses; for the event loop's sessions and the lock session's thread.
 
     ``folder``: where it remembers what it has seen; None: nowhere.
     """
@@ -82,7 +82,7 @@ class Servers:
         self.pulse = Pulse()
 
     def load(self) -> None:
-        """Raises nothing: what cannot be read is begun anew."""
+        """Read what was seen before; a file that cannot be read is ignored."""
         self._memory.load()
 
     # --- Sessions ---------------------------------------------------------------------------
@@ -140,18 +140,18 @@ class Servers:
 
     @property
     def key(self) -> Key | None:
-        """Of the server that is used."""
+        """The key of the server that is used; None before the first one is found."""
         used = self._used
         return None if used is None else used.key
 
     def lose(self) -> None:
-        """The next session looks at all hosts."""
+        """Let the next session look at all hosts again."""
         self._lost = True
 
     # --- Looking ----------------------------------------------------------------------------
 
     async def look_on(self) -> None:
-        """For as long as the node lives."""
+        """Look for a newer server for as long as the node lives."""
         while True:
             await asyncio.sleep(SERVERS_LOOK_SECONDS)
             try:

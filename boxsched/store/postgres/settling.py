@@ -1,4 +1,4 @@
-"""Nothing is read from a restarted server until its synchronous standby has what it shows.
+"""Reads of a restarted server wait until its synchronous standby has all that they show.
 
 PostgreSQL shows a commit to other sessions when the standby has it. A server that was restarted
 shows all that its log holds, and a crash right after that may lose what the standby has not got.

@@ -62,7 +62,7 @@ def literals(values: Sequence[object]) -> tuple[str, ...]:
 
 
 class Text:
-    """What is to be sent next; ``add`` as often as there is something that needs no answer yet."""
+    """The statements to send next; ``add`` those that need no answer before the next one."""
 
     def __init__(self, first: str = "") -> None:
         self._statements = [first] if first else []

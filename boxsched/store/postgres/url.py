@@ -1,4 +1,4 @@
-"""URLs of PostgreSQL databases: what they say, without ever telling the password."""
+"""URLs of PostgreSQL databases: parsed, and shown without the password."""
 
 import os
 from collections.abc import Mapping

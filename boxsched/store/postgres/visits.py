@@ -1,4 +1,4 @@
-"""Sessions on one host each, with what they show of the server there (``postgres_marks``)."""
+"""Sessions on each host, with the mark of the server there (``marks``)."""
 
 import asyncio
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ def shown(place: Place) -> str:
 
 
 async def visited(place: Place, timeout: float) -> Visit | Exception:
-    """A session there, or why there is none."""
+    """Connect to a host; the session, or the error."""
     try:
         async with asyncio.timeout(timeout):
             connection = await connect_to(place, timeout, SERVER)
