@@ -91,7 +91,7 @@ has what was committed     (``postgres_settling``; ``postgres_connection.DURABLE
 from pathlib import Path
 
 from boxsched.errors import Invalid
-from boxsched.store.outage import ToldDriver
+from boxsched.store.outage import OutageLoggingDriver
 from boxsched.store.sqlite.driver import SqliteDriver
 from boxsched.store.store import Store
 
@@ -131,5 +131,7 @@ def open_store(url: str, data_folder: Path, *, remembers: bool = True) -> Store:
             PostgresDriver,  # its library only where it is used
         )
 
-        return Store(ToldDriver(PostgresDriver(url, folder_lock)))
-    return Store(ToldDriver(SqliteDriver(sqlite_path(url), folder_lock, remembers=remembers)))
+        return Store(OutageLoggingDriver(PostgresDriver(url, folder_lock)))
+    return Store(
+        OutageLoggingDriver(SqliteDriver(sqlite_path(url), folder_lock, remembers=remembers))
+    )

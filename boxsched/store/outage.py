@@ -50,7 +50,7 @@ class Outage:
                 self._since = None
 
 
-class ToldDriver:
+class OutageLoggingDriver:
     """A driver that logs outages. A read that took too long is no outage: its caller is told."""
 
     def __init__(self, driver: Driver) -> None:
@@ -59,8 +59,8 @@ class ToldDriver:
         self.round_trips = driver.round_trips
         self.servers = driver.servers
         self.is_near = driver.is_near
-        self.deciding: Procedures = Told(driver.deciding, outage)
-        self.serving: Procedures = Told(driver.serving, outage)
+        self.deciding: Procedures = OutageLoggingProcedures(driver.deciding, outage)
+        self.serving: Procedures = OutageLoggingProcedures(driver.serving, outage)
         self.reading = driver.reading
 
     @property
@@ -74,7 +74,7 @@ class ToldDriver:
         await self._driver.close()
 
 
-class Told:
+class OutageLoggingProcedures:
     """Procedures that report their failures to an outage."""
 
     def __init__(self, procedures: Procedures, outage: Outage) -> None:

@@ -117,3 +117,15 @@ async def test_a_name_is_free_again_and_its_numbers_go_on(leader: Leader) -> Non
     third = await leader.project()
     assert (await leader.submit(build(third))).number == 3
     assert (await leader.submit(build(await leader.project("other")))).number == 1
+
+
+async def test_a_deleted_project_keeps_no_secret(place: Place) -> None:
+    store = await place.open()
+    await store.put_project("web", "{}", None, secret="a secret", keep_secret=False)
+    assert await store.delete_project("web")
+    await place.close()
+    place.plant("UPDATE project SET deleted = FALSE")
+    brought_back = await (await place.open()).project("web")
+    await place.close()
+    assert brought_back is not None
+    assert brought_back.webhook_secret is None

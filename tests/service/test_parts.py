@@ -16,7 +16,7 @@ from boxsched.api.http.recent import RecentAnswers
 from boxsched.api.messages import checks
 from boxsched.api.messages.requests import AskBuild, ProjectSettings
 from boxsched.api.resources.activity import Activity
-from boxsched.api.resources.events import Basket
+from boxsched.api.resources.events import WriteBuffer
 from boxsched.engine.news import rfc3339
 from boxsched.errors import BoxschedError, Conflict, Invalid, Malformed
 from boxsched.store.records import IdempotencyKey
@@ -142,7 +142,7 @@ def test_what_is_remembered_is_bounded() -> None:
 
 
 async def test_a_basket_gives_all_in_order_then_its_end() -> None:
-    basket = Basket()
+    basket = WriteBuffer()
     await basket.put(b"a")
     await basket.put(b"b")
     assert await basket.take(1) == b"ab"
@@ -154,7 +154,7 @@ async def test_a_basket_gives_all_in_order_then_its_end() -> None:
 
 
 async def test_a_full_basket_makes_its_filler_wait() -> None:
-    basket = Basket()
+    basket = WriteBuffer()
     size = 16 * 1024
 
     async def fill() -> None:

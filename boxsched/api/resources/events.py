@@ -59,7 +59,7 @@ def _gone(field: str) -> Invalid:
     return Invalid("there is no such event here: read all anew", field)
 
 
-class Basket:
+class WriteBuffer:
     """What waits to be written to one reader: about BUFFER_BYTES at most."""
 
     def __init__(self) -> None:
@@ -100,28 +100,28 @@ class Basket:
 
 
 async def _pass_on(events: Subscription, stream: Stream) -> None:
-    basket = Basket()
+    buffer = WriteBuffer()
     await stream.write(hello(events.place))
-    filling = asyncio.create_task(_fill(basket, events), name="events of a reader")
+    filling = asyncio.create_task(_fill(buffer, events), name="events of a reader")
     try:
-        await _empty(basket, stream)
+        await _empty(buffer, stream)
     finally:
         filling.cancel()
         await asyncio.gather(filling, return_exceptions=True)
 
 
-async def _fill(basket: Basket, events: Subscription) -> None:
+async def _fill(buffer: WriteBuffer, events: Subscription) -> None:
     try:
         async for event in events:
-            await basket.put(message(event, events.place))
+            await buffer.put(message(event, events.place))
     except StoreAway:
         pass  # the reader comes back and goes on from where it was
     finally:
-        basket.close()
+        buffer.close()
 
 
-async def _empty(basket: Basket, stream: Stream) -> None:
-    while (data := await basket.take(KEEPALIVE_SECONDS)) is not None:
+async def _empty(buffer: WriteBuffer, stream: Stream) -> None:
+    while (data := await buffer.take(KEEPALIVE_SECONDS)) is not None:
         await stream.write(data or _KEEPALIVE)
 
 

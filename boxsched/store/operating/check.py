@@ -34,7 +34,7 @@ class Violation:
     rows: tuple[Row, ...]
 
 
-class Audience(Protocol):
+class CheckListener(Protocol):
     """Receives the progress of a check, from the thread that checks."""
 
     def step(self, what: str) -> None:
@@ -44,43 +44,43 @@ class Audience(Protocol):
         """A remark: a check that was left out, or a command that was set aside."""
 
 
-class Nobody:
+class SilentListener:
     def step(self, what: str) -> None: ...
 
     def note(self, text: str) -> None: ...
 
 
-async def check(url: str, audience: Audience | None = None) -> list[Violation]:
+async def check(url: str, listener: CheckListener | None = None) -> list[Violation]:
     """Empty where all is well; raises StoreAway where the database cannot be read."""
-    return await asyncio.to_thread(_check, url, audience or Nobody())
+    return await asyncio.to_thread(_check, url, listener or SilentListener())
 
 
-def _check(url: str, audience: Audience) -> list[Violation]:
+def _check(url: str, listener: CheckListener) -> list[Violation]:
     try:
         with opened(url, program="boxsched check") as session:
-            return list(violations(session, audience))
+            return list(violations(session, listener))
     except StoreDamaged as error:
         return [Violation("file", error.message, ((str(error.__cause__),),))]
 
 
-def violations(session: Session, audience: Audience) -> Iterator[Violation]:
+def violations(session: Session, listener: CheckListener) -> Iterator[Violation]:
     """All violations that the session's transaction sees."""
     blocks = {**SQL}
     if isinstance(session, sqlite_session.Session):
-        audience.step("the file")
+        listener.step("the file")
         yield from _integrity(session.raw)
     else:
-        blocks |= _of_commit_times(session, audience)
+        blocks |= _of_commit_times(session, listener)
     refuse_other_schema(session)
     for number, (name, block) in enumerate(blocks.items(), 1):
-        audience.step(f"{name.replace('_', ' ')} ({number} of {len(blocks)})")
+        listener.step(f"{name.replace('_', ' ')} ({number} of {len(blocks)})")
         rows = list(session.stream(block))
         if rows:
             yield _violation(block.purpose.replace("\n", " "), rows)
     for command in session.run(reads.set_aside(NOTED_AT_MOST)):
-        audience.note(_noted(command))
+        listener.note(_noted(command))
     broken: dict[str, list[Row]] = {}
-    for what, row in Replay(session.stream, audience.step).run():
+    for what, row in Replay(session.stream, listener.step).run():
         broken.setdefault(what, []).append(row)
     for what, found in broken.items():
         yield _violation(what, found)
@@ -92,11 +92,11 @@ def _integrity(raw: sqlite3.Connection) -> Iterator[Violation]:
         yield Violation("file", "the database file is damaged", tuple(found))
 
 
-def _of_commit_times(session: Session, audience: Audience) -> Mapping[str, Block]:
+def _of_commit_times(session: Session, listener: CheckListener) -> Mapping[str, Block]:
     """What only the times of PostgreSQL's commits can tell, where it keeps them (V2)."""
     if list(session.stream(_OPERATING["commit_times"])) == [("on",)]:
         return load("check_postgres.sql")
-    audience.note(
+    listener.note(
         "V2 (nothing committed by a leader after its successor began) was not looked at: "
         "PostgreSQL keeps no times of commits here (track_commit_timestamp is off)"
     )

@@ -7,7 +7,7 @@ SELECT v.id, 0, 0, 0, '' FROM v WHERE v.id IS NOT NULL
 ON CONFLICT (id) DO NOTHING;
 
 -- name: shards
--- How far each shard is, and who leads it or did so last.
+-- Each shard's epoch and last batch, and the node that leads it or led it last.
 -- returns: id, epoch, batch, node
 SELECT id, epoch, batch, node FROM shard ORDER BY id;
 
@@ -29,12 +29,12 @@ SELECT id, name, url, version, started_at,
   FROM node ORDER BY id;
 
 -- name: forget_node
--- A node that will not come again.
+-- Delete a node.
 -- returns: nothing
 DELETE FROM node WHERE name = :name;
 
 -- name: old_nodes
--- Those of these nodes that started, and were seen, so many seconds ago.
+-- The nodes, among these, that started and were seen more than :seconds ago.
 -- returns: name
 WITH v(name) AS (VALUES (:name))
 SELECT node.name FROM v JOIN node ON node.name = v.name

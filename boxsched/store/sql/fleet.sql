@@ -75,7 +75,7 @@ UPDATE worker SET beat = beat + 1, lost_after = :lost_after, problem = v.problem
 RETURNING id;
 
 -- name: pulses
--- How alive the workers of a shard's organization are.
+-- The heartbeats of the workers of a shard's organization.
 -- returns: id, node, connected, beat, connection, lost_after, name, problem, stop_grace
 SELECT worker.id, worker.node, worker.state <> 'disconnected', worker.beat, worker.connection,
        worker.lost_after, worker.name, worker.problem, worker.stop_grace
@@ -96,17 +96,17 @@ SELECT id FROM worker
    FOR NO KEY UPDATE OF worker;
 
 -- name: forget_boxes
--- Those of a worker that is forgotten.
+-- Delete the Boxes of a worker that is removed.
 -- returns: nothing
 DELETE FROM box WHERE worker = :worker;
 
 -- name: forget_worker
--- A worker that will not come again.
+-- Delete a worker.
 -- returns: nothing
 DELETE FROM worker WHERE id = :worker;
 
 -- name: add_boxes
--- Boxes that the worker did not have; the engine's batch makes them usable.
+-- Insert Boxes that the worker did not have; the engine's batch makes them usable.
 -- returns: nothing
 WITH v(ordinal, box_type) AS (VALUES (:ordinal, :box_type))
 INSERT INTO box (worker, ordinal, box_type, retired, freed_at)
@@ -157,7 +157,7 @@ SELECT box.worker, CAST(json_agg(json_build_array(
  GROUP BY box.worker;
 
 -- name: boxes
--- Every Box in being, with what runs on it.
+-- Every Box in use, with what runs on it.
 -- returns: id, worker, ordinal, box_type, retired, job, last_project, last_branch, freed_at,
 -- worker_name, workload, job_name
 SELECT box.id, box.worker, box.ordinal, box.box_type, box.retired, box.job, box.last_project,

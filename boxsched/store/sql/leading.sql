@@ -11,7 +11,7 @@ RETURNING epoch;
 SELECT epoch, batch FROM shard WHERE id = :shard;
 
 -- name: load_organization
--- The organization whose share of the work the shard is; none where it has none yet.
+-- The shard's organization; no row if it has none yet.
 -- returns: id, name, policy, max_boxes, priority_aging, shard
 SELECT id, name, policy, max_boxes, priority_aging, shard FROM organization WHERE shard = :shard;
 
@@ -200,7 +200,7 @@ UPDATE box
 WITH v(id) AS (VALUES (:id)) UPDATE box SET retired = TRUE FROM v WHERE box.id = v.id;
 
 -- name: remove_boxes
--- Boxes that went. Their rows stay: a worker that connects at this moment has been told their ids.
+-- Boxes that are gone. Their rows stay: a worker that connects at this moment has been given their ids.
 -- returns: nothing
 WITH v(id) AS (VALUES (:id)) UPDATE box SET retired = TRUE, job = NULL FROM v WHERE box.id = v.id;
 
@@ -216,14 +216,14 @@ ON CONFLICT (project, job_name) DO UPDATE
    SET recent = excluded.recent, expected_seconds = excluded.expected_seconds;
 
 -- name: forget_job_names
--- Job names that did not run for longest.
+-- Delete the history of job names that have not run for longest.
 -- returns: nothing
 WITH v(project, job_name) AS (VALUES (:project, :job_name))
 DELETE FROM job_history
  WHERE (job_history.project, job_history.job_name) IN (SELECT v.project, v.job_name FROM v);
 
 -- name: insert_events
--- What the batch adds to the history.
+-- Add the batch's events to the history.
 -- returns: nothing
 WITH v(n, type, at, workload, job, data) AS (VALUES (
     :n, :type, :at, :workload, :job, :data

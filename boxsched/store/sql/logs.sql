@@ -1,5 +1,5 @@
 -- name: log_ends
--- How far these logs go; no row where there is none yet.
+-- The lengths of these logs in bytes; no row for a log without output.
 -- returns: job, attempt, end_byte
 WITH v(job, attempt) AS (VALUES (:job, :attempt))
 SELECT c.job, c.attempt, c.end_byte
@@ -9,13 +9,13 @@ SELECT c.job, c.attempt, c.end_byte
  );
 
 -- name: log_end
--- How far one log goes; no row where there is none yet.
+-- The length of one log in bytes; no row for a log without output.
 -- returns: end_byte
 SELECT end_byte FROM log_chunk WHERE job = :job AND attempt = :attempt
  ORDER BY first_byte DESC LIMIT 1;
 
 -- name: insert_chunks
--- What the logs go on with.
+-- Append chunks to logs.
 -- returns: nothing
 WITH v(job, attempt, first_byte, end_byte, data) AS (VALUES (
     :job, :attempt, :first_byte, :end_byte, :data
@@ -24,7 +24,7 @@ INSERT INTO log_chunk (job, attempt, first_byte, end_byte, data)
 SELECT v.job, v.attempt, v.first_byte, v.end_byte, v.data FROM v WHERE v.job IS NOT NULL;
 
 -- name: log
--- The chunks that a stretch of a log lies in, in order.
+-- The chunks that contain a range of a log, in order.
 -- returns: first_byte, data
 SELECT first_byte, data FROM log_chunk
  WHERE job = :job AND attempt = :attempt AND first_byte < :end AND end_byte > :start

@@ -60,12 +60,12 @@ UPDATE project SET deleted = TRUE, version = version + 1, webhook_secret = NULL
 RETURNING id, (SELECT shard FROM organization WHERE organization.id = project.organization);
 
 -- name: forget_durations
--- What the jobs of a deleted project took.
+-- Delete the durations of a deleted project's jobs.
 -- returns: nothing
 DELETE FROM job_history WHERE project = :project;
 
 -- name: unfinished_of_project
--- A row while the project has unfinished workloads; asked behind bury_project's row lock.
+-- A row while the project has unfinished workloads; read under bury_project's row lock.
 -- returns: one
 SELECT 1 FROM workload WHERE finished_at IS NULL AND project = :project LIMIT 1;
 

@@ -27,7 +27,7 @@ SELECT * FROM workload_shown
  ORDER BY finished_at DESC LIMIT :limit;
 
 -- name: overtook_and_finished
--- Of the last finished ones: how many finished since, and which of them came later and began since.
+-- Among the last finished workloads: how many finished since, and how many came later and started since.
 -- returns: finished, came_later
 SELECT count(*), coalesce(sum(CASE WHEN id > :workload AND started_at >= :since THEN 1 END), 0)
   FROM (SELECT id, started_at FROM workload
@@ -35,7 +35,7 @@ SELECT count(*), coalesce(sum(CASE WHEN id > :workload AND started_at >= :since 
          ORDER BY finished_at DESC LIMIT :limit) AS recent;
 
 -- name: overtook_and_run
--- Unfinished ones that came later, began since, and hold a Box.
+-- How many unfinished workloads came later, started since, and hold a Box.
 -- returns: running
 SELECT count(*) FROM workload
  WHERE id IN (SELECT job / 1024 FROM box WHERE job IS NOT NULL AND job / 1024 > :workload)
@@ -61,12 +61,12 @@ SELECT job.id, job.name, job.box_type, job.timeout_seconds, job.expected_seconds
   FROM v JOIN job ON job.id = v.id;
 
 -- name: job_state
--- How far a job is, for who follows its log.
+-- A job's state and attempt, for readers of its log.
 -- returns: state, attempt
 SELECT state, attempt FROM job WHERE id = :job;
 
 -- name: find_number
--- The workload of that number in the project of a name, or in one that had the name before.
+-- The workload with a number in the project of a name, or in a deleted project of that name.
 -- returns: workload
 SELECT max(f.id) FROM (
     SELECT w.id FROM project AS p JOIN workload AS w ON w.project = p.id AND w.number = :number
@@ -98,7 +98,7 @@ SELECT s.id, coalesce(s.batch, 0),
  ORDER BY s.id;
 
 -- name: events_there
--- Which of these places in the history have an event.
+-- The places, among these, that have an event.
 -- returns: shard, batch, n
 WITH v(shard, batch, n) AS (VALUES (:shard, :batch, :n))
 SELECT e.shard, e.batch, e.n
@@ -111,7 +111,7 @@ SELECT restored, timeline, began_at FROM lineage
  WHERE number > 1 OR restored ORDER BY number DESC LIMIT 1;
 
 -- name: try_to_write
--- Writes a row as it is.
+-- Write a row without a change: the database takes writes.
 -- returns: nothing
 UPDATE organization SET name = name WHERE id = 1;
 
@@ -121,7 +121,7 @@ UPDATE organization SET name = name WHERE id = 1;
 SELECT 1 FROM meta LIMIT 1;
 
 -- name: cluster
--- What names this database.
+-- The database's name.
 -- returns: value
 SELECT value FROM meta WHERE key = 'cluster';
 
@@ -131,18 +131,18 @@ SELECT value FROM meta WHERE key = 'cluster';
 SELECT id, kind, payload, workload, error, at FROM set_aside ORDER BY id DESC LIMIT :limit;
 
 -- name: set_aside_of
--- Those about one workload.
+-- The commands about one workload that were set aside, latest first.
 -- returns: id, kind, payload, workload, error, at
 SELECT id, kind, payload, workload, error, at FROM set_aside
  WHERE workload = :workload ORDER BY id DESC LIMIT :limit;
 
 -- name: set_aside_one
--- One of them.
+-- One command that was set aside.
 -- returns: id, kind, payload, workload, error, at
 SELECT id, kind, payload, workload, error, at FROM set_aside WHERE id = :id;
 
 -- name: drop_old_set_aside
--- Those set aside before then, among the oldest.
+-- Delete commands that were set aside before then, among the oldest.
 -- returns: one
 DELETE FROM set_aside WHERE at < :then AND id IN (
     SELECT id FROM set_aside ORDER BY id LIMIT :limit
@@ -150,7 +150,7 @@ DELETE FROM set_aside WHERE at < :then AND id IN (
 RETURNING 1;
 
 -- name: drop_set_aside_beyond
--- The oldest, where there are more than are kept.
+-- Delete the oldest commands beyond the number to keep.
 -- returns: one
 DELETE FROM set_aside WHERE id IN (
     SELECT id FROM set_aside ORDER BY id DESC LIMIT :limit OFFSET :kept
@@ -158,7 +158,7 @@ DELETE FROM set_aside WHERE id IN (
 RETURNING 1;
 
 -- name: drop_set_aside
--- One that an operator has seen to.
+-- Delete a command that an operator has dealt with.
 -- returns: id
 DELETE FROM set_aside WHERE id = :id
 RETURNING id;

@@ -14,7 +14,7 @@ SELECT p.id, p.name,
  WHERE NOT p.deleted;
 
 -- name: states
--- How the tables have the workloads that the leaders know of.
+-- The states, in the tables, of the workloads that the leaders know of.
 -- returns: id, state
 SELECT id, state FROM workload
  WHERE id NOT IN (SELECT workload FROM inbox WHERE workload IS NOT NULL);

@@ -1,5 +1,5 @@
 -- name: put_token
--- A token that holds from now on; one whose digest is there already stays as it is, revoked or not.
+-- Store a token. A token whose digest is stored already stays as it is, revoked or not.
 -- returns: nothing
 INSERT INTO token (
     id, digest, role, name, created_at, expires_at, organization, max_workers
@@ -9,7 +9,7 @@ INSERT INTO token (
 ON CONFLICT (digest) DO NOTHING;
 
 -- name: token
--- The token of that digest.
+-- The token with a digest, unless it was revoked.
 -- returns: id, digest, role, name, created_at, expires_at, organization, max_workers
 SELECT id, digest, role, name, created_at, expires_at, organization, max_workers FROM token
  WHERE digest = :digest AND NOT revoked;
@@ -21,21 +21,21 @@ SELECT id, digest, role, name, created_at, expires_at, organization, max_workers
  WHERE NOT revoked ORDER BY created_at, id;
 
 -- name: revoke_token
--- It holds no more, for good.
+-- Revoke a token for good.
 -- returns: id
 UPDATE token SET revoked = TRUE, revoked_at = EXTRACT(EPOCH FROM clock_timestamp())
  WHERE id = :id AND NOT revoked
 RETURNING id;
 
 -- name: stamp_revoked_tokens
--- Tokens that a program of an earlier schema revoked: their age counts from now.
+-- Date the tokens that a program of an earlier schema revoked: their age counts from now.
 -- returns: nothing
 UPDATE token SET revoked_at = EXTRACT(EPOCH FROM clock_timestamp())
  WHERE revoked AND revoked_at IS NULL;
 
 -- name: drop_revoked_tokens
--- Some of the tokens that were revoked so many seconds ago. That of a data folder stays for good: its
--- node's next start would bring it back.
+-- Delete some of the tokens revoked more than :seconds ago. The token of a data folder stays for good:
+-- its node's next start would bring it back.
 -- returns: one
 DELETE FROM token WHERE id IN (
     SELECT id FROM token
@@ -46,8 +46,8 @@ DELETE FROM token WHERE id IN (
 RETURNING 1;
 
 -- name: drop_expired_tokens
--- Some of the tokens that ended so many seconds ago. A data folder's token never ends by itself, so
--- no node's start brings one of these back.
+-- Delete some of the tokens that expired more than :seconds ago. A data folder's token never expires,
+-- so no start of a node brings one of these back.
 -- returns: one
 DELETE FROM token WHERE id IN (
     SELECT id FROM token WHERE expires_at < EXTRACT(EPOCH FROM clock_timestamp()) - :seconds

@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
 
 from boxsched.model import ProjectId, WorkloadId, job_id, lane_key
 from boxsched.protocol import inbox
 from boxsched.store.blocks import Call, Row, Steps, load
+from boxsched.store.mapping import mapper
 from boxsched.store.records import (
     IdempotencyKey,
     JobSpec,
@@ -23,6 +25,20 @@ from boxsched.store.rows import json_text
 _SQL = load("submission.sql")
 
 _Key = tuple[str, str]  # scope and key
+
+
+class _Known(NamedTuple):
+    """A row of ``known_keys``: the answer that was given under a key."""
+
+    scope: str
+    key: str
+    body_sha256: str
+    workload: int
+    number: int
+    project_deleted: bool
+
+
+_known = mapper(_Known, _SQL["known_keys"].returns, project_deleted=bool)
 _Expected = Mapping[tuple[ProjectId, str], float]
 
 
@@ -45,9 +61,10 @@ def ask(shard: int, commands: Sequence[tuple[str, bytes]]) -> Steps[None]:
 
 def idempotency(key: IdempotencyKey, *, living: bool = False) -> Steps[Submitted | KeyTaken | None]:
     found = yield _SQL["known_keys"].rows([(key.scope, key.key)])
-    if not found or (living and _is_of_deleted(found[0])):
-        return None
-    return _seen_before(found[0], key)
+    for row in found:
+        known = _known(row)
+        return None if living and known.project_deleted else _seen_before(known, key)
+    return None
 
 
 def sweep_keys(after: tuple[str, str], seconds: float, limit: int) -> Steps[SweptKeys]:
@@ -102,23 +119,18 @@ def submit(group: Sequence[NewWorkload]) -> Steps[list[SubmitOutcome]]:
     return [outcomes[index] for index in range(len(group))]
 
 
-def _known_keys(group: Sequence[NewWorkload]) -> Steps[tuple[dict[_Key, Row], set[_Key]]]:
-    """The rows of keys that count, and the keys that deleted projects had."""
+def _known_keys(group: Sequence[NewWorkload]) -> Steps[tuple[dict[_Key, _Known], set[_Key]]]:
+    """The earlier answers under the group's keys, and the keys that deleted projects had."""
     keys = {(key.scope, key.key) for new in group if (key := new.idempotency)}
-    found = yield _SQL["known_keys"].rows(sorted(keys))
-    former = {(row[0], row[1]) for row in found if _is_of_deleted(row)}
-    return {(row[0], row[1]): row for row in found if not _is_of_deleted(row)}, former
-
-
-def _is_of_deleted(row: Row) -> bool:
-    """Whether a row of ``known_keys`` is of a project that is deleted by now."""
-    return bool(row[5])
+    found = [_known(row) for row in (yield _SQL["known_keys"].rows(sorted(keys)))]
+    former = {(one.scope, one.key) for one in found if one.project_deleted}
+    return {(one.scope, one.key): one for one in found if not one.project_deleted}, former
 
 
 def _without_repeats(
-    group: Sequence[NewWorkload], known: Mapping[_Key, Row]
+    group: Sequence[NewWorkload], known: Mapping[_Key, _Known]
 ) -> tuple[list[int], dict[int, int | None]]:
-    """Who is to be stored, and who repeats whom (None: one that the store knows)."""
+    """The indexes to store; for each repetition the index that it repeats (None: a stored one)."""
     fresh: list[int] = []
     repeats: dict[int, int | None] = {}
     first: dict[_Key, int] = {}
@@ -140,7 +152,7 @@ def _repeated(
     group: Sequence[NewWorkload],
     index: int,
     earlier: int | None,
-    known: Mapping[_Key, Row],
+    known: Mapping[_Key, _Known],
     outcomes: Mapping[int, SubmitOutcome],
 ) -> SubmitOutcome:
     key = group[index].idempotency
@@ -155,12 +167,11 @@ def _repeated(
     return Submitted(outcome.id, outcome.number, repeated=True)
 
 
-def _seen_before(row: Row, key: IdempotencyKey) -> Submitted | KeyTaken:
-    """What a row of ``known_keys`` answers."""
-    _, _, body_sha256, workload, number, _ = row
-    if body_sha256 != key.body_sha256:
+def _seen_before(known: _Known, key: IdempotencyKey) -> Submitted | KeyTaken:
+    """The earlier answer again; KeyTaken if the key came with another body."""
+    if known.body_sha256 != key.body_sha256:
         return KeyTaken()
-    return Submitted(WorkloadId(workload), number, repeated=True)
+    return Submitted(WorkloadId(known.workload), known.number, repeated=True)
 
 
 def _take_numbers(group: Sequence[NewWorkload]) -> Steps[tuple[list[int], Mapping[int, int]]]:

@@ -1,7 +1,7 @@
 """Workers and their Boxes, and what each worker should be doing."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -14,6 +14,7 @@ from boxsched.protocol.workers import BoxRow, Connected, Connection, NewWorker, 
 from boxsched.store import rows
 from boxsched.store.blocks import Steps, load
 from boxsched.store.errors import BoundToAnother, NoPlace, NotYet
+from boxsched.store.mapping import mapper
 from boxsched.store.records import Worker
 
 NO_PROBLEMS: Mapping[WorkerId, str] = {}
@@ -25,8 +26,22 @@ _SQL = load("fleet.sql")
 _assigned = msgspec.json.Decoder(list[tuple[Any, ...]])
 
 
+class _Known(NamedTuple):
+    """A row of ``find_workers``. ``token_holds``: whether its token is valid."""
+
+    id: int
+    identity: str | None
+    name: str
+    organization: int
+    token: str | None
+    token_holds: bool
+
+
+_known = mapper(_Known, _SQL["find_workers"].returns, token_holds=bool)
+
+
 def connect_worker(new: NewWorker) -> Steps[Connected]:
-    known = yield from _known(new)
+    known = yield from _find(new)
     values = {
         "identity": new.identity,
         "name": new.name,
@@ -51,31 +66,33 @@ def connect_worker(new: NewWorker) -> Steps[Connected]:
     return Connected(Connection(WorkerId(worker), number), shard[0][0], boxes)
 
 
-def _known(new: NewWorker) -> Steps[tuple[int, bool] | None]:
-    """The worker's row, and whether it is bound to this token already. It is that of its identity,
-    or of its name where that has no identity yet. Raises Conflict, BoundToAnother."""
-    found = yield _SQL["find_workers"](identity=new.identity, name=new.name)
+def _find(new: NewWorker) -> Steps[tuple[int, bool] | None]:
+    """The id of the worker's row, and whether it is bound to this token; None for a new worker.
+
+    The row is the one of its identity, or of its name where that row has no identity yet. Raises
+    Conflict, BoundToAnother.
+    """
     mine = named = None
-    for id_, identity, name, organization, token, holds in found:
-        if identity == new.identity:
-            mine = (id_, organization, token, holds)
-        if name == new.name:
-            named = (id_, organization, token, holds, identity)
-    if mine is None and named is not None and named[4] is None:
-        mine = named[:4]
-    if named is not None and (mine is None or named[0] != mine[0]):
+    for row in (yield _SQL["find_workers"](identity=new.identity, name=new.name)):
+        known = _known(row)
+        if known.identity == new.identity:
+            mine = known
+        if known.name == new.name:
+            named = known
+    if mine is None and named is not None and named.identity is None:
+        mine = named
+    if named is not None and (mine is None or named.id != mine.id):
         raise Conflict(f"another worker has the name {new.name!r}: give this one its own")
     if mine is None:
         return None
-    id_, organization, token, holds = mine
-    if organization != new.organization:
+    if mine.organization != new.organization:
         raise Conflict(f"the worker {new.name!r} belongs to another organization")
-    if token != new.token and holds:
+    if mine.token != new.token and mine.token_holds:
         raise BoundToAnother(
-            f"this worker is bound to another token, {token}: connect with that one, revoke it "
-            "first, or give this worker a data folder of its own"
+            f"this worker is bound to another token, {mine.token}: connect with that one, revoke "
+            "it first, or give this worker a data folder of its own"
         )
-    return id_, token == new.token
+    return mine.id, mine.token == new.token
 
 
 def _make_place(new: NewWorker) -> Steps[None]:
