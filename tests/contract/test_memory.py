@@ -5,13 +5,22 @@ from pathlib import Path
 
 import pytest
 
-from boxsched.store.marks import Descent, Mark
+from boxsched.store.marks import Descent, Mark, Seen
 from boxsched.store.memory import FILE, Memory
 from tests.contract.conftest import Place
 from tests.contract.world import Leader
 
 MARK = Mark("system", 1, "run", "cluster", (Descent("first", False, "system", 1),), {1: (1, 1)})
 LATER = Mark("system", 1, "run", "cluster", MARK.lineage, {1: (1, 2)})
+
+
+def test_the_highest_timeline_of_a_system_is_remembered() -> None:
+    seen = Seen()
+    assert seen.note(Mark("system", 2, "run", "cluster"))
+    assert not seen.note(Mark("system", 1, "run", "cluster"))
+    assert seen.timeline == 2
+    assert seen.note(Mark("other", 1, "run", "cluster"))
+    assert (seen.system, seen.timeline) == ("other", 1)
 
 
 class Writes:

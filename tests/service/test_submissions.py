@@ -55,19 +55,21 @@ async def test_priorities(waiting: House) -> None:
 
 
 async def test_the_message_overrides_fail_fast(waiting: House) -> None:
-    await waiting.project("web", fail_fast=["main"])
+    await waiting.project("web", fail_fast=["main"], servers={"s": {"jobs": [job()]}})
     stored = []
     for asked in (
         {"branch": "main"},
         {"branch": "x"},
         {"branch": "main", "message": "x [fast failing skip]"},
         {"branch": "x", "message": "[fast failing] y"},
+        {"server": "s", "message": "z"},
+        {"server": "s", "message": "[fast failing] z"},
     ):
-        made = await waiting.build(**asked)
+        made = await (waiting.deploy if "server" in asked else waiting.build)(**asked)
         workload = await waiting.node.store.workload(int(made["id"][1:]))
         assert workload is not None
         stored.append(workload.fail_fast)
-    assert stored == [True, False, False, True]
+    assert stored == [True, False, False, True, False, True]
 
 
 async def test_a_strategy_cancels_what_waits(waiting: House) -> None:
