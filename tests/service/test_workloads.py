@@ -2,6 +2,9 @@
 
 import asyncio
 import re
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -300,3 +303,32 @@ async def test_a_stop_has_no_body(waiting: House) -> None:
     assert (await waiting.call("POST", path, {"now": True})).error["field"] == "now"
     assert (await waiting.call("POST", path, data=b"{")).status == 400
     assert (await waiting.call("POST", path, {})).status == 202
+
+
+@pytest.mark.parametrize(("headers", "status"), [({}, 409), ({"Idempotency-Key": "k"}, 202)])
+async def test_a_stop_that_comes_behind_the_end(
+    running: House,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    headers: dict[str, str],
+    status: int,
+) -> None:
+    """Its answer under a key is the one that a repetition gets: the wish is stored."""
+    gate = tmp_path / "gate"
+    await running.project("web")
+    waits = f"until [ -e {gate} ]; do sleep 0.02; done"
+    build = await running.build(jobs=[job("test", waits)])
+    await running.until(build["id"], state="running")
+
+    def behind_the_end(ask: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        async def asked(*args: object) -> Any:
+            gate.touch()
+            assert (await running.finished(build["id"]))["result"] == "passed"
+            return await ask(*args)
+
+        return asked
+
+    node = running.node
+    monkeypatch.setattr(node, "ask", behind_the_end(node.ask))
+    monkeypatch.setattr(node.store, "ask_once", behind_the_end(node.store.ask_once))
+    assert (await stop(running, build["id"], **headers)).status == status
