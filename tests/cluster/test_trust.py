@@ -1,5 +1,6 @@
 """How long a node trusts its locks; on a held clock, over a lock server in memory."""
 
+import asyncio
 import time
 from collections.abc import Callable
 
@@ -230,6 +231,69 @@ async def test_an_answer_from_before_a_release_hands_nothing_over(begin, server)
             node.ping()
             await node.step()
     assert (first.leadership.led, second.leadership.led) == ({1}, {2})
+
+
+async def test_an_answer_from_before_a_release_begins_no_second_engine(begin, server) -> None:
+    """Also one that was asked for in the same instant: the lock is going to be unlocked."""
+    node = await leading(begin("a"))
+    first = node.engines[1]
+    node.ping()  # shows the lock as ours; read after the release
+    node.leadership._end(1)
+    await node.step(reads_mail=False)
+    assert not node.engines
+    (told, seen) = node.mail.pop()
+    told(seen)
+    assert not node.engines and server.epochs == {1: first.epoch}
+    server.pass_time(PING_SECONDS)
+    node.ping()
+    await node.step()
+    assert node.engines[1] is not first, "the next answer counts"
+
+
+async def test_a_lock_that_is_seen_to_be_gone_ends_its_engine(begin, server) -> None:
+    """An operator has unlocked it, say: another node may lead already."""
+    node = await leading(begin("a"))
+    engine = node.engines[1]
+    node.locks.session.shards[1] = 0
+    node.ping()
+    [(told, seen)] = node.mail
+    node.mail.clear()
+    told(seen)
+    assert not engine.may_lead() and node.leadership.led == frozenset()
+
+
+async def test_a_node_that_stops_begins_no_engine(begin, server) -> None:
+    """A lock that it was given in its last moment is released."""
+    node = await leading(HeldNode("a", server, heads := Heads((1,))))
+    node.engines[1].busy = True
+    heads.ids = (1, 2)
+    await node.leadership._look_for_shards()
+    node.ping()  # takes the second shard's lock
+    node.closing = asyncio.get_running_loop().create_task(node.leadership.close())
+    await asyncio.sleep(0)
+    (told, seen) = node.mail.pop()
+    told(seen)
+    assert set(node.engines) == {1}
+    node.ping()
+    assert server.holder(2) is None
+    node.engines[1].busy = False
+    for _ in range(3):
+        await node.step()
+    await node.closing
+    assert not server.sessions
+
+
+async def test_an_engine_that_ends_by_a_mistake_ends_the_leadership(begin, server) -> None:
+    node = await leading(begin("a"))
+    tenure = node.leadership._tenures[1]
+
+    async def mistaken() -> None:
+        raise ZeroDivisionError
+
+    tenure.task.cancel()
+    tenure.task = asyncio.create_task(mistaken())
+    with pytest.raises(ZeroDivisionError):
+        await node.step()
 
 
 async def test_releases_for_an_earlier_session_are_forgotten(begin, server) -> None:

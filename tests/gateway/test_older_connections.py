@@ -2,11 +2,15 @@
 
 import asyncio
 
+import pytest
+
+from boxsched.gateway.entry import Gone
 from boxsched.gateway.figures import Times
 from boxsched.gateway.presence import Ends
 from boxsched.model import WorkerId
 from boxsched.protocol import inbox, wire
-from boxsched.protocol.workers import Connection
+from boxsched.protocol.shards import SHARD
+from boxsched.protocol.workers import Connected, Connection
 from tests.gateway.house import PATIENCE_SECONDS, House
 
 
@@ -59,6 +63,22 @@ async def test_an_older_connections_boxes_are_not_announced_after_the_newers(hou
     [announced] = [one for one in house.asked if isinstance(one, inbox.BoxesSet)]
     (pulse,) = await house.store.pulses(1)
     assert announced.connection == pulse.connection
+
+
+async def test_an_older_connection_that_reaches_the_store_last_announces_nothing(
+    house: House,
+) -> None:
+    entry = house.gateway._entry
+    entry._newest[WorkerId(1)] = 8
+
+    class Open:
+        gone = False
+
+    older = Connected(Connection(WorkerId(1), 7), SHARD, ())
+    with pytest.raises(Gone):
+        await entry.announce(Open(), older, None)  # type: ignore[arg-type]
+    assert not house.asked
+    assert entry._newest == {1: 8}
 
 
 async def test_the_end_of_an_older_connection_leaves_the_newer_ones_number(house: House) -> None:
@@ -114,3 +134,19 @@ async def test_an_older_connections_heartbeats_are_not_written(house: House) -> 
     await beats.write()
     assert house.gateway.figures.ended == {"replaced": 1}
     await newer.beat()
+
+
+async def test_a_worker_that_has_hung_up_is_not_written_to_the_store(house: House) -> None:
+    """It waited for its turn, or for the database: its next connection is the worker."""
+
+    class Left:
+        gone, address = True, "127.0.0.1"
+
+    hello = wire.Hello(wire.VERSION, "own w", "w", ("default",), "", "")
+    connected = Connected(Connection(WorkerId(1), 7), SHARD, ())
+    entry = house.gateway._entry
+    with pytest.raises(Gone):
+        await entry.connect(Left(), hello, house.token)  # type: ignore[arg-type]
+    with pytest.raises(Gone):
+        await entry.announce(Left(), connected, None)  # type: ignore[arg-type]
+    assert not await house.store.workers() and not house.asked

@@ -1,0 +1,147 @@
+"""A mirror of a shard: when it loads, when it does not, and for whom."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from boxsched.cluster.mirror import Mirror
+from boxsched.errors import StoreAway
+from tests.engine.shop import Shop
+
+PATIENCE_SECONDS = 20.0
+
+
+class Counted:
+    """The store, with its loads counted, and slowed down on the mirror's clock."""
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+        self.loads = 0
+        self.pulses_read = 0
+        self.now = 100.0
+        self.away = False
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.begun = asyncio.Event()
+
+    async def shards(self) -> Any:
+        if self.away:
+            raise StoreAway("away for the test")
+        return await self._store.shards()
+
+    async def mirror(self, shard: int, loading: Any) -> None:
+        self.loads += 1
+        self.begun.set()
+        await self.gate.wait()
+        self.now += 0.25
+        await self._store.mirror(shard, loading)
+
+    async def pulses(self, shard: int) -> Any:
+        self.pulses_read += 1
+        return await self._store.pulses(shard)
+
+
+@pytest.fixture
+async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
+    shop = await Shop.open(tmp_path, boxes=1)
+    await shop.project("web")
+    yield shop
+    await shop.close()
+
+
+@pytest.fixture
+def store(shop: Shop) -> Counted:
+    return Counted(shop.store)
+
+
+@pytest.fixture
+def mirror(store: Counted) -> Mirror:
+    """Its clock goes on by a second with each look, so that it never rests for long."""
+
+    def clock() -> float:
+        store.now += 1.0
+        return store.now
+
+    return Mirror(store, 1, lambda node: True, clock)  # type: ignore[arg-type]
+
+
+async def test_while_the_shard_stands_still_it_is_loaded_once(
+    store: Counted, mirror: Mirror
+) -> None:
+    first = await mirror.books()
+    assert await mirror.books() is first
+    assert store.loads == 1
+    assert store.pulses_read == 1, "a worker's row changes without a batch of the shard"
+
+
+async def test_a_batch_more_is_loaded(shop: Shop, store: Counted, mirror: Mirror) -> None:
+    first = await mirror.books()
+    build = await shop.build()
+    second = await mirror.books()
+    assert second is not first and store.loads == 2
+    assert build in second.core.workloads
+
+
+async def test_another_leadership_is_loaded_also_with_the_same_batch(
+    shop: Shop, store: Counted, mirror: Mirror
+) -> None:
+    first = await mirror.books()
+    await shop.restart()  # raises the epoch, commits nothing
+    assert await mirror.books() is not first
+    assert store.loads == 2
+
+
+async def test_those_who_ask_during_a_load_share_the_next_one(
+    store: Counted, mirror: Mirror
+) -> None:
+    """And get none from before they asked."""
+    store.gate.clear()
+    first = asyncio.create_task(mirror.books())
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await store.begun.wait()
+    rest = [asyncio.create_task(mirror.books()) for _ in range(3)]
+    await asyncio.sleep(0)
+    heads = store.shards
+    looks: list[int] = []
+
+    async def looked() -> Any:
+        looks.append(1)
+        return await heads()
+
+    store.shards = looked  # type: ignore[method-assign]
+    store.gate.set()
+    answers = await asyncio.gather(first, *rest)
+    assert store.loads == 1 and len(set(map(id, answers))) == 1
+    assert len(looks) == 1, "one look behind the load, for all three"
+
+
+async def test_one_that_goes_away_leaves_the_answer_to_the_others(
+    store: Counted, mirror: Mirror
+) -> None:
+    store.gate.clear()
+    goes, stays = (asyncio.create_task(mirror.books()) for _ in range(2))
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await store.begun.wait()
+    goes.cancel()
+    await asyncio.gather(goes, return_exceptions=True)
+    store.gate.set()
+    assert (await stays).core is not None
+
+
+async def test_after_a_failure_it_is_loaded_anew(store: Counted, mirror: Mirror) -> None:
+    await mirror.books()
+    store.away = True
+    for _ in range(2):
+        with pytest.raises(StoreAway):
+            await mirror.books()
+    store.away = False
+    assert (await mirror.books()).core is not None
+
+
+async def test_it_rests_as_long_as_a_load_took(store: Counted) -> None:
+    mirror = Mirror(store, 1, lambda node: True, lambda: store.now)  # type: ignore[arg-type]
+    await mirror.books()
+    assert mirror._rest_until == store.now + 0.25
