@@ -1,4 +1,4 @@
-"""How long Hypothesis looks: the same examples every time, unless someone wants to explore.
+"""Hypothesis tries the same examples in every run, unless ``explore`` is asked for.
 
 ``BOXSCHED_HYPOTHESIS=explore pytest tests/core`` draws new ones, and ten times as many.
 """

@@ -1,4 +1,4 @@
-"""The reference, event by event and Box by Box: what the state machine holds the core against."""
+"""The naive model with single events and Boxes; the state machine compares the core with it."""
 
 from tests.reference.queueing import Reference, runs, taken_to_end
 

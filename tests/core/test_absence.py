@@ -1,5 +1,5 @@
-"""Boxes that are away and jobs that are given again, at random: the core checks itself at each
-step, no Box runs two jobs, none that is away is given, and what can go on does."""
+"""Boxes that are away and lost jobs, at random. After each step the core's own check passes, no
+Box has two jobs, and no Box that is away gets a job; at the end every workload has finished."""
 
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -1,4 +1,4 @@
-"""A forecast comes true, if nothing more is asked and every job takes as long as expected."""
+"""A forecast comes true if nothing more is submitted and every job takes as long as expected."""
 
 import pytest
 

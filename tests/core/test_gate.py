@@ -1,4 +1,4 @@
-"""The gate: admitted wholly or not at all, and whom that blocks
+"""The gate: a workload gets all its Boxes or none, and which others it blocks then
 (docs/scheduling.md, "The gate")."""
 
 import pytest

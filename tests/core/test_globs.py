@@ -1,4 +1,4 @@
-"""Globs: what ``fnmatchcase`` says, and no pattern that takes long."""
+"""Globs mean what ``fnmatchcase`` says, and no pattern takes long."""
 
 import fnmatch
 import time

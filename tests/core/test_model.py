@@ -1,4 +1,4 @@
-"""Ids, globs, priorities, the order of the queue: the words of the field as values."""
+"""Ids, lanes, globs, priorities, and the order of the queue."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""What may go on behind the first that does not fit: strict, best effort, backfill."""
+"""What may start behind the first workload that does not fit: strict, best effort, backfill."""
 
 import pytest
 

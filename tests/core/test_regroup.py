@@ -1,4 +1,4 @@
-"""A project's limit comes and goes while many wait: the queue is as if it had always been so."""
+"""A project's limit changes while many workloads wait: the queue is as if it had always been so."""
 
 from hypothesis import given
 from hypothesis import strategies as st

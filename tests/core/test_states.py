@@ -1,4 +1,4 @@
-"""Walks every pair of the transition tables: the moves that there are, and no others."""
+"""Walks every pair of state and move: the tables have the expected moves and no others."""
 
 import itertools
 

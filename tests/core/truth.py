@@ -1,4 +1,4 @@
-"""Whether a reason that the core gives is true, as the naive model sees it."""
+"""Checks a reason that the core gives against the naive model."""
 
 from boxsched.scheduling.reasons import (
     BehindReservation,

@@ -1,4 +1,4 @@
-"""A team's Boxes and workloads in virtual time, in the field's words, for scenario tests.
+"""A team's Boxes and workloads in virtual time, for scenario tests.
 
 Each call is an instant of its own; what belongs to one instant stands in ``with w.together():``.
 """

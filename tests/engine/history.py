@@ -1,4 +1,4 @@
-"""Shards that commit, nodes that hear of it or not, and readers that come and go."""
+"""Shards that commit events, and readers that connect and disconnect."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""A whole engine over a real SQLite store, with the clock held, in the field's words."""
+"""A whole engine over a real SQLite store, with a held clock."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What comes between two turns: connects while Boxes go, settings that change, takeovers."""
+"""Between two turns: workers connect while their Boxes go, settings change, leaders change."""
 
 import contextlib
 import sqlite3

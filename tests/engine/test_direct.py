@@ -1,4 +1,4 @@
-"""Reports that reach the leader in memory: acknowledged when durable, and never the shard's end."""
+"""Reports that reach the leader in memory are acknowledged when they are durable."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""The engine over a real store: what a turn leaves in it, and what a restart makes of that."""
+"""The engine over a real store: what a turn writes, and what a restart reads."""
 
 import sqlite3
 from collections.abc import AsyncIterator

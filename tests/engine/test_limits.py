@@ -1,4 +1,4 @@
-"""Workers that are heard from and do not run, or do not end, what they were given."""
+"""Workers that are connected but do not begin or do not end their jobs."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Who canceled or stopped it, and what it failed of: ``reason`` of workloads and jobs."""
+"""The ``reason`` of workloads and jobs: who canceled or stopped them, and why they failed."""
 
 import json
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""A read that fails drops nothing; a command that raises costs itself, not the node."""
+"""A read that fails drops nothing; a command that raises is set aside, and the node goes on."""
 
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Who is heard, silent, lost or cut off: by beats, by what was promised, and by nodes that go."""
+"""Which workers are heard, silent, lost or cut off: by beats, promises, and nodes that go."""
 
 import math
 import random

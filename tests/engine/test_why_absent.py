@@ -1,4 +1,4 @@
-"""What is said of those that wait while workers are away: what is true, and nothing else."""
+"""What explanations say while workers are away."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What is said once an expected time has passed: how far over it is stays known."""
+"""What explanations say once an expected time has passed."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path

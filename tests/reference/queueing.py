@@ -1,4 +1,4 @@
-"""docs/scheduling.md once more, as slowly and plainly as it can be written.
+"""The rules of docs/scheduling.md, written as plainly as possible and without regard for speed.
 
 Nothing is kept that can be counted anew: every question walks all workloads. It shares no line with
 ``boxsched.scheduling``; so where both agree, they agree by the words of that page. A workload is a

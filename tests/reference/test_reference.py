@@ -1,4 +1,4 @@
-"""The reference itself, against what others published: so that it is no mere echo of the core."""
+"""The naive model itself, compared with published results: it is no mere copy of the core."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Scenarios for tests, in few words, and what came of them."""
+"""Short helpers that make scenarios for tests and run them."""
 
 import json
 
