@@ -153,6 +153,21 @@ async def test_fail_fast_names_the_job_that_failed(shop: Shop) -> None:
     assert found.jobs[1].reason == "job j0 failed: exit status 0 (fail_fast)"
 
 
+async def test_an_event_has_the_beginning_of_a_long_message(shop: Shop) -> None:
+    (id_,) = await shop.submit(attrs.evolve(shop.new(), message="m" * 501))
+    await shop.settle()
+    (registered,) = [one for one in told(shop) if one["type"] == "workload.registered"]
+    assert registered["message"] == "m" * 500
+    assert (await shop.look(id_)).message == "m" * 501
+
+
+async def test_an_event_has_the_beginning_of_a_command_that_was_set_aside(shop: Shop) -> None:
+    await shop.store.ask(1, [("nonsense", b'"' + b"n" * 10_001 + b'"')])
+    await shop.settle()
+    (aside,) = [one for one in told(shop) if one["type"] == "command.set_aside"]
+    assert (aside["kind"], aside["payload"]) == ("nonsense", '"' + "n" * 9_999)
+
+
 # --- Stops and silence ----------------------------------------------------------------------
 
 
@@ -316,6 +331,50 @@ async def test_an_older_connection_does_not_take_boxes_from_a_newer_one(shop: Sh
     assert len(shop.events) == events
     build = await shop.build(jobs=4)
     assert (await shop.look(build)).state is State.RUNNING
+
+
+async def test_a_worker_that_is_forgotten_is_named_in_the_event(shop: Shop) -> None:
+    assert shop.first is not None
+    connection = shop.first.connection
+    before = len(shop.events)
+    await shop.ask(inbox.WorkerForgotten(connection.worker, connection.number, "ada"))
+    await shop.settle()
+    forgotten, changed = told(shop, before)[-2:]
+    assert (forgotten["type"], forgotten["name"], forgotten["by"]) == (
+        "worker.forgotten", "w", "ada",
+    )  # fmt: skip
+    assert (changed["type"], changed["total"]) == ("boxes.changed", 0)
+
+
+async def test_a_worker_is_told_on_the_node_that_it_connects_to(shop: Shop) -> None:
+    assert shop.first is not None
+    connection, books = shop.first.connection, shop.engine.books
+    rows = tuple((row.id, row.ordinal, row.box_type) for row in shop.first.boxes)
+    await shop.ask(inbox.BoxesSet(connection.worker, rows, "elsewhere", connection.number))
+    await shop.settle()
+    assert books is not None and books.places == {connection.worker: "elsewhere"}
+
+
+async def test_a_lane_stays_closed_over_a_restart(shop: Shop) -> None:
+    lanes = ({"branch": "a"}, {"server": "production"})
+    for lane in lanes:
+        await shop.build(**lane)
+    await shop.restart()
+    waiting = [await shop.build(**lane) for lane in lanes]
+    assert [(await shop.look(id_)).state for id_ in waiting] == [State.REGISTERED] * 2
+
+
+async def test_a_lost_job_that_is_stopped_is_forgotten(shop: Shop) -> None:
+    build = await begun(shop)
+    await shop.later(LOST_SECONDS)
+    books = shop.engine.books
+    assert books is not None and books.lost == {build.jobs[0].id: False}
+    await shop.stop(build.id)
+    found = await shop.look(build.id)
+    assert (found.result, found.jobs[0].result) == (Result.STOPPED, Result.STOPPED)
+    assert found.jobs[0].reason == "stopped by someone"
+    assert books.lost == {} and not books.core.lost
+    assert books.core.usage.boxes == 0
 
 
 # --- Commits that fail ----------------------------------------------------------------------

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from boxsched.engine import submissions
+from boxsched.engine.caution import MISTAKES_AT_MOST
 from boxsched.engine.engine import Engine
 from boxsched.engine.outcomes import Outcomes
 from boxsched.errors import Fenced, OutcomeUnknown, StoreAway
@@ -257,6 +258,7 @@ async def test_a_turn_that_raises_without_a_command_is_tried_again_and_then_told
     await shop.submit(shop.new(branch="y"))
     with pytest.raises(ZeroDivisionError):
         await settled(shop)
+    assert left[0] == 1_000 - 1 - MISTAKES_AT_MOST, "the first turn had commands"
     assert await shop.store.set_aside(10) == [], "nor was this one"
 
 

@@ -287,3 +287,19 @@ def test_a_worker_whose_row_is_gone_is_watched_no_more() -> None:
     seen = watch(row)
     assert seen.look([], 1.0) == NOTHING_SEEN
     assert not seen.is_there(W) and not seen._watched
+
+
+@pytest.mark.parametrize(("beat_after", "there"), [(LATE_BEATS_SECONDS, False), (2.5, True)])
+def test_a_beat_that_was_stored_before_its_node_went_may_be_seen_late(
+    beat_after: float, there: bool
+) -> None:
+    assert LATE_BEATS_SECONDS == 2.0
+    row = Row()
+    row.connect(A)
+    seen = watch(row)
+    seen.look([row.pulse], 1.0, {A})
+    row.beat()
+    seen.look([row.pulse], 1.0 + beat_after, {A})
+    sights = seen.look([row.pulse], 1.0 + NODE_GONE_SECONDS, {A})
+    assert seen.is_there(W) is there
+    assert sights.hung_up == (() if there else (W,))

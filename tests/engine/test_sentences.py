@@ -1,0 +1,109 @@
+"""The sentences of explanations, and the blockers that they name, word for word."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from boxsched.engine.absent_text import where_text
+from boxsched.engine.capacity import Absence
+from boxsched.engine.reason_text import phrase
+from boxsched.scheduling.reasons import (
+    NeedsBoxes,
+    NoSuchBoxes,
+    PlanLimit,
+    ProjectLimit,
+    Reason,
+    Runs,
+    WaitsForLane,
+)
+from tests.engine.shop import Shop
+
+
+@pytest.fixture
+async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
+    """One worker "w" with two Boxes."""
+    shop = await Shop.open(tmp_path, boxes=2)
+    await shop.project("web")
+    await shop.settle()
+    yield shop
+    await shop.close()
+
+
+@pytest.mark.parametrize(
+    ("reason", "text"),
+    [
+        (NoSuchBoxes("default", 3, 0), "Asks for 3 Boxes; there is none."),
+        (NoSuchBoxes("default", 3, 1), "Asks for 3 Boxes; there is only 1."),
+        (NoSuchBoxes("mac", 3, 2), "Asks for 3 mac Boxes; there are only 2."),
+        (NeedsBoxes("default", 1, 0), "Needs 1 Box; 0 free now."),
+        (NeedsBoxes("mac", 2, 1), "Needs 2 mac Boxes; 1 free now."),
+        (PlanLimit(2, 3, 4), "Needs 2 Boxes; 3 of the plan's 4 are in use."),
+        (PlanLimit(4, 0, 4), "Needs 4 Boxes; 0 of the plan's 4 are in use."),
+        (PlanLimit(5, 0, 4), "Asks for 5 Boxes; the plan is 4: it can never start."),
+        (ProjectLimit(2, 3, 4), "Needs 2 Boxes; its project uses 3 of at most 4."),
+        (ProjectLimit(5, 0, 4), "Asks for 5 Boxes; its project has 4: it can never start."),
+        (WaitsForLane(()), "Waits for an earlier one to finish."),
+        (Runs(), "Has its Boxes."),
+    ],
+)
+async def test_a_reason_as_a_sentence(shop: Shop, reason: Reason, text: str) -> None:
+    assert shop.engine.books is not None
+    assert phrase(shop.engine.books, reason, {}) == text
+
+
+@pytest.mark.parametrize(
+    ("absence", "text"),
+    [
+        (
+            Absence(0, 2, ("a",), 0, ()),
+            "none is on connected workers, 2 more on a, not connected",
+        ),
+        (Absence(1, 1, ("a",), 0, ()), "1 is on connected workers, 1 more on a, not connected"),
+        (
+            Absence(2, 0, (), 3, ("b (no git)",)),
+            "2 are on workers that can begin jobs, 3 more on b (no git)",
+        ),
+        (
+            Absence(2, 4, tuple("abcd"), 0, ()),
+            "2 are on connected workers, 4 more on a, b, c and 1 more, not connected",
+        ),
+    ],
+)
+def test_where_the_boxes_are(absence: Absence, text: str) -> None:
+    assert where_text(absence) == text
+
+
+async def test_what_would_delay_the_head_says_when_the_head_is_to_start(shop: Shop) -> None:
+    await shop.build(branch="a", timeout=60.0)
+    head = await shop.build(branch="b", jobs=2)
+    long = await shop.build(branch="c", timeout=3_600.0)
+    report = shop.why(long)
+    assert report is not None and report.reason == "behind_reservation"
+    assert report.text == (
+        "Would fit now, but would delay build #2 of web, which is to start by 13:47:40 UTC."
+    )
+    assert [blocker.id for blocker in report.blocked_by] == [head]
+    (blocker,) = report.blocked_by
+    assert (blocker.number, blocker.project, blocker.boxes) == (2, "web", 2)
+    assert (blocker.expected_end, blocker.usual_end) == (None, None)
+
+
+async def test_a_blocker_counts_the_boxes_that_it_still_holds(shop: Shop) -> None:
+    runs = await shop.build(branch="a", jobs=2, timeout=60.0)
+    waits = await shop.build(branch="b", jobs=2)
+    began = shop.clock.now()
+    for held in (2, 1):
+        report = shop.why(waits)
+        assert report is not None
+        (blocker,) = report.blocked_by
+        assert (blocker.id, blocker.boxes, blocker.expected_end) == (runs, held, began + 60)
+        await shop.finish((await shop.assignments())[0])
+
+
+async def test_who_waits_in_a_lane_names_the_first_and_counts_the_others(shop: Shop) -> None:
+    for _ in range(3):
+        last = await shop.build()
+    report = shop.why(last)
+    assert report is not None
+    assert report.text == "Waits for build #1 of web and 1 more before it to finish."
