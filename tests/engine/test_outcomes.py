@@ -8,6 +8,8 @@ import attrs
 import msgspec
 import pytest
 
+from boxsched.engine.books import Books
+from boxsched.engine.loading import NO_ORGANIZATION
 from boxsched.engine.news import rfc3339
 from boxsched.model import Cancellation, job_id
 from boxsched.protocol import inbox
@@ -168,6 +170,33 @@ async def test_an_event_has_the_beginning_of_a_command_that_was_set_aside(shop: 
     assert (aside["kind"], aside["payload"]) == ("nonsense", '"' + "n" * 9_999)
 
 
+async def test_the_events_of_a_job_that_an_operator_resolves(shop: Shop) -> None:
+    deploy = await begun(shop, server="production")
+    (job,) = deploy.jobs
+    await shop.later(SILENT_SECONDS)
+    before = len(shop.events)
+    await shop.ask(
+        inbox.Resolve(job.id, job.lease_token, inbox.Resolution.PASSED, "ada", "looked at it")
+    )
+    await shop.settle()
+    resolved, finished, *_ = told(shop, before)
+    of = {"at": rfc3339(shop.clock.now()), "workload": f"w{deploy.id}", "project": "web"}
+    assert resolved == {
+        "type": "job.resolved", **of, "number": 1, "kind": "deploy", "job": f"w{deploy.id}-1",
+        "name": "j0", "state": "unknown", "attempt": 1, "result": "passed", "by": "ada",
+        "note": "looked at it",
+    }  # fmt: skip
+    assert (finished["type"], finished["result"]) == ("job.finished", "passed")
+    assert (await shop.look(deploy.id)).result is Result.PASSED
+
+
+async def test_a_new_leader_knows_the_names_of_projects(shop: Shop) -> None:
+    await shop.restart()
+    before = len(shop.events)
+    await shop.build()
+    assert {one["project"] for one in told(shop, before)} == {"web"}
+
+
 # --- Stops and silence ----------------------------------------------------------------------
 
 
@@ -270,6 +299,20 @@ async def test_a_lost_job_of_a_worker_that_is_away_waits_until_one_is_there(shop
     (again,) = (await shop.store.assignments([other.connection.worker]))[other.connection.worker]
     assert (again.job, again.attempt) == (assignment.job, 2)
     assert again.lease_token > assignment.lease_token
+
+
+async def test_a_lost_job_that_had_begun_runs_when_its_worker_is_back(shop: Shop) -> None:
+    """Its start is reported late, after the worker was taken for lost."""
+    id_ = await shop.build(timeout=LONG)
+    (assignment,) = await shop.assignments()
+    await shop.later(LOST_SECONDS)
+    late = shop.clock.now()
+    await shop.report(inbox.JobStarted(assignment.job, assignment.lease_token, late))
+    (job,) = (await shop.look(id_)).jobs
+    assert (job.state, job.started_at) == (JobState.UNKNOWN, late)
+    await comes_back(shop)
+    (job,) = (await shop.look(id_)).jobs
+    assert (job.state, job.attempt, job.started_at) == (JobState.RUNNING, 1, late)
 
 
 # --- Old attempts and old connections -------------------------------------------------------
@@ -470,3 +513,32 @@ async def test_a_deadline_is_due_at_the_limit_the_slack_and_the_grace(shop: Shop
     deadlines.leave_out(10.0)
     assert not deadlines.are_due(began + 84.5)
     assert deadlines.are_due(began + 85.0)
+
+
+async def test_a_load_starts_the_deadlines_anew_whatever_was_left_out(shop: Shop) -> None:
+    await shop.build(timeout=60.0)
+    await shop.start(await shop.assignments())
+    deadlines, books = shop.engine._deadlines, shop.engine.books
+    assert books is not None
+    deadlines.leave_out(1_000.0)
+    now = shop.clock.time + 2_000.0
+    deadlines.begin(books, now)
+    assert not deadlines.are_due(now + 74.5)
+    assert deadlines.are_due(now + 75.0)
+
+
+def test_equal_jobs_share_a_tuple_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("boxsched.engine.books.SHARED_JOBS_AT_MOST", 2)
+    books = Books(NO_ORGANIZATION)
+
+    def jobs(name: str) -> tuple[inbox.SubmitJob, ...]:
+        return (inbox.SubmitJob(name, "default", 60.0, 90.0),)
+
+    one, asks = books.shared(jobs("one"))
+    assert [(ask.box_type, ask.expected, ask.limit) for ask in asks] == [("default", 60.0, 60.0)]
+    two, _ = books.shared(jobs("two"))
+    assert books.shared(jobs("one"))[0] is one
+    books.shared(jobs("three"))  # one too many: all are forgotten but this
+    assert books.shared(jobs("one"))[0] is not one
+    kept = books.shared(jobs("two"))[0]
+    assert kept is not two
