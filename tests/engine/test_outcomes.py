@@ -353,10 +353,16 @@ async def test_an_older_connection_does_not_forget_a_worker_that_is_back(shop: S
     assert (await shop.look(build)).state is State.RUNNING
 
 
-async def test_an_older_connection_does_not_take_boxes_from_a_newer_one(shop: Shop) -> None:
+@pytest.mark.parametrize("restart", [False, True], ids=["", "restart"])
+async def test_an_older_connection_does_not_take_boxes_from_a_newer_one(
+    shop: Shop, restart: bool
+) -> None:
     assert shop.first is not None
     older = shop.first
     await comes_back(shop, boxes=4)
+    if restart:
+        await shop.restart()
+        await shop.settle()
     events = len(shop.events)
     row = older.boxes[0]
     late = inbox.BoxesSet(
