@@ -1,9 +1,12 @@
 """Death just before each change of a file: of an agent that prepares a job, of a supervisor."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import attrs
 import pytest
 
 from boxsched.model import JobId
@@ -15,11 +18,13 @@ from boxsched.worker.agent.plan import Worksite
 from boxsched.worker.agent.preparing import prepare
 from boxsched.worker.agent.site import adopt_all, boot_id
 from boxsched.worker.supervisor import folder as files
+from boxsched.worker.supervisor.output import Output
 from boxsched.worker.supervisor.supervisor import supervise
 from tests.worker import crash
 from tests.worker.crash import Crash, Crashed
 from tests.worker.site import Site, alive, assigned, at, eventually, job, pid_in
 
+PROJECT = Path(__file__).resolve().parents[2]
 WANTED = assigned(1, "true")
 
 
@@ -119,6 +124,49 @@ def test_a_void_that_comes_after_a_spawn_changes_nothing(tmp_path: Path, taken: 
     attempt.close()
 
 
+# --- What has lost its supervisor ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("began_at", [None, 5e9])
+def test_what_is_lost_ends_after_it_began_and_its_end_is_on_the_disk(
+    tmp_path: Path, began_at: float | None
+) -> None:
+    """Where its commands never began, a build may have another try. The clock was set back."""
+    site = worksite(tmp_path / "site")
+    first = prepared(site)
+    files.put(first.place.at, files.TICKET, files.STARTED, files.Started(1 << 30, 1))
+    if began_at is not None:
+        running = files.Running(began_at, False)
+        files.put(first.place.at, files.RUNNING + files.RESERVED, files.RUNNING, running)
+    first.close()
+    (attempt,), _ = adopt_all(site)
+    attempt.saw_off(0)
+    assert not attempt.gone, "this agent's spawner has nothing to say of it"
+    attempt.look()
+    assert attempt.gone
+    assert attempt.bury("lost: for a test", 7.0)
+    ended = attempt.ended
+    assert ended is not None
+    assert (ended.result, ended.reason) == ("failed", "lost: for a test")
+    assert (ended.at, ended.lost) == ((7.0, True) if began_at is None else (5e9, False))
+    assert note(attempt.place.at, files.RESULT, files.Ended) == ended
+    attempt.close()
+
+
+async def test_what_no_spawner_can_start_is_given_back(
+    make_site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lookout, "ASK_AGAIN_SECONDS", 0.01)
+    asked: list[str] = []
+    monkeypatch.setattr(forking.Spawner, "ask", lambda spawner, name: asked.append(name))
+    site = make_site()
+    await site.agent.start()
+    await site.agent.reconcile([WANTED])
+    finished = await site.end(1)
+    assert (finished.not_begun, finished.reason) == (True, "its supervisor could not be started")
+    assert asked == ["w1-1-1"] * lookout.ASK_TIMES
+
+
 # --- Supervising ----------------------------------------------------------------------------
 
 
@@ -161,3 +209,65 @@ async def test_a_supervisor_may_die_at_each_of_its_changes(
     ]
     ends = [one for one in site.store.reports if hasattr(one, "result")]
     assert [JobId(one.job) for one in ends] == [job(n) for n in range(1, len(results) + 1)]
+
+
+_TRACED = """
+import os, sys
+from boxsched.worker.supervisor import output, supervisor
+site, name = sys.argv[1:3]
+real, descriptor = os.fsync, os.open(site, os.O_RDONLY)
+def traced(number):
+    path = os.readlink(f"/proc/self/fd/{number}")
+    print(os.path.basename(path), os.path.exists(f"{site}/{name}/result"), flush=True)
+    real(number)
+os.fsync = traced
+class Full(output.Output):
+    def read(self):
+        self.disk_full = True
+        return super().read()
+if sys.argv[3:]:
+    supervisor.Output = Full
+supervisor.supervise(descriptor, site, name)
+os.wait()
+"""
+
+
+def supervised(site: Worksite, *options: str) -> list[str]:
+    """What was synced, and whether the result had its name by then."""
+    command = [sys.executable, "-c", _TRACED, site.folder, "w1-1-1", *options]
+    done = subprocess.run(command, cwd=PROJECT, check=True, capture_output=True, text=True)
+    return done.stdout.splitlines()
+
+
+def test_log_and_result_are_durable_before_the_end_is_seen(tmp_path: Path) -> None:
+    site = worksite(tmp_path / "site")
+    prepared(site).close()
+    assert supervised(site) == ["log False", "result.reserved False", "w1-1-1 True"]
+
+
+@pytest.mark.parametrize("repository", [None, "/nowhere"])
+def test_a_disk_that_is_full_before_the_script_is_not_the_jobs_failure(
+    tmp_path: Path, repository: str | None
+) -> None:
+    site = worksite(tmp_path / "site")
+    wanted = attrs.evolve(WANTED, repository=repository, commands=("echo x; sleep 60",))
+    attempt = prepare(wanted, site, None)
+    assert isinstance(attempt, Attempt)
+    supervised(site, "full")
+    ended = note(attempt.place.at, files.RESULT, files.Ended)
+    assert ended is not None
+    assert (ended.reason, ended.not_begun) == (files.DISK_FULL, repository is not None)
+    attempt.close()
+
+
+def test_of_what_is_printed_no_more_is_kept_than_was_asked_for(tmp_path: Path) -> None:
+    files.write_file(at(tmp_path), files.LOG, b"")
+    output = Output(at(tmp_path), 1 << 20)
+    output.keep_tail(4)
+    for part in (b"one", b"two", b"three"):
+        os.write(output.job_end, part)
+        output.read()
+    assert output.tail == b"hree"
+    assert (tmp_path / files.LOG).read_bytes() == b"onetwothree"
+    output.keep_tail(0)
+    assert output.tail is None

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import attrs
@@ -11,8 +12,9 @@ import pytest
 from boxsched.states import Result
 from boxsched.worker.agent import lookout
 from boxsched.worker.agent.attempt import LOST
+from boxsched.worker.supervisor import containment, verdict
 from boxsched.worker.supervisor import folder as files
-from tests.worker.site import Site, alive, assigned, eventually, pid_in
+from tests.worker.site import Site, alive, assigned, at, eventually, pid_in
 
 FORGED = """printf '["passed", 0, null, false, null, 1.0, 2.0]' > ../../forged
 mv ../../forged ../../result
@@ -216,3 +218,47 @@ async def test_a_job_that_freezes_the_spawner_keeps_no_other_from_beginning(site
     freeze = "kill -STOP $(sed -n 's/^PPid:\\t//p' /proc/$PPID/status)"
     assert (await site.run(freeze)).result is Result.PASSED
     assert (await site.run_also(2, "true")).result is Result.PASSED
+
+
+async def test_what_hides_from_everything_goes_with_its_dead_supervisor(
+    make_site: Callable[..., Site], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has no cgroup, nothing of its environment, a session and a folder of its own."""
+    monkeypatch.setattr(containment, "cgroup_base", lambda: None)
+    site = make_site()
+    await site.agent.start()
+    hidden = f"echo $$ > {tmp_path}/pid.new; mv {tmp_path}/pid.new {tmp_path}/pid; exec sleep 1000"
+    script = f"(cd /; setsid env -i /bin/bash -c '{hidden}' &); "
+    script += f"until [ -e {tmp_path}/pid ]; do sleep 0.01; done; kill -KILL $PPID"
+    finished = await site.run(script)
+    assert finished.reason == LOST
+    assert not alive(pid_in(tmp_path / "pid"))
+
+
+async def test_a_supervisor_has_the_grace_of_a_stop_before_it_counts_as_overdue(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lookout, "OVERDUE_SECONDS", 0.0)
+    gate = tmp_path / "gate"
+    script = f"trap 'until [ -e {gate} ]; do sleep 0.01; done; exit' TERM; echo ready; "
+    wanted = assigned(1, f"{script} while :; do sleep 0.05; done")
+    await site.agent.reconcile([wanted])
+    await site.said(1, b"ready")
+    await site.agent.reconcile([attrs.evolve(wanted, stop=True)])
+    for number in (2, 3):  # each of them has the first looked at again
+        others = [assigned(n, "true", ordinal=n) for n in range(2, number + 1)]
+        await site.agent.reconcile([attrs.evolve(wanted, stop=True), *others])
+        await site.end(number)
+    gate.touch()
+    assert (await site.end(1)).result is Result.STOPPED
+
+
+@pytest.mark.parametrize(
+    ("text", "grace"), [(None, None), (b"2.5", 2.5), (b"soon", 0.0), (b"x" * 70_000, 0.0)]
+)
+def test_a_stop_that_a_job_wrote_itself_ends_it_at_once(
+    tmp_path: Path, text: bytes | None, grace: float | None
+) -> None:
+    if text is not None:
+        (tmp_path / files.STOP).write_bytes(text)
+    assert verdict.grace(at(tmp_path)) == grace

@@ -175,10 +175,50 @@ async def test_one_that_an_earlier_spawner_starts_at_the_last_moment(
     command = [sys.executable, "-c", _FOREIGN, folder]
     foreign = subprocess.Popen(command, cwd=PROJECT)  # noqa: ASYNC220 -- nobody waits for it
     await eventually((folder / files.RUNNING).exists)
-    await site.agent.reconcile([assigned(1, script)])
+    await site.agent.reconcile([assigned(1, script), assigned(2, "true", ordinal=2)])
+    await site.end(2)  # the spawner works in order: it has said that the first is another's
+    assert site.store.finished(1) is None
     gate.touch()
     assert (await site.end(1)).exit_status == 5
     foreign.wait()
+
+
+async def test_a_stop_of_one_that_an_earlier_spawner_starts_at_the_last_moment(
+    make_site: Callable[..., Site],
+) -> None:
+    """It was taken for one that never began, and cannot be made void any more."""
+    site = make_site()
+    folder = prepared(site, WAIT)
+    await site.agent.start()
+    command = [sys.executable, "-c", _FOREIGN, folder]
+    foreign = subprocess.Popen(command, cwd=PROJECT)  # noqa: ASYNC220 -- nobody waits for it
+    await eventually((folder / files.RUNNING).exists)
+    await site.agent.reconcile([assigned(1, WAIT, stop=True)])
+    assert (await site.end(1)).result is Result.STOPPED
+    foreign.wait()
+
+
+async def test_what_is_asked_for_again_while_it_runs_has_one_supervisor(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spawner = site.agent._driver.__dict__["_spawner"]
+    told: list[tuple[str, int]] = []
+    real = spawner._ended
+
+    def ended(name: str, status: int) -> None:
+        told.append((name, status))
+        real(name, status)
+
+    monkeypatch.setattr(spawner, "_ended", ended)
+    script = f"echo began; until [ -e {tmp_path}/gate ]; do sleep 0.01; done"
+    await site.agent.reconcile([assigned(1, script)])
+    await site.said(1, b"began")
+    spawner.ask("w1-1-1")
+    await site.agent.reconcile([assigned(1, script), assigned(2, "true", ordinal=2)])
+    await site.end(2)
+    (tmp_path / "gate").touch()
+    await site.end(1)
+    assert told == [("w2-1-1", 0), ("w1-1-1", 0)]
 
 
 async def test_never_started_and_still_desired(make_site: Callable[..., Site]) -> None:
@@ -359,6 +399,7 @@ async def test_a_new_token_takes_no_folder_whose_end_is_not_known_yet(
     (tmp_path / "gate").touch()
     attempt = site.agent._driver.__dict__["_attempts"][old.job, 1]
     await eventually(lambda: attempt.ended)
+    assert site.agent.holds == ((old.job, 1),), "until its end is known"
     new = attrs.evolve(old, lease_token=9)
     await site.agent.reconcile([new])
     assert files.exists(attempt.place.at, files.RESULT) and (site.folder / "w1-1-1/result").exists()

@@ -11,6 +11,8 @@ import pytest
 
 from boxsched.protocol.assignments import Assignment
 from boxsched.states import Result
+from boxsched.worker.supervisor import containment
+from boxsched.worker.supervisor.heard import boottime
 from tests.worker.site import Site, alive, assigned, eventually, pid_in
 
 # Forks twice, leaves the session, ignores SIGTERM, and keeps the job's output open.
@@ -165,3 +167,29 @@ async def test_a_job_runs_in_a_cgroup_that_goes_with_it(site: Site, held_by: str
     (path,) = [line for line in site.log().decode().splitlines() if line.startswith("0::")]
     assert path.endswith("-w1-1-1") is (held_by == "cgroup")
     assert not cgroups_of(site)
+
+
+async def test_the_whole_tree_has_the_grace_at_the_time_limit(site: Site) -> None:
+    """Also where the script itself ends at once."""
+    child = "trap 'sleep 0.2; echo in peace; exit' TERM; while :; do sleep 0.05; done"
+    script = f"({child}) & trap 'exit 0' TERM; while :; do sleep 0.05; done"
+    finished = await site.run(script, timeout_seconds=1.0)
+    assert finished.reason == "time limit of 1 s"
+    assert b"in peace\n" in site.log()
+
+
+async def test_what_ended_by_itself_keeps_its_result_though_it_is_seen_after_the_time_limit(
+    site: Site, tmp_path: Path
+) -> None:
+    """As where the machine was suspended when it ended."""
+    script = f"echo $PPID > {tmp_path}/pid.new; mv {tmp_path}/pid.new {tmp_path}/pid; "
+    script += "kill -STOP $PPID; exit 3"
+    before = boottime()
+    await site.agent.reconcile([assigned(1, script, timeout_seconds=1.0)])
+    await eventually((tmp_path / "pid").exists)
+    supervisor = pid_in(tmp_path / "pid")
+    await eventually(lambda: containment.is_frozen(supervisor))
+    await eventually(lambda: not [p for p in containment.descendants(supervisor) if alive(p)])
+    await eventually(lambda: boottime() > before + 1.5)
+    os.kill(supervisor, signal.SIGCONT)
+    assert (await site.end(1)).exit_status == 3
