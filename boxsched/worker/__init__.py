@@ -1,97 +1,108 @@
-"""How a worker runs jobs, and how a job outlives the worker.
+"""How a worker runs jobs, and how a job survives the worker's own death.
 
-Three rooms: ``supervisor`` (standard library only), ``agent``, and ``remote``, the connection of a
-worker of its own.
+The package has three rooms: ``supervisor`` (standard library only), ``agent``, and ``remote`` (the
+connection of a worker that runs on a machine of its own).
 
-Three kinds of processes, each of which may die at any moment::
+Three kinds of processes work together. Each may die at any moment::
 
-    agent (in the service, or a worker of its own)      decides what to start and stop, reports
-      | one name a line, through a pipe
-    spawner (small, single-threaded, forks)             `spawner.py`
-      | fork, a session of its own
-    supervisor, one a job                               `supervisor.py`
+    agent (in the service, or in ``boxsched worker``)   decides what to start and stop, reports
+      | writes one attempt name a line into a pipe
+    spawner (small, single-threaded, forks)             `supervisor/spawner.py`
+      | fork, new session
+    supervisor, one for each job                        `supervisor/supervisor.py`
       | fork, exec
     git, then ``bash -e SCRIPT``                        the job: a tree of processes
 
-A worker of its own (``remote/worker.py``) is an agent with a connection to a node; see there.
+``boxsched worker`` is an agent with a connection to a node: see ``remote/worker.py``.
 
-Between agent and supervisor there is nothing but files, in one folder an attempt
-(`folder.py`): so each can come and go without the other.
+Agent and supervisor share nothing but files, in one folder for each attempt
+(``supervisor/folder.py``). So each of them can die and be replaced without the other.
 
 ======== ================ =======================================================================
-file     written by       says
+file     written by       meaning
 ======== ================ =======================================================================
-record   agent            what to run; written whole and durable before anything is started
-lock     agent, empty     flock, held by the supervisor for as long as it lives
-ticket   agent, blank     whoever renames it, holding the lock, decides: it is there only once
-started  supervisor       was ``ticket``: the attempt has been started, by this process
-void     agent            was ``ticket``: the attempt never starts
-running  supervisor       the first step of the job really began, and when
-found    supervisor       the commit that it would run
-fixed    agent            the commit that it runs: the first that a job of the workload found
-stop     agent            end it, with so many seconds of grace
-why      agent            beside ``stop``: who stops it and why, for the log
-log      supervisor       output, bounded
+record   agent            what to run; complete and durable before anything is started
+lock     agent, empty     the supervisor holds a flock on it for as long as it lives
+ticket   agent, blank     exists once; the process that holds the lock and renames it decides
+                          whether the attempt starts
+started  supervisor       the renamed ``ticket``: this process has started the attempt
+void     agent            the renamed ``ticket``: the attempt never starts
+running  supervisor       the first step of the job has begun, and when
+found    supervisor       the commit that the supervisor looked up
+fixed    agent            the commit to run: the first that a job of the workload found
+stop     agent            end the job; holds the grace in seconds
+why      agent            who stops the job and why, for its log
+log      supervisor       the output, limited in size
 sent     agent            which part of the log is in the store, or on its way there
-result   supervisor       how it ended; durable (where it is lost or void: by the agent)
+result   supervisor       how the attempt ended; durable (written by the agent for a lost or
+                          void attempt)
 ======== ================ =======================================================================
 
-``ticket``, ``sent`` and what is written later have their place on the disk from the beginning
-(``folder.reserve``), so that a full disk can fail a job but not lose its result.
+``ticket``, ``sent`` and all files that are written later take their disk space in advance
+(``folder.reserve``): a full disk can fail a job, but cannot lose its result.
 
-**Exactly once.** An attempt is started by renaming ``ticket`` under the lock. A request to the
-spawner is therefore harmless when doubled, late, or from an agent that has died since.
+**Exactly once.** An attempt is started by renaming ``ticket`` under the lock. A repeated request to
+the spawner, a late one, or one from an agent that has died since, therefore does no harm.
 
-**Adoption.** A new agent reads each folder. Lock held: the supervisor lives; the agent goes on
-behind ``sent``. Lock free and ``ticket`` there: never started; started if it is still desired. Lock
-free without ``ticket``, or a record of another boot of the machine: the supervisor has ended. What
-is left of its job is killed; then its result counts, and without one the job is lost. A record that
-does not match its checksum, or names another job: the job is ended and its folder kept in
-``quarantine``. No folder for what the store knows to have begun: whatever is left of it is killed,
-and it is lost; it never begins again.
+**Adoption.** A new agent reads each attempt's folder:
 
-**A result counts when the job has ended.** A job runs as the same user and can write ``result``. So
-the agent believes nothing that is in the folder while the supervisor lives: the spawner, which is
-its parent, says how it ended. Status 0: it ended its job and wrote the result itself. Anything
-else: the job is lost, whatever ``result`` says. The spawner is a subreaper: what a job leaves
-behind that has killed its supervisor becomes the spawner's child, and is killed before the end is
-said. For the supervisor of an earlier agent the lock tells, and that no process has its name.
+- The lock is held: the supervisor lives. The agent continues the log behind ``sent``.
+- The lock is free and ``ticket`` exists: the attempt never started. It is started if it is still
+  desired.
+- The lock is free without ``ticket``, or the record is from another boot of the machine: the
+  supervisor has ended. The agent kills what is left of its job. Then the result counts; without a
+  result the job is lost.
+- The record does not match its checksum, or names another job: the agent ends the job and keeps its
+  folder in ``quarantine``.
+- There is no folder for an attempt that has begun according to the store: the agent kills what is
+  left of it and reports it as lost. It never begins again.
 
-**What a job may do to its folder.** Nothing in there is waited for or trusted. The agent's folder
-and each attempt's are opened once and named by descriptors; files below are opened without
-following links or blocking and read up to a bound. A file that is not one of ours, or gone, loses
-this one job. Where descriptors or space run out, the same is tried again at the next look; the
-agent takes as many descriptors as it may, its jobs as many as before.
+**A result counts only after the job has ended.** A job runs as the same user as the worker, so it
+can write ``result`` itself. The agent therefore believes nothing in the folder while the supervisor
+lives. The spawner, the parent of the supervisor, tells the agent its exit status. Status 0 means
+that the supervisor ended the job and wrote the result. With any other status the job is lost,
+whatever ``result`` says. The spawner is a subreaper: when a job kills its supervisor, the job's
+remaining processes become children of the spawner, which kills them before it reports the end. A
+supervisor that was started by an earlier agent has ended when the lock is free and no process has
+its name.
 
-**Trouble of the worker.** A job whose commands never began, for a cause that lies with the worker
-(a full disk, no git, no memory), is not the build's failure: the report says so (``not_begun``),
-and the job goes to another worker. The nodes are told first, and give this worker nothing until it
-finds by itself that jobs can begin again (``readiness.py``).
+**What a job may do to its folder.** The agent waits for nothing in the folder and trusts nothing in
+it. It opens its own folder and each attempt's folder once, and names them by descriptors. It opens
+the files in them without following links and without blocking, and reads them up to a limit. A file
+that is missing or is not ours loses this one job. When descriptors or disk space run out, the agent
+tries again at its next look. The agent raises its own limit of open files; its jobs keep the
+original limit.
 
-**Lost.** A build's job ends with its worker's lease, so that another worker may have a new attempt:
-its supervisor reads in ``heard``, a file beside the attempts' folders, when the last heartbeat that
-a node answered was sent (``heard.py``). The agent may be dead, frozen or cut off: nobody has to do
-anything. A deploy runs on; with the in-process worker of a node that is alone so does everything.
+**Problems of the worker.** Sometimes a job's commands never begin for a cause that lies with the
+worker: a full disk, no git, no memory. This is not the build's failure. The report says
+``not_begun``, and the job goes to another worker. The agent first tells the nodes, which give this
+worker no more jobs until it finds that jobs can begin again (``agent/readiness.py``).
+
+**Lost.** A build's job ends with its worker's lease, so that another worker may run a new attempt.
+The supervisor reads when the last answered heartbeat was sent, from the file ``heard`` beside the
+attempts' folders (``supervisor/heard.py``). This works without the agent, which may be dead, frozen
+or cut off. A deploy continues without a lease. So does every job on the in-process worker of a node
+that is alone.
 
 **One commit.** All jobs and attempts of a workload run the commit that the first of them found.
-After the clone a supervisor looks the branch, tag or hash up in it (``repository.py``) and writes
+After the clone the supervisor looks up the branch, tag or hash (``agent/repository.py``) and writes
 ``found``, unless the assignment already has the whole hash. The agent asks the store
-(``Store.fix_commit``; a worker of its own asks its node, ``wire.Found``): one guarded statement
-sets the workload's commit where it has none, and answers with the one it has. The agent writes that
-into ``fixed``; only then the supervisor checks out exactly that commit and begins the commands.
-Each side may die in between: what is asked again gets the same answer. Under an old lease there is
-none.
+(``Store.fix_commit``; ``boxsched worker`` asks its node with ``wire.Found``). One guarded statement
+sets the workload's commit if it has none, and returns the commit that the workload has. The agent
+writes it into ``fixed``. Only then the supervisor checks out this commit and begins the commands.
+Each side may die in between, because a repeated question gets the same answer. Under an old lease
+there is no answer.
 
-**Times.** The supervisor measures what a run took by CLOCK_BOOTTIME, which nobody sets and which
-goes on while the machine sleeps, and writes the seconds into its result. The time limit goes by the
-same clock; it ends a job as a stop does: SIGTERM, the grace, SIGKILL. When a job began and ended is
-told by the engine's clock alone.
+**Times.** The supervisor measures durations by CLOCK_BOOTTIME, which cannot be set and continues
+while the machine sleeps. It writes the duration in seconds into the result. The time limit uses the
+same clock. At the time limit the job is ended as by a stop: SIGTERM, the grace, SIGKILL. The times
+at which a job began and ended are those of the engine's clock.
 
-**Reports.** An attempt's log is wholly in the store before its end is reported, and its folder goes
-only after the report is durable and nobody desires the attempt any more.
+**Reports.** The agent reports an attempt's end only when the whole log is in the store. It removes
+the folder only when the report is durable and the attempt is not desired any more.
 
-**What holds a job together.** A cgroup of its own where cgroup v2 may be written to, and in any
-case the supervisor as child subreaper: all descendants, however detached, are found and killed at
-the end, at a stop and at the time limit. Processes of a job run as the service's own user: this
-driver keeps jobs apart, it does not keep a hostile job from the service.
+**What holds a job together.** A job has a cgroup of its own where cgroup v2 is writable. In any
+case the supervisor is a child subreaper: it finds and kills all descendants, detached ones too, at
+the end, at a stop and at the time limit. The processes of a job run as the user of the service.
+This driver keeps jobs apart from each other; it does not protect the service from a hostile job.
 """

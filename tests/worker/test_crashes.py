@@ -140,11 +140,11 @@ def test_what_is_lost_ends_after_it_began_and_its_end_is_on_the_disk(
         files.put(first.place.at, files.RUNNING + files.RESERVED, files.RUNNING, running)
     first.close()
     (attempt,), _ = adopt_all(site)
-    attempt.saw_off(0)
+    attempt.supervisor_ended(0)
     assert not attempt.gone, "this agent's spawner has nothing to say of it"
     attempt.look()
     assert attempt.gone
-    assert attempt.bury("lost: for a test", 7.0)
+    assert attempt.end_as_lost("lost: for a test", 7.0)
     ended = attempt.ended
     assert ended is not None
     assert (ended.result, ended.reason) == ("failed", "lost: for a test")
@@ -213,7 +213,7 @@ async def test_a_supervisor_may_die_at_each_of_its_changes(
 
 _TRACED = """
 import os, sys
-from boxsched.worker.supervisor import output, supervisor
+from boxsched.worker.supervisor import output, supervision, supervisor
 site, name = sys.argv[1:3]
 real, descriptor = os.fsync, os.open(site, os.O_RDONLY)
 def traced(number):
@@ -226,7 +226,7 @@ class Full(output.Output):
         self.disk_full = True
         return super().read()
 if sys.argv[3:]:
-    supervisor.Output = Full
+    supervision.Output = Full
 supervisor.supervise(descriptor, site, name)
 os.wait()
 """

@@ -433,7 +433,7 @@ async def test_a_build_that_nobody_hears_of_is_ended_and_its_result_said_later(
 
 async def test_what_is_being_said_lands_at_the_end(fleet: Fleet) -> None:
     node = await fleet.node(acks_said=False)
-    worker = fleet.worker(node, box_driver="none", pace=attrs.evolve(QUICK, land=20.0))
+    worker = fleet.worker(node, box_driver="none", pace=attrs.evolve(QUICK, flush=20.0))
     await node.want(assigned(1))
     await node.until(lambda: any(isinstance(said, wire.Said) for said in node.heard))
     ending = asyncio.create_task(worker.end())
@@ -447,7 +447,7 @@ async def test_what_is_being_said_lands_at_the_end(fleet: Fleet) -> None:
 
 async def test_the_end_waits_for_no_node_that_is_away(fleet: Fleet) -> None:
     node = await fleet.node(acks_said=False)
-    worker = fleet.worker(node, box_driver="none", pace=attrs.evolve(QUICK, land=3_600.0))
+    worker = fleet.worker(node, box_driver="none", pace=attrs.evolve(QUICK, flush=3_600.0))
     await node.want(assigned(1))
     await node.until(lambda: any(isinstance(said, wire.Said) for said in node.heard))
     await node.stop()

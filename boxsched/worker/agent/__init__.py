@@ -1,6 +1,6 @@
-"""The agent: it decides what to start and stop on its machine, and reports what became of it.
+"""The agent: it decides what to start and stop on its machine, and reports the results.
 
 ``agent.Agent`` holds the worker's folder (``site``) and a driver: ``process.ProcessDriver`` runs
 each job under a supervisor (``boxsched.worker.supervisor``), ``none.NoneDriver`` runs nothing.
-Everything that the agent has to say goes through an ``outbox`` until it is durable.
+All that the agent reports goes through an ``outbox``, which repeats it until it is durable.
 """

@@ -41,20 +41,21 @@ class Driver(Protocol):
 
 
 class Agent:
-    """A worker without its connection: who embeds it brings assignments and takes reports.
+    """A worker without its connection. The caller passes assignments in and takes reports.
 
-    ``report``, ``log`` and ``fix`` are durable when they return; where they raise ``StoreAway``
-    they are tried again. Log chunks are (job, attempt, offset, bytes), at most 64 KiB each, in
-    order, and all of an attempt's come before its ``JobFinished``; a chunk may come twice, with the
-    same bounds. ``fix`` is given the commit that a job's supervisor found, and says which one all
-    jobs of the workload run: the first that anyone found; None where the lease is not this worker's
-    any more. ``say_problem`` says why no job can begin here at present, or None; it is durable when
-    it returns, too, and comes before the reports of such jobs. ``cluster`` names the installation:
-    folders of another one are set aside.
+    What ``report``, ``log``, ``fix`` and ``say_problem`` are given is durable when they return.
+    When they raise ``StoreAway`` the agent calls them again.
 
-    ``lost_after``: a build's job is ended by its supervisor so many seconds after the last
-    ``heard``, whatever the agent does meanwhile; None: never. Without ``expects_jobs`` no process
-    is kept ready to start some.
+    ``log``: chunks are (job, attempt, offset, bytes), at most 64 KiB each, in order. All chunks of
+    an attempt come before its ``JobFinished``. A chunk may come twice, with the same bounds.
+    ``fix``: takes the commit that a job's supervisor found, and returns the commit that all jobs of
+    the workload run, the first that was found; None when this worker's lease has ended.
+    ``say_problem``: takes the reason why no job can begin here at present, or None; it is called
+    before the jobs that could not begin are reported.
+    ``cluster``: names the installation; attempts of another installation are set aside.
+    ``log_limit``: bytes. ``stop_grace``: seconds between SIGTERM and SIGKILL.
+    ``lost_after``: seconds after the last ``heard`` at which a build's supervisor ends its job;
+    None: never. ``expects_jobs``: keep a process ready to start jobs.
     """
 
     def __init__(
@@ -94,38 +95,38 @@ class Agent:
             )
 
     async def start(self) -> None:
-        """Find and adopt what an earlier life left behind.
+        """Adopt the attempts that an earlier agent left in the folder.
 
-        Raises FolderInUse where another agent works in ``folder``, JobsLeftBehind where it holds
-        jobs that this driver would know nothing of.
+        Raises FolderInUse if another agent works in ``folder``, JobsLeftBehind if it holds jobs of
+        the process driver and this agent has another driver.
         """
         if isinstance(self._driver, NoneDriver):
             await asyncio.to_thread(refuse_jobs_left_behind, self._folder, self._cluster)
         await self._driver.start()
 
     async def reconcile(self, desired: Sequence[Assignment]) -> None:
-        """All that this worker should run or end now: what is missing is started, the rest ended.
+        """Start the attempts of ``desired`` that do not run, and end all others.
 
-        Calls never overlap. What has finished is remembered until ``desired`` holds it no more.
+        Calls must not overlap. A finished attempt is remembered until ``desired`` is without it.
         """
         await self._driver.reconcile(desired)
 
     def heard(self, at: float, lost_after: float) -> None:
-        """A heartbeat was answered that was sent ``at`` (``heard.boottime``). Once started."""
+        """Note that the heartbeat sent ``at`` (``heard.boottime``) was answered."""
         self._driver.heard(at, lost_after)
 
     @property
     def holds(self) -> tuple[Key, ...]:
-        """What is here, running or to be reported."""
+        """The attempts that run here or are still to be reported."""
         return self._driver.holds
 
     @property
     def problem(self) -> str | None:
-        """Why no job can begin here at present; None: they can."""
+        """Why no job can begin here at present; None if jobs can begin."""
         return self._driver.problem
 
     def drop(self, stale: Collection[Key]) -> None:
-        """These are this worker's no more: ended at once; what they put out is kept here."""
+        """End these attempts at once: their leases have ended. Their output is kept here."""
         self._driver.drop(stale)
 
     async def close(self) -> None:
@@ -134,6 +135,6 @@ class Agent:
 
 
 def going_on(jobs: int) -> str:
-    """What a person is told who ends a service or a worker while it has jobs."""
+    """The message for a person who ends a service or a worker while it has jobs."""
     what, them = ("1 job goes", "it") if jobs == 1 else (f"{jobs} jobs go", "them")
     return f"{what} on; the next start on this data folder finds {them}"

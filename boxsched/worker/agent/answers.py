@@ -1,4 +1,4 @@
-"""What is said of jobs that never had a folder here."""
+"""Reports of jobs that never had a folder on this worker."""
 
 import time
 from collections.abc import Callable, Container
@@ -14,7 +14,7 @@ Key = tuple[JobId, int]  # a job and its lease token
 
 
 class Answers:
-    """Each is remembered while its job is desired; ``unsaid`` are those not reported yet."""
+    """Remembers each report while its job is desired. ``unsaid``: those not reported yet."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -27,7 +27,7 @@ class Answers:
         return key in self._given
 
     def add(self, wanted: Assignment, result: Result, reason: str, *, not_begun: bool) -> None:
-        """``not_begun``: for a cause of this worker."""
+        """Report the job's end. ``not_begun``: it never began, for a cause of this worker."""
         key = (wanted.job, wanted.lease_token)
         finished = JobFinished(
             *key, self._clock(), result, None, reason, lost=not_begun, not_begun=not_begun
@@ -36,7 +36,7 @@ class Answers:
         self._say(key)
 
     def repeat(self, before: float) -> None:
-        """What was said before then, by the monotonic clock."""
+        """Report again what was reported before that time (monotonic clock)."""
         for key in [key for key in self._given if self._said_at[key] < before]:
             self._say(key)
 
@@ -51,7 +51,7 @@ class Answers:
         return now - self._failing.setdefault(key, now) > PATIENCE_SECONDS
 
     def keep(self, desired: Container[Key]) -> None:
-        """Only of these anybody still asks."""
+        """Forget all reports but those of ``desired`` jobs."""
         self._given = {key: said for key, said in self._given.items() if key in desired}
         self._said_at = {key: at for key, at in self._said_at.items() if key in desired}
         self._failing = {key: since for key, since in self._failing.items() if key in desired}

@@ -165,7 +165,7 @@ class Attempt:
             self.found = note(self.place.at, files.FOUND, Found)
         if not self.gone:
             self._must_have(files.STARTED)
-        elif self.status == 0:  # else what is left of the job is killed first: ``bury``
+        elif self.status == 0:  # else what is left of the job is killed first: ``end_as_lost``
             self.ended = note(self.place.at, files.RESULT, Ended)
             if self.ended is not None:
                 self.phase = Phase.ENDED
@@ -213,7 +213,7 @@ class Attempt:
             os.close(lock)
         return lock is not None
 
-    def saw_off(self, status: int) -> None:
+    def supervisor_ended(self, status: int) -> None:
         """The spawner says that its supervisor has ended, and all that it left behind is gone.
 
         NOT_ITS_TURN: a supervisor of an earlier agent's spawner has the attempt.
@@ -271,7 +271,7 @@ class Attempt:
         self._end_as(ended)
         return True
 
-    def bury(self, reason: str, at: float) -> bool:
+    def end_as_lost(self, reason: str, at: float) -> bool:
         """Its supervisor is gone: so goes everything of it. Blocking.
 
         True where it is lost; a result of an earlier agent's supervisor counts once nothing of its

@@ -90,7 +90,7 @@ class Spawner:
 
     def close(self) -> None:
         """Supervisors go on."""
-        self._deafen()
+        self._stop_listening()
         if self._process is not None:
             for pipe in (self._process.stdin, self._process.stdout):
                 assert pipe is not None
@@ -112,14 +112,14 @@ class Spawner:
         except BlockingIOError:
             return
         if not words:
-            self._deafen()
+            self._stop_listening()
             return
         *lines, self._rest = (self._rest + words).split(b"\n")
         for line in lines:
             name, _, status = line.decode().rpartition(" ")
             self._ended(name, int(status))
 
-    def _deafen(self) -> None:
+    def _stop_listening(self) -> None:
         if self._listens:
             assert self._process is not None and self._process.stdout is not None
             self._loop.remove_reader(self._process.stdout)

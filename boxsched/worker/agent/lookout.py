@@ -1,4 +1,4 @@
-"""Looking after attempts one by one: whatever is wrong with one is wrong with that one alone."""
+"""Watch each attempt separately: a fault of one attempt affects no other."""
 
 import asyncio
 import contextlib
@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from boxsched.worker.agent.attempt import GONE, LOST, LOST_BY_RESTART, UNENDED, Attempt, Phase
 from boxsched.worker.supervisor.folder import NO_DESCRIPTOR, Damaged, Ended
-from boxsched.worker.supervisor.supervisor import GIVE_UP_SECONDS
+from boxsched.worker.supervisor.supervision import GIVE_UP_SECONDS
 
 ASK_AGAIN_SECONDS = 2.0
 ASK_TIMES = 5
@@ -22,8 +22,8 @@ _log = logging.getLogger(__name__)
 
 
 async def in_thread(work: Callable[..., T], *arguments: object) -> T:
-    """As ``asyncio.to_thread``; but a caller that is cancelled waits for the thread: it works with
-    descriptors that are closed next."""
+    """Like ``asyncio.to_thread``, but a cancelled caller waits for the thread, which uses
+    descriptors that the caller closes next."""
     task = asyncio.create_task(asyncio.to_thread(work, *arguments))
     try:
         return await asyncio.shield(task)
@@ -34,7 +34,7 @@ async def in_thread(work: Callable[..., T], *arguments: object) -> T:
 
 
 class Lookout:
-    """Reads how an attempt goes on, has it asked for again, and buries it where it is lost."""
+    """Reads an attempt's progress, asks for its supervisor again, and ends a lost attempt."""
 
     def __init__(
         self,
@@ -55,24 +55,24 @@ class Lookout:
 
     async def look(self, attempt: Attempt) -> None:
         looked = False
-        with self.bearing(attempt):
+        with self.faults_of(attempt):
             if attempt.guarded:
                 attempt.look()
             else:  # it may have to look through all processes of the machine
                 await in_thread(attempt.look)
             looked = True
-        with self.bearing(attempt):
+        with self.faults_of(attempt):
             if attempt.phase is Phase.ASKED and attempt.damage is None:
                 await self._ask_again(attempt)
-        with self.bearing(attempt):
+        with self.faults_of(attempt):
             if attempt.phase is Phase.RUNNING and attempt.grace is not None:
-                await self._hold_to_stop(attempt, attempt.grace)
-        with self.bearing(attempt):
+                await self._enforce_stop(attempt, attempt.grace)
+        with self.faults_of(attempt):
             # A supervisor that is gone may have left a result: not before that could be read.
             lost = attempt.damage is not None or (looked and attempt.gone)
             if lost and attempt.phase in UNENDED:
-                await self._bury(attempt)
-        with self.bearing(attempt):
+                await self._end_as_lost(attempt)
+        with self.faults_of(attempt):
             if attempt.phase is Phase.RUNNING:
                 self._watch_process(attempt)
             else:
@@ -80,8 +80,8 @@ class Lookout:
         self._tell_containment(attempt)
 
     @contextlib.contextmanager
-    def bearing(self, attempt: Attempt) -> Iterator[None]:
-        """Where its files are gone or not ours it is lost; any other fault is tried again."""
+    def faults_of(self, attempt: Attempt) -> Iterator[None]:
+        """Mark the attempt as damaged if its files are gone or not ours; retry other faults."""
         try:
             yield
         except Damaged as damage:
@@ -97,7 +97,7 @@ class Lookout:
             self.troubled = True  # buried at the next look, if not in this one
 
     def trouble(self, name: str, error: OSError) -> None:
-        """Said once, tried again at the next look."""
+        """Log the fault once; the next look tries again."""
         self.troubled = True
         if (name, error.errno) not in self._told:
             self._told.add((name, error.errno))
@@ -117,7 +117,7 @@ class Lookout:
         ended = Ended("failed", None, None, False, reason, None, self._clock(), not_begun=True)
         await in_thread(attempt.void, ended)
 
-    async def _hold_to_stop(self, attempt: Attempt, grace: float) -> None:
+    async def _enforce_stop(self, attempt: Attempt, grace: float) -> None:
         now = self._loop.time()
         if attempt.ends_by is None:
             attempt.ends_by = now + grace + OVERDUE_SECONDS
@@ -126,11 +126,11 @@ class Lookout:
             _log.error("%s: its supervisor does not end it, and is killed", attempt.name)
             await asyncio.to_thread(attempt.kill_supervisor)
 
-    async def _bury(self, attempt: Attempt) -> None:
+    async def _end_as_lost(self, attempt: Attempt) -> None:
         lost = LOST if attempt.damage is None else f"lost: {attempt.damage}"
         if attempt.record.boot != self._boot:
             lost = LOST_BY_RESTART
-        if await in_thread(attempt.bury, lost, self._clock()):
+        if await in_thread(attempt.end_as_lost, lost, self._clock()):
             _log.error("%s: %s", attempt.name, lost)
 
     # --- Its supervisor's process -----------------------------------------------------------

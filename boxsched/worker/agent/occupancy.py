@@ -1,7 +1,7 @@
-"""Which Box each attempt is on, as far as it was told: a Box has one at a time.
+"""Which Box each attempt is on, as far as the agent was told. A Box runs one attempt at a time.
 
-A database that failed over, or was restored, may know nothing of an attempt that runs here, and
-give its Box to another job. That one begins when the old one's processes have ended.
+After a failover or a restored backup the database may not know an attempt that runs here, and give
+its Box to another job. The new job begins when the processes of the old attempt have ended.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -17,10 +17,10 @@ class Occupancy:
         self._ordinals: dict[Key, int] = {}
 
     def note(self, desired: Mapping[Key, Assignment], here: Collection[Key]) -> None:
-        """What is desired now, and what there is on this worker."""
+        """Remember the Boxes of the ``desired`` attempts and of those that are ``here``."""
         known = {key: number for key, number in self._ordinals.items() if key in here}
         self._ordinals = known | {key: wanted.ordinal for key, wanted in desired.items()}
 
     def held_up(self, wanted: Assignment, running: Iterable[Key]) -> bool:
-        """Whether one of those is on its Box, or on nobody knows which."""
+        """Whether one of the ``running`` attempts is on its Box, or on an unknown Box."""
         return any(self._ordinals.get(key, wanted.ordinal) == wanted.ordinal for key in running)

@@ -1,4 +1,4 @@
-"""What a worker has to say, said until it is durable."""
+"""Deliver a worker's reports and output, repeated until they are durable."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
@@ -19,7 +19,7 @@ _R = TypeVar("_R")
 
 
 class Outbox:
-    """The ways to the store, tried again for as long as it is away."""
+    """The calls to the store. Each is repeated for as long as the store is away."""
 
     def __init__(
         self,
@@ -34,21 +34,21 @@ class Outbox:
         self._fix = fix
 
     async def report(self, reports: Sequence[Report]) -> None:
-        await _insist(self._report, reports)
+        await _until_taken(self._report, reports)
 
     async def log(self, chunks: Sequence[LogChunk]) -> None:
-        await _insist(self._log, chunks)
+        await _until_taken(self._log, chunks)
 
     async def problem(self, problem: str | None) -> None:
         """Why no job can begin here, or that one can."""
-        await _insist(self._problem, problem)
+        await _until_taken(self._problem, problem)
 
     async def fix(self, found: Finding) -> str | None:
         """The commit that the job runs; None where the lease is this worker's no more."""
-        return await _insist(self._fix, found)
+        return await _until_taken(self._fix, found)
 
 
-async def _insist(say: Callable[[_T], Awaitable[_R]], what: _T) -> _R:
+async def _until_taken(say: Callable[[_T], Awaitable[_R]], what: _T) -> _R:
     """The calls may be repeated: lease tokens, offsets and the first commit make it harmless."""
     backoff = Backoff(FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS)
     return await repeat(say, what, backoff, on=StoreAway)

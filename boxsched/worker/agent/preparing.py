@@ -1,4 +1,4 @@
-"""What stands on the disk before an attempt begins; and the end of what must not begin again."""
+"""Write an attempt's folder before it begins; end an attempt that must not begin again."""
 
 import contextlib
 import os
@@ -20,9 +20,9 @@ class CannotBegin(Exception):
 
 
 def prepare(wanted: Assignment, site: Worksite, lost_after: float | None) -> Attempt | str:
-    """Folder and record, durable; or why not. Blocking: this waits for the disk.
+    """Make folder and record, durable; or return why the job fails. Blocking: waits for the disk.
 
-    Raises CannotBegin where that lies with this worker, OSError where it may go better soon.
+    Raises CannotBegin for a cause that lies with this worker, OSError if a retry may succeed.
     """
     try:
         if has_no_room(site.folder):
@@ -46,7 +46,7 @@ def prepare(wanted: Assignment, site: Worksite, lost_after: float | None) -> Att
 
 
 def end_unknown(wanted: Assignment, site: Worksite) -> str:
-    """It began once, and nothing here says how it goes on: so it does not. Blocking."""
+    """End an attempt that has begun and has no folder here; return the reason. Blocking."""
     name = attempt_name(wanted)
     remains.end_processes(f"{site.folder}/{name}", None, cgroup_of(site, name))
     return f"lost: {GONE}"

@@ -164,7 +164,7 @@ class ProcessDriver:
                 continue
             attempt.stale = True
             _log.warning("%s is another's, or nobody's: dropped, its output kept", attempt.name)
-            with self._lookout.bearing(attempt):
+            with self._lookout.faults_of(attempt):
                 if attempt.phase in (Phase.ASKED, Phase.RUNNING):
                     attempt.stop(0.0, NOT_HERE)
 
@@ -185,7 +185,7 @@ class ProcessDriver:
             self._occupancy.note(desired, self._attempts)
             self._reporting.repeat(desired, self._attempts)
             for key, attempt in list(self._attempts.items()):
-                with self._lookout.bearing(attempt):
+                with self._lookout.faults_of(attempt):
                     if key not in desired:
                         await self._stop(attempt, NOT_HERE)
                     elif desired[key].stop:
@@ -243,7 +243,7 @@ class ProcessDriver:
             return
         if isinstance(outcome, Attempt):
             self._attempts[outcome.key] = outcome
-            with self._lookout.bearing(outcome):
+            with self._lookout.faults_of(outcome):
                 self._ask(outcome)
         else:
             self._answer(wanted, Result.FAILED, outcome)
@@ -259,7 +259,7 @@ class ProcessDriver:
     def _supervisor_ended(self, name: str, status: int) -> None:
         for attempt in self._attempts.values():
             if attempt.name == name:
-                attempt.saw_off(status)
+                attempt.supervisor_ended(status)
         self._woken.set()
 
     def _spawner_died(self) -> None:
@@ -314,7 +314,7 @@ class ProcessDriver:
 
         chunks = []
         for attempt in attempts:
-            with self._lookout.bearing(attempt):
+            with self._lookout.faults_of(attempt):
                 if attempt.phase is not Phase.REPORTED and (chunk := attempt.next_chunk()):
                     chunks.append((attempt, chunk))
         if chunks:
@@ -339,7 +339,7 @@ class ProcessDriver:
         if commit is None:
             self.drop([attempt.key])
             return
-        with self._lookout.bearing(attempt):
+        with self._lookout.faults_of(attempt):
             attempt.fix(commit)
 
 

@@ -1,4 +1,4 @@
-"""What is left of an attempt that nobody watches over any more: its processes and its place."""
+"""Remove what is left of an attempt without a supervisor: its processes and its folder."""
 
 import os
 import signal
@@ -69,7 +69,7 @@ def set_aside(site: int, name: str, shelf: str) -> str:
 
 
 def keep_newest(site: int, shelf: str, trash: str, *, kept: int) -> None:
-    """What is on the shelf, but for the ``kept`` newest, goes into the trash."""
+    """Move all but the ``kept`` newest entries of the shelf into the trash."""
     there = files.open_or_make(shelf, site)
     away = files.open_or_make(trash, site)
     try:
@@ -86,10 +86,10 @@ def keep_newest(site: int, shelf: str, trash: str, *, kept: int) -> None:
 
 
 def empty(site: int, shelf: str) -> list[OSError]:
-    """Remove everything on a shelf; what cannot be removed is returned, and stays.
+    """Remove everything on a shelf; return the errors of what could not be removed.
 
     Blocking. A process that is just ending may write one more file into a folder that is being
-    removed: only what cannot be removed a second later either counts.
+    removed, so a failed removal is tried again for about a second.
     """
     for left in reversed(range(_EMPTY_TRIES)):
         failures = _emptied(site, shelf)

@@ -20,7 +20,7 @@ class Reporting:
         self._answers = answers
 
     async def report(self, attempts: Sequence[Attempt]) -> bool:
-        """True where something was reported as ended."""
+        """Report all news; return whether an attempt was reported as ended."""
         said = len(self._answers.unsaid)
         reports: list[Report] = list(self._answers.unsaid)
         began, ended = [], []
@@ -43,8 +43,8 @@ class Reporting:
         return bool(ended)
 
     def repeat(self, desired: Container[Key], attempts: Mapping[Key, Attempt]) -> None:
-        """What was said to have ended long ago, and is still desired, did not come to stay: a
-        database may have lost it in a failover. It is said again, and again."""
+        """Report an end again while its attempt is still desired REPEAT_SECONDS later: a database
+        may have lost the first report in a failover."""
         before = time.monotonic() - REPEAT_SECONDS
         for key, attempt in attempts.items():
             if key in desired and attempt.phase is Phase.REPORTED and attempt.reported_at < before:
@@ -52,7 +52,7 @@ class Reporting:
         self._answers.repeat(before)
 
     async def _tell_readiness(self, reports: Sequence[Report], ended: Sequence[Attempt]) -> None:
-        """What could not begin here is reported once the nodes know not to give more."""
+        """Tell the nodes to give no more jobs, before jobs that could not begin are reported."""
         for attempt in ended:
             assert attempt.ended is not None
             if attempt.ended.not_begun:

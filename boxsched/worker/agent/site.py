@@ -48,7 +48,7 @@ class OpenFolder:
             os.close(descriptor)
 
     def hear(self, at: float, lost_after: float) -> None:
-        """A node has answered a heartbeat: what runs need not end before this and that time."""
+        """Note for all supervisors that a node answered the heartbeat that was sent ``at``."""
         last = read_heard(self.site.at)
         write_heard(self.heard, following(last, self.site.boot, at, lost_after))
 
@@ -57,7 +57,7 @@ class OpenFolder:
             _log.warning("a job's files cannot be removed: %s", error)
 
     def discard(self, attempt: Attempt) -> None:
-        """It is done with; of what was dropped the newest are kept for a person to look at."""
+        """Remove a finished attempt's folder; keep the newest dropped ones for a person to read."""
         with contextlib.suppress(FileNotFoundError):  # somebody has removed it
             remains.set_aside(self.site.at, attempt.name, STALE if attempt.stale else TRASH)
             if attempt.stale:
@@ -104,10 +104,10 @@ def _is_bell(at: int) -> bool:
 
 
 def adopt_all(site: Worksite) -> tuple[list[Attempt], dict[str, str]]:
-    """Every attempt that is there, and why others are in quarantine, by name. Blocking.
+    """Return all attempts in the folder, and by name why others are in quarantine. Blocking.
 
-    Raises OSError where that says nothing about an attempt (no descriptor left, say): all of them
-    go on, for an agent that can adopt them.
+    Raises OSError if the error says nothing about an attempt (no descriptor left, say): then all of
+    them continue, for a later agent to adopt.
     """
     attempts: list[Attempt] = []
     with contextlib.ExitStack() as opened:
@@ -130,7 +130,7 @@ def adopt_all(site: Worksite) -> tuple[list[Attempt], dict[str, str]]:
 
 
 def refuse_jobs_left_behind(path: Path, cluster: str) -> None:
-    """For a driver that knows nothing of them. Raises JobsLeftBehind. Blocking."""
+    """Raise JobsLeftBehind if the folder holds jobs of the process driver. Blocking."""
     folder = str(path.resolve())
     left: list[str] = []
     with contextlib.suppress(FileNotFoundError):

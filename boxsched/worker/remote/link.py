@@ -43,7 +43,7 @@ class NotTaken(Exception):
     """The node refuses this worker, and will: only a person can help."""
 
 
-class Ears(Protocol):
+class NodeListener(Protocol):
     """Who is told what the node says. Each returns at once."""
 
     @property
@@ -88,11 +88,11 @@ class Link:
         self.fixes_commits = answer.fixes_commits
         return answer
 
-    async def serve(self, ears: Ears) -> None:
+    async def serve(self, listener: NodeListener) -> None:
         """Returns when the node says Leave; raises Lost. Whatever was not answered is not done."""
-        beating = asyncio.create_task(self._beat(ears))
+        beating = asyncio.create_task(self._beat(listener))
         try:
-            await self._listen(ears)
+            await self._listen(listener)
         finally:
             self._over = True
             for answered in self._unanswered.values():
@@ -123,7 +123,7 @@ class Link:
     async def _send(self, message: wire.FromWorker) -> None:
         await self._socket.send_frame(wire.encode(message), aiohttp.WSMsgType.TEXT)
 
-    async def _beat(self, ears: Ears) -> None:
+    async def _beat(self, listener: NodeListener) -> None:
         """Ends with the connection, as its reader notices too."""
         await asyncio.sleep(self._pace.beat * self._chance.random())  # not all in one moment
         while True:
@@ -132,33 +132,33 @@ class Link:
             if len(self._beats) > MAX_UNANSWERED_BEATS:
                 del self._beats[next(iter(self._beats))]
             try:
-                await self._send(wire.Beat(number, ears.problem))
+                await self._send(wire.Beat(number, listener.problem))
             except ConnectionError:
                 return
             await asyncio.sleep(self._pace.beat)
 
     # --- What is heard ----------------------------------------------------------------------
 
-    async def _listen(self, ears: Ears) -> None:
+    async def _listen(self, listener: NodeListener) -> None:
         loop = asyncio.get_running_loop()
         silence = self._pace.silence
         try:
             async with asyncio.timeout(silence) as patience:
                 while not isinstance(message := await self._receive(), wire.Leave):
                     patience.reschedule(loop.time() + silence)
-                    self._take(message, ears)
+                    self._take(message, listener)
         except TimeoutError:
             raise Lost(f"nothing was heard for {silence:g} s") from None
 
-    def _take(self, message: wire.FromNode, ears: Ears) -> None:
+    def _take(self, message: wire.FromNode, listener: NodeListener) -> None:
         match message:
             case wire.Level():
-                ears.told(message)
+                listener.told(message)
             case wire.Ack():
                 if (sent := self._beats.pop(message.number, None)) is not None:
-                    ears.heard(sent)
+                    listener.heard(sent)
                 if message.stale:  # before whoever said it goes on
-                    ears.dropped(message.stale)
+                    listener.dropped(message.stale)
                 answered = self._unanswered.get(message.number)
                 if answered is not None and not answered.done():
                     answered.set_result(message)

@@ -18,7 +18,7 @@ class Pace:
     refused: float = 30.0  # where only a person can help
     look: float = 2.0  # meanwhile, whether there is another token
     steady: float = 5.0  # a connection that stood so long was a good one
-    land: float = 2.0  # for what was said to be answered, at the end
+    flush: float = 2.0  # for what was said to be answered, at the end
 
     def of(self, lost_after: float) -> "Pace":
         """Fast enough that a short ``--lost-after`` is not run out by the pace itself."""

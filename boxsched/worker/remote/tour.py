@@ -11,7 +11,7 @@ from boxsched.backoff import Backoff
 from boxsched.protocol import wire
 from boxsched.worker.agent.outbox import Finding
 from boxsched.worker.remote.discovery import Choice, Discovery, NodeAddress
-from boxsched.worker.remote.link import Ears, Link, Lost, NotTaken, connection
+from boxsched.worker.remote.link import Link, Lost, NodeListener, NotTaken, connection
 from boxsched.worker.remote.pace import Pace
 from boxsched.worker.remote.saying import Sentence, found_in_sentence
 from boxsched.worker.supervisor.heard import boottime
@@ -21,7 +21,7 @@ COMPLAIN_AGAIN_SECONDS = 60.0
 _log = logging.getLogger(__name__)
 
 
-class Guest(Ears, Protocol):
+class Visitor(NodeListener, Protocol):
     """Who goes from node to node."""
 
     def token(self) -> str:
@@ -69,9 +69,9 @@ class Tour:
     """``run`` goes on for ever. A node at random; where it goes, the next, spread by chance."""
 
     def __init__(
-        self, guest: Guest, discovery: Discovery, *, chance: random.Random, pace: Pace
+        self, visitor: Visitor, discovery: Discovery, *, chance: random.Random, pace: Pace
     ) -> None:
-        self._guest = guest
+        self._visitor = visitor
         self._discovery = discovery
         self._chance = chance
         self._pace = pace
@@ -112,11 +112,11 @@ class Tour:
             if not self._saying:
                 self._quiet.set()
 
-    async def land(self) -> None:
+    async def flush(self) -> None:
         """What is being said to a node has a moment to be answered."""
         if self._link is not None:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._pace.land):
+                async with asyncio.timeout(self._pace.flush):
                     await self._quiet.wait()
 
     async def run(self) -> None:
@@ -148,7 +148,7 @@ class Tour:
         while (left := end - loop.time()) > 0:
             await asyncio.sleep(min(left, self._pace.look))
             with contextlib.suppress(NotTaken):
-                if self._guest.token() != self._token:
+                if self._visitor.token() != self._token:
                     return
 
     def _next(self) -> str:
@@ -169,7 +169,7 @@ class Tour:
                     link, welcome, sent = await self._enter(node, opened)
             except TimeoutError:
                 raise Lost(f"no answer within {self._pace.connect:g} s") from None
-            await self._guest.welcome(node, welcome, sent)
+            await self._visitor.welcome(node, welcome, sent)
             self._taken = True
             self._choice.settled()
             self._complaints.end()
@@ -185,11 +185,11 @@ class Tour:
         self, node: NodeAddress, opened: contextlib.AsyncExitStack
     ) -> tuple[Link, wire.Welcome, float]:
         self._token = None
-        self._token = self._guest.token()
+        self._token = self._visitor.token()
         socket = await opened.enter_async_context(connection(node, self._token))
         link = Link(socket, self._pace, self._chance)
         sent = boottime()
-        return link, await link.greet(self._guest.hello()), sent
+        return link, await link.greet(self._visitor.hello()), sent
 
     async def _stay(self, link: Link) -> None:
         loop = asyncio.get_running_loop()
@@ -197,10 +197,10 @@ class Tour:
         self._link = link
         self._up.set()
         try:
-            await link.serve(self._guest)
+            await link.serve(self._visitor)
         finally:
             self._link = None
             self._up.clear()
-            self._guest.parted()
+            self._visitor.parted()
             if loop.time() - began >= self._pace.steady:
                 self._backoff.reset()

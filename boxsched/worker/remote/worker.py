@@ -117,7 +117,7 @@ class RemoteWorker:
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             if self._stopping.is_set():
-                await self._tour.land()
+                await self._tour.flush()
         finally:
             for task in tasks:
                 task.cancel()
@@ -177,7 +177,7 @@ class RemoteWorker:
         said = problem_in_short(problem)
         await self._tour.say(lambda number: wire.Beat(number, said))
 
-    # --- A guest of nodes (``remote_tour.Guest``) -------------------------------------------
+    # --- A visitor of nodes (``tour.Visitor``) --------------------------------------------------
 
     def token(self) -> str:
         return self._options.token()

@@ -72,7 +72,7 @@ class Spawning:
             if self.alarm in ready:
                 with contextlib.suppress(BlockingIOError):
                     os.read(self.alarm, 4_096)
-                self.see_off()
+                self.report_ends()
             if 0 in ready:
                 names = os.read(0, NAMES_BYTES)
                 if not names:
@@ -89,7 +89,7 @@ class Spawning:
                 _become_supervisor(self, name)
             self.supervisors[pid] = name
 
-    def see_off(self) -> None:
+    def report_ends(self) -> None:
         """Say who has ended; first kill what those left behind that did not end their jobs."""
         ended = self.reap()
         if any(status not in (0, NOT_ITS_TURN) for _, status in ended):

@@ -1,35 +1,24 @@
-"""The process that watches over one job: starts it once, bounds it, and writes how it ended.
+"""The process that supervises one job: starts it exactly once and writes how it ended.
 
-Needs no agent and no network. Imported by the spawner: standard library only, little of it.
+It needs no agent and no network. The spawner imports it: standard library only, and little of it.
 """
 
-import contextlib
 import os
-import select
-import signal
 import time
 
-from boxsched.worker.supervisor import containment, trouble, verdict
+from boxsched.worker.supervisor import containment
 from boxsched.worker.supervisor import folder as files
-from boxsched.worker.supervisor.folder import Ended, Found, Record, Running, Started, Step
-from boxsched.worker.supervisor.heard import Deadline
-from boxsched.worker.supervisor.heard import boottime as _clock
-from boxsched.worker.supervisor.launch import launch
-from boxsched.worker.supervisor.output import Output
-from boxsched.worker.supervisor.verdict import DISK_FULL, LOST, STOPPED, TIMED_OUT, Verdict
+from boxsched.worker.supervisor.folder import Started
+from boxsched.worker.supervisor.supervision import Supervision
 
-STOP_LOOK_SECONDS = 1.0  # how often a stop, or silence of the nodes, is looked for
-LOOK_FOR_COMMIT_SECONDS = 0.05  # it is ready, and waits for the answer alone
-KILL_AGAIN_SECONDS = 0.2
-GIVE_UP_SECONDS = 10.0  # for processes that even SIGKILL does not end
 TICKET_WAIT_SECONDS = 0.01
 
 
 def supervise(site: int, path: str, name: str) -> bool:
-    """Run the attempt ``name`` unless it was started before. Returns when all is over: whether it
-    was this one that ran it.
+    """Run the attempt ``name`` to its end; return False if another process has started it.
 
-    ``site`` is the agent's folder, ``path`` what it is called.
+    ``site`` is the descriptor of the agent's folder, ``path`` its name. Raises FileNotFoundError if
+    the attempt's folder is gone, Damaged if its files were taken away while the job ran.
     """
     at = files.open_folder(name, site)
     lock = _take_turn(at)
@@ -59,287 +48,10 @@ def supervise(site: int, path: str, name: str) -> bool:
 
 
 def _take_turn(at: int) -> int | None:
-    """The lock, or None where the attempt is another's. The agent holds it for moments only."""
+    """Return the lock, or None if another process has the attempt. The agent holds it briefly."""
     while files.exists(at, files.TICKET):
         lock = files.try_lock(at, files.LOCK)
         if lock is not None:
             return lock
         time.sleep(TICKET_WAIT_SECONDS)
     return None
-
-
-class Supervision:
-    """One job's life; ``run`` is the table of contents."""
-
-    def __init__(self, site: int, at: int, folder: str, record: Record) -> None:
-        self.site = site
-        self.at = at
-        self.folder = folder
-        self.workspace = -1
-        self.record = record
-        self.cgroup = record.cgroup
-        self.deadline = Deadline(site, record)
-        self.end_by = _clock() + record.timeout_seconds
-        self.kill_by = self.look_by = float("inf")
-        self.cause: str | None = None
-        self.began_at: float | None = None
-        self.began = 0.0  # the same moment, by a clock that nobody sets
-        self.commit: str | None = None
-        self.child = 0
-        self.status: int | None = None  # of the step under way; negative: the signal
-        self.childless = True
-        self.killed = False
-        self.script_began = False
-
-        self.output = Output(at, record.log_limit)
-        self.output.keep_tail(trouble.TAIL_BYTES)  # what git says when it fails
-        self.alarm, alarm_in = os.pipe()
-        for descriptor in (self.alarm, alarm_in):
-            os.set_blocking(descriptor, False)
-        signal.set_wakeup_fd(alarm_in, warn_on_full_buffer=False)
-        signal.signal(signal.SIGCHLD, lambda number, frame: None)
-        self.poll = select.poll()
-        self.poll.register(self.output.pipe, select.POLLIN)
-        self.poll.register(self.alarm, select.POLLIN)
-
-    def run(self) -> Ended:
-        containment.adopt_orphans(containment.title(os.path.basename(self.folder)))
-        if self.cgroup is not None and not containment.make_cgroup(self.cgroup):
-            self.cgroup = None
-        ended = self._run_steps()
-        self._end_tree()
-        self.output.drain()
-        self.output.finish()
-        if self.cgroup is not None:
-            containment.remove_cgroup(self.cgroup)
-        if self.cause not in (None, DISK_FULL) or not self.output.disk_full:
-            return ended
-        return self._failed(DISK_FULL) if self.script_began else self._not_begun(DISK_FULL)
-
-    # --- Steps ------------------------------------------------------------------------------
-
-    def _run_steps(self) -> Ended:
-        """Each step in order; the first that fails, or that is ended from here, decides."""
-        try:
-            self._make_box()
-        except OSError as error:
-            return self._not_begun(trouble.described(error, "cannot make the workspace"))
-        for step in self.record.steps:
-            self._look()
-            if self.cause is not None:
-                return self._verdict(None)
-            if step.takes_commit and self.commit is None:
-                continue  # an empty repository
-            try:
-                status = self._find_commit(step) if step.says_commit else self._run_step(step)
-            except OSError as error:
-                return self._not_started(step, error)
-            if step.is_script:
-                return self._verdict(status)
-            if self.cause is not None:
-                return self._verdict(None)
-            if status != 0 and not step.may_fail:
-                return self._git_failed(step, status)
-        return self._verdict(0)
-
-    def _make_box(self) -> None:
-        os.mkdir(files.BOX, 0o700, dir_fd=self.at)
-        box = files.open_folder(files.BOX, self.at)
-        try:
-            for path in (files.WORKSPACE, files.HOME, files.TMP):
-                os.mkdir(os.path.basename(path), 0o700, dir_fd=box)
-            self.workspace = files.open_folder(os.path.basename(files.WORKSPACE), box)
-        finally:
-            os.close(box)
-
-    def _not_started(self, step: Step, error: OSError) -> Ended:
-        why = trouble.described(error, f"cannot start {step.what}")
-        if not trouble.lies_with_worker(error):
-            return self._failed(why)
-        return self._not_begun(trouble.missing(step.argv[0]) or why)
-
-    def _git_failed(self, step: Step, status: int) -> Ended:
-        """Where another worker may do no better, it is the build's failure."""
-        self.output.drain()
-        problem = trouble.of_git(step.what, status, self.output.tail or b"")
-        if problem is not None:
-            return self._not_begun(problem)
-        failed = f"{step.what} failed with {verdict.ending(status)}"
-        return self._failed(step.refusal or failed)
-
-    def _find_commit(self, step: Step) -> int:
-        """What it prints goes into a file; nothing of the job's own has run by then."""
-        output = files.create(self.at, files.COMMIT)
-        try:
-            status = self._run_step(step, output)
-        finally:
-            os.close(output)
-        found = verdict.commit(self.at, files.COMMIT) if status == 0 else None
-        self.commit = found and self._agreed(found)
-        return status
-
-    def _agreed(self, found: str) -> str | None:
-        """The commit that all jobs of the workload run. The first that is found becomes it, in the
-        store: the agent asks there. None where the job is ended before the answer."""
-        if found == self.record.environment.get("BOXSCHED_COMMIT"):
-            return found
-        reserved = files.FOUND + files.RESERVED
-        if not files.exists(self.at, reserved):  # prepared by an agent of an earlier version
-            return found
-        files.put(self.at, reserved, files.FOUND, Found(found))
-        files.ring(self.site)
-        self.status = None
-        while self.cause is None:
-            fixed = verdict.commit(self.at, files.FIXED)
-            if fixed is not None:
-                return fixed
-            self.look_by = _clock() + LOOK_FOR_COMMIT_SECONDS
-            self._turn()
-        return None
-
-    def _run_step(self, step: Step, output: int | None = None) -> int:
-        self.status, self.childless = None, False
-        environment = self.record.environment | step.environment
-        argv = step.argv
-        if self.commit is not None:
-            environment["BOXSCHED_COMMIT"] = self.commit
-            argv = [*argv, self.commit] if step.takes_commit else argv
-        self.child, contained = launch(
-            argv,
-            environment,
-            workspace=self.workspace,
-            output=self.output.job_end if output is None else output,
-            errors=self.output.job_end,
-            cgroup=self.cgroup,
-        )
-        if step.is_script:
-            self.script_began = True
-            self.output.keep_tail(0)
-        if self.began_at is None:
-            self.began_at, self.began = time.time(), _clock()
-            running = Running(self.began_at, contained)
-            files.put(self.at, files.RUNNING + files.RESERVED, files.RUNNING, running)
-            files.ring(self.site)
-        self.look_by = _clock() + STOP_LOOK_SECONDS
-        while self.status is None or self._in_grace():
-            self._turn()
-        return self.status
-
-    def _in_grace(self) -> bool:
-        """The whole tree has the grace, not only the step's first process."""
-        return self.cause in (STOPPED, TIMED_OUT) and not self.childless and not self.killed
-
-    # --- One turn of waiting ----------------------------------------------------------------
-
-    def _turn(self) -> None:
-        """Wait for output, an end, a signal or a deadline, and do what it asks for."""
-        wait = max(0.0, min(self.end_by, self.kill_by, self.look_by) - _clock())
-        ready = {descriptor for descriptor, _ in self.poll.poll(wait * 1_000 + 1)}
-        if self.output.pipe in ready:
-            self.output.read()
-        now = _clock()
-        if self.output.disk_full and self.cause is None:
-            self.cause, self.kill_by = DISK_FULL, now
-        if self.alarm in ready or now >= self.look_by:
-            self.look_by = now + STOP_LOOK_SECONDS
-            self._reap()
-            # What has ended by itself keeps its own result.
-            if self.status is None or self._in_grace():
-                self._look()
-        if now >= self.end_by:
-            self.end_by = float("inf")
-            if self.cause is None and self.status is None:
-                self._end(TIMED_OUT, self.record.stop_grace)
-        if now >= self.kill_by:
-            self._kill()
-            self.kill_by = now + KILL_AGAIN_SECONDS
-
-    def _reap(self) -> None:
-        """Take the ends of all children: the step's, and of orphans that came to us."""
-        with contextlib.suppress(BlockingIOError):
-            os.read(self.alarm, 4_096)
-        try:
-            while True:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-                if pid == 0:
-                    return
-                if pid == self.child:
-                    self.status = os.waitstatus_to_exitcode(status)
-        except ChildProcessError:
-            self.childless = True
-
-    def _look(self) -> None:
-        """Whether it is to be ended from outside; nothing of it may outlive its lease."""
-        now = _clock()
-        if self.cause != DISK_FULL and not self.killed and self.deadline.passed(now):
-            if self.cause is None:
-                self._end(LOST, 0.0)
-            self.kill_by = now
-        if self.cause is not None:
-            return
-        grace = verdict.grace(self.at)
-        if grace is not None:
-            self._end(STOPPED, grace)
-
-    # --- The end ----------------------------------------------------------------------------
-
-    def _end(self, cause: str, grace: float) -> None:
-        """SIGTERM now, SIGKILL after the grace; the log says why."""
-        self.cause, self.kill_by = cause, _clock() + grace
-        limit, lost_after = self.record.timeout_seconds, self.deadline.lost_after
-        stopped = verdict.why_stopped(self.at) if cause == STOPPED else None
-        self.output.note(verdict.ended_by(cause, limit, lost_after, stopped))
-        if grace > 0:
-            self._signal(signal.SIGTERM)
-
-    def _kill(self) -> None:
-        self.killed = True
-        if self.cgroup is not None:
-            containment.kill_cgroup(self.cgroup)
-        self._signal(signal.SIGKILL)
-
-    def _signal(self, number: int) -> None:
-        with contextlib.suppress(OSError):  # no descriptor is left in the machine: killed again
-            containment.send(containment.descendants(os.getpid()), number)
-
-    def _end_tree(self) -> None:
-        """Kill what the job left behind, and wait until it is gone."""
-        give_up = _clock() + GIVE_UP_SECONDS
-        self._reap()
-        while not self.childless and _clock() < give_up:
-            self._kill()
-            self.output.read()
-            self.poll.poll(KILL_AGAIN_SECONDS * 1_000)
-            self._reap()
-        if not self.childless:
-            self.output.note("some processes of this job could not be killed")
-
-    def _verdict(self, status: int | None) -> Ended:
-        limit, lost_after = self.record.timeout_seconds, self.deadline.lost_after
-        return self._ended(verdict.judge(self.cause, status, limit, lost_after))
-
-    def _failed(self, reason: str) -> Ended:
-        return self._ended(Verdict("failed", reason))
-
-    def _not_begun(self, problem: str) -> Ended:
-        return self._ended(Verdict("failed", problem, not_begun=True))
-
-    def _ended(self, said: Verdict) -> Ended:
-        """What it took is measured by a clock that nobody sets, and that goes on while the machine
-        sleeps, as the time limit does: its Box was not free meanwhile."""
-        began_at = self.began_at
-        seconds = None if began_at is None else _clock() - self.began
-        at = time.time() if began_at is None or seconds is None else began_at + seconds
-        return Ended(
-            said.result,
-            said.exit_status,
-            said.signal,
-            said.timed_out,
-            said.reason,
-            began_at,
-            at,
-            self.commit,
-            said.lost,
-            seconds,
-            said.not_begun,
-        )
