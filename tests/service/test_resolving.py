@@ -163,6 +163,27 @@ async def test_of_two_at_once_the_second_is_told_that_it_came_too_late(yard: Yar
     assert 409 in {answer.status for answer in said}
 
 
+async def test_a_result_behind_another_attempt_is_told_so(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await away(yard.house, yard.worker)
+    ask = yard.house.node.ask
+
+    async def behind_another(*asked: Any) -> None:
+        monkeypatch.undo()
+        assert (await yard.resolve({"result": "again"})).status == 202
+        await connect(yard.house, "builder-3")
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while (await yard.house.look(yard.deploy["id"]))["jobs"][0]["attempt"] != 2:
+                pass
+        await ask(*asked)
+
+    monkeypatch.setattr(yard.house.node, "ask", behind_another)
+    answer = await yard.resolve({"result": "passed"})
+    assert answer.status == 409
+    assert "another attempt" in answer.error["message"]
+
+
 async def test_a_named_token_is_named(yard: Yard) -> None:
     made = await yard.house.call("POST", f"{API}/tokens", {"role": "admin", "name": "Ada's laptop"})
     token = made.json["token"]
