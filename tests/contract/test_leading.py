@@ -49,6 +49,13 @@ async def test_another_epoch_or_batch_is_refused_and_writes_nothing(
     await leader.commit()  # the one that was right goes on
 
 
+async def test_a_batch_deletes_its_own_commands_only(leader: Leader) -> None:
+    await leader.store.ask(SHARD, [stop(WorkloadId(n)) for n in range(1, 6)])
+    first, second, third, fourth, fifth = await leader.take_inbox()
+    await leader.commit(inbox=(fifth, first, second))
+    assert await leader.take_inbox() == (third, fourth)
+
+
 async def test_a_repeated_batch_is_refused(leader: Leader) -> None:
     batch = leader.next_batch(events=(event("x", NOW),))
     await leader.store.commit(batch)

@@ -11,6 +11,7 @@ import aiohttp
 import attrs
 import msgspec
 from aiohttp import web
+from multidict import CIMultiDict
 
 from boxsched.api.app import application
 from boxsched.api.http.peers import Peers
@@ -88,7 +89,7 @@ class House:
         token: str | None = "",
     ) -> Answer:
         """``token``: "" = the admin token, None = none."""
-        sent = dict(headers or {})
+        sent = CIMultiDict(headers or {})
         if token is not None:
             sent.setdefault("Authorization", f"Bearer {token or self.token}")
         if json is not None:

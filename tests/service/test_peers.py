@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from multidict import CIMultiDict
 
 from boxsched.api.http.peers import Peers
 from boxsched.cli.serve import serve
@@ -51,16 +52,28 @@ async def test_a_worker_is_shown_where_it_is(
 
 
 @pytest.mark.parametrize("trusted", [OURS, ()])
-@pytest.mark.parametrize(("said", "secure"), [("https", True), ("http", False), ("HTTPS", True)])
+@pytest.mark.parametrize(
+    ("said", "secure"),
+    [
+        (["https"], True),
+        (["http"], False),
+        (["HTTPS"], True),
+        (["https, http"], False),  # the proxy nearest to us adds the last word
+        (["http", "https"], True),
+        (["https", "http"], False),
+    ],
+)
 async def test_a_proxy_of_ours_says_that_it_was_asked_by_tls(
-    tmp_path: Path, trusted: tuple[ipaddress.IPv4Network, ...], said: str, secure: bool
+    tmp_path: Path, trusted: tuple[ipaddress.IPv4Network, ...], said: list[str], secure: bool
 ) -> None:
     async with House.open(tmp_path / "data", boxes=0, trusted_proxies=trusted) as house:
-        headers = {
-            "X-Forwarded-Proto": said,
-            "Content-Type": "application/x-www-form-urlencoded",
-        }
-        answer = await house.call("POST", "/sign-in", data=f"token={house.token}", headers=headers)
+        headers = [
+            ("Content-Type", "application/x-www-form-urlencoded"),
+            *(("X-Forwarded-Proto", line) for line in said),
+        ]
+        answer = await house.call(
+            "POST", "/sign-in", data=f"token={house.token}", headers=CIMultiDict(headers)
+        )
         assert answer.status == 303
         believed = secure and bool(trusted)
         assert ("Secure" in answer.headers["Set-Cookie"]) is believed
