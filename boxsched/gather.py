@@ -1,4 +1,4 @@
-"""Group commit: while one write is under way the next ones gather, and then go together."""
+"""Group commit: members that arrive during a write are collected, and written together next."""
 
 import asyncio
 from collections import deque
@@ -21,7 +21,7 @@ class Gather(Generic[T, R]):
     Idle: one member, one write. A caller that is cancelled leaves its member in the group: what was
     begun is finished. ``weigh``: what a member weighs; a group has ``weight_at_most`` in all, or is
     one member. An error of the write is every member's error; but where the store refuses what is
-    in it (REFUSALS), each member is written alone, so that nobody is refused for another.
+    in it (REFUSALS), each member is written alone, so that no member is refused for another.
     """
 
     def __init__(

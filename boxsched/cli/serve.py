@@ -58,10 +58,11 @@ def check_database(database: str | None, redis: str | None) -> None:
         raise BadInput("--redis: only with --database postgresql://...; leave it out with SQLite")
     if not redis.startswith(("redis://", "rediss://", "unix://")):
         raise BadInput("--redis: give redis://HOST:PORT, rediss://HOST:PORT or unix://PATH")
-    from boxsched.cluster.redis_line import Line  # its library only where it is used
+    # Only here: without --redis its library is not loaded.
+    from boxsched.cluster.redis_connection import RedisConnection
 
     try:
-        Line(redis)
+        RedisConnection(redis)
     except ValueError:  # what it says may quote some of a password
         raise BadInput(
             "--redis: no URL of a Redis: give redis://USER:PASSWORD@HOST:PORT/NUMBER, with %2F for "

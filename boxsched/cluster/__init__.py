@@ -1,19 +1,19 @@
-"""Several nodes and one database: who leads, and how one hears of the other.
+"""Several nodes and one database: which node leads a shard, and how nodes tell each other.
 
 Theory of operation
 -------------------
 
-Every node answers every request; what it takes it makes durable, and puts a command into the inbox
-of the shard concerned. One node at a time *leads* a shard: its engine empties the inbox, decides,
-and commits. Two things say who leads, and they are not of equal weight:
+Every node answers every request: it stores what it accepts, together with a command in the inbox of
+the shard. One node at a time *leads* a shard: its engine reads the inbox, decides, and commits. Two
+mechanisms decide which node leads:
 
-* The *fence* is what is safe. A leadership has a number, the epoch, in the shard's row; each
-  transaction of an engine begins with an update of that row that the schema refuses where epoch or
-  batch are others. Whoever leads later has raised the epoch; so one that slept, was cut off, or has
-  not noticed yet writes nothing more, whatever it believes.
-* The *lock* is what is quick. PostgreSQL's advisory locks, one a shard, are held by one session of
-  the node (``lock_session``). Whoever sees a free one takes it, so that another leads within a
-  tenth of a second of a clean end or a crash.
+* The *fence* makes it safe. Each leadership has a number, the epoch, in the shard's row. Each
+  transaction of an engine begins with an update of that row, which matches no row when the epoch or
+  the batch is another. A new leader raises the epoch first. So a former leader that slept, was cut
+  off, or has not noticed its loss cannot write any more.
+* The *lock* makes it quick. One session of each node (``lock_session``) holds PostgreSQL's advisory
+  locks of the shards that the node leads. A node that sees a free lock takes it, so that a shard
+  has a new leader within a tenth of a second of a clean end or a crash.
 
 ::
 
@@ -23,13 +23,14 @@ and commits. Two things say who leads, and they are not of equal weight:
                                                                            +-- session lost
                                                                            '-- trusted no more
 
-A leader *trusts* its locks from the start of the last good ping on, for half a second less than the
-server waits before it ends a silent session: so it stops by itself before a lock can move. The ping
-is the query that tries locks, in a thread; it stops where the event loop makes no progress, as a
-leader that cannot decide must not keep others from it.
+The *ping* is the query that tries the locks; a thread sends it ten times a second. A leader
+*trusts* its locks for 2.5 s from the start of the last good ping. The server ends a silent session
+after 3 s. So a leader stops by itself before its lock can move to another node. The thread stops
+pinging when the event loop makes no progress, since a leader that decides nothing must not keep the
+shard.
 
-What happens when something goes
---------------------------------
+What happens when something fails
+---------------------------------
 
 ===========================  ====================================================================
 a leader ends by SIGTERM     its turns end, its session closes; another leads at its next ping
@@ -38,7 +39,7 @@ a leader freezes             the server ends its silent session after 3 s; anoth
                              wakes, its trust is over, and the fence refuses what was under way
 leader and database are cut  the same; on the leader's side trust ends after 2.5 s
 its loop stands still        the thread ends the session after 1.5 s
-the lock session alone dies  its shards are given up at once, and taken anew by whoever is first
+the lock session alone dies  its shards are given up at once; the first node to see them leads
 the database restarts        all sessions end; one node takes each lock; all load anew
 a proxy pools transactions   refused on opening; where it comes later: the locks are seen to be gone
 another cluster's locks      under the same ``--lock-key`` in the same database: refused at the
@@ -56,9 +57,9 @@ two nodes of one name        the second is refused: a node's name is a lock, too
 Redis is away                nodes poll the inbox, the history and their workers' levels
 ===========================  ====================================================================
 
-A node that does not lead a shard explains and counts from its rows (``mirror``), which says the
-same: the core decides and explains from what the store holds, and from nothing else.
+A node that does not lead a shard explains and counts from the shard's rows (``mirror``). The result
+is the same, since the core decides and explains from what the store holds, and from nothing else.
 
-Shards are for more organizations than one core can serve; each has one at most. A free shard is
-taken by any node, and fair shares only decide who hands one over (``shares``).
+Shards exist so that one core need not serve all organizations; an organization has one shard. Any
+node takes a free shard. Fair shares only decide which node hands one over (``shares``).
 """

@@ -1,9 +1,10 @@
-"""The bus between nodes: hints that make things faster, and nothing that may not be lost.
+"""The bus between nodes: hints, which save time and may be lost.
 
-Three kinds of hints go over it. *Wake-ups*: a shard's inbox has something. *Batches*: a shard's
-history has got so long, for the event streams of other nodes. *Look-ups*: a worker has something to
-start or to end, for the node that it is connected to. Whoever gets one looks into the store, and
-does so without any hint a little later: one that is lost, late, doubled or forged changes nothing.
+There are three kinds of hints. *Wake-ups*: a shard's inbox has an entry. *Batches*: a shard has
+committed a batch of this number, for the event streams of other nodes. *Look-ups*: a worker has a
+job to start or to end, for the node that it is connected to. A node that receives a hint reads the
+store. It also does so without a hint, a little later; so a lost, late, doubled or forged hint
+changes nothing.
 """
 
 from collections.abc import Collection, Mapping
@@ -16,7 +17,7 @@ from boxsched.model import WorkerId
 
 @attrs.define
 class Counts:
-    """What happened since the start, for metrics and for whoever looks for a fault."""
+    """Counters since the start, for metrics and for finding faults."""
 
     sent: int = 0  # commands
     dropped: int = 0  # shards and workers that were not sent
@@ -29,7 +30,7 @@ class Counts:
 
 
 class Listener(Protocol):
-    """What a node does with hints. Each method returns at once, but for the two with ``await``."""
+    """What a node does with hints. The methods that are not ``async`` return at once."""
 
     def woken(self, shard: int) -> None:
         """Some node put something into the shard's inbox."""
@@ -78,7 +79,7 @@ class Bus(Protocol):
 
 
 class NoBus:
-    """For a node that is alone, or has no Redis: nobody hears anything; all poll."""
+    """For a node that is alone or has no Redis: it sends nothing, and all nodes poll."""
 
     up = False
     trips = 0
@@ -93,10 +94,10 @@ class NoBus:
         """Nothing to end."""
 
     def wake(self, shard: int) -> None:
-        """Nobody hears it."""
+        """Not sent."""
 
     def publish(self, shard: int, batch: int) -> None:
-        """Nobody hears it."""
+        """Not sent."""
 
     def hint(self, node: str, workers: Collection[WorkerId]) -> None:
-        """Nobody hears it."""
+        """Not sent."""

@@ -17,7 +17,7 @@ from boxsched.cluster.lock_session import (
     PING_SECONDS,
     TRUST_SECONDS,
     LockSession,
-    Seen,
+    PingResult,
     clock,
 )
 from boxsched.cluster.shares import View, to_hand_over
@@ -189,7 +189,7 @@ class ElectedLeadership:
 
     # --- Called by the thread, through the loop ----------------------------------------------
 
-    def _seen(self, seen: Seen) -> None:
+    def _seen(self, seen: PingResult) -> None:
         if self._view is None:
             self._changed.set()
         self._view = seen.view

@@ -55,7 +55,7 @@ SET client_connection_check_interval = '500ms';
 
 
 @attrs.frozen
-class Seen:
+class PingResult:
     """What a ping found. ``at``: when it was begun, by ``clock``."""
 
     at: float
@@ -82,7 +82,7 @@ class LockSession:
         node: int,
         *,
         retry_interval: float,
-        seen: Callable[[Seen], None],
+        seen: Callable[[PingResult], None],
         lost: Callable[[str], None],
         failed: Callable[[Exception], None],
     ) -> None:
@@ -215,7 +215,7 @@ class LockSession:
             released, self._releasing = self._releasing, set()
         if released:
             locks.unlock(released)
-        self._seen(Seen(began, locks.ping(self._wanted)))
+        self._seen(PingResult(began, locks.ping(self._wanted)))
         self._servers.pulse.beats()
         return began
 

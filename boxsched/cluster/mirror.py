@@ -1,4 +1,4 @@
-"""A shard that another node leads, as the store has it: to explain and count, never to decide."""
+"""A copy of a shard that another node leads, read from the store: to explain and to count only."""
 
 import asyncio
 import time
@@ -21,9 +21,10 @@ class Image:
 
 
 class Mirror:
-    """Loads when asked, once for all who ask meanwhile, and not again while the shard stands still.
+    """Loads the shard when asked; one load serves all callers that wait for it.
 
-    Between two loads it rests as long as the last one took. Nobody gets books of before he asked.
+    A load is skipped while the shard's epoch and batch stay the same. Between two loads it pauses
+    for as long as the last one took. A caller never gets books from before its call.
     """
 
     def __init__(

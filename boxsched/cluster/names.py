@@ -1,4 +1,4 @@
-"""What a node is called: told, or made once and kept in its data folder."""
+"""A node's name: given with ``--name``, or made once and kept in the data folder."""
 
 import os
 import re
@@ -13,7 +13,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 
 def node_name(asked: str | None, data: Path) -> str:
-    """Letters, digits, ``._-``; the same after every restart. Raises Invalid."""
+    """Return the name, the same after every restart; raises Invalid for a bad ``asked``."""
     path = data / FILE
     if asked is None and path.exists():
         asked = path.read_text(errors="replace").strip()

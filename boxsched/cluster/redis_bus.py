@@ -10,7 +10,7 @@ with its newest batch, never the events. Hints for workers go into streams, one 
 never jobs. ``{prefix}:streams`` is the set of the nodes that have a stream. Nothing else is stored,
 and every key expires an hour after its last use. No scripts, no transactions, one key a command.
 
-*Sending.* A send notes in memory, within bounds, what is to be said, and returns. One task says all
+*Sender.* A send notes in memory, within bounds, what is to be said, and returns. One task says all
 that gathered in one round trip, and at once when idle. A shard woken twice in between is woken
 once; of a shard's batches in between only the newest is named.
 
@@ -55,10 +55,10 @@ memory of the server, its master   writes are refused: as if it were away
 a name server                      asked in a thread of its own, one question at a time
 =================================  =================================================================
 
-*Trust.* Whoever can write to the server can stop hints, or make nodes look into the store in vain,
-and no more: no message names a job, or says anything that is believed. Content is bounded in size
-and decoded strictly; what is not ours is counted, acknowledged and dropped, and a key of ours that
-holds something else is removed.
+*Trust.* A program that can write to the server can stop hints, or make nodes read the store in
+vain, and no more: no message names a job, or says anything that is believed. Content is bounded in
+size and decoded strictly; what is not ours is counted, acknowledged and dropped, and a key of ours
+that holds something else is removed.
 """
 
 import asyncio
@@ -68,9 +68,9 @@ from collections.abc import Collection, Coroutine
 from boxsched.cluster.breaker import Breaker
 from boxsched.cluster.bus import Counts, Listener
 from boxsched.cluster.redis_channel import Channel
-from boxsched.cluster.redis_line import TROUBLE, Line, NameCheck
-from boxsched.cluster.redis_messages import Names
-from boxsched.cluster.redis_sending import Outgoing, Sending
+from boxsched.cluster.redis_connection import TROUBLE, NameCheck, RedisConnection
+from boxsched.cluster.redis_messages import KeyNames
+from boxsched.cluster.redis_sender import Outgoing, Sender
 from boxsched.cluster.redis_streams import VISIBILITY_SECONDS, Claims, OwnStream
 from boxsched.model import WorkerId
 
@@ -87,10 +87,10 @@ class RedisBus:
     ) -> None:
         """Raises ValueError for a URL that cannot be one of a Redis."""
         self.counts = Counts()
-        self._names = Names(prefix)
+        self._names = KeyNames(prefix)
         self._node = node
         self._visibility = visibility
-        self._lines = [Line(url) for _ in range(4)]
+        self._lines = [RedisConnection(url) for _ in range(4)]
         self._name_check = NameCheck(self._lines[0].host)
         self._breaker = Breaker()
         self._outgoing = Outgoing(self._names, node, self.counts)
@@ -140,7 +140,7 @@ class RedisBus:
 
     async def _run(self, listener: Listener, tried: asyncio.Event) -> None:
         parts = (self._names, self._node, listener, self.counts)
-        sending = Sending(self._lines[0], self._outgoing, self.counts)
+        sending = Sender(self._lines[0], self._outgoing, self.counts)
         channel = Channel(self._lines[1], *parts)
         stream = OwnStream(self._lines[2], *parts)
         claims = Claims(self._lines[3], *parts, visibility=self._visibility)
@@ -160,7 +160,7 @@ class RedisBus:
             self._breaker.rest()
             await self._hang_up()
 
-    async def _begin(self, sending: Sending, channel: Channel, stream: OwnStream) -> None:
+    async def _begin(self, sending: Sender, channel: Channel, stream: OwnStream) -> None:
         await self._name_check.passed()
         await sending.begin()
         await channel.begin()

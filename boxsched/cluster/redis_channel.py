@@ -4,15 +4,15 @@ from redis.exceptions import ResponseError
 
 from boxsched.cluster.breaker import PULSE_SECONDS
 from boxsched.cluster.bus import Counts, Listener
-from boxsched.cluster.redis_line import Line, Reply, raise_first
-from boxsched.cluster.redis_messages import Names, read_news
+from boxsched.cluster.redis_connection import RedisConnection, Reply, raise_first
+from boxsched.cluster.redis_messages import KeyNames, read_news
 
 
 class Channel:
     """Hears what other nodes say; a node's own messages are skipped."""
 
     def __init__(
-        self, line: Line, names: Names, node: str, listener: Listener, counts: Counts
+        self, line: RedisConnection, names: KeyNames, node: str, listener: Listener, counts: Counts
     ) -> None:
         self._line = line
         self._names = names

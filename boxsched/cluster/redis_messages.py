@@ -29,7 +29,7 @@ Command = tuple[str | bytes | int, ...]
 
 
 @attrs.frozen
-class Names:
+class KeyNames:
     """Every key and channel begins with the prefix, so that clusters can share a server."""
 
     prefix: str
@@ -100,7 +100,7 @@ def node_name(data: object) -> str | None:
     return name if len(name) <= NODE_LENGTH else None
 
 
-def hinting(names: Names, node: str, workers: Collection[WorkerId]) -> list[Command]:
+def hinting(names: KeyNames, node: str, workers: Collection[WorkerId]) -> list[Command]:
     """Adds entries for the workers to the node's stream, and keeps it known and alive."""
     stream = names.stream(node)
     told = list(workers)

@@ -7,12 +7,12 @@ import attrs
 from redis.exceptions import ResponseError
 
 from boxsched.cluster.bus import Counts, Listener
-from boxsched.cluster.redis_line import Line, Reply, is_foreign, raise_first
+from boxsched.cluster.redis_connection import RedisConnection, Reply, is_foreign, raise_first
 from boxsched.cluster.redis_messages import (
     GROUP,
     STREAM_SECONDS,
     Command,
-    Names,
+    KeyNames,
     entry,
     hinting,
     node_name,
@@ -69,7 +69,7 @@ class OwnStream:
     """What this node is told: read, looked up, then acknowledged; what is pending first."""
 
     def __init__(
-        self, line: Line, names: Names, node: str, listener: Listener, counts: Counts
+        self, line: RedisConnection, names: KeyNames, node: str, listener: Listener, counts: Counts
     ) -> None:
         self._line = line
         self._names = names
@@ -143,7 +143,7 @@ class OwnStream:
         raise_first([reply for reply in replies if not _says(reply, "BUSYGROUP")])
 
 
-def known(names: Names, node: str) -> list[Command]:
+def known(names: KeyNames, node: str) -> list[Command]:
     """Keeps a node's stream in the set of streams, and both from expiring."""
     return [
         ("SADD", names.streams, node),
@@ -155,14 +155,14 @@ def known(names: Names, node: str) -> list[Command]:
 class Claims:
     """Does what other nodes read and did not acknowledge: they died, or cannot reach the store.
 
-    What a dead node never read is nobody's: its workers connect to other nodes, and are looked up
+    What a dead node never read is left alone: its workers connect to other nodes, and are looked up
     there at once.
     """
 
     def __init__(
         self,
-        line: Line,
-        names: Names,
+        line: RedisConnection,
+        names: KeyNames,
         node: str,
         listener: Listener,
         counts: Counts,
@@ -215,7 +215,7 @@ class Claims:
                 await self._listener.look(entries.workers)
                 passed_on = await self._passed_on(owner, entries.workers)
         except StoreAway:
-            return 0  # pending still, for whoever claims it next
+            return 0  # still pending: it is claimed again
         stream = self._names.stream(owner)
         raise_first(await self._line.ask(*passed_on, *entries.done(stream)))
         self._counts.claimed += len(entries.ids)

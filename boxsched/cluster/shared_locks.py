@@ -1,6 +1,7 @@
-"""What all nodes of a cluster have in common, as locks that they share: one of each kind at a time.
+"""Locks that all nodes of a cluster share: of each kind, one number is held at a time.
 
-No row says it: so it may be another when no node is there, and nobody needs a right to write it.
+They stand for what all nodes must have in common (cluster, lock key). No row holds it: so it may
+change while no node runs, and no right to write is needed.
 """
 
 from collections.abc import Callable

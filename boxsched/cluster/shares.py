@@ -1,6 +1,7 @@
-"""Who leads how many shards: a free one is taken by whoever sees it; this says who hands one over.
+"""Fair shares: which shard a node hands over so that each node leads about the same number.
 
-Pure: the view that a node has of the locks goes in, and the shard to hand over comes out.
+Pure: takes a node's view of the locks, and returns the shard to hand over. A free shard is taken by
+the first node that sees it.
 """
 
 from collections.abc import Collection, Mapping
@@ -10,11 +11,11 @@ import attrs
 
 @attrs.frozen
 class View:
-    """What the locks show at one moment: who is alive, and who leads which shard."""
+    """What the locks show at one moment: which nodes are alive, and who leads which shard."""
 
     me: int
     nodes: frozenset[int]  # alive: they hold the lock of their number
-    leaders: Mapping[int, int]  # shard -> node; a shard that nobody leads is not there
+    leaders: Mapping[int, int]  # shard -> node; without the shards that have no leader
 
     @property
     def mine(self) -> frozenset[int]:
@@ -22,11 +23,10 @@ class View:
 
 
 def to_hand_over(view: View, shards: Collection[int]) -> int | None:
-    """The shard that this node should give up so that another has a fairer share; None: none.
+    """Return the shard that this node should hand over to a node that leads fewer, or None.
 
-    One at a time, and only where every shard has a leader: while a lock is free, or on its way
-    from one to the other, things are moving by themselves. The last one goes: the first shards
-    have the most to do, and stay where they are.
+    One shard at a time, and only while every shard has a leader: a free lock is about to be taken.
+    The shard with the greatest number is handed over, since the first shards have the most work.
     """
     if not all(shard in view.leaders for shard in shards):
         return None
@@ -38,5 +38,5 @@ def to_hand_over(view: View, shards: Collection[int]) -> int | None:
     if mine < 2 or mine < min(counts.values()) + 2:
         return None
     if any(count > mine for count in counts.values()):
-        return None  # who has more gives first
+        return None  # that node hands over first
     return max(view.mine)

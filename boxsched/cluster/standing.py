@@ -25,7 +25,7 @@ class NodeStanding:
 
 
 def standing(nodes: Sequence[NodeInfo], view: View | None, me: str) -> list[NodeStanding]:
-    """Who is alive is told by the locks alone; without a view only this node is known to be."""
+    """Describe each node. Only the locks say which are alive; without a view, only this node is."""
     found = []
     for node in nodes:
         number = node_number(node.name)

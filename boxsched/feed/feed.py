@@ -11,7 +11,7 @@ from boxsched.protocol.batches import Event, StoredEvent
 from boxsched.store.steps.maintenance import JUMP
 from boxsched.store.store import Store
 
-POLL_SECONDS = 0.2  # while nobody tells what other nodes commit
+POLL_SECONDS = 0.2  # while no hints tell what other nodes commit
 HINTED_POLL_SECONDS = 1.0  # while hints do: some may be lost
 LEAST_SECONDS = 0.05  # between two polls, however many hints there are
 

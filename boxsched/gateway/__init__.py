@@ -1,51 +1,56 @@
-"""The node's side of external workers: who is connected here, what they are told, what they say.
+"""The node's side of external workers: their connections, assignments and reports.
 
 A worker holds one WebSocket to one node and speaks ``boxsched.protocol.wire`` over it. The gateway
-decides nothing: it tells a worker what the store says that it should run, and carries what the
-worker says into the store. Whatever it forgets by ending, the worker says again to another node.
+decides nothing. It reads from the store what a worker should run and sends it to the worker; it
+writes the worker's reports and output into the store. When the node ends, the worker sends whatever
+was not acknowledged to another node.
 
-A connection's life (``Gateway.serve``, ``Entry``, ``Link``):
+A connection's life (``Gateway.serve``, ``Entry``, ``WorkerLink``):
 
     Hello -> Store.connect_worker -> inbox BoxesSet -> Welcome -> Level -> ... -> disconnected
       |             |
       '- Refused <--'     wrong version, invalid, the name is another's, the node leaves or is full
 
-A worker is bound to the token that it first came with: with another one nobody takes its place
-while that holds. A token has so many workers; where there is no place, the worker that has been
-gone longest is forgotten for a new one.
+A worker is bound to the token of its first connection: while that token is valid, a connection with
+another token is refused. Each token has a limit of workers. A new worker beyond that limit replaces
+the worker of the same token that has been disconnected longest, if there is one.
 
-The store numbers a worker's connections; the greatest number is the connection. An older one on
-this node is ended at once, one on another node at its next heartbeat, which the store refuses.
+The store numbers a worker's connections; only the one with the greatest number counts. An older one
+on this node is closed at once. An older one on another node is closed at its next heartbeat, which
+the store refuses.
 
-Down (``LookUps``, ``Link.give``, ``Sending``): always a level, never a difference. Whoever has a
-hint asks for a look-up. While one query is under way further asks gather; the next query serves
-them all, so there is one query at a time, and levels never go back in time. A worker gets its level
-where it is another than the last one, and every LEVEL_SECONDS anyhow: a lost hint loses time only.
-Where hints do not reach this node, all its workers are looked up again and again.
+Down (``LookUps``, ``WorkerLink.give``, ``WorkerSender``): a worker is sent its *level*, the
+complete list of jobs that it should run, and never a difference. A hint asks for a look-up.
+Look-ups that are asked for during a query are collected and served by the next query. So there is
+one query at a time, and levels never go back in time. A worker is sent its level when it has
+changed, and at least every LEVEL_SECONDS: a lost hint costs only time. While hints do not reach
+this node, all of its workers are looked up again and again.
 
-Up (``reading``, ``Lane``): what a worker says is checked wholly before anything else is done with
-it, and then stored in order, a lane for reports and one for output. Messages that come while a
-write is under way go into the store together, and then get their ``Ack``: an ``Ack`` means durable.
-Only reports of what the last look-up gave this worker go into the inbox; where one is not in it
-there is a fresh look-up before it is called stale, and what that found is durable then, too. The
-engine checks the tokens again.
+Up (``received``, ``MessageQueue``): a message is checked completely before it is used. Then it is
+stored, in the order of arrival, with one queue each for reports, output and commits. Messages that
+arrive during a write are stored together by the next write, and then get their ``Ack``: an ``Ack``
+means that the message is durable. Only reports of jobs in the worker's last level go into the
+inbox. For any other report the level is read again before the report is called stale. The engine
+checks the lease tokens again.
 
-Alive (``Beats``, ``Ends``): one statement a second for all whose heartbeat came since; the ``Ack``
-of a heartbeat says that the store has it, as a build's deadline begins with it. With a connect the
-worker may go by the former node's ``lost_after`` or by this one's, and the store keeps the greater;
-a heartbeat is sent only behind the Welcome, so that with it this one's holds alone.
+Alive (``Beats``, ``Ends``): one statement a second records all heartbeats since the last one. The
+``Ack`` of a heartbeat means that the store has it, since a build's deadline counts from it. After a
+connect the worker may use the former node's ``lost_after`` or this node's, so the store keeps the
+greater. A worker sends heartbeats only after the Welcome, so with the first one this node's value
+applies.
 
-What happens when something goes:
+When something fails:
 
-* The database: nothing is acknowledged, and tried again until it is back; the connections stay.
-  What has been taken in is bounded, then nothing more is read, and a connection that is not read
-  is not taken for silent.
-* A worker that sends nothing for UNKNOWN_AFTER_SECONDS: its connection is ended.
-* A worker that does not read: what waits for it is the newest level and its Acks, for as long as
-  ``Times.write``; no more is read from it meanwhile. Then it is cut.
-* A worker that says what is not of the protocol: its connection ends, with the reason counted.
-* The node leaves: ``Leave`` to all, a little time to go by themselves, then they are ended. They
-  stay marked as connected, since they come again at once; so nobody is told that they are away.
+* The database is away: nothing is acknowledged, and each write is repeated until the database is
+  back. Connections stay open. Unwritten messages are limited; beyond the limit nothing more is
+  read, and a connection that is not read does not count as silent.
+* A worker sends nothing for UNKNOWN_AFTER_SECONDS: its connection is closed.
+* A worker does not read: the newest level and its Acks wait for ``Times.write`` seconds, and
+  nothing more is read from it meanwhile. Then the connection is cut.
+* A worker violates the protocol: its connection is closed, and the reason is counted.
+* The node stops: it sends ``Leave`` to all workers, gives them a moment to move, and closes the
+  rest. They stay marked as connected, since they connect again at once, so nobody is told that they
+  are away.
 """
 
 from boxsched.gateway.gateway import Gateway

@@ -1,4 +1,4 @@
-"""How a worker comes in: its Hello, and what comes of it."""
+"""How a worker connects: its Hello, the checks, and its place in the store."""
 
 import asyncio
 import logging
@@ -9,8 +9,8 @@ from aiohttp import WSCloseCode
 from boxsched.backoff import repeat
 from boxsched.errors import Conflict, StoreAway
 from boxsched.gateway.figures import Times
-from boxsched.gateway.line import Line, Slow
-from boxsched.gateway.received import Foul, read_hello, read_version
+from boxsched.gateway.received import ProtocolViolation, read_hello, read_version
+from boxsched.gateway.worker_socket import Slow, WorkerSocket
 from boxsched.model import WorkerId
 from boxsched.protocol import inbox, wire
 from boxsched.protocol.workers import IN_PROCESS, Connected, Connection, NewWorker
@@ -36,8 +36,8 @@ class Gone(Exception):
 
 
 class Entry:
-    """``lost_after``: what a worker is promised here. ``leaves``: whether the node is stopping, and
-    takes nobody in any more. ``objects``: why no external worker may come in at all, if so."""
+    """``lost_after``: seconds that a worker is promised here. ``leaves``: whether the node is
+    stopping and accepts no worker. ``objects``: why no external worker may connect, or None."""
 
     def __init__(
         self,
@@ -60,13 +60,15 @@ class Entry:
         self._at_once = asyncio.Semaphore(AT_ONCE)
         self._newest: dict[WorkerId, int] = {}  # the number of the last connection here
 
-    async def hello(self, line: Line) -> wire.Hello:
-        """Raises NotLetIn, Foul where nothing of the kind comes, Gone."""
+    async def hello(self, line: WorkerSocket) -> wire.Hello:
+        """Raises NotLetIn, ProtocolViolation where nothing of the kind comes, Gone."""
         try:
             async with asyncio.timeout(self._times.hello):
                 text = await line.receive()
         except TimeoutError:
-            raise Foul("no_hello", f"no hello within {self._times.hello:g} s") from None
+            raise ProtocolViolation(
+                "no_hello", f"no hello within {self._times.hello:g} s"
+            ) from None
         if text is None:
             raise Gone
         version = read_version(text)
@@ -80,11 +82,11 @@ class Entry:
             )
         try:
             return read_hello(text)
-        except Foul as foul:
-            raise NotLetIn("invalid", f"its hello is not valid: {foul}", again=False) from None
+        except ProtocolViolation as violation:
+            raise NotLetIn("invalid", f"its hello is not valid: {violation}", again=False) from None
 
-    async def connect(self, line: Line, hello: wire.Hello, token: Token) -> Connected:
-        """In the store, with its Boxes asked for as soon as possible; raises NotLetIn, Gone."""
+    async def connect(self, line: WorkerSocket, hello: wire.Hello, token: Token) -> Connected:
+        """Record the connection and its Boxes in the store; raises NotLetIn, Gone."""
         if any(_is_a_nodes_own(text) for text in (hello.identity, hello.name)):
             message = f"{IN_PROCESS} is the name of the nodes' own workers: give this one another"
             raise NotLetIn("invalid", message, again=False)
@@ -118,8 +120,8 @@ class Entry:
             message = "another worker with this name, or this one, connects at this moment"
             raise NotLetIn("conflict", message, again=True) from None
 
-    async def announce(self, line: Line, connected: Connected, problem: str | None) -> None:
-        """Tell the shard's leader, in the order of the connections; raises NotLetIn, Gone."""
+    async def announce(self, line: WorkerSocket, connected: Connected, problem: str | None) -> None:
+        """Tell the leader of the Boxes, never after a newer connection; raises NotLetIn, Gone."""
         connection = connected.connection
         number = max(connection.number, self._newest.get(connection.worker, 0))
         self._newest[connection.worker] = number
@@ -135,11 +137,11 @@ class Entry:
         await repeat(announced, said, self._times.retries(), on=StoreAway)
 
     def forget(self, connection: Connection) -> None:
-        """It has ended."""
+        """The connection has ended."""
         if self._newest.get(connection.worker) == connection.number:
             del self._newest[connection.worker]
 
-    def _stay(self, line: Line) -> None:
+    def _stay(self, line: WorkerSocket) -> None:
         if line.gone:
             raise Gone
         if self._leaves():
@@ -150,7 +152,7 @@ def _is_a_nodes_own(text: str) -> bool:
     return text == IN_PROCESS or text.startswith(f"{IN_PROCESS}@")
 
 
-async def refuse(line: Line, refusal: NotLetIn) -> None:
+async def refuse(line: WorkerSocket, refusal: NotLetIn) -> None:
     _log.warning("a worker at %s is not let in: %s", line.address, refusal)
     try:
         await line.send([wire.encode(refusal.answer)])

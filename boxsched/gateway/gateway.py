@@ -1,4 +1,4 @@
-"""The gateway: all workers that are connected to this node."""
+"""The gateway: accepts workers' connections and keeps track of those of this node."""
 
 import asyncio
 import logging
@@ -10,11 +10,11 @@ from boxsched.backoff import Backoff
 from boxsched.errors import StoreAway
 from boxsched.gateway.entry import Entry, Gone, NotLetIn, refuse
 from boxsched.gateway.figures import Figures, Times
-from boxsched.gateway.line import Line, Slow
-from boxsched.gateway.link import Link, LogChunk, NodeSide
+from boxsched.gateway.link import LogChunk, NodeSide, WorkerLink
 from boxsched.gateway.lookups import LookUps
 from boxsched.gateway.presence import Beating, Beats, Ends
-from boxsched.gateway.received import Foul
+from boxsched.gateway.received import ProtocolViolation
+from boxsched.gateway.worker_socket import Slow, WorkerSocket
 from boxsched.gather import Gather
 from boxsched.model import WorkerId
 from boxsched.protocol import inbox, wire
@@ -27,8 +27,8 @@ OUTPUT_AT_ONCE = 8  # groups of 2 MiB at most, in one transaction
 _log = logging.getLogger(__name__)
 
 
-async def _objects_to_nobody() -> None:
-    """Every worker whose token holds may come in."""
+async def _no_objection() -> None:
+    """Every worker with a valid token may connect."""
 
 
 class Gateway:
@@ -48,7 +48,7 @@ class Gateway:
         lost_after: float,
         log_limit: int,
         hints_reach: Callable[[], bool],
-        objects: Callable[[], Awaitable[str | None]] = _objects_to_nobody,
+        objects: Callable[[], Awaitable[str | None]] = _no_objection,
         times: Times = Times(),  # noqa: B008 (a frozen value)
     ) -> None:
         self.figures = Figures()
@@ -57,8 +57,8 @@ class Gateway:
         self._lost_after = lost_after
         self._hints_reach = hints_reach
         self._times = times
-        self._links: dict[WorkerId, Link] = {}
-        self._lines: set[Line] = set()
+        self._links: dict[WorkerId, WorkerLink] = {}
+        self._lines: set[WorkerSocket] = set()
         self._left = asyncio.Event()  # no line is open
         self._left.set()
         self._leaving = False
@@ -97,11 +97,11 @@ class Gateway:
         return self._links.keys()
 
     def look(self, workers: Collection[WorkerId]) -> None:
-        """Those that are connected here are told soon what they should run, if it is news."""
+        """Look up, soon, what those of the workers that are connected here should run."""
         self._look_ups.look(workers)
 
     async def looked(self, workers: Collection[WorkerId]) -> None:
-        """The same; returns when they are told. Raises StoreAway."""
+        """The same; return when their levels are queued to be sent. Raises StoreAway."""
         await self._look_ups.looked(workers)
 
     async def run(self) -> None:
@@ -116,8 +116,8 @@ class Gateway:
                 tasks.create_task(work)
 
     async def serve(self, request: web.Request, token: Token) -> web.WebSocketResponse:
-        """A worker's whole connection; ``token``, which it came with, was checked."""
-        line = Line(request, self._times)
+        """Serve a worker's connection until it ends; ``token`` is its token, already checked."""
+        line = WorkerSocket(request, self._times)
         await line.open()
         self._lines.add(line)
         self._left.clear()
@@ -162,7 +162,7 @@ class Gateway:
 
     # --- A connection -----------------------------------------------------------------------
 
-    async def _serve(self, line: Line, token: Token) -> None:
+    async def _serve(self, line: WorkerSocket, token: Token) -> None:
         try:
             if len(self._lines) > MAX_CONNECTIONS:
                 raise NotLetIn("full", "this node has enough workers", again=True)
@@ -170,7 +170,7 @@ class Gateway:
             connected = await self._entry.connect(line, hello, token)
             try:
                 await self._entry.announce(line, connected, hello.problem)
-                link = Link(line, connected, self._side, hello.problem)
+                link = WorkerLink(line, connected, self._side, hello.problem)
                 await self._attend(link)
             finally:
                 self._entry.forget(connected.connection)
@@ -180,16 +180,16 @@ class Gateway:
         except NotLetIn as refusal:
             self.figures.refused[refusal.answer.code] += 1
             await refuse(line, refusal)
-        except Foul as foul:
-            self.figures.ended[foul.reason] += 1
-            _log.warning("a connection from %s: %s", line.address, foul)
-            await line.hang_up(WSCloseCode.POLICY_VIOLATION, foul.reason)
+        except ProtocolViolation as violation:
+            self.figures.ended[violation.reason] += 1
+            _log.warning("a connection from %s: %s", line.address, violation)
+            await line.hang_up(WSCloseCode.POLICY_VIOLATION, violation.reason)
         except Slow:
             line.cut()
         except Gone:
             await line.hang_up(WSCloseCode.OK, "gone")
 
-    async def _attend(self, link: Link) -> None:
+    async def _attend(self, link: WorkerLink) -> None:
         """The link's time as this node's connection of its worker."""
         other = self._links.get(link.worker)
         if other is not None:
@@ -215,10 +215,10 @@ class Gateway:
         await self._store.append_log([chunk for chunks in group for chunk in chunks])
         return [None] * len(group)
 
-    # --- Now and then -----------------------------------------------------------------------
+    # --- At intervals -----------------------------------------------------------------------
 
     async def _watch(self) -> None:
-        """Ends connections that are silent, and tells levels that were not told for long."""
+        """Close silent connections; send levels that were not sent for ``Times.level`` seconds."""
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(min(self._times.silence, self._times.level) / 10)

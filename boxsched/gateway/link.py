@@ -9,11 +9,11 @@ import attrs
 from aiohttp import WSCloseCode
 
 from boxsched.gateway.figures import Figures, Times
-from boxsched.gateway.line import Line, Slow
 from boxsched.gateway.message_queue import MessageQueue
 from boxsched.gateway.outputs import within
-from boxsched.gateway.received import Foul, Report, read
-from boxsched.gateway.sending import Sending
+from boxsched.gateway.received import ProtocolViolation, Report, read
+from boxsched.gateway.worker_sender import WorkerSender
+from boxsched.gateway.worker_socket import Slow, WorkerSocket
 from boxsched.model import JobId, WorkerId
 from boxsched.protocol import inbox, wire
 from boxsched.protocol.assignments import Assignment
@@ -33,7 +33,7 @@ class NodeSide:
     fix_commit: Callable[[JobId, int, str], Awaitable[str | None]]
     looked: Callable[[Collection[WorkerId]], Awaitable[bool]]
     settle: Callable[[], Awaitable[None]]  # what was looked up is durable then
-    beaten: Callable[["Link", int], None]
+    beaten: Callable[["WorkerLink", int], None]
     log_limit: int  # bytes that are kept of an attempt's output
     figures: Figures
     times: Times
@@ -47,11 +47,11 @@ class Held(NamedTuple):
     stop: bool
 
 
-class Link:
+class WorkerLink:
     """Reads, stores and answers what one worker says, and sends what it is told."""
 
     def __init__(
-        self, line: Line, connected: Connected, node: NodeSide, problem: str | None = None
+        self, line: WorkerSocket, connected: Connected, node: NodeSide, problem: str | None = None
     ) -> None:
         self.connection = connected.connection
         self.problem = problem  # why it can begin no jobs, as it said last
@@ -63,7 +63,7 @@ class Link:
         self._held: dict[JobId, Held] = {}  # as the last look-up found it
         self._told_at = self._loop.time()
         self._listens_since: float | None = None
-        self._sending = Sending(line)
+        self._sending = WorkerSender(line)
         self._reports: MessageQueue[wire.Said] = MessageQueue(self._store_reports, node.times)
         self._output: MessageQueue[wire.Logged] = MessageQueue(self._store_output, node.times)
         self._found: MessageQueue[wire.Found] = MessageQueue(self._store_found, node.times)
@@ -146,7 +146,7 @@ class Link:
 
     def _end_by(self, error: BaseException | None) -> None:
         match error:
-            case Foul():
+            case ProtocolViolation():
                 _log.warning("worker %s: %s", self.worker, error)
                 self.end(WSCloseCode.POLICY_VIOLATION, error.reason)
             case Slow():
@@ -159,7 +159,7 @@ class Link:
     # --- What it says -----------------------------------------------------------------------
 
     async def _read(self) -> None:
-        """Until the worker goes; raises Foul."""
+        """Until the worker goes; raises ProtocolViolation."""
         while True:
             await self._sending.room()
             self._listens_since = self._loop.time()

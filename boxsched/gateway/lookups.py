@@ -14,11 +14,11 @@ from boxsched.protocol.assignments import Assignment
 from boxsched.store.store import Store
 
 
-class Told(Protocol):
-    """Whoever is told a worker's level."""
+class LevelReceiver(Protocol):
+    """Is given a worker's level when a look-up has found it."""
 
     def give(self, assignments: Sequence[Assignment], *, anyway: bool) -> bool:
-        """Whether it is another than before; ``anyway``: to be sent even if it is not."""
+        """Return whether the level has changed; ``anyway``: send it even if it has not."""
 
 
 @attrs.define
@@ -51,7 +51,7 @@ class LookUps:
     """``links``: the workers that are connected here; others are not looked up."""
 
     def __init__(
-        self, store: Store, links: Mapping[WorkerId, Told], figures: Figures, times: Times
+        self, store: Store, links: Mapping[WorkerId, LevelReceiver], figures: Figures, times: Times
     ) -> None:
         self._store = store
         self._links = links

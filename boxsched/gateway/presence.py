@@ -1,4 +1,4 @@
-"""What the store is told of who is connected: heartbeats, and the ends of connections."""
+"""Which workers are connected, as the store records it: heartbeats and ends of connections."""
 
 import asyncio
 import contextlib
@@ -56,7 +56,7 @@ class Beats:
                 await self.write()
 
     async def write(self) -> None:
-        """What the store does not take stays for the next time; raises StoreAway."""
+        """Write all heartbeats since the last write; raises StoreAway, and keeps them then."""
         beaten = {link: them for link, them in self._unwritten.items() if self._is_here(link)}
         self._unwritten = {}
         if not beaten:
@@ -79,7 +79,7 @@ class Beats:
 
 
 class Ends:
-    """Connections that have ended, told as soon as the store takes it."""
+    """Marks ended connections as disconnected in the store, as soon as the store is there."""
 
     def __init__(self, store: Store, times: Times) -> None:
         self._store = store

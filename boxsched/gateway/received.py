@@ -1,4 +1,4 @@
-"""What a worker says, read and checked wholly: nothing that is odd goes any further."""
+"""Decodes and checks a worker's messages completely, before anything else uses them."""
 
 import math
 
@@ -22,8 +22,8 @@ _RESULTS = frozenset({Result.PASSED, Result.FAILED, Result.STOPPED})
 Report = JobStarted | JobFinished
 
 
-class Foul(Exception):
-    """This is not of the protocol: the connection ends. ``reason`` is a word to count by."""
+class ProtocolViolation(Exception):
+    """The worker violates the protocol: its connection is closed, and counted under ``reason``."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
@@ -41,15 +41,15 @@ _hello = msgspec.json.Decoder(wire.Hello)
 
 
 def read(text: str) -> wire.Beat | wire.Said | wire.Logged | wire.Found:
-    """One message after the Hello; raises Foul."""
+    """One message after the Hello; raises ProtocolViolation."""
     try:
         said: wire.FromWorker = wire.from_worker.decode(text)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise Foul("malformed", str(error)) from None
+        raise ProtocolViolation("malformed", str(error)) from None
     if isinstance(said, wire.Hello):
-        raise Foul("order", "a second hello")
+        raise ProtocolViolation("order", "a second hello")
     if said.number not in _NUMBERS:
-        raise Foul("values", "its number is out of range")
+        raise ProtocolViolation("values", "its number is out of range")
     if isinstance(said, wire.Said):
         return _checked(said)
     if isinstance(said, wire.Logged):
@@ -61,25 +61,25 @@ def read(text: str) -> wire.Beat | wire.Said | wire.Logged | wire.Found:
 
 
 def read_version(text: str) -> int:
-    """What version a Hello speaks; raises Foul where it is no Hello at all."""
+    """What version a Hello speaks; raises ProtocolViolation where it is no Hello at all."""
     if len(text) > MAX_HELLO_BYTES:
-        raise Foul("too_large", f"a hello has at most {MAX_HELLO_BYTES} bytes")
+        raise ProtocolViolation("too_large", f"a hello has at most {MAX_HELLO_BYTES} bytes")
     try:
         return _greeting.decode(text).version
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise Foul("no_hello", str(error)) from None
+        raise ProtocolViolation("no_hello", str(error)) from None
 
 
 def read_hello(text: str) -> wire.Hello:
-    """A Hello of our version; raises Foul."""
+    """A Hello of our version; raises ProtocolViolation."""
     try:
         return _hello.decode(text)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise Foul("malformed", str(error)) from None
+        raise ProtocolViolation("malformed", str(error)) from None
 
 
 def _checked(said: wire.Said) -> wire.Said:
-    """The same, with its reasons cut to what is shown; raises Foul."""
+    """The same, with its reasons cut to what is shown; raises ProtocolViolation."""
     long = False
     for report in said.reports:
         _check_report(report)
@@ -99,33 +99,33 @@ def _shortened(report: Report) -> Report:
 
 def _check_report(report: Report) -> None:
     if report.job not in _NUMBERS or report.lease_token not in _NUMBERS:
-        raise Foul("values", "a report's job or lease token is out of range")
+        raise ProtocolViolation("values", "a report's job or lease token is out of range")
     if not (math.isfinite(report.at) and 0 <= report.at <= MAX_AT):
-        raise Foul("values", "a report's time is out of range")
+        raise ProtocolViolation("values", "a report's time is out of range")
     if isinstance(report, JobFinished):
         if report.result not in _RESULTS:
-            raise Foul("values", f"a worker cannot say {report.result}")
+            raise ProtocolViolation("values", f"a worker cannot say {report.result}")
         if report.seconds is not None and not 0 <= report.seconds <= MAX_AT:
-            raise Foul("values", "how long a run took is out of range")
+            raise ProtocolViolation("values", "how long a run took is out of range")
         if report.exit_status is not None and report.exit_status not in _EXIT_STATUSES:
-            raise Foul("values", "an exit status is out of range")
+            raise ProtocolViolation("values", "an exit status is out of range")
         if report.reason is not None and "\0" in report.reason:
-            raise Foul("values", "a reason has a NUL in it")
+            raise ProtocolViolation("values", "a reason has a NUL in it")
         if report.commit is not None and not commits.is_reported(report.commit):
-            raise Foul("values", "a commit is not a commit's name")
+            raise ProtocolViolation("values", "a commit is not a commit's name")
 
 
 def _check_found(found: wire.Found) -> None:
     if found.job not in _NUMBERS or found.lease_token not in _NUMBERS:
-        raise Foul("values", "a commit's job or lease token is out of range")
+        raise ProtocolViolation("values", "a commit's job or lease token is out of range")
     if not commits.is_whole(found.commit):
-        raise Foul("values", "a commit is not a whole hash")
+        raise ProtocolViolation("values", "a commit is not a whole hash")
 
 
 def _check_chunk(chunk: wire.Chunk) -> None:
     if chunk.job not in _NUMBERS or chunk.attempt not in _NUMBERS:
-        raise Foul("values", "a chunk's job or attempt is out of range")
+        raise ProtocolViolation("values", "a chunk's job or attempt is out of range")
     if not 0 <= chunk.offset <= MAX_LOG_BYTES:
-        raise Foul("values", "a chunk's offset is out of range")
+        raise ProtocolViolation("values", "a chunk's offset is out of range")
     if not 0 < len(chunk.data) <= MAX_CHUNK_BYTES:
-        raise Foul("values", f"a chunk has 1 to {MAX_CHUNK_BYTES} bytes")
+        raise ProtocolViolation("values", f"a chunk has 1 to {MAX_CHUNK_BYTES} bytes")

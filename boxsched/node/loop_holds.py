@@ -1,4 +1,4 @@
-"""How long the event loop is held: while it is, nobody is served, and a leader may lose its locks.
+"""How long the event loop is held. Meanwhile no request is served, and a leader may lose its locks.
 
 A task that sleeps again and again sees it: as late as it wakes up, so long was the loop held.
 """

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from boxsched.cluster.breaker import PROBE_SECONDS, Breaker, deadline
-from boxsched.cluster.redis_line import NameCheck
+from boxsched.cluster.redis_connection import NameCheck
 
 
 async def test_a_deadline_ends_what_says_nothing() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from boxsched.cluster.redis_bus import RedisBus
-from boxsched.cluster.redis_line import TROUBLE, Line
+from boxsched.cluster.redis_connection import TROUBLE, RedisConnection
 from tests.bus.listening import Hearing, Node, cluster, until, workers
 from tests.bus.redis_server import Server, served
 
@@ -246,7 +246,7 @@ def test_what_uvloop_says_of_a_connection_that_was_just_reset_is_an_outage(serve
     uvloop = pytest.importorskip("uvloop")
 
     async def ask() -> None:
-        line = Line(server.url)
+        line = RedisConnection(server.url)
         await line.open()
         transport = line._connection._writer.transport  # type: ignore[union-attr]
         transport.abort()

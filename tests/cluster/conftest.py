@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from boxsched.cluster.lock_session import LockSession, Seen
+from boxsched.cluster.lock_session import LockSession, PingResult
 from boxsched.protocol.lock_keys import LockKeys
 from tests.contract.postgres_server import database, provided
 
@@ -19,7 +19,7 @@ class Session:
 
     def __init__(self, url: str, number: int, keys: LockKeys = KEYS) -> None:
         self.number = number
-        self.views: list[Seen] = []
+        self.views: list[PingResult] = []
         self.losses: list[str] = []
         self.failures: list[Exception] = []
         self.news = threading.Condition()

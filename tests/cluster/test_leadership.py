@@ -9,7 +9,7 @@ import pytest
 
 from boxsched.cluster import elected as module
 from boxsched.cluster.elected import ElectedLeadership
-from boxsched.cluster.lock_session import STALL_SECONDS, Seen, clock
+from boxsched.cluster.lock_session import STALL_SECONDS, PingResult, clock
 from boxsched.cluster.shares import View
 from boxsched.protocol.lock_keys import LockKeys
 
@@ -57,7 +57,7 @@ class HandHeld:
         self.ended = True
 
     def see(self, *mine: int, nodes: tuple[int, ...] = (ME,)) -> None:
-        self.seen(Seen(clock(), View(ME, frozenset(nodes), dict.fromkeys(mine, ME))))
+        self.seen(PingResult(clock(), View(ME, frozenset(nodes), dict.fromkeys(mine, ME))))
 
 
 class Engine:
@@ -111,7 +111,7 @@ async def test_a_view_from_before_a_release_begins_nothing(lead) -> None:
     assert len(one.made) == 1
     one._end(1)  # handed over
     one._left_alone[1] = clock() + 5.0
-    late = Seen(clock(), View(ME, frozenset({ME, 8}), {1: ME}))  # the ping's answer
+    late = PingResult(clock(), View(ME, frozenset({ME, 8}), {1: ME}))  # the ping's answer
     async with asyncio.timeout(2):
         await session.let_go.wait()
     session.seen(late)  # the lock is going to be unlocked, another node takes it

@@ -97,7 +97,7 @@ async def test_an_older_answer_takes_no_trust_back(begin, server) -> None:
     (told, seen) = node.mail.pop()
     told(seen)
     assert node.leadership._trusted_until == old + 1.0
-    early = lock_session.Seen(server.now - 1.0, seen.view)
+    early = lock_session.PingResult(server.now - 1.0, seen.view)
     node.leadership._seen(early)
     assert node.leadership._trusted_until == old + 1.0
 
@@ -271,9 +271,11 @@ async def test_a_node_that_stops_begins_no_engine(begin, server) -> None:
     node.ping()  # takes the second shard's lock
     node.closing = asyncio.get_running_loop().create_task(node.leadership.close())
     await asyncio.sleep(0)
+    assert node.session._wanted == (), "else the thread would take freed locks again"
     (told, seen) = node.mail.pop()
     told(seen)
     assert set(node.engines) == {1}
+    assert node.session._wanted == ()
     node.ping()
     assert server.holder(2) is None
     node.engines[1].busy = False

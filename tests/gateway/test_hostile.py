@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from boxsched.gateway.received import Foul, read
+from boxsched.gateway.received import ProtocolViolation, read
 from boxsched.protocol import wire
 from tests.contract.world import NOW
 from tests.gateway.house import House, passed, started
@@ -162,5 +162,5 @@ messages = st.fixed_dictionaries(
 @given(st.text() | messages.map(json.dumps))
 @settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 def test_any_text_is_read_or_foul(text: str) -> None:
-    with contextlib.suppress(Foul):
+    with contextlib.suppress(ProtocolViolation):
         read(text)

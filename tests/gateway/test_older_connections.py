@@ -150,3 +150,15 @@ async def test_a_worker_that_has_hung_up_is_not_written_to_the_store(house: Hous
     with pytest.raises(Gone):
         await entry.announce(Left(), connected, None)  # type: ignore[arg-type]
     assert not await house.store.workers() and not house.asked
+
+
+async def test_a_node_takes_so_many_connections_and_no_more(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("boxsched.gateway.gateway.MAX_CONNECTIONS", 2)
+    there = [await house.worker(name) for name in ("a", "b")]
+    third = await house.dial()
+    refused = await third.next(wire.Refused)
+    assert (refused.code, refused.again) == ("full", True)
+    assert await third.closed() == 1013
+    assert set(house.gateway.connected) == {worker.id for worker in there}

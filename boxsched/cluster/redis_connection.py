@@ -1,8 +1,8 @@
 """One connection to Redis: redis-py's, but with our deadlines, and without its own attempts.
 
 Of redis-py the connections are used (URLs, TLS, passwords, the protocol), not the client: that one
-repeats commands and connects anew by itself, and whoever uses it does not learn that hints were
-missed in between.
+repeats commands and connects anew by itself, and its user does not learn that hints were missed in
+between.
 """
 
 import asyncio
@@ -60,7 +60,7 @@ def _connection(url: str) -> AbstractConnection:
     return connection
 
 
-class Line:
+class RedisConnection:
     """A connection that one task owns: it asks one thing at a time. What failed must be closed."""
 
     def __init__(self, url: str) -> None:
@@ -132,7 +132,7 @@ class NameCheck:
     """Asks for the address in a thread of its own, at most one at a time, before a connection.
 
     A name server that does not answer holds a thread for half a minute. It would hold all threads
-    of the loop's executor soon, and whoever else needs one would stand still.
+    of the loop's executor soon, and other users of the executor would wait for it.
     """
 
     def __init__(self, host: str | None) -> None:

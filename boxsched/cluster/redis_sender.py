@@ -7,12 +7,12 @@ from redis.exceptions import ResponseError
 
 from boxsched.cluster.breaker import PULSE_SECONDS
 from boxsched.cluster.bus import Counts
-from boxsched.cluster.redis_line import Line, is_foreign
+from boxsched.cluster.redis_connection import RedisConnection, is_foreign
 from boxsched.cluster.redis_messages import (
     MESSAGE_SHARDS,
     NODE_LENGTH,
     Command,
-    Names,
+    KeyNames,
     hinting,
     news,
 )
@@ -24,7 +24,7 @@ WAITING_WORKERS = 20_000
 class Outgoing:
     """Bounded; what is said twice goes out once, and of a shard's batches the newest alone."""
 
-    def __init__(self, names: Names, node: str, counts: Counts) -> None:
+    def __init__(self, names: KeyNames, node: str, counts: Counts) -> None:
         self._names = names
         self._node = node
         self._counts = counts
@@ -93,10 +93,10 @@ class Outgoing:
         return commands
 
 
-class Sending:
+class Sender:
     """Its round trips are also the bus's pulse: a frozen server is noticed by them."""
 
-    def __init__(self, line: Line, outgoing: Outgoing, counts: Counts) -> None:
+    def __init__(self, line: RedisConnection, outgoing: Outgoing, counts: Counts) -> None:
         self._line = line
         self._outgoing = outgoing
         self._counts = counts

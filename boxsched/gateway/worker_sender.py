@@ -1,20 +1,20 @@
-"""What waits to be sent to one worker."""
+"""Messages that wait to be sent to one worker."""
 
 import asyncio
 from collections.abc import Sequence
 
 from boxsched.gateway.levels import level_text
-from boxsched.gateway.line import Line
+from boxsched.gateway.worker_socket import WorkerSocket
 from boxsched.protocol.assignments import Assignment
 from boxsched.protocol.wire import Ack, encode
 
 MAX_UNSENT_ACKS = 256
 
 
-class Sending:
+class WorkerSender:
     """The newest level and the Acks: a level that was not sent yet is replaced by a newer one."""
 
-    def __init__(self, line: Line) -> None:
+    def __init__(self, line: WorkerSocket) -> None:
         self._line = line
         self._texts: list[bytes] = []
         self._acks: list[Ack] = []

@@ -6,7 +6,7 @@ import socket as sockets
 from aiohttp import WebSocketError, WSCloseCode, WSMessage, WSMsgType, web
 
 from boxsched.gateway.figures import Times
-from boxsched.gateway.received import Foul
+from boxsched.gateway.received import ProtocolViolation
 from boxsched.protocol.wire import MAX_SAID_BYTES
 
 BUFFER_BYTES = 64 << 10
@@ -14,11 +14,11 @@ KERNEL_BUFFER_BYTES = 256 << 10
 
 
 class Slow(Exception):
-    """The worker does not read: it is cut."""
+    """The worker does not read what is sent: its connection is cut."""
 
 
-class Line:
-    """``open`` it before anything else. Who it is, is not known yet."""
+class WorkerSocket:
+    """A worker's connection, from before its Hello; call ``open`` first."""
 
     def __init__(self, request: web.Request, times: Times) -> None:
         self.address = request.remote or ""
@@ -46,15 +46,15 @@ class Line:
         return transport is None or transport.is_closing()
 
     async def receive(self) -> str | None:
-        """The next text; None where the other side has gone. Raises Foul."""
+        """The next text; None where the other side has gone. Raises ProtocolViolation."""
         message: WSMessage = await self.response.receive()
         if message.type is WSMsgType.TEXT:
             return str(message.data)
         if message.type is WSMsgType.BINARY:
-            raise Foul("binary", "messages are texts")
+            raise ProtocolViolation("binary", "messages are texts")
         if isinstance(message.data, WebSocketError):  # aiohttp has closed it already
             too_large = message.data.code == WSCloseCode.MESSAGE_TOO_BIG
-            raise Foul("too_large" if too_large else "broken", str(message.data))
+            raise ProtocolViolation("too_large" if too_large else "broken", str(message.data))
         return None
 
     async def send(self, texts: list[bytes]) -> None:
