@@ -6,7 +6,7 @@ import psycopg2
 import pytest
 
 from boxsched.cluster.lock_session import STALL_SECONDS, LockSession
-from boxsched.cluster.locks import Locks, NameTaken
+from boxsched.cluster.locks import Locks, NameTaken, SessionLost
 from boxsched.cluster.shared_locks import OtherCluster, OtherLockKey
 from boxsched.protocol.lock_keys import LockKeys
 from tests.cluster.conftest import KEYS, Session
@@ -182,3 +182,20 @@ def test_another_cluster_that_came_meanwhile_is_waited_out(
     other.close()
     first.until(lambda n: len(n.views) > seen and n.mine == {1, 2})
     assert not first.failures
+
+
+def test_a_session_without_its_locks_is_lost(url: str) -> None:
+    """As behind a proxy that gives each transaction another session."""
+    raw = psycopg2.connect(url)
+    raw.autocommit = True
+    locks = Locks(raw, KEYS, 1)
+    locks.claim(lambda: False)
+    assert locks.ping((1, 2)).leaders == {1: 1, 2: 1}
+    assert locks.ping((1, 2)).mine == {1, 2}, "what is held is not tried again"
+    locks.unlock({2})
+    assert locks.ping(()).mine == {1}
+    with raw.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_unlock_all()")
+    with pytest.raises(SessionLost, match="locks are gone"):
+        locks.ping((1,))
+    raw.close()

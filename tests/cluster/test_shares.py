@@ -26,6 +26,12 @@ def test_nobody_gives_while_a_shard_has_no_leader() -> None:
     assert to_hand_over(view(1, {1: 1, 2: 1}, {1, 2}), (1, 2, 3)) is None
 
 
+def test_a_leader_that_is_dead_counts_for_nothing() -> None:
+    """Its session ends in a moment; until then its lock is held by a node that is not alive."""
+    leaders = {1: 1, 2: 1, 3: 9}
+    assert to_hand_over(view(1, leaders, {1, 2}), tuple(leaders)) == 2
+
+
 def test_who_has_most_gives_first() -> None:
     leaders = {1: 1, 2: 1, 3: 2, 4: 2, 5: 2}
     assert to_hand_over(view(1, leaders, {1, 2, 3}), tuple(leaders)) is None

@@ -4,11 +4,13 @@ import asyncio
 import time
 from collections.abc import Callable
 
+import psycopg2
 import pytest
 
 from boxsched.cluster import elected, lock_session
 from boxsched.cluster.lock_session import PING_SECONDS, STALL_SECONDS, TRUST_SECONDS
 from boxsched.errors import StoreAway
+from boxsched.protocol.lock_keys import LockKeys
 from tests.cluster.lock_server import Heads, HeldNode, LockServer
 
 
@@ -363,3 +365,30 @@ async def test_waiting_for_another_leader_is_logged_once(begin, server, caplog) 
         await second.step()
     said = [r.getMessage() for r in caplog.records if "waiting" in r.getMessage()]
     assert said == ["waiting for leader lease of shard 1"]
+
+
+async def test_an_absence_of_the_database_is_told_once() -> None:
+    told: list[str] = []
+
+    class Away:
+        tries = 0
+
+        def connect_raw(self, options: object) -> None:
+            self.tries += 1
+            if self.tries == 4:
+                session.end()
+            raise psycopg2.OperationalError("away for the test")
+
+    servers = Away()
+    session = lock_session.LockSession(
+        servers,  # type: ignore[arg-type]
+        LockKeys.of("key", "cluster"),
+        1,
+        retry_interval=0.0,
+        seen=lambda seen: None,
+        lost=told.append,
+        failed=lambda error: told.append(repr(error)),
+    )
+    session._live()
+    assert servers.tries == 4
+    assert told == ["away for the test"]

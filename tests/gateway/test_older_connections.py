@@ -6,8 +6,10 @@ import pytest
 
 from boxsched.gateway.entry import Gone
 from boxsched.gateway.figures import Times
+from boxsched.gateway.link import Held, WorkerLink
 from boxsched.gateway.presence import Ends
-from boxsched.model import WorkerId
+from boxsched.gateway.worker_sender import MAX_UNSENT_ACKS
+from boxsched.model import JobId, WorkerId
 from boxsched.protocol import inbox, wire
 from boxsched.protocol.shards import SHARD
 from boxsched.protocol.workers import Connected, Connection
@@ -162,3 +164,38 @@ async def test_a_node_takes_so_many_connections_and_no_more(
     assert (refused.code, refused.again) == ("full", True)
     assert await third.closed() == 1013
     assert set(house.gateway.connected) == {worker.id for worker in there}
+
+
+class Deaf:
+    """In place of a worker's socket: says heartbeats without end, and takes nothing."""
+
+    def __init__(self) -> None:
+        self.received = 0
+
+    async def receive(self) -> str:
+        self.received += 1
+        await asyncio.sleep(0)
+        return wire.encode(wire.Said(self.received, ())).decode()
+
+    async def send(self, texts: list[bytes]) -> None:
+        await asyncio.Event().wait()
+
+
+async def test_of_a_worker_that_takes_no_answers_no_more_is_read(house: House) -> None:
+    deaf = Deaf()
+    connected = Connected(Connection(WorkerId(1), 1), SHARD, ())
+    link = WorkerLink(deaf, connected, house.gateway._side)  # type: ignore[arg-type]
+    living = asyncio.create_task(link.live())
+    for _ in range(20 * MAX_UNSENT_ACKS):
+        await asyncio.sleep(0)
+    living.cancel()
+    await asyncio.gather(living, return_exceptions=True)
+    assert MAX_UNSENT_ACKS <= deaf.received < 3 * MAX_UNSENT_ACKS
+
+
+def test_output_counts_for_the_attempt_that_the_worker_runs_only() -> None:
+    link = WorkerLink.__new__(WorkerLink)
+    link._held = {JobId(9): Held(lease_token=5, attempt=2, stop=False)}
+    current = [link._is_current(wire.Chunk(9, attempt, 0, b"x")) for attempt in (1, 2, 3)]
+    assert current == [False, True, False]
+    assert not link._is_current(wire.Chunk(8, 2, 0, b"x"))
