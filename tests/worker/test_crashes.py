@@ -9,12 +9,13 @@ from pathlib import Path
 import attrs
 import pytest
 
-from boxsched.model import JobId
+from boxsched.model import JobId, Kind
 from boxsched.states import Result
 from boxsched.worker.agent import forking, lookout
 from boxsched.worker.agent.attempt import LOST, Attempt, Phase
 from boxsched.worker.agent.notes import note
-from boxsched.worker.agent.plan import Worksite
+from boxsched.worker.agent.occupancy import Occupancy
+from boxsched.worker.agent.plan import Worksite, job_environment
 from boxsched.worker.agent.preparing import prepare
 from boxsched.worker.agent.site import adopt_all, boot_id
 from boxsched.worker.supervisor import folder as files
@@ -83,6 +84,50 @@ def test_a_record_is_durable_before_it_has_its_name_and_before_anybody_is_asked(
     monkeypatch.setattr(os, "fsync", noted)
     prepared(site).close()
     assert synced == [("record.new", False), ("w1-1-1", True), ("site", True)]
+
+
+def test_a_half_made_folder_is_in_nobodys_way(tmp_path: Path) -> None:
+    """It was left where descriptors ran out."""
+    site = worksite(tmp_path / "site")
+    (Path(site.folder) / "w1-1-1").mkdir()
+    (Path(site.folder) / "w1-1-1" / files.SCRIPT).touch()
+    attempt = prepared(site)
+    assert files.read_record(attempt.place.at).job == WANTED.job
+    attempt.close()
+
+
+def test_a_log_is_sent_again_within_the_bounds_in_which_it_was_under_way(tmp_path: Path) -> None:
+    attempt = prepared(worksite(tmp_path / "site"))
+    with open(f"{attempt.place.path}/{files.LOG}", "wb") as log:
+        log.write(b"sent, under way, new")
+    with open(f"{attempt.place.path}/{files.SENT}", "r+b") as sent:
+        sent.write(b"4 15\n")
+    attempt.spool.go_on()
+    assert attempt.spool.next() == (4, b", under way")
+    assert not attempt.spool.all_stored
+    attempt.spool.stored()
+    assert attempt.spool.next() == (15, b", new")
+    attempt.spool.stored()
+    assert attempt.spool.all_stored
+    attempt.close()
+
+
+def test_a_box_that_is_not_known_may_be_any_box() -> None:
+    """Nobody said on which Box an adopted attempt runs."""
+    occupancy = Occupancy()
+    other = assigned(2, ordinal=2)
+    occupancy.note({(other.job, 2): other}, [])
+    assert occupancy.held_up(WANTED, [(job(3), 3)])
+    assert not occupancy.held_up(WANTED, [(job(2), 2)])
+    assert occupancy.held_up(assigned(4, ordinal=2), [(job(2), 2)])
+
+
+def test_a_deploy_is_told_neither_branch_nor_tag() -> None:
+    deploy = assigned(1, kind=Kind.DEPLOY, tag="v1", server="production")
+    environment = job_environment(deploy, "/w")
+    assert environment["BOXSCHED_SERVER"] == "production"
+    assert not {"BOXSCHED_BRANCH", "BOXSCHED_TAG"} & environment.keys()
+    assert job_environment(assigned(1, branch=None, tag="v1"), "/w")["BOXSCHED_TAG"] == "v1"
 
 
 # --- A spawn after a void -------------------------------------------------------------------

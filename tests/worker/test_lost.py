@@ -225,6 +225,25 @@ async def test_a_lease_counts_from_the_sending_of_what_was_answered(
     assert heard_at(file.parent) == 1_050.0, "the only heartbeat that was answered was sent then"
 
 
+async def test_a_lease_counts_from_the_sending_of_the_hello(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1_000.0]
+    monkeypatch.setattr(tour, "boottime", lambda: now[0])
+    node = await fleet.node(lost_after=60.0, acks_beats=False)
+
+    def late(said: wire.FromWorker) -> None:
+        now[0] += 50.0
+
+    node.before_answer = late
+    worker = fleet.worker(node)
+    file = worker.data / "worker" / hearing.HEARD
+    await eventually(lambda: file.exists() and read_heard(at(file.parent)))
+    assert heard_at(file.parent) == 1_000.0
+    worker.remote.heard(990.0)
+    assert worker.remote._heard_at == 1_000.0, "a later answer to an earlier heartbeat"
+
+
 def heard_at(folder: Path) -> float:
     heard = read_heard(at(folder))
     return 0.0 if heard is None else heard.at
