@@ -398,3 +398,13 @@ async def test_what_was_asked_behind_a_change_of_settings_is_decided_by_them(sho
     while await shop.engine.step():
         pass
     assert (await shop.look(id_)).state is State.RUNNING
+
+
+@pytest.mark.parametrize("ahead", [5.0, -5.0])
+async def test_nothing_is_queued_before_it_was_created(shop: Shop, ahead: float) -> None:
+    """The clock of the node that took it may be ahead of the leader's, or behind."""
+    created = shop.clock.time + ahead
+    (id_,) = await shop.submit(attrs.evolve(shop.new(), created_at=created))
+    await shop.settle()
+    workload = await shop.look(id_)
+    assert workload.queued_at == max(created, shop.clock.time)
