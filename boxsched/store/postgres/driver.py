@@ -26,7 +26,6 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 DECIDING, SERVING, READING = 2, 5, 3  # connections of each use
-CONNECTIONS = DECIDING + SERVING + READING
 CALL_SECONDS = 1.8  # from a call's beginning to its first answer, connecting included
 TRIES = 5
 FIRST_PAUSE_SECONDS = 0.005  # at most; doubled with each try
