@@ -5,6 +5,7 @@ import base64
 
 import pytest
 
+from boxsched.model import Cancellation
 from tests.service.house import API, KEY_BLOB, PUBLIC_KEY, House, job, jobs, refused, stop
 
 WORKLOAD_FIELDS = {
@@ -272,6 +273,7 @@ async def test_a_rebuild_is_the_same_again_and_cancels_nothing(waiting: House) -
     stored = await waiting.node.store.workload(int(made["id"][1:]))
     assert stored is not None
     assert stored.fail_fast
+    assert stored.cancellation is Cancellation.NONE
     assert stored.jobs[0].environment == {"A": "1"}
     assert stored.jobs[0].commands == ("true",)
     assert not stored.jobs[0].show_commands
