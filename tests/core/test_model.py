@@ -50,6 +50,8 @@ def test_ids_survive_being_written_and_read(workload, place):
 def test_ids_as_the_outside_sees_them():
     assert workload_text(41) == "w41"
     assert job_text(job_id(41, 1)) == "w41-2"
+    assert parse_job("w41-1000") == job_id(41, MAX_JOBS_A_WORKLOAD - 1)
+    assert parse_job("w41-1001") is None
 
 
 HOSTILE = [
