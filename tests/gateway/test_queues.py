@@ -1,0 +1,71 @@
+"""What waits for the store, of one worker: bounded, in order, and kept while the store is away."""
+
+import asyncio
+from collections.abc import Collection
+
+import pytest
+
+from boxsched.errors import StoreAway
+from boxsched.gateway.figures import Times
+from boxsched.gateway.message_queue import LEAST_BYTES, MAX_WAITING_BYTES, MessageQueue
+from boxsched.gateway.presence import Beats
+from boxsched.model import WorkerId
+from boxsched.protocol.workers import Connection
+
+
+async def stored(group: list[int]) -> None:
+    """Nothing: the queue is not run."""
+
+
+async def test_many_small_messages_are_as_bounded_as_few_large_ones() -> None:
+    queue: MessageQueue[int] = MessageQueue(stored, Times())
+    for number in range(MAX_WAITING_BYTES // LEAST_BYTES):
+        await queue.put(number, 1)
+    waiting = asyncio.create_task(queue.put(-1, 1))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    running = asyncio.create_task(queue.run())
+    async with asyncio.timeout(20):
+        await waiting
+    running.cancel()
+
+
+async def test_one_message_that_is_larger_than_the_bound_does_not_wait_for_ever() -> None:
+    queue: MessageQueue[int] = MessageQueue(stored, Times())
+    async with asyncio.timeout(20):
+        await queue.put(1, MAX_WAITING_BYTES + 1)
+
+
+class Beating:
+    connection = Connection(WorkerId(1), 1)
+    problem = None
+
+    def __init__(self) -> None:
+        self.acked: list[int] = []
+
+    def ack(self, number: int) -> None:
+        self.acked.append(number)
+
+
+async def test_heartbeats_that_come_during_a_failed_write_are_answered_by_the_next() -> None:
+    link = Beating()
+
+    class Store:
+        away = True
+
+        async def beat(self, *arguments: object) -> Collection[WorkerId]:
+            if self.away:
+                beats.add(link, 2)  # type: ignore[arg-type]
+                raise StoreAway("away for the test")
+            assert arguments[2] == {}, "no problem, no entry"
+            return {WorkerId(1)}
+
+    store = Store()
+    beats = Beats(store, 1.0, lambda one: True, 60.0)  # type: ignore[arg-type]
+    beats.add(link, 1)  # type: ignore[arg-type]
+    with pytest.raises(StoreAway):
+        await beats.write()
+    assert link.acked == []
+    store.away = False
+    await beats.write()
+    assert link.acked == [1, 2]
