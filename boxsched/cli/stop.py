@@ -18,16 +18,22 @@ from boxsched.client import Client, Workload
 def stop(workloads: tuple[str, ...], wait: bool, as_json: bool, service: Service) -> None:
     """Cancel workloads that wait, and stop those that run.
 
+    Of several, the newest is stopped first: so none of them starts because another one of its
+    branch or server has ended.
+
     \b
     Example:  boxsched stop w41
               boxsched stop web#12 web#13 --wait
     """
+    found: dict[str, str] = {}  # what was given, and the id
     asked: list[str] = []
     shown: list[object] = []
 
     async def work(client: Client) -> int:
-        async def ask(workload: str) -> None:
-            id_ = await naming.workload_id(client, workload)
+        async def find(workload: str) -> None:
+            found[workload] = await naming.workload_id(client, workload)
+
+        async def ask(id_: str) -> None:
             await client.stop(id_)
             asked.append(id_)
 
@@ -38,10 +44,13 @@ def stop(workloads: tuple[str, ...], wait: bool, as_json: bool, service: Service
             else:
                 click.echo(_stopped(done))
 
-        status = await each_of({text: text for text in workloads}, ask)
+        unknown = await each_of({text: text for text in workloads}, find)
+        newest_first = sorted(found.items(), key=lambda one: _age(one[1]))
+        refused = await each_of(dict(newest_first), ask)
         if wait:
             be_patient(client)
-        return max(status, await each_of({id_: id_ for id_ in asked}, finish))
+        ends = {id_: id_ for id_ in found.values() if id_ in asked}
+        return max(unknown, refused, await each_of(ends, finish))
 
     with leaving(lambda: _still_stopping(asked) if wait and asked else None):
         status = service.call(work)
@@ -49,6 +58,12 @@ def stop(workloads: tuple[str, ...], wait: bool, as_json: bool, service: Service
         print_json(shown[0] if len(workloads) == 1 else {"workloads": shown})
     if status:
         raise click.exceptions.Exit(status)
+
+
+def _age(id_: str) -> int:
+    """Less for what was submitted later: ids grow."""
+    number = id_.removeprefix("w")
+    return -int(number) if number.isdecimal() and len(number) < 20 else 0
 
 
 def _stopped(done: Workload) -> str:

@@ -340,6 +340,15 @@ def test_one_waits_for_its_branch_is_explained_and_stopped(shell):
     assert refused.startswith(f"boxsched: {first['id']}: it has finished: ")
 
 
+def test_of_several_that_are_stopped_none_starts_because_another_has_ended(shell):
+    builds = [shell.json("build", "slow", "--branch", "all of a lane") for _ in range(3)]
+    ids = [one["id"] for one in builds]
+    done = shell.json("stop", *ids, "--wait")["workloads"]
+    assert [one["id"] for one in done] == ids, "in the order in which they were given"
+    assert [one["result"] for one in done] == ["stopped", "canceled", "canceled"]
+    assert [one["started_at"] is None for one in done] == [False, True, True]
+
+
 def test_a_rebuild_is_a_new_workload(shell):
     first = shell.json("build", "broken", "--branch", "again", "--wait", status=1)
     again = shell.json("rebuild", first["id"], "--wait", status=1)
