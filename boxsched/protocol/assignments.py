@@ -1,4 +1,4 @@
-"""What a worker should be running: the level that worker and node agree on."""
+"""What a worker should be running."""
 
 from collections.abc import Mapping
 
@@ -9,14 +9,14 @@ from boxsched.model import BoxId, JobId, Kind, WorkloadId
 
 @attrs.frozen
 class Assignment:
-    """What a worker should be running now: the level that worker and node agree on."""
+    """A job that a worker should be running now. All of them together are the worker's level."""
 
     job: JobId
     attempt: int
     lease_token: int
     box: BoxId
     ordinal: int
-    stop: bool  # it should be ended
+    stop: bool  # the worker should end it
     timeout_seconds: float
     name: str
     commands: tuple[str, ...]
@@ -30,6 +30,6 @@ class Assignment:
     server: str | None
     commit: str | None
     repository: str | None
-    started: bool = False  # the store knows that it began: never to be started anew
+    started: bool = False  # the store knows that it began: it must not be started again
     stop_reason: str | None = None  # who stops it and why, for its log
     show_commands: bool = True

@@ -1,5 +1,6 @@
-"""What a shard's leader takes out of the store and puts into it: commands, batches, and all of the
-shard when it begins. Frozen values, as those of ``values``.
+"""What a shard's leader reads from the store and writes to it in each turn: commands and batches.
+
+Times are seconds since 1970.
 """
 
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ class InboxEntry:
     id: int
     kind: str
     payload: bytes
-    workload: WorkloadId | None = None  # that a submission is of
+    workload: WorkloadId | None = None  # of a submission
 
 
 # The reason of a workload whose submission could not be carried out.
@@ -27,9 +28,9 @@ SUBMISSION_SET_ASIDE = "its submission was set aside"
 
 @attrs.frozen
 class SetAside:
-    """A command that raised, or that nobody can read: it is kept apart with its error.
+    """A command that raised, or that cannot be read: it is kept with its error.
 
-    ``id`` is its inbox entry's; ``workload`` is the one that it is about, if it is about one.
+    ``id`` is the id of its inbox entry. ``workload`` is the workload that it is about, if any.
     """
 
     id: int
@@ -41,7 +42,7 @@ class SetAside:
 
 @attrs.frozen
 class WorkloadChange:
-    """A workload's row as the batch leaves it: everything that moves, in one statement."""
+    """The columns of a workload's row that can change, as the batch leaves them."""
 
     id: WorkloadId
     state: State
@@ -50,14 +51,14 @@ class WorkloadChange:
     queued_at: float | None
     started_at: float | None
     finished_at: float | None
-    commit: str | None = None  # what its jobs found checked out, where none was asked for
+    commit: str | None = None  # the commit that its jobs found, if none was asked for
     reason: str | None = None  # why it failed, was stopped or canceled, for a person
-    promise: float | None = None  # the first time that was reserved for it as the queue's head
+    promise: float | None = None  # the first time that was reserved for it at the queue's head
 
 
 @attrs.frozen
 class JobChange:
-    """A job's row as the batch leaves it."""
+    """The columns of a job's row that can change, as the batch leaves them."""
 
     id: JobId
     state: JobState
@@ -69,12 +70,12 @@ class JobChange:
     finished_at: float | None
     exit_status: int | None
     reason: str | None
-    given_at: float | None = None  # when its attempt was given; None: with its workload
+    given_at: float | None = None  # when this attempt was given; None: when the workload started
 
 
 @attrs.frozen
 class BoxChange:
-    """What runs on a Box, and what ran there last (warm Boxes, longest free)."""
+    """What runs on a Box, and what ran there last."""
 
     id: BoxId
     job: JobId | None
@@ -85,8 +86,11 @@ class BoxChange:
 
 @attrs.frozen
 class DurationChange:
-    """The last passed runs of a job name in a project, and what they let one expect. Without runs:
-    the name is forgotten."""
+    """The durations of the last passed runs of a job name in a project, in seconds.
+
+    ``expected_seconds`` is the expected duration of the next run. Without runs the name is
+    forgotten.
+    """
 
     project: ProjectId
     job_name: str
@@ -98,7 +102,7 @@ class DurationChange:
 class Event:
     """One entry of the durable history; ``data`` is a JSON object.
 
-    Its id is shard.batch.n: the number that the batch gives the shard, and n = 1, 2, ...
+    Its id is shard.batch.n, where batch is the number of the batch and n = 1, 2, ...
     """
 
     type: str
@@ -110,6 +114,8 @@ class Event:
 
 @attrs.frozen
 class StoredEvent:
+    """An event with its id, as readers get it."""
+
     shard: int
     batch: int
     n: int
@@ -119,30 +125,33 @@ class StoredEvent:
 
 @attrs.frozen
 class Batch:
-    """One engine transaction. ``batch`` is the number that the shard has before it."""
+    """One transaction of the engine. ``batch`` is the number that the shard has before it.
+
+    ``inbox`` are the ids of the commands that it applies and deletes.
+    """
 
     shard: int
     epoch: int
     batch: int
     inbox: tuple[int, ...]
-    ended: tuple[WorkloadChange, ...]  # written before the others: unique indexes look row by row
+    ended: tuple[WorkloadChange, ...]  # written first: unique indexes are checked row by row
     workloads: tuple[WorkloadChange, ...]
     jobs: tuple[JobChange, ...]
-    freed: tuple[BoxChange, ...]  # likewise before ``taken``; a Box in it is not retired (any more)
+    freed: tuple[BoxChange, ...]  # written before ``taken``; these Boxes are not retired
     taken: tuple[BoxChange, ...]
     gone: tuple[BoxId, ...]
     retired: tuple[BoxId, ...]
     durations: tuple[DurationChange, ...]
     events: tuple[Event, ...]
-    set_aside: tuple[SetAside, ...] = ()  # of ``inbox``
+    set_aside: tuple[SetAside, ...] = ()  # those of ``inbox`` that are not applied
 
 
 @attrs.frozen
 class Committed:
-    """What was read along with a batch's commit, of the database as it is behind it.
+    """What a commit read in the same transaction, after the batch was written.
 
-    ``inbox``: the oldest commands. ``level``: all that the worker that was asked for should be
-    running; None: it was not read.
+    ``inbox``: the oldest commands that are left. ``level``: everything that the worker in question
+    should be running; None: it was not read.
     """
 
     inbox: Sequence[InboxEntry] = ()

@@ -12,6 +12,8 @@ from boxsched.states import Result
 
 
 class SubmitJob(msgspec.Struct, array_like=True, frozen=True):
+    """What the leader needs to know of a job; its commands stay in the store."""
+
     name: str
     box_type: str
     timeout_seconds: float
@@ -19,7 +21,7 @@ class SubmitJob(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Submit(msgspec.Struct, array_like=True, frozen=True):
-    """A workload that is stored, to be registered; kind ``submit``."""
+    """Register a workload that is stored already; kind ``submit``. Times are seconds since 1970."""
 
     workload: int
     project: int
@@ -42,7 +44,7 @@ class Stop(msgspec.Struct, array_like=True, frozen=True):
     """Someone asks to cancel or stop a workload; kind ``stop``."""
 
     workload: int
-    by: str  # the name of who asks, for people (``api.asker``)
+    by: str  # the name of the person or token that asks, to be shown (``api.auth.asker``)
 
 
 class Resolution(enum.StrEnum):
@@ -54,7 +56,10 @@ class Resolution(enum.StrEnum):
 
 
 class Resolve(msgspec.Struct, array_like=True, frozen=True):
-    """A person resolves a job; under another lease token it changes nothing; kind ``resolve``."""
+    """A person says what became of a job; kind ``resolve``.
+
+    It changes nothing if the job has another lease token by now.
+    """
 
     job: int
     lease_token: int  # of the attempt that the person saw
@@ -73,25 +78,34 @@ class ProjectSet(msgspec.Struct, array_like=True, frozen=True):
 
 
 class BoxesSet(msgspec.Struct, array_like=True, frozen=True):
-    """A worker connected with these Boxes (id, ordinal, box_type): others of it go; ``boxes``."""
+    """A worker connected and has these Boxes (id, ordinal, box_type); kind ``boxes``.
+
+    Its other Boxes are retired.
+    """
 
     worker: int
     boxes: tuple[tuple[int, int, str], ...]
     node: str = ""  # the node that it is connected to
-    connection: int = 0  # which of its connections: an older one's word is late
-    problem: str | None = None  # why it can begin no jobs at present
+    connection: int = 0  # the number of this connection: a command of an older one is ignored
+    problem: str | None = None  # why the worker cannot begin jobs at present; None: it can
 
 
 class WorkerForgotten(msgspec.Struct, array_like=True, frozen=True):
-    """A worker that is away will not come again: its Boxes go."""
+    """An operator says that an absent worker will not come back; kind ``worker_forgotten``.
+
+    Its Boxes are removed.
+    """
 
     worker: int
-    connection: int  # its last one: where it has connected anew since, it stays
+    connection: int  # the last one: the worker stays if it has connected again since
     by: str
 
 
 class JobStarted(msgspec.Struct, array_like=True, frozen=True, tag="started"):
-    """``at`` is the worker's wall clock: only nodes of earlier versions go by it."""
+    """The first step of a job has begun.
+
+    ``at`` is a time of the worker's wall clock, which only nodes of earlier versions use.
+    """
 
     job: int
     lease_token: int
@@ -99,8 +113,11 @@ class JobStarted(msgspec.Struct, array_like=True, frozen=True, tag="started"):
 
 
 class JobFinished(msgspec.Struct, array_like=True, frozen=True, tag="finished"):
-    """``seconds`` is what its supervisor measured; None from a worker of an earlier version and
-    where nothing was measured. ``at`` is as in ``JobStarted``."""
+    """An attempt of a job has ended.
+
+    ``seconds`` is its duration as the supervisor measured it; None if nothing was measured, or if
+    the worker is of an earlier version. ``at`` is as in ``JobStarted``.
+    """
 
     job: int
     lease_token: int
@@ -108,14 +125,17 @@ class JobFinished(msgspec.Struct, array_like=True, frozen=True, tag="finished"):
     result: Result
     exit_status: int | None
     reason: str | None
-    commit: str | None = None  # what was checked out, where the workload named none
-    lost: bool = False  # ended since no node was heard for too long: a build may have another try
-    seconds: float | None = None  # from its first step to its end, by its supervisor's own clock
-    not_begun: bool = False  # its commands never began, for a cause of the worker: ``reason``
+    commit: str | None = None  # the commit that was checked out, if the workload named none
+    lost: bool = False  # the supervisor ended it because no node was heard for too long
+    seconds: float | None = None  # from its first step to its end, by the supervisor's clock
+    not_begun: bool = False  # the worker could not begin its commands; ``reason`` says why
 
 
 class Reports(msgspec.Struct, array_like=True, frozen=True):
-    """What a worker has to say, in order; kind ``reports``. An old lease token changes nothing."""
+    """Reports of one worker, in their order; kind ``reports``.
+
+    A report with an old lease token changes nothing.
+    """
 
     worker: int
     reports: tuple[JobStarted | JobFinished, ...]
@@ -162,10 +182,11 @@ _encode = msgspec.json.Encoder().encode
 
 
 def written(command: Command) -> tuple[str, bytes]:
-    """(kind, payload) as ``Store.ask`` takes them."""
+    """Return (kind, payload) as ``Store.ask`` takes them."""
     return _NAMES[type(command)], _encode(command)
 
 
 def read(kind: str, payload: bytes) -> Command:
-    """The command; raises msgspec.DecodeError on a payload that no version of ours wrote."""
+    """Return the command. Raises KeyError for an unknown kind and msgspec.DecodeError for a payload
+    that does not fit."""
     return _DECODERS[kind].decode(payload)

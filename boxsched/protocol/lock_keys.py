@@ -1,11 +1,12 @@
 """The keys of a cluster's advisory locks, derived from its lock key.
 
-PostgreSQL has advisory locks of two numbers of 32 bits. The first says what is locked, in this
-cluster: so that several clusters, each with a lock key of its own, can share a database. The
-second is the shard's number, or one made of the node's name or the cluster's.
+An advisory lock of PostgreSQL has two numbers of 32 bits. The first number says what kind of thing
+is locked, and in which cluster: so several clusters, each with its own lock key, can share a
+database. The second number is the shard's number, or a number made from the name of the node or of
+the cluster.
 
-That the nodes of a cluster have one lock key is seen by a lock, too, whose first number is made of
-the cluster's name, the same whatever lock key a node has.
+One more lock shows whether all nodes of a cluster have the same lock key. Its first number is made
+from the cluster's name, so it does not depend on a node's lock key.
 """
 
 import hashlib
@@ -17,8 +18,8 @@ DEFAULT_LOCK_KEY = "BxSchLd1"
 
 @attrs.frozen
 class LockKeys:
-    """``shards``, ``nodes``, ``clusters`` and ``lock_keys`` are first numbers, the others second
-    ones."""
+    """``shards``, ``nodes``, ``clusters`` and ``lock_keys`` are first numbers of locks. ``cluster``
+    and ``lock_key`` are second numbers."""
 
     shards: int
     nodes: int
@@ -29,7 +30,7 @@ class LockKeys:
 
     @classmethod
     def of(cls, lock_key: str, cluster: str) -> "LockKeys":
-        """``cluster`` names the database (``Store.cluster``)."""
+        """Return the keys for a lock key and a database, which ``Store.cluster`` names."""
         return cls(
             _number(lock_key, "shards"),
             _number(lock_key, "nodes"),
@@ -41,11 +42,11 @@ class LockKeys:
 
 
 def node_number(name: str) -> int:
-    """What a node is to the locks."""
+    """Return the number that stands for a node in its lock."""
     return _number(name, "node")
 
 
 def _number(text: str, what: str) -> int:
-    """31 bits, since PostgreSQL takes signed numbers and shows unsigned ones."""
+    """Return 31 bits, because PostgreSQL takes signed numbers and shows unsigned ones."""
     digest = hashlib.blake2b(f"{text}\0{what}".encode(), digest_size=4).digest()
     return int.from_bytes(digest) >> 1

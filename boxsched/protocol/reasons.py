@@ -1,10 +1,10 @@
-"""The reasons of unknown jobs that wait for another attempt; the next leader reads them, too.
+"""Reasons that say that an unknown job waits for another attempt.
 
-The attempt that such a job had is over, or never was: no worker is told to run it, and nobody's
-word on it counts.
+They are stored with the job, so that the next leader knows it too. The last attempt of such a job
+has ended or never began: no worker is told to run it, and reports about it are ignored.
 """
 
-# The reasons of jobs that wait for another Box: their attempts have ended, or never began.
+# The end of the reason of a job that waits for another Box.
 WAITS_AGAIN = "; waits for another try"
 ENDED_LOST = f"lost: no node was heard for too long{WAITS_AGAIN}"
 
@@ -16,19 +16,20 @@ LOST = "lost: its worker was not heard from"
 
 
 def not_begun(worker: str, problem: str) -> str:
-    """The reason of a job that a worker could not begin."""
+    """Return the reason of a job that a worker could not begin because of ``problem``."""
     return f"worker {worker} could not begin it: {problem}{WAITS_AGAIN}"
 
 
 def is_not_begun(reason: str | None) -> bool:
+    """Whether this reason was made by ``not_begun``."""
     return waits_again(reason) and reason not in (ENDED_LOST, AGAIN)
 
 
 def without_wait(reason: str | None) -> str:
-    """Such a reason, without the words that it waits."""
+    """Return such a reason without the words that say that the job waits."""
     return (reason or "").removesuffix(WAITS_AGAIN)
 
 
 def waits_again(reason: str | None) -> bool:
-    """Whether it is the reason of a job that waits for another Box."""
+    """Whether this is the reason of a job that waits for another Box."""
     return reason is not None and (reason == AGAIN or reason.endswith(WAITS_AGAIN))

@@ -1,4 +1,4 @@
-"""A shard as the store has it: its settings, its Boxes, and all that a leader loads to begin."""
+"""A shard as the store has it: settings, Boxes, and everything that a new leader loads."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
@@ -18,8 +18,8 @@ from boxsched.model import (
 from boxsched.protocol.workers import Pulse
 from boxsched.states import JobState, Result, State, StopCause
 
-PAGE_WORKLOADS = 1_000  # of a load, and of other long reads
-SHARD = 1  # the default organization's; the only one there is on SQLite
+PAGE_WORKLOADS = 1_000  # workloads in one page of a load, and of other long reads
+SHARD = 1  # the shard of the default organization; SQLite has no other
 
 
 @attrs.frozen
@@ -31,7 +31,7 @@ class Organization:
     policy: Policy
     max_boxes: int | None
     priority_aging: float | None
-    shard: int = 1  # one organization a shard at most
+    shard: int = 1  # a shard has at most one organization
 
 
 @attrs.frozen
@@ -52,11 +52,13 @@ class Project:
 
 @attrs.frozen
 class Box:
+    """A job slot. ``freed_at`` is when its last job ended, in seconds since 1970."""
+
     id: BoxId
     worker: WorkerId
     ordinal: int  # 1, 2, ... on its worker
     box_type: str
-    retired: bool  # it goes when its job ends
+    retired: bool  # it is removed when its job ends
     job: JobId | None
     last_project: ProjectId | None
     last_branch: str | None
@@ -69,8 +71,10 @@ class Box:
 
 
 class LoadedJob(NamedTuple):
-    """A job of an unfinished workload as the engine needs it again. A tuple: a takeover makes very
-    many at once."""
+    """A job of an unfinished workload, as a new leader loads it.
+
+    It is a tuple because a takeover makes very many of them at once. Times are seconds since 1970.
+    """
 
     name: str
     box_type: str
@@ -87,7 +91,7 @@ class LoadedJob(NamedTuple):
 
 
 class LoadedWorkload(NamedTuple):
-    """An unfinished workload as the engine needs it again; jobs in order."""
+    """An unfinished workload, as a new leader loads it; its jobs in order."""
 
     id: WorkloadId
     project: ProjectId
@@ -111,9 +115,10 @@ class LoadedWorkload(NamedTuple):
 
 @attrs.frozen
 class ShardState:
-    """All that a leader starts from, but for the unfinished workloads.
+    """Everything that a leader starts from, except the unfinished workloads.
 
-    ``organization`` is None in a shard that has none yet. ``pulses`` are those of its workers.
+    ``organization`` is None in a shard that has none yet. ``pulses`` are of the shard's workers.
+    ``durations`` are seconds of the last passed runs, by project and job name.
     """
 
     shard: int
@@ -127,9 +132,10 @@ class ShardState:
 
 
 class ShardLoading(Protocol):
-    """Who loads a shard. Each call may take some ten milliseconds."""
+    """What takes up a shard while it is loaded. Each call may take some ten milliseconds."""
 
-    def begin(self, state: ShardState) -> None: ...
+    def begin(self, state: ShardState) -> None:
+        """Called once, first."""
 
     def add(self, workloads: Sequence[LoadedWorkload]) -> None:
-        """The next of the unfinished workloads, at most PAGE_WORKLOADS, by id."""
+        """Called with the next unfinished workloads, at most PAGE_WORKLOADS, ordered by id."""

@@ -1,13 +1,16 @@
-"""What an external worker and a node say to each other: JSON texts over a WebSocket.
+"""The messages between an external worker and a node: JSON texts over a WebSocket.
 
-The worker connects out to ``PATH`` with its token, and says ``Hello``; the node answers ``Welcome``
-or ``Refused``. From then on the node sends ``Level``, all that the worker should run or end, at the
-connect, whenever something changed, and every LEVEL_SECONDS; never a difference to an earlier one.
+The worker connects to ``PATH`` with its token and sends ``Hello``. The node answers ``Welcome`` or
+``Refused``. After that the node sends ``Level``: everything that the worker should run or end. It
+sends a level at the connect, whenever something changed, and every LEVEL_SECONDS; a level is always
+complete, never a difference to an earlier one.
+
 The worker sends ``Beat`` every HEARTBEAT_SECONDS, ``Said`` (reports), ``Logged`` (output) and
-``Found`` (a commit), each with a number that its ``Ack`` repeats when they are durable; without it
-they are said again, on this connection or another: lease tokens, offsets and the first commit make
-that harmless. Messages are numbered by their sender and acknowledged in any order. ``Hello`` is a
-heartbeat too, answered by ``Welcome``.
+``Found`` (a commit). Each has a number, and the ``Ack`` with that number says that it is durable.
+Without an ``Ack`` the worker sends it again, on this connection or on another one. Lease tokens,
+offsets and the rule of the first commit make the repetition harmless. The sender numbers its
+messages; they may be acknowledged in any order. ``Hello`` is a heartbeat too, and ``Welcome``
+acknowledges it.
 """
 
 from typing import Annotated
@@ -20,18 +23,20 @@ from boxsched.protocol.inbox import JobFinished, JobStarted
 PATH = "/api/v1/worker"
 VERSION = 1
 
-MAX_MESSAGE_BYTES = 8 << 20  # a level of 10,000 jobs; what a worker sends is bounded by the next
+MAX_MESSAGE_BYTES = 8 << 20  # of a node: a level of 10,000 jobs
+# Of a worker:
 MAX_SAID_BYTES = 1 << 20
 MAX_BOXES = 10_000
 
 
 def fingerprint() -> str:
-    """What of their set-up a worker and a node must agree on: so far the protocol alone."""
+    """Return a text that must be the same on a worker and its node: the version of the protocol."""
     return f"boxsched-worker/{VERSION}"
 
 
-# No control characters, no line ends, nothing that turns the direction of text or is not seen: a
-# name stands in logs, lists and on the page. ``$`` would let a newline at the end through.
+# Names are shown in logs, in lists and on the page. So they have no control characters, no line
+# ends, and no characters that are invisible or change the direction of text. (``$`` in place of the
+# end of the pattern would accept a newline at the end.)
 _UNSEEN = (
     r"\x00-\x1f\x7f-\x9f\xad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
     r"\U000e0000-\U000e007f"
@@ -47,10 +52,13 @@ Problem = Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=_CLE
 
 
 class Hello(msgspec.Struct, frozen=True, tag="hello"):
-    """``identity`` is the worker's own for good; ``boot`` names the boot of its machine;
-    ``holds`` are the (job, lease token) of what it has running, adopted or to report; ``problem``
-    says why it can begin no jobs at present; ``stop_grace`` is how many seconds it leaves to a job
-    that is to end (None: an older worker)."""
+    """The first message of a worker.
+
+    ``identity`` is the worker's own and never changes. ``boot`` names the boot of its machine.
+    ``holds`` are the (job, lease token) of the attempts that it runs or has yet to report.
+    ``problem`` says why it cannot begin jobs at present; None: it can. ``stop_grace`` is the number
+    of seconds that it leaves a job between SIGTERM and SIGKILL; None: an older worker.
+    """
 
     version: int
     identity: Name
@@ -64,14 +72,16 @@ class Hello(msgspec.Struct, frozen=True, tag="hello"):
 
 
 class Welcome(msgspec.Struct, frozen=True, tag="welcome"):
+    """The node takes the worker. ``worker`` is its id, ``cluster`` names the installation."""
+
     worker: int
     cluster: str
-    lost_after: float  # seconds after the last answered heartbeat that end a build's job
-    fixes_commits: bool = False  # it answers ``Found``
+    lost_after: float  # seconds after the last answered heartbeat when a build's job is ended
+    fixes_commits: bool = False  # whether the node answers ``Found``
 
 
 class Refused(msgspec.Struct, frozen=True, tag="refused"):
-    """The node does not take this worker; ``again``: whether another try may do better."""
+    """The node does not take this worker. ``again``: whether another try may succeed."""
 
     code: str
     message: str
@@ -79,7 +89,7 @@ class Refused(msgspec.Struct, frozen=True, tag="refused"):
 
 
 class Task(msgspec.Struct, frozen=True, array_like=True):
-    """``assignments.Assignment`` as it is sent."""
+    """An ``assignments.Assignment`` as it is sent."""
 
     job: int
     attempt: int
@@ -106,26 +116,31 @@ class Task(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Level(msgspec.Struct, frozen=True, tag="level"):
-    """All that the worker should be running now, and what of it should be ended."""
+    """Every job that the worker should be running now, those that it should end included."""
 
     tasks: tuple[Task, ...]
 
 
 class Beat(msgspec.Struct, frozen=True, tag="beat"):
-    """The worker is alive; answered by ``Ack`` once the store knows. ``problem``: why it can begin
-    no jobs at present; its Boxes get none until a beat without it."""
+    """A heartbeat. The ``Ack`` comes when the store has it.
+
+    ``problem`` says why the worker cannot begin jobs at present. Its Boxes get no jobs until a beat
+    without a problem.
+    """
 
     number: int
     problem: Problem | None = None
 
 
 class Said(msgspec.Struct, frozen=True, tag="said"):
+    """Reports of jobs that began or ended, in their order."""
+
     number: int
     reports: Annotated[tuple[JobStarted | JobFinished, ...], msgspec.Meta(max_length=20_000)]
 
 
 class Chunk(msgspec.Struct, frozen=True, array_like=True):
-    """Output of an attempt from byte ``offset`` on; base64 in JSON, at most 64 KiB."""
+    """Output of an attempt from byte ``offset`` on: at most 64 KiB, in base64."""
 
     job: int
     attempt: int
@@ -134,13 +149,18 @@ class Chunk(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Logged(msgspec.Struct, frozen=True, tag="logged"):
+    """Output of jobs, in order for each attempt."""
+
     number: int
     chunks: Annotated[tuple[Chunk, ...], msgspec.Meta(max_length=64)]
 
 
 class Found(msgspec.Struct, frozen=True, tag="found"):
-    """A job's supervisor found this commit, and waits to be told which one it runs: the first that
-    any job of the workload found. Its ``Ack`` says so. Only to a node that fixes commits."""
+    """A job's supervisor found this commit.
+
+    It waits for the ``Ack``, which says which commit to run: the first one that any job of the
+    workload found. Workers send this only to a node that fixes commits.
+    """
 
     number: int
     job: int
@@ -149,16 +169,19 @@ class Found(msgspec.Struct, frozen=True, tag="found"):
 
 
 class Ack(msgspec.Struct, frozen=True, tag="ack"):
-    """Durable. ``stale``: (job, lease token) of those that are the worker's no more, and that
-    changed nothing; whatever of them runs is to be killed, its output kept."""
+    """The message with this number is durable.
+
+    ``stale`` are the (job, lease token) of attempts that no longer belong to the worker. What it
+    said about them changed nothing. It kills what still runs of them and keeps the output.
+    """
 
     number: int
     stale: tuple[tuple[int, int], ...] = ()
-    commit: str | None = None  # what a ``Found`` came to
+    commit: str | None = None  # the answer to ``Found``
 
 
 class Leave(msgspec.Struct, frozen=True, tag="leave"):
-    """The node stops: connect to another one, at once."""
+    """The node stops: the worker is to connect to another one at once."""
 
 
 FromWorker = Hello | Beat | Said | Logged | Found

@@ -1,15 +1,15 @@
-"""A worker as the store, the gateway and its shard's leader know it: connections and beats."""
+"""What the store, the gateway and the leader say of a worker: its connections and heartbeats."""
 
 import attrs
 
 from boxsched.model import BoxId, WorkerId
 
-IN_PROCESS = "in-process"  # the address of a node's own worker, and what it is bound to
+IN_PROCESS = "in-process"  # the address of a node's own worker, and its name for a token
 
 
 @attrs.frozen
 class BoxRow:
-    """A Box that comes into being."""
+    """A Box that a connecting worker brings."""
 
     id: BoxId
     worker: WorkerId
@@ -19,13 +19,13 @@ class BoxRow:
 
 @attrs.frozen
 class NewWorker:
-    """A worker that connects. ``identity`` is its own for good (a random text in its folder).
+    """A worker that connects.
 
-    ``node`` is the name of the node that it is connected to, ``box_types`` one for each Box.
-    ``lost_after``: so many seconds without a node its builds go on, it is told there (None: for
-    how long is not known). ``token``: the id of the token that it comes with; IN_PROCESS of a
-    node's own worker. ``problem``: why it can begin no jobs at present, None: it can.
-    ``stop_grace``: seconds that it leaves to a job that is to end, None: it does not say.
+    ``identity`` is a random text in its folder, which never changes. ``node`` is the name of the
+    node that it connects to. ``box_types`` has one entry for each Box. ``lost_after``: its builds
+    go on for so many seconds without a node; None: not known. ``token``: the id of its token, or
+    IN_PROCESS. ``problem``: why it cannot begin jobs at present; None: it can. ``stop_grace``: the
+    seconds that it leaves a job between SIGTERM and SIGKILL; None: it did not say.
     """
 
     identity: str
@@ -42,7 +42,7 @@ class NewWorker:
 
 @attrs.frozen
 class Connection:
-    """One connection of a worker; ``number`` grows with each."""
+    """One connection of a worker. ``number`` grows by one with each connection."""
 
     worker: WorkerId
     number: int
@@ -50,7 +50,7 @@ class Connection:
 
 @attrs.frozen
 class Connected:
-    """What came of a worker's connecting: ``boxes`` are those that it should have."""
+    """The store's answer to a worker that connects. ``boxes`` are the Boxes that it should have."""
 
     connection: Connection
     shard: int
@@ -59,9 +59,10 @@ class Connected:
 
 @attrs.frozen
 class Pulse:
-    """A worker as its shard's leader watches it: ``beat`` grows while a node hears from it.
+    """What the leader reads of a worker to see whether it is alive.
 
-    ``lost_after``: the longest that it may go by, as of that beat; None: not known.
+    ``beat`` grows while a node hears from the worker. ``lost_after``: the longest time, in seconds,
+    that its builds may go on without a node, as of that beat; None: not known.
     """
 
     worker: WorkerId
@@ -71,5 +72,5 @@ class Pulse:
     connection: int
     lost_after: float | None
     name: str = ""
-    problem: str | None = None  # why it can begin no jobs at present
-    stop_grace: float | None = None  # seconds that it leaves to a job that is to end
+    problem: str | None = None  # why it cannot begin jobs at present
+    stop_grace: float | None = None  # seconds between SIGTERM and SIGKILL
