@@ -1,8 +1,9 @@
-"""Where nodes are: URLs as they are given, and what the DNS says about them, asked again and again.
+"""Where the nodes are: the given URLs, and the addresses that the DNS has for them.
 
-``https://10.0.0.1:8080`` is one node; ``https://nodes.example.org`` as many as the name has
-addresses (A, AAAA); ``srv+https://_boxsched._tcp.example.org`` those of the SRV records, each with
-its port, priority and weight (RFC 2782). A certificate is always that of the name.
+The DNS is asked again and again. ``https://10.0.0.1:8080`` is one node.
+``https://nodes.example.org`` is one node for each address of the name (A, AAAA).
+``srv+https://_boxsched._tcp.example.org`` is one node for each SRV record, with its port, priority
+and weight (RFC 2782). A node's certificate has to be for the name, not for the address.
 """
 
 import asyncio
@@ -28,17 +29,17 @@ _log = logging.getLogger(__name__)
 
 
 class NotFound(Exception):
-    """The name has no answer now; it may have one later."""
+    """The DNS has no answer for the name now; it may have one later."""
 
 
 @attrs.frozen
 class NodeAddress:
-    """One node: its URL, and which of its name's addresses is meant; None: the URL says it."""
+    """One node: its URL, and one address of the URL's name; None: the URL has the address."""
 
     url: URL
     ip: str | None = None
-    priority: int = 0  # least first
-    weight: int = 1  # among equals: how likely
+    priority: int = 0  # the lowest is tried first
+    weight: int = 1  # how likely it is chosen among nodes of equal priority
 
     def __str__(self) -> str:
         return str(self.url) if self.ip is None else f"{self.url} ({self.ip})"
@@ -66,16 +67,16 @@ class Service:
 
 
 class Names(Protocol):
-    """Who answers for names. Both raise NotFound."""
+    """Resolves names. Both methods raise NotFound."""
 
     async def addresses(self, host: str) -> Sequence[str]: ...
 
     async def services(self, name: str) -> Sequence[tuple[Service, Sequence[str]]]:
-        """SRV records with the addresses of their targets."""
+        """Return the SRV records, with the addresses of their targets."""
 
 
 def parse_source(text: str) -> Source:
-    """Raises ValueError, with a sentence for who gave it."""
+    """Return what one ``--url`` means. Raises ValueError with a sentence for the user."""
     srv = text.startswith(_SRV)
     try:
         url = URL(text.removeprefix(_SRV))
@@ -94,7 +95,7 @@ def parse_source(text: str) -> Source:
 
 
 class Discovery:
-    """The nodes that are known now. ``run`` asks again; where that fails the last answer stands."""
+    """The nodes that are known now. ``run`` asks again; if that fails, the last answer stays."""
 
     def __init__(self, sources: Iterable[Source], names: Names) -> None:
         self._names = names
@@ -154,14 +155,14 @@ def _is_address(host: str) -> bool:
 
 
 class Choice:
-    """Whom to try next: each node once, in a random order, then all of them again."""
+    """Chooses the next node to try: each node once in a random order, then all of them again."""
 
     def __init__(self, chance: random.Random) -> None:
         self._chance = chance
         self._round: list[NodeAddress] = []
 
     def next(self, nodes: Sequence[NodeAddress], last: NodeAddress | None) -> NodeAddress:
-        """One of the ``nodes`` (there are some); ``last``, that went, only where it is alone."""
+        """Return one of the ``nodes``; ``last``, which was lost, only if there is no other."""
         left = [node for node in self._round if node in nodes]
         if not left:
             left = sorted(nodes, key=self._rank)
@@ -171,16 +172,16 @@ class Choice:
         return left[0]
 
     def settled(self) -> None:
-        """It was taken: the next round begins anew."""
+        """A node took the worker: begin a new round."""
         self._round = []
 
     def _rank(self, node: NodeAddress) -> tuple[int, float]:
-        # A race of exponential clocks: who has twice the weight is first twice as often.
+        # A race of exponential clocks: a node with twice the weight comes first twice as often.
         return node.priority, self._chance.expovariate(max(node.weight, 0.01))
 
 
 class SystemNames:
-    """Names as this machine resolves them (hosts file, DNS); SRV records by the DNS alone."""
+    """Resolves names as this machine does (hosts file, DNS), and SRV records by the DNS alone."""
 
     def __init__(self, dns: "DnsResolver | None" = None) -> None:
         self._dns = dns

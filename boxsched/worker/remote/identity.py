@@ -1,8 +1,9 @@
-"""What a worker of its own keeps in its data folder: who it is, and whose.
+"""What an external worker keeps in its data folder: its identity and its installation.
 
-``identity`` is a random text, made once: by it the nodes know the worker again, whatever its name
-and address are by then. ``cluster`` names the installation that took it last: with it a restarted
-worker adopts its jobs before it has reached any node. One process works on a data folder.
+``identity`` is a random text that is made once. By it the nodes recognise the worker, whatever its
+name and address are. ``cluster`` names the installation that took the worker last, so that a
+restarted worker can adopt its jobs before it has reached any node. Only one process at a time may
+use a data folder.
 """
 
 import contextlib
@@ -26,7 +27,7 @@ class Unusable(Exception):
 
 @contextlib.contextmanager
 def owned(data: Path) -> Iterator[None]:
-    """The data folder, for this process alone. Raises FolderInUse, OSError. Blocking."""
+    """Hold the data folder for this process alone. Raises FolderInUse, OSError. Blocking."""
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
     at = files.open_folder(str(data.resolve()))
     try:
@@ -44,7 +45,7 @@ def owned(data: Path) -> Iterator[None]:
 
 
 def identity(data: Path) -> str:
-    """Made at the first call. Raises Unusable, OSError. Blocking."""
+    """Return the identity; make it at the first call. Raises Unusable, OSError. Blocking."""
     kept = _read(data, IDENTITY)
     if kept is None:
         kept = secrets.token_hex(16)
@@ -57,7 +58,8 @@ def identity(data: Path) -> str:
 
 
 def cluster(data: Path) -> str | None:
-    """The installation that took this worker last. Raises Unusable, OSError. Blocking."""
+    """Return the installation that took this worker last, or None. Raises Unusable, OSError.
+    Blocking."""
     return _read(data, CLUSTER) or None
 
 
@@ -77,7 +79,7 @@ def _read(data: Path, name: str) -> str | None:
 
 
 def _write(data: Path, name: str, text: str) -> None:
-    """Whole and durable, or not at all."""
+    """Write the file whole and durable, or not at all."""
     at = files.open_folder(str(data.resolve()))
     try:
         files.write_file(at, f"{name}.new", f"{text}\n".encode("ascii"), durable=True)

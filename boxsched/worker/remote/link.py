@@ -36,31 +36,32 @@ Socket = aiohttp.ClientWebSocketResponse[Literal[False]]  # texts come as bytes
 
 
 class Lost(Exception):
-    """The connection is over, or did not come about: try another node."""
+    """The connection has ended or could not be made: the worker is to try another node."""
 
 
 class NotTaken(Exception):
-    """The node refuses this worker, and will: only a person can help."""
+    """The node refuses this worker, and will refuse it again: a person has to act."""
 
 
 class NodeListener(Protocol):
-    """Who is told what the node says. Each returns at once."""
+    """What receives the messages of a node. Each method returns at once."""
 
     @property
     def problem(self) -> str | None:
-        """Why no job can begin here at present, for the heartbeats."""
+        """Why no job can begin here at present; sent with each heartbeat. None: jobs can begin."""
 
-    def told(self, level: wire.Level) -> None: ...
+    def told(self, level: wire.Level) -> None:
+        """A level has come."""
 
     def heard(self, at: float) -> None:
         """A heartbeat that was sent ``at`` (``boottime``) was answered."""
 
     def dropped(self, stale: Sequence[tuple[int, int]]) -> None:
-        """(job, lease token) of what is this worker's no more."""
+        """The attempts with these (job, lease token) no longer belong to this worker."""
 
 
 class Link:
-    """``greet`` first, then ``serve``; ``say`` while that goes on."""
+    """A connection: call ``greet`` first, then ``serve``, and ``say`` while ``serve`` runs."""
 
     def __init__(self, socket: Socket, pace: Pace, chance: random.Random) -> None:
         self._socket = socket
@@ -73,7 +74,7 @@ class Link:
         self.fixes_commits = False  # as its Welcome says
 
     async def greet(self, hello: wire.Hello) -> wire.Welcome:
-        """Raises Lost, NotTaken."""
+        """Send the Hello and return the Welcome. Raises Lost, NotTaken."""
         try:
             await self._send(hello)
         except ConnectionError as error:
@@ -89,7 +90,10 @@ class Link:
         return answer
 
     async def serve(self, listener: NodeListener) -> None:
-        """Returns when the node says Leave; raises Lost. Whatever was not answered is not done."""
+        """Handle messages until the node says Leave. Raises Lost.
+
+        What was not answered by then counts as not done.
+        """
         beating = asyncio.create_task(self._beat(listener))
         try:
             await self._listen(listener)
@@ -102,7 +106,10 @@ class Link:
             await asyncio.gather(beating, return_exceptions=True)
 
     async def say(self, sentence: Sentence) -> wire.Ack:
-        """The node's answer: it is durable. Raises StoreAway where the connection ends first."""
+        """Send a message and return its Ack: it is durable.
+
+        Raises StoreAway if the connection ends first.
+        """
         if self._over:
             raise StoreAway("the connection to the node is gone")
         number = next(self._numbers)
@@ -124,11 +131,11 @@ class Link:
         await self._socket.send_frame(wire.encode(message), aiohttp.WSMsgType.TEXT)
 
     async def _beat(self, listener: NodeListener) -> None:
-        """Ends with the connection, as its reader notices too."""
+        """Send heartbeats until the connection ends."""
         await asyncio.sleep(self._pace.beat * self._chance.random())  # not all in one moment
         while True:
             number = next(self._numbers)
-            self._beats[number] = boottime()  # before it goes out: the lease counts from here
+            self._beats[number] = boottime()  # before it is sent: the lease counts from here
             if len(self._beats) > MAX_UNANSWERED_BEATS:
                 del self._beats[next(iter(self._beats))]
             try:
@@ -168,7 +175,7 @@ class Link:
                 raise Lost("it said something out of turn")
 
     async def _receive(self) -> wire.FromNode:
-        """Raises Lost."""
+        """Return the node's next message. Raises Lost."""
         message = await self._socket.receive()
         if message.type in _TEXTS:
             try:
@@ -192,7 +199,7 @@ def _why_closed(code: int | None, reason: str) -> str:
 
 @contextlib.asynccontextmanager
 async def connection(node: NodeAddress, token: str) -> AsyncIterator[Socket]:
-    """A WebSocket to the node, certainly closed at the end. Raises Lost, NotTaken."""
+    """Open a WebSocket to the node; it is closed at the end in any case. Raises Lost, NotTaken."""
     raw: list[sockets.socket] = []
 
     def make(address: tuple[Any, ...]) -> sockets.socket:
@@ -217,7 +224,7 @@ async def connection(node: NodeAddress, token: str) -> AsyncIterator[Socket]:
 
 
 async def _within_reason(closing: Awaitable[object]) -> None:
-    """A farewell that nobody answers is not to keep this worker from the next node."""
+    """Close politely, but do not wait long: the worker has to go on to another node."""
     with contextlib.suppress(TimeoutError, ConnectionError):
         async with asyncio.timeout(CLOSE_SECONDS):
             await closing
@@ -245,7 +252,7 @@ async def _opened(session: aiohttp.ClientSession, node: NodeAddress) -> Socket:
 
 
 def _made(address: tuple[Any, ...]) -> sockets.socket:
-    """A connection over which nothing comes any more ends, whatever is still to be sent."""
+    """Make a socket whose connection ends when the peer is silent, even while data is unsent."""
     family, kind, protocol = address[:3]
     made = sockets.socket(family, kind, protocol)
     made.setsockopt(sockets.SOL_SOCKET, sockets.SO_KEEPALIVE, 1)
@@ -257,7 +264,7 @@ def _made(address: tuple[Any, ...]) -> sockets.socket:
 
 
 class _Pinned(AbstractResolver):
-    """One of a name's addresses; the name itself stays for the certificate and the Host header."""
+    """Resolves a name to one of its addresses. Certificate and Host header still use the name."""
 
     def __init__(self, ip: str) -> None:
         self._ip = ip

@@ -1,4 +1,4 @@
-"""How long a worker of its own waits for what."""
+"""The waiting times of an external worker."""
 
 import attrs
 
@@ -7,11 +7,11 @@ from boxsched.protocol.timing import HEARTBEAT_SECONDS, UNKNOWN_AFTER_SECONDS, h
 
 @attrs.frozen
 class Pace:
-    """All in seconds; other values are for tests."""
+    """All values are in seconds. Only tests use other values than these."""
 
     connect: float = 10.0  # from the first packet to the Welcome
     beat: float = HEARTBEAT_SECONDS
-    silence: float = UNKNOWN_AFTER_SECONDS  # then the connection counts as lost
+    silence: float = UNKNOWN_AFTER_SECONDS  # of the node, after which the connection is lost
     first_wait: float = 0.1
     longest_wait: float = 5.0
     leave: float = 0.5  # at most, to another node, so that not all come at once
@@ -21,5 +21,5 @@ class Pace:
     flush: float = 2.0  # for what was said to be answered, at the end
 
     def of(self, lost_after: float) -> "Pace":
-        """Fast enough that a short ``--lost-after`` is not run out by the pace itself."""
+        """Return a pace with heartbeats that are frequent enough for a short ``--lost-after``."""
         return attrs.evolve(self, beat=min(self.beat, heartbeat_seconds(lost_after)))

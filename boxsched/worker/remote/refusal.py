@@ -1,4 +1,4 @@
-"""Why a node, or what answers in its place, let no worker in."""
+"""Why a node, or another program at its address, refused a worker."""
 
 import aiohttp
 import msgspec
@@ -22,8 +22,10 @@ class _Refused(msgspec.Struct):
 
 
 async def why_refused(session: aiohttp.ClientSession, door: URL, status: int) -> str:
-    """What an answer of 401, 403 or 404 means. A handshake's answer comes without its body, so that
-    it is asked for once more."""
+    """Say what an answer of 401, 403 or 404 means.
+
+    aiohttp drops the body of a failed handshake, so the same address is asked once more for it.
+    """
     try:
         async with session.get(door, allow_redirects=False) as answer:
             body = await answer.content.read(_MAX_REFUSAL_BYTES)

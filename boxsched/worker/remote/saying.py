@@ -1,4 +1,4 @@
-"""What an agent says, cut into messages that a node takes."""
+"""What an agent reports, cut into messages that a node accepts."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
@@ -32,7 +32,7 @@ def chunks_in_sentences(chunks: Sequence[LogChunk]) -> Iterator[Sentence]:
 
 
 def problem_in_short(problem: str | None) -> str | None:
-    """As a heartbeat says it."""
+    """Return the problem as a heartbeat carries it: short and printable."""
     return problem and printable(problem[:MAX_PROBLEM_CHARACTERS])
 
 
@@ -41,7 +41,7 @@ def found_in_sentence(found: Finding) -> Sentence:
 
 
 def _clean(report: Report) -> Report:
-    """A reason may hold what a job's files said: one line that any node takes."""
+    """Return the report with a reason of one printable line: it may come from a job's own files."""
     if not isinstance(report, JobFinished) or not report.reason:
         return report
     reason = report.reason[:MAX_REASON_CHARACTERS]
@@ -51,12 +51,12 @@ def _clean(report: Report) -> Report:
 
 
 def printable(text: str) -> str:
-    """Text from outside, as it may stand in a line of ours."""
+    """Return text from outside with `?` in place of what cannot be printed."""
     return "".join(char if char.isprintable() else "?" for char in text)
 
 
 def _report_bytes(report: Report) -> int:
-    """At most: JSON writes a character in up to six bytes."""
+    """Return an upper bound: JSON writes a character in up to six bytes."""
     return 256 + 6 * len(report.reason or "") if isinstance(report, JobFinished) else 96
 
 

@@ -1,4 +1,4 @@
-"""From node to node: whom a worker of its own is connected to, and whom it tries next."""
+"""Which node an external worker is connected to, and which one it tries next."""
 
 import asyncio
 import contextlib
@@ -22,23 +22,28 @@ _log = logging.getLogger(__name__)
 
 
 class Visitor(NodeListener, Protocol):
-    """Who goes from node to node."""
+    """The worker that is connected to one node after another."""
 
     def token(self) -> str:
-        """Raises NotTaken where there is none to be had."""
+        """Return the token. Raises NotTaken if there is none."""
 
     def hello(self) -> wire.Hello: ...
 
     async def welcome(self, node: NodeAddress, said: wire.Welcome, sent: float) -> None:
-        """Taken, by a Hello sent at that time (``boottime``). Raises Lost for the wrong node."""
+        """The node took the worker; its Hello was sent at ``sent`` (``boottime``).
+
+        Raises Lost if the node is of another installation.
+        """
 
     def parted(self) -> None:
-        """The connection is gone."""
+        """The connection has ended."""
 
 
 class Complaints:
-    """Each thing once, then about once a minute how it stands: an outage fills no log, and none
-    goes on in silence."""
+    """Logs each complaint once, and then about once a minute that the worker is not connected.
+
+    So an outage does not fill the log, and does not go on in silence.
+    """
 
     def __init__(self) -> None:
         self._said: set[str] = set()
@@ -66,7 +71,10 @@ class Complaints:
 
 
 class Tour:
-    """``run`` goes on for ever. A node at random; where it goes, the next, spread by chance."""
+    """``run`` keeps the worker connected, for ever: to a node at random, and then to another one.
+
+    The pauses are random, so that many workers do not connect at the same moment.
+    """
 
     def __init__(
         self, visitor: Visitor, discovery: Discovery, *, chance: random.Random, pace: Pace
@@ -87,13 +95,18 @@ class Tour:
         self._complaints = Complaints()
 
     async def say(self, sentence: Sentence) -> None:
-        """Waits for a node; raises StoreAway where it goes before it has answered."""
+        """Wait for a node and send it the message; return when it is durable.
+
+        Raises StoreAway if the connection ends before the Ack.
+        """
         async with self._linked() as link:
             await link.say(sentence)
 
     async def fix(self, found: Finding) -> str | None:
-        """As ``say``: what the node answers. A node of an earlier version fixes no commits: there
-        the job runs what it found."""
+        """Report a commit and return the one to run; otherwise as ``say``.
+
+        A node of an earlier version does not fix commits: then the job runs what it found.
+        """
         async with self._linked() as link:
             if not link.fixes_commits:
                 return found[2]
@@ -113,14 +126,14 @@ class Tour:
                 self._quiet.set()
 
     async def flush(self) -> None:
-        """What is being said to a node has a moment to be answered."""
+        """Give the node a moment to acknowledge what was sent."""
         if self._link is not None:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._pace.flush):
                     await self._quiet.wait()
 
     async def run(self) -> None:
-        """Raises NotTaken where none has taken this worker yet and one will not."""
+        """Connect for ever. Raises NotTaken if a node refuses the worker before one took it."""
         node: NodeAddress | None = None
         while True:
             node = self._choice.next(await self._known(), node)
@@ -138,11 +151,11 @@ class Tour:
             await asyncio.sleep(wait)
 
     def _tries_again_in(self) -> float:
-        """Seconds; anywhere below the pause ("full jitter"), so that a herd spreads out."""
+        """Return a random time below the pause, in seconds ("full jitter")."""
         return self._chance.uniform(0.0, self._backoff.next())
 
     async def _rest(self, seconds: float) -> None:
-        """So long, or until there is another token than the one that was not taken."""
+        """Wait so long, or until the token is another one than the one that was refused."""
         loop = asyncio.get_running_loop()
         end = loop.time() + seconds
         while (left := end - loop.time()) > 0:
@@ -162,7 +175,10 @@ class Tour:
         return self._discovery.nodes
 
     async def _visit(self, node: NodeAddress) -> float:
-        """One connection, to its end; seconds to wait before another. Raises Lost, NotTaken."""
+        """Run one connection to its end; return the seconds to wait before the next one.
+
+        Raises Lost, NotTaken.
+        """
         async with contextlib.AsyncExitStack() as opened:
             try:
                 async with asyncio.timeout(self._pace.connect):

@@ -1,18 +1,22 @@
-"""A worker of its own: an agent, and a connection out to one node after another.
+"""An external worker: an agent, and a connection to one node at a time.
 
-Who owns what: ``run`` owns the data folder and three tasks. The tour keeps a connection to a node,
-chosen at random, and where that goes, to the next. The follower brings the newest level to the
-agent, and owns it: the agent begins with the first Welcome ever, later at once, with the cluster
-that was kept, so that jobs are adopted while no node is reachable. Discovery asks the DNS again.
+``run`` owns the data folder and three tasks:
 
-What goes up (reports, output) waits for a connection and for the node's Ack; where the connection
-goes before that, it is said again on the next one: lease tokens and offsets make that harmless.
-What comes down is a level; one that was not begun when its connection went is dropped, since the
-next connection begins with a newer one.
+* The tour keeps a connection to a node, chosen at random. When the connection ends, it goes to
+  another node.
+* The follower owns the agent and brings it the newest level. The agent starts with the very first
+  Welcome. After a restart it starts at once, because the worker has kept the name of its
+  installation: so jobs are adopted while no node can be reached.
+* Discovery asks the DNS again and again.
 
-Of several installations a worker belongs to the one that took it last. Another may take it only at
-the first connection of its life: then the folders of the former are set aside. Later a node of
-another one is a mistake in the list of URLs, and is not spoken with.
+Reports and output wait for a connection and for the node's Ack. If the connection ends before the
+Ack, they are sent again on the next connection; lease tokens and offsets make that harmless. Nodes
+send levels. A level that the follower has not begun when its connection ends is dropped, because
+the next connection begins with a newer one.
+
+A worker belongs to the installation that took it last. Another installation can take it only with
+the first connection after a start; the folders of the former one are then set aside. Later a node
+of another installation is a mistake in the list of URLs, and the worker does not use it.
 """
 
 import asyncio
@@ -48,7 +52,7 @@ _log = logging.getLogger(__name__)
 
 @attrs.frozen
 class WorkerOptions:
-    """What ``boxsched worker`` was asked for; see its ``--help``."""
+    """The options of ``boxsched worker``; see its ``--help``."""
 
     token: Callable[[], str] = attrs.field(repr=False)  # at each connect; raises NotTaken
     data: Path
@@ -61,7 +65,7 @@ class WorkerOptions:
 
 
 class RemoteWorker:
-    """``run`` is its life. ``connected`` is called once, with the first node that took it."""
+    """``run`` runs it until ``stop``; ``connected`` is called once, with the first node's address."""
 
     def __init__(
         self,
@@ -86,16 +90,16 @@ class RemoteWorker:
         self._stopping = asyncio.Event()
 
     def stop(self) -> None:
-        """End soon; jobs go on under their supervisors."""
+        """Make ``run`` return soon. Jobs go on under their supervisors."""
         self._stopping.set()
 
     @property
     def jobs(self) -> int:
-        """How many are here, running or to be reported."""
+        """The number of jobs that run here or have yet to be reported."""
         return 0 if self._agent is None else len(self._agent.holds)
 
     async def run(self) -> None:
-        """Until ``stop``. Raises NotTaken, FolderInUse, JobsLeftBehind, Unusable, OSError."""
+        """Run until ``stop``. Raises NotTaken, FolderInUse, JobsLeftBehind, Unusable, OSError."""
         data = self._options.data
         with keeping.owned(data):
             self._identity, self._cluster = keeping.identity(data), keeping.cluster(data)
