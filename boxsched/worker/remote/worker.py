@@ -65,7 +65,7 @@ class WorkerOptions:
 
 
 class RemoteWorker:
-    """``run`` runs it until ``stop``; ``connected`` is called once, with the first node's address."""
+    """``run`` runs it until ``stop``. ``connected`` is called once, with the first node."""
 
     def __init__(
         self,
