@@ -1,4 +1,4 @@
-"""Where a reader is in the history: a place in every shard."""
+"""The place of a reader in the history: one event in each shard."""
 
 import re
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ def mark(shard: int, place: Place) -> str:
 
 @attrs.frozen
 class EventCursor:
-    """The events behind which a reader goes on, one a shard; a shard without: from its first.
+    """The last events that a reader has got, one for each shard; new shards start at the first.
 
     Its text is the SSE id: "1.45.2", or "1.45.2+3.7.1", by shard.
     """
@@ -35,7 +35,7 @@ class EventCursor:
 
     @staticmethod
     def parse(text: str) -> "EventCursor | None":
-        """None for anything that is not shard.batch.n, or several of them by shard."""
+        """Return the cursor of a text, or None if it is not shard.batch.n, joined by ``+``."""
         if len(text) > TEXT_AT_MOST or not _TEXT.fullmatch(text):
             return None
         marks = [(int(s), (int(b), int(n))) for s, b, n in _MARKS.findall(text)]

@@ -1,4 +1,4 @@
-"""What a node hears of the shards' batches, and passes on to its readers."""
+"""What a node learns of the shards' batches, and passes on to its readers."""
 
 import asyncio
 import contextlib
@@ -41,12 +41,12 @@ class EventFeed:
             self._offer(shard, batch - 1, batch, stored)
 
     def heard(self, shard: int, batch: int) -> None:
-        """A hint that another node committed this batch: a reason to look, and no more."""
+        """Another node may have committed this batch: look soon. It is only a hint."""
         if batch > self._told.get(shard, -1):
             self._hurry.set()
 
     def recheck(self) -> None:
-        """A batch may have been committed, or a hint sent, that was not heard of: look soon."""
+        """A batch may have been committed without a hint: look soon."""
         self._hurry.set()
 
     # --- Readers ----------------------------------------------------------------------------
@@ -77,7 +77,7 @@ class EventFeed:
         return self._readers
 
     def close(self) -> None:
-        """Ends every reader, and each that comes: the node stops."""
+        """The node stops: end every reader, and every new one at once."""
         self._closed = True
         for reader in self._readers:
             reader.close()
@@ -89,7 +89,7 @@ class EventFeed:
     # --- Following --------------------------------------------------------------------------
 
     async def run(self, hints_reach: Callable[[], bool]) -> None:
-        """Polls, until cancelled; the store may come and go."""
+        """Poll until cancelled; the store may be away for some time."""
         while True:
             await self._watched.wait()
             with contextlib.suppress(StoreAway):
@@ -101,7 +101,7 @@ class EventFeed:
                     await self._hurry.wait()
 
     async def poll(self) -> None:
-        """Readers learn of all that is committed, whether it was heard of or not."""
+        """Pass on everything that is committed, also without a hint."""
         self._hurry.clear()
         for head in await self._store.shards():
             told = self._told.get(head.id)
@@ -142,7 +142,8 @@ class EventFeed:
         return told is not None and batch >= told + JUMP
 
     def _send_away(self, shard: int, batch: int) -> None:
-        """What readers saw last may not be in the new history: they come back, and are told."""
+        """End all readers. Their last events may not be in the new history; they learn that when
+        they connect again."""
         self._told[shard] = batch
         for reader in self._readers:
             reader.close()

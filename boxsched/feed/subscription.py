@@ -1,4 +1,4 @@
-"""One reader of the history: its place, its short queue, and its looks at the table."""
+"""One reader of the history: its place, its short queue, and its reads of the events table."""
 
 import asyncio
 from collections import deque
@@ -16,7 +16,7 @@ PAGE = 500  # events of a look at the table
 
 @attrs.define(eq=False)
 class Tail:
-    """A shard's events that one reader has not got yet.
+    """The events of one shard that a reader has not got yet.
 
     All up to the batch ``known`` is given, queued, or in a look that is going on; while ``behind``
     a look at the table is due, which finds all of it. The queue is empty then.
@@ -77,7 +77,7 @@ class Subscription:
         tail.known = to
 
     def look(self, shard: int, batch: int) -> None:
-        """This batch was committed."""
+        """This batch was committed: read it from the table."""
         tail = self._tail(shard)
         if batch > tail.known:
             tail.known = batch

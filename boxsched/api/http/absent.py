@@ -6,6 +6,6 @@ _MAX_CHARACTERS = 80
 
 
 def no(what: str, asked: str, field: str | None = None, hint: str = "") -> NotFound:
-    """``there is no project 'web'``. The name comes from outside: it is cut, and in ASCII."""
+    """Return the error ``there is no project 'web'``. The name is cut and escaped to ASCII."""
     shown = asked if len(asked) <= _MAX_CHARACTERS else asked[:_MAX_CHARACTERS] + "..."
     return NotFound(f"there is no {what} {shown!a}{hint}", field)

@@ -1,4 +1,4 @@
-"""A request's body: read within bounds of size and time, and made a value or a refusal.
+"""Reads a request's body within limits of size and time, and decodes it.
 
 Refusals (docs/api.md, "Errors") tell malformed (400: not JSON) from invalid (422: JSON that does
 not make sense), and name the field as a caller writes it: ``jobs[0].commands``.
@@ -92,7 +92,7 @@ def _too_large() -> TooLarge:
 
 
 class Form(Generic[T]):
-    """What a body must be; ``read`` gives the value, or raises what the caller is told."""
+    """The type of a body. ``read`` returns the value, or raises the error that the caller gets."""
 
     def __init__(self, kind: type[T], empty: T | None = None) -> None:
         self.kind = kind

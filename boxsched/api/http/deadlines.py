@@ -1,11 +1,11 @@
-"""Deadlines of connections: aiohttp has none for headers, bodies and answers.
+"""Deadlines of connections. aiohttp has none for headers, bodies and answers.
 
-    headers   HEADER_SECONDS from the first byte of a request, or from the connecting
+    headers   HEADER_SECONDS from the first byte of a request, or from the connect
     body      BODY_SECONDS from the end of the headers; then the request is refused (408)
-    answer    cut when the client takes nothing of it for WRITE_SECONDS
+    answer    the connection is cut when the client reads nothing of it for WRITE_SECONDS
 
-The kernel has the last one too (TCP_USER_TIMEOUT), for what is in its own buffers. Only connections
-that somebody waits for are looked at, so that thousands of idle ones cost nothing.
+The kernel applies the last one too (TCP_USER_TIMEOUT), to what is in its own buffers. Only
+connections with a deadline are looked at, so that thousands of idle ones cost nothing.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ LOOKS_A_DEADLINE = 10  # how exactly deadlines are kept
 
 
 class TooSlow(BoxschedError):
-    """The body did not come in time: send it at once."""
+    """The body did not arrive in time."""
 
     code, status = "too_slow", 408
 
@@ -33,7 +33,7 @@ class Watched(Protocol):
 
 
 class Watch:
-    """Looks at connections while something of theirs is waited for."""
+    """Looks at the connections that have a deadline."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -56,7 +56,7 @@ class Watch:
 
 
 class Taken:
-    """How much of what was written the client has taken, and since when no more."""
+    """How much of an answer the client has read, and since when it has read nothing."""
 
     def __init__(self) -> None:
         self._mark: tuple[int, int] | None = None

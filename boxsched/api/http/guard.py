@@ -125,7 +125,7 @@ class Guard:
     async def _answer(
         self, request: web.Request, route: Declared, handler: Handler
     ) -> web.StreamResponse:
-        """The handler's answer, or the refusal of a caller without permission."""
+        """Return the handler's answer, or a refusal if the caller has no permission."""
         try:
             if route.policy is not Policy.PUBLIC:
                 await self.admit(request, route.policy)
@@ -183,7 +183,7 @@ class Guard:
 
 
 def from_this_machine(request: web.Request) -> bool:
-    """Over loopback, and not passed on by a proxy on this machine for somebody else."""
+    """Whether the request came over loopback, and not through a proxy on this machine."""
     for name in map(str.lower, request.headers):
         if name in _PASSED_ON or name.startswith(_FORWARDED):
             return False

@@ -1,8 +1,7 @@
-"""Requests with large bodies: a limited number at a time, from all clients together.
+"""Limits how many requests with large bodies are handled at a time, from all clients together.
 
-A body of 1 MiB takes several times that while it is read, checked and stored. The others wait
-before theirs is read, so that they cost nothing: meanwhile the connection takes no more from its
-sender.
+A body of 1 MiB takes several times as much memory while it is read, checked and stored. Further
+requests wait before their bodies are read; meanwhile their connections accept no more data.
 """
 
 import asyncio
@@ -24,7 +23,10 @@ class LargeBodies:
 
     @contextlib.asynccontextmanager
     async def turn(self, request: web.Request) -> AsyncIterator[None]:
-        """While the request is answered, if it has, or may have, a large body; raises StoreAway."""
+        """Hold a place while the request is answered, if its body is large or of unknown size.
+
+        Raises StoreAway if no place is free for too long.
+        """
         if not request.can_read_body or (request.content_length or LARGE_BYTES) < LARGE_BYTES:
             yield
             return

@@ -49,7 +49,7 @@ Step = str | int | None
 
 
 def refusal(text: str, kind: type, body: bytes) -> Invalid:
-    """What the caller is told; ``text`` is msgspec's sentence about ``body`` as a ``kind``."""
+    """Return the error for the caller; ``text`` is msgspec's message about ``body``."""
     place = _AT.search(text)
     said = text[: place.start()] if place else text
     steps = list(_steps(place["path"])) if place else []

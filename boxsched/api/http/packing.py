@@ -1,5 +1,5 @@
-"""Compression of answers to GET. Events and logs are streams, and stay as they are: each piece is
-to arrive at once.
+"""Compression of answers to GET. Events and logs are not compressed: each piece has to arrive at
+once.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""The parameters in a URL's query: each known, and given once."""
+"""Checks the parameters in a URL's query: each must be known, and given only once."""
 
 from collections.abc import Collection
 from urllib.parse import unquote, unquote_to_bytes

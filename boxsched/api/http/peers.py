@@ -15,7 +15,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 @attrs.frozen
 class Peers:
-    """``trusted``: proxies that say who came to them; nobody else is believed."""
+    """``trusted``: the proxies whose forwarding headers are believed."""
 
     trusted: tuple[Network, ...] = ()
 

@@ -1,10 +1,11 @@
-"""How many connections one address may have open: no one machine takes all there are.
+"""Limits how many connections one address may have open.
 
-A connection on which no token was shown is a stranger's. Strangers have a small share of the places
-of an address. Where that is used up, a newcomer takes the place of a stranger who has kept us
-waiting for a while; where all places are, of the oldest who keeps us waiting at all, or asks for
-nothing. So requests that never end do not shut out others behind the same address. A herd of
-workers that all come back at once is let in: its requests are on their way.
+A connection on which no valid token was shown is a stranger's. Strangers may use a small share of
+the places of an address. When that share is used up, a new connection takes the place of a stranger
+that has kept the service waiting for some time. When all places are used up, it takes the place of
+the oldest stranger that keeps the service waiting or sends no request. So requests that never end
+do not shut out other clients behind the same address, and many workers that come back at once are
+let in, because their requests arrive.
 """
 
 import logging
@@ -23,7 +24,7 @@ PATIENCE_LOOKS = 2  # with strangers beyond their share, while there are places
 
 
 class Stranger(Protocol):
-    """A connection that has shown no token yet."""
+    """A connection on which no valid token was shown yet."""
 
     def keeps_waiting(self, looks: int) -> bool:
         """Whether a request was begun and not sent, or an answer is not read; and that was so at
@@ -61,7 +62,7 @@ class Places:
         return min(self.at_most, max(STRANGERS_AT_LEAST, int(self.at_most * STRANGERS_SHARE)))
 
     def take(self, peer: str, stranger: Stranger) -> str | None:
-        """The name to give it back by; None where there is none left."""
+        """Take a place. Return the key to give it back with, or None if none is left."""
         name = _holder(peer)
         address = self._addresses.setdefault(name, _Address())
         if not self._has_room(address):
@@ -71,7 +72,7 @@ class Places:
         return name
 
     def recognise(self, holder: str, stranger: Stranger) -> None:
-        """The stranger has shown a token that holds."""
+        """A valid token was shown on this connection."""
         address = self._addresses[holder]
         if stranger in address.strangers:
             del address.strangers[stranger]

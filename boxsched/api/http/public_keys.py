@@ -1,4 +1,4 @@
-"""OpenSSH public keys: which types there are, and the pattern that such a key has."""
+"""OpenSSH public keys: the accepted types, and the pattern of a key."""
 
 from collections.abc import Sequence
 

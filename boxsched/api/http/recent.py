@@ -1,6 +1,6 @@
-"""Answers given under an Idempotency-Key, kept for a while to be given again.
+"""Answers that were given under an Idempotency-Key, kept in memory to be given again.
 
-The store keeps keys for ``retention.KEY_SECONDS``; this saves it the question.
+The store keeps keys for ``retention.KEY_SECONDS``; this cache saves reading them.
 """
 
 import hashlib
@@ -62,7 +62,7 @@ def repeated(before: Submitted | KeyTaken | None) -> bool:
 
 
 class RecentAnswers:
-    """At most KEPT_BYTES_AT_MOST, the oldest go first."""
+    """A cache of answers: at most KEPT_BYTES_AT_MOST bytes, the oldest are dropped first."""
 
     def __init__(self, at_most: int = KEPT_BYTES_AT_MOST) -> None:
         self._kept: OrderedDict[_Known, Answer] = OrderedDict()
@@ -70,7 +70,7 @@ class RecentAnswers:
         self._at_most = at_most
 
     def knows(self, key: IdempotencyKey | None, project: ProjectId) -> bool:
-        """Whether there is an answer to be given again."""
+        """Whether an answer is known."""
         return key is not None and (key.scope, key.key, project) in self._kept
 
     def again(

@@ -1,4 +1,4 @@
-"""Answers: JSON bodies, errors (docs/api.md, "Errors"), and the headers that all of them carry."""
+"""Answers: JSON bodies, errors (docs/api.md, "Errors"), and the headers of every answer."""
 
 from collections.abc import Mapping
 
@@ -38,7 +38,7 @@ encode = msgspec.json.Encoder().encode
 
 
 class Error(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What went wrong; ``field`` is the place in what was sent."""
+    """An error; ``field`` is the place in the request that is wrong."""
 
     code: str
     message: str
@@ -80,7 +80,7 @@ def error(status: int, code: str, message: str, field: str | None = None) -> web
 
 
 def refusal(raised: BoxschedError) -> web.Response:
-    """The answer that an error of ours means."""
+    """Return the answer for an error of ``boxsched.errors``."""
     response = error(raised.status, raised.code, raised.message, raised.field)
     if isinstance(raised, Unauthorized):
         response.headers["WWW-Authenticate"] = 'Bearer realm="boxsched"'
@@ -92,7 +92,7 @@ def refusal(raised: BoxschedError) -> web.Response:
 
 
 def refused(raised: web.HTTPException) -> web.Response:
-    """aiohttp's own refusals, in our form."""
+    """Return aiohttp's own refusal in the form of docs/api.md, "Errors"."""
     response = error(
         raised.status,
         _CODES.get(raised.status, "malformed" if raised.status < 500 else "error"),

@@ -75,7 +75,7 @@ class Server(web.Server):
 
 
 class Connection(RequestHandler):
-    """``known``: a token that holds was shown on it."""
+    """``known``: whether a valid token was shown on it."""
 
     __slots__ = (
         "_answer_taken",
@@ -264,13 +264,13 @@ class Connection(RequestHandler):
 
 
 def recognise(request: web.Request) -> None:
-    """A token that holds came with the request: its connection is no stranger's."""
+    """A valid token came with the request: mark its connection."""
     if isinstance(request.protocol, Connection):
         request.protocol.become_known()
 
 
 def _client_left(request: web.BaseRequest, exc: BaseException | None) -> bool:
-    """Whether the error is only that the client hung up: nobody is to be told of it."""
+    """Whether the error only means that the client hung up: it is not logged."""
     if not isinstance(exc, ConnectionError):
         return False
     by_write = isinstance(exc, ClientConnectionResetError)
@@ -278,7 +278,7 @@ def _client_left(request: web.BaseRequest, exc: BaseException | None) -> bool:
 
 
 def _mistake(request: web.BaseRequest, exc: BaseException | None) -> web.Response:
-    """A mistake of ours: its traceback into the log, its id to the client."""
+    """Answer a mistake of ours: its traceback goes into the log, its id to the client."""
     id_ = secrets.token_hex(8)
     log.error("request %s: %s %r failed", id_, request.method, request.path, exc_info=exc)
     response = replies.error(500, "internal", f"a mistake of the service; its log has it as {id_}")

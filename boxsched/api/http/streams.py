@@ -1,8 +1,8 @@
-"""Answers that go on for as long as something happens: written with a deadline, cut when it ends.
+"""Answers without a fixed end, such as event streams and followed logs.
 
-A reader that does not read is cut (``deadlines``); what waits for it in this process is at most
-what the transport takes (BUFFER_BYTES) and one write. A stream that ends before its time is
-cut, not ended: so its reader knows that there is more, and comes back for it.
+A reader that does not read is cut off (``deadlines``). What waits for it in this process is at most
+what the transport takes (BUFFER_BYTES) and one write. A stream that has to stop before its end is
+cut, not ended: so its reader knows that there is more, and connects again.
 """
 
 import socket
@@ -13,7 +13,7 @@ BUFFER_BYTES = 64 * 1024
 
 
 class Cut(ConnectionError):
-    """The stream is over before its end: the reader went, was too slow, or we have to stop."""
+    """The stream stops before its end: the reader left, was too slow, or the service stops."""
 
 
 class Stream:
@@ -22,7 +22,7 @@ class Stream:
         self.response = response
 
     async def open(self) -> None:
-        """Send the headers; from now on an error can only cut the stream."""
+        """Send the headers. After this an error can only cut the stream."""
         transport = self._request.transport
         if transport is None or transport.is_closing():
             raise Cut("the reader is gone")
@@ -38,12 +38,12 @@ class Stream:
 
     @property
     def gone(self) -> bool:
-        """Whether the reader has hung up; without a write nothing else would notice."""
+        """Whether the reader has hung up. Without a write nothing else would notice it."""
         transport = self._request.transport
         return transport is None or transport.is_closing()
 
     async def write(self, data: bytes) -> None:
-        """Raises Cut for a reader that is gone or too slow."""
+        """Write to the reader. Raises Cut if it is gone or too slow."""
         try:
             await self.response.write(data)
         except ConnectionError:

@@ -1,4 +1,4 @@
-"""Times as the outside sees them: RFC 3339, UTC, six decimals, ``Z``."""
+"""Times as clients get them: RFC 3339 in UTC, with six decimals and ``Z``."""
 
 import functools
 from datetime import UTC, datetime
@@ -7,7 +7,7 @@ SECONDS_KEPT = 8_192  # an answer with ten thousand rows names the same seconds 
 
 
 def rfc3339(time: float) -> str:
-    """The same text as the events', at a third of the price: a second is written once."""
+    """Return the same text as in events, in a third of the time: each second is formatted once."""
     second = int(time)
     micros = round((time - second) * 1e6)
     if micros == 1_000_000:
