@@ -77,7 +77,7 @@ export class ResolveDialog {
       if (asked === this.#job && this.#dialog.open && !isResolvable(job, isAway(this.#row))) this.#sayIdle(job);
     } catch (error) {
       if (!(error instanceof SignedOut || error instanceof Refused || error instanceof Away)) throw error;
-    } // whoever reads the lists says so
+    } // the code that reads the lists shows the error
   }
 
   /** There is nothing to say of the job any more. */

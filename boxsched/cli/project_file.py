@@ -220,7 +220,7 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
     def _check_texts(self, environment: Any) -> None:
-        """Values that YAML reads as something else than what stands there: ``yes``, ``1.10``."""
+        """Refuse values that YAML reads as another text, such as ``yes`` and ``1.10``."""
         for key, value in environment.value:
             if isinstance(value, yaml.ScalarNode) and value.tag in _NO_TEXTS:
                 read = json.dumps(self.construct_object(value))

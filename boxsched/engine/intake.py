@@ -41,7 +41,8 @@ class Intake:
         """
         limit = self.caution.at_most(settled=settled)
         entries, self._ahead = self._ahead[:limit], []
-        if not limit or entries or (self._direct and self._store.is_near):
+        reports = self._takes_reports(settled) and self._direct
+        if not limit or entries or (reports and self._store.is_near):
             return entries
         entries = await self._store.inbox(self._shard, limit)
         if not entries:
@@ -50,7 +51,10 @@ class Intake:
 
     def reports(self, *, settled: bool) -> list[Said]:
         """None in a cautious turn, which looks for a command that raises."""
-        return self._direct.take() if settled and not self.caution.goes_on else []
+        return self._direct.take() if self._takes_reports(settled) else []
+
+    def _takes_reports(self, settled: bool) -> bool:
+        return settled and not self.caution.goes_on
 
     def fail(self, reports: Sequence[Said], now: float) -> None:
         """A turn with these reports raised, and one of them may be why: they come again, through

@@ -83,6 +83,9 @@ class Lookout:
         return attrs.evolve(sights, problems=problems, ready=ready)
 
     async def let_others_write(self) -> None:
-        """Before anybody is missed: what others wrote before this is seen behind it, also where the
-        standby makes it wait. How long it took counts as nobody's silence."""
+        """Wait until earlier writes of other nodes are visible, also while a standby delays them.
+
+        Called before a worker is taken for silent. The time that it takes is not counted as a
+        worker's silence.
+        """
         await self._store.batch_number(self._shard)

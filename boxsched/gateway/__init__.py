@@ -21,9 +21,9 @@ the store refuses.
 
 Down (``LookUps``, ``WorkerLink.give``, ``WorkerSender``): a worker is sent its *level*, the
 complete list of jobs that it should run, and never a difference. A hint asks for a look-up.
-Look-ups that are asked for during a query are collected and served by the next query. So there is
-one query at a time, and levels never go back in time. A worker is sent its level when it has
-changed, and at least every LEVEL_SECONDS: a lost hint costs only time. While hints do not reach
+While one query runs, further requests are collected, and the next query answers all of them. So
+there is one query at a time, and levels never go back in time. A worker is sent its level when it
+has changed, and at least every LEVEL_SECONDS: a lost hint costs only time. While hints do not reach
 this node, all of its workers are looked up again and again.
 
 Up (``received``, ``MessageQueue``): a message is checked completely before it is used. Then it is

@@ -1,4 +1,4 @@
-"""Hypothesis tries the same examples in every run, unless ``explore`` is asked for.
+"""Hypothesis tries the same examples in every run, unless the profile ``explore`` is chosen.
 
 ``BOXSCHED_HYPOTHESIS=explore pytest tests/core`` draws new ones, and ten times as many.
 """

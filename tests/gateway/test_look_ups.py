@@ -1,4 +1,4 @@
-"""Look-ups: what is asked for with a level anyway stays so, also when the store was away."""
+"""Look-ups: a level that is to be sent in any case is sent, also after the store was away."""
 
 import asyncio
 from collections.abc import Mapping, Sequence

@@ -20,7 +20,7 @@ AUTHORIZED = "Basic " + base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
 
 
 class Guarded(http.server.SimpleHTTPRequestHandler):
-    """Files, for whoever knows the password."""
+    """Serves files to requests that give the password."""
 
     def do_GET(self) -> None:
         if self.headers.get("Authorization") == AUTHORIZED:

@@ -134,7 +134,8 @@ def _read(path: Path) -> str:
         mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
         if mode & 0o077:
             raise UnsafeToken(
-                f"{path} can be read by others (mode {mode:04o}): whoever read it has the token. "
+                f"{path} can be read by others (mode {mode:04o}): "
+                "anyone who has read it has the token. "
                 f"Delete the file for a new token, or, if nobody did: chmod 600 {path}"
             )
         text = file.read(1_024).decode("ascii", "replace").strip()
