@@ -62,7 +62,7 @@ class Pair:
         while self.asked(self.first, states) != [("sync",)]:
             assert time.monotonic() < until, "the standby is not synchronous"
             time.sleep(0.02)
-        # Commits wait once the checkpointer has read the setting, which it does before a checkpoint.
+        # Commits wait once the checkpointer has read the setting: it does so before a checkpoint.
         execute(self.first.url("postgres"), "CHECKPOINT")
 
     def lag(self, seconds: float) -> None:
