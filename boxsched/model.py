@@ -5,7 +5,7 @@ Nothing here does I/O. The core, the store, the API and the simulator all use th
 
 import enum
 from collections.abc import Mapping, Sequence
-from typing import NewType
+from typing import NamedTuple, NewType
 
 from boxsched.globs import Automaton, first_match
 
@@ -104,6 +104,28 @@ class Cancellation(enum.StrEnum):
     ALL = "all"
 
 
+class CancellationRule(NamedTuple):
+    """An entry of a project's ``cancellation``: what new builds of matching branches do.
+
+    ``spare_after``: after so many canceled or stopped builds in a row, one is left to finish
+    (docs/scheduling.md, "Progress guarantee"); None = never.
+    """
+
+    pattern: str
+    strategy: Cancellation
+    spare_after: int | None = None
+
+
+NO_CANCELLATION = CancellationRule("*", Cancellation.NONE)
+
+
+class ServerQueue(enum.StrEnum):
+    """What a new automatic deploy does to the earlier automatic ones that wait for its server."""
+
+    ALL = "all"  # nothing: each is deployed, one after the other
+    NEWEST = "newest"  # it cancels them
+
+
 MIN_PRIORITY, MAX_PRIORITY = 0, 100
 PRIORITY_SSH = 80
 PRIORITY_DEPLOY = 80
@@ -126,17 +148,17 @@ def default_priority(kind: Kind, branch: str | None, priority_branches: Globs) -
 
 def cancellation_for(
     branch: str | None,
-    rules: Sequence[tuple[str, Cancellation]],
+    rules: Sequence[tuple[str, Cancellation]] | Sequence[CancellationRule],
     compiled: Automaton | None = None,
-) -> Cancellation:
-    """The strategy of a branch: the first matching pattern, in order; tags have none.
+) -> CancellationRule:
+    """The rule of a branch: the first matching pattern, in order; tags have none.
     ``compiled``: the patterns of the rules."""
     if branch is not None:
-        patterns = tuple([pattern for pattern, _ in rules]) if compiled is None else compiled
+        patterns = tuple([rule[0] for rule in rules]) if compiled is None else compiled
         found = first_match(branch, patterns)
         if found is not None:
-            return rules[found][1]
-    return Cancellation.NONE
+            return CancellationRule(*rules[found])
+    return NO_CANCELLATION
 
 
 def fails_fast(branch: str | None, setting: bool | Globs) -> bool:

@@ -5,6 +5,7 @@ A move that is not in its table is a bug in boxsched, never a user's mistake: ``
     registered --LaneFree--> queued --Admitted--> running --StopAsked--> stopping
         |                      |                     |                      |
         +------Canceled--------+----> finished <-----+------JobsEnded-------+
+        +-----PlanFailed-------------^
 """
 
 import enum
@@ -35,6 +36,7 @@ class Move(_Word):
     ADMITTED = "admitted"
     STOP_ASKED = "stop_asked"
     JOBS_ENDED = "jobs_ended"
+    PLAN_FAILED = "plan_failed"  # its jobs could not be read, or are too many
 
 
 class JobState(_Word):
@@ -80,6 +82,7 @@ class StopCause(_Word):
 TRANSITIONS: Mapping[tuple[State, Move], State] = {
     (State.REGISTERED, Move.LANE_FREE): State.QUEUED,
     (State.REGISTERED, Move.CANCELED): State.FINISHED,
+    (State.REGISTERED, Move.PLAN_FAILED): State.FINISHED,
     (State.QUEUED, Move.CANCELED): State.FINISHED,
     (State.QUEUED, Move.ADMITTED): State.RUNNING,
     (State.RUNNING, Move.STOP_ASKED): State.STOPPING,  # the Boxes are ours until the jobs end

@@ -15,9 +15,11 @@ from boxsched.engine.news import rfc3339
 from boxsched.engine.sight import lane_blocked
 from boxsched.model import Kind, WorkloadId
 from boxsched.scheduling.reasons import (
+    AwaitsPlan,
     BehindReservation,
     NeedsBoxes,
     NoSuchBoxes,
+    Paused,
     PlanLimit,
     ProjectLimit,
     QueueOrder,
@@ -29,11 +31,17 @@ from boxsched.scheduling.reasons import (
 
 def phrase(books: Books, reason: Reason, absent: Absences) -> str:
     """The reason as a sentence. ``absent``: the result of ``capacity.absences``."""
-    if not isinstance(reason, WaitsForLane | Runs) and nobody_there(books, absent):
+    if not isinstance(reason, WaitsForLane | AwaitsPlan | Paused | Runs) and nobody_there(
+        books, absent
+    ):
         return nobody_text(books)
     match reason:
         case WaitsForLane(ahead):
             return _lane(books, ahead)
+        case AwaitsPlan():
+            return "Its jobs are not known yet."
+        case Paused(name):
+            return f"The pause {name} holds it."
         case NoSuchBoxes(box_type, asked, existing):
             there = "there is only 1" if existing == 1 else f"there are only {existing}"
             return f"Asks for {_boxes(asked, box_type)}; {there if existing else 'there is none'}."

@@ -14,9 +14,11 @@ from boxsched.model import WorkloadId
 from boxsched.scheduling.prediction import forecast
 from boxsched.scheduling.queue import Shape
 from boxsched.scheduling.reasons import (
+    AwaitsPlan,
     BehindReservation,
     NeedsBoxes,
     NoSuchBoxes,
+    Paused,
     PlanLimit,
     ProjectLimit,
     QueueOrder,
@@ -31,6 +33,8 @@ Sentences = Callable[[WorkloadId, State], str | None]  # why a workload in that 
 
 CODES: dict[type, str] = {
     WaitsForLane: "waits_for_lane",
+    AwaitsPlan: "planning",
+    Paused: "paused",
     NoSuchBoxes: "no_such_boxes",
     NeedsBoxes: "needs_boxes",
     PlanLimit: "plan_limit",
@@ -128,6 +132,9 @@ def sentences(books: Books, now: float) -> Sentences:
                 return worker_away(books, live, jobs)
             if jobs := unbegun(live):
                 return waits_for_another(jobs)
+        if workload.run is None and workload.shape is None:
+            reason = why(books.core, id_, now)
+            return phrase(books, reason, absent) if reason is not None else None
         if workload.shape is None:
             return None
         if workload.shape not in texts:

@@ -20,9 +20,10 @@ def check(scheduler: "Scheduler") -> None:
     busy = [b.id for w in runs if w.run for b in w.run.boxes if b is not None]
     assert len(busy) == len(set(busy)) == scheduler.usage.boxes
     assert set(busy) == {b.id for b in scheduler.boxes.values() if b.busy}
-    assert len(scheduler.queue) == sum(
-        w.state is State.QUEUED for w in scheduler.workloads.values()
-    )
+    queued = [w for w in scheduler.workloads.values() if w.state is State.QUEUED]
+    assert len(scheduler.queue) + scheduler.queue.paused == len(queued)
+    for w in queued:
+        assert w.planned and (w.shape is None) == (scheduler.pauses.covering(w) is not None)
     groups = [g for w in runs if w.run for g in w.run.groups()]
     usage = scheduler.usage
     assert sorted(g.entry for g in groups if not g.late) == usage.running

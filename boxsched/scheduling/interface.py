@@ -5,7 +5,15 @@ from typing import NamedTuple
 
 import attrs
 
-from boxsched.model import BoxId, Cancellation, Kind, Policy, ProjectId, WorkloadId
+from boxsched.model import (
+    BoxId,
+    Cancellation,
+    Kind,
+    Policy,
+    ProjectId,
+    ServerQueue,
+    WorkloadId,
+)
 from boxsched.states import Result, StopCause
 
 # Plain slotted classes on the hot path: frozen ones cost three times as much to make.
@@ -41,7 +49,9 @@ class JobAsk(NamedTuple):
 class Submit:
     """A workload is registered. ``id`` grows along registrations: it breaks ties in the queue.
 
-    ``lane`` is None for an SSH session. ``jobs`` should be one shared tuple for equal asks.
+    ``lane`` is None for an SSH session. ``jobs`` should be one shared tuple for equal asks; it is
+    empty for a build whose jobs are not known yet (``Planned``). ``spare_after``: see
+    ``CancellationRule``. ``automatic``: a deploy that nobody asked for; ``queue`` is its server's.
     """
 
     id: WorkloadId
@@ -54,6 +64,51 @@ class Submit:
     jobs: tuple[JobAsk, ...]
     cancellation: Cancellation = Cancellation.NONE
     fail_fast: bool = False
+    spare_after: int | None = None
+    automatic: bool = False
+    queue: ServerQueue = ServerQueue.ALL
+
+
+@attrs.define(eq=False)
+class Planned:
+    """The jobs of a build that was registered without them; None: they could not be found out.
+
+    For a workload that has its jobs, or is finished or unknown: nothing.
+    """
+
+    workload: WorkloadId
+    jobs: tuple[JobAsk, ...] | None
+
+
+@attrs.frozen
+class Pause:
+    """From now on, no workload that the pause covers is admitted. It replaces one of its name.
+
+    It covers everything, or one project, and there the builds of the branches that match
+    ``branch``, or the workloads of one ``lane`` (a server's); with ``automatic`` only deploys that
+    nobody asked for.
+    """
+
+    name: str
+    project: ProjectId | None = None
+    branch: str | None = None
+    lane: Hashable | None = None
+    automatic: bool = False
+
+
+@attrs.define(eq=False)
+class Resume:
+    """The pause of this name ends; an unknown name: nothing."""
+
+    name: str
+
+
+@attrs.define(eq=False)
+class Reprioritize:
+    """A workload that holds no Boxes has another priority; for any other one: nothing."""
+
+    workload: WorkloadId
+    priority: int
 
 
 @attrs.define(eq=False)
@@ -143,7 +198,11 @@ class ProjectLimited:
 
 Event = (
     Submit
+    | Planned
     | Stop
+    | Pause
+    | Resume
+    | Reprioritize
     | JobsEnded
     | BoxAdded
     | BoxRetired
@@ -172,6 +231,40 @@ class Canceled:
 
     workload: WorkloadId
     by: WorkloadId | None
+
+
+@attrs.define(eq=False)
+class PlanFailed:
+    """It finished as failed, without having run: ``jobs`` are too many, or None was found."""
+
+    workload: WorkloadId
+    jobs: tuple[JobAsk, ...] | None
+
+
+@attrs.define(eq=False)
+class Spared:
+    """No strategy cancels or stops it any more: too many before it were canceled or stopped."""
+
+    workload: WorkloadId
+
+
+@attrs.define(eq=False)
+class LaneCounted:
+    """So many builds of the lane were superseded since one of it last ended by itself.
+
+    The caller passes the last count in when it restores the core (``Scheduler.restore_lane``).
+    """
+
+    lane: Hashable
+    superseded: int
+
+
+@attrs.define(eq=False)
+class Prioritized:
+    """It waits with another priority from now on."""
+
+    workload: WorkloadId
+    priority: int
 
 
 @attrs.define(eq=False)
@@ -238,5 +331,17 @@ class Finished:
 
 
 Decision = (
-    Refused | Canceled | Queued | Promised | Admitted | GivenAgain | StopJobs | BoxFreed | Finished
+    Refused
+    | Canceled
+    | PlanFailed
+    | Spared
+    | LaneCounted
+    | Prioritized
+    | Queued
+    | Promised
+    | Admitted
+    | GivenAgain
+    | StopJobs
+    | BoxFreed
+    | Finished
 )

@@ -1,4 +1,7 @@
-"""Phase 1, ordering: a lane serves its workloads strictly one after the other."""
+"""Phase 1, ordering: a lane serves its workloads strictly one after the other.
+
+A workload leaves when its lane is free and its jobs are known.
+"""
 
 from collections.abc import Hashable, Iterator
 
@@ -12,7 +15,10 @@ class Lanes:
 
     def __init__(self) -> None:
         self._lanes: dict[Hashable, Lane] = {}
-        self._may_leave: list[Workload] = []  # became first of their lane, or have none
+        # Became first of their lane, or have none, or their jobs became known.
+        self._may_leave: list[Workload] = []
+        # Builds that strategies canceled or stopped since one of the lane last ended by itself.
+        self._superseded: dict[Hashable, int] = {}
 
     def append(self, workload: Workload, key: Hashable | None) -> None:
         if key is None:
@@ -56,15 +62,35 @@ class Lanes:
 
     def leaving(self) -> list[Workload]:
         """Return the workloads that may leave ordering now, in the order in which they became
-        first; each is returned once."""
+        first or their jobs became known; each is returned once."""
         if not self._may_leave:
             return []
         candidates, self._may_leave = self._may_leave, []
-        return [w for w in candidates if w.state is State.REGISTERED and w.ahead is None]
+        return [
+            w
+            for w in dict.fromkeys(candidates)
+            if w.state is State.REGISTERED and w.ahead is None and w.planned
+        ]
+
+    def planned(self, workload: Workload) -> None:
+        """The workload's jobs are known now."""
+        self._may_leave.append(workload)
+
+    def superseded(self, key: Hashable) -> int:
+        """How many builds of the lane strategies canceled or stopped since one of it last ended
+        by itself. Lanes are remembered while this is not 0, also empty ones."""
+        return self._superseded.get(key, 0)
+
+    def count_superseded(self, key: Hashable, count: int) -> None:
+        if count:
+            self._superseded[key] = count
+        else:
+            self._superseded.pop(key, None)
 
     def take_apart(self, at_once: int) -> Iterator[None]:
         """See ``Scheduler.take_apart``."""
         self._may_leave.clear()
+        self._superseded.clear()
         while self._lanes:
             for _ in range(min(at_once, len(self._lanes))):
                 lane = self._lanes.popitem()[1]
@@ -72,12 +98,15 @@ class Lanes:
             yield
 
     def check(self) -> None:
+        assert all(count > 0 for count in self._superseded.values())
         for key, lane in self._lanes.items():
             members = list(_from(lane.first))
             assert members and members[-1] is lane.last and lane.key == key
             assert all(w.lane is lane for w in members)
             assert [w.id for w in members] == sorted(w.id for w in members)
             assert all(w.state is State.REGISTERED for w in members[1:])
+            assert members[0].planned or members[0].state is State.REGISTERED
+            assert sum(w.spared for w in members) <= 1
             before: Workload | None = None
             for w in members:
                 assert w.ahead is before

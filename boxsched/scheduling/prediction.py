@@ -19,6 +19,7 @@ from boxsched.scheduling.interface import (
     BoxRetired,
     Event,
     JobsEnded,
+    Pause,
     ProjectLimited,
     QueueRules,
     Submit,
@@ -78,7 +79,8 @@ class Outlook:
 
         Assumes that nothing else is submitted and every job runs as long as expected; one that is
         late already, to its time limit. Boxes that are away stay away, and their jobs do not end.
-        Workloads that would never start are left out.
+        Workloads that would never start are left out: those that are paused or have no jobs yet,
+        and those that wait for them.
         """
         twin = _twin(self.image)
         starts = _run_ahead(twin, set(ids), self.now)
@@ -145,6 +147,7 @@ class Image:
     pools: tuple[str, ...]
     boxes: tuple[BoxAdded, ...]
     projects: tuple[ProjectLimited, ...]
+    pauses: tuple[Pause, ...]
     workloads: tuple[Standing, ...]
     retired: tuple[BoxRetired, ...]
     away: BoxesAway
@@ -158,6 +161,7 @@ def _image(scheduler: Scheduler) -> Image:
         tuple(scheduler.pools),
         tuple([BoxAdded(b.id, b.pool.box_type, b.last_project, b.last_branch) for b in boxes]),
         tuple([ProjectLimited(p.id, p.limit) for p in scheduler.register.projects.values()]),
+        scheduler.pauses.in_order(),
         tuple([_standing(workload) for workload in scheduler.workloads.values()]),
         tuple([BoxRetired(box.id) for box in boxes if box.retired]),
         BoxesAway(tuple([box.id for box in boxes if box.away])),
@@ -170,6 +174,7 @@ def _standing(workload: Workload) -> Standing:
     submit = Submit(
         workload.id, workload.kind, workload.project.id, workload.branch, lane,
         workload.priority, workload.created_at, workload.ask.jobs,
+        automatic=workload.automatic,
     )  # fmt: skip
     run = workload.run
     if run is None:
@@ -182,7 +187,7 @@ def _standing(workload: Workload) -> Standing:
 def _twin(image: Image) -> Scheduler:
     """A core in the state of the image."""
     twin = Scheduler(image.rules, image.pools)
-    before: tuple[Event, ...] = (*image.boxes, *image.projects)
+    before: tuple[Event, ...] = (*image.boxes, *image.projects, *image.pauses)
     behind: tuple[Event, ...] = (*image.retired, image.away, *image.wanted)
     for event in before:
         twin.apply(event, 0.0)

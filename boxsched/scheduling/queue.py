@@ -3,11 +3,12 @@
 Workloads of one shape (the same Boxes, expected durations, time limits and project limit) are
 interchangeable for admission: if the first of them may not start, the others may not start in that
 pass either. So a pass looks at the first of each shape, and its cost grows with the number of
-shapes, not with the number of waiting workloads.
+shapes, not with the number of waiting workloads. Paused workloads are set aside: they belong to no
+shape until their pause ends, so a pass does not meet them.
 """
 
 from bisect import bisect_left, insort
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from sortedcontainers import SortedList
 
@@ -38,14 +39,15 @@ class Queue:
         # insertion still moves less than a megabyte), and bisect is in C.
         self._heads: list[Entry] = []
         self._length = 0
+        self._aside = SortedList()  # of Workload.entry: those that are paused
 
     def __len__(self) -> int:
+        """How many wait, without the paused ones."""
         return self._length
 
     def add(self, workload: Workload) -> None:
-        entry, project = workload.entry, workload.project
+        entry, key = workload.entry, _key(workload)
         assert entry is not None
-        key = (workload.ask, project if project.limit is not None else None)
         shape = self._shapes.get(key)
         if shape is None:
             shape = self._shapes[key] = Shape(*key)
@@ -59,7 +61,10 @@ class Queue:
 
     def remove(self, workload: Workload) -> None:
         entry, shape = workload.entry, workload.shape
-        assert entry is not None and shape is not None
+        assert entry is not None
+        if shape is None:
+            self._aside.remove(entry)
+            return
         workload.shape = None
         waiting = shape.waiting
         self._length -= 1
@@ -101,6 +106,56 @@ class Queue:
                 return at
         return len(heads)
 
+    # --- Paused workloads ----------------------------------------------------------------
+
+    def add_aside(self, workload: Workload) -> None:
+        """Add a workload that is paused."""
+        assert workload.entry is not None
+        self._aside.add(workload.entry)
+
+    def set_aside(self, covered: Callable[[Workload], bool]) -> None:
+        """Set aside all workloads that are paused now. Looks at each one that waits."""
+        for shape in list(self._shapes.values()):
+            gone = [entry for entry in shape.waiting if covered(entry[3])]
+            if not gone:
+                continue
+            if len(gone) == len(shape.waiting):
+                del self._shapes[shape.key]
+            else:
+                shape.waiting = SortedList(e for e in shape.waiting if not covered(e[3]))
+            for entry in gone:
+                entry[3].shape = None
+            self._aside.update(gone)
+            self._length -= len(gone)
+        self._sort_heads()
+
+    def take_back(self, covered: Callable[[Workload], bool]) -> None:
+        """Take back all workloads that are not paused any more."""
+        back = [entry for entry in self._aside if not covered(entry[3])]
+        if not back:
+            return
+        self._aside = SortedList(entry for entry in self._aside if covered(entry[3]))
+        self._length += len(back)
+        by_shape: dict[tuple[Ask, ProjectUse | None], list[Entry]] = {}
+        for entry in back:
+            by_shape.setdefault(_key(entry[3]), []).append(entry)
+        for key, entries in by_shape.items():
+            self._join(key, entries)
+        self._sort_heads()
+
+    def _join(self, key: tuple[Ask, ProjectUse | None], entries: Iterable[Entry]) -> None:
+        """Put these into the shape; the heads must be sorted afterwards."""
+        shape = self._shapes.get(key)
+        if shape is None:
+            shape = self._shapes[key] = Shape(*key)
+        entries = list(entries)
+        shape.waiting.update(entries)
+        for entry in entries:
+            entry[3].shape = shape
+
+    def _sort_heads(self) -> None:
+        self._heads = sorted(shape.waiting[0] for shape in self._shapes.values())
+
     def regroup(self, project: ProjectUse, limit: int | None) -> None:
         """Move a project's waiting workloads to other shapes: its limit was set or removed.
 
@@ -118,34 +173,42 @@ class Queue:
             else:
                 rest = [entry for entry in shape.waiting if entry[3].project is not project]
                 shape.waiting = SortedList(rest)
-            key = (shape.ask, after)
-            other = self._shapes.get(key)
-            if other is None:
-                other = self._shapes[key] = Shape(*key)
-            other.waiting.update(mine)
-            for entry in mine:
-                entry[3].shape = other
-        self._heads = sorted(shape.waiting[0] for shape in self._shapes.values())
+            self._join((shape.ask, after), mine)
+        self._sort_heads()
 
     def workloads(self) -> Iterator[Workload]:
-        """All waiting workloads, shape by shape."""
+        """All waiting workloads, shape by shape; then the paused ones."""
         for shape in self._shapes.values():
             for entry in shape.waiting:
                 yield entry[3]
+        for entry in self._aside:
+            yield entry[3]
 
     def in_order(self, limit: int) -> list[Workload]:
-        """The first ``limit`` workloads in queue order."""
+        """The first ``limit`` workloads in queue order, paused ones among them."""
         entries = [e for shape in self._shapes.values() for e in shape.waiting[:limit]]
+        entries += self._aside[:limit]
         return [entry[3] for entry in sorted(entries)[:limit]]
 
     def position(self, workload: Workload) -> int:
-        """The place in the queue; 1 is the next. Its cost grows with the number of shapes."""
+        """The place in the queue; 1 is the next. Paused workloads before it do not count.
+
+        Its cost grows with the number of shapes.
+        """
         before = (int(s.waiting.bisect_left(workload.entry)) for s in self._shapes.values())
         return 1 + sum(before)
+
+    @property
+    def paused(self) -> int:
+        """How many are paused."""
+        return len(self._aside)
 
     def take_apart(self, at_once: int) -> Iterator[None]:
         """See ``Scheduler.take_apart``."""
         self._heads.clear()
+        while self._aside:
+            del self._aside[-at_once:]
+            yield
         while self._shapes:
             waiting = self._shapes.popitem()[1].waiting
             while waiting:
@@ -159,3 +222,10 @@ class Queue:
             limited = shape.head.project if shape.head.project.limit is not None else None
             assert shape.waiting and key == shape.key == (shape.head.ask, limited)
             assert all(e[3].entry is e and e[3].shape is shape for e in shape.waiting)
+        assert all(e[3].entry is e and e[3].shape is None for e in self._aside)
+
+
+def _key(workload: Workload) -> tuple[Ask, ProjectUse | None]:
+    """The key of its shape."""
+    project = workload.project
+    return workload.ask, project if project.limit is not None else None

@@ -13,6 +13,18 @@ class WaitsForLane:
 
 
 @attrs.frozen
+class AwaitsPlan:
+    """Its jobs are not known yet."""
+
+
+@attrs.frozen
+class Paused:
+    """A pause of this name covers it."""
+
+    name: str
+
+
+@attrs.frozen
 class NoSuchBoxes:
     """It asks for more Boxes of a type than there are."""
 
@@ -75,6 +87,8 @@ class Runs:
 
 Reason = (
     WaitsForLane
+    | AwaitsPlan
+    | Paused
     | NoSuchBoxes
     | NeedsBoxes
     | PlanLimit

@@ -22,22 +22,30 @@ class Register:
         ask = self._ask(event.jobs)
         workload = Workload(
             event.id, event.kind, project, event.branch, ask, None,
-            event.fail_fast, event.created_at, event.priority,
+            event.fail_fast, event.created_at, event.priority, automatic=event.automatic,
         )  # fmt: skip
-        key = queue_key(event.priority, event.created_at, event.id, self._rules.priority_aging)
-        workload.entry = (*key, workload)
+        self.place(workload)
         assert event.id not in self.workloads
         self.workloads[event.id] = workload
         return workload
+
+    def place(self, workload: Workload) -> None:
+        """Give it its place in the queue order, by its priority. It must not be in the queue."""
+        priority, created_at = workload.priority, workload.created_at
+        key = queue_key(priority, created_at, workload.id, self._rules.priority_aging)
+        workload.entry = (*key, workload)
+
+    def plan(self, workload: Workload, jobs: tuple[JobAsk, ...]) -> None:
+        """The jobs of a workload that had none are known now."""
+        before, workload.ask = workload.ask, self._ask(jobs)
+        self._leave(before)
 
     def strike(self, workload: Workload) -> None:
         """Forget a finished workload."""
         del self.workloads[workload.id]
         workload.entry = None
-        ask, project = workload.ask, workload.project
-        ask.users -= 1
-        if not ask.users:
-            self._forget(ask)
+        project = workload.project
+        self._leave(workload.ask)
         project.unfinished -= 1
         self.release(project)
 
@@ -63,7 +71,11 @@ class Register:
         ask.users += 1
         return ask
 
-    def _forget(self, ask: Ask) -> None:
+    def _leave(self, ask: Ask) -> None:
+        """One workload less asks for this; forget it after the last one."""
+        ask.users -= 1
+        if ask.users:
+            return
         del self._asks[ask.jobs]
         for pool, _ in ask.needs:
             pool.asks -= 1

@@ -1,10 +1,10 @@
 """The core itself: events in, decisions out. The package's docstring explains how it works."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from boxsched.model import BoxId, Cancellation, Kind, WorkloadId
+from boxsched.model import BoxId, WorkloadId
 from boxsched.scheduling import consistency
 from boxsched.scheduling.admission import run_pass
 from boxsched.scheduling.box_types import Fleet
@@ -21,21 +21,29 @@ from boxsched.scheduling.interface import (
     JobsEnded,
     JobsFound,
     JobsLost,
+    Pause,
+    PlanFailed,
+    Planned,
+    Prioritized,
     ProjectLimited,
     Queued,
     QueueRules,
     Refused,
+    Reprioritize,
+    Resume,
     Stop,
     StopJobs,
     Submit,
 )
 from boxsched.scheduling.lost import LostJobs
 from boxsched.scheduling.ordering import Lanes
+from boxsched.scheduling.pauses import Pauses
 from boxsched.scheduling.queue import Queue
 from boxsched.scheduling.register import Register
 from boxsched.scheduling.running import free_boxes, run_on
+from boxsched.scheduling.superseding import FINAL_CAUSES, count_anew, superseded
 from boxsched.scheduling.usage import Usage
-from boxsched.scheduling.workload import Run, Workload
+from boxsched.scheduling.workload import ProjectUse, Run, Workload
 from boxsched.states import TRANSITIONS, Move, Result, State, StopCause, moved
 
 APART_AT_ONCE = 500  # workloads
@@ -56,11 +64,16 @@ class Scheduler:
         self.workloads = self.register.workloads
         self.lanes = Lanes()
         self.queue = Queue()
+        self.pauses = Pauses(self.queue)
         self.usage = Usage()
         self.lost = LostJobs()
         self._apply: dict[type, Callable[[Any, float, list[Decision]], None]] = {
             Submit: self._submit,
+            Planned: self._planned,
             Stop: self._stop,
+            Pause: self.pauses.pause,
+            Resume: self.pauses.resume,
+            Reprioritize: self._reprioritize,
             JobsEnded: self._jobs_ended,
             BoxAdded: self.fleet.added,
             BoxRetired: self.fleet.retired,
@@ -99,7 +112,7 @@ class Scheduler:
         # 1. Ordering, once: a pass ends no workload, so it frees no lane.
         for workload in self.lanes.leaving():
             workload.state = moved(TRANSITIONS, workload.state, Move.LANE_FREE)
-            self.queue.add(workload)
+            self.pauses.enqueue(workload)
             decisions.append(Queued(workload.id))
         # 2. Lost jobs get Boxes before any waiting workload.
         if self.lost:
@@ -118,29 +131,47 @@ class Scheduler:
 
     def _submit(self, event: Submit, now: float, decisions: list[Decision]) -> None:
         project = self.register.project(event.project)
-        total = len(event.jobs)
-        for limit in (self.rules.max_boxes, project.limit):
-            if limit is not None and total > limit:
-                decisions.append(Refused(event.id))
-                self.register.release(project)
-                return
+        if self._too_many(len(event.jobs), project):
+            decisions.append(Refused(event.id))
+            self.register.release(project)
+            return
         workload = self.register.enter(event)
-        if event.cancellation is not Cancellation.NONE and event.kind is Kind.BUILD:
-            for earlier in self.lanes.members(event.lane):
-                self._supersede(earlier, workload, event.cancellation, decisions)
+        for earlier in superseded(event, self.lanes, decisions):
+            if earlier.run is None:
+                self._cancel(earlier, event.id, decisions)
+            else:
+                self._stop_jobs(earlier, StopCause.SUPERSEDED, event.id, decisions)
         self.lanes.append(workload, event.lane)
 
-    def _supersede(
-        self,
-        earlier: Workload,
-        newer: Workload,
-        strategy: Cancellation,
-        decisions: list[Decision],
-    ) -> None:
-        if earlier.run is None:
-            self._cancel(earlier, newer.id, decisions)
-        elif strategy is Cancellation.ALL:
-            self._stop_jobs(earlier, StopCause.SUPERSEDED, newer.id, decisions)
+    def _too_many(self, jobs: int, project: ProjectUse) -> bool:
+        """Whether the plan or the project's limit never allows so many jobs."""
+        plan, limit = self.rules.max_boxes, project.limit
+        return (plan is not None and jobs > plan) or (limit is not None and jobs > limit)
+
+    def _planned(self, event: Planned, now: float, decisions: list[Decision]) -> None:
+        workload = self.workloads.get(event.workload)
+        if workload is None or workload.planned:
+            return
+        if not event.jobs or self._too_many(len(event.jobs), workload.project):
+            count_anew(workload, self.lanes, decisions)
+            self._finish(workload, Move.PLAN_FAILED)
+            decisions.append(PlanFailed(event.workload, event.jobs))
+            return
+        self.register.plan(workload, event.jobs)
+        self.lanes.planned(workload)
+
+    def _reprioritize(self, event: Reprioritize, now: float, decisions: list[Decision]) -> None:
+        workload = self.workloads.get(event.workload)
+        if workload is None or workload.run is not None or workload.priority == event.priority:
+            return
+        queued = workload.state is State.QUEUED
+        if queued:
+            self.queue.remove(workload)
+        workload.priority = event.priority
+        self.register.place(workload)
+        if queued:
+            self.pauses.enqueue(workload)
+        decisions.append(Prioritized(workload.id, event.priority))
 
     def _stop(self, event: Stop, now: float, decisions: list[Decision]) -> None:
         workload = self.workloads.get(event.workload)
@@ -166,7 +197,7 @@ class Scheduler:
     ) -> None:
         run = workload.run
         assert run is not None
-        if run.stop_cause in (StopCause.ASKED, StopCause.SUPERSEDED):
+        if run.stop_cause in FINAL_CAUSES:
             return
         run.stop_cause = cause
         self.lost.forget(workload.id, run.live_jobs())
@@ -183,6 +214,8 @@ class Scheduler:
         if event.result is not Result.PASSED:
             run.failed = True
         if not run.live:
+            if run.stop_cause not in FINAL_CAUSES:
+                count_anew(workload, self.lanes, decisions)
             self._finish(workload, Move.JOBS_ENDED)
             decisions.append(Finished(workload.id, _result(run)))
         elif run.failed and workload.fail_fast and run.stop_cause is None:
@@ -218,6 +251,7 @@ class Scheduler:
         stop_cause: StopCause | None = None,
         promise: float | None = None,
         given_again: Mapping[int, float] = MappingProxyType({}),
+        spared: bool = False,
     ) -> None:
         """Put an unfinished workload back as it was; to be called in the order of the ids.
 
@@ -227,10 +261,11 @@ class Scheduler:
         """
         workload = self.register.enter(event)
         workload.promise = promise
+        workload.spared = spared
         self.lanes.append(workload, event.lane)
         workload.state = state
         if state is State.QUEUED:
-            self.queue.add(workload)
+            self.pauses.enqueue(workload)
         if started_at is not None:
             held = [None if box is None else self.boxes[box] for box in boxes]
             for held_box in held:
@@ -239,6 +274,10 @@ class Scheduler:
             run_on(workload, held, self.usage, started_at, given_again)
             assert workload.run is not None
             workload.run.failed, workload.run.stop_cause = failed, stop_cause
+
+    def restore_lane(self, lane: Hashable, superseded: int) -> None:
+        """Put back how many builds of a lane were superseded (``LaneCounted``)."""
+        self.lanes.count_superseded(lane, superseded)
 
     # --- Small things -----------------------------------------------------------------------
 
@@ -271,6 +310,6 @@ class Scheduler:
 
 def _result(run: Run) -> Result:
     """docs/scheduling.md, "Results": asked to stop beats a failure before; fail-fast fails."""
-    if run.stop_cause in (StopCause.ASKED, StopCause.SUPERSEDED):
+    if run.stop_cause in FINAL_CAUSES:
         return Result.STOPPED
     return Result.FAILED if run.failed else Result.PASSED

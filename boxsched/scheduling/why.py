@@ -7,9 +7,11 @@ from boxsched.scheduling.admission import Pass, Verdict
 from boxsched.scheduling.ordering import ahead_of
 from boxsched.scheduling.queue import Shape
 from boxsched.scheduling.reasons import (
+    AwaitsPlan,
     BehindReservation,
     NeedsBoxes,
     NoSuchBoxes,
+    Paused,
     PlanLimit,
     ProjectLimit,
     QueueOrder,
@@ -33,7 +35,10 @@ def why(scheduler: Scheduler, id_: WorkloadId, now: float) -> Reason | None:
     if workload.run is not None:
         return Runs()
     if workload.state is State.REGISTERED:
-        return WaitsForLane(ahead_of(workload))
+        return WaitsForLane(ahead_of(workload)) if workload.planned else AwaitsPlan()
+    paused = scheduler.pauses.covering(workload)
+    if paused is not None:
+        return Paused(paused)
     found: list[Reason] = []
 
     def look(shape: Shape, verdict: Verdict, turn: Pass) -> bool:
@@ -48,7 +53,7 @@ def why(scheduler: Scheduler, id_: WorkloadId, now: float) -> Reason | None:
 def why_shapes(scheduler: Scheduler, now: float) -> dict[Shape, Reason]:
     """Return the reasons of all queued workloads, one for each shape.
 
-    Workloads in ordering are left out. The cost grows with the number of shapes.
+    Workloads in ordering and paused ones are left out. The cost grows with the number of shapes.
     """
     reasons: dict[Shape, Reason] = {}
 

@@ -53,7 +53,12 @@ class Ask:
 
 
 def ask_for(jobs: tuple[JobAsk, ...], pools: dict[str, Pool]) -> Ask:
-    """Count the jobs by Box type, and by type, duration and limit; in the order of the jobs."""
+    """Count the jobs by Box type, and by type, duration and limit; in the order of the jobs.
+
+    No jobs: the ask of a workload whose jobs are not known yet.
+    """
+    if not jobs:
+        return Ask(jobs, 0, (), (), (), (), None, 0.0)
     if jobs.count(jobs[0]) == len(jobs):  # most gangs; and gangs can be large
         box_type, expected, limit = jobs[0]
         pool, n = pools[box_type], len(jobs)
@@ -191,8 +196,15 @@ class Workload:
     ahead: "Workload | None" = None
     behind: "Workload | None" = None
     shape: "Shape | None" = None  # while it waits in the queue
+    automatic: bool = False  # a deploy that nobody asked for
+    spared: bool = False  # no strategy touches it
     promise: float | None = None  # the first time that was reserved for it as the head
     run: Run | None = None
+
+    @property
+    def planned(self) -> bool:
+        """Whether its jobs are known."""
+        return self.ask.total > 0
 
     def take_apart(self) -> None:
         """Break its reference cycles; it has finished, or its whole core is not used any more."""

@@ -111,6 +111,10 @@ class Fields:
     def take_or(self, name: str, read: Reader[T], default: D) -> T | D:
         return self.take(name, read) if self.has(name) else default
 
+    def names(self) -> list[str]:
+        """The names of the fields that were not read yet, in order."""
+        return list(self._left)
+
     def done(self) -> None:
         for name in self._left:
             raise BadInput(
@@ -142,6 +146,11 @@ def positive_seconds(value: object, place: str) -> float:
     if duration <= 0:
         raise BadInput(place, f"must be more than 0, but is {shown(value)}")
     return duration
+
+
+def anything(value: object, place: str) -> object:
+    """The value as it is, for a field whose own reader comes later."""
+    return value
 
 
 def whole(least: int, most: int) -> Reader[int]:

@@ -5,12 +5,20 @@ from collections.abc import Mapping, Sequence
 import attrs
 
 from boxsched.model import ProjectId, WorkloadId
-from boxsched.scheduling.interface import BoxesWanted, JobAsk, QueueRules, Stop, Submit
+from boxsched.scheduling.interface import (
+    BoxesWanted,
+    JobAsk,
+    Pause,
+    Planned,
+    QueueRules,
+    Reprioritize,
+    Resume,
+    Stop,
+    Submit,
+)
 from boxsched.states import Result
 
 DEFAULT_BOX_TYPE = "default"
-
-Asked = Submit | Stop | BoxesWanted
 
 
 @attrs.frozen(eq=False)
@@ -24,8 +32,20 @@ class JobGroup:
 
 
 @attrs.frozen(eq=False)
+class PlanRead:
+    """The jobs of a build that was submitted without them, and how they will end."""
+
+    planned: Planned
+    course: tuple[JobGroup, ...]
+
+
+Asked = Submit | PlanRead | Stop | BoxesWanted | Pause | Resume | Reprioritize
+
+
+@attrs.frozen(eq=False)
 class Scenario:
     """``names[i]`` and ``course[i]`` are of the workload with the id i + 1; see ``workload_id``.
+    The course of a build that is submitted without jobs is empty.
 
     ``boxes``: Boxes wanted at first, of each type; the first type is the default. ``events`` are
     in order of time. Workloads are numbered in the order in which they are submitted.

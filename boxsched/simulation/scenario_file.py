@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from types import MappingProxyType
 
 import attrs
 
@@ -10,9 +11,11 @@ from boxsched.model import (
     MAX_PRIORITY,
     MIN_PRIORITY,
     Cancellation,
+    CancellationRule,
     Kind,
     Policy,
     ProjectId,
+    ServerQueue,
     WorkloadId,
     cancellation_for,
     default_priority,
@@ -20,13 +23,24 @@ from boxsched.model import (
     lane_key,
     too_many_globs,
 )
-from boxsched.scheduling.interface import BoxesWanted, JobAsk, QueueRules, Stop, Submit
+from boxsched.scheduling.interface import (
+    BoxesWanted,
+    JobAsk,
+    Pause,
+    Planned,
+    QueueRules,
+    Reprioritize,
+    Resume,
+    Stop,
+    Submit,
+)
 from boxsched.simulation import fields
 from boxsched.simulation.fields import BadInput, Fields, shown
 from boxsched.simulation.scenario import (
     DEFAULT_BOX_TYPE,
     Asked,
     JobGroup,
+    PlanRead,
     Scenario,
     held,
     workload_id,
@@ -54,7 +68,8 @@ class Project:
     priority_branches: Sequence[str] = ()
     max_boxes: int | None = None
     fail_fast: bool | Sequence[str] = False
-    cancellation: Sequence[tuple[str, Cancellation]] = ()
+    cancellation: Sequence[CancellationRule] = ()
+    queues: Mapping[str, ServerQueue] = MappingProxyType({})  # by server
 
 
 @attrs.frozen
@@ -118,6 +133,7 @@ def _project(value: object, place: str) -> tuple[str, Project, str]:
         max_boxes=given.take_or("max_boxes", _limit, None),
         fail_fast=given.take_or("fail_fast", _fail_fast, False),
         cancellation=given.take_or("cancellation", fields.list_of(_strategy), ()),
+        queues=given.take_or("servers", _queues, {}),
     )
     given.done()
     _check_globs(project, place)
@@ -129,7 +145,7 @@ def _check_globs(project: Project, place: str) -> None:
     lists = {
         "priority_branches": project.priority_branches,
         "fail_fast": () if isinstance(project.fail_fast, bool) else project.fail_fast,
-        "cancellation": [pattern for pattern, _ in project.cancellation],
+        "cancellation": [rule.pattern for rule in project.cancellation],
     }
     field = too_many_globs(lists)
     if field is not None:
@@ -155,11 +171,37 @@ def _fail_fast(value: object, place: str) -> bool | list[str]:
     return fields.flag(value, place)
 
 
-def _strategy(value: object, place: str) -> tuple[str, Cancellation]:
-    if not isinstance(value, list) or len(value) != 2:
+def _pattern(value: object, place: str) -> str:
+    pattern = fields.name(value, place)
+    if len(pattern) > MAX_GLOB_CHARACTERS:
+        raise BadInput(place, f"must be at most {MAX_GLOB_CHARACTERS} characters")
+    return pattern
+
+
+def _strategy(value: object, place: str) -> CancellationRule:
+    if not isinstance(value, list) or len(value) not in (2, 3):
         raise BadInput(place, f"must be a pair of pattern and strategy, not {shown(value)}")
     pattern = fields.name(value[0], f"{place}[0]")
-    return pattern, fields.one_of(Cancellation)(value[1], f"{place}[1]")
+    strategy = fields.one_of(Cancellation)(value[1], f"{place}[1]")
+    if len(value) == 2:
+        return CancellationRule(pattern, strategy)
+    more = Fields(value[2], f"{place}[2]")
+    spare_after = more.take("spare_after", fields.whole(1, 2**53))
+    more.done()
+    return CancellationRule(pattern, strategy, spare_after)
+
+
+def _queues(value: object, place: str) -> dict[str, ServerQueue]:
+    servers = Fields(value, place)
+    queues: dict[str, ServerQueue] = {}
+    for name in servers.names():
+        where = fields.inside(place, name)
+        server = Fields(servers.take(name, fields.anything), where)
+        queues[fields.name(name, where)] = server.take_or(
+            "queue", fields.one_of(ServerQueue), ServerQueue.ALL
+        )
+        server.done()
+    return queues
 
 
 class _Script:
@@ -174,6 +216,7 @@ class _Script:
         self._projects = projects
         self._project_ids = {name: ProjectId(i) for i, name in enumerate(projects, 1)}
         self._asks: dict[tuple[JobAsk, ...], tuple[JobAsk, ...]] = {}
+        self._pauses: set[str] = set()
 
     def limits(self) -> dict[ProjectId, int]:
         return {
@@ -190,15 +233,28 @@ class _Script:
         asked: Asked
         if given.has("submit"):
             asked = self._submit(given, at)
+        elif given.has("plan"):
+            asked = self._plan(given)
         elif given.has("stop"):
             asked = Stop(given.take("stop", self._registered))
+        elif given.has("pause"):
+            asked = self._pause(given)
+        elif given.has("resume"):
+            asked = Resume(given.take("resume", self._paused))
+            self._pauses.discard(asked.name)
+        elif given.has("reprioritize"):
+            workload = given.take("reprioritize", self._registered)
+            asked = Reprioritize(workload, given.take("priority", _priority))
         elif given.has("boxes"):
             counts = given.take("boxes", self._wanted)
             given.done()
             self.events.extend((at, BoxesWanted(t, n)) for t, n in counts.items())
             return
         else:
-            raise BadInput(place, "must have one of submit, stop and boxes")
+            raise BadInput(
+                place,
+                "must have one of submit, plan, stop, pause, resume, reprioritize and boxes",
+            )
         given.done()
         self.events.append((at, asked))
 
@@ -220,17 +276,15 @@ class _Script:
             raise BadInput(f"{given.place}.id", f"{shown(name)} is taken by an earlier workload")
         project_name = given.take("project", fields.name)
         project = self._projects.get(project_name, Project())
-        project_id = self._project_ids.setdefault(
-            project_name, ProjectId(len(self._project_ids) + 1)
-        )
+        project_id = self._project_id(project_name)
         branch, tag, server = self._where(given, kind)
-        jobs = given.take("jobs", fields.list_of(self._job))
-        if not jobs:
-            raise BadInput(f"{given.place}.jobs", "must hold one job or more")
+        jobs = given.take("jobs", self._jobs if kind is not Kind.BUILD else self._jobs_or_none)
+        automatic = kind is Kind.DEPLOY and given.take_or("automatic", fields.flag, False)
         usual = default_priority(kind, branch, project.priority_branches)
         workload = self.ids[name] = workload_id(len(self.ids))
-        asks = tuple(job.ask for job in jobs)
-        self.course.append(_course(jobs, asks))
+        asks = self._shared(jobs or ())
+        rule = cancellation_for(branch, project.cancellation)
+        self.course.append(_course(jobs or (), asks))
         return Submit(
             id=workload,
             kind=kind,
@@ -239,10 +293,63 @@ class _Script:
             lane=lane_key(kind, project_id, branch, tag, server),
             priority=given.take_or("priority", _priority, usual),
             created_at=at,
-            jobs=self._asks.setdefault(asks, asks),
-            cancellation=cancellation_for(branch, project.cancellation),
+            jobs=asks,
+            cancellation=rule.strategy,
             fail_fast=fails_fast(branch, project.fail_fast),
+            spare_after=rule.spare_after,
+            automatic=automatic,
+            queue=project.queues.get(server or "", ServerQueue.ALL),
         )
+
+    def _project_id(self, name: str) -> ProjectId:
+        return self._project_ids.setdefault(name, ProjectId(len(self._project_ids) + 1))
+
+    def _plan(self, given: Fields) -> PlanRead:
+        workload = given.take("plan", self._registered)
+        jobs = given.take("jobs", self._jobs_or_none)
+        if jobs is None:
+            return PlanRead(Planned(workload, None), ())
+        asks = self._shared(jobs)
+        return PlanRead(Planned(workload, asks), _course(jobs, asks))
+
+    def _pause(self, given: Fields) -> Pause:
+        name = given.take("pause", fields.name)
+        project = None
+        if given.has("project"):
+            project = self._project_id(given.take("project", fields.name))
+        for field in ("branch", "server"):
+            if given.has(field) and project is None:
+                raise BadInput(f"{given.place}.{field}", "needs a project")
+        if given.has("branch") and given.has("server"):
+            raise BadInput(given.place, "a pause has a branch or a server, not both")
+        branch = given.take_or("branch", _pattern, None)
+        server = given.take_or("server", fields.name, None)
+        lane = None
+        if server is not None and project is not None:
+            lane = lane_key(Kind.DEPLOY, project, None, None, server)
+        self._pauses.add(name)
+        automatic = given.take_or("automatic", fields.flag, False)
+        return Pause(name, project, branch, lane, automatic)
+
+    def _paused(self, value: object, place: str) -> str:
+        name = fields.name(value, place)
+        if name not in self._pauses:
+            raise BadInput(place, f"there is no pause {shown(name)}")
+        return name
+
+    def _shared(self, jobs: Sequence[_Job]) -> tuple[JobAsk, ...]:
+        """One tuple for all that ask the same."""
+        asks = tuple([job.ask for job in jobs])
+        return self._asks.setdefault(asks, asks)
+
+    def _jobs(self, value: object, place: str) -> Sequence[_Job]:
+        jobs = fields.list_of(self._job)(value, place)
+        if not jobs:
+            raise BadInput(place, "must hold one job or more")
+        return jobs
+
+    def _jobs_or_none(self, value: object, place: str) -> Sequence[_Job] | None:
+        return None if value is None else self._jobs(value, place)
 
     def _where(self, given: Fields, kind: Kind) -> tuple[str | None, str | None, str | None]:
         """The workload's branch, tag and server; at most one of them is not None."""

@@ -21,7 +21,9 @@ from boxsched.scheduling.interface import (
     Canceled,
     Decision,
     Finished,
+    JobAsk,
     JobsEnded,
+    PlanFailed,
     ProjectLimited,
     Queued,
     Refused,
@@ -30,7 +32,14 @@ from boxsched.scheduling.interface import (
 )
 from boxsched.simulation.meter import Meter
 from boxsched.simulation.outcome import Outcome, Record, summarize
-from boxsched.simulation.scenario import Asked, JobGroup, Scenario, held, workload_index
+from boxsched.simulation.scenario import (
+    Asked,
+    JobGroup,
+    PlanRead,
+    Scenario,
+    held,
+    workload_index,
+)
 from boxsched.states import Result
 
 EVENTS_BETWEEN_GLANCES = 512
@@ -57,7 +66,8 @@ class World:
         self._ends: list[tuple[float, int, WorkloadId, JobGroup]] = []
         self._pushed = 0
         self._running: set[WorkloadId] = set()
-        self._submits: dict[WorkloadId, Submit] = {}  # of the unfinished
+        self._asks: dict[WorkloadId, Sequence[JobAsk]] = {}  # of the unfinished; by job
+        self._course = list(scenario.course)
         self._records: list[Record] = []
         self._jobs = 0
 
@@ -118,11 +128,23 @@ class World:
     def _apply(self, asked: Asked, now: float) -> None:
         if isinstance(asked, Submit):
             self._records.append(Record(registered_at=now))
-            self._submits[asked.id] = asked
+            self._asks[asked.id] = asked.jobs
             self._jobs += len(asked.jobs)
+        elif isinstance(asked, PlanRead):
+            self._plan(asked)
         elif isinstance(asked, BoxesWanted):
             self._meter.wanted(asked.box_type, asked.count)
-        self._follow(self._core.apply(asked, now), now)
+        event = asked.planned if isinstance(asked, PlanRead) else asked
+        self._follow(self._core.apply(event, now), now)
+
+    def _plan(self, read: PlanRead) -> None:
+        """Take over the jobs that were read, as the core does: once, while it is unfinished."""
+        workload, jobs = read.planned.workload, read.planned.jobs
+        if jobs is None or self._asks.get(workload) != ():
+            return
+        self._asks[workload] = jobs
+        self._jobs += len(jobs)
+        self._course[workload_index(workload)] = read.course
 
     def _settle(self, now: float) -> None:
         self._follow(self._core.settle(now), now)
@@ -141,17 +163,19 @@ class World:
                 self._running.discard(decision.workload)
                 self._finish(decision.workload, decision.result, now)
             elif isinstance(decision, StopJobs):
-                boxes = held(decision.jobs, self._submits[decision.workload].jobs)
+                boxes = held(decision.jobs, self._asks[decision.workload])
                 self._jobs_ended(decision.workload, decision.jobs, Result.STOPPED, boxes, now)
             elif isinstance(decision, Canceled):
                 self._finish(decision.workload, Result.CANCELED, now)
+            elif isinstance(decision, PlanFailed):
+                self._finish(decision.workload, Result.FAILED, now)
             elif isinstance(decision, Refused):
                 self._finish(decision.workload, Result.REFUSED, now)
 
     def _start(self, workload: WorkloadId, now: float) -> None:
         self._records[workload_index(workload)].started_at = now
         self._running.add(workload)
-        for group in self._scenario.course[workload_index(workload)]:
+        for group in self._course[workload_index(workload)]:
             self._pushed += 1
             heapq.heappush(self._ends, (now + group.seconds, self._pushed, workload, group))
             self._meter.taken(group.boxes)
@@ -160,7 +184,7 @@ class World:
         record = self._records[workload_index(workload)]
         record.finished_at = now
         record.result = result
-        del self._submits[workload]
+        del self._asks[workload]
         self._meter.mark()
 
     def _outcome(self) -> Outcome:

@@ -3,6 +3,11 @@
 from tests.reference.queueing import Reference, runs, taken_to_end
 
 
+def place_of(w, job):
+    """Equal jobs are equal dicts."""
+    return next(place for place, each in enumerate(w["jobs"]) if each is job)
+
+
 class Fleet(Reference):
     """Boxes with names, which come and go one by one, as a worker's do."""
 
@@ -69,7 +74,7 @@ class Fleet(Reference):
         """Its running time counts from now: it starts anew."""
         old = next(name for name, box in self.boxes.items() if box["job"] is job)
         idle = self.idle(job["box_type"])
-        chosen = self.again.pop((w["id"], w["jobs"].index(job)), None)
+        chosen = self.again.pop((w["id"], place_of(w, job)), None)
         if not idle:
             assert (chosen is None) == self.boxes[old]["retired"] and chosen in (None, old)
         if chosen is None:

@@ -88,11 +88,11 @@ def test_the_default_priorities():
 
 def test_the_first_matching_pattern_gives_the_strategy():
     rules = [("main", Cancellation.NONE), ("fix/*", Cancellation.ALL), ("*", Cancellation.QUEUED)]
-    assert cancellation_for("main", rules) is Cancellation.NONE
-    assert cancellation_for("fix/a", rules) is Cancellation.ALL
-    assert cancellation_for("dev", rules) is Cancellation.QUEUED
-    assert cancellation_for(None, rules) is Cancellation.NONE
-    assert cancellation_for("dev", rules[:2]) is Cancellation.NONE
+    assert cancellation_for("main", rules).strategy is Cancellation.NONE
+    assert cancellation_for("fix/a", rules).strategy is Cancellation.ALL
+    assert cancellation_for("dev", rules).strategy is Cancellation.QUEUED
+    assert cancellation_for(None, rules).strategy is Cancellation.NONE
+    assert cancellation_for("dev", rules[:2]).strategy is Cancellation.NONE
 
 
 def test_fail_fast_is_never_always_or_by_pattern():

@@ -7,7 +7,7 @@ import pytest
 from tests.conftest import PROJECT
 
 CORE = PROJECT / "boxsched" / "scheduling"
-OURS = ("boxsched.model", "boxsched.states", "boxsched.scheduling")
+OURS = ("boxsched.globs", "boxsched.model", "boxsched.states", "boxsched.scheduling")
 HARMLESS = {
     "attrs", "sortedcontainers", "collections", "heapq", "typing", "enum", "math", "itertools",
     "functools", "bisect", "statistics", "operator", "types",

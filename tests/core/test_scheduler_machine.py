@@ -14,7 +14,7 @@ from hypothesis.stateful import (
     rule,
 )
 
-from boxsched.model import Cancellation, Kind, Policy
+from boxsched.model import Cancellation, Kind, Policy, ServerQueue
 from boxsched.scheduling import JobAsk, QueueRules, Scheduler
 from boxsched.scheduling.interface import (
     Admitted,
@@ -26,9 +26,14 @@ from boxsched.scheduling.interface import (
     GivenAgain,
     JobsEnded,
     JobsLost,
+    Pause,
+    PlanFailed,
+    Planned,
     ProjectLimited,
     Queued,
     Refused,
+    Reprioritize,
+    Resume,
     Stop,
     StopJobs,
     Submit,
@@ -91,13 +96,20 @@ class CoreMachine(RuleBasedStateMachine):
         tag=st.sampled_from((False, False, False, True)),
         priority=st.sampled_from((50, 80)),
         jobs=ASKS,
+        planned=st.sampled_from((True, True, True, False)),
         strategy=st.sampled_from(Cancellation),
+        spare_after=st.none() | st.integers(1, 2),
         fail_fast=st.booleans(),
+        by_itself=st.booleans(),
+        queue=st.sampled_from(ServerQueue),
         settle=st.booleans(),
     )
     def a_workload_is_submitted(
-        self, kind, project, place, tag, priority, jobs, strategy, fail_fast, settle
-    ):
+        self, kind, project, place, tag, priority, jobs, planned, strategy, spare_after, fail_fast,
+        by_itself, queue, settle,
+    ):  # fmt: skip
+        planned = planned or kind is not Kind.BUILD
+        automatic = by_itself and kind is Kind.DEPLOY
         tag = tag and kind is Kind.BUILD
         branch = f"b{place}" if kind is Kind.BUILD and not tag else None
         strategy = strategy if branch else Cancellation.NONE
@@ -107,24 +119,65 @@ class CoreMachine(RuleBasedStateMachine):
         self.seen[number] = dict.fromkeys(TIMES)
         decisions = self.core.apply(
             Submit(
-                number, kind, project, branch, lane, priority, self.now, jobs, strategy, fail_fast
+                number, kind, project, branch, lane, priority, self.now, jobs if planned else (),
+                strategy, fail_fast, spare_after, automatic, queue,
             ),
             self.now,
-        )
+        )  # fmt: skip
         stopped = self.naive.submit(
             {
                 "id": number, "kind": kind, "project": project, "branch": branch, "lane": lane,
                 "priority": priority, "strategy": strategy, "fail_fast": fail_fast,
-                "jobs": [
-                    {"box_type": j.box_type, "expected": j.expected, "limit": j.limit,
-                     "started_at": None, "ended_at": None, "outcome": None} for j in jobs
-                ],
+                "spare_after": spare_after, "automatic": automatic, "newest": queue == "newest",
+                "server": place if kind is Kind.DEPLOY else None,
+                "jobs": naive_jobs(jobs) if planned else None,
             },
             self.now,
         )  # fmt: skip
         asked = {d.workload for d in decisions if isinstance(d, StopJobs)}
         assert asked == {w["id"] for w in stopped} - already
         assert all(d.by == number for d in decisions if isinstance(d, StopJobs | Canceled))
+        self.after(decisions, settle)
+
+    @precondition(lambda self: self.naive.workloads)
+    @rule(which=WHICH, jobs=st.none() | ASKS, settle=st.booleans())
+    def a_plan_comes(self, which, jobs, settle):
+        """Mostly for one that waits for it; it may come again, or too late."""
+        waits = [w for w in self.naive.workloads if w["jobs"] is None] or self.naive.workloads
+        w = waits[-1 - which % len(waits)]
+        decisions = self.core.apply(Planned(w["id"], jobs), self.now)
+        self.naive.give_plan(w, jobs and naive_jobs(jobs), self.now)
+        self.after(decisions, settle)
+
+    @rule(
+        name=st.sampled_from("ab"),
+        project=st.none() | st.integers(1, 2),
+        branch=st.sampled_from((None, None, "b1", "b*")),
+        place=st.none() | st.integers(1, 2),
+        automatic=st.booleans(),
+        settle=st.booleans(),
+    )
+    def a_pause_begins(self, name, project, branch, place, automatic, settle):
+        branch = branch if project else None
+        place = place if project and not branch else None
+        lane = (project, "deploy", False, place) if place else None
+        pause = Pause(name, project, branch, lane, automatic)
+        self.naive.pauses[name] = (project, branch, place, automatic)
+        self.after(self.core.apply(pause, self.now), settle)
+
+    @rule(name=st.sampled_from("ab"), settle=st.booleans())
+    def a_pause_ends(self, name, settle):
+        self.naive.pauses.pop(name, None)
+        self.after(self.core.apply(Resume(name), self.now), settle)
+
+    @precondition(lambda self: self.naive.workloads)
+    @rule(which=WHICH, priority=st.sampled_from((0, 50, 80, 100)), settle=st.booleans())
+    def another_priority_is_given(self, which, priority, settle):
+        w = self.naive.workloads[-1 - which % len(self.naive.workloads)]
+        before = w["priority"]
+        decisions = self.core.apply(Reprioritize(w["id"], priority), self.now)
+        self.naive.reprioritize(w, priority)
+        assert bool(decisions) == (w["priority"] != before)
         self.after(decisions, settle)
 
     def of(self, phase_, which):
@@ -162,9 +215,9 @@ class CoreMachine(RuleBasedStateMachine):
     def jobs_are_lost(self, which, jobs, settle):
         """They have ended where they were, and each is to have another attempt."""
         w = self.of("running", which)
-        known = [job for _, job in self.naive.lost]
+        known = {id(job) for _, job in self.naive.lost}
         lost = tuple(
-            i for i, job in enumerate(w["jobs"]) if runs(job) and i in jobs and job not in known
+            i for i, job in enumerate(w["jobs"]) if runs(job) and i in jobs and id(job) not in known
         )
         if lost and w["stop"] is None:
             decisions = self.core.apply(JobsLost(w["id"], lost, ended=True), self.now)
@@ -258,6 +311,8 @@ class CoreMachine(RuleBasedStateMachine):
                     self.seen[d.workload] |= {"finished_at": self.now, "result": d.result}
                 case Canceled():
                     self.seen[d.workload] |= {"finished_at": self.now, "result": "canceled"}
+                case PlanFailed():
+                    self.seen[d.workload] |= {"finished_at": self.now, "result": "failed"}
                 case Refused():
                     self.seen[d.workload] |= {"finished_at": self.now, "result": "refused"}
 
@@ -306,6 +361,16 @@ class CoreMachine(RuleBasedStateMachine):
                 assert reason is None
             else:
                 assert is_true(reason, self.naive, w, self.now), (w["id"], reason)
+
+
+def naive_jobs(asks):
+    return [
+        {
+            "box_type": j.box_type, "expected": j.expected, "limit": j.limit,
+            "started_at": None, "ended_at": None, "outcome": None,
+        }
+        for j in asks
+    ]  # fmt: skip
 
 
 class CountedBoxesMachine(CoreMachine):

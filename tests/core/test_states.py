@@ -22,6 +22,7 @@ from boxsched.states import (
 WORKLOAD_MOVES = """
 registered lane_free   queued
 registered canceled    finished
+registered plan_failed finished
 queued     canceled    finished
 queued     admitted    running
 running    stop_asked  stopping

@@ -1,16 +1,18 @@
 """Checks a reason that the core gives against the naive model."""
 
 from boxsched.scheduling.reasons import (
+    AwaitsPlan,
     BehindReservation,
     NeedsBoxes,
     NoSuchBoxes,
+    Paused,
     PlanLimit,
     ProjectLimit,
     QueueOrder,
     Runs,
     WaitsForLane,
 )
-from tests.reference.queueing import asks, phase
+from tests.reference.queueing import asks, covers, phase
 
 
 def is_true(reason, naive, w, now):
@@ -19,6 +21,8 @@ def is_true(reason, naive, w, now):
         case "running":
             return reason == Runs()
         case "registered":
+            if w["jobs"] is None:
+                return reason == AwaitsPlan()
             ahead = tuple(e["id"] for e in naive.ahead(w))
             return reason == WaitsForLane(ahead) and ahead
         case "queued":
@@ -32,6 +36,9 @@ def waits_for_that(reason, naive, w, now):
     # Makes naive look at the queue: its head, T. Where time alone has made room since the last
     # instant (jobs are late), some would be admitted: they wait for the next instant.
     room = list(naive.admissible(now))
+    if naive.paused(w):
+        names = sorted(name for name, pause in naive.pauses.items() if covers(pause, w))
+        return reason == Paused(names[0])
     match reason:
         case NoSuchBoxes(box_type, n, existing):
             return n == asked[box_type] > existing == naive.wanted[box_type]
@@ -65,6 +72,7 @@ def holders(naive, w):
     limited = [
         e for e in before
         if e["project"] == w["project"] and naive.over_limit(e) and not naive.too_large(e)
+        and not naive.paused(e)
     ][:1]  # fmt: skip
     head = [naive.head] if naive.policy == "strict" and naive.head else []
     return {e["id"] for e in limited + head} if naive.policy != "best_effort" else set()

@@ -9,8 +9,10 @@ import attrs
 
 from boxsched.model import (
     Cancellation,
+    CancellationRule,
     Kind,
     Policy,
+    ServerQueue,
     cancellation_for,
     default_priority,
     fails_fast,
@@ -24,9 +26,14 @@ from boxsched.scheduling.interface import (
     Canceled,
     Finished,
     JobsEnded,
+    Pause,
+    PlanFailed,
+    Planned,
     ProjectLimited,
     Queued,
     Refused,
+    Reprioritize,
+    Resume,
     Stop,
     StopJobs,
     Submit,
@@ -41,6 +48,7 @@ class Project:
     priority_branches: tuple = ()
     cancellation: tuple = ()
     fail_fast: bool = False
+    queues: dict = attrs.field(factory=dict)  # by server
 
 
 @attrs.define
@@ -74,10 +82,12 @@ class World:
 
     # --- What is asked --------------------------------------------------------------------------
 
-    def project(self, name, *, cancellation=(), max_boxes=None, fail_fast=False, priority=()):
-        rules = tuple((pattern, Cancellation(strategy)) for pattern, strategy in cancellation)
+    def project(
+        self, name, *, cancellation=(), max_boxes=None, fail_fast=False, priority=(), queues=()
+    ):
+        rules = tuple(rule_of(*rule) for rule in cancellation)
         number = len(self._projects) + 1
-        self._projects[name] = Project(number, tuple(priority), rules, fail_fast)
+        self._projects[name] = Project(number, tuple(priority), rules, fail_fast, dict(queues))
         self.limit(name, max_boxes)
 
     def limit(self, name, max_boxes):
@@ -90,6 +100,23 @@ class World:
 
     def deploy(self, name, *jobs, server="production", **options):
         self._submit(name, Kind.DEPLOY, jobs, None, ("server", server), **options)
+
+    def plan(self, name, *jobs):
+        """Give jobs to a build that was submitted with ``planned=False``; none: it fails."""
+        jobs = [job if isinstance(job, dict) else {"seconds": job} for job in jobs]
+        self.seen[name].jobs = ends(jobs)
+        self._ask(Planned(self.id(name), tuple(map(ask, jobs)) or None))
+
+    def pause(self, name, project=None, branch=None, server=None, automatic=False):
+        number = project and self._project(project).number
+        lane = server and (number, "server", server)
+        self._ask(Pause(name, number, branch, lane, automatic))
+
+    def resume(self, name):
+        self._ask(Resume(name))
+
+    def reprioritize(self, name, priority):
+        self._ask(Reprioritize(self.id(name), priority))
 
     def ssh(self, name, *jobs, **options):
         self._submit(name, Kind.SSH, jobs, None, None, **options)
@@ -184,9 +211,14 @@ class World:
             self._projects[name] = Project(len(self._projects) + 1)
         return self._projects[name]
 
-    def _submit(self, name, kind, jobs, branch, lane, project="web", priority=None):
+    def _submit(
+        self, name, kind, jobs, branch, lane, project="web", priority=None, planned=True,
+        automatic=False,
+    ):  # fmt: skip
         settings = self._project(project)
         jobs = [job if isinstance(job, dict) else {"seconds": job} for job in jobs or (60,)]
+        jobs = jobs if planned else []
+        rule = cancellation_for(branch, settings.cancellation)
         if priority is None:
             priority = default_priority(kind, branch, settings.priority_branches)
         asks = tuple(ask(job) for job in jobs)
@@ -199,11 +231,13 @@ class World:
             priority=priority,
             created_at=self.now,
             jobs=asks,
-            cancellation=cancellation_for(branch, settings.cancellation),
+            cancellation=rule.strategy,
             fail_fast=fails_fast(branch, settings.fail_fast),
+            spare_after=rule.spare_after,
+            automatic=automatic,
+            queue=ServerQueue(settings.queues.get(lane[-1] if lane else None, "all")),
         )
-        ends = [(j["seconds"], Result(j.get("result", "passed"))) for j in jobs]
-        self.seen[name] = Seen(ends, submit)
+        self.seen[name] = Seen(ends(jobs), submit)
         self._ask(submit)
 
     def _ask(self, event):
@@ -261,6 +295,8 @@ class World:
                         self._apply(JobsEnded(decision.workload, decision.jobs, Result.STOPPED))
                 case Finished():
                     self._finish(decision.workload, decision.result)
+                case PlanFailed():
+                    self._finish(decision.workload, Result.FAILED)
                 case Canceled():
                     self._finish(decision.workload, Result.CANCELED)
                 case Refused():
@@ -273,6 +309,15 @@ class World:
 
     def _by_id(self, workload):
         return next(s for s in self.seen.values() if s.submit.id == workload)
+
+
+def rule_of(pattern, strategy, spare_after=None):
+    return CancellationRule(pattern, Cancellation(strategy), spare_after)
+
+
+def ends(jobs):
+    """How each job ends."""
+    return [(j["seconds"], Result(j.get("result", "passed"))) for j in jobs]
 
 
 def ask(job):

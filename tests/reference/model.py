@@ -23,7 +23,7 @@ def simulate(scenario):
         times = [e["at"] for e in events[:1]] + [
             job["started_at"] + job["seconds"]
             for w in reference.workloads
-            for job in w["jobs"]
+            for job in w["jobs"] or ()
             if runs(job)
         ]
         if not times:
@@ -41,7 +41,7 @@ def simulate(scenario):
 def end_due(reference, now):
     """All jobs that end now; the instant comes round again until none is left that does."""
     for w in reference.workloads:
-        due = [j for j in w["jobs"] if runs(j) and j["started_at"] + j["seconds"] <= now]
+        due = [j for j in w["jobs"] or () if runs(j) and j["started_at"] + j["seconds"] <= now]
         stop_others = False
         for job in due:
             stop_others = reference.end(w, [job], job["result"], now) or stop_others
@@ -61,6 +61,17 @@ def happen(reference, event, projects, now):
         w = workload(event, projects.get(event["project"], {}), next(iter(reference.wanted)))
         for stopped in reference.submit(w, now):
             end_running(reference, stopped, now)
+    elif "plan" in event:
+        jobs, first_type = event["jobs"], next(iter(reference.wanted))
+        read = None if jobs is None else [job_of(job, first_type) for job in jobs]
+        reference.give_plan(reference.find(event["plan"]), read, now)
+    elif "pause" in event:
+        fields = ("project", "branch", "server", "automatic")
+        reference.pauses[event["pause"]] = tuple(event.get(field) for field in fields)
+    elif "resume" in event:
+        reference.pauses.pop(event["resume"], None)
+    elif "reprioritize" in event:
+        reference.reprioritize(reference.find(event["reprioritize"]), event["priority"])
     elif "stop" in event:
         w = reference.find(event["stop"])
         if reference.stop(w, now):
@@ -73,20 +84,24 @@ def happen(reference, event, projects, now):
 
 def workload(event, project, first_type):
     """A submission as the reference keeps it, its defaults filled in."""
-    kind, branch = event["submit"], event.get("branch")
-    lane, priority, strategy = None, 80, "none"
+    kind, branch, jobs = event["submit"], event.get("branch"), event["jobs"]
+    lane, priority, strategy, spare_after = None, 80, "none", None
     if kind == "deploy":
         lane = (event["project"], "server", event["server"])
     if kind == "build":
         lane = (event["project"], *(("branch", branch) if branch else ("tag", event["tag"])))
         priority = 70 if matches_any(branch, project.get("priority_branches", [])) else 50
         rules = project.get("cancellation", [])
-        strategy = next((s for p, s in rules if matches_any(branch, [p])), "none")
+        _, strategy, *more = next((r for r in rules if matches_any(branch, [r[0]])), NO_RULE)
+        spare_after = more[0]["spare_after"] if more else None
+    queue = project.get("servers", {}).get(event.get("server"), {}).get("queue")
     return {
         "id": event["id"], "kind": kind, "project": event["project"], "branch": branch,
         "lane": lane, "priority": event.get("priority", priority), "strategy": strategy,
-        "fail_fast": project.get("fail_fast", False),
-        "jobs": [job_of(job, first_type) for job in event["jobs"]],
+        "spare_after": spare_after, "fail_fast": project.get("fail_fast", False),
+        "server": event.get("server"), "automatic": event.get("automatic", False),
+        "newest": queue == "newest",
+        "jobs": jobs and [job_of(job, first_type) for job in jobs],
     }  # fmt: skip
 
 
@@ -103,6 +118,7 @@ def job_of(job, first_type):
     }  # fmt: skip
 
 
+NO_RULE = ("*", "none")
 FIELDS = ("registered_at", "queued_at", "started_at", "finished_at", "result")
 
 
@@ -118,7 +134,7 @@ def output(scenario, workloads, history):
         "workloads": {w["id"]: {field: w[field] for field in FIELDS} for w in workloads},
         "summary": {
             "workloads": len(workloads),
-            "jobs": sum(len(w["jobs"]) for w in workloads),
+            "jobs": sum(len(w["jobs"] or ()) for w in workloads),
             "makespan": makespan,
             "mean_wait": sum(waits) / len(waits) if waits else 0.0,
             "mean_bounded_slowdown": sum(slow) / len(slow) if slow else 1.0,

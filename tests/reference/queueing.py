@@ -6,6 +6,7 @@ dict; so is a job.
 """
 
 from collections import Counter
+from fnmatch import fnmatchcase
 
 
 class Reference:
@@ -15,6 +16,8 @@ class Reference:
         self.wanted = dict(wanted)  # Box type -> how many are wanted now
         self.policy, self.plan, self.aging = policy, plan, aging
         self.limits = {}  # project -> max_boxes
+        self.pauses = {}  # name -> (project, branch pattern, server, automatic)
+        self.superseded = Counter()  # lane -> builds since one of it last ended by itself
         self.workloads = []  # in the order of registration, finished ones too
         self.head = self.left = None  # of the last pass: who did not fit first, its reservation
 
@@ -28,7 +31,7 @@ class Reference:
         return sum(
             1
             for w in self.workloads
-            for job in w["jobs"]
+            for job in w["jobs"] or ()
             if runs(job)
             and (box_type is None or job["box_type"] == box_type)
             and (project is None or w["project"] == project)
@@ -76,19 +79,54 @@ class Reference:
         """Registers it; returns the workloads whose running jobs are to be stopped for it."""
         w |= {"registered_at": now, "queued_at": None, "started_at": None}
         w |= {"finished_at": None, "result": None, "stop": None, "promise": None}
+        w |= {"spared": False}
         self.workloads.append(w)
-        for most in (self.plan, self.limits.get(w["project"])):
-            if most is not None and len(w["jobs"]) > most:
-                finish(w, "refused", now)
-                return []
+        if self.never_allowed(w):
+            finish(w, "refused", now)
+            return []
+        if w["kind"] == "deploy" and w["automatic"] and w["newest"]:
+            for earlier in self.ahead(w):
+                if earlier["automatic"] and earlier["started_at"] is None:
+                    finish(earlier, "canceled", now)
         if w["kind"] != "build" or w["branch"] is None or w["strategy"] == "none":
             return []
-        return [e for e in self.ahead(w) if self.supersede(e, w["strategy"], now)]
+        return [e for e in self.ahead(w) if self.supersede(e, w, now)]
 
-    def supersede(self, earlier, strategy, now):
-        if earlier["started_at"] is not None and strategy != "all":
+    def never_allowed(self, w):
+        """It asks for more than the plan or its project allows at all."""
+        limits = [self.plan, self.limits.get(w["project"])]
+        return any(most is not None and len(w["jobs"] or ()) > most for most in limits)
+
+    def supersede(self, earlier, newer, now):
+        """Cancels or stops it, or spares it; true if it has running jobs, which are to be ended."""
+        if earlier["spared"]:
             return False
+        ran = earlier["started_at"] is not None
+        if ran and (newer["strategy"] != "all" or earlier["stop"] == "stopped"):
+            return False
+        lane, spare_after = newer["lane"], newer["spare_after"]
+        enough = spare_after is not None and self.superseded[lane] >= spare_after
+        if enough and not any(e["spared"] for e in self.ahead(newer)):
+            earlier["spared"] = True
+            return False
+        self.superseded[lane] += 1
         return self.stop(earlier, now)
+
+    def give_plan(self, w, jobs, now):
+        """Its jobs, if it waits for them; ``None``: they could not be found out."""
+        if w["jobs"] is not None or phase(w) == "finished":
+            return
+        w["jobs"] = jobs
+        if jobs is None or self.never_allowed(w):
+            self.superseded[w["lane"]] = 0
+            finish(w, "failed", now)
+
+    def reprioritize(self, w, priority):
+        if w["started_at"] is None and phase(w) != "finished":
+            w["priority"] = priority
+
+    def paused(self, w):
+        return any(covers(pause, w) for pause in self.pauses.values())
 
     def stop(self, w, now):
         """Cancels it, or marks it stopped; true if it has running jobs, which are to be ended."""
@@ -106,6 +144,8 @@ class Reference:
             job["ended_at"], job["outcome"] = now, outcome
         if all(job["ended_at"] is not None for job in w["jobs"]):
             failed = any(job["outcome"] == "failed" for job in w["jobs"])
+            if w["stop"] != "stopped":
+                self.superseded[w["lane"]] = 0
             finish(w, w["stop"] or ("failed" if failed else "passed"), now)
             return False
         if outcome == "failed" and w["fail_fast"] and w["stop"] is None:
@@ -123,7 +163,9 @@ class Reference:
         """First out of phase 1 whatever may leave it, then one pass; true if anything changed."""
         changed = False
         for w in self.workloads:
-            if phase(w) == "registered" and (w["lane"] is None or not self.ahead(w)):
+            if phase(w) != "registered" or w["jobs"] is None:
+                continue
+            if w["lane"] is None or not self.ahead(w):
                 w["queued_at"] = now
                 changed = True
         for w in self.admissible(now):
@@ -141,10 +183,10 @@ class Reference:
         self.head = self.left = None
         held = []  # projects whose first waiting workload waits for their limit
         for w in self.queue():
-            if self.too_large(w) or w["project"] in held:
+            if self.paused(w) or self.too_large(w) or w["project"] in held:
                 continue
             if self.over_limit(w):
-                if self.policy in ("strict", "backfill"):
+                if self.policy in ("strict", "backfill") and not self.never_allowed(w):
                     held.append(w["project"])
                 continue
             if not self.fits(w):
@@ -161,7 +203,8 @@ class Reference:
 
     def left_by(self, head, now):
         """The head's reservation: T, and what it leaves free at T of all that can run out."""
-        ends = [taken_to_end(job, now) for w in self.workloads for job in w["jobs"] if runs(job)]
+        jobs = [job for w in self.workloads for job in w["jobs"] or ()]
+        ends = [taken_to_end(job, now) for job in jobs if runs(job)]
         for at in sorted({now, *ends}):
             boxes = {t: self.free_at(t, at, now) for t in self.wanted}
             plan = None if self.plan is None else self.plan - self.busy(after=at, now=now)
@@ -203,6 +246,19 @@ def take(left, head, w, now):
     if same_project and left["project"] is not None:
         left["project"] -= len(late)
     return True
+
+
+def covers(pause, w):
+    project, branch, server, automatic = pause
+    if project is not None and w["project"] != project:
+        return False
+    if branch is not None and not (
+        w["kind"] == "build" and w["branch"] is not None and fnmatchcase(w["branch"], branch)
+    ):
+        return False
+    if server is not None and not (w["kind"] == "deploy" and w["server"] == server):
+        return False
+    return not automatic or w["automatic"]
 
 
 def phase(w):

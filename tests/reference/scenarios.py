@@ -59,7 +59,9 @@ def maybe(pick, percent, value):
 
 
 def scenario(pick):
-    return crowd(pick) if often(pick, 30) else mixture(pick)
+    if often(pick, 30):
+        return crowd(pick)
+    return busy_lanes(pick) if often(pick, 25) else mixture(pick)
 
 
 def crowd(pick):
@@ -85,6 +87,40 @@ def crowd(pick):
         "max_boxes": maybe(pick, 20, lambda: pick.integer(4, 8)),
         "projects": [project(pick, "web"), project(pick, "app")],
         "events": sorted(events, key=lambda event: event["at"]),
+    }
+
+
+def busy_lanes(pick):
+    """Many submissions to one branch and one server, faster than they run."""
+    rules = ("queued", "all", "all")
+    web = project(pick, "web") | {
+        "cancellation": [["m*", pick.choice(rules), {"spare_after": pick.choice((1, 1, 2, 3))}]],
+        "max_boxes": None,
+        "servers": {"production": {"queue": pick.choice(("newest", "newest", "all"))}},
+    }
+    events, at = [], 0
+    for n in range(pick.integer(2, 18)):
+        at += pick.choice((0, 0, 1, 2, 3))
+        made = {"at": at, "submit": "build", "id": f"w{n}", "project": "web", "branch": "main"}
+        if often(pick, 30):
+            made = {"at": at, "submit": "deploy", "id": f"w{n}", "project": "web"}
+            made |= {"server": "production", "automatic": often(pick, 75)}
+        plain = [job(pick, (), 1) for _ in range(pick.integer(1, 2))]
+        made["jobs"] = None if made["submit"] == "build" and often(pick, 25) else plain
+        events.append(made)
+        if often(pick, 20):
+            at += pick.choice((0, 1))
+            events.append({"at": at, "stop": f"w{pick.integer(max(0, n - 3), n)}"})
+        while often(pick, 30):
+            at += pick.choice((0, 1))
+            events.append(later_word(pick, at, events, (), 1))
+    return {
+        "boxes": pick.integer(1, 4),
+        "policy": "backfill",
+        "priority_aging": None,
+        "max_boxes": maybe(pick, 20, lambda: 1),
+        "projects": [web],
+        "events": events,
     }
 
 
@@ -115,6 +151,9 @@ def mixture(pick):
         while often(pick, 15):
             at += step(pick, unit)
             made["events"].append(interruption(pick, at, names[: i + 1], named))
+        while often(pick, 15):
+            at += step(pick, unit)
+            made["events"].append(later_word(pick, at, made["events"], named, unit))
         at += step(pick, unit)
     if often(pick, 60):
         enough = {t: pick.integer(3, 6) for t in types}
@@ -131,7 +170,12 @@ def project(pick, name):
         [pick.choice(PATTERNS), pick.choice(("none", "queued", "all"))]
         for _ in range(pick.choice((0, 1, 1, 2)))
     ]
+    for rule in rules:
+        if often(pick, 50):
+            rule.append({"spare_after": pick.choice((1, 1, 2, 3))})
+    newest = {"queue": "newest"} if often(pick, 60) else {}
     return {
+        "servers": {"production": newest} if often(pick, 50) else {},
         "name": name,
         "priority_branches": list(pick.choice(((), ("main",), ("fix/*",), ("m?in", "DEV")))),
         "max_boxes": maybe(pick, 60, lambda: pick.integer(1, 6)),
@@ -149,7 +193,9 @@ def submission(pick, name, at, asked):
         made[where] = pick.choice(BRANCHES)
     elif kind == "deploy":
         made["server"] = pick.choice(SERVERS)
-    made["jobs"] = asked
+        if often(pick, 60):
+            made["automatic"] = True
+    made["jobs"] = None if kind == "build" and often(pick, 12) else asked
     if often(pick, 25):
         made["priority"] = pick.choice((50, 0, 49, 51, 70, 80, 100))
     return made
@@ -175,6 +221,43 @@ def job(pick, types, unit):
         made["result"] = pick.choice(("failed", "passed"))
     if types and often(pick, 60):
         made["box_type"] = pick.choice(types)
+    return made
+
+
+def in_force(events):
+    """The names of the pauses that have not ended."""
+    names = set()
+    for event in events:
+        if "pause" in event:
+            names.add(event["pause"])
+        names.discard(event.get("resume"))
+    return tuple(sorted(names))
+
+
+def later_word(pick, at, events, types, unit):
+    """A plan, a pause or its end, or another priority."""
+    names = [e["id"] for e in events if "submit" in e]
+    paused = in_force(events)
+    unplanned = [e["id"] for e in events if "submit" in e and e["jobs"] is None]
+    if unplanned and often(pick, 55):
+        read = None if often(pick, 15) else jobs(pick, types, unit)
+        return {"at": at, "plan": pick.choice(tuple(unplanned)), "jobs": read}
+    if often(pick, 10):
+        return {"at": at, "plan": pick.choice(tuple(names)), "jobs": jobs(pick, types, unit)}
+    if paused and often(pick, 50):
+        return {"at": at, "resume": pick.choice(paused)}
+    if often(pick, 50):
+        latest = tuple(names[-4:])
+        priority = pick.choice((50, 0, 70, 80, 100, 51))
+        return {"at": at, "reprioritize": pick.choice(latest), "priority": priority}
+    made = {"at": at, "pause": pick.choice(("freeze", "night"))}
+    if often(pick, 70):
+        made["project"] = pick.choice(("web", "web", "app"))
+        where = pick.choice(("", "branch", "branch", "server"))
+        if where:
+            made[where] = pick.choice(PATTERNS if where == "branch" else SERVERS)
+    if often(pick, 25):
+        made["automatic"] = pick.choice((True, True, False))
     return made
 
 

@@ -16,15 +16,22 @@ def shrunk(scenario, differs):
 
 
 def is_whole(scenario):
-    """The times are in order, and each stop's workload is still registered before it."""
-    names = set()
+    """The times are in order, and what an event names was there before it."""
+    names, pauses = set(), set()
     times = [event["at"] for event in scenario["events"]]
     if times != sorted(times):
         return False
     for event in scenario["events"]:
-        if "stop" in event and event["stop"] not in names:
+        for word in ("stop", "plan", "reprioritize"):
+            if word in event and event[word] not in names:
+                return False
+        if "resume" in event and event["resume"] not in pauses:
+            return False
+        if "pause" in event and "project" not in event and {"branch", "server"} & event.keys():
             return False
         names.add(event.get("id"))
+        pauses.add(event.get("pause"))
+        pauses.discard(event.get("resume"))
     return True
 
 
@@ -39,8 +46,9 @@ def simplifications(scenario):
     for i, project in enumerate(scenario["projects"]):
         for key, plain in {
             "max_boxes": None, "fail_fast": False, "cancellation": [], "priority_branches": [],
+            "servers": {},
         }.items():  # fmt: skip
-            if project[key] != plain:
+            if project.get(key, plain) != plain:
                 yield changed(
                     scenario, lambda s, i=i, k=key, p=plain: s["projects"][i].update({k: p})
                 )
@@ -51,9 +59,12 @@ def simplifications(scenario):
 def simpler_events(scenario, i, event):
     if event["at"] != int(event["at"]):
         yield changed(scenario, lambda s: s["events"][i].update(at=int(event["at"])))
-    if "priority" in event:
+    for key in ("branch", "server", "automatic", "project"):
+        if "pause" in event and key in event:
+            yield changed(scenario, lambda s, k=key: s["events"][i].pop(k))
+    if "priority" in event and "submit" in event:
         yield changed(scenario, lambda s: s["events"][i].pop("priority"))
-    jobs = event.get("jobs", [])
+    jobs = event.get("jobs") or []
     for j, job in enumerate(jobs):
         if len(jobs) > 1:
             yield changed(scenario, lambda s, j=j: s["events"][i]["jobs"].pop(j))

@@ -88,7 +88,9 @@ def build(known: Known, ask: AskBuild, now: float) -> NewWorkload:
             if ask.priority is None
             else ask.priority
         ),
-        cancellation=cancellation_for(ask.branch, settings.cancellation, known.globs.cancellation),
+        cancellation=cancellation_for(
+            ask.branch, settings.cancellation, known.globs.cancellation
+        ).strategy,
         fail_fast=fail_fast(known, ask.branch, ask.message),
         jobs=_jobs(ask.jobs, known.jobs, "the project has none of its own"),
         created_at=now,

@@ -1,0 +1,57 @@
+"""What a new workload does to the earlier ones of its lane, and which of those it must spare."""
+
+from boxsched.model import Cancellation, Kind, ServerQueue
+from boxsched.scheduling.interface import Decision, LaneCounted, Spared, Submit
+from boxsched.scheduling.ordering import Lanes
+from boxsched.scheduling.workload import Workload
+from boxsched.states import StopCause
+
+# A stop for one of these causes decides the result, and a strategy need not ask for it again.
+FINAL_CAUSES = (StopCause.ASKED, StopCause.SUPERSEDED)
+
+
+def superseded(event: Submit, lanes: Lanes, decisions: list[Decision]) -> list[Workload]:
+    """The earlier workloads of the lane that the new one cancels or stops, in order.
+
+    docs/scheduling.md, "Cancellation", "Progress guarantee" and "Automatic deploys".
+    """
+    if event.kind is Kind.BUILD and event.cancellation is not Cancellation.NONE:
+        return _builds(event, lanes, decisions)
+    if event.automatic and event.queue is ServerQueue.NEWEST:
+        return [w for w in lanes.members(event.lane) if w.automatic and w.run is None]
+    return []
+
+
+def count_anew(workload: Workload, lanes: Lanes, decisions: list[Decision]) -> None:
+    """The workload passed or failed, and is still in its lane, whose count begins anew."""
+    lane = workload.lane
+    if lane is not None and lanes.superseded(lane.key):
+        lanes.count_superseded(lane.key, 0)
+        decisions.append(LaneCounted(lane.key, 0))
+
+
+def _builds(event: Submit, lanes: Lanes, decisions: list[Decision]) -> list[Workload]:
+    lane, spare_after = event.lane, event.spare_after
+    members = lanes.members(lane)
+    count = lanes.superseded(lane)
+    one_is_spared = any(earlier.spared for earlier in members)
+    chosen = []
+    for earlier in members:
+        if earlier.spared or not _is_touched(earlier, event.cancellation):
+            continue
+        if spare_after is not None and count >= spare_after and not one_is_spared:
+            earlier.spared = one_is_spared = True
+            decisions.append(Spared(earlier.id))
+        else:
+            count += 1
+            chosen.append(earlier)
+    if chosen:
+        lanes.count_superseded(lane, count)
+        decisions.append(LaneCounted(lane, count))
+    return chosen
+
+
+def _is_touched(earlier: Workload, strategy: Cancellation) -> bool:
+    """Whether the strategy cancels or stops this earlier build."""
+    run = earlier.run
+    return run is None or (strategy is Cancellation.ALL and run.stop_cause not in FINAL_CAUSES)
