@@ -20,10 +20,10 @@ _HEAD_END = b"\r\n\r\n"
 _STATUS = slice(9, 12)  # of "HTTP/1.1 201 Created"
 _QUOTED_BYTES = 300
 
-Answered = Callable[["Connection", bytes, bytes], None]
+Answered = Callable[["BenchConnection", bytes, bytes], None]
 
 
-class Connection(asyncio.Protocol):
+class BenchConnection(asyncio.Protocol):
     """One connection with one request under way at a time; answers go to ``answered``."""
 
     def __init__(self, answered: Answered, lost: Callable[[Exception], None]) -> None:
@@ -86,11 +86,13 @@ class Target:
         )
         return head.encode("ascii") + body
 
-    async def connect(self, answered: Answered, lost: Callable[[Exception], None]) -> Connection:
+    async def connect(
+        self, answered: Answered, lost: Callable[[Exception], None]
+    ) -> BenchConnection:
         loop = asyncio.get_running_loop()
         try:
             _, connection = await loop.create_connection(
-                lambda: Connection(answered, lost), self._host, self._port
+                lambda: BenchConnection(answered, lost), self._host, self._port
             )
         except OSError as error:
             raise StoreAway(f"cannot connect to {self._authority}: {error}") from None
@@ -106,7 +108,7 @@ class Load:
     def __init__(self, path: str, bodies: Iterator[bytes]) -> None:
         self._path = path
         self._bodies = bodies
-        self._targets: dict[Connection, Target] = {}
+        self._targets: dict[BenchConnection, Target] = {}
         self._sent = 0
         self.seconds: list[float] = []  # from each request's sending to its answer
         self.took = 0.0
@@ -127,7 +129,7 @@ class Load:
             for connection in self._targets:
                 connection.close()
 
-    def _send(self, connection: Connection) -> None:
+    def _send(self, connection: BenchConnection) -> None:
         body = next(self._bodies, None)
         if body is not None:
             self._sent += 1
@@ -135,7 +137,7 @@ class Load:
         elif len(self.seconds) == self._sent and self._done is not None and not self._done.done():
             self._done.set_result(None)
 
-    def _answered(self, connection: Connection, status: bytes, body: bytes) -> None:
+    def _answered(self, connection: BenchConnection, status: bytes, body: bytes) -> None:
         self.seconds.append(time.perf_counter() - connection.began)
         if status == b"201":
             self._send(connection)
@@ -153,7 +155,7 @@ class Single:
 
     def __init__(self) -> None:
         self._answer: asyncio.Future[tuple[bytes, bytes]] | None = None
-        self._connection: Connection | None = None
+        self._connection: BenchConnection | None = None
 
     async def open(self, target: Target) -> None:
         self._connection = await target.connect(self._answered, self._fail)
@@ -169,7 +171,7 @@ class Single:
         self._connection.send(request)
         return await self._answer
 
-    def _answered(self, connection: Connection, status: bytes, body: bytes) -> None:
+    def _answered(self, connection: BenchConnection, status: bytes, body: bytes) -> None:
         if self._answer is not None and not self._answer.done():
             self._answer.set_result((status, body))
 

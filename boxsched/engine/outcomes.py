@@ -22,7 +22,7 @@ from boxsched.model import (
 from boxsched.protocol.batches import DurationChange
 from boxsched.protocol.inbox import JobFinished
 from boxsched.protocol.reasons import LOST, waits_again
-from boxsched.protocol.workers import Connection
+from boxsched.protocol.workers import WorkerConnection
 from boxsched.scheduling import interface as core
 from boxsched.scheduling.prediction import RUNS_REMEMBERED, expected_duration
 from boxsched.states import (
@@ -56,7 +56,7 @@ class Outcomes:
         # To be logged: why workers can begin no jobs; None: they can again.
         self.problems: dict[WorkerId, str | None] = {}
         self.timed: list[LiveJob] = []  # assigned, begun or stopped: their deadlines run now
-        self.hung_up: dict[WorkerId, Connection] = {}  # workers that are to connect anew
+        self.hung_up: dict[WorkerId, WorkerConnection] = {}  # workers that are to connect anew
         self.queued_seconds: list[float] = []  # how long each admitted workload was queued
         self.ran_seconds = 0.0  # of all jobs that ended, as measured
         self.asked_by = ""  # who asked for the stop that is being applied
@@ -274,7 +274,7 @@ class Outcomes:
 
     def hang_up(self, worker: WorkerId) -> None:
         """Make the worker connect again; its Boxes get no job until then."""
-        self.hung_up[worker] = Connection(worker, self.books.connections.get(worker, 0))
+        self.hung_up[worker] = WorkerConnection(worker, self.books.connections.get(worker, 0))
         self.decide(core.BoxesAway(self.books.box_ids(worker)))
 
     def free_anew(self, boxes: Iterable[BoxId]) -> None:

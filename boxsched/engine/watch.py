@@ -18,7 +18,7 @@ import attrs
 
 from boxsched.model import WorkerId
 from boxsched.protocol.timing import GIVEN_AGAIN_SECONDS, UNKNOWN_AFTER_SECONDS
-from boxsched.protocol.workers import Connection, Pulse
+from boxsched.protocol.workers import Pulse, WorkerConnection
 
 DRIFT = 1.05
 # A node whose lock session is only reconnecting serves its workers, and is alive again sooner.
@@ -57,7 +57,7 @@ class Sights:
     silent: tuple[WorkerId, ...] = ()
     lost: tuple[WorkerId, ...] = ()
     hung_up: tuple[WorkerId, ...] = ()  # disconnected: no new jobs; their jobs are as they were
-    connections: tuple[Connection, ...] = ()  # of the silent
+    connections: tuple[WorkerConnection, ...] = ()  # of the silent
     problems: Mapping[WorkerId, str] | None = None  # all that can begin no jobs; None: no change
     ready: frozenset[WorkerId] = frozenset()  # connected workers that can begin jobs again
 
@@ -157,7 +157,7 @@ class Watch:
             elif known.sight is Sight.HEARD and now - known.since >= silent_after:
                 known.sight, known.connected = Sight.SILENT, False
                 silent.append(pulse.worker)
-                connections.append(Connection(pulse.worker, pulse.connection))
+                connections.append(WorkerConnection(pulse.worker, pulse.connection))
             elif known.sight is Sight.SILENT and now - known.since >= _given_again_after(promised):
                 known.sight = Sight.LOST
                 lost.append(pulse.worker)

@@ -13,7 +13,7 @@ from boxsched.gateway.received import ProtocolViolation, read_hello, read_versio
 from boxsched.gateway.worker_socket import Slow, WorkerSocket
 from boxsched.model import WorkerId
 from boxsched.protocol import inbox, wire
-from boxsched.protocol.workers import IN_PROCESS, Connected, Connection, NewWorker
+from boxsched.protocol.workers import IN_PROCESS, Connected, NewWorker, WorkerConnection
 from boxsched.store.errors import InvariantRefused, NotYet
 from boxsched.store.records import Token
 from boxsched.store.store import Store
@@ -136,7 +136,7 @@ class Entry:
         said = inbox.BoxesSet(connection.worker, boxes, self._node, connection.number, problem)
         await repeat(announced, said, self._times.retries(), on=StoreAway)
 
-    def forget(self, connection: Connection) -> None:
+    def forget(self, connection: WorkerConnection) -> None:
         """The connection has ended."""
         if self._newest.get(connection.worker) == connection.number:
             del self._newest[connection.worker]

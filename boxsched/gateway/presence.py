@@ -11,7 +11,7 @@ from aiohttp import WSCloseCode
 from boxsched.errors import StoreAway
 from boxsched.gateway.figures import Times
 from boxsched.model import WorkerId
-from boxsched.protocol.workers import Connection
+from boxsched.protocol.workers import WorkerConnection
 from boxsched.store.store import Store
 
 MAX_UNANSWERED_BEATS = 64
@@ -20,7 +20,7 @@ MAX_UNANSWERED_BEATS = 64
 class Beating(Protocol):
     """A connection that sends heartbeats."""
 
-    connection: Connection
+    connection: WorkerConnection
     problem: str | None  # why it can begin no jobs, as it said last
 
     def ack(self, number: int) -> None: ...
@@ -84,10 +84,10 @@ class Ends:
     def __init__(self, store: Store, times: Times) -> None:
         self._store = store
         self._times = times
-        self._untold: dict[WorkerId, Connection] = {}
+        self._untold: dict[WorkerId, WorkerConnection] = {}
         self._some = asyncio.Event()
 
-    def add(self, connection: Connection) -> None:
+    def add(self, connection: WorkerConnection) -> None:
         known = self._untold.get(connection.worker)
         if known is None or known.number < connection.number:
             self._untold[connection.worker] = connection

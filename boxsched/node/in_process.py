@@ -15,7 +15,7 @@ from boxsched.model import WorkerId
 from boxsched.protocol import inbox
 from boxsched.protocol.assignments import Assignment
 from boxsched.protocol.timing import heartbeat_seconds
-from boxsched.protocol.workers import Connected, Connection, NewWorker
+from boxsched.protocol.workers import Connected, NewWorker, WorkerConnection
 from boxsched.store.store import Store
 from boxsched.worker.agent.agent import Agent
 from boxsched.worker.agent.outbox import Finding
@@ -168,7 +168,7 @@ class LocalWorker:
             self.look()
 
     async def _write_beat(
-        self, connection: Connection, problem: str | None
+        self, connection: WorkerConnection, problem: str | None
     ) -> Collection[WorkerId]:
         problems = {} if problem is None else {connection.worker: problem}
         return await self._store.beat([connection], self._new.lost_after, problems)

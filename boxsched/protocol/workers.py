@@ -41,7 +41,7 @@ class NewWorker:
 
 
 @attrs.frozen
-class Connection:
+class WorkerConnection:
     """One connection of a worker. ``number`` grows by one with each connection."""
 
     worker: WorkerId
@@ -52,7 +52,7 @@ class Connection:
 class Connected:
     """The store's answer to a worker that connects. ``boxes`` are the Boxes that it should have."""
 
-    connection: Connection
+    connection: WorkerConnection
     shard: int
     boxes: tuple[BoxRow, ...]
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from math import inf
 
 from boxsched.model import Policy, ProjectId
-from boxsched.scheduling.boxes import Pool
+from boxsched.scheduling.boxes import BoxPool
 from boxsched.scheduling.interface import Decision, Promised, QueueRules
 from boxsched.scheduling.queue import Queue, Shape
 from boxsched.scheduling.reservation import Reservation, earliest, reserve
@@ -48,7 +48,9 @@ class Pass:
         "held",
     )
 
-    def __init__(self, rules: QueueRules, usage: Usage, pools: Iterable[Pool], now: float) -> None:
+    def __init__(
+        self, rules: QueueRules, usage: Usage, pools: Iterable[BoxPool], now: float
+    ) -> None:
         self._policy = rules.policy
         self._plan = rules.max_boxes
         self._usage = usage
@@ -161,7 +163,7 @@ def run_pass(
     rules: QueueRules,
     queue: Queue,
     usage: Usage,
-    pools: Iterable[Pool],
+    pools: Iterable[BoxPool],
     now: float,
     decisions: list[Decision],
 ) -> bool:

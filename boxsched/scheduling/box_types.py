@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from boxsched.model import BoxId
-from boxsched.scheduling.boxes import Box, Pool
+from boxsched.scheduling.boxes import Box, BoxPool
 from boxsched.scheduling.interface import (
     BoxAdded,
     BoxesAway,
@@ -19,7 +19,7 @@ class Fleet:
     """One organization's Boxes; each public method applies one event."""
 
     def __init__(self, box_types: Sequence[str]) -> None:
-        self.pools: dict[str, Pool] = {}
+        self.pools: dict[str, BoxPool] = {}
         self.boxes: dict[BoxId, Box] = {}
         self._next_box = 1
         for box_type in box_types:
@@ -32,10 +32,10 @@ class Fleet:
         self.pools.clear()
         self.boxes.clear()
 
-    def pool(self, box_type: str) -> Pool:
+    def pool(self, box_type: str) -> BoxPool:
         pool = self.pools.get(box_type)
         if pool is None:
-            pool = self.pools[box_type] = Pool(box_type)
+            pool = self.pools[box_type] = BoxPool(box_type)
         return pool
 
     def added(self, event: BoxAdded, now: float, decisions: list[Decision]) -> None:

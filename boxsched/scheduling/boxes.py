@@ -25,7 +25,7 @@ FreeBoxes = OrderedDict[BoxId, "Box"]  # longest free first
 @attrs.define(eq=False)
 class Box:
     id: BoxId
-    pool: "Pool"
+    pool: "BoxPool"
     busy: bool = False
     retired: bool = False
     away: bool = False
@@ -43,7 +43,7 @@ class Box:
             self.warm_keys = (project,) if branch is None else (project, (project, branch))
 
 
-class Pool:
+class BoxPool:
     """All Boxes of one type."""
 
     __slots__ = (

@@ -9,7 +9,7 @@ from math import inf
 
 import attrs
 
-from boxsched.scheduling.boxes import Pool
+from boxsched.scheduling.boxes import BoxPool
 from boxsched.scheduling.usage import Usage
 from boxsched.scheduling.workload import Ask, ProjectUse, Workload
 
@@ -27,7 +27,7 @@ class Reservation:
 
     at: float
     by_limit: bool
-    left: dict[Pool, int]
+    left: dict[BoxPool, int]
     plan_left: int | None
     project: ProjectUse | None
     project_left: int
@@ -37,7 +37,7 @@ class Reservation:
 
         Only its jobs that still run at ``at`` count; they must fit into what the head leaves.
         """
-        late: list[tuple[Pool, int]] = []
+        late: list[tuple[BoxPool, int]] = []
         total = 0
         for pool, expected, limit, count in ask.groups:
             if now + (limit if self.by_limit else expected) > self.at:
@@ -90,7 +90,7 @@ def earliest(head: Workload, usage: Usage, plan: int | None, now: float) -> floa
 
 
 def reserve(
-    head: Workload, usage: Usage, pools: Iterable[Pool], plan: int | None, now: float
+    head: Workload, usage: Usage, pools: Iterable[BoxPool], plan: int | None, now: float
 ) -> Reservation:
     """Reserve the earliest time at which enough will be free for ``head``.
 
@@ -120,8 +120,8 @@ def reserve(
     )
 
 
-def _summed(counts: list[tuple[Pool, int]]) -> dict[Pool, int]:
-    total: dict[Pool, int] = {}
+def _summed(counts: list[tuple[BoxPool, int]]) -> dict[BoxPool, int]:
+    total: dict[BoxPool, int] = {}
     for pool, count in counts:
         total[pool] = total.get(pool, 0) + count
     return total

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import attrs
 
 from boxsched.model import Kind, ProjectId, WorkloadId
-from boxsched.scheduling.boxes import Box, Pool
+from boxsched.scheduling.boxes import Box, BoxPool
 from boxsched.scheduling.interface import JobAsk
 from boxsched.states import State, StopCause
 
@@ -31,7 +31,7 @@ class ProjectUse:
 class AskedGroup(NamedTuple):
     """Jobs of one workload that ask the same; durations in seconds."""
 
-    pool: Pool
+    pool: BoxPool
     expected: float
     limit: float
     jobs: int
@@ -43,16 +43,16 @@ class Ask:
 
     jobs: tuple[JobAsk, ...]
     total: int
-    needs: tuple[tuple[Pool, int], ...]  # Boxes by type
+    needs: tuple[tuple[BoxPool, int], ...]  # Boxes by type
     groups: tuple[AskedGroup, ...]  # jobs by Box type, expected duration and limit
     group_of: tuple[int, ...]  # job -> its group
-    pool_of: tuple[Pool, ...]  # job -> its type's Boxes
-    only: Pool | None  # where all are of one type
+    pool_of: tuple[BoxPool, ...]  # job -> its type's Boxes
+    only: BoxPool | None  # where all are of one type
     longest: float  # the greatest time limit of its jobs, in seconds
     users: int = 0
 
 
-def ask_for(jobs: tuple[JobAsk, ...], pools: dict[str, Pool]) -> Ask:
+def ask_for(jobs: tuple[JobAsk, ...], pools: dict[str, BoxPool]) -> Ask:
     """Count the jobs by Box type, and by type, duration and limit; in the order of the jobs.
 
     No jobs: the ask of a workload whose jobs are not known yet.
@@ -118,7 +118,7 @@ class RunningGroup:
 
     # By the end that counts; the workload's id and the group's number break ties.
     entry: "RunningEntry" = attrs.field(init=False)
-    pool: Pool = attrs.field(init=False)
+    pool: BoxPool = attrs.field(init=False)
     end: float = attrs.field(init=False)  # when they should have ended
     last: float = attrs.field(init=False)  # when they reach their time limit
 

@@ -22,7 +22,7 @@ from boxsched.protocol.assignments import Assignment
 from boxsched.protocol.batches import Batch, Committed, InboxEntry, StoredEvent
 from boxsched.protocol.inbox import Resolve, Stop
 from boxsched.protocol.shards import Box, Organization, Project, ShardLoading
-from boxsched.protocol.workers import Connected, Connection, NewWorker, Pulse
+from boxsched.protocol.workers import Connected, NewWorker, Pulse, WorkerConnection
 from boxsched.states import JobState
 from boxsched.store.driver import Driver
 from boxsched.store.records import (
@@ -319,13 +319,13 @@ class Store:
         """
         return await self._driver.serving.write(workers.connect_worker, new)
 
-    async def disconnect_workers(self, connections: Sequence[Connection]) -> None:
+    async def disconnect_workers(self, connections: Sequence[WorkerConnection]) -> None:
         """Mark the workers as disconnected, except those that have connected again since."""
         await self._driver.serving.write(workers.disconnect_workers, connections)
 
     async def beat(
         self,
-        connections: Sequence[Connection],
+        connections: Sequence[WorkerConnection],
         lost_after: float | None = None,
         problems: Mapping[WorkerId, str] = workers.NO_PROBLEMS,
     ) -> set[WorkerId]:
@@ -336,7 +336,7 @@ class Store:
         """
         return await self._driver.serving.write(workers.beat, connections, lost_after, problems)
 
-    async def forget_worker(self, connection: Connection) -> bool:
+    async def forget_worker(self, connection: WorkerConnection) -> bool:
         """Its row goes, with those of its Boxes; False where it has connected anew since, or still
         has Boxes that have not gone."""
         return await self._driver.serving.write(workers.forget_worker, connection)

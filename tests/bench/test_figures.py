@@ -5,7 +5,7 @@ import os
 import pytest
 
 from boxsched.bench.figures import disk, percentile, resident_mib, spread
-from boxsched.bench.load import Connection, Target
+from boxsched.bench.load import BenchConnection, Target
 from boxsched.errors import Invalid
 
 
@@ -39,7 +39,9 @@ ANSWER = b"HTTP/1.1 201 Created\r\nContent-Length: 10\r\nX: y\r\n\r\n0123456789"
 @pytest.mark.parametrize("cut", range(1, len(ANSWER)))
 def test_an_answer_is_read_however_it_is_cut(cut):
     answers, errors = [], []
-    connection = Connection(lambda _, status, body: answers.append((status, body)), errors.append)
+    connection = BenchConnection(
+        lambda _, status, body: answers.append((status, body)), errors.append
+    )
     for piece in (ANSWER[:cut], ANSWER[cut:]):
         connection.data_received(piece)
     assert answers == [(b"201", b"0123456789")]

@@ -11,7 +11,7 @@ import pytest
 from boxsched.cluster.lock_session import LockSession
 from boxsched.errors import Fenced, StoreAway
 from boxsched.protocol.shards import SHARD
-from boxsched.protocol.workers import Connection
+from boxsched.protocol.workers import WorkerConnection
 from boxsched.store import Store, open_store
 from boxsched.store.errors import StoreBehind
 from boxsched.store.operating.check import check
@@ -166,7 +166,7 @@ async def test_what_was_given_out_before_a_failover_is_void(two: Pair, tmp_path:
 
     with pytest.raises(Fenced):
         await insisting(store.commit, old.next_batch())
-    assert await store.beat([Connection(old.worker, 1)]) == set(), "workers connect anew"
+    assert await store.beat([WorkerConnection(old.worker, 1)]) == set(), "workers connect anew"
     leader = await Leader(store).lead(boxes=0)
     assert leader.epoch > JUMP and leader.batch > old.batch
     new = await leader.submit(build(await leader.project(), "new"))

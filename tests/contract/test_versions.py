@@ -8,7 +8,7 @@ import psycopg2
 import pytest
 
 from boxsched.protocol.shards import SHARD
-from boxsched.protocol.workers import Connection
+from boxsched.protocol.workers import WorkerConnection
 from boxsched.store import schema
 from boxsched.store.blocks import sql_text
 from boxsched.store.errors import SchemaTooNew
@@ -123,7 +123,7 @@ async def test_an_older_database_is_upgraded_with_all_that_is_in_it(place: Place
     leader = await Leader(store).lead(boxes=0)
     await leader.submit(build(project))
     connected = await store.connect_worker(worker("in-process", "default"))
-    assert connected.connection == Connection(3, 1)
+    assert connected.connection == WorkerConnection(3, 1)
     assert [box.id for box in connected.boxes] == [8]
     state = (await loaded(store)).state
     assert [each.name for each in state.projects] == ["old"]
@@ -159,7 +159,7 @@ async def test_a_program_of_the_second_schema_goes_on_beside_the_new_one(place: 
     store = await place.open()
     assert meta(place) == {"cluster": "abc", **schema.facts()}
     mine = (await store.connect_worker(worker("w", lost_after=50.0))).connection
-    assert mine == Connection(1, 1)
+    assert mine == WorkerConnection(1, 1)
     run(place, SECOND)
     assert await store.beat([mine], 50.0) == set(), "it is connected to the other"
     assert [(p.node, p.beat, p.connection, p.lost_after) for p in await store.pulses(SHARD)] == [

@@ -9,7 +9,7 @@ import pytest
 from boxsched.errors import Conflict
 from boxsched.model import BoxId, WorkerId
 from boxsched.protocol.shards import SHARD
-from boxsched.protocol.workers import Connected, Connection, NewWorker, Pulse
+from boxsched.protocol.workers import Connected, NewWorker, Pulse, WorkerConnection
 from boxsched.store.errors import BoundToAnother, NoPlace, NotYet
 from boxsched.store.records import Token
 from boxsched.store.store import Store
@@ -42,7 +42,7 @@ async def test_a_worker_keeps_its_id_and_its_boxes(store: Store) -> None:
         (id_, 3, "mac"),
     ]
     again = await store.connect_worker(attrs.evolve(new, address="10.0.0.2", node="node-2"))
-    assert again == attrs.evolve(first, connection=Connection(id_, 2))
+    assert again == attrs.evolve(first, connection=WorkerConnection(id_, 2))
     other = await store.connect_worker(worker("x", "linux"))
     assert other.connection.worker != id_
     assert {b.id for b in other.boxes}.isdisjoint(b.id for b in first.boxes)
@@ -80,7 +80,7 @@ async def test_a_worker_may_take_another_name_but_not_anothers(store: Store) -> 
     first = (await store.connect_worker(worker("w"))).connection
     await store.connect_worker(worker("x"))
     renamed = await store.connect_worker(worker("w", name="y"))
-    assert renamed.connection == Connection(first.worker, 2)
+    assert renamed.connection == WorkerConnection(first.worker, 2)
     assert [each.name for each in await store.workers()] == ["x", "y"]
     with pytest.raises(Conflict, match="'x'"):
         await store.connect_worker(worker("w", name="x"))
@@ -112,7 +112,7 @@ async def test_a_worker_is_bound_to_the_token_that_it_came_with_first(store: Sto
     with pytest.raises(Conflict, match="name"):
         await store.connect_worker(worker("x", name="w", token="b"))
     again = await store.connect_worker(worker("w", "linux", token="a"))
-    assert again == attrs.evolve(first, connection=Connection(first.connection.worker, 2))
+    assert again == attrs.evolve(first, connection=WorkerConnection(first.connection.worker, 2))
     assert await bound(store, "w") == "a"
 
 
@@ -212,10 +212,10 @@ async def test_a_row_without_an_identity_is_taken_by_the_first_of_its_name(place
     place.plant("INSERT INTO worker (id, name, address, state) VALUES (70, 'w', 'x', 'connected')")
     with pytest.raises(Conflict):
         await store.connect_worker(worker("w", identity="x", name="w", organization=9))
-    assert (await store.connect_worker(worker("w"))).connection == Connection(WorkerId(70), 1)
+    assert (await store.connect_worker(worker("w"))).connection == WorkerConnection(WorkerId(70), 1)
     with pytest.raises(Conflict):
         await store.connect_worker(worker("w", identity="another"))
-    assert (await store.connect_worker(worker("w"))).connection == Connection(WorkerId(70), 2)
+    assert (await store.connect_worker(worker("w"))).connection == WorkerConnection(WorkerId(70), 2)
 
 
 async def test_one_worker_that_connects_many_times_at_once_is_one(place: Place) -> None:
@@ -296,7 +296,7 @@ async def test_only_the_beat_of_the_connection_counts(store: Store) -> None:
     gone = (await store.connect_worker(worker("x"))).connection
     await store.disconnect_workers([gone])
     before = {each.worker: each.beat for each in await store.pulses(SHARD)}
-    assert await store.beat([old, gone, Connection(WorkerId(4711), 1)]) == set()
+    assert await store.beat([old, gone, WorkerConnection(WorkerId(4711), 1)]) == set()
     assert {each.worker: each.beat for each in await store.pulses(SHARD)} == before
     assert await store.beat([new, old]) == {new.worker}
     after = {each.worker: each.beat for each in await store.pulses(SHARD)}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from boxsched.errors import Fenced
-from boxsched.protocol.workers import Connection
+from boxsched.protocol.workers import WorkerConnection
 from boxsched.states import State
 from boxsched.store import Store, open_store
 from boxsched.store.operating.check import check
@@ -35,7 +35,7 @@ async def goes_on(store: Store, old: Leader, late: list[int]) -> None:
     """Behind the restoration: nothing old holds, and new numbers lie far ahead."""
     with pytest.raises(Fenced):
         await old.store.commit(old.next_batch())
-    assert await store.beat([Connection(old.worker, 1)]) == set(), "an old connection is none"
+    assert await store.beat([WorkerConnection(old.worker, 1)]) == set(), "an old connection is none"
     leader = await Leader(store).lead(boxes=0)
     assert leader.epoch > JUMP and leader.batch >= old.batch + JUMP - YOUNGER - 3
     new = await leader.submit(build(await leader.project(), "new"))
@@ -52,7 +52,7 @@ async def goes_on(store: Store, old: Leader, late: list[int]) -> None:
 async def test_a_dump_of_a_postgres_database(postgres_place: PostgresPlace, tmp_path: Path) -> None:
     old = await Leader(await postgres_place.open()).lead()
     await good_history(old)
-    await old.store.beat([Connection(old.worker, 1)], 300.0)
+    await old.store.beat([WorkerConnection(old.worker, 1)], 300.0)
     dump = tmp_path / "dump"
     dumping = [str(program("pg_dump")), "--format=custom", "--file", str(dump), postgres_place.url]
     await asyncio.to_thread(subprocess.run, dumping, check=True)
@@ -78,7 +78,7 @@ async def test_a_dump_of_a_postgres_database(postgres_place: PostgresPlace, tmp_
 async def test_a_copy_of_a_sqlite_file(sqlite_place: SqlitePlace, tmp_path: Path) -> None:
     old = await Leader(await sqlite_place.open()).lead()
     await good_history(old)
-    await old.store.beat([Connection(old.worker, 1)], 300.0)
+    await old.store.beat([WorkerConnection(old.worker, 1)], 300.0)
     backup = tmp_path / "backup.sqlite"
     sqlite_place.plant(f"VACUUM INTO '{backup}'")
     late = await lived_on(old)

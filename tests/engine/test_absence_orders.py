@@ -7,7 +7,7 @@ import pytest
 
 from boxsched.model import WorkerId
 from boxsched.protocol import inbox
-from boxsched.protocol.workers import Connection, NewWorker
+from boxsched.protocol.workers import NewWorker, WorkerConnection
 from boxsched.states import JobState, Result, State
 from tests.engine.shop import Shop
 from tests.engine.test_absence import (
@@ -229,6 +229,6 @@ async def test_a_late_word_does_not_hide_that_its_node_is_gone(shop: Shop) -> No
     await shop.ask(older)
     deploy = await shop.build(server="production", timeout=LONG)
     assert (await shop.look(deploy)).state is State.QUEUED
-    await shop.store.beat([Connection(WorkerId(newer.worker), newer.connection)])
+    await shop.store.beat([WorkerConnection(WorkerId(newer.worker), newer.connection)])
     await shop.later(1)
     assert (await shop.look(deploy)).state is State.RUNNING

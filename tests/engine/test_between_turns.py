@@ -16,7 +16,7 @@ from boxsched.errors import StoreAway
 from boxsched.node.in_process import LocalWorker
 from boxsched.protocol import inbox
 from boxsched.protocol.batches import Batch, Committed
-from boxsched.protocol.workers import Connected, Connection, NewWorker
+from boxsched.protocol.workers import Connected, NewWorker, WorkerConnection
 from boxsched.states import Result, State
 from boxsched.store.store import Store
 from tests.engine.shop import Shop
@@ -214,7 +214,7 @@ async def test_a_late_word_of_a_worker_that_was_forgotten_brings_no_boxes(shop: 
     assert not shop.engine.books.boxes_of(worker)  # type: ignore[union-attr]
 
 
-async def forgotten(shop: Shop, name: str) -> Connection:
+async def forgotten(shop: Shop, name: str) -> WorkerConnection:
     """A worker that came, went, and was forgotten; its row is still there."""
     connection = (await shop.another_worker(name, 1)).connection
     await shop.store.disconnect_workers([connection])

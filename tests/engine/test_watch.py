@@ -15,7 +15,7 @@ from boxsched.engine.watch import (
 )
 from boxsched.model import WorkerId
 from boxsched.protocol.timing import GIVEN_AGAIN_SECONDS, UNKNOWN_AFTER_SECONDS
-from boxsched.protocol.workers import Connection, Pulse
+from boxsched.protocol.workers import Pulse, WorkerConnection
 
 W = WorkerId(7)
 A, B = "A", "B"
@@ -277,7 +277,7 @@ def test_an_outage_of_the_store_keeps_in_mind_who_had_hung_up() -> None:
 
 def test_one_that_came_and_hung_up_between_two_looks_is_not_there() -> None:
     seen = begun(connected_to())
-    assert seen.look([connected_to()], 15.0).connections == (Connection(W, 1),)
+    assert seen.look([connected_to()], 15.0).connections == (WorkerConnection(W, 1),)
     sights = seen.look([connected_to(beat=2, connected=False)], 16.0)
     assert (sights.back, sights.hung_up) == ((W,), (W,))
 

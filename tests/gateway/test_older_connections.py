@@ -12,7 +12,7 @@ from boxsched.gateway.worker_sender import MAX_UNSENT_ACKS
 from boxsched.model import JobId, WorkerId
 from boxsched.protocol import inbox, wire
 from boxsched.protocol.shards import SHARD
-from boxsched.protocol.workers import Connected, Connection
+from boxsched.protocol.workers import Connected, WorkerConnection
 from tests.gateway.house import PATIENCE_SECONDS, House
 
 
@@ -76,7 +76,7 @@ async def test_an_older_connection_that_reaches_the_store_last_announces_nothing
     class Open:
         gone = False
 
-    older = Connected(Connection(WorkerId(1), 7), SHARD, ())
+    older = Connected(WorkerConnection(WorkerId(1), 7), SHARD, ())
     with pytest.raises(Gone):
         await entry.announce(Open(), older, None)  # type: ignore[arg-type]
     assert not house.asked
@@ -86,43 +86,43 @@ async def test_an_older_connection_that_reaches_the_store_last_announces_nothing
 async def test_the_end_of_an_older_connection_leaves_the_newer_ones_number(house: House) -> None:
     entry = house.gateway._entry
     entry._newest[WorkerId(1)] = 8
-    entry.forget(Connection(WorkerId(1), 7))
+    entry.forget(WorkerConnection(WorkerId(1), 7))
     assert entry._newest == {1: 8}
-    entry.forget(Connection(WorkerId(1), 8))
+    entry.forget(WorkerConnection(WorkerId(1), 8))
     assert entry._newest == {}
 
 
 async def test_of_two_ends_that_wait_for_the_store_the_newer_is_told() -> None:
-    told: list[list[Connection]] = []
+    told: list[list[WorkerConnection]] = []
 
     class Told:
-        async def disconnect_workers(self, connections: list[Connection]) -> None:
+        async def disconnect_workers(self, connections: list[WorkerConnection]) -> None:
             told.append(connections)
 
     for order in ((7, 8), (8, 7)):
         ends = Ends(Told(), Times())  # type: ignore[arg-type]
         for number in order:
-            ends.add(Connection(WorkerId(1), number))
+            ends.add(WorkerConnection(WorkerId(1), number))
         await ends.write()
         await ends.write()
-        assert told == [[Connection(WorkerId(1), 8)]], "once, and the newer one"
+        assert told == [[WorkerConnection(WorkerId(1), 8)]], "once, and the newer one"
         told.clear()
 
 
 async def test_an_end_that_comes_during_the_write_is_told_by_the_next_one() -> None:
-    told: list[list[Connection]] = []
+    told: list[list[WorkerConnection]] = []
 
     class Told:
-        async def disconnect_workers(self, connections: list[Connection]) -> None:
+        async def disconnect_workers(self, connections: list[WorkerConnection]) -> None:
             told.append(connections)
             if len(told) == 1:
-                ends.add(Connection(WorkerId(1), 9))
+                ends.add(WorkerConnection(WorkerId(1), 9))
 
     ends = Ends(Told(), Times())  # type: ignore[arg-type]
-    ends.add(Connection(WorkerId(1), 8))
+    ends.add(WorkerConnection(WorkerId(1), 8))
     await ends.write()
     await ends.write()
-    assert told == [[Connection(WorkerId(1), 8)], [Connection(WorkerId(1), 9)]]
+    assert told == [[WorkerConnection(WorkerId(1), 8)], [WorkerConnection(WorkerId(1), 9)]]
 
 
 async def test_an_older_connections_heartbeats_are_not_written(house: House) -> None:
@@ -145,7 +145,7 @@ async def test_a_worker_that_has_hung_up_is_not_written_to_the_store(house: Hous
         gone, address = True, "127.0.0.1"
 
     hello = wire.Hello(wire.VERSION, "own w", "w", ("default",), "", "")
-    connected = Connected(Connection(WorkerId(1), 7), SHARD, ())
+    connected = Connected(WorkerConnection(WorkerId(1), 7), SHARD, ())
     entry = house.gateway._entry
     with pytest.raises(Gone):
         await entry.connect(Left(), hello, house.token)  # type: ignore[arg-type]
@@ -183,7 +183,7 @@ class Deaf:
 
 async def test_of_a_worker_that_takes_no_answers_no_more_is_read(house: House) -> None:
     deaf = Deaf()
-    connected = Connected(Connection(WorkerId(1), 1), SHARD, ())
+    connected = Connected(WorkerConnection(WorkerId(1), 1), SHARD, ())
     link = WorkerLink(deaf, connected, house.gateway._side)  # type: ignore[arg-type]
     living = asyncio.create_task(link.live())
     for _ in range(20 * MAX_UNSENT_ACKS):

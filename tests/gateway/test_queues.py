@@ -10,7 +10,7 @@ from boxsched.gateway.figures import Times
 from boxsched.gateway.message_queue import LEAST_BYTES, MAX_WAITING_BYTES, MessageQueue
 from boxsched.gateway.presence import Beats
 from boxsched.model import WorkerId
-from boxsched.protocol.workers import Connection
+from boxsched.protocol.workers import WorkerConnection
 
 
 async def stored(group: list[int]) -> None:
@@ -37,7 +37,7 @@ async def test_one_message_that_is_larger_than_the_bound_does_not_wait_for_ever(
 
 
 class Beating:
-    connection = Connection(WorkerId(1), 1)
+    connection = WorkerConnection(WorkerId(1), 1)
     problem = None
 
     def __init__(self) -> None:

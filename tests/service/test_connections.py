@@ -9,7 +9,7 @@ import pytest
 
 from activity_monitor import SECURITY_HEADERS
 from boxsched.api.http import deadlines
-from boxsched.api.http.serving import Connection
+from boxsched.api.http.serving import HttpConnection
 from boxsched.store.records import NewWorkload, SubmitOutcome
 from tests.service.house import API, House
 
@@ -164,7 +164,7 @@ async def test_who_hangs_up_leaves_nothing_half_done(
 async def test_many_idle_connections_disturb_nobody(house: House) -> None:
     idle = [await asyncio.open_connection("127.0.0.1", house.port) for _ in range(200)]
     assert (await house.call("GET", "/healthz")).status == 200
-    assert all(type(one) is Connection for one in house.runner.server.connections)
+    assert all(type(one) is HttpConnection for one in house.runner.server.connections)
     for _, writer in idle:
         writer.close()
 

@@ -16,7 +16,7 @@ from boxsched.node import in_process
 from boxsched.node.in_process import LocalWorker
 from boxsched.protocol import inbox
 from boxsched.protocol.assignments import Assignment
-from boxsched.protocol.workers import IN_PROCESS, Connected, Connection, NewWorker
+from boxsched.protocol.workers import IN_PROCESS, Connected, NewWorker, WorkerConnection
 
 PATIENCE_SECONDS = 20.0
 ME = WorkerId(3)
@@ -38,10 +38,13 @@ class SlowStore:
     async def connect_worker(self, new: NewWorker) -> Connected:
         self.connects += 1
         self.now += self.seconds
-        return Connected(Connection(ME, self.connects), 1, ())
+        return Connected(WorkerConnection(ME, self.connects), 1, ())
 
     async def beat(
-        self, connections: Sequence[Connection], lost_after: float, problems: Mapping[int, str]
+        self,
+        connections: Sequence[WorkerConnection],
+        lost_after: float,
+        problems: Mapping[int, str],
     ) -> Collection[WorkerId]:
         if self.away:
             raise StoreAway("away for the test")

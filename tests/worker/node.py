@@ -20,8 +20,8 @@ def _refused(status: int, code: str) -> web.Response:
     return web.json_response({"error": {"code": code, "message": "no\nentry"}}, status=status)
 
 
-class Connection:
-    """One that a worker made."""
+class FakeNodeConnection:
+    """A connection that a worker opened to the scripted node."""
 
     def __init__(self, socket: web.WebSocketResponse, request: web.Request) -> None:
         self.socket = socket
@@ -57,7 +57,7 @@ class Node:
     stale: set[tuple[int, int]] = attrs.field(factory=set)
     before_answer: Callable[[wire.FromWorker], None] = lambda said: None
 
-    connections: list[Connection] = attrs.field(factory=list)  # those that are open
+    connections: list[FakeNodeConnection] = attrs.field(factory=list)  # those that are open
     hellos: list[wire.Hello] = attrs.field(factory=list)
     heard: list[wire.FromWorker] = attrs.field(factory=list)
     asked: int = 0  # connections that were tried
@@ -101,7 +101,7 @@ class Node:
         async with asyncio.timeout(LIMIT_SECONDS), self._news:
             await self._news.wait_for(told)
 
-    async def connected(self) -> Connection:
+    async def connected(self) -> FakeNodeConnection:
         await self.until(lambda: self.connections)
         return self.connections[-1]
 
@@ -116,7 +116,7 @@ class Node:
             return _refused(self.status, self.code)
         socket = web.WebSocketResponse(max_msg_size=wire.MAX_SAID_BYTES, compress=False)
         await socket.prepare(request)
-        connection = Connection(socket, request)
+        connection = FakeNodeConnection(socket, request)
         try:
             await self._converse(connection)
         except ConnectionError:
@@ -127,7 +127,7 @@ class Node:
             await self._tell()
         return socket
 
-    async def _converse(self, connection: Connection) -> None:
+    async def _converse(self, connection: FakeNodeConnection) -> None:
         async for message in connection.socket:
             assert message.type is WSMsgType.TEXT
             said = wire.from_worker.decode(message.data)
@@ -138,7 +138,7 @@ class Node:
                 await self._hear(connection, said)
             await self._tell()
 
-    async def _greet(self, connection: Connection, hello: wire.Hello) -> bool:
+    async def _greet(self, connection: FakeNodeConnection, hello: wire.Hello) -> bool:
         self.hellos.append(hello)
         connection.hello = hello
         if self.refusal is not None:
@@ -153,11 +153,11 @@ class Node:
         await self._level(connection)
         return True
 
-    async def _level(self, connection: Connection) -> None:
+    async def _level(self, connection: FakeNodeConnection) -> None:
         tasks = tuple(wire.Task(**attrs.asdict(each)) for each in self.desired)
         await connection.say(wire.Level(tasks))
 
-    async def _hear(self, connection: Connection, said: wire.FromWorker) -> None:
+    async def _hear(self, connection: FakeNodeConnection, said: wire.FromWorker) -> None:
         self.heard.append(said)
         self.before_answer(said)
         stale: set[tuple[int, int]] = set()

@@ -70,11 +70,11 @@ class Server(web.Server):
         self._places = places
         self._watch = Watch(self._loop)
 
-    def __call__(self) -> "Connection":
-        return Connection(self, self._places, self._watch, loop=self._loop, **self._kwargs)
+    def __call__(self) -> "HttpConnection":
+        return HttpConnection(self, self._places, self._watch, loop=self._loop, **self._kwargs)
 
 
-class Connection(RequestHandler):
+class HttpConnection(RequestHandler):
     """``known``: whether a valid token was shown on it."""
 
     __slots__ = (
@@ -265,7 +265,7 @@ class Connection(RequestHandler):
 
 def recognise(request: web.Request) -> None:
     """A valid token came with the request: mark its connection."""
-    if isinstance(request.protocol, Connection):
+    if isinstance(request.protocol, HttpConnection):
         request.protocol.become_known()
 
 

@@ -17,7 +17,7 @@ from boxsched.model import job_text
 from boxsched.node.node import Node
 from boxsched.protocol import inbox
 from boxsched.protocol.shards import SHARD, Box
-from boxsched.protocol.workers import IN_PROCESS, Connection
+from boxsched.protocol.workers import IN_PROCESS, WorkerConnection
 from boxsched.store.records import Worker
 
 # How long an answer waits for the leader to let a worker's Boxes go: about three seconds.
@@ -93,10 +93,10 @@ class Fleet:
         [number] = [p.connection for p in await self._store.pulses(SHARD) if p.worker == worker.id]
         forgotten = inbox.WorkerForgotten(worker.id, number, request[ASKER])
         await self._node.ask(SHARD, forgotten)
-        await self._gone(Connection(worker.id, number), worker.name)
+        await self._gone(WorkerConnection(worker.id, number), worker.name)
         return web.Response(status=204)
 
-    async def _gone(self, last: Connection, name: str) -> None:
+    async def _gone(self, last: WorkerConnection, name: str) -> None:
         """As soon as the leader has let its Boxes go."""
         pauses = doubling(FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS)
         while not await asyncio.shield(self._store.forget_worker(last)):

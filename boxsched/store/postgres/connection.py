@@ -61,7 +61,7 @@ SET LOCAL statement_timeout = '{PAGE_SECONDS}s';
 SET LOCAL idle_in_transaction_session_timeout = '{LONG_SECONDS}s'"""  # it holds up nobody
 
 
-class Connection:
+class PostgresConnection:
     """A session, used by one task at a time; a task that gets an error closes it."""
 
     def __init__(self, raw: Session, cursor: Cursor) -> None:
@@ -220,7 +220,7 @@ def _add(text: Text, call: Call) -> None:
         raise Invalid(f"a value that the database cannot hold: {error}") from error
 
 
-async def connect(url: str, timeout: float = CONNECT_SECONDS) -> Connection:
+async def connect(url: str, timeout: float = CONNECT_SECONDS) -> PostgresConnection:
     """A new session with its settings; raises StoreAway, within that time.
 
     StoreRefuses where the last of several addresses says so.
@@ -240,12 +240,12 @@ async def connect(url: str, timeout: float = CONNECT_SECONDS) -> Connection:
     raise meant(f"cannot connect to {named(url)}: {why}")
 
 
-async def connect_to(place: Mapping[str, Any], timeout: float, ask: str = "") -> Connection:
+async def connect_to(place: Mapping[str, Any], timeout: float, ask: str = "") -> PostgresConnection:
     """A new session there, with its settings; what was asked is answered in ``greeting``."""
     async with asyncio.timeout(timeout):
         raw = await session(place, timeout)
         try:
-            connection = Connection(raw, await raw.cursor())
+            connection = PostgresConnection(raw, await raw.cursor())
             connection.greeting = await connection.execute(f"{_SESSION};{ask}" if ask else _SESSION)
         except BaseException:
             raw.close()

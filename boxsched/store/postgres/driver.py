@@ -16,9 +16,15 @@ from boxsched.errors import OutcomeUnknown, StoreAway, TooLong, disk_full
 from boxsched.store.blocks import Steps
 from boxsched.store.errors import FULL, FolderUnusable
 from boxsched.store.file_lock import FileLock
-from boxsched.store.postgres.connection import ANSWER_SECONDS, SNAPSHOT, WRITE, Connection, named
+from boxsched.store.postgres.connection import (
+    ANSWER_SECONDS,
+    SNAPSHOT,
+    WRITE,
+    PostgresConnection,
+    named,
+)
 from boxsched.store.postgres.errors import LostRace, RowHeld
-from boxsched.store.postgres.pool import Pool
+from boxsched.store.postgres.pool import ConnectionPool
 from boxsched.store.postgres.schema import refuse_if_unfit, refuse_transaction_pooling, upgrade
 from boxsched.store.postgres.servers import Servers
 
@@ -90,16 +96,16 @@ class PostgresProcedures:
         self._servers = servers
         self._size = size
         self._round_trips = round_trips
-        self._pool: Pool | None = None
+        self._pool: ConnectionPool | None = None
         self._under_way: set[asyncio.Task[Any]] = set()
 
     @property
     def is_open(self) -> bool:
         return self._pool is not None
 
-    def opened(self) -> Pool:
+    def opened(self) -> ConnectionPool:
         """Allow procedures from now on; connections are made when they are needed."""
-        self._pool = Pool(
+        self._pool = ConnectionPool(
             self._servers.connect,
             self._is_used,
             lambda: self._servers.pulse.patience,
@@ -116,7 +122,7 @@ class PostgresProcedures:
             pool.close()
 
     async def write(self, steps: Callable[P, Steps[T]], *args: P.args, **kwargs: P.kwargs) -> T:
-        async def written(connection: Connection) -> T:
+        async def written(connection: PostgresConnection) -> T:
             try:
                 found = await connection.transact(WRITE, steps(*args, **kwargs), ANSWER_SECONDS)
             except TooLong as error:
@@ -150,19 +156,23 @@ class PostgresProcedures:
             ),
         )
 
-    def _is_used(self, connection: Connection) -> bool:
+    def _is_used(self, connection: PostgresConnection) -> bool:
         return self._servers.is_used(connection.server)
 
-    def _open_pool(self) -> Pool:
+    def _open_pool(self) -> ConnectionPool:
         if self._pool is None:
             raise StoreAway(f"the store is closed: {named(self._servers.url)}")
         return self._pool
 
-    async def _whole(self, name: str, work: Callable[[Connection], Coroutine[Any, Any, T]]) -> T:
+    async def _whole(
+        self, name: str, work: Callable[[PostgresConnection], Coroutine[Any, Any, T]]
+    ) -> T:
         """Run in a task that goes on when its caller is cancelled."""
         return await asyncio.shield(self._begun(self._tried(name, work)))
 
-    async def _tried(self, name: str, work: Callable[[Connection], Coroutine[Any, Any, T]]) -> T:
+    async def _tried(
+        self, name: str, work: Callable[[PostgresConnection], Coroutine[Any, Any, T]]
+    ) -> T:
         """A transaction, begun anew where it lost a race, or waited for a slow commit."""
         pool, backoff = self._open_pool(), Backoff(FIRST_PAUSE_SECONDS)
         for _ in range(TRIES - 1):

@@ -6,18 +6,18 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 from boxsched.errors import StoreAway
-from boxsched.store.postgres.connection import CONNECT_SECONDS, Connection, within
+from boxsched.store.postgres.connection import CONNECT_SECONDS, PostgresConnection, within
 
 ACQUIRE_SECONDS = 1.0
 
 
-class Pool:
+class ConnectionPool:
     """At most ``size`` connections at once; of those that wait, the last used goes first."""
 
     def __init__(
         self,
-        connect: Callable[[float], Awaitable[Connection]],
-        is_used: Callable[[Connection], bool],
+        connect: Callable[[float], Awaitable[PostgresConnection]],
+        is_used: Callable[[PostgresConnection], bool],
         patience: Callable[[], float],
         size: int,
         trips: Counter[str],
@@ -26,12 +26,14 @@ class Pool:
         self._connect = connect
         self._patience = patience  # seconds that the commits of those before may take
         self._is_used = is_used  # whether it is on the server that is used
-        self._idle: list[Connection] = []
+        self._idle: list[PostgresConnection] = []
         self._places = asyncio.Semaphore(size)
         self._is_open = True
 
     @contextlib.asynccontextmanager
-    async def connection(self, work: str, until: float | None = None) -> AsyncIterator[Connection]:
+    async def connection(
+        self, work: str, until: float | None = None
+    ) -> AsyncIterator[PostgresConnection]:
         """Raises StoreAway where none is to be had in time.
 
         ``work``: what its round trips are counted as. ``until``: when, by the loop's clock, the
@@ -81,7 +83,7 @@ class Pool:
         self._is_open = False
         self.drop()
 
-    def _waiting(self) -> Connection | None:
+    def _waiting(self) -> PostgresConnection | None:
         while self._idle:
             connection = self._idle.pop()
             if not connection.closed and self._is_used(connection):
@@ -89,7 +91,7 @@ class Pool:
             connection.close()
         return None
 
-    def _keep(self, connection: Connection) -> None:
+    def _keep(self, connection: PostgresConnection) -> None:
         if self._is_open and not connection.closed:
             self._idle.append(connection)
         else:

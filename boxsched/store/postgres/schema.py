@@ -5,7 +5,7 @@ import uuid
 from boxsched.errors import Invalid
 from boxsched.store.blocks import load
 from boxsched.store.errors import RightMissing, SchemaTooOld
-from boxsched.store.postgres.connection import LONG_SECONDS, Connection
+from boxsched.store.postgres.connection import LONG_SECONDS, PostgresConnection
 from boxsched.store.postgres.text import Text
 from boxsched.store.schema import SCHEMA_VERSION, facts, upgrades
 
@@ -23,7 +23,7 @@ SELECT pg_advisory_xact_lock({UPGRADE_LOCK})
 _PID = "SELECT pg_backend_pid()"
 
 
-async def refuse_if_unfit(connection: Connection) -> None:
+async def refuse_if_unfit(connection: PostgresConnection) -> None:
     """Raises Invalid, which says what is wrong with the server or the database."""
     if connection.server_version < OLDEST_SERVER:
         raise Invalid(f"PostgreSQL 15 or newer is needed, not {connection.server_version}")
@@ -32,7 +32,7 @@ async def refuse_if_unfit(connection: Connection) -> None:
         raise Invalid(f"the database's encoding is {found[0][0]}: create it with UTF8")
 
 
-async def refuse_transaction_pooling(one: Connection, other: Connection) -> None:
+async def refuse_transaction_pooling(one: PostgresConnection, other: PostgresConnection) -> None:
     """A proxy that gives each transaction another backend loses the sessions' settings and locks.
 
     Without a proxy a session's backend is the one announced. Behind one, the other session's open
@@ -51,7 +51,7 @@ async def refuse_transaction_pooling(one: Connection, other: Connection) -> None
         )
 
 
-async def upgrade(connection: Connection) -> int:
+async def upgrade(connection: PostgresConnection) -> int:
     """Bring the schema up to date, in one transaction; a crash in it leaves the old one.
 
     Of two services that start at once one waits for the other, and finds it done. Returns the
@@ -79,13 +79,13 @@ async def upgrade(connection: Connection) -> int:
     return int(said.get("schema", "0"))
 
 
-async def place(connection: Connection) -> str:
+async def place(connection: PostgresConnection) -> str:
     """Where the tables are: the schema in PostgreSQL's sense."""
     ((name,),) = await connection.execute("SELECT CAST(current_schema() AS text)")
     return str(name)
 
 
-async def _said(connection: Connection) -> dict[str, str]:
+async def _said(connection: PostgresConnection) -> dict[str, str]:
     """What ``meta`` says; nothing where the database is empty."""
     if await connection.execute("SELECT 1 WHERE to_regclass('meta') IS NULL"):
         return {}

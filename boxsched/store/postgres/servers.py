@@ -33,7 +33,7 @@ from boxsched.store.postgres.connection import (
     CONNECT_SECONDS,
     LONG_SECONDS,
     WRITE,
-    Connection,
+    PostgresConnection,
     named,
 )
 from boxsched.store.postgres.errors import refuses_entry
@@ -87,7 +87,7 @@ class Servers:
 
     # --- Sessions ---------------------------------------------------------------------------
 
-    async def connect(self, timeout: float = CONNECT_SECONDS) -> Connection:
+    async def connect(self, timeout: float = CONNECT_SECONDS) -> PostgresConnection:
         """A session on the server that is used; raises StoreAway, within that time."""
         self._loop = asyncio.get_running_loop()
         ends = self._loop.time() + timeout
@@ -160,7 +160,7 @@ class Servers:
             except BoxschedError:
                 pass  # whoever needs a session is told
 
-    async def _again(self, used: Used, timeout: float) -> Connection | None:
+    async def _again(self, used: Used, timeout: float) -> PostgresConnection | None:
         """None where that server is not there any more."""
         visit = await visited(used.place, timeout)
         if isinstance(visit, Visit):
@@ -197,7 +197,7 @@ class Servers:
             if self._used is None or self._lost:
                 (await self._found(CONNECT_SECONDS)).close()
 
-    async def _found(self, timeout: float) -> Connection:
+    async def _found(self, timeout: float) -> PostgresConnection:
         """A session on the newest server of all hosts, which is used from now on."""
         try:
             found = await places(self.url)

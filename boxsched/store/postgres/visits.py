@@ -10,7 +10,7 @@ import psycopg2
 from boxsched.errors import BoxschedError, StoreAway
 from boxsched.store.blocks import Row
 from boxsched.store.marks import Mark
-from boxsched.store.postgres.connection import Connection, connect_to
+from boxsched.store.postgres.connection import PostgresConnection, connect_to
 from boxsched.store.postgres.marks import HISTORY, SERVER, mark
 
 Place = Mapping[str, Any]  # libpq's parameters
@@ -19,7 +19,7 @@ Place = Mapping[str, Any]  # libpq's parameters
 @attrs.frozen(eq=False)
 class Visit:
     place: Place
-    connection: Connection
+    connection: PostgresConnection
     mark: Mark
 
 
@@ -49,7 +49,7 @@ async def visited(place: Place, timeout: float) -> Visit | Exception:
         return error
 
 
-async def mark_of(connection: Connection, said: list[Row]) -> Mark | None:
+async def mark_of(connection: PostgresConnection, said: list[Row]) -> Mark | None:
     """``said``: the answer to SERVER."""
     (server,) = said
     if server[0] is None or not server[3]:

@@ -54,7 +54,7 @@ def worded(text: str) -> str:
     return text
 
 
-class Connection:
+class SqliteConnection:
     """A connection and the statements it has met; used by one thread at a time."""
 
     def __init__(self, path: Path, *, mode: str) -> None:

@@ -28,7 +28,7 @@ from boxsched.store.marks import Mark
 from boxsched.store.memory import Memory
 from boxsched.store.moved import refuse_moved
 from boxsched.store.schema import upgrades
-from boxsched.store.sqlite.connection import Connection, worded
+from boxsched.store.sqlite.connection import SqliteConnection, worded
 from boxsched.store.sqlite.errors import has_wal_reset_bug, translating
 from boxsched.store.sqlite.marks import file_mark, refuse_older, with_heads
 from boxsched.store.sqlite.readers import Readers
@@ -68,7 +68,7 @@ class SqliteDriver:
         self._noting: asyncio.Task[None] | None = None
         # Two, as the database need not lie in the data folder.
         self._locks = (FileLock(folder_lock), FileLock(path.with_name(path.name + ".lock")))
-        self._writer: Connection | None = None
+        self._writer: SqliteConnection | None = None
         self._writing = Writer(self._transact)
         self._readers = (
             Readers(path, "deciding", DECIDING),
@@ -188,9 +188,9 @@ class SqliteDriver:
         for lock in self._locks:
             lock.release()
 
-    def _writing_connection(self) -> Connection:
+    def _writing_connection(self) -> SqliteConnection:
         if self._writer is None:
-            self._writer = Connection(self.path, mode="rw")
+            self._writer = SqliteConnection(self.path, mode="rw")
             self._writer.raw.execute("PRAGMA journal_mode = WAL")
             for pragma in WRITER_PRAGMAS:
                 self._writer.raw.execute(pragma)
@@ -209,7 +209,7 @@ class SqliteDriver:
         return answers
 
     @contextlib.contextmanager
-    def _undone_on_error(self, writer: Connection) -> Iterator[None]:
+    def _undone_on_error(self, writer: SqliteConnection) -> Iterator[None]:
         try:
             yield
         except BaseException:
@@ -243,7 +243,7 @@ class SqliteProcedures:
         return await self._readers.snapshot(steps(*args, **kwargs))
 
 
-def _run(writer: Connection, procedures: Sequence[Steps[Any]]) -> list[Any]:
+def _run(writer: SqliteConnection, procedures: Sequence[Steps[Any]]) -> list[Any]:
     """The answers of those that are done within TOGETHER_SECONDS; of the first one in any case."""
     until = time.monotonic() + TOGETHER_SECONDS
     answers = []
@@ -254,7 +254,7 @@ def _run(writer: Connection, procedures: Sequence[Steps[Any]]) -> list[Any]:
     return answers
 
 
-def _prepare(writer: Connection) -> None:
+def _prepare(writer: SqliteConnection) -> None:
     """Bring the schema up to date, in one transaction; a crash in it leaves the old one."""
     raw = writer.raw
     said = _said(raw)

@@ -17,7 +17,7 @@ from typing import TypeVar
 from boxsched.errors import StoreAway, TooLong
 from boxsched.store.blocks import Call, Steps
 from boxsched.store.driver import ACQUIRE_SECONDS, advanced
-from boxsched.store.sqlite.connection import Connection
+from boxsched.store.sqlite.connection import SqliteConnection
 from boxsched.store.sqlite.errors import translating
 
 T = TypeVar("T")
@@ -35,7 +35,7 @@ class Readers:
         self._threads = ThreadPoolExecutor(count, f"store-{use}")
         self._places = asyncio.Semaphore(count)
         self._loads = asyncio.Semaphore(1)
-        self._idle: queue.SimpleQueue[Connection] = queue.SimpleQueue()
+        self._idle: queue.SimpleQueue[SqliteConnection] = queue.SimpleQueue()
         self._is_open = False
 
     # --- On the event loop ------------------------------------------------------------------
@@ -96,7 +96,7 @@ class Readers:
 
     def connect(self) -> None:
         for _ in range(self._count):
-            connection = Connection(self._path, mode="ro")
+            connection = SqliteConnection(self._path, mode="ro")
             if self._seconds is not None:
                 connection.raw.set_progress_handler(connection.is_late, STEPS_BETWEEN_LOOKS)
             self._idle.put(connection)
@@ -129,13 +129,13 @@ class Readers:
                 step = advanced(steps, reader.execute(step))
             return step[0]
 
-    def _snapshot_opened(self) -> Connection:
-        reader = Connection(self._path, mode="ro")
+    def _snapshot_opened(self) -> SqliteConnection:
+        reader = SqliteConnection(self._path, mode="ro")
         reader.raw.execute("BEGIN")
         return reader
 
     @contextlib.contextmanager
-    def _reader(self) -> Iterator[Connection]:
+    def _reader(self) -> Iterator[SqliteConnection]:
         """As many readers as reading threads: one is always there."""
         reader = self._idle.get_nowait()
         reader.until = None if self._seconds is None else time.monotonic() + self._seconds

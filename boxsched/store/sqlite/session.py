@@ -9,7 +9,7 @@ from typing import TypeVar
 from boxsched.errors import StoreAway
 from boxsched.store.blocks import Block, Row, Steps
 from boxsched.store.file_lock import FileLock
-from boxsched.store.sqlite.connection import Connection, worded
+from boxsched.store.sqlite.connection import SqliteConnection, worded
 from boxsched.store.sqlite.errors import translated
 
 T = TypeVar("T")
@@ -18,7 +18,7 @@ T = TypeVar("T")
 class Session:
     dialect = "sqlite"
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: SqliteConnection) -> None:
         self._connection = connection
         self.raw = connection.raw
 
@@ -47,7 +47,7 @@ def session(path: Path, *, writing: bool) -> Iterator[Session]:
         raise StoreAway(f"there is no database {path}{_absolute(path)}")
     try:
         with locked(path) if writing else contextlib.nullcontext():
-            connection = Connection(path, mode="rw" if writing else "ro")
+            connection = SqliteConnection(path, mode="rw" if writing else "ro")
             with contextlib.closing(connection.raw) as raw:
                 raw.execute("PRAGMA cache_size = -65536")  # reads go over the whole file
                 raw.execute("PRAGMA temp_store = MEMORY")

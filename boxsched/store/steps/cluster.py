@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from boxsched.model import WorkerId
-from boxsched.protocol.workers import Connection
+from boxsched.protocol.workers import WorkerConnection
 from boxsched.store.blocks import Row, Steps, load
 from boxsched.store.mapping import mapper
 from boxsched.store.records import NodeInfo, ShardHead
@@ -44,7 +44,7 @@ def drop_old_nodes(away: Sequence[str], seconds: float) -> Steps[list[str]]:
     if not found:
         return []
     for worker, number in (yield _SQL["own_workers"].rows(found)):
-        yield from workers.forget_worker(Connection(WorkerId(worker), number))
+        yield from workers.forget_worker(WorkerConnection(WorkerId(worker), number))
     for (name,) in found:
         yield _SQL["forget_node"](name=name)
     return [name for (name,) in found]

@@ -10,7 +10,7 @@ from boxsched.model import WorkerId
 from boxsched.protocol.assignments import Assignment
 from boxsched.protocol.reasons import AGAIN, WAITS_AGAIN
 from boxsched.protocol.shards import Box
-from boxsched.protocol.workers import BoxRow, Connected, Connection, NewWorker, Pulse
+from boxsched.protocol.workers import BoxRow, Connected, NewWorker, Pulse, WorkerConnection
 from boxsched.store import rows
 from boxsched.store.blocks import Steps, load
 from boxsched.store.errors import BoundToAnother, NoPlace, NotYet
@@ -63,7 +63,7 @@ def connect_worker(new: NewWorker) -> Steps[Connected]:
     worker, number = written[0]
     boxes = yield from _boxes(WorkerId(worker), new.box_types)
     shard = yield _SQL["shard_of_organization"](organization=new.organization)
-    return Connected(Connection(WorkerId(worker), number), shard[0][0], boxes)
+    return Connected(WorkerConnection(WorkerId(worker), number), shard[0][0], boxes)
 
 
 def _find(new: NewWorker) -> Steps[tuple[int, bool] | None]:
@@ -128,12 +128,12 @@ def _boxes(worker: WorkerId, box_types: Sequence[str]) -> Steps[tuple[BoxRow, ..
     return tuple(box for box in boxes if (box.ordinal, box.box_type) in asked)
 
 
-def disconnect_workers(connections: Sequence[Connection]) -> Steps[None]:
+def disconnect_workers(connections: Sequence[WorkerConnection]) -> Steps[None]:
     yield _SQL["disconnect_workers"].rows(_rows(connections))
 
 
 def beat(
-    connections: Sequence[Connection],
+    connections: Sequence[WorkerConnection],
     lost_after: float | None,
     problems: Mapping[WorkerId, str],
 ) -> Steps[set[WorkerId]]:
@@ -144,7 +144,7 @@ def beat(
     return {WorkerId(row[0]) for row in alive}
 
 
-def forget_worker(connection: Connection) -> Steps[bool]:
+def forget_worker(connection: WorkerConnection) -> Steps[bool]:
     worker, number = connection.worker, connection.number
     if not (yield _SQL["gone_worker"](worker=worker, connection=number)):
         return False
@@ -153,7 +153,7 @@ def forget_worker(connection: Connection) -> Steps[bool]:
     return True
 
 
-def _rows(connections: Sequence[Connection]) -> list[tuple[int, int]]:
+def _rows(connections: Sequence[WorkerConnection]) -> list[tuple[int, int]]:
     """By their ids: so two statements never wait for each other's rows in a circle."""
     return sorted({(each.worker, each.number) for each in connections})
 
