@@ -57,6 +57,7 @@ class NewWorkload:
     rebuild_of: WorkloadId | None = None
     build: WorkloadId | None = None  # the build that a deploy or a session takes its code from
     public_key: str | None = None
+    from_fork: bool = False  # its code is of a fork: its jobs get no secrets
     idempotency: IdempotencyKey | None = None
 
     @property

@@ -7,6 +7,7 @@ TABLES = (
     "leadership",
     "organization",
     "project",
+    "secret",
     "workload",
     "job",
     "worker",

@@ -30,7 +30,8 @@ _SERVICE: Mapping[str, tuple[str, ...]] = {
     "workload_shown": ("SELECT",),
 }
 SECRETS: Mapping[str, frozenset[str]] = {
-    "project": frozenset({"webhook_secret"}),
+    "project": frozenset({"webhook_secret", "git_credentials"}),
+    "secret": frozenset({"sealed"}),
     "token": frozenset({"digest"}),
     "page_session": frozenset({"digest"}),
 }

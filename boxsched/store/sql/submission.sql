@@ -49,19 +49,21 @@ SELECT CAST(
   FROM v JOIN job_history AS h ON h.project = v.project AND h.job_name = v.job_name;
 
 -- name: insert_workloads
--- New workloads, registered.
+-- New workloads, registered. What repeats or takes the code of one of a fork is of a fork, too.
 -- returns: nothing
 WITH v(
     id, project, number, kind, lane, branch, tag, server, commit_hash, message, author,
-    priority, cancellation, fail_fast, boxes, rebuild_of, build, public_key, created_at
+    priority, cancellation, fail_fast, boxes, rebuild_of, build, public_key, created_at,
+    from_fork
 ) AS (VALUES (
     :id, :project, :number, :kind, :lane, :branch, :tag, :server, :commit_hash, :message, :author,
-    :priority, :cancellation, :fail_fast, :boxes, :rebuild_of, :build, :public_key, :created_at
+    :priority, :cancellation, :fail_fast, :boxes, :rebuild_of, :build, :public_key, :created_at,
+    :from_fork
 ))
 INSERT INTO workload (
     id, project, number, kind, lane, branch, tag, server, commit_hash, message, author,
     priority, cancellation, fail_fast, boxes, rebuild_of, build, public_key, created_at, state,
-    repository
+    repository, from_fork
 )
 SELECT v.id, v.project, v.number, v.kind, CAST(v.lane AS text), CAST(v.branch AS text),
        CAST(v.tag AS text), CAST(v.server AS text), CAST(v.commit_hash AS text),
@@ -73,7 +75,12 @@ SELECT v.id, v.project, v.number, v.kind, CAST(v.lane AS text), CAST(v.branch AS
             WHERE source.id = CAST(v.build AS bigint) AND source.repository = ''
        ) THEN '' ELSE
            coalesce((SELECT repository FROM project WHERE project.id = v.project), '')
-       END
+       END,
+       v.from_fork OR EXISTS (
+           SELECT 1 FROM workload AS source
+            WHERE source.id IN (CAST(v.build AS bigint), CAST(v.rebuild_of AS bigint))
+              AND source.from_fork
+       )
   FROM v WHERE v.id IS NOT NULL;
 
 -- name: insert_jobs

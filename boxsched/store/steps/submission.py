@@ -261,6 +261,7 @@ def _workload_row(new: NewWorkload, done: Submitted) -> Row:
         new.build,
         new.public_key,
         new.created_at,
+        new.from_fork,
     )
 
 
