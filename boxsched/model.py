@@ -20,6 +20,7 @@ MAX_NAME_CHARACTERS = 255
 MAX_GLOB_CHARACTERS = 16_384  # of a project's patterns together: matched in milliseconds
 DEFAULT_TIMEOUT_SECONDS = 3_600
 MAX_BOXES = 1_000_000  # of a plan, and of a project's share
+MAX_PAUSES = 1_000  # at once, of an organization
 MAX_STOP_GRACE_SECONDS = 3_600.0  # a worker must end a stopped job within this time
 
 _JOB_BITS = 10
@@ -86,6 +87,11 @@ def lane_key(
     if kind is Kind.DEPLOY:
         return f"{project}/server/{server}"
     return f"{project}/tag/{tag}" if tag is not None else f"{project}/branch/{branch}"
+
+
+def lane_project(lane: str) -> ProjectId:
+    """The project of a lane, from the lane's name."""
+    return ProjectId(int(lane.partition("/")[0]))
 
 
 class Policy(enum.StrEnum):

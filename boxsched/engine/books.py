@@ -17,7 +17,7 @@ from boxsched.model import (
     job_workload,
 )
 from boxsched.protocol.inbox import SubmitJob
-from boxsched.protocol.shards import Organization
+from boxsched.protocol.shards import Organization, Pause
 from boxsched.protocol.workers import Pulse
 from boxsched.scheduling import JobAsk, QueueRules, Scheduler
 from boxsched.states import JobState, Result, State, StopCause
@@ -64,6 +64,8 @@ class LiveWorkload:
     commit: str | None = None  # what its jobs found checked out
     reason: str | None = None  # why it failed, or is stopped (``causes``)
     promise: float | None = None  # the first time that was reserved for it as the head
+    priority: int | None = None  # another one than it was submitted with
+    spared: bool = False  # no strategy cancels or stops it any more
 
 
 @attrs.define(eq=False)
@@ -96,6 +98,7 @@ class Books:
         self.names: dict[WorkerId, str] = {}
         self.problems: dict[WorkerId, str] = {}  # why a worker can begin no jobs
         self.connections: dict[WorkerId, int] = {}  # the newest of each worker
+        self.pauses: dict[str, Pause] = {}
         self.latest = 0.0  # no time of this shard is later
         # Equal jobs share one tuple: a million waiting workloads have few different ones.
         self._job_tuples: dict[tuple[SubmitJob, ...], tuple[SubmitJob, ...]] = {}

@@ -11,7 +11,7 @@ def superseded(books: Books, newer: WorkloadId, strategy: str) -> str:
     """The reason of a workload that the registration of ``newer`` canceled or stopped."""
     live = books.workloads[newer]
     project = books.projects.get(live.project, "")
-    return f"superseded by {project}#{live.number} (cancellation: {strategy})"
+    return f"superseded by {project}#{live.number} ({strategy})"
 
 
 def refused(asked: int) -> str:

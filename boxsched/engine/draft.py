@@ -11,6 +11,8 @@ from boxsched.protocol.batches import (
     Event,
     InboxEntry,
     JobChange,
+    LaneChange,
+    PauseOver,
     WorkloadChange,
 )
 from boxsched.states import State
@@ -28,11 +30,13 @@ class Draft:
         self._retired: dict[BoxId, None] = {}
         self._freed_at = now  # grows a little with each Box, so that they stay in order
         self._durations: dict[tuple[ProjectId, str], DurationChange] = {}
+        self._lanes: dict[str, LaneChange] = {}
+        self._pauses_over: dict[str, PauseOver] = {}
 
     @property
     def empty(self) -> bool:
         rows = (self._workloads, self._jobs, self._freed, self._taken, self._gone, self._retired)
-        return not any(rows) and not self._durations
+        return not any(rows) and not (self._durations or self._lanes or self._pauses_over)
 
     # --- Workloads and jobs: as they are when the batch is made -----------------------------
 
@@ -44,6 +48,12 @@ class Draft:
 
     def duration(self, change: DurationChange) -> None:
         self._durations[change.project, change.job_name] = change
+
+    def lane(self, change: LaneChange) -> None:
+        self._lanes[change.lane] = change
+
+    def pause_over(self, over: PauseOver) -> None:
+        self._pauses_over[over.name] = over
 
     # --- Boxes: as they are now -------------------------------------------------------------
 
@@ -91,7 +101,7 @@ class Draft:
             row = WorkloadChange(
                 live.id, live.state, live.result, live.stop_cause,
                 live.queued_at, live.started_at, live.finished_at, live.commit, live.reason,
-                live.promise,
+                live.promise, live.priority, live.spared,
             )  # fmt: skip
             (ended if live.state is State.FINISHED else going).append(row)
         jobs = tuple(
@@ -115,6 +125,8 @@ class Draft:
             retired=tuple(self._retired),
             durations=tuple(self._durations.values()),
             events=tuple(events),
+            lanes=tuple(self._lanes.values()),
+            pauses_over=tuple(self._pauses_over.values()),
         )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import attrs
 
 from boxsched.clock import Clock
-from boxsched.engine import turn
+from boxsched.engine import pauses, turn
 from boxsched.engine.books import Books
 from boxsched.engine.caution import COMMANDS_A_TURN, said, set_aside
 from boxsched.engine.decided import Decided
@@ -218,14 +218,15 @@ class Engine:
         now = max(self._clock.now(), self.books.latest)
         overdue = self._deadlines.overdue(self.books, self._clock.monotonic())
         reports = self._intake.reports(settled=not self._unsettled)
-        if not (entries or reports or overdue or sights or self._unsettled):
+        over = pauses.over(self.books, now)
+        if not (entries or reports or overdue or sights or over or self._unsettled):
             return False
         began = self._clock.monotonic()
         taken = read(entries)
         # Another node's clock may be ahead: nothing is queued before it was created.
         now = max([now, *(c.created_at for c in taken.commands if isinstance(c, inbox.Submit))])
         self.books.latest = now
-        alone = not (reports or overdue or sights or self._unsettled)
+        alone = not (reports or overdue or sights or over or self._unsettled)
         out = Outcomes(self.books, now, self._batch + 1)
         try:
             for entry, error in taken.unreadable:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from boxsched import discarding
+from boxsched.engine import pauses
 from boxsched.engine.books import Books, BoxBook, LiveJob, LiveWorkload
 from boxsched.model import (
     BoxId,
@@ -65,6 +66,11 @@ class Loading:
         for project in state.projects:
             books.projects[project.id] = project.name
             books.core.apply(ProjectLimited(project.id, project.max_boxes), 0.0)
+        for pause in state.pauses:
+            books.pauses[pause.name] = pause
+            books.core.apply(pauses.event(pause), 0.0)
+        for lane, superseded in state.superseded.items():
+            books.core.restore_lane(lane, superseded)
         for box in sorted(state.boxes, key=lambda b: (b.freed_at, b.id)):
             _add_box(books, box)
         books.durations.update(state.durations)
@@ -131,16 +137,17 @@ def _restore(
         loaded.id, loaded.project, loaded.number, loaded.kind,
         loaded.branch, loaded.tag, loaded.server, specs, loaded.state, None,
         loaded.stop_cause, loaded.queued_at, loaded.started_at, reason=loaded.reason,
-        promise=loaded.promise,
+        promise=loaded.promise, spared=loaded.spared,
     )  # fmt: skip
     books.workloads[live.id] = live
     submit = Submit(
         live.id, live.kind, live.project, live.branch,
         lane_key(live.kind, live.project, live.branch, live.tag, live.server),
         loaded.priority, loaded.created_at, asks, Cancellation.NONE, loaded.fail_fast,
+        automatic=loaded.automatic,
     )  # fmt: skip
     if loaded.started_at is None:
-        books.core.restore(submit, live.state, promise=live.promise)
+        books.core.restore(submit, live.state, promise=live.promise, spared=live.spared)
         return
     live.running = [_live_job(live.id, index, job) for index, job in enumerate(loaded.jobs)]
     held = [job.box if job.state is not JobState.FINISHED else None for job in live.running]
@@ -150,8 +157,9 @@ def _restore(
     failed = any(job.result not in (None, Result.PASSED) for job in live.running)
     again = {job_index(job.id): job.given_at for job in live.running if job.given_at is not None}
     books.core.restore(
-        submit, live.state, loaded.started_at, held, failed, loaded.stop_cause, given_again=again
-    )
+        submit, live.state, loaded.started_at, held, failed, loaded.stop_cause, given_again=again,
+        spared=live.spared,
+    )  # fmt: skip
     for job in homeless:
         assert job.box is not None
         books.core.apply(BoxRetired(job.box), 0.0)

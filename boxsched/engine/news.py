@@ -10,6 +10,7 @@ from boxsched.engine.capacity import capacity
 from boxsched.model import job_index, job_text, workload_text
 from boxsched.protocol.batches import SUBMISSION_SET_ASIDE, Event, InboxEntry
 from boxsched.protocol.inbox import Resolve, Submit
+from boxsched.protocol.shards import Pause
 
 _encode = msgspec.json.Encoder().encode
 MESSAGE_CHARACTERS = 500  # of a commit's message, in an event; the workload has all of it
@@ -120,6 +121,34 @@ class News:
             result=command.result,
             by=command.by,
             note=command.note,
+        )
+
+    def prioritized(self, live: LiveWorkload, by: str, note: str) -> None:
+        self._workload(live, "workload.prioritized", priority=live.priority, by=by, note=note)
+
+    def spared(self, live: LiveWorkload) -> None:
+        """No strategy cancels or stops the build any more."""
+        self._workload(live, "workload.spared", spared=True)
+
+    def paused(self, pause: Pause) -> None:
+        """A pause begins, or replaces the one of its name."""
+        self._pause("pause.set", pause, pause.by, note=pause.note, automatic=pause.automatic)
+
+    def resumed(self, pause: Pause, by: str | None) -> None:
+        """``by``: who ended the pause; None: it had an end."""
+        self._pause("pause.ended", pause, by)
+
+    def _pause(self, type_: str, pause: Pause, by: str | None, **values: Any) -> None:
+        project = pause.project and self._books.projects.get(pause.project)
+        self._add(
+            type_,
+            name=pause.name,
+            project=project,
+            branch=pause.branch,
+            server=pause.server,
+            until=pause.until and rfc3339(pause.until),
+            by=by,
+            **values,
         )
 
     def worker(self, what: str, worker: int, **values: Any) -> None:

@@ -17,9 +17,10 @@ from boxsched.model import (
     WorkloadId,
     job_id,
     job_index,
+    lane_project,
     workload_text,
 )
-from boxsched.protocol.batches import DurationChange
+from boxsched.protocol.batches import DurationChange, LaneChange
 from boxsched.protocol.inbox import JobFinished
 from boxsched.protocol.reasons import LOST, waits_again
 from boxsched.protocol.workers import WorkerConnection
@@ -60,7 +61,8 @@ class Outcomes:
         self.queued_seconds: list[float] = []  # how long each admitted workload was queued
         self.ran_seconds = 0.0  # of all jobs that ended, as measured
         self.asked_by = ""  # who asked for the stop that is being applied
-        self.strategy = ""  # the cancellation strategy of the build that is being registered
+        self.note = ""  # on what is asked
+        self.strategy = ""  # what the workload that is being registered does to earlier ones
 
     def decide(self, event: core.Event) -> None:
         self.carry_out(self.books.core.apply(event, self.now))
@@ -88,9 +90,23 @@ class Outcomes:
                     self._stop_jobs(self._touch(decision.workload), decision)
                 case core.Canceled():
                     self._canceled(self._touch(decision.workload), decision)
+                case core.Spared():
+                    live = self._touch(decision.workload)
+                    live.spared = True
+                    self.news.spared(live)
+                case core.LaneCounted():
+                    self._lane_counted(decision)
+                case core.Prioritized():
+                    live = self._touch(decision.workload)
+                    live.priority = decision.priority
+                    self.news.prioritized(live, self.asked_by, self.note)
                 case core.Refused():
                     live = self._touch(decision.workload)
                     self._never_runs(live, "limit", causes.refused(len(live.jobs)))
+
+    def _lane_counted(self, decision: core.LaneCounted) -> None:
+        lane = str(decision.lane)
+        self.draft.lane(LaneChange(lane, lane_project(lane), decision.superseded))
 
     def _touch(self, id_: WorkloadId) -> LiveWorkload:
         live = self.books.workloads[id_]

@@ -2,7 +2,7 @@
 
 from boxsched.engine.books import LiveWorkload
 from boxsched.engine.outcomes import Outcomes
-from boxsched.model import Cancellation, Kind, ProjectId, WorkloadId, lane_key
+from boxsched.model import Cancellation, Kind, ProjectId, ServerQueue, WorkloadId, lane_key
 from boxsched.protocol.inbox import CommitFixed, ProjectSet, Stop, Submit
 from boxsched.scheduling import interface as core
 
@@ -16,13 +16,16 @@ def submit(out: Outcomes, command: Submit) -> None:
     )  # fmt: skip
     out.books.workloads[live.id] = live
     out.news.registered(live, command)
-    out.strategy = command.cancellation
+    out.strategy = (
+        f"queue: {command.queue}" if command.automatic else f"cancellation: {command.cancellation}"
+    )
     out.decide(
         core.Submit(
             live.id, kind, project, command.branch,
             lane_key(kind, project, command.branch, command.tag, command.server),
             command.priority, command.created_at, asks,
-            Cancellation(command.cancellation), command.fail_fast,
+            Cancellation(command.cancellation), command.fail_fast, command.spare_after,
+            command.automatic, ServerQueue(command.queue),
         )
     )  # fmt: skip
 

@@ -1,13 +1,13 @@
 """One turn: everything that came in since the last one, applied as one instant of the shard.
 
-Each kind of step has its module: requests (``submissions``, ``resolving``), attempts that begin and
-end (``endings``), workers that connect, leave and fall silent (``absence``). ``outcomes.Outcomes``
-collects the changes for the batch that commits them.
+Each kind of step has its module: requests (``submissions``, ``resolving``, ``pauses``), attempts
+that begin and end (``endings``), workers that connect, leave and fall silent (``absence``).
+``outcomes.Outcomes`` collects the changes for the batch that commits them.
 """
 
 from collections.abc import Iterable
 
-from boxsched.engine import absence, endings, resolving, submissions
+from boxsched.engine import absence, endings, pauses, resolving, submissions
 from boxsched.engine.limits import NOTHING_OVERDUE, Overdue
 from boxsched.engine.outcomes import Outcomes
 from boxsched.engine.watch import NOTHING_SEEN, Sights
@@ -16,8 +16,11 @@ from boxsched.protocol.inbox import (
     BoxesSet,
     Command,
     CommitFixed,
+    PauseEnded,
+    PauseSet,
     ProjectSet,
     Reports,
+    Reprioritize,
     Resolve,
     Stop,
     Submit,
@@ -49,6 +52,12 @@ def run(
                 submissions.submit(out, command)
             case Stop():
                 submissions.stop(out, command)
+            case Reprioritize():
+                pauses.reprioritize(out, command)
+            case PauseSet():
+                pauses.begin(out, command)
+            case PauseEnded():
+                pauses.end(out, command)
             case Resolve():
                 resolving.apply(out, command)
             case ProjectSet():
@@ -59,4 +68,5 @@ def run(
                 absence.connected(out, command)
             case WorkerForgotten():
                 absence.forget(out, command)
+    pauses.end_those_over(out)
     out.settle()

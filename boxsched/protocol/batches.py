@@ -54,6 +54,8 @@ class WorkloadChange:
     commit: str | None = None  # the commit that its jobs found, if none was asked for
     reason: str | None = None  # why it failed, was stopped or canceled, for a person
     promise: float | None = None  # the first time that was reserved for it at the queue's head
+    priority: int | None = None  # another one than it was submitted with
+    spared: bool = False  # no strategy cancels or stops it any more
 
 
 @attrs.frozen
@@ -96,6 +98,23 @@ class DurationChange:
     job_name: str
     recent: tuple[float, ...]
     expected_seconds: float
+
+
+@attrs.frozen
+class LaneChange:
+    """How many builds of a lane were superseded since one of it last ended by itself."""
+
+    lane: str
+    project: ProjectId
+    superseded: int
+
+
+@attrs.frozen
+class PauseOver:
+    """A pause that ended by itself, at the time that it was set to end."""
+
+    name: str
+    until: float
 
 
 @attrs.frozen
@@ -144,6 +163,8 @@ class Batch:
     durations: tuple[DurationChange, ...]
     events: tuple[Event, ...]
     set_aside: tuple[SetAside, ...] = ()  # those of ``inbox`` that are not applied
+    lanes: tuple[LaneChange, ...] = ()
+    pauses_over: tuple[PauseOver, ...] = ()
 
 
 @attrs.frozen

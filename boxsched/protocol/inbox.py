@@ -38,6 +38,9 @@ class Submit(msgspec.Struct, array_like=True, frozen=True):
     cancellation: str
     fail_fast: bool
     jobs: tuple[SubmitJob, ...]
+    spare_after: int | None = None  # ``model.CancellationRule``
+    automatic: bool = False  # a deploy that nobody asked for
+    queue: str = "all"  # of its server (``model.ServerQueue``)
 
 
 class Stop(msgspec.Struct, array_like=True, frozen=True):
@@ -45,6 +48,39 @@ class Stop(msgspec.Struct, array_like=True, frozen=True):
 
     workload: int
     by: str  # the name of the person or token that asks, to be shown (``api.auth.asker``)
+
+
+class Reprioritize(msgspec.Struct, array_like=True, frozen=True):
+    """Someone gives a waiting workload another priority; kind ``reprioritize``."""
+
+    workload: int
+    priority: int
+    by: str
+    note: str
+
+
+class PauseSet(msgspec.Struct, array_like=True, frozen=True):
+    """A pause begins, or replaces the one of its name; kind ``pause``. The store has it already.
+
+    Times are seconds since 1970.
+    """
+
+    name: str
+    project: int | None
+    branch: str | None
+    server: str | None
+    automatic: bool
+    note: str
+    by: str
+    since: float
+    until: float | None
+
+
+class PauseEnded(msgspec.Struct, array_like=True, frozen=True):
+    """Someone ends a pause; kind ``resume``. The store has forgotten it already."""
+
+    name: str
+    by: str
 
 
 class Resolution(enum.StrEnum):
@@ -155,6 +191,9 @@ class Reload(msgspec.Struct, array_like=True, frozen=True):
 Command = (
     Submit
     | Stop
+    | Reprioritize
+    | PauseSet
+    | PauseEnded
     | Resolve
     | ProjectSet
     | BoxesSet
@@ -168,6 +207,9 @@ RESOLVE = "resolve"
 KINDS: dict[str, type[Command]] = {
     "submit": Submit,
     "stop": Stop,
+    "reprioritize": Reprioritize,
+    "pause": PauseSet,
+    "resume": PauseEnded,
     RESOLVE: Resolve,
     "project": ProjectSet,
     "boxes": BoxesSet,

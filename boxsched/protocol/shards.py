@@ -70,6 +70,22 @@ class Box:
     job_name: str | None = None
 
 
+@attrs.frozen
+class Pause:
+    """A pause (docs/scheduling.md, "Pauses"). Times are seconds since 1970; ``until``: when it ends
+    by itself, None: never."""
+
+    name: str
+    project: ProjectId | None
+    branch: str | None
+    server: str | None
+    automatic: bool
+    note: str
+    by: str
+    since: float
+    until: float | None
+
+
 class LoadedJob(NamedTuple):
     """A job of an unfinished workload, as a new leader loads it.
 
@@ -111,6 +127,8 @@ class LoadedWorkload(NamedTuple):
     jobs: tuple[LoadedJob, ...]
     reason: str | None = None
     promise: float | None = None
+    automatic: bool = False
+    spared: bool = False
 
 
 @attrs.frozen
@@ -129,6 +147,8 @@ class ShardState:
     boxes: tuple[Box, ...]
     durations: Mapping[tuple[ProjectId, str], tuple[float, ...]]
     pulses: tuple[Pulse, ...]
+    pauses: tuple[Pause, ...] = ()
+    superseded: Mapping[str, int] = attrs.field(factory=dict)  # by lane: ``LaneChange``
 
 
 class ShardLoading(Protocol):

@@ -15,9 +15,11 @@ SETTLED = frozenset(
     {
         "box_worker_ordinal_box_type_key",
         "job_history_pkey",
+        "lane_count_pkey",
         "meta_pkey",
         "node_name_key",
         "page_session_pkey",
+        "pause_pkey",
         "project_name",
         "shard_pkey",
         "token_digest_key",

@@ -159,6 +159,11 @@ class Workload:
     build: WorkloadId | None
     public_key: str | None
     reason: str | None = None  # why it failed, was stopped or canceled, for a person
+    automatic: bool = False  # a deploy that nobody asked for
+    rollback: bool = False  # a deploy of a build that is older than what was live
+    from_fork: bool = False  # it runs what a stranger wrote: it gets no secrets
+    compare_url: str | None = None  # the code host's page of the changes
+    event_at: float | None = None  # when the code host says that it happened
     jobs: tuple[Job, ...] = ()  # empty in lists, unless asked for
 
 

@@ -8,7 +8,7 @@ import msgspec
 from boxsched.model import Cancellation, Kind, Policy
 from boxsched.protocol.assignments import Assignment
 from boxsched.protocol.batches import StoredEvent
-from boxsched.protocol.shards import Box, LoadedJob, LoadedWorkload, Organization, Project
+from boxsched.protocol.shards import Box, LoadedJob, LoadedWorkload, Organization, Pause, Project
 from boxsched.protocol.workers import BoxRow, Pulse
 from boxsched.states import JobState, Result, State, StopCause
 from boxsched.store.blocks import load
@@ -86,6 +86,9 @@ workload = mapper(
     fail_fast=bool,
     state=STATES,
     result=RESULTS,
+    automatic=bool,
+    rollback=bool,
+    from_fork=bool,
 )
 job = mapper(
     Job,
@@ -131,4 +134,13 @@ loaded_workload = mapper(
     fail_fast=bool,
     state=STATES,
     stop_cause=CAUSES,
+    automatic=bool,
+    spared=bool,
+)
+pause = mapper(
+    Pause,
+    _LEADING["load_pauses"].returns,
+    load("pauses.sql")["pauses"].returns,
+    columns_of={"by": "set_by"},
+    automatic=bool,
 )

@@ -20,8 +20,8 @@ from boxsched.errors import StoreAway
 from boxsched.model import JobId, ProjectId, WorkerId, WorkloadId
 from boxsched.protocol.assignments import Assignment
 from boxsched.protocol.batches import Batch, Committed, InboxEntry, StoredEvent
-from boxsched.protocol.inbox import Resolve, Stop
-from boxsched.protocol.shards import Box, Organization, Project, ShardLoading
+from boxsched.protocol.inbox import Reprioritize, Resolve, Stop
+from boxsched.protocol.shards import Box, Organization, Pause, Project, ShardLoading
 from boxsched.protocol.workers import Connected, NewWorker, Pulse, WorkerConnection
 from boxsched.states import JobState
 from boxsched.store.driver import Driver
@@ -50,6 +50,7 @@ from boxsched.store.steps import (
     loading,
     logs,
     pages,
+    pauses,
     projects,
     reads,
     sessions,
@@ -252,7 +253,11 @@ class Store:
         return await self._driver.serving.write(submission.sweep_keys, after, older_than, limit)
 
     async def ask_once(
-        self, command: Stop | Resolve, workload: WorkloadId, number: int, key: IdempotencyKey
+        self,
+        command: Stop | Resolve | Reprioritize,
+        workload: WorkloadId,
+        number: int,
+        key: IdempotencyKey,
     ) -> Submitted | KeyTaken:
         """Put a command about that workload into the inbox and keep its key, in one transaction."""
         return await self._driver.serving.write(submission.ask_once, command, workload, number, key)
@@ -267,6 +272,21 @@ class Store:
     async def append_log(self, chunks: Sequence[tuple[JobId, int, int, bytes]]) -> None:
         """Append (job, attempt, offset, bytes); one already there (same offset) changes nothing."""
         await self._driver.serving.write(logs.append_log, chunks)
+
+    # --- Pauses ----------------------------------------------------------------------------
+
+    async def put_pause(self, pause: Pause) -> None:
+        """Begin the pause, or replace the one of its name, and tell the leader. Raises Conflict
+        beyond MAX_PAUSES."""
+        await self._driver.serving.write(pauses.put_pause, pause)
+
+    async def drop_pause(self, name: str, by: str) -> bool:
+        """End the pause and tell the leader; False if there is none of that name."""
+        return await self._driver.serving.write(pauses.drop_pause, name, by)
+
+    async def pauses(self) -> list[Pause]:
+        """All of them, by name."""
+        return await self._driver.reading.read(pauses.pauses)
 
     # --- The engine ------------------------------------------------------------------------
 

@@ -22,5 +22,7 @@ TABLES = (
     "token",
     "node",
     "lineage",
+    "lane_count",
+    "pause",
 )
-VIEWS = ("shown_workload", "workload_shown")
+VIEWS = ("shown_workload", "workload_shown", "workload_row")

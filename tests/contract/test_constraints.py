@@ -7,7 +7,8 @@ import pytest
 
 from boxsched.errors import Fenced, OutcomeUnknown
 from boxsched.model import JobId
-from boxsched.protocol.batches import DurationChange
+from boxsched.protocol.batches import DurationChange, LaneChange
+from boxsched.protocol.shards import Pause
 from boxsched.store.blocks import Steps, parsed
 from boxsched.store.constraints import RACES, SETTLED
 from boxsched.store.errors import InvariantRefused
@@ -18,6 +19,7 @@ from boxsched.store.schema import SCHEMA_VERSION
 from tests.contract.conftest import Place, PostgresPlace
 from tests.contract.postgres_sessions import asked
 from tests.contract.test_uses import driver_of
+from tests.contract.test_versions import older_schema
 from tests.contract.world import NOW, Leader, build, key, loaded, worker
 
 _COPY = {
@@ -37,6 +39,10 @@ _COPY = {
     "inbox": "INSERT INTO inbox SELECT * FROM inbox",
     "lineage": "INSERT INTO lineage SELECT * FROM lineage",
 }
+_PAUSE = """INSERT INTO pause (
+    organization, name, project, branch, server, automatic, note, set_by, since
+)
+VALUES ({})"""
 _WORKLOAD = """INSERT INTO workload (
     id, project, number, kind, lane, branch, priority, cancellation, fail_fast, boxes, state,
     created_at, queued_at
@@ -64,6 +70,12 @@ OURS = {
         "INSERT INTO job_history (project, job_name, recent, expected_seconds)"
         " VALUES (77, 'j', '[]', 1)"
     ),
+    "lane_count_project_fkey": (
+        "INSERT INTO lane_count (lane, project, superseded) VALUES ('77/branch/x', 77, 1)"
+    ),
+    "lane_count_superseded_check": (
+        "INSERT INTO lane_count (lane, project, superseded) VALUES ('1/branch/x', 1, 0)"
+    ),
     "leadership_shard_fkey": (
         "INSERT INTO leadership (shard, epoch, batch, node) VALUES (77, 1, 1, 'n')"
     ),
@@ -81,6 +93,10 @@ OURS = {
     "organization_shard": (
         "INSERT INTO organization (id, name, policy, shard) VALUES (2, 'other', 'strict', 1)"
     ),
+    "pause_check": _PAUSE.format("1, 'p', 1, 'b', 's', TRUE, '', '', 0"),
+    "pause_check1": _PAUSE.format("1, 'p', NULL, 'b', NULL, TRUE, '', '', 0"),
+    "pause_organization_fkey": _PAUSE.format("77, 'p', NULL, NULL, NULL, TRUE, '', '', 0"),
+    "pause_project_fkey": _PAUSE.format("1, 'p', 77, NULL, NULL, TRUE, '', '', 0"),
     "project_max_boxes_check": "UPDATE project SET max_boxes = -1",
     "project_organization_fkey": "UPDATE project SET organization = 77",
     "token_max_workers_check": "UPDATE token SET max_workers = 0",
@@ -90,7 +106,7 @@ OURS = {
     "worker_organization_fkey": "UPDATE worker SET organization = 77",
     "worker_stop_grace_check": "UPDATE worker SET stop_grace = -1",
     "worker_state_check": "UPDATE worker SET state = 'nonsense'",
-    "workload_boxes_check": "UPDATE workload SET boxes = 0",
+    "workload_boxes_check": "UPDATE workload SET boxes = -1",
     "workload_cancellation_check": "UPDATE workload SET cancellation = 'nonsense'",
     "workload_check": "UPDATE workload SET kind = 'nonsense'",
     "workload_check1": "UPDATE workload SET state = 'nonsense'",
@@ -199,6 +215,7 @@ async def test_what_statements_settle_themselves_nobody_meets(leader: Leader) ->
             store.put_session("d", "p", NOW),
             store.open_shards(2),
             store.connect_worker(worker("w", "default", "mac")),
+            store.put_pause(Pause("p", None, None, None, False, "note", "ann", NOW, None)),
         )
 
 
@@ -224,17 +241,23 @@ async def test_durations_that_are_there_are_replaced(leader: Leader) -> None:
     assert state.durations == {(project, "j"): (1.0, 2.0)}
 
 
+async def test_a_count_that_is_there_is_replaced(leader: Leader) -> None:
+    """``lane_count_pkey``."""
+    project = (await leader.project()).id
+    lane = f"{project}/branch/main"
+    for superseded in (1, 2):
+        await leader.commit(lanes=(LaneChange(lane, project, superseded),))
+    state = (await loaded(leader.store)).state
+    assert state is not None and state.superseded == {lane: 2}
+    await leader.commit(lanes=(LaneChange(lane, project, 0),))
+    state = (await loaded(leader.store)).state
+    assert state is not None and state.superseded == {}
+
+
 async def test_facts_that_are_there_are_replaced(place: Place) -> None:
     """``meta_pkey``: an upgrade writes them again."""
-    store = await place.open()
-    cluster = await store.cluster()
-    await place.close()
-    place.plant("UPDATE meta SET value = '4' WHERE key = 'schema'")
-    place.plant("ALTER TABLE job DROP COLUMN given_at")
-    place.plant("ALTER TABLE worker DROP COLUMN stop_grace")
-    place.plant("DROP INDEX token_revoked")
-    place.plant("ALTER TABLE token DROP COLUMN revoked_at")
-    assert await (await place.open()).cluster() == cluster
+    older_schema(place, SCHEMA_VERSION - 1)
+    assert await (await place.open()).cluster() == "abc"
     await place.close()
     with opened(place.url) as session:
         assert session.said()["schema"] == str(SCHEMA_VERSION)

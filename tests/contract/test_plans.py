@@ -93,6 +93,7 @@ TEXTS = {
     "token": "t",
     "last_scope": "s",
     "last_key": "k8",
+    "lane": "1/branch/main",
 }
 TEXT_IDS = {"token", "revoke_token", "put_token"}  # ids of tokens are texts
 WALKS = {name: block for name, block in BLOCKS.items() if name.startswith("walk_")}
@@ -118,6 +119,10 @@ def value(block: Block, name: str) -> object:
         return "t"
     if name == "project" and block.name == "find_number":
         return "p3"
+    if name == "spared":
+        return False
+    if name == "after" and block.name == "load_lanes":
+        return ""
     if name == "before":
         return WORKLOADS
     if name in ("limit", "looked"):

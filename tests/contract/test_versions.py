@@ -243,5 +243,8 @@ async def test_the_view_of_older_programs_has_the_columns_that_they_count(place:
     await place.open()
     old, new = columns(place, "shown_workload"), columns(place, "workload_shown")
     assert len(old) == 24 and new[:24] == old
+    assert len(new) == 25
+    newest = columns(place, "workload_row")
+    assert newest[:25] == new
     fields = [field.name for field in attrs.fields(Workload)]
-    assert len(new) == len(fields) - 1 and fields[-1] == "jobs"
+    assert len(newest) == len(fields) - 1 and fields[-1] == "jobs"

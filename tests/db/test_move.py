@@ -12,8 +12,8 @@ import pytest
 
 from boxsched.errors import Conflict, Fenced, Invalid
 from boxsched.model import Kind
-from boxsched.protocol.batches import DurationChange, SetAside
-from boxsched.protocol.shards import SHARD
+from boxsched.protocol.batches import DurationChange, LaneChange, SetAside
+from boxsched.protocol.shards import SHARD, Pause
 from boxsched.protocol.workers import IN_PROCESS, NewWorker
 from boxsched.store import Store, open_store
 from boxsched.store.errors import SchemaTooOld, StoreInUse
@@ -49,6 +49,9 @@ async def installation(place: SqlitePlace) -> Leader:
     await store.ask(SHARD, [("odd", ODD.encode())])
     (*_, odd) = await store.inbox(SHARD, 100)
     await leader.commit(inbox=(odd.id,), set_aside=(SetAside(odd.id, "odd", ODD, 1.5, None),))
+    await store.put_pause(Pause("p", project.id, ODD, None, False, ODD, ODD, 1.5, None))
+    lane = LaneChange(f"{project.id}/branch/{ODD}", project.id, 2)
+    await leader.commit(lanes=(lane,))
     await store.put_session("digest", "admin", 9e12)
     await store.put_node("node-1", "http://node-1", "1.0")
     await store.connect_worker(worker("other", "default", "mac"))

@@ -44,7 +44,9 @@ JOB_FOLLOWS: Mapping[str | None, frozenset[str]] = {
 }
 # What lets a deploy or a session have another attempt, as it comes next.
 ANOTHER_ATTEMPT = ("job.resolved", "job.not_begun")
-COMMIT_FIXED = "workload.commit"  # moves nothing
+COMMIT_FIXED = "workload.commit"
+# These move nothing: what waits has another priority, or is spared.
+MOVE_NOTHING = ("workload.prioritized", "workload.spared")
 STATE_AFTER: Mapping[str, str] = {
     "workload.registered": "registered",
     "workload.queued": "queued",
@@ -206,6 +208,10 @@ class Replay:
         if entry.type == COMMIT_FIXED:
             if before not in ("workload.started", "workload.stopping"):
                 yield "V3: a commit was found for what does not run"
+            return
+        if entry.type in MOVE_NOTHING:
+            if before in (None, "workload.finished"):
+                yield "V3, V4: a workload's event that may not follow the one before"
             return
         if entry.type not in WORKLOAD_FOLLOWS[before]:
             yield "V3, V4: a workload's event that may not follow the one before"

@@ -28,6 +28,7 @@ _SERVICE: Mapping[str, tuple[str, ...]] = {
     "lineage": ("SELECT", "INSERT"),
     "shown_workload": ("SELECT",),
     "workload_shown": ("SELECT",),
+    "workload_row": ("SELECT",),
 }
 SECRETS: Mapping[str, frozenset[str]] = {
     "project": frozenset({"webhook_secret", "git_credentials"}),

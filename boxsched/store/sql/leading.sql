@@ -22,6 +22,21 @@ SELECT id, name, settings, max_boxes, version, webhook_secret FROM project
  WHERE organization = :organization AND NOT deleted AND id > :after
  ORDER BY id LIMIT :limit;
 
+-- name: load_pauses
+-- An organization's pauses.
+-- returns: name, project, branch, server, automatic, note, set_by, since, until
+SELECT name, project, branch, server, automatic, note, set_by, since, until FROM pause
+ WHERE organization = :organization
+ ORDER BY name;
+
+-- name: load_lanes
+-- A page of the lanes in which builds were superseded since one ended by itself, in order.
+-- returns: lane, superseded
+SELECT lane_count.lane, lane_count.superseded
+  FROM lane_count JOIN project ON project.id = lane_count.project
+ WHERE project.organization = :organization AND lane_count.lane > :after
+ ORDER BY lane_count.lane LIMIT :limit;
+
 -- name: load_boxes
 -- A page of its workers' Boxes, by id.
 -- returns: id, worker, ordinal, box_type, retired, job, last_project, last_branch, freed_at
@@ -41,12 +56,12 @@ SELECT id, workload FROM inbox
 -- name: load_workloads
 -- A page of its unfinished workloads, by id; the last column is how many jobs each has.
 -- returns: id, project, number, kind, branch, tag, server, priority, cancellation, fail_fast,
--- state, created_at, queued_at, started_at, stop_cause, reason, promise, boxes
+-- state, created_at, queued_at, started_at, stop_cause, reason, promise, automatic, spared, boxes
 SELECT workload.id, workload.project, workload.number, workload.kind, workload.branch,
        workload.tag, workload.server, workload.priority, workload.cancellation,
        workload.fail_fast, workload.state, workload.created_at, workload.queued_at,
        workload.started_at, workload.stop_cause, workload.reason, workload.promise,
-       workload.boxes
+       workload.automatic, workload.spared, workload.boxes
   FROM workload JOIN project ON project.id = workload.project
  WHERE workload.finished_at IS NULL AND workload.id > :after
    AND project.organization = :organization
@@ -142,15 +157,20 @@ UPDATE workload
 -- name: change_workloads
 -- Unfinished workloads as the batch leaves them.
 -- returns: nothing
-WITH v(id, state, stop_cause, queued_at, started_at, commit_hash, reason, promise) AS (VALUES (
-    :id, :state, :stop_cause, :queued_at, :started_at, :commit_hash, :reason, :promise
+WITH v(
+    id, state, stop_cause, queued_at, started_at, commit_hash, reason, promise, priority, spared
+) AS (VALUES (
+    :id, :state, :stop_cause, :queued_at, :started_at, :commit_hash, :reason, :promise, :priority,
+    :spared
 ))
 UPDATE workload
    SET state = v.state, stop_cause = CAST(v.stop_cause AS text),
        queued_at = CAST(v.queued_at AS double precision),
        started_at = CAST(v.started_at AS double precision),
        commit_hash = coalesce(workload.commit_hash, CAST(v.commit_hash AS text)),
-       reason = CAST(v.reason AS text), promise = CAST(v.promise AS double precision)
+       reason = CAST(v.reason AS text), promise = CAST(v.promise AS double precision),
+       priority = coalesce(CAST(v.priority AS bigint), workload.priority),
+       spared = workload.spared OR v.spared
   FROM v WHERE workload.id = v.id;
 
 -- name: change_jobs
@@ -221,6 +241,27 @@ ON CONFLICT (project, job_name) DO UPDATE
 WITH v(project, job_name) AS (VALUES (:project, :job_name))
 DELETE FROM job_history
  WHERE (job_history.project, job_history.job_name) IN (SELECT v.project, v.job_name FROM v);
+
+-- name: count_lanes
+-- How many builds of these lanes were superseded since one ended by itself.
+-- returns: nothing
+WITH v(lane, project, superseded) AS (VALUES (:lane, :project, :superseded))
+INSERT INTO lane_count (lane, project, superseded)
+SELECT v.lane, v.project, v.superseded FROM v WHERE v.lane IS NOT NULL
+ON CONFLICT (lane) DO UPDATE SET superseded = excluded.superseded;
+
+-- name: forget_lanes
+-- Lanes whose count begins anew.
+-- returns: nothing
+WITH v(lane) AS (VALUES (:lane)) DELETE FROM lane_count WHERE lane IN (SELECT v.lane FROM v);
+
+-- name: end_pauses
+-- Pauses that end by themselves, unless they were set anew meanwhile.
+-- returns: nothing
+WITH v(name, until) AS (VALUES (:name, :until))
+DELETE FROM pause
+ WHERE organization = (SELECT id FROM organization WHERE shard = :shard)
+   AND (name, until) IN (SELECT v.name, v.until FROM v);
 
 -- name: insert_events
 -- Add the batch's events to the history.

@@ -1,9 +1,6 @@
 -- The sixth schema. Every new column has a default, so that a program of the fifth schema can go on
 -- beside this one during a rolling upgrade.
 
--- Whether the code of a workload is of a fork: its jobs get no secrets.
-ALTER TABLE workload ADD COLUMN from_fork BOOLEAN NOT NULL DEFAULT FALSE;
-
 -- The secrets of a project, each sealed (boxsched/secrets). ``as_file``: a job gets it as a file.
 CREATE TABLE secret (
     project BIGINT NOT NULL REFERENCES project (id) ON DELETE CASCADE,
@@ -17,3 +14,53 @@ CREATE TABLE secret (
 
 -- What git alone uses to reach a project's repository, sealed. NULL: it needs nothing.
 ALTER TABLE project ADD COLUMN git_credentials TEXT;
+
+-- A deploy that nobody asked for, and a deploy of a build that is older than what was live.
+ALTER TABLE workload ADD COLUMN automatic BOOLEAN NOT NULL DEFAULT FALSE;
+ALTER TABLE workload ADD COLUMN rollback BOOLEAN NOT NULL DEFAULT FALSE;
+
+-- A build that no strategy cancels or stops any more.
+ALTER TABLE workload ADD COLUMN spared BOOLEAN NOT NULL DEFAULT FALSE;
+
+-- What a push says: whether it came from a fork (such builds get no secrets), a link to its changes,
+-- and its own time, in seconds since the epoch.
+ALTER TABLE workload ADD COLUMN from_fork BOOLEAN NOT NULL DEFAULT FALSE;
+ALTER TABLE workload ADD COLUMN compare_url TEXT;
+ALTER TABLE workload ADD COLUMN event_at DOUBLE PRECISION;
+
+-- A workload as it is shown, in the order of values.Workload. It replaces workload_shown, which stays
+-- as it is for programs of earlier schemas: they count its columns.
+CREATE VIEW workload_row AS
+SELECT w.id, w.project, p.name AS project_name, w.number, w.kind, w.branch, w.tag, w.server,
+       w.commit_hash, w.message, w.author, w.priority, w.cancellation, w.fail_fast, w.state,
+       w.result, w.created_at, w.queued_at, w.started_at, w.finished_at, w.boxes, w.rebuild_of,
+       w.build, w.public_key, w.reason, w.automatic, w.rollback, w.from_fork, w.compare_url,
+       w.event_at
+  FROM workload AS w JOIN project AS p ON p.id = w.project;
+
+-- How many builds of a lane strategies canceled or stopped since one of it last ended by itself.
+CREATE TABLE lane_count (
+    lane TEXT PRIMARY KEY,
+    project BIGINT NOT NULL REFERENCES project (id),
+    superseded BIGINT NOT NULL CHECK (superseded > 0)
+);
+CREATE INDEX lane_count_project ON lane_count (project);
+
+-- Pauses, of everything or of one project, and there of branches that match a pattern or of a server.
+-- Times are seconds since the epoch.
+CREATE TABLE pause (
+    organization BIGINT NOT NULL REFERENCES organization (id),
+    name TEXT NOT NULL,
+    project BIGINT REFERENCES project (id),
+    branch TEXT,
+    server TEXT,
+    automatic BOOLEAN NOT NULL,
+    note TEXT NOT NULL,
+    set_by TEXT NOT NULL,
+    since DOUBLE PRECISION NOT NULL,
+    until DOUBLE PRECISION,
+    PRIMARY KEY (organization, name),
+    CHECK (branch IS NULL OR server IS NULL),
+    CHECK (project IS NOT NULL OR (branch IS NULL AND server IS NULL))
+);
+CREATE INDEX pause_project ON pause (project) WHERE project IS NOT NULL;

@@ -77,7 +77,18 @@ def commit(batch: Batch, ahead: int, level_of: WorkerId | None) -> Steps[Committ
     )
     yield _SQL["change_workloads"].rows(
         [
-            (c.id, c.state, c.stop_cause, c.queued_at, c.started_at, c.commit, c.reason, c.promise)
+            (
+                c.id,
+                c.state,
+                c.stop_cause,
+                c.queued_at,
+                c.started_at,
+                c.commit,
+                c.reason,
+                c.promise,
+                c.priority,
+                c.spared,
+            )
             for c in batch.workloads
         ]
     )
@@ -95,6 +106,13 @@ def commit(batch: Batch, ahead: int, level_of: WorkerId | None) -> Steps[Committ
     )
     yield _SQL["forget_job_names"].rows(
         [(each.project, each.job_name) for each in batch.durations if not each.recent]
+    )
+    yield _SQL["count_lanes"].rows(
+        [(each.lane, each.project, each.superseded) for each in batch.lanes if each.superseded]
+    )
+    yield _SQL["forget_lanes"].rows([(each.lane,) for each in batch.lanes if not each.superseded])
+    yield _SQL["end_pauses"].rows(
+        [(each.name, each.until) for each in batch.pauses_over], shard=batch.shard
     )
     events = _event_rows(batch.events)
     yield _SQL["insert_events"].rows(events, shard=batch.shard, batch=batch.batch + 1)

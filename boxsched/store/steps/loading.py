@@ -46,6 +46,8 @@ def _state(shard: int, epoch: int, batch: int, organization: Organization) -> St
     boxes = yield from _by_id(_SQL["load_boxes"], rows.box, **mine)
     durations = yield from _durations(organization)
     pulses = yield from workers.pulses(shard)
+    pauses = yield _SQL["load_pauses"](**mine)
+    lanes = yield from _lanes(organization)
     return ShardState(
         shard,
         epoch,
@@ -55,6 +57,8 @@ def _state(shard: int, epoch: int, batch: int, organization: Organization) -> St
         tuple(boxes),
         durations,
         tuple(pulses),
+        tuple([rows.pause(row) for row in pauses]),
+        lanes,
     )
 
 
@@ -86,6 +90,17 @@ def _durations(
         if len(page) < PAGE_ROWS:
             return found
         project, name, _ = page[-1]
+
+
+def _lanes(organization: Organization) -> Steps[dict[str, int]]:
+    found: dict[str, int] = {}
+    after = ""
+    while True:
+        page = yield _SQL["load_lanes"](organization=organization.id, after=after, limit=PAGE_ROWS)
+        found.update(page)
+        if len(page) < PAGE_ROWS:
+            return found
+        after = page[-1][0]
 
 
 def _told(shard: int) -> Steps[frozenset[int]]:

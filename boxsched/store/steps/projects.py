@@ -9,6 +9,7 @@ from boxsched.protocol.shards import Organization, Project
 from boxsched.store import rows
 from boxsched.store.blocks import Steps, load
 from boxsched.store.records import SweptProjects
+from boxsched.store.steps.pauses import drop_pauses_of_project
 from boxsched.store.steps.submission import tell
 
 _SQL = load("projects.sql")
@@ -81,6 +82,7 @@ def delete_project(name: str) -> Steps[bool]:
     if (yield _SQL["unfinished_of_project"](project=project)):
         raise Conflict(f"{name} has unfinished workloads: stop them, or let them finish")
     yield _SQL["forget_durations"](project=project)
+    yield from drop_pauses_of_project(project, shard)
     yield tell(shard, [inbox.written(inbox.ProjectSet(project, name, None, deleted=True))])
     return True
 

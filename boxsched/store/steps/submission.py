@@ -79,7 +79,10 @@ def sweep_keys(after: tuple[str, str], seconds: float, limit: int) -> Steps[Swep
 
 
 def ask_once(
-    command: inbox.Stop | inbox.Resolve, workload: WorkloadId, number: int, key: IdempotencyKey
+    command: inbox.Stop | inbox.Resolve | inbox.Reprioritize,
+    workload: WorkloadId,
+    number: int,
+    key: IdempotencyKey,
 ) -> Steps[Submitted | KeyTaken]:
     """Idempotent as a submission is; the key leads to the workload that the command is about."""
     before = yield from idempotency(key)

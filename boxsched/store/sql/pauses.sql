@@ -1,0 +1,42 @@
+-- name: put_pause
+-- Begin a pause of the default organization, or replace the one of its name. Its shard.
+-- returns: shard
+INSERT INTO pause (
+    organization, name, project, branch, server, automatic, note, set_by, since, until
+)
+VALUES (
+    1, :name, CAST(:project AS bigint), CAST(:branch AS text), CAST(:server AS text), :automatic,
+    :note, :set_by, :since, CAST(:until AS double precision)
+)
+ON CONFLICT (organization, name) DO UPDATE
+   SET project = excluded.project, branch = excluded.branch, server = excluded.server,
+       automatic = excluded.automatic, note = excluded.note, set_by = excluded.set_by,
+       since = excluded.since, until = excluded.until
+RETURNING (SELECT shard FROM organization WHERE organization.id = 1);
+
+-- name: count_pauses
+-- How many other pauses there are.
+-- returns: pauses
+SELECT count(*) FROM pause WHERE organization = 1 AND name <> :name;
+
+-- name: drop_pause
+-- End a pause; no row where there is none. Its shard.
+-- returns: shard
+DELETE FROM pause WHERE organization = 1 AND name = :name
+RETURNING (SELECT shard FROM organization WHERE organization.id = 1);
+
+-- name: pauses
+-- All pauses, by name.
+-- returns: name, project, branch, server, automatic, note, set_by, since, until
+SELECT name, project, branch, server, automatic, note, set_by, since, until FROM pause
+ WHERE organization = 1 ORDER BY name;
+
+-- name: drop_pauses_of_project
+-- The pauses of a deleted project.
+-- returns: name
+DELETE FROM pause WHERE project = :project RETURNING name;
+
+-- name: forget_lanes_of_project
+-- The counts of a deleted project's lanes.
+-- returns: nothing
+DELETE FROM lane_count WHERE project = :project;

@@ -1,0 +1,55 @@
+"""Pauses: set and ended by people; the leader is told through its inbox."""
+
+from boxsched.errors import Conflict
+from boxsched.model import MAX_PAUSES
+from boxsched.protocol import inbox
+from boxsched.protocol.shards import Pause
+from boxsched.store import rows
+from boxsched.store.blocks import Steps, load
+from boxsched.store.steps.submission import tell
+
+_SQL = load("pauses.sql")
+
+
+def put_pause(pause: Pause) -> Steps[None]:
+    ((others,),) = yield _SQL["count_pauses"](name=pause.name)
+    if others >= MAX_PAUSES:
+        raise Conflict(f"there are {others} pauses already: end some first")
+    ((shard,),) = yield _SQL["put_pause"](
+        name=pause.name,
+        project=pause.project,
+        branch=pause.branch,
+        server=pause.server,
+        automatic=pause.automatic,
+        note=pause.note,
+        set_by=pause.by,
+        since=pause.since,
+        until=pause.until,
+    )
+    command = inbox.PauseSet(
+        pause.name, pause.project, pause.branch, pause.server, pause.automatic, pause.note,
+        pause.by, pause.since, pause.until,
+    )  # fmt: skip
+    yield tell(shard, [inbox.written(command)])
+
+
+def drop_pause(name: str, by: str) -> Steps[bool]:
+    dropped = yield _SQL["drop_pause"](name=name)
+    if not dropped:
+        return False
+    ((shard,),) = dropped
+    yield tell(shard, [inbox.written(inbox.PauseEnded(name, by))])
+    return True
+
+
+def pauses() -> Steps[list[Pause]]:
+    return [rows.pause(row) for row in (yield _SQL["pauses"]())]
+
+
+def drop_pauses_of_project(project: int, shard: int) -> Steps[None]:
+    """A deleted project's pauses end with it, and its lanes are forgotten."""
+    dropped = yield _SQL["drop_pauses_of_project"](project=project)
+    yield _SQL["forget_lanes_of_project"](project=project)
+    if dropped:
+        by = "the deletion of the project"
+        yield tell(shard, [inbox.written(inbox.PauseEnded(name, by)) for (name,) in dropped])
