@@ -59,9 +59,11 @@ class OldProxy:
         # Such a proxy may also leave out how long the answer is.
         client.sendall(re.sub(rb"\r\nContent-Length: [0-9]+", b"", head) + b"\r\n\r\n")
         body = body or service.recv(65_536)
-        while body and left > 0:
+        while body:
             client.sendall(body[:left])
             left -= len(body)
+            if left <= 0:  # hang up now, not when the service has something more to say
+                return
             body = service.recv(65_536)
 
 

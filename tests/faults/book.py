@@ -28,6 +28,11 @@ for ((i = 0; i < (BOXSCHED_ATTEMPT > 1 ? {again} : {ticks}); i++)); do
   mark tick
   echo "tick $i"
 done
+while ((BOXSCHED_ATTEMPT == 1)) && [ ! -e {gate} ]; do
+  read -rt {tick} -u 9 || :
+  mark tick
+  echo "tick $((i++))"
+done
 {then}
 mark end
 """
@@ -61,25 +66,29 @@ class Book:
         path.touch()
 
     def job(
-        self, name: str, seconds: float, *, again: float | None = None, then: str = ":"
+        self,
+        name: str,
+        seconds: float,
+        *,
+        again: float | None = None,
+        gate: Path | None = None,
+        then: str = ":",
     ) -> dict[str, Any]:
-        """A job's settings: it makes its marks, prints as often, and does ``then`` at the end.
+        """The settings of a job that makes marks, prints a line for each, and at the end runs
+        ``then``.
 
-        ``again``: how long later attempts take.
+        ``again``: how many seconds later attempts take. ``gate``: the first attempt goes on, after
+        ``seconds``, until this file exists.
         """
         script = _SCRIPT.format(
             book=self.path,
-            ticks=_ticks(seconds),
-            again=_ticks(seconds if again is None else again),
+            ticks=ticks_in(seconds),
+            again=ticks_in(seconds if again is None else again),
             tick=TICK_SECONDS,
+            gate=gate or "/",
             then=then,
         )
         return {"name": name, "commands": [script], "show_commands": False}
-
-    @staticmethod
-    def printed(seconds: float) -> str:
-        """The whole log of such a job."""
-        return "".join(f"tick {number}\n" for number in range(_ticks(seconds)))
 
     def marks(self, what: str | None = None) -> list[Mark]:
         return [mark for mark in self._marks() if what is None or mark.what == what]
@@ -91,6 +100,14 @@ class Book:
 
     def begun(self, workload: str | None = None) -> int:
         return sum(workload in (None, mark.workload) for mark in self.marks("start"))
+
+    def ticks(self, workload: str) -> int:
+        """How many ticks the jobs of the workload have marked."""
+        return sum(mark.workload == workload for mark in self.marks("tick"))
+
+    def log_of(self, workload: str) -> str:
+        """The whole log of the workload's only job, by what it marked itself."""
+        return "".join(f"tick {number}\n" for number in range(self.ticks(workload)))
 
     def violations(self) -> list[str]:
         """No attempt began twice, no two attempts at a job and no two of a lane overlap."""
@@ -111,7 +128,7 @@ class Book:
         return found
 
 
-def _ticks(seconds: float) -> int:
+def ticks_in(seconds: float) -> int:
     return round(seconds / TICK_SECONDS)
 
 

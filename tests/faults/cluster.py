@@ -8,7 +8,7 @@ from typing import Any
 
 from boxsched.store.operating.check import check
 from tests.faults import processes
-from tests.faults.book import Book
+from tests.faults.book import Book, ticks_in
 from tests.faults.clients import NO_ANSWER, Clients, Reply
 from tests.faults.members import Node, Worker, moved
 from tests.faults.postgres import Postgres
@@ -199,6 +199,11 @@ class Cluster:
 
     async def until_begun(self, workload: str, times: int = 1) -> None:
         await until_so(lambda: self.book.begun(workload) >= times, f"{workload} runs")
+
+    async def until_ticks(self, workload: str, seconds: float) -> None:
+        """Its job goes on: it marks as many more ticks as it can at most in ``seconds``."""
+        enough = self.book.ticks(workload) + ticks_in(seconds)
+        await until_so(lambda: self.book.ticks(workload) >= enough, f"{workload} goes on")
 
     async def unfinished(self) -> int:
         """Workloads, and their jobs."""

@@ -26,6 +26,7 @@ class Program:
         self.within: list[str] = []  # a command that becomes ours, elsewhere
         self._command = command
         self._log = folder / f"{name}.log"
+        self._stall = folder / f"{name}.stall"
         self._process: asyncio.subprocess.Process | None = None
         self._begin = 0
 
@@ -44,6 +45,7 @@ class Program:
                     **os.environ,
                     "PYTHONUNBUFFERED": "1",
                     "PYTHONPATH": str(HOOKS),
+                    "FAULT_STALL": str(self._stall),
                     **self.environment,
                 },
             )  # fmt: skip
@@ -121,5 +123,9 @@ class Program:
         self.signal(signal.SIGCONT)
 
     def stall(self) -> None:
-        """Its event loop stands still for ``FAULT_STALL`` seconds; its other threads go on."""
+        """Hold its event loop still until ``unstall``; its other threads go on."""
+        self._stall.touch()
         self.signal(signal.SIGUSR2)
+
+    def unstall(self) -> None:
+        self._stall.unlink()

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import time
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -29,8 +30,8 @@ async def pair(shared_cluster: Cluster) -> Cluster:
     return cluster
 
 
-async def submitted(cluster: Cluster, key: str, branch: str, seconds: float) -> str:
-    body = {"branch": branch, "jobs": [cluster.book.job("long", seconds)]}
+async def submitted(cluster: Cluster, key: str, branch: str, gate: Path) -> str:
+    body = {"branch": branch, "jobs": [cluster.book.job("long", 0.0, gate=gate)]}
     id_ = await cluster.clients.submit(key, BUILDS, body)
     assert id_ is not None
     return id_
@@ -71,26 +72,25 @@ async def says_that_it_is_away(cluster: Cluster, node: Node, figure: Figure) -> 
 async def test_every_node_is_cut_off(pair: Cluster, figure: Figure) -> None:
     """F5: who asks is told so, running jobs go on, and all is served as soon as it heals."""
     for n in range(REPEATS):
-        seconds = 5 + lasting(3, 20)
-        long = await submitted(pair, f"long-{n}", "long", seconds)
+        gate = pair.folder / f"gate-{n}"
+        long = await submitted(pair, f"long-{n}", "long", gate)
         await pair.until_begun(long)
         for node in pair.nodes:
             await node.database_way.blackhole()
         for node in pair.nodes:
             await says_that_it_is_away(pair, node, figure)
-        ticks = len(pair.book.marks("tick"))
-        await asyncio.sleep(lasting(3, 20))  # so long the outage lasts
-        assert len(pair.book.marks("tick")) > ticks + 10
+        await pair.until_ticks(long, lasting(3, 20))  # so long the outage lasts
         healed = time.monotonic()
         for node in pair.nodes:
             await node.database_way.heal()
         for node in pair.nodes:
             await until_served(pair, node)
         figure("F5 heal to served by every node, s", time.monotonic() - healed)
+        gate.touch()
         job = await pair.until_job(long, "finished")
         assert (job["result"], job["attempt"]) == ("passed", 1)
         log = await pair.clients.get(f"jobs/{job['id']}/log")
-        assert log == pair.book.printed(seconds)
+        assert log == pair.book.log_of(long)
     await pair.is_whole()
 
 

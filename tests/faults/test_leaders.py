@@ -135,5 +135,6 @@ async def test_a_leader_whose_event_loop_stands_still(pair: Cluster, figure: Fig
             leader.stall()
             await pair.until_epoch(epoch)
             figure("F25 stall to next admission, s", await pair.next_admission(began))
+            leader.unstall()
             await pair.until_joined(leader)
     await pair.is_whole()

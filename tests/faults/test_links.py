@@ -1,6 +1,5 @@
 """Links that are down: F4 and F14 by the kernel's own network, with no proxy in between."""
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -82,20 +81,22 @@ async def test_a_leader_whose_link_is_down(
 
 async def test_a_worker_whose_link_is_down(cluster: Cluster, network: Network) -> None:
     """F14, shorter than its lease: its job is unharmed, its log whole."""
-    spoke, seconds = network.spoke(), 2 * lasting(2, 5)
+    spoke = network.spoke()
     for _ in range(2):
         await add_node(cluster, spoke, in_hub=True)
     await add_worker(cluster, *(node.url for node in cluster.nodes), at=spoke)
-    await cluster.put_project(cluster.book.job("j", seconds))
     for n in range(REPEATS):
+        gate = cluster.folder / f"gate-{n}"
+        await cluster.put_project(cluster.book.job("j", 0.0, gate=gate))
         build = await cluster.clients.submit(f"k{n}", "projects/web/builds", {"branch": "b"})
         assert build is not None
         await cluster.until_begun(build)
         spoke.down()
-        await asyncio.sleep(seconds / 2)  # so long the link is down
+        await cluster.until_ticks(build, lasting(2, 5))  # so long the link is down
         spoke.up()
+        gate.touch()
         job = await cluster.until_job(build, "finished")
         assert (job["result"], job["attempt"]) == ("passed", 1)
         log = await cluster.clients.get(f"jobs/{job['id']}/log")
-        assert log == cluster.book.printed(seconds)
+        assert log == cluster.book.log_of(build)
     await cluster.is_whole()

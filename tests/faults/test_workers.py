@@ -41,16 +41,19 @@ async def test_a_worker_that_is_cut_off_for_a_moment(cluster: Cluster) -> None:
     """F14, shorter than its lease: its job is unharmed, its log whole."""
     await cluster.add_nodes(2, "--lost-after", "30")
     worker = await cluster.add_worker(1)
-    await cluster.put_project(cluster.book.job("j", 4.0))
+    book = cluster.book
     for n in range(REPEATS):
+        gate = cluster.folder / f"gate-{n}"
+        await cluster.put_project(book.job("j", 0.0, gate=gate))
         build = await asked(cluster, f"k{n}", BUILDS, branch="b")
         await cluster.until_begun(build)
         await worker.cut()
-        await asyncio.sleep(CUT_SECONDS)  # so long the cut lasts
+        await cluster.until_ticks(build, CUT_SECONDS)
         await worker.heal()
+        gate.touch()
         job = await cluster.until_job(build, "finished")
         assert (job["result"], job["attempt"]) == ("passed", 1)
-        assert await cluster.clients.get(f"jobs/{job['id']}/log") == cluster.book.printed(4.0)
+        assert await cluster.clients.get(f"jobs/{job['id']}/log") == book.log_of(build)
     await cluster.is_whole()
 
 
@@ -59,11 +62,11 @@ async def test_a_worker_that_is_cut_off_for_too_long(
 ) -> None:
     """F14, longer than its lease: its build's job is ended there before it begins elsewhere; its
     deploy goes on, unknown, and what it did counts when the worker is back."""
-    book = cluster.book
+    book, gate = cluster.book, cluster.folder / "gate"
     await cluster.add_nodes(2, "--lost-after", str(LOST_AFTER_SECONDS))
     await cluster.put_project(
-        book.job("j", 60.0, again=1.0),
-        servers={"s": {"jobs": [book.job("d", 2 * LOST_AFTER_SECONDS, then=sink.command)]}},
+        book.job("j", 0.0, gate=cluster.folder / "never", again=1.0),
+        servers={"s": {"jobs": [book.job("d", 0.0, gate=gate, then=sink.command)]}},
     )
     away = await cluster.add_worker(2)
     build = await asked(cluster, "build", BUILDS, branch="b")
@@ -78,6 +81,7 @@ async def test_a_worker_that_is_cut_off_for_too_long(
     figure("F14 cut to the next attempt, s", time.monotonic() - cut)
     job = await cluster.until_job(build, "finished")
     assert (job["result"], job["attempt"]) == ("passed", 2)
+    gate.touch()
     await until_so(lambda: len(sink.effects) == 1, "the deploy does its work while it is unknown")
     await cluster.until_job(deploy, "unknown")
     await away.heal()

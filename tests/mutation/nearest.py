@@ -8,6 +8,7 @@ FOLDERS: dict[str, tuple[str, ...]] = {
     "engine": ("engine",),
     "cluster": ("cluster", "bus"),
     "gateway": ("gateway",),
+    "feed": ("engine",),
     "worker": ("worker",),
 }
 

@@ -1,9 +1,9 @@
 """Faults from within a process of ours: on its PYTHONPATH this is imported before all else.
 
-SIGUSR2: the main thread, and with it the event loop, stands still for ``FAULT_STALL`` seconds,
-while other threads go on. ``FAULT_WALL``: a file with seconds by which the wall clock is wrong; it
-is looked at again at every reading of the clock, so what is written there is a jump.
-``FAULT_RATE``: how many seconds all clocks of the process count in one, from its start on.
+SIGUSR2: the main thread, and with it the event loop, stands still for as long as the file
+``FAULT_STALL`` exists, while other threads go on. ``FAULT_WALL``: a file with seconds by which the
+wall clock is wrong; it is read again at every reading of the clock, so what is written there is a
+jump. ``FAULT_RATE``: how many seconds all clocks of the process count in one, from its start on.
 """
 
 import os
@@ -14,7 +14,8 @@ from typing import Any
 
 
 def _stall(number: int, frame: object) -> None:
-    time.sleep(float(os.environ.get("FAULT_STALL", "5")))
+    while os.path.exists(os.environ["FAULT_STALL"]):
+        time.sleep(0.01)
 
 
 def _wrong_clock(path: str) -> None:
