@@ -44,6 +44,12 @@ class Conflict(BoxschedError):
     code, status = "conflict", 409
 
 
+class SecretsUnusable(Conflict):
+    """This node has no key for secrets, or not the one that is needed: give it the key."""
+
+    code = "secrets_unusable"
+
+
 class TooLarge(BoxschedError):
     """More than the limit: send less."""
 

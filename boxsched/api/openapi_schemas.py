@@ -24,6 +24,7 @@ PATHS: Mapping[str, Schema] = {
     "project": {"type": "string", "pattern": "^[a-z0-9][a-z0-9._-]{0,62}$"},
     "workload": {"type": "string", "pattern": "^w[1-9][0-9]{0,14}$"},
     "job": {"type": "string", "pattern": "^w[1-9][0-9]{0,14}-[1-9][0-9]{0,3}$"},
+    "secret": {"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]{0,254}$"},
     "command": {"type": "string", "pattern": "^[0-9]{1,18}$"},
 }
 

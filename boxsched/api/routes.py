@@ -14,6 +14,8 @@ from boxsched.api.messages.requests import (
     AskBuild,
     AskDeploy,
     AskResolve,
+    AskRotate,
+    AskSecret,
     AskSession,
     AskToken,
     Nothing,
@@ -29,6 +31,7 @@ from boxsched.api.resources.nodes import NodeList, Nodes
 from boxsched.api.resources.operations import Health, Operations
 from boxsched.api.resources.projects import ProjectList, Projects
 from boxsched.api.resources.resolving import Resolving
+from boxsched.api.resources.secrets import PutSecretAnswer, RotateAnswer, SecretList, Secrets
 from boxsched.api.resources.set_aside import SetAsideAnswer, SetAsideCommands, SetAsideList
 from boxsched.api.resources.submissions import Submissions
 from boxsched.api.resources.tokens import NewTokenAnswer, TokenList, TokenRoutes
@@ -145,6 +148,19 @@ def set_aside_routes(commands: SetAsideCommands) -> Sequence[Route]:
     )
 
 
+def secret_routes(secrets: Secrets) -> Sequence[Route]:
+    path = f"{_PROJECT}/secrets"
+    one = f"{path}/{{secret:[^/]+}}"
+    put = Described("Create or replace a secret of a project", AskSecret, PutSecretAnswer, 201, 200)
+    rotate = Described("Seal the next values with the first key", AskRotate, RotateAnswer)
+    return (
+        Route("PUT", one, secrets.put, put),
+        reading(path, secrets.list, "A project's secrets, without their values", SecretList),
+        Route("DELETE", one, secrets.delete, Described("Delete a secret", status=204)),
+        Route("POST", f"{PREFIX}/secrets/rotate", secrets.rotate, rotate),
+    )
+
+
 def token_routes(tokens: TokenRoutes) -> Sequence[Route]:
     make = Described("Make a token: its text is in this answer only", AskToken, NewTokenAnswer, 201)
     return (
@@ -189,6 +205,7 @@ def table(node: Node, tokens: KnownTokens, operations: Operations) -> list[Route
         *workload_routes(Workloads(node, seen), asks, Resolving(node, seen), Logs(node)),
         *fleet_routes(Fleet(node), Nodes(node), Workers(node)),
         *set_aside_routes(SetAsideCommands(node)),
+        *secret_routes(Secrets(node)),
         *token_routes(TokenRoutes(node, tokens)),
         *other_routes(Activity(node), Events(node), operations),
     ]

@@ -41,6 +41,7 @@ _COMMANDS = {
     "set-aside": _Lazy(
         "set_aside", "set_aside", "List commands that the scheduler could not carry out."
     ),
+    "secrets": _Lazy("secrets", "secrets", "Set, list and delete the secrets of a project."),
     "token": _Lazy("token", "token", "Create, list and revoke API tokens."),
     "simulate": _Lazy("simulate", "simulate", "Run scenarios or logs in virtual time."),
     "bench": _Lazy("bench", "bench", "Measure a running service, or the core alone."),

@@ -207,6 +207,13 @@ def loop_factory() -> LoopFactory | None:
     help="Seconds without a node after which a worker ends its builds, to be given again.",
 )
 @served_by_option(
+    "--secrets-key-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Keys that seal secrets, the same on every node. [default: BOXSCHED_SECRETS_KEY; with "
+    "SQLite a key in the data folder]",
+)
+@served_by_option(
     "--name",
     metavar="NAME",
     help="This node's, among others. [default: made once, kept in the data folder]",

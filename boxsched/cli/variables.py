@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 import click
 
 from boxsched.cli.clean import plain
+from boxsched.secrets.ring import VARIABLE as SECRETS_KEY
 
 PREFIX = "BOXSCHED_"
 _OF_TESTS = f"{PREFIX}TEST_"
@@ -18,6 +19,8 @@ OF_JOBS = frozenset(
         *("WORKLOAD", "JOB", "ATTEMPT", "LEASE_TOKEN"),
     )
 )
+# What is read from the environment alone, and is never an argument.
+NO_OPTIONS = frozenset({SECRETS_KEY})
 
 
 def warn_unknown_variables(environment: Mapping[str, str] = os.environ) -> None:
@@ -25,7 +28,7 @@ def warn_unknown_variables(environment: Mapping[str, str] = os.environ) -> None:
     ctx = click.get_current_context()
     own = set(_variables(ctx.command, ctx))
     strange = {name for name in environment if name.startswith(PREFIX)} - own - OF_JOBS
-    strange = {name for name in strange if not name.startswith(_OF_TESTS)}
+    strange = {name for name in strange if not name.startswith(_OF_TESTS)} - NO_OPTIONS
     if strange:  # only then are all commands imported
         root = ctx.find_root()
         strange -= set(_variables(root.command, root))

@@ -13,6 +13,7 @@ from boxsched.client.http import Line, path
 from boxsched.client.logs import follow_log, read_log
 from boxsched.client.operating import Operating, read
 from boxsched.client.records import Activity, Explanation, Page, Project, Settings, Workload
+from boxsched.client.secrets import Secrets
 from boxsched.client.stream import WORKLOAD_LOOK_SECONDS, EventStream, hear_of_end
 
 DEFAULT_PATIENCE_SECONDS = 30.0
@@ -20,7 +21,7 @@ DEFAULT_PATIENCE_SECONDS = 30.0
 _T = TypeVar("_T")
 
 
-class Client(Operating):
+class Client(Operating, Secrets):
     """A service, seen from Python. Times are aware datetimes, ids are texts (``w41``, ``w41-2``).
 
     ``url`` is the service's address, or the addresses of several of its nodes: when one does not

@@ -118,6 +118,11 @@ class BlockingClient:
     set_aside_command = _call(Client.set_aside_command)
     drop_set_aside = _call(Client.drop_set_aside)
 
+    secrets = _call(Client.secrets)
+    set_secret = _call(Client.set_secret)
+    delete_secret = _call(Client.delete_secret)
+    rotate_secrets = _call(Client.rotate_secrets)
+
     create_token = _call(Client.create_token)
     tokens = _call(Client.tokens)
     revoke_token = _call(Client.revoke_token)

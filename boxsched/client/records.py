@@ -192,6 +192,24 @@ class NewToken(msgspec.Struct, frozen=True, kw_only=True):
         return f"NewToken(id={self.id!r}, role={self.role!r})"  # never the text
 
 
+class Secret(msgspec.Struct, frozen=True, kw_only=True):
+    """A secret of a project, never its value. ``masked``: whether job logs hide it; None: not
+    said."""
+
+    name: str
+    file: bool
+    version: int
+    updated_at: datetime
+    masked: bool | None = None
+
+
+class Rotated(msgspec.Struct, frozen=True):
+    """How many values were sealed again, and which do not open with the keys of the service."""
+
+    resealed: int
+    unusable: tuple[str, ...] = ()
+
+
 class Box(msgspec.Struct, frozen=True, kw_only=True):
     """One execution slot, and what runs on it; ``job`` None = it is free."""
 

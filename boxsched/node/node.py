@@ -35,6 +35,7 @@ from boxsched.node.loop_holds import LoopHolds
 from boxsched.node.mixing import Mixing
 from boxsched.node.options import Options
 from boxsched.node.retention import Retention
+from boxsched.node.sealing import Sealing
 from boxsched.pace import Pace
 from boxsched.protocol import inbox
 from boxsched.protocol.assignments import Assignment
@@ -42,6 +43,8 @@ from boxsched.protocol.batches import Event
 from boxsched.protocol.lock_keys import LockKeys, node_number
 from boxsched.protocol.shards import SHARD
 from boxsched.protocol.workers import IN_PROCESS, NewWorker
+from boxsched.secrets.ring import UnusableKeys, find_ring
+from boxsched.secrets.vault import NO_KEY, Vault
 from boxsched.store import is_postgres
 from boxsched.store.records import NewWorkload, NodeInfo, SubmitOutcome, Submitted
 from boxsched.store.store import Store
@@ -71,6 +74,7 @@ class Node:
         self.clock = clock
         self.name = node_name(options.name, options.data)
         self.elected = is_postgres(options.database_url)
+        self.vault = _vault(options, makes_key=not self.elected)
         self.feed = EventFeed(store)
         self.bus = NoBus()
         self.counters = Counters()
@@ -196,6 +200,7 @@ class Node:
         self._begin("heartbeat", self.worker.beat())
         self._begin("gateway", self.gateway.run())
         self._begin("retention", self.retention.run())
+        self._begin("sealing", Sealing(self.store, self.vault).run())
         self._begin("feed", self.feed.run(lambda: self.bus.up))
 
     async def failed(self) -> None:
@@ -395,3 +400,14 @@ class Node:
         self.gateway.look([worker for worker in places if worker in mine])
         for node, workers in elsewhere.items():
             self.bus.hint(node, workers)
+
+
+def _vault(options: Options, *, makes_key: bool) -> Vault:
+    """Raises NodeFailed where there are keys that cannot be used."""
+    try:
+        ring = find_ring(options.secrets_key_file, options.data, makes=makes_key)
+    except UnusableKeys as error:
+        raise NodeFailed(str(error)) from None
+    if ring is None:
+        log.info("secrets cannot be set or used here: %s", NO_KEY)
+    return Vault(ring)

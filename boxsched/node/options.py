@@ -38,6 +38,7 @@ class Options:
     lock_key: str = DEFAULT_LOCK_KEY
     retry_interval: float = 5.0
     lost_after: float = LOST_AFTER_SECONDS
+    secrets_key_file: Path | None = None  # None = of the environment, or of the data folder
 
     @property
     def database_url(self) -> str:

@@ -14,6 +14,7 @@ Rules that hold for every call:
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from boxsched.errors import StoreAway
@@ -53,11 +54,13 @@ from boxsched.store.steps import (
     pauses,
     projects,
     reads,
+    secrets,
     sessions,
     submission,
     tokens,
     workers,
 )
+from boxsched.store.steps.secrets import Seal, SealedSecret, SealedText, SecretInfo
 
 if TYPE_CHECKING:
     from boxsched.store.postgres.servers import Servers
@@ -189,13 +192,15 @@ class Store:
         name: str,
         settings: str,
         max_boxes: int | None,
-        *,
-        secret: str | None,
-        keep_secret: bool,
+        sealed: Mapping[str, Seal | None] = MappingProxyType({}),
     ) -> tuple[Project, bool]:
-        """Create or replace; True where it was created. Tells the leader (inbox ``project``)."""
+        """Create or replace; True where it was created. Tells the leader (inbox ``project``).
+
+        ``sealed``: the values to set (``webhook_secret``, ``git_credentials``), each sealed once
+        the project's id is known; None removes one, and what is not named stays.
+        """
         return await self._driver.serving.write(
-            projects.put_project, name, settings, max_boxes, secret, keep_secret
+            projects.put_project, name, settings, max_boxes, sealed
         )
 
     async def project(self, name: str) -> Project | None:
@@ -212,6 +217,41 @@ class Store:
         """False where there is none; raises Conflict while it has unfinished workloads. Tells the
         leader, as ``put_project`` does."""
         return await self._driver.serving.write(projects.delete_project, name)
+
+    # --- Secrets ---------------------------------------------------------------------------
+
+    async def put_secret(
+        self, project: str, name: str, seal: Seal, *, as_file: bool
+    ) -> tuple[SecretInfo, bool] | None:
+        """Create or replace a project's secret; True where it was created, None where there is no
+        such project. ``seal`` makes the text that is stored. Raises Invalid beyond a limit."""
+        return await self._driver.serving.write(
+            secrets.put_secret, project, name, seal, as_file=as_file
+        )
+
+    async def secrets(self, project: ProjectId) -> list[SecretInfo]:
+        """By name."""
+        return await self._driver.reading.read(secrets.secrets, project)
+
+    async def drop_secret(self, project: ProjectId, name: str) -> bool:
+        """False where there is none."""
+        return await self._driver.serving.write(secrets.drop_secret, project, name)
+
+    async def sealed_secrets(self, projects: Sequence[ProjectId]) -> list[SealedSecret]:
+        """What jobs of these projects are given."""
+        return await self._driver.serving.read(secrets.sealed_secrets, projects)
+
+    async def sealed_texts(
+        self, place: str, after: tuple[ProjectId, str], prefix: str, limit: int
+    ) -> list[SealedText]:
+        """The next texts of a place (``secrets.PLACES``) that do not begin with the prefix, in the
+        order of project and name, at most ``limit``."""
+        return await self._driver.reading.read(secrets.sealed_texts, place, after, prefix, limit)
+
+    async def reseal(self, texts: Sequence[tuple[SealedText, str]]) -> int:
+        """Replace texts by others of the same values; one that was set meanwhile stays. Returns how
+        many were replaced."""
+        return await self._driver.serving.write(secrets.reseal, texts)
 
     # --- Submissions and other commands ----------------------------------------------------
 

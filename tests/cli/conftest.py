@@ -29,9 +29,9 @@ class Shell:
 
     data: str
 
-    def __call__(self, *arguments, status=0, **environment):
+    def __call__(self, *arguments, status=0, stdin=None, **environment):
         variables = {**NOWHERE, "BOXSCHED_DATA": self.data, **environment}
-        ran = CliRunner().invoke(main, arguments, env=variables)
+        ran = CliRunner().invoke(main, arguments, input=stdin, env=variables)
         if ran.exception is not None and not isinstance(ran.exception, SystemExit):
             raise ran.exception
         return _checked(arguments, Done(ran.exit_code, ran.stdout, ran.stderr), status)

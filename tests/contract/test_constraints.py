@@ -221,12 +221,7 @@ async def test_what_statements_settle_themselves_nobody_meets(leader: Leader) ->
 
 async def test_a_name_that_is_there_is_no_second_project(leader: Leader) -> None:
     """``project_name``, of transactions that are under way at once."""
-    made = await asyncio.gather(
-        *(
-            leader.store.put_project("web", "{}", None, secret=None, keep_secret=False)
-            for _ in range(8)
-        )
-    )
+    made = await asyncio.gather(*(leader.store.put_project("web", "{}", None) for _ in range(8)))
     assert sorted(created for _, created in made) == [False] * 7 + [True]
     assert len({project.id for project, _ in made}) == 1
     assert sorted(project.version for project, _ in made) == list(range(1, 9))

@@ -222,7 +222,7 @@ async def _lead(store: Store, until: asyncio.Event) -> None:
 async def test_what_was_answered_survives_a_killed_server(
     server: PostgresServer, url: str, store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
-    project, _ = await store.put_project("web", "{}", None, secret=None, keep_secret=False)
+    project, _ = await store.put_project("web", "{}", None)
     client, until = Client(store, project), asyncio.Event()
     tasks = [asyncio.create_task(client.load(f"c{i}", until)) for i in range(6)]
     tasks.append(asyncio.create_task(_lead(store, until)))

@@ -187,5 +187,5 @@ async def test_what_the_database_cannot_hold_is_invalid_and_harms_nobody(leader:
     with pytest.raises(Invalid):
         await leader.store.put_session("digest", "me", float("nan"))
     with pytest.raises(Invalid):
-        await leader.store.put_project("web", "{}", 1 << 63, secret=None, keep_secret=True)
+        await leader.store.put_project("web", "{}", 1 << 63)
     assert (await leader.submit(build(project))).number == 1

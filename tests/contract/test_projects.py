@@ -4,7 +4,7 @@ import attrs
 import pytest
 
 from boxsched.errors import Conflict
-from boxsched.model import Policy
+from boxsched.model import Policy, ProjectId
 from boxsched.protocol import inbox
 from boxsched.protocol.shards import SHARD
 from boxsched.states import Result
@@ -15,8 +15,7 @@ from tests.contract.world import NOW, Leader, build, finished, spec
 
 
 async def put(store: Store, name: str = "web", settings: str = "{}", **changes: object):
-    arguments = {"max_boxes": None, "secret": None, "keep_secret": False} | changes
-    return await store.put_project(name, settings, arguments.pop("max_boxes"), **arguments)
+    return await store.put_project(name, settings, changes.pop("max_boxes", None), changes)
 
 
 async def test_the_organization_begins_with_the_defaults_and_keeps_what_is_set(
@@ -64,13 +63,16 @@ async def test_projects_come_by_name(store: Store) -> None:
 
 
 async def test_a_secret_is_kept_replaced_or_removed_and_never_in_a_repr(store: Store) -> None:
-    await put(store, secret="s3cret")
-    kept, _ = await put(store, keep_secret=True)
-    assert kept.webhook_secret == "s3cret"
+    def seal(project: ProjectId, version: int) -> str:
+        return f"s3cret of {project}, {version}"
+
+    made, _ = await put(store, webhook_secret=seal)
+    kept, _ = await put(store)
+    assert made.webhook_secret == kept.webhook_secret == f"s3cret of {kept.id}, 1"
     assert "s3cret" not in repr(kept)
-    replaced, _ = await put(store, secret="other")
+    replaced, _ = await put(store, webhook_secret=lambda project, version: "other")
     assert replaced.webhook_secret == "other"
-    removed, _ = await put(store)
+    removed, _ = await put(store, webhook_secret=None)
     assert removed.webhook_secret is None
 
 
@@ -121,11 +123,14 @@ async def test_a_name_is_free_again_and_its_numbers_go_on(leader: Leader) -> Non
 
 async def test_a_deleted_project_keeps_no_secret(place: Place) -> None:
     store = await place.open()
-    await store.put_project("web", "{}", None, secret="a secret", keep_secret=False)
+    await put(store, webhook_secret=lambda project, version: "a secret")
+    await store.put_secret("web", "TOKEN", lambda project, version: "sealed", as_file=False)
     assert await store.delete_project("web")
     await place.close()
     place.plant("UPDATE project SET deleted = FALSE")
-    brought_back = await (await place.open()).project("web")
-    await place.close()
+    store = await place.open()
+    brought_back = await store.project("web")
     assert brought_back is not None
+    assert await store.secrets(brought_back.id) == []
+    await place.close()
     assert brought_back.webhook_secret is None

@@ -131,7 +131,7 @@ async def test_a_key_with_the_same_body_gives_the_first_answer_again(place: Plac
     project = await leader.project()
     first = await leader.submit(build(project, idempotency=key("k")))
     assert not first.repeated
-    await leader.store.put_project("web", "{}", 5, secret=None, keep_secret=True)
+    await leader.store.put_project("web", "{}", 5)
     store = await place.reopen()
     again = await store.submit([build(project, idempotency=key("k"))])
     assert again == [Submitted(first.id, first.number, repeated=True)], "whatever changed since"

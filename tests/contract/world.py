@@ -134,9 +134,7 @@ class Leader:
         )
 
     async def project(self, name: str = "web", settings: str = "{}") -> Project:
-        project, _ = await self.store.put_project(
-            name, settings, None, secret=None, keep_secret=False
-        )
+        project, _ = await self.store.put_project(name, settings, None)
         return project
 
     async def submit(self, new: NewWorkload) -> Submitted:

@@ -26,14 +26,15 @@ ALLOWED: dict[str, set[str]] = {
     "worker.agent": {"protocol", "worker.supervisor"},
     "worker.remote": {"protocol", "worker.agent", "worker.supervisor"},
     "store": {"protocol"},
+    "secrets": set(),
     "gather": {"store"},
     "feed": {"protocol", "store"},
     "engine": {"protocol", "scheduling", "store"},
     "cluster": {"engine", "protocol", "store"},
     "gateway": {"gather", "protocol", "store", "worker.agent"},
     "node": {
-        "cluster", "engine", "feed", "gateway", "gather", "protocol", "scheduling", "store",
-        "worker.agent", "worker.supervisor",
+        "cluster", "engine", "feed", "gateway", "gather", "protocol", "scheduling", "secrets",
+        "store", "worker.agent", "worker.supervisor",
     },
     "api.auth": {"store"},
     "api.http": {"api.auth", "store"},
@@ -41,7 +42,7 @@ ALLOWED: dict[str, set[str]] = {
     "api.submitting": {"api.http", "api.messages", "node", "protocol", "store"},
     "api.resources": {
         "api.auth", "api.http", "api.messages", "api.submitting", "cluster", "engine", "feed",
-        "node", "protocol", "store",
+        "node", "protocol", "secrets", "store",
     },
     "api": {
         "api.auth", "api.http", "api.messages", "api.resources", "api.submitting", "node",
@@ -52,8 +53,8 @@ ALLOWED: dict[str, set[str]] = {
     "bench": {"client", "scheduling", "store"},
     "demo": {"client"},
     "cli": {
-        "api.auth", "bench", "client", "cluster", "demo", "node", "protocol", "service",
-        "simulation", "store", "worker.agent", "worker.remote",
+        "api.auth", "bench", "client", "cluster", "demo", "node", "protocol", "secrets",
+        "service", "simulation", "store", "worker.agent", "worker.remote",
     },
     "__main__": {"cli"},
 }  # fmt: skip

@@ -20,6 +20,7 @@ from boxsched.store.errors import SchemaTooOld, StoreInUse
 from boxsched.store.operating.check import check
 from boxsched.store.operating.move import Moved, move
 from boxsched.store.records import Token, WorkloadFilter
+from boxsched.store.steps.secrets import WEBHOOK_SECRET
 from boxsched.store.tables import TABLES
 from tests.contract.conftest import SqlitePlace
 from tests.contract.test_check import good_history
@@ -37,7 +38,7 @@ async def installation(place: SqlitePlace) -> Leader:
     store = leader.store
     await store.append_log([(leader.boxes[0].id, 1, 0, BYTES)])
     project, _ = await store.put_project(
-        "odd", json.dumps({"x": ODD}), 7, secret=ODD, keep_secret=False
+        "odd", json.dumps({"x": ODD}), 7, {WEBHOOK_SECRET: lambda project, version: ODD}
     )
     new = build(project, ODD, message=ODD, author=None, idempotency=key("odd"))
     await leader.submit(new)
@@ -55,6 +56,7 @@ async def installation(place: SqlitePlace) -> Leader:
     await store.put_session("digest", "admin", 9e12)
     await store.put_node("node-1", "http://node-1", "1.0")
     await store.connect_worker(worker("other", "default", "mac"))
+    await store.put_secret("odd", "ODD", lambda project, version: ODD, as_file=True)
     place.plant("INSERT INTO lineage VALUES (1, 'first', NULL, NULL, TRUE, 1.5)")
     again = await Leader(await place.reopen()).lead(boxes=0)
     return going_on(again, leader)

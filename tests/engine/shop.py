@@ -120,9 +120,7 @@ class Shop:
             pass
 
     async def project(self, name: str, max_boxes: int | None = None) -> None:
-        project, _ = await self.store.put_project(
-            name, "{}", max_boxes, secret=None, keep_secret=False
-        )
+        project, _ = await self.store.put_project(name, "{}", max_boxes)
         self.projects[name] = (project.id, project.version)
 
     def new(

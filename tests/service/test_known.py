@@ -14,7 +14,7 @@ from tests.service.house import API, House, job, jobs
 async def put(house: House, name: str = "web", **settings: object) -> Project:
     settings.setdefault("jobs", [job()])
     project, _ = await house.node.store.put_project(
-        name, msgspec.json.encode(settings).decode(), None, secret=None, keep_secret=False
+        name, msgspec.json.encode(settings).decode(), None
     )
     return project
 

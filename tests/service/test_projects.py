@@ -3,6 +3,8 @@
 import msgspec
 import pytest
 
+from boxsched.secrets.owners import of_project
+from boxsched.secrets.vault import is_sealed
 from tests.conftest import EXAMPLES
 from tests.service.house import API, House, job
 
@@ -52,7 +54,12 @@ async def test_a_secret_is_kept_replaced_removed_and_never_read_back(house: Hous
     await house.project("web")
     stored = await house.node.store.project("web")
     assert stored is not None
-    assert stored.webhook_secret == "canary-1"
+    assert stored.webhook_secret is not None
+    assert is_sealed(stored.webhook_secret)
+    opened = house.node.vault.open(
+        of_project(stored.id), "webhook_secret", 1, stored.webhook_secret
+    )
+    assert opened == "canary-1"
     await house.project("web", webhook_secret="canary-2")
     for path in ("/projects/web", "/projects"):
         answer = await house.call("GET", API + path)
@@ -96,13 +103,9 @@ async def test_a_change_by_somebody_else_is_seen_by_the_next_submission(waiting:
     assert (await waiting.build())["priority"] == 50
     # Another node: it knows nothing of what this one keeps.
     await waiting.node.store.put_project(
-        "web",
-        '{"jobs":[{"name":"a","commands":["true"]}],"priority_branches":["main"]}',
-        None,
-        secret=None,
-        keep_secret=True,
+        "web", '{"jobs":[{"name":"a","commands":["true"]}],"priority_branches":["main"]}', None
     )
     assert (await waiting.build())["priority"] == 70
-    await waiting.node.store.put_project("web", "{}", None, secret=None, keep_secret=True)
+    await waiting.node.store.put_project("web", "{}", None)
     refused = await waiting.call("POST", f"{API}/projects/web/builds", {"branch": "main"})
     assert (refused.status, refused.error["field"]) == (422, "jobs")

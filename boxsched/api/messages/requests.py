@@ -29,6 +29,7 @@ MAX_COMMAND_CHARACTERS = 131_072
 MAX_MESSAGE_CHARACTERS = 65_536
 MAX_VARIABLES = 1_000
 MAX_NOTE_CHARACTERS = 500
+MAX_SECRET_BYTES = 65_536
 
 Name = Annotated[str, Meta(min_length=1, max_length=MAX_NAME_CHARACTERS, pattern=forms.NAME)]
 # A branch or tag: git refuses one that begins with a dash, as it would read it as an option.
@@ -160,6 +161,20 @@ class AskToken(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     name: Name | None = None
     expires_in_seconds: Annotated[float, Meta(gt=0, le=MAX_TOKEN_SECONDS)] | None = None
     max_workers: Annotated[int, Meta(ge=1, le=MAX_WORKERS_A_TOKEN)] | None = None
+
+
+class AskSecret(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """A secret of a project. ``file``: jobs get it as a file, and its path in the variable."""
+
+    value: Annotated[str, Meta(min_length=1, max_length=MAX_SECRET_BYTES, pattern=forms.SECRET)]
+    file: bool = False
+
+
+class AskRotate(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """One step of sealing everything anew with the first key; ``after``: ``next`` of the one
+    before."""
+
+    after: Annotated[str, Meta(max_length=MAX_NAME_CHARACTERS * 2)] | None = None
 
 
 class Nothing(Struct, forbid_unknown_fields=True, frozen=True):

@@ -1,6 +1,7 @@
 """Projects: put, read, list, delete."""
 
 import asyncio
+from collections.abc import Mapping
 
 import msgspec
 from aiohttp import web
@@ -13,6 +14,9 @@ from boxsched.api.submitting.known_projects import KnownProjects, is_project_nam
 from boxsched.errors import Invalid
 from boxsched.node.node import Node
 from boxsched.protocol.shards import SHARD, Project
+from boxsched.secrets.owners import sealing
+from boxsched.secrets.vault import Vault
+from boxsched.store.steps.secrets import WEBHOOK_SECRET, Seal
 
 BYTES_A_JOB = 200
 
@@ -40,15 +44,13 @@ class Projects:
             )
         asked = _form.read(body)
         checks.settings(name, asked)
-        keep_secret = asked.webhook_secret is msgspec.UNSET
         settings = msgspec.structs.replace(asked, name=msgspec.UNSET, webhook_secret=msgspec.UNSET)
         project, created = await asyncio.shield(
             self._store.put_project(
                 name,
                 replies.encode(settings).decode(),
                 asked.max_boxes,
-                secret=asked.webhook_secret or None,
-                keep_secret=keep_secret,
+                _sealed(self._node.vault, asked),
             )
         )
         self._node.wake(SHARD)
@@ -86,3 +88,13 @@ def _weight(project: Project) -> int:
 def shown(project: Project) -> ProjectSettings:
     """The settings with the name among them; the secret is not in them, ever."""
     return msgspec.structs.replace(settings_of(project), name=project.name)
+
+
+def _sealed(vault: Vault, asked: ProjectSettings) -> Mapping[str, Seal | None]:
+    """The written-only values to set; those that the request does not name stay."""
+    values = {WEBHOOK_SECRET: asked.webhook_secret}
+    return {
+        place: None if value is None else sealing(vault, place, value)
+        for place, value in values.items()
+        if value is not msgspec.UNSET
+    }

@@ -17,11 +17,10 @@ RETURNING shard;
 -- workload for good. The last column is its shard.
 -- returns: id, name, settings, max_boxes, version, webhook_secret, shard
 INSERT INTO project (
-    name, settings, repository, max_boxes, webhook_secret, version, first_number, next_number,
-    deleted
+    name, settings, repository, max_boxes, version, first_number, next_number, deleted
 )
 SELECT :name, :settings, CAST(:repository AS text), CAST(:max_boxes AS bigint),
-       CAST(:secret AS text), 1, f.first, f.first, FALSE
+       1, f.first, f.first, FALSE
   FROM (
     SELECT coalesce(max(p.next_number), 1) AS first
       FROM project AS p WHERE p.name = :name AND p.deleted
@@ -29,11 +28,19 @@ SELECT :name, :settings, CAST(:repository AS text), CAST(:max_boxes AS bigint),
  WHERE TRUE
 ON CONFLICT (name) WHERE NOT deleted DO UPDATE
    SET settings = excluded.settings, repository = excluded.repository,
-       max_boxes = excluded.max_boxes, version = project.version + 1,
-       webhook_secret = CASE WHEN :keep_secret THEN project.webhook_secret
-                             ELSE excluded.webhook_secret END
+       max_boxes = excluded.max_boxes, version = project.version + 1
 RETURNING id, name, settings, max_boxes, version, webhook_secret,
           (SELECT shard FROM organization WHERE organization.id = project.organization);
+
+-- name: set_webhook_secret
+-- Replace a project's webhook secret; NULL: it has none.
+-- returns: nothing
+UPDATE project SET webhook_secret = CAST(:sealed AS text) WHERE id = :project;
+
+-- name: set_git_credentials
+-- Replace what git uses to reach a project's repository; NULL: nothing.
+-- returns: nothing
+UPDATE project SET git_credentials = CAST(:sealed AS text) WHERE id = :project;
 
 -- name: project
 -- One project by its name.
@@ -55,7 +62,8 @@ SELECT id, name, settings, max_boxes, version, webhook_secret
 -- name: bury_project
 -- The project's name is free from now on, and no submission that was checked before is stored.
 -- returns: id, shard
-UPDATE project SET deleted = TRUE, version = version + 1, webhook_secret = NULL
+UPDATE project SET deleted = TRUE, version = version + 1, webhook_secret = NULL,
+       git_credentials = NULL
  WHERE name = :name AND NOT deleted
 RETURNING id, (SELECT shard FROM organization WHERE organization.id = project.organization);
 

@@ -1,5 +1,8 @@
 """Settings: the organization's queue, and the projects."""
 
+from collections.abc import Mapping
+
+import attrs
 import msgspec
 
 from boxsched.errors import Conflict
@@ -10,6 +13,7 @@ from boxsched.store import rows
 from boxsched.store.blocks import Steps, load
 from boxsched.store.records import SweptProjects
 from boxsched.store.steps.pauses import drop_pauses_of_project
+from boxsched.store.steps.secrets import WEBHOOK_SECRET, Seal, drop_secrets
 from boxsched.store.steps.submission import tell
 
 _SQL = load("projects.sql")
@@ -42,17 +46,20 @@ def set_organization(value: Organization) -> Steps[None]:
 
 
 def put_project(
-    name: str, settings: str, max_boxes: int | None, secret: str | None, keep_secret: bool
+    name: str, settings: str, max_boxes: int | None, sealed: Mapping[str, Seal | None]
 ) -> Steps[tuple[Project, bool]]:
     written = yield _SQL["put_project"](
         name=name,
         settings=settings,
         repository=_settings.decode(settings).repository,
         max_boxes=max_boxes,
-        secret=secret,
-        keep_secret=keep_secret,
     )
     project = rows.put_project(written[0])
+    for place, seal in sealed.items():
+        text = None if seal is None else seal(project.id, 1)
+        yield _SQL[f"set_{place}"](project=project.id, sealed=text)
+        if place == WEBHOOK_SECRET:
+            project = attrs.evolve(project, webhook_secret=text)
     yield tell(
         _shard_of_put(written[0]),
         [inbox.written(inbox.ProjectSet(project.id, project.name, max_boxes))],
@@ -83,6 +90,7 @@ def delete_project(name: str) -> Steps[bool]:
         raise Conflict(f"{name} has unfinished workloads: stop them, or let them finish")
     yield _SQL["forget_durations"](project=project)
     yield from drop_pauses_of_project(project, shard)
+    yield drop_secrets(project)
     yield tell(shard, [inbox.written(inbox.ProjectSet(project, name, None, deleted=True))])
     return True
 

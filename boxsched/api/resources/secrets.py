@@ -1,0 +1,131 @@
+"""Secrets of a project: set, listed by name, deleted, sealed again. No answer has a value."""
+
+import asyncio
+import re
+
+import msgspec
+from aiohttp import web
+
+from boxsched.api.http import bodies, forms, replies
+from boxsched.api.http.absent import no
+from boxsched.api.http.times import rfc3339
+from boxsched.api.messages.requests import MAX_SECRET_BYTES, AskRotate, AskSecret
+from boxsched.api.submitting.known_projects import is_project_name
+from boxsched.errors import Invalid
+from boxsched.model import ProjectId
+from boxsched.node.node import Node
+from boxsched.node.sealing import Cursor, Sealing
+from boxsched.secrets.owners import sealing
+from boxsched.store.steps.secrets import PLACES, SecretInfo
+
+MASKED_FROM_CHARACTERS = 4
+
+_secret = bodies.Form(AskSecret)
+_rotate = bodies.Form(AskRotate)
+_variable = re.compile(forms.VARIABLE)
+
+
+class SecretAnswer(msgspec.Struct, frozen=True):
+    """A secret, never its value. ``version`` counts its values."""
+
+    name: str
+    file: bool
+    version: int
+    updated_at: str
+
+
+class PutSecretAnswer(SecretAnswer, frozen=True):
+    """``masked``: whether job logs show *** in its place; false: it is too short for that."""
+
+    masked: bool
+
+
+class SecretList(msgspec.Struct, frozen=True):
+    secrets: tuple[SecretAnswer, ...]
+
+
+class RotateAnswer(msgspec.Struct, frozen=True):
+    """``unusable``: values that do not open with the keys of this node; ``next``: null at the
+    end."""
+
+    resealed: int
+    unusable: tuple[str, ...]
+    next: str | None
+
+
+class Secrets:
+    def __init__(self, node: Node) -> None:
+        self._store = node.store
+        self._vault = node.vault
+        self._sealing = Sealing(node.store, node.vault)
+
+    async def put(self, request: web.Request) -> web.Response:
+        """Create (201) or replace (200)."""
+        project, name = request.match_info["project"], request.match_info["secret"]
+        body = await bodies.read(request)
+        if not _variable.fullmatch(name):
+            raise Invalid(f"a secret's name {forms.FORMS[forms.VARIABLE]}", "name")
+        asked = _secret.read(body)
+        if len(asked.value.encode()) > MAX_SECRET_BYTES:
+            raise Invalid(f"must have at most {MAX_SECRET_BYTES} bytes", "value")
+        seal = sealing(self._vault, name, asked.value)
+        done = None
+        if is_project_name(project):
+            done = await asyncio.shield(
+                self._store.put_secret(project, name, seal, as_file=asked.file)
+            )
+        if done is None:
+            raise no("project", project)
+        info, created = done
+        masked = len(asked.value) >= MASKED_FROM_CHARACTERS
+        answer = PutSecretAnswer(*_fields(info), masked)
+        return replies.json(answer, 201 if created else 200)
+
+    async def list(self, request: web.Request) -> web.Response:
+        """By name."""
+        found = await self._store.secrets(await self._project(request))
+        return replies.json(SecretList(tuple([SecretAnswer(*_fields(one)) for one in found])))
+
+    async def delete(self, request: web.Request) -> web.Response:
+        """204: it is gone; jobs that have begun keep it."""
+        project, name = await self._project(request), request.match_info["secret"]
+        named = _variable.fullmatch(name) is not None
+        if not named or not await asyncio.shield(self._store.drop_secret(project, name)):
+            raise no("secret", name)
+        return web.Response(status=204)
+
+    async def rotate(self, request: web.Request) -> web.Response:
+        """Seal the next values with the first key of this node; call it until ``next`` is null."""
+        asked = _rotate.read(await bodies.read(request))
+        after = Cursor() if asked.after is None else _cursor(asked.after)
+        step = await asyncio.shield(self._sealing.rotate(after))
+        unusable = tuple([f"project {one.project}: {one.name}" for one in step.unusable])
+        following = None if step.next is None else _text(step.next)
+        return replies.json(RotateAnswer(step.resealed, unusable, following))
+
+    async def _project(self, request: web.Request) -> ProjectId:
+        name = request.match_info["project"]
+        found = await self._store.project_id(name) if is_project_name(name) else None
+        if found is None:
+            raise no("project", name)
+        return found
+
+
+def _fields(info: SecretInfo) -> tuple[str, bool, int, str]:
+    return info.name, info.as_file, info.version, rfc3339(info.updated_at)
+
+
+def _text(cursor: Cursor) -> str:
+    return f"{cursor.place}:{cursor.project}:{cursor.name}"
+
+
+def _cursor(text: str) -> Cursor:
+    place, _, rest = text.partition(":")
+    project, _, name = rest.partition(":")
+    if not (_is_number(place) and _is_number(project) and int(place) < len(PLACES)):
+        raise Invalid("must be `next` of the step before", "after")
+    return Cursor(int(place), ProjectId(int(project)), name)
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 19

@@ -1,0 +1,107 @@
+"""The sealed values in the store: seal them again with the first key, or what is still plain."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+import attrs
+
+from boxsched.errors import SecretsUnusable, StoreAway
+from boxsched.model import ProjectId
+from boxsched.secrets.owners import of_project
+from boxsched.secrets.vault import PREFIX, Vault, is_sealed, key_of
+from boxsched.store.steps.secrets import PLACES, SealedText
+from boxsched.store.store import Store
+
+BATCH = 100  # values in one transaction
+RETRY_SECONDS = 5.0
+NO_PROJECT = ProjectId(0)  # before the first
+
+_log = logging.getLogger(__name__)
+
+
+@attrs.frozen
+class Cursor:
+    """Behind which value a step begins: the place by its number in PLACES, project and name."""
+
+    place: int = 0
+    project: ProjectId = NO_PROJECT
+    name: str = ""
+
+
+@attrs.frozen
+class Step:
+    """What one step did. ``next``: where the next one begins; None: this was the last."""
+
+    resealed: int
+    unusable: tuple[SealedText, ...]  # they do not open on this node
+    next: Cursor | None
+
+
+class Sealing:
+    """Goes through all values in batches. Each batch is a transaction, and what is sealed with the
+    first key is passed over: a sweep that was cut short may begin again."""
+
+    def __init__(self, store: Store, vault: Vault) -> None:
+        self._store = store
+        self._vault = vault
+
+    async def rotate(self, after: Cursor) -> Step:
+        """Seal the next values with the first key. Raises SecretsUnusable if there is no key."""
+        return await self._step(after, lambda text: True)
+
+    async def run(self) -> None:
+        """Once, at the start of a node: seal values that a program of an earlier version left
+        plain, and warn about keys that this node lacks."""
+        if self._vault.ring is not None:
+            unknown = await self.adopt()
+            if unknown:
+                _log.warning(
+                    "secrets are sealed with keys that this node does not have (%s): jobs that "
+                    "need them fail here. Give every node the same keys (--secrets-key-file)",
+                    ", ".join(sorted(unknown)),
+                )
+        await asyncio.Event().wait()  # the node's tasks last as long as it does
+
+    async def adopt(self) -> set[str]:
+        """Seal what is plain; return the ids of the keys that this node lacks."""
+        unknown: set[str] = set()
+        after: Cursor | None = Cursor()
+        while after is not None:
+            try:
+                step = await self._step(after, lambda text: not is_sealed(text))
+            except StoreAway:
+                await asyncio.sleep(RETRY_SECONDS)
+                continue
+            unknown.update(key_of(one.text)[:16] for one in step.unusable)
+            after = step.next
+        return unknown
+
+    async def _step(self, after: Cursor, wanted: Callable[[str], bool]) -> Step:
+        place = PLACES[after.place]
+        prefix = f"{PREFIX}{self._vault.first}:"
+        found = await self._store.sealed_texts(place, (after.project, after.name), prefix, BATCH)
+        texts: list[tuple[SealedText, str]] = []
+        unusable: list[SealedText] = []
+        for one in found:
+            if not wanted(one.text):
+                if not self._vault.has_key_of(one.text):
+                    unusable.append(one)
+                continue
+            try:
+                texts.append((one, self._sealed_again(one)))
+            except SecretsUnusable:
+                unusable.append(one)
+        done = await self._store.reseal(texts) if texts else 0
+        return Step(done, tuple(unusable), _behind(after, found))
+
+    def _sealed_again(self, one: SealedText) -> str:
+        owner = of_project(one.project)
+        plain = self._vault.opened(owner, one.name, one.version, one.text)
+        return self._vault.seal(owner, one.name, one.version, plain)
+
+
+def _behind(after: Cursor, found: list[SealedText]) -> Cursor | None:
+    if len(found) == BATCH:
+        return Cursor(after.place, found[-1].project, found[-1].name)
+    return Cursor(after.place + 1) if after.place + 1 < len(PLACES) else None

@@ -1,0 +1,135 @@
+"""The key ring: from a file, from the environment, or made for a service with SQLite."""
+
+import base64
+import hashlib
+import os
+import re
+import secrets
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+
+import attrs
+
+KEY_BYTES = 32
+MAX_KEYS = 100
+MAX_FILE_BYTES = 65_536
+KEY_FILE = "secrets-key"  # in the data folder
+VARIABLE = "BOXSCHED_SECRETS_KEY"
+MAKE_ONE = "make a key with: (umask 077; openssl rand -base64 32 > FILE)"
+
+_ID_DIGITS = 16
+_URL_SAFE = str.maketrans("-_", "+/")
+
+
+class UnusableKeys(Exception):
+    """The key ring cannot be used; the message says where it is and what to do."""
+
+
+@attrs.frozen
+class KeyRing:
+    """Keys by their ids. ``first``: the id of the key that seals; every key opens."""
+
+    first: str
+    keys: Mapping[str, bytes] = attrs.field(repr=False)
+
+    @classmethod
+    def of(cls, text: str, place: str) -> "KeyRing":
+        """Keys of 32 bytes in base64, separated by white space or commas; ``#`` begins a comment.
+
+        Raises UnusableKeys, which names ``place`` and never quotes a key.
+        """
+        words = re.split(r"[\s,]+", re.sub(r"(?m)#.*$", "", text))
+        keys = [_key(word, number, place) for number, word in enumerate(filter(None, words), 1)]
+        if not keys:
+            raise UnusableKeys(f"{place} holds no key: {MAKE_ONE}")
+        if len(keys) > MAX_KEYS:
+            raise UnusableKeys(f"{place} holds more than {MAX_KEYS} keys")
+        by_id = {key_id(key): key for key in keys}
+        return cls(key_id(keys[0]), by_id)
+
+
+def key_id(key: bytes) -> str:
+    """A name for the key that tells nothing about it."""
+    return hashlib.sha256(b"boxsched key " + key).hexdigest()[:_ID_DIGITS]
+
+
+def new_key() -> str:
+    return base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode()
+
+
+def _key(word: str, number: int, place: str) -> bytes:
+    try:
+        key = base64.b64decode(word.translate(_URL_SAFE), validate=True)
+    except ValueError:  # also binascii's own
+        key = b""
+    if len(key) != KEY_BYTES:
+        raise UnusableKeys(f"{place}: key {number} is not {KEY_BYTES} bytes in base64; {MAKE_ONE}")
+    return key
+
+
+def find_ring(
+    file: Path | None,
+    data: Path,
+    *,
+    makes: bool,
+    environment: Mapping[str, str] = os.environ,
+) -> KeyRing | None:
+    """The ring of a node: of the given file, else of the environment, else of the data folder.
+
+    ``makes``: make a key in the data folder where there is none (a service with SQLite; nodes that
+    share a database need the same ring). None where there is no ring. Raises UnusableKeys.
+    """
+    if file is not None:
+        return KeyRing.of(_read(file), str(file))
+    if text := environment.get(VARIABLE, "").strip():
+        return KeyRing.of(text, VARIABLE)
+    own = data / KEY_FILE
+    if makes and not own.exists():
+        _make(own)
+    return KeyRing.of(_read(own), str(own)) if own.exists() else None
+
+
+def _make(path: Path) -> None:
+    """Write a new key whole under another name, then link it: nobody ever reads half a key."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(file, "w", encoding="ascii") as out:
+            out.write(new_key() + "\n")
+            out.flush()
+            os.fsync(out.fileno())
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            pass  # another process made one
+        # Secrets that were sealed with a key must not outlive it: the name is durable, too.
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    finally:
+        draft.unlink()
+
+
+def _read(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            data = file.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise UnusableKeys(f"cannot read the key file {path}: {error.strerror}") from None
+    if mode & 0o007:
+        raise UnusableKeys(
+            f"the key file {path} can be used by everybody on this machine (mode {mode:04o}): "
+            "anyone who has read it can open the secrets. Make a new key the first one in it, "
+            f"run `boxsched secrets rotate`, and before that: chmod 600 {path}"
+        )
+    if len(data) > MAX_FILE_BYTES:
+        raise UnusableKeys(f"the key file {path} has more than {MAX_FILE_BYTES} bytes")
+    try:
+        return data.decode("ascii")
+    except UnicodeDecodeError:
+        raise UnusableKeys(f"the key file {path} does not hold keys in base64") from None

@@ -1,0 +1,88 @@
+-- name: lock_project
+-- The project that has a name, locked.
+-- returns: id
+SELECT id FROM project WHERE name = :name AND NOT deleted FOR NO KEY UPDATE OF project;
+
+-- name: other_secrets
+-- How many other secrets the project has, and how many characters their sealed texts have together.
+-- returns: secrets, characters
+SELECT count(*), CAST(coalesce(sum(length(sealed)), 0) AS bigint)
+  FROM secret WHERE project = :project AND name <> :name;
+
+-- name: secret_version
+-- The version of a secret.
+-- returns: version
+SELECT version FROM secret WHERE project = :project AND name = :name;
+
+-- name: put_secret
+-- Create a secret, or replace its value.
+-- returns: name, as_file, version, updated_at
+INSERT INTO secret (project, name, version, as_file, sealed, updated_at)
+VALUES (:project, :name, :version, :as_file, :sealed, EXTRACT(EPOCH FROM clock_timestamp()))
+ON CONFLICT (project, name) DO UPDATE
+   SET version = excluded.version, as_file = excluded.as_file, sealed = excluded.sealed,
+       updated_at = excluded.updated_at
+RETURNING name, as_file, version, updated_at;
+
+-- name: secrets
+-- The secrets of a project by name, without their values.
+-- returns: name, as_file, version, updated_at
+SELECT name, as_file, version, updated_at FROM secret WHERE project = :project ORDER BY name;
+
+-- name: drop_secret
+-- Delete a secret.
+-- returns: one
+DELETE FROM secret WHERE project = :project AND name = :name RETURNING 1;
+
+-- name: drop_secrets
+-- Delete all secrets of a project.
+-- returns: nothing
+DELETE FROM secret WHERE project = :project;
+
+-- name: sealed_secrets
+-- The secrets of these projects, as they are stored.
+-- returns: project, name, version, as_file, sealed
+WITH v(project) AS (VALUES (:project))
+SELECT secret.project, secret.name, secret.version, secret.as_file, secret.sealed
+  FROM v JOIN secret ON secret.project = v.project;
+
+-- name: slice_of_secret
+-- The next sealed texts of secrets that do not begin like this.
+-- returns: project, name, version, sealed
+SELECT project, name, version, sealed FROM secret
+ WHERE (project, name) > (:project, :name) AND substr(sealed, 1, :length) <> :prefix
+ ORDER BY project, name LIMIT :limit;
+
+-- name: slice_of_webhook_secret
+-- The same of projects' webhook secrets; those of earlier versions are plain.
+-- returns: project, sealed
+SELECT id AS project, webhook_secret AS sealed FROM project
+ WHERE id > :project AND webhook_secret IS NOT NULL AND substr(webhook_secret, 1, :length) <> :prefix
+ ORDER BY id LIMIT :limit;
+
+-- name: slice_of_git_credentials
+-- The same of projects' git credentials.
+-- returns: project, sealed
+SELECT id AS project, git_credentials AS sealed FROM project
+ WHERE id > :project AND git_credentials IS NOT NULL
+   AND substr(git_credentials, 1, :length) <> :prefix
+ ORDER BY id LIMIT :limit;
+
+-- name: reseal_secret
+-- Replace a sealed text, where it is still this one.
+-- returns: one
+UPDATE secret SET sealed = :sealed
+ WHERE project = :project AND name = :name AND version = :version AND sealed = :before
+RETURNING 1;
+
+-- name: reseal_webhook_secret
+-- The same of a webhook secret.
+-- returns: one
+UPDATE project SET webhook_secret = :sealed WHERE id = :project AND webhook_secret = :before
+RETURNING 1;
+
+-- name: reseal_git_credentials
+-- The same of git credentials.
+-- returns: one
+UPDATE project SET git_credentials = :sealed WHERE id = :project AND git_credentials = :before
+RETURNING 1;

@@ -1,0 +1,119 @@
+"""The vault: what it seals opens with the right keys, in its own place, and nowhere else."""
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from boxsched.errors import SecretsUnusable
+from boxsched.secrets.ring import KEY_FILE, VARIABLE, KeyRing, UnusableKeys, find_ring, new_key
+from boxsched.secrets.vault import Vault, is_sealed, key_of
+
+OLD, NEW = new_key(), new_key()
+
+
+def vault(*keys: str) -> Vault:
+    return Vault(KeyRing.of("\n".join(keys), "the test"))
+
+
+def test_a_value_opens_where_it_was_sealed_and_its_text_never_shows_it() -> None:
+    sealed = vault(OLD).seal("project/1", "TOKEN", 2, "canary-ü")
+    assert is_sealed(sealed) and "canary" not in sealed
+    assert vault(OLD).open("project/1", "TOKEN", 2, sealed) == "canary-ü"
+    assert sealed != vault(OLD).seal("project/1", "TOKEN", 2, "canary-ü"), "a nonce of its own"
+
+
+@pytest.mark.parametrize(
+    "place", [("project/2", "TOKEN", 2), ("project/1", "OTHER", 2), ("project/1", "TOKEN", 3)]
+)
+def test_a_text_that_was_moved_does_not_open(place: tuple[str, str, int]) -> None:
+    sealed = vault(OLD).seal("project/1", "TOKEN", 2, "canary")
+    with pytest.raises(SecretsUnusable, match="does not open"):
+        vault(OLD).open(*place, sealed)
+
+
+@pytest.mark.parametrize("cut", [10, 30, -1, -8])
+def test_a_text_that_was_changed_does_not_open(cut: int) -> None:
+    sealed = vault(OLD).seal("project/1", "TOKEN", 1, "canary")
+    changed = sealed[:cut] + ("A" if sealed[cut] != "A" else "B") + sealed[cut:][1:]
+    with pytest.raises(SecretsUnusable):
+        vault(OLD).open("project/1", "TOKEN", 1, changed)
+    for length in (0, len(sealed) // 2, len(sealed) - 4):
+        with pytest.raises(SecretsUnusable):
+            vault(OLD).open("project/1", "TOKEN", 1, sealed[:length])
+
+
+def test_the_first_key_seals_and_every_key_opens() -> None:
+    sealed = vault(OLD).seal("project/1", "TOKEN", 1, "canary")
+    both = vault(NEW, OLD)
+    assert both.open("project/1", "TOKEN", 1, sealed) == "canary"
+    again = both.seal("project/1", "TOKEN", 1, "canary")
+    assert key_of(again) == both.first != key_of(sealed)
+    with pytest.raises(SecretsUnusable, match=key_of(sealed)):
+        vault(NEW).open("project/1", "TOKEN", 1, sealed)
+
+
+def test_without_a_key_nothing_is_sealed_and_the_error_says_what_to_do() -> None:
+    with pytest.raises(SecretsUnusable, match="--secrets-key-file"):
+        Vault(None).seal("project/1", "TOKEN", 1, "canary")
+
+
+def test_a_ring_shows_no_key() -> None:
+    ring = KeyRing.of(OLD, "the test")
+    shown = repr(ring) + repr(Vault(ring))
+    assert OLD not in shown
+    assert not any(key.hex() in shown or repr(key) in shown for key in ring.keys.values())
+
+
+def test_sqlite_gets_a_key_of_its_own_and_keeps_it(tmp_path: Path) -> None:
+    made = find_ring(None, tmp_path, makes=True, environment={})
+    assert made is not None
+    assert stat.S_IMODE((tmp_path / KEY_FILE).stat().st_mode) == 0o600
+    assert find_ring(None, tmp_path, makes=True, environment={}) == made
+    assert [path.name for path in tmp_path.iterdir()] == [KEY_FILE]
+
+
+def test_nodes_that_share_a_database_make_no_key(tmp_path: Path) -> None:
+    assert find_ring(None, tmp_path, makes=False, environment={}) is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_comes_before_the_environment_and_that_before_the_data_folder(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "keys"
+    file.write_text(f"# of 2026\n{NEW}  # the new one\n{OLD}\n")
+    file.chmod(0o640)
+    environment = {VARIABLE: f"{OLD},{NEW}"}
+    own = find_ring(None, tmp_path, makes=True, environment={})
+    from_file = find_ring(file, tmp_path, makes=True, environment=environment)
+    from_variable = find_ring(None, tmp_path, makes=True, environment=environment)
+    assert from_file is not None and from_variable is not None
+    assert from_file.keys == from_variable.keys
+    assert from_file.first != from_variable.first
+    assert own not in (from_file, from_variable)
+
+
+def test_a_file_that_everybody_can_read_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    file.write_text(NEW)
+    file.chmod(0o644)
+    with pytest.raises(UnusableKeys, match="chmod 600") as refused:
+        find_ring(file, tmp_path, makes=True, environment={})
+    assert NEW not in str(refused.value)
+
+
+@pytest.mark.parametrize("text", ["", "# nothing", "abc", NEW[:-4], NEW + " " + OLD[4:], "é"])
+def test_what_is_no_key_is_refused_and_not_quoted(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    file.write_text(text)
+    os.chmod(file, 0o600)
+    with pytest.raises(UnusableKeys) as refused:
+        find_ring(file, tmp_path, makes=True, environment={})
+    assert not text.strip("# ") or text not in str(refused.value)
+
+
+def test_a_file_that_is_missing_is_an_error_that_names_it(tmp_path: Path) -> None:
+    with pytest.raises(UnusableKeys, match="no-such-file"):
+        find_ring(tmp_path / "no-such-file", tmp_path, makes=True, environment={})
