@@ -57,6 +57,28 @@ def test_each_change_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
     assert PROBE_SECONDS / 2 < breaker.pause() < 2 * PROBE_SECONDS
 
 
+def test_at_rest_nothing_is_sent_and_nothing_is_wrong(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    breaker = Breaker()
+    breaker.mend()
+    assert not breaker.is_open
+    breaker.rest()
+    assert breaker.is_open and breaker.trips == 0
+    breaker.trip("it is cold")
+    assert breaker.trips == 0, "it was open already"
+    breaker.rest()
+    breaker.mend()  # begun again: it is not "back"
+    assert [record.getMessage() for record in caplog.records] == [
+        "Redis away: it is cold; nodes poll"
+    ]
+
+
+def test_probes_are_spread(monkeypatch: pytest.MonkeyPatch) -> None:
+    for chosen in (min, max):
+        monkeypatch.setattr("random.uniform", lambda *ends, chosen=chosen: chosen(ends))
+        assert Breaker().pause() == pytest.approx(PROBE_SECONDS * chosen((0.8, 1.2)))
+
+
 async def test_a_name_server_that_does_not_answer_holds_one_thread(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
