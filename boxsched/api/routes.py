@@ -13,6 +13,8 @@ from boxsched.api.messages.explanation import Explanation
 from boxsched.api.messages.requests import (
     AskBuild,
     AskDeploy,
+    AskPause,
+    AskPriority,
     AskResolve,
     AskRotate,
     AskSecret,
@@ -29,6 +31,8 @@ from boxsched.api.resources.fleet import BoxList, Fleet, WorkerList
 from boxsched.api.resources.logs import FOLLOW, MAX_NUMBER_DIGITS, Logs
 from boxsched.api.resources.nodes import NodeList, Nodes
 from boxsched.api.resources.operations import Health, Operations
+from boxsched.api.resources.pauses import PauseAnswer, PauseList, Pauses
+from boxsched.api.resources.priorities import Priorities
 from boxsched.api.resources.projects import ProjectList, Projects
 from boxsched.api.resources.resolving import Resolving
 from boxsched.api.resources.secrets import PutSecretAnswer, RotateAnswer, SecretList, Secrets
@@ -105,10 +109,17 @@ def project_routes(projects: Projects, asks: Submissions) -> Sequence[Route]:
 
 
 def workload_routes(
-    workloads: Workloads, asks: Submissions, resolving: Resolving, logs: Logs
+    workloads: Workloads,
+    asks: Submissions,
+    priorities: Priorities,
+    resolving: Resolving,
+    logs: Logs,
 ) -> Sequence[Route]:
     listed = Described("Workloads, newest first", gives=WorkloadList, query=_FILTERS)
     stop = Described("Cancel or stop it", Nothing, WorkloadAnswer, 202, keyed=True)
+    bump = Described(
+        "Give it another priority while it waits", AskPriority, WorkloadAnswer, 202, keyed=True
+    )
     resolve = Described(
         "Say what became of a job whose worker is away", AskResolve, WorkloadAnswer, 202, keyed=True
     )
@@ -118,9 +129,21 @@ def workload_routes(
         reading(_WORKLOAD, workloads.one, "One, with its jobs", WorkloadAnswer),
         reading(f"{_WORKLOAD}/explanation", workloads.explanation, "Why it waits", Explanation),
         Route("POST", f"{_WORKLOAD}/stop", workloads.stop, stop),
+        Route("POST", f"{_WORKLOAD}/priority", priorities.change, bump),
         asking(f"{_WORKLOAD}/rebuild", asks.rebuild, "The same again", Nothing),
         Route("POST", f"{_JOB}/resolve", resolving.resolve, resolve),
         Route("GET", f"{_JOB}/log", logs.log, log, lasting=True),
+    )
+
+
+def pause_routes(pauses: Pauses) -> Sequence[Route]:
+    path = f"{PREFIX}/pauses"
+    pause = f"{path}/{{pause:[^/]+}}"
+    put = Described("Begin a pause, or replace it", AskPause, PauseAnswer, 201, 200)
+    return (
+        Route("PUT", pause, pauses.put, put),
+        reading(path, pauses.list, "All pauses", PauseList),
+        Route("DELETE", pause, pauses.end, Described("End a pause", status=204)),
     )
 
 
@@ -200,9 +223,11 @@ def table(node: Node, tokens: KnownTokens, operations: Operations) -> list[Route
     known = KnownProjects(node.store)
     seen = RecentAnswers()
     asks = Submissions(node, known, seen)
+    workloads, priorities = Workloads(node, seen), Priorities(node, seen)
     return [
         *project_routes(Projects(node, known), asks),
-        *workload_routes(Workloads(node, seen), asks, Resolving(node, seen), Logs(node)),
+        *workload_routes(workloads, asks, priorities, Resolving(node, seen), Logs(node)),
+        *pause_routes(Pauses(node, known)),
         *fleet_routes(Fleet(node), Nodes(node), Workers(node)),
         *set_aside_routes(SetAsideCommands(node)),
         *secret_routes(Secrets(node)),

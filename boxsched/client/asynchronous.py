@@ -161,6 +161,11 @@ class Client(Operating, Secrets):
         """Cancel or stop a workload; raises Conflict if it has finished."""
         await self._line.call("POST", path("workloads", workload, "stop"), key=_new_key())
 
+    async def reprioritize(self, workload: str, priority: int, *, note: str = "") -> Workload:
+        """Give a waiting workload another priority; raises Conflict once it holds Boxes."""
+        body = {"priority": priority, "note": note}
+        return await self._submit(path("workloads", workload, "priority"), body, None)
+
     async def resolve(self, job: str, result: str, *, note: str = "") -> Workload:
         """Say that a job whose worker is away passed or failed, or give it another attempt
         (``again``). Returns its workload; raises Conflict where the job needs no such word."""

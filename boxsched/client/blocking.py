@@ -114,6 +114,10 @@ class BlockingClient:
     forget_worker = _call(Client.forget_worker)
     forget_node = _call(Client.forget_node)
 
+    reprioritize = _call(Client.reprioritize)
+    pause = _call(Client.pause)
+    pauses = _call(Client.pauses)
+    resume = _call(Client.resume)
     set_aside = _call(Client.set_aside)
     set_aside_command = _call(Client.set_aside_command)
     drop_set_aside = _call(Client.drop_set_aside)

@@ -7,7 +7,7 @@ import msgspec
 
 from boxsched import errors
 from boxsched.client.http import Line, path
-from boxsched.client.records import Box, NewToken, Node, SetAside, Token, Worker
+from boxsched.client.records import Box, NewToken, Node, Pause, SetAside, Token, Worker
 
 _T = TypeVar("_T")
 
@@ -38,6 +38,40 @@ class Operating:
     async def forget_node(self, name: str) -> None:
         """Remove a node that was shut down; raises Conflict while it is alive."""
         await self._line.call("DELETE", path("nodes", name))
+
+    # --- Pauses ------------------------------------------------------------------------------
+
+    async def pause(
+        self,
+        name: str,
+        *,
+        note: str,
+        project: str | None = None,
+        branch: str | None = None,
+        server: str | None = None,
+        automatic: bool = False,
+        until: str | None = None,
+    ) -> Pause:
+        """Begin a pause, or replace the one of this name; ``until`` is an RFC 3339 time."""
+        said = {
+            "note": note,
+            "project": project,
+            "branch": branch,
+            "server": server,
+            "automatic": automatic,
+            "until": until,
+        }
+        body = {field: value for field, value in said.items() if value is not None}
+        _, answer = await self._line.call("PUT", path("pauses", name), body=body)
+        return read(Pause, answer)
+
+    async def pauses(self) -> list[Pause]:
+        """All pauses, by name."""
+        return (await self._get(dict[str, list[Pause]], path("pauses")))["pauses"]
+
+    async def resume(self, name: str) -> None:
+        """End the pause of this name."""
+        await self._line.call("DELETE", path("pauses", name))
 
     # --- Commands that were set aside --------------------------------------------------------
 

@@ -26,6 +26,20 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     box_type: str | None = None
 
 
+class Pause(msgspec.Struct, frozen=True, kw_only=True):
+    """A pause, of everything or of a part (docs/scheduling.md, "Pauses")."""
+
+    name: str
+    project: str | None
+    branch: str | None
+    server: str | None
+    automatic: bool
+    note: str
+    by: str
+    since: datetime
+    until: datetime | None
+
+
 class SessionDoor(msgspec.Struct, frozen=True, kw_only=True):
     """Where a running SSH session answers."""
 

@@ -41,7 +41,7 @@ def phrase(books: Books, reason: Reason, absent: Absences) -> str:
         case AwaitsPlan():
             return "Its jobs are not known yet."
         case Paused(name):
-            return f"The pause {name} holds it."
+            return _paused(books, name)
         case NoSuchBoxes(box_type, asked, existing):
             there = "there is only 1" if existing == 1 else f"there are only {existing}"
             return f"Asks for {_boxes(asked, box_type)}; {there if existing else 'there is none'}."
@@ -79,6 +79,15 @@ def _lane(books: Books, ahead: Sequence[WorkloadId]) -> str:
     blocked = None if live is None else lane_blocked(books, live, first)
     more = f" and {len(ahead) - 1} more before it" if len(ahead) > 1 else ""
     return blocked or f"Waits for {first}{more} to finish."
+
+
+def _paused(books: Books, name: str) -> str:
+    pause = books.pauses.get(name)
+    if pause is None:
+        return f"Paused ({name})."
+    end = "" if pause.until is None else rfc3339(pause.until)[:16].replace("T", " ")
+    until = f" until {end} UTC" if end else ""
+    return f"Paused by {pause.by}{until} ({name}): {pause.note.rstrip('.')}."
 
 
 def _named(books: Books, id_: WorkloadId) -> str:

@@ -11,6 +11,7 @@ from boxsched.engine.capacity import absences
 from boxsched.engine.reason_text import phrase
 from boxsched.engine.sight import unbegun, unseen, waits_for_another, worker_away
 from boxsched.model import WorkloadId
+from boxsched.protocol.shards import Pause
 from boxsched.scheduling.prediction import forecast
 from boxsched.scheduling.queue import Shape
 from boxsched.scheduling.reasons import (
@@ -62,6 +63,7 @@ class WhyReport:
     position: int | None
     expected_start: float | None
     promised_start: float | None
+    pause: Pause | None = None  # that covers it
 
 
 def explain(books: Books, id_: WorkloadId, now: float) -> WhyReport | None:
@@ -101,6 +103,7 @@ def explain_now(books: Books, id_: WorkloadId, now: float) -> WhyReport | None:
         position=core.queue.position(workload) if workload.state is State.QUEUED else None,
         expected_start=None,
         promised_start=workload.promise if waits else None,
+        pause=books.pauses.get(reason.name) if isinstance(reason, Paused) else None,
     )
 
 

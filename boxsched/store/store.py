@@ -315,10 +315,10 @@ class Store:
 
     # --- Pauses ----------------------------------------------------------------------------
 
-    async def put_pause(self, pause: Pause) -> None:
-        """Begin the pause, or replace the one of its name, and tell the leader. Raises Conflict
-        beyond MAX_PAUSES."""
-        await self._driver.serving.write(pauses.put_pause, pause)
+    async def put_pause(self, pause: Pause) -> bool:
+        """Begin the pause (True), or replace the one of its name, and tell the leader. Raises
+        Conflict beyond MAX_PAUSES."""
+        return await self._driver.serving.write(pauses.put_pause, pause)
 
     async def drop_pause(self, name: str, by: str) -> bool:
         """End the pause and tell the leader; False if there is none of that name."""

@@ -129,7 +129,7 @@ async def test_filters_that_make_no_sense(house: House, query: str, field: str) 
 
 KEYS = {
     "phase", "reason", "text", "blocked_by", "needs", "free", "position", "expected_start",
-    "promised_start", "overtaken_by",
+    "promised_start", "overtaken_by", "pause",
 }  # fmt: skip
 
 

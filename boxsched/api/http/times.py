@@ -3,6 +3,8 @@
 import functools
 from datetime import UTC, datetime
 
+from boxsched.errors import Invalid
+
 SECONDS_KEPT = 8_192  # an answer with ten thousand rows names the same seconds again and again
 
 
@@ -13,6 +15,17 @@ def rfc3339(time: float) -> str:
     if micros == 1_000_000:
         second, micros = second + 1, 0
     return f"{_second(second)}.{micros:06d}Z"
+
+
+def parsed(text: str, field: str) -> float:
+    """Seconds since 1970 of an RFC 3339 time with its offset from UTC; raises Invalid."""
+    try:
+        time = datetime.fromisoformat(text)
+        if time.tzinfo is not None:
+            return time.timestamp()
+    except (ValueError, OverflowError):
+        pass
+    raise Invalid("must be a time such as 2027-01-31T18:00:00Z", field)
 
 
 def text_time(time: float | None) -> str | None:

@@ -9,6 +9,7 @@ from boxsched.api.http.times import rfc3339, text_time
 from boxsched.engine.blockers import Blocker
 from boxsched.engine.why import WhyReport
 from boxsched.model import Kind, workload_text
+from boxsched.protocol.shards import Pause
 from boxsched.states import Result
 from boxsched.store.records import Job, Workload
 
@@ -35,6 +36,15 @@ class BlockedBy(Struct, frozen=True):
     usual_end: str | None
 
 
+class PauseShown(Struct, frozen=True):
+    """The pause that covers it; ``until``: when it ends by itself, or null."""
+
+    name: str
+    note: str
+    by: str
+    until: str | None
+
+
 class Explanation(Struct, frozen=True, kw_only=True):
     """``promised_start`` is the first time that was reserved for it as the head of the queue; that
     time may have passed. ``overtaken_by`` counts those that were registered later and admitted
@@ -50,6 +60,7 @@ class Explanation(Struct, frozen=True, kw_only=True):
     expected_start: str | None = None
     promised_start: str | None = None
     overtaken_by: int | None = None
+    pause: PauseShown | None = None
 
 
 def reported(
@@ -67,7 +78,12 @@ def reported(
         expected_start=text_time(report.expected_start),
         promised_start=text_time(report.promised_start),
         overtaken_by=overtaken_by,
+        pause=None if report.pause is None else _pause(report.pause),
     )
+
+
+def _pause(pause: Pause) -> PauseShown:
+    return PauseShown(pause.name, pause.note, pause.by, text_time(pause.until))
 
 
 def finished(stored: Workload) -> Explanation:

@@ -153,6 +153,26 @@ class AskResolve(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     note: Annotated[str, Meta(max_length=MAX_NOTE_CHARACTERS, pattern=forms.LINE)] = ""
 
 
+class AskPriority(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """Another priority for a workload that waits, and why."""
+
+    priority: Priority
+    note: Annotated[str, Meta(max_length=MAX_NOTE_CHARACTERS, pattern=forms.LINE)] = ""
+
+
+class AskPause(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """What a pause covers: everything; a project; its builds of branches that match ``branch``; its
+    deploys to ``server``. ``automatic``: only deploys that nobody asked for. ``until``: when it
+    ends by itself."""
+
+    note: Annotated[str, Meta(min_length=1, max_length=MAX_NOTE_CHARACTERS, pattern=forms.LINE)]
+    project: Name | None = None
+    branch: Glob | None = None
+    server: Name | None = None
+    automatic: bool = False
+    until: Annotated[str, Meta(max_length=64, pattern=forms.LINE)] | None = None
+
+
 class AskToken(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """A token for workers, or for an administrator; it never expires unless
     ``expires_in_seconds`` is given. ``max_workers``: how many workers may use it, default 100."""

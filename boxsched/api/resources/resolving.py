@@ -9,13 +9,13 @@ from boxsched.api.http import bodies, recent, replies
 from boxsched.api.http.absent import no
 from boxsched.api.messages import answers
 from boxsched.api.messages.requests import AskResolve
+from boxsched.api.submitting import commands
 from boxsched.backoff import doubling
 from boxsched.errors import Conflict
 from boxsched.model import JobId, job_text, job_workload, parse_job
 from boxsched.node.node import Node
 from boxsched.protocol import inbox
 from boxsched.protocol.inbox import Resolution
-from boxsched.protocol.shards import SHARD
 from boxsched.states import JobState, Result, State
 from boxsched.store.records import Job, Workload
 
@@ -44,12 +44,7 @@ class Resolving:
             await self._refuse(stored, job, ask.result)
             assert job.lease_token is not None
             said = inbox.Resolve(job.id, job.lease_token, ask.result, request[ASKER], ask.note)
-            if key is None:
-                await self._node.ask(SHARD, said)
-            else:
-                once = self._store.ask_once(said, stored.id, stored.number, key)
-                recent.repeated(await asyncio.shield(once))
-                self._node.wake(SHARD)
+            await commands.ask(self._node, said, stored, key)
             stored = await self._resolved(job)
             if key is None:  # under a key it is 202 from here on, as it will be when repeated
                 await self._refuse_other(stored, job, ask.result)

@@ -17,16 +17,15 @@ from boxsched.api.messages import answers, checks
 from boxsched.api.messages.explanation import Explanation, finished, reported, unseen
 from boxsched.api.messages.requests import Nothing
 from boxsched.api.resources.set_aside import said
-from boxsched.api.submitting import new_workloads
+from boxsched.api.submitting import commands, new_workloads
 from boxsched.backoff import doubling
 from boxsched.errors import Conflict, Invalid, StoreAway
 from boxsched.model import Kind, WorkloadId, parse_workload, workload_text
 from boxsched.node.node import Node
 from boxsched.pace import HEAVY_JOBS
 from boxsched.protocol import inbox
-from boxsched.protocol.shards import SHARD
 from boxsched.states import SERVICE_RESULTS, Result, State
-from boxsched.store.records import IdempotencyKey, Workload, WorkloadFilter
+from boxsched.store.records import Workload, WorkloadFilter
 
 DEFAULT_LIMIT, MAX_LIMIT = 50, 200
 MAX_NUMBER_DIGITS = 15
@@ -127,7 +126,7 @@ class Workloads:
             _nothing.read(body)
             if stored.state is State.FINISHED:
                 raise Conflict(f"it has finished: {stored.result}")
-            await self._ask(inbox.Stop(stored.id, request[ASKER]), stored.number, key)
+            await commands.ask(self._node, inbox.Stop(stored.id, request[ASKER]), stored, key)
             stored = await self._moved(stored)
             # Under a key it is 202 from here on, as it will be when it is repeated.
             if key is None and stored.result in (Result.PASSED, Result.FAILED):
@@ -135,15 +134,6 @@ class Workloads:
         answer = replies.encode(answers.workload(stored))
         self._seen.keep(key, 202, answer)
         return replies.json_bytes(answer, 202)
-
-    async def _ask(self, stop: inbox.Stop, number: int, key: IdempotencyKey | None) -> None:
-        """Durable when it returns, and with its key."""
-        if key is None:
-            await self._node.ask(SHARD, stop)
-        else:
-            once = self._store.ask_once(stop, WorkloadId(stop.workload), number, key)
-            recent.repeated(await asyncio.shield(once))
-            self._node.wake(SHARD)
 
     async def _moved(self, stored: Workload) -> Workload:
         """The workload once the stop took effect, or as it is after a short wait."""

@@ -14,6 +14,11 @@ ON CONFLICT (organization, name) DO UPDATE
        since = excluded.since, until = excluded.until
 RETURNING (SELECT shard FROM organization WHERE organization.id = 1);
 
+-- name: pause_there
+-- A row if there is a pause of this name.
+-- returns: one
+SELECT 1 FROM pause WHERE organization = 1 AND name = :name;
+
 -- name: count_pauses
 -- How many other pauses there are.
 -- returns: pauses

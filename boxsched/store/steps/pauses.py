@@ -11,7 +11,8 @@ from boxsched.store.steps.submission import tell
 _SQL = load("pauses.sql")
 
 
-def put_pause(pause: Pause) -> Steps[None]:
+def put_pause(pause: Pause) -> Steps[bool]:
+    there = yield _SQL["pause_there"](name=pause.name)
     ((others,),) = yield _SQL["count_pauses"](name=pause.name)
     if others >= MAX_PAUSES:
         raise Conflict(f"there are {others} pauses already: end some first")
@@ -31,6 +32,7 @@ def put_pause(pause: Pause) -> Steps[None]:
         pause.by, pause.since, pause.until,
     )  # fmt: skip
     yield tell(shard, [inbox.written(command)])
+    return not there
 
 
 def drop_pause(name: str, by: str) -> Steps[bool]:

@@ -1,0 +1,110 @@
+"""Pauses: set, listed, ended."""
+
+import asyncio
+
+from aiohttp import web
+from msgspec import Struct
+
+from boxsched.api.auth.asker import ASKER
+from boxsched.api.http import bodies, replies
+from boxsched.api.http.absent import no
+from boxsched.api.http.times import parsed, rfc3339, text_time
+from boxsched.api.messages import checks
+from boxsched.api.messages.requests import AskPause
+from boxsched.api.submitting.known_projects import KnownProjects
+from boxsched.errors import Invalid, NotFound
+from boxsched.model import ProjectId
+from boxsched.nearest import unknown
+from boxsched.node.node import Node
+from boxsched.protocol.shards import SHARD, Pause
+
+_form = bodies.Form(AskPause)
+
+
+class PauseAnswer(Struct, frozen=True):
+    """A pause; ``until``: when it ends by itself, or null."""
+
+    name: str
+    project: str | None
+    branch: str | None
+    server: str | None
+    automatic: bool
+    note: str
+    by: str
+    since: str
+    until: str | None
+
+
+class PauseList(Struct, frozen=True):
+    pauses: tuple[PauseAnswer, ...]
+
+
+class Pauses:
+    def __init__(self, node: Node, known: KnownProjects) -> None:
+        self._node = node
+        self._store = node.store
+        self._known = known
+
+    async def put(self, request: web.Request) -> web.Response:
+        """Begin a pause (201), or replace the one of its name (200)."""
+        name = checks.plain(request.match_info["pause"], "name")
+        asked = _form.read(await bodies.read(request))
+        now = self._node.clock.now()
+        until = None if asked.until is None else parsed(asked.until, "until")
+        if until is not None and until <= now:
+            raise Invalid("is in the past", "until")
+        project = await self._project(asked)
+        pause = Pause(
+            name, project, asked.branch, asked.server, asked.automatic, asked.note,
+            request[ASKER], now, until,
+        )  # fmt: skip
+        created = await asyncio.shield(self._store.put_pause(pause))
+        self._node.wake(SHARD)
+        answer = replies.encode(_answer(pause, asked.project))
+        if created:
+            return replies.created(answer, f"/api/v1/pauses/{name}")
+        return replies.json_bytes(answer)
+
+    async def _project(self, asked: AskPause) -> ProjectId | None:
+        """The project that the pause is of; raises Invalid where it cannot cover anything."""
+        if asked.project is None:
+            field = "branch" if asked.branch is not None else "server"
+            if asked.branch is not None or asked.server is not None:
+                raise Invalid("needs a project", field)
+            return None
+        if asked.branch is not None and asked.server is not None:
+            raise Invalid("give at most one of branch and server", "server")
+        if asked.branch is not None and asked.automatic:
+            raise Invalid("only deploys start by themselves, not builds of a branch", "automatic")
+        try:
+            known = await self._known.fresh(asked.project)
+        except NotFound:
+            raise Invalid(f"there is no project {asked.project[:80]!a}", "project") from None
+        servers = known.settings.servers
+        if asked.server is not None and asked.server not in servers:
+            said = f"the project has no server {asked.server[:80]!a}"
+            raise Invalid(unknown(said, asked.server, servers), "server")
+        return known.project.id
+
+    async def list(self, request: web.Request) -> web.Response:
+        """All of them, by name."""
+        found = await self._store.pauses()
+        projects = await self._store.projects() if any(one.project for one in found) else ()
+        names = {project.id: project.name for project in projects}
+        rows = [_answer(one, names.get(one.project or ProjectId(0))) for one in found]
+        return replies.json(PauseList(tuple(rows)))
+
+    async def end(self, request: web.Request) -> web.Response:
+        """204: the pause has ended."""
+        name = request.match_info["pause"]
+        if not await asyncio.shield(self._store.drop_pause(name, request[ASKER])):
+            raise no("pause", name)
+        self._node.wake(SHARD)
+        return web.Response(status=204)
+
+
+def _answer(pause: Pause, project: str | None) -> PauseAnswer:
+    return PauseAnswer(
+        pause.name, project, pause.branch, pause.server, pause.automatic, pause.note, pause.by,
+        rfc3339(pause.since), text_time(pause.until),
+    )  # fmt: skip

@@ -1,0 +1,67 @@
+"""Another priority for a workload that waits: ``POST /workloads/{id}/priority``."""
+
+import asyncio
+
+from aiohttp import web
+
+from boxsched.api.auth.asker import ASKER
+from boxsched.api.http import bodies, recent, replies
+from boxsched.api.messages import answers
+from boxsched.api.messages.requests import AskPriority
+from boxsched.api.submitting import commands, new_workloads
+from boxsched.backoff import doubling
+from boxsched.errors import Conflict
+from boxsched.model import workload_text
+from boxsched.node.node import Node
+from boxsched.protocol import inbox
+from boxsched.states import State
+from boxsched.store.records import Workload
+
+# How long an answer waits for the engine to have seen what was asked; it is durable anyway.
+FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS = 0.005, 0.4
+
+_form = bodies.Form(AskPriority)
+
+
+class Priorities:
+    def __init__(self, node: Node, seen: recent.RecentAnswers) -> None:
+        self._node = node
+        self._store = node.store
+        self._seen = seen
+
+    async def change(self, request: web.Request) -> web.Response:
+        """202 with the workload when the change is durable; 409 once it holds Boxes."""
+        body = await bodies.read(request)
+        stored = await new_workloads.subject(self._store, request.match_info["workload"])
+        key = recent.key_of(request, f"workloads/{workload_text(stored.id)}/priority", body)
+        again = self._seen.again(key)
+        if again is not None:
+            return again
+        if key is None or not recent.repeated(await self._store.idempotency(key)):
+            asked = _form.read(body)
+            _refuse(stored)
+            said = inbox.Reprioritize(stored.id, asked.priority, request[ASKER], asked.note)
+            await commands.ask(self._node, said, stored, key)
+            stored = await self._changed(stored, asked.priority)
+            if key is None and stored.priority != asked.priority:
+                _refuse(stored)
+        answer = replies.encode(answers.workload(stored))
+        self._seen.keep(key, 202, answer)
+        return replies.json_bytes(answer, 202)
+
+    async def _changed(self, stored: Workload, priority: int) -> Workload:
+        """The workload once the change took effect, or as it is after a short wait."""
+        for pause in doubling(FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS):
+            if stored.priority == priority or stored.started_at is not None:
+                break
+            await asyncio.sleep(pause)
+            stored = await new_workloads.subject(self._store, workload_text(stored.id))
+        return stored
+
+
+def _refuse(stored: Workload) -> None:
+    """Raises Conflict where a priority decides nothing any more."""
+    if stored.state is State.FINISHED:
+        raise Conflict(f"it has finished: {stored.result}")
+    if stored.started_at is not None:
+        raise Conflict("it has its Boxes already: a priority changes nothing")

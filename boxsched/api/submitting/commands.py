@@ -1,0 +1,24 @@
+"""Commands about a workload: durable before the answer, and done once under a key."""
+
+import asyncio
+
+from boxsched.api.http import recent
+from boxsched.node.node import Node
+from boxsched.protocol import inbox
+from boxsched.protocol.shards import SHARD
+from boxsched.store.records import IdempotencyKey, Workload
+
+
+async def ask(
+    node: Node,
+    command: inbox.Stop | inbox.Resolve | inbox.Reprioritize,
+    stored: Workload,
+    key: IdempotencyKey | None,
+) -> None:
+    """Durable when it returns, and with its key."""
+    if key is None:
+        await node.ask(SHARD, command)
+        return
+    once = node.store.ask_once(command, stored.id, stored.number, key)
+    recent.repeated(await asyncio.shield(once))
+    node.wake(SHARD)

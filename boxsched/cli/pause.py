@@ -1,0 +1,161 @@
+"""``boxsched pause``, ``pauses``, ``resume`` and ``bump``."""
+
+from datetime import UTC, datetime, timedelta
+
+import click
+
+from boxsched.cli import naming
+from boxsched.cli.clean import plain
+from boxsched.cli.connection import Service, with_service
+from boxsched.cli.failing import BadInput, each_of
+from boxsched.cli.output import ago, as_json_option, now, print_json, print_table
+from boxsched.client import Client, Pause
+from boxsched.model import MAX_PRIORITY, MIN_PRIORITY
+
+UNITS = {"m": 60, "h": 3_600, "d": 86_400}
+
+
+@click.command()
+@click.argument("name")
+@click.option("--note", required=True, metavar="TEXT", help="Why, for everyone who waits.")
+@click.option("--project", metavar="NAME", help="Only this project.")
+@click.option("--branch", metavar="PATTERN", help="Only its builds of matching branches.")
+@click.option("--server", metavar="NAME", help="Only its deploys to this server.")
+@click.option("--automatic", is_flag=True, help="Only deploys that start by themselves.")
+@click.option("--until", metavar="TIME", help="End it at this time, such as 2027-01-31T18:00Z.")
+@click.option("--for", "lasting", metavar="TIME", help="End it after so long: 30m, 2h or 3d.")
+@as_json_option
+@with_service
+def pause(
+    name: str,
+    note: str,
+    project: str | None,
+    branch: str | None,
+    server: str | None,
+    automatic: bool,
+    until: str | None,
+    lasting: str | None,
+    as_json: bool,
+    service: Service,
+) -> None:
+    """Admit nothing that the pause NAME covers, until it is resumed.
+
+    Without options it covers everything. What runs goes on; what waits keeps its place, and blocks
+    nothing but its own branch or server. The same name again replaces the pause.
+
+    \b
+    Example:  boxsched pause freeze --note "release week" --project web --server production
+              boxsched pause upgrade --note "new kernel" --for 30m
+              boxsched resume freeze
+    """
+    if until is not None and lasting is not None:
+        raise BadInput("give at most one of --until and --for")
+    if lasting is not None:
+        until = (datetime.now(UTC) + _duration(lasting)).isoformat()
+    made = service.call(
+        lambda client: client.pause(
+            name, note=note, project=project, branch=branch, server=server, automatic=automatic,
+            until=until,
+        )
+    )  # fmt: skip
+    if as_json:
+        print_json(service.call(lambda client: client.json("pauses"))["pauses"])
+        return
+    click.echo(f"{plain(made.name)}: {_covers(made)} paused{_until(made)}")
+
+
+@click.command()
+@as_json_option
+@with_service
+def pauses(as_json: bool, service: Service) -> None:
+    """List the pauses that are in force.
+
+    \b
+    Example:  boxsched pauses
+    """
+    if as_json:
+        print_json(service.call(lambda client: client.json("pauses")))
+        return
+    found = service.call(lambda client: client.pauses())
+    if not found:
+        click.echo("nothing is paused")
+        return
+    at = now()
+    rows = [
+        (one.name, _covers(one), one.by, ago(one.since, at), _end(one), one.note) for one in found
+    ]
+    print_table(("name", "covers", "by", "since", "until", "note"), rows)
+
+
+@click.command()
+@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@with_service
+def resume(names: tuple[str, ...], service: Service) -> None:
+    """End pauses: what they covered goes on.
+
+    \b
+    Example:  boxsched resume freeze
+    """
+
+    async def work(client: Client) -> int:
+        async def end(name: str) -> None:
+            await client.resume(name)
+            click.echo(f"{plain(name)}: resumed")
+
+        return await each_of({name: name for name in names}, end)
+
+    status = service.call(work)
+    if status:
+        raise click.exceptions.Exit(status)
+
+
+@click.command()
+@click.argument("workload", metavar="ID")
+@click.argument("priority", type=click.IntRange(MIN_PRIORITY, MAX_PRIORITY))
+@click.option("--note", default="", metavar="TEXT", help="Why, for the history.")
+@as_json_option
+@with_service
+def bump(workload: str, priority: int, note: str, as_json: bool, service: Service) -> None:
+    """Give a workload that waits another priority: 0 to 100, higher goes first.
+
+    Deploys and SSH sessions have 80, builds of a project's priority branches 70, others 50.
+
+    \b
+    Example:  boxsched bump web#41 90 --note "the fix for the outage"
+    """
+
+    async def work(client: Client) -> tuple[str, object]:
+        id_ = await naming.workload_id(client, workload)
+        done = await client.reprioritize(id_, priority, note=note)
+        return done.title, await client.json("workloads", id_) if as_json else None
+
+    title, shown = service.call(work)
+    if as_json:
+        print_json(shown)
+        return
+    click.echo(f"{plain(title)}: priority {priority}")
+
+
+def _duration(text: str) -> timedelta:
+    unit = UNITS.get(text[-1:])
+    digits = text[:-1]
+    if unit is None or not (digits.isascii() and digits.isdigit() and 0 < len(digits) < 7):
+        raise BadInput(f"--for {plain(text)}: must be such as 30m, 2h or 3d")
+    return timedelta(seconds=int(digits) * unit)
+
+
+def _covers(one: Pause) -> str:
+    what = "everything" if one.project is None else plain(one.project)
+    if one.branch is not None:
+        what = f"builds of {plain(one.branch)} in {what}"
+    if one.server is not None:
+        what = f"deploys to {plain(one.server)} of {what}"
+    return f"automatic deploys ({what})" if one.automatic else what
+
+
+def _end(one: Pause) -> str:
+    return "" if one.until is None else one.until.astimezone().strftime("%Y-%m-%d %H:%M")
+
+
+def _until(one: Pause) -> str:
+    return "" if one.until is None else f" until {_end(one)}"
