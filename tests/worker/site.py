@@ -12,7 +12,7 @@ from boxsched.protocol.assignments import Assignment
 from boxsched.protocol.inbox import JobFinished, JobStarted
 from boxsched.worker.agent.agent import Agent
 from boxsched.worker.agent.outbox import Finding, LogChunk, Report
-from boxsched.worker.supervisor import folder as files
+from boxsched.worker.supervisor import safe_files
 
 LIMIT_SECONDS = 60.0  # for what should take moments
 
@@ -20,7 +20,7 @@ LIMIT_SECONDS = 60.0  # for what should take moments
 @functools.cache
 def at(folder: Path) -> int:
     """A descriptor of the folder, for the rest of the run."""
-    return files.open_folder(str(folder))
+    return safe_files.open_folder(str(folder))
 
 
 def job(number: int) -> JobId:

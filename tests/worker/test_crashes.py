@@ -19,6 +19,7 @@ from boxsched.worker.agent.plan import Worksite, job_environment
 from boxsched.worker.agent.preparing import prepare
 from boxsched.worker.agent.site import adopt_all, boot_id
 from boxsched.worker.supervisor import folder as files
+from boxsched.worker.supervisor import safe_files
 from boxsched.worker.supervisor.output import Output
 from boxsched.worker.supervisor.supervisor import supervise
 from tests.worker import crash
@@ -57,9 +58,9 @@ def test_an_agent_may_die_at_each_change_of_preparing_a_job(tmp_path: Path) -> N
         assert quarantined == {}, counting.done[number - 1]
         if adopted:
             assert [attempt.phase for attempt in adopted] == [Phase.PREPARED]
-            assert files.exists(adopted[0].place.at, files.SCRIPT)
+            assert safe_files.exists(adopted[0].place.at, files.SCRIPT)
         else:
-            assert not files.exists(site.at, "w1-1-1")
+            assert not safe_files.exists(site.at, "w1-1-1")
             adopted.append(prepared(site))
         assert sorted(os.listdir(adopted[0].place.at)) == sorted(
             os.listdir(f"{whole.folder}/w1-1-1")
@@ -155,15 +156,15 @@ def test_a_spawn_that_comes_after_a_void_runs_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize("taken", ["lock", "ticket"])
 def test_a_void_that_comes_after_a_spawn_changes_nothing(tmp_path: Path, taken: str) -> None:
     attempt = prepared(worksite(tmp_path / "site"))
-    held = files.try_lock(attempt.place.at, files.LOCK)
+    held = safe_files.try_lock(attempt.place.at, files.LOCK)
     assert held is not None
     if taken == "ticket":
-        files.rename(attempt.place.at, files.TICKET, files.STARTED)
+        safe_files.rename(attempt.place.at, files.TICKET, files.STARTED)
         os.close(held)
     assert not voided(attempt)
     assert attempt.phase is Phase.PREPARED
-    assert not files.exists(attempt.place.at, files.VOID)
-    assert not files.exists(attempt.place.at, files.RESULT)
+    assert not safe_files.exists(attempt.place.at, files.VOID)
+    assert not safe_files.exists(attempt.place.at, files.RESULT)
     if taken == "lock":
         os.close(held)
     attempt.close()
@@ -306,7 +307,7 @@ def test_a_disk_that_is_full_before_the_script_is_not_the_jobs_failure(
 
 
 def test_of_what_is_printed_no_more_is_kept_than_was_asked_for(tmp_path: Path) -> None:
-    files.write_file(at(tmp_path), files.LOG, b"")
+    safe_files.write_file(at(tmp_path), files.LOG, b"")
     output = Output(at(tmp_path), 1 << 20)
     output.keep_tail(4)
     for part in (b"one", b"two", b"three"):

@@ -8,7 +8,9 @@ import pytest
 from boxsched.worker.agent import remains
 from boxsched.worker.agent.notes import note
 from boxsched.worker.supervisor import folder as files
-from boxsched.worker.supervisor.folder import Damaged, Ended, Record, Step
+from boxsched.worker.supervisor import safe_files
+from boxsched.worker.supervisor.folder import Ended, Record, Step
+from boxsched.worker.supervisor.safe_files import Damaged
 from tests.worker.site import at
 
 RECORD = Record(
@@ -63,13 +65,13 @@ def test_a_tree_goes_however_deep_and_read_only(tmp_path: Path) -> None:
         os.close(here)
         here = inner
     os.close(here)
-    files.remove_tree(at(tmp_path), top.name)
+    safe_files.remove_tree(at(tmp_path), top.name)
     assert list(tmp_path.iterdir()) == [kept]
     assert list(kept.iterdir()) == [kept / "file"]
 
 
 def test_removing_nothing_is_well(tmp_path: Path) -> None:
-    files.remove_tree(at(tmp_path), "nothing")
+    safe_files.remove_tree(at(tmp_path), "nothing")
 
 
 def test_ringing_without_an_agent_is_well(tmp_path: Path) -> None:
@@ -95,7 +97,7 @@ def test_what_is_only_for_a_moment_not_to_be_removed_is_no_failure(
 ) -> None:
     """A process that is just ending writes once more into a folder that is being removed."""
     (tmp_path / "trash/job").mkdir(parents=True)
-    remove = files.remove_tree
+    remove = safe_files.remove_tree
     tried: list[str] = []
 
     def interrupted(shelf: int, name: str) -> None:
@@ -104,7 +106,7 @@ def test_what_is_only_for_a_moment_not_to_be_removed_is_no_failure(
             raise OSError(39, "Directory not empty", name)
         remove(shelf, name)
 
-    monkeypatch.setattr(remains.files, "remove_tree", interrupted)
+    monkeypatch.setattr(remains.safe_files, "remove_tree", interrupted)
     monkeypatch.setattr(remains, "_EMPTY_PAUSE_SECONDS", 0)
     assert remains.empty(at(tmp_path), "trash") == []
     assert list((tmp_path / "trash").iterdir()) == []
@@ -116,7 +118,7 @@ def test_what_can_never_be_removed_is_told(tmp_path: Path, monkeypatch: pytest.M
     def refused(shelf: int, name: str) -> None:
         raise OSError(1, "Operation not permitted", name)
 
-    monkeypatch.setattr(remains.files, "remove_tree", refused)
+    monkeypatch.setattr(remains.safe_files, "remove_tree", refused)
     monkeypatch.setattr(remains, "_EMPTY_PAUSE_SECONDS", 0)
     failures = remains.empty(at(tmp_path), "trash")
     assert [error.strerror for error in failures] == ["Operation not permitted"]
@@ -138,7 +140,7 @@ def test_a_link_to_a_tree_goes_and_the_tree_stays(tmp_path: Path) -> None:
     (tmp_path / "precious").mkdir()
     (tmp_path / "precious/file").touch()
     (tmp_path / "box").symlink_to("precious")
-    files.remove_tree(at(tmp_path), "box")
+    safe_files.remove_tree(at(tmp_path), "box")
     assert [path.name for path in tmp_path.iterdir()] == ["precious"]
     assert (tmp_path / "precious/file").exists()
 

@@ -12,7 +12,7 @@ import pytest
 from boxsched.states import Result
 from boxsched.worker.agent import lookout
 from boxsched.worker.agent.attempt import LOST
-from boxsched.worker.supervisor import containment, verdict
+from boxsched.worker.supervisor import containment, safe_files, verdict
 from boxsched.worker.supervisor import folder as files
 from tests.worker.site import Site, alive, assigned, at, eventually, pid_in
 
@@ -166,7 +166,7 @@ async def test_a_record_that_names_another_job_or_cgroup_is_not_believed(
     await site.agent.reconcile([assigned(1, WAIT.format(gate))])
     await site.said(1, b"ready")
     folder = site.folder / "w1-1-1"
-    at = files.open_folder(str(folder))
+    at = safe_files.open_folder(str(folder))
     record = files.read_record(at)
     victim = tmp_path / "victim"
     victim.mkdir()
@@ -181,7 +181,7 @@ async def test_a_record_that_names_another_job_or_cgroup_is_not_believed(
     other = assigned(2, "echo two; sleep 300")
     await site.agent.reconcile([other])
     await site.said(2, b"two")
-    at = files.open_folder(str(site.folder / "w2-1-1"))
+    at = safe_files.open_folder(str(site.folder / "w2-1-1"))
     files.write_record(at, files.read_record(at)._replace(job=record.job))
     os.close(at)
     await site.restart()

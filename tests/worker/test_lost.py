@@ -276,7 +276,7 @@ async def test_what_is_dropped_is_ended_and_its_output_kept(
     site.agent.drop([(job(1), 1), (job(2), 999), (job(3), 3)])
     await site.end(1)
     assert not alive(pid_in(tmp_path / "pid"))
-    assert "w1-1-1 is another's, or nobody's" in caplog.text
+    assert "w1-1-1 is no longer this worker's" in caplog.text
     await site.agent.reconcile([assigned(2, WAIT)])
     kept = site.folder / sites.STALE / "w1-1-1"
     await eventually(kept.is_dir)

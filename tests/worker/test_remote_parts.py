@@ -16,7 +16,8 @@ from boxsched.worker.remote import identity as keeping
 from boxsched.worker.remote.pace import Pace
 from boxsched.worker.remote.saying import chunks_in_sentences, reports_in_sentences
 from boxsched.worker.supervisor import folder as files
-from boxsched.worker.supervisor.folder import Damaged, Ended, Running
+from boxsched.worker.supervisor.folder import Ended, Running
+from boxsched.worker.supervisor.safe_files import Damaged
 from tests.worker.site import at
 
 # --- Pace -----------------------------------------------------------------------------------

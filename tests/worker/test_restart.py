@@ -18,11 +18,11 @@ from boxsched.model import JobId
 from boxsched.protocol.inbox import JobFinished
 from boxsched.states import Result
 from boxsched.worker.agent import remains
-from boxsched.worker.agent.attempt import Attempt
 from boxsched.worker.agent.place import Place
 from boxsched.worker.agent.plan import Worksite, attempt_name, plan
+from boxsched.worker.agent.preparing import make_attempt
 from boxsched.worker.agent.site import KEPT_QUARANTINED, FolderInUse, adopt_all, boot_id
-from boxsched.worker.supervisor import containment
+from boxsched.worker.supervisor import containment, safe_files
 from boxsched.worker.supervisor import folder as files
 from boxsched.worker.supervisor.folder import Started
 from tests.worker.site import Site, alive, assigned, at, eventually, job, pid_in
@@ -149,7 +149,7 @@ def prepared(site: Site, *commands: str, boot: str | None = None, cluster: str =
     wanted = assigned(1, *commands)
     record, script = plan(wanted, where)
     folder = site.folder / attempt_name(wanted)
-    Attempt.prepare(Place(at(site.folder), str(folder)), record, script).close()
+    make_attempt(Place(at(site.folder), str(folder)), record, script).close()
     return folder
 
 
@@ -402,7 +402,10 @@ async def test_a_new_token_takes_no_folder_whose_end_is_not_known_yet(
     assert site.agent.holds == ((old.job, 1),), "until its end is known"
     new = attrs.evolve(old, lease_token=9)
     await site.agent.reconcile([new])
-    assert files.exists(attempt.place.at, files.RESULT) and (site.folder / "w1-1-1/result").exists()
+    assert (
+        safe_files.exists(attempt.place.at, files.RESULT)
+        and (site.folder / "w1-1-1/result").exists()
+    )
     site.store.away = None
     await site.store.until(lambda: ends(site)[-1:] == [(9, Result.PASSED)])
     assert ends(site) == [(1, Result.PASSED), (9, Result.PASSED)]

@@ -8,19 +8,17 @@ import sys
 
 import attrs
 
-from boxsched import commits
 from boxsched.model import JobId, job_text
-from boxsched.protocol.inbox import JobFinished, JobStarted
-from boxsched.states import Result
 from boxsched.worker.agent import remains
 from boxsched.worker.agent.notes import note
 from boxsched.worker.agent.outbox import LogChunk
 from boxsched.worker.agent.place import Place
 from boxsched.worker.agent.plan import Worksite, cgroup_of
 from boxsched.worker.agent.spool import Spool
-from boxsched.worker.supervisor import containment
+from boxsched.worker.supervisor import containment, safe_files
 from boxsched.worker.supervisor import folder as files
-from boxsched.worker.supervisor.folder import Damaged, Ended, Found, Record, Running, Started
+from boxsched.worker.supervisor.folder import Ended, Found, Record, Running, Started
+from boxsched.worker.supervisor.safe_files import Damaged
 from boxsched.worker.supervisor.spawner import NOT_ITS_TURN
 
 GONE = "its record is gone"
@@ -28,8 +26,6 @@ LOST = "lost: its supervisor died"
 LOST_BY_RESTART = "lost: the machine was restarted"
 
 MAX_WHY_CHARACTERS = 250  # four bytes each fit the file
-
-_RESERVED = (files.STOP, files.WHY, files.RUNNING, files.FOUND, files.FIXED, files.RESULT)
 
 
 class Phase(enum.Enum):
@@ -72,33 +68,7 @@ class Attempt:
     def __attrs_post_init__(self) -> None:
         self.spool = Spool(self.place, self.record.log_limit)
 
-    # --- Coming into being ------------------------------------------------------------------
-
-    @classmethod
-    def prepare(cls, place: Place, record: Record, script: bytes) -> "Attempt":
-        """Make the folder, the record last. Raises OSError."""
-        os.mkdir(place.name, 0o700, dir_fd=place.site)
-        attempt = cls(place, record, Phase.PREPARED)
-        try:
-            cls._fill(place.at, record, script)
-            attempt.spool.open()
-        except OSError:
-            attempt.close()
-            with contextlib.suppress(OSError):  # else it is set aside by who tries again
-                files.remove_tree(place.site, place.name)
-            raise
-        return attempt
-
-    @staticmethod
-    def _fill(at: int, record: Record, script: bytes) -> None:
-        files.write_file(at, files.SCRIPT, script)
-        for name in (files.LOCK, files.LOG):
-            files.write_file(at, name, b"")
-        for name in (files.TICKET, files.SENT):
-            files.reserve(at, name)
-        for name in _RESERVED:
-            files.reserve(at, name + files.RESERVED)
-        files.write_record(at, record)
+    # --- Adoption ---------------------------------------------------------------------------
 
     @classmethod
     def adopt(cls, place: Place, site: Worksite) -> "Attempt":
@@ -121,13 +91,13 @@ class Attempt:
         return attempt
 
     def _find_phase(self, boot: str) -> None:
-        self.stopping = files.exists(self.place.at, files.STOP)
-        self.fixed = files.exists(self.place.at, files.FIXED)
+        self.stopping = safe_files.exists(self.place.at, files.STOP)
+        self.fixed = safe_files.exists(self.place.at, files.FIXED)
         self.spool.go_on()
         free = self._is_lock_free()
         if self.record.boot != boot:
             self.gone = True
-        elif files.exists(self.place.at, files.TICKET):
+        elif safe_files.exists(self.place.at, files.TICKET):
             self.phase = Phase.PREPARED if free else Phase.ASKED
 
     def close(self) -> None:
@@ -149,7 +119,7 @@ class Attempt:
 
     def look(self) -> None:
         """Read what the supervisor has written since. Raises Damaged, OSError."""
-        if self.phase is Phase.ASKED and files.exists(self.place.at, files.STARTED):
+        if self.phase is Phase.ASKED and safe_files.exists(self.place.at, files.STARTED):
             self.phase = Phase.RUNNING
         if self.phase in (Phase.PREPARED, Phase.ASKED):
             self.gone, self.status = False, None  # one that did not begin is asked for again
@@ -172,7 +142,7 @@ class Attempt:
 
     def _must_have(self, *names: str) -> None:
         """One of them, in the order in which one is renamed to another."""
-        if not any(files.exists(self.place.at, name) for name in names):
+        if not any(safe_files.exists(self.place.at, name) for name in names):
             raise Damaged(GONE)
 
     def _is_supervisor_gone(self) -> bool:
@@ -208,7 +178,7 @@ class Attempt:
         self.process = None
 
     def _is_lock_free(self) -> bool:
-        lock = files.try_lock(self.place.at, files.LOCK)
+        lock = safe_files.try_lock(self.place.at, files.LOCK)
         if lock is not None:
             os.close(lock)
         return lock is not None
@@ -230,7 +200,7 @@ class Attempt:
             self.grace = grace
         if not self.stopping:
             reserved = files.WHY + files.RESERVED
-            if files.exists(self.place.at, reserved):  # else prepared by an earlier version
+            if safe_files.exists(self.place.at, reserved):  # else prepared by an earlier version
                 files.put_text(self.place.at, reserved, files.WHY, why[:MAX_WHY_CHARACTERS])
             files.put_text(self.place.at, files.STOP + files.RESERVED, files.STOP, str(grace))
             self.stopping = True
@@ -259,11 +229,11 @@ class Attempt:
 
     def void(self, ended: Ended) -> bool:
         """Make sure that it never starts; False where a supervisor has it already. Blocking."""
-        lock = files.try_lock(self.place.at, files.LOCK)
+        lock = safe_files.try_lock(self.place.at, files.LOCK)
         if lock is None:
             return False
         try:
-            files.rename(self.place.at, files.TICKET, files.VOID)
+            safe_files.rename(self.place.at, files.TICKET, files.VOID)
         except FileNotFoundError:
             return False
         finally:
@@ -280,7 +250,7 @@ class Attempt:
         remains.end_processes(self.place.path, self._started(), self.record.cgroup)
         ended = self._result() if self.status is None and self.damage is None else None
         with contextlib.suppress(OSError):  # what stays goes with the folder
-            files.remove_tree(self.place.at, files.BOX)
+            safe_files.remove_tree(self.place.at, files.BOX)
         if ended is not None and not ended.not_begun:
             self.ended, self.phase = ended, Phase.ENDED
             return False
@@ -306,40 +276,12 @@ class Attempt:
         self.ended = ended
         self.phase = Phase.ENDED
         reserved = files.RESULT + files.RESERVED
-        if files.exists(self.place.at, reserved):
+        if safe_files.exists(self.place.at, reserved):
             files.put(self.place.at, reserved, files.RESULT, ended, durable=True)
 
-    # --- Reporting --------------------------------------------------------------------------
+    # --- Its log ----------------------------------------------------------------------------
 
     def next_chunk(self) -> LogChunk | None:
-        """The next part of the log; the same again until ``spool.stored``."""
+        """Return the next part of the log; the same part again until ``spool.stored``."""
         part = self.spool.next()
         return None if part is None else (JobId(self.record.job), self.record.attempt, *part)
-
-    def start_report(self) -> JobStarted | None:
-        """Once, as soon as it is known that the job began."""
-        began_at = self.running.at if self.running is not None else None
-        if began_at is None and self.ended is not None:
-            began_at = self.ended.began_at
-        if began_at is None or self.start_reported:
-            return None
-        return JobStarted(*self.key, began_at)
-
-    def end_report(self) -> JobFinished | None:
-        """When it has ended and its log is stored."""
-        if self.phase is not Phase.ENDED or self.ended is None or not self.spool.all_stored:
-            return None
-        ended = self.ended
-        result = Result(ended.result)
-        commit = ended.commit if commits.is_reported(ended.commit or "") else None
-        return JobFinished(
-            *self.key,
-            ended.at,
-            result,
-            ended.exit_status,
-            ended.reason,
-            commit,
-            ended.lost or ended.not_begun,  # so a node of an earlier version gives it again, too
-            ended.seconds,
-            ended.not_begun,
-        )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import boxsched
 from boxsched.worker.supervisor import containment
-from boxsched.worker.supervisor.folder import create, open_folder
+from boxsched.worker.supervisor.safe_files import create, open_folder
 from boxsched.worker.supervisor.spawner import BOOT
 
 _ROOT = str(Path(boxsched.__file__).resolve().parent.parent)

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from boxsched.worker.agent.attempt import GONE, LOST, LOST_BY_RESTART, UNENDED, Attempt, Phase
-from boxsched.worker.supervisor.folder import NO_DESCRIPTOR, Damaged, Ended
+from boxsched.worker.supervisor.folder import Ended
+from boxsched.worker.supervisor.safe_files import NO_DESCRIPTOR, Damaged
 from boxsched.worker.supervisor.supervision import GIVE_UP_SECONDS
 
 ASK_AGAIN_SECONDS = 2.0

@@ -5,7 +5,8 @@ from typing import TypeVar
 import msgspec
 
 from boxsched import commits
-from boxsched.worker.supervisor.folder import Damaged, Ended, Found, Running, Started, read_file
+from boxsched.worker.supervisor.folder import Ended, Found, Running, Started
+from boxsched.worker.supervisor.safe_files import Damaged, read_file
 
 _LARGEST_PID = (1 << 31) - 1
 _LATEST = 1e11  # in the year 5138

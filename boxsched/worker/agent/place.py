@@ -2,7 +2,7 @@
 
 import os
 
-from boxsched.worker.supervisor import folder as files
+from boxsched.worker.supervisor import safe_files
 
 
 class Place:
@@ -22,7 +22,7 @@ class Place:
     def at(self) -> int:
         """Raises OSError."""
         if self._at < 0:
-            self._at = files.open_folder(self.name, self.site)
+            self._at = safe_files.open_folder(self.name, self.site)
         return self._at
 
     def close(self) -> None:

@@ -5,14 +5,18 @@ import os
 
 from boxsched.protocol.assignments import Assignment
 from boxsched.worker.agent import remains
-from boxsched.worker.agent.attempt import GONE, Attempt
+from boxsched.worker.agent.attempt import GONE, Attempt, Phase
 from boxsched.worker.agent.place import Place
 from boxsched.worker.agent.plan import Worksite, attempt_name, cgroup_of, plan
 from boxsched.worker.agent.readiness import has_no_room
 from boxsched.worker.agent.repository import Unrunnable
 from boxsched.worker.agent.site import TRASH
 from boxsched.worker.supervisor import folder as files
-from boxsched.worker.supervisor import trouble
+from boxsched.worker.supervisor import safe_files, trouble
+from boxsched.worker.supervisor.folder import Record
+
+# Notes that are written later; their place on the disk is taken before the job begins.
+_RESERVED = (files.STOP, files.WHY, files.RUNNING, files.FOUND, files.FIXED, files.RESULT)
 
 
 class CannotBegin(Exception):
@@ -29,9 +33,9 @@ def prepare(wanted: Assignment, site: Worksite, lost_after: float | None) -> Att
             raise CannotBegin(files.DISK_FULL)
         record, script = plan(wanted, site, lost_after)
         name = attempt_name(wanted)
-        if files.exists(site.at, name):  # half made when descriptors ran out; never asked for
+        if safe_files.exists(site.at, name):  # half made when descriptors ran out; never asked for
             remains.set_aside(site.at, name, TRASH)
-        attempt = Attempt.prepare(Place(site.at, f"{site.folder}/{name}"), record, script)
+        attempt = make_attempt(Place(site.at, f"{site.folder}/{name}"), record, script)
         with contextlib.ExitStack() as made:
             made.callback(attempt.close)
             os.fsync(site.at)
@@ -39,10 +43,36 @@ def prepare(wanted: Assignment, site: Worksite, lost_after: float | None) -> Att
     except Unrunnable as refusal:
         return str(refusal)
     except OSError as error:
-        if error.errno in files.NO_DESCRIPTOR:
+        if error.errno in safe_files.NO_DESCRIPTOR:
             raise
         raise CannotBegin(trouble.described(error, "cannot prepare jobs")) from None
     return attempt
+
+
+def make_attempt(place: Place, record: Record, script: bytes) -> Attempt:
+    """Make the attempt's folder, the record last. Raises OSError."""
+    os.mkdir(place.name, 0o700, dir_fd=place.site)
+    attempt = Attempt(place, record, Phase.PREPARED)
+    try:
+        _fill(place.at, record, script)
+        attempt.spool.open()
+    except OSError:
+        attempt.close()
+        with contextlib.suppress(OSError):  # what remains is set aside by the next try
+            safe_files.remove_tree(place.site, place.name)
+        raise
+    return attempt
+
+
+def _fill(at: int, record: Record, script: bytes) -> None:
+    safe_files.write_file(at, files.SCRIPT, script)
+    for name in (files.LOCK, files.LOG):
+        safe_files.write_file(at, name, b"")
+    for name in (files.TICKET, files.SENT):
+        files.reserve(at, name)
+    for name in _RESERVED:
+        files.reserve(at, name + files.RESERVED)
+    files.write_record(at, record)
 
 
 def end_unknown(wanted: Assignment, site: Worksite) -> str:

@@ -4,31 +4,27 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from boxsched.model import JobId
 from boxsched.protocol.assignments import Assignment
-from boxsched.states import Result
 from boxsched.worker.agent.answers import Answers
-from boxsched.worker.agent.attempt import UNENDED, Attempt, Phase
+from boxsched.worker.agent.attempt import Attempt, Phase
+from boxsched.worker.agent.beginning import Beginning
 from boxsched.worker.agent.forking import Spawner
 from boxsched.worker.agent.lookout import Lookout
-from boxsched.worker.agent.occupancy import Occupancy
 from boxsched.worker.agent.outbox import Outbox
-from boxsched.worker.agent.plan import attempt_name
-from boxsched.worker.agent.preparing import CannotBegin, end_unknown, prepare
 from boxsched.worker.agent.readiness import Readiness
 from boxsched.worker.agent.reporting import Reporting
 from boxsched.worker.agent.site import OpenFolder, adopt_all, open_folder
 from boxsched.worker.agent.spool import CHUNK_BYTES
 from boxsched.worker.supervisor.descriptors import raise_limit
 from boxsched.worker.supervisor.folder import Ended
-from boxsched.worker.supervisor.trouble import described
 from boxsched.worker.supervisor.verdict import STOPPED
 
 TAIL_SECONDS = 0.2
-NOT_HERE = "ended: the job is not this worker's any more"
+NOT_HERE = "ended: the job is no longer this worker's"
 
 _log = logging.getLogger(__name__)
 
@@ -36,7 +32,7 @@ Key = tuple[JobId, int]  # a job and its lease token
 
 
 class ProcessDriver:
-    """Two things happen here: ``reconcile`` settles what is desired, a task watches the rest."""
+    """Run the desired assignments: ``reconcile`` starts and stops attempts, a task watches them."""
 
     def __init__(
         self,
@@ -62,13 +58,12 @@ class ProcessDriver:
 
         self._attempts: dict[Key, Attempt] = {}
         self._desired: dict[Key, Assignment] | None = None  # None: not known yet
-        self._occupancy = Occupancy()
-        self._quarantined: dict[str, str] = {}
         self._readiness = Readiness(path, outbox.problem)
         self._answers = Answers(clock)
         self._reporting = Reporting(outbox, self._readiness, self._answers)
         self._settling = asyncio.Lock()
         self._woken = asyncio.Event()
+        self._beginning = Beginning(self._answers, self._woken.set)
         self._open: OpenFolder | None = None
         self._spawner: Spawner | None = None
         self._lookout: Lookout
@@ -94,7 +89,7 @@ class ProcessDriver:
         )
         site = self._open.site
         self._lookout = Lookout(site.boot, self._clock, ask=self._ask, wake=self._woken.set)
-        adopted, self._quarantined = await asyncio.to_thread(adopt_all, site)
+        adopted, self._beginning.quarantined = await asyncio.to_thread(adopt_all, site)
         self._attempts = {attempt.key: attempt for attempt in adopted}
         for attempt in adopted:
             _log.info("adopted %s, %s", attempt.name, attempt.phase.value)
@@ -110,10 +105,10 @@ class ProcessDriver:
         self._looking = asyncio.create_task(self._readiness.run())
         self._readiness.suspected()
         for task in (self._watch, self._looking):
-            task.add_done_callback(_tell_failure)
+            task.add_done_callback(_log_failure)
 
     async def close(self) -> None:
-        """Also of what never started, or not wholly."""
+        """Release everything; also after ``start`` failed or never ran."""
         for task in (self._watch, self._looking):
             if task is not None:
                 task.cancel()
@@ -163,12 +158,12 @@ class ProcessDriver:
             if attempt is None or attempt.stale:
                 continue
             attempt.stale = True
-            _log.warning("%s is another's, or nobody's: dropped, its output kept", attempt.name)
+            _log.warning("%s is no longer this worker's: stopped, its output kept", attempt.name)
             with self._lookout.faults_of(attempt):
                 if attempt.phase in (Phase.ASKED, Phase.RUNNING):
                     attempt.stop(0.0, NOT_HERE)
 
-    # --- What is desired --------------------------------------------------------------------
+    # --- The desired assignments ------------------------------------------------------------
 
     async def reconcile(self, desired: Sequence[Assignment]) -> None:
         if self._watch is not None and self._watch.done():
@@ -178,11 +173,10 @@ class ProcessDriver:
         self._woken.set()
 
     async def _settle(self) -> None:
-        """Start what is missing, end what is too much, forget what nobody asks about."""
+        """Start missing attempts, stop those that are not desired, forget the reported ones."""
         async with self._settling:
             desired = self._desired or {}
-            self._answers.keep(desired)
-            self._occupancy.note(desired, self._attempts)
+            self._beginning.note(desired, self._attempts)
             self._reporting.repeat(desired, self._attempts)
             for key, attempt in list(self._attempts.items()):
                 with self._lookout.faults_of(attempt):
@@ -194,59 +188,17 @@ class ProcessDriver:
                         self._ask(attempt)
                     if key not in desired and attempt.phase is Phase.REPORTED:
                         self._forget(attempt)
-            missing = [
-                desired[k] for k in desired if k not in self._attempts and k not in self._answers
-            ]
-            missing.sort(key=lambda wanted: (wanted.lease_token, wanted.job))
             # Together, since a disk syncs many files in little more time than one.
-            await asyncio.gather(*(self._begin(wanted) for wanted in self._fresh(missing)))
-
-    def _fresh(self, missing: Sequence[Assignment]) -> Iterator[Assignment]:
-        """Those to be prepared; what cannot run any more is answered. An attempt begins once the
-        earlier ones of its job have ended here: a person may have asked for it meanwhile."""
-        taken = {attempt.name for attempt in self._attempts.values()}
-        running = {job for (job, _), one in self._attempts.items() if one.phase in UNENDED}
-        ending = [
-            key
-            for key, attempt in self._attempts.items()
-            if attempt.phase in UNENDED and key not in (self._desired or {})
-        ]
-        for wanted in missing:
-            name = attempt_name(wanted)
-            if wanted.stop and not wanted.started:
-                self._answer(wanted, Result.STOPPED, "stopped")
-            elif name in self._quarantined:
-                self._answer(wanted, Result.FAILED, f"lost: {self._quarantined[name]}")
-            elif (
-                name not in taken
-                and wanted.job not in running
-                and not self._occupancy.held_up(wanted, ending)
-            ):
-                yield wanted
+            startable = self._beginning.startable(desired, self._attempts)
+            await asyncio.gather(*(self._begin(wanted) for wanted in startable))
 
     async def _begin(self, wanted: Assignment) -> None:
         site = self._folder.site
-        outcome: Attempt | str
-        try:
-            if wanted.started:
-                outcome = await asyncio.to_thread(end_unknown, wanted, site)
-            else:
-                outcome = await asyncio.to_thread(prepare, wanted, site, self._lost_after)
-        except OSError as error:
-            self._lookout.trouble(attempt_name(wanted), error)
-            if self._answers.gives_up(wanted, self._loop.time()):
-                problem = described(error, "cannot prepare jobs")
-                self._answer(wanted, Result.FAILED, problem, not_begun=True)
-            return
-        except CannotBegin as cannot:
-            self._answer(wanted, Result.FAILED, str(cannot), not_begun=True)
-            return
-        if isinstance(outcome, Attempt):
-            self._attempts[outcome.key] = outcome
-            with self._lookout.faults_of(outcome):
-                self._ask(outcome)
-        else:
-            self._answer(wanted, Result.FAILED, outcome)
+        attempt = await self._beginning.begin(wanted, site, self._lookout, self._lost_after)
+        if attempt is not None:
+            self._attempts[attempt.key] = attempt
+            with self._lookout.faults_of(attempt):
+                self._ask(attempt)
 
     def _ask(self, attempt: Attempt) -> None:
         assert self._spawner is not None
@@ -276,12 +228,6 @@ class ProcessDriver:
         if attempt.phase in (Phase.ASKED, Phase.RUNNING):
             attempt.stop(self._stop_grace, why)
 
-    def _answer(
-        self, wanted: Assignment, result: Result, reason: str, *, not_begun: bool = False
-    ) -> None:
-        self._answers.add(wanted, result, reason, not_begun=not_begun)
-        self._woken.set()
-
     def _forget(self, attempt: Attempt) -> None:
         self._folder.discard(attempt)
         del self._attempts[attempt.key]
@@ -289,7 +235,7 @@ class ProcessDriver:
         if self._sweep is None or self._sweep.done():
             self._sweep = asyncio.create_task(asyncio.to_thread(self._folder.empty_trash))
 
-    # --- What runs --------------------------------------------------------------------------
+    # --- The running attempts ---------------------------------------------------------------
 
     async def _watch_attempts(self) -> None:
         while True:
@@ -303,7 +249,7 @@ class ProcessDriver:
                     await self._woken.wait()
 
     async def _round(self) -> bool:
-        """Look, store the logs, report; True where there is more to do at once."""
+        """Look at each attempt, store logs, report; return whether there is more to do at once."""
         again, self._lookout.troubled = self._lookout.troubled, False
         if self._spawner is not None:
             self._spawner.thaw()
@@ -324,8 +270,8 @@ class ProcessDriver:
 
         ended = await self._reporting.report(attempts)
         if (ended or again) and self._desired is not None:
-            await self._settle()  # what has ended may be forgotten, or make room for its like
-        # What has ended writes nothing that would wake us: the rest of its log goes at once.
+            await self._settle()  # an ended attempt is forgotten, or another one may begin
+        # An ended attempt wakes nobody any more: send the rest of its log at once.
         more = any(
             len(chunk[3]) == CHUNK_BYTES or attempt.phase is Phase.ENDED
             for attempt, chunk in chunks
@@ -333,7 +279,7 @@ class ProcessDriver:
         return ended or more
 
     async def _fix(self, attempt: Attempt) -> None:
-        """Its supervisor waits for the commit that all jobs of the workload run."""
+        """Ask the store for the commit of the workload; tell it to the waiting supervisor."""
         assert attempt.found is not None
         commit = await self._outbox.fix((*attempt.key, attempt.found.commit))
         if commit is None:
@@ -343,7 +289,7 @@ class ProcessDriver:
             attempt.fix(commit)
 
 
-def _tell_failure(watch: asyncio.Task[None]) -> None:
-    """A mistake of ours ended the watch: said at once, and raised by the next reconcile."""
+def _log_failure(watch: asyncio.Task[None]) -> None:
+    """Log an error that ended the task at once; the next reconcile raises it."""
     if not watch.cancelled() and (error := watch.exception()) is not None:
-        _log.critical("the worker watches its jobs no more", exc_info=error)
+        _log.critical("the worker no longer watches its jobs", exc_info=error)

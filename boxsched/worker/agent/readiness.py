@@ -16,8 +16,7 @@ from pathlib import Path
 
 from boxsched.backoff import Backoff
 from boxsched.worker.agent.repository import program
-from boxsched.worker.supervisor import folder as files
-from boxsched.worker.supervisor import trouble
+from boxsched.worker.supervisor import safe_files, trouble
 from boxsched.worker.supervisor.folder import DISK_FULL
 
 MACHINE_LOOK_SECONDS = 5.0
@@ -62,8 +61,8 @@ class Readiness:
         """A job began: the next trouble is another one."""
         self._episodes.reset()
 
-    async def tell(self) -> None:
-        """Returns when what is wrong is durable."""
+    async def publish(self) -> None:
+        """Tell the nodes whether jobs can begin here; return when they have stored it."""
         await self._say(self.problem)
 
     async def run(self) -> None:
@@ -79,13 +78,13 @@ class Readiness:
             if problem is None:
                 return
             self.found(problem)
-        await self.tell()
+        await self.publish()
         while self.problem is not None:
             await asyncio.sleep(max(MACHINE_LOOK_SECONDS, self._until - time.monotonic()))
             self.problem = await asyncio.to_thread(check, str(self._folder), sorted(self._programs))
         self._suspected.clear()
         _log.info("jobs can begin here again")
-        await self.tell()
+        await self.publish()
 
 
 def check(folder: str, programs: Collection[str]) -> str | None:
@@ -125,17 +124,17 @@ def has_no_room(folder: str) -> bool:
 def _write_probe(folder: str) -> None:
     """A folder with a file in it, as an attempt begins; what a job put there goes, and no link is
     followed. Raises OSError."""
-    at = files.open_folder(folder)
+    at = safe_files.open_folder(folder)
     try:
-        files.remove_tree(at, PROBE)
+        safe_files.remove_tree(at, PROBE)
         os.mkdir(PROBE, 0o700, dir_fd=at)
         try:
-            probe = files.open_folder(PROBE, at)
+            probe = safe_files.open_folder(PROBE, at)
             try:
-                files.write_file(probe, "file", bytes(PROBE_BYTES), durable=True)
+                safe_files.write_file(probe, "file", bytes(PROBE_BYTES), durable=True)
             finally:
                 os.close(probe)
         finally:
-            files.remove_tree(at, PROBE)
+            safe_files.remove_tree(at, PROBE)
     finally:
         os.close(at)

@@ -4,7 +4,7 @@ import os
 import signal
 import time
 
-from boxsched.worker.supervisor import containment
+from boxsched.worker.supervisor import containment, safe_files
 from boxsched.worker.supervisor import folder as files
 from boxsched.worker.supervisor.folder import Started
 
@@ -59,9 +59,9 @@ def _supervisor_and_descendants(started: Started | None) -> list[int]:
 def set_aside(site: int, name: str, shelf: str) -> str:
     """Move what is in the agent's folder under that name onto a shelf (trash, quarantine) there.
     Returns its name there."""
-    there = files.open_or_make(shelf, site)
+    there = safe_files.open_or_make(shelf, site)
     try:
-        place = f"{name}.{time.time_ns()}" if files.exists(there, name) else name
+        place = f"{name}.{time.time_ns()}" if safe_files.exists(there, name) else name
         os.rename(name, place, src_dir_fd=site, dst_dir_fd=there)
     finally:
         os.close(there)
@@ -70,15 +70,15 @@ def set_aside(site: int, name: str, shelf: str) -> str:
 
 def keep_newest(site: int, shelf: str, trash: str, *, kept: int) -> None:
     """Move all but the ``kept`` newest entries of the shelf into the trash."""
-    there = files.open_or_make(shelf, site)
-    away = files.open_or_make(trash, site)
+    there = safe_files.open_or_make(shelf, site)
+    away = safe_files.open_or_make(trash, site)
     try:
         times = {
             name: os.stat(name, dir_fd=there, follow_symlinks=False).st_mtime_ns
             for name in os.listdir(there)
         }
         for name in sorted(times, key=times.__getitem__)[: max(0, len(times) - kept)]:
-            place = f"{name}.{time.time_ns()}" if files.exists(away, name) else name
+            place = f"{name}.{time.time_ns()}" if safe_files.exists(away, name) else name
             os.rename(name, place, src_dir_fd=there, dst_dir_fd=away)
     finally:
         os.close(there)
@@ -102,7 +102,7 @@ def empty(site: int, shelf: str) -> list[OSError]:
 def _emptied(site: int, shelf: str) -> list[OSError]:
     failures = []
     try:
-        there = files.open_folder(shelf, site)
+        there = safe_files.open_folder(shelf, site)
     except FileNotFoundError:
         return []
     except OSError as error:
@@ -110,7 +110,7 @@ def _emptied(site: int, shelf: str) -> list[OSError]:
     try:
         for name in os.listdir(there):
             try:
-                files.remove_tree(there, name)
+                safe_files.remove_tree(there, name)
             except OSError as error:
                 failures.append(error)
     finally:

@@ -3,7 +3,9 @@
 import time
 from collections.abc import Container, Mapping, Sequence
 
-from boxsched.protocol.inbox import JobFinished
+from boxsched import commits
+from boxsched.protocol.inbox import JobFinished, JobStarted
+from boxsched.states import Result
 from boxsched.worker.agent.answers import Answers, Key
 from boxsched.worker.agent.attempt import Attempt, Phase
 from boxsched.worker.agent.outbox import Outbox, Report
@@ -25,15 +27,15 @@ class Reporting:
         reports: list[Report] = list(self._answers.unsaid)
         began, ended = [], []
         for attempt in attempts:
-            if start := attempt.start_report():
+            if start := start_report(attempt):
                 reports.append(start)
                 began.append(attempt)
-            if end := attempt.end_report():
+            if end := end_report(attempt):
                 reports.append(end)
                 ended.append(attempt)
         if not reports:
             return False
-        await self._tell_readiness(reports, ended)
+        await self._update_readiness(reports, ended)
         await self._outbox.report(reports)
         del self._answers.unsaid[:said]
         for attempt in began:
@@ -51,7 +53,7 @@ class Reporting:
                 attempt.phase = Phase.ENDED
         self._answers.repeat(before)
 
-    async def _tell_readiness(self, reports: Sequence[Report], ended: Sequence[Attempt]) -> None:
+    async def _update_readiness(self, reports: Sequence[Report], ended: Sequence[Attempt]) -> None:
         """Tell the nodes to give no more jobs, before jobs that could not begin are reported."""
         for attempt in ended:
             assert attempt.ended is not None
@@ -65,4 +67,32 @@ class Reporting:
         for report in not_begun:
             self._readiness.found(report.reason or "")
         if not_begun:
-            await self._readiness.tell()
+            await self._readiness.publish()
+
+
+def start_report(attempt: Attempt) -> JobStarted | None:
+    """Return the report that the job began; None before it began and once it was reported."""
+    began_at = attempt.running.at if attempt.running is not None else None
+    if began_at is None and attempt.ended is not None:
+        began_at = attempt.ended.began_at
+    if began_at is None or attempt.start_reported:
+        return None
+    return JobStarted(*attempt.key, began_at)
+
+
+def end_report(attempt: Attempt) -> JobFinished | None:
+    """Return the report that the job ended; None until its whole log is stored."""
+    ended = attempt.ended
+    if attempt.phase is not Phase.ENDED or ended is None or not attempt.spool.all_stored:
+        return None
+    return JobFinished(
+        *attempt.key,
+        ended.at,
+        Result(ended.result),
+        ended.exit_status,
+        ended.reason,
+        ended.commit if commits.is_reported(ended.commit or "") else None,
+        ended.lost or ended.not_begun,  # nodes of earlier versions read only this one
+        ended.seconds,
+        ended.not_begun,
+    )

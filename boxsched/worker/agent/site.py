@@ -14,10 +14,10 @@ from boxsched.worker.agent.attempt import Attempt
 from boxsched.worker.agent.notes import note
 from boxsched.worker.agent.place import Place
 from boxsched.worker.agent.plan import Worksite, cgroup_of
-from boxsched.worker.supervisor import containment
+from boxsched.worker.supervisor import containment, safe_files
 from boxsched.worker.supervisor import folder as files
-from boxsched.worker.supervisor.folder import Damaged
 from boxsched.worker.supervisor.heard import following, open_heard, read_heard, write_heard
+from boxsched.worker.supervisor.safe_files import Damaged
 
 TRASH, QUARANTINE, STALE = "trash", "quarantine", "stale"
 KEPT_STALE = 20  # the newest
@@ -70,9 +70,9 @@ def open_folder(path: Path, *, cluster: str, log_limit: int, stop_grace: float) 
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder = str(path.resolve())
     with contextlib.ExitStack() as taken:
-        at = files.open_folder(folder)
+        at = safe_files.open_folder(folder)
         taken.callback(os.close, at)
-        lock = files.try_lock(at, "agent.lock")
+        lock = safe_files.try_lock(at, "agent.lock")
         if lock is None:
             raise FolderInUse(f"another worker works in {folder}")
         taken.callback(os.close, lock)
@@ -90,7 +90,7 @@ def _open_bell(at: int) -> int:
     """For writing too, so that it has no end when the last supervisor closes it."""
     bell = files.BELL
     if not _is_bell(at):
-        files.remove_tree(at, bell)
+        safe_files.remove_tree(at, bell)
         os.mkfifo(bell, 0o600, dir_fd=at)
     return os.open(bell, os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW, dir_fd=at)
 
@@ -117,7 +117,7 @@ def adopt_all(site: Worksite) -> tuple[list[Attempt], dict[str, str]]:
                 attempts.append(Attempt.adopt(place, site))
             except (Damaged, OSError) as error:
                 place.close()
-                if isinstance(error, OSError) and error.errno in files.NO_DESCRIPTOR:
+                if isinstance(error, OSError) and error.errno in safe_files.NO_DESCRIPTOR:
                     raise
                 _set_aside(name, site, str(error))
             else:
@@ -134,7 +134,7 @@ def refuse_jobs_left_behind(path: Path, cluster: str) -> None:
     folder = str(path.resolve())
     left: list[str] = []
     with contextlib.suppress(FileNotFoundError):
-        at = files.open_folder(folder)
+        at = safe_files.open_folder(folder)
         try:
             left = [name for name in _attempts_in(at) if _may_run(at, name, cluster)]
         finally:
@@ -149,7 +149,7 @@ def refuse_jobs_left_behind(path: Path, cluster: str) -> None:
 
 def _may_run(site: int, name: str, cluster: str) -> bool:
     try:
-        at = files.open_folder(name, site)
+        at = safe_files.open_folder(name, site)
     except OSError:
         return False  # no attempt's
     try:
@@ -164,7 +164,7 @@ def _may_run(site: int, name: str, cluster: str) -> bool:
 
 def _has_begun(at: int) -> bool:
     """Else an agent died while making it."""
-    return files.exists(at, files.RECORD) or files.exists(at, files.STARTED)
+    return safe_files.exists(at, files.RECORD) or safe_files.exists(at, files.STARTED)
 
 
 def _attempts_in(site: int) -> list[str]:
@@ -173,7 +173,7 @@ def _attempts_in(site: int) -> list[str]:
 
 def _quarantined(site: int) -> dict[str, str]:
     try:
-        shelf = files.open_folder(QUARANTINE, site)
+        shelf = safe_files.open_folder(QUARANTINE, site)
     except (FileNotFoundError, NotADirectoryError):
         return {}
     try:
@@ -184,11 +184,11 @@ def _quarantined(site: int) -> dict[str, str]:
 
 def _why(shelf: int, name: str) -> str:
     try:
-        place = files.open_folder(name, shelf)
+        place = safe_files.open_folder(name, shelf)
     except NotADirectoryError:
         return "damaged"
     try:
-        return (files.read_file(place, _WHY) or b"damaged").decode(errors="replace")
+        return (safe_files.read_file(place, _WHY) or b"damaged").decode(errors="replace")
     except Damaged:
         return "damaged"
     finally:
@@ -199,7 +199,7 @@ def _set_aside(name: str, site: Worksite, why: str) -> None:
     """It cannot be adopted, so it is ended; its folder is kept for a person to look at."""
     started = None
     try:
-        at = files.open_folder(name, site.at)
+        at = safe_files.open_folder(name, site.at)
     except OSError:
         begun = False  # a link, say: no attempt's
     else:
@@ -213,11 +213,11 @@ def _set_aside(name: str, site: Worksite, why: str) -> None:
     remains.end_processes(f"{site.folder}/{name}", started, cgroup_of(site, name))
     place = remains.set_aside(site.at, name, QUARANTINE)
     with contextlib.ExitStack() as opened:
-        shelf = files.open_folder(QUARANTINE, site.at)
+        shelf = safe_files.open_folder(QUARANTINE, site.at)
         opened.callback(os.close, shelf)
-        at = files.open_folder(place, shelf)
+        at = safe_files.open_folder(place, shelf)
         opened.callback(os.close, at)
-        files.write_file(at, _WHY, why.encode())
+        safe_files.write_file(at, _WHY, why.encode())
     path = f"{site.folder}/{QUARANTINE}/{place}"
     _log.error("a recovery record cannot be used, see %s: %s", path, why)
 

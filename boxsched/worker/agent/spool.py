@@ -4,7 +4,8 @@ import os
 
 from boxsched.worker.agent.place import Place
 from boxsched.worker.supervisor import folder as files
-from boxsched.worker.supervisor.folder import Damaged
+from boxsched.worker.supervisor import safe_files
+from boxsched.worker.supervisor.safe_files import Damaged
 
 CHUNK_BYTES = 64 << 10
 MARKS_BYTES = 4 << 10  # more than ``BoundedLog`` says about what it has cut
@@ -28,8 +29,8 @@ class Spool:
 
     def open(self) -> None:
         """Raises Damaged, OSError; to be closed also then."""
-        self._log = files.open_regular(self._place.at, files.LOG, os.O_RDONLY)
-        self._sent_file = files.open_regular(self._place.at, files.SENT, os.O_RDWR)
+        self._log = safe_files.open_regular(self._place.at, files.LOG, os.O_RDONLY)
+        self._sent_file = safe_files.open_regular(self._place.at, files.SENT, os.O_RDWR)
 
     def close(self) -> None:
         for descriptor in (self._log, self._sent_file):

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from boxsched.worker.agent.site import FolderInUse
-from boxsched.worker.supervisor import folder as files
+from boxsched.worker.supervisor import safe_files
 
 IDENTITY, CLUSTER, LOCK = "identity", "cluster", "worker.lock"
 JOBS = "worker"  # the agent's folder
@@ -29,9 +29,9 @@ class Unusable(Exception):
 def owned(data: Path) -> Iterator[None]:
     """Hold the data folder for this process alone. Raises FolderInUse, OSError. Blocking."""
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    at = files.open_folder(str(data.resolve()))
+    at = safe_files.open_folder(str(data.resolve()))
     try:
-        lock = files.try_lock(at, LOCK)
+        lock = safe_files.try_lock(at, LOCK)
     finally:
         os.close(at)
     if lock is None:
@@ -68,11 +68,11 @@ def keep_cluster(data: Path, name: str) -> None:
 
 
 def _read(data: Path, name: str) -> str | None:
-    at = files.open_folder(str(data.resolve()))
+    at = safe_files.open_folder(str(data.resolve()))
     try:
-        text = files.read_file(at, name, limit=4_096)
+        text = safe_files.read_file(at, name, limit=4_096)
         return None if text is None else text.decode("ascii").strip()
-    except (files.Damaged, UnicodeDecodeError):
+    except (safe_files.Damaged, UnicodeDecodeError):
         raise Unusable(f"{data / name} is not a file of a worker: remove it") from None
     finally:
         os.close(at)
@@ -80,10 +80,10 @@ def _read(data: Path, name: str) -> str | None:
 
 def _write(data: Path, name: str, text: str) -> None:
     """Write the file whole and durable, or not at all."""
-    at = files.open_folder(str(data.resolve()))
+    at = safe_files.open_folder(str(data.resolve()))
     try:
-        files.write_file(at, f"{name}.new", f"{text}\n".encode("ascii"), durable=True)
-        files.rename(at, f"{name}.new", name)
+        safe_files.write_file(at, f"{name}.new", f"{text}\n".encode("ascii"), durable=True)
+        safe_files.rename(at, f"{name}.new", name)
         os.fsync(at)
     finally:
         os.close(at)

@@ -13,7 +13,7 @@ import signal
 import sys
 from collections.abc import Collection
 
-from boxsched.worker.supervisor.folder import NO_DESCRIPTOR
+from boxsched.worker.supervisor.safe_files import NO_DESCRIPTOR
 
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NAME = 1, 4, 15
 _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 36, 38

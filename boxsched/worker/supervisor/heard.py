@@ -13,7 +13,8 @@ import time
 import zlib
 from typing import NamedTuple
 
-from boxsched.worker.supervisor.folder import Damaged, Record, open_regular, read_file
+from boxsched.worker.supervisor.folder import Record
+from boxsched.worker.supervisor.safe_files import Damaged, open_regular, read_file
 
 HEARD = "heard"
 _BYTES = 256  # within one page

@@ -5,7 +5,7 @@ Imported by the spawner: standard library only, and little of it.
 
 import re
 
-from boxsched.worker.supervisor.folder import write_all
+from boxsched.worker.supervisor.safe_files import write_all
 
 MIB = 1 << 20
 LOG_LIMIT_BYTES = 16 * MIB

@@ -6,6 +6,7 @@ Imported by the spawner: standard library only, and little of it.
 import os
 
 from boxsched.worker.supervisor import folder as files
+from boxsched.worker.supervisor import safe_files
 from boxsched.worker.supervisor.joblog import READ_BYTES, BoundedLog
 
 DRAIN_BYTES = 4 << 20  # more than a pipe holds
@@ -16,7 +17,7 @@ class Output:
     lie; the job is to fail, and nothing more is written."""
 
     def __init__(self, at: int, log_limit: int) -> None:
-        self._file = files.open_regular(at, files.LOG, os.O_WRONLY | os.O_APPEND)
+        self._file = safe_files.open_regular(at, files.LOG, os.O_WRONLY | os.O_APPEND)
         self._log = BoundedLog(self._file, log_limit)
         self._sink = os.open(os.devnull, os.O_WRONLY)
         self.pipe, self.job_end = os.pipe()
@@ -70,6 +71,6 @@ class Output:
             self._failed(error)
 
     def _failed(self, error: OSError) -> None:
-        if error.errno not in files.FULL_ERRORS:
+        if error.errno not in safe_files.FULL_ERRORS:
             raise error
         self.disk_full = True

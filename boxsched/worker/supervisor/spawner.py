@@ -18,7 +18,7 @@ import time
 
 from boxsched.worker.supervisor import containment
 from boxsched.worker.supervisor.descriptors import restore_limit
-from boxsched.worker.supervisor.folder import open_folder
+from boxsched.worker.supervisor.safe_files import open_folder
 from boxsched.worker.supervisor.supervisor import supervise
 
 BOOT = (

@@ -9,7 +9,7 @@ import select
 import signal
 import time
 
-from boxsched.worker.supervisor import containment, trouble, verdict
+from boxsched.worker.supervisor import containment, safe_files, trouble, verdict
 from boxsched.worker.supervisor import folder as files
 from boxsched.worker.supervisor.folder import Ended, Found, Record, Running, Step
 from boxsched.worker.supervisor.heard import Deadline
@@ -100,11 +100,11 @@ class Supervision:
 
     def _make_box(self) -> None:
         os.mkdir(files.BOX, 0o700, dir_fd=self.at)
-        box = files.open_folder(files.BOX, self.at)
+        box = safe_files.open_folder(files.BOX, self.at)
         try:
             for path in (files.WORKSPACE, files.HOME, files.TMP):
                 os.mkdir(os.path.basename(path), 0o700, dir_fd=box)
-            self.workspace = files.open_folder(os.path.basename(files.WORKSPACE), box)
+            self.workspace = safe_files.open_folder(os.path.basename(files.WORKSPACE), box)
         finally:
             os.close(box)
 
@@ -125,7 +125,7 @@ class Supervision:
 
     def _find_commit(self, step: Step) -> int:
         """Run the step with its output into a file. No command of the job has run by then."""
-        output = files.create(self.at, files.COMMIT)
+        output = safe_files.create(self.at, files.COMMIT)
         try:
             status = self._run_step(step, output)
         finally:
@@ -140,7 +140,7 @@ class Supervision:
         if found == self.record.environment.get("BOXSCHED_COMMIT"):
             return found
         reserved = files.FOUND + files.RESERVED
-        if not files.exists(self.at, reserved):  # prepared by an agent of an earlier version
+        if not safe_files.exists(self.at, reserved):  # prepared by an agent of an earlier version
             return found
         files.put(self.at, reserved, files.FOUND, Found(found))
         files.ring(self.site)

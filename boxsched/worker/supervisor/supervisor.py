@@ -6,7 +6,7 @@ It needs no agent and no network. The spawner imports it: standard library only,
 import os
 import time
 
-from boxsched.worker.supervisor import containment
+from boxsched.worker.supervisor import containment, safe_files
 from boxsched.worker.supervisor import folder as files
 from boxsched.worker.supervisor.folder import Started
 from boxsched.worker.supervisor.supervision import Supervision
@@ -20,7 +20,7 @@ def supervise(site: int, path: str, name: str) -> bool:
     ``site`` is the descriptor of the agent's folder, ``path`` its name. Raises FileNotFoundError if
     the attempt's folder is gone, Damaged if its files were taken away while the job ran.
     """
-    at = files.open_folder(name, site)
+    at = safe_files.open_folder(name, site)
     lock = _take_turn(at)
     if lock is None:
         return False
@@ -37,10 +37,10 @@ def supervise(site: int, path: str, name: str) -> bool:
         ended = Supervision(site, at, f"{path}/{name}", record).run()
         files.put(at, files.RESULT + files.RESERVED, files.RESULT, ended, durable=True)
     except FileNotFoundError as error:  # else it would count as another's, and its job's own word
-        raise files.Damaged("its files were taken away while it ran") from error
+        raise safe_files.Damaged("its files were taken away while it ran") from error
     if os.fork() == 0:  # a large workspace takes long to remove: the Box is not kept for that
         os.close(lock)
-        files.remove_tree(at, files.BOX)
+        safe_files.remove_tree(at, files.BOX)
         os._exit(0)
     os.close(lock)  # only with that the result counts
     files.ring(site)
@@ -49,8 +49,8 @@ def supervise(site: int, path: str, name: str) -> bool:
 
 def _take_turn(at: int) -> int | None:
     """Return the lock, or None if another process has the attempt. The agent holds it briefly."""
-    while files.exists(at, files.TICKET):
-        lock = files.try_lock(at, files.LOCK)
+    while safe_files.exists(at, files.TICKET):
+        lock = safe_files.try_lock(at, files.LOCK)
         if lock is not None:
             return lock
         time.sleep(TICKET_WAIT_SECONDS)

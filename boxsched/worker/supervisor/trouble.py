@@ -7,7 +7,8 @@ import errno
 import os
 import signal
 
-from boxsched.worker.supervisor.folder import DISK_FULL, FULL_ERRORS
+from boxsched.worker.supervisor.folder import DISK_FULL
+from boxsched.worker.supervisor.safe_files import FULL_ERRORS
 
 TAIL_BYTES = 4_096  # of what git said last
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from boxsched import commits
 from boxsched.worker.supervisor import folder as files
+from boxsched.worker.supervisor import safe_files
 from boxsched.worker.supervisor.folder import Outcome
 
 # Why a job is ended by its supervisor, where it does not end by itself.
@@ -55,8 +56,8 @@ def ending(status: int) -> str:
 def commit(at: int, name: str) -> str | None:
     """The whole hash that begins the file's last line; None where there is none."""
     try:
-        lines = (files.read_file(at, name) or b"").split(b"\n")
-    except files.Damaged:
+        lines = (safe_files.read_file(at, name) or b"").split(b"\n")
+    except safe_files.Damaged:
         return None
     words = [line.split()[0].decode(errors="replace") for line in lines if line.strip()]
     return words[-1] if words and commits.is_whole(words[-1]) else None
@@ -75,8 +76,8 @@ def ended_by(cause: str, limit: float, lost_after: float | None, why_stopped: st
 def why_stopped(at: int) -> str | None:
     """Who asked for the stop and why, as one line; None where the agent did not say."""
     try:
-        text = (files.read_file(at, files.WHY) or b"").decode(errors="replace").strip()
-    except (files.Damaged, OSError):
+        text = (safe_files.read_file(at, files.WHY) or b"").decode(errors="replace").strip()
+    except (safe_files.Damaged, OSError):
         return None
     return "".join(char if char.isprintable() else "?" for char in text) or None
 
@@ -84,9 +85,9 @@ def why_stopped(at: int) -> str | None:
 def grace(at: int) -> float | None:
     """How many seconds a stop leaves to the job; None while nobody asks for one."""
     try:
-        text = files.read_file(at, files.STOP)
+        text = safe_files.read_file(at, files.STOP)
         return None if text is None else float(text)
-    except (files.Damaged, ValueError):
+    except (safe_files.Damaged, ValueError):
         return 0.0  # the job's own doing
     except OSError:
         return None  # no descriptor is left in the machine: at the next look
