@@ -44,7 +44,7 @@ async def deadline(seconds: float = DEADLINE_SECONDS) -> AsyncIterator[None]:
 
 
 class Breaker:
-    """Open while the server is taken for away: then nothing is sent, and nothing waits for it.
+    """Open while the server counts as away: nothing is sent, and nothing waits for it.
 
     It begins open. Each change is logged once.
     """
@@ -59,7 +59,7 @@ class Breaker:
         return self._is_open
 
     def trip(self, reason: str) -> None:
-        """Something failed; also said of a probe, and then nothing changes."""
+        """Open the breaker: something failed. A failed probe changes nothing."""
         if not self._is_open:
             self._is_open = True
             self.trips += 1
@@ -68,17 +68,17 @@ class Breaker:
             _log.warning("Redis away: %s; nodes poll", reason)
 
     def mend(self) -> None:
-        """All works again."""
+        """Close the breaker: the server works."""
         self._is_open = False
         if self._said_away:
             self._said_away = False
             _log.info("Redis is back")
 
     def rest(self) -> None:
-        """Nothing is sent any more, and nothing is wrong."""
+        """Open the breaker without a fault: the bus is closed."""
         self._is_open = True
         self._said_away = False
 
     def pause(self) -> float:
-        """Seconds until the next probe; with jitter, so that not all nodes come at once."""
+        """Seconds until the next probe; with jitter, so that nodes do not all connect at once."""
         return PROBE_SECONDS * random.uniform(0.8, 1.2)  # noqa: S311 (no secret hangs on it)

@@ -4,34 +4,35 @@ Theory of operation
 ===================
 
 *What goes where.* Wake-ups and committed batches go over one pub/sub channel, ``{prefix}:news``; a
-message names its sender, who skips it, the shards that are woken, and those that got further, each
-with its newest batch, never the events. Hints for workers go into streams, one a node,
+message names its sender (which skips its own messages), the shards to wake, and the newest batch of
+each shard that committed; it never carries events. Hints for workers go into streams, one a node,
 ``{prefix}:hints:{node}``, read by that node alone with a consumer group; an entry names workers,
 never jobs. ``{prefix}:streams`` is the set of the nodes that have a stream. Nothing else is stored,
 and every key expires an hour after its last use. No scripts, no transactions, one key a command.
 
-*Sender.* A send notes in memory, within bounds, what is to be said, and returns. One task says all
-that gathered in one round trip, and at once when idle. A shard woken twice in between is woken
-once; of a shard's batches in between only the newest is named.
+*Sender.* A send adds to a bounded buffer in memory and returns. One task sends the whole buffer in
+one round trip, and at once when it is idle. A shard that is woken twice between two round trips is
+sent once; of several batches of one shard only the newest is sent.
 
-*Reading a stream.* Read, ``look``, then acknowledge and delete: a stream holds only what is not
-done. Where ``look`` raises StoreAway the entries stay pending and are read again. Every half of the
-visibility timeout each node looks through the other streams for entries that were read and not
-acknowledged for that long, does them itself, and hints the workers' present nodes, before it
-acknowledges them. An entry may so be done twice, which is harmless, and is never lost with a node.
+*Reading a stream.* Read, ``look``, then acknowledge and delete: a stream holds only
+unfinished entries. If ``look`` raises StoreAway, the entries stay pending and are read again.
+Twice in each visibility timeout a node searches the other streams for entries that were read but
+not acknowledged for that long. It looks these workers up, sends hints to the nodes that they are
+connected to now, and then acknowledges the entries. So an entry may be processed twice, which is
+harmless, and is never lost with a node.
 
 *Lives.* The bus works in lives. A life begins with connections of its own, a subscription, a group
 and the reading of what is pending; then four tasks work side by side, each the only user of its
-connection. Whatever one of them meets, be it an answer that does not come within 250 ms or an error
-that nobody thought of, ends the life: the tasks end, the connections close, what waits is dropped,
-and the breaker is open. There is no repair within a life and no second attempt at a command, so
-there is no half-dead state to think about. While the breaker is open sends cost nothing and go
-nowhere, and another life is tried every half a second; when it has begun, the breaker closes, and
-``missed`` has the node look at everything, for pub/sub does not keep what it could not deliver.
+connection. Any failure in one of them (no answer within 250 ms, or an unexpected error) ends the
+life: the tasks end, the connections close, the buffer is dropped, and the breaker opens. Nothing is
+repaired within a life and no command is sent twice, so there is no half-working state. While the
+breaker is open, sends are dropped, and a new life is tried every half a second. When it has begun,
+the breaker closes and ``missed`` makes the node look at everything, because pub/sub does not keep
+messages that it could not deliver.
 
 ::
 
-          trouble: tasks end, what waits is dropped
+          trouble: tasks end, the buffer is dropped
        .-----------------------------------.
        |                                   v
     closed (up)                       open (not up)  --. a probe fails:
@@ -39,12 +40,12 @@ nowhere, and another life is tried every half a second; when it has begun, the b
        '-----------------------------------'
           connected, subscribed, group there: missed()
 
-*A frozen server* keeps its connections and says nothing. Each connection is therefore used at least
-every half a second (PING, or the end of a blocking read), and each use has its deadline; so the
-breaker is open within a second. Deadlines count only time in which the loop ran.
+*A frozen server* keeps its connections and sends nothing. Each connection is therefore used at
+least every half a second (PING, or the end of a blocking read), and each use has its deadline; so
+the breaker is open within a second. Deadlines count only time in which the loop ran.
 
 =================================  =================================================================
-what goes                          what follows
+what fails                         what follows
 =================================  =================================================================
 the server, or the way to it       the breaker opens; nodes poll; ``missed`` when it is back
 its data (kill -9, FLUSHALL)       the next read finds no group: made anew at once, then ``missed``
@@ -55,10 +56,10 @@ memory of the server, its master   writes are refused: as if it were away
 a name server                      asked in a thread of its own, one question at a time
 =================================  =================================================================
 
-*Trust.* A program that can write to the server can stop hints, or make nodes read the store in
-vain, and no more: no message names a job, or says anything that is believed. Content is bounded in
-size and decoded strictly; what is not ours is counted, acknowledged and dropped, and a key of ours
-that holds something else is removed.
+*Trust.* A program that can write to the server can stop hints, or make nodes read the store
+without need, and no more: no message names a job, and nodes act only on what the store says.
+Content is bounded in size and decoded strictly. Foreign entries are counted, acknowledged and
+dropped; a key of ours that holds another type of value is removed.
 """
 
 import asyncio
@@ -74,7 +75,7 @@ from boxsched.cluster.redis_sender import Outgoing, Sender
 from boxsched.cluster.redis_streams import VISIBILITY_SECONDS, Claims, OwnStream
 from boxsched.model import WorkerId
 
-OPEN_SECONDS = 1.0  # how long ``open`` waits for the first life
+OPEN_SECONDS = 1.0  # ``open`` waits at most this long for the first life
 
 _log = logging.getLogger(__name__)
 
@@ -85,7 +86,7 @@ class RedisBus:
     def __init__(
         self, url: str, *, prefix: str, node: str, visibility: float = VISIBILITY_SECONDS
     ) -> None:
-        """Raises ValueError for a URL that cannot be one of a Redis."""
+        """Raises ValueError if the URL is no URL of a Redis server."""
         self.counts = Counts()
         self._names = KeyNames(prefix)
         self._node = node
@@ -103,7 +104,7 @@ class RedisBus:
             async with asyncio.timeout(OPEN_SECONDS):
                 await tried.wait()
         except TimeoutError:
-            pass  # it goes on trying
+            pass  # the task keeps trying
 
     async def close(self) -> None:
         if self._task is not None:
@@ -167,9 +168,10 @@ class RedisBus:
         await stream.begin()
 
     async def _until_one_ends(self, *parts: Coroutine[None, None, None]) -> BaseException | None:
-        """Runs them side by side; says why the first ended, whatever it was, and ends the others.
+        """Run the parts concurrently until one ends; cancel the others. Return why it ended, or
+        None if it returned.
 
-        A part that was cancelled by something it called has failed like any other.
+        A part that was cancelled from within has failed like any other.
         """
         tasks = [asyncio.create_task(part) for part in parts]
         try:

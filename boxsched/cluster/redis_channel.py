@@ -1,4 +1,4 @@
-"""The channel on which nodes hear of wake-ups and of committed batches."""
+"""The pub/sub channel for wake-ups and committed batches."""
 
 from redis.exceptions import ResponseError
 
@@ -9,7 +9,7 @@ from boxsched.cluster.redis_messages import KeyNames, read_news
 
 
 class Channel:
-    """Hears what other nodes say; a node's own messages are skipped."""
+    """Pass on the messages of other nodes to the listener; skip this node's own."""
 
     def __init__(
         self, line: RedisConnection, names: KeyNames, node: str, listener: Listener, counts: Counts
@@ -21,12 +21,12 @@ class Channel:
         self._counts = counts
 
     async def begin(self) -> None:
-        """Subscribed when it returns."""
+        """Connect and subscribe."""
         await self._line.open()
         raise_first(await self._line.ask(("SUBSCRIBE", self._names.channel)))
 
     async def run(self) -> None:
-        self._listener.missed()  # what was said before nobody keeps
+        self._listener.missed()  # earlier messages are not kept anywhere
         while True:
             self._take(await self._line.news(PULSE_SECONDS))
 

@@ -1,8 +1,7 @@
-"""One connection to Redis: redis-py's, but with our deadlines, and without its own attempts.
+"""One connection to Redis: redis-py's, with our deadlines and without its retries.
 
-Of redis-py the connections are used (URLs, TLS, passwords, the protocol), not the client: that one
-repeats commands and connects anew by itself, and its user does not learn that hints were missed in
-between.
+redis-py's connections are used (URLs, TLS, passwords, the protocol), but not its client: the client
+repeats commands and reconnects by itself, so its user does not learn that it missed hints.
 """
 
 import asyncio
@@ -24,10 +23,10 @@ from boxsched.cluster.redis_messages import Command
 
 TROUBLE = (RedisError, OSError, TimeoutError, EOFError)
 
-# Bytes, numbers, lists of them, None; a command's error is a value like any other.
+# Bytes, numbers, lists of them, None; the error of a command is returned as a value.
 Reply = Any
 
-# A frozen server's kernel goes on answering: what it does not read is given up after this.
+# The kernel of a frozen server still answers: data that it does not read is given up after this.
 _KEEPALIVE = {
     getattr(socket, name): value
     for name, value in (
@@ -41,7 +40,7 @@ _KEEPALIVE = {
 
 
 def _connection(url: str) -> AbstractConnection:
-    """Raises ValueError for a URL that cannot be one of a Redis."""
+    """Raises ValueError if the URL is no URL of a Redis server."""
     options: dict[str, Any] = dict(parse_url(url))
     kind = options.pop("connection_class", Connection)
     if issubclass(kind, Connection):
@@ -61,14 +60,15 @@ def _connection(url: str) -> AbstractConnection:
 
 
 class RedisConnection:
-    """A connection that one task owns: it asks one thing at a time. What failed must be closed."""
+    """A connection that one task owns and uses for one request at a time. Close it after any
+    error."""
 
     def __init__(self, url: str) -> None:
         self._connection = _connection(url)
 
     @property
     def host(self) -> str | None:
-        """None: a socket in the file system."""
+        """None for a socket in the file system."""
         return getattr(self._connection, "host", None)
 
     async def open(self) -> None:
@@ -84,7 +84,10 @@ class RedisConnection:
                 await self._connection.disconnect()
 
     async def ask(self, *commands: Command, blocking: float = 0.0) -> list[Reply]:
-        """One round trip; ``blocking``: how long the server may wait by itself, in seconds."""
+        """Send the commands in one round trip; return their replies, errors of commands included.
+
+        ``blocking``: seconds that the server itself may wait. Raises TimeoutError, and one of
+        TROUBLE."""
         try:
             async with deadline(DEADLINE_SECONDS + blocking):
                 await self._send(commands)
@@ -100,10 +103,11 @@ class RedisConnection:
             raise ConnectionError(f"the connection was lost: {error}") from error
 
     async def news(self, seconds: float) -> Reply:
-        """What a subscribed connection is sent. None: nothing came, though it is alive."""
+        """The next message of a subscribed connection, or the answer to a PING if none came within
+        ``seconds``."""
         heard = await self._connection.read_response(timeout=seconds)
         if heard is None:
-            [heard] = await self.ask(("PING",))  # or what came meanwhile, and the answer later
+            [heard] = await self.ask(("PING",))  # or a message; then the answer comes later
         return heard
 
     async def _reply(self) -> Reply:
@@ -114,14 +118,14 @@ class RedisConnection:
 
 
 def raise_first(replies: Sequence[Reply]) -> None:
-    """For commands that do not fail where all is well."""
+    """Raise the first error among the replies."""
     for reply in replies:
         if isinstance(reply, ResponseError):
             raise reply
 
 
 def is_foreign(reply: Reply) -> bool:
-    """Whether the command failed for what somebody else has put at our key."""
+    """Whether the command failed because another program wrote to our key."""
     return isinstance(reply, ResponseError) and (
         str(reply).startswith("WRONGTYPE")
         or "last possible ID" in str(reply)  # an entry with it: nothing can be added after it
@@ -129,10 +133,10 @@ def is_foreign(reply: Reply) -> bool:
 
 
 class NameCheck:
-    """Asks for the address in a thread of its own, at most one at a time, before a connection.
+    """Resolve the host's name in a separate thread, at most one at a time, before connecting.
 
-    A name server that does not answer holds a thread for half a minute. It would hold all threads
-    of the loop's executor soon, and other users of the executor would wait for it.
+    A name server that does not answer blocks a thread for half a minute. It would soon block all
+    threads of the loop's executor, and everything else that needs them.
     """
 
     def __init__(self, host: str | None) -> None:
@@ -140,7 +144,8 @@ class NameCheck:
         self._asked: asyncio.Future[None] | None = None
 
     async def passed(self) -> None:
-        """Raises OSError or TimeoutError where there is no address, or no answer yet."""
+        """Return once the name has an address. Raises OSError if it has none, TimeoutError if
+        there is no answer yet."""
         if self._host is None:
             return
         if self._asked is None:
@@ -174,7 +179,7 @@ def _resolve(host: str, asked: asyncio.Future[None]) -> None:
         error = failed
     except UnicodeError as failed:
         error = OSError(f"{host!r} cannot be a name: {failed}")
-    with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+    with contextlib.suppress(RuntimeError):  # the loop is closed: nothing waits for it
         asked.get_loop().call_soon_threadsafe(_answer, asked, error)
 
 
@@ -185,4 +190,4 @@ def _answer(asked: asyncio.Future[None], error: OSError | None) -> None:
         asked.set_result(None)
     else:
         asked.set_exception(error)
-        asked.exception()  # perhaps nobody waits at this moment
+        asked.exception()  # marks it as seen: perhaps nothing waits for it

@@ -1,6 +1,6 @@
-"""What nodes say to each other through Redis, under which names.
+"""The messages between nodes through Redis, and the names of their keys.
 
-Whatever comes from Redis is untrusted: it is bounded in size, decoded strictly, and what does not
+Data from Redis is untrusted: its size is bounded, it is decoded strictly, and data that does not
 decode is dropped and counted.
 """
 
@@ -14,12 +14,12 @@ from boxsched.model import WorkerId
 
 GROUP = "nodes"
 MESSAGE_SHARDS = 1_000
-MESSAGE_BYTES = 32 * 1024  # three numbers a shard, each of at most nine bytes, and a name
+MESSAGE_BYTES = 32 * 1024  # three numbers of at most nine bytes for each shard, and a name
 ENTRY_WORKERS = 200
 ENTRY_BYTES = 9 * ENTRY_WORKERS + 16  # a number has at most nine bytes
 NODE_LENGTH = 200
-STREAM_ENTRIES = 10_000  # the last resort: what is trimmed is lost, also where it is pending
-STREAM_SECONDS = 3_600  # without anything added or read: the node is gone for good
+STREAM_ENTRIES = 10_000  # a last limit: trimmed entries are lost, pending ones too
+STREAM_SECONDS = 3_600  # without a write or a read: the node will not come back
 FIELD = b"w"
 
 Id = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
@@ -53,7 +53,7 @@ class News(msgspec.Struct, tag="news", array_like=True, forbid_unknown_fields=Tr
     committed: Annotated[dict[Number, Number], msgspec.Meta(max_length=MESSAGE_SHARDS)]
 
 
-# Text that is no UTF-8, and depth, have errors of their own.
+# Invalid UTF-8 and deep nesting raise errors of other types.
 _UNDECODABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -64,12 +64,12 @@ _workers = msgspec.msgpack.Decoder(
 
 
 def news(node: str, woken: Iterable[int], committed: Mapping[int, int]) -> bytes:
-    """``committed``: the newest batch of each shard that got further."""
+    """``woken``: shards to wake; ``committed``: the newest batch of each shard that committed."""
     return _encode(News(node, list(woken), dict(committed)))
 
 
 def read_news(data: object) -> News | None:
-    """None: not one of ours."""
+    """Decode a message of the channel; None if it is foreign."""
     if not isinstance(data, bytes) or len(data) > MESSAGE_BYTES:
         return None
     try:
@@ -79,7 +79,7 @@ def read_news(data: object) -> News | None:
 
 
 def entry(fields: object) -> list[WorkerId] | None:
-    """The workers of a stream's entry, from its fields and values. None: not one of ours."""
+    """Return the workers of a stream's entry from its fields and values; None if it is foreign."""
     match fields:
         case [name, bytes() as data] if name == FIELD and len(data) <= ENTRY_BYTES:
             try:
@@ -90,7 +90,7 @@ def entry(fields: object) -> list[WorkerId] | None:
 
 
 def node_name(data: object) -> str | None:
-    """A member of the set of streams. None: not one of ours."""
+    """Return the node that a member of the set of streams names; None if it is foreign."""
     if not isinstance(data, bytes) or not 1 <= len(data) <= 4 * NODE_LENGTH:
         return None
     try:
@@ -101,7 +101,7 @@ def node_name(data: object) -> str | None:
 
 
 def hinting(names: KeyNames, node: str, workers: Collection[WorkerId]) -> list[Command]:
-    """Adds entries for the workers to the node's stream, and keeps it known and alive."""
+    """Commands that add entries for the workers to the node's stream, and keep it registered."""
     stream = names.stream(node)
     told = list(workers)
     added: list[Command] = [

@@ -1,4 +1,4 @@
-"""What waits to be sent, and the task that sends it: all that gathered, in one round trip."""
+"""The buffer of unsent messages, and the task that sends all of them in one round trip."""
 
 import asyncio
 from collections.abc import Collection
@@ -22,7 +22,10 @@ WAITING_WORKERS = 20_000
 
 
 class Outgoing:
-    """Bounded; what is said twice goes out once, and of a shard's batches the newest alone."""
+    """A bounded buffer. Repeated messages are sent once; of a shard's batches only the newest.
+
+    Messages that do not fit are dropped and counted.
+    """
 
     def __init__(self, names: KeyNames, node: str, counts: Counts) -> None:
         self._names = names
@@ -67,7 +70,8 @@ class Outgoing:
         self._some.clear()
 
     async def some(self, seconds: float) -> bool:
-        """Whether something waits to be sent, as soon as it does."""
+        """Wait until the buffer holds something; return False if it is still empty after
+        ``seconds``."""
         try:
             async with asyncio.timeout(seconds):
                 await self._some.wait()
@@ -76,7 +80,8 @@ class Outgoing:
         return True
 
     def take(self) -> list[Command]:
-        """What goes in the next round trip: what makes something start first."""
+        """Empty the buffer into the commands of one round trip: hints first, since they start
+        jobs."""
         commands = [
             command
             for node, workers in self._workers.items()
@@ -94,7 +99,7 @@ class Outgoing:
 
 
 class Sender:
-    """Its round trips are also the bus's pulse: a frozen server is noticed by them."""
+    """Sends the buffer, and a PING when it is empty: a frozen server is noticed by it."""
 
     def __init__(self, line: RedisConnection, outgoing: Outgoing, counts: Counts) -> None:
         self._line = line
@@ -120,6 +125,6 @@ class Sender:
                 continue
             if not is_foreign(reply):
                 raise reply
-            # The key's owner makes it anew, and looks everything up.
+            # The key's owner creates it again, and then looks everything up.
             self._counts.refused += 1
             await self._line.ask(("UNLINK", command[1]))

@@ -1,4 +1,4 @@
-"""Streams of hints: a node reads its own, and does what another read and did not finish."""
+"""Streams of hints: a node reads its own, and finishes the entries that another node left."""
 
 import asyncio
 from collections.abc import Collection
@@ -20,18 +20,18 @@ from boxsched.cluster.redis_messages import (
 from boxsched.errors import StoreAway
 from boxsched.model import WorkerId
 
-VISIBILITY_SECONDS = 5.0  # so long an entry may be under way before another node does it again
-BLOCK_SECONDS = 0.5  # a read waits that long for entries; it is also its connection's pulse
+VISIBILITY_SECONDS = 5.0  # after that, another node processes an unacknowledged entry
+BLOCK_SECONDS = 0.5  # a read waits so long for entries; also shows that the server lives
 RETRY_SECONDS = 0.5  # after the store was away
 READ_ENTRIES = 128
-KNOWN_STREAMS = 256  # looked after in one round; of more, other ones each time
-ATTEMPTS = 2  # a stream that could not be read that often is removed
+KNOWN_STREAMS = 256  # at most in one round; a random choice if there are more
+ATTEMPTS = 2  # failed reads, after which a stream is removed
 assert STREAM_SECONDS > 2 * VISIBILITY_SECONDS
 
 
 @attrs.frozen
 class Entries:
-    """As they were read, those that are not ours included: they are acknowledged all the same."""
+    """Entries that were read. Foreign ones are included, since they are acknowledged, too."""
 
     ids: tuple[bytes, ...]
     workers: frozenset[WorkerId]
@@ -39,7 +39,7 @@ class Entries:
 
     @staticmethod
     def of(reply: Reply) -> "Entries":
-        """From a list of entries; one that was trimmed while it was pending has no fields."""
+        """Decode a list of entries; an entry that was trimmed while pending has no fields."""
         ids: list[bytes] = []
         workers: set[WorkerId] = set()
         refused = 0
@@ -55,7 +55,7 @@ class Entries:
         return Entries(tuple(ids), frozenset(workers), refused)
 
     def done(self, stream: str) -> list[Command]:
-        """To be sent when they have been done; their stream then holds only what is not done."""
+        """Commands that acknowledge and delete the entries once they are processed."""
         if not self.ids:
             return []
         return [("XACK", stream, GROUP, *self.ids), ("XDEL", stream, *self.ids)]
@@ -66,7 +66,7 @@ def _says(reply: Reply, *codes: str) -> bool:
 
 
 class OwnStream:
-    """What this node is told: read, looked up, then acknowledged; what is pending first."""
+    """Reads this node's hints, pending ones first: read, look up, then acknowledge."""
 
     def __init__(
         self, line: RedisConnection, names: KeyNames, node: str, listener: Listener, counts: Counts
@@ -77,11 +77,11 @@ class OwnStream:
         self._stream = names.stream(node)
         self._listener = listener
         self._counts = counts
-        self._unread = 0  # attempts at what is pending, since the last that succeeded
+        self._unread = 0  # failed reads of pending entries since the last success
 
     async def begin(self) -> None:
         await self._line.open()
-        if self._unread >= ATTEMPTS:  # too large to be read in time; or bad luck: no matter
+        if self._unread >= ATTEMPTS:  # perhaps too large to be read in time
             self._counts.refused += 1
             self._unread = 0
             raise_first(await self._line.ask(("UNLINK", self._stream)))
@@ -93,7 +93,7 @@ class OwnStream:
         while True:
             entries = await self._read(done, pending=pending)
             done = []
-            if entries is None:  # the stream was gone, and is there again
+            if entries is None:  # the stream had to be created again
                 self._listener.missed()
                 continue
             pending = pending and bool(entries.ids)
@@ -125,7 +125,7 @@ class OwnStream:
         return Entries.of(reply[0][1] if reply else None)
 
     async def _create(self) -> None:
-        """Stream and group, known to the others, from the first entry that is there."""
+        """Create the stream and its group, which begins at the first entry; register the stream."""
         commands: tuple[Command, ...] = (
             ("XGROUP", "CREATE", self._stream, GROUP, "0", "MKSTREAM"),
             *known(self._names, self._node),
@@ -144,7 +144,7 @@ class OwnStream:
 
 
 def known(names: KeyNames, node: str) -> list[Command]:
-    """Keeps a node's stream in the set of streams, and both from expiring."""
+    """Commands that keep a node's stream in the set of streams, and both from expiring."""
     return [
         ("SADD", names.streams, node),
         ("EXPIRE", names.streams, STREAM_SECONDS),
@@ -153,10 +153,11 @@ def known(names: KeyNames, node: str) -> list[Command]:
 
 
 class Claims:
-    """Does what other nodes read and did not acknowledge: they died, or cannot reach the store.
+    """Finishes entries that other nodes read and did not acknowledge: they died, or cannot reach
+    the store.
 
-    What a dead node never read is left alone: its workers connect to other nodes, and are looked up
-    there at once.
+    Entries that a dead node never read need nothing: its workers connect to other nodes, and are
+    looked up there at once.
     """
 
     def __init__(
@@ -175,17 +176,17 @@ class Claims:
         self._listener = listener
         self._counts = counts
         self._visibility = visibility
-        self._unread: dict[str, int] = {}  # node -> attempts since the last that succeeded
+        self._unread: dict[str, int] = {}  # node -> failed reads since the last success
 
     async def run(self) -> None:
         while True:
             await asyncio.sleep(self._visibility / 2)
-            await self._line.open()  # only for the round: between two of them it may be long
+            await self._line.open()  # for this round only: the next may be far away
             await self.claim_once()
             await self._line.close()
 
     async def claim_once(self) -> int:
-        """The number of entries that were done."""
+        """Finish what other nodes left; return the number of entries."""
         *kept, members = await self._line.ask(
             *known(self._names, self._node),
             ("SRANDMEMBER", self._names.streams, KNOWN_STREAMS),
@@ -215,7 +216,7 @@ class Claims:
                 await self._listener.look(entries.workers)
                 passed_on = await self._passed_on(owner, entries.workers)
         except StoreAway:
-            return 0  # still pending: it is claimed again
+            return 0  # still pending: they are claimed again
         stream = self._names.stream(owner)
         raise_first(await self._line.ask(*passed_on, *entries.done(stream)))
         self._counts.claimed += len(entries.ids)
@@ -241,7 +242,7 @@ class Claims:
             self._counts.refused += 1
             await self._forget(owner, stream)
             return None
-        if _says(reply, "NOGROUP"):  # gone; an owner that lives makes it anew, and known
+        if _says(reply, "NOGROUP"):  # gone; its owner, if alive, creates it again
             await self._forget(owner)
             return None
         raise_first([reply])
@@ -252,7 +253,7 @@ class Claims:
         raise_first(await self._line.ask(("SREM", self._names.streams, member), *unlinked))
 
     async def _passed_on(self, owner: str, workers: Collection[WorkerId]) -> list[Command]:
-        """Hints for the nodes to which the workers have moved."""
+        """Commands that send hints to the nodes to which the workers have moved."""
         moved: dict[str, list[WorkerId]] = {}
         for worker, node in (await self._listener.places(workers)).items():
             if node not in (self._node, owner):

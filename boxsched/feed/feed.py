@@ -1,4 +1,4 @@
-"""What a node learns of the shards' batches, and passes on to its readers."""
+"""News of the shards' batches, passed on to the readers of this node."""
 
 import asyncio
 import contextlib
@@ -52,12 +52,12 @@ class EventFeed:
     # --- Readers ----------------------------------------------------------------------------
 
     async def now(self) -> EventCursor:
-        """Behind the last event of every shard."""
+        """Return the cursor after the last event of every shard."""
         return EventCursor(await self._store.last_events())
 
     @contextlib.asynccontextmanager
     async def subscribe(self, after: EventCursor | None) -> AsyncIterator[Subscription]:
-        """Events behind ``after``, or from now on."""
+        """Subscribe to the events after ``after``, or from now on if it is None."""
         reader = Subscription(self._store)
         if self._closed:
             reader.close()
@@ -101,7 +101,7 @@ class EventFeed:
                     await self._hurry.wait()
 
     async def poll(self) -> None:
-        """Pass on everything that is committed, also without a hint."""
+        """Pass on everything that was committed, whether a hint came or not."""
         self._hurry.clear()
         for head in await self._store.shards():
             told = self._told.get(head.id)

@@ -66,7 +66,7 @@ class Subscription:
                 self._fall_behind(tail)
 
     def offer(self, shard: int, after: int, to: int, events: Sequence[StoredEvent]) -> None:
-        """All events of the shard's batches behind ``after``, up to and with ``to``."""
+        """Take all events of the shard's batches after ``after``, up to and including ``to``."""
         tail = self._tail(shard)
         if to <= tail.known:
             return
@@ -135,7 +135,7 @@ class Subscription:
     # --- Its tails --------------------------------------------------------------------------
 
     def _tail(self, shard: int) -> Tail:
-        """One that begins where the shard does, if it is new."""
+        """Return the shard's tail; a new one begins before the shard's first event."""
         tail = self._tails.get(shard)
         if tail is None:
             tail = self._tails[shard] = Tail(shard)

@@ -18,7 +18,7 @@ from boxsched.store.errors import InvariantRefused, NotYet
 from boxsched.store.records import Token
 from boxsched.store.store import Store
 
-AT_ONCE = 16  # in the store: a herd of workers is not to take all of its connections
+AT_ONCE = 16  # calls of the store: many workers at once must not take all of its connections
 
 _log = logging.getLogger(__name__)
 
@@ -61,7 +61,8 @@ class Entry:
         self._newest: dict[WorkerId, int] = {}  # the number of the last connection here
 
     async def hello(self, line: WorkerSocket) -> wire.Hello:
-        """Raises NotLetIn, ProtocolViolation where nothing of the kind comes, Gone."""
+        """Receive and decode the Hello. Raises NotLetIn, Gone, and ProtocolViolation if none
+        comes."""
         try:
             async with asyncio.timeout(self._times.hello):
                 text = await line.receive()
@@ -121,7 +122,7 @@ class Entry:
             raise NotLetIn("conflict", message, again=True) from None
 
     async def announce(self, line: WorkerSocket, connected: Connected, problem: str | None) -> None:
-        """Tell the leader of the Boxes, never after a newer connection; raises NotLetIn, Gone."""
+        """Report the Boxes to the leader, unless a newer connection has; raises NotLetIn, Gone."""
         connection = connected.connection
         number = max(connection.number, self._newest.get(connection.worker, 0))
         self._newest[connection.worker] = number

@@ -40,7 +40,7 @@ class NodeSide:
 
 
 class Held(NamedTuple):
-    """What makes a worker's level another one: ``started`` it has said itself."""
+    """The parts of an assignment that make a new level. ``started`` is none: the worker said it."""
 
     lease_token: int
     attempt: int
@@ -48,7 +48,7 @@ class Held(NamedTuple):
 
 
 class WorkerLink:
-    """Reads, stores and answers what one worker says, and sends what it is told."""
+    """Reads, stores and answers the messages of one worker, and sends its levels."""
 
     def __init__(
         self, line: WorkerSocket, connected: Connected, node: NodeSide, problem: str | None = None
@@ -72,7 +72,8 @@ class WorkerLink:
     # --- What it is told --------------------------------------------------------------------
 
     def give(self, assignments: Sequence[Assignment], *, anyway: bool) -> bool:
-        """What a look-up found; sent where it is news. Returns whether it is."""
+        """Take the result of a look-up; send it if it is new, or ``anyway``. Return whether it is
+        new."""
         held = {a.job: Held(a.lease_token, a.attempt, a.stop) for a in assignments}
         news = held != self._held
         self._held = held
@@ -94,7 +95,7 @@ class WorkerLink:
         self._sending.text(wire.encode(message))
 
     def end(self, code: WSCloseCode, reason: str) -> None:
-        """From our side; ``reason`` is a word to count by."""
+        """End the connection from our side; ``reason`` is the word that it is counted under."""
         if not self._over.done():
             self._over.set_result((code, reason))
 
@@ -104,13 +105,14 @@ class WorkerLink:
         return self._told_at < time
 
     def silent_since(self, time: float) -> bool:
-        """Whether nothing came since then, though we were listening."""
+        """Whether nothing has come since ``time``, in seconds of the loop's clock, while we
+        listened."""
         return self._listens_since is not None and self._listens_since < time
 
     # --- Its life ---------------------------------------------------------------------------
 
     async def live(self) -> None:
-        """Until either side ends it."""
+        """Serve the connection until either side ends it."""
         works: dict[str, Coroutine[Any, Any, None]] = {
             "read": self._read(),
             "send": self._sending.run(),
@@ -132,7 +134,7 @@ class WorkerLink:
             self._end_by(error)
 
     async def hang_up(self) -> None:
-        """After its life."""
+        """Close the socket after ``live``, and count why the connection ended."""
         if not self._over.done():
             await self._line.hang_up(WSCloseCode.OK, "gone")
             return
@@ -159,7 +161,7 @@ class WorkerLink:
     # --- What it says -----------------------------------------------------------------------
 
     async def _read(self) -> None:
-        """Until the worker goes; raises ProtocolViolation."""
+        """Read until the worker hangs up; raises ProtocolViolation."""
         while True:
             await self._sending.room()
             self._listens_since = self._loop.time()
@@ -185,7 +187,8 @@ class WorkerLink:
         return held is not None and held.lease_token == report.lease_token
 
     async def _store_reports(self, group: list[wire.Said]) -> None:
-        """Raises StoreAway; to be repeated then. What is stored twice changes nothing."""
+        """Store the reports; raises StoreAway, then call it again. A repeated report changes
+        nothing."""
         if not all(self._holds(report) for said in group for report in said.reports):
             await self._node.looked((self.worker,))
         taken: list[Report] = []
@@ -208,7 +211,7 @@ class WorkerLink:
             self.ack(said.number, jobs)
 
     async def _store_found(self, group: list[wire.Found]) -> None:
-        """Each is told the commit of its workload; where its lease is over, that."""
+        """Answer each with the commit of its workload, or as stale if its lease is over."""
         if not all(self._holds(found) for found in group):
             await self._node.looked((self.worker,))
         for found in group:
@@ -226,8 +229,8 @@ class WorkerLink:
         return held is not None and held.attempt == chunk.attempt
 
     async def _store_output(self, group: list[wire.Logged]) -> None:
-        """Output of what is not the worker's any more is left out: its level says so. So is what is
-        more than this node keeps."""
+        """Store the output, without that of jobs that the worker no longer holds, and without what
+        is beyond this node's limit."""
         if not all(self._is_current(chunk) for logged in group for chunk in logged.chunks):
             await self._node.looked((self.worker,))
             await self._node.settle()

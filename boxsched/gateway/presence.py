@@ -29,8 +29,11 @@ class Beating(Protocol):
 
 
 class Beats:
-    """One statement for all that have beaten since the last one. ``is_here``: still connected;
-    ``lost_after``: what they were promised here."""
+    """Writes the heartbeats since the last write in one statement.
+
+    ``seconds``: between two writes. ``is_here``: whether a connection is still its worker's here.
+    ``lost_after``: seconds that workers are promised here.
+    """
 
     def __init__(
         self,
@@ -104,7 +107,7 @@ class Ends:
                 self._some.set()
 
     async def write(self) -> None:
-        """Raises StoreAway; they stay then."""
+        """Mark them as disconnected; raises StoreAway, and keeps them then."""
         told = list(self._untold.values())
         if not told:
             return

@@ -61,7 +61,7 @@ def read(text: str) -> wire.Beat | wire.Said | wire.Logged | wire.Found:
 
 
 def read_version(text: str) -> int:
-    """What version a Hello speaks; raises ProtocolViolation where it is no Hello at all."""
+    """Return the version of a Hello; raises ProtocolViolation if it is no Hello."""
     if len(text) > MAX_HELLO_BYTES:
         raise ProtocolViolation("too_large", f"a hello has at most {MAX_HELLO_BYTES} bytes")
     try:
@@ -79,7 +79,7 @@ def read_hello(text: str) -> wire.Hello:
 
 
 def _checked(said: wire.Said) -> wire.Said:
-    """The same, with its reasons cut to what is shown; raises ProtocolViolation."""
+    """Check it and return it with its reasons cut; raises ProtocolViolation."""
     long = False
     for report in said.reports:
         _check_report(report)

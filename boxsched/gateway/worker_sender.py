@@ -24,7 +24,7 @@ class WorkerSender:
         self._room.set()
 
     def text(self, text: bytes) -> None:
-        """For the few that come once a connection: Welcome, Leave."""
+        """Queue a message that is sent once in a connection: Welcome or Leave."""
         self._texts.append(text)
         self._filled.set()
 
@@ -39,7 +39,7 @@ class WorkerSender:
         self._filled.set()
 
     async def room(self) -> None:
-        """Returns when another Ack may be asked for: until then nothing more is to be read."""
+        """Wait until there is room for another Ack; read nothing more until then."""
         await self._room.wait()
 
     async def run(self) -> None:

@@ -29,7 +29,7 @@ class WorkerSocket:
         )
 
     async def open(self) -> None:
-        """Raises what aiohttp answers where the request asks for no WebSocket."""
+        """Answer the upgrade; raises aiohttp's error if the request asks for no WebSocket."""
         transport = self._request.transport
         if transport is not None:
             # The kernel would take 4 MiB for a worker that reads nothing.
@@ -46,7 +46,7 @@ class WorkerSocket:
         return transport is None or transport.is_closing()
 
     async def receive(self) -> str | None:
-        """The next text; None where the other side has gone. Raises ProtocolViolation."""
+        """Return the next text, or None if the other side has gone. Raises ProtocolViolation."""
         message: WSMessage = await self.response.receive()
         if message.type is WSMsgType.TEXT:
             return str(message.data)
@@ -58,7 +58,7 @@ class WorkerSocket:
         return None
 
     async def send(self, texts: list[bytes]) -> None:
-        """Raises Slow, or ConnectionError where the other side has gone."""
+        """Send the texts. Raises Slow, or ConnectionError if the other side has gone."""
         try:
             async with asyncio.timeout(self._times.write):
                 for text in texts:
@@ -67,7 +67,7 @@ class WorkerSocket:
             raise Slow(f"it took nothing for {self._times.write:g} s") from None
 
     async def hang_up(self, code: WSCloseCode, reason: str) -> None:
-        """Close it; cut it where the other side does not answer."""
+        """Close it, or cut it if the other side does not answer."""
         try:
             async with asyncio.timeout(2 * self._times.hang_up):
                 await self.response.close(code=code, message=reason.encode())

@@ -52,7 +52,7 @@ USES = (
     ),
     Use(
         "boxsched/api/http/serving.py",
-        "Connection",
+        "HttpConnection",
         aiohttp.web_protocol.RequestHandler,
         frozenset(
             {
