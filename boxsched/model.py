@@ -154,16 +154,13 @@ def default_priority(kind: Kind, branch: str | None, priority_branches: Globs) -
 
 def cancellation_for(
     branch: str | None,
-    rules: Sequence[tuple[str, Cancellation]] | Sequence[CancellationRule],
-    compiled: Automaton | None = None,
+    rules: Sequence[CancellationRule],
 ) -> CancellationRule:
-    """The rule of a branch: the first matching pattern, in order; tags have none.
-    ``compiled``: the patterns of the rules."""
+    """The rule of a branch: the first matching pattern, in order; tags have none."""
     if branch is not None:
-        patterns = tuple([rule[0] for rule in rules]) if compiled is None else compiled
-        found = first_match(branch, patterns)
+        found = first_match(branch, tuple([rule.pattern for rule in rules]))
         if found is not None:
-            return CancellationRule(*rules[found])
+            return rules[found]
     return NO_CANCELLATION
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from boxsched.api.http.forms import CONTROLS_FREE
-from boxsched.api.messages.requests import AskBuild, AskSession, AskToken
+from boxsched.api.messages.requests import AskBuild, AskPause, AskSession, AskToken
 from boxsched.model import MAX_NAME_CHARACTERS
 
 Schema = Mapping[str, Any]
@@ -25,12 +25,17 @@ PATHS: Mapping[str, Schema] = {
     "workload": {"type": "string", "pattern": "^w[1-9][0-9]{0,14}$"},
     "job": {"type": "string", "pattern": "^w[1-9][0-9]{0,14}-[1-9][0-9]{0,3}$"},
     "secret": {"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]{0,254}$"},
+    "pause": NAME,
     "command": {"type": "string", "pattern": "^[0-9]{1,18}$"},
 }
 
 
 def _null(field: str) -> Schema:
     return {"properties": {field: {"type": "null"}}}
+
+
+def _false(field: str) -> Schema:
+    return {"properties": {field: {"const": False}}}
 
 
 def _given(field: str) -> Schema:
@@ -43,6 +48,13 @@ TOGETHER: Mapping[type, Schema] = {
         "oneOf": [
             {"allOf": [_given("branch"), _null("tag")]},
             {"allOf": [_given("tag"), _null("branch")]},
+        ]
+    },
+    AskPause: {
+        "anyOf": [
+            {"allOf": [_null("branch"), _null("server")]},
+            {"allOf": [_given("project"), _null("branch"), _given("server")]},
+            {"allOf": [_given("project"), _given("branch"), _null("server"), _false("automatic")]},
         ]
     },
     AskSession: {"anyOf": [_null("branch"), _null("build")]},

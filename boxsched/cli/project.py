@@ -1,6 +1,8 @@
 """``boxsched project``: apply, list, show, delete."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -118,11 +120,18 @@ def show(name: str, as_json: bool, service: Service) -> None:
             ("jobs", ", ".join(job["name"] for job in settings.get("jobs", ()))),
             ("servers", ", ".join(settings.get("servers") or ())),
             ("priority branches", ", ".join(settings.get("priority_branches") or ())),
-            ("cancellation", ", ".join(map(" ".join, settings.get("cancellation") or ()))),
+            ("cancellation", ", ".join(map(_rule, settings.get("cancellation") or ()))),
             ("max boxes", str(settings.get("max_boxes") or "")),
             ("fail fast", str(settings.get("fail_fast") or "")),
         ]
     )
+
+
+def _rule(rule: Sequence[Any]) -> str:
+    """An entry of ``cancellation`` in words."""
+    pattern, strategy, *more = rule
+    spared = f" (spare after {more[0]['spare_after']})" if more and more[0] else ""
+    return f"{pattern} {strategy}{spared}"
 
 
 @project.command()

@@ -8,7 +8,16 @@ from collections.abc import Mapping, Sequence
 
 import attrs
 
-from boxsched.model import BoxId, Cancellation, JobId, Kind, ProjectId, WorkerId, WorkloadId
+from boxsched.model import (
+    BoxId,
+    Cancellation,
+    JobId,
+    Kind,
+    ProjectId,
+    ServerQueue,
+    WorkerId,
+    WorkloadId,
+)
 from boxsched.states import JobState, Result, State
 
 
@@ -58,6 +67,12 @@ class NewWorkload:
     build: WorkloadId | None = None  # the build that a deploy or a session takes its code from
     public_key: str | None = None
     from_fork: bool = False  # its code is of a fork: its jobs get no secrets
+    compare_url: str | None = None  # the code host's page of the changes
+    event_at: float | None = None  # when the code host says that it happened
+    spare_after: int | None = None  # ``model.CancellationRule``
+    automatic: bool = False  # a deploy that nobody asked for
+    rollback: bool = False  # a deploy of a build that is older than what is live
+    queue: ServerQueue = ServerQueue.ALL  # of its server
     idempotency: IdempotencyKey | None = None
 
     @property

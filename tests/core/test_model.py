@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from boxsched.model import (
     MAX_JOBS_A_WORKLOAD,
     Cancellation,
+    CancellationRule,
     Kind,
     cancellation_for,
     default_priority,
@@ -87,7 +88,11 @@ def test_the_default_priorities():
 
 
 def test_the_first_matching_pattern_gives_the_strategy():
-    rules = [("main", Cancellation.NONE), ("fix/*", Cancellation.ALL), ("*", Cancellation.QUEUED)]
+    rules = [
+        CancellationRule("main", Cancellation.NONE),
+        CancellationRule("fix/*", Cancellation.ALL),
+        CancellationRule("*", Cancellation.QUEUED),
+    ]
     assert cancellation_for("main", rules).strategy is Cancellation.NONE
     assert cancellation_for("fix/a", rules).strategy is Cancellation.ALL
     assert cancellation_for("dev", rules).strategy is Cancellation.QUEUED

@@ -69,6 +69,8 @@ class WorkloadRow(Struct, frozen=True, kw_only=True, gc=False):
     build: str | None
     rebuild_of: str | None
     reason: str | None
+    automatic: bool = False
+    rollback: bool = False
     why: str | UnsetType = UNSET
 
 
@@ -127,6 +129,8 @@ def row(stored: Workload, why: str | UnsetType = UNSET) -> WorkloadRow:
         build=text_id(stored.build),
         rebuild_of=text_id(stored.rebuild_of),
         reason=stored.reason,
+        automatic=stored.automatic,
+        rollback=stored.rollback,
         why=why,
     )
 

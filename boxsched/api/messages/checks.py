@@ -62,7 +62,7 @@ def _globs(asked: ProjectSettings) -> None:
     field = too_many_globs(
         {
             "priority_branches": asked.priority_branches,
-            "cancellation": [pattern for pattern, _ in asked.cancellation],
+            "cancellation": [rule.pattern for rule in asked.cancellation],
             "fail_fast": () if isinstance(fail_fast, bool) else fail_fast,
             "build_branches": asked.build_branches or (),
         }

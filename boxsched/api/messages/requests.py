@@ -18,6 +18,7 @@ from boxsched.model import (
     MAX_PRIORITY,
     MIN_PRIORITY,
     Cancellation,
+    ServerQueue,
 )
 from boxsched.protocol.inbox import Resolution
 
@@ -57,7 +58,24 @@ Cron = Annotated[
 ]
 
 Globs = Annotated[tuple[Glob, ...], Meta(max_length=MAX_LIST_ENTRIES)]
-Rule = tuple[Glob, Cancellation]
+
+
+class Progress(Struct, forbid_unknown_fields=True, frozen=True):
+    """After so many canceled or stopped builds in a row, one is left to finish."""
+
+    spare_after: Annotated[int, Meta(ge=1, le=1_000_000)]
+
+
+class Rule(Struct, array_like=True, frozen=True):
+    """A branch pattern, its strategy and, if it has one, its progress guarantee.
+
+    ``beyond``: a fourth element is refused at its place, as ``forbid_unknown_fields`` would not.
+    """
+
+    pattern: Glob
+    strategy: Cancellation
+    progress: Progress | None = None
+    beyond: None = None
 
 
 class JobSettings(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -84,6 +102,7 @@ class ServerSettings(Struct, forbid_unknown_fields=True, frozen=True, kw_only=Tr
     jobs: AnyJobs = ()
     branch: Ref | None = None
     strategy: Literal["manual", "automatic"] = "manual"
+    queue: ServerQueue = ServerQueue.ALL
 
 
 class Schedule(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):

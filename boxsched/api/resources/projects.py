@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 from aiohttp import web
@@ -48,7 +49,7 @@ class Projects:
         project, created = await asyncio.shield(
             self._store.put_project(
                 name,
-                replies.encode(settings).decode(),
+                replies.encode(plain(settings)).decode(),
                 asked.max_boxes,
                 _sealed(self._node.vault, asked),
             )
@@ -85,9 +86,17 @@ def _weight(project: Project) -> int:
     return 1 + len(project.settings) // BYTES_A_JOB
 
 
-def shown(project: Project) -> ProjectSettings:
+def shown(project: Project) -> dict[str, Any]:
     """The settings with the name among them; the secret is not in them, ever."""
-    return msgspec.structs.replace(settings_of(project), name=project.name)
+    return plain(msgspec.structs.replace(settings_of(project), name=project.name))
+
+
+def plain(settings: ProjectSettings) -> dict[str, Any]:
+    """The settings as they are sent: a rule without a progress guarantee is a pair."""
+    built: dict[str, Any] = msgspec.to_builtins(settings)
+    for rule in built["cancellation"]:
+        del rule[2 if rule[2] is None else 3 :]
+    return built
 
 
 def _sealed(vault: Vault, asked: ProjectSettings) -> Mapping[str, Seal | None]:

@@ -31,7 +31,7 @@ class BranchGlobs:
         fail_fast = settings.fail_fast
         return cls(
             Automaton(settings.priority_branches),
-            Automaton([pattern for pattern, _ in settings.cancellation]),
+            Automaton([rule.pattern for rule in settings.cancellation]),
             fail_fast if isinstance(fail_fast, bool) else Automaton(fail_fast),
             _characters(settings),
         )
@@ -66,5 +66,5 @@ class Compiler:
 
 def _characters(settings: ProjectSettings) -> int:
     fail_fast = () if isinstance(settings.fail_fast, bool) else settings.fail_fast
-    patterns = [pattern for pattern, _ in settings.cancellation]
+    patterns = [rule.pattern for rule in settings.cancellation]
     return sum(map(len, (*settings.priority_branches, *patterns, *fail_fast)))

@@ -9,11 +9,13 @@ from boxsched.api.messages.refs import check_branch, check_tag
 from boxsched.api.messages.requests import AskBuild, AskDeploy, AskSession, JobSettings
 from boxsched.api.submitting.known_projects import Known
 from boxsched.errors import Invalid
+from boxsched.globs import first_match
 from boxsched.model import (
+    NO_CANCELLATION,
     Cancellation,
+    CancellationRule,
     Kind,
     WorkloadId,
-    cancellation_for,
     default_priority,
     fails_fast,
     parse_workload,
@@ -73,6 +75,7 @@ def build(known: Known, ask: AskBuild, now: float) -> NewWorkload:
     if settings.repository is not None and ask.commit is None:
         check_branch(ask.branch, "branch")
         check_tag(ask.tag, "tag")
+    rule = _cancellation(known, ask.branch)
     return NewWorkload(
         project=known.project.id,
         project_version=known.project.version,
@@ -88,13 +91,22 @@ def build(known: Known, ask: AskBuild, now: float) -> NewWorkload:
             if ask.priority is None
             else ask.priority
         ),
-        cancellation=cancellation_for(
-            ask.branch, settings.cancellation, known.globs.cancellation
-        ).strategy,
+        cancellation=rule.strategy,
+        spare_after=rule.spare_after,
         fail_fast=fail_fast(known, ask.branch, ask.message),
         jobs=_jobs(ask.jobs, known.jobs, "the project has none of its own"),
         created_at=now,
     )
+
+
+def _cancellation(known: Known, branch: str | None) -> CancellationRule:
+    rules = known.settings.cancellation
+    found = None if branch is None else first_match(branch, known.globs.cancellation)
+    if found is None:
+        return NO_CANCELLATION
+    rule = rules[found]
+    spare_after = None if rule.progress is None else rule.progress.spare_after
+    return CancellationRule(rule.pattern, rule.strategy, spare_after)
 
 
 def fail_fast(known: Known, branch: str | None, message: str | None) -> bool:

@@ -54,16 +54,16 @@ SELECT CAST(
 WITH v(
     id, project, number, kind, lane, branch, tag, server, commit_hash, message, author,
     priority, cancellation, fail_fast, boxes, rebuild_of, build, public_key, created_at,
-    from_fork
+    from_fork, compare_url, event_at, automatic, rollback
 ) AS (VALUES (
     :id, :project, :number, :kind, :lane, :branch, :tag, :server, :commit_hash, :message, :author,
     :priority, :cancellation, :fail_fast, :boxes, :rebuild_of, :build, :public_key, :created_at,
-    :from_fork
+    :from_fork, :compare_url, :event_at, :automatic, :rollback
 ))
 INSERT INTO workload (
     id, project, number, kind, lane, branch, tag, server, commit_hash, message, author,
     priority, cancellation, fail_fast, boxes, rebuild_of, build, public_key, created_at, state,
-    repository, from_fork
+    repository, from_fork, compare_url, event_at, automatic, rollback
 )
 SELECT v.id, v.project, v.number, v.kind, CAST(v.lane AS text), CAST(v.branch AS text),
        CAST(v.tag AS text), CAST(v.server AS text), CAST(v.commit_hash AS text),
@@ -80,7 +80,8 @@ SELECT v.id, v.project, v.number, v.kind, CAST(v.lane AS text), CAST(v.branch AS
            SELECT 1 FROM workload AS source
             WHERE source.id IN (CAST(v.build AS bigint), CAST(v.rebuild_of AS bigint))
               AND source.from_fork
-       )
+       ),
+       CAST(v.compare_url AS text), CAST(v.event_at AS double precision), v.automatic, v.rollback
   FROM v WHERE v.id IS NOT NULL;
 
 -- name: insert_jobs

@@ -265,6 +265,10 @@ def _workload_row(new: NewWorkload, done: Submitted) -> Row:
         new.public_key,
         new.created_at,
         new.from_fork,
+        new.compare_url,
+        new.event_at,
+        new.automatic,
+        new.rollback,
     )
 
 
@@ -314,6 +318,9 @@ def _command(new: NewWorkload, done: Submitted, expected: _Expected) -> Row:
             )
             for job in new.jobs
         ),
+        new.spare_after,
+        new.automatic,
+        new.queue,
     )
     kind, payload = inbox.written(command)
     return kind, payload.decode(), done.id
