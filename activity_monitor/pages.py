@@ -26,7 +26,7 @@ _ONE_YEAR = "public, max-age=31536000, immutable"
 
 @attrs.frozen
 class Pages:
-    """Everything that a browser needs beside the API; the files are read now, once."""
+    """The routes that a browser needs beside the API. The files are read once, here."""
 
     sessions: Sessions
     assets: Assets = attrs.field(factory=load)
@@ -42,10 +42,10 @@ class Pages:
         ]
 
     async def show(self, request: web.Request) -> web.Response:
-        """The page for who is signed in; the sign-in form for everyone else: both 200.
+        """Return the page to a signed-in browser, else the sign-in form; both with status 200.
 
-        While nobody can tell whether a session holds, its browser gets the page, too: there is
-        nothing of the service's data in it, and its script says that the service is away.
+        If the session cannot be checked (the database is away), the browser gets the page: the
+        page holds no data, and its script says that the service is away.
         """
         session = request.cookies.get(SESSION_COOKIE)
         try:
@@ -55,8 +55,9 @@ class Pages:
         return html(self.assets.page("monitor")) if shown else self._form()
 
     def instead(self, request: web.Request, status: int) -> web.Response | None:
-        """What a browser shows in place of a refusal: 404 for a path without a page, 401 for it
-        without a session. None where the answer as it is will do, as for a client of the API.
+        """Return the HTML page that replaces a 401 or 404 answer in a browser.
+
+        None if the answer stays as it is: for clients of the API, and for other statuses.
         """
         if not _is_browser(request):
             return None
@@ -71,7 +72,7 @@ class Pages:
         return html(self.assets.page("not_found", **words), 404)
 
     async def to_the_page(self, request: web.Request) -> web.Response:
-        """A reload after a failed sign-in or sign-out asks for its path by GET."""
+        """Redirect a GET of these paths, as a reload after a failed sign-in sends it."""
         return to_the_page()
 
     async def sign_in(self, request: web.Request) -> web.Response:
@@ -111,7 +112,7 @@ class Pages:
         return response
 
     async def static(self, request: web.Request) -> web.Response:
-        """A static file. Under another node's version it is ours, but not to be kept."""
+        """Return a static file; under another node's version, one that must not be cached."""
         file = self.assets.static.get(request.match_info["name"])
         if file is None:
             return refused(404, "There is no such file.")
@@ -142,7 +143,7 @@ def _is_browser(request: web.Request) -> bool:
 
 
 async def _token(request: web.Request) -> str | None:
-    """The form's token; None for whatever cannot be one: the bytes are anyone's."""
+    """Return the form's token, or None if the body is malformed, too long or holds no token."""
     if request.content_type != "application/x-www-form-urlencoded":
         return None
     body = b""

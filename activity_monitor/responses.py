@@ -16,7 +16,7 @@ SECURITY_HEADERS: Mapping[str, str] = {
 
 
 def html(text: str, status: int = 200) -> web.Response:
-    """A page that depends on who asks, so that no cache may keep it."""
+    """Return a page that no cache may keep: it depends on the session."""
     response = web.Response(text=text, status=status, content_type="text/html", charset="utf-8")
     response.headers.update(SECURITY_HEADERS)
     response.headers["Cache-Control"] = "no-store"
@@ -24,7 +24,7 @@ def html(text: str, status: int = 200) -> web.Response:
 
 
 def to_the_page() -> web.Response:
-    """303: the browser asks for the page anew, by GET."""
+    """Redirect (303) to the page, which the browser then requests by GET."""
     headers = {**SECURITY_HEADERS, "Location": "/", "Cache-Control": "no-store"}
     return web.Response(status=303, headers=headers)
 

@@ -1,4 +1,4 @@
-"""What the page needs to know about signing in; whoever keeps the tokens implements it."""
+"""Sign-in sessions as the page uses them; ``boxsched.api.auth`` implements them."""
 
 from typing import Final, Protocol
 
@@ -6,11 +6,11 @@ SESSION_COOKIE: Final = "boxsched_session"
 
 
 class NotForPeople(Exception):
-    """The token holds, but lets nobody sign in."""
+    """The token is valid, but is a worker's: nobody signs in with it."""
 
 
 class SessionsAway(Exception):
-    """Where the sessions are kept, nobody answers just now."""
+    """The store of the sessions does not answer."""
 
 
 class Sessions(Protocol):
@@ -20,11 +20,13 @@ class Sessions(Protocol):
     """
 
     async def sign_in(self, token: str) -> str | None:
-        """A new session's id for a good token, else None. Printable ASCII is all that comes. Raises
-        NotForPeople for a worker's."""
+        """Return a new session's id, or None for an invalid token.
+
+        ``token`` is printable ASCII. Raises NotForPeople for a worker's token.
+        """
 
     async def holds(self, session_id: str) -> bool:
-        """Whether the session is there and its token still good."""
+        """Whether the session exists and its token is still valid."""
 
     async def sign_out(self, session_id: str) -> None:
-        """End the session; one that is not there is no error."""
+        """End the session; an unknown id is no error."""

@@ -7,7 +7,7 @@ an error ends the node: without its leadership, say, it only looks alive.
 import asyncio
 import functools
 import logging
-from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 
 import attrs
 
@@ -27,9 +27,10 @@ from boxsched.engine.why import Sentences, WhyReport, explain_now, sentences
 from boxsched.errors import BoxschedError, NodeFailed
 from boxsched.feed import EventFeed
 from boxsched.gateway import Gateway
-from boxsched.gather import Gather
 from boxsched.model import WorkerId, WorkloadId
 from boxsched.node.forecasts import Forecasts
+from boxsched.node.group_commit import GroupCommit
+from boxsched.node.hints import Hints
 from boxsched.node.in_process import LocalWorker
 from boxsched.node.loop_holds import LoopHolds
 from boxsched.node.mixing import Mixing
@@ -46,17 +47,13 @@ from boxsched.protocol.workers import IN_PROCESS, NewWorker
 from boxsched.secrets.ring import UnusableKeys, find_ring
 from boxsched.secrets.vault import NO_KEY, Vault
 from boxsched.store import is_postgres
-from boxsched.store.records import NewWorkload, NodeInfo, SubmitOutcome, Submitted
+from boxsched.store.records import NewWorkload, NodeInfo, SubmitOutcome
 from boxsched.store.store import Store
 from boxsched.worker.agent.site import FolderInUse, JobsLeftBehind
 
 log = logging.getLogger(__name__)
 
-GROUP_AT_MOST = 256  # submissions or commands in one transaction
-GROUP_BYTES_AT_MOST = 1 << 20  # of submissions in one transaction, or one that has more
 DEFAULT_BOX_TYPE = "default"
-
-Command = tuple[int, inbox.Command]  # with the shard that it is for
 
 
 class Node:
@@ -82,13 +79,7 @@ class Node:
         self.stopping = False
         self.hanging_up = False
         self._mirror = Mirror(store, SHARD, self._is_alive)
-        self._submissions: Gather[NewWorkload, SubmitOutcome] = Gather(
-            self._store_submissions,
-            at_most=GROUP_AT_MOST,
-            weigh=lambda new: new.size,
-            weight_at_most=GROUP_BYTES_AT_MOST,
-        )
-        self._commands: Gather[Command, None] = Gather(self._store_commands, at_most=GROUP_AT_MOST)
+        self._group = GroupCommit(store, self.stages, self.wake)
         self.retention = Retention(
             store, clock, lambda: SHARD in self.leadership.led, self._may_be_back
         )
@@ -100,19 +91,22 @@ class Node:
     # --- What the API calls -----------------------------------------------------------------
 
     async def submit(self, workload: NewWorkload) -> SubmitOutcome:
-        """Durable when it returns. A caller that goes away leaves the submission going."""
+        """Store a workload; durable when it returns, also if the caller is cancelled."""
         began = self.clock.monotonic()
-        outcome = await asyncio.shield(self._submissions.add(workload))
+        outcome = await self._group.submit(workload)
         self.stages.add("submit", self.clock.monotonic() - began)
         return outcome
 
     async def ask(self, shard: int, command: inbox.Command) -> None:
-        """Durable when it returns: the shard's leader will see to it."""
-        await asyncio.shield(self._commands.add((shard, command)))
+        """Put a command into the shard's inbox; durable when it returns."""
+        await self._group.ask(shard, command)
 
     async def report(self, shard: int, command: inbox.Reports) -> None:
-        """Durable when it returns. The engine of this node takes it in memory; for one of another
-        node it is stored. Raises StoreAway where it has to be said again."""
+        """Deliver a worker's reports; durable when it returns.
+
+        This node's engine takes them in memory; for a shard that another node leads they go into
+        the inbox. Raises StoreAway if the worker must send them again.
+        """
         engine = self.leadership.engines.get(shard)
         taken = None if engine is None else engine.report(command)
         if taken is None:
@@ -124,7 +118,7 @@ class Node:
             await asyncio.shield(taken)
 
     def wake(self, shard: int) -> None:
-        """There is something in the shard's inbox."""
+        """Wake the shard's engine, here or on another node: its inbox has new entries."""
         engine = self.leadership.engines.get(shard)
         if engine is not None:
             engine.wake()
@@ -132,14 +126,14 @@ class Node:
             self.bus.wake(shard)
 
     async def books(self) -> Books:
-        """The default organization's: the engine's own, or as they are in the store."""
+        """Return the books of the default organization: the engine's, or a copy from the store."""
         engine = self.leadership.engines.get(SHARD)
         if engine is not None and engine.books is not None and not engine.in_doubt:
             return engine.books
         return await self._mirror.books()
 
     async def why(self, workload: WorkloadId) -> WhyReport | None:
-        """None where no such unfinished workload has been registered."""
+        """Explain why a workload waits; None if it is not registered or has finished."""
         books = await self.books()
         now = max(self.clock.now(), books.latest)
         report = explain_now(books, workload, now)
@@ -148,11 +142,11 @@ class Node:
         return attrs.evolve(report, expected_start=await self._forecasts.start(workload))
 
     def reasons(self, books: Books) -> Sentences:
-        """Says of each that waits why."""
+        """Return the sentences that say why each waiting workload waits."""
         return sentences(books, max(self.clock.now(), books.latest))
 
     async def standing(self) -> list[NodeStanding]:
-        """All nodes, as this one sees them."""
+        """Return every node's state, as this node sees it."""
         return standing(await self.store.nodes(), self.leadership.view, self.name)
 
     @property
@@ -214,23 +208,22 @@ class Node:
             raise NodeFailed(f"the node's {task.get_name()} ended: {error!r}") from error
 
     async def leave(self) -> None:
-        """Others lead from now on; what comes here is still answered, and says so (``ready``)."""
+        """Give up leadership. Requests are still answered, but ``ready`` is false."""
         self.stopping = True
         await self.leadership.close()
 
     async def hang_up(self) -> None:
-        """Send those that listen for long to another node: readers of events and logs, workers."""
+        """Close long connections (event and log readers, workers): they go to another node."""
         self.stopping = self.hanging_up = True
         self.feed.close()
         if self._tasks:
             await self.gateway.close()
 
     async def stop(self) -> None:
-        """Jobs go on under their supervisors; what was answered is stored; then all ends."""
+        """Store what was accepted, then end all tasks. Jobs go on under their supervisors."""
         self.stopping = self.hanging_up = True
         try:
-            await self._submissions.drain()
-            await self._commands.drain()
+            await self._group.drain()
             if hasattr(self, "leadership"):
                 await self.leadership.close()
             for task in self._tasks:
@@ -325,54 +318,15 @@ class Node:
         from boxsched.cluster.redis_bus import RedisBus  # its library only where it is used
 
         self.bus = RedisBus(url, prefix=f"boxsched:{cluster}", node=self.name)
-        await self.bus.open(self)
-
-    # --- What the bus tells (cluster.bus.Listener) ------------------------------------------
-
-    def woken(self, shard: int) -> None:
-        engine = self.leadership.engines.get(shard)
-        if engine is not None:
-            engine.wake()
-
-    def heard(self, shard: int, batch: int) -> None:
-        self.feed.heard(shard, batch)
-
-    def missed(self) -> None:
-        self.feed.recheck()
-        for engine in self.leadership.engines.values():
-            engine.wake()
-        self.worker.look()
-        self.gateway.look(self.gateway.connected)
-
-    async def look(self, workers: Collection[WorkerId]) -> None:
-        if self.worker.id in workers:
-            self.worker.look()
-        await self.gateway.looked(workers)
-
-    async def places(self, workers: Collection[WorkerId]) -> Mapping[WorkerId, str]:
-        pulses = await self.store.pulses(SHARD)
-        return {one.worker: one.node for one in pulses if one.connected and one.worker in workers}
+        await self.bus.open(
+            Hints(self.store, self.feed, self.leadership, self.gateway, self.worker)
+        )
 
     # --- Between the parts ------------------------------------------------------------------
 
     def _hints_reach(self) -> bool:
         """Whether this node is told what its workers have to look up: by itself, or by the bus."""
         return self.bus.up or SHARD in self.leadership.led
-
-    async def _store_submissions(self, group: Sequence[NewWorkload]) -> list[SubmitOutcome]:
-        outcomes = await self.store.submit(group)
-        self.stages.stored([one.id for one in outcomes if isinstance(one, Submitted)])
-        self.wake(SHARD)
-        return outcomes
-
-    async def _store_commands(self, group: Sequence[Command]) -> list[None]:
-        by_shard: dict[int, list[tuple[str, bytes]]] = {}
-        for shard, command in group:
-            by_shard.setdefault(shard, []).append(inbox.written(command))
-        for shard, entries in by_shard.items():
-            await self.store.ask(shard, entries)
-            self.wake(shard)
-        return [None] * len(group)
 
     def _is_alive(self, node: str) -> bool:
         """As far as the locks show it; "" is where an older program connected a worker."""
@@ -388,8 +342,10 @@ class Node:
         self.bus.publish(shard, batch)
 
     def _tell(self, places: Mapping[WorkerId, str], level: Sequence[Assignment] | None) -> None:
-        """These workers have something to look up; ``level``: what the in-process one should run,
-        where that is known."""
+        """Tell workers, by the node each is connected to, to look up what they should run.
+
+        ``level``: what the in-process worker should run, if that is known.
+        """
         mine = self.gateway.connected
         elsewhere: dict[str, set[WorkerId]] = {}
         for worker, node in places.items():

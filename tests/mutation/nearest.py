@@ -10,6 +10,8 @@ FOLDERS: dict[str, tuple[str, ...]] = {
     "gateway": ("gateway",),
     "feed": ("engine",),
     "worker": ("worker",),
+    "store": ("contract", "db"),
+    "api": ("service",),
 }
 
 

@@ -14,8 +14,8 @@ from boxsched.errors import Invalid, StoreAway
 from boxsched.gather import Gather
 from boxsched.model import WorkloadId
 from boxsched.node.forecasts import Forecasts
+from boxsched.node.group_commit import GROUP_BYTES_AT_MOST
 from boxsched.node.loop_holds import TICK_SECONDS, WINDOW_SECONDS, LoopHolds
-from boxsched.node.node import GROUP_BYTES_AT_MOST
 from boxsched.protocol.inbox import SubmitJob
 from boxsched.protocol.shards import Organization
 from boxsched.scheduling.prediction import Outlook

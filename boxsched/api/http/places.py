@@ -1,6 +1,6 @@
 """Limits how many connections one address may have open.
 
-A connection on which no valid token was shown is a stranger's. Strangers may use a small share of
+A connection on which no valid token was shown is a stranger. Strangers may use a small share of
 the places of an address. When that share is used up, a new connection takes the place of a stranger
 that has kept the service waiting for some time. When all places are used up, it takes the place of
 the oldest stranger that keeps the service waiting or sends no request. So requests that never end
@@ -23,24 +23,25 @@ STRANGERS_AT_LEAST = 20
 PATIENCE_LOOKS = 2  # with strangers beyond their share, while there are places
 
 
-class Stranger(Protocol):
+class AnonymousConnection(Protocol):
     """A connection on which no valid token was shown yet."""
 
     def keeps_waiting(self, looks: int) -> bool:
-        """Whether a request was begun and not sent, or an answer is not read; and that was so at
-        so many looks (of ``deadlines.Watch``). Between two of them all that came was read."""
+        """Whether a request is incomplete or an answer unread, and was at each of the last
+        ``looks`` looks of ``deadlines.Watch``. Between two looks everything received is read."""
 
     @property
     def idle(self) -> bool:
-        """Whether nothing was asked that is not answered."""
+        """Whether every request so far has been answered."""
 
-    def put_out(self) -> None: ...
+    def put_out(self) -> None:
+        """Close the connection."""
 
 
 @attrs.define(eq=False)
 class _Address:
     known: int = 0
-    strangers: dict[Stranger, None] = attrs.field(factory=dict)  # in order of arrival
+    strangers: dict[AnonymousConnection, None] = attrs.field(factory=dict)  # in order of arrival
 
     @property
     def count(self) -> int:
@@ -49,8 +50,8 @@ class _Address:
 
 @attrs.define(eq=False)
 class Places:
-    """``at_most`` for each address; 0 = no limit. The trusted proxies' are not counted: everybody's
-    connections come through them."""
+    """At most ``at_most`` connections an address; 0 = no limit. Those of trusted proxies are not
+    counted, because every client's connections come through them."""
 
     peers: Peers
     at_most: int
@@ -61,7 +62,7 @@ class Places:
     def of_strangers(self) -> int:
         return min(self.at_most, max(STRANGERS_AT_LEAST, int(self.at_most * STRANGERS_SHARE)))
 
-    def take(self, peer: str, stranger: Stranger) -> str | None:
+    def take(self, peer: str, stranger: AnonymousConnection) -> str | None:
         """Take a place. Return the key to give it back with, or None if none is left."""
         name = _holder(peer)
         address = self._addresses.setdefault(name, _Address())
@@ -71,14 +72,14 @@ class Places:
         address.strangers[stranger] = None
         return name
 
-    def recognise(self, holder: str, stranger: Stranger) -> None:
+    def recognise(self, holder: str, stranger: AnonymousConnection) -> None:
         """A valid token was shown on this connection."""
         address = self._addresses[holder]
         if stranger in address.strangers:
             del address.strangers[stranger]
             address.known += 1
 
-    def give_back(self, holder: str, stranger: Stranger, *, known: bool) -> None:
+    def give_back(self, holder: str, stranger: AnonymousConnection, *, known: bool) -> None:
         address = self._addresses[holder]
         if known:
             address.known -= 1

@@ -1,0 +1,61 @@
+"""Submissions and commands that arrive together share one transaction."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from boxsched.engine.stages import Stages
+from boxsched.gather import Gather
+from boxsched.protocol import inbox
+from boxsched.protocol.shards import SHARD
+from boxsched.store.records import NewWorkload, SubmitOutcome, Submitted
+from boxsched.store.store import Store
+
+GROUP_AT_MOST = 256  # submissions or commands in one transaction
+GROUP_BYTES_AT_MOST = 1 << 20  # of submissions in one transaction, or one that has more
+
+Command = tuple[int, inbox.Command]  # with the shard that it is for
+
+
+class GroupCommit:
+    """Stores what the API and the workers send. ``wake`` is called with each shard whose inbox got
+    new entries, after their commit."""
+
+    def __init__(self, store: Store, stages: Stages, wake: Callable[[int], None]) -> None:
+        self._store = store
+        self._stages = stages
+        self._wake = wake
+        self._submissions: Gather[NewWorkload, SubmitOutcome] = Gather(
+            self._store_submissions,
+            at_most=GROUP_AT_MOST,
+            weigh=lambda new: new.size,
+            weight_at_most=GROUP_BYTES_AT_MOST,
+        )
+        self._commands: Gather[Command, None] = Gather(self._store_commands, at_most=GROUP_AT_MOST)
+
+    async def submit(self, workload: NewWorkload) -> SubmitOutcome:
+        """Store a workload. A cancelled caller does not cancel the submission."""
+        return await asyncio.shield(self._submissions.add(workload))
+
+    async def ask(self, shard: int, command: inbox.Command) -> None:
+        """Store a command. A cancelled caller does not cancel it."""
+        await asyncio.shield(self._commands.add((shard, command)))
+
+    async def drain(self) -> None:
+        """Wait until everything that was added is stored or refused."""
+        await self._submissions.drain()
+        await self._commands.drain()
+
+    async def _store_submissions(self, group: Sequence[NewWorkload]) -> list[SubmitOutcome]:
+        outcomes = await self._store.submit(group)
+        self._stages.stored([one.id for one in outcomes if isinstance(one, Submitted)])
+        self._wake(SHARD)
+        return outcomes
+
+    async def _store_commands(self, group: Sequence[Command]) -> list[None]:
+        by_shard: dict[int, list[tuple[str, bytes]]] = {}
+        for shard, command in group:
+            by_shard.setdefault(shard, []).append(inbox.written(command))
+        for shard, entries in by_shard.items():
+            await self._store.ask(shard, entries)
+            self._wake(shard)
+        return [None] * len(group)
