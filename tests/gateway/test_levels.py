@@ -119,6 +119,20 @@ def test_of_what_has_to_wait_the_oldest_lease_comes_first() -> None:
     assert told == [2, 4, 1, 5, 3]
 
 
+def test_a_job_that_just_fits_is_sent_and_one_byte_more_waits() -> None:
+    """Beside another that forces the level to be cut."""
+    small = _assignment(1, "", started=False, lease=1)
+    one = len(level_text([small])) - len(level_text([]))  # without a comma
+    room = wire.MAX_MESSAGE_BYTES - len(level_text([])) - one - 1
+    for more, told in ((0, [1]), (1, [])):
+        fits = _assignment(1, "x" * (room + more), started=False, lease=1)
+        level = wire.from_node.decode(
+            level_text([fits, _assignment(2, "y", started=False, lease=2)])
+        )
+        assert isinstance(level, wire.Level)
+        assert [task.job for task in level.tasks] == told
+
+
 def _assignment(job: int, script: str, *, started: bool, lease: int = 1) -> Assignment:
     return Assignment(
         job, 1, lease, 1, 1, False, 60.0, "job", (script,), {}, 1, 1, Kind.BUILD, "web",

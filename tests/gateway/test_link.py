@@ -1,0 +1,139 @@
+"""What one worker says, of a link without a socket and a store."""
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+from aiohttp import WSCloseCode
+
+from boxsched.gateway.figures import Figures
+from boxsched.gateway.link import Held, WorkerLink
+from boxsched.model import JobId
+from boxsched.protocol import inbox, wire
+from boxsched.protocol.workers import Connected, WorkerConnection
+from boxsched.worker.agent.spool import MARKS_BYTES
+from tests.contract.world import NOW
+from tests.gateway.parts import AT_ONCE, ME, Line
+
+
+class Side:
+    """A node's side of a link, without a store; ``calls`` in their order."""
+
+    log_limit = 1 << 20
+    times = AT_ONCE
+
+    def __init__(self) -> None:
+        self.calls: list[Any] = []
+        self.figures = Figures()
+
+    async def looked(self, workers: Any) -> bool:
+        self.calls.append("looked")
+        return False
+
+    async def settle(self) -> None:
+        self.calls.append("settle")
+
+    async def report(self, shard: int, reports: inbox.Reports) -> None:
+        self.calls.append((shard, reports))
+
+    async def append_log(self, chunks: Sequence[Any]) -> None:
+        self.calls.append(list(chunks))
+
+    async def fix_commit(self, job: JobId, token: int, commit: str) -> str | None:
+        self.calls.append((job, token, commit))
+        return None if token == 8 else commit
+
+
+def link_of(side: Side) -> WorkerLink:
+    """A worker's link, which holds jobs 1 (token 7) and 2 (token 8)."""
+    link = WorkerLink(cast(Any, Line()), Connected(WorkerConnection(ME, 1), 3, ()), cast(Any, side))
+    link._held = {JobId(1): Held(7, 1, False), JobId(2): Held(8, 1, False)}
+    return link
+
+
+def acks_of(link: WorkerLink) -> list[Any]:
+    return list(map(wire.from_node.decode, link._sending._take()))
+
+
+async def test_reports_of_one_group_are_told_apart() -> None:
+    side = Side()
+    link = link_of(side)
+    good, old = inbox.JobStarted(1, 7, NOW), inbox.JobStarted(2, 7, NOW)
+    await link._store_reports([wire.Said(1, (good,)), wire.Said(2, (old, good))])
+    assert side.calls == ["looked", "settle", (3, inbox.Reports(ME, (good, good)))]
+    assert acks_of(link) == [wire.Ack(1), wire.Ack(2, ((2, 7),))]
+    assert (side.figures.reports, side.figures.stale_reports) == (2, 1)
+    side.calls.clear()
+    await link._store_reports([wire.Said(3, (good,))])
+    assert side.calls == [(3, inbox.Reports(ME, (good,)))], "nothing is looked up for what it holds"
+    side.calls.clear()
+    await link._store_reports([wire.Said(4, (old,))])
+    assert side.calls == ["looked", "settle"], "nothing goes into the inbox"
+
+
+async def test_output_of_one_group_is_told_apart() -> None:
+    side = Side()
+    link = link_of(side)
+    good, old = wire.Chunk(1, 1, 5, b"good"), wire.Chunk(2, 2, 5, b"old")
+    beyond = wire.Chunk(1, 1, side.log_limit + MARKS_BYTES, b"beyond")
+    await link._store_output([wire.Logged(1, (good, old)), wire.Logged(2, (beyond,))])
+    assert side.calls == ["looked", "settle", [(1, 1, 5, b"good")]]
+    assert acks_of(link) == [wire.Ack(1), wire.Ack(2)]
+    side.calls.clear()
+    await link._store_output([wire.Logged(3, (beyond,))])
+    assert side.calls == [], "nothing is written"
+    assert acks_of(link) == [wire.Ack(3)]
+
+
+async def test_commits_of_one_group_are_told_apart() -> None:
+    side = Side()
+    link = link_of(side)
+    found = [
+        wire.Found(1, 1, 7, "a" * 40),
+        wire.Found(2, 2, 8, "b" * 40),
+        wire.Found(3, 1, 6, "c" * 40),
+    ]
+    await link._store_found(found)
+    assert side.calls == ["looked", (1, 7, "a" * 40), (2, 8, "b" * 40), "settle"]
+    assert acks_of(link) == [
+        wire.Ack(1, (), "a" * 40),
+        wire.Ack(2, ((2, 8),), None),
+        wire.Ack(3, ((1, 6),), None),
+    ]
+
+
+async def test_a_level_is_sent_when_it_is_new_or_asked_for() -> None:
+    side = Side()
+    link = link_of(side)
+    link._held = {}
+    told_at = link._told_at
+    assert link.give((), anyway=False) is False
+    assert (acks_of(link), link._told_at, side.figures.levels) == ([], told_at, 0)
+    assert link.give((), anyway=True) is False
+    assert (acks_of(link), side.figures.levels) == ([wire.Level(())], 1)
+    assert link._told_at >= told_at
+    link._held = {JobId(1): Held(7, 1, False)}
+    assert link.give((), anyway=False) is True
+    assert (acks_of(link), side.figures.levels, link._held) == ([wire.Level(())], 2, {})
+
+
+async def test_the_first_reason_of_an_end_counts() -> None:
+    side = Side()
+    link = link_of(side)
+    link.end(WSCloseCode.ABNORMAL_CLOSURE, "slow")
+    link.end(WSCloseCode.OK, "replaced")
+    await link.hang_up()
+    line = cast(Line, link._line)
+    assert (line.cuts, line.hung_up, side.figures.ended) == (1, [], {"slow": 1})
+    other = link_of(side)
+    await other.hang_up()
+    assert cast(Line, other._line).hung_up == [(WSCloseCode.OK, "gone")]
+    assert side.figures.ended == {"slow": 1}
+
+
+async def test_a_connection_is_silent_only_while_it_is_read() -> None:
+    link = link_of(Side())
+    assert not link.silent_since(1e12)
+    link._listens_since = 5.0
+    assert [link.silent_since(at) for at in (4.0, 5.0, 6.0)] == [False, False, True]
+    link._told_at = 5.0
+    assert [link.told_before(at) for at in (4.0, 5.0, 6.0)] == [False, False, True]

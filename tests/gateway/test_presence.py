@@ -1,0 +1,157 @@
+"""Heartbeats, ends of connections and look-ups, over a played store."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, cast
+
+import pytest
+from aiohttp import WSCloseCode
+
+from boxsched.errors import StoreAway
+from boxsched.gateway.figures import Figures, Times
+from boxsched.gateway.lookups import LookUps
+from boxsched.gateway.presence import MAX_UNANSWERED_BEATS, Beats, Ends
+from boxsched.model import WorkerId
+from boxsched.protocol.workers import WorkerConnection
+from tests.gateway.house import PATIENCE_SECONDS
+from tests.gateway.parts import AT_ONCE, ME
+
+
+class Beating:
+    problem: str | None = None
+
+    def __init__(self, worker: int = 1, problem: str | None = None) -> None:
+        self.connection = WorkerConnection(WorkerId(worker), 1)
+        self.problem = problem
+        self.acked: list[int] = []
+        self.ended: list[tuple[int, str]] = []
+
+    def ack(self, number: int) -> None:
+        self.acked.append(number)
+
+    def end(self, code: WSCloseCode, reason: str) -> None:
+        self.ended.append((code, reason))
+
+
+class BeatStore:
+    """Knows the connections of ``alive``."""
+
+    def __init__(self, *alive: int) -> None:
+        self.alive = {WorkerId(each) for each in alive}
+        self.asked: list[tuple[list[WorkerId], float, dict[WorkerId, str]]] = []
+        self.away = 0
+        self.wrote = asyncio.Event()
+
+    async def beat(
+        self, connections: Sequence[WorkerConnection], lost_after: float, problems: Any
+    ) -> set[WorkerId]:
+        if self.away:
+            self.away -= 1
+            raise StoreAway("away for the test")
+        self.asked.append(([each.worker for each in connections], lost_after, problems))
+        self.wrote.set()
+        return self.alive
+
+
+async def test_heartbeats_are_written_with_what_was_promised_and_what_is_wrong() -> None:
+    store = BeatStore(1, 2)
+    beats = Beats(cast(Any, store), 1.0, lambda link: link is not gone, 77.0)
+    links = [Beating(1), Beating(2, "disk full"), Beating(3)]
+    gone = Beating(4)
+    for number, link in enumerate((*links, gone, links[0]), 1):
+        beats.add(link, number)
+    await beats.write()
+    assert store.asked == [([1, 2, 3], 77.0, {2: "disk full"})]
+    assert [link.acked for link in (*links, gone)] == [[1, 5], [2], [], []]
+    assert [link.ended for link in (*links, gone)] == [
+        [],
+        [],
+        [(WSCloseCode.TRY_AGAIN_LATER, "not_its_connection")],
+        [],
+    ]
+    await beats.write()
+    assert len(store.asked) == 1, "nothing was left to write"
+
+
+async def test_only_so_many_heartbeats_wait_for_their_answers() -> None:
+    store, link = BeatStore(1), Beating()
+    beats = Beats(cast(Any, store), 1.0, lambda link: True, 60.0)
+    for number in range(MAX_UNANSWERED_BEATS + 5):
+        beats.add(link, number)
+    await beats.write()
+    assert link.acked == list(range(5, MAX_UNANSWERED_BEATS + 5))
+
+
+async def test_heartbeats_go_on_being_written_after_the_store_was_away() -> None:
+    store, link = BeatStore(1), Beating()
+    store.away = 2
+    beats = Beats(cast(Any, store), 0.0, lambda link: True, 60.0)
+    beats.add(link, 1)
+    running = asyncio.create_task(beats.run())
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await store.wrote.wait()
+        store.wrote.clear()
+        beats.add(link, 2)
+        await store.wrote.wait()
+    running.cancel()
+    assert link.acked[:1] == [1]
+
+
+async def test_ends_are_told_each_worker_once_and_again_after_the_store_was_away() -> None:
+    told: list[list[WorkerConnection]] = []
+    done = asyncio.Event()
+
+    class Told:
+        away = 2
+
+        async def disconnect_workers(self, connections: list[WorkerConnection]) -> None:
+            if self.away:
+                self.away -= 1
+                raise StoreAway("away for the test")
+            told.append(connections)
+            done.set()
+
+    ends = Ends(cast(Any, Told()), AT_ONCE)
+    await ends.write()  # nothing to tell: the store is not asked
+    gone = [WorkerConnection(WorkerId(each), 3) for each in (1, 2)]
+    for connection in gone:
+        ends.add(connection)
+    running = asyncio.create_task(ends.run())
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await done.wait()
+        assert told == [gone]
+        done.clear()
+        ends.add(WorkerConnection(ME, 4))
+        await done.wait()
+    running.cancel()
+    assert told == [gone, [WorkerConnection(ME, 4)]]
+
+
+async def test_a_look_up_counts_the_time_of_jobs_that_are_new(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = [100.0]
+    monkeypatch.setattr("boxsched.gateway.lookups.time.monotonic", lambda: clock[0])
+
+    class Job:
+        def __init__(self, started: bool) -> None:
+            self.started = started
+
+    class Jobs:
+        async def assignments(self, workers: list[WorkerId]) -> dict[WorkerId, list[Job]]:
+            clock[0] += 3.0
+            return {ME: [Job(True), Job(False), Job(False)]}
+
+    class Receiver:
+        def give(self, assignments: Sequence[Any], *, anyway: bool) -> bool:
+            return False
+
+    figures = Figures()
+    ups = LookUps(cast(Any, Jobs()), {ME: Receiver()}, figures, Times())
+    clock[0] = 200.0
+    ups.look((ME,))
+    clock[0] = 201.0
+    ups.look((ME,))  # the first hint counts
+    await ups._look_up()
+    assert figures.told_seconds == pytest.approx(2 * 4.0)
+    assert figures.look_ups == 1
