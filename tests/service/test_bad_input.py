@@ -369,7 +369,7 @@ async def send(house: House, method: str, path: str, body: bytes, header: bytes)
             "jobs[0].name",
             "must have at most 255 characters",
         ),
-        ({"cancellation": [["*"]]}, "cancellation[0]", "must have 2 entries"),
+        ({"cancellation": [["*"]]}, "cancellation[0]", "must have at least 2 entries"),
     ],
 )
 async def test_what_was_expected_is_said_in_plain_words(

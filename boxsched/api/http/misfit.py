@@ -31,6 +31,9 @@ _EXPECTED = re.compile(
     r"Expected `(?P<kinds>[a-z |]+)`(?P<sized> of length)?"
     r"(?: (?P<bound>>=|<=|>|<))?(?: (?P<number>[-+.e0-9]+))?(?:, got `(?P<got>[a-z]+)`)?\Z"
 )
+_LENGTH = re.compile(
+    r"Expected `array` of (?P<bound>at least|at most) length (?P<number>[0-9]+)(?:, got [0-9]+)?\Z"
+)
 _KINDS = {
     "int": "a whole number",
     "float": "a number",
@@ -72,6 +75,9 @@ def _said(said: str, value: Any, place: inspect.Type | None, key: str | None) ->
     if _TEXT_WANTED.match(said) and isinstance(value, int | float):
         text = msgspec.json.encode(value).decode()[:80]
         return f'a string is needed: write "{text}", in quotes'
+    length = _LENGTH.match(said)
+    if length:
+        return f"must have {length['bound']} {length['number']} entries"
     expected = _EXPECTED.match(said)
     if expected is None:
         return said.replace("`", "")[:500]
