@@ -19,6 +19,7 @@ MAX_JOBS_A_WORKLOAD = 1_000
 MAX_NAME_CHARACTERS = 255
 MAX_GLOB_CHARACTERS = 16_384  # of a project's patterns together: matched in milliseconds
 DEFAULT_TIMEOUT_SECONDS = 3_600
+DEFAULT_BRANCH = "main"  # of a project that names none
 MAX_BOXES = 1_000_000  # of a plan, and of a project's share
 MAX_PAUSES = 1_000  # at once, of an organization
 MAX_STOP_GRACE_SECONDS = 3_600.0  # a worker must end a stopped job within this time

@@ -19,6 +19,8 @@ from boxsched.api.http.guard import Declared, Guard
 from boxsched.api.http.peers import Peers
 from boxsched.api.resources.operations import Operations
 from boxsched.api.routes import PAGE_POLICIES, Route, table
+from boxsched.api.submitting.known_projects import KnownProjects
+from boxsched.automation.deploys import AutomaticDeploys
 from boxsched.folders import DataFolder
 from boxsched.node.node import Node
 from boxsched.store.records import Token
@@ -45,9 +47,10 @@ def application(node: Node) -> web.Application:
     app.on_response_prepare.append(replies.add_headers)
     app.on_response_prepare.append(_dated(node))
     app.on_response_prepare.append(_close_when_stopping(node))
-    app.cleanup_ctx.append(_life(node, own, tokens, lasting))
+    known = KnownProjects(node.store)
+    app.cleanup_ctx.append(_life(node, own, tokens, lasting, AutomaticDeploys(node, known)))
     operations = Operations(node, guard.answered)
-    routes = table(node, tokens, operations)
+    routes = table(node, known, tokens, operations)
     operations.describe(
         openapi.document((one.method, one.path, one.policy, one.what) for one in routes)
     )
@@ -86,16 +89,20 @@ def _close_when_stopping(node: Node) -> OnPrepare:
 
 
 def _life(
-    node: Node, own: Token, tokens: KnownTokens, lasting: Lasting
+    node: Node, own: Token, tokens: KnownTokens, lasting: Lasting, deploys: AutomaticDeploys
 ) -> Callable[[web.Application], AsyncIterator[None]]:
     """From before the listening until all answers have ended."""
 
     async def life(_: web.Application) -> AsyncIterator[None]:
         await _keep(own, node)
-        chore = asyncio.create_task(lasting.run(), name="tokens of what lasts")
+        chores = [
+            asyncio.create_task(lasting.run(), name="tokens of what lasts"),
+            asyncio.create_task(deploys.run(), name="automatic deploys"),
+        ]
         yield
-        chore.cancel()
-        await asyncio.gather(chore, return_exceptions=True)
+        for chore in chores:
+            chore.cancel()
+        await asyncio.gather(*chores, return_exceptions=True)
         await tokens.close()
 
     return life

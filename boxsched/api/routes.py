@@ -36,6 +36,7 @@ from boxsched.api.resources.priorities import Priorities
 from boxsched.api.resources.projects import ProjectList, Projects
 from boxsched.api.resources.resolving import Resolving
 from boxsched.api.resources.secrets import PutSecretAnswer, RotateAnswer, SecretList, Secrets
+from boxsched.api.resources.servers import ServerList, Servers
 from boxsched.api.resources.set_aside import SetAsideAnswer, SetAsideCommands, SetAsideList
 from boxsched.api.resources.submissions import Submissions
 from boxsched.api.resources.tokens import NewTokenAnswer, TokenList, TokenRoutes
@@ -94,7 +95,7 @@ class Route:
     lasting: bool = False  # its answer may go on for ever: it ends when its token does
 
 
-def project_routes(projects: Projects, asks: Submissions) -> Sequence[Route]:
+def project_routes(projects: Projects, servers: Servers, asks: Submissions) -> Sequence[Route]:
     one = ProjectSettings
     put = Described("Create or replace a project's settings", one, one, 201, 200)
     return (
@@ -104,6 +105,7 @@ def project_routes(projects: Projects, asks: Submissions) -> Sequence[Route]:
         Route("PUT", _PROJECT, projects.put, put),
         reading(_PROJECT, projects.get, "A project's settings", one),
         Route("DELETE", _PROJECT, projects.delete, Described("Delete a project", status=204)),
+        reading(f"{_PROJECT}/servers", servers.list, "What is live on its servers", ServerList),
         reading(f"{PREFIX}/projects", projects.list, "All projects", ProjectList),
     )
 
@@ -218,14 +220,15 @@ def asking(path: str, handler: Handler, summary: str, takes: type) -> Route:
     return Route("POST", path, handler, what)
 
 
-def table(node: Node, tokens: KnownTokens, operations: Operations) -> list[Route]:
+def table(
+    node: Node, known: KnownProjects, tokens: KnownTokens, operations: Operations
+) -> list[Route]:
     """All routes but the page's own."""
-    known = KnownProjects(node.store)
     seen = RecentAnswers()
     asks = Submissions(node, known, seen)
     workloads, priorities = Workloads(node, seen), Priorities(node, seen)
     return [
-        *project_routes(Projects(node, known), asks),
+        *project_routes(Projects(node, known), Servers(node, known), asks),
         *workload_routes(workloads, asks, priorities, Resolving(node, seen), Logs(node)),
         *pause_routes(Pauses(node, known)),
         *fleet_routes(Fleet(node), Nodes(node), Workers(node)),

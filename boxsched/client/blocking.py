@@ -118,6 +118,7 @@ class BlockingClient:
     pause = _call(Client.pause)
     pauses = _call(Client.pauses)
     resume = _call(Client.resume)
+    servers = _call(Client.servers)
     set_aside = _call(Client.set_aside)
     set_aside_command = _call(Client.set_aside_command)
     drop_set_aside = _call(Client.drop_set_aside)

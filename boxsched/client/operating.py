@@ -7,7 +7,7 @@ import msgspec
 
 from boxsched import errors
 from boxsched.client.http import Line, path
-from boxsched.client.records import Box, NewToken, Node, Pause, SetAside, Token, Worker
+from boxsched.client.records import Box, NewToken, Node, Pause, Server, SetAside, Token, Worker
 
 _T = TypeVar("_T")
 
@@ -72,6 +72,11 @@ class Operating:
     async def resume(self, name: str) -> None:
         """End the pause of this name."""
         await self._line.call("DELETE", path("pauses", name))
+
+    async def servers(self, project: str) -> list[Server]:
+        """What is live on the project's servers, and what waits for them."""
+        found = await self._get(dict[str, list[Server]], path("projects", project, "servers"))
+        return found["servers"]
 
     # --- Commands that were set aside --------------------------------------------------------
 

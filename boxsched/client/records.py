@@ -74,6 +74,8 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
     boxes: int | UnsetType = UNSET
     build: str | None = None  # the id of the build that a deploy or a session is of
     rebuild_of: str | None = None  # the id of the workload that it repeats
+    automatic: bool = False  # a deploy that nobody asked for
+    rollback: bool = False  # a deploy of a build that is older than what was live
     why: str | None = None  # why it waits; in the activity
     ssh: SessionDoor | UnsetType | None = UNSET
 
@@ -280,3 +282,14 @@ class Event(msgspec.Struct, frozen=True):
     def workload(self) -> str | None:
         value = self.data.get("workload")
         return value if isinstance(value, str) else None
+
+
+class Server(msgspec.Struct, frozen=True, kw_only=True):
+    """A server of a project: the deploys that are live, began last and have not begun."""
+
+    name: str
+    strategy: str
+    live: Workload | None
+    last: Workload | None
+    waiting: tuple[Workload, ...]
+    paused: Pause | None

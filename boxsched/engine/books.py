@@ -16,6 +16,7 @@ from boxsched.model import (
     job_index,
     job_workload,
 )
+from boxsched.protocol.followed import Followed
 from boxsched.protocol.inbox import SubmitJob
 from boxsched.protocol.shards import Organization, Pause
 from boxsched.protocol.workers import Pulse
@@ -99,6 +100,7 @@ class Books:
         self.problems: dict[WorkerId, str] = {}  # why a worker can begin no jobs
         self.connections: dict[WorkerId, int] = {}  # the newest of each worker
         self.pauses: dict[str, Pause] = {}
+        self.followed: dict[ProjectId, Followed] = {}  # of projects with servers that follow one
         self.latest = 0.0  # no time of this shard is later
         # Equal jobs share one tuple: a million waiting workloads have few different ones.
         self._job_tuples: dict[tuple[SubmitJob, ...], tuple[SubmitJob, ...]] = {}
@@ -160,8 +162,16 @@ class Books:
         index = job_index(id_)
         return (workload, workload.running[index]) if index < len(workload.running) else None
 
+    def follow(self, project: ProjectId, followed: Followed) -> None:
+        """Which branches the project's servers follow from now on."""
+        if followed:
+            self.followed[project] = followed
+        else:
+            self.followed.pop(project, None)
+
     def forget_project(self, project: ProjectId) -> None:
         """Forget a deleted project; none of its workloads is unfinished."""
+        self.followed.pop(project, None)
         self.projects.pop(project, None)
         self.durations = {key: ran for key, ran in self.durations.items() if key[0] != project}
 

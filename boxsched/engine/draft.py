@@ -7,11 +7,13 @@ from boxsched.model import BoxId, JobId, ProjectId, WorkloadId
 from boxsched.protocol.batches import (
     Batch,
     BoxChange,
+    DeployDue,
     DurationChange,
     Event,
     InboxEntry,
     JobChange,
     LaneChange,
+    Live,
     PauseOver,
     WorkloadChange,
 )
@@ -32,6 +34,8 @@ class Draft:
         self._durations: dict[tuple[ProjectId, str], DurationChange] = {}
         self._lanes: dict[str, LaneChange] = {}
         self._pauses_over: dict[str, PauseOver] = {}
+        self._live: dict[tuple[ProjectId, str], Live] = {}
+        self._deploys_due: list[DeployDue] = []
 
     @property
     def empty(self) -> bool:
@@ -51,6 +55,12 @@ class Draft:
 
     def lane(self, change: LaneChange) -> None:
         self._lanes[change.lane] = change
+
+    def live(self, live: Live) -> None:
+        self._live[live.project, live.server] = live
+
+    def deploy_due(self, due: DeployDue) -> None:
+        self._deploys_due.append(due)
 
     def pause_over(self, over: PauseOver) -> None:
         self._pauses_over[over.name] = over
@@ -127,6 +137,8 @@ class Draft:
             events=tuple(events),
             lanes=tuple(self._lanes.values()),
             pauses_over=tuple(self._pauses_over.values()),
+            live=tuple(self._live.values()),
+            deploys_due=tuple(self._deploys_due),
         )
 
 

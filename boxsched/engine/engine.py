@@ -42,7 +42,8 @@ class Engine:
     ``published`` gets each batch's number and events; ``reloaded`` is called when one may have been
     committed without that; ``told`` gets the workers that have something to look up, with the node
     that each is connected to, and what the in-process worker ``local`` should be running, where
-    that is known; ``alive``: whether the node of that name is, as far as one can know.
+    that is known; ``due`` is called when passed builds are to be deployed; ``alive``: whether the
+    node of that name is, as far as one can know.
     ``stop_grace``: seconds that workers leave to a job that is to end, where they do not say.
     ``lost_after``: seconds after which a build's job ends by itself where no node is heard from, on
     workers that were promised nothing else. ``counters`` and ``stages`` are the node's,
@@ -61,6 +62,7 @@ class Engine:
         reloaded: Callable[[], None],
         told: Callable[[Mapping[WorkerId, str], Sequence[Assignment] | None], None],
         local: Callable[[], WorkerId | None],
+        due: Callable[[], None],
         alive: Callable[[str], bool],
         lost_after: float,
         stop_grace: float,
@@ -75,6 +77,7 @@ class Engine:
         self._published = published
         self._reloaded = reloaded
         self._told = told
+        self._due = due
         self._local = local
         self._awake = asyncio.Event()
         self._unsettled = True  # since the books were loaded
@@ -350,6 +353,8 @@ class Engine:
         for worker, problem in out.problems.items():
             _log_problem(self.books.names.get(worker, str(worker)), problem)
         self._published(self._batch, batch.events)
+        if batch.deploys_due:
+            self._due()
         if out.to_tell:
             places = self.books.places
             self._told({worker: places.get(worker, "") for worker in out.to_tell}, decided.level)

@@ -18,6 +18,7 @@ from boxsched.model import (
     job_index,
     lane_key,
 )
+from boxsched.protocol.followed import followed
 from boxsched.protocol.inbox import SubmitJob
 from boxsched.protocol.reasons import ENDED_LOST, waits_again
 from boxsched.protocol.shards import Box, LoadedJob, LoadedWorkload, Organization, ShardState
@@ -65,6 +66,7 @@ class Loading:
         books = self.books = Books(state.organization or NO_ORGANIZATION)
         for project in state.projects:
             books.projects[project.id] = project.name
+            books.follow(project.id, followed(project.settings))
             books.core.apply(ProjectLimited(project.id, project.max_boxes), 0.0)
         for pause in state.pauses:
             books.pauses[pause.name] = pause

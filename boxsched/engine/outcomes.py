@@ -13,6 +13,7 @@ from boxsched.engine.draft import Draft
 from boxsched.engine.news import News
 from boxsched.model import (
     BoxId,
+    Kind,
     WorkerId,
     WorkloadId,
     job_id,
@@ -20,7 +21,7 @@ from boxsched.model import (
     lane_project,
     workload_text,
 )
-from boxsched.protocol.batches import DurationChange, LaneChange
+from boxsched.protocol.batches import DeployDue, DurationChange, LaneChange, Live
 from boxsched.protocol.inbox import JobFinished
 from boxsched.protocol.reasons import LOST, waits_again
 from boxsched.protocol.workers import WorkerConnection
@@ -192,7 +193,17 @@ class Outcomes:
     def _finished(self, live: LiveWorkload, result: Result) -> None:
         live.state = moved(TRANSITIONS, live.state, Move.JOBS_ENDED)
         live.reason = causes.finished(live, result)
+        if result is Result.PASSED:
+            self._passed(live)
         self._end(live, result, None)
+
+    def _passed(self, live: LiveWorkload) -> None:
+        """A deploy is live now; a build is due on the servers that follow its branch."""
+        if live.kind is Kind.DEPLOY and live.server is not None:
+            self.draft.live(Live(live.project, live.server, live.id))
+        elif live.kind is Kind.BUILD and live.branch is not None:
+            for server in self.books.followed.get(live.project, {}).get(live.branch, ()):
+                self.draft.deploy_due(DeployDue(live.id, server))
 
     def _canceled(self, live: LiveWorkload, decision: core.Canceled) -> None:
         if decision.by is None:

@@ -86,6 +86,7 @@ class Node:
         self.holds = LoopHolds(asyncio.get_running_loop().time)
         self.pace = Pace()
         self._forecasts = Forecasts(self.books, clock)
+        self.deploys_due = asyncio.Event()  # a build passed that servers follow
         self._tasks: list[asyncio.Task[None]] = []
 
     # --- What the API calls -----------------------------------------------------------------
@@ -273,7 +274,8 @@ class Node:
             node=self.name,
             may_lead=may_lead,
             published=functools.partial(self._published, shard),
-            reloaded=self.feed.recheck,
+            reloaded=self._reloaded,
+            due=self.deploys_due.set,
             told=self._tell,
             local=lambda: self.worker.id,
             alive=self._is_alive,
@@ -336,6 +338,11 @@ class Node:
     def _may_be_back(self, node: str) -> bool:
         """Whether a node lives; with SQLite there is this one alone."""
         return self._is_alive(node) if self.elected else node == self.name
+
+    def _reloaded(self) -> None:
+        """An engine has loaded its shard: something may have been committed that it did not see."""
+        self.feed.recheck()
+        self.deploys_due.set()
 
     def _published(self, shard: int, batch: int, events: Sequence[Event]) -> None:
         self.feed.publish(shard, batch, events)

@@ -118,6 +118,23 @@ class PauseOver:
 
 
 @attrs.frozen
+class Live:
+    """A deploy that passed: it is live on its server from now on."""
+
+    project: ProjectId
+    server: str
+    workload: WorkloadId
+
+
+@attrs.frozen
+class DeployDue:
+    """A build that passed, and a server that follows its branch."""
+
+    build: WorkloadId
+    server: str
+
+
+@attrs.frozen
 class Event:
     """One entry of the durable history; ``data`` is a JSON object.
 
@@ -165,6 +182,8 @@ class Batch:
     set_aside: tuple[SetAside, ...] = ()  # those of ``inbox`` that are not applied
     lanes: tuple[LaneChange, ...] = ()
     pauses_over: tuple[PauseOver, ...] = ()
+    live: tuple[Live, ...] = ()
+    deploys_due: tuple[DeployDue, ...] = ()
 
 
 @attrs.frozen

@@ -111,6 +111,7 @@ class ProjectSet(msgspec.Struct, array_like=True, frozen=True):
     name: str
     max_boxes: int | None
     deleted: bool = False  # it has no unfinished workloads
+    followed: dict[str, tuple[str, ...]] = {}  # ``protocol.followed``
 
 
 class BoxesSet(msgspec.Struct, array_like=True, frozen=True):

@@ -13,6 +13,7 @@ RACES = frozenset({"idempotency_pkey", "worker_identity", "worker_name_key", "lo
 # The statements say by themselves what then (ON CONFLICT): nobody ever meets these.
 SETTLED = frozenset(
     {
+        "deploy_due_pkey",
         "box_worker_ordinal_box_type_key",
         "job_history_pkey",
         "lane_count_pkey",
@@ -21,6 +22,8 @@ SETTLED = frozenset(
         "page_session_pkey",
         "pause_pkey",
         "project_name",
+        "secret_pkey",
+        "server_live_pkey",
         "shard_pkey",
         "token_digest_key",
     }

@@ -73,6 +73,7 @@ class NewWorkload:
     automatic: bool = False  # a deploy that nobody asked for
     rollback: bool = False  # a deploy of a build that is older than what is live
     queue: ServerQueue = ServerQueue.ALL  # of its server
+    asked_by: str = ""  # whose request it is; not stored with it
     idempotency: IdempotencyKey | None = None
 
     @property
@@ -180,6 +181,15 @@ class Workload:
     compare_url: str | None = None  # the code host's page of the changes
     event_at: float | None = None  # when the code host says that it happened
     jobs: tuple[Job, ...] = ()  # empty in lists, unless asked for
+
+
+@attrs.frozen
+class ServerState:
+    """The deploys of a server: what is live, the last that began, and those that have not begun."""
+
+    live: WorkloadId | None
+    last: WorkloadId | None
+    waiting: tuple[WorkloadId, ...]
 
 
 @attrs.frozen

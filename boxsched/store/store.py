@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from boxsched.errors import StoreAway
 from boxsched.model import JobId, ProjectId, WorkerId, WorkloadId
 from boxsched.protocol.assignments import Assignment
-from boxsched.protocol.batches import Batch, Committed, InboxEntry, StoredEvent
+from boxsched.protocol.batches import Batch, Committed, DeployDue, InboxEntry, StoredEvent
 from boxsched.protocol.inbox import Reprioritize, Resolve, Stop
 from boxsched.protocol.shards import Box, Organization, Pause, Project, ShardLoading
 from boxsched.protocol.workers import Connected, NewWorker, Pulse, WorkerConnection
@@ -32,6 +32,7 @@ from boxsched.store.records import (
     KeyTaken,
     NewWorkload,
     NodeInfo,
+    ServerState,
     SetAsideCommand,
     ShardHead,
     SubmitOutcome,
@@ -55,6 +56,7 @@ from boxsched.store.steps import (
     projects,
     reads,
     secrets,
+    servers,
     sessions,
     submission,
     tokens,
@@ -327,6 +329,27 @@ class Store:
     async def pauses(self) -> list[Pause]:
         """All of them, by name."""
         return await self._driver.reading.read(pauses.pauses)
+
+    # --- Servers ---------------------------------------------------------------------------
+
+    async def server_states(
+        self, project: ProjectId, names: Sequence[str]
+    ) -> dict[str, ServerState]:
+        """What is live and what waits on these servers of a project, by name."""
+        return await self._driver.reading.snapshot(servers.servers, project, names)
+
+    async def deploys_due(self, limit: int) -> list[DeployDue]:
+        """The oldest passed builds that servers follow, and that were not looked at yet."""
+        return await self._driver.serving.read(servers.deploys_due, limit)
+
+    async def drop_due(self, due: DeployDue) -> None:
+        """The build was deployed, or is not to be."""
+        await self._driver.serving.write(servers.drop_due, due)
+
+    async def newer_there(self, project: ProjectId, server: str, branch: str, number: int) -> bool:
+        """Whether a newer build of the branch than the one of that number is live on the server, or
+        is about to be."""
+        return await self._driver.serving.read(servers.newer_there, project, server, branch, number)
 
     # --- The engine ------------------------------------------------------------------------
 

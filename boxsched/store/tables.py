@@ -24,5 +24,7 @@ TABLES = (
     "lineage",
     "lane_count",
     "pause",
+    "server_live",
+    "deploy_due",
 )
 VIEWS = ("shown_workload", "workload_shown", "workload_row")

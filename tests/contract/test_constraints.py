@@ -7,7 +7,7 @@ import pytest
 
 from boxsched.errors import Fenced, OutcomeUnknown
 from boxsched.model import JobId
-from boxsched.protocol.batches import DurationChange, LaneChange
+from boxsched.protocol.batches import DeployDue, DurationChange, LaneChange, Live
 from boxsched.protocol.shards import Pause
 from boxsched.store.blocks import Steps, parsed
 from boxsched.store.constraints import RACES, SETTLED
@@ -43,6 +43,7 @@ _PAUSE = """INSERT INTO pause (
     organization, name, project, branch, server, automatic, note, set_by, since
 )
 VALUES ({})"""
+_SECRET = "INSERT INTO secret (project, name, version, sealed, updated_at) VALUES ({}, 'sealed', 0)"
 _WORKLOAD = """INSERT INTO workload (
     id, project, number, kind, lane, branch, priority, cancellation, fail_fast, boxes, state,
     created_at, queued_at
@@ -99,6 +100,15 @@ OURS = {
     "pause_project_fkey": _PAUSE.format("1, 'p', 77, NULL, NULL, TRUE, '', '', 0"),
     "project_max_boxes_check": "UPDATE project SET max_boxes = -1",
     "project_organization_fkey": "UPDATE project SET organization = 77",
+    "deploy_due_build_fkey": "INSERT INTO deploy_due (build, server) VALUES (77, 's')",
+    "secret_project_fkey": _SECRET.format("77, 'A', 1"),
+    "secret_version_check": _SECRET.format("1, 'A', 0"),
+    "server_live_project_fkey": (
+        "INSERT INTO server_live (project, server, workload) SELECT 77, 's', max(id) FROM workload"
+    ),
+    "server_live_workload_fkey": (
+        "INSERT INTO server_live (project, server, workload) VALUES (1, 's', 77)"
+    ),
     "token_max_workers_check": "UPDATE token SET max_workers = 0",
     "token_organization_fkey": "UPDATE token SET organization = 77",
     "token_role_check": "UPDATE token SET role = 'nonsense'",
@@ -247,6 +257,20 @@ async def test_a_count_that_is_there_is_replaced(leader: Leader) -> None:
     await leader.commit(lanes=(LaneChange(lane, project, 0),))
     state = (await loaded(leader.store)).state
     assert state is not None and state.superseded == {}
+
+
+async def test_what_is_live_is_replaced_and_what_is_due_stays(leader: Leader) -> None:
+    """``server_live_pkey`` and ``deploy_due_pkey``."""
+    project = (await leader.project()).id
+    first, second = [await leader.submit(build(await leader.project())) for _ in range(2)]
+    for done in (first, second):
+        due = (DeployDue(first.id, "production"),)
+        await leader.commit(live=(Live(project, "production", done.id),), deploys_due=due)
+    states = await leader.store.server_states(project, ["production", "staging"])
+    assert [states[name].live for name in ("production", "staging")] == [second.id, None]
+    assert await leader.store.deploys_due(10) == [DeployDue(first.id, "production")]
+    await leader.store.drop_due(DeployDue(first.id, "production"))
+    assert await leader.store.deploys_due(10) == []
 
 
 async def test_facts_that_are_there_are_replaced(place: Place) -> None:

@@ -44,9 +44,10 @@ ALLOWED: dict[str, set[str]] = {
         "api.auth", "api.http", "api.messages", "api.submitting", "cluster", "engine", "feed",
         "node", "protocol", "secrets", "store",
     },
+    "automation": {"api.messages", "api.submitting", "node", "protocol", "store"},
     "api": {
-        "api.auth", "api.http", "api.messages", "api.resources", "api.submitting", "node",
-        "protocol", "store",
+        "automation", "api.auth", "api.http", "api.messages", "api.resources", "api.submitting",
+        "node", "protocol", "store",
     },
     "service": {"api", "api.http", "node", "store", "worker.agent"},
     "client": set(),

@@ -12,7 +12,7 @@ import pytest
 
 from boxsched.errors import Conflict, Fenced, Invalid
 from boxsched.model import Kind
-from boxsched.protocol.batches import DurationChange, LaneChange, SetAside
+from boxsched.protocol.batches import DeployDue, DurationChange, LaneChange, Live, SetAside
 from boxsched.protocol.shards import SHARD, Pause
 from boxsched.protocol.workers import IN_PROCESS, NewWorker
 from boxsched.store import Store, open_store
@@ -52,7 +52,9 @@ async def installation(place: SqlitePlace) -> Leader:
     await leader.commit(inbox=(odd.id,), set_aside=(SetAside(odd.id, "odd", ODD, 1.5, None),))
     await store.put_pause(Pause("p", project.id, ODD, None, False, ODD, ODD, 1.5, None))
     lane = LaneChange(f"{project.id}/branch/{ODD}", project.id, 2)
-    await leader.commit(lanes=(lane,))
+    (first, *_) = (await store.workloads(WorkloadFilter())).workloads
+    live, due = Live(project.id, ODD, first.id), DeployDue(first.id, ODD)
+    await leader.commit(lanes=(lane,), live=(live,), deploys_due=(due,))
     await store.put_session("digest", "admin", 9e12)
     await store.put_node("node-1", "http://node-1", "1.0")
     await store.connect_worker(worker("other", "default", "mac"))

@@ -77,7 +77,8 @@ class Shop:
     def _engine(self) -> Engine:
         return Engine(
             self.store, self.clock, shard=SHARD, node="test", may_lead=lambda: True,
-            published=self._published, reloaded=lambda: None, told=self._tell, local=lambda: None,
+            published=self._published, reloaded=lambda: None, due=lambda: None, told=self._tell,
+            local=lambda: None,
             alive=lambda node: node not in self.gone, lost_after=120.0, stop_grace=10.0,
             counters=Counters(), stages=Stages(self.clock.monotonic),
         )  # fmt: skip

@@ -34,7 +34,7 @@ async def led(house: House) -> AsyncIterator[Engine]:
 
     engine = Engine(
         house.store, Clock(), shard=SHARD, node="node-1", may_lead=lambda: True,
-        published=published, reloaded=lambda: None, told=told, local=lambda: None,
+        published=published, reloaded=lambda: None, due=lambda: None, told=told, local=lambda: None,
         alive=lambda node: True, lost_after=120.0, stop_grace=10.0, counters=Counters(),
         stages=Stages(Clock().monotonic),
     )  # fmt: skip

@@ -97,12 +97,14 @@ AnyJobs = Annotated[tuple[JobSettings, ...], Meta(max_length=MAX_JOBS_A_WORKLOAD
 
 
 class ServerSettings(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
-    """A server: what a deploy to it runs, and whether deploys start by themselves."""
+    """A server: what a deploy to it runs, and whether deploys start by themselves, after each
+    passed build of ``branch``. ``guard``: only builds of that branch may be deployed."""
 
     jobs: AnyJobs = ()
     branch: Ref | None = None
     strategy: Literal["manual", "automatic"] = "manual"
     queue: ServerQueue = ServerQueue.ALL
+    guard: bool = False
 
 
 class Schedule(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):

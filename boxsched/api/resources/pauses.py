@@ -60,7 +60,7 @@ class Pauses:
         )  # fmt: skip
         created = await asyncio.shield(self._store.put_pause(pause))
         self._node.wake(SHARD)
-        answer = replies.encode(_answer(pause, asked.project))
+        answer = replies.encode(shown(pause, asked.project))
         if created:
             return replies.created(answer, f"/api/v1/pauses/{name}")
         return replies.json_bytes(answer)
@@ -91,7 +91,7 @@ class Pauses:
         found = await self._store.pauses()
         projects = await self._store.projects() if any(one.project for one in found) else ()
         names = {project.id: project.name for project in projects}
-        rows = [_answer(one, names.get(one.project or ProjectId(0))) for one in found]
+        rows = [shown(one, names.get(one.project or ProjectId(0))) for one in found]
         return replies.json(PauseList(tuple(rows)))
 
     async def end(self, request: web.Request) -> web.Response:
@@ -103,7 +103,8 @@ class Pauses:
         return web.Response(status=204)
 
 
-def _answer(pause: Pause, project: str | None) -> PauseAnswer:
+def shown(pause: Pause, project: str | None) -> PauseAnswer:
+    """``project``: the name of the project that it is of."""
     return PauseAnswer(
         pause.name, project, pause.branch, pause.server, pause.automatic, pause.note, pause.by,
         rfc3339(pause.since), text_time(pause.until),

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 import attrs
 from aiohttp import web
 
+from boxsched.api.auth.asker import ASKER
 from boxsched.api.http import bodies, recent, replies
 from boxsched.api.http.absent import no
 from boxsched.api.messages import answers
@@ -101,7 +102,7 @@ class Submissions:
                 return again
             if len(body) >= HEAVY_BYTES:
                 await self._node.pace.step()
-            return await self._new(known, make, key)
+            return await self._new(known, make, key, request[ASKER])
         except BoxschedError as refusal:
             # What passes its checks asks the store about its key with the rest, in one transaction;
             # what does not may still have passed them once.
@@ -114,7 +115,9 @@ class Submissions:
                 raise
         return await self._again(before, key)
 
-    async def _new(self, known: Known, make: Make, key: IdempotencyKey | None) -> web.Response:
+    async def _new(
+        self, known: Known, make: Make, key: IdempotencyKey | None, asked_by: str
+    ) -> web.Response:
         """Check against the project's settings and store, until both speak of one version."""
         project = known.project.name
         for _ in range(CHECKS_AT_MOST):
@@ -128,8 +131,7 @@ class Submissions:
                 if known.version == before.version:
                     raise
                 continue  # it was refused by settings that are old
-            if key is not None:
-                new = attrs.evolve(new, idempotency=key)
+            new = attrs.evolve(new, idempotency=key, asked_by=asked_by)
             outcome = await self._node.submit(new)
             if isinstance(outcome, Submitted) and not outcome.repeated:
                 if len(new.jobs) >= HEAVY_JOBS:

@@ -11,6 +11,7 @@ from boxsched.api.submitting.known_projects import Known
 from boxsched.errors import Invalid
 from boxsched.globs import first_match
 from boxsched.model import (
+    DEFAULT_BRANCH,
     NO_CANCELLATION,
     Cancellation,
     CancellationRule,
@@ -134,6 +135,9 @@ def deploy(known: Known, ask: AskDeploy, source: Workload | None, now: float) ->
         or source.result is not Result.PASSED
     ):
         raise Invalid("only a passed build of this project can be deployed", "build")
+    follows = server.branch or known.settings.default_branch or DEFAULT_BRANCH
+    if server.guard and (source is None or source.branch != follows):
+        raise Invalid(f"{ask.server} takes only builds of {follows}: name one", "build")
     configured = checks.specs(server.jobs, DEFAULT_BOX_TYPE)
     code = Code.of(source)
     if source is None:
@@ -160,6 +164,7 @@ def deploy(known: Known, ask: AskDeploy, source: Workload | None, now: float) ->
         jobs=_jobs(ask.jobs, configured, "the server has none in the project's settings"),
         created_at=now,
         build=code.build,
+        queue=server.queue,
     )
 
 

@@ -263,6 +263,22 @@ DELETE FROM pause
  WHERE organization = (SELECT id FROM organization WHERE shard = :shard)
    AND (name, until) IN (SELECT v.name, v.until FROM v);
 
+-- name: go_live
+-- Deploys that passed: each is live on its server.
+-- returns: nothing
+WITH v(project, server, workload) AS (VALUES (:project, :server, :workload))
+INSERT INTO server_live (project, server, workload)
+SELECT v.project, v.server, v.workload FROM v WHERE v.project IS NOT NULL
+ON CONFLICT (project, server) DO UPDATE SET workload = excluded.workload;
+
+-- name: deploys_due
+-- Builds that passed, and the servers that follow their branches.
+-- returns: nothing
+WITH v(build, server) AS (VALUES (:build, :server))
+INSERT INTO deploy_due (build, server)
+SELECT v.build, v.server FROM v WHERE v.build IS NOT NULL
+ON CONFLICT (build, server) DO NOTHING;
+
 -- name: insert_events
 -- Add the batch's events to the history.
 -- returns: nothing

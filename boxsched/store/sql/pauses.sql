@@ -19,6 +19,11 @@ RETURNING (SELECT shard FROM organization WHERE organization.id = 1);
 -- returns: one
 SELECT 1 FROM pause WHERE organization = 1 AND name = :name;
 
+-- name: project_of_pause
+-- The project that a pause is of.
+-- returns: project
+SELECT project FROM pause WHERE organization = 1 AND name = :name;
+
 -- name: count_pauses
 -- How many other pauses there are.
 -- returns: pauses

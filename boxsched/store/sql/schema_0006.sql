@@ -64,3 +64,24 @@ CREATE TABLE pause (
     CHECK (project IS NOT NULL OR (branch IS NULL AND server IS NULL))
 );
 CREATE INDEX pause_project ON pause (project) WHERE project IS NOT NULL;
+
+-- The deploy that is live on a server: the last one that passed.
+CREATE TABLE server_live (
+    project BIGINT NOT NULL REFERENCES project (id),
+    server TEXT NOT NULL,
+    workload BIGINT NOT NULL REFERENCES workload (id),
+    PRIMARY KEY (project, server)
+);
+CREATE INDEX server_live_workload ON server_live (workload);
+INSERT INTO server_live (project, server, workload)
+SELECT project, server, max(id) FROM workload
+ WHERE kind = 'deploy' AND result = 'passed'
+ GROUP BY project, server;
+
+-- Passed builds that a server follows: each is deployed to it, unless a newer one is. A row goes when
+-- that is done.
+CREATE TABLE deploy_due (
+    build BIGINT NOT NULL REFERENCES workload (id),
+    server TEXT NOT NULL,
+    PRIMARY KEY (build, server)
+);

@@ -114,6 +114,8 @@ def commit(batch: Batch, ahead: int, level_of: WorkerId | None) -> Steps[Committ
     yield _SQL["end_pauses"].rows(
         [(each.name, each.until) for each in batch.pauses_over], shard=batch.shard
     )
+    yield _SQL["go_live"].rows([(each.project, each.server, each.workload) for each in batch.live])
+    yield _SQL["deploys_due"].rows([(each.build, each.server) for each in batch.deploys_due])
     events = _event_rows(batch.events)
     yield _SQL["insert_events"].rows(events, shard=batch.shard, batch=batch.batch + 1)
     left = (yield from inbox(batch.shard, ahead)) if ahead else []

@@ -1,12 +1,14 @@
 """Pauses: set and ended by people; the leader is told through its inbox."""
 
+import attrs
+
 from boxsched.errors import Conflict
 from boxsched.model import MAX_PAUSES
 from boxsched.protocol import inbox
 from boxsched.protocol.shards import Pause
 from boxsched.store import rows
 from boxsched.store.blocks import Steps, load
-from boxsched.store.steps.submission import tell
+from boxsched.store.steps.commands import tell
 
 _SQL = load("pauses.sql")
 
@@ -33,6 +35,14 @@ def put_pause(pause: Pause) -> Steps[bool]:
     )  # fmt: skip
     yield tell(shard, [inbox.written(command)])
     return not there
+
+
+def hold_after_rollback(pause: Pause) -> Steps[None]:
+    """Set it under its name or, if another project has that one, with the project's id behind."""
+    found = yield _SQL["project_of_pause"](name=pause.name)
+    if found and found[0][0] != pause.project:
+        pause = attrs.evolve(pause, name=f"{pause.name}-{pause.project}")
+    yield from put_pause(pause)
 
 
 def drop_pause(name: str, by: str) -> Steps[bool]:

@@ -8,13 +8,14 @@ import msgspec
 from boxsched.errors import Conflict
 from boxsched.model import ProjectId
 from boxsched.protocol import inbox
+from boxsched.protocol.followed import followed
 from boxsched.protocol.shards import Organization, Project
 from boxsched.store import rows
 from boxsched.store.blocks import Steps, load
 from boxsched.store.records import SweptProjects
+from boxsched.store.steps.commands import tell
 from boxsched.store.steps.pauses import drop_pauses_of_project
 from boxsched.store.steps.secrets import WEBHOOK_SECRET, Seal, drop_secrets
-from boxsched.store.steps.submission import tell
 
 _SQL = load("projects.sql")
 _shard_of_put = _SQL["put_project"].column("shard")
@@ -62,7 +63,13 @@ def put_project(
             project = attrs.evolve(project, webhook_secret=text)
     yield tell(
         _shard_of_put(written[0]),
-        [inbox.written(inbox.ProjectSet(project.id, project.name, max_boxes))],
+        [
+            inbox.written(
+                inbox.ProjectSet(
+                    project.id, project.name, max_boxes, followed=dict(followed(settings))
+                )
+            )
+        ],
     )
     return project, project.version == 1
 

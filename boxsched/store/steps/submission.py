@@ -8,7 +8,7 @@ import msgspec
 
 from boxsched.model import ProjectId, WorkloadId, job_id, lane_key
 from boxsched.protocol import inbox
-from boxsched.store.blocks import Call, Row, Steps, load
+from boxsched.store.blocks import Row, Steps, load
 from boxsched.store.mapping import mapper
 from boxsched.store.records import (
     IdempotencyKey,
@@ -21,6 +21,8 @@ from boxsched.store.records import (
     SweptKeys,
 )
 from boxsched.store.rows import json_text
+from boxsched.store.steps import servers
+from boxsched.store.steps.commands import tell, tell_about
 
 _SQL = load("submission.sql")
 
@@ -40,19 +42,6 @@ class _Known(NamedTuple):
 
 _known = mapper(_Known, _SQL["known_keys"].returns, project_deleted=bool)
 _Expected = Mapping[tuple[ProjectId, str], float]
-
-
-def tell(shard: int, commands: Sequence[tuple[str, bytes]]) -> Call:
-    """Put commands into a shard's inbox."""
-    return _SQL["insert_commands"].rows(
-        [(shard, kind, payload.decode(), None) for kind, payload in commands]
-    )
-
-
-def tell_of(command: inbox.Command, workload: WorkloadId) -> Call:
-    """Put a command about a workload into its shard's inbox."""
-    kind, payload = inbox.written(command)
-    return _SQL["tell_of_workload"](kind=kind, payload=payload.decode(), workload=workload)
 
 
 def ask(shard: int, commands: Sequence[tuple[str, bytes]]) -> Steps[None]:
@@ -89,7 +78,7 @@ def ask_once(
     if before is not None:
         return before
     yield _SQL["insert_keys"].rows([(key.scope, key.key, key.body_sha256, workload, number)])
-    yield tell_of(command, workload)
+    yield tell_about(command, workload)
     return Submitted(workload, number, repeated=False)
 
 
@@ -113,7 +102,11 @@ def submit(group: Sequence[NewWorkload]) -> Steps[list[SubmitOutcome]]:
         key = group[index].idempotency
         if key is not None and (key.scope, key.key) in former:
             yield _SQL["drop_key"](scope=key.scope, key=key.key)
+    group = yield from servers.with_rollbacks(group)
     yield from _insert([(group[index], done) for index, done in submitted.items()], shards)
+    for index, done in submitted.items():
+        if group[index].rollback:
+            yield from servers.hold_after_rollback(group[index], done.number)
     outcomes: dict[int, SubmitOutcome] = {
         index: submitted.get(index, ProjectChanged()) for index in fresh
     }

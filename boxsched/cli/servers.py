@@ -1,0 +1,53 @@
+"""``boxsched servers``: what is live where."""
+
+import click
+
+from boxsched.cli.clean import plain
+from boxsched.cli.connection import Service, with_service
+from boxsched.cli.output import ago, as_json_option, now, print_json, print_table, standing
+from boxsched.client import Client, Server, Workload
+
+
+@click.command()
+@click.argument("project")
+@as_json_option
+@with_service
+def servers(project: str, as_json: bool, service: Service) -> None:
+    """Show what is live on a project's servers, since when, and what waits for them.
+
+    \b
+    Example:  boxsched servers web
+    """
+    if as_json:
+        print_json(service.call(lambda client: client.json("projects", project, "servers")))
+        return
+
+    async def work(client: Client) -> list[tuple[str, ...]]:
+        return [await _row(client, one) for one in await client.servers(project)]
+
+    rows = service.call(work)
+    names = ("server", "live", "since", "by", "last deploy", "waiting", "paused")
+    print_table(names, rows, "the project has no servers")
+
+
+async def _row(client: Client, one: Server) -> tuple[str, ...]:
+    live, last = one.live, one.last
+    paused = "" if one.paused is None else f"{one.paused.name}: {one.paused.note}"
+    return (
+        one.name,
+        "" if live is None else await _what(client, live),
+        "" if live is None or live.finished_at is None else ago(live.finished_at, now()),
+        "" if live is None else (live.author or ""),
+        "" if last is None else f"#{last.number} {standing(last.state, last.result)}",
+        ", ".join(f"#{each.number}" for each in one.waiting),
+        plain(paused),
+    )
+
+
+async def _what(client: Client, live: Workload) -> str:
+    """The build that is live, else the commit or branch of its deploy."""
+    if live.build is not None:
+        build = await client.workload(live.build)
+        back = " (rollback)" if live.rollback else ""
+        return f"build #{build.number}{back}"
+    return (live.commit or "")[:12] or live.branch or f"deploy #{live.number}"

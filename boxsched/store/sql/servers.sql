@@ -1,0 +1,63 @@
+-- name: due
+-- Builds that passed and the servers that they are due on, oldest first.
+-- returns: build, server
+SELECT build, server FROM deploy_due ORDER BY build, server LIMIT :limit;
+
+-- name: drop_due
+-- The build was deployed to the server, or is not to be.
+-- returns: nothing
+DELETE FROM deploy_due WHERE build = :build AND server = :server;
+
+-- name: newer_there
+-- A row if a build of the branch that is newer than this one is live on the server, or its deploy is
+-- unfinished.
+-- returns: one
+SELECT 1
+  FROM workload AS deploy
+  JOIN workload AS build ON build.id = deploy.build
+ WHERE deploy.project = :project AND deploy.server = :server AND deploy.finished_at IS NULL
+   AND build.branch = :branch AND build.number > :number
+UNION ALL
+SELECT 1
+  FROM server_live
+  JOIN workload AS deploy ON deploy.id = server_live.workload
+  JOIN workload AS build ON build.id = deploy.build
+ WHERE server_live.project = :project AND server_live.server = :server
+   AND build.branch = :branch AND build.number > :number
+LIMIT 1;
+
+-- name: live_builds
+-- The numbers of deploy and build that are live on these servers; no row without a build.
+-- returns: project, server, deploy, build
+WITH v(project, server) AS (VALUES (:project, :server))
+SELECT server_live.project, server_live.server, deploy.number AS deploy,
+       build.number AS build
+  FROM v
+  JOIN server_live ON server_live.project = v.project AND server_live.server = v.server
+  JOIN workload AS deploy ON deploy.id = server_live.workload
+  JOIN workload AS build ON build.id = deploy.build;
+
+-- name: number_of_build
+-- The numbers of these builds.
+-- returns: id, number
+WITH v(id) AS (VALUES (:id))
+SELECT workload.id, workload.number FROM v JOIN workload ON workload.id = v.id;
+
+-- name: live
+-- What is live on the servers of a project.
+-- returns: server, workload
+SELECT server, workload FROM server_live WHERE project = :project;
+
+-- name: latest
+-- The last deploy to a server that began.
+-- returns: workload
+SELECT id AS workload FROM workload
+ WHERE project = :project AND server = :server AND started_at IS NOT NULL
+ ORDER BY id DESC LIMIT 1;
+
+-- name: waiting
+-- The deploys of a project that have not begun, oldest first.
+-- returns: server, workload
+SELECT server, id AS workload FROM workload
+ WHERE project = :project AND finished_at IS NULL AND kind = 'deploy' AND started_at IS NULL
+ ORDER BY id LIMIT :limit;

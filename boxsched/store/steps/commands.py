@@ -1,0 +1,22 @@
+"""Commands for a shard's leader: each is put into the inbox, in the caller's transaction."""
+
+from collections.abc import Sequence
+
+from boxsched.model import WorkloadId
+from boxsched.protocol import inbox
+from boxsched.store.blocks import Call, load
+
+_SQL = load("submission.sql")
+
+
+def tell(shard: int, commands: Sequence[tuple[str, bytes]]) -> Call:
+    """Put commands into a shard's inbox."""
+    return _SQL["insert_commands"].rows(
+        [(shard, kind, payload.decode(), None) for kind, payload in commands]
+    )
+
+
+def tell_about(command: inbox.Command, workload: WorkloadId) -> Call:
+    """Put a command about a workload into its shard's inbox."""
+    kind, payload = inbox.written(command)
+    return _SQL["tell_of_workload"](kind=kind, payload=payload.decode(), workload=workload)

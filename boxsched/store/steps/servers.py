@@ -1,0 +1,83 @@
+"""Servers: what is live, what waits, and which passed builds are due on them."""
+
+from collections.abc import Sequence
+
+import attrs
+
+from boxsched.model import ProjectId, WorkloadId
+from boxsched.protocol.batches import DeployDue
+from boxsched.protocol.shards import Pause
+from boxsched.store.blocks import Steps, load
+from boxsched.store.records import NewWorkload, ServerState
+from boxsched.store.steps import pauses
+
+_SQL = load("servers.sql")
+
+WAITING_AT_MOST = 500
+
+
+def deploys_due(limit: int) -> Steps[list[DeployDue]]:
+    found = yield _SQL["due"](limit=limit)
+    return [DeployDue(WorkloadId(build), server) for build, server in found]
+
+
+def drop_due(due: DeployDue) -> Steps[None]:
+    yield _SQL["drop_due"](build=due.build, server=due.server)
+
+
+def newer_there(project: ProjectId, server: str, branch: str, number: int) -> Steps[bool]:
+    found = yield _SQL["newer_there"](project=project, server=server, branch=branch, number=number)
+    return bool(found)
+
+
+def servers(project: ProjectId, names: Sequence[str]) -> Steps[dict[str, ServerState]]:
+    live: dict[str, WorkloadId] = dict((yield _SQL["live"](project=project)))
+    waiting: dict[str, list[WorkloadId]] = {}
+    for server, workload in (yield _SQL["waiting"](project=project, limit=WAITING_AT_MOST)):
+        waiting.setdefault(server, []).append(WorkloadId(workload))
+    found = {}
+    for name in names:
+        latest = yield _SQL["latest"](project=project, server=name)
+        found[name] = ServerState(
+            live=live.get(name),
+            last=latest[0][0] if latest else None,
+            waiting=tuple(waiting.get(name, ())),
+        )
+    return found
+
+
+def with_rollbacks(group: Sequence[NewWorkload]) -> Steps[list[NewWorkload]]:
+    """Mark the deploys that people ask for of a build that is older than what is live."""
+    asked = {(new.project, new.server) for new in group if _may_be_rollback(new)}
+    if not asked:
+        return list(group)
+    live = {
+        (project, server): build
+        for project, server, _, build in (yield _SQL["live_builds"].rows(sorted(asked)))
+    }
+    builds = sorted({new.build for new in group if _may_be_rollback(new) and new.build})
+    numbers: dict[WorkloadId | None, int] = dict(
+        (yield _SQL["number_of_build"].rows([(build,) for build in builds]))
+    )
+    return [
+        attrs.evolve(new, rollback=True)
+        if _may_be_rollback(new)
+        and numbers.get(new.build, 0) < live.get((new.project, new.server), 0)
+        else new
+        for new in group
+    ]
+
+
+def hold_after_rollback(new: NewWorkload, number: int) -> Steps[None]:
+    """Automatic deploys to the server wait until someone resumes them."""
+    assert new.server is not None
+    pause = Pause(
+        f"rollback-{new.server}", new.project, None, new.server, automatic=True,
+        note=f"deploy #{number} went back to an older build", by=new.asked_by or "rollback",
+        since=new.created_at, until=None,
+    )  # fmt: skip
+    yield from pauses.hold_after_rollback(pause)
+
+
+def _may_be_rollback(new: NewWorkload) -> bool:
+    return new.server is not None and new.build is not None and not new.automatic

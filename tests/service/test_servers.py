@@ -1,0 +1,174 @@
+"""Automatic deploys, rollbacks, guarded servers, and what is live where."""
+
+import asyncio
+import json
+from typing import Any
+
+from boxsched.api.submitting.known_projects import KnownProjects
+from boxsched.automation.deploys import AutomaticDeploys
+from boxsched.protocol.batches import DeployDue
+from tests.service.house import API, House, job
+from tests.service.test_set_aside import boxsched
+
+
+def server(**settings: Any) -> dict[str, Any]:
+    return {"jobs": [job("go")], "strategy": "automatic", "branch": "main", **settings}
+
+
+async def project(house: House, **settings: Any) -> None:
+    settings.setdefault("servers", {"production": server()})
+    assert (await house.project(**settings)).status in (200, 201)
+
+
+async def passed(house: House, **asked: Any) -> Any:
+    made = await house.build(**asked)
+    return await house.until(made["id"], result="passed")
+
+
+async def deploys(house: House, count: int, **wanted: Any) -> list[dict[str, Any]]:
+    """The deploys, oldest first, once there are so many and each is as wanted."""
+    found: list[dict[str, Any]] = []
+
+    def all_so() -> bool:
+        return len(found) == count and all(
+            one[name] == value for one in found for name, value in wanted.items()
+        )
+
+    async with asyncio.timeout(30), house.node.feed.subscribe(None) as events:
+        while True:
+            found = (await house.get("/workloads?kind=deploy"))["workloads"][::-1]
+            if all_so():
+                return found
+            async for _ in events:
+                break
+
+
+async def the_server(house: House, name: str = "production") -> Any:
+    listed = (await house.get("/projects/web/servers"))["servers"]
+    return next(one for one in listed if one["name"] == name)
+
+
+async def test_a_passed_build_of_its_branch_is_deployed(house: House) -> None:
+    await project(house)
+    build = await passed(house, message="fix")
+    await passed(house, branch="other")
+    (deploy,) = await deploys(house, 1, result="passed")
+    assert (deploy["build"], deploy["automatic"], deploy["rollback"]) == (build["id"], True, False)
+    assert (deploy["message"], deploy["server"]) == ("fix", "production")
+    shown = await the_server(house)
+    assert (shown["live"]["id"], shown["last"]["id"]) == (deploy["id"], deploy["id"])
+    assert (shown["strategy"], shown["waiting"], shown["paused"]) == ("automatic", [], None)
+
+
+async def test_a_failed_build_is_not(waiting: House) -> None:
+    await project(waiting)
+    made = await waiting.build()
+    assert (await waiting.call("POST", f"{API}/workloads/{made['id']}/stop")).status == 202
+    await waiting.finished(made["id"])
+    assert await waiting.node.store.deploys_due(10) == []
+
+
+async def test_a_server_without_a_branch_follows_the_default_branch(house: House) -> None:
+    await project(house, default_branch="trunk", servers={"p": server(branch=None)})
+    await passed(house, branch="main")
+    build = await passed(house, branch="trunk")
+    (deploy,) = await deploys(house, 1, result="passed")
+    assert deploy["build"] == build["id"]
+
+
+async def test_no_older_build_goes_over_a_newer_one_by_itself(house: House) -> None:
+    """Noted for both, as where a node died; the newer one is deployed first here."""
+    await project(house, servers={"production": server(strategy="manual")})
+    older, newer = await passed(house), await passed(house)
+    await house.deploy("production", build=newer["id"])
+    await deploys(house, 1, result="passed")
+    await project(house)
+    chore = AutomaticDeploys(house.node, KnownProjects(house.node.store))
+    due = DeployDue(int(older["id"][1:]), "production")  # type: ignore[arg-type]
+    await chore._deploy(due)
+    assert len((await house.get("/workloads?kind=deploy"))["workloads"]) == 1
+
+
+async def test_the_same_note_twice_makes_one_deploy(house: House) -> None:
+    await project(house)
+    build = await passed(house)
+    await deploys(house, 1, result="passed")
+    chore = AutomaticDeploys(house.node, KnownProjects(house.node.store))
+    for _ in range(2):
+        await chore._deploy(DeployDue(int(build["id"][1:]), "production"))  # type: ignore[arg-type]
+    assert len((await house.get("/workloads?kind=deploy"))["workloads"]) == 1
+    assert await house.node.store.deploys_due(10) == []
+
+
+async def test_a_rollback_is_marked_and_holds_automatic_deploys(house: House) -> None:
+    await project(house)
+    first, _second = await passed(house), await passed(house)
+    await deploys(house, 2, result="passed")
+    back = await house.deploy("production", build=first["id"])
+    assert (await house.finished(back["id"]))["rollback"] is True
+    (pause,) = (await house.get("/pauses"))["pauses"]
+    assert (pause["name"], pause["server"], pause["automatic"], pause["by"]) == (
+        "rollback-production", "production", True, "admin",
+    )  # fmt: skip
+    assert pause["note"] == f"deploy #{back['number']} went back to an older build"
+    shown = await the_server(house)
+    assert (shown["live"]["id"], shown["paused"]["name"]) == (back["id"], "rollback-production")
+    third = await passed(house)
+    held = (await deploys(house, 4))[-1]
+    assert (held["build"], held["automatic"]) == (third["id"], True)
+    held = await house.until(held["id"], state="queued")
+    assert [one["id"] for one in (await the_server(house))["waiting"]] == [held["id"]]
+    assert (await house.call("DELETE", f"{API}/pauses/rollback-production")).status == 204
+    assert (await house.finished(held["id"]))["result"] == "passed"
+
+
+async def test_the_command_line_shows_what_is_live(house: House) -> None:
+    await project(house)
+    first, _ = await passed(house, author="Ann"), await passed(house)
+    await deploys(house, 2, result="passed")
+    back = await house.deploy("production", build=first["id"])
+    await house.finished(back["id"])
+    header, row = (await boxsched(house, "servers", "web")).stdout.splitlines()
+    assert header.split()[:4] == ["SERVER", "LIVE", "SINCE", "BY"]
+    assert row.split()[:4] == ["production", "build", "#1", "(rollback)"]
+    assert "Ann" in row and "rollback-production" in row
+    shown = json.loads((await boxsched(house, "servers", "web", "--json")).stdout)
+    assert shown == await house.get("/projects/web/servers")
+
+
+async def test_two_projects_with_servers_of_one_name_roll_back_apart(house: House) -> None:
+    for name in ("web", "app"):
+        await house.project(name, servers={"production": server(strategy="manual")})
+        builds = []
+        for _ in range(2):
+            made = await house.build(name)
+            builds.append(await house.until(made["id"], result="passed"))
+        for build in reversed(builds):
+            made = await house.deploy("production", name, build=build["id"])
+            await house.until(made["id"], result="passed")
+    pauses = (await house.get("/pauses"))["pauses"]
+    assert [one["project"] for one in pauses] == ["web", "app"]
+    assert pauses[0]["name"] == "rollback-production"
+
+
+async def test_a_guarded_server_takes_only_its_branch(house: House) -> None:
+    await project(house, servers={"production": server(strategy="manual", guard=True)})
+    other, mine = await passed(house, branch="other"), await passed(house)
+    path = f"{API}/projects/web/deploys"
+    for asked in ({"build": other["id"]}, {}):
+        answer = await house.call("POST", path, {"server": "production", **asked})
+        assert (answer.status, answer.error["field"]) == (422, "build")
+    assert (await house.deploy("production", build=mine["id"]))["build"] == mine["id"]
+
+
+async def test_the_newest_automatic_deploy_waits_alone(house: House) -> None:
+    await project(house, servers={"production": server(queue="newest")})
+    body = {"note": "x", "project": "web", "server": "production", "automatic": True}
+    assert (await house.call("PUT", f"{API}/pauses/hold", body)).status == 201
+    for _ in range(3):
+        await passed(house)
+    found = await deploys(house, 3)
+    await house.until(found[1]["id"], result="canceled")
+    assert "(queue: newest)" in (await house.look(found[1]["id"]))["reason"]
+    assert (await house.call("DELETE", f"{API}/pauses/hold")).status == 204
+    assert (await house.finished(found[2]["id"]))["result"] == "passed"
