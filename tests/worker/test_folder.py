@@ -151,3 +151,16 @@ def test_a_new_file_replaces_a_link_in_its_place(tmp_path: Path) -> None:
     files.write_record(at(tmp_path), RECORD)
     assert (tmp_path / "precious").read_text() == "kept"
     assert files.read_record(at(tmp_path)) == RECORD
+
+
+def test_the_shelves_leave_no_descriptor_open(tmp_path: Path) -> None:
+    site = at(tmp_path)
+    before = sorted(os.listdir("/proc/self/fd"))
+    for name in ("w1-1-1", "w1-2-1", "w1-3-1"):
+        (tmp_path / name).mkdir()
+        remains.set_aside(site, name, "quarantine")
+    remains.keep_newest(site, "quarantine", "trash", kept=1)
+    assert remains.empty(site, "trash") == []
+    assert len(list((tmp_path / "quarantine").iterdir())) == 1
+    assert sorted(os.listdir("/proc/self/fd")) == before
+    os.close(site)

@@ -100,6 +100,7 @@ async def test_a_job_that_kills_its_supervisor_and_escapes_is_lost_whole(
     kill = "supervisor=$PPID; echo killing; kill -KILL $supervisor; sleep 300"
     finished = await site.run(escape, leave, FORGED, kill)
     assert (finished.result, finished.reason) == (Result.FAILED, LOST)
+    assert not finished.lost, "its commands ran: it gets no other attempt"
     assert not alive(pid_in(pid)), "it was found, though it looked like no job's"
 
 

@@ -273,6 +273,7 @@ async def test_what_is_dropped_is_ended_and_its_output_kept(
     await site.said(1, b"ready")
     await site.said(2, b"ready")
     assert set(site.agent.holds) == {(job(1), 1), (job(2), 2)}
+    site.agent._driver.__dict__["_stop_grace"] = 3_600.0  # a dropped job has none
     site.agent.drop([(job(1), 1), (job(2), 999), (job(3), 3)])
     await site.end(1)
     assert not alive(pid_in(tmp_path / "pid"))

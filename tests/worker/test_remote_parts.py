@@ -1,6 +1,9 @@
 """The parts of a worker of its own that need no node."""
 
+import random
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import attrs
 import pytest
@@ -15,6 +18,7 @@ from boxsched.worker.agent.site import FolderInUse
 from boxsched.worker.remote import identity as keeping
 from boxsched.worker.remote.pace import Pace
 from boxsched.worker.remote.saying import chunks_in_sentences, reports_in_sentences
+from boxsched.worker.remote.worker import RemoteWorker
 from boxsched.worker.supervisor import folder as files
 from boxsched.worker.supervisor.folder import Ended, Running
 from boxsched.worker.supervisor.safe_files import Damaged
@@ -28,6 +32,19 @@ def test_a_short_lease_is_beaten_for_more_often() -> None:
     quick = Pace().of(2.0)
     assert 3 * quick.beat < 2.0
     assert attrs.evolve(quick, beat=Pace().beat) == Pace()
+
+
+# --- The worker's problem -------------------------------------------------------------------
+
+
+def test_a_worker_says_its_agents_problem_as_one_short_line() -> None:
+    nothing: Any = None
+    worker = RemoteWorker(nothing, nothing, connected=nothing, chance=random.Random(1), pace=Pace())
+    assert worker.problem is None, "it has no agent yet"
+    worker.__dict__["_agent"] = agent = SimpleNamespace(problem=None)
+    assert worker.problem is None
+    agent.problem = "no\nroom " + "x" * 500
+    assert worker.problem == "no?room " + "x" * 192
 
 
 # --- What is said ---------------------------------------------------------------------------

@@ -22,9 +22,9 @@ from boxsched.worker.agent.place import Place
 from boxsched.worker.agent.plan import Worksite, attempt_name, plan
 from boxsched.worker.agent.preparing import make_attempt
 from boxsched.worker.agent.site import KEPT_QUARANTINED, FolderInUse, adopt_all, boot_id
-from boxsched.worker.supervisor import containment, safe_files
+from boxsched.worker.supervisor import containment, safe_files, supervisor
 from boxsched.worker.supervisor import folder as files
-from boxsched.worker.supervisor.folder import Started
+from boxsched.worker.supervisor.folder import Record, Started
 from tests.worker.site import Site, alive, assigned, at, eventually, job, pid_in
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -402,12 +402,29 @@ async def test_a_new_token_takes_no_folder_whose_end_is_not_known_yet(
     assert site.agent.holds == ((old.job, 1),), "until its end is known"
     new = attrs.evolve(old, lease_token=9)
     await site.agent.reconcile([new])
-    assert (
-        safe_files.exists(attempt.place.at, files.RESULT)
-        and (site.folder / "w1-1-1/result").exists()
-    )
+    assert safe_files.exists(attempt.place.at, files.RESULT)
+    assert (site.folder / "w1-1-1/result").exists()
     site.store.away = None
     await site.store.until(lambda: ends(site)[-1:] == [(9, Result.PASSED)])
+    assert ends(site) == [(1, Result.PASSED), (9, Result.PASSED)]
+
+
+async def test_another_attempt_begins_before_the_end_of_the_first_is_stored(
+    site: Site, tmp_path: Path
+) -> None:
+    old = assigned(1, f"until [ -e {tmp_path}/gate ]; do sleep 0.01; done")
+    await site.agent.reconcile([old])
+    await site.store.until(lambda: site.store.started(1))
+    site.store.away = StoreAway("away")
+    (tmp_path / "gate").touch()
+    attempt = site.agent._driver.__dict__["_attempts"][old.job, 1]
+    await eventually(lambda: attempt.ended)
+    new = attrs.evolve(old, attempt=2, lease_token=9, commands=(f"touch {tmp_path}/ran",))
+    await site.agent.reconcile([new])
+    await eventually((tmp_path / "ran").exists)
+    assert ends(site) == []
+    site.store.away = None
+    await site.store.until(lambda: len(ends(site)) == 2)
     assert ends(site) == [(1, Result.PASSED), (9, Result.PASSED)]
 
 
@@ -461,4 +478,23 @@ def test_a_process_that_has_a_dead_supervisors_pid_hears_of_no_stop(
     else:
         assert stranger.wait(60) == -signal.SIGUSR1
     attempt.close()
+    shutil.rmtree(folder)
+
+
+def test_a_supervisor_leaves_an_attempt_whose_ticket_was_taken_meanwhile(
+    make_site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It starts nothing, and its exit does not count as the end of the job."""
+    site = make_site()
+    folder = prepared(site, "true")
+    read = files.read_record
+
+    def voided(attempt: int) -> Record:
+        safe_files.rename(attempt, files.TICKET, files.VOID)
+        return read(attempt)
+
+    monkeypatch.setattr(supervisor.files, "read_record", voided)
+    assert supervisor.supervise(at(site.folder), str(site.folder), folder.name) is False
+    assert not (folder / files.STARTED).exists()
+    assert not (folder / files.RESULT).exists()
     shutil.rmtree(folder)

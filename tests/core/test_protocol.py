@@ -1,0 +1,265 @@
+"""Messages between nodes, workers and leaders: their exact form, their limits, their defaults.
+
+Nodes and workers of two versions work side by side during an upgrade. So the bytes written here
+never change: new fields come at the end and have defaults.
+"""
+
+from typing import Any
+
+import attrs
+import msgspec
+import pytest
+
+from boxsched.model import MAX_STOP_GRACE_SECONDS, Kind
+from boxsched.protocol import inbox, reasons, wire
+from boxsched.protocol.assignments import Assignment
+from boxsched.protocol.lock_keys import DEFAULT_LOCK_KEY, LockKeys, node_number
+from boxsched.protocol.timing import heartbeat_seconds
+from boxsched.states import Result
+
+STARTED = inbox.JobStarted(1, 2, 3.0)
+FINISHED = inbox.JobFinished(1, 2, 3.0, Result.PASSED, 0, None)
+HELLO = wire.Hello(1, "i", "n", ("d",), "f", "b")
+
+
+# --- Between a worker and a node ------------------------------------------------------------
+
+
+FROM_WORKER: list[tuple[wire.FromWorker, str]] = [
+    (
+        HELLO,
+        '{"type":"hello","version":1,"identity":"i","name":"n","box_types":["d"],'
+        '"fingerprint":"f","boot":"b"}',
+    ),
+    (wire.Beat(1), '{"type":"beat","number":1}'),
+    (
+        wire.Said(2, (STARTED, FINISHED)),
+        '{"type":"said","number":2,'
+        '"reports":[["started",1,2,3.0],["finished",1,2,3.0,"passed",0,null]]}',
+    ),
+    (
+        wire.Logged(3, (wire.Chunk(1, 2, 3, b"x"),)),
+        '{"type":"logged","number":3,"chunks":[[1,2,3,"eA=="]]}',
+    ),
+    (
+        wire.Found(4, 1, 2, "ab"),
+        '{"type":"found","number":4,"job":1,"lease_token":2,"commit":"ab"}',
+    ),
+]
+FROM_NODE: list[tuple[wire.FromNode, str]] = [
+    (wire.Welcome(1, "c", 9.0), '{"type":"welcome","worker":1,"cluster":"c","lost_after":9.0}'),
+    (wire.Refused("c", "m", True), '{"type":"refused","code":"c","message":"m","again":true}'),
+    (
+        wire.Level(
+            (
+                wire.Task(
+                    *(1, 2, 3, 4, 5, True, 6.0, "n", ("c",), {"A": "b"}, 7, 8, Kind.BUILD, "p"),
+                    *("b", None, None, None, None, False),
+                ),
+            )
+        ),
+        '{"type":"level","tasks":[[1,2,3,4,5,true,6.0,"n",["c"],{"A":"b"},7,8,"build","p","b",'
+        "null,null,null,null,false]]}",
+    ),
+    (wire.Ack(4), '{"type":"ack","number":4}'),
+    (wire.Leave(), '{"type":"leave"}'),
+]
+
+
+@pytest.mark.parametrize(("message", "text"), FROM_WORKER)
+def test_a_node_reads_the_messages_of_the_first_version(
+    message: wire.FromWorker, text: str
+) -> None:
+    assert wire.from_worker.decode(text) == message
+    assert wire.from_worker.decode(wire.encode(message)) == message
+
+
+@pytest.mark.parametrize(("message", "text"), FROM_NODE)
+def test_a_worker_reads_the_messages_of_the_first_version(
+    message: wire.FromNode, text: str
+) -> None:
+    assert wire.from_node.decode(text) == message
+    assert wire.from_node.decode(wire.encode(message)) == message
+
+
+def test_what_an_earlier_version_leaves_out_changes_nothing() -> None:
+    """Each default is the behaviour before the field existed."""
+    assert (HELLO.holds, HELLO.problem, HELLO.stop_grace) == ((), None, None)
+    assert wire.Welcome(1, "c", 9.0).fixes_commits is False
+    assert wire.Ack(1) == wire.Ack(1, (), None)
+    assert (FINISHED.lost, FINISHED.seconds, FINISHED.not_begun) == (False, None, False)
+    assert FINISHED.commit is None
+    (task,) = FROM_NODE[2][0].tasks  # type: ignore[union-attr]
+    assert (task.stop_reason, task.show_commands) == (None, True)
+
+
+def test_the_version_that_both_sides_compare() -> None:
+    assert wire.fingerprint() == "boxsched-worker/1"
+    assert wire.PATH == "/api/v1/worker"
+
+
+def test_a_task_has_the_fields_of_an_assignment_in_their_order() -> None:
+    assert wire.Task.__struct_fields__ == tuple(each.name for each in attrs.fields(Assignment))
+
+
+ACCEPTED: list[dict[str, Any]] = [
+    {"name": "n" * 255},
+    {"identity": "ü-1"},
+    {"box_types": ("d",) * 10_000},
+    {"problem": "p" * 200},
+    {"stop_grace": 0.0},
+    {"stop_grace": float(MAX_STOP_GRACE_SECONDS)},
+]
+REJECTED: list[dict[str, Any]] = [
+    {"name": "n" * 256},
+    {"name": ""},
+    {"name": "a\n"},
+    {"identity": "a\x00"},
+    {"name": "a\u202eb"},
+    {"name": "a\U000e0041"},
+    {"box_types": ()},
+    {"box_types": ("d",) * 10_001},
+    {"box_types": ("",)},
+    {"problem": "p" * 201},
+    {"problem": ""},
+    {"problem": "two\nlines"},
+    {"stop_grace": -0.1},
+    {"stop_grace": MAX_STOP_GRACE_SECONDS + 1.0},
+]
+
+
+def hello(changes: dict[str, Any]) -> bytes:
+    return wire.encode(msgspec.structs.replace(HELLO, **changes))
+
+
+@pytest.mark.parametrize("changes", ACCEPTED, ids=range(len(ACCEPTED)))
+def test_a_hello_within_the_limits(changes: dict[str, Any]) -> None:
+    read = wire.from_worker.decode(hello(changes))
+    assert read == msgspec.structs.replace(HELLO, **changes)
+
+
+@pytest.mark.parametrize("changes", REJECTED, ids=range(len(REJECTED)))
+def test_a_hello_beyond_a_limit_names_the_field(changes: dict[str, Any]) -> None:
+    (field,) = changes
+    with pytest.raises(msgspec.ValidationError, match=rf"\$\.{field}"):
+        wire.from_worker.decode(hello(changes))
+
+
+@pytest.mark.parametrize(
+    ("full", "field"),
+    [
+        (wire.Said(1, (STARTED,) * 20_000), "reports"),
+        (wire.Logged(1, (wire.Chunk(1, 2, 3, b""),) * 64), "chunks"),
+    ],
+)
+def test_one_message_has_a_limited_number_of_entries(
+    full: wire.Said | wire.Logged, field: str
+) -> None:
+    assert wire.from_worker.decode(wire.encode(full)) == full
+    entries = getattr(full, field)
+    more = msgspec.structs.replace(full, **{field: (*entries, entries[0])})
+    with pytest.raises(msgspec.ValidationError, match=rf"\$\.{field}"):
+        wire.from_worker.decode(wire.encode(more))
+
+
+# --- Commands for the leader ----------------------------------------------------------------
+
+
+COMMANDS: list[tuple[str, inbox.Command, bytes]] = [
+    (
+        "submit",
+        inbox.Submit(
+            *(1, 2, 3, "build", "b", None, None, None, None, None, 0, 1.0, "none", True),
+            (inbox.SubmitJob("j", "d", 1.0, 2.0),),
+        ),
+        b'[1,2,3,"build","b",null,null,null,null,null,0,1.0,"none",true,[["j","d",1.0,2.0]]]',
+    ),
+    ("stop", inbox.Stop(1, "a"), b'[1,"a"]'),
+    (
+        "resolve",
+        inbox.Resolve(1, 2, inbox.Resolution.AGAIN, "a", "n"),
+        b'[1,2,"again","a","n"]',
+    ),
+    ("project", inbox.ProjectSet(1, "p", 5), b'[1,"p",5]'),
+    ("boxes", inbox.BoxesSet(1, ((2, 3, "d"),)), b'[1,[[2,3,"d"]]]'),
+    ("worker_forgotten", inbox.WorkerForgotten(1, 2, "a"), b'[1,2,"a"]'),
+    ("reports", inbox.Reports(1, (STARTED,)), b'[1,[["started",1,2,3.0]]]'),
+    ("commit", inbox.CommitFixed(1, "ab"), b'[1,"ab"]'),
+    ("reload", inbox.Reload(), b"[]"),
+]
+
+
+@pytest.mark.parametrize(("kind", "command", "payload"), COMMANDS)
+def test_a_leader_reads_the_commands_of_an_earlier_version(
+    kind: str, command: inbox.Command, payload: bytes
+) -> None:
+    assert inbox.read(kind, payload) == command
+    written = inbox.written(command)
+    assert written[0] == kind
+    assert written[1].startswith(payload[:-1]), "new fields come at the end"
+    assert inbox.read(*written) == command
+
+
+def test_what_an_earlier_command_leaves_out_changes_nothing() -> None:
+    submit = COMMANDS[0][1]
+    assert isinstance(submit, inbox.Submit)
+    assert (submit.spare_after, submit.automatic, submit.queue) == (None, False, "all")
+    assert inbox.ProjectSet(1, "p", 5).deleted is False
+    boxes = inbox.BoxesSet(1, ())
+    assert (boxes.node, boxes.connection, boxes.problem) == ("", 0, None)
+
+
+@pytest.mark.parametrize("command", [*inbox.KINDS.values(), inbox.SubmitJob])
+def test_every_command_is_written_as_an_array(command: type[msgspec.Struct]) -> None:
+    assert command.__struct_config__.array_like
+    assert command.__struct_config__.frozen
+
+
+def test_a_command_that_cannot_be_read_is_refused() -> None:
+    with pytest.raises(KeyError):
+        inbox.read("another", b"[]")
+    with pytest.raises(msgspec.DecodeError):
+        inbox.read("stop", b"[1]")
+    with pytest.raises(msgspec.DecodeError):
+        inbox.read("resolve", b'[1,2,"perhaps","a","n"]')
+
+
+# --- Lock keys, reasons, timing -------------------------------------------------------------
+
+
+def test_the_keys_of_locks_never_change() -> None:
+    """Nodes of two versions keep one another from leading a shard only with the same keys."""
+    assert LockKeys.of(DEFAULT_LOCK_KEY, "4f9c") == LockKeys(
+        shards=1115738535,
+        nodes=222912516,
+        clusters=1606444209,
+        cluster=580628425,
+        lock_keys=768720879,
+        lock_key=463583738,
+    )
+    assert node_number("node-1") == 1699850684
+
+
+def test_reasons_of_jobs_that_wait_for_another_attempt() -> None:
+    not_begun = reasons.not_begun("w", "disk full")
+    assert not_begun == "worker w could not begin it: disk full; waits for another try"
+    assert reasons.without_wait(not_begun) == "worker w could not begin it: disk full"
+    assert reasons.without_wait(None) == ""
+    of_each = {
+        reason: (reasons.waits_again(reason), reasons.is_not_begun(reason))
+        for reason in (not_begun, reasons.ENDED_LOST, reasons.AGAIN, reasons.LOST, None)
+    }
+    assert of_each == {
+        not_begun: (True, True),
+        reasons.ENDED_LOST: (True, False),
+        reasons.AGAIN: (True, False),
+        reasons.LOST: (False, False),
+        None: (False, False),
+    }
+
+
+@pytest.mark.parametrize(("lost_after", "seconds"), [(120.0, 5.0), (20.0, 5.0), (2.0, 0.5)])
+def test_four_heartbeats_fit_into_the_time_after_which_a_worker_is_lost(
+    lost_after: float, seconds: float
+) -> None:
+    assert heartbeat_seconds(lost_after) == seconds
