@@ -1,0 +1,159 @@
+"""Which addresses a request may reach: public ones, and hosts that the operator allowed.
+
+A host name is resolved once, for the connection that is made, and the address that the socket
+connects to is what is checked. A name that resolves to another address a moment later, or an
+address written in an unusual way (decimal, octal), gets past nothing.
+"""
+
+import asyncio
+import ipaddress
+import socket
+from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
+
+from boxsched.errors import BoxschedError
+
+TOTAL_SECONDS = 5.0  # of one request, from the name's resolution to the answer's end
+RESOLVING_AT_ONCE = 8
+CONNECTIONS = 64
+REFUSED = (
+    "its host has a private, local or otherwise reserved address: if requests may go there, start "
+    "every node with --allow-outgoing {host}"
+)
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Lookup = Callable[..., list[tuple[Any, ...]]]
+
+# Beside what ``is_global`` excludes: it differs between versions of Python.
+_NETWORKS = tuple(
+    ipaddress.ip_network(text)
+    for text in (
+        "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16",
+        "172.16.0.0/12", "192.0.0.0/24", "192.0.2.0/24", "192.88.99.0/24", "192.168.0.0/16",
+        "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4",
+        "168.63.129.16/32",  # a cloud's own services, under a public address
+        "::/96", "64:ff9b:1::/48", "100::/64", "2001::/23", "2001:db8::/32", "3fff::/20",
+        "5f00::/16", "fc00::/7", "fe80::/10", "fec0::/10", "ff00::/8",
+    )
+)  # fmt: skip
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+
+
+class AddressRefused(BoxschedError):
+    """The address is not one that requests may go to: the operator has to allow the host."""
+
+    code, status = "address_refused", 422
+
+
+def is_public(address: Address) -> bool:
+    """Whether a request may go there without the operator's leave.
+
+    An IPv6 address that stands for an IPv4 address is as that one is.
+    """
+    if isinstance(address, ipaddress.IPv6Address):
+        inner = _embedded(address)
+        if inner is not None:
+            return is_public(inner)
+    if address.is_multicast or address.is_unspecified or address.is_reserved:
+        return False
+    return address.is_global and not any(
+        address in network for network in _NETWORKS if network.version == address.version
+    )
+
+
+def _embedded(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    if address in _NAT64:
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.ipv4_mapped or address.sixtofour
+
+
+def canonical_host(text: str) -> str:
+    """A host as it is compared: lower case, without the last dot; an address in its usual form."""
+    host = text.strip().lower().rstrip(".").removeprefix("[").removesuffix("]")
+    try:
+        return str(ipaddress.ip_address(host))
+    except ValueError:
+        return host
+
+
+class _Resolver(AbstractResolver):
+    """Looks names up in threads of its own: one that hangs holds up nothing but requests."""
+
+    def __init__(self, lookup: Lookup) -> None:
+        self._lookup = lookup
+        self._threads = ThreadPoolExecutor(RESOLVING_AT_ONCE, "outgoing-names")
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        loop = asyncio.get_running_loop()
+        found = await loop.run_in_executor(
+            self._threads, lambda: self._lookup(host, port, family, socket.SOCK_STREAM)
+        )
+        return [
+            ResolveResult(
+                hostname=host,
+                host=address[0],
+                port=port,
+                family=family,
+                proto=proto,
+                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
+            )
+            for family, _, proto, _, address in found
+        ]
+
+    async def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+class Guard:
+    """Connections for requests: one pool for hosts that were allowed, one for all others."""
+
+    def __init__(self, allowed: Collection[str], lookup: Lookup = socket.getaddrinfo) -> None:
+        self._allowed = {canonical_host(host) for host in allowed}
+        self._resolver = _Resolver(lookup)
+        self._public = self._session(_public_socket)
+        self._any = self._session(None)
+
+    def session(self, url: URL) -> aiohttp.ClientSession:
+        """The session that a request to this URL has to use.
+
+        A connection that it refuses raises AddressRefused.
+        """
+        host = canonical_host(url.host or "")
+        return self._any if host in self._allowed else self._public
+
+    async def close(self) -> None:
+        await self._public.close()
+        await self._any.close()
+        await self._resolver.close()
+
+    def _session(self, factory: Any) -> aiohttp.ClientSession:
+        connector = aiohttp.TCPConnector(
+            resolver=self._resolver,
+            use_dns_cache=False,
+            limit=CONNECTIONS,
+            happy_eyeballs_delay=None,  # one after another: a refusal ends the request
+            socket_factory=factory,
+        )
+        return aiohttp.ClientSession(
+            connector=connector,
+            timeout=aiohttp.ClientTimeout(total=TOTAL_SECONDS),
+            trust_env=False,  # no proxies of the environment
+            auto_decompress=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+
+
+def _public_socket(info: tuple[Any, ...]) -> socket.socket:
+    """A socket for the address that is connected to next."""
+    family, kind, protocol, _, address = info
+    text = str(address[0]).partition("%")[0]
+    if not is_public(ipaddress.ip_address(text)):
+        raise AddressRefused("the address is not public")
+    return socket.socket(family, kind, protocol)

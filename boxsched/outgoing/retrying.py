@@ -1,0 +1,35 @@
+"""When a delivery that failed is tried again."""
+
+import datetime
+import email.utils
+
+from boxsched.backoff import Backoff
+
+FIRST_SECONDS, LONGEST_SECONDS = 5.0, 3_600.0
+GIVEN_UP_SECONDS = 86_400.0  # after the change, or after an operator sent it again
+
+
+def pause_after(failures: int, chance: float) -> float:
+    """Seconds before the next try; ``chance`` is from 0 to 1: half to one and a half times."""
+    backoff = Backoff(FIRST_SECONDS, LONGEST_SECONDS)
+    pause = FIRST_SECONDS
+    for _ in range(min(failures, 20)):
+        pause = backoff.next()
+    return pause * (0.5 + chance)
+
+
+def retry_after(text: str | None, now: float) -> float:
+    """Seconds that a ``Retry-After`` asks for (a number or a date); 0.0 without one, a day at
+    most."""
+    if text is None:
+        return 0.0
+    text = text.strip()
+    if text.isascii() and text.isdigit():
+        return min(float(text[:9]), GIVEN_UP_SECONDS)
+    try:
+        at = email.utils.parsedate_to_datetime(text)
+    except ValueError:
+        return 0.0
+    if at.tzinfo is None:
+        at = at.replace(tzinfo=datetime.UTC)
+    return min(max(at.timestamp() - now, 0.0), GIVEN_UP_SECONDS)

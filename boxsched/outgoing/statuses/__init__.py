@@ -1,0 +1,47 @@
+"""Commit statuses: one pure module a provider makes the request that its API takes.
+
+Each has ``default_api`` (the base of its API, from the repository's host; None: there is no
+default) and ``request``.
+"""
+
+from collections.abc import Callable, Mapping
+
+from boxsched.outgoing.repository import Repository
+from boxsched.outgoing.requests import Outgoing
+from boxsched.outgoing.statuses import (
+    bitbucket_cloud,
+    bitbucket_server,
+    gitea,
+    github,
+    gitlab,
+)
+from boxsched.outgoing.statuses.status import Status
+
+EVENTS = ("workload.registered", "workload.started", "workload.commit", "workload.finished")
+
+_MODULES = {
+    "github": github,
+    "gitlab": gitlab,
+    "bitbucket": bitbucket_cloud,
+    "bitbucket-server": bitbucket_server,
+    "gitea": gitea,
+    "forgejo": gitea,
+}
+PROVIDERS = tuple(_MODULES)
+_REQUESTS: Mapping[str, Callable[[str, Repository, Status, str], Outgoing]] = {
+    name: module.request for name, module in _MODULES.items()
+}
+_DEFAULTS: Mapping[str, Callable[[Repository], str | None]] = {
+    name: module.default_api for name, module in _MODULES.items()
+}
+
+
+def default_api(provider: str, repository: Repository) -> str | None:
+    """The base of the provider's API for a repository; None where its URL does not tell it."""
+    return _DEFAULTS[provider](repository)
+
+
+def request(
+    provider: str, api: str, repository: Repository, status: Status, token: str
+) -> Outgoing:
+    return _REQUESTS[provider](api.rstrip("/"), repository, status, token)

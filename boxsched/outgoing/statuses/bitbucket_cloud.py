@@ -1,0 +1,56 @@
+"""Bitbucket Cloud: ``POST /repositories/{workspace}/{repo}/commit/{sha}/statuses/build``.
+
+A token is an access token; ``USER:APP_PASSWORD`` is sent as basic authentication.
+"""
+
+import base64
+import hashlib
+from urllib.parse import quote
+
+import msgspec
+
+from boxsched.outgoing.repository import Repository
+from boxsched.outgoing.requests import USER_AGENT, Outgoing
+from boxsched.outgoing.statuses.status import Shown, Status, without_none
+
+STATES = {
+    Shown.REGISTERED: "INPROGRESS",
+    Shown.RUNNING: "INPROGRESS",
+    Shown.PASSED: "SUCCESSFUL",
+    Shown.FAILED: "FAILED",
+    Shown.STOPPED: "STOPPED",
+    Shown.CANCELED: "STOPPED",
+}
+MAX_KEY_CHARACTERS = 40
+NO_PAGE = "https://bitbucket.org/{path}/commits/{commit}"  # a status has to have a link
+
+
+def default_api(repository: Repository) -> str | None:
+    return "https://api.bitbucket.org/2.0"
+
+
+def request(api: str, repository: Repository, status: Status, token: str) -> Outgoing:
+    path = quote(repository.owner_and_name)
+    body = {
+        "key": _key(status.context),
+        "state": STATES[status.shown],
+        "name": status.context,
+        "description": status.description,
+        "url": status.link or NO_PAGE.format(path=path, commit=status.commit),
+        "refname": status.branch,
+    }
+    basic = base64.b64encode(token.encode()).decode()
+    headers = {
+        "Authorization": f"Basic {basic}" if ":" in token else f"Bearer {token}",
+        "Content-Type": "application/json",
+        "User-Agent": USER_AGENT,
+    }
+    url = f"{api}/repositories/{path}/commit/{status.commit}/statuses/build"
+    return Outgoing(url, headers, msgspec.json.encode(without_none(body)))
+
+
+def _key(context: str) -> str:
+    """Bitbucket's limit is 40 characters: a longer context is cut, and told apart by its hash."""
+    if len(context) <= MAX_KEY_CHARACTERS:
+        return context
+    return f"{context[:31]}-{hashlib.sha256(context.encode()).hexdigest()[:8]}"

@@ -1,0 +1,38 @@
+"""Gitea and Forgejo: ``POST /repos/{owner}/{repo}/statuses/{sha}``."""
+
+from urllib.parse import quote
+
+import msgspec
+
+from boxsched.outgoing.repository import Repository
+from boxsched.outgoing.requests import USER_AGENT, Outgoing
+from boxsched.outgoing.statuses.status import Shown, Status, without_none
+
+STATES = {
+    Shown.REGISTERED: "pending",
+    Shown.RUNNING: "pending",
+    Shown.PASSED: "success",
+    Shown.FAILED: "failure",
+    Shown.STOPPED: "error",
+    Shown.CANCELED: "error",
+}
+
+
+def default_api(repository: Repository) -> str | None:
+    return f"https://{repository.host}/api/v1" if repository.host else None
+
+
+def request(api: str, repository: Repository, status: Status, token: str) -> Outgoing:
+    body = {
+        "state": STATES[status.shown],
+        "context": status.context,
+        "description": status.description,
+        "target_url": status.link,
+    }
+    headers = {
+        "Authorization": f"token {token}",
+        "Content-Type": "application/json",
+        "User-Agent": USER_AGENT,
+    }
+    url = f"{api}/repos/{quote(repository.owner_and_name)}/statuses/{status.commit}"
+    return Outgoing(url, headers, msgspec.json.encode(without_none(body)))

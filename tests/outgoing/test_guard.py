@@ -1,0 +1,134 @@
+"""No request reaches an address of our own network unless the operator allowed the host."""
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from aiohttp import ClientError, web
+from yarl import URL
+
+from boxsched.outgoing.guard import AddressRefused, Guard, canonical_host
+
+REFUSED = (
+    "http://127.0.0.1/", "http://127.1/", "http://127.255.255.254/", "http://2130706433/",
+    "http://0x7f000001/", "http://0177.0.0.1/", "http://017700000001/", "http://0x7f.1/",
+    "http://localhost/", "http://LOCALHOST./", "http://0.0.0.0/", "http://0/", "http://0.1.2.3/",
+    "http://10.0.0.1/", "http://10.255.255.255/", "http://172.16.0.1/", "http://172.31.255.255/",
+    "http://192.168.1.1/", "http://169.254.169.254/latest/meta-data/", "http://2852039166/",
+    "http://100.64.0.1/", "http://100.100.100.200/", "http://168.63.129.16/",
+    "http://192.0.0.192/", "http://192.0.2.1/", "http://198.18.0.1/", "http://203.0.113.9/",
+    "http://224.0.0.1/", "http://239.255.255.255/", "http://240.0.0.1/",
+    "http://255.255.255.255/", "http://[::1]/", "http://[::]/", "http://[::ffff:127.0.0.1]/",
+    "http://[::ffff:7f00:1]/", "http://[::ffff:10.0.0.1]/", "http://[::127.0.0.1]/",
+    "http://[64:ff9b::7f00:1]/", "http://[64:ff9b:1::1]/", "http://[2002:7f00:1::]/",
+    "http://[2002:a00:1::]/", "http://[2001:db8::1]/", "http://[2001::1]/", "http://[fc00::1]/",
+    "http://[fd00:ec2::254]/", "http://[fe80::1]/", "http://[fec0::1]/", "http://[ff02::1]/",
+)  # fmt: skip
+# The client itself refuses these before it connects, or finds no such name.
+UNUSUAL = (
+    "http://127.1/", "http://2130706433/", "http://0177.0.0.1/", "http://017700000001/",
+    "http://0/", "http://2852039166/", "http://LOCALHOST./",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("url", REFUSED)
+async def test_an_address_of_our_own_network_is_refused(url: str) -> None:
+    guard = Guard(())
+    try:
+        target = URL(url)
+        with pytest.raises(AddressRefused if url not in UNUSUAL else (AddressRefused, ClientError)):
+            await guard.session(target).post(target, allow_redirects=False)
+    finally:
+        await guard.close()
+
+
+class Receiver:
+    """Answers what it is told to, and counts."""
+
+    def __init__(self) -> None:
+        self.seen = 0
+
+    async def start(self) -> int:
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", self._answer)
+        self._runner = web.AppRunner(app)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        await site.start()
+        server: Any = site._server
+        port: int = server.sockets[0].getsockname()[1]
+        return port
+
+    async def _answer(self, request: web.Request) -> web.Response:
+        self.seen += 1
+        return web.Response(text="ok")
+
+    async def stop(self) -> None:
+        await self._runner.cleanup()
+
+
+async def test_a_host_that_the_operator_allowed_is_reached() -> None:
+    receiver = Receiver()
+    port = await receiver.start()
+    guard = Guard(("127.0.0.1",))
+    url = URL(f"http://127.0.0.1:{port}/")
+    async with guard.session(url).post(url) as answer:
+        assert answer.status == 200
+    other = URL(f"http://localhost:{port}/")
+    with pytest.raises(AddressRefused):  # allowed is the host by that name only
+        await guard.session(other).post(other)
+    await guard.close()
+    await receiver.stop()
+
+
+async def test_a_name_that_changes_its_address_is_judged_by_the_address_connected_to() -> None:
+    """The first look-up says a public address, every later one our own."""
+    receiver = Receiver()
+    port = await receiver.start()
+    answers: Iterator[str] = iter(["93.184.216.34"] + ["127.0.0.1"] * 9)
+
+    def lookup(host: str, *rest: Any) -> list[tuple[Any, ...]]:
+        address = (next(answers), port)
+        return [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", address)]
+
+    guard = Guard((), lookup)
+    assert lookup("rebinding.example")[0][4][0] == "93.184.216.34"
+    url = URL(f"http://rebinding.example:{port}/")
+    with pytest.raises(AddressRefused):
+        await guard.session(url).post(url)
+    assert receiver.seen == 0
+    await guard.close()
+    await receiver.stop()
+
+
+async def test_a_proxy_of_the_environment_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    receiver = Receiver()
+    port = await receiver.start()
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{port}")
+    guard = Guard(())
+
+    def nowhere(*_: Any) -> list[tuple[Any, ...]]:
+        raise socket.gaierror("no such name")
+
+    guard = Guard((), nowhere)
+    url = URL("http://nowhere.example/")
+    with pytest.raises((ClientError, OSError, asyncio.TimeoutError)):
+        await guard.session(url).post(url)
+    assert receiver.seen == 0
+    await guard.close()
+    await receiver.stop()
+
+
+@pytest.mark.parametrize(
+    ("text", "host"),
+    [
+        ("Hooks.Example.", "hooks.example"),
+        ("[::1]", "::1"),
+        ("0:0:0:0:0:0:0:1", "::1"),
+        ("10.0.0.1", "10.0.0.1"),
+    ],
+)
+def test_hosts_are_compared_in_one_form(text: str, host: str) -> None:
+    assert canonical_host(text) == host
