@@ -104,7 +104,11 @@ def test_a_file_that_everybody_can_read_is_refused(tmp_path: Path) -> None:
     assert NEW not in str(refused.value)
 
 
-@pytest.mark.parametrize("text", ["", "# nothing", "abc", NEW[:-4], NEW + " " + OLD[4:], "é"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "# nothing", "abc", NEW[:-4], NEW + " " + OLD[4:], "é"],
+    ids=["empty", "comment", "short", "cut", "second cut", "not ASCII"],  # workers must agree
+)
 def test_what_is_no_key_is_refused_and_not_quoted(text: str, tmp_path: Path) -> None:
     file = tmp_path / "keys"
     file.write_text(text)
