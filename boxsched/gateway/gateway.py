@@ -11,7 +11,7 @@ from boxsched.errors import StoreAway
 from boxsched.gateway.entry import Entry, Gone, NotLetIn, refuse
 from boxsched.gateway.figures import Figures, Times
 from boxsched.gateway.link import LogChunk, NodeSide, WorkerLink
-from boxsched.gateway.lookups import LookUps
+from boxsched.gateway.lookups import LevelSource, LookUps
 from boxsched.gateway.presence import Beating, Beats, Ends
 from boxsched.gateway.received import ProtocolViolation
 from boxsched.gateway.worker_socket import Slow, WorkerSocket
@@ -33,8 +33,9 @@ async def _no_objection() -> None:
 
 class Gateway:
     """See the package. ``ask`` and ``report`` are durable when they return.
-    ``hints_reach``: whether hints of work for a worker reach this node; ``objects``: why no
-    external worker may come in, if so. ``run`` is to be a task of the node.
+    ``hints_reach``: whether hints of work for a worker reach this node; ``source`` finds the levels
+    of workers; ``objects``: why no external worker may come in, if so. ``run`` is to be a task of
+    the node.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Gateway:
         lost_after: float,
         log_limit: int,
         hints_reach: Callable[[], bool],
+        source: LevelSource,
         objects: Callable[[], Awaitable[str | None]] = _no_objection,
         times: Times = Times(),  # noqa: B008 (a frozen value)
     ) -> None:
@@ -71,7 +73,7 @@ class Gateway:
             objects=objects,
             times=times,
         )
-        self._look_ups = LookUps(store, self._links, self.figures, times)
+        self._look_ups = LookUps(source, self._links, self.figures, times)
         every = min(times.beats, lost_after / 10)
         self._beats = Beats(store, every, self._is_here, lost_after)
         self._ends = Ends(store, times)
@@ -170,7 +172,7 @@ class Gateway:
             connected = await self._entry.connect(line, hello, token)
             try:
                 await self._entry.announce(line, connected, hello.problem)
-                link = WorkerLink(line, connected, self._side, hello.problem)
+                link = WorkerLink(line, connected, self._side, hello.problem, hello.takes_secrets)
                 await self._attend(link)
             finally:
                 self._entry.forget(connected.connection)

@@ -10,7 +10,9 @@ from boxsched.protocol.assignments import Assignment
 from boxsched.protocol.wire import MAX_MESSAGE_BYTES, Level, Task, encode
 
 _of_assignment = attrgetter(*Task.__struct_fields__)
-assert set(Task.__struct_fields__) == {field.name for field in attrs.fields(Assignment)}
+# For the node alone:
+_UNSENT = {"owner", "has_secrets"}
+assert {*Task.__struct_fields__} | _UNSENT == {field.name for field in attrs.fields(Assignment)}
 
 
 def level_text(assignments: Sequence[Assignment]) -> bytes:
@@ -32,7 +34,7 @@ def _fitting(tasks: Sequence[Task]) -> list[Task]:
     size = len(encode(Level(())))
     for task in sorted(tasks, key=lambda task: (not task.started, task.lease_token)):
         if task.started:
-            task = msgspec.structs.replace(task, commands=(), environment={})
+            task = msgspec.structs.replace(task, commands=(), environment={}, secrets=())
         size += len(encode(task)) + 1
         if task.started or size <= MAX_MESSAGE_BYTES:
             fitting.append(task)

@@ -18,6 +18,7 @@ from boxsched.model import JobId, WorkerId
 from boxsched.protocol import inbox, wire
 from boxsched.protocol.assignments import Assignment
 from boxsched.protocol.workers import Connected
+from boxsched.secrets.giving import for_older_worker
 
 LogChunk = tuple[JobId, int, int, bytes]  # job, attempt, offset, bytes
 
@@ -51,9 +52,15 @@ class WorkerLink:
     """Reads, stores and answers the messages of one worker, and sends its levels."""
 
     def __init__(
-        self, line: WorkerSocket, connected: Connected, node: NodeSide, problem: str | None = None
+        self,
+        line: WorkerSocket,
+        connected: Connected,
+        node: NodeSide,
+        problem: str | None = None,
+        takes_secrets: bool = False,
     ) -> None:
         self.connection = connected.connection
+        self._takes_secrets = takes_secrets
         self.problem = problem  # why it can begin no jobs, as it said last
         self.worker = connected.connection.worker
         self._shard = connected.shard
@@ -79,7 +86,8 @@ class WorkerLink:
         self._held = held
         if news or anyway:
             self._told_at = self._loop.time()
-            self._sending.level(assignments)
+            fit = assignments if self._takes_secrets else for_older_worker(assignments)
+            self._sending.level(fit)
             self._node.figures.levels += 1
         return news
 

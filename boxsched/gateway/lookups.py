@@ -11,7 +11,6 @@ from boxsched.errors import StoreAway
 from boxsched.gateway.figures import Figures, Times
 from boxsched.model import WorkerId
 from boxsched.protocol.assignments import Assignment
-from boxsched.store.store import Store
 
 
 class LevelReceiver(Protocol):
@@ -19,6 +18,14 @@ class LevelReceiver(Protocol):
 
     def give(self, assignments: Sequence[Assignment], *, anyway: bool) -> bool:
         """Return whether the level has changed; ``anyway``: send it even if it has not."""
+
+
+class LevelSource(Protocol):
+    """Finds what workers should be running."""
+
+    async def assignments(
+        self, ids: Sequence[WorkerId]
+    ) -> Mapping[WorkerId, Sequence[Assignment]]: ...
 
 
 @attrs.define
@@ -51,9 +58,13 @@ class LookUps:
     """``links``: the workers that are connected here; others are not looked up."""
 
     def __init__(
-        self, store: Store, links: Mapping[WorkerId, LevelReceiver], figures: Figures, times: Times
+        self,
+        source: LevelSource,
+        links: Mapping[WorkerId, LevelReceiver],
+        figures: Figures,
+        times: Times,
     ) -> None:
-        self._store = store
+        self._source = source
         self._links = links
         self._figures = figures
         self._times = times
@@ -91,7 +102,7 @@ class LookUps:
         round_, self._next = self._next, _Round()
         self._figures.look_ups += 1
         try:
-            found = await self._store.assignments(list(round_.workers))
+            found = await self._source.assignments(list(round_.workers))
         except StoreAway as error:
             round_.fail(error)
             await asyncio.sleep(self._times.first_retry)

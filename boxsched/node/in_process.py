@@ -16,6 +16,7 @@ from boxsched.protocol import inbox
 from boxsched.protocol.assignments import Assignment
 from boxsched.protocol.timing import heartbeat_seconds
 from boxsched.protocol.workers import Connected, NewWorker, WorkerConnection
+from boxsched.secrets.giving import Giving
 from boxsched.store.store import Store
 from boxsched.worker.agent.agent import Agent
 from boxsched.worker.agent.outbox import Finding
@@ -39,6 +40,7 @@ class LocalWorker:
         self,
         new: NewWorker,
         store: Store,
+        giving: Giving,
         ask: Callable[[int, inbox.Command], Awaitable[None]],
         report: Callable[[int, inbox.Reports], Awaitable[None]],
         clock: Clock,
@@ -55,6 +57,7 @@ class LocalWorker:
     ) -> None:
         self._new = new
         self._store = store
+        self._giving = giving
         self._ask = ask
         self._say = report
         self._lost_after = lost_after
@@ -137,9 +140,11 @@ class LocalWorker:
         if level is None:
             self._reads = True
             try:
-                level = (await self._store.assignments([me]))[me]
+                level = (await self._giving.assignments([me]))[me]
             finally:
                 self._reads = False
+        else:
+            level = (await self._giving.fill({me: level}))[me]
         if told_at is not None:
             fresh = sum(not one.started for one in level)
             self._stages.add("tell", (self._stages.clock() - told_at) * fresh)

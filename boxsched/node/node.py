@@ -44,6 +44,7 @@ from boxsched.protocol.batches import Event
 from boxsched.protocol.lock_keys import LockKeys, node_number
 from boxsched.protocol.shards import SHARD
 from boxsched.protocol.workers import IN_PROCESS, NewWorker
+from boxsched.secrets.giving import Giving
 from boxsched.secrets.ring import UnusableKeys, find_ring
 from boxsched.secrets.vault import NO_KEY, Vault
 from boxsched.store import is_postgres
@@ -72,6 +73,7 @@ class Node:
         self.name = node_name(options.name, options.data)
         self.elected = is_postgres(options.database_url)
         self.vault = _vault(options, makes_key=not self.elected)
+        self._giving = Giving(store, self.vault)
         self.feed = EventFeed(store)
         self.bus = NoBus()
         self.counters = Counters()
@@ -172,6 +174,7 @@ class Node:
             self.store,
             self.ask,
             self.report,
+            source=self._giving,
             node=self.name,
             cluster=cluster,
             lost_after=options.lost_after,
@@ -302,6 +305,7 @@ class Node:
                 stop_grace=options.stop_grace,
             ),
             self.store,
+            self._giving,
             self.ask,
             self.report,
             self.clock,

@@ -3,8 +3,20 @@
 from collections.abc import Mapping
 
 import attrs
+import msgspec
 
-from boxsched.model import BoxId, JobId, Kind, WorkloadId
+from boxsched.model import BoxId, JobId, Kind, ProjectId, WorkloadId
+
+
+class JobSecret(msgspec.Struct, frozen=True, array_like=True):
+    """A secret as a job is given it: in the variable ``name``, or as a file whose path is there."""
+
+    name: str
+    value: str
+    file: bool = False
+
+    def __repr__(self) -> str:
+        return f"JobSecret({self.name!r})"  # never the value
 
 
 @attrs.frozen
@@ -33,3 +45,9 @@ class Assignment:
     started: bool = False  # the store knows that it began: it must not be started again
     stop_reason: str | None = None  # who stops it and why, for its log
     show_commands: bool = True
+    # For the node: whose secrets the job is given, None after its start.
+    owner: ProjectId | None = None
+    has_secrets: bool = False
+    # What the node adds (boxsched/secrets): they are not in the store in this form.
+    secrets: tuple[JobSecret, ...] = attrs.field(default=(), repr=False)
+    refusal: str | None = None  # why the job cannot run: it fails with that reason

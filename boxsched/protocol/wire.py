@@ -18,6 +18,7 @@ from typing import Annotated
 import msgspec
 
 from boxsched.model import MAX_STOP_GRACE_SECONDS, Kind
+from boxsched.protocol.assignments import JobSecret
 from boxsched.protocol.inbox import JobFinished, JobStarted
 
 PATH = "/api/v1/worker"
@@ -58,6 +59,7 @@ class Hello(msgspec.Struct, frozen=True, tag="hello"):
     ``holds`` are the (job, lease token) of the attempts that it runs or has yet to report.
     ``problem`` says why it cannot begin jobs at present; None: it can. ``stop_grace`` is the number
     of seconds that it leaves a job between SIGTERM and SIGKILL; None: an older worker.
+    ``takes_secrets``: whether it gives jobs the secrets of a ``Task``, and masks them.
     """
 
     version: int
@@ -69,6 +71,7 @@ class Hello(msgspec.Struct, frozen=True, tag="hello"):
     holds: tuple[tuple[int, int], ...] = ()
     problem: Problem | None = None
     stop_grace: StopGrace | None = None
+    takes_secrets: bool = False
 
 
 class Welcome(msgspec.Struct, frozen=True, tag="welcome"):
@@ -113,6 +116,8 @@ class Task(msgspec.Struct, frozen=True, array_like=True):
     started: bool
     stop_reason: str | None = None
     show_commands: bool = True
+    secrets: tuple[JobSecret, ...] = ()
+    refusal: str | None = None
 
 
 class Level(msgspec.Struct, frozen=True, tag="level"):

@@ -120,6 +120,7 @@ assignment = mapper(
     kind=KINDS,
     started=bool,
     show_commands=bool,
+    has_secrets=bool,
 )
 loaded_job = mapper(
     LoadedJob, _LEADING["load_jobs"].returns, unused=("id",), state=JOB_STATES, result=RESULTS

@@ -17,6 +17,8 @@ from boxsched.node.in_process import LocalWorker
 from boxsched.protocol import inbox
 from boxsched.protocol.batches import Batch, Committed
 from boxsched.protocol.workers import Connected, NewWorker, WorkerConnection
+from boxsched.secrets.giving import Giving
+from boxsched.secrets.vault import Vault
 from boxsched.states import Result, State
 from boxsched.store.store import Store
 from tests.engine.shop import Shop
@@ -125,7 +127,7 @@ async def test_an_in_process_worker_says_again_what_was_not_stored(
 
     new = NewWorker("in", "in", "in-process", "test", ("default",) * 2, lost_after=120.0)
     local = LocalWorker(
-        new, shop.store, ask, ask, shop.clock,
+        new, shop.store, Giving(shop.store, Vault(None)), ask, ask, shop.clock,
         folder=tmp_path / "in", driver="none", log_limit=1_000,
         stop_grace=1.0, cluster="c", lost_after=120.0, deadline=True,
         stages=Stages(shop.clock.monotonic), told_of=lambda: True,

@@ -20,6 +20,9 @@ from boxsched.protocol import inbox, wire
 from boxsched.protocol.batches import BoxChange
 from boxsched.protocol.shards import SHARD, Project
 from boxsched.protocol.workers import BoxRow
+from boxsched.secrets.giving import Giving
+from boxsched.secrets.ring import KeyRing, new_key
+from boxsched.secrets.vault import Vault
 from boxsched.states import Result
 from boxsched.store import open_store
 from boxsched.store.records import Token
@@ -29,6 +32,7 @@ from tests.contract.world import NOW, Leader, build, spec
 PATIENCE_SECONDS = 20.0
 LOG_LIMIT = 1 << 26
 NODE = "node-1"
+VAULT = Vault(KeyRing.of(new_key(), "the test"))
 CLUSTER = "the cluster"
 QUICK = Times(beats=0.02, hello=5.0, leave=0.2, hang_up=0.5, first_retry=0.01, longest_retry=0.05)
 
@@ -87,6 +91,7 @@ class House:
             lost_after=120.0,
             log_limit=LOG_LIMIT,
             hints_reach=hints_reach,
+            source=Giving(cast(Store, self.unsteady), VAULT),
             times=times,
         )
         self.port = 0

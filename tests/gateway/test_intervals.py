@@ -33,6 +33,7 @@ def gateway(hints_reach: Callable[[], bool], times: Times, lost_after: float = 1
         lost_after=lost_after,
         log_limit=1,
         hints_reach=hints_reach,
+        source=cast(Any, Quiet()),
         times=times,
     )
 

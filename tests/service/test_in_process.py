@@ -17,6 +17,8 @@ from boxsched.node.in_process import LocalWorker
 from boxsched.protocol import inbox
 from boxsched.protocol.assignments import Assignment
 from boxsched.protocol.workers import IN_PROCESS, Connected, NewWorker, WorkerConnection
+from boxsched.secrets.giving import Giving
+from boxsched.secrets.vault import Vault
 
 PATIENCE_SECONDS = 20.0
 ME = WorkerId(3)
@@ -67,7 +69,7 @@ class Local:
         self.heard: list[tuple[float, float]] = []
         self.worker = LocalWorker(
             NewWorker("in", "in", IN_PROCESS, "test", (), lost_after=60.0),
-            store, self._say, self._say, Clock(),  # type: ignore[arg-type]
+            store, Giving(store, Vault(None)), self._say, self._say, Clock(),  # type: ignore[arg-type]
             folder=folder / "in", driver="none", log_limit=1_000,
             stop_grace=1.0, cluster="c", lost_after=60.0, deadline=deadline,
             stages=Stages(lambda: 0.0), told_of=lambda: True,
@@ -144,7 +146,12 @@ async def test_a_level_that_is_told_during_a_read_is_read_anew(
     """It may be older than what the read brings."""
     local = Local(store, tmp_path)
     await local.worker.connect()
-    told: Any = (attrs.make_class("Told", {"started": attrs.field(default=True)})(),)
+    told: Any = (
+        attrs.make_class(
+            "Told",
+            {"started": attrs.field(default=True), "has_secrets": attrs.field(default=False)},
+        )(),
+    )
     local.worker.look(told)
     assert await local.worker._desired(ME) is told
     assert not store.asked.is_set(), "what was told is taken as it is"

@@ -154,7 +154,10 @@ class Node:
         return True
 
     async def _level(self, connection: FakeNodeConnection) -> None:
-        tasks = tuple(wire.Task(**attrs.asdict(each)) for each in self.desired)
+        fields = wire.Task.__struct_fields__
+        tasks = tuple(
+            wire.Task(**{name: getattr(each, name) for name in fields}) for each in self.desired
+        )
         await connection.say(wire.Level(tasks))
 
     async def _hear(self, connection: FakeNodeConnection, said: wire.FromWorker) -> None:

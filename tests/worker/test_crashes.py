@@ -20,6 +20,7 @@ from boxsched.worker.agent.preparing import prepare
 from boxsched.worker.agent.site import adopt_all, boot_id
 from boxsched.worker.supervisor import folder as files
 from boxsched.worker.supervisor import safe_files
+from boxsched.worker.supervisor.masking import Masks
 from boxsched.worker.supervisor.output import Output
 from boxsched.worker.supervisor.supervisor import supervise
 from tests.worker import crash
@@ -308,7 +309,7 @@ def test_a_disk_that_is_full_before_the_script_is_not_the_jobs_failure(
 
 def test_of_what_is_printed_no_more_is_kept_than_was_asked_for(tmp_path: Path) -> None:
     safe_files.write_file(at(tmp_path), files.LOG, b"")
-    output = Output(at(tmp_path), 1 << 20)
+    output = Output(at(tmp_path), 1 << 20, Masks([]))
     output.keep_tail(4)
     for part in (b"one", b"two", b"three"):
         os.write(output.job_end, part)

@@ -147,7 +147,7 @@ def prepared(site: Site, *commands: str, boot: str | None = None, cluster: str =
     boot = boot or Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     where = Worksite(str(site.folder), at(site.folder), cluster, boot, 1 << 20, None, 10.0)
     wanted = assigned(1, *commands)
-    record, script = plan(wanted, where)
+    record, script, _ = plan(wanted, where)
     folder = site.folder / attempt_name(wanted)
     make_attempt(Place(at(site.folder), str(folder)), record, script).close()
     return folder

@@ -15,7 +15,7 @@ from boxsched.worker.agent.outbox import LogChunk
 from boxsched.worker.agent.place import Place
 from boxsched.worker.agent.plan import Worksite, cgroup_of
 from boxsched.worker.agent.spool import Spool
-from boxsched.worker.supervisor import containment, safe_files
+from boxsched.worker.supervisor import containment, given, safe_files
 from boxsched.worker.supervisor import folder as files
 from boxsched.worker.supervisor.folder import Ended, Found, Record, Running, Started
 from boxsched.worker.supervisor.safe_files import Damaged
@@ -273,6 +273,8 @@ class Attempt:
             return None
 
     def _end_as(self, ended: Ended) -> None:
+        with contextlib.suppress(OSError):  # it goes with the folder
+            given.remove(self.place.at)
         self.ended = ended
         self.phase = Phase.ENDED
         reserved = files.RESULT + files.RESERVED

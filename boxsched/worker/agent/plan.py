@@ -10,6 +10,7 @@ from boxsched.protocol.assignments import Assignment
 from boxsched.worker.agent.repository import JOB_PATH, Unrunnable, checkout_steps, program
 from boxsched.worker.agent.script import script as script_of
 from boxsched.worker.supervisor.folder import HOME, SCRIPT, TMP, Record, Step
+from boxsched.worker.supervisor.given import NOTHING, Given
 
 JOB_LANG = "C.UTF-8"
 SSH_NOT_YET = "SSH sessions are scheduled, but cannot be opened yet"
@@ -35,14 +36,17 @@ def attempt_name(assignment: Assignment) -> str:
 
 def plan(
     assignment: Assignment, site: Worksite, lost_after: float | None = None
-) -> tuple[Record, bytes]:
+) -> tuple[Record, bytes, Given]:
     """The record and the script; raises Unrunnable. Only a build ends where its worker is lost."""
+    if assignment.refusal is not None:
+        raise Unrunnable(assignment.refusal)
     if assignment.kind is Kind.SSH:
         raise Unrunnable(SSH_NOT_YET)
     name = attempt_name(assignment)
     folder = f"{site.folder}/{name}"
     # No parser is between the commands and bash: they are a file, and the file's name an argument.
     script = Step("the script", [program("bash"), "-e", f"{folder}/{SCRIPT}"], {}, False, True)
+    secret = given_to(assignment)
     record = Record(
         cluster=site.cluster,
         job=assignment.job,
@@ -56,12 +60,24 @@ def plan(
         steps=[*checkout_steps(assignment), script],
         lost_after=_deadline(assignment.kind, lost_after),
         stop_grace=site.stop_grace,
+        has_given=secret != NOTHING,
     )
     _check_texts(record)
     try:
-        return record, script_of(assignment.commands, show=assignment.show_commands)
+        return record, script_of(assignment.commands, show=assignment.show_commands), secret
     except UnicodeEncodeError:
         raise Unrunnable("its commands are not valid text") from None
+
+
+def given_to(assignment: Assignment) -> Given:
+    """The secrets of a job. A variable that the job sets itself stays as it sets it; the value of a
+    secret that has its name is masked all the same."""
+    taken = [secret for secret in assignment.secrets if secret.name not in assignment.environment]
+    return Given(
+        {secret.name: secret.value for secret in taken if not secret.file},
+        {secret.name: secret.value for secret in taken if secret.file},
+        [secret.value for secret in assignment.secrets if secret not in taken],
+    )
 
 
 def job_environment(assignment: Assignment, folder: str) -> dict[str, str]:

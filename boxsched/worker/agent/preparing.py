@@ -12,8 +12,9 @@ from boxsched.worker.agent.readiness import has_no_room
 from boxsched.worker.agent.repository import Unrunnable
 from boxsched.worker.agent.site import TRASH
 from boxsched.worker.supervisor import folder as files
-from boxsched.worker.supervisor import safe_files, trouble
+from boxsched.worker.supervisor import given, safe_files, trouble
 from boxsched.worker.supervisor.folder import Record
+from boxsched.worker.supervisor.given import NOTHING, Given
 
 # Notes that are written later; their place on the disk is taken before the job begins.
 _RESERVED = (files.STOP, files.WHY, files.RUNNING, files.FOUND, files.FIXED, files.RESULT)
@@ -31,11 +32,11 @@ def prepare(wanted: Assignment, site: Worksite, lost_after: float | None) -> Att
     try:
         if has_no_room(site.folder):
             raise CannotBegin(files.DISK_FULL)
-        record, script = plan(wanted, site, lost_after)
+        record, script, secret = plan(wanted, site, lost_after)
         name = attempt_name(wanted)
         if safe_files.exists(site.at, name):  # half made when descriptors ran out; never asked for
             remains.set_aside(site.at, name, TRASH)
-        attempt = make_attempt(Place(site.at, f"{site.folder}/{name}"), record, script)
+        attempt = make_attempt(Place(site.at, f"{site.folder}/{name}"), record, script, secret)
         with contextlib.ExitStack() as made:
             made.callback(attempt.close)
             os.fsync(site.at)
@@ -49,12 +50,12 @@ def prepare(wanted: Assignment, site: Worksite, lost_after: float | None) -> Att
     return attempt
 
 
-def make_attempt(place: Place, record: Record, script: bytes) -> Attempt:
+def make_attempt(place: Place, record: Record, script: bytes, secret: Given = NOTHING) -> Attempt:
     """Make the attempt's folder, the record last. Raises OSError."""
     os.mkdir(place.name, 0o700, dir_fd=place.site)
     attempt = Attempt(place, record, Phase.PREPARED)
     try:
-        _fill(place.at, record, script)
+        _fill(place.at, record, script, secret)
         attempt.spool.open()
     except OSError:
         attempt.close()
@@ -64,8 +65,10 @@ def make_attempt(place: Place, record: Record, script: bytes) -> Attempt:
     return attempt
 
 
-def _fill(at: int, record: Record, script: bytes) -> None:
+def _fill(at: int, record: Record, script: bytes, secret: Given) -> None:
     safe_files.write_file(at, files.SCRIPT, script)
+    if record.has_given:
+        given.write(at, secret)
     for name in (files.LOCK, files.LOG):
         safe_files.write_file(at, name, b"")
     for name in (files.TICKET, files.SENT):

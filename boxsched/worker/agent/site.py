@@ -14,7 +14,7 @@ from boxsched.worker.agent.attempt import Attempt
 from boxsched.worker.agent.notes import note
 from boxsched.worker.agent.place import Place
 from boxsched.worker.agent.plan import Worksite, cgroup_of
-from boxsched.worker.supervisor import containment, safe_files
+from boxsched.worker.supervisor import containment, given, safe_files
 from boxsched.worker.supervisor import folder as files
 from boxsched.worker.supervisor.heard import following, open_heard, read_heard, write_heard
 from boxsched.worker.supervisor.safe_files import Damaged
@@ -217,6 +217,8 @@ def _set_aside(name: str, site: Worksite, why: str) -> None:
         opened.callback(os.close, shelf)
         at = safe_files.open_folder(place, shelf)
         opened.callback(os.close, at)
+        given.remove(at)
+        safe_files.remove_tree(at, f"{files.BOX}/{given.FOLDER}")
         safe_files.write_file(at, _WHY, why.encode())
     path = f"{site.folder}/{QUARANTINE}/{place}"
     _log.error("a recovery record cannot be used, see %s: %s", path, why)

@@ -198,6 +198,7 @@ class RemoteWorker:
             holds=self._agent.holds if self._agent is not None else (),
             problem=self.problem,
             stop_grace=options.stop_grace,
+            takes_secrets=True,
         )
 
     async def welcome(self, node: NodeAddress, said: wire.Welcome, sent: float) -> None:

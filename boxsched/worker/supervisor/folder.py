@@ -62,6 +62,7 @@ class Record(NamedTuple):
     steps: list[Step]
     lost_after: float | None = None  # seconds; None: it may outlive its worker's lease (see heard)
     stop_grace: float = 10.0  # seconds between SIGTERM and SIGKILL at the time limit
+    has_given: bool = False  # there is a file with what it is given in secret (see given)
 
 
 class Started(NamedTuple):

@@ -9,9 +9,10 @@ import select
 import signal
 import time
 
-from boxsched.worker.supervisor import containment, safe_files, trouble, verdict
+from boxsched.worker.supervisor import containment, given, safe_files, trouble, verdict
 from boxsched.worker.supervisor import folder as files
 from boxsched.worker.supervisor.folder import Ended, Found, Record, Running, Step
+from boxsched.worker.supervisor.given import Given
 from boxsched.worker.supervisor.heard import Deadline
 from boxsched.worker.supervisor.heard import boottime as _clock
 from boxsched.worker.supervisor.launch import launch
@@ -27,12 +28,15 @@ GIVE_UP_SECONDS = 10.0  # for processes that even SIGKILL does not end
 class Supervision:
     """Runs one job; ``run`` lists what happens in order."""
 
-    def __init__(self, site: int, at: int, folder: str, record: Record) -> None:
+    def __init__(
+        self, site: int, at: int, folder: str, record: Record, secret: Given | None
+    ) -> None:
         self.site = site
         self.at = at
         self.folder = folder
-        self.workspace = -1
+        self.workspace = self.box = -1
         self.record = record
+        self.given = secret  # None: it is gone
         self.cgroup = record.cgroup
         self.deadline = Deadline(site, record)
         self.end_by = _clock() + record.timeout_seconds
@@ -47,7 +51,7 @@ class Supervision:
         self.killed = False
         self.script_began = False
 
-        self.output = Output(at, record.log_limit)
+        self.output = Output(at, record.log_limit, (secret or given.NOTHING).masks)
         self.output.keep_tail(trouble.TAIL_BYTES)  # what git says when it fails
         self.alarm, alarm_in = os.pipe()
         for descriptor in (self.alarm, alarm_in):
@@ -64,6 +68,9 @@ class Supervision:
             self.cgroup = None
         ended = self._run_steps()
         self._end_tree()
+        if self.box >= 0:
+            with contextlib.suppress(OSError):  # the whole box is removed after that
+                safe_files.remove_tree(self.box, given.FOLDER)
         self.output.drain()
         self.output.finish()
         if self.cgroup is not None:
@@ -76,6 +83,8 @@ class Supervision:
 
     def _run_steps(self) -> Ended:
         """Run the steps in order; the first that fails, or that is ended from here, decides."""
+        if self.given is None:
+            return self._not_begun(given.GONE)
         try:
             self._make_box()
         except OSError as error:
@@ -100,13 +109,10 @@ class Supervision:
 
     def _make_box(self) -> None:
         os.mkdir(files.BOX, 0o700, dir_fd=self.at)
-        box = safe_files.open_folder(files.BOX, self.at)
-        try:
-            for path in (files.WORKSPACE, files.HOME, files.TMP):
-                os.mkdir(os.path.basename(path), 0o700, dir_fd=box)
-            self.workspace = safe_files.open_folder(os.path.basename(files.WORKSPACE), box)
-        finally:
-            os.close(box)
+        self.box = safe_files.open_folder(files.BOX, self.at)
+        for path in (files.WORKSPACE, files.HOME, files.TMP):
+            os.mkdir(os.path.basename(path), 0o700, dir_fd=self.box)
+        self.workspace = safe_files.open_folder(os.path.basename(files.WORKSPACE), self.box)
 
     def _not_started(self, step: Step, error: OSError) -> Ended:
         why = trouble.described(error, f"cannot start {step.what}")
@@ -160,6 +166,9 @@ class Supervision:
         if self.commit is not None:
             environment["BOXSCHED_COMMIT"] = self.commit
             argv = [*argv, self.commit] if step.takes_commit else argv
+        if step.is_script and self.given is not None:
+            environment |= self.given.variables
+            environment |= given.lay_out(self.box, f"{self.folder}/{files.BOX}", self.given)
         self.child, contained = launch(
             argv,
             environment,

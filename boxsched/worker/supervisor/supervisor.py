@@ -6,7 +6,7 @@ It needs no agent and no network. The spawner imports it: standard library only,
 import os
 import time
 
-from boxsched.worker.supervisor import containment, safe_files
+from boxsched.worker.supervisor import containment, given, safe_files
 from boxsched.worker.supervisor import folder as files
 from boxsched.worker.supervisor.folder import Started
 from boxsched.worker.supervisor.supervision import Supervision
@@ -25,6 +25,7 @@ def supervise(site: int, path: str, name: str) -> bool:
     if lock is None:
         return False
     record = files.read_record(at)
+    secret = given.read(at) if record.has_given else given.NOTHING
     pid = os.getpid()
     started = Started(pid, containment.start_time(pid))
     try:
@@ -32,9 +33,10 @@ def supervise(site: int, path: str, name: str) -> bool:
         files.put(at, files.TICKET, files.STARTED, started)
     except FileNotFoundError:
         return False
+    given.remove(at)  # no other process will start it
     files.ring(site)
     try:
-        ended = Supervision(site, at, f"{path}/{name}", record).run()
+        ended = Supervision(site, at, f"{path}/{name}", record, secret).run()
         files.put(at, files.RESULT + files.RESERVED, files.RESULT, ended, durable=True)
     except FileNotFoundError as error:  # else it would count as another's, and its job's own word
         raise safe_files.Damaged("its files were taken away while it ran") from error
