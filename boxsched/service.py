@@ -16,6 +16,7 @@ from boxsched.api.door import door
 from boxsched.api.http.peers import Peers
 from boxsched.api.http.places import Places
 from boxsched.api.http.serving import Runner
+from boxsched.api.messages.answers import workload
 from boxsched.clock import Clock
 from boxsched.collecting import Collector
 from boxsched.errors import StoreAway
@@ -109,7 +110,7 @@ async def _started(
 
 async def _start(options: Options, url: str) -> tuple[Node, Runner]:
     """All but the listening; where that fails nothing is left."""
-    node = Node(options, open_store(options.database_url, options.data), Clock())
+    node = Node(options, open_store(options.database_url, options.data), Clock(), workload)
     places = Places(Peers(options.trusted_proxies), options.connections_per_address)
     async with contextlib.AsyncExitStack() as undoing:
         undoing.push_async_callback(node.stop)

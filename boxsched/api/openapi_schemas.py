@@ -27,6 +27,7 @@ PATHS: Mapping[str, Schema] = {
     "secret": {"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]{0,254}$"},
     "pause": NAME,
     "command": {"type": "string", "pattern": "^[0-9]{1,18}$"},
+    "notification": {"type": "string", "pattern": "^[0-9]{1,18}$"},
 }
 
 
@@ -77,5 +78,6 @@ GIVES: Mapping[str, Mapping[str, str]] = {
     "WorkloadList": {"workload": "$response.body#/workloads/0/id"},
     "NodeList": {"node": "$response.body#/nodes/0/name"},
     "WorkerList": {"worker": "$response.body#/workers/0/id"},
+    "NotificationList": {"notification": "$response.body#/notifications/0/id"},
     "SetAsideList": {"command": "$response.body#/commands/0/id"},
 }

@@ -30,6 +30,11 @@ from boxsched.api.resources.events import Events
 from boxsched.api.resources.fleet import BoxList, Fleet, WorkerList
 from boxsched.api.resources.logs import FOLLOW, MAX_NUMBER_DIGITS, Logs
 from boxsched.api.resources.nodes import NodeList, Nodes
+from boxsched.api.resources.notifications import (
+    NotificationAnswer,
+    NotificationList,
+    Notifications,
+)
 from boxsched.api.resources.operations import Health, Operations
 from boxsched.api.resources.pauses import PauseAnswer, PauseList, Pauses
 from boxsched.api.resources.priorities import Priorities
@@ -47,6 +52,7 @@ from boxsched.model import Kind
 from boxsched.node.node import Node
 from boxsched.protocol import wire
 from boxsched.states import SERVICE_RESULTS, State
+from boxsched.store.steps.notifications import STATES
 
 # The Activity Monitor's own routes: signed out, it shows its sign-in form.
 PAGE_POLICIES: Mapping[tuple[str, str], Policy] = {
@@ -79,6 +85,11 @@ _FILTERS = (
     Query("number", "only the one of this number in `project`; alone with it", _COUNT),
     Query("branch", "only this branch's", NAME),
     Query("server", "only this server's", NAME),
+    Query("limit", "how many", {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT}),
+    Query("cursor", "next_cursor of the page before"),
+)
+_NOTIFICATIONS = (
+    Query("state", "only these", {"enum": list(STATES)}),
     Query("limit", "how many", {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT}),
     Query("cursor", "next_cursor of the page before"),
 )
@@ -173,6 +184,18 @@ def set_aside_routes(commands: SetAsideCommands) -> Sequence[Route]:
     )
 
 
+def notification_routes(notifications: Notifications) -> Sequence[Route]:
+    path = f"{PREFIX}/notifications"
+    one = f"{path}/{{notification:[^/]+}}"
+    listed = Described("Notifications, newest first", gives=NotificationList, query=_NOTIFICATIONS)
+    resend = Described("Send it again", Nothing, NotificationAnswer, 202)
+    return (
+        Route("GET", path, notifications.list, listed),
+        reading(one, notifications.one, "One of them", NotificationAnswer),
+        Route("POST", f"{one}/resend", notifications.resend, resend),
+    )
+
+
 def secret_routes(secrets: Secrets) -> Sequence[Route]:
     path = f"{_PROJECT}/secrets"
     one = f"{path}/{{secret:[^/]+}}"
@@ -233,6 +256,7 @@ def table(
         *pause_routes(Pauses(node, known)),
         *fleet_routes(Fleet(node), Nodes(node), Workers(node)),
         *set_aside_routes(SetAsideCommands(node)),
+        *notification_routes(Notifications(node)),
         *secret_routes(Secrets(node)),
         *token_routes(TokenRoutes(node, tokens)),
         *other_routes(Activity(node), Events(node), operations),

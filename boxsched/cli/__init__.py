@@ -46,6 +46,9 @@ _COMMANDS = {
     "set-aside": _Lazy(
         "set_aside", "set_aside", "List commands that the scheduler could not carry out."
     ),
+    "notifications": _Lazy(
+        "notifications", "notifications", "List what was sent to code hosts and hooks; resend it."
+    ),
     "secrets": _Lazy("secrets", "secrets", "Set, list and delete the secrets of a project."),
     "token": _Lazy("token", "token", "Create, list and revoke API tokens."),
     "simulate": _Lazy("simulate", "simulate", "Run scenarios or logs in virtual time."),

@@ -3,7 +3,7 @@
 import asyncio
 import ipaddress
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,6 +86,25 @@ def check_advertise(url: str | None) -> None:
         address(url)
     except Invalid as error:
         raise BadInput(f"--advertise: {error.message}") from None
+
+
+def check_external(url: str | None) -> None:
+    from boxsched.outgoing.targets import host_of
+
+    if url is None:
+        return
+    try:
+        host_of(url, "--external-url")
+    except Invalid as error:
+        raise BadInput(f"--external-url: {error.message}") from None
+
+
+def check_outgoing(hosts: Sequence[str]) -> None:
+    """A host is a name or an address; a URL or a port would match nothing."""
+    for host in hosts:
+        is_ipv6 = host.count(":") > 1
+        if not host.strip() or "/" in host or (":" in host and not is_ipv6):
+            raise BadInput(f"--allow-outgoing: {host!r} is not a host: give a name or an address")
 
 
 def run(options: "Options") -> None:
@@ -214,6 +233,19 @@ def loop_factory() -> LoopFactory | None:
     "SQLite a key in the data folder]",
 )
 @served_by_option(
+    "--allow-outgoing",
+    multiple=True,
+    metavar="HOST",
+    help="Let hooks and commit statuses go to this host though its address is private or local; "
+    "may be given several times.",
+)
+@served_by_option(
+    "--external-url",
+    metavar="URL",
+    help="Where people reach the Activity Monitor, for links in commit statuses. [default: "
+    "--advertise, or where it listens]",
+)
+@served_by_option(
     "--name",
     metavar="NAME",
     help="This node's, among others. [default: made once, kept in the data folder]",
@@ -264,6 +296,8 @@ def serve(
     check_database(options["database"], options["redis"])
     check_cluster(options["database"], options["shards"])
     check_advertise(options["advertise"])
+    check_external(options["external_url"])
+    check_outgoing(options["allow_outgoing"])
     from boxsched.node.options import Options
 
     run(

@@ -11,6 +11,7 @@ from boxsched import errors
 from boxsched.client.finding import found
 from boxsched.client.http import Line, path
 from boxsched.client.logs import follow_log, read_log
+from boxsched.client.notifications import Notifications
 from boxsched.client.operating import Operating, read
 from boxsched.client.records import Activity, Explanation, Page, Project, Settings, Workload
 from boxsched.client.secrets import Secrets
@@ -21,7 +22,7 @@ DEFAULT_PATIENCE_SECONDS = 30.0
 _T = TypeVar("_T")
 
 
-class Client(Operating, Secrets):
+class Client(Operating, Notifications, Secrets):
     """A service, seen from Python. Times are aware datetimes, ids are texts (``w41``, ``w41-2``).
 
     ``url`` is the service's address, or the addresses of several of its nodes: when one does not

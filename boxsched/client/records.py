@@ -181,6 +181,27 @@ class SetAside(msgspec.Struct, frozen=True, kw_only=True):
     payload: str
 
 
+class Notification(msgspec.Struct, frozen=True, kw_only=True):
+    """A commit status or a hook's request. ``kind``: status or hook; ``state``: waiting, delivered
+    or dead; ``status``: of the last answer; ``error``: what went wrong last."""
+
+    id: str
+    workload: str
+    project: str
+    kind: str
+    provider: str | None
+    url: str | None
+    host: str
+    event: str
+    at: datetime
+    state: str
+    attempts: int
+    next_try_at: datetime | None
+    status: int | None
+    error: str | None
+    done_at: datetime | None
+
+
 class Token(msgspec.Struct, frozen=True, kw_only=True):
     """An API token, without its text. ``of_file``: a node has it in its data folder."""
 

@@ -88,6 +88,7 @@ class Books:
             QueueRules(organization.policy, organization.max_boxes, organization.priority_aging)
         )
         self.projects: dict[ProjectId, str] = {}
+        self.notifying: set[ProjectId] = set()  # those with commit statuses or hooks
         self.workloads: dict[WorkloadId, LiveWorkload] = {}
         self.boxes: dict[BoxId, BoxBook] = {}
         self._boxes_of: dict[WorkerId, dict[BoxId, BoxBook]] = {}
@@ -173,6 +174,7 @@ class Books:
         """Forget a deleted project; none of its workloads is unfinished."""
         self.followed.pop(project, None)
         self.projects.pop(project, None)
+        self.notifying.discard(project)
         self.durations = {key: ran for key, ran in self.durations.items() if key[0] != project}
 
     def remember(

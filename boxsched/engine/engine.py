@@ -247,7 +247,7 @@ class Engine:
             self._shard, self._epoch, self._batch, taken.entries, out.news.events
         )
         aside = tuple(set_aside(entry, error, now) for entry, error in taken.unreadable)
-        batch = attrs.evolve(drafted, set_aside=aside)
+        batch = attrs.evolve(drafted, set_aside=aside, notices=tuple(out.news.notices))
         self._decided = Decided(out, batch, taken, sights, alone, reports, began)
         self._decided.seconds = self._clock.monotonic() - began
         return True
@@ -287,7 +287,9 @@ class Engine:
         news = News(books, now)
         news.set_aside(entry, why)
         drafted = Draft(now).batch(self._shard, self._epoch, self._batch, [entry], news.events)
-        batch = attrs.evolve(drafted, set_aside=(set_aside(entry, why, now),))
+        batch = attrs.evolve(
+            drafted, set_aside=(set_aside(entry, why, now),), notices=tuple(news.notices)
+        )
         try:
             await self._store.commit(batch)
         except OutcomeUnknown:

@@ -75,6 +75,7 @@ class Loading:
             books.core.restore_lane(lane, superseded)
         for box in sorted(state.boxes, key=lambda b: (b.freed_at, b.id)):
             _add_box(books, box)
+        books.notifying.update(state.notifying)
         books.durations.update(state.durations)
         books.graces.update(graces(state.pulses))
         books.problems.update((p.worker, p.problem) for p in state.pulses if p.problem)

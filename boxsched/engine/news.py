@@ -8,7 +8,7 @@ import msgspec
 from boxsched.engine.books import Books, LiveJob, LiveWorkload
 from boxsched.engine.capacity import capacity
 from boxsched.model import job_index, job_text, workload_text
-from boxsched.protocol.batches import SUBMISSION_SET_ASIDE, Event, InboxEntry
+from boxsched.protocol.batches import SUBMISSION_SET_ASIDE, Event, InboxEntry, Notice
 from boxsched.protocol.inbox import Resolve, Submit
 from boxsched.protocol.shards import Pause
 
@@ -25,13 +25,17 @@ def rfc3339(time: float) -> str:
 
 
 class News:
-    """The events of one batch, in the order in which they happened."""
+    """The events of one batch, in the order in which they happened.
+
+    ``notices``: the events that targets of their projects may ask for.
+    """
 
     def __init__(self, books: Books, now: float) -> None:
         self._books = books
         self._now = now
         self._at = rfc3339(now)
         self.events: list[Event] = []
+        self.notices: list[Notice] = []
 
     def registered(self, live: LiveWorkload, command: Submit) -> None:
         self._workload(
@@ -184,6 +188,7 @@ class News:
             self.events.append(
                 Event("workload.finished", self._now, entry.workload, None, _encode(data))
             )
+            self.notices.append(Notice(entry.workload, "workload.finished", self._now))
 
     def _capacity(self) -> dict[str, int]:
         """The Box counts; without ``away`` and ``away_busy`` if no Box is away."""
@@ -204,6 +209,8 @@ class News:
             **values,
         }
         job = None if job_id is None else job_id.id
+        if job is None and live.project in self._books.notifying:
+            self.notices.append(Notice(live.id, type_, self._now))
         self.events.append(Event(type_, self._now, live.id, job, _encode(data)))
 
     def _add(self, type_: str, **values: Any) -> None:

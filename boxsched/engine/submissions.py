@@ -36,6 +36,10 @@ def project(out: Outcomes, command: ProjectSet) -> None:
         out.books.forget_project(project)
     else:
         out.books.projects[project] = command.name
+        if command.notifies:
+            out.books.notifying.add(project)
+        else:
+            out.books.notifying.discard(project)
         out.books.follow(project, command.followed)
     out.decide(core.ProjectLimited(project, command.max_boxes))
     out.news.project("deleted" if command.deleted else "changed", command.name)

@@ -37,6 +37,9 @@ from boxsched.node.mixing import Mixing
 from boxsched.node.options import Options
 from boxsched.node.retention import Retention
 from boxsched.node.sealing import Sealing
+from boxsched.outgoing.composing import Composer
+from boxsched.outgoing.guard import Guard
+from boxsched.outgoing.sender import Sender
 from boxsched.pace import Pace
 from boxsched.protocol import inbox
 from boxsched.protocol.assignments import Assignment
@@ -48,7 +51,7 @@ from boxsched.secrets.giving import Giving
 from boxsched.secrets.ring import UnusableKeys, find_ring
 from boxsched.secrets.vault import NO_KEY, Vault
 from boxsched.store import is_postgres
-from boxsched.store.records import NewWorkload, NodeInfo, SubmitOutcome
+from boxsched.store.records import NewWorkload, NodeInfo, SubmitOutcome, Workload
 from boxsched.store.store import Store
 from boxsched.worker.agent.site import FolderInUse, JobsLeftBehind
 
@@ -63,10 +66,19 @@ class Node:
     bus: Bus
     gateway: Gateway
     leadership: Leadership
+    sender: Sender
     worker: LocalWorker
     info: NodeInfo
 
-    def __init__(self, options: Options, store: Store, clock: Clock) -> None:
+    def __init__(
+        self,
+        options: Options,
+        store: Store,
+        clock: Clock,
+        shape: Callable[[Workload], object],
+    ) -> None:
+        """``shape``: a workload as the API shows it, for notifications."""
+        self._shape = shape
         self.options = options
         self.store = store
         self.clock = clock
@@ -199,6 +211,9 @@ class Node:
         self._begin("gateway", self.gateway.run())
         self._begin("retention", self.retention.run())
         self._begin("sealing", Sealing(self.store, self.vault).run())
+        composer = Composer(cluster, options.external_url or self.info.url, self.vault, self._shape)
+        self.sender = Sender(self.store, self.clock, Guard(options.allow_outgoing), composer)
+        self._begin("notifications", self.sender.run())
         self._begin("feed", self.feed.run(lambda: self.bus.up))
 
     async def failed(self) -> None:

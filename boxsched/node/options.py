@@ -40,6 +40,9 @@ class Options:
     lost_after: float = LOST_AFTER_SECONDS
     secrets_key_file: Path | None = None  # None = of the environment, or of the data folder
 
+    allow_outgoing: tuple[str, ...] = ()  # private hosts that notifications may go to
+    external_url: str | None = None  # where people reach the page; None = where the node listens
+
     @property
     def database_url(self) -> str:
         return self.database or f"sqlite:///{self.data / DATABASE}"

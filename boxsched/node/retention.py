@@ -1,5 +1,6 @@
 """What is kept for a time only, and is deleted then: sessions, tokens that ended, idempotency keys,
-commands that were set aside, deleted projects that nothing refers to, and nodes that are gone.
+commands that were set aside, notifications that were delivered or given up, deleted projects that
+nothing refers to, and nodes that are gone.
 
 Every node runs the chore; only the leader of the default organization's shard does the work. It
 takes one small slice at a time, so that no transaction of it holds up another for long.
@@ -22,6 +23,8 @@ NODE_SECONDS = 30 * 86_400.0  # so long a node is listed that does not come agai
 SESSION_SLACK_SECONDS = 3_600.0  # nodes' clocks may differ: a session over for an hour is over
 SET_ASIDE_SECONDS = 30 * 86_400.0  # so long a command that was set aside is kept
 SET_ASIDE_AT_MOST = 1_000  # commands; the oldest go first
+DELIVERED_SECONDS = 7 * 86_400.0  # so long a delivered notification is listed
+DEAD_SECONDS = 30 * 86_400.0  # so long a notification can be sent again that was given up
 SLICE = 1_000  # rows looked at in one transaction
 PAUSE_SECONDS = 10.0  # between two slices: 8.6 million keys are looked at a day
 assert SLICE * 86_400 / PAUSE_SECONDS > 8_000_000
@@ -71,8 +74,11 @@ class Retention:
         self._place = swept.place or ("", "")
         projects = await self._store.sweep_projects(self._project, SLICE)
         self._project = projects.place or ProjectId(0)
+        sent = await self._store.drop_old_notifications(
+            now - DELIVERED_SECONDS, now - DEAD_SECONDS, SLICE
+        )
         nodes = await self._drop_nodes()
-        return sessions + tokens + aside + swept.dropped + projects.dropped + nodes
+        return sessions + tokens + aside + swept.dropped + projects.dropped + sent + nodes
 
     async def _drop_nodes(self) -> int:
         away = [one.name for one in await self._store.nodes() if not self._alive(one.name)]

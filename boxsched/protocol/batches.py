@@ -149,6 +149,15 @@ class Event:
 
 
 @attrs.frozen
+class Notice:
+    """An event of a workload that the targets of its project may ask for."""
+
+    workload: WorkloadId
+    event: str
+    at: float
+
+
+@attrs.frozen
 class StoredEvent:
     """An event with its id, as readers get it."""
 
@@ -182,6 +191,7 @@ class Batch:
     set_aside: tuple[SetAside, ...] = ()  # those of ``inbox`` that are not applied
     lanes: tuple[LaneChange, ...] = ()
     pauses_over: tuple[PauseOver, ...] = ()
+    notices: tuple[Notice, ...] = ()
     live: tuple[Live, ...] = ()
     deploys_due: tuple[DeployDue, ...] = ()
 

@@ -112,6 +112,7 @@ class ProjectSet(msgspec.Struct, array_like=True, frozen=True):
     max_boxes: int | None
     deleted: bool = False  # it has no unfinished workloads
     followed: dict[str, tuple[str, ...]] = {}  # ``protocol.followed``
+    notifies: bool = False  # it has commit statuses or hooks
 
 
 class BoxesSet(msgspec.Struct, array_like=True, frozen=True):

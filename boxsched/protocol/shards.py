@@ -149,6 +149,7 @@ class ShardState:
     pulses: tuple[Pulse, ...]
     pauses: tuple[Pause, ...] = ()
     superseded: Mapping[str, int] = attrs.field(factory=dict)  # by lane: ``LaneChange``
+    notifying: frozenset[ProjectId] = frozenset()  # projects with commit statuses or hooks
 
 
 class ShardLoading(Protocol):

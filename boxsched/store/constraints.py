@@ -19,6 +19,7 @@ SETTLED = frozenset(
         "lane_count_pkey",
         "meta_pkey",
         "node_name_key",
+        "outgoing_pkey",
         "page_session_pkey",
         "pause_pkey",
         "project_name",

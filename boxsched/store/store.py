@@ -51,6 +51,7 @@ from boxsched.store.steps import (
     leading,
     loading,
     logs,
+    notifications,
     pages,
     pauses,
     projects,
@@ -62,6 +63,7 @@ from boxsched.store.steps import (
     tokens,
     workers,
 )
+from boxsched.store.steps.notifications import Claimed, Notification, Settled, Target
 from boxsched.store.steps.secrets import Seal, SealedSecret, SealedText, SecretInfo
 
 if TYPE_CHECKING:
@@ -195,14 +197,16 @@ class Store:
         settings: str,
         max_boxes: int | None,
         sealed: Mapping[str, Seal | None] = MappingProxyType({}),
+        targets: Sequence[Target] = (),
     ) -> tuple[Project, bool]:
         """Create or replace; True where it was created. Tells the leader (inbox ``project``).
 
         ``sealed``: the values to set (``webhook_secret``, ``git_credentials``), each sealed once
-        the project's id is known; None removes one, and what is not named stays.
+        the project's id is known; None removes one, and what is not named stays. ``targets``:
+        where its notifications go; others are dropped.
         """
         return await self._driver.serving.write(
-            projects.put_project, name, settings, max_boxes, sealed
+            projects.put_project, name, settings, max_boxes, sealed, targets
         )
 
     async def project(self, name: str) -> Project | None:
@@ -314,6 +318,44 @@ class Store:
     async def append_log(self, chunks: Sequence[tuple[JobId, int, int, bytes]]) -> None:
         """Append (job, attempt, offset, bytes); one already there (same offset) changes nothing."""
         await self._driver.serving.write(logs.append_log, chunks)
+
+    # --- Notifications ---------------------------------------------------------------------
+
+    async def due_hosts(self, now: float) -> list[str]:
+        """Hosts with notifications whose next try is due; at most HOSTS_AT_ONCE."""
+        return await self._driver.serving.read(notifications.due_hosts, now)
+
+    async def settle_and_claim(
+        self, settled: Sequence[Settled], rooms: Sequence[tuple[str, int]], now: float, until: float
+    ) -> list[Claimed]:
+        """Store what came of tries; claim due notifications, at most so many of each host. A claim
+        ends at ``until``: then they are due again. Of a workload and target only the first that
+        waits is given. A try whose claim has ended, and was taken by another node, changes
+        nothing."""
+        return await self._driver.serving.write(
+            notifications.settle_and_claim, settled, rooms, now, until
+        )
+
+    async def workloads_of(self, ids: Sequence[WorkloadId]) -> list[Workload]:
+        """These workloads with all their jobs, in this order; ids differ."""
+        return await self._driver.reading.read(notifications.workloads_of, ids)
+
+    async def notifications(self, state: str | None, before: int, limit: int) -> list[Notification]:
+        """Newest first: those with ids below ``before``, in that state if one is given."""
+        return await self._driver.reading.read(notifications.notifications, state, before, limit)
+
+    async def resend_notification(self, id: int, now: float) -> bool:
+        """Make it due now, and try again for a day; False where there is none."""
+        return await self._driver.serving.write(notifications.resend, id, now)
+
+    async def waiting_notifications(self, limit: int) -> int:
+        """How many wait to be delivered, counted up to ``limit``."""
+        return await self._driver.reading.read(notifications.waiting, limit)
+
+    async def drop_old_notifications(self, delivered: float, dead: float, limit: int) -> int:
+        """Delete those that were delivered before ``delivered``, or given up before ``dead``, at
+        most ``limit``; returns how many. ``dead`` is the earlier time."""
+        return await self._driver.serving.write(notifications.drop_old, delivered, dead, limit)
 
     # --- Pauses ----------------------------------------------------------------------------
 

@@ -97,6 +97,12 @@ OURS = {
     "pause_check": _PAUSE.format("1, 'p', 1, 'b', 's', TRUE, '', '', 0"),
     "pause_check1": _PAUSE.format("1, 'p', NULL, 'b', NULL, TRUE, '', '', 0"),
     "pause_organization_fkey": _PAUSE.format("77, 'p', NULL, NULL, NULL, TRUE, '', '', 0"),
+    "notification_check": "UPDATE notification SET done_at = 1",
+    "notification_pkey": "INSERT INTO notification (id, workload, target, host, event, at, since,"
+    " due_at) SELECT id, workload, target, host, event, at, since, due_at FROM notification",
+    "notification_state_check": "UPDATE notification SET state = 'nonsense', done_at = 1",
+    "notification_workload_fkey": "UPDATE notification SET workload = 77",
+    "outgoing_project_fkey": "UPDATE outgoing SET project = 77",
     "pause_project_fkey": _PAUSE.format("1, 'p', 77, NULL, NULL, TRUE, '', '', 0"),
     "project_max_boxes_check": "UPDATE project SET max_boxes = -1",
     "project_organization_fkey": "UPDATE project SET organization = 77",
@@ -158,6 +164,16 @@ async def filled(leader: Leader) -> None:
     text = (
         "INSERT INTO lineage (number, id, began_at) SELECT 1, 'of a test', 0"
         " WHERE NOT EXISTS (SELECT 1 FROM lineage)"
+    )
+    await driver_of(store).serving.write(statement, text)
+    text = (
+        "INSERT INTO outgoing (project, name, url, host, events)"
+        " SELECT min(id), 'hook', 'u', 'h', 'e' FROM project"
+    )
+    await driver_of(store).serving.write(statement, text)
+    text = (
+        "INSERT INTO notification (workload, target, host, event, at, since, due_at)"
+        " SELECT min(id), 'hook', 'h', 'e', 0, 0, 0 FROM workload"
     )
     await driver_of(store).serving.write(statement, text)
     text = "INSERT INTO event (shard, batch, n, type, at, data) VALUES (1, 0, 1, 'x', 0, '{}')"

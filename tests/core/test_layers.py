@@ -27,7 +27,7 @@ ALLOWED: dict[str, set[str]] = {
     "worker.remote": {"protocol", "worker.agent", "worker.supervisor"},
     "store": {"protocol"},
     "secrets": {"protocol", "store"},
-    "outgoing": {"protocol", "secrets", "store"},
+    "outgoing": {"secrets", "store"},
     "gather": {"store"},
     "feed": {"protocol", "store"},
     "engine": {"protocol", "scheduling", "store"},
@@ -39,8 +39,10 @@ ALLOWED: dict[str, set[str]] = {
     },
     "api.auth": {"store"},
     "api.http": {"api.auth", "store"},
-    "api.messages": {"api.auth", "api.http", "engine", "node", "outgoing", "protocol", "store"},
-    "api.submitting": {"api.http", "api.messages", "node", "protocol", "store"},
+    "api.messages": {"api.auth", "api.http", "engine", "node", "protocol", "store"},
+    "api.submitting": {
+        "api.http", "api.messages", "node", "outgoing", "protocol", "secrets", "store",
+    },
     "api.resources": {
         "api.auth", "api.http", "api.messages", "api.submitting", "cluster", "engine", "feed",
         "node", "outgoing", "protocol", "secrets", "store",

@@ -17,6 +17,7 @@ from boxsched.api.app import application
 from boxsched.api.http.peers import Peers
 from boxsched.api.http.places import Places
 from boxsched.api.http.serving import Runner
+from boxsched.api.messages.answers import workload
 from boxsched.clock import Clock
 from boxsched.node.node import Node
 from boxsched.node.options import Options
@@ -62,7 +63,7 @@ class House:
     async def open(cls, data: Path, **options: Any) -> AsyncIterator["House"]:
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
         asked = Options(**{"data": data, "boxes": 2, "box_driver": "none", **options})
-        node = Node(asked, open_store(asked.database_url, data), Clock())
+        node = Node(asked, open_store(asked.database_url, data), Clock(), workload)
         await node.store.open()
         await node.start("http://127.0.0.1")
         places = Places(Peers(asked.trusted_proxies), asked.connections_per_address)

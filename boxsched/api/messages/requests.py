@@ -30,6 +30,7 @@ MAX_COMMAND_CHARACTERS = 131_072
 MAX_MESSAGE_CHARACTERS = 65_536
 MAX_VARIABLES = 1_000
 MAX_NOTE_CHARACTERS = 500
+MAX_HOOKS = 20  # of a project
 MAX_SECRET_BYTES = 65_536
 
 Name = Annotated[str, Meta(min_length=1, max_length=MAX_NAME_CHARACTERS, pattern=forms.NAME)]
@@ -115,6 +116,35 @@ class Schedule(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     time_zone: Name | None = None
 
 
+class StatusSettings(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """Commit statuses at a code host. ``api_url``: the base of its API, by default as the
+    repository's URL tells it. ``token`` is never read back; without it the old one stays."""
+
+    provider: Literal["github", "gitlab", "bitbucket", "bitbucket-server", "gitea", "forgejo"]
+    api_url: Address | None = None
+    token: Secret | UnsetType = UNSET
+
+
+HookEvent = Literal[
+    "workload.registered",
+    "workload.queued",
+    "workload.started",
+    "workload.stopping",
+    "workload.finished",
+]
+
+
+class Hook(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """A URL that gets a POST for each of these events. ``secret`` signs it, and is never read back;
+    without it the old one stays, null removes it."""
+
+    url: Address
+    events: Annotated[tuple[HookEvent, ...], Meta(min_length=1, max_length=5)] = (
+        "workload.finished",
+    )
+    secret: Secret | UnsetType | None = UNSET
+
+
 class ProjectSettings(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """A project's settings. ``name`` is the path's; ``webhook_secret`` is never read back."""
 
@@ -131,6 +161,8 @@ class ProjectSettings(Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
     pull_requests: Literal["none", "own", "forks"] = "own"
     schedules: Annotated[tuple[Schedule, ...], Meta(max_length=MAX_LIST_ENTRIES)] = ()
     webhook_secret: Secret | UnsetType | None = UNSET
+    statuses: StatusSettings | None = None
+    hooks: Annotated[tuple[Hook, ...], Meta(max_length=MAX_HOOKS)] = ()
 
 
 class AskBuild(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):

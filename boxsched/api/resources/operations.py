@@ -98,6 +98,7 @@ class Figures(Collector):
         yield from self._led()
         yield from self._others()
         yield from self._hints()
+        yield self._notified()
         yield self._round_trips()
 
     def _turns(self) -> Iterator[Metric]:
@@ -149,6 +150,11 @@ class Figures(Collector):
             ),
             ("bus_up", "Whether hints reach the other nodes", int(node.bus.up)),
             ("workers_connected", "Workers connected to this node", figures.connected),
+            (
+                "notifications_waiting",
+                "Notifications of all nodes that wait to be delivered; counted up to 100,000",
+                node.sender.waiting,
+            ),
         ):
             yield GaugeMetricFamily(f"boxsched_{name}", meaning, value)
         for name, meaning, value in (
@@ -161,6 +167,15 @@ class Figures(Collector):
             ("worker_reports_stale", "Reports of jobs not the worker's", figures.stale_reports),
         ):
             yield CounterMetricFamily(f"boxsched_{name}", meaning, value)
+
+    def _notified(self) -> Metric:
+        """What became of this node's tries to deliver notifications."""
+        tries = CounterMetricFamily(
+            "boxsched_notification_tries", "Tries to deliver", labels=("outcome",)
+        )
+        for name in ("delivered", "failed", "dead"):
+            tries.add_metric((name,), self._node.sender.counts[name])
+        return tries
 
     def _round_trips(self) -> Metric:
         """An engine's turn is ``inbox`` and ``commit``; all else is the API's and the workers'."""

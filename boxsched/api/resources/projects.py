@@ -12,6 +12,7 @@ from boxsched.api.http.absent import no
 from boxsched.api.messages import answers, checks
 from boxsched.api.messages.requests import ProjectSettings
 from boxsched.api.submitting.known_projects import KnownProjects, is_project_name, settings_of
+from boxsched.api.submitting.project_targets import targets, without_secrets
 from boxsched.errors import Invalid
 from boxsched.node.node import Node
 from boxsched.protocol.shards import SHARD, Project
@@ -45,13 +46,15 @@ class Projects:
             )
         asked = _form.read(body)
         checks.settings(name, asked)
-        settings = msgspec.structs.replace(asked, name=msgspec.UNSET, webhook_secret=msgspec.UNSET)
+        goes_to = targets(self._node.vault, asked)
+        settings = msgspec.structs.replace(without_secrets(asked), name=msgspec.UNSET)
         project, created = await asyncio.shield(
             self._store.put_project(
                 name,
                 replies.encode(plain(settings)).decode(),
                 asked.max_boxes,
                 _sealed(self._node.vault, asked),
+                goes_to,
             )
         )
         self._node.wake(SHARD)
@@ -87,7 +90,7 @@ def _weight(project: Project) -> int:
 
 
 def shown(project: Project) -> dict[str, Any]:
-    """The settings with the name among them; the secret is not in them, ever."""
+    """The settings with the name among them; what is only written is not in them."""
     return plain(msgspec.structs.replace(settings_of(project), name=project.name))
 
 

@@ -85,3 +85,42 @@ CREATE TABLE deploy_due (
     server TEXT NOT NULL,
     PRIMARY KEY (build, server)
 );
+
+-- Where notifications of a project go: "statuses" (``url`` is the base of the code host's API), and
+-- its hooks. ``events``: their types, each between blanks. ``sealed``: the token or secret.
+CREATE TABLE outgoing (
+    project BIGINT NOT NULL REFERENCES project (id) ON DELETE CASCADE,
+    name TEXT NOT NULL,
+    provider TEXT,
+    url TEXT NOT NULL,
+    host TEXT NOT NULL,
+    events TEXT NOT NULL,
+    sealed TEXT,
+    PRIMARY KEY (project, name)
+);
+
+-- Notifications to be delivered, and for a time those that were. ``target`` is a name of outgoing.
+-- Times are seconds since the epoch: ``at`` of the event, ``since`` when tries began, ``due_at`` the
+-- next try, or the end of a claim. ``attempts`` only grows, and is the claim's number.
+CREATE TABLE notification (
+    id BIGSERIAL PRIMARY KEY,
+    workload BIGINT NOT NULL REFERENCES workload (id) ON DELETE CASCADE,
+    target TEXT NOT NULL,
+    host TEXT NOT NULL,
+    event TEXT NOT NULL,
+    at DOUBLE PRECISION NOT NULL,
+    state TEXT NOT NULL DEFAULT 'waiting' CHECK (state IN ('waiting', 'delivered', 'dead')),
+    since DOUBLE PRECISION NOT NULL,
+    due_at DOUBLE PRECISION NOT NULL,
+    claimed BOOLEAN NOT NULL DEFAULT FALSE,
+    attempts BIGINT NOT NULL DEFAULT 0,
+    failures BIGINT NOT NULL DEFAULT 0,
+    status BIGINT,
+    error TEXT,
+    done_at DOUBLE PRECISION,
+    CHECK ((state = 'waiting') = (done_at IS NULL))
+);
+CREATE INDEX notification_due ON notification (host, due_at) WHERE state = 'waiting';
+CREATE INDEX notification_order ON notification (workload, target, id);
+CREATE INDEX notification_state ON notification (state, id);
+CREATE INDEX notification_done ON notification (done_at) WHERE state <> 'waiting';

@@ -23,3 +23,7 @@ ALTER TABLE workload ADD CONSTRAINT workload_check1 CHECK (CASE state
 COMMENT ON COLUMN workload.event_at IS 'seconds since the epoch';
 COMMENT ON COLUMN pause.since IS 'seconds since the epoch';
 COMMENT ON COLUMN pause.until IS 'seconds since the epoch';
+COMMENT ON COLUMN notification.at IS 'seconds since the epoch';
+COMMENT ON COLUMN notification.since IS 'seconds since the epoch';
+COMMENT ON COLUMN notification.due_at IS 'seconds since the epoch';
+COMMENT ON COLUMN notification.done_at IS 'seconds since the epoch';

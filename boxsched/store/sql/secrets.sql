@@ -86,3 +86,18 @@ RETURNING 1;
 -- returns: one
 UPDATE project SET git_credentials = :sealed WHERE id = :project AND git_credentials = :before
 RETURNING 1;
+
+-- name: slice_of_outgoing
+-- The same of the tokens and secrets that notifications are sent with.
+-- returns: project, name, sealed
+SELECT project, name, sealed FROM outgoing
+ WHERE (project, name) > (:project, :name) AND sealed IS NOT NULL
+   AND substr(sealed, 1, :length) <> :prefix
+ ORDER BY project, name LIMIT :limit;
+
+-- name: reseal_outgoing
+-- The same of such a token or secret.
+-- returns: one
+UPDATE outgoing SET sealed = :sealed
+ WHERE project = :project AND name = :name AND sealed = :before
+RETURNING 1;

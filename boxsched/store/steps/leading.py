@@ -18,6 +18,7 @@ from boxsched.protocol.batches import (
 )
 from boxsched.store import rows
 from boxsched.store.blocks import Row, Steps, load
+from boxsched.store.steps import notifications
 from boxsched.store.steps.workers import assignments
 
 _SQL = load("leading.sql")
@@ -116,6 +117,8 @@ def commit(batch: Batch, ahead: int, level_of: WorkerId | None) -> Steps[Committ
     )
     yield _SQL["go_live"].rows([(each.project, each.server, each.workload) for each in batch.live])
     yield _SQL["deploys_due"].rows([(each.build, each.server) for each in batch.deploys_due])
+    if batch.notices:  # after the workloads: a commit status needs the commit
+        yield notifications.write(batch.notices)
     events = _event_rows(batch.events)
     yield _SQL["insert_events"].rows(events, shard=batch.shard, batch=batch.batch + 1)
     left = (yield from inbox(batch.shard, ahead)) if ahead else []

@@ -14,7 +14,7 @@ from boxsched.protocol.shards import (
 )
 from boxsched.store import rows
 from boxsched.store.blocks import Block, Row, Steps, load
-from boxsched.store.steps import leading, workers
+from boxsched.store.steps import leading, notifications, workers
 
 _SQL = load("leading.sql")
 
@@ -48,6 +48,7 @@ def _state(shard: int, epoch: int, batch: int, organization: Organization) -> St
     pulses = yield from workers.pulses(shard)
     pauses = yield _SQL["load_pauses"](**mine)
     lanes = yield from _lanes(organization)
+    notifying = yield from notifications.notifying(organization.id)
     return ShardState(
         shard,
         epoch,
@@ -59,6 +60,7 @@ def _state(shard: int, epoch: int, batch: int, organization: Organization) -> St
         tuple(pulses),
         tuple([rows.pause(row) for row in pauses]),
         lanes,
+        notifying,
     )
 
 

@@ -1,6 +1,6 @@
 """Settings: the organization's queue, and the projects."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import attrs
 import msgspec
@@ -14,6 +14,7 @@ from boxsched.store import rows
 from boxsched.store.blocks import Steps, load
 from boxsched.store.records import SweptProjects
 from boxsched.store.steps.commands import tell
+from boxsched.store.steps.notifications import Target, drop_targets, put_targets
 from boxsched.store.steps.pauses import drop_pauses_of_project
 from boxsched.store.steps.secrets import WEBHOOK_SECRET, Seal, drop_secrets
 
@@ -47,7 +48,11 @@ def set_organization(value: Organization) -> Steps[None]:
 
 
 def put_project(
-    name: str, settings: str, max_boxes: int | None, sealed: Mapping[str, Seal | None]
+    name: str,
+    settings: str,
+    max_boxes: int | None,
+    sealed: Mapping[str, Seal | None],
+    targets: Sequence[Target],
 ) -> Steps[tuple[Project, bool]]:
     written = yield _SQL["put_project"](
         name=name,
@@ -61,12 +66,17 @@ def put_project(
         yield _SQL[f"set_{place}"](project=project.id, sealed=text)
         if place == WEBHOOK_SECRET:
             project = attrs.evolve(project, webhook_secret=text)
+    yield from put_targets(project.id, targets)
     yield tell(
         _shard_of_put(written[0]),
         [
             inbox.written(
                 inbox.ProjectSet(
-                    project.id, project.name, max_boxes, followed=dict(followed(settings))
+                    project.id,
+                    project.name,
+                    max_boxes,
+                    followed=dict(followed(settings)),
+                    notifies=bool(targets),
                 )
             )
         ],
@@ -98,6 +108,7 @@ def delete_project(name: str) -> Steps[bool]:
     yield _SQL["forget_durations"](project=project)
     yield from drop_pauses_of_project(project, shard)
     yield drop_secrets(project)
+    yield drop_targets(project)
     yield tell(shard, [inbox.written(inbox.ProjectSet(project, name, None, deleted=True))])
     return True
 

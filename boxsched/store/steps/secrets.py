@@ -16,7 +16,8 @@ MAX_SEALED_CHARACTERS = 400_000  # of a project's secrets together: about 290,00
 
 # The places of sealed texts; a sweep goes through them in this order.
 SECRET, WEBHOOK_SECRET, GIT_CREDENTIALS = "secret", "webhook_secret", "git_credentials"
-PLACES = (SECRET, WEBHOOK_SECRET, GIT_CREDENTIALS)
+OUTGOING = "outgoing"
+PLACES = (SECRET, WEBHOOK_SECRET, GIT_CREDENTIALS, OUTGOING)
 
 Seal = Callable[[ProjectId, int], str]  # from the owner and the version of a value to its text
 
@@ -103,6 +104,9 @@ def sealed_texts(
     if place == SECRET:
         rows = yield _SQL["slice_of_secret"](name=after[1], **bounds)
         return [SealedText(place, *row) for row in rows]
+    if place == OUTGOING:
+        rows = yield _SQL["slice_of_outgoing"](name=after[1], **bounds)
+        return [SealedText(place, project, name, 1, text) for project, name, text in rows]
     rows = yield _SQL[f"slice_of_{place}"](**bounds)
     return [SealedText(place, project, place, 1, text) for project, text in rows]
 
@@ -114,5 +118,7 @@ def reseal(texts: Sequence[tuple[SealedText, str]]) -> Steps[int]:
         what = {"project": old.project, "before": old.text, "sealed": new}
         if old.place == SECRET:
             what |= {"name": old.name, "version": old.version}
+        elif old.place == OUTGOING:
+            what["name"] = old.name
         done += len((yield _SQL[f"reseal_{old.place}"](**what)))
     return done

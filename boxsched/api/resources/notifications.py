@@ -1,0 +1,142 @@
+"""Notifications: listed, one, sent again."""
+
+import asyncio
+import base64
+import binascii
+
+from aiohttp import web
+from msgspec import Struct
+
+from boxsched.api.http import bodies, replies
+from boxsched.api.http.absent import no
+from boxsched.api.http.times import rfc3339, text_time
+from boxsched.api.messages.requests import Nothing
+from boxsched.errors import Invalid
+from boxsched.model import workload_text
+from boxsched.node.node import Node
+from boxsched.store.steps.notifications import STATES, STATUSES, WAITING, Notification
+
+DEFAULT_LIMIT, MAX_LIMIT = 50, 200
+BEHIND_ALL = 1 << 62  # no id is as great
+
+_nothing = bodies.Form(Nothing, Nothing())
+
+
+class NotificationAnswer(Struct, frozen=True):
+    """A notification. ``kind``: status or hook; ``url``: the hook's, or the base of the code host's
+    API, null where the settings no longer name it; ``status``: of the last answer; ``error``: what
+    went wrong last; ``next_try_at``: null where none follows."""
+
+    id: str
+    workload: str
+    project: str
+    kind: str
+    provider: str | None
+    url: str | None
+    host: str
+    event: str
+    at: str
+    state: str
+    attempts: int
+    next_try_at: str | None
+    status: int | None
+    error: str | None
+    done_at: str | None
+
+
+class NotificationList(Struct, frozen=True):
+    notifications: tuple[NotificationAnswer, ...]
+    next_cursor: str | None
+
+
+class Notifications:
+    def __init__(self, node: Node) -> None:
+        self._store = node.store
+        self._clock = node.clock
+
+    async def list(self, request: web.Request) -> web.Response:
+        """Newest first."""
+        state = request.query.get("state")
+        if state is not None and state not in STATES:
+            raise Invalid(f"must be one of {', '.join(STATES)}", "state")
+        limit = _limit(request.query.get("limit"))
+        before = _before(request.query.get("cursor"))
+        found = await self._store.notifications(state, before, limit + 1)
+        shown, more = found[:limit], found[limit:]
+        cursor = _cursor(shown[-1].id) if more else None
+        return replies.json(NotificationList(tuple([_answer(one) for one in shown]), cursor))
+
+    async def one(self, request: web.Request) -> web.Response:
+        return replies.json(_answer(await self._find(request)))
+
+    async def resend(self, request: web.Request) -> web.Response:
+        """202: it is due now, and tried again for a day."""
+        id_ = _id(request)
+        _nothing.read(await bodies.read(request))
+        now = self._clock.now()
+        if id_ is None or not await asyncio.shield(self._store.resend_notification(id_, now)):
+            raise no("notification", request.match_info["notification"])
+        return replies.json(_answer(await self._find(request)), 202)
+
+    async def _find(self, request: web.Request) -> Notification:
+        id_ = _id(request)
+        found = [] if id_ is None else await self._store.notifications(None, id_ + 1, 1)
+        if not found or found[0].id != id_:
+            raise no("notification", request.match_info["notification"])
+        return found[0]
+
+
+def _answer(one: Notification) -> NotificationAnswer:
+    return NotificationAnswer(
+        id=str(one.id),
+        workload=workload_text(one.workload),
+        project=one.project,
+        kind="status" if one.target == STATUSES else "hook",
+        provider=one.provider,
+        url=one.url,
+        host=one.host,
+        event=one.event,
+        at=rfc3339(one.at),
+        state=one.state,
+        attempts=one.attempts,
+        next_try_at=rfc3339(one.due_at) if one.state == WAITING else None,
+        status=one.status,
+        error=one.error,
+        done_at=text_time(one.done_at),
+    )
+
+
+def _id(request: web.Request) -> int | None:
+    """None for what cannot be one."""
+    return _number(request.match_info["notification"])
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
+
+
+def _limit(text: str | None) -> int:
+    if text is None:
+        return DEFAULT_LIMIT
+    number = _number(text)
+    if number is None or not 1 <= number <= MAX_LIMIT:
+        raise Invalid(f"must be a number from 1 to {MAX_LIMIT}", "limit")
+    return number
+
+
+def _cursor(last: int) -> str:
+    return base64.urlsafe_b64encode(f"notifications {last}".encode()).decode()
+
+
+def _before(cursor: str | None) -> int:
+    if cursor is None:
+        return BEHIND_ALL
+    try:
+        text = base64.b64decode(cursor, altchars=b"-_", validate=True).decode("ascii")
+    except (binascii.Error, ValueError):
+        text = ""
+    name, _, id_ = text.partition(" ")
+    last = _number(id_) if name == "notifications" else None
+    if last is None:
+        raise Invalid("this is not a cursor of this list: take next_cursor as it is", "cursor")
+    return last

@@ -1,0 +1,73 @@
+"""From a project's ``statuses`` and ``hooks`` to the targets that the store keeps."""
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from boxsched.api.messages.requests import Hook, ProjectSettings, StatusSettings
+from boxsched.errors import Invalid
+from boxsched.outgoing import statuses
+from boxsched.outgoing.repository import repository
+from boxsched.outgoing.targets import hook_name, host_of
+from boxsched.secrets.owners import sealing
+from boxsched.secrets.vault import Vault
+from boxsched.store.steps.notifications import KEPT, STATUSES, Target
+from boxsched.store.steps.secrets import Seal
+
+
+def targets(vault: Vault, asked: ProjectSettings) -> list[Target]:
+    """Raises Invalid with the field to change."""
+    found = [] if asked.statuses is None else [_statuses(vault, asked.statuses, asked.repository)]
+    names: set[str] = set()
+    for index, hook in enumerate(asked.hooks):
+        target = _hook(vault, hook, f"hooks[{index}]")
+        if target.name in names:
+            raise Invalid("another hook before has this URL", f"hooks[{index}].url")
+        names.add(target.name)
+        found.append(target)
+    return found
+
+
+def without_secrets(asked: ProjectSettings) -> ProjectSettings:
+    """The settings as they are stored and shown: what is only written is left out."""
+    its = asked.statuses
+    return msgspec.structs.replace(
+        asked,
+        webhook_secret=UNSET,
+        statuses=None if its is None else msgspec.structs.replace(its, token=UNSET),
+        hooks=tuple([msgspec.structs.replace(hook, secret=UNSET) for hook in asked.hooks]),
+    )
+
+
+def _statuses(vault: Vault, asked: StatusSettings, git: str | None) -> Target:
+    if git is None:
+        raise Invalid("commit statuses need the project's `repository`", "statuses")
+    where = repository(git)
+    if asked.provider != "bitbucket-server" and "/" not in where.path:
+        raise Invalid(
+            "commit statuses need a `repository` whose path has an owner and a name", "repository"
+        )
+    url = asked.api_url or statuses.default_api(asked.provider, where)
+    if url is None:
+        raise Invalid("the repository's URL does not tell the host: give it", "statuses.api_url")
+    host = host_of(url, "statuses.api_url")
+    seal = _sealed(vault, STATUSES, asked.token, "statuses.token")
+    return Target(STATUSES, asked.provider, url, host, statuses.EVENTS, seal)
+
+
+def _hook(vault: Vault, hook: Hook, field: str) -> Target:
+    host = host_of(hook.url, f"{field}.url")
+    name = hook_name(hook.url)
+    seal = _sealed(vault, name, hook.secret, f"{field}.secret")
+    return Target(name, None, hook.url, host, hook.events, seal)
+
+
+def _sealed(
+    vault: Vault, name: str, value: str | UnsetType | None, field: str
+) -> Seal | str | None:
+    if value is UNSET:
+        return KEPT
+    if value is None:
+        return None
+    if name == STATUSES and not (value.isascii() and value.isprintable()):
+        raise Invalid("must be printable ASCII text: it goes into a header", field)
+    return sealing(vault, name, value)

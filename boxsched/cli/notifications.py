@@ -1,0 +1,109 @@
+"""``boxsched notifications``: list, show, resend."""
+
+import click
+
+from boxsched.cli.clean import plain
+from boxsched.cli.connection import Service, with_service
+from boxsched.cli.output import ago, as_json_option, now, print_json, print_table
+from boxsched.client.records import Notification
+
+SHOWN_CHARACTERS = 80  # of an error, in the table
+
+
+@click.group()
+def notifications() -> None:
+    """See what was sent to code hosts and hooks, and what could not be sent.
+
+    A notification that fails is tried again, for a day. Then it is dead, until you resend it.
+    Those that were delivered are listed for 7 days, dead ones for 30.
+
+    \b
+    Example:  boxsched notifications list --state dead
+              boxsched notifications show 412
+              boxsched notifications resend 412
+    """
+
+
+@notifications.command(name="list")
+@click.option(
+    "--state",
+    type=click.Choice(["waiting", "delivered", "dead"]),
+    help="Only those that wait, were delivered, or were given up.",
+)
+@click.option("--limit", type=click.IntRange(1, 200), default=50, show_default=True)
+@as_json_option
+@with_service
+def list_notifications(state: str | None, limit: int, as_json: bool, service: Service) -> None:
+    """List notifications, newest first.
+
+    \b
+    Example:  boxsched notifications list --state dead
+    """
+    if as_json:
+        query = {"limit": str(limit), **({} if state is None else {"state": state})}
+        print_json(service.call(lambda client: client.json("notifications", **query)))
+        return
+    found = service.call(lambda client: client.notifications(state=state, limit=limit))
+    at = now()
+    rows = [
+        (
+            one.id,
+            one.state,
+            one.event,
+            one.workload,
+            f"{one.provider or one.kind} {one.host}",
+            str(one.attempts),
+            ago(one.at, at),
+            _short(one.error or ""),
+        )
+        for one in found
+    ]
+    heads = ("id", "state", "event", "workload", "to", "tries", "event was", "error")
+    print_table(heads, rows, "there are no notifications")
+
+
+@notifications.command()
+@click.argument("notification")
+@as_json_option
+@with_service
+def show(notification: str, as_json: bool, service: Service) -> None:
+    """Show one notification. NOTIFICATION is its ID.
+
+    \b
+    Example:  boxsched notifications show 412
+    """
+    if as_json:
+        print_json(service.call(lambda client: client.json("notifications", notification)))
+        return
+    _show(service.call(lambda client: client.notification(notification)))
+
+
+@notifications.command()
+@click.argument("notification")
+@with_service
+def resend(notification: str, service: Service) -> None:
+    """Send a notification again, now; it has another day of tries. NOTIFICATION is its ID.
+
+    \b
+    Example:  boxsched notifications resend 412
+    """
+    one = service.call(lambda client: client.resend_notification(notification))
+    click.echo(f"{plain(one.id)}: to be sent to {plain(one.host)}")
+
+
+def _show(one: Notification) -> None:
+    click.echo(f"{plain(one.event)} of {plain(one.workload)} ({plain(one.project)})")
+    click.echo(f"to:       {plain(one.provider or one.kind)} {plain(one.url or one.host)}")
+    click.echo(f"state:    {plain(one.state)} after {one.attempts} tries")
+    if one.next_try_at is not None:
+        click.echo(f"next try: {one.next_try_at.isoformat()}")
+    if one.status is not None:
+        click.echo(f"status:   {one.status}")
+    if one.error is not None:
+        click.echo(f"error:    {plain(one.error)}")
+
+
+def _short(error: str) -> str:
+    if len(error) <= SHOWN_CHARACTERS:
+        return error
+    return f"{error[: SHOWN_CHARACTERS - 3]}..."

@@ -1,0 +1,36 @@
+"""The calls about notifications."""
+
+import msgspec
+
+from boxsched.client.http import Line, path
+from boxsched.client.operating import read
+from boxsched.client.records import Notification
+
+
+class Notifications:
+    """A part of ``Client``."""
+
+    _line: Line
+
+    async def notifications(
+        self, *, state: str | None = None, limit: int | None = None
+    ) -> list[Notification]:
+        """The newest notifications first. ``state``: waiting, delivered or dead."""
+        said = {"state": state, "limit": None if limit is None else str(limit)}
+        query = {name: value for name, value in said.items() if value is not None}
+        _, body = await self._line.call("GET", path("notifications"), query=query)
+        return read(_Page, body).notifications
+
+    async def notification(self, notification: str) -> Notification:
+        _, body = await self._line.call("GET", path("notifications", notification))
+        return read(Notification, body)
+
+    async def resend_notification(self, notification: str) -> Notification:
+        """Make it due now, and try again for a day."""
+        where = path("notifications", notification, "resend")
+        _, body = await self._line.call("POST", where)
+        return read(Notification, body)
+
+
+class _Page(msgspec.Struct, frozen=True):
+    notifications: list[Notification]

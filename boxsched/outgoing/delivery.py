@@ -1,0 +1,66 @@
+"""One try: send a request, and say what came of it."""
+
+import attrs
+from aiohttp import ClientError, ClientResponse
+from yarl import URL
+
+from boxsched.outgoing.guard import REFUSED, TOTAL_SECONDS, AddressRefused, Guard
+from boxsched.outgoing.requests import Outgoing
+from boxsched.outgoing.retrying import retry_after
+
+MAX_ANSWER_BYTES = 65_536
+MAX_ERROR_CHARACTERS = 300
+
+
+@attrs.frozen
+class Answer:
+    """``error`` is None where it was delivered. ``lasting``: another try would fail in the same
+    way. ``pause``: seconds that the receiver asks for."""
+
+    status: int | None
+    error: str | None = None
+    lasting: bool = False
+    pause: float = 0.0
+
+
+async def send(guard: Guard, request: Outgoing, now: float) -> Answer:
+    """Never raises for what a receiver, its name or the network does."""
+    url = URL(request.url)
+    try:
+        async with guard.session(url).post(
+            url, data=request.body, headers=request.headers, allow_redirects=False
+        ) as answer:
+            await _read_some(answer)
+    except AddressRefused:
+        return Answer(None, REFUSED.format(host=url.host), lasting=True)
+    except TimeoutError:
+        return Answer(None, f"no answer within {TOTAL_SECONDS:g} s")
+    except (ClientError, OSError, ValueError) as error:
+        return Answer(None, _one_line(str(error) or type(error).__name__))
+    return _judged(answer, now)
+
+
+async def _read_some(answer: ClientResponse) -> None:
+    """Read what the answer says, so that its connection can be used again; a long one is cut."""
+    left = MAX_ANSWER_BYTES
+    while left > 0:
+        data = await answer.content.read(left)
+        if not data:
+            return
+        left -= len(data)
+    answer.close()
+
+
+def _judged(answer: ClientResponse, now: float) -> Answer:
+    status = answer.status
+    if 200 <= status < 300:
+        return Answer(status)
+    pause = retry_after(answer.headers.get("Retry-After"), now)
+    if 300 <= status < 400:
+        return Answer(status, f"it answered {status}: redirects are not followed", pause=pause)
+    return Answer(status, f"it answered {status}", pause=pause)
+
+
+def _one_line(text: str) -> str:
+    shown = "".join(c if c.isprintable() else " " for c in text)
+    return " ".join(shown.split())[:MAX_ERROR_CHARACTERS]

@@ -1,0 +1,178 @@
+-- name: write_notifications
+-- A row for each target that asks for such an event of the workload's project. A commit status is of
+-- a build whose commit is known.
+-- returns: nothing
+WITH v(workload, event, at) AS (VALUES (:workload, :event, :at))
+INSERT INTO notification (workload, target, host, event, at, since, due_at)
+SELECT workload.id, outgoing.name, outgoing.host, v.event, v.at, v.at, v.at
+  FROM v
+  JOIN workload ON workload.id = v.workload
+  JOIN outgoing ON outgoing.project = workload.project
+                   AND replace(outgoing.events, ' ' || v.event || ' ', '') <> outgoing.events
+ WHERE outgoing.name <> 'statuses'
+    OR (workload.kind = 'build' AND workload.commit_hash IS NOT NULL);
+
+-- name: put_target
+-- Create or replace a target of a project; its secret stays.
+-- returns: nothing
+INSERT INTO outgoing (project, name, provider, url, host, events)
+VALUES (:project, :name, CAST(:provider AS text), :url, :host, :events)
+ON CONFLICT (project, name) DO UPDATE
+   SET provider = excluded.provider, url = excluded.url, host = excluded.host,
+       events = excluded.events;
+
+-- name: seal_target
+-- Replace the secret of a target; NULL: it has none.
+-- returns: nothing
+UPDATE outgoing SET sealed = CAST(:sealed AS text) WHERE project = :project AND name = :name;
+
+-- name: targets
+-- A project's targets, and whether each has a secret.
+-- returns: name, host, has_secret
+SELECT name, host, sealed IS NOT NULL AS has_secret FROM outgoing WHERE project = :project ORDER BY name;
+
+-- name: drop_target
+-- Delete a target of a project.
+-- returns: nothing
+DELETE FROM outgoing WHERE project = :project AND name = :name;
+
+-- name: drop_targets
+-- Delete all targets of a project.
+-- returns: nothing
+DELETE FROM outgoing WHERE project = :project;
+
+-- name: notifying
+-- The projects of an organization that have targets.
+-- returns: project
+SELECT DISTINCT outgoing.project
+  FROM outgoing JOIN project ON project.id = outgoing.project
+ WHERE project.organization = :organization;
+
+-- name: due_hosts
+-- Hosts with rows that are due: it steps from host to host, however many rows each has.
+-- returns: host
+WITH RECURSIVE h(host) AS (
+    SELECT (SELECT min(n.host) FROM notification AS n WHERE n.state = 'waiting')
+    UNION ALL
+    SELECT (SELECT min(n.host) FROM notification AS n
+             WHERE n.state = 'waiting' AND n.host > h.host)
+      FROM h WHERE h.host IS NOT NULL
+)
+SELECT h.host FROM h
+ WHERE h.host IS NOT NULL
+   AND EXISTS (
+       SELECT 1 FROM notification AS n
+        WHERE n.host = h.host AND n.state = 'waiting' AND n.due_at <= :now
+   )
+ LIMIT :limit;
+
+-- name: due_of_host
+-- Rows of a host that are due, and are the first that waits of their workload and target. Rows that
+-- another node is about to claim are passed over.
+-- returns: id
+SELECT n.id FROM notification AS n
+ WHERE n.host = :host AND n.state = 'waiting' AND n.due_at <= :now
+   AND NOT EXISTS (
+       SELECT 1 FROM notification AS e
+        WHERE e.workload = n.workload AND e.target = n.target AND e.id < n.id
+          AND e.state = 'waiting'
+   )
+ ORDER BY n.due_at, n.id LIMIT :limit
+   FOR UPDATE OF n SKIP LOCKED;
+
+-- name: claim
+-- These rows are this node's until then; after that they are due again.
+-- returns: nothing
+WITH v(id) AS (VALUES (:id))
+UPDATE notification SET due_at = :until, claimed = TRUE, attempts = attempts + 1
+  FROM v WHERE notification.id = v.id;
+
+-- name: claimed
+-- What is needed to deliver these rows.
+-- returns: id, workload, target, host, event, at, since, attempts, failures, provider, url, sealed,
+-- project, repository
+WITH v(id) AS (VALUES (:id))
+SELECT n.id, n.workload, n.target, n.host, n.event, n.at, n.since, n.attempts, n.failures,
+       outgoing.provider, outgoing.url, outgoing.sealed, project.id AS project,
+       project.repository
+  FROM v
+  JOIN notification AS n ON n.id = v.id
+  JOIN workload ON workload.id = n.workload
+  JOIN project ON project.id = workload.project
+  LEFT JOIN outgoing ON outgoing.project = project.id AND outgoing.name = n.target
+ ORDER BY n.id;
+
+-- name: settle
+-- What came of these tries, where they are still the latest.
+-- returns: nothing
+WITH v(id, attempts, state, due_at, failures, status, error, done_at) AS (VALUES (
+    :id, :attempts, :state, :due_at, :failures, :status, :error, :done_at
+))
+UPDATE notification
+   SET state = v.state, due_at = v.due_at, claimed = FALSE, failures = v.failures,
+       status = CAST(v.status AS bigint), error = CAST(v.error AS text),
+       done_at = CAST(v.done_at AS double precision)
+  FROM v
+ WHERE notification.id = v.id AND notification.attempts = v.attempts
+   AND notification.state = 'waiting';
+
+-- name: put_off_those_behind
+-- What waits behind a row that failed waits as long, so that no claim looks at it before.
+-- returns: nothing
+WITH v(id, workload, target, due_at) AS (VALUES (:id, :workload, :target, :due_at))
+UPDATE notification SET due_at = v.due_at
+  FROM v
+ WHERE notification.workload = v.workload AND notification.target = v.target
+   AND notification.id > v.id AND notification.state = 'waiting'
+   AND notification.due_at < v.due_at;
+
+-- name: notifications
+-- A page of them, newest first.
+-- returns: id, workload, project, target, provider, url, host, event, at, state, attempts, due_at,
+-- status, error, done_at
+SELECT n.id, n.workload, project.name AS project, n.target, outgoing.provider, outgoing.url,
+       n.host, n.event, n.at, n.state, n.attempts, n.due_at, n.status, n.error, n.done_at
+  FROM notification AS n
+  JOIN workload ON workload.id = n.workload
+  JOIN project ON project.id = workload.project
+  LEFT JOIN outgoing ON outgoing.project = project.id AND outgoing.name = n.target
+ WHERE n.id < :before
+ ORDER BY n.id DESC LIMIT :limit;
+
+-- name: notifications_of_state
+-- The same of those in one state.
+-- returns: as notifications
+SELECT n.id, n.workload, project.name AS project, n.target, outgoing.provider, outgoing.url,
+       n.host, n.event, n.at, n.state, n.attempts, n.due_at, n.status, n.error, n.done_at
+  FROM notification AS n
+  JOIN workload ON workload.id = n.workload
+  JOIN project ON project.id = workload.project
+  LEFT JOIN outgoing ON outgoing.project = project.id AND outgoing.name = n.target
+ WHERE n.id < :before AND n.state = :state
+ ORDER BY n.id DESC LIMIT :limit;
+
+-- name: resend
+-- Send a row again, with another day of tries; one that is being sent goes on.
+-- returns: one
+UPDATE notification
+   SET state = 'waiting', since = :now, failures = 0, done_at = NULL,
+       due_at = CASE WHEN claimed THEN due_at ELSE :now END
+ WHERE id = :id
+RETURNING 1;
+
+-- name: waiting_notifications
+-- How many wait, counted up to a limit.
+-- returns: count
+SELECT count(*) FROM (SELECT 1 FROM notification WHERE state = 'waiting' LIMIT :limit) AS w;
+
+-- name: drop_old_notifications
+-- Delete those that were delivered, or given up, before then.
+-- returns: one
+DELETE FROM notification WHERE id IN (
+    SELECT n.id FROM notification AS n
+     WHERE n.state <> 'waiting'
+       AND n.done_at < CASE n.state WHEN 'dead' THEN :dead ELSE :delivered END
+       AND n.done_at < :delivered
+     ORDER BY n.done_at LIMIT :limit
+)
+RETURNING 1;

@@ -1,0 +1,204 @@
+"""Notifications: where they go, the outbox that the engine writes, and what its senders do."""
+
+from collections.abc import Sequence
+
+import attrs
+
+from boxsched.errors import Invalid
+from boxsched.model import ProjectId, WorkloadId
+from boxsched.protocol.batches import Notice
+from boxsched.store.blocks import Call, Steps, load
+from boxsched.store.mapping import mapper
+from boxsched.store.records import Workload
+from boxsched.store.steps import reads
+from boxsched.store.steps.secrets import Seal
+
+_SQL = load("notifications.sql")
+
+STATUSES = "statuses"  # the name of the target for commit statuses
+KEPT = "kept"  # in place of a seal: the secret stays as it is
+HOSTS_AT_ONCE = 1_000
+WAITING, DELIVERED, DEAD = "waiting", "delivered", "dead"
+STATES = (WAITING, DELIVERED, DEAD)
+_ALL_JOBS = 1 << 30
+
+
+@attrs.frozen
+class Target:
+    """Where notifications of a project go. ``seal``: makes the text of a new secret; KEPT: the old
+    one stays; None: it has none."""
+
+    name: str
+    provider: str | None  # of commit statuses
+    url: str
+    host: str
+    events: tuple[str, ...]
+    seal: Seal | str | None = attrs.field(repr=False, default=None)
+
+
+@attrs.frozen
+class Claimed:
+    """A notification that this node delivers now. ``url`` is None where its target is gone."""
+
+    id: int
+    workload: WorkloadId
+    target: str
+    host: str
+    event: str
+    at: float
+    since: float
+    attempts: int
+    failures: int
+    provider: str | None
+    url: str | None
+    sealed: str | None = attrs.field(repr=False)
+    project: ProjectId
+    repository: str | None
+
+
+@attrs.frozen
+class Settled:
+    """What came of a try: the row as it is from then on."""
+
+    claimed: Claimed
+    state: str
+    due_at: float
+    failures: int = 0
+    status: int | None = None  # of the answer
+    error: str | None = None
+    done_at: float | None = None
+
+
+@attrs.frozen
+class Notification:
+    """A row as it is listed."""
+
+    id: int
+    workload: WorkloadId
+    project: str
+    target: str
+    provider: str | None
+    url: str | None
+    host: str
+    event: str
+    at: float
+    state: str
+    attempts: int
+    due_at: float
+    status: int | None
+    error: str | None
+    done_at: float | None
+
+
+_claimed = mapper(Claimed, _SQL["claimed"].returns)
+_listed = mapper(
+    Notification, _SQL["notifications"].returns, _SQL["notifications_of_state"].returns
+)
+
+
+def write(notices: Sequence[Notice]) -> Call:
+    """The rows of a batch; a part of the engine's transaction."""
+    return _SQL["write_notifications"].rows([(n.workload, n.event, n.at) for n in notices])
+
+
+def put_targets(project: ProjectId, targets: Sequence[Target]) -> Steps[None]:
+    """Replace a project's targets by these. Raises Invalid for commit statuses without a token.
+
+    A token stays with its host: it is never sent to another one unless it is given again.
+    """
+    kept = {target.name for target in targets}
+    before = yield _SQL["targets"](project=project)
+    hosts = {name: host for name, host, has_secret in before if has_secret}
+    for name in [row[0] for row in before if row[0] not in kept]:
+        yield _SQL["drop_target"](project=project, name=name)
+    for target in targets:
+        if target.provider is not None and target.seal == KEPT:
+            if target.name not in hosts:
+                raise Invalid("commit statuses need a token", "statuses.token")
+            if hosts[target.name] != target.host:
+                raise Invalid("another host needs the token again", "statuses.token")
+        yield _SQL["put_target"](
+            project=project,
+            name=target.name,
+            provider=target.provider,
+            url=target.url,
+            host=target.host,
+            events=f" {' '.join(target.events)} ",
+        )
+        if isinstance(target.seal, str):
+            continue
+        sealed = None if target.seal is None else target.seal(project, 1)
+        yield _SQL["seal_target"](project=project, name=target.name, sealed=sealed)
+
+
+def drop_targets(project: ProjectId) -> Call:
+    return _SQL["drop_targets"](project=project)
+
+
+def notifying(organization: int) -> Steps[frozenset[ProjectId]]:
+    found = yield _SQL["notifying"](organization=organization)
+    return frozenset(ProjectId(project) for (project,) in found)
+
+
+def due_hosts(now: float) -> Steps[list[str]]:
+    return [host for (host,) in (yield _SQL["due_hosts"](now=now, limit=HOSTS_AT_ONCE))]
+
+
+def settle_and_claim(
+    settled: Sequence[Settled], rooms: Sequence[tuple[str, int]], now: float, until: float
+) -> Steps[list[Claimed]]:
+    yield _SQL["settle"].rows(
+        [
+            (
+                one.claimed.id,
+                one.claimed.attempts,
+                one.state,
+                one.due_at,
+                one.failures,
+                one.status,
+                one.error,
+                one.done_at,
+            )
+            for one in settled
+        ]
+    )
+    yield _SQL["put_off_those_behind"].rows(
+        [
+            (one.claimed.id, one.claimed.workload, one.claimed.target, one.due_at)
+            for one in settled
+            if one.state == WAITING
+        ]
+    )
+    ids: list[tuple[int]] = []
+    for host, room in rooms:
+        ids += yield _SQL["due_of_host"](host=host, now=now, limit=room)
+    yield _SQL["claim"].rows(ids, until=until)
+    return [_claimed(row) for row in (yield _SQL["claimed"].rows(ids))]
+
+
+def workloads_of(ids: Sequence[WorkloadId]) -> Steps[list[Workload]]:
+    """These workloads, with all their jobs."""
+    return (yield from reads.listed(ids, _ALL_JOBS))
+
+
+def notifications(state: str | None, before: int, limit: int) -> Steps[list[Notification]]:
+    if state is None:
+        found = yield _SQL["notifications"](before=before, limit=limit)
+    else:
+        found = yield _SQL["notifications_of_state"](before=before, state=state, limit=limit)
+    return [_listed(row) for row in found]
+
+
+def resend(id: int, now: float) -> Steps[bool]:
+    return bool((yield _SQL["resend"](id=id, now=now)))
+
+
+def waiting(limit: int) -> Steps[int]:
+    ((count,),) = yield _SQL["waiting_notifications"](limit=limit)
+    found: int = count
+    return found
+
+
+def drop_old(delivered: float, dead: float, limit: int) -> Steps[int]:
+    dropped = yield _SQL["drop_old_notifications"](delivered=delivered, dead=dead, limit=limit)
+    return len(dropped)

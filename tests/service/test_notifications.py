@@ -1,0 +1,270 @@
+"""From a change of a workload to a request at a receiver, through the outbox."""
+
+import asyncio
+import hashlib
+import hmac
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.outgoing.receiver import Receiver, json_of
+from tests.service.house import API, House, job
+
+SHA = "1a410efbd13591db07496601ebc7a059dd55cfe9"
+ALL = [f"workload.{what}" for what in ("registered", "queued", "started", "finished")]
+TOKEN, SECRET = "canary-token-77", "canary-secret-78"
+
+
+@pytest.fixture
+async def open_house(tmp_path: Path) -> AsyncIterator[House]:
+    """It may send to this machine."""
+    async with House.open(
+        tmp_path / "data", allow_outgoing=("127.0.0.1",), external_url="https://ci.example"
+    ) as opened:
+        yield opened
+
+
+async def listed(house: House, count: int, query: str = "", **wanted: object) -> list[Any]:
+    """The notifications, when there are so many that are as wanted."""
+    async with asyncio.timeout(20):
+        while True:
+            found = (await house.get(f"/notifications{query}"))["notifications"]
+            if len(found) == count and all(
+                one[field] == value for one in found for field, value in wanted.items()
+            ):
+                return list(found)
+            await asyncio.sleep(0.02)
+
+
+async def test_a_hook_gets_what_happens_to_a_workload_in_order_and_signed(
+    open_house: House,
+) -> None:
+    async with Receiver.open() as receiver:
+        hook = {"url": f"{receiver.url}/x?y=1", "events": ALL, "secret": SECRET}
+        assert (await open_house.project(hooks=[hook])).status == 201
+        build = await open_house.build()
+        got = await receiver.until(4)
+        assert [json_of(one)["type"] for one in got] == ALL
+        last = json_of(got[-1])
+        seen = await open_house.look(build["id"])
+        assert last["workload"] == seen and seen["result"] == "passed"
+        for one in got:
+            stamp = one.headers["X-Boxsched-Timestamp"]
+            made = hmac.new(SECRET.encode(), stamp.encode() + b"." + one.body, hashlib.sha256)
+            assert one.headers["X-Boxsched-Signature"] == f"sha256={made.hexdigest()}"
+            assert one.headers["X-Boxsched-Delivery"] == json_of(one)["delivery"]
+        assert len({json_of(one)["delivery"] for one in got}) == 4
+        rows = await listed(open_house, 4, state="delivered", status=200, attempts=1)
+        assert [row["event"] for row in rows] == ALL[::-1]
+        assert rows[0]["url"] == f"{receiver.url}/x?y=1"
+
+
+async def test_only_the_events_that_a_hook_names_are_sent(open_house: House) -> None:
+    async with Receiver.open() as receiver:
+        await open_house.project(hooks=[{"url": receiver.url, "events": ["workload.finished"]}])
+        await open_house.project("other")
+        await open_house.build("other")
+        await open_house.build()
+        await listed(open_house, 1, state="delivered", event="workload.finished", project="web")
+        [got] = receiver.got
+        assert "X-Boxsched-Signature" not in got.headers
+
+
+async def test_a_commit_status_goes_to_the_code_host(open_house: House) -> None:
+    async with Receiver.open(201) as host:
+        await open_house.project(
+            repository="https://github.com/acme/shop.git",
+            statuses={"provider": "github", "api_url": host.url, "token": TOKEN},
+        )
+        build = await open_house.build(commit=SHA)
+        got = await host.until(3)
+        assert [json_of(one)["state"] for one in got] == ["pending", "pending", "success"]
+        assert {one.path for one in got} == {f"/repos/acme/shop/statuses/{SHA}"}
+        assert got[0].headers["Authorization"] == f"Bearer {TOKEN}"
+        assert json_of(got[0])["context"] == "boxsched/web"
+        assert json_of(got[0])["target_url"] == f"https://ci.example/#{build['id']}"
+        await listed(open_house, 3, kind="status", provider="github", state="delivered")
+
+
+async def test_there_is_no_status_without_a_commit_nor_of_a_deploy(open_house: House) -> None:
+    async with Receiver.open() as host:
+        await open_house.project(
+            repository="https://github.com/acme/shop.git",
+            statuses={"provider": "github", "api_url": host.url, "token": TOKEN},
+            servers={"production": {"jobs": [job()]}},
+        )
+        await open_house.until((await open_house.build())["id"], state="finished")
+        deploy = await open_house.deploy("production", commit=SHA)
+        await open_house.until(deploy["id"], state="finished")
+        assert await listed(open_house, 0) == []
+        assert host.got == []
+
+
+async def test_what_is_only_written_is_never_read_back_and_stays(
+    open_house: House, tmp_path: Path
+) -> None:
+    async with Receiver.open() as receiver:
+        statuses = {"provider": "gitea", "api_url": receiver.url, "token": TOKEN}
+        hook = {"url": f"{receiver.url}/hook", "secret": SECRET}
+        where = {"repository": "https://git.example/acme/shop"}
+        answers = [await open_house.project(**where, statuses=statuses, hooks=[hook])]
+        del statuses["token"], hook["secret"]
+        answers.append(await open_house.project(**where, statuses=statuses, hooks=[hook]))
+        answers.append(await open_house.call("GET", f"{API}/projects/web"))
+        assert [answer.status for answer in answers] == [201, 200, 200]
+        shown = answers[-1].json
+        assert shown["statuses"] == statuses
+        assert shown["hooks"] == [{**hook, "events": ["workload.finished"]}]
+        await open_house.build(commit=SHA)
+        got = await receiver.until(4)
+        by_path = {one.path: one for one in got}
+        assert "X-Boxsched-Signature" in by_path["/hook"].headers
+        status = next(one for path, one in by_path.items() if path.startswith("/repos"))
+        assert status.headers["Authorization"] == f"token {TOKEN}"
+        rows = await open_house.call("GET", f"{API}/notifications")
+        for canary in (TOKEN, SECRET):
+            assert all(canary.encode() not in one.body for one in [*answers, rows])
+            files = [path for path in (tmp_path / "data").rglob("*") if path.is_file()]
+            assert all(canary.encode() not in path.read_bytes() for path in files)
+
+
+@pytest.mark.parametrize(
+    ("settings", "field"),
+    [
+        ({"hooks": [{"url": "ftp://h/x"}]}, "hooks[0].url"),
+        ({"hooks": [{"url": "nonsense"}]}, "hooks[0].url"),
+        ({"hooks": [{"url": "http://u:p@h/"}]}, "hooks[0].url"),
+        ({"hooks": [{"url": "http://h:99999/"}]}, "hooks[0].url"),
+        ({"hooks": [{"url": "https://h/"}, {"url": "https://h/"}]}, "hooks[1].url"),
+        ({"hooks": [{"url": "https://h/", "events": ["nonsense"]}]}, "hooks[0].events[0]"),
+        ({"hooks": [{"url": "https://h/", "events": []}]}, "hooks[0].events"),
+        ({"hooks": [{"events": ["workload.finished"]}]}, "hooks[0].url"),
+        ({"hooks": [{"url": f"https://h/{n}"} for n in range(21)]}, "hooks"),
+        ({"statuses": {"provider": "github", "token": "t"}}, "statuses"),
+        ({"statuses": {"provider": "svn", "token": "t"}}, "statuses.provider"),
+        (
+            {"repository": "https://h/a/b", "statuses": {"provider": "github"}},
+            "statuses.token",
+        ),
+        (
+            {"repository": "https://h/a/b", "statuses": {"provider": "github", "token": "a\nb"}},
+            "statuses.token",
+        ),
+        ({"repository": "https://h/a", "statuses": {"provider": "github", "token": "t"}},
+         "repository"),
+        ({"repository": "/srv/a/b", "statuses": {"provider": "gitea", "token": "t"}},
+         "statuses.api_url"),
+    ],
+)  # fmt: skip
+async def test_a_bad_setting_is_refused_with_its_field(
+    waiting: House, settings: dict[str, Any], field: str
+) -> None:
+    answer = await waiting.project(**settings)
+    assert (answer.status, answer.error["field"]) == (422, field)
+
+
+async def test_a_token_is_not_sent_to_another_host(waiting: House) -> None:
+    where = {"repository": "https://git.example/a/b"}
+    asked = {"provider": "gitea", "api_url": "https://one.example/", "token": TOKEN}
+    assert (await waiting.project(**where, statuses=asked)).status == 201
+    moved = {"provider": "gitea", "api_url": "https://two.example/"}
+    answer = await waiting.project(**where, statuses=moved)
+    assert (answer.status, answer.error["field"]) == (422, "statuses.token")
+
+
+async def test_a_private_address_is_refused_unless_it_is_allowed(house: House) -> None:
+    async with Receiver.open() as receiver:
+        await house.project(hooks=[{"url": receiver.url}])
+        await house.build()
+        [row] = await listed(house, 1, state="dead", attempts=1)
+        assert "--allow-outgoing 127.0.0.1" in row["error"]
+        assert receiver.got == []
+
+
+async def test_a_redirect_is_not_followed(open_house: House) -> None:
+    async with Receiver.open(302) as receiver, Receiver.open() as inner:
+        receiver.headers = {"Location": inner.url}
+        await open_house.project(hooks=[{"url": receiver.url}])
+        await open_house.build()
+        [row] = await listed(open_house, 1, state="waiting", attempts=1, status=302)
+        assert "redirects are not followed" in row["error"]
+        assert inner.got == []
+
+
+async def test_a_dead_one_is_sent_again_with_the_same_delivery_id(open_house: House) -> None:
+    async with Receiver.open(500) as receiver:
+        await open_house.project(hooks=[{"url": receiver.url, "secret": SECRET}])
+        await open_house.build()
+        [row] = await listed(open_house, 1, status=500)
+        receiver.status = 200
+        again = await open_house.call("POST", f"{API}/notifications/{row['id']}/resend")
+        assert (again.status, again.json["state"]) == (202, "waiting")
+        [done] = await listed(open_house, 1, "?state=delivered")
+        assert (done["attempts"], done["error"]) == (2, None)
+        one, two = receiver.got
+        assert json_of(one)["delivery"] == json_of(two)["delivery"]
+        assert await listed(open_house, 0, "?state=dead") == []
+        assert (await open_house.get(f"/notifications/{row['id']}"))["state"] == "delivered"
+
+
+@pytest.mark.parametrize("id_", ["0", "77", "x", "9" * 30])
+async def test_one_that_is_not_there_is_404(waiting: House, id_: str) -> None:
+    for method, path in (("GET", ""), ("POST", "/resend")):
+        answer = await waiting.call(method, f"{API}/notifications/{id_}{path}")
+        assert answer.status == 404
+
+
+@pytest.mark.parametrize("query", ["state=nonsense", "limit=0", "limit=201", "cursor=x", "other=1"])
+async def test_a_bad_query_is_refused(waiting: House, query: str) -> None:
+    answer = await waiting.call("GET", f"{API}/notifications?{query}")
+    assert (answer.status, answer.error["field"]) == (422, query.partition("=")[0])
+
+
+async def test_a_list_goes_on_behind_its_cursor(open_house: House) -> None:
+    async with Receiver.open() as receiver:
+        await open_house.project(hooks=[{"url": receiver.url, "events": ALL}])
+        await open_house.build()
+        rows = await listed(open_house, 4, state="delivered")
+        first = await open_house.get("/notifications?limit=3")
+        rest = await open_house.get(f"/notifications?limit=3&cursor={first['next_cursor']}")
+        assert [*first["notifications"], *rest["notifications"]] == rows
+        assert rest["next_cursor"] is None
+
+
+async def test_retry_after_is_obeyed_for_the_whole_host(open_house: House) -> None:
+    async with Receiver.open(429) as receiver:
+        receiver.headers = {"Retry-After": "3600"}
+        await open_house.project(hooks=[{"url": receiver.url}])
+        await open_house.build()
+        await listed(open_house, 1, attempts=1, status=429)
+        await open_house.until((await open_house.build())["id"], state="finished")
+        sender = open_house.node.sender
+        now = open_house.node.clock.now()
+        assert await open_house.node.store.due_hosts(now) != []
+        assert await sender.run_once() == 0
+        assert len(receiver.got) == 1
+
+
+async def test_a_receiver_that_hangs_holds_up_no_other_and_no_build(open_house: House) -> None:
+    async with Receiver.open() as hanging, Receiver.open() as quick:
+        hanging.gate.clear()
+        await open_house.project(hooks=[{"url": hanging.url}, {"url": quick.url}])
+        builds = [await open_house.build(branch=f"b{n}") for n in range(40)]
+        for build in builds:
+            await open_house.until(build["id"], state="finished")
+        await quick.until(40)
+        assert len(hanging.got) == 16  # those under way
+
+
+async def test_a_target_that_was_removed_gets_nothing_more(open_house: House) -> None:
+    async with Receiver.open(500) as receiver:
+        await open_house.project(hooks=[{"url": receiver.url}])
+        await open_house.build()
+        [row] = await listed(open_house, 1, status=500)
+        await open_house.project()
+        await open_house.call("POST", f"{API}/notifications/{row['id']}/resend")
+        [row] = await listed(open_house, 1, state="dead")
+        assert "no longer" in row["error"]
+        assert len(receiver.got) == 1
