@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from email.utils import formatdate
 
 from aiohttp import web
@@ -21,10 +21,12 @@ from boxsched.api.resources.operations import Operations
 from boxsched.api.routes import PAGE_POLICIES, Route, table
 from boxsched.api.submitting.known_projects import KnownProjects
 from boxsched.automation.deploys import AutomaticDeploys
+from boxsched.automation.plans import Plans
 from boxsched.folders import DataFolder
 from boxsched.node.node import Node
 from boxsched.store.records import Token
 
+Chore = Callable[[], Coroutine[None, None, None]]
 OnPrepare = Callable[[web.Request, web.StreamResponse], Awaitable[None]]
 
 log = logging.getLogger(__name__)
@@ -48,7 +50,12 @@ def application(node: Node) -> web.Application:
     app.on_response_prepare.append(_dated(node))
     app.on_response_prepare.append(_close_when_stopping(node))
     known = KnownProjects(node.store)
-    app.cleanup_ctx.append(_life(node, own, tokens, lasting, AutomaticDeploys(node, known)))
+    chores = {
+        "tokens of what lasts": lasting.run,
+        "automatic deploys": AutomaticDeploys(node, known).run,
+        "plans of builds": Plans(node, known).run,
+    }
+    app.cleanup_ctx.append(_life(node, own, tokens, chores))
     operations = Operations(node, guard.answered)
     routes = table(node, known, tokens, operations)
     operations.describe(
@@ -89,20 +96,17 @@ def _close_when_stopping(node: Node) -> OnPrepare:
 
 
 def _life(
-    node: Node, own: Token, tokens: KnownTokens, lasting: Lasting, deploys: AutomaticDeploys
+    node: Node, own: Token, tokens: KnownTokens, chores: Mapping[str, Chore]
 ) -> Callable[[web.Application], AsyncIterator[None]]:
     """From before the listening until all answers have ended."""
 
     async def life(_: web.Application) -> AsyncIterator[None]:
         await _keep(own, node)
-        chores = [
-            asyncio.create_task(lasting.run(), name="tokens of what lasts"),
-            asyncio.create_task(deploys.run(), name="automatic deploys"),
-        ]
+        tasks = [asyncio.create_task(run(), name=name) for name, run in chores.items()]
         yield
-        for chore in chores:
-            chore.cancel()
-        await asyncio.gather(*chores, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await tokens.close()
 
     return life

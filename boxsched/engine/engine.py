@@ -42,8 +42,8 @@ class Engine:
     ``published`` gets each batch's number and events; ``reloaded`` is called when one may have been
     committed without that; ``told`` gets the workers that have something to look up, with the node
     that each is connected to, and what the in-process worker ``local`` should be running, where
-    that is known; ``due`` is called when passed builds are to be deployed; ``alive``: whether the
-    node of that name is, as far as one can know.
+    that is known; ``due`` is called when builds are to be deployed or planned; ``alive``: whether
+    the node of that name is, as far as one can know.
     ``stop_grace``: seconds that workers leave to a job that is to end, where they do not say.
     ``lost_after``: seconds after which a build's job ends by itself where no node is heard from, on
     workers that were promised nothing else. ``counters`` and ``stages`` are the node's,
@@ -355,7 +355,7 @@ class Engine:
         for worker, problem in out.problems.items():
             _log_problem(self.books.names.get(worker, str(worker)), problem)
         self._published(self._batch, batch.events)
-        if batch.deploys_due:
+        if batch.deploys_due or out.unplanned:
             self._due()
         if out.to_tell:
             places = self.books.places

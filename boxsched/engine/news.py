@@ -127,6 +127,10 @@ class News:
             note=command.note,
         )
 
+    def planned(self, live: LiveWorkload) -> None:
+        """The jobs of the build were read."""
+        self._workload(live, "workload.planned", boxes=len(live.jobs), commit=live.commit)
+
     def prioritized(self, live: LiveWorkload, by: str, note: str) -> None:
         self._workload(live, "workload.prioritized", priority=live.priority, by=by, note=note)
 

@@ -63,6 +63,8 @@ class Outcomes:
         self.ran_seconds = 0.0  # of all jobs that ended, as measured
         self.asked_by = ""  # who asked for the stop that is being applied
         self.note = ""  # on what is asked
+        self.plan_reason: str | None = None  # why the jobs of a build could not be read
+        self.unplanned = False  # whether a build was registered whose jobs are to be read
         self.strategy = ""  # what the workload that is being registered does to earlier ones
 
     def decide(self, event: core.Event) -> None:
@@ -91,6 +93,8 @@ class Outcomes:
                     self._stop_jobs(self._touch(decision.workload), decision)
                 case core.Canceled():
                     self._canceled(self._touch(decision.workload), decision)
+                case core.PlanFailed():
+                    self._plan_failed(self._touch(decision.workload))
                 case core.Spared():
                     live = self._touch(decision.workload)
                     live.spared = True
@@ -212,15 +216,25 @@ class Outcomes:
             why = causes.superseded(self.books, decision.by, self.strategy)
             self._never_runs(live, workload_text(decision.by), why)
 
+    def _plan_failed(self, live: LiveWorkload) -> None:
+        """Its jobs could not be read, or are more than its limits allow: it never runs."""
+        live.reason = self.plan_reason or causes.refused(len(live.jobs))
+        live.state = moved(TRANSITIONS, live.state, Move.PLAN_FAILED)
+        self._cancel_jobs(live, live.reason)
+        self._end(live, Result.FAILED, None)
+
     def _never_runs(self, live: LiveWorkload, by: str, reason: str) -> None:
         live.reason = reason
         live.state = moved(TRANSITIONS, live.state, Move.CANCELED)
+        self._cancel_jobs(live, reason)
+        self._end(live, Result.CANCELED, by)
+
+    def _cancel_jobs(self, live: LiveWorkload, reason: str) -> None:
         for index in range(len(live.jobs)):
             id_ = job_id(live.id, index)
             job = LiveJob(id_, JobState.FINISHED, None, 0, None, Result.CANCELED)
             job.finished_at, job.reason = self.now, reason
             self.draft.job(job)
-        self._end(live, Result.CANCELED, by)
 
     def _end(self, live: LiveWorkload, result: Result, by: str | None) -> None:
         live.result = result

@@ -15,6 +15,7 @@ def submit(out: Outcomes, command: Submit) -> None:
         command.branch, command.tag, command.server, jobs,
     )  # fmt: skip
     out.books.workloads[live.id] = live
+    out.unplanned = out.unplanned or not jobs
     out.news.registered(live, command)
     out.strategy = (
         f"queue: {command.queue}" if command.automatic else f"cancellation: {command.cancellation}"

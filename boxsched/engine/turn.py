@@ -1,13 +1,13 @@
 """One turn: everything that came in since the last one, applied as one instant of the shard.
 
-Each kind of step has its module: requests (``submissions``, ``resolving``, ``pauses``), attempts
-that begin and end (``endings``), workers that connect, leave and fall silent (``absence``).
-``outcomes.Outcomes`` collects the changes for the batch that commits them.
+Each kind of step has its module: requests (``submissions``, ``planning``, ``resolving``,
+``pauses``), attempts that begin and end (``endings``), workers that connect, leave and fall silent
+(``absence``). ``outcomes.Outcomes`` collects the changes for the batch that commits them.
 """
 
 from collections.abc import Iterable
 
-from boxsched.engine import absence, endings, pauses, resolving, submissions
+from boxsched.engine import absence, endings, pauses, planning, resolving, submissions
 from boxsched.engine.limits import NOTHING_OVERDUE, Overdue
 from boxsched.engine.outcomes import Outcomes
 from boxsched.engine.watch import NOTHING_SEEN, Sights
@@ -18,6 +18,7 @@ from boxsched.protocol.inbox import (
     CommitFixed,
     PauseEnded,
     PauseSet,
+    Planned,
     ProjectSet,
     Reports,
     Reprioritize,
@@ -50,6 +51,8 @@ def run(
         match command:
             case Submit():
                 submissions.submit(out, command)
+            case Planned():
+                planning.planned(out, command)
             case Stop():
                 submissions.stop(out, command)
             case Reprioritize():

@@ -101,6 +101,7 @@ class Node:
         self.pace = Pace()
         self._forecasts = Forecasts(self.books, clock)
         self.deploys_due = asyncio.Event()  # a build passed that servers follow
+        self.plans_due = asyncio.Event()  # a build was registered whose jobs are to be read
         self._tasks: list[asyncio.Task[None]] = []
 
     # --- What the API calls -----------------------------------------------------------------
@@ -293,7 +294,7 @@ class Node:
             may_lead=may_lead,
             published=functools.partial(self._published, shard),
             reloaded=self._reloaded,
-            due=self.deploys_due.set,
+            due=self._due,
             told=self._tell,
             local=lambda: self.worker.id,
             alive=self._is_alive,
@@ -361,7 +362,12 @@ class Node:
     def _reloaded(self) -> None:
         """An engine has loaded its shard: something may have been committed that it did not see."""
         self.feed.recheck()
+        self._due()
+
+    def _due(self) -> None:
+        """There may be builds to deploy or to plan (``automation``)."""
         self.deploys_due.set()
+        self.plans_due.set()
 
     def _published(self, shard: int, batch: int, events: Sequence[Event]) -> None:
         self.feed.publish(shard, batch, events)

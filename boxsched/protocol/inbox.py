@@ -43,6 +43,19 @@ class Submit(msgspec.Struct, array_like=True, frozen=True):
     queue: str = "all"  # of its server (``model.ServerQueue``)
 
 
+class Planned(msgspec.Struct, array_like=True, frozen=True):
+    """The jobs of a build that was submitted without them were read; kind ``plan``.
+
+    The store has them, and the ``commit`` that they are of. ``jobs`` is None where they could not
+    be read: ``reason`` says why.
+    """
+
+    workload: int
+    jobs: tuple[SubmitJob, ...] | None
+    commit: str | None
+    reason: str | None
+
+
 class Stop(msgspec.Struct, array_like=True, frozen=True):
     """Someone asks to cancel or stop a workload; kind ``stop``."""
 
@@ -192,6 +205,7 @@ class Reload(msgspec.Struct, array_like=True, frozen=True):
 
 Command = (
     Submit
+    | Planned
     | Stop
     | Reprioritize
     | PauseSet
@@ -208,6 +222,7 @@ Command = (
 RESOLVE = "resolve"
 KINDS: dict[str, type[Command]] = {
     "submit": Submit,
+    "plan": Planned,
     "stop": Stop,
     "reprioritize": Reprioritize,
     "pause": PauseSet,

@@ -29,6 +29,7 @@ from boxsched.store.driver import Driver
 from boxsched.store.records import (
     ActivitySnapshot,
     IdempotencyKey,
+    JobSpec,
     KeyTaken,
     NewWorkload,
     NodeInfo,
@@ -54,6 +55,7 @@ from boxsched.store.steps import (
     notifications,
     pages,
     pauses,
+    plans,
     projects,
     reads,
     secrets,
@@ -371,6 +373,22 @@ class Store:
     async def pauses(self) -> list[Pause]:
         """All of them, by name."""
         return await self._driver.reading.read(pauses.pauses)
+
+    # --- Builds whose jobs are read ----------------------------------------------------------
+
+    async def unplanned(self, after: WorkloadId, limit: int) -> list[WorkloadId]:
+        """Unfinished builds whose jobs are not known yet, by id, behind that one."""
+        return await self._driver.serving.read(plans.unplanned, after, limit)
+
+    async def plan(self, workload: WorkloadId, jobs: Sequence[JobSpec], commit: str) -> bool:
+        """Store the jobs of a build that has none, and the whole commit that they are of, and tell
+        the leader. False where it has its jobs already, or has ended. Where they are more than its
+        limits allow, the build will fail."""
+        return await self._driver.serving.write(plans.plan, workload, jobs, commit)
+
+    async def fail_plan(self, workload: WorkloadId, reason: str) -> None:
+        """Tell the leader that the jobs of the build cannot be read, and why."""
+        await self._driver.serving.write(plans.fail_plan, workload, reason)
 
     # --- Servers ---------------------------------------------------------------------------
 

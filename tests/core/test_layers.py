@@ -47,7 +47,7 @@ ALLOWED: dict[str, set[str]] = {
         "api.auth", "api.http", "api.messages", "api.submitting", "cluster", "engine", "feed",
         "node", "outgoing", "protocol", "secrets", "store",
     },
-    "automation": {"api.messages", "api.submitting", "node", "protocol", "store"},
+    "automation": {"api.http", "api.messages", "api.submitting", "node", "protocol", "store"},
     "api": {
         "automation", "api.auth", "api.http", "api.messages", "api.resources", "api.submitting",
         "node", "protocol", "store",

@@ -5,12 +5,14 @@ import random
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
 from boxsched.engine.books import Books
-from boxsched.model import Cancellation
+from boxsched.model import Cancellation, ServerQueue, WorkloadId
 from boxsched.protocol import inbox
 from boxsched.protocol.assignments import Assignment
+from boxsched.protocol.shards import Pause
 from boxsched.states import JobState, Result
 from boxsched.store.operating.check import check
 from tests.engine.shop import Shop
@@ -24,12 +26,17 @@ def fingerprint(books: Books) -> dict[str, Any]:
     core.check()
     return {
         "workloads": {
-            id_: (w.state, w.priority, w.created_at, w.fail_fast, w.ask.jobs,
+            id_: (w.state, w.priority, w.created_at, w.fail_fast, w.ask.jobs, w.automatic, w.spared,
                   None if w.run else w.promise,
                   w.lane.key if w.lane else None, w.ahead.id if w.ahead else None,
                   w.run and (w.run.started_at, [b and b.id for b in w.run.boxes],
                              w.run.given_again(w.ask), w.run.failed, w.run.stop_cause))
             for id_, w in sorted(core.workloads.items())
+        },
+        "pauses": core.pauses.in_order(),
+        "superseded": {
+            lane: core.lanes.superseded(lane)
+            for lane in {w.lane.key for w in core.workloads.values() if w.lane}
         },
         "queue": [w.id for w in core.queue.in_order(1000)],
         "boxes": {
@@ -61,7 +68,7 @@ async def step(shop: Shop, chance: random.Random) -> None:
     assert shop.first is not None
     await shop.store.beat([shop.first.connection])
     running = await shop.assignments()
-    match chance.randrange(8):
+    match chance.randrange(11):
         case 0 | 1 | 2:
             await shop.submit(*(_some_workload(shop, chance) for _ in range(chance.randint(1, 3))))
         case 3 | 4 if running:
@@ -76,17 +83,53 @@ async def step(shop: Shop, chance: random.Random) -> None:
         case 7 if chance.random() < 0.3:
             await shop.project("api", chance.choice((None, 1, 2, 3)))
             await shop.settle()  # the limit counts from its storing on, also for a new leader
+        case 8:
+            await shop.ask(inbox.Reprioritize(chance.randint(1, 40), 70, "someone", ""))
+        case 9:
+            await _pause(shop, chance)
+            await shop.settle()  # as a limit does
+        case 10:
+            for id_ in await shop.store.unplanned(WorkloadId(0), 2):
+                await _plan(shop, id_, chance)
+            await shop.settle()
+
+
+async def _pause(shop: Shop, chance: random.Random) -> None:
+    name, project = chance.choice("ab"), chance.choice((None, "web"))
+    if chance.random() < 0.5:
+        await shop.store.drop_pause(name, "someone")
+        return
+    branch = chance.choice((None, "x")) if project else None
+    until = chance.choice((None, shop.clock.now() + 1))
+    id_ = shop.projects[project][0] if project else None
+    automatic = chance.random() < 0.3
+    now = shop.clock.now()
+    await shop.store.put_pause(Pause(name, id_, branch, None, automatic, "", "me", now, until))
+
+
+async def _plan(shop: Shop, id_: WorkloadId, chance: random.Random) -> None:
+    if chance.random() < 0.3:
+        await shop.store.fail_plan(id_, "the file is wrong")
+    else:
+        await shop.store.plan(id_, shop.new(jobs=chance.randint(1, 4)).jobs, "a" * 40)
 
 
 def _some_workload(shop: Shop, chance: random.Random) -> Any:
-    return shop.new(
+    server = "production" if chance.random() < 0.2 else None
+    new = shop.new(
         chance.choice(("web", "api")),
         branch=chance.choice(("main", "x", "y")),
-        server="production" if chance.random() < 0.2 else None,
-        jobs=chance.randint(1, 3),
+        server=server,
+        jobs=chance.randint(1, 3) if server or chance.random() < 0.8 else 0,
         priority=chance.choice((None, 50, 60)),
         cancellation=chance.choice(list(Cancellation)),
         fail_fast=chance.random() < 0.3,
+    )
+    return attrs.evolve(
+        new,
+        spare_after=chance.choice((None, 1, 2)),
+        automatic=server is not None and chance.random() < 0.7,
+        queue=ServerQueue.NEWEST,
     )
 
 

@@ -1,7 +1,7 @@
 """Checks of rules that a type cannot state; each raises Invalid (422) with the field to change."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from boxsched.api.messages.cron_expressions import check_cron, check_time_zone
 from boxsched.api.messages.refs import check_branch
@@ -11,6 +11,7 @@ from boxsched.errors import Invalid
 from boxsched.model import (
     DEFAULT_TIMEOUT_SECONDS,
     MAX_GLOB_CHARACTERS,
+    MAX_JOBS_A_WORKLOAD,
     MAX_NAME_CHARACTERS,
     too_many_globs,
 )
@@ -39,6 +40,8 @@ def settings(name: str, asked: ProjectSettings) -> None:
     if asked.repository is not None:
         check_repository(asked.repository)
         _branches(asked)
+    if asked.jobs_from is not None:
+        _jobs_from(asked.jobs_from, asked.repository)
     _globs(asked)
     bulk(asked.jobs, "jobs")
     for server, its in asked.servers.items():
@@ -47,6 +50,16 @@ def settings(name: str, asked: ProjectSettings) -> None:
         check_cron(schedule.cron, f"schedules[{index}].cron")
         if schedule.time_zone is not None:
             check_time_zone(schedule.time_zone, f"schedules[{index}].time_zone")
+
+
+def _jobs_from(path: str, repository: str | None) -> None:
+    if repository is None:
+        raise Invalid("needs a repository to read the file from", "jobs_from")
+    parts = path.split("/")
+    if path.startswith("-") or any(part in ("", ".", "..") for part in parts) or ":" in path:
+        raise Invalid(
+            "must be the path of a file in the repository, such as .boxsched.yml", "jobs_from"
+        )
 
 
 def _branches(asked: ProjectSettings) -> None:
@@ -78,9 +91,14 @@ def bulk(jobs: Sequence[JobSettings], field: str) -> None:
     """Jobs that could never be started, or not be told apart, are refused now."""
     names: set[str] = set()
     for index, job in enumerate(jobs):
-        if job.name in names:
-            raise Invalid("another job before has this name", f"{field}[{index}].name")
-        names.add(job.name)
+        for name, _ in _parts(job):
+            if name in names:
+                raise Invalid("another job before has this name", f"{field}[{index}].name")
+            if len(name) > MAX_NAME_CHARACTERS:
+                raise Invalid("is too long with its number behind it", f"{field}[{index}].name")
+            names.add(name)
+        if len(names) > MAX_JOBS_A_WORKLOAD:
+            raise Invalid(f"a workload has at most {MAX_JOBS_A_WORKLOAD} jobs", f"{field}[{index}]")
         if sum(map(len, job.commands)) > MAX_SCRIPT_BYTES // 4:
             size = sum(len(command.encode()) for command in job.commands)
             if size > MAX_SCRIPT_BYTES:
@@ -102,13 +120,25 @@ def specs(jobs: Sequence[JobSettings], default_box_type: str) -> tuple[JobSpec, 
     return tuple(
         [
             JobSpec(
-                name=job.name,
+                name=name,
                 box_type=job.box_type or default_box_type,
                 timeout_seconds=job.timeout_seconds or float(DEFAULT_TIMEOUT_SECONDS),
                 commands=job.commands,
-                environment=job.environment,
+                environment=environment,
                 show_commands=job.show_commands,
             )
             for job in jobs
+            for name, environment in _parts(job)
         ]
     )
+
+
+def _parts(job: JobSettings) -> Iterator[tuple[str, Mapping[str, str]]]:
+    """The name and environment of each of its jobs: one, or as many as its ``parallelism``."""
+    count = job.parallelism
+    if count is None:
+        yield job.name, job.environment
+        return
+    for number in range(1, count + 1):
+        place = {"BOXSCHED_JOB_INDEX": str(number), "BOXSCHED_JOB_COUNT": str(count)}
+        yield f"{job.name} {number}/{count}", {**job.environment, **place}

@@ -31,6 +31,7 @@ MAX_MESSAGE_CHARACTERS = 65_536
 MAX_VARIABLES = 1_000
 MAX_NOTE_CHARACTERS = 500
 MAX_HOOKS = 20  # of a project
+MAX_PARALLELISM = 100
 MAX_SECRET_BYTES = 65_536
 
 Name = Annotated[str, Meta(min_length=1, max_length=MAX_NAME_CHARACTERS, pattern=forms.NAME)]
@@ -58,6 +59,7 @@ Cron = Annotated[
     str, Meta(min_length=6, max_length=MAX_NAME_CHARACTERS, pattern=forms.CONTROLS_FREE)
 ]
 
+FilePath = Annotated[str, Meta(min_length=1, max_length=MAX_NAME_CHARACTERS, pattern=forms.NAME)]
 Globs = Annotated[tuple[Glob, ...], Meta(max_length=MAX_LIST_ENTRIES)]
 
 
@@ -83,6 +85,7 @@ class JobSettings(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True)
     """A job; its ``commands`` are one script for ``bash -e``.
 
     ``show_commands``: its log shows each command, behind ``+``, before what it puts out.
+    ``parallelism``: so many jobs of it, ``NAME 1/N`` and so on.
     """
 
     name: Name
@@ -91,6 +94,7 @@ class JobSettings(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True)
     environment: Annotated[Mapping[Variable, Value], Meta(max_length=MAX_VARIABLES)] = {}
     timeout_seconds: Timeout | None = None
     show_commands: bool = True
+    parallelism: Annotated[int, Meta(ge=2, le=MAX_PARALLELISM)] | None = None
 
 
 Jobs = Annotated[tuple[JobSettings, ...], Meta(min_length=1, max_length=MAX_JOBS_A_WORKLOAD)]
@@ -152,6 +156,7 @@ class ProjectSettings(Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
     repository: Address | None = None
     default_branch: Ref | None = None
     jobs: AnyJobs = ()
+    jobs_from: FilePath | None = None
     servers: Annotated[Mapping[Name, ServerSettings], Meta(max_length=MAX_LIST_ENTRIES)] = {}
     priority_branches: Globs = ()
     cancellation: Annotated[tuple[Rule, ...], Meta(max_length=MAX_LIST_ENTRIES)] = ()

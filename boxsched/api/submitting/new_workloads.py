@@ -95,7 +95,11 @@ def build(known: Known, ask: AskBuild, now: float) -> NewWorkload:
         cancellation=rule.strategy,
         spare_after=rule.spare_after,
         fail_fast=fail_fast(known, ask.branch, ask.message),
-        jobs=_jobs(ask.jobs, known.jobs, "the project has none of its own"),
+        jobs=(
+            ()  # read from the file, once the build has its place
+            if ask.jobs is None and settings.jobs_from is not None
+            else _jobs(ask.jobs, known.jobs, "the project has none of its own")
+        ),
         created_at=now,
     )
 

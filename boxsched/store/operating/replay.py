@@ -45,8 +45,8 @@ JOB_FOLLOWS: Mapping[str | None, frozenset[str]] = {
 # What lets a deploy or a session have another attempt, as it comes next.
 ANOTHER_ATTEMPT = ("job.resolved", "job.not_begun")
 COMMIT_FIXED = "workload.commit"
-# These move nothing: what waits has another priority, or is spared.
-MOVE_NOTHING = ("workload.prioritized", "workload.spared")
+# These move nothing: what waits has its jobs or another priority now, or is spared.
+MOVE_NOTHING = ("workload.planned", "workload.prioritized", "workload.spared")
 STATE_AFTER: Mapping[str, str] = {
     "workload.registered": "registered",
     "workload.queued": "queued",

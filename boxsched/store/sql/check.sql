@@ -41,14 +41,15 @@ SELECT w.id AS workload, w.state, j.id AS job, j.state AS job_state
     OR (w.started_at IS NOT NULL AND (j.state = 'waiting' OR j.attempt = 0));
 
 -- name: ended_together
--- V16: a workload is finished exactly when all its jobs are.
+-- V16: a workload is finished exactly when all its jobs are. One whose jobs are not known yet has none.
 -- returns: workload, state, boxes, finished_jobs
 SELECT w.id AS workload, w.state, w.boxes,
        count(CASE WHEN j.state = 'finished' THEN 1 END) AS finished_jobs
   FROM workload AS w
   LEFT JOIN job AS j ON j.id BETWEEN w.id * 1024 AND w.id * 1024 + 1023
  GROUP BY w.id, w.state, w.boxes
-HAVING (w.state = 'finished') <> (count(CASE WHEN j.state = 'finished' THEN 1 END) = w.boxes);
+HAVING w.boxes > 0
+   AND (w.state = 'finished') <> (count(CASE WHEN j.state = 'finished' THEN 1 END) = w.boxes);
 
 -- name: boxes_and_jobs
 -- I1, V10, V16: a Box and the live job on it name each other; no Box is held by an ended job.
@@ -76,17 +77,17 @@ SELECT lane, number, state, earlier_number, earlier_state
  WHERE state <> 'registered' AND earlier_number IS NOT NULL;
 
 -- name: free_lanes
--- V16: nothing waits for its lane that is the first there, and known to the leader.
+-- V16: nothing waits for its lane that is the first there, has its jobs, and is known to the leader.
 -- returns: workload, lane, number, state
 SELECT id AS workload, lane, number, state
   FROM (
-    SELECT id, lane, number, state,
+    SELECT id, lane, number, state, boxes,
            row_number() OVER (
                PARTITION BY lane, CASE WHEN lane IS NULL THEN id END ORDER BY number
            ) AS place
       FROM workload WHERE finished_at IS NULL
   ) AS unfinished
- WHERE place = 1 AND state = 'registered'
+ WHERE place = 1 AND state = 'registered' AND boxes > 0
    AND id NOT IN (SELECT workload FROM inbox WHERE workload IS NOT NULL);
 
 -- name: lane_overlap

@@ -6,13 +6,12 @@ from typing import NamedTuple
 
 import msgspec
 
-from boxsched.model import ProjectId, WorkloadId, job_id, lane_key
+from boxsched.model import WorkloadId, lane_key
 from boxsched.protocol import inbox
 from boxsched.store.blocks import Row, Steps, load
 from boxsched.store.mapping import mapper
 from boxsched.store.records import (
     IdempotencyKey,
-    JobSpec,
     KeyTaken,
     NewWorkload,
     ProjectChanged,
@@ -20,8 +19,7 @@ from boxsched.store.records import (
     Submitted,
     SweptKeys,
 )
-from boxsched.store.rows import json_text
-from boxsched.store.steps import servers
+from boxsched.store.steps import jobs, servers
 from boxsched.store.steps.commands import tell, tell_about
 
 _SQL = load("submission.sql")
@@ -41,7 +39,6 @@ class _Known(NamedTuple):
 
 
 _known = mapper(_Known, _SQL["known_keys"].returns, project_deleted=bool)
-_Expected = Mapping[tuple[ProjectId, str], float]
 
 
 def ask(shard: int, commands: Sequence[tuple[str, bytes]]) -> Steps[None]:
@@ -206,23 +203,15 @@ def _take_ids(count: int) -> Steps[list[WorkloadId]]:
     return [WorkloadId(id_) for first, last in runs for id_ in range(first, last + 1)]
 
 
-def _expected(group: Sequence[tuple[NewWorkload, Submitted]]) -> Steps[_Expected]:
-    names = {(new.project, job.name) for new, _ in group for job in new.jobs}
-    found = yield _SQL["expected_durations"].rows(sorted(names))
-    return {
-        (ProjectId(project), name): float(seconds)
-        for text in found
-        for project, name, seconds in msgspec.json.decode(text[0] or "[]")
-    }
-
-
 def _insert(
     group: Sequence[tuple[NewWorkload, Submitted]], shards: Mapping[int, int]
 ) -> Steps[None]:
-    expected = yield from _expected(group)
+    expected = yield from jobs.expected(
+        {(new.project, job.name) for new, _ in group for job in new.jobs}
+    )
     yield _SQL["insert_workloads"].rows([_workload_row(new, done) for new, done in group])
     yield _SQL["insert_jobs"].rows(
-        [row for new, done in group for row in _job_rows(new, done.id, expected)]
+        [row for new, done in group for row in jobs.rows(new.project, done.id, new.jobs, expected)]
     )
     yield _SQL["insert_commands"].rows(
         [(shards[new.project], *_command(new, done, expected)) for new, done in group]
@@ -265,28 +254,7 @@ def _workload_row(new: NewWorkload, done: Submitted) -> Row:
     )
 
 
-def _job_rows(new: NewWorkload, workload: WorkloadId, expected: _Expected) -> list[Row]:
-    return [
-        (
-            job_id(workload, index),
-            job.name,
-            job.box_type,
-            job.timeout_seconds,
-            _expected_seconds(new, job, expected),
-            json_text(job.commands),
-            json_text(job.environment),
-            job.show_commands,
-        )
-        for index, job in enumerate(new.jobs)
-    ]
-
-
-def _expected_seconds(new: NewWorkload, job: JobSpec, expected: _Expected) -> float:
-    """Never more than the time limit (docs/scheduling.md, "Expected durations")."""
-    return min(expected.get((new.project, job.name), job.timeout_seconds), job.timeout_seconds)
-
-
-def _command(new: NewWorkload, done: Submitted, expected: _Expected) -> Row:
+def _command(new: NewWorkload, done: Submitted, expected: jobs.Expected) -> Row:
     command = inbox.Submit(
         done.id,
         new.project,
@@ -302,15 +270,7 @@ def _command(new: NewWorkload, done: Submitted, expected: _Expected) -> Row:
         new.created_at,
         new.cancellation,
         new.fail_fast,
-        tuple(
-            inbox.SubmitJob(
-                job.name,
-                job.box_type,
-                job.timeout_seconds,
-                _expected_seconds(new, job, expected),
-            )
-            for job in new.jobs
-        ),
+        jobs.asked(new.project, new.jobs, expected),
         new.spare_after,
         new.automatic,
         new.queue,

@@ -1,0 +1,137 @@
+"""Reads one file of a repository at a commit, by git, within bounds of time and size.
+
+Nothing of the repository is executed, and no more of it is fetched than the commit and the file.
+"""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import attrs
+
+from boxsched import commits
+
+MAX_SECONDS = 60.0  # for all of it
+MAX_FILE_BYTES = 256 * 1024
+MAX_SAID_BYTES = 4_096  # of git's errors
+
+# As for a job's clone: `file` is there for repositories on the machine's own disk.
+_ENVIRONMENT = {
+    "GIT_ALLOW_PROTOCOL": "file:https:ssh",
+    "GIT_TERMINAL_PROMPT": "0",
+    "GIT_OPTIONAL_LOCKS": "0",
+    "GCM_INTERACTIVE": "never",
+    "LC_ALL": "C",
+}
+_OPTIONS = ("-c", "gc.auto=0", "-c", "core.hooksPath=/dev/null", "-c", "protocol.version=2")
+_PASSED_ON = ("PATH", "HOME", "SSH_AUTH_SOCK", "USER", "TMPDIR")
+
+
+class Unreadable(Exception):
+    """The file cannot be read; ``lasting``: another try would not help."""
+
+    def __init__(self, message: str, *, lasting: bool) -> None:
+        super().__init__(message)
+        self.message = message
+        self.lasting = lasting
+
+
+@attrs.frozen
+class Found:
+    """The file's bytes, and the whole commit that they are of."""
+
+    data: bytes
+    commit: str
+
+
+async def read_file(
+    repository: str, *, ref: str | None, commit: str | None, path: str, folder: Path
+) -> Found:
+    """The file at ``path``, at the commit or else at the head of ``ref`` (``refs/heads/main``).
+
+    ``folder``: where a temporary folder is made. Raises Unreadable.
+    """
+    try:
+        async with asyncio.timeout(MAX_SECONDS):
+            with tempfile.TemporaryDirectory(prefix="plan-", dir=folder) as place:
+                return await _read(Path(place), repository, ref, commit, path)
+    except TimeoutError:
+        raise Unreadable(f"git took more than {MAX_SECONDS:g} s", lasting=False) from None
+
+
+async def _read(
+    place: Path, repository: str, ref: str | None, commit: str | None, path: str
+) -> Found:
+    await _git(place, "init", "--quiet", "--bare", ".")
+    await _git(place, "remote", "add", "--", "origin", repository)
+    whole = commit is not None and len(commit) >= 40
+    fetch = ["fetch", "--quiet", "--no-tags", "--filter=blob:none"]
+    if commit is None or whole:
+        wanted = commit if commit is not None else ref
+        await _git(place, *fetch, "--depth=1", "--", "origin", str(wanted))
+        found = await _git(place, "rev-parse", "--verify", "--quiet", "FETCH_HEAD^{commit}")
+    else:  # the beginning of a hash is looked up among the commits of the ref
+        await _git(place, *fetch, "--", "origin", str(ref))
+        found = await _git(place, "rev-parse", f"--disambiguate={commit}")
+    hashes = found.decode("ascii", "replace").split()
+    if len(hashes) != 1 or not commits.is_given(hashes[0]):
+        raise Unreadable(f"git found no commit {commit or ref}, or several", lasting=True)
+    (head,) = hashes
+    listed = await _git(place, "ls-tree", "-z", head, "--", path)
+    if not listed.startswith((b"100644 blob", b"100755 blob")):
+        raise Unreadable(f"there is no file {path} at commit {head[:12]}", lasting=True)
+    data = await _git(place, "cat-file", "blob", f"{head}:{path}", at_most=MAX_FILE_BYTES)
+    return Found(data, head)
+
+
+async def _git(place: Path, *arguments: str, at_most: int = MAX_FILE_BYTES) -> bytes:
+    """What git writes; raises Unreadable where it fails or writes more."""
+    program = shutil.which("git")
+    if program is None:
+        raise Unreadable("git is not installed on the node", lasting=False)
+    process = await asyncio.create_subprocess_exec(
+        program, "-C", str(place), *_OPTIONS, *arguments,
+        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE, env=_environment(os.environ), start_new_session=True,
+    )  # fmt: skip
+    assert process.stdout is not None and process.stderr is not None
+    try:
+        written, said = await asyncio.gather(
+            _first(process.stdout, at_most + 1), _first(process.stderr, MAX_SAID_BYTES)
+        )
+        if len(written) > at_most:
+            raise Unreadable(f"the file has more than {at_most} bytes", lasting=True)
+        if await process.wait():
+            raise Unreadable(_said(said) or f"git {arguments[0]} failed", lasting=False)
+        return written
+    finally:
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
+
+
+async def _first(stream: asyncio.StreamReader, at_most: int) -> bytes:
+    """The first bytes. Of git's errors the rest is read and dropped, so that it can end."""
+    kept = bytearray()
+    while chunk := await stream.read(65_536):
+        kept += chunk[: at_most - len(kept)]
+        if len(kept) >= at_most > MAX_SAID_BYTES:
+            break  # too much: the caller ends it
+    return bytes(kept)
+
+
+def _environment(given: Mapping[str, str]) -> dict[str, str]:
+    return {name: given[name] for name in _PASSED_ON if name in given} | _ENVIRONMENT
+
+
+def _said(text: bytes) -> str:
+    """The first line that says what was fatal, else the last one."""
+    lines = [" ".join(line.split()) for line in text.decode("utf-8", "replace").splitlines()]
+    fatal = [line for line in lines if line.startswith(("fatal:", "error:"))]
+    return (fatal or [line for line in lines[::-1] if line] or [""])[0][:500]

@@ -1,0 +1,42 @@
+"""The jobs of builds that were submitted without them."""
+
+from collections.abc import Sequence
+
+from boxsched.model import WorkloadId
+from boxsched.protocol import inbox
+from boxsched.store.blocks import Steps, load
+from boxsched.store.records import JobSpec
+from boxsched.store.steps import jobs as job_steps
+from boxsched.store.steps.commands import tell_about
+
+_SQL = load("plans.sql")
+_INSERT = load("submission.sql")["insert_jobs"]
+
+
+def unplanned(after: WorkloadId, limit: int) -> Steps[list[WorkloadId]]:
+    found = yield _SQL["unplanned"](after=after, limit=limit)
+    return [WorkloadId(id_) for (id_,) in found]
+
+
+def plan(workload: WorkloadId, jobs: Sequence[JobSpec], commit: str) -> Steps[bool]:
+    found = yield _SQL["limits_of"](workload=workload)
+    if not found:
+        return False
+    project, *limits = found[0]
+    least = min((limit for limit in limits if limit is not None), default=len(jobs))
+    if len(jobs) > least:
+        reason = f"asks for {len(jobs)} Boxes, more than the plan or its project allows ({least})"
+        yield tell_about(inbox.Planned(workload, None, commit, reason), workload)
+        return True
+    durations = yield from job_steps.expected({(project, job.name) for job in jobs})
+    planned = yield _SQL["plan_workload"](workload=workload, boxes=len(jobs), commit_hash=commit)
+    if not planned:
+        return False
+    yield _INSERT.rows(job_steps.rows(project, workload, jobs, durations))
+    asked = job_steps.asked(project, jobs, durations)
+    yield tell_about(inbox.Planned(workload, asked, commit, None), workload)
+    return True
+
+
+def fail_plan(workload: WorkloadId, reason: str) -> Steps[None]:
+    yield tell_about(inbox.Planned(workload, None, None, reason), workload)

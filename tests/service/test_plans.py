@@ -1,0 +1,240 @@
+"""Builds whose jobs are in a file of their repository."""
+
+import os
+import subprocess
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.service.house import API, House, job
+
+FILE = """
+jobs:
+  - name: unit
+    commands: [make test]
+    parallelism: 2
+  - name: lint
+    commands:
+      - make lint
+    timeout_seconds: 60
+"""
+
+
+class Repository:
+    """A repository on the disk."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+        place.mkdir()
+        self.git("init", "--quiet", "--initial-branch=main")
+
+    def git(self, *arguments: str) -> str:
+        names = ("GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL")
+        done = subprocess.run(
+            ["git", "-C", str(self.place), *arguments],
+            check=True, capture_output=True, text=True, timeout=60,
+            env={**os.environ, **dict.fromkeys(names, "a@b")},
+        )  # fmt: skip
+        return done.stdout.strip()
+
+    def commit(self, text: str | bytes | None = FILE, path: str = ".boxsched.yml") -> str:
+        """A commit with this file, or without it; its hash."""
+        file = self.place / path
+        if text is not None:
+            file.write_bytes(text if isinstance(text, bytes) else text.encode())
+            self.git("add", path)
+        elif file.exists():
+            self.git("rm", "--quiet", path)
+        self.git("commit", "--quiet", "--allow-empty", "-m", "a commit")
+        return self.git("rev-parse", "HEAD")
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[House]:
+    """Boxes for all jobs of FILE."""
+    async with House.open(tmp_path / "data", boxes=4) as opened:
+        yield opened
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Repository:
+    return Repository(tmp_path / "repository")
+
+
+async def project(house: House, repository: Repository, **settings: Any) -> None:
+    settings = {"jobs": [], "jobs_from": ".boxsched.yml", **settings}
+    answer = await house.project(repository=str(repository.place), **settings)
+    assert answer.status in (200, 201), answer.body
+
+
+async def test_the_jobs_of_the_commit_are_read_and_run(
+    house: House, repository: Repository
+) -> None:
+    commit = repository.commit()
+    await project(house, repository)
+    made = await house.build()
+    assert (made["state"], made["jobs"]) == ("registered", [])
+    done = await house.finished(made["id"])
+    assert (done["result"], done["commit"], done["boxes"]) == ("passed", commit, 3)
+    assert [one["name"] for one in done["jobs"]] == ["unit 1/2", "unit 2/2", "lint"]
+
+
+async def test_a_commit_that_was_asked_for_is_the_one(house: House, repository: Repository) -> None:
+    first = repository.commit()
+    repository.commit(FILE.replace("lint", "format"))
+    await project(house, repository)
+    for asked in (first, first[:9]):
+        done = await house.finished((await house.build(commit=asked))["id"])
+        assert (done["commit"], done["jobs"][2]["name"]) == (first, "lint")
+    repository.git("tag", "v1", first)
+    done = await house.finished((await house.build(tag="v1"))["id"])
+    assert (done["commit"], done["jobs"][2]["name"]) == (first, "lint")
+
+
+async def test_jobs_that_come_with_the_submission_are_not_read(
+    house: House, repository: Repository
+) -> None:
+    repository.commit(None)
+    await project(house, repository)
+    done = await house.finished((await house.build(jobs=[job("own")]))["id"])
+    assert [one["name"] for one in done["jobs"]] == ["own"]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (None, ".boxsched.yml: there is no file .boxsched.yml at commit "),
+        ("", ".boxsched.yml: line 1, column 1: the file is empty"),
+        ("jobs: []\n", ".boxsched.yml: line 1, column 7: jobs: must have at least 1"),
+        ("jobs:\n  - name: a\n", ".boxsched.yml: line 2, column 5: jobs[0].commands: "),
+        (
+            "jobs:\n  - name: a\n    commands: [x]\n    timeout_seconds: long\n",
+            ".boxsched.yml: line 4, column 22: jobs[0].timeout_seconds: must be a number",
+        ),
+        ("jobs: [\n", ".boxsched.yml: line 2, column 1: "),
+        ("jobs: [{name: a, name: b}]\n", ".boxsched.yml: line 1, column 18: 'name' is there twice"),
+        ("jobs: !!python/object:x {}\n", ".boxsched.yml: line 1, column 7: jobs: "),
+        (b"jobs: \xff\n", ".boxsched.yml: line 1: this is not UTF-8"),
+        ("x" * 300_000, ".boxsched.yml: the file has more than 262144 bytes"),
+        ("a: " + "[" * 40 + "]" * 40, ".boxsched.yml: line 1, column 35: nested deeper"),
+        (
+            "a: &a [1,1,1,1,1,1,1,1]\n"
+            + "".join(
+                f"{b}: &{b} [{','.join(['*' + a] * 8)}]\n"
+                for a, b in zip("abcdef", "bcdefg", strict=True)
+            ),
+            ".boxsched.yml: more than 20000 values",
+        ),
+    ],
+)
+async def test_a_file_that_is_missing_or_wrong_fails_the_build(
+    waiting: House, repository: Repository, text: str | bytes | None, reason: str
+) -> None:
+    repository.commit(text)
+    await project(waiting, repository)
+    failed, behind = await waiting.build(), await waiting.build(jobs=[job()])
+    done = await waiting.finished(failed["id"])
+    assert (done["result"], done["started_at"], done["queued_at"]) == ("failed", None, None)
+    assert done["reason"].startswith(reason), done["reason"]
+    await waiting.until(behind["id"], state="queued")
+
+
+async def test_a_repository_that_is_not_there(
+    waiting: House, repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("boxsched.automation.plans.LAST_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr("boxsched.automation.plans.FIRST_PAUSE_SECONDS", 0.01)
+    repository.commit()
+    await project(waiting, repository)
+    repository.place.rename(repository.place.with_name("elsewhere"))
+    done = await waiting.finished((await waiting.build())["id"])
+    assert done["result"] == "failed"
+    assert done["reason"].startswith(".boxsched.yml: fatal: ")
+
+
+async def test_a_build_without_a_plan_says_so_and_is_superseded(
+    waiting: House, repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No node reads here: it is as while the repository hangs."""
+    monkeypatch.setattr("boxsched.automation.plans.Plans._look", _nothing)
+    repository.commit()
+    await project(waiting, repository, cancellation=[["*", "queued"]])
+    first = await waiting.build()
+    async with waiting.node.feed.subscribe(None) as events:
+        said = await waiting.get(f"/workloads/{first['id']}/explanation")
+        while said["reason"] != "planning":
+            async for _ in events:
+                break
+            said = await waiting.get(f"/workloads/{first['id']}/explanation")
+    assert (said["phase"], said["text"]) == ("ordering", "Its jobs are not known yet.")
+    second = await waiting.build()
+    await waiting.until(first["id"], result="canceled")
+    assert (await waiting.call("POST", f"{API}/workloads/{second['id']}/stop")).status == 202
+    await waiting.until(second["id"], result="canceled")
+
+
+async def _nothing(_: object) -> None:
+    pass
+
+
+async def test_a_build_that_was_not_planned_is_planned_by_the_next_node(
+    tmp_path: Path, repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = repository.commit()
+    with monkeypatch.context() as patch:
+        patch.setattr("boxsched.automation.plans.Plans._look", _nothing)
+        async with House.open(tmp_path / "data") as house:
+            await project(house, repository)
+            made = await house.build()
+    async with House.open(tmp_path / "data", boxes=4) as house:
+        done = await house.finished(made["id"])
+        assert (done["result"], done["commit"]) == ("passed", commit)
+        again = await house.call("POST", f"{API}/workloads/{made['id']}/rebuild")
+        repository.commit(None)  # a rebuild uses the jobs that were read
+        rebuilt = await house.finished(again.json["id"])
+        assert [one["name"] for one in rebuilt["jobs"]] == [one["name"] for one in done["jobs"]]
+
+
+async def test_more_jobs_than_are_ever_allowed_fail_the_build(
+    waiting: House, repository: Repository
+) -> None:
+    repository.commit()
+    await project(waiting, repository, max_boxes=2)
+    done = await waiting.finished((await waiting.build())["id"])
+    assert done["result"] == "failed"
+    assert done["reason"] == "asks for 3 Boxes, more than the plan or its project allows (2)"
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "../x", "a//b", "-x", "a:b", ".", ""])
+async def test_what_is_no_path_in_a_repository(
+    waiting: House, repository: Repository, path: str
+) -> None:
+    answer = await waiting.project(repository=str(repository.place), jobs_from=path)
+    assert (answer.status, answer.error["field"]) == (422, "jobs_from")
+
+
+async def test_a_file_needs_a_repository(waiting: House) -> None:
+    answer = await waiting.project(jobs_from=".boxsched.yml")
+    assert (answer.status, answer.error["field"]) == (422, "jobs_from")
+
+
+async def test_a_link_is_not_followed(waiting: House, repository: Repository) -> None:
+    (repository.place / ".boxsched.yml").symlink_to("/etc/passwd")
+    repository.git("add", ".boxsched.yml")
+    repository.git("commit", "--quiet", "-m", "a link")
+    await project(waiting, repository)
+    done = await waiting.finished((await waiting.build())["id"])
+    assert "there is no file .boxsched.yml" in done["reason"]
+
+
+async def test_parallelism_makes_numbered_jobs(running: House) -> None:
+    commands = ["echo $BOXSCHED_JOB_INDEX of $BOXSCHED_JOB_COUNT"]
+    await running.project(jobs=[job("unit", *commands, parallelism=2)])
+    done = await running.finished((await running.build())["id"])
+    assert [one["name"] for one in done["jobs"]] == ["unit 1/2", "unit 2/2"]
+    log = await running.call("GET", f"{API}/jobs/{done['jobs'][1]['id']}/log")
+    assert b"2 of 2" in log.body
+    answer = await running.project(jobs=[job("a", parallelism=2), job("a 2/2")])
+    assert (answer.status, answer.error["field"]) == (422, "jobs[1].name")
