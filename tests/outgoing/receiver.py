@@ -44,8 +44,8 @@ class Receiver:
             receiver.gate.set()
             await runner.cleanup()
 
-    async def until(self, count: int) -> list[Got]:
-        async with asyncio.timeout(20), self._news:
+    async def until(self, count: int, seconds: float = 20.0) -> list[Got]:
+        async with asyncio.timeout(seconds), self._news:
             await self._news.wait_for(lambda: len(self.got) >= count)
         return self.got
 

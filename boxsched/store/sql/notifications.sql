@@ -1,8 +1,8 @@
 -- name: write_notifications
 -- A row for each target that asks for such an event of the workload's project. A commit status is of
--- a build whose commit is known.
+-- a build whose commit is known. Ids follow the order of the events.
 -- returns: nothing
-WITH v(workload, event, at) AS (VALUES (:workload, :event, :at))
+WITH v(workload, event, at, n) AS (VALUES (:workload, :event, :at, :n))
 INSERT INTO notification (workload, target, host, event, at, since, due_at)
 SELECT workload.id, outgoing.name, outgoing.host, v.event, v.at, v.at, v.at
   FROM v
@@ -10,7 +10,8 @@ SELECT workload.id, outgoing.name, outgoing.host, v.event, v.at, v.at, v.at
   JOIN outgoing ON outgoing.project = workload.project
                    AND replace(outgoing.events, ' ' || v.event || ' ', '') <> outgoing.events
  WHERE outgoing.name <> 'statuses'
-    OR (workload.kind = 'build' AND workload.commit_hash IS NOT NULL);
+    OR (workload.kind = 'build' AND workload.commit_hash IS NOT NULL)
+ ORDER BY v.n;
 
 -- name: put_target
 -- Create or replace a target of a project; its secret stays.

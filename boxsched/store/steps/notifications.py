@@ -98,7 +98,9 @@ _listed = mapper(
 
 def write(notices: Sequence[Notice]) -> Call:
     """The rows of a batch; a part of the engine's transaction."""
-    return _SQL["write_notifications"].rows([(n.workload, n.event, n.at) for n in notices])
+    return _SQL["write_notifications"].rows(
+        [(one.workload, one.event, one.at, n) for n, one in enumerate(notices)]
+    )
 
 
 def put_targets(project: ProjectId, targets: Sequence[Target]) -> Steps[None]:
