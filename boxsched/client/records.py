@@ -125,6 +125,15 @@ class Blocker(msgspec.Struct, frozen=True, kw_only=True):
     usual_end: datetime | None = None  # by its usual durations; stays when it has passed
 
 
+class PausedBy(msgspec.Struct, frozen=True, kw_only=True):
+    """The pause that a workload waits for."""
+
+    name: str
+    note: str
+    by: str
+    until: datetime | None
+
+
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     """Why a workload is where it is."""
 
@@ -140,6 +149,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
         None  # the first one reserved for it; stays when it has passed
     )
     overtaken_by: int | None = None  # later ones admitted while it was queued; None: not counted
+    pause: PausedBy | None = None  # the pause that covers it
 
 
 class Worker(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,14 +5,18 @@ import threading
 
 import pytest
 
-from boxsched.api.messages.requests import ProjectSettings
+from boxsched.api.messages.requests import ProjectSettings, Rule
 from boxsched.api.submitting import branch_patterns
 from boxsched.api.submitting.branch_patterns import BranchGlobs, Compiler
 from boxsched.globs import Automaton
-from boxsched.model import MAX_GLOB_CHARACTERS
+from boxsched.model import MAX_GLOB_CHARACTERS, Cancellation
 from tests.service.house import House, job
 
 LARGE = [*(f"[ab]{n:030}*" for n in range(450)), "a*"]
+
+
+def rule(pattern: str) -> Rule:
+    return Rule(pattern, Cancellation.ALL)
 
 
 @pytest.fixture
@@ -48,7 +52,7 @@ async def test_builds_of_a_project_with_many_patterns_compile_them_once_in_a_thr
 async def test_of_those_compiled_the_last_are_kept(compiled_in: list[threading.Thread]) -> None:
     compiler = Compiler()
     several = [
-        ProjectSettings(cancellation=tuple([(f"{n}-{one}", "all") for one in LARGE]))  # type: ignore[misc]
+        ProjectSettings(cancellation=tuple([rule(f"{n}-{one}") for one in LARGE]))
         for n in range(branch_patterns.COMPILED_KEPT + 1)
     ]
     first = [await compiler.compiled(one) for one in several]
@@ -61,7 +65,7 @@ async def test_of_those_compiled_the_last_are_kept(compiled_in: list[threading.T
 async def test_every_list_of_patterns_counts() -> None:
     settings = ProjectSettings(
         priority_branches=("a*", "b"),
-        cancellation=(("c?", "all"),),
+        cancellation=(rule("c?"),),
         fail_fast=("d",),  # type: ignore[arg-type]
     )
     globs = BranchGlobs.of(settings)

@@ -181,6 +181,8 @@ def _members(node: inspect.Type | None) -> Sequence[inspect.Type]:
 
 def _inside(node: inspect.Type, step: Step) -> inspect.Type | None:
     if isinstance(node, inspect.StructType):
+        if isinstance(step, int):  # a struct that is written as a list
+            return node.fields[step].type if step < len(node.fields) else None
         return next((one.type for one in node.fields if one.encode_name == step), None)
     if isinstance(node, inspect.DictType):
         return node.value_type
