@@ -139,7 +139,7 @@ class RemoteWorker:
             level, self._level = self._level, None
             if level is not None:
                 agent = await self._awake()
-                await agent.reconcile([Assignment(*_fields(task)) for task in level.tasks])
+                await agent.reconcile([assignment_of(task) for task in level.tasks])
 
     async def _awake(self) -> Agent:
         """The agent, with the jobs of its installation adopted and those of others set aside."""
@@ -242,6 +242,6 @@ class RemoteWorker:
         self._level = None
 
 
-def _fields(task: wire.Task) -> tuple[Any, ...]:
-    """Those of an Assignment, in its order."""
-    return msgspec.structs.astuple(task)
+def assignment_of(task: wire.Task) -> Assignment:
+    """The assignment that a node has sent; its fields go by name, as it has more than the task."""
+    return Assignment(**msgspec.structs.asdict(task))

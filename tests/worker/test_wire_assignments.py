@@ -1,0 +1,51 @@
+"""What a node sends of an assignment is what the worker takes it for, field by field."""
+
+import attrs
+import msgspec
+import pytest
+
+from boxsched.gateway.levels import level_text
+from boxsched.model import Kind
+from boxsched.protocol import wire
+from boxsched.protocol.assignments import Assignment, JobSecret
+from boxsched.worker.remote.worker import assignment_of
+
+
+def value_of(field: "attrs.Attribute[object]", number: int) -> object:
+    """Another value for each field, of the field's type."""
+    given = {
+        "kind": Kind.DEPLOY,
+        "commands": ("make",),
+        "environment": {"A": "b"},
+        "secrets": (JobSecret("TOKEN", "s3cr3t", False),),
+        "clone": None,
+        "credentials": None,
+    }
+    if field.name in given:
+        return given[field.name]
+    if "bool" in str(field.type):
+        return number % 2 == 0
+    if "float" in str(field.type):
+        return float(number)
+    if any(one in str(field.type) for one in ("int", "Id")):
+        return number
+    return f"text {number}"
+
+
+def an_assignment() -> Assignment:
+    fields = attrs.fields(Assignment)
+    return Assignment(**{one.name: value_of(one, n) for n, one in enumerate(fields, 1)})  # type: ignore[arg-type]
+
+
+def test_all_that_is_sent_arrives_under_its_name() -> None:
+    sent = an_assignment()
+    (task,) = msgspec.json.decode(level_text([sent]), type=wire.Level).tasks
+    taken = assignment_of(task)
+    for name in wire.Task.__struct_fields__:
+        assert getattr(taken, name) == getattr(sent, name), name
+    assert taken.secrets == (JobSecret("TOKEN", "s3cr3t", False),)
+
+
+@pytest.mark.parametrize("name", ["owner", "has_secrets"])
+def test_what_is_for_the_node_alone_is_not_sent(name: str) -> None:
+    assert name not in wire.Task.__struct_fields__
