@@ -45,6 +45,7 @@ async def test_an_assignment_says_all_that_a_worker_needs(leader: Leader) -> Non
         server=None,
         commit="0123abc",
         repository="https://example.org/web.git",
+        owner=project.id,
     )
     second = attrs.evolve(
         first,

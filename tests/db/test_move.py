@@ -59,6 +59,14 @@ async def installation(place: SqlitePlace) -> Leader:
     await store.put_node("node-1", "http://node-1", "1.0")
     await store.connect_worker(worker("other", "default", "mac"))
     await store.put_secret("odd", "ODD", lambda project, version: ODD, as_file=True)
+    place.plant(
+        "INSERT INTO outgoing (project, name, url, host, events) VALUES"
+        f" ({project.id}, 'hook', 'https://example.org', 'example.org', '[]')"
+    )
+    place.plant(
+        "INSERT INTO notification (id, workload, target, host, event, at, since, due_at) VALUES"
+        f" (1, {first.id}, 'hook', 'example.org', 'workload.finished', 1.5, 1.5, 2.5)"
+    )
     place.plant("INSERT INTO lineage VALUES (1, 'first', NULL, NULL, TRUE, 1.5)")
     again = await Leader(await place.reopen()).lead(boxes=0)
     return going_on(again, leader)
