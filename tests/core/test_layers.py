@@ -22,6 +22,7 @@ ALLOWED: dict[str, set[str]] = {
     "scheduling": set(),
     "protocol": set(),
     "simulation": {"scheduling"},
+    "webhooks": set(),
     "worker.supervisor": set(),
     "worker.agent": {"protocol", "worker.supervisor"},
     "worker.remote": {"protocol", "worker.agent", "worker.supervisor"},
@@ -45,9 +46,11 @@ ALLOWED: dict[str, set[str]] = {
     },
     "api.resources": {
         "api.auth", "api.http", "api.messages", "api.submitting", "cluster", "engine", "feed",
-        "node", "outgoing", "protocol", "secrets", "store",
+        "node", "outgoing", "protocol", "secrets", "store", "webhooks",
     },
-    "automation": {"api.http", "api.messages", "api.submitting", "node", "protocol", "store"},
+    "automation": {
+        "api.http", "api.messages", "api.submitting", "node", "protocol", "store", "webhooks",
+    },
     "api": {
         "automation", "api.auth", "api.http", "api.messages", "api.resources", "api.submitting",
         "node", "protocol", "store",
