@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import os
+import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,12 +11,13 @@ from pathlib import Path
 import pytest
 
 from boxsched.cluster.lock_session import LockSession
-from boxsched.errors import Fenced, StoreAway
+from boxsched.errors import Fenced, OutcomeUnknown, StoreAway
 from boxsched.protocol.shards import SHARD
 from boxsched.protocol.workers import WorkerConnection
 from boxsched.store import Store, open_store
 from boxsched.store.errors import StoreBehind
 from boxsched.store.operating.check import check
+from boxsched.store.postgres.pulse import COMMIT_SECONDS
 from boxsched.store.postgres.servers import Servers
 from boxsched.store.postgres.visits import Place, Visit, visited
 from boxsched.store.steps.maintenance import JUMP
@@ -232,4 +235,41 @@ async def test_two_looks_at_once_find_nothing_behind(
     goes_on.set()
     (await first).close()
     (await second).close()
+    await store.close()
+
+
+async def test_a_commit_that_a_vanished_primary_owes_is_not_waited_for(
+    two: Pair, tmp_path: Path
+) -> None:
+    """Its session is silent, as when the machine is gone; the new primary answers all the time.
+
+    A slow commit may take a minute while its own server answers. This one's server does not.
+    """
+    store = open_store(two.url, tmp_path)
+    await store.open()
+    leader = await Leader(store).lead()
+    project = await leader.project()
+    await asyncio.to_thread(two.wait_for_second)
+    two.hold()
+    owed = asyncio.create_task(leader.submit(build(project, "main")))
+    waits = (
+        "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND pid <> pg_backend_pid()"
+    )
+    while not (found := two.asked(two.first, waits)):
+        await asyncio.sleep(0.01)
+    backends = [pid for (pid,) in found]
+    for backend in backends:
+        os.kill(backend, signal.SIGSTOP)
+    try:
+        two.first.kill()
+        two.let_go()
+        await asyncio.to_thread(two.promote)
+        async with asyncio.timeout(COMMIT_SECONDS / 2):
+            with pytest.raises(OutcomeUnknown):
+                while not owed.done():
+                    await insisting(store.batch_number, SHARD)
+                await owed
+    finally:
+        for backend in backends:
+            os.kill(backend, signal.SIGKILL)
     await store.close()

@@ -69,6 +69,7 @@ class Session(aiopg.Connection):
         try:
             if goes_on is not None:
                 while not (await asyncio.wait({waiter}, timeout=timeout))[0] and goes_on():
+                    self._ready(self._weakref)  # in case the loop missed that the session ended
                     timeout = WELL_SECONDS
                 if not waiter.done():
                     waiter.cancel()

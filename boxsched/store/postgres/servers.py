@@ -79,7 +79,7 @@ class Servers:
         self._loop: asyncio.AbstractEventLoop | None = None  # of the node's sessions
         self._settling = Settling()
         self._told: dict[str, float] = {}  # what was refused, and when that was said
-        self.pulse = Pulse()
+        self.pulse = Pulse()  # of the server that is used
 
     def load(self) -> None:
         """Read what was seen before; a file that cannot be read is ignored."""
@@ -261,6 +261,10 @@ class Servers:
         if now.cluster:
             await self._settling.settled(visit.place, now.key, timeout)
         key = connection.server = now.key
+        if not self.is_used(key):
+            self.pulse = (
+                Pulse()
+            )  # what the former server owes is not waited for while this one lives
         connection.pulse = self.pulse
         if now.lineage:
             with self._guard:
