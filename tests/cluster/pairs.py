@@ -65,6 +65,15 @@ class Pair:
         # Commits wait once the checkpointer has read the setting: it does so before a checkpoint.
         execute(self.first.url("postgres"), "CHECKPOINT")
 
+    def that_wait_for_second(self) -> list[int]:
+        """The first's processes whose commit waits for the second; at least one."""
+        waits = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+        until = time.monotonic() + 20
+        while not (found := self.asked(self.first, waits)):
+            assert time.monotonic() < until, "no commit waits for the standby"
+            time.sleep(0.02)
+        return [pid for (pid,) in found]
+
     def lag(self, seconds: float) -> None:
         """What the second replays comes so much later."""
         for said in (
