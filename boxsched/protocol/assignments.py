@@ -19,6 +19,14 @@ class JobSecret(msgspec.Struct, frozen=True, array_like=True):
         return f"JobSecret({self.name!r})"  # never the value
 
 
+class CloneOptions(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How a repository is cloned. ``depth``: only so many commits of the history; None: all.
+    ``submodules``: they too, and theirs."""
+
+    depth: int | None = None
+    submodules: bool = False
+
+
 @attrs.frozen
 class Assignment:
     """A job that a worker should be running now. All of them together are the worker's level."""
@@ -51,3 +59,4 @@ class Assignment:
     # What the node adds (boxsched/secrets): they are not in the store in this form.
     secrets: tuple[JobSecret, ...] = attrs.field(default=(), repr=False)
     refusal: str | None = None  # why the job cannot run: it fails with that reason
+    clone: CloneOptions | None = None  # None: the whole history, no submodules

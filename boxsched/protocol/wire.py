@@ -18,7 +18,7 @@ from typing import Annotated
 import msgspec
 
 from boxsched.model import MAX_STOP_GRACE_SECONDS, Kind
-from boxsched.protocol.assignments import JobSecret
+from boxsched.protocol.assignments import CloneOptions, JobSecret
 from boxsched.protocol.inbox import JobFinished, JobStarted
 
 PATH = "/api/v1/worker"
@@ -118,6 +118,7 @@ class Task(msgspec.Struct, frozen=True, array_like=True):
     show_commands: bool = True
     secrets: tuple[JobSecret, ...] = ()
     refusal: str | None = None
+    clone: CloneOptions | None = None
 
 
 class Level(msgspec.Struct, frozen=True, tag="level"):

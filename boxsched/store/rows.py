@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import msgspec
 
 from boxsched.model import Cancellation, Kind, Policy
-from boxsched.protocol.assignments import Assignment
+from boxsched.protocol.assignments import Assignment, CloneOptions
 from boxsched.protocol.batches import StoredEvent
 from boxsched.protocol.shards import Box, LoadedJob, LoadedWorkload, Organization, Pause, Project
 from boxsched.protocol.workers import BoxRow, Pulse
@@ -28,6 +28,7 @@ CAUSES: Mapping[str | None, StopCause | None] = {None: None} | {
 _encode = msgspec.json.Encoder().encode
 _commands = msgspec.json.Decoder(tuple[str, ...])
 _environment = msgspec.json.Decoder(dict[str, str])
+_clone = msgspec.json.Decoder(CloneOptions)
 _durations = msgspec.json.Decoder(tuple[float, ...])
 
 # Builds of one project have the same scripts again and again: this many are kept, 8 MiB of text at
@@ -42,6 +43,7 @@ def json_text(value: object) -> str:
 
 _kept_commands = functools.lru_cache(_SCRIPTS_KEPT)(_commands.decode)
 _kept_environment = functools.lru_cache(_SCRIPTS_KEPT)(_environment.decode)
+_kept_clone = functools.lru_cache(_SCRIPTS_KEPT)(_clone.decode)
 
 
 def commands(text: str) -> tuple[str, ...]:
@@ -52,6 +54,10 @@ def commands(text: str) -> tuple[str, ...]:
 def environment(text: str) -> Mapping[str, str]:
     short = len(text) <= _SCRIPT_CHARACTERS
     return _kept_environment(text) if short else _environment.decode(text)
+
+
+def clone(text: str | None) -> CloneOptions | None:
+    return None if text is None else _kept_clone(text)
 
 
 def durations(text: str) -> tuple[float, ...]:
@@ -121,6 +127,7 @@ assignment = mapper(
     started=bool,
     show_commands=bool,
     has_secrets=bool,
+    clone=clone,
 )
 loaded_job = mapper(
     LoadedJob, _LEADING["load_jobs"].returns, unused=("id",), state=JOB_STATES, result=RESULTS

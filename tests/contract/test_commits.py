@@ -7,6 +7,7 @@ import pytest
 
 from boxsched.model import WorkloadId, job_id
 from boxsched.protocol import inbox
+from boxsched.protocol.assignments import CloneOptions
 from boxsched.protocol.shards import SHARD
 from boxsched.states import JobState
 from tests.contract.world import NOW, Leader, assigned, build, spec, stopping
@@ -112,6 +113,18 @@ async def test_the_repository_is_the_one_of_the_submission(leader: Leader) -> No
     await leader.start(empty, 1)
     found = {each.workload: each.repository for each in await leader.assignments()}
     assert found == {cloned: "https://example.org/one.git", empty: None}
+
+
+async def test_how_it_is_cloned_is_the_projects_word(leader: Leader) -> None:
+    project = await leader.project(settings='{"clone": {"depth": 3, "submodules": true}}')
+    id_ = (await leader.submit(build(project))).id
+    await leader.queue(id_)
+    await leader.start(id_, 0)
+    (found,) = await leader.assignments()
+    assert found.clone == CloneOptions(depth=3, submodules=True)
+    await leader.project(settings="{}")
+    (found,) = await leader.assignments()
+    assert found.clone is None
 
 
 async def test_whether_commands_are_shown_goes_with_the_job(leader: Leader) -> None:

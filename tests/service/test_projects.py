@@ -71,6 +71,29 @@ async def test_a_secret_is_kept_replaced_removed_and_never_read_back(house: Hous
     assert stored.webhook_secret is None
 
 
+@pytest.mark.parametrize(
+    ("clone", "field"),
+    [
+        ({"depth": 0}, "clone.depth"),
+        ({"depth": 1.5}, "clone.depth"),
+        ({"depth": 1_000_001}, "clone.depth"),
+        ({"submodules": "yes"}, "clone.submodules"),
+        ({"tags": True}, "clone.tags"),
+        ([], "clone"),
+    ],
+)
+async def test_a_way_to_clone_that_makes_no_sense(house: House, clone: object, field: str) -> None:
+    answer = await house.project(repository="https://example.org/web.git", clone=clone)
+    assert (answer.status, answer.error["field"]) == (422, field)
+
+
+async def test_a_way_to_clone_needs_a_repository_and_comes_back(house: House) -> None:
+    answer = await house.project(clone={"depth": 1})
+    assert (answer.status, answer.error["field"]) == (422, "clone")
+    await house.project(repository="https://example.org/web.git", clone={"depth": 1})
+    assert (await house.get("/projects/web"))["clone"] == {"depth": 1, "submodules": False}
+
+
 async def test_delete(house: House) -> None:
     await house.project("web")
     assert (await house.call("DELETE", f"{API}/projects/web")).status == 204

@@ -7,7 +7,7 @@ import pytest
 from boxsched.gateway.levels import level_text
 from boxsched.model import Kind
 from boxsched.protocol import wire
-from boxsched.protocol.assignments import Assignment, JobSecret
+from boxsched.protocol.assignments import Assignment, CloneOptions, JobSecret
 from boxsched.worker.remote.worker import assignment_of
 
 
@@ -18,7 +18,7 @@ def value_of(field: "attrs.Attribute[object]", number: int) -> object:
         "commands": ("make",),
         "environment": {"A": "b"},
         "secrets": (JobSecret("TOKEN", "s3cr3t", False),),
-        "clone": None,
+        "clone": CloneOptions(depth=5, submodules=True),
         "credentials": None,
     }
     if field.name in given:
@@ -44,6 +44,31 @@ def test_all_that_is_sent_arrives_under_its_name() -> None:
     for name in wire.Task.__struct_fields__:
         assert getattr(taken, name) == getattr(sent, name), name
     assert taken.secrets == (JobSecret("TOKEN", "s3cr3t", False),)
+
+
+class OlderTask(msgspec.Struct, frozen=True, array_like=True):
+    """The beginning of a task, as a worker of an earlier version knows it."""
+
+    job: int
+    attempt: int
+
+
+class OlderLevel(msgspec.Struct, frozen=True, tag="level"):
+    tasks: tuple[OlderTask, ...]
+
+
+def test_a_worker_of_an_earlier_version_reads_what_it_knows() -> None:
+    sent = an_assignment()
+    (task,) = msgspec.json.decode(level_text([sent]), type=OlderLevel).tasks
+    assert (task.job, task.attempt) == (sent.job, sent.attempt)
+
+
+def test_what_a_node_of_an_earlier_version_does_not_send_is_as_before() -> None:
+    fields = msgspec.json.decode(level_text([an_assignment()]))["tasks"][0]
+    earlier = fields[: wire.Task.__struct_fields__.index("stop_reason")]
+    text = msgspec.json.encode({"type": "level", "tasks": [earlier]})
+    (task,) = msgspec.json.decode(text, type=wire.Level).tasks
+    assert assignment_of(task).clone is None
 
 
 @pytest.mark.parametrize("name", ["owner", "has_secrets"])

@@ -42,6 +42,8 @@ def settings(name: str, asked: ProjectSettings) -> None:
         _branches(asked)
     if asked.jobs_from is not None:
         _jobs_from(asked.jobs_from, asked.repository)
+    if asked.clone is not None and asked.repository is None:
+        raise Invalid("needs a repository to clone", "clone")
     _globs(asked)
     bulk(asked.jobs, "jobs")
     for server, its in asked.servers.items():

@@ -33,6 +33,7 @@ MAX_NOTE_CHARACTERS = 500
 MAX_HOOKS = 20  # of a project
 MAX_PARALLELISM = 100
 MAX_SECRET_BYTES = 65_536
+MAX_CLONE_DEPTH = 1_000_000
 
 Name = Annotated[str, Meta(min_length=1, max_length=MAX_NAME_CHARACTERS, pattern=forms.NAME)]
 # A branch or tag: git refuses one that begins with a dash, as it would read it as an option.
@@ -120,6 +121,14 @@ class Schedule(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     time_zone: Name | None = None
 
 
+class CloneSettings(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """How jobs get the repository. ``depth``: only so many commits of the history, by default all.
+    ``submodules``: they too, and theirs."""
+
+    depth: Annotated[int, Meta(ge=1, le=MAX_CLONE_DEPTH)] | None = None
+    submodules: bool = False
+
+
 class StatusSettings(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """Commit statuses at a code host. ``api_url``: the base of its API, by default as the
     repository's URL tells it. ``token`` is never read back; without it the old one stays."""
@@ -157,6 +166,7 @@ class ProjectSettings(Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
     default_branch: Ref | None = None
     jobs: AnyJobs = ()
     jobs_from: FilePath | None = None
+    clone: CloneSettings | None = None
     servers: Annotated[Mapping[Name, ServerSettings], Meta(max_length=MAX_LIST_ENTRIES)] = {}
     priority_branches: Globs = ()
     cancellation: Annotated[tuple[Rule, ...], Meta(max_length=MAX_LIST_ENTRIES)] = ()

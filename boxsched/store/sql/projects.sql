@@ -17,10 +17,10 @@ RETURNING shard;
 -- workload for good. The last column is its shard.
 -- returns: id, name, settings, max_boxes, version, webhook_secret, shard
 INSERT INTO project (
-    name, settings, repository, max_boxes, version, first_number, next_number, deleted
+    name, settings, repository, clone, max_boxes, version, first_number, next_number, deleted
 )
-SELECT :name, :settings, CAST(:repository AS text), CAST(:max_boxes AS bigint),
-       1, f.first, f.first, FALSE
+SELECT :name, :settings, CAST(:repository AS text), CAST(:clone AS text),
+       CAST(:max_boxes AS bigint), 1, f.first, f.first, FALSE
   FROM (
     SELECT coalesce(max(p.next_number), 1) AS first
       FROM project AS p WHERE p.name = :name AND p.deleted
@@ -28,7 +28,7 @@ SELECT :name, :settings, CAST(:repository AS text), CAST(:max_boxes AS bigint),
  WHERE TRUE
 ON CONFLICT (name) WHERE NOT deleted DO UPDATE
    SET settings = excluded.settings, repository = excluded.repository,
-       max_boxes = excluded.max_boxes, version = project.version + 1
+       clone = excluded.clone, max_boxes = excluded.max_boxes, version = project.version + 1
 RETURNING id, name, settings, max_boxes, version, webhook_secret,
           (SELECT shard FROM organization WHERE organization.id = project.organization);
 

@@ -15,6 +15,9 @@ CREATE TABLE secret (
 -- What git alone uses to reach a project's repository, sealed. NULL: it needs nothing.
 ALTER TABLE project ADD COLUMN git_credentials TEXT;
 
+-- How workers clone a project's repository, as JSON (protocol/assignments.CloneOptions). NULL: whole.
+ALTER TABLE project ADD COLUMN clone TEXT;
+
 -- A deploy that nobody asked for, and a deploy of a build that is older than what was live.
 ALTER TABLE workload ADD COLUMN automatic BOOLEAN NOT NULL DEFAULT FALSE;
 ALTER TABLE workload ADD COLUMN rollback BOOLEAN NOT NULL DEFAULT FALSE;

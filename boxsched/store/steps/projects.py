@@ -8,6 +8,7 @@ import msgspec
 from boxsched.errors import Conflict
 from boxsched.model import ProjectId
 from boxsched.protocol import inbox
+from boxsched.protocol.assignments import CloneOptions
 from boxsched.protocol.followed import followed
 from boxsched.protocol.shards import Organization, Project
 from boxsched.store import rows
@@ -26,6 +27,7 @@ class _Settings(msgspec.Struct):
     """What the store itself reads of a project's settings."""
 
     repository: str | None = None
+    clone: CloneOptions | None = None
 
 
 _settings = msgspec.json.Decoder(_Settings)
@@ -54,10 +56,12 @@ def put_project(
     sealed: Mapping[str, Seal | None],
     targets: Sequence[Target],
 ) -> Steps[tuple[Project, bool]]:
+    read = _settings.decode(settings)
     written = yield _SQL["put_project"](
         name=name,
         settings=settings,
-        repository=_settings.decode(settings).repository,
+        repository=read.repository,
+        clone=None if read.clone is None else rows.json_text(read.clone),
         max_boxes=max_boxes,
     )
     project = rows.put_project(written[0])

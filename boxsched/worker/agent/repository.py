@@ -1,4 +1,5 @@
-"""The git steps of a job: clone, find the commit, and, once it is fixed, check it out.
+"""The git steps of a job: clone, find the commit, and, once it is fixed, check it out, with its
+submodules if the project wants them.
 
 All jobs and attempts of a workload run one commit: the one that the first of them found. So the
 supervisor looks for the commit first (``says_commit``), waits until the store has fixed it for the
@@ -6,13 +7,19 @@ workload (see the package), and then checks out exactly that one (``takes_commit
 
 A branch is ``refs/heads/...``, a tag ``refs/tags/...``, and a hash is looked up among objects,
 never among refs: nothing else that a repository has is taken for one of them.
+
+With a ``depth`` only the commits that are needed are fetched: of the branch or tag, or of the whole
+hash. The beginning of a hash is looked up among all commits, so there the depth limits nothing.
+
+A repository may name any URL for its submodules. Only https and ssh are allowed there: a path on
+the worker's disk may be another project's repository. The job's time limit counts for them, too.
 """
 
 import shutil
 from collections.abc import Iterator
 
 from boxsched import commits
-from boxsched.protocol.assignments import Assignment
+from boxsched.protocol.assignments import Assignment, CloneOptions
 from boxsched.worker.supervisor.folder import Step
 
 # Fixed, so that a job does not depend on how the service was started.
@@ -20,12 +27,23 @@ JOB_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 # `file` is there for repositories on the worker's own disk; `ext::` and plain `http` are not.
 GIT_ENVIRONMENT = {"GIT_ALLOW_PROTOCOL": "file:https:ssh", "GIT_TERMINAL_PROMPT": "0"}
+# The program behind `git submodule` is a shell script: a job's own PATH must not lead it astray.
+SUBMODULES_ENVIRONMENT = GIT_ENVIRONMENT | {"GIT_ALLOW_PROTOCOL": "https:ssh", "PATH": JOB_PATH}
 GIT_OPTIONS = ["-c", "gc.auto=0", "-c", "advice.detachedHead=false"]
 
-# Both take git's path as $1, and call nothing else: a job may have another PATH.
+# All take git's path as $1, and call nothing else: a job may have another PATH. Where one takes an
+# option for the depth, "" stands for none.
+
+# Fetch the ref $2 as $3, with the option $4. It may not be there: the next step finds that out.
+_FETCH = """
+"$1" -c gc.auto=0 fetch --quiet --no-tags "$4" origin "+$2:$3" && exit
+"$1" ls-remote --exit-code origin "$2" >/dev/null 2>&1
+[ $? = 2 ]
+"""
 
 # Print the one commit whose hash begins with $2. A whole hash that no branch holds (of a pull
-# request, say) is fetched; git fetches nothing for the beginning of one.
+# request, say) is fetched, with the option $3; git fetches nothing for the beginning of one. Some
+# servers give out no single commits: then everything is fetched.
 _FIND = """
 find() {
     "$1" rev-parse --disambiguate="$2" |
@@ -37,7 +55,8 @@ find() {
 found=$(find "$1" "$2")
 case "${#2} $found" in
 "40 " | "64 ")
-    "$1" -c gc.auto=0 fetch --quiet origin "$2" >&2
+    "$1" -c gc.auto=0 fetch --quiet ${3:+"$3"} origin "$2" >&2 ||
+        [ -z "$3" ] || "$1" -c gc.auto=0 fetch --quiet origin >&2
     found=$(find "$1" "$2")
     ;;
 esac
@@ -50,10 +69,16 @@ _TAG = """
 "$1" show-ref --verify -- "$2" >/dev/null && "$1" rev-parse --verify "$2^{commit}"
 """
 
-# Check out the commit $2, a whole hash. It may have left its branch since it was fixed.
+# Check out the commit $3, a whole hash. It may have left its branch since it was fixed: then it is
+# fetched, with the option $2.
 _CHECK_OUT = """
-"$1" cat-file -e "$2^{commit}" 2>/dev/null || "$1" -c gc.auto=0 fetch --quiet origin "$2"
-"$1" -c advice.detachedHead=false checkout --quiet --detach "$2" --
+"$1" cat-file -e "$3^{commit}" 2>/dev/null || "$1" -c gc.auto=0 fetch --quiet ${2:+"$2"} origin "$3"
+"$1" -c advice.detachedHead=false checkout --quiet --detach "$3" --
+"""
+
+# Get the submodules of what is checked out, with the option $2.
+_SUBMODULES = """
+"$1" -c gc.auto=0 submodule --quiet update --init --recursive ${2:+"$2"}
 """
 
 
@@ -70,24 +95,48 @@ def checkout_steps(assignment: Assignment) -> Iterator[Step]:
     script: never an option, never a command. Raises Unrunnable."""
     if assignment.repository is None:
         return
-    *checks, find = _find(assignment)
-    # `--no-local`: else the clone's objects are hard links to the repository's own files.
-    options = ["--quiet", "--no-local", "--no-checkout"]
+    options = assignment.clone or CloneOptions()
+    depth = f"--depth={options.depth}" if options.depth is not None else ""
+    *checks, find = _find(assignment, depth)
     yield from checks
-    yield _git("git clone", "clone", *options, "--", assignment.repository, ".")
+    yield from _fetch(assignment, assignment.repository, depth)
     yield find._replace(says_commit=True)
     refusal = "git cannot check out the commit that it runs"
-    yield _script("git checkout", _CHECK_OUT)._replace(takes_commit=True, refusal=refusal)
+    yield _script("git checkout", _CHECK_OUT, depth)._replace(takes_commit=True, refusal=refusal)
+    if options.submodules:
+        refusal = "git cannot get the repository's submodules"
+        yield _script("git submodule", _SUBMODULES, depth)._replace(
+            environment=SUBMODULES_ENVIRONMENT, takes_commit=True, refusal=refusal
+        )
 
 
-def _find(assignment: Assignment) -> Iterator[Step]:
+def _fetch(assignment: Assignment, repository: str, depth: str) -> Iterator[Step]:
+    """Steps that make the repository, with all of its commits, or those that the depth leaves."""
+    branch, tag, commit = assignment.branch, assignment.tag, assignment.commit
+    named = commit if commit is not None else branch if branch is not None else tag
+    if not depth or named is None or (commit is not None and not commits.is_whole(commit.lower())):
+        # `--no-local`: else the clone's objects are hard links to the repository's own files.
+        limit = [depth, "--no-tags"] if depth and named is None else []
+        options = ["--quiet", "--no-local", "--no-checkout", *limit]
+        yield _git("git clone", "clone", *options, "--", repository, ".")
+        return
+    yield _git("git init", "init", "--quiet", ".")
+    yield _git("git remote", "remote", "add", "--", "origin", repository)
+    if commit is None and branch is not None:
+        ref, place = f"refs/heads/{branch}", f"refs/remotes/origin/{branch}"
+        yield _script("git fetch", _FETCH, ref, place, depth)
+    elif commit is None:
+        yield _script("git fetch", _FETCH, f"refs/tags/{tag}", f"refs/tags/{tag}", depth)
+
+
+def _find(assignment: Assignment, depth: str) -> Iterator[Step]:
     """Steps that check the name, and the one that prints the commit."""
     branch, tag, commit = assignment.branch, assignment.tag, assignment.commit
     if commit is not None:
         if not commits.is_given(commit):
             raise Unrunnable("its commit is not a commit's name")
         refusal = f"git found no commit {commit} in the repository, or several that begin so"
-        yield _script("git rev-parse", _FIND, commit.lower())._replace(refusal=refusal)
+        yield _script("git rev-parse", _FIND, commit.lower(), depth)._replace(refusal=refusal)
     elif branch is not None:
         if branch == "HEAD":  # in a clone it would be the default branch
             raise Unrunnable("a branch cannot have the name HEAD")
