@@ -17,6 +17,7 @@ WorkerId = NewType("WorkerId", int)
 
 MAX_JOBS_A_WORKLOAD = 1_000
 MAX_NAME_CHARACTERS = 255
+MAX_MESSAGE_CHARACTERS = 65_536  # of a commit
 MAX_GLOB_CHARACTERS = 16_384  # of a project's patterns together: matched in milliseconds
 DEFAULT_TIMEOUT_SECONDS = 3_600
 DEFAULT_BRANCH = "main"  # of a project that names none

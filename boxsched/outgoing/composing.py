@@ -8,9 +8,9 @@ import attrs
 
 from boxsched.model import workload_text
 from boxsched.outgoing import hooks, statuses
-from boxsched.outgoing.repository import repository
 from boxsched.outgoing.requests import Outgoing
 from boxsched.outgoing.statuses.status import Shown, Status
+from boxsched.repository import repository
 from boxsched.secrets.owners import of_project
 from boxsched.secrets.vault import Vault
 from boxsched.store.records import Workload

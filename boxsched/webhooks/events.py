@@ -11,11 +11,11 @@ import attrs
 
 @attrs.frozen(kw_only=True)
 class Push:
-    """A branch was created, or has another head. ``forced``: as far as the host tells, the old head
-    is no ancestor of the new one."""
+    """A branch was created, or has another head. ``commit``: None only for the generic provider.
+    ``forced``: as far as the host tells, the old head is no ancestor of the new one."""
 
     branch: str
-    commit: str
+    commit: str | None
     message: str | None = None
     author: str | None = None
     compare_url: str | None = None
@@ -25,11 +25,11 @@ class Push:
 
 @attrs.frozen(kw_only=True)
 class TagPush:
-    """A tag was created or moved. ``commit``: what the tag names; the commit itself, where the host
-    tells it."""
+    """A tag was created or moved. ``commit``: what the tag names, the commit itself where the host
+    tells it; None where the host names none (the generic provider, old versions of Gogs)."""
 
     tag: str
-    commit: str
+    commit: str | None
     message: str | None = None
     author: str | None = None
     compare_url: str | None = None
@@ -47,7 +47,8 @@ class BranchDeleted:
 class ChangeRequest:
     """A pull or merge request: build its head's ``commit``, or end what is unfinished of it.
 
-    ``message`` is its title. ``commit`` may be None only for "close".
+    ``message`` is its title. ``commit`` is None where the host does not tell the head: Gogs never
+    does.
     """
 
     number: int

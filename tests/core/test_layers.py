@@ -16,7 +16,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # What any room may import: they import none of the rooms.
 COMMON = {
     "boxsched", "backoff", "clock", "commits", "errors", "folders", "globs", "listening",
-    "loglines", "model", "nearest", "reaching", "states", "texts", "collecting", "discarding",
+    "json_text", "loglines", "model", "nearest", "reaching", "refs", "repository", "states",
+    "texts", "collecting", "discarding",
 }  # fmt: skip
 ALLOWED: dict[str, set[str]] = {
     "scheduling": set(),

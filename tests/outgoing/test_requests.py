@@ -7,9 +7,9 @@ import json
 import pytest
 
 from boxsched.outgoing import hooks, statuses
-from boxsched.outgoing.repository import repository
 from boxsched.outgoing.retrying import pause_after, retry_after
 from boxsched.outgoing.statuses.status import Shown, Status
+from boxsched.repository import repository
 
 SHA = "1a410efbd13591db07496601ebc7a059dd55cfe9"
 STATUS = Status(Shown.PASSED, SHA, "web", 12, "main", None, "https://ci.example/#w9")

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from boxsched.api.messages.refs import check_branch, check_tag
 from boxsched.errors import Invalid
+from boxsched.refs import check_branch, check_tag
 from tests.service.house import API, PUBLIC_KEY, House
 
 REPOSITORY = {"repository": "https://git.example.org/web.git"}

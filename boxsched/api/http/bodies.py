@@ -5,7 +5,6 @@ not make sense), and name the field as a caller writes it: ``jobs[0].commands``.
 """
 
 import asyncio
-import json
 from typing import Generic, TypeVar
 
 import msgspec
@@ -13,10 +12,10 @@ from aiohttp import HttpVersion11, web
 
 from boxsched.api.http import misfit, replies
 from boxsched.errors import Malformed, TooLarge
+from boxsched.json_text import check_form, check_keys, malformed
 
 MAX_BODY_BYTES = 1 << 20
 CHECKED_AT_ONCE_BYTES = 16_384  # the keys of a larger body are checked in a thread
-MAX_KEY_CHARACTERS = 200
 
 T = TypeVar("T")
 
@@ -56,26 +55,6 @@ async def read(request: web.Request) -> bytes:
     return body
 
 
-def check_keys(body: bytes) -> None:
-    """Raises Malformed for an object that has a key twice: one of its values would be lost. What
-    is not JSON at all is for others to say."""
-    if body.count(b":") < 2:
-        return
-    try:
-        json.loads(body, object_pairs_hook=_distinct, parse_int=len, parse_float=len)
-    except (ValueError, RecursionError):
-        return
-
-
-def _distinct(pairs: list[tuple[str, object]]) -> None:
-    if len({key for key, _ in pairs}) < len(pairs):
-        seen: set[str] = set()
-        for key, _ in pairs:
-            if key in seen:
-                raise Malformed("an object has a key twice", key[:MAX_KEY_CHARACTERS])
-            seen.add(key)
-
-
 async def _drip(request: web.Request) -> bytes:
     body = bytearray()
     if request.transport is None:  # aiohttp would call it a mistake to read on
@@ -105,24 +84,7 @@ class Form(Generic[T]):
         try:
             return self._decoder.decode(body)
         except msgspec.ValidationError as error:
-            _well_formed(body)  # what is malformed behind the first wrong value is malformed
+            check_form(body)  # what is malformed behind the first wrong value is malformed
             raise misfit.refusal(str(error), self.kind, body) from None
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise _malformed(error) from None
-
-
-def _well_formed(body: bytes) -> None:
-    try:
-        msgspec.json.decode(body)
-    except msgspec.ValidationError:
-        return  # JSON, with a number that no double holds
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise _malformed(error) from None
-
-
-def _malformed(error: Exception) -> Malformed:
-    if isinstance(error, UnicodeDecodeError):
-        return Malformed("the body is not UTF-8")
-    if isinstance(error, RecursionError):
-        return Malformed("the body is nested too deeply")
-    return Malformed(f"the body is not JSON: {error}")
+            raise malformed(error) from None

@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from boxsched.api.messages.cron_expressions import check_cron, check_time_zone
-from boxsched.api.messages.refs import check_branch
 from boxsched.api.messages.repository_urls import check_repository
 from boxsched.api.messages.requests import JobSettings, ProjectSettings
 from boxsched.errors import Invalid
@@ -15,6 +14,7 @@ from boxsched.model import (
     MAX_NAME_CHARACTERS,
     too_many_globs,
 )
+from boxsched.refs import check_branch
 from boxsched.store.records import JobSpec
 from boxsched.texts import encodable
 

@@ -14,6 +14,7 @@ from boxsched.api.http import forms
 from boxsched.model import (
     MAX_BOXES,
     MAX_JOBS_A_WORKLOAD,
+    MAX_MESSAGE_CHARACTERS,
     MAX_NAME_CHARACTERS,
     MAX_PRIORITY,
     MIN_PRIORITY,
@@ -27,7 +28,7 @@ MAX_TOKEN_SECONDS = 10 * 366 * 86_400
 MAX_WORKERS_A_TOKEN = 10_000
 MAX_LIST_ENTRIES = 1_000  # of commands, globs, rules, servers, schedules
 MAX_COMMAND_CHARACTERS = 131_072
-MAX_MESSAGE_CHARACTERS = 65_536
+
 MAX_VARIABLES = 1_000
 MAX_NOTE_CHARACTERS = 500
 MAX_HOOKS = 20  # of a project

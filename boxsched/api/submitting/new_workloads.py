@@ -5,7 +5,6 @@ import attrs
 from boxsched.api.http.absent import no
 from boxsched.api.http.public_keys import without_comment
 from boxsched.api.messages import checks
-from boxsched.api.messages.refs import check_branch, check_tag
 from boxsched.api.messages.requests import AskBuild, AskDeploy, AskSession, JobSettings
 from boxsched.api.submitting.known_projects import Known
 from boxsched.errors import Invalid
@@ -23,6 +22,7 @@ from boxsched.model import (
 )
 from boxsched.nearest import unknown
 from boxsched.node.node import DEFAULT_BOX_TYPE
+from boxsched.refs import check_branch, check_tag
 from boxsched.states import Result, State
 from boxsched.store.records import JobSpec, NewWorkload, Workload
 from boxsched.store.store import Store

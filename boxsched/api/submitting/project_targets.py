@@ -6,8 +6,8 @@ from msgspec import UNSET, UnsetType
 from boxsched.api.messages.requests import Hook, ProjectSettings, StatusSettings
 from boxsched.errors import Invalid
 from boxsched.outgoing import statuses
-from boxsched.outgoing.repository import repository
 from boxsched.outgoing.targets import hook_name, host_of
+from boxsched.repository import repository
 from boxsched.secrets.owners import sealing
 from boxsched.secrets.vault import Vault
 from boxsched.store.steps.notifications import KEPT, STATUSES, Target

@@ -6,7 +6,6 @@ default) and ``request``.
 
 from collections.abc import Callable, Mapping
 
-from boxsched.outgoing.repository import Repository
 from boxsched.outgoing.requests import Outgoing
 from boxsched.outgoing.statuses import (
     bitbucket_cloud,
@@ -16,6 +15,7 @@ from boxsched.outgoing.statuses import (
     gitlab,
 )
 from boxsched.outgoing.statuses.status import Status
+from boxsched.repository import Repository
 
 EVENTS = ("workload.registered", "workload.started", "workload.commit", "workload.finished")
 

@@ -2,9 +2,9 @@
 
 import msgspec
 
-from boxsched.outgoing.repository import Repository
 from boxsched.outgoing.requests import USER_AGENT, Outgoing
 from boxsched.outgoing.statuses.status import Shown, Status, without_none
+from boxsched.repository import Repository
 
 # It knows these three only; the description says that a build was stopped or canceled.
 STATES = {

@@ -4,9 +4,9 @@ from urllib.parse import quote
 
 import msgspec
 
-from boxsched.outgoing.repository import Repository
 from boxsched.outgoing.requests import USER_AGENT, Outgoing
 from boxsched.outgoing.statuses.status import Shown, Status, without_none
+from boxsched.repository import Repository
 
 STATES = {
     Shown.REGISTERED: "pending",

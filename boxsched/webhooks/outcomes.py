@@ -1,0 +1,183 @@
+"""From what a host says of a push or a request to an event: the rules that all hosts share."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import attrs
+
+from boxsched.model import MAX_NAME_CHARACTERS
+from boxsched.webhooks import cleaning
+from boxsched.webhooks.events import (
+    BranchDeleted,
+    ChangeRequest,
+    Delivery,
+    Event,
+    Ignored,
+    Push,
+    TagPush,
+)
+from boxsched.webhooks.skipping import skip_tag
+
+MAX_EVENTS = 100  # of a delivery; a push of more branches is cut
+MAX_REPOSITORY_CHARACTERS = 2_048
+_SHOWN_CHARACTERS = 80  # of a text in a reason
+
+BRANCHES, TAGS = "refs/heads/", "refs/tags/"
+
+
+@attrs.frozen(kw_only=True)
+class Head:
+    """What a ref names after a push, as the host writes it; nothing of it is clean yet.
+
+    ``commit`` is None where the host does not say it. ``authors`` and ``links``: the first that
+    will do is taken.
+    """
+
+    commit: str | None
+    message: str | None = None
+    authors: Sequence[str | None] = ()
+    links: Sequence[str | None] = ()
+    at: str | float | None = None
+    forced: bool = False
+
+
+def pushed(ref: str, head: Head) -> Event:
+    """A push of a ref, by its full name; a null commit means that the ref was deleted."""
+    if ref.startswith(BRANCHES):
+        return pushed_branch(ref[len(BRANCHES) :], head)
+    if ref.startswith(TAGS):
+        return pushed_tag(ref[len(TAGS) :], head)
+    return Ignored(f"neither a branch nor a tag: {shown(ref)}")
+
+
+def pushed_branch(branch: str, head: Head) -> Event:
+    if cleaning.is_null(head.commit):
+        return deleted_branch(branch)
+    problem = cleaning.branch_problem(branch) or _unbuildable(head)
+    if problem is not None:
+        return Ignored(problem)
+    return Push(
+        branch=branch,
+        commit=cleaning.commit(head.commit),
+        message=cleaning.message(head.message),
+        author=cleaning.author(*head.authors),
+        compare_url=cleaning.link(*head.links),
+        at=cleaning.seconds(head.at),
+        forced=head.forced,
+    )
+
+
+def pushed_tag(tag: str, head: Head) -> Event:
+    if cleaning.is_null(head.commit):
+        return deleted_tag(tag)
+    problem = cleaning.tag_problem(tag) or _unbuildable(head)
+    if problem is not None:
+        return Ignored(problem)
+    return TagPush(
+        tag=tag,
+        commit=cleaning.commit(head.commit),
+        message=cleaning.message(head.message),
+        author=cleaning.author(*head.authors),
+        compare_url=cleaning.link(*head.links),
+        at=cleaning.seconds(head.at),
+    )
+
+
+def deleted_branch(branch: str) -> Event:
+    problem = cleaning.branch_problem(branch)
+    return BranchDeleted(branch=branch) if problem is None else Ignored(problem)
+
+
+def deleted_tag(tag: str) -> Event:
+    return Ignored(f"the tag {shown(tag)} was deleted")
+
+
+def requested(
+    action: Literal["build", "close"],
+    number: int,
+    head: Head,
+    *,
+    title: str | None,
+    from_fork: bool,
+    draft: bool = False,
+    target: str | None = None,
+) -> Event:
+    """A pull or merge request. ``head.message`` is the message of its last commit, where the host
+    tells it; a skip tag counts there and in the title. A request with a null commit is ignored."""
+    if action == "build":
+        problem = _unbuildable(head) or _skipped(title)
+        if problem is not None:
+            return Ignored(problem)
+    usable = target is not None and cleaning.branch_problem(target) is None
+    return ChangeRequest(
+        number=number,
+        action=action,
+        commit=cleaning.commit(head.commit),
+        from_fork=from_fork,
+        draft=draft,
+        target_branch=target if usable else None,
+        message=cleaning.message(title),
+        author=cleaning.author(*head.authors),
+        compare_url=cleaning.link(*head.links),
+        at=cleaning.seconds(head.at),
+    )
+
+
+def unused(event: str) -> Ignored:
+    """An event that has nothing to do with builds."""
+    return Ignored(f"{shown(event)} events are not used")
+
+
+def unnamed(header: str) -> Ignored:
+    """A request without the header that names its event."""
+    return Ignored(f"the request has no {header} header, or several: no event is named")
+
+
+def unchanged(what: str, action: str | None) -> Ignored:
+    """Something happened to a request that is no reason to build it."""
+    return Ignored(f"nothing to build for the {what}: {shown(action or 'no action')}")
+
+
+def delivery(
+    event: str | None,
+    id_: str | None,
+    repositories: Sequence[str | None],
+    default_branch: str | None,
+    events: Sequence[Event],
+) -> Delivery:
+    """Bound everything that a delivery consists of."""
+    taken = list(events[:MAX_EVENTS])
+    if len(events) > MAX_EVENTS:
+        over = len(events) - MAX_EVENTS
+        taken.append(Ignored(f"{over} more changes: at most {MAX_EVENTS} of a push are looked at"))
+    usable = default_branch is not None and cleaning.branch_problem(default_branch) is None
+    return Delivery(
+        event=cleaning.line(event or "") or "unnamed",
+        id=_id(id_),
+        repositories=tuple(
+            name for name in repositories if name and len(name) <= MAX_REPOSITORY_CHARACTERS
+        ),
+        default_branch=default_branch if usable else None,
+        events=tuple(taken) or (Ignored("nothing was changed"),),
+    )
+
+
+def _id(text: str | None) -> str | None:
+    """A longer one is dropped, not cut: two deliveries with one id are duplicates."""
+    return cleaning.line(text) or None if text and len(text) <= MAX_NAME_CHARACTERS else None
+
+
+def shown(text: str) -> str:
+    """A text from outside, short enough for a reason."""
+    return cleaning.line(text, _SHOWN_CHARACTERS)
+
+
+def _unbuildable(head: Head) -> str | None:
+    if head.commit is not None and cleaning.commit(head.commit) is None:
+        return f"{shown(head.commit)} is no commit"
+    return _skipped(head.message)
+
+
+def _skipped(message: str | None) -> str | None:
+    tag = skip_tag(message)
+    return None if tag is None else f"a skip tag in the message: {tag}"

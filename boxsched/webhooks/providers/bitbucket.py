@@ -1,0 +1,216 @@
+"""Bitbucket Cloud: ``repo:push``, with a change for each ref, and pull requests.
+
+``pullrequest:updated`` comes for pushes, and for new titles and reviewers too; the payload does not
+tell which. It counts as a push.
+
+The documents: https://support.atlassian.com/bitbucket-cloud/docs/event-payloads/
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from msgspec import Struct
+from msgspec.json import Decoder
+
+from boxsched.webhooks.events import Delivery, Event, Ignored
+from boxsched.webhooks.headers import Headers, one
+from boxsched.webhooks.outcomes import (
+    Head,
+    deleted_branch,
+    deleted_tag,
+    delivery,
+    pushed_branch,
+    pushed_tag,
+    requested,
+    shown,
+    unnamed,
+    unused,
+)
+from boxsched.webhooks.providers.shapes import Number
+
+EVENT, DELIVERY = "X-Event-Key", "X-Request-UUID"
+HOST = "https://bitbucket.org/"
+BUILD = ("pullrequest:created", "pullrequest:updated")
+CLOSE = ("pullrequest:fulfilled", "pullrequest:rejected", "pullrequest:superseded")
+CLOSED_STATES = ("MERGED", "DECLINED", "SUPERSEDED")
+TAG_TYPES = ("tag", "annotated_tag")
+
+
+class Link(Struct):
+    href: str | None = None
+
+
+class Links(Struct):
+    html: Link | None = None
+
+
+class Repository(Struct):
+    full_name: str | None = None
+    links: Links | None = None
+
+
+class Account(Struct):
+    display_name: str | None = None
+
+
+class Author(Struct):
+    """``raw``: "Name <address>", as git has it; ``user`` where the address belongs to one."""
+
+    raw: str | None = None
+    user: Account | None = None
+    display_name: str | None = None
+
+
+class Target(Struct):
+    hash: str | None = None
+    message: str | None = None
+    author: Author | None = None
+    links: Links | None = None
+
+
+class Ref(Struct):
+    type: str
+    name: str
+    target: Target | None = None
+
+
+class Change(Struct):
+    """``old`` is null for a ref that was created, ``new`` for one that was deleted."""
+
+    new: Ref | None = None
+    old: Ref | None = None
+    forced: bool | None = False
+    links: Links | None = None
+
+
+class Changes(Struct):
+    changes: list[Change]
+
+
+class Push(Struct):
+    push: Changes
+    repository: Repository | None = None
+
+
+class Branch(Struct):
+    name: str | None = None
+
+
+class Hash(Struct):
+    hash: str | None = None
+
+
+class End(Struct):
+    """The source or the destination; a fork that was deleted has a null ``repository``."""
+
+    branch: Branch | None = None
+    commit: Hash | None = None
+    repository: Repository | None = None
+
+
+class PullRequest(Struct):
+    id: Number
+    source: End
+    destination: End
+    title: str | None = None
+    state: str | None = None
+    draft: bool | None = None
+    author: Account | None = None
+    updated_on: str | None = None
+    links: Links | None = None
+
+
+class PullRequestEvent(Struct):
+    pullrequest: PullRequest
+    repository: Repository | None = None
+
+
+class Envelope(Struct):
+    repository: Repository | None = None
+
+
+_PUSH, _REQUEST = Decoder(Push), Decoder(PullRequestEvent)
+_ENVELOPE = Decoder(Envelope)
+
+
+def read(headers: Headers, body: bytes) -> Delivery:
+    event = one(headers, EVENT)
+    payload: Push | PullRequestEvent | Envelope
+    happened: Sequence[Event]
+    if event == "repo:push":
+        payload = _PUSH.decode(body)
+        happened = [_changed(change) for change in payload.push.changes]
+    elif event in BUILD or event in CLOSE:
+        payload = _REQUEST.decode(body)
+        happened = [_requested(event, payload.pullrequest)]
+    else:
+        payload = _ENVELOPE.decode(body)
+        happened = [unnamed(EVENT) if event is None else unused(event)]
+    return delivery(event, one(headers, DELIVERY), _names(payload.repository), None, happened)
+
+
+def _names(repository: Repository | None) -> Sequence[str | None]:
+    if repository is None or repository.full_name is None:
+        return ()
+    return (HOST + repository.full_name, repository.full_name)
+
+
+def _changed(change: Change) -> Event:
+    ref = change.new or change.old
+    if ref is None:
+        return Ignored("the change names no ref")
+    if ref.type == "branch":
+        if change.new is None:
+            return deleted_branch(ref.name)
+        return pushed_branch(ref.name, _head(change, ref.target))
+    if ref.type in TAG_TYPES:
+        return (
+            deleted_tag(ref.name)
+            if change.new is None
+            else pushed_tag(ref.name, _head(change, ref.target))
+        )
+    return Ignored(f"neither a branch nor a tag: {shown(ref.type)}")
+
+
+def _head(change: Change, target: Target | None) -> Head:
+    target = target or Target()
+    author = target.author or Author()
+    user = author.user or Account()
+    return Head(
+        commit=target.hash or "",
+        message=target.message,
+        authors=(user.display_name, author.display_name, author.raw),
+        links=(_html(change.links), _html(target.links)),
+        forced=bool(change.forced),
+    )
+
+
+def _requested(event: str, request: PullRequest) -> Event:
+    closed = event in CLOSE or request.state in CLOSED_STATES
+    action: Literal["build", "close"] = "close" if closed else "build"
+    source, destination = request.source, request.destination
+    head = Head(
+        commit=(source.commit or Hash()).hash,
+        authors=((request.author or Account()).display_name,),
+        links=(_html(request.links),),
+        at=request.updated_on,
+    )
+    return requested(
+        action,
+        request.id,
+        head,
+        title=request.title,
+        from_fork=_is_fork(source.repository, destination.repository),
+        draft=bool(request.draft),
+        target=(destination.branch or Branch()).name,
+    )
+
+
+def _is_fork(source: Repository | None, destination: Repository | None) -> bool:
+    if source is None or destination is None or source.full_name is None:
+        return True
+    return source.full_name != destination.full_name
+
+
+def _html(links: Links | None) -> str | None:
+    return ((links or Links()).html or Link()).href

@@ -1,0 +1,188 @@
+"""Bitbucket Data Center and Server: ``repo:refs_changed``, with a change for each ref, and pull
+requests.
+
+``diagnostics:ping`` is what its button "Test connection" sends.
+
+The documents: https://confluence.atlassian.com/bitbucketserver/event-payload-938025882.html
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+from msgspec import Struct
+from msgspec.json import Decoder
+
+from boxsched.webhooks.events import Delivery, Event, Ignored
+from boxsched.webhooks.headers import Headers, one
+from boxsched.webhooks.outcomes import (
+    Head,
+    delivery,
+    pushed,
+    requested,
+    unchanged,
+    unnamed,
+    unused,
+)
+from boxsched.webhooks.providers.shapes import Number
+
+EVENT, DELIVERY = "X-Event-Key", "X-Request-Id"
+BUILD = ("pr:opened", "pr:reopened", "pr:from_ref_updated")
+CLOSE = ("pr:merged", "pr:declined", "pr:deleted")
+REQUESTS = "pr:"
+
+
+class Link(Struct):
+    href: str | None = None
+
+
+class Links(Struct):
+    clone: list[Link] | None = None
+    self: list[Link] | None = None
+
+
+class Project(Struct):
+    key: str | None = None
+
+
+class Repository(Struct):
+    id: int | None = None
+    slug: str | None = None
+    project: Project | None = None
+    links: Links | None = None
+
+
+class Person(Struct):
+    """``name`` is an account's name; for a commit's author it can be the name in git."""
+
+    displayName: str | None = None
+    name: str | None = None
+
+
+class ToCommit(Struct):
+    """The new head; versions before 7.14 do not send it."""
+
+    id: str | None = None
+    message: str | None = None
+    author: Person | None = None
+
+
+class Change(Struct):
+    refId: str
+    toHash: str
+
+
+class RefsChanged(Struct):
+    changes: list[Change]
+    actor: Person | None = None
+    repository: Repository | None = None
+    toCommit: ToCommit | None = None
+    date: str | None = None
+
+
+class End(Struct):
+    displayId: str | None = None
+    latestCommit: str | None = None
+    repository: Repository | None = None
+
+
+class Participant(Struct):
+    user: Person | None = None
+
+
+class PullRequest(Struct):
+    id: Number
+    fromRef: End
+    toRef: End
+    title: str | None = None
+    draft: bool | None = None
+    author: Participant | None = None
+    links: Links | None = None
+
+
+class PullRequestEvent(Struct):
+    pullRequest: PullRequest
+    date: str | None = None
+
+
+class Envelope(Struct):
+    """A ping has nothing of it."""
+
+    eventKey: str | None = None
+    repository: Repository | None = None
+
+
+_CHANGED, _REQUEST = Decoder(RefsChanged), Decoder(PullRequestEvent)
+_ENVELOPE = Decoder(Envelope)
+
+
+def read(headers: Headers, body: bytes) -> Delivery:
+    envelope = _ENVELOPE.decode(body)
+    event = one(headers, EVENT) or envelope.eventKey
+    repository = envelope.repository
+    happened: Sequence[Event]
+    if event == "repo:refs_changed":
+        payload = _CHANGED.decode(body)
+        happened = [_changed(payload, change) for change in payload.changes]
+    elif event in BUILD or event in CLOSE:
+        request = _REQUEST.decode(body)
+        repository = request.pullRequest.toRef.repository
+        happened = [_requested(event, request)]
+    else:
+        happened = [_other(event)]
+    return delivery(event, one(headers, DELIVERY), list(_names(repository)), None, happened)
+
+
+def _names(repository: Repository | None) -> Iterator[str | None]:
+    if repository is None:
+        return
+    if repository.links is not None:
+        yield from (link.href for link in repository.links.clone or ())
+    if repository.project is not None and repository.project.key and repository.slug:
+        yield f"{repository.project.key}/{repository.slug}"
+
+
+def _changed(payload: RefsChanged, change: Change) -> Event:
+    commit = payload.toCommit or ToCommit()
+    if commit.id != change.toHash:  # it is the head of another ref of this push
+        commit = ToCommit()
+    author, actor = commit.author or Person(), payload.actor or Person()
+    head = Head(
+        commit=change.toHash,
+        message=commit.message,
+        authors=(author.displayName, author.name, actor.displayName),
+        at=payload.date,
+    )
+    return pushed(change.refId, head)
+
+
+def _requested(event: str, payload: PullRequestEvent) -> Event:
+    action: Literal["build", "close"] = "close" if event in CLOSE else "build"
+    request = payload.pullRequest
+    author = (request.author or Participant()).user or Person()
+    head = Head(
+        commit=request.fromRef.latestCommit,
+        authors=(author.displayName,),
+        links=[link.href for link in (request.links or Links()).self or ()],
+        at=payload.date,
+    )
+    return requested(
+        action,
+        request.id,
+        head,
+        title=request.title,
+        from_fork=_is_fork(request.fromRef.repository, request.toRef.repository),
+        draft=bool(request.draft),
+        target=request.toRef.displayId,
+    )
+
+
+def _is_fork(source: Repository | None, target: Repository | None) -> bool:
+    return source is None or target is None or source.id is None or source.id != target.id
+
+
+def _other(event: str | None) -> Ignored:
+    if event is None:
+        return unnamed(EVENT)
+    if event == "diagnostics:ping":
+        return Ignored("a ping: the webhook is set up")
+    return unchanged("pull request", event) if event.startswith(REQUESTS) else unused(event)

@@ -1,0 +1,13 @@
+"""Forgejo: Gitea's payloads, with headers of its own beside Gitea's."""
+
+from boxsched.webhooks.events import Delivery
+from boxsched.webhooks.headers import Headers, one
+from boxsched.webhooks.providers import gitea
+
+EVENT, DELIVERY = "X-Forgejo-Event", "X-Forgejo-Delivery"
+
+
+def read(headers: Headers, body: bytes) -> Delivery:
+    event = one(headers, EVENT) or one(headers, gitea.EVENT)
+    id_ = one(headers, DELIVERY) or one(headers, gitea.DELIVERY)
+    return gitea.told(event, id_, body)

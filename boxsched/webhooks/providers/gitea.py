@@ -1,0 +1,168 @@
+"""Gitea: ``push``, ``delete`` of a branch, and ``pull_request``. Forgejo sends the same, with
+headers of its own.
+
+A new branch or tag comes as a push, so ``create`` is ignored; a branch that is deleted comes as
+``delete`` only. Draft pull requests are built like others. A pull request that was pushed to
+``refs/for/`` ("AGit") has its head in the base repository, though its author need not have the
+right to write there: it counts as one from a fork.
+
+The documents: https://docs.gitea.com/usage/webhooks
+"""
+
+from typing import Literal
+
+from msgspec import Struct
+from msgspec.json import Decoder
+
+from boxsched.webhooks.events import Delivery, Event, Ignored
+from boxsched.webhooks.headers import Headers, one
+from boxsched.webhooks.outcomes import (
+    Head,
+    deleted_branch,
+    deleted_tag,
+    delivery,
+    pushed,
+    requested,
+    unchanged,
+    unnamed,
+    unused,
+)
+from boxsched.webhooks.providers import shapes
+from boxsched.webhooks.providers.shapes import Commit, Envelope, Number, Person, Repository
+
+EVENT, DELIVERY = "X-Gitea-Event", "X-Gitea-Delivery"
+REQUESTS = ("pull_request", "pull_request_sync")
+BUILD = ("opened", "reopened", "synchronized")
+PULLS = "refs/pull/"
+
+
+class Push(Struct):
+    ref: str
+    after: str
+    compare_url: str | None = None
+    head_commit: Commit | None = None
+    commits: list[Commit] | None = None
+    pusher: Person | None = None
+    repository: Repository | None = None
+
+
+class Deletion(Struct):
+    ref: str
+    ref_type: str
+    repository: Repository | None = None
+
+
+class End(Struct):
+    label: str | None = None
+    ref: str | None = None
+    sha: str | None = None
+    repo_id: int | None = None
+    repo: Repository | None = None
+
+
+class PullRequest(Struct):
+    head: End
+    base: End
+    title: str | None = None
+    draft: bool | None = None
+    html_url: str | None = None
+    user: Person | None = None
+    updated_at: str | None = None
+
+
+class PullRequestEvent(Struct):
+    action: str
+    number: Number
+    pull_request: PullRequest
+    repository: Repository | None = None
+
+
+_PUSH, _DELETION, _REQUEST = Decoder(Push), Decoder(Deletion), Decoder(PullRequestEvent)
+_ENVELOPE = Decoder(Envelope)
+
+
+def read(headers: Headers, body: bytes) -> Delivery:
+    return told(one(headers, EVENT), one(headers, DELIVERY), body)
+
+
+def told(event: str | None, id_: str | None, body: bytes) -> Delivery:
+    """What a payload says; ``event`` and ``id_`` are from the headers of Gitea or Forgejo."""
+    payload: Push | Deletion | PullRequestEvent | Envelope
+    if event == "push":
+        payload = _PUSH.decode(body)
+        happened = pushed_head(payload)
+    elif event == "delete":
+        payload = _DELETION.decode(body)
+        happened = deleted(payload)
+    elif event in REQUESTS:
+        payload = _REQUEST.decode(body)
+        happened = _requested(payload)
+    else:
+        payload = _ENVELOPE.decode(body)
+        happened = _other(event)
+    repository = payload.repository
+    return delivery(
+        event, id_, shapes.names(repository), shapes.default_branch(repository), [happened]
+    )
+
+
+def pushed_head(push: Push) -> Event:
+    """Gogs sends no ``head_commit``: it is among the commits."""
+    commits = push.commits or ()
+    head = next((each for each in commits if each.id == push.after), Commit())
+    commit = push.head_commit or head
+    author, pusher = commit.author or Person(), push.pusher or Person()
+    names = (author.name, author.username, pusher.full_name, pusher.login)
+    links = (push.compare_url, commit.url)
+    return pushed(
+        push.ref, Head(commit=push.after, message=commit.message, authors=names, links=links)
+    )
+
+
+def deleted(payload: Deletion) -> Event:
+    if payload.ref_type == "branch":
+        return deleted_branch(payload.ref.removeprefix("refs/heads/"))
+    return deleted_tag(payload.ref.removeprefix("refs/tags/"))
+
+
+def _requested(event: PullRequestEvent) -> Event:
+    action: Literal["build", "close"]
+    if event.action in BUILD:
+        action = "build"
+    elif event.action == "closed":
+        action = "close"
+    else:
+        return unchanged("pull request", event.action)
+    request = event.pull_request
+    user = request.user or Person()
+    head = Head(
+        commit=request.head.sha,
+        authors=(user.full_name, user.login),
+        links=(request.html_url,),
+        at=request.updated_at,
+    )
+    return requested(
+        action,
+        event.number,
+        head,
+        title=request.title,
+        from_fork=_is_fork(request.head, request.base),
+        draft=bool(request.draft),
+        target=request.base.ref,
+    )
+
+
+def _is_fork(head: End, base: End) -> bool:
+    if head.label == "" or (head.ref or "").startswith(PULLS):
+        return True
+    if head.repo_id is not None and base.repo_id is not None:
+        return head.repo_id != base.repo_id
+    return not shapes.same(head.repo, base.repo)
+
+
+def _other(event: str | None) -> Ignored:
+    if event is None:
+        return unnamed(EVENT)
+    if event == "create":
+        return Ignored("a push event says the same")
+    return unused(event)

@@ -1,0 +1,122 @@
+"""Gogs: ``push`` of branches, ``create`` of tags, ``delete``, and ``pull_request``.
+
+A new branch comes as ``create`` and as ``push``, a new tag as ``create`` only. The payload of a
+pull request does not name the head's commit.
+
+The documents: https://github.com/gogs/docs-api, "Webhooks"
+"""
+
+from typing import Literal
+
+from msgspec import Struct
+from msgspec.json import Decoder
+
+from boxsched.webhooks.events import Delivery, Event, Ignored
+from boxsched.webhooks.headers import Headers, one
+from boxsched.webhooks.outcomes import (
+    Head,
+    delivery,
+    pushed_tag,
+    requested,
+    unchanged,
+    unnamed,
+    unused,
+)
+from boxsched.webhooks.providers import shapes
+from boxsched.webhooks.providers.gitea import BUILD, Deletion, Push, deleted, pushed_head
+from boxsched.webhooks.providers.shapes import Envelope, Number, Person, Repository
+
+EVENT, DELIVERY = "X-Gogs-Event", "X-Gogs-Delivery"
+
+
+class Creation(Struct):
+    """Versions before 0.12 do not send ``sha``."""
+
+    ref: str
+    ref_type: str
+    sha: str | None = None
+    sender: Person | None = None
+    repository: Repository | None = None
+
+
+class PullRequest(Struct):
+    title: str | None = None
+    user: Person | None = None
+    head_repo: Repository | None = None
+    base_repo: Repository | None = None
+    base_branch: str | None = None
+    html_url: str | None = None
+
+
+class PullRequestEvent(Struct):
+    action: str
+    number: Number
+    pull_request: PullRequest
+    repository: Repository | None = None
+
+
+_PUSH, _DELETION, _CREATION = Decoder(Push), Decoder(Deletion), Decoder(Creation)
+_REQUEST, _ENVELOPE = Decoder(PullRequestEvent), Decoder(Envelope)
+
+
+def read(headers: Headers, body: bytes) -> Delivery:
+    event = one(headers, EVENT)
+    payload: Push | Deletion | Creation | PullRequestEvent | Envelope
+    happened: Event
+    if event == "push":
+        payload = _PUSH.decode(body)
+        happened = pushed_head(payload)
+    elif event == "create":
+        payload = _CREATION.decode(body)
+        happened = _created(payload)
+    elif event == "delete":
+        payload = _DELETION.decode(body)
+        happened = deleted(payload)
+    elif event == "pull_request":
+        payload = _REQUEST.decode(body)
+        happened = _requested(payload)
+    else:
+        payload = _ENVELOPE.decode(body)
+        happened = unnamed(EVENT) if event is None else unused(event)
+    repository = payload.repository
+    return delivery(
+        event,
+        one(headers, DELIVERY),
+        shapes.names(repository),
+        shapes.default_branch(repository),
+        [happened],
+    )
+
+
+def _created(payload: Creation) -> Event:
+    if payload.ref_type != "tag":
+        return Ignored("a push event says the same")
+    sender = payload.sender or Person()
+    authors = (sender.full_name, sender.login)
+    return pushed_tag(
+        payload.ref.removeprefix("refs/tags/"), Head(commit=payload.sha, authors=authors)
+    )
+
+
+def _requested(event: PullRequestEvent) -> Event:
+    action: Literal["build", "close"]
+    if event.action in BUILD:
+        action = "build"
+    elif event.action == "closed":
+        action = "close"
+    else:
+        return unchanged("pull request", event.action)
+    request = event.pull_request
+    user = request.user or Person()
+    return requested(
+        action,
+        event.number,
+        Head(
+            commit=None,
+            authors=(user.full_name, user.login),
+            links=(request.html_url,),
+        ),
+        title=request.title,
+        from_fork=not shapes.same(request.head_repo, request.base_repo),
+        target=request.base_branch,
+    )

@@ -1,0 +1,24 @@
+"""Skip tags: what people write into a commit's message so that it is not built."""
+
+import re
+
+LOOKED_AT_CHARACTERS = 65_536  # of a message, at its beginning and at its end
+
+# As GitHub, GitLab, Bitbucket and Gitea document them, in any case; and our own.
+_TAG = re.compile(
+    r"\[(?:skip ci|ci skip|no ci|skip boxsched|boxsched skip|skip actions|actions skip)\]", re.I
+)
+# A trailer, as GitHub documents it: a line of the message's last paragraph.
+_TRAILER = re.compile(r"^skip-checks:[ \t]*true[ \t]*$", re.I | re.M)
+
+
+def skip_tag(message: str | None) -> str | None:
+    """The skip tag in a message, as it is written there; None where there is none."""
+    if message is None:
+        return None
+    found = _TAG.search(message, 0, LOOKED_AT_CHARACTERS)
+    if found is None:
+        end = message[-LOOKED_AT_CHARACTERS:].replace("\r\n", "\n").rstrip()
+        _, gap, trailers = end.rpartition("\n\n")
+        found = _TRAILER.search(trailers) if gap else None
+    return found[0].strip() if found else None
