@@ -18,6 +18,11 @@ def put_pause(pause: Pause) -> Steps[bool]:
     ((others,),) = yield _SQL["count_pauses"](name=pause.name)
     if others >= MAX_PAUSES:
         raise Conflict(f"there are {others} pauses already: end some first")
+    yield from _put(pause)
+    return not there
+
+
+def _put(pause: Pause) -> Steps[None]:
     ((shard,),) = yield _SQL["put_pause"](
         name=pause.name,
         project=pause.project,
@@ -34,15 +39,18 @@ def put_pause(pause: Pause) -> Steps[bool]:
         pause.by, pause.since, pause.until,
     )  # fmt: skip
     yield tell(shard, [inbox.written(command)])
-    return not there
 
 
 def hold_after_rollback(pause: Pause) -> Steps[None]:
-    """Set it under its name or, if another project has that one, with the project's id behind."""
+    """Set it under its name or, if another project has that one, with the project's id behind.
+
+    It is not counted against MAX_PAUSES: there is at most one for each server, and a rollback, with
+    all that is submitted together with it, does not fail for want of room.
+    """
     found = yield _SQL["project_of_pause"](name=pause.name)
     if found and found[0][0] != pause.project:
         pause = attrs.evolve(pause, name=f"{pause.name}-{pause.project}")
-    yield from put_pause(pause)
+    yield from _put(pause)
 
 
 def drop_pause(name: str, by: str) -> Steps[bool]:
