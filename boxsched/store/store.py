@@ -574,7 +574,7 @@ class Store:
         return await self._driver.serving.write(reads.drop_old_set_aside, then, kept, limit)
 
     async def drop_set_aside(self, id: int) -> bool:
-        """False if no token has that id."""
+        """False if no command has that id."""
         return await self._driver.serving.write(reads.drop_set_aside, id)
 
     # --- Sign-in ---------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """What who leads a shard, or explains it, finds there."""
 
 import asyncio
+import threading
 from concurrent.futures import Future
 
 import attrs
@@ -211,12 +212,32 @@ async def test_who_cannot_go_on_loading_leaves_the_store_in_order(leader: Leader
     assert len((await loaded(leader.store)).workloads) == 1
 
 
+async def test_no_part_of_a_page_has_many_more_jobs_than_its_limit(
+    leader: Leader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "PAGE_JOBS", 5)
+    project = await leader.project()
+    three = tuple(spec(f"j{n}") for n in range(3))
+    group = [build(project, f"b{n}", jobs=three if n < 5 else (spec(),)) for n in range(10)]
+    await leader.store.submit(group)
+    await leader.commit(inbox=await leader.take_inbox())
+    found = await loaded(leader.store)
+    assert [len(one.jobs) for one in found.workloads] == [3] * 5 + [1] * 5
+    assert found.pages == [2, 2, 3, 3], "5 jobs or the first more than that"
+
+
 class Ending(Loaded):
-    """Its task is cancelled while it loads."""
+    """Its task is cancelled while it loads; in a thread of its own it waits for the task's end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ended = threading.Event()
 
     def begin(self, state: ShardState) -> None:
         super().begin(state)
         self.task.get_loop().call_soon_threadsafe(self.task.cancel)
+        if threading.current_thread() is not threading.main_thread():
+            assert self.ended.wait(20)
 
     task: asyncio.Task[None]
 
@@ -227,6 +248,7 @@ async def test_who_is_cancelled_while_loading_hears_no_more(leader: Leader) -> N
     await leader.commit(inbox=await leader.take_inbox())
     found = Ending()
     found.task = asyncio.create_task(leader.store.load(SHARD, found))
+    found.task.add_done_callback(lambda _: found.ended.set())
     with pytest.raises(asyncio.CancelledError):
         await found.task
     heard = len(found.workloads)

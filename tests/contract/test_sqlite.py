@@ -11,6 +11,7 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -20,7 +21,7 @@ from boxsched.store import Store, open_store
 from boxsched.store.errors import StoreDamaged, StoreInUse
 from boxsched.store.operating.check import check
 from boxsched.store.records import Submitted
-from boxsched.store.sqlite.errors import has_wal_reset_bug, translated
+from boxsched.store.sqlite.errors import LEAST_ROOM_BYTES, has_wal_reset_bug, translated
 from tests.contract.world import NOW, Leader, build, event
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -229,6 +230,17 @@ async def test_a_file_that_is_no_database(tmp_path: Path) -> None:
     assert [v.invariant for v in await check(url(tmp_path))] == ["file"]
 
 
+async def test_a_data_folder_that_cannot_be_used_says_so(tmp_path: Path) -> None:
+    file = tmp_path / "a file"
+    file.touch()
+    store = open_store(url(tmp_path), file)
+    with pytest.raises(StoreAway, match=r"the data folder cannot be used: .*a file"):
+        await store.open()
+    await store.close()
+    async with opened(tmp_path):
+        pass  # nothing of it is still locked
+
+
 async def test_a_damaged_file_says_so(tmp_path: Path) -> None:
     async with opened(tmp_path) as store:
         leader = await Leader(store).lead()
@@ -322,6 +334,25 @@ def _error(name: str) -> sqlite3.Error:
 )
 def test_what_an_error_means(name: str, committing: bool, meant: type) -> None:
     assert type(translated(_error(name), "file", committing=committing)) is meant
+
+
+@pytest.mark.parametrize("name", ["SQLITE_IOERR_WRITE", "SQLITE_CANTOPEN"])
+def test_a_file_of_sqlite_that_does_not_fit_means_a_full_disk(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """SQLite does not say so itself where it is a file beside the database that has no room."""
+
+    def said(file: Path, free: int) -> str:
+        left = SimpleNamespace(f_bavail=free, f_frsize=1)
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "statvfs", lambda folder: {str(tmp_path): left}[folder])
+            return str(translated(_error(name), str(file)))
+
+    assert "the disk is full" in said(tmp_path / FILE, LEAST_ROOM_BYTES - 1)
+    assert "the disk is full" not in said(tmp_path / FILE, LEAST_ROOM_BYTES)
+    unknown = translated(_error(name), str(tmp_path / "nowhere" / FILE))
+    assert isinstance(unknown, StoreAway)
+    assert "the disk is full" not in str(unknown)
 
 
 @pytest.mark.parametrize(

@@ -120,6 +120,28 @@ async def test_a_commit_that_failed_is_tried_for_each_alone(
         await large
 
 
+async def test_who_goes_while_it_is_done_costs_the_others_nothing(
+    writer: Writer, database: Database
+) -> None:
+    first = await held_up(writer, database)
+    one, two, three = await waiting(writer, *(procedure(name) for name in "abc"))
+    loop, gone = asyncio.get_running_loop(), threading.Event()
+    two.add_done_callback(lambda _: gone.set())
+
+    def goes(names: list[str]) -> None:
+        if "b" in names:
+            loop.call_soon_threadsafe(two.cancel)
+            assert gone.wait(30)
+
+    database.commits = goes
+    database.go_on.set()
+    async with asyncio.timeout(30):
+        answers = await asyncio.gather(first, one, three)
+    assert answers == ["first is done", "a is done", "c is done"]
+    assert two.cancelled()
+    assert database.transactions == [["first"], ["a", "b", "c"]]
+
+
 async def test_a_commit_of_unknown_outcome_is_unknown_to_all_and_not_repeated(
     writer: Writer, database: Database
 ) -> None:

@@ -1,8 +1,10 @@
 """What one worker says, of a link without a socket and a store."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any, cast
 
+import pytest
 from aiohttp import WSCloseCode
 
 from boxsched.gateway.figures import Figures
@@ -137,3 +139,16 @@ async def test_a_connection_is_silent_only_while_it_is_read() -> None:
     assert [link.silent_since(at) for at in (4.0, 5.0, 6.0)] == [False, False, True]
     link._told_at = 5.0
     assert [link.told_before(at) for at in (4.0, 5.0, 6.0)] == [False, False, True]
+
+
+async def test_a_mistake_of_our_own_ends_the_connection_and_is_not_hidden() -> None:
+    """Anything but a fault of the worker or of the network reaches whoever runs the link."""
+    link = link_of(Side())
+    cast(Any, link)._read = fails
+    async with asyncio.timeout(20):
+        with pytest.raises(ZeroDivisionError):
+            await link.live()
+
+
+async def fails() -> None:
+    raise ZeroDivisionError

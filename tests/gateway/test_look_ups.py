@@ -106,3 +106,23 @@ async def test_a_workers_problem_comes_with_its_heartbeat_and_goes_with_the_next
             pass
         (pulse,) = await house.store.pulses(SHARD)
         assert pulse.problem == problem
+
+
+async def test_look_ups_that_are_ended_during_a_query_end_as_cancelled() -> None:
+    asked = asyncio.Event()
+
+    class Hanging(Store):
+        async def assignments(self, workers: list[WorkerId]) -> Mapping[WorkerId, Any]:
+            asked.set()
+            await asyncio.Event().wait()
+            return {}
+
+    ups = look_ups(Hanging(), {ME: Receiver()})
+    running = asyncio.create_task(ups.run())
+    waiting = asyncio.create_task(ups.looked((ME,)))
+    async with asyncio.timeout(20):
+        await asked.wait()
+        running.cancel()
+        await asyncio.wait((running, waiting))
+    assert running.cancelled()
+    assert isinstance(waiting.exception(), StoreAway)
