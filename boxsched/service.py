@@ -26,7 +26,7 @@ from boxsched.node.node import Node
 from boxsched.node.options import Options
 from boxsched.store import is_postgres, open_store
 from boxsched.store.errors import FULL, LASTING, FolderUnusable
-from boxsched.worker.agent.agent import going_on
+from boxsched.worker.agent.agent import continuing_jobs_text
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ async def _serve(options: Options, collector: Collector) -> None:
             await _until(asked, node, collector)
             await _leave(node, options.shutdown_grace)
             if jobs := len(node.worker.agent.holds):
-                print(going_on(jobs), file=sys.stderr, flush=True)
+                print(continuing_jobs_text(jobs), file=sys.stderr, flush=True)
         finally:
             (options.data / SERVICE).unlink(missing_ok=True)
             await node.hang_up()  # what lasts ends by itself: the clean-up need not wait for it

@@ -63,7 +63,7 @@ def watched() -> Iterator[Holds]:
         asyncio.Handle._run = run  # type: ignore[method-assign]
 
 
-class Tour:
+class ConnectionLoop:
     """Asks a house for what is large, and says after each what the longest hold was."""
 
     def __init__(self, house: House, holds: Holds) -> None:
@@ -129,7 +129,7 @@ async def _main(database: str | None) -> None:
         async with House.open(Path(folder), boxes=0, database=database) as house:
             collector.settle()
             with watched() as holds:
-                await Tour(house, holds).all()
+                await ConnectionLoop(house, holds).all()
 
 
 if __name__ == "__main__":

@@ -116,7 +116,7 @@ def _sources(urls: Iterable[str]) -> "list[Source]":
 
 def _token(token: str | None, file: Path | None) -> Callable[[], str]:
     """How the token is read at each connect."""
-    from boxsched.worker.remote.link import NotTaken
+    from boxsched.worker.remote.link import RefusedByNode
 
     token, file = given_token.that_counts(token, file)
 
@@ -124,7 +124,7 @@ def _token(token: str | None, file: Path | None) -> Callable[[], str]:
         try:
             return read_token(token, file)
         except (OSError, ValueError) as error:
-            raise NotTaken(f"it has no token: {error}") from None
+            raise RefusedByNode(f"it has no token: {error}") from None
 
     try:
         read_token(token, file)
@@ -141,7 +141,7 @@ def _run(sources: "list[Source]", options: "WorkerOptions") -> None:
     from boxsched.worker.agent.site import FolderInUse, JobsLeftBehind
     from boxsched.worker.remote.discovery import Discovery, NodeAddress, SystemNames
     from boxsched.worker.remote.identity import Unusable
-    from boxsched.worker.remote.link import NotTaken
+    from boxsched.worker.remote.link import RefusedByNode
     from boxsched.worker.remote.pace import Pace
     from boxsched.worker.remote.worker import RemoteWorker
 
@@ -159,7 +159,7 @@ def _run(sources: "list[Source]", options: "WorkerOptions") -> None:
     try:
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             runner.run(_until_signalled(remote))
-    except (NotTaken, FolderInUse, JobsLeftBehind, Unusable) as error:
+    except (RefusedByNode, FolderInUse, JobsLeftBehind, Unusable) as error:
         raise Failure(str(error)) from None
     except OSError as error:
         where = error.filename or options.data
@@ -174,8 +174,8 @@ async def _until_signalled(remote: "RemoteWorker") -> None:
 
 
 def _stop(remote: "RemoteWorker") -> None:
-    from boxsched.worker.agent.agent import going_on
+    from boxsched.worker.agent.agent import continuing_jobs_text
 
     if remote.jobs:
-        click.echo(going_on(remote.jobs), err=True)
+        click.echo(continuing_jobs_text(remote.jobs), err=True)
     remote.stop()

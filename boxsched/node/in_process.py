@@ -20,7 +20,7 @@ from boxsched.secrets.giving import Giving
 from boxsched.store.store import Store
 from boxsched.worker.agent.agent import Agent
 from boxsched.worker.agent.outbox import Finding
-from boxsched.worker.supervisor.heard import boottime
+from boxsched.worker.supervisor.last_heartbeat import boottime
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class LocalWorker:
         self._store = store
         self._giving = giving
         self._ask = ask
-        self._say = report
+        self._send_report = report
         self._lost_after = lost_after
         self._deadline = deadline
         self._told_of = told_of
@@ -69,13 +69,13 @@ class LocalWorker:
         self._stages = stages
         self._told_at: float | None = None  # since then it knows that there is something
         self._connected: Connected | None = None
-        self._heard_at = 0.0
+        self._answered_at = 0.0
         self.agent = Agent(
             folder=folder,
             driver=driver,
             report=self._report,
             log=store.append_log,
-            say_problem=self._say_problem,
+            report_problem=self._report_problem,
             fix=self._fix,
             clock=clock.now,
             log_limit=log_limit,
@@ -103,7 +103,7 @@ class LocalWorker:
 
     async def connect(self) -> None:
         """Its Boxes come into being with the shard's next turn."""
-        self._heard_at = boottime()
+        self._answered_at = boottime()
         problem = self.agent.problem
         connected = await self._store.connect_worker(attrs.evolve(self._new, problem=problem))
         worker, number = connected.connection.worker, connected.connection.number
@@ -115,7 +115,7 @@ class LocalWorker:
     async def start(self) -> None:
         """Once connected: that was a heartbeat, too."""
         await self.agent.start()
-        self._hear(self._heard_at)
+        self._heartbeat_answered(self._answered_at)
 
     async def run(self) -> None:
         """Level before edge: each look-up takes all that this worker should run."""
@@ -166,10 +166,10 @@ class LocalWorker:
         assert self._connected is not None
         connection = self._connected.connection
         if connection.worker in await self._write_beat(connection, self.agent.problem):
-            self._hear(sent)
+            self._heartbeat_answered(sent)
         else:
             await self.connect()  # it was taken for lost: its Boxes are here again
-            self._hear(self._heard_at)
+            self._heartbeat_answered(self._answered_at)
             self.look()
 
     async def _write_beat(
@@ -178,13 +178,13 @@ class LocalWorker:
         problems = {} if problem is None else {connection.worker: problem}
         return await self._store.beat([connection], self._new.lost_after, problems)
 
-    async def _say_problem(self, problem: str | None) -> None:
+    async def _report_problem(self, problem: str | None) -> None:
         assert self._connected is not None
         await self._write_beat(self._connected.connection, problem)
 
-    def _hear(self, sent: float) -> None:
+    def _heartbeat_answered(self, sent: float) -> None:
         if self._deadline:
-            self.agent.heard(sent, self._lost_after)
+            self.agent.heartbeat_answered(sent, self._lost_after)
 
     async def close(self) -> None:
         """Jobs go on under their supervisors, for the next life to adopt."""
@@ -201,7 +201,7 @@ class LocalWorker:
 
     async def _report(self, reports: Sequence[inbox.JobStarted | inbox.JobFinished]) -> None:
         assert self._connected is not None
-        await self._say(
+        await self._send_report(
             self._connected.shard,
             inbox.Reports(self._connected.connection.worker, tuple(reports)),
         )

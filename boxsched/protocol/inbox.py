@@ -177,7 +177,7 @@ class JobFinished(msgspec.Struct, array_like=True, frozen=True, tag="finished"):
     exit_status: int | None
     reason: str | None
     commit: str | None = None  # the commit that was checked out, if the workload named none
-    lost: bool = False  # the supervisor ended it because no node was heard for too long
+    lost: bool = False  # the supervisor ended it because no node answered for too long
     seconds: float | None = None  # from its first step to its end, by the supervisor's clock
     not_begun: bool = False  # the worker could not begin its commands; ``reason`` says why
 

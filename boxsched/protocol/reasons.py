@@ -6,7 +6,7 @@ has ended or never began: no worker is told to run it, and reports about it are 
 
 # The end of the reason of a job that waits for another Box.
 WAITS_AGAIN = "; waits for another try"
-ENDED_LOST = f"lost: no node was heard for too long{WAITS_AGAIN}"
+ENDED_LOST = f"lost: no node answered for too long{WAITS_AGAIN}"
 
 # The reason of an unknown job that a person has resolved as to be run again: it waits for a Box.
 AGAIN = "resolved: to be run again; waits for a Box"

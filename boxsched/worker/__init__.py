@@ -1,7 +1,7 @@
 """How a worker runs jobs, and how a job survives the worker's own death.
 
-The package has three rooms: ``supervisor`` (standard library only), ``agent``, and ``remote`` (the
-connection of a worker that runs on a machine of its own).
+The package has three parts: ``supervisor`` (standard library only), ``agent``, and ``remote`` (the
+connection of a worker that runs on a separate machine).
 
 Three kinds of processes work together. Each may die at any moment::
 
@@ -68,21 +68,21 @@ its name.
 
 **What a job may do to its folder.** The agent waits for nothing in the folder and trusts nothing in
 it. It opens its own folder and each attempt's folder once, and names them by descriptors. It opens
-the files in them without following links and without blocking, and reads them up to a limit. A file
-that is missing or is not ours loses this one job. When descriptors or disk space run out, the agent
-tries again at its next look. The agent raises its own limit of open files; its jobs keep the
+the files in them without following links and without blocking, and reads them up to a limit. If a
+file is missing or was replaced, this one job is lost. When descriptors or disk space run out, the
+agent tries again at its next look. The agent raises its own limit of open files; its jobs keep the
 original limit.
 
-**Problems of the worker.** Sometimes a job's commands never begin for a cause that lies with the
-worker: a full disk, no git, no memory. This is not the build's failure. The report says
-``not_begun``, and the job goes to another worker. The agent first tells the nodes, which give this
-worker no more jobs until it finds that jobs can begin again (``agent/readiness.py``).
+**Problems of the worker.** Sometimes a job's commands never begin because of the worker: a full
+disk, no git, no memory. This is not the build's failure. The report says ``not_begun``, and the job
+goes to another worker. The agent first tells the nodes, which assign no more jobs to this worker
+until it finds that jobs can begin again (``agent/readiness.py``).
 
 **Lost.** A build's job ends with its worker's lease, so that another worker may run a new attempt.
-The supervisor reads when the last answered heartbeat was sent, from the file ``heard`` beside the
-attempts' folders (``supervisor/heard.py``). This works without the agent, which may be dead, frozen
-or cut off. A deploy continues without a lease. So does every job on the in-process worker of a node
-that is alone.
+The supervisor reads when the last answered heartbeat was sent, from the file ``heard`` in the
+agent's folder (``supervisor/last_heartbeat.py``). This works even if the agent is dead, stopped or
+disconnected. A deploy continues without a lease. So does every job on the in-process worker of a
+node that is alone.
 
 **One commit.** All jobs and attempts of a workload run the commit that the first of them found.
 After the clone the supervisor looks up the branch, tag or hash (``agent/repository.py``) and writes

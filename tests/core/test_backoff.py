@@ -5,8 +5,8 @@ import random
 import pytest
 
 from boxsched.backoff import Backoff, doubling, repeat
+from boxsched.worker.remote.connecting import ConnectionLoop
 from boxsched.worker.remote.pace import Pace
-from boxsched.worker.remote.tour import Tour
 
 
 def test_a_pause_doubles_up_to_the_longest() -> None:
@@ -62,9 +62,9 @@ def test_a_herd_of_workers_spreads_over_the_whole_pause() -> None:
     chance = random.Random(1)
     waits: list[list[float]] = [[] for _ in range(9)]
     for _ in range(500):
-        tour = Tour(None, None, chance=chance, pace=Pace())
+        loop = ConnectionLoop(None, None, chance=chance, pace=Pace())
         for each in waits:
-            each.append(tour._tries_again_in())
+            each.append(loop._tries_again_in())
     bounds = [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0, 5.0]
     for each, bound in zip(waits, bounds, strict=True):
         assert max(each) <= bound

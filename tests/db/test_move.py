@@ -69,10 +69,10 @@ async def installation(place: SqlitePlace) -> Leader:
     )
     place.plant("INSERT INTO lineage VALUES (1, 'first', NULL, NULL, TRUE, 1.5)")
     again = await Leader(await place.reopen()).lead(boxes=0)
-    return going_on(again, leader)
+    return continuing_jobs_text(again, leader)
 
 
-def going_on(leader: Leader, before: Leader) -> Leader:
+def continuing_jobs_text(leader: Leader, before: Leader) -> Leader:
     """With the other's Boxes, and its time."""
     leader.boxes, leader.worker = before.boxes, before.worker
     leader.now = before.now  # type: ignore[method-assign]
@@ -142,7 +142,7 @@ async def test_a_store_goes_on_where_the_file_ended(
     await moved(sqlite_place, roles)
     assert await check(roles.reader) == []
     store = await _opened(roles.service, tmp_path / "service")
-    leader = going_on(await Leader(store).lead(boxes=0), old)
+    leader = continuing_jobs_text(await Leader(store).lead(boxes=0), old)
     assert (leader.epoch, leader.batch) == (old.epoch + 2, old.batch), "moved, and led"
 
     project = await leader.project()

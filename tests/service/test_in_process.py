@@ -74,7 +74,9 @@ class Local:
             stop_grace=1.0, cluster="c", lost_after=60.0, deadline=deadline,
             stages=Stages(lambda: 0.0), told_of=lambda: True,
         )  # fmt: skip
-        self.worker.agent.heard = lambda at, lost_after: self.heard.append((at, lost_after))
+        self.worker.agent.heartbeat_answered = lambda at, lost_after: self.heard.append(
+            (at, lost_after)
+        )
 
     async def _say(self, shard: int, command: inbox.Command) -> None:
         self.said.append(command)

@@ -101,7 +101,7 @@ async def end_jobs(data: Path) -> None:
         driver="process",
         report=taken,
         log=taken,
-        say_problem=taken,
+        report_problem=taken,
         fix=taken,
         stop_grace=0.0,
         cluster=cluster,

@@ -31,13 +31,13 @@ async def live(folder: Path, spool: Path, script: str) -> None:
             for job, attempt, offset, data in chunks:
                 write("log", job, attempt, offset, base64.b64encode(data).decode())
 
-        async def say_problem(problem: str | None) -> None:
+        async def report_problem(problem: str | None) -> None:
             write("problem", problem)
 
         async def fix(found: Finding) -> str | None:
             return found[2]
 
-        told = {"report": report, "log": log, "say_problem": say_problem, "fix": fix}
+        told = {"report": report, "log": log, "report_problem": report_problem, "fix": fix}
         agent = Agent(folder=folder, driver="process", **told)
         await agent.start()
         await agent.reconcile([assigned(1, script)])

@@ -145,7 +145,7 @@ class Site:
         told = {
             "report": store.report,
             "log": store.log,
-            "say_problem": store.problem,
+            "report_problem": store.problem,
             "fix": store.fix,
         }
         return Agent(folder=self.folder, **told, **self.options)

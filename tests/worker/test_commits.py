@@ -218,7 +218,7 @@ async def test_what_is_no_commit_of_the_repository(site: Site, repository: Path,
         tag=git(repository, "rev-parse", "v1"),
     )
     finished = await site.run("true", repository=str(repository), commit=asked)
-    said = f"git found no commit {asked} in the repository, or several that begin so"
+    said = f"git found no commit {asked} in the repository, or more than one"
     assert (finished.result, finished.reason) == (Result.FAILED, said)
 
 

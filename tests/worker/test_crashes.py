@@ -59,11 +59,11 @@ def test_an_agent_may_die_at_each_change_of_preparing_a_job(tmp_path: Path) -> N
         assert quarantined == {}, counting.done[number - 1]
         if adopted:
             assert [attempt.phase for attempt in adopted] == [Phase.PREPARED]
-            assert safe_files.exists(adopted[0].place.at, files.SCRIPT)
+            assert safe_files.exists(adopted[0].folder.at, files.SCRIPT)
         else:
             assert not safe_files.exists(site.at, "w1-1-1")
             adopted.append(prepared(site))
-        assert sorted(os.listdir(adopted[0].place.at)) == sorted(
+        assert sorted(os.listdir(adopted[0].folder.at)) == sorted(
             os.listdir(f"{whole.folder}/w1-1-1")
         )
         adopted[0].close()
@@ -94,15 +94,15 @@ def test_a_half_made_folder_is_in_nobodys_way(tmp_path: Path) -> None:
     (Path(site.folder) / "w1-1-1").mkdir()
     (Path(site.folder) / "w1-1-1" / files.SCRIPT).touch()
     attempt = prepared(site)
-    assert files.read_record(attempt.place.at).job == WANTED.job
+    assert files.read_record(attempt.folder.at).job == WANTED.job
     attempt.close()
 
 
 def test_a_log_is_sent_again_within_the_bounds_in_which_it_was_under_way(tmp_path: Path) -> None:
     attempt = prepared(worksite(tmp_path / "site"))
-    with open(f"{attempt.place.path}/{files.LOG}", "wb") as log:
+    with open(f"{attempt.folder.path}/{files.LOG}", "wb") as log:
         log.write(b"sent, under way, new")
-    with open(f"{attempt.place.path}/{files.SENT}", "r+b") as sent:
+    with open(f"{attempt.folder.path}/{files.SENT}", "r+b") as sent:
         sent.write(b"4 15\n")
     attempt.spool.go_on()
     assert attempt.spool.next() == (4, b", under way")
@@ -143,9 +143,9 @@ def test_a_spawn_that_comes_after_a_void_runs_nothing(tmp_path: Path) -> None:
     site = worksite(tmp_path / "site")
     attempt = prepared(site)
     assert voided(attempt)
-    names = sorted(os.listdir(attempt.place.at))
+    names = sorted(os.listdir(attempt.folder.at))
     assert supervise(site.at, site.folder, attempt.name) is False
-    assert sorted(os.listdir(attempt.place.at)) == names, "it changed something"
+    assert sorted(os.listdir(attempt.folder.at)) == names, "it changed something"
     assert attempt.phase is Phase.ENDED
     attempt.close()
     (adopted,), _ = adopt_all(site)
@@ -157,15 +157,15 @@ def test_a_spawn_that_comes_after_a_void_runs_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize("taken", ["lock", "ticket"])
 def test_a_void_that_comes_after_a_spawn_changes_nothing(tmp_path: Path, taken: str) -> None:
     attempt = prepared(worksite(tmp_path / "site"))
-    held = safe_files.try_lock(attempt.place.at, files.LOCK)
+    held = safe_files.try_lock(attempt.folder.at, files.LOCK)
     assert held is not None
     if taken == "ticket":
-        safe_files.rename(attempt.place.at, files.TICKET, files.STARTED)
+        safe_files.rename(attempt.folder.at, files.TICKET, files.STARTED)
         os.close(held)
     assert not voided(attempt)
     assert attempt.phase is Phase.PREPARED
-    assert not safe_files.exists(attempt.place.at, files.VOID)
-    assert not safe_files.exists(attempt.place.at, files.RESULT)
+    assert not safe_files.exists(attempt.folder.at, files.VOID)
+    assert not safe_files.exists(attempt.folder.at, files.RESULT)
     if taken == "lock":
         os.close(held)
     attempt.close()
@@ -181,10 +181,10 @@ def test_what_is_lost_ends_after_it_began_and_its_end_is_on_the_disk(
     """Where its commands never began, a build may have another try. The clock was set back."""
     site = worksite(tmp_path / "site")
     first = prepared(site)
-    files.put(first.place.at, files.TICKET, files.STARTED, files.Started(1 << 30, 1))
+    files.put(first.folder.at, files.TICKET, files.STARTED, files.Started(1 << 30, 1))
     if began_at is not None:
         running = files.Running(began_at, False)
-        files.put(first.place.at, files.RUNNING + files.RESERVED, files.RUNNING, running)
+        files.put(first.folder.at, files.RUNNING + files.RESERVED, files.RUNNING, running)
     first.close()
     (attempt,), _ = adopt_all(site)
     attempt.supervisor_ended(0)
@@ -196,7 +196,7 @@ def test_what_is_lost_ends_after_it_began_and_its_end_is_on_the_disk(
     assert ended is not None
     assert (ended.result, ended.reason) == ("failed", "lost: for a test")
     assert (ended.at, ended.lost) == ((7.0, True) if began_at is None else (5e9, False))
-    assert note(attempt.place.at, files.RESULT, files.Ended) == ended
+    assert note(attempt.folder.at, files.RESULT, files.Ended) == ended
     attempt.close()
 
 
@@ -301,7 +301,7 @@ def test_a_disk_that_is_full_before_the_script_is_not_the_jobs_failure(
     attempt = prepare(wanted, site, None)
     assert isinstance(attempt, Attempt)
     supervised(site, "full")
-    ended = note(attempt.place.at, files.RESULT, files.Ended)
+    ended = note(attempt.folder.at, files.RESULT, files.Ended)
     assert ended is not None
     assert (ended.reason, ended.not_begun) == (files.DISK_FULL, repository is not None)
     attempt.close()

@@ -1,4 +1,4 @@
-"""Where nodes are: URLs, addresses of names, SRV records, and whom to try next."""
+"""Tests of discovery: URLs, addresses of names, SRV records, and which node is next."""
 
 import asyncio
 import random
@@ -182,7 +182,7 @@ async def test_srv_records(zone: Zone, caplog: pytest.LogCaptureFixture) -> None
     for _ in range(3):
         await discovery.refresh()
     assert set(discovery.nodes) == found
-    assert caplog.text.count("no SRV records now") == 1
+    assert caplog.text.count("no SRV records") == 1
     zone.away = False
     zone.records[SRV].pop()
     await discovery.refresh()

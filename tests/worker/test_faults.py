@@ -21,7 +21,7 @@ from boxsched.worker.agent.spool import Spool
 from boxsched.worker.supervisor import descriptors
 from boxsched.worker.supervisor import folder as files
 from boxsched.worker.supervisor.folder import Ended
-from boxsched.worker.supervisor.heard import boottime
+from boxsched.worker.supervisor.last_heartbeat import boottime
 from boxsched.worker.supervisor.safe_files import Damaged
 from tests.worker.site import Site, alive, assigned, at, eventually, pid_in
 from tests.worker.test_restart import PROJECT, prepared

@@ -131,7 +131,7 @@ async def test_a_commit_is_only_a_hash(site: Site, repository: Path, name: str) 
     finished = await site.run("true", repository=str(repository), commit=name)
     assert (finished.result, finished.reason) == (
         Result.FAILED,
-        "its commit is not a commit's name",
+        "its commit is not a commit hash",
     )
 
 

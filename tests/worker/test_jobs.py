@@ -9,7 +9,7 @@ import pytest
 from boxsched.model import Kind
 from boxsched.protocol.inbox import JobFinished, JobStarted
 from boxsched.states import Result
-from boxsched.worker.supervisor.heard import boottime
+from boxsched.worker.supervisor.last_heartbeat import boottime
 from tests.worker.site import Site, assigned, eventually, job
 
 

@@ -13,16 +13,16 @@ from boxsched.states import Result
 from boxsched.worker.agent import lookout
 from boxsched.worker.agent import site as sites
 from boxsched.worker.agent.forking import Spawner
-from boxsched.worker.remote import link, tour
-from boxsched.worker.supervisor import heard as hearing
-from boxsched.worker.supervisor.heard import (
+from boxsched.worker.remote import connecting, link
+from boxsched.worker.supervisor import last_heartbeat
+from boxsched.worker.supervisor.last_heartbeat import (
     Deadline,
-    Heard,
+    LastHeartbeat,
     boottime,
-    following,
-    open_heard,
-    read_heard,
-    write_heard,
+    next_heartbeat,
+    open_last_heartbeat,
+    read_last_heartbeat,
+    write_last_heartbeat,
 )
 from tests.worker.fleet import QUICK, Fleet
 from tests.worker.site import Site, alive, assigned, at, eventually, job, pid_in
@@ -35,34 +35,34 @@ WAIT = "echo ready; while :; do sleep 0.05; done"
 
 
 def test_what_was_heard_comes_back_and_keeps_its_place(tmp_path: Path) -> None:
-    assert read_heard(at(tmp_path)) is None
-    file = open_heard(at(tmp_path))
+    assert read_last_heartbeat(at(tmp_path)) is None
+    file = open_last_heartbeat(at(tmp_path))
     size = os.fstat(file).st_size
-    assert read_heard(at(tmp_path)) is None
+    assert read_last_heartbeat(at(tmp_path)) is None
     for heard in (
-        Heard("boot", 12.5, 120.0, 1.5),
-        Heard("", 1e9 / 3, 0.1, 0.0),
-        Heard("b", 1.0, 2.0, 1.0),
+        LastHeartbeat("boot", 12.5, 120.0, 1.5),
+        LastHeartbeat("", 1e9 / 3, 0.1, 0.0),
+        LastHeartbeat("b", 1.0, 2.0, 1.0),
     ):
-        write_heard(file, heard)
-        assert read_heard(at(tmp_path)) == heard
+        write_last_heartbeat(file, heard)
+        assert read_last_heartbeat(at(tmp_path)) == heard
     assert os.fstat(file).st_size == size
     os.close(file)
-    os.close(open_heard(at(tmp_path)))  # an agent that comes after leaves it as it was
-    assert read_heard(at(tmp_path)) == Heard("b", 1.0, 2.0, 1.0)
+    os.close(open_last_heartbeat(at(tmp_path)))  # an agent that comes after leaves it as it was
+    assert read_last_heartbeat(at(tmp_path)) == LastHeartbeat("b", 1.0, 2.0, 1.0)
 
 
 def test_half_a_writing_says_nothing(tmp_path: Path) -> None:
-    file = open_heard(at(tmp_path))
-    write_heard(file, Heard("boot", 1.0, 2.0, 1.0))
-    old = (tmp_path / hearing.HEARD).read_bytes()
-    write_heard(file, Heard("boot", 3.25, 2.0, 1.0))
+    file = open_last_heartbeat(at(tmp_path))
+    write_last_heartbeat(file, LastHeartbeat("boot", 1.0, 2.0, 1.0))
+    old = (tmp_path / last_heartbeat.FILE_NAME).read_bytes()
+    write_last_heartbeat(file, LastHeartbeat("boot", 3.25, 2.0, 1.0))
     os.close(file)
-    new = (tmp_path / hearing.HEARD).read_bytes()
+    new = (tmp_path / last_heartbeat.FILE_NAME).read_bytes()
     for cut in range(len(new)):
         torn = new[:cut] + old[cut:]
-        (tmp_path / hearing.HEARD).write_bytes(torn)
-        heard = read_heard(at(tmp_path))
+        (tmp_path / last_heartbeat.FILE_NAME).write_bytes(torn)
+        heard = read_last_heartbeat(at(tmp_path))
         assert heard is None or torn in (old, new)
 
 
@@ -72,14 +72,16 @@ def test_a_deadline_follows_what_was_heard_in_this_boot_only(tmp_path: Path) -> 
     deadline = Deadline(at(tmp_path), record)
     assert not deadline.passed(begun + 99)
     assert deadline.passed(begun + 101)
-    file = open_heard(at(tmp_path))
-    write_heard(file, Heard("another", begun + 50, 100.0, begun))
+    file = open_last_heartbeat(at(tmp_path))
+    write_last_heartbeat(file, LastHeartbeat("another", begun + 50, 100.0, begun))
     assert deadline.passed(begun + 101)
-    write_heard(file, Heard(record.boot, begun + 50, 60.0, begun))
+    write_last_heartbeat(file, LastHeartbeat(record.boot, begun + 50, 60.0, begun))
     assert not deadline.passed(begun + 109)
     assert deadline.passed(begun + 110)
     assert deadline.lost_after == 60.0
-    (tmp_path / hearing.HEARD).write_bytes(b"\xff" * 256)  # the last that was read stands
+    (tmp_path / last_heartbeat.FILE_NAME).write_bytes(
+        b"\xff" * 256
+    )  # the last that was read stands
     assert not deadline.passed(begun + 109)
     os.close(file)
     assert not Deadline(at(tmp_path), RECORD).passed(float("inf"))
@@ -87,20 +89,20 @@ def test_a_deadline_follows_what_was_heard_in_this_boot_only(tmp_path: Path) -> 
 
 def test_a_heartbeat_that_comes_too_late_renews_nothing(tmp_path: Path) -> None:
     """As when the machine slept: the job has been given again by now."""
-    first = following(None, "boot", 10.0, 120.0)
-    assert first == Heard("boot", 10.0, 120.0, 10.0)
-    in_time = following(first, "boot", 130.0, 120.0)
-    assert in_time == Heard("boot", 130.0, 120.0, 10.0)
-    late = following(in_time, "boot", 250.5, 120.0)
-    assert late == Heard("boot", 250.5, 120.0, 250.5)
-    assert following(late, "another", 251.0, 120.0).since == 251.0
+    first = next_heartbeat(None, "boot", 10.0, 120.0)
+    assert first == LastHeartbeat("boot", 10.0, 120.0, 10.0)
+    in_time = next_heartbeat(first, "boot", 130.0, 120.0)
+    assert in_time == LastHeartbeat("boot", 130.0, 120.0, 10.0)
+    late = next_heartbeat(in_time, "boot", 250.5, 120.0)
+    assert late == LastHeartbeat("boot", 250.5, 120.0, 250.5)
+    assert next_heartbeat(late, "another", 251.0, 120.0).since == 251.0
     record = RECORD._replace(lost_after=100.0)
     deadline = Deadline(at(tmp_path), record)
     begun = boottime()
-    file = open_heard(at(tmp_path))
-    write_heard(file, Heard(record.boot, begun + 300, 100.0, begun + 300))
+    file = open_last_heartbeat(at(tmp_path))
+    write_last_heartbeat(file, LastHeartbeat(record.boot, begun + 300, 100.0, begun + 300))
     assert deadline.passed(begun + 301)
-    write_heard(file, Heard(record.boot, begun + 302, 1_000.0, begun + 300))
+    write_last_heartbeat(file, LastHeartbeat(record.boot, begun + 302, 1_000.0, begun + 300))
     assert deadline.passed(begun + 303), "also where the node that came promises more"
     os.close(file)
 
@@ -110,12 +112,12 @@ def test_a_shorter_promise_that_nobody_saw_counts(tmp_path: Path) -> None:
     record = RECORD._replace(lost_after=600.0)
     deadline = Deadline(at(tmp_path), record)
     begun = boottime()
-    file = open_heard(at(tmp_path))
-    first = Heard(record.boot, begun - 1, 600.0, begun - 50)
-    write_heard(file, first)
+    file = open_last_heartbeat(at(tmp_path))
+    first = LastHeartbeat(record.boot, begun - 1, 600.0, begun - 50)
+    write_last_heartbeat(file, first)
     assert not deadline.passed(begun + 1)
-    unseen = following(first, record.boot, begun + 10, 60.0)
-    write_heard(file, following(unseen, record.boot, begun + 100, 60.0))
+    unseen = next_heartbeat(first, record.boot, begun + 10, 60.0)
+    write_last_heartbeat(file, next_heartbeat(unseen, record.boot, begun + 100, 60.0))
     assert deadline.passed(begun + 101), "it has been given again"
     os.close(file)
 
@@ -123,12 +125,12 @@ def test_a_shorter_promise_that_nobody_saw_counts(tmp_path: Path) -> None:
 def test_a_build_of_the_only_node_has_a_deadline_once_there_are_others(tmp_path: Path) -> None:
     """As when SQLite was moved to PostgreSQL while it ran."""
     record = RECORD._replace(lost_after=float("inf"))
-    file = open_heard(at(tmp_path))
-    write_heard(file, Heard(record.boot, boottime() - 9_000, 60.0, 0.0))
+    file = open_last_heartbeat(at(tmp_path))
+    write_last_heartbeat(file, LastHeartbeat(record.boot, boottime() - 9_000, 60.0, 0.0))
     deadline = Deadline(at(tmp_path), record)
     begun = boottime()
     assert not deadline.passed(begun + 9_000), "that was an earlier life of the folder"
-    write_heard(file, Heard(record.boot, begun + 9_000, 60.0, begun + 9_000))
+    write_last_heartbeat(file, LastHeartbeat(record.boot, begun + 9_000, 60.0, begun + 9_000))
     assert not deadline.passed(begun + 9_059)
     assert deadline.passed(begun + 9_060)
     os.close(file)
@@ -142,16 +144,18 @@ async def test_a_build_ends_when_nobody_was_heard(
 ) -> None:
     site = make_site(lost_after=120.0)
     await site.agent.start()
-    site.agent.heard(boottime(), 120.0)
+    site.agent.heartbeat_answered(boottime(), 120.0)
     script = f"(setsid sleep 100 & echo $! > {tmp_path}/pid); {WAIT}"
     builds = [assigned(1, script), assigned(2, WAIT, kind=Kind.DEPLOY, server="production")]
     await site.agent.reconcile(builds)
     await site.said(1, b"ready")
     await site.said(2, b"ready")
-    site.agent.heard(boottime(), 0.1)  # the nodes' --lost-after was lowered; then silence
+    site.agent.heartbeat_answered(
+        boottime(), 0.1
+    )  # the nodes' --lost-after was lowered; then silence
     finished = await site.end(1)
     assert finished.result is Result.FAILED
-    assert finished.reason == "lost: no node was heard for 0.1 s"
+    assert finished.reason == "lost: no node answered for 0.1 s"
     assert not alive(pid_in(tmp_path / "pid"))
     await site.agent.reconcile(builds)
     assert site.store.finished(2) is None  # a deploy may outlive its worker's lease
@@ -160,11 +164,15 @@ async def test_a_build_ends_when_nobody_was_heard(
 async def test_while_somebody_is_heard_it_goes_on(make_site: Callable[..., Site]) -> None:
     site = make_site(lost_after=0.5)
     await site.agent.start()
-    site.agent.heard(boottime(), 1.5)
+    site.agent.heartbeat_answered(boottime(), 1.5)
     await site.agent.reconcile([assigned(1, "sleep 3; echo well")])
     until = boottime() + 3.0
     await eventually(
-        lambda: site.agent.heard(boottime(), 1.5) or boottime() > until or site.store.finished(1)
+        lambda: (
+            site.agent.heartbeat_answered(boottime(), 1.5)
+            or boottime() > until
+            or site.store.finished(1)
+        )
     )
     assert (await site.end(1)).result is Result.PASSED
 
@@ -174,32 +182,32 @@ async def test_an_overdue_worker_begins_no_build(
 ) -> None:
     site = make_site(lost_after=60.0)
     await site.agent.start()
-    site.agent.heard(boottime() - 100, 60.0)  # frozen between level and start
+    site.agent.heartbeat_answered(boottime() - 100, 60.0)  # frozen between level and start
     await site.agent.reconcile([assigned(1, f"touch {tmp_path}/ran")])
     finished = await site.end(1)
-    assert finished.reason == "lost: no node was heard for 60 s"
+    assert finished.reason == "lost: no node answered for 60 s"
     assert not (tmp_path / "ran").exists()
 
 
 async def test_a_long_grace_does_not_outlive_the_lease(make_site: Callable[..., Site]) -> None:
     site = make_site(lost_after=60.0, stop_grace=3_600.0)
     await site.agent.start()
-    site.agent.heard(boottime(), 60.0)
+    site.agent.heartbeat_answered(boottime(), 60.0)
     # Its first process ends at once; what is left ignores the stop.
     script = "trap '' TERM; echo ready; while :; do sleep 0.05; done"
     stubborn = f"bash -c \"{script}\" & trap 'exit 0' TERM; while :; do sleep 0.05; done"
     await site.agent.reconcile([assigned(1, stubborn)])
     await site.said(1, b"ready")
     await site.agent.reconcile([assigned(1, stubborn, stop=True)])
-    site.agent.heard(boottime(), 0.1)
+    site.agent.heartbeat_answered(boottime(), 0.1)
     assert (await site.end(1)).result is Result.STOPPED
 
 
 async def test_the_worker_of_a_node_that_is_alone_has_no_deadline(site: Site) -> None:
     await site.agent.reconcile([assigned(1, WAIT)])
     await site.said(1, b"ready")
-    site.agent.heard(boottime() - 1_000, 0.1)
-    assert read_heard(at(site.folder)) is None
+    site.agent.heartbeat_answered(boottime() - 1_000, 0.1)
+    assert read_last_heartbeat(at(site.folder)) is None
 
 
 async def test_a_lease_counts_from_the_sending_of_what_was_answered(
@@ -207,7 +215,7 @@ async def test_a_lease_counts_from_the_sending_of_what_was_answered(
 ) -> None:
     """An answer may be long under way: the node counts from what it has heard."""
     now = [1_000.0]
-    for module in (link, tour):
+    for module in (link, connecting):
         monkeypatch.setattr(module, "boottime", lambda: now[0])
     node = await fleet.node(lost_after=60.0)
 
@@ -218,8 +226,8 @@ async def test_a_lease_counts_from_the_sending_of_what_was_answered(
 
     node.before_answer = late
     worker = fleet.worker(node, pace=attrs.evolve(QUICK, beat=0.01))
-    file = worker.data / "worker" / hearing.HEARD
-    await eventually(lambda: file.exists() and read_heard(at(file.parent)))
+    file = worker.data / "worker" / last_heartbeat.FILE_NAME
+    await eventually(lambda: file.exists() and read_last_heartbeat(at(file.parent)))
     await node.until(lambda: now[0] > 1_200.0)
     await eventually(lambda: heard_at(file.parent) > 1_000.0)
     assert heard_at(file.parent) == 1_050.0, "the only heartbeat that was answered was sent then"
@@ -229,7 +237,7 @@ async def test_a_lease_counts_from_the_sending_of_the_hello(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [1_000.0]
-    monkeypatch.setattr(tour, "boottime", lambda: now[0])
+    monkeypatch.setattr(connecting, "boottime", lambda: now[0])
     node = await fleet.node(lost_after=60.0, acks_beats=False)
 
     def late(said: wire.FromWorker) -> None:
@@ -237,15 +245,15 @@ async def test_a_lease_counts_from_the_sending_of_the_hello(
 
     node.before_answer = late
     worker = fleet.worker(node)
-    file = worker.data / "worker" / hearing.HEARD
-    await eventually(lambda: file.exists() and read_heard(at(file.parent)))
+    file = worker.data / "worker" / last_heartbeat.FILE_NAME
+    await eventually(lambda: file.exists() and read_last_heartbeat(at(file.parent)))
     assert heard_at(file.parent) == 1_000.0
-    worker.remote.heard(990.0)
-    assert worker.remote._heard_at == 1_000.0, "a later answer to an earlier heartbeat"
+    worker.remote.heartbeat_answered(990.0)
+    assert worker.remote._answered_at == 1_000.0, "a later answer to an earlier heartbeat"
 
 
 def heard_at(folder: Path) -> float:
-    heard = read_heard(at(folder))
+    heard = read_last_heartbeat(at(folder))
     return 0.0 if heard is None else heard.at
 
 
@@ -256,10 +264,10 @@ async def test_an_answer_that_comes_after_a_later_one_takes_nothing_back(
     await site.agent.start()
     now = boottime()
     for sent in (now, now - 5, now + 1):
-        site.agent.heard(sent, 60.0 + sent - now)
-    site.agent.heard(now - 50, 1.0)
-    heard = read_heard(at(site.folder))
-    assert heard == Heard(sites.boot_id(), now + 1, 61.0, now)
+        site.agent.heartbeat_answered(sent, 60.0 + sent - now)
+    site.agent.heartbeat_answered(now - 50, 1.0)
+    heard = read_last_heartbeat(at(site.folder))
+    assert heard == LastHeartbeat(sites.boot_id(), now + 1, 61.0, now)
 
 
 # --- Dropped --------------------------------------------------------------------------------
@@ -277,7 +285,7 @@ async def test_what_is_dropped_is_ended_and_its_output_kept(
     site.agent.drop([(job(1), 1), (job(2), 999), (job(3), 3)])
     await site.end(1)
     assert not alive(pid_in(tmp_path / "pid"))
-    assert "w1-1-1 is no longer this worker's" in caplog.text
+    assert "w1-1-1 no longer belongs to this worker" in caplog.text
     await site.agent.reconcile([assigned(2, WAIT)])
     kept = site.folder / sites.STALE / "w1-1-1"
     await eventually(kept.is_dir)

@@ -161,7 +161,7 @@ def test_what_a_job_puts_in_the_place_of_the_probe_goes(tmp_path: Path, there: s
     [
         ("echo 'fatal: write error: No space left on device' >&2; exit 128", "disk full"),
         ("echo 'fatal: Out of memory, malloc failed' >&2; exit 128", "out of memory"),
-        ("kill -KILL $$", "git check-ref-format was killed, as when memory runs out"),
+        ("kill -KILL $$", "git check-ref-format was killed, perhaps because memory ran out"),
     ],
 )
 async def test_what_git_says_of_the_machine(

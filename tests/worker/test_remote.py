@@ -9,11 +9,11 @@ import pytest
 from boxsched.model import Kind, WorkloadId
 from boxsched.protocol import wire
 from boxsched.states import Result
-from boxsched.worker.agent.remains import _carriers
+from boxsched.worker.agent.remains import _marked_processes
 from boxsched.worker.agent.site import FolderInUse
 from boxsched.worker.remote.identity import Unusable
-from boxsched.worker.remote.link import NotTaken
-from boxsched.worker.supervisor.heard import read_heard
+from boxsched.worker.remote.link import RefusedByNode
+from boxsched.worker.supervisor.last_heartbeat import read_last_heartbeat
 from tests.worker.fleet import QUICK, Fleet
 from tests.worker.node import TOKEN, Node
 from tests.worker.site import alive, assigned, at, eventually, job, pid_in
@@ -114,7 +114,7 @@ async def test_what_is_stale_is_ended_and_kept(fleet: Fleet) -> None:
     await node.want(assigned(1, WAIT), assigned(2, "echo well"))
     await node.store.until(lambda: node.store.finished(2))
     await eventually((worker.data / "worker/w1-1-1/result").exists)
-    assert _carriers(f"{worker.data}/worker/w1-1-1") == []
+    assert _marked_processes(f"{worker.data}/worker/w1-1-1") == []
     await node.want(assigned(2, "echo well"))
     await eventually((worker.data / "worker/stale/w1-1-1/log").exists)
     assert node.store.started(1) == []
@@ -226,14 +226,19 @@ async def test_a_level_that_was_not_begun_goes_with_its_connection(fleet: Fleet)
 @pytest.mark.parametrize(
     ("status", "code", "prefix", "said"),
     [
-        (401, "unauthorized", "", r"does not take this token \(401\); make one with"),
-        (403, "not_a_worker", "", "an admin's token; a worker needs one of role worker: `boxsched"),
-        (403, "forbidden", "", r"does not take this worker \(403\): no\?entry"),
+        (401, "unauthorized", "", r"token is invalid or expired \(401\); create one with"),
+        (
+            403,
+            "not_a_worker",
+            "",
+            "this token has the role admin; a worker needs the role worker: `boxsched",
+        ),
+        (403, "forbidden", "", r"refuses this worker \(403\): no\?entry"),
         (
             403,
             "forbidden",
             "/ci",
-            r"no worker is taken at http\S+/ci/api/v1/worker \(403\): .*--url",
+            r"there is no node at http\S+/ci/api/v1/worker \(403\): .*--url",
         ),
         (403, "", "", r"what answers at http\S+ is not boxsched \(403\): look at the URL"),
     ],
@@ -242,7 +247,7 @@ async def test_a_refusal_that_only_a_person_mends_ends_it_at_the_first_connect(
     fleet: Fleet, status: int, code: str, prefix: str, said: str
 ) -> None:
     node = await fleet.node(status=status, code=code, prefix=prefix)
-    with pytest.raises(NotTaken, match=rf"^http://127.0.0.1\S*: .*{said}"):
+    with pytest.raises(RefusedByNode, match=rf"^http://127.0.0.1\S*: .*{said}"):
         await fleet.worker(node.url + prefix).ended()
 
 
@@ -269,7 +274,7 @@ async def test_what_may_mend_itself_is_tried_again(
 
 async def test_a_refusal_for_good_ends_it_at_the_first_connect(fleet: Fleet) -> None:
     node = await fleet.node(refusal=wire.Refused("version", "upgrade\nthe worker", False))
-    with pytest.raises(NotTaken, match=r"upgrade\?the worker"):
+    with pytest.raises(RefusedByNode, match=r"upgrade\?the worker"):
         await fleet.worker(node).ended()
 
 
@@ -397,18 +402,18 @@ async def test_the_sending_of_the_last_answered_heartbeat_is_written_down(fleet:
     worker = fleet.worker(node, pace=attrs.evolve(QUICK, beat=0.02))
     await eventually(lambda: (worker.data / "worker").is_dir())
     folder = at(worker.data / "worker")
-    await eventually(lambda: read_heard(folder))
-    heard = read_heard(folder)
+    await eventually(lambda: read_last_heartbeat(folder))
+    heard = read_last_heartbeat(folder)
     assert heard is not None
     assert heard.lost_after == 60.0
-    await eventually(lambda: (now := read_heard(folder)) and now.at > heard.at)
+    await eventually(lambda: (now := read_last_heartbeat(folder)) and now.at > heard.at)
     node.acks_beats = False
     connection = node.connections[0]
     count = connection.beats
     await node.until(lambda: connection.beats >= count + 3)
-    heard = read_heard(folder)
+    heard = read_last_heartbeat(folder)
     await node.until(lambda: connection.beats >= count + 6)
-    assert read_heard(folder) == heard
+    assert read_last_heartbeat(folder) == heard
 
 
 async def test_a_build_that_nobody_hears_of_is_ended_and_its_result_said_later(
@@ -424,7 +429,7 @@ async def test_a_build_that_nobody_hears_of_is_ended_and_its_result_said_later(
     await node.store.until(lambda: node.store.finished(1))
     finished = node.store.finished(1)
     assert finished is not None
-    assert finished.reason == "lost: no node was heard for 2 s"
+    assert finished.reason == "lost: no node answered for 2 s"
     assert not (worker.data / "worker/w2-1-1/result").exists()
 
 

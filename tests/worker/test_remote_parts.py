@@ -16,8 +16,8 @@ from boxsched.worker.agent.notes import note
 from boxsched.worker.agent.outbox import LogChunk, Report
 from boxsched.worker.agent.site import FolderInUse
 from boxsched.worker.remote import identity as keeping
+from boxsched.worker.remote.messages import log_messages, report_messages
 from boxsched.worker.remote.pace import Pace
-from boxsched.worker.remote.saying import chunks_in_sentences, reports_in_sentences
 from boxsched.worker.remote.worker import RemoteWorker
 from boxsched.worker.supervisor import folder as files
 from boxsched.worker.supervisor.folder import Ended, Running
@@ -55,7 +55,7 @@ def finished(job: int, reason: str | None) -> JobFinished:
 
 
 def said(reports: list[Report]) -> list[wire.Said]:
-    return [sentence(7) for sentence in reports_in_sentences(reports)]  # type: ignore[misc]
+    return [sentence(7) for sentence in report_messages(reports)]  # type: ignore[misc]
 
 
 def test_few_reports_go_in_one_message() -> None:
@@ -74,7 +74,7 @@ def test_no_message_is_larger_than_a_node_takes() -> None:
         assert wire.from_worker.decode(wire.encode(message)) == message
     chunks: list[LogChunk] = [(JobId(i), 1, 0, b"\xff" * (64 << 10)) for i in range(30)]
     chunks += [(JobId(i), 1, 0, b"x") for i in range(200)]
-    parts = [sentence(7) for sentence in chunks_in_sentences(chunks)]
+    parts = [sentence(7) for sentence in log_messages(chunks)]
     assert 4 <= len(parts) <= 8
     for part in parts:
         assert len(wire.encode(part)) <= wire.MAX_SAID_BYTES

@@ -92,7 +92,9 @@ async def test_it_says_what_is_wrong_with_the_token(
     await eventually(lambda: worker.process.poll() is not None)
     status, said, spoken = worker.ended()
     assert (status, said) == (1, "")
-    assert spoken.startswith(f"boxsched: {node.url}: it does not take this token (401); make one")
+    assert spoken.startswith(
+        f"boxsched: {node.url}: the token is invalid or expired (401); create one"
+    )
     assert spoken.count("\n") == 1
 
 
@@ -185,7 +187,7 @@ async def test_a_build_ends_in_time_when_its_agent_is_killed_or_frozen(
     finished = node.store.finished(1)
     assert finished is not None
     assert finished.result is Result.FAILED
-    assert finished.reason == "lost: no node was heard for 2 s"
+    assert finished.reason == "lost: no node answered for 2 s"
     assert node.store.finished(2) is None
 
 

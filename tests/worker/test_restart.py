@@ -18,7 +18,7 @@ from boxsched.model import JobId
 from boxsched.protocol.inbox import JobFinished
 from boxsched.states import Result
 from boxsched.worker.agent import remains
-from boxsched.worker.agent.place import Place
+from boxsched.worker.agent.attempt_folder import AttemptFolder
 from boxsched.worker.agent.plan import Worksite, attempt_name, plan
 from boxsched.worker.agent.preparing import make_attempt
 from boxsched.worker.agent.site import KEPT_QUARANTINED, FolderInUse, adopt_all, boot_id
@@ -149,7 +149,7 @@ def prepared(site: Site, *commands: str, boot: str | None = None, cluster: str =
     wanted = assigned(1, *commands)
     record, script, _ = plan(wanted, where)
     folder = site.folder / attempt_name(wanted)
-    make_attempt(Place(at(site.folder), str(folder)), record, script).close()
+    make_attempt(AttemptFolder(at(site.folder), str(folder)), record, script).close()
     return folder
 
 
@@ -402,7 +402,7 @@ async def test_a_new_token_takes_no_folder_whose_end_is_not_known_yet(
     assert site.agent.holds == ((old.job, 1),), "until its end is known"
     new = attrs.evolve(old, lease_token=9)
     await site.agent.reconcile([new])
-    assert safe_files.exists(attempt.place.at, files.RESULT)
+    assert safe_files.exists(attempt.folder.at, files.RESULT)
     assert (site.folder / "w1-1-1/result").exists()
     site.store.away = None
     await site.store.until(lambda: ends(site)[-1:] == [(9, Result.PASSED)])

@@ -12,7 +12,7 @@ import pytest
 from boxsched.protocol.assignments import Assignment
 from boxsched.states import Result
 from boxsched.worker.supervisor import containment
-from boxsched.worker.supervisor.heard import boottime
+from boxsched.worker.supervisor.last_heartbeat import boottime
 from tests.worker.site import Site, alive, assigned, eventually, pid_in
 
 # Forks twice, leaves the session, ignores SIGTERM, and keeps the job's output open.

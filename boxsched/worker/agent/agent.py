@@ -29,7 +29,7 @@ class Driver(Protocol):
 
     async def close(self) -> None: ...
 
-    def heard(self, at: float, lost_after: float) -> None: ...
+    def heartbeat_answered(self, at: float, lost_after: float) -> None: ...
 
     @property
     def holds(self) -> tuple[Key, ...]: ...
@@ -43,19 +43,19 @@ class Driver(Protocol):
 class Agent:
     """A worker without its connection. The caller passes assignments in and takes reports.
 
-    What ``report``, ``log``, ``fix`` and ``say_problem`` are given is durable when they return.
-    When they raise ``StoreAway`` the agent calls them again.
+    ``report``, ``log``, ``fix`` and ``report_problem`` return when their argument is durable. When
+    they raise ``StoreAway``, the agent calls them again.
 
     ``log``: chunks are (job, attempt, offset, bytes), at most 64 KiB each, in order. All chunks of
     an attempt come before its ``JobFinished``. A chunk may come twice, with the same bounds.
     ``fix``: takes the commit that a job's supervisor found, and returns the commit that all jobs of
     the workload run, the first that was found; None when this worker's lease has ended.
-    ``say_problem``: takes the reason why no job can begin here at present, or None; it is called
-    before the jobs that could not begin are reported.
+    ``report_problem``: takes the reason why no job can begin here now, or None. The agent calls it
+    before it reports the jobs that could not begin.
     ``cluster``: names the installation; attempts of another installation are set aside.
     ``log_limit``: bytes. ``stop_grace``: seconds between SIGTERM and SIGKILL.
-    ``lost_after``: seconds after the last ``heard`` at which a build's supervisor ends its job;
-    None: never. ``expects_jobs``: keep a process ready to start jobs.
+    ``lost_after``: seconds after the last ``heartbeat_answered`` at which a build's supervisor ends
+    its job; None: never. ``expects_jobs``: keep a process ready to start jobs.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Agent:
         driver: str,
         report: Callable[[Sequence[Report]], Awaitable[None]],
         log: Callable[[Sequence[LogChunk]], Awaitable[None]],
-        say_problem: Callable[[str | None], Awaitable[None]],
+        report_problem: Callable[[str | None], Awaitable[None]],
         fix: Callable[[Finding], Awaitable[str | None]],
         clock: Callable[[], float] = time.time,
         log_limit: int = LOG_LIMIT_BYTES,
@@ -74,7 +74,7 @@ class Agent:
         lost_after: float | None = None,
         expects_jobs: bool = True,
     ) -> None:
-        outbox = Outbox(report, log, say_problem, fix)
+        outbox = Outbox(report, log, report_problem, fix)
         if driver not in DRIVERS:
             raise ValueError(f"no such Box driver: {driver}")
         self._folder = folder
@@ -107,13 +107,13 @@ class Agent:
     async def reconcile(self, desired: Sequence[Assignment]) -> None:
         """Start the attempts of ``desired`` that do not run, and end all others.
 
-        Calls must not overlap. A finished attempt is remembered until ``desired`` is without it.
+        Calls must not overlap. A finished attempt is remembered while ``desired`` contains it.
         """
         await self._driver.reconcile(desired)
 
-    def heard(self, at: float, lost_after: float) -> None:
-        """Note that the heartbeat sent ``at`` (``heard.boottime``) was answered."""
-        self._driver.heard(at, lost_after)
+    def heartbeat_answered(self, at: float, lost_after: float) -> None:
+        """Note that a node answered the heartbeat that was sent ``at`` (``boottime``)."""
+        self._driver.heartbeat_answered(at, lost_after)
 
     @property
     def holds(self) -> tuple[Key, ...]:
@@ -122,7 +122,7 @@ class Agent:
 
     @property
     def problem(self) -> str | None:
-        """Why no job can begin here at present; None if jobs can begin."""
+        """Why no job can begin here now; None if jobs can begin."""
         return self._driver.problem
 
     def drop(self, stale: Collection[Key]) -> None:
@@ -130,11 +130,11 @@ class Agent:
         self._driver.drop(stale)
 
     async def close(self) -> None:
-        """Stop watching; jobs go on under their supervisors, for the next agent to adopt."""
+        """Stop watching. Jobs continue under their supervisors; the next agent adopts them."""
         await self._driver.close()
 
 
-def going_on(jobs: int) -> str:
+def continuing_jobs_text(jobs: int) -> str:
     """The message for a person who ends a service or a worker while it has jobs."""
     what, them = ("1 job goes", "it") if jobs == 1 else (f"{jobs} jobs go", "them")
     return f"{what} on; the next start on this data folder finds {them}"

@@ -8,23 +8,23 @@ from boxsched.protocol.assignments import Assignment
 from boxsched.protocol.inbox import JobFinished
 from boxsched.states import Result
 
-PATIENCE_SECONDS = 10.0  # with descriptors or memory that ran out, before a job is another worker's
+PATIENCE_SECONDS = 10.0  # how long a job is tried here when descriptors or memory have run out
 
 Key = tuple[JobId, int]  # a job and its lease token
 
 
 class Answers:
-    """Remembers each report while its job is desired. ``unsaid``: those not reported yet."""
+    """Keeps each report while its job is desired. ``unreported``: reports that were not sent."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._given: dict[Key, JobFinished] = {}
-        self._said_at: dict[Key, float] = {}
+        self._reports: dict[Key, JobFinished] = {}
+        self._reported_at: dict[Key, float] = {}
         self._failing: dict[Key, float] = {}  # since when a job cannot be prepared
-        self.unsaid: list[JobFinished] = []
+        self.unreported: list[JobFinished] = []
 
     def __contains__(self, key: Key) -> bool:
-        return key in self._given
+        return key in self._reports
 
     def add(self, wanted: Assignment, result: Result, reason: str, *, not_begun: bool) -> None:
         """Report the job's end. ``not_begun``: it never began, for a cause of this worker."""
@@ -32,26 +32,26 @@ class Answers:
         finished = JobFinished(
             *key, self._clock(), result, None, reason, lost=not_begun, not_begun=not_begun
         )
-        self._given[key] = finished
-        self._say(key)
+        self._reports[key] = finished
+        self._queue(key)
 
     def repeat(self, before: float) -> None:
-        """Report again what was reported before that time (monotonic clock)."""
-        for key in [key for key in self._given if self._said_at[key] < before]:
-            self._say(key)
+        """Report again what was last reported before that monotonic time."""
+        for key in [key for key in self._reports if self._reported_at[key] < before]:
+            self._queue(key)
 
-    def _say(self, key: Key) -> None:
-        if self._given[key] not in self.unsaid:
-            self.unsaid.append(self._given[key])
-        self._said_at[key] = time.monotonic()
+    def _queue(self, key: Key) -> None:
+        if self._reports[key] not in self.unreported:
+            self.unreported.append(self._reports[key])
+        self._reported_at[key] = time.monotonic()
 
     def gives_up(self, wanted: Assignment, now: float) -> bool:
-        """Whether it has been tried for long enough to prepare the job."""
+        """Whether preparing the job has failed for PATIENCE_SECONDS."""
         key = (wanted.job, wanted.lease_token)
         return now - self._failing.setdefault(key, now) > PATIENCE_SECONDS
 
     def keep(self, desired: Container[Key]) -> None:
-        """Forget all reports but those of ``desired`` jobs."""
-        self._given = {key: said for key, said in self._given.items() if key in desired}
-        self._said_at = {key: at for key, at in self._said_at.items() if key in desired}
+        """Keep only the reports of ``desired`` jobs."""
+        self._reports = {key: report for key, report in self._reports.items() if key in desired}
+        self._reported_at = {key: at for key, at in self._reported_at.items() if key in desired}
         self._failing = {key: since for key, since in self._failing.items() if key in desired}

@@ -1,4 +1,4 @@
-"""One attempt at a job, as the agent sees it: its folder, read again and again."""
+"""The agent's view of one attempt at a job, read from the attempt's folder."""
 
 import contextlib
 import enum
@@ -10,12 +10,12 @@ import attrs
 
 from boxsched.model import JobId, job_text
 from boxsched.worker.agent import remains
+from boxsched.worker.agent.attempt_folder import AttemptFolder
 from boxsched.worker.agent.notes import note
 from boxsched.worker.agent.outbox import LogChunk
-from boxsched.worker.agent.place import Place
 from boxsched.worker.agent.plan import Worksite, cgroup_of
 from boxsched.worker.agent.spool import Spool
-from boxsched.worker.supervisor import containment, given, safe_files
+from boxsched.worker.supervisor import containment, job_secrets, safe_files
 from boxsched.worker.supervisor import folder as files
 from boxsched.worker.supervisor.folder import Ended, Found, Record, Running, Started
 from boxsched.worker.supervisor.safe_files import Damaged
@@ -25,15 +25,15 @@ GONE = "its record is gone"
 LOST = "lost: its supervisor died"
 LOST_BY_RESTART = "lost: the machine was restarted"
 
-MAX_WHY_CHARACTERS = 250  # four bytes each fit the file
+MAX_WHY_CHARACTERS = 250  # of up to four bytes: they fit into the reserved file
 
 
 class Phase(enum.Enum):
-    PREPARED = "prepared"  # its record is durable; nobody was asked to start it
-    ASKED = "asked"  # the spawner was asked, maybe by an agent before
-    RUNNING = "running"  # it has been started; its supervisor lives, or has just died
-    ENDED = "ended"  # the result is there; log and report may still be on their way
-    REPORTED = "reported"  # all of it is in the store
+    PREPARED = "prepared"  # its record is durable; the spawner was not asked to start it
+    ASKED = "asked"  # this agent or an earlier one asked the spawner to start it
+    RUNNING = "running"  # it was started; its supervisor lives or has just died
+    ENDED = "ended"  # the result exists; log and report may not be in the store yet
+    REPORTED = "reported"  # result, log and report are in the store
 
 
 UNENDED = (Phase.PREPARED, Phase.ASKED, Phase.RUNNING)
@@ -41,47 +41,51 @@ UNENDED = (Phase.PREPARED, Phase.ASKED, Phase.RUNNING)
 
 @attrs.define(eq=False)
 class Attempt:
-    place: Place
+    folder: AttemptFolder
     record: Record
     phase: Phase
     stopping: bool = False
-    grace: float | None = None  # of the stop, in seconds
-    ends_by: float | None = None  # when its supervisor must have ended it, by the monotonic clock
+    grace: float | None = None  # seconds between SIGTERM and SIGKILL at a stop
+    ends_by: float | None = None  # monotonic time at which its supervisor must have ended it
     asked_at: float = 0.0
     asked_times: int = 0
-    process: int | None = None  # a pidfd of the process that says that it is the supervisor
-    known: bool = False  # that was looked for
-    watched: bool = False  # the event loop watches it
-    gone: bool = False  # the supervisor is
-    guarded: bool = False  # the spawner will say how the supervisor ended
-    status: int | None = None  # how it did; 0: it ended the job itself
-    damage: str | None = None  # why it cannot go on: for a person
+    process: int | None = None  # a pidfd of the process that ``started`` names as the supervisor
+    known: bool = False  # that process was looked up
+    watched: bool = False  # the event loop watches that process
+    gone: bool = False  # the supervisor has ended
+    guarded: bool = False  # the spawner will report how the supervisor ends
+    status: int | None = None  # the supervisor's exit status; 0: it ended the job itself
+    damage: str | None = None  # why the attempt cannot continue, as a message
     running: Running | None = None
-    found: Found | None = None  # the commit that its supervisor would run
-    fixed: bool = False  # its supervisor was told the one that it runs
+    found: Found | None = None  # the commit that its supervisor found
+    fixed: bool = False  # its supervisor knows which commit to run
     ended: Ended | None = None
     start_reported: bool = False
-    reported_at: float = 0.0  # its end, by the monotonic clock
-    stale: bool = False  # its lease is this worker's no more
+    reported_at: float = 0.0  # monotonic time of the report of its end
+    stale: bool = False  # this worker no longer holds its lease
     spool: Spool = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.spool = Spool(self.place, self.record.log_limit)
+        self.spool = Spool(self.folder, self.record.log_limit)
 
     # --- Adoption ---------------------------------------------------------------------------
 
     @classmethod
-    def adopt(cls, place: Place, site: Worksite) -> "Attempt":
-        """What an earlier agent left; see the package. Raises Damaged, OSError. Blocking."""
-        record = files.read_record(place.at)
+    def adopt(cls, folder: AttemptFolder, site: Worksite) -> "Attempt":
+        """Return the attempt that an earlier agent left in the folder (see the package).
+
+        Raises Damaged, OSError. Blocking.
+        """
+        record = files.read_record(folder.at)
         if record.cluster != site.cluster:
-            raise Damaged("the record is of another installation")
-        if place.name != f"{job_text(JobId(record.job))}-{record.attempt}":
-            raise Damaged("the record is of another job")
-        if record.cgroup is not None and record.cgroup != cgroup_of(site, place.name):
-            # Another than it was given, or the agent's own has moved: found by descent then.
+            raise Damaged("the record belongs to another installation")
+        if folder.name != f"{job_text(JobId(record.job))}-{record.attempt}":
+            raise Damaged("the record belongs to another job")
+        if record.cgroup is not None and record.cgroup != cgroup_of(site, folder.name):
+            # The agent's cgroup has changed, or a job changed the record. Its processes are then
+            # found as descendants of the supervisor.
             record = record._replace(cgroup=None)
-        attempt = cls(place, record, Phase.RUNNING)
+        attempt = cls(folder, record, Phase.RUNNING)
         try:
             attempt.spool.open()
             attempt._find_phase(site.boot)
@@ -91,19 +95,19 @@ class Attempt:
         return attempt
 
     def _find_phase(self, boot: str) -> None:
-        self.stopping = safe_files.exists(self.place.at, files.STOP)
-        self.fixed = safe_files.exists(self.place.at, files.FIXED)
+        self.stopping = safe_files.exists(self.folder.at, files.STOP)
+        self.fixed = safe_files.exists(self.folder.at, files.FIXED)
         self.spool.go_on()
         free = self._is_lock_free()
         if self.record.boot != boot:
             self.gone = True
-        elif safe_files.exists(self.place.at, files.TICKET):
+        elif safe_files.exists(self.folder.at, files.TICKET):
             self.phase = Phase.PREPARED if free else Phase.ASKED
 
     def close(self) -> None:
-        """Not while the event loop watches its process."""
+        """Close all descriptors. Call ``Lookout.unwatch`` first."""
         self.spool.close()
-        self.place.close()
+        self.folder.close()
         self.forget_process()
         self.known = False
 
@@ -113,16 +117,16 @@ class Attempt:
 
     @property
     def name(self) -> str:
-        return self.place.name
+        return self.folder.name
 
     # --- Looking ----------------------------------------------------------------------------
 
     def look(self) -> None:
         """Read what the supervisor has written since. Raises Damaged, OSError."""
-        if self.phase is Phase.ASKED and safe_files.exists(self.place.at, files.STARTED):
+        if self.phase is Phase.ASKED and safe_files.exists(self.folder.at, files.STARTED):
             self.phase = Phase.RUNNING
         if self.phase in (Phase.PREPARED, Phase.ASKED):
-            self.gone, self.status = False, None  # one that did not begin is asked for again
+            self.gone, self.status = False, None  # the agent asks again for one that did not begin
             self._must_have(files.TICKET, files.STARTED, files.VOID)
         if self.phase is not Phase.RUNNING:
             return
@@ -130,24 +134,29 @@ class Attempt:
             self._find_process()
         self.gone = self._is_supervisor_gone()
         if self.running is None:
-            self.running = note(self.place.at, files.RUNNING, Running)
+            self.running = note(self.folder.at, files.RUNNING, Running)
         if self.found is None:
-            self.found = note(self.place.at, files.FOUND, Found)
+            self.found = note(self.folder.at, files.FOUND, Found)
         if not self.gone:
             self._must_have(files.STARTED)
-        elif self.status == 0:  # else what is left of the job is killed first: ``end_as_lost``
-            self.ended = note(self.place.at, files.RESULT, Ended)
+        elif self.status == 0:  # otherwise ``end_as_lost`` first kills what is left of the job
+            self.ended = note(self.folder.at, files.RESULT, Ended)
             if self.ended is not None:
                 self.phase = Phase.ENDED
 
     def _must_have(self, *names: str) -> None:
-        """One of them, in the order in which one is renamed to another."""
-        if not any(safe_files.exists(self.place.at, name) for name in names):
+        """Raise Damaged unless one of these files exists.
+
+        Pass them in the order in which one is renamed to the next: so a rename is never missed.
+        """
+        if not any(safe_files.exists(self.folder.at, name) for name in names):
             raise Damaged(GONE)
 
     def _is_supervisor_gone(self) -> bool:
-        """Its job may write all that is in the folder: none of that counts while the spawner, its
-        parent, will say it. For an earlier agent's, the lock tells, and the names of processes.
+        """Whether the supervisor has ended.
+
+        The job can write any file of the folder, so the spawner's report decides. For a supervisor
+        of an earlier agent, the lock and the names of processes decide.
         """
         if self.gone or self.guarded:
             return self.gone
@@ -156,37 +165,38 @@ class Attempt:
         return not self._supervisors()
 
     def _supervisors(self) -> list[int]:
-        return containment.supervisors(self.name, os.path.dirname(self.place.path))
+        return containment.supervisors(self.name, os.path.dirname(self.folder.path))
 
     def _find_process(self) -> None:
-        """So that it hears of a stop, and we of its end, at once; each is looked for anyway.
+        """Open a pidfd of the supervisor, if it is known.
 
-        Another process may have its pid by now: that one must hear nothing.
+        It makes a stop and the end known at once; both are also polled. Another process may have
+        got the pid since then, so the start time is compared.
         """
         started = self._started()
         if started is not None and sys.platform == "linux":
-            with contextlib.suppress(OSError):  # gone, an old kernel, or no descriptor left
+            with contextlib.suppress(OSError):  # it is gone, or the kernel is old, or no descriptor
                 self.process = os.pidfd_open(started.pid)
                 if containment.start_time(started.pid) != started.start_time:
                     self.forget_process()
         self.known = started is not None
 
     def forget_process(self) -> None:
-        """It has ended. Whether that was the supervisor is not its job's to say."""
+        """Close the pidfd. Its process was perhaps not the supervisor: a job can forge that."""
         if self.process is not None:
             os.close(self.process)
         self.process = None
 
     def _is_lock_free(self) -> bool:
-        lock = safe_files.try_lock(self.place.at, files.LOCK)
+        lock = safe_files.try_lock(self.folder.at, files.LOCK)
         if lock is not None:
             os.close(lock)
         return lock is not None
 
     def supervisor_ended(self, status: int) -> None:
-        """The spawner says that its supervisor has ended, and all that it left behind is gone.
+        """Note the exit status from the spawner, which has killed all remaining processes.
 
-        NOT_ITS_TURN: a supervisor of an earlier agent's spawner has the attempt.
+        NOT_ITS_TURN: a supervisor of an earlier agent's spawner runs the attempt.
         """
         if self.guarded and status != NOT_ITS_TURN:
             self.status, self.gone = status, True
@@ -195,30 +205,33 @@ class Attempt:
     # --- Ending it --------------------------------------------------------------------------
 
     def stop(self, grace: float, why: str) -> None:
-        """The file is the request; the signal only makes it faster. ``why`` is for the log."""
+        """Ask the supervisor to end the job: SIGTERM, ``grace`` seconds, SIGKILL.
+
+        The file is the request; the signal only makes it faster. ``why`` is for the job's log.
+        """
         if self.grace is None:
             self.grace = grace
         if not self.stopping:
             reserved = files.WHY + files.RESERVED
-            if safe_files.exists(self.place.at, reserved):  # else prepared by an earlier version
-                files.put_text(self.place.at, reserved, files.WHY, why[:MAX_WHY_CHARACTERS])
-            files.put_text(self.place.at, files.STOP + files.RESERVED, files.STOP, str(grace))
+            if safe_files.exists(self.folder.at, reserved):  # earlier versions did not reserve it
+                files.put_text(self.folder.at, reserved, files.WHY, why[:MAX_WHY_CHARACTERS])
+            files.put_text(self.folder.at, files.STOP + files.RESERVED, files.STOP, str(grace))
             self.stopping = True
             self._wake()
 
     def kill_supervisor(self) -> None:
-        """It does not end its job. The job is found and killed as for one that died. Blocking."""
+        """Kill a supervisor that does not end its job. Then the attempt is lost. Blocking."""
         containment.send(self._supervisors(), signal.SIGKILL)
 
     @property
     def asks_for_commit(self) -> bool:
-        """Whether its supervisor waits to be told which commit to run."""
+        """Whether its supervisor waits for the commit to run."""
         waits = self.found is not None and not self.fixed and not self.stopping
         return waits and self.phase is Phase.RUNNING
 
     def fix(self, commit: str) -> None:
-        """Tell its supervisor which commit it runs."""
-        files.put_text(self.place.at, files.FIXED + files.RESERVED, files.FIXED, commit)
+        """Write which commit its supervisor runs."""
+        files.put_text(self.folder.at, files.FIXED + files.RESERVED, files.FIXED, commit)
         self.fixed = True
         self._wake()
 
@@ -228,12 +241,12 @@ class Attempt:
                 signal.pidfd_send_signal(self.process, signal.SIGUSR1)
 
     def void(self, ended: Ended) -> bool:
-        """Make sure that it never starts; False where a supervisor has it already. Blocking."""
-        lock = safe_files.try_lock(self.place.at, files.LOCK)
+        """Make sure that it never starts; return False if it has already started. Blocking."""
+        lock = safe_files.try_lock(self.folder.at, files.LOCK)
         if lock is None:
             return False
         try:
-            safe_files.rename(self.place.at, files.TICKET, files.VOID)
+            safe_files.rename(self.folder.at, files.TICKET, files.VOID)
         except FileNotFoundError:
             return False
         finally:
@@ -242,44 +255,44 @@ class Attempt:
         return True
 
     def end_as_lost(self, reason: str, at: float) -> bool:
-        """Its supervisor is gone: so goes everything of it. Blocking.
+        """End an attempt without a supervisor; return whether it is lost. Blocking.
 
-        True where it is lost; a result of an earlier agent's supervisor counts once nothing of its
-        job is left. The job may have written it: so it does not count where it accuses the worker.
+        Kills all its processes first. Then a result of an earlier agent's supervisor counts. The
+        job may have forged it, so a result that blames the worker does not count.
         """
-        remains.end_processes(self.place.path, self._started(), self.record.cgroup)
+        remains.end_processes(self.folder.path, self._started(), self.record.cgroup)
         ended = self._result() if self.status is None and self.damage is None else None
-        with contextlib.suppress(OSError):  # what stays goes with the folder
-            safe_files.remove_tree(self.place.at, files.BOX)
+        with contextlib.suppress(OSError):  # the rest is removed with the folder
+            safe_files.remove_tree(self.folder.at, files.BOX)
         if ended is not None and not ended.not_begun:
             self.ended, self.phase = ended, Phase.ENDED
             return False
         began_at = self.running.at if self.running is not None else None
         at = at if began_at is None else max(began_at, at)
-        never_ran = self.running is None  # so a build may have another try
+        never_ran = self.running is None  # then a build may run again
         self._end_as(Ended("failed", None, None, False, reason, began_at, at, lost=never_ran))
         return True
 
     def _result(self) -> Ended | None:
         try:
-            return note(self.place.at, files.RESULT, Ended)
+            return note(self.folder.at, files.RESULT, Ended)
         except (Damaged, OSError):
             return None
 
     def _started(self) -> Started | None:
         try:
-            return note(self.place.at, files.STARTED, Started)
+            return note(self.folder.at, files.STARTED, Started)
         except (Damaged, OSError):
             return None
 
     def _end_as(self, ended: Ended) -> None:
-        with contextlib.suppress(OSError):  # it goes with the folder
-            given.remove(self.place.at)
+        with contextlib.suppress(OSError):  # the file is removed with the folder
+            job_secrets.remove(self.folder.at)
         self.ended = ended
         self.phase = Phase.ENDED
         reserved = files.RESULT + files.RESERVED
-        if safe_files.exists(self.place.at, reserved):
-            files.put(self.place.at, reserved, files.RESULT, ended, durable=True)
+        if safe_files.exists(self.folder.at, reserved):
+            files.put(self.folder.at, reserved, files.RESULT, ended, durable=True)
 
     # --- Its log ----------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Turn desired assignments that are not on this worker yet into attempts, or into answers."""
+"""Turn new assignments into attempts, or answer those that cannot run."""
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,7 +18,7 @@ Key = tuple[JobId, int]  # a job and its lease token
 
 
 class Beginning:
-    """``wake`` is called after each answer, which then waits in ``answers`` to be reported."""
+    """Begins attempts. ``wake`` is called after each answer that was added to ``answers``."""
 
     def __init__(self, answers: Answers, wake: Callable[[], None]) -> None:
         self._answers = answers
@@ -27,7 +27,7 @@ class Beginning:
         self.quarantined: Mapping[str, str] = {}  # names of damaged attempts, and the reason
 
     def note(self, desired: Mapping[Key, Assignment], attempts: Mapping[Key, Attempt]) -> None:
-        """Forget the answers to jobs that are no longer desired; remember the Boxes."""
+        """Forget the answers to jobs that are no longer desired. Remember the Boxes."""
         self._answers.keep(desired)
         self._occupancy.note(desired, attempts)
 
@@ -36,8 +36,8 @@ class Beginning:
     ) -> Sequence[Assignment]:
         """Return the assignments to prepare now, in the order of their lease tokens.
 
-        Answer those that cannot run any more. An attempt begins only after earlier attempts of its
-        job, and attempts on its Box that are no longer desired, have ended here.
+        Answers those that cannot run any more. An attempt begins only after two kinds of attempts
+        have ended here: earlier ones of its job, and those on its Box that are no longer desired.
         """
         missing = [
             wanted
@@ -45,9 +45,9 @@ class Beginning:
             if key not in attempts and key not in self._answers
         ]
         missing.sort(key=lambda wanted: (wanted.lease_token, wanted.job))
-        return list(self._sorted_out(missing, desired, attempts))
+        return list(self._unanswered(missing, desired, attempts))
 
-    def _sorted_out(
+    def _unanswered(
         self,
         missing: Sequence[Assignment],
         desired: Mapping[Key, Assignment],
@@ -73,7 +73,7 @@ class Beginning:
     async def begin(
         self, wanted: Assignment, site: Worksite, lookout: Lookout, lost_after: float | None
     ) -> Attempt | None:
-        """Return the prepared attempt; None if the job was answered, or is to be tried again."""
+        """Return the prepared attempt; None if the job was answered or is tried again later."""
         outcome: Attempt | str
         try:
             if wanted.started:

@@ -1,4 +1,4 @@
-"""The agent's end of the spawner."""
+"""The agent's connection to the spawner process."""
 
 import asyncio
 import os
@@ -19,11 +19,11 @@ _WORDS_BYTES = 65_536
 
 
 class Spawner:
-    """Starts the warm process, and again whenever it has died.
+    """Starts the spawner process, and starts it again when it has died.
 
-    Requests may be lost with it: the agent asks again for what has not started. ``ended`` is told
-    how each supervisor ended: its attempt's name, and its status. ``died``: that it will be told
-    nothing of those that were asked for so far.
+    Requests are lost when it dies, so the agent repeats those whose attempts have not started.
+    ``ended`` is called with each ended supervisor's attempt name and exit status. ``died`` is
+    called when the process has died: ``ended`` will not be called for earlier requests.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class Spawner:
         died: Callable[[], None],
     ) -> None:
         self._folder = folder
-        self._descriptors = descriptors  # how many a job may have open, until it asks for more
+        self._descriptors = descriptors  # a job's soft limit of open files
         self._ended = ended
         self._died = died
         self._loop = asyncio.get_running_loop()
@@ -44,10 +44,10 @@ class Spawner:
         self._listens = False
 
     def start(self) -> None:
-        """Blocking. To be followed by ``listen``."""
-        # Its environment can be read by every job: nothing of the service's is in it.
+        """Start the process; call ``listen`` next. Blocking."""
+        # Every job can read its environment, so it contains nothing of the service.
         environment = {"PATH": os.defpath}
-        if "LD_LIBRARY_PATH" in os.environ:  # where the interpreter itself may need it
+        if "LD_LIBRARY_PATH" in os.environ:  # the interpreter may need it
             environment["LD_LIBRARY_PATH"] = os.environ["LD_LIBRARY_PATH"]
         flags = ["-I", "-S", "-X", "utf8"]
         with open(self._complaints(), "wb") as complaints:
@@ -67,7 +67,7 @@ class Spawner:
 
     def listen(self) -> None:
         assert self._process is not None and self._process.stdout is not None
-        self._loop.add_reader(self._process.stdout, self._hear)
+        self._loop.add_reader(self._process.stdout, self._read_ends)
         self._rest, self._listens = b"", True
 
     def ask(self, name: str) -> None:
@@ -79,17 +79,17 @@ class Spawner:
         assert self._process is not None
         assert self._process.stdin is not None
         try:
-            os.write(self._process.stdin.fileno(), f"{name}\n".encode())  # short: whole or not
+            os.write(self._process.stdin.fileno(), f"{name}\n".encode())  # short, so atomic
         except (BlockingIOError, BrokenPipeError):
-            return  # full, or just dying: asked again soon
+            return  # the pipe is full or the process is dying; the agent asks again soon
 
     def thaw(self) -> None:
-        """A job may have frozen the warm process: no other job would begin, or be seen to end."""
+        """Continue the process if a job has stopped it; otherwise no job could begin or end."""
         if self._process is not None and containment.is_frozen(self._process.pid):
             self._process.send_signal(signal.SIGCONT)
 
     def close(self) -> None:
-        """Supervisors go on."""
+        """Close the connection. Supervisors continue."""
         self._stop_listening()
         if self._process is not None:
             for pipe in (self._process.stdin, self._process.stdout):
@@ -105,7 +105,7 @@ class Spawner:
         finally:
             os.close(at)
 
-    def _hear(self) -> None:
+    def _read_ends(self) -> None:
         assert self._process is not None and self._process.stdout is not None
         try:
             words = os.read(self._process.stdout.fileno(), _WORDS_BYTES)

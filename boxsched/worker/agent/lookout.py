@@ -1,4 +1,4 @@
-"""Watch each attempt separately: a fault of one attempt affects no other."""
+"""Watch each attempt separately: a fault in one attempt affects no other."""
 
 import asyncio
 import contextlib
@@ -13,8 +13,8 @@ from boxsched.worker.supervisor.supervision import GIVE_UP_SECONDS
 
 ASK_AGAIN_SECONDS = 2.0
 ASK_TIMES = 5
-# Beside the grace of a stop, for a supervisor to kill its job: one that its job has frozen never
-# does. Less than a node waits before it takes the job for ended.
+# How long a supervisor may take to kill its job after the grace of a stop. A supervisor that its
+# job has stopped (SIGSTOP) never does. Shorter than a node waits before it treats the job as ended.
 OVERDUE_SECONDS = GIVE_UP_SECONDS + 2.0
 
 T = TypeVar("T")
@@ -23,19 +23,21 @@ _log = logging.getLogger(__name__)
 
 
 async def in_thread(work: Callable[..., T], *arguments: object) -> T:
-    """Like ``asyncio.to_thread``, but a cancelled caller waits for the thread, which uses
-    descriptors that the caller closes next."""
+    """Like ``asyncio.to_thread``, but a cancelled caller waits for the thread to finish.
+
+    The caller closes descriptors next that the thread uses.
+    """
     task = asyncio.create_task(asyncio.to_thread(work, *arguments))
     try:
         return await asyncio.shield(task)
     finally:
         if not task.done():
             await asyncio.wait({task})
-            task.exception()  # nobody asks for it any more
+            task.exception()  # mark it as read: the caller was cancelled
 
 
 class Lookout:
-    """Reads an attempt's progress, asks for its supervisor again, and ends a lost attempt."""
+    """Reads an attempt's progress, asks again for its supervisor, and ends a lost attempt."""
 
     def __init__(
         self,
@@ -50,16 +52,16 @@ class Lookout:
         self._ask = ask
         self._wake = wake
         self._loop = asyncio.get_running_loop()
-        self._told: set[tuple[str, int | None]] = set()
-        self._uncontained_told = False
-        self.troubled = False  # something has to be tried again
+        self._logged: set[tuple[str, int | None]] = set()
+        self._uncontained_logged = False
+        self.troubled = False  # something must be tried again
 
     async def look(self, attempt: Attempt) -> None:
         looked = False
         with self.faults_of(attempt):
             if attempt.guarded:
                 attempt.look()
-            else:  # it may have to look through all processes of the machine
+            else:  # slow: it may read all processes of the machine
                 await in_thread(attempt.look)
             looked = True
         with self.faults_of(attempt):
@@ -69,7 +71,7 @@ class Lookout:
             if attempt.phase is Phase.RUNNING and attempt.grace is not None:
                 await self._enforce_stop(attempt, attempt.grace)
         with self.faults_of(attempt):
-            # A supervisor that is gone may have left a result: not before that could be read.
+            # Only after a successful look: a supervisor that has ended may have left a result.
             lost = attempt.damage is not None or (looked and attempt.gone)
             if lost and attempt.phase in UNENDED:
                 await self._end_as_lost(attempt)
@@ -78,7 +80,7 @@ class Lookout:
                 self._watch_process(attempt)
             else:
                 self.unwatch(attempt)
-        self._tell_containment(attempt)
+        self._log_containment(attempt)
 
     @contextlib.contextmanager
     def faults_of(self, attempt: Attempt) -> Iterator[None]:
@@ -91,24 +93,24 @@ class Lookout:
             attempt.damage = GONE
         except OSError as error:
             self.trouble(attempt.name, error)
-            if error.errno in NO_DESCRIPTOR:  # it gives back its own, for all: they open again
+            if error.errno in NO_DESCRIPTOR:  # release this attempt's descriptors for the others
                 self.unwatch(attempt)
                 attempt.close()
         if attempt.damage is not None and attempt.phase in UNENDED:
-            self.troubled = True  # buried at the next look, if not in this one
+            self.troubled = True  # this look or the next one ends it
 
     def trouble(self, name: str, error: OSError) -> None:
         """Log the fault once; the next look tries again."""
         self.troubled = True
-        if (name, error.errno) not in self._told:
-            self._told.add((name, error.errno))
+        if (name, error.errno) not in self._logged:
+            self._logged.add((name, error.errno))
             _log.warning("%s: %s; trying again", name, error)
 
     def forget(self, name: str) -> None:
-        self._told = {told for told in self._told if told[0] != name}
+        self._logged = {key for key in self._logged if key[0] != name}
 
     async def _ask_again(self, attempt: Attempt) -> None:
-        """Requests are lost with a spawner that dies; a second one does no harm."""
+        """Repeat the request: a spawner that died has lost it. A second request does no harm."""
         if self._loop.time() < attempt.asked_at + ASK_AGAIN_SECONDS:
             return
         if attempt.asked_times < ASK_TIMES:
@@ -124,7 +126,7 @@ class Lookout:
             attempt.ends_by = now + grace + OVERDUE_SECONDS
         elif now >= attempt.ends_by:
             attempt.ends_by = now + OVERDUE_SECONDS
-            _log.error("%s: its supervisor does not end it, and is killed", attempt.name)
+            _log.error("%s: its supervisor does not end the job, so it is killed", attempt.name)
             await asyncio.to_thread(attempt.kill_supervisor)
 
     async def _end_as_lost(self, attempt: Attempt) -> None:
@@ -151,8 +153,10 @@ class Lookout:
         attempt.forget_process()
         self._wake()
 
-    def _tell_containment(self, attempt: Attempt) -> None:
+    def _log_containment(self, attempt: Attempt) -> None:
         running, cgroup = attempt.running, attempt.record.cgroup
-        if running and cgroup and not running.contained and not self._uncontained_told:
-            self._uncontained_told = True
-            _log.warning("jobs cannot be moved into their cgroups: found by descent instead")
+        if running and cgroup and not running.contained and not self._uncontained_logged:
+            self._uncontained_logged = True
+            _log.warning(
+                "jobs cannot be moved into their cgroups; their processes are found as descendants"
+            )

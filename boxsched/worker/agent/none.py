@@ -1,4 +1,4 @@
-"""The driver that runs nothing: every job has passed as soon as it is assigned (``bench``)."""
+"""The driver that runs nothing: every job passes as soon as it is assigned (for ``bench``)."""
 
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -13,15 +13,15 @@ from boxsched.worker.agent.reporting import REPEAT_SECONDS
 
 
 class NoneDriver:
-    """No disk, no log; one report call a reconcile."""
+    """Reports every assigned job as passed. One call of ``report`` for each ``reconcile``."""
 
     def __init__(self, outbox: Outbox, clock: Callable[[], float]) -> None:
         self._outbox = outbox
         self._clock = clock
-        self._finished: dict[tuple[JobId, int], float] = {}  # and when that was said
+        self._finished: dict[tuple[JobId, int], float] = {}  # with the time of the report
 
     async def start(self) -> None:
-        """Nothing outlives this driver."""
+        """Nothing to adopt."""
 
     async def reconcile(self, desired: Sequence[Assignment]) -> None:
         now, said_at = self._clock(), time.monotonic()
@@ -47,10 +47,10 @@ class NoneDriver:
         self._finished = at
 
     async def close(self) -> None:
-        """Nothing goes on."""
+        """Nothing to close."""
 
-    def heard(self, at: float, lost_after: float) -> None:
-        """Nothing runs that could outlive its lease."""
+    def heartbeat_answered(self, at: float, lost_after: float) -> None:
+        """Nothing runs."""
 
     @property
     def holds(self) -> tuple[tuple[JobId, int], ...]:

@@ -1,4 +1,4 @@
-"""The agent's reading of what a supervisor wrote: a job runs as the same user, so it is checked."""
+"""Read and check a supervisor's notes. A job runs as the same user, so it can forge them."""
 
 from typing import TypeVar
 
@@ -15,14 +15,14 @@ _Note = TypeVar("_Note", Started, Running, Found, Ended)
 
 
 def note(at: int, name: str, kind: type[_Note]) -> _Note | None:
-    """None where it was not written yet; raises Damaged."""
+    """Return the note in the file ``name``; None if it does not exist yet. Raises Damaged."""
     data = read_file(at, name)
     if data is None:
         return None
     try:
         said = msgspec.json.decode(data, type=kind)
     except msgspec.DecodeError as error:
-        raise Damaged(f"{name} is of another form: {error}") from None
+        raise Damaged(f"{name} has an unknown format: {error}") from None
     if isinstance(said, Started) and not 0 < said.pid <= _LARGEST_PID:
         raise Damaged(f"{name} names no process")
     if isinstance(said, Running) and not _is_time(said.at):
@@ -35,7 +35,7 @@ def note(at: int, name: str, kind: type[_Note]) -> _Note | None:
 
 
 def _check_end(said: Ended, name: str) -> None:
-    """A node takes nothing else, and would take nothing more of this worker."""
+    """Check what a node checks; it would reject this worker after an invalid report."""
     if not _is_time(said.at) or not (said.began_at is None or _is_time(said.began_at)):
         raise Damaged(f"{name} says no time")
     if said.seconds is not None and not _is_time(said.seconds):

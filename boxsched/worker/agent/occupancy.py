@@ -1,4 +1,4 @@
-"""Which Box each attempt is on, as far as the agent was told. A Box runs one attempt at a time.
+"""The Box of each attempt, as far as the agent knows. A Box runs one attempt at a time.
 
 After a failover or a restored backup the database may not know an attempt that runs here, and give
 its Box to another job. The new job begins when the processes of the old attempt have ended.
@@ -22,5 +22,5 @@ class Occupancy:
         self._ordinals = known | {key: wanted.ordinal for key, wanted in desired.items()}
 
     def held_up(self, wanted: Assignment, running: Iterable[Key]) -> bool:
-        """Whether one of the ``running`` attempts is on its Box, or on an unknown Box."""
+        """Whether a ``running`` attempt is on the wanted Box or on an unknown Box."""
         return any(self._ordinals.get(key, wanted.ordinal) == wanted.ordinal for key in running)

@@ -1,4 +1,4 @@
-"""Deliver a worker's reports and output, repeated until they are durable."""
+"""Deliver a worker's reports and output, and repeat them until they are durable."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
@@ -19,7 +19,7 @@ _R = TypeVar("_R")
 
 
 class Outbox:
-    """The calls to the store. Each is repeated for as long as the store is away."""
+    """The calls to the store. Each call is repeated while the store is away."""
 
     def __init__(
         self,
@@ -34,21 +34,25 @@ class Outbox:
         self._fix = fix
 
     async def report(self, reports: Sequence[Report]) -> None:
-        await _until_taken(self._report, reports)
+        await _until_durable(self._report, reports)
 
     async def log(self, chunks: Sequence[LogChunk]) -> None:
-        await _until_taken(self._log, chunks)
+        await _until_durable(self._log, chunks)
 
     async def problem(self, problem: str | None) -> None:
-        """Why no job can begin here, or that one can."""
-        await _until_taken(self._problem, problem)
+        """Report why no job can begin here; None: jobs can begin."""
+        await _until_durable(self._problem, problem)
 
     async def fix(self, found: Finding) -> str | None:
-        """The commit that the job runs; None where the lease is this worker's no more."""
-        return await _until_taken(self._fix, found)
+        """Return the commit that the job runs; None if this worker no longer holds the lease."""
+        return await _until_durable(self._fix, found)
 
 
-async def _until_taken(say: Callable[[_T], Awaitable[_R]], what: _T) -> _R:
-    """The calls may be repeated: lease tokens, offsets and the first commit make it harmless."""
+async def _until_durable(deliver: Callable[[_T], Awaitable[_R]], what: _T) -> _R:
+    """Repeat the call while the store is away.
+
+    A repeated call does no harm: lease tokens and offsets identify reports and output, and the
+    first commit stays.
+    """
     backoff = Backoff(FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS)
-    return await repeat(say, what, backoff, on=StoreAway)
+    return await repeat(deliver, what, backoff, on=StoreAway)

@@ -1,4 +1,4 @@
-"""From an assignment to what a supervisor runs: environment, git steps, script."""
+"""Make a supervisor's record from an assignment: environment, git steps, script."""
 
 import math
 import zlib
@@ -10,7 +10,7 @@ from boxsched.protocol.assignments import Assignment
 from boxsched.worker.agent.repository import JOB_PATH, Unrunnable, checkout_steps, program
 from boxsched.worker.agent.script import script as script_of
 from boxsched.worker.supervisor.folder import HOME, SCRIPT, TMP, Record, Step
-from boxsched.worker.supervisor.given import NOTHING, Given
+from boxsched.worker.supervisor.job_secrets import NO_SECRETS, JobSecrets
 
 JOB_LANG = "C.UTF-8"
 SSH_NOT_YET = "SSH sessions are scheduled, but cannot be opened yet"
@@ -18,7 +18,7 @@ SSH_NOT_YET = "SSH sessions are scheduled, but cannot be opened yet"
 
 @attrs.frozen
 class Worksite:
-    """What all attempts of one agent have in common."""
+    """The settings that all attempts of one agent share."""
 
     folder: str
     at: int  # the folder's descriptor
@@ -30,23 +30,26 @@ class Worksite:
 
 
 def attempt_name(assignment: Assignment) -> str:
-    """The attempt's folder: ``w41-2-1`` is the first attempt at the second job of w41."""
+    """Return the name of the attempt's folder: ``w41-2-1`` is the first attempt at w41's job 2."""
     return f"{job_text(assignment.job)}-{assignment.attempt}"
 
 
 def plan(
     assignment: Assignment, site: Worksite, lost_after: float | None = None
-) -> tuple[Record, bytes, Given]:
-    """The record and the script; raises Unrunnable. Only a build ends where its worker is lost."""
+) -> tuple[Record, bytes, JobSecrets]:
+    """Return the record, the script and the secrets. Raises Unrunnable.
+
+    ``lost_after``: seconds; used for builds only. Only a build ends when its worker is lost.
+    """
     if assignment.refusal is not None:
         raise Unrunnable(assignment.refusal)
     if assignment.kind is Kind.SSH:
         raise Unrunnable(SSH_NOT_YET)
     name = attempt_name(assignment)
     folder = f"{site.folder}/{name}"
-    # No parser is between the commands and bash: they are a file, and the file's name an argument.
+    # Nothing parses the commands before bash: they are in a file, whose name is an argument.
     script = Step("the script", [program("bash"), "-e", f"{folder}/{SCRIPT}"], {}, False, True)
-    secret = given_to(assignment)
+    secret = secrets_of(assignment)
     record = Record(
         cluster=site.cluster,
         job=assignment.job,
@@ -60,7 +63,7 @@ def plan(
         steps=[*checkout_steps(assignment), script],
         lost_after=_deadline(assignment.kind, lost_after),
         stop_grace=site.stop_grace,
-        has_given=secret != NOTHING,
+        has_secrets=secret != NO_SECRETS,
     )
     _check_texts(record)
     try:
@@ -69,11 +72,14 @@ def plan(
         raise Unrunnable("its commands are not valid text") from None
 
 
-def given_to(assignment: Assignment) -> Given:
-    """The secrets of a job. A variable that the job sets itself stays as it sets it; the value of a
-    secret that has its name is masked all the same."""
+def secrets_of(assignment: Assignment) -> JobSecrets:
+    """Return the secrets of a job.
+
+    A variable in the job's own environment takes precedence over a secret of the same name. The
+    secret's value is masked nevertheless.
+    """
     taken = [secret for secret in assignment.secrets if secret.name not in assignment.environment]
-    return Given(
+    return JobSecrets(
         {secret.name: secret.value for secret in taken if not secret.file},
         {secret.name: secret.value for secret in taken if secret.file},
         [secret.value for secret in assignment.secrets if secret not in taken],
@@ -81,12 +87,14 @@ def given_to(assignment: Assignment) -> Given:
 
 
 def job_environment(assignment: Assignment, folder: str) -> dict[str, str]:
-    """All of it. The job's own environment comes over what has a default, but not over what we
-    vouch for."""
-    vouched = {
+    """Return the whole environment of a job.
+
+    The job's own variables override the defaults, but not the BOXSCHED_* variables below.
+    """
+    ours = {
         "BOXSCHED_PROJECT": assignment.project,
         "BOXSCHED_KIND": assignment.kind.value,
-        # A deploy's branch or tag only says where its code is from.
+        # A deploy's branch or tag only names the source of its code.
         "BOXSCHED_BRANCH": None if assignment.server else assignment.branch,
         "BOXSCHED_TAG": None if assignment.server else assignment.tag,
         "BOXSCHED_SERVER": assignment.server,
@@ -102,19 +110,22 @@ def job_environment(assignment: Assignment, folder: str) -> dict[str, str]:
         "HOME": f"{folder}/{HOME}",
         "TMPDIR": f"{folder}/{TMP}",
         **assignment.environment,
-        **{name: value for name, value in vouched.items() if value is not None},
+        **{name: value for name, value in ours.items() if value is not None},
     }
 
 
 def cgroup_of(site: Worksite, name: str) -> str | None:
-    """Flat, below the agent's own; the folder's checksum tells it from another service's."""
+    """Return the attempt's cgroup: a direct child of the agent's.
+
+    The checksum of the folder distinguishes it from the cgroups of another service.
+    """
     if site.cgroup_base is None:
         return None
     return f"{site.cgroup_base}/boxsched-{zlib.crc32(site.folder.encode()):08x}-{name}"
 
 
 def _check_texts(record: Record) -> None:
-    """What no program can be given: found here, where it has a name."""
+    """Reject text that cannot be passed to a program, with a message that names it."""
     for name, value in record.environment.items():
         if not name or "=" in name or not _fits(name) or not _fits(value):
             raise Unrunnable(f"its environment cannot have {name!a}")
@@ -130,7 +141,7 @@ def _fits(text: str) -> bool:
 
 
 def _deadline(kind: Kind, lost_after: float | None) -> float | None:
-    """None where nobody else will ever run it; infinite while there is only one node."""
+    """Return None for a job that never runs elsewhere, infinity while there is only one node."""
     if kind is not Kind.BUILD:
         return None
     return math.inf if lost_after is None else lost_after

@@ -6,17 +6,17 @@ import os
 from boxsched.protocol.assignments import Assignment
 from boxsched.worker.agent import remains
 from boxsched.worker.agent.attempt import GONE, Attempt, Phase
-from boxsched.worker.agent.place import Place
+from boxsched.worker.agent.attempt_folder import AttemptFolder
 from boxsched.worker.agent.plan import Worksite, attempt_name, cgroup_of, plan
 from boxsched.worker.agent.readiness import has_no_room
 from boxsched.worker.agent.repository import Unrunnable
 from boxsched.worker.agent.site import TRASH
 from boxsched.worker.supervisor import folder as files
-from boxsched.worker.supervisor import given, safe_files, trouble
+from boxsched.worker.supervisor import job_secrets, safe_files, trouble
 from boxsched.worker.supervisor.folder import Record
-from boxsched.worker.supervisor.given import NOTHING, Given
+from boxsched.worker.supervisor.job_secrets import NO_SECRETS, JobSecrets
 
-# Notes that are written later; their place on the disk is taken before the job begins.
+# Notes that are written later. Their disk space is reserved before the job begins.
 _RESERVED = (files.STOP, files.WHY, files.RUNNING, files.FOUND, files.FIXED, files.RESULT)
 
 
@@ -25,18 +25,20 @@ class CannotBegin(Exception):
 
 
 def prepare(wanted: Assignment, site: Worksite, lost_after: float | None) -> Attempt | str:
-    """Make folder and record, durable; or return why the job fails. Blocking: waits for the disk.
+    """Make a durable folder and record; or return why the job fails. Blocking: waits for the disk.
 
-    Raises CannotBegin for a cause that lies with this worker, OSError if a retry may succeed.
+    Raises CannotBegin if this worker is the cause, OSError if a retry may succeed.
     """
     try:
         if has_no_room(site.folder):
             raise CannotBegin(files.DISK_FULL)
         record, script, secret = plan(wanted, site, lost_after)
         name = attempt_name(wanted)
-        if safe_files.exists(site.at, name):  # half made when descriptors ran out; never asked for
+        if safe_files.exists(site.at, name):  # left incomplete by an earlier try; never started
             remains.set_aside(site.at, name, TRASH)
-        attempt = make_attempt(Place(site.at, f"{site.folder}/{name}"), record, script, secret)
+        attempt = make_attempt(
+            AttemptFolder(site.at, f"{site.folder}/{name}"), record, script, secret
+        )
         with contextlib.ExitStack() as made:
             made.callback(attempt.close)
             os.fsync(site.at)
@@ -50,25 +52,27 @@ def prepare(wanted: Assignment, site: Worksite, lost_after: float | None) -> Att
     return attempt
 
 
-def make_attempt(place: Place, record: Record, script: bytes, secret: Given = NOTHING) -> Attempt:
+def make_attempt(
+    folder: AttemptFolder, record: Record, script: bytes, secret: JobSecrets = NO_SECRETS
+) -> Attempt:
     """Make the attempt's folder, the record last. Raises OSError."""
-    os.mkdir(place.name, 0o700, dir_fd=place.site)
-    attempt = Attempt(place, record, Phase.PREPARED)
+    os.mkdir(folder.name, 0o700, dir_fd=folder.site)
+    attempt = Attempt(folder, record, Phase.PREPARED)
     try:
-        _fill(place.at, record, script, secret)
+        _fill(folder.at, record, script, secret)
         attempt.spool.open()
     except OSError:
         attempt.close()
-        with contextlib.suppress(OSError):  # what remains is set aside by the next try
-            safe_files.remove_tree(place.site, place.name)
+        with contextlib.suppress(OSError):  # the next try sets aside what remains
+            safe_files.remove_tree(folder.site, folder.name)
         raise
     return attempt
 
 
-def _fill(at: int, record: Record, script: bytes, secret: Given) -> None:
+def _fill(at: int, record: Record, script: bytes, secret: JobSecrets) -> None:
     safe_files.write_file(at, files.SCRIPT, script)
-    if record.has_given:
-        given.write(at, secret)
+    if record.has_secrets:
+        job_secrets.write(at, secret)
     for name in (files.LOCK, files.LOG):
         safe_files.write_file(at, name, b"")
     for name in (files.TICKET, files.SENT):

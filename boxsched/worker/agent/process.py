@@ -24,7 +24,7 @@ from boxsched.worker.supervisor.folder import Ended
 from boxsched.worker.supervisor.verdict import STOPPED
 
 TAIL_SECONDS = 0.2
-NOT_HERE = "ended: the job is no longer this worker's"
+NOT_HERE = "ended: the job no longer belongs to this worker"
 
 _log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ Key = tuple[JobId, int]  # a job and its lease token
 
 
 class ProcessDriver:
-    """Run the desired assignments: ``reconcile`` starts and stops attempts, a task watches them."""
+    """Runs assignments. ``reconcile`` starts and stops attempts; a task watches them."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class ProcessDriver:
         self._stop_grace = stop_grace
         self._lost_after = lost_after
         self._expects_jobs = expects_jobs
-        self._heard_at = 0.0
+        self._answered_at = 0.0
 
         self._attempts: dict[Key, Attempt] = {}
         self._desired: dict[Key, Assignment] | None = None  # None: not known yet
@@ -96,10 +96,10 @@ class ProcessDriver:
         self._spawner = Spawner(
             site.folder, descriptors, ended=self._supervisor_ended, died=self._spawner_died
         )
-        if self._expects_jobs:  # else it starts when it is asked, for what an earlier life left
+        if self._expects_jobs:  # otherwise it starts with the first request
             await asyncio.to_thread(self._spawner.start)
             self._spawner.listen()
-        self._loop.add_reader(self._open.bell, self._hear)
+        self._loop.add_reader(self._open.bell, self._read_bell)
         self._sweep = asyncio.create_task(asyncio.to_thread(self._open.empty_trash))
         self._watch = asyncio.create_task(self._watch_attempts())
         self._looking = asyncio.create_task(self._readiness.run())
@@ -108,7 +108,7 @@ class ProcessDriver:
             task.add_done_callback(_log_failure)
 
     async def close(self) -> None:
-        """Release everything; also after ``start`` failed or never ran."""
+        """Release everything. Works also if ``start`` failed or was never called."""
         for task in (self._watch, self._looking):
             if task is not None:
                 task.cancel()
@@ -131,17 +131,17 @@ class ProcessDriver:
         assert self._open is not None, "not started"
         return self._open
 
-    def _hear(self) -> None:
+    def _read_bell(self) -> None:
         with contextlib.suppress(BlockingIOError):
             os.read(self._folder.bell, 4_096)
         self._woken.set()
 
     # --- Its lease --------------------------------------------------------------------------
 
-    def heard(self, at: float, lost_after: float) -> None:
-        if self._lost_after is not None and at > self._heard_at:
-            self._heard_at, self._lost_after = at, lost_after
-            self._folder.hear(at, lost_after)
+    def heartbeat_answered(self, at: float, lost_after: float) -> None:
+        if self._lost_after is not None and at > self._answered_at:
+            self._answered_at, self._lost_after = at, lost_after
+            self._folder.write_heartbeat(at, lost_after)
 
     @property
     def holds(self) -> tuple[Key, ...]:
@@ -158,7 +158,10 @@ class ProcessDriver:
             if attempt is None or attempt.stale:
                 continue
             attempt.stale = True
-            _log.warning("%s is no longer this worker's: stopped, its output kept", attempt.name)
+            _log.warning(
+                "%s no longer belongs to this worker; it is stopped, its output is kept",
+                attempt.name,
+            )
             with self._lookout.faults_of(attempt):
                 if attempt.phase in (Phase.ASKED, Phase.RUNNING):
                     attempt.stop(0.0, NOT_HERE)
@@ -167,7 +170,7 @@ class ProcessDriver:
 
     async def reconcile(self, desired: Sequence[Assignment]) -> None:
         if self._watch is not None and self._watch.done():
-            self._watch.result()  # raises what ended it
+            self._watch.result()  # raises the error that ended the task
         self._desired = {(wanted.job, wanted.lease_token): wanted for wanted in desired}
         await self._settle()
         self._woken.set()
@@ -188,7 +191,7 @@ class ProcessDriver:
                         self._ask(attempt)
                     if key not in desired and attempt.phase is Phase.REPORTED:
                         self._forget(attempt)
-            # Together, since a disk syncs many files in little more time than one.
+            # At the same time: a disk syncs many files in little more time than one.
             startable = self._beginning.startable(desired, self._attempts)
             await asyncio.gather(*(self._begin(wanted) for wanted in startable))
 
@@ -202,7 +205,7 @@ class ProcessDriver:
 
     def _ask(self, attempt: Attempt) -> None:
         assert self._spawner is not None
-        attempt.guarded, attempt.status = True, None  # also where it dies as it is asked
+        attempt.guarded, attempt.status = True, None  # before the request: the spawner may die now
         self._spawner.ask(attempt.name)
         attempt.phase = Phase.ASKED
         attempt.asked_at = self._loop.time()
@@ -224,7 +227,7 @@ class ProcessDriver:
             ended = Ended("stopped", None, None, False, "stopped", None, self._clock())
             if await asyncio.to_thread(attempt.void, ended):
                 return
-            attempt.phase = Phase.ASKED  # a supervisor came, asked for by an agent before
+            attempt.phase = Phase.ASKED  # a supervisor started on an earlier agent's request
         if attempt.phase in (Phase.ASKED, Phase.RUNNING):
             attempt.stop(self._stop_grace, why)
 
@@ -249,7 +252,7 @@ class ProcessDriver:
                     await self._woken.wait()
 
     async def _round(self) -> bool:
-        """Look at each attempt, store logs, report; return whether there is more to do at once."""
+        """Look at each attempt, store logs, and report. Return whether there is more to do now."""
         again, self._lookout.troubled = self._lookout.troubled, False
         if self._spawner is not None:
             self._spawner.thaw()
@@ -270,8 +273,8 @@ class ProcessDriver:
 
         ended = await self._reporting.report(attempts)
         if (ended or again) and self._desired is not None:
-            await self._settle()  # an ended attempt is forgotten, or another one may begin
-        # An ended attempt wakes nobody any more: send the rest of its log at once.
+            await self._settle()  # forget ended attempts; others may begin
+        # Nothing wakes the task for an ended attempt: send the rest of its log at once.
         more = any(
             len(chunk[3]) == CHUNK_BYTES or attempt.phase is Phase.ENDED
             for attempt, chunk in chunks
@@ -279,7 +282,7 @@ class ProcessDriver:
         return ended or more
 
     async def _fix(self, attempt: Attempt) -> None:
-        """Ask the store for the commit of the workload; tell it to the waiting supervisor."""
+        """Ask the store for the workload's commit and pass it to the waiting supervisor."""
         assert attempt.found is not None
         commit = await self._outbox.fix((*attempt.key, attempt.found.commit))
         if commit is None:
@@ -290,6 +293,6 @@ class ProcessDriver:
 
 
 def _log_failure(watch: asyncio.Task[None]) -> None:
-    """Log an error that ended the task at once; the next reconcile raises it."""
+    """Log the error that ended the task. The next ``reconcile`` raises it."""
     if not watch.cancelled() and (error := watch.exception()) is not None:
         _log.critical("the worker no longer watches its jobs", exc_info=error)

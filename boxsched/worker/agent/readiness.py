@@ -1,9 +1,9 @@
-"""Whether this worker can begin jobs. Where it cannot, its nodes are told, and give it none.
+"""Whether this worker can begin jobs. If it cannot, it tells its nodes, which then assign none.
 
-A job that could not begin, for a cause of the worker, starts an episode of trouble: the worker says
-so, waits, and looks by itself whether it could begin a job now. It is over when that look finds
-nothing wrong. Each episode lasts at least twice as long as the one before, until a job begins: a
-clone that needs more room than there is fills the disk, fails, and leaves the disk empty behind it.
+When a job cannot begin because of the worker, the worker reports the problem and waits. Then it
+checks whether it could begin a job now. The problem is over when a check finds nothing wrong. Each
+problem lasts at least twice as long as the one before, until a job begins. Otherwise a clone that
+is too large for the disk would be tried again at once: it fills the disk, fails, and frees it.
 """
 
 import asyncio
@@ -21,8 +21,8 @@ from boxsched.worker.supervisor.folder import DISK_FULL
 
 MACHINE_LOOK_SECONDS = 5.0
 LONGEST_EPISODE_SECONDS = 300.0
-FREE_BYTES = 64 << 20  # less is a full disk, unless the disk is small
-SMALLEST_SHARE = 20  # of a small disk: this part of it
+FREE_BYTES = 64 << 20  # with less, a disk counts as full
+SMALLEST_SHARE = 20  # a small disk counts as full with less than a 20th free
 PROBE_BYTES = 64 << 10
 PROGRAM_SECONDS = 10.0
 PROBE = ".probe"
@@ -32,41 +32,41 @@ _log = logging.getLogger(__name__)
 
 
 class Readiness:
-    """``folder`` is the agent's; ``say`` is durable when it returns."""
+    """``folder``: the agent's. ``publish`` returns when its argument is durable."""
 
-    def __init__(self, folder: Path, say: Callable[[str | None], Awaitable[None]]) -> None:
+    def __init__(self, folder: Path, publish: Callable[[str | None], Awaitable[None]]) -> None:
         self._folder = folder
-        self._say = say
-        self._programs = {BASH}  # what jobs here need; git, once one did
+        self._publish = publish
+        self._programs = {BASH}  # the programs that jobs need; git is added when a job needs it
         self._episodes = Backoff(MACHINE_LOOK_SECONDS, LONGEST_EPISODE_SECONDS)
         self._until = 0.0
         self._suspected = asyncio.Event()
         self.problem: str | None = None
 
     def found(self, problem: str) -> None:
-        """A job could not begin, for this cause."""
+        """Note that a job could not begin because of this problem."""
         if self.problem is None:
             self._until = time.monotonic() + self._episodes.next()
-            _log.warning("no jobs can begin here until this is over: %s", problem)
+            _log.warning("no jobs can begin here until this problem is solved: %s", problem)
         self.problem = problem
         if problem == trouble.missing(GIT):
             self._programs.add(GIT)
         self._suspected.set()
 
     def suspected(self) -> None:
-        """A job ran into something that may keep others from beginning."""
+        """Check soon: a job met a problem that may prevent others from beginning."""
         self._suspected.set()
 
     def begun(self) -> None:
-        """A job began: the next trouble is another one."""
+        """Note that a job began: the next problem is a new one and starts with a short wait."""
         self._episodes.reset()
 
     async def publish(self) -> None:
         """Tell the nodes whether jobs can begin here; return when they have stored it."""
-        await self._say(self.problem)
+        await self._publish(self.problem)
 
     async def run(self) -> None:
-        """Look again and again while something is wrong."""
+        """Check after each suspicion, and repeatedly while there is a problem. Never returns."""
         while True:
             await self._suspected.wait()
             self._suspected.clear()
@@ -88,7 +88,7 @@ class Readiness:
 
 
 def check(folder: str, programs: Collection[str]) -> str | None:
-    """Do what the beginning of a job needs, in the agent's folder. Blocking."""
+    """Try what a job needs to begin; return the problem or None. Blocking."""
     try:
         if has_no_room(folder):
             return DISK_FULL
@@ -115,15 +115,17 @@ def check(folder: str, programs: Collection[str]) -> str | None:
 
 
 def has_no_room(folder: str) -> bool:
-    """Raises OSError."""
+    """Whether the folder's disk counts as full. Raises OSError."""
     status = os.statvfs(folder)
     needed = min(FREE_BYTES, status.f_blocks * status.f_frsize // SMALLEST_SHARE)
     return status.f_bavail * status.f_frsize < needed
 
 
 def _write_probe(folder: str) -> None:
-    """A folder with a file in it, as an attempt begins; what a job put there goes, and no link is
-    followed. Raises OSError."""
+    """Write a folder with a file, as for an attempt, and remove it. Raises OSError.
+
+    Removes what a job may have put there; follows no link.
+    """
     at = safe_files.open_folder(folder)
     try:
         safe_files.remove_tree(at, PROBE)

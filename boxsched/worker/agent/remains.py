@@ -15,10 +15,10 @@ _EMPTY_PAUSE_SECONDS = 0.5
 
 
 def end_processes(folder: str, started: Started | None, cgroup: str | None) -> None:
-    """Kill the supervisor, if it lives, and all of its job; waits until they are gone.
+    """Kill the supervisor, if it lives, and all processes of its job; wait until they are gone.
 
-    ``started`` is what the supervisor wrote of itself, ``folder`` what the attempt's is called.
-    Blocking. Found by cgroup, by descent, and by what only this attempt's environment has.
+    ``started``: the supervisor's note about itself. ``folder``: the attempt's folder. Processes are
+    found by cgroup, as descendants, and by this attempt's environment. Blocking.
     """
     doomed = _supervisor_and_descendants(started)
     containment.send(doomed, signal.SIGKILL)
@@ -27,20 +27,22 @@ def end_processes(folder: str, started: Started | None, cgroup: str | None) -> N
         held = cgroup is not None and containment.in_use(cgroup)
         if cgroup is not None and held:
             containment.kill_cgroup(cgroup)
-        carriers = _carriers(folder)
-        containment.send(carriers, signal.SIGKILL)
-        if not carriers and not held:
+        marked = _marked_processes(folder)
+        containment.send(marked, signal.SIGKILL)
+        if not marked and not held:
             break
         time.sleep(_ENDED_LOOK_SECONDS)
     if cgroup is not None:
         containment.remove_cgroup(cgroup)
 
 
-def _carriers(folder: str) -> list[int]:
-    """Processes that have the attempt's HOME or TMPDIR; where its job sets both itself, those that
-    have its ids and work below its folder."""
+def _marked_processes(folder: str) -> list[int]:
+    """Return the processes with the attempt's HOME or TMPDIR.
+
+    If the job sets both variables itself: those with its ids that work below its folder.
+    """
     job, _, attempt = os.path.basename(folder).rpartition("-")
-    return containment.carriers(
+    return containment.marked_processes(
         {"BOXSCHED_JOB": job, "BOXSCHED_ATTEMPT": attempt},
         {"HOME": f"{folder}/{files.HOME}", "TMPDIR": f"{folder}/{files.TMP}"},
         f"{folder}/{files.BOX}",
@@ -48,7 +50,7 @@ def _carriers(folder: str) -> list[int]:
 
 
 def _supervisor_and_descendants(started: Started | None) -> list[int]:
-    """The supervisor first, so that it does not see its job die and write a result."""
+    """Return the supervisor first: killed first, it cannot see its job die and write a result."""
     if started is None or started.start_time is None:
         return []
     if containment.start_time(started.pid) != started.start_time:
@@ -57,8 +59,10 @@ def _supervisor_and_descendants(started: Started | None) -> list[int]:
 
 
 def set_aside(site: int, name: str, shelf: str) -> str:
-    """Move what is in the agent's folder under that name onto a shelf (trash, quarantine) there.
-    Returns its name there."""
+    """Move the entry ``name`` of the agent's folder into its subfolder ``shelf``.
+
+    ``shelf``: trash, quarantine or stale. Return the entry's new name.
+    """
     there = safe_files.open_or_make(shelf, site)
     try:
         place = f"{name}.{time.time_ns()}" if safe_files.exists(there, name) else name
@@ -69,7 +73,7 @@ def set_aside(site: int, name: str, shelf: str) -> str:
 
 
 def keep_newest(site: int, shelf: str, trash: str, *, kept: int) -> None:
-    """Move all but the ``kept`` newest entries of the shelf into the trash."""
+    """Move all but the ``kept`` newest entries of ``shelf`` into ``trash``."""
     there = safe_files.open_or_make(shelf, site)
     away = safe_files.open_or_make(trash, site)
     try:
@@ -86,10 +90,10 @@ def keep_newest(site: int, shelf: str, trash: str, *, kept: int) -> None:
 
 
 def empty(site: int, shelf: str) -> list[OSError]:
-    """Remove everything on a shelf; return the errors of what could not be removed.
+    """Remove everything in the subfolder ``shelf``; return the errors. Blocking.
 
-    Blocking. A process that is just ending may write one more file into a folder that is being
-    removed, so a failed removal is tried again for about a second.
+    A process that is just ending may write one more file into a folder that is being removed. So a
+    failed removal is tried again for about a second.
     """
     for left in reversed(range(_EMPTY_TRIES)):
         failures = _emptied(site, shelf)

@@ -12,7 +12,7 @@ from boxsched.worker.agent.outbox import Outbox, Report
 from boxsched.worker.agent.readiness import Readiness
 from boxsched.worker.supervisor.folder import DISK_FULL
 
-REPEAT_SECONDS = 15.0  # longer than a level that is old by then can be on its way
+REPEAT_SECONDS = 15.0  # longer than an outdated level can take to arrive
 
 
 class Reporting:
@@ -23,8 +23,8 @@ class Reporting:
 
     async def report(self, attempts: Sequence[Attempt]) -> bool:
         """Report all news; return whether an attempt was reported as ended."""
-        said = len(self._answers.unsaid)
-        reports: list[Report] = list(self._answers.unsaid)
+        count = len(self._answers.unreported)
+        reports: list[Report] = list(self._answers.unreported)
         began, ended = [], []
         for attempt in attempts:
             if start := start_report(attempt):
@@ -37,7 +37,7 @@ class Reporting:
             return False
         await self._update_readiness(reports, ended)
         await self._outbox.report(reports)
-        del self._answers.unsaid[:said]
+        del self._answers.unreported[:count]
         for attempt in began:
             attempt.start_reported = True
         for attempt in ended:
@@ -45,8 +45,10 @@ class Reporting:
         return bool(ended)
 
     def repeat(self, desired: Container[Key], attempts: Mapping[Key, Attempt]) -> None:
-        """Report an end again while its attempt is still desired REPEAT_SECONDS later: a database
-        may have lost the first report in a failover."""
+        """Report an end again if its attempt is still desired after REPEAT_SECONDS.
+
+        A database can lose the first report in a failover.
+        """
         before = time.monotonic() - REPEAT_SECONDS
         for key, attempt in attempts.items():
             if key in desired and attempt.phase is Phase.REPORTED and attempt.reported_at < before:
@@ -54,7 +56,7 @@ class Reporting:
         self._answers.repeat(before)
 
     async def _update_readiness(self, reports: Sequence[Report], ended: Sequence[Attempt]) -> None:
-        """Tell the nodes to give no more jobs, before jobs that could not begin are reported."""
+        """Report a problem to the nodes before the jobs that could not begin because of it."""
         for attempt in ended:
             assert attempt.ended is not None
             if attempt.ended.not_begun:
@@ -92,7 +94,7 @@ def end_report(attempt: Attempt) -> JobFinished | None:
         ended.exit_status,
         ended.reason,
         ended.commit if commits.is_reported(ended.commit or "") else None,
-        ended.lost or ended.not_begun,  # nodes of earlier versions read only this one
+        ended.lost or ended.not_begun,  # earlier nodes read only this field
         ended.seconds,
         ended.not_begun,
     )

@@ -1,18 +1,18 @@
-"""The git steps of a job: clone, find the commit, and, once it is fixed, check it out, with its
-submodules if the project wants them.
+"""The git steps of a job: clone, find the commit, and check it out, with submodules if configured.
 
-All jobs and attempts of a workload run one commit: the one that the first of them found. So the
-supervisor looks for the commit first (``says_commit``), waits until the store has fixed it for the
-workload (see the package), and then checks out exactly that one (``takes_commit``).
+All jobs and attempts of a workload run the commit that the first of them found. So the supervisor
+first finds a commit (``says_commit``). It waits until the store has fixed the workload's commit
+(see the package). Then it checks out that commit (``takes_commit``).
 
-A branch is ``refs/heads/...``, a tag ``refs/tags/...``, and a hash is looked up among objects,
-never among refs: nothing else that a repository has is taken for one of them.
+A branch is looked up as ``refs/heads/...``, a tag as ``refs/tags/...``, and a hash among objects,
+never among refs. So a name never matches another kind of object.
 
-With a ``depth`` only the commits that are needed are fetched: of the branch or tag, or of the whole
-hash. The beginning of a hash is looked up among all commits, so there the depth limits nothing.
+With a ``depth``, only the needed commits are fetched: those of the branch, the tag or the whole
+hash. A shortened hash is looked up among all commits, so the depth has no effect on it.
 
-A repository may name any URL for its submodules. Only https and ssh are allowed there: a path on
-the worker's disk may be another project's repository. The job's time limit counts for them, too.
+A repository can contain any URL for its submodules. Only https and ssh are allowed for them: a path
+on the worker's disk may be another project's repository. They also count towards the job's time
+limit.
 """
 
 import shutil
@@ -25,25 +25,25 @@ from boxsched.worker.supervisor.folder import Step
 # Fixed, so that a job does not depend on how the service was started.
 JOB_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-# `file` is there for repositories on the worker's own disk; `ext::` and plain `http` are not.
+# `file` allows repositories on the worker's own disk. `ext::` and plain `http` are not allowed.
 GIT_ENVIRONMENT = {"GIT_ALLOW_PROTOCOL": "file:https:ssh", "GIT_TERMINAL_PROMPT": "0"}
-# The program behind `git submodule` is a shell script: a job's own PATH must not lead it astray.
+# `git submodule` is a shell script: it must not find its programs in the job's own PATH.
 SUBMODULES_ENVIRONMENT = GIT_ENVIRONMENT | {"GIT_ALLOW_PROTOCOL": "https:ssh", "PATH": JOB_PATH}
 GIT_OPTIONS = ["-c", "gc.auto=0", "-c", "advice.detachedHead=false"]
 
-# All take git's path as $1, and call nothing else: a job may have another PATH. Where one takes an
-# option for the depth, "" stands for none.
+# The scripts get git's path as $1 and call no other program: a job may have another PATH. If a
+# script has an option for the depth, "" means no depth.
 
-# Fetch the ref $2 as $3, with the option $4. It may not be there: the next step finds that out.
+# Fetch the ref $2 as $3, with the option $4. If it does not exist, the next step fails.
 _FETCH = """
 "$1" -c gc.auto=0 fetch --quiet --no-tags "$4" origin "+$2:$3" && exit
 "$1" ls-remote --exit-code origin "$2" >/dev/null 2>&1
 [ $? = 2 ]
 """
 
-# Print the one commit whose hash begins with $2. A whole hash that no branch holds (of a pull
-# request, say) is fetched, with the option $3; git fetches nothing for the beginning of one. Some
-# servers give out no single commits: then everything is fetched.
+# Print the only commit whose hash begins with $2. A whole hash that is on no branch (for example of
+# a pull request) is fetched, with the option $3; git cannot fetch a shortened hash. Some servers do
+# not serve single commits: then everything is fetched.
 _FIND = """
 find() {
     "$1" rev-parse --disambiguate="$2" |
@@ -64,26 +64,26 @@ set -- $found
 [ $# = 1 ] && echo "$1"
 """
 
-# Print the commit that the ref $2, a tag, is of, to the letter; a tag can be of something else.
+# Print the commit of the tag whose exact ref is $2. Fails if the tag is not of a commit.
 _TAG = """
 "$1" show-ref --verify -- "$2" >/dev/null && "$1" rev-parse --verify "$2^{commit}"
 """
 
-# Check out the commit $3, a whole hash. It may have left its branch since it was fixed: then it is
-# fetched, with the option $2.
+# Check out the commit $3, a whole hash. If it is on no branch any more, it is fetched with the
+# option $2.
 _CHECK_OUT = """
 "$1" cat-file -e "$3^{commit}" 2>/dev/null || "$1" -c gc.auto=0 fetch --quiet ${2:+"$2"} origin "$3"
 "$1" -c advice.detachedHead=false checkout --quiet --detach "$3" --
 """
 
-# Get the submodules of what is checked out, with the option $2.
+# Get the submodules of the commit that is checked out, with the option $2.
 _SUBMODULES = """
 "$1" -c gc.auto=0 submodule --quiet update --init --recursive ${2:+"$2"}
 """
 
 
 class Unrunnable(Exception):
-    """The job cannot be run here at all; the message is its reason."""
+    """The job can never run here; the message is the reason."""
 
 
 def program(name: str) -> str:
@@ -91,8 +91,11 @@ def program(name: str) -> str:
 
 
 def checkout_steps(assignment: Assignment) -> Iterator[Step]:
-    """Names from outside stand behind ``--``, behind ``refs/`` or are an argument of a fixed
-    script: never an option, never a command. Raises Unrunnable."""
+    """Yield the git steps. Raises Unrunnable.
+
+    A name from outside follows ``--`` or ``refs/``, or is an argument of a fixed script. So it is
+    never an option or a command.
+    """
     if assignment.repository is None:
         return
     options = assignment.clone or CloneOptions()
@@ -111,11 +114,11 @@ def checkout_steps(assignment: Assignment) -> Iterator[Step]:
 
 
 def _fetch(assignment: Assignment, repository: str, depth: str) -> Iterator[Step]:
-    """Steps that make the repository, with all of its commits, or those that the depth leaves."""
+    """Yield the steps that fetch the repository: all commits, or as many as the depth allows."""
     branch, tag, commit = assignment.branch, assignment.tag, assignment.commit
     named = commit if commit is not None else branch if branch is not None else tag
     if not depth or named is None or (commit is not None and not commits.is_whole(commit.lower())):
-        # `--no-local`: else the clone's objects are hard links to the repository's own files.
+        # Without `--no-local` its objects would be hard links to the repository's own files.
         limit = [depth, "--no-tags"] if depth and named is None else []
         options = ["--quiet", "--no-local", "--no-checkout", *limit]
         yield _git("git clone", "clone", *options, "--", repository, ".")
@@ -130,15 +133,15 @@ def _fetch(assignment: Assignment, repository: str, depth: str) -> Iterator[Step
 
 
 def _find(assignment: Assignment, depth: str) -> Iterator[Step]:
-    """Steps that check the name, and the one that prints the commit."""
+    """Yield the steps that check the name, then the step that prints the commit."""
     branch, tag, commit = assignment.branch, assignment.tag, assignment.commit
     if commit is not None:
         if not commits.is_given(commit):
-            raise Unrunnable("its commit is not a commit's name")
-        refusal = f"git found no commit {commit} in the repository, or several that begin so"
+            raise Unrunnable("its commit is not a commit hash")
+        refusal = f"git found no commit {commit} in the repository, or more than one"
         yield _script("git rev-parse", _FIND, commit.lower(), depth)._replace(refusal=refusal)
     elif branch is not None:
-        if branch == "HEAD":  # in a clone it would be the default branch
+        if branch == "HEAD":  # a clone has refs/remotes/origin/HEAD: the default branch
             raise Unrunnable("a branch cannot have the name HEAD")
         yield _git("git check-ref-format", "check-ref-format", f"refs/heads/{branch}")
         yield _show_ref(f"refs/remotes/origin/{branch}", f"branch {branch}")
@@ -147,12 +150,12 @@ def _find(assignment: Assignment, depth: str) -> Iterator[Step]:
         refusal = f"git found no commit with the tag {tag} in the repository"
         yield _script("git show-ref", _TAG, f"refs/tags/{tag}")._replace(refusal=refusal)
     else:
-        # An empty repository has none.
+        # An empty repository has no commit.
         yield _git("git rev-parse", "rev-parse", "--verify", "--quiet", "HEAD", may_fail=True)
 
 
 def _show_ref(ref: str, name: str) -> Step:
-    """That ref to the letter."""
+    """Find exactly this ref."""
     step = _git("git show-ref", "show-ref", "--verify", "--hash", "--", ref)
     return step._replace(refusal=f"git found no {name} in the repository")
 

@@ -1,11 +1,11 @@
-"""A job's commands as the script that bash runs, with each command shown before its output.
+"""Make the bash script of a job, which shows each command before its output.
 
-The commands are one script: a command may be a part of a loop, of a function or of a here-document.
-So a line that shows some stands only where bash has read whole commands, and bash itself says where
-that is (``bash -n``, which runs nothing). It is put before the first command of such a part, on the
-same line: line numbers in bash's messages stay, and so do ``$?`` and ``set -e``. What reads more of
-the state between two commands (``PIPESTATUS``, ``$_``) is kept together with the command before it.
-A script that traces itself (``set -x``) is shown until it does.
+All commands form one script: a command may be part of a loop, a function or a here-document. So the
+commands are divided into parts that are complete for bash; ``bash -n``, which runs nothing, checks
+that. Code that shows a part is inserted before its first command, on the same line. So line numbers
+in bash's messages, ``$?`` and ``set -e`` do not change. A command that reads more of the state
+(``PIPESTATUS``, ``$_``) stays in one part with the command before it. After ``set -x`` nothing is
+shown, because bash then does it.
 """
 
 import functools
@@ -15,19 +15,20 @@ from collections.abc import Iterator, Sequence
 
 from boxsched.worker.agent.repository import JOB_PATH, program
 
-MAX_CHECKS = 200  # of one script: what is behind them is shown at once
+MAX_CHECKS = 200  # of one script; the commands after the last check are shown together
 MAX_CHECKED_BYTES = 256 << 10  # of one script, in all checks together
 CHECK_SECONDS = 5.0
 SCRIPTS_KEPT = 128  # a project's jobs run the same commands again and again
 
-# To standard error, as ``set -x`` does. Behind ``&&`` a status of before does not end the script.
+# Writes to standard error, as ``set -x`` does. Its ``return`` keeps ``$?`` for the next command;
+# the ``&&`` after a call prevents ``set -e`` from ending the script at an old status.
 _DEFINE = "__boxsched_show() { local status=$?; printf '%s\\n' \"$1\" >&2; return $status; }; "
 _READS_STATE = re.compile(r"PIPESTATUS|BASH_COMMAND|\$\{?_(?![A-Za-z0-9_])")
 _TRACES = re.compile(r"\bset\s+(-\w+\s+)*-(\w*[xv]|o\s+(xtrace|verbose))")
 
 
 def script(commands: Sequence[str], *, show: bool) -> bytes:
-    """The whole text. Raises UnicodeEncodeError."""
+    """Return the whole script. Raises UnicodeEncodeError."""
     if not show:
         return "".join(f"{command}\n" for command in commands).encode()
     return _shown(tuple(commands))
@@ -46,7 +47,7 @@ def _shown(commands: tuple[str, ...]) -> bytes:
 
 
 def _parts(commands: tuple[str, ...]) -> Iterator[list[str]]:
-    """Runs of commands that are whole together."""
+    """Yield sequences of commands that are complete for bash."""
     part: list[str] = []
     checks = size = 0
     for command, following in zip(commands, (*commands[1:], None), strict=True):
@@ -66,7 +67,7 @@ def _parts(commands: tuple[str, ...]) -> Iterator[list[str]]:
 
 
 def _is_whole(text: str) -> bool:
-    """Whether bash would run it before it reads on."""
+    """Whether the text is complete for bash: it would run it before it reads the next line."""
     backslashes = len(text) - len(text.rstrip("\\"))
     if backslashes % 2:
         return False  # the next line belongs to this one
@@ -86,6 +87,6 @@ def _is_whole(text: str) -> bool:
 
 
 def _quoted(lines: Sequence[str]) -> str:
-    """For bash, on one line."""
+    """Quote the lines for bash, on one line."""
     escaped = (line.replace("\\", "\\\\").replace("'", "\\'") for line in lines)
     return "$'" + "\\n".join(escaped).replace("\r", "\\r") + "'"

@@ -1,4 +1,4 @@
-"""The agent's folder: one agent at a time, and what earlier ones left in it."""
+"""The agent's folder: it belongs to one agent at a time; the next agent adopts its attempts."""
 
 import contextlib
 import logging
@@ -11,17 +11,22 @@ import attrs
 
 from boxsched.worker.agent import remains
 from boxsched.worker.agent.attempt import Attempt
+from boxsched.worker.agent.attempt_folder import AttemptFolder
 from boxsched.worker.agent.notes import note
-from boxsched.worker.agent.place import Place
 from boxsched.worker.agent.plan import Worksite, cgroup_of
-from boxsched.worker.supervisor import containment, given, safe_files
+from boxsched.worker.supervisor import containment, job_secrets, safe_files
 from boxsched.worker.supervisor import folder as files
-from boxsched.worker.supervisor.heard import following, open_heard, read_heard, write_heard
+from boxsched.worker.supervisor.last_heartbeat import (
+    next_heartbeat,
+    open_last_heartbeat,
+    read_last_heartbeat,
+    write_last_heartbeat,
+)
 from boxsched.worker.supervisor.safe_files import Damaged
 
 TRASH, QUARANTINE, STALE = "trash", "quarantine", "stale"
-KEPT_STALE = 20  # the newest
-KEPT_QUARANTINED = 20  # likewise
+KEPT_STALE = 20  # folders; the oldest are removed
+KEPT_QUARANTINED = 20  # folders; the oldest are removed
 _WHY = "why-quarantined"
 _ATTEMPT = re.compile(r"w\d+-\d+-\d+")
 
@@ -29,11 +34,11 @@ _log = logging.getLogger(__name__)
 
 
 class FolderInUse(Exception):
-    """Another agent works in this folder: give each worker a folder of its own."""
+    """Another agent uses this folder: give each worker its own folder."""
 
 
 class JobsLeftBehind(Exception):
-    """Jobs of the process driver are here: run it until they have ended, or remove the folder."""
+    """The folder holds jobs of the process driver: run it until they end, or remove the folder."""
 
 
 @attrs.frozen
@@ -41,24 +46,26 @@ class OpenFolder:
     site: Worksite
     lock: int
     bell: int
-    heard: int
+    heartbeat_file: int
 
     def close(self) -> None:
-        for descriptor in (self.heard, self.bell, self.lock, self.site.at):
+        for descriptor in (self.heartbeat_file, self.bell, self.lock, self.site.at):
             os.close(descriptor)
 
-    def hear(self, at: float, lost_after: float) -> None:
-        """Note for all supervisors that a node answered the heartbeat that was sent ``at``."""
-        last = read_heard(self.site.at)
-        write_heard(self.heard, following(last, self.site.boot, at, lost_after))
+    def write_heartbeat(self, at: float, lost_after: float) -> None:
+        """Record for all supervisors that a node answered the heartbeat that was sent ``at``."""
+        last = read_last_heartbeat(self.site.at)
+        write_last_heartbeat(
+            self.heartbeat_file, next_heartbeat(last, self.site.boot, at, lost_after)
+        )
 
     def empty_trash(self) -> None:
         for error in remains.empty(self.site.at, TRASH):
             _log.warning("a job's files cannot be removed: %s", error)
 
     def discard(self, attempt: Attempt) -> None:
-        """Remove a finished attempt's folder; keep the newest dropped ones for a person to read."""
-        with contextlib.suppress(FileNotFoundError):  # somebody has removed it
+        """Remove a finished attempt's folder. Keep the newest stale ones for inspection."""
+        with contextlib.suppress(FileNotFoundError):  # it was removed already
             remains.set_aside(self.site.at, attempt.name, STALE if attempt.stale else TRASH)
             if attempt.stale:
                 remains.keep_newest(self.site.at, STALE, TRASH, kept=KEPT_STALE)
@@ -66,7 +73,7 @@ class OpenFolder:
 
 
 def open_folder(path: Path, *, cluster: str, log_limit: int, stop_grace: float) -> OpenFolder:
-    """Blocking. Raises FolderInUse."""
+    """Open the agent's folder and lock it. Raises FolderInUse. Blocking."""
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder = str(path.resolve())
     with contextlib.ExitStack() as taken:
@@ -74,20 +81,20 @@ def open_folder(path: Path, *, cluster: str, log_limit: int, stop_grace: float) 
         taken.callback(os.close, at)
         lock = safe_files.try_lock(at, "agent.lock")
         if lock is None:
-            raise FolderInUse(f"another worker works in {folder}")
+            raise FolderInUse(f"another worker uses {folder}")
         taken.callback(os.close, lock)
         cgroup_base = containment.cgroup_base()
         site = Worksite(folder, at, cluster, boot_id(), log_limit, cgroup_base, stop_grace)
-        heard = open_heard(at)
-        taken.callback(os.close, heard)
-        opened = OpenFolder(site, lock, _open_bell(at), heard)
+        heartbeat_file = open_last_heartbeat(at)
+        taken.callback(os.close, heartbeat_file)
+        opened = OpenFolder(site, lock, _open_bell(at), heartbeat_file)
         taken.pop_all()
-    _tell_isolation(cgroup_base)
+    _log_isolation(cgroup_base)
     return opened
 
 
 def _open_bell(at: int) -> int:
-    """For writing too, so that it has no end when the last supervisor closes it."""
+    """Open it for reading and writing, so that it never reports end of file."""
     bell = files.BELL
     if not _is_bell(at):
         safe_files.remove_tree(at, bell)
@@ -104,25 +111,25 @@ def _is_bell(at: int) -> bool:
 
 
 def adopt_all(site: Worksite) -> tuple[list[Attempt], dict[str, str]]:
-    """Return all attempts in the folder, and by name why others are in quarantine. Blocking.
+    """Return all attempts in the folder, and the reasons of those in quarantine by name. Blocking.
 
-    Raises OSError if the error says nothing about an attempt (no descriptor left, say): then all of
-    them continue, for a later agent to adopt.
+    Raises OSError for an error that does not concern one attempt, such as no free descriptor. Then
+    all attempts continue, and a later agent adopts them.
     """
     attempts: list[Attempt] = []
     with contextlib.ExitStack() as opened:
         for name in _attempts_in(site.at):
-            place = Place(site.at, f"{site.folder}/{name}")
+            folder = AttemptFolder(site.at, f"{site.folder}/{name}")
             try:
-                attempts.append(Attempt.adopt(place, site))
+                attempts.append(Attempt.adopt(folder, site))
             except (Damaged, OSError) as error:
-                place.close()
+                folder.close()
                 if isinstance(error, OSError) and error.errno in safe_files.NO_DESCRIPTOR:
                     raise
                 _set_aside(name, site, str(error))
             else:
                 opened.callback(attempts[-1].close)
-        with contextlib.suppress(OSError):  # a full disk, say: at the next start, then
+        with contextlib.suppress(OSError):  # for example a full disk; the next start tries again
             remains.keep_newest(site.at, QUARANTINE, TRASH, kept=KEPT_QUARANTINED)
         quarantined = _quarantined(site.at)
         opened.pop_all()
@@ -151,7 +158,7 @@ def _may_run(site: int, name: str, cluster: str) -> bool:
     try:
         at = safe_files.open_folder(name, site)
     except OSError:
-        return False  # no attempt's
+        return False  # not the folder of an attempt
     try:
         if not _has_begun(at):
             return False
@@ -163,7 +170,7 @@ def _may_run(site: int, name: str, cluster: str) -> bool:
 
 
 def _has_begun(at: int) -> bool:
-    """Else an agent died while making it."""
+    """Whether the attempt was prepared completely; otherwise an agent died while preparing it."""
     return safe_files.exists(at, files.RECORD) or safe_files.exists(at, files.STARTED)
 
 
@@ -196,12 +203,12 @@ def _why(shelf: int, name: str) -> str:
 
 
 def _set_aside(name: str, site: Worksite, why: str) -> None:
-    """It cannot be adopted, so it is ended; its folder is kept for a person to look at."""
+    """End an attempt that cannot be adopted. Keep its folder for inspection."""
     started = None
     try:
         at = safe_files.open_folder(name, site.at)
     except OSError:
-        begun = False  # a link, say: no attempt's
+        begun = False  # for example a link: not the folder of an attempt
     else:
         begun = _has_begun(at)
         with contextlib.suppress(Damaged, OSError):
@@ -217,26 +224,26 @@ def _set_aside(name: str, site: Worksite, why: str) -> None:
         opened.callback(os.close, shelf)
         at = safe_files.open_folder(place, shelf)
         opened.callback(os.close, at)
-        given.remove(at)
-        safe_files.remove_tree(at, f"{files.BOX}/{given.FOLDER}")
+        job_secrets.remove(at)
+        safe_files.remove_tree(at, f"{files.BOX}/{job_secrets.FILES_FOLDER}")
         safe_files.write_file(at, _WHY, why.encode())
     path = f"{site.folder}/{QUARANTINE}/{place}"
-    _log.error("a recovery record cannot be used, see %s: %s", path, why)
+    _log.error("the record of an attempt cannot be used: %s; its folder is now %s", why, path)
 
 
 def boot_id() -> str:
-    """The boot id of the machine; empty where there is none."""
+    """Return the boot id of the machine; "" if it has none."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except FileNotFoundError:
         return ""
 
 
-def _tell_isolation(cgroup_base: str | None) -> None:
+def _log_isolation(cgroup_base: str | None) -> None:
     if cgroup_base is not None:
         _log.info("jobs run as this user, each in a cgroup below %s", cgroup_base)
     else:
         _log.warning(
-            "jobs run as this user and without a cgroup: no cgroup v2 that it may write to; "
-            "their processes are found by descent"
+            "jobs run as this user and without a cgroup, because it can write to no cgroup v2; "
+            "their processes are found as descendants"
         )

@@ -1,36 +1,36 @@
-"""An attempt's log on its way into the store: which part is there, which is under way."""
+"""Move an attempt's log into the store, and remember which part is stored."""
 
 import os
 
-from boxsched.worker.agent.place import Place
+from boxsched.worker.agent.attempt_folder import AttemptFolder
 from boxsched.worker.supervisor import folder as files
 from boxsched.worker.supervisor import safe_files
 from boxsched.worker.supervisor.safe_files import Damaged
 
 CHUNK_BYTES = 64 << 10
-MARKS_BYTES = 4 << 10  # more than ``BoundedLog`` says about what it has cut
+MARKS_BYTES = 4 << 10  # more than the marks of ``BoundedLog`` for missing output
 
 
 class Spool:
-    """Two files of the attempt's folder: the log, and ``sent``. The job may do odd things to both.
+    """Reads the log and keeps the file ``sent``. The job can change both files.
 
-    ``next`` gives the same part again until ``stored``. Its bounds are written before it is sent:
-    an agent that comes after sends the same ones, which the store tells from a new part by the
-    offset.
+    ``next`` returns the same part until ``stored`` is called. The bounds of a part are written
+    before it is sent, so that a later agent sends a part with the same bounds. By its offset, the
+    store recognizes a part that it already has.
     """
 
-    def __init__(self, place: Place, log_limit: int) -> None:
-        self._place = place
-        self._most = log_limit + MARKS_BYTES  # no more than this a supervisor writes
+    def __init__(self, folder: AttemptFolder, log_limit: int) -> None:
+        self._folder = folder
+        self._most = log_limit + MARKS_BYTES  # a supervisor never writes more
         self._log = self._sent_file = -1
-        self._gone = False  # there is no more of it to be had
-        self._sent = 0  # how far the log is in the store
-        self._sending = 0  # how far it is on its way there
+        self._gone = False  # no more of the log can be read
+        self._sent = 0  # bytes of the log that are in the store
+        self._sending = 0  # bytes that were read or are in the store
 
     def open(self) -> None:
-        """Raises Damaged, OSError; to be closed also then."""
-        self._log = safe_files.open_regular(self._place.at, files.LOG, os.O_RDONLY)
-        self._sent_file = safe_files.open_regular(self._place.at, files.SENT, os.O_RDWR)
+        """Open both files. Raises Damaged, OSError; call ``close`` in any case."""
+        self._log = safe_files.open_regular(self._folder.at, files.LOG, os.O_RDONLY)
+        self._sent_file = safe_files.open_regular(self._folder.at, files.SENT, os.O_RDWR)
 
     def close(self) -> None:
         for descriptor in (self._log, self._sent_file):
@@ -39,16 +39,16 @@ class Spool:
         self._log = self._sent_file = -1
 
     def go_on(self) -> None:
-        """Behind what an earlier agent has sent. Raises Damaged, OSError."""
+        """Continue after what an earlier agent has sent. Raises Damaged, OSError."""
         words = os.pread(self._sent_file, files.RESERVED_BYTES, 0).split()
         if len(words) >= 2 and words[0].isdigit() and words[1].isdigit():
             sent, sending = int(words[0]), int(words[1])
             if not sent <= sending <= min(sent + CHUNK_BYTES, self._most):
-                raise Damaged("what is sent of its log is not known")
+                raise Damaged("it is not known which part of its log was sent")
             self._sent, self._sending = sent, sending
 
     def next(self) -> tuple[int, bytes] | None:
-        """Offset and bytes of the next part, at most CHUNK_BYTES; None: nothing new."""
+        """Return offset and bytes of the next part, at most CHUNK_BYTES; None: nothing new."""
         if self._log < 0 and not self._open_again():
             return None
         if self._sending == self._sent:
@@ -59,7 +59,7 @@ class Spool:
             self._sending = end
         data = os.pread(self._log, self._sending - self._sent, self._sent)
         if not data:
-            self._sending = self._sent  # the job has cut its log
+            self._sending = self._sent  # the job has truncated its log
             return None
         return self._sent, data
 

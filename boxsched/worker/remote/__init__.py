@@ -1,1 +1,1 @@
-"""``boxsched worker``: an agent on a machine of its own, connected to one node at a time."""
+"""``boxsched worker``: an agent on a separate machine, connected to one node at a time."""

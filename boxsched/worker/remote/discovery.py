@@ -1,9 +1,9 @@
-"""Where the nodes are: the given URLs, and the addresses that the DNS has for them.
+"""Find the nodes: the configured URLs and their addresses in the DNS.
 
-The DNS is asked again and again. ``https://10.0.0.1:8080`` is one node.
-``https://nodes.example.org`` is one node for each address of the name (A, AAAA).
-``srv+https://_boxsched._tcp.example.org`` is one node for each SRV record, with its port, priority
-and weight (RFC 2782). A node's certificate has to be for the name, not for the address.
+The DNS is queried repeatedly. ``https://10.0.0.1:8080`` is one node. ``https://nodes.example.org``
+is one node for each address of the name (A, AAAA). ``srv+https://_boxsched._tcp.example.org`` is
+one node for each SRV record, with its port, priority and weight (RFC 2782). A node's certificate
+must be for the name, not for the address.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ class NotFound(Exception):
 
 @attrs.frozen
 class NodeAddress:
-    """One node: its URL, and one address of the URL's name; None: the URL has the address."""
+    """One node: its URL, and one address of the URL's host name; None if the URL has an address."""
 
     url: URL
     ip: str | None = None
@@ -76,7 +76,7 @@ class Names(Protocol):
 
 
 def parse_source(text: str) -> Source:
-    """Return what one ``--url`` means. Raises ValueError with a sentence for the user."""
+    """Parse one ``--url``. Raises ValueError with a message for the user."""
     srv = text.startswith(_SRV)
     try:
         url = URL(text.removeprefix(_SRV))
@@ -88,14 +88,16 @@ def parse_source(text: str) -> Source:
             f"{text!r} is not http(s)://HOST[:PORT] or srv+http(s)://_NAME._tcp.DOMAIN"
         )
     if url.user or url.password or url.query_string or url.fragment:
-        raise ValueError(f"{text!r}: nothing but host, port and path; the token goes by itself")
+        raise ValueError(
+            f"{text!r}: only host, port and path are allowed; pass the token separately"
+        )
     if srv and port is not None:
-        raise ValueError(f"{text!r}: SRV records say the port; leave it out")
+        raise ValueError(f"{text!r}: omit the port; SRV records contain it")
     return Source(url.with_path(url.path.rstrip("/")), srv)
 
 
 class Discovery:
-    """The nodes that are known now. ``run`` asks again; if that fails, the last answer stays."""
+    """The known nodes. ``run`` queries the DNS again; if that fails, the last answer stays."""
 
     def __init__(self, sources: Iterable[Source], names: Names) -> None:
         self._names = names
@@ -108,7 +110,7 @@ class Discovery:
         return tuple(each)[:MAX_NODES]
 
     async def refresh(self) -> None:
-        """Ask about every name once."""
+        """Resolve every name once."""
         await asyncio.gather(*(self._ask(source) for source in self._found))
 
     async def run(self) -> None:
@@ -121,7 +123,7 @@ class Discovery:
             found = tuple(await self._answer(source))
         except NotFound as error:
             if source not in self._failed:
-                _log.warning("%s: %s; asking again", source, error)
+                _log.warning("%s: %s; trying again", source, error)
             self._failed.add(source)
             return
         self._failed.discard(source)
@@ -162,7 +164,7 @@ class Choice:
         self._round: list[NodeAddress] = []
 
     def next(self, nodes: Sequence[NodeAddress], last: NodeAddress | None) -> NodeAddress:
-        """Return one of the ``nodes``; ``last``, which was lost, only if there is no other."""
+        """Return one of ``nodes``; ``last``, whose connection ended, only if it is the only one."""
         left = [node for node in self._round if node in nodes]
         if not left:
             left = sorted(nodes, key=self._rank)
@@ -172,7 +174,7 @@ class Choice:
         return left[0]
 
     def settled(self) -> None:
-        """A node took the worker: begin a new round."""
+        """Begin a new round: a node has accepted the worker."""
         self._round = []
 
     def _rank(self, node: NodeAddress) -> tuple[int, float]:
@@ -181,7 +183,7 @@ class Choice:
 
 
 class SystemNames:
-    """Resolves names as this machine does (hosts file, DNS), and SRV records by the DNS alone."""
+    """Resolves names as this machine does (hosts file, DNS), and SRV records only by the DNS."""
 
     def __init__(self, dns: "DnsResolver | None" = None) -> None:
         self._dns = dns
@@ -192,7 +194,7 @@ class SystemNames:
             async with asyncio.timeout(DNS_PATIENCE_SECONDS):
                 found = await loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError) as error:  # a TimeoutError is an OSError
-            raise NotFound(f"the name has no address now ({error or 'no answer'})") from None
+            raise NotFound(f"the name has no address ({error or 'no answer'})") from None
         return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
     async def services(self, name: str) -> list[tuple[Service, Sequence[str]]]:
@@ -207,9 +209,9 @@ class SystemNames:
             ]
             found = await asyncio.gather(*(self._targets(dns, service) for service in services))
         except (DNSException, OSError) as error:
-            raise NotFound(f"no SRV records now ({error})") from None
+            raise NotFound(f"no SRV records ({error})") from None
         if not any(found):
-            raise NotFound("none of its SRV records has an address now")
+            raise NotFound("none of its SRV records has an address")
         return list(zip(services, found, strict=True))
 
     async def _targets(self, dns: "DnsResolver", service: Service) -> list[str]:
@@ -220,7 +222,7 @@ class SystemNames:
         try:
             answers = await dns.resolve_name(service.target, lifetime=DNS_PATIENCE_SECONDS)
         except DNSException:
-            return []  # the others may have one
+            return []  # other targets may have an address
         return list(answers.addresses())
 
     def _resolver(self) -> "DnsResolver":

@@ -1,9 +1,9 @@
-"""What an external worker keeps in its data folder: its identity and its installation.
+"""The data folder of an external worker: its identity and its installation.
 
-``identity`` is a random text that is made once. By it the nodes recognise the worker, whatever its
-name and address are. ``cluster`` names the installation that took the worker last, so that a
-restarted worker can adopt its jobs before it has reached any node. Only one process at a time may
-use a data folder.
+``identity`` is a random text that is made once. By it the nodes recognize the worker, even with
+another name or address. ``cluster`` names the installation that accepted the worker last, so that a
+restarted worker can adopt its jobs before it reaches a node. Only one process at a time may use a
+data folder.
 """
 
 import contextlib
@@ -22,12 +22,12 @@ _IDENTITY = re.compile(r"[0-9a-f]{32}")
 
 
 class Unusable(Exception):
-    """A file in the data folder is not ours, or damaged: the message says what to do."""
+    """A file in the data folder is damaged or was not written by a worker; see the message."""
 
 
 @contextlib.contextmanager
 def owned(data: Path) -> Iterator[None]:
-    """Hold the data folder for this process alone. Raises FolderInUse, OSError. Blocking."""
+    """Lock the data folder for this process. Raises FolderInUse, OSError. Blocking."""
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
     at = safe_files.open_folder(str(data.resolve()))
     try:
@@ -36,7 +36,7 @@ def owned(data: Path) -> Iterator[None]:
         os.close(at)
     if lock is None:
         raise FolderInUse(
-            f"another worker works on the data folder {data}: give each a folder of its own"
+            f"another worker uses the data folder {data}: give each worker its own folder"
         )
     try:
         yield
@@ -52,14 +52,16 @@ def identity(data: Path) -> str:
         _write(data, IDENTITY, kept)
     if not _IDENTITY.fullmatch(kept):
         raise Unusable(
-            f"{data / IDENTITY} is damaged: put it back, or remove it to begin as a new worker"
+            f"{data / IDENTITY} is damaged: restore it, or remove it to register as a new worker"
         )
     return kept
 
 
 def cluster(data: Path) -> str | None:
-    """Return the installation that took this worker last, or None. Raises Unusable, OSError.
-    Blocking."""
+    """Return the installation that accepted this worker last, or None.
+
+    Raises Unusable, OSError. Blocking.
+    """
     return _read(data, CLUSTER) or None
 
 
@@ -73,13 +75,13 @@ def _read(data: Path, name: str) -> str | None:
         text = safe_files.read_file(at, name, limit=4_096)
         return None if text is None else text.decode("ascii").strip()
     except (safe_files.Damaged, UnicodeDecodeError):
-        raise Unusable(f"{data / name} is not a file of a worker: remove it") from None
+        raise Unusable(f"{data / name} was not written by a worker: remove it") from None
     finally:
         os.close(at)
 
 
 def _write(data: Path, name: str, text: str) -> None:
-    """Write the file whole and durable, or not at all."""
+    """Write the file durably; after a crash it has either the old or the new content."""
     at = safe_files.open_folder(str(data.resolve()))
     try:
         safe_files.write_file(at, f"{name}.new", f"{text}\n".encode("ascii"), durable=True)

@@ -1,4 +1,4 @@
-"""One connection of a worker to a node, from its Hello to its end."""
+"""One connection of a worker to a node, from the Hello to the end."""
 
 import asyncio
 import contextlib
@@ -18,17 +18,17 @@ from boxsched.protocol.timing import UNKNOWN_AFTER_SECONDS
 from boxsched.protocol.wire import MAX_MESSAGE_BYTES
 from boxsched.reaching import why_not
 from boxsched.worker.remote.discovery import NodeAddress
+from boxsched.worker.remote.messages import NumberedMessage, printable
 from boxsched.worker.remote.pace import Pace
 from boxsched.worker.remote.refusal import why_refused
-from boxsched.worker.remote.saying import Sentence, printable
-from boxsched.worker.supervisor.heard import boottime
+from boxsched.worker.supervisor.last_heartbeat import boottime
 
-CLOSE_SECONDS = 1.0  # for the node to answer a farewell
+CLOSE_SECONDS = 1.0  # how long to wait for the node's close frame
 MAX_UNANSWERED_BEATS = 64
-_REFUSALS = (401, 403)  # only a person can help
-_NOT_THERE = 404  # until whoever passes it on is mended
+_REFUSALS = (401, 403)  # permanent until the operator acts
+_NOT_THERE = 404  # perhaps only until a load balancer is repaired
 _UNREADY = dict.fromkeys(
-    (502, 503, 504), ", as a node that is not ready does, or a load balancer without one"
+    (502, 503, 504), ": the node is not ready, or the load balancer has no node that is ready"
 )
 _TEXTS = (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY)
 
@@ -36,32 +36,32 @@ Socket = aiohttp.ClientWebSocketResponse[Literal[False]]  # texts come as bytes
 
 
 class Lost(Exception):
-    """The connection has ended or could not be made: the worker is to try another node."""
+    """The connection has ended or could not be made: try another node."""
 
 
-class NotTaken(Exception):
-    """The node refuses this worker, and will refuse it again: a person has to act."""
+class RefusedByNode(Exception):
+    """The node refuses this worker, and will refuse it again until the operator acts."""
 
 
 class NodeListener(Protocol):
-    """What receives the messages of a node. Each method returns at once."""
+    """Receives the messages of a node. Each method returns at once."""
 
     @property
     def problem(self) -> str | None:
-        """Why no job can begin here at present; sent with each heartbeat. None: jobs can begin."""
+        """Why no job can begin here now; sent with each heartbeat. None: jobs can begin."""
 
-    def told(self, level: wire.Level) -> None:
-        """A level has come."""
+    def receive_level(self, level: wire.Level) -> None:
+        """Take the newest level."""
 
-    def heard(self, at: float) -> None:
-        """A heartbeat that was sent ``at`` (``boottime``) was answered."""
+    def heartbeat_answered(self, at: float) -> None:
+        """Note that the node answered the heartbeat that was sent ``at`` (``boottime``)."""
 
-    def dropped(self, stale: Sequence[tuple[int, int]]) -> None:
-        """The attempts with these (job, lease token) no longer belong to this worker."""
+    def drop(self, stale: Sequence[tuple[int, int]]) -> None:
+        """End the attempts with these (job, lease token): the worker no longer holds them."""
 
 
 class Link:
-    """A connection: call ``greet`` first, then ``serve``, and ``say`` while ``serve`` runs."""
+    """A connection: call ``greet`` first, then ``serve``; call ``send`` while ``serve`` runs."""
 
     def __init__(self, socket: Socket, pace: Pace, chance: random.Random) -> None:
         self._socket = socket
@@ -69,22 +69,22 @@ class Link:
         self._chance = chance
         self._numbers = itertools.count(1)
         self._unanswered: dict[int, asyncio.Future[wire.Ack | None]] = {}
-        self._beats: dict[int, float] = {}  # when they were sent
+        self._beats: dict[int, float] = {}  # when unanswered heartbeats were sent, by number
         self._over = False
-        self.fixes_commits = False  # as its Welcome says
+        self.fixes_commits = False  # from the node's Welcome
 
     async def greet(self, hello: wire.Hello) -> wire.Welcome:
-        """Send the Hello and return the Welcome. Raises Lost, NotTaken."""
+        """Send the Hello and return the Welcome. Raises Lost, RefusedByNode."""
         try:
             await self._send(hello)
         except ConnectionError as error:
-            raise Lost(f"it hung up: {error}") from None
+            raise Lost(f"the node closed the connection: {error}") from None
         answer = await self._receive()
         if isinstance(answer, wire.Refused):
             message = printable(answer.message)
-            raise Lost(message) if answer.again else NotTaken(message)
+            raise Lost(message) if answer.again else RefusedByNode(message)
         if not isinstance(answer, wire.Welcome):
-            raise Lost("it did not answer the hello")
+            raise Lost("the node did not answer the Hello")
         self._pace = self._pace.of(answer.lost_after)
         self.fixes_commits = answer.fixes_commits
         return answer
@@ -92,7 +92,7 @@ class Link:
     async def serve(self, listener: NodeListener) -> None:
         """Handle messages until the node says Leave. Raises Lost.
 
-        What was not answered by then counts as not done.
+        Messages without an answer at the end count as not processed.
         """
         beating = asyncio.create_task(self._beat(listener))
         try:
@@ -105,8 +105,8 @@ class Link:
             beating.cancel()
             await asyncio.gather(beating, return_exceptions=True)
 
-    async def say(self, sentence: Sentence) -> wire.Ack:
-        """Send a message and return its Ack: it is durable.
+    async def send(self, message: NumberedMessage) -> wire.Ack:
+        """Send a message; return its Ack when it is durable.
 
         Raises StoreAway if the connection ends first.
         """
@@ -115,7 +115,7 @@ class Link:
         number = next(self._numbers)
         answered = self._unanswered[number] = asyncio.get_running_loop().create_future()
         try:
-            await self._send(sentence(number))
+            await self._send(message(number))
             ack: wire.Ack | None = await answered
             if ack is None:
                 raise StoreAway("the connection to the node was lost before it answered")
@@ -125,17 +125,17 @@ class Link:
         finally:
             del self._unanswered[number]
 
-    # --- What is sent -----------------------------------------------------------------------
+    # --- Sending ----------------------------------------------------------------------------
 
     async def _send(self, message: wire.FromWorker) -> None:
         await self._socket.send_frame(wire.encode(message), aiohttp.WSMsgType.TEXT)
 
     async def _beat(self, listener: NodeListener) -> None:
         """Send heartbeats until the connection ends."""
-        await asyncio.sleep(self._pace.beat * self._chance.random())  # not all in one moment
+        await asyncio.sleep(self._pace.beat * self._chance.random())  # spread over many workers
         while True:
             number = next(self._numbers)
-            self._beats[number] = boottime()  # before it is sent: the lease counts from here
+            self._beats[number] = boottime()  # before it is sent: the lease starts here
             if len(self._beats) > MAX_UNANSWERED_BEATS:
                 del self._beats[next(iter(self._beats))]
             try:
@@ -144,7 +144,7 @@ class Link:
                 return
             await asyncio.sleep(self._pace.beat)
 
-    # --- What is heard ----------------------------------------------------------------------
+    # --- Receiving --------------------------------------------------------------------------
 
     async def _listen(self, listener: NodeListener) -> None:
         loop = asyncio.get_running_loop()
@@ -155,24 +155,24 @@ class Link:
                     patience.reschedule(loop.time() + silence)
                     self._take(message, listener)
         except TimeoutError:
-            raise Lost(f"nothing was heard for {silence:g} s") from None
+            raise Lost(f"the node was silent for {silence:g} s") from None
 
     def _take(self, message: wire.FromNode, listener: NodeListener) -> None:
         match message:
             case wire.Level():
-                listener.told(message)
+                listener.receive_level(message)
             case wire.Ack():
                 if (sent := self._beats.pop(message.number, None)) is not None:
-                    listener.heard(sent)
-                if message.stale:  # before whoever said it goes on
-                    listener.dropped(message.stale)
+                    listener.heartbeat_answered(sent)
+                if message.stale:  # before the caller of ``send`` continues
+                    listener.drop(message.stale)
                 answered = self._unanswered.get(message.number)
                 if answered is not None and not answered.done():
                     answered.set_result(message)
             case wire.Refused():
                 raise Lost(printable(message.message))
             case _:
-                raise Lost("it said something out of turn")
+                raise Lost("the node sent an unexpected message")
 
     async def _receive(self) -> wire.FromNode:
         """Return the node's next message. Raises Lost."""
@@ -181,7 +181,7 @@ class Link:
             try:
                 said: wire.FromNode = wire.from_node.decode(message.data)
             except msgspec.DecodeError as error:
-                raise Lost(f"it said what this worker does not understand: {error}") from None
+                raise Lost(f"the node sent an invalid message: {error}") from None
             return said
         if message.type is aiohttp.WSMsgType.ERROR:
             raise Lost(f"the connection broke: {message.data}")
@@ -191,7 +191,8 @@ class Link:
 def _why_closed(code: int | None, reason: str) -> str:
     if code is None or code == aiohttp.WSCloseCode.ABNORMAL_CLOSURE:
         return "the connection broke"
-    return f"it hung up ({code}{': ' + printable(reason)[:200] if reason else ''})"
+    detail = f": {printable(reason)[:200]}" if reason else ""
+    return f"the node closed the connection ({code}{detail})"
 
 
 # --- Connecting -----------------------------------------------------------------------------
@@ -199,7 +200,7 @@ def _why_closed(code: int | None, reason: str) -> str:
 
 @contextlib.asynccontextmanager
 async def connection(node: NodeAddress, token: str) -> AsyncIterator[Socket]:
-    """Open a WebSocket to the node; it is closed at the end in any case. Raises Lost, NotTaken."""
+    """Open a WebSocket to the node and close it in any case. Raises Lost, RefusedByNode."""
     raw: list[sockets.socket] = []
 
     def make(address: tuple[Any, ...]) -> sockets.socket:
@@ -215,16 +216,16 @@ async def connection(node: NodeAddress, token: str) -> AsyncIterator[Socket]:
         try:
             yield socket
         finally:
-            await _within_reason(socket.close())
+            await _briefly(socket.close())
     finally:
-        for each in raw:  # else what was not sent yet keeps a dead connection open
+        for each in raw:  # unsent data would keep a dead connection open
             with contextlib.suppress(OSError):
                 each.shutdown(sockets.SHUT_RDWR)
-        await _within_reason(session.close())
+        await _briefly(session.close())
 
 
-async def _within_reason(closing: Awaitable[object]) -> None:
-    """Close politely, but do not wait long: the worker has to go on to another node."""
+async def _briefly(closing: Awaitable[object]) -> None:
+    """Wait at most CLOSE_SECONDS for the close: the worker connects to another node next."""
     with contextlib.suppress(TimeoutError, ConnectionError):
         async with asyncio.timeout(CLOSE_SECONDS):
             await closing
@@ -236,16 +237,16 @@ async def _opened(session: aiohttp.ClientSession, node: NodeAddress) -> Socket:
         return await session.ws_connect(
             door,
             timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_SECONDS),
-            max_msg_size=4 * MAX_MESSAGE_BYTES,  # what is running is never left out of a level
+            max_msg_size=4 * MAX_MESSAGE_BYTES,  # a level always contains all running jobs
             decode_text=False,
         )
     except aiohttp.WSServerHandshakeError as error:
         if error.status in _REFUSALS:
-            raise NotTaken(await why_refused(session, door, error.status)) from None
+            raise RefusedByNode(await why_refused(session, door, error.status)) from None
         if error.status == _NOT_THERE:
             raise Lost(await why_refused(session, door, error.status)) from None
         raise Lost(
-            f"it answered with status {error.status}{_UNREADY.get(error.status, '')}"
+            f"the node answered with status {error.status}{_UNREADY.get(error.status, '')}"
         ) from None
     except (aiohttp.ClientError, OSError) as error:
         raise Lost(why_not(error, node.url)) from None
@@ -279,4 +280,4 @@ class _Pinned(AbstractResolver):
         ]
 
     async def close(self) -> None:
-        """Nothing was opened."""
+        """Nothing to close."""

@@ -6,7 +6,7 @@ from yarl import URL
 
 from boxsched.protocol import wire
 from boxsched.reaching import foreign
-from boxsched.worker.remote.saying import printable
+from boxsched.worker.remote.messages import printable
 
 MAKE_ONE = "`boxsched token create --role worker`"
 _MAX_REFUSAL_BYTES = 65_536
@@ -22,9 +22,9 @@ class _Refused(msgspec.Struct):
 
 
 async def why_refused(session: aiohttp.ClientSession, door: URL, status: int) -> str:
-    """Say what an answer of 401, 403 or 404 means.
+    """Return what an answer of 401, 403 or 404 means.
 
-    aiohttp drops the body of a failed handshake, so the same address is asked once more for it.
+    aiohttp drops the body of a failed handshake, so this requests the same address again.
     """
     try:
         async with session.get(door, allow_redirects=False) as answer:
@@ -33,9 +33,9 @@ async def why_refused(session: aiohttp.ClientSession, door: URL, status: int) ->
     except (aiohttp.ClientError, OSError, msgspec.DecodeError, UnicodeDecodeError):
         return foreign(status, door)
     if said.code == "not_a_worker":
-        return f"this is an admin's token; a worker needs one of role worker: {MAKE_ONE}"
+        return f"this token has the role admin; a worker needs the role worker: {MAKE_ONE}"
     if said.code == "unauthorized":
-        return f"it does not take this token ({status}); make one with {MAKE_ONE}"
+        return f"the token is invalid or expired ({status}); create one with {MAKE_ONE}"
     if said.code in ("forbidden", "not_found") and door.path != wire.PATH:
-        return f"no worker is taken at {door} ({status}): look at the path in --url"
-    return f"it does not take this worker ({status}): {printable(said.message)}"
+        return f"there is no node at {door} ({status}): check the path in --url"
+    return f"the node refuses this worker ({status}): {printable(said.message)}"

@@ -2,21 +2,21 @@
 
 ``run`` owns the data folder and three tasks:
 
-* The tour keeps a connection to a node, chosen at random. When the connection ends, it goes to
-  another node.
-* The follower owns the agent and brings it the newest level. The agent starts with the very first
-  Welcome. After a restart it starts at once, because the worker has kept the name of its
-  installation: so jobs are adopted while no node can be reached.
-* Discovery asks the DNS again and again.
+* The connection loop keeps the worker connected to a random node. When the connection ends, it
+  connects to another node.
+* The follower owns the agent and passes the newest level to it. The agent starts with the first
+  Welcome. After a restart it starts at once, because the worker has stored the name of its
+  installation. So it adopts jobs even if no node can be reached.
+* Discovery queries the DNS repeatedly.
 
 Reports and output wait for a connection and for the node's Ack. If the connection ends before the
 Ack, they are sent again on the next connection; lease tokens and offsets make that harmless. Nodes
-send levels. A level that the follower has not begun when its connection ends is dropped, because
-the next connection begins with a newer one.
+send levels. When a connection ends, a level that the follower has not begun is dropped, because the
+next connection begins with a newer one.
 
-A worker belongs to the installation that took it last. Another installation can take it only with
-the first connection after a start; the folders of the former one are then set aside. Later a node
-of another installation is a mistake in the list of URLs, and the worker does not use it.
+A worker belongs to the installation that accepted it last. Another installation can accept it only
+with the first connection after a start. The folders of the former installation are then set aside.
+Later, a node of another installation is a mistake in the list of URLs; the worker does not use it.
 """
 
 import asyncio
@@ -37,15 +37,15 @@ from boxsched.worker.agent.agent import Agent
 from boxsched.worker.agent.outbox import LogChunk, Report
 from boxsched.worker.agent.site import boot_id
 from boxsched.worker.remote import identity as keeping
+from boxsched.worker.remote.connecting import ConnectionLoop
 from boxsched.worker.remote.discovery import Discovery, NodeAddress
 from boxsched.worker.remote.link import Lost
-from boxsched.worker.remote.pace import Pace
-from boxsched.worker.remote.saying import (
-    chunks_in_sentences,
-    problem_in_short,
-    reports_in_sentences,
+from boxsched.worker.remote.messages import (
+    log_messages,
+    report_messages,
+    short_problem,
 )
-from boxsched.worker.remote.tour import Tour
+from boxsched.worker.remote.pace import Pace
 
 _log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ _log = logging.getLogger(__name__)
 class WorkerOptions:
     """The options of ``boxsched worker``; see its ``--help``."""
 
-    token: Callable[[], str] = attrs.field(repr=False)  # at each connect; raises NotTaken
+    token: Callable[[], str] = attrs.field(repr=False)  # called for each connection; RefusedByNode
     data: Path
     name: str
     boxes: int
@@ -79,18 +79,18 @@ class RemoteWorker:
         self._options = options
         self._discovery = discovery
         self._connected = connected
-        self._tour = Tour(self, discovery, chance=chance, pace=pace)
+        self._connection = ConnectionLoop(self, discovery, chance=chance, pace=pace)
         self._identity = ""
         self._cluster: str | None = None  # the installation that it belongs to
         self._agent: Agent | None = None
-        self._heard_at: float | None = None  # None: not in this life
+        self._answered_at: float | None = None  # None: not since the start
         self._lost_after = LOST_AFTER_SECONDS
-        self._level: wire.Level | None = None  # the newest, if it was not begun yet
+        self._level: wire.Level | None = None  # the newest, unless the agent has it already
         self._news = asyncio.Event()
         self._stopping = asyncio.Event()
 
     def stop(self) -> None:
-        """Make ``run`` return soon. Jobs go on under their supervisors."""
+        """Make ``run`` return soon. Jobs continue under their supervisors."""
         self._stopping.set()
 
     @property
@@ -99,21 +99,24 @@ class RemoteWorker:
         return 0 if self._agent is None else len(self._agent.holds)
 
     async def run(self) -> None:
-        """Run until ``stop``. Raises NotTaken, FolderInUse, JobsLeftBehind, Unusable, OSError."""
+        """Run until ``stop``.
+
+        Raises RefusedByNode, FolderInUse, JobsLeftBehind, Unusable, OSError.
+        """
         data = self._options.data
         with keeping.owned(data):
             self._identity, self._cluster = keeping.identity(data), keeping.cluster(data)
             try:
                 if self._cluster is not None:
-                    await self._awake()
+                    await self._started_agent()
                 await self._work()
             finally:
-                await self._sleep()
+                await self._close_agent()
 
     async def _work(self) -> None:
         works: dict[str, Coroutine[Any, Any, object]] = {
             "stopping": self._stopping.wait(),
-            "tour": self._tour.run(),
+            "connection": self._connection.run(),
             "follower": self._follow(),
             "discovery": self._discovery.run(),
         }
@@ -121,28 +124,28 @@ class RemoteWorker:
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             if self._stopping.is_set():
-                await self._tour.flush()
+                await self._connection.flush()
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
         for task in done:
-            task.result()  # raises what ended it
+            task.result()  # raises the error that ended the task
 
     # --- The level, and the agent -----------------------------------------------------------
 
     async def _follow(self) -> None:
-        """Calls of the agent never overlap; of the levels that came meanwhile the newest counts."""
+        """Pass levels to the agent, one at a time; skip all but the newest."""
         while True:
             await self._news.wait()
             self._news.clear()
             level, self._level = self._level, None
             if level is not None:
-                agent = await self._awake()
+                agent = await self._started_agent()
                 await agent.reconcile([assignment_of(task) for task in level.tasks])
 
-    async def _awake(self) -> Agent:
-        """The agent, with the jobs of its installation adopted and those of others set aside."""
+    async def _started_agent(self) -> Agent:
+        """Return the agent; start it if necessary, which adopts the jobs in its folder."""
         if self._agent is None:
             assert self._cluster is not None
             options = self._options
@@ -151,37 +154,37 @@ class RemoteWorker:
                 driver=options.box_driver,
                 report=self._report,
                 log=self._output,
-                say_problem=self._say_problem,
-                fix=self._tour.fix,
+                report_problem=self._report_problem,
+                fix=self._connection.fix,
                 log_limit=options.log_limit,
                 stop_grace=options.stop_grace,
                 cluster=self._cluster,
                 lost_after=self._lost_after,
             )
             await agent.start()
-            if self._heard_at is not None:
-                agent.heard(self._heard_at, self._lost_after)
+            if self._answered_at is not None:
+                agent.heartbeat_answered(self._answered_at, self._lost_after)
             self._agent = agent
         return self._agent
 
-    async def _sleep(self) -> None:
+    async def _close_agent(self) -> None:
         if self._agent is not None:
             agent, self._agent = self._agent, None
             await agent.close()
 
     async def _report(self, reports: Sequence[Report]) -> None:
-        for sentence in reports_in_sentences(reports):
-            await self._tour.say(sentence)
+        for message in report_messages(reports):
+            await self._connection.send(message)
 
     async def _output(self, chunks: Sequence[LogChunk]) -> None:
-        for sentence in chunks_in_sentences(chunks):
-            await self._tour.say(sentence)
+        for message in log_messages(chunks):
+            await self._connection.send(message)
 
-    async def _say_problem(self, problem: str | None) -> None:
-        said = problem_in_short(problem)
-        await self._tour.say(lambda number: wire.Beat(number, said))
+    async def _report_problem(self, problem: str | None) -> None:
+        said = short_problem(problem)
+        await self._connection.send(lambda number: wire.Beat(number, said))
 
-    # --- A visitor of nodes (``tour.Visitor``) --------------------------------------------------
+    # --- The methods of ``connecting.ConnectedWorker`` ------------------------------------------
 
     def token(self) -> str:
         return self._options.token()
@@ -202,46 +205,46 @@ class RemoteWorker:
         )
 
     async def welcome(self, node: NodeAddress, said: wire.Welcome, sent: float) -> None:
-        first = self._heard_at is None
+        first = self._answered_at is None
         if said.cluster != self._cluster:
             if not first:
-                raise Lost("it is of another installation: see the list of URLs")
-            await self._change(node, said.cluster)
+                raise Lost("the node belongs to another installation: check the list of URLs")
+            await self._change_cluster(node, said.cluster)
         self._lost_after = said.lost_after
-        self.heard(sent)
+        self.heartbeat_answered(sent)
         _log.info("connected to %s as worker %s (%d)", node, self._options.name, said.worker)
         if first:
             self._connected(node)
 
-    async def _change(self, node: NodeAddress, cluster: str) -> None:
-        """It belongs to another installation from now, or to its first."""
+    async def _change_cluster(self, node: NodeAddress, cluster: str) -> None:
+        """Change to another installation, or to the first one."""
         if self._cluster is not None:
-            _log.warning("%s is of another installation than before: its jobs are ended", node)
-        await self._sleep()  # what it has to say is not for this node
+            _log.warning("%s belongs to another installation; the earlier jobs are ended", node)
+        await self._close_agent()  # its reports are not for this node
         keeping.keep_cluster(self._options.data, cluster)
         self._cluster = cluster
 
-    def told(self, level: wire.Level) -> None:
+    def receive_level(self, level: wire.Level) -> None:
         self._level = level
         self._news.set()
 
     @property
     def problem(self) -> str | None:
-        return None if self._agent is None else problem_in_short(self._agent.problem)
+        return None if self._agent is None else short_problem(self._agent.problem)
 
-    def heard(self, at: float) -> None:
-        self._heard_at = max(at, self._heard_at or at)
+    def heartbeat_answered(self, at: float) -> None:
+        self._answered_at = max(at, self._answered_at or at)
         if self._agent is not None:
-            self._agent.heard(at, self._lost_after)
+            self._agent.heartbeat_answered(at, self._lost_after)
 
-    def dropped(self, stale: Sequence[tuple[int, int]]) -> None:
+    def drop(self, stale: Sequence[tuple[int, int]]) -> None:
         if self._agent is not None:
             self._agent.drop([(JobId(job), token) for job, token in stale])
 
-    def parted(self) -> None:
+    def disconnected(self) -> None:
         self._level = None
 
 
 def assignment_of(task: wire.Task) -> Assignment:
-    """The assignment that a node has sent; its fields go by name, as it has more than the task."""
+    """Return the assignment that a node sent. It has all fields of the task, and more."""
     return Assignment(**msgspec.structs.asdict(task))

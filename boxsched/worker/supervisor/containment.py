@@ -1,8 +1,9 @@
-"""What holds the processes of a job together, so that all of them can be ended.
+"""Find and end all processes of a job.
 
-A cgroup (v2) where one may be made, else descent: the supervisor is child subreaper, so whatever
-detaches itself from the job becomes its child. After a supervisor's own death: the cgroup, and
-processes that carry the attempt's environment. Imported by the spawner.
+Each job has a cgroup (v2), where the worker can make one. In any case the supervisor is a child
+subreaper, so a process that detaches itself from the job becomes the supervisor's child. If the
+supervisor has died, the job's processes are found by the cgroup and by the attempt's environment.
+Imported by the spawner.
 """
 
 import contextlib
@@ -18,7 +19,7 @@ from boxsched.worker.supervisor.safe_files import NO_DESCRIPTOR
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NAME = 1, 4, 15
 _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 36, 38
 _TITLE_BYTES = 15
-_OOM_SCORE_OF_A_JOB = b"500"  # when memory ends, a job goes before the service
+_OOM_SCORE_OF_A_JOB = b"500"  # when memory runs out, jobs are killed before the service
 
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
@@ -29,30 +30,30 @@ def _prctl(option: int, value: int | bytes) -> None:
 
 
 def adopt_orphans(name: str) -> None:
-    """For the supervisor: descendants that lose their parent become its own children."""
+    """Make this process a subreaper: descendants that lose their parent become its children."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     _prctl(_PR_SET_NAME, name.encode()[:_TITLE_BYTES])
 
 
 def title(attempt: str) -> str:
-    """The name of a supervisor's process, which nobody but it can take away."""
+    """Return the name of a supervisor's process; no other process can change it."""
     return f"job {attempt}"[:_TITLE_BYTES]
 
 
 def hide_memory() -> None:
-    """No other process of this user may trace this one or read its memory; the superuser may."""
+    """Forbid other processes, except the superuser's, to trace this one or read its memory."""
     _prctl(_PR_SET_DUMPABLE, 0)
 
 
 def confine_self(cgroup: str | None) -> bool:
-    """For a child, right before it becomes the job's program; False where it is in no cgroup."""
+    """Confine a child before it becomes the job's program; return whether it is in its cgroup."""
     contained = cgroup is not None
-    _prctl(_PR_SET_DUMPABLE, 1)  # else what is in /proc of it would be the superuser's
+    _prctl(_PR_SET_DUMPABLE, 1)  # otherwise the superuser would own its files in /proc
     try:
         if cgroup is not None:
             _write(f"{cgroup}/cgroup.procs", b"0")
     except OSError:
-        contained = False  # the tree is still found by descent
+        contained = False  # its processes are still found as descendants
     with contextlib.suppress(OSError):
         _write("/proc/self/oom_score_adj", _OOM_SCORE_OF_A_JOB)
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -73,7 +74,7 @@ def _write(path: str, data: bytes) -> None:
 
 
 def cgroup_base() -> str | None:
-    """The cgroup of this process where children of it can be made and killed; else None."""
+    """Return this process's cgroup if children of it can be made and killed, otherwise None."""
     if sys.platform != "linux":
         return None
     try:
@@ -107,14 +108,14 @@ def make_cgroup(path: str) -> bool:
     try:
         os.mkdir(path)
     except FileExistsError:
-        kill_cgroup(path)  # of an attempt in a folder that was removed under a living job
+        kill_cgroup(path)  # its attempt's folder was removed while the job was running
     except OSError:
         return False
     return True
 
 
 def in_use(path: str) -> bool:
-    """True while the cgroup has processes."""
+    """Whether the cgroup has processes. Raises OSError if no descriptor is left."""
     try:
         with open(f"{path}/cgroup.events") as lines:
             return "populated 1\n" in list(lines)
@@ -130,19 +131,19 @@ def kill_cgroup(path: str) -> None:
 
 
 def remove_cgroup(path: str) -> None:
-    """With those that the job made in it. Leaves it where processes are still dying."""
+    """Remove the cgroup and all below it. It stays while it has processes that are still dying."""
     for folder, _, _ in os.walk(path, topdown=False):
         with contextlib.suppress(OSError):
             os.rmdir(folder)
 
 
-# --- Descent --------------------------------------------------------------------------------
+# --- Descendants ----------------------------------------------------------------------------
 
 
 def _stat(pid: int | str) -> list[bytes] | None:
-    """Fields of /proc/PID/stat behind the name: state, parent, ...; None if it is gone.
+    """Return the fields of /proc/PID/stat after the name: state, parent, ...; None if it is gone.
 
-    Raises OSError where no descriptor is left: that says nothing about the process.
+    Raises OSError if no descriptor is left: then nothing is known about the process.
     """
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
@@ -154,7 +155,10 @@ def _stat(pid: int | str) -> list[bytes] | None:
 
 
 def start_time(pid: int) -> int | None:
-    """Ticks since boot; with the pid it names a process for good."""
+    """Return a process's start in ticks since boot, None if it is gone.
+
+    Pid and start time together identify a process.
+    """
     fields = _stat(pid)
     return None if fields is None else int(fields[19])
 
@@ -167,7 +171,7 @@ def _pids() -> list[str]:
 
 
 def descendants(root: int) -> list[int]:
-    """Every process below ``root``. One look: what forks meanwhile is in the next one."""
+    """Return every process below ``root``. A process that forks at the same time may be missing."""
     return _below([root], _parents())[1:]
 
 
@@ -181,7 +185,7 @@ def _parents() -> dict[int, int]:
 
 
 def _below(roots: list[int], parents: dict[int, int]) -> list[int]:
-    """These, and every process below them."""
+    """Return the roots and every process below them."""
     children: dict[int, list[int]] = {}
     for pid, parent in parents.items():
         children.setdefault(parent, []).append(pid)
@@ -191,15 +195,15 @@ def _below(roots: list[int], parents: dict[int, int]) -> list[int]:
     return found
 
 
-def strangers(root: int, known: Collection[int]) -> list[int]:
-    """Children of ``root`` that are not among ``known``, with all that is below them."""
+def unknown_children(root: int, known: Collection[int]) -> list[int]:
+    """Return the children of ``root`` that are not in ``known``, and every process below them."""
     parents = _parents()
     mine = [pid for pid, parent in parents.items() if parent == root and pid not in known]
     return _below(mine, parents)
 
 
 def supervisors(attempt: str, folder: str) -> list[int]:
-    """Processes that have the name of the attempt's supervisor, for an agent of that folder."""
+    """Return the processes named as the attempt's supervisor, started by an agent of ``folder``."""
     name = f"{title(attempt)}\n".encode()
     found = []
     for pid in _pids():
@@ -219,7 +223,7 @@ def supervisors(attempt: str, folder: str) -> list[int]:
 
 
 def is_frozen(pid: int) -> bool:
-    """Whether somebody has stopped the process (SIGSTOP)."""
+    """Whether the process is stopped (SIGSTOP)."""
     fields = _stat(pid)
     return fields is not None and fields[0] == b"T"
 
@@ -235,9 +239,12 @@ def send(pids: list[int], number: int) -> None:
             os.kill(pid, number)
 
 
-def carriers(ids: dict[str, str], marks: dict[str, str], below: str) -> list[int]:
-    """What is left of a job that nobody watches: processes whose environment has all of ``ids``,
-    and that have one of ``marks`` in it or work in the folder ``below``."""
+def marked_processes(ids: dict[str, str], marks: dict[str, str], below: str) -> list[int]:
+    """Return the remaining processes of a job without a supervisor.
+
+    Their environment has all of ``ids``. It also has one of ``marks``, or they work in the folder
+    ``below``.
+    """
     needed = {f"{name}={value}".encode() for name, value in ids.items()}
     sure = {f"{name}={value}".encode() for name, value in marks.items()}
     found = []

@@ -1,6 +1,6 @@
-"""How many files may be open: many for the agent, as many as ever for its jobs.
+"""The limit of open files: raised for the agent, unchanged for its jobs.
 
-Imported by the spawner: standard library only, and little of it.
+Imported by the spawner, so it imports only small modules of the standard library.
 """
 
 import contextlib
@@ -10,7 +10,7 @@ import resource
 
 @functools.cache
 def raise_limit() -> int:
-    """To what this process is allowed at most; returns what it was, for the jobs."""
+    """Raise this process's soft limit to its hard limit. Return the former one, for the jobs."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

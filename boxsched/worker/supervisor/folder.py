@@ -1,6 +1,6 @@
-"""An attempt's folder: the files through which agent and supervisor know of each other.
+"""An attempt's folder: the files through which agent and supervisor communicate.
 
-Imported by the spawner: standard library only, and little of it.
+Imported by the spawner, so it imports only small modules of the standard library.
 """
 
 import json
@@ -18,37 +18,37 @@ from boxsched.worker.supervisor.safe_files import (
 )
 
 RECORD, SCRIPT, LOCK, LOG, STOP, SENT = "record", "script", "lock", "log", "stop", "sent"
-WHY = "why"  # the text beside ``stop``
+WHY = "why"  # the reason for ``stop``
 TICKET, STARTED, VOID = "ticket", "started", "void"
 RUNNING, RESULT = "running", "result"
-FOUND, FIXED = "found", "fixed"  # the commit: as the supervisor found it, as the store fixed it
-BOX = "box"  # all that belongs to the job itself
+FOUND, FIXED = "found", "fixed"  # the commit that the supervisor found, and that the store fixed
+BOX = "box"  # the job's own files
 WORKSPACE, HOME, TMP = (f"{BOX}/{name}" for name in ("workspace", "home", "tmp"))
 COMMIT = "commit"
 RESERVED = ".reserved"
 RESERVED_BYTES = 1_024
 
-BELL = "bell"  # beside the attempts' folders: a named pipe that wakes the agent
+BELL = "bell"  # in the agent's folder: a named pipe that wakes the agent
 
 DISK_FULL = "disk full"
 RECORD_BYTES = 64 << 20
 
 
 class Step(NamedTuple):
-    """One program of a job, in order: git first, then the script."""
+    """One program of a job. The git steps run first, then the script."""
 
-    what: str  # for a person: "git clone"
+    what: str  # its name in messages: "git clone"
     argv: list[str]
-    environment: dict[str, str]  # beside the job's own
+    environment: dict[str, str]  # in addition to the job's own
     may_fail: bool
     is_script: bool
-    says_commit: bool = False  # it prints the commit: for us, not for the log
-    takes_commit: bool = False  # its last argument is the commit, where there is one
-    refusal: str | None = None  # why the job fails where the step does
+    says_commit: bool = False  # it prints the commit, which does not go into the log
+    takes_commit: bool = False  # its last argument is the commit, if there is one
+    refusal: str | None = None  # why the job fails if the step fails
 
 
 class Record(NamedTuple):
-    """Everything that a supervisor needs, and an agent to recognize it again."""
+    """Everything that a supervisor needs to run an attempt, and an agent to recognize it."""
 
     cluster: str
     job: int
@@ -60,14 +60,14 @@ class Record(NamedTuple):
     cgroup: str | None
     environment: dict[str, str]
     steps: list[Step]
-    lost_after: float | None = None  # seconds; None: it may outlive its worker's lease (see heard)
+    lost_after: float | None = None  # seconds; None: it continues without its worker's lease
     stop_grace: float = 10.0  # seconds between SIGTERM and SIGKILL at the time limit
-    has_given: bool = False  # there is a file with what it is given in secret (see given)
+    has_secrets: bool = False  # there is a file with its secrets (see job_secrets)
 
 
 class Started(NamedTuple):
     pid: int
-    start_time: int | None  # tells the process from a later one with its pid
+    start_time: int | None  # distinguishes the process from a later one with the same pid
 
 
 class Running(NamedTuple):
@@ -85,8 +85,8 @@ class Found(NamedTuple):
 class Ended(NamedTuple):
     """How an attempt ended.
 
-    ``began_at`` and ``at`` are wall clock times, seconds since the epoch. ``seconds`` is measured
-    by a clock that nobody sets.
+    ``began_at`` and ``at`` are wall clock times, in seconds since the epoch. ``seconds`` is
+    measured by a clock that cannot be set.
     """
 
     result: Outcome
@@ -97,9 +97,9 @@ class Ended(NamedTuple):
     began_at: float | None
     at: float
     commit: str | None = None
-    lost: bool = False  # no node was heard for too long
-    seconds: float | None = None  # what the run took; None where no step began
-    not_begun: bool = False  # the commands never began, for a cause of the worker: ``reason``
+    lost: bool = False  # no node answered for too long
+    seconds: float | None = None  # the duration; None if no step began
+    not_begun: bool = False  # the commands never began because of the worker; see ``reason``
 
 
 Note = Started | Running | Found | Ended
@@ -109,7 +109,7 @@ Note = Started | Running | Found | Ended
 
 
 def write_record(at: int, record: Record) -> None:
-    """Durable when it returns, but for the entry of the folder in its parent."""
+    """Write the record durably. The folder's entry in its parent is not durable yet."""
     text = json.dumps(record).encode()
     write_file(at, f"{RECORD}.new", b"%08x %s\n" % (zlib.crc32(text), text), durable=True)
     rename(at, f"{RECORD}.new", RECORD)
@@ -117,7 +117,7 @@ def write_record(at: int, record: Record) -> None:
 
 
 def read_record(at: int) -> Record:
-    """Raises Damaged for anything that ``write_record`` did not write whole."""
+    """Return the record. Raises Damaged unless ``write_record`` has written it completely."""
     data = read_file(at, RECORD, RECORD_BYTES)
     if data is None:
         raise Damaged("the record is missing")
@@ -128,10 +128,10 @@ def read_record(at: int) -> Record:
         record = Record(*json.loads(text))
         return record._replace(steps=[Step(*step) for step in record.steps])
     except (ValueError, TypeError, RecursionError) as error:
-        raise Damaged(f"the record is of another form: {error}") from None
+        raise Damaged(f"the record has an unknown format: {error}") from None
 
 
-# --- Notes: small files whose place on the disk is reserved -----------------------------------
+# --- Notes: small files whose disk space is reserved ------------------------------------------
 
 
 def reserve(at: int, name: str) -> None:
@@ -139,7 +139,7 @@ def reserve(at: int, name: str) -> None:
 
 
 def put(at: int, reserved: str, name: str, note: Note, *, durable: bool = False) -> None:
-    """Fill the reserved file and give it its name: readers see all of it or nothing."""
+    """Fill the reserved file and rename it: readers see all of it or nothing."""
     put_text(at, reserved, name, json.dumps(note), durable=durable)
 
 
@@ -160,15 +160,15 @@ def put_text(at: int, reserved: str, name: str, text: str, *, durable: bool = Fa
 
 
 def ring(site: int) -> None:
-    """Wake the agent of that folder, if there is one: it looks at everything."""
+    """Wake the agent of that folder, if there is one; it then looks at all attempts."""
     try:
         bell = os.open(BELL, os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW, dir_fd=site)
     except OSError:
-        return  # no agent listens: the next one reads the folder
+        return  # there is no agent; the next one reads the folder
     try:
-        if stat.S_ISFIFO(os.fstat(bell).st_mode):  # never a byte into a file
+        if stat.S_ISFIFO(os.fstat(bell).st_mode):  # a job may have replaced it by a file
             os.write(bell, b"\n")
     except OSError:
-        pass  # full of unheard rings
+        pass  # the pipe is full, so the agent will wake up
     finally:
         os.close(bell)

@@ -1,6 +1,6 @@
-"""A job's log file: bytes as they come, within bounds that no job can pass.
+"""A job's log file: its output, limited in size.
 
-Imported by the spawner: standard library only, and little of it.
+Imported by the spawner, so it imports only small modules of the standard library.
 """
 
 import re
@@ -10,7 +10,7 @@ from boxsched.worker.supervisor.safe_files import write_all
 MIB = 1 << 20
 LOG_LIMIT_BYTES = 16 * MIB
 LINE_LIMIT_BYTES = MIB
-NOTE_LIMIT_BYTES = 1_024  # a log has few: the spool has room for them behind the limit
+NOTE_LIMIT_BYTES = 1_024  # a log has few notes: the spool has room for them after the limit
 READ_BYTES = 256 << 10
 
 _LINE_END = re.compile(rb"[\r\n]")
@@ -19,13 +19,13 @@ assert READ_BYTES <= LINE_LIMIT_BYTES  # so a line within one chunk is never too
 
 
 class BoundedLog:
-    """Writes what a job prints, cut by line and by size, with a mark where something is missing."""
+    """Writes a job's output, limits its lines and its size, and marks where output is missing."""
 
     def __init__(self, descriptor: int, limit: int) -> None:
         self._descriptor = descriptor
         self._limit = limit
         self._written = 0
-        self._line = 0  # bytes of the line under way, kept or not
+        self._line = 0  # bytes of the current line, including those that were cut
         self._ends_line = True
         self.cut = 0  # bytes that came after the limit
 
@@ -34,11 +34,11 @@ class BoundedLog:
         return self._written >= self._limit
 
     def take(self, chunk: bytes) -> None:
-        """Up to READ_BYTES of output. Raises OSError where the disk does not take them."""
+        """Write up to READ_BYTES of output. Raises OSError if the disk cannot store them."""
         self._write(self._cut_lines(chunk))
 
     def finish(self) -> None:
-        """The marks for what is missing. Raises OSError."""
+        """Write the marks for missing output. Raises OSError."""
         if self._line > LINE_LIMIT_BYTES:
             self._write(_line_mark(self._line) + b"\n")
         if self.cut:
@@ -46,17 +46,17 @@ class BoundedLog:
             self.note(f"the log's limit of {limit} is reached: {self.cut} bytes more were cut")
 
     def note(self, text: str) -> None:
-        """A line of ours, for a person: also where the log is full. Raises OSError."""
+        """Write a message of the worker, also after the limit. Raises OSError."""
         newline = "" if self._ends_line else "\n"
         line = f"{newline}[boxsched: {text}".encode(errors="replace")[:NOTE_LIMIT_BYTES]
         write_all(self._descriptor, line + b"]\n")
         self._ends_line = True
 
     def _cut_lines(self, chunk: bytes) -> bytes:
-        """The chunk without what is too long in a line; only its first line can be.
+        """Return the chunk without the excess of a too long line; only its first line can be one.
 
-        Every other line lies wholly in this chunk, or goes on in the next one. A carriage return
-        ends a line as a line feed does: progress bars print nothing else.
+        Every other line begins in this chunk. A carriage return ends a line as a line feed does,
+        because progress bars print only carriage returns.
         """
         found = _LINE_END.search(chunk)
         end = found.start() if found else -1

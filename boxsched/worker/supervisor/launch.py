@@ -18,10 +18,10 @@ def launch(
     errors: int,
     cgroup: str | None,
 ) -> tuple[int, bool]:
-    """The pid of the program, which has really begun, and whether it is in its cgroup.
+    """Start the program; return its pid and whether it is in its cgroup.
 
-    Raises OSError as exec would.
-    Standard input is the supervisor's own, /dev/null; ``workspace`` is a folder's descriptor.
+    Returns after exec has succeeded; raises its OSError otherwise. Standard input is the
+    supervisor's: /dev/null. ``workspace``: a folder's descriptor.
     """
     complaint, complaint_in = os.pipe()
     child = os.fork()
@@ -36,7 +36,7 @@ def launch(
             os.write(complaint_in, b"%d" % errno.EINVAL)
         finally:
             os._exit(127)
-    os.close(complaint_in)  # exec closes the child's: then the pipe ends without a word
+    os.close(complaint_in)  # exec closes the child's end: then the pipe ends without an error
     said = b""
     while part := os.read(complaint, 16):
         said += part
@@ -51,7 +51,7 @@ def launch(
 def _become(
     argv: list[str], environment: dict[str, str], workspace: int, output: int, errors: int
 ) -> None:
-    """Never returns. Every other descriptor is closed on exec."""
+    """Replace this process by the program. Exec closes every other descriptor."""
     signal.set_wakeup_fd(-1)
     for number in set(signal.Signals) - {signal.SIGKILL, signal.SIGSTOP}:
         signal.signal(number, signal.SIG_DFL)

@@ -1,14 +1,14 @@
-"""Secrets in what a job prints: found in a stream, and shown as ***.
+"""Replace secrets in a job's output by ***.
 
-Imported by the spawner: standard library only, and little of it.
+Imported by the spawner, so it imports only small modules of the standard library.
 
-A value is found as it is, line by line, in base64 (both alphabets, all three alignments), in URL
-encodings and as a JSON string. Line ends count as nothing: a value that is wrapped over lines is
-found, and each line of it shows ***.
+These forms of a value are found: unchanged, line by line, in base64 (both alphabets, all three
+alignments), in URL encodings, and as a JSON string. Line ends are ignored: a value that is wrapped
+over several lines is found, and each of its lines shows ***.
 
-All forms are cut into patterns of MIN_BYTES to BLOCK_BYTES; a longer form is covered by patterns
-that follow one another. So the time for a byte of output has a limit, whatever the values and the
-output are, and at most BLOCK_BYTES - 1 bytes of output, beside line ends, wait for what follows.
+Each form is cut into patterns of MIN_BYTES to BLOCK_BYTES; consecutive patterns cover a longer
+form. So the time for each byte of output has a limit, for all values and all output. At most
+BLOCK_BYTES - 1 bytes of output, not counting line ends, wait for more output.
 """
 
 import base64
@@ -19,15 +19,15 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 
 MASK = b"***"
-MIN_BYTES = 4  # of a pattern; a shorter value is not masked: it is in half of all words
+MIN_BYTES = 4  # of a pattern; a shorter value is not masked, because it occurs in many words
 BLOCK_BYTES = 64
-HELD_LINE_ENDS = 1_024  # a value that more line ends interrupt is not found
+HELD_LINE_ENDS = 1_024  # a value with more line ends in it is not found
 
 _LINE_ENDS = b"\r\n"
 _TEXT = re.compile(rb"[^\r\n]+")
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 _UNRESERVED = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._"
-# What different libraries leave as it is, beside letters, digits and "-._".
+# The characters that different URL encoders leave unchanged, besides letters, digits and "-._".
 _LEFT = (b"~", b"~/", b"~!'()*", b"~!'()*;/?:@&=+$,#", b"*")
 
 _Span = tuple[int, int]
@@ -50,7 +50,7 @@ class Masks:
         return bool(self._patterns)
 
     def spans(self, text: bytes) -> Iterator[_Span]:
-        """Where patterns are, in the order of their beginnings; they may overlap."""
+        """Yield where patterns are, in the order of their starts; they may overlap."""
         at = 0
         while found := self._begin.search(text, at):
             start = found.start()
@@ -62,7 +62,7 @@ class Masks:
             at = start + 1
 
     def begins(self, text: bytes) -> int:
-        """Where the longest end of the text that begins a pattern begins; its length: none does."""
+        """Return where the longest suffix starts that begins a pattern; len(text) if none does."""
         for start in range(max(0, len(text) - BLOCK_BYTES + 1), len(text)):
             end = text[start:]
             place = bisect_right(self._sorted, end)
@@ -72,16 +72,16 @@ class Masks:
 
 
 class Masker:
-    """Masks one stream. What it gives out in all is the same for every division into chunks."""
+    """Masks one stream. Its whole output does not depend on the division into chunks."""
 
     def __init__(self, masks: Masks) -> None:
         self._masks = masks
-        self._held = b""  # it may be the beginning of a value
-        self._covered = 0  # how many bytes of it, without line ends, belong to a value already
-        self._masking = False  # the last byte that was given out was of a mask
+        self._held = b""  # output that may be the beginning of a value
+        self._covered = 0  # bytes of it, without line ends, that are known to belong to a value
+        self._masking = False  # the last byte of output belonged to a mask
 
     def feed(self, chunk: bytes) -> bytes:
-        """The output so far that is certain."""
+        """Add output; return all output that is certain to be complete."""
         raw = self._held + chunk
         text = raw.translate(None, _LINE_ENDS)
         end = self._masks.begins(text)
@@ -90,14 +90,14 @@ class Masker:
         return self._give(raw, text, end)
 
     def finish(self) -> bytes:
-        """What was still held back."""
+        """Return the output that was held back."""
         raw = self._held
         text = raw.translate(None, _LINE_ENDS)
         return self._give(raw, text, len(text))
 
     @staticmethod
     def _line_ends(raw: bytes, held: int) -> int:
-        """How many line ends there are from the ``held``-th last other byte on."""
+        """Count the line ends after the start of the last ``held`` other bytes."""
         tail = raw[-(held + HELD_LINE_ENDS + 1) :]
         if len(tail.translate(None, _LINE_ENDS)) < held:
             return HELD_LINE_ENDS + 1
@@ -106,12 +106,12 @@ class Masker:
         return len(tail.lstrip(_LINE_ENDS)) - held
 
     def _give(self, raw: bytes, text: bytes, end: int) -> bytes:
-        """Give out what lies before ``end``, a place in ``text``; hold the rest of ``raw``."""
+        """Return the output before ``end``, an index into ``text``; hold the rest of ``raw``."""
         spans = _merged([(0, self._covered), *self._masks.spans(text)])
         self._covered = max((stop - end for start, stop in spans if start <= end < stop), default=0)
         ahead = deque(spans)
         given: list[bytes] = []
-        behind = place = 0  # in raw, in text
+        behind = place = 0  # indexes into raw and text
         for found in _TEXT.finditer(raw):
             self._plain(given, raw[behind : found.start()])
             behind = found.start() + min(found.end() - found.start(), end - place)
@@ -126,7 +126,7 @@ class Masker:
         return b"".join(given)
 
     def _line(self, given: list[bytes], line: bytes, place: int, ahead: deque[_Span]) -> None:
-        """A part of a line that begins at ``place``; drops the spans that end before its end."""
+        """Add a part of a line that begins at ``place``; drop the spans that end in it."""
         at = 0
         while at < len(line):
             while ahead and ahead[0][1] <= place + at:
@@ -152,7 +152,7 @@ def is_masked(value: str) -> bool:
 
 
 def _merged(spans: Iterable[_Span]) -> list[_Span]:
-    """Without overlaps, in order."""
+    """Return the spans in order, without overlaps."""
     merged: list[_Span] = []
     for start, stop in spans:
         if start >= stop:
@@ -165,7 +165,7 @@ def _merged(spans: Iterable[_Span]) -> list[_Span]:
 
 
 def _begin_of(begins: Iterable[bytes]) -> re.Pattern[bytes]:
-    """Finds quickly where a pattern may begin: by the sets of their first bytes."""
+    """Return an expression that finds quickly where a pattern may begin, by the first bytes."""
     columns = [{begin[column] for begin in begins} for column in range(MIN_BYTES)]
     sets = (b"".join(b"\\x%02x" % byte for byte in sorted(column)) for column in columns)
     return re.compile(b"".join(b"[" + one + b"]" for one in sets) if begins else rb"(?!)")
@@ -181,7 +181,7 @@ def _blocks(form: bytes) -> Iterator[bytes]:
 
 
 def _forms(value: str) -> Iterator[bytes]:
-    """The forms of a value in which it is found."""
+    """Yield the forms in which a value is found."""
     if not is_masked(value):
         return
     for text in {value, value.strip()}:
@@ -196,7 +196,10 @@ def _forms(value: str) -> Iterator[bytes]:
 
 
 def _in_base64(data: bytes) -> Iterator[bytes]:
-    """Also as a part of something longer: without the characters that neighbours have a part in."""
+    """Yield the base64 forms, also as a part of longer data.
+
+    Without the characters at both ends that also depend on neighbouring bytes.
+    """
     whole = base64.b64encode(data)
     parts = [whole, whole.rstrip(b"=")]
     for before in range(3):

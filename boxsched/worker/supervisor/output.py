@@ -1,6 +1,6 @@
-"""What a job prints: from a pipe into its log, or, where that takes no more, nowhere.
+"""Copy a job's output from a pipe into its log; discard it when the log is full.
 
-Imported by the spawner: standard library only, and little of it.
+Imported by the spawner, so it imports only small modules of the standard library.
 """
 
 import os
@@ -10,12 +10,14 @@ from boxsched.worker.supervisor import safe_files
 from boxsched.worker.supervisor.joblog import READ_BYTES, BoundedLog
 from boxsched.worker.supervisor.masking import Masker, Masks
 
-DRAIN_BYTES = 4 << 20  # more than a pipe holds
+DRAIN_BYTES = 4 << 20  # more than a pipe can hold
 
 
 class Output:
-    """``job_end`` is the job's end of the pipe. ``disk_full``: the log has a hole, so that it would
-    lie; the job is to fail, and nothing more is written."""
+    """``job_end``: the job's end of the pipe.
+
+    ``disk_full``: output is missing in the log, so the job must fail; nothing more is written.
+    """
 
     def __init__(self, at: int, log_limit: int, masks: Masks) -> None:
         self._file = safe_files.open_regular(at, files.LOG, os.O_WRONLY | os.O_APPEND)
@@ -24,16 +26,16 @@ class Output:
         self.pipe, self.job_end = os.pipe()
         os.set_blocking(self.pipe, False)
         self.disk_full = False
-        self.tail: bytes | None = None  # what was printed last, while someone wants it
+        self.tail: bytes | None = None  # the last output, if ``keep_tail`` asked for it
         self._tail_bytes = 0
         self._masker = Masker(masks) if masks else None
 
     def keep_tail(self, size: int) -> None:
-        """Keep so many bytes of what is printed last; 0: none any more."""
+        """Keep the last ``size`` bytes of output in ``tail``; 0: keep nothing."""
         self.tail, self._tail_bytes = (b"" if size else None), size
 
     def read(self) -> int:
-        """Take some of what was printed. Returns its size."""
+        """Read some output; return its size in bytes."""
         try:
             if self._log.full and hasattr(os, "splice"):
                 size = os.splice(self.pipe, self._sink, READ_BYTES)
@@ -46,7 +48,7 @@ class Output:
         return len(chunk)
 
     def _take(self, text: bytes) -> None:
-        """Output in which nothing secret is left."""
+        """Write masked output."""
         if self.tail is not None:
             self.tail = (self.tail + text)[-self._tail_bytes :]
         if self.disk_full:
@@ -58,21 +60,24 @@ class Output:
             self._failed(error)
 
     def drain(self) -> None:
-        """What is still in the pipe. Not until its end: a stranger may hold that open."""
+        """Read what is in the pipe, but not until its end: another process may keep it open."""
         left = DRAIN_BYTES
         while left > 0 and (size := self.read()) > 0:
             left -= size
 
     def note(self, text: str) -> None:
-        """A line of ours, for a person. It may come before up to 63 bytes of output that are held
-        back, since they may be the beginning of a secret."""
+        """Write a message of the worker.
+
+        Up to 63 bytes of earlier output may follow it: they may be the beginning of a secret, so
+        they are held back.
+        """
         try:
             self._log.note(text)
         except OSError as error:
             self._failed(error)
 
     def finish(self) -> None:
-        """What was held back, and the marks for what is missing; then all of it is durable."""
+        """Write held output and the marks for missing output, and make the log durable."""
         if self._masker is not None:
             self._take(self._masker.finish())
         try:

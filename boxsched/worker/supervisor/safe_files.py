@@ -1,10 +1,10 @@
 """File operations in folders that a job can change.
 
-A job runs as the same user as its supervisor, so it may put links and other things in the place of
-any file and folder. Folders are therefore opened once and named by their descriptor (``at``), and
-no function here follows a link.
+A job runs as the same user as its supervisor, so it can replace any file and folder by a link or
+something else. Folders are therefore opened once and named by their descriptor (``at``), and no
+function here follows a link.
 
-Imported by the spawner: standard library only, and little of it.
+Imported by the spawner, so it imports only small modules of the standard library.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ import fcntl
 import os
 import stat
 
-_PATH = getattr(os, "O_PATH", os.O_RDONLY)  # to name it, also where it cannot be read
+_PATH = getattr(os, "O_PATH", os.O_RDONLY)  # opens a folder even without the right to read it
 
 FULL_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT})
 NO_DESCRIPTOR = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
@@ -24,16 +24,16 @@ NOTE_BYTES = 64 << 10
 
 
 class Damaged(Exception):
-    """A file says nothing that we wrote: set its folder aside."""
+    """A file has a content that we did not write: set its folder aside."""
 
 
 def open_folder(path: str, at: int | None = None) -> int:
-    """Raises OSError; NotADirectoryError where it is a link or anything else."""
+    """Return a descriptor of the folder. Raises OSError: NotADirectoryError for a link or file."""
     return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=at)
 
 
 def open_or_make(name: str, at: int) -> int:
-    """The folder of that name; what stands in its place and is none goes. Raises OSError."""
+    """Open the folder; make it if it is missing, in place of anything else. Raises OSError."""
     try:
         os.mkdir(name, 0o700, dir_fd=at)
     except FileExistsError:
@@ -53,7 +53,7 @@ def write_all(descriptor: int, data: bytes) -> None:
 
 
 def create(at: int, name: str) -> int:
-    """A new file, for writing, in the place of whatever stands there. Raises OSError."""
+    """Create a file for writing; it replaces anything of that name. Raises OSError."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
     try:
         return os.open(name, flags, 0o600, dir_fd=at)
@@ -73,21 +73,21 @@ def write_file(at: int, name: str, data: bytes, *, durable: bool = False) -> Non
 
 
 def open_regular(at: int, name: str, flags: int) -> int:
-    """Never waits and follows no link: a job may have put anything there. Raises Damaged."""
+    """Open a regular file without blocking and without following a link. Raises Damaged."""
     try:
         descriptor = os.open(name, flags | os.O_NONBLOCK | os.O_NOFOLLOW, 0o600, dir_fd=at)
     except OSError as error:
         if error.errno in _NO_FILE_OF_OURS:
-            raise Damaged(f"{name} is no file of ours") from None
+            raise Damaged(f"{name} is not a file of this worker") from None
         raise
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise Damaged(f"{name} is no file of ours")
+        raise Damaged(f"{name} is not a file of this worker")
     return descriptor
 
 
 def read_file(at: int, name: str, limit: int = NOTE_BYTES) -> bytes | None:
-    """None where there is no such file. Raises Damaged, also for one of more than ``limit``."""
+    """Return a file's content, None if it is missing. Raises Damaged if it exceeds ``limit``."""
     try:
         descriptor = open_regular(at, name, os.O_RDONLY)
     except FileNotFoundError:
@@ -117,7 +117,7 @@ def rename(at: int, name: str, new: str) -> None:
 
 
 def try_lock(at: int, name: str) -> int | None:
-    """The locked descriptor, or None while another process holds the lock. Raises Damaged."""
+    """Return the locked descriptor, None if another process holds the lock. Raises Damaged."""
     descriptor = open_regular(at, name, os.O_RDWR | os.O_CREAT)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -133,9 +133,10 @@ def try_lock(at: int, name: str) -> int | None:
 
 
 def remove_tree(at: int, name: str) -> None:
-    """Remove a tree, however deep, read-only, or full of links; missing is well.
+    """Remove a tree, even if it is very deep, read-only or full of links, or missing.
 
-    Folders are moved up beside it as they are met: no path grows, nothing is recursive.
+    Its subfolders are moved up to the level of the tree itself. So no path becomes too long, and
+    there is no recursion.
     """
     waiting, moved = [name], 0
     while waiting:
@@ -152,7 +153,7 @@ def remove_tree(at: int, name: str) -> None:
                     if _move_up(folder, entry, at, f"{name}.{moved}"):
                         waiting.append(f"{name}.{moved}")
                 except FileNotFoundError:
-                    continue  # someone else removes it too
+                    continue  # another process has removed it
         finally:
             os.close(folder)
         with contextlib.suppress(FileNotFoundError):
@@ -160,7 +161,7 @@ def remove_tree(at: int, name: str) -> None:
 
 
 def _open_to_empty(at: int, name: str) -> int | None:
-    """The folder, which may be changed from now on; None where it was none, and is gone."""
+    """Open a folder and make it writable; return None if it was not a folder: it is removed."""
     try:
         os.unlink(name, dir_fd=at)
     except FileNotFoundError:
@@ -169,7 +170,7 @@ def _open_to_empty(at: int, name: str) -> int | None:
         pass
     else:
         return None
-    # By its path alone it can be told to be readable; by the descriptor, that no link was followed.
+    # O_PATH opens a folder that is not readable; the descriptor proves that no link was followed.
     place = os.open(name, _PATH | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=at)
     try:
         os.chmod(f"/proc/self/fd/{place}", stat.S_IRWXU)
@@ -179,7 +180,10 @@ def _open_to_empty(at: int, name: str) -> int | None:
 
 
 def _move_up(folder: int, entry: str, at: int, name: str) -> bool:
-    """To be renamed, a folder has to be writable: its own ``..`` changes. False where it went."""
+    """Move a subfolder up; make it writable first, because its ``..`` changes.
+
+    Return False if it is gone.
+    """
     try:
         place = os.open(entry, _PATH | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
     except FileNotFoundError:

@@ -1,12 +1,12 @@
-"""The warm process that forks supervisors: small, single-threaded, without any descriptor of ours.
+"""The spawner: a small, single-threaded process that forks supervisors. It inherits no descriptor.
 
-Reads the names of attempts, one a line, from standard input; ends when that is closed. Says on
-standard output how each supervisor ended, ``NAME STATUS``: status 0 where it ended its job itself,
-NOT_ITS_TURN where another has the attempt. Run as ``python -I -S -X utf8 -c BOOT ROOT FOLDER
-DESCRIPTORS``: no site-packages, nothing of the environment.
+It reads the names of attempts from standard input, one a line, and ends when that is closed. It
+writes to standard output how each supervisor ended, ``NAME STATUS``: status 0 if it ended its job
+itself, NOT_ITS_TURN if another supervisor has the attempt. It is run as ``python -I -S -X utf8 -c
+BOOT ROOT FOLDER DESCRIPTORS``: without site-packages, without the environment.
 
-It is subreaper: what a job leaves behind that has killed its supervisor comes here, whatever it did
-to its environment, session and cgroup, and is killed before that end is said.
+It is a subreaper. When a job has killed its supervisor, the job's processes become children of the
+spawner, even with another environment, session or cgroup. It kills them before it reports the end.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ BOOT = (
     "from boxsched.worker.supervisor.spawner import main; main(sys.argv[2], int(sys.argv[3]))"
 )
 NOT_ITS_TURN = 3
-KILL_SECONDS = 5.0  # for what even SIGKILL does not end
+KILL_SECONDS = 5.0  # how long to wait for processes that SIGKILL does not end
 KILLED_LOOK_SECONDS = 0.02
 NAMES_BYTES = 65_536
 
@@ -35,21 +35,21 @@ def main(folder: str, descriptors: int) -> None:
     restore_limit(descriptors)
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # it ends with its agent, not with the terminal
-    signal.signal(signal.SIGUSR1, _look)  # a supervisor's "look for a stop" must never kill it
+    signal.signal(signal.SIGUSR1, _look)  # a signal for a supervisor must not kill the spawner
     containment.adopt_orphans("spawner")
     containment.hide_memory()
     gc.disable()
     gc.freeze()
-    with contextlib.suppress(BrokenPipeError):  # the agent has died: supervisors go on
+    with contextlib.suppress(BrokenPipeError):  # the agent has died; supervisors continue
         Spawning(folder).run()
 
 
 def _look(number: int, frame: object) -> None:
-    """The supervisor's wake-up pipe has said it already."""
+    """Do nothing: the wake-up pipe reports the signal."""
 
 
 class Spawning:
-    """The supervisors that live, by pid."""
+    """Forks supervisors and collects them. ``supervisors``: the living ones by pid."""
 
     def __init__(self, folder: str) -> None:
         self.folder = folder
@@ -66,7 +66,7 @@ class Spawning:
         self.poll.register(self.alarm, select.POLLIN)
 
     def run(self) -> None:
-        """Until standard input is closed."""
+        """Run until standard input is closed."""
         while True:
             ready = {descriptor for descriptor, _ in self.poll.poll()}
             if self.alarm in ready:
@@ -83,23 +83,23 @@ class Spawning:
         *whole, self.rest = (self.rest + names).split(b"\n")
         for name in map(os.fsdecode, whole):
             if name in self.supervisors.values():
-                continue  # asked for again
+                continue  # a repeated request
             pid = os.fork()
             if pid == 0:
                 _become_supervisor(self, name)
             self.supervisors[pid] = name
 
     def report_ends(self) -> None:
-        """Say who has ended; first kill what those left behind that did not end their jobs."""
+        """Report ended supervisors; first kill the remaining processes of those that failed."""
         ended = self.reap()
         if any(status not in (0, NOT_ITS_TURN) for _, status in ended):
-            ended += self.kill_strangers()
+            ended += self.kill_orphans()
         words = "".join(f"{name} {status}\n" for name, status in ended).encode()
         while words:
             words = words[os.write(1, words) :]
 
     def reap(self) -> list[tuple[str, int]]:
-        """Supervisors that have ended, with their statuses; negative: a signal."""
+        """Return the ended supervisors with their statuses; negative: a signal."""
         ended = []
         with contextlib.suppress(ChildProcessError):
             while True:
@@ -111,13 +111,16 @@ class Spawning:
                     ended.append((name, os.waitstatus_to_exitcode(status)))
         return ended
 
-    def kill_strangers(self) -> list[tuple[str, int]]:
-        """Children that are no supervisors came here from dead ones. One that only removes the
-        files of a job that ended well may be among them: then its agent does that."""
+    def kill_orphans(self) -> list[tuple[str, int]]:
+        """Kill the children that are not supervisors: dead supervisors left them.
+
+        A process that only removes the files of an ended job may be among them; then the agent
+        removes these files. Return the supervisors that ended at the same time.
+        """
         ended: list[tuple[str, int]] = []
         give_up = time.monotonic() + KILL_SECONDS
-        while strangers := containment.strangers(os.getpid(), self.supervisors):
-            containment.send(strangers, signal.SIGKILL)
+        while orphans := containment.unknown_children(os.getpid(), self.supervisors):
+            containment.send(orphans, signal.SIGKILL)
             if time.monotonic() > give_up:
                 break
             time.sleep(KILLED_LOOK_SECONDS)
@@ -126,12 +129,12 @@ class Spawning:
 
 
 def _become_supervisor(spawning: Spawning, name: str) -> None:
-    """Never returns; a mistake of ours unwinds to the interpreter, which writes it to our log."""
+    """Supervise the attempt and exit. The interpreter logs an unexpected exception."""
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.setsid()
     nothing = os.open(os.devnull, os.O_RDWR)
-    os.dup2(nothing, 0)  # else the agent's pipes would have another end than the spawner's
+    os.dup2(nothing, 0)  # only the spawner may hold the agent's pipes open
     os.dup2(nothing, 1)
     for descriptor in (nothing, spawning.alarm, spawning.alarm_in):
         os.close(descriptor)
@@ -139,5 +142,5 @@ def _become_supervisor(spawning: Spawning, name: str) -> None:
     try:
         mine = supervise(spawning.site, spawning.folder, name)
     except FileNotFoundError:
-        mine = False  # its folder has gone
+        mine = False  # its folder is gone
     os._exit(0 if mine else NOT_ITS_TURN)

@@ -1,6 +1,6 @@
-"""One job's life under its supervisor: its steps, a stop, the time limit, the lease, its end.
+"""Supervise one job: run its steps; end it at a stop, at the time limit or when its lease ends.
 
-The spawner imports it: standard library only, and little of it.
+Imported by the spawner, so it imports only small modules of the standard library.
 """
 
 import contextlib
@@ -9,50 +9,50 @@ import select
 import signal
 import time
 
-from boxsched.worker.supervisor import containment, given, safe_files, trouble, verdict
+from boxsched.worker.supervisor import containment, job_secrets, safe_files, trouble, verdict
 from boxsched.worker.supervisor import folder as files
 from boxsched.worker.supervisor.folder import Ended, Found, Record, Running, Step
-from boxsched.worker.supervisor.given import Given
-from boxsched.worker.supervisor.heard import Deadline
-from boxsched.worker.supervisor.heard import boottime as _clock
+from boxsched.worker.supervisor.job_secrets import JobSecrets
+from boxsched.worker.supervisor.last_heartbeat import Deadline
+from boxsched.worker.supervisor.last_heartbeat import boottime as _clock
 from boxsched.worker.supervisor.launch import launch
 from boxsched.worker.supervisor.output import Output
 from boxsched.worker.supervisor.verdict import DISK_FULL, LOST, STOPPED, TIMED_OUT, Verdict
 
-STOP_LOOK_SECONDS = 1.0  # how often a stop, or silence of the nodes, is looked for
-LOOK_FOR_COMMIT_SECONDS = 0.05  # it is ready, and waits for the answer alone
+STOP_LOOK_SECONDS = 1.0  # between two looks for a stop and for the end of the lease
+LOOK_FOR_COMMIT_SECONDS = 0.05  # between two looks for the commit: the job waits only for that
 KILL_AGAIN_SECONDS = 0.2
-GIVE_UP_SECONDS = 10.0  # for processes that even SIGKILL does not end
+GIVE_UP_SECONDS = 10.0  # how long to wait for processes that SIGKILL does not end
 
 
 class Supervision:
     """Runs one job; ``run`` lists what happens in order."""
 
     def __init__(
-        self, site: int, at: int, folder: str, record: Record, secret: Given | None
+        self, site: int, at: int, folder: str, record: Record, secret: JobSecrets | None
     ) -> None:
         self.site = site
         self.at = at
         self.folder = folder
         self.workspace = self.box = -1
         self.record = record
-        self.given = secret  # None: it is gone
+        self.secrets = secret  # None: the file is gone
         self.cgroup = record.cgroup
         self.deadline = Deadline(site, record)
         self.end_by = _clock() + record.timeout_seconds
         self.kill_by = self.look_by = float("inf")
         self.cause: str | None = None
         self.began_at: float | None = None
-        self.began = 0.0  # the same moment, by a clock that nobody sets
+        self.began = 0.0  # the same moment, by a clock that cannot be set
         self.commit: str | None = None
         self.child = 0
-        self.status: int | None = None  # of the step under way; negative: the signal
+        self.status: int | None = None  # of the current step, once it has ended; negative: a signal
         self.childless = True
         self.killed = False
         self.script_began = False
 
-        self.output = Output(at, record.log_limit, (secret or given.NOTHING).masks)
-        self.output.keep_tail(trouble.TAIL_BYTES)  # what git says when it fails
+        self.output = Output(at, record.log_limit, (secret or job_secrets.NO_SECRETS).masks)
+        self.output.keep_tail(trouble.TAIL_BYTES)  # git's messages when it fails
         self.alarm, alarm_in = os.pipe()
         for descriptor in (self.alarm, alarm_in):
             os.set_blocking(descriptor, False)
@@ -69,8 +69,8 @@ class Supervision:
         ended = self._run_steps()
         self._end_tree()
         if self.box >= 0:
-            with contextlib.suppress(OSError):  # the whole box is removed after that
-                safe_files.remove_tree(self.box, given.FOLDER)
+            with contextlib.suppress(OSError):  # the whole box is removed later
+                safe_files.remove_tree(self.box, job_secrets.FILES_FOLDER)
         self.output.drain()
         self.output.finish()
         if self.cgroup is not None:
@@ -82,9 +82,9 @@ class Supervision:
     # --- Steps ------------------------------------------------------------------------------
 
     def _run_steps(self) -> Ended:
-        """Run the steps in order; the first that fails, or that is ended from here, decides."""
-        if self.given is None:
-            return self._not_begun(given.GONE)
+        """Run the steps in order. The first one that fails or is ended decides the result."""
+        if self.secrets is None:
+            return self._not_begun(job_secrets.GONE)
         try:
             self._make_box()
         except OSError as error:
@@ -121,7 +121,7 @@ class Supervision:
         return self._not_begun(trouble.missing(step.argv[0]) or why)
 
     def _git_failed(self, step: Step, status: int) -> Ended:
-        """The end after a failed git step: the build's failure, unless the worker is the cause."""
+        """Return how the job ended after a failed git step; the worker may be the cause."""
         self.output.drain()
         problem = trouble.of_git(step.what, status, self.output.tail or b"")
         if problem is not None:
@@ -130,7 +130,7 @@ class Supervision:
         return self._failed(step.refusal or failed)
 
     def _find_commit(self, step: Step) -> int:
-        """Run the step with its output into a file. No command of the job has run by then."""
+        """Run the step with its output in a file. No command of the job has run before."""
         output = safe_files.create(self.at, files.COMMIT)
         try:
             status = self._run_step(step, output)
@@ -141,12 +141,14 @@ class Supervision:
         return status
 
     def _agreed(self, found: str) -> str | None:
-        """Return the commit that all jobs of the workload run: the first that was found. The agent
-        asks the store for it. None if the job is ended before the answer comes."""
+        """Return the commit that all jobs of the workload run: the first that was found.
+
+        The agent asks the store for it. None if the job is ended before the answer arrives.
+        """
         if found == self.record.environment.get("BOXSCHED_COMMIT"):
             return found
         reserved = files.FOUND + files.RESERVED
-        if not safe_files.exists(self.at, reserved):  # prepared by an agent of an earlier version
+        if not safe_files.exists(self.at, reserved):  # an earlier version prepared the attempt
             return found
         files.put(self.at, reserved, files.FOUND, Found(found))
         files.ring(self.site)
@@ -166,9 +168,11 @@ class Supervision:
         if self.commit is not None:
             environment["BOXSCHED_COMMIT"] = self.commit
             argv = [*argv, self.commit] if step.takes_commit else argv
-        if step.is_script and self.given is not None:
-            environment |= self.given.variables
-            environment |= given.lay_out(self.box, f"{self.folder}/{files.BOX}", self.given)
+        if step.is_script and self.secrets is not None:
+            environment |= self.secrets.variables
+            environment |= job_secrets.write_files(
+                self.box, f"{self.folder}/{files.BOX}", self.secrets
+            )
         self.child, contained = launch(
             argv,
             environment,
@@ -191,7 +195,7 @@ class Supervision:
         return self.status
 
     def _in_grace(self) -> bool:
-        """Whether the job's tree may still use its grace, also after its first process ended."""
+        """Whether the job's processes may still use their grace, even if the first one ended."""
         return self.cause in (STOPPED, TIMED_OUT) and not self.childless and not self.killed
 
     # --- One turn of waiting ----------------------------------------------------------------
@@ -208,7 +212,7 @@ class Supervision:
         if self.alarm in ready or now >= self.look_by:
             self.look_by = now + STOP_LOOK_SECONDS
             self._reap()
-            # What has ended by itself keeps its own result.
+            # A step that has ended by itself keeps its result.
             if self.status is None or self._in_grace():
                 self._look()
         if now >= self.end_by:
@@ -249,7 +253,7 @@ class Supervision:
     # --- The end ----------------------------------------------------------------------------
 
     def _end(self, cause: str, grace: float) -> None:
-        """SIGTERM now, SIGKILL after the grace; the log says why."""
+        """Send SIGTERM now and SIGKILL after the grace; write the reason into the log."""
         self.cause, self.kill_by = cause, _clock() + grace
         limit, lost_after = self.record.timeout_seconds, self.deadline.lost_after
         stopped = verdict.why_stopped(self.at) if cause == STOPPED else None
@@ -264,11 +268,11 @@ class Supervision:
         self._signal(signal.SIGKILL)
 
     def _signal(self, number: int) -> None:
-        with contextlib.suppress(OSError):  # no descriptor is left in the machine: killed again
+        with contextlib.suppress(OSError):  # no descriptor is left; ``_kill`` is called again
             containment.send(containment.descendants(os.getpid()), number)
 
     def _end_tree(self) -> None:
-        """Kill what the job left behind, and wait until it is gone."""
+        """Kill the remaining processes of the job and wait until they are gone."""
         give_up = _clock() + GIVE_UP_SECONDS
         self._reap()
         while not self.childless and _clock() < give_up:
@@ -290,7 +294,7 @@ class Supervision:
         return self._ended(Verdict("failed", problem, not_begun=True))
 
     def _ended(self, said: Verdict) -> Ended:
-        """Its duration counts the machine's sleep, as the time limit does: the Box was taken."""
+        """Return the end. Like the time limit, the duration includes sleep of the machine."""
         began_at = self.began_at
         seconds = None if began_at is None else _clock() - self.began
         at = time.time() if began_at is None or seconds is None else began_at + seconds

@@ -1,6 +1,6 @@
-"""What keeps a worker from beginning a job, told from what is wrong with the job itself.
+"""Distinguish problems of the worker, which prevent jobs from beginning, from failures of a job.
 
-Imported by the spawner: standard library only, and little of it.
+Imported by the spawner, so it imports only small modules of the standard library.
 """
 
 import errno
@@ -10,11 +10,11 @@ import signal
 from boxsched.worker.supervisor.folder import DISK_FULL
 from boxsched.worker.supervisor.safe_files import FULL_ERRORS
 
-TAIL_BYTES = 4_096  # of what git said last
+TAIL_BYTES = 4_096  # of git's last messages
 
-# A program that is given too much, or what no program can be given: so it would be on any machine.
+# Arguments that are too long or invalid: the program could not start on any machine.
 _OF_THE_JOB = frozenset({errno.E2BIG, errno.EINVAL, errno.ENAMETOOLONG})
-# Git ends with status 128 whatever went wrong; what the system told it stands in its last words.
+# Git ends with status 128 for most errors; its last messages contain the system's error.
 _SAID_BY_GIT = (
     (os.strerror(errno.ENOSPC).encode(), DISK_FULL),
     (os.strerror(errno.EDQUOT).encode(), DISK_FULL),
@@ -25,27 +25,30 @@ _SAID_BY_GIT = (
 
 
 def lies_with_worker(error: OSError) -> bool:
-    """Whether another worker may do better with the same job."""
+    """Whether the worker is the cause, so that the job may succeed on another worker."""
     return error.errno not in _OF_THE_JOB
 
 
 def described(error: OSError, doing: str) -> str:
-    """What is wrong, in the same words each time."""
+    """Return a message for the error. The same problem always has the same message."""
     return DISK_FULL if error.errno in FULL_ERRORS else f"{doing}: {error.strerror}"
 
 
 def missing(program: str) -> str | None:
-    """That a program is not there, or cannot be run; None where it can."""
+    """Return a message if the program is missing or not executable, otherwise None."""
     if os.access(program, os.X_OK):
         return None
     return f"{os.path.basename(program)} is not installed"
 
 
 def of_git(what: str, status: int, said: bytes) -> str | None:
-    """Why a git step failed, where that lies with the worker. ``status``: negative, the signal."""
+    """Return why a git step failed if the worker is the cause, otherwise None.
+
+    ``status``: the exit status; negative: the signal. ``said``: git's last messages.
+    """
     for words, problem in _SAID_BY_GIT:
         if words in said:
             return problem
-    if status == -signal.SIGKILL:  # not by us: that has a cause of its own
-        return f"{what} was killed, as when memory runs out"
+    if status == -signal.SIGKILL:  # not by its supervisor: then this function is not called
+        return f"{what} was killed, perhaps because memory ran out"
     return None

@@ -1,6 +1,6 @@
-"""What decides a job's end, and what that is called.
+"""Decide a job's result and its reason.
 
-Imported by the spawner: standard library only, and little of it.
+Imported by the spawner, so it imports only small modules of the standard library.
 """
 
 import signal
@@ -11,13 +11,16 @@ from boxsched.worker.supervisor import folder as files
 from boxsched.worker.supervisor import safe_files
 from boxsched.worker.supervisor.folder import Outcome
 
-# Why a job is ended by its supervisor, where it does not end by itself.
+# Why a supervisor ends a job.
 STOPPED, TIMED_OUT, LOST, DISK_FULL = "stopped", "timed out", "lost", files.DISK_FULL
 
 
 class Verdict(NamedTuple):
-    """What an attempt comes to; a name and two numbers for people. ``lost``: not by its own doing,
-    so that a build may have another."""
+    """The result of an attempt.
+
+    ``reason``, ``exit_status`` and ``signal`` are for users. ``lost``: the job is not the cause,
+    so a build may run again.
+    """
 
     result: Outcome
     reason: str | None
@@ -25,17 +28,20 @@ class Verdict(NamedTuple):
     signal: int | None = None
     timed_out: bool = False
     lost: bool = False
-    not_begun: bool = False  # the commands never began, for a cause of the worker
+    not_begun: bool = False  # the commands never began because of the worker
 
 
 def judge(cause: str | None, status: int | None, limit: float, lost_after: float | None) -> Verdict:
-    """The script's result, or of what was ended for ``cause``. ``status`` None: no script ran."""
+    """Return the result of a job with this exit status that was ended for ``cause``, if any.
+
+    ``status`` None: no script ran; negative: a signal. ``limit`` and ``lost_after``: seconds.
+    """
     exit_status = status if status is not None and status >= 0 else None
     killed_by = -status if status is not None and status < 0 else None
     if cause == TIMED_OUT:
         return Verdict("failed", f"time limit of {limit:g} s", None, killed_by, True)
     if cause == LOST:
-        reason = f"lost: no node was heard for {lost_after:g} s"
+        reason = f"lost: no node answered for {lost_after:g} s"
         return Verdict("failed", reason, None, killed_by, lost=True)
     if cause == STOPPED:
         return Verdict("stopped", "stopped", exit_status, killed_by)
@@ -54,7 +60,7 @@ def ending(status: int) -> str:
 
 
 def commit(at: int, name: str) -> str | None:
-    """The whole hash that begins the file's last line; None where there is none."""
+    """Return the whole hash at the start of the file's last line, None if there is none."""
     try:
         lines = (safe_files.read_file(at, name) or b"").split(b"\n")
     except safe_files.Damaged:
@@ -64,17 +70,17 @@ def commit(at: int, name: str) -> str | None:
 
 
 def ended_by(cause: str, limit: float, lost_after: float | None, why_stopped: str | None) -> str:
-    """What a job's log says when its supervisor ends it."""
+    """Return the message for a job's log when its supervisor ends it."""
     if cause == TIMED_OUT:
         return f"time limit of {limit:g} s reached, so the job is ended"
     if cause == LOST:
-        return f"no node was heard for {lost_after:g} s, so the job is ended: it may run elsewhere"
+        return f"no node answered for {lost_after:g} s, so the job is ended: it may run elsewhere"
     why = why_stopped or STOPPED
     return why if why.startswith((STOPPED, "ended")) else f"{STOPPED}: {why}"
 
 
 def why_stopped(at: int) -> str | None:
-    """Who asked for the stop and why, as one line; None where the agent did not say."""
+    """Return who asked for the stop and why, as one line; None if the agent did not write it."""
     try:
         text = (safe_files.read_file(at, files.WHY) or b"").decode(errors="replace").strip()
     except (safe_files.Damaged, OSError):
@@ -83,11 +89,11 @@ def why_stopped(at: int) -> str | None:
 
 
 def grace(at: int) -> float | None:
-    """How many seconds a stop leaves to the job; None while nobody asks for one."""
+    """Return the seconds between SIGTERM and SIGKILL of a stop; None if there is no stop."""
     try:
         text = safe_files.read_file(at, files.STOP)
         return None if text is None else float(text)
     except (safe_files.Damaged, ValueError):
-        return 0.0  # the job's own doing
+        return 0.0  # the job has damaged the file
     except OSError:
-        return None  # no descriptor is left in the machine: at the next look
+        return None  # no descriptor is left; the next look tries again

@@ -1,4 +1,4 @@
-"""What an agent reports, cut into messages that a node accepts."""
+"""Divide an agent's reports into messages that a node accepts."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
@@ -15,33 +15,34 @@ _BUDGET = MAX_SAID_BYTES - 1_024
 _MAX_CHUNKS = 64  # as in wire.Logged
 _MAX_REPORTS = 20_000  # as in wire.Said
 
-Sentence = Callable[[int], Said | Logged | Beat | Found]  # what is sent, once it has its number
+# Makes the message with its number, which is known only when it is sent.
+NumberedMessage = Callable[[int], Said | Logged | Beat | Found]
 _Part = TypeVar("_Part")
 
 
-def reports_in_sentences(reports: Sequence[Report]) -> Iterator[Sentence]:
+def report_messages(reports: Sequence[Report]) -> Iterator[NumberedMessage]:
     clean = [_clean(report) for report in reports]
     for part in _portions(clean, _report_bytes, _MAX_REPORTS):
         yield lambda number, part=part: Said(number, part)  # type: ignore[misc]
 
 
-def chunks_in_sentences(chunks: Sequence[LogChunk]) -> Iterator[Sentence]:
+def log_messages(chunks: Sequence[LogChunk]) -> Iterator[NumberedMessage]:
     pieces = [Chunk(*chunk) for chunk in chunks]
     for part in _portions(pieces, _chunk_bytes, _MAX_CHUNKS):
         yield lambda number, part=part: Logged(number, part)  # type: ignore[misc]
 
 
-def problem_in_short(problem: str | None) -> str | None:
-    """Return the problem as a heartbeat carries it: short and printable."""
+def short_problem(problem: str | None) -> str | None:
+    """Return the problem for a heartbeat: short and printable."""
     return problem and printable(problem[:MAX_PROBLEM_CHARACTERS])
 
 
-def found_in_sentence(found: Finding) -> Sentence:
+def found_message(found: Finding) -> NumberedMessage:
     return lambda number: Found(number, *found)
 
 
 def _clean(report: Report) -> Report:
-    """Return the report with a reason of one printable line: it may come from a job's own files."""
+    """Return the report with a reason of one printable line: a job may have written the reason."""
     if not isinstance(report, JobFinished) or not report.reason:
         return report
     reason = report.reason[:MAX_REASON_CHARACTERS]
@@ -51,12 +52,12 @@ def _clean(report: Report) -> Report:
 
 
 def printable(text: str) -> str:
-    """Return text from outside with `?` in place of what cannot be printed."""
+    """Return the text with `?` in place of each character that cannot be printed."""
     return "".join(char if char.isprintable() else "?" for char in text)
 
 
 def _report_bytes(report: Report) -> int:
-    """Return an upper bound: JSON writes a character in up to six bytes."""
+    """Return an upper bound of the JSON's size: a character has up to six bytes."""
     return 256 + 6 * len(report.reason or "") if isinstance(report, JobFinished) else 96
 
 

@@ -1,4 +1,4 @@
-"""Which node an external worker is connected to, and which one it tries next."""
+"""Keep an external worker connected to one node, and choose the next node when that ends."""
 
 import asyncio
 import contextlib
@@ -11,39 +11,36 @@ from boxsched.backoff import Backoff
 from boxsched.protocol import wire
 from boxsched.worker.agent.outbox import Finding
 from boxsched.worker.remote.discovery import Choice, Discovery, NodeAddress
-from boxsched.worker.remote.link import Link, Lost, NodeListener, NotTaken, connection
+from boxsched.worker.remote.link import Link, Lost, NodeListener, RefusedByNode, connection
+from boxsched.worker.remote.messages import NumberedMessage, found_message
 from boxsched.worker.remote.pace import Pace
-from boxsched.worker.remote.saying import Sentence, found_in_sentence
-from boxsched.worker.supervisor.heard import boottime
+from boxsched.worker.supervisor.last_heartbeat import boottime
 
-COMPLAIN_AGAIN_SECONDS = 60.0
+REPEAT_PROBLEM_SECONDS = 60.0
 
 _log = logging.getLogger(__name__)
 
 
-class Visitor(NodeListener, Protocol):
-    """The worker that is connected to one node after another."""
+class ConnectedWorker(NodeListener, Protocol):
+    """The worker that ``ConnectionLoop`` keeps connected."""
 
     def token(self) -> str:
-        """Return the token. Raises NotTaken if there is none."""
+        """Return the token. Raises RefusedByNode if there is none."""
 
     def hello(self) -> wire.Hello: ...
 
     async def welcome(self, node: NodeAddress, said: wire.Welcome, sent: float) -> None:
-        """The node took the worker; its Hello was sent at ``sent`` (``boottime``).
+        """The node accepted the worker; its Hello was sent at ``sent`` (``boottime``).
 
-        Raises Lost if the node is of another installation.
+        Raises Lost if the node belongs to another installation.
         """
 
-    def parted(self) -> None:
+    def disconnected(self) -> None:
         """The connection has ended."""
 
 
-class Complaints:
-    """Logs each complaint once, and then about once a minute that the worker is not connected.
-
-    So an outage does not fill the log, and does not go on in silence.
-    """
+class ProblemLog:
+    """Logs each problem once, and then repeats one about once a minute during an outage."""
 
     def __init__(self) -> None:
         self._said: set[str] = set()
@@ -58,95 +55,97 @@ class Complaints:
         if what not in self._said:
             self._said.add(what)
             _log.warning("%s", what)
-        elif now - self._last >= COMPLAIN_AGAIN_SECONDS:
+        elif now - self._last >= REPEAT_PROBLEM_SECONDS:
             _log.warning("%s (try %d in %.0f s)", what, self._tries, now - self._began)
         else:
             return
         self._last = now
 
     def end(self) -> None:
-        """It is connected."""
+        """Forget all problems: the worker is connected."""
         self._said.clear()
         self._tries = 0
 
 
-class Tour:
-    """``run`` keeps the worker connected, for ever: to a node at random, and then to another one.
+class ConnectionLoop:
+    """``run`` keeps the worker connected to a random node, and to another one when that ends.
 
     The pauses are random, so that many workers do not connect at the same moment.
     """
 
     def __init__(
-        self, visitor: Visitor, discovery: Discovery, *, chance: random.Random, pace: Pace
+        self, worker: ConnectedWorker, discovery: Discovery, *, chance: random.Random, pace: Pace
     ) -> None:
-        self._visitor = visitor
+        self._worker = worker
         self._discovery = discovery
         self._chance = chance
         self._pace = pace
         self._choice = Choice(chance)
         self._backoff = Backoff(pace.first_wait, pace.longest_wait)
-        self._taken = False  # by any node, so far
-        self._token: str | None = None  # the last that was given; None: none was to be had
+        self._accepted = False  # a node has accepted the worker since the start
+        self._token: str | None = None  # the last token; None: there was none
         self._link: Link | None = None
         self._up = asyncio.Event()
-        self._saying = 0
+        self._sending = 0
         self._quiet = asyncio.Event()
         self._quiet.set()
-        self._complaints = Complaints()
+        self._problems = ProblemLog()
 
-    async def say(self, sentence: Sentence) -> None:
+    async def send(self, message: NumberedMessage) -> None:
         """Wait for a node and send it the message; return when it is durable.
 
         Raises StoreAway if the connection ends before the Ack.
         """
         async with self._linked() as link:
-            await link.say(sentence)
+            await link.send(message)
 
     async def fix(self, found: Finding) -> str | None:
-        """Report a commit and return the one to run; otherwise as ``say``.
+        """Report a commit and return the one to run; otherwise like ``send``.
 
-        A node of an earlier version does not fix commits: then the job runs what it found.
+        A node of an earlier version does not fix commits: then the job runs the one it found.
         """
         async with self._linked() as link:
             if not link.fixes_commits:
                 return found[2]
-            return (await link.say(found_in_sentence(found))).commit
+            return (await link.send(found_message(found))).commit
 
     @contextlib.asynccontextmanager
     async def _linked(self) -> AsyncIterator[Link]:
-        self._saying += 1
+        self._sending += 1
         self._quiet.clear()
         try:
             while self._link is None:
                 await self._up.wait()
             yield self._link
         finally:
-            self._saying -= 1
-            if not self._saying:
+            self._sending -= 1
+            if not self._sending:
                 self._quiet.set()
 
     async def flush(self) -> None:
-        """Give the node a moment to acknowledge what was sent."""
+        """Wait a short time for the node to acknowledge sent messages."""
         if self._link is not None:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._pace.flush):
                     await self._quiet.wait()
 
     async def run(self) -> None:
-        """Connect for ever. Raises NotTaken if a node refuses the worker before one took it."""
+        """Connect for ever. Raises RefusedByNode if no node has accepted the worker before."""
         node: NodeAddress | None = None
         while True:
             node = self._choice.next(await self._known(), node)
             try:
-                wait = await self._visit(node)
-            except NotTaken as refusal:
-                if not self._taken:
-                    raise NotTaken(f"{node}: {refusal}") from None
-                self._complaints.add(f"{node}: {refusal}; jobs go on, trying again")
-                await self._rest(self._chance.uniform(self._pace.refused / 2, self._pace.refused))
+                wait = await self._connect_once(node)
+            except RefusedByNode as refusal:
+                if not self._accepted:
+                    raise RefusedByNode(f"{node}: {refusal}") from None
+                self._problems.add(f"{node}: {refusal}; jobs continue, trying again")
+                await self._wait_for_token(
+                    self._chance.uniform(self._pace.refused / 2, self._pace.refused)
+                )
                 continue
             except Lost as lost:
-                self._complaints.add(f"cannot connect to {node}: {lost}; {self._next()}")
+                self._problems.add(f"cannot connect to {node}: {lost}; {self._next()}")
                 wait = self._tries_again_in()
             await asyncio.sleep(wait)
 
@@ -154,14 +153,14 @@ class Tour:
         """Return a random time below the pause, in seconds ("full jitter")."""
         return self._chance.uniform(0.0, self._backoff.next())
 
-    async def _rest(self, seconds: float) -> None:
-        """Wait so long, or until the token is another one than the one that was refused."""
+    async def _wait_for_token(self, seconds: float) -> None:
+        """Wait for that many seconds, or until the token differs from the refused one."""
         loop = asyncio.get_running_loop()
         end = loop.time() + seconds
         while (left := end - loop.time()) > 0:
             await asyncio.sleep(min(left, self._pace.look))
-            with contextlib.suppress(NotTaken):
-                if self._visitor.token() != self._token:
+            with contextlib.suppress(RefusedByNode):
+                if self._worker.token() != self._token:
                     return
 
     def _next(self) -> str:
@@ -174,49 +173,49 @@ class Tour:
                 await asyncio.sleep(self._tries_again_in())
         return self._discovery.nodes
 
-    async def _visit(self, node: NodeAddress) -> float:
+    async def _connect_once(self, node: NodeAddress) -> float:
         """Run one connection to its end; return the seconds to wait before the next one.
 
-        Raises Lost, NotTaken.
+        Raises Lost, RefusedByNode.
         """
         async with contextlib.AsyncExitStack() as opened:
             try:
                 async with asyncio.timeout(self._pace.connect):
-                    link, welcome, sent = await self._enter(node, opened)
+                    link, welcome, sent = await self._open_link(node, opened)
             except TimeoutError:
                 raise Lost(f"no answer within {self._pace.connect:g} s") from None
-            await self._visitor.welcome(node, welcome, sent)
-            self._taken = True
+            await self._worker.welcome(node, welcome, sent)
+            self._accepted = True
             self._choice.settled()
-            self._complaints.end()
+            self._problems.end()
             try:
-                await self._stay(link)
+                await self._serve(link)
             except Lost as lost:
-                self._complaints.add(f"lost the connection to {node}: {lost}; {self._next()}")
+                self._problems.add(f"lost the connection to {node}: {lost}; {self._next()}")
                 return self._tries_again_in()
             _log.info("%s is leaving; %s", node, self._next())
             return self._chance.uniform(0.0, self._pace.leave)
 
-    async def _enter(
+    async def _open_link(
         self, node: NodeAddress, opened: contextlib.AsyncExitStack
     ) -> tuple[Link, wire.Welcome, float]:
         self._token = None
-        self._token = self._visitor.token()
+        self._token = self._worker.token()
         socket = await opened.enter_async_context(connection(node, self._token))
         link = Link(socket, self._pace, self._chance)
         sent = boottime()
-        return link, await link.greet(self._visitor.hello()), sent
+        return link, await link.greet(self._worker.hello()), sent
 
-    async def _stay(self, link: Link) -> None:
+    async def _serve(self, link: Link) -> None:
         loop = asyncio.get_running_loop()
         began = loop.time()
         self._link = link
         self._up.set()
         try:
-            await link.serve(self._visitor)
+            await link.serve(self._worker)
         finally:
             self._link = None
             self._up.clear()
-            self._visitor.parted()
+            self._worker.disconnected()
             if loop.time() - began >= self._pace.steady:
                 self._backoff.reset()

@@ -1,15 +1,15 @@
-"""An attempt's folder, as the agent keeps it open."""
+"""An attempt's folder, kept open by the agent."""
 
 import os
 
 from boxsched.worker.supervisor import safe_files
 
 
-class Place:
-    """``site`` is the descriptor of the agent's folder, ``path`` what the attempt's is called.
+class AttemptFolder:
+    """``site``: the descriptor of the agent's folder. ``path``: the attempt's folder.
 
-    The folder stays the same whatever its job puts in its place, for as long as the descriptor is
-    open; where descriptors run out it is given back, and opened again when it is asked for.
+    While the descriptor is open, a job cannot replace the folder. When descriptors run out, it is
+    closed, and opened again at the next use.
     """
 
     def __init__(self, site: int, path: str) -> None:
@@ -20,7 +20,7 @@ class Place:
 
     @property
     def at(self) -> int:
-        """Raises OSError."""
+        """The folder's descriptor. Raises OSError."""
         if self._at < 0:
             self._at = safe_files.open_folder(self.name, self.site)
         return self._at
