@@ -81,7 +81,7 @@ async def test_a_server_that_gives_out_no_single_commits(site: Site, repository:
         ),
         (
             {"commit": "a" * 40},
-            f"git found no commit {'a' * 40} in the repository, or several that",
+            f"git found no commit {'a' * 40} in the repository, or more than one",
         ),
     ],
 )
