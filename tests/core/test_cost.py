@@ -87,6 +87,7 @@ def someone_asks_why(core):
         someone_asks_why,
     ],
 )
+@pytest.mark.slow
 def test_an_event_costs_the_same_with_a_hundred_times_as_many_waiting(cores, act):
     few, many = cores
     assert lines(lambda: act(many)) <= 2 * lines(lambda: act(few))

@@ -189,6 +189,7 @@ def _small() -> Iterator[None]:
 
 @given(STEPS)
 @settings(max_examples=80, deadline=None)
+@pytest.mark.slow
 def test_every_reader_gets_what_the_table_has(steps: list[Step]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         url = f"sqlite:///{folder}/boxsched.sqlite"

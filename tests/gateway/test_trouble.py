@@ -132,6 +132,7 @@ async def test_a_worker_that_does_not_read_is_cut(tmp_path: Path) -> None:
         await well.beat()
 
 
+@pytest.mark.slow
 async def test_a_herd_of_five_hundred_comes_at_once(tmp_path: Path) -> None:
     async with House.open(tmp_path, attrs.evolve(QUICK, hello=20.0)) as house:
         house.session._connector._limit = 0  # type: ignore[union-attr]

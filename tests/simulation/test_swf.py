@@ -117,6 +117,7 @@ def trace(shared, name):
     return path
 
 
+@pytest.mark.slow
 def test_kth_sp2_with_backfilling(shared):
     jobs = swf.read(trace(shared, "KTH-SP2-1996-2.filtered.swf.gz"))
     summary = run(swf.scenario(jobs, 100, Policy.BACKFILL)).summary
@@ -143,6 +144,7 @@ def first_come_first_served(jobs, boxes):
     return starts
 
 
+@pytest.mark.slow
 def test_lublin_1_first_come_first_served_to_the_digit(shared):
     """The published mean over ten windows, by the protocol that stands beside the figure."""
     published = json.loads(trace(shared, "published_Lublin-1.json").read_text())
