@@ -142,6 +142,9 @@ class Sender:
             return Answer(None, str(error), lasting=True)
         except SecretsUnusable as error:
             return Answer(None, error.message)
+        except Exception as error:
+            log.error("notification %s could not be composed", one.id, exc_info=error)
+            return Answer(None, f"it could not be composed: {type(error).__name__}")
         return await send(self._guard, request, now)
 
     def _outcome(self, one: Claimed, answer: Answer) -> Settled:

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from boxsched.outgoing.composing import Composer
+from boxsched.outgoing.retrying import GIVEN_UP_SECONDS
 from tests.outgoing.receiver import Receiver, json_of
 from tests.service.house import API, House, job
 
@@ -207,6 +209,41 @@ async def test_a_dead_one_is_sent_again_with_the_same_delivery_id(open_house: Ho
         assert json_of(one)["delivery"] == json_of(two)["delivery"]
         assert await listed(open_house, 0, "?state=dead") == []
         assert (await open_house.get(f"/notifications/{row['id']}"))["state"] == "delivered"
+
+
+async def test_what_fails_for_a_day_is_given_up(open_house: House) -> None:
+    async with Receiver.open(500) as receiver:
+        await open_house.project(hooks=[{"url": receiver.url}])
+        await open_house.build()
+        await listed(open_house, 1, state="waiting", status=500, attempts=1)
+        clock = open_house.node.clock
+        receiver.status = 501
+        clock.not_before(clock.now() + GIVEN_UP_SECONDS - 60)
+        await listed(open_house, 1, state="waiting", status=501, attempts=2)
+        receiver.status = 502
+        clock.not_before(clock.now() + 3_600)
+        [row] = await listed(open_house, 1, state="dead", status=502, attempts=3)
+        assert row["next_try_at"] is None
+        assert len(receiver.got) == 3
+
+
+async def test_one_that_cannot_be_composed_is_a_failed_try(
+    open_house: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Else its claim would end and begin every half a minute, without an end."""
+
+    def raises(*_: object) -> None:
+        raise RecursionError("canary")
+
+    monkeypatch.setattr(Composer, "request", raises)
+    async with Receiver.open() as receiver:
+        await open_house.project(hooks=[{"url": receiver.url}])
+        await open_house.build()
+        why = "it could not be composed: RecursionError"
+        [row] = await listed(open_house, 1, state="waiting", attempts=1, error=why)
+        assert row["next_try_at"] is not None
+        assert receiver.got == []
+    assert "could not be composed" in caplog.text
 
 
 @pytest.mark.parametrize("id_", ["0", "77", "x", "9" * 30])
