@@ -44,6 +44,12 @@ class Conflict(BoxschedError):
     code, status = "conflict", 409
 
 
+class Outdated(Conflict):
+    """It has changed since it was read: read it again, decide anew."""
+
+    code, status = "outdated", 412
+
+
 class SecretsUnusable(Conflict):
     """This node has no key for secrets, or not the one that is needed: give it the key."""
 

@@ -11,7 +11,7 @@ import boxsched
 from boxsched.api.http.guard import Policy
 from boxsched.api.http.replies import ErrorAnswer
 from boxsched.api.messages.requests import Nothing
-from boxsched.api.openapi_schemas import GIVES, KEY, NAME, PATHS, TOGETHER, Schema
+from boxsched.api.openapi_schemas import GIVES, KEY, NAME, PATHS, TAG, TOGETHER, Schema
 
 PREFIX = "/api/v1"
 _PARAMETER = re.compile(r"\{(\w+)(?::[^}]*)?\}")
@@ -24,6 +24,7 @@ _REFUSALS: Mapping[int, str] = {
     405: "this path does not take this method",
     408: "the body did not come in time",
     409: "the state of things does not allow it",
+    412: "it is not of the version that If-Match names",
     413: "too large",
     417: "only 100-continue can be expected",
     422: "it does not make sense; `field` says where",
@@ -55,6 +56,7 @@ class Described:
     content_type: str = "application/json"
     query: tuple[Query, ...] = ()
     keyed: bool = False  # takes an Idempotency-Key
+    matched: tuple[str, ...] = ()  # headers that say for which version it is meant
 
 
 Routed = tuple[str, str, Policy, Described]
@@ -133,6 +135,8 @@ def _refusals(method: str, path: str, policy: Policy, what: Described) -> list[i
         found.update(_ON_CHANGING)
     if what.takes is not None:
         found.update(_WITH_BODY)
+    if what.matched:
+        found.add(412)
     if what.status == 101:
         found.add(400)  # no WebSocket was asked for
     if _PARAMETER.search(path):
@@ -156,6 +160,7 @@ def _parameters(path: str, what: Described) -> list[dict[str, Any]]:
         )
     if what.keyed:
         found.append({"name": "Idempotency-Key", "in": "header", "schema": KEY})
+    found += [{"name": name, "in": "header", "schema": TAG} for name in what.matched]
     return found
 
 

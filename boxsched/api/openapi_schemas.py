@@ -17,6 +17,7 @@ NAME: Schema = {
     "maxLength": MAX_NAME_CHARACTERS,
     "pattern": CONTROLS_FREE,
 }
+TAG: Schema = {"type": "string", "pattern": '^(\\*|"[0-9]{1,18}\\.[0-9]{1,18}")$'}
 KEY: Schema = {"type": "string", "pattern": "^[!-~]([ -~]{0,253}[!-~])?$"}
 
 # Of ids and names in paths. A node or a worker goes by its name, too.
@@ -26,6 +27,7 @@ PATHS: Mapping[str, Schema] = {
     "job": {"type": "string", "pattern": "^w[1-9][0-9]{0,14}-[1-9][0-9]{0,3}$"},
     "secret": {"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]{0,254}$"},
     "pause": NAME,
+    "version": {"type": "string", "pattern": "^[1-9][0-9]{0,17}$"},
     "command": {"type": "string", "pattern": "^[0-9]{1,18}$"},
     "notification": {"type": "string", "pattern": "^[0-9]{1,18}$"},
 }
@@ -78,6 +80,7 @@ GIVES: Mapping[str, Mapping[str, str]] = {
     "WorkloadList": {"workload": "$response.body#/workloads/0/id"},
     "NodeList": {"node": "$response.body#/nodes/0/name"},
     "WorkerList": {"worker": "$response.body#/workers/0/id"},
+    "WholeVersion": {"version": "$response.body#/version"},
     "NotificationList": {"notification": "$response.body#/notifications/0/id"},
     "SetAsideList": {"command": "$response.body#/commands/0/id"},
 }

@@ -16,6 +16,7 @@ from boxsched.api.messages.requests import (
     AskPause,
     AskPriority,
     AskResolve,
+    AskRevert,
     AskRotate,
     AskSecret,
     AskSession,
@@ -38,7 +39,15 @@ from boxsched.api.resources.notifications import (
 from boxsched.api.resources.operations import Health, Operations
 from boxsched.api.resources.pauses import PauseAnswer, PauseList, Pauses
 from boxsched.api.resources.priorities import Priorities
-from boxsched.api.resources.projects import ProjectList, Projects
+from boxsched.api.resources.project_history import (
+    MAX_LIMIT as MAX_VERSIONS,
+)
+from boxsched.api.resources.project_history import (
+    History,
+    ProjectHistory,
+    WholeVersion,
+)
+from boxsched.api.resources.projects import ProjectCheck, ProjectList, Projects
 from boxsched.api.resources.resolving import Resolving
 from boxsched.api.resources.secrets import PutSecretAnswer, RotateAnswer, SecretList, Secrets
 from boxsched.api.resources.servers import ServerList, Servers
@@ -48,6 +57,7 @@ from boxsched.api.resources.tokens import NewTokenAnswer, TokenList, TokenRoutes
 from boxsched.api.resources.worker_socket import Workers
 from boxsched.api.resources.workloads import MAX_LIMIT, Workloads
 from boxsched.api.submitting.known_projects import KnownProjects
+from boxsched.api.submitting.project_changes import ProjectChanges
 from boxsched.model import Kind
 from boxsched.node.node import Node
 from boxsched.protocol import wire
@@ -93,6 +103,10 @@ _NOTIFICATIONS = (
     Query("limit", "how many", {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT}),
     Query("cursor", "next_cursor of the page before"),
 )
+_PAGE = (
+    Query("limit", "how many", {"type": "integer", "minimum": 1, "maximum": MAX_VERSIONS}),
+    Query("cursor", "next_cursor of the page before"),
+)
 
 
 @attrs.frozen
@@ -108,16 +122,34 @@ class Route:
 
 def project_routes(projects: Projects, servers: Servers, asks: Submissions) -> Sequence[Route]:
     one = ProjectSettings
-    put = Described("Create or replace a project's settings", one, one, 201, 200)
+    put = Described(
+        "Create or replace a project's settings", one, one, 201, 200,
+        matched=("If-Match", "If-None-Match"),
+    )  # fmt: skip
+    check = Described("What such settings would change", one, ProjectCheck)
     return (
         asking(f"{_PROJECT}/builds", asks.build, "Build a branch or a tag", AskBuild),
         asking(f"{_PROJECT}/deploys", asks.deploy, "Deploy to a server", AskDeploy),
         asking(f"{_PROJECT}/ssh-sessions", asks.session, "Open an SSH session", AskSession),
         Route("PUT", _PROJECT, projects.put, put),
+        Route("POST", f"{_PROJECT}/check", projects.check, check),
         reading(_PROJECT, projects.get, "A project's settings", one),
         Route("DELETE", _PROJECT, projects.delete, Described("Delete a project", status=204)),
         reading(f"{_PROJECT}/servers", servers.list, "What is live on its servers", ServerList),
         reading(f"{PREFIX}/projects", projects.list, "All projects", ProjectList),
+    )
+
+
+def history_routes(history: ProjectHistory) -> Sequence[Route]:
+    path = f"{_PROJECT}/history"
+    listed = Described("Versions of its settings, latest first", gives=History, query=_PAGE)
+    revert = Described(
+        "Bring back the settings of a version", AskRevert, ProjectSettings, matched=("If-Match",)
+    )
+    return (
+        Route("GET", path, history.list, listed),
+        reading(f"{path}/{{version:[^/]+}}", history.one, "A version", WholeVersion),
+        Route("POST", f"{_PROJECT}/revert", history.revert, revert),
     )
 
 
@@ -249,9 +281,11 @@ def table(
     """All routes but the page's own."""
     seen = RecentAnswers()
     asks = Submissions(node, known, seen)
+    changes = ProjectChanges(node, known)
     workloads, priorities = Workloads(node, seen), Priorities(node, seen)
     return [
-        *project_routes(Projects(node, known), Servers(node, known), asks),
+        *project_routes(Projects(node, known, changes), Servers(node, known), asks),
+        *history_routes(ProjectHistory(node, changes)),
         *workload_routes(workloads, asks, priorities, Resolving(node, seen), Logs(node)),
         *pause_routes(Pauses(node, known)),
         *fleet_routes(Fleet(node), Nodes(node), Workers(node)),

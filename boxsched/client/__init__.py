@@ -12,6 +12,7 @@ twice.
 
 from boxsched.client.asynchronous import Client
 from boxsched.client.blocking import BlockingClient
+from boxsched.client.projects import ProjectCheck, ProjectHistory, ProjectVersion
 from boxsched.client.records import (
     Activity,
     Box,
@@ -52,6 +53,9 @@ __all__ = [
     "Page",
     "Pause",
     "Project",
+    "ProjectCheck",
+    "ProjectHistory",
+    "ProjectVersion",
     "Rotated",
     "Secret",
     "Server",

@@ -13,7 +13,8 @@ from boxsched.client.http import Line, path
 from boxsched.client.logs import follow_log, read_log
 from boxsched.client.notifications import Notifications
 from boxsched.client.operating import Operating, read
-from boxsched.client.records import Activity, Explanation, Page, Project, Settings, Workload
+from boxsched.client.projects import Projects
+from boxsched.client.records import Activity, Explanation, Page, Workload
 from boxsched.client.secrets import Secrets
 from boxsched.client.stream import WORKLOAD_LOOK_SECONDS, EventStream, hear_of_end
 
@@ -22,7 +23,7 @@ DEFAULT_PATIENCE_SECONDS = 30.0
 _T = TypeVar("_T")
 
 
-class Client(Operating, Notifications, Secrets):
+class Client(Projects, Operating, Notifications, Secrets):
     """A service, seen from Python. Times are aware datetimes, ids are texts (``w41``, ``w41-2``).
 
     ``url`` is the service's address, or the addresses of several of its nodes: when one does not
@@ -82,25 +83,6 @@ class Client(Operating, Notifications, Secrets):
     async def json(self, *segments: str, **query: str) -> Any:
         """The JSON answer to a GET of this path below ``/api/v1``, with every field."""
         return await self._get(Any, path(*segments), query)
-
-    # --- Projects ----------------------------------------------------------------------------
-
-    async def projects(self) -> list[Project]:
-        """All projects, by name."""
-        answer = await self._get(dict[str, list[Settings]], path("projects"))
-        return [Project.read(one) for one in answer["projects"]]
-
-    async def project(self, name: str) -> Project:
-        return Project.read(await self._get(Settings, path("projects", name)))
-
-    async def put_project(self, name: str, settings: Settings) -> bool:
-        """Create or replace a project's settings; True where it was created."""
-        status, _ = await self._line.call("PUT", path("projects", name), body=settings)
-        return status == 201
-
-    async def delete_project(self, name: str) -> None:
-        """Raises Conflict while the project has unfinished workloads."""
-        await self._line.call("DELETE", path("projects", name))
 
     # --- Submissions -------------------------------------------------------------------------
 

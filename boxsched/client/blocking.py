@@ -90,7 +90,12 @@ class BlockingClient:
     projects = _call(Client.projects)
     project = _call(Client.project)
     put_project = _call(Client.put_project)
+    check_project = _call(Client.check_project)
+    put_checked_project = _call(Client.put_checked_project)
     delete_project = _call(Client.delete_project)
+    project_history = _call(Client.project_history)
+    project_version = _call(Client.project_version)
+    revert_project = _call(Client.revert_project)
 
     build = _call(Client.build)
     deploy = _call(Client.deploy)

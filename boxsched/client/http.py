@@ -102,10 +102,15 @@ class Line:
         body: object = None,
         query: Mapping[str, str] | None = None,
         key: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        repeat: bool = False,
     ) -> tuple[int, bytes]:
-        """(status, body) of a request that may be repeated: all do but a POST without ``key``."""
-        may_repeat = method != "POST" or key is not None
-        headers = {"Content-Type": "application/json"} if body is not None else {}
+        """(status, body). A request is repeated, but for a POST without ``key`` that does not say
+        that this does no harm (``repeat``)."""
+        may_repeat = repeat or method != "POST" or key is not None
+        headers = dict(headers or {})
+        if body is not None:
+            headers["Content-Type"] = "application/json"
         if key is not None:
             headers["Idempotency-Key"] = key
         data = None if body is None else msgspec.json.encode(body)

@@ -19,6 +19,7 @@ _BY_CODE: Mapping[str, type[errors.BoxschedError]] = {
         errors.Forbidden,
         errors.NotFound,
         errors.Conflict,
+        errors.Outdated,
         errors.TooLarge,
         errors.Invalid,
         errors.StoreAway,

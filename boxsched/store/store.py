@@ -56,6 +56,7 @@ from boxsched.store.steps import (
     pages,
     pauses,
     plans,
+    project_versions,
     projects,
     reads,
     secrets,
@@ -65,7 +66,8 @@ from boxsched.store.steps import (
     tokens,
     workers,
 )
-from boxsched.store.steps.notifications import Claimed, Notification, Settled, Target
+from boxsched.store.steps.notifications import Claimed, Notification, Settled, StoredTarget, Target
+from boxsched.store.steps.project_versions import UNKNOWN_EDIT, Edit, ProjectVersion
 from boxsched.store.steps.secrets import Seal, SealedSecret, SealedText, SecretInfo
 
 if TYPE_CHECKING:
@@ -200,19 +202,34 @@ class Store:
         max_boxes: int | None,
         sealed: Mapping[str, Seal | None] = MappingProxyType({}),
         targets: Sequence[Target] = (),
+        edit: Edit = UNKNOWN_EDIT,
     ) -> tuple[Project, bool]:
-        """Create or replace; True where it was created. Tells the leader (inbox ``project``).
+        """Create or replace; True where it was created. Tells the leader (inbox ``project``), and
+        keeps the new settings as a version. Raises Outdated if ``edit`` was made for another one.
 
         ``sealed``: the values to set (``webhook_secret``, ``git_credentials``), each sealed once
         the project's id is known; None removes one, and what is not named stays. ``targets``:
         where its notifications go; others are dropped.
         """
         return await self._driver.serving.write(
-            projects.put_project, name, settings, max_boxes, sealed, targets
+            projects.put_project, name, settings, max_boxes, sealed, targets, edit
         )
 
     async def project(self, name: str) -> Project | None:
         return await self._driver.serving.read(projects.project, name)
+
+    async def targets(self, project: ProjectId) -> list[StoredTarget]:
+        """Where its notifications go, by name."""
+        return await self._driver.serving.read(notifications.stored_targets, project)
+
+    async def project_versions(
+        self, project: ProjectId, before: int, limit: int
+    ) -> list[ProjectVersion]:
+        """The versions of its settings lower than ``before``, latest first."""
+        return await self._driver.reading.read(project_versions.versions, project, before, limit)
+
+    async def project_version(self, project: ProjectId, number: int) -> ProjectVersion | None:
+        return await self._driver.reading.read(project_versions.version, project, number)
 
     async def project_id(self, name: str) -> ProjectId | None:
         return await self._driver.serving.read(projects.project_id, name)

@@ -7,6 +7,7 @@ TABLES = (
     "leadership",
     "organization",
     "project",
+    "project_version",
     "secret",
     "outgoing",
     "workload",

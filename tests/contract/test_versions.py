@@ -120,6 +120,8 @@ async def test_an_older_database_is_upgraded_with_all_that_is_in_it(place: Place
     assert (await store.organization()).shard == SHARD
     project = await store.project("old")
     assert project is not None
+    (kept,) = await store.project_versions(project.id, 9, 9)
+    assert (kept.version, kept.by, kept.at) == (1, None, None), "nobody knows who wrote it"
     leader = await Leader(store).lead(boxes=0)
     await leader.submit(build(project))
     connected = await store.connect_worker(worker("in-process", "default"))

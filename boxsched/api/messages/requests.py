@@ -242,6 +242,12 @@ class AskPause(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     until: Annotated[str, Meta(max_length=64, pattern=forms.LINE)] | None = None
 
 
+class AskRevert(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """The version of a project whose settings come back."""
+
+    version: Annotated[int, Meta(ge=1, le=2**53)]
+
+
 class AskToken(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """A token for workers, or for an administrator; it never expires unless
     ``expires_in_seconds`` is given. ``max_workers``: how many workers may use it, default 100."""

@@ -1,13 +1,11 @@
 """Notifications: listed, one, sent again."""
 
 import asyncio
-import base64
-import binascii
 
 from aiohttp import web
 from msgspec import Struct
 
-from boxsched.api.http import bodies, replies
+from boxsched.api.http import bodies, paging, replies
 from boxsched.api.http.absent import no
 from boxsched.api.http.times import rfc3339, text_time
 from boxsched.api.messages.requests import Nothing
@@ -17,7 +15,7 @@ from boxsched.node.node import Node
 from boxsched.store.steps.notifications import STATES, STATUSES, WAITING, Notification
 
 DEFAULT_LIMIT, MAX_LIMIT = 50, 200
-BEHIND_ALL = 1 << 62  # no id is as great
+_LIST = "notifications"
 
 _nothing = bodies.Form(Nothing, Nothing())
 
@@ -59,11 +57,11 @@ class Notifications:
         state = request.query.get("state")
         if state is not None and state not in STATES:
             raise Invalid(f"must be one of {', '.join(STATES)}", "state")
-        limit = _limit(request.query.get("limit"))
-        before = _before(request.query.get("cursor"))
+        limit = paging.limit(request.query.get("limit"), DEFAULT_LIMIT, MAX_LIMIT)
+        before = paging.before(_LIST, request.query.get("cursor"))
         found = await self._store.notifications(state, before, limit + 1)
         shown, more = found[:limit], found[limit:]
-        cursor = _cursor(shown[-1].id) if more else None
+        cursor = paging.cursor(_LIST, shown[-1].id) if more else None
         return replies.json(NotificationList(tuple([_answer(one) for one in shown]), cursor))
 
     async def one(self, request: web.Request) -> web.Response:
@@ -108,35 +106,4 @@ def _answer(one: Notification) -> NotificationAnswer:
 
 def _id(request: web.Request) -> int | None:
     """None for what cannot be one."""
-    return _number(request.match_info["notification"])
-
-
-def _number(text: str) -> int | None:
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
-
-
-def _limit(text: str | None) -> int:
-    if text is None:
-        return DEFAULT_LIMIT
-    number = _number(text)
-    if number is None or not 1 <= number <= MAX_LIMIT:
-        raise Invalid(f"must be a number from 1 to {MAX_LIMIT}", "limit")
-    return number
-
-
-def _cursor(last: int) -> str:
-    return base64.urlsafe_b64encode(f"notifications {last}".encode()).decode()
-
-
-def _before(cursor: str | None) -> int:
-    if cursor is None:
-        return BEHIND_ALL
-    try:
-        text = base64.b64decode(cursor, altchars=b"-_", validate=True).decode("ascii")
-    except (binascii.Error, ValueError):
-        text = ""
-    name, _, id_ = text.partition(" ")
-    last = _number(id_) if name == "notifications" else None
-    if last is None:
-        raise Invalid("this is not a cursor of this list: take next_cursor as it is", "cursor")
-    return last
+    return paging.number(request.match_info["notification"])

@@ -1,24 +1,21 @@
-"""Projects: put, read, list, delete."""
+"""Projects: put, checked, read, listed, deleted."""
 
 import asyncio
-from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 from aiohttp import web
 
-from boxsched.api.http import bodies, replies
+from boxsched.api.auth.asker import ASKER
+from boxsched.api.http import bodies, replies, versions
 from boxsched.api.http.absent import no
-from boxsched.api.messages import answers, checks
+from boxsched.api.messages import answers
 from boxsched.api.messages.requests import ProjectSettings
+from boxsched.api.submitting import project_changes
 from boxsched.api.submitting.known_projects import KnownProjects, is_project_name, settings_of
-from boxsched.api.submitting.project_targets import targets, without_secrets
-from boxsched.errors import Invalid
+from boxsched.api.submitting.project_changes import ProjectChanges
 from boxsched.node.node import Node
 from boxsched.protocol.shards import SHARD, Project
-from boxsched.secrets.owners import sealing
-from boxsched.secrets.vault import Vault
-from boxsched.store.steps.secrets import WEBHOOK_SECRET, Seal
 
 BYTES_A_JOB = 200
 
@@ -29,43 +26,50 @@ class ProjectList(msgspec.Struct, frozen=True):
     projects: tuple[ProjectSettings, ...]
 
 
+class ProjectCheck(msgspec.Struct, frozen=True):
+    """What a PUT of these settings would do. ``changed``: the names of the fields that differ;
+    ``etag``: of the project as it is, for ``If-Match``, null where there is none."""
+
+    created: bool
+    changed: tuple[str, ...]
+    etag: str | None
+    before: dict[str, Any] | None
+    after: dict[str, Any]
+
+
 class Projects:
-    def __init__(self, node: Node, known: KnownProjects) -> None:
+    def __init__(self, node: Node, known: KnownProjects, changes: ProjectChanges) -> None:
         self._store = node.store
         self._node = node
         self._known = known
+        self._changes = changes
 
     async def put(self, request: web.Request) -> web.Response:
         """Create (201) or replace (200) a project's settings."""
         name = request.match_info["project"]
-        body = await bodies.read(request)
-        if not is_project_name(name):
-            raise Invalid(
-                "a project's name is 1 to 63 of a-z 0-9 . _ - and begins with a letter or digit",
-                "project",
-            )
-        asked = _form.read(body)
-        checks.settings(name, asked)
-        goes_to = targets(self._node.vault, asked)
-        settings = msgspec.structs.replace(without_secrets(asked), name=msgspec.UNSET)
-        project, created = await asyncio.shield(
-            self._store.put_project(
-                name,
-                replies.encode(plain(settings)).decode(),
-                asked.max_boxes,
-                _sealed(self._node.vault, asked),
-                goes_to,
+        asked = _form.read(await bodies.read(request))
+        project, created = await self._changes.make(
+            name, asked, request[ASKER], lambda found: versions.check(request, tag_of(found))
+        )
+        return answer(project, created=created)
+
+    async def check(self, request: web.Request) -> web.Response:
+        """Check settings as ``put`` does, and say what they would change; nothing is written."""
+        name = request.match_info["project"]
+        change = await self._changes.plan(name, _form.read(await bodies.read(request)))
+        before = change.before
+        return replies.json(
+            ProjectCheck(
+                before is None,
+                change.changed,
+                tag_of(before),
+                None if before is None else project_changes.shown(name, change.former),
+                project_changes.shown(name, change.settings),
             )
         )
-        self._node.wake(SHARD)
-        self._known.forget(name)
-        answer = replies.encode(shown(project))
-        if created:
-            return replies.created(answer, f"/api/v1/projects/{name}")
-        return replies.json_bytes(answer)
 
     async def get(self, request: web.Request) -> web.Response:
-        return replies.json(shown((await self._known.fresh(request.match_info["project"])).project))
+        return answer((await self._known.fresh(request.match_info["project"])).project)
 
     async def list(self, request: web.Request) -> web.Response:
         """All of them, by name."""
@@ -84,6 +88,20 @@ class Projects:
         return web.Response(status=204)
 
 
+def tag_of(project: Project | None) -> str | None:
+    """The ``ETag`` of a project; one that is made anew under its name has others."""
+    return None if project is None else f"{project.id}.{project.version}"
+
+
+def answer(project: Project, *, created: bool = False) -> web.Response:
+    body = replies.encode(shown(project))
+    if created:
+        response = replies.created(body, f"/api/v1/projects/{project.name}")
+    else:
+        response = replies.json_bytes(body)
+    return versions.mark(response, tag_of(project) or "")
+
+
 def _weight(project: Project) -> int:
     """In jobs, about: settings have 1 MiB at most."""
     return 1 + len(project.settings) // BYTES_A_JOB
@@ -91,22 +109,4 @@ def _weight(project: Project) -> int:
 
 def shown(project: Project) -> dict[str, Any]:
     """The settings with the name among them; what is only written is not in them."""
-    return plain(msgspec.structs.replace(settings_of(project), name=project.name))
-
-
-def plain(settings: ProjectSettings) -> dict[str, Any]:
-    """The settings as they are sent: a rule without a progress guarantee is a pair."""
-    built: dict[str, Any] = msgspec.to_builtins(settings)
-    for rule in built["cancellation"]:
-        del rule[2 if rule[2] is None else 3 :]
-    return built
-
-
-def _sealed(vault: Vault, asked: ProjectSettings) -> Mapping[str, Seal | None]:
-    """The written-only values to set; those that the request does not name stay."""
-    values = {WEBHOOK_SECRET: asked.webhook_secret}
-    return {
-        place: None if value is None else sealing(vault, place, value)
-        for place, value in values.items()
-        if value is not msgspec.UNSET
-    }
+    return project_changes.shown(project.name, settings_of(project))

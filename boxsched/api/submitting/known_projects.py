@@ -70,7 +70,12 @@ class Known:
 
 
 def settings_of(project: Project) -> ProjectSettings:
-    return _settings.decode(project.settings)
+    return parsed(project.settings)
+
+
+def parsed(settings: str) -> ProjectSettings:
+    """Settings as the store has them."""
+    return _settings.decode(settings)
 
 
 def is_project_name(name: str) -> bool:

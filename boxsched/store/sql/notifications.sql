@@ -28,9 +28,9 @@ ON CONFLICT (project, name) DO UPDATE
 UPDATE outgoing SET sealed = CAST(:sealed AS text) WHERE project = :project AND name = :name;
 
 -- name: targets
--- A project's targets, and whether each has a secret.
--- returns: name, host, has_secret
-SELECT name, host, sealed IS NOT NULL AS has_secret FROM outgoing WHERE project = :project ORDER BY name;
+-- A project's targets.
+-- returns: name, host, sealed
+SELECT name, host, sealed FROM outgoing WHERE project = :project ORDER BY name;
 
 -- name: drop_target
 -- Delete a target of a project.

@@ -11,6 +11,11 @@ UPDATE organization
  WHERE id = :id
 RETURNING shard;
 
+-- name: lock_version
+-- The project that has a name, locked, and its version.
+-- returns: id, version
+SELECT id, version FROM project WHERE name = :name AND NOT deleted FOR NO KEY UPDATE OF project;
+
 -- name: put_project
 -- Create a project of the default organization, or replace its settings under a new version; 1 = it
 -- was created. Made anew, it goes on with the numbers of the deleted ones of its name: web#12 is one

@@ -130,3 +130,20 @@ CREATE INDEX notification_due ON notification (host, due_at) WHERE state = 'wait
 CREATE INDEX notification_order ON notification (workload, target, id);
 CREATE INDEX notification_state ON notification (state, id);
 CREATE INDEX notification_done ON notification (done_at) WHERE state <> 'waiting';
+
+-- The settings of a project after each change, without what is only written; the latest ones.
+-- ``changed``: the names of the fields, a JSON list. ``reverts``: the version whose settings came
+-- back. ``changed_by`` and ``changed_at`` (seconds since the epoch) are not known of what a program of
+-- an earlier schema wrote.
+CREATE TABLE project_version (
+    project BIGINT NOT NULL REFERENCES project (id) ON DELETE CASCADE,
+    version BIGINT NOT NULL CHECK (version > 0),
+    settings TEXT NOT NULL,
+    changed TEXT NOT NULL DEFAULT '[]',
+    reverts BIGINT,
+    changed_by TEXT,
+    changed_at DOUBLE PRECISION,
+    PRIMARY KEY (project, version)
+);
+INSERT INTO project_version (project, version, settings)
+SELECT id, version, settings FROM project WHERE NOT deleted;

@@ -27,3 +27,4 @@ COMMENT ON COLUMN notification.at IS 'seconds since the epoch';
 COMMENT ON COLUMN notification.since IS 'seconds since the epoch';
 COMMENT ON COLUMN notification.due_at IS 'seconds since the epoch';
 COMMENT ON COLUMN notification.done_at IS 'seconds since the epoch';
+COMMENT ON COLUMN project_version.changed_at IS 'seconds since the epoch';

@@ -37,6 +37,15 @@ class Target:
 
 
 @attrs.frozen
+class StoredTarget:
+    """A target as it is stored; ``sealed``: its secret, if it has one."""
+
+    name: str
+    host: str
+    sealed: str | None = attrs.field(repr=False)
+
+
+@attrs.frozen
 class Claimed:
     """A notification that this node delivers now. ``url`` is None where its target is gone."""
 
@@ -103,22 +112,32 @@ def write(notices: Sequence[Notice]) -> Call:
     )
 
 
-def put_targets(project: ProjectId, targets: Sequence[Target]) -> Steps[None]:
-    """Replace a project's targets by these. Raises Invalid for commit statuses without a token.
+def stored_targets(project: ProjectId) -> Steps[list[StoredTarget]]:
+    return [StoredTarget(*row) for row in (yield _SQL["targets"](project=project))]
+
+
+def check_tokens(before: Sequence[StoredTarget], targets: Sequence[Target]) -> None:
+    """Raises Invalid for commit statuses without a token.
 
     A token stays with its host: it is never sent to another one unless it is given again.
     """
-    kept = {target.name for target in targets}
-    before = yield _SQL["targets"](project=project)
-    hosts = {name: host for name, host, has_secret in before if has_secret}
-    for name in [row[0] for row in before if row[0] not in kept]:
-        yield _SQL["drop_target"](project=project, name=name)
+    hosts = {one.name: one.host for one in before if one.sealed is not None}
     for target in targets:
         if target.provider is not None and target.seal == KEPT:
             if target.name not in hosts:
                 raise Invalid("commit statuses need a token", "statuses.token")
             if hosts[target.name] != target.host:
                 raise Invalid("another host needs the token again", "statuses.token")
+
+
+def put_targets(project: ProjectId, targets: Sequence[Target]) -> Steps[None]:
+    """Replace a project's targets by these. Raises Invalid for commit statuses without a token."""
+    wanted = {target.name for target in targets}
+    before = yield from stored_targets(project)
+    check_tokens(before, targets)
+    for name in [one.name for one in before if one.name not in wanted]:
+        yield _SQL["drop_target"](project=project, name=name)
+    for target in targets:
         yield _SQL["put_target"](
             project=project,
             name=target.name,

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import attrs
 import msgspec
 
-from boxsched.errors import Conflict
+from boxsched.errors import Conflict, Outdated
 from boxsched.model import ProjectId
 from boxsched.protocol import inbox
 from boxsched.protocol.assignments import CloneOptions
@@ -17,9 +17,17 @@ from boxsched.store.records import SweptProjects
 from boxsched.store.steps.commands import tell
 from boxsched.store.steps.notifications import Target, drop_targets, put_targets
 from boxsched.store.steps.pauses import drop_pauses_of_project
+from boxsched.store.steps.project_versions import (
+    ABSENT,
+    Edit,
+    add_version,
+    drop_versions,
+    keep_former,
+)
 from boxsched.store.steps.secrets import WEBHOOK_SECRET, Seal, drop_secrets
 
 _SQL = load("projects.sql")
+CHANGED_MEANWHILE = "somebody else has changed the project meanwhile: read it again"
 _shard_of_put = _SQL["put_project"].column("shard")
 
 
@@ -55,7 +63,14 @@ def put_project(
     max_boxes: int | None,
     sealed: Mapping[str, Seal | None],
     targets: Sequence[Target],
+    edit: Edit,
 ) -> Steps[tuple[Project, bool]]:
+    found = yield _SQL["lock_version"](name=name)
+    there = (ProjectId(found[0][0]), found[0][1]) if found else ABSENT
+    if edit.onto is not None and edit.onto != there:
+        raise Outdated(CHANGED_MEANWHILE)
+    if there != ABSENT:
+        yield keep_former(there[0])
     read = _settings.decode(settings)
     written = yield _SQL["put_project"](
         name=name,
@@ -65,6 +80,9 @@ def put_project(
         max_boxes=max_boxes,
     )
     project = rows.put_project(written[0])
+    if edit.onto == ABSENT and project.version > 1:  # another transaction has just created it
+        raise Outdated(CHANGED_MEANWHILE)
+    yield from add_version(project.id, edit)
     for place, seal in sealed.items():
         text = None if seal is None else seal(project.id, 1)
         yield _SQL[f"set_{place}"](project=project.id, sealed=text)
@@ -112,6 +130,7 @@ def delete_project(name: str) -> Steps[bool]:
     yield _SQL["forget_durations"](project=project)
     yield from drop_pauses_of_project(project, shard)
     yield drop_secrets(project)
+    yield drop_versions(project)
     yield drop_targets(project)
     yield tell(shard, [inbox.written(inbox.ProjectSet(project, name, None, deleted=True))])
     return True

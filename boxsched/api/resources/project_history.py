@@ -1,0 +1,104 @@
+"""The history of a project's settings: listed, one version, and back to one."""
+
+from typing import Any
+
+from aiohttp import web
+from msgspec import Struct
+
+from boxsched.api.auth.asker import ASKER
+from boxsched.api.http import bodies, paging, replies, versions
+from boxsched.api.http.absent import no
+from boxsched.api.http.times import text_time
+from boxsched.api.messages.requests import AskRevert
+from boxsched.api.resources.projects import answer, tag_of
+from boxsched.api.submitting import project_changes
+from boxsched.api.submitting.known_projects import is_project_name, parsed
+from boxsched.api.submitting.project_changes import ProjectChanges
+from boxsched.errors import Invalid, Outdated
+from boxsched.node.node import Node
+from boxsched.protocol.shards import Project
+from boxsched.store.steps.project_versions import ProjectVersion
+
+DEFAULT_LIMIT, MAX_LIMIT = 50, 100
+_LIST = "history"
+
+_form = bodies.Form(AskRevert)
+
+
+class VersionAnswer(Struct, frozen=True):
+    """A version of a project's settings. ``changed``: the names of the fields that it changed;
+    ``reverts``: the version whose settings came back; ``at`` and ``by`` are null where an earlier
+    release wrote it."""
+
+    version: int
+    at: str | None
+    by: str | None
+    changed: tuple[str, ...]
+    reverts: int | None
+
+
+class History(Struct, frozen=True):
+    versions: tuple[VersionAnswer, ...]
+    next_cursor: str | None
+
+
+class WholeVersion(VersionAnswer, frozen=True):
+    settings: dict[str, Any]
+
+
+class ProjectHistory:
+    def __init__(self, node: Node, changes: ProjectChanges) -> None:
+        self._store = node.store
+        self._changes = changes
+
+    async def list(self, request: web.Request) -> web.Response:
+        """Latest first."""
+        project = await self._project(request)
+        limit = paging.limit(request.query.get("limit"), DEFAULT_LIMIT, MAX_LIMIT)
+        before = paging.before(_LIST, request.query.get("cursor"))
+        found = await self._store.project_versions(project.id, before, limit + 1)
+        listed, more = found[:limit], found[limit:]
+        cursor = paging.cursor(_LIST, listed[-1].version) if more else None
+        return replies.json(
+            History(tuple([VersionAnswer(*_fields(one)) for one in listed]), cursor)
+        )
+
+    async def one(self, request: web.Request) -> web.Response:
+        """With its settings."""
+        project = await self._project(request)
+        asked = request.match_info["version"]
+        number = paging.number(asked)
+        found = None if number is None else await self._store.project_version(project.id, number)
+        if found is None:
+            raise no("version", asked)
+        settings = project_changes.shown(project.name, parsed(found.settings))
+        return replies.json(WholeVersion(*_fields(found), settings))
+
+    async def revert(self, request: web.Request) -> web.Response:
+        """The settings of a version come back, as a new version; secrets stay as they are."""
+        project = await self._project(request)
+        asked = _form.read(await bodies.read(request))
+        found = await self._store.project_version(project.id, asked.version)
+        if found is None:
+            raise Invalid(f"the project's history has no version {asked.version}", "version")
+
+        def check(there: Project | None) -> None:
+            versions.check(request, tag_of(there))
+            if there is None or there.id != project.id:  # its history went with it
+                raise Outdated("the project has been deleted meanwhile")
+
+        changed, _ = await self._changes.make(
+            project.name, parsed(found.settings), request[ASKER], check, asked.version
+        )
+        return answer(changed)
+
+    async def _project(self, request: web.Request) -> Project:
+        name = request.match_info["project"]
+        project = await self._store.project(name) if is_project_name(name) else None
+        if project is None:
+            raise no("project", name)
+        return project
+
+
+def _fields(one: ProjectVersion) -> tuple[int, str | None, str | None, tuple[str, ...], int | None]:
+    return one.version, text_time(one.at), one.by, one.changed, one.reverts

@@ -1,0 +1,178 @@
+"""From the settings that are asked for to a change of the project, made for the version it found.
+
+A change is planned from what is read, and written only onto that version: if another change came in
+between, it is planned anew. So what is recorded as changed is what was changed.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import attrs
+import msgspec
+from msgspec import UNSET
+
+from boxsched.api.http import replies
+from boxsched.api.messages import checks
+from boxsched.api.messages.requests import ProjectSettings
+from boxsched.api.submitting.known_projects import KnownProjects, is_project_name, settings_of
+from boxsched.api.submitting.project_targets import targets, without_secrets
+from boxsched.errors import Conflict, Invalid, Outdated, SecretsUnusable
+from boxsched.node.node import Node
+from boxsched.outgoing.targets import hook_name
+from boxsched.protocol.shards import SHARD, Project
+from boxsched.secrets.owners import of_project, sealing
+from boxsched.secrets.vault import Vault
+from boxsched.store.steps.notifications import STATUSES, StoredTarget, Target, check_tokens
+from boxsched.store.steps.project_versions import ABSENT, Edit
+from boxsched.store.steps.secrets import WEBHOOK_SECRET, Seal
+
+ATTEMPTS = 20
+MAX_CHANGED_SERVERS = 50  # named one by one
+_NOTHING = ProjectSettings()
+
+
+@attrs.frozen
+class Change:
+    """What a request would make of a project. ``changed``: the names of the fields that differ."""
+
+    before: Project | None
+    former: ProjectSettings
+    settings: ProjectSettings  # without what is only written
+    changed: tuple[str, ...]
+    sealed: Mapping[str, Seal | None] = attrs.field(repr=False)
+    targets: tuple[Target, ...] = attrs.field(repr=False)
+
+    @property
+    def needed(self) -> bool:
+        return self.before is None or bool(self.changed)
+
+
+class ProjectChanges:
+    """Plans changes of projects, and makes them."""
+
+    def __init__(self, node: Node, known: KnownProjects) -> None:
+        self._node = node
+        self._store = node.store
+        self._known = known
+
+    async def plan(self, name: str, asked: ProjectSettings) -> Change:
+        """Check the settings and compare them with the stored ones. Raises Invalid."""
+        if not is_project_name(name):
+            raise Invalid(
+                "a project's name is 1 to 63 of a-z 0-9 . _ - and begins with a letter or digit",
+                "project",
+            )
+        checks.settings(name, asked)
+        vault = self._node.vault
+        goes_to = tuple(targets(vault, asked))
+        sealed = _sealed(vault, asked)
+        before = await self._store.project(name)
+        stored = [] if before is None else await self._store.targets(before.id)
+        check_tokens(stored, goes_to)
+        former = _NOTHING if before is None else settings_of(before)
+        settings = msgspec.structs.replace(without_secrets(asked), name=UNSET)
+        changed = (*_differing(former, settings), *_new_secrets(vault, before, stored, asked))
+        return Change(before, former, settings, changed, sealed, goes_to)
+
+    async def make(
+        self,
+        name: str,
+        asked: ProjectSettings,
+        by: str,
+        check: Callable[[Project | None], None],
+        reverts: int | None = None,
+    ) -> tuple[Project, bool]:
+        """Change the project; True where it was created. ``check`` raises for a version that the
+        caller does not mean. Settings that are there already change nothing."""
+        for _ in range(ATTEMPTS):
+            change = await self.plan(name, asked)
+            check(change.before)
+            if change.before is not None and not change.needed:
+                return change.before, False
+            onto = ABSENT if change.before is None else (change.before.id, change.before.version)
+            edit = Edit(by, change.changed, reverts, onto)
+            try:
+                return await self._write(name, change, edit)
+            except Outdated:
+                continue
+        raise Conflict("others go on changing the project: try again")
+
+    async def _write(self, name: str, change: Change, edit: Edit) -> tuple[Project, bool]:
+        done = await asyncio.shield(
+            self._store.put_project(
+                name,
+                replies.encode(plain(change.settings)).decode(),
+                change.settings.max_boxes,
+                change.sealed,
+                change.targets,
+                edit,
+            )
+        )
+        self._node.wake(SHARD)
+        self._known.forget(name)
+        return done
+
+
+def plain(settings: ProjectSettings) -> dict[str, Any]:
+    """The settings as they are sent: a rule without a progress guarantee is a pair."""
+    built: dict[str, Any] = msgspec.to_builtins(settings)
+    for rule in built["cancellation"]:
+        del rule[2 if rule[2] is None else 3 :]
+    return built
+
+
+def shown(name: str, settings: ProjectSettings) -> dict[str, Any]:
+    """The settings with the name among them; what is only written is not in them."""
+    return plain(msgspec.structs.replace(settings, name=name))
+
+
+def _differing(former: ProjectSettings, settings: ProjectSettings) -> Iterator[str]:
+    """The fields that differ; of ``servers`` each server, if they are few."""
+    for field in ProjectSettings.__struct_fields__:
+        old, new = getattr(former, field), getattr(settings, field)
+        if old == new or field in ("name", "webhook_secret"):
+            continue
+        if field == "servers":
+            names = [name for name in (new | old) if old.get(name) != new.get(name)]
+            if len(names) <= MAX_CHANGED_SERVERS:
+                yield from (f"servers.{name}" for name in names)
+                continue
+        yield field
+
+
+def _new_secrets(
+    vault: Vault, before: Project | None, stored: list[StoredTarget], asked: ProjectSettings
+) -> Iterator[str]:
+    """The fields that are only written whose values are given, and are not the stored ones."""
+    sealed = {one.name: one.sealed for one in stored}
+
+    def differs(name: str, value: object, text: str | None) -> bool:
+        if value is UNSET:
+            return False
+        if value is None or text is None or before is None:
+            return value is not text
+        try:
+            return vault.opened(of_project(before.id), name, 1, text) != value
+        except SecretsUnusable:
+            return True
+
+    webhook = None if before is None else before.webhook_secret
+    if differs(WEBHOOK_SECRET, asked.webhook_secret, webhook):
+        yield WEBHOOK_SECRET
+    if asked.statuses is not None and differs(STATUSES, asked.statuses.token, sealed.get(STATUSES)):
+        yield "statuses.token"
+    for index, hook in enumerate(asked.hooks):
+        name = hook_name(hook.url)
+        if differs(name, hook.secret, sealed.get(name)):
+            yield f"hooks[{index}].secret"
+
+
+def _sealed(vault: Vault, asked: ProjectSettings) -> Mapping[str, Seal | None]:
+    """The written-only values to set; those that the request does not name stay."""
+    values = {WEBHOOK_SECRET: asked.webhook_secret}
+    return {
+        place: None if value is None else sealing(vault, place, value)
+        for place, value in values.items()
+        if value is not UNSET
+    }
