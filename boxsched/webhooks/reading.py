@@ -21,8 +21,9 @@ from boxsched.webhooks.providers import (
     gogs,
 )
 
-MAX_VALUES = 2_000_000  # of a body; a push of thousands of commits has some 100,000
+MAX_COMMAS = 300_000  # of a body: 2,048 commits, GitHub's most, have some 60,000
 MAX_FORM_FIELDS = 10
+MAX_ESCAPES = 1_000_000  # of a form; JSON is the better choice for large deliveries
 MAX_FIELD_CHARACTERS = 200
 FORM = "application/x-www-form-urlencoded"
 
@@ -57,6 +58,7 @@ def read(provider: str, headers: Headers, body: bytes) -> Delivery:
         if provider != "generic":
             raise _misfit(str(error), Malformed) from None
         check_form(body)  # what is malformed behind the first wrong value is malformed
+        check_keys(body)
         raise _misfit(str(error), Invalid) from None
     except (msgspec.DecodeError, RecursionError) as error:
         raise malformed(error) from None
@@ -72,6 +74,8 @@ def _payload(headers: Headers, body: bytes) -> bytes:
     kind = (one(headers, "Content-Type") or "").partition(";")[0].strip().lower()
     if kind != FORM:
         return body
+    if body.count(b"%") > MAX_ESCAPES:
+        raise Malformed(f"the form has more than {MAX_ESCAPES} escapes: send application/json")
     try:
         fields = parse_qsl(body.decode("ascii"), errors="strict", max_num_fields=MAX_FORM_FIELDS)
     except ValueError as error:
@@ -87,8 +91,8 @@ def _check_text(body: bytes) -> None:
         body.decode()
     except UnicodeDecodeError as error:
         raise malformed(error) from None
-    if body.count(b",") > MAX_VALUES:
-        raise Malformed(f"the body has more than {MAX_VALUES} values")
+    if body.count(b",") > MAX_COMMAS:
+        raise Malformed(f"the body has more than {MAX_COMMAS} values")
 
 
 def _misfit(text: str, kind: type[Malformed] | type[Invalid]) -> Malformed | Invalid:
@@ -97,6 +101,8 @@ def _misfit(text: str, kind: type[Malformed] | type[Invalid]) -> Malformed | Inv
     path = place["path"] if place else ""
     said = text[: place.start()] if place else text
     member = _MEMBER.match(said)
+    if member is None and not path:
+        return Malformed("the body is no JSON object")
     if member is not None:
         path = f"{path}.{member['name']}" if path else member["name"]
         said = "is missing" if member["what"].startswith("missing") else "unknown field"

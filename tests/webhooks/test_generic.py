@@ -1,0 +1,70 @@
+"""The generic provider."""
+
+import pytest
+
+from boxsched.errors import Invalid, Malformed
+from boxsched.webhooks.reading import read
+from tests.webhooks.sent import A, delivery, say
+from tests.webhooks.telling import told
+
+
+def test_a_branch_or_a_tag_is_built():
+    assert say("generic", None, {"branch": "main"}) == "branch main at no commit None by None"
+    whole = {"branch": "main", "commit": "ABCDEF1", "message": "Fix it\n", "author": "Ann"}
+    assert say("generic", None, whole) == "branch main at abcdef1 'Fix it' by Ann"
+    assert say("generic", None, {"tag": "v1", "commit": A}).startswith("tag v1 at aaaaaaaaaaaa")
+
+
+def test_a_deleted_branch_or_tag():
+    assert say("generic", None, {"branch": "x", "deleted": True}) == "branch x deleted"
+    deleted = delivery("generic", None, {"tag": "v1", "deleted": True, "delivery": "d1"})
+    assert told(deleted.events[0]) == "ignored: the tag v1 was deleted"
+    assert (deleted.event, deleted.id, deleted.repositories) == ("delete", "d1", ())
+    assert delivery("generic", None, {"branch": "x", "deleted": False}).event == "push"
+
+
+def test_a_skip_tag_counts():
+    line = say("generic", None, {"branch": "main", "message": "[skip ci]"})
+    assert line == "ignored: a skip tag in the message: [skip ci]"
+
+
+def test_the_null_hash_of_a_script_in_git_is_a_deletion():
+    assert say("generic", None, {"branch": "x", "commit": "0" * 40}) == "branch x deleted"
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({}, "branch"),
+        ({"branch": "a", "tag": "b"}, "branch"),
+        ({"branch": ""}, "branch"),
+        ({"branch": "a..b"}, "branch"),
+        ({"branch": "-x"}, "branch"),
+        ({"branch": "HEAD"}, "branch"),
+        ({"branch": "a\nb"}, "branch"),
+        ({"branch": "x" * 256}, "branch"),
+        ({"tag": "a b"}, "tag"),
+        ({"branch": 5}, "branch"),
+        ({"branch": "a", "commit": "main"}, "commit"),
+        ({"branch": "a", "commit": "abc"}, "commit"),
+        ({"branch": "a", "delivery": ""}, "delivery"),
+        ({"branch": "a", "delivery": "x" * 256}, "delivery"),
+        ({"branch": "a", "deleted": "yes"}, "deleted"),
+        ({"branch": "a", "brnach": "b"}, "brnach"),
+    ],
+)
+def test_what_makes_no_sense_is_invalid_and_names_the_field(body, field):
+    with pytest.raises(Invalid) as raised:
+        delivery("generic", None, body)
+    assert raised.value.field == field
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"null", b"[]", b"5", b'"x"', b"{", b'{"branch": 5', b"branch=a", b"\xff",
+     b'{"branch": "a", "branch": "b"}', b'{"branch": "a", "x": 1, "x": 2}', b'{"a": NaN}',
+     b'{"branch": "\\ud800"}', b'{"branch": "a"} x', b'\xef\xbb\xbf{"branch": "a"}'],
+)  # fmt: skip
+def test_what_is_no_json_object_is_malformed(body):
+    with pytest.raises(Malformed):
+        read("generic", {}, body)

@@ -1,0 +1,128 @@
+"""Gitea, Forgejo and Gogs."""
+
+import pytest
+
+from tests.webhooks.sent import (
+    NULL,
+    A,
+    B,
+    delivery,
+    gitea_push,
+    gitea_request,
+    gogs_request,
+    say,
+)
+
+FAMILY = ("gitea", "forgejo")
+REPOSITORY = {"clone_url": "https://git.example.com/owner/web.git", "full_name": "owner/web"}
+
+
+@pytest.mark.parametrize("provider", [*FAMILY, "gogs"])
+def test_a_push_builds_its_head(provider):
+    commits = [
+        {"id": B, "message": "Older"},
+        {"id": A, "message": "Fix it", "author": {"name": "A"}},
+    ]
+    assert say(provider, "push", gitea_push()) == "branch main at aaaaaaaaaaaa None by ann"
+    line = say(provider, "push", gitea_push(commits=commits))
+    assert line == "branch main at aaaaaaaaaaaa 'Fix it' by A"
+    assert say(provider, "push", gitea_push(after=NULL)) == "branch main deleted"
+
+
+@pytest.mark.parametrize("provider", FAMILY)
+def test_a_tag_comes_as_a_push(provider):
+    tag = gitea_push(ref="refs/tags/v1")
+    assert say(provider, "push", tag) == "tag v1 at aaaaaaaaaaaa None by ann"
+    created = {"ref": "v1", "ref_type": "tag", "sha": A}
+    assert say(provider, "create", created) == "ignored: a push event says the same"
+
+
+@pytest.mark.parametrize("provider", [*FAMILY, "gogs"])
+def test_a_deletion_is_an_event_of_its_own(provider):
+    assert say(provider, "delete", {"ref": "a/b", "ref_type": "branch"}) == "branch a/b deleted"
+    line = say(provider, "delete", {"ref": "v1", "ref_type": "tag"})
+    assert line == "ignored: the tag v1 was deleted"
+
+
+@pytest.mark.parametrize("provider", FAMILY)
+def test_the_head_commits_skip_tag_counts(provider):
+    head = {"id": A, "message": "x [skip actions]"}
+    line = say(provider, "push", gitea_push(head_commit=head))
+    assert line == "ignored: a skip tag in the message: [skip actions]"
+
+
+@pytest.mark.parametrize("action", ["opened", "reopened", "synchronized"])
+@pytest.mark.parametrize("provider", FAMILY)
+def test_a_pull_request_is_built(provider, action):
+    line = say(provider, "pull_request", gitea_request(action))
+    assert line == "build pull-request-7 (own) at aaaaaaaaaaaa 'Add it' by Ann"
+
+
+def test_older_versions_of_gitea_name_a_push_to_a_request_otherwise():
+    line = say("gitea", "pull_request_sync", gitea_request("synchronized"))
+    assert line.startswith("build pull-request-7")
+
+
+def test_closed_and_other_actions():
+    assert say("gitea", "pull_request", gitea_request("closed")).startswith("close pull-request-7")
+    for action in ("edited", "assigned", "label_updated", "milestoned", "review_requested"):
+        line = say("gitea", "pull_request", gitea_request(action))
+        assert line == f"ignored: nothing to build for the pull request: {action}"
+    assert "(own draft)" in say("gitea", "pull_request", gitea_request(draft=True))
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        {"repo_id": 2},
+        {"repo_id": None, "repo": None},
+        {"repo_id": None, "repo": {"full_name": "fork/web"}},
+        {"label": "", "ref": "refs/pull/7/head"},  # AGit: in the base repository, by anyone
+        {"ref": "refs/pull/7/head"},
+    ],
+)
+def test_a_head_elsewhere_unknown_or_pushed_for_review_counts_as_a_forks(head):
+    assert "(fork)" in say("gitea", "pull_request", gitea_request(head=head))
+
+
+def test_the_repositories_are_compared_by_name_where_they_have_no_id():
+    ends = {"repo_id": None, "repo": {"full_name": "owner/web"}}
+    assert "(own)" in say("gitea", "pull_request", gitea_request(head=ends, base=ends))
+
+
+def test_forgejo_goes_by_its_own_headers_or_giteas():
+    both = {"X-Gitea-Event": "issues", "X-Gitea-Delivery": "g", "X-Forgejo-Delivery": "f"}
+    sent = delivery("forgejo", "push", gitea_push(repository=REPOSITORY), **both)
+    assert (sent.event, sent.id) == ("push", "f")
+    assert sent.repositories == (REPOSITORY["clone_url"], "owner/web")
+    older = {"X-Gitea-Event": "push", "X-Gitea-Delivery": "g"}
+    sent = delivery("forgejo", None, gitea_push(), **older)
+    assert (sent.event, sent.id) == ("push", "g")
+
+
+def test_a_comparison_with_the_null_hash_is_no_link():
+    url = "https://git.example.com/owner/web/compare/"
+    head = {"id": A, "message": "x", "url": "https://git.example.com/owner/web/commit/a"}
+    sent = delivery("gitea", "push", gitea_push(compare_url=f"{url}{NULL}...{A}", head_commit=head))
+    assert sent.events[0].compare_url == head["url"]
+    sent = delivery("gitea", "push", gitea_push(compare_url=f"{url}{B}...{A}", head_commit=head))
+    assert sent.events[0].compare_url == f"{url}{B}...{A}"
+
+
+# --- Gogs -----------------------------------------------------------------------------------
+
+
+def test_a_new_tag_of_gogs_comes_as_create_only():
+    created = {"ref": "v1", "ref_type": "tag", "sender": {"login": "ann"}}
+    assert say("gogs", "create", {**created, "sha": A}) == "tag v1 at aaaaaaaaaaaa None by ann"
+    assert say("gogs", "create", created) == "tag v1 at no commit None by ann"
+    branch = {"ref": "topic", "ref_type": "branch"}
+    assert say("gogs", "create", branch) == "ignored: a push event says the same"
+
+
+def test_a_pull_request_of_gogs_names_no_commit():
+    line = say("gogs", "pull_request", gogs_request())
+    assert line == "build pull-request-7 (own) at no commit 'Add it' by ann"
+    assert "(fork)" in say("gogs", "pull_request", gogs_request(head="fork/web"))
+    assert say("gogs", "pull_request", gogs_request("closed")).startswith("close pull-request-7")
+    assert say("gogs", "pull_request", gogs_request("assigned")).startswith("ignored: nothing")
