@@ -12,6 +12,8 @@ What follows from an event (which builds are registered or ended, and which deli
 duplicates) is for the caller to decide. Which pull requests of forks are built is a setting of the
 project; so ``ChangeRequest`` only says that it comes from a fork.
 
+docs/webhooks.md, "What each event does" and "What is ignored", has the rules.
+
 There is one module a provider in ``providers``: its payloads as types, and pure functions from a
 payload to events. ``cleaning`` makes texts from outside safe to store and show.
 """
