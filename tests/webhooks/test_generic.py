@@ -29,7 +29,11 @@ def test_a_skip_tag_counts():
 
 
 def test_the_null_hash_of_a_script_in_git_is_a_deletion():
-    assert say("generic", None, {"branch": "x", "commit": "0" * 40}) == "branch x deleted"
+    for null in ("0" * 40, "0" * 64):
+        assert say("generic", None, {"branch": "x", "commit": null}) == "branch x deleted"
+    assert say("generic", None, {"branch": "x", "commit": "0" * 7}).startswith(
+        "branch x at 0000000"
+    )
 
 
 @pytest.mark.parametrize(
