@@ -32,7 +32,9 @@ _COMPUTED: dict[type[ast.operator], type[ast.operator]] = {
 _CALLED = {"min": "max", "max": "min", "any": "all", "all": "any"}
 # Of assertions and messages nothing else depends; in f-strings, Python 3.11 knows no exact places.
 _LEFT_ALONE = (ast.Assert, ast.Import, ast.ImportFrom, ast.JoinedStr)
+_OF_PARTS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef, ast.AnnAssign)
 _LOGGERS = {"log", "_log", "logger", "_logger"}  # what only a log loses is not worth a test
+_FOR_PEOPLE = {"__repr__"}  # methods that only somebody who debugs sees
 
 
 @attrs.frozen
@@ -76,7 +78,11 @@ def chosen(mutants: list[Mutant], seed: int, count: int | None) -> list[Mutant]:
 def _nodes(tree: ast.AST) -> Iterator[ast.AST]:
     """The nodes of a tree that decide something: no annotations, assertions, logging, messages."""
     for child in ast.iter_child_nodes(tree):
-        if isinstance(child, _LEFT_ALONE) or _logs(child):
+        if _is_left_alone(child):
+            continue
+        if isinstance(child, ast.ClassDef):  # how it is made is no behaviour: frozen, slots, eq
+            for statement in child.body:
+                yield from _of_value(statement)
             continue
         if isinstance(child, ast.AnnAssign):
             if child.value is not None:
@@ -94,19 +100,30 @@ def _nodes(tree: ast.AST) -> Iterator[ast.AST]:
 
 
 def _of_value(node: ast.AST) -> Iterator[ast.AST]:
-    if isinstance(node, _LEFT_ALONE) or _logs(node):
+    if _is_left_alone(node):
         return
-    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.AnnAssign | ast.Lambda):
+    if isinstance(node, _OF_PARTS):
         yield from _nodes(ast.Module([node], []))  # type: ignore[list-item]
         return
     yield node
     yield from _nodes(node)
 
 
+def _is_left_alone(node: ast.AST) -> bool:
+    return (
+        isinstance(node, _LEFT_ALONE)
+        or _logs(node)
+        or (isinstance(node, ast.FunctionDef) and node.name in _FOR_PEOPLE)
+    )
+
+
 def _logs(node: ast.AST) -> bool:
+    """Whether the statement only logs, also under a condition."""
     match node:
         case ast.Expr(ast.Call(ast.Attribute(ast.Name(name) | ast.Attribute(attr=name)))):
             return name in _LOGGERS
+        case ast.If(body=body, orelse=orelse):
+            return all(map(_logs, (*body, *orelse)))
     return False
 
 

@@ -1,14 +1,19 @@
 """Which tests are nearest to a line: those that ran it, the quickest first."""
 
+from collections.abc import Iterable
+
 import attrs
+
+from tests.mutation.places import Place
 
 # The folders of tests of each room. A change there should be caught by these.
 FOLDERS: dict[str, tuple[str, ...]] = {
     "scheduling": ("core", "simulation", "engine"),
-    "engine": ("engine",),
-    "cluster": ("cluster", "bus"),
-    "gateway": ("gateway",),
+    "protocol": ("core", "engine", "gateway"),
+    "engine": ("engine", "core"),
     "feed": ("engine",),
+    "cluster": ("cluster", "bus", "engine"),
+    "gateway": ("gateway",),
     "worker": ("worker",),
     "store": ("contract", "db"),
     "api": ("service",),
@@ -20,13 +25,14 @@ class Nearest:
     """What the run over the unchanged tree has shown."""
 
     seconds: dict[str, float]  # of each test that passes
-    by_line: dict[tuple[str, int], set[str]]
+    by_line: dict[Place, set[str]]
 
-    def tests(self, file: str, line: int, most_seconds: float) -> list[str]:
-        """The tests that ran the line; where none did in this process (a module's own line, or one
-        that runs in a process of its own), those of the room. Cut where they take ``most_seconds``
-        together, but one at least."""
-        found = self.by_line.get((file, line)) or self._of_room(file)
+    def tests(self, file: str, groups: Iterable[Iterable[Place]], most_seconds: float) -> list[str]:
+        """The tests that ran a line of the first group (``places``) that any test ran; where none
+        did in this process, those of the room. Cut where they take ``most_seconds`` together, but
+        one at least."""
+        by_group = (set[str]().union(*(self._ran(each) for each in group)) for group in groups)
+        found = next(filter(None, by_group), None) or self._of_room(file)
         chosen: list[str] = []
         took = 0.0
         for name in sorted(found, key=lambda name: (self.seconds[name], name)):
@@ -35,6 +41,9 @@ class Nearest:
                 break
             chosen.append(name)
         return chosen
+
+    def _ran(self, place: Place) -> set[str]:
+        return self.by_line.get(place, set())
 
     def _of_room(self, file: str) -> set[str]:
         folders = tuple(f"tests/{each}/" for each in FOLDERS[file.split("/")[1]])

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tests.mutation.changes import chosen, mutants_of
 from tests.mutation.nearest import Nearest
+from tests.mutation.places import places
 from tests.mutation.runs import Copy
 
 SOURCE = '''\
@@ -82,13 +83,66 @@ def test_the_nearest_tests_are_those_that_ran_the_line_the_quickest_first() -> N
     file = "boxsched/gateway/line.py"
     nearest = Nearest(
         {"tests/gateway/a": 3.0, "tests/gateway/b": 1.0, "tests/worker/c": 2.0},
-        {(file, 7): {"tests/gateway/a", "tests/worker/c"}},
+        {(file, 7): {"tests/gateway/a", "tests/worker/c"}, (file, 9): {"tests/gateway/b"}},
     )
-    assert nearest.tests(file, 7, 60) == ["tests/worker/c", "tests/gateway/a"]
-    assert nearest.tests(file, 7, 2.5) == ["tests/worker/c"]
-    assert nearest.tests(file, 7, 0.5) == ["tests/worker/c"], "one at least"
+    seven, eight, nine = [(file, 7)], [(file, 8)], [(file, 9)]
+    assert nearest.tests(file, [seven], 60) == ["tests/worker/c", "tests/gateway/a"]
+    assert nearest.tests(file, [seven], 2.5) == ["tests/worker/c"]
+    assert nearest.tests(file, [seven], 0.5) == ["tests/worker/c"], "one at least"
+    assert nearest.tests(file, [eight, nine, seven], 60) == ["tests/gateway/b"]
     # No test ran line 8 in its own process: all of the room.
-    assert nearest.tests(file, 8, 60) == ["tests/gateway/b", "tests/gateway/a"]
+    assert nearest.tests(file, [eight], 60) == ["tests/gateway/b", "tests/gateway/a"]
+
+
+SHELF = """\
+import attrs
+
+MOST = 5
+
+
+@attrs.define(eq=False)
+class Shelf:
+    boxes: int = 2
+
+    def __repr__(self):
+        return str(self.boxes + 1)
+
+    def room(
+        self,
+        used=0,
+    ):
+        if used > 9:
+            _log.info("odd")
+        return max(
+            self.boxes,
+            MOST - used,
+        )
+"""
+
+
+def test_which_lines_show_a_change(tmp_path: Path) -> None:
+    """A default is run by whatever imports the module first; only the uses of it tell."""
+    file = "boxsched/shelf.py"
+    (tmp_path / "boxsched").mkdir()
+    (tmp_path / file).write_text(SHELF)
+    other = tmp_path / "boxsched" / "other.py"
+    other.write_text("def empty(shelf):\n    return shelf.boxes == 0\n")
+    found = {
+        f"{one.line}: {one.after}": [
+            [line if where == file else -line for where, line in group]
+            for group in places(tmp_path, one)
+        ]
+        for one in mutants_of(tmp_path, file)
+    }
+    body = [17, 18, 19, 20, 21, 22]
+    assert found == {
+        "3: 6": [[21], [11, *body]],
+        "8: 3": [[-2, 11, 20], [11, *body]],
+        "15: 1": [body],
+        "19: return None": [[19, 20, 21, 22], [19]],
+        "19: min(self.boxes, MOST - used)": [[19, 20, 21, 22], [19]],
+        "21: (MOST + used)": [[21], [19]],
+    }
 
 
 def test_a_mutant_is_tried_in_the_copy_alone(tmp_path: Path) -> None:
