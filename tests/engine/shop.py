@@ -117,7 +117,7 @@ class Shop:
         await self.store.ask(SHARD, [inbox.written(command)])
 
     async def settle(self) -> None:
-        while await self.engine.turn():
+        while await self.engine.step():
             pass
 
     async def project(self, name: str, max_boxes: int | None = None) -> None:

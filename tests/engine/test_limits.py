@@ -110,6 +110,36 @@ async def test_a_job_that_begins_late_has_all_of_its_time(shop: Shop) -> None:
     assert (await shop.look(id_)).result is Result.PASSED
 
 
+async def test_seconds_in_which_no_report_could_come_count_for_no_job(shop: Shop) -> None:
+    """The leader itself was held up: of these 50 s it counts 3."""
+    id_ = await shop.build(timeout=LIMIT)
+    await shop.start(await shop.assignments())
+    shop.clock.time += 50.0
+    await beating(shop, END_SECONDS - 3 - 2)
+    assert not (await shop.assignments())[0].stop
+    await beating(shop, 2)
+    assert (await shop.assignments())[0].stop
+    await beating(shop, GIVE_UP_SECONDS)
+    assert (await shop.look(id_)).state is State.FINISHED
+
+
+@pytest.mark.parametrize("loaded", [False, True])
+async def test_what_begins_after_such_seconds_has_its_own_time_and_no_more(
+    shop: Shop, loaded: bool
+) -> None:
+    shop.clock.time += 50.0
+    await beating(shop, 1)
+    await shop.build(timeout=LIMIT)
+    await shop.start(await shop.assignments())
+    if loaded:  # the settings of the queue were changed
+        await shop.ask(inbox.Reload())
+        await shop.settle()
+    await beating(shop, END_SECONDS - 2)
+    assert not (await shop.assignments())[0].stop
+    await beating(shop, 2)
+    assert (await shop.assignments())[0].stop
+
+
 async def test_a_deploy_of_a_worker_that_is_away_is_not_given_up(shop: Shop) -> None:
     """It may be running: that is for the worker or a person to say."""
     id_ = await shop.build(server="production", timeout=LIMIT)

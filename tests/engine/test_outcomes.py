@@ -141,6 +141,28 @@ async def test_who_failed_first_is_the_reason_and_how_many_followed(shop: Shop) 
     assert [job.exit_status for job in found.jobs] == [1, 2]
 
 
+async def test_the_commit_that_a_job_found_is_known_while_others_of_its_build_run(
+    shop: Shop,
+) -> None:
+    id_ = await shop.build(jobs=2)
+    one, other = await shop.assignments()
+    for assignment, commit in ((one, "a" * 40), (other, "b" * 40)):
+        said = inbox.JobFinished(
+            assignment.job, assignment.lease_token, shop.clock.now(), Result.PASSED, 0, None, commit
+        )
+        await shop.report(said)
+        assert (await shop.look(id_)).commit == "a" * 40, "the first one holds for all"
+    assert (await shop.look(id_)).result is Result.PASSED
+
+
+async def test_what_failed_first_is_known_while_others_of_its_build_run(shop: Shop) -> None:
+    id_ = await shop.build(jobs=2)
+    one, _ = await shop.assignments()
+    await shop.finish(one, Result.FAILED)
+    found = await shop.look(id_)
+    assert (found.state, found.reason) == (State.RUNNING, "job j0 failed: exit status 0")
+
+
 async def test_fail_fast_names_the_job_that_failed(shop: Shop) -> None:
     id_ = await shop.build(jobs=2, fail_fast=True)
     one, other = await shop.assignments()

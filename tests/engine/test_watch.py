@@ -84,6 +84,26 @@ def test_it_is_silent_by_the_pace_that_it_was_given() -> None:
     assert seen.look([row.pulse], UNKNOWN_AFTER_SECONDS).silent == (W,)
 
 
+def test_with_a_short_promise_it_is_silent_after_half_of_it() -> None:
+    row = Row()
+    row.connect(B)
+    seen = watch(row)
+    assert not seen.look([row.pulse], 4.9)
+    assert seen.look([row.pulse], 5.0).silent == (W,)
+
+
+def test_it_is_missed_after_half_of_the_time_after_which_it_is_silent() -> None:
+    row = Row()
+    row.connect(B)
+    seen = watch(row)
+    assert not seen.misses_somebody(2.4)
+    assert seen.misses_somebody(2.5)
+    seen.leave_out(3.0)
+    assert not seen.misses_somebody(5.4)
+    assert seen.look([row.pulse], 8.0).silent == (W,)
+    assert not seen.misses_somebody(100.0), "whoever is silent already is waited for by nobody"
+
+
 def test_cut_off_between_welcome_and_first_beat_it_may_go_by_either() -> None:
     for first, then in ((A, B), (B, A)):
         row = Row()
@@ -273,6 +293,24 @@ def test_an_outage_of_the_store_keeps_in_mind_who_had_hung_up() -> None:
     seen.begin_anew(40.0)
     assert looks(seen, connected_to(), range(40, 50)) == {}
     assert looks(seen, connected_to(beat=2), range(50, 51)) == {50: BACK}
+
+
+@pytest.mark.parametrize("loaded", [True, False])
+def test_behind_an_outage_a_node_is_given_all_of_its_time_again(loaded: bool) -> None:
+    seen = begun(connected_to())
+    assert looks(seen, connected_to(), range(1, 4)) == {}
+    if loaded:
+        seen.begin([connected_to()], 40.0, {W})
+    else:
+        seen.begin_anew(40.0)
+    assert looks(seen, connected_to(), range(40, 50)) == {44: HUNG_UP}
+
+
+def test_seconds_in_which_no_beat_could_come_do_not_count_for_its_node() -> None:
+    seen = begun(connected_to())
+    assert looks(seen, connected_to(), range(1, 4)) == {}
+    seen.leave_out(20.0)
+    assert looks(seen, connected_to(), range(23, 30)) == {25: HUNG_UP}
 
 
 def test_one_that_came_and_hung_up_between_two_looks_is_not_there() -> None:
