@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from boxsched.feed import EventCursor, EventFeed, Subscription
 from boxsched.protocol.batches import Batch, Event, StoredEvent
+from boxsched.store.steps.maintenance import void_what_was_given
 from boxsched.store.store import Store
 
 PATIENCE_SECONDS = 20.0
@@ -35,6 +36,11 @@ class History:
         )
         self._leads[shard] = (epoch, batch + 1)
         return batch + 1, events
+
+    async def jump(self, shard: int) -> None:
+        """As behind a restored backup: the shard goes on far behind what was given out."""
+        await self.store._driver.serving.write(void_what_was_given, 0.0)
+        self._leads.pop(shard, None)
 
     async def lead_by(self, feed: EventFeed, shard: int, count: int) -> None:
         """Commit, and publish it on the node that leads."""

@@ -15,6 +15,7 @@ from boxsched.feed import subscription as subscription_module
 from boxsched.protocol.batches import StoredEvent
 from boxsched.store import Store, open_store
 from boxsched.store.records import ShardHead
+from boxsched.store.steps.maintenance import JUMP
 from tests.engine.history import (
     FROM_THE_BEGINNING,
     PATIENCE_SECONDS,
@@ -249,6 +250,18 @@ async def test_a_reader_that_falls_behind_reads_the_table(
         assert events._queued == 0
 
 
+async def test_a_slow_reader_has_each_shard_once_in_its_line(
+    history: History, feed: EventFeed
+) -> None:
+    """What it keeps does not grow with the batches."""
+    async with feed.subscribe(None) as events:
+        for _ in range(20):
+            for shard in (1, 2):
+                await history.lead_by(feed, shard, 1)
+        assert len(events._ready) == 2
+        assert by_shard(await read(events, 40)) == await history.table()
+
+
 # --- What other nodes do ------------------------------------------------------------------------
 
 
@@ -320,6 +333,113 @@ async def test_batches_without_events_are_looked_for_once(
         await history.lead_by(feed, 1, 1)
         assert (await read(events, 1))[0].batch == 4
         assert looks.count == 1
+
+
+async def test_behind_a_look_at_the_table_what_is_published_needs_no_other(
+    store: Store, history: History, feed: EventFeed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = Looks(store, "events_after", monkeypatch)
+    async with feed.subscribe(None) as events:
+        await history.commit(1, 1)
+        await feed.poll()
+        await history.lead_by(feed, 1, 2)
+        assert len(await read(events, 3)) == 3
+        assert looks.count == 1
+
+
+async def test_only_what_is_new_is_read_for_all(
+    store: Store, history: History, feed: EventFeed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three events a batch, and five are too many for one look for all."""
+    monkeypatch.setattr(feed_module, "PAGE", 5)
+    async with feed.subscribe(None) as one, feed.subscribe(None) as other:
+        await history.lead_by(feed, 1, 3)
+        looks = Looks(store, "events_after", monkeypatch)
+        for batch in (2, 3, 4):
+            await history.commit(1, 3)
+            await feed.poll()
+            assert looks.count == batch - 1
+        for events in (one, other):
+            assert len(await read(events, 12)) == 12
+        assert looks.count == 3
+
+
+async def test_hints_do_not_make_it_poll_without_a_rest(
+    store: Store, history: History, feed: EventFeed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed_module, "LEAST_SECONDS", 1_000.0)
+    monkeypatch.setattr(feed_module, "POLL_SECONDS", 2_000.0)
+    polled = asyncio.Event()
+    polls, ask = 0, store.shards
+
+    async def shards() -> list[ShardHead]:
+        nonlocal polls
+        heads = await ask()
+        polls += 1
+        polled.set()
+        return heads
+
+    monkeypatch.setattr(store, "shards", shards)
+    async with feed.subscribe(None), following(feed), asyncio.timeout(PATIENCE_SECONDS):
+        await polled.wait()
+        for batch in range(10):
+            feed.heard(1, batch)
+            await store.ping()
+        assert polls == 1
+
+
+# --- Another history ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", ["published", "read", "looked for"])
+async def test_a_history_that_lost_commits_ends_every_reader_once(
+    store: Store, history: History, feed: EventFeed, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """Those that connect again are given what comes then, and their batches go on from there."""
+    readers = [Reader(), Reader()]
+    for reader in readers:
+        await reader.come(feed, None)
+    batch, events = await history.commit(1, 1)
+    feed.publish(1, batch, events)
+    for reader in readers:
+        await reader.has(1)
+    await history.jump(1)
+    if way == "looked for":
+        monkeypatch.setattr(feed_module, "PAGE", 1)
+    batch, events = await history.commit(1, 1)
+    if way == "published":
+        feed.publish(1, batch, events)
+    else:
+        await feed.poll()
+    for reader in readers:
+        await reader.ended()
+        assert len(reader.seen) == 1
+    again = Reader()
+    await again.come(feed, None)
+    await history.lead_by(feed, 1, 1)
+    await again.has(1)
+    await feed.poll()
+    await history.lead_by(feed, 1, 1)
+    await again.has(2)
+    await again.go()
+
+
+async def test_a_batch_far_on_is_no_other_history_where_nothing_was_told_before(
+    history: History, feed: EventFeed
+) -> None:
+    await history.jump(1)
+    async with feed.subscribe(None) as events:
+        await history.lead_by(feed, 1, 1)
+        assert len(await read(events, 1)) == 1
+
+
+async def test_just_less_than_a_jump_is_the_same_history(feed: EventFeed) -> None:
+    async with feed.subscribe(None) as events:
+        feed.publish(1, 1, [])
+        feed.publish(1, JUMP, [])
+        assert not events._closed
+        feed.publish(1, 2 * JUMP, [])
+        assert events._closed
 
 
 async def test_two_hundred_readers_cost_one_look(
