@@ -106,6 +106,14 @@ async def test_what_the_former_leader_held_back_goes_on_behind_a_takeover(shop: 
     assert await states(shop) == [State.RUNNING]
 
 
+async def test_a_new_leader_takes_what_has_gathered_in_its_first_turn(shop: Shop) -> None:
+    await shop.settle()
+    ids = await shop.submit(*(shop.new(branch=str(n)) for n in range(5)))
+    await shop.restart()
+    assert await shop.engine.turn()
+    assert [(await shop.look(id_)).state for id_ in ids].count(State.REGISTERED) == 0
+
+
 async def test_a_load_behind_which_nothing_moves_commits_nothing(shop: Shop) -> None:
     await shop.settle()
     before = await shop.store.batch_number(1)

@@ -70,6 +70,30 @@ async def test_what_is_paused_waits_until_somebody_resumes_it(shop: Shop) -> Non
     assert (await shop.look(held)).state is State.RUNNING
 
 
+@pytest.mark.parametrize(
+    ("until", "text"),
+    [
+        (None, "Paused by ann (freeze): release week."),
+        (1_000_060.0, "Paused by ann until 1970-01-12 13:47 UTC (freeze): release week."),
+    ],
+)
+async def test_the_reason_names_the_pause_who_began_it_and_its_end(
+    shop: Shop, until: float | None, text: str
+) -> None:
+    one = pause(shop, until=until, note="release week.")
+    await put(shop, one)
+    held = await shop.build()
+    report = shop.why(held)
+    assert report is not None
+    assert (report.reason, report.phase, report.text) == ("paused", "admission", text)
+    assert (report.pause, report.position, report.expected_start) == (one, 1, None)
+    assert shop.reasons()[held] == text
+    assert await shop.store.drop_pause("freeze", "bob")
+    await shop.settle()
+    report = shop.why(held)
+    assert report is not None and (report.reason, report.pause) == ("running", None)
+
+
 async def test_a_pause_of_a_server_holds_the_deploys_to_it(shop: Shop) -> None:
     project, _ = shop.projects["web"]
     await put(shop, pause(shop, project=project, server="production"))

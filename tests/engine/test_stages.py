@@ -54,6 +54,7 @@ async def test_a_build_that_waits_for_a_box(shop: Shop) -> None:
         await shop.finish(assignment)
     stages = shop.engine._tally._stages
     assert stages.seconds["queue"] == 5.0
+    assert stages.seconds["run"] == 0.0, "nobody measured them"
     assert stages.busy_box_seconds == 10.0, "two Boxes"
 
 
