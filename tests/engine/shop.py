@@ -53,6 +53,7 @@ class Shop:
         self.events: list[StoredEvent] = []
         self.publish: Callable[[int, Sequence[Event]], None] = lambda batch, events: None
         self.told: set[WorkerId] = set()
+        self.dues = 0  # how often it was told that builds are to be deployed or planned
         self.gone: set[str] = set()  # nodes
         self.broken = False  # by the test: an invariant
         self.projects: dict[str, tuple[ProjectId, int]] = {}
@@ -74,10 +75,13 @@ class Shop:
     def _tell(self, places: Mapping[WorkerId, str], level: Sequence[Assignment] | None) -> None:
         self.told.update(places)
 
+    def _due(self) -> None:
+        self.dues += 1
+
     def _engine(self) -> Engine:
         return Engine(
             self.store, self.clock, shard=SHARD, node="test", may_lead=lambda: True,
-            published=self._published, reloaded=lambda: None, due=lambda: None, told=self._tell,
+            published=self._published, reloaded=lambda: None, due=self._due, told=self._tell,
             local=lambda: None,
             alive=lambda node: node not in self.gone, lost_after=120.0, stop_grace=10.0,
             counters=Counters(), stages=Stages(self.clock.monotonic),

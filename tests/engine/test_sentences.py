@@ -8,11 +8,15 @@ import pytest
 from boxsched.engine.absent_text import where_text
 from boxsched.engine.capacity import Absence
 from boxsched.engine.reason_text import phrase
+from boxsched.model import WorkloadId
 from boxsched.scheduling.reasons import (
+    AwaitsPlan,
     NeedsBoxes,
     NoSuchBoxes,
+    Paused,
     PlanLimit,
     ProjectLimit,
+    QueueOrder,
     Reason,
     Runs,
     WaitsForLane,
@@ -44,6 +48,9 @@ async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
         (ProjectLimit(2, 3, 4), "Needs 2 Boxes; its project uses 3 of at most 4."),
         (ProjectLimit(5, 0, 4), "Asks for 5 Boxes; its project has 4: it can never start."),
         (WaitsForLane(()), "Waits for an earlier one to finish."),
+        (AwaitsPlan(), "Its jobs are not known yet."),
+        (Paused("freeze"), "Paused (freeze)."),
+        (QueueOrder(WorkloadId(7)), "Would fit now, but comes behind an earlier one."),
         (Runs(), "Has its Boxes."),
     ],
 )
@@ -107,3 +114,45 @@ async def test_who_waits_in_a_lane_names_the_first_and_counts_the_others(shop: S
     report = shop.why(last)
     assert report is not None
     assert report.text == "Waits for build #1 of web and 1 more before it to finish."
+    assert shop.reasons()[last] == "Waits for build #2 of web to finish.", "on a page, the next"
+
+
+async def test_a_build_whose_jobs_are_to_be_read_says_so(shop: Shop) -> None:
+    build = await shop.build(jobs=0)
+    report = shop.why(build)
+    assert report is not None
+    assert (report.reason, report.phase, report.position) == ("planning", "ordering", None)
+    assert report.text == shop.reasons()[build] == "Its jobs are not known yet."
+    assert (report.needs, report.free) == ({}, {})
+
+
+async def test_what_is_being_stopped_says_when_its_boxes_are_free(shop: Shop) -> None:
+    build = await shop.build()
+    await shop.start(await shop.assignments())
+    await shop.stop(build)
+    report = shop.why(build)
+    assert report is not None
+    assert report.text == "Is being stopped: its Boxes are free when its jobs have ended."
+
+
+async def test_what_holds_a_project_at_its_limit_is_of_that_project(shop: Shop) -> None:
+    await shop.project("api", 1)
+    await shop.settle()
+    holds = await shop.build(project="api")
+    other = await shop.build(project="web")
+    waits = await shop.build(project="api", branch="x")
+    report = shop.why(waits)
+    assert report is not None
+    assert report.text == "Needs 1 Box; its project uses 1 of at most 1."
+    assert [blocker.id for blocker in report.blocked_by] == [holds]
+    late = await shop.build(project="web", branch="y")
+    report = shop.why(late)
+    assert report is not None and report.text == "Needs 1 Box; 0 free now."
+    assert {blocker.id for blocker in report.blocked_by} == {holds, other}
+
+
+async def test_a_deploy_is_named_as_one(shop: Shop) -> None:
+    for _ in range(2):
+        last = await shop.build(server="production")
+    report = shop.why(last)
+    assert report is not None and report.text == "Waits for deploy #1 of web to finish."
