@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from boxsched.engine import limits
 from boxsched.protocol import inbox
 from boxsched.states import JobState, Result, State
 from tests.engine.shop import Shop
@@ -159,6 +160,25 @@ async def test_another_leader_counts_anew_and_ends_it_too(shop: Shop) -> None:
     assert not (await shop.assignments())[0].stop
     await beating(shop, 31 + GIVE_UP_SECONDS)
     assert (await shop.look(id_)).result is Result.FAILED
+
+
+async def test_deadlines_of_ended_jobs_are_dropped_and_those_of_others_hold(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A time limit can be a month: what is kept has a bound."""
+    monkeypatch.setattr(limits, "KEPT", 10)
+    stays = await shop.build(branch="stays", timeout=LIMIT)
+    (given,) = await shop.assignments()
+    await shop.start([given])
+    for n in range(20):
+        await shop.build(branch=str(n), timeout=36_000.0)
+        (other,) = [one for one in await shop.assignments() if one.workload != stays]
+        await shop.start([other])
+        await shop.finish(other)
+        assert len(shop.engine._deadlines._heap) <= 10 + 4 * 2 + 1
+    await beating(shop, END_SECONDS)
+    (told,) = await shop.assignments()
+    assert (told.workload, told.stop) == (stays, True)
 
 
 @pytest.mark.parametrize("restarted", [False, True])

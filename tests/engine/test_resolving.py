@@ -144,6 +144,23 @@ async def test_again_gives_a_deploy_another_attempt_on_a_free_box(shop: Shop) ->
     assert (await shop.look(deploy.id)).result is Result.PASSED
 
 
+async def test_again_for_a_job_whose_workers_node_has_just_gone(shop: Shop) -> None:
+    """The job is not unknown yet: its worker has only hung up."""
+    deploy, old = await begun(shop)
+    shop.gone.add("test")
+    await shop.later(5)
+    job = (await shop.look(deploy.id)).jobs[0]
+    assert job.state is JobState.RUNNING
+    await resolve(shop, deploy.id, Resolution.AGAIN)
+    job = (await shop.look(deploy.id)).jobs[0]
+    assert job.lease_token is not None
+    assert (job.state, job.attempt) == (JobState.UNKNOWN, 1) and job.lease_token > old.lease_token
+    shop.gone.clear()
+    await back(shop)
+    (new,) = await shop.assignments()
+    assert (new.attempt, new.started) == (2, False)
+
+
 async def test_again_without_a_free_box_waits_for_one_also_under_the_next_leader(
     shop: Shop,
 ) -> None:
