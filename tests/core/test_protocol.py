@@ -4,15 +4,17 @@ Nodes and workers of two versions work side by side during an upgrade. So the by
 never change: new fields come at the end and have defaults.
 """
 
+import json
 from typing import Any
 
 import attrs
 import msgspec
 import pytest
 
-from boxsched.model import MAX_STOP_GRACE_SECONDS, Kind
-from boxsched.protocol import inbox, reasons, wire
-from boxsched.protocol.assignments import Assignment
+from boxsched.model import DEFAULT_BRANCH, MAX_STOP_GRACE_SECONDS, Kind
+from boxsched.protocol import inbox, reasons, timing, wire
+from boxsched.protocol.assignments import Assignment, JobSecret
+from boxsched.protocol.followed import followed
 from boxsched.protocol.lock_keys import DEFAULT_LOCK_KEY, LockKeys, node_number
 from boxsched.protocol.timing import heartbeat_seconds
 from boxsched.states import Result
@@ -91,6 +93,8 @@ def test_what_an_earlier_version_leaves_out_changes_nothing() -> None:
     assert FINISHED.commit is None
     (task,) = FROM_NODE[2][0].tasks  # type: ignore[union-attr]
     assert (task.stop_reason, task.show_commands) == (None, True)
+    assert (task.secrets, task.refusal, HELLO.takes_secrets) == ((), None, False)
+    assert JobSecret("n", "v").file is False
 
 
 def test_the_version_that_both_sides_compare() -> None:
@@ -188,6 +192,18 @@ COMMANDS: list[tuple[str, inbox.Command, bytes]] = [
     ("reports", inbox.Reports(1, (STARTED,)), b'[1,[["started",1,2,3.0]]]'),
     ("commit", inbox.CommitFixed(1, "ab"), b'[1,"ab"]'),
     ("reload", inbox.Reload(), b"[]"),
+    (
+        "plan",
+        inbox.Planned(1, (inbox.SubmitJob("j", "d", 1.0, 2.0),), "ab", None),
+        b'[1,[["j","d",1.0,2.0]],"ab",null]',
+    ),
+    ("reprioritize", inbox.Reprioritize(1, 90, "a", "n"), b'[1,90,"a","n"]'),
+    (
+        "pause",
+        inbox.PauseSet("p", 1, "b", None, True, "n", "a", 1.0, None),
+        b'["p",1,"b",null,true,"n","a",1.0,null]',
+    ),
+    ("resume", inbox.PauseEnded("p", "a"), b'["p","a"]'),
 ]
 
 
@@ -206,9 +222,14 @@ def test_what_an_earlier_command_leaves_out_changes_nothing() -> None:
     submit = COMMANDS[0][1]
     assert isinstance(submit, inbox.Submit)
     assert (submit.spare_after, submit.automatic, submit.queue) == (None, False, "all")
-    assert inbox.ProjectSet(1, "p", 5).deleted is False
+    project = inbox.ProjectSet(1, "p", 5)
+    assert (project.deleted, project.followed, project.notifies) == (False, {}, False)
     boxes = inbox.BoxesSet(1, ())
     assert (boxes.node, boxes.connection, boxes.problem) == ("", 0, None)
+
+
+def test_every_kind_of_command_is_among_them() -> None:
+    assert {kind for kind, _, _ in COMMANDS} == {*inbox.KINDS}
 
 
 @pytest.mark.parametrize("command", [*inbox.KINDS.values(), inbox.SubmitJob])
@@ -260,8 +281,51 @@ def test_reasons_of_jobs_that_wait_for_another_attempt() -> None:
     }
 
 
+def test_the_times_that_nodes_of_two_versions_must_agree_on() -> None:
+    """docs/faults.md promises them, and a node of an earlier version goes by them."""
+    assert timing.HEARTBEAT_SECONDS == 5.0
+    assert timing.UNKNOWN_AFTER_SECONDS == 15.0
+    assert timing.LOST_AFTER_SECONDS == 120.0
+    assert timing.GIVEN_AGAIN_SECONDS == 10.0
+    assert timing.LEVEL_SECONDS == 10.0
+
+
 @pytest.mark.parametrize(("lost_after", "seconds"), [(120.0, 5.0), (20.0, 5.0), (2.0, 0.5)])
 def test_four_heartbeats_fit_into_the_time_after_which_a_worker_is_lost(
     lost_after: float, seconds: float
 ) -> None:
     assert heartbeat_seconds(lost_after) == seconds
+
+
+# --- Settings -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, {}),
+        ({"servers": {"a": {}, "b": {"branch": "main"}}}, {}),
+        ({"servers": {"a": {"strategy": "manual", "branch": "main"}}}, {}),
+        ({"servers": {"a": {"strategy": "automatic", "branch": "next"}}}, {"next": ("a",)}),
+        ({"servers": {"a": {"strategy": "automatic"}}}, {DEFAULT_BRANCH: ("a",)}),
+        (
+            {"default_branch": "trunk", "servers": {"a": {"strategy": "automatic"}}},
+            {"trunk": ("a",)},
+        ),
+        (
+            {
+                "default_branch": "trunk",
+                "servers": {
+                    "b": {"strategy": "automatic"},
+                    "c": {"strategy": "automatic", "branch": "next"},
+                    "a": {"strategy": "automatic", "branch": "trunk"},
+                },
+            },
+            {"trunk": ("b", "a"), "next": ("c",)},
+        ),
+    ],
+)
+def test_which_servers_follow_which_branch(
+    settings: dict[str, Any], expected: dict[str, tuple[str, ...]]
+) -> None:
+    assert followed(json.dumps(settings)) == expected

@@ -48,8 +48,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--test-seconds",
         type=float,
-        default=60.0,
-        help="most seconds of tests for one mutant, by their durations without it (default: 60)",
+        default=240.0,
+        help="most seconds of tests for one mutant, by their durations without it (default: 240): "
+        "with fewer, the slow tests, which assert the most, are left out",
     )
     parser.add_argument("--report", type=Path, help="write the survivors to this file, too")
     options = parser.parse_args()
