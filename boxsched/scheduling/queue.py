@@ -176,14 +176,6 @@ class Queue:
             self._join((shape.ask, after), mine)
         self._sort_heads()
 
-    def workloads(self) -> Iterator[Workload]:
-        """All waiting workloads, shape by shape; then the paused ones."""
-        for shape in self._shapes.values():
-            for entry in shape.waiting:
-                yield entry[3]
-        for entry in self._aside:
-            yield entry[3]
-
     def in_order(self, limit: int) -> list[Workload]:
         """The first ``limit`` workloads in queue order, paused ones among them."""
         entries = [e for shape in self._shapes.values() for e in shape.waiting[:limit]]

@@ -121,6 +121,29 @@ def test_who_is_over_the_projects_limit_itself_is_told_so_wherever_it_stands():
     assert w.why("b4") == QueueOrder(behind=w.id("b2"))
 
 
+@pytest.mark.parametrize(
+    ("boxes", "plan", "reason"),
+    [
+        (3, None, NeedsBoxes("linux", 1, 0)),
+        (4, 3, PlanLimit(1, 3, 3)),
+        (4, None, QueueOrder(behind=3)),
+    ],
+)
+def test_who_is_behind_its_own_project_is_told_first_what_there_is_too_little_of(
+    boxes, plan, reason
+):
+    """Its project's limit would let it start; an earlier one of the project waits for that."""
+    w = World(boxes=boxes, plan=plan)
+    w.project("api", max_boxes=2)
+    w.build("others", 60, 60)
+    w.build("one", 60, project="api", branch="a")
+    w.build("two", 60, 60, project="api", branch="b")
+    w.build("small", 60, project="api", branch="c")
+    assert w.running == {"others", "one"}
+    assert w.why("two") == ProjectLimit(2, 1, 2)
+    assert w.why("small") == reason
+
+
 def test_a_projects_limit_can_be_lifted():
     w = World(boxes=9)
     w.project("web", max_boxes=1)
