@@ -424,9 +424,13 @@ async def test_a_history_that_lost_commits_ends_every_reader_once(
     await again.go()
 
 
-async def test_a_batch_far_on_is_no_other_history_where_nothing_was_told_before(
+async def test_what_readers_were_told_who_have_all_left_is_forgotten(
     history: History, feed: EventFeed
 ) -> None:
+    """So a reader that comes long behind is not sent away for it."""
+    async with feed.subscribe(None) as events:
+        await history.lead_by(feed, 1, 1)
+        assert len(await read(events, 1)) == 1
     await history.jump(1)
     async with feed.subscribe(None) as events:
         await history.lead_by(feed, 1, 1)
