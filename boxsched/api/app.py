@@ -22,6 +22,7 @@ from boxsched.api.routes import PAGE_POLICIES, Route, table
 from boxsched.api.submitting.known_projects import KnownProjects
 from boxsched.automation.deploys import AutomaticDeploys
 from boxsched.automation.plans import Plans
+from boxsched.automation.schedules import Schedules
 from boxsched.folders import DataFolder
 from boxsched.node.node import Node
 from boxsched.store.records import Token
@@ -54,6 +55,7 @@ def application(node: Node) -> web.Application:
         "tokens of what lasts": lasting.run,
         "automatic deploys": AutomaticDeploys(node, known).run,
         "plans of builds": Plans(node, known).run,
+        "schedules": Schedules(node, known).run,
     }
     app.cleanup_ctx.append(_life(node, own, tokens, chores))
     operations = Operations(node, guard.answered)

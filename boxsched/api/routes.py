@@ -49,6 +49,7 @@ from boxsched.api.resources.project_history import (
 )
 from boxsched.api.resources.projects import ProjectCheck, ProjectList, Projects
 from boxsched.api.resources.resolving import Resolving
+from boxsched.api.resources.schedules import ProjectSchedules, ScheduleList, Schedules
 from boxsched.api.resources.secrets import PutSecretAnswer, RotateAnswer, SecretList, Secrets
 from boxsched.api.resources.servers import ServerList, Servers
 from boxsched.api.resources.set_aside import SetAsideAnswer, SetAsideCommands, SetAsideList
@@ -87,6 +88,10 @@ _PART = (
     Query("attempt", "of this attempt, as bytes (default: of the latest)", _COUNT),
     Query("offset", "from this byte on, as bytes; headers say what it is a part of", _COUNT),
 )
+_PAGE = (
+    Query("limit", "how many", {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT}),
+    Query("cursor", "next_cursor of the page before"),
+)
 _FILTERS = (
     Query("kind", "only these", {"enum": list(Kind)}),
     Query("state", "only these", {"enum": list(State)}),
@@ -95,15 +100,10 @@ _FILTERS = (
     Query("number", "only the one of this number in `project`; alone with it", _COUNT),
     Query("branch", "only this branch's", NAME),
     Query("server", "only this server's", NAME),
-    Query("limit", "how many", {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT}),
-    Query("cursor", "next_cursor of the page before"),
+    *_PAGE,
 )
-_NOTIFICATIONS = (
-    Query("state", "only these", {"enum": list(STATES)}),
-    Query("limit", "how many", {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT}),
-    Query("cursor", "next_cursor of the page before"),
-)
-_PAGE = (
+_NOTIFICATIONS = (Query("state", "only these", {"enum": list(STATES)}), *_PAGE)
+_VERSIONS = (
     Query("limit", "how many", {"type": "integer", "minimum": 1, "maximum": MAX_VERSIONS}),
     Query("cursor", "next_cursor of the page before"),
 )
@@ -142,7 +142,7 @@ def project_routes(projects: Projects, servers: Servers, asks: Submissions) -> S
 
 def history_routes(history: ProjectHistory) -> Sequence[Route]:
     path = f"{_PROJECT}/history"
-    listed = Described("Versions of its settings, latest first", gives=History, query=_PAGE)
+    listed = Described("Versions of its settings, latest first", gives=History, query=_VERSIONS)
     revert = Described(
         "Bring back the settings of a version", AskRevert, ProjectSettings, matched=("If-Match",)
     )
@@ -189,6 +189,15 @@ def pause_routes(pauses: Pauses) -> Sequence[Route]:
         Route("PUT", pause, pauses.put, put),
         reading(path, pauses.list, "All pauses", PauseList),
         Route("DELETE", pause, pauses.end, Described("End a pause", status=204)),
+    )
+
+
+def schedule_routes(schedules: Schedules) -> Sequence[Route]:
+    of_project = "A project's schedules, and when each comes next"
+    listed = Described("The schedules of all projects", gives=ScheduleList, query=_PAGE)
+    return (
+        reading(f"{_PROJECT}/schedules", schedules.of_project, of_project, ProjectSchedules),
+        Route("GET", f"{PREFIX}/schedules", schedules.all, listed),
     )
 
 
@@ -288,6 +297,7 @@ def table(
         *history_routes(ProjectHistory(node, changes)),
         *workload_routes(workloads, asks, priorities, Resolving(node, seen), Logs(node)),
         *pause_routes(Pauses(node, known)),
+        *schedule_routes(Schedules(node, known)),
         *fleet_routes(Fleet(node), Nodes(node), Workers(node)),
         *set_aside_routes(SetAsideCommands(node)),
         *notification_routes(Notifications(node)),

@@ -41,6 +41,7 @@ _COMMANDS = {
     "explain": _Lazy("show", "explain", "Say why a workload waits, and for what."),
     "logs": _Lazy("logs", "logs", "Print the log of a job, or of all jobs of a workload."),
     "servers": _Lazy("servers", "servers", "Show what is live on a project's servers."),
+    "schedules": _Lazy("schedules", "schedules", "Show when builds come by themselves."),
     "workers": _Lazy("workers", "workers", "List the workers; remove a retired one."),
     "nodes": _Lazy("nodes", "nodes", "List the nodes: who is alive, who leads; forget one."),
     "set-aside": _Lazy(

@@ -36,6 +36,7 @@ from boxsched.client.records import (
     Workload,
 )
 from boxsched.client.refusals import Unreachable
+from boxsched.client.schedules import Schedule
 
 __all__ = [
     "Activity",
@@ -57,6 +58,7 @@ __all__ = [
     "ProjectHistory",
     "ProjectVersion",
     "Rotated",
+    "Schedule",
     "Secret",
     "Server",
     "SetAside",

@@ -124,6 +124,7 @@ class BlockingClient:
     pauses = _call(Client.pauses)
     resume = _call(Client.resume)
     servers = _call(Client.servers)
+    schedules = _call(Client.schedules)
     notifications = _call(Client.notifications)
     notification = _call(Client.notification)
     resend_notification = _call(Client.resend_notification)

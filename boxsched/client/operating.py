@@ -7,7 +7,17 @@ import msgspec
 
 from boxsched import errors
 from boxsched.client.http import Line, path
-from boxsched.client.records import Box, NewToken, Node, Pause, Server, SetAside, Token, Worker
+from boxsched.client.records import (
+    Box,
+    NewToken,
+    Node,
+    Pause,
+    Server,
+    SetAside,
+    Token,
+    Worker,
+)
+from boxsched.client.schedules import Schedule
 
 _T = TypeVar("_T")
 
@@ -78,6 +88,20 @@ class Operating:
         found = await self._get(dict[str, list[Server]], path("projects", project, "servers"))
         return found["servers"]
 
+    async def schedules(self, project: str | None = None) -> list[Schedule]:
+        """The schedules of a project, or of all projects."""
+        if project is not None:
+            where = path("projects", project, "schedules")
+            return (await self._get(dict[str, list[Schedule]], where))["schedules"]
+        found: list[Schedule] = []
+        query = {"limit": "200"}
+        while True:
+            page = await self._get(_Schedules, path("schedules"), query)
+            found += page.schedules
+            if page.next_cursor is None:
+                return found
+            query["cursor"] = page.next_cursor
+
     # --- Commands that were set aside --------------------------------------------------------
 
     async def set_aside(self) -> list[SetAside]:
@@ -123,6 +147,11 @@ class Operating:
     async def _get(self, kind: type[_T], where: str, query: Mapping[str, str] | None = None) -> _T:
         _, body = await self._line.call("GET", where, query=query)
         return read(kind, body)
+
+
+class _Schedules(msgspec.Struct, frozen=True):
+    schedules: list[Schedule]
+    next_cursor: str | None
 
 
 def read(kind: type[_T], body: bytes) -> _T:

@@ -355,7 +355,7 @@ class Engine:
         for worker, problem in out.problems.items():
             _log_problem(self.books.names.get(worker, str(worker)), problem)
         self._published(self._batch, batch.events)
-        if batch.deploys_due or out.unplanned:
+        if batch.deploys_due or out.unplanned or out.settings_changed:
             self._due()
         if out.to_tell:
             places = self.books.places

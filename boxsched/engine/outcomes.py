@@ -65,6 +65,7 @@ class Outcomes:
         self.note = ""  # on what is asked
         self.plan_reason: str | None = None  # why the jobs of a build could not be read
         self.unplanned = False  # whether a build was registered whose jobs are to be read
+        self.settings_changed = False  # whether a project was set or deleted
         self.strategy = ""  # what the workload that is being registered does to earlier ones
 
     def decide(self, event: core.Event) -> None:

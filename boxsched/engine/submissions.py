@@ -33,6 +33,7 @@ def submit(out: Outcomes, command: Submit) -> None:
 
 def project(out: Outcomes, command: ProjectSet) -> None:
     project = ProjectId(command.project)
+    out.settings_changed = True
     if command.deleted:
         out.books.forget_project(project)
     else:

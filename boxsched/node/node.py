@@ -102,6 +102,7 @@ class Node:
         self._forecasts = Forecasts(self.books, clock)
         self.deploys_due = asyncio.Event()  # a build passed that servers follow
         self.plans_due = asyncio.Event()  # a build was registered whose jobs are to be read
+        self.schedules_due = asyncio.Event()  # settings changed, schedules perhaps among them
         self._tasks: list[asyncio.Task[None]] = []
 
     # --- What the API calls -----------------------------------------------------------------
@@ -365,9 +366,10 @@ class Node:
         self._due()
 
     def _due(self) -> None:
-        """There may be builds to deploy or to plan (``automation``)."""
+        """There may be builds to deploy, to plan or to schedule (``automation``)."""
         self.deploys_due.set()
         self.plans_due.set()
+        self.schedules_due.set()
 
     def _published(self, shard: int, batch: int, events: Sequence[Event]) -> None:
         self.feed.publish(shard, batch, events)

@@ -23,6 +23,7 @@ SETTLED = frozenset(
         "page_session_pkey",
         "pause_pkey",
         "project_name",
+        "schedule_pkey",
         "secret_pkey",
         "server_live_pkey",
         "shard_pkey",

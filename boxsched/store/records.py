@@ -18,6 +18,7 @@ from boxsched.model import (
     WorkerId,
     WorkloadId,
 )
+from boxsched.protocol.schedules import Firing
 from boxsched.states import JobState, Result, State
 
 
@@ -74,6 +75,7 @@ class NewWorkload:
     rollback: bool = False  # a deploy of a build that is older than what is live
     queue: ServerQueue = ServerQueue.ALL  # of its server
     asked_by: str = ""  # whose request it is; not stored with it
+    firing: Firing | None = None  # of the schedule that asks for it
     idempotency: IdempotencyKey | None = None
 
     @property

@@ -22,6 +22,7 @@ from boxsched.model import JobId, ProjectId, WorkerId, WorkloadId
 from boxsched.protocol.assignments import Assignment
 from boxsched.protocol.batches import Batch, Committed, DeployDue, InboxEntry, StoredEvent
 from boxsched.protocol.inbox import Reprioritize, Resolve, Stop
+from boxsched.protocol.schedules import DueSchedule, Firing, NewSchedule
 from boxsched.protocol.shards import Box, Organization, Pause, Project, ShardLoading
 from boxsched.protocol.workers import Connected, NewWorker, Pulse, WorkerConnection
 from boxsched.states import JobState
@@ -59,6 +60,7 @@ from boxsched.store.steps import (
     project_versions,
     projects,
     reads,
+    schedules,
     secrets,
     servers,
     sessions,
@@ -68,6 +70,7 @@ from boxsched.store.steps import (
 )
 from boxsched.store.steps.notifications import Claimed, Notification, Settled, StoredTarget, Target
 from boxsched.store.steps.project_versions import UNKNOWN_EDIT, Edit, ProjectVersion
+from boxsched.store.steps.schedules import ListedSchedule, Place
 from boxsched.store.steps.secrets import Seal, SealedSecret, SealedText, SecretInfo
 
 if TYPE_CHECKING:
@@ -128,6 +131,10 @@ class Store:
                     await self._driver.serving.write(reads.try_to_write)
             except TimeoutError as error:
                 raise StoreAway(f"no write was done within {PING_SECONDS:g} s") from error
+
+    async def time(self) -> float:
+        """Seconds since the epoch, by the database's clock."""
+        return await self._driver.serving.read(reads.time)
 
     async def cluster(self) -> str:
         """The database's random name, chosen when it was created."""
@@ -203,16 +210,27 @@ class Store:
         sealed: Mapping[str, Seal | None] = MappingProxyType({}),
         targets: Sequence[Target] = (),
         edit: Edit = UNKNOWN_EDIT,
+        schedules: Sequence[NewSchedule] = (),
+        now: float = 0.0,
     ) -> tuple[Project, bool]:
         """Create or replace; True where it was created. Tells the leader (inbox ``project``), and
         keeps the new settings as a version. Raises Outdated if ``edit`` was made for another one.
 
         ``sealed``: the values to set (``webhook_secret``, ``git_credentials``), each sealed once
         the project's id is known; None removes one, and what is not named stays. ``targets``:
-        where its notifications go; others are dropped.
+        where its notifications go; others are dropped. ``schedules``: likewise, and one that is
+        there goes on with its next time; ``now``: when those of new ones were chosen.
         """
         return await self._driver.serving.write(
-            projects.put_project, name, settings, max_boxes, sealed, targets, edit
+            projects.put_project,
+            name,
+            settings,
+            max_boxes,
+            sealed,
+            targets,
+            edit,
+            schedules,
+            now,
         )
 
     async def project(self, name: str) -> Project | None:
@@ -406,6 +424,48 @@ class Store:
     async def fail_plan(self, workload: WorkloadId, reason: str) -> None:
         """Tell the leader that the jobs of the build cannot be read, and why."""
         await self._driver.serving.write(plans.fail_plan, workload, reason)
+
+    # --- Schedules ---------------------------------------------------------------------------
+
+    async def unscheduled(self, limit: int) -> list[Project]:
+        """Projects whose settings a program of an earlier schema has written."""
+        return await self._driver.serving.read(schedules.unscheduled, limit)
+
+    async def schedule_anew(
+        self, project: ProjectId, version: int, schedules_: Sequence[NewSchedule], now: float
+    ) -> bool:
+        """Make these the schedules of the project, as ``put_project`` does; False where its
+        settings are of another version by now."""
+        return await self._driver.serving.write(
+            schedules.schedule_anew, project, version, schedules_, now
+        )
+
+    async def due_schedules(self, now: float, limit: int) -> list[DueSchedule]:
+        """Those whose next time has come, the longest due first."""
+        return await self._driver.serving.read(schedules.due, now, limit)
+
+    async def ahead_schedules(self, now: float, limit: int) -> list[DueSchedule]:
+        """Those whose next time was chosen after ``now``: the clock was set back since."""
+        return await self._driver.serving.read(schedules.ahead, now, limit)
+
+    async def next_schedule(self) -> float | None:
+        """The earliest next time of all."""
+        return await self._driver.serving.read(schedules.next_at)
+
+    async def settle_schedules(self, firings: Sequence[Firing]) -> None:
+        """Move schedules on without builds; one that another node has moved on stays as it is."""
+        await self._driver.serving.write(schedules.settle, firings)
+
+    async def drop_schedule(self, gone: DueSchedule) -> None:
+        """Unless it has another next time by now."""
+        await self._driver.serving.write(schedules.drop, gone)
+
+    async def schedules_of(self, project: ProjectId) -> list[ListedSchedule]:
+        return await self._driver.reading.snapshot(schedules.of_project, project)
+
+    async def schedules(self, after: Place, limit: int) -> list[ListedSchedule]:
+        """A page of the schedules of all projects, behind that one."""
+        return await self._driver.reading.snapshot(schedules.listed, after, limit)
 
     # --- Servers ---------------------------------------------------------------------------
 

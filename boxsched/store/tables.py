@@ -10,6 +10,7 @@ TABLES = (
     "project_version",
     "secret",
     "outgoing",
+    "schedule",
     "workload",
     "notification",
     "job",

@@ -110,6 +110,10 @@ OURS = {
     "project_max_boxes_check": "UPDATE project SET max_boxes = -1",
     "project_organization_fkey": "UPDATE project SET organization = 77",
     "deploy_due_build_fkey": "INSERT INTO deploy_due (build, server) VALUES (77, 's')",
+    "schedule_project_fkey": (
+        "INSERT INTO schedule (project, cron, time_zone, branch, version, next_at, decided_at)"
+        " VALUES (77, '@daily', '', 'b', 1, 0, 0)"
+    ),
     "secret_project_fkey": _SECRET.format("77, 'A', 1"),
     "secret_version_check": _SECRET.format("1, 'A', 0"),
     "server_live_project_fkey": (

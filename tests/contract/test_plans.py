@@ -21,6 +21,7 @@ FILES = (
     "pages.sql",
     "projects.sql",
     "reading.sql",
+    "schedules.sql",
     "sessions.sql",
     "submission.sql",
     "tokens.sql",
@@ -35,6 +36,7 @@ GROWING = (
     "job_history",
     "inbox",
     "set_aside",
+    "schedule",
 )
 # Blocks that insert are not planned, and these are not of one table that grows:
 BY_DESIGN = {
@@ -77,6 +79,9 @@ INSERT INTO set_aside (id, shard, kind, payload, workload, error, at)
 SELECT id, 1, 'stop', '[]', id, '', 0 FROM workload;
 INSERT INTO job_history (project, job_name, recent, expected_seconds)
 SELECT project, 'j' || id, '[]', 1 FROM workload;
+INSERT INTO schedule (project, cron, time_zone, branch, version, next_at, decided_at)
+SELECT project, '@daily', '', 'b' || id, 1, id, id FROM workload WHERE id % 4 = 0;
+UPDATE project SET scheduled = version WHERE id <> 3;
 """
 TEXTS = {
     "branch": "nope",
@@ -94,6 +99,8 @@ TEXTS = {
     "last_scope": "s",
     "last_key": "k8",
     "lane": "1/branch/main",
+    "cron": "@daily",
+    "time_zone": "",
 }
 TEXT_IDS = {"token", "revoke_token", "put_token"}  # ids of tokens are texts
 WALKS = {name: block for name, block in BLOCKS.items() if name.startswith("walk_")}

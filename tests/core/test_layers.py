@@ -15,7 +15,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # What any room may import: they import none of the rooms.
 COMMON = {
-    "boxsched", "backoff", "clock", "commits", "errors", "folders", "globs", "listening",
+    "boxsched", "backoff", "clock", "commits", "cron", "errors", "folders", "globs", "listening",
     "json_text", "loglines", "model", "nearest", "reaching", "refs", "repository", "states",
     "texts", "collecting", "discarding",
 }  # fmt: skip

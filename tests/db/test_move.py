@@ -13,6 +13,7 @@ import pytest
 from boxsched.errors import Conflict, Fenced, Invalid
 from boxsched.model import Kind
 from boxsched.protocol.batches import DeployDue, DurationChange, LaneChange, Live, SetAside
+from boxsched.protocol.schedules import NewSchedule, Schedule
 from boxsched.protocol.shards import SHARD, Pause
 from boxsched.protocol.workers import IN_PROCESS, NewWorker
 from boxsched.store import Store, open_store
@@ -38,7 +39,12 @@ async def installation(place: SqlitePlace) -> Leader:
     store = leader.store
     await store.append_log([(leader.boxes[0].id, 1, 0, BYTES)])
     project, _ = await store.put_project(
-        "odd", json.dumps({"x": ODD}), 7, {WEBHOOK_SECRET: lambda project, version: ODD}
+        "odd",
+        json.dumps({"x": ODD}),
+        7,
+        {WEBHOOK_SECRET: lambda project, version: ODD},
+        schedules=[NewSchedule(Schedule("@daily", "Europe/Berlin", ODD), 1.5)],
+        now=0.5,
     )
     new = build(project, ODD, message=ODD, author=None, idempotency=key("odd"))
     await leader.submit(new)

@@ -48,6 +48,10 @@ def settings(name: str, asked: ProjectSettings) -> None:
     bulk(asked.jobs, "jobs")
     for server, its in asked.servers.items():
         bulk(its.jobs, f"servers.{server}.jobs")
+
+
+def schedules(asked: ProjectSettings) -> None:
+    """Some of them take milliseconds each: call it off the event loop."""
     for index, schedule in enumerate(asked.schedules):
         check_cron(schedule.cron, f"schedules[{index}].cron")
         if schedule.time_zone is not None:

@@ -2,32 +2,23 @@
 
 import functools
 import zoneinfo
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib import resources
 
 from cronsim import CronSim, CronSimError
 
+from boxsched.cron import ALIASES
 from boxsched.errors import Invalid
 from boxsched.nearest import unknown
 
-_ALIASES: Mapping[str, str] = {
-    "@yearly": "0 0 1 1 *",
-    "@annually": "0 0 1 1 *",
-    "@monthly": "0 0 1 * *",
-    "@weekly": "0 0 * * 0",
-    "@daily": "0 0 * * *",
-    "@midnight": "0 0 * * *",
-    "@hourly": "0 * * * *",
-}
 _ANY_TIME = datetime(2024, 1, 1, tzinfo=UTC)
 
 
 def check_cron(text: str, field: str) -> None:
     """Five fields as Debian's cron has them, or a name such as @daily; and it must ever come."""
     if text.startswith("@"):
-        if text not in _ALIASES:
-            raise Invalid(unknown("unknown name of a schedule", text, _ALIASES), field)
+        if text not in ALIASES:
+            raise Invalid(unknown("unknown name of a schedule", text, ALIASES), field)
         return
     if not text.isascii() or len(text.split()) != 5:  # cronsim takes six, the first for seconds
         raise Invalid("must be five fields: minute, hour, day, month, weekday", field)

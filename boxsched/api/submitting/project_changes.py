@@ -16,10 +16,12 @@ from boxsched.api.http import replies
 from boxsched.api.messages import checks
 from boxsched.api.messages.requests import ProjectSettings
 from boxsched.api.submitting.known_projects import KnownProjects, is_project_name, settings_of
+from boxsched.api.submitting.project_schedules import first_times
 from boxsched.api.submitting.project_targets import targets, without_secrets
 from boxsched.errors import Conflict, Invalid, Outdated, SecretsUnusable
 from boxsched.node.node import Node
 from boxsched.outgoing.targets import hook_name
+from boxsched.protocol.schedules import NewSchedule
 from boxsched.protocol.shards import SHARD, Project
 from boxsched.secrets.owners import of_project, sealing
 from boxsched.secrets.vault import Vault
@@ -42,6 +44,8 @@ class Change:
     changed: tuple[str, ...]
     sealed: Mapping[str, Seal | None] = attrs.field(repr=False)
     targets: tuple[Target, ...] = attrs.field(repr=False)
+    schedules: tuple[NewSchedule, ...]
+    planned_at: float  # when the first times of schedules were chosen; 0 without any
 
     @property
     def needed(self) -> bool:
@@ -64,6 +68,8 @@ class ProjectChanges:
                 "project",
             )
         checks.settings(name, asked)
+        now = await self._store.time() if asked.schedules else 0.0
+        schedules = await first_times(asked, now)
         vault = self._node.vault
         goes_to = tuple(targets(vault, asked))
         sealed = _sealed(vault, asked)
@@ -73,7 +79,7 @@ class ProjectChanges:
         former = _NOTHING if before is None else settings_of(before)
         settings = msgspec.structs.replace(without_secrets(asked), name=UNSET)
         changed = (*_differing(former, settings), *_new_secrets(vault, before, stored, asked))
-        return Change(before, former, settings, changed, sealed, goes_to)
+        return Change(before, former, settings, changed, sealed, goes_to, schedules, now)
 
     async def make(
         self,
@@ -107,6 +113,8 @@ class ProjectChanges:
                 change.sealed,
                 change.targets,
                 edit,
+                change.schedules,
+                change.planned_at,
             )
         )
         self._node.wake(SHARD)

@@ -22,10 +22,11 @@ SELECT id, version FROM project WHERE name = :name AND NOT deleted FOR NO KEY UP
 -- workload for good. The last column is its shard.
 -- returns: id, name, settings, max_boxes, version, webhook_secret, shard
 INSERT INTO project (
-    name, settings, repository, clone, max_boxes, version, first_number, next_number, deleted
+    name, settings, repository, clone, max_boxes, version, scheduled, first_number, next_number,
+    deleted
 )
 SELECT :name, :settings, CAST(:repository AS text), CAST(:clone AS text),
-       CAST(:max_boxes AS bigint), 1, f.first, f.first, FALSE
+       CAST(:max_boxes AS bigint), 1, 1, f.first, f.first, FALSE
   FROM (
     SELECT coalesce(max(p.next_number), 1) AS first
       FROM project AS p WHERE p.name = :name AND p.deleted
@@ -33,7 +34,8 @@ SELECT :name, :settings, CAST(:repository AS text), CAST(:clone AS text),
  WHERE TRUE
 ON CONFLICT (name) WHERE NOT deleted DO UPDATE
    SET settings = excluded.settings, repository = excluded.repository,
-       clone = excluded.clone, max_boxes = excluded.max_boxes, version = project.version + 1
+       clone = excluded.clone, max_boxes = excluded.max_boxes, version = project.version + 1,
+       scheduled = project.version + 1
 RETURNING id, name, settings, max_boxes, version, webhook_secret,
           (SELECT shard FROM organization WHERE organization.id = project.organization);
 

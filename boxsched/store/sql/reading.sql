@@ -163,3 +163,8 @@ RETURNING 1;
 -- returns: id
 DELETE FROM set_aside WHERE id = :id
 RETURNING id;
+
+-- name: time
+-- The database's time, in seconds since the epoch.
+-- returns: now
+SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) AS double precision) AS now;

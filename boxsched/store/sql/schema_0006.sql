@@ -147,3 +147,29 @@ CREATE TABLE project_version (
 );
 INSERT INTO project_version (project, version, settings)
 SELECT id, version, settings FROM project WHERE NOT deleted;
+
+-- Schedules: a build of a branch at certain times. ``version``: of the settings that name it;
+-- ``time_zone`` is empty for UTC. ``decided_at``: when ``next_at`` was chosen, by the database's
+-- clock. ``fired_at`` and ``workload``: the time that had a build last, and that build; ``skipped_at``
+-- and ``skipped``: since when times had none, and why. Times are seconds since the epoch.
+CREATE TABLE schedule (
+    project BIGINT NOT NULL REFERENCES project (id) ON DELETE CASCADE,
+    cron TEXT NOT NULL,
+    time_zone TEXT NOT NULL,
+    branch TEXT NOT NULL,
+    version BIGINT NOT NULL,
+    next_at DOUBLE PRECISION NOT NULL,
+    decided_at DOUBLE PRECISION NOT NULL,
+    fired_at DOUBLE PRECISION,
+    workload BIGINT,
+    skipped_at DOUBLE PRECISION,
+    skipped TEXT,
+    PRIMARY KEY (project, cron, time_zone, branch)
+);
+CREATE INDEX schedule_next ON schedule (next_at);
+CREATE INDEX schedule_decided ON schedule (decided_at);
+
+-- The version of the settings that the project's schedules are of: a program of an earlier schema
+-- writes settings without them.
+ALTER TABLE project ADD COLUMN scheduled BIGINT NOT NULL DEFAULT 0;
+CREATE INDEX project_unscheduled ON project (id) WHERE NOT deleted AND scheduled <> version;

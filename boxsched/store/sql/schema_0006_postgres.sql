@@ -28,3 +28,7 @@ COMMENT ON COLUMN notification.since IS 'seconds since the epoch';
 COMMENT ON COLUMN notification.due_at IS 'seconds since the epoch';
 COMMENT ON COLUMN notification.done_at IS 'seconds since the epoch';
 COMMENT ON COLUMN project_version.changed_at IS 'seconds since the epoch';
+COMMENT ON COLUMN schedule.next_at IS 'seconds since the epoch';
+COMMENT ON COLUMN schedule.decided_at IS 'seconds since the epoch';
+COMMENT ON COLUMN schedule.fired_at IS 'seconds since the epoch';
+COMMENT ON COLUMN schedule.skipped_at IS 'seconds since the epoch';

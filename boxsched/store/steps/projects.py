@@ -10,6 +10,7 @@ from boxsched.model import ProjectId
 from boxsched.protocol import inbox
 from boxsched.protocol.assignments import CloneOptions
 from boxsched.protocol.followed import followed
+from boxsched.protocol.schedules import NewSchedule
 from boxsched.protocol.shards import Organization, Project
 from boxsched.store import rows
 from boxsched.store.blocks import Steps, load
@@ -24,6 +25,7 @@ from boxsched.store.steps.project_versions import (
     drop_versions,
     keep_former,
 )
+from boxsched.store.steps.schedules import drop_schedules, put_schedules
 from boxsched.store.steps.secrets import WEBHOOK_SECRET, Seal, drop_secrets
 
 _SQL = load("projects.sql")
@@ -64,6 +66,8 @@ def put_project(
     sealed: Mapping[str, Seal | None],
     targets: Sequence[Target],
     edit: Edit,
+    schedules: Sequence[NewSchedule],
+    now: float,
 ) -> Steps[tuple[Project, bool]]:
     found = yield _SQL["lock_version"](name=name)
     there = (ProjectId(found[0][0]), found[0][1]) if found else ABSENT
@@ -89,6 +93,7 @@ def put_project(
         if place == WEBHOOK_SECRET:
             project = attrs.evolve(project, webhook_secret=text)
     yield from put_targets(project.id, targets)
+    yield from put_schedules(project.id, project.version, schedules, now)
     yield tell(
         _shard_of_put(written[0]),
         [
@@ -132,6 +137,7 @@ def delete_project(name: str) -> Steps[bool]:
     yield drop_secrets(project)
     yield drop_versions(project)
     yield drop_targets(project)
+    yield from drop_schedules(project)
     yield tell(shard, [inbox.written(inbox.ProjectSet(project, name, None, deleted=True))])
     return True
 

@@ -27,6 +27,12 @@ def try_to_write() -> Steps[None]:
     yield _SQL["try_to_write"]()
 
 
+def time() -> Steps[float]:
+    found = yield _SQL["time"]()
+    now: float = found[0][0]
+    return now
+
+
 def cluster() -> Steps[str]:
     found = yield _SQL["cluster"]()
     name: str = found[0][0]

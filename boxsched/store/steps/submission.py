@@ -19,7 +19,7 @@ from boxsched.store.records import (
     Submitted,
     SweptKeys,
 )
-from boxsched.store.steps import jobs, servers
+from boxsched.store.steps import jobs, schedules, servers
 from boxsched.store.steps.commands import tell, tell_about
 
 _SQL = load("submission.sql")
@@ -101,6 +101,13 @@ def submit(group: Sequence[NewWorkload]) -> Steps[list[SubmitOutcome]]:
             yield _SQL["drop_key"](scope=key.scope, key=key.key)
     group = yield from servers.with_rollbacks(group)
     yield from _insert([(group[index], done) for index, done in submitted.items()], shards)
+    yield from schedules.fired(
+        [
+            (firing, done.id)
+            for index, done in submitted.items()
+            if (firing := group[index].firing) is not None
+        ]
+    )
     for index, done in submitted.items():
         if group[index].rollback:
             yield from servers.hold_after_rollback(group[index], done.number)
@@ -170,7 +177,8 @@ def _seen_before(known: _Known, key: IdempotencyKey) -> Submitted | KeyTaken:
 def _take_numbers(group: Sequence[NewWorkload]) -> Steps[tuple[list[int], Mapping[int, int]]]:
     """The numbers of a group, in its order, and the projects' shards.
 
-    0 where the project's version is another now, or the plan is less than is asked for.
+    0 where the project's version is another now, the plan is less than is asked for, or the
+    schedule that asks for it has moved on.
     """
     projects = sorted({new.project for new in group})
     locked = yield _SQL["lock_projects"].rows([(project,) for project in projects])
@@ -182,10 +190,11 @@ def _take_numbers(group: Sequence[NewWorkload]) -> Steps[tuple[list[int], Mappin
         for project, version, next_number, shard, plan in msgspec.json.decode(text[0] or "[]"):
             versions[project], nexts[project], shards[project] = version, next_number, shard
             plans[project] = math.inf if plan is None else plan
+    stale = yield from schedules.stale(group)  # behind the projects' locks
     before = dict(nexts)
     numbers = []
     for new in group:
-        checked = versions.get(new.project) == new.project_version
+        checked = versions.get(new.project) == new.project_version and new.firing not in stale
         if checked and len(new.jobs) <= plans[new.project]:
             numbers.append(nexts[new.project])
             nexts[new.project] += 1

@@ -1,0 +1,149 @@
+"""Schedules: when each comes next, what it built last, and what it skipped."""
+
+import base64
+import binascii
+
+import msgspec
+from aiohttp import web
+from msgspec import Struct
+
+from boxsched.api.http import replies
+from boxsched.api.http.times import rfc3339
+from boxsched.api.messages import answers
+from boxsched.api.submitting.known_projects import KnownProjects
+from boxsched.cron import explanation, times_after
+from boxsched.errors import Invalid
+from boxsched.model import workload_text
+from boxsched.node.node import Node
+from boxsched.states import Result, State
+from boxsched.store.steps.schedules import FIRST_PLACE, ListedSchedule, Place
+
+DEFAULT_LIMIT, MAX_LIMIT = 50, 200
+NEXT_TIMES = 3
+JOBS_AS_COSTLY = 50  # as shaping one schedule, about
+
+_place = msgspec.json.Decoder(tuple[int, str, str, str])
+
+
+class Fired(Struct, frozen=True):
+    """The last time that had a build. The other fields are of that build, and null once it is
+    deleted."""
+
+    at: str
+    workload: str | None
+    number: int | None
+    state: State | None
+    result: Result | None
+
+
+class Skipped(Struct, frozen=True):
+    """The first of the last times that had no build of their own, and why."""
+
+    at: str
+    reason: str
+
+
+class ScheduleAnswer(Struct, frozen=True):
+    """A schedule. ``text``: the expression in words, in its time zone; ``next``: the next times."""
+
+    project: str
+    cron: str
+    time_zone: str
+    branch: str
+    text: str
+    next: tuple[str, ...]
+    last: Fired | None
+    skipped: Skipped | None
+
+
+class ProjectSchedules(Struct, frozen=True):
+    schedules: tuple[ScheduleAnswer, ...]
+
+
+class ScheduleList(Struct, frozen=True):
+    schedules: tuple[ScheduleAnswer, ...]
+    next_cursor: str | None
+
+
+class Schedules:
+    def __init__(self, node: Node, known: KnownProjects) -> None:
+        self._store = node.store
+        self._known = known
+        self._pace = node.pace
+
+    async def of_project(self, request: web.Request) -> web.Response:
+        """All schedules of the project."""
+        project = (await self._known.fresh(request.match_info["project"])).project
+        body = await self._encoded(await self._store.schedules_of(project.id))
+        return replies.json_bytes(b'{"schedules":' + body + b"}")
+
+    async def all(self, request: web.Request) -> web.Response:
+        """A page of the schedules of all projects."""
+        limit = _limit(request.query.get("limit"))
+        found = await self._store.schedules(_after(request.query.get("cursor")), limit + 1)
+        shown, more = found[:limit], found[limit:]
+        body = await self._encoded(shown)
+        cursor = replies.encode(_cursor(shown[-1].place) if more else None)
+        return replies.json_bytes(b'{"schedules":' + body + b',"next_cursor":' + cursor + b"}")
+
+    async def _encoded(self, found: list[ListedSchedule]) -> bytes:
+        return await answers.encoded(found, _answer, lambda _: JOBS_AS_COSTLY, self._pace)
+
+
+def _answer(one: ListedSchedule) -> ScheduleAnswer:
+    return ScheduleAnswer(
+        one.project_name,
+        one.cron,
+        one.time_zone or "UTC",
+        one.branch,
+        explanation(one.cron),
+        _next(one),
+        None if one.fired_at is None else _fired(one, one.fired_at),
+        _skipped(one),
+    )
+
+
+def _next(one: ListedSchedule) -> tuple[str, ...]:
+    try:
+        behind = times_after(one.cron, one.time_zone, one.next_at)
+        times = [one.next_at, *(at for at, _ in zip(behind, range(NEXT_TIMES - 1), strict=False))]
+    except Invalid:
+        times = [one.next_at]
+    return tuple([rfc3339(at) for at in times])
+
+
+def _fired(one: ListedSchedule, at: float) -> Fired:
+    build = one.build
+    if build is None:
+        return Fired(rfc3339(at), None, None, None, None)
+    return Fired(rfc3339(at), workload_text(build.id), build.number, build.state, build.result)
+
+
+def _skipped(one: ListedSchedule) -> Skipped | None:
+    if one.skipped_at is None:
+        return None
+    return Skipped(rfc3339(one.skipped_at), one.skipped or "")
+
+
+def _limit(text: str | None) -> int:
+    if text is None:
+        return DEFAULT_LIMIT
+    if not (text.isascii() and text.isdigit() and len(text) < 4 and 1 <= int(text) <= MAX_LIMIT):
+        raise Invalid(f"must be a number from 1 to {MAX_LIMIT}", "limit")
+    return int(text)
+
+
+def _cursor(place: Place) -> str:
+    return base64.urlsafe_b64encode(msgspec.json.encode(place)).decode()
+
+
+def _after(cursor: str | None) -> Place:
+    if cursor is None:
+        return FIRST_PLACE
+    try:
+        place = _place.decode(base64.b64decode(cursor, altchars=b"-_", validate=True))
+    except (binascii.Error, ValueError, msgspec.DecodeError):
+        place = (-1, "", "", "")
+    if not 0 <= place[0] < 1 << 63 or any("\0" in text for text in place[1:]):
+        raise Invalid("this is not a cursor of this list: take next_cursor as it is", "cursor")
+    return place

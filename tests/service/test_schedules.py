@@ -1,0 +1,457 @@
+"""Schedules: one build each time, whoever comes late and whatever clocks do."""
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from boxsched.api.submitting.known_projects import KnownProjects
+from boxsched.automation.schedules import Schedules
+from tests.service.house import API, House, job
+from tests.service.test_set_aside import boxsched
+
+
+class HeldTime:
+    """The database's clock, in the tests' hands."""
+
+    def __init__(self, text: str) -> None:
+        self.set(text)
+
+    def set(self, text: str) -> None:
+        self._now = datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+    def move(self, **by: float) -> None:
+        self._now += timedelta(**by)
+
+    async def __call__(self) -> float:
+        return self._now.timestamp()
+
+
+@pytest.fixture
+def time(monkeypatch: pytest.MonkeyPatch) -> HeldTime:
+    """Sunday, 10:30 in UTC; of every node that a test opens."""
+    held = HeldTime("2027-01-10T10:30")
+    monkeypatch.setattr("boxsched.store.store.Store.time", lambda _: held())
+    return held
+
+
+@pytest.fixture
+async def alive(time: HeldTime, tmp_path: Path) -> AsyncIterator[House]:
+    async with House.open(tmp_path / "data", boxes=0) as opened:
+        yield opened
+
+
+@pytest.fixture
+def still(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No node looks at its schedules by itself."""
+    monkeypatch.setattr("boxsched.automation.schedules.Schedules.run", _nothing)
+
+
+async def _nothing(_: object) -> None:
+    pass
+
+
+@pytest.fixture
+async def house(still: None, alive: House) -> House:
+    return alive
+
+
+def daily(**more: Any) -> dict[str, Any]:
+    return {"cron": "0 12 * * *", "branch": "main", **more}
+
+
+async def project(house: House, *schedules: dict[str, Any], **settings: Any) -> None:
+    answer = await house.project(schedules=schedules, **settings)
+    assert answer.status in (200, 201), answer.body
+
+
+async def look(house: House) -> None:
+    await Schedules(house.node, KnownProjects(house.node.store)).run_once()
+
+
+async def builds(house: House) -> list[Any]:
+    """Oldest first."""
+    return (await house.get("/workloads?kind=build"))["workloads"][::-1]
+
+
+async def messages(house: House) -> list[str]:
+    return [one["message"] for one in await builds(house)]
+
+
+async def shown(house: House) -> Any:
+    return (await house.get("/projects/web/schedules"))["schedules"]
+
+
+async def test_a_build_comes_at_its_time_and_only_then(house: House, time: HeldTime) -> None:
+    await project(house, daily(), priority_branches=["main"])
+    time.set("2027-01-10T11:59:59")
+    await look(house)
+    assert await builds(house) == []
+    time.set("2027-01-10T12:00")
+    for _ in range(3):
+        await look(house)
+    (build,) = await builds(house)
+    assert build["message"] == "schedule: 0 12 * * * (2027-01-10T12:00:00+00:00, UTC)"
+    assert (build["branch"], build["priority"], build["author"]) == ("main", 70, None)
+    assert [one["name"] for one in build["jobs"]] == ["test"]
+
+
+async def test_the_service_looks_by_itself(alive: House, time: HeldTime) -> None:
+    await project(alive, daily())
+    async with asyncio.timeout(20), alive.node.feed.subscribe(None) as events:
+        time.set("2027-01-10T12:00")
+        alive.node.schedules_due.set()
+        async for event in events:
+            if event.type == "workload.registered":
+                break
+    assert len(await builds(alive)) == 1
+
+
+async def test_changed_settings_wake_the_leader(house: House, time: HeldTime) -> None:
+    """Without waiting for the next look: the engine tells."""
+    house.node.schedules_due.clear()
+    woken = asyncio.create_task(_woken(house))
+    await project(house, daily())
+    async with asyncio.timeout(20):
+        await woken
+
+
+async def _woken(house: House) -> None:
+    await house.node.schedules_due.wait()
+
+
+async def test_what_a_schedule_says_and_when_it_comes(house: House, time: HeldTime) -> None:
+    await project(house, {"cron": "@daily", "branch": "main", "time_zone": "Europe/Berlin"})
+    (one,) = await shown(house)
+    assert one == {
+        "project": "web",
+        "cron": "@daily",
+        "time_zone": "Europe/Berlin",
+        "branch": "main",
+        "text": "At 00:00 every day",
+        "next": [f"2027-01-{day}T23:00:00.000000Z" for day in (10, 11, 12)],
+        "last": None,
+        "skipped": None,
+    }
+    time.set("2027-01-10T23:00:01")
+    await look(house)
+    (build,) = await builds(house)
+    assert build["message"] == "schedule: @daily (2027-01-11T00:00:00+01:00, Europe/Berlin)"
+    (one,) = await shown(house)
+    assert one["next"][0] == "2027-01-11T23:00:00.000000Z"
+    assert one["last"]["at"] == "2027-01-10T23:00:00.000000Z"
+    assert (one["last"]["workload"], one["last"]["number"]) == (build["id"], 1)
+    assert (one["last"]["state"] in ("registered", "queued"), one["skipped"]) == (True, None)
+
+
+async def test_a_time_that_was_missed_by_less_than_an_hour_is_made_good(
+    house: House, time: HeldTime
+) -> None:
+    await project(house, daily())
+    time.set("2027-01-10T12:59:59")
+    await look(house)
+    assert await messages(house) == ["schedule: 0 12 * * * (2027-01-10T12:00:00+00:00, UTC)"]
+
+
+async def test_one_that_was_missed_by_more_is_skipped_and_said(
+    house: House, time: HeldTime, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, logger="boxsched")
+    await project(house, daily())
+    time.set("2027-01-10T13:00")
+    await look(house)
+    assert await builds(house) == []
+    (one,) = await shown(house)
+    assert one["skipped"] == {
+        "at": "2027-01-10T12:00:00.000000Z",
+        "reason": "nothing ran them until 2027-01-10T13:00:00+00:00",
+    }
+    assert one["next"][0] == "2027-01-11T12:00:00.000000Z"
+    assert "no build of web at 0 12 * * * on main since 2027-01-10T12:00:00" in caplog.text
+
+
+async def test_many_times_that_were_missed_give_one_build(house: House, time: HeldTime) -> None:
+    await project(house, {"cron": "*/5 * * * *", "branch": "main"})
+    time.set("2027-01-12T10:32")
+    await look(house)
+    assert await messages(house) == ["schedule: */5 * * * * (2027-01-12T10:30:00+00:00, UTC)"]
+    (one,) = await shown(house)
+    assert one["skipped"] == {
+        "at": "2027-01-10T10:35:00.000000Z",
+        "reason": "one build, that of 2027-01-12T10:30:00+00:00, stands for them",
+    }
+
+
+async def test_years_of_missed_minutes_take_no_time(house: House, time: HeldTime) -> None:
+    await project(house, {"cron": "* * * * *", "branch": "main"})
+    time.set("2037-01-12T10:32:30")
+    await look(house)
+    assert await messages(house) == ["schedule: * * * * * (2037-01-12T10:32:00+00:00, UTC)"]
+
+
+async def test_a_new_schedule_has_no_times_of_before(house: House, time: HeldTime) -> None:
+    time.set("2027-01-10T12:00:30")
+    await project(house, daily())
+    await look(house)
+    assert await builds(house) == []
+    assert (await shown(house))[0]["next"][0] == "2027-01-11T12:00:00.000000Z"
+
+
+async def test_one_that_stays_in_the_settings_goes_on(house: House, time: HeldTime) -> None:
+    """A put beside it does not make it forget the time that is due."""
+    await project(house, daily())
+    time.set("2027-01-10T12:00:30")
+    await project(house, daily(), daily(branch="other"))
+    await look(house)
+    assert [one["branch"] for one in await builds(house)] == ["main"]
+    time.move(days=1)
+    await look(house)
+    assert sorted(one["branch"] for one in await builds(house)) == ["main", "main", "other"]
+
+
+async def test_one_that_was_taken_out_and_put_in_again_is_new(house: House, time: HeldTime) -> None:
+    await project(house, daily())
+    await project(house)
+    assert await shown(house) == []
+    time.set("2027-01-10T12:00:30")
+    await project(house, daily())
+    await look(house)
+    assert await builds(house) == []
+
+
+async def test_a_deleted_project_has_no_more_builds(house: House, time: HeldTime) -> None:
+    await project(house, daily())
+    assert (await house.call("DELETE", f"{API}/projects/web")).status == 204
+    await project(house)
+    time.set("2027-01-10T12:00")
+    await look(house)
+    assert await builds(house) == []
+    assert (await house.get("/schedules"))["schedules"] == []
+
+
+@pytest.mark.parametrize("back", [{"seconds": 5}, {"minutes": 30}, {"days": 1}, {"days": 366}])
+async def test_a_clock_that_is_set_back_gives_no_second_build(
+    house: House, time: HeldTime, back: dict[str, float]
+) -> None:
+    await project(house, daily())
+    time.set("2027-01-10T12:00")
+    await look(house)
+    time.move(**{unit: -count for unit, count in back.items()})
+    await look(house)
+    time.set("2027-01-10T12:00")
+    await look(house)
+    assert len(await builds(house)) == 1
+    time.set("2027-01-11T12:00")
+    await look(house)
+    assert len(await builds(house)) == 2
+
+
+async def test_a_clock_that_was_years_ahead_stops_no_schedule(house: House, time: HeldTime) -> None:
+    time.set("2040-01-01T00:00")
+    await project(house, daily())
+    time.set("2027-01-10T10:30")
+    await look(house)
+    time.set("2027-01-10T12:00")
+    await look(house)
+    assert await messages(house) == ["schedule: 0 12 * * * (2027-01-10T12:00:00+00:00, UTC)"]
+
+
+@pytest.mark.parametrize(
+    ("night", "zone", "cron", "expected"),
+    [
+        ("2027-03-27T23:00", "Europe/Berlin", "30 2 * * *", ["2027-03-28T03:00:00+02:00"]),
+        ("2027-10-30T22:00", "Europe/Berlin", "30 2 * * *", ["2027-10-31T02:30:00+02:00"]),
+        ("2027-03-14T05:00", "America/New_York", "30 2 * * *", ["2027-03-14T03:00:00-04:00"]),
+        ("2027-11-07T04:00", "America/New_York", "30 1 * * *", ["2027-11-07T01:30:00-04:00"]),
+        ("2027-10-02T14:00", "Australia/Lord_Howe", "15 2 * * *", ["2027-10-03T02:30:00+11:00"]),
+        ("2027-04-03T13:30", "Australia/Lord_Howe", "45 1 * * *", ["2027-04-04T01:45:00+11:00"]),
+        ("2011-12-30T07:00", "Pacific/Apia", "0 12 * * *", ["2011-12-31T00:00:00+14:00"]),
+        ("2027-10-30T22:00", "Europe/Berlin", "0 2-3 * * *",
+         ["2027-10-31T02:00:00+02:00", "2027-10-31T03:00:00+01:00"]),
+    ],
+)  # fmt: skip
+async def test_the_nights_when_clocks_change(
+    house: House, time: HeldTime, night: str, zone: str, cron: str, expected: list[str]
+) -> None:
+    """A look every five minutes, for five hours."""
+    time.set(night)
+    await project(house, {"cron": cron, "branch": "main", "time_zone": zone})
+    for _ in range(60):
+        time.move(minutes=5)
+        await look(house)
+    found = await messages(house)
+    assert found == [f"schedule: {cron} ({at}, {zone})" for at in expected]
+
+
+async def test_a_node_that_led_before_makes_no_second_build(
+    house: House, time: HeldTime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It decided on 12:00, and was held up; another has built 12:05 for both since."""
+    await project(house, {"cron": "*/5 * * * *", "branch": "main"})
+    time.set("2027-01-10T12:00")
+    held, go_on = asyncio.Event(), asyncio.Event()
+    submit = house.node.submit
+
+    async def late(new: Any) -> Any:
+        monkeypatch.setattr(house.node, "submit", submit)
+        held.set()
+        await go_on.wait()
+        return await submit(new)
+
+    monkeypatch.setattr(house.node, "submit", late)
+    former = asyncio.create_task(look(house))
+    await held.wait()
+    time.set("2027-01-10T12:05")
+    await look(house)
+    go_on.set()
+    await former
+    assert await messages(house) == ["schedule: */5 * * * * (2027-01-10T12:05:00+00:00, UTC)"]
+
+
+async def test_a_node_that_dies_before_the_build_leaves_it_to_the_next(
+    still: None, time: HeldTime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with House.open(tmp_path / "data", boxes=0) as house:
+        await project(house, daily())
+        time.set("2027-01-10T12:00")
+        with monkeypatch.context() as patch:
+            patch.setattr(house.node, "submit", _dies)
+            with pytest.raises(asyncio.CancelledError):
+                await look(house)
+    async with House.open(tmp_path / "data", boxes=0) as house:
+        await look(house)
+        await look(house)
+        assert len(await builds(house)) == 1
+
+
+async def _dies(_: object) -> None:
+    raise asyncio.CancelledError
+
+
+async def test_settings_of_an_earlier_program_are_read(house: House, time: HeldTime) -> None:
+    """It writes them without the schedules; and an upgraded database has none yet."""
+    await house.project()
+    await project(house, daily(branch="old"))
+    settings = json.dumps({"schedules": [daily()], "jobs": [job()]})
+    await _of_an_earlier_program(house, settings)
+    await look(house)
+    assert [one["branch"] for one in await shown(house)] == ["main"]
+    time.set("2027-01-10T12:00")
+    await look(house)
+    assert [one["branch"] for one in await builds(house)] == ["main"]
+
+
+async def _of_an_earlier_program(house: House, settings: str) -> None:
+    from boxsched.store.blocks import parsed
+    from tests.contract.test_uses import driver_of
+
+    block = parsed(
+        "older", "-- For a test.\n-- returns: nothing\n"
+        "UPDATE project SET settings = :settings, version = version + 1 WHERE name = 'web';",
+    )  # fmt: skip
+
+    def steps() -> Any:
+        yield block(settings=settings)
+
+    await driver_of(house.node.store).serving.write(steps)
+
+
+async def test_a_build_that_cannot_be_made_is_said(house: House, time: HeldTime) -> None:
+    await project(house, daily(), jobs=[])
+    time.set("2027-01-10T12:00")
+    await look(house)
+    assert await builds(house) == []
+    (one,) = await shown(house)
+    assert one["skipped"]["reason"] == "it brings no jobs, and the project has none of its own"
+    assert one["next"][0] == "2027-01-11T12:00:00.000000Z"
+
+
+async def test_a_build_waits_for_a_pause_like_any_other(house: House, time: HeldTime) -> None:
+    await project(house, daily(), cancellation=[["*", "queued"]])
+    body = {"note": "x", "project": "web"}
+    assert (await house.call("PUT", f"{API}/pauses/hold", body)).status == 201
+    for day in (10, 11):
+        time.set(f"2027-01-{day}T12:00")
+        await look(house)
+    first, second = await builds(house)
+    await house.until(first["id"], result="canceled")
+    await house.until(second["id"], state="queued")
+    said = await house.get(f"/workloads/{second['id']}/explanation")
+    assert said["reason"] == "paused"
+
+
+async def test_a_zone_that_is_not_known_any_more_is_said(
+    house: House, time: HeldTime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await project(house, daily(time_zone="Europe/Berlin"))
+    time.set("2027-01-10T12:00")
+
+    monkeypatch.setattr("boxsched.cron.zoneinfo.ZoneInfo", _unknown_zone)
+    await look(house)
+    (one,) = await shown(house)
+    assert one["skipped"]["reason"] == "unknown time zone 'Europe/Berlin'"
+    assert await builds(house) == []
+
+
+def _unknown_zone(name: str) -> None:
+    from zoneinfo import ZoneInfoNotFoundError
+
+    raise ZoneInfoNotFoundError(name)
+
+
+async def test_the_same_schedule_twice_is_one(house: House, time: HeldTime) -> None:
+    await project(house, daily(), daily())
+    time.set("2027-01-10T12:00")
+    await look(house)
+    assert (len(await builds(house)), len(await shown(house))) == (1, 1)
+
+
+async def test_many_at_once_have_one_build_each(house: House, time: HeldTime) -> None:
+    await project(house, *[daily(branch=f"b{n}") for n in range(250)])
+    time.set("2027-01-10T12:00")
+    for _ in range(3):
+        await look(house)
+    pages = await house.node.store.unfinished()
+    assert sorted(one.branch or "" for one in pages) == sorted(f"b{n}" for n in range(250))
+
+
+async def test_all_schedules_come_page_by_page(house: House, time: HeldTime) -> None:
+    for name in ("a", "b", "c"):
+        answer = await house.project(name, schedules=[daily(branch=f"{n}") for n in range(3)])
+        assert answer.status == 201
+    found, cursor = [], ""
+    while True:
+        page = await house.get(f"/schedules?limit=2{cursor}")
+        found += [(one["project"], one["branch"]) for one in page["schedules"]]
+        if page["next_cursor"] is None:
+            break
+        cursor = f"&cursor={page['next_cursor']}"
+    assert found == [(name, str(n)) for name in ("a", "b", "c") for n in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [("limit=0", "limit"), ("limit=201", "limit"), ("limit=x", "limit"), ("cursor=x", "cursor"),
+     ("cursor=W10=", "cursor"), ("cursor=Wy0xLCIiLCIiLCIiXQ==", "cursor")],
+)  # fmt: skip
+async def test_what_is_no_page(house: House, query: str, field: str) -> None:
+    answer = await house.call("GET", f"{API}/schedules?{query}")
+    assert (answer.status, answer.error["field"]) == (422, field)
+
+
+async def test_the_command_line_shows_when_they_come(house: House, time: HeldTime) -> None:
+    await project(house, daily(time_zone="Europe/Berlin"))
+    time.set("2027-01-10T11:00")
+    await look(house)
+    header, row = (await boxsched(house, "schedules", "web")).stdout.splitlines()
+    assert header.split()[:4] == ["PROJECT", "SCHEDULE", "BRANCH", "NEXT"]
+    assert "0 12 * * * Europe/Berlin" in row and "2027-01-11 12:00+01:00" in row
+    assert "2027-01-10 12:00+01:00 #1 " in row and row.endswith("At 12:00 every day")
+    for arguments in (("web",), ()):
+        said = json.loads((await boxsched(house, "schedules", *arguments, "--json")).stdout)
+        assert said["schedules"][0]["cron"] == "0 12 * * *"
