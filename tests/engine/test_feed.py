@@ -104,6 +104,18 @@ async def test_a_shard_that_comes_later_is_read_from_its_first_event(
         assert events.place == "3.1.2"
 
 
+async def test_a_place_names_its_shards_in_order_whichever_spoke_first(
+    history: History, feed: EventFeed
+) -> None:
+    async with feed.subscribe(None) as events:
+        for shard in (2, 1):
+            await history.lead_by(feed, shard, 1)
+            await read(events, 1)
+        assert events.place == "1.1.1+2.1.1"
+    async with feed.subscribe(EventCursor.parse(events.place)) as again:
+        assert again.place == events.place
+
+
 async def test_every_place_on_the_way_is_one_to_go_on_from(
     history: History, feed: EventFeed
 ) -> None:
@@ -364,28 +376,55 @@ async def test_only_what_is_new_is_read_for_all(
         assert looks.count == 3
 
 
+class Polls:
+    """Counts the polls of a feed that have come back."""
+
+    def __init__(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.count = 0
+        self._ask = store.shards
+        self._news = asyncio.Event()
+        monkeypatch.setattr(store, "shards", self)
+
+    async def __call__(self) -> list[ShardHead]:
+        heads = await self._ask()
+        self.count += 1
+        self._news.set()
+        return heads
+
+    async def reach(self, count: int) -> None:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while self.count < count:
+                self._news.clear()
+                await self._news.wait()
+
+
 async def test_hints_do_not_make_it_poll_without_a_rest(
-    store: Store, history: History, feed: EventFeed, monkeypatch: pytest.MonkeyPatch
+    store: Store, feed: EventFeed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(feed_module, "LEAST_SECONDS", 1_000.0)
     monkeypatch.setattr(feed_module, "POLL_SECONDS", 2_000.0)
-    polled = asyncio.Event()
-    polls, ask = 0, store.shards
-
-    async def shards() -> list[ShardHead]:
-        nonlocal polls
-        heads = await ask()
-        polls += 1
-        polled.set()
-        return heads
-
-    monkeypatch.setattr(store, "shards", shards)
-    async with feed.subscribe(None), following(feed), asyncio.timeout(PATIENCE_SECONDS):
-        await polled.wait()
+    polls = Polls(store, monkeypatch)
+    async with feed.subscribe(None), following(feed):
+        await polls.reach(1)
         for batch in range(10):
             feed.heard(1, batch)
             await store.ping()
-        assert polls == 1
+        assert polls.count == 1
+
+
+async def test_a_hint_makes_it_poll_once(
+    store: Store, feed: EventFeed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed_module, "LEAST_SECONDS", 0.0)
+    monkeypatch.setattr(feed_module, "POLL_SECONDS", 2_000.0)
+    polls = Polls(store, monkeypatch)
+    async with feed.subscribe(None), following(feed):
+        await polls.reach(1)
+        feed.heard(1, 1)
+        await polls.reach(2)
+        for _ in range(10):
+            await store.ping()
+        assert polls.count == 2
 
 
 # --- Another history ----------------------------------------------------------------------------

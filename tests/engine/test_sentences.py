@@ -11,6 +11,7 @@ from boxsched.engine.reason_text import phrase
 from boxsched.model import WorkloadId
 from boxsched.scheduling.reasons import (
     AwaitsPlan,
+    BehindReservation,
     NeedsBoxes,
     NoSuchBoxes,
     Paused,
@@ -94,6 +95,17 @@ async def test_what_would_delay_the_head_says_when_the_head_is_to_start(shop: Sh
     (blocker,) = report.blocked_by
     assert (blocker.number, blocker.project, blocker.boxes) == (2, "web", 2)
     assert (blocker.expected_end, blocker.usual_end) == (None, None)
+
+
+async def test_who_waits_behind_an_overdue_head_is_told_that_time_limits_count(shop: Shop) -> None:
+    await shop.build(branch="a", timeout=60.0)
+    head = await shop.build(branch="b", jobs=2)
+    assert shop.engine.books is not None
+    late = BehindReservation(head, shop.clock.now() + 60.0, by_limit=True)
+    assert phrase(shop.engine.books, late, {}) == (
+        "Would fit now, but would delay build #2 of web, which is to start by 13:47:40 UTC and "
+        "waits too long already: time limits count, not usual times."
+    )
 
 
 async def test_a_blocker_counts_the_boxes_that_it_still_holds(shop: Shop) -> None:

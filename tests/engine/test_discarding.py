@@ -1,0 +1,62 @@
+"""Books that are used no more are freed a slice at a time, without the garbage collector."""
+
+import gc
+import itertools
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from boxsched import discarding
+from boxsched.engine import loading
+from boxsched.protocol.shards import Pause
+from boxsched.scheduling import scheduler
+from tests.engine.shop import Shop
+
+
+@pytest.fixture
+async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
+    shop = await Shop.open(tmp_path, boxes=2)
+    await shop.project("web")
+    await shop.settle()
+    yield shop
+    await shop.close()
+
+
+@pytest.fixture
+def _no_collector() -> Iterator[None]:
+    discarding._discarded.clear()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("_no_collector")
+async def test_books_of_all_that_runs_waits_and_is_paused_are_freed_in_slices(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (loading, scheduler):
+        monkeypatch.setattr(module, "APART_AT_ONCE", 2)
+    project, _ = shop.projects["web"]
+    held = Pause("freeze", project, "held-*", None, False, "n", "ann", shop.clock.now(), None)
+    await shop.store.put_pause(held)
+    for n in range(5):
+        await shop.build(branch=f"b{n}")
+        await shop.build(branch=f"held-{n}")
+        await shop.build(branch="lane")
+    await shop.restart()
+    books = shop.engine.books
+    assert books is not None
+    live, core = books.workloads, books.core
+    assert len(live) == 15 and core.queue.paused == 5
+    del books
+    discarding._discarded.clear()  # those of the first engine
+    await shop.restart()
+    (parts,) = discarding._discarded
+    discarding._discarded.clear()
+    left = [len(live)]
+    for _ in parts:
+        left.append(len(live))
+    assert max(before - after for before, after in itertools.pairwise(left)) == 2
+    assert (len(live), len(core.workloads), len(core.boxes)) == (0, 0, 0)
+    assert (core.queue.paused, len(core.queue._shapes)) == (0, 0)
