@@ -9,8 +9,11 @@ import pytest
 
 from boxsched.cluster import elected as module
 from boxsched.cluster.elected import ElectedLeadership
+from boxsched.cluster.leadership import LeadershipFailed
 from boxsched.cluster.lock_session import STALL_SECONDS, PingResult, clock
+from boxsched.cluster.locks import NameTaken
 from boxsched.cluster.shares import View
+from boxsched.errors import StoreAway
 from boxsched.protocol.lock_keys import LockKeys
 
 ME = 7
@@ -33,7 +36,7 @@ class HandHeld:
     """In place of LockSession: the test says what is seen."""
 
     def __init__(self, url, keys, node, *, retry_interval, seen, lost, failed) -> None:
-        self.seen, self.lost = seen, lost
+        self.seen, self.lost, self.failed = seen, lost, failed
         self.released: list[int] = []
         self.wanted: list[tuple[int, ...]] = []
         self.ticks: list[float] = []
@@ -168,3 +171,48 @@ async def test_ticks_from_the_claim_to_the_run(lead) -> None:
     before = len(one._session.ticks)
     await asyncio.sleep(STALL_SECONDS)  # Node.start goes on with other things
     assert len(one._session.ticks) > before, "the thread has ended the session by now"
+
+
+async def test_without_a_session_a_claim_ends_in_time_and_may_be_made_again(
+    lead, monkeypatch
+) -> None:
+    monkeypatch.setattr(module, "CLAIMED_SECONDS", 0.05)
+    with pytest.raises(StoreAway, match=r"no lock session within 0\.05 s"):
+        await lead(Heads()).claim()
+
+
+async def test_a_claim_that_is_refused_says_why_and_so_does_the_run(lead) -> None:
+    one = lead(Heads())
+    claiming = asyncio.create_task(one.claim())
+    await asyncio.sleep(0)
+    one._session.failed(NameTaken("another process leads as this node"))
+    with pytest.raises(LeadershipFailed, match="another process"):
+        await claiming
+    with pytest.raises(LeadershipFailed, match="another process"):
+        await one.run_once()
+
+
+async def test_a_thread_that_outlives_its_loop_ends_its_session(lead) -> None:
+    one = lead(Heads())
+    closed = asyncio.new_event_loop()
+    closed.close()
+    one._loop = closed
+    one._session.seen(None)
+    assert one._session.ended
+
+
+async def test_after_a_close_nothing_is_wanted_and_no_tick_goes_on(lead) -> None:
+    one = lead(Heads())
+    claiming = asyncio.create_task(one.claim())
+    await asyncio.sleep(0)
+    one._session.see()
+    await claiming
+    await one.start()
+    assert one._session.wanted[-1] == (1,)
+    await one.close()
+    assert one._session.ended
+    one._session.see()
+    await asyncio.sleep(0)
+    assert one._session.wanted[-1] == ()
+    await asyncio.sleep(0)
+    assert one._ticking.cancelled()
