@@ -26,7 +26,9 @@ _COMMANDS = {
     "serve": _Lazy("serve", "serve", "Run the service: API, Activity Monitor, in-process worker."),
     "worker": _Lazy("worker", "worker", "Run jobs of a service on this machine."),
     "demo": _Lazy("demo", "demo", "Run everything with an example project, and keep it busy."),
-    "project": _Lazy("project", "project", "Apply, list, show and delete projects."),
+    "project": _Lazy(
+        "project", "project", "Apply, export, list and delete projects; their history."
+    ),
     "build": _Lazy("submit", "build", "Submit a build of a branch or a tag."),
     "deploy": _Lazy("submit", "deploy", "Submit a deploy to a server."),
     "stop": _Lazy("stop", "stop", "Cancel or stop workloads."),

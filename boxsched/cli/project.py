@@ -1,73 +1,30 @@
-"""``boxsched project``: apply, list, show, delete."""
+"""``boxsched project``: the group, and list, show, delete."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import click
 
-from boxsched import errors
-from boxsched.cli import project_file
-from boxsched.cli.clean import plain
 from boxsched.cli.confirming import confirm, yes_option
 from boxsched.cli.connection import Service, with_service
 from boxsched.cli.output import as_json_option, print_fields, print_json, print_table
-from boxsched.client import Client, Project
+from boxsched.cli.project_apply import apply, export
+from boxsched.cli.project_history import history, revert
+from boxsched.client import Project
 
 
 @click.group()
 def project() -> None:
-    """Apply, list, show and delete projects.
+    """Apply, export, list, show and delete projects; their history.
 
     \b
     Example:  boxsched project apply project.yaml
+              boxsched project history web
     """
 
 
-@project.command()
-@click.argument("file", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True))
-@click.option("--name", help="The project's name, where the file has none.")
-@as_json_option
-@with_service
-def apply(file: Path, name: str | None, as_json: bool, service: Service) -> None:
-    """Create or replace the projects of FILE, JSON or YAML.
-
-    FILE is - for standard input. It holds one project, or a list: a name and the settings of each.
-    A project that is refused ends the command; those before it are applied.
-
-    \b
-    A file:   name: web
-              jobs:
-                - name: unit
-                  commands: [make test]
-    Example:  boxsched project apply project.yaml
-              boxsched project show web --json | boxsched project apply -
-    """
-    projects = project_file.read(file, name)
-
-    async def work(client: Client) -> list[tuple[str, bool]]:
-        done = []
-        for one in projects:
-            try:
-                done.append((one.name, await client.put_project(one.name, one.settings)))
-            except errors.Invalid as error:
-                place = f"{one.name}: {error.field}" if error.field else one.name
-                raise errors.Invalid(error.message, place) from None
-        return done
-
-    applied = service.call(work)
-    for one in projects:
-        for field in project_file.without_jobs(one.settings):
-            click.echo(
-                f"boxsched: {plain(one.name)}: {plain(field)} is empty: each "
-                "submission has to name its jobs",
-                err=True,
-            )
-    if as_json:
-        print_json({"projects": [{"name": name, "created": new} for name, new in applied]})
-        return
-    for applied_name, created in applied:
-        click.echo(f"{applied_name}: {'created' if created else 'replaced'}")
+for _command in (apply, export, history, revert):
+    project.add_command(_command)
 
 
 @project.command(name="list")

@@ -33,8 +33,11 @@ class ProjectVersion(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ProjectHistory(msgspec.Struct, frozen=True, kw_only=True):
+    """``etag``: of the project as it was before this was read."""
+
     versions: list[ProjectVersion]
     next_cursor: str | None
+    etag: str
 
 
 class Projects:
@@ -88,8 +91,15 @@ class Projects:
         _, body = await self._line.call("GET", path("projects", name, "history", str(version)))
         return read(ProjectVersion, body)
 
-    async def revert_project(self, name: str, version: int) -> Project:
-        """Bring back the settings of a version, as a new version; secrets stay as they are."""
-        where = path("projects", name, "revert")
-        _, body = await self._line.call("POST", where, body={"version": version}, repeat=True)
+    async def revert_project(self, name: str, version: int, *, etag: str | None = None) -> Project:
+        """Bring back the settings of a version, as a new version; secrets stay as they are. With
+        ``etag`` only if the project is still as it was then, else Outdated is raised."""
+        headers = {} if etag is None else {"If-Match": f'"{etag}"'}
+        _, body = await self._line.call(
+            "POST",
+            path("projects", name, "revert"),
+            body={"version": version},
+            headers=headers,
+            repeat=etag is None,
+        )
         return Project.read(read(Settings, body))

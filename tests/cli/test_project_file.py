@@ -6,8 +6,9 @@ import time
 import pytest
 
 from boxsched.cli import project_file
+from boxsched.cli.documents import Document
 from boxsched.cli.failing import BadInput
-from boxsched.cli.project_file import ProjectFile
+from boxsched.cli.project_file import Origin, ProjectFile
 
 JOBS = [{"name": "unit", "commands": ["make test"]}]
 
@@ -16,6 +17,10 @@ def read(folder, text, suffix=".yaml", name=None):
     path = folder / f"project{suffix}"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return project_file.read(path, name)
+
+
+def project(name, settings):
+    return ProjectFile(name, settings, Origin("anywhere", Document(settings, lambda steps: (1, 1))))
 
 
 def refused(folder, text, suffix=".yaml", name=None):
@@ -28,12 +33,12 @@ def refused(folder, text, suffix=".yaml", name=None):
 
 def test_one_project_in_yaml(tmp_path):
     text = "name: web\njobs:\n  - name: unit\n    commands: [make test]\n"
-    assert read(tmp_path, text) == [ProjectFile("web", {"jobs": JOBS})]
+    assert read(tmp_path, text) == [project("web", {"jobs": JOBS})]
 
 
 def test_one_project_in_json(tmp_path):
     text = json.dumps({"name": "web", "jobs": JOBS})
-    assert read(tmp_path, text, ".json") == [ProjectFile("web", {"jobs": JOBS})]
+    assert read(tmp_path, text, ".json") == [project("web", {"jobs": JOBS})]
 
 
 def test_a_list_of_projects(tmp_path):
@@ -41,8 +46,30 @@ def test_a_list_of_projects(tmp_path):
     assert [project.name for project in found] == ["a", "b"]
 
 
+@pytest.mark.parametrize(
+    ("text", "suffix"),
+    [
+        ("name: a\n---\nname: b\n...\n---\n", ".yaml"),
+        ("projects:\n  a: {}\n  b: {name: b}\n", ".yaml"),
+        ("projects: [{name: a}]\n---\n[{name: b}]\n", ".yaml"),
+        ('{"projects": [{"name": "a"}, {"name": "b"}]}', ".json"),
+    ],
+)
+def test_several_projects_come_in_several_forms(tmp_path, text, suffix):
+    assert read(tmp_path, text, suffix) == [project("a", {}), project("b", {})]
+
+
+def test_a_project_is_in_one_file_only(tmp_path):
+    first, second = tmp_path / "a.yaml", tmp_path / "b.yaml"
+    first.write_text("name: a\n---\nname: b\n")
+    second.write_text("# c\nname: b\n")
+    assert len(project_file.read_all([first])) == 2
+    with pytest.raises(BadInput, match=r"b.yaml: line 2, column 1: project 'b' is in two files"):
+        project_file.read_all([first, second])
+
+
 def test_a_name_may_be_given_for_a_file_of_one(tmp_path):
-    assert read(tmp_path, "jobs: []", name="web") == [ProjectFile("web", {"jobs": []})]
+    assert read(tmp_path, "jobs: []", name="web") == [project("web", {"jobs": []})]
     assert "--name is for a file of one" in refused(tmp_path, "[{}, {}]", name="web")
 
 
@@ -88,24 +115,31 @@ def test_numbers_are_those_that_people_write(tmp_path):
         ('{"name": "a", "max_boxes": NaN}', ".json", "NaN is not JSON"),
         ('{"a":' * 100_000, ".json", "nested too deeply"),
         ("[" * 100 + "]" * 100, ".yaml", "nested deeper than 32"),
-        ("name: x\na: &a [*a]\n", ".yaml", "more than 10000 values"),
-        ("x" * 70_000, ".yaml", "at most 65536"),
-        ("name: a\nmax_boxes: .inf\n", ".yaml", "line 2: .inf"),
-        ("name: a\nmax_boxes: -.INF\n", ".yaml", "line 2: -.INF"),
-        ("name: a\nmax_boxes: .nan\n", ".yaml", "line 2: .nan"),
-        ("name: a\nmax_boxes: 1.5e400\n", ".yaml", "line 2: 1.5e400"),
+        ("name: x\na: &a [*a]\n", ".yaml", "more than 200000 values"),
+        ("x" * 5_000_000, ".yaml", "at most 4194304"),
+        ("name: a\nmax_boxes: .inf\n", ".yaml", "line 2, column 12: .inf"),
+        ("name: a\nmax_boxes: -.INF\n", ".yaml", "line 2, column 12: -.INF"),
+        ("name: a\nmax_boxes: .nan\n", ".yaml", "line 2, column 12: .nan"),
+        ("name: a\nmax_boxes: 1.5e400\n", ".yaml", "line 2, column 12: 1.5e400"),
         ("name: a\nmax_boxes: !!float nan\n", ".yaml", "line 2"),
         ("name: a\nmax_boxes: !!int 1:30\n", ".yaml", "line 2"),
         ("name: a\nmax_boxes: " + "9" * 5_000, ".yaml", "too large"),
-        ('name: a\nx: "\\ud800"\n', ".yaml", "x: '\\ud800' is no text"),
-        ('name: a\njobs: [{name: "\\ud800"}]\n', ".yaml", "jobs[0].name: '\\ud800' is no text"),
-        ('name: a\njobs: [{"\\ud800": 1}]\n', ".yaml", "jobs[0]: '\\ud800' is no text"),
+        ('name: a\nx: "\\ud800"\n', ".yaml", "line 2"),
+        ('name: a\njobs: [{name: "\\ud800"}]\n', ".yaml", "line 2"),
+        ('name: a\njobs: [{"\\ud800": 1}]\n', ".yaml", "line 2"),
         ("name: a\nenvironment: {1: x}\n", ".yaml", "the key 1 must be a string"),
         ("name: a\non: push\n", ".yaml", "the key True must be a string"),
-        ("name: a\nx: !!binary aGk=\n", ".yaml", "line 2: the tag '!!binary'"),
+        ("name: a\nx: !!binary aGk=\n", ".yaml", "line 2, column 4: the tag '!!binary'"),
         ('{"name": "a", "max_boxes": 1e400}', ".json", "1e400 is too large"),
         ('{"name": "a", "max_boxes": ' + "9" * 5_000 + "}", ".json", "too large"),
-        ('{"name": "a", "x": "\\ud800"}', ".json", "x: '\\ud800' is no text"),
+        ('{"name": "a", "x": "\\ud800"}', ".json", "line 1, column 15: x: '\\ud800' is no text"),
+        ('{"name": "a", "jobs": [{"\\ud800": 1}]}', ".json", "jobs[0]: '\\ud800' is no text"),
+        ("projects: 1", ".yaml", "projects: expected a list"),
+        ("projects: []", ".yaml", "there is no project"),
+        ("projects: {a: {name: b}}", ".yaml", "line 1, column 16: projects.a.name: it is 'b'"),
+        ("projects: {a: 1}", ".yaml", "projects.a: expected a project"),
+        ("name: a\n---\nname: a\n", ".yaml", "line 3, column 1: project 'a' is in it twice"),
+        ("name: a\n---\nname: b\nname: c\n", ".yaml", "line 4, column 1: 'name' is there twice"),
     ],
 )
 def test_what_is_wrong_is_said(tmp_path, text, suffix, said):

@@ -42,11 +42,11 @@ def test_projects_are_applied_shown_and_deleted(shell, tmp_path):
     file = tmp_path / "extra.json"
     file.write_text(json.dumps({"name": "extra", "jobs": PROJECT["jobs"]}))
     shell("project", "apply", str(file))
-    assert shell("project", "apply", str(file)).stdout == "extra: replaced\n"
+    assert shell("project", "apply", str(file)).stdout == "extra: unchanged\n"
     names = [one["name"] for one in shell.json("project", "list")["projects"]]
     assert names == ["broken", "extra", "slow", "web"]
     file.write_text(shell("project", "show", "extra", "--json").stdout)
-    assert shell("project", "apply", str(file)).stdout == "extra: replaced\n"
+    assert shell("project", "apply", str(file)).stdout == "extra: unchanged\n"
     assert "unit, lint" in shell("project", "show", "extra").stdout
     shell("project", "delete", "extra")
     assert "there is no project 'extra'" in shell("project", "show", "extra", status=2).stderr
@@ -78,12 +78,12 @@ def test_settings_that_make_no_sense_name_the_place(shell, tmp_path):
     file.write_text("name: web\nmax_boxes: many\n")
     done = shell("project", "apply", str(file), status=2)
     assert done.stderr == (
-        "boxsched: web: max_boxes: must be a whole number or null, not a string\n"
+        f"boxsched: {file}: line 2, column 1: web: max_boxes: must be a whole number or null, "
+        "not a string\n"
     )
     file.write_text("name: web\njobs:\n  - {name: unit, commands: 7}\n")
     done = shell("project", "apply", str(file), status=2)
-    assert "web: jobs" in done.stderr
-    assert "commands" in done.stderr
+    assert f"{file}: line 3, column 18: web: jobs[0].commands: must be a list" in done.stderr
 
 
 def test_a_build_that_passes(shell):
@@ -269,7 +269,10 @@ def test_a_project_comes_from_standard_input_and_goes_on_with_its_numbers(shell)
     assert shell.json("show", "piped#1")["id"] == first["id"]
     clash = applied(text, "--name", "other")
     assert (clash.returncode, clash.stdout) == (2, "")
-    assert "standard input: name: it is 'piped' in the file and 'other' in --name" in clash.stderr
+    assert (
+        "standard input: line 9, column 1: name: it is 'piped' in the file and 'other' in --name"
+        in clash.stderr
+    )
     assert "standard input: line 1" in applied("{").stderr
 
 

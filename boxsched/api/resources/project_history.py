@@ -10,7 +10,7 @@ from boxsched.api.http import bodies, paging, replies, versions
 from boxsched.api.http.absent import no
 from boxsched.api.http.times import text_time
 from boxsched.api.messages.requests import AskRevert
-from boxsched.api.resources.projects import answer, tag_of
+from boxsched.api.resources.projects import answer, tag_if, tag_of
 from boxsched.api.submitting import project_changes
 from boxsched.api.submitting.known_projects import is_project_name, parsed
 from boxsched.api.submitting.project_changes import ProjectChanges
@@ -38,8 +38,11 @@ class VersionAnswer(Struct, frozen=True):
 
 
 class History(Struct, frozen=True):
+    """``etag``: of the project as it was before this was read, for ``If-Match``."""
+
     versions: tuple[VersionAnswer, ...]
     next_cursor: str | None
+    etag: str
 
 
 class WholeVersion(VersionAnswer, frozen=True):
@@ -60,7 +63,9 @@ class ProjectHistory:
         listed, more = found[:limit], found[limit:]
         cursor = paging.cursor(_LIST, listed[-1].version) if more else None
         return replies.json(
-            History(tuple([VersionAnswer(*_fields(one)) for one in listed]), cursor)
+            History(
+                tuple([VersionAnswer(*_fields(one)) for one in listed]), cursor, tag_of(project)
+            )
         )
 
     async def one(self, request: web.Request) -> web.Response:
@@ -83,7 +88,7 @@ class ProjectHistory:
             raise Invalid(f"the project's history has no version {asked.version}", "version")
 
         def check(there: Project | None) -> None:
-            versions.check(request, tag_of(there))
+            versions.check(request, tag_if(there))
             if there is None or there.id != project.id:  # its history went with it
                 raise Outdated("the project has been deleted meanwhile")
 

@@ -49,7 +49,7 @@ class Projects:
         name = request.match_info["project"]
         asked = _form.read(await bodies.read(request))
         project, created = await self._changes.make(
-            name, asked, request[ASKER], lambda found: versions.check(request, tag_of(found))
+            name, asked, request[ASKER], lambda found: versions.check(request, tag_if(found))
         )
         return answer(project, created=created)
 
@@ -62,7 +62,7 @@ class Projects:
             ProjectCheck(
                 before is None,
                 change.changed,
-                tag_of(before),
+                tag_if(before),
                 None if before is None else project_changes.shown(name, change.former),
                 project_changes.shown(name, change.settings),
             )
@@ -88,9 +88,14 @@ class Projects:
         return web.Response(status=204)
 
 
-def tag_of(project: Project | None) -> str | None:
+def tag_of(project: Project) -> str:
     """The ``ETag`` of a project; one that is made anew under its name has others."""
-    return None if project is None else f"{project.id}.{project.version}"
+    return f"{project.id}.{project.version}"
+
+
+def tag_if(project: Project | None) -> str | None:
+    """Likewise; None where there is no project."""
+    return None if project is None else tag_of(project)
 
 
 def answer(project: Project, *, created: bool = False) -> web.Response:
@@ -99,7 +104,7 @@ def answer(project: Project, *, created: bool = False) -> web.Response:
         response = replies.created(body, f"/api/v1/projects/{project.name}")
     else:
         response = replies.json_bytes(body)
-    return versions.mark(response, tag_of(project) or "")
+    return versions.mark(response, tag_of(project))
 
 
 def _weight(project: Project) -> int:

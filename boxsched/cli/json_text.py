@@ -1,0 +1,117 @@
+"""JSON: one document, read within bounds, and where its parts stand."""
+
+import json
+import math
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from boxsched.cli.documents import (
+    SHOWN_CHARACTERS,
+    Document,
+    Place,
+    Step,
+    Wrong,
+    check_size,
+    repeated,
+)
+
+MAX_DIGITS = 18  # of a whole number, with its sign
+
+_SPACE = re.compile(r"[ \t\n\r]*")
+_skipping = json.JSONDecoder()
+
+
+def document(data: bytes) -> Document:
+    """Raises Wrong."""
+    check_size(data)
+    try:
+        text = data.decode(json.detect_encoding(data))
+        value = json.loads(
+            text,
+            object_pairs_hook=_object,
+            parse_constant=_no_constant,
+            parse_float=number,
+            parse_int=whole,
+        )
+    except RecursionError:
+        raise Wrong("it is nested too deeply") from None
+    except json.JSONDecodeError as error:
+        raise Wrong(f"line {error.lineno}, column {error.colno}: {error.msg}") from None
+    except UnicodeDecodeError:
+        raise Wrong("it is not UTF-8") from None
+    return Document(value, lambda steps: _find(text, steps))
+
+
+def number(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise Wrong(f"{text[:SHOWN_CHARACTERS]} is too large a number")
+    return value
+
+
+def whole(text: str) -> int:
+    if len(text) > MAX_DIGITS:
+        raise Wrong(f"{text[:SHOWN_CHARACTERS]}... is too large a number")
+    return int(text)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise Wrong(f"{repeated(key for key, _ in pairs)!r} is there twice in one object")
+    return found
+
+
+def _no_constant(word: str) -> None:
+    raise Wrong(f"{word} is not JSON")
+
+
+# --- Places: the text is JSON, so what lies before a part is skipped value by value ------------
+
+
+def _find(text: str, steps: Sequence[Step]) -> Place:
+    place = at = _behind_space(text, 0)
+    for step in steps:
+        found = _member(text, at, step) if isinstance(step, str) else _entry(text, at, step)
+        if found is None:
+            break
+        place, at = found
+    return text.count("\n", 0, place) + 1, place - text.rfind("\n", 0, place)
+
+
+def _member(text: str, at: int, name: str) -> tuple[int, int] | None:
+    """Where the key of an object stands, and its value."""
+    while text[at] in "{,":
+        key_at = _behind_space(text, at + 1)
+        if text[key_at] != '"':
+            return None
+        key, at = _skipping.raw_decode(text, key_at)
+        value_at = _behind_space(text, _behind_space(text, at) + 1)
+        if key == name:
+            return key_at, value_at
+        at = _behind_value(text, value_at)
+    return None
+
+
+def _entry(text: str, at: int, index: int) -> tuple[int, int] | None:
+    """Where an entry of a list stands."""
+    while text[at] in "[,":
+        at = _behind_space(text, at + 1)
+        if text[at] == "]":
+            return None
+        if index == 0:
+            return at, at
+        index -= 1
+        at = _behind_value(text, at)
+    return None
+
+
+def _behind_space(text: str, at: int) -> int:
+    found = _SPACE.match(text, at)
+    return found.end() if found else at
+
+
+def _behind_value(text: str, at: int) -> int:
+    """The comma or bracket behind the value that begins here."""
+    return _behind_space(text, _skipping.raw_decode(text, at)[1])

@@ -1,0 +1,98 @@
+"""Settings as a person reads them: YAML without what is left at its default, and differences."""
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import click
+
+from boxsched.cli import yaml_text
+from boxsched.cli.clean import plain
+from boxsched.client.records import Settings
+
+CONTEXT_LINES = 3
+# What means the same as being left out; null does, too. tests/cli/test_project_text.py compares.
+DEFAULTS: Mapping[str, Any] = {
+    "jobs": [],
+    "servers": {},
+    "priority_branches": [],
+    "cancellation": [],
+    "fail_fast": False,
+    "pull_requests": "own",
+    "schedules": [],
+    "hooks": [],
+}
+OF_A_SERVER: Mapping[str, Any] = {
+    "jobs": [],
+    "strategy": "manual",
+    "queue": "all",
+    "guard": False,
+}
+OF_A_JOB: Mapping[str, Any] = {"environment": {}, "show_commands": True}
+_COLOURS = {"+": "green", "-": "red", "@": "cyan"}
+
+
+def lean(settings: Settings) -> Settings:
+    """The settings without what is left at its default."""
+    found = _without(settings, DEFAULTS)
+    for name in ("clone", "statuses"):
+        if name in found:
+            found[name] = _without(found[name], {})
+    for name, defaults in (("jobs", OF_A_JOB), ("schedules", {}), ("hooks", {})):
+        if name in found:
+            found[name] = [_without(one, defaults) for one in found[name]]
+    if "servers" in found:
+        found["servers"] = {name: _server(its) for name, its in found["servers"].items()}
+    return found
+
+
+def _server(settings: Settings) -> Settings:
+    found = _without(settings, OF_A_SERVER)
+    if "jobs" in found:
+        found["jobs"] = [_without(job, OF_A_JOB) for job in found["jobs"]]
+    return found
+
+
+def _without(settings: Settings, defaults: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: value
+        for name, value in settings.items()
+        if value is not None and (name not in defaults or not _same(value, defaults[name]))
+    }
+
+
+def _same(value: object, default: object) -> bool:
+    """``[]`` and False are not the same."""
+    return type(value) is type(default) and value == default
+
+
+def text(name: str, settings: Settings) -> str:
+    """A document that ``boxsched project apply`` takes."""
+    rest = {key: value for key, value in lean(settings).items() if key != "name"}
+    return yaml_text.dump({"name": name, **rest})
+
+
+def differences(before: Settings | None, after: Settings) -> list[str]:
+    """Lines that begin with +, - or a space; ``@@`` says at which lines a part begins."""
+    old, new = (
+        [] if one is None else yaml_text.dump(lean(one)).splitlines() for one in (before, after)
+    )
+    return list(difflib.unified_diff(old, new, n=CONTEXT_LINES, lineterm=""))[2:]
+
+
+def secret_lines(changed: Sequence[str], asked: Settings) -> Iterator[str]:
+    """What becomes of values that are never shown; ``changed`` has the names of all fields."""
+    given: dict[str, object] = {"webhook_secret": asked.get("webhook_secret")}
+    given["statuses.token"] = (asked.get("statuses") or {}).get("token")
+    for index, hook in enumerate(asked.get("hooks") or ()):
+        given[f"hooks[{index}].secret"] = hook.get("secret")
+    for name, value in given.items():
+        if name in changed:
+            yield f"- {name}: removed" if value is None else f"+ {name}: set"
+
+
+def show(lines: Sequence[str]) -> None:
+    """Print differences, in colour on a terminal."""
+    for line in lines:
+        colour = _COLOURS.get(line[:1])
+        click.echo(click.style(f"  {plain(line)}", fg=colour))
