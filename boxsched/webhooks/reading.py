@@ -39,6 +39,7 @@ _READERS: Mapping[str, Callable[[Headers, bytes], Delivery]] = {
 }
 PROVIDERS = frozenset(_READERS)
 
+_OBJECT = re.compile(rb"\s*\{")
 _AT = re.compile(r" - at (?:`key` in )?`\$\.?(?P<path>[^`]*)`\Z")
 _MEMBER = re.compile(r"Object (?P<what>contains unknown|missing required) field `(?P<name>.*)`\Z")
 
@@ -70,9 +71,13 @@ def read(provider: str, headers: Headers, body: bytes) -> Delivery:
 
 
 def _payload(headers: Headers, body: bytes) -> bytes:
-    """The JSON text: GitHub and its kin can also send it as a field of a form."""
+    """The JSON text: GitHub and its kin can also send it as a field of a form.
+
+    Many HTTP clients (curl, urllib) call a body a form unless they are told what it is. What begins
+    like an object is none.
+    """
     kind = (one(headers, "Content-Type") or "").partition(";")[0].strip().lower()
-    if kind != FORM:
+    if kind != FORM or _OBJECT.match(body):
         return body
     if body.count(b"%") > MAX_ESCAPES:
         raise Malformed(f"the form has more than {MAX_ESCAPES} escapes: send application/json")

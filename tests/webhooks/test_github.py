@@ -130,8 +130,14 @@ def test_a_form_is_read_like_json():
     assert told(read("github", headers, body).events[0]).startswith("branch main at a")
 
 
+def test_json_that_a_client_calls_a_form_is_read_as_json():
+    headers = {"X-GitHub-Event": "push", "Content-Type": "application/x-www-form-urlencoded"}
+    body = b"\r\n " + json.dumps(github_push()).encode()
+    assert told(read("github", headers, body).events[0]).startswith("branch main at a")
+
+
 @pytest.mark.parametrize(
-    "body", [b"", b"{}", b"payload=", b"payload=1", b"payload={}&payload={}", b"payload=%FF",
+    "body", [b"", b"[]", b"payload=", b"payload=1", b"payload={}&payload={}", b"payload=%FF",
              b"payload=\xff", b"a&" * 1_000, b"other={}", b"payload=%7B"]
 )  # fmt: skip
 def test_a_form_without_one_payload_is_malformed(body):
