@@ -5,7 +5,6 @@ from typing import Literal
 
 import attrs
 
-from boxsched.model import MAX_NAME_CHARACTERS
 from boxsched.webhooks import cleaning
 from boxsched.webhooks.events import (
     BranchDeleted,
@@ -163,8 +162,8 @@ def delivery(
 
 
 def _id(text: str | None) -> str | None:
-    """A longer one is dropped, not cut: two deliveries with one id are duplicates."""
-    return cleaning.line(text) or None if text and len(text) <= MAX_NAME_CHARACTERS else None
+    """An odd one is dropped, and not made clean: two deliveries with one id are duplicates."""
+    return text if text and cleaning.line(text) == text else None
 
 
 def shown(text: str) -> str:

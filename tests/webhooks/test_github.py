@@ -7,7 +7,7 @@ import pytest
 
 from boxsched.errors import Malformed
 from boxsched.webhooks.reading import read
-from tests.webhooks.sent import NULL, A, B, github_push, github_request, happened, say
+from tests.webhooks.sent import NULL, A, B, delivery, github_push, github_request, happened, say
 from tests.webhooks.telling import told
 
 
@@ -119,6 +119,13 @@ def test_a_request_that_names_no_event_is_ignored():
     assert say("github", None, {}) == (
         "ignored: the request has no X-GitHub-Event header, or several: no event is named"
     )
+
+
+@pytest.mark.parametrize("odd", ["x" * 256, "a\x00b", "\udcff", " ", "a\tb"])
+def test_an_odd_delivery_id_is_dropped_as_a_clean_one_might_be_anothers(odd):
+    for id_, kept in ((odd, None), ("x" * 255, "x" * 255), ("72d3162e-cc78", "72d3162e-cc78")):
+        headers = {"X-GitHub-Delivery": id_}
+        assert delivery("github", "push", github_push(), **headers).id == kept
 
 
 def test_a_form_is_read_like_json():
