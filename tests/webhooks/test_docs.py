@@ -1,0 +1,62 @@
+"""The reasons in docs/webhooks.md are those that are given, to the letter."""
+
+import re
+
+import pytest
+
+from tests.conftest import PROJECT
+from tests.webhooks.sent import (
+    NULL,
+    cloud_push,
+    cloud_ref,
+    delivery,
+    github_push,
+    github_request,
+    gitlab_request,
+    say,
+)
+
+PAGE = (PROJECT / "docs" / "webhooks.md").read_text()
+
+
+def rows(heading):
+    """The first cells of the table under a heading."""
+    section = PAGE.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    return re.findall(r"^\| `(.+?)` \|", section, re.MULTILINE)
+
+
+def push(**parts):
+    return say("github", "push", github_push(**parts))
+
+
+def given():
+    many = cloud_push(*[{"new": cloud_ref(f"b{i}")} for i in range(120)])
+    return {
+        say("github", "ping", {}),
+        push(head_commit={"id": "a" * 40, "message": "x [skip ci]"}),
+        push(ref="refs/tags/v1", after=NULL),
+        say("github", "create", {}),
+        push(ref="refs/notes/x"),
+        push(ref="refs/heads/a b"),
+        push(after="HEAD"),
+        say("github", "pull_request", github_request("labeled")),
+        say("gitlab", None, gitlab_request("update")),
+        say("github", "issues", {}),
+        say("github", None, {}),
+        f"ignored: {delivery('bitbucket', 'repo:push', many).events[-1].reason}",
+    }
+
+
+def test_each_reason_of_the_table_is_given():
+    reasons = rows("What is ignored")
+    assert len(reasons) == 12
+    for reason in reasons:
+        start = "ignored: " + reason.removesuffix("...")
+        whole = reason.endswith("...")
+        assert any(line.startswith(start) if whole else line == start for line in given()), reason
+
+
+@pytest.mark.parametrize("tag", re.findall(r"`(\[.+?\])`", PAGE.split("\n## Skip tags\n")[1]))
+def test_each_skip_tag_of_the_page_skips(tag):
+    line = push(head_commit={"id": "a" * 40, "message": f"x {tag}"})
+    assert line == f"ignored: a skip tag in the message: {tag}"
