@@ -92,7 +92,8 @@ def _check_size(text: str) -> None:
         elif isinstance(event, yaml.ScalarEvent):
             add(event.anchor, 1)
         elif isinstance(event, yaml.AliasEvent):
-            add(None, sizes.get(event.anchor or "", MAX_NODES))  # into itself: too many
+            inside = any(anchor == event.anchor for anchor, _ in around)  # itself: too many
+            add(None, MAX_NODES if inside else sizes.get(event.anchor or "", 1))
         if len(around) > MAX_DEPTH + 1:
             raise WrongFile(f"{_at(event.start_mark)}nested deeper than {MAX_DEPTH} levels")
         if around[-1][1] > MAX_NODES:

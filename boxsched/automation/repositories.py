@@ -14,9 +14,8 @@ from pathlib import Path
 
 import attrs
 
-from boxsched import commits
-
 MAX_SECONDS = 60.0  # for all of it
+ENDING_SECONDS = 5.0  # for what a killed git has left in its pipes
 MAX_FILE_BYTES = 256 * 1024
 MAX_SAID_BYTES = 4_096  # of git's errors
 
@@ -77,20 +76,22 @@ async def _read(
         found = await _git(place, "rev-parse", "--verify", "--quiet", "FETCH_HEAD^{commit}")
     else:  # the beginning of a hash is looked up among the commits of the ref
         await _git(place, *fetch, "--", "origin", str(ref))
-        found = await _git(place, "rev-parse", f"--disambiguate={commit}")
-    hashes = found.decode("ascii", "replace").split()
-    if len(hashes) != 1 or not commits.is_given(hashes[0]):
-        raise Unreadable(f"git found no commit {commit or ref}, or several", lasting=True)
-    (head,) = hashes
-    listed = await _git(place, "ls-tree", "-z", head, "--", path)
+        try:
+            found = await _git(place, "rev-parse", "--verify", f"{commit}^{{commit}}")
+        except Unreadable:
+            raise Unreadable(f"git found no commit {commit}, or several", lasting=True) from None
+    head = found.decode("ascii", "replace").strip()
+    listed = await _git(place, "ls-tree", "-z", "--long", head, "--", path)
     if not listed.startswith((b"100644 blob", b"100755 blob")):
         raise Unreadable(f"there is no file {path} at commit {head[:12]}", lasting=True)
-    data = await _git(place, "cat-file", "blob", f"{head}:{path}", at_most=MAX_FILE_BYTES)
-    return Found(data, head)
+    size = int(listed.partition(b"\t")[0].split()[3])  # mode, type, hash, size, tab, path
+    if size > MAX_FILE_BYTES:
+        raise Unreadable(f"the file has more than {MAX_FILE_BYTES} bytes", lasting=True)
+    return Found(await _git(place, "cat-file", "blob", f"{head}:{path}"), head)
 
 
-async def _git(place: Path, *arguments: str, at_most: int = MAX_FILE_BYTES) -> bytes:
-    """What git writes; raises Unreadable where it fails or writes more."""
+async def _git(place: Path, *arguments: str) -> bytes:
+    """What git writes, at most MAX_FILE_BYTES of it. Raises Unreadable where it fails."""
     program = shutil.which("git")
     if program is None:
         raise Unreadable("git is not installed on the node", lasting=False)
@@ -102,10 +103,8 @@ async def _git(place: Path, *arguments: str, at_most: int = MAX_FILE_BYTES) -> b
     assert process.stdout is not None and process.stderr is not None
     try:
         written, said = await asyncio.gather(
-            _first(process.stdout, at_most + 1), _first(process.stderr, MAX_SAID_BYTES)
+            _first(process.stdout, MAX_FILE_BYTES), _first(process.stderr, MAX_SAID_BYTES)
         )
-        if len(written) > at_most:
-            raise Unreadable(f"the file has more than {at_most} bytes", lasting=True)
         if await process.wait():
             raise Unreadable(_said(said) or f"git {arguments[0]} failed", lasting=False)
         return written
@@ -113,16 +112,18 @@ async def _git(place: Path, *arguments: str, at_most: int = MAX_FILE_BYTES) -> b
         if process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-            await process.wait()
+            # asyncio waits for the pipes' ends, too: what is left in them has to be read.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(ENDING_SECONDS):
+                    await asyncio.gather(_first(process.stdout, 0), _first(process.stderr, 0))
+                    await process.wait()
 
 
 async def _first(stream: asyncio.StreamReader, at_most: int) -> bytes:
-    """The first bytes. Of git's errors the rest is read and dropped, so that it can end."""
+    """The first bytes; the rest is read and dropped, so that the writer can end."""
     kept = bytearray()
     while chunk := await stream.read(65_536):
         kept += chunk[: at_most - len(kept)]
-        if len(kept) >= at_most > MAX_SAID_BYTES:
-            break  # too much: the caller ends it
     return bytes(kept)
 
 
