@@ -1,7 +1,9 @@
 """No request reaches an address of our own network unless the operator allowed the host."""
 
 import asyncio
+import ipaddress
 import socket
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,7 +11,13 @@ import pytest
 from aiohttp import ClientError, web
 from yarl import URL
 
-from boxsched.outgoing.guard import AddressRefused, Guard, canonical_host
+from boxsched.outgoing.guard import (
+    RESOLVING_AT_ONCE,
+    AddressRefused,
+    Guard,
+    canonical_host,
+    is_public,
+)
 
 REFUSED = (
     "http://127.0.0.1/", "http://127.1/", "http://127.255.255.254/", "http://2130706433/",
@@ -42,6 +50,70 @@ async def test_an_address_of_our_own_network_is_refused(url: str) -> None:
             await guard.session(target).post(target, allow_redirects=False)
     finally:
         await guard.close()
+
+
+@pytest.mark.parametrize(
+    ("text", "public"),
+    [
+        ("93.184.216.34", True),
+        ("1.1.1.1", True),
+        ("100.63.255.255", True),
+        ("100.64.0.0", False),
+        ("168.63.129.15", True),
+        ("168.63.129.16", False),
+        ("192.88.99.1", False),
+        ("2606:4700::1111", True),
+        ("::ffff:93.184.216.34", True),
+        ("::ffff:10.0.0.1", False),
+        ("64:ff9b::5db8:d822", True),  # NAT64 of 93.184.216.34
+        ("64:ff9b::a00:1", False),
+        ("64:ff9b:0:0:0:1::1", False),
+        ("2002:5db8:d822::1", True),  # 6to4 of the same
+        ("2002:a00:1::1", False),
+        ("::5db8:d822", False),
+        ("5f00::1", False),
+        ("3fff::1", False),
+        ("100::1", False),
+        ("ff0e::1", False),
+        ("::", False),
+    ],
+)
+def test_which_addresses_are_public(text: str, public: bool) -> None:
+    assert is_public(ipaddress.ip_address(text)) is public
+
+
+async def test_an_address_with_a_zone_is_judged_without_it() -> None:
+    def local(host: str, *rest: Any) -> list[tuple[Any, ...]]:
+        address = ("fe80::1%lo", 80, 0, 1)
+        return [(socket.AF_INET6, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", address)]
+
+    guard = Guard((), local)
+    url = URL("http://zone.example/")
+    with pytest.raises(AddressRefused):
+        await guard.session(url).post(url)
+    await guard.close()
+
+
+async def test_look_ups_that_wait_are_not_begun_after_the_end() -> None:
+    begun, go_on = threading.Semaphore(0), threading.Event()
+    hosts: list[str] = []
+
+    def hanging(host: str, *rest: Any) -> list[tuple[Any, ...]]:
+        hosts.append(host)
+        begun.release()
+        assert go_on.wait(30)
+        raise socket.gaierror("no such name")
+
+    guard = Guard((), hanging)
+    urls = [URL(f"http://h{n}.example/") for n in range(RESOLVING_AT_ONCE + 1)]
+    tasks = [asyncio.ensure_future(guard.session(url).post(url)) for url in urls]
+    for _ in range(RESOLVING_AT_ONCE):
+        assert await asyncio.to_thread(begun.acquire, timeout=30)
+    await guard.close()
+    go_on.set()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await asyncio.to_thread(guard._resolver._threads.shutdown)
+    assert len(hosts) == RESOLVING_AT_ONCE
 
 
 class Receiver:

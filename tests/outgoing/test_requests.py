@@ -107,6 +107,92 @@ def test_states_that_differ_between_providers() -> None:
     assert words["gitea"] == words["forgejo"] == words["github"]
 
 
+def test_a_status_says_in_words_what_became_of_a_build() -> None:
+    said = [Status(shown, SHA, "web", 12, "main", None, None).description for shown in Shown]
+    assert said == [
+        "build #12 waits", "build #12 is running", "build #12 passed", "build #12 failed",
+        "build #12 stopped", "build #12 canceled",
+    ]  # fmt: skip
+    long = Status(Shown.PASSED, SHA, "web", 10**150, "main", None, None).description
+    assert long == f"build #1{'0' * 132}", "140 characters"
+
+
+@pytest.mark.parametrize("provider", statuses.PROVIDERS)
+def test_every_provider_gets_the_words_and_the_link(provider: str) -> None:
+    made = statuses.request(provider, "https://api", repository("git@h:a/b"), STATUS, "t")
+    body = json.loads(made.body)
+    assert body["description"] == "build #12 passed"
+    assert "https://ci.example/#w9" in (body.get("target_url"), body.get("url"))
+    assert made.headers["Content-Type"] == "application/json"
+    assert made.headers["User-Agent"].startswith("boxsched")
+
+
+@pytest.mark.parametrize("provider", statuses.PROVIDERS)
+def test_without_a_link_nothing_is_sent_for_it_or_what_the_provider_needs(provider: str) -> None:
+    status = Status(Shown.PASSED, SHA, "web", 12, None, "v1", None)
+    made = statuses.request(provider, "https://api", repository("git@h:a/b"), status, "t")
+    body = json.loads(made.body)
+    assert None not in body.values()
+    needed = {
+        "bitbucket": f"https://bitbucket.org/a/b/commits/{SHA}",
+        "bitbucket-server": "https://api",
+    }
+    assert (body.get("target_url"), body.get("url")) == (None, needed.get(provider))
+    assert body.get("ref", "v1") == "v1", "GitLab gets the tag"
+
+
+def test_bitbucket_takes_a_token_or_a_name_with_a_password() -> None:
+    for token, sent in (("t0ken", "Bearer t0ken"), ("user:pass", "Basic dXNlcjpwYXNz")):
+        made = statuses.request("bitbucket", "https://a", repository("git@h:a/b"), STATUS, token)
+        assert made.headers["Authorization"] == sent
+
+
+@pytest.mark.parametrize(
+    ("provider", "api"),
+    [
+        ("github", None),
+        ("gitlab", None),
+        ("gitea", None),
+        ("bitbucket-server", None),
+        ("bitbucket", "https://api.bitbucket.org/2.0"),
+    ],
+)
+def test_a_folder_on_the_disk_has_no_api_of_its_own(provider: str, api: str | None) -> None:
+    assert statuses.default_api(provider, repository("/srv/a/b")) == api
+
+
+@pytest.mark.parametrize(
+    ("url", "host", "path"),
+    [
+        ("https://h/a/b.git/", "h", "a/b"),
+        ("https://user@h:8443/a/b", "h:8443", "a/b"),
+        ("http://h:8080/a/b", "h", "a/b"),
+        ("ssh://git@h:2222/g/s/b.git", "h", "g/s/b"),
+        ("ssh://git@[::1]:2222/a/b", "[::1]", "a/b"),
+        ("https://[::1]:8443/a/b", "[::1]:8443", "a/b"),
+        ("git@h:a/b.git", "h", "a/b"),
+        ("h:/a/b/", "h", "a/b"),
+        ("[::1]:a/b", "[::1]", "a/b"),
+        ("/srv/a:b/c.git", "", "srv/a:b/c"),
+        ("file:///srv/a/b", "", "srv/a/b"),
+        ("a/b", "", "a/b"),
+    ],
+)
+def test_the_host_and_the_path_of_a_repository(url: str, host: str, path: str) -> None:
+    found = repository(url)
+    assert (found.host, found.path) == (host, path)
+    assert found.owner_and_name == "/".join(path.split("/")[-2:])
+
+
+def test_a_context_of_bitbuckets_limit_stays_as_it_is() -> None:
+    for length, key in ((31, f"boxsched/{'x' * 31}"), (32, None)):
+        status = Status(Shown.PASSED, SHA, "x" * length, 1, "main", None, None)
+        made = statuses.request("bitbucket", "https://a", repository("git@h:a/b"), status, "t")
+        found = json.loads(made.body)["key"]
+        assert len(found) == 40
+        assert found == key or found.startswith(f"boxsched/{'x' * 22}-")
+
+
 def test_a_long_context_of_bitbucket_is_cut_to_its_limit() -> None:
     keys = set()
     for name in ("x" * 60 + "1", "x" * 60 + "2"):

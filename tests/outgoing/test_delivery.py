@@ -1,0 +1,142 @@
+"""One try at a real receiver: what each answer means, and what no receiver can do to the sender."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from boxsched.outgoing import delivery
+from boxsched.outgoing.delivery import MAX_ANSWER_BYTES, MAX_ERROR_CHARACTERS, Answer, send
+from boxsched.outgoing.guard import Guard
+from boxsched.outgoing.requests import Outgoing
+from tests.outgoing.receiver import Receiver
+
+NOW = 1_000_000.0
+
+
+@pytest.fixture
+async def guard() -> AsyncIterator[Guard]:
+    guard = Guard(("127.0.0.1",))
+    yield guard
+    await guard.close()
+
+
+async def answered(guard: Guard, url: str) -> Answer:
+    async with asyncio.timeout(30):
+        return await send(guard, Outgoing(url, {"X-A": "b"}, b"body"), NOW)
+
+
+@pytest.mark.parametrize("status", [200, 201, 204, 299])
+async def test_an_answer_of_success_is_a_delivery(guard: Guard, status: int) -> None:
+    async with Receiver.open(status) as receiver:
+        receiver.headers = {"Retry-After": "60"}
+        assert await answered(guard, f"{receiver.url}/x?y=1") == Answer(status)
+        (got,) = receiver.got
+        assert (got.path, got.body, got.headers["X-A"]) == ("/x", b"body", "b")
+
+
+@pytest.mark.parametrize(
+    ("status", "more"),
+    [
+        (300, ": redirects are not followed"),
+        (399, ": redirects are not followed"),
+        (400, ""),
+        (404, ""),
+        (503, ""),
+    ],
+)
+async def test_another_answer_is_a_failure_that_may_pass(
+    guard: Guard, status: int, more: str
+) -> None:
+    async with Receiver.open(status) as receiver:
+        receiver.headers = {"Location": receiver.url}
+        said = f"it answered {status}{more}"
+        assert await answered(guard, receiver.url) == Answer(status, said)
+        receiver.headers["Retry-After"] = "60"
+        assert await answered(guard, receiver.url) == Answer(status, said, pause=60.0)
+        assert len(receiver.got) == 2
+
+
+async def test_a_refused_address_is_a_failure_that_lasts(guard: Guard) -> None:
+    answer = await answered(guard, "http://127.0.0.2:1/")
+    assert (answer.status, answer.lasting) == (None, True)
+    assert str(answer.error).endswith("start every node with --allow-outgoing 127.0.0.2")
+
+
+async def test_a_receiver_that_is_not_there_is_a_failure_in_one_line(guard: Guard) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        answer = await answered(guard, f"http://127.0.0.1:{unused.getsockname()[1]}/")
+    assert (answer.status, answer.lasting, answer.pause) == (None, False, 0.0)
+    assert "Cannot connect" in str(answer.error)
+
+
+async def test_a_receiver_that_hangs_up_is_a_failure(guard: Guard) -> None:
+    async def hang_up(there: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
+        await there.readuntil(b"\r\n\r\n")
+        back.close()
+
+    answer = await answered(guard, await listening(hang_up))
+    assert (answer.status, answer.lasting) == (None, False)
+    assert answer.error
+
+
+async def test_a_receiver_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("guard", "delivery"):
+        monkeypatch.setattr(f"boxsched.outgoing.{module}.TOTAL_SECONDS", 0.5)
+    guard = Guard(("127.0.0.1",))
+    async with Receiver.open() as receiver:
+        receiver.gate.clear()
+        assert await answered(guard, receiver.url) == Answer(None, "no answer within 0.5 s")
+    await guard.close()
+
+
+async def test_an_answer_without_an_end_is_read_only_so_far(guard: Guard) -> None:
+    hung_up = asyncio.Event()
+
+    async def endless(there: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
+        await there.readuntil(b"\r\n\r\n")
+        back.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\n")
+        try:
+            while True:
+                back.write(b"x" * 4096)
+                await back.drain()
+        except ConnectionError:
+            hung_up.set()
+
+    assert await answered(guard, await listening(endless)) == Answer(200)
+    async with asyncio.timeout(20):
+        await hung_up.wait()
+
+
+@pytest.mark.parametrize("size", [0, MAX_ANSWER_BYTES - 1])
+async def test_the_connection_of_an_answer_that_was_read_is_used_again(
+    guard: Guard, size: int
+) -> None:
+    connections = 0
+
+    async def twice(there: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        while await there.readuntil(b"\r\n\r\n"):
+            await there.readexactly(4)
+            head = f"HTTP/1.1 200 OK\r\nContent-Length: {size}\r\n\r\n"
+            back.write(head.encode() + b"x" * size)
+
+    url = await listening(twice)
+    for _ in range(3):
+        assert await answered(guard, url) == Answer(200)
+    assert connections == 1
+
+
+def test_an_error_is_one_line_of_bounded_length() -> None:
+    assert delivery._one_line("a\n b\t\x1b[1m c\u202e") == "a b [1m c"
+    assert len(delivery._one_line("x" * 1_000)) == MAX_ERROR_CHARACTERS
+
+
+async def listening(answer: Callable[..., Any]) -> str:
+    """The URL of a server; it ends with the event loop of the test."""
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    return f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"

@@ -1,0 +1,376 @@
+"""A node's sender over a real store and real receivers, with a clock that is held."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from yarl import URL
+
+from boxsched.errors import StoreAway
+from boxsched.model import ProjectId, WorkloadId
+from boxsched.outgoing import sender as module
+from boxsched.outgoing.composing import Composer
+from boxsched.outgoing.guard import Guard
+from boxsched.outgoing.retrying import GIVEN_UP_SECONDS
+from boxsched.outgoing.sender import AT_ONCE, CLAIM_SECONDS, PER_HOST, Sender
+from boxsched.outgoing.targets import host_of
+from boxsched.protocol.batches import Notice
+from boxsched.secrets.ring import KeyRing, new_key
+from boxsched.secrets.vault import Vault
+from boxsched.store import Store, open_store
+from boxsched.store.records import Workload
+from boxsched.store.steps.notifications import Notification, Target
+from tests.contract.world import NOW, Leader, build
+from tests.engine.shop import HeldClock
+from tests.outgoing.receiver import Receiver, json_of
+
+FINISHED = "workload.finished"
+BEHIND_ALL = 1 << 62
+
+
+def shape(workload: Workload) -> object:
+    return {"id": workload.id}
+
+
+class Post:
+    """A store with notifications in it, and the sender of a node with the clock of the test."""
+
+    def __init__(self, store: Store, leader: Leader) -> None:
+        self.store, self.leader = store, leader
+        self.clock = HeldClock(NOW)
+        self.chance = 0.5
+        self.guards: list[Guard] = []
+        self.sender = self.node()
+
+    def node(self, vault: Vault | None = None, allowed: Sequence[str] = ("127.0.0.1",)) -> Sender:
+        """Without a vault it has no keys."""
+        vault = vault or Vault(None)
+        guard = Guard(allowed)
+        self.guards.append(guard)
+        composer = Composer("cluster", "https://ci.example", vault, shape)
+        return Sender(self.store, self.clock, guard, composer, lambda: self.chance)
+
+    async def notify(self, *urls: str, seal: Callable[..., str] | None = None) -> list[WorkloadId]:
+        """For each URL a workload of a project of its own, which ends now."""
+        made = []
+        for url in urls:
+            target = Target("hook.1", None, url, host_of(url, ""), (FINISHED,), seal)
+            name = f"p{len(await self.store.projects())}"
+            project, _ = await self.store.put_project(name, "{}", None, targets=[target])
+            made.append((await self.leader.submit(build(project))).id)
+        await self.end(*made)
+        return made
+
+    async def end(self, *workloads: WorkloadId) -> None:
+        now = self.clock.now()
+        await self.leader.commit(notices=tuple(Notice(id_, FINISHED, now) for id_ in workloads))
+
+    async def round(self, sender: Sender | None = None) -> int:
+        """One round of claims, and the next that stores what came of it: how many were sent."""
+        sender = sender or self.sender
+        async with asyncio.timeout(30):
+            count = await sender.run_once()
+            await sender.idle()
+            await sender.run_once()
+        return count
+
+    async def rows(self) -> list[Notification]:
+        return (await self.store.notifications(None, BEHIND_ALL, 1_000))[::-1]
+
+    async def row(self) -> Notification:
+        (found,) = await self.rows()
+        return found
+
+
+@pytest.fixture
+async def post(tmp_path: Path) -> AsyncIterator[Post]:
+    store = open_store(f"sqlite:///{tmp_path}/boxsched.sqlite", tmp_path)
+    await store.open()
+    opened = Post(store, await Leader(store).lead())
+    yield opened
+    for guard in opened.guards:
+        await guard.close()
+    await store.close()
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    async with Receiver.open() as opened:
+        yield opened
+
+
+async def test_what_is_due_is_claimed_sent_and_stored(post: Post, receiver: Receiver) -> None:
+    assert (post.sender.waiting, dict(post.sender.counts)) == (0, {})
+    assert await post.sender.run_once() == 0
+    (workload,) = await post.notify(receiver.url)
+    assert await post.sender.run_once() == 1
+    await post.sender.idle()
+    assert (await post.row()).state == "waiting", "stored with the next round"
+    assert await post.sender.run_once() == 0
+    row = await post.row()
+    assert (row.state, row.status, row.error, row.attempts, row.done_at) == (
+        "delivered", 200, None, 1, NOW,
+    )  # fmt: skip
+    assert [json_of(one)["workload"] for one in receiver.got] == [{"id": workload}]
+    assert post.sender.counts == {"delivered": 1}
+    assert await post.round() == 0
+
+
+async def test_what_failed_is_tried_again_after_pauses_that_double(
+    post: Post, receiver: Receiver
+) -> None:
+    receiver.status = 500
+    await post.notify(receiver.url)
+    for attempts, pause in enumerate((5.0, 10.0, 20.0), 1):
+        began = post.clock.now()
+        assert await post.round() == 1
+        row = await post.row()
+        assert (row.state, row.status, row.error) == ("waiting", 500, "it answered 500")
+        assert (row.attempts, row.due_at, row.done_at) == (attempts, began + pause, None)
+        post.clock.time += pause - 0.001
+        assert await post.round() == 0
+        post.clock.time += 0.001
+    receiver.status = 200
+    assert await post.round() == 1
+    assert (await post.row()).state == "delivered"
+    assert post.sender.counts == {"failed": 3, "delivered": 1}
+
+
+@pytest.mark.parametrize(("chance", "pause"), [(0.0, 2.5), (1.0, 7.5)])
+async def test_a_pause_is_drawn_by_chance(
+    post: Post, receiver: Receiver, chance: float, pause: float
+) -> None:
+    post.chance, receiver.status = chance, 500
+    await post.notify(receiver.url)
+    await post.round()
+    assert (await post.row()).due_at == NOW + pause
+
+
+async def test_after_a_day_it_is_given_up(post: Post, receiver: Receiver) -> None:
+    receiver.status = 500
+    await post.notify(receiver.url)
+    post.clock.time += GIVEN_UP_SECONDS - 1.0
+    await post.round()
+    assert (await post.row()).state == "waiting"
+    post.clock.time = (await post.row()).due_at
+    await post.round()
+    row = await post.row()
+    assert (row.state, row.status, row.error) == ("dead", 500, "it answered 500")
+    assert (row.attempts, row.done_at) == (2, post.clock.now())
+    assert post.sender.counts == {"failed": 1, "dead": 1}
+    assert await post.round() == 0
+
+
+async def test_at_the_end_of_the_day_a_try_is_the_last_one(post: Post, receiver: Receiver) -> None:
+    receiver.status = 500
+    await post.notify(receiver.url)
+    post.clock.time += GIVEN_UP_SECONDS
+    await post.round()
+    assert (await post.row()).state == "dead"
+
+
+async def test_what_never_can_be_sent_is_given_up_at_once(post: Post, receiver: Receiver) -> None:
+    await post.notify(receiver.url)
+    assert await post.round(post.node(allowed=())) == 1
+    row = await post.row()
+    assert (row.state, row.status, row.attempts) == ("dead", None, 1)
+    assert "--allow-outgoing 127.0.0.1" in str(row.error)
+
+
+async def test_a_secret_that_does_not_open_here_is_tried_again(
+    post: Post, receiver: Receiver
+) -> None:
+    vault = Vault(KeyRing.of(new_key(), "a test"))
+
+    def seal(project: ProjectId, version: int) -> str:
+        return vault.seal(f"project/{project}", "hook.1", version, "s3cret")
+
+    await post.notify(receiver.url, seal=seal)
+    assert await post.round() == 1
+    row = await post.row()
+    assert (row.state, row.status, receiver.got) == ("waiting", None, [])
+    assert "this node has no key for secrets" in str(row.error)
+    post.clock.time = row.due_at
+    assert await post.round(post.node(vault)) == 1
+    assert (await post.row()).state == "delivered"
+    assert "X-Boxsched-Signature" in receiver.got[0].headers
+
+
+async def test_a_host_that_asks_for_a_pause_gets_nothing_until_it_is_over(
+    post: Post, receiver: Receiver
+) -> None:
+    receiver.status, receiver.headers = 429, {"Retry-After": "100"}
+    async with Receiver.open() as other:
+        (first,) = await post.notify(receiver.url)
+        await post.round()
+        assert (await post.row()).due_at == NOW + 100.0
+        post.clock.time += 99.0
+        await post.end(first)
+        await post.notify(receiver.url, other.url)
+        assert await post.round() == 1, "another host does not wait"
+        assert (len(receiver.got), len(other.got)) == (1, 1)
+        receiver.status = 200
+        post.clock.time += 1.0
+        assert await post.round() == 2, "one after another of a workload"
+        await post.sender.idle()
+        await post.sender.run_once()
+        assert {row.state for row in await post.rows()} == {"delivered"}
+        assert len(receiver.got) == 4
+
+
+async def test_a_pause_that_is_asked_for_does_not_shorten_ours(
+    post: Post, receiver: Receiver
+) -> None:
+    receiver.status, receiver.headers = 429, {"Retry-After": "1"}
+    await post.notify(receiver.url)
+    await post.round()
+    assert (await post.row()).due_at == NOW + 5.0
+
+
+async def test_a_host_and_all_together_have_a_limit_of_deliveries_under_way(post: Post) -> None:
+    hosts = AT_ONCE // PER_HOST + 1
+    async with contextlib.AsyncExitStack() as stack:
+        receivers = [await stack.enter_async_context(Receiver.open()) for _ in range(hosts)]
+        for one in receivers:
+            one.gate.clear()
+            await post.notify(*[one.url] * (PER_HOST + 2))
+        assert await post.sender.run_once() == AT_ONCE
+        assert await post.sender.run_once() == 0
+        busy = [one for one in receivers if one.got or await got(one, PER_HOST)]
+        assert len(busy) == hosts - 1
+        (idle,) = [one for one in receivers if one not in busy]
+        busy[0].gate.set()
+        await until(post, lambda: post.sender.counts["delivered"] == PER_HOST)
+        assert await post.sender.run_once() == 2
+        assert len(await busy[0].until(PER_HOST + 2)) == PER_HOST + 2
+        await until(post, lambda: post.sender.counts["delivered"] == PER_HOST + 2)
+        assert await post.sender.run_once() == PER_HOST, "the one that had none"
+        assert len(await idle.until(PER_HOST)) == PER_HOST
+        for one in receivers:
+            one.gate.set()
+        await post.sender.idle()
+
+
+async def got(receiver: Receiver, count: int) -> bool:
+    """Whether so many come in; False where none does."""
+    try:
+        await receiver.until(count, seconds=1.0)
+    except TimeoutError:
+        return False
+    return True
+
+
+async def until(post: Post, holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not holds():
+            await asyncio.wait(post.sender._tasks, return_when=asyncio.FIRST_COMPLETED)
+
+
+async def test_what_the_store_does_not_take_is_stored_later(
+    post: Post, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: object) -> Any:
+        raise StoreAway("away for the test")
+
+    await post.notify(receiver.url)
+    await post.sender.run_once()
+    await post.sender.idle()
+    with monkeypatch.context() as patch:
+        patch.setattr(post.store, "settle_and_claim", away)
+        for _ in range(2):
+            with pytest.raises(StoreAway):
+                await post.sender.run_once()
+    assert (await post.row()).state == "waiting"
+    await post.sender.run_once()
+    assert ((await post.row()).state, len(receiver.got)) == ("delivered", 1)
+
+
+async def test_what_a_node_left_behind_is_sent_by_another_when_its_claim_ends(
+    post: Post, receiver: Receiver
+) -> None:
+    receiver.gate.clear()
+    await post.notify(receiver.url)
+    assert await post.sender.run_once() == 1
+    other = post.node()
+    post.clock.time += CLAIM_SECONDS - 0.001
+    assert await other.run_once() == 0
+    post.clock.time += 0.001
+    assert await other.run_once() == 1
+    receiver.gate.set()
+    await other.idle()
+    await other.run_once()
+    row = await post.row()
+    assert (row.state, row.attempts) == ("delivered", 2)
+    deliveries = {one.headers["X-Boxsched-Delivery"] for one in await receiver.until(2)}
+    assert len(deliveries) == 1, "the receiver can tell that it is the same"
+
+
+async def test_the_sender_goes_on_through_outages_counts_and_ends_what_is_under_way(
+    post: Post, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("ROUND_SECONDS", "AWAY_SECONDS", "POLL_SECONDS"):
+        monkeypatch.setattr(module, name, 0.01)
+    monkeypatch.setattr("boxsched.outgoing.guard.TOTAL_SECONDS", 3_600.0)
+    sender = post.node()
+    away, measured, again = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    due_hosts, waiting = post.store.due_hosts, post.store.waiting_notifications
+
+    async def first_away(now: float) -> list[str]:
+        if not away.is_set():
+            away.set()
+            raise StoreAway("away for the test")
+        if measured.is_set():
+            again.set()
+        return await due_hosts(now)
+
+    async def counted(limit: int) -> int:
+        found = await waiting(limit)
+        if found:
+            measured.set()
+        return found
+
+    monkeypatch.setattr(post.store, "due_hosts", first_away)
+    monkeypatch.setattr(post.store, "waiting_notifications", counted)
+    receiver.gate.clear()
+    await post.notify(receiver.url)
+    running = asyncio.create_task(sender.run())
+    async with asyncio.timeout(30):
+        await receiver.until(1)
+        await again.wait()
+        assert sender.waiting == 1
+        running.cancel()
+        await asyncio.wait([running])
+    assert running.cancelled()
+    assert not sender._tasks
+    assert post.guards[-1].session(URL(receiver.url)).closed
+
+
+async def test_an_idle_sender_looks_again_only_after_its_pause(
+    post: Post, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "ROUND_SECONDS", 0.0)
+    monkeypatch.setattr(module, "POLL_SECONDS", 3_600.0)
+    rounds: list[int] = []
+    stored = asyncio.Event()
+    run_once = post.sender.run_once
+
+    async def counting() -> int:
+        rounds.append(await run_once())
+        if len(rounds) == 2:  # the end of a delivery wakes it
+            stored.set()
+        return rounds[-1]
+
+    monkeypatch.setattr(post.sender, "run_once", counting)
+    await post.notify(receiver.url)
+    running = asyncio.create_task(post.sender.run())
+    async with asyncio.timeout(30):
+        await stored.wait()
+        assert (await post.row()).state == "delivered"
+        for _ in range(20):
+            await post.store.ping()
+    assert rounds == [1, 0]
+    running.cancel()
+    await asyncio.wait([running])
