@@ -1,13 +1,25 @@
 """The vault: what it seals opens with the right keys, in its own place, and nowhere else."""
 
+import base64
 import os
 import stat
+import threading
 from pathlib import Path
 
 import pytest
 
 from boxsched.errors import SecretsUnusable
-from boxsched.secrets.ring import KEY_FILE, VARIABLE, KeyRing, UnusableKeys, find_ring, new_key
+from boxsched.secrets.ring import (
+    KEY_FILE,
+    MAX_FILE_BYTES,
+    MAX_KEYS,
+    VARIABLE,
+    KeyRing,
+    UnusableKeys,
+    find_ring,
+    key_id,
+    new_key,
+)
 from boxsched.secrets.vault import Vault, is_sealed, key_of
 
 OLD, NEW = new_key(), new_key()
@@ -121,3 +133,91 @@ def test_what_is_no_key_is_refused_and_not_quoted(text: str, tmp_path: Path) -> 
 def test_a_file_that_is_missing_is_an_error_that_names_it(tmp_path: Path) -> None:
     with pytest.raises(UnusableKeys, match="no-such-file"):
         find_ring(tmp_path / "no-such-file", tmp_path, makes=True, environment={})
+
+
+def test_keys_may_be_written_in_each_base64_and_are_named_by_themselves_alone() -> None:
+    key = b"\xfb\xff" * 16
+    plain, url_safe = base64.b64encode(key).decode(), base64.urlsafe_b64encode(key).decode()
+    assert plain != url_safe
+    rings = [KeyRing.of(text, "the test") for text in (plain, url_safe, f"{plain}, {url_safe}")]
+    assert {ring.first for ring in rings} == {key_id(key)}
+    assert all(ring.keys == {key_id(key): key} for ring in rings)
+    assert len(key_id(key)) == 16
+    assert key_id(key) != key_id(key[::-1])
+
+
+def test_a_ring_has_a_limit_of_keys_and_names_the_one_that_is_wrong() -> None:
+    keys = [new_key() for _ in range(MAX_KEYS)]
+    assert len(KeyRing.of("\n".join(keys), "FILE").keys) == MAX_KEYS
+    with pytest.raises(UnusableKeys, match=f"FILE holds more than {MAX_KEYS} keys"):
+        KeyRing.of("\n".join([*keys, new_key()]), "FILE")
+    with pytest.raises(UnusableKeys, match="FILE: key 2 is not 32 bytes in base64"):
+        KeyRing.of(f"{keys[0]} x {keys[1]}", "FILE")
+
+
+@pytest.mark.parametrize(
+    ("mode", "fine"),
+    [(0o600, True), (0o640, True), (0o660, True), (0o604, False), (0o602, False), (0o601, False)],
+)
+def test_a_key_file_may_be_its_groups_and_nobody_elses(
+    tmp_path: Path, mode: int, fine: bool
+) -> None:
+    file = tmp_path / "keys"
+    file.write_text(NEW)
+    file.chmod(mode)
+    if fine:
+        assert find_ring(file, tmp_path, makes=False, environment={}) is not None
+    else:
+        with pytest.raises(UnusableKeys, match=f"mode 0{mode:o}"):
+            find_ring(file, tmp_path, makes=False, environment={})
+
+
+def test_a_key_file_has_a_limit_of_bytes(tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    file.write_text(NEW.ljust(MAX_FILE_BYTES))
+    file.chmod(0o600)
+    assert find_ring(file, tmp_path, makes=False, environment={}) is not None
+    file.write_text(NEW.ljust(MAX_FILE_BYTES + 1))
+    with pytest.raises(UnusableKeys, match=f"more than {MAX_FILE_BYTES} bytes"):
+        find_ring(file, tmp_path, makes=False, environment={})
+
+
+def test_an_empty_variable_is_none_and_a_key_that_is_there_is_used(tmp_path: Path) -> None:
+    assert find_ring(None, tmp_path, makes=False, environment={VARIABLE: " "}) is None
+    made = find_ring(None, tmp_path / "new" / "data", makes=True, environment={VARIABLE: ""})
+    assert made is not None
+    assert stat.S_IMODE((tmp_path / "new" / "data").stat().st_mode) == 0o700
+    again = find_ring(None, tmp_path / "new" / "data", makes=False, environment={})
+    assert again == made, "also where none would be made"
+
+
+def test_processes_that_make_a_key_at_the_same_time_use_one(tmp_path: Path) -> None:
+    begin = threading.Barrier(8)
+    found: list[KeyRing | None] = []
+
+    def start() -> None:
+        begin.wait(30)
+        found.append(find_ring(None, tmp_path, makes=True, environment={}))
+
+    threads = [threading.Thread(target=start) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 8
+    assert all(one is not None and one == found[0] for one in found)
+    assert [path.name for path in tmp_path.iterdir()] == [KEY_FILE]
+
+
+def test_a_vault_knows_whose_keys_it_has_and_passes_plain_values_on() -> None:
+    sealed = vault(OLD).seal("project/1", "TOKEN", 1, "canary")
+    assert vault(NEW, OLD).has_key_of(sealed)
+    assert not vault(NEW).has_key_of(sealed)
+    assert not Vault(None).has_key_of(sealed)
+    for keys in (vault(OLD), Vault(None)):
+        assert keys.opened("project/1", "TOKEN", 1, "plain") == "plain"
+    assert vault(OLD).opened("project/1", "TOKEN", 1, sealed) == "canary"
+    with pytest.raises(SecretsUnusable, match="--secrets-key-file"):
+        Vault(None).opened("project/1", "TOKEN", 1, sealed)
+    with pytest.raises(SecretsUnusable, match="--secrets-key-file"):
+        _ = Vault(None).first

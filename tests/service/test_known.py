@@ -111,3 +111,14 @@ async def test_what_is_remembered_has_a_limit_in_bytes(house: House) -> None:
     await put(house, "huge", jobs=[job("test", "x" * 50_000)])
     assert (await known.get("huge")).project.name == "huge", "it is given, and not kept"
     assert known._bytes == 0
+
+
+async def test_what_was_asked_for_longest_ago_is_forgotten_first(house: House) -> None:
+    names = ("a", "b", "c")
+    for name in names:
+        await put(house, name)
+    one = (await KnownProjects(house.node.store).get("a")).size
+    known = KnownProjects(house.node.store, at_most=2 * one + one // 2)
+    for name in ("a", "b", "a", "c"):
+        await known.get(name)
+    assert list(known._kept) == ["a", "c"]

@@ -1,5 +1,6 @@
 """Boxes, workers, health, figures, and the description that comes from the validating types."""
 
+import re
 from email.utils import parsedate_to_datetime
 
 import jsonschema
@@ -223,6 +224,20 @@ async def test_every_route_is_described_and_every_description_routed(house: Hous
     page = {("GET", "/"), ("GET", "/static/{version}/{name}")}
     assert routed - operations == page | signing
     assert operations <= routed
+
+
+async def test_what_a_call_takes_beside_a_body_is_described(house: House) -> None:
+    paths = (await house.get("/openapi.json"))["paths"]
+    for path, methods in paths.items():
+        for method, operation in methods.items():
+            found = {(one["in"], one["name"]) for one in operation.get("parameters", [])}
+            in_path = {("path", name) for name in re.findall(r"{(\w+)}", path)}
+            assert {one for one in found if one[0] == "path"} == in_path, f"{method} {path}"
+    assert [one["name"] for one in paths[f"{API}/notifications"]["get"]["parameters"]] == [
+        "state", "limit", "cursor",
+    ]  # fmt: skip
+    keyed = paths[f"{API}/projects/{{project}}/builds"]["post"]["parameters"]
+    assert ("header", "Idempotency-Key") in {(one["in"], one["name"]) for one in keyed}
 
 
 async def test_every_description_has_its_schemas(house: House) -> None:
