@@ -13,9 +13,9 @@ from boxsched.protocol.assignments import Assignment
 from boxsched.states import Result
 from boxsched.worker.agent import answers
 from boxsched.worker.agent.answers import PATIENCE_SECONDS, Answers
+from boxsched.worker.agent.attempt_folder import AttemptFolder
 from boxsched.worker.agent.notes import note
 from boxsched.worker.agent.occupancy import Occupancy
-from boxsched.worker.agent.place import Place
 from boxsched.worker.agent.spool import CHUNK_BYTES, MARKS_BYTES, Spool
 from boxsched.worker.supervisor import folder as files
 from boxsched.worker.supervisor import safe_files
@@ -78,21 +78,21 @@ def time(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
 def test_an_answer_is_said_once_and_again_after_its_time(time: Callable[[float], None]) -> None:
     given = Answers(lambda: 5.0)
     given.add(wanted(), Result.FAILED, "no git", not_begun=True)
-    (said,) = given.unsaid
+    (said,) = given.unreported
     assert (said.job, said.lease_token, said.at, said.result) == (1, 7, 5.0, Result.FAILED)
     assert (said.reason, said.lost, said.not_begun) == ("no git", True, True)
     assert key(wanted()) in given and key(wanted(2)) not in given
     given.repeat(200.0)
-    assert given.unsaid == [said], "it waits to be said already"
-    given.unsaid.clear()
+    assert given.unreported == [said], "it waits to be said already"
+    given.unreported.clear()
     time(150.0)
     given.repeat(100.0)
-    assert given.unsaid == [], "it was said at that time, not before"
+    assert given.unreported == [], "it was said at that time, not before"
     given.repeat(100.5)
-    assert given.unsaid == [said]
-    given.unsaid.clear()
+    assert given.unreported == [said]
+    given.unreported.clear()
     given.repeat(150.0)
-    assert given.unsaid == [], "the repetition counts"
+    assert given.unreported == [], "the repetition counts"
 
 
 def test_answers_and_patience_are_forgotten_with_their_jobs() -> None:
@@ -100,16 +100,16 @@ def test_answers_and_patience_are_forgotten_with_their_jobs() -> None:
     for job in (1, 2):
         given.add(wanted(job), Result.STOPPED, "asked", not_begun=False)
         assert not given.gives_up(wanted(job), 10.0)
-    assert (given.unsaid[0].lost, given.unsaid[0].not_begun) == (False, False)
+    assert (given.unreported[0].lost, given.unreported[0].not_begun) == (False, False)
     given.keep([key(wanted(2))])
     assert key(wanted(1)) not in given and key(wanted(2)) in given
     late = 10.0 + PATIENCE_SECONDS
     assert not given.gives_up(wanted(2), late)
     assert given.gives_up(wanted(2), late + 0.001)
     assert not given.gives_up(wanted(1), late + 0.001), "its time begins anew"
-    given.unsaid.clear()
+    given.unreported.clear()
     given.repeat(float("inf"))
-    assert [one.job for one in given.unsaid] == [2]
+    assert [one.job for one in given.unreported] == [2]
 
 
 # --- Notes ----------------------------------------------------------------------------------
@@ -178,13 +178,13 @@ class Log:
         self.file.touch()
         self.sent.write_bytes(b" " * files.RESERVED_BYTES)
         self.site = safe_files.open_folder(str(folder))
-        self.place = Place(self.site, f"{folder}/w1-1-1")
+        self.folder = AttemptFolder(self.site, f"{folder}/w1-1-1")
         self.limit = limit
         self.opened: list[Spool] = []
 
     def spool(self) -> Spool:
         """Of an agent that goes on where an earlier one was."""
-        spool = Spool(self.place, self.limit)
+        spool = Spool(self.folder, self.limit)
         self.opened.append(spool)
         spool.open()
         spool.go_on()
@@ -200,7 +200,7 @@ def log(tmp_path: Path) -> Iterator[Log]:
     yield made
     for spool in made.opened:
         spool.close()
-    made.place.close()
+    made.folder.close()
     os.close(made.site)
 
 
@@ -272,7 +272,7 @@ def test_no_more_than_the_limit_and_its_marks_is_sent(tmp_path: Path) -> None:
     spool.stored()
     assert (spool.next(), spool.all_stored) == (None, True)
     spool.close()
-    log.place.close()
+    log.folder.close()
     os.close(log.site)
 
 

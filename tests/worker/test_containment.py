@@ -84,7 +84,7 @@ def test_a_cgroup_goes_with_those_in_it_unless_something_is_left(tmp_path: Path)
 # --- Processes ------------------------------------------------------------------------------
 
 
-def test_descendants_are_found_however_deep_and_strangers_without_those_known(
+def test_descendants_are_found_however_deep_and_the_unknown_without_those_known(
     start: Start,
 ) -> None:
     fork = "print(os.getpid(), flush=True)\nif os.fork(): time.sleep(600)\n"
@@ -92,8 +92,8 @@ def test_descendants_are_found_however_deep_and_strangers_without_those_known(
     top, middle, bottom = said(process, 3)
     assert top == process.pid
     assert containment.descendants(top) == [middle, bottom]
-    assert containment.strangers(top, []) == [middle, bottom]
-    assert containment.strangers(top, [middle]) == []
+    assert containment.unknown_children(top, []) == [middle, bottom]
+    assert containment.unknown_children(top, [middle]) == []
     assert containment.descendants(bottom) == []
     assert {middle, bottom} <= set(containment.descendants(os.getpid()))
 
@@ -168,5 +168,5 @@ def test_what_is_left_of_a_job_carries_its_ids_and_a_mark_or_works_in_its_folder
     ]
     for process in found + others:
         said(process)
-    carriers = containment.carriers(ids, marks, str(inside))
+    carriers = containment.marked_processes(ids, marks, str(inside))
     assert sorted(carriers) == sorted(process.pid for process in found)
