@@ -22,7 +22,7 @@ from boxsched.worker.agent.attempt_folder import AttemptFolder
 from boxsched.worker.agent.plan import Worksite, attempt_name, plan
 from boxsched.worker.agent.preparing import make_attempt
 from boxsched.worker.agent.site import KEPT_QUARANTINED, FolderInUse, adopt_all, boot_id
-from boxsched.worker.supervisor import containment, safe_files, supervisor
+from boxsched.worker.supervisor import containment, job_secrets, safe_files, supervisor
 from boxsched.worker.supervisor import folder as files
 from boxsched.worker.supervisor.folder import Record, Started
 from tests.worker.site import Site, alive, assigned, at, eventually, job, pid_in
@@ -293,6 +293,13 @@ async def test_a_damaged_record_is_set_aside(
     folder = prepared(site, f"touch {tmp_path}/ran")
     record = folder / files.RECORD
     whole = record.read_bytes()
+    secrets = [
+        folder / job_secrets.FILE_NAME,
+        folder / files.BOX / job_secrets.FILES_FOLDER / "KEY",
+    ]
+    for secret in secrets:
+        secret.parent.mkdir(parents=True, exist_ok=True)
+        secret.write_text("canary")
     if damage == "missing":
         record.unlink()
         (folder / files.TICKET).rename(folder / files.STARTED)
@@ -309,6 +316,7 @@ async def test_a_damaged_record_is_set_aside(
     assert finished.reason is not None
     assert finished.reason.startswith("lost: the record")
     assert (site.folder / "quarantine/w1-1-1").is_dir()
+    assert not [path for path in site.folder.rglob("*") if path.name in ("KEY", secrets[0].name)]
     assert not (tmp_path / "ran").exists()
     await site.restart()
     await site.agent.reconcile(desired)  # it is still known

@@ -1,0 +1,67 @@
+"""A program of a job is started, or its error is the caller's."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from boxsched.worker.supervisor.launch import launch
+
+Run = Callable[..., tuple[int, bytes, bool]]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[Run]:
+    """Runs a program to its end: its exit status, what it wrote, and whether it was contained."""
+    workspace = os.open(tmp_path, os.O_RDONLY)
+
+    def run(*argv: str, cgroup: str | None = None, **environment: str) -> tuple[int, bytes, bool]:
+        out, into = os.pipe()
+        try:
+            child, contained = launch(
+                list(argv), {"PATH": os.defpath, **environment},
+                workspace=workspace, output=into, errors=into, cgroup=cgroup,
+            )  # fmt: skip
+        finally:
+            os.close(into)
+        with open(out, "rb") as said:
+            text = said.read()
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), text, contained
+
+    yield run
+    os.close(workspace)
+
+
+def test_a_program_runs_in_its_workspace_with_its_environment_alone(
+    run: Run, tmp_path: Path
+) -> None:
+    script = "pwd; echo $WHAT; echo gone wrong >&2; env; exit 7"
+    status, text, contained = run("/bin/sh", "-c", script, WHAT="it")
+    lines = text.decode().splitlines()
+    assert (status, contained) == (7, False)
+    assert lines[:3] == [str(tmp_path), "it", "gone wrong"]
+    names = {line.partition("=")[0] for line in lines[3:]}
+    assert names <= {"PATH", "WHAT", "PWD", "OLDPWD", "SHLVL", "_"}
+
+
+def test_a_program_that_cannot_be_started_is_an_error_and_no_child(run: Run) -> None:
+    for argv, error in (
+        (("/nowhere/program",), FileNotFoundError),
+        (("/etc",), PermissionError),
+        (("/bin/echo", "a\0b"), OSError),
+    ):
+        with pytest.raises(error):
+            run(*argv)
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+def test_a_program_is_put_into_its_cgroup_or_runs_without(run: Run, tmp_path: Path) -> None:
+    """In an ordinary folder: the kernel would take the number that is written there."""
+    group = tmp_path / "group"
+    group.mkdir()
+    (group / "cgroup.procs").touch()
+    assert run("/bin/echo", "x", cgroup=str(group)) == (0, b"x\n", True)
+    assert (group / "cgroup.procs").read_text() == "0"
+    assert run("/bin/echo", "x", cgroup=str(tmp_path / "nowhere")) == (0, b"x\n", False)
