@@ -1,5 +1,6 @@
 """The parts of a worker of its own that need no node."""
 
+import os
 import random
 from pathlib import Path
 from types import SimpleNamespace
@@ -147,3 +148,16 @@ def test_one_process_a_data_folder(tmp_path: Path) -> None:
         pass
     with keeping.owned(tmp_path / "new"):
         pass
+
+
+def test_what_a_worker_keeps_leaves_no_file_open(tmp_path: Path) -> None:
+    with keeping.owned(tmp_path):
+        before = len(os.listdir("/proc/self/fd"))
+        for _ in range(3):
+            keeping.identity(tmp_path)
+            keeping.keep_cluster(tmp_path, "ours")
+            assert keeping.cluster(tmp_path) == "ours"
+        with pytest.raises(FolderInUse), keeping.owned(tmp_path):
+            pass
+        assert len(os.listdir("/proc/self/fd")) == before
+    assert len(os.listdir("/proc/self/fd")) == before - 1, "the lock is gone"
