@@ -14,10 +14,12 @@ from boxsched.api.submitting.known_projects import KnownProjects
 from boxsched.automation.plan_file import WrongFile, jobs_of
 from boxsched.automation.repositories import Unreadable, read_file
 from boxsched.backoff import doubling
-from boxsched.errors import BoxschedError, NotFound
+from boxsched.errors import BoxschedError, NotFound, SecretsUnusable
+from boxsched.git_access import GitAccess
 from boxsched.model import DEFAULT_BRANCH, WorkloadId, workload_text
 from boxsched.node.node import Node
 from boxsched.protocol.shards import SHARD
+from boxsched.secrets.git_credentials import opened
 from boxsched.store.records import Workload
 
 log = logging.getLogger(__name__)
@@ -98,13 +100,17 @@ class Plans:
             try:
                 found = await read_file(
                     repository, ref=await self._ref(build), commit=_commit(build), path=path,
-                    folder=self._node.options.data,
+                    folder=self._node.options.data, access=await self._access(build, repository),
                 )  # fmt: skip
                 jobs = await asyncio.to_thread(jobs_of, found.data)
             except Unreadable as error:
                 if error.lasting or not await _rested(pauses):
                     await self._fail(id_, f"{path}: {error.message}")
                     return
+            except SecretsUnusable as error:
+                reason = f"git cannot be given its credentials: {error.message}"
+                await self._fail(id_, f"{path}: {reason}")
+                return
             except WrongFile as error:
                 await self._fail(id_, f"{path}: {error}")
                 return
@@ -116,6 +122,14 @@ class Plans:
     async def _file_of(self, build: Workload) -> tuple[str | None, str | None]:
         settings = (await self._known.fresh(build.project_name)).settings
         return settings.jobs_from, settings.repository
+
+    async def _access(self, build: Workload, repository: str) -> GitAccess | None:
+        """What git may use to reach the repository. Raises SecretsUnusable."""
+        sealed = (await self._store.sealed_git_credentials([build.project])).get(build.project)
+        if sealed is None:
+            return None
+        found = opened(self._node.vault, build.project, sealed, repository)
+        return None if found is None else GitAccess(found.secret, found.origin, found.user)
 
     async def _ref(self, build: Workload) -> str:
         """Where the file is read: of a fork's change, on the branch that it would go to."""

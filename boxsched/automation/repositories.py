@@ -14,6 +14,8 @@ from pathlib import Path
 
 import attrs
 
+from boxsched.git_access import CERTIFICATES, GitAccess, lent
+
 MAX_SECONDS = 60.0  # for all of it
 ENDING_SECONDS = 5.0  # for what a killed git has left in its pipes
 MAX_FILE_BYTES = 256 * 1024
@@ -28,7 +30,7 @@ _ENVIRONMENT = {
     "LC_ALL": "C",
 }
 _OPTIONS = ("-c", "gc.auto=0", "-c", "core.hooksPath=/dev/null", "-c", "protocol.version=2")
-_PASSED_ON = ("PATH", "HOME", "SSH_AUTH_SOCK", "USER", "TMPDIR")
+_PASSED_ON = ("PATH", "HOME", "SSH_AUTH_SOCK", "USER", "TMPDIR", *CERTIFICATES)
 
 
 class Unreadable(Exception):
@@ -49,22 +51,34 @@ class Found:
 
 
 async def read_file(
-    repository: str, *, ref: str | None, commit: str | None, path: str, folder: Path
+    repository: str,
+    *,
+    ref: str | None,
+    commit: str | None,
+    path: str,
+    folder: Path,
+    access: GitAccess | None = None,
 ) -> Found:
     """The file at ``path``, at the commit or else at the head of ``ref`` (``refs/heads/main``).
 
-    ``folder``: where a temporary folder is made. Raises Unreadable.
+    ``folder``: where a temporary folder is made. ``access``: what git may use to reach the
+    repository. Raises Unreadable.
     """
     try:
         async with asyncio.timeout(MAX_SECONDS):
             with tempfile.TemporaryDirectory(prefix="plan-", dir=folder) as place:
-                return await _read(Path(place), repository, ref, commit, path)
+                return await _read(Path(place), repository, ref, commit, path, access)
     except TimeoutError:
         raise Unreadable(f"git took more than {MAX_SECONDS:g} s", lasting=False) from None
 
 
 async def _read(
-    place: Path, repository: str, ref: str | None, commit: str | None, path: str
+    place: Path,
+    repository: str,
+    ref: str | None,
+    commit: str | None,
+    path: str,
+    access: GitAccess | None,
 ) -> Found:
     await _git(place, "init", "--quiet", "--bare", ".")
     await _git(place, "remote", "add", "--", "origin", repository)
@@ -72,34 +86,36 @@ async def _read(
     fetch = ["fetch", "--quiet", "--no-tags", "--filter=blob:none"]
     if commit is None or whole:
         wanted = commit if commit is not None else ref
-        await _git(place, *fetch, "--depth=1", "--", "origin", str(wanted))
+        await _git(place, *fetch, "--depth=1", "--", "origin", str(wanted), access=access)
         found = await _git(place, "rev-parse", "--verify", "--quiet", "FETCH_HEAD^{commit}")
     else:  # the beginning of a hash is looked up among the commits of the ref
-        await _git(place, *fetch, "--", "origin", str(ref))
+        await _git(place, *fetch, "--", "origin", str(ref), access=access)
         try:
             found = await _git(place, "rev-parse", "--verify", f"{commit}^{{commit}}")
         except Unreadable:
             raise Unreadable(f"git found no commit {commit}, or several", lasting=True) from None
     head = found.decode("ascii", "replace").strip()
-    listed = await _git(place, "ls-tree", "-z", "--long", head, "--", path)
+    listed = await _git(place, "ls-tree", "-z", "--long", head, "--", path, access=access)
     if not listed.startswith((b"100644 blob", b"100755 blob")):
         raise Unreadable(f"there is no file {path} at commit {head[:12]}", lasting=True)
     size = int(listed.partition(b"\t")[0].split()[3])  # mode, type, hash, size, tab, path
     if size > MAX_FILE_BYTES:
         raise Unreadable(f"the file has more than {MAX_FILE_BYTES} bytes", lasting=True)
-    return Found(await _git(place, "cat-file", "blob", f"{head}:{path}"), head)
+    return Found(await _git(place, "cat-file", "blob", f"{head}:{path}", access=access), head)
 
 
-async def _git(place: Path, *arguments: str) -> bytes:
+async def _git(place: Path, *arguments: str, access: GitAccess | None = None) -> bytes:
     """What git writes, at most MAX_FILE_BYTES of it. Raises Unreadable where it fails."""
     program = shutil.which("git")
     if program is None:
         raise Unreadable("git is not installed on the node", lasting=False)
-    process = await asyncio.create_subprocess_exec(
-        program, "-C", str(place), *_OPTIONS, *arguments,
-        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE, env=_environment(os.environ), start_new_session=True,
-    )  # fmt: skip
+    with lent(access) as (file, says):
+        process = await asyncio.create_subprocess_exec(
+            program, "-C", str(place), *_OPTIONS, *arguments,
+            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE, env={**_environment(os.environ), **says},
+            start_new_session=True, pass_fds=() if file is None else (file,),
+        )  # fmt: skip
     assert process.stdout is not None and process.stderr is not None
     try:
         written, said = await asyncio.gather(

@@ -11,7 +11,7 @@ from boxsched.protocol.wire import MAX_MESSAGE_BYTES, Level, Task, encode
 
 _of_assignment = attrgetter(*Task.__struct_fields__)
 # For the node alone:
-_UNSENT = {"owner", "has_secrets"}
+_UNSENT = {"owner", "has_secrets", "has_credentials", "from_fork"}
 assert {*Task.__struct_fields__} | _UNSENT == {field.name for field in attrs.fields(Assignment)}
 
 
@@ -34,7 +34,9 @@ def _fitting(tasks: Sequence[Task]) -> list[Task]:
     size = len(encode(Level(())))
     for task in sorted(tasks, key=lambda task: (not task.started, task.lease_token)):
         if task.started:
-            task = msgspec.structs.replace(task, commands=(), environment={}, secrets=())
+            task = msgspec.structs.replace(
+                task, commands=(), environment={}, secrets=(), credentials=None
+            )
         size += len(encode(task)) + 1
         if task.started or size <= MAX_MESSAGE_BYTES:
             fitting.append(task)

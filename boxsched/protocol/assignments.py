@@ -27,6 +27,19 @@ class CloneOptions(msgspec.Struct, frozen=True, omit_defaults=True):
     submodules: bool = False
 
 
+class GitCredentials(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What git alone is given: a token for ``origin`` (``https://HOST``), with ``user`` beside it;
+    without ``origin`` an SSH key. ``for_submodules``: for those, too."""
+
+    secret: str
+    origin: str | None = None
+    user: str = ""
+    for_submodules: bool = True
+
+    def __repr__(self) -> str:
+        return f"GitCredentials({self.origin!r})"  # never the secret
+
+
 @attrs.frozen
 class Assignment:
     """A job that a worker should be running now. All of them together are the worker's level."""
@@ -56,7 +69,10 @@ class Assignment:
     # For the node: whose secrets the job is given, None after its start.
     owner: ProjectId | None = None
     has_secrets: bool = False
+    has_credentials: bool = False
+    from_fork: bool = False
     # What the node adds (boxsched/secrets): they are not in the store in this form.
     secrets: tuple[JobSecret, ...] = attrs.field(default=(), repr=False)
     refusal: str | None = None  # why the job cannot run: it fails with that reason
     clone: CloneOptions | None = None  # None: the whole history, no submodules
+    credentials: GitCredentials | None = attrs.field(default=None, repr=False)

@@ -18,7 +18,7 @@ from typing import Annotated
 import msgspec
 
 from boxsched.model import MAX_STOP_GRACE_SECONDS, Kind
-from boxsched.protocol.assignments import CloneOptions, JobSecret
+from boxsched.protocol.assignments import CloneOptions, GitCredentials, JobSecret
 from boxsched.protocol.inbox import JobFinished, JobStarted
 
 PATH = "/api/v1/worker"
@@ -119,6 +119,7 @@ class Task(msgspec.Struct, frozen=True, array_like=True):
     secrets: tuple[JobSecret, ...] = ()
     refusal: str | None = None
     clone: CloneOptions | None = None
+    credentials: GitCredentials | None = None
 
 
 class Level(msgspec.Struct, frozen=True, tag="level"):

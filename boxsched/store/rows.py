@@ -127,6 +127,8 @@ assignment = mapper(
     started=bool,
     show_commands=bool,
     has_secrets=bool,
+    has_credentials=bool,
+    from_fork=bool,
     clone=clone,
 )
 loaded_job = mapper(

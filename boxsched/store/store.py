@@ -284,6 +284,10 @@ class Store:
         """What jobs of these projects are given."""
         return await self._driver.serving.read(secrets.sealed_secrets, projects)
 
+    async def sealed_git_credentials(self, projects: Sequence[ProjectId]) -> dict[ProjectId, str]:
+        """What git uses to reach these projects' repositories, of those that have something."""
+        return await self._driver.serving.read(secrets.sealed_git_credentials, projects)
+
     async def sealed_texts(
         self, place: str, after: tuple[ProjectId, str], prefix: str, limit: int
     ) -> list[SealedText]:

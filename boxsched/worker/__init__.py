@@ -93,6 +93,13 @@ writes it into ``fixed``. Only then the supervisor checks out this commit and be
 Each side may die in between, because a repeated question gets the same answer. Under an old lease
 there is no answer.
 
+**Credentials of git.** A project's token or key reaches the supervisor as secrets do
+(``supervisor/job_secrets.py``). The supervisor passes it to single git steps, in a file in memory
+that git inherits (``boxsched/git_access.py``). The git steps of such a job do not get the job's own
+environment, because a variable such as GIT_TRACE_CURL or GIT_SSH_COMMAND could show the
+credentials. Commits of a fork are fetched with them. The check-out and the submodules of a fork get
+none, because the fork's author chooses the URLs of the submodules.
+
 **Times.** The supervisor measures durations by CLOCK_BOOTTIME, which cannot be set and continues
 while the machine sleeps. It writes the duration in seconds into the result. The time limit uses the
 same clock. At the time limit the job is ended as by a stop: SIGTERM, the grace, SIGKILL. The times

@@ -123,7 +123,11 @@ async def test_a_name_is_free_again_and_its_numbers_go_on(leader: Leader) -> Non
 
 async def test_a_deleted_project_keeps_no_secret(place: Place) -> None:
     store = await place.open()
-    await put(store, webhook_secret=lambda project, version: "a secret")
+    await put(
+        store,
+        webhook_secret=lambda project, version: "a secret",
+        git_credentials=lambda project, version: "a key",
+    )
     await store.put_secret("web", "TOKEN", lambda project, version: "sealed", as_file=False)
     assert await store.delete_project("web")
     await place.close()
@@ -132,5 +136,6 @@ async def test_a_deleted_project_keeps_no_secret(place: Place) -> None:
     brought_back = await store.project("web")
     assert brought_back is not None
     assert await store.secrets(brought_back.id) == []
+    assert await store.sealed_git_credentials([brought_back.id]) == {}
     await place.close()
     assert brought_back.webhook_secret is None

@@ -15,9 +15,9 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # What any room may import: they import none of the rooms.
 COMMON = {
-    "boxsched", "backoff", "clock", "commits", "cron", "errors", "folders", "globs", "listening",
-    "json_text", "loglines", "model", "nearest", "reaching", "refs", "repository", "states",
-    "texts", "collecting", "discarding",
+    "boxsched", "backoff", "clock", "commits", "cron", "errors", "folders", "git_access", "globs",
+    "listening", "json_text", "loglines", "model", "nearest", "origins", "reaching", "refs",
+    "repository", "states", "texts", "collecting", "discarding",
 }  # fmt: skip
 ALLOWED: dict[str, set[str]] = {
     "scheduling": set(),
@@ -50,7 +50,8 @@ ALLOWED: dict[str, set[str]] = {
         "node", "outgoing", "protocol", "secrets", "store", "webhooks",
     },
     "automation": {
-        "api.http", "api.messages", "api.submitting", "node", "protocol", "store", "webhooks",
+        "api.http", "api.messages", "api.submitting", "node", "protocol", "secrets", "store",
+        "webhooks",
     },
     "api": {
         "automation", "api.auth", "api.http", "api.messages", "api.resources", "api.submitting",
@@ -143,7 +144,7 @@ def test_the_supervisor_and_its_spawner_load_the_standard_library_only() -> None
     ours = {name for name in loaded if name.split(".")[0] == "boxsched"}
     assert all(
         f"{name}.".startswith("boxsched.worker.supervisor.")
-        or name in ("boxsched", "boxsched.commits", "boxsched.worker")
+        or name in ("boxsched", "boxsched.commits", "boxsched.git_access", "boxsched.worker")
         for name in ours
     ), ours
     others = {name.split(".")[0] for name in loaded} - {"boxsched", "__main__"}

@@ -7,7 +7,7 @@ import pytest
 from boxsched.node.sealing import Sealing
 from boxsched.secrets.ring import new_key
 from boxsched.secrets.vault import key_of
-from boxsched.store.steps.secrets import SECRET, WEBHOOK_SECRET
+from boxsched.store.steps.secrets import GIT_CREDENTIALS, SECRET, WEBHOOK_SECRET
 from tests.service.house import API, House
 
 CANARY = "canary-5f1c-value"
@@ -101,7 +101,7 @@ async def test_a_node_without_a_key_says_what_to_do(house: House) -> None:
 
 async def stored(house: House) -> list[tuple[str, str]]:
     """(value's name, sealed text) of all."""
-    places = (SECRET, WEBHOOK_SECRET)
+    places = (SECRET, WEBHOOK_SECRET, GIT_CREDENTIALS)
     return [
         (one.name, one.text)
         for place in places
@@ -115,7 +115,11 @@ async def test_a_rotation_seals_everything_with_the_first_key(tmp_path: Path) ->
     file.write_text(old)
     file.chmod(0o600)
     async with House.open(tmp_path / "data", secrets_key_file=file) as house:
-        await house.project(webhook_secret=CANARY)
+        await house.project(
+            webhook_secret=CANARY,
+            repository="https://example.org/web",
+            git_credentials={"https_token": "canary"},
+        )
         for number in range(5):
             await house.call("PUT", f"{SECRETS}/A{number}", {"value": f"{CANARY}{number}"})
         first = house.node.vault.first
@@ -130,7 +134,7 @@ async def test_a_rotation_seals_everything_with_the_first_key(tmp_path: Path) ->
             resealed += step["resealed"]
             if (after := step["next"]) is None:
                 break
-        assert resealed == 6
+        assert resealed == 7
         assert {key_of(text) for _, text in await stored(house)} == {house.node.vault.first}
     file.write_text(new)
     async with House.open(tmp_path / "data", secrets_key_file=file) as house:

@@ -19,6 +19,7 @@ ARGUMENT = rf"^(?!-){_NO_CONTROLS}+{END}"
 TEXT = rf"^[^\u0000]*{END}"
 SECRET = rf"^[^\u0000]+{END}"
 COMMIT = rf"^{commits.GIVEN}{END}"
+TOKEN = rf"^[!-~]+{END}"
 BOX_TYPE = rf"^[A-Za-z0-9][A-Za-z0-9._-]{{0,62}}{END}"
 VARIABLE = rf"^(?!BOXSCHED_)[A-Za-z_][A-Za-z0-9_]{{0,254}}{END}"
 
@@ -32,6 +33,7 @@ FORMS: Mapping[str, str] = {
     ARGUMENT: "must not begin with '-' or contain control characters (a tab, a newline)",
     TEXT: "must not contain a NUL character",
     SECRET: "must not contain a NUL character",
+    TOKEN: "must be printable ASCII characters, without spaces",
     PUBLIC_KEY: "must be one OpenSSH public key, with the data of its type: ssh-ed25519 AAAA...",
     COMMIT: "must be a commit: 7 to 64 hexadecimal digits",
     BOX_TYPE: "must be 1 to 63 letters, digits, '.', '_' and '-', the first a letter or digit",

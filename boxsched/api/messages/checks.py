@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from boxsched.api.messages.cron_expressions import check_cron, check_time_zone
+from boxsched.api.messages.git_credentials import check_git_credentials
 from boxsched.api.messages.repository_urls import check_repository
 from boxsched.api.messages.requests import JobSettings, ProjectSettings
 from boxsched.errors import Invalid
@@ -44,6 +45,7 @@ def settings(name: str, asked: ProjectSettings) -> None:
         _jobs_from(asked.jobs_from, asked.repository)
     if asked.clone is not None and asked.repository is None:
         raise Invalid("needs a repository to clone", "clone")
+    check_git_credentials(asked)
     _globs(asked)
     bulk(asked.jobs, "jobs")
     for server, its in asked.servers.items():

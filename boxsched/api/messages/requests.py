@@ -130,6 +130,18 @@ class CloneSettings(Struct, forbid_unknown_fields=True, frozen=True, kw_only=Tru
     submodules: bool = False
 
 
+class GitCredentials(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """What git uses to reach the repository, one of the two: a private key in the form of OpenSSH
+    or PEM, without a passphrase, or a token. Neither is ever read back."""
+
+    ssh_key: Annotated[str, Meta(min_length=1, max_length=16_384, pattern=forms.SECRET)] | None = (
+        None
+    )
+    https_token: (
+        Annotated[str, Meta(min_length=1, max_length=1_024, pattern=forms.TOKEN)] | None
+    ) = None
+
+
 class StatusSettings(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """Commit statuses at a code host. ``api_url``: the base of its API, by default as the
     repository's URL tells it. ``token`` is never read back; without it the old one stays."""
@@ -160,7 +172,8 @@ class Hook(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
 
 
 class ProjectSettings(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
-    """A project's settings. ``name`` is the path's; ``webhook_secret`` is never read back."""
+    """A project's settings. ``name`` is the path's. ``webhook_secret`` and ``git_credentials`` are
+    never read back: without them the old ones stay, null removes them."""
 
     name: Annotated[str, Meta(pattern=forms.PROJECT_NAME)] | UnsetType = UNSET
     repository: Address | None = None
@@ -168,6 +181,7 @@ class ProjectSettings(Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
     jobs: AnyJobs = ()
     jobs_from: FilePath | None = None
     clone: CloneSettings | None = None
+    git_credentials: GitCredentials | UnsetType | None = UNSET
     servers: Annotated[Mapping[Name, ServerSettings], Meta(max_length=MAX_LIST_ENTRIES)] = {}
     priority_branches: Globs = ()
     cancellation: Annotated[tuple[Rule, ...], Meta(max_length=MAX_LIST_ENTRIES)] = ()

@@ -10,10 +10,11 @@ from typing import Any
 
 import attrs
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from boxsched.api.http import replies
 from boxsched.api.messages import checks
+from boxsched.api.messages.git_credentials import tidy
 from boxsched.api.messages.requests import ProjectSettings
 from boxsched.api.submitting.known_projects import KnownProjects, is_project_name, settings_of
 from boxsched.api.submitting.project_schedules import first_times
@@ -23,11 +24,12 @@ from boxsched.node.node import Node
 from boxsched.outgoing.targets import hook_name
 from boxsched.protocol.schedules import NewSchedule
 from boxsched.protocol.shards import SHARD, Project
+from boxsched.secrets import git_credentials
 from boxsched.secrets.owners import of_project, sealing
 from boxsched.secrets.vault import Vault
 from boxsched.store.steps.notifications import STATUSES, StoredTarget, Target, check_tokens
 from boxsched.store.steps.project_versions import ABSENT, Edit
-from boxsched.store.steps.secrets import WEBHOOK_SECRET, Seal
+from boxsched.store.steps.secrets import GIT_CREDENTIALS, WEBHOOK_SECRET, Seal
 
 ATTEMPTS = 20
 MAX_CHANGED_SERVERS = 50  # named one by one
@@ -76,10 +78,21 @@ class ProjectChanges:
         before = await self._store.project(name)
         stored = [] if before is None else await self._store.targets(before.id)
         check_tokens(stored, goes_to)
+        for_git = await self._for_git(before)
+        _check_kept(vault, before, for_git, asked)
         former = _NOTHING if before is None else settings_of(before)
         settings = msgspec.structs.replace(without_secrets(asked), name=UNSET)
-        changed = (*_differing(former, settings), *_new_secrets(vault, before, stored, asked))
+        changed = (
+            *_differing(former, settings),
+            *_new_secrets(vault, before, stored, for_git, asked),
+        )
         return Change(before, former, settings, changed, sealed, goes_to, schedules, now)
+
+    async def _for_git(self, before: Project | None) -> str | None:
+        """Its sealed git credentials."""
+        if before is None:
+            return None
+        return (await self._store.sealed_git_credentials([before.id])).get(before.id)
 
     async def make(
         self,
@@ -139,7 +152,7 @@ def _differing(former: ProjectSettings, settings: ProjectSettings) -> Iterator[s
     """The fields that differ; of ``servers`` each server, if they are few."""
     for field in ProjectSettings.__struct_fields__:
         old, new = getattr(former, field), getattr(settings, field)
-        if old == new or field in ("name", "webhook_secret"):
+        if old == new or field in ("name", "webhook_secret", "git_credentials"):
             continue
         if field == "servers":
             names = [name for name in (new | old) if old.get(name) != new.get(name)]
@@ -149,8 +162,28 @@ def _differing(former: ProjectSettings, settings: ProjectSettings) -> Iterator[s
         yield field
 
 
+def _check_kept(
+    vault: Vault, before: Project | None, for_git: str | None, asked: ProjectSettings
+) -> None:
+    """Credentials that stay must be for the repository that is asked for. Raises Invalid."""
+    if before is None or for_git is None or asked.repository is None:
+        return
+    if asked.git_credentials is not UNSET:
+        return
+    try:
+        git_credentials.opened(vault, before.id, for_git, asked.repository)
+    except git_credentials.ForAnotherHost as error:
+        raise Invalid(error.message.removeprefix("git_credentials "), "git_credentials") from None
+    except SecretsUnusable:
+        pass  # the jobs that need them say so
+
+
 def _new_secrets(
-    vault: Vault, before: Project | None, stored: list[StoredTarget], asked: ProjectSettings
+    vault: Vault,
+    before: Project | None,
+    stored: list[StoredTarget],
+    for_git: str | None,
+    asked: ProjectSettings,
 ) -> Iterator[str]:
     """The fields that are only written whose values are given, and are not the stored ones."""
     sealed = {one.name: one.sealed for one in stored}
@@ -168,6 +201,8 @@ def _new_secrets(
     webhook = None if before is None else before.webhook_secret
     if differs(WEBHOOK_SECRET, asked.webhook_secret, webhook):
         yield WEBHOOK_SECRET
+    if differs(GIT_CREDENTIALS, _plain_for_git(asked), for_git):
+        yield GIT_CREDENTIALS
     if asked.statuses is not None and differs(STATUSES, asked.statuses.token, sealed.get(STATUSES)):
         yield "statuses.token"
     for index, hook in enumerate(asked.hooks):
@@ -178,9 +213,18 @@ def _new_secrets(
 
 def _sealed(vault: Vault, asked: ProjectSettings) -> Mapping[str, Seal | None]:
     """The written-only values to set; those that the request does not name stay."""
-    values = {WEBHOOK_SECRET: asked.webhook_secret}
+    values = {WEBHOOK_SECRET: asked.webhook_secret, GIT_CREDENTIALS: _plain_for_git(asked)}
     return {
         place: None if value is None else sealing(vault, place, value)
         for place, value in values.items()
         if value is not UNSET
     }
+
+
+def _plain_for_git(asked: ProjectSettings) -> str | UnsetType | None:
+    its = asked.git_credentials
+    if its is UNSET or its is None:
+        return its
+    assert asked.repository is not None, "checked before"
+    key = None if its.ssh_key is None else tidy(its.ssh_key)
+    return git_credentials.plain(asked.repository, ssh_key=key, https_token=its.https_token)

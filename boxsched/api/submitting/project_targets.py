@@ -33,6 +33,7 @@ def without_secrets(asked: ProjectSettings) -> ProjectSettings:
     return msgspec.structs.replace(
         asked,
         webhook_secret=UNSET,
+        git_credentials=UNSET,
         statuses=None if its is None else msgspec.structs.replace(its, token=UNSET),
         hooks=tuple([msgspec.structs.replace(hook, secret=UNSET) for hook in asked.hooks]),
     )

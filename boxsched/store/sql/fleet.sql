@@ -132,7 +132,8 @@ SELECT id, worker, ordinal, box_type FROM box WHERE worker = :worker ORDER BY or
 -- waits for another attempt is nobody's: a worker that came back would begin it.
 -- returns: worker, assignments[job, attempt, lease_token, box, ordinal, stop, timeout_seconds,
 -- name, commands, environment, workload, number, kind, project, branch, tag, server, commit,
--- repository, started, stop_reason, show_commands, owner, has_secrets, clone]
+-- repository, started, stop_reason, show_commands, owner, has_secrets,
+-- has_credentials, from_fork, clone]
 WITH v(worker) AS (VALUES (:worker))
 SELECT box.worker, CAST(json_agg(json_build_array(
            job.id, job.attempt, job.lease_token, box.id, box.ordinal, job.state = 'stopping',
@@ -146,7 +147,7 @@ SELECT box.worker, CAST(json_agg(json_build_array(
            CASE WHEN job.started_at IS NULL AND job.state <> 'stopping' THEN project.id END,
            NOT workload.from_fork
            AND EXISTS (SELECT 1 FROM secret WHERE secret.project = project.id),
-           project.clone
+           project.git_credentials IS NOT NULL, workload.from_fork, project.clone
        )) AS text)
   FROM v
   JOIN box ON box.worker = v.worker

@@ -46,6 +46,14 @@ WITH v(project) AS (VALUES (:project))
 SELECT secret.project, secret.name, secret.version, secret.as_file, secret.sealed
   FROM v JOIN secret ON secret.project = v.project;
 
+-- name: sealed_git_credentials
+-- What git uses to reach these projects' repositories, as it is stored.
+-- returns: project, sealed
+WITH v(project) AS (VALUES (:project))
+SELECT project.id AS project, project.git_credentials AS sealed
+  FROM v JOIN project ON project.id = v.project
+ WHERE project.git_credentials IS NOT NULL;
+
 -- name: slice_of_secret
 -- The next sealed texts of secrets that do not begin like this.
 -- returns: project, name, version, sealed

@@ -97,6 +97,11 @@ def sealed_secrets(projects: Sequence[ProjectId]) -> Steps[list[SealedSecret]]:
     return [_sealed(row) for row in found]
 
 
+def sealed_git_credentials(projects: Sequence[ProjectId]) -> Steps[dict[ProjectId, str]]:
+    found = yield _SQL["sealed_git_credentials"].rows([(project,) for project in projects])
+    return {ProjectId(project): text for project, text in found}
+
+
 def sealed_texts(
     place: str, after: tuple[ProjectId, str], prefix: str, limit: int
 ) -> Steps[list[SealedText]]:

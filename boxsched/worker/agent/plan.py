@@ -1,10 +1,12 @@
 """Make a supervisor's record from an assignment: environment, git steps, script."""
 
 import math
+import os
 import zlib
 
 import attrs
 
+from boxsched.git_access import CERTIFICATES, GitAccess
 from boxsched.model import Kind, job_text, workload_text
 from boxsched.protocol.assignments import Assignment
 from boxsched.worker.agent.repository import JOB_PATH, Unrunnable, checkout_steps, program
@@ -50,6 +52,7 @@ def plan(
     # Nothing parses the commands before bash: they are in a file, whose name is an argument.
     script = Step("the script", [program("bash"), "-e", f"{folder}/{SCRIPT}"], {}, False, True)
     secret = secrets_of(assignment)
+    git = git_environment(assignment, folder) if secret.access is not None else None
     record = Record(
         cluster=site.cluster,
         job=assignment.job,
@@ -60,7 +63,7 @@ def plan(
         log_limit=site.log_limit,
         cgroup=cgroup_of(site, name),
         environment=job_environment(assignment, folder),
-        steps=[*checkout_steps(assignment), script],
+        steps=[*checkout_steps(assignment, git), script],
         lost_after=_deadline(assignment.kind, lost_after),
         stop_grace=site.stop_grace,
         has_secrets=secret != NO_SECRETS,
@@ -78,11 +81,13 @@ def secrets_of(assignment: Assignment) -> JobSecrets:
     A variable in the job's own environment takes precedence over a secret of the same name. The
     secret's value is masked nevertheless.
     """
+    its = assignment.credentials
     taken = [secret for secret in assignment.secrets if secret.name not in assignment.environment]
     return JobSecrets(
         {secret.name: secret.value for secret in taken if not secret.file},
         {secret.name: secret.value for secret in taken if secret.file},
         [secret.value for secret in assignment.secrets if secret not in taken],
+        None if its is None else GitAccess(its.secret, its.origin, its.user),
     )
 
 
@@ -112,6 +117,14 @@ def job_environment(assignment: Assignment, folder: str) -> dict[str, str]:
         **assignment.environment,
         **{name: value for name, value in ours.items() if value is not None},
     }
+
+
+def git_environment(assignment: Assignment, folder: str) -> dict[str, str]:
+    """Of a git that has credentials: nothing of the job's own, which could tell git to show them or
+    to run a program. What this machine says of certificates holds."""
+    bare = attrs.evolve(assignment, environment={})
+    believed = {name: os.environ[name] for name in CERTIFICATES if name in os.environ}
+    return job_environment(bare, folder) | believed
 
 
 def cgroup_of(site: Worksite, name: str) -> str | None:

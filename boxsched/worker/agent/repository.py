@@ -69,11 +69,15 @@ _TAG = """
 "$1" show-ref --verify -- "$2" >/dev/null && "$1" rev-parse --verify "$2^{commit}"
 """
 
-# Check out the commit $3, a whole hash. If it is on no branch any more, it is fetched with the
-# option $2.
-_CHECK_OUT = """
+# Fetch the commit $3, a whole hash, with the option $2, unless it is here. It may be on no branch
+# any more.
+_HAVE = """
 "$1" cat-file -e "$3^{commit}" 2>/dev/null || "$1" -c gc.auto=0 fetch --quiet ${2:+"$2"} origin "$3"
-"$1" -c advice.detachedHead=false checkout --quiet --detach "$3" --
+"""
+
+# Check out the commit $2.
+_CHECK_OUT = """
+"$1" -c advice.detachedHead=false checkout --quiet --detach "$2" --
 """
 
 # Get the submodules of the commit that is checked out, with the option $2.
@@ -90,26 +94,47 @@ def program(name: str) -> str:
     return shutil.which(name, path=JOB_PATH) or f"/usr/bin/{name}"
 
 
-def checkout_steps(assignment: Assignment) -> Iterator[Step]:
+def checkout_steps(
+    assignment: Assignment, environment: dict[str, str] | None = None
+) -> Iterator[Step]:
     """Yield the git steps. Raises Unrunnable.
 
     A name from outside follows ``--`` or ``refs/``, or is an argument of a fixed script. So it is
     never an option or a command.
+
+    ``environment``: the whole environment of a git with credentials, in place of the job's own.
     """
+    for step in _steps(assignment):
+        if environment is None:
+            yield step
+        else:
+            yield step._replace(environment=environment | step.environment, alone=True)
+
+
+def _steps(assignment: Assignment) -> Iterator[Step]:
     if assignment.repository is None:
         return
     options = assignment.clone or CloneOptions()
     depth = f"--depth={options.depth}" if options.depth is not None else ""
+    # Filters of a check-out may ask for more of the host, as submodules do.
+    lent = assignment.credentials is not None
+    lent_further = assignment.credentials is not None and assignment.credentials.for_submodules
     *checks, find = _find(assignment, depth)
     yield from checks
-    yield from _fetch(assignment, assignment.repository, depth)
-    yield find._replace(says_commit=True)
+    for step in _fetch(assignment, assignment.repository, depth):
+        yield step._replace(is_lent=lent)
+    yield find._replace(says_commit=True, is_lent=lent)
     refusal = "git cannot check out the commit that it runs"
-    yield _script("git checkout", _CHECK_OUT, depth)._replace(takes_commit=True, refusal=refusal)
+    have = _script("git fetch", _HAVE, depth)
+    yield have._replace(takes_commit=True, refusal=refusal, is_lent=lent)
+    out = _script("git checkout", _CHECK_OUT)
+    yield out._replace(takes_commit=True, refusal=refusal, is_lent=lent_further)
     if options.submodules:
-        refusal = "git cannot get the repository's submodules"
         yield _script("git submodule", _SUBMODULES, depth)._replace(
-            environment=SUBMODULES_ENVIRONMENT, takes_commit=True, refusal=refusal
+            environment=SUBMODULES_ENVIRONMENT,
+            takes_commit=True,
+            refusal="git cannot get the repository's submodules",
+            is_lent=lent_further,
         )
 
 

@@ -45,6 +45,8 @@ class Step(NamedTuple):
     says_commit: bool = False  # it prints the commit, which does not go into the log
     takes_commit: bool = False  # its last argument is the commit, if there is one
     refusal: str | None = None  # why the job fails if the step fails
+    alone: bool = False  # ``environment`` is its whole environment, without the job's own
+    is_lent: bool = False  # git gets the project's credentials
 
 
 class Record(NamedTuple):

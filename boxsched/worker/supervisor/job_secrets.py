@@ -11,6 +11,7 @@ import json
 import os
 from typing import NamedTuple
 
+from boxsched.git_access import GitAccess
 from boxsched.worker.supervisor import safe_files
 from boxsched.worker.supervisor.masking import Masks
 
@@ -24,19 +25,22 @@ _BYTES_AT_MOST = 8 << 20
 class JobSecrets(NamedTuple):
     """``variables`` and ``files``: values by the names of variables.
 
-    ``hidden``: further values that are masked in the log.
+    ``hidden``: further values that are masked in the log. ``access``: the credentials of git, which
+    the job does not get; they are masked too.
     """
 
     variables: dict[str, str]
     files: dict[str, str]
     hidden: list[str]
+    access: GitAccess | None = None
 
     def __repr__(self) -> str:
         return f"JobSecrets({sorted(self.variables)}, {sorted(self.files)})"  # never a value
 
     @property
     def masks(self) -> Masks:
-        return Masks([*self.variables.values(), *self.files.values(), *self.hidden])
+        of_git = [] if self.access is None else [self.access.secret]
+        return Masks([*self.variables.values(), *self.files.values(), *self.hidden, *of_git])
 
 
 NO_SECRETS = JobSecrets({}, {}, [])
@@ -53,7 +57,8 @@ def read(at: int) -> JobSecrets | None:
     if data is None:
         return None
     try:
-        return JobSecrets(*json.loads(data))
+        found = JobSecrets(*json.loads(data))
+        return found._replace(access=found.access and GitAccess(*found.access))
     except (ValueError, TypeError, RecursionError):
         raise safe_files.Damaged("the file of its secrets has an unknown format") from None
 

@@ -17,11 +17,13 @@ def launch(
     output: int,
     errors: int,
     cgroup: str | None,
+    inherited: int | None = None,
 ) -> tuple[int, bool]:
     """Start the program; return its pid and whether it is in its cgroup.
 
     Returns after exec has succeeded; raises its OSError otherwise. Standard input is the
     supervisor's: /dev/null. ``workspace``: a folder's descriptor.
+    ``inherited``: a descriptor that the program gets too, under the same number.
     """
     complaint, complaint_in = os.pipe()
     child = os.fork()
@@ -29,6 +31,8 @@ def launch(
         try:
             if not containment.confine_self(cgroup):
                 os.write(complaint_in, _UNCONTAINED)
+            if inherited is not None:
+                os.set_inheritable(inherited, True)
             _become(argv, environment, workspace, output, errors)
         except OSError as error:
             os.write(complaint_in, b"%d" % (error.errno or errno.EIO))

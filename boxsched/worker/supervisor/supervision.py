@@ -9,6 +9,7 @@ import select
 import signal
 import time
 
+from boxsched.git_access import lent
 from boxsched.worker.supervisor import containment, job_secrets, safe_files, trouble, verdict
 from boxsched.worker.supervisor import folder as files
 from boxsched.worker.supervisor.folder import Ended, Found, Record, Running, Step
@@ -163,7 +164,9 @@ class Supervision:
 
     def _run_step(self, step: Step, output: int | None = None) -> int:
         self.status, self.childless = None, False
-        environment = self.record.environment | step.environment
+        environment = dict(step.environment)
+        if not step.alone:
+            environment = self.record.environment | environment
         argv = step.argv
         if self.commit is not None:
             environment["BOXSCHED_COMMIT"] = self.commit
@@ -173,14 +176,17 @@ class Supervision:
             environment |= job_secrets.write_files(
                 self.box, f"{self.folder}/{files.BOX}", self.secrets
             )
-        self.child, contained = launch(
-            argv,
-            environment,
-            workspace=self.workspace,
-            output=self.output.job_end if output is None else output,
-            errors=self.output.job_end,
-            cgroup=self.cgroup,
-        )
+        access = self.secrets.access if self.secrets is not None and step.is_lent else None
+        with lent(access) as (descriptor, configured):
+            self.child, contained = launch(
+                argv,
+                {**environment, **configured},
+                workspace=self.workspace,
+                output=self.output.job_end if output is None else output,
+                errors=self.output.job_end,
+                cgroup=self.cgroup,
+                inherited=descriptor,
+            )
         if step.is_script:
             self.script_began = True
             self.output.keep_tail(0)

@@ -1,0 +1,29 @@
+"""Where git reaches a repository, from its URL; and as whom, with a token."""
+
+from urllib.parse import urlsplit
+
+DEFAULT_USER = "x-access-token"  # code hosts take any name beside a token, or this one
+HTTPS_PORT = 443
+
+
+def origin_of(repository: str) -> str | None:
+    """``https://HOST[:PORT]`` of a URL; None where git uses another protocol."""
+    if not repository.startswith("https://"):
+        return None
+    parts = urlsplit(repository)
+    host = (parts.hostname or "").lower()
+    if ":" in host:
+        host = f"[{host}]"
+    return f"https://{host}" + (f":{parts.port}" if parts.port not in (None, HTTPS_PORT) else "")
+
+
+def user_of(repository: str) -> str:
+    """The user's name beside a token: the one in the URL, else DEFAULT_USER."""
+    return urlsplit(repository).username or DEFAULT_USER
+
+
+def is_ssh(repository: str) -> bool:
+    """Whether git reaches the repository by SSH: ``ssh://...`` or ``HOST:PATH``."""
+    if repository.startswith("ssh://"):
+        return True
+    return not repository.startswith(("https://", "file://", "/"))
