@@ -26,6 +26,12 @@ class Unauthorized(BoxschedError):
     code, status = "unauthorized", 401
 
 
+class NotSigned(BoxschedError):
+    """A delivery of a code host is not signed with the project's webhook secret: set it there."""
+
+    code, status = "not_signed", 401
+
+
 class Forbidden(BoxschedError):
     """The token holds, but not for this: ask for the right."""
 

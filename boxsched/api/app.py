@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from email.utils import formatdate
 
@@ -58,8 +59,9 @@ def application(node: Node) -> web.Application:
         "schedules": Schedules(node, known).run,
     }
     app.cleanup_ctx.append(_life(node, own, tokens, chores))
-    operations = Operations(node, guard.answered)
-    routes = table(node, known, tokens, operations)
+    delivered: Counter[tuple[str, str]] = Counter()
+    operations = Operations(node, guard.answered, delivered)
+    routes = table(node, known, tokens, operations, delivered)
     operations.describe(
         openapi.document((one.method, one.path, one.policy, one.what) for one in routes)
     )

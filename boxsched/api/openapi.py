@@ -57,6 +57,7 @@ class Described:
     query: tuple[Query, ...] = ()
     keyed: bool = False  # takes an Idempotency-Key
     matched: tuple[str, ...] = ()  # headers that say for which version it is meant
+    refuses: tuple[int, ...] = ()  # statuses of refusals that nothing else tells
 
 
 Routed = tuple[str, str, Policy, Described]
@@ -128,7 +129,7 @@ def _operation(
 
 
 def _refusals(method: str, path: str, policy: Policy, what: Described) -> list[int]:
-    found = {*_ON_ALL}
+    found = {*_ON_ALL, *what.refuses}
     if policy is not Policy.PUBLIC:
         found.update(_ON_PRIVATE)
     if method != "GET":

@@ -1,5 +1,6 @@
 """The table of routes: path, who may use it, what answers, and what openapi.json says of it."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -27,6 +28,7 @@ from boxsched.api.messages.requests import (
 from boxsched.api.openapi import PREFIX, Described, Query
 from boxsched.api.openapi_schemas import NAME
 from boxsched.api.resources.activity import Activity, ActivityAnswer
+from boxsched.api.resources.deliveries import Deliveries, DeliveryList
 from boxsched.api.resources.events import Events
 from boxsched.api.resources.fleet import BoxList, Fleet, WorkerList
 from boxsched.api.resources.logs import FOLLOW, MAX_NUMBER_DIGITS, Logs
@@ -55,6 +57,7 @@ from boxsched.api.resources.servers import ServerList, Servers
 from boxsched.api.resources.set_aside import SetAsideAnswer, SetAsideCommands, SetAsideList
 from boxsched.api.resources.submissions import Submissions
 from boxsched.api.resources.tokens import NewTokenAnswer, TokenList, TokenRoutes
+from boxsched.api.resources.webhooks import DeliveryAnswer, Webhooks
 from boxsched.api.resources.worker_socket import Workers
 from boxsched.api.resources.workloads import MAX_LIMIT, Workloads
 from boxsched.api.submitting.known_projects import KnownProjects
@@ -63,6 +66,7 @@ from boxsched.model import Kind
 from boxsched.node.node import Node
 from boxsched.protocol import wire
 from boxsched.states import SERVICE_RESULTS, State
+from boxsched.store.delivery_records import DeliveryResult
 from boxsched.store.steps.notifications import STATES
 
 # The Activity Monitor's own routes: signed out, it shows its sign-in form.
@@ -105,6 +109,13 @@ _FILTERS = (
 _NOTIFICATIONS = (Query("state", "only these", {"enum": list(STATES)}), *_PAGE)
 _VERSIONS = (
     Query("limit", "how many", {"type": "integer", "minimum": 1, "maximum": MAX_VERSIONS}),
+    Query("cursor", "next_cursor of the page before"),
+)
+
+_DELIVERIES = (
+    Query("project", "only this project's", NAME),
+    Query("result", "only these", {"enum": list(DeliveryResult)}),
+    Query("limit", "how many", {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT}),
     Query("cursor", "next_cursor of the page before"),
 )
 
@@ -237,6 +248,20 @@ def notification_routes(notifications: Notifications) -> Sequence[Route]:
     )
 
 
+def webhook_routes(webhooks: Webhooks, deliveries: Deliveries) -> Sequence[Route]:
+    path = "/webhooks/{provider:[^/]+}/{project:[^/]+}"
+    take = Described(
+        "A code host's delivery, signed with the project's webhook_secret",
+        gives=DeliveryAnswer,
+        refuses=(400, 401, 408, 413),
+    )
+    listed = Described("Deliveries, newest first", gives=DeliveryList, query=_DELIVERIES)
+    return (
+        Route("POST", path, webhooks.receive, take, Policy.PUBLIC),
+        Route("GET", f"{PREFIX}/deliveries", deliveries.list, listed),
+    )
+
+
 def secret_routes(secrets: Secrets) -> Sequence[Route]:
     path = f"{_PROJECT}/secrets"
     one = f"{path}/{{secret:[^/]+}}"
@@ -285,9 +310,13 @@ def asking(path: str, handler: Handler, summary: str, takes: type) -> Route:
 
 
 def table(
-    node: Node, known: KnownProjects, tokens: KnownTokens, operations: Operations
+    node: Node,
+    known: KnownProjects,
+    tokens: KnownTokens,
+    operations: Operations,
+    delivered: Counter[tuple[str, str]],
 ) -> list[Route]:
-    """All routes but the page's own."""
+    """All routes but the page's own. ``delivered``: counts deliveries."""
     seen = RecentAnswers()
     asks = Submissions(node, known, seen)
     changes = ProjectChanges(node, known)
@@ -301,6 +330,7 @@ def table(
         *fleet_routes(Fleet(node), Nodes(node), Workers(node)),
         *set_aside_routes(SetAsideCommands(node)),
         *notification_routes(Notifications(node)),
+        *webhook_routes(Webhooks(node, known, delivered), Deliveries(node)),
         *secret_routes(Secrets(node)),
         *token_routes(TokenRoutes(node, tokens)),
         *other_routes(Activity(node), Events(node), operations),

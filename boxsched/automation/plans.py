@@ -115,7 +115,9 @@ class Plans:
                 await self._fail(id_, f"{path}: {error}")
                 return
             else:
-                await asyncio.shield(self._store.plan(id_, jobs, found.commit))
+                # Of a fork's change the file is the target's, the code is its own.
+                commit = build.commit if build.from_fork and build.commit else found.commit
+                await asyncio.shield(self._store.plan(id_, jobs, commit))
                 self._node.wake(SHARD)
                 return
 
@@ -135,7 +137,8 @@ class Plans:
         """Where the file is read: of a fork's change, on the branch that it would go to."""
         if build.from_fork:
             settings = (await self._known.get(build.project_name)).settings
-            return f"refs/heads/{settings.default_branch or DEFAULT_BRANCH}"
+            branch = build.target_branch or settings.default_branch or DEFAULT_BRANCH
+            return f"refs/heads/{branch}"
         return f"refs/tags/{build.tag}" if build.tag is not None else f"refs/heads/{build.branch}"
 
     async def _fail(self, id_: WorkloadId, reason: str) -> None:

@@ -49,6 +49,7 @@ _COMMANDS = {
     "set-aside": _Lazy(
         "set_aside", "set_aside", "List commands that the scheduler could not carry out."
     ),
+    "deliveries": _Lazy("deliveries", "deliveries", "List what code hosts delivered."),
     "notifications": _Lazy(
         "notifications", "notifications", "List what was sent to code hosts and hooks; resend it."
     ),

@@ -173,6 +173,7 @@ def show(workload: str, as_json: bool, service: Service) -> None:
             ("server", found.server or ""),
             ("commit", found.commit or ""),
             ("message", found.message or ""),
+            ("changes", found.compare_url or ""),
             ("author", found.author or ""),
             ("priority", str(found.priority)),
             ("reason", found.reason or ""),

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from boxsched import errors
+from boxsched.client.deliveries import Deliveries
 from boxsched.client.finding import found
 from boxsched.client.http import Line, path
 from boxsched.client.logs import follow_log, read_log
@@ -23,7 +24,7 @@ DEFAULT_PATIENCE_SECONDS = 30.0
 _T = TypeVar("_T")
 
 
-class Client(Projects, Operating, Notifications, Secrets):
+class Client(Projects, Operating, Deliveries, Notifications, Secrets):
     """A service, seen from Python. Times are aware datetimes, ids are texts (``w41``, ``w41-2``).
 
     ``url`` is the service's address, or the addresses of several of its nodes: when one does not

@@ -125,6 +125,7 @@ class BlockingClient:
     resume = _call(Client.resume)
     servers = _call(Client.servers)
     schedules = _call(Client.schedules)
+    deliveries = _call(Client.deliveries)
     notifications = _call(Client.notifications)
     notification = _call(Client.notification)
     resend_notification = _call(Client.resend_notification)

@@ -76,6 +76,10 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
     rebuild_of: str | None = None  # the id of the workload that it repeats
     automatic: bool = False  # a deploy that nobody asked for
     rollback: bool = False  # a deploy of a build that is older than what was live
+    compare_url: str | None = None  # the code host's page of the changes
+    event_at: datetime | None = None  # when the code host says that it happened
+    from_fork: bool = False  # its jobs get no secrets
+    target_branch: str | None = None  # of a change request: the branch that it would go to
     why: str | None = None  # why it waits; in the activity
     ssh: SessionDoor | UnsetType | None = UNSET
 
@@ -210,6 +214,21 @@ class Notification(msgspec.Struct, frozen=True, kw_only=True):
     status: int | None
     error: str | None
     done_at: datetime | None
+
+
+class Delivery(msgspec.Struct, frozen=True, kw_only=True):
+    """A code host's delivery. ``event``: as the host names it; ``result``: created, canceled,
+    duplicate or ignored; ``reason``: why nothing, or not all, was done; ``workloads``: what it
+    created, or else canceled or stopped."""
+
+    id: str
+    provider: str
+    event: str
+    project: str
+    received_at: datetime
+    result: str
+    reason: str | None
+    workloads: tuple[str, ...]
 
 
 class Token(msgspec.Struct, frozen=True, kw_only=True):

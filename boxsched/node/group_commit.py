@@ -1,13 +1,20 @@
-"""Submissions and commands that arrive together share one transaction."""
+"""Submissions, deliveries and commands that arrive together share one transaction, each kind."""
 
 import asyncio
 from collections.abc import Callable, Sequence
 
 from boxsched.engine.stages import Stages
 from boxsched.gather import Gather
+from boxsched.model import WorkloadId
 from boxsched.protocol import inbox
 from boxsched.protocol.shards import SHARD
-from boxsched.store.records import NewWorkload, SubmitOutcome, Submitted
+from boxsched.store.delivery_records import (
+    Delivered,
+    DeliveryResult,
+    NewDelivery,
+    RepeatedDelivery,
+)
+from boxsched.store.records import NewWorkload, ProjectChanged, SubmitOutcome, Submitted
 from boxsched.store.store import Store
 
 GROUP_AT_MOST = 256  # submissions or commands in one transaction
@@ -30,11 +37,28 @@ class GroupCommit:
             weigh=lambda new: new.size,
             weight_at_most=GROUP_BYTES_AT_MOST,
         )
+        self._deliveries: Gather[NewDelivery, Delivered | ProjectChanged] = Gather(
+            self._store_deliveries,
+            at_most=GROUP_AT_MOST,
+            weigh=lambda new: new.size,
+            weight_at_most=GROUP_BYTES_AT_MOST,
+        )
+        self._repeated: Gather[RepeatedDelivery, Delivered | None] = Gather(
+            store.repeat_deliveries, at_most=GROUP_AT_MOST
+        )
         self._commands: Gather[Command, None] = Gather(self._store_commands, at_most=GROUP_AT_MOST)
 
     async def submit(self, workload: NewWorkload) -> SubmitOutcome:
         """Store a workload. A cancelled caller does not cancel the submission."""
         return await asyncio.shield(self._submissions.add(workload))
+
+    async def deliver(self, new: NewDelivery) -> Delivered | ProjectChanged:
+        """Store a delivery with what follows from it. A cancelled caller does not cancel it."""
+        return await asyncio.shield(self._deliveries.add(new))
+
+    async def repeat_delivery(self, one: RepeatedDelivery) -> Delivered | None:
+        """Store a delivery as a duplicate; None if it did not come before, or might not count."""
+        return await asyncio.shield(self._repeated.add(one))
 
     async def ask(self, shard: int, command: inbox.Command) -> None:
         """Store a command. A cancelled caller does not cancel it."""
@@ -43,12 +67,27 @@ class GroupCommit:
     async def drain(self) -> None:
         """Wait until everything that was added is stored or refused."""
         await self._submissions.drain()
+        await self._deliveries.drain()
+        await self._repeated.drain()
         await self._commands.drain()
 
     async def _store_submissions(self, group: Sequence[NewWorkload]) -> list[SubmitOutcome]:
         outcomes = await self._store.submit(group)
         self._stages.stored([one.id for one in outcomes if isinstance(one, Submitted)])
         self._wake(SHARD)
+        return outcomes
+
+    async def _store_deliveries(
+        self, group: Sequence[NewDelivery]
+    ) -> list[Delivered | ProjectChanged]:
+        outcomes = await self._store.deliver(group)
+        created: list[WorkloadId] = []
+        for one in outcomes:
+            if isinstance(one, Delivered) and one.result is DeliveryResult.CREATED:
+                created += one.workloads
+        self._stages.stored(created)
+        if any(isinstance(one, Delivered) and one.changes for one in outcomes):
+            self._wake(SHARD)
         return outcomes
 
     async def _store_commands(self, group: Sequence[Command]) -> list[None]:

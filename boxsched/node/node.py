@@ -51,7 +51,14 @@ from boxsched.secrets.giving import Giving
 from boxsched.secrets.ring import UnusableKeys, find_ring
 from boxsched.secrets.vault import NO_KEY, Vault
 from boxsched.store import is_postgres
-from boxsched.store.records import NewWorkload, NodeInfo, SubmitOutcome, Workload
+from boxsched.store.delivery_records import Delivered, NewDelivery, RepeatedDelivery
+from boxsched.store.records import (
+    NewWorkload,
+    NodeInfo,
+    ProjectChanged,
+    SubmitOutcome,
+    Workload,
+)
 from boxsched.store.store import Store
 from boxsched.worker.agent.site import FolderInUse, JobsLeftBehind
 
@@ -113,6 +120,18 @@ class Node:
         outcome = await self._group.submit(workload)
         self.stages.add("submit", self.clock.monotonic() - began)
         return outcome
+
+    async def deliver(self, new: NewDelivery) -> Delivered | ProjectChanged:
+        """Store a delivery of a code host; durable when it returns, with all that follows."""
+        began = self.clock.monotonic()
+        outcome = await self._group.deliver(new)
+        if new.builds:
+            self.stages.add("submit", (self.clock.monotonic() - began) * len(new.builds))
+        return outcome
+
+    async def repeat_delivery(self, one: RepeatedDelivery) -> Delivered | None:
+        """Store a delivery as a duplicate, if it is one; durable when it returns."""
+        return await self._group.repeat_delivery(one)
 
     async def ask(self, shard: int, command: inbox.Command) -> None:
         """Put a command into the shard's inbox; durable when it returns."""

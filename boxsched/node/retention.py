@@ -1,6 +1,6 @@
 """What is kept for a time only, and is deleted then: sessions, tokens that ended, idempotency keys,
-commands that were set aside, notifications that were delivered or given up, deleted projects that
-nothing refers to, and nodes that are gone.
+commands that were set aside, notifications that were delivered or given up, deliveries of code
+hosts, deleted projects that nothing refers to, and nodes that are gone.
 
 Every node runs the chore; only the leader of the default organization's shard does the work. It
 takes one small slice at a time, so that no transaction of it holds up another for long.
@@ -24,6 +24,7 @@ SESSION_SLACK_SECONDS = 3_600.0  # nodes' clocks may differ: a session over for 
 SET_ASIDE_SECONDS = 30 * 86_400.0  # so long a command that was set aside is kept
 SET_ASIDE_AT_MOST = 1_000  # commands; the oldest go first
 DELIVERED_SECONDS = 7 * 86_400.0  # so long a delivered notification is listed
+DELIVERY_SECONDS = 7 * 86_400.0  # so long a repeated delivery of a code host is known as one
 DEAD_SECONDS = 30 * 86_400.0  # so long a notification can be sent again that was given up
 SLICE = 1_000  # rows looked at in one transaction
 PAUSE_SECONDS = 10.0  # between two slices: 8.6 million keys are looked at a day
@@ -77,8 +78,10 @@ class Retention:
         sent = await self._store.drop_old_notifications(
             now - DELIVERED_SECONDS, now - DEAD_SECONDS, SLICE
         )
+        received = await self._store.drop_old_deliveries(now - DELIVERY_SECONDS, SLICE)
         nodes = await self._drop_nodes()
-        return sessions + tokens + aside + swept.dropped + projects.dropped + sent + nodes
+        kept = swept.dropped + projects.dropped
+        return sessions + tokens + aside + kept + sent + received + nodes
 
     async def _drop_nodes(self) -> int:
         away = [one.name for one in await self._store.nodes() if not self._alive(one.name)]

@@ -48,6 +48,8 @@ class Project:
     max_boxes: int | None
     version: int
     webhook_secret: str | None = attrs.field(repr=False, default=None)
+    webhook_secret_before: str | None = attrs.field(repr=False, default=None)
+    webhook_secret_until: float | None = None  # so long the one before is good, too
 
 
 @attrs.frozen

@@ -70,6 +70,7 @@ class NewWorkload:
     from_fork: bool = False  # its code is of a fork: its jobs get no secrets
     compare_url: str | None = None  # the code host's page of the changes
     event_at: float | None = None  # when the code host says that it happened
+    target_branch: str | None = None  # of a change request: the branch that it would go to
     spare_after: int | None = None  # ``model.CancellationRule``
     automatic: bool = False  # a deploy that nobody asked for
     rollback: bool = False  # a deploy of a build that is older than what is live
@@ -182,6 +183,7 @@ class Workload:
     from_fork: bool = False  # it runs what a stranger wrote: it gets no secrets
     compare_url: str | None = None  # the code host's page of the changes
     event_at: float | None = None  # when the code host says that it happened
+    target_branch: str | None = None  # of a change request: the branch that it would go to
     jobs: tuple[Job, ...] = ()  # empty in lists, unless asked for
 
 

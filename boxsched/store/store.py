@@ -26,6 +26,14 @@ from boxsched.protocol.schedules import DueSchedule, Firing, NewSchedule
 from boxsched.protocol.shards import Box, Organization, Pause, Project, ShardLoading
 from boxsched.protocol.workers import Connected, NewWorker, Pulse, WorkerConnection
 from boxsched.states import JobState
+from boxsched.store.delivery_records import (
+    Delivered,
+    Delivery,
+    DeliveryResult,
+    NewDelivery,
+    RepeatedDelivery,
+    WebhookSecrets,
+)
 from boxsched.store.driver import Driver
 from boxsched.store.records import (
     ActivitySnapshot,
@@ -34,6 +42,7 @@ from boxsched.store.records import (
     KeyTaken,
     NewWorkload,
     NodeInfo,
+    ProjectChanged,
     ServerState,
     SetAsideCommand,
     ShardHead,
@@ -50,6 +59,7 @@ from boxsched.store.records import (
 from boxsched.store.steps import (
     cluster,
     commits,
+    deliveries,
     leading,
     loading,
     logs,
@@ -359,6 +369,36 @@ class Store:
     async def append_log(self, chunks: Sequence[tuple[JobId, int, int, bytes]]) -> None:
         """Append (job, attempt, offset, bytes); one already there (same offset) changes nothing."""
         await self._driver.serving.write(logs.append_log, chunks)
+
+    # --- Deliveries of code hosts ----------------------------------------------------------
+
+    async def deliver(self, group: Sequence[NewDelivery]) -> list[Delivered | ProjectChanged]:
+        """Store a group in one transaction: the deliveries, the builds that they create, and the
+        stops that they ask for. One that came before, by its body or by the host's id, is stored as
+        a duplicate, and nothing follows from it; one that was ignored did not come before. Outcomes
+        are in the group's order; ``ProjectChanged`` is as for ``submit``."""
+        return await self._driver.serving.write(deliveries.deliver, group)
+
+    async def repeat_deliveries(self, group: Sequence[RepeatedDelivery]) -> list[Delivered | None]:
+        """Store as duplicates those whose body came before; None for others, and where the project
+        has another version. It costs less than ``deliver``, and changes nothing else."""
+        return await self._driver.serving.write(deliveries.repeat, group)
+
+    async def webhook_secrets(self, names: Sequence[str]) -> Mapping[str, WebhookSecrets]:
+        """The webhook secrets of these projects, by name, of those that there are."""
+        return await self._driver.serving.read(deliveries.webhook_secrets, names)
+
+    async def deliveries(
+        self, project: ProjectId | None, result: DeliveryResult | None, before: int, limit: int
+    ) -> list[Delivery]:
+        """Newest first: those with ids below ``before``, of one project or result if given."""
+        return await self._driver.reading.snapshot(
+            deliveries.deliveries, project, result, before, limit
+        )
+
+    async def drop_old_deliveries(self, before: float, limit: int) -> int:
+        """Look at the ``limit`` oldest deliveries; delete those that were received before then."""
+        return await self._driver.serving.write(deliveries.drop_old, before, limit)
 
     # --- Notifications ---------------------------------------------------------------------
 

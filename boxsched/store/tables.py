@@ -11,6 +11,7 @@ TABLES = (
     "secret",
     "outgoing",
     "schedule",
+    "delivery",
     "workload",
     "notification",
     "job",

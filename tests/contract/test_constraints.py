@@ -40,6 +40,10 @@ _COPY = {
     "inbox": "INSERT INTO inbox SELECT * FROM inbox",
     "lineage": "INSERT INTO lineage SELECT * FROM lineage",
 }
+_DELIVERY = (
+    "INSERT INTO delivery (project, result, workloads, delivery_id, body_sha256, provider, event,"
+    " received_at) SELECT {}, '', '', 0 FROM project"
+)
 _PAUSE = """INSERT INTO pause (
     organization, name, project, branch, server, automatic, note, set_by, since
 )
@@ -98,6 +102,14 @@ OURS = {
     "pause_check": _PAUSE.format("1, 'p', 1, 'b', 's', TRUE, '', '', 0"),
     "pause_check1": _PAUSE.format("1, 'p', NULL, 'b', NULL, TRUE, '', '', 0"),
     "pause_organization_fkey": _PAUSE.format("77, 'p', NULL, NULL, NULL, TRUE, '', '', 0"),
+    "delivery_body": _DELIVERY.format("min(id), 'created', '[]', NULL, 'b'"),
+    "delivery_check": _DELIVERY.format("min(id), 'ignored', '[]', NULL, 'c'"),
+    "delivery_check1": _DELIVERY.format("min(id), 'ignored', '[]', 'c', NULL"),
+    "delivery_name": _DELIVERY.format("min(id), 'created', '[]', 'd', 'c'"),
+    "delivery_pkey": "INSERT INTO delivery (id, project, provider, event, received_at, result,"
+    " workloads) SELECT id, project, '', '', 0, 'ignored', '[]' FROM delivery",
+    "delivery_project_fkey": _DELIVERY.format("77, 'ignored', '[]', NULL, NULL"),
+    "delivery_result_check": _DELIVERY.format("min(id), 'nonsense', '[]', NULL, NULL"),
     "notification_check": "UPDATE notification SET done_at = 1",
     "notification_pkey": "INSERT INTO notification (id, workload, target, host, event, at, since,"
     " due_at) SELECT id, workload, target, host, event, at, since, due_at FROM notification",
@@ -177,6 +189,8 @@ async def filled(leader: Leader) -> None:
         "INSERT INTO outgoing (project, name, url, host, events)"
         " SELECT min(id), 'hook', 'u', 'h', 'e' FROM project"
     )
+    await driver_of(store).serving.write(statement, text)
+    text = _DELIVERY.format("min(id), 'created', '[]', 'd', 'b'")
     await driver_of(store).serving.write(statement, text)
     text = (
         "INSERT INTO notification (workload, target, host, event, at, since, due_at)"

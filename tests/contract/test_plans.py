@@ -15,6 +15,7 @@ from boxsched.store.sqlite.connection import worded
 from tests.contract.postgres_server import database
 
 FILES = (
+    "deliveries.sql",
     "fleet.sql",
     "leading.sql",
     "logs.sql",
@@ -37,6 +38,7 @@ GROWING = (
     "inbox",
     "set_aside",
     "schedule",
+    "delivery",
 )
 # Blocks that insert are not planned, and these are not of one table that grows:
 BY_DESIGN = {
@@ -77,6 +79,10 @@ SELECT id, 1, 0, 1, CAST('x' AS BYTEA) FROM workload;
 INSERT INTO inbox (shard, kind, payload, workload) SELECT 1, 'stop', '[]', NULL FROM workload;
 INSERT INTO set_aside (id, shard, kind, payload, workload, error, at)
 SELECT id, 1, 'stop', '[]', id, '', 0 FROM workload;
+INSERT INTO delivery (
+    id, project, provider, event, received_at, result, workloads, delivery_id, body_sha256
+)
+SELECT id, project, 'github', 'push', id, 'created', '[]', 'd' || id, 'b' || id FROM workload;
 INSERT INTO job_history (project, job_name, recent, expected_seconds)
 SELECT project, 'j' || id, '[]', 1 FROM workload;
 INSERT INTO schedule (project, cron, time_zone, branch, version, next_at, decided_at)
@@ -101,6 +107,8 @@ TEXTS = {
     "lane": "1/branch/main",
     "cron": "@daily",
     "time_zone": "",
+    "body_sha256": "b7",
+    "delivery_id": "d7",
 }
 TEXT_IDS = {"token", "revoke_token", "put_token"}  # ids of tokens are texts
 WALKS = {name: block for name, block in BLOCKS.items() if name.startswith("walk_")}

@@ -43,7 +43,8 @@ ALLOWED: dict[str, set[str]] = {
     "api.http": {"api.auth", "store"},
     "api.messages": {"api.auth", "api.http", "engine", "node", "protocol", "store"},
     "api.submitting": {
-        "api.http", "api.messages", "node", "outgoing", "protocol", "secrets", "store",
+        "api.http", "api.messages", "gather", "node", "outgoing", "protocol", "secrets", "store",
+        "webhooks",
     },
     "api.resources": {
         "api.auth", "api.http", "api.messages", "api.submitting", "cluster", "engine", "feed",

@@ -73,6 +73,11 @@ async def installation(place: SqlitePlace) -> Leader:
         "INSERT INTO notification (id, workload, target, host, event, at, since, due_at) VALUES"
         f" (1, {first.id}, 'hook', 'example.org', 'workload.finished', 1.5, 1.5, 2.5)"
     )
+    place.plant(
+        "INSERT INTO delivery (project, provider, event, received_at, result, reason, workloads,"
+        f" delivery_id, body_sha256) VALUES ({project.id}, 'github', 'push', 1.5, 'created',"
+        " 'a reason', '[1]', 'an id', 'a sum')"
+    )
     place.plant("INSERT INTO lineage VALUES (1, 'first', NULL, NULL, TRUE, 1.5)")
     again = await Leader(await place.reopen()).lead(boxes=0)
     return continuing_jobs_text(again, leader)

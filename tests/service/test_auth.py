@@ -33,6 +33,7 @@ def public(method: str, path: str) -> bool:
         ("GET", "/healthz"): Policy.PUBLIC,
         ("GET", "/readyz"): Policy.PUBLIC,
         ("GET", "/metrics"): Policy.LOOPBACK,
+        ("POST", "/webhooks/{provider}/{project}"): Policy.PUBLIC,
         **PAGE_POLICIES,
     }
     return declared.get(("GET" if method == "HEAD" else method, path)) is not None
@@ -51,7 +52,7 @@ def routes(house: House) -> list[tuple[str, str]]:
 def path_of(canonical: str) -> str:
     for name, value in (
         ("project", "web"), ("workload", "w1"), ("job", "w1-1"), ("version", "0"), ("name", "x.js"),
-        ("token", "token-0"),
+        ("token", "token-0"), ("provider", "github"),
     ):  # fmt: skip
         canonical = canonical.replace(f"{{{name}}}", value)
     return canonical

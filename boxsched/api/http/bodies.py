@@ -30,11 +30,25 @@ async def expected(request: web.Request) -> web.Response | None:
 
 async def read(request: web.Request) -> bytes:
     """The whole body; at most MAX_BODY_BYTES. Raises TooSlow (``deadlines``)."""
-    encoding = request.headers.get("Content-Encoding")
-    if encoding is not None and encoding.strip().lower() not in ("", "identity"):
+    if encoding_of(request) != "identity":
         raise Malformed("send the body as it is: no Content-Encoding is taken")
-    if (request.content_length or 0) > MAX_BODY_BYTES:
-        raise _too_large()
+    body = await read_bytes(request, MAX_BODY_BYTES)
+    if len(body) <= CHECKED_AT_ONCE_BYTES:
+        check_keys(body)
+    else:
+        await asyncio.to_thread(check_keys, body)
+    return body
+
+
+def encoding_of(request: web.Request) -> str:
+    """How the body is encoded."""
+    return request.headers.get("Content-Encoding", "").strip().lower() or "identity"
+
+
+async def read_bytes(request: web.Request, at_most: int) -> bytes:
+    """The whole body as it was sent. Raises TooLarge, and TooSlow (``deadlines``)."""
+    if (request.content_length or 0) > at_most:
+        raise too_large(at_most)
     content = request.content
     try:
         if content.is_eof():  # nearly always: it came with the headers
@@ -43,31 +57,27 @@ async def read(request: web.Request) -> bytes:
             if request.version >= HttpVersion11 and "Expect" in request.headers:
                 await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
                 request.writer.output_size = 0  # it is no part of the answer
-            body = await _drip(request)
+            body = await _drip(request, at_most)
     except web.RequestPayloadError:
         raise Malformed("the body is not what its headers announce") from None
-    if len(body) > MAX_BODY_BYTES:
-        raise _too_large()
-    if len(body) <= CHECKED_AT_ONCE_BYTES:
-        check_keys(body)
-    else:
-        await asyncio.to_thread(check_keys, body)
+    if len(body) > at_most:
+        raise too_large(at_most)
     return body
 
 
-async def _drip(request: web.Request) -> bytes:
+async def _drip(request: web.Request, at_most: int) -> bytes:
     body = bytearray()
     if request.transport is None:  # aiohttp would call it a mistake to read on
         raise ConnectionResetError("the client hung up")
     while chunk := await request.content.readany():
         body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise _too_large()
+        if len(body) > at_most:
+            raise too_large(at_most)
     return bytes(body)
 
 
-def _too_large() -> TooLarge:
-    return TooLarge(f"a body has at most {MAX_BODY_BYTES} bytes")
+def too_large(at_most: int) -> TooLarge:
+    return TooLarge(f"a body has at most {at_most} bytes")
 
 
 class Form(Generic[T]):

@@ -118,7 +118,7 @@ class Guard:
 
     def _is_public(self, path: str) -> bool:
         return any(
-            its.policy is Policy.PUBLIC and route.resource and route.resource.canonical == path
+            its.policy is Policy.PUBLIC and route.resource and _answers(route.resource, path)
             for route, its in self.declared.items()
         )
 
@@ -180,6 +180,12 @@ class Guard:
         if request.method not in _SAFE_METHODS and not same_origin(request, if_unsaid=False):
             raise Forbidden("with a session, changes are taken from this service's own page only")
         return holder
+
+
+def _answers(resource: web.AbstractResource, path: str) -> bool:
+    """Whether it is the resource of this path."""
+    pattern = resource.get_info().get("pattern")
+    return resource.canonical == path if pattern is None else bool(pattern.fullmatch(path))
 
 
 def from_this_machine(request: web.Request) -> bool:

@@ -18,8 +18,9 @@ PATIENCE_SECONDS = 30.0
 
 
 class LargeBodies:
-    def __init__(self, at_once: int = AT_ONCE) -> None:
+    def __init__(self, at_once: int = AT_ONCE, large_bytes: int = LARGE_BYTES) -> None:
         self._places = asyncio.Semaphore(at_once)
+        self._large_bytes = large_bytes
 
     @contextlib.asynccontextmanager
     async def turn(self, request: web.Request) -> AsyncIterator[None]:
@@ -27,9 +28,16 @@ class LargeBodies:
 
         Raises StoreAway if no place is free for too long.
         """
-        if not request.can_read_body or (request.content_length or LARGE_BYTES) < LARGE_BYTES:
+        large = self._large_bytes
+        if not request.can_read_body or (request.content_length or large) < large:
             yield
             return
+        async with self.always():
+            yield
+
+    @contextlib.asynccontextmanager
+    async def always(self) -> AsyncIterator[None]:
+        """Hold a place, whatever size is announced. Raises StoreAway as ``turn`` does."""
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 await self._places.acquire()

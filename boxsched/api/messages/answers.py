@@ -46,7 +46,9 @@ class SshAddress(Struct, frozen=True):
 
 class WorkloadRow(Struct, frozen=True, kw_only=True, gc=False):
     """A workload without its jobs; ``boxes`` is how many it asks for, ``why`` why it waits,
-    ``reason`` why it failed, was stopped or was canceled."""
+    ``reason`` why it failed, was stopped or was canceled. Of a code host's delivery:
+    ``compare_url`` shows the changes, ``event_at`` is its own time, ``from_fork`` says that jobs
+    get no secrets, ``target_branch`` is where a change request would go."""
 
     id: str
     project: str
@@ -71,6 +73,10 @@ class WorkloadRow(Struct, frozen=True, kw_only=True, gc=False):
     reason: str | None
     automatic: bool = False
     rollback: bool = False
+    compare_url: str | None = None
+    event_at: str | None = None
+    from_fork: bool = False
+    target_branch: str | None = None
     why: str | UnsetType = UNSET
 
 
@@ -131,6 +137,10 @@ def row(stored: Workload, why: str | UnsetType = UNSET) -> WorkloadRow:
         reason=stored.reason,
         automatic=stored.automatic,
         rollback=stored.rollback,
+        compare_url=stored.compare_url,
+        event_at=text_time(stored.event_at),
+        from_fork=stored.from_fork,
+        target_branch=stored.target_branch,
         why=why,
     )
 

@@ -49,11 +49,18 @@ class Health(msgspec.Struct, frozen=True):
 
 
 class Operations:
-    def __init__(self, node: Node, answered: Counter[tuple[str, int]]) -> None:
+    def __init__(
+        self,
+        node: Node,
+        answered: Counter[tuple[str, int]],
+        delivered: Counter[tuple[str, str]],
+    ) -> None:
+        """``answered``: requests by route and status; ``delivered``: deliveries by provider and
+        result."""
         self._node = node
         self._description = b"{}"
         self._registry = CollectorRegistry()
-        self._registry.register(Figures(node, answered))
+        self._registry.register(Figures(node, answered, delivered))
 
     def describe(self, description: bytes) -> None:
         """openapi.json: made of all routes, these among them, so that it comes after them."""
@@ -83,9 +90,15 @@ class Operations:
 class Figures(Collector):
     """Read when asked for; nothing is counted twice, and the hot path pays for a dict entry."""
 
-    def __init__(self, node: Node, answered: Counter[tuple[str, int]]) -> None:
+    def __init__(
+        self,
+        node: Node,
+        answered: Counter[tuple[str, int]],
+        delivered: Counter[tuple[str, str]],
+    ) -> None:
         self._node = node
         self._answered = answered
+        self._delivered = delivered
 
     def collect(self) -> Iterator[Metric]:
         requests = CounterMetricFamily(
@@ -98,6 +111,7 @@ class Figures(Collector):
         yield from self._led()
         yield from self._others()
         yield from self._hints()
+        yield self._deliveries()
         yield self._notified()
         yield self._round_trips()
 
@@ -167,6 +181,15 @@ class Figures(Collector):
             ("worker_reports_stale", "Reports of jobs not the worker's", figures.stale_reports),
         ):
             yield CounterMetricFamily(f"boxsched_{name}", meaning, value)
+
+    def _deliveries(self) -> Metric:
+        """What came of the deliveries of code hosts to this node."""
+        deliveries = CounterMetricFamily(
+            "boxsched_deliveries", "Deliveries of code hosts", labels=("provider", "result")
+        )
+        for labels, count in sorted(self._delivered.items()):
+            deliveries.add_metric(labels, count)
+        return deliveries
 
     def _notified(self) -> Metric:
         """What became of this node's tries to deliver notifications."""

@@ -19,11 +19,13 @@ BYTES_A_CHARACTER = 300  # in memory, compiled: about
 
 @attrs.frozen
 class BranchGlobs:
-    """``characters``: how many the patterns have."""
+    """``build``: of branches that are built when they are pushed; None: all. ``characters``: how
+    many the patterns have."""
 
     priority: Automaton
     cancellation: Automaton
     fail_fast: Automaton | bool
+    build: Automaton | None
     characters: int
 
     @classmethod
@@ -33,6 +35,7 @@ class BranchGlobs:
             Automaton(settings.priority_branches),
             Automaton([rule.pattern for rule in settings.cancellation]),
             fail_fast if isinstance(fail_fast, bool) else Automaton(fail_fast),
+            None if settings.build_branches is None else Automaton(settings.build_branches),
             _characters(settings),
         )
 
@@ -53,7 +56,12 @@ class Compiler:
     async def compiled(self, settings: ProjectSettings) -> BranchGlobs:
         if _characters(settings) <= INLINE_CHARACTERS:
             return BranchGlobs.of(settings)
-        content = (settings.priority_branches, settings.cancellation, settings.fail_fast)
+        content = (
+            settings.priority_branches,
+            settings.cancellation,
+            settings.fail_fast,
+            settings.build_branches,
+        )
         async with self._turn:
             globs = self._kept.get(content)
             if globs is None:
@@ -67,4 +75,5 @@ class Compiler:
 def _characters(settings: ProjectSettings) -> int:
     fail_fast = () if isinstance(settings.fail_fast, bool) else settings.fail_fast
     patterns = [rule.pattern for rule in settings.cancellation]
-    return sum(map(len, (*settings.priority_branches, *patterns, *fail_fast)))
+    build = settings.build_branches or ()
+    return sum(map(len, (*settings.priority_branches, *patterns, *fail_fast, *build)))

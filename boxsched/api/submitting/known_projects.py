@@ -100,6 +100,10 @@ class KnownProjects:
         self._kept.move_to_end(name)
         return known
 
+    def remembered(self, name: str) -> Known | None:
+        """As it was when it was read last, if it is still remembered."""
+        return self._kept.get(name)
+
     async def fresh(self, name: str) -> Known:
         """As it is in the store now; raises NotFound."""
         self.forget(name)

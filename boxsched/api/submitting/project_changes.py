@@ -5,7 +5,7 @@ between, it is planned anew. So what is recorded as changed is what was changed.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -74,7 +74,6 @@ class ProjectChanges:
         schedules = await first_times(asked, now)
         vault = self._node.vault
         goes_to = tuple(targets(vault, asked))
-        sealed = _sealed(vault, asked)
         before = await self._store.project(name)
         stored = [] if before is None else await self._store.targets(before.id)
         check_tokens(stored, goes_to)
@@ -86,6 +85,8 @@ class ProjectChanges:
             *_differing(former, settings),
             *_new_secrets(vault, before, stored, for_git, asked),
         )
+        # The same secret is not set again: that would end the time of the one before.
+        sealed = _sealed(vault, asked, changed)
         return Change(before, former, settings, changed, sealed, goes_to, schedules, now)
 
     async def _for_git(self, before: Project | None) -> str | None:
@@ -211,13 +212,15 @@ def _new_secrets(
             yield f"hooks[{index}].secret"
 
 
-def _sealed(vault: Vault, asked: ProjectSettings) -> Mapping[str, Seal | None]:
-    """The written-only values to set; those that the request does not name stay."""
+def _sealed(
+    vault: Vault, asked: ProjectSettings, changed: Sequence[str]
+) -> Mapping[str, Seal | None]:
+    """The written-only values to set; those that the request does not name, or not anew, stay."""
     values = {WEBHOOK_SECRET: asked.webhook_secret, GIT_CREDENTIALS: _plain_for_git(asked)}
     return {
         place: None if value is None else sealing(vault, place, value)
         for place, value in values.items()
-        if value is not UNSET
+        if value is not UNSET and place in changed
     }
 
 

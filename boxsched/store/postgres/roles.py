@@ -31,7 +31,7 @@ _SERVICE: Mapping[str, tuple[str, ...]] = {
     "workload_row": ("SELECT",),
 }
 SECRETS: Mapping[str, frozenset[str]] = {
-    "project": frozenset({"webhook_secret", "git_credentials"}),
+    "project": frozenset({"webhook_secret", "webhook_secret_before", "git_credentials"}),
     "secret": frozenset({"sealed"}),
     "token": frozenset({"digest"}),
     "page_session": frozenset({"digest"}),

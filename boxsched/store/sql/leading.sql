@@ -17,8 +17,11 @@ SELECT id, name, policy, max_boxes, priority_aging, shard FROM organization WHER
 
 -- name: load_projects
 -- A page of an organization's projects, by id.
--- returns: id, name, settings, max_boxes, version, webhook_secret
-SELECT id, name, settings, max_boxes, version, webhook_secret FROM project
+-- returns: id, name, settings, max_boxes, version, webhook_secret, webhook_secret_before,
+-- webhook_secret_until
+SELECT id, name, settings, max_boxes, version, webhook_secret, webhook_secret_before,
+       webhook_secret_until
+  FROM project
  WHERE organization = :organization AND NOT deleted AND id > :after
  ORDER BY id LIMIT :limit;
 

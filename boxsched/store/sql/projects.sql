@@ -20,7 +20,8 @@ SELECT id, version FROM project WHERE name = :name AND NOT deleted FOR NO KEY UP
 -- Create a project of the default organization, or replace its settings under a new version; 1 = it
 -- was created. Made anew, it goes on with the numbers of the deleted ones of its name: web#12 is one
 -- workload for good. The last column is its shard.
--- returns: id, name, settings, max_boxes, version, webhook_secret, shard
+-- returns: id, name, settings, max_boxes, version, webhook_secret,
+-- webhook_secret_before, webhook_secret_until, shard
 INSERT INTO project (
     name, settings, repository, clone, max_boxes, version, scheduled, first_number, next_number,
     deleted
@@ -36,13 +37,23 @@ ON CONFLICT (name) WHERE NOT deleted DO UPDATE
    SET settings = excluded.settings, repository = excluded.repository,
        clone = excluded.clone, max_boxes = excluded.max_boxes, version = project.version + 1,
        scheduled = project.version + 1
-RETURNING id, name, settings, max_boxes, version, webhook_secret,
+RETURNING id, name, settings, max_boxes, version, webhook_secret, webhook_secret_before,
+          webhook_secret_until,
           (SELECT shard FROM organization WHERE organization.id = project.organization);
 
 -- name: set_webhook_secret
--- Replace a project's webhook secret; NULL: it has none.
--- returns: nothing
-UPDATE project SET webhook_secret = CAST(:sealed AS text) WHERE id = :project;
+-- Replace a project's webhook secret. The one before is good for so many seconds more. NULL: it has
+-- none from now on, and the one before is not good either.
+-- returns: webhook_secret, webhook_secret_before, webhook_secret_until
+UPDATE project
+   SET webhook_secret = CAST(:sealed AS text),
+       webhook_secret_before = CASE WHEN CAST(:sealed AS text) IS NOT NULL THEN webhook_secret END,
+       webhook_secret_until = CASE
+           WHEN CAST(:sealed AS text) IS NOT NULL AND webhook_secret IS NOT NULL
+           THEN EXTRACT(EPOCH FROM clock_timestamp()) + :seconds
+       END
+ WHERE id = :project
+RETURNING webhook_secret, webhook_secret_before, webhook_secret_until;
 
 -- name: set_git_credentials
 -- Replace what git uses to reach a project's repository; NULL: nothing.
@@ -51,8 +62,10 @@ UPDATE project SET git_credentials = CAST(:sealed AS text) WHERE id = :project;
 
 -- name: project
 -- One project by its name.
--- returns: id, name, settings, max_boxes, version, webhook_secret
-SELECT id, name, settings, max_boxes, version, webhook_secret
+-- returns: id, name, settings, max_boxes, version, webhook_secret, webhook_secret_before,
+-- webhook_secret_until
+SELECT id, name, settings, max_boxes, version, webhook_secret, webhook_secret_before,
+       webhook_secret_until
   FROM project WHERE name = :name AND NOT deleted;
 
 -- name: project_id
@@ -62,15 +75,17 @@ SELECT id FROM project WHERE name = :name AND NOT deleted;
 
 -- name: projects
 -- All projects, by name.
--- returns: id, name, settings, max_boxes, version, webhook_secret
-SELECT id, name, settings, max_boxes, version, webhook_secret
+-- returns: id, name, settings, max_boxes, version, webhook_secret, webhook_secret_before,
+-- webhook_secret_until
+SELECT id, name, settings, max_boxes, version, webhook_secret, webhook_secret_before,
+       webhook_secret_until
   FROM project WHERE NOT deleted ORDER BY name;
 
 -- name: bury_project
 -- The project's name is free from now on, and no submission that was checked before is stored.
 -- returns: id, shard
 UPDATE project SET deleted = TRUE, version = version + 1, webhook_secret = NULL,
-       git_credentials = NULL
+       webhook_secret_before = NULL, webhook_secret_until = NULL, git_credentials = NULL
  WHERE name = :name AND NOT deleted
 RETURNING id, (SELECT shard FROM organization WHERE organization.id = project.organization);
 

@@ -3,7 +3,7 @@
 -- returns: id, project, project_name, number, kind, branch, tag, server, commit_hash, message,
 -- author, priority, cancellation, fail_fast, state, result, created_at, queued_at, started_at,
 -- finished_at, boxes, rebuild_of, build, public_key, reason, automatic, rollback, from_fork,
--- compare_url, event_at
+-- compare_url, event_at, target_branch
 SELECT * FROM workload_row
  WHERE id = :workload;
 

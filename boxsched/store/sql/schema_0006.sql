@@ -31,6 +31,9 @@ ALTER TABLE workload ADD COLUMN from_fork BOOLEAN NOT NULL DEFAULT FALSE;
 ALTER TABLE workload ADD COLUMN compare_url TEXT;
 ALTER TABLE workload ADD COLUMN event_at DOUBLE PRECISION;
 
+-- The branch that a change request would go to: there the job file of a fork's build is read.
+ALTER TABLE workload ADD COLUMN target_branch TEXT;
+
 -- A workload as it is shown, in the order of values.Workload. It replaces workload_shown, which stays
 -- as it is for programs of earlier schemas: they count its columns.
 CREATE VIEW workload_row AS
@@ -38,7 +41,7 @@ SELECT w.id, w.project, p.name AS project_name, w.number, w.kind, w.branch, w.ta
        w.commit_hash, w.message, w.author, w.priority, w.cancellation, w.fail_fast, w.state,
        w.result, w.created_at, w.queued_at, w.started_at, w.finished_at, w.boxes, w.rebuild_of,
        w.build, w.public_key, w.reason, w.automatic, w.rollback, w.from_fork, w.compare_url,
-       w.event_at
+       w.event_at, w.target_branch
   FROM workload AS w JOIN project AS p ON p.id = w.project;
 
 -- Builds whose jobs are not known yet: a node reads them.
@@ -173,3 +176,32 @@ CREATE INDEX schedule_decided ON schedule (decided_at);
 -- writes settings without them.
 ALTER TABLE project ADD COLUMN scheduled BIGINT NOT NULL DEFAULT 0;
 CREATE INDEX project_unscheduled ON project (id) WHERE NOT deleted AND scheduled <> version;
+
+-- Deliveries of code hosts, and what came of each. ``workloads``: their ids, a JSON list. The two
+-- keys tell a repetition; only a delivery that changed something has them. ``received_at`` is in
+-- seconds since the epoch.
+CREATE TABLE delivery (
+    id BIGSERIAL PRIMARY KEY,
+    project BIGINT NOT NULL REFERENCES project (id) ON DELETE CASCADE,
+    provider TEXT NOT NULL,
+    event TEXT NOT NULL,
+    received_at DOUBLE PRECISION NOT NULL,
+    result TEXT NOT NULL CHECK (result IN ('created', 'canceled', 'duplicate', 'ignored')),
+    reason TEXT,
+    workloads TEXT NOT NULL,
+    delivery_id TEXT,
+    body_sha256 TEXT,
+    CHECK ((body_sha256 IS NOT NULL) = (result IN ('created', 'canceled'))),
+    CHECK (body_sha256 IS NOT NULL OR delivery_id IS NULL)
+);
+CREATE UNIQUE INDEX delivery_body ON delivery (project, body_sha256) WHERE body_sha256 IS NOT NULL;
+CREATE UNIQUE INDEX delivery_name ON delivery (project, delivery_id) WHERE delivery_id IS NOT NULL;
+CREATE INDEX delivery_project ON delivery (project, result, id);
+CREATE INDEX delivery_result ON delivery (result, id);
+
+-- What is unfinished of a branch, or of a change request.
+CREATE INDEX workload_lane_unfinished ON workload (lane) WHERE finished_at IS NULL;
+
+-- The webhook secret before: deliveries may be signed with it until then, in seconds since the epoch.
+ALTER TABLE project ADD COLUMN webhook_secret_before TEXT;
+ALTER TABLE project ADD COLUMN webhook_secret_until DOUBLE PRECISION;

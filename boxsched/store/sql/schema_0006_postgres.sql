@@ -32,3 +32,5 @@ COMMENT ON COLUMN schedule.next_at IS 'seconds since the epoch';
 COMMENT ON COLUMN schedule.decided_at IS 'seconds since the epoch';
 COMMENT ON COLUMN schedule.fired_at IS 'seconds since the epoch';
 COMMENT ON COLUMN schedule.skipped_at IS 'seconds since the epoch';
+COMMENT ON COLUMN delivery.received_at IS 'seconds since the epoch';
+COMMENT ON COLUMN project.webhook_secret_until IS 'seconds since the epoch';

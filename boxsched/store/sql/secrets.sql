@@ -68,6 +68,14 @@ SELECT id AS project, webhook_secret AS sealed FROM project
  WHERE id > :project AND webhook_secret IS NOT NULL AND substr(webhook_secret, 1, :length) <> :prefix
  ORDER BY id LIMIT :limit;
 
+-- name: slice_of_webhook_secret_before
+-- The same of the webhook secrets before.
+-- returns: project, sealed
+SELECT id AS project, webhook_secret_before AS sealed FROM project
+ WHERE id > :project AND webhook_secret_before IS NOT NULL
+   AND substr(webhook_secret_before, 1, :length) <> :prefix
+ ORDER BY id LIMIT :limit;
+
 -- name: slice_of_git_credentials
 -- The same of projects' git credentials.
 -- returns: project, sealed
@@ -87,6 +95,13 @@ RETURNING 1;
 -- The same of a webhook secret.
 -- returns: one
 UPDATE project SET webhook_secret = :sealed WHERE id = :project AND webhook_secret = :before
+RETURNING 1;
+
+-- name: reseal_webhook_secret_before
+-- The same of the webhook secret before.
+-- returns: one
+UPDATE project SET webhook_secret_before = :sealed
+ WHERE id = :project AND webhook_secret_before = :before
 RETURNING 1;
 
 -- name: reseal_git_credentials

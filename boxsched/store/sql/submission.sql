@@ -54,16 +54,16 @@ SELECT CAST(
 WITH v(
     id, project, number, kind, lane, branch, tag, server, commit_hash, message, author,
     priority, cancellation, fail_fast, boxes, rebuild_of, build, public_key, created_at,
-    from_fork, compare_url, event_at, automatic, rollback
+    from_fork, compare_url, event_at, automatic, rollback, target_branch
 ) AS (VALUES (
     :id, :project, :number, :kind, :lane, :branch, :tag, :server, :commit_hash, :message, :author,
     :priority, :cancellation, :fail_fast, :boxes, :rebuild_of, :build, :public_key, :created_at,
-    :from_fork, :compare_url, :event_at, :automatic, :rollback
+    :from_fork, :compare_url, :event_at, :automatic, :rollback, :target_branch
 ))
 INSERT INTO workload (
     id, project, number, kind, lane, branch, tag, server, commit_hash, message, author,
     priority, cancellation, fail_fast, boxes, rebuild_of, build, public_key, created_at, state,
-    repository, from_fork, compare_url, event_at, automatic, rollback
+    repository, from_fork, compare_url, event_at, automatic, rollback, target_branch
 )
 SELECT v.id, v.project, v.number, v.kind, CAST(v.lane AS text), CAST(v.branch AS text),
        CAST(v.tag AS text), CAST(v.server AS text), CAST(v.commit_hash AS text),
@@ -81,7 +81,11 @@ SELECT v.id, v.project, v.number, v.kind, CAST(v.lane AS text), CAST(v.branch AS
             WHERE source.id IN (CAST(v.build AS bigint), CAST(v.rebuild_of AS bigint))
               AND source.from_fork
        ),
-       CAST(v.compare_url AS text), CAST(v.event_at AS double precision), v.automatic, v.rollback
+       CAST(v.compare_url AS text), CAST(v.event_at AS double precision), v.automatic, v.rollback,
+       coalesce(CAST(v.target_branch AS text), (
+           SELECT source.target_branch FROM workload AS source
+            WHERE source.id = CAST(v.rebuild_of AS bigint)
+       ))
   FROM v WHERE v.id IS NOT NULL;
 
 -- name: insert_jobs

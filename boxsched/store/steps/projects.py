@@ -26,10 +26,11 @@ from boxsched.store.steps.project_versions import (
     keep_former,
 )
 from boxsched.store.steps.schedules import drop_schedules, put_schedules
-from boxsched.store.steps.secrets import WEBHOOK_SECRET, Seal, drop_secrets
+from boxsched.store.steps.secrets import GIT_CREDENTIALS, WEBHOOK_SECRET, Seal, drop_secrets
 
 _SQL = load("projects.sql")
 CHANGED_MEANWHILE = "somebody else has changed the project meanwhile: read it again"
+BEFORE_SECONDS = 86_400.0  # so long the webhook secret before is good beside the new one
 _shard_of_put = _SQL["put_project"].column("shard")
 
 
@@ -89,9 +90,11 @@ def put_project(
     yield from add_version(project.id, edit)
     for place, seal in sealed.items():
         text = None if seal is None else seal(project.id, 1)
-        yield _SQL[f"set_{place}"](project=project.id, sealed=text)
         if place == WEBHOOK_SECRET:
-            project = attrs.evolve(project, webhook_secret=text)
+            project = yield from _set_webhook_secret(project, text)
+        else:
+            assert place == GIT_CREDENTIALS
+            yield _SQL["set_git_credentials"](project=project.id, sealed=text)
     yield from put_targets(project.id, targets)
     yield from put_schedules(project.id, project.version, schedules, now)
     yield tell(
@@ -109,6 +112,15 @@ def put_project(
         ],
     )
     return project, project.version == 1
+
+
+def _set_webhook_secret(project: Project, sealed: str | None) -> Steps[Project]:
+    ((now, before, until),) = yield _SQL["set_webhook_secret"](
+        project=project.id, sealed=sealed, seconds=BEFORE_SECONDS
+    )
+    return attrs.evolve(
+        project, webhook_secret=now, webhook_secret_before=before, webhook_secret_until=until
+    )
 
 
 def project(name: str) -> Steps[Project | None]:

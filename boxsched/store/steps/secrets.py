@@ -17,7 +17,9 @@ MAX_SEALED_CHARACTERS = 400_000  # of a project's secrets together: about 290,00
 # The places of sealed texts; a sweep goes through them in this order.
 SECRET, WEBHOOK_SECRET, GIT_CREDENTIALS = "secret", "webhook_secret", "git_credentials"
 OUTGOING = "outgoing"
-PLACES = (SECRET, WEBHOOK_SECRET, GIT_CREDENTIALS, OUTGOING)
+# The webhook secret before is sealed under the name that it had: WEBHOOK_SECRET.
+FORMER = "webhook_secret_before"
+PLACES = (SECRET, WEBHOOK_SECRET, FORMER, GIT_CREDENTIALS, OUTGOING)
 
 Seal = Callable[[ProjectId, int], str]  # from the owner and the version of a value to its text
 
@@ -113,7 +115,8 @@ def sealed_texts(
         rows = yield _SQL["slice_of_outgoing"](name=after[1], **bounds)
         return [SealedText(place, project, name, 1, text) for project, name, text in rows]
     rows = yield _SQL[f"slice_of_{place}"](**bounds)
-    return [SealedText(place, project, place, 1, text) for project, text in rows]
+    name = WEBHOOK_SECRET if place == FORMER else place
+    return [SealedText(place, project, name, 1, text) for project, text in rows]
 
 
 def reseal(texts: Sequence[tuple[SealedText, str]]) -> Steps[int]:

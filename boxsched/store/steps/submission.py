@@ -1,10 +1,7 @@
 """Submissions and other commands, from any node: durable before anyone is answered."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
-
-import msgspec
 
 from boxsched.model import WorkloadId, lane_key
 from boxsched.protocol import inbox
@@ -21,6 +18,7 @@ from boxsched.store.records import (
 )
 from boxsched.store.steps import jobs, schedules, servers
 from boxsched.store.steps.commands import tell, tell_about
+from boxsched.store.steps.locking import lock, take_ids
 
 _SQL = load("submission.sql")
 
@@ -85,11 +83,18 @@ def submit(group: Sequence[NewWorkload]) -> Steps[list[SubmitOutcome]]:
     # counts as new.
     known, former = yield from _known_keys(group)
     fresh, repeats = _without_repeats(group, known)
-    # 2. Numbers, under the projects' row locks; without one, the project has changed.
-    numbers, shards = yield from _take_numbers([group[index] for index in fresh])
-    taken = [(index, number) for index, number in zip(fresh, numbers, strict=True) if number]
+    # 2. Numbers, under the projects' row locks; without one, the project has changed,
+    # or the schedule that asks for it has moved on.
+    locked = yield from lock(group[index].project for index in fresh)
+    stale = yield from schedules.stale([group[index] for index in fresh])  # behind the locks
+    taken = [
+        (index, locked.take_number(group[index].project))
+        for index in fresh
+        if locked.admits(group[index]) and group[index].firing not in stale
+    ]
+    yield locked.store_numbers()
     # 3. Ids, taken behind the locks: so in a project they grow with the numbers.
-    ids = yield from _take_ids(len(taken))
+    ids = yield from take_ids(len(taken))
     submitted = {
         index: Submitted(id_, number, repeated=False)
         for (index, number), id_ in zip(taken, ids, strict=True)
@@ -100,7 +105,7 @@ def submit(group: Sequence[NewWorkload]) -> Steps[list[SubmitOutcome]]:
         if key is not None and (key.scope, key.key) in former:
             yield _SQL["drop_key"](scope=key.scope, key=key.key)
     group = yield from servers.with_rollbacks(group)
-    yield from _insert([(group[index], done) for index, done in submitted.items()], shards)
+    yield from insert([(group[index], done) for index, done in submitted.items()], locked.shards)
     yield from schedules.fired(
         [
             (firing, done.id)
@@ -174,47 +179,10 @@ def _seen_before(known: _Known, key: IdempotencyKey) -> Submitted | KeyTaken:
     return Submitted(WorkloadId(known.workload), known.number, repeated=True)
 
 
-def _take_numbers(group: Sequence[NewWorkload]) -> Steps[tuple[list[int], Mapping[int, int]]]:
-    """The numbers of a group, in its order, and the projects' shards.
-
-    0 where the project's version is another now, the plan is less than is asked for, or the
-    schedule that asks for it has moved on.
-    """
-    projects = sorted({new.project for new in group})
-    locked = yield _SQL["lock_projects"].rows([(project,) for project in projects])
-    versions: dict[int, int] = {}
-    nexts: dict[int, int] = {}
-    shards: dict[int, int] = {}
-    plans: dict[int, float] = {}
-    for text in locked:
-        for project, version, next_number, shard, plan in msgspec.json.decode(text[0] or "[]"):
-            versions[project], nexts[project], shards[project] = version, next_number, shard
-            plans[project] = math.inf if plan is None else plan
-    stale = yield from schedules.stale(group)  # behind the projects' locks
-    before = dict(nexts)
-    numbers = []
-    for new in group:
-        checked = versions.get(new.project) == new.project_version and new.firing not in stale
-        if checked and len(new.jobs) <= plans[new.project]:
-            numbers.append(nexts[new.project])
-            nexts[new.project] += 1
-        else:
-            numbers.append(0)
-    moved = [(project, number) for project, number in nexts.items() if number != before[project]]
-    yield _SQL["set_next_numbers"].rows(moved)
-    return numbers, shards
-
-
-def _take_ids(count: int) -> Steps[list[WorkloadId]]:
-    if count == 0:
-        return []
-    runs = yield _SQL["workload_ids"](count=count)
-    return [WorkloadId(id_) for first, last in runs for id_ in range(first, last + 1)]
-
-
-def _insert(
+def insert(
     group: Sequence[tuple[NewWorkload, Submitted]], shards: Mapping[int, int]
 ) -> Steps[None]:
+    """The rows of new workloads, their commands for the leaders, and their keys."""
     expected = yield from jobs.expected(
         {(new.project, job.name) for new, _ in group for job in new.jobs}
     )
@@ -260,6 +228,7 @@ def _workload_row(new: NewWorkload, done: Submitted) -> Row:
         new.event_at,
         new.automatic,
         new.rollback,
+        new.target_branch,
     )
 
 

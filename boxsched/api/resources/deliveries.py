@@ -1,0 +1,78 @@
+"""Deliveries of code hosts: what came, and what followed from it."""
+
+from aiohttp import web
+from msgspec import Struct
+
+from boxsched.api.http import paging, replies
+from boxsched.api.http.times import rfc3339
+from boxsched.api.messages import checks
+from boxsched.errors import Invalid
+from boxsched.model import workload_text
+from boxsched.node.node import Node
+from boxsched.store.delivery_records import Delivery, DeliveryResult
+
+DEFAULT_LIMIT, MAX_LIMIT = 50, 200
+_LIST = "deliveries"
+
+
+class StoredDeliveryAnswer(Struct, frozen=True):
+    """A delivery. ``event``: as its host names it; ``workloads``: what it created, or else canceled
+    or stopped; for a duplicate those of the first time."""
+
+    id: str
+    provider: str
+    event: str
+    project: str
+    received_at: str
+    result: DeliveryResult
+    reason: str | None
+    workloads: tuple[str, ...]
+
+
+class DeliveryList(Struct, frozen=True):
+    deliveries: tuple[StoredDeliveryAnswer, ...]
+    next_cursor: str | None
+
+
+class Deliveries:
+    def __init__(self, node: Node) -> None:
+        self._store = node.store
+
+    async def list(self, request: web.Request) -> web.Response:
+        """Newest first."""
+        query = request.query
+        result = _result(query.get("result"))
+        limit = paging.limit(query.get("limit"), DEFAULT_LIMIT, MAX_LIMIT)
+        before = paging.before(_LIST, query.get("cursor"))
+        name = query.get("project")
+        project = None
+        if name is not None:
+            project = await self._store.project_id(checks.plain(name, "project"))
+            if project is None:
+                return replies.json(DeliveryList((), None))
+        found = await self._store.deliveries(project, result, before, limit + 1)
+        shown, more = found[:limit], found[limit:]
+        cursor = paging.cursor(_LIST, shown[-1].id) if more else None
+        return replies.json(DeliveryList(tuple([_answer(one) for one in shown]), cursor))
+
+
+def _result(text: str | None) -> DeliveryResult | None:
+    if text is None:
+        return None
+    try:
+        return DeliveryResult(text)
+    except ValueError:
+        raise Invalid(f"must be one of {', '.join(DeliveryResult)}", "result") from None
+
+
+def _answer(one: Delivery) -> StoredDeliveryAnswer:
+    return StoredDeliveryAnswer(
+        id=str(one.id),
+        provider=one.provider,
+        event=one.event,
+        project=one.project,
+        received_at=rfc3339(one.received_at),
+        result=one.result,
+        reason=one.reason,
+        workloads=tuple([workload_text(id_) for id_ in one.workloads]),
+    )

@@ -1,0 +1,142 @@
+"""From what a code host says to what follows from it: builds, ends of lanes, or nothing and why."""
+
+import attrs
+import msgspec
+
+from boxsched.api.messages.requests import AskBuild
+from boxsched.api.submitting import new_workloads
+from boxsched.api.submitting.known_projects import Known
+from boxsched.errors import Invalid
+from boxsched.globs import first_match
+from boxsched.model import Kind, lane_key
+from boxsched.store.delivery_records import LaneEnd, NewDelivery
+from boxsched.store.records import NewWorkload
+from boxsched.webhooks.events import (
+    BranchDeleted,
+    ChangeRequest,
+    Delivery,
+    Event,
+    Ignored,
+    Push,
+    TagPush,
+)
+from boxsched.webhooks.repositories import names_repository
+
+MAX_REASON_CHARACTERS = 1_000
+BY = "webhook"
+
+
+@attrs.frozen
+class Arrived:
+    """A well-signed request: when it came, by which provider's way, and the sum of its body."""
+
+    provider: str
+    received_at: float
+    body_sha256: str
+
+
+@attrs.frozen
+class _Change:
+    """What follows from one event: one of the three."""
+
+    build: NewWorkload | None = None
+    end: LaneEnd | None = None
+    reason: str | None = None
+
+
+def following(known: Known, arrived: Arrived, delivery: Delivery) -> NewDelivery:
+    """What is to be stored of a delivery, by these settings. A setting that keeps a build from
+    being made is a reason to ignore it, and never an error: the host could do nothing about it."""
+    repository = known.settings.repository
+    if repository is not None and not names_repository(delivery, repository):
+        return _stored(known, arrived, delivery, [_Change(reason="it is of another repository")])
+    changes = [_change(known, event, arrived.received_at) for event in delivery.events]
+    return _stored(known, arrived, delivery, changes)
+
+
+def _stored(
+    known: Known, arrived: Arrived, delivery: Delivery, changes: list[_Change]
+) -> NewDelivery:
+    reasons = dict.fromkeys(one.reason for one in changes if one.reason is not None)
+    return NewDelivery(
+        project=known.project.id,
+        project_version=known.project.version,
+        provider=arrived.provider,
+        event=delivery.event,
+        received_at=arrived.received_at,
+        delivery_id=delivery.id,
+        body_sha256=arrived.body_sha256,
+        builds=tuple([one.build for one in changes if one.build is not None]),
+        ends=tuple([one.end for one in changes if one.end is not None]),
+        reason="; ".join(reasons)[:MAX_REASON_CHARACTERS] or None,
+    )
+
+
+def _change(known: Known, event: Event, now: float) -> _Change:
+    match event:
+        case Ignored():
+            return _Change(reason=event.reason)
+        case BranchDeleted():
+            return _Change(end=_end(known, event.branch, "the deletion of its branch"))
+        case ChangeRequest(action="close"):
+            return _Change(end=_end(known, event.branch, "the end of its change request"))
+    reason = _unwanted(known, event)
+    if reason is not None:
+        return _Change(reason=reason)
+    try:
+        return _Change(build=_build(known, event, now))
+    except Invalid as error:
+        return _Change(reason=error.message if error.field is None else f"{error.field}: {error}")
+
+
+def _end(known: Known, branch: str, by: str) -> LaneEnd:
+    lane = lane_key(Kind.BUILD, known.project.id, branch, None, None)
+    assert lane is not None
+    return LaneEnd(lane, by)
+
+
+def _unwanted(known: Known, event: Push | TagPush | ChangeRequest) -> str | None:
+    """Why the settings want no build of it; None if they do."""
+    if isinstance(event, Push):
+        patterns = known.globs.build
+        if patterns is not None and first_match(event.branch, patterns) is None:
+            return f"build_branches does not match {event.branch}"
+    elif isinstance(event, ChangeRequest):
+        setting = known.settings.pull_requests
+        if setting == "none":
+            return "pull_requests is none: change requests are not built"
+        if event.from_fork and setting != "forks":
+            return f"it is from a fork, and pull_requests is {setting}"
+        if event.commit is None and (event.from_fork or known.settings.repository is not None):
+            return "it does not say which commit the change request has"
+    return None
+
+
+def _build(known: Known, event: Push | TagPush | ChangeRequest, now: float) -> NewWorkload:
+    """Raises Invalid where no build can be made."""
+    ask = _asked(event)
+    new = attrs.evolve(
+        new_workloads.build(known, ask, now),
+        compare_url=event.compare_url,
+        event_at=event.at,
+        asked_by=BY,
+    )
+    if isinstance(event, ChangeRequest):
+        new = attrs.evolve(new, from_fork=event.from_fork, target_branch=event.target_branch)
+    new_workloads.within_limits(new, known.project.max_boxes, known.plan)
+    return new
+
+
+def _asked(event: Push | TagPush | ChangeRequest) -> AskBuild:
+    """As if a client had asked, with the same checks. Raises Invalid."""
+    tag = isinstance(event, TagPush)
+    said = {
+        "tag" if tag else "branch": event.tag if isinstance(event, TagPush) else event.branch,
+        "commit": event.commit,
+        "message": event.message,
+        "author": event.author,
+    }
+    try:
+        return msgspec.convert(said, AskBuild)
+    except msgspec.ValidationError as error:
+        raise Invalid(str(error)) from None

@@ -1,0 +1,75 @@
+"""A project's webhook secrets, opened: the one that was set last, and for a time the one before.
+
+What is remembered is enough to accept a delivery, as the transaction that stores it checks the
+version of the project's settings. A refusal is never by what is remembered: then the secrets are
+read anew. Refusals come from strangers, so that those which come together share one query.
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+from boxsched.api.submitting.known_projects import KnownProjects, is_project_name
+from boxsched.errors import SecretsUnusable
+from boxsched.gather import Gather
+from boxsched.model import ProjectId
+from boxsched.node.node import Node
+from boxsched.secrets.owners import of_project
+from boxsched.store.delivery_records import WebhookSecrets
+from boxsched.store.steps.secrets import WEBHOOK_SECRET
+
+log = logging.getLogger(__name__)
+
+NAMES_AT_ONCE = 100  # projects in one query
+TOLD_AT_MOST = 1_000  # projects whose secrets do not open here
+
+
+class KnownSecrets:
+    def __init__(self, node: Node, known: KnownProjects) -> None:
+        self._node = node
+        self._known = known
+        self._told: set[ProjectId] = set()
+        self._asked: Gather[str, WebhookSecrets | None] = Gather(
+            self._look_up, at_most=NAMES_AT_ONCE
+        )
+
+    def remembered(self, name: str) -> tuple[str, ...] | None:
+        """The secrets as they were when the project was read last; None if it is not known."""
+        known = self._known.remembered(name)
+        if known is None:
+            return None
+        its = known.project
+        stored = WebhookSecrets(
+            its.id, its.webhook_secret, its.webhook_secret_before, its.webhook_secret_until
+        )
+        return self._opened(stored)
+
+    async def fresh(self, name: str) -> tuple[str, ...]:
+        """The secrets as they are in the store; none where there is no such project."""
+        if not is_project_name(name):
+            return ()
+        stored = await asyncio.shield(self._asked.add(name))
+        return () if stored is None else self._opened(stored)
+
+    def _opened(self, stored: WebhookSecrets) -> tuple[str, ...]:
+        """Those that count now. None where this node has no key for them: it says so in its log."""
+        texts = [stored.now]
+        if stored.until is not None and self._node.clock.now() < stored.until:
+            texts.append(stored.before)
+        owner = of_project(stored.project)
+        try:
+            opened = [
+                self._node.vault.opened(owner, WEBHOOK_SECRET, 1, text)
+                for text in texts
+                if text is not None
+            ]
+        except SecretsUnusable as error:
+            if stored.project not in self._told and len(self._told) < TOLD_AT_MOST:
+                self._told.add(stored.project)
+                log.warning("webhooks of project %d are refused: %s", stored.project, error.message)
+            return ()
+        return tuple(opened)
+
+    async def _look_up(self, names: Sequence[str]) -> list[WebhookSecrets | None]:
+        found = await self._node.store.webhook_secrets(names)
+        return [found.get(name) for name in names]

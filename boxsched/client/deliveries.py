@@ -1,0 +1,30 @@
+"""The calls about deliveries of code hosts."""
+
+import msgspec
+
+from boxsched.client.http import Line, path
+from boxsched.client.operating import read
+from boxsched.client.records import Delivery
+
+
+class Deliveries:
+    """A part of ``Client``."""
+
+    _line: Line
+
+    async def deliveries(
+        self, *, project: str | None = None, result: str | None = None, limit: int | None = None
+    ) -> list[Delivery]:
+        """The newest deliveries first. ``result``: created, canceled, duplicate or ignored."""
+        said = {
+            "project": project,
+            "result": result,
+            "limit": None if limit is None else str(limit),
+        }
+        query = {name: value for name, value in said.items() if value is not None}
+        _, body = await self._line.call("GET", path("deliveries"), query=query)
+        return read(_Page, body).deliveries
+
+
+class _Page(msgspec.Struct, frozen=True):
+    deliveries: list[Delivery]

@@ -1,0 +1,86 @@
+-- name: known_deliveries
+-- Deliveries that changed something, with one of these bodies or host's ids.
+-- returns: project, body_sha256, delivery_id, workloads
+WITH v(project, body_sha256, delivery_id) AS (VALUES (:project, :body_sha256, :delivery_id))
+SELECT d.project, d.body_sha256, d.delivery_id, d.workloads
+  FROM v JOIN delivery AS d ON d.project = v.project AND d.body_sha256 = v.body_sha256
+ UNION
+SELECT d.project, d.body_sha256, d.delivery_id, d.workloads
+  FROM v
+  JOIN delivery AS d ON d.project = v.project AND d.delivery_id = CAST(v.delivery_id AS text);
+
+-- name: same_deliveries
+-- Of deliveries that seem to have come before: those that did, while the project is as it was.
+-- returns: project, version, body_sha256, event, workloads
+WITH v(project, version, body_sha256) AS (VALUES (:project, :version, :body_sha256))
+SELECT d.project, v.version, d.body_sha256, d.event, d.workloads
+  FROM v
+  JOIN project ON project.id = v.project AND project.version = v.version
+  JOIN delivery AS d ON d.project = v.project AND d.body_sha256 = v.body_sha256;
+
+-- name: unfinished_of_lanes
+-- What is unfinished in these lanes, and was not told to stop, oldest first.
+-- returns: lane, id
+WITH v(lane) AS (VALUES (:lane))
+SELECT w.lane, w.id FROM v JOIN workload AS w ON w.lane = v.lane
+ WHERE w.finished_at IS NULL AND w.stop_cause IS NULL
+ ORDER BY w.id;
+
+-- name: insert_deliveries
+-- Deliveries, and what came of them.
+-- returns: nothing
+WITH v(
+    project, provider, event, received_at, result, reason, workloads, delivery_id, body_sha256
+) AS (VALUES (
+    :project, :provider, :event, :received_at, :result, :reason, :workloads, :delivery_id,
+    :body_sha256
+))
+INSERT INTO delivery (
+    project, provider, event, received_at, result, reason, workloads, delivery_id, body_sha256
+)
+SELECT v.project, v.provider, v.event, v.received_at, v.result, CAST(v.reason AS text),
+       v.workloads, CAST(v.delivery_id AS text), CAST(v.body_sha256 AS text)
+  FROM v WHERE v.project IS NOT NULL;
+
+-- name: webhook_secrets
+-- The webhook secrets of these projects, as they are stored.
+-- returns: name, project, now, before, until
+WITH v(name) AS (VALUES (:name))
+SELECT project.name, project.id AS project, project.webhook_secret AS now,
+       project.webhook_secret_before AS before, project.webhook_secret_until AS until
+  FROM v JOIN project ON project.name = v.name AND NOT project.deleted;
+
+-- name: deliveries
+-- A page of deliveries, newest first.
+-- returns: id, provider, event, project, received_at, result, reason, workloads
+SELECT d.id, d.provider, d.event, project.name AS project, d.received_at, d.result, d.reason,
+       d.workloads
+  FROM delivery AS d JOIN project ON project.id = d.project
+ WHERE d.id < :before
+ ORDER BY d.id DESC LIMIT :limit;
+
+-- name: deliveries_with_result
+-- The same of those with one result.
+-- returns: as deliveries
+SELECT d.id, d.provider, d.event, project.name AS project, d.received_at, d.result, d.reason,
+       d.workloads
+  FROM delivery AS d JOIN project ON project.id = d.project
+ WHERE d.result = :result AND d.id < :before
+ ORDER BY d.id DESC LIMIT :limit;
+
+-- name: deliveries_of_project
+-- The same of those of one project, with one result.
+-- returns: as deliveries
+SELECT d.id, d.provider, d.event, project.name AS project, d.received_at, d.result, d.reason,
+       d.workloads
+  FROM delivery AS d JOIN project ON project.id = d.project
+ WHERE d.project = :project AND d.result = :result AND d.id < :before
+ ORDER BY d.id DESC LIMIT :limit;
+
+-- name: drop_old_deliveries
+-- Delete those of the oldest that were received before then.
+-- returns: one
+DELETE FROM delivery
+ WHERE id IN (SELECT d.id FROM delivery AS d ORDER BY d.id LIMIT :limit)
+   AND received_at < :before
+RETURNING 1;

@@ -1,0 +1,67 @@
+"""Projects whose rows are locked: who holds one alone gives numbers, and sees what came before."""
+
+import math
+from collections.abc import Iterable, Mapping
+
+import attrs
+import msgspec
+
+from boxsched.model import ProjectId, WorkloadId
+from boxsched.store.blocks import Call, Steps, load
+from boxsched.store.records import NewWorkload
+
+_SQL = load("submission.sql")
+
+
+@attrs.frozen
+class LockedProjects:
+    """The rows as they are until the transaction ends. ``plans``: Boxes of their organizations."""
+
+    versions: Mapping[int, int]
+    shards: Mapping[int, int]
+    plans: Mapping[int, float]
+    _nexts: dict[int, int]
+    _before: Mapping[int, int]
+
+    def has_version(self, project: ProjectId, version: int) -> bool:
+        """Whether this is still the version of its settings."""
+        return self.versions.get(project) == version
+
+    def admits(self, new: NewWorkload) -> bool:
+        """Whether it was checked against the settings and the plan as they are now."""
+        checked = self.has_version(new.project, new.project_version)
+        return checked and len(new.jobs) <= self.plans[new.project]
+
+    def take_number(self, project: ProjectId) -> int:
+        number = self._nexts[project]
+        self._nexts[project] += 1
+        return number
+
+    def store_numbers(self) -> Call:
+        """The statement that stores which numbers are taken."""
+        nexts = self._nexts.items()
+        return _SQL["set_next_numbers"].rows(
+            [(project, number) for project, number in nexts if number != self._before[project]]
+        )
+
+
+def lock(projects: Iterable[ProjectId]) -> Steps[LockedProjects]:
+    """In the order of their ids, as everybody locks them. What is not there has no version."""
+    locked = yield _SQL["lock_projects"].rows([(project,) for project in sorted(set(projects))])
+    versions: dict[int, int] = {}
+    nexts: dict[int, int] = {}
+    shards: dict[int, int] = {}
+    plans: dict[int, float] = {}
+    for text in locked:
+        for project, version, next_number, shard, plan in msgspec.json.decode(text[0] or "[]"):
+            versions[project], nexts[project], shards[project] = version, next_number, shard
+            plans[project] = math.inf if plan is None else plan
+    return LockedProjects(versions, shards, plans, nexts, dict(nexts))
+
+
+def take_ids(count: int) -> Steps[list[WorkloadId]]:
+    """Ids of new workloads. Taken behind the locks they grow, in a project, with the numbers."""
+    if count == 0:
+        return []
+    runs = yield _SQL["workload_ids"](count=count)
+    return [WorkloadId(id_) for first, last in runs for id_ in range(first, last + 1)]

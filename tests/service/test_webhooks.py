@@ -1,0 +1,402 @@
+"""Deliveries of code hosts: what follows from them, once, on SQLite and on PostgreSQL."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.contract.postgres_server import database, served
+from tests.service.hosts import (
+    COMMIT,
+    SECRET,
+    change,
+    deletion,
+    listed,
+    push,
+    secured,
+    send,
+    sent,
+    signed,
+)
+from tests.service.house import API, House, job
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[str]:
+    with served() as server:
+        yield server.url("postgres")
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+async def house(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[House]:
+    """No Boxes, so that builds wait; a project with a secret."""
+    if request.param == "sqlite":
+        async with House.open(tmp_path / "data", boxes=0) as opened:
+            await secured(opened)
+            yield opened
+        return
+    with database(request.getfixturevalue("postgres")) as url:
+        async with House.open(tmp_path / "data", boxes=0, database=url) as opened:
+            await _with_key(opened)
+            yield opened
+
+
+async def _with_key(house: House) -> None:
+    from boxsched.secrets.ring import KeyRing, new_key
+    from boxsched.secrets.vault import Vault
+
+    house.node.vault = Vault(KeyRing.of(new_key(), "a test"))
+    await secured(house)
+
+
+async def built(house: House, answer: Any) -> Any:
+    """The one build that a delivery created."""
+    assert answer["result"] == "created", answer
+    (id_,) = answer["workloads"]
+    return await house.look(id_)
+
+
+# --- What follows --------------------------------------------------------------------------------
+
+
+async def test_a_push_is_built_with_all_that_the_host_says(house: House) -> None:
+    build = await built(house, await sent(house, push("topic/a")))
+    assert (build["branch"], build["tag"], build["commit"]) == ("topic/a", None, COMMIT)
+    assert (build["message"], build["author"]) == ("Mend it", "Ada")
+    assert build["compare_url"] == "https://github.com/shop/web/compare/a...b"
+    assert build["event_at"] == "2026-05-01T10:00:00.000000Z"
+    assert (build["from_fork"], build["target_branch"]) == (False, None)
+
+
+async def test_a_pushed_tag_is_built(house: House) -> None:
+    body = push(ref="refs/tags/v1", base_ref="refs/heads/main")
+    build = await built(house, await sent(house, body))
+    assert (build["branch"], build["tag"], build["commit"]) == (None, "v1", COMMIT)
+
+
+async def test_a_change_request_is_built_on_a_branch_of_its_own(house: House) -> None:
+    build = await built(house, await sent(house, change(), "pull_request"))
+    assert (build["branch"], build["commit"]) == ("pull-request-7", COMMIT)
+    assert (build["target_branch"], build["from_fork"]) == ("stable", False)
+    assert build["message"] == "A better shop"
+
+
+@pytest.mark.parametrize(
+    ("setting", "own", "fork"),
+    [("none", False, False), ("own", True, False), ("forks", True, True)],
+)
+async def test_which_change_requests_are_built_is_a_setting(
+    house: House, setting: str, own: bool, fork: bool
+) -> None:
+    await house.project(pull_requests=setting)
+    for wanted, body in ((own, change()), (fork, change(fork=True))):
+        answer = await sent(house, body, "pull_request")
+        assert answer["result"] == ("created" if wanted else "ignored")
+        assert ("reason" in answer) is not wanted
+        if wanted:
+            build = await built(house, answer)
+            assert build["from_fork"] is (body["pull_request"]["head"]["repo"]["id"] == 2)
+
+
+async def test_a_closed_change_request_ends_its_builds_alone(house: House) -> None:
+    first = await sent(house, change(), "pull_request")
+    second = await sent(house, change("synchronize"), "pull_request")
+    other = await sent(house, change(number=8), "pull_request")
+    done = await sent(house, change("closed"), "pull_request")
+    assert done == {"result": "canceled", "workloads": first["workloads"] + second["workloads"]}
+    for id_ in done["workloads"]:
+        ended = await house.until(id_, state="finished")
+        assert ended["result"] == "canceled"
+        assert ended["reason"] == "canceled by the end of its change request"
+    assert (await house.look(other["workloads"][0]))["state"] != "finished"
+
+
+async def test_a_deleted_branch_ends_its_builds(house: House) -> None:
+    first = await sent(house, push("topic"))
+    done = await sent(house, deletion("topic"))
+    assert done == {"result": "canceled", "workloads": first["workloads"]}
+    ended = await house.until(first["workloads"][0], state="finished")
+    assert ended["reason"] == "canceled by the deletion of its branch"
+
+
+async def test_a_deleted_branch_without_builds_is_no_mistake(house: House) -> None:
+    assert await sent(house, deletion("topic")) == {"result": "canceled", "workloads": []}
+
+
+async def test_cancellation_strategies_apply(house: House) -> None:
+    await house.project(cancellation=[["*", "queued"]])
+    first = await sent(house, push())
+    second = await sent(house, push())
+    assert (await house.until(first["workloads"][0], state="finished"))["result"] == "canceled"
+    assert (await house.look(second["workloads"][0]))["state"] != "finished"
+
+
+async def test_only_branches_of_build_branches_are_built(house: House) -> None:
+    await house.project(build_branches=["main", "release/*"])
+    assert (await sent(house, push("release/7")))["result"] == "created"
+    answer = await sent(house, push("topic"))
+    assert answer["result"] == "ignored"
+    assert answer["reason"] == "build_branches does not match topic"
+    assert (await sent(house, push(ref="refs/tags/v1")))["result"] == "created"
+
+
+async def test_an_empty_build_branches_builds_no_branch(house: House) -> None:
+    await house.project(build_branches=[])
+    assert (await sent(house, push()))["result"] == "ignored"
+
+
+async def test_a_payload_of_another_repository_is_ignored(house: House) -> None:
+    await house.project(repository="https://github.com/shop/api.git")
+    answer = await sent(house, push())
+    assert answer == {
+        "result": "ignored", "workloads": [], "reason": "it is of another repository",
+    }  # fmt: skip
+    await house.project(repository="ssh://git@github.com/shop/web")
+    assert (await sent(house, push()))["result"] == "created"
+
+
+async def test_a_project_without_jobs_ignores_with_the_reason(house: House) -> None:
+    await house.project(jobs=[])
+    answer = await sent(house, push())
+    assert answer["result"] == "ignored"
+    assert answer["reason"] == "jobs: it brings no jobs, and the project has none of its own"
+
+
+async def test_more_than_the_project_may_use_is_ignored_with_the_reason(house: House) -> None:
+    await house.project(jobs=[job("a"), job("b")], max_boxes=1)
+    answer = await sent(house, push())
+    assert answer["reason"] == "jobs: it asks for 2 Boxes; its project may use 1"
+
+
+async def test_a_ping_and_a_skip_tag_are_ignored_with_the_reason(house: House) -> None:
+    for event, body in (("ping", {"zen": "x"}), ("push", push(head_commit=skipped()))):
+        answer = await sent(house, body, event)
+        assert answer["result"] == "ignored"
+        assert answer["reason"]
+
+
+def skipped() -> dict[str, Any]:
+    return {"id": COMMIT, "message": "[skip ci] nothing", "author": {"name": "Ada"}}
+
+
+async def test_the_generic_provider_builds_and_ends(house: House) -> None:
+    first = await sent(house, {"branch": "main", "commit": COMMIT}, provider="generic")
+    assert (await built(house, first))["commit"] == COMMIT
+    tag = await sent(house, {"tag": "v1", "message": "One"}, provider="generic")
+    assert (await built(house, tag))["tag"] == "v1"
+    done = await sent(house, {"branch": "main", "deleted": True}, provider="generic")
+    assert done == {"result": "canceled", "workloads": first["workloads"]}
+
+
+# --- Repetitions ---------------------------------------------------------------------------------
+
+
+async def test_the_same_body_is_built_once_whatever_its_id(house: House) -> None:
+    body = push()
+    first = await sent(house, body)
+    for again in (await sent(house, body), await sent(house, body)):
+        assert again == {"result": "duplicate", "workloads": first["workloads"]}
+    assert len((await house.get("/workloads"))["workloads"]) == 1
+
+
+async def test_the_same_id_is_built_once_whatever_its_body(house: House) -> None:
+    first = await sent(house, push(), delivery="d-1")
+    again = await sent(house, push(), delivery="d-1")
+    assert again == {"result": "duplicate", "workloads": first["workloads"]}
+
+
+async def test_a_generic_delivery_names_itself_in_its_body(house: House) -> None:
+    one, other = {"branch": "main", "delivery": "1"}, {"branch": "main", "delivery": "2"}
+    first = await sent(house, one, provider="generic")
+    again = await sent(house, {**one, "message": "x"}, provider="generic")
+    assert again == {"result": "duplicate", "workloads": first["workloads"]}
+    assert (await sent(house, other, provider="generic"))["result"] == "created"
+
+
+async def test_a_repetition_is_known_after_a_restart(tmp_path: Path) -> None:
+    body = push()
+    async with House.open(tmp_path / "data", boxes=0) as house:
+        await secured(house)
+        first = await sent(house, body)
+    async with House.open(tmp_path / "data", boxes=0) as house:
+        for _ in range(2):
+            assert await sent(house, body) == {
+                "result": "duplicate", "workloads": first["workloads"],
+            }  # fmt: skip
+
+
+async def test_another_project_builds_the_same_body(house: House) -> None:
+    body = push()
+    await secured(house, "api")
+    first, other = await sent(house, body), await sent(house, body, project="api")
+    assert first["result"] == other["result"] == "created"
+
+
+async def test_a_project_that_was_made_anew_knows_no_deliveries(house: House) -> None:
+    body = push()
+    first = await sent(house, body)
+    await sent(house, deletion())
+    await house.until(first["workloads"][0], state="finished")
+    assert (await house.call("DELETE", f"{API}/projects/web")).status == 204
+    assert (await send(house, body)).status == 401
+    await secured(house)
+    assert (await sent(house, body))["result"] == "created"
+
+
+async def test_an_ignored_delivery_can_be_sent_again(house: House) -> None:
+    body = push("topic")
+    await house.project(build_branches=["main"])
+    assert (await sent(house, body, delivery="d"))["result"] == "ignored"
+    await house.project()
+    assert (await sent(house, body, delivery="d"))["result"] == "created"
+
+
+async def test_many_at_once_make_one_build(house: House) -> None:
+    body = push()
+    answers = await asyncio.gather(*[sent(house, body) for _ in range(20)])
+    assert sorted(one["result"] for one in answers) == ["created"] + ["duplicate"] * 19
+    assert len({one["workloads"][0] for one in answers}) == 1
+    assert len(await listed(house)) == 20
+
+
+# --- Signatures ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "provider",
+    ["github", "gitlab", "bitbucket", "bitbucket-server", "gitea", "forgejo", "gogs", "generic"],
+)
+async def test_what_is_not_signed_is_refused_in_one_form(house: House, provider: str) -> None:
+    body = json.dumps(push()).encode()
+    right = signed(provider, body)
+    await house.project("open")  # without a secret
+    refused = []
+    for project, headers in (
+        ("web", {}),
+        ("web", signed(provider, body, "another")),
+        ("web", {name: value[:-1] for name, value in right.items()}),
+        ("web", {name: value + "é" for name, value in right.items()}),
+        ("open", right),
+        ("nobody", right),
+        ("No+Name", right),
+        ("x" * 300, right),
+    ):
+        sent_to = f"/webhooks/{provider}/{project}"
+        answer = await house.call("POST", sent_to, data=body, headers=headers, token=None)
+        refused.append((answer.status, answer.body))
+    assert {status for status, _ in refused} == {401}
+    assert len({body for _, body in refused}) == 1
+    assert await listed(house) == []
+
+
+async def test_a_signature_is_of_the_raw_bytes(house: House) -> None:
+    body = json.dumps(push()).encode()
+    answer = await send(house, body + b" ", headers=signed("github", body))
+    assert answer.status == 401
+
+
+async def test_an_unknown_provider_is_not_found(house: House) -> None:
+    answer = await house.call("POST", "/webhooks/sourceforge/web", data=b"{}", token=None)
+    assert answer.status == 404
+
+
+async def test_the_secret_before_is_good_beside_the_new_one(house: House) -> None:
+    await house.project(webhook_secret="the next one")
+    for secret in (SECRET, "the next one"):
+        assert (await sent(house, push(), secret=secret))["result"] == "created"
+    await house.project(webhook_secret="the next but one")
+    assert (await send(house, push())).status == 401
+    assert (await send(house, push(), secret="the next one")).status == 200
+    await house.project(webhook_secret=None)
+    for secret in ("the next one", "the next but one"):
+        assert (await send(house, push(), secret=secret)).status == 401
+
+
+async def test_the_same_secret_again_ends_no_rotation(house: House) -> None:
+    """As `project apply` does again and again."""
+    for _ in range(3):
+        await house.project(webhook_secret="the next one")
+    assert (await send(house, push())).status == 200
+
+
+async def test_the_secret_before_ends_after_a_day(house: House) -> None:
+    await house.project(webhook_secret="the next one")
+    assert (await send(house, push())).status == 200
+    project = await house.node.store.project("web")
+    assert project is not None
+    assert project.webhook_secret_until is not None
+    hours = (project.webhook_secret_until - house.node.clock.now()) / 3_600
+    assert 23.9 < hours < 24.1
+    house.node.clock.set_to(project.webhook_secret_until + 1)
+    assert (await send(house, push())).status == 401
+    assert (await send(house, push(), secret="the next one")).status == 200
+
+
+# --- The list, and the figures -------------------------------------------------------------------
+
+
+async def test_every_signed_delivery_is_listed(house: House) -> None:
+    body = push()
+    first = await sent(house, body)
+    await sent(house, body)
+    await sent(house, {"zen": "x"}, "ping")
+    await sent(house, deletion())
+    await send(house, push(), secret="another")
+    rows = await listed(house)
+    assert [(row["event"], row["result"]) for row in rows] == [
+        ("push", "canceled"),
+        ("ping", "ignored"),
+        ("push", "duplicate"),
+        ("push", "created"),
+    ]
+    assert {(row["provider"], row["project"]) for row in rows} == {("github", "web")}
+    assert rows[0]["workloads"] == rows[2]["workloads"] == rows[3]["workloads"]
+    assert rows[3]["workloads"] == first["workloads"]
+    assert rows[1]["reason"]
+    assert rows[3]["received_at"].endswith("Z")
+    assert "Mend it" not in json.dumps(rows)
+
+
+async def test_the_list_is_of_a_project_and_a_result_in_pages(house: House) -> None:
+    await secured(house, "api")
+    for _ in range(3):
+        await sent(house, push(), project="api")
+        await sent(house, {"zen": "x"}, "ping")
+    assert len(await listed(house, project="api")) == 3
+    assert await listed(house, project="api", result="ignored") == []
+    assert len(await listed(house, result="ignored")) == 3
+    assert await listed(house, project="nobody") == []
+    page = await house.get("/deliveries?limit=4")
+    rest = await house.get(f"/deliveries?limit=4&cursor={page['next_cursor']}")
+    ids = [row["id"] for row in page["deliveries"] + rest["deliveries"]]
+    assert len(ids) == 6
+    assert rest["next_cursor"] is None
+    assert ids == sorted(ids, key=int, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [("result=nonsense", "result"), ("limit=0", "limit"), ("limit=201", "limit"),
+     ("cursor=x", "cursor"), ("project=", "project"), ("state=dead", "state")],
+)  # fmt: skip
+async def test_a_query_that_makes_no_sense_is_refused(
+    waiting: House, query: str, field: str
+) -> None:
+    answer = await waiting.call("GET", f"{API}/deliveries?{query}")
+    assert (answer.status, answer.error["field"]) == (422, field)
+
+
+async def test_deliveries_are_counted(house: House) -> None:
+    body = push()
+    for _ in range(2):
+        await sent(house, body)
+    await sent(house, {"zen": "x"}, "ping")
+    await send(house, body, secret="another")
+    await send(house, b"no JSON")
+    metrics = (await house.call("GET", "/metrics", token=None)).body.decode()
+    for result in ("created", "duplicate", "ignored", "refused", "malformed"):
+        line = f'boxsched_deliveries_total{{provider="github",result="{result}"}} 1.0'
+        assert line in metrics.splitlines()
