@@ -77,11 +77,13 @@ class Target:
         self._host, self._port, self._authority = where.host, where.port, where.authority
         self._token = token
 
-    def post(self, path: str, body: bytes) -> bytes:
-        """The bytes of a request."""
+    def post(self, path: str, body: bytes, headers: str | None = None) -> bytes:
+        """The bytes of a request. ``headers``: in place of the one with the token, each with its
+        line's end."""
+        own = f"Authorization: Bearer {self._token}\r\n" if headers is None else headers
         head = (
             f"POST {path} HTTP/1.1\r\nHost: {self._authority}\r\n"
-            f"Authorization: Bearer {self._token}\r\nContent-Type: application/json\r\n"
+            f"{own}Content-Type: application/json\r\n"
             f"Content-Length: {len(body)}\r\n\r\n"
         )
         return head.encode("ascii") + body
@@ -100,14 +102,24 @@ class Target:
 
 
 class Load:
-    """Posts over so many connections, each with one under way; all must be answered 201.
+    """Posts over so many connections, each with one under way; all must be answered ``good``.
 
-    They go to the targets in turn, and end with the bodies.
+    They go to the targets in turn, and end with the bodies. ``headers``: those of a body, in place
+    of the one with the token.
     """
 
-    def __init__(self, path: str, bodies: Iterator[bytes]) -> None:
+    def __init__(
+        self,
+        path: str,
+        bodies: Iterator[bytes],
+        *,
+        good: bytes = b"201",
+        headers: Callable[[bytes], str] | None = None,
+    ) -> None:
         self._path = path
         self._bodies = bodies
+        self._good = good
+        self._headers = headers
         self._targets: dict[BenchConnection, Target] = {}
         self._sent = 0
         self.seconds: list[float] = []  # from each request's sending to its answer
@@ -133,17 +145,18 @@ class Load:
         body = next(self._bodies, None)
         if body is not None:
             self._sent += 1
-            connection.send(self._targets[connection].post(self._path, body))
+            headers = None if self._headers is None else self._headers(body)
+            connection.send(self._targets[connection].post(self._path, body, headers))
         elif len(self.seconds) == self._sent and self._done is not None and not self._done.done():
             self._done.set_result(None)
 
     def _answered(self, connection: BenchConnection, status: bytes, body: bytes) -> None:
         self.seconds.append(time.perf_counter() - connection.began)
-        if status == b"201":
+        if status == self._good:
             self._send(connection)
         else:
             quoted = body[:_QUOTED_BYTES].decode("utf-8", "replace")
-            self._fail(StoreAway(f"a submission was answered {status.decode()}: {quoted}"))
+            self._fail(StoreAway(f"a request was answered {status.decode()}: {quoted}"))
 
     def _fail(self, error: Exception) -> None:
         if self._done is not None and not self._done.done():

@@ -77,12 +77,12 @@ async def measure(
     names = [f"job-{number + 1}" for number in range(plan.jobs)]
     jobs = [{"name": name, "commands": ["false"]} for name in names]
     await client.put_project(PROJECT, {"jobs": jobs})
-    await _refuse_real_jobs(client)
+    await refuse_real_jobs(client)
     run = secrets.token_hex(4)
     say(f"idle service: {IDLE_BUILDS} builds, one at a time")
     idle = await _idle(client, nodes.targets[0], run)
     say(f"load: builds of {plan.jobs} jobs over {plan.concurrency} connections")
-    loaded = await _loaded(nodes, plan, run)
+    loaded = await loaded_with(nodes, Load(_PATH, plan.bodies(run)), plan.connections)
     builds = len(loaded.load.seconds)
     say("reading the builds' times")
     began, ended = _span(await _submitted(client, builds))
@@ -108,7 +108,7 @@ async def measure(
     }
 
 
-async def _refuse_real_jobs(client: Client) -> None:
+async def refuse_real_jobs(client: Client) -> None:
     """Each job is the command ``false``: it passes only where nothing is run."""
     try:
         async with asyncio.timeout(STALLED_SECONDS):
@@ -191,7 +191,7 @@ async def _idle(client: Client, target: Target, run: str) -> dict[str, object]:
 
 
 @attrs.frozen
-class _Loaded:
+class Loaded:
     """The load, and what the nodes counted before it and when all of it had finished."""
 
     load: Load
@@ -229,11 +229,11 @@ class _Loaded:
         return {"round_trips_per_batch": round(trips / batches, 3)} if trips and batches else {}
 
 
-async def _loaded(nodes: Nodes, plan: Plan, run: str) -> _Loaded:
+async def loaded_with(nodes: Nodes, load: Load, connections: int) -> Loaded:
+    """Run the load, each request of which makes a build, until all builds have finished."""
     await asyncio.sleep(POLL_SECONDS)  # the end of the last idle build may yet be counted
     before, began = await counted(nodes.clients), time.perf_counter()
-    load = Load(_PATH, plan.bodies(run))
-    running = asyncio.create_task(load.run(nodes.targets, plan.connections))
+    running = asyncio.create_task(load.run(nodes.targets, connections))
     finished, peak, stalled = 0, 0.0, 0.0
     try:
         while True:
@@ -245,7 +245,7 @@ async def _loaded(nodes: Nodes, plan: Plan, run: str) -> _Loaded:
             stalled = stalled + POLL_SECONDS if now_finished == finished else 0.0
             finished, peak = now_finished, max(peak, now.resident_mib)
             if running.done() and finished >= len(load.seconds):
-                return _Loaded(load, before, now, peak, time.perf_counter() - began)
+                return Loaded(load, before, now, peak, time.perf_counter() - began)
             if stalled > STALLED_SECONDS:
                 raise _stalled("finish")
     finally:

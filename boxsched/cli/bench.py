@@ -13,6 +13,7 @@ from boxsched.bench import figures
 from boxsched.bench.core import report as core_report
 from boxsched.bench.load import Target
 from boxsched.bench.service import Nodes, Plan, measure
+from boxsched.bench.webhooks import measure as measure_webhooks
 from boxsched.cli.connection import PATIENCE_SECONDS, Service, with_service
 from boxsched.cli.failing import BadInput, Failure, clear_errors
 from boxsched.cli.options import FiniteRange
@@ -70,6 +71,7 @@ class _Counts(click.ParamType[tuple[int, ...]]):
     metavar="URL",
     help="PostgreSQL server to measure beside: rows that it inserts one by one.",
 )
+@click.option("--webhooks", is_flag=True, help="Deliveries of a code host, instead of submissions.")
 @click.option("--core", is_flag=True, help="Measure the core alone; needs no service.")
 @click.option(
     "--waiting",
@@ -86,6 +88,7 @@ def bench(
     jobs: int,
     concurrency: int,
     database: str | None,
+    webhooks: bool,
     core: bool,
     waiting: tuple[int, ...],
     service: Service,
@@ -101,10 +104,13 @@ def bench(
       boxsched serve --data /tmp/bench --box-driver none --boxes 64
       boxsched bench --data /tmp/bench
       boxsched bench --url http://one:8080 --url http://two:8080 --token TOKEN --seconds 60
+      boxsched bench --webhooks --builds 10000
       boxsched bench --core
     """
     if builds is not None and seconds is not None:
         raise BadInput("--builds, or --seconds: not both")
+    if core and webhooks:
+        raise BadInput("--core, or --webhooks: not both")
     if core:
         try:
             found: dict[str, object] = asyncio.run(core_report(waiting))
@@ -114,17 +120,18 @@ def bench(
         if seconds is None:
             builds = builds or BUILDS
         plan = Plan(builds, seconds or 0.0, jobs, concurrency)
-        found = _measure_service(service.nodes, plan, database)
+        found = _measure_service(service.nodes, plan, database, webhooks=webhooks)
     print_json(found)
 
 
 def _measure_service(
-    services: Sequence[Service], plan: Plan, database: str | None
+    services: Sequence[Service], plan: Plan, database: str | None, *, webhooks: bool
 ) -> dict[str, object]:
     with clear_errors():
         beside = {} if database is None else {"database": _inserts(database)}
         found = services[0].call(
-            lambda client: _measure_nodes(services, client, plan), loop_factory=loop_factory()
+            lambda client: _measure_nodes(services, client, plan, webhooks=webhooks),
+            loop_factory=loop_factory(),
         )
     local = _local(services[0])
     found["disk"] = figures.disk(local.folder.path if local else None)
@@ -132,7 +139,7 @@ def _measure_service(
 
 
 async def _measure_nodes(
-    services: Sequence[Service], first: Client, plan: Plan
+    services: Sequence[Service], first: Client, plan: Plan, *, webhooks: bool
 ) -> dict[str, object]:
     places = [_place(service) for service in services]
     async with contextlib.AsyncExitStack() as stack:
@@ -140,6 +147,8 @@ async def _measure_nodes(
         for client in others:
             await stack.enter_async_context(client)
         nodes = Nodes((first, *others), [Target(url, token) for url, token in places])
+        if webhooks:
+            return await measure_webhooks(nodes, plan, _say)
         local = _local(services[0])
         listening = local.folder.listening() if local else None
         return await measure(nodes, plan, listening.pid if listening else None, _say)
