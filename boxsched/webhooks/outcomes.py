@@ -1,7 +1,7 @@
 """From what a host says of a push or a request to an event: the rules that all hosts share."""
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable, Sequence
+from typing import Literal, TypeVar
 
 import attrs
 
@@ -18,10 +18,13 @@ from boxsched.webhooks.events import (
 from boxsched.webhooks.skipping import skip_tag
 
 MAX_EVENTS = 100  # of a delivery; a push of more branches is cut
+MAX_REPOSITORIES = 20  # names of one
 MAX_REPOSITORY_CHARACTERS = 2_048
-_SHOWN_CHARACTERS = 80  # of a text in a reason
-
 BRANCHES, TAGS = "refs/heads/", "refs/tags/"
+
+T = TypeVar("T")
+
+_SHOWN_CHARACTERS = 80  # of a text in a reason
 
 
 @attrs.frozen(kw_only=True)
@@ -137,6 +140,15 @@ def unchanged(what: str, action: str | None) -> Ignored:
     return Ignored(f"nothing to build for the {what}: {shown(action or 'no action')}")
 
 
+def each(changes: Sequence[T], event: Callable[[T], Event]) -> Sequence[Event]:
+    """The events of a push of several refs; never empty, and cut at MAX_EVENTS."""
+    events = [event(change) for change in changes[:MAX_EVENTS]]
+    over = len(changes) - len(events)
+    if over:
+        events.append(Ignored(f"{over} more changes: at most {MAX_EVENTS} of a push are looked at"))
+    return events or [Ignored("nothing was changed")]
+
+
 def delivery(
     event: str | None,
     id_: str | None,
@@ -144,20 +156,18 @@ def delivery(
     default_branch: str | None,
     events: Sequence[Event],
 ) -> Delivery:
-    """Bound everything that a delivery consists of."""
-    taken = list(events[:MAX_EVENTS])
-    if len(events) > MAX_EVENTS:
-        over = len(events) - MAX_EVENTS
-        taken.append(Ignored(f"{over} more changes: at most {MAX_EVENTS} of a push are looked at"))
+    """Bound the texts of a delivery, and the names of its repository."""
     usable = default_branch is not None and cleaning.branch_problem(default_branch) is None
     return Delivery(
         event=cleaning.line(event or "") or "unnamed",
         id=_id(id_),
         repositories=tuple(
-            name for name in repositories if name and len(name) <= MAX_REPOSITORY_CHARACTERS
+            name
+            for name in repositories[:MAX_REPOSITORIES]
+            if name and len(name) <= MAX_REPOSITORY_CHARACTERS
         ),
         default_branch=default_branch if usable else None,
-        events=tuple(taken) or (Ignored("nothing was changed"),),
+        events=tuple(events),
     )
 
 

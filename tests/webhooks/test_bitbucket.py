@@ -3,7 +3,7 @@
 import pytest
 
 from boxsched.errors import Malformed
-from boxsched.webhooks.outcomes import MAX_EVENTS
+from boxsched.webhooks.outcomes import MAX_EVENTS, MAX_REPOSITORIES
 from tests.webhooks.sent import (
     NULL,
     A,
@@ -68,6 +68,7 @@ def test_changes_that_name_nothing_are_ignored():
 def test_a_push_of_very_many_refs_is_cut():
     events = cloud(*[{"new": cloud_ref(f"b{i}")} for i in range(MAX_EVENTS + 20)])
     assert len(events) == MAX_EVENTS + 1
+    assert len(cloud(*[{"new": cloud_ref(f"b{i}")} for i in range(MAX_EVENTS)])) == MAX_EVENTS
     assert events[-1] == "ignored: 20 more changes: at most 100 of a push are looked at"
 
 
@@ -164,6 +165,12 @@ def test_a_test_of_the_connection_is_a_ping():
 def test_the_payload_names_the_event_where_no_header_does():
     assert say("bitbucket-server", None, server_push(("refs/heads/a", A))).startswith("branch a")
     assert say("bitbucket-server", None, {}).startswith("ignored: the request has no X-Event-Key")
+
+
+def test_a_repository_has_so_many_names_at_most():
+    links = {"clone": [{"href": f"https://git.example.com/{i}"} for i in range(10_000)]}
+    sent = delivery("bitbucket-server", None, server_push(repository={"links": links}))
+    assert len(sent.repositories) == MAX_REPOSITORIES
 
 
 def test_a_repository_without_links_has_a_full_name():

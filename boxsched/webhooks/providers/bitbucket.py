@@ -19,6 +19,7 @@ from boxsched.webhooks.outcomes import (
     deleted_branch,
     deleted_tag,
     delivery,
+    each,
     pushed_branch,
     pushed_tag,
     requested,
@@ -139,7 +140,7 @@ def read(headers: Headers, body: bytes) -> Delivery:
     happened: Sequence[Event]
     if event == "repo:push":
         payload = _PUSH.decode(body)
-        happened = [_changed(change) for change in payload.push.changes]
+        happened = each(payload.push.changes, _changed)
     elif event in BUILD or event in CLOSE:
         payload = _REQUEST.decode(body)
         happened = [_requested(event, payload.pullrequest)]

@@ -7,6 +7,7 @@ The documents: https://confluence.atlassian.com/bitbucketserver/event-payload-93
 """
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Literal
 
 from msgspec import Struct
@@ -17,6 +18,7 @@ from boxsched.webhooks.headers import Headers, one
 from boxsched.webhooks.outcomes import (
     Head,
     delivery,
+    each,
     pushed,
     requested,
     unchanged,
@@ -122,7 +124,7 @@ def read(headers: Headers, body: bytes) -> Delivery:
     happened: Sequence[Event]
     if event == "repo:refs_changed":
         payload = _CHANGED.decode(body)
-        happened = [_changed(payload, change) for change in payload.changes]
+        happened = each(payload.changes, partial(_changed, payload))
     elif event in BUILD or event in CLOSE:
         request = _REQUEST.decode(body)
         repository = request.pullRequest.toRef.repository
