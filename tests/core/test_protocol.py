@@ -11,12 +11,14 @@ import attrs
 import msgspec
 import pytest
 
-from boxsched.model import DEFAULT_BRANCH, MAX_STOP_GRACE_SECONDS, Kind
+from boxsched.model import DEFAULT_BRANCH, MAX_STOP_GRACE_SECONDS, Kind, Policy, ProjectId
 from boxsched.protocol import inbox, reasons, timing, wire
 from boxsched.protocol.assignments import Assignment, JobSecret
 from boxsched.protocol.followed import followed
 from boxsched.protocol.lock_keys import DEFAULT_LOCK_KEY, LockKeys, node_number
+from boxsched.protocol.shards import SHARD, Organization, Project
 from boxsched.protocol.timing import heartbeat_seconds
+from boxsched.protocol.workers import NewWorker
 from boxsched.states import Result
 
 STARTED = inbox.JobStarted(1, 2, 3.0)
@@ -100,6 +102,31 @@ def test_what_an_earlier_version_leaves_out_changes_nothing() -> None:
 def test_the_version_that_both_sides_compare() -> None:
     assert wire.fingerprint() == "boxsched-worker/1"
     assert wire.PATH == "/api/v1/worker"
+
+
+def test_the_sizes_that_both_sides_go_by() -> None:
+    """A message beyond them ends the connection, so neither side may lower them alone."""
+    assert wire.MAX_MESSAGE_BYTES == 8 * 1024 * 1024
+    assert wire.MAX_SAID_BYTES == 1024 * 1024
+
+
+def test_the_first_shard_and_organization_are_those_of_every_database() -> None:
+    assert SHARD == 1
+    assert Organization(1, "default", Policy.BACKFILL, None, None).shard == SHARD
+    assert NewWorker("i", "w", "here", "n", ("d",)).organization == 1
+
+
+def test_no_text_of_a_value_shows_a_secret() -> None:
+    """Values get into logs with the errors that name them."""
+    secret = JobSecret("TOKEN", "hunter2")
+    project = Project(ProjectId(1), "web", "{}", None, 1, webhook_secret="hunter2")
+    fields = (1, 1, 1, 1, 1, False, 1.0, "j", (), {}, 1, 1, Kind.BUILD, "web", *[None] * 5)
+    assignment = Assignment(*fields, secrets=(secret,))  # type: ignore[arg-type]
+    for value in (secret, project, assignment):
+        assert "hunter2" not in repr(value)
+    assert (assignment.started, assignment.has_secrets, assignment.show_commands) == (
+        False, False, True,
+    )  # fmt: skip
 
 
 def test_a_task_has_the_fields_of_an_assignment_but_for_those_of_the_node() -> None:
