@@ -130,3 +130,11 @@ async def test_a_build_whose_jobs_are_to_be_read_is_told_to_the_node(shop: Shop)
     assert shop.dues == before + 1
     await shop.build(branch="x")
     assert shop.dues == before + 1
+
+
+async def test_settings_that_were_changed_or_deleted_are_told_to_the_node(shop: Shop) -> None:
+    for change in (web(shop), shop.store.delete_project("web")):
+        before = shop.dues
+        await change
+        await shop.settle()
+        assert shop.dues == before + 1
