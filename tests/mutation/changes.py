@@ -157,7 +157,7 @@ def _changes(node: ast.AST) -> Iterator[str]:
 
 def _other_statements(node: ast.AST) -> Iterator[str]:
     match node:
-        case ast.Return(value) if value is not None and not _is_none(value):
+        case ast.Return(value) if value is not None and not _is_false(value):
             yield "return None"
         case ast.Expr(ast.Call() | ast.Await()) | ast.Raise() | ast.Delete():
             yield "pass"
@@ -169,8 +169,9 @@ def _other_statements(node: ast.AST) -> Iterator[str]:
             yield "continue"
 
 
-def _is_none(node: ast.AST) -> bool:
-    return isinstance(node, ast.Constant) and node.value is None
+def _is_false(node: ast.AST) -> bool:
+    """Whether None in its place is no change to those who ask whether it is true."""
+    return isinstance(node, ast.Constant) and not node.value
 
 
 def _text(node: ast.expr) -> str:

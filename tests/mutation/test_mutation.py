@@ -71,6 +71,19 @@ def test_the_changes_of_a_module(tmp_path: Path) -> None:
         assert one.applied(SOURCE.encode()) != SOURCE.encode()
 
 
+def test_what_nobody_could_see_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "odd.py").write_text(
+        "def odd(self, x):\n"
+        "    if x > 1:\n"
+        "        self._log.info('large', x + 1)\n"
+        "    if not x:\n"
+        "        return False\n"
+        "    return None\n"
+    )
+    found = [(one.line, one.before, one.after) for one in mutants_of(tmp_path, "odd.py")]
+    assert found == [(4, "not x", "(x)"), (5, "False", "True")]
+
+
 def test_a_seed_chooses_the_same_mutants_and_one_a_line(tmp_path: Path) -> None:
     found = mutants_of(project(tmp_path), "shop/room.py")
     assert chosen(found, 3, 4) == chosen(list(found), 3, 4)
