@@ -8,7 +8,6 @@ while it reads leaves the build as it was, for the next leader.
 import asyncio
 import functools
 import logging
-from collections.abc import Iterator
 
 from boxsched.api.submitting.known_projects import KnownProjects
 from boxsched.automation.plan_file import WrongFile, jobs_of
@@ -78,48 +77,49 @@ class Plans:
 
     async def _plan(self, id_: WorkloadId) -> None:
         try:
-            async with self._turns:
-                await self._read(id_)
+            for pause in (*doubling(FIRST_PAUSE_SECONDS, LAST_PAUSE_SECONDS), None):
+                async with self._turns:
+                    if await self._read(id_, is_last=pause is None):
+                        return
+                if pause is not None:
+                    await asyncio.sleep(pause)  # without a turn: others read meanwhile
         except BoxschedError as error:
             log.info("%s still has no jobs: %s", workload_text(id_), error.message)
 
-    async def _read(self, id_: WorkloadId) -> None:
-        """Read the file and store its jobs, or why there are none."""
-        pauses = doubling(FIRST_PAUSE_SECONDS, LAST_PAUSE_SECONDS)
-        while True:
-            build = await self._store.subject(id_)
-            if build is None or build.finished_at is not None or build.boxes:
-                return
-            try:
-                path, repository = await self._file_of(build)
-            except NotFound:
-                return
-            if path is None or repository is None:
-                await self._fail(id_, "the project has no jobs_from any more")
-                return
-            try:
-                found = await read_file(
-                    repository, ref=await self._ref(build), commit=_commit(build), path=path,
-                    folder=self._node.options.data, access=await self._access(build, repository),
-                )  # fmt: skip
-                jobs = await asyncio.to_thread(jobs_of, found.data)
-            except Unreadable as error:
-                if error.lasting or not await _rested(pauses):
-                    await self._fail(id_, f"{path}: {error.message}")
-                    return
-            except SecretsUnusable as error:
-                reason = f"git cannot be given its credentials: {error.message}"
-                await self._fail(id_, f"{path}: {reason}")
-                return
-            except WrongFile as error:
-                await self._fail(id_, f"{path}: {error}")
-                return
-            else:
-                # Of a fork's change the file is the target's, the code is its own.
-                commit = build.commit if build.from_fork and build.commit else found.commit
-                await asyncio.shield(self._store.plan(id_, jobs, commit))
-                self._node.wake(SHARD)
-                return
+    async def _read(self, id_: WorkloadId, *, is_last: bool) -> bool:
+        """Read the file and store its jobs, or why there are none. False: it has to be tried again;
+        never at the last try."""
+        build = await self._store.subject(id_)
+        if build is None or build.finished_at is not None or build.boxes:
+            return True
+        try:
+            path, repository = await self._file_of(build)
+        except NotFound:
+            return True
+        if path is None or repository is None:
+            await self._fail(id_, "the project has no jobs_from any more")
+            return True
+        try:
+            found = await read_file(
+                repository, ref=await self._ref(build), commit=_commit(build), path=path,
+                folder=self._node.options.data, access=await self._access(build, repository),
+            )  # fmt: skip
+            jobs = await asyncio.to_thread(jobs_of, found.data)
+        except Unreadable as error:
+            if not (error.lasting or is_last):
+                return False
+            await self._fail(id_, f"{path}: {error.message}")
+        except SecretsUnusable as error:
+            reason = f"git cannot be given its credentials: {error.message}"
+            await self._fail(id_, f"{path}: {reason}")
+        except WrongFile as error:
+            await self._fail(id_, f"{path}: {error}")
+        else:
+            # Of a fork's change the file is the target's, the code is its own.
+            commit = build.commit if build.from_fork and build.commit else found.commit
+            await asyncio.shield(self._store.plan(id_, jobs, commit))
+            self._node.wake(SHARD)
+        return True
 
     async def _file_of(self, build: Workload) -> tuple[str | None, str | None]:
         settings = (await self._known.fresh(build.project_name)).settings
@@ -149,12 +149,3 @@ class Plans:
 def _commit(build: Workload) -> str | None:
     """The commit that was asked for; a stranger's has no say in what runs."""
     return None if build.from_fork else build.commit
-
-
-async def _rested(pauses: Iterator[float]) -> bool:
-    """Wait before the next try; False where there were enough."""
-    pause = next(pauses, None)
-    if pause is None:
-        return False
-    await asyncio.sleep(pause)
-    return True

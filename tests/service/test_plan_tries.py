@@ -1,0 +1,180 @@
+"""Which file is read for a build, how often it is tried, and how many are read at a time."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from boxsched.automation import plans
+from boxsched.automation.repositories import Found, Unreadable
+from tests.contract.world import build
+from tests.service.house import House
+from tests.service.test_plans import FILE
+
+COMMIT = "1a410efbd13591db07496601ebc7a059dd55cfe9"
+AWAY = Unreadable("fatal: away for the test", lasting=False)
+
+
+class Host:
+    """In place of git: it says what it is told to say, and notes what it was asked for."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.asked: list[dict[str, Any]] = []
+        self.says: list[Unreadable | bytes] = []  # one after another; then FILE
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.busy = self.most = 0
+        self.news = asyncio.Condition()
+        monkeypatch.setattr(plans, "read_file", self.read)
+
+    async def read(self, repository: str, **asked: Any) -> Found:
+        self.busy += 1
+        self.most = max(self.most, self.busy)
+        async with self.news:
+            self.asked.append({"repository": repository, **asked})
+            self.news.notify_all()
+        try:
+            await self.gate.wait()
+            said = self.says.pop(0) if self.says else FILE.encode()
+            if isinstance(said, Unreadable):
+                raise said
+            return Found(said, COMMIT)
+        finally:
+            self.busy -= 1
+
+    async def until(self, count: int) -> None:
+        async with asyncio.timeout(20), self.news:
+            await self.news.wait_for(lambda: len(self.asked) >= count)
+
+
+@pytest.fixture
+async def host(monkeypatch: pytest.MonkeyPatch) -> Host:
+    return Host(monkeypatch)
+
+
+@pytest.fixture
+async def house(tmp_path: Path, host: Host) -> AsyncIterator[House]:
+    async with House.open(tmp_path / "data", boxes=4) as opened:
+        yield opened
+
+
+async def project(house: House, **settings: Any) -> None:
+    settings = {"jobs": [], "jobs_from": "ci/jobs.yml", "repository": "https://h/a/b", **settings}
+    assert (await house.project(**settings)).status in (200, 201)
+
+
+async def test_the_file_is_asked_for_at_the_branch_tag_or_commit_of_the_build(
+    house: House, host: Host
+) -> None:
+    await project(house)
+    for asked in ({"branch": "x"}, {"tag": "v1"}, {"commit": COMMIT}):
+        await house.finished((await house.build(**asked))["id"])
+    found = [(one["ref"], one["commit"]) for one in host.asked]
+    assert found == [
+        ("refs/heads/x", None), ("refs/tags/v1", None), ("refs/heads/main", COMMIT),
+    ]  # fmt: skip
+    for one in host.asked:
+        assert (one["repository"], one["path"]) == ("https://h/a/b", "ci/jobs.yml")
+        assert one["folder"] == house.node.options.data
+
+
+@pytest.mark.parametrize(
+    ("default", "target", "ref"),
+    [(None, None, "main"), ("trunk", None, "trunk"), ("trunk", "release", "release")],
+)
+async def test_a_change_of_a_fork_has_no_say_in_what_runs(
+    house: House, host: Host, default: str | None, target: str | None, ref: str
+) -> None:
+    await project(house, **({"default_branch": default} if default else {}))
+    made = await house.node.store.project("web")
+    assert made is not None
+    theirs = "f" * 40
+    new = build(made, "theirs", jobs=(), commit=theirs, from_fork=True, target_branch=target)
+    submitted = await house.node.submit(new)
+    done = await house.finished(f"w{submitted.id}")  # type: ignore[union-attr]
+    assert done["commit"] == theirs, "the file is the target's, the code is their own"
+    assert [(one["ref"], one["commit"]) for one in host.asked] == [(f"refs/heads/{ref}", None)]
+
+
+async def test_a_repository_that_is_away_is_tried_again_and_then_given_up(
+    house: House, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plans, "FIRST_PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr(plans, "LAST_PAUSE_SECONDS", 0.004)
+    await project(house)
+    host.says = [AWAY, AWAY, AWAY]
+    done = await house.finished((await house.build())["id"])
+    assert (done["result"], len(host.asked)) == ("passed", 4)
+    host.says = [AWAY] * 4
+    done = await house.finished((await house.build())["id"])
+    assert (done["result"], len(host.asked)) == ("failed", 8)
+    assert done["reason"] == "ci/jobs.yml: fatal: away for the test"
+
+
+async def test_what_another_try_would_not_mend_is_not_tried_again(house: House, host: Host) -> None:
+    await project(house)
+    host.says = [Unreadable("there is no file", lasting=True), b"jobs: []"]
+    for reason in ("ci/jobs.yml: there is no file", "ci/jobs.yml: line 1, column 7: jobs: must"):
+        done = await house.finished((await house.build())["id"])
+        assert done["result"] == "failed"
+        assert done["reason"].startswith(reason)
+    assert len(host.asked) == 2
+
+
+async def test_settings_that_no_longer_name_a_file_fail_the_build(house: House, host: Host) -> None:
+    host.gate.clear()
+    host.says = [AWAY]
+    await project(house)
+    made = await house.build()
+    await host.until(1)
+    await project(house, jobs_from=None)
+    host.gate.set()
+    done = await house.finished(made["id"])
+    assert done["reason"] == "the project has no jobs_from any more"
+
+
+async def test_only_some_files_are_read_at_a_time_and_each_once(
+    house: House, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plans, "PAGE", 2)
+    host.gate.clear()
+    await project(house)
+    builds = [await house.build(branch=f"b{n}") for n in range(7)]
+    await host.until(plans.AT_ONCE)
+    for _ in range(3):
+        house.node.plans_due.set()
+        await house.node.store.ping()
+    assert len(host.asked) == plans.AT_ONCE
+    host.gate.set()
+    for one in builds:
+        assert (await house.finished(one["id"]))["result"] == "passed"
+    assert (host.most, len(host.asked)) == (plans.AT_ONCE, 7)
+    assert sorted(one["ref"] for one in host.asked) == [f"refs/heads/b{n}" for n in range(7)]
+
+
+async def test_repositories_that_are_away_hold_up_no_other(
+    house: House, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plans, "FIRST_PAUSE_SECONDS", 3_600.0)
+    monkeypatch.setattr(plans, "LAST_PAUSE_SECONDS", 3_600.0)
+    host.says = [AWAY] * plans.AT_ONCE
+    await project(house)
+    for n in range(plans.AT_ONCE):
+        await house.build(branch=f"away{n}")
+    await host.until(plans.AT_ONCE)
+    done = await house.finished((await house.build(branch="there"))["id"])
+    assert done["result"] == "passed"
+
+
+async def test_a_node_that_stops_ends_what_it_reads(tmp_path: Path, host: Host) -> None:
+    host.gate.clear()
+    async with House.open(tmp_path / "other") as house:
+        await project(house)
+        made = await house.build()
+        await host.until(1)
+    assert host.busy == 0
+    host.gate.set()
+    async with House.open(tmp_path / "other", boxes=4) as house:
+        assert (await house.finished(made["id"]))["result"] == "passed"
