@@ -4,9 +4,15 @@ import asyncio
 import json
 from typing import Any
 
+import attrs
+import pytest
+
 from boxsched.api.submitting.known_projects import KnownProjects
-from boxsched.automation.deploys import AutomaticDeploys
+from boxsched.automation.deploys import BY, TRIES, AutomaticDeploys
+from boxsched.errors import BoxschedError
+from boxsched.model import WorkloadId
 from boxsched.protocol.batches import DeployDue
+from boxsched.store.records import NewWorkload, ProjectChanged
 from tests.service.house import API, House, job
 from tests.service.test_set_aside import boxsched
 
@@ -172,3 +178,104 @@ async def test_the_newest_automatic_deploy_waits_alone(house: House) -> None:
     assert "(queue: newest)" in (await house.look(found[1]["id"]))["reason"]
     assert (await house.call("DELETE", f"{API}/pauses/hold")).status == 204
     assert (await house.finished(found[2]["id"]))["result"] == "passed"
+
+
+async def noted(house: House, **asked: Any) -> tuple[AutomaticDeploys, DeployDue]:
+    """A passed build of a server that did not follow it then, and a note that it is due there."""
+    await project(house, servers={"production": server(strategy="manual")})
+    build = await passed(house, **asked)
+    chore = AutomaticDeploys(house.node, KnownProjects(house.node.store))
+    return chore, DeployDue(WorkloadId(int(build["id"][1:])), "production")
+
+
+async def count(house: House) -> int:
+    return len((await house.get("/workloads?kind=deploy"))["workloads"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "deployed"),
+    [
+        ({"servers": {"production": server()}}, 1),
+        ({"servers": {"production": server(branch=None)}}, 1),
+        ({"servers": {"production": server(branch=None)}, "default_branch": "main"}, 1),
+        ({"servers": {"production": server(branch=None)}, "default_branch": "trunk"}, 0),
+        ({"servers": {"production": server(branch="release")}}, 0),
+        ({"servers": {"production": server(strategy="manual")}}, 0),
+        ({"servers": {"staging": server()}}, 0),
+    ],
+)
+async def test_a_note_counts_only_while_the_server_follows_the_branch(
+    house: House, settings: dict[str, Any], deployed: int
+) -> None:
+    chore, due = await noted(house)
+    await project(house, **settings)
+    await chore._deploy(due)
+    assert await count(house) == deployed
+
+
+async def test_a_build_of_a_tag_or_one_that_is_not_there_is_deployed_to_no_server_by_itself(
+    house: House,
+) -> None:
+    chore, due = await noted(house, tag="v1")
+    await project(house)
+    await chore._deploy(due)
+    await chore._deploy(DeployDue(WorkloadId(99), "production"))
+    assert await count(house) == 0
+
+
+async def test_a_build_of_a_project_that_was_made_anew_is_not_deployed(house: House) -> None:
+    chore, due = await noted(house)
+    assert (await house.call("DELETE", f"{API}/projects/web")).status == 204
+    await chore._deploy(due)
+    await project(house)
+    await chore._deploy(due)
+    assert await count(house) == 0
+
+
+async def test_a_deploy_that_cannot_be_asked_for_is_left_out(house: House) -> None:
+    chore, due = await noted(house)
+    many = server(jobs=[job("a"), job("b"), job("c")])
+    await project(house, servers={"production": many}, max_boxes=2, jobs=[job()])
+    await chore._deploy(due)
+    assert await count(house) == 0
+
+
+async def test_settings_that_change_meanwhile_are_read_again_but_not_for_ever(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chore, due = await noted(house)
+    await project(house)
+    asked: list[NewWorkload] = []
+
+    async def changed(new: NewWorkload) -> ProjectChanged:
+        asked.append(new)
+        return ProjectChanged()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(house.node, "submit", changed)
+        with pytest.raises(BoxschedError, match="keep changing"):
+            await chore._deploy(due)
+    assert len(asked) == TRIES
+    assert {(one.automatic, one.asked_by) for one in asked} == {(True, BY)}
+    await chore._deploy(due)
+    assert await count(house) == 1
+
+
+async def test_the_notes_are_looked_at_in_parts(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("boxsched.automation.deploys.AT_ONCE", 2)
+    chore, due = await noted(house)
+    notes = [attrs.evolve(due, server=name) for name in "abc"]
+    dropped: list[DeployDue] = []
+
+    async def found(limit: int) -> list[DeployDue]:
+        return [one for one in notes if one not in dropped][:limit]
+
+    async def drop(one: DeployDue) -> None:
+        dropped.append(one)
+
+    monkeypatch.setattr(house.node.store, "deploys_due", found)
+    monkeypatch.setattr(house.node.store, "drop_due", drop)
+    assert [await chore.run_once() for _ in range(3)] == [True, False, False]
+    assert dropped == notes
