@@ -11,6 +11,9 @@ How the page keeps up (``static/``, plain ES modules, no build step):
                              ^
     refresh.js  --/activity, at most every 2 s, for the sentences that say why a row waits
 
+    views.js    the pages beside the lists: /servers, /pauses, /notifications. Each asks the API for
+                what it shows, again whenever an event may have changed it (``pages.VIEWS``)
+
     fleet.js    --/nodes, /workers, while it is open: who is alive, who leads, what runs where
 
 - An event costs O(1): it changes one row and marks its list; a frame sorts what was marked.

@@ -15,6 +15,7 @@ _CONTENT_TYPES: Mapping[str, str] = {
     "svg": "image/svg+xml",
 }
 _VERSION_DIGITS = 12
+PARTS = ("signed_out",)  # templates that stand in others, with no words in them
 
 
 @attrs.frozen
@@ -43,7 +44,8 @@ class Assets:
             if file.endswith(".js")
         )
         static = f"/static/{self.version}"
-        return self.templates[name].substitute(words, static=static, modules=modules)
+        parts = {part: self.templates[part].template for part in PARTS}
+        return self.templates[name].substitute(parts, static=static, modules=modules, **words)
 
 
 def load() -> Assets:

@@ -25,6 +25,34 @@ _ONE_YEAR = "public, max-age=31536000, immutable"
 
 
 @attrs.frozen
+class View:
+    """A page beside the lists; ``static/views.js`` has a module for each ``name``."""
+
+    name: str
+    title: str
+
+    @property
+    def path(self) -> str:
+        return f"/{self.name}"
+
+
+VIEWS = (
+    View("servers", "Servers"),
+    View("pauses", "Pauses"),
+    View("notifications", "Notifications"),
+)
+
+
+def links(current: str) -> str:
+    """The links between the pages, as HTML."""
+    pages = [("/", "Activity"), *((view.path, view.title) for view in VIEWS)]
+    here = ' aria-current="page"'
+    return "\n".join(
+        f'<a href="{path}"{here if path == current else ""}>{title}</a>' for path, title in pages
+    )
+
+
+@attrs.frozen
 class Pages:
     """The routes that a browser needs beside the API. The files are read once, here."""
 
@@ -34,6 +62,7 @@ class Pages:
     def routes(self) -> list[web.RouteDef]:
         return [
             web.get("/", self.show),
+            *(web.get(view.path, self.view) for view in VIEWS),
             web.get("/sign-in", self.to_the_page),
             web.post("/sign-in", self.sign_in),
             web.get("/sign-out", self.to_the_page),
@@ -47,12 +76,24 @@ class Pages:
         If the session cannot be checked (the database is away), the browser gets the page: the
         page holds no data, and its script says that the service is away.
         """
+        if not await self._signed_in(request):
+            return self._form()
+        return html(self.assets.page("monitor", nav=links("/")))
+
+    async def view(self, request: web.Request) -> web.Response:
+        """Likewise, one of VIEWS."""
+        if not await self._signed_in(request):
+            return self._form()
+        view = next(view for view in VIEWS if view.path == request.path)
+        words = {"title": view.title, "view": view.name, "nav": links(view.path)}
+        return html(self.assets.page("view", **words))
+
+    async def _signed_in(self, request: web.Request) -> bool:
         session = request.cookies.get(SESSION_COOKIE)
         try:
-            shown = bool(session) and await self.sessions.holds(session or "")
+            return bool(session) and await self.sessions.holds(session or "")
         except SessionsAway:
-            shown = True
-        return html(self.assets.page("monitor")) if shown else self._form()
+            return True
 
     def instead(self, request: web.Request, status: int) -> web.Response | None:
         """Return the HTML page that replaces a 401 or 404 answer in a browser.

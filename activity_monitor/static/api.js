@@ -25,6 +25,14 @@ export function post(path, key = "", body = null) {
   return call("POST", path, key ? { "Idempotency-Key": key } : {}, body);
 }
 
+export function put(path, body) {
+  return call("PUT", path, {}, body);
+}
+
+export function remove(path) {
+  return call("DELETE", path, {});
+}
+
 /** A key for one wish of a person. */
 export function newKey() {
   return [...crypto.getRandomValues(new Uint32Array(4))].map((part) => part.toString(36)).join("-");

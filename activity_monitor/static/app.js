@@ -4,6 +4,7 @@ import { filterOf, setFilter } from "./address.js";
 import { Again } from "./again.js";
 import { Away, Refused, SignedOut, get } from "./api.js";
 import { Board } from "./board.js";
+import { BumpDialog } from "./bump.js";
 import { SignInDialog, StopDialog } from "./dialogs.js";
 import { Feed } from "./feed.js";
 import { FleetView } from "./fleet.js";
@@ -34,6 +35,7 @@ const trouble = new Trouble({ onChange: showTitle, onBack: back });
 const signIn = new SignInDialog(resume);
 const stopDialog = new StopDialog(model, { onAsked: stopAsked, onSignedOut: signedOut });
 const resolving = new ResolveDialog(signedOut);
+const bump = new BumpDialog(model, signedOut);
 const again = new Again({ onSignedOut: signedOut });
 const opener = new Opener(model, board, { onSignedOut: signedOut, onUnfiltered: () => setWords("") });
 const fleet = new FleetView({ onSignedOut: signedOut });
@@ -146,6 +148,7 @@ function shown() {
   opener.update();
   stopDialog.update();
   resolving.update();
+  bump.update();
 }
 
 function stopAsked(row) {
@@ -217,6 +220,7 @@ new Keys(board, {
   onFleet: () => fleet.open(),
   onStop: (row) => stopDialog.ask(row),
   onAgain: (row) => again.ask(row),
+  onBump: (row) => bump.ask(row),
 });
 filter.value = filterOf();
 filter.addEventListener("input", () => setWords(filter.value));
@@ -224,6 +228,7 @@ addEventListener("popstate", () => setWords(filterOf()));
 document.querySelector(".jumps").addEventListener("click", jump);
 byId("lists").addEventListener("click", asked);
 byId("lists").addEventListener("resolve-job", asksToResolve);
+byId("lists").addEventListener("bump", (event) => bump.ask(event.detail));
 prepareSignOut(byId("sign-out"));
 document.addEventListener("visibilitychange", visibility);
 refresher.now();

@@ -11,9 +11,10 @@ export class ExplanationView {
   #aheadTitle = make("h4", "", "In front of it");
   #clocks = [];
 
-  constructor() {
+  /** rowOf(): the workload that waits. */
+  constructor(rowOf) {
     this.element = make("section", "explanation", make("h3", "", "Why it waits"), this.#text, this.#facts,
-      this.#aheadTitle, this.#ahead);
+      this.#aheadTitle, this.#ahead, make("p", "", bumpButton(rowOf)));
     this.#aheadTitle.hidden = true;
   }
 
@@ -60,6 +61,16 @@ export class ExplanationView {
     if (workload.boxes) this.#clock(end, () => ` holds ${count(workload.boxes, "Box", "Boxes")}${endOf(workload)}`);
     return make("li", "", link, " of ", project, end);
   }
+}
+
+/** The button that asks for another priority; it sends the event "bump" upward. */
+function bumpButton(rowOf) {
+  const button = make("button", "quiet bump", "Change its priority …");
+  button.type = "button";
+  button.addEventListener("click", () => {
+    button.dispatchEvent(new CustomEvent("bump", { bubbles: true, detail: rowOf() }));
+  });
+  return button;
 }
 
 function facts({ position, overtaken_by: overtaken, promised_start: promised, expected_start: start, needs, free }) {

@@ -1,6 +1,8 @@
 // The page by keyboard: rows by j and k or the arrows, lists by number, and a few single keys, which
 // can be switched off (they are in the way of speech input).
 
+import { canBeBumped } from "./words.js";
+
 const LISTS_BY_KEY = { 1: "upcoming", 2: "blocked", 3: "running", 4: "finished" };
 const STORED = "boxsched-single-keys";
 
@@ -12,7 +14,8 @@ export class Keys {
   #switch = byId("keys-on");
   #help = byId("help-dialog");
 
-  /** onClose(): Esc. onFleet(): the key n. onStop(row), onAgain(row): the keys s and r on a row. */
+  /** onClose(): Esc. onFleet(): the key n. onStop(row), onAgain(row), onBump(row): the keys s, r and p
+      on a row. */
   constructor(board, on) {
     this.#board = board;
     this.#on = on;
@@ -51,6 +54,7 @@ export class Keys {
     else if (event.key === "n") this.#on.onFleet();
     else if (event.key === "s") return this.#ask(event.target, "stop", this.#on.onStop);
     else if (event.key === "r") return this.#ask(event.target, "again", this.#on.onAgain);
+    else if (event.key === "p") return this.#bump(event.target);
     else if (LISTS_BY_KEY[event.key]) this.#toList(LISTS_BY_KEY[event.key]);
     else return false;
     return true;
@@ -71,6 +75,14 @@ export class Keys {
     const view = this.#board.views.get(target.closest(".row")?.id);
     if (!view || view[button].hidden || view[button].disabled) return false;
     on(view.row);
+    return true;
+  }
+
+  /** What waits can be moved in the queue. */
+  #bump(target) {
+    const row = this.#board.views.get(target.closest(".row")?.id)?.row;
+    if (!row || !canBeBumped(row)) return false;
+    this.#on.onBump(row);
     return true;
   }
 

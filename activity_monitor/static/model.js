@@ -69,6 +69,7 @@ export class Model {
       known.commit = event.commit;
       known.version += 1;
     }
+    if (event.type === "workload.prioritized" && known) this.#prioritize(known, event.priority);
     if (!state) return true;
     const row = known ?? this.#newRow(event.workload);
     if (known && ORDER[row.state] >= ORDER[state]) return true;
@@ -151,6 +152,13 @@ export class Model {
     const here = told.filter((row) => HOME[row.state] === name);
     if (name !== "blocked") here.sort(ORDER_OF[name]); // the queue's own order: the service knows it
     this.#lists[name].reset(here, rest);
+  }
+
+  /** Another priority, and with it another place among those that wait. */
+  #prioritize(row, priority) {
+    row.priority = priority;
+    row.version += 1;
+    row.home?.move(row);
   }
 
   #newRow(id) {

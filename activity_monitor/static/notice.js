@@ -12,13 +12,14 @@ close.addEventListener("click", () => notify(""));
 link.addEventListener("click", () => notify(""));
 place.append(text, link, close);
 
-/** Show a sentence, and a link {id, text} behind it; "" takes away what is shown. */
+/** Show a sentence, and behind it a link {id, text, at?}, to a row of this page or of the page at `at`;
+    "" takes away what is shown. */
 export function notify(sentence, target = null) {
   put(text, sentence);
   link.hidden = !target;
   if (target) {
     put(link, target.text);
-    link.href = `#${encodeURIComponent(target.id)}`;
+    link.href = `${target.at ?? ""}#${encodeURIComponent(target.id)}`;
   }
   place.hidden = !sentence;
 }

@@ -36,7 +36,7 @@ export class Panel {
     this.message = make("pre", "message");
     this.message.tabIndex = 0;
     this.facts = make("dl", "facts");
-    this.why = new ExplanationView();
+    this.why = new ExplanationView(() => row);
     this.jobs = new JobsView((job) => this.#showLog(job), row.boxes);
     this.problem = make("p", "problem");
     this.problem.setAttribute("role", "status");

@@ -24,6 +24,13 @@ export class SortedRows {
     this.size -= 1;
   }
 
+  /** The row's place among the others has changed: O(n). */
+  move(row) {
+    this.remove(row);
+    this.inOrder(); // without it
+    this.add(row);
+  }
+
   /** All new: `rows` stand as they come, `others` are placed among them by the comparison. */
   reset(rows, others) {
     for (const row of rows) row.home = this;

@@ -7,6 +7,9 @@ const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-d
 const dayAndClock = new Intl.DateTimeFormat(undefined, {
   day: "numeric", month: "short", hour: "2-digit", minute: "2-digit",
 });
+const yearDayAndClock = new Intl.DateTimeFormat(undefined, {
+  year: "numeric", day: "numeric", month: "short", hour: "2-digit", minute: "2-digit",
+});
 const whole = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "long" });
 let skewMs = 0;
 let heldAt = null;
@@ -50,12 +53,13 @@ function both(great, unit, small, smallUnit) {
   return small ? `${great} ${unit} ${small} ${smallUnit}` : `${great} ${unit}`;
 }
 
-/** "12:03" today, "3 Mar, 12:03" else. */
+/** "12:03" today, "3 Mar, 12:03" else; with its year if it is another one. */
 export function moment(time) {
   const at = Date.parse(time);
   if (Number.isNaN(at)) return "";
   const today = Math.abs(now() - at) < DAY_MS && new Date(at).getDate() === new Date(now()).getDate();
-  return (today ? clock : dayAndClock).format(at);
+  const sameYear = new Date(at).getFullYear() === new Date(now()).getFullYear();
+  return (today ? clock : sameYear ? dayAndClock : yearDayAndClock).format(at);
 }
 
 /** Date, time and time zone, for a title. */

@@ -20,6 +20,11 @@ export function canBeAgain(row) {
   return row.state === "finished" && row.kind !== "ssh";
 }
 
+/** Whether it waits: a priority decides nothing once it holds Boxes. */
+export function canBeBumped(row) {
+  return row.state === "registered" || row.state === "queued";
+}
+
 /** What doing it once more is called. */
 export function againOf(row) {
   return row.kind === "deploy" ? "Redeploy" : "Rebuild";

@@ -6,6 +6,7 @@ from typing import Any
 
 import attrs
 
+from activity_monitor.pages import VIEWS
 from boxsched.api.auth.known_tokens import KnownTokens
 from boxsched.api.http.guard import Handler, Policy
 from boxsched.api.http.recent import RecentAnswers
@@ -72,6 +73,7 @@ from boxsched.store.steps.notifications import STATES
 # The Activity Monitor's own routes: signed out, it shows its sign-in form.
 PAGE_POLICIES: Mapping[tuple[str, str], Policy] = {
     ("GET", "/"): Policy.PUBLIC,
+    **{("GET", view.path): Policy.PUBLIC for view in VIEWS},
     ("GET", "/sign-in"): Policy.PUBLIC,
     ("POST", "/sign-in"): Policy.PUBLIC,
     ("GET", "/sign-out"): Policy.PUBLIC,

@@ -1,5 +1,6 @@
 """Contrast as WCAG 2.2 counts it: 4.5:1 for text, 3:1 for the borders of what can be used."""
 
+import json
 from typing import Any
 
 import pytest
@@ -11,6 +12,19 @@ from tests.browser.service import Service, job
 pytestmark = pytest.mark.browser
 
 TEXT, BORDER = 4.5, 3.0
+_NOTIFICATION = {
+    "workload": "w1", "project": "web", "kind": "hook", "provider": None,
+    "url": "https://example.org/x", "host": "example.org", "event": "workload.finished",
+    "at": "2026-01-02T03:04:05.000006Z", "attempts": 3, "next_try_at": None, "status": 500,
+    "error": "refused", "done_at": None,
+}  # fmt: skip
+SENT = {
+    "notifications": [
+        {**_NOTIFICATION, "id": str(at), "state": state}
+        for at, state in enumerate(("waiting", "delivered", "dead"))
+    ],
+    "next_cursor": None,
+}
 
 # All that is seen, as [what, ratio, least]. A colour is read from a pixel painted with it, whatever
 # notation the style has; grounds lie one over another, and an element's opacity goes for its text.
@@ -128,6 +142,11 @@ def test_all_is_legible(service: Service, opened: Opened, scheme: str) -> None:
     expect(page.locator("#fleet-workers tbody tr")).to_have_count(1)
     assert too_faint(page) == []
     page.keyboard.press("Escape")
+    page.locator("#blocked .row-title").first.focus()
+    page.keyboard.press("p")
+    expect(page.locator("#bump-dialog")).to_be_visible()
+    assert too_faint(page) == []
+    page.keyboard.press("Escape")
     page.goto(f"{service.url}/#w99999999")
     expect(page.locator("#notice")).to_be_visible()
     page.locator("#banner").evaluate(
@@ -136,3 +155,36 @@ def test_all_is_legible(service: Service, opened: Opened, scheme: str) -> None:
     assert too_faint(page) == []
     gate.open()
     service.stop_everything()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_pages_beside_the_lists_are_legible(
+    service: Service, opened: Opened, scheme: str
+) -> None:
+    project = f"views-{scheme}"
+    ships = {"jobs": [job("copy", "true")]}
+    service.project(project, servers={"staging": ships, "production": ships})
+    build = service.build(project, "main", message="Legible", author="Ada", commit="a1b2c3d4")
+    service.finished(build)
+    body = {"server": "staging", "build": build}
+    service.finished(service.call("POST", f"/projects/{project}/deploys", body)["id"])
+    pause = {"note": "why", "project": project, "server": "production", "automatic": True}
+    service.call("PUT", f"/pauses/{project}", pause)
+    page = opened(
+        viewport={"width": 1280, "height": 900}, color_scheme=scheme, reduced_motion="reduce"
+    )
+    page.route("**/api/v1/notifications?*", lambda route: route.fulfill(body=json.dumps(SENT)))
+    sign_in(page, service)
+    for view, said in (("servers", "Legible"), ("pauses", "why"), ("notifications", "refused")):
+        page.goto(f"{service.url}/{view}")
+        expect(page.locator("#view")).to_contain_text(said)
+        assert too_faint(page) == [], view
+    page.goto(f"{service.url}/pauses")
+    page.get_by_role("button", name="Pause …").click()
+    page.get_by_role("combobox", name="Pause").select_option("server")
+    assert too_faint(page) == []
+    page.goto(f"{service.url}/servers")
+    page.get_by_role("button", name=f"Deploy to staging of {project}").click()
+    expect(page.get_by_text("This build is live")).to_be_visible()
+    assert too_faint(page) == []
+    service.call("DELETE", f"/pauses/{project}")

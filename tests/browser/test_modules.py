@@ -203,6 +203,15 @@ def test_a_queued_row_goes_by_priority_then_creation(js: Run) -> None:
     assert js("model", MODEL, steps)["blocked"] == ["w2", "w4", "w1", "w3"]
 
 
+def test_another_priority_moves_a_row_at_once(js: Run) -> None:
+    steps = [registered(n, n) for n in (1, 2, 3)]
+    steps += [event(3 + n, "queued", n) for n in (1, 2, 3)]
+    bumped = [event(8, "prioritized", 3, priority=90), event(9, "prioritized", 9, priority=90)]
+    assert js("model", MODEL, [*steps, *bumped])["blocked"] == ["w3", "w1", "w2"]
+    lowered = event(10, "prioritized", 3, priority=10)
+    assert js("model", MODEL, [*steps, *bumped, lowered])["blocked"] == ["w1", "w2", "w3"]
+
+
 def test_late_and_repeated_news_change_nothing(js: Run) -> None:
     steps = [registered(1, 1), event(3, "started", 1), event(2, "queued", 1), registered(1, 1)]
     late = activity(0, upcoming=[told(1, "registered")])

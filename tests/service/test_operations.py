@@ -7,6 +7,7 @@ import jsonschema
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from activity_monitor.pages import VIEWS
 from boxsched.api.auth.tokens import new_token
 from boxsched.errors import StoreAway
 from tests.service.house import API, House, job
@@ -222,6 +223,7 @@ async def test_every_route_is_described_and_every_description_routed(house: Hous
     }
     signing = {(method, f"/sign-{way}") for method in ("GET", "POST") for way in ("in", "out")}
     page = {("GET", "/"), ("GET", "/static/{version}/{name}")}
+    page |= {("GET", view.path) for view in VIEWS}
     assert routed - operations == page | signing
     assert operations <= routed
 

@@ -1,5 +1,7 @@
 """The servers of a project: what is live where, and what waits."""
 
+from collections.abc import Iterable, Mapping
+
 from aiohttp import web
 from msgspec import Struct
 
@@ -11,6 +13,7 @@ from boxsched.api.submitting.known_projects import KnownProjects
 from boxsched.model import ServerQueue, WorkloadId
 from boxsched.node.node import Node
 from boxsched.protocol.shards import Pause
+from boxsched.store.records import ServerState
 
 
 class ServerAnswer(Struct, frozen=True):
@@ -43,24 +46,28 @@ class Servers:
         names = sorted(known.settings.servers)
         states = await self._store.server_states(known.project.id, names)
         pauses = [p for p in await self._store.pauses() if p.project in (None, known.project.id)]
+        deploys = await self._deploys(states.values())
         rows = []
         for name in names:
             settings, state = known.settings.servers[name], states[name]
             paused = next((p for p in pauses if _covers(p, name)), None)
-            waiting = [await self._workload(id_) for id_ in state.waiting]
             rows.append(
                 ServerAnswer(
                     name, settings.strategy, settings.branch, settings.queue, settings.guard,
-                    await self._workload(state.live), await self._workload(state.last),
-                    tuple([one for one in waiting if one is not None]),
+                    deploys.get(state.live), deploys.get(state.last),
+                    tuple([deploys[id_] for id_ in state.waiting if id_ in deploys]),
                     None if paused is None else shown(paused, _project(paused, known.project.name)),
                 )
             )  # fmt: skip
         return replies.json(ServerList(tuple(rows)))
 
-    async def _workload(self, id_: WorkloadId | None) -> WorkloadAnswer | None:
-        stored = None if id_ is None else await self._store.workload(id_)
-        return None if stored is None else answers.workload(stored)
+    async def _deploys(
+        self, states: Iterable[ServerState]
+    ) -> Mapping[WorkloadId | None, WorkloadAnswer]:
+        """All deploys that are shown, by id."""
+        ids = {id_ for state in states for id_ in (state.live, state.last, *state.waiting) if id_}
+        found = await self._store.workloads_of(sorted(ids)) if ids else ()
+        return {one.id: answers.workload(one) for one in found}
 
 
 def _covers(pause: Pause, server: str) -> bool:

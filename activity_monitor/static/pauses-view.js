@@ -1,0 +1,67 @@
+// The pauses: what lets nothing start for now, why, by whom and until when.
+
+import { get } from "./api.js";
+import { Asking } from "./asking.js";
+import { PauseDialog } from "./pause-dialog.js";
+import { Things, agoOf, badge, button, markOf, nothing, outside, timeOf } from "./things.js";
+import { make, plain } from "./text.js";
+
+export class PausesView {
+  changesByItself = true; // a pause ends by its time
+  #list = make("ul", "things");
+  #empty = nothing("Nothing is paused: whatever waits may start when its Boxes are free.");
+  #things = new Things(this.#list, (pause) => this.#build(pause));
+  #asking;
+
+  /** on: onChanged(), onSignedOut(). */
+  constructor(place, on) {
+    this.#asking = new Asking(on);
+    const dialog = new PauseDialog(this.#asking);
+    const add = button("Pause …", "pause", () => dialog.ask(), "primary");
+    const intro = make("p", "", "A pause lets nothing start that it covers; what runs goes on.");
+    this.#empty.hidden = true;
+    place.append(make("div", "view-head", intro, add), this.#list, this.#empty);
+  }
+
+  forget() {} // it keeps nothing
+
+  changedBy(event) {
+    return event.type.startsWith("pause.") || event.type === "project.deleted";
+  }
+
+  async load() {
+    const { body } = await get("/pauses");
+    this.#things.show(body.pauses.map((pause) => [pause.name, pause]));
+    this.#list.hidden = body.pauses.length === 0;
+    this.#empty.hidden = body.pauses.length > 0;
+  }
+
+  #build(pause) {
+    const end = pause.until ? make("span", "", "until ", timeOf(pause.until)) : make("span", "", "until it is resumed");
+    const facts = make("p", "thing-facts", make("span", "", "by ", outside(pause.by)), agoOf(pause.since), end);
+    const head = make("h2", "thing-name", outside(pause.name));
+    const main = make("div", "thing-main", head, make("p", "thing-what", covers(pause)),
+      make("p", "thing-note", outside(pause.note)), facts);
+    return make("li", "thing", markOf("blocked"), main, resumeButton(pause, this.#asking));
+  }
+}
+
+/** What a pause covers, in words. */
+export function covers(pause) {
+  const what = make("span");
+  if (!pause.project) what.append("everything");
+  else if (pause.branch) what.append("builds of ", outside(pause.branch, "code"), " in ", outside(pause.project));
+  else if (pause.server) what.append("deploys of ", outside(pause.project), " to ", outside(pause.server));
+  else what.append("all of ", outside(pause.project));
+  if (pause.automatic) what.append(" ", badge("automatic deploys only"));
+  return what;
+}
+
+/** Ends the pause. */
+export function resumeButton(pause, asking) {
+  const node = button("Resume", "resume", () => asking.remove(
+    `/pauses/${encodeURIComponent(pause.name)}`, node, `The pause ${pause.name} has ended.`,
+  ));
+  node.setAttribute("aria-label", plain(`Resume: end the pause ${pause.name}`));
+  return node;
+}

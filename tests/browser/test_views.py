@@ -1,0 +1,347 @@
+"""The pages beside the lists: servers, pauses, notifications; another priority for what waits."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Locator, Page, Route, expect
+
+from tests.browser.person import Opened, row, sign_in
+from tests.browser.service import HOSTILE, Service, job, serving
+from tests.browser.shifts import MOST_SHIFT, OBSERVE, shift
+
+pytestmark = pytest.mark.browser
+
+VIEWS = {"servers": "Servers", "pauses": "Pauses", "notifications": "Notifications"}
+SHIPS = {"jobs": [job("copy", "true")]}
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[Service]:
+    with serving("--allow-outgoing", "127.0.0.1") as service:
+        yield service
+
+
+@pytest.fixture
+def page(service: Service, opened: Opened) -> Iterator[Page]:
+    page = opened(viewport={"width": 1280, "height": 900})
+    sign_in(page, service)
+    yield page
+    for pause in service.call("GET", "/pauses")["pauses"]:
+        service.call("DELETE", f"/pauses/{pause['name']}")
+    service.stop_everything()
+    for project in service.call("GET", "/projects")["projects"]:
+        service.call("DELETE", f"/projects/{project['name']}", also=[409])
+
+
+def go(page: Page, service: Service, view: str) -> Locator:
+    page.goto(f"{service.url}/{view}")
+    expect(page.locator("#connection")).to_have_text("Live")
+    expect(page.locator("#view[aria-busy]")).to_have_count(0)
+    return page.locator("#view")
+
+
+def thing(page: Page, text: str) -> Locator:
+    return page.locator(".thing").filter(has_text=text)
+
+
+def deployed(service: Service, project: str, server: str, build: str) -> str:
+    body = {"server": server, "build": build}
+    deploy = str(service.call("POST", f"/projects/{project}/deploys", body)["id"])
+    service.finished(deploy)
+    return deploy
+
+
+def passed(service: Service, project: str, message: str) -> str:
+    build = service.build(project, "main", message=message)
+    service.finished(build)
+    return build
+
+
+@pytest.mark.parametrize("width", [375, 800, 1280])
+def test_the_pages_are_reached_from_one_another(
+    service: Service, opened: Opened, width: int
+) -> None:
+    page = opened(viewport={"width": width, "height": 800})
+    sign_in(page, service)
+    links = page.get_by_role("navigation", name="Pages")
+    for view, title in VIEWS.items():
+        links.get_by_role("link", name=title).click()
+        expect(page).to_have_url(f"{service.url}/{view}")
+        expect(page).to_have_title(f"{title} · boxsched")
+        expect(page.get_by_role("heading", name=title, level=1)).to_be_attached()
+        expect(links.locator("[aria-current=page]")).to_have_text([title])
+        expect(page.locator("#view[aria-busy]")).to_have_count(0)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        for link in links.get_by_role("link").all():
+            box = link.bounding_box()
+            assert box is not None and box["x"] >= 0 and box["x"] + box["width"] <= width
+    links.get_by_role("link", name="Activity").click()
+    expect(page.locator("#lists")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("width", [1280, 390])
+def test_loading_moves_nothing(service: Service, page: Page, view: str, width: int) -> None:
+    service.project("still", servers={"production": SHIPS})
+    service.call("PUT", "/pauses/still", {"note": "why", "project": "still"})
+    page.set_viewport_size({"width": width, "height": 844})
+    page.add_init_script(OBSERVE)
+    go(page, service, view)
+    assert shift(page) < MOST_SHIFT, page.evaluate("window.shifts")
+
+
+def test_signed_out_each_asks_who_is_there_and_comes_back(service: Service, opened: Opened) -> None:
+    page = opened()
+    page.goto(f"{service.url}/pauses")
+    page.get_by_label("Token").fill(service.token)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_text("Nothing is paused")).to_be_visible()
+    expect(page).to_have_url(f"{service.url}/pauses")
+
+
+def test_a_session_that_ends_is_begun_anew_over_the_page(service: Service, page: Page) -> None:
+    go(page, service, "pauses")
+    page.context.clear_cookies()
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    dialog = page.get_by_role("dialog", name="Signed out")
+    dialog.get_by_label("Token").fill(service.token)
+    dialog.get_by_role("button", name="Sign in").click()
+    expect(dialog).to_be_hidden()
+    expect(page.locator("#connection")).to_have_text("Live")
+
+
+# --- Servers --------------------------------------------------------------------------------
+
+
+def test_what_is_live_where_comes_by_itself(service: Service, page: Page) -> None:
+    service.project("web", servers={"production": SHIPS, "staging": SHIPS})
+    build = passed(service, "web", "Faster search")
+    go(page, service, "servers")
+    expect(thing(page, "production")).to_contain_text("nothing is live yet")
+    deploy = deployed(service, "web", "production", build)
+    expect(thing(page, "production")).to_contain_text("live: Faster search")
+    expect(thing(page, "production").get_by_role("link", name=build)).to_be_visible()
+    expect(thing(page, "staging")).to_contain_text("nothing is live yet")
+    service.call("PUT", "/pauses/freeze", {"note": "release week", "project": "web"})
+    expect(thing(page, "staging")).to_contain_text("Paused: release week (freeze, by admin")
+    waits = service.call("POST", "/projects/web/deploys", {"server": "staging", "build": build})
+    expect(thing(page, "staging").locator(".thing-waiting")).to_contain_text(f"#{waits['number']}")
+    thing(page, "staging").get_by_role("button", name="Resume").click()
+    expect(thing(page, "staging")).to_contain_text("live: Faster search")
+    expect(page.locator("#notice")).to_contain_text("The pause freeze has ended.")
+    thing(page, "production").get_by_role("link", name="Faster search").click()
+    expect(page).to_have_url(f"{service.url}/#{deploy}")
+
+
+def test_a_passed_build_is_deployed_and_an_older_one_is_called_a_rollback(
+    service: Service, page: Page
+) -> None:
+    follows = {**SHIPS, "strategy": "automatic", "branch": "main"}
+    service.project("back", servers={"production": follows})
+    older, newer = passed(service, "back", "Older"), passed(service, "back", "Newer")
+    go(page, service, "servers")
+    expect(thing(page, "production")).to_contain_text("live: Newer")
+    button = page.get_by_role("button", name="Deploy to production of back")
+    button.focus()
+    page.keyboard.press("Enter")
+    dialog = page.get_by_role("dialog", name="Deploy to production of back")
+    choice = dialog.get_by_role("combobox", name="Build")
+    expect(choice).to_have_value(newer)
+    expect(dialog).to_contain_text("This build is live: it is deployed once more.")
+    choice.select_option(older)
+    expect(dialog).to_contain_text("a rollback. Automatic deploys are paused then")
+    dialog.get_by_role("button", name="Deploy").click()
+    expect(dialog).to_be_hidden()
+    expect(page.locator("#notice")).to_contain_text("The deploy to production was submitted")
+    expect(thing(page, "production")).to_contain_text("live: Older")
+    expect(thing(page, "production")).to_contain_text("rollback")
+    [deploy] = service.call("GET", "/projects/back/servers")["servers"]
+    link = page.locator("#notice").get_by_role("link")
+    expect(link).to_have_attribute("href", f"/#{deploy['live']['id']}")
+
+
+def test_what_a_person_has_reached_stays_in_reach(service: Service, page: Page) -> None:
+    service.project("web", servers={"production": SHIPS})
+    build = passed(service, "web", "Comes")
+    go(page, service, "servers")
+    button = page.get_by_role("button", name="Deploy to production of web")
+    button.focus()
+    deployed(service, "web", "production", build)
+    expect(thing(page, "production")).to_contain_text("live: Comes")
+    expect(button).to_be_focused()
+
+
+# --- Pauses ---------------------------------------------------------------------------------
+
+
+def test_everything_is_paused_for_a_while_and_resumed(service: Service, page: Page) -> None:
+    go(page, service, "pauses")
+    page.get_by_role("button", name="Pause …").click()
+    dialog = page.get_by_role("dialog", name="Pause")
+    dialog.get_by_label("Name").fill("kernel")
+    dialog.get_by_label("Why, for everyone who waits").fill("new kernel")
+    dialog.get_by_role("combobox", name="Ends").select_option("30")
+    dialog.get_by_role("button", name="Pause").click()
+    expect(dialog).to_be_hidden()
+    expect(thing(page, "kernel")).to_contain_text("everything")
+    [pause] = service.call("GET", "/pauses")["pauses"]
+    assert (pause["note"], pause["project"]) == ("new kernel", None)
+    assert pause["until"] is not None
+    page.get_by_role("button", name="Resume: end the pause kernel").click()
+    expect(page.get_by_text("Nothing is paused")).to_be_visible()
+    assert service.call("GET", "/pauses")["pauses"] == []
+
+
+@pytest.mark.parametrize(
+    ("what", "field", "asked", "shown"),
+    [
+        ("project", None, {}, "all of web"),
+        ("branch", "Branches that match", {"branch": "release/*"}, "builds of release/* in web"),
+        ("server", None, {"server": "production"}, "deploys of web to production"),
+    ],
+)
+def test_a_part_is_paused(
+    service: Service, page: Page, what: str, field: str | None, asked: dict[str, str], shown: str
+) -> None:
+    service.project("web", servers={"production": SHIPS})
+    go(page, service, "pauses")
+    page.get_by_role("button", name="Pause …").click()
+    dialog = page.get_by_role("dialog", name="Pause")
+    dialog.get_by_label("Name").fill(what)
+    dialog.get_by_label("Why, for everyone who waits").fill("why")
+    dialog.get_by_role("combobox", name="Pause").select_option(what)
+    expect(dialog.get_by_role("combobox", name="Project")).to_have_value("web")
+    if field:
+        dialog.get_by_label(field).fill(asked["branch"])
+    dialog.get_by_role("combobox", name="Ends").select_option("at")
+    dialog.get_by_label("Time", exact=True).fill("2099-12-31T18:00")
+    dialog.get_by_role("button", name="Pause").click()
+    expect(thing(page, what)).to_contain_text(shown)
+    expect(thing(page, what)).to_contain_text("2099")
+    [pause] = service.call("GET", "/pauses")["pauses"]
+    assert {name: pause[name] for name in asked} == asked
+    assert pause["project"] == "web"
+
+
+def test_what_is_refused_is_said_in_the_form(service: Service, page: Page) -> None:
+    go(page, service, "pauses")
+    page.get_by_role("button", name="Pause …").click()
+    dialog = page.get_by_role("dialog", name="Pause")
+    dialog.get_by_label("Name").fill("late")
+    dialog.get_by_label("Why, for everyone who waits").fill("why")
+    dialog.get_by_role("combobox", name="Ends").select_option("at")
+    dialog.get_by_label("Time", exact=True).fill("2020-01-01T00:00")
+    page.route("**/api/v1/pauses/late", _refuse)
+    dialog.get_by_role("button", name="Pause").click()
+    expect(dialog.get_by_role("alert")).to_have_text("is in the past")
+    expect(dialog.get_by_label("Name")).to_have_value("late")
+    page.unroute("**/api/v1/pauses/late")
+    page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
+
+
+def _refuse(route: Route) -> None:
+    """As the service does; a browser would call the real status an error."""
+    said = {"error": {"code": "conflict", "message": "is in the past", "field": "until"}}
+    route.fulfill(status=409, body=json.dumps(said))
+
+
+def test_pauses_of_others_come_and_go_by_themselves(service: Service, page: Page) -> None:
+    go(page, service, "pauses")
+    service.call("PUT", "/pauses/theirs", {"note": "by somebody else"})
+    expect(thing(page, "theirs")).to_contain_text("by somebody else")
+    service.call("DELETE", "/pauses/theirs")
+    expect(page.get_by_text("Nothing is paused")).to_be_visible()
+
+
+def test_whatever_is_written_it_is_text(service: Service, page: Page) -> None:
+    note = HOSTILE["image"]
+    service.call("PUT", "/pauses/hostile", {"note": note})
+    service.project("web", servers={HOSTILE["script"]: SHIPS})
+    go(page, service, "pauses")
+    expect(thing(page, "hostile")).to_contain_text(note)
+    go(page, service, "servers")
+    expect(thing(page, HOSTILE["script"])).to_contain_text(note)
+    assert page.locator("#view :is(img, script, iframe)").count() == 0
+
+
+# --- Notifications --------------------------------------------------------------------------
+
+
+def test_what_cannot_be_sent_is_listed_by_state_and_sent_again(
+    service: Service, page: Page
+) -> None:
+    service.project("told", hooks=[{"url": "http://127.0.0.1:9/hook"}])
+    build = passed(service, "told", "Told")
+    go(page, service, "notifications")
+    waits = thing(page, build)
+    expect(waits).to_contain_text("to hook 127.0.0.1:9")
+    expect(waits.locator(".thing-error")).to_be_visible()
+    waits.get_by_role("button", name="Send now").click()
+    expect(page.locator("#notice")).to_contain_text(f"workload.finished of {build} is sent again.")
+    page.get_by_role("button", name="Given up").click()
+    expect(page.get_by_text("There are none that are given up.")).to_be_visible()
+    expect(page).to_have_url(f"{service.url}/notifications?state=dead")
+    page.reload()
+    expect(page.get_by_role("button", name="Given up")).to_have_attribute("aria-pressed", "true")
+    page.get_by_role("button", name="Waiting").click()
+    expect(thing(page, build)).to_be_visible()
+
+
+def test_older_notifications_are_shown_when_asked_for(service: Service, page: Page) -> None:
+    def answer(route: Route) -> None:
+        second = "cursor=" in route.request.url
+        numbers = range(50, 70) if second else range(50)
+        found = [{**SENT, "id": str(n), "workload": f"w{n + 1}"} for n in numbers]
+        body = {"notifications": found, "next_cursor": None if second else "more"}
+        route.fulfill(body=json.dumps(body))
+
+    page.route("**/api/v1/notifications?*", answer)
+    go(page, service, "notifications")
+    expect(page.locator(".thing")).to_have_count(50)
+    expect(thing(page, "w50 of")).to_contain_text("given up")
+    page.get_by_role("button", name="Show older ones").click()
+    expect(page.locator(".thing")).to_have_count(70)
+    expect(page.get_by_role("button", name="Show older ones")).to_be_hidden()
+
+
+SENT = {
+    "project": "web", "kind": "hook", "provider": None, "url": None, "host": "example.org",
+    "event": "workload.finished", "at": "2026-01-02T03:04:05.000006Z", "state": "dead",
+    "attempts": 30, "next_try_at": None, "status": 500, "error": "answered 500",
+    "done_at": "2026-01-03T03:04:05.000006Z",
+}  # fmt: skip
+
+
+# --- Another priority -----------------------------------------------------------------------
+
+
+def test_what_waits_gets_another_priority(service: Service, page: Page) -> None:
+    service.project("bumped")
+    gate = service.gate("bump")
+    service.build("bumped", "main", job("a", *gate.commands), job("b", *gate.commands))
+    build = service.build("bumped", "topic", message="Has to wait")
+    title = row(page, "blocked", "Has to wait").locator(".row-title")
+    title.click()
+    page.get_by_role("button", name="Change its priority").click()
+    dialog = page.get_by_role("dialog", name="Priority of build #2 of bumped")
+    expect(dialog.get_by_label("Priority")).to_have_value("50")
+    dialog.get_by_label("Priority").fill("90")
+    dialog.get_by_label("Why, for the history").fill("the fix for the outage")
+    dialog.get_by_role("button", name="Change").click()
+    expect(dialog).to_be_hidden()
+    expect(row(page, "blocked", "Has to wait").locator(".priority")).to_be_visible()
+    assert service.workload(build)["priority"] == 90
+
+    title.focus()
+    page.keyboard.press("p")
+    expect(dialog.get_by_label("Priority")).to_have_value("90")
+    gate.open()
+    expect(dialog.get_by_role("alert")).to_have_text(
+        "It has begun: a priority changes nothing any more."
+    )
+    expect(dialog.get_by_role("button", name="Change")).to_be_disabled()
+    dialog.get_by_role("button", name="Leave it").click()
+    expect(row(page, "finished", "Has to wait")).to_be_visible()
