@@ -5,6 +5,7 @@ not make sense), and name the field as a caller writes it: ``jobs[0].commands``.
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 import msgspec
@@ -45,8 +46,13 @@ def encoding_of(request: web.Request) -> str:
     return request.headers.get("Content-Encoding", "").strip().lower() or "identity"
 
 
-async def read_bytes(request: web.Request, at_most: int) -> bytes:
-    """The whole body as it was sent. Raises TooLarge, and TooSlow (``deadlines``)."""
+async def read_bytes(
+    request: web.Request, at_most: int, arrived: Callable[[int], None] | None = None
+) -> bytes:
+    """The whole body as it was sent. Raises TooLarge, and TooSlow (``deadlines``).
+
+    ``arrived`` is told of the bytes of each piece, if the body did not come with the headers.
+    """
     if (request.content_length or 0) > at_most:
         raise too_large(at_most)
     content = request.content
@@ -57,7 +63,7 @@ async def read_bytes(request: web.Request, at_most: int) -> bytes:
             if request.version >= HttpVersion11 and "Expect" in request.headers:
                 await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
                 request.writer.output_size = 0  # it is no part of the answer
-            body = await _drip(request, at_most)
+            body = await _drip(request, at_most, arrived)
     except web.RequestPayloadError:
         raise Malformed("the body is not what its headers announce") from None
     if len(body) > at_most:
@@ -65,7 +71,7 @@ async def read_bytes(request: web.Request, at_most: int) -> bytes:
     return body
 
 
-async def _drip(request: web.Request, at_most: int) -> bytes:
+async def _drip(request: web.Request, at_most: int, arrived: Callable[[int], None] | None) -> bytes:
     body = bytearray()
     if request.transport is None:  # aiohttp would call it a mistake to read on
         raise ConnectionResetError("the client hung up")
@@ -73,6 +79,8 @@ async def _drip(request: web.Request, at_most: int) -> bytes:
         body += chunk
         if len(body) > at_most:
             raise too_large(at_most)
+        if arrived is not None:
+            arrived(len(chunk))
     return bytes(body)
 
 

@@ -131,7 +131,7 @@ class Guard:
                 await self.admit(request, route.policy)
             if route.query is not None and request.query_string:
                 check_parameters(request.query, route.query, request.rel_url.raw_query_string)
-            if route.policy is Policy.PUBLIC:  # strangers take no turn: their bodies are small
+            if route.policy is Policy.PUBLIC:  # no turn: bodies of strangers are small, or counted
                 return await handler(request)
             if not route.lasting:
                 async with self.large.turn(request):
