@@ -1,4 +1,4 @@
-"""The page's files, read once: templates, and static files under a version of them all."""
+"""The page's files, read once: templates, and static files with a common version."""
 
 import hashlib
 import string
@@ -21,15 +21,16 @@ PARTS = ("signed_out",)  # templates that stand in others, with no words in them
 @attrs.frozen
 class StaticFile:
     body: bytes = attrs.field(repr=False)
-    packed: bytes = attrs.field(repr=False)  # the same, compressed
+    packed: bytes = attrs.field(repr=False)  # the compressed body
     content_type: str
     etag: str
 
 
 @attrs.frozen
 class Assets:
-    """``version`` is a hash of all static files: the modules import each other by relative
-    addresses, so one version stands in all their paths, and a change of one gives all new ones.
+    """``version`` is a hash of all static files, and a part of their paths.
+
+    The modules import each other by relative URLs, so a change of one file changes all paths.
     """
 
     version: str
@@ -37,7 +38,7 @@ class Assets:
     templates: Mapping[str, string.Template]
 
     def page(self, name: str, **words: str) -> str:
-        """A template filled in. The words stand in HTML as they are: they must be ours."""
+        """Fill in a template. The words are not escaped, so they must not come from outside."""
         modules = "\n".join(
             f'<link rel="modulepreload" href="/static/{self.version}/{file}">'
             for file in self.static

@@ -1,13 +1,14 @@
 """Compressed answers: whether a client accepts gzip, and the compressed bytes.
 
-BREACH guesses a secret by the length of a compressed answer that also holds text of the attacker's
-choice. Here it finds nothing: tokens and secrets stand only in answers to POST, which are never
-compressed, and a browser does not send the session cookie from another site (SameSite=Strict).
+The BREACH attack guesses a secret from the length of a compressed answer that also contains text of
+the attacker's choice. It is not possible here: tokens and secrets are only in answers to POST,
+which are never compressed. And browsers do not send the session cookie from other sites
+(SameSite=Strict).
 """
 
 import gzip
 
-LEAST_BYTES = 1_024  # a smaller body fits into one packet anyway
+LEAST_BYTES = 1_024  # a smaller body fits into one packet without compression
 QUICK, BEST = 3, 9
 
 
@@ -18,12 +19,12 @@ def accepts_gzip(accept_encoding: str) -> bool:
 
 
 def packed(body: bytes, level: int = QUICK) -> bytes:
-    """Without the time, so that every node serves the same bytes."""
+    """Compress without a timestamp, so that every node serves the same bytes."""
     return gzip.compress(body, level, mtime=0)
 
 
 def _weighed(part: str) -> tuple[str, float]:
-    """ "gzip;q=0.5" as coding and weight; a malformed weight is 0."""
+    """Parse "gzip;q=0.5" into coding and weight; a malformed weight is 0."""
     coding, _, parameter = part.partition(";")
     name, _, value = (text.strip() for text in parameter.partition("="))
     if name != "q":

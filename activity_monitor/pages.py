@@ -16,9 +16,9 @@ from activity_monitor.sessions import SESSION_COOKIE, NotForPeople, Sessions, Se
 MAX_FORM_BYTES = 4_096
 MAX_TOKEN_CHARACTERS = 512
 
-_NOT_VALID = "This token is not valid here. Look for a blank at its ends, or for another service's."
-_OF_A_WORKER = "This is a worker's token; an admin's is needed."
-_AWAY = "The service's database is away for the moment. Try again soon."
+_NOT_VALID = "This token is not valid. It may contain a space or belong to another service."
+_OF_A_WORKER = "This token has the role worker. Sign in with a token of role admin."
+_AWAY = "The service's database is not available at the moment. Try again soon."
 _API = "/api/"
 _WORKLOAD_PATH = re.compile(r"/(w[0-9]{1,19})")
 _ONE_YEAR = "public, max-age=31536000, immutable"
@@ -54,7 +54,7 @@ def links(current: str) -> str:
 
 @attrs.frozen
 class Pages:
-    """The routes that a browser needs beside the API. The files are read once, here."""
+    """The routes that a browser needs in addition to the API. The files are read once."""
 
     sessions: Sessions
     assets: Assets = attrs.field(factory=load)
@@ -71,10 +71,10 @@ class Pages:
         ]
 
     async def show(self, request: web.Request) -> web.Response:
-        """Return the page to a signed-in browser, else the sign-in form; both with status 200.
+        """Return the page to a signed-in browser, otherwise the sign-in form; status 200.
 
-        If the session cannot be checked (the database is away), the browser gets the page: the
-        page holds no data, and its script says that the service is away.
+        If the session cannot be checked because the database is away, return the page: it contains
+        no data, and its script shows that the service is away.
         """
         if not await self._signed_in(request):
             return self._form()
@@ -113,12 +113,12 @@ class Pages:
         return html(self.assets.page("not_found", **words), 404)
 
     async def to_the_page(self, request: web.Request) -> web.Response:
-        """Redirect a GET of these paths, as a reload after a failed sign-in sends it."""
+        """Redirect a GET of these paths, for example a reload after a failed sign-in."""
         return to_the_page()
 
     async def sign_in(self, request: web.Request) -> web.Response:
         if not same_origin(request, if_unsaid=True):
-            return refused(403, "Signing in works from this service's own page only.")
+            return refused(403, "Signing in is possible only from this service's own page.")
         token = await _token(request)
         try:
             session = await self.sessions.sign_in(token) if token else None
@@ -141,7 +141,7 @@ class Pages:
 
     async def sign_out(self, request: web.Request) -> web.Response:
         if not same_origin(request, if_unsaid=True):
-            return refused(403, "Signing out works from this service's own page only.")
+            return refused(403, "Signing out is possible only from this service's own page.")
         session = request.cookies.get(SESSION_COOKIE)
         try:
             if session:
@@ -153,14 +153,14 @@ class Pages:
         return response
 
     async def static(self, request: web.Request) -> web.Response:
-        """Return a static file; under another node's version, one that must not be cached."""
+        """Return a static file. With another node's version in the path, it must not be cached."""
         file = self.assets.static.get(request.match_info["name"])
         if file is None:
             return refused(404, "There is no such file.")
         ours = request.match_info["version"] == self.assets.version
         headers = {
             **SECURITY_HEADERS,
-            "ETag": f'W/"{file.etag}"',  # weak: one for the file, compressed or not
+            "ETag": f'W/"{file.etag}"',  # weak: the same for the compressed and the plain file
             "Vary": "Accept-Encoding",
             "Cache-Control": _ONE_YEAR if ours else "no-cache",
         }
@@ -177,19 +177,19 @@ class Pages:
 
 
 def _is_browser(request: web.Request) -> bool:
-    """Whether a person has opened this address in a browser, outside of the API."""
+    """Whether a user opened this address in a browser, outside of the API."""
     reads = request.method in ("GET", "HEAD")
     of_api = request.path.startswith(_API)
     return reads and not of_api and "text/html" in request.headers.get("Accept", "")
 
 
 async def _token(request: web.Request) -> str | None:
-    """Return the form's token, or None if the body is malformed, too long or holds no token."""
+    """Return the form's token, or None if the body is malformed, too long or without a token."""
     if request.content_type != "application/x-www-form-urlencoded":
         return None
     body = b""
-    if request.transport is None:  # aiohttp would call it a mistake to read on
-        raise ConnectionResetError("the browser hung up")
+    if request.transport is None:  # reading would raise an AssertionError in aiohttp
+        raise ConnectionResetError("the browser closed the connection")
     try:
         while chunk := await request.content.read(MAX_FORM_BYTES):
             body += chunk

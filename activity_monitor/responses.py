@@ -1,4 +1,4 @@
-"""The answers of the page's routes, each with the headers that keep a browser strict."""
+"""The answers of the page's routes, with security headers."""
 
 from collections.abc import Mapping
 
@@ -16,7 +16,7 @@ SECURITY_HEADERS: Mapping[str, str] = {
 
 
 def html(text: str, status: int = 200) -> web.Response:
-    """Return a page that no cache may keep: it depends on the session."""
+    """Return a page that must not be cached, because it depends on the session."""
     response = web.Response(text=text, status=status, content_type="text/html", charset="utf-8")
     response.headers.update(SECURITY_HEADERS)
     response.headers["Cache-Control"] = "no-store"

@@ -6,17 +6,17 @@ SESSION_COOKIE: Final = "boxsched_session"
 
 
 class NotForPeople(Exception):
-    """The token is valid, but is a worker's: nobody signs in with it."""
+    """The token is valid, but has the role worker, so it cannot be used to sign in."""
 
 
 class SessionsAway(Exception):
-    """The store of the sessions does not answer."""
+    """The store of the sessions is away."""
 
 
 class Sessions(Protocol):
-    """Sessions of browsers. A session id is made of characters that a cookie can hold.
+    """Sessions of browsers. A session id has only characters that are allowed in a cookie.
 
-    Each call raises SessionsAway while the store does not answer.
+    Each call raises SessionsAway while the store is away.
     """
 
     async def sign_in(self, token: str) -> str | None:
@@ -29,4 +29,4 @@ class Sessions(Protocol):
         """Whether the session exists and its token is still valid."""
 
     async def sign_out(self, session_id: str) -> None:
-        """End the session; an unknown id is no error."""
+        """End the session. An unknown id is not an error."""

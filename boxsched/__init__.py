@@ -1,3 +1,3 @@
-"""boxsched decides what runs next on a team's Boxes: builds, deploys and SSH sessions."""
+"""boxsched schedules a team's builds, deploys and SSH sessions on Boxes (job slots)."""
 
 __version__ = "0.1.0"

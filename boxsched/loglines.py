@@ -50,14 +50,14 @@ class Formatter(logging.Formatter):
         return escaped(super().formatMessage(record))
 
     def formatException(self, ei: ErrorInfo) -> str:
-        return "\n".join(_told(ei[1], MAX_CHAIN)) if ei[1] is not None else ""
+        return "\n".join(_formatted(ei[1], MAX_CHAIN)) if ei[1] is not None else ""
 
 
-def _told(error: BaseException, left: int) -> Iterator[str]:
+def _formatted(error: BaseException, left: int) -> Iterator[str]:
     """Python's traceback; only its messages, which may hold anything, are one line each."""
     before = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     if before is not None and left > 1:
-        yield from _told(before, left - 1)
+        yield from _formatted(before, left - 1)
         direct = error.__cause__ is not None
         yield "The above exception was the direct cause of:" if direct else "While handling it:"
     if error.__traceback__ is not None:
@@ -70,7 +70,7 @@ def _told(error: BaseException, left: int) -> Iterator[str]:
     if isinstance(error, BaseExceptionGroup):
         for number, one in enumerate(error.exceptions[: max(0, left - 1)], 1):
             yield f"Exception {number} of {len(error.exceptions)} in the group:"
-            yield from _told(one, left - 1)
+            yield from _formatted(one, left - 1)
 
 
 def _name(kind: type[BaseException]) -> str:

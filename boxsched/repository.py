@@ -1,4 +1,4 @@
-"""What a code host calls a repository: from the URL that git uses."""
+"""Find a repository's name at its code host from the URL that git uses."""
 
 import re
 from urllib.parse import urlsplit
@@ -10,15 +10,17 @@ _SCP_LIKE = re.compile(r"(?:[^@/\s]+@)?(\[[^]]+\]|[^:/\s]+):(?!//)(.+)", re.S)
 
 @attrs.frozen
 class Repository:
-    """``host``: with a port, if its web address has one; "" for a folder. ``path``: "owner/name",
-    or longer with groups."""
+    """``host``: with the port, if its web address has one; "" for a folder.
+
+    ``path``: "owner/name", or longer with groups.
+    """
 
     host: str
     path: str
 
     @property
     def owner_and_name(self) -> str:
-        """The last two parts: where there are no groups in groups."""
+        """The last two parts of the path, for code hosts without nested groups."""
         return "/".join(self.path.split("/")[-2:])
 
 
@@ -28,7 +30,7 @@ def repository(url: str) -> Repository:
         host = parts.hostname or ""
         if ":" in host:
             host = f"[{host}]"
-        if parts.scheme == "https" and parts.port:  # of ssh, it is not the port of the API
+        if parts.scheme == "https" and parts.port:  # a port of ssh is not the API's port
             host = f"{host}:{parts.port}"
         return Repository(host, _path(parts.path))
     scp = None if url.startswith("/") else _SCP_LIKE.fullmatch(url)

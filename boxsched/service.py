@@ -1,4 +1,4 @@
-"""The service process: a node, its API and page, from the start to SIGTERM."""
+"""The service process: a node with its API and page, from the start to SIGTERM."""
 
 import asyncio
 import contextlib
@@ -12,11 +12,11 @@ import msgspec
 from aiohttp import web
 
 from boxsched.api.app import application
-from boxsched.api.door import door
+from boxsched.api.http.connection_limits import ConnectionLimits
 from boxsched.api.http.peers import Peers
-from boxsched.api.http.places import Places
 from boxsched.api.http.serving import Runner
 from boxsched.api.messages.answers import workload
+from boxsched.api.starting import starting_server
 from boxsched.clock import Clock
 from boxsched.collecting import Collector
 from boxsched.errors import StoreAway
@@ -30,17 +30,17 @@ from boxsched.worker.agent.agent import continuing_jobs_text
 
 log = logging.getLogger(__name__)
 
-NOTICED_SECONDS = 1.5  # a load balancer that asks /readyz every 0.5 s has seen it by then
+NOTICED_SECONDS = 1.5  # enough for a load balancer that requests /readyz every 0.5 s
 
 
 async def serve(options: Options) -> None:
-    """Run a node until SIGTERM or SIGINT; prints the address when it is ready.
+    """Run a node until SIGTERM or SIGINT; print the address when it is ready.
 
-    Machines start in any order: a PostgreSQL that is not there yet, or goes again before the node
-    has started, is waited for behind a door that says so. What waiting does not mend ends it.
+    Machines start in any order. While PostgreSQL is not available yet, the node listens, answers
+    that it is starting, and tries again. Errors that waiting cannot solve end it.
     """
-    # The database's thread needs the interpreter back within a fraction of a statement's time: with
-    # the default of 5 ms a transaction beside a busy loop takes fifty times as long.
+    # The database's thread must get the interpreter back within a fraction of a statement's time.
+    # With the default of 5 ms, a transaction takes fifty times as long while the loop is busy.
     sys.setswitchinterval(0.0005)
     collector = Collector()
     collector.begin()
@@ -71,7 +71,7 @@ async def _serve(options: Options, collector: Collector) -> None:
                 print(continuing_jobs_text(jobs), file=sys.stderr, flush=True)
         finally:
             (options.data / SERVICE).unlink(missing_ok=True)
-            await node.hang_up()  # what lasts ends by itself: the clean-up need not wait for it
+            await node.hang_up()  # end long-lived connections, so that the clean-up is short
             await _clean_up(runner, options.shutdown_grace)
             await node.stop()
 
@@ -79,8 +79,10 @@ async def _serve(options: Options, collector: Collector) -> None:
 async def _started(
     options: Options, sockets: Bound, asked: asyncio.Event
 ) -> tuple[Node, Runner] | None:
-    """None where the end is asked for while it waits: for a PostgreSQL that is away, or for room
-    on a full disk."""
+    """Start the node; wait while PostgreSQL is away or the disk is full.
+
+    Return None if the service is asked to end while it waits.
+    """
     async with contextlib.AsyncExitStack() as waiting:
         said = False
         while not asked.is_set():
@@ -99,7 +101,7 @@ async def _started(
             if not said:
                 said = True
                 log.warning("%s; trying again every %g s", why, options.retry_interval)
-                await waiting.enter_async_context(door(sockets))
+                await waiting.enter_async_context(starting_server(sockets))
                 waiting.callback((options.data / STARTING).unlink, missing_ok=True)
             _say_waiting(why, options.data)
             with contextlib.suppress(TimeoutError):
@@ -109,9 +111,9 @@ async def _started(
 
 
 async def _start(options: Options, url: str) -> tuple[Node, Runner]:
-    """All but the listening; where that fails nothing is left."""
+    """Start everything except listening. If it fails, nothing keeps running."""
     node = Node(options, open_store(options.database_url, options.data), Clock(), workload)
-    places = Places(Peers(options.trusted_proxies), options.connections_per_address)
+    places = ConnectionLimits(Peers(options.trusted_proxies), options.connections_per_address)
     async with contextlib.AsyncExitStack() as undoing:
         undoing.push_async_callback(node.stop)
         await node.store.open()
@@ -124,8 +126,10 @@ async def _start(options: Options, url: str) -> tuple[Node, Runner]:
 
 
 async def _leave(node: Node, grace: float) -> None:
-    """Among others: first somebody else leads, then the load balancer sees that we are not ready,
-    while everything that still comes here is answered."""
+    """Leave the cluster: first let another node lead, then report "not ready" to load balancers.
+
+    Requests that still arrive here are answered.
+    """
     if not node.elected:
         return
     try:
@@ -133,24 +137,24 @@ async def _leave(node: Node, grace: float) -> None:
             await node.leave()
             await asyncio.sleep(min(NOTICED_SECONDS, grace / 4))
     except TimeoutError:
-        log.warning("a turn took too long to end: others lead when its session has ended")
+        log.warning("the last turn took too long; another node leads when its session has ended")
 
 
 def _of_folder(error: OSError, data: Path) -> Exception:
-    """It listens already: what has no file's name is not about that."""
+    """Convert an error of the data folder. The node listens already, so it is not about that."""
     if error.filename is not None:
         return error
     return FolderUnusable(f"the data folder {data} cannot be used: {error.strerror}")
 
 
 def _one_line(message: str) -> str:
-    """A driver's message without its advice, which stands in lines of their own behind a tab."""
+    """Return a driver's message without its advice, which is on lines after a tab."""
     said = [line for line in message.splitlines() if not line.startswith("\t")]
     return " ".join(" ".join(said).split())
 
 
 def _say_waiting(why: str, data: Path) -> None:
-    """For the commands on this machine. On a full disk they do not learn it."""
+    """Write why the node waits, for commands on this machine; not possible on a full disk."""
     draft = data / f".{STARTING}.{os.getpid()}"
     with contextlib.suppress(OSError):
         draft.write_bytes(msgspec.json.encode(Starting(os.getpid(), why)))
@@ -158,7 +162,7 @@ def _say_waiting(why: str, data: Path) -> None:
 
 
 def _say(url: str, data: Path) -> None:
-    """It is ready."""
+    """Announce that the node is ready."""
     draft = data / f".{SERVICE}.{os.getpid()}"
     try:
         draft.write_bytes(msgspec.json.encode(Listening(url, os.getpid())))
@@ -177,12 +181,12 @@ def _say(url: str, data: Path) -> None:
 
 
 async def _clean_up(runner: web.AppRunner, grace: float) -> None:
-    """Requests under way have ``grace`` seconds; then they are cut."""
+    """Wait up to ``grace`` seconds for running requests; then cut them."""
     try:
         async with asyncio.timeout(grace):
             await runner.cleanup()
     except TimeoutError:
-        log.warning("requests under way were cut after %g s", grace)
+        log.warning("running requests were cut after %g s", grace)
 
 
 async def _until(asked: asyncio.Event, node: Node, collector: Collector) -> None:

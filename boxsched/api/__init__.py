@@ -1,26 +1,26 @@
 """The API: HTTP in, JSON out (docs/api.md).
 
-Five rooms, each of which imports only those below it:
+It has five packages; each imports only those below it:
 
     resources   the handlers of the routes, one module a resource
-    submitting  from a submission and its project's settings to the workload that the store takes
+    submitting  make a new workload from a submission and its project's settings
     messages    the types of requests and answers, and the checks of requests
     http        connections, the guard, bodies, replies, streams
     auth        tokens and sessions
 
 A request passes, in this order:
 
-    http.serving        the connection: deadlines, data that is not HTTP, errors of our own
-    http.guard          the one middleware: authentication, permission, the form of every refusal
+    http.serving        the connection: deadlines, data that is not HTTP, unexpected errors
+    http.guard          the only middleware: authentication, permission, the format of every refusal
     routes              the table: path, policy, handler, and its description in openapi.json
     resources           the handler
     http.bodies         bytes -> value, by the types in ``messages.requests``
     messages.checks     the rules that a type cannot state
-    submitting          a checked submission -> NewWorkload, complete but for its number
-    node, store         durable, then
+    submitting          a checked submission -> NewWorkload, which has no number yet
+    node, store         make it durable
     messages.answers    stored values -> JSON; ``http.replies`` adds the headers
 
-Nothing is parsed twice. Behind ``bodies`` and ``checks`` every value has the right type and size.
+Nothing is parsed twice. After ``bodies`` and ``checks`` every value has the right type and size.
 A handler raises an error of ``boxsched.errors`` and never writes an error's answer itself.
 
 A route without a policy, and a path without a route, require a token. Streams (``http.streams``)

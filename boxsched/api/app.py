@@ -1,4 +1,4 @@
-"""The aiohttp application of a node, put together from the table of routes and the page."""
+"""The aiohttp application of a node, made of the table of routes and the page."""
 
 import asyncio
 import logging
@@ -35,9 +35,9 @@ log = logging.getLogger(__name__)
 
 
 def application(node: Node) -> web.Application:
-    """API and Activity Monitor. Serve it by ``serving.Runner``, which has the deadlines.
+    """Return the API and the Activity Monitor. Serve it with ``serving.Runner``, for deadlines.
 
-    Raises UnsafeToken where the data folder's admin token is open to others.
+    Raises UnsafeToken if other users can read the data folder's admin token.
     """
     own = of_file(node.options.data, node.name, node.clock.now())
     tokens = KnownTokens(node.store, node.clock.now)
@@ -74,8 +74,10 @@ def application(node: Node) -> web.Application:
 
 
 def _dated(node: Node) -> OnPrepare:
-    """The Date of an answer is by the clock that its times are by: the node's, not the machine's.
-    Page and client tell ages by it."""
+    """Set the Date header by the node's clock, as all times in answers, not by the machine's.
+
+    The page and the client compute ages with it.
+    """
     second, text = 0, ""
 
     async def date(_: web.Request, response: web.StreamResponse) -> None:
@@ -89,7 +91,7 @@ def _dated(node: Node) -> OnPrepare:
 
 
 def _close_when_stopping(node: Node) -> OnPrepare:
-    """A client or balancer that keeps its connection would send the next request here too."""
+    """Close connections when the node stops, so that the next request goes to another node."""
 
     async def close(_: web.Request, response: web.StreamResponse) -> None:
         if node.stopping and response.status != 101:
@@ -102,7 +104,7 @@ def _close_when_stopping(node: Node) -> OnPrepare:
 def _life(
     node: Node, own: Token, tokens: KnownTokens, chores: Mapping[str, Chore]
 ) -> Callable[[web.Application], AsyncIterator[None]]:
-    """From before the listening until all answers have ended."""
+    """Return the context that runs from before the node listens until all answers have ended."""
 
     async def life(_: web.Application) -> AsyncIterator[None]:
         await _keep(own, node)
@@ -117,7 +119,7 @@ def _life(
 
 
 async def _keep(own: Token, node: Node) -> None:
-    """The data folder's token holds on every node; one that was in its file before, on none."""
+    """Store the data folder's admin token, and revoke an earlier token of the same file."""
     store = node.store
     await store.put_token(own)
     kept = await store.tokens()
@@ -126,14 +128,14 @@ async def _keep(own: Token, node: Node) -> None:
             await store.revoke_token(one.id)
     if own.digest not in {one.digest for one in kept}:
         log.warning(
-            "the token in %s was revoked: delete the file and start again for a new one",
+            "the token in %s was revoked: delete the file and restart to create a new one",
             DataFolder(node.options.data).token_file,
         )
 
 
 def _add(app: web.Application, route: Route, declared: dict[web.AbstractRoute, Declared]) -> None:
     name = f"{route.method} {openapi.plain(route.path)}"
-    # Those who look after machines add what they like to the paths outside of the API.
+    # Monitoring tools may add any query parameter to paths outside of the API.
     of_api = route.path.startswith(openapi.PREFIX)
     query = frozenset(one.name for one in route.what.query) if of_api else None
     for method in (route.method, "HEAD") if route.head else (route.method,):
@@ -148,11 +150,11 @@ def _add_page(
     pages: activity_monitor.Pages,
     declared: dict[web.AbstractRoute, Declared],
 ) -> None:
-    """The page's routes; one that the table does not know stops the start."""
+    """Add the page's routes. Raises KeyError for a route that the table does not have."""
     for route in pages.routes():
         name = f"{route.method} {route.path}"
         policy = PAGE_POLICIES[route.method, route.path]
         before = set(app.router.routes())
         route.register(app.router)
-        for added in set(app.router.routes()) - before:  # GET brings HEAD with it
+        for added in set(app.router.routes()) - before:  # GET also adds HEAD
             declared[added] = Declared(policy, name)

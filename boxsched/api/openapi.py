@@ -19,15 +19,15 @@ _REF = "#/components/schemas/{name}"
 _REFUSALS: Mapping[int, str] = {
     400: "malformed",
     401: "no token, or an invalid one",
-    403: "not with this token, or not from this page",
+    403: "not allowed with this token, or not from this page",
     404: "an unknown id or name",
-    405: "this path does not take this method",
-    408: "the body did not come in time",
-    409: "the state of things does not allow it",
+    405: "this path does not allow this method",
+    408: "the body did not arrive in time",
+    409: "the current state does not allow it",
     412: "it is not of the version that If-Match names",
     413: "too large",
-    417: "only 100-continue can be expected",
-    422: "it does not make sense; `field` says where",
+    417: "only `Expect: 100-continue` is supported",
+    422: "a value is invalid; `field` names it",
     429: "too many requests: try again after Retry-After seconds",
     503: "the database is away: try again",
 }
@@ -46,16 +46,16 @@ class Query:
 
 @attrs.frozen
 class Described:
-    """What openapi.json says of a route beside its path: in, out, and what for."""
+    """What openapi.json contains about a route besides its path: body, answer and summary."""
 
     summary: str
     takes: type | None = None
     gives: type | None = None
     status: int = 200
-    also: int | None = None  # a second good status, with the same answer
+    also: int | None = None  # another success status, with the same answer
     content_type: str = "application/json"
     query: tuple[Query, ...] = ()
-    keyed: bool = False  # takes an Idempotency-Key
+    keyed: bool = False  # accepts an Idempotency-Key
     matched: tuple[str, ...] = ()  # headers that say for which version it is meant
     refuses: tuple[int, ...] = ()  # statuses of refusals that nothing else tells
 
@@ -64,7 +64,7 @@ Routed = tuple[str, str, Policy, Described]
 
 
 def document(routes: Iterable[Routed]) -> bytes:
-    """The whole description, as JSON; routes are (method, path, policy, what)."""
+    """Return the whole description as JSON. Routes are (method, path, policy, what)."""
     routes = list(routes)
     types = {t for *_, what in routes for t in (what.takes, what.gives) if t is not None}
     ordered = [ErrorAnswer, *sorted(types, key=lambda one: one.__name__)]
@@ -92,7 +92,7 @@ def document(routes: Iterable[Routed]) -> bytes:
 
 
 def plain(path: str) -> str:
-    """A route's path without the patterns of its parameters."""
+    """Return a route's path without the patterns of its parameters."""
     return _PARAMETER.sub(r"{\1}", path)
 
 
@@ -116,7 +116,7 @@ def _operation(
     if policy is Policy.PUBLIC:
         operation["security"] = []
     elif policy is Policy.LOOPBACK:
-        operation["security"] = [{}, {"token": []}]  # from this machine without one
+        operation["security"] = [{}, {"token": []}]  # requests from this machine need no token
     parameters = _parameters(path, what)
     if parameters:
         operation["parameters"] = parameters
@@ -139,7 +139,7 @@ def _refusals(method: str, path: str, policy: Policy, what: Described) -> list[i
     if what.matched:
         found.add(412)
     if what.status == 101:
-        found.add(400)  # no WebSocket was asked for
+        found.add(400)  # the request does not ask for a WebSocket
     if _PARAMETER.search(path):
         found.add(404)
     return sorted(found)
@@ -166,7 +166,7 @@ def _parameters(path: str, what: Described) -> list[dict[str, Any]]:
 
 
 def _link(paths: Mapping[str, dict[str, Any]], routes: Iterable[Routed]) -> None:
-    """From each answer that gives an id to the calls that take it."""
+    """Link each answer that contains an id to the calls that take this id."""
     takers: list[tuple[str, list[str]]] = [
         (_operation_id(method, path), _PARAMETER.findall(path))
         for method, path, _, what in routes

@@ -1,5 +1,5 @@
-"""What openapi.json says beside the types: forms of ids in paths, fields that exclude one another,
-and which answer gives the id that another call takes.
+"""What openapi.json contains besides the types: the format of ids in paths, fields that exclude
+each other, and which answer contains the id that another call takes.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ NAME: Schema = {
 TAG: Schema = {"type": "string", "pattern": '^(\\*|"[0-9]{1,18}\\.[0-9]{1,18}")$'}
 KEY: Schema = {"type": "string", "pattern": "^[!-~]([ -~]{0,253}[!-~])?$"}
 
-# Of ids and names in paths. A node or a worker goes by its name, too.
+# Schemas of ids and names in paths. A node or a worker can also be named by its name.
 PATHS: Mapping[str, Schema] = {
     "project": {"type": "string", "pattern": "^[a-z0-9][a-z0-9._-]{0,62}$"},
     "workload": {"type": "string", "pattern": "^w[1-9][0-9]{0,14}$"},
@@ -45,7 +45,7 @@ def _given(field: str) -> Schema:
     return {"required": [field], "properties": {field: {"type": "string"}}}
 
 
-# What a type cannot say of its fields together.
+# Rules about several fields, which a type cannot express.
 TOGETHER: Mapping[type, Schema] = {
     AskBuild: {
         "oneOf": [
@@ -66,7 +66,7 @@ TOGETHER: Mapping[type, Schema] = {
     },
 }
 
-# The field of an answer, by its name in the path of other calls.
+# The field of an answer, by the name of the parameter in the path of other calls.
 _WORKLOAD_IDS: Mapping[str, str] = {
     "workload": "$response.body#/id",
     "job": "$response.body#/jobs/0/id",

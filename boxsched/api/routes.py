@@ -1,4 +1,4 @@
-"""The table of routes: path, who may use it, what answers, and what openapi.json says of it."""
+"""The table of routes: path, permission, handler, and description in openapi.json."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -70,7 +70,7 @@ from boxsched.states import SERVICE_RESULTS, State
 from boxsched.store.delivery_records import DeliveryResult
 from boxsched.store.steps.notifications import STATES
 
-# The Activity Monitor's own routes: signed out, it shows its sign-in form.
+# The Activity Monitor's own routes. They are public: without a session they show the sign-in form.
 PAGE_POLICIES: Mapping[tuple[str, str], Policy] = {
     ("GET", "/"): Policy.PUBLIC,
     **{("GET", view.path): Policy.PUBLIC for view in VIEWS},
@@ -89,10 +89,10 @@ _WORKER = f"{PREFIX}/workers/{{worker:[^/]+}}"
 _NODE = f"{PREFIX}/nodes/{{node:[^/]+}}"
 _COUNT: Mapping[str, Any] = {"type": "integer", "minimum": 0, "maximum": 10**MAX_NUMBER_DIGITS - 1}
 _AFTER = Query("after", "the id of the last event seen, as Last-Event-ID")
-_FOLLOW = Query("follow", "1: go on until the job ends", {"enum": sorted(FOLLOW)})
+_FOLLOW = Query("follow", "1: continue until the job ends", {"enum": sorted(FOLLOW)})
 _PART = (
-    Query("attempt", "of this attempt, as bytes (default: of the latest)", _COUNT),
-    Query("offset", "from this byte on, as bytes; headers say what it is a part of", _COUNT),
+    Query("attempt", "the bytes of this attempt (default: the latest)", _COUNT),
+    Query("offset", "the bytes from this offset on; headers describe the part", _COUNT),
 )
 _PAGE = (
     Query("limit", "how many", {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT}),
@@ -101,11 +101,11 @@ _PAGE = (
 _FILTERS = (
     Query("kind", "only these", {"enum": list(Kind)}),
     Query("state", "only these", {"enum": list(State)}),
-    Query("result", "only these, of those that have finished", {"enum": list(SERVICE_RESULTS)}),
-    Query("project", "only this project's", NAME),
-    Query("number", "only the one of this number in `project`; alone with it", _COUNT),
-    Query("branch", "only this branch's", NAME),
-    Query("server", "only this server's", NAME),
+    Query("result", "only finished ones with this result", {"enum": list(SERVICE_RESULTS)}),
+    Query("project", "only of this project", NAME),
+    Query("number", "only this number of `project`; no other filter is allowed", _COUNT),
+    Query("branch", "only of this branch", NAME),
+    Query("server", "only of this server", NAME),
     *_PAGE,
 )
 _NOTIFICATIONS = (Query("state", "only these", {"enum": list(STATES)}), *_PAGE)
@@ -129,8 +129,8 @@ class Route:
     handler: Handler
     what: Described
     policy: Policy = Policy.ADMIN
-    head: bool = False  # answers HEAD too: for load balancers
-    lasting: bool = False  # its answer may go on for ever: it ends when its token does
+    head: bool = False  # also answers HEAD, for load balancers
+    lasting: bool = False  # its answer may never end, so it is cut when its token becomes invalid
 
 
 def project_routes(projects: Projects, servers: Servers, asks: Submissions) -> Sequence[Route]:
@@ -174,21 +174,23 @@ def workload_routes(
     logs: Logs,
 ) -> Sequence[Route]:
     listed = Described("Workloads, newest first", gives=WorkloadList, query=_FILTERS)
-    stop = Described("Cancel or stop it", Nothing, WorkloadAnswer, 202, keyed=True)
+    stop = Described("Cancel or stop a workload", Nothing, WorkloadAnswer, 202, keyed=True)
     bump = Described(
-        "Give it another priority while it waits", AskPriority, WorkloadAnswer, 202, keyed=True
+        "Change the priority of a waiting workload", AskPriority, WorkloadAnswer, 202, keyed=True
     )
     resolve = Described(
-        "Say what became of a job whose worker is away", AskResolve, WorkloadAnswer, 202, keyed=True
+        "Set the result of a job whose worker is away", AskResolve, WorkloadAnswer, 202, keyed=True
     )
     log = Described("A job's output", content_type="text/plain", query=(_FOLLOW, *_PART))
     return (
         Route("GET", f"{PREFIX}/workloads", workloads.list, listed),
-        reading(_WORKLOAD, workloads.one, "One, with its jobs", WorkloadAnswer),
-        reading(f"{_WORKLOAD}/explanation", workloads.explanation, "Why it waits", Explanation),
+        reading(_WORKLOAD, workloads.one, "A workload with its jobs", WorkloadAnswer),
+        reading(
+            f"{_WORKLOAD}/explanation", workloads.explanation, "Why a workload waits", Explanation
+        ),
         Route("POST", f"{_WORKLOAD}/stop", workloads.stop, stop),
         Route("POST", f"{_WORKLOAD}/priority", priorities.change, bump),
-        asking(f"{_WORKLOAD}/rebuild", asks.rebuild, "The same again", Nothing),
+        asking(f"{_WORKLOAD}/rebuild", asks.rebuild, "Submit the same jobs again", Nothing),
         Route("POST", f"{_JOB}/resolve", resolving.resolve, resolve),
         Route("GET", f"{_JOB}/log", logs.log, log, lasting=True),
     )
@@ -215,13 +217,13 @@ def schedule_routes(schedules: Schedules) -> Sequence[Route]:
 
 
 def fleet_routes(fleet: Fleet, nodes: Nodes, workers: Workers) -> Sequence[Route]:
-    speak = Described("What a worker speaks: a WebSocket", status=101)
+    speak = Described("A worker's connection: a WebSocket", status=101)
     return (
         reading(f"{PREFIX}/boxes", fleet.boxes, "Every Box, and what runs on it", BoxList),
-        reading(f"{PREFIX}/workers", fleet.workers, "The fleet", WorkerList),
-        reading(f"{PREFIX}/nodes", nodes.list, "Every node: who is alive, who leads", NodeList),
-        Route("DELETE", _WORKER, fleet.forget, Described("Forget one that is away", status=204)),
-        Route("DELETE", _NODE, nodes.forget, Described("Forget one that is away", status=204)),
+        reading(f"{PREFIX}/workers", fleet.workers, "All workers", WorkerList),
+        reading(f"{PREFIX}/nodes", nodes.list, "All nodes: which are alive, which lead", NodeList),
+        Route("DELETE", _WORKER, fleet.forget, Described("Remove a retired worker", status=204)),
+        Route("DELETE", _NODE, nodes.forget, Described("Remove a retired node", status=204)),
         Route("GET", wire.PATH, workers.connect, speak, Policy.WORKER, lasting=True),
     )
 
@@ -229,11 +231,11 @@ def fleet_routes(fleet: Fleet, nodes: Nodes, workers: Workers) -> Sequence[Route
 def set_aside_routes(commands: SetAsideCommands) -> Sequence[Route]:
     path = f"{PREFIX}/set-aside"
     command = f"{path}/{{command:[^/]+}}"
-    listed = "Commands that the scheduler could not carry out, latest first"
-    drop = Described("Drop a command that was set aside", status=204)
+    listed = "Commands that the scheduler could not execute, latest first"
+    drop = Described("Remove a command that was set aside from the list", status=204)
     return (
         reading(path, commands.list, listed, SetAsideList),
-        reading(command, commands.one, "One of them", SetAsideAnswer),
+        reading(command, commands.one, "A command that was set aside", SetAsideAnswer),
         Route("DELETE", command, commands.drop, drop),
     )
 
@@ -242,10 +244,10 @@ def notification_routes(notifications: Notifications) -> Sequence[Route]:
     path = f"{PREFIX}/notifications"
     one = f"{path}/{{notification:[^/]+}}"
     listed = Described("Notifications, newest first", gives=NotificationList, query=_NOTIFICATIONS)
-    resend = Described("Send it again", Nothing, NotificationAnswer, 202)
+    resend = Described("Send a notification again", Nothing, NotificationAnswer, 202)
     return (
         Route("GET", path, notifications.list, listed),
-        reading(one, notifications.one, "One of them", NotificationAnswer),
+        reading(one, notifications.one, "A notification", NotificationAnswer),
         Route("POST", f"{one}/resend", notifications.resend, resend),
     )
 
@@ -278,7 +280,7 @@ def secret_routes(secrets: Secrets) -> Sequence[Route]:
 
 
 def token_routes(tokens: TokenRoutes) -> Sequence[Route]:
-    make = Described("Make a token: its text is in this answer only", AskToken, NewTokenAnswer, 201)
+    make = Described("Create a token; only this answer has its text", AskToken, NewTokenAnswer, 201)
     return (
         Route("POST", f"{PREFIX}/tokens", tokens.make, make),
         reading(f"{PREFIX}/tokens", tokens.list, "All tokens, without their texts", TokenList),
@@ -287,12 +289,12 @@ def token_routes(tokens: TokenRoutes) -> Sequence[Route]:
 
 
 def other_routes(activity: Activity, events: Events, operations: Operations) -> Sequence[Route]:
-    live = Described("Whether it lives", gives=Health)
+    live = Described("Whether the node is alive", gives=Health)
     ready = Described("Whether requests should be sent here", gives=Health)
     every = Described("Every change", content_type="text/event-stream", query=(_AFTER,))
-    figures = Described("Figures for Prometheus", content_type="text/plain")
+    figures = Described("Metrics for Prometheus", content_type="text/plain")
     return (
-        reading(f"{PREFIX}/activity", activity.show, "What is unfinished", ActivityAnswer),
+        reading(f"{PREFIX}/activity", activity.show, "All unfinished workloads", ActivityAnswer),
         Route("GET", f"{PREFIX}/events", events.stream, every, lasting=True),
         reading(f"{PREFIX}/openapi.json", operations.openapi, "This description", dict[str, Any]),
         Route("GET", "/healthz", operations.healthz, live, Policy.PUBLIC, head=True),
@@ -306,7 +308,7 @@ def reading(path: str, handler: Handler, summary: str, gives: type) -> Route:
 
 
 def asking(path: str, handler: Handler, summary: str, takes: type) -> Route:
-    """A call that makes a workload."""
+    """Return the route of a call that creates a workload."""
     what = Described(summary, takes, WorkloadAnswer, 201, keyed=True)
     return Route("POST", path, handler, what)
 

@@ -1,2 +1,2 @@
-"""Work that nobody asks for each time: the deploys of servers that follow a branch, and
-the jobs of builds that have them in a file of their repository."""
+"""Automatic work: deploys to servers that follow a branch, and reading jobs from a file in the
+repository."""

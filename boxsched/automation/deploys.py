@@ -1,8 +1,8 @@
-"""Automatic deploys: each passed build of a branch, to the servers that follow it.
+"""Automatic deploys: deploy each passed build of a branch to the servers that follow the branch.
 
-The engine notes with the build's end on which servers it is due (``deploy_due``). The node that
-leads submits the deploy as anyone would, under an idempotency key of the build and the server, and
-deletes the note. So a node that dies in between leaves the note, and no deploy is made twice.
+When the build ends, the engine stores the servers to deploy to (``deploy_due``). The node that
+leads submits each deploy like any client, with an idempotency key of the build and the server. Then
+it deletes the row. If a node dies in between, the row stays, and the deploy is not submitted twice.
 """
 
 import asyncio
@@ -22,9 +22,9 @@ from boxsched.store.records import IdempotencyKey, NewWorkload, ProjectChanged, 
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 5.0  # a wake-up can be lost; the note cannot
+LOOK_SECONDS = 5.0  # between two looks, because a notification can be lost
 AT_ONCE = 100
-TRIES = 10  # while the project's settings keep changing
+TRIES = 10  # of one deploy, if the project's settings change again and again
 BY = "automatic"
 
 
@@ -35,7 +35,7 @@ class AutomaticDeploys:
         self._known = known
 
     async def run(self) -> None:
-        """Until it is cancelled. An outage of the database costs one round."""
+        """Run until cancelled. After an outage of the database the next round tries again."""
         while True:
             try:
                 async with asyncio.timeout(LOOK_SECONDS):
@@ -52,7 +52,7 @@ class AutomaticDeploys:
                 log.info("automatic deploys wait: %s", error.message)
 
     async def run_once(self) -> bool:
-        """Look at the oldest notes; True if there may be more."""
+        """Process the oldest rows; return whether there may be more."""
         found = await self._store.deploys_due(AT_ONCE)
         for due in found:
             await self._deploy(due)
@@ -71,7 +71,7 @@ class AutomaticDeploys:
                 outcome = await self._node.submit(self._new(known, due, build))
             except (Invalid, NotFound) as error:
                 log.warning(
-                    "%s is not deployed to %r by itself: %s",
+                    "%s is not deployed to %r automatically: %s",
                     workload_text(due.build), due.server, error.message,
                 )  # fmt: skip
                 return
@@ -80,7 +80,7 @@ class AutomaticDeploys:
         raise BoxschedError("the project's settings keep changing")
 
     async def _is_wanted(self, known: Known, due: DeployDue, build: Workload) -> bool:
-        """Whether the server still follows the branch, and no newer build is there already."""
+        """Whether the server still follows the branch and has no newer build."""
         server = known.settings.servers.get(due.server)
         if known.project.id != build.project or server is None or build.branch is None:
             return False

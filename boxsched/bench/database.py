@@ -1,6 +1,6 @@
 """The limit of a PostgreSQL server: durable inserts a second, one row a transaction.
 
-Its settings are left as they are and told beside: without fsync the figure is no disk's.
+Its settings are not changed, but reported: without fsync the figure does not measure the disk.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""The command line. Commands are imported when they are used: ``boxsched --help`` imports none."""
+"""The command line. A command is imported when it is used; ``boxsched --help`` imports none."""
 
 import importlib
 import os
@@ -15,11 +15,11 @@ from boxsched.texts import encodable
 
 @attrs.frozen
 class _Lazy:
-    """Where a command is, and its line in ``boxsched --help``."""
+    """A command's module and attribute, and its line in ``boxsched --help``."""
 
     module: str
     attribute: str
-    says: str
+    summary: str
 
 
 _COMMANDS = {
@@ -32,32 +32,32 @@ _COMMANDS = {
     "build": _Lazy("submit", "build", "Submit a build of a branch or a tag."),
     "deploy": _Lazy("submit", "deploy", "Submit a deploy to a server."),
     "stop": _Lazy("stop", "stop", "Cancel or stop workloads."),
-    "resolve": _Lazy("resolve", "resolve", "Say what became of a job whose worker is away."),
+    "resolve": _Lazy("resolve", "resolve", "Set the result of a job whose worker is away."),
     "rebuild": _Lazy("submit", "rebuild", "Submit workloads again."),
-    "bump": _Lazy("pause", "bump", "Give a workload that waits another priority."),
-    "pause": _Lazy("pause", "pause", "Admit nothing for now: of all, a project, a server."),
-    "pauses": _Lazy("pause", "pauses", "List the pauses that are in force."),
+    "bump": _Lazy("pause", "bump", "Change the priority of a waiting workload."),
+    "pause": _Lazy("pause", "pause", "Pause everything, a project, a branch or a server."),
+    "pauses": _Lazy("pause", "pauses", "List the current pauses."),
     "resume": _Lazy("pause", "resume", "End pauses."),
     "list": _Lazy("show", "list_workloads", "List workloads, newest first."),
     "show": _Lazy("show", "show", "Show a workload and its jobs."),
-    "explain": _Lazy("show", "explain", "Say why a workload waits, and for what."),
+    "explain": _Lazy("show", "explain", "Explain why a workload waits, and for what."),
     "logs": _Lazy("logs", "logs", "Print the log of a job, or of all jobs of a workload."),
     "servers": _Lazy("servers", "servers", "Show what is live on a project's servers."),
     "schedules": _Lazy("schedules", "schedules", "Show when builds come by themselves."),
-    "workers": _Lazy("workers", "workers", "List the workers; remove a retired one."),
-    "nodes": _Lazy("nodes", "nodes", "List the nodes: who is alive, who leads; forget one."),
+    "workers": _Lazy("workers", "workers", "List the workers, or remove a retired one."),
+    "nodes": _Lazy("nodes", "nodes", "List the nodes, or remove a retired one."),
     "set-aside": _Lazy(
-        "set_aside", "set_aside", "List commands that the scheduler could not carry out."
+        "set_aside", "set_aside", "List commands that the scheduler could not execute."
     ),
     "deliveries": _Lazy("deliveries", "deliveries", "List what code hosts delivered."),
     "notifications": _Lazy(
-        "notifications", "notifications", "List what was sent to code hosts and hooks; resend it."
+        "notifications", "notifications", "List or resend notifications to code hosts and hooks."
     ),
     "secrets": _Lazy("secrets", "secrets", "Set, list and delete the secrets of a project."),
     "token": _Lazy("token", "token", "Create, list and revoke API tokens."),
     "simulate": _Lazy("simulate", "simulate", "Run scenarios or logs in virtual time."),
-    "bench": _Lazy("bench", "bench", "Measure a running service, or the core alone."),
-    "db": _Lazy("db", "db", "Prepare, upgrade, look at, move and restore a database."),
+    "bench": _Lazy("bench", "bench", "Measure a running service, or only the core."),
+    "db": _Lazy("db", "db", "Prepare, upgrade, inspect, move or restore a database."),
     "check": _Lazy("check", "check", "Verify every invariant of a database."),
 }
 
@@ -77,19 +77,19 @@ class _LazyGroup(click.Group):
         return command
 
     def main(self, args: Sequence[str] | None = None, **options: Any) -> Any:  # type: ignore[override]
-        """Refuse arguments that are not text: they would fail later, with a traceback."""
+        """Refuse arguments that are not valid text: later they would cause a traceback."""
         for argument in sys.argv if args is None else args:
             if not encodable(argument):
                 _refuse(f"{argument!a}: an argument must be valid UTF-8")
         for name, value in os.environ.items():
             if name.startswith("BOXSCHED_") and not encodable(value):
-                _refuse(f"{name!a}: its value must be valid UTF-8")  # which may be a token
+                _refuse(f"{name!a}: its value must be valid UTF-8")  # no value: it may be a token
         loglines.escape_by_default()
         return super().main(args, **options)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl([(name, lazy.says) for name, lazy in _COMMANDS.items()])
+            formatter.write_dl([(name, lazy.summary) for name, lazy in _COMMANDS.items()])
 
 
 def _refuse(message: str) -> NoReturn:
@@ -100,7 +100,7 @@ def _refuse(message: str) -> NoReturn:
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="boxsched")
 def main() -> None:
-    """boxsched decides what runs next on a team's Boxes: builds, deploys and SSH sessions.
+    """boxsched schedules a team's builds, deploys and SSH sessions on Boxes (job slots).
 
     \b
     Try it:   boxsched demo

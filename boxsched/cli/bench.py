@@ -28,7 +28,7 @@ BUILDS = 20_000
 
 
 class _Counts(click.ParamType[tuple[int, ...]]):
-    """Numbers with commas between them."""
+    """A comma-separated list of numbers."""
 
     name = "N,N,..."
 
@@ -42,7 +42,7 @@ class _Counts(click.ParamType[tuple[int, ...]]):
         except ValueError:
             counts = ()
         if not counts or not all(1 <= count <= MAX_WAITING for count in counts):
-            self.fail(f"{value!r}: numbers from 1 to {MAX_WAITING} with commas between", param, ctx)
+            self.fail(f"{value!r}: must be numbers from 1 to {MAX_WAITING}, as in 1,10", param, ctx)
         return counts
 
 
@@ -54,7 +54,7 @@ class _Counts(click.ParamType[tuple[int, ...]]):
     "--seconds",
     type=FiniteRange(0, 86_400, min_open=True),
     metavar="S",
-    help="Instead of --builds: submit as many as are taken in so many seconds.",
+    help="Submit builds for this many seconds, instead of --builds.",
 )
 @click.option(
     "--jobs", type=click.IntRange(1, 1_000), default=1, show_default=True, help="Jobs of a build."
@@ -64,21 +64,21 @@ class _Counts(click.ParamType[tuple[int, ...]]):
     type=click.IntRange(1, 1_000),
     default=64,
     show_default=True,
-    help="Connections, each with one submission under way.",
+    help="Connections; each has one submission at a time.",
 )
 @click.option(
     "--database",
     metavar="URL",
-    help="PostgreSQL server to measure beside: rows that it inserts one by one.",
+    help="Also measure single-row inserts into this PostgreSQL server.",
 )
 @click.option("--webhooks", is_flag=True, help="Deliveries of a code host, instead of submissions.")
-@click.option("--core", is_flag=True, help="Measure the core alone; needs no service.")
+@click.option("--core", is_flag=True, help="Measure only the core; needs no service.")
 @click.option(
     "--waiting",
     type=_Counts(),
     default="1000,100000,1000000",
     show_default=True,
-    help="With --core: how many workloads wait.",
+    help="With --core: how many workloads are waiting.",
 )
 @click.option("--json", is_flag=True, expose_value=False, help="Print JSON (it always does).")
 @with_service
@@ -93,11 +93,11 @@ def bench(
     waiting: tuple[int, ...],
     service: Service,
 ) -> None:
-    """Measure a running service, or with --core the scheduling core alone; prints JSON.
+    """Measure a running service, or only the scheduling core (--core). Print JSON.
 
-    The service is to be started with --box-driver none: its Boxes run nothing, so that what is
-    measured is the scheduler. Uses a project named bench there. Figures of the disk stand beside.
-    Of several nodes, name each with --url (a balancer's will not do): clients are spread over them.
+    Start the service with --box-driver none: its Boxes then run nothing, so the scheduler is
+    measured. The command uses a project named bench, and also measures the disk. For several
+    nodes, give the --url of each (not of a load balancer): the clients are spread over them.
 
     \b
     Examples:
@@ -108,7 +108,7 @@ def bench(
       boxsched bench --core
     """
     if builds is not None and seconds is not None:
-        raise BadInput("--builds, or --seconds: not both")
+        raise BadInput("give --builds or --seconds, not both")
     if core and webhooks:
         raise BadInput("--core, or --webhooks: not both")
     if core:
@@ -155,13 +155,13 @@ async def _measure_nodes(
 
 
 def _place(node: Service) -> tuple[str, str]:
-    """(URL, token) of one node."""
+    """Return (URL, token) of one node."""
     (url,), token = node.find()
     return url, token
 
 
 def _local(service: Service) -> Service | None:
-    """It, where it is on this machine and its data folder is known."""
+    """Return the service if it is on this machine and its data folder is known."""
     url, _ = _place(service)
     local = service.folder.listening()
     here = local is not None and URL(url).host in LOOPBACK and URL(local.url).port == URL(url).port
@@ -169,11 +169,11 @@ def _local(service: Service) -> Service | None:
 
 
 def _inserts(url: str) -> dict[str, object]:
-    from boxsched.bench.database import inserts  # its library only where it is used
+    from boxsched.bench.database import inserts  # imports the library only when it is used
 
     if not is_postgres(url):
-        raise BadInput("--database: give postgresql://USER@HOST/NAME")
-    _say("database: rows, one by one")
+        raise BadInput("--database: must be postgresql://USER@HOST/NAME")
+    _say("database: single-row inserts")
     return inserts(url)
 
 

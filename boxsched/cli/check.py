@@ -9,7 +9,7 @@ import click
 
 from boxsched.cli.clean import plain
 from boxsched.cli.failing import FAILED, BadInput, clear_errors
-from boxsched.cli.options import served_by_option
+from boxsched.cli.options import env_option
 from boxsched.cli.output import as_json_option, print_json
 from boxsched.cli.progress import Progress
 from boxsched.folders import DataFolder, default_data
@@ -21,7 +21,7 @@ MAX_ROWS_SHOWN = 20
 
 
 class _Following(Progress):
-    """What a check says while it looks: how far it is, and what it could not look at."""
+    """The progress of a check, and notes about what it could not check."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -35,12 +35,12 @@ class _Following(Progress):
 
 
 @click.command()
-@served_by_option(
+@env_option(
     "--database",
     metavar="URL",
     help="sqlite:///PATH or postgresql://... [default: the data folder's]",
 )
-@served_by_option(
+@env_option(
     "--data",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
@@ -48,10 +48,10 @@ class _Following(Progress):
 )
 @as_json_option
 def check(database: str | None, data: Path | None, as_json: bool) -> None:
-    """Verify every invariant of a database; print the rows that break one, and exit with 1.
+    """Verify every invariant of a database. Print the rows that break one, and exit with 1.
 
-    It only reads, in one snapshot, and may run while services do. On PostgreSQL a role that may
-    read is enough (boxsched db upgrade --grant-read).
+    It only reads, in one snapshot, and can run while services run. On PostgreSQL it needs only a
+    role with the right to read (boxsched db upgrade --grant-read).
 
     \b
     Example:  boxsched check --database sqlite:///copy.sqlite
@@ -65,7 +65,7 @@ def check(database: str | None, data: Path | None, as_json: bool) -> None:
     with clear_errors(), following:
         where = shown(url)
         if not is_postgres(url) and not sqlite_path(url).is_file():
-            raise BadInput(f"there is no database {sqlite_path(url)}; name one with --database")
+            raise BadInput(f"there is no database {sqlite_path(url)}; give one with --database")
         found = asyncio.run(look(url, following))
     if as_json:
         violations = [_as_json(one) for one in found]

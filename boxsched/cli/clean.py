@@ -1,9 +1,9 @@
-"""Text from outside, made safe for a terminal.
+"""Make text from outside safe for a terminal.
 
-Branches, messages and logs are hostile: an escape sequence in them could set the window's title,
-write the clipboard, move the cursor over other lines, or turn a line's direction round. What goes
-out of here holds no control characters but newline and tab, no bidi controls, and, where colour is
-wanted, no escape sequence but SGR (colour and weight).
+Branches, messages and logs are untrusted: an escape sequence in them could set the window's title,
+write the clipboard, overwrite other lines, or reverse the direction of a line. The cleaned text
+contains no control characters except newline and tab, and no bidi controls. With colour it also
+contains SGR escape sequences (colour and weight), but no others.
 """
 
 import re
@@ -11,13 +11,13 @@ import re
 _ESC = "\x1b"
 _RESET = "\x1b[0m"
 _SGR = re.compile(r"\[[0-9;:]{0,64}m")
-_MAX_SEQUENCE = 4_096  # what claims to be longer is no sequence that anything prints
+_MAX_SEQUENCE = 4_096  # characters; no program prints longer sequences
 
 _BIDI = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
-# All that is not printed as it stands: C0 (but newline and tab), DEL, C1, bidi, lone surrogates.
+# Characters that are not printed: C0 (except newline and tab), DEL, C1, bidi, lone surrogates.
 _ODD = re.compile(f"[\x00-\x08\x0b-\x1f\x7f-\x9f{_BIDI}\ud800-\udfff]")
 
-# A sequence as ECMA-48 has it, from behind its introducer (ESC or the C1 form of ESC and a letter).
+# A sequence of ECMA-48 after its introducer (ESC, or the C1 form of ESC and a letter).
 _CSI_BODY = re.compile(r"[0-?]*[ -/]*")
 _STRING_END = re.compile("\x07|\x1b\\\\|\x9c|\x18|\x1a|\n")
 _STRINGS = "]PX^_"  # OSC, DCS, SOS, PM, APC: all run until a terminator
@@ -26,15 +26,15 @@ _C1_FORMS = {"\x9b": "[", "\x9d": "]", "\x90": "P", "\x98": "X", "\x9e": "^", "\
 
 
 class Cleaner:
-    """Cleans a stream of text; a sequence may be split over any number of ``feed`` calls."""
+    """Cleans a stream of text. A sequence may be split over any number of ``feed`` calls."""
 
     def __init__(self, *, colour: bool) -> None:
         self._colour = colour
-        self._rest = ""  # the beginning of something that is not whole yet
+        self._rest = ""  # the beginning of an incomplete sequence
         self._coloured = False
 
     def feed(self, text: str) -> str:
-        """The text to show now, with what was kept back before it."""
+        """Add text; return the text that can be shown now."""
         text, self._rest = self._rest + text, ""
         shown: list[str] = []
         at = 0
@@ -50,14 +50,14 @@ class Cleaner:
         return "".join(shown)
 
     def end(self) -> str:
-        """What closes the stream: colour goes back to normal; half a sequence is dropped."""
+        """End the stream: return what resets the colour; drop an incomplete sequence."""
         self._rest = ""
         return _RESET if self._coloured else ""
 
     def _odd(self, text: str, at: int) -> tuple[int, str] | None:
-        """(where to go on, what is shown instead); None = more text is needed to tell."""
+        """Return (where to continue, what is shown instead); None: more text is needed."""
         char = text[at]
-        if char == "\r":  # an overwritten line becomes a line of its own
+        if char == "\r":  # show an overwritten line as a separate line
             if at + 1 == len(text):
                 return None
             return at + 1, "" if text[at + 1] in "\r\n" else "\n"
@@ -89,7 +89,7 @@ class Cleaner:
         end = _STRING_END.search(text, at)
         if end is None:
             return self._unfinished(text, at)
-        # A newline ends it too (and is shown): an unclosed string must not swallow the whole log.
+        # A newline also ends it and is shown: an unclosed string must not hide the rest of the log.
         return (end.start() if end.group() == "\n" else end.end()), ""
 
     def _unfinished(self, text: str, at: int) -> tuple[int, str] | None:
@@ -102,7 +102,7 @@ def _end(pattern: re.Pattern[str], text: str, at: int) -> int:
 
 
 def plain(text: str) -> str:
-    """A name or message as one line of plain text."""
+    """Return a name or message as one line of plain text."""
     cleaner = Cleaner(colour=False)
     cleaned = cleaner.feed(text) + cleaner.end()
     return re.sub("[\n\t\u2028\u2029]+", " ", cleaned)

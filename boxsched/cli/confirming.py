@@ -1,4 +1,4 @@
-"""Ask before an action that cannot be undone, where a person can answer."""
+"""Ask for confirmation, on a terminal, before an action that cannot be undone."""
 
 import sys
 from collections.abc import Callable
@@ -16,6 +16,6 @@ def yes_option(command: _C) -> _C:
 
 
 def confirm(question: str, *, yes: bool) -> None:
-    """End the command unless the person at the terminal says yes. Scripts are not asked."""
+    """End the command unless the user at the terminal confirms. Without a terminal, do not ask."""
     if not yes and sys.stdin.isatty():
         click.confirm(plain(question), abort=True, err=True)

@@ -1,4 +1,4 @@
-"""Finding the service: by ``--url`` and ``--token``, or the local one through its data folder."""
+"""Find the service: by ``--url`` and ``--token``, or the local one through its data folder."""
 
 import asyncio
 import functools
@@ -10,14 +10,14 @@ import attrs
 import click
 
 from boxsched import errors
-from boxsched.cli import given_token, output
+from boxsched.cli import output, token_source
 from boxsched.cli.failing import BadInput, Failure, clear_errors
 from boxsched.client import Client, Unreachable
 from boxsched.client.finding import read_token, same, several
 from boxsched.client.http import address
 from boxsched.folders import DataFolder, default_data
 
-# A person waits: long enough for a service that is just starting, no longer.
+# Long enough for a service that is just starting.
 PATIENCE_SECONDS = 5.0
 
 _T = TypeVar("_T")
@@ -26,7 +26,7 @@ _Command = Callable[..., Any]
 
 @attrs.frozen
 class Service:
-    """What the command line says about which service is meant; ``urls`` are of its nodes."""
+    """The options that name the service. ``urls``: of its nodes."""
 
     urls: tuple[str, ...]
     token: str | None = attrs.field(repr=False)
@@ -39,11 +39,11 @@ class Service:
 
     @property
     def nodes(self) -> tuple["Service", ...]:
-        """Each of its nodes alone."""
+        """Return one ``Service`` for each node."""
         return tuple([attrs.evolve(self, urls=(url,)) for url in self.urls]) or (self,)
 
     def find(self) -> tuple[tuple[str, ...], str]:
-        """(URLs, token); raises Failure, saying what to do, where there is none."""
+        """Return (URLs, token). Raises Failure, with advice, if there is no service or token."""
         urls = self.urls or (self._local_url(),)
         with clear_errors():
             for url in urls:
@@ -64,18 +64,18 @@ class Service:
         if starting is not None:
             raise Failure(
                 f"the service on the data folder {self.folder.path} has not started yet: "
-                f"{starting.waits_for}; it tries again by itself"
+                f"{starting.waits_for}; it tries again automatically"
             )
         listening = self.folder.listening()
         if listening is None:
             raise Failure(
                 f"no service is running on the data folder {self.folder.path}; start one with "
-                "`boxsched serve`, or name one with --url and --token-file"
+                "`boxsched serve`, or give one with --url and --token-file"
             )
         return listening.url
 
     def _local_token(self, urls: tuple[str, ...]) -> str:
-        # The token goes only to the service that wrote it, or where the caller says so (--data).
+        # Send the token only to the service that wrote it, unless the caller gives --data.
         local = self.folder.listening()
         if self.urls and not self.data:
             other = [url for url in urls if not (local and same(url, local.url))]
@@ -97,7 +97,7 @@ class Service:
         work: Callable[[Client], Awaitable[_T]],
         loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
     ) -> _T:
-        """Run a piece of work with a client of the service; its errors end the command."""
+        """Run ``work`` with a client of the service. Its errors end the command."""
         urls, token = self.find()
         with clear_errors():
             try:
@@ -110,8 +110,8 @@ class Service:
                 if error.code != errors.Unauthorized.code:
                     raise
                 raise errors.Unauthorized(
-                    f"the service at {urls[0]} does not take this token (401); a service's token "
-                    "is in admin-token in its data folder"
+                    f"the service at {urls[0]} does not accept this token (401); its admin token "
+                    "is in the file admin-token in its data folder"
                 ) from None
 
 
@@ -132,35 +132,34 @@ _OPTIONS = (
         envvar="BOXSCHED_URL",
         metavar="URL",
         multiple=True,
-        help="Service; several times for its nodes: the next is asked when one does not answer; or "
-        "BOXSCHED_URL. [default: the local one]",
+        help="URL of the service. Repeat it for several nodes: if one does not answer, the next is "
+        "used. Also BOXSCHED_URL. [default: the local one]",
     ),
     click.option(
         "--token",
         envvar="BOXSCHED_TOKEN",
         metavar="TOKEN",
-        help="Token, which others on this machine can see; or BOXSCHED_TOKEN.",
+        help="Token. Other users of this machine can see it. Also BOXSCHED_TOKEN.",
     ),
     click.option(
         "--token-file",
         envvar="BOXSCHED_TOKEN_FILE",
         metavar="FILE",
         type=click.Path(path_type=Path, dir_okay=False),
-        help="File with the token; or BOXSCHED_TOKEN_FILE. [default: the local service's]",
+        help="File with the token. Also BOXSCHED_TOKEN_FILE. [default: the local service's]",
     ),
     click.option(
         "--data",
         envvar="BOXSCHED_DATA",
         metavar="DIR",
         type=click.Path(path_type=Path, file_okay=False),
-        help="Data folder of the local service; or BOXSCHED_DATA. [default: the user's]",
+        help="Data folder of the local service. Also BOXSCHED_DATA. [default: the user's]",
     ),
 )
 
 
 def with_service(command: _Command) -> _Command:
-    """Gives a command ``--url``, ``--token``, ``--token-file`` and ``--data``, as one argument
-    ``service``."""
+    """Add ``--url``, ``--token``, ``--token-file`` and ``--data`` as one argument ``service``."""
 
     @functools.wraps(command)
     def wrapped(
@@ -171,9 +170,9 @@ def with_service(command: _Command) -> _Command:
         data: Path | None,
         **options: Any,
     ) -> Any:
-        # As for a worker: commas and spaces stand between several in one text.
+        # One option may contain several URLs, as for a worker.
         given = tuple([url for text in urls for url in several(text)])
-        service = Service(given, *given_token.that_counts(token, token_file), data)
+        service = Service(given, *token_source.choose(token, token_file), data)
         return command(*args, service=service, **options)
 
     for option in reversed(_OPTIONS):

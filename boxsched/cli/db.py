@@ -1,4 +1,4 @@
-"""``boxsched db``: the database as a whole, for the operator of the service."""
+"""``boxsched db``: prepare, upgrade, inspect, move and restore a database."""
 
 import asyncio
 import shlex
@@ -9,7 +9,7 @@ import click
 
 from boxsched.cli.clean import plain
 from boxsched.cli.failing import FAILED, BadInput, clear_errors
-from boxsched.cli.options import served_by_option
+from boxsched.cli.options import env_option
 from boxsched.cli.output import as_json_option, print_fields, print_json, print_table
 from boxsched.cli.progress import Progress
 from boxsched.folders import DATABASE
@@ -17,14 +17,14 @@ from boxsched.folders import DATABASE
 if TYPE_CHECKING:
     from boxsched.store.operating.maintenance import Standing, Upgraded
 
-_database = served_by_option(
+_database = env_option(
     "--database", required=True, metavar="URL", help="sqlite:///PATH or postgresql://..."
 )
 
 
 @click.group()
 def db() -> None:
-    """Prepare and upgrade a database, grant rights, look at it, move it, restore it.
+    """Prepare, upgrade, inspect, move or restore a database; grant rights.
 
     \b
     Example:  boxsched db upgrade --database postgresql://owner@db/boxsched --grant boxsched
@@ -33,17 +33,18 @@ def db() -> None:
 
 @db.command()
 @_database
-@click.option("--grant", metavar="ROLE", multiple=True, help="Give the service's role its rights.")
-@click.option("--grant-read", metavar="ROLE", multiple=True, help="Give a role the right to read.")
-@click.option("--print", "prints", is_flag=True, help="Print the GRANTs; change nothing.")
+@click.option("--grant", metavar="ROLE", multiple=True, help="Grant a service's role its rights.")
+@click.option("--grant-read", metavar="ROLE", multiple=True, help="Grant a role the right to read.")
+@click.option("--print", "prints", is_flag=True, help="Print the GRANT statements; change nothing.")
 def upgrade(
     database: str, grant: tuple[str, ...], grant_read: tuple[str, ...], prints: bool
 ) -> None:
     """Prepare or upgrade the schema, and grant rights to roles.
 
-    As the owner of its tables. The service's role then reads and writes rows, but only adds to the
-    history of events, and changes no table; a reading role sees all but secrets. The administrator
-    makes the roles. Those that were granted before are given what a new version needs.
+    Run it as the owner of the tables; the administrator creates the roles. A service's role can
+    read and write rows, can only add to the history of events, and cannot change tables. A reading
+    role can read everything except secrets. Roles that have rights already get the rights that a
+    new version needs.
 
     \b
     Example:  boxsched db upgrade --database postgresql://owner@db/boxsched \\
@@ -66,16 +67,16 @@ def upgrade(
             says = "may read" if rights.purpose == "reader" else "may serve"
             click.echo(plain(f"{rights.role} {says}"))
             for surplus in rights.surplus:
-                click.echo(plain(f"{rights.role} has more than it needs: {surplus}"), err=True)
+                click.echo(plain(f"{rights.role} has more rights than needed: {surplus}"), err=True)
 
 
 @db.command()
 @_database
 @as_json_option
 def status(database: str, as_json: bool) -> None:
-    """Show schema, leaders, sizes, and whether rights are missing.
+    """Show the schema, the leaders, the sizes and missing rights.
 
-    Exit status 1 where a service could not start on it.
+    Exit status 1 means that a service could not start on the database.
     """
     from boxsched.store.operating.maintenance import standing
 
@@ -96,10 +97,10 @@ def status(database: str, as_json: bool) -> None:
 def move(source: str, target: str, as_json: bool) -> None:
     """Move a stopped SQLite installation into PostgreSQL.
 
-    Into an empty database, whole or not at all. Prepare it with `boxsched db upgrade`, and move as
-    its owner. The SQLite file stays as it is, with a mark beside it (NAME.moved) by which
-    `boxsched serve` refuses it. Logs, tokens and running jobs come along; start the service with
-    the same --data folder and the new --database.
+    The target must be empty; prepare it with `boxsched db upgrade`, and move as its owner. Logs,
+    tokens and running jobs are moved too. If the move fails, the target stays empty. The SQLite
+    file stays unchanged; `boxsched serve` refuses it because of a new file NAME.moved next to it.
+    Afterwards start the service with the same --data folder and the new --database.
 
     \b
     Example:  boxsched db move --from sqlite:///data/boxsched.sqlite \\
@@ -120,7 +121,7 @@ def move(source: str, target: str, as_json: bool) -> None:
     for table, count in moved.rows.items():
         click.echo(f"{count:>10,} {table}")
     if moved.nuls:
-        click.echo(f"{moved.nuls} NULs in texts were replaced: PostgreSQL cannot hold them")
+        click.echo(f"{moved.nuls} NUL characters were replaced: PostgreSQL cannot store them")
     click.echo("Moved and checked: every invariant holds.")
     click.echo(plain(_next_step(source, shown(target))))
 
@@ -128,11 +129,11 @@ def move(source: str, target: str, as_json: bool) -> None:
 @db.command()
 @_database
 def restored(database: str) -> None:
-    """Say that the database was restored from a backup.
+    """Prepare a database that was restored from a backup.
 
-    Before services start on it. Epochs and batches go 1,000,000 ahead: no lease token, event id or
-    leadership that was given out between the backup and now holds any more. Jobs that were assigned
-    in the backup and not begun count as begun, so that none is run twice.
+    Run it before services start on the database. It advances epochs and batches by 1,000,000, so
+    that lease tokens, event ids and leaderships issued after the backup become invalid. Jobs that
+    were assigned in the backup but had not begun count as begun, so that none runs twice.
 
     \b
     Example:  boxsched db restored --database postgresql://owner@db/boxsched
@@ -142,7 +143,7 @@ def restored(database: str) -> None:
     with clear_errors():
         for shard, epoch, batch in say_restored(database):
             click.echo(f"shard {shard}: epoch {epoch}, batch {batch}")
-    click.echo("Workload ids go on a million later; that is right.")
+    click.echo("New workload ids are larger by a million; this is intended.")
 
 
 def _of_upgrade(upgraded: "Upgraded") -> str:
@@ -155,7 +156,7 @@ def _of_upgrade(upgraded: "Upgraded") -> str:
 
 
 def _next_step(source: str, target: str) -> str:
-    """What to start now; by which role is not known here."""
+    """Return the command to start next. The role is not known here."""
     from boxsched.store import sqlite_path
 
     file = sqlite_path(source)
@@ -164,7 +165,7 @@ def _next_step(source: str, target: str) -> str:
     url = f"postgresql://USER:PASSWORD@{place.removeprefix('postgresql://')}"
     return (
         f"Now start it with: boxsched serve --data {data} --database {shlex.quote(url)}\n"
-        "(USER is the role that was granted its rights by boxsched db upgrade --grant)"
+        "(USER is the role that has its rights from boxsched db upgrade --grant)"
     )
 
 
@@ -213,7 +214,7 @@ def _print_standing(found: "Standing") -> None:
 _KEPT: dict[bool | None, str] = {
     None: "",
     True: "kept",
-    False: "not kept (track_commit_timestamp is off): check cannot look at V2",
+    False: "not kept (track_commit_timestamp is off): `boxsched check` cannot check V2",
 }
 
 
@@ -228,7 +229,7 @@ def _of_rights(rights: Any) -> str:
     if rights.missing:
         return "lacks " + ", ".join(rights.missing)
     if rights.purpose == "owner":
-        return "the owner; give services a role of their own: boxsched db upgrade --grant"
+        return "the owner; create a separate role for services: boxsched db upgrade --grant"
     says = "has what a service needs" if rights.purpose == "service" else "may read"
     return says + (f", and more: {', '.join(rights.surplus)}" if rights.surplus else "")
 

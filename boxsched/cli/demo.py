@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from boxsched.cli.options import boxes_option, served_by_option
+from boxsched.cli.options import boxes_option, env_option
 from boxsched.cli.serve import run_loop
 from boxsched.folders import DataFolder, Listening, default_data
 
@@ -17,29 +17,29 @@ if TYPE_CHECKING:
     from boxsched.node.options import Options
 
 DEFAULT_PORT = 8080
-BOXES = 6  # few, so that there is something to see waiting; the jobs mostly sleep
+BOXES = 6  # few, so that some workloads wait; the jobs mostly sleep
 DEMO_LOOK_SECONDS = 0.05
 
 
 @click.command()
-@served_by_option(
+@env_option(
     "--data",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
     help="Data folder. [default: demo in the user's data folder]",
 )
-@served_by_option("--host", default="127.0.0.1", help="Where to listen.")
-@served_by_option(
+@env_option("--host", default="127.0.0.1", help="Address to listen on.")
+@env_option(
     "--port",
     type=click.IntRange(0, 65_535),
-    help=f"Where to listen; 0 picks a free one. [default: {DEFAULT_PORT}, or a free one]",
+    help=f"Port to listen on; 0 picks a free one. [default: {DEFAULT_PORT}, or a free one]",
 )
 @boxes_option(4, "Boxes.", default=BOXES)
 @click.option("--quiet", "-q", is_flag=True, help="Do not print what is submitted.")
 def demo(data: Path | None, host: str, port: int | None, boxes: int, quiet: bool) -> None:
-    """Run the service with example projects, and keep builds and deploys coming.
+    """Run the service with example projects, and submit builds and deploys continuously.
 
-    Says where to look and how to sign in. Ctrl-C ends it; the next start goes on from there.
+    It prints the URL and how to sign in. Ctrl-C ends it; the next start continues from there.
 
     \b
     Example:  boxsched demo --boxes 16
@@ -53,7 +53,7 @@ def demo(data: Path | None, host: str, port: int | None, boxes: int, quiet: bool
 
 
 def _port(host: str) -> int:
-    """The usual port, or 0 (a free one) where somebody else listens there."""
+    """Return the default port, or 0 (a free port) if another program uses it."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -64,11 +64,11 @@ def _port(host: str) -> int:
 
 
 async def _serve_busy(options: "Options", quiet: bool) -> None:
-    """Ends when the service does (a signal), or with the error of either."""
+    """Run the service and the traffic until a signal; raise an error of either."""
     from boxsched.service import serve
 
     folder = DataFolder(options.data)
-    before = _written_at(folder)  # what is there now is of a service that was killed
+    before = _written_at(folder)  # a file that exists now is from a killed service
     service = asyncio.create_task(serve(options), name="service")
     traffic = asyncio.create_task(_traffic(folder, before, quiet), name="traffic")
     try:
@@ -97,7 +97,7 @@ async def _traffic(folder: DataFolder, before: int, quiet: bool) -> None:
 
 
 async def _listening(folder: DataFolder, before: int) -> Listening:
-    """What the service says when it listens, which is later than ``before``."""
+    """Wait until the service listens; its file is newer than ``before``."""
     while _written_at(folder) == before or (found := folder.listening()) is None:  # noqa: ASYNC110
         await asyncio.sleep(DEMO_LOOK_SECONDS)
     return found
@@ -112,7 +112,7 @@ def _written_at(folder: DataFolder) -> int:
 
 def _welcome(url: str, token: str, folder: DataFolder) -> None:
     _say(
-        f"\n  Look at it:   {click.style(url, bold=True)}\n"
+        f"\n  Open:         {click.style(url, bold=True)}\n"
         f"  Sign in with: {click.style(token, bold=True)}\n"
         f"  (the token is in {folder.token_file})\n\n"
         "  In another terminal:\n"

@@ -1,4 +1,4 @@
-"""How a command fails: one clear line on standard error, and the right exit status."""
+"""End a failed command with one clear line on standard error and an exit status."""
 
 import contextlib
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -11,10 +11,10 @@ from boxsched.cli.clean import plain
 
 _T = TypeVar("_T")
 
-FAILED = 1  # the thing failed
-BAD_USE = 2  # bad use or input
+FAILED = 1  # the operation failed
+BAD_USE = 2  # the arguments or the input are invalid
 
-# What the caller gave is wrong; everything else is the thing failing.
+# These errors mean bad input; all others mean that the operation failed.
 _BAD_INPUT = (
     errors.Malformed,
     errors.Unauthorized,
@@ -38,19 +38,20 @@ class Failure(click.ClickException):
 
 
 class BadInput(Failure):
-    """Bad input; the line says what to give instead."""
+    """The input is invalid; the message says what is valid."""
 
     exit_code = BAD_USE
 
 
-# What the service says of one thing among several: the others go on.
+# Errors that concern one of several things; the command continues with the others.
 _OF_ONE = (errors.NotFound, errors.Invalid, errors.Conflict)
 
 
 async def each_of(things: Mapping[str, _T], work: Callable[[_T], Awaitable[None]]) -> int:
-    """Do the work for each thing, in order; the exit status. ``things`` by what they are called.
+    """Do the work for each thing, in order; return the exit status.
 
-    Each that is refused gets a line on standard error that names it, and the others are done.
+    ``things``: by the names that the user gave. If the service refuses one, print a line with its
+    name on standard error, and continue with the others.
     """
     status = 0
     for name, thing in things.items():
@@ -66,7 +67,7 @@ async def each_of(things: Mapping[str, _T], work: Callable[[_T], Awaitable[None]
 
 @contextlib.contextmanager
 def clear_errors(hint: str = "") -> Iterator[None]:
-    """End the command with one line for each error that a caller may see."""
+    """End the command with one line for an error that is meant for the user."""
     try:
         yield
     except errors.BoxschedError as error:

@@ -1,4 +1,4 @@
-"""Logs on the terminal: of one job, or of all jobs of a workload, each line with its job."""
+"""Print the logs of one job, or of all jobs of a workload with the job's name on each line."""
 
 import asyncio
 import codecs
@@ -7,16 +7,16 @@ from collections.abc import AsyncIterator, Sequence
 from typing import TextIO
 
 from boxsched.cli.clean import Cleaner, plain
-from boxsched.cli.output import filled, width
+from boxsched.cli.output import padded, width
 from boxsched.client import Client, Job
 
 _RESET = "\x1b[0m"
-MAX_LINE_CHARACTERS = 65_536  # a longer one is shown in pieces, not kept until it ends
+MAX_LINE_CHARACTERS = 65_536  # a longer line is printed in pieces before it ends
 MAX_LOGS_AT_ONCE = 50
 
 
 class Printer:
-    """Prints one job's log: decoded, cleaned, and with a prefix to each line if it has one."""
+    """Prints one job's log: decoded, cleaned, and with the prefix before each line."""
 
     def __init__(self, out: TextIO, prefix: str = "") -> None:
         self._out = out
@@ -49,18 +49,18 @@ class Printer:
         self._out.flush()
 
     def _print_line(self, line: str) -> None:
-        # Lines of several jobs mix: colour must not run on from one into the next.
+        # Lines of several jobs are mixed, so a colour must end with its line.
         reset = _RESET if "\x1b" in line else ""
         self._out.write(f"{self._prefix}{line}{reset}\n")
 
 
 async def print_logs(client: Client, jobs: Sequence[Job], *, follow: bool, out: TextIO) -> None:
-    """The logs of the jobs: one after the other, or with ``follow`` all at once as they grow."""
+    """Print the jobs' logs one after the other, or with ``follow`` at once as they grow."""
     names = [plain(job.name) for job in jobs]
     cells = max(map(width, names), default=0)
     several = len(jobs) > 1
     printers = [
-        (job.id, Printer(out, f"{filled(name, cells)} | " if several else ""))
+        (job.id, Printer(out, f"{padded(name, cells)} | " if several else ""))
         for job, name in zip(jobs, names, strict=True)
     ]
     if not follow:
@@ -88,5 +88,5 @@ async def _print_stream(chunks: AsyncIterator[bytes], printer: Printer) -> None:
         async for chunk in chunks:
             printer.feed(chunk)
     finally:
-        with contextlib.suppress(OSError):  # the reader of our output may have gone
+        with contextlib.suppress(OSError):  # standard output may be closed
             printer.end()

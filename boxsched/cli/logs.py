@@ -15,19 +15,19 @@ from boxsched.client import Client, Job
 
 @click.command()
 @click.argument("target", metavar="JOB|WORKLOAD")
-@click.option("--follow", "-f", is_flag=True, help="Go on until the jobs have ended.")
+@click.option("--follow", "-f", is_flag=True, help="Follow the logs until the jobs have ended.")
 @as_json_option
 @with_service
 def logs(target: str, follow: bool, as_json: bool, service: Service) -> None:
     """Print the log of a job (w41-2), or of all jobs of a workload (w41, or web#12).
 
-    Escape sequences in it are left out, but for colours on a terminal.
+    Escape sequences are removed, except colours on a terminal.
 
     \b
     Example:  boxsched logs w41 --follow
     """
     if follow and as_json:
-        raise click.UsageError("--follow and --json do not go together")
+        raise click.UsageError("--follow and --json cannot be combined")
 
     async def work(client: Client) -> None:
         jobs = await _jobs(client, target)
@@ -46,12 +46,12 @@ def logs(target: str, follow: bool, as_json: bool, service: Service) -> None:
             }
         )
 
-    with leaving(lambda: f"{target} goes on if it has not ended" if follow else None):
+    with leaving(lambda: f"{target} continues if it has not ended" if follow else None):
         service.call(work)
 
 
 async def _jobs(client: Client, target: str) -> list[Job]:
-    """The one job, or all jobs of the workload."""
+    """Return the job, or all jobs of the workload."""
     if not naming.is_job(target):
         return list((await client.workload(await naming.workload_id(client, target))).jobs)
     workload = await client.workload(target.partition("-")[0])

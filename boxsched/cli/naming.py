@@ -1,4 +1,4 @@
-"""The names of a workload: its id ``w41``, or ``web#12`` for the project's number 12."""
+"""The names of a workload: its id ``w41``, or ``web#12`` for workload 12 of project web."""
 
 import re
 
@@ -14,13 +14,13 @@ def is_job(text: str) -> bool:
 
 
 async def workload_id(client: Client, text: str) -> str:
-    """The id; ``PROJECT#NUMBER`` is looked up. Raises NotFound."""
+    """Return the id; look up ``PROJECT#NUMBER``. Raises NotFound."""
     numbered = _NUMBERED.fullmatch(text)
     if numbered is None:
-        return text  # the service says what is wrong with it
+        return text  # the service reports what is wrong with it
     project, number = numbered["project"], int(numbered["number"])
     page = await client.workloads(project=project, number=number)
     for workload in page.workloads:
-        if workload.number == number:  # an older service does not know the filter
+        if workload.number == number:  # an older service ignores the filter
             return workload.id
     raise errors.NotFound(f"there is no workload {text!a}")

@@ -13,7 +13,7 @@ from boxsched.cli.output import ago, as_json_option, now, print_json, print_tabl
 @with_service
 @click.pass_context
 def nodes(context: click.Context, as_json: bool, service: Service) -> None:
-    """List the nodes: which are alive, and which lead. A star marks the node that answers.
+    """List the nodes: which are alive, and which lead. A star marks the node that answered.
 
     \b
     Example:  boxsched nodes
@@ -28,14 +28,14 @@ def nodes(context: click.Context, as_json: bool, service: Service) -> None:
 @yes_option
 @with_service
 def forget(name: str, yes: bool, service: Service) -> None:
-    """Remove a retired node from the list. It must not be alive.
+    """Remove a retired node from the list. It must be shut down.
 
     \b
     Example:  boxsched nodes forget ci-3
     """
-    confirm(f"Forget the node {name}?", yes=yes)
+    confirm(f"Remove the node {name}?", yes=yes)
     service.call(lambda client: client.forget_node(name))
-    click.echo(f"{plain(name)}: forgotten")
+    click.echo(f"{plain(name)}: removed")
 
 
 def _list(service: Service, as_json: bool) -> None:

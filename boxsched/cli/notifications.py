@@ -7,15 +7,15 @@ from boxsched.cli.connection import Service, with_service
 from boxsched.cli.output import ago, as_json_option, now, print_json, print_table
 from boxsched.client.records import Notification
 
-SHOWN_CHARACTERS = 80  # of an error, in the table
+SHOWN_CHARACTERS = 80  # of an error in the table
 
 
 @click.group()
 def notifications() -> None:
-    """See what was sent to code hosts and hooks, and what could not be sent.
+    """List, show and resend notifications to code hosts and hooks.
 
-    A notification that fails is tried again, for a day. Then it is dead, until you resend it.
-    Those that were delivered are listed for 7 days, dead ones for 30.
+    A notification that fails is tried again for a day. Then it is dead until you resend it.
+    Delivered notifications are listed for 7 days, dead ones for 30.
 
     \b
     Example:  boxsched notifications list --state dead
@@ -28,7 +28,7 @@ def notifications() -> None:
 @click.option(
     "--state",
     type=click.Choice(["waiting", "delivered", "dead"]),
-    help="Only those that wait, were delivered, or were given up.",
+    help="Only notifications in this state.",
 )
 @click.option("--limit", type=click.IntRange(1, 200), default=50, show_default=True)
 @as_json_option
@@ -82,13 +82,13 @@ def show(notification: str, as_json: bool, service: Service) -> None:
 @click.argument("notification")
 @with_service
 def resend(notification: str, service: Service) -> None:
-    """Send a notification again, now; it has another day of tries. NOTIFICATION is its ID.
+    """Send a notification again now, and try for another day. NOTIFICATION is its ID.
 
     \b
     Example:  boxsched notifications resend 412
     """
     one = service.call(lambda client: client.resend_notification(notification))
-    click.echo(f"{plain(one.id)}: to be sent to {plain(one.host)}")
+    click.echo(f"{plain(one.id)}: will be sent to {plain(one.host)}")
 
 
 def _show(one: Notification) -> None:

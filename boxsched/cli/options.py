@@ -1,4 +1,4 @@
-"""Options that are environment variables too; those of every command that has Boxes stand here."""
+"""Options that are also environment variables, and the options of commands that have Boxes."""
 
 import math
 from collections.abc import Callable
@@ -15,7 +15,7 @@ MIB = 1 << 20
 
 
 class FiniteRange(click.FloatRange):
-    """Python reads "nan" and "inf" as numbers; no limit in seconds is one of them."""
+    """A range of finite numbers. Python also reads "nan" and "inf" as numbers."""
 
     def convert(self, value: Any, param: Any, ctx: Any) -> float:
         number: float = super().convert(value, param, ctx)
@@ -24,46 +24,46 @@ class FiniteRange(click.FloatRange):
         return number
 
 
-def served_by_option(name: str, **attributes: Any) -> Callable[[_C], _C]:
-    """An option that is also an environment variable: --max-boxes is BOXSCHED_MAX_BOXES."""
+def env_option(name: str, **attributes: Any) -> Callable[[_C], _C]:
+    """Make an option that is also an environment variable: --max-boxes is BOXSCHED_MAX_BOXES."""
     variable = "BOXSCHED_" + name.removeprefix("--").partition("/")[0].replace("-", "_").upper()
     return click.option(name, envvar=variable, show_default=True, **attributes)
 
 
-def boxes_option(at_least: int, says: str, default: int | None = None) -> Callable[[_C], _C]:
-    return served_by_option(
+def boxes_option(at_least: int, help_: str, default: int | None = None) -> Callable[[_C], _C]:
+    return env_option(
         "--boxes",
         type=click.IntRange(at_least, MAX_BOXES_OF_A_WORKER),
         default=default,
         metavar="N",
-        help=says if default is not None else f"{says} [default: one a core]",
+        help=help_ if default is not None else f"{help_} [default: one per core]",
     )
 
 
 def log_limit_option(at_most: int | None = None) -> Callable[[_C], _C]:
-    return served_by_option(
+    return env_option(
         "--log-limit",
         type=click.IntRange(1_024, at_most),
         default=16 * MIB,
         metavar="BYTES",
-        help="Most that is kept of a job's log.",
+        help="Size limit of a job's log; the rest is cut.",
     )
 
 
 def box_driver_option(command: _C) -> _C:
-    return served_by_option(
+    return env_option(
         "--box-driver",
         type=click.Choice(["process", "none"]),
         default="process",
-        help="What runs jobs; `none` runs nothing and passes (for bench).",
+        help="What runs jobs; with `none` every job passes without running (for bench).",
     )(command)
 
 
 def stop_grace_option(command: _C) -> _C:
-    return served_by_option(
+    return env_option(
         "--stop-grace",
         type=FiniteRange(min=0, max=MAX_STOP_GRACE_SECONDS),
         default=10.0,
         metavar="S",
-        help="Seconds between SIGTERM and SIGKILL at a stop and at a time limit.",
+        help="Seconds between SIGTERM and SIGKILL at a stop or at a time limit.",
     )(command)

@@ -22,7 +22,7 @@ _COLOURS = {
     State.STOPPING: "yellow",
 }
 
-# What has not started, by what it waits for.
+# Workloads that have not started, by what they wait for.
 UPCOMING, BLOCKED = "upcoming", "blocked"
 PHASES: Mapping[State, str] = {State.REGISTERED: UPCOMING, State.QUEUED: BLOCKED}
 
@@ -34,7 +34,7 @@ as_json_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.optio
 
 
 def print_json(value: object) -> None:
-    """One JSON value; ASCII, so that nothing in it moves a terminal's cursor."""
+    """Print one JSON value in ASCII, so that it cannot contain a terminal's control characters."""
     indent = 2 if sys.stdout.isatty() else None
     click.echo(json.dumps(msgspec.to_builtins(value), indent=indent))
 
@@ -42,8 +42,10 @@ def print_json(value: object) -> None:
 def print_table(
     columns: Sequence[str], rows: Sequence[Sequence[str]], empty: str | None = None
 ) -> None:
-    """Rows under their columns' names. Cells may come from outside. ``empty``: what is said on
-    standard error where there are no rows."""
+    """Print rows below their column names. Cells may contain untrusted text.
+
+    ``empty``: the message on standard error if there are no rows.
+    """
     if not rows and empty is not None:
         click.echo(f"boxsched: {empty}", err=True)
     clean = [[plain(cell) for cell in row] for row in rows]
@@ -52,21 +54,21 @@ def print_table(
         return
     widths = [max(map(width, column)) for column in zip(columns, *clean, strict=True)]
     for row in ([name.upper() for name in columns], *clean):
-        padded = (filled(cell, cells) for cell, cells in zip(row, widths, strict=True))
-        click.echo("  ".join(padded).rstrip())
+        padded_cells = (padded(cell, cells) for cell, cells in zip(row, widths, strict=True))
+        click.echo("  ".join(padded_cells).rstrip())
 
 
 def width(text: str) -> int:
-    """The width of a line of text in terminal cells; wide characters take two."""
+    """Return the width of a line of text in terminal cells; wide characters take two."""
     if text.isascii():
         return len(text)
-    from rich.cells import cell_len  # only where it is needed
+    from rich.cells import cell_len  # imported only when it is needed
 
     return cell_len(text)
 
 
-def filled(text: str, cells: int) -> str:
-    """The text with spaces behind it, up to so many cells."""
+def padded(text: str, cells: int) -> str:
+    """Return the text with spaces after it, up to this many cells."""
     return text + " " * (cells - width(text))
 
 
@@ -85,22 +87,22 @@ def _print_rich(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def print_fields(fields: Sequence[tuple[str, str]]) -> None:
-    """Names and values, one pair a line; pairs without a value are left out."""
+    """Print names and values, one pair a line; skip pairs without a value."""
     cells = max(width(name) for name, _ in fields)
     for name, value in fields:
         if value:
-            click.echo(f"{click.style(filled(name, cells), dim=True)}  {plain(value)}")
+            click.echo(f"{click.style(padded(name, cells), dim=True)}  {plain(value)}")
 
 
 def standing(state: State | JobState, result: Result | None) -> str:
-    """The result of what has ended, else the phase or state, in the words that the page has too."""
+    """Return the result if there is one, otherwise the phase or state, in the page's words."""
     if result is not None:
         return str(result)
     return PHASES.get(state, str(state)) if isinstance(state, State) else str(state)
 
 
 def with_unknown(workload: Workload) -> str:
-    """The same of a workload, and how many of its jobs are on workers that are away."""
+    """Return a workload's result or phase, and how many of its jobs are on absent workers."""
     unknown = sum(job.state is JobState.UNKNOWN for job in workload.jobs)
     said = standing(workload.state, workload.result)
     return f"{said}, {unknown} {'job' if unknown == 1 else 'jobs'} unknown" if unknown else said
@@ -111,7 +113,7 @@ def coloured(word: str) -> str:
 
 
 def duration(span: timedelta) -> str:
-    """A length of time in at most two units: ``0.4 s``, ``7 s``, ``3 m 20 s``, ``4 d 1 h``."""
+    """Format a length of time in at most two units: ``0.4 s``, ``3 m 20 s``, ``4 d 1 h``."""
     exact = max(0.0, span.total_seconds())
     if exact < 1:
         return f"{exact:.1f} s"
@@ -126,7 +128,7 @@ def ago(then: datetime | None, now: datetime) -> str:
 
 
 def waited(workload: Workload, now: datetime) -> str:
-    """How long it has waited, or had, from its creation to its start."""
+    """Format how long it has waited from its creation to its start."""
     return duration((workload.started_at or workload.finished_at or now) - workload.created_at)
 
 
@@ -137,15 +139,15 @@ def ran(workload: Workload, now: datetime) -> str:
 
 
 def local_time(then: datetime | None) -> str:
-    """With its zone: the service, this machine and the page may each be in another one."""
+    """Format with the time zone, which may differ between service, this machine and page."""
     return "" if then is None else then.astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
 
 
 def set_clock(skew: float) -> None:
-    """The service's clock is so many seconds ahead of this machine's."""
+    """Set by how many seconds the service's clock is ahead of this machine's."""
     _skew[0] = timedelta(seconds=skew)
 
 
 def now() -> datetime:
-    """By the clock of the service that answered last: its times are compared with this one."""
+    """Return the time of the service that answered last, to compare with its times."""
     return datetime.now(UTC) + _skew[0]

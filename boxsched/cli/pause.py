@@ -17,13 +17,17 @@ UNITS = {"m": 60, "h": 3_600, "d": 86_400}
 
 @click.command()
 @click.argument("name")
-@click.option("--note", required=True, metavar="TEXT", help="Why, for everyone who waits.")
+@click.option("--note", required=True, metavar="TEXT", help="The reason; shown to everyone.")
 @click.option("--project", metavar="NAME", help="Only this project.")
-@click.option("--branch", metavar="PATTERN", help="Only its builds of matching branches.")
-@click.option("--server", metavar="NAME", help="Only its deploys to this server.")
+@click.option("--branch", metavar="PATTERN", help="Only the project's builds of matching branches.")
+@click.option("--server", metavar="NAME", help="Only the project's deploys to this server.")
 @click.option("--automatic", is_flag=True, help="Only deploys that start by themselves.")
-@click.option("--until", metavar="TIME", help="End it at this time, such as 2027-01-31T18:00Z.")
-@click.option("--for", "lasting", metavar="TIME", help="End it after so long: 30m, 2h or 3d.")
+@click.option(
+    "--until", metavar="TIME", help="End the pause at this time, such as 2027-01-31T18:00Z."
+)
+@click.option(
+    "--for", "lasting", metavar="TIME", help="End the pause after this time: 30m, 2h or 3d."
+)
 @as_json_option
 @with_service
 def pause(
@@ -38,10 +42,11 @@ def pause(
     as_json: bool,
     service: Service,
 ) -> None:
-    """Admit nothing that the pause NAME covers, until it is resumed.
+    """Pause everything, a project, a branch or a server under the name NAME.
 
-    Without options it covers everything. What runs goes on; what waits keeps its place, and blocks
-    nothing but its own branch or server. The same name again replaces the pause.
+    Without options the pause covers everything. Workloads that it covers do not start until it is
+    resumed. Running workloads continue. Waiting workloads keep their positions, and block only
+    their own branch or server. A pause with the same NAME is replaced.
 
     \b
     Example:  boxsched pause freeze --note "release week" --project web --server production
@@ -68,7 +73,7 @@ def pause(
 @as_json_option
 @with_service
 def pauses(as_json: bool, service: Service) -> None:
-    """List the pauses that are in force.
+    """List the current pauses.
 
     \b
     Example:  boxsched pauses
@@ -91,7 +96,7 @@ def pauses(as_json: bool, service: Service) -> None:
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
 @with_service
 def resume(names: tuple[str, ...], service: Service) -> None:
-    """End pauses: what they covered goes on.
+    """End pauses, so that the workloads they covered can start.
 
     \b
     Example:  boxsched resume freeze
@@ -116,9 +121,9 @@ def resume(names: tuple[str, ...], service: Service) -> None:
 @as_json_option
 @with_service
 def bump(workload: str, priority: int, note: str, as_json: bool, service: Service) -> None:
-    """Give a workload that waits another priority: 0 to 100, higher goes first.
+    """Change the priority of a waiting workload: 0 to 100, higher first.
 
-    Deploys and SSH sessions have 80, builds of a project's priority branches 70, others 50.
+    By default, deploys and SSH sessions have 80, builds of priority branches 70, other builds 50.
 
     \b
     Example:  boxsched bump web#41 90 --note "the fix for the outage"
@@ -140,7 +145,7 @@ def _duration(text: str) -> timedelta:
     unit = UNITS.get(text[-1:])
     digits = text[:-1]
     if unit is None or not (digits.isascii() and digits.isdigit() and 0 < len(digits) < 7):
-        raise BadInput(f"--for {plain(text)}: must be such as 30m, 2h or 3d")
+        raise BadInput(f"--for {plain(text)}: must be a time such as 30m, 2h or 3d")
     return timedelta(seconds=int(digits) * unit)
 
 

@@ -1,4 +1,4 @@
-"""The progress of a long command: one line, on a terminal only."""
+"""Show the progress of a long command: one line, only on a terminal."""
 
 import sys
 
@@ -8,7 +8,7 @@ from boxsched.cli.clean import plain
 
 
 class Progress:
-    """The line stands on standard error; it is gone when the ``with`` ends."""
+    """A line on standard error, which is removed when the ``with`` block ends."""
 
     def __init__(self) -> None:
         self._shows = sys.stderr.isatty()

@@ -59,7 +59,7 @@ def list_projects(as_json: bool, service: Service) -> None:
 def show(name: str, as_json: bool, service: Service) -> None:
     """Show a project's settings.
 
-    With --json they are as `project apply` takes them.
+    With --json they have the format of `project apply`.
 
     \b
     Example:  boxsched project show web --json > web.json
@@ -85,7 +85,7 @@ def show(name: str, as_json: bool, service: Service) -> None:
 
 
 def _rule(rule: Sequence[Any]) -> str:
-    """An entry of ``cancellation`` in words."""
+    """Describe an entry of ``cancellation``."""
     pattern, strategy, *more = rule
     spared = f" (spare after {more[0]['spare_after']})" if more and more[0] else ""
     return f"{pattern} {strategy}{spared}"
@@ -96,9 +96,9 @@ def _rule(rule: Sequence[Any]) -> str:
 @yes_option
 @with_service
 def delete(name: str, yes: bool, service: Service) -> None:
-    """Delete a project; refused while it has unfinished workloads.
+    """Delete a project. It must not have unfinished workloads.
 
-    Its finished workloads and their logs stay. A project made anew under the name goes on with the
+    Its finished workloads and their logs stay. A new project with the same name continues their
     numbers.
 
     \b

@@ -47,7 +47,7 @@ class Origin:
 
 @attrs.frozen
 class ProjectFile:
-    """One project of a file: what is sent is ``settings``; ``name`` goes into the path."""
+    """One project of a file. ``settings``: the request's body. ``name``: a part of its path."""
 
     name: str
     settings: Settings
@@ -95,7 +95,7 @@ def read(path: Path, name: str | None = None) -> list[ProjectFile]:
 
 
 def without_jobs(settings: Settings) -> list[str]:
-    """The lists of jobs that are there and empty. That is allowed, and rarely meant."""
+    """Return the fields whose list of jobs is empty: allowed, but often a mistake."""
     found = [("jobs", settings)]
     servers = settings.get("servers")
     if isinstance(servers, Mapping):

@@ -1,4 +1,4 @@
-"""``boxsched resolve``: give the result of a job whose worker is away."""
+"""``boxsched resolve``: set the result of a job whose worker is away."""
 
 from typing import Any
 
@@ -20,11 +20,11 @@ from boxsched.protocol.inbox import Resolution
 @as_json_option
 @with_service
 def resolve(job: str, result: str, note: str, as_json: bool, service: Service) -> None:
-    """Give the result of a job whose worker is away, so that its lane goes on.
+    """Set the result of a job whose worker is away, so that its lane continues.
 
-    RESULT is passed, failed, or again for another attempt. Make sure first that the job does not
-    run any more: the next deploy to its server may start at once. When the worker comes back, it
-    is told to stop what it still runs of this job, and its result no longer counts.
+    RESULT is passed, failed, or again for another attempt. First make sure that the job does not
+    run any more: the next deploy to its server may start at once. If the worker comes back, it
+    stops the job, and its result no longer counts.
 
     JOB is w41-2, or the ID of a workload with one job: w41, or web#12.
 

@@ -16,9 +16,9 @@ MAX_VALUE_BYTES = 65_536
 
 @click.group()
 def secrets() -> None:
-    """List, set and delete the secrets of a project, which its jobs are given.
+    """List, set and delete the secrets of a project. Its jobs get them.
 
-    A value is sealed before it is stored, and nothing shows it again.
+    A value is sealed before it is stored, and cannot be shown again.
 
     \b
     Example:  boxsched secrets set web DEPLOY_TOKEN < token.txt
@@ -50,7 +50,9 @@ def list_secrets(project: str, as_json: bool, service: Service) -> None:
 @secrets.command(name="set")
 @click.argument("project")
 @click.argument("name")
-@click.option("--file", "as_file", is_flag=True, help="Jobs get a file, and its path in NAME.")
+@click.option(
+    "--file", "as_file", is_flag=True, help="Jobs get the value as a file; NAME contains its path."
+)
 @click.option(
     "--from",
     "source",
@@ -65,7 +67,7 @@ def set_secret(
     """Set the secret NAME of PROJECT, from standard input or a file.
 
     The value is never an argument: other users of the machine could read it there. One newline at
-    its end is cut, unless jobs get it as a file.
+    the end of the value is removed, unless jobs get it as a file.
 
     \b
     Examples:
@@ -103,9 +105,9 @@ def delete(project: str, name: str, yes: bool, service: Service) -> None:
 def rotate(as_json: bool, service: Service) -> None:
     """Seal every value again with the first key of the service.
 
-    Before: add the new key to the key file of every node behind the old one, and restart them; then
-    make it the first one. Afterwards the old key can be removed. A rotation that was interrupted is
-    simply begun again.
+    First add the new key after the old key in the key file of every node, and restart the nodes.
+    Then make the new key the first one, and restart them again. After the rotation you can remove
+    the old key. If a rotation was interrupted, run it again.
 
     \b
     Example:  boxsched secrets rotate
@@ -117,7 +119,7 @@ def rotate(as_json: bool, service: Service) -> None:
         click.echo(f"{done.resealed} values sealed again")
     if done.unusable:
         names = ", ".join(map(plain, done.unusable))
-        raise Failure(f"these do not open with the keys of the service: {names}")
+        raise Failure(f"these values cannot be opened with the keys of the service: {names}")
 
 
 def _value(source: Path | None) -> str:
@@ -127,4 +129,4 @@ def _value(source: Path | None) -> str:
     try:
         return data.decode()
     except UnicodeDecodeError:
-        raise BadInput("the value must be text in UTF-8: encode others in base64") from None
+        raise BadInput("the value must be UTF-8 text: encode other data in base64") from None

@@ -14,8 +14,8 @@ from boxsched.cli.options import (
     FiniteRange,
     box_driver_option,
     boxes_option,
+    env_option,
     log_limit_option,
-    served_by_option,
     stop_grace_option,
 )
 from boxsched.cli.variables import warn_unknown_variables
@@ -32,7 +32,7 @@ LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
 
 class Network(click.ParamType[IPNetwork]):
-    """``192.0.2.0/24``, or one address."""
+    """An IP network such as ``192.0.2.0/24``, or one address."""
 
     name = "CIDR"
 
@@ -44,29 +44,29 @@ class Network(click.ParamType[IPNetwork]):
 
 
 def check_database(database: str | None, redis: str | None) -> None:
-    """Refuses what cannot be used, with a sentence that names the option; never a password."""
+    """Refuse invalid URLs with a message that names the option, but contains no password."""
     from boxsched.store import is_postgres
 
     if database is not None and not is_postgres(database) and not database.startswith("sqlite:///"):
         raise BadInput(
-            f"--database: {database.partition(':')[0]!r} is not a kind of database: give "
+            f"--database: {database.partition(':')[0]!r} is not a kind of database: must be "
             "sqlite:///PATH or postgresql://USER@HOST/NAME"
         )
     if redis is None:
         return
     if database is None or not is_postgres(database):
-        raise BadInput("--redis: only with --database postgresql://...; leave it out with SQLite")
+        raise BadInput("--redis: only with --database postgresql://...; omit it with SQLite")
     if not redis.startswith(("redis://", "rediss://", "unix://")):
-        raise BadInput("--redis: give redis://HOST:PORT, rediss://HOST:PORT or unix://PATH")
-    # Only here: without --redis its library is not loaded.
+        raise BadInput("--redis: must be redis://HOST:PORT, rediss://HOST:PORT or unix://PATH")
+    # Imported here, so that the library is loaded only with --redis.
     from boxsched.cluster.redis_connection import RedisConnection
 
     try:
         RedisConnection(redis)
-    except ValueError:  # what it says may quote some of a password
+    except ValueError:  # its message may contain a part of the password
         raise BadInput(
-            "--redis: no URL of a Redis: give redis://USER:PASSWORD@HOST:PORT/NUMBER, with %2F for "
-            "a / in the password, %23 for a # and %3F for a ?, and no options that are unknown"
+            "--redis: must be redis://USER:PASSWORD@HOST:PORT/NUMBER, without unknown options; "
+            "in the password write %2F for /, %23 for # and %3F for ?"
         ) from None
 
 
@@ -100,27 +100,27 @@ def check_external(url: str | None) -> None:
 
 
 def check_outgoing(hosts: Sequence[str]) -> None:
-    """A host is a name or an address; a URL or a port would match nothing."""
+    """Refuse a URL or a port: only a host name or an address can match."""
     for host in hosts:
         is_ipv6 = host.count(":") > 1
         if not host.strip() or "/" in host or (":" in host and not is_ipv6):
-            raise BadInput(f"--allow-outgoing: {host!r} is not a host: give a name or an address")
+            raise BadInput(f"--allow-outgoing: {host!r} must be a host name or an address")
 
 
 def run(options: "Options") -> None:
-    """Serve until a signal ends it; what keeps it from starting ends the command."""
+    """Serve until a signal. An error that prevents the start ends the command."""
     from boxsched.service import serve as serve_node
 
     run_loop(lambda: serve_node(options), options)
 
 
 def run_loop(work: Callable[[], Any], options: "Options") -> None:
-    """Run a coroutine on the fastest loop there is, with the service's errors made clear."""
+    """Run a coroutine on the fastest event loop; print the service's errors as messages."""
     from boxsched.api.auth.tokens import UnsafeToken
     from boxsched.store import is_postgres
 
     log_to_stderr(logging.WARNING)
-    if is_postgres(options.database_url):  # who leads is what one looks for first
+    if is_postgres(options.database_url):  # with several nodes, the log shows who leads
         logging.getLogger("boxsched").setLevel(logging.INFO)
     with clear_errors():
         try:
@@ -142,150 +142,155 @@ def _why_not(error: OSError, options: "Options") -> str:
 
 
 def loop_factory() -> LoopFactory | None:
-    """The fastest loop there is on this platform; None = Python's own."""
+    """Return the fastest event loop on this platform; None: asyncio's own."""
     try:
         import uvloop
-    except ImportError:  # not made for every platform
+    except ImportError:  # it is not available on every platform
         return None
     return uvloop.new_event_loop
 
 
 @click.command()
-@served_by_option(
+@env_option(
     "--data",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
     help="Data folder: database, logs, admin token, worker state. [default: the user's]",
 )
-@served_by_option(
+@env_option(
     "--database",
     metavar="URL",
     help="sqlite:///PATH or postgresql://USER@HOST/NAME. [default: SQLite in the data folder]",
 )
-@served_by_option(
+@env_option(
     "--redis",
     metavar="URL",
-    help="redis://HOST:PORT, to make nodes hear of each other at once. [default: they poll]",
+    help="redis://HOST:PORT, so that nodes notify each other at once. [default: they poll]",
 )
-@served_by_option("--host", default="127.0.0.1", help="Where to listen.")
-@served_by_option(
-    "--port", type=click.IntRange(0, 65_535), default=8080, help="0 picks a free one."
+@env_option("--host", default="127.0.0.1", help="Address to listen on.")
+@env_option(
+    "--port",
+    type=click.IntRange(0, 65_535),
+    default=8080,
+    help="Port to listen on; 0 picks a free one.",
 )
-@served_by_option(
+@env_option(
     "--trusted-proxy",
     multiple=True,
     type=Network(),
-    help="Believe this load balancer's X-Forwarded-For; may be given several times.",
+    help="Load balancer whose X-Forwarded-For is trusted; can be repeated.",
 )
-@served_by_option(
+@env_option(
     "--connections-per-address",
     type=click.IntRange(0),
     default=1_000,
     metavar="N",
-    help="Most that one address may have open, but a trusted proxy; 0 = no limit.",
+    help="Limit of open connections from one address, except a trusted proxy; 0 = no limit.",
 )
 @boxes_option(0, "Boxes of the in-process worker; 0 = none.")
 @box_driver_option
-@served_by_option(
+@env_option(
     "--allow-mixed/--no-allow-mixed",
     default=False,
-    help="Take external workers beside in-process Boxes.",
+    help="Accept external workers in addition to in-process Boxes.",
 )
-@served_by_option(
+@env_option(
     "--policy",
     type=click.Choice([policy.value for policy in Policy]),
     default=Policy.BACKFILL.value,
-    help="What may go ahead of the first workload that does not fit.",
+    help="Which workloads may start before the first one that does not fit.",
 )
-@served_by_option(
+@env_option(
     "--max-boxes",
     type=click.IntRange(0, MAX_BOXES),
     metavar="N",
-    help="The plan: never more Boxes than this in use. [default: no limit]",
+    help="The plan: limit of Boxes in use. [default: no limit]",
 )
-@served_by_option(
+@env_option(
     "--priority-aging",
     type=FiniteRange(min=0, min_open=True),
     metavar="S",
-    help="Seconds of waiting that one point of priority is worth. [default: off]",
+    help="After this many seconds of waiting, priority grows by one point. [default: off]",
 )
 @log_limit_option()
 @stop_grace_option
-@served_by_option(
+@env_option(
     "--shutdown-grace",
     type=FiniteRange(min=0, min_open=True),
     default=8.0,
     metavar="S",
-    help="Seconds that requests under way have when the service ends.",
+    help="Seconds that running requests may take when the service ends.",
 )
-@served_by_option(
+@env_option(
     "--lost-after",
     type=FiniteRange(min=5),
     default=120.0,
     metavar="S",
-    help="Seconds without a node after which a worker ends its builds, to be given again.",
+    help="Seconds without an answer from a node after which a worker ends its builds; they then "
+    "run on another worker.",
 )
-@served_by_option(
+@env_option(
     "--secrets-key-file",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="Keys that seal secrets, the same on every node. [default: BOXSCHED_SECRETS_KEY; with "
+    help="File with the keys that seal secrets, the same on every node. [default: "
+    "BOXSCHED_SECRETS_KEY; with "
     "SQLite a key in the data folder]",
 )
-@served_by_option(
+@env_option(
     "--allow-outgoing",
     multiple=True,
     metavar="HOST",
-    help="Let hooks and commit statuses go to this host though its address is private or local; "
-    "may be given several times.",
+    help="Allow hooks and commit statuses to this host, even if its address is private or local; "
+    "can be repeated.",
 )
-@served_by_option(
+@env_option(
     "--external-url",
     metavar="URL",
-    help="Where people reach the Activity Monitor, for links in commit statuses. [default: "
-    "--advertise, or where it listens]",
+    help="URL of the Activity Monitor for users, in links of commit statuses. [default: "
+    "--advertise, or the address that it listens on]",
 )
-@served_by_option(
+@env_option(
     "--name",
     metavar="NAME",
-    help="This node's, among others. [default: made once, kept in the data folder]",
+    help="Name of this node. [default: generated once, kept in the data folder]",
 )
-@served_by_option(
+@env_option(
     "--advertise",
     metavar="URL",
-    help="Where others reach this node. [default: where it listens]",
+    help="URL at which others reach this node. [default: the address that it listens on]",
 )
-@served_by_option(
+@env_option(
     "--shards",
     type=click.IntRange(1, 256),
     default=1,
-    help="Shares of the organizations, each led by one node; the number only grows.",
+    help="Parts of the organizations, each led by one node; the number can only grow.",
 )
-@served_by_option(
+@env_option(
     "--lock-key",
     default="BxSchLd1",
     metavar="TEXT",
-    help="The same on all nodes; another one for each cluster that shares the database.",
+    help="Equal on all nodes of a cluster; different for each cluster on one database server.",
 )
-@served_by_option(
+@env_option(
     "--retry-interval",
     type=FiniteRange(min=0.1),
     default=5.0,
     metavar="S",
-    help="Most seconds between two tries to lead, or to start, while the database is away.",
+    help="Limit of seconds between two tries to lead or to start while the database is away.",
 )
 def serve(
     data: Path | None, policy: str, trusted_proxy: tuple[IPNetwork, ...], **options: Any
 ) -> None:
     """Run the service: API, Activity Monitor and in-process worker, until Ctrl-C or SIGTERM.
 
-    When it is ready it prints `listening on http://HOST:PORT`, and on standard error its data
-    folder and the file with the token to sign in with. Jobs that run when it ends go on, and are
-    found again by the next start. Every option is also an environment variable: --max-boxes is
+    When it is ready, it prints `listening on http://HOST:PORT`, and on standard error its data
+    folder and the file with the token for signing in. When it ends, running jobs continue; the next
+    start finds them again. Every option is also an environment variable: --max-boxes is
     BOXSCHED_MAX_BOXES.
 
-    With PostgreSQL any number of nodes serve together, behind a load balancer; each needs a data
-    folder of its own, and leads what no other leads.
+    With PostgreSQL, any number of nodes can serve together behind a load balancer. Each node needs
+    its own data folder.
 
     \b
     Examples:

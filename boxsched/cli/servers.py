@@ -1,4 +1,4 @@
-"""``boxsched servers``: what is live where."""
+"""``boxsched servers``: what is live on each server."""
 
 import click
 
@@ -45,7 +45,7 @@ async def _row(client: Client, one: Server) -> tuple[str, ...]:
 
 
 async def _what(client: Client, live: Workload) -> str:
-    """The build that is live, else the commit or branch of its deploy."""
+    """Return the build that is live, or the commit or branch of its deploy."""
     if live.build is not None:
         build = await client.workload(live.build)
         back = " (rollback)" if live.rollback else ""

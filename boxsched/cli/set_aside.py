@@ -1,4 +1,4 @@
-"""``boxsched set-aside``: commands that the scheduler could not carry out."""
+"""``boxsched set-aside``: commands that the scheduler could not execute."""
 
 import click
 
@@ -7,18 +7,18 @@ from boxsched.cli.confirming import confirm, yes_option
 from boxsched.cli.connection import Service, with_service
 from boxsched.cli.output import ago, as_json_option, now, print_json, print_table
 
-SHOWN_CHARACTERS = 100  # of an error, in the table
+SHOWN_CHARACTERS = 100  # of an error in the table
 
 
 @click.group()
 def set_aside() -> None:
-    """See the commands that the scheduler could not carry out.
+    """List, show and drop commands that the scheduler could not execute.
 
-    A command is a submission, a stop, a worker's report, or the like. One that raises an error is
-    set aside, so that the scheduler goes on. That is a mistake in boxsched: please report it, with
-    the error. A workload whose submission was set aside ends canceled.
+    A command is, for example, a submission, a stop or a worker's report. When a command raises an
+    error, the scheduler sets it aside and continues. This is a bug in boxsched: please report it
+    with the error. A workload whose submission was set aside ends canceled.
 
-    The latest 1,000 are kept, for 30 days. Drop one when you have seen to it.
+    The latest 1,000 are kept for 30 days. Drop a command when you have dealt with it.
 
     \b
     Example:  boxsched set-aside list
@@ -55,10 +55,10 @@ def list_commands(as_json: bool, service: Service) -> None:
 @as_json_option
 @with_service
 def show(command: str, as_json: bool, service: Service) -> None:
-    """Show a command that was set aside: its error, and what it said.
+    """Show a command that was set aside: its error and its content.
 
-    COMMAND is its ID, from `boxsched set-aside list`. What it said may contain environment
-    variables of jobs.
+    COMMAND is its ID from `boxsched set-aside list`. The content may include environment variables
+    of jobs.
 
     \b
     Example:  boxsched set-aside show 412
@@ -79,9 +79,9 @@ def show(command: str, as_json: bool, service: Service) -> None:
 @yes_option
 @with_service
 def drop(command: str, yes: bool, service: Service) -> None:
-    """Drop a command that you have seen to: it is listed no more.
+    """Remove a command from the list.
 
-    It is not tried again, and cannot be brought back. COMMAND is its ID.
+    It is not tried again, and cannot be restored. COMMAND is its ID.
 
     \b
     Example:  boxsched set-aside drop 412

@@ -34,7 +34,7 @@ from boxsched.states import SERVICE_RESULTS, JobState, Result, State
 PAGE = 100
 MAX_MESSAGE_CHARACTERS = 50
 
-# What --state takes: the words of the list itself, and what the API calls them.
+# The values of --state: the words that the list shows, and the API's names.
 _STATES: Mapping[str, tuple[State, Result | None]] = {
     UPCOMING: (State.REGISTERED, None),
     BLOCKED: (State.QUEUED, None),
@@ -56,13 +56,15 @@ _PHASES = {
     "--state",
     type=click.Choice([*_STATES, *_OTHER_WORDS]),
     metavar="STATE",
-    help=f"Only these: {', '.join(_STATES)}.",
+    help=f"Only workloads in this state: {', '.join(_STATES)}.",
 )
-@click.option("--kind", type=click.Choice([kind.value for kind in Kind]), help="Of that kind.")
-@click.option("--project", help="Of that project.")
-@click.option("--branch", help="Of that branch.")
-@click.option("--server", help="To that server.")
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="At most.")
+@click.option("--kind", type=click.Choice([kind.value for kind in Kind]), help="Only this kind.")
+@click.option("--project", help="Only this project.")
+@click.option("--branch", help="Only this branch.")
+@click.option("--server", help="Only this server.")
+@click.option(
+    "--limit", type=click.IntRange(1), default=20, show_default=True, help="List at most N."
+)
 @as_json_option
 @with_service
 def list_workloads(
@@ -149,7 +151,7 @@ def list_workloads(
 @as_json_option
 @with_service
 def show(workload: str, as_json: bool, service: Service) -> None:
-    """Show a workload and its jobs. ID is w41, or web#12 for a project's twelfth.
+    """Show a workload and its jobs. ID is w41, or web#12 for workload 12 of project web.
 
     \b
     Example:  boxsched show w41
@@ -211,7 +213,7 @@ def show(workload: str, as_json: bool, service: Service) -> None:
 @as_json_option
 @with_service
 def explain(workload: str, as_json: bool, service: Service) -> None:
-    """Say why a workload waits, for what, its position in the queue, and its expected start.
+    """Explain why a workload waits, for what, its position in the queue and its expected start.
 
     \b
     Example:  boxsched explain web#12

@@ -12,11 +12,11 @@ from rich.progress import Progress
 from boxsched.model import Policy
 from boxsched.simulation import BadInput, Scenario, Summary, parse, report, run, swf
 
-LONG_LOG_JOBS = 5_000  # from here on a run takes long enough to be watched
+LONG_LOG_JOBS = 5_000  # a run of this length shows its progress
 
 
 class BadUse(click.ClickException):
-    """Bad use or input: one line on standard error, exit status 2."""
+    """Invalid arguments or input: one line on standard error, exit status 2."""
 
     exit_code = 2
 
@@ -25,7 +25,7 @@ class BadUse(click.ClickException):
 
 
 class OneLineErrors(click.Command):
-    """Tells what is wrong with the options in one line, without the usage around it."""
+    """Reports wrong options in one line, without the usage."""
 
     def make_context(self, *args: object, **kwargs: object) -> click.Context:
         try:
@@ -37,13 +37,15 @@ class OneLineErrors(click.Command):
 @click.command("simulate", cls=OneLineErrors)
 @click.argument("scenarios", nargs=-1, metavar="[SCENARIO.json]...")
 @click.option("--swf", "log", metavar="LOG", help="A log in the Standard Workload Format, .gz too.")
-@click.option("--boxes", type=click.IntRange(0, 1_000_000), help="With --swf: how many Boxes.")
+@click.option("--boxes", type=click.IntRange(0, 1_000_000), help="With --swf: the number of Boxes.")
 @click.option(
     "--policy", type=click.Choice([p.value for p in Policy]), help="With --swf: the queue's policy."
 )
 @click.option("--limit", type=click.IntRange(0), help="With --swf: only its first LIMIT jobs.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
-@click.option("--all", "show_all", is_flag=True, help="Show every workload, however many.")
+@click.option(
+    "--all", "show_all", is_flag=True, help="Show all workloads, not only the first ones."
+)
 def simulate(
     scenarios: tuple[str, ...],
     log: str | None,
@@ -53,28 +55,28 @@ def simulate(
     as_json: bool,
     show_all: bool,
 ) -> None:
-    """Run scenarios in virtual time, with the core that also serves; - reads standard input.
+    """Run scenarios in virtual time, with the core of the service; - reads standard input.
 
-    What a scenario holds: its Boxes, the policy, the projects' settings, and what is submitted
-    and stopped when. With --swf a workload log is run instead.
+    A scenario contains its Boxes, the policy, the projects' settings, and what is submitted and
+    stopped at which times. With --swf, run a workload log instead.
     """
     if log is None:
         for option, value in (("--boxes", boxes), ("--policy", policy), ("--limit", limit)):
             if value is not None:
-                raise BadUse(f"{option}: goes with --swf only")
+                raise BadUse(f"{option}: only with --swf")
         _simulate_scenarios(scenarios, as_json, show_all)
         return
     if scenarios:
-        raise BadUse(f"{scenarios[0]}: a log and a scenario do not go together")
+        raise BadUse(f"{scenarios[0]}: a log and a scenario cannot be combined")
     if boxes is None:
-        raise BadUse("--boxes: is needed with --swf")
+        raise BadUse("--boxes: required with --swf")
     _simulate_log(Path(log), boxes, Policy(policy or Policy.BACKFILL), limit, as_json)
 
 
 def _simulate_scenarios(paths: tuple[str, ...], as_json: bool, show_all: bool) -> None:
     if not paths:
-        raise BadUse("SCENARIO.json: is missing; name one or more, or - for standard input")
-    # All are read before the first is run: nothing is printed unless all are well-formed.
+        raise BadUse("SCENARIO.json: missing; give one or more files, or - for standard input")
+    # Read all files before running the first: nothing is printed unless all are valid.
     parsed = [_parsed(path, several=len(paths) > 1) for path in paths]
     console = Console(highlight=False)
     for path, scenario in zip(paths, parsed, strict=True):
@@ -93,7 +95,7 @@ def _parsed(path: str, several: bool) -> Scenario:
         name = report.readable(path)
         if several:
             raise BadUse(f"{name}: {error}") from None
-        # One line that begins with the place in the scenario (docs/simulation.md).
+        # One line that begins with the position in the scenario (docs/simulation.md).
         raise BadUse(str(error) if path == "-" else f"{error} (in {name})") from None
 
 
@@ -120,7 +122,7 @@ def _simulate_log(path: Path, boxes: int, policy: Policy, limit: int | None, as_
 
 
 def _watched(scenario: Scenario) -> Summary:
-    """Run it; a long one shows how far it is, if there is a terminal to show it on."""
+    """Run the scenario. A long run shows its progress on a terminal."""
     if len(scenario.events) < LONG_LOG_JOBS or not sys.stderr.isatty():
         return run(scenario).summary
     with Progress(console=Console(stderr=True), transient=True) as progress:

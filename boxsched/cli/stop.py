@@ -12,20 +12,20 @@ from boxsched.client import Client, Workload
 
 @click.command()
 @click.argument("workloads", metavar="ID...", nargs=-1, required=True)
-@click.option("--wait", is_flag=True, help="Wait until their jobs have ended.")
+@click.option("--wait", is_flag=True, help="Wait until the jobs have ended.")
 @as_json_option
 @with_service
 def stop(workloads: tuple[str, ...], wait: bool, as_json: bool, service: Service) -> None:
-    """Cancel workloads that wait, and stop those that run.
+    """Cancel waiting workloads and stop running ones.
 
-    Of several, the newest is stopped first: so none of them starts because another one of its
-    branch or server has ended.
+    The newest of several workloads is stopped first. So none of them starts because another one of
+    its branch or server has ended.
 
     \b
     Example:  boxsched stop w41
               boxsched stop web#12 web#13 --wait
     """
-    found: dict[str, str] = {}  # what was given, and the id
+    found: dict[str, str] = {}  # ids by the arguments
     asked: list[str] = []
     shown: list[object] = []
 
@@ -61,7 +61,7 @@ def stop(workloads: tuple[str, ...], wait: bool, as_json: bool, service: Service
 
 
 def _age(id_: str) -> int:
-    """Less for what was submitted later: ids grow."""
+    """Return a sort key: smaller for later workloads, because ids grow."""
     number = id_.removeprefix("w")
     return -int(number) if number.isdecimal() and len(number) < 20 else 0
 
@@ -72,4 +72,4 @@ def _stopped(done: Workload) -> str:
 
 
 def _still_stopping(asked: list[str]) -> str:
-    return f"the stop goes on without this command; to see it: boxsched show {asked[-1]}"
+    return f"the stop continues without this command; to see it: boxsched show {asked[-1]}"

@@ -24,7 +24,7 @@ _Submit = Callable[[Client], Awaitable[Workload]]
 
 @attrs.frozen
 class After:
-    """What to do once it is submitted."""
+    """What to do after the submission."""
 
     wait: bool
     follow: bool
@@ -36,9 +36,9 @@ class After:
 
 
 def _submitting(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options of every command that submits."""
+    """Add the options of every command that submits."""
     options = (
-        click.option("--wait", is_flag=True, help="Wait for its end; exit status 1 if it fails."),
+        click.option("--wait", is_flag=True, help="Wait until it ends; exit status 1 if it fails."),
         click.option("--follow", "-f", is_flag=True, help="Print its logs as they grow, and wait."),
         as_json_option,
         with_service,
@@ -81,7 +81,7 @@ def build(
     Example:  boxsched build web --branch main --message "Faster search" --wait
     """
     if branch is not None and tag is not None:
-        raise click.UsageError("--branch and --tag do not go together")
+        raise click.UsageError("--branch and --tag cannot be combined")
 
     async def submit(client: Client) -> Workload:
         on = branch
@@ -96,7 +96,7 @@ def build(
 @click.command()
 @click.argument("project")
 @click.argument("server")
-@click.option("--build", "of_build", metavar="ID", help="The passed build that is deployed.")
+@click.option("--build", "of_build", metavar="ID", help="The passed build to deploy.")
 @click.option("--commit", help="Commit to deploy: 7 to 64 hex digits.")
 @_priority
 @_submitting
@@ -136,7 +136,7 @@ def rebuild(
               boxsched rebuild web#12 web#14 --wait
     """
     if follow and len(workloads) > 1:
-        raise click.UsageError("--follow goes with one ID; take --wait for several")
+        raise click.UsageError("--follow requires a single ID; use --wait for several")
 
     def again(workload: str) -> _Submit:
         async def submit(client: Client) -> Workload:
@@ -148,7 +148,7 @@ def rebuild(
 
 
 def _submit(service: Service, submits: Mapping[str, _Submit], then: After) -> None:
-    """Submit each, and with ``--wait`` wait for all; ``submits`` has them by the given name."""
+    """Submit each of ``submits`` (by argument), and with ``--wait`` wait for all."""
     submitted: list[Workload] = []
 
     async def work(client: Client) -> tuple[list[Workload], int, Any]:

@@ -32,14 +32,14 @@ def token() -> None:
     "--role",
     type=click.Choice(["worker", "admin"]),
     required=True,
-    help="worker: to act as a worker, nothing else. admin: all the rest.",
+    help="worker: only for workers. admin: for everything else.",
 )
-@click.option("--name", help="What it is for, to know it again in the list.")
+@click.option("--name", help="Name of the token in the list.")
 @click.option(
     "--expires",
     type=FiniteRange(0, MAX_DAYS, min_open=True),
     metavar="DAYS",
-    help="It ends by itself after so many days. [default: never]",
+    help="Days until the token expires. [default: never]",
 )
 @click.option(
     "--max-workers",
@@ -57,13 +57,13 @@ def create(
     as_json: bool,
     service: Service,
 ) -> None:
-    """Create a token. It is printed once: nothing can tell it again.
+    """Create a token. It is printed once and cannot be shown again.
 
     \b
     Example:  boxsched token create --role worker --name ci-4
     """
     if max_workers is not None and role != "worker":
-        raise BadInput("--max-workers: only a token of role worker has workers")
+        raise BadInput("--max-workers: only with --role worker")
     seconds = None if expires is None else expires * DAY_SECONDS
     made = service.call(
         lambda client: client.create_token(
@@ -73,7 +73,7 @@ def create(
     if as_json:
         print_json(made)
         return
-    click.echo(made.token)  # alone on standard output: TOKEN=$(boxsched token create ...)
+    click.echo(made.token)  # nothing else on standard output: TOKEN=$(boxsched token create ...)
     click.echo(_what_to_do(made, service), err=True)
 
 
@@ -81,9 +81,9 @@ def create(
 @as_json_option
 @with_service
 def list_tokens(as_json: bool, service: Service) -> None:
-    """List the tokens that were not revoked; never their texts.
+    """List the tokens that were not revoked, oldest first.
 
-    The oldest come first.
+    The texts of tokens are not shown.
 
     \b
     Example:  boxsched token list
@@ -111,9 +111,9 @@ def list_tokens(as_json: bool, service: Service) -> None:
 @yes_option
 @with_service
 def revoke(token_: str, yes: bool, service: Service) -> None:
-    """Revoke a token by its ID, or by its name where no other has it.
+    """Revoke a token by its ID, or by its name if no other token has it.
 
-    Within a second it holds on no node, and what it opened is cut.
+    Within a second no node accepts it, and its connections are closed.
 
     \b
     Example:  boxsched token revoke token-5b1c0e9a77d2
@@ -130,15 +130,15 @@ def revoke(token_: str, yes: bool, service: Service) -> None:
     click.echo(f"{plain(token_)}{of}: revoked")
     if revoked.of_file:
         click.echo(
-            f"It was the admin token in {plain(revoked.name)}. Commands on that machine are "
-            "refused from now, also after a restart of the node; for a new token delete the file "
-            "admin-token in its data folder, and restart it.",
+            f"It was the admin token in {plain(revoked.name)}. Commands on that machine are now "
+            "refused, also after a restart of the node. To create a new token, delete the file "
+            "admin-token in the node's data folder and restart the node.",
             err=True,
         )
 
 
 def _meant(text: str, tokens: Sequence[Token]) -> Token:
-    """By ID, or by a name that is one's only; raises NotFound, Invalid."""
+    """Return the token with this ID or unique name. Raises NotFound, Invalid."""
     found = [one for one in tokens if one.id == text] or [one for one in tokens if one.name == text]
     if len(found) == 1:
         return found[0]
@@ -149,7 +149,7 @@ def _meant(text: str, tokens: Sequence[Token]) -> Token:
 
 
 def _what_to_do(made: NewToken, service: Service) -> str:
-    until = f"It holds until {local_time(made.expires_at)}. " if made.expires_at else ""
+    until = f"It is valid until {local_time(made.expires_at)}. " if made.expires_at else ""
     revoke = f"Revoke it with: boxsched token revoke {made.id}"
     if made.role != "worker":
         return f"This is shown once; keep it as a secret. {until}{revoke}"

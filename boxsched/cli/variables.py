@@ -1,4 +1,4 @@
-"""Warn at the start about environment variables that look like misspelt options."""
+"""Warn at the start about environment variables that look like misspelled options."""
 
 import difflib
 import os
@@ -11,7 +11,7 @@ from boxsched.secrets.ring import VARIABLE as SECRETS_KEY
 
 PREFIX = "BOXSCHED_"
 _OF_TESTS = f"{PREFIX}TEST_"
-# A service that is started by a job of another one has them too (``worker.plan``).
+# The variables of jobs (``worker.plan``): a job may start another service.
 OF_JOBS = frozenset(
     PREFIX + name
     for name in (
@@ -19,23 +19,23 @@ OF_JOBS = frozenset(
         *("WORKLOAD", "JOB", "ATTEMPT", "LEASE_TOKEN"),
     )
 )
-# What is read from the environment alone, and is never an argument.
+# Variables that are not options.
 NO_OPTIONS = frozenset({SECRETS_KEY})
 
 
 def warn_unknown_variables(environment: Mapping[str, str] = os.environ) -> None:
-    """Warn about each variable that is no option of any command; suggest the closest option."""
+    """Warn about each variable that is not an option of a command; suggest the closest one."""
     ctx = click.get_current_context()
     own = set(_variables(ctx.command, ctx))
     strange = {name for name in environment if name.startswith(PREFIX)} - own - OF_JOBS
     strange = {name for name in strange if not name.startswith(_OF_TESTS)} - NO_OPTIONS
-    if strange:  # only then are all commands imported
+    if strange:  # import all commands only if there is one
         root = ctx.find_root()
         strange -= set(_variables(root.command, root))
     for name in sorted(strange):
         meant = difflib.get_close_matches(name, sorted(own), n=1, cutoff=0.8)
         ask = f"; {meant[0]}?" if meant else ""
-        click.echo(f"boxsched: {plain(name)} is no option of {ctx.info_name}{ask}", err=True)
+        click.echo(f"boxsched: {plain(name)} is not an option of {ctx.info_name}{ask}", err=True)
 
 
 def _variables(command: click.Command, ctx: click.Context) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Wait for a workload's end; print its logs, and a line when the reason for waiting changes."""
+"""Wait until a workload ends; print its logs, and a line when the reason for waiting changes."""
 
 import asyncio
 import contextlib
@@ -17,23 +17,23 @@ from boxsched.cli.following import print_logs
 from boxsched.cli.output import local_time
 from boxsched.client import Client, Explanation, Workload
 
-# A restart of the service is waited out.
+# Long enough for a restart of the service.
 PATIENCE_SECONDS = 120.0
 FIRST_LOOK_SECONDS = 0.5
-LAST_LOOK_SECONDS = 15.0  # between two looks; each costs the service more than most requests
-TROUBLE_SECONDS = 2.0  # of an absence, before it is said
+LAST_LOOK_SECONDS = 15.0  # longest pause between two looks, which are expensive for the service
+TROUBLE_SECONDS = 2.0  # how long the service is away before a message
 _CLOCK = re.compile(r"\d\d:\d\d:\d\d UTC")
 
 
 class Interrupted(Failure):
-    """Ctrl-C; the line says what continues without the command."""
+    """Ctrl-C. The message says what continues without the command."""
 
-    exit_code = 130  # as shells have it: 128 + SIGINT
+    exit_code = 130  # as in shells: 128 + SIGINT
 
 
 @contextlib.contextmanager
 def leaving(goes_on: Callable[[], str | None]) -> Iterator[None]:
-    """Ends the command at Ctrl-C with what goes on; None = nothing yet."""
+    """At Ctrl-C, end the command with a message about what continues, if anything does."""
     try:
         yield
     except KeyboardInterrupt:
@@ -55,7 +55,7 @@ def named(workload: Workload) -> str:
 
 
 def be_patient(client: Client) -> None:
-    """From now on a restart of the service is waited out, and said when it takes long."""
+    """Wait during a restart of the service from now on; print a message if it takes long."""
     client.patience = PATIENCE_SECONDS
     client.on_trouble = Trouble()
 
@@ -67,14 +67,14 @@ async def to_the_end(
     beside = [asyncio.create_task(_say_why(client, workload))]
     following: asyncio.Task[None] | None = None
     if follow:
-        out = sys.stderr if as_json else sys.stdout  # JSON stays alone on standard output
+        out = sys.stderr if as_json else sys.stdout  # standard output contains only JSON
         jobs = workload.jobs or (await client.workload(workload.id)).jobs
         following = asyncio.create_task(print_logs(client, jobs, follow=True, out=out))
         beside.append(following)
     try:
         ended = await client.wait(workload.id)
         if following is not None:
-            await following  # what the logs still have to say
+            await following  # print the rest of the logs
         return ended
     finally:
         for task in beside:
@@ -83,7 +83,7 @@ async def to_the_end(
 
 
 class Trouble:
-    """Says on standard error, once in each absence, that the service is away."""
+    """Prints once in each outage, on standard error, that the service is away."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -92,7 +92,7 @@ class Trouble:
 
     def __call__(self, error: errors.BoxschedError) -> None:
         now = self._clock()
-        if now - self._last > TROUBLE_SECONDS * 5:  # it had been well in between
+        if now - self._last > TROUBLE_SECONDS * 5:  # a new outage
             self._began, self._said = now, False
         self._last = now
         if not self._said and now - self._began >= TROUBLE_SECONDS:
@@ -101,24 +101,24 @@ class Trouble:
 
 
 async def _say_why(client: Client, workload: Workload) -> None:
-    """Once for each change, on standard error; nothing of what starts at once."""
-    told = ""
+    """Print each new reason on standard error; nothing for a workload that starts at once."""
+    printed = ""
     backoff = Backoff(FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS)
     while True:
         await asyncio.sleep(backoff.next())
         try:
             why = await client.explanation(workload.id)
         except errors.BoxschedError:
-            continue  # the waiting itself ends with it, if it lasts
+            continue  # if it persists, the other task raises it
         if why.phase == "finished":
             return
         line = reason_line(why)
-        if line == told or (not told and why.reason == "running"):
+        if line == printed or (not printed and why.reason == "running"):
             continue
-        if _CLOCK.sub("", line) != _CLOCK.sub("", told):
+        if _CLOCK.sub("", line) != _CLOCK.sub("", printed):
             click.echo(f"boxsched: {named(workload)} {line}{_start(why)}", err=True)
             backoff.reset()
-        told = line
+        printed = line
 
 
 def reason_line(why: Explanation) -> str:
@@ -128,7 +128,7 @@ def reason_line(why: Explanation) -> str:
     if why.reason == "unknown_job":
         return f"runs: {text}"
     if _never_starts(why):
-        return f"cannot start as things are: {text}"
+        return f"cannot start now: {text}"
     place = "" if why.position is None else f" It is number {why.position} in the queue."
     if text.startswith("Waits "):
         return f"w{text[1:]}{place}"
@@ -141,5 +141,5 @@ def _start(why: Explanation) -> str:
 
 
 def _never_starts(why: Explanation) -> bool:
-    """Whether no end of another makes room: more Boxes, or another limit, must come."""
+    """Whether it cannot start even if all others end: it needs more Boxes or another limit."""
     return why.reason == "no_such_boxes" or "can never start" in why.text

@@ -1,4 +1,4 @@
-"""``boxsched worker``: Boxes on this machine for a service elsewhere."""
+"""``boxsched worker``: Boxes on this machine for a service on another machine."""
 
 import asyncio
 import logging
@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from boxsched.cli import given_token
+from boxsched.cli import token_source
 from boxsched.cli.failing import BadInput, Failure
 from boxsched.cli.options import (
     MIB,
     box_driver_option,
     boxes_option,
+    env_option,
     log_limit_option,
-    served_by_option,
     stop_grace_option,
 )
 from boxsched.cli.serve import loop_factory
@@ -31,37 +31,40 @@ if TYPE_CHECKING:
     from boxsched.worker.remote.discovery import Source
     from boxsched.worker.remote.worker import RemoteWorker, WorkerOptions
 
-MAX_LOG_LIMIT_BYTES = 1_000 * MIB  # offsets of up to 1 GiB are taken
+MAX_LOG_LIMIT_BYTES = 1_000 * MIB  # nodes accept offsets of up to 1 GiB
 MAX_NAME_CHARACTERS = 255
-_WHERE_FROM = "make one with `boxsched token create --role worker`"
+_WHERE_FROM = "create one with `boxsched token create --role worker`"
 
 
 @click.command()
-@served_by_option(
+@env_option(
     "--url",
     multiple=True,
     metavar="URL",
-    help="A node, or a name that stands for several; give as many as there are.",
+    help="URL of a node, or a name with the addresses of several nodes; can be repeated.",
 )
-@served_by_option(
-    "--token", metavar="TOKEN", help="A token of role worker; others on this machine can see it."
+@env_option(
+    "--token", metavar="TOKEN", help="Token of role worker. Other users of this machine can see it."
 )
-@served_by_option(
+@env_option(
     "--token-file",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="A file with the token; read anew at each connect.",
+    help="File with the token; read again for each connection.",
 )
-@served_by_option(
+@env_option(
     "--data",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
-    help="Data folder, this worker's alone: its identity, and what it runs.",
+    help="Data folder of this worker only: its identity and its jobs.",
 )
-@served_by_option("--name", metavar="NAME", help="For people. [default: this machine's name]")
-@boxes_option(1, "Jobs at a time.")
-@served_by_option(
-    "--box-type", default="default", metavar="TYPE", help="What jobs call these Boxes."
+@env_option("--name", metavar="NAME", help="Name in lists. [default: this machine's name]")
+@boxes_option(1, "Number of jobs at a time.")
+@env_option(
+    "--box-type",
+    default="default",
+    metavar="TYPE",
+    help="Type of these Boxes, for jobs that require it.",
 )
 @box_driver_option
 @log_limit_option(MAX_LOG_LIMIT_BYTES)
@@ -71,19 +74,21 @@ def worker(
 ) -> None:
     """Run jobs of a service on this machine, until Ctrl-C or SIGTERM.
 
-    It connects out to one node, and to another when that goes; nothing connects to it. A URL is
-    https://HOST[:PORT]; each address of the name counts as a node. srv+https://_boxsched._tcp.DOMAIN
-    stands for the DNS' SRV records. Names are asked about again every 30 seconds. It prints
-    `connected to URL` when it is first connected. Jobs that run when it ends go on, and are found
-    again by the next start on the same data folder; a build that no node has been heard of for too
-    long (--lost-after of the service) is ended, and given to another worker.
+    It connects to one node, and to another one when that connection ends; nothing connects to it.
+    A URL is https://HOST[:PORT]; each address of the name is a node.
+    srv+https://_boxsched._tcp.DOMAIN means the SRV records of that name. Names are resolved again
+    every 30 seconds. When it is first connected, it prints `connected to URL`.
+
+    When it ends, running jobs continue; the next start on the same data folder finds them again. If
+    no node answers for too long (--lost-after of the service), a build is ended, and runs again on
+    another worker.
 
     Every option is also an environment variable: --box-type is BOXSCHED_BOX_TYPE, and several URLs
     in BOXSCHED_URL are separated by commas.
 
     \b
     Example:
-      boxsched token create --role worker           (where the service's admin token is)
+      boxsched token create --role worker           (on the machine of the service)
       export BOXSCHED_TOKEN=...
       boxsched worker --url https://ci.example.org --boxes 4 --data /var/lib/boxsched-worker
     """
@@ -95,9 +100,9 @@ def worker(
     name = options.pop("name") or socket.gethostname()
     for option, text in (("--name", name), ("--box-type", options["box_type"])):
         if not text.isprintable() or not 0 < len(text) <= MAX_NAME_CHARACTERS:
-            raise BadInput(f"{option}: 1 to {MAX_NAME_CHARACTERS} printable characters")
+            raise BadInput(f"{option}: must be 1 to {MAX_NAME_CHARACTERS} printable characters")
     if options["data"] is None:
-        raise BadInput("--data: give this worker a data folder of its own; its identity is in it")
+        raise BadInput("--data: required: a folder of this worker only, for its identity and jobs")
     boxes = options.pop("boxes") or os.cpu_count() or 1
     _run(sources, WorkerOptions(token=read_token, name=name, boxes=boxes, **options))
 
@@ -107,7 +112,7 @@ def _sources(urls: Iterable[str]) -> "list[Source]":
 
     texts = [text for url in urls for text in url.replace(",", " ").split()]
     if not texts:
-        raise BadInput("--url: give the URL of a node, as in --url https://ci.example.org")
+        raise BadInput("--url: required: the URL of a node, such as https://ci.example.org")
     try:
         return [parse_source(text) for text in texts]
     except ValueError as error:
@@ -115,16 +120,16 @@ def _sources(urls: Iterable[str]) -> "list[Source]":
 
 
 def _token(token: str | None, file: Path | None) -> Callable[[], str]:
-    """How the token is read at each connect."""
+    """Return a function that reads the token for each connection."""
     from boxsched.worker.remote.link import RefusedByNode
 
-    token, file = given_token.that_counts(token, file)
+    token, file = token_source.choose(token, file)
 
     def read_again() -> str:
         try:
             return read_token(token, file)
         except (OSError, ValueError) as error:
-            raise RefusedByNode(f"it has no token: {error}") from None
+            raise RefusedByNode(f"cannot read the token: {error}") from None
 
     try:
         read_token(token, file)
@@ -137,7 +142,7 @@ def _token(token: str | None, file: Path | None) -> Callable[[], str]:
 
 
 def _run(sources: "list[Source]", options: "WorkerOptions") -> None:
-    """Work until a signal ends it; what keeps it from working ends the command."""
+    """Run the worker until a signal. An error that prevents the start ends the command."""
     from boxsched.worker.agent.site import FolderInUse, JobsLeftBehind
     from boxsched.worker.remote.discovery import Discovery, NodeAddress, SystemNames
     from boxsched.worker.remote.identity import Unusable

@@ -1,4 +1,4 @@
-"""``boxsched workers``: the machines that have Boxes."""
+"""``boxsched workers``: list the workers, and remove a retired one."""
 
 import click
 
@@ -26,10 +26,10 @@ def workers() -> None:
 @as_json_option
 @with_service
 def list_workers(as_json: bool, service: Service) -> None:
-    """List the workers: their Boxes, and what runs there.
+    """List the workers with their Boxes.
 
-    How many builds, deploys and SSH sessions each has running stands in columns of their own. A
-    worker with a problem can begin no jobs at present, and gets none until it can.
+    The columns also show how many builds, deploys and SSH sessions are running. A worker with a
+    problem can begin no jobs now, and gets none until the problem is solved.
 
     \b
     Example:  boxsched workers list
@@ -61,13 +61,12 @@ def list_workers(as_json: bool, service: Service) -> None:
 def forget(name: str, yes: bool, service: Service) -> None:
     """Remove a retired worker and its Boxes.
 
-    It must not be connected, and no job may be on it. Say what became of a job whose state is
-    unknown with `boxsched resolve`. Should the worker come again, it is a new one. NAME may be its
-    ID.
+    It must not be connected or have jobs. If a job's state is unknown, set its result first with
+    `boxsched resolve`. If the worker connects again, it is a new worker. NAME may be its ID.
 
     \b
     Example:  boxsched workers forget builder-2
     """
-    confirm(f"Forget the worker {name} and its Boxes?", yes=yes)
+    confirm(f"Remove the worker {name} and its Boxes?", yes=yes)
     service.call(lambda client: client.forget_worker(name))
-    click.echo(f"{plain(name)}: forgotten")
+    click.echo(f"{plain(name)}: removed")

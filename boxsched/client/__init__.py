@@ -4,10 +4,10 @@
         build = await client.build("web", branch="main")
         done = await client.wait(build.id)
 
-Refusals are the errors of ``boxsched.errors``, with the answer's ``code`` and ``field``; a
-service that cannot be reached is ``Unreachable``. Every call may be repeated, and is, while the
-service is away: submissions carry an ``Idempotency-Key`` that the client makes, so that none counts
-twice.
+When the service refuses a call, the client raises an error of ``boxsched.errors`` with the answer's
+``code`` and ``field``. When it cannot reach the service, it raises ``Unreachable``. While the
+service is away, the client repeats calls. It sends submissions with an ``Idempotency-Key``, so that
+a repeated submission counts once.
 """
 
 from boxsched.client.asynchronous import Client

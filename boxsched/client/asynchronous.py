@@ -17,7 +17,7 @@ from boxsched.client.operating import Operating, read
 from boxsched.client.projects import Projects
 from boxsched.client.records import Activity, Explanation, Page, Workload
 from boxsched.client.secrets import Secrets
-from boxsched.client.stream import WORKLOAD_LOOK_SECONDS, EventStream, hear_of_end
+from boxsched.client.stream import WORKLOAD_LOOK_SECONDS, EventStream, signal_changes
 
 DEFAULT_PATIENCE_SECONDS = 30.0
 
@@ -27,13 +27,13 @@ _T = TypeVar("_T")
 class Client(Projects, Operating, Deliveries, Notifications, Secrets):
     """A service, seen from Python. Times are aware datetimes, ids are texts (``w41``, ``w41-2``).
 
-    ``url`` is the service's address, or the addresses of several of its nodes: when one does not
-    answer, the next is asked. What is not given is found as the CLI finds it (``finding``): in the
-    environment, or through the data folder of the service on this machine.
+    ``url``: the service's address, or the addresses of several nodes; when a node does not answer,
+    the client uses the next one. Without ``url`` or ``token``, the client finds them as the CLI
+    does (``finding``): in the environment, or in the data folder of the service on this machine.
 
-    While the service is away calls are repeated for ``patience`` seconds; then they raise
+    While the service is away, calls are repeated for ``patience`` seconds; then they raise
     ``Unreachable`` or ``errors.StoreAway``. ``on_trouble`` is called with the error of each attempt
-    that is made again.
+    that is repeated.
     """
 
     def __init__(
@@ -72,17 +72,20 @@ class Client(Projects, Operating, Deliveries, Notifications, Secrets):
         return self._line.on_trouble
 
     @on_trouble.setter
-    def on_trouble(self, told: Callable[[errors.BoxschedError], None] | None) -> None:
-        self._line.on_trouble = told
+    def on_trouble(self, callback: Callable[[errors.BoxschedError], None] | None) -> None:
+        self._line.on_trouble = callback
 
     @property
     def skew(self) -> float:
-        """Seconds that the service's clock is ahead of this machine's, by its last answer; 0 where
-        they differ by less than two seconds. Its times are compared with that clock."""
+        """Seconds by which the service's clock is ahead of this machine's, from the last answer.
+
+        0 if they differ by less than two seconds. Add it to local times to compare them with the
+        service's times.
+        """
         return self._line.skew
 
     async def json(self, *segments: str, **query: str) -> Any:
-        """The JSON answer to a GET of this path below ``/api/v1``, with every field."""
+        """GET a path below ``/api/v1`` and return the decoded JSON with all fields."""
         return await self._get(Any, path(*segments), query)
 
     # --- Submissions -------------------------------------------------------------------------
@@ -100,10 +103,9 @@ class Client(Projects, Operating, Deliveries, Notifications, Secrets):
         priority: int | None = None,
         key: str | None = None,
     ) -> Workload:
-        """A new build of a branch or a tag; durable when this returns.
+        """Submit a build of a branch or a tag. It is durable when this returns.
 
-        ``key`` is the Idempotency-Key: give your own to make a repetition by another process
-        harmless too.
+        ``key``: the Idempotency-Key. Pass your own if another process may repeat the submission.
         """
         body = {
             "branch": branch,
@@ -127,7 +129,7 @@ class Client(Projects, Operating, Deliveries, Notifications, Secrets):
         priority: int | None = None,
         key: str | None = None,
     ) -> Workload:
-        """A new deploy to a server of the project, of a passed build if ``build`` names one."""
+        """Submit a deploy to a server of the project. ``build``: the id of a passed build."""
         body = {
             "server": server,
             "build": build,
@@ -138,21 +140,24 @@ class Client(Projects, Operating, Deliveries, Notifications, Secrets):
         return await self._submit(path("projects", project, "deploys"), body, key)
 
     async def rebuild(self, workload: str, *, key: str | None = None) -> Workload:
-        """Run the same jobs again, as a new workload at the end of its lane."""
+        """Submit the same jobs again, as a new workload at the end of its lane."""
         return await self._submit(path("workloads", workload, "rebuild"), None, key)
 
     async def stop(self, workload: str) -> None:
-        """Cancel or stop a workload; raises Conflict if it has finished."""
+        """Cancel or stop a workload. Raises Conflict if it has finished."""
         await self._line.call("POST", path("workloads", workload, "stop"), key=_new_key())
 
     async def reprioritize(self, workload: str, priority: int, *, note: str = "") -> Workload:
-        """Give a waiting workload another priority; raises Conflict once it holds Boxes."""
+        """Change the priority of a waiting workload. Raises Conflict once it holds Boxes."""
         body = {"priority": priority, "note": note}
         return await self._submit(path("workloads", workload, "priority"), body, None)
 
     async def resolve(self, job: str, result: str, *, note: str = "") -> Workload:
-        """Say that a job whose worker is away passed or failed, or give it another attempt
-        (``again``). Returns its workload; raises Conflict where the job needs no such word."""
+        """Set the result of a job whose worker is away; return its workload.
+
+        ``result``: passed, failed, or again for another attempt. Raises Conflict if the job's state
+        is known.
+        """
         return await self._submit(
             path("jobs", job, "resolve"), {"result": result, "note": note}, None
         )
@@ -172,7 +177,7 @@ class Client(Projects, Operating, Deliveries, Notifications, Secrets):
         limit: int | None = None,
         cursor: str | None = None,
     ) -> Page:
-        """A page of workloads, newest first; ``number`` goes with ``project`` alone."""
+        """Return a page of workloads, newest first. ``number`` requires ``project``."""
         asked = {
             "kind": kind,
             "state": state,
@@ -188,43 +193,42 @@ class Client(Projects, Operating, Deliveries, Notifications, Secrets):
         return await self._get(Page, path("workloads"), query)
 
     async def workload(self, workload: str) -> Workload:
-        """One workload, with its jobs."""
+        """Return one workload with its jobs."""
         return await self._get(Workload, path("workloads", workload))
 
     async def explanation(self, workload: str) -> Explanation:
-        """Why it waits, for what, its position, its expected start."""
+        """Return why a workload waits, for what, its position and its expected start."""
         return await self._get(Explanation, path("workloads", workload, "explanation"))
 
     async def activity(self) -> Activity:
         return await self._get(Activity, path("activity"))
 
     async def log(self, job: str) -> bytes:
-        """The log of a job's latest attempt, as far as it is written; the bytes as the job wrote
-        them."""
+        """Return the log of a job's latest attempt, as far as it is written, unchanged."""
         return await read_log(self._line, job)
 
     # --- Streams -----------------------------------------------------------------------------
 
     def follow_log(self, job: str) -> AsyncIterator[bytes]:
-        """A job's log as it is written, until the job has ended.
+        """Yield a job's log as it is written, until the job has ended.
 
-        Begins with the job's latest attempt; a line says where a later one begins. Goes on over
-        broken connections and restarts of the service.
+        Begins with the job's latest attempt; a line marks where a later attempt begins. Continues
+        after broken connections and restarts of the service.
         """
         return follow_log(self._line, job)
 
     def events(self, after: str | None = None) -> EventStream:
-        """Every change from now, or from behind the event ``after``, without a gap."""
+        """Return all changes from now on, or after the event ``after``, without a gap."""
         return EventStream(self._line, after)
 
     async def wait(self, workload: str) -> Workload:
-        """The workload, when it has finished; goes on over a restart of the service.
+        """Wait until the workload has finished and return it, also over a restart of the service.
 
-        An event says when to look; without one it looks every WORKLOAD_LOOK_SECONDS, so that a
-        stream that broke, or that a proxy holds back, costs only time.
+        It reads the workload after each of its events, and every WORKLOAD_LOOK_SECONDS in case a
+        proxy delays events.
         """
         look = asyncio.Event()
-        hearing = asyncio.create_task(hear_of_end(self._line, workload, look))
+        hearing = asyncio.create_task(signal_changes(self._line, workload, look))
         try:
             while not (seen := await self.workload(workload)).finished:
                 with contextlib.suppress(TimeoutError):
@@ -236,7 +240,7 @@ class Client(Projects, Operating, Deliveries, Notifications, Secrets):
             hearing.cancel()
             await asyncio.gather(hearing, return_exceptions=True)
 
-    # --- How it is done ----------------------------------------------------------------------
+    # --- Implementation ----------------------------------------------------------------------
 
     async def _submit(
         self, where: str, body: Mapping[str, object] | None, key: str | None

@@ -13,9 +13,9 @@ _T = TypeVar("_T")
 
 
 class _Method(Generic[_P, _T]):
-    """A method with the parameters and the docstring of a method of ``Client``.
+    """A descriptor: a method with the parameters and the docstring of a method of ``Client``.
 
-    A descriptor: so type checkers and editors see the parameters and the result.
+    Type checkers and editors see the parameters and the result.
     """
 
     def __init__(self, method: Callable[Concatenate["BlockingClient", _P], _T]) -> None:
@@ -36,7 +36,7 @@ class _Method(Generic[_P, _T]):
 def _call(
     call: Callable[Concatenate[Client, _P], Coroutine[Any, Any, _T]],
 ) -> _Method[_P, _T]:
-    """A call that waits for the result of the client's coroutine."""
+    """Make a method that waits for the result of the client's coroutine."""
 
     def method(client: "BlockingClient", /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
         return client._run(call(client._client, *args, **kwargs))
@@ -48,7 +48,7 @@ def _call(
 def _stream(
     call: Callable[Concatenate[Client, _P], AsyncIterable[_T]],
 ) -> _Method[_P, Iterator[_T]]:
-    """A call that iterates over the client's stream, and waits for each item."""
+    """Make a method that iterates over the client's stream and waits for each item."""
 
     def method(client: "BlockingClient", /, *args: _P.args, **kwargs: _P.kwargs) -> Iterator[_T]:
         return client._each(aiter(call(client._client, *args, **kwargs)))
@@ -58,7 +58,7 @@ def _stream(
 
 
 class BlockingClient:
-    """``Client`` without ``await``. For one thread, and not from within a running event loop."""
+    """``Client`` without ``await``, for one thread. Do not use it inside a running event loop."""
 
     def __init__(
         self,
@@ -83,7 +83,7 @@ class BlockingClient:
         self._run(self._client.__aexit__(kind, error, trace))
         self._runner.close()
 
-    @functools.wraps(Client.json)  # any name may be a query parameter, also the first argument's
+    @functools.wraps(Client.json)  # a query parameter may have any name, so no argument has one
     def json(self, *segments: str, **query: str) -> Any:
         return self._run(self._client.json(*segments, **query))
 

@@ -1,7 +1,7 @@
-"""Find the service and its token when the caller gives none, in the same way as the CLI.
+"""Find the service and its token when the caller passes none, in the same way as the CLI.
 
-``BOXSCHED_URL`` and ``BOXSCHED_TOKEN_FILE`` or ``BOXSCHED_TOKEN``, else the service on this machine
-through its data folder (``BOXSCHED_DATA``, else the user's).
+First from ``BOXSCHED_URL`` and ``BOXSCHED_TOKEN_FILE`` or ``BOXSCHED_TOKEN``. Otherwise from the
+data folder of the service on this machine (``BOXSCHED_DATA``, by default the user's).
 """
 
 import os
@@ -25,14 +25,16 @@ def found(
     token: str | None,
     environment: Mapping[str, str] = os.environ,
 ) -> tuple[tuple[str, ...], str | None]:
-    """(URLs, token). What is given counts; raises Unreachable where no service is found, and
-    Invalid where a token in the environment cannot be one. No token: None."""
+    """Return (URLs, token); ``url`` and ``token`` take precedence. Token None: none was found.
+
+    Raises Unreachable if no service is found, Invalid if a token in the environment is invalid.
+    """
     urls = (url,) if isinstance(url, str) else tuple(url or ())
     urls = urls or several(environment.get("BOXSCHED_URL", ""))
     urls = urls or (_local(_folder(environment)),)
     if token is None:
         token = _from_environment(environment)
-    if token is None:  # the one in the data folder is for the service there alone
+    if token is None:  # use the data folder's token only for the service of that folder
         folder = _folder(environment)
         local = folder.listening()
         if local is not None and all(same(each, local.url) for each in urls):
@@ -46,12 +48,12 @@ def _folder(environment: Mapping[str, str]) -> DataFolder:
 
 
 def several(text: str) -> tuple[str, ...]:
-    """URLs with spaces or commas between them."""
+    """Split a text at spaces and commas."""
     return tuple(text.replace(",", " ").split())
 
 
 def same(one: str, other: str) -> bool:
-    """Whether two URLs are of the same service on this machine, or of the same elsewhere."""
+    """Whether two URLs are of the same service. All names of this machine are equal."""
 
     def place(url: URL) -> tuple[str, str | None, int | None]:
         host = "loopback" if url.host in LOOPBACK else url.host
@@ -61,13 +63,13 @@ def same(one: str, other: str) -> bool:
 
 
 def read_token(token: str | None, file: Path | None) -> str:
-    """The token; raises OSError, and ValueError where it cannot be one or others can read it."""
-    # From a file or a secret's store it often comes with the line's end.
+    """Return the token. Raises OSError; ValueError if it is invalid or other users can read it."""
+    # Files and secret stores often add a newline.
     text = (_of_file(file) if file is not None else token or "").strip()
     if not text:
-        raise ValueError("no token is given")
+        raise ValueError("the token is missing")
     if not text.isascii() or not text.isprintable():
-        raise ValueError("the token has characters that no token has")
+        raise ValueError("the token contains characters that are not allowed in a token")
     return text
 
 
@@ -76,7 +78,7 @@ def _local(folder: DataFolder) -> str:
     if starting is not None:
         raise Unreachable(
             f"the service on the data folder {folder.path} has not started yet: "
-            f"{starting.waits_for}; it tries again by itself"
+            f"{starting.waits_for}; it tries again automatically"
         )
     listening = folder.listening()
     if listening is None:
@@ -103,7 +105,7 @@ def _of_file(path: Path) -> str:
         if stat.S_ISREG(status.st_mode) and status.st_mode & 0o077:
             mode = stat.S_IMODE(status.st_mode)
             raise ValueError(
-                f"others can read it (mode {mode:04o}): they may have the token. Make another "
-                f"token, or, if nobody did: chmod 600 {path}"
+                f"other users can read it (mode {mode:04o}) and may know the token. Create another "
+                f"token; or, if nobody has read it: chmod 600 {path}"
             )
         return file.read(MAX_FILE_BYTES).decode("utf-8")

@@ -1,7 +1,7 @@
-"""Send one request to the service, repeat it while that is safe, and raise a refusal as an error.
+"""Send a request to the service, repeat it while that is safe, and raise refusals as errors.
 
-A service may have several nodes, each with a URL. A request goes to the node that answered last;
-when that node does not answer, or says that it cannot serve now, the next one is asked at once.
+A service may have several nodes, each with a URL. A request goes to the node that answered last.
+When that node does not answer or cannot serve now, the request goes to the next one at once.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from boxsched.reaching import NOTHING_LISTENS, why_not
 
 CONNECT_SECONDS = 5.0
 CALL_SECONDS = 30.0
-# With another node to ask, one that accepts a connection and then says nothing is given up sooner.
+# With several nodes, a node that accepts a connection and then stays silent is given up sooner.
 SILENCE_OF_A_NODE_SECONDS = 10.0
 TRUSTED_SKEW_SECONDS = 2.0
 FIRST_PAUSE_SECONDS = 0.1
@@ -33,14 +33,14 @@ LONGEST_PAUSE_SECONDS = 3.0
 
 
 def path(*segments: str) -> str:
-    """A path below ``/api/v1`` of names that may hold anything."""
+    """Return a path below ``/api/v1``. The segments may contain any characters."""
     return "/api/v1/" + "/".join(quote(segment, safe="") for segment in segments)
 
 
 class Line:
     """The connection to one service: its nodes' URLs, the token, and how long to keep trying.
 
-    ``on_trouble`` is called with the error of each attempt that failed and is made again.
+    ``on_trouble`` is called with the error of each failed attempt that is repeated.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Line:
         given = (urls,) if isinstance(urls, str) else tuple(urls)
         self._urls = tuple([address(url) for url in given])
         if not self._urls:
-            raise errors.Invalid("no address of a service is given")
+            raise errors.Invalid("the address of the service is missing")
         self._at = 0
         self.patience = patience
         self._token = token
@@ -64,11 +64,11 @@ class Line:
         self._pause = pause
         self.on_trouble = on_trouble
         self._session: aiohttp.ClientSession | None = None
-        self.skew = 0.0  # seconds that the service's clock is ahead of this machine's
+        self.skew = 0.0  # seconds by which the service's clock is ahead of this machine's
 
     @property
     def url(self) -> URL:
-        """The URL of the node that is asked next."""
+        """The URL of the node for the next request."""
         return self._urls[self._at]
 
     async def __aenter__(self) -> Self:
@@ -139,7 +139,7 @@ class Line:
         headers: Mapping[str, str] | None = None,
         timeout: aiohttp.ClientTimeout | None = None,
     ) -> "Answer":
-        """One attempt, to be entered with ``async with``; raises the refusal of the service."""
+        """Return one attempt for ``async with``, which raises the refusal of the service."""
         if self._session is None:
             raise RuntimeError("the client is not open: use it as `async with Client(...)`")
         target = URL(str(self.url) + where, encoded=True)
@@ -155,7 +155,7 @@ class Line:
         )
 
     def _learn_clock(self, headers: Mapping[str, str]) -> None:
-        """A Date header counts whole seconds: a small difference is none."""
+        """Update ``skew``. A Date header has whole seconds, so small differences are ignored."""
         with contextlib.suppress(KeyError, ValueError):
             skew = parsedate_to_datetime(headers["Date"]).timestamp() - time.time()
             self.skew = skew if abs(skew) > TRUSTED_SKEW_SECONDS else 0.0
@@ -167,7 +167,7 @@ class Line:
         return Patience(self.patience, self._chance, nodes=len(self._urls))
 
     async def retry(self, patience: "Patience", error: errors.BoxschedError) -> None:
-        """Wait before the next attempt, on the next node; or raise when the time is over."""
+        """Wait before the next attempt, on the next node; or raise ``error`` if time is over."""
         seconds = patience.next_pause(error)
         if not isinstance(error, errors.TooMany):
             self._at = (self._at + 1) % len(self._urls)
@@ -185,16 +185,18 @@ class Line:
 
 
 class Answer:
-    """An answer under way; entering it raises the refusal of an answer of 300 or more."""
+    """An answer to a request. Entering it raises an error for a status of 300 or more."""
 
-    def __init__(self, request: Any, url: URL, heard: Callable[[Mapping[str, str]], None]) -> None:
+    def __init__(
+        self, request: Any, url: URL, on_headers: Callable[[Mapping[str, str]], None]
+    ) -> None:
         self._request = request
         self._url = url  # of the service
-        self._heard = heard
+        self._on_headers = on_headers
 
     async def __aenter__(self) -> aiohttp.ClientResponse:
         response: aiohttp.ClientResponse = await self._request.__aenter__()
-        self._heard(response.headers)
+        self._on_headers(response.headers)
         if response.status < 300:
             return response
         try:
@@ -213,14 +215,14 @@ class Answer:
 
 
 def pauses() -> Backoff:
-    """The pauses between attempts of one request, and between connections that bring no data."""
+    """Return the pauses between attempts of a request and between connections without data."""
     return Backoff(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
 
 
 class Patience:
-    """How long the next pause is: doubling, with chance in it, until the time is used up.
+    """The pauses between attempts: doubled each time, partly random, until the time is over.
 
-    Between two of several nodes there is no pause: only a round in which none could serve counts.
+    There is no pause between two nodes: a pause follows a round in which no node could serve.
     """
 
     def __init__(
@@ -239,7 +241,7 @@ class Patience:
         self._round: list[errors.BoxschedError] = []
 
     def next_pause(self, error: errors.BoxschedError) -> float | None:
-        """Seconds to wait before the next attempt; None = it is time to give up."""
+        """Return the seconds to wait before the next attempt; None: give up."""
         if len(self._round) == self._nodes:
             self._round = []
         self._round.append(error)
@@ -251,7 +253,7 @@ class Patience:
 
     @property
     def verdict(self) -> errors.BoxschedError:
-        """The error of the last round: of the only node, or of all of them in one sentence."""
+        """Return the error of the last round: of the only node, or of all nodes in one message."""
         last = self._round[-1]
         if len(self._round) == 1 or isinstance(last, errors.TooMany):
             return last
@@ -261,23 +263,23 @@ class Patience:
 
 
 def address(text: str) -> URL:
-    """The URL of a service; raises Invalid."""
+    """Parse the URL of a service. Raises Invalid."""
     try:
         url = URL(text.rstrip("/"))
-    except ValueError:  # a port or a host that is none
+    except ValueError:  # an invalid port or host
         url = URL()
     if url.scheme not in ("http", "https") or not _is_host(url.host):
-        raise errors.Invalid(f"not an address of a service: {text!r}; try http://HOST:PORT")
+        raise errors.Invalid(f"{text!r} is not the address of a service; try http://HOST:PORT")
     return url
 
 
 def _never_sent(broken: Exception) -> bool:
-    """Whether no connection was made: then nothing was asked, and asking again is safe."""
+    """Whether no connection was made: then nothing was sent, and repeating is safe."""
     return isinstance(broken, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
 
 
 def _is_host(host: str | None) -> bool:
     try:
         return bool((host or "").encode("idna"))
-    except UnicodeError:  # a label that is empty or too long
+    except UnicodeError:  # an empty or too long label
         return False

@@ -1,9 +1,9 @@
-"""A job's log: as far as it is written, or followed until the job has ended.
+"""Read a job's log as far as it is written, or follow it until the job has ended.
 
-The end of an answer says nothing: a proxy, a node that stops or a lost connection ends one too. So
-a reader asks again, from the byte behind the last one it has, until the service says that the job
-has finished, that this was its last attempt, and that the log is no longer than what was read. The
-service ends each answer after at most 20 s, so that a longer silence is a dead connection.
+The end of an answer does not mean the end of the log: a proxy, a node that stops or a lost
+connection also ends it. So a reader asks again, starting after its last byte, until three things
+are true: the job has finished, this was its last attempt, and the log is not longer than what was
+read. The service ends each answer after at most 20 s, so a longer silence is a dead connection.
 """
 
 import math
@@ -23,7 +23,7 @@ from boxsched.client.http import (
 from boxsched.states import JobState
 
 SILENCE_SECONDS = 45.0
-# An answer that ended sooner, without a byte, brought nothing: ask less and less often.
+# If an answer ends sooner and without data, the pause before the next request grows.
 SETTLED_SECONDS = 5.0
 _TIMEOUT = aiohttp.ClientTimeout(
     total=None, sock_connect=CONNECT_SECONDS, sock_read=SILENCE_SECONDS
@@ -32,7 +32,7 @@ _TIMEOUT = aiohttp.ClientTimeout(
 
 @attrs.frozen
 class _Head:
-    """The headers of an answer: which part of which attempt it is."""
+    """The headers of an answer: which part of which attempt it contains."""
 
     finished: bool
     attempt: int
@@ -50,30 +50,30 @@ class _Head:
             )
         except (KeyError, ValueError):
             raise errors.StoreAway(
-                "the node does not say where a log ends: it is of an older version, or a proxy "
-                "removes the headers Boxsched-*"
+                "the answer does not contain the length of the log: the node has an older version, "
+                "or a proxy removes the headers Boxsched-*"
             ) from None
 
 
 class _Reading:
-    """The place that a reader has come to in a job's log."""
+    """A reader's position in a job's log."""
 
     def __init__(self, line: Line, job: str, *, follow: bool) -> None:
         self._line = line
         self._job = job
         self._follow = follow
         self._patience = line.trying()
-        self.attempt: int | None = None  # None: the service has not said yet which is the latest
+        self.attempt: int | None = None  # None: the latest attempt is not known yet
         self.offset = 0
         self.head: _Head | None = None
 
     @property
     def all_read(self) -> bool:
-        """Whether nothing of the attempt is left, as far as the last answer knew."""
+        """Whether the whole log of the attempt was read, according to the last answer."""
         return self.head is not None and self.offset >= self.head.size
 
     async def part(self) -> AsyncIterator[bytes]:
-        """The bytes of one request; returns where the answer ends, for any reason."""
+        """Yield the data of one request, until the answer ends for any reason."""
         query = {"follow": str(int(self._follow)), "offset": str(self.offset)}
         if self.attempt is not None:
             query["attempt"] = str(self.attempt)
@@ -94,7 +94,7 @@ class _Reading:
 
 
 async def read_log(line: Line, job: str) -> bytes:
-    """The log of the job's latest attempt, as far as it is written; whole."""
+    """Return the whole log of the job's latest attempt, as far as it is written."""
     reading = _Reading(line, job, follow=False)
     parts: list[bytes] = []
     backoff = pauses()
@@ -109,13 +109,13 @@ async def read_log(line: Line, job: str) -> bytes:
 
 
 async def follow_log(line: Line, job: str) -> AsyncIterator[bytes]:
-    """A job's log until the job has ended: each byte once, and each attempt from the latest on."""
+    """Yield a job's log until the job has ended, each byte once, from the latest attempt on."""
     reading = _Reading(line, job, follow=True)
     backoff = pauses()
     while True:
         began, before = time.monotonic(), reading.offset
         async for chunk in reading.part():
-            began = -math.inf  # it was good for something
+            began = -math.inf  # it brought data
             yield chunk
         head = reading.head
         if head is not None and reading.all_read and head.latest > head.attempt:

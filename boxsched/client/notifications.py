@@ -15,7 +15,7 @@ class Notifications:
     async def notifications(
         self, *, state: str | None = None, limit: int | None = None
     ) -> list[Notification]:
-        """The newest notifications first. ``state``: waiting, delivered or dead."""
+        """Return notifications, newest first. ``state``: waiting, delivered or dead."""
         said = {"state": state, "limit": None if limit is None else str(limit)}
         query = {name: value for name, value in said.items() if value is not None}
         _, body = await self._line.call("GET", path("notifications"), query=query)
@@ -26,7 +26,7 @@ class Notifications:
         return read(Notification, body)
 
     async def resend_notification(self, notification: str) -> Notification:
-        """Make it due now, and try again for a day."""
+        """Send the notification again now, and repeat failed tries for a day."""
         where = path("notifications", notification, "resend")
         _, body = await self._line.call("POST", where)
         return read(Notification, body)

@@ -1,4 +1,4 @@
-"""The calls about the installation itself: workers, Boxes, nodes, tokens, figures."""
+"""The calls about the installation itself: workers, Boxes, nodes, tokens, metrics."""
 
 from collections.abc import Mapping
 from typing import TypeVar
@@ -37,16 +37,16 @@ class Operating:
         return (await self._get(dict[str, list[Node]], path("nodes")))["nodes"]
 
     async def metrics(self) -> str:
-        """The service's figures as Prometheus reads them."""
+        """Return the service's metrics in the Prometheus format."""
         _, body = await self._line.call("GET", "/metrics")
         return body.decode()
 
     async def forget_worker(self, worker: str) -> None:
-        """Remove a worker by its id or name; raises Conflict while it is connected or has jobs."""
+        """Remove a worker by id or name. Raises Conflict while it is connected or has jobs."""
         await self._line.call("DELETE", path("workers", worker))
 
     async def forget_node(self, name: str) -> None:
-        """Remove a node that was shut down; raises Conflict while it is alive."""
+        """Remove a node that was shut down. Raises Conflict while it is alive."""
         await self._line.call("DELETE", path("nodes", name))
 
     # --- Pauses ------------------------------------------------------------------------------
@@ -62,7 +62,7 @@ class Operating:
         automatic: bool = False,
         until: str | None = None,
     ) -> Pause:
-        """Begin a pause, or replace the one of this name; ``until`` is an RFC 3339 time."""
+        """Begin a pause, or replace the pause of this name. ``until``: an RFC 3339 time."""
         said = {
             "note": note,
             "project": project,
@@ -76,7 +76,7 @@ class Operating:
         return read(Pause, answer)
 
     async def pauses(self) -> list[Pause]:
-        """All pauses, by name."""
+        """Return all pauses, sorted by name."""
         return (await self._get(dict[str, list[Pause]], path("pauses")))["pauses"]
 
     async def resume(self, name: str) -> None:
@@ -84,7 +84,7 @@ class Operating:
         await self._line.call("DELETE", path("pauses", name))
 
     async def servers(self, project: str) -> list[Server]:
-        """What is live on the project's servers, and what waits for them."""
+        """Return what is live on the project's servers and what waits for them."""
         found = await self._get(dict[str, list[Server]], path("projects", project, "servers"))
         return found["servers"]
 
@@ -105,7 +105,7 @@ class Operating:
     # --- Commands that were set aside --------------------------------------------------------
 
     async def set_aside(self) -> list[SetAside]:
-        """Commands that the scheduler could not carry out: the latest 100, latest first."""
+        """Return the latest 100 commands that the scheduler could not execute, latest first."""
         return (await self._get(dict[str, list[SetAside]], path("set-aside")))["commands"]
 
     async def set_aside_command(self, command: str) -> SetAside:
@@ -125,7 +125,7 @@ class Operating:
         expires_in_seconds: float | None = None,
         max_workers: int | None = None,
     ) -> NewToken:
-        """A new token for a ``worker`` or an ``admin``. The call is not repeated by itself."""
+        """Create a token. ``role``: worker or admin. A failed call is not repeated."""
         said = {
             "role": role,
             "name": name,
@@ -137,11 +137,11 @@ class Operating:
         return read(NewToken, answer)
 
     async def tokens(self) -> list[Token]:
-        """All tokens that were not revoked, oldest first."""
+        """Return all tokens that were not revoked, oldest first."""
         return (await self._get(dict[str, list[Token]], path("tokens")))["tokens"]
 
     async def revoke_token(self, token: str) -> None:
-        """Revoke a token by its id; within a second no node accepts it."""
+        """Revoke a token by its id. Within a second no node accepts it."""
         await self._line.call("DELETE", path("tokens", token))
 
     async def _get(self, kind: type[_T], where: str, query: Mapping[str, str] | None = None) -> _T:
@@ -158,4 +158,4 @@ def read(kind: type[_T], body: bytes) -> _T:
     try:
         return msgspec.json.decode(body, type=kind)
     except msgspec.DecodeError as error:
-        raise errors.Malformed(f"this is not an answer of a boxsched service: {error}") from None
+        raise errors.Malformed(f"the answer is not from a boxsched service: {error}") from None

@@ -1,4 +1,4 @@
-"""The service's answers as typed values. Fields that a newer service adds are ignored."""
+"""The service's answers as typed values. Fields of newer services are ignored."""
 
 from datetime import datetime
 from typing import Any
@@ -9,7 +9,7 @@ from msgspec import UNSET, UnsetType
 from boxsched.model import Kind
 from boxsched.states import JobState, Result, State
 
-Settings = dict[str, Any]  # a project's settings: the API checks them, nobody else
+Settings = dict[str, Any]  # a project's settings; only the API checks them
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,7 +27,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Pause(msgspec.Struct, frozen=True, kw_only=True):
-    """A pause, of everything or of a part (docs/scheduling.md, "Pauses")."""
+    """A pause of everything or of a part (docs/scheduling.md, "Pauses")."""
 
     name: str
     project: str | None
@@ -40,8 +40,8 @@ class Pause(msgspec.Struct, frozen=True, kw_only=True):
     until: datetime | None
 
 
-class SessionDoor(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a running SSH session answers."""
+class SshEndpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """The address of a running SSH session."""
 
     host: str
     port: int
@@ -72,7 +72,7 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
     reason: str | None = None  # why it failed, was stopped or was canceled
     jobs: tuple[Job, ...] = ()
     boxes: int | UnsetType = UNSET
-    build: str | None = None  # the id of the build that a deploy or a session is of
+    build: str | None = None  # the id of the build of a deploy or a session
     rebuild_of: str | None = None  # the id of the workload that it repeats
     automatic: bool = False  # a deploy that nobody asked for
     rollback: bool = False  # a deploy of a build that is older than what was live
@@ -93,7 +93,7 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def place(self) -> str:
-        """What it is for: its server, branch or tag."""
+        """Its server, branch or tag."""
         return self.server or self.branch or self.tag or ""
 
     @property
@@ -102,7 +102,7 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Page(msgspec.Struct, frozen=True):
-    """Some workloads, newest first; ``next_cursor`` asks for those behind them."""
+    """Some workloads, newest first. Pass ``next_cursor`` as ``cursor`` for the next page."""
 
     workloads: tuple[Workload, ...]
     next_cursor: str | None = None
@@ -114,7 +114,7 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def read(cls, answer: Settings) -> "Project":
-        """A project answers with its name among its settings."""
+        """Make a project from an answer, whose settings contain the name."""
         rest = {key: value for key, value in answer.items() if key != "name"}
         return cls(name=answer["name"], settings=rest)
 
@@ -126,7 +126,7 @@ class Blocker(msgspec.Struct, frozen=True, kw_only=True):
     project: str
     boxes: int
     expected_end: datetime | None
-    usual_end: datetime | None = None  # by its usual durations; stays when it has passed
+    usual_end: datetime | None = None  # by its usual durations; may be in the past
 
 
 class PausedBy(msgspec.Struct, frozen=True, kw_only=True):
@@ -139,7 +139,7 @@ class PausedBy(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
-    """Why a workload is where it is."""
+    """Why a workload waits or runs."""
 
     phase: str
     reason: str
@@ -149,10 +149,8 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     free: dict[str, int]
     position: int | None
     expected_start: datetime | None
-    promised_start: datetime | None = (
-        None  # the first one reserved for it; stays when it has passed
-    )
-    overtaken_by: int | None = None  # later ones admitted while it was queued; None: not counted
+    promised_start: datetime | None = None  # the first start reserved for it; may be in the past
+    overtaken_by: int | None = None  # later workloads admitted before it; None: not counted
     pause: PausedBy | None = None  # the pause that covers it
 
 
@@ -165,39 +163,42 @@ class Worker(msgspec.Struct, frozen=True, kw_only=True):
     builds: int
     deploys: int
     ssh_sessions: int
-    seen_at: datetime | None = None  # when it was heard last; None = not known
-    token: str | None = None  # the id of the token that it is bound to
-    problem: str | None = None  # why it can begin no jobs at present
+    seen_at: datetime | None = None  # its last heartbeat; None: not known
+    token: str | None = None  # the id of the token that it uses
+    problem: str | None = None  # why it can begin no jobs now
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True):
-    """A node of the cluster; ``me`` is True for the node that answered."""
+    """A node of the cluster. ``me``: it is the node that answered."""
 
     id: str
     name: str
     url: str
     version: str
     alive: bool
-    shards: tuple[int, ...]  # that it leads
+    shards: tuple[int, ...]  # the shards that it leads
     me: bool
     started_at: datetime
-    seen_at: datetime | None = None  # when it was known last to live; None = not known
+    seen_at: datetime | None = None  # its last sign of life; None: not known
 
 
 class SetAside(msgspec.Struct, frozen=True, kw_only=True):
-    """A command that the scheduler could not carry out; ``payload`` is what it said, as stored."""
+    """A command that the scheduler could not execute. ``payload``: its content, as stored."""
 
     id: str
     kind: str
-    workload: str | None  # that it is about, if it is about one
+    workload: str | None  # the id of the workload that it concerns, if any
     error: str
     at: datetime
     payload: str
 
 
 class Notification(msgspec.Struct, frozen=True, kw_only=True):
-    """A commit status or a hook's request. ``kind``: status or hook; ``state``: waiting, delivered
-    or dead; ``status``: of the last answer; ``error``: what went wrong last."""
+    """A commit status or a hook's request.
+
+    ``kind``: status or hook. ``state``: waiting, delivered or dead. ``status``: the HTTP status of
+    the last answer. ``error``: of the last try.
+    """
 
     id: str
     workload: str
@@ -232,7 +233,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Token(msgspec.Struct, frozen=True, kw_only=True):
-    """An API token, without its text. ``of_file``: a node has it in its data folder."""
+    """An API token, without its text. ``of_file``: it is a node's admin token."""
 
     id: str
     role: str
@@ -240,11 +241,11 @@ class Token(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
     expires_at: datetime | None
     of_file: bool = False
-    max_workers: int | None = None  # that may use it
+    max_workers: int | None = None  # how many workers may use it
 
 
 class NewToken(msgspec.Struct, frozen=True, kw_only=True):
-    """A new token with its text (``token``), which no later call returns."""
+    """A new token. Only this answer contains its text (``token``)."""
 
     id: str
     token: str
@@ -252,15 +253,17 @@ class NewToken(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     created_at: datetime
     expires_at: datetime | None
-    max_workers: int | None = None  # that may use it
+    max_workers: int | None = None  # how many workers may use it
 
     def __repr__(self) -> str:
         return f"NewToken(id={self.id!r}, role={self.role!r})"  # never the text
 
 
 class Secret(msgspec.Struct, frozen=True, kw_only=True):
-    """A secret of a project, never its value. ``masked``: whether job logs hide it; None: not
-    said."""
+    """A secret of a project, without its value.
+
+    ``masked``: whether job logs hide it; None: not known.
+    """
 
     name: str
     file: bool
@@ -270,14 +273,17 @@ class Secret(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Rotated(msgspec.Struct, frozen=True):
-    """How many values were sealed again, and which do not open with the keys of the service."""
+    """``resealed``: how many values were sealed again.
+
+    ``unusable``: the values that cannot be opened with the service's keys.
+    """
 
     resealed: int
     unusable: tuple[str, ...] = ()
 
 
 class Box(msgspec.Struct, frozen=True, kw_only=True):
-    """One execution slot, and what runs on it; ``job`` None = it is free."""
+    """One job slot and what runs on it. ``job`` None: it is free."""
 
     id: str
     worker: str
@@ -285,13 +291,13 @@ class Box(msgspec.Struct, frozen=True, kw_only=True):
     job: str | None = None
     workload: str | None = None
     worker_name: str | None = None
-    number: int | None = None  # of its worker's Boxes
-    retired: bool = False  # it goes when its job has ended
+    number: int | None = None  # its number among its worker's Boxes
+    retired: bool = False  # it is removed when its job has ended
     job_name: str | None = None
 
 
 class Boxes(msgspec.Struct, frozen=True):
-    """``total`` and ``busy`` count Boxes of workers that are ``away``, too."""
+    """``total`` and ``busy`` include Boxes of workers that are away."""
 
     total: int
     busy: int
@@ -300,16 +306,16 @@ class Boxes(msgspec.Struct, frozen=True):
 
 
 class Notice(msgspec.Struct, frozen=True):
-    """A notice about the database for people: a time, and one or two sentences."""
+    """A notice to users about the database."""
 
     at: datetime
     text: str
 
 
 class Activity(msgspec.Struct, frozen=True, kw_only=True):
-    """All unfinished workloads by phase, each list in queue order, and what finished lately.
+    """All unfinished workloads by phase, each list in queue order, and recently finished ones.
 
-    ``cursor`` is an event's id: ``events(after=cursor)`` goes on from this answer.
+    ``cursor`` is an event's id: ``events(after=cursor)`` continues from this answer.
     """
 
     boxes: Boxes
@@ -322,7 +328,7 @@ class Activity(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Event(msgspec.Struct, frozen=True):
-    """One change. ``id`` is where to resume; ``data`` has the type, the time, ids, new values."""
+    """One change. ``id``: where to resume. ``data``: the type, the time, ids and new values."""
 
     id: str
     type: str
@@ -335,7 +341,11 @@ class Event(msgspec.Struct, frozen=True):
 
 
 class Server(msgspec.Struct, frozen=True, kw_only=True):
-    """A server of a project: the deploys that are live, began last and have not begun."""
+    """A server of a project.
+
+    ``live``: the deploy that is live. ``last``: the one that began last. ``waiting``: those that
+    have not begun.
+    """
 
     name: str
     strategy: str

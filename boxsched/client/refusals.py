@@ -9,7 +9,7 @@ from boxsched import errors
 from boxsched.reaching import foreign
 
 MAX_REFUSAL_BYTES = 65_536
-FOREIGN = "foreign"  # the code of a refusal that is not boxsched's own
+FOREIGN = "foreign"  # the code of a refusal by another program, such as a proxy
 
 _BY_CODE: Mapping[str, type[errors.BoxschedError]] = {
     error.code: error
@@ -33,7 +33,7 @@ _BY_STATUS = {
 
 
 class Unreachable(errors.BoxschedError):
-    """The service does not answer: start it where ``absent`` (nothing listens), else see why."""
+    """The service does not answer. ``absent``: nothing listens there, so start it."""
 
     code, status = "unreachable", 503
 
@@ -53,7 +53,7 @@ class _Refused(msgspec.Struct):
 
 
 def refusal(status: int, body: bytes, headers: Mapping[str, str], url: URL) -> errors.BoxschedError:
-    """The error that an answer of 300 or more means; its code wins over its status."""
+    """Return the error for an answer of 300 or more. Its code takes precedence over its status."""
     try:
         said = msgspec.json.decode(body, type=_Refused).error
     except (msgspec.DecodeError, UnicodeDecodeError):

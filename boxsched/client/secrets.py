@@ -1,4 +1,4 @@
-"""The calls about secrets: nothing reads a value back."""
+"""The calls about secrets. No call returns a value."""
 
 from boxsched.client.http import Line, path
 from boxsched.client.operating import read
@@ -11,25 +11,27 @@ class Secrets:
     _line: Line
 
     async def secrets(self, project: str) -> list[Secret]:
-        """The secrets of a project by name, without their values."""
+        """Return the secrets of a project, sorted by name, without their values."""
         _, body = await self._line.call("GET", path("projects", project, "secrets"))
         return read(dict[str, list[Secret]], body)["secrets"]
 
     async def set_secret(
         self, project: str, name: str, value: str, *, file: bool = False
     ) -> Secret:
-        """Create or replace a secret. ``file``: jobs get it as a file, and its path in the
-        variable ``name``."""
+        """Create or replace a secret.
+
+        ``file``: jobs get the value as a file, whose path is in the variable ``name``.
+        """
         where = path("projects", project, "secrets", name)
         _, answer = await self._line.call("PUT", where, body={"value": value, "file": file})
         return read(Secret, answer)
 
     async def delete_secret(self, project: str, name: str) -> None:
-        """Jobs that have begun keep it."""
+        """Delete a secret. Jobs that have begun keep it."""
         await self._line.call("DELETE", path("projects", project, "secrets", name))
 
     async def rotate_secrets(self) -> Rotated:
-        """Seal every value again with the first key of the service, in batches."""
+        """Seal every value again with the service's first key, in batches."""
         resealed, unusable = 0, list[str]()
         after: str | None = None
         while True:

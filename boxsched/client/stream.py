@@ -1,4 +1,4 @@
-"""Server-sent events, with resume."""
+"""Read server-sent events; resume after a broken connection."""
 
 import asyncio
 import codecs
@@ -20,11 +20,11 @@ from boxsched.client.http import (
 )
 from boxsched.client.records import Event
 
-# The service sends a comment at least every 15 s: silence of this length is a dead connection.
+# The service sends a comment at least every 15 s, so after this silence the connection is dead.
 SILENCE_SECONDS = 60.0
-# A connection that ended sooner, without an event: the pauses before the next one grow.
+# If a connection ends sooner and without an event, the pause before the next one grows.
 SETTLED_SECONDS = 5.0
-# Who waits for an end goes by events, and looks this often too: a lost event costs only time.
+# Between two looks at a workload, in addition to events: so a lost event only costs time.
 WORKLOAD_LOOK_SECONDS = 10.0
 MAX_MESSAGE_CHARACTERS = 4 << 20
 _LINE_END = re.compile("\r\n|\n|\r(?!$)")
@@ -34,11 +34,11 @@ _STREAMING = aiohttp.ClientTimeout(
 
 
 class EventReader:
-    """Bytes of an event stream in, events out (WHATWG HTML, "Server-sent events")."""
+    """Parses the bytes of an event stream (WHATWG HTML, "Server-sent events")."""
 
     def __init__(self) -> None:
-        # The place that the stream begins behind, if its first message says so and is no event;
-        # None until there was a message.
+        # The id after which the stream begins, if the first message is only an id; None before the
+        # first message.
         self.greeting: str | None = None
         self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
         self._text = ""
@@ -49,7 +49,7 @@ class EventReader:
     def feed(self, chunk: bytes) -> Iterator[Event]:
         *lines, self._text = _LINE_END.split(self._text + self._decode(chunk))
         if len(self._text) > MAX_MESSAGE_CHARACTERS:
-            raise errors.TooLarge("an event of the service is too long")
+            raise errors.TooLarge("the service sent an event that is too long")
         for line in lines:
             event = self._line(line)
             if event is not None:
@@ -78,16 +78,16 @@ class EventReader:
         try:
             values = msgspec.json.decode(data, type=dict)
         except msgspec.DecodeError as error:
-            raise errors.Malformed(f"an event of the service is not JSON: {error}") from None
+            raise errors.Malformed(f"the service sent an event that is not JSON: {error}") from None
         return Event(id=self._id, type=kind, data=values)
 
 
 class EventStream:
-    """All changes from now, or from behind ``after``; goes on by itself over broken connections.
+    """All changes from now on, or after ``after``. It reconnects after a broken connection.
 
-    ``open`` returns when the service has begun to listen for us: what is read by other calls after
-    that can miss nothing. Iterating opens it too. What arrived before the connection broke is not
-    given again. ``after`` is the place to come back to, on any node of the service.
+    ``open`` returns when the stream has begun: it contains every change after that, so nothing is
+    missed between a later call and the stream. Iterating also opens it. No event is yielded twice.
+    ``after`` is the id of the last event; with it the stream can be resumed on any node.
     """
 
     def __init__(self, line: Line, after: str | None = None) -> None:
@@ -95,7 +95,7 @@ class EventStream:
         self.after = after
         self._response: aiohttp.ClientResponse | None = None
         self._reader = EventReader()
-        self._first: list[Event] = []  # what came with the greeting
+        self._first: list[Event] = []  # events that arrived with the first message
 
     async def open(self) -> None:
         patience = self._line.trying()
@@ -118,7 +118,7 @@ class EventStream:
                 began = time.monotonic()
                 async for event in self._events(self._response):
                     self.after = event.id or self.after
-                    began = -math.inf  # it was good for something
+                    began = -math.inf  # it brought an event
                     yield event
                 await self.close()
                 patience = self._line.trying()
@@ -137,7 +137,7 @@ class EventStream:
                 for event in self._reader.feed(chunk):
                     yield event
         except (aiohttp.ClientError, TimeoutError):
-            return  # broken: the caller opens it again, behind the last event
+            return  # the connection broke; the caller opens it again after the last event
 
     async def _attempt(self, patience: Patience) -> None:
         headers = {"Accept": "text/event-stream"}
@@ -154,24 +154,24 @@ class EventStream:
             await self._line.retry(patience, busy)
 
     async def _greet(self, content: aiohttp.StreamReader) -> None:
-        """The first message names the place we are at: a reader of no event comes back to there."""
+        """Read the first message. It names the current position, for a reader without an event."""
         self._reader, self._first = EventReader(), []
         while self._reader.greeting is None and (chunk := await content.readany()):
             self._first += self._reader.feed(chunk)
         self.after = self._reader.greeting or self.after
 
 
-async def hear_of_end(line: Line, workload: str, look: asyncio.Event) -> None:
-    """Set ``look`` when it is time to look whether the workload has finished; never returns."""
+async def signal_changes(line: Line, workload: str, look: asyncio.Event) -> None:
+    """Set ``look`` whenever the workload may have finished. Never returns."""
     while True:
         stream = EventStream(line)
         try:
             await stream.open()
-            look.set()  # for an end between the last look and the opening
+            look.set()  # it may have finished before the stream was open
             async for event in stream:
                 if event.type == "workload.finished" and event.workload == workload:
                     look.set()
-        except errors.BoxschedError:  # the look itself says whether the service is away
+        except errors.BoxschedError:  # the next look raises the error if the service is away
             await line.pause(WORKLOAD_LOOK_SECONDS)
         finally:
             await stream.close()

@@ -81,10 +81,10 @@ class ElectedLeadership:
             failed=lambda error: self._post(self._failed, error),
         )
 
-    def _post(self, told: Callable[..., None], what: object) -> None:
-        """Call ``told`` in the event loop; called in the thread. The loop may be closed by now."""
+    def _post(self, callback: Callable[..., None], what: object) -> None:
+        """Call ``callback`` in the event loop, from the thread; the loop may be closed by now."""
         try:
-            self._loop.call_soon_threadsafe(told, what)
+            self._loop.call_soon_threadsafe(callback, what)
         except RuntimeError:
             self._session.end()
 

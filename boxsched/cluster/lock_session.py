@@ -159,7 +159,7 @@ class LockSession:
                 return
             except (psycopg2.Error, BoxschedError, AnotherServer, SessionLost) as error:
                 if away_since is None:
-                    self._lost(_told(error))
+                    self._lost(_message(error))
             if away_since is None:
                 away_since = clock()
             # A short absence is noticed to be over at once; a long one costs little.
@@ -220,7 +220,7 @@ class LockSession:
         return began
 
 
-def _told(error: Exception) -> str:
+def _message(error: Exception) -> str:
     """In one line; of several hosts, what each said."""
     first, *more = str(error).strip().splitlines() or [repr(error)]
     lines = (first, *(line for line in more if line.startswith("connection to ")))

@@ -103,11 +103,11 @@ def node_name(data: object) -> str | None:
 def hinting(names: KeyNames, node: str, workers: Collection[WorkerId]) -> list[Command]:
     """Commands that add entries for the workers to the node's stream, and keep it registered."""
     stream = names.stream(node)
-    told = list(workers)
+    ids = list(workers)
     added: list[Command] = [
         ("XADD", stream, "MAXLEN", "~", STREAM_ENTRIES, "*", FIELD, _encode(part))
         for part in (
-            told[first : first + ENTRY_WORKERS] for first in range(0, len(told), ENTRY_WORKERS)
+            ids[first : first + ENTRY_WORKERS] for first in range(0, len(ids), ENTRY_WORKERS)
         )
     ]
     return [*added, ("EXPIRE", stream, STREAM_SECONDS), ("SADD", names.streams, node)]

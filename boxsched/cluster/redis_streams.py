@@ -49,9 +49,9 @@ class Entries:
                     ids.append(id_)
                 case [bytes() as id_, fields]:
                     ids.append(id_)
-                    told = entry(fields)
-                    workers.update(told or ())
-                    refused += told is None
+                    found = entry(fields)
+                    workers.update(found or ())
+                    refused += found is None
         return Entries(tuple(ids), frozenset(workers), refused)
 
     def done(self, stream: str) -> list[Command]:

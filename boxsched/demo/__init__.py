@@ -1,1 +1,1 @@
-"""The demo's projects, and what keeps them busy: builds and deploys as a small team makes them."""
+"""The demo's projects, and traffic for them: builds and deploys like those of a small team."""

@@ -1,4 +1,4 @@
-"""Submissions at a gentle rate, through the API like anybody's."""
+"""Submit builds and deploys at a low rate, through the API."""
 
 import asyncio
 import random
@@ -12,8 +12,8 @@ from boxsched import errors
 from boxsched.client import Client, Workload
 from boxsched.client.records import Settings
 
-PAUSE_SECONDS = (1.5, 5.5)  # between two submissions, evenly in between
-ENOUGH_WAITING = 14  # nothing is submitted while so many wait
+PAUSE_SECONDS = (1.5, 5.5)  # between two submissions, at random in this range
+ENOUGH_WAITING = 14  # nothing is submitted while this many workloads wait
 
 _BRANCHES: Mapping[str, tuple[str, ...]] = {
     "web-shop": (
@@ -46,27 +46,27 @@ _HEX = "0123456789abcdef"
 
 
 def projects() -> list[Settings]:
-    """The demo's projects, each with its ``name`` among the settings."""
+    """Return the settings of the demo's projects, including their names."""
     text = resources.files("boxsched.demo").joinpath("projects.json").read_bytes()
     return msgspec.json.decode(text, type=list[Settings])
 
 
 @attrs.frozen
 class Traffic:
-    """One team's day. ``chance`` decides everything, so that a seed repeats it."""
+    """Simulates a team. ``chance`` makes all decisions, so that a seed repeats them."""
 
     client: Client
     chance: random.Random
     say: Callable[[str], None]
 
     async def run(self) -> None:
-        """Without an end."""
+        """Submit until cancelled."""
         while True:
             await self.run_once()
             await asyncio.sleep(self.chance.uniform(*PAUSE_SECONDS))
 
     async def run_once(self) -> str:
-        """One thing that somebody of the team does; says which."""
+        """Do one random action; return its description."""
         activity = await self.client.activity()
         if len(activity.upcoming) + len(activity.blocked) >= ENOUGH_WAITING:
             return "nothing: enough is waiting"
@@ -76,7 +76,7 @@ class Traffic:
         try:
             did = await doing()
         except (errors.Conflict, errors.NotFound) as error:
-            did = f"not done: {error.message}"  # it finished, or was deleted, in the meantime
+            did = f"not done: {error.message}"  # it has finished or was deleted
         self.say(did)
         return did
 
@@ -92,7 +92,7 @@ class Traffic:
         return f"{build.title}: build of {build.branch}, {build.message!r}"
 
     async def _deploy(self) -> str:
-        """The newest build of main that passed goes out; before there is one, main is built."""
+        """Deploy the newest passed build of main; if there is none, build main."""
         project, server = self.chance.choice(
             (("web-shop", "staging"), ("web-shop", "production"), ("payments", "production"))
         )

@@ -62,7 +62,7 @@ def connected(out: Outcomes, command: BoxesSet) -> None:
     back(out, worker)
     out.news.worker("connected", worker)
     out.news.boxes_changed()
-    out.to_tell.add(worker)
+    out.to_notify.add(worker)
 
 
 def back(out: Outcomes, worker: WorkerId) -> None:
@@ -79,7 +79,7 @@ def back(out: Outcomes, worker: WorkerId) -> None:
         if live.state is State.STOPPING or job.reason is not None:  # its time is up
             job.state = moved(JOB_TRANSITIONS, job.state, JobMove.STOP_ASKED)
         out.draft.job(job)
-        out.tell(job)
+        out.notify(job)
         out.news.job(live, job, "seen_again")
 
 

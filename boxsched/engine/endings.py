@@ -120,7 +120,7 @@ def out_of_time(out: Outcomes, job: LiveJob) -> None:
     limited = f"time limit of {limit:g} s"
     job.reason = limited if job.started_at is not None else f"not begun within its {limited}"
     out.draft.job(job)
-    out.tell(job)
+    out.notify(job)
 
 
 def give_up(out: Outcomes, job: LiveJob) -> None:

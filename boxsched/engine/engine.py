@@ -37,17 +37,16 @@ POLL_SECONDS = 0.2  # a wake-up can be lost; the inbox cannot
 
 
 class Engine:
-    """Leads one shard, for as long as ``may_lead`` says.
+    """Leads one shard while ``may_lead`` returns True.
 
-    ``published`` gets each batch's number and events; ``reloaded`` is called when one may have been
-    committed without that; ``told`` gets the workers that have something to look up, with the node
-    that each is connected to, and what the in-process worker ``local`` should be running, where
-    that is known; ``due`` is called when builds are to be deployed or planned; ``alive``: whether
-    the node of that name is, as far as one can know.
-    ``stop_grace``: seconds that workers leave to a job that is to end, where they do not say.
-    ``lost_after``: seconds after which a build's job ends by itself where no node is heard from, on
-    workers that were promised nothing else. ``counters`` and ``stages`` are the node's,
-    of all its engines.
+    ``published``: called with each batch's number and events. ``reloaded``: called when a batch may
+    have been committed without a call of ``published``. ``notify``: called with the workers that
+    must look up their jobs, the node that each is connected to, and the assignments of the
+    in-process worker ``local``, if they are known. ``due``: called when builds must be deployed or
+    planned. ``alive``: whether the node of that name is alive, as far as this node knows.
+    ``stop_grace``: seconds between SIGTERM and SIGKILL on workers that do not report theirs.
+    ``lost_after``: seconds without an answer from a node after which a worker ends its builds,
+    unless the worker was promised another value. ``counters`` and ``stages`` are the node's.
     """
 
     def __init__(
@@ -60,7 +59,7 @@ class Engine:
         may_lead: Callable[[], bool],
         published: Callable[[int, Sequence[Event]], None],
         reloaded: Callable[[], None],
-        told: Callable[[Mapping[WorkerId, str], Sequence[Assignment] | None], None],
+        notify: Callable[[Mapping[WorkerId, str], Sequence[Assignment] | None], None],
         local: Callable[[], WorkerId | None],
         due: Callable[[], None],
         alive: Callable[[str], bool],
@@ -76,7 +75,7 @@ class Engine:
         self._may_lead = may_lead
         self._published = published
         self._reloaded = reloaded
-        self._told = told
+        self._notify = notify
         self._due = due
         self._local = local
         self._awake = asyncio.Event()
@@ -184,7 +183,7 @@ class Engine:
             len(books.workloads),
         )
         self._reloaded()
-        self._told({worker: books.places.get(worker, "") for worker in books.workers}, None)
+        self._notify({worker: books.places.get(worker, "") for worker in books.workers}, None)
 
     async def turn(self) -> bool:
         """One turn, or the rest of one; False where there was nothing to do.
@@ -312,7 +311,7 @@ class Engine:
             try:
                 local = self._local()
                 small = out.books.core.usage.boxes <= LEVEL_AT_MOST
-                level_of = local if small and local in out.to_tell else None
+                level_of = local if small and local in out.to_notify else None
                 committed = await self._store.commit(batch, COMMANDS_A_TURN, level_of)
                 self._intake.read_ahead(committed.inbox)
                 decided.level = committed.level
@@ -357,9 +356,11 @@ class Engine:
         self._published(self._batch, batch.events)
         if batch.deploys_due or out.unplanned or out.settings_changed:
             self._due()
-        if out.to_tell:
+        if out.to_notify:
             places = self.books.places
-            self._told({worker: places.get(worker, "") for worker in out.to_tell}, decided.level)
+            self._notify(
+                {worker: places.get(worker, "") for worker in out.to_notify}, decided.level
+            )
         self._tally.committed(decided, commit_seconds)
 
     async def _sleep(self, seconds: float) -> None:

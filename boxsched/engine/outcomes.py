@@ -54,7 +54,7 @@ class Outcomes:
         self.token = token
         self.draft = Draft(now)
         self.news = News(books, now)
-        self.to_tell: set[WorkerId] = set()  # workers that have something to look up
+        self.to_notify: set[WorkerId] = set()  # workers that have something to look up
         # To be logged: why workers can begin no jobs; None: they can again.
         self.problems: dict[WorkerId, str | None] = {}
         self.timed: list[LiveJob] = []  # assigned, begun or stopped: their deadlines run now
@@ -139,7 +139,7 @@ class Outcomes:
             book = self.books.boxes[box]
             book.job = id_
             self.draft.take(book)
-            self.to_tell.add(book.worker)
+            self.to_notify.add(book.worker)
         self.news.started(live, [str(box) for box in decision.boxes], decision.warm)
 
     def _given_again(self, live: LiveWorkload, decision: core.GivenAgain) -> None:
@@ -155,7 +155,7 @@ class Outcomes:
         book = self.books.boxes[decision.box]
         book.job = job.id
         self.draft.take(book)
-        self.to_tell.add(book.worker)
+        self.to_notify.add(book.worker)
         self.news.job(live, job, "given_again")
 
     def _box_freed(self, decision: core.BoxFreed) -> None:
@@ -171,7 +171,7 @@ class Outcomes:
             self.draft.go(book.id)
         else:
             self.draft.free(book)
-        self.to_tell.add(book.worker)
+        self.to_notify.add(book.worker)
 
     def _stop_jobs(self, live: LiveWorkload, decision: core.StopJobs) -> None:
         assert live.running is not None
@@ -189,7 +189,7 @@ class Outcomes:
             job.state = moved(JOB_TRANSITIONS, job.state, JobMove.STOP_ASKED)
             self.timed.append(job)
             self.draft.job(job)
-            self.tell(job)
+            self.notify(job)
         self.news.stopping(live, by)
         for job in [live.running[index] for index in decision.jobs]:
             if job.id in self.books.lost:  # no worker has it, so it ends here
@@ -243,10 +243,10 @@ class Outcomes:
         del self.books.workloads[live.id]
         self.news.finished(live, by)
 
-    def tell(self, job: LiveJob) -> None:
-        """Let the job's worker look up its jobs after the commit."""
+    def notify(self, job: LiveJob) -> None:
+        """Notify the job's worker after the commit, so that it looks up its jobs."""
         assert job.box is not None
-        self.to_tell.add(self.books.boxes[job.box].worker)
+        self.to_notify.add(self.books.boxes[job.box].worker)
 
     # --- Attempts that have ended ---------------------------------------------------------------
 

@@ -33,7 +33,7 @@ def apply(out: Outcomes, command: Resolve) -> None:
 
 
 def _end(out: Outcomes, live: LiveWorkload, job: LiveJob, command: Resolve) -> None:
-    out.tell(job)
+    out.notify(job)
     job.reason = f"resolved as {command.result} by {command.by}"
     if command.note:
         job.reason += f": {command.note}"
@@ -44,7 +44,7 @@ def _end(out: Outcomes, live: LiveWorkload, job: LiveJob, command: Resolve) -> N
 
 def _run_again(out: Outcomes, live: LiveWorkload, job: LiveJob) -> None:
     """Let the job wait for a Box; the core gives it one in this turn or in a later one."""
-    out.tell(job)
+    out.notify(job)
     if job.state is not JobState.UNKNOWN:
         job.state = moved(JOB_TRANSITIONS, job.state, JobMove.LOST_SIGHT)
     job.lease_token = out.token

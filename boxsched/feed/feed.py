@@ -24,7 +24,7 @@ class EventFeed:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._readers: set[Subscription] = set()
-        self._told: dict[int, int] = {}  # the batch of a shard up to which all readers know
+        self._delivered: dict[int, int] = {}  # by shard: the last batch that all readers have
         self._watched = asyncio.Event()  # there are readers
         self._hurry = asyncio.Event()  # the next poll should be soon
         self._closed = False
@@ -42,7 +42,7 @@ class EventFeed:
 
     def heard(self, shard: int, batch: int) -> None:
         """Another node may have committed this batch: look soon. It is only a hint."""
-        if batch > self._told.get(shard, -1):
+        if batch > self._delivered.get(shard, -1):
             self._hurry.set()
 
     def recheck(self) -> None:
@@ -70,7 +70,7 @@ class EventFeed:
             self._readers.discard(reader)
             if not self._readers:
                 self._watched.clear()
-                self._told.clear()
+                self._delivered.clear()
 
     @property
     def readers(self) -> Collection[Subscription]:
@@ -104,46 +104,47 @@ class EventFeed:
         """Pass on everything that was committed, whether a hint came or not."""
         self._hurry.clear()
         for head in await self._store.shards():
-            told = self._told.get(head.id)
-            if told is None:
+            delivered = self._delivered.get(head.id)
+            if delivered is None:
                 self._look(head.id, head.batch)
-            elif head.batch > told:
-                await self._read(head.id, told, head.batch)
+            elif head.batch > delivered:
+                await self._read(head.id, delivered, head.batch)
 
-    async def _read(self, shard: int, told: int, batch: int) -> None:
-        """The batches behind ``told``, once for all readers; too many, and each reads for itself.
+    async def _read(self, shard: int, delivered: int, batch: int) -> None:
+        """Read the batches after ``delivered`` once for all readers.
 
-        There may be no events in them; a batch is in a page as a whole, as it is committed so.
+        If there are too many, each reader reads them itself. Batches may have no events. A page
+        always contains whole batches.
         """
-        page = await self._store.events_after(shard, told + 1, 0, PAGE)
+        page = await self._store.events_after(shard, delivered + 1, 0, PAGE)
         if len(page) < PAGE:
-            self._offer(shard, told, max([batch, *(event.batch for event in page[-1:])]), page)
+            self._offer(shard, delivered, max([batch, *(event.batch for event in page[-1:])]), page)
         else:
             self._look(shard, batch)
 
     def _offer(self, shard: int, after: int, to: int, events: Sequence[StoredEvent]) -> None:
         if self._is_new_history(shard, to):
             self._send_away(shard, to)
-        elif to > self._told.get(shard, -1):
-            self._told[shard] = to
+        elif to > self._delivered.get(shard, -1):
+            self._delivered[shard] = to
             for reader in self._readers:
                 reader.offer(shard, after, to, events)
 
     def _look(self, shard: int, batch: int) -> None:
         if self._is_new_history(shard, batch):
             self._send_away(shard, batch)
-        elif batch > self._told.get(shard, -1):
-            self._told[shard] = batch
+        elif batch > self._delivered.get(shard, -1):
+            self._delivered[shard] = batch
             for reader in self._readers:
                 reader.look(shard, batch)
 
     def _is_new_history(self, shard: int, batch: int) -> bool:
-        told = self._told.get(shard)
-        return told is not None and batch >= told + JUMP
+        delivered = self._delivered.get(shard)
+        return delivered is not None and batch >= delivered + JUMP
 
     def _send_away(self, shard: int, batch: int) -> None:
         """End all readers. Their last events may not be in the new history; they learn that when
         they connect again."""
-        self._told[shard] = batch
+        self._delivered[shard] = batch
         for reader in self._readers:
             reader.close()

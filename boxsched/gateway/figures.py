@@ -20,7 +20,7 @@ class Figures:
     stale_reports: int = 0  # that did not: the worker does not hold the job
     look_ups: int = 0  # queries, each for any number of workers
     levels: int = 0  # sent
-    told_seconds: float = 0.0  # from a hint to the level, of all jobs that were new on one
+    level_seconds: float = 0.0  # from a hint to the level, of all jobs that were new on one
     refused: Counter[str] = attrs.field(factory=Counter)  # workers not let in, by code
     ended: Counter[str] = attrs.field(factory=Counter)  # connections ended from here, by reason
 

@@ -231,7 +231,7 @@ class Gateway:
             due = [
                 worker
                 for worker, link in self._links.items()
-                if link.told_before(now - self._times.level)
+                if link.level_sent_before(now - self._times.level)
             ]
             self._look_ups.look(due, anyway=True)
 

@@ -68,7 +68,7 @@ class WorkerLink:
         self._node = node
         self._loop = asyncio.get_running_loop()
         self._held: dict[JobId, Held] = {}  # as the last look-up found it
-        self._told_at = self._loop.time()
+        self._level_sent_at = self._loop.time()
         self._listens_since: float | None = None
         self._sending = WorkerSender(line)
         self._reports: MessageQueue[wire.Said] = MessageQueue(self._store_reports, node.times)
@@ -76,7 +76,7 @@ class WorkerLink:
         self._found: MessageQueue[wire.Found] = MessageQueue(self._store_found, node.times)
         self._over: asyncio.Future[tuple[WSCloseCode, str]] = self._loop.create_future()
 
-    # --- What it is told --------------------------------------------------------------------
+    # --- Levels -----------------------------------------------------------------------------
 
     def give(self, assignments: Sequence[Assignment], *, anyway: bool) -> bool:
         """Take the result of a look-up; send it if it is new, or ``anyway``. Return whether it is
@@ -85,7 +85,7 @@ class WorkerLink:
         news = held != self._held
         self._held = held
         if news or anyway:
-            self._told_at = self._loop.time()
+            self._level_sent_at = self._loop.time()
             fit = assignments if self._takes_secrets else for_older_worker(assignments)
             self._sending.level(fit)
             self._node.figures.levels += 1
@@ -109,8 +109,8 @@ class WorkerLink:
 
     # --- How long it was quiet --------------------------------------------------------------
 
-    def told_before(self, time: float) -> bool:
-        return self._told_at < time
+    def level_sent_before(self, time: float) -> bool:
+        return self._level_sent_at < time
 
     def silent_since(self, time: float) -> bool:
         """Whether nothing has come since ``time``, in seconds of the loop's clock, while we

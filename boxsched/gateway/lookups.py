@@ -118,6 +118,6 @@ class LookUps:
             link = self._links.get(worker)
             if link is not None:
                 level = found.get(worker, ())
-                self._figures.told_seconds += waited * sum(not one.started for one in level)
+                self._figures.level_seconds += waited * sum(not one.started for one in level)
                 news = link.give(level, anyway=anyway) or news
         round_.settle(news)

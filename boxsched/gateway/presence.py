@@ -87,13 +87,13 @@ class Ends:
     def __init__(self, store: Store, times: Times) -> None:
         self._store = store
         self._times = times
-        self._untold: dict[WorkerId, WorkerConnection] = {}
+        self._unreported: dict[WorkerId, WorkerConnection] = {}
         self._some = asyncio.Event()
 
     def add(self, connection: WorkerConnection) -> None:
-        known = self._untold.get(connection.worker)
+        known = self._unreported.get(connection.worker)
         if known is None or known.number < connection.number:
-            self._untold[connection.worker] = connection
+            self._unreported[connection.worker] = connection
         self._some.set()
 
     async def run(self) -> None:
@@ -108,10 +108,10 @@ class Ends:
 
     async def write(self) -> None:
         """Mark them as disconnected; raises StoreAway, and keeps them then."""
-        told = list(self._untold.values())
-        if not told:
+        unreported = list(self._unreported.values())
+        if not unreported:
             return
-        await self._store.disconnect_workers(told)
-        for connection in told:
-            if self._untold.get(connection.worker) is connection:
-                del self._untold[connection.worker]
+        await self._store.disconnect_workers(unreported)
+        for connection in unreported:
+            if self._unreported.get(connection.worker) is connection:
+                del self._unreported[connection.worker]

@@ -1,1 +1,1 @@
-"""A node: store, leadership, engines, bus, feed, gateway and in-process worker, put together."""
+"""A node: it connects store, leadership, engines, bus, feed, gateway and in-process worker."""

@@ -18,14 +18,16 @@ from boxsched.store.records import NewWorkload, ProjectChanged, SubmitOutcome, S
 from boxsched.store.store import Store
 
 GROUP_AT_MOST = 256  # submissions or commands in one transaction
-GROUP_BYTES_AT_MOST = 1 << 20  # of submissions in one transaction, or one that has more
+GROUP_BYTES_AT_MOST = 1 << 20  # of submissions in one transaction; a single one may have more
 
-Command = tuple[int, inbox.Command]  # with the shard that it is for
+Command = tuple[int, inbox.Command]  # with its shard
 
 
 class GroupCommit:
-    """Stores what the API and the workers send. ``wake`` is called with each shard whose inbox got
-    new entries, after their commit."""
+    """Stores submissions and commands in groups.
+
+    ``wake`` is called after the commit, with each shard whose inbox has new entries.
+    """
 
     def __init__(self, store: Store, stages: Stages, wake: Callable[[int], None]) -> None:
         self._store = store
@@ -49,7 +51,7 @@ class GroupCommit:
         self._commands: Gather[Command, None] = Gather(self._store_commands, at_most=GROUP_AT_MOST)
 
     async def submit(self, workload: NewWorkload) -> SubmitOutcome:
-        """Store a workload. A cancelled caller does not cancel the submission."""
+        """Store a workload, even if the caller is cancelled."""
         return await asyncio.shield(self._submissions.add(workload))
 
     async def deliver(self, new: NewDelivery) -> Delivered | ProjectChanged:
@@ -61,7 +63,7 @@ class GroupCommit:
         return await asyncio.shield(self._repeated.add(one))
 
     async def ask(self, shard: int, command: inbox.Command) -> None:
-        """Store a command. A cancelled caller does not cancel it."""
+        """Store a command, even if the caller is cancelled."""
         await asyncio.shield(self._commands.add((shard, command)))
 
     async def drain(self) -> None:

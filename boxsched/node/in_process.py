@@ -1,4 +1,4 @@
-"""The in-process worker: an agent beside the node, told by it, reporting to its shard's inbox."""
+"""The in-process worker: an agent in the node's process, which reports to its shard's inbox."""
 
 import asyncio
 import logging
@@ -24,16 +24,16 @@ from boxsched.worker.supervisor.last_heartbeat import boottime
 
 log = logging.getLogger(__name__)
 
-LEVEL_LOOK_SECONDS = 5.0  # told or not
-POLL_SECONDS = 0.2  # where nobody can tell
+LEVEL_LOOK_SECONDS = 5.0  # between two looks without a notification
+POLL_SECONDS = 0.2  # the same if notifications do not work
 RETRY_SECONDS = 1.0
 
 
 class LocalWorker:
-    """Looks up what should run on it, whenever it is told to and every LEVEL_LOOK_SECONDS.
+    """Looks up what should run on it, after each notification and every LEVEL_LOOK_SECONDS.
 
-    ``told_of``: whether whoever gives it work can tell it so. ``deadline``: whether builds end by
-    themselves where the node is away for ``lost_after``; not where it is the only node.
+    ``is_notified``: whether notifications about new work reach this node. ``deadline``: whether
+    builds end when the node is away for ``lost_after`` seconds; not if it is the only node.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class LocalWorker:
         lost_after: float,
         deadline: bool,
         stages: Stages,
-        told_of: Callable[[], bool],
+        is_notified: Callable[[], bool],
     ) -> None:
         self._new = new
         self._store = store
@@ -62,12 +62,12 @@ class LocalWorker:
         self._send_report = report
         self._lost_after = lost_after
         self._deadline = deadline
-        self._told_of = told_of
-        self._told = asyncio.Event()
-        self._level: Sequence[Assignment] | None = None  # told, and not taken up yet
+        self._is_notified = is_notified
+        self._notified = asyncio.Event()
+        self._level: Sequence[Assignment] | None = None  # received, but not applied
         self._reads = False
         self._stages = stages
-        self._told_at: float | None = None  # since then it knows that there is something
+        self._notified_at: float | None = None  # the first notification that is not processed
         self._connected: Connected | None = None
         self._answered_at = 0.0
         self.agent = Agent(
@@ -87,22 +87,22 @@ class LocalWorker:
 
     @property
     def id(self) -> WorkerId | None:
-        """None before it has connected."""
+        """The worker's id, None before it has connected."""
         return None if self._connected is None else self._connected.connection.worker
 
     def look(self, level: Sequence[Assignment] | None = None) -> None:
-        """There may be something to start or to end. ``level``: all that it should be running.
+        """Notify the worker of changes. ``level``: all assignments that it should run.
 
-        Levels come in the order of their batches. One that comes while another is being read may be
-        older than that one: it is read anew.
+        Levels arrive in the order of their batches. A level that arrives while the worker reads the
+        database may be older than the result, so the worker reads again.
         """
         self._level = None if self._reads else level
-        if self._told_at is None:
-            self._told_at = self._stages.clock()
-        self._told.set()
+        if self._notified_at is None:
+            self._notified_at = self._stages.clock()
+        self._notified.set()
 
     async def connect(self) -> None:
-        """Its Boxes come into being with the shard's next turn."""
+        """Register the worker. The shard's next turn adds its Boxes."""
         self._answered_at = boottime()
         problem = self.agent.problem
         connected = await self._store.connect_worker(attrs.evolve(self._new, problem=problem))
@@ -110,32 +110,34 @@ class LocalWorker:
         boxes = tuple((row.id, row.ordinal, row.box_type) for row in connected.boxes)
         said = inbox.BoxesSet(worker, boxes, self._new.node, number, problem)
         await self._ask(connected.shard, said)
-        self._connected = connected  # else the next heartbeat is refused, and it connects anew
+        self._connected = connected  # only now: otherwise the next heartbeat connects again
 
     async def start(self) -> None:
-        """Once connected: that was a heartbeat, too."""
+        """Start the agent; call ``connect`` first, which is also a heartbeat."""
         await self.agent.start()
         self._heartbeat_answered(self._answered_at)
 
     async def run(self) -> None:
-        """Level before edge: each look-up takes all that this worker should run."""
+        """Apply changes until cancelled. Each look-up reads all assignments of this worker."""
         assert self.id is not None
         while True:
-            self._told.clear()
+            self._notified.clear()
             try:
                 await self.agent.reconcile(await self._desired(self.id))
             except StoreAway:
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
             try:
-                # Not wait_for: in Python 3.11 it loses a cancellation that comes with the news.
-                async with asyncio.timeout(LEVEL_LOOK_SECONDS if self._told_of() else POLL_SECONDS):
-                    await self._told.wait()
+                # Not wait_for: Python 3.11 loses a cancellation that arrives with the event.
+                async with asyncio.timeout(
+                    LEVEL_LOOK_SECONDS if self._is_notified() else POLL_SECONDS
+                ):
+                    await self._notified.wait()
             except TimeoutError:
                 pass
 
     async def _desired(self, me: WorkerId) -> Sequence[Assignment]:
-        told_at, self._told_at = self._told_at, None
+        notified_at, self._notified_at = self._notified_at, None
         level, self._level = self._level, None
         if level is None:
             self._reads = True
@@ -145,13 +147,13 @@ class LocalWorker:
                 self._reads = False
         else:
             level = (await self._giving.fill({me: level}))[me]
-        if told_at is not None:
+        if notified_at is not None:
             fresh = sum(not one.started for one in level)
-            self._stages.add("tell", (self._stages.clock() - told_at) * fresh)
+            self._stages.add("tell", (self._stages.clock() - notified_at) * fresh)
         return level
 
     async def beat(self) -> None:
-        """Say that it is alive, again and again."""
+        """Write heartbeats until cancelled."""
         pause = heartbeat_seconds(self._lost_after)
         while True:
             sent, began = boottime(), time.monotonic()
@@ -168,7 +170,7 @@ class LocalWorker:
         if connection.worker in await self._write_beat(connection, self.agent.problem):
             self._heartbeat_answered(sent)
         else:
-            await self.connect()  # it was taken for lost: its Boxes are here again
+            await self.connect()  # it counted as lost: register its Boxes again
             self._heartbeat_answered(self._answered_at)
             self.look()
 
@@ -187,7 +189,7 @@ class LocalWorker:
             self.agent.heartbeat_answered(sent, self._lost_after)
 
     async def close(self) -> None:
-        """Jobs go on under their supervisors, for the next life to adopt."""
+        """Close the agent. Jobs continue under their supervisors; the next start adopts them."""
         await self.agent.close()
         if self._connected is None:
             return

@@ -1,6 +1,7 @@
-"""How long the event loop is held. Meanwhile no request is served, and a leader may lose its locks.
+"""Measure how long the event loop is blocked. Then no request is served, and a leader may lose its
+locks.
 
-A task that sleeps again and again sees it: as late as it wakes up, so long was the loop held.
+A task sleeps repeatedly; its delay at waking up is the time for which the loop was blocked.
 """
 
 import asyncio
@@ -11,7 +12,7 @@ WINDOW_SECONDS = 60.0
 
 
 class LoopHolds:
-    """The longest hold of this minute and the one before."""
+    """The longest delay of this minute and the one before."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock  # the loop's own
@@ -25,7 +26,7 @@ class LoopHolds:
             self.note(self._clock() - due)
 
     def note(self, late: float) -> None:
-        """A tick was so late."""
+        """Record a delay in seconds."""
         now = self._clock()
         if now - self._began >= WINDOW_SECONDS:
             self._before = self._now if now - self._began < 2 * WINDOW_SECONDS else 0.0
@@ -34,5 +35,5 @@ class LoopHolds:
 
     @property
     def longest(self) -> float:
-        """Seconds."""
+        """The longest delay in seconds."""
         return max(self._now, self._before)

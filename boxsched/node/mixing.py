@@ -1,6 +1,6 @@
-"""In-process Boxes and external workers: not side by side, unless ``--allow-mixed`` asks for it.
+"""Forbid in-process Boxes and external workers at the same time, except with ``--allow-mixed``.
 
-In-process Boxes are for evaluation: what a job does to its machine it does to the node.
+In-process Boxes are for evaluation: a job that harms its machine also harms the node.
 """
 
 from boxsched.clock import Clock
@@ -13,33 +13,33 @@ WORKERS_LOOK_SECONDS = 2.0  # between two looks at the workers, however many con
 
 
 class Mixing:
-    """The rule as one node sees it; the in-process workers of several nodes go together."""
+    """The rule for one node. In-process workers of several nodes are allowed together."""
 
     def __init__(self, store: Store, clock: Clock, options: Options) -> None:
         self._store = store
         self._clock = clock
         self._options = options
-        self._ours = False  # whether some node has in-process Boxes
+        self._ours = False  # whether any node has in-process Boxes
         self._looked_at: float | None = None
 
     async def refuse(self) -> None:
-        """Raises NodeFailed for a node with Boxes of its own beside external workers."""
+        """Raise NodeFailed if this node has in-process Boxes and there are external workers."""
         if self._options.allow_mixed or not self._options.box_count:
             return
         for one in await self._store.workers():
             if one.address != IN_PROCESS and one.state == "connected":
                 raise NodeFailed(
-                    f"the external worker {one.name} is connected: start this node without Boxes "
-                    "of its own (--boxes 0), or ask for both (--allow-mixed)"
+                    f"the external worker {one.name} is connected: start this node without "
+                    "in-process Boxes (--boxes 0), or allow both (--allow-mixed)"
                 )
 
     async def objects(self) -> str | None:
-        """Why no external worker may come in, if so."""
+        """Return why no external worker is allowed, None if they are allowed."""
         if self._options.allow_mixed or not (self._options.box_count or await self._others()):
             return None
         return (
-            "nodes have in-process Boxes, beside which no external worker is taken: start them "
-            "with --boxes 0, or with --allow-mixed"
+            "nodes have in-process Boxes, so external workers are not allowed: start the nodes "
+            "with --boxes 0 or with --allow-mixed"
         )
 
     async def _others(self) -> bool:

@@ -1,7 +1,7 @@
-"""A node, put together: store, group commit, leadership with its engines, bus, feed, workers.
+"""A node: it connects store, group commit, leadership with its engines, bus, feed and workers.
 
-Who owns what: ``service.serve`` owns the node's life; the node owns its tasks. One that ends with
-an error ends the node: without its leadership, say, it only looks alive.
+``service.serve`` starts and stops the node; the node owns its tasks. A task that ends with an error
+ends the node, because a node without, for example, its leadership only seems to be alive.
 """
 
 import asyncio
@@ -68,7 +68,7 @@ DEFAULT_BOX_TYPE = "default"
 
 
 class Node:
-    """What the API works with. ``start`` and ``stop`` bracket its life; ``store`` is open."""
+    """A running node, for the API. Call ``start`` first and ``stop`` last; ``store`` is open."""
 
     bus: Bus
     gateway: Gateway
@@ -84,7 +84,7 @@ class Node:
         clock: Clock,
         shape: Callable[[Workload], object],
     ) -> None:
-        """``shape``: a workload as the API shows it, for notifications."""
+        """``shape``: converts a workload into the API's JSON value, for notifications."""
         self._shape = shape
         self.options = options
         self.store = store
@@ -107,15 +107,15 @@ class Node:
         self.holds = LoopHolds(asyncio.get_running_loop().time)
         self.pace = Pace()
         self._forecasts = Forecasts(self.books, clock)
-        self.deploys_due = asyncio.Event()  # a build passed that servers follow
-        self.plans_due = asyncio.Event()  # a build was registered whose jobs are to be read
+        self.deploys_due = asyncio.Event()  # a build passed, and servers follow its branch
+        self.plans_due = asyncio.Event()  # a build was registered, and its jobs must be read
         self.schedules_due = asyncio.Event()  # settings changed, schedules perhaps among them
         self._tasks: list[asyncio.Task[None]] = []
 
     # --- What the API calls -----------------------------------------------------------------
 
     async def submit(self, workload: NewWorkload) -> SubmitOutcome:
-        """Store a workload; durable when it returns, also if the caller is cancelled."""
+        """Store a workload; it is durable when this returns, even if the caller is cancelled."""
         began = self.clock.monotonic()
         outcome = await self._group.submit(workload)
         self.stages.add("submit", self.clock.monotonic() - began)
@@ -187,13 +187,13 @@ class Node:
 
     @property
     def ready(self) -> bool:
-        """Whether requests should be sent here: also to a node that leads nothing."""
+        """Whether requests should be sent here. A node that does not lead can be ready."""
         return not self.stopping
 
-    # --- Its life ---------------------------------------------------------------------------
+    # --- Start and stop ---------------------------------------------------------------------
 
     async def start(self, url: str) -> None:
-        """Everything but the listening, which will be at ``url``."""
+        """Start everything except listening. ``url``: where the node will listen."""
         options = self.options
         cluster = await self.store.cluster()
         self.leadership = self._leadership(cluster)
@@ -238,7 +238,7 @@ class Node:
         self._begin("feed", self.feed.run(lambda: self.bus.up))
 
     async def failed(self) -> None:
-        """Raises NodeFailed when a task ended that never should."""
+        """Wait until one of the node's tasks ends, and raise NodeFailed."""
         done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             error = None if task.cancelled() else task.exception()
@@ -253,14 +253,14 @@ class Node:
         await self.leadership.close()
 
     async def hang_up(self) -> None:
-        """Close long connections (event and log readers, workers): they go to another node."""
+        """Close long connections (event and log readers, workers); they connect to another node."""
         self.stopping = self.hanging_up = True
         self.feed.close()
         if self._tasks:
             await self.gateway.close()
 
     async def stop(self) -> None:
-        """Store what was accepted, then end all tasks. Jobs go on under their supervisors."""
+        """Store what was accepted, then end all tasks. Jobs continue under their supervisors."""
         self.stopping = self.hanging_up = True
         try:
             await self._group.drain()
@@ -315,7 +315,7 @@ class Node:
             published=functools.partial(self._published, shard),
             reloaded=self._reloaded,
             due=self._due,
-            told=self._tell,
+            notify=self._notify_workers,
             local=lambda: self.worker.id,
             alive=self._is_alive,
             lost_after=self.options.lost_after,
@@ -353,11 +353,11 @@ class Node:
             lost_after=options.lost_after,
             deadline=self.elected,
             stages=self.stages,
-            told_of=self._hints_reach,
+            is_notified=self._hints_reach,
         )
 
     async def _open_bus(self, url: str, cluster: str) -> None:
-        from boxsched.cluster.redis_bus import RedisBus  # its library only where it is used
+        from boxsched.cluster.redis_bus import RedisBus  # imports the library only when it is used
 
         self.bus = RedisBus(url, prefix=f"boxsched:{cluster}", node=self.name)
         await self.bus.open(
@@ -367,20 +367,20 @@ class Node:
     # --- Between the parts ------------------------------------------------------------------
 
     def _hints_reach(self) -> bool:
-        """Whether this node is told what its workers have to look up: by itself, or by the bus."""
+        """Whether notifications for its workers reach this node: by itself, or by the bus."""
         return self.bus.up or SHARD in self.leadership.led
 
     def _is_alive(self, node: str) -> bool:
-        """As far as the locks show it; "" is where an older program connected a worker."""
+        """Whether the node is alive, according to the locks. "": an older program's worker."""
         view = self.leadership.view
         return not node or view is None or node_number(node) in view.nodes
 
     def _may_be_back(self, node: str) -> bool:
-        """Whether a node lives; with SQLite there is this one alone."""
+        """Whether a node may be alive. With SQLite there is only this node."""
         return self._is_alive(node) if self.elected else node == self.name
 
     def _reloaded(self) -> None:
-        """An engine has loaded its shard: something may have been committed that it did not see."""
+        """After an engine loaded its shard: it may have missed commits, so notify all parts."""
         self.feed.recheck()
         self._due()
 
@@ -394,10 +394,12 @@ class Node:
         self.feed.publish(shard, batch, events)
         self.bus.publish(shard, batch)
 
-    def _tell(self, places: Mapping[WorkerId, str], level: Sequence[Assignment] | None) -> None:
-        """Tell workers, by the node each is connected to, to look up what they should run.
+    def _notify_workers(
+        self, places: Mapping[WorkerId, str], level: Sequence[Assignment] | None
+    ) -> None:
+        """Notify workers, through the node of each one, to look up what they should run.
 
-        ``level``: what the in-process worker should run, if that is known.
+        ``level``: the assignments of the in-process worker, if they are known.
         """
         mine = self.gateway.connected
         elsewhere: dict[str, set[WorkerId]] = {}
@@ -412,7 +414,7 @@ class Node:
 
 
 def _vault(options: Options, *, makes_key: bool) -> Vault:
-    """Raises NodeFailed where there are keys that cannot be used."""
+    """Return the vault with the node's keys. Raises NodeFailed if the keys cannot be used."""
     try:
         ring = find_ring(options.secrets_key_file, options.data, makes=makes_key)
     except UnusableKeys as error:

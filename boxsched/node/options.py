@@ -1,4 +1,4 @@
-"""What ``boxsched serve`` was asked for; see its ``--help``."""
+"""The options of ``boxsched serve``; see its ``--help``."""
 
 import os
 from ipaddress import IPv4Network, IPv6Network
@@ -14,15 +14,15 @@ from boxsched.protocol.timing import LOST_AFTER_SECONDS
 
 @attrs.frozen
 class Options:
-    """Seconds throughout."""
+    """The options of a node. All times are in seconds."""
 
     data: Path
     database: str | None = attrs.field(default=None, repr=False)  # may hold a password
     redis: str | None = attrs.field(default=None, repr=False)
     host: str = "127.0.0.1"
     port: int = 8080
-    advertise: str | None = None  # where others reach this node; None = where it listens
-    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()  # whose X-Forwarded-For counts
+    advertise: str | None = None  # URL at which others reach this node; None = where it listens
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()  # for X-Forwarded-For
     connections_per_address: int = 1_000  # 0 = no limit
     boxes: int | None = None  # None = as many as cores
     box_driver: str = "process"
@@ -33,15 +33,15 @@ class Options:
     log_limit: int = 16 * 1024 * 1024
     stop_grace: float = 10.0
     shutdown_grace: float = 8.0
-    name: str | None = None  # of the node; None = made once, and kept in the data folder
+    name: str | None = None  # of the node; None = generated once, kept in the data folder
     shards: int = 1
     lock_key: str = DEFAULT_LOCK_KEY
     retry_interval: float = 5.0
     lost_after: float = LOST_AFTER_SECONDS
-    secrets_key_file: Path | None = None  # None = of the environment, or of the data folder
+    secrets_key_file: Path | None = None  # None = from the environment or the data folder
 
-    allow_outgoing: tuple[str, ...] = ()  # private hosts that notifications may go to
-    external_url: str | None = None  # where people reach the page; None = where the node listens
+    allow_outgoing: tuple[str, ...] = ()  # private hosts that may get notifications
+    external_url: str | None = None  # URL of the page for users; None = where the node listens
 
     @property
     def database_url(self) -> str:

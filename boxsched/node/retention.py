@@ -2,8 +2,8 @@
 commands that were set aside, notifications that were delivered or given up, deliveries of code
 hosts, deleted projects that nothing refers to, and nodes that are gone.
 
-Every node runs the chore; only the leader of the default organization's shard does the work. It
-takes one small slice at a time, so that no transaction of it holds up another for long.
+Every node runs this task, but only the leader of the default organization's shard does the work. It
+handles a small slice at a time, so that its transactions do not delay others for long.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ assert SLICE * 86_400 / PAUSE_SECONDS > 8_000_000
 
 
 class Retention:
-    """``leads``: whether this node does it. ``alive``: whether a node lives, by its name."""
+    """``leads``: whether this node does the work. ``alive``: whether the named node is alive."""
 
     def __init__(
         self,
@@ -45,12 +45,12 @@ class Retention:
         self._clock = clock
         self._leads = leads
         self._alive = alive
-        self.set_aside_dropped = 0  # by this node: for the metrics
-        self._place = ("", "")  # of the keys: behind the slice that was looked at last
-        self._project = ProjectId(0)  # the same of the projects
+        self.set_aside_dropped = 0  # by this node, for the metrics
+        self._place = ("", "")  # the end of the last slice of keys
+        self._project = ProjectId(0)  # the end of the last slice of projects
 
     async def run(self) -> None:
-        """Until it is cancelled. An outage of the database costs one round."""
+        """Run until cancelled. After an outage of the database the next round tries again."""
         while True:
             await asyncio.sleep(PAUSE_SECONDS)
             if not self._leads():
@@ -61,7 +61,7 @@ class Retention:
                 log.info("nothing old was deleted this time: %s", error.message)
 
     async def run_once(self) -> int:
-        """Delete what is old in the next slice; returns how many rows went."""
+        """Delete old rows in the next slice; return how many were deleted."""
         now = self._clock.now()
         sessions = await self._store.drop_expired_sessions(now - SESSION_SLACK_SECONDS, SLICE)
         tokens = await self._store.drop_old_tokens(TOKEN_SECONDS, SLICE)
@@ -70,7 +70,7 @@ class Retention:
         )
         if aside:
             self.set_aside_dropped += aside
-            log.warning("%d old commands that were set aside are dropped", aside)
+            log.warning("%d old commands that were set aside were deleted", aside)
         swept = await self._store.sweep_keys(self._place, KEY_SECONDS, SLICE)
         self._place = swept.place or ("", "")
         projects = await self._store.sweep_projects(self._project, SLICE)
@@ -87,5 +87,5 @@ class Retention:
         away = [one.name for one in await self._store.nodes() if not self._alive(one.name)]
         gone = await self._store.drop_old_nodes(away, NODE_SECONDS) if away else []
         for name in gone:
-            log.info("the node %s is forgotten: it is away for %g s", name, NODE_SECONDS)
+            log.info("the node %s was removed: it was absent for %g s", name, NODE_SECONDS)
         return len(gone)

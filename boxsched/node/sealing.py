@@ -1,4 +1,4 @@
-"""The sealed values in the store: seal them again with the first key, or what is still plain."""
+"""Seal stored values again with the first key, or seal values that are still plain."""
 
 import asyncio
 import logging
@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 @attrs.frozen
 class Cursor:
-    """Behind which value a step begins: the place by its number in PLACES, project and name."""
+    """The value after which a step begins: the index of its place in PLACES, project and name."""
 
     place: int = 0
     project: ProjectId = NO_PROJECT
@@ -31,16 +31,18 @@ class Cursor:
 
 @attrs.frozen
 class Step:
-    """What one step did. ``next``: where the next one begins; None: this was the last."""
+    """The result of one step. ``next``: where the next one begins; None: this was the last."""
 
     resealed: int
-    unusable: tuple[SealedText, ...]  # they do not open on this node
+    unusable: tuple[SealedText, ...]  # values that this node cannot open
     next: Cursor | None
 
 
 class Sealing:
-    """Goes through all values in batches. Each batch is a transaction, and what is sealed with the
-    first key is passed over: a sweep that was cut short may begin again."""
+    """Processes all values in batches; each batch is a transaction.
+
+    Values that are sealed with the first key are skipped, so an interrupted run can be repeated.
+    """
 
     def __init__(self, store: Store, vault: Vault) -> None:
         self._store = store
@@ -51,8 +53,7 @@ class Sealing:
         return await self._step(after, lambda text: True)
 
     async def run(self) -> None:
-        """Once, at the start of a node: seal values that a program of an earlier version left
-        plain, and warn about keys that this node lacks."""
+        """At a node's start, seal plain values of earlier versions and warn of missing keys."""
         if self._vault.ring is not None:
             unknown = await self.adopt()
             if unknown:
@@ -61,10 +62,10 @@ class Sealing:
                     "need them fail here. Give every node the same keys (--secrets-key-file)",
                     ", ".join(sorted(unknown)),
                 )
-        await asyncio.Event().wait()  # the node's tasks last as long as it does
+        await asyncio.Event().wait()  # a node's task must not end
 
     async def adopt(self) -> set[str]:
-        """Seal what is plain; return the ids of the keys that this node lacks."""
+        """Seal plain values; return the ids of the keys that this node does not have."""
         unknown: set[str] = set()
         after: Cursor | None = Cursor()
         while after is not None:

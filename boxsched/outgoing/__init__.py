@@ -1,9 +1,8 @@
 """Notifications: commit statuses to code hosts, and hooks, from an outbox table.
 
-The engine writes a row of ``notification`` in the transaction that changes a workload, for each
-target of its project (``store/steps/notifications.py``). So there is a row for every change that is
-committed, also if the node dies right after it. A sender on every node claims rows and delivers
-them:
+In the transaction that changes a workload, the engine writes a row of ``notification`` for each
+target of its project (``store/steps/notifications.py``). So every committed change has its rows,
+even if the node dies right after it. A sender on every node claims rows and delivers them:
 
 1. ``sender`` looks for hosts with rows that are due, and claims a few rows of each. A claim lasts
    CLAIM_SECONDS; when a node dies, its rows are due again after that time.
@@ -12,17 +11,17 @@ them:
 3. ``delivery`` sends it, over connections that ``guard`` allows.
 4. The outcome is stored: delivered; tried again after a pause that doubles; dead after a day.
 
-Delivery is at least once: a node that dies between the request and the stored outcome leads to a
-second request, with the same delivery id. The rows of one workload and target go in order: while
-one waits, those behind it wait.
+Each notification is delivered at least once: if a node dies between the request and the stored
+outcome, there is a second request with the same delivery id. The rows of one workload and target
+are sent in order: while one waits, later ones wait too.
 
 ==================================  =============================================================
-what is wrong                       what happens
+problem                             effect
 ==================================  =============================================================
 a receiver refuses or redirects     tried again for a day, then dead; redirects are not followed
-it answers ``Retry-After``          nothing goes to its host from this node before that time
-it hangs                            the request is cut after 5 s; its host has a few requests at
-                                    once, other hosts have theirs
+it answers ``Retry-After``          this node sends nothing to its host before that time
+it hangs                            the request is cut after 5 s; each host has its own limit of
+                                    requests, so other hosts are not affected
 its address is private or local     dead at once, unless the operator allowed the host
 the target is no longer in the
 settings                            dead at once

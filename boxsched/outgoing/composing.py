@@ -1,4 +1,4 @@
-"""From a claimed notification and its workload to the request that delivers it."""
+"""Make the request that delivers a claimed notification."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -24,12 +24,12 @@ _SHOWN = {
 
 
 class Undeliverable(Exception):
-    """There is nothing to send, now or later; the message says why."""
+    """The notification can never be sent; the message is the reason."""
 
 
 @attrs.frozen
 class Composer:
-    """``shape``: a workload as the API shows it. ``page``: where people reach the service."""
+    """``shape``: converts a workload into the API's JSON value. ``page``: the page's URL."""
 
     cluster: str
     page: str
@@ -37,7 +37,7 @@ class Composer:
     shape: Callable[[Workload], object]
 
     def request(self, one: Claimed, workload: Workload, now: float) -> Outgoing:
-        """Raises Undeliverable, or SecretsUnusable where this node cannot open the secret."""
+        """Return the request. Raises Undeliverable, SecretsUnusable."""
         if one.url is None:
             raise Undeliverable("the project's settings no longer name this target")
         secret = None

@@ -1,4 +1,4 @@
-"""One try: send a request, and say what came of it."""
+"""Send a request once, and return the outcome."""
 
 import attrs
 from aiohttp import ClientError, ClientResponse
@@ -14,8 +14,11 @@ MAX_ERROR_CHARACTERS = 300
 
 @attrs.frozen
 class Answer:
-    """``error`` is None where it was delivered. ``lasting``: another try would fail in the same
-    way. ``pause``: seconds that the receiver asks for."""
+    """The outcome of one try. ``error`` None: it was delivered.
+
+    ``lasting``: another try would fail in the same way. ``pause``: seconds, from the receiver's
+    Retry-After.
+    """
 
     status: int | None
     error: str | None = None
@@ -24,7 +27,7 @@ class Answer:
 
 
 async def send(guard: Guard, request: Outgoing, now: float) -> Answer:
-    """Never raises for what a receiver, its name or the network does."""
+    """Send the request. Errors of the receiver, its name or the network are in the answer."""
     url = URL(request.url)
     try:
         async with guard.session(url).post(
@@ -41,7 +44,7 @@ async def send(guard: Guard, request: Outgoing, now: float) -> Answer:
 
 
 async def _read_some(answer: ClientResponse) -> None:
-    """Read what the answer says, so that its connection can be used again; a long one is cut."""
+    """Read the answer's body, so that its connection can be used again; cut a long one."""
     left = MAX_ANSWER_BYTES
     while left > 0:
         data = await answer.content.read(left)

@@ -1,8 +1,8 @@
-"""Which addresses a request may reach: public ones, and hosts that the operator allowed.
+"""Allow requests only to public addresses and to hosts that the operator allowed.
 
-A host name is resolved once, for the connection that is made, and the address that the socket
-connects to is what is checked. A name that resolves to another address a moment later, or an
-address written in an unusual way (decimal, octal), gets past nothing.
+A host name is resolved once for each connection, and the address of the socket is checked. So a
+name that resolves to another address a moment later, or an address in an unusual notation (decimal,
+octal), cannot bypass the check.
 """
 
 import asyncio
@@ -18,25 +18,25 @@ from yarl import URL
 
 from boxsched.errors import BoxschedError
 
-TOTAL_SECONDS = 5.0  # of one request, from the name's resolution to the answer's end
+TOTAL_SECONDS = 5.0  # for one request, from resolving the name to the end of the answer
 RESOLVING_AT_ONCE = 8
 CONNECTIONS = 64
 REFUSED = (
-    "its host has a private, local or otherwise reserved address: if requests may go there, start "
-    "every node with --allow-outgoing {host}"
+    "its host has a private, local or reserved address: to allow requests to it, start every node "
+    "with --allow-outgoing {host}"
 )
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Lookup = Callable[..., list[tuple[Any, ...]]]
 
-# Beside what ``is_global`` excludes: it differs between versions of Python.
+# In addition to what ``is_global`` excludes, which depends on the version of Python.
 _NETWORKS = tuple(
     ipaddress.ip_network(text)
     for text in (
         "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16",
         "172.16.0.0/12", "192.0.0.0/24", "192.0.2.0/24", "192.88.99.0/24", "192.168.0.0/16",
         "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4",
-        "168.63.129.16/32",  # a cloud's own services, under a public address
+        "168.63.129.16/32",  # internal services of a cloud at a public address
         "::/96", "64:ff9b:1::/48", "100::/64", "2001::/23", "2001:db8::/32", "3fff::/20",
         "5f00::/16", "fc00::/7", "fe80::/10", "fec0::/10", "ff00::/8",
     )
@@ -45,15 +45,15 @@ _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
 class AddressRefused(BoxschedError):
-    """The address is not one that requests may go to: the operator has to allow the host."""
+    """Requests to this address are not allowed: the operator must allow the host."""
 
     code, status = "address_refused", 422
 
 
 def is_public(address: Address) -> bool:
-    """Whether a request may go there without the operator's leave.
+    """Whether requests to the address are allowed by default.
 
-    An IPv6 address that stands for an IPv4 address is as that one is.
+    An IPv6 address that represents an IPv4 address is treated like that address.
     """
     if isinstance(address, ipaddress.IPv6Address):
         inner = _embedded(address)
@@ -73,7 +73,7 @@ def _embedded(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
 
 
 def canonical_host(text: str) -> str:
-    """A host as it is compared: lower case, without the last dot; an address in its usual form."""
+    """Return a host in the form for comparison: lower case, no final dot; addresses normalized."""
     host = text.strip().lower().rstrip(".").removeprefix("[").removesuffix("]")
     try:
         return str(ipaddress.ip_address(host))
@@ -82,7 +82,7 @@ def canonical_host(text: str) -> str:
 
 
 class _Resolver(AbstractResolver):
-    """Looks names up in threads of its own: one that hangs holds up nothing but requests."""
+    """Resolves names in its own threads, so that a slow look-up delays only requests."""
 
     def __init__(self, lookup: Lookup) -> None:
         self._lookup = lookup
@@ -112,7 +112,7 @@ class _Resolver(AbstractResolver):
 
 
 class Guard:
-    """Connections for requests: one pool for hosts that were allowed, one for all others."""
+    """Connections for requests: one pool for allowed hosts, one for all others."""
 
     def __init__(self, allowed: Collection[str], lookup: Lookup = socket.getaddrinfo) -> None:
         self._allowed = {canonical_host(host) for host in allowed}
@@ -121,9 +121,9 @@ class Guard:
         self._any = self._session(None)
 
     def session(self, url: URL) -> aiohttp.ClientSession:
-        """The session that a request to this URL has to use.
+        """Return the session for a request to this URL.
 
-        A connection that it refuses raises AddressRefused.
+        The request raises AddressRefused if its address is not allowed.
         """
         host = canonical_host(url.host or "")
         return self._any if host in self._allowed else self._public
@@ -138,20 +138,20 @@ class Guard:
             resolver=self._resolver,
             use_dns_cache=False,
             limit=CONNECTIONS,
-            happy_eyeballs_delay=None,  # one after another: a refusal ends the request
+            happy_eyeballs_delay=None,  # one address after another: a refusal ends the request
             socket_factory=factory,
         )
         return aiohttp.ClientSession(
             connector=connector,
             timeout=aiohttp.ClientTimeout(total=TOTAL_SECONDS),
-            trust_env=False,  # no proxies of the environment
+            trust_env=False,  # no proxies from the environment
             auto_decompress=False,
             cookie_jar=aiohttp.DummyCookieJar(),
         )
 
 
 def _public_socket(info: tuple[Any, ...]) -> socket.socket:
-    """A socket for the address that is connected to next."""
+    """Make a socket for the address of the next connection. Raises AddressRefused."""
     family, kind, protocol, _, address = info
     text = str(address[0]).partition("%")[0]
     if not is_public(ipaddress.ip_address(text)):

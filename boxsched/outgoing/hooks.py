@@ -22,12 +22,12 @@ NAMESPACE = uuid.UUID("5f1d2c1e-5a42-4f0b-9a5e-6f2b8f3f0a77")
 
 
 def delivery_id(cluster: str, notification: int, at: float) -> str:
-    """The same for every try of a notification, and different from that of any other."""
+    """Return the id for all tries of a notification; each notification has another one."""
     return str(uuid.uuid5(NAMESPACE, f"{cluster}/{notification}/{at!r}"))
 
 
 def signature(secret: str, timestamp: str, body: bytes) -> str:
-    """As of the generic webhook: of the timestamp, a dot and the body."""
+    """Sign timestamp, dot and body, as for the generic webhook."""
     key = secret.encode()
     return "sha256=" + hmac.new(key, timestamp.encode() + b"." + body, hashlib.sha256).hexdigest()
 
@@ -35,9 +35,9 @@ def signature(secret: str, timestamp: str, body: bytes) -> str:
 def request(
     url: str, delivery: str, event: str, at: str, workload: object, secret: str | None, now: float
 ) -> Outgoing:
-    """``workload`` as the API shows it; ``at`` when the event happened, as text.
+    """Return the request of a hook; it is signed if there is a secret.
 
-    Without a secret it is not signed.
+    ``workload``: the API's JSON value. ``at``: the time of the event, as text.
     """
     body = msgspec.json.encode(
         {"delivery": delivery, "type": event, "at": at, "workload": workload}

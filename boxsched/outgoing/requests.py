@@ -1,4 +1,4 @@
-"""A request as a value, as the pure modules make it and ``delivery`` sends it."""
+"""A request as a value: pure modules make it, ``delivery`` sends it."""
 
 from collections.abc import Mapping
 
@@ -12,5 +12,5 @@ class Outgoing:
     """A POST with a JSON body."""
 
     url: str
-    headers: Mapping[str, str] = attrs.field(repr=False)  # with a token
+    headers: Mapping[str, str] = attrs.field(repr=False)  # may contain a token
     body: bytes = attrs.field(repr=False)

@@ -1,4 +1,4 @@
-"""When a delivery that failed is tried again."""
+"""Decide when a failed delivery is tried again."""
 
 import datetime
 import email.utils
@@ -10,7 +10,7 @@ GIVEN_UP_SECONDS = 86_400.0  # after the change, or after an operator sent it ag
 
 
 def pause_after(failures: int, chance: float) -> float:
-    """Seconds before the next try; ``chance`` is from 0 to 1: half to one and a half times."""
+    """Return the seconds before the next try. ``chance``: 0 to 1, for 50 % to 150 % of them."""
     backoff = Backoff(FIRST_SECONDS, LONGEST_SECONDS)
     pause = FIRST_SECONDS
     for _ in range(min(failures, 20)):
@@ -19,8 +19,7 @@ def pause_after(failures: int, chance: float) -> float:
 
 
 def retry_after(text: str | None, now: float) -> float:
-    """Seconds that a ``Retry-After`` asks for (a number or a date); 0.0 without one, a day at
-    most."""
+    """Return the seconds of a ``Retry-After`` (number or date), at most a day; 0.0 without it."""
     if text is None:
         return 0.0
     text = text.strip()

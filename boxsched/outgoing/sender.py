@@ -1,8 +1,8 @@
-"""The sender of a node: claims notifications that are due, delivers them, stores what came of it.
+"""The sender of a node: it claims due notifications, delivers them, and stores the outcomes.
 
-Each host has a few deliveries at once, and all hosts together have a limit: a receiver that hangs
-holds up nobody but itself. Outcomes are stored together with the next claims, in one transaction a
-round; the engine's transactions only add rows.
+There is a limit of simultaneous deliveries for each host and for all hosts together, so a receiver
+that hangs delays no other. Outcomes are stored together with the next claims, in one transaction
+each round; the engine's transactions only add rows.
 """
 
 import asyncio
@@ -23,10 +23,10 @@ from boxsched.store.store import Store
 
 PER_HOST = 16
 AT_ONCE = 64
-CLAIM_SECONDS = 30.0  # then another node may send it
+CLAIM_SECONDS = 30.0  # after this time another node may send the notification
 POLL_SECONDS = 0.5
-ROUND_SECONDS = 0.1  # between two rounds: what came of a few tries is stored together
-AWAY_SECONDS = 2.0  # after a round that the store refused
+ROUND_SECONDS = 0.1  # between two rounds, so that several outcomes are stored together
+AWAY_SECONDS = 2.0  # pause after a round in which the store was away
 MEASURE_SECONDS = 15.0
 COUNTED_AT_MOST = 100_000
 assert CLAIM_SECONDS > 3 * TOTAL_SECONDS
@@ -35,8 +35,10 @@ log = logging.getLogger(__name__)
 
 
 class Sender:
-    """``waiting``: how many notifications wait, in the whole service, as of the last look.
-    ``counts``: how many tries of this node were delivered, failed, or were given up."""
+    """``waiting``: how many notifications of the whole service waited at the last look.
+
+    ``counts``: how many tries of this node were delivered, failed or were the last one.
+    """
 
     def __init__(
         self,
@@ -53,14 +55,14 @@ class Sender:
         self._guard = guard
         self._composer = composer
         self._chance = chance
-        self._active: Counter[str] = Counter()  # deliveries under way, by host
-        self._paused: dict[str, float] = {}  # by host: until when, as its answers asked for
-        self._settled: list[Settled] = []  # not stored yet
+        self._active: Counter[str] = Counter()  # active deliveries by host
+        self._paused: dict[str, float] = {}  # end of the pause that a host asked for
+        self._settled: list[Settled] = []  # outcomes that are not stored yet
         self._tasks: set[asyncio.Task[None]] = set()
         self._ended = asyncio.Event()  # a delivery ended
 
     async def run(self) -> None:
-        """Until it is cancelled. Deliveries under way then are sent again by another node."""
+        """Run until cancelled. Another node repeats the deliveries that are active then."""
         measured = -MEASURE_SECONDS
         try:
             while True:
@@ -82,8 +84,10 @@ class Sender:
             await self._guard.close()
 
     async def run_once(self) -> int:
-        """One round: store outcomes, claim what is due and begin to deliver it. Returns how many
-        deliveries began."""
+        """Store outcomes, claim due notifications and begin to deliver them.
+
+        Return how many deliveries began.
+        """
         now = self._clock.now()
         rooms = self._rooms(await self._store.due_hosts(now), now)
         if not (rooms or self._settled):
@@ -92,7 +96,7 @@ class Sender:
         try:
             claimed = await self._store.settle_and_claim(settled, rooms, now, now + CLAIM_SECONDS)
         except BoxschedError:
-            self._settled = settled + self._settled  # to store them twice changes nothing
+            self._settled = settled + self._settled  # storing an outcome twice does no harm
             raise
         if claimed:
             ids = list(dict.fromkeys(one.workload for one in claimed))
@@ -101,15 +105,15 @@ class Sender:
         return len(claimed)
 
     async def idle(self) -> None:
-        """Return when no delivery is under way."""
+        """Return when no delivery is active."""
         await asyncio.gather(*self._tasks)
 
     def _rooms(self, hosts: Sequence[str], now: float) -> list[tuple[str, int]]:
-        """How many more deliveries each host may have, within the limit of all."""
+        """Return how many more deliveries each host may have, within the limit for all."""
         self._paused = {host: until for host, until in self._paused.items() if until > now}
         left = AT_ONCE - self._active.total()
         rooms = []
-        # Those with the fewest under way come first: nobody is passed over for long.
+        # Hosts with the fewest active deliveries come first, so that no host waits for long.
         for host in sorted(hosts, key=lambda host: self._active[host]):
             room = min(PER_HOST - self._active[host], left)
             if room > 0 and host not in self._paused:
@@ -163,7 +167,7 @@ class Sender:
         return Settled(one, WAITING, due, failures, answer.status, answer.error)
 
     async def _something_ended(self) -> None:
-        """Return when a delivery ended, or when it is time to look again."""
+        """Return when a delivery has ended, or when it is time to look again."""
         try:
             async with asyncio.timeout(POLL_SECONDS):
                 await self._ended.wait()

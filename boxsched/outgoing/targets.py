@@ -1,4 +1,4 @@
-"""Where a project's notifications may go: checks of URLs, and names that stay."""
+"""Check the targets of a project's notifications, and name them."""
 
 import hashlib
 
@@ -10,15 +10,15 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def host_of(url: str, field: str) -> str:
-    """The host and port of an http(s) URL, in the form in which deliveries are counted by host.
+    """Return host and port of an http(s) URL, normalized for counting deliveries by host.
 
-    Raises Invalid for another URL. Which address the host has is checked when it is connected to.
+    Raises Invalid for other URLs. The host's address is checked at each connection.
     """
     try:
         parsed = URL(url)
         host, port = parsed.host, parsed.port
     except ValueError:
-        raise Invalid("this is not a URL: give https://HOST/PATH", field) from None
+        raise Invalid("must be a URL such as https://HOST/PATH", field) from None
     if parsed.scheme not in DEFAULT_PORTS or not host or not port:
         raise Invalid("must be a URL that begins with https:// or http://", field)
     if parsed.user is not None or parsed.password is not None:
@@ -27,5 +27,5 @@ def host_of(url: str, field: str) -> str:
 
 
 def hook_name(url: str) -> str:
-    """The name of a hook's target: it has a new secret and a new order when its URL changes."""
+    """Return the name of a hook's target. Another URL is a new target, with a new secret."""
     return f"hook.{hashlib.sha256(url.encode()).hexdigest()[:32]}"

@@ -60,7 +60,7 @@ class Stop(msgspec.Struct, array_like=True, frozen=True):
     """Someone asks to cancel or stop a workload; kind ``stop``."""
 
     workload: int
-    by: str  # the name of the person or token that asks, to be shown (``api.auth.asker``)
+    by: str  # the name of the person or token that asks, to be shown (``api.auth.actor``)
 
 
 class Reprioritize(msgspec.Struct, array_like=True, frozen=True):

@@ -1,4 +1,4 @@
-"""Whose values are sealed: the texts that bind them."""
+"""The owners of sealed values, as texts that are part of the encryption."""
 
 from collections.abc import Callable
 
@@ -11,8 +11,10 @@ def of_project(project: ProjectId) -> str:
 
 
 def sealing(vault: Vault, name: str, plain: str) -> Callable[[ProjectId, int], str]:
-    """A function that seals a project's value once its project and version are known. Raises
-    SecretsUnusable at once where the vault has no key."""
+    """Return a function that seals a project's value when its project and version are known.
+
+    Raises SecretsUnusable at once if the vault has no key.
+    """
     assert vault.first
 
     def seal(project: ProjectId, version: int) -> str:

@@ -1,4 +1,4 @@
-"""The key ring: from a file, from the environment, or made for a service with SQLite."""
+"""The key ring: from a file, from the environment, or generated for a service with SQLite."""
 
 import base64
 import hashlib
@@ -16,14 +16,14 @@ MAX_KEYS = 100
 MAX_FILE_BYTES = 65_536
 KEY_FILE = "secrets-key"  # in the data folder
 VARIABLE = "BOXSCHED_SECRETS_KEY"
-MAKE_ONE = "make a key with: (umask 077; openssl rand -base64 32 > FILE)"
+MAKE_ONE = "create a key with: (umask 077; openssl rand -base64 32 > FILE)"
 
 _ID_DIGITS = 16
 _URL_SAFE = str.maketrans("-_", "+/")
 
 
 class UnusableKeys(Exception):
-    """The key ring cannot be used; the message says where it is and what to do."""
+    """The key ring cannot be used; the message names its place and what to do."""
 
 
 @attrs.frozen
@@ -42,15 +42,15 @@ class KeyRing:
         words = re.split(r"[\s,]+", re.sub(r"(?m)#.*$", "", text))
         keys = [_key(word, number, place) for number, word in enumerate(filter(None, words), 1)]
         if not keys:
-            raise UnusableKeys(f"{place} holds no key: {MAKE_ONE}")
+            raise UnusableKeys(f"{place} contains no key: {MAKE_ONE}")
         if len(keys) > MAX_KEYS:
-            raise UnusableKeys(f"{place} holds more than {MAX_KEYS} keys")
+            raise UnusableKeys(f"{place} contains more than {MAX_KEYS} keys")
         by_id = {key_id(key): key for key in keys}
         return cls(key_id(keys[0]), by_id)
 
 
 def key_id(key: bytes) -> str:
-    """A name for the key that tells nothing about it."""
+    """Return an id of the key that reveals nothing about it."""
     return hashlib.sha256(b"boxsched key " + key).hexdigest()[:_ID_DIGITS]
 
 
@@ -61,7 +61,7 @@ def new_key() -> str:
 def _key(word: str, number: int, place: str) -> bytes:
     try:
         key = base64.b64decode(word.translate(_URL_SAFE), validate=True)
-    except ValueError:  # also binascii's own
+    except ValueError:  # binascii.Error is one
         key = b""
     if len(key) != KEY_BYTES:
         raise UnusableKeys(f"{place}: key {number} is not {KEY_BYTES} bytes in base64; {MAKE_ONE}")
@@ -75,10 +75,10 @@ def find_ring(
     makes: bool,
     environment: Mapping[str, str] = os.environ,
 ) -> KeyRing | None:
-    """The ring of a node: of the given file, else of the environment, else of the data folder.
+    """Return a node's ring: from ``file``, from the environment, or from the data folder.
 
-    ``makes``: make a key in the data folder where there is none (a service with SQLite; nodes that
-    share a database need the same ring). None where there is no ring. Raises UnusableKeys.
+    ``makes``: create a key in the data folder if there is none (only with SQLite, because nodes
+    that share a database need the same ring). None if there is no ring. Raises UnusableKeys.
     """
     if file is not None:
         return KeyRing.of(_read(file), str(file))
@@ -91,7 +91,7 @@ def find_ring(
 
 
 def _make(path: Path) -> None:
-    """Write a new key whole under another name, then link it: nobody ever reads half a key."""
+    """Write a new key under another name, then link it: no process reads an incomplete key."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -103,8 +103,8 @@ def _make(path: Path) -> None:
         try:
             os.link(draft, path)
         except FileExistsError:
-            pass  # another process made one
-        # Secrets that were sealed with a key must not outlive it: the name is durable, too.
+            pass  # another process created one
+        # The folder's entry must be durable too: without the key, sealed secrets would be lost.
         folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(folder)
@@ -123,13 +123,13 @@ def _read(path: Path) -> str:
         raise UnusableKeys(f"cannot read the key file {path}: {error.strerror}") from None
     if mode & 0o007:
         raise UnusableKeys(
-            f"the key file {path} can be used by everybody on this machine (mode {mode:04o}): "
-            "anyone who has read it can open the secrets. Make a new key the first one in it, "
-            f"run `boxsched secrets rotate`, and before that: chmod 600 {path}"
+            f"other users of this machine can read the key file {path} (mode {mode:04o}) and may "
+            f"be able to open the secrets. Run chmod 600 {path}, make a new key the first one in "
+            "it, and run `boxsched secrets rotate`"
         )
     if len(data) > MAX_FILE_BYTES:
         raise UnusableKeys(f"the key file {path} has more than {MAX_FILE_BYTES} bytes")
     try:
         return data.decode("ascii")
     except UnicodeDecodeError:
-        raise UnusableKeys(f"the key file {path} does not hold keys in base64") from None
+        raise UnusableKeys(f"the key file {path} does not contain keys in base64") from None

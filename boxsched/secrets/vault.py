@@ -1,4 +1,4 @@
-"""Seal and open values: AES-256-GCM, bound to what a value is."""
+"""Seal and open values with AES-256-GCM, bound to their owner, name and version."""
 
 import base64
 import binascii
@@ -21,21 +21,21 @@ NO_KEY = (
 
 
 def is_sealed(text: str) -> bool:
-    """Whether a text of the store is a sealed value, and not a plain one of an earlier version."""
+    """Whether a stored text is sealed, and not a plain value of an earlier version."""
     return text.startswith(PREFIX)
 
 
 def key_of(sealed: str) -> str:
-    """The id of the key that a text was sealed with."""
+    """Return the id of the key that sealed a text."""
     return sealed.removeprefix(PREFIX).partition(":")[0]
 
 
 @attrs.frozen
 class Vault:
-    """Seals with the first key of its ring, opens with every key; a vault without a ring refuses.
+    """Seals with the first key of its ring and opens with every key. Without a ring it refuses.
 
-    ``owner`` says whose value it is ("project/12"), ``name`` what it is, ``version`` which of its
-    values (1 where it has no versions). All three are needed to open it.
+    A value is bound to its ``owner`` ("project/12"), its ``name`` and its ``version`` (1 if it has
+    no versions). All three are needed to open it.
     """
 
     ring: KeyRing | None
@@ -46,7 +46,7 @@ class Vault:
         return self._ring().first
 
     def seal(self, owner: str, name: str, version: int, plain: str) -> str:
-        """Raises SecretsUnusable if this node has no key."""
+        """Seal a value. Raises SecretsUnusable if this node has no key."""
         ring = self._ring()
         nonce = os.urandom(NONCE_BYTES)
         data = AESGCM(ring.keys[ring.first]).encrypt(
@@ -55,14 +55,14 @@ class Vault:
         return f"{PREFIX}{ring.first}:{base64.b64encode(nonce + data).decode()}"
 
     def open(self, owner: str, name: str, version: int, sealed: str) -> str:
-        """Raises SecretsUnusable if no key of this node opens it, or it is another's value."""
+        """Open a value. Raises SecretsUnusable if no key opens it, or it is another value."""
         ring = self._ring()
         used = key_of(sealed)
         key = ring.keys.get(used)
         if key is None:
             raise SecretsUnusable(
                 f"{name} was sealed with the key {used[:16]}, which this node does not have: give "
-                "every node the same keys, or set it again"
+                "every node the same keys, or set the value again"
             )
         try:
             data = base64.b64decode(sealed.rpartition(":")[2], validate=True)
@@ -70,7 +70,7 @@ class Vault:
             return AESGCM(key).decrypt(data[:NONCE_BYTES], data[NONCE_BYTES:], bound).decode()
         except (InvalidTag, binascii.Error, ValueError):
             raise SecretsUnusable(
-                f"{name} does not open: its row was changed, or is another's; set it again"
+                f"{name} cannot be opened: its row was changed or copied; set the value again"
             ) from None
 
     def has_key_of(self, sealed: str) -> bool:

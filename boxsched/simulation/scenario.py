@@ -1,4 +1,4 @@
-"""A scenario as values: what happens when, and how each job will end (the core is not told)."""
+"""A scenario as values: what happens when, and how each job will end (unknown to the core)."""
 
 from collections.abc import Mapping, Sequence
 

@@ -16,7 +16,7 @@ from boxsched.store.driver import Driver, Procedures
 P = ParamSpec("P")
 T = TypeVar("T")
 
-TELL_AGAIN_SECONDS = 60.0
+LOG_AGAIN_SECONDS = 60.0
 CALM_SECONDS = 1.0  # without a failure: then it is back
 
 _log = logging.getLogger(__name__)
@@ -29,17 +29,17 @@ class Outage:
         self._clock = clock
         self._since: float | None = None
         self._failed = 0.0
-        self._told = 0.0
+        self._logged_at = 0.0
         self.writes_fail = False  # the last one did
 
     def failed(self, error: StoreAway) -> None:
         now = self._failed = self._clock()
         what = " ".join(error.message.split())
         if self._since is None:
-            self._since = self._told = now
+            self._since = self._logged_at = now
             _log.warning("the database is away: %s; requests get 503, trying again", what)
-        elif now - self._told >= TELL_AGAIN_SECONDS:
-            self._told = now
+        elif now - self._logged_at >= LOG_AGAIN_SECONDS:
+            self._logged_at = now
             _log.warning("the database is away for %.0f s: %s", now - self._since, what)
 
     def worked(self) -> None:

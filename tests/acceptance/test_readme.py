@@ -71,7 +71,7 @@ def test_backup_and_restore(tmp_path):
         changed.execute("CREATE TABLE made_after_the_backup (a)")
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    assert "Workload ids go on a million later" in shell(restore, elsewhere, home=tmp_path)
+    assert "New workload ids are larger by a million" in shell(restore, elsewhere, home=tmp_path)
     with contextlib.closing(sqlite3.connect(database)) as restored:
         tables = {name for (name,) in restored.execute("SELECT name FROM sqlite_schema")}
     assert "made_after_the_backup" not in tables and tables

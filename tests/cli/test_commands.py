@@ -149,8 +149,8 @@ def test_a_variable_that_is_no_text_is_one_line():
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--advertise", "http://["), "--advertise: not an address of a service: 'http://['"),
-        (("--advertise", "ci.example.org"), "--advertise: not an address of a service"),
+        (("--advertise", "http://["), "--advertise: 'http://[' is not the address of a service"),
+        (("--advertise", "ci.example.org"), "is not the address of a service"),
         (("--host", "a..b"), "cannot listen on a..b:0: not the name of a host"),
         (("--database", "postgresql://u@h:99999/x"), "the port '99999' is not a number"),
         (("--database", "postgresql://u@a..b/x"), "'a..b' cannot be the name of a host"),
@@ -170,7 +170,7 @@ def test_a_place_that_is_none_ends_the_start(options, said, tmp_path):
 def test_an_address_that_is_none_is_one_line(url):
     done = run("list", "--url", url, "--token", "x")
     assert (done.exit_code, len(done.output.splitlines())) == (2, 1)
-    assert f"not an address of a service: {url!r}" in done.output
+    assert f"{url!r} is not the address of a service" in done.output
     assert run("list", "--url", url).output == done.output
 
 
@@ -208,8 +208,8 @@ def test_a_misspelt_variable_is_told_and_no_other(monkeypatch, command):
     }
     *told, _ = run(command, **given).stderr.splitlines()
     assert told == [
-        f"boxsched: BOXSCHED_BOXS is no option of {command}; BOXSCHED_BOXES?",
-        f"boxsched: BOXSCHED_NONSENSE is no option of {command}",
+        f"boxsched: BOXSCHED_BOXS is not an option of {command}; BOXSCHED_BOXES?",
+        f"boxsched: BOXSCHED_NONSENSE is not an option of {command}",
     ]
 
 
@@ -228,7 +228,7 @@ def test_what_a_job_sees_is_no_misspelling():
 def test_a_redis_url_that_is_none_is_one_line_without_its_password(url):
     done = run("serve", "--database", "postgresql://db/boxsched", "--redis", url)
     assert done.exit_code == 2
-    assert "--redis: no URL of a Redis" in done.stderr
+    assert "--redis: must be redis:" in done.stderr
     assert "w0rd" not in done.stderr and "pa55" not in done.stderr
     assert "Traceback" not in done.stderr and done.stdout == ""
 
@@ -281,7 +281,7 @@ def test_another_program_that_refuses_is_not_taken_for_boxsched():
 def test_the_help_names_the_variables(command):
     said = " ".join(run(*command, "--help").stdout.split())
     for option, variable in (("--url URL", "URL"), ("--token-file FILE", "TOKEN_FILE")):
-        assert re.search(rf"{option}.*; or BOXSCHED_{variable}. \[default: the local", said)
+        assert re.search(rf"{option}.*Also BOXSCHED_{variable}. \[default: the local", said)
 
 
 def test_the_local_token_is_not_given_to_other_services(tmp_path):

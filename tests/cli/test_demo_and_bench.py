@@ -78,7 +78,7 @@ def test_the_bench_refuses_boxes_that_run_jobs(shell):
 
 def test_the_bench_refuses_another_kind_of_database(shell):
     done = shell("bench", "--database", "sqlite:///x", status=2)
-    assert "--database: give postgresql://" in done.stderr
+    assert "--database: must be postgresql://" in done.stderr
 
 
 @contextlib.contextmanager

@@ -183,7 +183,7 @@ def test_trouble_is_said_once_in_each_absence_that_lasts(capsys):
             "no_such_boxes",
             "Asks for 5 Boxes; there are only 4.",
             None,
-            "cannot start as things are: Asks for 5 Boxes; there are only 4.",
+            "cannot start now: Asks for 5 Boxes; there are only 4.",
         ),
         ("assignment", "running", "Has its Boxes.", None, "has started"),
         ("assignment", "unknown_job", "Its worker is away.", None, "runs: Its worker is away."),

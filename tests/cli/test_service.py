@@ -65,7 +65,7 @@ def test_an_empty_list_of_jobs_is_named(shell, tmp_path):
     file.write_text("name: empty\njobs: []\nservers: {production: {jobs: []}}\n")
     done = shell("project", "apply", str(file))
     assert done.stdout == "empty: created\n"
-    has_to = "is empty: each submission has to name its jobs"
+    has_to = "is empty: each submission must contain its jobs"
     assert done.stderr.splitlines() == [
         f"boxsched: empty: jobs {has_to}",
         f"boxsched: empty: servers.production.jobs {has_to}",
@@ -144,7 +144,7 @@ def test_whoever_waits_for_what_can_never_start_is_told_so_once(shell, tmp_path)
     process = waiting(shell, "build", "wide", "--wait")
     id_ = process.stdout.readline().partition("(")[2].partition(")")[0]
     told = process.stderr.readline()
-    assert "cannot start as things are" in told
+    assert "cannot start now" in told
     assert shell.json("explain", id_)["text"] in told
     shell("stop", id_)
     assert process.communicate(timeout=60)[1] == ""
@@ -227,7 +227,7 @@ def test_several_are_stopped_and_rebuilt_and_one_that_is_refused_stops_no_other(
     again = shell("rebuild", *failing, "web#999999", "--wait", status=2)
     assert " failed: waited" in again.stdout
     assert again.stderr == "boxsched: there is no workload 'web#999999'\n"
-    assert "goes with one ID" in shell("rebuild", "w1", "w2", "--follow", status=2).stderr
+    assert "requires a single ID" in shell("rebuild", "w1", "w2", "--follow", status=2).stderr
 
 
 def test_json_has_every_field_of_the_api(shell):

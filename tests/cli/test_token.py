@@ -19,7 +19,7 @@ def test_a_token_is_printed_once_and_alone(shell):
     assert "ci-4" in listed.stdout
     assert token not in listed.stdout + listed.stderr
     refused = shell("list", "--token", token, status=2)
-    assert "lets a worker act as that worker" in refused.stderr
+    assert "this token has the role worker" in refused.stderr
 
 
 def test_a_token_in_json(shell):
@@ -71,10 +71,10 @@ def test_a_token_in_a_file(shell, tmp_path):
     assert shell("list", **there).stdout
     assert "401" in shell("list", "--token", "wrong", status=2, **there).stderr  # goes before it
     file.chmod(0o644)
-    assert "others can read it" in shell("list", status=2, **there).stderr
+    assert "other users can read it" in shell("list", status=2, **there).stderr
     file.chmod(0o600)
     file.write_text("")
-    assert f"{file}: no token is given" in shell("list", status=2, **there).stderr
+    assert f"{file}: the token is missing" in shell("list", status=2, **there).stderr
     file.unlink()
     assert "--token-file: cannot read" in shell("list", status=2, **there).stderr
 
@@ -146,5 +146,5 @@ def test_revoking_a_nodes_own_token_says_what_follows(shell):
     assert own["name"].startswith("admin-token of node ")
     assert Path(shell.data, "admin-token").read_text().strip() not in json.dumps(own)
     done = shell("token", "revoke", own["id"], "--token", keeper)
-    assert "delete the file admin-token in its data folder" in done.stderr
+    assert "delete the file admin-token in the node's data folder" in done.stderr
     assert "401" in shell("list", status=2).stderr

@@ -208,7 +208,7 @@ def test_an_address_that_is_none(url):
 async def test_an_answer_of_something_else(service, client):
     service.part = [says(["what", "is", "this"])]
     async with client:
-        with pytest.raises(errors.Malformed, match="not an answer of a boxsched service"):
+        with pytest.raises(errors.Malformed, match="the answer is not from a boxsched service"):
             await client.workload("w1")
 
 

@@ -45,7 +45,7 @@ def test_the_environment_comes_before_the_data_folder(folder: DataFolder, tmp_pa
     assert found(None, None, both)[1] == "bxs_file"
     assert found(HERE, "bxs_mine", both) == ((HERE,), "bxs_mine")
     file.chmod(0o644)
-    with pytest.raises(Invalid, match="others can read it") as refused:
+    with pytest.raises(Invalid, match="other users can read it") as refused:
         found(None, None, both)
     assert refused.value.field == "BOXSCHED_TOKEN_FILE"
     with pytest.raises(Invalid, match="No such file"):

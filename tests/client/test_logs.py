@@ -133,7 +133,7 @@ async def test_a_service_that_does_not_say_where_a_log_ends(service):
 
     service.part = [plain]
     async with Client(service.url, "t", patience=0) as client:
-        with pytest.raises(errors.StoreAway, match="does not say where a log ends"):
+        with pytest.raises(errors.StoreAway, match="does not contain the length of the log"):
             await client.log("w1-1")
 
 

@@ -18,7 +18,7 @@ def fields(kind):
     [
         (answers.JobAnswer, records.Job),
         (answers.WorkloadAnswer, records.Workload),
-        (answers.SshAddress, records.SessionDoor),
+        (answers.SshAddress, records.SshEndpoint),
         (answers.WorkloadList, records.Page),
         (explanation.Explanation, records.Explanation),
         (explanation.BlockedBy, records.Blocker),

@@ -24,7 +24,7 @@ WITH RECURSIVE filler (id) AS (SELECT 1 UNION ALL SELECT id + 1 FROM filler WHER
 """
 READS = {
     "inbox": BLOCKS["inbox"](shard=SHARD, limit=1_000),
-    "load_told": BLOCKS["load_told"](shard=SHARD, after=0, limit=1_000),
+    "load_inbox_workloads": BLOCKS["load_inbox_workloads"](shard=SHARD, after=0, limit=1_000),
 }
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from boxsched.errors import StoreAway
-from boxsched.store.outage import CALM_SECONDS, TELL_AGAIN_SECONDS, Outage
+from boxsched.store.outage import CALM_SECONDS, LOG_AGAIN_SECONDS, Outage
 
 
 class Clock:
@@ -23,7 +23,7 @@ def test_an_outage_is_told_once_then_once_a_minute_and_when_it_is_over(
 ) -> None:
     outage = Outage(clock)
     outage.worked()
-    for _ in range(int(2.5 * TELL_AGAIN_SECONDS) * 10):
+    for _ in range(int(2.5 * LOG_AGAIN_SECONDS) * 10):
         clock.now += 0.1
         outage.failed(StoreAway("nobody\nanswers"))
     clock.now += 2 * CALM_SECONDS

@@ -42,7 +42,7 @@ GROWING = (
 )
 # Blocks that insert are not planned, and these are not of one table that grows:
 BY_DESIGN = {
-    "load_told",  # a leader's load, page by page along the ids of its inbox
+    "load_inbox_workloads",  # a leader's load, page by page along the ids of its inbox
     "inbox",  # likewise; SQLite has one shard, whose entries lie in their order
     "drop_expired_sessions",
     "workload_ids",

@@ -72,7 +72,7 @@ class Shop:
         await shop.settle()
         return shop
 
-    def _tell(self, places: Mapping[WorkerId, str], level: Sequence[Assignment] | None) -> None:
+    def _notify(self, places: Mapping[WorkerId, str], level: Sequence[Assignment] | None) -> None:
         self.told.update(places)
 
     def _due(self) -> None:
@@ -81,7 +81,7 @@ class Shop:
     def _engine(self) -> Engine:
         return Engine(
             self.store, self.clock, shard=SHARD, node="test", may_lead=lambda: True,
-            published=self._published, reloaded=lambda: None, due=self._due, told=self._tell,
+            published=self._published, reloaded=lambda: None, due=self._due, notify=self._notify,
             local=lambda: None,
             alive=lambda node: node not in self.gone, lost_after=120.0, stop_grace=10.0,
             counters=Counters(), stages=Stages(self.clock.monotonic),

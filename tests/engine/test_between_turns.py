@@ -138,7 +138,7 @@ async def test_an_in_process_worker_says_again_what_was_not_stored(
         new, shop.store, Giving(shop.store, Vault(None)), ask, ask, shop.clock,
         folder=tmp_path / "in", driver="none", log_limit=1_000,
         stop_grace=1.0, cluster="c", lost_after=120.0, deadline=True,
-        stages=Stages(shop.clock.monotonic), told_of=lambda: True,
+        stages=Stages(shop.clock.monotonic), is_notified=lambda: True,
     )  # fmt: skip
     await local.connect()
     await shop.settle()

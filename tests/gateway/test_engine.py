@@ -29,14 +29,14 @@ async def led(house: House) -> AsyncIterator[Engine]:
     def published(batch: int, events: Sequence[Event]) -> None:
         house.committed.set()
 
-    def told(places: Mapping[WorkerId, str], level: Sequence[Assignment] | None) -> None:
+    def notify(places: Mapping[WorkerId, str], level: Sequence[Assignment] | None) -> None:
         house.gateway.look(places.keys())
 
     engine = Engine(
         house.store, Clock(), shard=SHARD, node="node-1", may_lead=lambda: True,
-        published=published, reloaded=lambda: None, due=lambda: None, told=told, local=lambda: None,
-        alive=lambda node: True, lost_after=120.0, stop_grace=10.0, counters=Counters(),
-        stages=Stages(Clock().monotonic),
+        published=published, reloaded=lambda: None, due=lambda: None, notify=notify,
+        local=lambda: None, alive=lambda node: True, lost_after=120.0, stop_grace=10.0,
+        counters=Counters(), stages=Stages(Clock().monotonic),
     )  # fmt: skip
     house.woken = engine.wake
     running = asyncio.create_task(engine.run())

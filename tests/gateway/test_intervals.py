@@ -48,7 +48,7 @@ class Link:
     def silent_since(self, time: float) -> bool:
         return self.at < time
 
-    def told_before(self, time: float) -> bool:
+    def level_sent_before(self, time: float) -> bool:
         return self.at < time
 
     def end(self, code: WSCloseCode, reason: str) -> None:

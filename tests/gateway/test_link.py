@@ -107,12 +107,12 @@ async def test_a_level_is_sent_when_it_is_new_or_asked_for() -> None:
     side = Side()
     link = link_of(side)
     link._held = {}
-    told_at = link._told_at
+    told_at = link._level_sent_at
     assert link.give((), anyway=False) is False
-    assert (acks_of(link), link._told_at, side.figures.levels) == ([], told_at, 0)
+    assert (acks_of(link), link._level_sent_at, side.figures.levels) == ([], told_at, 0)
     assert link.give((), anyway=True) is False
     assert (acks_of(link), side.figures.levels) == ([wire.Level(())], 1)
-    assert link._told_at >= told_at
+    assert link._level_sent_at >= told_at
     link._held = {JobId(1): Held(7, 1, False)}
     assert link.give((), anyway=False) is True
     assert (acks_of(link), side.figures.levels, link._held) == ([wire.Level(())], 2, {})
@@ -137,8 +137,8 @@ async def test_a_connection_is_silent_only_while_it_is_read() -> None:
     assert not link.silent_since(1e12)
     link._listens_since = 5.0
     assert [link.silent_since(at) for at in (4.0, 5.0, 6.0)] == [False, False, True]
-    link._told_at = 5.0
-    assert [link.told_before(at) for at in (4.0, 5.0, 6.0)] == [False, False, True]
+    link._level_sent_at = 5.0
+    assert [link.level_sent_before(at) for at in (4.0, 5.0, 6.0)] == [False, False, True]
 
 
 async def test_a_mistake_of_our_own_ends_the_connection_and_is_not_hidden() -> None:

@@ -153,5 +153,5 @@ async def test_a_look_up_counts_the_time_of_jobs_that_are_new(
     clock[0] = 201.0
     ups.look((ME,))  # the first hint counts
     await ups._look_up()
-    assert figures.told_seconds == pytest.approx(2 * 4.0)
+    assert figures.level_seconds == pytest.approx(2 * 4.0)
     assert figures.look_ups == 1

@@ -14,8 +14,8 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from boxsched.api.app import application
+from boxsched.api.http.connection_limits import ConnectionLimits
 from boxsched.api.http.peers import Peers
-from boxsched.api.http.places import Places
 from boxsched.api.http.serving import Runner
 from boxsched.api.messages.answers import workload
 from boxsched.clock import Clock
@@ -66,7 +66,7 @@ class House:
         node = Node(asked, open_store(asked.database_url, data), Clock(), workload)
         await node.store.open()
         await node.start("http://127.0.0.1")
-        places = Places(Peers(asked.trusted_proxies), asked.connections_per_address)
+        places = ConnectionLimits(Peers(asked.trusted_proxies), asked.connections_per_address)
         runner = Runner(application(node), places=places, shutdown_timeout=1.0)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()

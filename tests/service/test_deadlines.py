@@ -12,9 +12,9 @@ import pytest
 
 from activity_monitor import SECURITY_HEADERS
 from boxsched.api.auth.known_tokens import Holder, KnownTokens
-from boxsched.api.http import deadlines, large, places, replies
+from boxsched.api.http import connection_limits, deadlines, large, replies
+from boxsched.api.http.connection_limits import ConnectionLimits
 from boxsched.api.http.peers import Peers
-from boxsched.api.http.places import Places
 from tests.service.house import API, House
 from tests.service.test_connections import BODY, BUILDS, post, say
 
@@ -224,15 +224,15 @@ class Guest:
     def keeps_waiting(self, looks: int) -> bool:
         return self.waited >= looks
 
-    def put_out(self) -> None:
+    def close_for_limit(self) -> None:
         self.out = True
 
 
 def test_who_is_put_out() -> None:
-    kept = Places(Peers(), 200)
-    assert kept.of_strangers == places.STRANGERS_AT_LEAST == 20
+    kept = ConnectionLimits(Peers(), 200)
+    assert kept.anonymous_limit == connection_limits.ANONYMOUS_AT_LEAST == 20
     served = [Guest() for _ in range(18)]
-    fresh, slow = Guest(1), Guest(places.PATIENCE_LOOKS)
+    fresh, slow = Guest(1), Guest(connection_limits.PATIENCE_LOOKS)
     for one in (*served, fresh, slow):
         assert kept.take("192.0.2.1", one) == "192.0.2.1"
     assert kept.take("192.0.2.1", Guest(1)) is not None
@@ -247,7 +247,7 @@ def test_who_is_put_out() -> None:
 
 
 def test_idle_strangers_beyond_their_share_make_room() -> None:
-    kept = Places(Peers(), 30)
+    kept = ConnectionLimits(Peers(), 30)
     idle = [Guest(idle=True) for _ in range(30)]
     for one in idle:
         assert kept.take("192.0.2.1", one) is not None
@@ -260,11 +260,11 @@ def test_idle_strangers_beyond_their_share_make_room() -> None:
 
 
 def test_who_is_being_served_is_not_put_out() -> None:
-    kept = Places(Peers(), 2)
+    kept = ConnectionLimits(Peers(), 2)
     served, known = Guest(), Guest(60)
     for one in (served, known):
         assert kept.take("::1", one) == "::/64"
-    kept.recognise("::/64", known)
+    kept.recognize("::/64", known)
     assert kept.take("::1", Guest()) is None
     kept.give_back("::/64", known, known=True)
     late = Guest()

@@ -2,8 +2,8 @@
 
 import aiohttp
 import pytest
-
 from boxsched.api.door import door
+
 from boxsched.listening import bound
 
 

@@ -29,7 +29,7 @@ async def test_a_reader_is_ended_and_told_to_read_all_anew(waiting: House) -> No
     await waiting.build()
     answer = await waiting.call("GET", f"{API}/events?after={lost}")
     assert answer.status == 422
-    assert "read all anew" in answer.json["error"]["message"]
+    assert "read the current state again" in answer.json["error"]["message"]
 
 
 async def test_the_page_is_told_what_may_be_missing(waiting: House) -> None:

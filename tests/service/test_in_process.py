@@ -72,7 +72,7 @@ class Local:
             store, Giving(store, Vault(None)), self._say, self._say, Clock(),  # type: ignore[arg-type]
             folder=folder / "in", driver="none", log_limit=1_000,
             stop_grace=1.0, cluster="c", lost_after=60.0, deadline=deadline,
-            stages=Stages(lambda: 0.0), told_of=lambda: True,
+            stages=Stages(lambda: 0.0), is_notified=lambda: True,
         )  # fmt: skip
         self.worker.agent.heartbeat_answered = lambda at, lost_after: self.heard.append(
             (at, lost_after)

@@ -211,7 +211,7 @@ async def test_a_flood_of_tokens_of_nobody_is_bounded(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(known_tokens, "PATIENCE_SECONDS", 0.05)
-    monkeypatch.setattr(known_tokens, "STRANGERS_AT_MOST", 20)
+    monkeypatch.setattr(known_tokens, "UNKNOWN_AT_MOST", 20)
     monkeypatch.setattr(known_tokens, "KEPT_AT_MOST", 10)
     text = await world.make()
     assert await world.holds(text)
@@ -219,10 +219,10 @@ async def test_a_flood_of_tokens_of_nobody_is_bounded(
     flood = [world.known.find(tokens.new_token()) for _ in range(100)]
     refused = await asyncio.gather(*flood, return_exceptions=True)
     assert all(isinstance(one, StoreAway) for one in refused)
-    assert len(world.wire.asked) == 1 + known_tokens.STRANGERS_AT_ONCE
+    assert len(world.wire.asked) == 1 + known_tokens.UNKNOWN_AT_ONCE
     world.wire.open.set()
     await world.settled()
-    assert len(world.known._strange) == 10
+    assert len(world.known._unknown) == 10
     world.seconds += known_tokens.FRESH_SECONDS + 0.001
     assert await world.holds(text)  # and those that hold stay known
     await world.settled()

@@ -130,4 +130,4 @@ async def test_an_explanation_tells_of_a_stop_that_raised(
             if event.type == "command.set_aside":
                 break
     explained = await house.get(f"/workloads/{built['id']}/explanation")
-    assert "(stop) raised and was set aside: KeyError: 'of the test'" in explained["text"]
+    assert "(stop) failed and was set aside: KeyError: 'of the test'" in explained["text"]

@@ -117,7 +117,7 @@ def test_a_token_file_that_others_can_read_is_refused(tmp_path: Path, mode: int)
     options = ("--url", "http://127.0.0.1:1", "--token-file", str(tmp_path / "token"))
     ended = CliRunner().invoke(main, ["worker", "--data", str(tmp_path), *options])
     assert (ended.exit_code, ended.stdout) == (2, "")
-    assert f"others can read it (mode {mode:04o})" in ended.stderr
+    assert f"other users can read it (mode {mode:04o})" in ended.stderr
     assert f"chmod 600 {tmp_path}/token" in ended.stderr
 
 

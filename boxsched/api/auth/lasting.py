@@ -1,7 +1,7 @@
-"""Answers that last (event streams, logs that are followed, workers): each ends with its token.
+"""Long answers (event streams, followed logs, workers) end when their token becomes invalid.
 
-A request is checked once, when it begins; a stream could go on for ever after its token was
-revoked. So one task checks the tokens of all of them together, and cuts those that are invalid.
+A request is checked only when it begins, so a stream could continue for ever after its token was
+revoked. So one task checks the tokens of all long answers together, and cuts the invalid ones.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from aiohttp import web
 
 from boxsched.api.auth.known_tokens import KnownTokens
 
-TOKENS_LOOK_SECONDS = 0.5  # with the question's own time a revoked token ends within a second
+TOKENS_LOOK_SECONDS = 0.5  # including the query's time, a revoked token ends within a second
 
 
 class Lasting:
@@ -23,7 +23,7 @@ class Lasting:
 
     @contextlib.contextmanager
     def watched(self, request: web.Request, sha256: str) -> Iterator[None]:
-        """While the answer goes on; ``sha256`` is the sum of the token that it came with."""
+        """Watch the answer during the ``with`` block. ``sha256``: the sum of its token."""
         self._open[id(request)] = request, sha256
         self._opened.set()
         try:
@@ -32,7 +32,7 @@ class Lasting:
             del self._open[id(request)]
 
     async def run(self) -> None:
-        """Check the tokens until cancelled; nothing is queried while no such answer is open."""
+        """Check the tokens until cancelled. Without open answers nothing is queried."""
         while True:
             await self._opened.wait()
             await asyncio.sleep(TOKENS_LOOK_SECONDS)
@@ -41,7 +41,7 @@ class Lasting:
                 self._opened.clear()
 
     async def run_once(self) -> int:
-        """Cut the answers whose tokens are not valid any more; return how many."""
+        """Cut the answers whose tokens are no longer valid; return their number."""
         watched = list(self._open.values())
         if not watched:
             return 0

@@ -1,7 +1,7 @@
-"""Sessions of browsers: a random id in a cookie, its SHA-256 sum in the store.
+"""Sessions of browsers: a random id in a cookie, and its SHA-256 sum in the store.
 
-With it stands the SHA-256 sum of the token that opened it: on any node a session holds for as long
-as its token does.
+The store also keeps the SHA-256 sum of the session's token. On every node, a session is valid only
+while its token is valid.
 """
 
 import contextlib
@@ -33,16 +33,18 @@ class SessionStore(Protocol):
 
 @attrs.frozen
 class StoredSessions:
-    """What the Activity Monitor signs in with (``activity_monitor.Sessions``)."""
+    """The sessions of the Activity Monitor (``activity_monitor.Sessions``)."""
 
     store: SessionStore
     tokens: KnownTokens
     clock: Callable[[], float]
 
     async def sign_in(self, token: str) -> str | None:
-        """A new session's id for a good token, else None; never an id that was there before.
-        Raises NotForPeople for a worker's, who has nothing to look at."""
-        with _told():
+        """Return a new session's id for a valid token, otherwise None.
+
+        Raises NotForPeople for a worker's token.
+        """
+        with _away_translated():
             return await self._sign_in(token)
 
     async def _sign_in(self, token: str) -> str | None:
@@ -57,25 +59,25 @@ class StoredSessions:
         return session_id
 
     async def holder(self, session_id: str) -> Holder | None:
-        """Who the session speaks for, while it and its token hold."""
+        """Return the holder of the session's token, None if session or token is invalid."""
         if not session_id.isascii() or len(session_id) > _MAX_ID_CHARACTERS:
             return None
         token = await self.store.session(digest(session_id), self.clock())
         return None if token is None else await self.tokens.of(token)
 
     async def holds(self, session_id: str) -> bool:
-        with _told():
+        with _away_translated():
             return await self.holder(session_id) is not None
 
     async def sign_out(self, session_id: str) -> None:
         if session_id.isascii() and len(session_id) <= _MAX_ID_CHARACTERS:
-            with _told():
+            with _away_translated():
                 await self.store.drop_session(digest(session_id))
 
 
 @contextlib.contextmanager
-def _told() -> Iterator[None]:
-    """An absence of the store, in the page's words."""
+def _away_translated() -> Iterator[None]:
+    """Translate StoreAway into the page's SessionsAway."""
     try:
         yield
     except StoreAway as error:

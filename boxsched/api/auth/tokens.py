@@ -1,9 +1,9 @@
-"""API tokens: what they look like, what they may do, and the admin token in the data folder.
+"""API tokens: their format, their roles, and the admin token in the data folder.
 
-A token is ``bxs_``, 43 characters of chance (256 bits), and 6 of checksum, so that a mistyped one
-is told without asking anybody, and a leaked one can be found by a scanner. Only SHA-256 sums are
-stored and stay in memory; a token's text is shown once, when it is made, and the admin token's is
-in its file and nowhere else. Which tokens hold: ``known_tokens``.
+A token is ``bxs_``, 43 random characters (256 bits), and a checksum of 6 characters. So a mistyped
+token is recognized without a look-up, and scanners can find a leaked one. Only SHA-256 sums are
+stored and kept in memory. A token's text is shown once, when it is created; the admin token's text
+is only in its file. ``known_tokens`` decides which tokens are valid.
 """
 
 import enum
@@ -24,22 +24,22 @@ _SECRET_BYTES = 32
 _SECRET_DIGITS = 43  # 62 ** 43 > 2 ** 256
 _CHECK_DIGITS = 6  # 62 ** 6 > 2 ** 32
 _LENGTH = len(PREFIX) + _SECRET_DIGITS + _CHECK_DIGITS
-_NAMED_BY = 12  # hex digits of its SHA-256 sum name a token: 48 bits, and nothing of its text
+_NAMED_BY = 12  # hex digits of its SHA-256 sum in a token's id: 48 bits, which reveal no text
 
-OF_FILE = "file-"  # begins the id of a token that a node has in its data folder
-_OF_NODE = " of node "  # ends the name of such a token, with the node's
-MADE = "token-"  # and that of one made by a call
+OF_FILE = "file-"  # the prefix of the id of a node's token in its data folder
+_OF_NODE = " of node "  # in the name of such a token, before the node's name
+MADE = "token-"  # the prefix of the id of a token that was created by a call
 
 
 class Role(enum.StrEnum):
     """What a token may do."""
 
-    ADMIN = "admin"  # all but to act as a worker
-    WORKER = "worker"  # to act as a worker, and nothing else
+    ADMIN = "admin"  # everything except to act as a worker
+    WORKER = "worker"  # only to act as a worker
 
 
 class UnsafeToken(Exception):
-    """The token's file can be read by others, or holds no token: mend or delete the file."""
+    """Other users can read the token's file, or it contains no token: repair or delete it."""
 
 
 def new_token() -> str:
@@ -48,7 +48,7 @@ def new_token() -> str:
 
 
 def looks_real(token: str) -> bool:
-    """Whether its form and checksum are right; the store says whether it is a valid token."""
+    """Whether the format and the checksum are right. Only the store knows whether it is valid."""
     if len(token) != _LENGTH or not token.isascii() or not token.startswith(PREFIX):
         return False
     secret = token[len(PREFIX) : -_CHECK_DIGITS]
@@ -64,7 +64,7 @@ def token_id(prefix: str, sha256: str) -> str:
 
 
 def principal(token: Token) -> str:
-    """The token's name on every node; keys and sessions belong to it."""
+    """Return the token's name, the same on every node; keys and sessions belong to it."""
     return f"{token.role}:{token.digest[:_NAMED_BY]}"
 
 
@@ -81,14 +81,14 @@ def _written(number: int, digits: int) -> str:
 
 
 def admin_token(data: Path) -> str:
-    """The admin token of a data folder, made on its first start; raises UnsafeToken."""
+    """Return the admin token of a data folder; create it at the first start. Raises UnsafeToken."""
     path = data / ADMIN_TOKEN
     try:
         return _read(path)
     except FileNotFoundError:
         pass
-    # Written whole under another name, then linked: nobody ever reads half a token, and of two
-    # that start at once one wins and both read the same.
+    # Write it under another name, then link it: no process reads an incomplete token, and two
+    # processes that start at the same time use the same token.
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = data / f".{ADMIN_TOKEN}.{os.getpid()}.{secrets.token_hex(4)}"
     file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -107,7 +107,7 @@ def admin_token(data: Path) -> str:
 
 
 def of_file(data: Path, node: str, now: float) -> Token:
-    """The data folder's admin token as the store keeps it; raises UnsafeToken."""
+    """Return the data folder's admin token as the store keeps it. Raises UnsafeToken."""
     sha256 = digest(admin_token(data))
     return Token(
         id=token_id(OF_FILE, sha256),
@@ -119,13 +119,13 @@ def of_file(data: Path, node: str, now: float) -> Token:
 
 
 def replaces(own: Token, other: Token) -> bool:
-    """Whether the other was in this node's file before: who deletes the file means it to end."""
+    """Whether ``other`` was in this node's file before. Deleting the file revokes it."""
     of_a_file = other.id.startswith(OF_FILE)
     return of_a_file and _node(other) == _node(own) and other.digest != own.digest
 
 
 def _node(token: Token) -> str:
-    """Whose file it is in; what stands before that was another word once."""
+    """Return the node in whose file the token is, from its name. Earlier prefixes differ."""
     return token.name.partition(_OF_NODE)[2]
 
 
@@ -134,11 +134,11 @@ def _read(path: Path) -> str:
         mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
         if mode & 0o077:
             raise UnsafeToken(
-                f"{path} can be read by others (mode {mode:04o}): "
-                "anyone who has read it has the token. "
-                f"Delete the file for a new token, or, if nobody did: chmod 600 {path}"
+                f"other users can read {path} (mode {mode:04o}) and may know the token. "
+                "Delete the file to create a new token; or, if nobody has read it: "
+                f"chmod 600 {path}"
             )
         text = file.read(1_024).decode("ascii", "replace").strip()
     if not looks_real(text):
-        raise UnsafeToken(f"{path} does not hold a token: delete the file for a new one")
+        raise UnsafeToken(f"{path} does not contain a token: delete the file to create a new one")
     return text

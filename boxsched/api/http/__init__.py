@@ -1,1 +1,1 @@
-"""HTTP as every resource uses it: connections, deadlines, bodies, guard, replies and streams."""
+"""HTTP for all resources: connections, deadlines, bodies, guard, replies and streams."""

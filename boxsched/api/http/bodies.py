@@ -1,7 +1,7 @@
-"""Reads a request's body within limits of size and time, and decodes it.
+"""Read a request's body within limits of size and time, and decode it.
 
-Refusals (docs/api.md, "Errors") tell malformed (400: not JSON) from invalid (422: JSON that does
-not make sense), and name the field as a caller writes it: ``jobs[0].commands``.
+Refusals (docs/api.md, "Errors") distinguish malformed (400: not JSON) from invalid (422: JSON with
+invalid values). They name the field as in the request: ``jobs[0].commands``.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 import msgspec
 from aiohttp import HttpVersion11, web
 
-from boxsched.api.http import misfit, replies
+from boxsched.api.http import invalid_bodies, replies
 from boxsched.errors import Malformed, TooLarge
 from boxsched.json_text import check_form, check_keys, malformed
 
@@ -22,17 +22,16 @@ T = TypeVar("T")
 
 
 async def expected(request: web.Request) -> web.Response | None:
-    """What ``Expect`` is answered before the guard: nothing, since only who may ask is told to go
-    on (``read``); a refusal for what nobody can expect."""
+    """Refuse an unknown ``Expect`` header. ``read`` answers 100-continue, after the guard."""
     if request.headers["Expect"].lower() != "100-continue":
         return replies.refused(web.HTTPExpectationFailed())
     return None
 
 
 async def read(request: web.Request) -> bytes:
-    """The whole body; at most MAX_BODY_BYTES. Raises TooSlow (``deadlines``)."""
+    """Return the whole body, at most MAX_BODY_BYTES. Raises TooLarge, TooSlow (``deadlines``)."""
     if encoding_of(request) != "identity":
-        raise Malformed("send the body as it is: no Content-Encoding is taken")
+        raise Malformed("send the body uncompressed: Content-Encoding is not supported")
     body = await read_bytes(request, MAX_BODY_BYTES)
     if len(body) <= CHECKED_AT_ONCE_BYTES:
         check_keys(body)
@@ -57,15 +56,15 @@ async def read_bytes(
         raise too_large(at_most)
     content = request.content
     try:
-        if content.is_eof():  # nearly always: it came with the headers
+        if content.is_eof():  # the usual case: it arrived with the headers
             body = content.read_nowait()
         else:
             if request.version >= HttpVersion11 and "Expect" in request.headers:
                 await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-                request.writer.output_size = 0  # it is no part of the answer
+                request.writer.output_size = 0  # 100 Continue is not a part of the answer
             body = await _drip(request, at_most, arrived)
     except web.RequestPayloadError:
-        raise Malformed("the body is not what its headers announce") from None
+        raise Malformed("the body does not match its headers") from None
     if len(body) > at_most:
         raise too_large(at_most)
     return body
@@ -73,8 +72,8 @@ async def read_bytes(
 
 async def _drip(request: web.Request, at_most: int, arrived: Callable[[int], None] | None) -> bytes:
     body = bytearray()
-    if request.transport is None:  # aiohttp would call it a mistake to read on
-        raise ConnectionResetError("the client hung up")
+    if request.transport is None:  # reading would raise an AssertionError in aiohttp
+        raise ConnectionResetError("the client closed the connection")
     while chunk := await request.content.readany():
         body += chunk
         if len(body) > at_most:
@@ -89,7 +88,7 @@ def too_large(at_most: int) -> TooLarge:
 
 
 class Form(Generic[T]):
-    """The type of a body. ``read`` returns the value, or raises the error that the caller gets."""
+    """The type of a body. ``read`` returns the value, or raises the error for the caller."""
 
     def __init__(self, kind: type[T], empty: T | None = None) -> None:
         self.kind = kind
@@ -103,6 +102,6 @@ class Form(Generic[T]):
             return self._decoder.decode(body)
         except msgspec.ValidationError as error:
             check_form(body)  # what is malformed behind the first wrong value is malformed
-            raise misfit.refusal(str(error), self.kind, body) from None
+            raise invalid_bodies.refusal(str(error), self.kind, body) from None
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise malformed(error) from None

@@ -1,11 +1,11 @@
-"""Deadlines of connections. aiohttp has none for headers, bodies and answers.
+"""Deadlines of connections; aiohttp has none for headers, bodies and answers.
 
-    headers   HEADER_SECONDS from the first byte of a request, or from the connect
-    body      BODY_SECONDS from the end of the headers; then the request is refused (408)
+    headers   HEADER_SECONDS after the first byte of a request, or after the connect
+    body      BODY_SECONDS after the end of the headers; then the request is refused (408)
     answer    the connection is cut when the client reads nothing of it for WRITE_SECONDS
 
-The kernel applies the last one too (TCP_USER_TIMEOUT), to what is in its own buffers. Only
-connections with a deadline are looked at, so that thousands of idle ones cost nothing.
+The kernel also applies the last deadline (TCP_USER_TIMEOUT), to the data in its buffers. Only
+connections with a deadline are checked, so that thousands of idle ones cost nothing.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from boxsched.errors import BoxschedError
 HEADER_SECONDS = 10.0
 BODY_SECONDS = 30.0
 WRITE_SECONDS = 10.0
-LOOKS_A_DEADLINE = 10  # how exactly deadlines are kept
+LOOKS_A_DEADLINE = 10  # looks during one deadline: so a deadline is exceeded by at most a tenth
 
 
 class TooSlow(BoxschedError):
@@ -29,7 +29,7 @@ class TooSlow(BoxschedError):
 
 class Watched(Protocol):
     def look(self, now: float) -> bool:
-        """End what is overdue; whether anything is still waited for."""
+        """End what is overdue. Return whether there is still a deadline."""
 
 
 class Watch:
@@ -56,14 +56,14 @@ class Watch:
 
 
 class Taken:
-    """How much of an answer the client has read, and since when it has read nothing."""
+    """How much of an answer the client has read, and since when it has not read anything."""
 
     def __init__(self) -> None:
         self._mark: tuple[int, int] | None = None
         self._since = 0.0
 
     def stands_still(self, answer: int, taken: int, now: float) -> bool:
-        """``taken`` grows with what the client reads of the answer."""
+        """Whether the client has read nothing for WRITE_SECONDS. ``taken``: bytes read so far."""
         if self._mark != (answer, taken):
             self._mark, self._since = (answer, taken), now
         return now - self._since >= WRITE_SECONDS
@@ -73,9 +73,11 @@ class Taken:
 
 
 def bound_kernel(transport: asyncio.BaseTransport | None, seconds: float) -> None:
-    """After so many seconds without an acknowledgement the kernel cuts the connection; 0 = it has
-    its own patience, of a quarter of an hour."""
+    """Let the kernel cut the connection after ``seconds`` without an acknowledgement.
+
+    0: the kernel's default, about 15 minutes.
+    """
     raw = None if transport is None else transport.get_extra_info("socket")
     if raw is not None and raw.family in (socket.AF_INET, socket.AF_INET6):
-        with contextlib.suppress(OSError, AttributeError):  # not every system has it
+        with contextlib.suppress(OSError, AttributeError):  # some systems do not support it
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(seconds * 1_000))

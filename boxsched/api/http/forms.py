@@ -1,4 +1,4 @@
-"""Patterns of texts that callers send, and what to say to a caller whose text does not match.
+"""Patterns of texts that callers send, and the messages for texts that do not match.
 
 Every pattern ends in ``(?![\\s\\S])``: Python's ``$`` would let a trailing newline through.
 """

@@ -1,11 +1,12 @@
-"""The one middleware: who asks, whether they may, and the form of every refusal.
+"""The only middleware: authentication, permission, and the format of every refusal.
 
-Default deny: a route that declares no policy, and a path that has no route, ask for a token. It
-comes in the Authorization header; a browser's session comes in its cookie, and then a change counts
-only from our own page (S24): other sites can make a browser send the cookie, never the header.
+By default access is denied: a route without a policy, and a path without a route, require a token.
+The token is in the Authorization header. A browser's session is in its cookie; then changes are
+accepted only from our own page (S24), because other sites can make a browser send the cookie, but
+not the header.
 
-A worker's token opens the worker's route and no other; an admin's opens all but that one. An answer
-that lasts (a stream, a worker's connection) ends when its token does: ``lasting``.
+A worker's token is valid only for the worker's route, an admin's token for all other routes. Long
+answers (streams, workers' connections) end when their token becomes invalid: see ``lasting``.
 """
 
 import asyncio
@@ -21,7 +22,7 @@ from aiohttp.typedefs import Middleware
 
 from activity_monitor import SESSION_COOKIE, Pages
 from activity_monitor.origin import same_origin
-from boxsched.api.auth.asker import ASKER, asker_of
+from boxsched.api.auth.actor import ACTOR, actor_of
 from boxsched.api.auth.known_tokens import Holder, KnownTokens
 from boxsched.api.auth.lasting import Lasting
 from boxsched.api.auth.sessions import StoredSessions
@@ -32,18 +33,18 @@ from boxsched.api.http.packing import pack
 from boxsched.api.http.parameters import check_parameters
 from boxsched.api.http.peers import Peers
 from boxsched.api.http.recent import PRINCIPAL
-from boxsched.api.http.serving import recognise
+from boxsched.api.http.serving import recognize
 from boxsched.errors import BoxschedError, Forbidden, Unauthorized
 from boxsched.store.records import Token
 
-TOKEN = web.RequestKey("token", Token)  # what who asks came with; not there on public routes
+TOKEN = web.RequestKey("token", Token)  # the caller's token; missing on public routes
 
-# Headers of a proxy: the request is somebody else's.
+# Headers of a proxy: with one of them, the request comes from another client.
 _PASSED_ON = frozenset({"forwarded", "via", "x-real-ip", "cf-connecting-ip", "true-client-ip"})
 _FORWARDED = "x-forwarded-"
 _HOST = re.compile(r"(\[(?P<v6>[^]]*)\]|(?P<name>[^:]*))(:[0-9]{1,5})?")
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-CLIENT_CLOSED = 499  # in /metrics: the client hung up before it had its answer
+CLIENT_CLOSED = 499  # in /metrics: the client closed the connection before the answer
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -57,20 +58,20 @@ class NotAWorker(Forbidden):
 class Policy(enum.Enum):
     """Who may use a route."""
 
-    PUBLIC = "public"  # anybody
+    PUBLIC = "public"  # everyone
     ADMIN = "admin"  # an admin's token, or a session
     WORKER = "worker"  # a worker's token
-    LOOPBACK = "loopback"  # anybody on this machine; else as ADMIN
+    LOOPBACK = "loopback"  # everyone on this machine; from elsewhere like ADMIN
 
 
 @attrs.frozen
 class Declared:
-    """A route's entry in the table of routes, as the guard needs it."""
+    """What the guard needs of a route's entry in the table of routes."""
 
     policy: Policy
     name: str  # method and path, for /metrics
-    lasting: bool = False  # its answer may go on for ever
-    query: frozenset[str] | None = None  # the parameters that it knows; None = it takes any
+    lasting: bool = False  # its answer may never end
+    query: frozenset[str] | None = None  # the known parameters; None: all are allowed
 
 
 @attrs.frozen
@@ -93,9 +94,9 @@ class Guard:
         async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
             request = self.peers.placed(request)
             route = declared.get(request.match_info.route)
-            if route is None:  # a path or a method that nothing answers: no secret if it is public
+            if route is None:  # an unknown path or method; public paths need no token for the 404
                 route = other_method if self._is_public(request.path) else unknown
-            status = 500  # what aiohttp answers where a fault of ours raises anything else
+            status = 500  # aiohttp's answer to an unexpected exception
             try:
                 response = await self._answer(request, route, handler)
                 if route is unknown:
@@ -146,7 +147,7 @@ class Guard:
             return replies.refused(error)
 
     async def admit(self, request: web.Request, policy: Policy) -> None:
-        """Authenticate the caller and note it in the request; raises Unauthorized or Forbidden."""
+        """Authenticate the caller and store it in the request. Raises Unauthorized, Forbidden."""
         if policy is Policy.LOOPBACK and from_this_machine(request):
             request[PRINCIPAL] = "local"
             return
@@ -154,18 +155,18 @@ class Guard:
         is_worker = holder.token.role == Role.WORKER
         if policy is Policy.WORKER:
             if not is_worker:
-                raise NotAWorker("this is an admin's token; use a token of role worker here")
+                raise NotAWorker("this token has the role admin; use a token of role worker here")
             if "Origin" in request.headers and not same_origin(request, if_unsaid=False):
-                raise Forbidden("no other site's page speaks as a worker")
+                raise Forbidden("a page of another site cannot connect as a worker")
         elif is_worker:
-            raise Forbidden("this token lets a worker act as that worker, and nothing else")
-        recognise(request)
+            raise Forbidden("this token has the role worker; use a token of role admin here")
+        recognize(request)
         request[PRINCIPAL], request[TOKEN] = holder.principal, holder.token
         by_session = "Authorization" not in request.headers
-        request[ASKER] = asker_of(holder.token, by_session=by_session)
+        request[ACTOR] = actor_of(holder.token, by_session=by_session)
 
     async def holder(self, request: web.Request) -> Holder:
-        """The caller, by header or session; raises Unauthorized or Forbidden."""
+        """Return the caller, from the header or the session. Raises Unauthorized, Forbidden."""
         given = request.headers.get("Authorization")
         if given is not None:
             scheme, _, token = given.partition(" ")
@@ -178,7 +179,7 @@ class Guard:
         if holder is None:
             raise Unauthorized("a token is required: Authorization: Bearer TOKEN")
         if request.method not in _SAFE_METHODS and not same_origin(request, if_unsaid=False):
-            raise Forbidden("with a session, changes are taken from this service's own page only")
+            raise Forbidden("with a session, changes are accepted only from this service's page")
         return holder
 
 
@@ -193,7 +194,7 @@ def from_this_machine(request: web.Request) -> bool:
     for name in map(str.lower, request.headers):
         if name in _PASSED_ON or name.startswith(_FORWARDED):
             return False
-    # Another site's name that leads here (DNS rebinding) comes as another Host.
+    # With DNS rebinding, another site's name resolves to this machine; then the Host differs.
     host = _HOST.fullmatch(request.headers.get("Host", ""))
     if host is None:
         return False

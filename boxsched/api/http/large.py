@@ -1,4 +1,4 @@
-"""Limits how many requests with large bodies are handled at a time, from all clients together.
+"""Limit how many requests with large bodies are handled at a time, from all clients together.
 
 A body of 1 MiB takes several times as much memory while it is read, checked and stored. Further
 requests wait before their bodies are read; meanwhile their connections accept no more data.
@@ -42,7 +42,7 @@ class LargeBodies:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 await self._places.acquire()
         except TimeoutError:
-            raise StoreAway("too many large bodies come at once: try again") from None
+            raise StoreAway("too many large requests at the same time: try again") from None
         try:
             yield
         finally:

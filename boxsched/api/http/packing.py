@@ -1,6 +1,4 @@
-"""Compression of answers to GET. Events and logs are not compressed: each piece has to arrive at
-once.
-"""
+"""Compress answers to GET, except events and logs: each of their pieces must arrive at once."""
 
 import asyncio
 
@@ -8,7 +6,7 @@ from aiohttp import web
 
 from activity_monitor.packing import LEAST_BYTES, accepts_gzip, packed
 
-IN_THREAD_BYTES = 16_384  # a smaller body takes well under a millisecond
+IN_THREAD_BYTES = 16_384  # compressing a smaller body takes much less than a millisecond
 _TYPES = frozenset({"application/json", "text/html"})
 
 
@@ -22,7 +20,7 @@ def set_packed(response: web.Response, body: bytes) -> None:
 
 
 async def pack(request: web.Request, response: web.StreamResponse) -> None:
-    """Compress the answer where it is worth it and the client accepts it."""
+    """Compress the answer if it is large enough and the client accepts gzip."""
     if request.method != "GET" or not isinstance(response, web.Response):
         return
     body = response.body

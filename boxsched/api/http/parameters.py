@@ -1,4 +1,4 @@
-"""Checks the parameters in a URL's query: each must be known, and given only once."""
+"""Check the parameters of a URL's query: each must be known and occur once."""
 
 from collections.abc import Collection
 from urllib.parse import unquote, unquote_to_bytes
@@ -11,8 +11,10 @@ from boxsched.nearest import unknown
 
 
 def check_parameters(given: MultiMapping[str], known: Collection[str], raw: str = "") -> None:
-    """Of a URL's query: no name that is not known, none twice, and all of it text. ``raw``: the
-    query as it was sent; in ``given`` other characters stand for bytes that are no UTF-8."""
+    """Raise Invalid for an unknown or repeated parameter, and for a query that is not UTF-8.
+
+    ``raw``: the query as it was sent; ``given`` has replacements for bytes that are not UTF-8.
+    """
     if "%" in raw:
         _check_encoding(raw)
     for name in given:

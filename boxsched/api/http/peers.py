@@ -1,4 +1,4 @@
-"""The address that a request comes from, also behind trusted proxies."""
+"""Find the address that a request comes from, also behind trusted proxies."""
 
 import ipaddress
 from collections.abc import Iterable, Sequence
@@ -15,12 +15,12 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 @attrs.frozen
 class Peers:
-    """``trusted``: the proxies whose forwarding headers are believed."""
+    """``trusted``: the proxies whose forwarding headers are trusted."""
 
     trusted: tuple[Network, ...] = ()
 
     def placed(self, request: web.Request) -> web.Request:
-        """The request with the ``remote`` that it came from, and the scheme that it came by."""
+        """Return the request with the client's address and scheme."""
         if not self.trusted:
             return request
         peer = parsed(request.remote or "")
@@ -33,7 +33,7 @@ class Peers:
         return request.clone(remote=known, scheme=scheme)
 
     def origin(self, peer: str, forwarded: Iterable[str]) -> str:
-        """The last address that a proxy of ours was not at: what stands before it is hearsay."""
+        """Return the last address that is not a trusted proxy; earlier ones may be forged."""
         said = [one.strip() for line in forwarded for one in line.split(",")]
         known = peer
         for hop in (peer, *reversed(said)):
@@ -50,13 +50,13 @@ class Peers:
 
 
 def _https(request: web.Request) -> bool:
-    """Whether the proxy nearest to us says that it was asked by TLS."""
+    """Whether the nearest proxy reports that the client used TLS."""
     said: Sequence[str] = request.headers.getall(FORWARDED_PROTO, ())
     return bool(said) and said[-1].rpartition(",")[2].strip().lower() == "https"
 
 
 def parsed(hop: str) -> Address | None:
-    """Of ``192.0.2.1``, ``192.0.2.1:4711``, ``2001:db8::1`` or ``[2001:db8::1]:4711``."""
+    """Parse ``192.0.2.1``, ``192.0.2.1:4711``, ``2001:db8::1`` or ``[2001:db8::1]:4711``."""
     if hop.startswith("["):
         hop = hop[1:].partition("]")[0]
     elif hop.count(":") == 1:

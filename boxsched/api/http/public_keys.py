@@ -18,13 +18,13 @@ _ANY = "[A-Za-z0-9+/]"
 
 
 def _pattern(kind: str) -> str:
-    """RFC 4253, 6.6: the key's base64 begins with its type, behind four bytes for the length."""
+    """RFC 4253, 6.6: the key's base64 data begins with the type's length (4 bytes) and the type."""
     begin = len(kind).to_bytes(4, "big") + kind.encode()
     bits = "".join(f"{byte:08b}" for byte in begin)
     whole, rest = divmod(len(bits), 6)
     text = "".join(_DIGITS[int(bits[6 * n : 6 * n + 6], 2)] for n in range(whole))
     digits = whole
-    if rest:  # the next digit is partly of the type, partly of what follows
+    if rest:  # the next digit encodes the end of the type and the start of what follows
         fit = [one for n, one in enumerate(_DIGITS) if f"{n:06b}".startswith(bits[6 * whole :])]
         text += f"[{''.join(fit)}]"
         digits += 1
@@ -36,7 +36,7 @@ def _pattern(kind: str) -> str:
 
 
 def pattern(end: str) -> str:
-    """Of one key, with a comment or without; ``end`` matches where the text ends."""
+    """Return the pattern of one key, with or without a comment. ``end`` matches the text's end."""
     kinds = "|".join(map(_pattern, TYPES))
     return rf"^({kinds})( [^\u0000-\u001f\u007f-\u009f]*)?\r?\n?{end}"
 

@@ -1,4 +1,4 @@
-"""Answers that were given under an Idempotency-Key, kept in memory to be given again.
+"""Keep answers to requests with an Idempotency-Key in memory, to return them again.
 
 The store keeps keys for ``retention.KEY_SECONDS``; this cache saves reading them.
 """
@@ -15,13 +15,13 @@ from boxsched.model import MAX_NAME_CHARACTERS, ProjectId
 from boxsched.store.records import IdempotencyKey, KeyTaken, Submitted
 
 KEPT_BYTES_AT_MOST = 16 << 20
-_OVERHEAD_BYTES = 600  # of the keys and the bookkeeping of an entry
+_OVERHEAD_BYTES = 600  # memory for the keys of an entry
 
-PRINCIPAL = web.RequestKey("principal", str)  # who asks: the guard's word
+PRINCIPAL = web.RequestKey("principal", str)  # the caller; set by the guard
 
 _Known = tuple[str, str, ProjectId | None]  # scope, key, project
 
-KEY_TAKEN = "this Idempotency-Key came with another body before: take a new one"
+KEY_TAKEN = "this Idempotency-Key was used with another body before: use a new key"
 
 
 @attrs.frozen
@@ -42,7 +42,7 @@ class Answer:
 
 
 def key_of(request: web.Request, path: str, body: bytes) -> IdempotencyKey | None:
-    """The request's key; ``path`` in its one form, so that no spelling makes another scope."""
+    """Return the request's key. ``path``: normalized, so that all spellings have one scope."""
     key = request.headers.get("Idempotency-Key")
     if key is None:
         return None
@@ -55,14 +55,14 @@ def key_of(request: web.Request, path: str, body: bytes) -> IdempotencyKey | Non
 
 
 def repeated(before: Submitted | KeyTaken | None) -> bool:
-    """Whether the key was seen before; raises Conflict if that was with another body."""
+    """Whether the key was used before. Raises Conflict if that was with another body."""
     if isinstance(before, KeyTaken):
         raise Conflict(KEY_TAKEN)
     return before is not None and before.repeated
 
 
 class RecentAnswers:
-    """A cache of answers: at most KEPT_BYTES_AT_MOST bytes, the oldest are dropped first."""
+    """A cache of answers with at most KEPT_BYTES_AT_MOST bytes; the oldest are dropped first."""
 
     def __init__(self, at_most: int = KEPT_BYTES_AT_MOST) -> None:
         self._kept: OrderedDict[_Known, Answer] = OrderedDict()
@@ -76,8 +76,10 @@ class RecentAnswers:
     def again(
         self, key: IdempotencyKey | None, project: ProjectId | None = None
     ) -> web.Response | None:
-        """The first answer under the key; raises Conflict if that had another body. ``project``: of
-        a submission, whose path names no more than the project's name."""
+        """Return the first answer for the key. Raises Conflict if that request had another body.
+
+        ``project``: of a submission, because its path contains only the project's name.
+        """
         if key is None:
             return None
         answer = self._kept.get((key.scope, key.key, project))

@@ -27,9 +27,9 @@ _CODES: Mapping[int, str] = {
     417: "expectation_failed",
 }
 _MESSAGES: Mapping[int, str] = {
-    404: "there is nothing under this path",
-    405: "this path does not take this method",
-    417: "only 100-continue can be expected",
+    404: "there is nothing at this path",
+    405: "this path does not allow this method",
+    417: "only `Expect: 100-continue` is supported",
 }
 
 HSTS = "max-age=31536000"
@@ -38,7 +38,7 @@ encode = msgspec.json.Encoder().encode
 
 
 class Error(msgspec.Struct, frozen=True, omit_defaults=True):
-    """An error; ``field`` is the place in the request that is wrong."""
+    """An error. ``field``: the part of the request that is wrong."""
 
     code: str
     message: str
@@ -50,7 +50,7 @@ class ErrorAnswer(msgspec.Struct, frozen=True):
 
 
 class Sliced(web.Response):
-    """A large body, written in slices: of what a client does not read, one is kept for it."""
+    """A large body, written in slices: for a slow client only one slice is buffered."""
 
     async def write_eof(self, data: bytes = b"") -> None:
         body = self.body
@@ -92,7 +92,7 @@ def refusal(raised: BoxschedError) -> web.Response:
 
 
 def refused(raised: web.HTTPException) -> web.Response:
-    """Return aiohttp's own refusal in the form of docs/api.md, "Errors"."""
+    """Return aiohttp's own refusal in the format of docs/api.md, "Errors"."""
     response = error(
         raised.status,
         _CODES.get(raised.status, "malformed" if raised.status < 500 else "error"),
@@ -104,7 +104,7 @@ def refused(raised: web.HTTPException) -> web.Response:
 
 
 def text_stream() -> web.StreamResponse:
-    """A job's output: whatever is in it, a browser shows it as text and runs nothing of it."""
+    """Return a response for a job's output, which a browser always shows as text."""
     headers = _EVERY.copy()
     headers["Content-Type"] = "text/plain; charset=utf-8"
     headers[_CSP] = SECURITY_HEADERS[_CSP] + "; sandbox"
@@ -115,14 +115,14 @@ def text_stream() -> web.StreamResponse:
 def event_stream() -> web.StreamResponse:
     headers = _EVERY.copy()
     headers["Content-Type"] = "text/event-stream; charset=utf-8"
-    headers["X-Accel-Buffering"] = "no"  # nginx would keep the events to itself for a while
+    headers["X-Accel-Buffering"] = "no"  # nginx would delay the events
     return web.StreamResponse(headers=headers)
 
 
 async def add_headers(request: web.BaseRequest, response: web.StreamResponse) -> None:
-    """Signal ``on_response_prepare``: no answer leaves without the security headers."""
+    """Add the security headers to every answer (signal ``on_response_prepare``)."""
     headers = response.headers
-    if headers["Server"] != SERVER:  # aiohttp's, with its version and Python's
+    if headers["Server"] != SERVER:  # aiohttp's value, which contains versions
         headers["Server"] = SERVER
         fill(headers)
     if request.secure:

@@ -1,9 +1,8 @@
-"""Connections: their deadlines, and the answers that are made outside of any route.
+"""Connections: their deadlines (see ``deadlines``), and answers that no route makes.
 
-Deadlines: see ``deadlines``. aiohttp answers with texts of its own what it cannot parse, what it
-refuses before any middleware, and what a route raises by mistake; here all get the form
-of docs/api.md, "Errors". The last is the one catch-all of the service: it logs, and tells the
-client no more than the id to look for.
+These are answers to data that aiohttp cannot parse, to requests that it refuses before any
+middleware, and to unexpected exceptions of routes. All get the format of docs/api.md, "Errors".
+Unexpected exceptions are logged with an id; the client gets only the id.
 """
 
 import asyncio
@@ -18,28 +17,30 @@ from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import RequestHandler
 
 from boxsched.api.http import deadlines, replies
+from boxsched.api.http.connection_limits import NO_LIMIT, ConnectionLimits
 from boxsched.api.http.deadlines import Watch
-from boxsched.api.http.places import NO_LIMIT, Places
 
 log = logging.getLogger(__name__)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 KEEPALIVE_SECONDS = 30.0
-LINGER_SECONDS = 5.0  # for the rest of a body that was refused
-OLDEST_AIOHTTP = (3, 14, 5)  # older ones have known holes: CVE-2026-69243, CVE-2025-69223, ...
+LINGER_SECONDS = 5.0  # how long the rest of a refused body is read
+OLDEST_AIOHTTP = (3, 14, 5)  # older ones are vulnerable: CVE-2026-69243, CVE-2025-69223, ...
 
 
 class Runner(web.AppRunner):
     """``web.AppRunner`` for this service's application."""
 
-    def __init__(self, app: web.Application, *, places: Places = NO_LIMIT, **options: Any) -> None:
+    def __init__(
+        self, app: web.Application, *, places: ConnectionLimits = NO_LIMIT, **options: Any
+    ) -> None:
         _check_aiohttp()
         self._places = places
         options.setdefault("access_log", None)
         options.setdefault("keepalive_timeout", KEEPALIVE_SECONDS)
         options.setdefault("lingering_time", LINGER_SECONDS)
-        # A compressed body could be a bomb: it is refused by its header, never unpacked.
+        # Compressed bodies are refused by their header, never unpacked: they could be huge.
         options.setdefault("auto_decompress", False)
         super().__init__(app, **options)
 
@@ -65,7 +66,7 @@ class Runner(web.AppRunner):
 
 
 class Server(web.Server):
-    def __init__(self, places: Places, *arguments: Any, **options: Any) -> None:
+    def __init__(self, places: ConnectionLimits, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._places = places
         self._watch = Watch(self._loop)
@@ -75,7 +76,7 @@ class Server(web.Server):
 
 
 class HttpConnection(RequestHandler):
-    """``known``: whether a valid token was shown on it."""
+    """``known``: whether a valid token was sent on it."""
 
     __slots__ = (
         "_answer_taken",
@@ -90,17 +91,19 @@ class HttpConnection(RequestHandler):
         "known",
     )
 
-    def __init__(self, server: Server, places: Places, watch: Watch, **options: Any) -> None:
+    def __init__(
+        self, server: Server, places: ConnectionLimits, watch: Watch, **options: Any
+    ) -> None:
         super().__init__(server, **options)
         self._places = places
         self._watch = watch
-        self._place: str | None = None  # the address that it counts for
-        self._wire: asyncio.Transport | None = None  # aiohttp forgets its own when it closes
-        self._headers_since: float | None = None  # when a request began that is not whole
-        self._body: StreamReader | None = None  # of a request, not whole when it was last looked at
+        self._place: str | None = None  # the key of its address in the connection limits
+        self._wire: asyncio.Transport | None = None  # aiohttp drops its reference when it closes
+        self._headers_since: float | None = None  # when the incomplete headers began
+        self._body: StreamReader | None = None  # a body that was incomplete at the last look
         self._body_since = 0.0
         self._answer_taken = deadlines.Taken()
-        self._looks = 0  # at which the same was waited for
+        self._looks = 0  # how many looks found the same incomplete state
         self.known = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -119,7 +122,7 @@ class HttpConnection(RequestHandler):
             self._places.give_back(place, self, known=self.known)
         self._wire = None
         if self._task_handler is not None and self._waiter is not None and self._waiter.done():
-            self._task_handler.cancel()  # aiohttp would take up the request that came with the end
+            self._task_handler.cancel()  # aiohttp would handle a request that came with the close
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -142,7 +145,7 @@ class HttpConnection(RequestHandler):
         self._body = None
         if payload is EMPTY_PAYLOAD:
             if not data.endswith(b"\n\r\n"):
-                self._received_part_of_headers()  # the next request's, in the same packet
+                self._received_part_of_headers()  # the same packet contains the next request
         elif not payload.is_eof():
             self._body, self._body_since = payload, self._loop.time()
             self._watch.add(self)
@@ -158,7 +161,7 @@ class HttpConnection(RequestHandler):
 
     def force_close(self) -> None:
         super().force_close()
-        self._watch.add(self)  # the transport closes when all is read
+        self._watch.add(self)  # the transport closes only when the client has read everything
 
     async def start(self) -> None:
         await super().start()
@@ -167,7 +170,7 @@ class HttpConnection(RequestHandler):
     # --- Deadlines ---------------------------------------------------------------------------
 
     def look(self, now: float) -> bool:
-        """End what is overdue; whether anything is still waited for."""
+        """End what is overdue. Return whether there is still a deadline."""
         if self._wire is None:
             return False
         waits = (self._look_at_headers(now), self._look_at_body(now), self._look_at_answer(now))
@@ -193,7 +196,7 @@ class HttpConnection(RequestHandler):
         self._body.set_exception(deadlines.TooSlow(f"the body took more than {seconds:g} s"))
         self._body.feed_eof()
         self._body = None
-        self.close()  # behind the answer: what still comes belongs to no request
+        self.close()  # after the answer: later data belongs to no request
         return False
 
     def _look_at_answer(self, now: float) -> bool:
@@ -203,7 +206,7 @@ class HttpConnection(RequestHandler):
             self._answer_taken.reset()
             return False
         if self._upgraded and not self._wire.is_closing():
-            return False  # workers' connections have a deadline of their own
+            return False  # workers' connections have their own deadline
         request = self._current_request
         written = 0 if request is None else request.writer.output_size
         if self._answer_taken.stands_still(id(request), written - unread, now):
@@ -211,13 +214,13 @@ class HttpConnection(RequestHandler):
             return False
         return True
 
-    # --- Places ------------------------------------------------------------------------------
+    # --- The limit of connections ------------------------------------------------------------
 
     def become_known(self) -> None:
         if not self.known:
             self.known = True
             if self._place is not None:
-                self._places.recognise(self._place, self)
+                self._places.recognize(self._place, self)
 
     def keeps_waiting(self, looks: int) -> bool:
         if self._looks < looks:
@@ -230,7 +233,7 @@ class HttpConnection(RequestHandler):
     def idle(self) -> bool:
         return self._waiter is not None and not self._messages
 
-    def put_out(self) -> None:
+    def close_for_limit(self) -> None:
         if self._wire is not None:
             self._wire.abort()
 
@@ -249,13 +252,13 @@ class HttpConnection(RequestHandler):
         message: str | None = None,
     ) -> web.StreamResponse:
         if _client_left(request, exc):
-            raise ConnectionError("the client hung up")
+            raise ConnectionError("the client closed the connection")
         if request.writer.output_size > 0:
             if not isinstance(exc, ConnectionError):
-                log.error("an answer broke off: %s", request.path, exc_info=exc)
+                log.error("an answer was cut by an error: %s", request.path, exc_info=exc)
             raise ConnectionError("the answer has begun: it can only be cut")
         if status < 500:
-            response = replies.error(status, "malformed", "this is not HTTP as we read it")
+            response = replies.error(status, "malformed", "this is not a valid HTTP request")
         else:
             response = _mistake(request, exc)
         replies.fill(response.headers)
@@ -263,14 +266,14 @@ class HttpConnection(RequestHandler):
         return response
 
 
-def recognise(request: web.Request) -> None:
-    """A valid token came with the request: mark its connection."""
+def recognize(request: web.Request) -> None:
+    """Mark the connection of a request with a valid token."""
     if isinstance(request.protocol, HttpConnection):
         request.protocol.become_known()
 
 
 def _client_left(request: web.BaseRequest, exc: BaseException | None) -> bool:
-    """Whether the error only means that the client hung up: it is not logged."""
+    """Whether the error only means that the client closed the connection: it is not logged."""
     if not isinstance(exc, ConnectionError):
         return False
     by_write = isinstance(exc, ClientConnectionResetError)
@@ -278,10 +281,12 @@ def _client_left(request: web.BaseRequest, exc: BaseException | None) -> bool:
 
 
 def _mistake(request: web.BaseRequest, exc: BaseException | None) -> web.Response:
-    """Answer a mistake of ours: its traceback goes into the log, its id to the client."""
+    """Answer an unexpected exception: log its traceback, and return its id to the client."""
     id_ = secrets.token_hex(8)
     log.error("request %s: %s %r failed", id_, request.method, request.path, exc_info=exc)
-    response = replies.error(500, "internal", f"a mistake of the service; its log has it as {id_}")
+    response = replies.error(
+        500, "internal", f"an internal error; the service's log has the id {id_}"
+    )
     response.headers["X-Request-Id"] = id_
     return response
 

@@ -1,8 +1,8 @@
 """Answers without a fixed end, such as event streams and followed logs.
 
-A reader that does not read is cut off (``deadlines``). What waits for it in this process is at most
-what the transport takes (BUFFER_BYTES) and one write. A stream that has to stop before its end is
-cut, not ended: so its reader knows that there is more, and connects again.
+A client that does not read is cut off (``deadlines``). For each client, at most the transport's
+buffer (BUFFER_BYTES) and one write are kept in memory. A stream that stops before its end is cut,
+not ended properly. So its reader knows that there is more, and connects again.
 """
 
 import socket
@@ -29,7 +29,7 @@ class Stream:
         transport.set_write_buffer_limits(high=BUFFER_BYTES)
         raw = transport.get_extra_info("socket")
         if raw is not None:
-            # The kernel would take 4 MiB for a reader that reads nothing.
+            # By default the kernel would buffer 4 MiB for a client that reads nothing.
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER_BYTES)
         try:
             await self.response.prepare(self._request)
@@ -38,7 +38,7 @@ class Stream:
 
     @property
     def gone(self) -> bool:
-        """Whether the reader has hung up. Without a write nothing else would notice it."""
+        """Whether the client has closed the connection. Without a write nothing else notices it."""
         transport = self._request.transport
         return transport is None or transport.is_closing()
 

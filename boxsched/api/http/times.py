@@ -1,15 +1,15 @@
-"""Times as clients get them: RFC 3339 in UTC, with six decimals and ``Z``."""
+"""Times in answers: RFC 3339 in UTC, with six decimals and ``Z``."""
 
 import functools
 from datetime import UTC, datetime
 
 from boxsched.errors import Invalid
 
-SECONDS_KEPT = 8_192  # an answer with ten thousand rows names the same seconds again and again
+SECONDS_KEPT = 8_192  # an answer with ten thousand rows repeats the same seconds
 
 
 def rfc3339(time: float) -> str:
-    """Return the same text as in events, in a third of the time: each second is formatted once."""
+    """Format seconds since 1970, as in events. Each second is formatted once and cached."""
     second = int(time)
     micros = round((time - second) * 1e6)
     if micros == 1_000_000:
@@ -18,7 +18,7 @@ def rfc3339(time: float) -> str:
 
 
 def parsed(text: str, field: str) -> float:
-    """Seconds since 1970 of an RFC 3339 time with its offset from UTC; raises Invalid."""
+    """Parse an RFC 3339 time with an offset from UTC into seconds since 1970. Raises Invalid."""
     try:
         time = datetime.fromisoformat(text)
         if time.tzinfo is not None:

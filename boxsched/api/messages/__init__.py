@@ -1,5 +1,5 @@
-"""The JSON of the API: the types of requests and answers, and what a request must satisfy.
+"""The JSON of the API: the types of requests and answers, and the checks of requests.
 
-``requests`` and ``answers`` have the types, which openapi.json describes. ``checks`` has the rules
-that a type cannot state (a job's dependencies, a branch's name), each with a module for its matter.
+``requests`` and ``answers`` contain the types, which openapi.json describes. ``checks`` and the
+other modules contain the rules that a type cannot express, such as the rules for a branch's name.
 """

@@ -1,4 +1,4 @@
-"""The types of answers: stored values in the JSON form of the API."""
+"""The types of answers: stored values in the JSON format of the API."""
 
 from collections.abc import Callable, Iterable
 from typing import TypeVar
@@ -13,14 +13,16 @@ from boxsched.pace import Pace
 from boxsched.states import JobState, Result, State
 from boxsched.store.records import Job, NewWorkload, Submitted, Workload
 
-JOBS_A_SLICE = 300  # shaped and encoded without a pause: about 2 ms
+JOBS_A_SLICE = 300  # encoded without a pause; this takes about 2 ms
 
 T = TypeVar("T")
 
 
 class JobAnswer(Struct, frozen=True, gc=False):
-    """A job; ``reason``: why it failed, was stopped or was canceled; ``attempt`` is 0 before the
-    first."""
+    """A job. ``reason``: why it failed, was stopped or was canceled.
+
+    ``attempt``: 0 before the first attempt.
+    """
 
     id: str
     name: str
@@ -36,7 +38,7 @@ class JobAnswer(Struct, frozen=True, gc=False):
 
 
 class SshAddress(Struct, frozen=True):
-    """Where a session answers."""
+    """The address of an SSH session."""
 
     host: str
     port: int
@@ -81,7 +83,7 @@ class WorkloadRow(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class WorkloadAnswer(WorkloadRow, frozen=True, kw_only=True):
-    """A workload with its jobs; ``ssh`` is there for a session, null until it can be entered."""
+    """A workload with its jobs. ``ssh``: only for a session; null until it can be entered."""
 
     jobs: tuple[JobAnswer, ...]
     ssh: SshAddress | UnsetType | None = UNSET
@@ -154,7 +156,7 @@ def workload(stored: Workload) -> WorkloadAnswer:
 
 
 def registered(new: NewWorkload, project: str, done: Submitted) -> WorkloadAnswer:
-    """The answer to a submission: the workload as it was registered."""
+    """Return the answer to a submission: the workload as it was registered."""
     return WorkloadAnswer(
         id=workload_text(done.id),
         project=project,
@@ -188,7 +190,7 @@ def registered(new: NewWorkload, project: str, done: Submitted) -> WorkloadAnswe
 
 
 def registered_again(stored: Workload) -> WorkloadAnswer:
-    """The same answer, later, from what is stored."""
+    """Return the same answer later, made from the stored workload."""
     return msgspec.structs.replace(
         workload(stored),
         state=State.REGISTERED,
@@ -210,14 +212,14 @@ def waiting(id_: JobId, name: str, box_type: str) -> JobAnswer:
 async def encoded(
     values: Iterable[T], shape: Callable[[T], object], weight: Callable[[T], int], pace: Pace
 ) -> bytes:
-    """A JSON list of many values, made in slices, so that nobody else waits for all of it."""
+    """Encode many values as a JSON list, in slices, so that other requests are not delayed."""
     return b"".join(await encoded_parts(values, shape, weight, pace))
 
 
 async def encoded_parts(
     values: Iterable[T], shape: Callable[[T], object], weight: Callable[[T], int], pace: Pace
 ) -> list[bytes]:
-    """As ``encoded``, in parts: to join many megabytes takes long, too."""
+    """Like ``encoded``, but return parts: joining many megabytes also takes long."""
     parts = [b"["]
     slice_: list[object] = []
     load = 0

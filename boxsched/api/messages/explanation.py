@@ -1,4 +1,4 @@
-"""The explanation of why a workload waits, as JSON: every key is always there."""
+"""The explanation of why a workload waits, as JSON with all keys in every answer."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -24,8 +24,10 @@ _ENDS: Mapping[Result | None, str] = {
 
 
 class BlockedBy(Struct, frozen=True):
-    """A workload that is in the way; ``boxes`` that it holds, or asks for. ``usual_end`` is when
-    its usual durations are over; that time may have passed."""
+    """A workload that blocks another one. ``boxes``: how many it holds or needs.
+
+    ``usual_end``: its end according to its usual durations; it may be in the past.
+    """
 
     id: str
     number: int
@@ -37,7 +39,7 @@ class BlockedBy(Struct, frozen=True):
 
 
 class PauseShown(Struct, frozen=True):
-    """The pause that covers it; ``until``: when it ends by itself, or null."""
+    """The pause that covers a workload. ``until``: when it ends automatically, or null."""
 
     name: str
     note: str
@@ -46,9 +48,12 @@ class PauseShown(Struct, frozen=True):
 
 
 class Explanation(Struct, frozen=True, kw_only=True):
-    """``promised_start`` is the first time that was reserved for it as the head of the queue; that
-    time may have passed. ``overtaken_by`` counts those that were registered later and admitted
-    while it was queued; null where it is not queued, or too many have run since to count them."""
+    """Why a workload waits or runs, or how it ended.
+
+    ``promised_start``: the first start that was reserved for it as the head of the queue; it may be
+    in the past. ``overtaken_by``: how many later workloads were admitted while it was queued; null
+    if it is not queued, or if there are too many to count.
+    """
 
     phase: str
     reason: str
@@ -66,7 +71,7 @@ class Explanation(Struct, frozen=True, kw_only=True):
 def reported(
     report: WhyReport, now: float, more: str = "", overtaken_by: int | None = None
 ) -> Explanation:
-    """``more``: what its text ends with."""
+    """Return the explanation of a report. ``more``: the end of its text."""
     return Explanation(
         phase=report.phase,
         reason=report.reason,
@@ -91,7 +96,7 @@ def finished(stored: Workload) -> Explanation:
 
 
 def _ending(stored: Workload) -> str:
-    """How it ended, and why: of a failed one by its failed jobs, else by its own reason."""
+    """Describe how it ended and why: from its failed jobs, or from its own reason."""
     end = _ENDS[stored.result]
     why = stored.reason
     if stored.result is Result.FAILED or why is None:
@@ -104,17 +109,17 @@ def _ending(stored: Workload) -> str:
 
 
 def unseen(stored: Workload) -> Explanation:
-    """It waits in the inbox: what the engine does next is to read it."""
+    """Return the explanation of a workload that is still in the inbox."""
     return Explanation(
         phase="ordering",
         reason="waits_for_lane",
-        text="Was submitted a moment ago: the scheduler has not come to it yet.",
+        text="Was submitted a moment ago: the scheduler has not processed it yet.",
         needs=Counter(job.box_type for job in stored.jobs),
     )
 
 
 def _reasons(jobs: Sequence[Job]) -> str:
-    """Why its jobs failed, else why they ended as they did; those of one reason together."""
+    """Describe why its jobs failed, or why they ended; jobs with the same reason together."""
     names: dict[str, list[str]] = {}
     for job in [job for job in jobs if job.result is Result.FAILED] or jobs:
         reason = job.reason
@@ -133,7 +138,7 @@ def _first(texts: Sequence[str], noun: str, separator: str = ", ") -> str:
 
 
 def _blocker(one: Blocker, now: float) -> BlockedBy:
-    """What should have ended by now is expected to end at any moment."""
+    """Return the answer for a blocker. If its expected end has passed, it is expected now."""
     end = one.expected_end
     return BlockedBy(
         workload_text(one.id),

@@ -1,4 +1,4 @@
-"""The URLs of repositories that a project may have: the protocols that workers' git may use."""
+"""Check URLs of repositories: only the protocols that git on workers may use are allowed."""
 
 import re
 from urllib.parse import urlsplit
@@ -14,11 +14,11 @@ _SCP_LIKE = re.compile(r"([^@/:\s-][^@/:\s]*@)?(\[[^]/\s]+\]|[^@/:\s-][^@/:\s]*)
 
 
 def check_repository(text: str, field: str = "repository") -> None:
-    """Raises Invalid, with what is allowed."""
+    """Raise Invalid, with the allowed formats."""
     if not _allowed(text):
         scheme, separator, _ = text.partition("://")
         named = separator and scheme.isalnum() and scheme not in ("https", "ssh", "file")
-        what = f"{scheme}:// is not allowed" if named else "this is no repository's URL"
+        what = f"{scheme}:// is not allowed" if named else "this is not the URL of a repository"
         raise Invalid(f"{what}; allowed: {ALLOWED}", field)
 
 
@@ -27,12 +27,12 @@ def _allowed(text: str) -> bool:
         try:
             parts = urlsplit(text)
             has_host = bool(parts.hostname) and (parts.port is None or parts.port > 0)
-        except ValueError:  # a port or an IPv6 address that is none
+        except ValueError:  # an invalid port or IPv6 address
             return False
         return has_host and not (parts.hostname or "").startswith("-")
     if text.startswith("file://"):
         return text.startswith("file:///")
     if text.startswith("/"):
         return True
-    # ``https:/host/path`` would be a path on a host of the name "https".
+    # ``https:/host/path`` would mean a path on a host named "https".
     return _SCP_LIKE.fullmatch(text) is not None and not text.lower().startswith(_SCHEMES)

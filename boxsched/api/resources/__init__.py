@@ -1,1 +1,1 @@
-"""What answers requests: one module a resource, with the handlers of its routes."""
+"""The handlers of the routes, one module for each resource."""

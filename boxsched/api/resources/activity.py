@@ -1,9 +1,9 @@
-"""What the Activity Monitor shows: all unfinished workloads by phase, in order, and Box counts.
+"""The data of the Activity Monitor: all unfinished workloads by phase, in order, and Box counts.
 
-With ten thousand rows one answer costs some tenths of a second. So it is made once for all who ask
-at the same time, in slices between which others are served, and rests between two for REST_TIMES
-as long as it took. A caller never gets an answer that was begun before the request: what the
-caller did is in it.
+With ten thousand rows, an answer takes some tenths of a second. So one answer is made for all
+simultaneous requests, in slices with other work in between. After an answer there is a pause of
+REST_TIMES its duration. A request never gets an answer that was begun before the request, so the
+answer contains everything that the caller did before.
 """
 
 import asyncio
@@ -34,11 +34,11 @@ from boxsched.store.records import History, Workload
 FINISHED_SHOWN = 30
 NOTICE_SECONDS = 7 * 86_400.0
 REST_TIMES = 1.0
-SORTED_AT_ONCE = 5_000  # rows: about 3 ms
+SORTED_AT_ONCE = 5_000  # rows; sorting them takes about 3 ms
 
 
 class BoxCounts(msgspec.Struct, frozen=True, omit_defaults=True):
-    """``total`` and ``busy`` count Boxes that are ``away`` too: their worker is not connected."""
+    """``total`` and ``busy`` include ``away`` Boxes, whose worker is not connected."""
 
     total: int
     busy: int
@@ -47,15 +47,17 @@ class BoxCounts(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Notice(msgspec.Struct, frozen=True):
-    """A notice about the database for people: a time, and one or two sentences."""
+    """A notice to users about the database."""
 
     at: str
     text: str
 
 
 class ActivityAnswer(msgspec.Struct, frozen=True):
-    """``notice``: for a week after a failover or a restored backup. ``cursor`` is an event's id:
-    what comes behind it may already be in this answer."""
+    """``notice``: for a week after a failover or a restored backup.
+
+    ``cursor``: an event's id. Some later events may already be included in this answer.
+    """
 
     boxes: BoxCounts
     upcoming: tuple[answers.WorkloadRow, ...]
@@ -68,14 +70,14 @@ class ActivityAnswer(msgspec.Struct, frozen=True):
 
 @attrs.define
 class Made:
-    """One answer, for all who share it."""
+    """An answer that several requests share."""
 
     body: bytes = attrs.field(repr=False)
     etag: str
     _packing: asyncio.Task[bytes] | None = attrs.field(default=None, init=False)
 
     async def packed(self) -> bytes:
-        """Compressed, once, when the first one asks for it."""
+        """Return the compressed answer; it is compressed once, at the first call."""
         if self._packing is None:
             work = asyncio.to_thread(packed, self.body)
             self._packing = asyncio.create_task(work, name="activity, packed")
@@ -86,7 +88,7 @@ class Activity:
     def __init__(self, node: Node, clock: Callable[[], float] = time.monotonic) -> None:
         self._node = node
         self._clock = clock
-        self._next: asyncio.Task[Made] | None = None  # asked for, not yet begun
+        self._next: asyncio.Task[Made] | None = None  # requested, but not begun
         self._last: asyncio.Task[Made] | None = None
         self._rest_until = 0.0
 
@@ -98,7 +100,7 @@ class Activity:
             response = replies.json_bytes(made.body)
             if packing.wants_gzip(request):
                 packing.set_packed(response, await made.packed())
-        # Weak: the same answer, compressed or not, has one tag.
+        # Weak, because the compressed and the plain answer have the same tag.
         response.headers["ETag"] = f'W/"{made.etag}"'
         response.headers["Vary"] = "Accept-Encoding"
         response.headers["Cache-Control"] = "private, no-cache"
@@ -108,17 +110,17 @@ class Activity:
         return None if history is None else notice_of(history, self._node.clock.now())
 
     async def _shared(self) -> Made:
-        """The next answer to be begun: one for all who ask until then."""
+        """Return the next answer, which all requests share that arrive before it begins."""
         if self._next is None:
             self._next = asyncio.create_task(self._after(self._last), name="activity")
-        # Shielded: one that goes away must not take the answer from the others.
+        # Shielded, so that one cancelled request does not cancel the answer for the others.
         return await asyncio.shield(self._next)
 
     async def _after(self, last: asyncio.Task[Made] | None) -> Made:
         if last is not None:
             await asyncio.wait({last})
         await asyncio.sleep(max(0.0, self._rest_until - self._clock()))
-        self._last, self._next = self._next, None  # who asks from now on waits for another
+        self._last, self._next = self._next, None  # later requests get another answer
         began = self._clock()
         try:
             return await self._make()
@@ -127,20 +129,20 @@ class Activity:
             self._rest_until = now + REST_TIMES * (now - began)
 
     async def _make(self) -> Made:
-        # 1. The rows and their place in the history, of one moment: so each row stands once.
+        # 1. Read the rows and their position in the history in one snapshot.
         snapshot = await self._node.store.activity(FINISHED_SHOWN)
         finished, notice = list(snapshot.finished), self._notice(snapshot.history)
         cursor = str(EventCursor(snapshot.places))
-        # 2. Why those that wait do. The books may be of another moment: they speak of a row only
-        #    where they have it in the same state.
+        # 2. Find out why rows wait. The books may be from another moment: use a reason only if
+        #    the row has the same state in them.
         books = await self._node.books()
         reasons = self._node.reasons(books)
         counts = BoxCounts(**attrs.asdict(capacity(books.core)))  # as events count them
-        # 3. By phase, each in its order; in a thread, since a sort of many takes long.
+        # 3. Divide the rows by phase and sort them; in a thread, because sorting many takes long.
         aging = books.organization.priority_aging
         upcoming, blocked, running = await asyncio.to_thread(_by_phase, snapshot.unfinished, aging)
-        del snapshot  # the rows go one by one: to free all at once would hold the loop
-        # 4. As JSON, in slices.
+        del snapshot  # so that rows are freed one by one: freeing all at once holds the loop
+        # 4. Encode them as JSON, in slices.
         parts = [b'{"boxes":' + replies.encode(counts)]
         for name, rows in (
             (b"upcoming", upcoming),
@@ -155,7 +157,7 @@ class Activity:
 
 
 def _made(parts: list[bytes], cursor: str) -> Made:
-    """In a thread: there may be many megabytes of it."""
+    """Join the parts. Call it in a thread: the answer may have many megabytes."""
     digest = hashlib.blake2b(digest_size=12)
     for part in parts:
         digest.update(part)
@@ -193,7 +195,7 @@ def _by_phase(
 
 
 def _sorted(rows: list[Workload], key: Callable[[Workload], Any]) -> list[Workload]:
-    """A part at a time: while Python compares in one sort, no other thread runs."""
+    """Sort in parts, because no other thread runs while Python sorts a list."""
     parts = [
         sorted(rows[n : n + SORTED_AT_ONCE], key=key) for n in range(0, len(rows), SORTED_AT_ONCE)
     ]
@@ -201,7 +203,7 @@ def _sorted(rows: list[Workload], key: Callable[[Workload], Any]) -> list[Worklo
 
 
 async def _rows(rows: list[Workload], why: Sentences, pace: Pace) -> list[bytes]:
-    """The list is empty afterwards."""
+    """Encode the rows, and empty the list."""
 
     def shape(one: Workload) -> answers.WorkloadRow:
         return answers.row(one, why(one.id, one.state) or UNSET)

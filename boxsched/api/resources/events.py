@@ -1,4 +1,4 @@
-"""Every change as a server-sent event: in order, without a gap, behind where the reader was."""
+"""Stream every change as a server-sent event: in order and without a gap."""
 
 import asyncio
 import contextlib
@@ -21,12 +21,12 @@ class Events:
         self._node = node
 
     async def stream(self, request: web.Request) -> web.StreamResponse:
-        """From behind ``Last-Event-ID`` or ``?after=``, or from now on."""
+        """Stream the events after ``Last-Event-ID`` or ``?after=``, or from now on."""
         if self._node.feed.closed:
             raise StoreAway("this node is stopping")
         after = await self._after(request)
         async with self._node.feed.subscribe(after) as events:
-            # Subscribed first: who sees our first byte can rely on missing nothing from there.
+            # Subscribe first: a client that received the first byte misses no later event.
             stream = Stream(request, replies.event_stream())
             with contextlib.suppress(Cut):
                 await stream.open()
@@ -46,8 +46,8 @@ class Events:
         for shard, place in cursor.places.items():
             if shard not in ends or place > ends[shard]:
                 raise _gone(field)
-        # A failover or a restored backup may have taken back what a reader has seen, and later
-        # batches have far greater numbers.
+        # After a failover or a restored backup, events that a reader has seen may be missing.
+        # Later batches then have much greater numbers.
         asked = [(shard, *place) for shard, place in cursor.places.items() if place[1]]
         if len(await self._node.store.events_there(asked)) < len(asked):
             raise _gone(field)
@@ -55,12 +55,12 @@ class Events:
 
 
 def _gone(field: str) -> Invalid:
-    """Of another database, or taken back: there is no going on from there."""
-    return Invalid("there is no such event here: read all anew", field)
+    """Return the error for an event of another database, or one that was lost in a failover."""
+    return Invalid("there is no such event: read the current state again", field)
 
 
 class WriteBuffer:
-    """What waits to be written to one reader: about BUFFER_BYTES at most."""
+    """Data for one reader that is not written yet: about BUFFER_BYTES at most."""
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []
@@ -70,7 +70,7 @@ class WriteBuffer:
         self._over = False
 
     async def put(self, data: bytes) -> None:
-        """Waits while there is no room."""
+        """Add data; wait while the buffer is full."""
         while self._size > BUFFER_BYTES:
             self._room.clear()
             await self._room.wait()
@@ -79,12 +79,12 @@ class WriteBuffer:
         self._filled.set()
 
     def close(self) -> None:
-        """Nothing more comes."""
+        """End the data."""
         self._over = True
         self._filled.set()
 
     async def take(self, seconds: float) -> bytes | None:
-        """All that is there; empty after so many seconds without any; None at the end."""
+        """Return all data; b"" after this many seconds without data; None at the end."""
         try:
             async with asyncio.timeout(seconds):
                 await self._filled.wait()
@@ -115,7 +115,7 @@ async def _fill(buffer: WriteBuffer, events: Subscription) -> None:
         async for event in events:
             await buffer.put(message(event, events.place))
     except StoreAway:
-        pass  # the reader comes back and goes on from where it was
+        pass  # the reader connects again and continues from its position
     finally:
         buffer.close()
 
@@ -126,12 +126,12 @@ async def _empty(buffer: WriteBuffer, stream: Stream) -> None:
 
 
 def hello(place: str) -> bytes:
-    """Not an event; its id lets a reader that gets none come back to here, not to a later now."""
+    """Return the first message: only an id, so that a reader without events resumes from here."""
     return b"retry: 2000\n: connected\nid: %b\n\n" % place.encode()
 
 
 def message(event: StoredEvent, place: str) -> bytes:
-    """Data is one line: a JSON object has no newline in it but as an escape."""
+    """Return an event's message. Its data is one line: JSON contains newlines only as escapes."""
     return b"id: %b\nevent: %b\ndata: %b\n\n" % (
         place.encode(),
         event.type.encode(),

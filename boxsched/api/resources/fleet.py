@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from aiohttp import web
 from msgspec import Struct
 
-from boxsched.api.auth.asker import ASKER
+from boxsched.api.auth.actor import ACTOR
 from boxsched.api.http import replies
 from boxsched.api.http.absent import no
 from boxsched.api.http.times import text_time
@@ -20,12 +20,12 @@ from boxsched.protocol.shards import SHARD, Box
 from boxsched.protocol.workers import IN_PROCESS, WorkerConnection
 from boxsched.store.records import Worker
 
-# How long an answer waits for the leader to let a worker's Boxes go: about three seconds.
+# Looks while an answer waits until the leader has released a worker's Boxes: about three seconds.
 FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS = 0.01, 2.0
 
 
 class BoxAnswer(Struct, frozen=True):
-    """A Box; ``job`` null = it is free. A ``retired`` one goes when its job has ended."""
+    """A Box. ``job`` null: it is free. ``retired``: it is removed when its job has ended."""
 
     id: str
     worker: str
@@ -43,9 +43,11 @@ class BoxList(Struct, frozen=True):
 
 
 class WorkerAnswer(Struct, frozen=True):
-    """A worker; ``builds``, ``deploys``, ``ssh_sessions`` with a job on it now. ``seen_at``: when
-    it was heard last, null = not known. ``token``: the id of the token that it is bound to.
-    ``problem``: why it can begin no jobs at present, so that its Boxes get none; null = it can."""
+    """A worker. ``builds``, ``deploys``, ``ssh_sessions``: how many have a job on it now.
+
+    ``seen_at``: its last heartbeat; null: not known. ``token``: the id of its token. ``problem``:
+    why it can begin no jobs now, so that its Boxes get none; null: it can.
+    """
 
     id: str
     name: str
@@ -70,34 +72,36 @@ class Fleet:
         self._store = node.store
 
     async def boxes(self, request: web.Request) -> web.Response:
-        """Every Box, with what runs on it."""
+        """Return all Boxes, with what runs on them."""
         return replies.json(BoxList(tuple([_box(one) for one in await self._store.boxes()])))
 
     async def workers(self, request: web.Request) -> web.Response:
-        """The fleet; a node without Boxes of its own has no worker to speak of."""
+        """Return all workers; without a node's in-process worker if it has no Boxes."""
         found = await self._store.workers()
         shown = [one for one in found if one.address != IN_PROCESS or one.boxes]
         return replies.json(WorkerList(tuple([_worker(one) for one in shown])))
 
     async def forget(self, request: web.Request) -> web.Response:
-        """204: the worker, by its id or name, and its Boxes are gone; should it come again, it is a
-        new one."""
+        """204: the worker (by id or name) and its Boxes are removed.
+
+        If the worker connects again, it is a new one.
+        """
         worker = _meant(request.match_info["worker"], await self._store.workers())
         if worker.state != "disconnected":
             raise Conflict(f"the worker {worker.name} is {worker.state}: stop it first")
         if worker.builds or worker.deploys or worker.ssh_sessions:
             raise Conflict(
-                f"the worker {worker.name} has jobs that may still run: say what became of them "
-                "first (boxsched resolve); those to be run again wait for another worker's Box"
+                f"the worker {worker.name} has jobs that may still run: set their results first "
+                "(boxsched resolve); jobs to be run again must first get another worker's Box"
             )
         [number] = [p.connection for p in await self._store.pulses(SHARD) if p.worker == worker.id]
-        forgotten = inbox.WorkerForgotten(worker.id, number, request[ASKER])
+        forgotten = inbox.WorkerForgotten(worker.id, number, request[ACTOR])
         await self._node.ask(SHARD, forgotten)
         await self._gone(WorkerConnection(worker.id, number), worker.name)
         return web.Response(status=204)
 
     async def _gone(self, last: WorkerConnection, name: str) -> None:
-        """As soon as the leader has let its Boxes go."""
+        """Wait until the leader has released the worker's Boxes, and remove the worker."""
         pauses = doubling(FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS)
         while not await asyncio.shield(self._store.forget_worker(last)):
             pause = next(pauses, None)
@@ -107,7 +111,7 @@ class Fleet:
 
 
 def _meant(text: str, workers: Sequence[Worker]) -> Worker:
-    """By its id, else by its name."""
+    """Return the worker with this id or name."""
     found = [one for one in workers if str(one.id) == text]
     found = found or [one for one in workers if one.name == text]
     if not found:

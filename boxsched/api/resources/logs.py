@@ -1,13 +1,13 @@
-"""A job's output: as far as it goes, or followed until the job has ended.
+"""Return a job's output as far as it is written, or follow it until the job has ended.
 
-There are two answers. Without ``attempt`` and ``offset`` it is text for a person: UTF-8 whatever
-the job wrote, and with ``?follow=1`` it goes on, over all later attempts, until the job has ended.
+There are two formats. Without ``attempt`` and ``offset`` the answer is text for users: valid UTF-8,
+and with ``?follow=1`` it continues through all later attempts until the job has ended.
 
-With one of them it is a part for a program: the bytes of one attempt as they are, from ``offset``
-on. A followed part ends with its attempt, and in any case after PART_SECONDS, so that silence can
-be told from a broken connection. The end of an answer never means the end of the log: the headers
-say what the answer is a part of, and a reader has all of it when the job had finished, no later
-attempt exists, and ``Boxsched-Log-Size`` is reached. Else it asks again for what comes next.
+With one of them the answer is a part for programs: the unchanged bytes of one attempt, from
+``offset`` on. A followed part ends with its attempt, or after PART_SECONDS, so that a client can
+recognize a broken connection. The end of an answer never means the end of the log. The headers
+describe the part. A reader has the whole log when three things are true: the job has finished, no
+later attempt exists, and ``Boxsched-Log-Size`` is reached. Otherwise it requests the next part.
 """
 
 import asyncio
@@ -28,10 +28,10 @@ from boxsched.states import JobState
 CHUNK_BYTES = 64 * 1024
 POLL_SECONDS = 0.25
 PART_SECONDS = (
-    20.0  # the longest that a followed part goes on; clients give up after 45 s of silence
+    20.0  # the longest duration of a followed part; clients give up after 45 s of silence
 )
 STATE_HEADER = "Boxsched-Job-State"
-ATTEMPT_HEADER = "Boxsched-Attempt"  # whose output the answer is
+ATTEMPT_HEADER = "Boxsched-Attempt"  # the attempt of this output
 LATEST_HEADER = "Boxsched-Latest-Attempt"
 OFFSET_HEADER = "Boxsched-Log-Offset"  # of the answer's first byte
 SIZE_HEADER = "Boxsched-Log-Size"  # of the attempt's output when the answer began, in bytes
@@ -41,14 +41,14 @@ FOLLOW = {"0": False, "false": False, "1": True, "true": True}
 
 @attrs.frozen
 class Part:
-    """What a program asks for; ``attempt`` None = the latest."""
+    """The part that a program requests. ``attempt`` None: the latest."""
 
     attempt: int | None
     offset: int
 
     @classmethod
     def asked(cls, query: MultiMapping[str]) -> "Part | None":
-        """None where the query asks for text for a person."""
+        """Return the requested part; None if the query asks for text."""
         attempt, offset = query.get("attempt"), query.get("offset")
         if attempt is None and offset is None:
             return None
@@ -63,7 +63,7 @@ class Logs:
         self._node = node
 
     async def log(self, request: web.Request) -> web.StreamResponse:
-        """Text, or with ``attempt`` or ``offset`` a part; see the module."""
+        """Answer with text, or with ``attempt`` or ``offset`` with a part (see the module)."""
         follow = FOLLOW.get(request.query.get("follow", "0"))
         if follow is None:
             raise Invalid("must be 1 or 0", "follow")
@@ -101,7 +101,7 @@ class Logs:
         attempt = latest if asked.attempt is None else asked.attempt
         if attempt > latest:
             raise NotFound(f"there is no attempt {attempt}; the latest is {latest}", "attempt")
-        size = await self._node.store.log_end(id_, attempt)  # behind the state: see _send
+        size = await self._node.store.log_end(id_, attempt)  # after the state: see _send
         response = replies.text_stream()
         response.headers[STATE_HEADER] = state
         response.headers[ATTEMPT_HEADER] = str(attempt)
@@ -123,7 +123,7 @@ class Logs:
         return response
 
     async def _go_on(self, stream: Stream, id_: JobId, attempt: int, offset: int) -> None:
-        """Until the attempt or the time is over, or the node hangs up."""
+        """Follow the attempt until it ends, the time is over, or the node stops."""
         loop = asyncio.get_running_loop()
         until = loop.time() + PART_SECONDS
         state, latest = JobState.WAITING, attempt
@@ -139,7 +139,7 @@ class Logs:
     async def _pass_on(
         self, stream: Stream, id_: JobId, attempt: int, offset: int, end: int | None
     ) -> int:
-        """Write what there is from ``offset``, up to ``end``; where that leads to."""
+        """Write the output from ``offset`` up to ``end``; return the new offset."""
         while end is None or offset < end:
             at_most = CHUNK_BYTES if end is None else min(CHUNK_BYTES, end - offset)
             chunk = await self._node.store.log(id_, attempt, offset, at_most)
@@ -156,11 +156,11 @@ class Logs:
             while text:
                 await stream.write(text)
                 text = await tail.read()
-            # ``state`` was looked up before this reading: if it had ended, this was all of its log.
+            # ``state`` was read before this output: if the job had ended, the log is complete.
             if not follow or state is JobState.FINISHED:
                 break
             if self._node.hanging_up:
-                stream.cut()  # a reader of plain text cannot tell otherwise that there is more
+                stream.cut()  # so that a reader of plain text knows that there is more
                 raise Cut("the node stops")
             await asyncio.sleep(POLL_SECONDS)
             if stream.gone:
@@ -172,7 +172,7 @@ class Logs:
             await stream.write(last)
 
     async def _job(self, id_: JobId) -> tuple[JobState, int]:
-        """Its state and attempt."""
+        """Return the job's state and its latest attempt."""
         found = await self._node.store.job_state(id_)
         if found is None:
             raise no("job", job_text(id_))
@@ -186,7 +186,7 @@ def _number(text: str, field: str) -> int:
 
 
 class Tail:
-    """Reads on in the log of a job's latest attempt, as text in UTF-8 whatever its bytes are."""
+    """Reads the log of a job's latest attempt step by step, as valid UTF-8."""
 
     def __init__(self, node: Node, job: JobId, attempt: int) -> None:
         self.job = job
@@ -196,16 +196,16 @@ class Tail:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     async def read(self) -> bytes:
-        """What is new; empty where there is nothing new now."""
+        """Return new output; b"" if there is none."""
         while chunk := await self._store.log(self.job, self._attempt, self._offset, CHUNK_BYTES):
             self._offset += len(chunk)
             text = self._decoder.decode(chunk)
-            if text:  # else only the beginning of a character has come
+            if text:  # otherwise only a part of a character was read
                 return text.encode()
         return b""
 
     def turn_to(self, attempt: int) -> bytes:
-        """Go on with the job's latest attempt, behind a line that says so."""
+        """Continue with another attempt. Return the rest of the old one and a line between both."""
         if attempt == self._attempt:
             return b""
         last, before = self.end(), self._attempt
@@ -213,5 +213,5 @@ class Tail:
         return last if before == 0 else last + f"\n--- attempt {attempt} ---\n".encode()
 
     def end(self) -> bytes:
-        """What is left of a character that was never finished."""
+        """Return a replacement for an incomplete character at the end."""
         return self._decoder.decode(b"", final=True).encode()

@@ -1,4 +1,4 @@
-"""The nodes of the cluster: who is alive, who leads which shard."""
+"""The nodes of the cluster: which are alive, and which lead."""
 
 import asyncio
 import logging
@@ -6,7 +6,7 @@ import logging
 from aiohttp import web
 from msgspec import Struct
 
-from boxsched.api.auth.asker import ASKER
+from boxsched.api.auth.actor import ACTOR
 from boxsched.api.http import replies
 from boxsched.api.http.absent import no
 from boxsched.api.http.times import rfc3339, text_time
@@ -18,8 +18,10 @@ log = logging.getLogger(__name__)
 
 
 class NodeAnswer(Struct, frozen=True):
-    """A node; ``shards`` are those that it leads, ``me`` = it gives this answer. ``seen_at``: when
-    it was known last to live, null = not known."""
+    """A node. ``shards``: those that it leads. ``me``: it is the node that answers.
+
+    ``seen_at``: its last sign of life; null: not known.
+    """
 
     id: str
     name: str
@@ -41,7 +43,7 @@ class Nodes:
         self._node = node
 
     async def list(self, request: web.Request) -> web.Response:
-        """The nodes, also those that are away, by id."""
+        """Return all nodes, also absent ones, sorted by id."""
         return replies.json(NodeList(tuple([_shown(one) for one in await self._node.standing()])))
 
     async def forget(self, request: web.Request) -> web.Response:
@@ -49,14 +51,14 @@ class Nodes:
         name = request.match_info["node"]
         node = self._node
         if node.elected and node.leadership.view is None:
-            raise StoreAway("who is alive cannot be seen now: try again")
+            raise StoreAway("it is not known now which nodes are alive: try again")
         found = [one for one in await node.standing() if one.name == name]
         if not found:
             raise no("node", name)
         if found[0].alive:
             raise Conflict(f"the node {name} is alive: stop it first")
         await asyncio.shield(node.store.forget_node(name))
-        log.info("the node %s is forgotten, asked by %s", name, request[ASKER])
+        log.info("the node %s was removed by %s", name, request[ACTOR])
         return web.Response(status=204)
 
 

@@ -1,4 +1,4 @@
-"""Notifications: listed, one, sent again."""
+"""Notifications: list them, show one, send one again."""
 
 import asyncio
 
@@ -21,9 +21,12 @@ _nothing = bodies.Form(Nothing, Nothing())
 
 
 class NotificationAnswer(Struct, frozen=True):
-    """A notification. ``kind``: status or hook; ``url``: the hook's, or the base of the code host's
-    API, null where the settings no longer name it; ``status``: of the last answer; ``error``: what
-    went wrong last; ``next_try_at``: null where none follows."""
+    """A notification. ``kind``: status or hook.
+
+    ``url``: the hook's, or the base of the code host's API; null if it is no longer in the
+    settings. ``status``: of the last answer. ``error``: of the last try. ``next_try_at``: null if
+    there is no further try.
+    """
 
     id: str
     workload: str
@@ -68,7 +71,7 @@ class Notifications:
         return replies.json(_answer(await self._find(request)))
 
     async def resend(self, request: web.Request) -> web.Response:
-        """202: it is due now, and tried again for a day."""
+        """202: it will be sent now, and failed tries are repeated for a day."""
         id_ = _id(request)
         _nothing.read(await bodies.read(request))
         now = self._clock.now()
@@ -105,5 +108,5 @@ def _answer(one: Notification) -> NotificationAnswer:
 
 
 def _id(request: web.Request) -> int | None:
-    """None for what cannot be one."""
+    """Return the id from the path, None if it is invalid."""
     return paging.number(request.match_info["notification"])

@@ -22,7 +22,7 @@ _COUNTED = (
     ("finished", "Workloads that finished"),
     ("loads", "Times that a shard was loaded"),
     ("fenced", "Commits that the fence refused"),
-    ("set_aside", "Commands that raised, or that nobody can read: boxsched set-aside list"),
+    ("set_aside", "Commands that failed or could not be read: boxsched set-aside list"),
     ("commit_seconds", "Time spent in commits"),
 )
 _NAMED = {
@@ -36,11 +36,11 @@ _NAMED = {
 
 # Of cluster.bus.Counts.
 _HINTS = (
-    ("dropped", "Shards and workers that were not told of, as Redis was away or too slow"),
-    ("refused", "Messages, entries and keys in Redis that were not ours"),
-    ("heard", "Messages of other nodes"),
-    ("looked", "Entries of this node's stream that were done"),
-    ("claimed", "Entries of other nodes' streams that were done for them"),
+    ("dropped", "Hints that were not sent because Redis was away or too slow"),
+    ("refused", "Messages, entries and keys in Redis that are not from this cluster"),
+    ("heard", "Messages received from other nodes"),
+    ("looked", "Entries of this node's stream that were processed"),
+    ("claimed", "Entries of other nodes' streams that were processed for them"),
 )
 
 
@@ -63,16 +63,18 @@ class Operations:
         self._registry.register(Figures(node, answered, delivered))
 
     def describe(self, description: bytes) -> None:
-        """openapi.json: made of all routes, these among them, so that it comes after them."""
+        """Set openapi.json, which is made when all routes exist, including these."""
         self._description = description
 
     async def healthz(self, request: web.Request) -> web.Response:
-        """The process answers."""
+        """Answer 200: the process is alive."""
         return replies.json(Health("ok"))
 
     async def readyz(self, request: web.Request) -> web.Response:
-        """Answer 200 where requests should be sent here: the node serves, leading or not, and the
-        database can be read and written."""
+        """Answer 200 if requests should be sent here, also if the node does not lead.
+
+        It must be started, not stopping, and able to read and write the database.
+        """
         if not self._node.ready:
             raise StoreAway("not ready: starting or stopping")
         await self._node.store.ready()
@@ -88,7 +90,7 @@ class Operations:
 
 
 class Figures(Collector):
-    """Read when asked for; nothing is counted twice, and the hot path pays for a dict entry."""
+    """The metrics, read from the node's own counters at each request."""
 
     def __init__(
         self,
@@ -116,17 +118,17 @@ class Figures(Collector):
         yield self._round_trips()
 
     def _turns(self) -> Iterator[Metric]:
-        """What this node's engines did: of all shards that it leads, or has led."""
+        """Counters of this node's engines, of all shards that it leads or has led."""
         for name, meaning in _COUNTED:
             value = getattr(self._node.counters, name)
             yield CounterMetricFamily(f"boxsched_{_NAMED.get(name, name)}", meaning, value)
 
         stages = CounterMetricFamily(
             "boxsched_stage_seconds",
-            "Time that workloads and jobs spent in a stage, added up",
+            "Total time that workloads and jobs spent in a stage",
             labels=("stage",),
         )
-        told = {"tell": self._node.gateway.figures.told_seconds}
+        told = {"tell": self._node.gateway.figures.level_seconds}
         for name, seconds in self._node.stages.seconds.items():
             stages.add_metric((name,), seconds + told.get(name, 0.0))
         yield stages
@@ -137,7 +139,7 @@ class Figures(Collector):
         )
 
     def _led(self) -> Iterator[Metric]:
-        """The shards that this node leads, and what is in them."""
+        """The shards that this node leads, and their contents."""
         leads = GaugeMetricFamily("boxsched_leads", "Whether it leads", labels=("shard",))
         boxes = busy = unfinished = 0
         for shard, engine in sorted(self._node.leadership.engines.items()):
@@ -147,26 +149,26 @@ class Figures(Collector):
                 busy += engine.books.core.usage.boxes
                 unfinished += len(engine.books.workloads)
         yield leads
-        yield GaugeMetricFamily("boxsched_boxes", "Boxes there are", boxes)
+        yield GaugeMetricFamily("boxsched_boxes", "Number of Boxes", boxes)
         yield GaugeMetricFamily("boxsched_boxes_busy", "Boxes in use", busy)
         yield GaugeMetricFamily("boxsched_workloads_unfinished", "Unfinished workloads", unfinished)
 
     def _others(self) -> Iterator[Metric]:
-        """Who is connected to this node."""
+        """Connections of this node, and its loop."""
         node = self._node
         figures = node.gateway.figures
         for name, meaning, value in (
             ("event_readers", "Open event streams", len(node.feed.readers)),
             (
                 "loop_hold_seconds",
-                "The longest that nobody was served, of the last 1 to 2 minutes",
+                "The longest time that the event loop was blocked in the last 1 to 2 minutes",
                 node.holds.longest,
             ),
             ("bus_up", "Whether hints reach the other nodes", int(node.bus.up)),
             ("workers_connected", "Workers connected to this node", figures.connected),
             (
                 "notifications_waiting",
-                "Notifications of all nodes that wait to be delivered; counted up to 100,000",
+                "Notifications of all nodes that are waiting for delivery; counted up to 100,000",
                 node.sender.waiting,
             ),
         ):
@@ -175,10 +177,10 @@ class Figures(Collector):
             ("worker_messages", "Messages from workers", figures.messages),
             (
                 "set_aside_dropped",
-                "Commands set aside that were dropped: old, or too many",
+                "Commands that were set aside and then deleted because they were old or too many",
                 node.retention.set_aside_dropped,
             ),
-            ("worker_reports_stale", "Reports of jobs not the worker's", figures.stale_reports),
+            ("worker_reports_stale", "Reports with an outdated lease", figures.stale_reports),
         ):
             yield CounterMetricFamily(f"boxsched_{name}", meaning, value)
 
@@ -192,7 +194,7 @@ class Figures(Collector):
         return deliveries
 
     def _notified(self) -> Metric:
-        """What became of this node's tries to deliver notifications."""
+        """Outcomes of this node's tries to deliver notifications."""
         tries = CounterMetricFamily(
             "boxsched_notification_tries", "Tries to deliver", labels=("outcome",)
         )
@@ -201,7 +203,7 @@ class Figures(Collector):
         return tries
 
     def _round_trips(self) -> Metric:
-        """An engine's turn is ``inbox`` and ``commit``; all else is the API's and the workers'."""
+        """Round trips: ``inbox`` and ``commit`` are an engine's turn, the rest API and workers."""
         trips = CounterMetricFamily(
             "boxsched_store_round_trips", "Round trips to the database", labels=("procedure",)
         )
@@ -210,9 +212,9 @@ class Figures(Collector):
         return trips
 
     def _hints(self) -> Iterator[Metric]:
-        """What went over the bus; nothing without Redis."""
+        """Counters of the bus; none without Redis."""
         bus = self._node.bus
         for name, meaning in _HINTS:
             value = getattr(bus.counts, name)
             yield CounterMetricFamily(f"boxsched_bus_hints_{name}", meaning, value)
-        yield CounterMetricFamily("boxsched_bus_trips", "Times that Redis went away", bus.trips)
+        yield CounterMetricFamily("boxsched_bus_trips", "Outages of Redis", bus.trips)

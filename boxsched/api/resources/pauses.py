@@ -1,11 +1,11 @@
-"""Pauses: set, listed, ended."""
+"""Pauses: begin, list and end them."""
 
 import asyncio
 
 from aiohttp import web
 from msgspec import Struct
 
-from boxsched.api.auth.asker import ASKER
+from boxsched.api.auth.actor import ACTOR
 from boxsched.api.http import bodies, replies
 from boxsched.api.http.absent import no
 from boxsched.api.http.times import parsed, rfc3339, text_time
@@ -22,7 +22,7 @@ _form = bodies.Form(AskPause)
 
 
 class PauseAnswer(Struct, frozen=True):
-    """A pause; ``until``: when it ends by itself, or null."""
+    """A pause. ``until``: when it ends automatically, or null."""
 
     name: str
     project: str | None
@@ -46,7 +46,7 @@ class Pauses:
         self._known = known
 
     async def put(self, request: web.Request) -> web.Response:
-        """Begin a pause (201), or replace the one of its name (200)."""
+        """Begin a pause (201), or replace the pause of this name (200)."""
         name = checks.plain(request.match_info["pause"], "name")
         asked = _form.read(await bodies.read(request))
         now = self._node.clock.now()
@@ -56,7 +56,7 @@ class Pauses:
         project = await self._project(asked)
         pause = Pause(
             name, project, asked.branch, asked.server, asked.automatic, asked.note,
-            request[ASKER], now, until,
+            request[ACTOR], now, until,
         )  # fmt: skip
         created = await asyncio.shield(self._store.put_pause(pause))
         self._node.wake(SHARD)
@@ -66,7 +66,7 @@ class Pauses:
         return replies.json_bytes(answer)
 
     async def _project(self, asked: AskPause) -> ProjectId | None:
-        """The project that the pause is of; raises Invalid where it cannot cover anything."""
+        """Return the pause's project. Raises Invalid if the pause could not cover anything."""
         if asked.project is None:
             field = "branch" if asked.branch is not None else "server"
             if asked.branch is not None or asked.server is not None:
@@ -75,7 +75,7 @@ class Pauses:
         if asked.branch is not None and asked.server is not None:
             raise Invalid("give at most one of branch and server", "server")
         if asked.branch is not None and asked.automatic:
-            raise Invalid("only deploys start by themselves, not builds of a branch", "automatic")
+            raise Invalid("only deploys can be automatic, not builds of a branch", "automatic")
         try:
             known = await self._known.fresh(asked.project)
         except NotFound:
@@ -87,7 +87,7 @@ class Pauses:
         return known.project.id
 
     async def list(self, request: web.Request) -> web.Response:
-        """All of them, by name."""
+        """Return all pauses, sorted by name."""
         found = await self._store.pauses()
         projects = await self._store.projects() if any(one.project for one in found) else ()
         names = {project.id: project.name for project in projects}
@@ -97,14 +97,14 @@ class Pauses:
     async def end(self, request: web.Request) -> web.Response:
         """204: the pause has ended."""
         name = request.match_info["pause"]
-        if not await asyncio.shield(self._store.drop_pause(name, request[ASKER])):
+        if not await asyncio.shield(self._store.drop_pause(name, request[ACTOR])):
             raise no("pause", name)
         self._node.wake(SHARD)
         return web.Response(status=204)
 
 
 def shown(pause: Pause, project: str | None) -> PauseAnswer:
-    """``project``: the name of the project that it is of."""
+    """Return the answer for a pause. ``project``: its project's name."""
     return PauseAnswer(
         pause.name, project, pause.branch, pause.server, pause.automatic, pause.note, pause.by,
         rfc3339(pause.since), text_time(pause.until),

@@ -1,10 +1,10 @@
-"""Another priority for a workload that waits: ``POST /workloads/{id}/priority``."""
+"""Change the priority of a waiting workload: ``POST /workloads/{id}/priority``."""
 
 import asyncio
 
 from aiohttp import web
 
-from boxsched.api.auth.asker import ASKER
+from boxsched.api.auth.actor import ACTOR
 from boxsched.api.http import bodies, recent, replies
 from boxsched.api.messages import answers
 from boxsched.api.messages.requests import AskPriority
@@ -17,7 +17,7 @@ from boxsched.protocol import inbox
 from boxsched.states import State
 from boxsched.store.records import Workload
 
-# How long an answer waits for the engine to have seen what was asked; it is durable anyway.
+# Looks while an answer waits until the engine has processed the command, which is durable already.
 FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS = 0.005, 0.4
 
 _form = bodies.Form(AskPriority)
@@ -40,7 +40,7 @@ class Priorities:
         if key is None or not recent.repeated(await self._store.idempotency(key)):
             asked = _form.read(body)
             _refuse(stored)
-            said = inbox.Reprioritize(stored.id, asked.priority, request[ASKER], asked.note)
+            said = inbox.Reprioritize(stored.id, asked.priority, request[ACTOR], asked.note)
             await commands.ask(self._node, said, stored, key)
             stored = await self._changed(stored, asked.priority)
             if key is None and stored.priority != asked.priority:
@@ -50,7 +50,7 @@ class Priorities:
         return replies.json_bytes(answer, 202)
 
     async def _changed(self, stored: Workload, priority: int) -> Workload:
-        """The workload once the change took effect, or as it is after a short wait."""
+        """Return the workload after the change took effect, or after a short wait."""
         for pause in doubling(FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS):
             if stored.priority == priority or stored.started_at is not None:
                 break
@@ -60,8 +60,8 @@ class Priorities:
 
 
 def _refuse(stored: Workload) -> None:
-    """Raises Conflict where a priority decides nothing any more."""
+    """Raise Conflict if a priority has no effect any more."""
     if stored.state is State.FINISHED:
         raise Conflict(f"it has finished: {stored.result}")
     if stored.started_at is not None:
-        raise Conflict("it has its Boxes already: a priority changes nothing")
+        raise Conflict("it has its Boxes already: a priority has no effect")

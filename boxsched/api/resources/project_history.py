@@ -5,7 +5,7 @@ from typing import Any
 from aiohttp import web
 from msgspec import Struct
 
-from boxsched.api.auth.asker import ASKER
+from boxsched.api.auth.actor import ACTOR
 from boxsched.api.http import bodies, paging, replies, versions
 from boxsched.api.http.absent import no
 from boxsched.api.http.times import text_time
@@ -93,7 +93,7 @@ class ProjectHistory:
                 raise Outdated("the project has been deleted meanwhile")
 
         changed, _ = await self._changes.make(
-            project.name, parsed(found.settings), request[ASKER], check, asked.version
+            project.name, parsed(found.settings), request[ACTOR], check, asked.version
         )
         return answer(changed)
 

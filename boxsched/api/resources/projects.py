@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from boxsched.api.auth.asker import ASKER
+from boxsched.api.auth.actor import ACTOR
 from boxsched.api.http import bodies, replies, versions
 from boxsched.api.http.absent import no
 from boxsched.api.messages import answers
@@ -49,7 +49,7 @@ class Projects:
         name = request.match_info["project"]
         asked = _form.read(await bodies.read(request))
         project, created = await self._changes.make(
-            name, asked, request[ASKER], lambda found: versions.check(request, tag_if(found))
+            name, asked, request[ACTOR], lambda found: versions.check(request, tag_if(found))
         )
         return answer(project, created=created)
 

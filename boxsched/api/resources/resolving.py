@@ -1,10 +1,10 @@
-"""A person gives the result of a job whose worker is away: ``POST /jobs/{id}/resolve``."""
+"""Set the result of a job whose worker is away: ``POST /jobs/{id}/resolve``."""
 
 import asyncio
 
 from aiohttp import web
 
-from boxsched.api.auth.asker import ASKER
+from boxsched.api.auth.actor import ACTOR
 from boxsched.api.http import bodies, recent, replies
 from boxsched.api.http.absent import no
 from boxsched.api.messages import answers
@@ -19,7 +19,7 @@ from boxsched.protocol.inbox import Resolution
 from boxsched.states import JobState, Result, State
 from boxsched.store.records import Job, Workload
 
-# How long an answer waits for the engine to have seen what was asked; it is durable anyway.
+# Looks while an answer waits until the engine has processed the command, which is durable already.
 FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS = 0.005, 0.4
 
 _form = bodies.Form(AskResolve)
@@ -32,7 +32,7 @@ class Resolving:
         self._seen = seen
 
     async def resolve(self, request: web.Request) -> web.Response:
-        """202 with the workload when the result is durable; 409 if the job needs none."""
+        """202 with the workload when the result is durable; 409 if the job's state is known."""
         body = await bodies.read(request)
         stored, job = await self._find(request.match_info["job"])
         key = recent.key_of(request, f"jobs/{job_text(job.id)}/resolve", body)
@@ -43,10 +43,10 @@ class Resolving:
             ask = _form.read(body)
             await self._refuse(stored, job, ask.result)
             assert job.lease_token is not None
-            said = inbox.Resolve(job.id, job.lease_token, ask.result, request[ASKER], ask.note)
+            said = inbox.Resolve(job.id, job.lease_token, ask.result, request[ACTOR], ask.note)
             await commands.ask(self._node, said, stored, key)
             stored = await self._resolved(job)
-            if key is None:  # under a key it is 202 from here on, as it will be when repeated
+            if key is None:  # with a key it is 202 from here on, because a repetition gets 202
                 await self._refuse_other(stored, job, ask.result)
         answer = replies.encode(answers.workload(stored))
         self._seen.keep(key, 202, answer)
@@ -63,7 +63,7 @@ class Resolving:
         raise no("job", text)
 
     async def _refuse(self, stored: Workload, job: Job, result: Resolution) -> None:
-        """Raises Conflict where the scheduler would not act on it."""
+        """Raise Conflict if the scheduler would ignore the result."""
         if job.state is JobState.FINISHED:
             raise Conflict(f"the job has finished: {job.result}")
         if job.state is JobState.WAITING:
@@ -73,11 +73,11 @@ class Resolving:
         await self._refuse_connected(job.id)
 
     async def _refuse_other(self, stored: Workload, before: Job, asked: Resolution) -> None:
-        """Raises Conflict where the job's worker came back first, or another result was first."""
+        """Raise Conflict if the job's worker came back first, or another result was set first."""
         (now,) = [job for job in stored.jobs if job.id == before.id]
         if now.lease_token != before.lease_token:
             if asked is not Resolution.AGAIN:
-                raise Conflict("the job has got another attempt meanwhile")
+                raise Conflict("the job has another attempt now")
         elif now.state is not JobState.FINISHED:
             await self._refuse_connected(now.id)
         elif now.result is not Result(asked.value):
@@ -88,11 +88,11 @@ class Resolving:
         found = books.job(id_)
         if found is not None and not books.out_of_sight(found[1]):
             raise Conflict(
-                "the job's worker is connected and answers for it: stop its workload instead"
+                "the job's worker is connected and will report its end: stop its workload instead"
             )
 
     async def _resolved(self, job: Job) -> Workload:
-        """The workload once the scheduler acted, or as it is after a short wait."""
+        """Return the workload after the scheduler processed the result, or after a short wait."""
         pauses = doubling(FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS)
         while True:
             stored, now = await self._find(job_text(job.id))

@@ -1,4 +1,4 @@
-"""Secrets of a project: set, listed by name, deleted, sealed again. No answer has a value."""
+"""Secrets of a project: set, list, delete and rotate them. No answer contains a value."""
 
 import asyncio
 import re
@@ -26,7 +26,7 @@ _variable = re.compile(forms.VARIABLE)
 
 
 class SecretAnswer(msgspec.Struct, frozen=True):
-    """A secret, never its value. ``version`` counts its values."""
+    """A secret without its value. ``version``: the number of its current value."""
 
     name: str
     file: bool
@@ -35,7 +35,7 @@ class SecretAnswer(msgspec.Struct, frozen=True):
 
 
 class PutSecretAnswer(SecretAnswer, frozen=True):
-    """``masked``: whether job logs show *** in its place; false: it is too short for that."""
+    """``masked``: whether job logs show *** instead of the value; false: it is too short."""
 
     masked: bool
 
@@ -45,8 +45,11 @@ class SecretList(msgspec.Struct, frozen=True):
 
 
 class RotateAnswer(msgspec.Struct, frozen=True):
-    """``unusable``: values that do not open with the keys of this node; ``next``: null at the
-    end."""
+    """``resealed``: how many values this step sealed again.
+
+    ``unusable``: values that cannot be opened with this node's keys. ``next``: the parameter of the
+    next step, null after the last one.
+    """
 
     resealed: int
     unusable: tuple[str, ...]
@@ -60,7 +63,7 @@ class Secrets:
         self._sealing = Sealing(node.store, node.vault)
 
     async def put(self, request: web.Request) -> web.Response:
-        """Create (201) or replace (200)."""
+        """Create a secret (201) or replace it (200)."""
         project, name = request.match_info["project"], request.match_info["secret"]
         body = await bodies.read(request)
         if not _variable.fullmatch(name):
@@ -82,12 +85,12 @@ class Secrets:
         return replies.json(answer, 201 if created else 200)
 
     async def list(self, request: web.Request) -> web.Response:
-        """By name."""
+        """Return the project's secrets, sorted by name."""
         found = await self._store.secrets(await self._project(request))
         return replies.json(SecretList(tuple([SecretAnswer(*_fields(one)) for one in found])))
 
     async def delete(self, request: web.Request) -> web.Response:
-        """204: it is gone; jobs that have begun keep it."""
+        """204: the secret is deleted; jobs that have begun keep it."""
         project, name = await self._project(request), request.match_info["secret"]
         named = _variable.fullmatch(name) is not None
         if not named or not await asyncio.shield(self._store.drop_secret(project, name)):
@@ -123,7 +126,7 @@ def _cursor(text: str) -> Cursor:
     place, _, rest = text.partition(":")
     project, _, name = rest.partition(":")
     if not (_is_number(place) and _is_number(project) and int(place) < len(PLACES)):
-        raise Invalid("must be `next` of the step before", "after")
+        raise Invalid("must be `next` of the previous step", "after")
     return Cursor(int(place), ProjectId(int(project)), name)
 
 

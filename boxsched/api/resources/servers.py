@@ -1,4 +1,4 @@
-"""The servers of a project: what is live where, and what waits."""
+"""The servers of a project: what is live on each, and what waits."""
 
 from collections.abc import Iterable, Mapping
 
@@ -17,8 +17,10 @@ from boxsched.store.records import ServerState
 
 
 class ServerAnswer(Struct, frozen=True):
-    """A server. ``live``: the deploy that passed last; ``last``: the one that began last;
-    ``waiting``: those that have not begun; ``paused``: a pause that covers it, or null."""
+    """A server. ``live``: the last deploy that passed. ``last``: the last one that began.
+
+    ``waiting``: deploys that have not begun. ``paused``: a pause that covers the server, or null.
+    """
 
     name: str
     strategy: str
@@ -41,7 +43,7 @@ class Servers:
         self._known = known
 
     async def list(self, request: web.Request) -> web.Response:
-        """All servers of the project, by name."""
+        """Return all servers of the project, sorted by name."""
         known = await self._known.fresh(request.match_info["project"])
         names = sorted(known.settings.servers)
         states = await self._store.server_states(known.project.id, names)

@@ -1,5 +1,4 @@
-"""Commands that the leader could not carry out: listed, kept for a time, and dropped by an
-operator."""
+"""Commands that the leader could not execute: list them, show one, remove one."""
 
 import asyncio
 
@@ -13,11 +12,11 @@ from boxsched.api.messages.answers import text_id
 from boxsched.node.node import Node
 from boxsched.store.records import SetAsideCommand
 
-SHOWN_AT_MOST = 100  # the latest; each may have a payload of some 100 kB
+SHOWN_AT_MOST = 100  # the latest ones; a payload can have about 100 kB
 
 
 class SetAsideAnswer(Struct, frozen=True):
-    """A command with the ``error`` that it raised; ``workload``: which it is about, or null."""
+    """A command with its ``error``. ``workload``: the workload that it concerns, or null."""
 
     id: str
     kind: str
@@ -36,7 +35,7 @@ class SetAsideCommands:
         self._store = node.store
 
     async def list(self, request: web.Request) -> web.Response:
-        """The latest first."""
+        """Return the latest commands, latest first."""
         found = await self._store.set_aside(SHOWN_AT_MOST)
         return replies.json(SetAsideList(tuple([_answer(one) for one in found])))
 
@@ -48,7 +47,7 @@ class SetAsideCommands:
         return replies.json(_answer(found))
 
     async def drop(self, request: web.Request) -> web.Response:
-        """204: it is gone."""
+        """204: the command is removed from the list."""
         id_ = _id(request)
         if id_ is None or not await asyncio.shield(self._store.drop_set_aside(id_)):
             raise no("command", request.match_info["command"])
@@ -56,18 +55,18 @@ class SetAsideCommands:
 
 
 def _id(request: web.Request) -> int | None:
-    """None for what cannot be one."""
+    """Return the id from the path, None if it is invalid."""
     text = request.match_info["command"]
     return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
 
 
 def said(commands: list[SetAsideCommand]) -> str:
-    """What an explanation adds about a workload's commands that were set aside."""
+    """Return the end of an explanation about a workload's commands that were set aside."""
     if not commands:
         return ""
     last = commands[0]
     more = f" (and {len(commands) - 1} more)" if len(commands) > 1 else ""
-    return f" A command about it ({last.kind}) raised and was set aside{more}: {last.error}."
+    return f" A command about it ({last.kind}) failed and was set aside{more}: {last.error}."
 
 
 def _answer(one: SetAsideCommand) -> SetAsideAnswer:

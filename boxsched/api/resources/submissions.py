@@ -1,11 +1,11 @@
-"""Builds, deploys, SSH sessions and rebuilds: checked, stored, and answered when durable."""
+"""Submissions of builds, deploys, SSH sessions and rebuilds; answered when they are durable."""
 
 from collections.abc import Awaitable, Callable
 
 import attrs
 from aiohttp import web
 
-from boxsched.api.auth.asker import ASKER
+from boxsched.api.auth.actor import ACTOR
 from boxsched.api.http import bodies, recent, replies
 from boxsched.api.http.absent import no
 from boxsched.api.messages import answers
@@ -25,7 +25,7 @@ from boxsched.store.records import (
     Workload,
 )
 
-CHECKS_AT_MOST = 10  # of one submission, while its project's settings keep changing
+CHECKS_AT_MOST = 10  # of one submission, if its project's settings change again and again
 
 _build = bodies.Form(AskBuild)
 _deploy = bodies.Form(AskDeploy)
@@ -70,7 +70,7 @@ class Submissions:
         return await self._submit(request, f"projects/{project}/ssh-sessions", body, project, make)
 
     async def rebuild(self, request: web.Request) -> web.Response:
-        """The same again, as a new workload at the end of its lane."""
+        """Submit the same jobs again, as a new workload at the end of its lane."""
         body = await bodies.read(request)
         original = await self._find(request.match_info["workload"])
         path = f"workloads/{workload_text(original.id)}/rebuild"
@@ -91,24 +91,24 @@ class Submissions:
     async def _submit(
         self, request: web.Request, path: str, body: bytes, project: str, make: Make
     ) -> web.Response:
-        """A submission, or the first answer under its key: whatever has changed since."""
+        """Submit; or return the first answer for the key, even if settings have changed since."""
         key = recent.key_of(request, path, body)
         try:
             known = await self._known.get(project)
             if self._seen.knows(key, known.project.id):
-                known = await self._known.fresh(project)  # another may have the name by now
+                known = await self._known.fresh(project)  # the name may belong to a new project
             again = self._seen.again(key, known.project.id)
             if again is not None:
                 return again
             if len(body) >= HEAVY_BYTES:
                 await self._node.pace.step()
-            return await self._new(known, make, key, request[ASKER])
+            return await self._new(known, make, key, request[ACTOR])
         except BoxschedError as refusal:
-            # What passes its checks asks the store about its key with the rest, in one transaction;
-            # what does not may still have passed them once.
+            # The store checks the key in the same transaction as the submission. A submission that
+            # is refused here may have been accepted earlier with this key.
             if key is None or refusal.status >= 500:
                 raise
-            # Where the project itself is gone, no other has its name.
+            # The project itself was deleted, and no new one has its name.
             gone = isinstance(refusal, NotFound) and refusal.field is None
             before = await self._node.store.idempotency(key, living=not gone)
             if before is None:
@@ -118,7 +118,7 @@ class Submissions:
     async def _new(
         self, known: Known, make: Make, key: IdempotencyKey | None, asked_by: str
     ) -> web.Response:
-        """Check against the project's settings and store, until both speak of one version."""
+        """Check and store; repeat if the project's settings changed in between."""
         project = known.project.name
         for _ in range(CHECKS_AT_MOST):
             try:
@@ -130,7 +130,7 @@ class Submissions:
                 before, known = known, await self._known.fresh(project)
                 if known.version == before.version:
                     raise
-                continue  # it was refused by settings that are old
+                continue  # the settings that refused it were outdated
             new = attrs.evolve(new, idempotency=key, asked_by=asked_by)
             outcome = await self._node.submit(new)
             if isinstance(outcome, Submitted) and not outcome.repeated:
@@ -146,12 +146,12 @@ class Submissions:
     async def _again(
         self, before: Submitted | KeyTaken, key: IdempotencyKey | None
     ) -> web.Response:
-        """The first answer, from what is stored."""
+        """Return the first answer, made from the stored workload."""
         if isinstance(before, KeyTaken):
             raise Conflict(recent.KEY_TAKEN)
         stored = await self._node.store.subject(before.id)
         if stored is None:
-            raise NotFound("what was created under this Idempotency-Key is gone")
+            raise NotFound("the workload of this Idempotency-Key no longer exists")
         return self._created(answers.registered_again(stored), key, stored.project)
 
     def _created(
@@ -167,7 +167,7 @@ class Submissions:
 
 
 def _project(request: web.Request) -> str:
-    """The path's project, which may be gone by now; raises NotFound for what is no name."""
+    """Return the path's project, which may not exist. Raises NotFound for an invalid name."""
     name = request.match_info["project"]
     if not is_project_name(name):
         raise no("project", name)

@@ -1,4 +1,4 @@
-"""Tokens: made (the text is shown once), listed, revoked."""
+"""Tokens: create (the text is shown once), list and revoke them."""
 
 import asyncio
 
@@ -19,7 +19,7 @@ _form = bodies.Form(AskToken)
 
 
 class NewTokenAnswer(Struct, frozen=True):
-    """A new token; ``token`` is its text, which no later answer has."""
+    """A new token. ``token``: its text, which no later answer contains."""
 
     id: str
     token: str
@@ -31,8 +31,10 @@ class NewTokenAnswer(Struct, frozen=True):
 
 
 class TokenAnswer(Struct, frozen=True):
-    """A token that was not revoked; ``of_file``: it is the admin token in a node's data folder.
-    ``max_workers``: how many workers may use it, null = none."""
+    """A token that was not revoked. ``of_file``: it is a node's admin token.
+
+    ``max_workers``: how many workers may use it; null: none.
+    """
 
     id: str
     role: str
@@ -54,15 +56,15 @@ class TokenRoutes:
         self._known = known
 
     async def make(self, request: web.Request) -> web.Response:
-        """A new token (201). A call that is repeated makes another one: no text is kept."""
+        """Create a token (201). A repeated call creates another one, because no text is kept."""
         asked = _form.read(await bodies.read(request))
         if "Idempotency-Key" in request.headers:
             raise Invalid(
-                "no Idempotency-Key is taken here: a token's text is told once, never again",
+                "Idempotency-Key is not supported here: a token's text is returned only once",
                 "Idempotency-Key",
             )
         if asked.max_workers is not None and asked.role is not tokens.Role.WORKER:
-            raise Invalid("only a token of role worker has workers", "max_workers")
+            raise Invalid("only for tokens of role worker", "max_workers")
         text = tokens.new_token()
         sha256 = tokens.digest(text)
         now = self._clock.now()
@@ -89,14 +91,14 @@ class TokenRoutes:
         return replies.json(answer, 201)
 
     async def list(self, request: web.Request) -> web.Response:
-        """All that were not revoked, oldest first; never a text."""
+        """Return all tokens that were not revoked, oldest first, without their texts."""
         found = await self._store.tokens()
         return replies.json(TokenList(tuple([_shown(one) for one in found])))
 
     async def revoke(self, request: web.Request) -> web.Response:
         """204: the token is invalid on this node at once, and on every node within a second."""
         id_ = request.match_info["id"]
-        if tokens.looks_real(id_):  # URLs are logged: nothing repeats the secret
+        if tokens.looks_real(id_):  # do not repeat the secret: messages are logged
             raise NotFound("give the token's ID, such as token-1a2b3c4d5e6f, not the token itself")
         if not id_.isprintable() or not await asyncio.shield(self._store.revoke_token(id_)):
             raise no("token", id_)

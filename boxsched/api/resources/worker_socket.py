@@ -1,4 +1,4 @@
-"""Where external workers connect: the guard has checked the token, the gateway does the rest."""
+"""The WebSocket of external workers: the guard checks the token, the gateway serves it."""
 
 from aiohttp import web
 
@@ -13,8 +13,8 @@ class Workers:
         self._node = node
 
     async def connect(self, request: web.Request) -> web.StreamResponse:
-        """A worker that is bound to its token; returns when the connection has ended."""
+        """Serve a worker's connection; return when it has ended."""
         if request.headers.get("Upgrade", "").lower() != "websocket":
-            raise Malformed("only a WebSocket is spoken here: send Upgrade: websocket")
-        deadlines.bound_kernel(request.transport, 0)  # its silence is the gateway's to judge
+            raise Malformed("this path accepts only WebSockets: send Upgrade: websocket")
+        deadlines.bound_kernel(request.transport, 0)  # the gateway has its own deadlines
         return await self._node.gateway.serve(request, request[TOKEN])

@@ -1,4 +1,4 @@
-"""Workloads: list, one, why it waits, stop."""
+"""Workloads: list them, show one, explain why one waits, stop one."""
 
 import asyncio
 import base64
@@ -11,7 +11,7 @@ import attrs
 from aiohttp import web
 from multidict import MultiMapping
 
-from boxsched.api.auth.asker import ASKER
+from boxsched.api.auth.actor import ACTOR
 from boxsched.api.http import bodies, recent, replies
 from boxsched.api.messages import answers, checks
 from boxsched.api.messages.explanation import Explanation, finished, reported, unseen
@@ -30,7 +30,7 @@ from boxsched.store.records import Workload, WorkloadFilter
 DEFAULT_LIMIT, MAX_LIMIT = 50, 200
 MAX_NUMBER_DIGITS = 15
 SET_ASIDE_AT_MOST = 10  # commands that an explanation counts
-# How long an answer waits for the engine to have seen what was asked; it is durable anyway.
+# Looks while an answer waits until the engine has processed the command, which is durable already.
 FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS = 0.005, 0.4
 
 _nothing = bodies.Form(Nothing, Nothing())
@@ -44,8 +44,10 @@ class Workloads:
         self._seen = seen
 
     async def list(self, request: web.Request) -> web.Response:
-        """Newest first; ``next_cursor`` asks for those behind them. A page may be short, or empty,
-        with more behind it: only so many rows are looked at for one."""
+        """Return a page of workloads, newest first; ``next_cursor`` requests the next page.
+
+        A page may be short or empty although more pages follow: the rows read for one are limited.
+        """
         query = request.query
         if "number" in query:
             return await self._numbered(query)
@@ -74,11 +76,11 @@ class Workloads:
         return replies.json_bytes(_list(rows, cursor))
 
     async def _numbered(self, query: MultiMapping[str]) -> web.Response:
-        """A list of the one workload that has the number in its project, or of none."""
+        """Return a list with the workload of this number in its project, or an empty list."""
         number = _project_number(query["number"])
         name = query.get("project")
         if name is None or len(query) > 2:
-            raise Invalid("goes with project, and with nothing else", "number")
+            raise Invalid("requires project, and allows no other filter", "number")
         id_ = await self._store.find_number(checks.plain(name, "project"), number)
         found = None if id_ is None else await self._store.workload(id_)
         rows = [] if found is None else [answers.workload(found)]
@@ -94,7 +96,7 @@ class Workloads:
         return replies.json(await self._explain(request.match_info["workload"]))
 
     async def _explain(self, text: str) -> Explanation:
-        """As the engine sees it; what was registered this instant it sees in the next one."""
+        """Explain as the engine sees it. It may not have seen a new workload yet."""
         pauses = doubling(FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS)
         while True:
             stored = await new_workloads.find(self._store, text)
@@ -115,7 +117,7 @@ class Workloads:
             await asyncio.sleep(pause)
 
     async def stop(self, request: web.Request) -> web.Response:
-        """202 when the stop is durable; 409 if the workload has finished by itself."""
+        """202 when the stop is durable; 409 if the workload has already finished."""
         body = await bodies.read(request)
         stored = await new_workloads.subject(self._store, request.match_info["workload"])
         key = recent.key_of(request, f"workloads/{workload_text(stored.id)}/stop", body)
@@ -126,9 +128,9 @@ class Workloads:
             _nothing.read(body)
             if stored.state is State.FINISHED:
                 raise Conflict(f"it has finished: {stored.result}")
-            await commands.ask(self._node, inbox.Stop(stored.id, request[ASKER]), stored, key)
+            await commands.ask(self._node, inbox.Stop(stored.id, request[ACTOR]), stored, key)
             stored = await self._moved(stored)
-            # Under a key it is 202 from here on, as it will be when it is repeated.
+            # With a key it is 202 from here on, because a repetition gets 202.
             if key is None and stored.result in (Result.PASSED, Result.FAILED):
                 raise Conflict(f"it has finished in the meantime: {stored.result}")
         answer = replies.encode(answers.workload(stored))
@@ -136,7 +138,7 @@ class Workloads:
         return replies.json_bytes(answer, 202)
 
     async def _moved(self, stored: Workload) -> Workload:
-        """The workload once the stop took effect, or as it is after a short wait."""
+        """Return the workload after the stop took effect, or after a short wait."""
         for pause in doubling(FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS):
             if stored.state in (State.STOPPING, State.FINISHED):
                 break
@@ -163,7 +165,7 @@ def _before(cursor: str | None) -> WorkloadId | None:
     before, _, id_ = text.partition(" ")
     last = parse_workload(id_) if before == "before" else None
     if last is None:
-        raise Invalid("this is not a cursor of ours: take next_cursor as it is", "cursor")
+        raise Invalid("must be next_cursor of the previous page, unchanged", "cursor")
     return last
 
 

@@ -1,5 +1,5 @@
-"""From a submission's JSON and its project's settings to the workload that the store takes.
+"""Make a new workload from a submission's JSON and its project's settings.
 
-``known_projects`` remembers parsed settings, ``branch_patterns`` compiles their patterns, and
-``new_workloads`` decides all that can be decided before a workload has its number.
+``known_projects`` caches parsed settings, ``branch_patterns`` compiles their patterns, and
+``new_workloads`` decides everything that can be decided before a workload has its number.
 """

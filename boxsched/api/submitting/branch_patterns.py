@@ -1,7 +1,7 @@
-"""A project's branch patterns, compiled off the event loop.
+"""Compile a project's branch patterns outside of the event loop.
 
-At the limit (16,384 characters) compiling takes up to 30 ms. A thread does that; one at a time,
-since several would take the interpreter from the loop again and again.
+With the largest patterns (16,384 characters) this takes up to 30 ms, so it is done in a thread.
+Only one thread at a time, because several would slow down the event loop.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from boxsched.globs import Automaton
 
 INLINE_CHARACTERS = 1_024  # compiled at once: 2 ms at most
 COMPILED_KEPT = 16
-BYTES_A_CHARACTER = 300  # in memory, compiled: about
+BYTES_A_CHARACTER = 300  # approximate memory of a compiled pattern
 
 
 @attrs.frozen
@@ -41,13 +41,15 @@ class BranchGlobs:
 
     @property
     def size(self) -> int:
-        """Bytes in memory, about."""
+        """The approximate memory in bytes."""
         return BYTES_A_CHARACTER * self.characters
 
 
 class Compiler:
-    """Remembers the last large ones by their content: a project that is read anew is mostly as it
-    was."""
+    """Compiles patterns, and caches the last large ones by their content.
+
+    When a project is read again, its patterns are usually unchanged.
+    """
 
     def __init__(self) -> None:
         self._kept: OrderedDict[tuple[object, ...], BranchGlobs] = OrderedDict()

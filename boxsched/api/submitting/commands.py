@@ -1,4 +1,4 @@
-"""Commands about a workload: durable before the answer, and done once under a key."""
+"""Store commands about a workload: durable before the answer, and only once for each key."""
 
 import asyncio
 
@@ -15,7 +15,7 @@ async def ask(
     stored: Workload,
     key: IdempotencyKey | None,
 ) -> None:
-    """Durable when it returns, and with its key."""
+    """Store the command and its key; both are durable when this returns."""
     if key is None:
         await node.ask(SHARD, command)
         return

@@ -1,22 +1,21 @@
-"""Projects as submissions need them: settings parsed and jobs shaped once a version; and the rule
-for all that a node remembers.
+"""A cache of projects with parsed settings, and the rules for all caches of a node.
 
-What a node may remember
-------------------------
+What a node may cache
+---------------------
 
-Other nodes write, too. So a node remembers something only where one of these holds:
+Other nodes also write to the database. So a node caches something only if one of these is true:
 
-1. It never changes: the first answer under an idempotency key (``recent``), a page's static files.
-2. The transaction that relies on it checks it, by a version or an id. A project's settings and the
-   plan are remembered here: ``Store.submit`` refuses what was checked against another version, or
-   asks for more than the plan (``ProjectChanged``), and then it is read anew. Nothing is refused,
-   and no remembered answer is given, by settings from memory: they are read anew first.
-3. It is asked for again within seconds: which tokens hold (``known_tokens``, 0.9 s), who leads and
-   who is alive (``cluster.elected``), whether external workers may come in (``mixing``, 2 s).
-4. The history tells when it is old: an engine's books, a mirror of them, the feed's place. They
-   name the batch that they are of.
+1. It never changes: the first answer for an idempotency key (``recent``), a page's static files.
+2. The transaction that uses it checks it, by a version or an id. Here, a project's settings and the
+   plan are cached: ``Store.submit`` refuses a submission that was checked against another version,
+   or that exceeds the plan (``ProjectChanged``); then both are read again. Before a submission is
+   refused, or a cached answer is returned, the settings are read again too.
+3. It is read again within seconds: which tokens are valid (``known_tokens``, 0.9 s), which nodes
+   lead and are alive (``cluster.elected``), whether external workers are allowed (``mixing``, 2 s).
+4. The history shows when it is outdated: an engine's books, a mirror of them, the position of the
+   feed. They contain the number of their batch.
 
-All else is read when it is needed. Whatever is remembered has a limit in bytes.
+Everything else is read when it is needed. Every cache has a limit in bytes.
 """
 
 import re
@@ -36,7 +35,7 @@ from boxsched.store.records import JobSpec
 from boxsched.store.store import Store
 
 KEPT_BYTES_AT_MOST = 32 << 20
-BYTES_OF_TEXT = 6  # that settings take in memory, for each byte of their text: about
+BYTES_OF_TEXT = 6  # approximate memory of settings for each byte of their JSON
 OVERHEAD_BYTES = 2_000
 
 _NAME = re.compile(PROJECT_NAME)
@@ -46,9 +45,9 @@ _settings = msgspec.json.Decoder(ProjectSettings)
 @attrs.frozen
 class Known:
     project: Project
-    plan: int | None  # of its organization
+    plan: int | None  # its organization's limit of Boxes
     settings: ProjectSettings
-    jobs: tuple[JobSpec, ...]  # of a build that brings none
+    jobs: tuple[JobSpec, ...]  # of a build without its own jobs
     globs: BranchGlobs
 
     @classmethod
@@ -60,12 +59,12 @@ class Known:
 
     @property
     def version(self) -> tuple[int, int, int | None]:
-        """What it was made from."""
+        """The versions of the stored values that it was made from."""
         return self.project.id, self.project.version, self.plan
 
     @property
     def size(self) -> int:
-        """Bytes in memory, about."""
+        """The approximate memory in bytes."""
         return OVERHEAD_BYTES + BYTES_OF_TEXT * len(self.project.settings) + self.globs.size
 
 
@@ -83,7 +82,7 @@ def is_project_name(name: str) -> bool:
 
 
 class KnownProjects:
-    """Looks projects up, and remembers what it found; see the module for how far to trust that."""
+    """Looks projects up and caches them; see the module for the rules."""
 
     def __init__(self, store: Store, at_most: int = KEPT_BYTES_AT_MOST) -> None:
         self._store = store
@@ -93,7 +92,7 @@ class KnownProjects:
         self._compiler = Compiler()
 
     async def get(self, name: str) -> Known:
-        """As it was when it was read last; raises NotFound."""
+        """Return the project as it was last read. Raises NotFound."""
         known = self._kept.get(name)
         if known is None:
             return await self.fresh(name)
@@ -105,7 +104,7 @@ class KnownProjects:
         return self._kept.get(name)
 
     async def fresh(self, name: str) -> Known:
-        """As it is in the store now; raises NotFound."""
+        """Read the project from the store and return it. Raises NotFound."""
         self.forget(name)
         project = await self._store.project(name) if is_project_name(name) else None
         if project is None:
@@ -113,7 +112,7 @@ class KnownProjects:
         plan = (await self._store.organization()).max_boxes
         settings = settings_of(project)
         known = Known.of(project, plan, settings, await self._compiler.compiled(settings))
-        self.forget(name)  # another look-up may have kept one meanwhile
+        self.forget(name)  # another look-up may have cached an old one in the meantime
         self._kept[name] = known
         self._bytes += known.size
         while self._bytes > self._at_most:

@@ -1,4 +1,4 @@
-"""A checked submission as a NewWorkload: complete but for its id and number."""
+"""Make a NewWorkload from a checked submission. It has no id and number yet."""
 
 import attrs
 
@@ -33,7 +33,7 @@ FAIL_FAST, FAIL_SLOW = "[fast failing]", "[fast failing skip]"  # in a commit's 
 
 @attrs.frozen
 class Code:
-    """The values that a deploy or a session takes over from the build or deploy that it names."""
+    """The values that a deploy or a session copies from the build or deploy that it names."""
 
     branch: str | None = None
     tag: str | None = None
@@ -52,13 +52,13 @@ class Code:
 
 
 async def find(store: Store, text: str, field: str | None = None) -> Workload:
-    """The workload behind an id from outside, with its jobs; raises NotFound whatever its form."""
+    """Return the workload with this id, with its jobs. Raises NotFound, also for an invalid id."""
     id_ = parse_workload(text)
     return _found(text, None if id_ is None else await store.workload(id_), field)
 
 
 async def subject(store: Store, text: str, field: str | None = None) -> Workload:
-    """The same for what a command is about."""
+    """Like ``find``, for the workload that a command concerns."""
     id_ = parse_workload(text)
     return _found(text, None if id_ is None else await store.subject(id_), field)
 
@@ -96,9 +96,9 @@ def build(known: Known, ask: AskBuild, now: float) -> NewWorkload:
         spare_after=rule.spare_after,
         fail_fast=fail_fast(known, ask.branch, ask.message),
         jobs=(
-            ()  # read from the file, once the build has its place
+            ()  # read from the file after the build is registered
             if ask.jobs is None and settings.jobs_from is not None
-            else _jobs(ask.jobs, known.jobs, "the project has none of its own")
+            else _jobs(ask.jobs, known.jobs, "its project has none either")
         ),
         created_at=now,
     )
@@ -115,7 +115,7 @@ def _cancellation(known: Known, branch: str | None) -> CancellationRule:
 
 
 def fail_fast(known: Known, branch: str | None, message: str | None) -> bool:
-    """The project's setting, unless the commit's message says otherwise."""
+    """Return the project's setting, unless the commit's message overrides it."""
     if message is not None:
         if FAIL_SLOW in message:
             return False
@@ -141,7 +141,7 @@ def deploy(known: Known, ask: AskDeploy, source: Workload | None, now: float) ->
         raise Invalid("only a passed build of this project can be deployed", "build")
     follows = server.branch or known.settings.default_branch or DEFAULT_BRANCH
     if server.guard and (source is None or source.branch != follows):
-        raise Invalid(f"{ask.server} takes only builds of {follows}: name one", "build")
+        raise Invalid(f"{ask.server} accepts only builds of {follows}: give one", "build")
     configured = checks.specs(server.jobs, DEFAULT_BOX_TYPE)
     code = Code.of(source)
     if source is None:
@@ -149,7 +149,9 @@ def deploy(known: Known, ask: AskDeploy, source: Workload | None, now: float) ->
     message = code.message if ask.message is None else ask.message
     if _is_without_code(known, ask, source):
         assert source is not None
-        note = f"build #{source.number} has no commit: it ran without a repository, as this does"
+        note = (
+            f"build #{source.number} has no commit: it ran without a repository, like this deploy"
+        )
         if ask.message is None:
             message = f"{message} ({note})" if message else note
     return NewWorkload(
@@ -173,10 +175,11 @@ def deploy(known: Known, ask: AskDeploy, source: Workload | None, now: float) ->
 
 
 def _is_without_code(known: Known, ask: AskDeploy, source: Workload | None) -> bool:
-    """Whether the build that is deployed had no repository, though the project has one now.
+    """Whether the deployed build had no repository, although the project has one now.
 
-    Such a deploy has none either (``insert_workloads``): the branch's newest commit is not what was
-    built."""
+    Then the deploy also runs without a repository (``insert_workloads``): the branch's newest
+    commit was not built.
+    """
     if source is None or source.commit is not None or ask.commit is not None:
         return False
     return known.settings.repository is not None
@@ -215,7 +218,7 @@ def session(known: Known, ask: AskSession, source: Workload | None, now: float) 
 
 
 def rebuild(known: Known, original: Workload, now: float) -> NewWorkload:
-    """The same jobs on the same commit; it cancels nothing, and names what it repeats."""
+    """Return a workload with the same jobs on the same commit. It cancels no other workload."""
     return NewWorkload(
         project=original.project,
         project_version=known.project.version,
@@ -250,12 +253,12 @@ def rebuild(known: Known, original: Workload, now: float) -> NewWorkload:
 
 
 def within_limits(new: NewWorkload, project: int | None, plan: int | None) -> None:
-    """What asks for more than may ever be given would wait for ever: it is refused."""
+    """Raise Invalid if it needs more Boxes than it can ever get: it would wait for ever."""
     count = len(new.jobs)
     if plan is not None and count > plan:
-        raise Invalid(f"it asks for {count} Boxes; the plan has {plan}", "jobs")
+        raise Invalid(f"it needs {count} Boxes; the plan has {plan}", "jobs")
     if project is not None and count > project:
-        raise Invalid(f"it asks for {count} Boxes; its project may use {project}", "jobs")
+        raise Invalid(f"it needs {count} Boxes; its project may use {project}", "jobs")
 
 
 def _jobs(
@@ -265,5 +268,5 @@ def _jobs(
         checks.bulk(own, "jobs")
         return checks.specs(own, DEFAULT_BOX_TYPE)
     if not configured:
-        raise Invalid(f"it brings no jobs, and {lack}", "jobs")
+        raise Invalid(f"it has no jobs, and {lack}", "jobs")
     return configured

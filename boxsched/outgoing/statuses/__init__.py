@@ -1,7 +1,7 @@
-"""Commit statuses: one pure module a provider makes the request that its API takes.
+"""Commit statuses: for each provider, a pure module makes the request for its API.
 
-Each has ``default_api`` (the base of its API, from the repository's host; None: there is no
-default) and ``request``.
+Each module has ``default_api`` (the base URL of the API, from the repository's host; None: there is
+no default) and ``request``.
 """
 
 from collections.abc import Callable, Mapping
@@ -37,7 +37,7 @@ _DEFAULTS: Mapping[str, Callable[[Repository], str | None]] = {
 
 
 def default_api(provider: str, repository: Repository) -> str | None:
-    """The base of the provider's API for a repository; None where its URL does not tell it."""
+    """Return the base URL of the provider's API for a repository; None if it is not known."""
     return _DEFAULTS[provider](repository)
 
 

@@ -22,7 +22,7 @@ STATES = {
     Shown.CANCELED: "STOPPED",
 }
 MAX_KEY_CHARACTERS = 40
-NO_PAGE = "https://bitbucket.org/{path}/commits/{commit}"  # a status has to have a link
+NO_PAGE = "https://bitbucket.org/{path}/commits/{commit}"  # a status must have a link
 
 
 def default_api(repository: Repository) -> str | None:
@@ -50,7 +50,7 @@ def request(api: str, repository: Repository, status: Status, token: str) -> Out
 
 
 def _key(context: str) -> str:
-    """Bitbucket's limit is 40 characters: a longer context is cut, and told apart by its hash."""
+    """Return the context as a key of at most 40 characters: a longer one ends with its hash."""
     if len(context) <= MAX_KEY_CHARACTERS:
         return context
     return f"{context[:31]}-{hashlib.sha256(context.encode()).hexdigest()[:8]}"

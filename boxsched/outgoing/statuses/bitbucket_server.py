@@ -6,7 +6,7 @@ from boxsched.outgoing.requests import USER_AGENT, Outgoing
 from boxsched.outgoing.statuses.status import Shown, Status, without_none
 from boxsched.repository import Repository
 
-# It knows these three only; the description says that a build was stopped or canceled.
+# It has only these three states; the description says that a build was stopped or canceled.
 STATES = {
     Shown.REGISTERED: "INPROGRESS",
     Shown.RUNNING: "INPROGRESS",
@@ -27,7 +27,7 @@ def request(api: str, repository: Repository, status: Status, token: str) -> Out
         "key": status.context,
         "name": status.context,
         "description": status.description,
-        "url": status.link or api,  # a status has to have a link
+        "url": status.link or api,  # a status must have a link
     }
     headers = {
         "Authorization": f"Bearer {token}",

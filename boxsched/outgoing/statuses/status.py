@@ -1,11 +1,11 @@
-"""What a commit status says, in our own words."""
+"""The content of a commit status, independent of the provider."""
 
 import enum
 from collections.abc import Mapping
 
 import attrs
 
-MAX_DESCRIPTION_CHARACTERS = 140  # GitHub's limit, the least of all
+MAX_DESCRIPTION_CHARACTERS = 140  # GitHub's limit, the lowest of all
 
 
 class Shown(enum.Enum):
@@ -21,8 +21,10 @@ class Shown(enum.Enum):
 
 @attrs.frozen
 class Status:
-    """``context`` stays the same for a project, so that a newer build's status replaces an older
-    one's. ``link``: the build on our page; None where its address is not known."""
+    """``context`` is the same for all builds of a project: a newer status replaces an older one.
+
+    ``link``: the URL of the build on our page; None if it is not known.
+    """
 
     shown: Shown
     commit: str

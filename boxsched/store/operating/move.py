@@ -36,7 +36,7 @@ from boxsched.store.tables import TABLES
 
 _ASK = load("operating_postgres.sql")
 
-Told = Callable[[str, int, int], None]  # table, rows so far, rows in all
+OnProgress = Callable[[str, int, int], None]  # table, rows so far, rows in all
 
 ROWS_A_STEP = 5_000  # between two words on how far it is
 BYTES_A_PIECE = 64 * 1024
@@ -59,7 +59,7 @@ class Moved:
     nuls: int = 0
 
 
-def move(source: str, target: str, told: Told) -> Moved:
+def move(source: str, target: str, on_progress: OnProgress) -> Moved:
     """Raises StoreInUse where a service uses the source, StoreMoved where it was moved before,
     Conflict where the target is not empty or what came out is not what went in, SchemaTooOld,
     StoreAway; OutcomeUnknown where nobody can say whether it is done: begun again it says so."""
@@ -80,7 +80,7 @@ def move(source: str, target: str, told: Told) -> Moved:
         _refuse_moved_there(new, path, said)
         _refuse_used(new)
         for table in TABLES:
-            moved.rows[table] = _copy(_Table(old, new, table, told, moved), new)
+            moved.rows[table] = _copy(_Table(old, new, table, on_progress, moved), new)
         _continue_ids(old, new)
         new.run(maintenance.moved())
         _refuse_broken(new)
@@ -143,11 +143,13 @@ def _count(new: Session, table: str) -> int:
 class _Table:
     """A table of the source as the file that COPY reads."""
 
-    def __init__(self, old: Source, new: Session, table: str, told: Told, moved: Moved) -> None:
+    def __init__(
+        self, old: Source, new: Session, table: str, on_progress: OnProgress, moved: Moved
+    ) -> None:
         self.name = table
         self.columns = columns(new, table)
         self._moved = moved
-        self._told = told
+        self._on_progress = on_progress
         ((self.count,),) = old.raw.execute(f'SELECT count(*) FROM "{table}"')  # noqa: S608
         self._pieces = self._written(old)
 
@@ -167,7 +169,7 @@ class _Table:
         }
         fields = [kinds.get(kind, repr) for kind in self.columns.values()]
         piece, size = [], 0
-        self._told(self.name, 0, self.count)
+        self._on_progress(self.name, 0, self.count)
         rows = old.raw.execute(f'SELECT {names} FROM "{self.name}"')  # noqa: S608
         for number, row in enumerate(rows, 1):
             line = "\t".join(
@@ -182,9 +184,9 @@ class _Table:
                 yield _lines(piece)
                 piece, size = [], 0
             if number % ROWS_A_STEP == 0:
-                self._told(self.name, number, self.count)
+                self._on_progress(self.name, number, self.count)
         yield _lines(piece)
-        self._told(self.name, self.count, self.count)
+        self._on_progress(self.name, self.count, self.count)
 
     def _text(self, value: str) -> str:
         if _ODD.search(value) is None:

@@ -56,7 +56,7 @@ STATE_AFTER: Mapping[str, str] = {
 }
 
 
-class _Told(msgspec.Struct):
+class _EventData(msgspec.Struct):
     """The fields of an event's data that the replay reads."""
 
     boxes_taken: list[str] = []
@@ -66,7 +66,7 @@ class _Told(msgspec.Struct):
     attempt: int = 0
 
 
-_told = msgspec.json.Decoder(_Told)
+_event_data = msgspec.json.Decoder(_EventData)
 
 
 class Entry(NamedTuple):
@@ -113,11 +113,11 @@ EVENTS_A_STEP = 20_000  # between two words to who follows it
 
 
 class Replay:
-    """Reads the history once, in order; ``told`` is called with the progress."""
+    """Reads the history once, in order; ``on_progress`` is called with each step."""
 
-    def __init__(self, query: Query, told: Callable[[str], None]) -> None:
+    def __init__(self, query: Query, on_progress: Callable[[str], None]) -> None:
         self._query = query
-        self._step = told
+        self._step = on_progress
         self._shards: dict[int, Shard] = {}
         self._last: tuple[object, ...] = ()  # the place of the event before
         self._workloads: dict[int, str] = {}
@@ -146,7 +146,7 @@ class Replay:
             if count % EVENTS_A_STEP == 0:
                 self._step(f"the history: {count:,} events")
             if entry.type == "project.changed":
-                self._uses.pop(ids.get(_told.decode(entry.data).project or "", 0), None)
+                self._uses.pop(ids.get(_event_data.decode(entry.data).project or "", 0), None)
             for what in self._entry(entry):
                 yield what, (_place(entry), entry.type, entry.workload, entry.job)
         yield from self._project_limits()
@@ -184,15 +184,15 @@ class Replay:
 
     def _given_again(self, entry: Entry, job: int, *, asked: bool) -> Iterator[str]:
         """On a Box, under a new attempt. What is no build: only where it was ``asked`` for."""
-        told = _told.decode(entry.data)
+        started = _event_data.decode(entry.data)
         if entry.kind != "build" and not asked:
             yield "I9: what is no build was given again"
         attempt = self._attempts.get(job, 1)
-        if told.attempt != attempt + 1:
+        if started.attempt != attempt + 1:
             yield "I4, V5: an attempt that does not follow the one before"
-        self._attempts[job] = told.attempt
+        self._attempts[job] = started.attempt
         self._freed(entry, job)
-        yield from self._taken(entry, job, told.box or "")
+        yield from self._taken(entry, job, started.box or "")
 
     def _taken(self, entry: Entry, job: int, box: str) -> Iterator[str]:
         if box in self._boxes:
@@ -238,18 +238,18 @@ class Replay:
         self._last_number[lane] = number
 
     def _started(self, entry: Entry, workload: int) -> Iterator[str]:
-        told = _told.decode(entry.data)
+        admitted = _event_data.decode(entry.data)
         project = entry.project or 0
         self._project_of[workload] = project
-        if len(told.boxes_taken) != entry.boxes:
+        if len(admitted.boxes_taken) != entry.boxes:
             yield "I2, V11: a workload was not admitted whole"
-        for job, box in zip(_jobs_of(entry, workload), told.boxes_taken, strict=False):
+        for job, box in zip(_jobs_of(entry, workload), admitted.boxes_taken, strict=False):
             yield from self._taken(entry, job, box)
         shard = self._shards.get(entry.shard, _NO_SHARD)
         over = shard.plan is not None and self._in_use[entry.shard] > shard.plan
         if over and entry.batch > shard.since:
             yield "I1: the plan was exceeded"
-        if told.capacity and told.capacity["busy"] > told.capacity["total"]:
+        if admitted.capacity and admitted.capacity["busy"] > admitted.capacity["total"]:
             yield "I1, V10: more Boxes were busy than there were"
         if project in self._limits:
             use = (_place(entry), entry.workload, self._used[project])
@@ -263,9 +263,9 @@ class Replay:
 
     def _ends(self) -> Iterator[Broken]:
         for id_, state in self._query(SQL["states"]):
-            told = STATE_AFTER.get(self._workloads.get(id_, ""))
-            if told != state:
-                yield "V3: the history ends in another state than the table", (id_, told, state)
+            replayed = STATE_AFTER.get(self._workloads.get(id_, ""))
+            if replayed != state:
+                yield "V3: the history ends in another state than the table", (id_, replayed, state)
 
 
 def _jobs_of(entry: Entry, workload: int) -> list[JobId]:

@@ -46,7 +46,7 @@ from boxsched.store.postgres.visits import Place, Visit, mark_of, raw_mark, show
 from boxsched.store.steps import history
 
 SERVERS_LOOK_SECONDS = 5.0
-TELL_AGAIN_SECONDS = 60.0
+LOG_AGAIN_SECONDS = 60.0
 
 _log = logging.getLogger(__name__)
 
@@ -78,7 +78,7 @@ class Servers:
         self._looking = asyncio.Lock()  # one look at a time: each judges by what the last one saw
         self._loop: asyncio.AbstractEventLoop | None = None  # of the node's sessions
         self._settling = Settling()
-        self._told: dict[str, float] = {}  # what was refused, and when that was said
+        self._logged: dict[str, float] = {}  # when the refusal of a server was logged
         self.pulse = Pulse()  # of the server that is used
 
     def load(self) -> None:
@@ -158,7 +158,7 @@ class Servers:
                 async with self._looking:
                     (await self._found(CONNECT_SECONDS)).close()
             except BoxschedError:
-                pass  # whoever needs a session is told
+                pass  # the callers that need a session get the error
 
     async def _again(self, used: Used, timeout: float) -> PostgresConnection | None:
         """None where that server is not there any more."""
@@ -228,8 +228,8 @@ class Servers:
             return None
         where = shown(visit.place)
         now = time.monotonic()
-        if now - self._told.get(where, -TELL_AGAIN_SECONDS) >= TELL_AGAIN_SECONDS:
-            self._told[where] = now
+        if now - self._logged.get(where, -LOG_AGAIN_SECONDS) >= LOG_AGAIN_SECONDS:
+            self._logged[where] = now
             _log.error(
                 "the database on %s is behind what this node has seen of it, and is not used: %s. "
                 "An old primary that came back must not take writes: stop it. If a backup was "

@@ -190,7 +190,7 @@ HAVING count(w.id) <> p.next_number - p.first_number
     OR coalesce(min(w.number), p.first_number) <> p.first_number
     OR coalesce(max(w.number) + 1, p.first_number) <> p.next_number;
 
--- name: told_or_registered
+-- name: in_inbox_or_registered
 -- I5, V24: a submission waits in the inbox, was set aside, or is in the history: in one of them.
 -- returns: workload, state, inbox, registered
 SELECT w.id AS workload, w.state, coalesce(i.entries, 0) AS inbox, coalesce(e.times, 0) AS registered

@@ -49,7 +49,7 @@ SELECT box.id, box.worker, box.ordinal, box.box_type, box.retired, box.job, box.
  WHERE worker.organization = :organization AND box.id > :after
  ORDER BY box.id LIMIT :limit;
 
--- name: load_told
+-- name: load_inbox_workloads
 -- A page of the inbox: the entries that its leader will learn of a workload from.
 -- returns: id, workload
 SELECT id, workload FROM inbox

@@ -113,7 +113,7 @@ INSERT INTO inbox (shard, kind, payload, workload)
 SELECT v.shard, v.kind, v.payload, CAST(v.workload AS bigint)
   FROM v WHERE v.shard IS NOT NULL;
 
--- name: tell_of_workload
+-- name: add_workload_command
 -- A command about a workload, for the leader of its shard.
 -- returns: nothing
 INSERT INTO inbox (shard, kind, payload)

@@ -9,14 +9,14 @@ from boxsched.store.blocks import Call, load
 _SQL = load("submission.sql")
 
 
-def tell(shard: int, commands: Sequence[tuple[str, bytes]]) -> Call:
+def add_commands(shard: int, commands: Sequence[tuple[str, bytes]]) -> Call:
     """Put commands into a shard's inbox."""
     return _SQL["insert_commands"].rows(
         [(shard, kind, payload.decode(), None) for kind, payload in commands]
     )
 
 
-def tell_about(command: inbox.Command, workload: WorkloadId) -> Call:
+def add_workload_command(command: inbox.Command, workload: WorkloadId) -> Call:
     """Put a command about a workload into its shard's inbox."""
     kind, payload = inbox.written(command)
-    return _SQL["tell_of_workload"](kind=kind, payload=payload.decode(), workload=workload)
+    return _SQL["add_workload_command"](kind=kind, payload=payload.decode(), workload=workload)

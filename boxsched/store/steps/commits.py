@@ -3,7 +3,7 @@
 from boxsched.model import JobId, job_workload
 from boxsched.protocol import inbox
 from boxsched.store.blocks import Steps, load
-from boxsched.store.steps.commands import tell_about
+from boxsched.store.steps.commands import add_workload_command
 
 _SQL = load("commits.sql")
 
@@ -13,7 +13,7 @@ def fix_commit(job: JobId, lease_token: int, found: str) -> Steps[str | None]:
     lease = {"workload": workload, "job": job, "lease_token": lease_token}
     fixed = yield _SQL["fix_commit"](found=found, **lease)
     if fixed:
-        yield tell_about(inbox.CommitFixed(workload, fixed[0][0]), workload)
+        yield add_workload_command(inbox.CommitFixed(workload, fixed[0][0]), workload)
     else:
         fixed = yield _SQL["fixed_commit"](**lease)
     return fixed[0][0] if fixed else None

@@ -21,7 +21,7 @@ _SQL = load("leading.sql")
 _id_of = _SQL["load_workloads"].column("id")
 _boxes_of = _SQL["load_workloads"].column("boxes")
 _job_id_of = _SQL["load_jobs"].column("id")
-_told_of = _SQL["load_told"].column("workload")
+_workload_of = _SQL["load_inbox_workloads"].column("workload")
 
 PAGE_ROWS = 2_000  # of what is small
 PAGE_JOBS = 2_000  # a workload may have a thousand
@@ -36,8 +36,8 @@ def load_shard(shard: int, into: ShardLoading) -> Steps[None]:
         return
     organization = rows.organization(found[0])
     into.begin((yield from _state(shard, epoch, batch, organization)))
-    told = yield from _told(shard)
-    yield from _workloads(organization, told, into)
+    in_inbox = yield from _in_inbox(shard)
+    yield from _workloads(organization, in_inbox, into)
 
 
 def _state(shard: int, epoch: int, batch: int, organization: Organization) -> Steps[ShardState]:
@@ -105,19 +105,21 @@ def _lanes(organization: Organization) -> Steps[dict[str, int]]:
         after = page[-1][0]
 
 
-def _told(shard: int) -> Steps[frozenset[int]]:
-    """The workloads that the inbox will tell the leader of."""
-    found = yield from _by_id(_SQL["load_told"], _told_of, shard=shard)
+def _in_inbox(shard: int) -> Steps[frozenset[int]]:
+    """Return the workloads of inbox entries: the leader learns of them from the inbox."""
+    found = yield from _by_id(_SQL["load_inbox_workloads"], _workload_of, shard=shard)
     return frozenset(found)
 
 
-def _workloads(organization: Organization, told: frozenset[int], into: ShardLoading) -> Steps[None]:
+def _workloads(
+    organization: Organization, in_inbox: frozenset[int], into: ShardLoading
+) -> Steps[None]:
     after = 0
     while True:
         page = yield _SQL["load_workloads"](
             organization=organization.id, after=after, limit=PAGE_WORKLOADS
         )
-        for part in _parts([row for row in page if _id_of(row) not in told]):
+        for part in _parts([row for row in page if _id_of(row) not in in_inbox]):
             into.add((yield from _with_jobs(part)))
         if len(page) < PAGE_WORKLOADS:
             return

@@ -1,4 +1,4 @@
-"""Pauses: set and ended by people; the leader is told through its inbox."""
+"""Pauses: begin and end them; the leader is notified through its inbox."""
 
 import attrs
 
@@ -8,7 +8,7 @@ from boxsched.protocol import inbox
 from boxsched.protocol.shards import Pause
 from boxsched.store import rows
 from boxsched.store.blocks import Steps, load
-from boxsched.store.steps.commands import tell
+from boxsched.store.steps.commands import add_commands
 
 _SQL = load("pauses.sql")
 
@@ -38,7 +38,7 @@ def _put(pause: Pause) -> Steps[None]:
         pause.name, pause.project, pause.branch, pause.server, pause.automatic, pause.note,
         pause.by, pause.since, pause.until,
     )  # fmt: skip
-    yield tell(shard, [inbox.written(command)])
+    yield add_commands(shard, [inbox.written(command)])
 
 
 def hold_after_rollback(pause: Pause) -> Steps[None]:
@@ -58,7 +58,7 @@ def drop_pause(name: str, by: str) -> Steps[bool]:
     if not dropped:
         return False
     ((shard,),) = dropped
-    yield tell(shard, [inbox.written(inbox.PauseEnded(name, by))])
+    yield add_commands(shard, [inbox.written(inbox.PauseEnded(name, by))])
     return True
 
 
@@ -72,4 +72,6 @@ def drop_pauses_of_project(project: int, shard: int) -> Steps[None]:
     yield _SQL["forget_lanes_of_project"](project=project)
     if dropped:
         by = "the deletion of the project"
-        yield tell(shard, [inbox.written(inbox.PauseEnded(name, by)) for (name,) in dropped])
+        yield add_commands(
+            shard, [inbox.written(inbox.PauseEnded(name, by)) for (name,) in dropped]
+        )

@@ -7,7 +7,7 @@ from boxsched.protocol import inbox
 from boxsched.store.blocks import Steps, load
 from boxsched.store.records import JobSpec
 from boxsched.store.steps import jobs as job_steps
-from boxsched.store.steps.commands import tell_about
+from boxsched.store.steps.commands import add_workload_command
 
 _SQL = load("plans.sql")
 _INSERT = load("submission.sql")["insert_jobs"]
@@ -26,7 +26,7 @@ def plan(workload: WorkloadId, jobs: Sequence[JobSpec], commit: str) -> Steps[bo
     least = min((limit for limit in limits if limit is not None), default=len(jobs))
     if len(jobs) > least:
         reason = f"asks for {len(jobs)} Boxes, more than the plan or its project allows ({least})"
-        yield tell_about(inbox.Planned(workload, None, commit, reason), workload)
+        yield add_workload_command(inbox.Planned(workload, None, commit, reason), workload)
         return True
     durations = yield from job_steps.expected({(project, job.name) for job in jobs})
     planned = yield _SQL["plan_workload"](workload=workload, boxes=len(jobs), commit_hash=commit)
@@ -34,9 +34,9 @@ def plan(workload: WorkloadId, jobs: Sequence[JobSpec], commit: str) -> Steps[bo
         return False
     yield _INSERT.rows(job_steps.rows(project, workload, jobs, durations))
     asked = job_steps.asked(project, jobs, durations)
-    yield tell_about(inbox.Planned(workload, asked, commit, None), workload)
+    yield add_workload_command(inbox.Planned(workload, asked, commit, None), workload)
     return True
 
 
 def fail_plan(workload: WorkloadId, reason: str) -> Steps[None]:
-    yield tell_about(inbox.Planned(workload, None, None, reason), workload)
+    yield add_workload_command(inbox.Planned(workload, None, None, reason), workload)

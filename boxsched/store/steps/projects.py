@@ -15,7 +15,7 @@ from boxsched.protocol.shards import Organization, Project
 from boxsched.store import rows
 from boxsched.store.blocks import Steps, load
 from boxsched.store.records import SweptProjects
-from boxsched.store.steps.commands import tell
+from boxsched.store.steps.commands import add_commands
 from boxsched.store.steps.notifications import Target, drop_targets, put_targets
 from boxsched.store.steps.pauses import drop_pauses_of_project
 from boxsched.store.steps.project_versions import (
@@ -57,7 +57,7 @@ def set_organization(value: Organization) -> Steps[None]:
         max_boxes=value.max_boxes,
         priority_aging=value.priority_aging,
     )
-    yield tell(shard, [inbox.written(inbox.Reload())])
+    yield add_commands(shard, [inbox.written(inbox.Reload())])
 
 
 def put_project(
@@ -97,7 +97,7 @@ def put_project(
             yield _SQL["set_git_credentials"](project=project.id, sealed=text)
     yield from put_targets(project.id, targets)
     yield from put_schedules(project.id, project.version, schedules, now)
-    yield tell(
+    yield add_commands(
         _shard_of_put(written[0]),
         [
             inbox.written(
@@ -150,7 +150,7 @@ def delete_project(name: str) -> Steps[bool]:
     yield drop_versions(project)
     yield drop_targets(project)
     yield from drop_schedules(project)
-    yield tell(shard, [inbox.written(inbox.ProjectSet(project, name, None, deleted=True))])
+    yield add_commands(shard, [inbox.written(inbox.ProjectSet(project, name, None, deleted=True))])
     return True
 
 

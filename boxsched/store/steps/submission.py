@@ -17,7 +17,7 @@ from boxsched.store.records import (
     SweptKeys,
 )
 from boxsched.store.steps import jobs, schedules, servers
-from boxsched.store.steps.commands import tell, tell_about
+from boxsched.store.steps.commands import add_commands, add_workload_command
 from boxsched.store.steps.locking import lock, take_ids
 
 _SQL = load("submission.sql")
@@ -40,7 +40,7 @@ _known = mapper(_Known, _SQL["known_keys"].returns, project_deleted=bool)
 
 
 def ask(shard: int, commands: Sequence[tuple[str, bytes]]) -> Steps[None]:
-    yield tell(shard, commands)
+    yield add_commands(shard, commands)
 
 
 def idempotency(key: IdempotencyKey, *, living: bool = False) -> Steps[Submitted | KeyTaken | None]:
@@ -73,7 +73,7 @@ def ask_once(
     if before is not None:
         return before
     yield _SQL["insert_keys"].rows([(key.scope, key.key, key.body_sha256, workload, number)])
-    yield tell_about(command, workload)
+    yield add_workload_command(command, workload)
     return Submitted(workload, number, repeated=False)
 
 

@@ -232,19 +232,19 @@ async def _briefly(closing: Awaitable[object]) -> None:
 
 
 async def _opened(session: aiohttp.ClientSession, node: NodeAddress) -> Socket:
-    door = node.url.with_path(node.url.path.rstrip("/") + wire.PATH)
+    url = node.url.with_path(node.url.path.rstrip("/") + wire.PATH)
     try:
         return await session.ws_connect(
-            door,
+            url,
             timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_SECONDS),
             max_msg_size=4 * MAX_MESSAGE_BYTES,  # a level always contains all running jobs
             decode_text=False,
         )
     except aiohttp.WSServerHandshakeError as error:
         if error.status in _REFUSALS:
-            raise RefusedByNode(await why_refused(session, door, error.status)) from None
+            raise RefusedByNode(await why_refused(session, url, error.status)) from None
         if error.status == _NOT_THERE:
-            raise Lost(await why_refused(session, door, error.status)) from None
+            raise Lost(await why_refused(session, url, error.status)) from None
         raise Lost(
             f"the node answered with status {error.status}{_UNREADY.get(error.status, '')}"
         ) from None

@@ -21,21 +21,21 @@ class _Refused(msgspec.Struct):
     error: _Refusal
 
 
-async def why_refused(session: aiohttp.ClientSession, door: URL, status: int) -> str:
+async def why_refused(session: aiohttp.ClientSession, url: URL, status: int) -> str:
     """Return what an answer of 401, 403 or 404 means.
 
     aiohttp drops the body of a failed handshake, so this requests the same address again.
     """
     try:
-        async with session.get(door, allow_redirects=False) as answer:
+        async with session.get(url, allow_redirects=False) as answer:
             body = await answer.content.read(_MAX_REFUSAL_BYTES)
             said = msgspec.json.decode(body, type=_Refused).error
     except (aiohttp.ClientError, OSError, msgspec.DecodeError, UnicodeDecodeError):
-        return foreign(status, door)
+        return foreign(status, url)
     if said.code == "not_a_worker":
         return f"this token has the role admin; a worker needs the role worker: {MAKE_ONE}"
     if said.code == "unauthorized":
         return f"the token is invalid or expired ({status}); create one with {MAKE_ONE}"
-    if said.code in ("forbidden", "not_found") and door.path != wire.PATH:
-        return f"there is no node at {door} ({status}): check the path in --url"
+    if said.code in ("forbidden", "not_found") and url.path != wire.PATH:
+        return f"there is no node at {url} ({status}): check the path in --url"
     return f"the node refuses this worker ({status}): {printable(said.message)}"

@@ -6,7 +6,7 @@ import click
 from click.core import ParameterSource
 
 
-def that_counts(token: str | None, file: Path | None) -> tuple[str | None, Path | None]:
+def choose(token: str | None, file: Path | None) -> tuple[str | None, Path | None]:
     """Choose text or file: the command line before the environment, a file before a text."""
     if token is not None and file is not None:
         source = click.get_current_context().get_parameter_source

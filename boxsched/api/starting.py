@@ -1,4 +1,4 @@
-"""The door of a node that waits for its database: it lives, and is not ready."""
+"""The answers of a node that waits for its database: it is alive, but not ready."""
 
 import contextlib
 from collections.abc import AsyncIterator
@@ -21,8 +21,8 @@ async def _not_ready(_: web.Request) -> web.Response:
 
 
 @contextlib.asynccontextmanager
-async def door(sockets: Bound) -> AsyncIterator[Runner]:
-    """Answers /healthz with 200 and all else with 503."""
+async def starting_server(sockets: Bound) -> AsyncIterator[Runner]:
+    """Answer /healthz with 200 and every other request with 503."""
     app = web.Application()
     app.router.add_get("/healthz", _alive)
     app.router.add_route("*", "/{path:.*}", _not_ready)

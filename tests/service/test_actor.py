@@ -1,6 +1,6 @@
 """The name under which a stop is recorded: the token's, else what it came by."""
 
-from boxsched.api.auth.asker import asker_of
+from boxsched.api.auth.actor import actor_of
 from boxsched.store.records import Token
 from tests.service.house import API, House, stop
 
@@ -13,10 +13,10 @@ def test_a_token_is_called_by_its_name_and_a_nameless_one_by_its_role_or_the_pag
     ada, nameless = token("token-1", "Ada"), token("token-2", "")
     of_file = token("file-3", "admin-token of node n")
     for by_session in (False, True):
-        assert asker_of(ada, by_session=by_session) == "Ada"
+        assert actor_of(ada, by_session=by_session) == "Ada"
     for one in (nameless, of_file):
-        assert asker_of(one, by_session=False) == "admin"
-        assert asker_of(one, by_session=True) == "page"
+        assert actor_of(one, by_session=False) == "admin"
+        assert actor_of(one, by_session=True) == "page"
 
 
 async def test_a_stop_by_the_page_says_so(waiting: House) -> None:

@@ -1,7 +1,7 @@
-"""What msgspec says of a body that does not fit, as an ``Invalid`` that names the place in it.
+"""Convert msgspec's error about a body into an ``Invalid`` that names the field.
 
-msgspec names the place but for keys of objects (``$.jobs[0].environment[...]``), and not what would
-have been right. The body is read again for that, and the types are walked along the place.
+msgspec does not name keys of objects (``$.jobs[0].environment[...]``), and does not say what would
+be valid. To find both, the body is decoded again, and the types are followed along the path.
 """
 
 import bisect
@@ -16,7 +16,7 @@ from boxsched.api.http.forms import FORMS
 from boxsched.errors import Invalid
 from boxsched.nearest import unknown
 
-MAX_LOOKED_INTO_BYTES = 131_072  # of a larger body the place is named without keys of objects
+MAX_LOOKED_INTO_BYTES = 131_072  # in a larger body, keys of objects are not named
 _MAX_FIELD_CHARACTERS = 200
 
 _AT = re.compile(r" - at (?P<key>`key` in )?`\$(?P<path>[^`]*)`\Z")
@@ -74,7 +74,7 @@ def _said(said: str, value: Any, place: inspect.Type | None, key: str | None) ->
         return f"must be one of: {', '.join(_choices(place))}"
     if _TEXT_WANTED.match(said) and isinstance(value, int | float):
         text = msgspec.json.encode(value).decode()[:80]
-        return f'a string is needed: write "{text}", in quotes'
+        return f'must be a string: write "{text}" in quotes'
     length = _LENGTH.match(said)
     if length:
         return f"must have {length['bound']} {length['number']} entries"
@@ -86,7 +86,7 @@ def _said(said: str, value: Any, place: inspect.Type | None, key: str | None) ->
 
 
 def _plainly(expected: re.Match[str]) -> str:
-    """msgspec's "Expected `float | null`, got `str`" in words that are not Python's."""
+    """Translate msgspec's "Expected `float | null`, got `str`" into words without Python types."""
     kinds = expected["kinds"].split(" | ")
     if expected["number"] is None:
         wanted = " or ".join(_KINDS.get(kind, kind) for kind in kinds)
@@ -99,7 +99,7 @@ def _plainly(expected: re.Match[str]) -> str:
     return f"must have {amount} {parts}"
 
 
-# --- The place ------------------------------------------------------------------------------
+# --- The path -------------------------------------------------------------------------------
 
 
 def _steps(path: str) -> Iterator[Step]:
@@ -120,12 +120,12 @@ def _written(path: Sequence[Step]) -> str:
 def _looked_up(
     text: str, kind: type, body: bytes, steps: Sequence[Step], at_key: bool
 ) -> tuple[list[Step], Any, str | None]:
-    """The path with its keys, the value there, and the key that is wrong, where one is."""
+    """Return the path with its keys, the value there, and the wrong key, if a key is wrong."""
     if len(body) > MAX_LOOKED_INTO_BYTES:
         return list(steps), None, None
     try:
         root = found = msgspec.json.decode(body)
-    except msgspec.ValidationError:  # it holds a number that no double holds
+    except msgspec.ValidationError:  # it contains a number that is too large for a double
         return list(steps), None, None
     path: list[Step] = []
     for at, step in enumerate(steps):
@@ -139,8 +139,10 @@ def _looked_up(
 
 
 def _culprit(text: str, kind: type, root: Any, among: dict[str, Any]) -> str | None:
-    """The first key of an object that msgspec refuses with this text: by halves. Only that one is
-    left in the object."""
+    """Find the first key of an object that msgspec refuses with this text, by bisection.
+
+    Afterwards only that key is left in the object.
+    """
     items = list(among.items())
 
     def refused(count: int) -> bool:
@@ -161,7 +163,7 @@ def _culprit(text: str, kind: type, root: Any, among: dict[str, Any]) -> str | N
     return key
 
 
-# --- What would have been right -------------------------------------------------------------
+# --- What would be valid --------------------------------------------------------------------
 
 
 def _type_at(node: inspect.Type | None, steps: Sequence[Step]) -> inspect.Type | None:
@@ -181,7 +183,7 @@ def _members(node: inspect.Type | None) -> Sequence[inspect.Type]:
 
 def _inside(node: inspect.Type, step: Step) -> inspect.Type | None:
     if isinstance(node, inspect.StructType):
-        if isinstance(step, int):  # a struct that is written as a list
+        if isinstance(step, int):  # a struct whose JSON is a list
             return node.fields[step].type if step < len(node.fields) else None
         return next((one.type for one in node.fields if one.encode_name == step), None)
     if isinstance(node, inspect.DictType):

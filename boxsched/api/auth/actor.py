@@ -5,14 +5,17 @@ from aiohttp import web
 from boxsched.api.auth.tokens import OF_FILE
 from boxsched.store.records import Token
 
-ASKER = web.RequestKey("asker", str)  # set by the guard, on every route that is not public
+ACTOR = web.RequestKey("actor", str)  # set by the guard, on every route that is not public
 
 PAGE = "page"
 
 
-def asker_of(token: Token, *, by_session: bool) -> str:
-    """The token's name. A token without one (also the one in a data folder) is called by its role,
-    or ``page`` where a browser's session came with it."""
+def actor_of(token: Token, *, by_session: bool) -> str:
+    """Return the token's name.
+
+    For a token without a name, such as the one in a data folder, return its role, or ``page`` for a
+    browser's session.
+    """
     if token.name and not token.id.startswith(OF_FILE):
         return token.name
     return PAGE if by_session else token.role
