@@ -64,7 +64,7 @@ async def test_a_dump_of_a_postgres_database(postgres_place: PostgresPlace, tmp_
         said = await asyncio.to_thread(run, "db", "restored", "--database", url)
         shard, ids = said.stdout.splitlines()
         assert shard == f"shard 1: epoch {JUMP + 1}, batch {old.batch - YOUNGER + JUMP}"
-        assert ids == "Workload ids go on a million later; that is right."
+        assert ids == "New workload ids are larger by a million; this is intended."
         assert await check(url) == []
         store = open_store(url, tmp_path / "restored")
         await store.open()
