@@ -1,14 +1,14 @@
-// The page's address: ?filter=WORDS#w41 says what is filtered and which row is open. What a person
-// opens or closes is a step in the browser's history; the filter only changes the step it is on.
+// The page's address: ?filter=WORDS#w41 contains the filter and the open row. Opening or closing a
+// row adds an entry to the browser's history; the filter only changes the current entry.
 
 const PARAMETER = "filter";
 
-/** What stands behind the #: the id of a workload, or of a part of the page; "" for nothing. */
+/** The part after the #: the id of a workload, or of a part of the page; "" for none. */
 export function hashOf() {
   try {
     return decodeURIComponent(location.hash.slice(1));
   } catch {
-    return location.hash.slice(1); // a lone % is no code
+    return location.hash.slice(1); // an invalid % sequence
   }
 }
 
@@ -17,17 +17,17 @@ export function filterOf() {
   return new URLSearchParams(location.search).get(PARAMETER) ?? "";
 }
 
-/** A new step: this row is open (null: none). */
+/** Add a history entry: this row is open (null: none). */
 export function stepTo(id) {
   if ((id ?? "") !== hashOf()) history.pushState(null, "", addressed({ id }));
 }
 
-/** The same step, but no row is open: it went away by itself. */
+/** Change the current entry: no row is open, because the row was removed. */
 export function dropRow() {
   history.replaceState(null, "", addressed({ id: null }));
 }
 
-/** The same step with another filter. */
+/** Change the current entry: another filter. */
 export function setFilter(filter) {
   if (filter !== filterOf()) history.replaceState(null, "", addressed({ filter }));
 }

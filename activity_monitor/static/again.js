@@ -1,4 +1,4 @@
-// Submitting once more what has finished: a build at once, a deploy after a question.
+// Submit a finished workload again: a build at once, a deploy after a confirmation.
 
 import { Away, Refused, SignedOut, newKey, post } from "./api.js";
 import { notify } from "./notice.js";
@@ -10,7 +10,7 @@ const byId = (id) => document.getElementById(id);
 export class Again {
   #dialog = byId("again-dialog");
   #row = null;
-  #keys = new Map(); // by workload: the key of a wish of which nobody knows whether it was heard
+  #keys = new Map(); // by workload: the key of a request whose outcome is not known
   #on;
 
   /** onSignedOut(). */

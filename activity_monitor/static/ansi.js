@@ -1,7 +1,7 @@
-// A job's output as lines of styled text. Of all escape sequences only SGR (colours, bold ...) has an
-// effect; the others, and whatever they carry, are left out. Sequences may be split over chunks.
+// A job's output as lines of styled text. Only SGR sequences (colours, bold ...) have an effect; all
+// other escape sequences are removed. Sequences may be split over chunks.
 //
-// A carriage return starts its line anew, as in a terminal: so a progress bar is one line.
+// After a carriage return the line is overwritten, as in a terminal: so a progress bar is one line.
 
 const MAX_LINE_CHARACTERS = 4000;
 const MAX_CSI_CHARACTERS = 64;
@@ -28,7 +28,7 @@ const SWITCHES = {
 
 /** Cuts output into lines. A line is a list of {text, style}; style is class names, or "". */
 export class AnsiLines {
-  /** The line that has no end yet. */
+  /** The line that has not ended yet. */
   open = [];
   #length = 0;
   #style = {};
@@ -37,7 +37,7 @@ export class AnsiLines {
   #inString = false;
   #returned = false;
 
-  /** The lines that `chunk` completes. */
+  /** Return the lines that `chunk` completes. */
   push(chunk) {
     const lines = [];
     let text = this.#rest + chunk;
@@ -127,7 +127,7 @@ export class AnsiLines {
     this.#classes = classes(this.#style);
   }
 
-  /** Take one code; says how many after it belong to it. */
+  /** Apply one code; return how many of the following codes belong to it. */
   #set(codes, at) {
     const code = codes[at];
     const style = this.#style;
@@ -156,7 +156,7 @@ export class AnsiLines {
   }
 }
 
-/** "38:2::9:9:9", a colour with its colour space, as "38;2;9;9;9"; "4:3", a wavy underline, as "4". */
+/** Convert "38:2::9:9:9" (with a colour space) to "38;2;9;9;9", and "4:3" (wavy underline) to "4". */
 function flat(parameter) {
   const codes = parameter.split(":").map((code) => Number(code || 0));
   if (codes[1] === 2 && codes.length > 5) codes.splice(2, 1);

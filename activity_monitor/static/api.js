@@ -6,7 +6,7 @@ export class SignedOut extends Error {}
 /** The service, or its database, is away: try again later. */
 export class Away extends Error {}
 
-/** The service says no, and why, in a sentence for a person. */
+/** The service refused the request; the message is for the user. */
 export class Refused extends Error {
   constructor(status, message) {
     super(message);
@@ -20,7 +20,7 @@ export function get(path) {
   return call("GET", path, {});
 }
 
-/** With a `key` the service does the same thing once, however often it is asked. */
+/** With a `key`, the service executes repeated requests only once. */
 export function post(path, key = "", body = null) {
   return call("POST", path, key ? { "Idempotency-Key": key } : {}, body);
 }
@@ -33,12 +33,12 @@ export function remove(path) {
   return call("DELETE", path, {});
 }
 
-/** A key for one wish of a person. */
+/** Return a key for one action of the user. */
 export function newKey() {
   return [...crypto.getRandomValues(new Uint32Array(4))].map((part) => part.toString(36)).join("-");
 }
 
-/** An open response, for what streams; raises as `get` does. */
+/** Return an open response, for streams; raises the errors of `get`. */
 export async function open(path, { headers, signal } = {}) {
   let response;
   try {

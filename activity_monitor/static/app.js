@@ -1,4 +1,4 @@
-// The page's table of contents: asks once for the activity, follows the events, shows the lists.
+// The page's main module: it requests the activity once, follows the events, and shows the lists.
 
 import { filterOf, setFilter } from "./address.js";
 import { Again } from "./again.js";
@@ -23,8 +23,8 @@ import { nameOf } from "./words.js";
 
 const RETRY_MS = 3000;
 const SECOND_MS = 1000;
-const HIDDEN_REFRESH_MS = 60000; // a page that is long hidden hears no events, but its title goes on
-const OF_ABSENCE = /^(worker\.|job\.(unknown|seen_again|given_again)$)/; // what rows say may change
+const HIDDEN_REFRESH_MS = 60000; // a hidden page gets no events after a while, but its title must stay correct
+const OF_ABSENCE = /^(worker\.|job\.(unknown|seen_again|given_again)$)/; // the text of rows may change
 
 const byId = (id) => document.getElementById(id);
 const filter = byId("filter");
@@ -45,7 +45,7 @@ let loaded = false;
 let askTimer = 0;
 let tickTimer = 0;
 
-/** Ask for the whole activity: the first time, and whenever sentences may have changed. */
+/** Request the whole activity: at the start, and when reasons may have changed. */
 async function refresh() {
   try {
     const { response, body } = await get("/activity");
@@ -68,7 +68,7 @@ async function refresh() {
   }
 }
 
-/** What was asked in vain is asked again. */
+/** Repeat the requests that failed. */
 function back() {
   opener.resume();
   refresher.ask();
@@ -101,7 +101,7 @@ function streamIs(state, why) {
   if (state === "paused") askLater(HIDDEN_REFRESH_MS);
 }
 
-/** Hidden, the page asks seldom and its clocks stand; shown again, it is right at once. */
+/** While hidden, the page rarely sends requests and its clocks stop; shown again, it is updated. */
 function visibility() {
   if (document.hidden) return;
   refresher.now();
@@ -109,7 +109,7 @@ function visibility() {
   tick();
 }
 
-/** Events, in order: each changes the model only; the lists are shown once a frame. */
+/** Apply events in order: each one only changes the model; the lists are shown once a frame. */
 function take(events) {
   let complete = true;
   let absence = false;
@@ -117,18 +117,18 @@ function take(events) {
     const event = JSON.parse(data);
     complete = model.apply(id, event) && complete;
     absence ||= OF_ABSENCE.test(event.type) || (event.type === "workload.stopping" && model.capacity?.away > 0);
-    opener.heard(event);
-    fleet.heard(event);
+    opener.onEvent(event);
+    fleet.onEvent(event);
     if (event.type === "workload.finished" && event.result === "failed") {
       announce(`${nameOf(event)} failed.`, "workloads failed.");
     }
   }
-  trouble.heard();
+  trouble.noteAnswer();
   show();
   if (!complete || (!document.hidden && (absence || model.waiting))) refresher.ask();
 }
 
-/** Something has changed. No frame comes while the page is hidden, but its title is seen. */
+/** Show changes soon. While the page is hidden there are no frames, but its title is visible. */
 function show() {
   board.invalidate();
   showTitle();
@@ -154,7 +154,7 @@ function shown() {
 function stopAsked(row) {
   model.stopAsked(row);
   announce(`Asked to stop ${nameOf(row)}.`);
-  board.views.get(row.id)?.title.focus({ preventScroll: true }); // its stop button has done its work
+  board.views.get(row.id)?.title.focus({ preventScroll: true }); // its stop button is gone
   show();
 }
 
@@ -184,7 +184,7 @@ function setWords(text) {
   setFilter(text);
 }
 
-/** Esc: in the filter it clears it; else it closes the open row. */
+/** Esc clears the filter if it has the focus; otherwise it closes the open row. */
 function escape() {
   if (document.activeElement !== filter) {
     opener.escape();
@@ -194,7 +194,7 @@ function escape() {
   filter.blur();
 }
 
-/** To a list, without a step in the browser's history. */
+/** Go to a list, without an entry in the browser's history. */
 function jump(event) {
   const link = event.target.closest("a");
   if (!link) return;

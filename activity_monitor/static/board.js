@@ -1,5 +1,5 @@
-// The four lists on the page. Rows are keyed by their workload: a row that moves from list to list
-// stays the same element. What has changed is shown in one go, at most four times a second.
+// The four lists on the page. Rows are keyed by their workload: a row that moves to another list
+// stays the same element. All changes are shown together, at most four times a second.
 
 import { isGliding, noted } from "./glide.js";
 import { LISTS, sought } from "./model.js";
@@ -9,9 +9,9 @@ import { amount, make } from "./text.js";
 
 const STEP = 100; // rows of a list on the page, and how many more each "show more" brings
 const CALM_MS = 250;
-const MANY = 12; // rows of a list in which nothing turns any more: it would be unrest, and is dear
+const MANY = 12; // with more rows in a list, their icons do not rotate: it would distract and be expensive
 const POOL = 200;
-const FEW = 6; // so many new rows at once are pointed out; more would be a flicker
+const FEW = 6; // at most this many new rows are highlighted at once; more would flicker
 const NOTHING = {
   upcoming: "Nothing waits for its branch or server.",
   blocked: "Nothing waits for Boxes.",
@@ -22,7 +22,7 @@ const NOTHING = {
 export class Board {
   /** The views on the page, by workload id. */
   views = new Map();
-  /** Called after each time that the lists were shown anew. */
+  /** Called each time after the lists were updated. */
   onShown = () => {};
   #model;
   #lists = {};
@@ -31,36 +31,36 @@ export class Board {
   #pace = new Pace(() => this.#show(), CALM_MS);
   #loaded = false;
 
-  /** `filter`: the words that rows must have, to begin with. */
+  /** `filter`: the initial filter. */
   constructor(model, filter = "") {
     this.#model = model;
     this.#words = wordsOf(filter);
     for (const name of LISTS) this.#lists[name] = this.#list(name);
   }
 
-  /** Something has changed: show it soon. */
+  /** Update the lists soon. */
   invalidate() {
     this.#pace.ask();
   }
 
-  /** Show only rows that have all these words in their name, title, place, author or state. */
+  /** Show only rows with all these words in their name, title, branch, server, author or state. */
   filter(text) {
     this.#words = wordsOf(text);
     this.invalidate();
   }
 
   /** Whether the filter leaves the row on the page. */
-  lets(row) {
+  matches(row) {
     const text = sought(row);
     return this.#words.every((word) => text.includes(word));
   }
 
-  /** Let the clocks of what waits and runs go on. */
+  /** Update the clocks of waiting and running rows. */
   tick() {
     for (const view of this.views.values()) if (view.row.state !== "finished") view.tick();
   }
 
-  /** The views in the order of the page. */
+  /** Return the views in the order of the page. */
   inOrder() {
     return LISTS.flatMap((name) => [...this.#lists[name].rows.children]).map((li) => this.views.get(li.id));
   }
@@ -101,10 +101,10 @@ export class Board {
     this.onShown();
   }
 
-  /** Which rows of a list are to be on the page, and what its heading and foot say. */
+  /** Decide which rows of a list are on the page; update its heading and foot. */
   #choose(list, wanted) {
     const all = this.#model.inOrder(list.name);
-    const found = this.#words.length ? all.filter((row) => this.lets(row)) : all;
+    const found = this.#words.length ? all.filter((row) => this.matches(row)) : all;
     list.wanted = found.slice(0, list.limit);
     const pinned = this.#model.rows.get(this.#model.pinned);
     if (pinned && found.length > list.limit && !list.wanted.includes(pinned) && found.includes(pinned)) {
@@ -121,7 +121,7 @@ export class Board {
     list.more.textContent = `and ${amount(left)} more: show ${amount(Math.min(left, STEP))}`;
   }
 
-  /** Bring the elements into order, moving as few as possible. */
+  /** Sort the elements, moving as few as possible. */
   #arrange(list) {
     let cursor = list.rows.firstElementChild;
     const fresh = [];
@@ -169,7 +169,7 @@ export class Board {
     return { element, list: view.home, at: [...view.home.rows.children].indexOf(view.element) };
   }
 
-  /** Focus never falls to nowhere: it stays on its row, or goes to the one in its place. */
+  /** Keep the focus on its row, or move it to the row that is now in the same position. */
   #refocus(held) {
     if (!held || document.activeElement === held.element) return;
     const neighbours = held.list.rows.children;
@@ -188,7 +188,7 @@ function inSight(element) {
   return bottom > 0 && top < innerHeight;
 }
 
-/** Move an element; one that somebody works in, with its focus and scroll where the browser can. */
+/** Move an element; keep its focus and scroll position if the browser supports it. */
 function move(parent, element, before) {
   const used = element.classList.contains("open") || element.contains(document.activeElement);
   if (!used || !element.isConnected || !parent.moveBefore) {
@@ -197,6 +197,6 @@ function move(parent, element, before) {
   }
   const { mark } = element.dataset;
   parent.moveBefore(element, before);
-  element.dataset.mark = ""; // Chromium 156 forgets that its styles are to be worked out anew
+  element.dataset.mark = ""; // Chromium 156 does not recalculate its styles otherwise
   element.dataset.mark = mark;
 }

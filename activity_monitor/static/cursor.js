@@ -1,12 +1,12 @@
-// Places in the history. An event's id, like the cursor of /activity, is "shard.batch.n" of every
-// shard, joined by "+": all that had happened when it was written. Order is within a shard only.
+// Positions in the history. An event's id, like the cursor of /activity, consists of "shard.batch.n"
+// for every shard, joined by "+". Events are ordered only within a shard.
 
 const START = [0, 0];
 
-/** Before everything. */
+/** The position before all events. */
 export const NOWHERE = new Map();
 
-/** An id as {shard: [batch, n]}. */
+/** Parse an id into {shard: [batch, n]}. */
 export function placeOf(id) {
   const place = new Map();
   for (const mark of id.split("+")) {
@@ -16,7 +16,7 @@ export function placeOf(id) {
   return place;
 }
 
-/** Whether place `a` is behind something, in some shard, that place `b` is not behind. */
+/** Whether position `a` is later than position `b` in at least one shard. */
 export function isAfter(a, b) {
   for (const [shard, [batch, n]] of a) {
     const [otherBatch, otherN] = b.get(shard) ?? START;

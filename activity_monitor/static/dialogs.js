@@ -1,4 +1,4 @@
-// The questions that the page asks: stop this one? and, after a session's end, who are you?
+// The page's dialogs: confirm a stop, and sign in again after the session has ended.
 
 import { Away, Refused, SignedOut, post } from "./api.js";
 import { prepareSignIn } from "./sign-in.js";
@@ -7,7 +7,7 @@ import { kindOf, nameOf, titleOf } from "./words.js";
 
 const byId = (id) => document.getElementById(id);
 
-/** Asks before a workload is stopped, then asks the service to stop it. Follows the workload meanwhile. */
+/** Asks for confirmation, then requests the stop. Follows the workload while it is open. */
 export class StopDialog {
   #dialog = byId("stop-dialog");
   #confirm = byId("stop-confirm");
@@ -18,7 +18,7 @@ export class StopDialog {
   #name = "";
   #on;
 
-  /** onAsked(row): the service has taken the request. onSignedOut(). */
+  /** onAsked(row): the service has accepted the request. onSignedOut(). */
   constructor(model, on) {
     this.#model = model;
     this.#on = on;
@@ -35,7 +35,7 @@ export class StopDialog {
     this.#dialog.showModal();
   }
 
-  /** The lists have changed: the question may be another, or there is none any more. */
+  /** Update the question after a change of the lists; it may have become obsolete. */
   update() {
     if (this.#dialog.open) this.#show();
   }
@@ -43,11 +43,11 @@ export class StopDialog {
   #show() {
     const row = this.#model.rows.get(this.#row.id);
     if (!row?.state) {
-      if (!this.#confirm.hidden) this.#sayIdle(`${this.#name} has ended.`);
+      if (!this.#confirm.hidden) this.#showDone(`${this.#name} has ended.`);
     } else if (row.state === "finished") {
-      this.#sayIdle(`${this.#name} has ended: ${row.result ?? "result unknown"}.`);
+      this.#showDone(`${this.#name} has ended: ${row.result ?? "result unknown"}.`);
     } else if (row.state === "stopping") {
-      this.#sayIdle(`${this.#name} is being stopped already.`);
+      this.#showDone(`${this.#name} is being stopped already.`);
     } else {
       this.#sayQuestion(row);
     }
@@ -64,8 +64,8 @@ export class StopDialog {
     put(this.#keep, "Keep it");
   }
 
-  /** There is nothing to do here but to close the dialog. */
-  #sayIdle(text) {
+  /** Show that nothing is left to do; the user can only close the dialog. */
+  #showDone(text) {
     put(byId("stop-title"), text);
     put(byId("stop-text"), "There is nothing to stop.");
     put(this.#problem, "");
@@ -86,7 +86,7 @@ export class StopDialog {
         this.#dialog.close();
         this.#on.onSignedOut();
       } else if (error.status === 409 || error.status === 404) {
-        this.#sayIdle(`${this.#name} has ended.`);
+        this.#showDone(`${this.#name} has ended.`);
       } else if (error instanceof Refused || error instanceof Away) {
         put(this.#problem, error.message);
         this.#confirm.disabled = false;
@@ -97,7 +97,7 @@ export class StopDialog {
   }
 }
 
-/** The sign-in form over the page; what the page shows stays. */
+/** The sign-in form over the page, which stays visible. */
 export class SignInDialog {
   #dialog = byId("sign-in-dialog");
 
@@ -108,14 +108,14 @@ export class SignInDialog {
       this.#dialog.close();
       onSignedIn();
     });
-    this.#dialog.addEventListener("cancel", (event) => event.preventDefault()); // there is no way around
+    this.#dialog.addEventListener("cancel", (event) => event.preventDefault()); // signing in is required
   }
 
   show() {
     if (!this.#dialog.open) this.#dialog.showModal();
   }
 
-  /** Whether it was open: somebody has signed in elsewhere in this browser. */
+  /** Close the form after a sign-in elsewhere in this browser; return whether it was open. */
   leave() {
     const { open } = this.#dialog;
     this.#dialog.close();

@@ -1,4 +1,4 @@
-// Why an open row waits, as the service's explanation says it.
+// Why an open row waits, according to the service's explanation.
 
 import { amount, count, make, put } from "./text.js";
 import { ahead, exactly, inLocalTime, moment, now } from "./times.js";
@@ -35,12 +35,12 @@ export class ExplanationView {
     this.#ahead.replaceChildren(...blockers.map((one) => this.#blocker(one)));
   }
 
-  /** Let the times that are said go on. */
+  /** Update the times in the text. */
   tick() {
     for (const show of this.#clocks) show();
   }
 
-  /** It could not be had: say so where the text would be. */
+  /** Show that the explanation is not available. */
   fail(message) {
     put(this.#text, message);
   }
@@ -92,7 +92,7 @@ function boxes(types) {
   return entries.map(([type, number]) => `${amount(number)} ${type}`).join(", ");
 }
 
-/** When it should have ended by its usual durations, and once that is past, when it must by its limit. */
+/** The expected end according to usual durations; if it has passed, the end at the time limit. */
 function endOf({ usual_end: usual, expected_end: end }) {
   if (!usual) return end ? `, expected to end ${moment(end)} (${ahead(end)})` : "";
   const late = ahead(usual).endsWith("overdue");

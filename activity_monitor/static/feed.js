@@ -1,14 +1,14 @@
-// The stream of events, read by fetch: EventSource cannot tell a 401 from a broken wire, and cannot
-// name the first id. Resumes by Last-Event-ID, so that nothing is missed in between, and nothing is
-// told twice: an id holds on every node of the service.
+// The stream of events, read by fetch: EventSource cannot distinguish a 401 from a lost connection,
+// and cannot send the first id. It resumes by Last-Event-ID, so that no event is missed or repeated;
+// an id is valid on every node of the service.
 
 import { Away, Refused, SignedOut, open } from "./api.js";
 
 const FIRST_WAIT_MS = 500;
 const LONGEST_WAIT_MS = 8000;
-const SETTLED_MS = 5000; // a stream that ended sooner, without an event, is no good
-const SILENCE_MS = 60000; // longer than the service's own sign of life
-const HIDDEN_MS = 60000; // a browser has six connections to a service: a hidden page gives its own back
+const SETTLED_MS = 5000; // a stream that ended sooner and without an event counts as failed
+const SILENCE_MS = 60000; // longer than the interval of the service's comments
+const HIDDEN_MS = 60000; // a browser has six connections to a service, so a hidden page releases its connection
 
 /** Splits a stream of text into SSE messages {id, data}; a chunk may end anywhere. */
 export class Messages {
@@ -16,7 +16,7 @@ export class Messages {
   #id = "";
   #data = [];
 
-  /** The messages that `text` completes. */
+  /** Return the messages that `text` completes. */
   push(text) {
     const lines = (this.#rest + text).split("\n");
     this.#rest = lines.pop();
@@ -49,7 +49,7 @@ export class Messages {
 /**
  * Reads events until it is closed.
  * onEvents([{id, data}]): in order, without a gap.
- * onState("live" | "paused"), onState("reconnecting", why): why is a sentence, or "".
+ * onState("live" | "paused"), onState("reconnecting", why): why is a message, or "".
  * onLost(): the service cannot resume from the cursor; it waits until `resume(cursor)`.
  * onSignedOut(): it waits until `resume()`.
  */
@@ -70,7 +70,7 @@ export class Feed {
     this.#run();
   }
 
-  /** Go on, from `cursor` if one is given. */
+  /** Continue, from `cursor` if it is given. */
   resume(cursor = this.#cursor) {
     this.#cursor = cursor;
     if (this.#live) this.#on.onState("live");
@@ -79,14 +79,14 @@ export class Feed {
 
   async #run() {
     for (let wait = FIRST_WAIT_MS; ;) {
-      if (this.#hidden) { // maybe since a moment ago, between two streams
+      if (this.#hidden) { // perhaps only since the last stream ended
         this.#on.onState("paused");
         await this.#sleep();
         continue;
       }
       let why = "";
       try {
-        await this.#read(() => { wait = FIRST_WAIT_MS; }); // it does work
+        await this.#read(() => { wait = FIRST_WAIT_MS; }); // the connection works
       } catch (error) {
         if (error instanceof SignedOut) {
           this.#on.onSignedOut();

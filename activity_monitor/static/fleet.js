@@ -1,5 +1,6 @@
-// The nodes and the workers: who is alive, who leads, what runs where. Open, it asks again whenever
-// an event may have changed it, and now and then: no event tells that a node has gone.
+// The nodes and workers: which are alive, which lead, and what runs on them. While it is open, it
+// requests them again after events that may concern them, and periodically, because there is no
+// event for a node that has died.
 
 import { Away, Refused, SignedOut, get } from "./api.js";
 import { icon } from "./icons.js";
@@ -45,13 +46,13 @@ export class FleetView {
     this.#timer = setInterval(() => { if (!document.hidden) this.#refresher.ask(); }, AGAIN_MS);
   }
 
-  /** What it shows may be old. */
+  /** Request the nodes and workers again. */
   refresh() {
     if (this.#dialog.open) this.#refresher.now();
   }
 
-  /** An event came by. */
-  heard(event) {
+  /** Take note of an event. */
+  onEvent(event) {
     if (this.#dialog.open && CHANGED_BY.test(event.type)) this.#refresher.ask();
   }
 
@@ -106,7 +107,7 @@ class Table {
 
   show(rows) {
     const text = JSON.stringify(rows);
-    if (text === this.#shown) return; // what a person has marked stays marked
+    if (text === this.#shown) return; // keep the user's text selection
     this.#shown = text;
     this.#body.replaceChildren(...rows.slice(0, ROWS_AT_MOST).map(rowOf));
     const left = rows.length - ROWS_AT_MOST;
@@ -162,16 +163,16 @@ function workerRow(worker) {
   ];
 }
 
-/** One that can begin no jobs is not just connected: it gets none. */
+/** The state of a worker; one that can begin no jobs has its own state. */
 function workerState(worker) {
-  const told = state(worker.state, worker.state === "disconnected" ? worker.seen_at : null);
-  if (!worker.problem) return told;
+  const cell = state(worker.state, worker.state === "disconnected" ? worker.seen_at : null);
+  if (!worker.problem) return cell;
   const note = `begins no jobs: ${worker.problem.slice(0, PROBLEM_CHARACTERS)}`;
-  return { ...told, mark: "unknown", note, title: worker.problem };
+  return { ...cell, mark: "unknown", note, title: worker.problem };
 }
 
-/** `seen`: until when one that is absent was heard. */
+/** `seen`: the last heartbeat of an absent one. */
 function state(word, seen) {
-  const told = { text: word, mark: Object.hasOwn(MARKS, word) ? MARKS[word] : "unknown" };
-  return seen ? { ...told, since: `for ${since(seen)}`, title: `last heard ${exactly(seen)}` } : told;
+  const cell = { text: word, mark: Object.hasOwn(MARKS, word) ? MARKS[word] : "unknown" };
+  return seen ? { ...cell, since: `for ${since(seen)}`, title: `last seen ${exactly(seen)}` } : cell;
 }

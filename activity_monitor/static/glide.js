@@ -1,13 +1,13 @@
-// What moves when the lists are shown anew glides to its new place, so that the eye can follow it and
-// nothing jumps: a row among the others of its list, and a list under one that grows or shrinks.
+// Animate elements that move when the lists are updated, so that users can follow them: a row within
+// its list, and a list below another one that grows or shrinks.
 
 const GLIDE = { duration: 150, easing: "ease-out" };
 const LEAST_PIXELS = 1;
-const NEAR_PIXELS = 200; // what is further out of sight need not glide
+const NEAR_PIXELS = 200; // elements further outside of the visible area are not animated
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
 const gliding = new Set();
 
-/** Notes where all is in these lists ({section, rows}); call the result when they have changed. */
+/** Record all positions in these lists ({section, rows}); call the result after the change. */
 export function noted(lists) {
   if (document.hidden || calm.matches) return () => {};
   const before = lists.map(placesOf);
@@ -19,14 +19,14 @@ export function noted(lists) {
 }
 
 /**
- * Whether something still glides: to move it now would make it jump. An animation is idle where its
- * element is no longer shown.
+ * Whether an animation is still running: moving its element now would make it jump. The animation of
+ * an element that is not displayed is idle.
  */
 export function isGliding() {
   return [...gliding].some((animation) => animation.playState !== "idle");
 }
 
-/** Where a list is, and each part of it within it: rows by their ids. */
+/** Return the position of a list and of its parts: rows by their ids. */
 function placesOf({ section, rows }) {
   const { top, bottom } = section.getBoundingClientRect();
   const within = new Map();

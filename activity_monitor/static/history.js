@@ -1,4 +1,4 @@
-// What the service says of its database: a failover, or a restored backup. Said once in each tab.
+// The service's notice about its database: a failover or a restored backup. Shown once in each tab.
 
 import { notify } from "./notice.js";
 

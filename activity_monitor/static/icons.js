@@ -1,4 +1,4 @@
-// The marks of states and results: each has its own shape, so that colour is never the only sign.
+// The icons of states and results: each has its own shape, so that colour is not the only difference.
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -19,7 +19,7 @@ const SHAPES = {
   box: [["line", "M3 3h10v10H3z"]],
 };
 
-/** An icon without a meaning of its own: the text beside it says it. */
+/** A decorative icon: the text next to it has the same meaning. */
 export function icon(name) {
   const svg = document.createElementNS(SVG, "svg");
   svg.setAttribute("viewBox", "0 0 16 16");

@@ -17,8 +17,8 @@ export class JobsView {
   #shownLog = null;
 
   /**
-   * onLog(job or null): a person asks to see a job's log, or to close it. Until the jobs are there,
-   * the place of as many rows as `expected` is kept for them.
+   * onLog(job or null): the user opens a job's log, or closes it. `expected`: the number of rows for
+   * which space is reserved until the jobs are known.
    */
   constructor(onLog, expected) {
     this.#onLog = onLog;
@@ -41,7 +41,7 @@ export class JobsView {
     this.element.style.setProperty("--jobs", Math.min(expected ?? 1, STEP));
   }
 
-  /** `away`: nothing is heard from the worker of the jobs that have not ended. */
+  /** `away`: the worker of the jobs that have not ended does not answer. */
   show(jobs, away) {
     this.#jobs = jobs;
     this.#away = away;
@@ -59,7 +59,7 @@ export class JobsView {
     for (const row of this.#rows.values()) row.tick();
   }
 
-  /** Mark whose log is on show; null for none. */
+  /** Mark the job whose log is shown; null for none. */
   showsLog(id) {
     this.#shownLog = id;
     for (const row of this.#rows.values()) row.showsLog(id);

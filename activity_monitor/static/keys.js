@@ -1,5 +1,5 @@
-// The page by keyboard: rows by j and k or the arrows, lists by number, and a few single keys, which
-// can be switched off (they are in the way of speech input).
+// Keyboard shortcuts: rows by j and k or the arrows, lists by number, and a few single keys, which
+// can be switched off because they conflict with speech input.
 
 import { canBeBumped } from "./words.js";
 
@@ -37,7 +37,7 @@ export class Keys {
     else if (!typing && this.#switch.checked && this.#single(event)) event.preventDefault();
   }
 
-  /** Arrows scroll what can be scrolled; else, from a row's title or from nowhere, they go to rows. */
+  /** Arrows scroll an element that can scroll; otherwise they move between rows. */
   #arrow(event, typing) {
     const onRow = event.target.matches(".row-title, body, #lists");
     const intoRows = typing && event.target.id === "filter" && event.key === "ArrowDown";
@@ -70,7 +70,7 @@ export class Keys {
     title?.closest(".row").scrollIntoView({ block: "nearest" });
   }
 
-  /** What a button of the row does, if the row has it now. */
+  /** Do the action of a row's button, if the row has the button now; return whether it was done. */
   #ask(target, button, on) {
     const view = this.#board.views.get(target.closest(".row")?.id);
     if (!view || view[button].hidden || view[button].disabled) return false;

@@ -1,19 +1,18 @@
-// The lines of a log in their box: the last 5,000. They stand in blocks of a hundred; where more come
-// in one frame than can be read, a block makes its lines when it comes near sight, or the browser has
-// nothing else to do.
+// The last 5,000 lines of a log, in blocks of a hundred. If too many lines arrive in one frame, a
+// block creates its lines only when it is nearly visible or the browser is idle.
 
 import { make, put } from "./text.js";
 
 const MAX_LINES = 5000;
 const BLOCK_LINES = 100;
-const AT_ONCE = 3 * BLOCK_LINES; // more than any screen holds
+const AT_ONCE = 3 * BLOCK_LINES; // more than fits on any screen
 const NEAR = "600px";
 const NEAR_END_PIXELS = 24;
 const UPWARDS = new Set(["ArrowUp", "PageUp", "Home"]);
 const whenIdle = globalThis.requestIdleCallback ?? ((work) => setTimeout(work, 250));
 
 export class LogLines {
-  /** How many lines there have been, and how many of them are in the box. */
+  /** The number of all lines so far, and of those that are kept. */
   total = 0;
   kept = 0;
   #blocks = [];
@@ -24,7 +23,7 @@ export class LogLines {
   #idle = false;
   #sight;
 
-  /** onFollowing(bool): the box begins or ceases to follow the end, since a person scrolled. */
+  /** onFollowing(bool): the box starts or stops following the end, because the user scrolled. */
   constructor(labelledBy, onFollowing) {
     this.#onFollowing = onFollowing;
     this.element = make("div", "log-lines");
@@ -39,7 +38,7 @@ export class LogLines {
     }, { root: this.element, rootMargin: NEAR });
   }
 
-  /** Add finished lines, and the one that has no end yet ([] for none). */
+  /** Add complete lines, and the incomplete one ([] for none). */
   append(lines, open) {
     this.#openLine?.remove();
     const late = lines.length - AT_ONCE;
@@ -51,7 +50,7 @@ export class LogLines {
     if (this.#later.size) this.#fillWhenIdle();
   }
 
-  /** Lines that came and went between two frames: they count only. */
+  /** Count lines that were dropped before they could be shown. */
   skip(number) {
     this.total += number;
   }
@@ -126,7 +125,7 @@ export class LogLines {
       this.#idle = false;
       const block = [...this.#later].at(-1);
       if (!block || !this.element.isConnected) return;
-      if (this.kept % BLOCK_LINES !== 0 && block === this.#blocks.at(-1)) return; // it still grows
+      if (this.kept % BLOCK_LINES !== 0 && block === this.#blocks.at(-1)) return; // it is not complete
       this.#make(block);
       if (this.#later.size) this.#fillWhenIdle();
     });
@@ -137,7 +136,7 @@ export class LogLines {
     this.#let(scrollHeight - scrollTop - clientHeight < NEAR_END_PIXELS);
   }
 
-  /** A person scrolls: told by wheel and key at once, since new lines may come before the scrolling. */
+  /** Detect scrolling by wheel and key events, because new lines may arrive before the scroll event. */
   #let(following) {
     if (following === this.#following) return;
     this.#following = following;
@@ -145,7 +144,7 @@ export class LogLines {
   }
 }
 
-/** A line as an element: its number beside it, each styled part a span of classes. */
+/** Make the element of a line: its number, and a span for each styled part. */
 function lineElement(line, number) {
   const node = make("div", "log-line");
   node.dataset.n = number;

@@ -1,19 +1,19 @@
-// Reads a job's output to its end, over any number of answers.
+// Reads a job's output to its end, with any number of requests.
 //
-// The end of an answer says nothing: a proxy, a node that stops or a lost connection ends one too. So
-// the reader asks again, from the byte behind the last one it has, until the service says that the job
-// has finished, that this was its last attempt, and that the output is no longer than what was read.
+// The end of an answer does not mean the end of the output: a proxy, a node that stops or a lost
+// connection also ends it. So the reader requests the rest, after its last byte, until three things
+// are true: the job has finished, this was its last attempt, and the output is read completely.
 
 import { Away, open } from "./api.js";
 
 const FIRST_WAIT_MS = 500;
 const LONGEST_WAIT_MS = 8000;
-const SETTLED_MS = 5000; // an answer that ended sooner, without a byte, brought nothing
+const SETTLED_MS = 5000; // an answer that ended sooner and without data counts as failed
 const SILENCE_MS = 45000; // the service ends each answer after at most 20 s
 
 /**
- * Yields {text} and {attempt}: what comes, in order, each byte once; a later attempt begins where
- * an earlier one was lost. onState("live" | "reconnecting"). Raises SignedOut, Refused, AbortError.
+ * Yields {text} and {attempt} in order, each byte once; {attempt} marks where a later attempt begins.
+ * onState("live" | "reconnecting"). Raises SignedOut, Refused, AbortError.
  */
 export async function* readLog(job, { signal, onState }) {
   const place = { job, attempt: null, offset: 0, decoder: new TextDecoder() };
@@ -46,7 +46,7 @@ export async function* readLog(job, { signal, onState }) {
   }
 }
 
-/** What one answer brings; returns where it ends. */
+/** Yield the data of one answer, until it ends. */
 async function* part(place, answer, signal, onState) {
   const query = new URLSearchParams({ follow: "1", offset: place.offset });
   if (place.attempt !== null) query.set("attempt", place.attempt);
@@ -90,12 +90,12 @@ function headOf({ headers }) {
     size: number("Log-Size"),
   };
   if ([head.attempt, head.latest, head.size].some(Number.isNaN)) {
-    throw new Away("The node does not say where a log ends."); // it is of an older version
+    throw new Away("The node does not report the length of the log."); // it has an older version
   }
   return head;
 }
 
-/** Returns when the page is not hidden: nobody reads meanwhile, and nothing is lost. */
+/** Return when the page is visible: while it is hidden, reading can wait. */
 function shown(signal) {
   if (!document.hidden) return Promise.resolve();
   return new Promise((resolve) => {

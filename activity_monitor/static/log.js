@@ -1,4 +1,4 @@
-// A job's output, live: read as a stream, cut into lines, shown at the browser's pace.
+// A job's output, live: read as a stream, divided into lines, shown as fast as the browser can.
 
 import { AnsiLines } from "./ansi.js";
 import { Refused, SignedOut } from "./api.js";
@@ -7,8 +7,8 @@ import { readLog } from "./log-reader.js";
 import { Pace } from "./pace.js";
 import { amount, make, put } from "./text.js";
 
-const PENDING_LINES = 5000; // no more are kept between two frames
-const BUSY_MS = 8; // so long output may be cut into lines before the page gets its turn
+const PENDING_LINES = 5000; // the limit of lines kept between two frames
+const BUSY_MS = 8; // time for dividing output into lines before other work of the page
 const WAITING = "Live. Waiting for output …";
 
 export class LogView {
@@ -22,7 +22,7 @@ export class LogView {
   #said = "";
   #some = false; // there was output
 
-  /** `job` is {id, name}; onSignedOut is called where the session has ended. */
+  /** `job`: {id, name}. onSignedOut(): the session has ended. */
   constructor(job, { onSignedOut }) {
     this.#job = job;
     this.#on = { onSignedOut };
@@ -58,7 +58,7 @@ export class LogView {
     this.element = make("div", "log", head, this.lines.element);
   }
 
-  /** Read until the job has ended and all of its output is here. */
+  /** Read until the job has ended and all its output was read. */
   async #run() {
     const { signal } = this.#stop;
     try {
@@ -97,7 +97,7 @@ export class LogView {
     this.#pace.ask();
     this.#busy += performance.now() - started;
     if (this.#busy < BUSY_MS) return;
-    await new Promise(requestAnimationFrame); // the service waits meanwhile
+    await new Promise(requestAnimationFrame); // the service waits until we read again
     this.#busy = 0;
   }
 

@@ -1,7 +1,7 @@
-// What the page knows: rows by id, in four lists, and the Boxes. No DOM here.
+// The page's data: rows by id, in four lists, and the Boxes. No DOM here.
 //
-// A row's state only moves forward, so events and answers may come late, twice, or in each other's
-// place. `row.version` grows with each change: whoever shows a row compares it.
+// A row's state only moves forward, so events and answers may arrive late, twice, or in another order.
+// `row.version` grows with each change; the views compare it.
 
 import { NOWHERE, isAfter, placeOf } from "./cursor.js";
 import { SortedRows } from "./sorted.js";
@@ -9,7 +9,7 @@ import { kindOf, stateOf, titleOf } from "./words.js";
 
 export const LISTS = ["upcoming", "blocked", "running", "finished"];
 const FINISHED_KEPT = 50;
-const ENDED = new Set(["passed", "failed"]); // by themselves: these say how a branch is
+const ENDED = new Set(["passed", "failed"]); // results that show the health of a branch
 
 const ORDER = { registered: 0, queued: 1, running: 2, stopping: 3, finished: 4 };
 const HOME = {
@@ -35,9 +35,9 @@ const ORDER_OF = {
 
 export class Model {
   rows = new Map();
-  /** `total` and `busy` count Boxes that are `away` too: those of workers that are not connected. */
+  /** `total` and `busy` include `away` Boxes, whose workers are not connected. */
   capacity = { total: 0, busy: 0, away: 0, away_busy: 0 };
-  /** The id of the row that is open or to be opened: it stays, however many finish after it. */
+  /** The id of the row that is open or will be opened; it is never dropped from the lists. */
   pinned = null;
   #lists = {};
   #capacitySeen = NOWHERE;
@@ -59,7 +59,7 @@ export class Model {
     return this.size("upcoming") + this.size("blocked");
   }
 
-  /** Take one event: O(1). Says false where the page must ask for the whole again. */
+  /** Apply one event: O(1). Returns false if the page must request the whole activity again. */
   apply(id, event) {
     const place = placeOf(id);
     if (event.capacity) this.#setCapacity(event.capacity, place);
@@ -83,25 +83,25 @@ export class Model {
     return Boolean(known) || state === "registered";
   }
 
-  /** Take an answer of /activity: its order, its sentences, and what events did not tell. */
+  /** Apply an answer of /activity: its order, its reasons, and data that is not in events. */
   replace(activity) {
-    const told = new Map();
+    const answered = new Map();
     const place = placeOf(activity.cursor);
     for (const name of LISTS) {
-      for (const data of activity[name] ?? []) told.set(data.id, this.#learn(data, place));
+      for (const data of activity[name] ?? []) answered.set(data.id, this.#learn(data, place));
     }
     const rest = Object.fromEntries(LISTS.map((name) => [name, []]));
     for (const row of this.rows.values()) {
-      if (told.has(row.id)) continue;
+      if (answered.has(row.id)) continue;
       const gone = row.state !== "finished" && !isAfter(row.seen, place);
       if (!gone) rest[HOME[row.state]].push(row);
       else this.#miss(row);
     }
-    for (const name of LISTS) this.#reset(name, [...told.values()], rest[name]);
+    for (const name of LISTS) this.#reset(name, [...answered.values()], rest[name]);
     if (!isAfter(this.#capacitySeen, place)) this.#setCapacity(activity.boxes, place);
   }
 
-  /** The history is another one (of a backup, say): the next answer alone says what there is. */
+  /** Forget all rows: the history has changed, for example after a restored backup. */
   forget() {
     this.#capacitySeen = NOWHERE;
     for (const row of this.rows.values()) {
@@ -110,21 +110,21 @@ export class Model {
     }
   }
 
-  /** Take one workload as the service knows it now: a row that is looked at, or asked for by its id. */
+  /** Apply the service's current data of one workload: of an open row, or requested by its id. */
   learn(data) {
     const known = this.rows.get(data.id);
     const why = known?.state === data.state ? known.why : null;
     this.#place(this.#learn({ ...data, why }, NOWHERE));
   }
 
-  /** Forget a row that is here only because it was asked for. */
+  /** Forget a row that exists only because it was requested by its id. */
   drop(row) {
     row.home?.remove(row);
     row.home = null;
     this.rows.delete(row.id);
   }
 
-  /** How many branches, tags and servers failed the last time, as far as that is known here. */
+  /** The number of branches, tags and servers whose last workload failed, as far as known. */
   failed() {
     const last = new Map();
     for (const row of this.inOrder("finished")) {
@@ -135,22 +135,22 @@ export class Model {
     return [...last.values()].filter((result) => result === "failed").length;
   }
 
-  /** A stop was asked for on this page: shown at once, though it takes effect later. */
+  /** Show a stop that was requested on this page at once, before it takes effect. */
   stopAsked(row) {
     row.asked = true;
     row.version += 1;
   }
 
-  /** An unfinished row that is not told of has finished: its event is to come, or came long ago. */
+  /** Take a row that is missing in an answer out of the lists: it has finished. Its event may follow. */
   #miss(row) {
     row.home = null;
     row.missed += 1;
     if (row.missed > 1) this.rows.delete(row.id);
   }
 
-  #reset(name, told, rest) {
-    const here = told.filter((row) => HOME[row.state] === name);
-    if (name !== "blocked") here.sort(ORDER_OF[name]); // the queue's own order: the service knows it
+  #reset(name, answered, rest) {
+    const here = answered.filter((row) => HOME[row.state] === name);
+    if (name !== "blocked") here.sort(ORDER_OF[name]); // the service sorts the queue
     this.#lists[name].reset(here, rest);
   }
 
@@ -206,7 +206,7 @@ export class Model {
   }
 }
 
-/** Copy the fields that `data` has; says whether one changed. */
+/** Copy the fields of `data`; return whether one changed. */
 function take(row, data) {
   let changed = false;
   for (const field of FIELDS) {
@@ -218,7 +218,7 @@ function take(row, data) {
   return changed;
 }
 
-/** Copy only what the row lacks: it has moved on since `data` was true. */
+/** Copy only missing fields, because the row is newer than `data`. */
 function fill(row, data) {
   for (const field of FIELDS) {
     if (row[field] !== undefined || data[field] === undefined) continue;
@@ -228,7 +228,7 @@ function fill(row, data) {
   }
 }
 
-/** A row's text for the filter, in lower case. A row's state changes without its fields. */
+/** The row's text for the filter, in lower case, without its state, which changes separately. */
 export function sought(row) {
   row.sought ??= [
     row.project, row.branch, row.tag, row.server, `#${row.number}`, kindOf(row), titleOf(row), row.author,

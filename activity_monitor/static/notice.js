@@ -1,5 +1,5 @@
-// One sentence at the foot of the page about what a person has just asked for; stays until closed or
-// replaced. It may end with a link to a row.
+// A message at the foot of the page about the user's last action. It stays until it is closed or
+// replaced, and may end with a link to a row.
 
 import { make, put } from "./text.js";
 

@@ -1,5 +1,5 @@
-// Which row is open: one at a time, named in the address (#w41), so that a link can open it, whether
-// it is in the lists or not, and the browser's Back closes it.
+// The open row: one at a time. Its id is in the address (#w41), so that a link can open it, even if
+// it is not in the lists, and the browser's Back closes it.
 
 import { Away, Refused, SignedOut, get } from "./api.js";
 import { dropRow, hashOf, stepTo } from "./address.js";
@@ -8,8 +8,8 @@ import { Panel } from "./panel.js";
 import { reveal } from "./sight.js";
 
 const IS_ID = /^w\d{1,19}$/;
-const ID_SHOWN = 40; // characters of what may be anything
-const SETTLING_MS = 3000; // after the answer: a log that opens with it is still growing
+const ID_SHOWN = 40; // characters of an id from the address
+const SETTLING_MS = 3000; // after the answer, because a log that opens with it is still growing
 
 export class Opener {
   #model;
@@ -17,14 +17,14 @@ export class Opener {
   #on;
   #panel = null;
   #view = null;
-  #wanted = null; // an id that is to be opened as soon as its row is there
-  #asked = false; // ... and the service was asked for it
-  #fetched = null; // a row that is only here because it was asked for
-  #moved = false; // a person has scrolled since the row was opened
-  #settled = Infinity; // until then the answer is brought into sight whenever it grows
+  #wanted = null; // an id to open as soon as its row exists
+  #asked = false; // ... and it was requested from the service
+  #fetched = null; // a row that exists only because it was requested
+  #moved = false; // the user has scrolled since the row was opened
+  #settled = Infinity; // until then, scroll to the answer whenever it grows
   #growth = new ResizeObserver(() => this.#grew());
 
-  /** onSignedOut(). onUnfiltered(): the filter hides what is to be opened, and has to go. */
+  /** onSignedOut(). onUnfiltered(): the filter hides the row to open, so it must be cleared. */
   constructor(model, board, on) {
     this.#model = model;
     this.#board = board;
@@ -37,17 +37,17 @@ export class Opener {
     }
   }
 
-  /** After the lists were shown anew. */
+  /** Call this after the lists were updated. */
   update() {
     if (this.#wanted) this.#openWanted();
     if (!this.#view) return;
     if (this.#board.views.get(this.#model.pinned) !== this.#view) {
       const { row } = this.#view;
       this.#close();
-      if (row.state && !this.#board.lets(row)) {
-        dropRow(); // a person filters
+      if (row.state && !this.#board.matches(row)) {
+        dropRow(); // the user changed the filter
       } else {
-        this.#want(row.id); // the service is asked what became of it
+        this.#want(row.id); // request it from the service
         this.#board.invalidate();
       }
     } else {
@@ -55,8 +55,8 @@ export class Opener {
     }
   }
 
-  /** An event came by: it may be of the open row's jobs. */
-  heard(event) {
+  /** Take note of an event, which may concern a job of the open row. */
+  onEvent(event) {
     if (event.workload === this.#model.pinned && event.job) this.#panel?.jobChanged();
   }
 
@@ -64,7 +64,7 @@ export class Opener {
     this.#panel?.tick();
   }
 
-  /** After signing in again, or when the service is back. */
+  /** Call this after signing in again, or when the service is back. */
   resume() {
     this.#asked = false;
     this.#panel?.resume();
@@ -108,7 +108,7 @@ export class Opener {
     view.title.setAttribute("aria-controls", this.#panel.element.id);
     this.#moved = false;
     this.#settled = Infinity;
-    this.#growth.observe(this.#panel.element); // which tells the first size, too
+    this.#growth.observe(this.#panel.element); // also called for the first size
   }
 
   #grew() {
@@ -133,9 +133,9 @@ export class Opener {
     }
   }
 
-  // --- What the address names ---------------------------------------------------------------
+  // --- The address --------------------------------------------------------------------------
 
-  /** The address has changed: by Back, by a link, or by hand. */
+  /** Handle a change of the address: by Back, by a link, or by typing. */
   #addressed() {
     const id = named();
     if (id !== null && id === this.#view?.row.id) return;
@@ -157,7 +157,7 @@ export class Opener {
     if (!row?.state || !row.home) {
       this.#fetch(this.#wanted);
     } else if (!view) {
-      if (!this.#board.lets(row)) this.#on.onUnfiltered();
+      if (!this.#board.matches(row)) this.#on.onUnfiltered();
     } else {
       this.#wanted = null;
       this.#open(view);
@@ -165,7 +165,7 @@ export class Opener {
     }
   }
 
-  /** It is in no list: it finished long ago, or there is no such thing. */
+  /** Request a row that is in no list: it finished long ago, or does not exist. */
   async #fetch(id) {
     if (this.#asked) return;
     this.#asked = true;
@@ -200,7 +200,7 @@ export class Opener {
   }
 }
 
-/** The workload that the address names; null for none, as where it names another part of the page. */
+/** The id of the workload in the address; null if there is none, or another part of the page. */
 function named() {
   const hash = hashOf();
   const part = document.getElementById(hash);

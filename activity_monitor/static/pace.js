@@ -1,5 +1,5 @@
-// Showing things at a pace that the browser can keep: once a frame at most, and where a frame's work
-// costs much, so seldom that two thirds of the browser's time stay for whoever reads.
+// Limit how often the page is updated: at most once a frame. If an update is expensive, less often,
+// so that two thirds of the browser's time stay free for the user.
 
 const TIMES_ITS_COST = 2;
 
@@ -9,13 +9,13 @@ export class Pace {
   #earliest = 0;
   #asked = false;
 
-  /** `show` is called in an animation frame, `least` milliseconds apart or more. */
+  /** `show` is called in an animation frame, at least `least` milliseconds after the last call. */
   constructor(show, least = 0) {
     this.#show = show;
     this.#least = least;
   }
 
-  /** Something has changed: show it soon. Costs nothing while a showing is due. */
+  /** Request an update. Repeated requests before the update cost nothing. */
   ask() {
     if (this.#asked) return;
     this.#asked = true;

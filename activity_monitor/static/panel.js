@@ -1,4 +1,4 @@
-// What an open row shows below itself: why it waits, its facts, its jobs, one job's log.
+// The panel below an open row: why it waits, its facts, its jobs, and one job's log.
 
 import { Away, Refused, SignedOut, get } from "./api.js";
 import { ExplanationView } from "./explanation.js";
@@ -27,8 +27,8 @@ export class Panel {
   #loadWhy = new Refresher(() => this.#fetchWhy());
 
   /**
-   * onSignedOut(): the session has ended. onWorkload(data): this is what the service knows of it now.
-   * onAnswer(): what `answer` shows has come.
+   * onSignedOut(): the session has ended. onWorkload(data): the service's current data arrived.
+   * onAnswer(): the content of `answer` has changed.
    */
   constructor(row, on) {
     this.#row = row;
@@ -48,13 +48,13 @@ export class Panel {
     this.#loadJobs.now();
   }
 
-  /** What a person opens the row for: why it waits, else its jobs and what they printed. */
+  /** The most important part: why it waits; otherwise its jobs and their output. */
   get answer() {
     if (!this.why.element.hidden) return this.why.element;
     return this.#log ? this.logPlace : this.jobs.element;
   }
 
-  /** The row has changed, or what it waits for may have. */
+  /** Update the panel: the row, or what it waits for, has changed. */
   update() {
     const row = this.#row;
     const waits = row.state === "registered" || row.state === "queued";
@@ -68,7 +68,7 @@ export class Panel {
     this.#loadJobs.ask();
   }
 
-  /** A job of this row has changed. */
+  /** Update the jobs: one of them has changed. */
   jobChanged() {
     this.#loadJobs.ask();
   }
@@ -78,7 +78,7 @@ export class Panel {
     if (!this.why.element.hidden) this.why.tick();
   }
 
-  /** After signing in again. */
+  /** Call this after signing in again. */
   resume() {
     this.#loadJobs.now();
     if (!this.why.element.hidden) this.#loadWhy.now();
@@ -114,7 +114,7 @@ export class Panel {
     const jobs = body.jobs ?? [];
     this.jobs.show(jobs, isAway(this.#row));
     const only = jobs.length === 1 && jobs[0].started_at ? jobs[0] : null;
-    if (only && !this.#chosen) this.#showLog(only); // with one job there is nothing to choose
+    if (only && !this.#chosen) this.#showLog(only); // show the log of the only job
     if (!this.#jobsCame && this.why.element.hidden) this.#on.onAnswer();
     this.#jobsCame = true;
   }

@@ -1,4 +1,4 @@
-// Asking again, not too often: one call at a time, and the dearer the call, the seldomer.
+// Repeat a request, but not too often: one call at a time; the longer a call takes, the less often.
 
 const LEAST_MS = 2000;
 const TIMES_ITS_COST = 10; // ten thousand rows cost the service more than five do
@@ -18,7 +18,7 @@ export class Refresher {
     this.#least = least;
   }
 
-  /** Something has changed; soon. */
+  /** Request a call soon. */
   ask() {
     this.#wanted = true;
     if (this.#running || this.#timer) return;
@@ -26,7 +26,7 @@ export class Refresher {
     this.#timer = setTimeout(() => this.#run(), wait);
   }
 
-  /** At once (a person asked), or right after the call that is under way. */
+  /** Call at once, or right after the current call. */
   now() {
     clearTimeout(this.#timer);
     this.#timer = 0;
@@ -35,7 +35,7 @@ export class Refresher {
     if (!this.#running) this.#run();
   }
 
-  /** Forget what was asked. */
+  /** Cancel requested calls. */
   stop() {
     clearTimeout(this.#timer);
     this.#timer = 0;

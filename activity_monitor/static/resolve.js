@@ -1,4 +1,4 @@
-// What became of a job whose worker is away? A person says it, and why.
+// A dialog to set the result of a job whose worker is away, with a reason.
 
 import { Away, Refused, SignedOut, get, newKey, post } from "./api.js";
 import { Refresher } from "./refresh.js";
@@ -7,12 +7,12 @@ import { isAway } from "./words.js";
 
 const byId = (id) => document.getElementById(id);
 
-/** Whether nobody but a person can say what became of the job. `away`: nothing is heard from its worker. */
+/** Whether only a user can set the result of the job. `away`: its worker does not answer. */
 export function isResolvable(job, away) {
   return job.state === "unknown" || (away && job.state === "stopping");
 }
 
-/** The button of a job; it sends the event "resolve-job" upward. */
+/** Make the button of a job; it dispatches the event "resolve-job". */
 export function resolveButton(jobOf) {
   const button = make("button", "quiet", "Resolve …");
   button.type = "button";
@@ -39,7 +39,7 @@ export class ResolveDialog {
     this.#onSignedOut = onSignedOut;
     this.#leave.addEventListener("click", () => this.#dialog.close());
     this.#dialog.addEventListener("close", () => this.#refresher.stop());
-    this.#form.addEventListener("input", () => { this.#key = newKey(); }); // another wish
+    this.#form.addEventListener("input", () => { this.#key = newKey(); }); // another request
     this.#form.addEventListener("submit", (event) => {
       event.preventDefault();
       this.#resolve();
@@ -59,12 +59,12 @@ export class ResolveDialog {
     this.#dialog.showModal();
   }
 
-  /** Something has changed: the job's worker may be back, or the job may have ended. */
+  /** Update the dialog: the job's worker may be back, or the job may have ended. */
   update() {
     if (this.#dialog.open) this.#refresher.ask();
   }
 
-  /** What belongs to the question only. */
+  /** The elements that belong only to the question. */
   get #parts() {
     return [byId("resolve-text"), this.#confirm, ...this.#form.querySelectorAll("label, [name=note]")];
   }
@@ -74,14 +74,14 @@ export class ResolveDialog {
     try {
       const { body } = await get(`/workloads/${encodeURIComponent(this.#row.id)}`);
       const job = body.jobs.find((one) => one.id === asked.id);
-      if (asked === this.#job && this.#dialog.open && !isResolvable(job, isAway(this.#row))) this.#sayIdle(job);
+      if (asked === this.#job && this.#dialog.open && !isResolvable(job, isAway(this.#row))) this.#showDone(job);
     } catch (error) {
       if (!(error instanceof SignedOut || error instanceof Refused || error instanceof Away)) throw error;
     } // the code that reads the lists shows the error
   }
 
-  /** There is nothing to say of the job any more. */
-  #sayIdle(job) {
+  /** Show that the job needs no result any more. */
+  #showDone(job) {
     const ended = job.state === "finished";
     put(byId("resolve-title"), ended ? `${job.name} has ended: ${job.result}.` : `${job.name} is ${job.state} again.`);
     put(this.#problem, "");

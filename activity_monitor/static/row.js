@@ -1,4 +1,4 @@
-// One row of a list. It is bound to a workload, shows it, and may be bound to another one later.
+// One row of a list. It shows a workload, and can be reused for another one later.
 
 import { icon } from "./icons.js";
 import { amount, make, plain, put, unseen } from "./text.js";
@@ -17,7 +17,7 @@ export class RowView {
   row = null;
   home = null;
   #version = -1;
-  #shown = null; // the row as it was when it was last shown
+  #shown = null; // a copy of the row's data that is displayed
   #mark = null;
   #icons = {};
   #placeIcon = null;
@@ -64,7 +64,7 @@ export class RowView {
     this.side = make("div", "row-side", make("div", "side-facts", top, low), this.stop, this.again);
   }
 
-  /** Show `row`, whatever was shown before. */
+  /** Show `row` instead of the former one. */
   bind(row) {
     this.row = row;
     this.#version = -1;
@@ -77,7 +77,7 @@ export class RowView {
     this.update();
   }
 
-  /** Show what has changed since the last time: all of it at once. */
+  /** Show all changes since the last call. */
   update() {
     if (this.#version === this.row.version) return;
     this.#version = this.row.version;
@@ -139,7 +139,7 @@ export class RowView {
     this.again.setAttribute("aria-label", `${againOf(row)}: ${nameOf(row)}`);
   }
 
-  /** Let the clock go on: that of the state that is shown, which may be an older one than the row's. */
+  /** Update the clock of the displayed state, which may be older than the row's state. */
   tick() {
     const row = this.#shown;
     const clock = clockOf(row);

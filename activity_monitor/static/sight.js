@@ -1,12 +1,12 @@
-// Scrolling to what a person asked for.
+// Scroll to what the user opened.
 
 const MARGIN = 16;
 const bar = document.querySelector(".bar-of-lists");
 const foot = document.getElementById("foot");
 
 /**
- * Scroll so far that the end of `answer` is in sight, but never the top of `element`, in which it
- * stands, out of sight.
+ * Scroll until the end of `answer` is visible, but keep the top of `element`, which contains it,
+ * visible.
  */
 export function reveal(element, answer) {
   const { top } = element.getBoundingClientRect();

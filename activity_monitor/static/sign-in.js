@@ -1,8 +1,8 @@
-// Signing in by fetch, which names its origin to the service where a plain form may not.
+// Sign in by fetch, which always sends its origin; a plain form may not.
 
 import { put } from "./text.js";
 
-/** Let `form` sign in without leaving the page; what goes wrong is said in `problem`. */
+/** Let `form` sign in without leaving the page; show errors in `problem`. */
 export function prepareSignIn(form, problem, onSignedIn) {
   const field = form.elements.namedItem("token");
   const button = form.querySelector("button");
@@ -22,7 +22,7 @@ export function prepareSignIn(form, problem, onSignedIn) {
   });
 }
 
-/** What is wrong, as a sentence; "" when signed in. */
+/** Sign in; return an error message, or "" when signed in. */
 async function signIn(token) {
   let response;
   try {
@@ -32,9 +32,9 @@ async function signIn(token) {
   }
   if (response.ok) return "";
   if (response.status === 401) {
-    return "This token is not valid here. Look for a blank at its ends, or for another service's.";
+    return "This token is not valid. It may contain a space or belong to another service.";
   }
-  if (response.status === 403) return "This is a worker's token; an admin's is needed.";
-  if (response.status >= 500) return "The service is away for the moment. Try again soon.";
+  if (response.status === 403) return "This token has the role worker. Sign in with a token of role admin.";
+  if (response.status >= 500) return "The service is not available at the moment. Try again soon.";
   return `The service refused to sign in (${response.status}).`;
 }

@@ -1,9 +1,9 @@
-// Signing out. While the service is away it cannot be done: the session lives in the service, and its
-// cookie is out of a script's reach. So the page says so, and does not pretend.
+// Sign out. This is not possible while the service is away: the service stores the session, and a
+// script cannot delete its cookie. Then the page shows an error.
 
 import { notify } from "./notice.js";
 
-/** Let `form` sign out, or say why that did not work. */
+/** Let `form` sign out, or show why that failed. */
 export function prepareSignOut(form) {
   const button = form.querySelector("button");
   form.addEventListener("submit", async (event) => {
@@ -16,7 +16,7 @@ export function prepareSignOut(form) {
   });
 }
 
-/** Why it did not work; "" when signed out. */
+/** Sign out; return an error message, or "" when signed out. */
 async function signOut() {
   try {
     const response = await fetch("/sign-out", { method: "POST", redirect: "manual" });

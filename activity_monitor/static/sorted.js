@@ -1,4 +1,4 @@
-// One list's rows in order. Rows come and go in O(1); the order is made when it is asked for.
+// The rows of one list in order. Adding and removing rows is O(1); they are sorted when needed.
 
 export class SortedRows {
   #rows = [];
@@ -11,7 +11,7 @@ export class SortedRows {
     this.size = 0;
   }
 
-  /** A row says itself in which list it stands, so that leaving one costs nothing. */
+  /** Add a row. The row stores its list, so that removing it is O(1). */
   add(row) {
     row.home = this;
     this.#added.push(row);
@@ -31,7 +31,7 @@ export class SortedRows {
     this.add(row);
   }
 
-  /** All new: `rows` stand as they come, `others` are placed among them by the comparison. */
+  /** Replace all rows: `rows` keep their order, `others` are inserted by comparison. */
   reset(rows, others) {
     for (const row of rows) row.home = this;
     for (const row of others) row.home = this;
@@ -41,7 +41,7 @@ export class SortedRows {
     this.size = rows.length + others.length;
   }
 
-  /** The rows in order: O(n) after a change, however many changes there were; else O(1). */
+  /** The rows in order: O(n) after any number of changes, otherwise O(1). */
   inOrder() {
     if (this.#stale) {
       this.#rows = this.#rows.filter((row) => row.home === this);

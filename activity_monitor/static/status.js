@@ -1,14 +1,14 @@
-// The page's own state: Boxes, connection, and what a screen reader is told.
+// The page's own state: Boxes, connection, and messages for screen readers.
 
 import { amount, count, put } from "./text.js";
 
 const byId = (id) => document.getElementById(id);
 const WORDS = { connecting: "Connecting", live: "Live", reconnecting: "Reconnecting", paused: "Paused", out: "Signed out" };
-const SEGMENTS_AT_MOST = 64; // more Boxes than that are one plain bar
+const SEGMENTS_AT_MOST = 64; // more Boxes are shown as one bar
 const GATHER_MS = 1500;
 const FEW = 3;
 
-/** The Boxes of connected workers are what there is to give; those that are away stand apart. */
+/** Show the Boxes of connected workers, and separately those that are away. */
 export function showCapacity({ total, busy: allBusy, away, away_busy: awayBusy }) {
   const there = total - away;
   const busy = Math.max(0, allBusy - awayBusy);
@@ -33,7 +33,7 @@ export function showCapacity({ total, busy: allBusy, away, away_busy: awayBusy }
   warnOfAbsence(away, `${connected} Boxes connected`);
 }
 
-/** At the button that leads to who is absent. */
+/** Show on the button of nodes and workers that some are absent. */
 function warnOfAbsence(away, connected) {
   const warning = byId("fleet-warning");
   if (warning.hidden === (away === 0)) return;
@@ -55,7 +55,7 @@ export function showConnection(state) {
 let waiting = [];
 let timer = 0;
 
-/** Tell a screen reader; several at once are gathered, many are counted by their `sort`. */
+/** Announce to screen readers; join several messages, and count many of the same `sort`. */
 export function announce(text, sort = "") {
   waiting.push({ text, sort });
   timer ||= setTimeout(speak, GATHER_MS);

@@ -1,4 +1,4 @@
-// The browser's tab: title and icon say from afar whether something has failed or is in trouble.
+// The browser's tab: title and icon show whether something has failed or has a problem.
 
 import { amount } from "./text.js";
 
@@ -7,8 +7,8 @@ const icon = document.querySelector('link[rel="icon"]');
 const files = { calm: icon.href, failed: icon.dataset.failed, trouble: icon.dataset.trouble };
 
 /**
- * `trouble`: in a word or two, why the page shows old news; "" for none. `failed`: how many branches
- * and servers ended with a failure. `capacity`: the Boxes.
+ * `trouble`: one or two words why the page is outdated; "" if it is not. `failed`: how many branches
+ * and servers failed. `capacity`: the Boxes.
  */
 export function showTab({ trouble, failed, capacity: { total, busy, away, away_busy: awayBusy } }) {
   const there = total - away;

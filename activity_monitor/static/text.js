@@ -1,14 +1,14 @@
-// Text from outside into the page: always as text, and nothing in it stays unseen.
+// Insert text from outside into the page: always as text, with all its characters visible.
 //
-// Control characters and those that turn the direction of writing are shown by name, since they can
-// make a branch or a command look like another one.
+// Control characters and characters that change the writing direction are shown by name, because
+// they can make a branch or a command look like another one.
 
 const ODD = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]/;
 const ODD_OR_NOT = new RegExp(`(${ODD.source})`);
 const CONTROL_PICTURES = 0x2400;
 const shown = new WeakMap();
 
-/** Show `text` in `node`, in place of whatever it showed; does nothing if it shows that already. */
+/** Show `text` in `node` instead of its content; do nothing if it is the same text. */
 export function put(node, text) {
   const value = text === null || text === undefined ? "" : String(text);
   if (shown.get(node) === value) return;
@@ -32,7 +32,7 @@ function nameOf(character) {
   return `U+${code.toString(16).toUpperCase().padStart(4, "0")}`;
 }
 
-/** The same for places that take text only, as a title or a label. */
+/** The same for attributes with text, such as a title or a label. */
 export function plain(text) {
   return text.replace(new RegExp(ODD.source, "g"), nameOf);
 }
@@ -61,7 +61,7 @@ export function amount(number) {
   return numbers.format(number);
 }
 
-/** The first line of a message, without the blanks at its ends; "" for none. */
+/** The first line of a message, without spaces at its ends; "" for none. */
 export function firstLine(message) {
   return (message ?? "").trimStart().split(/[\r\n\u2028\u2029]/, 1)[0].trim();
 }

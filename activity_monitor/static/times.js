@@ -1,8 +1,8 @@
-// Times and durations for people. The clock is the service's: a browser's may be wrong by minutes.
+// Times and durations for users, by the service's clock: a browser's clock may be wrong.
 
-const TRUSTED_SKEW_MS = 2000; // a Date header counts whole seconds
+const TRUSTED_SKEW_MS = 2000; // a Date header has whole seconds
 const DAY_MS = 86400000;
-const OVERDUE_SECONDS = 5; // an estimate is no more exact than that
+const OVERDUE_SECONDS = 5; // the precision of an estimate
 const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
 const dayAndClock = new Intl.DateTimeFormat(undefined, {
   day: "numeric", month: "short", hour: "2-digit", minute: "2-digit",
@@ -14,7 +14,7 @@ const whole = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle:
 let skewMs = 0;
 let heldAt = null;
 
-/** Learn the service's clock from an answer of it. */
+/** Set the service's clock from an answer. */
 export function setClock(response) {
   const theirs = Date.parse(response.headers.get("Date") ?? "");
   if (Number.isNaN(theirs)) return;
@@ -22,12 +22,12 @@ export function setClock(response) {
   skewMs = Math.abs(skew) > TRUSTED_SKEW_MS ? skew : 0;
 }
 
-/** Now, in milliseconds, by the service's clock; while it is held, when that began. */
+/** The service's time in milliseconds; while the clock is stopped, the time when it stopped. */
 export function now() {
   return heldAt ?? Date.now() + skewMs;
 }
 
-/** Stop the clock, or let it go on: while nothing is heard, nobody knows how long anything has run. */
+/** Stop or continue the clock: without an answer from the service, durations are not known. */
 export function holdClock(held) {
   heldAt = held ? now() : null;
 }
@@ -38,7 +38,7 @@ export function span(start, end) {
   return duration((until - Date.parse(start)) / 1000);
 }
 
-/** Whole seconds in the two greatest units that are not zero; from an hour on without seconds. */
+/** Format whole seconds in the two largest units that are not zero; no seconds after an hour. */
 export function duration(seconds) {
   const s = Math.max(0, Math.floor(seconds));
   if (Number.isNaN(s)) return "";
@@ -73,14 +73,14 @@ export function since(time) {
   return about(Math.max(0, Math.round((now() - Date.parse(time)) / 1000)));
 }
 
-/** A duration in words, from 90 s on in whole minutes. */
+/** A duration in words; in whole minutes if it is 90 s or longer. */
 function about(seconds) {
   return duration(seconds < 90 ? seconds : 60 * Math.round(seconds / 60));
 }
 
 const CLOCK_IN_UTC = /\b(\d\d):(\d\d):(\d\d) UTC\b/g;
 
-/** A sentence of the service with its clock times, which are near, as this reader's clock has them. */
+/** Convert the clock times in a message of the service to the user's time zone. */
 export function inLocalTime(text) {
   return text.replace(CLOCK_IN_UTC, (_, hours, minutes, seconds) => {
     const at = new Date(now());
@@ -91,7 +91,7 @@ export function inLocalTime(text) {
   });
 }
 
-/** "in 3 min", "in 40 s", "any moment", "4 min 9 s overdue": how far away an expected time is. */
+/** "in 3 min", "in 40 s", "any moment", "4 min 9 s overdue": the time until an expected time. */
 export function ahead(time) {
   const seconds = Math.round((Date.parse(time) - now()) / 1000);
   if (Number.isNaN(seconds)) return "";

@@ -1,11 +1,11 @@
-// Whether what the page shows is the present: the stream of events lives, and the service answers.
-// While it is not, the clocks stand still, and soon a banner says so.
+// Whether the page is up to date: the stream of events is connected, and the service answers. If not,
+// the clocks stop, and soon a banner is shown.
 
 import { put } from "./text.js";
 import { holdClock, moment, now } from "./times.js";
 import { showConnection } from "./status.js";
 
-const PATIENCE_MS = 1000; // a stream that is there again by then was only handed over
+const PATIENCE_MS = 1000; // a stream that reconnects sooner only changed its node
 
 export class Trouble {
   #banner = document.getElementById("banner");
@@ -13,22 +13,22 @@ export class Trouble {
   #stream = "connecting";
   #ofStream = "";
   #ofAnswer = "";
-  #heardAt = null;
+  #answeredAt = null;
   #was = "";
   #on;
 
-  /** onChange(): `word` may be another. onBack(): it is "" again. */
+  /** onChange(): `word` may have changed. onBack(): it is "" again. */
   constructor(on) {
     this.#on = on;
   }
 
-  /** Why nothing on the page is new, in a word or two; "" while all is well. */
+  /** One or two words why the page is outdated; "" if it is not. */
   get word() {
     if (this.#stream === "out") return "Signed out";
     return this.#ofStream || this.#ofAnswer ? "Away" : "";
   }
 
-  /** The stream is "live", "reconnecting" (and why), "paused" or "out" (the session has ended). */
+  /** Set the stream's state: "live", "reconnecting" (with a reason), "paused" or "out" (signed out). */
   stream(state, why = "") {
     this.#stream = state;
     this.#ofStream = state === "reconnecting" ? why || "The connection to the service broke." : "";
@@ -36,16 +36,16 @@ export class Trouble {
     this.#changed();
   }
 
-  /** The service did not answer, and why; "": it did. */
+  /** Set why the service did not answer; "": it did. */
   answer(why) {
     this.#ofAnswer = why;
-    if (!why && !this.#ofStream) this.#heardAt = now();
+    if (!why && !this.#ofStream) this.#answeredAt = now();
     this.#changed();
   }
 
-  /** There was news. */
-  heard() {
-    this.#heardAt = now();
+  /** Note that an event or answer arrived. */
+  noteAnswer() {
+    this.#answeredAt = now();
   }
 
   #changed() {
@@ -69,7 +69,7 @@ export class Trouble {
   }
 
   #say() {
-    const shown = this.#heardAt ? ` What you see is of ${moment(new Date(this.#heardAt).toISOString())}.` : "";
+    const shown = this.#answeredAt ? ` What you see is of ${moment(new Date(this.#answeredAt).toISOString())}.` : "";
     put(this.#banner, `${this.#ofAnswer || this.#ofStream}${shown} Trying again …`);
     this.#banner.hidden = false;
   }

@@ -1,4 +1,4 @@
-// What the page says of a workload: titles, states, clocks. The words of docs/glossary.md, for people.
+// The page's texts about a workload: titles, states, clocks. They use the words of docs/glossary.md.
 
 import { firstLine } from "./text.js";
 import { span } from "./times.js";
@@ -15,7 +15,7 @@ export function nameOf(row) {
   return `${kindOf(row)} #${row.number} of ${row.project}`;
 }
 
-/** Whether it can be rebuilt: it has ended, and is no SSH session, which needs a public key. */
+/** Whether it can be rebuilt: it has ended, and is not an SSH session, which needs a public key. */
 export function canBeAgain(row) {
   return row.state === "finished" && row.kind !== "ssh";
 }
@@ -25,12 +25,12 @@ export function canBeBumped(row) {
   return row.state === "registered" || row.state === "queued";
 }
 
-/** What doing it once more is called. */
+/** The label of the button that submits it again. */
 export function againOf(row) {
   return row.kind === "deploy" ? "Redeploy" : "Rebuild";
 }
 
-/** The first line of the message, or what stands in for it. */
+/** The first line of the message, or a replacement. */
 export function titleOf(row) {
   const line = firstLine(row.message);
   if (line) return line;
@@ -47,20 +47,20 @@ export function placeOf(row) {
   return null;
 }
 
-/** Whether nothing is heard from the worker of a workload that has started. */
+/** Whether the worker of a started workload does not answer. */
 export function isAway(row) {
   return Boolean(row.started_at && row.why);
 }
 
-/** The name of the mark, and of the state in words. */
+/** The name of the icon and of the state. */
 export function stateOf(row) {
   if (row.state === "finished") return row.result ?? "unknown";
   if (row.state === "stopping" || (row.asked && row.state === "running")) return "stopping";
-  if (row.state === "running" && row.why) return "unknown"; // nothing is heard from its worker
+  if (row.state === "running" && row.why) return "unknown"; // its worker does not answer
   return { registered: "upcoming", queued: "blocked", running: "running" }[row.state] ?? "unknown";
 }
 
-/** {word, time}: what is counted of a row now; null where nothing is. */
+/** {word, time}: the duration that is shown for a row; null for none. */
 export function clockOf(row) {
   if (row.state === "queued" && row.queued_at) return { word: "waits", time: span(row.queued_at) };
   if (row.state === "running" || row.state === "stopping") {
@@ -72,7 +72,7 @@ export function clockOf(row) {
   return null;
 }
 
-/** Why the row is where it is, or ended as it did: in the service's words where they are there. */
+/** Why the row waits, or how it ended: in the service's words, if they are known. */
 export function whyOf(row) {
   if (row.state === "running" || row.state === "stopping") {
     if (row.why) return row.why;

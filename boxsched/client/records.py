@@ -81,7 +81,7 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
     from_fork: bool = False  # its jobs get no secrets
     target_branch: str | None = None  # of a change request: the branch that it would go to
     why: str | None = None  # why it waits; in the activity
-    ssh: SessionDoor | UnsetType | None = UNSET
+    ssh: SshEndpoint | UnsetType | None = UNSET
 
     @property
     def finished(self) -> bool:

@@ -20,7 +20,7 @@ def test_an_empty_page_says_how_to_begin(service: Service, page: Page) -> None:
     }  # fmt: skip
     page.route("**/api/v1/activity", lambda route: route.fulfill(body=json.dumps(activity)))
     page.reload()
-    expect(page.get_by_role("heading", name="All quiet.")).to_be_visible()
+    expect(page.get_by_role("heading", name="The queue is empty.")).to_be_visible()
     expect(page.get_by_text("boxsched build web --branch main")).to_be_visible()
 
 

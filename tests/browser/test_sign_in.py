@@ -35,7 +35,7 @@ def test_a_workers_token_is_told_to_be_one(service: Service, opened: Opened) -> 
     page.get_by_label("Token").fill(service.call("POST", "/tokens", {"role": "worker"})["token"])
     page.get_by_label("Token").press("Enter")
     expect(page.get_by_role("alert")).to_have_text(
-        "This is a worker's token; an admin's is needed."
+        "This token has the role worker. Sign in with a token of role admin."
     )
 
 

@@ -292,7 +292,7 @@ def test_a_token_file_without_a_token_is_refused(tmp_path: Path, text: str) -> N
     path = tmp_path / "admin-token"
     path.write_text(text)
     path.chmod(0o600)
-    with pytest.raises(tokens.UnsafeToken, match="does not hold a token"):
+    with pytest.raises(tokens.UnsafeToken, match="does not contain a token"):
         tokens.admin_token(tmp_path)
 
 

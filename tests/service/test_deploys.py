@@ -110,7 +110,7 @@ async def test_a_deploy_of_a_build_without_a_commit_ships_no_other_code(
     git("add", "which")
     git("commit", "-q", "-m", "new")
     await running.project("web", servers=servers, repository=tmp_path.as_uri())
-    note = "build #{} has no commit: it ran without a repository, as this does"
+    note = "build #{} has no commit: it ran without a repository, like this deploy"
     made = await running.deploy("s", build=build["id"])
     assert made["message"] == f"Better ({note.format(build['number'])})"
     again = await running.call("POST", f"{API}/workloads/{made['id']}/rebuild")
