@@ -22,8 +22,8 @@ def test_deliveries_are_counted_by_host_and_port(url: str, host: str) -> None:
 @pytest.mark.parametrize(
     ("url", "said"),
     [
-        ("http://h:x/", "this is not a URL: give https://HOST/PATH"),
-        ("http://h:99999/", "this is not a URL: give https://HOST/PATH"),
+        ("http://h:x/", "must be a URL such as https://HOST/PATH"),
+        ("http://h:99999/", "must be a URL such as https://HOST/PATH"),
         ("ftp://h/x", "must be a URL that begins with https:// or http://"),
         ("https:///x", "must be a URL that begins with https:// or http://"),
         ("https://h:0/", "must be a URL that begins with https:// or http://"),
