@@ -17,7 +17,7 @@ from msgspec import UNSET, Struct, UnsetType
 from boxsched.api.http import replies
 from boxsched.api.http.absent import no
 from boxsched.api.http.payloads import AT_ONCE_BYTES, Payloads
-from boxsched.api.http.serving import recognise
+from boxsched.api.http.serving import recognize
 from boxsched.api.submitting.deliveries import Arrived, following
 from boxsched.api.submitting.known_projects import Known, KnownProjects
 from boxsched.api.submitting.webhook_secrets import KnownSecrets
@@ -77,7 +77,7 @@ class Webhooks:
         project = request.match_info["project"]
         signed = _Signed(request, provider, body, self._node.clock.now())
         await self._check(project, signed)
-        recognise(request)
+        recognize(request)
         try:
             known = await self._known.get(project)
             body_sha256 = await aside(_sha256, body)
