@@ -65,7 +65,7 @@ function anew() {
 }
 
 function heard(events) {
-  trouble.heard();
+  trouble.noteAnswer();
   const changes = events.map(({ data }) => JSON.parse(data)).filter((event) => view.changedBy(event));
   if (changes.length && !document.hidden) refresher.ask();
 }
