@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
+from boxsched.cluster import redis_bus
 from boxsched.cluster.bus import Bus, NoBus
 from boxsched.cluster.redis_bus import RedisBus
 from boxsched.cluster.redis_messages import MESSAGE_SHARDS, NODE_LENGTH
-from tests.bus.listening import Hearing, cluster, new_prefix, until, workers
+from tests.bus.listening import UNTIL_SECONDS, Hearing, cluster, new_prefix, until, workers
 from tests.bus.redis_server import served
 
 
@@ -39,6 +40,21 @@ async def _opens_and_closes(bus: Bus, *, up: bool) -> None:
     bus.wake(1)  # a late one is dropped
     await bus.close()
     assert asyncio.all_tasks() == tasks
+
+
+async def test_a_server_that_refuses_connections_keeps_no_node_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(redis_bus, "OPEN_SECONDS", 1_000.0)
+    bus = RedisBus("redis://127.0.0.1:1/0", prefix=new_prefix(), node="a")
+    async with asyncio.timeout(UNTIL_SECONDS):
+        await bus.open(Hearing())
+    bus.wake(1)
+    bus.publish(1, 2)
+    bus.hint("b", workers(7, 8))
+    assert bus.counts.dropped == 4
+    assert (bus.up, bus.trips) == (False, 0), "it never was up"
+    await bus.close()
 
 
 async def test_a_wake_up_reaches_the_others_and_not_oneself(url: str) -> None:

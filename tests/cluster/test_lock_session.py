@@ -1,5 +1,6 @@
 """Lock sessions on a real PostgreSQL: who gets a lock, and who loses it."""
 
+import threading
 from collections.abc import Callable, Iterator
 
 import psycopg2
@@ -9,7 +10,7 @@ from boxsched.cluster.lock_session import STALL_SECONDS, LockSession
 from boxsched.cluster.locks import Locks, NameTaken, SessionLost
 from boxsched.cluster.shared_locks import OtherCluster, OtherLockKey
 from boxsched.protocol.lock_keys import LockKeys
-from tests.cluster.conftest import KEYS, Session
+from tests.cluster.conftest import KEYS, PATIENCE_SECONDS, Session
 from tests.contract.postgres_server import execute
 
 
@@ -70,6 +71,29 @@ def test_a_lock_is_never_nested(node: Callable[..., Session], url: str) -> None:
     first.session.want(())
     first.session.release(1)
     first.until(lambda n: n.mine == frozenset())
+
+
+class OnlyNudged(threading.Event):
+    """Waits until it is set, whatever time was asked for."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        return super().wait(2 * PATIENCE_SECONDS)
+
+
+def test_what_is_wanted_released_or_ended_does_not_wait_for_the_next_ping(url: str) -> None:
+    one = Session(url, 1)
+    one.session._nudged = OnlyNudged()
+    one.start(1)
+    one.until(lambda n: n.mine == {1})
+    one.session.want((1, 2))
+    one.until(lambda n: n.mine == {1, 2})
+    seen = len(one.views)
+    one.session.want((1,))
+    one.until(lambda n: len(n.views) > seen)
+    one.session.release(2)
+    one.until(lambda n: n.mine == {1})
+    one.end()
+    assert not one.session._thread.is_alive()
 
 
 def test_a_loop_that_stands_still_leads_nothing(node: Callable[..., Session]) -> None:
