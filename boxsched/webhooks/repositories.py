@@ -6,6 +6,7 @@ from urllib.parse import unquote
 import attrs
 
 from boxsched.repository import Repository, repository
+from boxsched.webhooks.cleaning import line
 from boxsched.webhooks.events import Delivery
 
 # Names under which hosts take SSH on the port of HTTPS.
@@ -14,6 +15,8 @@ _OTHER_NAMES = {
     "altssh.gitlab.com": "gitlab.com",
     "altssh.bitbucket.org": "bitbucket.org",
 }
+MAX_SHOWN_CHARACTERS = 200
+
 _PORT = re.compile(":[0-9]+$")
 
 
@@ -34,6 +37,11 @@ def names_repository(delivery: Delivery, repository_url: str) -> bool:
     if urls:
         return wanted in urls
     return not given or any(f"/{wanted.path}".endswith(f"/{each.path}") for each in given)
+
+
+def shown_repository(delivery: Delivery) -> str:
+    """How the payload names its repository first, short and clean enough for a reason."""
+    return line(delivery.repositories[0], MAX_SHOWN_CHARACTERS) if delivery.repositories else ""
 
 
 def _parsed(url: str) -> Repository:

@@ -152,8 +152,10 @@ async def test_a_payload_of_another_repository_is_ignored(house: House) -> None:
     await house.project(repository="https://github.com/shop/api.git")
     answer = await sent(house, push())
     assert answer == {
-        "result": "ignored", "workloads": [], "reason": "it is of another repository",
-    }  # fmt: skip
+        "result": "ignored",
+        "workloads": [],
+        "reason": "it is of another repository: https://github.com/shop/web.git",
+    }
     await house.project(repository="ssh://git@github.com/shop/web")
     assert (await sent(house, push()))["result"] == "created"
 

@@ -3,7 +3,7 @@
 import pytest
 
 from boxsched.webhooks.events import Delivery, Ignored
-from boxsched.webhooks.repositories import names_repository
+from boxsched.webhooks.repositories import names_repository, shown_repository
 
 GITHUB = (
     "https://github.com/Octo/Hello.git",
@@ -21,15 +21,18 @@ NAME_ONLY = ("PROJ/web",)
 FOLDER = ("file:///srv/git/web.git",)
 
 
-def names(repositories, url):
-    delivery = Delivery(
+def of(repositories):
+    return Delivery(
         event="push",
         id=None,
         repositories=repositories,
         default_branch=None,
         events=(Ignored("x"),),
     )
-    return names_repository(delivery, url)
+
+
+def names(repositories, url):
+    return names_repository(of(repositories), url)
 
 
 @pytest.mark.parametrize(
@@ -79,6 +82,13 @@ def test_one_repository_has_many_names(repositories, url):
 )
 def test_another_repository_is_another(repositories, url):
     assert not names(repositories, url)
+
+
+def test_the_first_name_is_shown_in_a_reason():
+    assert shown_repository(of(GITHUB)) == "https://github.com/Octo/Hello.git"
+    odd = "https://x/\x1b[1m\n" + "a" * 500
+    assert shown_repository(of((odd,))) == "https://x/[1m " + "a" * 185 + "…"
+    assert shown_repository(of(())) == ""
 
 
 def test_what_cannot_be_compared_is_taken_as_the_same():

@@ -20,7 +20,7 @@ from boxsched.webhooks.events import (
     Push,
     TagPush,
 )
-from boxsched.webhooks.repositories import names_repository
+from boxsched.webhooks.repositories import names_repository, shown_repository
 
 MAX_REASON_CHARACTERS = 1_000
 BY = "webhook"
@@ -49,7 +49,8 @@ def following(known: Known, arrived: Arrived, delivery: Delivery) -> NewDelivery
     being made is a reason to ignore it, and never an error: the host could do nothing about it."""
     repository = known.settings.repository
     if repository is not None and not names_repository(delivery, repository):
-        return _stored(known, arrived, delivery, [_Change(reason="it is of another repository")])
+        reason = f"it is of another repository: {shown_repository(delivery)}"
+        return _stored(known, arrived, delivery, [_Change(reason=reason)])
     changes = [_change(known, event, arrived.received_at) for event in delivery.events]
     return _stored(known, arrived, delivery, changes)
 
