@@ -20,6 +20,7 @@ MAX_NAME_CHARACTERS = 255
 MAX_MESSAGE_CHARACTERS = 65_536  # of a commit
 MAX_GLOB_CHARACTERS = 16_384  # of a project's patterns together: matched in milliseconds
 DEFAULT_TIMEOUT_SECONDS = 3_600
+DEFAULT_BOX_TYPE = "default"  # of a Box, and of a job that names none
 DEFAULT_BRANCH = "main"  # of a project that names none
 MAX_BOXES = 1_000_000  # of a plan, and of a project's share
 MAX_PAUSES = 1_000  # at once, of an organization

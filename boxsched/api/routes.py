@@ -81,6 +81,7 @@ PAGE_POLICIES: Mapping[tuple[str, str], Policy] = {
     ("GET", "/static/{version}/{name}"): Policy.PUBLIC,
 }
 
+SCHEMA = f"{PREFIX}/job-file.schema.json"
 _PROJECT = f"{PREFIX}/projects/{{project:[^/]+}}"
 _WORKLOAD = f"{PREFIX}/workloads/{{workload:[^/]+}}"
 _JOB = f"{PREFIX}/jobs/{{job:[^/]+}}"
@@ -292,11 +293,13 @@ def other_routes(activity: Activity, events: Events, operations: Operations) -> 
     live = Described("Whether the node is alive", gives=Health)
     ready = Described("Whether requests should be sent here", gives=Health)
     every = Described("Every change", content_type="text/event-stream", query=(_AFTER,))
+    schema = Described("The JSON Schema of job files", gives=dict[str, Any])
     figures = Described("Metrics for Prometheus", content_type="text/plain")
     return (
         reading(f"{PREFIX}/activity", activity.show, "All unfinished workloads", ActivityAnswer),
         Route("GET", f"{PREFIX}/events", events.stream, every, lasting=True),
         reading(f"{PREFIX}/openapi.json", operations.openapi, "This description", dict[str, Any]),
+        Route("GET", SCHEMA, operations.job_file_schema, schema, Policy.PUBLIC),
         Route("GET", "/healthz", operations.healthz, live, Policy.PUBLIC, head=True),
         Route("GET", "/readyz", operations.readyz, ready, Policy.PUBLIC, head=True),
         Route("GET", "/metrics", operations.metrics, figures, Policy.LOOPBACK),

@@ -10,11 +10,11 @@ import functools
 import logging
 
 from boxsched.api.submitting.known_projects import KnownProjects
-from boxsched.automation.plan_file import WrongFile, jobs_of
 from boxsched.automation.repositories import Unreadable, read_file
 from boxsched.backoff import doubling
 from boxsched.errors import BoxschedError, NotFound, SecretsUnusable
 from boxsched.git_access import GitAccess
+from boxsched.job_files.reading import WrongFile, jobs_of
 from boxsched.model import DEFAULT_BRANCH, WorkloadId, workload_text
 from boxsched.node.node import Node
 from boxsched.protocol.shards import SHARD

@@ -30,6 +30,7 @@ _COMMANDS = {
         "project", "project", "Apply, export, list and delete projects; their history."
     ),
     "build": _Lazy("submit", "build", "Submit a build of a branch or a tag."),
+    "lint": _Lazy("lint", "lint", "Check a file of jobs, without a service."),
     "deploy": _Lazy("submit", "deploy", "Submit a deploy to a server."),
     "stop": _Lazy("stop", "stop", "Cancel or stop workloads."),
     "resolve": _Lazy("resolve", "resolve", "Set the result of a job whose worker is away."),

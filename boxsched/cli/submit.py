@@ -2,11 +2,13 @@
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import attrs
 import click
+import msgspec
 
 from boxsched.cli import naming
 from boxsched.cli.clean import plain
@@ -63,12 +65,19 @@ _priority = click.option(
 @click.option("--commit", help="Commit to build: 7 to 64 hex digits.")
 @click.option("--message", "-m", help="Shown beside it.")
 @click.option("--author", help="Shown beside it.")
+@click.option(
+    "--file",
+    type=click.Path(path_type=Path),
+    help="Run the jobs of this job file (see `boxsched lint`) instead of the project's; - reads "
+    "standard input.",
+)
 @_priority
 @_submitting
 def build(
     project: str,
     branch: str | None,
     tag: str | None,
+    file: Path | None,
     wait: bool,
     follow: bool,
     as_json: bool,
@@ -79,9 +88,12 @@ def build(
 
     \b
     Example:  boxsched build web --branch main --message "Faster search" --wait
+              boxsched build web --file .boxsched.yml --follow
     """
     if branch is not None and tag is not None:
         raise click.UsageError("--branch and --tag cannot be combined")
+    if file is not None:
+        said["jobs"] = _jobs_of(file)
 
     async def submit(client: Client) -> Workload:
         on = branch
@@ -91,6 +103,18 @@ def build(
         return await client.build(project, branch=on, tag=tag, **said)
 
     _submit(service, {project: submit}, After(wait, follow, as_json))
+
+
+def _jobs_of(file: Path) -> Sequence[Mapping[str, Any]]:
+    """The jobs of a job file, as they are sent."""
+    from boxsched.cli.lint import load, refuse  # what reads job files takes long to import
+    from boxsched.job_files.reading import WrongFile
+
+    try:
+        jobs: list[dict[str, Any]] = msgspec.to_builtins(load(file).jobs)
+    except WrongFile as wrong:
+        refuse(file, wrong)
+    return jobs
 
 
 @click.command()

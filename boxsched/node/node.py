@@ -27,7 +27,7 @@ from boxsched.engine.why import Sentences, WhyReport, explain_now, sentences
 from boxsched.errors import BoxschedError, NodeFailed
 from boxsched.feed import EventFeed
 from boxsched.gateway import Gateway
-from boxsched.model import WorkerId, WorkloadId
+from boxsched.model import DEFAULT_BOX_TYPE, WorkerId, WorkloadId
 from boxsched.node.forecasts import Forecasts
 from boxsched.node.group_commit import GroupCommit
 from boxsched.node.hints import Hints
@@ -63,8 +63,6 @@ from boxsched.store.store import Store
 from boxsched.worker.agent.site import FolderInUse, JobsLeftBehind
 
 log = logging.getLogger(__name__)
-
-DEFAULT_BOX_TYPE = "default"
 
 
 class Node:

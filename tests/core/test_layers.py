@@ -48,11 +48,12 @@ ALLOWED: dict[str, set[str]] = {
     },
     "api.resources": {
         "api.auth", "api.http", "api.messages", "api.submitting", "cluster", "engine", "feed",
-        "node", "outgoing", "protocol", "secrets", "store", "webhooks",
+        "job_files", "node", "outgoing", "protocol", "secrets", "store", "webhooks",
     },
+    "job_files": {"api.http", "api.messages", "store"},
     "automation": {
-        "api.http", "api.messages", "api.submitting", "node", "protocol", "secrets", "store",
-        "webhooks",
+        "api.http", "api.messages", "api.submitting", "job_files", "node", "protocol", "secrets",
+        "store", "webhooks",
     },
     "api": {
         "automation", "api.auth", "api.http", "api.messages", "api.resources", "api.submitting",
@@ -63,8 +64,8 @@ ALLOWED: dict[str, set[str]] = {
     "bench": {"client", "scheduling", "store"},
     "demo": {"client"},
     "cli": {
-        "api.auth", "bench", "client", "cluster", "demo", "node", "outgoing", "protocol", "secrets",
-        "service", "simulation", "store", "worker.agent", "worker.remote",
+        "api.auth", "bench", "client", "cluster", "demo", "job_files", "node", "outgoing",
+        "protocol", "secrets", "service", "simulation", "store", "worker.agent", "worker.remote",
     },
     "__main__": {"cli"},
 }  # fmt: skip

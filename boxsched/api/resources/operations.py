@@ -11,6 +11,7 @@ from prometheus_client.registry import Collector
 
 from boxsched.api.http import replies
 from boxsched.errors import StoreAway
+from boxsched.job_files import schema
 from boxsched.node.node import Node
 
 # Of engine.Counters; each under its own name, unless _NAMED has another.
@@ -59,12 +60,17 @@ class Operations:
         result."""
         self._node = node
         self._description = b"{}"
+        self._schema = schema.text()
         self._registry = CollectorRegistry()
         self._registry.register(Figures(node, answered, delivered))
 
     def describe(self, description: bytes) -> None:
         """Set openapi.json, which is made when all routes exist, including these."""
         self._description = description
+
+    async def job_file_schema(self, request: web.Request) -> web.Response:
+        """For editors, which fetch it without a token: it is the same for all services."""
+        return replies.json_bytes(self._schema)
 
     async def healthz(self, request: web.Request) -> web.Response:
         """Answer 200: the process is alive."""

@@ -29,7 +29,7 @@ from boxsched.api.http.forms import PROJECT_NAME
 from boxsched.api.messages import checks
 from boxsched.api.messages.requests import ProjectSettings
 from boxsched.api.submitting.branch_patterns import BranchGlobs, Compiler
-from boxsched.node.node import DEFAULT_BOX_TYPE
+from boxsched.model import DEFAULT_BOX_TYPE
 from boxsched.protocol.shards import Project
 from boxsched.store.records import JobSpec
 from boxsched.store.store import Store

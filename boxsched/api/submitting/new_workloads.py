@@ -10,6 +10,7 @@ from boxsched.api.submitting.known_projects import Known
 from boxsched.errors import Invalid
 from boxsched.globs import first_match
 from boxsched.model import (
+    DEFAULT_BOX_TYPE,
     DEFAULT_BRANCH,
     NO_CANCELLATION,
     Cancellation,
@@ -21,7 +22,6 @@ from boxsched.model import (
     parse_workload,
 )
 from boxsched.nearest import unknown
-from boxsched.node.node import DEFAULT_BOX_TYPE
 from boxsched.refs import check_branch, check_tag
 from boxsched.states import Result, State
 from boxsched.store.records import JobSpec, NewWorkload, Workload

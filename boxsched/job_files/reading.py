@@ -1,6 +1,6 @@
-"""The file in a repository that holds the jobs of its builds: read within bounds, never executed.
+"""Read a job file within bounds; nothing of it is executed.
 
-YAML or JSON (which is YAML, too). A mistake is named with its line and column.
+It is YAML, or JSON (which is YAML, too). A mistake is named with its line and column.
 """
 
 import math
@@ -15,43 +15,71 @@ from boxsched.api.http.bodies import Form
 from boxsched.api.messages import checks
 from boxsched.api.messages.requests import Jobs
 from boxsched.errors import BoxschedError
-from boxsched.node.node import DEFAULT_BOX_TYPE
+from boxsched.model import DEFAULT_BOX_TYPE
 from boxsched.store.records import JobSpec
 
 MAX_BYTES = 256 * 1024
 MAX_NODES = 20_000  # with every alias counted as what it stands for
 MAX_DEPTH = 32
 _MAX_DIGITS = 18
+_PLAIN_TAGS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 
 _STEP = re.compile(r"\[(?P<index>[0-9]+)\]|\.?(?P<name>[^.\[\]]+)")
 
 
 class WrongFile(Exception):
-    """What is wrong with the file, with its place, for a person."""
+    """What is wrong with the file, for a person; line and column from 1, where they are known."""
+
+    def __init__(self, message: str, line: int | None = None, column: int | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.line = line
+        self.column = column
+
+    def __str__(self) -> str:
+        if self.line is None:
+            return self.message
+        column = "" if self.column is None else f", column {self.column}"
+        return f"line {self.line}{column}: {self.message}"
 
 
-class PlanFile(Struct, forbid_unknown_fields=True, frozen=True):
-    """``jobs``: as in a project's settings. ``version`` is 1."""
+class JobFile(Struct, forbid_unknown_fields=True, frozen=True):
+    """A file with the jobs of a build. ``jobs``: as in a project's settings. ``version`` is 1."""
 
     jobs: Jobs
     version: Annotated[int, Meta(ge=1, le=1)] = 1
 
 
-_form = Form(PlanFile)
+_form = Form(JobFile)
 
 
 def jobs_of(data: bytes) -> tuple[JobSpec, ...]:
-    """The jobs in the file; raises WrongFile."""
+    """The jobs that a build of the file has, one for each part of a ``parallelism``. Raises
+    WrongFile."""
+    return specs(read(data))
+
+
+def specs(found: JobFile) -> tuple[JobSpec, ...]:
+    return checks.specs(found.jobs, DEFAULT_BOX_TYPE)
+
+
+def read(data: bytes) -> JobFile:
+    """The file, once it was found to make sense; raises WrongFile."""
     if len(data) > MAX_BYTES:
         raise WrongFile(f"it has more than {MAX_BYTES} bytes")
     root = _composed(data)
     try:
-        plan = _form.read(msgspec.json.encode(_value(root)))
-        checks.bulk(plan.jobs, "jobs")
-        return checks.specs(plan.jobs, DEFAULT_BOX_TYPE)
+        found = _form.read(msgspec.json.encode(_value(root)))
+        checks.bulk(found.jobs, "jobs")
     except BoxschedError as error:
         field = f"{error.field}: " if error.field else ""
-        raise WrongFile(f"{_place(root, error.field or '')}{field}{error.message}") from None
+        raise _wrong(_mark(root, error.field or ""), f"{field}{error.message}") from None
+    return found
+
+
+def value(data: bytes) -> Any:
+    """What the file holds, as JSON has it; raises WrongFile."""
+    return _value(_composed(data))
 
 
 def _composed(data: bytes) -> yaml.Node:
@@ -59,18 +87,27 @@ def _composed(data: bytes) -> yaml.Node:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise WrongFile(f"line {line}: this is not UTF-8") from None
+        raise WrongFile("this is not UTF-8", line) from None
     try:
         _check_size(text)
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        raise WrongFile(f"{_at(mark)}{error.problem}") from None
+        raise _wrong(error.problem_mark or error.context_mark, str(error.problem)) from None
+    except yaml.reader.ReaderError as error:
+        raise _unreadable(text, error) from None
     except (yaml.YAMLError, ValueError) as error:
         raise WrongFile(str(error).splitlines()[0]) from None
     if root is None:
-        raise WrongFile("line 1, column 1: the file is empty; it needs a list of jobs")
+        raise WrongFile("the file is empty; it needs a list of jobs", 1, 1)
     return root
+
+
+def _unreadable(text: str, error: yaml.reader.ReaderError) -> WrongFile:
+    """A character that YAML does not allow; the error counts characters."""
+    before = text[: error.position]
+    line = before.count("\n") + 1
+    column = error.position - before.rfind("\n")
+    return WrongFile(f"a character that is not allowed: {chr(error.character)!a}", line, column)
 
 
 def _check_size(text: str) -> None:
@@ -95,19 +132,21 @@ def _check_size(text: str) -> None:
             inside = any(anchor == event.anchor for anchor, _ in around)  # itself: too many
             add(None, MAX_NODES if inside else sizes.get(event.anchor or "", 1))
         if len(around) > MAX_DEPTH + 1:
-            raise WrongFile(f"{_at(event.start_mark)}nested deeper than {MAX_DEPTH} levels")
+            raise _wrong(event.start_mark, f"nested deeper than {MAX_DEPTH} levels")
         if around[-1][1] > MAX_NODES:
             raise WrongFile(f"more than {MAX_NODES} values, aliases counted in full")
 
 
 def _value(node: yaml.Node) -> Any:
     """The value of a node, for JSON: a text stays one, whatever YAML 1.1 would make of it."""
+    if isinstance(node, yaml.CollectionNode) and node.tag not in _PLAIN_TAGS:
+        raise _wrong(node.start_mark, f"the tag {node.tag[:60]!a} is not taken")
     if isinstance(node, yaml.MappingNode):
         found: dict[str, Any] = {}
         for key, value in node.value:
             name = _key(key)
             if name in found:
-                raise WrongFile(f"{_at(key.start_mark)}{name!a} is there twice")
+                raise _wrong(key.start_mark, f"{name!a} is there twice")
             found[name] = _value(value)
         return found
     if isinstance(node, yaml.SequenceNode):
@@ -117,7 +156,7 @@ def _value(node: yaml.Node) -> Any:
 
 def _key(node: yaml.Node) -> str:
     if not isinstance(node, yaml.ScalarNode) or node.tag == "tag:yaml.org,2002:merge":
-        raise WrongFile(f"{_at(node.start_mark)}a key must be a string")
+        raise _wrong(node.start_mark, "a key must be a string")
     return str(node.value)
 
 
@@ -137,10 +176,10 @@ def _scalar(node: yaml.Node) -> Any:
             return number
     if kind in ("bool", "int", "float"):
         return text  # yes, on, 0x10, 1:30: texts here
-    raise WrongFile(f"{_at(node.start_mark)}the tag {node.tag[:60]!a} is not taken")
+    raise _wrong(node.start_mark, f"the tag {node.tag[:60]!a} is not taken")
 
 
-def _place(root: yaml.Node, field: str) -> str:
+def _mark(root: yaml.Node, field: str) -> Any:
     """Where the value of a field such as ``jobs[0].name`` stands, or what is around it."""
     node = root
     for step in _STEP.finditer(field):
@@ -153,8 +192,10 @@ def _place(root: yaml.Node, field: str) -> str:
         if inner is None:
             break
         node = inner
-    return _at(node.start_mark)
+    return node.start_mark
 
 
-def _at(mark: Any) -> str:
-    return f"line {mark.line + 1}, column {mark.column + 1}: " if mark is not None else ""
+def _wrong(mark: Any, message: str) -> WrongFile:
+    if mark is None:
+        return WrongFile(message)
+    return WrongFile(message, mark.line + 1, mark.column + 1)
