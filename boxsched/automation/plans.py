@@ -11,6 +11,7 @@ import logging
 
 from boxsched.api.submitting.known_projects import KnownProjects
 from boxsched.automation.repositories import Unreadable, read_file
+from boxsched.automation.turns import Turns
 from boxsched.backoff import doubling
 from boxsched.errors import BoxschedError, NotFound, SecretsUnusable
 from boxsched.git_access import GitAccess
@@ -24,9 +25,10 @@ from boxsched.store.records import Workload
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 5.0  # a wake-up can be lost; the build cannot
-AT_ONCE = 4  # files that a node reads at the same time
+AT_ONCE, AT_ONCE_OF_A_PROJECT = 8, 2  # files that a node reads at the same time
 PAGE = 100
 FIRST_PAUSE_SECONDS, LAST_PAUSE_SECONDS = 1.0, 16.0  # between the tries to reach a repository
+GIVE_UP_SECONDS = 120.0  # after this there is no other try: a repository that hangs is tried twice
 
 
 class Plans:
@@ -35,7 +37,7 @@ class Plans:
         self._store = node.store
         self._known = known
         self._under_way: dict[WorkloadId, asyncio.Task[None]] = {}
-        self._turns = asyncio.Semaphore(AT_ONCE)
+        self._turns = Turns(AT_ONCE, AT_ONCE_OF_A_PROJECT)
 
     async def run(self) -> None:
         """Until it is cancelled. An outage of the database costs one round."""
@@ -77,53 +79,61 @@ class Plans:
 
     async def _plan(self, id_: WorkloadId) -> None:
         try:
-            for pause in (*doubling(FIRST_PAUSE_SECONDS, LAST_PAUSE_SECONDS), None):
-                async with self._turns:
-                    if await self._read(id_, is_last=pause is None):
-                        return
-                if pause is not None:
-                    await asyncio.sleep(pause)  # without a turn: others read meanwhile
+            await self._read(id_)
         except BoxschedError as error:
             log.info("%s still has no jobs: %s", workload_text(id_), error.message)
 
-    async def _read(self, id_: WorkloadId, *, is_last: bool) -> bool:
-        """Read the file and store its jobs, or why there are none. False: it has to be tried again;
-        never at the last try."""
-        build = await self._store.subject(id_)
-        if build is None or build.finished_at is not None or build.boxes:
-            return True
+    async def _read(self, id_: WorkloadId) -> None:
+        """Read the file and store its jobs, or why there are none."""
+        pauses = doubling(FIRST_PAUSE_SECONDS, LAST_PAUSE_SECONDS)
+        now = asyncio.get_running_loop().time
+        tried = 0.0  # seconds, without the pauses and the waiting for a turn
+        while True:
+            build = await self._store.subject(id_)
+            if build is None or build.finished_at is not None or build.boxes:
+                return
+            try:
+                async with self._turns.turn(build.project):
+                    began = now()
+                    try:
+                        await self._try(build)
+                    finally:
+                        tried += now() - began
+                return
+            except _Failed as failure:
+                error = failure
+            if error.lasting or tried >= GIVE_UP_SECONDS or not await _rested(pauses):
+                await asyncio.shield(self._store.fail_plan(id_, error.reason))
+                self._node.wake(SHARD)
+                return
+
+    async def _try(self, build: Workload) -> None:
+        """Read once, and store the jobs. Raises _Failed."""
         try:
-            path, repository = await self._file_of(build)
+            settings = (await self._known.fresh(build.project_name)).settings
         except NotFound:
-            return True
+            return
+        path, repository = settings.jobs_from, settings.repository
         if path is None or repository is None:
-            await self._fail(id_, "the project has no jobs_from any more")
-            return True
+            raise _Failed("the project has no jobs_from any more")
         try:
             found = await read_file(
-                repository, ref=await self._ref(build), commit=_commit(build), path=path,
+                repository, ref=_ref(build, settings.default_branch or DEFAULT_BRANCH),
+                commit=None if build.from_fork else build.commit, path=path,
                 folder=self._node.options.data, access=await self._access(build, repository),
             )  # fmt: skip
             jobs = await asyncio.to_thread(jobs_of, found.data)
         except Unreadable as error:
-            if not (error.lasting or is_last):
-                return False
-            await self._fail(id_, f"{path}: {error.message}")
+            raise _Failed(f"{path}: {error.message}", lasting=error.lasting) from None
         except SecretsUnusable as error:
             reason = f"git cannot be given its credentials: {error.message}"
-            await self._fail(id_, f"{path}: {reason}")
+            raise _Failed(f"{path}: {reason}") from None
         except WrongFile as error:
-            await self._fail(id_, f"{path}: {error}")
-        else:
-            # Of a fork's change the file is the target's, the code is its own.
-            commit = build.commit if build.from_fork and build.commit else found.commit
-            await asyncio.shield(self._store.plan(id_, jobs, commit))
-            self._node.wake(SHARD)
-        return True
-
-    async def _file_of(self, build: Workload) -> tuple[str | None, str | None]:
-        settings = (await self._known.fresh(build.project_name)).settings
-        return settings.jobs_from, settings.repository
+            raise _Failed(f"{path}: {error}") from None
+        # What a fork's build runs is the fork's commit; only the file is of the branch.
+        commit = build.commit if build.from_fork and build.commit else found.commit
+        await asyncio.shield(self._store.plan(build.id, jobs, commit))
+        self._node.wake(SHARD)
 
     async def _access(self, build: Workload, repository: str) -> GitAccess | None:
         """What git may use to reach the repository. Raises SecretsUnusable."""
@@ -133,19 +143,28 @@ class Plans:
         found = opened(self._node.vault, build.project, sealed, repository)
         return None if found is None else GitAccess(found.secret, found.origin, found.user)
 
-    async def _ref(self, build: Workload) -> str:
-        """Where the file is read: of a fork's change, on the branch that it would go to."""
-        if build.from_fork:
-            settings = (await self._known.get(build.project_name)).settings
-            branch = build.target_branch or settings.default_branch or DEFAULT_BRANCH
-            return f"refs/heads/{branch}"
-        return f"refs/tags/{build.tag}" if build.tag is not None else f"refs/heads/{build.branch}"
 
-    async def _fail(self, id_: WorkloadId, reason: str) -> None:
-        await asyncio.shield(self._store.fail_plan(id_, reason))
-        self._node.wake(SHARD)
+class _Failed(Exception):
+    """Why a build gets no jobs; ``lasting``: another try would not help."""
+
+    def __init__(self, reason: str, *, lasting: bool = True) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.lasting = lasting
 
 
-def _commit(build: Workload) -> str | None:
-    """The commit that was asked for; a stranger's has no say in what runs."""
-    return None if build.from_fork else build.commit
+def _ref(build: Workload, default_branch: str) -> str:
+    """Where the file is read. The author of a fork has no say in what runs: there it is the branch
+    that the change would go to."""
+    if build.from_fork:
+        return f"refs/heads/{build.target_branch or default_branch}"
+    return f"refs/tags/{build.tag}" if build.tag is not None else f"refs/heads/{build.branch}"
+
+
+async def _rested(pauses: Iterator[float]) -> bool:
+    """Wait before the next try; False where there were enough."""
+    pause = next(pauses, None)
+    if pause is None:
+        return False
+    await asyncio.sleep(pause)
+    return True

@@ -1,6 +1,7 @@
-"""Reads one file of a repository at a commit, by git, within bounds of time and size.
+"""Read one file of a repository at a commit with git, within limits of time and size.
 
-Nothing of the repository is executed, and no more of it is fetched than the commit and the file.
+Nothing of the repository is executed. git is asked to fetch the commit, its trees and the file. A
+server that ignores this (``uploadpack.allowFilter`` is off) sends the content of the whole commit.
 """
 
 import asyncio
@@ -19,6 +20,8 @@ from boxsched.git_access import CERTIFICATES, GitAccess, lent
 MAX_SECONDS = 60.0  # for all of it
 ENDING_SECONDS = 5.0  # for what a killed git has left in its pipes
 MAX_FILE_BYTES = 256 * 1024
+MAX_FETCH_BYTES = 256 << 20  # of a file that git writes: all that it fetches at once is in one
+MAX_MEMORY_BYTES = 3 << 30  # of the addresses of one git; a tree or a commit is unpacked in memory
 MAX_SAID_BYTES = 4_096  # of git's errors
 
 # As for a job's clone: `file` is there for repositories on the machine's own disk.
@@ -26,10 +29,30 @@ _ENVIRONMENT = {
     "GIT_ALLOW_PROTOCOL": "file:https:ssh",
     "GIT_TERMINAL_PROMPT": "0",
     "GIT_OPTIONAL_LOCKS": "0",
+    "GIT_LITERAL_PATHSPECS": "1",
     "GCM_INTERACTIVE": "never",
     "LC_ALL": "C",
 }
-_OPTIONS = ("-c", "gc.auto=0", "-c", "core.hooksPath=/dev/null", "-c", "protocol.version=2")
+_SETTINGS = (
+    "gc.auto=0",
+    "core.hooksPath=/dev/null",
+    "protocol.version=2",
+    "fetch.recurseSubmodules=false",
+    "fetch.unpackLimit=1",  # into one file, whose size has a limit
+    "core.bigFileThreshold=1m",  # larger ones are not unpacked in memory
+    "pack.threads=1",
+)
+_OPTIONS = tuple(word for setting in _SETTINGS for word in ("-c", setting))
+# Sizes of files are in blocks of 512 bytes, memory in KiB.
+_LIMITED = 'ulimit -f "$1" && ulimit -v "$2" && shift 2 && exec "$@"'
+
+_NO_ENTRY = (
+    "could not read Username",
+    "could not read Password",
+    "Authentication failed",
+    "Permission denied",
+    "Host key verification failed",
+)
 _PASSED_ON = ("PATH", "HOME", "SSH_AUTH_SOCK", "USER", "TMPDIR", *CERTIFICATES)
 
 
@@ -106,11 +129,13 @@ async def _read(
 
 async def _git(place: Path, *arguments: str, access: GitAccess | None = None) -> bytes:
     """What git writes, at most MAX_FILE_BYTES of it. Raises Unreadable where it fails."""
-    program = shutil.which("git")
-    if program is None:
+    program, shell = shutil.which("git"), shutil.which("sh")
+    if program is None or shell is None:
         raise Unreadable("git is not installed on the node", lasting=False)
+    limits = str(MAX_FETCH_BYTES // 512), str(MAX_MEMORY_BYTES // 1024)
     with lent(access) as (file, says):
         process = await asyncio.create_subprocess_exec(
+            shell, "-c", _LIMITED, "git", *limits,
             program, "-C", str(place), *_OPTIONS, *arguments,
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE, env={**_environment(os.environ), **says},
@@ -122,7 +147,7 @@ async def _git(place: Path, *arguments: str, access: GitAccess | None = None) ->
             _first(process.stdout, MAX_FILE_BYTES), _first(process.stderr, MAX_SAID_BYTES)
         )
         if await process.wait():
-            raise Unreadable(_said(said) or f"git {arguments[0]} failed", lasting=False)
+            raise _failure(place, _said(said) or f"git {arguments[0]} failed")
         return written
     finally:
         if process.returncode is None:
@@ -147,8 +172,21 @@ def _environment(given: Mapping[str, str]) -> dict[str, str]:
     return {name: given[name] for name in _PASSED_ON if name in given} | _ENVIRONMENT
 
 
+def _failure(place: Path, said: str) -> Unreadable:
+    if any(file.stat().st_size >= MAX_FETCH_BYTES for file in place.glob("objects/pack/*")):
+        return Unreadable(
+            f"git would fetch more than {MAX_FETCH_BYTES >> 20} MiB: let the repository's server "
+            "take partial clones (uploadpack.allowFilter)",
+            lasting=True,
+        )
+    if any(words in said for words in _NO_ENTRY):
+        return Unreadable(f"git is not let in; look at git_credentials: {said}", lasting=True)
+    return Unreadable(said, lasting=False)
+
+
 def _said(text: bytes) -> str:
-    """The first line that says what was fatal, else the last one."""
+    """The first line that has a cause we know, else one that says what was fatal, else the last."""
     lines = [" ".join(line.split()) for line in text.decode("utf-8", "replace").splitlines()]
+    known = [line for line in lines if any(words in line for words in _NO_ENTRY)]
     fatal = [line for line in lines if line.startswith(("fatal:", "error:"))]
-    return (fatal or [line for line in lines[::-1] if line] or [""])[0][:500]
+    return (known or fatal or [line for line in lines[::-1] if line] or [""])[0][:500]

@@ -1,0 +1,273 @@
+"""Repositories that hang, are large, vanish, ask for a password, or change while they are read."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+from boxsched.automation import plans, repositories
+from boxsched.model import Kind
+from tests.contract.world import build
+from tests.git_server import git, repository
+from tests.service.house import API, House, job
+
+FILE = "jobs: [{name: unit, commands: [cat which], show_commands: false}]\n"
+FILES = {"which": "first\n", "__boxsched__yml": FILE}
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No pause between tries, and only two of them."""
+    monkeypatch.setattr(plans, "FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(plans, "LAST_PAUSE_SECONDS", 0.01)
+
+
+@pytest.fixture
+def web(tmp_path: Path) -> Path:
+    return repository(tmp_path / "web", **FILES)
+
+
+async def project(house: House, url: object, name: str = "web", **settings: object) -> None:
+    answer = await house.project(
+        name, repository=str(url), jobs=[], jobs_from=".boxsched.yml", **settings
+    )
+    assert answer.status in (200, 201), answer.body
+
+
+async def reason(house: House, **asked: Any) -> str:
+    done = await house.finished((await house.build(**asked))["id"])
+    assert (done["result"], done["started_at"]) == ("failed", None)
+    return str(done["reason"])
+
+
+# --- One that hangs ---------------------------------------------------------------------------
+
+
+@attrs.define(eq=False)
+class Silent:
+    """A server that accepts and says nothing."""
+
+    port: int = 0
+    connections: int = 0  # that are open
+    most: int = 0
+    news: asyncio.Condition = attrs.field(factory=asyncio.Condition)
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await self._count(1)
+        try:
+            while await reader.read(65_536):
+                pass
+        except OSError:
+            pass
+        writer.close()
+        await self._count(-1)
+
+    async def _count(self, change: int) -> None:
+        async with self.news:
+            self.connections += change
+            self.most = max(self.most, self.connections)
+            self.news.notify_all()
+
+    async def until(self, connections: int) -> None:
+        async with asyncio.timeout(60), self.news:
+            await self.news.wait_for(lambda: self.connections == connections)
+
+
+@pytest.fixture
+async def silent() -> AsyncIterator[Silent]:
+    found = Silent()
+    server = await asyncio.start_server(found.serve, "127.0.0.1", 0)
+    found.port = server.sockets[0].getsockname()[1]
+    yield found
+    server.close()
+
+
+async def test_one_that_hangs_is_given_up(
+    waiting: House, silent: Silent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(repositories, "MAX_SECONDS", 0.5)
+    await project(waiting, f"https://127.0.0.1:{silent.port}/web")
+    assert await reason(waiting) == ".boxsched.yml: git took more than 0.5 s"
+    await silent.until(0)
+
+
+async def test_those_that_hang_leave_turns_to_others(
+    waiting: House, silent: Silent, web: Path, tmp_path: Path
+) -> None:
+    """Three projects of the kind have six of the eight turns, and no more."""
+    for name in ("a", "b", "c"):
+        await project(waiting, f"https://127.0.0.1:{silent.port}/{name}", name)
+        for _ in range(4):
+            await waiting.build(name)
+    most = 3 * plans.AT_ONCE_OF_A_PROJECT
+    assert most < plans.AT_ONCE
+    await silent.until(most)
+    await project(waiting, web)
+    made = await waiting.build()
+    await waiting.until(made["id"], boxes=1)
+    assert silent.most == most
+    left = list((tmp_path / "data").glob("plan-*"))
+    assert len(left) == most
+    await waiting.node.store.ready()
+
+
+async def test_a_node_that_stops_leaves_no_git(tmp_path: Path, silent: Silent) -> None:
+    async with House.open(tmp_path / "data", boxes=0) as house:
+        await project(house, f"https://127.0.0.1:{silent.port}/web")
+        await house.build()
+        await silent.until(1)
+    await silent.until(0)
+    assert list((tmp_path / "data").glob("plan-*")) == []
+
+
+# --- One that is large ------------------------------------------------------------------------
+
+
+def add_large_file(folder: Path) -> None:
+    (folder / "large").write_bytes(os.urandom(8 << 20))
+    git(folder, "add", "large")
+    git(folder, "commit", "--quiet", "-m", "a large file")
+
+
+async def test_what_is_large_in_it_is_not_fetched(
+    waiting: House, web: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(repositories, "MAX_FETCH_BYTES", 1 << 20)
+    add_large_file(web)
+    git(web, "config", "uploadpack.allowFilter", "true")
+    await project(waiting, web)
+    made = await waiting.build()
+    await waiting.until(made["id"], boxes=1)
+
+
+async def test_a_server_that_sends_it_all_the_same_is_cut_short(
+    waiting: House, web: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(repositories, "MAX_FETCH_BYTES", 1 << 20)
+    add_large_file(web)
+    await project(waiting, web)
+    assert await reason(waiting) == (
+        ".boxsched.yml: git would fetch more than 1 MiB: let the repository's server take partial "
+        "clones (uploadpack.allowFilter)"
+    )
+    assert list((tmp_path / "data").glob("plan-*")) == []
+
+
+# --- One that changes -------------------------------------------------------------------------
+
+
+async def test_one_that_vanishes(waiting: House, web: Path) -> None:
+    await project(waiting, web)
+    web.rename(web.with_name("elsewhere"))
+    assert "does not appear to be a git repository" in await reason(waiting)
+
+
+async def test_a_branch_that_vanishes(waiting: House, web: Path) -> None:
+    await project(waiting, web)
+    assert "couldn't find remote ref refs/heads/gone" in await reason(waiting, branch="gone")
+
+
+async def test_a_branch_that_moves_after_it_was_read(tmp_path: Path, web: Path) -> None:
+    """The commit is the one of the file, whatever the branch is by the time that the job runs."""
+    async with House.open(tmp_path / "data", box_driver="process") as house:
+        await project(house, web)
+        await house.call("PUT", f"{API}/pauses/moving", {"note": "until it has moved"})
+        made = await house.build()
+        planned = await house.until(made["id"], boxes=1)
+        first = git(web, "rev-parse", "HEAD")
+        (web / "which").write_text("second\n")
+        git(web, "commit", "--quiet", "--amend", "-a", "-m", "another")
+        await house.call("DELETE", f"{API}/pauses/moving")
+        done = await house.finished(made["id"])
+        log = await house.call("GET", f"{API}/jobs/{done['jobs'][0]['id']}/log")
+        assert (planned["commit"], done["commit"], log.body) == (first, first, b"first\n")
+
+
+async def test_a_fork_has_the_file_of_the_branch_and_its_own_commit(
+    tmp_path: Path, web: Path
+) -> None:
+    main = git(web, "rev-parse", "HEAD")
+    git(web, "checkout", "--quiet", "--detach")
+    (web / "which").write_text("of the fork\n")
+    (web / ".boxsched.yml").write_text(FILE.replace("unit", "hostile"))
+    git(web, "commit", "--quiet", "-a", "-m", "of the fork")
+    proposed = git(web, "rev-parse", "HEAD")
+    git(web, "update-ref", "refs/pull/1/head", proposed)
+    git(web, "checkout", "--quiet", "main")
+    assert main != proposed
+    async with House.open(tmp_path / "data", box_driver="process") as house:
+        await project(house, web)
+        stored = await house.node.store.project("web")
+        assert stored is not None
+        new = build(
+            stored, "pull-request-1", jobs=(), commit=proposed, message=None, from_fork=True,
+            kind=Kind.BUILD,
+        )  # fmt: skip
+        submitted = await house.node.submit(new)
+        done = await house.finished(f"w{submitted.id}")  # type: ignore[union-attr]
+        assert [one["name"] for one in done["jobs"]] == ["unit"]
+        log = await house.call("GET", f"{API}/jobs/{done['jobs'][0]['id']}/log")
+        assert (done["commit"], log.body) == (proposed, b"of the fork\n")
+
+
+# --- A file that is none ----------------------------------------------------------------------
+
+LIMIT = repositories.MAX_FILE_BYTES
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"#" * (LIMIT + 1), f"the file has more than {LIMIT} bytes"),
+        (os.urandom(2_000) + b"\xff", "this is not UTF-8"),
+        (b"jobs: [{name: a, commands: [\x00]}]", "a character that is not allowed: '\\x00'"),
+        (b"jobs: !!python/object/apply:os.system [x]", "the tag "),
+        (b"!!set {jobs, version}", "the tag "),
+        (b"jobs: &a [*a]", "more than 20000 values"),
+        (b"a: &a [1]\n<<: *a\njobs: []", "a key must be a string"),
+    ],
+)
+async def test_what_is_in_it_makes_no_sense(
+    waiting: House, web: Path, data: bytes, said: str
+) -> None:
+    (web / ".boxsched.yml").write_bytes(data)
+    git(web, "commit", "--quiet", "-a", "-m", "another")
+    await project(waiting, web)
+    assert said in await reason(waiting)
+
+
+async def test_a_file_of_the_largest_size(waiting: House, web: Path) -> None:
+    (web / ".boxsched.yml").write_bytes(FILE.encode().ljust(LIMIT, b"#"))
+    git(web, "commit", "--quiet", "-a", "-m", "another")
+    await project(waiting, web)
+    await waiting.until((await waiting.build())["id"], boxes=1)
+
+
+@pytest.mark.parametrize("kind", ["a folder", "a submodule", "a link", "below a link"])
+async def test_a_path_that_leads_to_no_file(waiting: House, web: Path, kind: str) -> None:
+    path = ".boxsched.yml"
+    git(web, "rm", "--quiet", path)
+    if kind == "a folder":
+        (web / path).mkdir()
+        (web / path / "jobs").write_text(FILE)
+    elif kind == "a link":
+        (web / "jobs.yml").write_text(FILE)
+        (web / path).symlink_to("jobs.yml")
+    elif kind == "below a link":
+        (web / "real").mkdir()
+        (web / "real" / "jobs.yml").write_text(FILE)
+        (web / "ci").symlink_to("real")
+        path = "ci/jobs.yml"
+    git(web, "add", ".")
+    if kind == "a submodule":
+        head = git(web, "rev-parse", "HEAD")
+        git(web, "update-index", "--add", "--cacheinfo", f"160000,{head},{path}")
+    git(web, "commit", "--quiet", "-m", "another")
+    answer = await waiting.project(repository=str(web), jobs=[], jobs_from=path)
+    assert answer.status == 201
+    assert f"there is no file {path} at commit " in await reason(waiting)
+    assert (await waiting.build(jobs=[job()]))["jobs"]
