@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from boxsched.job_files import schema
 from tests.service.house import API, House, job
 
 FILE = """
@@ -227,6 +228,11 @@ async def test_a_link_is_not_followed(waiting: House, repository: Repository) ->
     await project(waiting, repository)
     done = await waiting.finished((await waiting.build())["id"])
     assert "there is no file .boxsched.yml" in done["reason"]
+
+
+async def test_the_schema_of_the_file_is_there_for_editors(waiting: House) -> None:
+    answer = await waiting.call("GET", f"{API}/job-file.schema.json", token=None)
+    assert (answer.status, answer.json) == (200, schema.schema())
 
 
 async def test_parallelism_makes_numbered_jobs(running: House) -> None:
