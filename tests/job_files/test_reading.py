@@ -2,7 +2,7 @@
 
 import pytest
 
-from boxsched.automation.plan_file import MAX_BYTES, MAX_DEPTH, MAX_NODES, WrongFile, jobs_of
+from boxsched.job_files.reading import MAX_BYTES, MAX_DEPTH, MAX_NODES, WrongFile, jobs_of
 from boxsched.store.records import JobSpec
 
 SMALL = "jobs: [{name: a, commands: [x]}]\n"
@@ -87,7 +87,7 @@ def test_only_true_and_false_are_truth_values(written: str, shown: bool) -> None
         ("a: &a [*a]", f"more than {MAX_NODES} values, aliases counted in full"),
         (f"{SMALL}---\n{SMALL}", "line 2, column 1: "),
         ("# nothing", "line 1, column 1: the file is empty; it needs a list of jobs"),
-        ("\x00", "unacceptable character #x0000"),
+        ("\x00", "line 1, column 1: a character that is not allowed: '\\x00'"),
         (b"jobs:\n\n- \xff", "line 3: this is not UTF-8"),
     ],
 )
