@@ -187,29 +187,31 @@ async def test_a_branch_that_moves_after_it_was_read(tmp_path: Path, web: Path) 
         assert (planned["commit"], done["commit"], log.body) == (first, first, b"first\n")
 
 
-async def test_a_fork_has_the_file_of_the_branch_and_its_own_commit(
-    tmp_path: Path, web: Path
+@pytest.mark.parametrize(("target", "name"), [(None, "unit"), ("main", "unit"), ("1.x", "older")])
+async def test_a_fork_has_the_file_of_the_target_branch_and_its_own_commit(
+    tmp_path: Path, web: Path, target: str | None, name: str
 ) -> None:
-    main = git(web, "rev-parse", "HEAD")
-    git(web, "checkout", "--quiet", "--detach")
+    git(web, "checkout", "--quiet", "-b", "1.x")
+    (web / ".boxsched.yml").write_text(FILE.replace("unit", "older"))
+    git(web, "commit", "--quiet", "-a", "-m", "older")
+    git(web, "checkout", "--quiet", "--detach", "main")
     (web / "which").write_text("of the fork\n")
     (web / ".boxsched.yml").write_text(FILE.replace("unit", "hostile"))
     git(web, "commit", "--quiet", "-a", "-m", "of the fork")
     proposed = git(web, "rev-parse", "HEAD")
     git(web, "update-ref", "refs/pull/1/head", proposed)
     git(web, "checkout", "--quiet", "main")
-    assert main != proposed
     async with House.open(tmp_path / "data", box_driver="process") as house:
         await project(house, web)
         stored = await house.node.store.project("web")
         assert stored is not None
         new = build(
             stored, "pull-request-1", jobs=(), commit=proposed, message=None, from_fork=True,
-            kind=Kind.BUILD,
+            kind=Kind.BUILD, target_branch=target,
         )  # fmt: skip
         submitted = await house.node.submit(new)
         done = await house.finished(f"w{submitted.id}")  # type: ignore[union-attr]
-        assert [one["name"] for one in done["jobs"]] == ["unit"]
+        assert [one["name"] for one in done["jobs"]] == [name]
         log = await house.call("GET", f"{API}/jobs/{done['jobs'][0]['id']}/log")
         assert (done["commit"], log.body) == (proposed, b"of the fork\n")
 
