@@ -8,6 +8,7 @@ while it reads leaves the build as it was, for the next leader.
 import asyncio
 import functools
 import logging
+from collections.abc import Iterator
 
 from boxsched.api.submitting.known_projects import KnownProjects
 from boxsched.automation.repositories import Unreadable, read_file

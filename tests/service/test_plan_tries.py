@@ -60,9 +60,9 @@ async def house(tmp_path: Path, host: Host) -> AsyncIterator[House]:
         yield opened
 
 
-async def project(house: House, **settings: Any) -> None:
+async def project(house: House, name: str = "web", **settings: Any) -> None:
     settings = {"jobs": [], "jobs_from": "ci/jobs.yml", "repository": "https://h/a/b", **settings}
-    assert (await house.project(**settings)).status in (200, 201)
+    assert (await house.project(name, **settings)).status in (200, 201)
 
 
 async def test_the_file_is_asked_for_at_the_branch_tag_or_commit_of_the_build(
@@ -135,23 +135,29 @@ async def test_settings_that_no_longer_name_a_file_fail_the_build(house: House, 
     assert done["reason"] == "the project has no jobs_from any more"
 
 
+@pytest.mark.parametrize(
+    ("projects", "at_once"), [(1, plans.AT_ONCE_OF_A_PROJECT), (5, plans.AT_ONCE)]
+)
 async def test_only_some_files_are_read_at_a_time_and_each_once(
-    house: House, host: Host, monkeypatch: pytest.MonkeyPatch
+    house: House, host: Host, monkeypatch: pytest.MonkeyPatch, projects: int, at_once: int
 ) -> None:
     monkeypatch.setattr(plans, "PAGE", 2)
     host.gate.clear()
-    await project(house)
-    builds = [await house.build(branch=f"b{n}") for n in range(7)]
-    await host.until(plans.AT_ONCE)
+    builds = []
+    for number in range(projects):
+        await project(house, f"web{number}")
+        builds += [await house.build(f"web{number}", branch=f"b{n}") for n in range(3)]
+    await host.until(at_once)
     for _ in range(3):
         house.node.plans_due.set()
         await house.node.store.ping()
-    assert len(host.asked) == plans.AT_ONCE
+    assert len(host.asked) == at_once
     host.gate.set()
     for one in builds:
         assert (await house.finished(one["id"]))["result"] == "passed"
-    assert (host.most, len(host.asked)) == (plans.AT_ONCE, 7)
-    assert sorted(one["ref"] for one in host.asked) == [f"refs/heads/b{n}" for n in range(7)]
+    assert (host.most, len(host.asked)) == (at_once, 3 * projects)
+    wanted = sorted(f"refs/heads/b{n}" for n in range(3) for _ in range(projects))
+    assert sorted(one["ref"] for one in host.asked) == wanted
 
 
 async def test_repositories_that_are_away_hold_up_no_other(
