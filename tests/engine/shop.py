@@ -52,7 +52,7 @@ class Shop:
         self.clock = HeldClock()
         self.events: list[StoredEvent] = []
         self.publish: Callable[[int, Sequence[Event]], None] = lambda batch, events: None
-        self.told: set[WorkerId] = set()
+        self.told: dict[WorkerId, str] = {}  # who has something to look up, on which node
         self.dues = 0  # how often it was told that builds are to be deployed or planned
         self.gone: set[str] = set()  # nodes
         self.broken = False  # by the test: an invariant

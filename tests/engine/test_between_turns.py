@@ -114,6 +114,29 @@ async def test_a_new_leader_takes_what_has_gathered_in_its_first_turn(shop: Shop
     assert [(await shop.look(id_)).state for id_ in ids].count(State.REGISTERED) == 0
 
 
+async def test_a_new_leader_has_every_worker_look_up_its_jobs(shop: Shop) -> None:
+    """The former one may have ended between its commit and its word."""
+    await shop.settle()
+    other = await shop.another_worker("v", 1)
+    shop.told.clear()
+    await shop.restart()
+    assert shop.told == {shop.worker: "test", other.connection.worker: "test"}
+
+
+async def test_only_workers_whose_jobs_changed_are_told_to_look(shop: Shop) -> None:
+    await shop.settle()
+    await shop.another_worker("v", 1)
+    shop.told.clear()
+    await shop.build()
+    (assignment,) = await shop.assignments()
+    assert shop.told == {shop.worker: "test"}
+    shop.told.clear()
+    await shop.start([assignment])
+    assert shop.told == {}
+    await shop.finish(assignment)
+    assert shop.told == {shop.worker: "test"}
+
+
 async def test_a_load_behind_which_nothing_moves_commits_nothing(shop: Shop) -> None:
     await shop.settle()
     before = await shop.store.batch_number(1)

@@ -466,7 +466,7 @@ async def test_a_commit_that_is_refused_drops_the_books_and_shows_nothing(
         patch.setattr(type(shop.store), "commit", refused)
         assert await shop.engine.turn()
     assert shop.engine.books is None and not shop.engine.leads
-    assert (len(shop.events), shop.told) == (events, set())
+    assert (len(shop.events), shop.told) == (events, {})
     while await shop.engine.step():
         pass
     assert shop.engine.counters.loads == loads + 1
