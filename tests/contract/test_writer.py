@@ -210,3 +210,20 @@ async def test_a_transaction_that_takes_long_is_committed_and_the_rest_goes_on_i
     database.go_on.set()
     assert await asyncio.gather(*others) == [f"{name} is done" for name in "abcde"]
     assert database.transactions == [["first"], ["a", "b"], ["c", "d"], ["e"]]
+
+
+async def test_all_that_waits_is_done_before_the_end(writer: Writer, database: Database) -> None:
+    first = await held_up(writer, database)
+    names = [str(number) for number in range(2 * TOGETHER_AT_MOST + 1)]
+    others = await waiting(writer, *map(procedure, names))
+    done_then: list[int] = []
+    ending = asyncio.create_task(
+        writer.close(lambda: done_then.append(sum(map(len, database.transactions))))
+    )
+    await asyncio.sleep(0)
+    database.go_on.set()
+    async with asyncio.timeout(30):
+        await ending
+        assert await first == "first is done"
+        assert await asyncio.gather(*others) == [f"{name} is done" for name in names]
+    assert done_then == [1 + len(names)]
