@@ -254,6 +254,20 @@ async def test_a_host_and_all_together_have_a_limit_of_deliveries_under_way(post
         await post.sender.idle()
 
 
+async def test_a_host_has_its_share_again_when_deliveries_have_ended_and_no_more(
+    post: Post, receiver: Receiver
+) -> None:
+    await post.notify(*[receiver.url] * (3 * PER_HOST))
+    for _ in range(3):
+        receiver.gate.clear()
+        assert await post.sender.run_once() == PER_HOST
+        assert await post.sender.run_once() == 0
+        receiver.gate.set()
+        await post.sender.idle()
+    assert await post.sender.run_once() == 0
+    assert {row.state for row in await post.rows()} == {"delivered"}
+
+
 async def got(receiver: Receiver, count: int) -> bool:
     """Whether so many come in; False where none does."""
     try:
