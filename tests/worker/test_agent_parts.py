@@ -4,6 +4,8 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import attrs
 import pytest
@@ -11,11 +13,13 @@ import pytest
 from boxsched.model import BoxId, JobId, Kind, WorkloadId
 from boxsched.protocol.assignments import Assignment
 from boxsched.states import Result
-from boxsched.worker.agent import answers
+from boxsched.worker.agent import answers, reporting
 from boxsched.worker.agent.answers import PATIENCE_SECONDS, Answers
+from boxsched.worker.agent.attempt import Phase
 from boxsched.worker.agent.attempt_folder import AttemptFolder
 from boxsched.worker.agent.notes import note
 from boxsched.worker.agent.occupancy import Occupancy
+from boxsched.worker.agent.reporting import REPEAT_SECONDS, Reporting
 from boxsched.worker.agent.spool import CHUNK_BYTES, MARKS_BYTES, Spool
 from boxsched.worker.supervisor import folder as files
 from boxsched.worker.supervisor import safe_files
@@ -110,6 +114,32 @@ def test_answers_and_patience_are_forgotten_with_their_jobs() -> None:
     given.unreported.clear()
     given.repeat(float("inf"))
     assert [one.job for one in given.unreported] == [2]
+
+
+def test_an_end_is_reported_again_only_while_it_is_desired_and_not_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reporting.time, "monotonic", lambda: 1_000.0)
+    given = Answers(lambda: 5.0)
+    given.add(wanted(9), Result.FAILED, "no git", not_begun=True)
+    given.unreported.clear()
+    old, new = 1_000.0 - REPEAT_SECONDS - 0.001, 1_000.0 - REPEAT_SECONDS
+    attempts = {
+        key(wanted(1)): SimpleNamespace(phase=Phase.REPORTED, reported_at=old),
+        key(wanted(2)): SimpleNamespace(phase=Phase.REPORTED, reported_at=new),
+        key(wanted(3)): SimpleNamespace(phase=Phase.REPORTED, reported_at=old),
+        key(wanted(4)): SimpleNamespace(phase=Phase.RUNNING, reported_at=old),
+    }
+    desired = [key(wanted(job)) for job in (1, 2, 4)]
+    repeating = Reporting(cast(Any, None), cast(Any, None), given)
+    repeating.repeat(desired, cast(Any, attempts))
+    assert [one.phase for one in attempts.values()] == [
+        Phase.ENDED, Phase.REPORTED, Phase.REPORTED, Phase.RUNNING,
+    ]  # fmt: skip
+    assert given.unreported == [], "it was said just now"
+    monkeypatch.setattr(reporting.time, "monotonic", lambda: 1_000.001 + REPEAT_SECONDS)
+    repeating.repeat(desired, {})
+    assert [one.job for one in given.unreported] == [9]
 
 
 # --- Notes ----------------------------------------------------------------------------------
