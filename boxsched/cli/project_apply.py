@@ -19,7 +19,7 @@ WOULD_CHANGE = 3  # the exit status of a dry run that would change something
 
 NOT_IN_IT = """\
 # Applied again, this changes nothing. What cannot be read is not in it, and stays as it is:
-# webhook_secret, statuses.token, the secret of each hook, and `boxsched secrets`.
+# webhook_secret, git_credentials, statuses.token, the secret of each hook, and `boxsched secrets`.
 """
 
 

@@ -11,6 +11,7 @@ from boxsched.cli.clean import plain
 from boxsched.client.records import Settings
 
 CONTEXT_LINES = 3
+WRITTEN_ONLY = ("webhook_secret", "git_credentials")
 # What means the same as being left out; null does, too. tests/cli/test_project_text.py compares.
 DEFAULTS: Mapping[str, Any] = {
     "jobs": [],
@@ -82,7 +83,7 @@ def differences(before: Settings | None, after: Settings) -> list[str]:
 
 def secret_lines(changed: Sequence[str], asked: Settings) -> Iterator[str]:
     """What becomes of values that are never shown; ``changed`` has the names of all fields."""
-    given: dict[str, object] = {"webhook_secret": asked.get("webhook_secret")}
+    given: dict[str, object] = {name: asked.get(name) for name in WRITTEN_ONLY}
     given["statuses.token"] = (asked.get("statuses") or {}).get("token")
     for index, hook in enumerate(asked.get("hooks") or ()):
         given[f"hooks[{index}].secret"] = hook.get("secret")

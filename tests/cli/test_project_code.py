@@ -65,6 +65,16 @@ def test_a_secret_is_never_shown(shell, client, file):
     assert "webhook_secret" in exported.split("name: web")[0], "a comment says what is not in it"
 
 
+def test_credentials_for_git_are_never_shown(shell, client, file):
+    settings = {"name": "web", "repository": "https://example.org/web.git"}
+    shell("project", "apply", file(settings))
+    path = file({**settings, "git_credentials": {"https_token": "canary"}})
+    changed = shell("project", "apply", path).stdout
+    assert changed == "web: changed: git_credentials\n  + git_credentials: set\n"
+    assert shell("project", "apply", path).stdout == "web: unchanged\n"
+    assert "canary" not in shell("project", "export", "web").stdout
+
+
 def test_a_refusal_names_the_line_and_column_and_changes_nothing(shell, client, file):
     good = file("name: good\nmax_boxes: 1\n", "good.yaml")
     text = (

@@ -114,6 +114,22 @@ async def test_names_cannot_leave_their_place_in_the_path(service, client):
     assert service.requests[0][1] == "/api/v1/workloads/..%2Fprojects%3Fx%3D%23y"
 
 
+async def test_a_project_is_changed_only_as_it_was_checked(service, client):
+    service.part = [refuses(412, "outdated", "it has changed", field="If-Match")]
+    async with client:
+        with pytest.raises(errors.Outdated):
+            await client.put_checked_project("web", {"max_boxes": 3}, "1.7")
+        with pytest.raises(errors.Outdated):
+            await client.put_checked_project("web", {}, None)
+        with pytest.raises(errors.Conflict):
+            await client.revert_project("web", 3, etag="1.7")
+    [changed, made, reverted] = service.requests
+    assert (changed[1], changed[2]["If-Match"]) == ("/api/v1/projects/web", '"1.7"')
+    assert made[2]["If-None-Match"] == "*" and "If-Match" not in made[2]
+    assert (reverted[1], reverted[2]["If-Match"]) == ("/api/v1/projects/web/revert", '"1.7"')
+    assert json.loads(reverted[3]) == {"version": 3}
+
+
 async def test_a_refusal_is_an_error_with_its_code_and_field(service, client):
     service.part = [refuses(422, "invalid", "Expected str", field="jobs[0].commands")]
     async with client:

@@ -20,6 +20,7 @@ FILES = (
     "leading.sql",
     "logs.sql",
     "pages.sql",
+    "project_versions.sql",
     "projects.sql",
     "reading.sql",
     "schedules.sql",
@@ -39,6 +40,7 @@ GROWING = (
     "set_aside",
     "schedule",
     "delivery",
+    "project_version",
 )
 # Blocks that insert are not planned, and these are not of one table that grows:
 BY_DESIGN = {
@@ -83,6 +85,8 @@ INSERT INTO delivery (
     id, project, provider, event, received_at, result, workloads, delivery_id, body_sha256
 )
 SELECT id, project, 'github', 'push', id, 'created', '[]', 'd' || id, 'b' || id FROM workload;
+INSERT INTO project_version (project, version, settings)
+SELECT project, id, '{{}}' FROM workload;
 INSERT INTO job_history (project, job_name, recent, expected_seconds)
 SELECT project, 'j' || id, '[]', 1 FROM workload;
 INSERT INTO schedule (project, cron, time_zone, branch, version, next_at, decided_at)
