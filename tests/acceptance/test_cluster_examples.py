@@ -167,7 +167,7 @@ async def test_the_page_with_a_session_of_the_other_node(site: Site) -> None:
                 assert (await browser.get(there, cookies=session)).status == 200
 
 
-async def test_what_a_node_refuses_is_the_nodes_to_say(site: Site) -> None:
+async def test_a_refusal_of_a_node_is_passed_on(site: Site) -> None:
     """Bodies above its limit; figures, which it shows without a token only to its own machine."""
     await site.client.put_project("hello", {"jobs": [job("true")]})
     bearer = {"Authorization": f"Bearer {site.nodes[0].token}"}

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from tests.faults.service import Service
 
 
-def test_what_is_not_http_gets_the_contracts_error(tmp_path: Path) -> None:
+def test_data_that_is_not_http_gets_the_contracts_error(tmp_path: Path) -> None:
     service = Service(tmp_path, "--boxes", "0")
     service.start()
     port = urlsplit(service.url).port

@@ -87,7 +87,7 @@ async def test_a_commit_or_branch_that_is_not_there_may_come_yet(
     assert (message.startswith("fatal: "), lasting) == (True, False)
 
 
-async def test_a_part_of_a_hash_that_is_no_commit_is_not_taken(
+async def test_a_part_of_a_hash_that_is_not_a_commit_is_not_taken(
     reader: Reader, repository: Repository
 ) -> None:
     head = repository.commit("one")
@@ -179,7 +179,7 @@ async def test_a_reader_that_is_cancelled_ends_git_and_leaves_nothing(
     assert list(folder.iterdir()) == []
 
 
-async def test_a_node_without_git_says_so(
+async def test_a_node_without_git_reports_it(
     reader: Reader, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -219,9 +219,7 @@ async def test_nothing_of_the_repository_or_of_the_accounts_hooks_is_executed(
     assert not ran.exists()
 
 
-async def test_what_git_says_is_one_line_that_is_cut(
-    reader: Reader, repository: Repository
-) -> None:
+async def test_git_errors_are_cut_to_one_line(reader: Reader, repository: Repository) -> None:
     repository.commit("one")
     long = str(repository.place) + 20 * f"/{'x' * 200}"
     message, _ = await reader.refused(repository=long)

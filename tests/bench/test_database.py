@@ -38,7 +38,7 @@ def test_nothing_stays_where_it_breaks_off(url, monkeypatch):
     test_rows_are_inserted_and_nothing_stays(url, monkeypatch)
 
 
-def test_what_cannot_be_measured_tells_no_password():
+def test_the_message_about_a_failed_measurement_contains_no_password():
     with pytest.raises(StoreAway, match=r"--database: postgresql://ci@127\.0\.0\.1:1/x: ") as away:
         measured.inserts("postgresql://ci:pa55@127.0.0.1:1/x")
     assert "pa55" not in away.value.message

@@ -74,7 +74,7 @@ def test_so_many_builds_or_as_many_as_the_time_takes():
     assert len(set(timed)) == len(timed) >= 1
 
 
-def test_what_a_node_counts():
+def test_the_counters_of_a_node():
     assert read_counted(METRICS) == Counted(
         finished=1200,
         batches=40,

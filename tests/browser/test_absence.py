@@ -61,7 +61,7 @@ def test_with_all_workers_away(service: Service, opened: Opened) -> None:
     assert page.evaluate("document.documentElement.scrollWidth") <= 420
 
 
-def test_with_all_there_nothing_is_said(page: Page) -> None:
+def test_with_all_there_nothing_is_reported(page: Page) -> None:
     expect(page.locator("#capacity-text")).to_have_text("0/2 Boxes")
     expect(page.locator("#capacity-note")).to_be_hidden()
     expect(page.locator("#fleet-warning")).to_be_hidden()

@@ -26,7 +26,7 @@ def nodes() -> Iterator[tuple[Service, Service]]:
             yield one, two
 
 
-def test_the_page_goes_on_at_another_node(nodes: tuple[Service, Service], opened: Opened) -> None:
+def test_the_page_continues_at_another_node(nodes: tuple[Service, Service], opened: Opened) -> None:
     one, two = nodes
     one.project("web")
     with balanced(one) as (proxy, ask):

@@ -25,7 +25,7 @@ def can_only_close(dialog: Locator) -> None:
     expect(dialog).to_be_hidden()
 
 
-def test_what_ends_by_itself_need_not_be_stopped(service: Service, page: Page) -> None:
+def test_a_workload_that_has_ended_need_not_be_stopped(service: Service, page: Page) -> None:
     service.project("ends")
     gate = service.gate("ends")
     service.build("ends", "main", job("unit", *gate.commands), message="Ends by itself")
@@ -35,7 +35,7 @@ def test_what_ends_by_itself_need_not_be_stopped(service: Service, page: Page) -
     can_only_close(dialog)
 
 
-def test_what_begins_meanwhile_would_be_stopped(service: Service, page: Page) -> None:
+def test_a_job_that_begins_in_the_meantime_would_be_stopped(service: Service, page: Page) -> None:
     service.project("begins")
     first, second = service.gate("begins-1"), service.gate("begins-2")
     service.build("begins", "main", job("unit", *first.commands), message="The first")
@@ -50,7 +50,7 @@ def test_what_begins_meanwhile_would_be_stopped(service: Service, page: Page) ->
     second.open()
 
 
-def test_what_somebody_else_stops(service: Service, page: Page) -> None:
+def test_a_workload_that_another_user_stops(service: Service, page: Page) -> None:
     service.project("others")
     gate = service.gate("others")
     held = job("unit", "trap '' TERM", *gate.commands)
@@ -81,7 +81,7 @@ def test_the_service_knows_first_that_it_has_ended(
     gate.open()
 
 
-def test_a_job_that_is_heard_again_needs_no_word(service: Service, page: Page) -> None:
+def test_a_job_whose_worker_is_back_cannot_be_resolved(service: Service, page: Page) -> None:
     service.project("heard")
     gate = service.gate("heard")
     build = service.build("heard", "main", job("ship", *gate.commands), message="Is heard")
@@ -148,7 +148,7 @@ def test_an_open_row_that_is_in_no_list_any_more(service: Service, page: Page) -
     gate.open()
 
 
-def test_who_signs_in_elsewhere_is_signed_in_here(service: Service, opened: Opened) -> None:
+def test_signing_in_on_another_tab_signs_in_here(service: Service, opened: Opened) -> None:
     page = opened()
     sign_in(page, service)
     page.context.clear_cookies()

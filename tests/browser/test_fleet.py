@@ -86,7 +86,7 @@ def test_a_worker_that_can_begin_no_jobs_says_why(page: Page) -> None:
     expect(row.locator(".mark")).to_have_attribute("data-mark", "unknown")
 
 
-def test_in_trouble_it_says_so_and_tries_again(page: Page) -> None:
+def test_it_reports_a_problem_and_tries_again(page: Page) -> None:
     away = True
 
     def answer(route: Route) -> None:

@@ -56,7 +56,7 @@ def test_a_link_leads_through_the_sign_in_form(service: Service, old: str, opene
 
 
 @pytest.mark.parametrize("id_", ["w987654321", "w0", "nothing", "w12/../w1", "..", "%", "w1%00"])
-def test_a_link_to_nothing_says_so(service: Service, opened: Opened, id_: str) -> None:
+def test_a_link_to_nothing_reports_it(service: Service, opened: Opened, id_: str) -> None:
     page = opened()
     sign_in(page, service)
     page.goto(f"{service.url}/#{id_}")
@@ -118,7 +118,7 @@ def test_back_and_forward_go_through_what_was_open(service: Service, page: Page)
     assert page.evaluate("window.sameSince")
 
 
-def test_to_a_list_and_back_is_no_step(service: Service, page: Page) -> None:
+def test_to_a_list_and_back_is_not_a_step(service: Service, page: Page) -> None:
     service.project("jumps")
     id_ = service.build("jumps", "main", message="Stays open")
     service.finished(id_)

@@ -52,7 +52,7 @@ def test_an_answer_that_ends_early_is_not_the_end(read: Any) -> None:
     assert seen["states"] == ["live", "reconnecting", "live"]
 
 
-def test_what_has_ended_meanwhile_is_asked_for_once_more(read: Any) -> None:
+def test_a_dialog_requests_a_workload_again_that_has_ended(read: Any) -> None:
     seen = read({"state": "running", "log": "one\n"}, {"state": "finished", "log": "one\ntwo\n"})
     assert seen["text"] == "one\ntwo\n"
     assert seen["asked"] == [[None, 0], ["1", 4]]

@@ -127,7 +127,7 @@ FEED = """async (m, streams, reads) => {
 GREETING = "retry: 2000\n: connected\nid: 1.1.1+2.1.1\n\n"
 
 
-def test_a_service_that_comes_back_goes_on_where_it_was(js: Run) -> None:
+def test_a_service_that_comes_back_continues_where_it_was(js: Run) -> None:
     first = GREETING + "id: 1.2.1+2.1.1\ndata: {}\n\nid: 1.2.1+2.2.1\ndata: {}\n\nid: 1.3.1"
     streams = [first, None, None, 503, "id: 1.3.1+2.2.1\ndata: {}\n\n"]
     told = js("feed", FEED, streams, 5)
@@ -346,7 +346,7 @@ AHEAD = """(m, seconds) => {
         (-7_200, "2 h overdue"),
     ],
 )
-def test_what_is_overdue_says_how_far(js: Run, seconds: float, said: str) -> None:
+def test_overdue_times_show_by_how_much(js: Run, seconds: float, said: str) -> None:
     assert js("times", AHEAD, seconds) == said
 
 
@@ -413,7 +413,7 @@ def test_a_row_that_an_answer_misses_still_knows_itself_when_its_end_comes(js: R
     assert model["finished"] == ["w1"] and model["complete"] is True
 
 
-def test_what_has_finished_is_forgotten_in_time(js: Run) -> None:
+def test_finished_workloads_are_forgotten_in_time(js: Run) -> None:
     steps = []
     for n in range(1, 300):
         at = f"2026-01-01T00:{n // 60:02}:{n % 60:02}.000000Z"

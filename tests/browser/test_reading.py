@@ -24,7 +24,7 @@ def test_an_empty_page_says_how_to_begin(service: Service, page: Page) -> None:
     expect(page.get_by_text("boxsched build web --branch main")).to_be_visible()
 
 
-def test_what_a_failover_may_have_lost_is_said_until_it_is_closed(
+def test_a_notice_about_lost_data_after_a_failover_stays_until_it_is_closed(
     service: Service, page: Page
 ) -> None:
     notice = {"at": "2026-01-02T03:04:05.000000Z", "text": "The database failed over."}
@@ -128,7 +128,7 @@ def sideways(page: Page) -> int:
     return int(page.evaluate(f"{root}.scrollWidth - {root}.clientWidth"))
 
 
-def test_while_the_database_is_away_the_page_says_so_and_comes_back(
+def test_while_the_database_is_away_the_page_reports_it_and_comes_back(
     service: Service, page: Page
 ) -> None:
     away = json.dumps({"error": {"code": "store_away", "message": "The database is away."}})

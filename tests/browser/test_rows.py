@@ -65,7 +65,7 @@ def test_one_that_was_superseded_says_by_which(service: Service, page: Page) -> 
     gate.open()
 
 
-def test_durations_are_said_in_words(service: Service, opened: Opened) -> None:
+def test_durations_are_shown_in_words(service: Service, opened: Opened) -> None:
     page = opened()
     sign_in(page, service)
     service.project("words")
@@ -106,7 +106,7 @@ def test_a_deploy_is_made_again_after_a_question(service: Service, page: Page) -
     expect(done).to_have_count(2)
 
 
-def test_what_cannot_be_built_again_says_why(service: Service, page: Page) -> None:
+def test_a_workload_that_cannot_be_rebuilt_shows_the_reason(service: Service, page: Page) -> None:
     service.project("gone")
     service.build("gone", "main", message="Of a project that goes")
     done = row(page, "finished", "Of a project that goes")

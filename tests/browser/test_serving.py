@@ -85,7 +85,7 @@ async def test_a_bad_token_gives_the_form_again(client: Client) -> None:
     assert "not valid" in text and "wrong" not in text
 
 
-async def test_who_is_no_proxy_of_ours_says_nothing_of_https(client: Client) -> None:
+async def test_only_a_trusted_proxy_can_report_https(client: Client) -> None:
     answer = await sign_in(client, **{"X-Forwarded-Proto": "https"})
     assert "Secure" not in answer.headers["Set-Cookie"]
 
@@ -97,7 +97,7 @@ async def test_signing_out(client: Client) -> None:
     assert 'action="/sign-in"' in await (await client.get("/")).text()
 
 
-async def test_while_nobody_can_look_up_sessions(client: Client) -> None:
+async def test_the_page_while_sessions_cannot_be_looked_up(client: Client) -> None:
     await sign_in(client)
     client.app[SESSIONS].away.append(True)
     page = await client.get("/")  # its script tells who is away
@@ -186,7 +186,7 @@ async def test_static_files_are_kept_for_good_under_their_version(client: Client
     assert other_node.status == 200 and other_node.headers["Cache-Control"] == "no-cache"
 
 
-async def test_static_files_are_compressed_for_those_who_accept_it(client: Client) -> None:
+async def test_static_files_are_compressed_for_clients_that_accept_it(client: Client) -> None:
     await sign_in(client)
     text = await (await client.get("/")).text()
     paths = {word for word in text.split('"') if word.startswith("/static/")}

@@ -17,7 +17,7 @@ def test_without_a_session_there_is_the_form(service: Service, opened: Opened) -
     expect(page.locator("#running")).to_have_count(0)
 
 
-def test_a_wrong_token_is_told_so_and_a_right_one_signs_in(
+def test_a_wrong_token_is_refused_and_a_valid_one_signs_in(
     service: Service, opened: Opened
 ) -> None:
     page = opened()
@@ -29,7 +29,7 @@ def test_a_wrong_token_is_told_so_and_a_right_one_signs_in(
     expect(page.get_by_role("heading", name="Activity Monitor")).to_be_visible()
 
 
-def test_a_workers_token_is_told_to_be_one(service: Service, opened: Opened) -> None:
+def test_a_workers_token_is_recognized_as_one(service: Service, opened: Opened) -> None:
     page = opened()
     page.goto(service.url)
     page.get_by_label("Token").fill(service.call("POST", "/tokens", {"role": "worker"})["token"])
@@ -56,7 +56,9 @@ def test_signing_out_ends_the_session(service: Service, page: Page) -> None:
     expect(page.get_by_label("Token")).to_be_visible()
 
 
-def test_a_session_that_ends_asks_again_and_the_page_goes_on(service: Service, page: Page) -> None:
+def test_a_session_that_ends_asks_again_and_the_page_continues(
+    service: Service, page: Page
+) -> None:
     service.project("sessions")
     page.context.clear_cookies()
     page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")

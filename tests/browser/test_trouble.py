@@ -34,7 +34,7 @@ def icon(page: Page) -> str:
     return name.rpartition("/")[2]
 
 
-def test_while_it_is_away_a_banner_says_so_and_the_clocks_stop(
+def test_while_it_is_away_a_banner_reports_it_and_the_clocks_stop(
     service: Service, proxied: tuple[Service, Proxy, Ask], opened: Opened
 ) -> None:
     there, proxy, ask = proxied
@@ -82,7 +82,7 @@ STANDS_STILL = """async ([selector, ticks]) => {
 }"""
 
 
-def test_while_it_is_away_nobody_is_signed_out(
+def test_no_user_is_signed_out_while_the_service_is_away(
     proxied: tuple[Service, Proxy, Ask], opened: Opened
 ) -> None:
     there, proxy, ask = proxied
@@ -101,7 +101,7 @@ def test_while_it_is_away_nobody_is_signed_out(
     expect(page.get_by_label("Token")).to_be_visible()
 
 
-def test_an_answer_of_503_is_no_sign_out(service: Service, page: Page) -> None:
+def test_an_answer_of_503_is_not_a_sign_out(service: Service, page: Page) -> None:
     away = json.dumps({"error": {"code": "store_away", "message": "The database is away."}})
 
     def refuse(route: Route) -> None:
@@ -132,7 +132,7 @@ def test_a_row_that_was_open_is_so_when_the_service_is_back(
     expect(page.locator(f"#{id_} .panel")).to_be_visible()
 
 
-def test_the_tab_tells_of_failures_until_the_branch_is_well_again(
+def test_the_tab_shows_failures_until_the_branch_passes_again(
     service: Service, opened: Opened
 ) -> None:
     page = opened()
@@ -154,7 +154,7 @@ def test_the_tab_tells_of_failures_until_the_branch_is_well_again(
     assert icon(page) == "icon.svg"
 
 
-def test_the_tab_tells_of_absent_workers(service: Service, opened: Opened) -> None:
+def test_the_tab_shows_absent_workers(service: Service, opened: Opened) -> None:
     page = opened()
 
     def answer(route: Route) -> None:

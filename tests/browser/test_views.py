@@ -101,7 +101,7 @@ def test_signed_out_each_asks_who_is_there_and_comes_back(service: Service, open
     expect(page).to_have_url(f"{service.url}/pauses")
 
 
-def test_a_session_that_ends_is_begun_anew_over_the_page(service: Service, page: Page) -> None:
+def test_a_session_that_ends_is_begun_again_over_the_page(service: Service, page: Page) -> None:
     go(page, service, "pauses")
     page.context.clear_cookies()
     page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
@@ -225,7 +225,7 @@ def test_a_part_is_paused(
     assert pause["project"] == "web"
 
 
-def test_what_is_refused_is_said_in_the_form(service: Service, page: Page) -> None:
+def test_what_is_refused_is_reported_in_the_form(service: Service, page: Page) -> None:
     go(page, service, "pauses")
     page.get_by_role("button", name="Pause …").click()
     dialog = page.get_by_role("dialog", name="Pause")

@@ -38,7 +38,7 @@ async def test_a_deadline_leaves_a_cancellation_alone() -> None:
     assert task.cancelled()
 
 
-def test_each_change_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_each_change_is_reported_once(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     breaker = Breaker()
     assert breaker.is_open
@@ -109,7 +109,7 @@ async def test_a_name_without_an_address_is_an_error_like_any_other(host: str) -
 
 
 @pytest.mark.parametrize("host", [None, "127.0.0.1", "::1"])
-async def test_nobody_is_asked_for_an_address(
+async def test_an_address_needs_no_lookup(
     host: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delattr("socket.getaddrinfo")

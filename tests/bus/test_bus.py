@@ -77,7 +77,7 @@ async def test_a_shard_woken_many_times_at_once_is_woken_once(url: str) -> None:
         assert a.bus.counts.sent < 10
 
 
-async def test_of_what_was_committed_in_between_the_newest_is_said(url: str) -> None:
+async def test_the_newest_commit_in_between_is_reported(url: str) -> None:
     async with cluster(url) as nodes:
         a, b = await nodes.node("a"), await nodes.node("b")
         for batch in range(1, 301):
@@ -119,7 +119,7 @@ async def test_many_workers_go_in_several_entries(url: str) -> None:
         await until(lambda: sorted(b.hearing.looked) == list(range(1, 1001)))
 
 
-async def test_what_is_done_leaves_nothing_behind_but_an_expiry(url: str) -> None:
+async def test_processed_entries_leave_only_an_expiry(url: str) -> None:
     async with cluster(url) as nodes:
         a, b = await nodes.node("a"), await nodes.node("b")
         a.bus.hint("b", workers(1))

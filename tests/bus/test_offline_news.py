@@ -29,7 +29,7 @@ def outgoing() -> tuple[Outgoing, Counts]:
     return Outgoing(NAMES, "me", counts), counts
 
 
-def test_what_is_said_twice_goes_out_once_and_the_newest_batch_alone() -> None:
+def test_repeated_hints_are_sent_once_with_the_newest_batch() -> None:
     out, counts = outgoing()
     for shard in (3, 3):
         out.wake(shard)

@@ -122,7 +122,7 @@ def members(*names: bytes) -> list[Any]:
     return [1, 1, 1, list(names)]
 
 
-async def test_what_another_node_left_is_done_and_passed_on() -> None:
+async def test_hints_of_a_dead_node_are_processed_and_passed_on() -> None:
     hearing = Hearing(places={1: "me", 2: "dead", 3: "third"})
     left = [b"0-0", [entry_of(b"1-0", 1, 2, 3), [b"2-0", [b"x", b""]]], []]
     line, counts = Line(members(b"me", b"dead", b"\xff"), [left], [1] * 5, [1]), Counts()
@@ -139,7 +139,7 @@ async def test_what_another_node_left_is_done_and_passed_on() -> None:
     assert (counts.claimed, counts.passed_on, counts.refused) == (2, 1, 2)
 
 
-async def test_what_could_not_be_looked_up_stays_pending() -> None:
+async def test_look_ups_that_failed_stay_pending() -> None:
     left = [b"0-0", [entry_of(b"1-0", 1)], []]
     line, counts = Line(members(b"dead"), [left]), Counts()
     assert await claims(line, Hearing(away=1), counts).claim_once() == 0

@@ -37,7 +37,9 @@ async def _works(a: Node, b: Node) -> None:
         "set of another type",
     ],
 )
-async def test_what_the_server_forgets_is_made_anew(server: Server, fault: str) -> None:
+async def test_statements_that_the_server_forgot_are_prepared_again(
+    server: Server, fault: str
+) -> None:
     async with cluster(server.url, visibility=0.5) as nodes:
         a, b = await nodes.node("a"), await nodes.node("b")
         await _works(a, b)
@@ -174,7 +176,9 @@ async def test_a_server_that_refuses_writes_is_away(server: Server) -> None:
         await _works(a, b)
 
 
-async def test_cut_connections_are_made_anew_and_what_was_said_is_missed(server: Server) -> None:
+async def test_cut_connections_are_opened_again_and_messages_in_between_are_missed(
+    server: Server,
+) -> None:
     async with cluster(server.url) as nodes:
         a, b = await nodes.node("a"), await nodes.node("b")
         for kind in ("pubsub", "normal"):
@@ -185,7 +189,7 @@ async def test_cut_connections_are_made_anew_and_what_was_said_is_missed(server:
             await _works(a, b)
 
 
-async def test_a_password_opens_and_is_never_told(
+async def test_a_password_is_used_and_never_shown(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with served(tmp_path) as server:
@@ -242,7 +246,7 @@ async def test_a_listener_that_fails_does_not_stop_the_bus(
         assert "a mistake of ours" in caplog.text
 
 
-def test_what_uvloop_says_of_a_connection_that_was_just_reset_is_an_outage(server: Server) -> None:
+def test_uvloops_error_for_a_reset_connection_is_an_outage(server: Server) -> None:
     uvloop = pytest.importorskip("uvloop")
 
     async def ask() -> None:

@@ -38,7 +38,7 @@ async def test_tried_again_where_the_store_was_away(server: Server) -> None:
         assert b.bus.up and b.bus.trips == 0
 
 
-async def test_what_an_earlier_life_left_is_read_first(server: Server) -> None:
+async def test_entries_of_an_earlier_life_are_read_first(server: Server) -> None:
     async with cluster(server.url) as nodes:
         a, b = await nodes.node("a"), await nodes.node("b")
         b.hearing.store_away = True
@@ -73,7 +73,7 @@ async def test_another_node_does_what_a_dead_one_read(server: Server) -> None:
         await until(lambda: other.hearing.looked == [moved])
 
 
-async def test_while_the_store_is_away_nobody_acknowledges_a_claimed_hint(server: Server) -> None:
+async def test_a_claimed_hint_is_not_acknowledged_while_the_store_is_away(server: Server) -> None:
     async with cluster(server.url, visibility=VISIBILITY_SECONDS) as nodes:
         a, b = await nodes.node("a"), await nodes.node("b")
         a.hearing.store_away = b.hearing.store_away = True
@@ -88,7 +88,7 @@ async def test_while_the_store_is_away_nobody_acknowledges_a_claimed_hint(server
         assert a.hearing.looked == [1]
 
 
-async def test_a_look_that_takes_long_holds_up_only_its_own_node(server: Server) -> None:
+async def test_a_look_that_takes_long_delays_only_its_own_node(server: Server) -> None:
     async with cluster(server.url, visibility=VISIBILITY_SECONDS) as nodes:
         a, b = await nodes.node("a"), await nodes.node("b")
         b.hearing.gate.clear()

@@ -65,7 +65,7 @@ async def test_over_tls(server: Server, certificate: Path) -> None:
             await until(lambda: b.hearing.shards == [1] and b.hearing.looked == [2])
 
 
-async def test_a_certificate_that_nobody_vouches_for_is_refused(
+async def test_an_untrusted_certificate_is_refused(
     server: Server, certificate: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with (

@@ -42,7 +42,7 @@ def test_with_colour_the_only_escape_sequences_are_sgr(text):
 
 
 @given(TEXTS)
-def test_colour_never_runs_on_behind_the_end(text):
+def test_colour_never_runs_on_after_the_end(text):
     shown = cleaned(text, colour=True)
     assert "\x1b" not in shown or shown.endswith("\x1b[0m")
 
@@ -55,7 +55,7 @@ def test_where_a_text_is_split_makes_no_difference(parts, colour):
 
 
 @given(st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cf", "Cs", "Zl", "Zp"])))
-def test_plain_text_stays_as_it_is(text):
+def test_plain_text_stays_unchanged(text):
     assert cleaned(text) == text
     assert plain(text) == text
 

@@ -121,14 +121,14 @@ def test_bad_use_is_2_and_says_why(arguments):
     "option",
     ["--priority-aging", "--lost-after", "--shutdown-grace", "--stop-grace", "--retry-interval"],
 )
-def test_what_is_no_finite_number_is_no_number_of_seconds(option, number):
+def test_seconds_must_be_a_finite_number(option, number):
     """Infinity would be "no limit", and a comparison with NaN is never true."""
     done = run("serve", option, number)
     assert done.exit_code == 2
     assert option in done.output
 
 
-def test_an_argument_that_is_no_text_is_one_line():
+def test_an_argument_that_is_not_a_text_is_one_line():
     done = subprocess.run(
         [sys.executable, "-m", "boxsched", "build", b"\xff", "--branch", "main"],
         capture_output=True, text=True,
@@ -137,7 +137,7 @@ def test_an_argument_that_is_no_text_is_one_line():
     assert done.stderr == "boxsched: '\\udcff': an argument must be valid UTF-8\n"
 
 
-def test_a_variable_that_is_no_text_is_one_line():
+def test_a_variable_that_is_not_a_text_is_one_line():
     environment = {**os.environb, b"BOXSCHED_URL": b"http://\xff"}
     done = subprocess.run(
         [sys.executable, "-m", "boxsched", "list"], capture_output=True, text=True, env=environment
@@ -156,7 +156,7 @@ def test_a_variable_that_is_no_text_is_one_line():
         (("--database", "postgresql://u@a..b/x"), "'a..b' cannot be the name of a host"),
     ],
 )
-def test_a_place_that_is_none_ends_the_start(options, said, tmp_path):
+def test_an_invalid_address_ends_the_start(options, said, tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "boxsched", "serve", "--data", tmp_path, "--port", "0", *options],
         capture_output=True, text=True, timeout=60,
@@ -167,7 +167,7 @@ def test_a_place_that_is_none_ends_the_start(options, said, tmp_path):
 
 
 @pytest.mark.parametrize("url", ["http://[", "http://x:y", "nothing", "http://", "ftp://x"])
-def test_an_address_that_is_none_is_one_line(url):
+def test_an_invalid_address_is_reported_in_one_line(url):
     done = run("list", "--url", url, "--token", "x")
     assert (done.exit_code, len(done.output.splitlines())) == (2, 1)
     assert f"{url!r} is not the address of a service" in done.output
@@ -196,7 +196,7 @@ def test_serve_reads_its_environment():
 
 
 @pytest.mark.parametrize("command", ["serve", "worker"])
-def test_a_misspelt_variable_is_told_and_no_other(monkeypatch, command):
+def test_only_a_misspelled_variable_is_reported(monkeypatch, command):
     for name in [name for name in os.environ if name.startswith("BOXSCHED_")]:
         monkeypatch.delenv(name)
     given = dict.fromkeys(OF_JOBS, "1") | {
@@ -213,7 +213,7 @@ def test_a_misspelt_variable_is_told_and_no_other(monkeypatch, command):
     ]
 
 
-def test_what_a_job_sees_is_no_misspelling():
+def test_variables_of_jobs_are_not_reported_as_misspelled():
     of_build, of_deploy = (
         job_environment(assigned(1, **more), "/job")
         for more in ({"branch": "main", "tag": "v1", "commit": "abcdef1"}, {"server": "web"})
@@ -225,7 +225,7 @@ def test_what_a_job_sees_is_no_misspelling():
 @pytest.mark.parametrize(
     "url", ["redis://ci:pa55/w0rd@cache", "redis://:w0rd@cache/0?pa55=w0rd", "redis://w0rd@[cache"]
 )
-def test_a_redis_url_that_is_none_is_one_line_without_its_password(url):
+def test_an_invalid_redis_url_is_reported_in_one_line_without_its_password(url):
     done = run("serve", "--database", "postgresql://db/boxsched", "--redis", url)
     assert done.exit_code == 2
     assert "--redis: must be redis:" in done.stderr
@@ -241,7 +241,7 @@ def test_without_a_service_it_says_how_to_start_one(tmp_path, arguments):
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_a_service_that_was_killed_is_said_to_be_away(tmp_path, monkeypatch):
+def test_a_service_that_was_killed_is_reported_to_be_away(tmp_path, monkeypatch):
     monkeypatch.setattr("boxsched.cli.connection.PATIENCE_SECONDS", 0)
     done = run("list", "--data", str(listening(tmp_path / "data")))
     assert done.exit_code == 1
@@ -299,7 +299,7 @@ def test_a_data_folder_without_a_readable_token(tmp_path):
     assert "admin-token" in done.stderr
 
 
-def test_a_url_that_is_none():
+def test_an_invalid_url():
     done = run("list", "--url", "ftp://example.org", "--token", "x")
     assert done.exit_code == 2
     assert "http://HOST:PORT" in done.stderr

@@ -69,7 +69,7 @@ def test_a_refused_one_is_listed_shown_and_resent(shell, receiver):
     assert f"http://127.0.0.1:{receiver.server_port}/hook" in shown
     assert "error:    it answered 500" in shown and "next try: " in shown
     receiver.RequestHandlerClass.status = 200
-    assert "to be sent to 127.0.0.1" in shell("notifications", "resend", failed["id"]).stdout
+    assert "will be sent to 127.0.0.1" in shell("notifications", "resend", failed["id"]).stdout
     row(state="delivered", status=200)
     assert shell.json("notifications", "show", failed["id"])["state"] == "delivered"
     assert "there are no" in shell("notifications", "list", "--state", "dead").stderr

@@ -63,7 +63,7 @@ def test_a_time_says_its_zone(zone, text, monkeypatch):
         ((JobState.UNKNOWN, JobState.UNKNOWN), "running, 2 jobs unknown"),
     ],
 )
-def test_what_runs_where_nothing_is_heard(states, text):
+def test_jobs_on_a_worker_that_does_not_answer(states, text):
     at = datetime(2026, 11, 22, tzinfo=UTC)
     jobs = tuple(
         Job(
@@ -111,7 +111,7 @@ def test_a_characters_bytes_may_come_apart():
     assert shown([b"\xff\n"]) == "\ufffd\n"
 
 
-def test_logs_beside_each_other_have_a_prefix_on_each_whole_line():
+def test_simultaneous_logs_have_a_prefix_on_each_complete_line():
     assert shown([b"on", b"e\ntwo\nlast"], "unit | ") == "unit | one\nunit | two\nunit | last\n"
 
 
@@ -149,7 +149,7 @@ def job_named(name):
     )  # fmt: skip
 
 
-def test_trouble_is_said_once_in_each_absence_that_lasts(capsys):
+def test_trouble_is_reported_once_in_each_absence_that_lasts(capsys):
     now = 0.0
     trouble = Trouble(lambda: now)
 
@@ -189,7 +189,7 @@ def test_trouble_is_said_once_in_each_absence_that_lasts(capsys):
         ("assignment", "unknown_job", "Its worker is away.", None, "runs: Its worker is away."),
     ],
 )
-def test_what_is_said_of_a_workload_that_is_waited_for(phase, reason, text, position, said):
+def test_the_message_about_a_workload_that_is_waited_for(phase, reason, text, position, said):
     why = Explanation(
         phase=phase, reason=reason, text=text, blocked_by=(), needs={}, free={},
         position=position, expected_start=None,

@@ -95,13 +95,13 @@ def test_a_refusal_names_the_line_and_column_and_changes_nothing(shell, client, 
     assert client.projects() == []
 
 
-def test_a_name_that_is_none_is_found_in_the_file(shell, client, file):
+def test_an_invalid_name_is_located_in_the_file(shell, client, file):
     path = file("# ours\njobs: []\nname: Not a name\n")
     said = shell("project", "apply", path, status=2).stderr
     assert f"{path}: line 3, column 1: Not a name: name: a project's name is" in said
 
 
-def test_what_somebody_else_changed_is_not_overwritten(shell, client, file, monkeypatch):
+def test_a_concurrent_change_is_not_overwritten(shell, client, file, monkeypatch):
     from boxsched.client import Client
 
     put = Client.put_checked_project
@@ -226,7 +226,7 @@ def test_any_project_that_is_exported_applies_to_no_change(shell, client, tmp_pa
     assert client.project_history("any", limit=1).versions[0].version >= 1
 
 
-def test_what_an_export_leaves_out_is_the_default():
+def test_an_export_omits_only_default_values():
     for kind, defaults in (
         (requests.ProjectSettings, project_text.DEFAULTS),
         (requests.ServerSettings, project_text.OF_A_SERVER),
@@ -242,7 +242,7 @@ def test_what_an_export_leaves_out_is_the_default():
         assert all(not getattr(made, f) for f in others), "null, or not there"
 
 
-def test_history_says_who_changed_what_and_a_revert_brings_it_back(shell, client, file):
+def test_history_shows_author_and_change_and_a_revert_restores_it(shell, client, file):
     path = file("name: web\nmax_boxes: 1\n")
     shell("project", "apply", path)
     file("name: web\nmax_boxes: 2\npriority_branches: [main]\n")

@@ -142,7 +142,7 @@ def test_numbers_are_those_that_people_write(tmp_path):
         ("name: a\n---\nname: b\nname: c\n", ".yaml", "line 4, column 1: 'name' is there twice"),
     ],
 )
-def test_what_is_wrong_is_said(tmp_path, text, suffix, said):
+def test_errors_are_reported_with_their_position(tmp_path, text, suffix, said):
     assert said in refused(tmp_path, text, suffix)
 
 

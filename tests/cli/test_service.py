@@ -52,7 +52,7 @@ def test_projects_are_applied_shown_and_deleted(shell, tmp_path):
     assert "there is no project 'extra'" in shell("project", "show", "extra", status=2).stderr
 
 
-def test_a_list_that_is_empty_says_so(shell):
+def test_a_list_that_is_empty_reports_it(shell):
     done = shell("list", "--project", "web", "--branch", "nothing like that")
     assert done.stdout.startswith("ID") and len(done.stdout.splitlines()) == 1
     assert done.stderr == "boxsched: no workload matches\n"
@@ -118,7 +118,7 @@ def until_running(shell, id_):
 
 
 @pytest.mark.parametrize("option", ["--wait", "--follow"])
-def test_whoever_interrupts_the_waiting_is_told_what_goes_on(shell, option):
+def test_interrupting_the_waiting_prints_what_continues(shell, option):
     process = waiting(shell, "build", "slow", option, "--branch", f"interrupted{option}")
     line = process.stdout.readline()
     id_ = line.partition("(")[2].partition(")")[0]
@@ -136,7 +136,7 @@ def test_whoever_interrupts_the_waiting_is_told_what_goes_on(shell, option):
     shell("stop", id_, "--wait")
 
 
-def test_whoever_waits_for_what_can_never_start_is_told_so_once(shell, tmp_path):
+def test_waiting_for_a_workload_that_can_never_start_prints_that_once(shell, tmp_path):
     jobs = [{"name": str(number), "commands": ["true"]} for number in range(5)]  # of 4 Boxes
     file = tmp_path / "wide.yaml"
     file.write_text(yaml.safe_dump({"name": "wide", "jobs": jobs}))
@@ -196,7 +196,7 @@ def test_lists(shell):
     assert shell.json("list", "--kind", "ssh")["workloads"] == []
 
 
-def test_a_list_by_state_takes_the_words_that_it_shows(shell):
+def test_a_list_by_state_accepts_the_words_that_it_shows(shell):
     failed = shell.json("build", "broken", "--branch", "words", "--wait", status=1)
     first, second = (shell.json("build", "slow", "--branch", "words") for _ in range(2))
 
@@ -251,7 +251,7 @@ def test_json_has_every_field_of_the_api(shell):
     assert shell.json("nodes")["nodes"][0].keys() == nodes[0].keys()
 
 
-def test_a_project_comes_from_standard_input_and_goes_on_with_its_numbers(shell):
+def test_a_project_comes_from_standard_input_and_continues_with_its_numbers(shell):
     def applied(text, *options, status=0):
         return subprocess.run(
             [sys.executable, "-m", "boxsched", "project", "apply", "-", *options],
@@ -318,7 +318,7 @@ def at_a_terminal(shell, typed, *arguments):
     return said.decode(), process.wait(60)
 
 
-def test_who_waits_is_told_why_once_a_change(shell):
+def test_waiting_prints_each_new_reason_once(shell):
     ahead = shell.json("build", "slow", "--branch", "told")
     process = waiting(shell, "build", "slow", "--branch", "told", "--wait")
     id_ = process.stdout.readline().partition("(")[2].partition(")")[0]
@@ -377,7 +377,7 @@ def test_a_rebuild_is_a_new_workload(shell):
     ],
     ids=" ".join,
 )
-def test_what_is_not_there_or_makes_no_sense_is_2(shell, arguments):
+def test_missing_and_invalid_arguments_exit_with_2(shell, arguments):
     done = shell(*arguments, status=2)
     assert done.stdout == ""
     assert len(done.stderr.splitlines()) == 1
@@ -417,7 +417,7 @@ def test_a_port_that_is_taken(shell, tmp_path):
     assert f"cannot listen on 127.0.0.1:{port}" in done.stderr
 
 
-def test_a_service_says_where_its_data_is_and_at_its_end_that_jobs_go_on(tmp_path):
+def test_a_service_says_where_its_data_is_and_at_its_end_that_jobs_continue(tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-m", "boxsched", "serve", "--port", "0", "--boxes", "1"],
         env=environment(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

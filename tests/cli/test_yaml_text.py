@@ -23,7 +23,7 @@ values = st.recursive(
 
 
 @given(st.dictionaries(texts, values, max_size=4))
-def test_what_is_written_is_read_as_the_same(value):
+def test_written_values_are_read_back_unchanged(value):
     (read,) = yaml_text.documents(yaml_text.dump(value).encode())
     assert read.value == value
 

@@ -197,7 +197,7 @@ async def test_patience_ends(service):
     assert len(service.requests) >= 2
 
 
-async def test_nobody_there():
+async def test_nothing_listens_there():
     async with Client(f"http://127.0.0.1:{free_port()}", "t", patience=0) as client:
         with pytest.raises(Unreachable, match="nothing listens there"):
             await client.projects()
@@ -216,7 +216,7 @@ def test_pauses_grow_with_chance_in_them_and_end_in_time():
 @pytest.mark.parametrize(
     "url", ["", "localhost:8080", "ftp://x", "http://", "http://a..b", f"http://{'a' * 64}.org"]
 )
-def test_an_address_that_is_none(url):
+def test_an_invalid_address(url):
     with pytest.raises(errors.Invalid):
         Client(url, None)
 
@@ -228,7 +228,7 @@ async def test_an_answer_of_something_else(service, client):
             await client.workload("w1")
 
 
-async def test_events_go_on_behind_the_last_one_seen(service, client):
+async def test_events_continue_after_the_last_one_seen(service, client):
     service.part = [
         streams(event("1.1.1", "workload.queued", workload="w1"), then_break=True),
         refuses(503, "store_away"),
@@ -245,7 +245,7 @@ async def test_events_go_on_behind_the_last_one_seen(service, client):
     assert resumed == ["1.0.9", "1.1.1", "1.1.1"]
 
 
-async def test_waiting_hears_of_the_end(service, client):
+async def test_waiting_ends_with_the_workload(service, client):
     over = asyncio.Event()
 
     async def answer(request):
@@ -269,7 +269,7 @@ async def test_waiting_hears_of_the_end(service, client):
     assert done.passed
 
 
-async def test_what_has_finished_is_not_waited_for(service, client):
+async def test_a_finished_workload_is_not_waited_for(service, client):
     async def answer(request):
         if request.path.endswith("/events"):
             return await streams(b": connected\n\n")(request)
@@ -366,7 +366,7 @@ async def test_a_node_that_cannot_serve_leads_to_the_next(service):
     ]
 
 
-async def test_what_was_never_sent_may_go_to_another_node_even_without_a_key(service):
+async def test_an_unsent_request_may_go_to_another_node_even_without_a_key(service):
     gone = f"http://127.0.0.1:{free_port()}"
     service.part = [says(MADE, 201)]
     async with Client([gone, service.url], "t", patience=0) as client:
@@ -383,7 +383,7 @@ async def test_when_no_node_answers_each_is_named(service):
     assert not raised.value.absent
 
 
-async def test_events_go_on_at_another_node(service):
+async def test_events_continue_at_another_node(service):
     gone = f"http://127.0.0.1:{free_port()}"
     service.part = [streams(event("1.1.1", "workload.queued", workload="w1"))]
     async with Client([gone, service.url], "t", patience=0) as client:
@@ -407,7 +407,7 @@ async def test_waiting_needs_no_event_stream(service, monkeypatch):
         assert (await client.wait("w1")).passed
 
 
-async def test_trouble_is_told(service):
+async def test_on_trouble_is_called_for_each_failed_attempt(service):
     service.part = [refuses(503, "store_away", "the disk is full"), says({"workers": []})]
     told = []
     async with Client(service.url, "t", patience=5, on_trouble=told.append) as client:

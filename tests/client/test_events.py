@@ -56,7 +56,7 @@ def test_a_greeting_says_where_the_stream_begins():
     assert (reader.greeting, event.id) == ("1.4.2+3.7.1", "1.4.2+3.8.1")
 
 
-def test_an_event_is_no_greeting():
+def test_an_event_is_not_a_greeting():
     reader = EventReader()
     assert len([*reader.feed(b'id: 1.8.1\ndata: {"type": "x"}\n\nid: 1.9.1\n\n')]) == 1
     assert reader.greeting == ""
@@ -93,7 +93,7 @@ def plays(*chunks):
 GREETING = b"retry: 2000\n: connected\nid: 1.4.2+3.7.1\n\n"
 
 
-async def test_who_got_no_event_comes_back_to_where_the_stream_began(service):
+async def test_a_reader_without_events_resumes_where_the_stream_began(service):
     service.part = [plays(GREETING), plays(GREETING, b'id: 1.4.2+3.8.1\ndata: {"a": 1}\n\n')]
     async with Line(service.url, "the-token", patience=5) as line:
         stream = EventStream(line)

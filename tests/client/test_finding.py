@@ -52,7 +52,7 @@ def test_the_environment_comes_before_the_data_folder(folder: DataFolder, tmp_pa
         found(HERE, None, {"BOXSCHED_TOKEN_FILE": str(tmp_path / "none")})
 
 
-def test_where_there_is_none_the_data_folder_is_named(tmp_path: Path) -> None:
+def test_without_a_service_the_message_names_the_data_folder(tmp_path: Path) -> None:
     folder = DataFolder(tmp_path)
     environment = {"BOXSCHED_DATA": str(tmp_path)}
     with pytest.raises(Unreachable, match="no service is running on the data folder"):

@@ -91,7 +91,7 @@ async def test_a_certificate_that_does_not_hold(secure):
         (b"-ERR unknown command\r\n", "it does not speak HTTP: what listens there is not boxsched"),
     ],
 )
-async def test_what_speaks_something_else(words, why):
+async def test_a_program_with_another_protocol(words, why):
     async with answering(words) as port:
         error = await said(f"http://127.0.0.1:{port}")
     assert isinstance(error, Unreachable)

@@ -152,7 +152,7 @@ async def test_a_promoted_standby_is_found_while_the_old_primary_answers(
     assert two.asked(two.first, "SELECT batch FROM shard") == [(old.batch,)]
 
 
-async def test_what_was_given_out_before_a_failover_is_void(two: Pair, tmp_path: Path) -> None:
+async def test_lease_tokens_from_before_a_failover_are_invalid(two: Pair, tmp_path: Path) -> None:
     """An asynchronous standby lost the last commits: nothing is given twice behind them."""
     store = open_store(two.url, tmp_path)
     await store.open()
@@ -178,7 +178,7 @@ async def test_what_was_given_out_before_a_failover_is_void(two: Pair, tmp_path:
     assert await check(two.second.url("postgres")) == []
 
 
-async def test_a_failover_is_told_once_with_what_is_missing(
+async def test_a_failover_is_reported_once_with_the_missing_time(
     two: Pair, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = open_store(two.url, tmp_path)

@@ -201,7 +201,7 @@ async def test_a_thread_that_outlives_its_loop_ends_its_session(lead) -> None:
     assert one._session.ended
 
 
-async def test_after_a_close_nothing_is_wanted_and_no_tick_goes_on(lead) -> None:
+async def test_after_a_close_nothing_is_wanted_and_no_tick_continues(lead) -> None:
     one = lead(Heads())
     claiming = asyncio.create_task(one.claim())
     await asyncio.sleep(0)

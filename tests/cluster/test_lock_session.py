@@ -35,7 +35,7 @@ def node(url: str) -> Iterator[Callable[..., Session]]:
         one.end()
 
 
-def test_one_of_two_has_each_lock_and_both_see_who(node: Callable[..., Session]) -> None:
+def test_one_of_two_nodes_has_each_lock_and_both_see_which(node: Callable[..., Session]) -> None:
     first = node(1, 1, 2)
     first.until(lambda n: n.mine == {1, 2})
     second = node(2, 1, 2)
@@ -45,7 +45,7 @@ def test_one_of_two_has_each_lock_and_both_see_who(node: Callable[..., Session])
     first.until(lambda n: n.views[-1].view.nodes == {1, 2})
 
 
-def test_what_is_released_goes_to_the_other(node: Callable[..., Session]) -> None:
+def test_a_released_lock_goes_to_the_other_node(node: Callable[..., Session]) -> None:
     first = node(1, 1, 2)
     first.until(lambda n: n.mine == {1, 2})
     second = node(2, 1, 2)

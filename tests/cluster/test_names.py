@@ -78,7 +78,7 @@ def nodes() -> list[NodeInfo]:
     ]
 
 
-def test_the_locks_say_who_is_alive_and_leads_what() -> None:
+def test_the_locks_show_which_nodes_are_alive_and_what_they_lead() -> None:
     view = View(A, frozenset({A, C}), {3: C, 1: C, 2: A})
     assert standing(nodes(), view, "a") == [
         NodeStanding(1, "a", "http://a", "1.2", True, (2,), True, 10.0, 20.0),

@@ -59,7 +59,7 @@ async def test_a_standby_is_passed_over_until_it_takes_over(
     session.end()
 
 
-async def test_what_becomes_read_only_is_left_until_it_takes_writes(
+async def test_a_server_that_becomes_read_only_is_not_used_until_it_accepts_writes(
     primary: PostgresServer, tmp_path: Path
 ) -> None:
     with database(primary.url("postgres")) as url:
@@ -88,7 +88,7 @@ async def test_what_becomes_read_only_is_left_until_it_takes_writes(
         session.end()
 
 
-def test_a_role_that_may_only_read_is_told_so(primary: PostgresServer) -> None:
+def test_a_role_with_only_the_right_to_read_gets_an_explanation(primary: PostgresServer) -> None:
     execute(primary.url("postgres"), "CREATE ROLE reader LOGIN SUPERUSER")
     execute(primary.url("postgres"), "ALTER ROLE reader SET default_transaction_read_only = on")
     session = Session(primary.url("postgres").replace("boxsched@", "reader@"), 1).start(1)

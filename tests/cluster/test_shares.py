@@ -22,7 +22,7 @@ def test_one_more_than_another_is_fair() -> None:
     assert to_hand_over(view(1, {1: 1, 2: 1, 3: 2}, {1, 2}), (1, 2, 3)) is None
 
 
-def test_nobody_gives_while_a_shard_has_no_leader() -> None:
+def test_no_share_moves_while_a_shard_has_no_leader() -> None:
     assert to_hand_over(view(1, {1: 1, 2: 1}, {1, 2}), (1, 2, 3)) is None
 
 
@@ -32,7 +32,7 @@ def test_a_leader_that_is_dead_counts_for_nothing() -> None:
     assert to_hand_over(view(1, leaders, {1, 2}), tuple(leaders)) == 2
 
 
-def test_who_has_most_gives_first() -> None:
+def test_the_node_with_most_shards_gives_one_up_first() -> None:
     leaders = {1: 1, 2: 1, 3: 2, 4: 2, 5: 2}
     assert to_hand_over(view(1, leaders, {1, 2, 3}), tuple(leaders)) is None
     assert to_hand_over(view(2, leaders, {1, 2, 3}), tuple(leaders)) == 5

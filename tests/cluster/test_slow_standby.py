@@ -51,9 +51,7 @@ async def test_a_commit_is_waited_for_while_the_server_answers_others(
     await store.close()
 
 
-async def test_without_anybody_who_is_answered_a_commit_is_given_up(
-    two: Pair, tmp_path: Path
-) -> None:
+async def test_a_commit_without_any_answer_is_given_up(two: Pair, tmp_path: Path) -> None:
     store = open_store(two.url, tmp_path)
     await store.open()
     leader = await Leader(store).lead()
@@ -115,7 +113,7 @@ def killed(two: Pair) -> None:
 
 
 @pytest.mark.parametrize("ends", [canceled, terminated, killed])
-async def test_a_wait_for_the_standby_that_is_cut_short_is_no_answer(
+async def test_a_wait_for_the_standby_that_is_cut_short_is_not_an_answer(
     two: Pair, tmp_path: Path, ends: Callable[[Pair], None]
 ) -> None:
     """The server has committed, or will say so; the same key says later what came of it."""

@@ -63,7 +63,7 @@ async def test_trust_that_ran_out_ends_the_engine_and_frees_the_lock(begin, serv
     assert server.holder(1) is None, "its lock is let go, as its engine has ended"
 
 
-async def test_the_clock_goes_on_while_process_and_machine_sleep(monkeypatch) -> None:
+async def test_the_clock_continues_while_process_and_machine_sleep(monkeypatch) -> None:
     asked: list[int] = []
     monkeypatch.undo()
     monkeypatch.setattr(time, "clock_gettime", lambda which: asked.append(which) or 7.0)
@@ -344,7 +344,7 @@ async def test_a_look_for_shards_while_the_store_is_away_is_made_later(begin, se
     assert len(looks) == 1 and node.leadership.led == {1}
 
 
-async def test_a_shard_that_nobody_knows_is_released(begin, server) -> None:
+async def test_an_unknown_shard_is_released(begin, server) -> None:
     """An earlier version's, say, or one that another node has made in this moment."""
     node = await leading(begin("a"))
     node.locks.session.shards[9] = 1
@@ -367,7 +367,7 @@ async def test_waiting_for_another_leader_is_logged_once(begin, server, caplog) 
     assert said == ["waiting for leader lease of shard 1"]
 
 
-async def test_an_absence_of_the_database_is_told_once() -> None:
+async def test_an_outage_of_the_database_is_reported_once() -> None:
     told: list[str] = []
 
     class Away:

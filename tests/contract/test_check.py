@@ -152,7 +152,7 @@ async def test_each_shard_has_its_own_plan_batches_and_events(place: Place) -> N
     assert "an event in another shard than its workload" in found
 
 
-async def test_a_commit_behind_a_successors_is_found(postgres_place: PostgresPlace) -> None:
+async def test_a_commit_after_a_successors_is_found(postgres_place: PostgresPlace) -> None:
     """As a leader would commit that slept, if it were not for the fence."""
     first = await Leader(await postgres_place.open()).lead()
     await good_history(first)
@@ -167,7 +167,7 @@ async def test_a_commit_behind_a_successors_is_found(postgres_place: PostgresPla
 
 
 @pytest.mark.parametrize("step", ["- interval '1 hour'", "+ interval '1 hour'"])
-async def test_a_clock_that_was_set_is_no_late_commit(
+async def test_a_clock_that_was_set_is_not_a_late_commit(
     postgres_place: PostgresPlace, step: str
 ) -> None:
     """The server's clock goes an hour back, or ahead, before the second leader's first commit."""
@@ -200,7 +200,7 @@ async def test_a_clock_that_was_set_is_no_late_commit(
         (deploy, 1, 2, {"I9"}),
     ],
 )
-async def test_a_lost_job_is_given_again_once_on_a_free_box_and_only_a_builds(
+async def test_only_lost_jobs_of_builds_are_repeated_once_on_a_free_box(
     place: Place,
     submission: Callable[[Project], NewWorkload],
     box: int,
@@ -253,7 +253,7 @@ async def test_it_says_how_far_it_is(place: Place) -> None:
     assert listener.steps[-1] == "the history: 0 events"
 
 
-async def test_what_is_no_database_of_ours_is_said(place: Place) -> None:
+async def test_a_database_of_another_program_is_reported(place: Place) -> None:
     store = await place.open()
     await store.close()
     place.plant("DELETE FROM meta")

@@ -80,7 +80,7 @@ def token(name: str, **changes: object) -> Token:
     return attrs.evolve(new, **changes)  # type: ignore[arg-type]
 
 
-async def test_a_token_holds_until_it_is_revoked(place: Place) -> None:
+async def test_a_token_is_valid_until_it_is_revoked(place: Place) -> None:
     store = await place.open()
     ada = token("ada", created_at=3.5)
     worker = token("w", role="worker", expires_at=99.5, created_at=2.5)
@@ -99,7 +99,7 @@ async def test_a_token_holds_until_it_is_revoked(place: Place) -> None:
     assert await store.tokens() == [worker]
 
 
-async def test_a_digest_that_is_there_stays_as_it_is(store: Store) -> None:
+async def test_a_digest_that_is_there_stays_unchanged(store: Store) -> None:
     ada = token("ada")
     await store.put_token(ada)
     await store.put_token(attrs.evolve(ada, id="other", role="worker", name="eve"))

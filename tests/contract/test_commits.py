@@ -115,7 +115,7 @@ async def test_the_repository_is_the_one_of_the_submission(leader: Leader) -> No
     assert found == {cloned: "https://example.org/one.git", empty: None}
 
 
-async def test_how_it_is_cloned_is_the_projects_word(leader: Leader) -> None:
+async def test_the_project_decides_how_it_is_cloned(leader: Leader) -> None:
     project = await leader.project(settings='{"clone": {"depth": 3, "submodules": true}}')
     id_ = (await leader.submit(build(project))).id
     await leader.queue(id_)
@@ -140,7 +140,7 @@ async def test_whether_commands_are_shown_goes_with_the_job(leader: Leader) -> N
     assert [job.show_commands for job in stored.jobs] == [True, False]
 
 
-async def test_a_stop_says_why_to_who_runs_the_job(leader: Leader) -> None:
+async def test_a_stop_tells_the_worker_its_reason(leader: Leader) -> None:
     id_ = await running(leader, None)
     (one, other) = sorted(await leader.assignments(), key=lambda each: each.job)
     assert (one.stop_reason, other.stop_reason) == (None, None)

@@ -212,7 +212,7 @@ async def test_every_constraint_has_its_answer(postgres_place: PostgresPlace) ->
     assert not (RACES & SETTLED or RACES & OURS.keys() or SETTLED & OURS.keys())
 
 
-async def test_what_only_a_mistake_of_ours_meets_is_refused(leader: Leader, place: Place) -> None:
+async def test_errors_that_only_a_bug_can_cause_are_raised(leader: Leader, place: Place) -> None:
     await filled(leader)
     met = set()
     for name, text in OURS.items():
@@ -231,7 +231,7 @@ async def test_a_batch_without_a_number_is_fenced(leader: Leader) -> None:
         await driver_of(leader.store).serving.write(statement, "UPDATE shard SET batch = NULL")
 
 
-async def test_a_lost_race_is_begun_anew(postgres_place: PostgresPlace) -> None:
+async def test_a_lost_race_is_repeated(postgres_place: PostgresPlace) -> None:
     """SQLite has one writer, and no races."""
     leader = await Leader(await postgres_place.open()).lead()
     await filled(leader)
@@ -251,7 +251,7 @@ async def test_a_lost_race_is_begun_anew(postgres_place: PostgresPlace) -> None:
         assert not isinstance(caught.value, OutcomeUnknown)
 
 
-async def test_what_statements_settle_themselves_nobody_meets(leader: Leader) -> None:
+async def test_settled_statements_conflict_with_no_other(leader: Leader) -> None:
     store = leader.store
     token = Token("t", "d" * 64, "admin", "n", NOW)
     for _ in range(2):
@@ -296,7 +296,7 @@ async def test_a_count_that_is_there_is_replaced(leader: Leader) -> None:
     assert state is not None and state.superseded == {}
 
 
-async def test_what_is_live_is_replaced_and_what_is_due_stays(leader: Leader) -> None:
+async def test_the_live_deploy_is_replaced_and_due_deploys_stay(leader: Leader) -> None:
     """``server_live_pkey`` and ``deploy_due_pkey``."""
     project = (await leader.project()).id
     first, second = [await leader.submit(build(await leader.project())) for _ in range(2)]

@@ -81,7 +81,7 @@ async def test_a_delivery_its_build_and_its_command_are_stored_together(leader: 
     assert (row.result, row.workloads, row.received_at) == (CREATED, (id_,), NOW)
 
 
-async def test_what_a_code_host_says_is_kept_with_the_build(leader: Leader) -> None:
+async def test_data_from_a_code_host_is_kept_with_the_build(leader: Leader) -> None:
     project = await leader.project()
     new = build(
         project,
@@ -166,7 +166,7 @@ async def test_a_delivery_that_was_checked_against_older_settings_is_not_stored(
     assert len(await listed(leader.store)) == 1
 
 
-async def test_what_is_unfinished_of_a_branch_ends(leader: Leader) -> None:
+async def test_unfinished_builds_of_a_branch_are_ended(leader: Leader) -> None:
     project = await leader.project()
     [first] = await deliver(leader.store, push(project, "a"))
     [second] = await deliver(leader.store, push(project, "b"))
@@ -179,7 +179,7 @@ async def test_what_is_unfinished_of_a_branch_ends(leader: Leader) -> None:
     assert not {*other.workloads, tag.id} & {*done.workloads}
 
 
-async def test_what_has_finished_is_not_stopped(leader: Leader) -> None:
+async def test_a_finished_workload_is_not_stopped(leader: Leader) -> None:
     project = await leader.project()
     done = await leader.submit(build(project))
     await leader.queue(done.id)
@@ -248,7 +248,9 @@ async def test_a_list_is_of_a_project_and_a_result(leader: Leader) -> None:
     ]
 
 
-async def test_old_deliveries_are_deleted_and_their_bodies_count_anew(leader: Leader) -> None:
+async def test_old_deliveries_are_deleted_and_their_bodies_are_accepted_again(
+    leader: Leader,
+) -> None:
     project = await leader.project()
     for body, at in (("a", NOW), ("b", NOW + 1), ("c", NOW + 2)):
         await deliver(leader.store, push(project, body, received_at=at))

@@ -34,7 +34,7 @@ async def test_builds_without_jobs_are_found_in_order_until_they_have_them_or_en
     assert await store.unplanned(WorkloadId(0), 10) == [third]
 
 
-async def test_the_jobs_that_were_read_are_stored_with_their_commit_and_told(
+async def test_jobs_that_were_read_are_stored_with_their_commit_and_published(
     leader: Leader,
 ) -> None:
     project = await leader.project()
@@ -77,7 +77,7 @@ async def test_a_build_that_has_ended_gets_no_jobs(leader: Leader) -> None:
     assert await told(leader) == []
 
 
-async def test_more_jobs_than_the_lower_of_both_limits_are_told_as_a_reason(leader: Leader) -> None:
+async def test_the_reason_names_the_lower_of_both_limits(leader: Leader) -> None:
     jobs = tuple(spec(f"j{n}") for n in range(4))
     store = leader.store
     organization = await store.organization()
@@ -101,7 +101,7 @@ async def test_more_jobs_than_the_lower_of_both_limits_are_told_as_a_reason(lead
             assert (stored.boxes, stored.jobs) == (0, ())
 
 
-async def test_why_a_file_was_not_read_is_told(leader: Leader) -> None:
+async def test_the_reason_why_a_file_was_not_read_is_reported(leader: Leader) -> None:
     project = await leader.project()
     id_ = await without_jobs(leader, project)
     await leader.store.fail_plan(id_, "there is no file")

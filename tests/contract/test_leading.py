@@ -74,7 +74,7 @@ async def test_a_new_leader_shuts_the_old_one_out(leader: Leader) -> None:
     await new.commit()
 
 
-async def test_of_two_who_commit_the_same_batch_at_once_one_wins(leader: Leader) -> None:
+async def test_one_of_two_simultaneous_commits_of_a_batch_wins(leader: Leader) -> None:
     batch = leader.next_batch(events=(event("x", NOW),))
     outcomes = await asyncio.gather(
         *(leader.store.commit(batch) for _ in range(5)), return_exceptions=True

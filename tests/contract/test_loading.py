@@ -200,7 +200,7 @@ class Failing(Loaded):
         raise ZeroDivisionError
 
 
-async def test_who_cannot_go_on_loading_leaves_the_store_in_order(leader: Leader) -> None:
+async def test_an_interrupted_load_leaves_the_store_consistent(leader: Leader) -> None:
     project = await leader.project()
     await leader.submit(build(project))
     await leader.commit(inbox=await leader.take_inbox())
@@ -242,7 +242,7 @@ class Ending(Loaded):
     task: asyncio.Task[None]
 
 
-async def test_who_is_cancelled_while_loading_hears_no_more(leader: Leader) -> None:
+async def test_a_load_that_is_cancelled_makes_no_more_calls(leader: Leader) -> None:
     project = await leader.project()
     await leader.store.submit([build(project, f"b{i}") for i in range(10)])
     await leader.commit(inbox=await leader.take_inbox())
@@ -274,7 +274,7 @@ VALUES (1001, 'test', '[7.5]', 7.5);
 """
 
 
-async def test_what_is_in_another_shard_loads_only_there(place: Place) -> None:
+async def test_workloads_of_another_shard_are_loaded_only_there(place: Place) -> None:
     store = await place.open()
     await store.open_shards(2)
     place.plant(OTHER)

@@ -31,7 +31,7 @@ def test_a_mapping_is_looked_up_and_a_function_is_called() -> None:
     assert of(("one", "a")) == ("A", 1)
 
 
-def test_a_field_may_be_given_beside_the_row() -> None:
+def test_a_field_may_be_passed_in_addition_to_the_row() -> None:
     of = mapper(Point, ("x", "label"), given=("parts",))
     assert of((1, "a"), (2, 3)) == Point(1, "a", parts=(2, 3))
 

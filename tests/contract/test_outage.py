@@ -18,7 +18,7 @@ def clock() -> Clock:
     return Clock()
 
 
-def test_an_outage_is_told_once_then_once_a_minute_and_when_it_is_over(
+def test_an_outage_is_logged_at_once_then_once_a_minute_and_at_its_end(
     clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     outage = Outage(clock)

@@ -90,7 +90,7 @@ async def test_every_combination_of_filters_finds_what_it_asks_for(
         assert seen == [one.id for one in every if asked_for(one, wanted)], wanted
 
 
-async def test_a_page_looks_at_so_many_rows_and_says_where_to_go_on(
+async def test_a_page_looks_at_a_limited_number_of_rows_and_says_where_to_continue(
     leader: Leader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project = await leader.project()
@@ -129,7 +129,7 @@ async def test_a_page_has_so_many_jobs_and_not_what_they_run(
     assert found == [[1, 1], [12], [4, 4], [4]]
 
 
-async def test_a_projects_pages_go_on_behind_its_own_workloads_alone(leader: Leader) -> None:
+async def test_a_projects_pages_continue_after_its_own_workloads_alone(leader: Leader) -> None:
     web, app = await leader.project("web"), await leader.project("app")
     mine = await leader.submit(build(web))
     other = await leader.submit(build(app))

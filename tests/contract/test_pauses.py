@@ -29,7 +29,7 @@ def fill(place: Place, count: int) -> None:
     place.plant(f"INSERT INTO pause ({columns}) VALUES {', '.join(rows)}")
 
 
-async def test_a_pause_is_stored_as_it_was_set_and_the_leader_is_told(leader: Leader) -> None:
+async def test_a_pause_is_stored_as_it_was_set_and_the_leader_is_notified(leader: Leader) -> None:
     store = leader.store
     project = await leader.project()
     of_server = pause(
@@ -54,7 +54,7 @@ async def test_a_pause_of_the_same_name_replaces_the_earlier_one(leader: Leader)
     assert [one.note for one in await told(store)] == ["first", "second"]  # type: ignore[union-attr]
 
 
-async def test_an_ended_pause_is_gone_and_the_leader_is_told_by_whom(leader: Leader) -> None:
+async def test_an_ended_pause_is_deleted_and_the_leader_learns_who_ended_it(leader: Leader) -> None:
     store = leader.store
     await store.put_pause(pause())
     await store.put_pause(pause("other"))

@@ -147,7 +147,7 @@ async def test_ids_may_grow_past_what_a_short_integer_holds(
 # --- Limits ---------------------------------------------------------------------------------
 
 
-async def test_who_waits_too_long_for_a_row_is_told(
+async def test_waiting_too_long_for_a_row_raises_an_error(
     leader: Leader, other: psycopg2.extensions.connection
 ) -> None:
     asked(other, "SELECT * FROM shard FOR UPDATE")
@@ -163,7 +163,9 @@ async def test_a_statement_that_takes_too_long_is_canceled(store: Store) -> None
     await store.ping()
 
 
-async def test_who_finds_no_connection_is_told_within_a_second(store: Store) -> None:
+async def test_a_caller_without_a_free_connection_gets_an_error_within_a_second(
+    store: Store,
+) -> None:
     driver = driver_of(store)
     tasks = [
         asyncio.create_task(driver.serving.read(statement, "SELECT pg_sleep(1.3)"))

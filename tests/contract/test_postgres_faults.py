@@ -219,7 +219,7 @@ async def _lead(store: Store, until: asyncio.Event) -> None:
             await asyncio.sleep(0.02)
 
 
-async def test_what_was_answered_survives_a_killed_server(
+async def test_confirmed_data_survives_a_killed_server(
     server: PostgresServer, url: str, store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
     project, _ = await store.put_project("web", "{}", None)

@@ -66,7 +66,7 @@ async def test_numbers_of_two_nodes_are_given_once_and_without_a_gap(
     assert [w.number for w in unfinished] == sorted(numbers), "ids grow with the numbers"
 
 
-async def test_a_chunk_that_comes_to_two_nodes_at_once_is_there_once(
+async def test_a_chunk_that_comes_to_two_nodes_at_once_is_stored_once(
     leader: Leader, place: PostgresPlace
 ) -> None:
     """A worker that changes its connection says again what was not acknowledged."""
@@ -105,7 +105,7 @@ async def test_a_write_that_waits_while_the_epoch_is_raised_is_refused(
         "SELECT 1 FROM shard WHERE epoch = {epoch} FOR KEY SHARE",
     ],
 )
-async def test_what_looks_like_a_fence_and_is_none(
+async def test_an_error_that_only_looks_like_a_fence(
     leader: Leader, place: PostgresPlace, other: psycopg2.extensions.connection, unsafe: str
 ) -> None:
     """Each lets an old leader commit after the epoch was raised; hence ours writes the row."""

@@ -110,9 +110,7 @@ def test_values_come_back_as_they_went_in(
 @given(
     st.text(max_size=8).map(lambda t: t[:4] + "\0" + t[4:]) | st.text("a\ud800\udfff", min_size=1)
 )
-def test_a_text_that_cannot_be_held_is_refused_whatever_stands_beside_it(
-    raw: Raw, value: str
-) -> None:
+def test_a_text_that_cannot_be_stored_is_refused_in_every_context(raw: Raw, value: str) -> None:
     try:
         (written,) = literals((value,))
         ((back,),) = asked(raw, f"SELECT {written}")
@@ -127,7 +125,7 @@ def test_a_text_that_cannot_be_held_is_refused_whatever_stands_beside_it(
     [float("nan"), float("inf"), float("-inf"), 10**5000],
     ids=["nan", "inf", "-inf", "huge"],
 )
-def test_numbers_that_are_none_are_refused(value: object) -> None:
+def test_invalid_numbers_are_refused(value: object) -> None:
     with pytest.raises(ValueError, match=r"none|digits"):
         literals((value,))
 
@@ -138,7 +136,7 @@ def test_a_type_that_is_not_known_is_not_written(value: object) -> None:
         literals((value,))
 
 
-def test_words_are_written_as_their_values(raw: Raw) -> None:
+def test_enum_members_are_written_as_their_values(raw: Raw) -> None:
     words = [word for each in ENUMS for word in each]
     (row,) = asked(raw, f"SELECT {', '.join(literals(words))}")
     assert list(row) == [word.value for word in words]
@@ -178,7 +176,9 @@ async def test_texts_of_a_submission_come_back(leader: Leader) -> None:
         assert (shown.jobs[0].commands, shown.jobs[0].environment) == ((text,), {"X": text})
 
 
-async def test_what_the_database_cannot_hold_is_invalid_and_harms_nobody(leader: Leader) -> None:
+async def test_text_that_the_database_cannot_store_is_refused_and_affects_no_other_request(
+    leader: Leader,
+) -> None:
     project = await leader.project()
     with pytest.raises(Invalid):
         await leader.store.submit([build(project, message="a\0b")])

@@ -16,7 +16,7 @@ async def put(store: Store, settings: str, edit: Edit):
     return await store.put_project("web", settings, None, {}, (), edit)
 
 
-async def test_each_change_is_a_version_with_who_and_what(store: Store) -> None:
+async def test_each_change_is_a_version_with_author_and_content(store: Store) -> None:
     made, _ = await put(store, '{"a":1}', Edit("ann", ("jobs",)))
     await put(store, '{"a":2}', Edit("bob", ("jobs", "servers.prod"), reverts=1))
     second, first = await store.project_versions(made.id, ALL, 10)
@@ -43,7 +43,7 @@ async def test_a_change_for_another_version_is_refused_and_leaves_nothing(store:
     assert [one.by for one in await store.project_versions(made.id, ALL, 10)] == ["ann", "ann"]
 
 
-async def test_of_many_who_create_it_at_once_one_does(store: Store) -> None:
+async def test_one_of_many_simultaneous_creators_succeeds(store: Store) -> None:
     made = await asyncio.gather(
         *(put(store, f'{{"a":{n}}}', Edit(f"p{n}", onto=ABSENT)) for n in range(8)),
         return_exceptions=True,
@@ -70,7 +70,7 @@ async def test_a_deleted_project_takes_its_history_with_it(place: Place) -> None
     assert [one.by for one in await store.project_versions(second.id, ALL, 10)] == ["bob"]
 
 
-async def test_what_an_earlier_program_wrote_is_kept_when_it_changes(place: Place) -> None:
+async def test_values_of_an_earlier_program_are_kept_when_it_changes(place: Place) -> None:
     store = await place.open()
     made, _ = await put(store, '{"a":1}', Edit("ann"))
     await place.close()

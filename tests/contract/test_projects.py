@@ -29,12 +29,12 @@ async def test_the_organization_begins_with_the_defaults_and_keeps_what_is_set(
     assert await (await place.reopen()).organization() == changed
 
 
-async def test_new_queue_settings_are_told_to_the_leader_with_them(leader: Leader) -> None:
+async def test_new_queue_settings_are_sent_to_the_leader(leader: Leader) -> None:
     await leader.store.set_organization(await leader.store.organization())
     assert [entry.kind for entry in await leader.store.inbox(SHARD, 10)] == ["reload"]
 
 
-async def test_what_asks_for_more_than_the_plan_is_not_stored(leader: Leader) -> None:
+async def test_a_workload_that_exceeds_the_plan_is_not_stored(leader: Leader) -> None:
     """Whatever plan a node had in mind when it checked it."""
     project = await leader.project()
     store = leader.store
@@ -76,7 +76,7 @@ async def test_a_secret_is_kept_replaced_or_removed_and_never_in_a_repr(store: S
     assert removed.webhook_secret is None
 
 
-async def test_the_leader_is_told_of_a_project(store: Store) -> None:
+async def test_the_leader_is_notified_of_a_project(store: Store) -> None:
     project, _ = await put(store, max_boxes=3)
     (entry,) = await store.inbox(SHARD, 10)
     assert inbox.read(entry.kind, entry.payload) == inbox.ProjectSet(project.id, "web", 3)
@@ -99,7 +99,7 @@ async def test_deleting_waits_for_the_last_unfinished_workload(leader: Leader) -
     assert shown.project_name == "web", "what has run keeps its project's name"
 
 
-async def test_a_name_is_free_again_and_its_numbers_go_on(leader: Leader) -> None:
+async def test_a_name_is_free_again_and_its_numbers_continue(leader: Leader) -> None:
     """So web#1 is one workload for good."""
     first = await leader.project()
     old = await leader.submit(build(first))

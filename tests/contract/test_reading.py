@@ -63,7 +63,7 @@ async def test_a_workload_through_its_life(leader: Leader) -> None:
     assert (job.started_at, job.finished_at) == (finished_at - 1, finished_at)
 
 
-async def test_pages_go_newest_first_and_on_behind_the_last(leader: Leader) -> None:
+async def test_pages_go_newest_first_and_on_after_the_last(leader: Leader) -> None:
     project = await leader.project()
     group = [build(project, f"b{i}", jobs=(spec(), spec("lint"))) for i in range(25)]
     ids = [o.id for o in await leader.store.submit(group) if isinstance(o, Submitted)]
@@ -161,7 +161,7 @@ async def test_an_activity_is_of_one_moment(
     assert between
 
 
-async def test_what_is_read_in_pages_is_shaped_beside_the_event_loop(
+async def test_pages_are_encoded_outside_of_the_event_loop(
     leader: Leader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project = await leader.project()

@@ -61,7 +61,7 @@ async def test_a_submission_that_knows_the_deleted_project_leaves_its_key_alone(
     assert await leader.store.idempotency(key("k")) == attrs.evolve(first, repeated=True)
 
 
-async def test_the_leader_is_told_that_a_project_went_and_its_durations_go(
+async def test_the_leader_is_notified_of_a_deleted_project_and_its_durations_are_deleted(
     ended: tuple[Leader, Project, Submitted],
 ) -> None:
     leader, project, _ = ended
@@ -126,7 +126,7 @@ async def test_tokens_go_some_time_after_their_end(store: Store) -> None:
     assert [one.id for one in await store.tokens()] == ["token-3"]
 
 
-async def test_a_round_deletes_both_and_begins_again_behind_the_last_key(
+async def test_a_round_deletes_both_and_begins_again_after_the_last_key(
     leader: Leader, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert SLICE > 2
@@ -213,7 +213,7 @@ async def test_a_deleted_project_goes_once_nothing_refers_to_it(leader: Leader) 
     assert again.number == 2
 
 
-async def test_a_name_goes_on_with_its_numbers_when_it_was_deleted_often(leader: Leader) -> None:
+async def test_a_name_continues_with_its_numbers_when_it_was_deleted_often(leader: Leader) -> None:
     store = leader.store
     for expected in (1, 2):
         project = await leader.project()
@@ -237,7 +237,7 @@ async def test_a_name_goes_on_with_its_numbers_when_it_was_deleted_often(leader:
     assert (await leader.submit(build(await leader.project()))).number == 3
 
 
-async def test_what_is_submitted_to_a_project_that_is_gone_is_refused(leader: Leader) -> None:
+async def test_a_submission_to_a_deleted_project_is_refused(leader: Leader) -> None:
     gone = await leader.project()
     assert await leader.store.delete_project("web")
     assert (await leader.store.sweep_projects(ProjectId(0), 9)).dropped == 1
@@ -280,7 +280,7 @@ async def test_nodes_that_are_long_away_go_with_their_own_workers(
     assert left == {"in-process@here", "in-process@new", "in-process@busy"}
 
 
-async def test_a_round_asks_who_is_alive(leader: Leader, place: Place) -> None:
+async def test_a_round_checks_which_nodes_are_alive(leader: Leader, place: Place) -> None:
     for name in ("old", "here"):
         await leader.store.put_node(name, "http://x", "1")
     run(place, "UPDATE node SET started_at = 1")

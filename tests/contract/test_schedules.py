@@ -46,7 +46,7 @@ async def test_they_follow_the_settings(store: Store) -> None:
     assert await store.next_schedule() is None
 
 
-async def test_what_is_due_comes_in_order(store: Store) -> None:
+async def test_due_notifications_are_returned_in_order(store: Store) -> None:
     project = await put(store, (NOON, 20.0), (NIGHT, 10.0))
     assert await store.next_schedule() == 10.0
     assert await store.due_schedules(9.9, 10) == []
@@ -94,7 +94,7 @@ async def test_a_schedule_that_is_gone_has_no_build(store: Store) -> None:
     assert isinstance(refused, ProjectChanged)
 
 
-async def test_one_that_is_skipped_says_so_and_keeps_its_last_build(store: Store) -> None:
+async def test_one_that_is_skipped_reports_it_and_keeps_its_last_build(store: Store) -> None:
     project = await put(store, (NOON, 10.0))
     (done,) = await store.submit([fires(project, 10.0, 20.0)])
     skipped = Firing(project.id, NOON, 20.0, 30.0, 25.0, skipped_at=20.0, skipped="näh")

@@ -54,7 +54,7 @@ async def test_the_builds_that_are_due_come_oldest_first(leader: Leader) -> None
     assert await leader.store.deploys_due(10) == [due[2], due[0]]
 
 
-async def test_what_is_live_what_began_and_what_waits_on_each_server(leader: Leader) -> None:
+async def test_each_server_shows_its_live_last_and_waiting_deploys(leader: Leader) -> None:
     web, other = await field(leader), await field(leader, "other")
     await other.deployed(None)
     live = await web.deployed(await web.build())

@@ -92,7 +92,7 @@ def _process(folder: Path) -> subprocess.Popen[str]:
     )
 
 
-async def test_nobody_else_can_read_the_files(tmp_path: Path) -> None:
+async def test_other_users_cannot_read_the_files(tmp_path: Path) -> None:
     async with opened(tmp_path) as store:
         await store.set_organization(await store.organization())
         modes = _modes(tmp_path)
@@ -117,7 +117,7 @@ async def test_a_closed_store_is_away(tmp_path: Path) -> None:
     await store.close()
 
 
-async def test_what_was_begun_is_done_before_closing(tmp_path: Path) -> None:
+async def test_started_work_is_finished_before_closing(tmp_path: Path) -> None:
     async with opened(tmp_path) as store:
         leader = await Leader(store).lead(boxes=0)
         project = await leader.project()
@@ -129,7 +129,7 @@ async def test_what_was_begun_is_done_before_closing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("wrong", ["", "x.db", "sqlite:///", "mysql://x/y"])
-def test_a_url_that_is_none(wrong: str, tmp_path: Path) -> None:
+def test_an_invalid_url(wrong: str, tmp_path: Path) -> None:
     with pytest.raises(Invalid):
         open_store(wrong, tmp_path)
 
@@ -222,7 +222,7 @@ async def test_another_program_that_holds_the_database(tmp_path: Path) -> None:
 # --- Files ----------------------------------------------------------------------------------
 
 
-async def test_a_file_that_is_no_database(tmp_path: Path) -> None:
+async def test_a_file_that_is_not_a_database(tmp_path: Path) -> None:
     (tmp_path / FILE).write_bytes(b"not a database at all, " * 1000)
     with pytest.raises(StoreDamaged, match=FILE):
         async with opened(tmp_path):
@@ -230,7 +230,7 @@ async def test_a_file_that_is_no_database(tmp_path: Path) -> None:
     assert [v.invariant for v in await check(url(tmp_path))] == ["file"]
 
 
-async def test_a_data_folder_that_cannot_be_used_says_so(tmp_path: Path) -> None:
+async def test_a_data_folder_that_cannot_be_used_reports_it(tmp_path: Path) -> None:
     file = tmp_path / "a file"
     file.touch()
     store = open_store(url(tmp_path), file)
@@ -241,7 +241,7 @@ async def test_a_data_folder_that_cannot_be_used_says_so(tmp_path: Path) -> None
         pass  # nothing of it is still locked
 
 
-async def test_a_damaged_file_says_so(tmp_path: Path) -> None:
+async def test_a_damaged_file_reports_it(tmp_path: Path) -> None:
     async with opened(tmp_path) as store:
         leader = await Leader(store).lead()
         project = await leader.project()
@@ -281,7 +281,7 @@ async def test_the_history_can_only_grow(tmp_path: Path) -> None:
 # --- kill -9 (F22) --------------------------------------------------------------------------
 
 
-async def test_what_was_answered_survives_kill_9(tmp_path: Path) -> None:
+async def test_confirmed_data_survives_kill_9(tmp_path: Path) -> None:
     """Some kills at points of chance; each life adds to what the others left."""
     submitted: set[int] = set()
     committed = 0
@@ -332,7 +332,7 @@ def _error(name: str) -> sqlite3.Error:
         ("SQLITE_ERROR", False, type(None)),
     ],
 )
-def test_what_an_error_means(name: str, committing: bool, meant: type) -> None:
+def test_the_meaning_of_errors(name: str, committing: bool, meant: type) -> None:
     assert type(translated(_error(name), "file", committing=committing)) is meant
 
 

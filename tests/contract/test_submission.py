@@ -156,7 +156,7 @@ async def test_a_key_repeated_within_one_group(leader: Leader) -> None:
     assert [w.id for w in await leader.store.unfinished()] == [first.id]
 
 
-async def test_a_key_of_one_who_was_refused_is_not_used_up(leader: Leader) -> None:
+async def test_a_refused_request_does_not_use_up_its_key(leader: Leader) -> None:
     project = await leader.project()
     stale = build(project, project_version=99, idempotency=key("k"))
     assert await leader.store.submit([stale, stale]) == [ProjectChanged(), ProjectChanged()]

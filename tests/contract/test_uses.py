@@ -39,7 +39,7 @@ async def test_a_read_ends_at_its_deadline_with_a_sentence(place: Place) -> None
     await store.workers()
 
 
-async def test_reads_that_take_every_connection_hold_up_nobody_else(place: Place) -> None:
+async def test_reads_that_use_all_connections_delay_no_other_work(place: Place) -> None:
     """The engine turns, requests are stored, the node is ready: all while every read is stuck."""
     store = await place.open()
     leader = await Leader(store).lead()
@@ -59,7 +59,7 @@ async def test_reads_that_take_every_connection_hold_up_nobody_else(place: Place
     await store.workers()
 
 
-async def test_a_read_that_is_too_long_is_no_outage(
+async def test_a_read_that_is_too_long_is_not_an_outage(
     place: Place, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = await place.open()

@@ -134,7 +134,7 @@ async def test_an_older_database_is_upgraded_with_all_that_is_in_it(place: Place
     assert meta(place)["schema"] == str(schema.SCHEMA_VERSION)
 
 
-async def test_a_program_of_the_first_schema_goes_on_beside_the_new_one(place: Place) -> None:
+async def test_a_program_of_the_first_schema_continues_next_to_a_new_one(place: Place) -> None:
     first_schema(place)
     store = await place.open()
     await store.connect_worker(worker("in-process", "default"))
@@ -155,7 +155,7 @@ async def test_a_program_of_the_first_schema_goes_on_beside_the_new_one(place: P
     assert (await store.connect_worker(worker("new"))).connection.number == 1
 
 
-async def test_a_program_of_the_second_schema_goes_on_beside_the_new_one(place: Place) -> None:
+async def test_a_program_of_the_second_schema_continues_next_to_a_new_one(place: Place) -> None:
     older_schema(place, 2)
     run(place, "INSERT INTO worker (name, address, state) VALUES ('w', 'here', 'disconnected')")
     store = await place.open()

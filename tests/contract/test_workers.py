@@ -195,7 +195,7 @@ async def test_rows_of_boxes_that_it_has_no_more_go(leader: Leader) -> None:
     assert await come("default") == [leader.boxes[0].id]
 
 
-async def test_another_organizations_token_is_none_of_the_workers(place: Place) -> None:
+async def test_another_organizations_token_does_not_accept_the_worker(place: Place) -> None:
     store = await place.open()
     await store.open_shards(2)
     place.plant(OTHER)
@@ -233,7 +233,7 @@ async def test_one_worker_that_connects_many_times_at_once_is_one(place: Place) 
     assert (await pulse(store, found[0].connection.worker)).node == f"n{last}"
 
 
-async def test_of_strangers_that_want_one_name_at_once_one_gets_it(place: Place) -> None:
+async def test_one_of_several_new_workers_gets_a_name(place: Place) -> None:
     store = await place.open()
     answers = await asyncio.gather(
         *(store.connect_worker(worker("w", identity=f"stranger {i}")) for i in range(5)),
@@ -262,7 +262,7 @@ async def test_the_end_of_an_old_connection_changes_nothing(store: Store) -> Non
     assert await state(store, again.worker) == "connected"
 
 
-async def test_when_it_was_heard_last(store: Store) -> None:
+async def test_the_time_of_the_last_heartbeat(store: Store) -> None:
     connection = (await store.connect_worker(worker("w"))).connection
     [first] = await store.workers()
     assert first.seen_at is not None and abs(first.seen_at - time.time()) < 60
@@ -319,7 +319,7 @@ async def test_many_beats_in_one_statement(store: Store) -> None:
     assert not any(each.connected for each in await store.pulses(SHARD))
 
 
-async def test_what_a_worker_may_go_by_grows_with_a_connect(store: Store) -> None:
+async def test_a_connect_can_extend_the_promise_to_a_worker(store: Store) -> None:
     id_ = (await store.connect_worker(worker("w"))).connection.worker
     assert (await pulse(store, id_)).lost_after is None
     for promised, at_most in ((10.0, 10.0), (120.0, 120.0), (10.5, 120.0), (120.5, 120.5)):
@@ -351,7 +351,7 @@ async def test_with_its_first_beat_it_goes_by_that_connections_promise_alone(sto
     assert (await pulse(store, back.worker)).lost_after == 120.0, "it may not have heard of 10"
 
 
-async def test_a_promise_that_nobody_knows(store: Store) -> None:
+async def test_an_unknown_promise(store: Store) -> None:
     """Of the only node there is: its in-process worker's builds have no such deadline."""
     one = (await store.connect_worker(worker("w"))).connection
     await store.beat([one])

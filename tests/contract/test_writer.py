@@ -74,7 +74,7 @@ async def waiting(writer: Writer, *begin: Callable[[], Steps[str]]) -> list[asyn
     return tasks
 
 
-async def test_what_waits_shares_one_transaction(writer: Writer, database: Database) -> None:
+async def test_waiting_members_share_one_transaction(writer: Writer, database: Database) -> None:
     first = await held_up(writer, database)
     others = await waiting(writer, *(procedure(name) for name in "abc"))
     database.go_on.set()
@@ -120,7 +120,7 @@ async def test_a_commit_that_failed_is_tried_for_each_alone(
         await large
 
 
-async def test_who_goes_while_it_is_done_costs_the_others_nothing(
+async def test_a_cancelled_caller_does_not_affect_the_others(
     writer: Writer, database: Database
 ) -> None:
     first = await held_up(writer, database)
@@ -158,7 +158,7 @@ async def test_a_commit_of_unknown_outcome_is_unknown_to_all_and_not_repeated(
     assert database.transactions == [["first"], ["a", "b"]]
 
 
-async def test_who_has_gone_before_it_was_begun_is_left_out(
+async def test_a_caller_that_left_before_the_start_is_skipped(
     writer: Writer, database: Database
 ) -> None:
     await held_up(writer, database)
@@ -201,7 +201,7 @@ async def test_work_between_transactions_gets_its_turn(writer: Writer, database:
     await asyncio.gather(*endless)
 
 
-async def test_a_transaction_that_takes_long_is_committed_and_the_rest_goes_on_in_order(
+async def test_a_transaction_that_takes_long_is_committed_and_the_rest_continues_in_order(
     writer: Writer, database: Database
 ) -> None:
     await held_up(writer, database)

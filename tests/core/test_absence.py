@@ -138,7 +138,7 @@ def submitted(id_: int, jobs: int, expected: float, limit: float, at: float) -> 
     return Submit(WorkloadId(id_), Kind.BUILD, ProjectId(1), None, None, 50, at, asks)
 
 
-def test_a_job_given_again_is_expected_to_take_as_long_from_then_on() -> None:
+def test_a_repeated_job_has_its_full_expected_duration_again() -> None:
     """Not from its workload's start: it would be late at once, and be taken to run to its limit."""
     core = Scheduler(QueueRules(Policy.BACKFILL, None, None))
     for box in (1, 2):

@@ -19,7 +19,7 @@ def test_without_a_longest_it_doubles_on() -> None:
     assert [backoff.next() for _ in range(12)][-1] == 2.0**11
 
 
-def test_after_a_success_it_begins_anew() -> None:
+def test_after_a_success_it_starts_again() -> None:
     backoff = Backoff(0.1, 5.0)
     for _ in range(9):
         backoff.next()

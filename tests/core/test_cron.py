@@ -56,7 +56,7 @@ def test_when_clocks_change(cron: str, zone: str, start: str, expected: list[str
     assert local(cron, zone, start, len(expected)) == expected
 
 
-def test_nothing_comes_a_second_time_for_who_begins_in_the_second_hour() -> None:
+def test_a_schedule_that_begins_in_the_repeated_hour_runs_once() -> None:
     """02:10 is there twice; behind the second one the first 02:30 has passed."""
     second = datetime(2027, 10, 31, 1, 10, tzinfo=UTC).timestamp()
     assert local_time(second, "Europe/Berlin") == "2027-10-31T02:10:00+01:00"
@@ -94,7 +94,7 @@ def test_a_name_is_an_expression(name: str, same: str) -> None:
     assert explanation(name) == explanation(same)
 
 
-def test_what_comes_only_in_leap_years_comes() -> None:
+def test_a_schedule_for_leap_years_is_accepted() -> None:
     at = next(times_after("0 0 29 2 *", "", datetime(2097, 1, 1, tzinfo=UTC).timestamp()))
     assert local_time(at, "") == "2104-02-29T00:00:00+00:00"
 
@@ -102,7 +102,7 @@ def test_what_comes_only_in_leap_years_comes() -> None:
 @pytest.mark.parametrize(
     ("cron", "zone", "field"), [("@daily", "Mars/Phobos", "time_zone"), ("61 * * * *", "", "cron")]
 )
-def test_what_is_not_known_here_is_said(cron: str, zone: str, field: str) -> None:
+def test_an_unknown_commit_is_reported(cron: str, zone: str, field: str) -> None:
     with pytest.raises(Invalid) as caught:
         next(times_after(cron, zone, 0.0))
     assert caught.value.field == field

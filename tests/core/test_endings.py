@@ -230,7 +230,7 @@ def test_a_busy_box_that_retires_goes_as_its_job_ends(retired):
     assert boxes_of(w, "b2") == (3 - retired,)
 
 
-def test_what_waits_for_boxes_that_do_not_exist_goes_when_they_come():
+def test_a_workload_that_waits_for_missing_boxes_starts_when_they_are_added():
     w = World(boxes=0)
     w.build("b1", 5, 5)
     assert w.why("b1") == NoSuchBoxes("linux", asked=2, existing=0)

@@ -74,7 +74,7 @@ def test_more_than_the_plan_or_the_project_allows_at_all_is_refused():
     assert w.result("fits") is None
 
 
-def test_who_asks_for_more_boxes_than_are_wanted_blocks_nobody():
+def test_a_workload_that_needs_more_boxes_than_exist_blocks_no_other():
     for policy in ("strict", "best_effort", "backfill"):
         w = World(boxes=2, policy=policy)
         w.build("giant", 1, 1, 1)
@@ -95,7 +95,7 @@ def test_who_asks_for_more_boxes_than_are_wanted_blocks_nobody():
         ("best_effort", {"b1", "small", "other"}, Runs),
     ],
 )
-def test_who_waits_behind_a_projects_limit(policy, runs, reason):
+def test_a_workload_that_waits_behind_a_projects_limit(policy, runs, reason):
     w = World(boxes=9, policy=policy)
     w.project("web", max_boxes=3)
     w.build("b1", 10, 10, branch="1")
@@ -110,7 +110,7 @@ def test_who_waits_behind_a_projects_limit(policy, runs, reason):
         assert w.why("small").behind == w.id("large")
 
 
-def test_who_is_over_the_projects_limit_itself_is_told_so_wherever_it_stands():
+def test_a_workload_over_its_projects_limit_names_the_limit_at_every_position():
     w = World(boxes=9)
     w.project("web", max_boxes=2)
     w.build("b1", 10, branch="1")
@@ -129,9 +129,7 @@ def test_who_is_over_the_projects_limit_itself_is_told_so_wherever_it_stands():
         (4, None, QueueOrder(behind=3)),
     ],
 )
-def test_who_is_behind_its_own_project_is_told_first_what_there_is_too_little_of(
-    boxes, plan, reason
-):
+def test_a_workload_behind_its_own_project_first_names_the_missing_boxes(boxes, plan, reason):
     """Its project's limit would let it start; an earlier one of the project waits for that."""
     w = World(boxes=boxes, plan=plan)
     w.project("api", max_boxes=2)
@@ -193,7 +191,7 @@ def test_positions_go_by_queue_order_over_all_shapes():
     assert [one.id for one in w.core.queue.in_order(3)] == [w.id(n) for n in ("first", "b1", "b2")]
 
 
-def test_what_was_registered_under_a_greater_plan_blocks_nobody():
+def test_a_workload_that_exceeds_a_reduced_plan_blocks_no_other():
     """As after a restart with another plan."""
     core = Scheduler(QueueRules(Policy.BACKFILL, max_boxes=1), ["linux"])
     core.apply(BoxesWanted("linux", 4), 0.0)
@@ -206,7 +204,7 @@ def test_what_was_registered_under_a_greater_plan_blocks_nobody():
     assert core.workloads[1].promise is None
 
 
-def test_what_exceeds_a_limit_that_shrank_holds_back_nobody():
+def test_a_workload_over_a_reduced_limit_blocks_no_other():
     w = World(boxes=9)
     w.project("web", max_boxes=3)
     w.build("runs", 60, branch="1")

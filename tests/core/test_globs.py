@@ -66,7 +66,7 @@ def test_of_a_list_the_first_counts(name, patterns):
     assert first_match(name, patterns) == (fit[0] if fit else None)
 
 
-def test_every_state_of_a_long_list_is_told_apart():
+def test_all_states_of_a_long_list_are_distinguished():
     patterns = [f"release-{n}" for n in range(1_000)]
     for n in (0, 7, 63, 64, 999):
         assert first_match(f"release-{n}", patterns) == n

@@ -171,7 +171,7 @@ def test_the_same_name_replaces_the_pause():
     assert (w.waiting, w.running) == ({"b2"}, {"a1", "b1"})
 
 
-def test_what_two_pauses_cover_waits_for_both():
+def test_a_workload_that_two_pauses_cover_waits_for_both():
     w = World(boxes=9)
     w.pause("z")
     w.pause("a", "web")
@@ -227,7 +227,7 @@ def test_a_priority_counts_once_the_lane_is_free():
     assert (w.started("behind"), w.started("other")) == (5, 10)
 
 
-def test_what_runs_or_has_finished_keeps_its_priority():
+def test_a_running_or_finished_workload_keeps_its_priority():
     w = World(boxes=1)
     w.build("runs", 5)
     w.reprioritize("runs", 90)
@@ -315,7 +315,7 @@ def test_only_one_unfinished_build_of_a_lane_is_spared():
     assert [w.result(f"b{n}") for n in (0, 2, 3)] == ["stopped", "canceled", "canceled"]
 
 
-def test_the_count_begins_anew_when_a_build_ends_by_itself():
+def test_the_count_restarts_when_a_build_ends_without_a_stop():
     w = pushes(1, 3, seconds=15, every=10)
     assert (w.result("b0"), w.running) == ("stopped", {"b1"})
     w.run_until(25)
@@ -325,7 +325,7 @@ def test_the_count_begins_anew_when_a_build_ends_by_itself():
     assert [d.superseded for d in w.decisions if isinstance(d, LaneCounted)] == [1]
 
 
-def test_what_a_person_stops_does_not_count():
+def test_builds_that_a_user_stops_do_not_count():
     w = pushes(2, 1)
     w.stop("b0")
     w.build("b1", 100)

@@ -116,7 +116,7 @@ def test_a_room_imports_only_the_rooms_below_it(path: Path) -> None:
     sorted((PACKAGE / "store").rglob("*.py")),
     ids=lambda path: str(path.relative_to(PACKAGE)),
 )
-def test_no_room_of_the_store_imports_one_beside_it(path: Path) -> None:
+def test_no_package_of_the_store_imports_a_sibling(path: Path) -> None:
     mine = path.relative_to(PACKAGE / "store").parts[0]
     if mine in STORE_OPENERS:
         return

@@ -61,7 +61,7 @@ def test_the_message_of_an_exception_is_one_line(value):
     assert len(lines) == 2 + 2 + 2  # the record, the head; file and source; message and note
 
 
-def test_causes_contexts_and_groups_are_told():
+def test_causes_contexts_and_groups_are_logged():
     def say(log):
         try:
             try:
@@ -77,7 +77,7 @@ def test_causes_contexts_and_groups_are_told():
     assert [line for line in lines if line.startswith("2026-01-01")] == []
 
 
-def test_an_exception_without_a_message_is_told():
+def test_an_exception_without_a_message_is_logged():
     class Broken(Exception):
         def __str__(self):
             raise RuntimeError
@@ -87,7 +87,7 @@ def test_an_exception_without_a_message_is_told():
 
 
 @given(st.text())
-def test_what_is_printed_is_printable(text):
+def test_output_is_printable(text):
     assert escaped(text).isprintable()
 
 

@@ -96,7 +96,7 @@ def test_one_that_may_still_run_there_waits_for_another_box():
     assert lost.given(lost.ask(BoxAdded(BoxId(2), "default"))) == [(0, 2)]
 
 
-def test_a_box_that_is_away_is_not_given_again_until_it_is_back():
+def test_an_absent_box_is_not_assigned_until_it_is_back():
     lost = Lost(boxes=1)
     lost.build()
     lost.ask(BoxesAway((BoxId(1),)))
@@ -104,7 +104,7 @@ def test_a_box_that_is_away_is_not_given_again_until_it_is_back():
     assert lost.given(lost.ask(BoxesBack((BoxId(1),)))) == [(0, 1)]
 
 
-def test_a_box_that_goes_is_not_given_again():
+def test_a_retired_box_is_not_assigned_again():
     lost = Lost(boxes=1)
     lost.build()
     lost.ask(BoxRetired(BoxId(1)))
@@ -120,7 +120,7 @@ def test_a_box_that_goes_is_not_given_again():
     [JobsFound(BUILD, (0,)), JobsEnded(BUILD, (0,), Result.FAILED), Stop(BUILD)],
     ids=["found", "ended", "stopped"],
 )
-def test_one_that_is_found_has_ended_or_is_stopped_is_not_given_again(event):
+def test_a_job_that_was_found_ended_or_stopped_is_not_repeated(event):
     lost = Lost(boxes=2)
     lost.build(jobs=2)
     lost.ask(JobsLost(BUILD, (0, 1)))
@@ -143,7 +143,7 @@ def test_a_job_that_has_ended_is_not_lost_any_more():
     assert not lost.core.lost
 
 
-def test_a_lost_job_whose_type_is_busy_does_not_hold_up_one_of_another_type():
+def test_a_lost_job_whose_type_is_busy_does_not_delay_one_of_another_type():
     core = Scheduler(QueueRules())
     types = ("linux", "mac")
     core.decide([BoxAdded(BoxId(n), types[n - 1]) for n in (1, 2)], 0.0)

@@ -61,7 +61,7 @@ def test_backfill_may_delay_all_but_the_head():
     assert [w.finished(n) for n in ("first", "second", "third", "fourth")] == [100, 200, 400, 300]
 
 
-def test_who_would_delay_the_head_waits():
+def test_a_workload_that_would_delay_the_head_waits():
     w = World(boxes=4)
     lanes(w, ("runs", 10, 3), ("head", 10, 4), ("long", 11, 1), ("short", 10, 1))
     assert w.running == {"runs", "short"}
@@ -72,7 +72,7 @@ def test_who_would_delay_the_head_waits():
     assert w.why("head") == NeedsBoxes("linux", asked=4, free=1)
 
 
-def test_what_the_head_leaves_is_given_out_once():
+def test_boxes_that_the_head_does_not_need_are_assigned_once():
     w = World(boxes=6)
     lanes(w, ("runs", 10, 4), ("head", 10, 5), ("long 1", 99, 1), ("long 2", 99, 1))
     assert w.running == {"runs", "long 1"}
@@ -119,7 +119,7 @@ def test_the_limit_of_the_heads_project_counts_for_its_own_later_ones():
     assert w.running == {"runs", "long, app"}
 
 
-def test_who_would_exceed_its_projects_limit_holds_the_project_back_from_its_own_place_on():
+def test_a_workload_over_its_projects_limit_blocks_later_ones_of_the_project():
     """When it is the turn of "long 2", "short 3" has taken what web may have; that "long 1", which
     asks the same, was told no for another reason before, does not let "short 1" slip through."""
     w = World(boxes=8)
@@ -156,7 +156,7 @@ def test_a_late_job_is_taken_to_run_to_its_time_limit():
     assert w.why("past 50") == BehindReservation(head=w.id("head"), at=61)  # past every limit
 
 
-def test_what_is_due_this_instant_is_not_late():
+def test_a_workload_that_is_due_now_is_not_late():
     """Its expected end has not passed before the next instant."""
     w = World(boxes=2)
     w.build("due", {"seconds": 99, "expected": 10, "limit": 60}, branch="1")
@@ -321,7 +321,7 @@ def test_an_explanation_in_between_is_not_false():
     assert w.why("next").at == 9
 
 
-def test_what_is_let_past_the_head_takes_its_part_of_the_plan_at_the_heads_time():
+def test_a_backfilled_workload_counts_in_the_plan_at_the_heads_start():
     """Boxes are plenty. At 10 the plan leaves one beside the head: "long 1" gets it."""
     w = World(boxes=20, plan=6)
     lanes(w, ("runs", 10, 4), ("head", 10, 5), ("long 1", 99, 1), ("long 2", 99, 1))
@@ -331,7 +331,7 @@ def test_what_is_let_past_the_head_takes_its_part_of_the_plan_at_the_heads_time(
     assert (w.started("head"), w.started("long 2")) == (10, 20)
 
 
-def test_what_is_let_past_the_head_takes_its_part_of_the_projects_limit_at_the_heads_time():
+def test_a_backfilled_workload_counts_in_the_projects_limit_at_the_heads_start():
     """At 10 "old" has ended, and web's limit leaves one Box beside the head: "long 1" gets it."""
     w = World(boxes=12)
     w.project("web", max_boxes=6)

@@ -120,7 +120,7 @@ def _of_the_file(tree: ast.Module) -> set[str]:
     return {n.attr for n in ast.walk(tree) if isinstance(n, ast.Attribute)}
 
 
-def test_what_is_public_but_not_documented_is_there() -> None:
+def test_public_but_undocumented_routes_exist() -> None:
     """Connections of redis-py, without the client, which repeats commands by itself."""
     for name in ("connect", "disconnect", "pack_commands", "send_packed_command", "read_response"):
         assert callable(getattr(AbstractConnection, name)), name

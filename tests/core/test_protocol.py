@@ -86,7 +86,7 @@ def test_a_worker_reads_the_messages_of_the_first_version(
     assert wire.from_node.decode(wire.encode(message)) == message
 
 
-def test_what_an_earlier_version_leaves_out_changes_nothing() -> None:
+def test_fields_that_an_earlier_version_omits_change_nothing() -> None:
     """Each default is the behaviour before the field existed."""
     assert (HELLO.holds, HELLO.problem, HELLO.stop_grace) == ((), None, None)
     assert wire.Welcome(1, "c", 9.0).fixes_commits is False
@@ -245,7 +245,7 @@ def test_a_leader_reads_the_commands_of_an_earlier_version(
     assert inbox.read(*written) == command
 
 
-def test_what_an_earlier_command_leaves_out_changes_nothing() -> None:
+def test_fields_that_are_missing_in_an_earlier_command_change_nothing() -> None:
     submit = COMMANDS[0][1]
     assert isinstance(submit, inbox.Submit)
     assert (submit.spare_after, submit.automatic, submit.queue) == (None, False, "all")

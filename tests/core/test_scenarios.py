@@ -51,7 +51,7 @@ def test_builds_of_a_tag_run_one_after_the_other():
     assert (w.running, w.upcoming) == ({"b1"}, {"b2"})
 
 
-def test_an_ssh_session_waits_for_nobody():
+def test_an_ssh_session_waits_for_no_other_workload():
     w = World(boxes=9)
     w.ssh("s1")
     w.ssh("s2")
@@ -59,7 +59,7 @@ def test_an_ssh_session_waits_for_nobody():
 
 
 @pytest.mark.parametrize("end", ["failed", "passed"])
-def test_however_a_build_ends_its_lane_goes_on(end):
+def test_however_a_build_ends_its_lane_continues(end):
     w = World(boxes=9)
     w.build("b1", {"seconds": 5, "result": end})
     w.build("b2", 5)
@@ -135,7 +135,7 @@ def test_a_newer_build_does_not_stop_twice():
     assert not [d for d in w.decisions if type(d).__name__ == "StopJobs"]
 
 
-def test_what_is_canceled_in_the_instant_of_its_registration_was_never_queued():
+def test_a_workload_that_is_canceled_at_its_registration_was_never_queued():
     w = World(boxes=9)
     w.project("web", cancellation=[["*", "queued"]])
     with w.together():

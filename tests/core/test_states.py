@@ -83,12 +83,12 @@ def test_every_state_is_reached_and_all_but_the_last_are_left(table, states):
     assert {state for state, _ in table} == set(states) - {last}
 
 
-def test_who_holds_boxes_and_who_is_past_ordering():
+def test_which_states_hold_boxes_and_which_are_past_ordering():
     assert {State.RUNNING, State.STOPPING} == HOLDS_BOXES
     assert {State.QUEUED, *HOLDS_BOXES} == PAST_ORDERING
 
 
-def test_a_pair_of_another_table_is_no_move():
+def test_a_pair_of_another_table_is_not_a_move():
     with pytest.raises(IllegalMove):
         moved(TRANSITIONS, JobState.WAITING, Move.ADMITTED)
 

@@ -169,7 +169,7 @@ async def shut_out(url: str, folder: Path) -> str:
     return said.stderr + str(caught.value)
 
 
-async def test_what_is_not_let_in_says_why(guarded: Guarded, tmp_path: Path) -> None:
+async def test_a_refused_worker_gets_the_reason(guarded: Guarded, tmp_path: Path) -> None:
     wrong = await shut_out(guarded.url(password="wrong"), tmp_path)
     assert wrong.count("password authentication failed") == 2
     plain = await shut_out(guarded.url("sslmode=disable"), tmp_path)

@@ -144,7 +144,7 @@ async def test_all_rows_come_as_they_are(
         assert counts[table] == was.total()
 
 
-async def test_a_store_goes_on_where_the_file_ended(
+async def test_a_store_continues_where_the_file_ended(
     sqlite_place: SqlitePlace, roles: Roles, tmp_path: Path
 ) -> None:
     old = await installation(sqlite_place)
@@ -231,7 +231,7 @@ async def test_schemas_that_differ_are_refused(sqlite_place: SqlitePlace, roles:
         await moved(sqlite_place, roles)
 
 
-async def test_what_breaks_an_invariant_is_not_moved(
+async def test_a_database_that_breaks_an_invariant_is_not_moved(
     sqlite_place: SqlitePlace, roles: Roles
 ) -> None:
     await installation(sqlite_place)

@@ -112,7 +112,7 @@ async def test_a_move_that_dies_at_its_commit(
         await open_store(sqlite_place.url, tmp_path).open()
 
 
-async def test_what_is_not_moved_is_not_marked(
+async def test_a_database_that_was_not_moved_is_not_marked(
     sqlite_place: SqlitePlace, roles: Roles, tmp_path: Path
 ) -> None:
     await good_history(await Leader(await sqlite_place.open()).lead())

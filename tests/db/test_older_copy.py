@@ -42,7 +42,7 @@ async def opened_and_closed(folder: Path) -> tuple[int, int]:
     return found
 
 
-async def test_an_older_copy_is_refused_until_it_is_said_to_be_restored(tmp_path: Path) -> None:
+async def test_an_older_copy_is_refused_until_it_is_reported_to_be_restored(tmp_path: Path) -> None:
     await lived(tmp_path, 3)
     copy = shutil.copy(tmp_path / NAME, tmp_path / "copy")
     await lived(tmp_path, 3)
@@ -79,7 +79,7 @@ async def test_the_service_ends_with_the_command_to_run(tmp_path: Path) -> None:
     assert f"boxsched db restored --database sqlite:///{tmp_path / NAME}" in said.decode()
 
 
-async def test_what_is_not_known_to_be_on_the_disk_is_not_noted(tmp_path: Path) -> None:
+async def test_data_that_may_not_be_on_the_disk_is_not_recorded(tmp_path: Path) -> None:
     """A process was killed before its last commits were synced; the next one sees them, and then
     the power goes."""
     await lived(tmp_path, 1)
@@ -114,7 +114,7 @@ async def test_it_is_noted_while_the_service_runs(
     await store.close()
 
 
-async def test_another_database_in_the_folder_is_none_of_it(tmp_path: Path) -> None:
+async def test_another_database_in_the_folder_is_ignored(tmp_path: Path) -> None:
     await lived(tmp_path, 5)
     (tmp_path / NAME).unlink()
     await lived(tmp_path, 0)

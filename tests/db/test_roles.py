@@ -75,7 +75,7 @@ FORBIDDEN_TO_A_READER = [
 
 
 @pytest.mark.parametrize("role", ["service", "reader"])
-def test_what_a_role_need_not_do_it_may_not(roles: Roles, role: str) -> None:
+def test_a_role_has_no_right_that_it_does_not_need(roles: Roles, role: str) -> None:
     roles.upgrade()
     forbidden = {"service": FORBIDDEN_TO_A_SERVICE, "reader": FORBIDDEN_TO_A_READER}[role]
     assert [one for one in forbidden if _may(getattr(roles, role), one)] == []
@@ -131,7 +131,7 @@ def test_an_upgrade_gives_those_granted_before_what_they_need_now(roles: Roles) 
     assert "may read\n" in status(roles.reader)
 
 
-def test_what_is_printed_does_the_same(roles: Roles) -> None:
+def test_the_printed_statements_do_the_same(roles: Roles) -> None:
     asked = ("--grant", roles.names["service"], "--grant-read", roles.names["reader"])
     run("db", "upgrade", "--database", roles.owner)
     printed = run("db", "upgrade", "--database", roles.owner, *asked, "--print").stdout
@@ -162,7 +162,7 @@ def test_only_the_owner_grants(roles: Roles) -> None:
     assert "permission denied" in said or "for the owner" in said
 
 
-async def test_a_service_on_an_older_schema_says_who_upgrades_it(
+async def test_a_service_on_an_older_schema_reports_how_to_upgrade_it(
     roles: Roles, tmp_path: Path
 ) -> None:
     for text in ("schema_0001.sql", "schema_0001_postgres.sql"):
@@ -179,7 +179,7 @@ async def test_a_service_on_an_older_schema_says_who_upgrades_it(
     await store.close()
 
 
-async def test_a_service_on_an_empty_database_says_who_prepares_it(
+async def test_a_service_on_an_empty_database_reports_how_to_prepare_it(
     roles: Roles, tmp_path: Path
 ) -> None:
     with pytest.raises(SchemaTooOld, match="db upgrade as the owner"):

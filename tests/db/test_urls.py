@@ -20,7 +20,7 @@ CUT = [
 
 
 @pytest.mark.parametrize("url", CUT)
-def test_a_letter_that_cuts_the_url_is_told_and_nothing_else(url: str) -> None:
+def test_only_the_character_that_cuts_the_url_is_reported(url: str) -> None:
     with pytest.raises(Invalid) as caught:
         parsed(url)
     assert caught.value.message.startswith("a letter of the password must be percent-encoded (/ is")
@@ -34,13 +34,13 @@ def test_a_percent_sign(url: str) -> None:
         parsed(url)
 
 
-def test_a_port_that_is_none() -> None:
+def test_an_invalid_port() -> None:
     with pytest.raises(Invalid, match="the port is no number"):
         parsed("postgresql://de:secret@db:port/x")
 
 
 @pytest.mark.parametrize("password", ["a/b", "a@b", "a:b", "a%b", "a?b", "a#b", "a b", "ä"])
-def test_what_is_encoded_is_taken(password: str) -> None:
+def test_encoded_values_are_accepted(password: str) -> None:
     url = f"postgresql://de:{quote(password, safe='')}@db:5433/x"
     assert parsed(url)["password"] == password
     assert shown(url) == "postgresql://de@db:5433/x"
@@ -58,7 +58,7 @@ WHOLE = {
 
 
 @pytest.mark.parametrize("url", WHOLE)
-def test_what_is_right_is_left_alone(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_valid_settings_are_accepted(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PGPORT", raising=False)
     assert places_shown(url) == WHOLE[url]
 

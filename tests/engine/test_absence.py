@@ -63,7 +63,7 @@ async def test_silence_makes_a_job_unknown_and_nothing_more(shop: Shop) -> None:
     assert worker.state == "disconnected"
 
 
-async def test_a_silent_workers_heartbeat_asks_it_to_connect_anew(shop: Shop) -> None:
+async def test_a_silent_workers_heartbeat_makes_it_connect_again(shop: Shop) -> None:
     await shop.later(SILENT_SECONDS)
     assert await shop.store.beat([held(shop).connection]) == set()
 
@@ -90,7 +90,7 @@ async def test_a_silent_workers_boxes_exist_and_are_not_free(shop: Shop) -> None
     assert (await shop.look(waiting)).state is State.RUNNING
 
 
-async def test_a_worker_that_is_heard_again_has_its_jobs_back(shop: Shop) -> None:
+async def test_a_worker_that_answers_again_has_its_jobs_back(shop: Shop) -> None:
     build = await begun(shop)
     never_begun = await shop.build(branch="b")
     await shop.later(SILENT_SECONDS)
@@ -126,7 +126,7 @@ async def test_a_lost_workers_builds_come_before_anything_that_waits(shop: Shop)
         assert (await shop.look(one.id)).result is Result.PASSED
 
 
-async def test_a_build_given_again_finishes_on_its_new_box(shop: Shop) -> None:
+async def test_a_repeated_build_finishes_on_its_new_box(shop: Shop) -> None:
     build = await begun(shop)
     other = await shop.another_worker("v", 1)
     await shop.later(LOST_SECONDS, other)
@@ -157,7 +157,7 @@ async def test_a_lost_job_waits_for_a_box_and_its_old_one_counts(shop: Shop) -> 
     shop.engine.books.core.check()
 
 
-async def test_a_lost_job_that_is_stopped_is_not_given_again(shop: Shop) -> None:
+async def test_a_lost_job_that_is_stopped_is_not_repeated(shop: Shop) -> None:
     build = await begun(shop)
     await shop.later(LOST_SECONDS)
     await shop.stop(build.id)
@@ -189,7 +189,7 @@ async def test_a_deploy_stays_unknown_and_its_server_closed(shop: Shop) -> None:
     assert (await shop.look(behind)).state is State.RUNNING
 
 
-async def test_what_its_own_supervisor_ended_as_lost_has_another_try(shop: Shop) -> None:
+async def test_a_build_that_its_supervisor_ended_as_lost_runs_again(shop: Shop) -> None:
     build = await begun(shop)
     (held_one,) = await shop.assignments()
     for attempt in (2, 3):

@@ -33,7 +33,9 @@ async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
 
 
 @pytest.mark.parametrize("limit", [20.0, 60.0, 120.0])
-async def test_time_limit_of_a_job_waiting_to_be_given_again(shop: Shop, limit: float) -> None:
+async def test_the_time_limit_of_a_job_that_waits_for_another_attempt(
+    shop: Shop, limit: float
+) -> None:
     """Its time limit passes while its worker is silent, or lost already: nobody knows that it ran
     so long, and it is given again."""
     id_ = await shop.build(timeout=limit)
@@ -119,7 +121,7 @@ async def test_a_lost_report_and_then_a_takeover(shop: Shop) -> None:
     assert found[:2] == (JobState.ASSIGNED, 2), (found, other.id)
 
 
-async def test_a_lost_worker_heard_again_on_its_connection_has_its_boxes(shop: Shop) -> None:
+async def test_a_lost_worker_that_answers_again_on_its_connection_has_its_boxes(shop: Shop) -> None:
     """Its node could not write beats for long; then it does: no new Hello, no BoxesSet."""
     await shop.later(LOST_SECONDS)
     alive = await shop.store.beat([held(shop).connection])
@@ -208,7 +210,7 @@ async def connected(shop: Shop, boxes: int, node: str) -> inbox.BoxesSet:
     return inbox.BoxesSet(one.connection.worker, rows, node, one.connection.number)
 
 
-async def test_boxes_of_an_older_connection_told_late(shop: Shop) -> None:
+async def test_late_boxes_of_an_older_connection(shop: Shop) -> None:
     """Node A stores the connection, then its inbox entry waits; the worker is on node B by now."""
     older = await connected(shop, 2, "A")
     newer = await connected(shop, 4, "B")
@@ -219,7 +221,7 @@ async def test_boxes_of_an_older_connection_told_late(shop: Shop) -> None:
     assert len(shop.engine.books.boxes) == 4
 
 
-async def test_a_late_word_does_not_hide_that_its_node_is_gone(shop: Shop) -> None:
+async def test_a_late_message_does_not_hide_that_its_node_is_gone(shop: Shop) -> None:
     """Of node A, whose connection is over, while B is gone: B's next beat is still news."""
     older = await connected(shop, 2, "A")
     newer = await connected(shop, 2, "B")

@@ -76,7 +76,7 @@ async def test_a_worker_that_connects_while_it_is_taken_for_lost_has_its_boxes(
     assert await states(shop) == [State.RUNNING]
 
 
-async def test_what_fits_by_new_settings_goes_on_at_once(shop: Shop) -> None:
+async def test_workloads_that_fit_the_new_settings_continue_at_once(shop: Shop) -> None:
     """Also where the turn that heard of them had something else to do: it settled by the old."""
     was = await shop.store.organization()
     await shop.another_worker("v", 1)
@@ -92,7 +92,9 @@ async def test_what_fits_by_new_settings_goes_on_at_once(shop: Shop) -> None:
     assert await states(shop) == [State.RUNNING, State.RUNNING]
 
 
-async def test_what_the_former_leader_held_back_goes_on_behind_a_takeover(shop: Shop) -> None:
+async def test_workloads_that_the_former_leader_delayed_continue_after_a_takeover(
+    shop: Shop,
+) -> None:
     """It gave nothing to a worker whose node it took for gone; the new one sees it there."""
     shop.gone = {"test"}
     for _ in range(6):
@@ -194,7 +196,7 @@ async def test_a_node_that_does_not_lead_explains_what_its_leader_holds_back(sho
     assert sentences(late, shop.clock.now())(build, State.QUEUED)
 
 
-async def test_what_comes_while_a_page_is_made_has_its_reason(shop: Shop) -> None:
+async def test_a_workload_that_arrives_during_an_answer_has_its_reason(shop: Shop) -> None:
     books = shop.engine.books
     assert books is not None
     sentence = sentences(books, shop.clock.now())
@@ -233,7 +235,7 @@ async def test_a_job_whose_box_is_not_in_the_store_costs_no_more_than_itself(
     assert set(shop.engine.books.boxes) == {again.box}  # type: ignore[union-attr]
 
 
-async def test_a_late_word_of_a_worker_that_was_forgotten_brings_no_boxes(shop: Shop) -> None:
+async def test_a_late_message_of_a_removed_worker_adds_no_boxes(shop: Shop) -> None:
     connected = await shop.another_worker("v", 1)
     await shop.settle()
     await shop.store.disconnect_workers([connected.connection])

@@ -124,7 +124,7 @@ async def test_a_leader_that_ends_takes_none_and_gives_back_those_that_wait(shop
     await shop.restart()
 
 
-async def test_what_came_in_during_a_commit_needs_no_other_read(
+async def test_entries_that_arrive_during_a_commit_need_no_extra_read(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a database in this process, a commit reads the inbox as it is behind it."""
@@ -161,7 +161,7 @@ async def test_reports_are_applied_without_a_look_at_the_inbox(
     assert (await shop.look(waiting)).state is State.RUNNING
 
 
-async def test_behind_reports_that_changed_nothing_the_inbox_is_read(shop: Shop) -> None:
+async def test_after_reports_that_changed_nothing_the_inbox_is_read(shop: Shop) -> None:
     await shop.build(branch="a")
     (assignment,) = await shop.assignments()
     await shop.finish(assignment)

@@ -197,7 +197,7 @@ async def test_boxes_that_go_and_come_in_one_turn_stay(shop: Shop) -> None:
     assert len(await shop.assignments()) == 8
 
 
-async def test_a_build_over_a_limit_that_shrank_holds_up_nobody(shop: Shop) -> None:
+async def test_a_build_over_a_reduced_limit_blocks_no_other(shop: Shop) -> None:
     blocked = await shop.build(jobs=8, branch="x")
     large = await shop.build(jobs=4, branch="y")
     await shop.project("web", 2)
@@ -212,7 +212,7 @@ async def test_a_build_over_a_limit_that_shrank_holds_up_nobody(shop: Shop) -> N
     assert "it can never start" in report.text
 
 
-async def test_a_clock_that_was_set_back_goes_on_from_where_it_was(shop: Shop) -> None:
+async def test_a_clock_that_was_set_back_continues_from_where_it_was(shop: Shop) -> None:
     await shop.build()
     await shop.start(await shop.assignments())
     before = shop.clock.time
@@ -342,7 +342,7 @@ async def test_the_database_is_whole_afterwards(tmp_path: Path) -> None:
         assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
 
-async def test_changed_queue_settings_hold_from_the_next_turn_on(shop: Shop) -> None:
+async def test_changed_queue_settings_are_valid_from_the_next_turn_on(shop: Shop) -> None:
     """A node was started with another plan, while this one leads."""
     organization = await shop.store.organization()
     await shop.store.set_organization(attrs.evolve(organization, max_boxes=1))
@@ -387,7 +387,7 @@ async def test_a_deleted_project_is_forgotten(shop: Shop) -> None:
     assert shop.events[-1].type == "project.deleted"
 
 
-async def test_what_was_asked_behind_a_change_of_settings_is_decided_by_them(shop: Shop) -> None:
+async def test_a_submission_after_a_change_of_settings_uses_the_new_settings(shop: Shop) -> None:
     """One look at the inbox finds both."""
     organization = await shop.store.organization()
     await shop.store.set_organization(attrs.evolve(organization, max_boxes=1))

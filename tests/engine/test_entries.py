@@ -12,7 +12,7 @@ def entry(id_: int, command: inbox.Command) -> InboxEntry:
 
 
 @pytest.mark.parametrize(("kind", "payload"), [("stop", b"[1"), ("unheard-of", b"[]")])
-def test_entries_behind_an_unreadable_one_are_in_the_same_turn(kind: str, payload: bytes) -> None:
+def test_entries_after_an_unreadable_one_are_in_the_same_turn(kind: str, payload: bytes) -> None:
     first, odd = entry(1, inbox.Stop(7, "ann")), InboxEntry(2, kind, payload)
     last = entry(3, inbox.Stop(8, "bob"))
     taken = entries.read([first, odd, last])

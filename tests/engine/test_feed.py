@@ -116,7 +116,7 @@ async def test_a_place_names_its_shards_in_order_whichever_spoke_first(
         assert again.place == events.place
 
 
-async def test_every_place_on_the_way_is_one_to_go_on_from(
+async def test_every_place_on_the_way_is_one_to_continue_from(
     history: History, feed: EventFeed
 ) -> None:
     for shard in (1, 2, 2, 1):
@@ -173,7 +173,7 @@ async def test_a_reader_whose_look_failed_looks_again(
         assert len(await read(events, 2)) == 2
 
 
-async def test_what_is_committed_during_a_look_comes_once(
+async def test_events_that_are_committed_during_a_look_arrive_once(
     store: Store, history: History, feed: EventFeed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is in the queue, and what the look finds may have it too."""
@@ -216,7 +216,7 @@ async def test_after_a_reload_readers_look_at_the_table(history: History, feed: 
         assert [event.batch for event in await read(events, 1)] == [2]
 
 
-async def test_what_is_published_needs_no_look(
+async def test_published_batches_need_no_look_up(
     store: Store, history: History, feed: EventFeed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await history.lead_by(feed, 1, 1)
@@ -228,7 +228,7 @@ async def test_what_is_published_needs_no_look(
         assert looks.count == 0
 
 
-async def test_who_has_caught_up_looks_no_more(
+async def test_a_reader_that_is_up_to_date_sends_no_queries(
     store: Store, history: History, feed: EventFeed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for shard in (1, 2):
@@ -277,7 +277,7 @@ async def test_a_slow_reader_has_each_shard_once_in_its_line(
 # --- What other nodes do ------------------------------------------------------------------------
 
 
-async def test_a_node_that_does_not_lead_and_hears_nothing_follows_the_table(
+async def test_a_node_without_leadership_or_messages_follows_the_table(
     history: History, feed: EventFeed
 ) -> None:
     async with feed.subscribe(None) as events, following(feed):
@@ -347,7 +347,7 @@ async def test_batches_without_events_are_looked_for_once(
         assert looks.count == 1
 
 
-async def test_behind_a_look_at_the_table_what_is_published_needs_no_other(
+async def test_after_a_look_at_the_table_what_is_published_needs_no_other(
     store: Store, history: History, feed: EventFeed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks = Looks(store, "events_after", monkeypatch)
@@ -463,7 +463,7 @@ async def test_a_history_that_lost_commits_ends_every_reader_once(
     await again.go()
 
 
-async def test_what_readers_were_told_who_have_all_left_is_forgotten(
+async def test_the_feed_forgets_its_position_when_all_readers_have_left(
     history: History, feed: EventFeed
 ) -> None:
     """So a reader that comes long behind is not sent away for it."""
@@ -514,7 +514,7 @@ async def test_too_much_for_one_look_is_read_by_each_reader(
         assert by_shard(await read(events, 16)) == await history.table()
 
 
-async def test_nobody_is_asked_while_there_are_no_readers(
+async def test_nothing_is_queried_without_readers(
     store: Store, history: History, feed: EventFeed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(feed_module, "POLL_SECONDS", 0.0)
@@ -572,7 +572,7 @@ async def test_the_store_may_come_and_go(
         "+".join(f"{shard}.123456.12" for shard in range(1, 1_024)),
     ],
 )  # fmt: skip
-def test_odd_cursors_are_told(text: str) -> None:
+def test_unusual_cursors_are_reported(text: str) -> None:
     assert EventCursor.parse(text) is None
 
 

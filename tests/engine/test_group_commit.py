@@ -71,7 +71,7 @@ async def test_a_submission_wakes_the_leader_once_it_is_stored(shop: Shop, write
     assert writes.stages.seconds["inbox"] == 2.0, "its time in the inbox began when it was stored"
 
 
-async def test_what_arrives_during_a_write_is_written_together_next(
+async def test_members_that_arrive_during_a_write_are_written_together_next(
     shop: Shop, writes: Writes
 ) -> None:
     async with asyncio.timeout(20), asyncio.TaskGroup() as group:

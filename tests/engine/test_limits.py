@@ -125,7 +125,7 @@ async def test_seconds_in_which_no_report_could_come_count_for_no_job(shop: Shop
 
 
 @pytest.mark.parametrize("loaded", [False, True])
-async def test_what_begins_after_such_seconds_has_its_own_time_and_no_more(
+async def test_time_of_an_outage_does_not_count_for_workers_that_connect_later(
     shop: Shop, loaded: bool
 ) -> None:
     shop.clock.time += 50.0
@@ -151,7 +151,7 @@ async def test_a_deploy_of_a_worker_that_is_away_is_not_given_up(shop: Shop) -> 
     assert found.jobs[0].state in (JobState.UNKNOWN, JobState.STOPPING)
 
 
-async def test_another_leader_counts_anew_and_ends_it_too(shop: Shop) -> None:
+async def test_another_leader_restarts_the_time_and_also_ends_it(shop: Shop) -> None:
     id_ = await shop.build(timeout=LIMIT)
     await beating(shop, 90)
     await shop.restart()

@@ -94,9 +94,7 @@ async def test_another_leadership_is_loaded_also_with_the_same_batch(
     assert store.loads == 2
 
 
-async def test_those_who_ask_during_a_load_share_the_next_one(
-    store: Counted, mirror: Mirror
-) -> None:
+async def test_requests_during_a_load_share_the_next_one(store: Counted, mirror: Mirror) -> None:
     """And get none from before they asked."""
     store.gate.clear()
     first = asyncio.create_task(mirror.books())
@@ -131,7 +129,7 @@ async def test_one_that_goes_away_leaves_the_answer_to_the_others(
     assert (await stays).core is not None
 
 
-async def test_after_a_failure_it_is_loaded_anew(store: Counted, mirror: Mirror) -> None:
+async def test_after_a_failure_it_is_loaded_again(store: Counted, mirror: Mirror) -> None:
     await mirror.books()
     store.away = True
     for _ in range(2):

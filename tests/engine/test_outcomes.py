@@ -127,7 +127,7 @@ async def test_the_events_of_a_build_that_is_canceled(shop: Shop) -> None:
     assert (found.jobs[0].attempt, found.jobs[0].box) == (0, None)
 
 
-async def test_who_failed_first_is_the_reason_and_how_many_followed(shop: Shop) -> None:
+async def test_the_reason_names_the_first_failure_and_the_number_of_others(shop: Shop) -> None:
     id_ = await shop.build(jobs=2)
     for n, assignment in enumerate(await shop.assignments(), 1):
         said = inbox.JobFinished(
@@ -155,7 +155,7 @@ async def test_the_commit_that_a_job_found_is_known_while_others_of_its_build_ru
     assert (await shop.look(id_)).result is Result.PASSED
 
 
-async def test_what_failed_first_is_known_while_others_of_its_build_run(shop: Shop) -> None:
+async def test_the_first_failure_is_known_while_other_jobs_run(shop: Shop) -> None:
     id_ = await shop.build(jobs=2)
     one, _ = await shop.assignments()
     await shop.finish(one, Result.FAILED)
@@ -223,7 +223,7 @@ async def test_a_new_leader_knows_the_names_of_projects(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("restart", [False, True], ids=["", "restart"])
-async def test_a_stop_that_was_asked_before_the_silence_still_holds_behind_it(
+async def test_a_stop_that_was_asked_before_the_silence_still_holds_after_it(
     shop: Shop, restart: bool
 ) -> None:
     build = await begun(shop)
@@ -265,7 +265,7 @@ async def test_a_stop_that_was_asked_in_the_silence_holds_the_lane_until_the_job
     assert (await shop.look(waiting)).state is State.RUNNING
 
 
-async def test_a_job_at_its_time_limit_is_stopped_also_behind_a_silence(shop: Shop) -> None:
+async def test_a_job_at_its_time_limit_is_stopped_also_after_a_silence(shop: Shop) -> None:
     build = await begun(shop, timeout=30.0)
     assert shop.first is not None
     await shop.later(50, shop.first)
@@ -417,7 +417,7 @@ async def test_a_worker_that_is_forgotten_is_named_in_the_event(shop: Shop) -> N
     assert (changed["type"], changed["total"]) == ("boxes.changed", 0)
 
 
-async def test_a_worker_is_told_on_the_node_that_it_connects_to(shop: Shop) -> None:
+async def test_a_worker_is_notified_by_the_node_that_it_connects_to(shop: Shop) -> None:
     assert shop.first is not None
     connection, books = shop.first.connection, shop.engine.books
     rows = tuple((row.id, row.ordinal, row.box_type) for row in shop.first.boxes)
@@ -543,7 +543,7 @@ async def test_a_deadline_is_due_at_the_limit_the_slack_and_the_grace(shop: Shop
     assert deadlines.are_due(began + 85.0)
 
 
-async def test_a_load_starts_the_deadlines_anew_whatever_was_left_out(shop: Shop) -> None:
+async def test_a_load_restarts_the_deadlines(shop: Shop) -> None:
     await shop.build(timeout=60.0)
     await shop.start(await shop.assignments())
     deadlines, books = shop.engine._deadlines, shop.engine.books

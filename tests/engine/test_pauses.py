@@ -42,7 +42,7 @@ def told(shop: Shop, *types: str) -> list[dict[str, Any]]:
     return [event for event in events if event["type"] in types]
 
 
-async def test_a_pause_is_told_with_all_that_was_asked(shop: Shop) -> None:
+async def test_a_pause_is_sent_with_all_requested_fields(shop: Shop) -> None:
     project, _ = shop.projects["web"]
     until = shop.clock.now() + 60
     await put(shop, pause(shop, project=project, branch="main", until=until))
@@ -61,7 +61,7 @@ async def test_a_pause_is_told_with_all_that_was_asked(shop: Shop) -> None:
     ]
 
 
-async def test_what_is_paused_waits_until_somebody_resumes_it(shop: Shop) -> None:
+async def test_paused_workloads_wait_until_the_pause_is_ended(shop: Shop) -> None:
     await put(shop, pause(shop))
     held = await shop.build()
     assert (await shop.look(held)).state is State.QUEUED
@@ -77,7 +77,7 @@ async def test_what_is_paused_waits_until_somebody_resumes_it(shop: Shop) -> Non
         (1_000_060.0, "Paused by ann until 1970-01-12 13:47 UTC (freeze): release week."),
     ],
 )
-async def test_the_reason_names_the_pause_who_began_it_and_its_end(
+async def test_the_reason_names_the_pause_its_author_and_its_end(
     shop: Shop, until: float | None, text: str
 ) -> None:
     one = pause(shop, until=until, note="release week.")
@@ -104,7 +104,7 @@ async def test_a_pause_of_a_server_holds_the_deploys_to_it(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("restarted", [False, True])
-async def test_a_pause_with_an_end_ends_by_itself_in_that_second(
+async def test_a_pause_with_an_end_ends_automatically_in_that_second(
     shop: Shop, restarted: bool
 ) -> None:
     """Nothing else happens then: no command, no report."""
@@ -135,7 +135,9 @@ async def test_a_pause_that_was_replaced_has_the_end_of_the_newer_one(shop: Shop
     assert (await shop.look(held)).state is State.RUNNING
 
 
-async def test_another_priority_is_stored_told_and_kept_by_the_next_leader(shop: Shop) -> None:
+async def test_a_changed_priority_is_stored_published_and_kept_by_the_next_leader(
+    shop: Shop,
+) -> None:
     running = await shop.build(branch="a")
     first, second = await shop.build(branch="b"), await shop.build(branch="c")
     await shop.ask(Reprioritize(second, 90, "ann", "hotfix"))

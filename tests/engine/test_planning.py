@@ -85,7 +85,7 @@ async def test_more_than_the_project_allows(shop: Shop) -> None:
     assert (ended.result, ended.boxes, ended.jobs) == (Result.FAILED, 0, ())
 
 
-async def test_a_limit_that_shrinks_before_the_leader_hears_of_the_jobs(shop: Shop) -> None:
+async def test_a_limit_that_is_reduced_before_the_leader_gets_the_jobs(shop: Shop) -> None:
     build = await shop.build(jobs=0)
     await shop.project("web", 1)
     kind, payload = inbox.written(

@@ -47,7 +47,7 @@ async def notified(shop: Shop) -> list[tuple[int, str]]:
 
 
 @pytest.mark.parametrize("restarted", [False, True])
-async def test_what_a_hook_asks_for_is_written_with_the_turn_that_made_it(
+async def test_notifications_of_a_hook_are_written_in_the_turn_of_their_event(
     shop: Shop, restarted: bool
 ) -> None:
     await web(shop, [HOOK])
@@ -58,7 +58,7 @@ async def test_what_a_hook_asks_for_is_written_with_the_turn_that_made_it(
     assert await notified(shop) == [(build, event) for event in EVENTS]
 
 
-async def test_a_project_without_hooks_or_any_more_notifies_nobody(shop: Shop) -> None:
+async def test_a_project_without_hooks_sends_no_notification(shop: Shop) -> None:
     await web(shop, [HOOK])
     assert shop.engine.books is not None and shop.engine.books.notifying
     await web(shop)
@@ -123,7 +123,7 @@ async def test_servers_that_follow_no_more_are_due_nothing(shop: Shop) -> None:
     assert shop.engine.books is not None and not shop.engine.books.followed
 
 
-async def test_a_build_whose_jobs_are_to_be_read_is_told_to_the_node(shop: Shop) -> None:
+async def test_the_node_is_notified_of_a_build_whose_jobs_must_be_read(shop: Shop) -> None:
     await web(shop)
     before = shop.dues
     await shop.build(jobs=0)
@@ -132,7 +132,7 @@ async def test_a_build_whose_jobs_are_to_be_read_is_told_to_the_node(shop: Shop)
     assert shop.dues == before + 1
 
 
-async def test_settings_that_were_changed_or_deleted_are_told_to_the_node(shop: Shop) -> None:
+async def test_the_node_is_notified_of_changed_or_deleted_settings(shop: Shop) -> None:
     for change in (web(shop), shop.store.delete_project("web")):
         before = shop.dues
         await change

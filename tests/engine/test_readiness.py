@@ -110,7 +110,7 @@ async def test_its_boxes_get_nothing_until_it_can_begin_jobs(
     assert "worker w can begin jobs again" in caplog.text
 
 
-async def test_a_deploy_that_never_began_is_given_again_too(shop: Shop) -> None:
+async def test_a_deploy_that_never_began_also_gets_another_attempt(shop: Shop) -> None:
     """It is not run twice: nothing of it has run."""
     id_ = await shop.build(server="production")
     (given,) = await shop.assignments()
@@ -143,7 +143,7 @@ async def test_the_attempt_that_never_began_does_not_begin_while_its_job_waits(s
     assert (again.job, again.attempt, again.started) == (given.job, 2, False)
 
 
-async def test_what_runs_there_goes_on(shop: Shop) -> None:
+async def test_running_jobs_continue(shop: Shop) -> None:
     id_ = await shop.build()
     (given,) = await shop.assignments()
     await shop.start([given])
@@ -159,7 +159,7 @@ async def test_what_runs_there_goes_on(shop: Shop) -> None:
     assert (await shop.look(later)).state is State.QUEUED, "its Box is not free by that"
 
 
-async def test_a_job_that_nobody_can_begin_does_not_circle_for_ever(shop: Shop) -> None:
+async def test_a_job_that_no_worker_can_begin_is_not_repeated_for_ever(shop: Shop) -> None:
     id_ = await shop.build()
     for _ in range(BEGINNINGS_AT_MOST):
         (given,) = await shop.assignments()

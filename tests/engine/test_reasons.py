@@ -54,7 +54,7 @@ async def test_a_superseded_build_names_its_successor_and_the_strategy(shop: Sho
     assert said(shop, "workload.finished") == [("w3", why), (None, why)]
 
 
-async def test_a_person_who_stops_or_cancels_is_named(shop: Shop) -> None:
+async def test_the_user_who_stops_or_cancels_is_named(shop: Shop) -> None:
     runs, waits = await shop.build(project="pri"), await shop.build(project="pri")
     await shop.stop(waits)
     await shop.stop(runs)
@@ -106,14 +106,14 @@ async def test_a_stop_says_more_than_a_failure_before(shop: Shop) -> None:
     )
 
 
-async def test_what_passes_has_no_reason(shop: Shop) -> None:
+async def test_a_passed_job_has_no_reason(shop: Shop) -> None:
     build = await shop.build(project="pri")
     (assignment,) = await shop.assignments()
     await shop.finish(assignment)
     assert await reasons(shop, build) == (None, [None])
 
 
-async def test_a_build_that_a_lower_limit_refuses_says_so(shop: Shop) -> None:
+async def test_a_build_that_a_lower_limit_refuses_reports_it(shop: Shop) -> None:
     new = shop.new("pri", jobs=3)
     (build,) = await shop.submit(new)
     project, _ = shop.projects["pri"]

@@ -62,7 +62,7 @@ async def back(shop: Shop) -> Connected:
     return connected
 
 
-async def test_a_stopping_deploy_on_a_lost_worker_is_resolved_and_its_lane_goes_on(
+async def test_a_stopping_deploy_on_a_lost_worker_is_resolved_and_its_lane_continues(
     shop: Shop,
 ) -> None:
     deploy, _ = await begun(shop)
@@ -192,7 +192,7 @@ async def test_again_uses_the_same_box_when_its_worker_is_back_first(shop: Shop)
     assert (new.attempt, new.started) == (2, False) and new.lease_token > token
 
 
-async def test_the_same_word_twice_and_a_word_on_an_earlier_attempt_change_nothing(
+async def test_a_repeated_resolution_and_one_of_an_earlier_attempt_change_nothing(
     shop: Shop,
 ) -> None:
     deploy, old = await begun(shop)
@@ -218,7 +218,7 @@ async def test_a_job_that_is_connected_and_fine_is_not_resolved(shop: Shop) -> N
     assert (await shop.look(deploy.id)).jobs[0].state is JobState.RUNNING
 
 
-async def test_what_is_being_stopped_is_not_run_again(shop: Shop) -> None:
+async def test_a_workload_that_is_being_stopped_is_not_run_again(shop: Shop) -> None:
     deploy, _ = await begun(shop)
     await shop.later(SILENT_SECONDS)
     await shop.stop(deploy.id)

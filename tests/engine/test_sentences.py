@@ -82,7 +82,7 @@ def test_where_the_boxes_are(absence: Absence, text: str) -> None:
     assert where_text(absence) == text
 
 
-async def test_what_would_delay_the_head_says_when_the_head_is_to_start(shop: Shop) -> None:
+async def test_a_workload_that_would_delay_the_head_shows_the_heads_start(shop: Shop) -> None:
     await shop.build(branch="a", timeout=60.0)
     head = await shop.build(branch="b", jobs=2)
     long = await shop.build(branch="c", timeout=3_600.0)
@@ -97,7 +97,7 @@ async def test_what_would_delay_the_head_says_when_the_head_is_to_start(shop: Sh
     assert (blocker.expected_end, blocker.usual_end) == (None, None)
 
 
-async def test_who_waits_behind_an_overdue_head_is_told_that_time_limits_count(shop: Shop) -> None:
+async def test_a_workload_behind_an_overdue_head_mentions_time_limits(shop: Shop) -> None:
     await shop.build(branch="a", timeout=60.0)
     head = await shop.build(branch="b", jobs=2)
     assert shop.engine.books is not None
@@ -120,7 +120,9 @@ async def test_a_blocker_counts_the_boxes_that_it_still_holds(shop: Shop) -> Non
         await shop.finish((await shop.assignments())[0])
 
 
-async def test_who_waits_in_a_lane_names_the_first_and_counts_the_others(shop: Shop) -> None:
+async def test_a_workload_that_waits_in_a_lane_names_the_first_and_counts_the_others(
+    shop: Shop,
+) -> None:
     for _ in range(3):
         last = await shop.build()
     report = shop.why(last)
@@ -129,7 +131,7 @@ async def test_who_waits_in_a_lane_names_the_first_and_counts_the_others(shop: S
     assert shop.reasons()[last] == "Waits for build #2 of web to finish.", "on a page, the next"
 
 
-async def test_a_build_whose_jobs_are_to_be_read_says_so(shop: Shop) -> None:
+async def test_a_build_whose_jobs_are_to_be_read_reports_it(shop: Shop) -> None:
     build = await shop.build(jobs=0)
     report = shop.why(build)
     assert report is not None
@@ -138,7 +140,7 @@ async def test_a_build_whose_jobs_are_to_be_read_says_so(shop: Shop) -> None:
     assert (report.needs, report.free) == ({}, {})
 
 
-async def test_what_is_being_stopped_says_when_its_boxes_are_free(shop: Shop) -> None:
+async def test_a_stopping_workload_shows_when_its_boxes_are_free(shop: Shop) -> None:
     build = await shop.build()
     await shop.start(await shop.assignments())
     await shop.stop(build)
@@ -147,7 +149,7 @@ async def test_what_is_being_stopped_says_when_its_boxes_are_free(shop: Shop) ->
     assert report.text == "Is being stopped: its Boxes are free when its jobs have ended."
 
 
-async def test_what_holds_a_project_at_its_limit_is_of_that_project(shop: Shop) -> None:
+async def test_blockers_at_a_projects_limit_belong_to_the_project(shop: Shop) -> None:
     await shop.project("api", 1)
     await shop.settle()
     holds = await shop.build(project="api")

@@ -93,7 +93,7 @@ async def test_a_read_that_fails_leaves_the_books_and_the_epoch(
     assert (await shop.look(id_)).state is State.RUNNING
 
 
-async def test_workers_are_not_silent_for_a_time_in_which_nobody_could_read(
+async def test_time_without_reads_does_not_count_as_silence_of_workers(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def away(store: Store, shard: int) -> list[Pulse]:
@@ -142,7 +142,7 @@ async def test_a_submission_that_raises_is_set_aside_and_ends(shop: Shop) -> Non
 
 
 @pytest.mark.usefixtures("poisoned")
-async def test_the_lane_of_one_that_was_set_aside_goes_on(shop: Shop) -> None:
+async def test_the_lane_of_one_that_was_set_aside_continues(shop: Shop) -> None:
     first = await shop.submit(shop.new(branch=POISON), shop.new(branch=POISON))
     await settled(shop)
     assert [(await shop.look(id_)).result for id_ in first] == [Result.CANCELED] * 2
@@ -151,7 +151,7 @@ async def test_the_lane_of_one_that_was_set_aside_goes_on(shop: Shop) -> None:
 
 
 @pytest.mark.usefixtures("poisoned")
-async def test_a_stop_that_raises_leaves_its_workload_and_is_said_of_it(shop: Shop) -> None:
+async def test_a_stop_that_fails_leaves_its_workload_and_is_mentioned(shop: Shop) -> None:
     id_ = await shop.build()
     await shop.ask(inbox.Stop(id_, POISON))
     await settled(shop)
@@ -165,7 +165,7 @@ async def test_a_stop_that_raises_leaves_its_workload_and_is_said_of_it(shop: Sh
     assert not await shop.store.drop_set_aside(kept.id)
 
 
-async def test_what_the_schema_refuses_is_set_aside(
+async def test_a_command_that_the_schema_refuses_is_set_aside(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     commit = type(shop.store).commit
@@ -182,7 +182,7 @@ async def test_what_the_schema_refuses_is_set_aside(
     assert (await shop.look(bad)).result is Result.CANCELED
 
 
-async def test_a_command_that_nobody_can_read_is_set_aside(shop: Shop) -> None:
+async def test_an_unreadable_command_is_set_aside(shop: Shop) -> None:
     await shop.store.ask(SHARD, [("bogus", b"[1]"), ("stop", b"{}")])
     id_ = await shop.build()
     assert (await shop.look(id_)).state is State.RUNNING
@@ -192,7 +192,7 @@ async def test_a_command_that_nobody_can_read_is_set_aside(shop: Shop) -> None:
     assert [(one.kind, one.payload) for one in kept] == [("stop", "{}"), ("bogus", "[1]")]
 
 
-async def test_a_mistake_behind_the_commit_does_not_keep_the_engine_busy(
+async def test_a_mistake_after_the_commit_does_not_keep_the_engine_busy(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its commands are done with: there are none to be taken one at a time."""
@@ -214,7 +214,7 @@ async def test_a_mistake_behind_the_commit_does_not_keep_the_engine_busy(
     assert await shop.store.set_aside(10) == []
 
 
-async def test_what_is_set_aside_without_an_answer_does_not_come_late(
+async def test_a_request_without_an_answer_is_not_sent_later(
     shop: Shop, poisoned: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     commit, sent = type(shop.store).commit, list[Batch]()
@@ -237,7 +237,7 @@ async def test_what_is_set_aside_without_an_answer_does_not_come_late(
     assert len(await shop.store.set_aside(10)) == 1
 
 
-async def test_a_turn_that_raises_without_a_command_is_tried_again_and_then_told(
+async def test_a_turn_that_fails_without_a_command_is_repeated_and_then_reported(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await shop.build()

@@ -70,7 +70,7 @@ async def test_a_commit_without_an_answer_is_sent_again(
     assert [(e.batch, e.n) for e in stored] == [(e.batch, e.n) for e in shop.events]
 
 
-async def test_what_gathers_during_a_slow_commit_is_one_batch(
+async def test_entries_that_arrive_during_a_slow_commit_are_one_batch(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await shop.submit(shop.new())
@@ -127,7 +127,7 @@ async def test_a_read_that_fails_costs_nothing(
 
 
 @pytest.mark.parametrize("call", ["commit", "batch_number", "pulses", "inbox"])
-async def test_a_store_that_stalls_is_nobodys_silence(
+async def test_workers_do_not_count_as_silent_while_the_store_stalls(
     shop: Shop, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
     """A synchronous standby that does not answer for a minute: beats wait as commits do."""
@@ -236,7 +236,7 @@ async def test_the_batch_of_a_leader_that_ends_is_not_taken_for_the_next_ones(
     await shop.settle()
 
 
-async def test_behind_an_outage_a_job_has_all_of_its_time_again(
+async def test_after_an_outage_a_job_has_all_of_its_time_again(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its end may have been reported to a store that took nothing."""

@@ -63,14 +63,14 @@ def after(lost_after: float) -> float:
 
 @pytest.mark.parametrize("own", [10.0, 120.0])
 @pytest.mark.parametrize("node", [A, B])
-def test_it_is_lost_by_what_its_node_promised_whoever_leads(node: str, own: float) -> None:
+def test_it_is_lost_after_the_time_that_its_node_promised(node: str, own: float) -> None:
     row = Row()
     row.connect(node)
     assert lost_at(watch(row, own=own), row, 0.0) == after(PROMISES[node])
 
 
 @pytest.mark.parametrize("own", [10.0, 120.0])
-def test_by_the_leaders_own_where_nobody_knows(own: float) -> None:
+def test_the_leaders_own_value_is_used_if_none_is_known(own: float) -> None:
     row = Row()
     assert lost_at(watch(row, own=own), row, 0.0) == after(own)
 
@@ -248,7 +248,7 @@ def test_a_node_that_is_alive_again_soon_has_its_workers() -> None:
     assert looks(seen, pulse, range(10, 12)) == {10: HUNG_UP}
 
 
-def test_what_the_node_stored_at_its_last_moment_is_no_sign_of_life() -> None:
+def test_values_from_a_nodes_end_are_not_a_sign_of_life() -> None:
     seen = begun(connected_to())
     assert looks(seen, connected_to(), range(1, 2)) == {}
     late = connected_to(beat=2)
@@ -274,20 +274,20 @@ def test_it_is_back_on_another_node() -> None:
     assert looks(seen, connected_to(B, beat=2), range(7, 15)) == {7: BACK}
 
 
-def test_told_first_that_it_connected_there_is_no_news_in_its_beat() -> None:
+def test_a_heartbeat_after_the_connect_brings_no_news() -> None:
     seen = begun(connected_to())
     looks(seen, connected_to(), range(1, 7))
     seen.connected(W, 7.0)
     assert looks(seen, connected_to(B, beat=2), range(8, 15)) == {}
 
 
-def test_it_hangs_up_once() -> None:
+def test_it_closes_the_connection_once() -> None:
     seen = begun(connected_to())
     looks(seen, connected_to(), range(1, 7))
     assert looks(seen, connected_to(connected=False), range(7, 15)) == {}
 
 
-def test_an_outage_of_the_store_keeps_in_mind_who_had_hung_up() -> None:
+def test_closed_connections_are_remembered_during_an_outage_of_the_store() -> None:
     seen = begun(connected_to())
     looks(seen, connected_to(), range(1, 7))
     seen.begin_anew(40.0)
@@ -296,7 +296,7 @@ def test_an_outage_of_the_store_keeps_in_mind_who_had_hung_up() -> None:
 
 
 @pytest.mark.parametrize("loaded", [True, False])
-def test_behind_an_outage_a_node_is_given_all_of_its_time_again(loaded: bool) -> None:
+def test_after_an_outage_a_node_is_given_all_of_its_time_again(loaded: bool) -> None:
     seen = begun(connected_to())
     assert looks(seen, connected_to(), range(1, 4)) == {}
     if loaded:

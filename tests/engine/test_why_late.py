@@ -46,7 +46,7 @@ async def test_the_usual_end_and_the_first_promise_stay_when_they_have_passed(sh
     assert report.expected_start == pytest.approx(began + LIMIT_SECONDS)
 
 
-async def test_a_build_given_again_counts_from_its_new_attempt(shop: Shop) -> None:
+async def test_a_repeated_build_counts_from_its_new_attempt(shop: Shop) -> None:
     await shop.build()
     known = await shop.assignments()
     await shop.start(known)

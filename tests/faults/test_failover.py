@@ -134,7 +134,7 @@ async def test_commits_that_take_a_second_are_no_outage(cluster: TwoServers) -> 
     await cluster.is_whole()
 
 
-async def test_a_standby_that_stalls_is_no_workers_silence(cluster: TwoServers) -> None:
+async def test_a_standby_that_stalls_is_not_a_workers_silence(cluster: TwoServers) -> None:
     """For longer than a worker may be quiet: its job is running all the while."""
     await begun(cluster, synchronous=True)
     await cluster.put_project(cluster.book.job("long", 45.0))

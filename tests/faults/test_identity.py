@@ -64,7 +64,7 @@ def listens(port: int) -> bool:
 
 
 @pytest.mark.skipif(PGBOUNCER is None, reason="no pgbouncer here")
-async def test_behind_a_pool_of_transactions_nobody_leads(cluster: Cluster) -> None:
+async def test_no_node_leads_behind_a_transaction_pool(cluster: Cluster) -> None:
     """F32: refused at once, and why; a pool of sessions is not in the way."""
     async with pooled(cluster.postgres.port, "transaction") as port:
         node = Node(cluster.folder, "pooled", "--database", moved(cluster.database, port))

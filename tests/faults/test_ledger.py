@@ -42,7 +42,7 @@ async def test_a_story_in_which_all_is_well(tmp_path: Path) -> None:
     assert story.unknown == []
 
 
-async def test_what_was_answered_and_is_lost(tmp_path: Path) -> None:
+async def test_confirmed_data_that_is_lost(tmp_path: Path) -> None:
     story = (await journal(tmp_path, ASKED, Answered("k", "a", 201, "w1"))).read()
     assert "lost" in story.violations({})[0]
 
@@ -68,7 +68,7 @@ async def test_an_entry_is_on_disk_when_it_is_written_and_many_share_a_sync(
     assert len(synced) < 10
 
 
-async def test_patience_begins_anew_as_long_as_there_is_less(tmp_path: Path) -> None:
+async def test_the_wait_restarts_while_there_is_progress(tmp_path: Path) -> None:
     counts = iter([5, 5, 4, 4, 3, 3, 2, 2, 1, 1, 0])
 
     async def fewer() -> int:
@@ -111,7 +111,7 @@ async def test_a_key_that_was_answered_two_ids(tmp_path: Path) -> None:
     assert story.violations({"w1": workload("k")})
 
 
-async def test_what_never_ends(tmp_path: Path) -> None:
+async def test_a_job_without_an_end(tmp_path: Path) -> None:
     story = (await journal(tmp_path, ASKED, Answered("k", "a", 201, "w1"))).read()
     assert "never ended" in story.violations({"w1": workload("k", "running")})[0]
 

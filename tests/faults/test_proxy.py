@@ -126,7 +126,7 @@ async def test_slices(proxy: Proxy, caller: Caller, echo: Echo) -> None:
 
 
 @pytest.mark.parametrize("way", [UP, DOWN, BOTH])
-async def test_what_is_held_comes_late(proxy: Proxy, caller: Caller, way: Way, echo: Echo) -> None:
+async def test_held_data_arrives_late(proxy: Proxy, caller: Caller, way: Way, echo: Echo) -> None:
     await proxy.hold(way)
     caller.say(b"late")
     await caller.hears_nothing()
@@ -135,7 +135,7 @@ async def test_what_is_held_comes_late(proxy: Proxy, caller: Caller, way: Way, e
     await caller.hears(b"late")
 
 
-async def test_what_is_held_comes_also_after_its_sender_went(
+async def test_held_data_arrives_even_after_its_sender_closed(
     proxy: Proxy, caller: Caller, echo: Echo
 ) -> None:
     await proxy.hold(UP)
@@ -150,7 +150,9 @@ async def test_what_is_held_comes_also_after_its_sender_went(
     assert echo.heard.endswith(b"from the grave")
 
 
-async def test_a_trap_holds_one_connection_from_its_word_on(proxy: Proxy, caller: Caller) -> None:
+async def test_a_trap_holds_one_connection_from_its_keyword_on(
+    proxy: Proxy, caller: Caller
+) -> None:
     other = await call(proxy)
     await proxy.trap(b"COMMIT")
     caller.say(b"BEGIN;")

@@ -64,7 +64,7 @@ async def test_a_leader_that_is_killed_between_a_time_and_its_build(pair: Cluste
     await pair.is_whole()
 
 
-async def test_a_leader_that_is_frozen_and_goes_on_later(pair: Cluster) -> None:
+async def test_a_leader_that_is_frozen_and_continues_later(pair: Cluster) -> None:
     await scheduled(pair)
     ((before,),) = await pair.sql("SELECT count(*) FROM workload")
     times = int(before) // SCHEDULES

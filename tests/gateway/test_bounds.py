@@ -69,7 +69,7 @@ async def _never(group: list[int]) -> None:
     raise AssertionError("the queue is not run")
 
 
-async def test_what_the_store_did_not_take_is_written_again_before_the_next() -> None:
+async def test_heartbeats_that_were_not_stored_are_written_before_the_next() -> None:
     groups: list[list[int]] = []
     done = asyncio.Event()
 

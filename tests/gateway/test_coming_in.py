@@ -62,7 +62,7 @@ async def test_a_connection_to_another_node_ends_the_one_here(house: House) -> N
     assert await house.state_of(worker) == "connected", "it is, to the other node"
 
 
-async def test_what_another_node_promised_holds_until_it_is_heard_here(house: House) -> None:
+async def test_another_nodes_promise_is_valid_until_the_worker_answers_here(house: House) -> None:
     elsewhere = NewWorker("mine", "w", "there", "node-2", ("default",), lost_after=300.0)
     await house.store.connect_worker(elsewhere)
     worker = await house.worker(identity="mine")
@@ -171,14 +171,14 @@ async def test_an_invalid_hello_is_refused(house: House, changes: dict[str, obje
     assert house.asked == []
 
 
-async def test_who_says_nothing_is_let_go(tmp_path: Path) -> None:
+async def test_a_worker_that_sends_nothing_is_disconnected(tmp_path: Path) -> None:
     async with House.open(tmp_path, attrs.evolve(QUICK, hello=0.05)) as house:
         worker = await house.dial()
         assert await worker.closed() == 1008
         assert house.gateway.figures.ended["no_hello"] == 1
 
 
-async def test_who_is_silent_is_let_go(tmp_path: Path) -> None:
+async def test_a_silent_connection_is_closed(tmp_path: Path) -> None:
     async with House.open(tmp_path, attrs.evolve(QUICK, silence=0.2)) as house:
         worker = await house.worker()
         for _ in range(20):
@@ -188,7 +188,7 @@ async def test_who_is_silent_is_let_go(tmp_path: Path) -> None:
         await house.disconnected(worker)
 
 
-async def test_a_node_that_leaves_says_so(house: House) -> None:
+async def test_a_node_that_leaves_reports_it(house: House) -> None:
     worker, idle = await house.worker("w"), await house.worker("v")
     nobody = await house.dial()
     closing = asyncio.create_task(house.gateway.close())

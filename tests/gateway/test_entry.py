@@ -51,7 +51,7 @@ async def refused(door: Entry, hello: wire.Hello = HELLO) -> wire.Refused:
     return raised.value.answer
 
 
-async def test_the_store_is_told_all_of_a_worker() -> None:
+async def test_the_store_gets_all_fields_of_a_worker() -> None:
     store = EntryStore(StoreAway("away for the test"))
     hello = wire.Hello(
         wire.VERSION, "own w", "w", ("big", "small"), "", "", problem="full", stop_grace=9.0

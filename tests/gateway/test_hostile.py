@@ -90,7 +90,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("what", HOSTILE)
-async def test_what_is_not_of_the_protocol_ends_the_connection(
+async def test_a_message_outside_of_the_protocol_ends_the_connection(
     house: House, what: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     text, reason = HOSTILE[what]

@@ -45,7 +45,7 @@ async def test_a_stop_is_news(house: House) -> None:
     assert (await worker.level()).tasks[0].stop
 
 
-async def test_what_is_no_news_is_not_told(house: House) -> None:
+async def test_unchanged_levels_are_not_sent(house: House) -> None:
     worker = await house.worker()
     await house.take_boxes()
     await house.start(0)
@@ -58,7 +58,7 @@ async def test_what_is_no_news_is_not_told(house: House) -> None:
     await worker.runs(2)
 
 
-async def test_a_level_comes_now_and_then_anyhow(tmp_path: Path) -> None:
+async def test_a_level_comes_periodically(tmp_path: Path) -> None:
     async with House.open(tmp_path, attrs.evolve(QUICK, level=0.1)) as house:
         worker = await house.worker()
         for _ in range(3):

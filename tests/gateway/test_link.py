@@ -56,7 +56,7 @@ def acks_of(link: WorkerLink) -> list[Any]:
     return list(map(wire.from_node.decode, link._sending._take()))
 
 
-async def test_reports_of_one_group_are_told_apart() -> None:
+async def test_reports_of_one_group_are_distinguished() -> None:
     side = Side()
     link = link_of(side)
     good, old = inbox.JobStarted(1, 7, NOW), inbox.JobStarted(2, 7, NOW)
@@ -72,7 +72,7 @@ async def test_reports_of_one_group_are_told_apart() -> None:
     assert side.calls == ["looked", "settle"], "nothing goes into the inbox"
 
 
-async def test_output_of_one_group_is_told_apart() -> None:
+async def test_output_of_one_group_is_distinguished() -> None:
     side = Side()
     link = link_of(side)
     good, old = wire.Chunk(1, 1, 5, b"good"), wire.Chunk(2, 2, 5, b"old")
@@ -86,7 +86,7 @@ async def test_output_of_one_group_is_told_apart() -> None:
     assert acks_of(link) == [wire.Ack(3)]
 
 
-async def test_commits_of_one_group_are_told_apart() -> None:
+async def test_commits_of_one_group_are_distinguished() -> None:
     side = Side()
     link = link_of(side)
     found = [

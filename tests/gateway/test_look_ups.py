@@ -73,7 +73,7 @@ async def test_one_workers_news_are_news_for_the_whole_look_up() -> None:
     assert await looked is True
 
 
-async def test_those_who_wait_hear_that_the_node_stops() -> None:
+async def test_waiting_callers_learn_that_the_node_stops() -> None:
     """In the query, and for the next one."""
     store = Store()
     begun = asyncio.Event()

@@ -92,7 +92,7 @@ async def test_the_end_of_an_older_connection_leaves_the_newer_ones_number(house
     assert entry._newest == {}
 
 
-async def test_of_two_ends_that_wait_for_the_store_the_newer_is_told() -> None:
+async def test_of_two_waiting_ends_the_newer_is_stored() -> None:
     told: list[list[WorkerConnection]] = []
 
     class Told:
@@ -109,7 +109,7 @@ async def test_of_two_ends_that_wait_for_the_store_the_newer_is_told() -> None:
         told.clear()
 
 
-async def test_an_end_that_comes_during_the_write_is_told_by_the_next_one() -> None:
+async def test_an_end_during_a_write_is_stored_by_the_next_one() -> None:
     told: list[list[WorkerConnection]] = []
 
     class Told:

@@ -82,7 +82,7 @@ async def test_only_so_many_heartbeats_wait_for_their_answers() -> None:
     assert link.acked == list(range(5, MAX_UNANSWERED_BEATS + 5))
 
 
-async def test_heartbeats_go_on_being_written_after_the_store_was_away() -> None:
+async def test_heartbeats_are_still_written_after_the_store_was_away() -> None:
     store, link = BeatStore(1), Beating()
     store.away = 2
     beats = Beats(cast(Any, store), 0.0, lambda link: True, 60.0)
@@ -97,7 +97,7 @@ async def test_heartbeats_go_on_being_written_after_the_store_was_away() -> None
     assert link.acked[:1] == [1]
 
 
-async def test_ends_are_told_each_worker_once_and_again_after_the_store_was_away() -> None:
+async def test_ends_are_stored_once_and_again_after_the_store_was_away() -> None:
     told: list[list[WorkerConnection]] = []
     done = asyncio.Event()
 

@@ -55,7 +55,7 @@ async def test_many_in_flight_are_stored_in_order(house: House, worker: Worker) 
     assert len(house.asked) - asked < 250, "what comes during a write goes together"
 
 
-async def test_stale_reports_change_nothing_and_are_told(house: House, worker: Worker) -> None:
+async def test_stale_reports_change_nothing_and_are_counted(house: House, worker: Worker) -> None:
     task = worker.tasks[0]
     old = inbox.JobStarted(task.job, task.lease_token - 1, NOW)
     never = inbox.JobFinished(12345, 1, NOW, Result.FAILED, 1, None)
@@ -131,7 +131,7 @@ async def test_a_node_keeps_no_more_of_a_log_than_its_own_limit(house: House) ->
     assert mark == b"[boxsched: this node keeps 1 MiB of a log: the rest was cut]\n"
 
 
-async def test_output_said_again_is_there_once(house: House, worker: Worker) -> None:
+async def test_output_said_again_is_stored_once(house: House, worker: Worker) -> None:
     task = worker.tasks[0]
     chunks = [wire.Chunk(task.job, 1, 6 * n, b"%05d\n" % n) for n in range(50)]
     await worker.logged(*chunks[:30])
@@ -150,7 +150,7 @@ async def test_a_heartbeat_is_in_the_store_when_it_is_acknowledged(house: House)
 
 
 @pytest.mark.parametrize("what", ["report", "output", "commit"])
-async def test_what_is_stale_is_said_when_that_is_durable(
+async def test_stale_attempts_are_reported_when_that_is_durable(
     tmp_path: Path, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was looked up may be a commit that the standby has not got yet."""

@@ -38,7 +38,7 @@ async def test_a_database_that_is_away_loses_no_connection(house: House) -> None
     await worker.runs(2)
 
 
-async def test_who_connects_meanwhile_is_let_in_afterwards(house: House) -> None:
+async def test_a_worker_that_connects_in_between_is_accepted_afterwards(house: House) -> None:
     house.unsteady.away = True
     worker = await house.dial()
     await worker.hello()
@@ -48,7 +48,7 @@ async def test_who_connects_meanwhile_is_let_in_afterwards(house: House) -> None
     await worker.level()
 
 
-async def test_who_gives_up_meanwhile_is_not_let_in(house: House) -> None:
+async def test_a_worker_that_gives_up_in_between_is_not_accepted(house: House) -> None:
     house.unsteady.away = True
     worker = await house.dial()
     await worker.hello()
@@ -69,7 +69,7 @@ async def test_a_hint_is_not_answered_while_the_database_is_away(house: House) -
         await house.gateway.looked([worker.id])
 
 
-async def test_the_end_of_a_connection_is_told_when_the_database_is_back(house: House) -> None:
+async def test_the_end_of_a_connection_is_stored_when_the_database_is_back(house: House) -> None:
     worker = await house.worker()
     house.unsteady.away = True
     await worker.socket.close()
@@ -78,7 +78,7 @@ async def test_the_end_of_a_connection_is_told_when_the_database_is_back(house: 
     await house.disconnected(worker)
 
 
-async def test_what_waits_for_the_database_is_bounded(tmp_path: Path) -> None:
+async def test_the_number_of_callers_that_wait_for_the_database_is_limited(tmp_path: Path) -> None:
     """More is not read; a worker that is not read is not silent, nor let go."""
     async with House.open(tmp_path, attrs.evolve(QUICK, silence=0.3)) as house:
         worker = await house.worker()
@@ -133,7 +133,7 @@ async def test_a_worker_that_does_not_read_is_cut(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-async def test_a_herd_of_five_hundred_comes_at_once(tmp_path: Path) -> None:
+async def test_five_hundred_workers_connect_at_once(tmp_path: Path) -> None:
     async with House.open(tmp_path, attrs.evolve(QUICK, hello=20.0)) as house:
         house.session._connector._limit = 0  # type: ignore[union-attr]
 

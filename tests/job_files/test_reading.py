@@ -25,7 +25,7 @@ def test_a_file_may_be_yaml_or_json_with_or_without_a_byte_order_mark() -> None:
         assert jobs_of(text.encode()) == expected, text
 
 
-def test_what_stands_once_may_be_used_again_by_its_anchor() -> None:
+def test_a_value_can_be_repeated_by_its_anchor() -> None:
     text = "jobs: [{name: a, commands: &c [x, y]}, {name: b, commands: *c}]"
     assert [one.commands for one in jobs_of(text.encode())] == [("x", "y"), ("x", "y")]
 
@@ -43,7 +43,7 @@ def test_numbers_are_those_of_json(written: str, seconds: float) -> None:
     "written",
     ["0x10", "1:30", "007", "1_000", ".inf", ".nan", "2026-01-01", "yes", "'60'", "1" * 19],
 )
-def test_what_only_yaml_calls_a_number_or_a_date_is_a_text(written: str) -> None:
+def test_values_that_only_yaml_reads_as_numbers_or_dates_are_strings(written: str) -> None:
     (made,) = jobs_of(job_with(f"environment: {{V: {written}}}").encode())
     assert made.environment == {"V": written.strip("'")}
     said = mistake(job_with(f"timeout_seconds: {written}"))

@@ -71,7 +71,7 @@ def test_the_changes_of_a_module(tmp_path: Path) -> None:
         assert one.applied(SOURCE.encode()) != SOURCE.encode()
 
 
-def test_what_nobody_could_see_is_left_alone(tmp_path: Path) -> None:
+def test_a_worker_that_no_node_could_observe_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "odd.py").write_text(
         "def odd(self, x):\n"
         "    if x > 1:\n"

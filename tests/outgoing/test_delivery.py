@@ -73,7 +73,7 @@ async def test_a_receiver_that_is_not_there_is_a_failure_in_one_line(guard: Guar
     assert "Cannot connect" in str(answer.error)
 
 
-async def test_a_receiver_that_hangs_up_is_a_failure(guard: Guard) -> None:
+async def test_a_receiver_that_closes_the_connection_is_a_failure(guard: Guard) -> None:
     async def hang_up(there: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
         await there.readuntil(b"\r\n\r\n")
         back.close()

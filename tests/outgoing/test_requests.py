@@ -76,7 +76,7 @@ def test_a_status_has_the_shape_of_its_provider(
 
 @pytest.mark.parametrize("provider", statuses.PROVIDERS)
 @pytest.mark.parametrize("shown", Shown)
-def test_every_state_has_a_word_of_every_provider(provider: str, shown: Shown) -> None:
+def test_every_state_has_a_value_for_every_provider(provider: str, shown: Shown) -> None:
     status = Status(shown, SHA, "web", 1, None, "v1", None)
     made = statuses.request(provider, "https://api/", repository("git@h:a/b"), status, "u:p")
     assert json.loads(made.body)["state"]
@@ -107,7 +107,7 @@ def test_states_that_differ_between_providers() -> None:
     assert words["gitea"] == words["forgejo"] == words["github"]
 
 
-def test_a_status_says_in_words_what_became_of_a_build() -> None:
+def test_a_status_describes_the_result_of_a_build() -> None:
     said = [Status(shown, SHA, "web", 12, "main", None, None).description for shown in Shown]
     assert said == [
         "build #12 waits", "build #12 is running", "build #12 passed", "build #12 failed",
@@ -118,7 +118,7 @@ def test_a_status_says_in_words_what_became_of_a_build() -> None:
 
 
 @pytest.mark.parametrize("provider", statuses.PROVIDERS)
-def test_every_provider_gets_the_words_and_the_link(provider: str) -> None:
+def test_every_provider_gets_the_description_and_the_link(provider: str) -> None:
     made = statuses.request(provider, "https://api", repository("git@h:a/b"), STATUS, "t")
     body = json.loads(made.body)
     assert body["description"] == "build #12 passed"
@@ -184,7 +184,7 @@ def test_the_host_and_the_path_of_a_repository(url: str, host: str, path: str) -
     assert found.owner_and_name == "/".join(path.split("/")[-2:])
 
 
-def test_a_context_of_bitbuckets_limit_stays_as_it_is() -> None:
+def test_a_context_of_bitbuckets_limit_stays_unchanged() -> None:
     for length, key in ((31, f"boxsched/{'x' * 31}"), (32, None)):
         status = Status(Shown.PASSED, SHA, "x" * length, 1, "main", None, None)
         made = statuses.request("bitbucket", "https://a", repository("git@h:a/b"), status, "t")

@@ -102,7 +102,9 @@ async def receiver() -> AsyncIterator[Receiver]:
         yield opened
 
 
-async def test_what_is_due_is_claimed_sent_and_stored(post: Post, receiver: Receiver) -> None:
+async def test_due_notifications_are_claimed_sent_and_stored(
+    post: Post, receiver: Receiver
+) -> None:
     assert (post.sender.waiting, dict(post.sender.counts)) == (0, {})
     assert await post.sender.run_once() == 0
     (workload,) = await post.notify(receiver.url)
@@ -119,7 +121,7 @@ async def test_what_is_due_is_claimed_sent_and_stored(post: Post, receiver: Rece
     assert await post.round() == 0
 
 
-async def test_what_failed_is_tried_again_after_pauses_that_double(
+async def test_failed_tries_are_repeated_after_doubling_pauses(
     post: Post, receiver: Receiver
 ) -> None:
     receiver.status = 500
@@ -172,7 +174,9 @@ async def test_at_the_end_of_the_day_a_try_is_the_last_one(post: Post, receiver:
     assert (await post.row()).state == "dead"
 
 
-async def test_what_never_can_be_sent_is_given_up_at_once(post: Post, receiver: Receiver) -> None:
+async def test_a_notification_that_can_never_be_sent_is_given_up_at_once(
+    post: Post, receiver: Receiver
+) -> None:
     await post.notify(receiver.url)
     assert await post.round(post.node(allowed=())) == 1
     row = await post.row()
@@ -283,7 +287,7 @@ async def until(post: Post, holds: Callable[[], bool]) -> None:
             await asyncio.wait(post.sender._tasks, return_when=asyncio.FIRST_COMPLETED)
 
 
-async def test_what_the_store_does_not_take_is_stored_later(
+async def test_reports_are_stored_later_if_the_store_is_away(
     post: Post, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def away(*_: object) -> Any:
@@ -302,7 +306,7 @@ async def test_what_the_store_does_not_take_is_stored_later(
     assert ((await post.row()).state, len(receiver.got)) == ("delivered", 1)
 
 
-async def test_what_a_node_left_behind_is_sent_by_another_when_its_claim_ends(
+async def test_notifications_of_a_dead_node_are_sent_by_another_when_the_claim_ends(
     post: Post, receiver: Receiver
 ) -> None:
     receiver.gate.clear()
@@ -322,7 +326,7 @@ async def test_what_a_node_left_behind_is_sent_by_another_when_its_claim_ends(
     assert len(deliveries) == 1, "the receiver can tell that it is the same"
 
 
-async def test_the_sender_goes_on_through_outages_counts_and_ends_what_is_under_way(
+async def test_the_sender_continues_through_outages_counts_and_ends_what_is_under_way(
     post: Post, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("ROUND_SECONDS", "AWAY_SECONDS", "POLL_SECONDS"):

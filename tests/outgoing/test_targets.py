@@ -33,7 +33,7 @@ def test_deliveries_are_counted_by_host_and_port(url: str, host: str) -> None:
         ("https://:secret@h/", "must not contain a user name or password"),
     ],
 )
-def test_what_is_no_target_is_refused_with_its_field(url: str, said: str) -> None:
+def test_an_invalid_target_is_refused_with_its_field(url: str, said: str) -> None:
     with pytest.raises(Invalid) as refused:
         host_of(url, "hooks[0].url")
     assert (refused.value.message, refused.value.field) == (said, "hooks[0].url")

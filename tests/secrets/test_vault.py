@@ -121,7 +121,7 @@ def test_a_file_that_everybody_can_read_is_refused(tmp_path: Path) -> None:
     ["", "# nothing", "abc", NEW[:-4], NEW + " " + OLD[4:], "é"],
     ids=["empty", "comment", "short", "cut", "second cut", "not ASCII"],  # workers must agree
 )
-def test_what_is_no_key_is_refused_and_not_quoted(text: str, tmp_path: Path) -> None:
+def test_an_invalid_key_is_refused_and_not_quoted(text: str, tmp_path: Path) -> None:
     file = tmp_path / "keys"
     file.write_text(text)
     os.chmod(file, 0o600)
@@ -159,7 +159,7 @@ def test_a_ring_has_a_limit_of_keys_and_names_the_one_that_is_wrong() -> None:
     ("mode", "fine"),
     [(0o600, True), (0o640, True), (0o660, True), (0o604, False), (0o602, False), (0o601, False)],
 )
-def test_a_key_file_may_be_its_groups_and_nobody_elses(
+def test_a_key_file_may_be_readable_by_its_group_only(
     tmp_path: Path, mode: int, fine: bool
 ) -> None:
     file = tmp_path / "keys"
@@ -182,7 +182,7 @@ def test_a_key_file_has_a_limit_of_bytes(tmp_path: Path) -> None:
         find_ring(file, tmp_path, makes=False, environment={})
 
 
-def test_an_empty_variable_is_none_and_a_key_that_is_there_is_used(tmp_path: Path) -> None:
+def test_an_empty_variable_is_ignored_and_an_existing_key_is_used(tmp_path: Path) -> None:
     assert find_ring(None, tmp_path, makes=False, environment={VARIABLE: " "}) is None
     made = find_ring(None, tmp_path / "new" / "data", makes=True, environment={VARIABLE: ""})
     assert made is not None

@@ -60,7 +60,7 @@ async def test_the_last_finished_latest_first(house: House) -> None:
     assert times == sorted(times, reverse=True)
 
 
-async def test_the_cursor_goes_on_where_the_answer_ends(waiting: House) -> None:
+async def test_the_cursor_continues_where_the_answer_ends(waiting: House) -> None:
     await waiting.project("web")
     one = await waiting.build(branch="a")
     await waiting.until(one["id"], state="queued")
@@ -74,7 +74,7 @@ async def test_the_cursor_goes_on_where_the_answer_ends(waiting: House) -> None:
                 break
 
 
-async def test_who_has_it_already_gets_304(waiting: House) -> None:
+async def test_a_client_with_the_current_version_gets_304(waiting: House) -> None:
     await waiting.project("web")
     await waiting.until((await waiting.build())["id"], state="queued")
     first = await waiting.call("GET", f"{API}/activity")
@@ -89,7 +89,7 @@ async def test_who_has_it_already_gets_304(waiting: House) -> None:
     assert changed.status == 200
 
 
-async def test_what_one_did_oneself_is_in_it(waiting: House) -> None:
+async def test_an_answer_contains_the_callers_own_changes(waiting: House) -> None:
     await waiting.project("web")
     others = [asyncio.create_task(waiting.get("/activity")) for _ in range(10)]
     for n in range(20):
@@ -100,7 +100,7 @@ async def test_what_one_did_oneself_is_in_it(waiting: House) -> None:
     await asyncio.gather(*others)
 
 
-async def test_ten_thousand_rows_block_nobody_for_long(waiting: House) -> None:
+async def test_ten_thousand_rows_block_other_requests_only_briefly(waiting: House) -> None:
     """And many who ask at once cost little more than one."""
     await waiting.project("web")
     await fill(waiting, 10_000)

@@ -97,7 +97,7 @@ async def raw(house: House, method: str, path: str, headers: dict[str, str]) -> 
     return Answer(int(head[0].split()[1]), found, body)
 
 
-async def test_what_has_no_route_is_closed_too(waiting: House) -> None:
+async def test_paths_without_a_route_require_a_token(waiting: House) -> None:
     for path in ("/nothing", API, f"{API}/", f"{API}/nothing", "/api/v2/workloads", "/.env"):
         assert (await waiting.call("GET", path, token=None)).status == 401, path
         answer = await waiting.call("GET", path)
@@ -252,7 +252,7 @@ async def test_the_store_holds_no_session_and_no_token(house: House) -> None:
     assert house.token.encode() not in kept
 
 
-async def test_signing_in_with_what_is_no_token(house: House) -> None:
+async def test_signing_in_with_an_invalid_token(house: House) -> None:
     for token in ("x", GOOD_FORM, house.token[:-1] + "-", house.token + "x"):
         answer = await house.call("POST", "/sign-in", data={"token": token}, token=None)
         assert answer.status == 401

@@ -372,7 +372,7 @@ async def send(house: House, method: str, path: str, body: bytes, header: bytes)
         ({"cancellation": [["*"]]}, "cancellation[0]", "must have at least 2 entries"),
     ],
 )
-async def test_what_was_expected_is_said_in_plain_words(
+async def test_the_message_says_in_plain_words_what_is_valid(
     waiting: House, body: dict[str, object], field: str, said: str
 ) -> None:
     answer = await waiting.call("PUT", f"{API}/projects/plain", body)
@@ -396,9 +396,7 @@ async def test_what_was_expected_is_said_in_plain_words(
         ("GET", "/projects/" + "x" * 500, f"project '{'x' * 80}...'"),
     ],
 )
-async def test_what_is_not_there_is_named(
-    waiting: House, method: str, path: str, what: str
-) -> None:
+async def test_a_missing_thing_is_named(waiting: House, method: str, path: str, what: str) -> None:
     body = {"branch": "main"} if path.endswith("builds") else None
     answer = await waiting.call(method, API + path, body)
     assert answer.status == 404
@@ -415,7 +413,7 @@ HALVES = [
 
 
 @pytest.mark.parametrize(("method", "path", "field"), HALVES)
-async def test_a_parameter_that_is_no_text_is_named(
+async def test_a_parameter_that_is_not_a_text_is_named(
     waiting: House, method: str, path: str, field: str
 ) -> None:
     answer = await waiting.call(method, API + path)

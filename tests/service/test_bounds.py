@@ -47,7 +47,7 @@ async def test_a_group_weighs_so_much_or_is_one_member() -> None:
     assert written.groups == [[9, 1], [1], [50], [5, 5], [1, 1, 1, 1], [1]]
 
 
-async def test_nobody_is_refused_for_another() -> None:
+async def test_no_member_is_refused_because_of_another() -> None:
     written = Written()
     gather = Gather(written, at_most=10)
     answers = await asyncio.gather(
@@ -159,7 +159,7 @@ async def queued_behind_others(house: House, count: int) -> list[str]:
     return ids
 
 
-async def test_a_forecast_runs_beside_the_event_loop(
+async def test_a_forecast_runs_outside_of_the_event_loop(
     running: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     forecasts = HeldForecasts(monkeypatch)
@@ -171,7 +171,7 @@ async def test_a_forecast_runs_beside_the_event_loop(
     assert threading.get_ident() not in forecasts.threads
 
 
-async def test_all_who_ask_while_a_forecast_is_under_way_share_the_next(
+async def test_all_requests_during_a_forecast_share_the_next_one(
     running: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ids = await queued_behind_others(running, 5)
@@ -235,7 +235,7 @@ def test_asks_are_shared_up_to_so_many_jobs(monkeypatch: pytest.MonkeyPatch) -> 
 # --- How long the loop is held ----------------------------------------------------------------
 
 
-def test_the_longest_hold_of_this_minute_and_the_last_is_told() -> None:
+def test_the_longest_hold_of_this_minute_and_the_last_is_reported() -> None:
     now = [0.0]
     holds = LoopHolds(lambda: now[0])
     for seconds, late, longest in (

@@ -59,7 +59,7 @@ def test_no_collection_looks_at_a_large_heap(collector: Collector) -> None:
     assert max(looked) <= LOOKED_AT_MOST
 
 
-def test_a_cycle_that_is_young_goes_by_itself(collector: Collector) -> None:
+def test_a_cycle_that_is_young_is_freed_automatically(collector: Collector) -> None:
     lost = garbage()
     heap = [[number] for number in range(collecting.THRESHOLDS[0] * 10)]
     assert lost() is None
@@ -78,7 +78,7 @@ def test_a_cycle_that_was_frozen_goes_with_a_whole_collection(collector: Collect
 
 
 @pytest.mark.parametrize(("seconds", "freezes"), [(0.0, 1_000), (3_600.0, 1)])
-async def test_a_whole_collection_comes_by_itself(
+async def test_a_whole_collection_runs_automatically(
     collector: Collector, monkeypatch: pytest.MonkeyPatch, seconds: float, freezes: int
 ) -> None:
     monkeypatch.setattr(collecting, "WHOLE_SECONDS", seconds)
@@ -100,7 +100,7 @@ async def test_a_whole_collection_comes_by_itself(
         chore.cancel()
 
 
-def test_what_was_set_before_is_set_again() -> None:
+def test_earlier_settings_are_restored() -> None:
     before = gc.get_threshold()
     one = Collector()
     one.begin()
@@ -173,7 +173,7 @@ def loaded(id_: int) -> LoadedWorkload:
     )  # fmt: skip
 
 
-async def test_books_that_nobody_uses_are_freed_in_slices(no_collector: None) -> None:
+async def test_unused_books_are_freed_in_slices(no_collector: None) -> None:
     await discarding.run_once()
     loading = Loading()
     loading.begin(ShardState(1, 1, 1, None, (), (), {}, ()))

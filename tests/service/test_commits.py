@@ -78,7 +78,9 @@ async def test_the_repository_is_set_to_another_between_two_jobs(
     assert await log(running, f"{made['id']}-2") == f"{first}\n{first}\n"
 
 
-async def test_what_follows_a_build_runs_its_commit(running: House, repository: Path) -> None:
+async def test_deploys_and_sessions_of_a_build_run_its_commit(
+    running: House, repository: Path
+) -> None:
     first = git(repository, "rev-parse", "HEAD")
     show = job("show", SHOW, show_commands=False)
     await running.project(

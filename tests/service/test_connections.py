@@ -53,7 +53,7 @@ def post(house: House, *headers: str, version: str = "HTTP/1.1") -> bytes:
         b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: " + b"9" * 40 + b"\r\n\r\n",
     ],
 )
-async def test_what_is_not_http_is_400_in_our_form(house: House, wire: bytes) -> None:
+async def test_data_that_is_not_http_gets_400_in_our_format(house: House, wire: bytes) -> None:
     answer = await say(house, wire)
     head, _, body = answer.partition(b"\r\n\r\n")
     assert head.split()[1] == b"400", answer
@@ -86,7 +86,7 @@ async def test_pipelined_requests_are_answered_in_order(house: House) -> None:
     )
 
 
-async def test_who_sends_no_headers_is_hung_up_on(
+async def test_a_connection_without_headers_is_closed(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(deadlines, "HEADER_SECONDS", 0.1)
@@ -96,7 +96,7 @@ async def test_who_sends_no_headers_is_hung_up_on(
     assert asyncio.get_running_loop().time() - began < 10
 
 
-async def test_who_asks_slowly_but_in_time_is_served(
+async def test_a_slow_request_within_the_deadline_is_served(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The deadline is for headers: the second request has the longer time of a pause."""
@@ -112,7 +112,7 @@ async def test_who_asks_slowly_but_in_time_is_served(
     writer.close()
 
 
-async def test_a_mistake_of_ours_tells_its_id_and_nothing_else(
+async def test_the_answer_to_an_internal_error_has_only_its_id(
     house: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def broken(*_: object) -> None:
@@ -136,7 +136,7 @@ async def test_a_mistake_of_ours_tells_its_id_and_nothing_else(
         assert logged.exc_info
 
 
-async def test_who_hangs_up_leaves_nothing_half_done(
+async def test_closing_the_connection_leaves_nothing_half_done(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The submission goes on without its caller: whole, and once."""
@@ -161,7 +161,7 @@ async def test_who_hangs_up_leaves_nothing_half_done(
     assert [one["id"] for one in (await house.get("/workloads"))["workloads"]] == [again.json["id"]]
 
 
-async def test_many_idle_connections_disturb_nobody(house: House) -> None:
+async def test_many_idle_connections_delay_no_request(house: House) -> None:
     idle = [await asyncio.open_connection("127.0.0.1", house.port) for _ in range(200)]
     assert (await house.call("GET", "/healthz")).status == 200
     assert all(type(one) is HttpConnection for one in house.runner.server.connections)

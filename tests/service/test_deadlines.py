@@ -55,7 +55,7 @@ async def test_a_sign_in_whose_body_does_not_come_is_given_up(house: House, shor
     assert b'"code":"too_slow"' in answer
 
 
-async def test_sign_ins_whose_bodies_do_not_come_hold_up_no_large_body(
+async def test_sign_ins_whose_bodies_do_not_come_delay_no_large_body(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(large, "PATIENCE_SECONDS", SHORT)
@@ -169,7 +169,7 @@ async def test_an_answer_that_is_not_read_is_cut(
 # --- Strangers --------------------------------------------------------------------------------
 
 
-async def test_sign_ins_that_never_end_keep_nobody_out(tmp_path: Path) -> None:
+async def test_sign_ins_that_never_end_do_not_block_others(tmp_path: Path) -> None:
     async with House.open(tmp_path / "data", connections_per_address=50) as house:
         slow = []
         for _ in range(80):
@@ -185,7 +185,7 @@ async def test_sign_ins_that_never_end_keep_nobody_out(tmp_path: Path) -> None:
             writer.close()
 
 
-async def test_who_showed_a_token_is_not_put_out(tmp_path: Path) -> None:
+async def test_a_connection_with_a_valid_token_is_not_closed(tmp_path: Path) -> None:
     async with House.open(tmp_path / "data", connections_per_address=50) as house:
         known = []
         for _ in range(30):  # more than strangers may have
@@ -228,7 +228,7 @@ class Guest:
         self.out = True
 
 
-def test_who_is_put_out() -> None:
+def test_which_connection_is_closed_at_the_limit() -> None:
     kept = ConnectionLimits(Peers(), 200)
     assert kept.anonymous_limit == connection_limits.ANONYMOUS_AT_LEAST == 20
     served = [Guest() for _ in range(18)]
@@ -246,7 +246,7 @@ def test_who_is_put_out() -> None:
     assert kept.take("192.0.2.2", Guest()) == "192.0.2.2"
 
 
-def test_idle_strangers_beyond_their_share_make_room() -> None:
+def test_idle_anonymous_connections_beyond_their_share_are_closed() -> None:
     kept = ConnectionLimits(Peers(), 30)
     idle = [Guest(idle=True) for _ in range(30)]
     for one in idle:
@@ -259,7 +259,7 @@ def test_idle_strangers_beyond_their_share_make_room() -> None:
     assert kept.take("192.0.2.1", Guest()) is None
 
 
-def test_who_is_being_served_is_not_put_out() -> None:
+def test_a_connection_that_is_being_served_is_not_closed() -> None:
     kept = ConnectionLimits(Peers(), 2)
     served, known = Guest(), Guest(60)
     for one in (served, known):
@@ -288,7 +288,9 @@ def test_who_is_being_served_is_not_put_out() -> None:
         (b"GET /static/x/app.js HTTP/1.1\r\nHost: x\r\n\r\n",),
     ],
 )
-async def test_a_stranger_who_hangs_up_is_no_error(house: House, pieces: tuple[bytes, ...]) -> None:
+async def test_an_anonymous_client_that_closes_the_connection_is_not_an_error(
+    house: House, pieces: tuple[bytes, ...]
+) -> None:
     await hang_up(house, *pieces)
     await ended(house)
 
@@ -302,14 +304,16 @@ async def test_a_stranger_who_hangs_up_is_no_error(house: House, pieces: tuple[b
         (f"Content-Length: {len(BODY)}",),
     ],
 )
-async def test_who_hangs_up_in_a_body_is_no_error(house: House, head: tuple[str, ...]) -> None:
+async def test_closing_the_connection_in_a_body_is_not_an_error(
+    house: House, head: tuple[str, ...]
+) -> None:
     await house.project("web")
     await hang_up(house, post(house, *head), BODY if "chunked" not in head[0] else b"5\r\nab")
     await ended(house)
 
 
 @pytest.mark.parametrize("expect", [(), ("Expect: 100-continue",)])
-async def test_who_hangs_up_before_the_body_is_read_is_no_error(
+async def test_closing_the_connection_before_the_body_is_read_is_not_an_error(
     house: House, monkeypatch: pytest.MonkeyPatch, expect: tuple[str, ...]
 ) -> None:
     find, asked, go_on = KnownTokens.find, asyncio.Event(), asyncio.Event()
@@ -334,7 +338,7 @@ async def test_who_hangs_up_before_the_body_is_read_is_no_error(
 
 @pytest.mark.parametrize("turns", [0, 1, 2, 3])
 @pytest.mark.parametrize("sign_in", [False, True])
-async def test_who_hangs_up_behind_the_headers_is_no_error(
+async def test_closing_the_connection_after_the_headers_is_not_an_error(
     house: House, sign_in: bool, turns: int
 ) -> None:
     """The end comes with the headers, before the handler has begun."""
@@ -357,7 +361,7 @@ async def test_who_hangs_up_behind_the_headers_is_no_error(
     writer.close()
 
 
-async def test_who_hangs_up_in_a_stream_is_no_error(house: House) -> None:
+async def test_closing_the_connection_in_a_stream_is_not_an_error(house: House) -> None:
     for path in ("/events", "/activity", "/workloads"):
         await hang_up(
             house,
@@ -383,7 +387,7 @@ async def hang_up(house: House, *pieces: bytes) -> None:
 # --- Expect, and the headers of every answer --------------------------------------------------
 
 
-async def test_who_may_ask_is_told_to_go_on(house: House) -> None:
+async def test_an_authorized_client_gets_100_continue(house: House) -> None:
     await house.project("web")
     reader, writer = await asyncio.open_connection("127.0.0.1", house.port)
     writer.write(post(house, f"Content-Length: {len(BODY)}", "Expect: 100-continue"))
@@ -393,7 +397,7 @@ async def test_who_may_ask_is_told_to_go_on(house: House) -> None:
     writer.close()
 
 
-async def test_who_may_not_ask_is_refused_at_once(house: House) -> None:
+async def test_an_unauthorized_client_is_refused_at_once(house: House) -> None:
     lines = [f"POST {BUILDS} HTTP/1.1", "Host: x", "Content-Length: 9", "Expect: 100-continue"]
     reader, writer = await asyncio.open_connection("127.0.0.1", house.port)
     writer.write("\r\n".join([*lines, "", ""]).encode())
@@ -402,7 +406,7 @@ async def test_who_may_not_ask_is_refused_at_once(house: House) -> None:
 
 
 @pytest.mark.parametrize("path", [BUILDS, "/sign-in", "/nowhere"])
-async def test_what_nobody_can_expect_is_417(house: House, path: str) -> None:
+async def test_an_unknown_expectation_is_417(house: House, path: str) -> None:
     head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n"
     answer = await say(house, head.encode() + b"Expect: the unexpected\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 417 ")

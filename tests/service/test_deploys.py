@@ -153,7 +153,7 @@ async def test_a_deploy_ships_the_code_of_its_branch(running: House, tmp_path: P
         assert log.body.decode().endswith("release")
 
 
-async def test_what_cannot_be_deployed(waiting: House) -> None:
+async def test_builds_that_cannot_be_deployed(waiting: House) -> None:
     await waiting.project("web", servers={"s": {"jobs": [job()]}})
     await waiting.project("other", servers={"s": {"jobs": [job()]}})
     unfinished = (await waiting.build())["id"]

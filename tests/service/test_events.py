@@ -77,7 +77,7 @@ async def test_from_the_beginning_all_that_is_stored(house: House) -> None:
     assert [event.id for event in await read(house, 5, None, "?after=1.0.0")] == ids[:5]
 
 
-async def test_who_comes_back_misses_nothing_and_sees_nothing_twice(house: House) -> None:
+async def test_a_reader_that_reconnects_misses_no_event_and_sees_none_twice(house: House) -> None:
     """A reader that breaks off again and again, while builds go on."""
     await house.project("web")
 
@@ -125,7 +125,7 @@ async def test_many_readers_under_load_see_the_same(house: House) -> None:
         "+".join(["1.0.0"] * 1_300),
     ],
 )
-async def test_ids_that_are_none(house: House, id_: str) -> None:
+async def test_invalid_ids(house: House, id_: str) -> None:
     for query, headers, field in (
         ("", {"Last-Event-ID": id_}, "Last-Event-ID"),
         (f"?after={id_}", {}, "after"),
@@ -144,7 +144,7 @@ async def test_a_sign_of_life(house: House, monkeypatch: pytest.MonkeyPatch) -> 
     assert lines[4] == lines[6] == b": still here\n"
 
 
-async def test_who_got_no_event_knows_where_the_stream_began(house: House) -> None:
+async def test_a_reader_without_events_knows_where_the_stream_began(house: House) -> None:
     """Else what happens between two connections would be missed by it."""
     await house.project("web")
     headers = {"Authorization": f"Bearer {house.token}"}
@@ -168,7 +168,7 @@ async def test_the_streams_end_when_the_node_stops(house: House) -> None:
     assert (answer.status, answer.headers["Retry-After"]) == (503, "1")  # to another node, then
 
 
-async def test_who_does_not_read_is_dropped_and_others_are_not(
+async def test_only_a_client_that_does_not_read_is_dropped(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(deadlines, "WRITE_SECONDS", 0.2)

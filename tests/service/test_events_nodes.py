@@ -76,14 +76,14 @@ async def stored(house: House) -> list[str]:
     return [f"{event.shard}.{event.batch}.{event.n}" for event in found]
 
 
-async def test_every_node_tells_the_same(nodes: Nodes) -> None:
+async def test_all_nodes_answer_the_same(nodes: Nodes) -> None:
     await nodes[0].project("web")
     made = [(await nodes[n % 2].build(branch=f"b{n}"))["id"] for n in range(20)]
     lists = [await until_finished(node, set(made)) for node in nodes]
     assert lists[0] == lists[1] == (await stored(nodes[0]))[: len(lists[0])]
 
 
-async def test_who_goes_from_node_to_node_misses_nothing_and_sees_nothing_twice(
+async def test_a_reader_that_changes_nodes_misses_no_event_and_sees_none_twice(
     nodes: Nodes,
 ) -> None:
     await nodes[0].project("web")

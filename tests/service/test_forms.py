@@ -27,7 +27,7 @@ def patterns(described: Any) -> set[str]:
     return set().union(*map(patterns, described)) if isinstance(described, list) else set()
 
 
-def test_every_form_is_said_in_words() -> None:
+def test_every_pattern_has_a_message() -> None:
     _, described = msgspec.json.schema_components(ASKED)
     assert patterns(described) == forms.FORMS.keys()
 

@@ -456,7 +456,7 @@ HTTPS, SSH = "https://git.example.org/web", "git@git.example.org:web"
         (None, {"https_token": "a"}, "git_credentials"),
     ],
 )
-async def test_what_git_could_do_nothing_with_is_refused(
+async def test_names_that_git_cannot_use_are_refused(
     waiting: House, repository: str | None, credentials: object, field: str
 ) -> None:
     answer = await waiting.project(repository=repository, git_credentials=credentials)

@@ -60,7 +60,7 @@ async def test_query_parameters(waiting: House, path: str, field: str, says: str
     assert says in answer.error["message"]
 
 
-async def test_who_has_no_token_learns_nothing_of_parameters(waiting: House) -> None:
+async def test_without_a_token_the_answer_reveals_no_parameters(waiting: House) -> None:
     assert (await waiting.call("GET", f"{API}/boxes?x=1", token=None)).status == 401
 
 

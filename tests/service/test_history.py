@@ -14,7 +14,7 @@ async def jumped(house: House) -> None:
     await house.node.store._driver.serving.write(maintenance.restored)
 
 
-async def test_a_reader_is_ended_and_told_to_read_all_anew(waiting: House) -> None:
+async def test_a_reader_is_ended_and_must_read_everything_again(waiting: House) -> None:
     await waiting.project()
     await waiting.build()
     last = (await waiting.get("/activity"))["cursor"]
@@ -32,7 +32,7 @@ async def test_a_reader_is_ended_and_told_to_read_all_anew(waiting: House) -> No
     assert "read the current state again" in answer.json["error"]["message"]
 
 
-async def test_the_page_is_told_what_may_be_missing(waiting: House) -> None:
+async def test_the_page_gets_a_notice_about_missing_data(waiting: House) -> None:
     assert (await waiting.get("/activity"))["notice"] is None
     await jumped(waiting)
     notice: dict[str, Any] = (await waiting.get("/activity"))["notice"]

@@ -86,7 +86,7 @@ async def test_a_key_outlives_the_node_and_the_settings(tmp_path: Path) -> None:
                     assert answer.status in (404, 409, 422), path
 
 
-async def test_who_sends_no_key_asks_the_store_nothing_about_one(
+async def test_without_a_key_the_store_is_not_asked_for_one(
     waiting: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[object] = []
@@ -111,7 +111,7 @@ async def test_the_first_answer_comes_again_whatever_has_changed_since(waiting: 
 
 
 @pytest.mark.parametrize("restart", [False, True])
-async def test_a_project_made_anew_does_not_answer_with_the_old_ones_workload(
+async def test_a_recreated_project_does_not_answer_with_the_old_ones_workload(
     tmp_path: Path, restart: bool
 ) -> None:
     """The key belongs to the project, not to its name."""
@@ -161,7 +161,7 @@ async def test_a_key_is_one_paths(waiting: House) -> None:
 
 
 @pytest.mark.parametrize("key", ["", "k" * 256])
-async def test_keys_that_are_none(waiting: House, key: str) -> None:
+async def test_invalid_keys(waiting: House, key: str) -> None:
     await waiting.project("web")
     answer = await waiting.call(
         "POST", f"{API}/projects/web/builds", {"branch": "x"}, headers={"Idempotency-Key": key}

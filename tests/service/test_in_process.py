@@ -118,7 +118,7 @@ async def test_a_heartbeat_that_the_store_did_not_take_renews_nothing(
     assert local.heard == []
 
 
-async def test_a_refused_heartbeat_connects_anew_and_counts_from_that(
+async def test_after_a_refused_heartbeat_the_worker_connects_again(
     store: SlowStore, tmp_path: Path
 ) -> None:
     local = Local(store, tmp_path)
@@ -142,7 +142,7 @@ async def test_the_worker_of_the_only_node_has_no_lease(store: SlowStore, tmp_pa
     assert local.heard == []
 
 
-async def test_a_level_that_is_told_during_a_read_is_read_anew(
+async def test_a_level_that_arrives_during_a_read_causes_another_read(
     store: SlowStore, tmp_path: Path
 ) -> None:
     """It may be older than what the read brings."""

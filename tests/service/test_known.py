@@ -30,7 +30,7 @@ async def anew(house: House, name: str = "web") -> None:
     await put(house, name)
 
 
-async def test_a_project_made_anew_is_the_new_one_everywhere(house: House) -> None:
+async def test_a_recreated_project_is_the_new_one_everywhere(house: House) -> None:
     await house.project()
     old = await house.build()
     await house.finished(old["id"])
@@ -51,7 +51,7 @@ async def test_a_project_that_went_is_gone(house: House) -> None:
     assert answer.status == 404
 
 
-async def test_a_key_of_a_project_made_anew_is_a_new_one(house: House) -> None:
+async def test_a_key_in_a_recreated_project_is_a_new_key(house: House) -> None:
     await house.project()
     headers = {"Idempotency-Key": "k"}
 
@@ -100,7 +100,7 @@ async def test_the_plan_is_the_clusters_not_the_nodes_own(house: House) -> None:
     assert (await house.finished(accepted.json["id"]))["result"] == "passed"
 
 
-async def test_what_is_remembered_has_a_limit_in_bytes(house: House) -> None:
+async def test_the_cache_has_a_limit_in_bytes(house: House) -> None:
     known = KnownProjects(house.node.store, at_most=100_000)
     for number in range(20):
         name = f"p{number}"
@@ -113,7 +113,7 @@ async def test_what_is_remembered_has_a_limit_in_bytes(house: House) -> None:
     assert known._bytes == 0
 
 
-async def test_what_was_asked_for_longest_ago_is_forgotten_first(house: House) -> None:
+async def test_the_oldest_entry_is_forgotten_first(house: House) -> None:
     names = ("a", "b", "c")
     for name in names:
         await put(house, name)

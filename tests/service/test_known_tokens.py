@@ -75,7 +75,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     await store.close()
 
 
-async def test_who_it_speaks_for_is_the_same_on_every_node(world: World) -> None:
+async def test_a_session_has_the_same_holder_on_every_node(world: World) -> None:
     text = await world.make("worker")
     other = KnownTokens(world.store, lambda: NOW)
     one, two = await world.known.find(text), await other.find(text)
@@ -88,7 +88,7 @@ async def test_who_it_speaks_for_is_the_same_on_every_node(world: World) -> None
     await other.close()
 
 
-async def test_what_is_no_token_never_reaches_the_store(world: World) -> None:
+async def test_a_malformed_token_is_never_looked_up(world: World) -> None:
     good = await world.make()
     last = "0" if good[-1] != "0" else "1"
     for text in ("", "x", "bxs_", good[:-1], good[:-1] + last, good + "x", good.lower(), "é" * 53):
@@ -96,7 +96,7 @@ async def test_what_is_no_token_never_reaches_the_store(world: World) -> None:
     assert world.wire.asked == []
 
 
-async def test_one_look_up_serves_all_who_ask(world: World) -> None:
+async def test_one_look_up_serves_all_callers(world: World) -> None:
     text = await world.make()
     assert all(await asyncio.gather(*(world.holds(text) for _ in range(100))))
     world.seconds += known_tokens.FRESH_SECONDS * 0.9
@@ -104,7 +104,7 @@ async def test_one_look_up_serves_all_who_ask(world: World) -> None:
     assert len(world.wire.asked) == 1
 
 
-async def test_a_token_in_use_is_looked_up_behind_the_answers(world: World) -> None:
+async def test_a_token_in_use_is_looked_up_after_the_answers(world: World) -> None:
     text = await world.make()
     assert await world.holds(text)
     world.wire.open.clear()
@@ -151,7 +151,7 @@ async def test_an_expired_token_ends_in_that_instant(world: World) -> None:
     assert len(world.wire.asked) == 1
 
 
-async def test_what_was_known_a_moment_ago_holds_while_the_store_is_away(world: World) -> None:
+async def test_recently_valid_tokens_stay_valid_while_the_store_is_away(world: World) -> None:
     text, stranger, expiring = (
         await world.make(),
         await world.make(),
@@ -175,7 +175,7 @@ async def test_what_was_known_a_moment_ago_holds_while_the_store_is_away(world: 
     assert await world.holds(stranger)
 
 
-async def test_a_stranger_is_not_refused_by_an_old_word(world: World) -> None:
+async def test_an_unknown_token_is_not_refused_by_an_outdated_answer(world: World) -> None:
     """It may have been made since: while nobody can tell, it is a 503."""
     text = tokens.new_token()
     assert not await world.holds(text)
@@ -186,7 +186,7 @@ async def test_a_stranger_is_not_refused_by_an_old_word(world: World) -> None:
         await world.holds(text)
 
 
-async def test_a_store_that_hangs_keeps_nobody_for_long(
+async def test_a_store_that_hangs_delays_no_caller_for_long(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(known_tokens, "PATIENCE_SECONDS", 0.05)
@@ -207,7 +207,7 @@ async def test_a_store_that_hangs_keeps_nobody_for_long(
     assert await world.holds(stranger)
 
 
-async def test_a_flood_of_tokens_of_nobody_is_bounded(
+async def test_the_number_of_unknown_tokens_in_memory_is_limited(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(known_tokens, "PATIENCE_SECONDS", 0.05)
@@ -229,7 +229,7 @@ async def test_a_flood_of_tokens_of_nobody_is_bounded(
     assert len(world.wire.asked) == 1 + 20 + 1
 
 
-async def test_those_that_still_hold_are_told_in_one_question(world: World) -> None:
+async def test_one_query_returns_the_tokens_that_are_still_valid(world: World) -> None:
     stays, goes = await world.make(), await world.make()
     both = {tokens.digest(stays), tokens.digest(goes)}
     assert await world.known.still(both) == both

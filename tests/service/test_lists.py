@@ -23,7 +23,7 @@ async def test_projects_of_much_text_are_listed_in_slices(
     assert sizes == [1] * 5
 
 
-async def test_a_list_of_wide_workloads_is_cut_and_goes_on(waiting: House) -> None:
+async def test_a_list_of_wide_workloads_is_cut_and_continues(waiting: House) -> None:
     await waiting.project()
     wide = [job(f"j{n}") for n in range(1_000)]
     ids = [(await waiting.build(jobs=wide))["id"] for _ in range(5)]
@@ -39,7 +39,7 @@ async def test_a_list_of_wide_workloads_is_cut_and_goes_on(waiting: House) -> No
     assert (seen, pages) == (ids[::-1], 3)
 
 
-async def test_what_is_rare_among_many_is_found_and_an_empty_page_goes_on(
+async def test_rare_rows_are_found_and_an_empty_page_has_a_next_one(
     waiting: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("boxsched.store.steps.pages.WALK_AT_MOST", 4)

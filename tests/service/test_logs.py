@@ -57,7 +57,7 @@ async def test_following_ends_with_the_job(running: House) -> None:
     assert await log(running, f"{made['id']}-1") == b"1\n2\n3\n"
 
 
-async def test_what_is_written_is_seen_before_the_end(running: House) -> None:
+async def test_written_output_is_visible_before_the_end(running: House) -> None:
     await running.project("web", jobs=[job("wait", "echo begun; sleep 60", show_commands=False)])
     made = await running.build()
     async with running.client.get(
@@ -161,7 +161,7 @@ async def test_a_followed_part_ends_in_time_and_not_with_a_cut(
     assert says(ended)[:3] == ("waiting", "0", "0")
 
 
-async def test_a_followed_part_goes_on_while_there_is_output(running: House) -> None:
+async def test_a_followed_part_continues_while_there_is_output(running: House) -> None:
     await running.project("web", jobs=[job("count", COUNT, show_commands=False)])
     made = await running.build()
     async with BoxschedClient(running.url, running.token) as client:
@@ -229,7 +229,7 @@ async def test_following_reads_no_workload(waiting: House, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("path", ["/jobs/w1-1/log?follow=1", "/events"])
-async def test_who_hangs_up_at_once_is_no_mistake(
+async def test_closing_the_connection_at_once_is_not_an_error(
     waiting: House, path: str, monkeypatch: pytest.MonkeyPatch, mistakes: pytest.LogCaptureFixture
 ) -> None:
     """The reader is gone before the answer begins."""

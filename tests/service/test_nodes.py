@@ -60,7 +60,7 @@ async def test_figures_of_the_cluster(house: House) -> None:
         assert f"\n{line}\n" in text, line
 
 
-async def test_nodes_are_not_for_strangers(house: House) -> None:
+async def test_nodes_require_a_token(house: House) -> None:
     assert (await house.call("GET", f"{API}/nodes", token=None)).status == 401
 
 

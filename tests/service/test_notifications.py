@@ -104,7 +104,7 @@ async def test_there_is_no_status_without_a_commit_nor_of_a_deploy(open_house: H
         assert host.got == []
 
 
-async def test_what_is_only_written_is_never_read_back_and_stays(
+async def test_write_only_values_are_never_returned_and_stay(
     open_house: House, tmp_path: Path
 ) -> None:
     async with Receiver.open() as receiver:
@@ -211,7 +211,7 @@ async def test_a_dead_one_is_sent_again_with_the_same_delivery_id(open_house: Ho
         assert (await open_house.get(f"/notifications/{row['id']}"))["state"] == "delivered"
 
 
-async def test_what_fails_for_a_day_is_given_up(open_house: House) -> None:
+async def test_a_notification_that_fails_for_a_day_is_given_up(open_house: House) -> None:
     async with Receiver.open(500) as receiver:
         await open_house.project(hooks=[{"url": receiver.url}])
         await open_house.build()
@@ -259,7 +259,7 @@ async def test_a_bad_query_is_refused(waiting: House, query: str) -> None:
     assert (answer.status, answer.error["field"]) == (422, query.partition("=")[0])
 
 
-async def test_a_list_goes_on_behind_its_cursor(open_house: House) -> None:
+async def test_a_list_continues_after_its_cursor(open_house: House) -> None:
     async with Receiver.open() as receiver:
         await open_house.project(hooks=[{"url": receiver.url, "events": ALL}])
         await open_house.build()
@@ -284,7 +284,7 @@ async def test_retry_after_is_obeyed_for_the_whole_host(open_house: House) -> No
         assert len(receiver.got) == 1
 
 
-async def test_a_receiver_that_hangs_holds_up_no_other_and_no_build(open_house: House) -> None:
+async def test_a_receiver_that_hangs_delays_no_other_and_no_build(open_house: House) -> None:
     async with Receiver.open() as hanging, Receiver.open() as quick:
         hanging.gate.clear()
         await open_house.project(hooks=[{"url": hanging.url}, {"url": quick.url}])

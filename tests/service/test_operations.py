@@ -191,7 +191,7 @@ def check(value: object, schema: dict, described: dict) -> None:
     )
 
 
-async def test_what_is_described_refuses_what_is_refused(house: House) -> None:
+async def test_the_description_refuses_the_same_requests_as_the_service(house: House) -> None:
     """The bounds stand in the description, not only in the code."""
     described = await house.get("/openapi.json")
     asked = {"$ref": "#/components/schemas/AskBuild"}
@@ -228,7 +228,7 @@ async def test_every_route_is_described_and_every_description_routed(house: Hous
     assert operations <= routed
 
 
-async def test_what_a_call_takes_beside_a_body_is_described(house: House) -> None:
+async def test_the_description_contains_parameters_and_headers(house: House) -> None:
     paths = (await house.get("/openapi.json"))["paths"]
     for path, methods in paths.items():
         for method, operation in methods.items():

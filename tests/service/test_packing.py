@@ -33,7 +33,7 @@ def test_what_a_client_accepts(accepted: str, allowed: bool) -> None:
     assert accepts_gzip(accepted) is allowed
 
 
-async def test_lists_are_compressed_for_those_who_accept_it(waiting: House) -> None:
+async def test_lists_are_compressed_for_clients_that_accept_it(waiting: House) -> None:
     await waiting.project("web")
     made = [await waiting.build(branch=f"b{n}") for n in range(20)]
     await waiting.until(made[-1]["id"], state="queued")

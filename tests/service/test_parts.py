@@ -58,7 +58,7 @@ def test_an_unknown_field_is_named_whatever_its_name(name: str) -> None:
 
 
 @hypothesis.given(strategies.text())
-def test_what_is_taken_as_a_branch_is_bounded_printable_text(name: str) -> None:
+def test_a_branch_must_be_short_printable_text(name: str) -> None:
     try:
         taken = BUILD.read(msgspec.json.encode({"branch": name})).branch
     except BoxschedError:
@@ -80,7 +80,7 @@ def test_plain_names_are_text(name: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["a\udcff", "\ud800", "", "a" * 256, "a\0", "a\x9b"])
-def test_names_from_urls_that_are_none(text: str) -> None:
+def test_invalid_names_in_urls(text: str) -> None:
     with pytest.raises(Invalid):
         checks.plain(text, "x")
 
@@ -128,7 +128,7 @@ def test_the_first_answer_stays_the_first() -> None:
     assert seen.again(None) is None
 
 
-def test_what_is_remembered_is_bounded() -> None:
+def test_the_memory_of_the_cache_is_limited() -> None:
     seen = RecentAnswers(at_most=10_000)
     for n in range(100):
         seen.keep(key(str(n)), 201, b"x" * 400, "/here")
@@ -174,7 +174,9 @@ async def test_a_full_basket_makes_its_filler_wait() -> None:
 # --- One answer for many --------------------------------------------------------------------
 
 
-async def test_who_asks_while_one_is_made_shares_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_requests_during_an_answer_share_the_next_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     begun, doors = asyncio.Queue[int](), [asyncio.Event() for _ in range(3)]
     count = itertools.count()
     activity = Activity(None, clock=lambda: 0.0)  # type: ignore[arg-type]

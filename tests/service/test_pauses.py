@@ -48,7 +48,7 @@ async def web(house: House) -> None:
     assert (await house.call("PUT", f"{API}/projects/web", json=WEB)).status == 201
 
 
-async def test_what_a_pause_covers_waits_until_it_is_resumed(house: House) -> None:
+async def test_workloads_that_a_pause_covers_wait_until_it_is_resumed(house: House) -> None:
     await web(house)
     made = await paused(house, "freeze", project="web", branch="main")
     assert made | {"since": None} == {
@@ -79,7 +79,7 @@ async def test_a_pause_of_everything_and_its_replacement(house: House) -> None:
     assert (await house.finished(held))["result"] == "passed"
 
 
-async def test_a_pause_ends_by_itself(house: House) -> None:
+async def test_a_pause_ends_automatically(house: House) -> None:
     await web(house)
     soon = datetime.now(UTC) + timedelta(seconds=1.2)
     made = await paused(house, "night", until=soon.isoformat())
@@ -107,7 +107,7 @@ async def test_a_pause_ends_by_itself(house: House) -> None:
         ({"note": "x", "colour": 1}, "colour"),
     ],
 )
-async def test_what_cannot_be_a_pause(house: House, said: dict[str, Any], field: str) -> None:
+async def test_invalid_pauses(house: House, said: dict[str, Any], field: str) -> None:
     await web(house)
     answer = await house.call("PUT", f"{API}/pauses/p", json=said)
     assert (answer.status, json.loads(answer.body)["error"]["field"]) == (422, field)
@@ -144,7 +144,7 @@ async def test_a_workload_that_waits_is_bumped(waiting: House) -> None:
     assert (await waiting.call("POST", f"{API}/workloads/w99/priority", json={})).status == 404
 
 
-async def test_what_has_finished_or_runs_is_not_bumped(house: House) -> None:
+async def test_a_running_or_finished_workload_is_not_bumped(house: House) -> None:
     await web(house)
     done = await submitted(house)
     await house.finished(done)

@@ -84,7 +84,7 @@ async def test_a_proxy_of_ours_says_that_it_was_asked_by_tls(
 @pytest.mark.parametrize(
     "header", ["X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Port", "Forwarded", "Via"]
 )
-async def test_what_a_proxy_passes_on_does_not_come_from_this_machine(
+async def test_a_request_through_a_proxy_does_not_come_from_this_machine(
     tmp_path: Path, trusted: tuple[ipaddress.IPv4Network, ...], header: str
 ) -> None:
     async with House.open(tmp_path / "data", boxes=0, trusted_proxies=trusted) as house:
@@ -93,6 +93,6 @@ async def test_what_a_proxy_passes_on_does_not_come_from_this_machine(
         assert answer.status == 401
 
 
-def test_what_is_no_network_is_refused() -> None:
+def test_an_invalid_network_is_refused() -> None:
     done = CliRunner().invoke(serve, ["--trusted-proxy", "10.0.0.1/8"])
     assert done.exit_code == 2 and "host bits" in done.output

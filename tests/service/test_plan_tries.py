@@ -160,7 +160,7 @@ async def test_only_some_files_are_read_at_a_time_and_each_once(
     assert sorted(one["ref"] for one in host.asked) == wanted
 
 
-async def test_repositories_that_are_away_hold_up_no_other(
+async def test_repositories_that_are_away_delay_no_other(
     house: House, host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(plans, "FIRST_PAUSE_SECONDS", 3_600.0)

@@ -155,7 +155,7 @@ async def test_a_repository_that_is_not_there(
     assert done["reason"].startswith(".boxsched.yml: fatal: ")
 
 
-async def test_a_build_without_a_plan_says_so_and_is_superseded(
+async def test_a_build_without_a_plan_reports_it_and_is_superseded(
     waiting: House, repository: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No node reads here: it is as while the repository hangs."""
@@ -209,7 +209,7 @@ async def test_more_jobs_than_are_ever_allowed_fail_the_build(
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "../x", "a//b", "-x", "a:b", ".", ""])
-async def test_what_is_no_path_in_a_repository(
+async def test_invalid_paths_in_a_repository(
     waiting: House, repository: Repository, path: str
 ) -> None:
     answer = await waiting.project(repository=str(repository.place), jobs_from=path)

@@ -122,7 +122,7 @@ async def test_a_helper_for_the_whole_machine(
     assert log.endswith("private code\n")
 
 
-async def test_without_a_credential_nobody_is_asked(running: House, private: Private) -> None:
+async def test_without_a_credential_no_node_is_asked(running: House, private: Private) -> None:
     result, log = await built(
         running, private, {"GIT_SSL_CAINFO": str(private.certificate), "HOME": "/nonexistent"}
     )

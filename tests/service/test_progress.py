@@ -28,7 +28,7 @@ async def test_a_rule_that_makes_no_sense_is_refused(house: House) -> None:
         assert (answer.status, answer.error.get("field")) == (422, field), answer.body
 
 
-async def test_one_build_is_spared_also_behind_a_restart(tmp_path: Path) -> None:
+async def test_one_build_is_spared_also_after_a_restart(tmp_path: Path) -> None:
     """The count of a lane and the spared build are in the store."""
     slow = [job("slow", "sleep 60")]
     options = {"boxes": 4, "box_driver": "none"}

@@ -28,7 +28,7 @@ async def revert(house: House, version: int, **how) -> Answer:
     return await house.call("POST", f"{API}/projects/web/revert", {"version": version}, **how)
 
 
-async def test_each_change_says_who_when_and_what(house: House) -> None:
+async def test_each_change_has_author_time_and_content(house: House) -> None:
     await put(house, {"jobs": [job()]}, token=await named(house, "ann"))
     servers = {"prod": {"jobs": [job()]}, "test": {"jobs": [job()]}}
     changed = {"jobs": [job()], "servers": servers, "max_boxes": 3}
@@ -45,7 +45,7 @@ async def test_each_change_says_who_when_and_what(house: House) -> None:
     assert (await house.call("GET", f"{API}/projects/nope/history")).status == 404
 
 
-async def test_what_changes_nothing_is_no_version(house: House) -> None:
+async def test_settings_without_a_change_are_not_a_new_version(house: House) -> None:
     settings = {"jobs": [job()], "webhook_secret": "canary-1"}
     first = await put(house, settings)
     assert (first.status, first.headers["ETag"]) == (201, '"1.1"')
@@ -161,7 +161,7 @@ async def test_a_revert_is_checked_as_a_change_is(house: House) -> None:
     assert (refused.status, refused.error["field"]) == (422, "statuses.token")
 
 
-async def test_a_project_made_anew_has_a_history_of_its_own(house: House) -> None:
+async def test_a_recreated_project_has_its_own_history(house: House) -> None:
     await put(house, {"max_boxes": 1})
     await put(house, {"max_boxes": 2})
     await house.call("DELETE", f"{API}/projects/web")

@@ -23,7 +23,7 @@ async def test_put_creates_then_replaces(house: House) -> None:
 
 
 @pytest.mark.parametrize("example", ["hello.json", "web-shop.json"])
-async def test_an_example_is_taken_and_comes_back(house: House, example: str) -> None:
+async def test_an_example_is_accepted_and_returned(house: House, example: str) -> None:
     settings = msgspec.json.decode((EXAMPLES / example).read_bytes())
     put = await house.call("PUT", f"{API}/projects/shop", settings)
     assert put.status == 201, put.body
@@ -33,7 +33,7 @@ async def test_an_example_is_taken_and_comes_back(house: House, example: str) ->
             assert seen[name] == value
 
 
-async def test_what_comes_back_can_be_put_again(house: House) -> None:
+async def test_an_answer_can_be_put_again(house: House) -> None:
     settings = msgspec.json.decode((EXAMPLES / "web-shop.json").read_bytes())
     await house.call("PUT", f"{API}/projects/shop", settings)
     seen = await house.get("/projects/shop")
@@ -114,14 +114,14 @@ async def test_a_project_with_unfinished_workloads_stays(waiting: House) -> None
 @pytest.mark.parametrize(
     "name", ["Web", "-web", "w" * 64, "we%20b", "%00", "%C3%A9", "a%2Fb", "%ff"]
 )
-async def test_a_name_that_is_none(house: House, name: str) -> None:
+async def test_an_invalid_name(house: House, name: str) -> None:
     put = await house.call("PUT", f"{API}/projects/{name}", {"jobs": [job()]})
     assert (put.status, put.error["field"]) == (422, "project")
     assert (await house.call("GET", f"{API}/projects/{name}")).status == 404
     assert (await house.call("DELETE", f"{API}/projects/{name}")).status == 404
 
 
-async def test_a_change_by_somebody_else_is_seen_by_the_next_submission(waiting: House) -> None:
+async def test_the_next_submission_sees_a_change_by_another_node(waiting: House) -> None:
     await waiting.project("web")
     assert (await waiting.build())["priority"] == 50
     # Another node: it knows nothing of what this one keeps.

@@ -32,7 +32,7 @@ def test_the_names_are_those_that_git_refuses(name: str, tmp_path: Path) -> None
     assert refused(name) == (said.returncode != 0)
 
 
-def test_head_is_no_branch() -> None:
+def test_head_is_not_a_branch() -> None:
     with pytest.raises(Invalid, match="HEAD"):
         check_branch("HEAD", "branch")
     assert not refused("HEAD")

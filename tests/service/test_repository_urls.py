@@ -14,7 +14,7 @@ from boxsched.errors import Invalid
         "user@[::1]:a", "/srv/a", "file:///srv/a",
     ],
 )  # fmt: skip
-def test_what_git_may_fetch_is_allowed(text: str) -> None:
+def test_urls_that_git_may_fetch_are_allowed(text: str) -> None:
     check_repository(text)
 
 
@@ -24,23 +24,23 @@ def test_what_git_may_fetch_is_allowed(text: str) -> None:
         ("http://h/a", "http:// is not allowed"),
         ("git://h/a", "git:// is not allowed"),
         ("ftp://h/a", "ftp:// is not allowed"),
-        ("https://h:0/a", "this is no repository's URL"),
-        ("https://h:65536/a", "this is no repository's URL"),
-        ("https://h:x/a", "this is no repository's URL"),
-        ("https:///a", "this is no repository's URL"),
-        ("https://[::1/a", "this is no repository's URL"),
-        ("ssh://-oProxyCommand=x/a", "this is no repository's URL"),
-        ("file://h/a", "this is no repository's URL"),
-        ("ext::sh -c id", "this is no repository's URL"),
-        ("a b://h/x", "this is no repository's URL"),
-        ("-x@h:a", "this is no repository's URL"),
-        ("-h:a", "this is no repository's URL"),
-        ("h: a", "this is no repository's URL"),
-        ("h:", "this is no repository's URL"),
-        ("a/b", "this is no repository's URL"),
-        ("https:/h/a", "this is no repository's URL"),
-        ("HTTP:x", "this is no repository's URL"),
-        ("", "this is no repository's URL"),
+        ("https://h:0/a", "this is not the URL of a repository"),
+        ("https://h:65536/a", "this is not the URL of a repository"),
+        ("https://h:x/a", "this is not the URL of a repository"),
+        ("https:///a", "this is not the URL of a repository"),
+        ("https://[::1/a", "this is not the URL of a repository"),
+        ("ssh://-oProxyCommand=x/a", "this is not the URL of a repository"),
+        ("file://h/a", "this is not the URL of a repository"),
+        ("ext::sh -c id", "this is not the URL of a repository"),
+        ("a b://h/x", "this is not the URL of a repository"),
+        ("-x@h:a", "this is not the URL of a repository"),
+        ("-h:a", "this is not the URL of a repository"),
+        ("h: a", "this is not the URL of a repository"),
+        ("h:", "this is not the URL of a repository"),
+        ("a/b", "this is not the URL of a repository"),
+        ("https:/h/a", "this is not the URL of a repository"),
+        ("HTTP:x", "this is not the URL of a repository"),
+        ("", "this is not the URL of a repository"),
     ],
 )
 def test_anything_else_is_refused_with_what_is_allowed(text: str, what: str) -> None:

@@ -95,7 +95,7 @@ async def test_again_is_another_attempt(yard: Yard) -> None:
     assert found["jobs"][0]["state"] == "assigned"
 
 
-async def test_what_needs_no_word_is_409(yard: Yard) -> None:
+async def test_resolving_a_job_with_a_known_state_is_409(yard: Yard) -> None:
     house, body = yard.house, {"result": "failed"}
     connected = await yard.resolve(body)
     assert (connected.status, connected.error["code"]) == (409, "conflict")
@@ -132,7 +132,7 @@ async def test_there_is_no_such_job(yard: Yard, id_: str) -> None:
     assert (await yard.resolve({"result": "failed"}, id_)).status == 404
 
 
-async def test_a_word_can_be_repeated_under_its_key(yard: Yard) -> None:
+async def test_a_resolution_can_be_repeated_with_its_key(yard: Yard) -> None:
     await away(yard.house, yard.worker)
     body = {"result": "again", "note": "lost"}
     key = {"Idempotency-Key": "k"}
@@ -148,7 +148,7 @@ async def test_a_word_can_be_repeated_under_its_key(yard: Yard) -> None:
     assert [(one["by"], one["note"], one["result"]) for one in said] == [("admin", "lost", "again")]
 
 
-async def test_of_two_at_once_the_second_is_told_that_it_came_too_late(yard: Yard) -> None:
+async def test_the_second_of_two_simultaneous_requests_is_refused_as_too_late(yard: Yard) -> None:
     await away(yard.house, yard.worker)
     results = ["passed", "failed"] * 3
     said = await asyncio.gather(*(yard.resolve({"result": result}) for result in results))
@@ -163,7 +163,7 @@ async def test_of_two_at_once_the_second_is_told_that_it_came_too_late(yard: Yar
     assert 409 in {answer.status for answer in said}
 
 
-async def test_a_result_behind_another_attempt_is_told_so(
+async def test_a_result_for_an_earlier_attempt_is_refused_with_a_reason(
     yard: Yard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await away(yard.house, yard.worker)

@@ -125,7 +125,7 @@ async def _woken(house: House) -> None:
     await house.node.schedules_due.wait()
 
 
-async def test_what_a_schedule_says_and_when_it_comes(house: House, time: HeldTime) -> None:
+async def test_schedules_and_their_next_times_are_shown(house: House, time: HeldTime) -> None:
     await project(house, {"cron": "@daily", "branch": "main", "time_zone": "Europe/Berlin"})
     (one,) = await shown(house)
     assert one == {
@@ -202,7 +202,7 @@ async def test_a_new_schedule_has_no_times_of_before(house: House, time: HeldTim
     assert (await shown(house))[0]["next"][0] == "2027-01-11T12:00:00.000000Z"
 
 
-async def test_one_that_stays_in_the_settings_goes_on(house: House, time: HeldTime) -> None:
+async def test_one_that_stays_in_the_settings_continues(house: House, time: HeldTime) -> None:
     """A put beside it does not make it forget the time that is due."""
     await project(house, daily())
     time.set("2027-01-10T12:00:30")
@@ -361,13 +361,13 @@ async def _of_an_earlier_program(house: House, settings: str) -> None:
     await driver_of(house.node.store).serving.write(steps)
 
 
-async def test_a_build_that_cannot_be_made_is_said(house: House, time: HeldTime) -> None:
+async def test_a_build_that_cannot_be_made_is_reported(house: House, time: HeldTime) -> None:
     await project(house, daily(), jobs=[])
     time.set("2027-01-10T12:00")
     await look(house)
     assert await builds(house) == []
     (one,) = await shown(house)
-    assert one["skipped"]["reason"] == "it brings no jobs, and the project has none of its own"
+    assert one["skipped"]["reason"] == "it has no jobs, and its project has none either"
     assert one["next"][0] == "2027-01-11T12:00:00.000000Z"
 
 
@@ -385,7 +385,7 @@ async def test_a_build_waits_for_a_pause_like_any_other(house: House, time: Held
     assert said["reason"] == "paused"
 
 
-async def test_a_zone_that_is_not_known_any_more_is_said(
+async def test_a_zone_that_is_not_known_any_more_is_reported(
     house: House, time: HeldTime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await project(house, daily(time_zone="Europe/Berlin"))
@@ -439,7 +439,7 @@ async def test_all_schedules_come_page_by_page(house: House, time: HeldTime) -> 
     [("limit=0", "limit"), ("limit=201", "limit"), ("limit=x", "limit"), ("cursor=x", "cursor"),
      ("cursor=W10=", "cursor"), ("cursor=Wy0xLCIiLCIiLCIiXQ==", "cursor")],
 )  # fmt: skip
-async def test_what_is_no_page(house: House, query: str, field: str) -> None:
+async def test_addresses_without_a_page(house: House, query: str, field: str) -> None:
     answer = await house.call("GET", f"{API}/schedules?{query}")
     assert (answer.status, answer.error["field"]) == (422, field)
 

@@ -36,7 +36,7 @@ async def test_a_secret_is_created_replaced_listed_and_deleted(house: House) -> 
     ]
 
 
-async def test_a_value_that_is_too_short_to_be_masked_is_said_so(house: House) -> None:
+async def test_a_value_that_is_too_short_to_be_masked_causes_a_message(house: House) -> None:
     await house.project()
     assert (await house.call("PUT", f"{SECRETS}/A", {"value": "abc"})).json["masked"] is False
     assert (await house.call("PUT", f"{SECRETS}/B", {"value": "abcd"})).json["masked"] is True
@@ -159,7 +159,7 @@ async def test_a_plain_webhook_secret_of_an_earlier_version_is_sealed_at_the_sta
         assert house.node.vault.open("project/1", WEBHOOK_SECRET, 1, text) == CANARY
 
 
-async def test_what_does_not_open_is_named_and_left_as_it_is(tmp_path: Path) -> None:
+async def test_a_value_that_cannot_be_opened_is_named_and_not_changed(tmp_path: Path) -> None:
     file = tmp_path / "keys"
     file.write_text(new_key())
     file.chmod(0o600)

@@ -223,7 +223,7 @@ async def test_a_build_of_a_tag_or_one_that_is_not_there_is_deployed_to_no_serve
     assert await count(house) == 0
 
 
-async def test_a_build_of_a_project_that_was_made_anew_is_not_deployed(house: House) -> None:
+async def test_a_build_of_a_project_that_was_made_again_is_not_deployed(house: House) -> None:
     chore, due = await noted(house)
     assert (await house.call("DELETE", f"{API}/projects/web")).status == 204
     await chore._deploy(due)

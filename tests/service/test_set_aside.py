@@ -82,13 +82,13 @@ async def test_the_command_line_lists_shows_and_drops(house: House) -> None:
     assert (await house.get("/set-aside"))["commands"] == [latest]
 
 
-async def test_what_is_dropped_for_its_age_is_counted(house: House) -> None:
+async def test_dropped_old_entries_are_counted(house: House) -> None:
     house.node.retention.set_aside_dropped = 7
     metrics = (await house.call("GET", "/metrics", token=None)).body.decode()
     assert "boxsched_set_aside_dropped_total 7.0" in metrics
 
 
-async def test_a_submission_that_raises_is_shown_with_its_error_and_the_node_goes_on(
+async def test_a_submission_that_raises_is_shown_with_its_error_and_the_node_continues(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     submit = submissions.submit
@@ -110,7 +110,7 @@ async def test_a_submission_that_raises_is_shown_with_its_error_and_the_node_goe
     assert (await house.finished(good["id"]))["result"] == "passed"
 
 
-async def test_an_explanation_tells_of_a_stop_that_raised(
+async def test_an_explanation_mentions_a_stop_that_failed(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decide = Outcomes.decide

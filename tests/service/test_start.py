@@ -84,7 +84,7 @@ async def test_a_database_that_comes_later_is_waited_for(
         await asyncio.wait_for(node, SECONDS)
 
 
-async def test_whoever_waits_can_be_asked_to_end(port: int, tmp_path: Path) -> None:
+async def test_waiting_can_be_ended(port: int, tmp_path: Path) -> None:
     away = f"postgresql://boxsched@127.0.0.1:{_port()}/boxsched"
     node = asyncio.create_task(service.serve(options(tmp_path, away, port)))
     await until_answers(f"http://127.0.0.1:{port}", "/healthz", 200)
@@ -94,7 +94,7 @@ async def test_whoever_waits_can_be_asked_to_end(port: int, tmp_path: Path) -> N
         local(tmp_path).find()
 
 
-def test_what_a_killed_service_waited_for_is_not_said(tmp_path: Path) -> None:
+def test_the_message_of_a_killed_service_that_waited_is_ignored(tmp_path: Path) -> None:
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     data = DataFolder(tmp_path)
@@ -105,7 +105,7 @@ def test_what_a_killed_service_waited_for_is_not_said(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("wrong", ["role", "database", "password", "schema", "right"])
-async def test_what_waiting_does_not_mend_is_said_at_once(
+async def test_an_error_that_waiting_cannot_solve_is_reported_at_once(
     server: PostgresServer, port: int, tmp_path: Path, wrong: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with database(server.url("postgres")) as url:

@@ -17,7 +17,7 @@ async def write(house: House, attempt: int, *parts: bytes) -> None:
         offset += len(part)
 
 
-async def test_what_is_new_is_read_once_and_a_character_only_when_it_is_whole(
+async def test_new_output_is_read_once_in_whole_characters(
     waiting: House,
 ) -> None:
     await waiting.project()
@@ -32,7 +32,7 @@ async def test_what_is_new_is_read_once_and_a_character_only_when_it_is_whole(
     assert (await tail.read(), tail.end()) == (b"", b"")
 
 
-async def test_a_part_that_is_no_character_yet_does_not_hide_what_is_behind_it(
+async def test_a_part_that_is_not_a_character_yet_does_not_hide_what_is_after_it(
     waiting: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(logs, "CHUNK_BYTES", 1)
@@ -60,7 +60,7 @@ async def test_the_same_attempt_goes_on_and_a_later_one_begins_behind_a_line(
     assert (await tail.read(), tail.end()) == (b"", b"")
 
 
-async def test_before_the_first_attempt_there_is_nothing_to_tell_it_from(waiting: House) -> None:
+async def test_before_the_first_attempt_there_is_no_lease_token(waiting: House) -> None:
     await waiting.project()
     await waiting.build()
     await write(waiting, 1, b"one")

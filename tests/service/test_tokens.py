@@ -49,7 +49,7 @@ async def upgrade(house: House, **headers: str) -> Answer:
             return Answer(response.status, response.headers, body)
 
 
-async def test_a_token_is_told_once(house: House) -> None:
+async def test_a_token_is_shown_once(house: House) -> None:
     made = await make(house, "worker", name="ci-4", expires_in_seconds=3_600)
     assert made.keys() == {
         "id", "token", "role", "name", "created_at", "expires_at", "max_workers"
@@ -69,7 +69,7 @@ async def test_a_token_is_told_once(house: House) -> None:
     assert tokens.digest(made["token"]).encode() in kept
 
 
-async def test_what_is_asked_must_make_sense(house: House) -> None:
+async def test_invalid_requests_are_refused(house: House) -> None:
     for asked, field in (
         ({}, "role"),
         ({"role": "king"}, "role"),
@@ -159,7 +159,7 @@ async def test_an_expired_token(house: House) -> None:
     assert await status(house, made["token"]) == 401
 
 
-async def test_what_lasts_ends_with_its_token(waiting: House) -> None:
+async def test_long_answers_end_with_their_token(waiting: House) -> None:
     admin, worker = await make(waiting), await make(waiting, "worker")
     headers = {"Authorization": f"Bearer {admin['token']}"}
     ours = {"Authorization": f"Bearer {waiting.token}"}
@@ -258,7 +258,7 @@ async def houses(server: str, tmp_path: Path) -> AsyncIterator[tuple[House, Hous
             yield one, two
 
 
-async def test_each_nodes_admin_token_holds_on_every_node(houses: tuple[House, House]) -> None:
+async def test_each_nodes_admin_token_is_valid_on_every_node(houses: tuple[House, House]) -> None:
     one, two = houses
     assert one.token != two.token
     for house in houses:
@@ -286,7 +286,7 @@ async def test_a_key_counts_on_every_node(houses: tuple[House, House]) -> None:
     assert first.json["id"] == again.json["id"] != other.json["id"]
 
 
-async def test_a_session_holds_on_every_node(houses: tuple[House, House]) -> None:
+async def test_a_session_is_valid_on_every_node(houses: tuple[House, House]) -> None:
     one, two = houses
     cookie = {"Cookie": f"{SESSION_COOKIE}={await sign_in(one)}"}
     for house in houses:

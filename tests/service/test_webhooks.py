@@ -122,7 +122,7 @@ async def test_a_deleted_branch_ends_its_builds(house: House) -> None:
     assert ended["reason"] == "canceled by the deletion of its branch"
 
 
-async def test_a_deleted_branch_without_builds_is_no_mistake(house: House) -> None:
+async def test_a_deleted_branch_without_builds_is_not_a_mistake(house: House) -> None:
     assert await sent(house, deletion("topic")) == {"result": "canceled", "workloads": []}
 
 
@@ -164,13 +164,13 @@ async def test_a_project_without_jobs_ignores_with_the_reason(house: House) -> N
     await house.project(jobs=[])
     answer = await sent(house, push())
     assert answer["result"] == "ignored"
-    assert answer["reason"] == "jobs: it brings no jobs, and the project has none of its own"
+    assert answer["reason"] == "jobs: it has no jobs, and its project has none either"
 
 
 async def test_more_than_the_project_may_use_is_ignored_with_the_reason(house: House) -> None:
     await house.project(jobs=[job("a"), job("b")], max_boxes=1)
     answer = await sent(house, push())
-    assert answer["reason"] == "jobs: it asks for 2 Boxes; its project may use 1"
+    assert answer["reason"] == "jobs: it needs 2 Boxes; its project may use 1"
 
 
 async def test_a_ping_and_a_skip_tag_are_ignored_with_the_reason(house: House) -> None:
@@ -237,7 +237,7 @@ async def test_another_project_builds_the_same_body(house: House) -> None:
     assert first["result"] == other["result"] == "created"
 
 
-async def test_a_project_that_was_made_anew_knows_no_deliveries(house: House) -> None:
+async def test_a_recreated_project_has_no_earlier_deliveries(house: House) -> None:
     body = push()
     first = await sent(house, body)
     await sent(house, deletion())
@@ -271,7 +271,7 @@ async def test_many_at_once_make_one_build(house: House) -> None:
     "provider",
     ["github", "gitlab", "bitbucket", "bitbucket-server", "gitea", "forgejo", "gogs", "generic"],
 )
-async def test_what_is_not_signed_is_refused_in_one_form(house: House, provider: str) -> None:
+async def test_unsigned_deliveries_are_refused_in_the_same_way(house: House, provider: str) -> None:
     body = json.dumps(push()).encode()
     right = signed(provider, body)
     await house.project("open")  # without a secret
@@ -305,7 +305,7 @@ async def test_an_unknown_provider_is_not_found(house: House) -> None:
     assert answer.status == 404
 
 
-async def test_the_secret_before_is_good_beside_the_new_one(house: House) -> None:
+async def test_the_previous_secret_is_valid_together_with_the_new_one(house: House) -> None:
     await house.project(webhook_secret="the next one")
     for secret in (SECRET, "the next one"):
         assert (await sent(house, push(), secret=secret))["result"] == "created"

@@ -210,7 +210,7 @@ async def test_why_it_was_lost(house: House) -> None:
     )
 
 
-async def test_what_was_submitted_this_instant_is_explained(waiting: House) -> None:
+async def test_a_workload_that_was_just_submitted_is_explained(waiting: House) -> None:
     await waiting.project("web")
     for _ in range(20):
         made = await waiting.build(branch="x")
@@ -218,7 +218,7 @@ async def test_what_was_submitted_this_instant_is_explained(waiting: House) -> N
         assert said["reason"] in ("no_such_boxes", "waits_for_lane")
 
 
-async def test_what_is_in_the_inbox_only_is_explained(
+async def test_a_workload_that_is_only_in_the_inbox_is_explained(
     waiting: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As when the engine is busy: it has not seen the workload, which is stored all the same."""
@@ -259,7 +259,7 @@ async def test_expected_times_are_rfc_3339_and_not_past(running: House) -> None:
 # --- Stops ----------------------------------------------------------------------------------
 
 
-async def test_what_waits_is_canceled(waiting: House) -> None:
+async def test_a_waiting_workload_is_canceled(waiting: House) -> None:
     await waiting.project("web")
     made = await waiting.build()
     answer = await stop(waiting, made["id"])
@@ -271,7 +271,7 @@ async def test_what_waits_is_canceled(waiting: House) -> None:
     assert (again.status, again.error["code"]) == (409, "conflict")
 
 
-async def test_what_runs_is_stopped(running: House) -> None:
+async def test_a_running_workload_is_stopped(running: House) -> None:
     await running.project("web", jobs=[job("long", "sleep 60")])
     made = await running.build()
     await running.until(made["id"], state="running")
@@ -281,7 +281,7 @@ async def test_what_runs_is_stopped(running: House) -> None:
     assert (await stop(running, made["id"])).status == 409
 
 
-async def test_what_has_passed_cannot_be_stopped(house: House) -> None:
+async def test_a_passed_workload_cannot_be_stopped(house: House) -> None:
     await house.project("web")
     made = await house.build()
     await house.finished(made["id"])
@@ -306,7 +306,7 @@ async def test_a_stop_has_no_body(waiting: House) -> None:
 
 
 @pytest.mark.parametrize(("headers", "status"), [({}, 409), ({"Idempotency-Key": "k"}, 202)])
-async def test_a_stop_that_comes_behind_the_end(
+async def test_a_stop_that_comes_after_the_end(
     running: House,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

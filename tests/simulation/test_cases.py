@@ -57,7 +57,7 @@ def test_ord_03_priorities_under_a_backlog():
     assert starts(outcome) == {"low": 21, "mid1": 11, "mid2": 11, "high1": 1, "high2": 1}
 
 
-def test_ord_04_strict_lets_nobody_past_the_head():
+def test_ord_04_strict_lets_no_workload_past_the_head():
     ranks = {"w1": (2, 100), "w2": (5, 10), "w3": (1, 1)}
     gangs = [gang(name, n, 10, priority=rank) for name, (n, rank) in ranks.items()]
     assert starts(told(5, *gangs, policy="strict")) == {"w1": 0, "w2": 10, "w3": 20}

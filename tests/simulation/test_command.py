@@ -96,7 +96,7 @@ def test_the_place_comes_first_where_there_is_one_file(write):
     assert refused("-", given=b"{").startswith("line 1 column 2: ")
 
 
-def test_the_file_is_named_behind_it(write):
+def test_the_file_is_named_after_it(write):
     path = write("x.json", b"{}")
     assert refused(path) == f"boxes: is missing (in {path})"
 

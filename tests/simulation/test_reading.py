@@ -218,12 +218,12 @@ def test_the_place_of_a_mistake_is_named(given, expected):
     assert place(given) == expected
 
 
-def test_what_the_docs_show_as_null_may_be_null():
+def test_fields_that_the_docs_show_as_null_may_be_null():
     given = project(max_boxes=None) | {"priority_aging": None, "max_boxes": None}
     parse(json.dumps(given).encode())
 
 
-def test_a_mistake_is_told_in_words():
+def test_a_mistake_is_explained_in_words():
     with pytest.raises(BadInput, match=r"events\[0\]\.jobs: must hold one job or more"):
         parse(json.dumps(events(event(jobs=[]))).encode())
 

@@ -117,7 +117,7 @@ def test_a_stopped_workload_frees_its_boxes_and_its_lane_at_once():
     assert ways(outcome) == {"b1": (0, 0, 7, "stopped"), "b2": (7, 7, 17, "passed")}
 
 
-def test_what_ends_at_the_time_of_a_stop_has_ended():
+def test_a_job_that_ends_at_the_time_of_a_stop_has_ended():
     outcome = told(1, build("b1"), stop("b1", 10), stop("b1", 11))
     assert ways(outcome)["b1"] == (0, 0, 10, "passed")
 
@@ -192,7 +192,7 @@ def test_times_are_doubles_and_ends_are_sums():
     assert ends(outcome)["b1"] == 0.1 + 0.2 == starts(outcome)["b2"]
 
 
-def test_a_duration_below_the_resolution_of_time_is_no_duration():
+def test_a_duration_below_the_resolution_of_time_is_not_a_duration():
     assert ends(told(1, build("b1", 1e17, [1]), build("b2", 1e17)))["b2"] == 1e17 + 10
 
 
@@ -210,7 +210,7 @@ def test_fewer_boxes_wanted_than_busy():
     assert outcome.summary.utilization == (60 + 1 + 2) / (30 + 20 + 20 + 2)
 
 
-def test_what_is_wanted_after_the_last_end_is_not_counted():
+def test_demand_after_the_last_end_is_not_counted():
     outcome = told(2, build("b1"), boxes(100, 50))
     assert (outcome.summary.makespan, outcome.summary.utilization) == (10, 0.5)
 
@@ -242,7 +242,7 @@ def test_a_project_has_its_own_limit():
     assert starts(outcome) == {"b1": 0, "b2": 10, "q": 0}
 
 
-def test_rounds_go_on_until_nothing_changes():
+def test_rounds_continue_until_nothing_changes():
     # In the first pass head waits for Boxes and holds back late. Then its own project's short build
     # is let past it, so that its project's limit keeps it out: the second pass has no head.
     outcome = told(

@@ -57,7 +57,7 @@ def test_the_null_hash_of_a_script_in_git_is_a_deletion():
         ({"branch": "a", "brnach": "b"}, "brnach"),
     ],
 )
-def test_what_makes_no_sense_is_invalid_and_names_the_field(body, field):
+def test_an_invalid_value_is_refused_with_its_field(body, field):
     with pytest.raises(Invalid) as raised:
         delivery("generic", None, body)
     assert raised.value.field == field
@@ -69,6 +69,6 @@ def test_what_makes_no_sense_is_invalid_and_names_the_field(body, field):
      b'{"branch": "a", "branch": "b"}', b'{"branch": "a", "x": 1, "x": 2}', b'{"a": NaN}',
      b'{"branch": "\\ud800"}', b'{"branch": "a"} x', b'\xef\xbb\xbf{"branch": "a"}'],
 )  # fmt: skip
-def test_what_is_no_json_object_is_malformed(body):
+def test_a_body_that_is_not_a_json_object_is_malformed(body):
     with pytest.raises(Malformed):
         read("generic", {}, body)

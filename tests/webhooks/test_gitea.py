@@ -100,7 +100,7 @@ def test_forgejo_goes_by_its_own_headers_or_giteas():
     assert (sent.event, sent.id) == ("push", "g")
 
 
-def test_a_comparison_with_the_null_hash_is_no_link():
+def test_a_comparison_with_the_null_hash_is_not_a_link():
     url = "https://git.example.com/owner/web/compare/"
     head = {"id": A, "message": "x", "url": "https://git.example.com/owner/web/commit/a"}
     sent = delivery("gitea", "push", gitea_push(compare_url=f"{url}{NULL}...{A}", head_commit=head))

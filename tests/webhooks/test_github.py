@@ -29,7 +29,7 @@ def test_a_forced_push_is_marked():
     assert push(forced=True) == "branch main at forced to aaaaaaaaaaaa 'Fix it' by Ann"
 
 
-def test_a_deleted_branch_is_told_by_the_flag_or_by_the_null_hash():
+def test_a_deleted_branch_is_recognized_by_the_flag_or_the_null_hash():
     assert push(deleted=True, after=NULL, head_commit=None) == "branch main deleted"
     assert push(after=NULL, head_commit=None) == "branch main deleted"
     assert push(deleted=True) == "branch main deleted"

@@ -18,7 +18,7 @@ def test_a_push_builds_its_head_with_the_message_of_that_commit():
     assert push() == "branch main at aaaaaaaaaaaa 'Fix it' by Ann"
 
 
-def test_the_payload_tells_the_event_and_not_the_header():
+def test_the_payload_and_not_the_header_decides_the_event():
     payload = {**gitlab_push(), "object_kind": "issue"}
     assert say("gitlab", "Push Hook", payload) == "ignored: issue events are not used"
     assert say("gitlab", "Issue Hook", gitlab_push()).startswith("branch main")
@@ -37,7 +37,7 @@ def test_a_tag_is_built_at_its_commit():
     assert tag == "tag v1 at aaaaaaaaaaaa 'Fix it' by Ann"
 
 
-def test_a_push_of_commits_that_are_not_listed_names_who_pushed():
+def test_a_push_without_listed_commits_names_its_author():
     assert push(commits=[]) == "branch main at aaaaaaaaaaaa None by Ann"
     assert push(commits=None) == "branch main at aaaaaaaaaaaa None by Ann"
 

@@ -224,7 +224,7 @@ BODIES = {
 
 @pytest.mark.parametrize("provider", sorted(PROVIDERS))
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
-def test_what_is_no_proper_json_is_malformed(provider, body):
+def test_invalid_json_is_malformed(provider, body):
     with pytest.raises(Malformed):
         read(provider, {HEADER[provider]: EVENTS[provider][0]}, body)
 

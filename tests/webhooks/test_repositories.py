@@ -91,7 +91,7 @@ def test_the_first_name_is_shown_in_a_reason():
     assert shown_repository(of(())) == ""
 
 
-def test_what_cannot_be_compared_is_taken_as_the_same():
+def test_marks_that_cannot_be_compared_count_as_equal():
     assert names((), "https://github.com/Octo/Hello")
     assert names(GITHUB, "/srv/git/mirror.git")
     assert names(NAME_ONLY, "file:///srv/git/mirror.git")

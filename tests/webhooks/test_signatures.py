@@ -75,7 +75,7 @@ def test_a_vector_is_refused_with_one_byte_more_or_another_secret():
 
 
 @pytest.mark.parametrize("provider", sorted(PROVIDERS))
-def test_what_the_project_signed_is_accepted_with_either_of_two_secrets(provider):
+def test_a_signature_with_either_of_two_secrets_is_accepted(provider):
     headers = signed(provider)
     assert accepted(provider, headers)
     assert accepted(provider, headers, secrets=("new", SECRET))
@@ -151,7 +151,7 @@ def test_the_token_of_gitlab_is_compared_whole():
 
 
 @pytest.mark.parametrize("off", [0, MAX_AGE_SECONDS, -MAX_AGE_SECONDS])
-def test_a_generic_delivery_holds_for_300_seconds(off):
+def test_a_generic_delivery_is_valid_for_300_seconds(off):
     assert accepted("generic", signed("generic"), now=NOW + off)
 
 

@@ -41,7 +41,7 @@ def key(one: Assignment) -> tuple[JobId, int]:
 # --- Boxes ----------------------------------------------------------------------------------
 
 
-def test_a_box_is_held_up_by_what_runs_on_it_and_by_what_nobody_knows() -> None:
+def test_a_box_waits_for_running_attempts_and_for_attempts_on_unknown_boxes() -> None:
     occupancy = Occupancy()
     first, second, new = wanted(1, ordinal=1), wanted(2, ordinal=2), wanted(3, ordinal=1)
     occupancy.note({key(one): one for one in (first, second)}, [])
@@ -79,7 +79,7 @@ def time(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     return set_to
 
 
-def test_an_answer_is_said_once_and_again_after_its_time(time: Callable[[float], None]) -> None:
+def test_an_answer_is_reported_once_and_again_after_its_time(time: Callable[[float], None]) -> None:
     given = Answers(lambda: 5.0)
     given.add(wanted(), Result.FAILED, "no git", not_begun=True)
     (said,) = given.unreported
@@ -283,9 +283,7 @@ def test_an_agent_that_comes_after_sends_the_same_part_again(log: Log) -> None:
         (b"%d %d" % ((1 << 20) + MARKS_BYTES, (1 << 20) + MARKS_BYTES + 1), False),
     ],
 )
-def test_what_a_job_wrote_in_the_place_of_what_was_sent_is_damage(
-    log: Log, text: bytes, fine: bool
-) -> None:
+def test_a_forged_sent_file_is_damage(log: Log, text: bytes, fine: bool) -> None:
     log.sent.write_bytes(text.ljust(files.RESERVED_BYTES))
     if fine:
         assert log.spool().next() is None

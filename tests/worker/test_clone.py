@@ -85,7 +85,7 @@ async def test_a_server_that_gives_out_no_single_commits(site: Site, repository:
         ),
     ],
 )
-async def test_what_is_not_there(
+async def test_missing_branches_tags_and_commits(
     site: Site, repository: Path, what: dict[str, str], reason: str
 ) -> None:
     finished = await site.run("true", repository=str(repository), clone=SHALLOW, **what)
@@ -158,7 +158,7 @@ async def test_submodules_are_left_alone_unless_they_are_wanted(
         ("https://127.0.0.1:9/x", ("path = .git/hooks",)),
     ],
 )
-async def test_what_a_repository_says_of_submodules_is_a_strangers_word(
+async def test_submodule_urls_of_a_repository_are_untrusted(
     site: Site, repository: Path, tmp_path: Path, url: str, more: tuple[str, ...]
 ) -> None:
     hit = tmp_path / "hit"

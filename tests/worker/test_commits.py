@@ -86,7 +86,7 @@ async def test_a_commit_that_is_nowhere_fails_the_job(site: Site, repository: Pa
     assert b"unreached" not in site.log()
 
 
-async def test_a_whole_hash_needs_nobody(site: Site, repository: Path) -> None:
+async def test_a_whole_hash_needs_no_lookup(site: Site, repository: Path) -> None:
     first = git(repository, "rev-parse", "HEAD")
     commit(repository, "second")
     await site.run(RAN, repository=str(repository), commit=first)
@@ -142,7 +142,7 @@ async def test_the_time_limit_holds_while_a_job_asks(site: Site, repository: Pat
 # --- Names ----------------------------------------------------------------------------------
 
 
-async def test_a_tag_is_no_branch(site: Site, repository: Path) -> None:
+async def test_a_tag_is_not_a_branch(site: Site, repository: Path) -> None:
     git(repository, "tag", "release")
     git(repository, "tag", "refs/remotes/origin/other")
     for number, branch in enumerate(("release", "other"), start=1):
@@ -152,14 +152,14 @@ async def test_a_tag_is_no_branch(site: Site, repository: Path) -> None:
         assert finished.reason == f"git found no branch {branch} in the repository"
 
 
-async def test_a_branch_is_no_tag(site: Site, repository: Path) -> None:
+async def test_a_branch_is_not_a_tag(site: Site, repository: Path) -> None:
     git(repository, "branch", "release")
     finished = await site.run("true", repository=str(repository), branch=None, tag="release")
     assert finished.reason == "git found no commit with the tag release in the repository"
 
 
 @pytest.mark.parametrize("what", ["HEAD:file", "HEAD^{tree}"])
-async def test_a_tag_of_what_is_no_commit(site: Site, repository: Path, what: str) -> None:
+async def test_a_tag_that_is_not_of_a_commit(site: Site, repository: Path, what: str) -> None:
     git(repository, "tag", "odd", what)
     finished = await site.run("true", repository=str(repository), branch=None, tag="odd")
     assert finished.reason == "git found no commit with the tag odd in the repository"
@@ -209,7 +209,9 @@ async def test_a_short_hash_is_never_a_ref(site: Site, repository: Path, case: t
 
 
 @pytest.mark.parametrize("name", ["0123456", "{commit}aaaa", "{tree}", "{tag}", "a" * 64])
-async def test_what_is_no_commit_of_the_repository(site: Site, repository: Path, name: str) -> None:
+async def test_commits_that_are_not_in_the_repository(
+    site: Site, repository: Path, name: str
+) -> None:
     git(repository, "tag", "--annotate", "v1", "-m", "one")
     git(repository, "update-ref", f"refs/tags/{'a' * 64}", "HEAD")
     asked = name.format(

@@ -98,7 +98,7 @@ def test_descendants_are_found_however_deep_and_the_unknown_without_those_known(
     assert {middle, bottom} <= set(containment.descendants(os.getpid()))
 
 
-def test_a_process_is_told_from_a_later_one_by_its_start(start: Start) -> None:
+def test_a_process_is_distinguished_from_a_later_one_by_its_start_time(start: Start) -> None:
     process = start()
     said(process)
     began = containment.start_time(process.pid)
@@ -112,7 +112,7 @@ def test_a_process_is_told_from_a_later_one_by_its_start(start: Start) -> None:
     containment.send([process.pid], signal.SIGTERM)  # nobody is there: no error
 
 
-def test_who_was_stopped_is_frozen_until_he_goes_on(start: Start) -> None:
+def test_a_stopped_process_is_frozen_until_it_continues(start: Start) -> None:
     process = start()
     said(process)
     assert not containment.is_frozen(process.pid)
@@ -146,7 +146,7 @@ def test_the_name_of_a_supervisor_fits_into_what_the_kernel_keeps() -> None:
     assert containment.title("w123456789-1-1") == "job w123456789-"
 
 
-def test_what_is_left_of_a_job_carries_its_ids_and_a_mark_or_works_in_its_folder(
+def test_remaining_processes_of_a_job_are_found_by_environment_or_folder(
     start: Start, tmp_path: Path
 ) -> None:
     ids, marks = {"JOB": "w1-1", "ATTEMPT": "1"}, {"MARK": "m", "OTHER": "o"}

@@ -88,7 +88,7 @@ def test_a_record_is_durable_before_it_has_its_name_and_before_anybody_is_asked(
     assert synced == [("record.new", False), ("w1-1-1", True), ("site", True)]
 
 
-def test_a_half_made_folder_is_in_nobodys_way(tmp_path: Path) -> None:
+def test_an_incomplete_folder_does_no_harm(tmp_path: Path) -> None:
     """It was left where descriptors ran out."""
     site = worksite(tmp_path / "site")
     (Path(site.folder) / "w1-1-1").mkdir()
@@ -124,7 +124,7 @@ def test_a_box_that_is_not_known_may_be_any_box() -> None:
     assert occupancy.held_up(assigned(4, ordinal=2), [(job(2), 2)])
 
 
-def test_a_deploy_is_told_neither_branch_nor_tag() -> None:
+def test_a_deploy_gets_neither_branch_nor_tag() -> None:
     deploy = assigned(1, kind=Kind.DEPLOY, tag="v1", server="production")
     environment = job_environment(deploy, "/w")
     assert environment["BOXSCHED_SERVER"] == "production"
@@ -175,7 +175,7 @@ def test_a_void_that_comes_after_a_spawn_changes_nothing(tmp_path: Path, taken: 
 
 
 @pytest.mark.parametrize("began_at", [None, 5e9])
-def test_what_is_lost_ends_after_it_began_and_its_end_is_on_the_disk(
+def test_a_lost_attempt_ends_after_its_start_and_its_end_is_durable(
     tmp_path: Path, began_at: float | None
 ) -> None:
     """Where its commands never began, a build may have another try. The clock was set back."""
@@ -200,7 +200,7 @@ def test_what_is_lost_ends_after_it_began_and_its_end_is_on_the_disk(
     attempt.close()
 
 
-async def test_what_no_spawner_can_start_is_given_back(
+async def test_a_job_that_no_spawner_can_start_is_returned(
     make_site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lookout, "ASK_AGAIN_SECONDS", 0.01)

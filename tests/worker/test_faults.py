@@ -68,7 +68,7 @@ async def test_a_log_that_was_cut_ends_where_it_was(site: Site) -> None:
 
 
 @pytest.mark.parametrize("kind", ODD)
-def test_a_note_that_is_no_file_of_ours_is_damaged(tmp_path: Path, kind: str) -> None:
+def test_a_note_that_is_not_a_file_of_ours_is_damaged(tmp_path: Path, kind: str) -> None:
     if kind == "device" and os.geteuid() != 0:
         pytest.skip("only root makes devices")
     put_odd(tmp_path / files.RESULT, kind)
@@ -106,7 +106,7 @@ async def test_a_job_that_puts_something_odd_harms_itself_at_most(
 
 
 @pytest.mark.parametrize("name", [files.LOG, files.SENT, files.LOCK, files.RECORD])
-async def test_a_pipe_in_place_of_a_file_does_not_hold_up_a_restart(
+async def test_a_pipe_in_place_of_a_file_does_not_delay_a_restart(
     site: Site, tmp_path: Path, name: str
 ) -> None:
     await site.agent.reconcile([assigned(1, f"echo $$ > {tmp_path}/pid", WAIT)])
@@ -132,7 +132,7 @@ async def test_a_stop_that_cannot_be_written_loses_the_job(site: Site, tmp_path:
 
 
 @pytest.mark.parametrize("stop", [False, True])
-async def test_what_has_started_is_not_started_again(
+async def test_a_started_attempt_is_not_started_again(
     site: Site, tmp_path: Path, stop: bool
 ) -> None:
     desired = [assigned(1, f"touch {tmp_path}/ran", started=True, stop=stop)]
@@ -204,7 +204,7 @@ class Failing:
 @pytest.mark.parametrize(
     ("owner", "name"), [(Attempt, "look"), (Attempt, "next_chunk"), (Spawner, "ask")]
 )
-async def test_what_runs_out_is_tried_again(
+async def test_jobs_are_retried_when_resources_ran_out(
     site: Site,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -219,7 +219,7 @@ async def test_what_runs_out_is_tried_again(
     assert len([1 for record in caplog.records if "trying again" in record.message]) == 1
 
 
-async def test_no_descriptor_for_a_new_job_is_no_failure_of_the_job(
+async def test_no_descriptor_for_a_new_job_is_not_a_failure_of_the_job(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failing = Failing(monkeypatch, Spool, "open", errno.EMFILE)

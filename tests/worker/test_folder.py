@@ -18,7 +18,7 @@ RECORD = Record(
 )
 
 
-def test_a_record_comes_back_as_it_was(tmp_path: Path) -> None:
+def test_a_record_is_read_back_unchanged(tmp_path: Path) -> None:
     files.write_record(at(tmp_path), RECORD)
     assert files.read_record(at(tmp_path)) == RECORD
     assert [path.name for path in tmp_path.iterdir()] == [files.RECORD]
@@ -92,7 +92,7 @@ def test_a_bell_that_is_a_file_or_a_link_is_not_rung(tmp_path: Path) -> None:
     assert (tmp_path / files.BELL).read_bytes() == b""
 
 
-def test_what_is_only_for_a_moment_not_to_be_removed_is_no_failure(
+def test_a_file_that_cannot_be_removed_for_a_moment_is_not_a_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A process that is just ending writes once more into a folder that is being removed."""
@@ -112,7 +112,9 @@ def test_what_is_only_for_a_moment_not_to_be_removed_is_no_failure(
     assert list((tmp_path / "trash").iterdir()) == []
 
 
-def test_what_can_never_be_removed_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_that_can_never_be_removed_are_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "trash/job").mkdir(parents=True)
 
     def refused(shelf: int, name: str) -> None:

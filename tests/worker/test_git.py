@@ -165,7 +165,7 @@ async def test_the_commit_that_ran_is_reported(
     assert site.log() == b""
 
 
-async def test_no_commit_is_reported_where_there_is_none(site: Site, tmp_path: Path) -> None:
+async def test_without_a_commit_none_is_reported(site: Site, tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
     git(empty, "init")
@@ -173,7 +173,7 @@ async def test_no_commit_is_reported_where_there_is_none(site: Site, tmp_path: P
     assert (finished.result, finished.commit) == (Result.PASSED, None)
 
 
-async def test_a_commit_that_is_none_is_not_passed_on(site: Site, tmp_path: Path) -> None:
+async def test_an_invalid_commit_is_not_passed_on(site: Site, tmp_path: Path) -> None:
     """While no agent looks, a job may still end as it likes to be told."""
     forged = '["passed",0,null,false,null,1.0,2.0,"$(id)"]'
     gate, supervisor = tmp_path / "gate", tmp_path / "supervisor"

@@ -114,7 +114,9 @@ async def test_a_folder_in_the_place_of_a_file_keeps_no_agent_from_starting(
     assert (await site.end(2)).result is Result.PASSED
 
 
-async def test_another_jobs_supervisor_is_no_stranger(site: Site, tmp_path: Path) -> None:
+async def test_another_jobs_supervisor_is_not_killed_as_an_orphan(
+    site: Site, tmp_path: Path
+) -> None:
     """What is killed behind a dead supervisor is not the others'."""
     gate = tmp_path / "gate"
     other = assigned(2, WAIT.format(gate))
@@ -221,7 +223,7 @@ async def test_a_job_that_freezes_the_spawner_keeps_no_other_from_beginning(site
     assert (await site.run_also(2, "true")).result is Result.PASSED
 
 
-async def test_what_hides_from_everything_goes_with_its_dead_supervisor(
+async def test_hidden_processes_of_a_dead_supervisor_are_killed(
     make_site: Callable[..., Site], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It has no cgroup, nothing of its environment, a session and a folder of its own."""

@@ -95,7 +95,7 @@ async def test_a_job_may_set_what_has_a_default(site: Site, tmp_path: Path) -> N
     assert site.log().decode().split() == [home, tmp, "C.UTF-8"]
 
 
-async def test_what_a_run_took_is_measured(site: Site) -> None:
+async def test_the_duration_of_a_run_is_measured(site: Site) -> None:
     before = boottime()
     finished = await site.run("until [ $SECONDS -ge 2 ]; do sleep 0.01; done")  # more than 1 s
     assert finished.seconds is not None
@@ -168,7 +168,7 @@ async def test_fifty_jobs_at_once(site: Site) -> None:
         ({"environment": {"A": "x" * 200_000}}, "cannot start the script: Argument list too long"),
     ],
 )
-async def test_what_cannot_be_run_fails_with_a_reason(
+async def test_a_job_that_cannot_be_run_fails_with_a_reason(
     site: Site, other: dict[str, object], reason: str
 ) -> None:
     await site.agent.reconcile([assigned(1, **other)])

@@ -165,7 +165,7 @@ async def test_a_connection_that_breaks_during_the_hello_is_lost(socket: Socket)
         (WSCloseCode.OK, "x" * 500, f"the node closed the connection (1000: {'x' * 200})"),
     ],
 )
-async def test_the_end_of_a_connection_is_told_with_its_code(
+async def test_the_end_of_a_connection_is_reported_with_its_code(
     socket: Socket, code: int | None, reason: str | None, shown: str
 ) -> None:
     socket.close_code = code
@@ -175,7 +175,7 @@ async def test_the_end_of_a_connection_is_told_with_its_code(
     assert str(lost.value) == shown
 
 
-async def test_an_error_of_the_connection_and_what_is_no_message_end_it(socket: Socket) -> None:
+async def test_an_error_of_the_connection_and_an_invalid_message_end_it(socket: Socket) -> None:
     socket.ends(WSMsgType.ERROR, OSError("bad frame"))
     with pytest.raises(Lost, match="the connection broke: bad frame"):
         await link_over(socket).greet(HELLO)
@@ -234,7 +234,7 @@ async def test_each_message_gets_its_own_answer_in_any_order(
     assert served.link._unanswered == {}
 
 
-async def test_what_was_not_answered_at_the_end_counts_as_not_done(
+async def test_messages_without_an_answer_at_the_end_count_as_not_processed(
     socket: Socket, served: Served
 ) -> None:
     waiting = asyncio.create_task(served.link.send(said))
@@ -248,7 +248,9 @@ async def test_what_was_not_answered_at_the_end_counts_as_not_done(
     assert socket.sent == [said(1)]
 
 
-async def test_what_cannot_be_sent_counts_as_not_done(socket: Socket, served: Served) -> None:
+async def test_a_message_that_cannot_be_sent_counts_as_not_processed(
+    socket: Socket, served: Served
+) -> None:
     socket.broken = ConnectionResetError("reset")
     with pytest.raises(StoreAway, match="reset"):
         await served.link.send(said)

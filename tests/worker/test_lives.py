@@ -233,7 +233,7 @@ class Lives(RuleBasedStateMachine):
                 assert self.site.log(number) == OUTPUT
 
 
-def test_whoever_dies_when_each_job_runs_once_and_its_end_is_known(
+def test_each_job_runs_once_and_its_end_is_known_at_every_point_of_death(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(forking, "BOOT", crash.BOOT)

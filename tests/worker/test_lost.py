@@ -34,7 +34,7 @@ WAIT = "echo ready; while :; do sleep 0.05; done"
 # --- The file -------------------------------------------------------------------------------
 
 
-def test_what_was_heard_comes_back_and_keeps_its_place(tmp_path: Path) -> None:
+def test_the_last_heartbeat_is_read_back_and_the_file_keeps_its_size(tmp_path: Path) -> None:
     assert read_last_heartbeat(at(tmp_path)) is None
     file = open_last_heartbeat(at(tmp_path))
     size = os.fstat(file).st_size
@@ -66,7 +66,7 @@ def test_half_a_writing_says_nothing(tmp_path: Path) -> None:
         assert heard is None or torn in (old, new)
 
 
-def test_a_deadline_follows_what_was_heard_in_this_boot_only(tmp_path: Path) -> None:
+def test_a_deadline_uses_only_heartbeats_of_this_boot(tmp_path: Path) -> None:
     record = RECORD._replace(lost_after=100.0)
     begun = boottime()
     deadline = Deadline(at(tmp_path), record)
@@ -107,7 +107,7 @@ def test_a_heartbeat_that_comes_too_late_renews_nothing(tmp_path: Path) -> None:
     os.close(file)
 
 
-def test_a_shorter_promise_that_nobody_saw_counts(tmp_path: Path) -> None:
+def test_an_unseen_shorter_promise_counts(tmp_path: Path) -> None:
     """The supervisor was stopped when it was made, and when it ran out."""
     record = RECORD._replace(lost_after=600.0)
     deadline = Deadline(at(tmp_path), record)
@@ -139,7 +139,7 @@ def test_a_build_of_the_only_node_has_a_deadline_once_there_are_others(tmp_path:
 # --- Jobs -----------------------------------------------------------------------------------
 
 
-async def test_a_build_ends_when_nobody_was_heard(
+async def test_a_build_ends_when_no_node_answered(
     make_site: Callable[..., Site], tmp_path: Path
 ) -> None:
     site = make_site(lost_after=120.0)
@@ -161,7 +161,7 @@ async def test_a_build_ends_when_nobody_was_heard(
     assert site.store.finished(2) is None  # a deploy may outlive its worker's lease
 
 
-async def test_while_somebody_is_heard_it_goes_on(make_site: Callable[..., Site]) -> None:
+async def test_a_build_continues_while_a_node_answers(make_site: Callable[..., Site]) -> None:
     site = make_site(lost_after=0.5)
     await site.agent.start()
     site.agent.heartbeat_answered(boottime(), 1.5)
@@ -273,7 +273,7 @@ async def test_an_answer_that_comes_after_a_later_one_takes_nothing_back(
 # --- Dropped --------------------------------------------------------------------------------
 
 
-async def test_what_is_dropped_is_ended_and_its_output_kept(
+async def test_a_dropped_attempt_is_ended_and_its_output_is_kept(
     site: Site, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     script = f"trap '' TERM; echo $$ > {tmp_path}/pid; {WAIT}"
@@ -294,7 +294,7 @@ async def test_what_is_dropped_is_ended_and_its_output_kept(
     assert site.agent.holds == ((job(2), 2),)
 
 
-async def test_what_is_dropped_before_its_supervisor_came_ends_when_that_comes(
+async def test_an_attempt_that_is_dropped_early_ends_when_its_supervisor_starts(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lookout, "ASK_AGAIN_SECONDS", 0.05)

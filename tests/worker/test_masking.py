@@ -90,7 +90,7 @@ def test_a_long_value_is_hidden_whole_and_in_part() -> None:
     assert MASK in once(value[: 3 * BLOCK_BYTES], value)
 
 
-def test_what_cannot_be_a_value_is_given_out_at_once() -> None:
+def test_output_that_cannot_be_a_secret_is_written_at_once() -> None:
     masker = Masker(Masks([VALUE]))
     assert masker.feed(b"Password: ") == b"Password: "
     assert masker.feed(b"ab s3") == b"ab "

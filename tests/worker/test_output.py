@@ -46,7 +46,7 @@ async def test_a_long_line_is_cut(site: Site) -> None:
     assert after == "next"
 
 
-async def test_binary_output_passes_as_it_is(site: Site, tmp_path: Path) -> None:
+async def test_binary_output_passes_unchanged(site: Site, tmp_path: Path) -> None:
     data = random.Random(1).randbytes(300_000)
     (tmp_path / "data").write_bytes(data)
     await site.run(f"cat {tmp_path}/data")
@@ -147,7 +147,7 @@ def test_a_long_line_that_a_carriage_return_ends(tmp_path: Path) -> None:
     )
 
 
-def test_a_note_stands_behind_the_limit_too(tmp_path: Path) -> None:
+def test_a_note_stands_after_the_limit_too(tmp_path: Path) -> None:
     path = tmp_path / "log"
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     log = BoundedLog(descriptor, 3)

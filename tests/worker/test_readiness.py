@@ -75,7 +75,7 @@ def fake_git(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None
 # --- The disk -------------------------------------------------------------------------------
 
 
-async def test_a_full_disk_fails_no_build_and_is_told_first(
+async def test_a_full_disk_fails_no_build_and_is_reported_first(
     small_site: Site, small_disk: Path
 ) -> None:
     site = small_site
@@ -102,7 +102,7 @@ async def test_little_room_counts_as_none(small_site: Site, small_disk: Path) ->
     assert (await not_begun(small_site)).reason == "disk full"
 
 
-async def test_what_a_job_itself_fills_is_its_own_failure(
+async def test_a_limit_that_a_job_itself_exceeds_is_its_own_failure(
     small_site: Site, small_disk: Path
 ) -> None:
     finished = await small_site.run("cat /dev/zero > file || true; echo more; sleep 1")
@@ -138,7 +138,9 @@ async def test_a_worker_without_git(
 
 
 @pytest.mark.parametrize("there", ["link", "tree", "file"])
-def test_what_a_job_puts_in_the_place_of_the_probe_goes(tmp_path: Path, there: str) -> None:
+def test_a_file_that_a_job_puts_in_place_of_the_probe_is_removed(
+    tmp_path: Path, there: str
+) -> None:
     """Through a link a file of another folder would go, and the worker would never be ready."""
     folder, other = tmp_path / "worker", tmp_path / "other"
     for made in (folder, other):
@@ -164,7 +166,7 @@ def test_what_a_job_puts_in_the_place_of_the_probe_goes(tmp_path: Path, there: s
         ("kill -KILL $$", "git check-ref-format was killed, perhaps because memory ran out"),
     ],
 )
-async def test_what_git_says_of_the_machine(
+async def test_git_errors_that_concern_the_machine(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, problem: str
 ) -> None:
     fake_git(tmp_path, script, monkeypatch)
@@ -180,7 +182,7 @@ async def test_what_git_says_of_the_machine(
         "kill -TERM $$",
     ],
 )
-async def test_what_lies_with_the_repository_is_the_builds_failure(
+async def test_problems_of_the_repository_are_the_builds_failure(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str
 ) -> None:
     fake_git(tmp_path, script, monkeypatch)
@@ -285,7 +287,7 @@ async def test_each_episode_lasts_longer_until_a_job_begins(worker: Worker) -> N
     assert episode() == 0.02
 
 
-def test_what_of_git_lies_with_the_worker() -> None:
+def test_which_git_errors_are_problems_of_the_worker() -> None:
     assert trouble.of_git("git clone", 128, b"error: x\nNo space left on device") == "disk full"
     assert trouble.of_git("git clone", 128, b"fatal: no such branch") is None
     assert trouble.of_git("git clone", -signal.SIGTERM, b"") is None

@@ -119,7 +119,7 @@ def ends(site: Site, number: int) -> list[JobFinished]:
     return [one for one in said if one.job == job(number)]
 
 
-async def test_a_result_is_said_again_while_it_is_asked_for(
+async def test_a_result_is_reported_again_while_it_is_asked_for(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It was acknowledged, and the database lost it in a failover."""

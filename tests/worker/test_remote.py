@@ -108,7 +108,7 @@ async def test_a_level_without_a_job_ends_it(fleet: Fleet, tmp_path: Path) -> No
     assert not alive(pid_in(tmp_path / "pid"))
 
 
-async def test_what_is_stale_is_ended_and_kept(fleet: Fleet) -> None:
+async def test_stale_attempts_are_ended_and_their_folders_kept(fleet: Fleet) -> None:
     node = await fleet.node(stale={(job(1), 1)})
     worker = fleet.worker(node)
     await node.want(assigned(1, WAIT), assigned(2, "echo well"))
@@ -180,7 +180,7 @@ async def test_a_silent_node_is_left(fleet: Fleet) -> None:
     assert not any(isinstance(said, wire.Said) for said in other.heard)
 
 
-async def test_what_was_not_acknowledged_is_said_again_the_same(fleet: Fleet) -> None:
+async def test_unacknowledged_messages_are_repeated_unchanged(fleet: Fleet) -> None:
     one = await fleet.node(acks_said=False)
     two = await fleet.node(acks_said=False)
     await one.want(assigned(1))
@@ -260,7 +260,7 @@ async def test_below_a_path(fleet: Fleet) -> None:
 @pytest.mark.parametrize(
     ("status", "said"), [(404, "is not boxsched (404): look at the URL"), (502, "status 502")]
 )
-async def test_what_may_mend_itself_is_tried_again(
+async def test_temporary_errors_are_retried(
     fleet: Fleet, caplog: pytest.LogCaptureFixture, status: int, said: str
 ) -> None:
     node = await fleet.node(status=status, code="")
@@ -349,7 +349,7 @@ async def test_jobs_are_adopted_while_no_node_is_there(fleet: Fleet) -> None:
     assert second.remote._agent.holds == ((job(1), 1),)
 
 
-async def test_of_another_installation_its_jobs_are_ended_and_not_told(
+async def test_jobs_of_another_installation_are_ended_and_not_reported(
     fleet: Fleet, tmp_path: Path
 ) -> None:
     ours = await fleet.node()
@@ -386,7 +386,7 @@ async def test_two_processes_do_not_share_a_data_folder(fleet: Fleet) -> None:
         await fleet.worker(node, box_driver="none").ended()
 
 
-async def test_a_damaged_identity_is_no_new_one(fleet: Fleet) -> None:
+async def test_a_damaged_identity_is_not_a_new_one(fleet: Fleet) -> None:
     data = fleet.folder / "data"
     data.mkdir()
     (data / "identity").write_text("")
@@ -416,7 +416,7 @@ async def test_the_sending_of_the_last_answered_heartbeat_is_written_down(fleet:
     assert read_last_heartbeat(folder) == heard
 
 
-async def test_a_build_that_nobody_hears_of_is_ended_and_its_result_said_later(
+async def test_a_build_without_contact_is_ended_and_its_result_is_reported_later(
     fleet: Fleet,
 ) -> None:
     node = await fleet.node(lost_after=2.0)
@@ -436,7 +436,7 @@ async def test_a_build_that_nobody_hears_of_is_ended_and_its_result_said_later(
 # --- The end --------------------------------------------------------------------------------
 
 
-async def test_what_is_being_said_lands_at_the_end(fleet: Fleet) -> None:
+async def test_messages_in_progress_are_flushed_at_the_end(fleet: Fleet) -> None:
     node = await fleet.node(acks_said=False)
     worker = fleet.worker(node, box_driver="none", pace=attrs.evolve(QUICK, flush=20.0))
     await node.want(assigned(1))

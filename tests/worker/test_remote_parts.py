@@ -101,7 +101,7 @@ def test_a_reason_is_one_line_of_bounded_length() -> None:
         (files.RESULT, Ended, '["passed", 4294967296, null, false, null, 1.0, 2.0, null]'),
     ],
 )
-def test_what_no_node_takes_is_damage(
+def test_a_note_that_no_node_accepts_is_damage(
     tmp_path: Path, name: str, kind: type[Running | Ended], text: str
 ) -> None:
     (tmp_path / name).write_text(text)
@@ -121,13 +121,13 @@ def test_an_identity_is_made_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", [b"", b"short", b"\xff" * 32, b"x" * 5_000])
-def test_a_damaged_identity_is_said(tmp_path: Path, text: bytes) -> None:
+def test_a_damaged_identity_is_reported(tmp_path: Path, text: bytes) -> None:
     (tmp_path / "identity").write_bytes(text)
     with pytest.raises(keeping.Unusable, match="identity"):
         keeping.identity(tmp_path)
 
 
-def test_half_a_writing_is_no_identity(tmp_path: Path) -> None:
+def test_half_a_writing_is_not_an_identity(tmp_path: Path) -> None:
     (tmp_path / "identity.new").write_text("0123")
     assert len(keeping.identity(tmp_path)) == 32
 
@@ -150,7 +150,7 @@ def test_one_process_a_data_folder(tmp_path: Path) -> None:
         pass
 
 
-def test_what_a_worker_keeps_leaves_no_file_open(tmp_path: Path) -> None:
+def test_the_files_of_a_workers_identity_are_closed(tmp_path: Path) -> None:
     with keeping.owned(tmp_path):
         before = len(os.listdir("/proc/self/fd"))
         for _ in range(3):

@@ -191,7 +191,7 @@ async def test_a_build_ends_in_time_when_its_agent_is_killed_or_frozen(
     assert node.store.finished(2) is None
 
 
-async def test_killed_and_back_in_time_a_build_goes_on(
+async def test_killed_and_back_in_time_a_build_continues(
     fleet: Fleet, start: Starting, tmp_path: Path
 ) -> None:
     node = await fleet.node(lost_after=60.0)

@@ -198,7 +198,7 @@ async def test_a_stop_of_one_that_an_earlier_spawner_starts_at_the_last_moment(
     foreign.wait()
 
 
-async def test_what_is_asked_for_again_while_it_runs_has_one_supervisor(
+async def test_a_repeated_request_during_a_run_starts_no_second_supervisor(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spawner = site.agent._driver.__dict__["_spawner"]
@@ -469,7 +469,7 @@ def test_a_process_that_has_a_dead_supervisors_pid_is_not_killed(
 
 
 @pytest.mark.parametrize("reused", [True, False])
-def test_a_process_that_has_a_dead_supervisors_pid_hears_of_no_stop(
+def test_a_process_with_a_dead_supervisors_pid_gets_no_stop_signal(
     make_site: Callable[..., Site], stranger: subprocess.Popen[bytes], reused: bool
 ) -> None:
     site = make_site()

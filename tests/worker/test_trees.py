@@ -35,13 +35,15 @@ def cgroups_of(site: Site) -> list[Path]:
     return list(Path("/sys/fs/cgroup").rglob(mark))
 
 
-async def test_what_escaped_is_dead_when_the_job_has_ended(site: Site, tmp_path: Path) -> None:
+async def test_escaped_processes_are_dead_when_the_job_has_ended(
+    site: Site, tmp_path: Path
+) -> None:
     finished = await site.run(ESCAPE.format(tmp_path / "pid"), "echo done")
     assert finished.result is Result.PASSED
     assert not alive(pid_in(tmp_path / "pid"))
 
 
-async def test_what_escaped_is_dead_after_a_stop(
+async def test_escaped_processes_are_dead_after_a_stop(
     make_site: Callable[..., Site], tmp_path: Path
 ) -> None:
     site = make_site(stop_grace=0.2)
@@ -75,7 +77,7 @@ async def test_a_stop_gives_its_grace_to_the_whole_tree(site: Site) -> None:
     assert site.log().endswith(b"\nsaved\n")
 
 
-async def test_what_ignores_sigterm_is_killed_after_the_grace(
+async def test_a_job_that_ignores_sigterm_is_killed_after_the_grace(
     make_site: Callable[..., Site],
 ) -> None:
     site = make_site(stop_grace=0.3)
@@ -127,7 +129,7 @@ async def test_a_time_limit_ends_a_job_as_a_stop_does(site: Site) -> None:
     assert "cleaning up" in lines[ended:]
 
 
-async def test_the_log_says_who_stopped_the_job_and_why(site: Site) -> None:
+async def test_the_log_names_the_user_who_stopped_the_job_and_the_reason(site: Site) -> None:
     wanted = assigned(1, "printf ready; while :; do sleep 0.05; done")
     await site.agent.reconcile([wanted])
     await site.said(1, b"ready")
@@ -137,7 +139,7 @@ async def test_the_log_says_who_stopped_the_job_and_why(site: Site) -> None:
     assert site.log() == b"ready\n[boxsched: stopped by admin: superseded?by web#12 ?]\n"
 
 
-async def test_what_nobody_desires_is_ended_and_forgotten(site: Site) -> None:
+async def test_attempts_that_are_not_desired_are_ended_and_forgotten(site: Site) -> None:
     await site.agent.reconcile([assigned(1, WAIT)])
     await site.said(1, b"ready")
     await site.agent.reconcile([])
@@ -178,7 +180,7 @@ async def test_the_whole_tree_has_the_grace_at_the_time_limit(site: Site) -> Non
     assert b"in peace\n" in site.log()
 
 
-async def test_what_ended_by_itself_keeps_its_result_though_it_is_seen_after_the_time_limit(
+async def test_a_job_that_ended_in_time_keeps_its_result_if_it_is_seen_later(
     site: Site, tmp_path: Path
 ) -> None:
     """As where the machine was suspended when it ended."""

@@ -63,7 +63,7 @@ def test_a_worker_of_an_earlier_version_reads_what_it_knows() -> None:
     assert (task.job, task.attempt) == (sent.job, sent.attempt)
 
 
-def test_what_a_node_of_an_earlier_version_does_not_send_is_as_before() -> None:
+def test_fields_that_an_earlier_node_does_not_send_have_their_former_meaning() -> None:
     fields = msgspec.json.decode(level_text([an_assignment()]))["tasks"][0]
     earlier = fields[: wire.Task.__struct_fields__.index("stop_reason")]
     text = msgspec.json.encode({"type": "level", "tasks": [earlier]})
@@ -72,5 +72,5 @@ def test_what_a_node_of_an_earlier_version_does_not_send_is_as_before() -> None:
 
 
 @pytest.mark.parametrize("name", ["owner", "has_secrets"])
-def test_what_is_for_the_node_alone_is_not_sent(name: str) -> None:
+def test_fields_for_the_node_only_are_not_sent(name: str) -> None:
     assert name not in wire.Task.__struct_fields__

@@ -1,9 +1,9 @@
-"""The door of a node that waits for its database."""
+"""The answers of a node that waits for its database."""
 
 import aiohttp
 import pytest
-from boxsched.api.door import door
 
+from boxsched.api.starting import starting_server
 from boxsched.listening import bound
 
 
@@ -20,7 +20,7 @@ async def test_it_lives_and_all_else_is_answered_with_503_and_when_to_ask_again(
     method: str, path: str
 ) -> None:
     with bound("127.0.0.1", 0) as sockets:
-        async with door(sockets), aiohttp.ClientSession(sockets.url) as client:
+        async with starting_server(sockets), aiohttp.ClientSession(sockets.url) as client:
             async with client.get("/healthz") as answer:
                 assert (answer.status, await answer.json()) == (200, {"status": "ok"})
             async with client.request(method, path) as answer:
