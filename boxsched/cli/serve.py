@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from boxsched.node.options import Options
 
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+MOST_DAYS = 36_500
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
 
@@ -41,6 +42,24 @@ class Network(click.ParamType[IPNetwork]):
             return ipaddress.ip_network(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
+
+
+class Days(click.ParamType[int]):
+    """Whole days, ``least`` at least, or 0."""
+
+    name = "DAYS"
+
+    def __init__(self, least: int) -> None:
+        self._least = least
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> int:
+        try:
+            days = int(value)
+        except ValueError:
+            days = -1
+        if days != 0 and not self._least <= days <= MOST_DAYS:
+            self.fail(f"{value!r} must be 0, or from {self._least} to {MOST_DAYS} days", param, ctx)
+        return days
 
 
 def check_database(database: str | None, redis: str | None) -> None:
@@ -213,6 +232,20 @@ def loop_factory() -> LoopFactory | None:
     help="After this many seconds of waiting, priority grows by one point. [default: off]",
 )
 @log_limit_option()
+@env_option(
+    "--keep-history",
+    type=Days(least=8),
+    default=90,
+    metavar="DAYS",
+    help="Days after which finished workloads are deleted, with their events; 0 = never.",
+)
+@env_option(
+    "--keep-logs",
+    type=Days(least=1),
+    default=30,
+    metavar="DAYS",
+    help="Days after which logs of finished workloads are deleted; 0 = never.",
+)
 @stop_grace_option
 @env_option(
     "--shutdown-grace",

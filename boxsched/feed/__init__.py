@@ -18,11 +18,12 @@ begins behind the last event, when a number is missing, and when its queue was t
 dropped. Memory is bounded, and slow readers stay connected.
 
 Behind a failover that lost commits, or a restored backup, a shard's batches go on a million later.
-Then every reader is ended. A reader whose last event is not in the table is told to start again.
+Then every reader is ended. A reader whose last event is not in the table is told to start again; so
+is one that is behind a place whose events are deleted because they are old.
 """
 
-from boxsched.feed.cursor import EventCursor
+from boxsched.feed.cursor import BEGINNING, EventCursor
 from boxsched.feed.feed import EventFeed
 from boxsched.feed.subscription import Subscription
 
-__all__ = ["EventCursor", "EventFeed", "Subscription"]
+__all__ = ["BEGINNING", "EventCursor", "EventFeed", "Subscription"]

@@ -130,6 +130,11 @@ class Subscription:
         finally:
             if page is None or len(page) == PAGE:
                 self._fall_behind(tail)
+        # Behind the page: what was there then is all that followed.
+        start = (await self._store.history_starts()).get(tail.shard)
+        if start is not None and tail.last[0] <= start.batch:
+            self.close()  # some are deleted as old: it is told so when it comes back
+            return
         self._page.extend(page)
 
     # --- Its tails --------------------------------------------------------------------------

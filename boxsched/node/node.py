@@ -35,6 +35,7 @@ from boxsched.node.in_process import LocalWorker
 from boxsched.node.loop_holds import LoopHolds
 from boxsched.node.mixing import Mixing
 from boxsched.node.options import Options
+from boxsched.node.pruning import Pruning
 from boxsched.node.retention import Retention
 from boxsched.node.sealing import Sealing
 from boxsched.outgoing.composing import Composer
@@ -101,6 +102,13 @@ class Node:
         self._group = GroupCommit(store, self.stages, self.wake)
         self.retention = Retention(
             store, clock, lambda: SHARD in self.leadership.led, self._may_be_back
+        )
+        self.pruning = Pruning(
+            store,
+            clock,
+            lambda: SHARD in self.leadership.led,
+            keep_history=options.keep_history,
+            keep_logs=options.keep_logs,
         )
         self.holds = LoopHolds(asyncio.get_running_loop().time)
         self.pace = Pace()
@@ -229,6 +237,7 @@ class Node:
         self._begin("heartbeat", self.worker.beat())
         self._begin("gateway", self.gateway.run())
         self._begin("retention", self.retention.run())
+        self._begin("pruning", self.pruning.run())
         self._begin("sealing", Sealing(self.store, self.vault).run())
         composer = Composer(cluster, options.external_url or self.info.url, self.vault, self._shape)
         self.sender = Sender(self.store, self.clock, Guard(options.allow_outgoing), composer)

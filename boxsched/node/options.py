@@ -31,6 +31,8 @@ class Options:
     max_boxes: int | None = None
     priority_aging: float | None = None
     log_limit: int = 16 * 1024 * 1024
+    keep_history: float = 90.0  # days; 0 = for good
+    keep_logs: float = 30.0  # days; 0 = for good
     stop_grace: float = 10.0
     shutdown_grace: float = 8.0
     name: str | None = None  # of the node; None = generated once, kept in the data folder

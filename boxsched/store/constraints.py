@@ -15,6 +15,7 @@ SETTLED = frozenset(
     {
         "deploy_due_pkey",
         "box_worker_ordinal_box_type_key",
+        "history_start_pkey",
         "job_history_pkey",
         "lane_count_pkey",
         "meta_pkey",
@@ -23,6 +24,7 @@ SETTLED = frozenset(
         "page_session_pkey",
         "pause_pkey",
         "project_name",
+        "pruned_workload_pkey",
         "schedule_pkey",
         "secret_pkey",
         "server_live_pkey",

@@ -69,6 +69,7 @@ from boxsched.store.steps import (
     plans,
     project_versions,
     projects,
+    pruning,
     reads,
     schedules,
     secrets,
@@ -80,6 +81,7 @@ from boxsched.store.steps import (
 )
 from boxsched.store.steps.notifications import Claimed, Notification, Settled, StoredTarget, Target
 from boxsched.store.steps.project_versions import UNKNOWN_EDIT, Edit, ProjectVersion
+from boxsched.store.steps.pruning import CutPlace, HistoryStart, Pruned
 from boxsched.store.steps.schedules import ListedSchedule, Place
 from boxsched.store.steps.secrets import Seal, SealedSecret, SealedText, SecretInfo
 
@@ -399,6 +401,38 @@ class Store:
     async def drop_old_deliveries(self, before: float, limit: int) -> int:
         """Look at the ``limit`` oldest deliveries; delete those that were received before then."""
         return await self._driver.serving.write(deliveries.drop_old, before, limit)
+
+    # --- What is old -----------------------------------------------------------------------
+
+    async def prune_history(self, shard: int, before: float, limit: int) -> Pruned:
+        """Delete the shard's oldest events, about ``limit``, of whole batches before that time, and
+        the workloads that finished with them, unless they have to stay. Events that are younger
+        than 8 days cannot be deleted: InvariantRefused."""
+        return await self._driver.serving.write(pruning.prune_history, shard, before, limit)
+
+    async def prune_cut(
+        self, shard: int, after: CutPlace, before: float, limit: int
+    ) -> tuple[int, CutPlace | None]:
+        """Look at the next workloads that stayed; delete those that need not any more. Returns how
+        many went, and behind which the next slice begins (None: that was the last)."""
+        return await self._driver.serving.write(pruning.prune_cut, shard, after, before, limit)
+
+    async def prune_logs(self, after: int, before: float, limit: int) -> tuple[int, int | None]:
+        """Delete logs of the next jobs whose workloads finished before that time, at most ``limit``
+        chunks. Returns how many went, and behind which job the next slice begins (None: the
+        end)."""
+        return await self._driver.serving.write(pruning.prune_logs, after, before, limit)
+
+    async def history_starts(self) -> dict[int, HistoryStart]:
+        """The last batch whose events are not kept any more, of shards that have one."""
+        return await self._driver.serving.read(pruning.history_starts)
+
+    async def was_given(self, workload: WorkloadId) -> bool:
+        """Whether a workload that is not there may be one that was deleted because it was old."""
+        return await self._driver.reading.read(pruning.was_given, workload)
+
+    async def database_bytes(self) -> int:
+        return await self._driver.reading.read(pruning.database_bytes)
 
     # --- Notifications ---------------------------------------------------------------------
 

@@ -62,6 +62,7 @@ OURS = {
     "box_job_fkey": "UPDATE box SET job = 7 WHERE id = (SELECT max(id) FROM box)",
     "box_ordinal_check": "UPDATE box SET ordinal = 0 WHERE id = (SELECT max(id) FROM box)",
     "box_worker_fkey": "UPDATE box SET worker = 77",
+    "history_start_shard_fkey": "INSERT INTO history_start (shard, batch, at) VALUES (77, 1, 0)",
     "job_attempt_check": "UPDATE job SET attempt = -1",
     "job_check": "UPDATE job SET state = 'nonsense'",
     "job_check1": "UPDATE job SET exit_status = 1",
@@ -121,6 +122,12 @@ OURS = {
     "project_version_version_check": "UPDATE project_version SET version = 0",
     "project_max_boxes_check": "UPDATE project SET max_boxes = -1",
     "project_organization_fkey": "UPDATE project SET organization = 77",
+    "pruned_workload_project_fkey": (
+        "INSERT INTO pruned_workload (project, workloads) VALUES (77, 1)"
+    ),
+    "pruned_workload_workloads_check": (
+        "INSERT INTO pruned_workload (project, workloads) VALUES (1, 0)"
+    ),
     "deploy_due_build_fkey": "INSERT INTO deploy_due (build, server) VALUES (77, 's')",
     "schedule_project_fkey": (
         "INSERT INTO schedule (project, cron, time_zone, branch, version, next_at, decided_at)"

@@ -22,6 +22,7 @@ FILES = (
     "pages.sql",
     "project_versions.sql",
     "projects.sql",
+    "pruning.sql",
     "reading.sql",
     "schedules.sql",
     "sessions.sql",

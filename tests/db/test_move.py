@@ -78,6 +78,11 @@ async def installation(place: SqlitePlace) -> Leader:
         f" delivery_id, body_sha256) VALUES ({project.id}, 'github', 'push', 1.5, 'created',"
         " 'a reason', '[1]', 'an id', 'a sum')"
     )
+    place.plant("INSERT INTO history_start VALUES (1, 0, 0.5)")
+    place.plant(
+        f"INSERT INTO pruned_workload VALUES ({project.id}, 1);"
+        f"UPDATE project SET next_number = next_number + 1 WHERE id = {project.id}"
+    )
     place.plant("INSERT INTO lineage VALUES (1, 'first', NULL, NULL, TRUE, 1.5)")
     again = await Leader(await place.reopen()).lead(boxes=0)
     return continuing_jobs_text(again, leader)

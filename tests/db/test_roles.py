@@ -6,6 +6,7 @@ from pathlib import Path
 import psycopg2
 import pytest
 
+from boxsched.protocol.shards import SHARD
 from boxsched.store import open_store
 from boxsched.store.blocks import sql_text
 from boxsched.store.errors import RightMissing, SchemaTooOld
@@ -14,7 +15,7 @@ from boxsched.store.records import Token
 from boxsched.store.tables import TABLES
 from tests.contract.postgres_server import execute
 from tests.contract.test_check import good_history
-from tests.contract.world import Leader
+from tests.contract.world import NOW, Leader
 from tests.db.conftest import Roles, run
 
 
@@ -37,6 +38,34 @@ async def test_a_service_runs_from_submission_to_finish_by_its_role(
     await store.close()
     assert await check(roles.reader) == [], "a reader may check"
     assert await check(roles.service) == []
+
+
+async def test_a_service_may_delete_what_is_old_and_nothing_else(
+    roles: Roles, tmp_path: Path
+) -> None:
+    await asyncio.to_thread(roles.upgrade)
+    store = open_store(roles.service, tmp_path)
+    await store.open()
+    leader = await Leader(store).lead()
+    await good_history(leader)
+    assert (await store.prune_history(SHARD, NOW + 1e6, 4)).events > 0
+    await store.close()
+    assert await check(roles.reader) == []
+    with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+        execute(roles.reader, "SELECT forget_events(1, 1)")
+
+
+def test_no_table_of_a_service_stands_in_for_the_history(roles: Roles) -> None:
+    """What runs as the owner of the tables looks at these tables, not at the caller's."""
+    roles.upgrade()
+    own = "CREATE TEMP TABLE event AS SELECT 1 AS shard, 1 AS batch"
+    connection = psycopg2.connect(roles.service)
+    with connection.cursor() as cursor:
+        cursor.execute(f"{own}; SELECT forget_events(1, 9)")
+        assert cursor.fetchall() == [(0,)]
+        cursor.execute("SELECT count(*) FROM pg_temp.event")
+        assert cursor.fetchall() == [(1,)]
+    connection.close()
 
 
 FORBIDDEN_TO_A_SERVICE = [

@@ -8,7 +8,7 @@ from aiohttp import web
 from boxsched.api.http import replies
 from boxsched.api.http.streams import BUFFER_BYTES, Cut, Stream
 from boxsched.errors import Invalid, StoreAway
-from boxsched.feed import EventCursor, Subscription
+from boxsched.feed import BEGINNING, EventCursor, Subscription
 from boxsched.node.node import Node
 from boxsched.protocol.batches import StoredEvent
 
@@ -49,7 +49,14 @@ class Events:
         # After a failover or a restored backup, events that a reader has seen may be missing.
         # Later batches then have much greater numbers.
         asked = [(shard, *place) for shard, place in cursor.places.items() if place[1]]
-        if len(await self._node.store.events_there(asked)) < len(asked):
+        there = await self._node.store.events_there(asked)
+        starts = await self._node.store.history_starts()
+        for shard, start in starts.items():
+            if cursor.places.get(shard, BEGINNING)[0] <= start.batch:
+                raise Invalid(
+                    "what followed this event was deleted because it is old: read all anew", field
+                )
+        if len(there) < len(asked):
             raise _gone(field)
         return cursor
 

@@ -121,6 +121,7 @@ class Figures(Collector):
         yield from self._hints()
         yield self._deliveries()
         yield self._notified()
+        yield self._pruned()
         yield self._round_trips()
 
     def _turns(self) -> Iterator[Metric]:
@@ -177,6 +178,11 @@ class Figures(Collector):
                 "Notifications of all nodes that are waiting for delivery; counted up to 100,000",
                 node.sender.waiting,
             ),
+            (
+                "database_bytes",
+                "The size of the database, as it was in the last minute",
+                node.pruning.bytes,
+            ),
         ):
             yield GaugeMetricFamily(f"boxsched_{name}", meaning, value)
         for name, meaning, value in (
@@ -207,6 +213,15 @@ class Figures(Collector):
         for name in ("delivered", "failed", "dead"):
             tries.add_metric((name,), self._node.sender.counts[name])
         return tries
+
+    def _pruned(self) -> Metric:
+        """What this node has deleted because it was old."""
+        rows = CounterMetricFamily(
+            "boxsched_pruned_rows", "Rows deleted because they were old", labels=("table",)
+        )
+        for table in ("workload", "event", "log_chunk"):
+            rows.add_metric((table,), self._node.pruning.pruned[table])
+        return rows
 
     def _round_trips(self) -> Metric:
         """Round trips: ``inbox`` and ``commit`` are an engine's turn, the rest API and workers."""

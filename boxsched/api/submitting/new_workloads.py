@@ -1,5 +1,7 @@
 """Make a NewWorkload from a checked submission. It has no id and number yet."""
 
+from typing import NoReturn
+
 import attrs
 
 from boxsched.api.http.absent import no
@@ -41,32 +43,42 @@ class Code:
     message: str | None = None
     author: str | None = None
     build: WorkloadId | None = None
+    from_fork: bool = False
 
     @classmethod
     def of(cls, source: Workload | None) -> "Code":
         if source is None:
             return cls()
         return cls(
-            source.branch, source.tag, source.commit, source.message, source.author, source.id
+            source.branch,
+            source.tag,
+            source.commit,
+            source.message,
+            source.author,
+            source.id,
+            source.from_fork,
         )
 
 
 async def find(store: Store, text: str, field: str | None = None) -> Workload:
     """Return the workload with this id, with its jobs. Raises NotFound, also for an invalid id."""
     id_ = parse_workload(text)
-    return _found(text, None if id_ is None else await store.workload(id_), field)
+    workload = None if id_ is None else await store.workload(id_)
+    return workload or await _missing(store, text, id_, field)
 
 
 async def subject(store: Store, text: str, field: str | None = None) -> Workload:
     """Like ``find``, for the workload that a command concerns."""
     id_ = parse_workload(text)
-    return _found(text, None if id_ is None else await store.subject(id_), field)
+    workload = None if id_ is None else await store.subject(id_)
+    return workload or await _missing(store, text, id_, field)
 
 
-def _found(text: str, workload: Workload | None, field: str | None) -> Workload:
-    if workload is None:
-        raise no("workload", text, field)
-    return workload
+async def _missing(store: Store, text: str, id_: WorkloadId | None, field: str | None) -> NoReturn:
+    hint = ""
+    if id_ is not None and await store.was_given(id_):
+        hint = ": finished workloads are deleted when they are old"
+    raise no("workload", text, field, hint)
 
 
 def build(known: Known, ask: AskBuild, now: float) -> NewWorkload:
@@ -170,6 +182,7 @@ def deploy(known: Known, ask: AskDeploy, source: Workload | None, now: float) ->
         jobs=_jobs(ask.jobs, configured, "the server has none in the project's settings"),
         created_at=now,
         build=code.build,
+        from_fork=code.from_fork,
         queue=server.queue,
     )
 
@@ -213,6 +226,7 @@ def session(known: Known, ask: AskSession, source: Workload | None, now: float) 
         jobs=(JobSpec("ssh", ask.box_type or DEFAULT_BOX_TYPE, SESSION_SECONDS, (), {}),),
         created_at=now,
         build=code.build,
+        from_fork=code.from_fork,
         public_key=without_comment(ask.public_key),
     )
 
@@ -247,6 +261,7 @@ def rebuild(known: Known, original: Workload, now: float) -> NewWorkload:
         ),
         created_at=now,
         rebuild_of=original.id,
+        from_fork=original.from_fork,
         build=original.build,
         public_key=original.public_key,
     )

@@ -37,6 +37,7 @@ SECRETS: Mapping[str, frozenset[str]] = {
     "page_session": frozenset({"digest"}),
 }
 FUNCTIONS = ("exact(double precision)",)
+SERVICE_FUNCTIONS = ("forget_events(bigint, bigint)",)  # deletes old events as the tables' owner
 WORKLOAD_IDS = "workload_id"
 
 
@@ -93,7 +94,7 @@ def grants(session: Session, role: str, *, reads: bool) -> list[Composable]:
         statements.append(SQL("REVOKE ALL ON SEQUENCE {} FROM {}").format(name, whom))
         if not reads:
             statements.append(SQL("GRANT USAGE ON SEQUENCE {} TO {}").format(name, whom))
-    for function in FUNCTIONS:
+    for function in FUNCTIONS if reads else (*FUNCTIONS, *SERVICE_FUNCTIONS):
         statements.append(SQL("GRANT EXECUTE ON FUNCTION {} TO {}").format(SQL(function), whom))
     return statements
 

@@ -143,11 +143,12 @@ SELECT b.id AS box, x.id AS worker, x.organization, b.job, p.organization AS job
  WHERE p.organization <> x.organization;
 
 -- name: keys
--- I6, V13: an idempotency key leads to the one workload and number that were answered.
+-- I6, V13: an idempotency key leads to the one workload and number that were answered, if it is kept.
 -- returns: scope, key, workload, number
 SELECT i.scope, i.key, i.workload, i.number
   FROM idempotency AS i LEFT JOIN workload AS w ON w.id = i.workload
- WHERE w.id IS NULL OR w.number <> i.number;
+ WHERE w.number <> i.number
+    OR w.id IS NULL AND NOT EXISTS (SELECT 1 FROM pruned_workload);
 
 -- name: leaderships
 -- I7, V1: every epoch has its one leadership, the last is the shard's, and batches only grow.
@@ -177,21 +178,29 @@ SELECT w.id AS workload, w.kind, j.id AS job, j.attempt
     SELECT job, count(*) AS times FROM event WHERE type IN ('job.resolved', 'job.not_begun')
      GROUP BY job
   ) AS asked ON asked.job = j.id
- WHERE w.kind <> 'build' AND j.attempt > 1 AND j.attempt - 1 > coalesce(asked.times, 0);
+ WHERE w.kind <> 'build' AND j.attempt > 1 AND j.attempt - 1 > coalesce(asked.times, 0)
+   AND NOT w.history_cut;
 
 -- name: numbers
--- I5, V24: a project's numbers were given without a gap, each to a workload.
--- returns: project, first_number, next_number, workloads, least, greatest
+-- I5, V24: a project's numbers were given without a gap, each to a workload, kept or deleted as old.
+-- returns: project, first_number, next_number, workloads, least, greatest, pruned
 SELECT p.id AS project, p.first_number, p.next_number, count(w.id) AS workloads,
-       min(w.number) AS least, max(w.number) AS greatest
-  FROM project AS p LEFT JOIN workload AS w ON w.project = p.id
- GROUP BY p.id, p.first_number, p.next_number
-HAVING count(w.id) <> p.next_number - p.first_number
-    OR coalesce(min(w.number), p.first_number) <> p.first_number
-    OR coalesce(max(w.number) + 1, p.first_number) <> p.next_number;
+       min(w.number) AS least, max(w.number) AS greatest, coalesce(gone.workloads, 0) AS pruned
+  FROM project AS p
+  LEFT JOIN workload AS w ON w.project = p.id
+  LEFT JOIN pruned_workload AS gone ON gone.project = p.id
+ GROUP BY p.id, p.first_number, p.next_number, gone.workloads
+HAVING count(w.id) + coalesce(gone.workloads, 0) <> p.next_number - p.first_number
+    OR min(w.number) < p.first_number
+    OR max(w.number) >= p.next_number
+    OR gone.workloads IS NULL AND (
+        coalesce(min(w.number), p.first_number) <> p.first_number
+        OR coalesce(max(w.number) + 1, p.first_number) <> p.next_number
+    );
 
 -- name: in_inbox_or_registered
--- I5, V24: a submission waits in the inbox, was set aside, or is in the history: in one of them.
+-- I5, V24: a submission waits in the inbox, was set aside, or is in the history: in one of them. It
+-- is in none where its history is not kept.
 -- returns: workload, state, inbox, registered
 SELECT w.id AS workload, w.state, coalesce(i.entries, 0) AS inbox, coalesce(e.times, 0) AS registered
   FROM workload AS w
@@ -203,7 +212,8 @@ SELECT w.id AS workload, w.state, coalesce(i.entries, 0) AS inbox, coalesce(e.ti
      GROUP BY workload
   ) AS e ON e.workload = w.id
  WHERE coalesce(i.entries, 0) + coalesce(e.times, 0)
-    <> CASE WHEN w.result = 'canceled' AND w.reason LIKE 'its submission was set aside%'
+    <> CASE WHEN w.history_cut
+              OR w.result = 'canceled' AND w.reason LIKE 'its submission was set aside%'
             THEN 0 ELSE 1 END;
 
 -- name: log_gaps

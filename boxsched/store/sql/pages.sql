@@ -3,6 +3,17 @@
 -- returns: number
 SELECT number FROM workload WHERE id = :id AND project = :project;
 
+-- name: is_there
+-- A row if there is a workload of this id.
+-- returns: one
+SELECT 1 FROM workload WHERE id = :id;
+
+-- name: last_below
+-- The id and number of the last workload of a project below a number.
+-- returns: id, number
+SELECT id, number FROM workload
+ WHERE project = :project AND number < :number ORDER BY number DESC LIMIT 1;
+
 -- template: walk
 -- A walk goes down one index, at most :looked rows behind :before. It gives the last id and number
 -- that it came by, how many rows it looked at, and the ids that the filter lets through.

@@ -15,15 +15,15 @@ SELECT p.id, p.name,
 
 -- name: states
 -- The states, in the tables, of the workloads that the leaders know of.
--- returns: id, state
-SELECT id, state FROM workload
+-- returns: id, state, history_cut
+SELECT id, state, history_cut FROM workload
  WHERE id NOT IN (SELECT workload FROM inbox WHERE workload IS NOT NULL);
 
 -- name: history
 -- All events in order, with what the tables say of their workloads; ``home`` is their shard.
--- returns: shard, batch, n, type, workload, job, data, lane, number, project, boxes, kind, home
+-- returns: shard, batch, n, type, workload, job, data, lane, number, project, boxes, kind, cut, home
 SELECT e.shard, e.batch, e.n, e.type, e.workload, e.job, e.data, w.lane, w.number, w.project,
-       w.boxes, w.kind, o.shard AS home
+       w.boxes, w.kind, w.history_cut AS cut, o.shard AS home
   FROM event AS e
   LEFT JOIN workload AS w ON w.id = e.workload
   LEFT JOIN project AS p ON p.id = w.project

@@ -205,3 +205,25 @@ CREATE INDEX workload_lane_unfinished ON workload (lane) WHERE finished_at IS NU
 -- The webhook secret before: deliveries may be signed with it until then, in seconds since the epoch.
 ALTER TABLE project ADD COLUMN webhook_secret_before TEXT;
 ALTER TABLE project ADD COLUMN webhook_secret_until DOUBLE PRECISION;
+
+-- What is not kept of the history: the events of a shard up to ``batch``, whose time is ``at``, and how
+-- many workloads of a project. ``history_cut``: some events of the workload are among them.
+CREATE TABLE history_start (
+    shard BIGINT PRIMARY KEY REFERENCES shard (id),
+    batch BIGINT NOT NULL,
+    at DOUBLE PRECISION NOT NULL
+);
+CREATE TABLE pruned_workload (
+    project BIGINT PRIMARY KEY REFERENCES project (id) ON DELETE CASCADE,
+    workloads BIGINT NOT NULL CHECK (workloads > 0)
+);
+ALTER TABLE workload ADD COLUMN history_cut BOOLEAN NOT NULL DEFAULT FALSE;
+CREATE INDEX workload_cut ON workload (finished_at, id)
+ WHERE history_cut AND finished_at IS NOT NULL;
+
+-- Why a workload stays: an unfinished one names it, or it is its branch's last passed build.
+CREATE INDEX workload_build ON workload (build) WHERE build IS NOT NULL AND finished_at IS NULL;
+CREATE INDEX workload_rebuild ON workload (rebuild_of)
+ WHERE rebuild_of IS NOT NULL AND finished_at IS NULL;
+CREATE INDEX workload_passed ON workload (project, branch, id)
+ WHERE kind = 'build' AND result = 'passed' AND branch IS NOT NULL;

@@ -34,3 +34,42 @@ COMMENT ON COLUMN schedule.fired_at IS 'seconds since the epoch';
 COMMENT ON COLUMN schedule.skipped_at IS 'seconds since the epoch';
 COMMENT ON COLUMN delivery.received_at IS 'seconds since the epoch';
 COMMENT ON COLUMN project.webhook_secret_until IS 'seconds since the epoch';
+
+-- The history can only grow, but for events that are older than 8 days: forget_events deletes them, as
+-- the owner of the tables. A service's role may call it, and may not delete events itself.
+COMMENT ON COLUMN history_start.at IS 'seconds since the epoch';
+DROP TRIGGER event_is_never_changed ON event;
+CREATE TRIGGER event_is_never_changed BEFORE UPDATE OR TRUNCATE ON event
+FOR EACH STATEMENT EXECUTE FUNCTION event_is_append_only();
+
+CREATE FUNCTION event_is_kept() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF OLD.at > EXTRACT(EPOCH FROM clock_timestamp()) - 8 * 86400 THEN
+        RAISE EXCEPTION 'the history of events is append-only' USING ERRCODE = 'restrict_violation';
+    END IF;
+    RETURN OLD;
+END
+$$;
+CREATE TRIGGER event_is_kept BEFORE DELETE ON event
+FOR EACH ROW EXECUTE FUNCTION event_is_kept();
+
+CREATE FUNCTION forget_events(of_shard bigint, up_to bigint) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER AS $$
+DECLARE
+    gone bigint;
+BEGIN
+    DELETE FROM event WHERE shard = of_shard AND batch <= up_to;
+    GET DIAGNOSTICS gone = ROW_COUNT;
+    RETURN gone;
+END
+$$;
+REVOKE ALL ON FUNCTION forget_events(bigint, bigint) FROM PUBLIC;
+-- Temporary tables of the caller come last: none stands in for ours.
+DO $$
+BEGIN
+    EXECUTE format(
+        'ALTER FUNCTION forget_events(bigint, bigint) SET search_path = %I, pg_temp',
+        current_schema()
+    );
+END
+$$;

@@ -12,3 +12,11 @@ UPDATE sqlite_schema
    )
  WHERE type = 'table' AND name = 'workload';
 PRAGMA writable_schema = RESET;
+
+-- The history can only grow, but for events that are older than 8 days.
+DROP TRIGGER event_is_never_deleted;
+CREATE TRIGGER event_is_kept BEFORE DELETE ON event
+ WHEN OLD.at > (julianday('now') - 2440587.5) * 86400 - 8 * 86400
+BEGIN
+    SELECT RAISE(ABORT, 'the history of events is append-only');
+END;

@@ -14,3 +14,14 @@ SELECT above + 1, above + :count
 WITH v(first, last) AS (VALUES (:first, :last))
 DELETE FROM inbox
  WHERE id IN (SELECT i.id FROM v JOIN inbox AS i ON i.id BETWEEN v.first AND v.last);
+
+-- name: forget_events
+-- Delete the shard's events up to this batch; the trigger refuses what is too young.
+-- returns: events
+DELETE FROM event WHERE shard = :shard AND batch <= :batch
+RETURNING 1 AS events;
+
+-- name: database_bytes
+-- The size of the file.
+-- returns: bytes
+SELECT page_count * page_size AS bytes FROM pragma_page_count(), pragma_page_size();

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from boxsched.errors import Invalid
-from boxsched.model import Kind, WorkloadId
+from boxsched.model import Kind, ProjectId, WorkloadId
 from boxsched.states import State
 from boxsched.store.blocks import Block, Steps, load
 from boxsched.store.records import WorkloadFilter, WorkloadPage
@@ -69,9 +69,27 @@ def _beginning(name: str, wanted: WorkloadFilter) -> Steps[int | None]:
     if found:
         number: int = found[0][0]
         return number
+    if not (yield _SQL["is_there"](id=wanted.before)):
+        return (yield from _number_behind(wanted.before, wanted.project))
     if len(_walks(wanted)) == 1:
         raise Invalid("this cursor is of another list: take it with its own filters", "cursor")
     return None  # another walk left off there
+
+
+def _number_behind(id_: WorkloadId, project: ProjectId | None) -> Steps[int]:
+    """Of a workload that was deleted since: a number below which are all that were before it.
+
+    In a project ids grow with numbers; each step halves what is left.
+    """
+    number, beyond = 0, _BEHIND_ALL
+    while beyond - number > 1:
+        middle = (number + beyond) // 2
+        found = yield _SQL["last_below"](project=project, number=middle)
+        if found and found[0][0] >= id_:
+            beyond = found[0][1] + 1
+        else:
+            number = middle
+    return number
 
 
 class Walk:

@@ -1,0 +1,140 @@
+"""Finished workloads, their logs and the history are deleted when they are old.
+
+Every node runs the chore, for the size of the database; only the leader of the default
+organization's shard deletes. A slice is small, and what is left to do waits some times as long as
+the slice took: so a service that is at work hardly notices.
+"""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable
+
+from boxsched.clock import Clock
+from boxsched.errors import BoxschedError
+from boxsched.protocol.shards import SHARD
+from boxsched.store.steps.pruning import CutPlace
+from boxsched.store.store import Store
+
+log = logging.getLogger(__name__)
+
+DAY_SECONDS = 86_400.0
+LEAST_DAYS = (
+    8  # of the history: longer than idempotency keys, and than events may be deleted at all
+)
+EVENTS_A_SLICE, LEAST_EVENTS = 500, 50
+WORKLOADS_A_SLICE = 100  # of those that stayed before
+CHUNKS_A_SLICE = 100  # of logs: 6 MiB
+SLICE_SECONDS = 0.05  # a slice that took longer is followed by a smaller one
+LEAST_PAUSE_SECONDS = 0.1
+PAUSES = 5.0  # times as long as a slice took: the pause behind it
+LOOK_SECONDS = 5.0  # while another node leads
+REST_SECONDS = 60.0  # where nothing is left to do
+CUT_SECONDS = 3_600.0  # between two looks at all that stayed before
+SIZE_SECONDS = 60.0  # between two looks at the size
+CLOCKS_DIFFER_SECONDS = DAY_SECONDS
+
+
+class Pruning:
+    """``keep_history`` and ``keep_logs`` are days; 0 = for good."""
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        leads: Callable[[], bool],
+        *,
+        keep_history: float,
+        keep_logs: float,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._leads = leads
+        self._keep_history = keep_history * DAY_SECONDS
+        self._keep_logs = keep_logs * DAY_SECONDS
+        self.pruned: Counter[str] = Counter()  # rows, by this node: for the metrics
+        self.bytes = 0  # of the database, as it was lately
+        self._sized_at = float("-inf")
+        self._events = EVENTS_A_SLICE
+        self._cut: CutPlace | None = CutPlace()  # None: at the end
+        self._cut_at = float("-inf")  # when the last look at those began
+        self._job: int | None = 0  # behind which job logs are looked at next; None: at the end
+
+    async def run(self) -> None:
+        """Until it is cancelled. An outage of the database costs one round."""
+        while True:
+            began = self._clock.monotonic()
+            more = False
+            try:
+                await self._size(began)
+                more = self._leads() and await self.run_once()
+            except BoxschedError as error:
+                log.info("nothing old was deleted this time: %s", error.message)
+            took = self._clock.monotonic() - began
+            await asyncio.sleep(self._pause(took, more))
+
+    def _pause(self, took: float, more: bool) -> float:
+        if not self._leads():
+            return LOOK_SECONDS
+        return max(LEAST_PAUSE_SECONDS, PAUSES * took) if more else REST_SECONDS
+
+    async def run_once(self) -> bool:
+        """Delete a slice of each; True where there is more to do at once."""
+        now = await self._time()
+        if now is None:
+            return False
+        more = False
+        if self._keep_logs:
+            more |= await self._prune_logs(now - self._keep_logs)
+        if self._keep_history:
+            more |= await self._prune_history(now - self._keep_history)
+            more |= await self._prune_cut(now - self._keep_history)
+        return more
+
+    async def _time(self) -> float | None:
+        """None where the database's clock and the node's differ by much: one of them is wrong, and
+        what is deleted cannot be had again."""
+        now = await self._store.time()
+        mine = self._clock.now()
+        if abs(now - mine) > CLOCKS_DIFFER_SECONDS:
+            log.warning(
+                "nothing old is deleted: the database's clock was set since this node started"
+            )
+            return None
+        return min(now, mine)
+
+    async def _prune_history(self, before: float) -> bool:
+        began = self._clock.monotonic()
+        done = await self._store.prune_history(SHARD, before, self._events)
+        self.pruned["event"] += done.events
+        self.pruned["workload"] += done.workloads
+        if self._clock.monotonic() - began > SLICE_SECONDS:
+            self._events = max(LEAST_EVENTS, self._events // 2)
+        else:
+            self._events = min(EVENTS_A_SLICE, self._events * 2)
+        return done.more
+
+    async def _prune_cut(self, before: float) -> bool:
+        """From the first again, some time after all were looked at."""
+        now = self._clock.monotonic()
+        if self._cut is None:
+            if now - self._cut_at < CUT_SECONDS:
+                return False
+            self._cut = CutPlace()
+        if self._cut == CutPlace():
+            self._cut_at = now
+        place = self._cut
+        count, self._cut = await self._store.prune_cut(SHARD, place, before, WORKLOADS_A_SLICE)
+        self.pruned["workload"] += count
+        return self._cut is not None
+
+    async def _prune_logs(self, before: float) -> bool:
+        after = 0 if self._job is None else self._job
+        count, self._job = await self._store.prune_logs(after, before, CHUNKS_A_SLICE)
+        self.pruned["log_chunk"] += count
+        return self._job is not None
+
+    async def _size(self, now: float) -> None:
+        if now - self._sized_at >= SIZE_SECONDS:
+            self.bytes = await self._store.database_bytes()
+            self._sized_at = now

@@ -1,0 +1,133 @@
+-- name: oldest_events
+-- The first events of a shard that are kept.
+-- returns: batch, at, type, workload
+SELECT batch, at, type, workload FROM event WHERE shard = :shard ORDER BY batch, n LIMIT :limit;
+
+-- name: begin_history
+-- Events of the shard up to this batch are not kept; no row where another node was quicker.
+-- returns: shard
+INSERT INTO history_start (shard, batch, at) VALUES (:shard, :batch, :at)
+ON CONFLICT (shard) DO UPDATE SET batch = excluded.batch, at = excluded.at
+ WHERE history_start.batch < excluded.batch
+RETURNING shard;
+
+-- name: forget_events
+-- Delete the shard's events up to this batch; how many there were.
+-- returns: events
+SELECT forget_events(:shard, :batch) AS events;
+
+-- name: kept_workloads
+-- Those of these workloads that stay: unfinished, live, the build of what is live or is to be
+-- deployed, named by an unfinished one, a branch's last passed build, and the one of the greatest id.
+-- returns: id
+WITH v(id) AS (VALUES (:id))
+SELECT w.id FROM v JOIN workload AS w ON w.id = v.id
+ WHERE w.finished_at IS NULL
+    OR EXISTS (SELECT 1 FROM server_live AS l WHERE l.workload = w.id)
+    OR EXISTS (
+        SELECT 1 FROM server_live AS l JOIN workload AS d ON d.id = l.workload
+         WHERE l.project = w.project AND d.build = w.id
+    )
+    OR EXISTS (SELECT 1 FROM deploy_due AS due WHERE due.build = w.id)
+    OR EXISTS (
+        SELECT 1 FROM workload AS u
+         WHERE u.build = w.id AND u.build IS NOT NULL AND u.finished_at IS NULL
+    )
+    OR EXISTS (
+        SELECT 1 FROM workload AS u
+         WHERE u.rebuild_of = w.id AND u.rebuild_of IS NOT NULL AND u.finished_at IS NULL
+    )
+    OR w.kind = 'build' AND w.result = 'passed' AND w.branch IS NOT NULL AND NOT EXISTS (
+        SELECT 1 FROM workload AS n
+         WHERE n.project = w.project AND n.branch = w.branch AND n.id > w.id
+           AND n.kind = 'build' AND n.result = 'passed' AND n.branch IS NOT NULL
+    )
+    OR w.id = (SELECT max(id) FROM workload);
+
+-- name: boxes_of
+-- How many jobs these workloads have.
+-- returns: id, boxes
+WITH v(id) AS (VALUES (:id))
+SELECT w.id, w.boxes FROM v JOIN workload AS w ON w.id = v.id;
+
+-- name: drop_logs
+-- Delete all logs of these jobs.
+-- returns: one
+WITH v(job) AS (VALUES (:job))
+DELETE FROM log_chunk WHERE job IN (SELECT v.job FROM v)
+RETURNING 1;
+
+-- name: drop_jobs
+-- Delete these jobs.
+-- returns: nothing
+WITH v(id) AS (VALUES (:id))
+DELETE FROM job WHERE id IN (SELECT v.id FROM v);
+
+-- name: drop_workloads
+-- Delete these workloads, with their notifications; the projects of those that were there.
+-- returns: project
+WITH v(id) AS (VALUES (:id))
+DELETE FROM workload WHERE id IN (SELECT v.id FROM v)
+RETURNING project;
+
+-- name: count_pruned
+-- So many workloads of these projects are gone.
+-- returns: nothing
+WITH v(project, workloads) AS (VALUES (:project, :workloads))
+INSERT INTO pruned_workload (project, workloads)
+SELECT v.project, v.workloads FROM v WHERE v.project IS NOT NULL
+ON CONFLICT (project) DO UPDATE SET workloads = pruned_workload.workloads + excluded.workloads;
+
+-- name: cut_history
+-- Some of the events of these workloads are not kept.
+-- returns: nothing
+WITH v(id) AS (VALUES (:id))
+UPDATE workload SET history_cut = TRUE FROM v WHERE workload.id = v.id AND NOT history_cut;
+
+-- name: cut_workloads
+-- The next workloads that stayed when their events went, by the time that they finished.
+-- returns: id, finished_at
+SELECT w.id, w.finished_at
+  FROM workload AS w
+ WHERE w.history_cut AND w.finished_at IS NOT NULL
+   AND (w.finished_at, w.id) > (:finished_at, :id)
+   AND w.finished_at < (SELECT at FROM history_start WHERE shard = :shard)
+   AND w.finished_at < :before
+ ORDER BY w.finished_at, w.id LIMIT :limit;
+
+-- name: logs_behind
+-- The next chunks of logs, by job.
+-- returns: job
+SELECT job FROM log_chunk WHERE job > :job ORDER BY job LIMIT :limit;
+
+-- name: ends_of
+-- When these workloads were made and finished; no row for one that is gone.
+-- returns: id, created_at, finished_at
+WITH v(id) AS (VALUES (:id))
+SELECT w.id, w.created_at, w.finished_at FROM v JOIN workload AS w ON w.id = v.id;
+
+-- name: drop_tail
+-- Delete the last chunks of a job's logs: what is left of a log begins at its beginning.
+-- returns: one
+DELETE FROM log_chunk
+ WHERE job = :job AND (attempt, first_byte) IN (
+    SELECT attempt, first_byte FROM log_chunk
+     WHERE job = :job ORDER BY attempt DESC, first_byte DESC LIMIT :limit
+ )
+RETURNING 1;
+
+-- name: history_starts
+-- The last batch of each shard whose events are not kept, and its time.
+-- returns: shard, batch, at
+SELECT shard, batch, at FROM history_start;
+
+-- name: were_given
+-- Whether ids of workloads up to this one were given out, and some are not kept.
+-- returns: one
+SELECT 1 AS one
+ WHERE EXISTS (SELECT 1 FROM pruned_workload) AND :id < (SELECT max(id) FROM workload);
+
+-- name: database_bytes
+-- The size of the whole database.
+-- returns: bytes
+SELECT pg_database_size(current_database()) AS bytes;

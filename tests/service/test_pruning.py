@@ -1,0 +1,122 @@
+"""What the API says of what was deleted because it was old."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+from boxsched.api.submitting import new_workloads
+from boxsched.api.submitting.known_projects import KnownProjects
+from boxsched.clock import Clock
+from boxsched.feed import EventCursor
+from boxsched.protocol.shards import SHARD
+from tests.service.house import API, House
+
+LONG_AGO = 100 * 86_400
+
+
+@pytest.fixture
+async def old(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[tuple[House, list[Any]]]:
+    """A service whose history is a hundred days old, with three failed builds."""
+    set_to = Clock.set_to
+    monkeypatch.setattr(Clock, "set_to", lambda clock, time: set_to(clock, time - LONG_AGO))
+    async with House.open(tmp_path / "data") as house:
+        await house.project()
+        builds = []
+        for _ in range(3):
+            made = await house.build()
+            builds.append(await house.finished(made["id"]))
+        house.node.clock._offset += LONG_AGO
+        yield house, builds
+
+
+async def prune(house: House) -> None:
+    while await house.node.pruning.run_once():
+        pass
+
+
+async def test_what_is_gone_is_said_to_be_gone(old: tuple[House, list[Any]]) -> None:
+    house, builds = old
+    await house.finished((await house.build())["id"])
+    await prune(house)
+    gone = builds[0]["id"]
+    for path in ("", "/explanation"):
+        answer = await house.call("GET", f"{API}/workloads/{gone}{path}")
+        assert answer.status == 404
+        assert answer.error["message"] == (
+            f"there is no workload '{gone}': finished workloads are deleted when they are old"
+        )
+    never = await house.call("GET", f"{API}/workloads/w99999")
+    assert never.error["message"] == "there is no workload 'w99999'"
+    assert (await house.call("GET", f"{API}/jobs/{gone}-1/log")).status == 404
+    listed = (await house.get("/workloads"))["workloads"]
+    assert [one["number"] for one in listed] == [4]
+
+
+async def test_a_reader_behind_what_is_gone_is_told_to_read_anew(
+    old: tuple[House, list[Any]],
+) -> None:
+    house, _ = old
+    first = (await house.node.store.events_after(SHARD, 0, 0, 1))[0]
+    last = await house.node.store.last_event(SHARD)
+    await house.finished((await house.build())["id"])
+    await prune(house)
+    for after in (f"1.{first.batch}.{first.n}", "1.0.0"):
+        answer = await house.call("GET", f"{API}/events?after={after}")
+        assert (answer.status, answer.error["field"]) == (422, "after")
+        assert answer.error["message"] == (
+            "what followed this event was deleted because it is old: read all anew"
+        )
+    newest = await house.node.store.last_event(SHARD)
+    assert newest > last
+    mark = f"1.{newest[0]}.{newest[1]}"
+    async with (
+        asyncio.timeout(20),
+        house.client.get(
+            f"{house.url}{API}/events",
+            headers={"Authorization": f"Bearer {house.token}", "Last-Event-ID": mark},
+        ) as going_on,
+    ):
+        assert going_on.status == 200
+
+
+async def test_a_reader_that_is_overtaken_is_ended(old: tuple[House, list[Any]]) -> None:
+    """It reads slowly, from far behind: it gets no events with some left out."""
+    house, _ = old
+    await house.finished((await house.build())["id"])
+    async with (
+        asyncio.timeout(20),
+        house.node.feed.subscribe(EventCursor({})) as events,
+    ):
+        await prune(house)
+        assert [event async for event in events] == []
+
+
+async def test_the_metrics_say_what_went_and_how_large_the_database_is(
+    old: tuple[House, list[Any]],
+) -> None:
+    house, _ = old
+    await house.finished((await house.build())["id"])
+    await prune(house)
+    await house.node.pruning._size(house.node.clock.monotonic() + 1e6)
+    text = (await house.call("GET", "/metrics")).body.decode()
+    figures = dict(line.rsplit(" ", 1) for line in text.splitlines() if line[:1] != "#")
+    assert float(figures["boxsched_database_bytes"]) > 100_000
+    assert float(figures['boxsched_pruned_rows_total{table="workload"}']) == 3
+    assert float(figures['boxsched_pruned_rows_total{table="event"}']) > 10
+
+
+async def test_a_rebuild_of_a_forks_build_is_of_the_fork_without_its_original(
+    old: tuple[House, list[Any]],
+) -> None:
+    """Also where the original is deleted between the look at it and the rebuild."""
+    house, builds = old
+    known = await KnownProjects(house.node.store).fresh("web")
+    original = await new_workloads.find(house.node.store, builds[0]["id"])
+    original = attrs.evolve(original, from_fork=True)
+    assert new_workloads.rebuild(known, original, 0.0).from_fork
