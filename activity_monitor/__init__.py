@@ -11,7 +11,7 @@ How the page stays up to date (``static/``: plain ES modules, no build step):
                              ^
     refresh.js  --/activity, at most every 2 s, for the reasons why rows wait
 
-    views.js    the pages beside the lists: /servers, /pauses, /notifications. Each asks the API for
+    views.js    the pages beside the lists: /servers, /schedules and so on. Each asks the API for
                 what it shows, again whenever an event may have changed it (``pages.VIEWS``)
 
     fleet.js    --/nodes, /workers, while it is open: who is alive, who leads, what runs where

@@ -38,6 +38,7 @@ class View:
 
 VIEWS = (
     View("servers", "Servers"),
+    View("schedules", "Schedules"),
     View("pauses", "Pauses"),
     View("notifications", "Notifications"),
 )

@@ -7,6 +7,7 @@ import { Feed } from "./feed.js";
 import { NotificationsView } from "./notifications-view.js";
 import { PausesView } from "./pauses-view.js";
 import { Refresher } from "./refresh.js";
+import { SchedulesView } from "./schedules-view.js";
 import { ServersView } from "./servers-view.js";
 import { prepareSignOut } from "./sign-out.js";
 import { put } from "./text.js";
@@ -15,7 +16,9 @@ import { Trouble } from "./trouble.js";
 
 const RETRY_MS = 3000;
 const TICK_MS = 10000;
-const VIEWS = { servers: ServersView, pauses: PausesView, notifications: NotificationsView };
+const VIEWS = {
+  servers: ServersView, schedules: SchedulesView, pauses: PausesView, notifications: NotificationsView,
+};
 
 const place = document.getElementById("view");
 const trouble = new Trouble({ onChange: () => {}, onBack: () => refresher.ask() });

@@ -12,7 +12,12 @@ from tests.browser.shifts import MOST_SHIFT, OBSERVE, shift
 
 pytestmark = pytest.mark.browser
 
-VIEWS = {"servers": "Servers", "pauses": "Pauses", "notifications": "Notifications"}
+VIEWS = {
+    "servers": "Servers",
+    "schedules": "Schedules",
+    "pauses": "Pauses",
+    "notifications": "Notifications",
+}
 SHIPS = {"jobs": [job("copy", "true")]}
 
 
@@ -345,3 +350,27 @@ def test_what_waits_gets_another_priority(service: Service, page: Page) -> None:
     expect(dialog.get_by_role("button", name="Change")).to_be_disabled()
     dialog.get_by_role("button", name="Leave it").click()
     expect(row(page, "finished", "Has to wait")).to_be_visible()
+
+
+# --- Schedules ------------------------------------------------------------------------------
+
+
+def test_schedules_say_when_they_come_next_and_come_by_themselves(
+    service: Service, page: Page
+) -> None:
+    go(page, service, "schedules")
+    expect(page.get_by_text("No project has schedules")).to_be_visible()
+    hostile = HOSTILE["script"]
+    schedules = [
+        {"cron": "30 2 * * *", "time_zone": "Europe/Berlin", "branch": "main"},
+        {"cron": "@hourly", "branch": hostile},
+    ]
+    service.project("nightly", schedules=schedules)
+    nightly = thing(page, "30 2 * * *")
+    expect(nightly).to_contain_text("At 02:30 every day")
+    expect(nightly).to_contain_text("Europe/Berlin")
+    expect(nightly.locator("time")).to_have_count(3)
+    expect(thing(page, "@hourly")).to_contain_text(hostile)
+    assert page.locator("#view :is(img, script, iframe)").count() == 0
+    service.project("nightly", schedules=schedules[:1])
+    expect(page.locator(".thing")).to_have_count(1)
