@@ -40,6 +40,7 @@ VIEWS = (
     View("servers", "Servers"),
     View("schedules", "Schedules"),
     View("pauses", "Pauses"),
+    View("deliveries", "Deliveries"),
     View("notifications", "Notifications"),
 )
 

@@ -21,7 +21,7 @@ const STATE_AFTER = {
 };
 const FIELDS = [
   "project", "number", "kind", "branch", "tag", "server", "message", "author", "commit", "result",
-  "priority", "boxes", "created_at", "queued_at", "started_at", "finished_at", "reason",
+  "compare_url", "event_at", "priority", "boxes", "created_at", "queued_at", "started_at", "finished_at", "reason",
 ];
 
 const byId = (a, b) => a.id.length - b.id.length || (a.id < b.id ? -1 : 1);

@@ -11,7 +11,7 @@ import { isAway } from "./words.js";
 
 const JOBS_LEAST_MS = 1000;
 const FACTS = [
-  ["Created", "created_at"], ["Left its lane", "queued_at"], ["Started", "started_at"], ["Finished", "finished_at"],
+  ["Pushed", "event_at"], ["Created", "created_at"], ["Left its lane", "queued_at"], ["Started", "started_at"], ["Finished", "finished_at"],
 ];
 
 export class Panel {
@@ -103,7 +103,7 @@ export class Panel {
       put(said, value);
       said.title = title;
       return make("div", "", make("dt", "", name), said);
-    }));
+    }), ...changesOf(row));
   }
 
   async #fetchJobs() {
@@ -147,4 +147,14 @@ export class Panel {
     this.logPlace.replaceChildren(...(this.#log ? [this.#log.element] : []));
     this.jobs.showsLog(job?.id ?? null);
   }
+}
+
+/** A link to the code host's page of the changes. Its address is from outside: only http and https are links. */
+function changesOf(row) {
+  if (!/^https?:\/\//.test(row.compare_url ?? "")) return [];
+  const link = make("a", "", "at the code host");
+  link.href = row.compare_url;
+  link.rel = "noreferrer noopener";
+  link.target = "_blank";
+  return [make("div", "", make("dt", "", "Changes"), make("dd", "", link))];
 }

@@ -2,6 +2,7 @@
 // whenever an event may have changed it, and says when nothing is heard.
 
 import { Away, Refused, SignedOut } from "./api.js";
+import { DeliveriesView } from "./deliveries-view.js";
 import { SignInDialog } from "./dialogs.js";
 import { Feed } from "./feed.js";
 import { NotificationsView } from "./notifications-view.js";
@@ -17,7 +18,8 @@ import { Trouble } from "./trouble.js";
 const RETRY_MS = 3000;
 const TICK_MS = 10000;
 const VIEWS = {
-  servers: ServersView, schedules: SchedulesView, pauses: PausesView, notifications: NotificationsView,
+  servers: ServersView, schedules: SchedulesView, pauses: PausesView, deliveries: DeliveriesView,
+  notifications: NotificationsView,
 };
 
 const place = document.getElementById("view");

@@ -16,6 +16,7 @@ VIEWS = {
     "servers": "Servers",
     "schedules": "Schedules",
     "pauses": "Pauses",
+    "deliveries": "Deliveries",
     "notifications": "Notifications",
 }
 SHIPS = {"jobs": [job("copy", "true")]}

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from boxsched.job_files import schema
+from tests.service.hosts import SECRET, change, sent
 from tests.service.house import API, House, job
 
 FILE = """
@@ -244,3 +245,36 @@ async def test_parallelism_makes_numbered_jobs(running: House) -> None:
     assert b"2 of 2" in log.body
     answer = await running.project(jobs=[job("a", parallelism=2), job("a 2/2")])
     assert (answer.status, answer.error["field"]) == (422, "jobs[1].name")
+
+
+async def test_a_change_of_a_fork_is_built_by_its_targets_file(
+    house: House, repository: Repository
+) -> None:
+    """Whoever can open a request must not choose what runs."""
+    repository.commit("jobs: [{name: of main, commands: [make]}]")
+    repository.git("checkout", "--quiet", "-b", "stable")
+    repository.commit("jobs: [{name: of stable, commands: [make]}]")
+    repository.git("checkout", "--quiet", "-b", "theirs")
+    theirs = repository.commit("jobs: [{name: of the fork, commands: [make]}]")
+    await project(house, repository, pull_requests="forks", webhook_secret=SECRET)
+    body = change(fork=True)
+    body["pull_request"]["head"]["sha"] = theirs
+    [id_] = (await sent(house, body, "pull_request"))["workloads"]
+    done = await house.finished(id_)
+    assert (done["result"], [job["name"] for job in done["jobs"]]) == ("passed", ["of stable"])
+    assert (done["commit"], done["target_branch"], done["from_fork"]) == (theirs, "stable", True)
+
+
+async def test_a_change_of_the_repository_itself_is_built_by_its_own_file(
+    house: House, repository: Repository
+) -> None:
+    repository.commit()
+    repository.git("checkout", "--quiet", "-b", "topic")
+    own = repository.commit("jobs: [{name: of the topic, commands: [make]}]")
+    await project(house, repository, webhook_secret=SECRET)
+    body = change()
+    body["pull_request"]["head"]["sha"] = own
+    [id_] = (await sent(house, body, "pull_request"))["workloads"]
+    done = await house.finished(id_)
+    assert [job["name"] for job in done["jobs"]] == ["of the topic"]
+    assert (done["commit"], done["branch"]) == (own, "pull-request-7")
