@@ -1,4 +1,4 @@
-// What was sent to code hosts and hooks, what waits to be sent, and what was given up.
+// The notifications to code hosts and hooks: delivered, waiting and dead.
 
 import { get } from "./api.js";
 import { Asking } from "./asking.js";

@@ -50,9 +50,9 @@ def blockers(
 def _in_the_way(
     books: Books, workload: Workload, reason: Reason, absent: Absences, now: float
 ) -> Sequence[Workload]:
-    """The workloads that it waits for, ordered by their ends; at most BLOCKERS_AT_MOST.
+    """Return the workloads that it waits for, ordered by their ends; at most BLOCKERS_AT_MOST.
 
-    Without those whose end would not help: Boxes of absent workers stay away.
+    Workloads on absent workers are left out: their Boxes stay away after their end.
     """
     known = books.core.workloads
     if isinstance(reason, WaitsForLane):

@@ -1,4 +1,4 @@
-"""The core's reasons as sentences for people."""
+"""The core's reasons as sentences for users."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Where the time of workloads goes, stage by stage: for /metrics and ``boxsched bench``."""
+"""Measure how long workloads spend in each stage, for /metrics and ``boxsched bench``."""
 
 from collections.abc import Callable, Mapping, Sequence
 

@@ -12,7 +12,7 @@ from boxsched.store.steps.maintenance import JUMP
 from boxsched.store.store import Store
 
 POLL_SECONDS = 0.2  # while no hints tell what other nodes commit
-HINTED_POLL_SECONDS = 1.0  # while hints do: some may be lost
+HINTED_POLL_SECONDS = 1.0  # while hints arrive: some may be lost
 LEAST_SECONDS = 0.05  # between two polls, however many hints there are
 
 assert LEAST_SECONDS < POLL_SECONDS < HINTED_POLL_SECONDS

@@ -99,11 +99,11 @@ class Gateway:
         return self._links.keys()
 
     def look(self, workers: Collection[WorkerId]) -> None:
-        """Look up, soon, what those of the workers that are connected here should run."""
+        """Look up soon what the workers that are connected here should run."""
         self._look_ups.look(workers)
 
     async def looked(self, workers: Collection[WorkerId]) -> None:
-        """The same; return when their levels are queued to be sent. Raises StoreAway."""
+        """Like ``look``, but return when the levels are queued to be sent. Raises StoreAway."""
         await self._look_ups.looked(workers)
 
     async def run(self) -> None:

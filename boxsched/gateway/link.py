@@ -41,7 +41,10 @@ class NodeSide:
 
 
 class Held(NamedTuple):
-    """The parts of an assignment that make a new level. ``started`` is none: the worker said it."""
+    """The parts of an assignment whose change causes a new level.
+
+    ``started`` is not one of them, because the worker itself reported it.
+    """
 
     lease_token: int
     attempt: int

@@ -29,7 +29,7 @@ class WorkerSocket:
         )
 
     async def open(self) -> None:
-        """Answer the upgrade; raises aiohttp's error if the request asks for no WebSocket."""
+        """Answer the upgrade. Raises aiohttp's error if the request is not for a WebSocket."""
         transport = self._request.transport
         if transport is not None:
             # The kernel would take 4 MiB for a worker that reads nothing.

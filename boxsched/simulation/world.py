@@ -66,7 +66,7 @@ class World:
         self._ends: list[tuple[float, int, WorkloadId, JobGroup]] = []
         self._pushed = 0
         self._running: set[WorkloadId] = set()
-        self._asks: dict[WorkloadId, Sequence[JobAsk]] = {}  # of the unfinished; by job
+        self._asks: dict[WorkloadId, Sequence[JobAsk]] = {}  # by unfinished workload, then by job
         self._course = list(scenario.course)
         self._records: list[Record] = []
         self._jobs = 0

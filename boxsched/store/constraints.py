@@ -1,13 +1,12 @@
 """The meaning of each constraint of the schema when it refuses a row.
 
-All others than these are refused as mistakes of ours (``InvariantRefused``): the values were
-checked where they came in, or the engine decided what must not be. Then nothing was done; a request
-gets 500, a command of the engine is set aside.
+Any other constraint that refuses a row shows a bug (``InvariantRefused``), because all input was
+checked before. Then nothing was changed; a request gets 500, a command of the engine is set aside.
 """
 
-# Two transactions were about to write one row. Begun anew, the second one sees the first one's: two
-# submissions under one key; a worker that connects to two nodes; a chunk of a log that comes twice,
-# by an old connection and by the new one.
+# Two transactions wrote the same row. When the second one is repeated, it sees the first one's row.
+# Examples: two submissions with one key; a worker that connects to two nodes; a chunk of a log that
+# arrives twice, by an old and a new connection.
 RACES = frozenset({"idempotency_pkey", "worker_identity", "worker_name_key", "log_chunk_pkey"})
 
 # The statements say by themselves what then (ON CONFLICT): nobody ever meets these.

@@ -32,9 +32,9 @@ class Procedures(Protocol):
         the transaction is done whole or not at all; ``close`` waits for it."""
 
     async def load(self, steps: Callable[P, Steps[T]], *args: P.args, **kwargs: P.kwargs) -> T:
-        """As ``snapshot``, for reads that grow with the data. The procedure's own work between its
-        statements runs in a thread, so that the event loop serves others meanwhile. Cancelling
-        the caller ends the procedure."""
+        """Like ``snapshot``, for reads that grow with the data. The procedure's own work between
+        its statements runs in a thread, so that the event loop is not blocked. Cancelling the
+        caller ends the procedure."""
 
     async def read(self, steps: Callable[P, Steps[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         """For a procedure of one statement: it sees what was committed before it."""

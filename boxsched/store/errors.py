@@ -83,12 +83,12 @@ class NoPlace(Conflict):
 
 
 class NotYet(Conflict):
-    """Something of before has to go first: the same again may do better a little later."""
+    """An earlier change must be completed first: try the same again a little later."""
 
     code = "not_yet"
 
 
-# Waiting changes nothing about these.
+# Errors that waiting cannot solve.
 LASTING = (
     StoreInUse,
     StoreDamaged,

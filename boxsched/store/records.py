@@ -184,7 +184,7 @@ class Workload:
     compare_url: str | None = None  # the code host's page of the changes
     event_at: float | None = None  # when the code host says that it happened
     target_branch: str | None = None  # of a change request: the branch that it would go to
-    jobs: tuple[Job, ...] = ()  # empty in lists, unless asked for
+    jobs: tuple[Job, ...] = ()  # empty in lists, unless they are requested
 
 
 @attrs.frozen
@@ -293,7 +293,7 @@ class Worker:
     builds: int  # workloads of that kind with a job on it now
     deploys: int
     ssh_sessions: int
-    seen_at: float | None  # when it was heard last, by the database's clock; None: not known
+    seen_at: float | None  # its last heartbeat, by the database's clock; None: not known
     token: str | None = None  # the id of the token that it is bound to
     problem: str | None = None  # why it can begin no jobs at present
 

@@ -711,7 +711,7 @@ class Store:
         return await self._driver.reading.read(reads.last_event, shard)
 
     async def last_events(self) -> dict[int, tuple[int, int]]:
-        """The same of every shard, in one query."""
+        """Return the last event of every shard, in one query."""
         return await self._driver.reading.read(reads.last_events)
 
     async def set_aside(

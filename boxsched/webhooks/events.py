@@ -12,7 +12,7 @@ import attrs
 @attrs.frozen(kw_only=True)
 class Push:
     """A branch was created, or has another head. ``commit``: None only for the generic provider.
-    ``forced``: as far as the host tells, the old head is no ancestor of the new one."""
+    ``forced``: according to the host, the old head is not an ancestor of the new one."""
 
     branch: str
     commit: str | None

@@ -1,4 +1,4 @@
-"""What the README shows is there: its commands, options and files."""
+"""The commands, options and files in the README exist."""
 
 import ast
 import contextlib

@@ -67,8 +67,8 @@ async def fail_over(two: Pair) -> None:
     await asyncio.to_thread(two.come_back)
 
 
-async def test_an_old_primary_that_comes_back_gets_nothing(two: Pair, tmp_path: Path) -> None:
-    """All sessions of a node are on the newer one, also of a node that starts anew."""
+async def test_an_old_primary_that_comes_back_is_not_used(two: Pair, tmp_path: Path) -> None:
+    """All sessions of a node use the newer server, even if the node has just started."""
     store = open_store(two.url, tmp_path)
     await store.open()
     leader = await Leader(store).lead()

@@ -76,13 +76,13 @@ class HandOver(RuleBasedStateMachine):
 
     @rule(name=names, reads_mail=st.booleans())
     def loop_steps(self, name: str, reads_mail: bool) -> None:
-        """Without its mail: what the thread has told by now is read behind what the loop does."""
+        """Let the loop run before it reads the messages of the thread, unless ``reads_mail``."""
         if name in self.nodes:
             self._step(name, reads_mail=reads_mail)
 
     @rule(rounds=st.integers(1, 30), who=st.sets(names, min_size=1))
     def all_is_well(self, rounds: int, who: set[str]) -> None:
-        """For those; the others are frozen."""
+        """Run rounds of these nodes; the others are frozen."""
         self._rounds(rounds, who)
 
     @rule()

@@ -317,7 +317,7 @@ async def test_the_live_deploy_is_replaced_and_due_deploys_stay(leader: Leader) 
     assert await leader.store.deploys_due(10) == []
 
 
-async def test_facts_that_are_there_are_replaced(place: Place) -> None:
+async def test_an_upgrade_replaces_existing_facts(place: Place) -> None:
     """``meta_pkey``: an upgrade writes them again."""
     older_schema(place, SCHEMA_VERSION - 1)
     assert await (await place.open()).cluster() == "abc"

@@ -154,7 +154,7 @@ async def test_a_changed_priority_is_stored_published_and_kept_by_the_next_leade
     assert (await shop.look(first)).state is State.QUEUED
 
 
-async def test_a_priority_of_what_has_ended_changes_nothing(shop: Shop) -> None:
+async def test_a_new_priority_of_an_ended_workload_changes_nothing(shop: Shop) -> None:
     build = await shop.build()
     await shop.finish((await shop.assignments())[0])
     before = await shop.look(build)

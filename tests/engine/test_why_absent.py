@@ -87,7 +87,7 @@ async def test_only_an_end_that_helps_is_waited_for(shop: Shop) -> None:
     assert report is not None and report.expected_start is None
 
 
-async def test_without_a_box(tmp_path: Path) -> None:
+async def test_without_any_box_the_reason_is_no_such_boxes(tmp_path: Path) -> None:
     shop = await Shop.open(tmp_path, boxes=0)
     await shop.project("web")
     report = shop.why(await shop.build())

@@ -35,7 +35,7 @@ async def begun(cluster: TwoServers, *, synchronous: bool) -> None:
 
 
 async def agrees(cluster: TwoServers, *, synchronous: bool) -> None:
-    """Without a synchronous standby, what was answered last may be gone; nothing is given twice."""
+    """Check the database. Without a synchronous standby the last confirmed changes may be lost."""
     if synchronous:
         await cluster.is_whole()
         return

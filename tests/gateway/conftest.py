@@ -1,4 +1,4 @@
-"""Houses: see ``house``."""
+"""Fixtures of gateways with their engine: see ``house``."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path

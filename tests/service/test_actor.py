@@ -19,7 +19,7 @@ def test_a_token_is_called_by_its_name_and_a_nameless_one_by_its_role_or_the_pag
         assert actor_of(one, by_session=True) == "page"
 
 
-async def test_a_stop_by_the_page_reports_it(waiting: House) -> None:
+async def test_a_stop_by_the_page_is_recorded_as_page(waiting: House) -> None:
     await waiting.project("web")
     made = await waiting.build()
     signed_in = await waiting.call(

@@ -204,7 +204,7 @@ async def test_all_requests_during_a_forecast_share_the_next_one(
     assert [len(asked) for asked in forecasts.asked] == [1, len(ids)]
 
 
-async def test_a_forecast_that_fails_is_an_answer_for_all_and_not_the_last(
+async def test_a_failed_forecast_fails_for_all_callers_and_the_next_one_runs(
     running: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (last,) = await queued_behind_others(running, 1)

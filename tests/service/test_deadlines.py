@@ -77,8 +77,8 @@ async def test_sign_ins_whose_bodies_do_not_come_delay_no_large_body(
         writer.close()
 
 
-async def test_a_body_that_drips_has_one_deadline(house: House, short: None) -> None:
-    """Each byte comes in time; all of them do not."""
+async def test_a_body_that_arrives_slowly_has_one_deadline(house: House, short: None) -> None:
+    """Each byte arrives in time, but the whole body does not."""
     await house.project("web")
     reader, writer = await asyncio.open_connection("127.0.0.1", house.port)
     writer.write(post(house, "Content-Length: 100000"))

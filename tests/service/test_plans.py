@@ -55,7 +55,7 @@ class Repository:
 
 @pytest.fixture
 async def house(tmp_path: Path) -> AsyncIterator[House]:
-    """Boxes for all jobs of FILE."""
+    """A service with enough Boxes for all jobs of FILE."""
     async with House.open(tmp_path / "data", boxes=4) as opened:
         yield opened
 

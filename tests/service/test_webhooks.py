@@ -362,7 +362,7 @@ async def test_every_signed_delivery_is_listed(house: House) -> None:
     assert "Mend it" not in json.dumps(rows)
 
 
-async def test_the_list_is_of_a_project_and_a_result_in_pages(house: House) -> None:
+async def test_deliveries_are_listed_by_project_and_result_in_pages(house: House) -> None:
     await secured(house, "api")
     for _ in range(3):
         await sent(house, push(), project="api")

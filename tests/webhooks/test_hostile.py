@@ -65,7 +65,7 @@ providers = st.sampled_from(sorted(PROVIDERS))
 
 
 def outcome(provider, headers, body):
-    """Reads it; checks that what comes out can be stored and shown."""
+    """Read the delivery; check that its result can be stored and shown."""
     try:
         delivery = read(provider, headers, body)
     except (Malformed, Invalid) as raised:

@@ -56,7 +56,7 @@ def held_by(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.fixture
 async def fleet(tmp_path: Path) -> AsyncIterator[Fleet]:
-    """Nodes, and workers of their own; see there."""
+    """Nodes and external workers; see ``tests/worker/fleet.py``."""
     fleet = Fleet(tmp_path)
     yield fleet
     await fleet.close()

@@ -1,4 +1,4 @@
-"""A job outlives its agent, is started once whatever dies when, and is never forgotten."""
+"""A job outlives its agent, is started exactly once, and is never forgotten."""
 
 import base64
 import json

@@ -1,7 +1,7 @@
-"""From the settings that are asked for to a change of the project, made for the version it found.
+"""Make a change of a project from the requested settings.
 
-A change is planned from what is read, and written only onto that version: if another change came in
-between, it is planned anew. So what is recorded as changed is what was changed.
+A change is planned for the version that was read, and written only if the project still has this
+version. After a concurrent change it is planned again. So the recorded change is always exact.
 """
 
 import asyncio

@@ -35,7 +35,9 @@ def opened(url: str, *, writing: bool = False, program: str = "boxsched db") -> 
     StoreAway where it cannot be had, RightMissing, StoreDamaged.
     """
     if is_postgres(url):
-        from boxsched.store.postgres.session import session  # its library only where it is used
+        from boxsched.store.postgres.session import (
+            session,  # imports the library only when it is used
+        )
 
         with session(url, writing=writing, program=program) as one:
             yield one

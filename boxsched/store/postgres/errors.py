@@ -58,7 +58,7 @@ class RowHeld(StoreAway):
 
 def ends_session(error: psycopg2.Error) -> bool:
     """Whether the connection is lost: what was sent may or may not have been done."""
-    if error.pgcode is None:  # libpq's own, not the server's
+    if error.pgcode is None:  # an error of libpq, not of the server
         return not isinstance(error, psycopg2.ProgrammingError | psycopg2.NotSupportedError)
     return error.diag.severity_nonlocalized in ("FATAL", "PANIC")
 

@@ -67,7 +67,7 @@ server = :server AND id < :before ORDER BY id;
 finished_at IS NULL AND id < :before ORDER BY id;
 
 -- name: walk_result
--- What ended with one result.
+-- Workloads that ended with one result.
 -- like: walk
 finished_at IS NOT NULL AND result = :result AND id < :before ORDER BY id;
 

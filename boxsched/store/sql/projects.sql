@@ -18,8 +18,8 @@ SELECT id, version FROM project WHERE name = :name AND NOT deleted FOR NO KEY UP
 
 -- name: put_project
 -- Create a project of the default organization, or replace its settings under a new version; 1 = it
--- was created. Made anew, it goes on with the numbers of the deleted ones of its name: web#12 is one
--- workload for good. The last column is its shard.
+-- was created. A new project continues the numbers of deleted projects with its name, so that web#12
+-- always means the same workload. The last column is its shard.
 -- returns: id, name, settings, max_boxes, version, webhook_secret,
 -- webhook_secret_before, webhook_secret_until, shard
 INSERT INTO project (

@@ -50,7 +50,7 @@ _name_of_secrets = _SQL["webhook_secrets"].column("name")
 
 
 def deliver(group: Sequence[NewDelivery]) -> Steps[list[Delivered | ProjectChanged]]:
-    """The group in one transaction, in its order; who is refused is left out."""
+    """Store a group of deliveries in one transaction, in order; skip those that are refused."""
     locked = yield from lock(new.project for new in group)
     outcomes: list[Delivered | ProjectChanged] = [ProjectChanged()] * len(group)
     # 1. Who is current; and of these, who came before, in the store or earlier in the group.

@@ -1,7 +1,7 @@
-"""A PostgreSQL database goes on with another history: on a later timeline, or on another server.
+"""Detect that a PostgreSQL database continues on a later timeline or on another server.
 
-What was committed last on the former server may not be here (an asynchronous standby), and what was
-given out there must not be given out again. So it is as behind the restoration of a backup.
+The last commits of the former server may be missing here (with an asynchronous standby), and ids
+that were issued there must not be issued again. So the same is done as after restoring a backup.
 """
 
 from boxsched.store.blocks import Steps, load

@@ -128,7 +128,7 @@ def stale(group: Sequence[NewWorkload]) -> Steps[set[Firing]]:
 
 
 def fired(done: Sequence[tuple[Firing, WorkloadId]]) -> Steps[None]:
-    """These firings have builds; a part of the submission's transaction."""
+    """Record that these firings have builds, in the submission's transaction."""
     yield _SQL["settle_schedules"].rows([_settled(one, build) for one, build in done])
 
 

@@ -1,4 +1,4 @@
-"""The agent: runs what its worker should be running, and reports it."""
+"""The agent: it runs the assignments of its worker and reports their progress."""
 
 import asyncio
 import time

@@ -41,7 +41,7 @@ def _check_end(said: Ended, name: str) -> None:
     if said.seconds is not None and not _is_time(said.seconds):
         raise Damaged(f"{name} does not say how long it took")
     if said.exit_status is not None and said.exit_status not in _EXIT_STATUSES:
-        raise Damaged(f"{name} says no exit status")
+        raise Damaged(f"{name} contains no exit status")
 
 
 def _is_time(at: float) -> bool:
