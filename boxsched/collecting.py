@@ -22,7 +22,8 @@ import logging
 import time
 from typing import Any
 
-# Objects, then collections of the generation before. At most some 25,000 objects in one collection.
+# The number of objects, then of collections of the younger generation. One collection has at most
+# about 25,000 objects.
 THRESHOLDS = (1_500, 4, 2)
 WHOLE_SECONDS = 3_600.0
 FREEZES_AT_MOST = 400  # some 10 million objects: then a whole collection does not wait that long

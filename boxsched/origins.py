@@ -1,8 +1,8 @@
-"""Where git reaches a repository, from its URL; and as whom, with a token."""
+"""Find the host and port of a repository's URL, and the user name for a token."""
 
 from urllib.parse import urlsplit
 
-DEFAULT_USER = "x-access-token"  # code hosts take any name beside a token, or this one
+DEFAULT_USER = "x-access-token"  # code hosts accept any name with a token, or this one
 HTTPS_PORT = 443
 
 

@@ -31,7 +31,7 @@ from boxsched.store.records import IdempotencyKey, NewWorkload, Submitted
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 5.0  # at most: settings may have changed on another node
+LOOK_SECONDS = 5.0  # longest pause between two looks: another node may have changed settings
 LEAST_SECONDS = 0.05  # between two looks
 AT_ONCE = 100  # schedules looked at in one go
 SUBMITTED_AT_ONCE = 20

@@ -86,7 +86,7 @@ def test_an_address_without_a_page_leads_to_the_list(
     expect(page.locator("#connection")).to_have_text("Live")
 
 
-def test_a_link_to_what_the_filter_hides_opens_it(service: Service, page: Page) -> None:
+def test_a_link_to_a_row_that_the_filter_hides_opens_it(service: Service, page: Page) -> None:
     service.project("hidden")
     id_ = service.build("hidden", "main", message="Hidden by the filter")
     service.finished(id_)

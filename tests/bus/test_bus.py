@@ -90,7 +90,7 @@ async def test_the_newest_commit_in_between_is_reported(url: str) -> None:
         assert a.hearing.batches == []
 
 
-async def test_as_many_shards_as_a_message_takes_go_in_one(url: str) -> None:
+async def test_one_message_contains_as_many_shards_as_possible(url: str) -> None:
     async with cluster(url) as nodes:
         a, b = await nodes.node("a" * NODE_LENGTH), await nodes.node("b")
         last = 2**63 - 1

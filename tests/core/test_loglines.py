@@ -1,4 +1,4 @@
-"""The log's lines: whatever a value holds, one record is the lines that we wrote."""
+"""The log's lines: no value in a record can add or change a line."""
 
 import io
 import logging

@@ -182,10 +182,8 @@ async def test_deadlines_of_ended_jobs_are_dropped_and_those_of_others_hold(
 
 
 @pytest.mark.parametrize("restarted", [False, True])
-async def test_a_worker_has_the_grace_that_it_leaves_to_its_jobs(
-    shop: Shop, restarted: bool
-) -> None:
-    """It is longer than that of the node that leads."""
+async def test_a_workers_own_stop_grace_is_used(shop: Shop, restarted: bool) -> None:
+    """The worker's grace is longer than that of the leading node."""
     await shop.connect(2, stop_grace=300.0)
     await shop.settle()
     stopped = await shop.build(timeout=LIMIT)

@@ -239,7 +239,7 @@ async def test_the_batch_of_a_leader_that_ends_is_not_taken_for_the_next_ones(
 async def test_after_an_outage_a_job_has_all_of_its_time_again(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its end may have been reported to a store that took nothing."""
+    """Its end may have been reported while the store was away."""
     id_ = await shop.build(timeout=60.0)
     await shop.start(await shop.assignments())
     assert shop.first is not None

@@ -99,7 +99,7 @@ async def test_a_connection_without_headers_is_closed(
 async def test_a_slow_request_within_the_deadline_is_served(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The deadline is for headers: the second request has the longer time of a pause."""
+    """The deadline is for headers; between two requests the longer keep-alive time applies."""
     monkeypatch.setattr(deadlines, "HEADER_SECONDS", 0.05)
     reader, writer = await asyncio.open_connection("127.0.0.1", house.port)
     wire = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"

@@ -93,7 +93,7 @@ async def test_a_full_disk_fails_no_build_and_is_reported_first(
     assert (await site.end(2)).result is Result.PASSED
 
 
-async def test_little_room_counts_as_none(small_site: Site, small_disk: Path) -> None:
+async def test_a_nearly_full_disk_counts_as_full(small_site: Site, small_disk: Path) -> None:
     """Else a script would begin, and not even its output would find a place."""
     ballast = fill(small_disk)
     with ballast.open("r+b") as file:

@@ -1,7 +1,7 @@
 """``boxsched check``: every invariant that can be read from tables and history, by number.
 
 The numbers (I1 to I10, V1 to V25) are those of docs/faults.md, "Invariants". The database is opened
-read-only, in one snapshot: a check may run beside a service, and finds the same with or without it.
+read-only, in one snapshot, so a check can run while services run, with the same result.
 """
 
 import asyncio

@@ -38,8 +38,8 @@ _UNHOLDABLE = {
     errorcodes.CHARACTER_NOT_IN_REPERTOIRE,
     errorcodes.UNTRANSLATABLE_CHARACTER,
 }
-# A refused session has no code: libpq does not pass it on. In another language than English it
-# counts as away, which says the same a little later.
+# libpq does not pass on the error code of a refused session, so its English message is matched. A
+# message in another language counts as an outage, which ends with the same error a little later.
 _NO_ENTRY = re.compile(
     r"password authentication failed|no password supplied|no pg_hba\.conf entry"
     r"|(role|database) \".*\" does not exist|is not permitted to log in"
