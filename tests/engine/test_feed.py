@@ -485,6 +485,22 @@ async def test_just_less_than_a_jump_is_the_same_history(feed: EventFeed) -> Non
         assert events._closed
 
 
+async def test_batches_without_events_behind_others_are_looked_for_once_too(
+    store: Store, history: History, feed: EventFeed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with feed.subscribe(None) as events:
+        await feed.poll()
+        for count in (2, 0, 0):
+            await history.commit(1, count)
+        looks = Looks(store, "events_after", monkeypatch)
+        for _ in range(3):
+            await feed.poll()
+        assert looks.count == 1
+        await history.lead_by(feed, 1, 1)
+        assert [event.batch for event in await read(events, 3)] == [1, 1, 4]
+        assert looks.count == 1
+
+
 async def test_two_hundred_readers_cost_one_look(
     store: Store, history: History, feed: EventFeed, monkeypatch: pytest.MonkeyPatch
 ) -> None:

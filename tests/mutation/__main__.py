@@ -19,7 +19,7 @@ from pathlib import Path
 from tests.mutation import measured
 from tests.mutation.changes import Mutant, chosen, mutants_of
 from tests.mutation.nearest import FOLDERS, Nearest
-from tests.mutation.places import places
+from tests.mutation.places import naming, places
 from tests.mutation.runs import Copy, adopt_orphans, end_orphans
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -94,7 +94,12 @@ def _try_all(
     for mutant in sample:
         if time.monotonic() - began > 60 * options.minutes:
             break
-        tests = nearest.tests(mutant.file, places(copy.folder, mutant), options.test_seconds)
+        tests = nearest.tests(
+            mutant.file,
+            places(copy.folder, mutant),
+            options.test_seconds,
+            naming(copy.folder, mutant),
+        )
         took = sum(nearest.seconds[name] for name in tests)
         tried += 1
         survived = copy.survives(mutant, tests, START_SECONDS + 10 * took)

@@ -1,6 +1,6 @@
 """Which tests are nearest to a line: those that ran it, the quickest first."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import attrs
 
@@ -30,12 +30,22 @@ class Nearest:
     seconds: dict[str, float]  # of each test that passes
     by_line: dict[Place, set[str]]
 
-    def tests(self, file: str, groups: Iterable[Iterable[Place]], most_seconds: float) -> list[str]:
-        """The tests that ran a line of the first group (``places``) that any test ran; where none
-        did in this process, those of the room. Cut where they take ``most_seconds`` together, but
-        one at least."""
+    def tests(
+        self,
+        file: str,
+        groups: Iterable[Iterable[Place]],
+        most_seconds: float,
+        naming: Collection[str] = (),
+    ) -> list[str]:
+        """Return the tests that ran a line of the first group (``places``) that any test ran, and
+        those in the files ``naming``.
+
+        If no test ran such a line in this process, return those of the room. Cut where they take
+        ``most_seconds`` together, but one at least.
+        """
         by_group = (set[str]().union(*(self._ran(each) for each in group)) for group in groups)
         found = next(filter(None, by_group), None) or self._of_room(file)
+        found |= {name for name in self.seconds if name.split("::")[0] in naming}
         chosen: list[str] = []
         took = 0.0
         for name in sorted(found, key=lambda name: (self.seconds[name], name)):

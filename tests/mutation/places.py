@@ -6,6 +6,7 @@ shows in the function's body, or where the name is used.
 """
 
 import ast
+import re
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
@@ -14,6 +15,17 @@ from tests.mutation.changes import Mutant
 
 Place = tuple[str, int]  # a file, relative to the project, and a line of it
 _Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
+
+
+def naming(project: Path, mutant: Mutant) -> frozenset[str]:
+    """The files of tests that name the constant that is changed: they may say its value."""
+    around = _around(_tree(project, mutant.file), project / mutant.file, mutant)
+    name = None if any(isinstance(node, _Function) for node in around) else _target(around)
+    if name is None:
+        return frozenset()
+    word = re.compile(rf"\b{name}\b")
+    files = (project / "tests").rglob("test_*.py")
+    return frozenset(str(p.relative_to(project)) for p in files if word.search(p.read_text()))
 
 
 def places(project: Path, mutant: Mutant) -> Sequence[Sequence[Place]]:

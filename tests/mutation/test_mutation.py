@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.mutation.changes import chosen, mutants_of
 from tests.mutation.nearest import Nearest
-from tests.mutation.places import places
+from tests.mutation.places import naming, places
 from tests.mutation.runs import Copy
 
 SOURCE = '''\
@@ -105,6 +105,11 @@ def test_the_nearest_tests_are_those_that_ran_the_line_the_quickest_first() -> N
     assert nearest.tests(file, [eight, nine, seven], 60) == ["tests/gateway/b"]
     # No test ran line 8 in its own process: all of the room.
     assert nearest.tests(file, [eight], 60) == ["tests/gateway/b", "tests/gateway/a"]
+    # A test that names a constant may say its value.
+    assert nearest.tests(file, [nine], 60, {"tests/worker/c"}) == [
+        "tests/gateway/b",
+        "tests/worker/c",
+    ]
 
 
 SHELF = """\
@@ -146,6 +151,14 @@ def test_which_lines_show_a_change(tmp_path: Path) -> None:
             for group in places(tmp_path, one)
         ]
         for one in mutants_of(tmp_path, file)
+    }
+    (tmp_path / "tests" / "one").mkdir(parents=True)
+    (tmp_path / "tests" / "one" / "test_most.py").write_text("assert MOST == 5\n")
+    (tmp_path / "tests" / "one" / "test_almost.py").write_text("assert ALMOST == 5\n")
+    named = {one.line: naming(tmp_path, one) for one in mutants_of(tmp_path, file)}
+    assert named == {
+        **dict.fromkeys((8, 15, 19, 21), frozenset()),
+        3: {"tests/one/test_most.py"},
     }
     body = [17, 18, 19, 20, 21, 22]
     assert found == {
