@@ -11,7 +11,7 @@ import logging
 from collections.abc import Iterator
 
 from boxsched.api.submitting.known_projects import KnownProjects
-from boxsched.automation.repositories import Unreadable, read_file
+from boxsched.automation.repositories import Unreadable, read_file, sweep
 from boxsched.automation.turns import Turns
 from boxsched.backoff import doubling
 from boxsched.errors import BoxschedError, NotFound, SecretsUnusable
@@ -42,6 +42,7 @@ class Plans:
 
     async def run(self) -> None:
         """Until it is cancelled. An outage of the database costs one round."""
+        await asyncio.to_thread(sweep, self._node.options.data)
         try:
             while True:
                 try:

@@ -10,7 +10,7 @@ import os
 import shutil
 import signal
 import tempfile
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import attrs
@@ -42,6 +42,7 @@ _SETTINGS = (
     "core.bigFileThreshold=1m",  # larger ones are not unpacked in memory
     "pack.threads=1",
 )
+_PREFIX = "plan-"  # of temporary folders
 _OPTIONS = tuple(word for setting in _SETTINGS for word in ("-c", setting))
 # Sizes of files are in blocks of 512 bytes, memory in KiB.
 _LIMITED = 'ulimit -f "$1" && ulimit -v "$2" && shift 2 && exec "$@"'
@@ -88,11 +89,28 @@ async def read_file(
     repository. Raises Unreadable.
     """
     try:
-        async with asyncio.timeout(MAX_SECONDS):
-            with tempfile.TemporaryDirectory(prefix="plan-", dir=folder) as place:
-                return await _read(Path(place), repository, ref, commit, path, access)
+        async with asyncio.timeout(MAX_SECONDS), _temporary(folder) as place:
+            return await _read(place, repository, ref, commit, path, access)
     except TimeoutError:
         raise Unreadable(f"git took more than {MAX_SECONDS:g} s", lasting=False) from None
+    except OSError as error:  # the node's: a full disk, no descriptor
+        raise Unreadable(f"the node cannot run git: {error.strerror}", lasting=False) from None
+
+
+@contextlib.asynccontextmanager
+async def _temporary(folder: Path) -> AsyncIterator[Path]:
+    """A folder of its own, made and removed beside the event loop: what is in it may be large."""
+    place = await asyncio.to_thread(tempfile.mkdtemp, prefix=_PREFIX, dir=folder)
+    try:
+        yield Path(place)
+    finally:
+        await asyncio.to_thread(shutil.rmtree, place, ignore_errors=True)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what a node that was killed has left in its folder. Blocking."""
+    for left in folder.glob(f"{_PREFIX}*"):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 async def _read(

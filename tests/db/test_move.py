@@ -21,7 +21,7 @@ from boxsched.store.errors import SchemaTooOld, StoreInUse
 from boxsched.store.operating.check import check
 from boxsched.store.operating.move import Moved, move
 from boxsched.store.records import Token, WorkloadFilter
-from boxsched.store.steps.secrets import WEBHOOK_SECRET
+from boxsched.store.steps.secrets import GIT_CREDENTIALS, WEBHOOK_SECRET
 from boxsched.store.tables import TABLES
 from tests.contract.conftest import SqlitePlace
 from tests.contract.test_check import good_history
@@ -40,9 +40,9 @@ async def installation(place: SqlitePlace) -> Leader:
     await store.append_log([(leader.boxes[0].id, 1, 0, BYTES)])
     project, _ = await store.put_project(
         "odd",
-        json.dumps({"x": ODD}),
+        json.dumps({"x": ODD, "clone": {"depth": 3}}),
         7,
-        {WEBHOOK_SECRET: lambda project, version: ODD},
+        dict.fromkeys((WEBHOOK_SECRET, GIT_CREDENTIALS), lambda project, version: ODD),
         schedules=[NewSchedule(Schedule("@daily", "Europe/Berlin", ODD), 1.5)],
         now=0.5,
     )

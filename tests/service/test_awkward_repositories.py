@@ -124,6 +124,26 @@ async def test_a_node_that_stops_leaves_no_git(tmp_path: Path, silent: Silent) -
     assert list((tmp_path / "data").glob("plan-*")) == []
 
 
+async def test_what_a_killed_node_left_is_removed(tmp_path: Path, web: Path) -> None:
+    left = tmp_path / "data" / "plan-abc" / "objects"
+    left.mkdir(parents=True)
+    (left / "pack").write_bytes(b"x")
+    async with House.open(tmp_path / "data", boxes=0) as house:
+        await project(house, web)
+        await house.until((await house.build())["id"], boxes=1)
+    assert list((tmp_path / "data").glob("plan-*")) == []
+
+
+async def test_a_node_without_room_tries_again(
+    waiting: House, web: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await project(waiting, web)
+    monkeypatch.setattr(repositories, "_PREFIX", "no/such/folder/")
+    assert await reason(waiting) == (
+        ".boxsched.yml: the node cannot run git: No such file or directory"
+    )
+
+
 # --- One that is large ------------------------------------------------------------------------
 
 
