@@ -256,8 +256,28 @@ async def test_a_supervisor_has_the_grace_of_a_stop_before_it_counts_as_overdue(
     assert (await site.end(1)).result is Result.STOPPED
 
 
+async def test_a_stop_that_a_job_wrote_itself_does_not_outlast_its_time_limit(
+    make_site: Callable[..., Site],
+) -> None:
+    site = make_site(stop_grace=0.2)
+    await site.agent.start()
+    script = "trap '' TERM; echo 1e9 > ../../stop; while :; do sleep 0.05; done"
+    await site.agent.reconcile([assigned(1, script, timeout_seconds=4.0)])
+    assert (await site.end(1)).result is Result.STOPPED
+
+
 @pytest.mark.parametrize(
-    ("text", "grace"), [(None, None), (b"2.5", 2.5), (b"soon", 0.0), (b"x" * 70_000, 0.0)]
+    ("text", "grace"),
+    [
+        (None, None),
+        (b"2.5", 2.5),
+        (b"0", 0.0),
+        (b"soon", 0.0),
+        (b"inf", 0.0),
+        (b"nan", 0.0),
+        (b"-1", 0.0),
+        (b"x" * 70_000, 0.0),
+    ],
 )
 def test_a_stop_that_a_job_wrote_itself_ends_it_at_once(
     tmp_path: Path, text: bytes | None, grace: float | None

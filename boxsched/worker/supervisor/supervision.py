@@ -225,6 +225,8 @@ class Supervision:
             self.end_by = float("inf")
             if self.cause is None and self.status is None:
                 self._end(TIMED_OUT, self.record.stop_grace)
+            elif self.cause is not None:  # the job can write a stop with a long grace itself
+                self.kill_by = min(self.kill_by, now + self.record.stop_grace)
         if now >= self.kill_by:
             self._kill()
             self.kill_by = now + KILL_AGAIN_SECONDS

@@ -3,6 +3,7 @@
 Imported by the spawner, so it imports only small modules of the standard library.
 """
 
+import math
 import signal
 from typing import NamedTuple
 
@@ -92,8 +93,9 @@ def grace(at: int) -> float | None:
     """Return the seconds between SIGTERM and SIGKILL of a stop; None if there is no stop."""
     try:
         text = safe_files.read_file(at, files.STOP)
-        return None if text is None else float(text)
+        seconds = None if text is None else float(text)
     except (safe_files.Damaged, ValueError):
         return 0.0  # the job has damaged the file
     except OSError:
         return None  # no descriptor is left; the next look tries again
+    return seconds if seconds is None or 0 <= seconds < math.inf else 0.0
