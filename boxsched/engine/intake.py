@@ -57,14 +57,16 @@ class Intake:
         return settled and not self.caution.goes_on
 
     def fail(self, reports: Sequence[Said], now: float) -> None:
-        """A turn with these reports raised, and one of them may be why: they come again, through
-        the inbox, where the one to blame is found."""
+        """Fail these reports after a turn with them raised an error.
+
+        They arrive again through the inbox, where the report that causes the error is found.
+        """
         if reports:
             self._direct.close(now)
         for each in reports:
             each.failed()
 
     def drop(self) -> None:
-        """The books are gone: reports have to be said again, and the inbox to be read anew."""
+        """Drop everything, because the books are gone: workers repeat their reports."""
         self._direct.drop()
         self._ahead = []

@@ -97,10 +97,10 @@ def _job(number: int, columns: list[bytes]) -> LoggedJob:
 
 
 def scenario(jobs: Iterable[LoggedJob], boxes: int, policy: Policy) -> Scenario:
-    """These jobs on so many Boxes; those that cannot run there are left out.
+    """Return a scenario of the jobs on this many Boxes, without jobs that need more Boxes.
 
-    They are submitted in the log's order. A few logs step back in time: those jobs are put
-    where their submit time says, and go in the log's order among equal times.
+    Jobs are submitted in the order of their submit times, and in the log's order at equal times. A
+    few logs are not sorted by time.
     """
     kept = sorted((job for job in jobs if job.runs_on(boxes)), key=lambda job: job.submitted)
     # Gangs of equal size and times share their tuples: a log has many of few kinds.

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.browser
 
 @pytest.fixture(scope="module")
 def nodes() -> Iterator[tuple[Service, Service]]:
-    """Two nodes; the first runs nothing, so that it can go."""
+    """Two nodes; the first one runs nothing, so that it can be stopped."""
     with served() as server, database(server.url("postgres")) as url:
         shared = ("--database", url)
         with serving(*shared, "--boxes", "0") as one, serving(*shared) as two:

@@ -407,7 +407,7 @@ def test_of_another_history_nothing_is_left(js: Run) -> None:
     assert model["upcoming"] == model["finished"] == []
 
 
-def test_a_row_that_an_answer_misses_still_knows_itself_when_its_end_comes(js: Run) -> None:
+def test_a_row_that_is_missing_in_an_answer_keeps_its_data_until_its_end(js: Run) -> None:
     end = event(9, "finished", 1, result="passed", finished_at="2026-01-01T00:01:00.000000Z")
     model = js("model", MODEL, [registered(1, 1), activity(3), end])
     assert model["finished"] == ["w1"] and model["complete"] is True

@@ -107,7 +107,7 @@ class Server:
 
 @contextlib.contextmanager
 def served(folder: Path, *options: str) -> Iterator[Server]:
-    """A server that runs, on a folder of its own; ``options`` as on its command line."""
+    """Run a server with its own folder. ``options``: as on its command line."""
     server = Server(folder, *options)
     try:
         server.start()

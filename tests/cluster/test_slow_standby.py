@@ -149,7 +149,7 @@ def crash(two: Pair) -> None:
 
 
 def crash_of_a_backend(two: Pair) -> None:
-    """Out of memory, say: the server ends all sessions and recovers, and its start time stays."""
+    """A crash, as when memory runs out: the server ends all sessions and keeps its start time."""
     ((pid,), *_) = two.asked(two.first, WAITS)
     os.kill(pid, signal.SIGKILL)
 

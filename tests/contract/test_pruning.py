@@ -150,10 +150,10 @@ async def test_a_shard_without_its_old_history_is_loaded_as_before(
     assert attrs.evolve(after.state, pulses=()) == attrs.evolve(before.state, pulses=())
 
 
-async def test_a_workload_may_go_on_behind_the_events_that_went(
+async def test_a_workload_can_continue_after_its_old_events_were_deleted(
     leader: Leader, place: Place
 ) -> None:
-    """It was queued, and begun, long ago."""
+    """It was queued and started long ago."""
     project = await leader.project()
     queued = await leader.submit(build(project, branch="q"))
     runs = await leader.submit(build(project, branch="r"))

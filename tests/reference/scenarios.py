@@ -65,7 +65,7 @@ def scenario(pick):
 
 
 def crowd(pick):
-    """One long queue in one instant, without lanes, and few sorts of workloads: for the passes."""
+    """A long queue at one moment, without lanes and with few kinds of workloads."""
     sorts = [
         [{"seconds": seconds, "expected": pick.choice((1, seconds, seconds, 5)), "limit": 99}]
         * pick.integer(1, 4)

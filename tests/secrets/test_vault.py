@@ -149,7 +149,7 @@ def test_keys_may_be_written_in_each_base64_and_are_named_by_themselves_alone() 
 def test_a_ring_has_a_limit_of_keys_and_names_the_one_that_is_wrong() -> None:
     keys = [new_key() for _ in range(MAX_KEYS)]
     assert len(KeyRing.of("\n".join(keys), "FILE").keys) == MAX_KEYS
-    with pytest.raises(UnusableKeys, match=f"FILE holds more than {MAX_KEYS} keys"):
+    with pytest.raises(UnusableKeys, match=f"FILE contains more than {MAX_KEYS} keys"):
         KeyRing.of("\n".join([*keys, new_key()]), "FILE")
     with pytest.raises(UnusableKeys, match="FILE: key 2 is not 32 bytes in base64"):
         KeyRing.of(f"{keys[0]} x {keys[1]}", "FILE")

@@ -234,7 +234,7 @@ def log(tmp_path: Path) -> Iterator[Log]:
     os.close(made.site)
 
 
-def test_a_log_goes_in_parts_and_each_is_given_until_it_is_stored(log: Log) -> None:
+def test_a_log_is_read_in_parts_and_each_part_repeats_until_it_is_stored(log: Log) -> None:
     spool = log.spool()
     assert (spool.next(), spool.all_stored) == (None, True)
     log.file.write_bytes(b"x" * CHUNK_BYTES + b"yz")

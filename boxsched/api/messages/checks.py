@@ -142,7 +142,7 @@ def specs(jobs: Sequence[JobSettings], default_box_type: str) -> tuple[JobSpec, 
 
 
 def _parts(job: JobSettings) -> Iterator[tuple[str, Mapping[str, str]]]:
-    """The name and environment of each of its jobs: one, or as many as its ``parallelism``."""
+    """Yield name and environment of one job, or of as many jobs as its ``parallelism``."""
     count = job.parallelism
     if count is None:
         yield job.name, job.environment

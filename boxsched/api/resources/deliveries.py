@@ -16,8 +16,11 @@ _LIST = "deliveries"
 
 
 class StoredDeliveryAnswer(Struct, frozen=True):
-    """A delivery. ``event``: as its host names it; ``workloads``: what it created, or else canceled
-    or stopped; for a duplicate those of the first time."""
+    """A delivery. ``event``: the code host's name of it.
+
+    ``workloads``: those that it created, or that it canceled or stopped. A duplicate has those of
+    the first delivery.
+    """
 
     id: str
     provider: str

@@ -38,7 +38,7 @@ _ASK = load("operating_postgres.sql")
 
 OnProgress = Callable[[str, int, int], None]  # table, rows so far, rows in all
 
-ROWS_A_STEP = 5_000  # between two words on how far it is
+ROWS_A_STEP = 5_000  # between two progress messages
 BYTES_A_PIECE = 64 * 1024
 _PREPARED = (
     "meta",

@@ -77,7 +77,7 @@ SELECT lane, number, state, earlier_number, earlier_state
  WHERE state <> 'registered' AND earlier_number IS NOT NULL;
 
 -- name: free_lanes
--- V16: nothing waits for its lane that is the first there, has its jobs, and is known to the leader.
+-- V16: no workload waits for its lane if it is the first there, has jobs, and the leader knows it.
 -- returns: workload, lane, number, state
 SELECT id AS workload, lane, number, state
   FROM (
