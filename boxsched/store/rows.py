@@ -80,6 +80,7 @@ project = mapper(
     _LEADING["load_projects"].returns,
     _PROJECTS["project"].returns,
     _PROJECTS["projects"].returns,
+    load("schedules.sql")["unscheduled"].returns,
 )
 put_project = mapper(Project, _PROJECTS["put_project"].returns, unused=("shard",))
 workload = mapper(

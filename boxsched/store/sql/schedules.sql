@@ -26,8 +26,10 @@ DELETE FROM schedule
 
 -- name: unscheduled
 -- Projects whose settings an earlier program has written: their schedules are not known yet.
--- returns: id, name, settings, max_boxes, version, webhook_secret
-SELECT id, name, settings, max_boxes, version, webhook_secret
+-- returns: id, name, settings, max_boxes, version, webhook_secret,
+-- webhook_secret_before, webhook_secret_until
+SELECT id, name, settings, max_boxes, version, webhook_secret,
+       webhook_secret_before, webhook_secret_until
   FROM project WHERE NOT deleted AND scheduled <> version ORDER BY id LIMIT :limit;
 
 -- name: set_scheduled
