@@ -1,4 +1,4 @@
-"""What somebody may have meant by a word that is not known."""
+"""Suggest known words that are similar to an unknown word."""
 
 import difflib
 from collections.abc import Iterable

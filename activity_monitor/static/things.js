@@ -1,5 +1,5 @@
-// A list of things on the pages beside the lists. A thing that has not changed keeps its elements, so
-// that what a person has marked or reached by keyboard stays so.
+// A list of items on the pages of servers, pauses and notifications. An unchanged item keeps its
+// elements, so that the user's selection and focus stay.
 
 import { icon } from "./icons.js";
 import { make, put } from "./text.js";

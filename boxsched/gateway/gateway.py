@@ -192,7 +192,7 @@ class Gateway:
             await line.hang_up(WSCloseCode.OK, "gone")
 
     async def _attend(self, link: WorkerLink) -> None:
-        """The link's time as this node's connection of its worker."""
+        """Serve the link as this node's connection of its worker."""
         other = self._links.get(link.worker)
         if other is not None:
             if other.connection.number > link.connection.number:

@@ -14,7 +14,7 @@ from boxsched.protocol.assignments import Assignment
 
 
 class LevelReceiver(Protocol):
-    """Is given a worker's level when a look-up has found it."""
+    """Receives a worker's level after a look-up."""
 
     def give(self, assignments: Sequence[Assignment], *, anyway: bool) -> bool:
         """Return whether the level has changed; ``anyway``: send it even if it has not."""

@@ -17,7 +17,7 @@ _numbers = itertools.count(1)
 
 
 def new_prefix() -> str:
-    """One of its own for a test, on whatever server."""
+    """Return a new prefix for a test, so that tests can share a server."""
     return f"boxsched-test-{os.getpid()}-{next(_numbers)}"
 
 

@@ -151,7 +151,7 @@ async def test_an_entry_with_the_last_possible_id_does_not_stop_the_stream(
         server.tell("XADD", b.stream, f"{last}-{last}", "w", told)
         await until(lambda: b.hearing.looked == [7])
         missed = b.hearing.missed_times
-        a.bus.hint("b", workers(8))  # cannot be added: but then everything is looked up
+        a.bus.hint("b", workers(8))  # it cannot be added, so everything is looked up later
         await until(lambda: b.hearing.missed_times > missed)
         a.bus.hint("b", workers(9))
         await until(lambda: b.hearing.looked == [7, 9])

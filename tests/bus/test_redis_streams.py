@@ -25,7 +25,7 @@ async def test_acknowledged_only_after_the_look(server: Server) -> None:
         assert b.hearing.looked == [1]
 
 
-async def test_tried_again_where_the_store_was_away(server: Server) -> None:
+async def test_a_look_is_repeated_if_the_store_was_away(server: Server) -> None:
     async with cluster(server.url) as nodes:
         a, b = await nodes.node("a"), await nodes.node("b")
         b.hearing.store_away = True

@@ -1,4 +1,4 @@
-"""Sessions beside the store's: what another program asks, and what ours wait for."""
+"""Sessions in addition to the store's: for queries of another program, and for lock waits."""
 
 import asyncio
 from typing import Any

@@ -64,7 +64,7 @@ def ends_session(error: psycopg2.Error) -> bool:
 
 
 def takes_no_writes(error: psycopg2.Error) -> bool:
-    """Whether the server takes no writes any more, so that another one must be found."""
+    """Whether the server no longer accepts writes, so that another one must be found."""
     return error.pgcode == errorcodes.READ_ONLY_SQL_TRANSACTION
 
 

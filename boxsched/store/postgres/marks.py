@@ -1,7 +1,7 @@
 """The mark of a PostgreSQL server, and whether the server is older than what a node has seen.
 
-After a failover an old primary may come back and take writes, under the same URL. The mark
-(``store.marks``) shows which of two servers goes on from the other.
+After a failover an old primary may come back and accept writes, at the same URL. The mark
+(``store.marks``) shows which of two servers continues the other's history.
 """
 
 from collections.abc import Sequence

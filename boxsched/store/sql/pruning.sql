@@ -4,7 +4,7 @@
 SELECT batch, at, type, workload FROM event WHERE shard = :shard ORDER BY batch, n LIMIT :limit;
 
 -- name: begin_history
--- Events of the shard up to this batch are not kept; no row where another node was quicker.
+-- Events of the shard up to this batch are not kept; no row if another node has done it.
 -- returns: shard
 INSERT INTO history_start (shard, batch, at) VALUES (:shard, :batch, :at)
 ON CONFLICT (shard) DO UPDATE SET batch = excluded.batch, at = excluded.at
