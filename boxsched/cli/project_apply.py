@@ -81,7 +81,7 @@ def apply(
         for field in project_file.without_jobs(one.settings):
             click.echo(
                 f"boxsched: {plain(one.name)}: {plain(field)} is empty: each "
-                "submission has to name its jobs",
+                "submission must contain its jobs",
                 err=True,
             )
     if not dry_run:
