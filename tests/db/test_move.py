@@ -259,7 +259,7 @@ async def test_the_command(sqlite_place: SqlitePlace, roles: Roles) -> None:
     await asyncio.to_thread(roles.upgrade)
     asked = ("db", "move", "--from", sqlite_place.url, "--to")
     said = (await asyncio.to_thread(run, *asked, roles.owner)).stdout
-    assert "1 NULs in texts were replaced" in said
+    assert "1 NUL characters were replaced" in said
     assert "\nMoved and checked: every invariant holds.\nNow start it with: boxsched serve" in said
     refused = await asyncio.to_thread(run, *asked, roles.owner, status=1)
     assert "this database was moved to postgresql://" in refused.stderr
