@@ -18,7 +18,7 @@ from boxsched.store.postgres.driver import SERVING
 from tests.contract.conftest import PostgresPlace
 from tests.contract.postgres_server import execute
 from tests.contract.postgres_sessions import asked, driver_of, statement
-from tests.contract.world import NOW, Leader, build, event
+from tests.contract.world import Leader, build, event
 
 GENEROUS_SECONDS = 10.0  # what takes two seconds at most on a quiet machine
 
