@@ -4,6 +4,7 @@ import asyncio
 import base64
 import contextlib
 import os
+import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -15,6 +16,7 @@ from yarl import URL
 
 from activity_monitor import SESSION_COOKIE
 from boxsched.api.auth import tokens
+from boxsched.api.http.deadlines import WRITE_SECONDS
 from boxsched.protocol import wire
 from tests.contract.postgres_server import database, served
 from tests.service.house import API, PATIENCE_SECONDS, Answer, House
@@ -325,3 +327,24 @@ def test_a_new_file_ends_the_token_of_the_one_before_whatever_it_was_called(tmp_
     assert not tokens.replaces(own, own)
     assert not tokens.replaces(own, attrs.evolve(before, name="DATA of node two"))
     assert not tokens.replaces(own, attrs.evolve(before, id="token-1"))
+
+
+async def test_the_kernel_bounds_answers_to_requests_and_not_a_workers_connection(
+    waiting: House,
+) -> None:
+    """A worker's node has deadlines of its own, and the worker may be frozen for longer."""
+
+    def bounds() -> list[int]:
+        raw = [one._wire.get_extra_info("socket") for one in waiting.runner.server.connections]
+        return [each.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) for each in raw]
+
+    token = (await make(waiting, "worker"))["token"]
+    assert bounds() == [WRITE_SECONDS * 1_000]
+    path = f"{waiting.url}{wire.PATH}"
+    async with waiting.client.ws_connect(
+        path, headers={"Authorization": f"Bearer {token}"}
+    ) as worker:
+        hello = wire.Hello(wire.VERSION, "own w", "w", ("default",), "", "")
+        await worker.send_bytes(wire.encode(hello))
+        await worker.receive()
+        assert 0 in bounds()
