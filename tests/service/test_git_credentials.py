@@ -4,6 +4,7 @@ import asyncio
 import base64
 import contextlib
 import os
+import signal
 import subprocess
 import urllib.parse
 from collections.abc import AsyncIterator, Iterator
@@ -182,6 +183,33 @@ async def test_no_form_of_it_is_anywhere_else(
         assert b"canary" not in (await site.call("GET", API + path)).body
     events = await site.node.store.events_after(1, 0, 0, 1_000)
     assert events and not any(b"canary" in event.data for event in events)
+
+
+async def test_nothing_is_left_of_it_when_all_that_runs_is_killed(
+    site: House, server: GitServer, tmp_path: Path
+) -> None:
+    """Supervisor and git die while git waits for the repository."""
+    await project(site, f"{server.url}/web")
+    server.gate.clear()
+    made = await site.build(jobs=[job()])
+    await asyncio.wait_for(server.reached.wait(), 20)
+    assert await asyncio.to_thread(lambda: list(files_with(tmp_path, FORMS))) == []
+    os.kill(supervisor_below(tmp_path), signal.SIGKILL)
+    done = await site.finished(made["id"])
+    assert done["result"] == "failed"
+    assert processes_with([f"{tmp_path}/data/worker/w1-1-1/".encode()]) == []
+    assert await asyncio.to_thread(lambda: list(files_with(tmp_path, FORMS))) == []
+
+
+def supervisor_below(folder: Path) -> int:
+    """The process that supervises a job in this folder, which its spawner's arguments name."""
+    for path in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if (path / "comm").read_text().startswith("job ") and str(folder).encode() in (
+                path / "cmdline"
+            ).read_bytes():
+                return int(path.name)
+    raise AssertionError("no supervisor")
 
 
 async def test_a_job_cannot_make_git_show_it(
