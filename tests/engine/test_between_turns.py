@@ -125,6 +125,17 @@ async def test_a_new_leader_has_every_worker_look_up_its_jobs(shop: Shop) -> Non
     assert shop.told == {shop.worker: "test", other.connection.worker: "test"}
 
 
+async def test_a_worker_that_connects_to_another_node_is_told_there(shop: Shop) -> None:
+    await shop.settle()
+    shop.told.clear()
+    new = NewWorker("w", "w", "here", "B", ("default",))
+    connected = await shop.store.connect_worker(new)
+    rows = tuple((row.id, row.ordinal, row.box_type) for row in connected.boxes)
+    await shop.ask(inbox.BoxesSet(shop.worker, rows, "B", connected.connection.number))
+    await shop.settle()
+    assert shop.told == {shop.worker: "B"}
+
+
 async def test_only_workers_whose_jobs_changed_are_told_to_look(shop: Shop) -> None:
     await shop.settle()
     await shop.another_worker("v", 1)
