@@ -1,7 +1,9 @@
 """Deliveries of code hosts: what follows from them, once, on SQLite and on PostgreSQL."""
 
 import asyncio
+import hmac
 import json
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -292,6 +294,19 @@ async def test_unsigned_deliveries_are_refused_in_the_same_way(house: House, pro
     assert {status for status, _ in refused} == {401}
     assert len({body for _, body in refused}) == 1
     assert await listed(house) == []
+
+
+async def test_a_generic_delivery_that_is_too_old_hears_of_its_timestamp(house: House) -> None:
+    body = json.dumps({"branch": "main"}).encode()
+    now, before = str(int(time.time())), str(int(time.time()) - 301)
+    for timestamp, status in ((before, 401), (now, 200)):
+        mac = hmac.new(SECRET.encode(), timestamp.encode() + b"." + body, "sha256").hexdigest()
+        headers = {"X-Boxsched-Timestamp": timestamp, "X-Boxsched-Signature": f"sha256={mac}"}
+        answer = await house.call(
+            "POST", "/webhooks/generic/web", data=body, headers=headers, token=None
+        )
+        assert answer.status == status
+        assert (b"X-Boxsched-Timestamp is not within 300 s" in answer.body) == (status == 401)
 
 
 async def test_a_signature_is_of_the_raw_bytes(house: House) -> None:

@@ -27,11 +27,15 @@ from boxsched.node.node import Node
 from boxsched.store.delivery_records import Delivered, DeliveryResult, RepeatedDelivery
 from boxsched.webhooks.events import Delivery
 from boxsched.webhooks.reading import PROVIDERS, read
-from boxsched.webhooks.signatures import verified
+from boxsched.webhooks.signatures import MAX_AGE_SECONDS, verified
 
 CHECKS_AT_MOST = 10  # of one delivery, while its project's settings keep changing
 BODIES_KEPT = 50_000  # sums of bodies: about 10 MiB
 REFUSED = "there is no such project, it has no webhook_secret, or this is not signed with it"
+REFUSED_OR_OLD = (  # of the generic provider, which signs the time, too
+    "there is no such project, it has no webhook_secret, this is not signed with it, or "
+    f"X-Boxsched-Timestamp is not within {MAX_AGE_SECONDS} s of the service's clock"
+)
 
 T = TypeVar("T")
 
@@ -83,7 +87,7 @@ class Webhooks:
             body_sha256 = await aside(_sha256, body)
             return await self._carried_out(project, known, signed, body_sha256)
         except NotFound:
-            raise NotSigned(REFUSED) from None  # it was deleted meanwhile
+            raise NotSigned(_refused(provider)) from None  # it was deleted meanwhile
 
     async def _check(self, project: str, signed: "_Signed") -> None:
         """Raises NotSigned, in one form for all that is wrong."""
@@ -95,7 +99,7 @@ class Webhooks:
         # Where there is no secret it takes as long.
         if not tried and await signed.by(fresh or _NOBODYS) and fresh:
             return
-        raise NotSigned(REFUSED)
+        raise NotSigned(_refused(signed.provider))
 
     async def _carried_out(
         self, project: str, known: Known, signed: "_Signed", body_sha256: str
@@ -171,6 +175,11 @@ async def aside(work: Callable[[bytes], T], body: bytes) -> T:
 
 def _sha256(body: bytes) -> str:
     return hashlib.sha256(body).hexdigest()
+
+
+def _refused(provider: str) -> str:
+    """The same for all that is wrong, so that it does not tell which projects there are."""
+    return REFUSED_OR_OLD if provider == "generic" else REFUSED
 
 
 def _refusal(error: BoxschedError) -> str:
