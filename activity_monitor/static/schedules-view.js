@@ -20,7 +20,7 @@ export class SchedulesView {
   constructor(place, on) {
     this.#on = on;
     this.#more.hidden = this.#empty.hidden = true;
-    const intro = make("p", "", "Each time has one build at most. Times are shown as this browser's clock has them.");
+    const intro = make("p", "", "Each time of a schedule has at most one build. Times are in this browser's time zone.");
     place.append(make("div", "view-head", intro), this.#list, this.#empty, this.#more);
   }
 

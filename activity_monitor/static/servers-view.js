@@ -143,7 +143,14 @@ function waits(waiting) {
 
 function pausedBy(pause, asking) {
   const until = pause.until ? make("span", "", "until ", timeOf(pause.until)) : make("span", "", "until it is resumed");
-  const said = make("p", "thing-note", make("strong", "", "Paused"), ": ", outside(pause.note), " ",
+  const said = make("p", "thing-note", make("strong", "", whatIsPaused(pause)), ": ", outside(pause.note), " ",
     make("span", "thing-by", "(", outside(pause.name), ", by ", outside(pause.by), ", ", until, ")"));
   return make("div", "thing-pause", said, resumeButton(pause, asking));
+}
+
+/** A pause can cover more than the server: "Resume" then starts the others, too. */
+function whatIsPaused(pause) {
+  const what = pause.automatic ? "Automatic deploys paused" : "Paused";
+  if (!pause.project) return `${what} everywhere`;
+  return pause.server ? what : `${what} in the whole project`;
 }

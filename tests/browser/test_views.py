@@ -131,7 +131,9 @@ def test_what_is_live_where_comes_by_itself(service: Service, page: Page) -> Non
     expect(thing(page, "production").get_by_role("link", name=build)).to_be_visible()
     expect(thing(page, "staging")).to_contain_text("nothing is live yet")
     service.call("PUT", "/pauses/freeze", {"note": "release week", "project": "web"})
-    expect(thing(page, "staging")).to_contain_text("Paused: release week (freeze, by admin")
+    expect(thing(page, "staging")).to_contain_text(
+        "Paused in the whole project: release week (freeze, by admin"
+    )
     waits = service.call("POST", "/projects/web/deploys", {"server": "staging", "build": build})
     expect(thing(page, "staging").locator(".thing-waiting")).to_contain_text(f"#{waits['number']}")
     thing(page, "staging").get_by_role("button", name="Resume").click()
