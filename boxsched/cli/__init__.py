@@ -44,7 +44,7 @@ _COMMANDS = {
     "explain": _Lazy("show", "explain", "Explain why a workload waits, and for what."),
     "logs": _Lazy("logs", "logs", "Print the log of a job, or of all jobs of a workload."),
     "servers": _Lazy("servers", "servers", "Show what is live on a project's servers."),
-    "schedules": _Lazy("schedules", "schedules", "Show when builds come by themselves."),
+    "schedules": _Lazy("schedules", "schedules", "Show when scheduled builds come next."),
     "workers": _Lazy("workers", "workers", "List the workers, or remove a retired one."),
     "nodes": _Lazy("nodes", "nodes", "List the nodes, or remove a retired one."),
     "set-aside": _Lazy(

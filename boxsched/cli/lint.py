@@ -26,8 +26,8 @@ _COMMAND_CHARACTERS = 60  # of the first command, in the table
 def lint(file: Path | None, as_schema: bool, as_json: bool) -> None:
     """Check a job file, and print the jobs that a build of it has.
 
-    FILE is .boxsched.yml by default; - reads standard input. A file that is wrong is said with
-    path, line and column, and the exit status is 2. No service is needed.
+    FILE is .boxsched.yml by default; - reads standard input. If the file is wrong, it prints path,
+    line, column and what is wrong, and the exit status is 2. No service is needed.
 
     \b
     Example:  boxsched lint

@@ -94,7 +94,8 @@ def resend(notification: str, service: Service) -> None:
 def _show(one: Notification) -> None:
     click.echo(f"{plain(one.event)} of {plain(one.workload)} ({plain(one.project)})")
     click.echo(f"to:       {plain(one.provider or one.kind)} {plain(one.url or one.host)}")
-    click.echo(f"state:    {plain(one.state)} after {one.attempts} tries")
+    tries = "try" if one.attempts == 1 else "tries"
+    click.echo(f"state:    {plain(one.state)} after {one.attempts} {tries}")
     if one.next_try_at is not None:
         click.echo(f"next try: {one.next_try_at.isoformat()}")
     if one.status is not None:

@@ -4,10 +4,11 @@ from datetime import UTC, datetime, timedelta
 
 import click
 
+from boxsched import errors
 from boxsched.cli import naming
 from boxsched.cli.clean import plain
 from boxsched.cli.connection import Service, with_service
-from boxsched.cli.failing import BadInput, each_of
+from boxsched.cli.failing import BadInput, Failure, each_of
 from boxsched.cli.output import ago, as_json_option, now, print_json, print_table
 from boxsched.client import Client, Pause
 from boxsched.model import MAX_PRIORITY, MIN_PRIORITY
@@ -131,7 +132,10 @@ def bump(workload: str, priority: int, note: str, as_json: bool, service: Servic
 
     async def work(client: Client) -> tuple[str, object]:
         id_ = await naming.workload_id(client, workload)
-        done = await client.reprioritize(id_, priority, note=note)
+        try:
+            done = await client.reprioritize(id_, priority, note=note)
+        except errors.Conflict as error:
+            raise Failure(f"{plain(workload)}: {plain(error.message)}") from None
         return done.title, await client.json("workloads", id_) if as_json else None
 
     title, shown = service.call(work)
@@ -153,13 +157,14 @@ def _covers(one: Pause) -> str:
     what = "everything" if one.project is None else plain(one.project)
     if one.branch is not None:
         what = f"builds of {plain(one.branch)} in {what}"
+    deploys = "automatic deploys" if one.automatic else "deploys"
     if one.server is not None:
-        what = f"deploys to {plain(one.server)} of {what}"
-    return f"automatic deploys ({what})" if one.automatic else what
+        return f"{deploys} to {plain(one.server)} of {what}"
+    return f"{deploys} of {what}" if one.automatic else what
 
 
 def _end(one: Pause) -> str:
-    return "" if one.until is None else one.until.astimezone().strftime("%Y-%m-%d %H:%M")
+    return "" if one.until is None else one.until.astimezone().strftime("%Y-%m-%d %H:%M %Z")
 
 
 def _until(one: Pause) -> str:

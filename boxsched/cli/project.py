@@ -1,6 +1,7 @@
 """``boxsched project``: the group, and list, show, delete."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import starmap
 from typing import Any
 
 import click
@@ -75,13 +76,28 @@ def show(name: str, as_json: bool, service: Service) -> None:
             ("repository", settings.get("repository") or ""),
             ("default branch", settings.get("default_branch") or ""),
             ("jobs", ", ".join(job["name"] for job in settings.get("jobs", ()))),
-            ("servers", ", ".join(settings.get("servers") or ())),
+            ("jobs from", settings.get("jobs_from") or ""),
+            ("servers", ", ".join(starmap(_server, (settings.get("servers") or {}).items()))),
+            ("schedules", ", ".join(map(_schedule, settings.get("schedules") or ()))),
+            ("build branches", ", ".join(settings.get("build_branches") or ())),
+            ("pull requests", settings.get("pull_requests") or ""),
+            ("hooks", ", ".join(hook["url"] for hook in settings.get("hooks") or ())),
+            ("statuses", (settings.get("statuses") or {}).get("provider", "")),
             ("priority branches", ", ".join(settings.get("priority_branches") or ())),
             ("cancellation", ", ".join(map(_rule, settings.get("cancellation") or ()))),
             ("max boxes", str(settings.get("max_boxes") or "")),
             ("fail fast", str(settings.get("fail_fast") or "")),
         ]
     )
+
+
+def _server(name: str, server: Mapping[str, Any]) -> str:
+    return f"{name} (automatic)" if server.get("strategy") == "automatic" else name
+
+
+def _schedule(schedule: Mapping[str, Any]) -> str:
+    zone = schedule.get("time_zone") or "UTC"
+    return f"{schedule['cron']} {zone} ({schedule['branch']})"
 
 
 def _rule(rule: Sequence[Any]) -> str:

@@ -80,7 +80,7 @@ def set_secret(
     done = service.call(lambda client: client.set_secret(project, name, value, file=as_file))
     click.echo(f"{plain(project)}/{plain(name)}: set, version {done.version}")
     if done.masked is False:
-        click.echo("It is too short to be masked in job logs.", err=True)
+        click.echo("It is too short to be masked: job logs show it.", err=True)
 
 
 @secrets.command()

@@ -120,7 +120,12 @@ def _jobs_of(file: Path) -> Sequence[Mapping[str, Any]]:
 @click.command()
 @click.argument("project")
 @click.argument("server")
-@click.option("--build", "of_build", metavar="ID", help="The passed build to deploy.")
+@click.option(
+    "--build",
+    "of_build",
+    metavar="ID",
+    help="The passed build to deploy (default: the newest commit of the server's branch).",
+)
 @click.option("--commit", help="Commit to deploy: 7 to 64 hex digits.")
 @_priority
 @_submitting
@@ -222,7 +227,7 @@ def _print_end(workload: Workload) -> None:
     at = now()
     took = f", ran {ran(workload, at)}" if workload.started_at is not None else ""
     click.echo(f"{plain(workload.title)} {result}: waited {waited(workload, at)}{took}")
-    if workload.reason and workload.result != "failed":
+    if workload.reason and (workload.result != "failed" or not workload.jobs):
         click.echo(f"  {plain(workload.reason)}")
     for job in workload.jobs:
         if job.result not in (None, "passed") and job.reason != workload.reason:

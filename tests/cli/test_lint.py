@@ -1,6 +1,7 @@
 """``boxsched lint``, and ``boxsched build --file``: job files on the command line."""
 
 import json
+import subprocess
 
 import pytest
 from click.testing import CliRunner
@@ -140,3 +141,15 @@ def test_nothing_is_submitted_of_a_file_that_is_wrong(shell, project, folder):
     assert said.startswith("jobs.yml:4:22: jobs[0].timeout_seconds: ")
     assert "nothing.yml: " in shell("build", project, "--file", "nothing.yml", status=2).stderr
     assert shell.json("list")["workloads"] == before
+
+
+def test_a_build_whose_job_file_is_missing_says_so_at_its_end(shell, folder, tmp_path):
+    git = ("git", "-C", str(tmp_path), "-c", "user.name=Ada", "-c", "user.email=ada@example.org")
+    subprocess.run([*git, "init", "-q", "-b", "main"], check=True)
+    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "First"], check=True)
+    (folder / "planned.json").write_text(
+        json.dumps({"name": "planned", "repository": str(tmp_path), "jobs_from": ".ci.yml"})
+    )
+    shell("project", "apply", "planned.json")
+    done = shell("build", "planned", "--branch", "main", "--follow", status=1)
+    assert "\n  .ci.yml: " in done.stdout

@@ -48,6 +48,36 @@ def test_projects_are_applied_shown_and_deleted(shell, tmp_path):
     file.write_text(shell("project", "show", "extra", "--json").stdout)
     assert shell("project", "apply", str(file)).stdout == "extra: unchanged\n"
     assert "unit, lint" in shell("project", "show", "extra").stdout
+    deploys = {"jobs": PROJECT["jobs"]}
+    settings = {
+        "name": "extra",
+        "repository": "https://git.example.org/ada/extra.git",
+        "jobs_from": ".ci.yml",
+        "servers": {"staging": {**deploys, "strategy": "automatic"}, "production": deploys},
+        "schedules": [
+            {"cron": "30 2 * * *", "branch": "main", "time_zone": "Europe/Berlin"},
+            {"cron": "@daily", "branch": "night"},
+        ],
+        "build_branches": ["main", "release/*"],
+        "pull_requests": "forks",
+        "hooks": [{"url": "https://hooks.example.org/x"}],
+        "statuses": {"provider": "gitea", "api_url": "https://git.example.org", "token": "t"},
+    }
+    file.write_text(json.dumps(settings))
+    shell("project", "apply", str(file))
+    lines = shell("project", "show", "extra").stdout.splitlines()
+    shown = {name.strip(): value for name, value in ((line[:19], line[19:]) for line in lines)}
+    assert shown == {
+        "project": "extra",
+        "repository": settings["repository"],
+        "jobs from": ".ci.yml",
+        "servers": "staging (automatic), production",
+        "schedules": "30 2 * * * Europe/Berlin (main), @daily UTC (night)",
+        "build branches": "main, release/*",
+        "pull requests": "forks",
+        "hooks": "https://hooks.example.org/x",
+        "statuses": "gitea",
+    }
     shell("project", "delete", "extra")
     assert "there is no project 'extra'" in shell("project", "show", "extra", status=2).stderr
 

@@ -170,5 +170,10 @@ async def test_the_command_line_pauses_bumps_and_resumes(waiting: House) -> None
     assert (await boxsched(waiting, "resume", "freeze")).stdout == "freeze: resumed\n"
     assert (await boxsched(waiting, "pauses")).stdout == "nothing is paused\n"
     await boxsched(waiting, "resume", "freeze", status=2)
+    covered = ("--note", "x", "--automatic", "--project", "web", "--until", "2099-01-31T18:00Z")
+    done = await boxsched(waiting, "pause", "night", *covered, "--server", "production")
+    assert done.stdout.startswith("night: automatic deploys to production of web paused until 2099")
+    done = await boxsched(waiting, "pause", "night", *covered)
+    assert done.stdout.startswith("night: automatic deploys of web paused until 2099")
     for wrong in (("--for", "2 hours"), ("--for", "2h", "--until", "2030-01-01T00:00Z")):
         await boxsched(waiting, "pause", "p", "--note", "x", *wrong, status=2)

@@ -54,7 +54,7 @@ class Nodes:
             raise StoreAway("it is not known now which nodes are alive: try again")
         found = [one for one in await node.standing() if one.name == name]
         if not found:
-            raise no("node", name)
+            raise no("node", name, hint="; `boxsched nodes` shows their names")
         if found[0].alive:
             raise Conflict(f"the node {name} is alive: stop it first")
         await asyncio.shield(node.store.forget_node(name))

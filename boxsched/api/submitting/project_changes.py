@@ -66,7 +66,8 @@ class ProjectChanges:
         """Check the settings and compare them with the stored ones. Raises Invalid."""
         if not is_project_name(name):
             raise Invalid(
-                "a project's name is 1 to 63 of a-z 0-9 . _ - and begins with a letter or digit",
+                "a project's name must be 1 to 63 of the characters a-z, 0-9, '.', '_' and '-', "
+                "and begin with a letter or a digit",
                 "project",
             )
         checks.settings(name, asked)
