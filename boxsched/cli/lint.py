@@ -24,7 +24,7 @@ _COMMAND_CHARACTERS = 60  # of the first command, in the table
 @click.option("--schema", "as_schema", is_flag=True, help="Print the JSON Schema of job files.")
 @as_json_option
 def lint(file: Path | None, as_schema: bool, as_json: bool) -> None:
-    """Check a job file, and print the jobs that a build of it has.
+    """Check a job file, and print the jobs of its builds.
 
     FILE is .boxsched.yml by default; - reads standard input. If the file is wrong, it prints path,
     line, column and what is wrong, and the exit status is 2. No service is needed.
@@ -36,7 +36,7 @@ def lint(file: Path | None, as_schema: bool, as_json: bool) -> None:
     """
     if as_schema:
         if file is not None or as_json:
-            raise click.UsageError("--schema goes alone")
+            raise click.UsageError("--schema cannot be combined with FILE or --json")
         click.echo(schema.text().decode(), nl=False)
         return
     path = file or DEFAULT_FILE

@@ -45,9 +45,9 @@ def leaving(goes_on: Callable[[], str | None]) -> Iterator[None]:
 
 def still_there(workloads: Sequence[Workload]) -> str:
     names = ", ".join(map(named, workloads))
-    goes, it = ("goes", "it") if len(workloads) == 1 else ("go", "them")
+    continues, it = ("continues", "it") if len(workloads) == 1 else ("continue", "them")
     ids = " ".join(workload.id for workload in workloads)
-    return f"{names} {goes} on; to stop {it}: boxsched stop {ids}"
+    return f"{names} {continues}; to stop {it}: boxsched stop {ids}"
 
 
 def named(workload: Workload) -> str:

@@ -104,7 +104,7 @@ def test_standard_input(folder):
 
 def test_the_schema(folder):
     assert json.loads(lint("--schema").stdout) == schema.schema()
-    assert "--schema goes alone" in lint("--schema", "--json", status=2).stderr
+    assert "--schema cannot be combined" in lint("--schema", "--json", status=2).stderr
 
 
 # --- build --file -----------------------------------------------------------------------------

@@ -160,7 +160,7 @@ def test_interrupting_the_waiting_prints_what_continues(shell, option):
     assert process.returncode == 130
     assert (
         said.splitlines()[-1]  # before it may stand why the build had to wait
-        == f"boxsched: {line.partition(' submitted')[0]} goes on; to stop it: boxsched stop {id_}"
+        == f"boxsched: {line.partition(' submitted')[0]} continues; to stop it: boxsched stop {id_}"
     )
     assert shell.json("show", id_)["state"] == "running"
     shell("stop", id_, "--wait")
@@ -465,7 +465,7 @@ def test_a_service_says_where_its_data_is_and_at_its_end_that_jobs_continue(tmp_
     while follower.stdout.readline() != "begun\n":
         assert follower.poll() is None
     process.send_signal(signal.SIGINT)
-    assert "1 job goes on; the next start on this data folder finds it\n" in process.stderr.read()
+    assert "1 job continues; the next start on this data folder finds it\n" in process.stderr.read()
     assert process.wait(60) == 0
     again = start("serve", "--port", "0", "--boxes", "1", data=tmp_path)
     shell("stop", build["id"], "--wait")

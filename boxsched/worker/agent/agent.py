@@ -135,6 +135,6 @@ class Agent:
 
 
 def continuing_jobs_text(jobs: int) -> str:
-    """The message for a person who ends a service or a worker while it has jobs."""
-    what, them = ("1 job goes", "it") if jobs == 1 else (f"{jobs} jobs go", "them")
-    return f"{what} on; the next start on this data folder finds {them}"
+    """Return the message for the user who ends a service or a worker while it has jobs."""
+    what, them = ("1 job continues", "it") if jobs == 1 else (f"{jobs} jobs continue", "them")
+    return f"{what}; the next start on this data folder finds {them}"
