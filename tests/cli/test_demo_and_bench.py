@@ -70,6 +70,23 @@ def test_the_bench_of_a_service(tmp_path):
     assert figures["versions"]["python"]
 
 
+@pytest.mark.slow
+def test_the_bench_of_deliveries(tmp_path):
+    process = start("serve", "--port", "0", "--box-driver", "none", "--boxes", "8", data=tmp_path)
+    try:
+        figures = json.loads(
+            Shell(str(tmp_path)).process("bench", "--webhooks", "--builds", "200").stdout
+        )
+    finally:
+        end(process)
+    assert (figures["deliveries"], figures["duplicates"]) == (200, 200)
+    assert figures["bytes_of_a_delivery"] > 5_000
+    for rate in ("deliveries_per_second", "duplicates_per_second"):
+        assert figures[rate] > 0
+    for spread in (figures["latency_ms"], figures["latency_of_duplicates_ms"]):
+        assert 0 < spread["p50"] <= spread["p99"] <= spread["max"]
+
+
 def test_the_bench_refuses_boxes_that_run_jobs(shell):
     done = shell("bench", "--builds", "10", status=2)
     assert "the Boxes of this service run real jobs" in done.stderr

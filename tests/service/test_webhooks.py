@@ -1,6 +1,7 @@
 """Deliveries of code hosts: what follows from them, once, on SQLite and on PostgreSQL."""
 
 import asyncio
+import base64
 import hmac
 import json
 import time
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from boxsched.secrets.ring import KeyRing, new_key
 from tests.contract.postgres_server import database, served
 from tests.service.hosts import (
     COMMIT,
@@ -47,10 +49,7 @@ async def house(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 
 
 async def _with_key(house: House) -> None:
-    from boxsched.secrets.ring import KeyRing, new_key
-    from boxsched.secrets.vault import Vault
-
-    house.node.vault = Vault(KeyRing.of(new_key(), "a test"))
+    object.__setattr__(house.node.vault, "ring", KeyRing.of(new_key(), "a test"))
     await secured(house)
 
 
@@ -350,6 +349,35 @@ async def test_the_secret_before_ends_after_a_day(house: House) -> None:
     house.node.clock.set_to(project.webhook_secret_until + 1)
     assert (await send(house, push())).status == 401
     assert (await send(house, push(), secret="the next one")).status == 200
+
+
+async def test_both_secrets_are_sealed_again_with_another_key(house: House) -> None:
+    await house.project(webhook_secret="the next one")
+    old = house.node.vault.ring
+    assert old is not None
+    key = new_key()
+    new = KeyRing.of(f"{key} {base64.b64encode(old.keys[old.first]).decode()}", "a test")
+    object.__setattr__(house.node.vault, "ring", new)
+    after: str | None = ""
+    while after is not None:
+        asked = {"after": after} if after else {}
+        answer = await house.call("POST", f"{API}/secrets/rotate", asked)
+        assert answer.status == 200, answer.body
+        after = answer.json["next"]
+    object.__setattr__(house.node.vault, "ring", KeyRing.of(key, "a test"))
+    for secret in (SECRET, "the next one"):
+        assert (await sent(house, push(), secret=secret))["result"] == "created"
+
+
+async def test_a_node_without_the_key_refuses_and_says_so_once(
+    house: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    object.__setattr__(house.node.vault, "ring", KeyRing.of(new_key(), "a test"))
+    for _ in range(3):
+        assert (await send(house, push())).status == 401
+    said = [one for one in caplog.records if "webhooks of project" in one.getMessage()]
+    assert len(said) == 1
+    assert SECRET not in caplog.text
 
 
 # --- The list, and the figures -------------------------------------------------------------------
