@@ -21,7 +21,7 @@ from boxsched.api.http.serving import recognize
 from boxsched.api.submitting.deliveries import Arrived, following
 from boxsched.api.submitting.known_projects import Known, KnownProjects
 from boxsched.api.submitting.webhook_secrets import KnownSecrets
-from boxsched.errors import BoxschedError, Conflict, NotFound, NotSigned
+from boxsched.errors import BoxschedError, Conflict, NotFound, NotSigned, StoreAway
 from boxsched.model import ProjectId, workload_text
 from boxsched.node.node import Node
 from boxsched.store.delivery_records import Delivered, DeliveryResult, RepeatedDelivery
@@ -31,6 +31,7 @@ from boxsched.webhooks.signatures import MAX_AGE_SECONDS, verified
 
 CHECKS_AT_MOST = 10  # of one delivery, while its project's settings keep changing
 BODIES_KEPT = 50_000  # sums of bodies: about 10 MiB
+AWAY = "the service cannot store it at the moment: send it again"
 REFUSED = "there is no such project, it has no webhook_secret, or this is not signed with it"
 REFUSED_OR_OLD = (  # of the generic provider, which signs the time, too
     "there is no such project, it has no webhook_secret, this is not signed with it, or "
@@ -72,6 +73,8 @@ class Webhooks:
                 done = await self._received(request, provider, body)
         except BoxschedError as error:
             self._counted[provider, _refusal(error)] += 1
+            if error.status >= 500:  # where the database is, is nothing for strangers
+                raise StoreAway(AWAY) from error
             raise
         self._counted[provider, done.result] += 1
         ids = tuple([workload_text(id_) for id_ in done.workloads])
