@@ -14,8 +14,8 @@ SHOWN_CHARACTERS = 80  # of an error in the table
 def notifications() -> None:
     """List, show and resend notifications to code hosts and hooks.
 
-    A notification that fails is tried again for a day. Then it is dead (on the page: given up) until you resend it.
-    Delivered notifications are listed for 7 days, dead ones for 30.
+    A notification that fails is tried again for a day. Then it is dead (on the page: given up)
+    until you resend it. Delivered notifications are listed for 7 days, dead ones for 30.
 
     \b
     Example:  boxsched notifications list --state dead
