@@ -6,6 +6,7 @@ import json
 import attrs
 
 from boxsched.model import Kind, WorkloadId, lane_key
+from boxsched.node.retention import DELIVERY_SECONDS, Retention
 from boxsched.protocol import inbox
 from boxsched.protocol.shards import Project
 from boxsched.store.delivery_records import (
@@ -20,6 +21,7 @@ from boxsched.store.steps.secrets import WEBHOOK_SECRET
 from boxsched.store.store import Store
 from tests.contract.conftest import Place
 from tests.contract.world import NOW, Leader, build
+from tests.engine.shop import HeldClock
 
 BEHIND_ALL = 1 << 62
 CREATED, CANCELED = DeliveryResult.CREATED, DeliveryResult.CANCELED
@@ -258,6 +260,17 @@ async def test_old_deliveries_are_deleted_and_their_bodies_are_accepted_again(
     assert await leader.store.drop_old_deliveries(NOW + 2, 10) == 1
     assert await leader.store.drop_old_deliveries(NOW + 2, 10) == 0
     again, known = await deliver(leader.store, push(project, "a"), push(project, "c"))
+    assert (again.result, known.result) == (CREATED, DUPLICATE)
+
+
+async def test_the_chore_deletes_deliveries_after_a_week(leader: Leader) -> None:
+    project, clock = await leader.project(), HeldClock()
+    week = DELIVERY_SECONDS
+    for body, age in (("a", week + 1.0), ("b", week - 1.0)):
+        await deliver(leader.store, push(project, body, received_at=clock.now() - age))
+    chore = Retention(leader.store, clock, lambda: True)  # type: ignore[arg-type]
+    assert [await chore.run_once() for _ in range(2)] == [1, 0]
+    again, known = await deliver(leader.store, push(project, "a"), push(project, "b"))
     assert (again.result, known.result) == (CREATED, DUPLICATE)
 
 
