@@ -369,6 +369,13 @@ async def test_both_secrets_are_sealed_again_with_another_key(house: House) -> N
         assert (await sent(house, push(), secret=secret))["result"] == "created"
 
 
+async def test_a_former_secret_that_does_not_open_leaves_the_new_one_good(house: House) -> None:
+    object.__setattr__(house.node.vault, "ring", KeyRing.of(new_key(), "a test"))
+    await house.project(webhook_secret="the next one")
+    assert (await sent(house, push(), secret="the next one"))["result"] == "created"
+    assert (await send(house, push())).status == 401
+
+
 async def test_a_node_without_the_key_refuses_and_says_so_once(
     house: House, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -52,23 +52,22 @@ class KnownSecrets:
         return () if stored is None else self._opened(stored)
 
     def _opened(self, stored: WebhookSecrets) -> tuple[str, ...]:
-        """Those that count now. None where this node has no key for them: it says so in its log."""
+        """Those that count now, without those that this node has no key for."""
         texts = [stored.now]
         if stored.until is not None and self._node.clock.now() < stored.until:
             texts.append(stored.before)
-        owner = of_project(stored.project)
+        opened = [self._open(stored.project, text) for text in texts if text is not None]
+        return tuple([plain for plain in opened if plain is not None])
+
+    def _open(self, project: ProjectId, text: str) -> str | None:
+        """None where this node has no key for it; the log says so once a project."""
         try:
-            opened = [
-                self._node.vault.opened(owner, WEBHOOK_SECRET, 1, text)
-                for text in texts
-                if text is not None
-            ]
+            return self._node.vault.opened(of_project(project), WEBHOOK_SECRET, 1, text)
         except SecretsUnusable as error:
-            if stored.project not in self._told and len(self._told) < TOLD_AT_MOST:
-                self._told.add(stored.project)
-                log.warning("webhooks of project %d are refused: %s", stored.project, error.message)
-            return ()
-        return tuple(opened)
+            if project not in self._told and len(self._told) < TOLD_AT_MOST:
+                self._told.add(project)
+                log.warning("webhooks of project %d are refused: %s", project, error.message)
+            return None
 
     async def _look_up(self, names: Sequence[str]) -> list[WebhookSecrets | None]:
         found = await self._node.store.webhook_secrets(names)
