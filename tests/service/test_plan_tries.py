@@ -9,6 +9,7 @@ import pytest
 
 from boxsched.automation import plans
 from boxsched.automation.repositories import Found, Unreadable
+from boxsched.errors import StoreAway
 from tests.contract.world import build
 from tests.service.house import House
 from tests.service.test_plans import FILE
@@ -184,3 +185,21 @@ async def test_a_node_that_stops_ends_what_it_reads(tmp_path: Path, host: Host) 
     host.gate.set()
     async with House.open(tmp_path / "other", boxes=4) as house:
         assert (await house.finished(made["id"]))["result"] == "passed"
+
+
+async def test_jobs_that_could_not_be_stored_are_read_again(
+    house: House, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, away = house.node.store.plan, asyncio.Event()
+
+    async def first_away(*of: Any) -> bool:
+        if not away.is_set():
+            away.set()
+            raise StoreAway("away for the test")
+        return await plan(*of)
+
+    monkeypatch.setattr(plans, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(house.node.store, "plan", first_away)
+    await project(house)
+    done = await house.finished((await house.build())["id"])
+    assert (done["result"], len(host.asked)) == ("passed", 2)
