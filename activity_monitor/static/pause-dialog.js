@@ -33,12 +33,12 @@ export class PauseDialog {
       project: field("Project", this.#project),
       branch: field("Branches that match", this.#branch),
       server: field("Server", this.#server),
-      automatic: make("label", "check", this.#automatic, " Only deploys that start by themselves"),
+      automatic: make("label", "check", this.#automatic, " Only automatic deploys"),
       until: field("Time", this.#until),
     };
     this.#dialog = new FormDialog("Pause", [
       field("Name", input("name", "text", { required: true, maxLength: 255, autocomplete: "off", autofocus: true })),
-      field("Why, for everyone who waits", input("note", "text", { required: true, maxLength: NOTE_CHARACTERS })),
+      field("Reason, shown to everyone", input("note", "text", { required: true, maxLength: NOTE_CHARACTERS })),
       field("Pause", this.#what), this.#fields.project, this.#fields.branch, this.#fields.server,
       this.#fields.automatic, field("Ends", this.#ends), this.#fields.until,
     ], (values) => this.#pause(values));

@@ -1,4 +1,4 @@
-// The pauses: what lets nothing start for now, why, by whom and until when.
+// The pauses: what does not start for now, why, by whom and until when.
 
 import { get } from "./api.js";
 import { Asking } from "./asking.js";
@@ -18,7 +18,7 @@ export class PausesView {
     this.#asking = new Asking(on);
     const dialog = new PauseDialog(this.#asking);
     const add = button("Pause …", "pause", () => dialog.ask(), "primary");
-    const intro = make("p", "", "A pause lets nothing start that it covers; what runs goes on.");
+    const intro = make("p", "", "What a pause covers does not start. What already runs continues.");
     this.#empty.hidden = true;
     place.append(make("div", "view-head", intro, add), this.#list, this.#empty);
   }

@@ -22,7 +22,7 @@ UNITS = {"m": 60, "h": 3_600, "d": 86_400}
 @click.option("--project", metavar="NAME", help="Only this project.")
 @click.option("--branch", metavar="PATTERN", help="Only the project's builds of matching branches.")
 @click.option("--server", metavar="NAME", help="Only the project's deploys to this server.")
-@click.option("--automatic", is_flag=True, help="Only deploys that start by themselves.")
+@click.option("--automatic", is_flag=True, help="Only automatic deploys.")
 @click.option(
     "--until", metavar="TIME", help="End the pause at this time, such as 2027-01-31T18:00Z."
 )
