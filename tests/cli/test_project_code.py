@@ -98,7 +98,7 @@ def test_a_refusal_names_the_line_and_column_and_changes_nothing(shell, client, 
 def test_an_invalid_name_is_located_in_the_file(shell, client, file):
     path = file("# ours\njobs: []\nname: Not a name\n")
     said = shell("project", "apply", path, status=2).stderr
-    assert f"{path}: line 3, column 1: Not a name: name: a project's name is" in said
+    assert f"{path}: line 3, column 1: Not a name: name: a project's name must be" in said
 
 
 def test_a_concurrent_change_is_not_overwritten(shell, client, file, monkeypatch):
