@@ -114,7 +114,7 @@ async def test_a_worker_has_nothing_to_sign_in_for(waiting: House) -> None:
     answer = await waiting.call("POST", "/sign-in", data={"token": worker["token"]}, token=None)
     assert answer.status == 403
     assert "Set-Cookie" not in answer.headers
-    assert b"This is a worker&#x27;s token; an admin&#x27;s is needed." in answer.body
+    assert b"This token has the role worker. Sign in with a token of role admin." in answer.body
 
 
 async def test_no_other_sites_page_speaks_as_a_worker(waiting: House) -> None:
