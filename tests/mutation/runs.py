@@ -20,6 +20,10 @@ def adopt_orphans() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
+# pytest's: interrupted, an error of its own, a wrong command line (an unknown test), no tests.
+_NOT_RUN = frozenset((2, 3, 4, 5))
+
+
 class Copy:
     """A copy of all files that git knows, or does not ignore, as they stand now."""
 
@@ -43,7 +47,11 @@ class Copy:
         return self._start(command, environment).wait()
 
     def survives(self, mutant: Mutant, tests: Sequence[str], seconds: float) -> bool:
-        """Whether all these tests pass with the change; a run that hangs is not a survivor."""
+        """Whether all these tests pass with the change; a run that hangs is not a survivor.
+
+        Raises ValueError where pytest could not run them, because a test's name is not known, say:
+        such a run says nothing of the mutant.
+        """
         path = self.folder / mutant.file
         source = path.read_bytes()
         path.write_bytes(mutant.applied(source))
@@ -54,13 +62,16 @@ class Copy:
         command = [sys.executable, "-m", "pytest", *_QUIET, "-x", f"@{named}"]
         started = self._start(command, {"PYTHONDONTWRITEBYTECODE": "1"})
         try:
-            return started.wait(seconds) == 0
+            status = started.wait(seconds)
         except subprocess.TimeoutExpired:
             os.killpg(started.pid, signal.SIGKILL)
             started.wait()
             return False
         finally:
             path.write_bytes(source)
+        if status in _NOT_RUN:
+            raise ValueError(f"pytest ended with {status}: it could not run {', '.join(tests[:3])}")
+        return status == 0
 
     def _start(self, command: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
