@@ -131,7 +131,9 @@ def test_no_text_of_a_value_shows_a_secret() -> None:
 
 def test_a_task_has_the_fields_of_an_assignment_but_for_those_of_the_node() -> None:
     fields = {each.name for each in attrs.fields(Assignment)}
-    assert fields - {*wire.Task.__struct_fields__} == {"owner", "has_secrets"}
+    assert fields - {*wire.Task.__struct_fields__} == {
+        "owner", "has_secrets", "has_credentials", "from_fork",
+    }  # fmt: skip
     assert {*wire.Task.__struct_fields__} <= fields
 
 
