@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from boxsched.engine import blockers
 from boxsched.engine.absent_text import where_text
 from boxsched.engine.capacity import Absence
 from boxsched.engine.reason_text import phrase
@@ -170,3 +171,15 @@ async def test_a_deploy_is_named_as_one(shop: Shop) -> None:
         last = await shop.build(server="production")
     report = shop.why(last)
     assert report is not None and report.text == "Waits for deploy #1 of web to finish."
+
+
+async def test_only_the_first_of_many_that_run_are_named_as_blockers(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blockers, "BLOCKERS_AT_MOST", 1)
+    first = await shop.build(branch="a", timeout=60.0)
+    await shop.build(branch="b", timeout=90.0)
+    waits = await shop.build(branch="c", jobs=2)
+    report = shop.why(waits)
+    assert report is not None
+    assert [blocker.id for blocker in report.blocked_by] == [first]
