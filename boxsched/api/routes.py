@@ -293,13 +293,12 @@ def other_routes(activity: Activity, events: Events, operations: Operations) -> 
     live = Described("Whether the node is alive", gives=Health)
     ready = Described("Whether requests should be sent here", gives=Health)
     every = Described("Every change", content_type="text/event-stream", query=(_AFTER,))
-    schema = Described("The JSON Schema of job files", gives=dict[str, Any])
     figures = Described("Metrics for Prometheus", content_type="text/plain")
     return (
         reading(f"{PREFIX}/activity", activity.show, "All unfinished workloads", ActivityAnswer),
         Route("GET", f"{PREFIX}/events", events.stream, every, lasting=True),
         reading(f"{PREFIX}/openapi.json", operations.openapi, "This description", dict[str, Any]),
-        Route("GET", SCHEMA, operations.job_file_schema, schema, Policy.PUBLIC),
+        reading(SCHEMA, operations.job_file_schema, "The JSON Schema of job files", dict[str, Any]),
         Route("GET", "/healthz", operations.healthz, live, Policy.PUBLIC, head=True),
         Route("GET", "/readyz", operations.readyz, ready, Policy.PUBLIC, head=True),
         Route("GET", "/metrics", operations.metrics, figures, Policy.LOOPBACK),

@@ -106,7 +106,7 @@ async def test_the_page_while_sessions_cannot_be_looked_up(client: Client) -> No
     assert out.status == 503 and "still signed in" in await out.text()
     assert "Set-Cookie" not in out.headers
     again = await sign_in(client)
-    assert again.status == 503 and "away for the moment" in await again.text()
+    assert again.status == 503 and "not available at the moment" in await again.text()
     client.session.cookie_jar.clear()
     assert 'action="/sign-in"' in await (await client.get("/")).text()
     client.app[SESSIONS].away.clear()

@@ -8,6 +8,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -270,7 +271,7 @@ async def test_a_database_keeps_its_cluster_id(tmp_path: Path) -> None:
 async def test_the_history_can_only_grow(tmp_path: Path) -> None:
     async with opened(tmp_path) as store:
         leader = await Leader(store).lead()
-        await leader.commit(events=(event("x", NOW),))
+        await leader.commit(events=(event("x", time.time()),))
     raw = sqlite3.connect(tmp_path / FILE)
     for statement in ("UPDATE event SET data = '{}'", "DELETE FROM event"):
         with pytest.raises(sqlite3.IntegrityError, match="append-only"):

@@ -232,8 +232,9 @@ async def test_a_link_is_not_followed(waiting: House, repository: Repository) ->
 
 
 async def test_the_schema_of_the_file_is_there_for_editors(waiting: House) -> None:
-    answer = await waiting.call("GET", f"{API}/job-file.schema.json", token=None)
+    answer = await waiting.call("GET", f"{API}/job-file.schema.json")
     assert (answer.status, answer.json) == (200, schema.schema())
+    assert (await waiting.call("GET", f"{API}/job-file.schema.json", token=None)).status == 401
 
 
 async def test_parallelism_makes_numbered_jobs(running: House) -> None:
