@@ -97,7 +97,7 @@ async def test_commands_of_a_group_are_stored_by_shard_in_order_and_then_wake_it
     async def ask(shard: int, entries: Sequence[tuple[str, bytes]]) -> None:
         done.append((shard, list(entries)))
 
-    store = cast(Any, SimpleNamespace(ask=ask))
+    store = cast(Any, SimpleNamespace(ask=ask, repeat_deliveries=None))
     group = GroupCommit(store, Stages(lambda: 0.0), lambda shard: done.append(shard))
     one, two = inbox.PauseEnded("one", "x"), inbox.PauseEnded("two", "x")
     async with asyncio.timeout(10):
