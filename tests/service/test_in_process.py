@@ -151,7 +151,11 @@ async def test_a_level_that_arrives_during_a_read_causes_another_read(
     told: Any = (
         attrs.make_class(
             "Told",
-            {"started": attrs.field(default=True), "has_secrets": attrs.field(default=False)},
+            {
+                "started": attrs.field(default=True),
+                "owner": attrs.field(default=None),
+                "has_secrets": attrs.field(default=False),
+            },
         )(),
     )
     local.worker.look(told)
