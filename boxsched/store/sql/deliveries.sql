@@ -1,22 +1,34 @@
 -- name: known_deliveries
--- Deliveries that changed something, with one of these bodies or host's ids.
+-- Deliveries that changed something, with one of these bodies or host's ids. One look along an index
+-- for each: a join could read all deliveries of the project.
 -- returns: project, body_sha256, delivery_id, workloads
 WITH v(project, body_sha256, delivery_id) AS (VALUES (:project, :body_sha256, :delivery_id))
 SELECT d.project, d.body_sha256, d.delivery_id, d.workloads
-  FROM v JOIN delivery AS d ON d.project = v.project AND d.body_sha256 = v.body_sha256
+  FROM v
+  JOIN delivery AS d ON d.id = (
+      SELECT e.id FROM delivery AS e
+       WHERE e.project = v.project AND e.body_sha256 = v.body_sha256
+  )
  UNION
 SELECT d.project, d.body_sha256, d.delivery_id, d.workloads
   FROM v
-  JOIN delivery AS d ON d.project = v.project AND d.delivery_id = CAST(v.delivery_id AS text);
+  JOIN delivery AS d ON d.id = (
+      SELECT e.id FROM delivery AS e
+       WHERE e.project = v.project AND e.delivery_id = CAST(v.delivery_id AS text)
+  );
 
 -- name: same_deliveries
--- Of deliveries that seem to have come before: those that did, while the project is as it was.
+-- Of deliveries that seem to have come before: those that did, while the project is as it was. One
+-- look along the index for each, as in known_deliveries.
 -- returns: project, version, body_sha256, event, workloads
 WITH v(project, version, body_sha256) AS (VALUES (:project, :version, :body_sha256))
 SELECT d.project, v.version, d.body_sha256, d.event, d.workloads
   FROM v
   JOIN project ON project.id = v.project AND project.version = v.version
-  JOIN delivery AS d ON d.project = v.project AND d.body_sha256 = v.body_sha256;
+  JOIN delivery AS d ON d.id = (
+      SELECT e.id FROM delivery AS e
+       WHERE e.project = v.project AND e.body_sha256 = v.body_sha256
+  );
 
 -- name: unfinished_of_lanes
 -- What is unfinished in these lanes, and was not told to stop, oldest first.
