@@ -22,6 +22,7 @@ import pytest
 
 from boxsched.store.sqlite.connection import worded
 from tests.contract.postgres_server import database, provided
+from tests.faults.old_history import old_history
 from tests.faults.service import Service
 
 WORKLOADS = int(os.environ.get("BOXSCHED_TEST_PRUNED", "0"))
@@ -34,32 +35,6 @@ pytestmark = [
     pytest.mark.skipif(WORKLOADS == 0, reason="only where BOXSCHED_TEST_PRUNED says how many"),
     pytest.mark.timeout(3_600),
 ]
-
-# Each workload has the events of one build, in a batch of its own; all are two hundred days old.
-FILLING = f"""
-INSERT INTO project (id, name, settings, version, next_number, deleted)
-VALUES (1, 'web', '{{{{}}}}', 1, {WORKLOADS} + 1, FALSE);
-WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {WORKLOADS})
-INSERT INTO workload (
-    id, project, number, kind, lane, branch, priority, cancellation, fail_fast, boxes,
-    created_at, state, result, queued_at, started_at, finished_at
-)
-SELECT i, 1, i, 'build', '1/branch/b' || i % 50, 'b' || i % 50, 50, 'none', FALSE, 1,
-       {{then}} + i, 'finished', 'passed', {{then}} + i, {{then}} + i, {{then}} + i
-  FROM n;
-INSERT INTO job (id, name, box_type, timeout_seconds, expected_seconds, commands, environment,
-                 state, result, attempt, started_at, finished_at)
-SELECT id * 1024, 'test', 'default', 60, 60, '["make test"]', '{{{{}}}}', 'finished', 'passed', 1,
-       started_at, finished_at FROM workload;
-INSERT INTO event (shard, batch, n, type, at, workload, job, data)
-SELECT 1, w.id, e.n, e.type, w.finished_at, w.id, CASE WHEN e.n = 4 THEN w.id * 1024 END,
-       '{{{{"type":"of a test","number":1,"project":"web","state":"finished"}}}}'
-  FROM workload AS w,
-       (SELECT 1 AS n, 'workload.registered' AS type UNION ALL SELECT 2, 'workload.queued'
-        UNION ALL SELECT 3, 'workload.started' UNION ALL SELECT 4, 'job.finished'
-        UNION ALL SELECT 5, 'workload.finished') AS e;
-UPDATE shard SET batch = {WORKLOADS}, epoch_batch = {WORKLOADS};
-"""
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -148,7 +123,8 @@ async def test_submissions_beside_the_pruning(place: tuple[str, Say], tmp_path: 
     (tmp_path / "data").mkdir()
     command = [sys.executable, "-m", "boxsched", "db", "upgrade", "--database", url]
     await asyncio.to_thread(subprocess.run, command, check=True, capture_output=True)
-    say(FILLING.format(then=time.time() - 200 * 86_400))  # before there is anything younger
+    # Before there is anything younger.
+    say(old_history(WORKLOADS, branches=50, result="passed"))
     service = Service(tmp_path / "data", *options, "--keep-history", "0")
     service.start()
     await service.put_project("web", jobs=[{"name": "test", "commands": ["true"]}])

@@ -5,44 +5,17 @@ import random
 import sqlite3
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 from boxsched.store.operating.check import check
 from boxsched.store.sqlite.connection import worded
+from tests.faults.old_history import old_history
 from tests.faults.scale import REPEATS
 from tests.faults.service import Service
 from tests.faults.waiting import until
 
 WORKLOADS = 6_000
 KILLS = 4 * REPEATS
-# Builds of one job that ran one after the other, 200 days ago, each with a batch of its own.
-OLD = f"""
-INSERT INTO project (id, name, settings, version, next_number, deleted)
-VALUES (1, 'web', '{{{{}}}}', 1, {WORKLOADS} + 1, FALSE);
-WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {WORKLOADS})
-INSERT INTO workload (
-    id, project, number, kind, lane, branch, priority, cancellation, fail_fast, boxes,
-    created_at, state, result, queued_at, started_at, finished_at
-)
-SELECT i, 1, i, 'build', '1/branch/b' || i % 9, 'b' || i % 9, 50, 'none', FALSE, 1,
-       {{then}} + i, 'finished', 'failed', {{then}} + i, {{then}} + i, {{then}} + i
-  FROM n;
-INSERT INTO job (id, name, box_type, timeout_seconds, expected_seconds, commands, environment,
-                 state, result, attempt, started_at, finished_at)
-SELECT id * 1024, 'test', 'default', 60, 60, '["make test"]', '{{{{}}}}', 'finished', 'failed', 1,
-       started_at, finished_at FROM workload;
-INSERT INTO log_chunk (job, attempt, first_byte, end_byte, data)
-SELECT id * 1024, 1, 0, 4, 'text' FROM workload;
-INSERT INTO event (shard, batch, n, type, at, workload, job, data)
-SELECT 1, w.id, e.n, e.type, w.finished_at, w.id, CASE WHEN e.n = 4 THEN w.id * 1024 END,
-       '{{{{"boxes_taken":["7"]}}}}'
-  FROM workload AS w,
-       (SELECT 1 AS n, 'workload.registered' AS type UNION ALL SELECT 2, 'workload.queued'
-        UNION ALL SELECT 3, 'workload.started' UNION ALL SELECT 4, 'job.finished'
-        UNION ALL SELECT 5, 'workload.finished') AS e;
-UPDATE shard SET batch = {WORKLOADS}, epoch_batch = {WORKLOADS};
-"""
 
 
 async def test_a_service_is_killed_while_it_deletes_what_is_old(tmp_path: Path) -> None:
@@ -52,7 +25,9 @@ async def test_a_service_is_killed_while_it_deletes_what_is_old(tmp_path: Path) 
     upgrade = [sys.executable, "-m", "boxsched", "db", "upgrade", "--database", url]
     await asyncio.to_thread(subprocess.run, upgrade, check=True, capture_output=True)
     raw = sqlite3.connect(data / "boxsched.sqlite", isolation_level=None)
-    raw.executescript(f"BEGIN; {worded(OLD.format(then=time.time() - 200 * 86_400))} COMMIT")
+    raw.executescript(
+        f"BEGIN; {worded(old_history(WORKLOADS, branches=9, result='failed'))} COMMIT"
+    )
     assert await check(url) == []
 
     def left(table: str = "workload") -> int:

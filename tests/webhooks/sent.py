@@ -3,7 +3,7 @@
 import json
 
 from boxsched.webhooks.reading import read
-from tests.webhooks.telling import told
+from tests.webhooks.described import described
 
 A, B = "a" * 40, "b" * 40
 NULL = "0" * 40
@@ -27,7 +27,7 @@ def delivery(provider, event, payload, **headers):
 def say(provider, event, payload, **headers):
     """The one event, as a line."""
     (event,) = delivery(provider, event, payload, **headers).events
-    return told(event)
+    return described(event)
 
 
 def happened(provider, event, payload):

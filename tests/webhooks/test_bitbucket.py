@@ -4,6 +4,7 @@ import pytest
 
 from boxsched.errors import Malformed
 from boxsched.webhooks.outcomes import MAX_EVENTS, MAX_REPOSITORIES
+from tests.webhooks.described import described
 from tests.webhooks.sent import (
     NULL,
     A,
@@ -17,16 +18,15 @@ from tests.webhooks.sent import (
     server_push,
     server_request,
 )
-from tests.webhooks.telling import told
 
 
 def cloud(*changes):
-    return [told(e) for e in delivery("bitbucket", "repo:push", cloud_push(*changes)).events]
+    return [described(e) for e in delivery("bitbucket", "repo:push", cloud_push(*changes)).events]
 
 
 def server(*changes, **parts):
     sent = delivery("bitbucket-server", "repo:refs_changed", server_push(*changes, **parts))
-    return [told(event) for event in sent.events]
+    return [described(event) for event in sent.events]
 
 
 # --- Cloud ----------------------------------------------------------------------------------

@@ -4,8 +4,8 @@ import pytest
 
 from boxsched.errors import Invalid, Malformed
 from boxsched.webhooks.reading import read
+from tests.webhooks.described import described
 from tests.webhooks.sent import A, delivery, say
-from tests.webhooks.telling import told
 
 
 def test_a_branch_or_a_tag_is_built():
@@ -18,7 +18,7 @@ def test_a_branch_or_a_tag_is_built():
 def test_a_deleted_branch_or_tag():
     assert say("generic", None, {"branch": "x", "deleted": True}) == "branch x deleted"
     deleted = delivery("generic", None, {"tag": "v1", "deleted": True, "delivery": "d1"})
-    assert told(deleted.events[0]) == "ignored: the tag v1 was deleted"
+    assert described(deleted.events[0]) == "ignored: the tag v1 was deleted"
     assert (deleted.event, deleted.id, deleted.repositories) == ("delete", "d1", ())
     assert delivery("generic", None, {"branch": "x", "deleted": False}).event == "push"
 

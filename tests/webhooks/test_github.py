@@ -7,8 +7,8 @@ import pytest
 
 from boxsched.errors import Malformed
 from boxsched.webhooks.reading import read
+from tests.webhooks.described import described
 from tests.webhooks.sent import NULL, A, B, delivery, github_push, github_request, happened, say
-from tests.webhooks.telling import told
 
 
 def push(**parts):
@@ -134,13 +134,13 @@ def test_a_form_is_read_like_json():
         "X-GitHub-Event": "push",
         "Content-Type": "application/x-www-form-urlencoded; charset=UTF-8",
     }
-    assert told(read("github", headers, body).events[0]).startswith("branch main at a")
+    assert described(read("github", headers, body).events[0]).startswith("branch main at a")
 
 
 def test_json_that_a_client_calls_a_form_is_read_as_json():
     headers = {"X-GitHub-Event": "push", "Content-Type": "application/x-www-form-urlencoded"}
     body = b"\r\n " + json.dumps(github_push()).encode()
-    assert told(read("github", headers, body).events[0]).startswith("branch main at a")
+    assert described(read("github", headers, body).events[0]).startswith("branch main at a")
 
 
 @pytest.mark.parametrize(

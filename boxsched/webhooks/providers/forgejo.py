@@ -10,4 +10,4 @@ EVENT, DELIVERY = "X-Forgejo-Event", "X-Forgejo-Delivery"
 def read(headers: Headers, body: bytes) -> Delivery:
     event = one(headers, EVENT) or one(headers, gitea.EVENT)
     id_ = one(headers, DELIVERY) or one(headers, gitea.DELIVERY)
-    return gitea.told(event, id_, body)
+    return gitea.read_event(event, id_, body)

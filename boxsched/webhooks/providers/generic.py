@@ -21,7 +21,7 @@ from boxsched.webhooks.outcomes import (
 )
 
 
-class Told(Struct, forbid_unknown_fields=True):
+class Body(Struct, forbid_unknown_fields=True):
     """A branch or a tag was pushed or deleted. ``delivery``: the same when it is sent again."""
 
     branch: str | None = None
@@ -33,28 +33,28 @@ class Told(Struct, forbid_unknown_fields=True):
     delivery: Annotated[str, Meta(min_length=1, max_length=MAX_NAME_CHARACTERS)] | None = None
 
 
-_TOLD = Decoder(Told)
+_BODY = Decoder(Body)
 
 
 def read(_headers: Headers, body: bytes) -> Delivery:
     """Raises Invalid for names and commits that could not be built: the sender can correct them."""
-    told = _TOLD.decode(body)
-    return delivery("delete" if told.deleted else "push", told.delivery, (), None, [_event(told)])
+    said = _BODY.decode(body)
+    return delivery("delete" if said.deleted else "push", said.delivery, (), None, [_event(said)])
 
 
-def _event(told: Told) -> Event:
-    if (told.branch is None) == (told.tag is None):
+def _event(said: Body) -> Event:
+    if (said.branch is None) == (said.tag is None):
         raise Invalid("name either a branch or a tag", "branch")
-    if told.commit is not None and not is_given(told.commit):
+    if said.commit is not None and not is_given(said.commit):
         raise Invalid("must be a commit: 7 to 64 hexadecimal digits", "commit")
-    head = Head(commit=told.commit, message=told.message, authors=(told.author,))
-    if told.branch is not None:
-        problem = cleaning.branch_problem(told.branch)
+    head = Head(commit=said.commit, message=said.message, authors=(said.author,))
+    if said.branch is not None:
+        problem = cleaning.branch_problem(said.branch)
         if problem is not None:
             raise Invalid(problem, "branch")
-        return deleted_branch(told.branch) if told.deleted else pushed_branch(told.branch, head)
-    assert told.tag is not None
-    problem = cleaning.tag_problem(told.tag)
+        return deleted_branch(said.branch) if said.deleted else pushed_branch(said.branch, head)
+    assert said.tag is not None
+    problem = cleaning.tag_problem(said.tag)
     if problem is not None:
         raise Invalid(problem, "tag")
-    return deleted_tag(told.tag) if told.deleted else pushed_tag(told.tag, head)
+    return deleted_tag(said.tag) if said.deleted else pushed_tag(said.tag, head)

@@ -9,8 +9,6 @@ right to write there: it counts as one from a fork.
 The documents: https://docs.gitea.com/usage/webhooks
 """
 
-from typing import Literal
-
 from msgspec import Struct
 from msgspec.json import Decoder
 
@@ -20,7 +18,6 @@ from boxsched.webhooks.outcomes import (
     Head,
     deleted_branch,
     deleted_tag,
-    delivery,
     pushed,
     requested,
     unchanged,
@@ -82,10 +79,10 @@ _ENVELOPE = Decoder(Envelope)
 
 
 def read(headers: Headers, body: bytes) -> Delivery:
-    return told(one(headers, EVENT), one(headers, DELIVERY), body)
+    return read_event(one(headers, EVENT), one(headers, DELIVERY), body)
 
 
-def told(event: str | None, id_: str | None, body: bytes) -> Delivery:
+def read_event(event: str | None, id_: str | None, body: bytes) -> Delivery:
     """What a payload says; ``event`` and ``id_`` are from the headers of Gitea or Forgejo."""
     payload: Push | Deletion | PullRequestEvent | Envelope
     if event == "push":
@@ -100,10 +97,7 @@ def told(event: str | None, id_: str | None, body: bytes) -> Delivery:
     else:
         payload = _ENVELOPE.decode(body)
         happened = _other(event)
-    repository = payload.repository
-    return delivery(
-        event, id_, shapes.names(repository), shapes.default_branch(repository), [happened]
-    )
+    return shapes.delivery(event, id_, payload.repository, happened)
 
 
 def pushed_head(push: Push) -> Event:
@@ -126,12 +120,8 @@ def deleted(payload: Deletion) -> Event:
 
 
 def _requested(event: PullRequestEvent) -> Event:
-    action: Literal["build", "close"]
-    if event.action in BUILD:
-        action = "build"
-    elif event.action == "closed":
-        action = "close"
-    else:
+    action = shapes.build_or_close(event.action, BUILD)
+    if action is None:
         return unchanged("pull request", event.action)
     request = event.pull_request
     user = request.user or Person()

@@ -7,8 +7,6 @@ anyone reviews it; so nothing is left to build when one is ready for review.
 The documents: https://docs.github.com/en/webhooks/webhook-events-and-payloads
 """
 
-from typing import Literal
-
 from msgspec import Struct
 from msgspec.json import Decoder
 
@@ -18,7 +16,6 @@ from boxsched.webhooks.headers import Headers, one
 from boxsched.webhooks.outcomes import (
     TAGS,
     Head,
-    delivery,
     pushed,
     requested,
     unchanged,
@@ -85,14 +82,7 @@ def read(headers: Headers, body: bytes) -> Delivery:
     else:
         payload = _ENVELOPE.decode(body)
         happened = _other(event)
-    repository = payload.repository
-    return delivery(
-        event,
-        one(headers, DELIVERY),
-        shapes.names(repository),
-        shapes.default_branch(repository),
-        [happened],
-    )
+    return shapes.delivery(event, one(headers, DELIVERY), payload.repository, happened)
 
 
 def _pushed(push: Push) -> Event:
@@ -119,12 +109,8 @@ def _hash(push: Push) -> str:
 
 
 def _requested(event: PullRequestEvent) -> Event:
-    action: Literal["build", "close"]
-    if event.action in BUILD:
-        action = "build"
-    elif event.action == "closed":
-        action = "close"
-    else:
+    action = shapes.build_or_close(event.action, BUILD)
+    if action is None:
         return unchanged("pull request", event.action)
     request = event.pull_request
     head = Head(

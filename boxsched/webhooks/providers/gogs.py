@@ -6,8 +6,6 @@ pull request does not name the head's commit.
 The documents: https://github.com/gogs/docs-api, "Webhooks"
 """
 
-from typing import Literal
-
 from msgspec import Struct
 from msgspec.json import Decoder
 
@@ -15,7 +13,6 @@ from boxsched.webhooks.events import Delivery, Event, Ignored
 from boxsched.webhooks.headers import Headers, one
 from boxsched.webhooks.outcomes import (
     Head,
-    delivery,
     pushed_tag,
     requested,
     unchanged,
@@ -78,14 +75,7 @@ def read(headers: Headers, body: bytes) -> Delivery:
     else:
         payload = _ENVELOPE.decode(body)
         happened = unnamed(EVENT) if event is None else unused(event)
-    repository = payload.repository
-    return delivery(
-        event,
-        one(headers, DELIVERY),
-        shapes.names(repository),
-        shapes.default_branch(repository),
-        [happened],
-    )
+    return shapes.delivery(event, one(headers, DELIVERY), payload.repository, happened)
 
 
 def _created(payload: Creation) -> Event:
@@ -99,12 +89,8 @@ def _created(payload: Creation) -> Event:
 
 
 def _requested(event: PullRequestEvent) -> Event:
-    action: Literal["build", "close"]
-    if event.action in BUILD:
-        action = "build"
-    elif event.action == "closed":
-        action = "close"
-    else:
+    action = shapes.build_or_close(event.action, BUILD)
+    if action is None:
         return unchanged("pull request", event.action)
     request = event.pull_request
     user = request.user or Person()

@@ -1,9 +1,12 @@
 """Parts that the payloads of GitHub, Gitea, Forgejo and Gogs have in common."""
 
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Collection
+from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
+
+from boxsched.webhooks import outcomes
+from boxsched.webhooks.events import Delivery, Event
 
 MAX_NUMBER = 1_000_000_000_000  # of a pull or merge request
 
@@ -43,19 +46,21 @@ class Envelope(Struct):
     repository: Repository | None = None
 
 
-def names(repository: Repository | None) -> Sequence[str | None]:
-    if repository is None:
-        return ()
-    return (
-        repository.clone_url,
-        repository.ssh_url,
-        repository.html_url,
-        repository.full_name,
-    )
+def delivery(
+    event: str | None, id_: str | None, repository: Repository | None, happened: Event
+) -> Delivery:
+    """A delivery in which one thing happened, with the names of its repository."""
+    known = repository or Repository()
+    names = (known.clone_url, known.ssh_url, known.html_url, known.full_name)
+    return outcomes.delivery(event, id_, names, known.default_branch, [happened])
 
 
-def default_branch(repository: Repository | None) -> str | None:
-    return None if repository is None else repository.default_branch
+def build_or_close(action: str, builds: Collection[str]) -> Literal["build", "close"] | None:
+    """What an action of a pull request asks for; None: neither. ``builds``: the host's actions that
+    bring new commits."""
+    if action in builds:
+        return "build"
+    return "close" if action == "closed" else None
 
 
 def same(one: Repository | None, other: Repository | None) -> bool:

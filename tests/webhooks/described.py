@@ -3,7 +3,7 @@
 from boxsched.webhooks.events import BranchDeleted, ChangeRequest, Event, Ignored, Push, TagPush
 
 
-def told(event: Event) -> str:
+def described(event: Event) -> str:
     match event:
         case Ignored():
             return f"ignored: {event.reason}"
