@@ -30,8 +30,11 @@ _SSH = (
 
 
 class GitAccess(NamedTuple):
-    """``secret`` is a token for ``origin``, with ``user`` beside it; without ``origin`` an SSH
-    key."""
+    """What git needs to read a private repository.
+
+    With ``origin``, ``secret`` is an HTTPS token for that origin, sent with the user name ``user``.
+    Without ``origin``, ``secret`` is an SSH key.
+    """
 
     secret: str
     origin: str | None = None

@@ -105,7 +105,7 @@ export function markOf(name) {
   return mark;
 }
 
-/** "Nothing here": what stands in place of an empty list. */
+/** A paragraph that is shown in place of an empty list. */
 export function nothing(text) {
   return make("p", "nothing", text);
 }

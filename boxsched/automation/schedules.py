@@ -3,8 +3,8 @@
 The next time of every schedule is in the store, so that nothing has to be kept for a takeover, and
 a node has one timer: for the earliest of all. The node that leads submits the build under an
 idempotency key of the schedule and its planned time. The transaction that stores the build moves
-the schedule on; it is refused where the schedule has moved on already. So each time has one build
-at most, whoever dies or comes back late.
+the schedule on; it is refused where the schedule has moved on already. So each time has at
+most one build, even if a node dies or a former leader comes back.
 
 Times are the database's. A clock that was set back is noticed by schedules whose next time was
 chosen in the future. They are looked up anew, and keys tell which times had a build.

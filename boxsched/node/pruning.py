@@ -19,9 +19,8 @@ from boxsched.store.store import Store
 log = logging.getLogger(__name__)
 
 DAY_SECONDS = 86_400.0
-LEAST_DAYS = (
-    8  # of the history: longer than idempotency keys, and than events may be deleted at all
-)
+# Of the history: keys of submissions live for 7 days, and younger events cannot be deleted.
+LEAST_DAYS = 8
 EVENTS_A_SLICE, LEAST_EVENTS = 500, 50
 WORKLOADS_A_SLICE = 100  # of those that stayed before
 CHUNKS_A_SLICE = 100  # of logs: 6 MiB

@@ -146,7 +146,7 @@ class Sender:
             return Answer(None, str(error), lasting=True)
         except SecretsUnusable as error:
             return Answer(None, error.message)
-        except Exception as error:
+        except Exception as error:  # else this notification would be tried for ever
             log.error("notification %s could not be composed", one.id, exc_info=error)
             return Answer(None, f"it could not be composed: {type(error).__name__}")
         return await send(self._guard, request, now)

@@ -28,8 +28,12 @@ class CloneOptions(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class GitCredentials(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What git alone is given: a token for ``origin`` (``https://HOST``), with ``user`` beside it;
-    without ``origin`` an SSH key. ``for_submodules``: for those, too."""
+    """What git needs to read a private repository; the job does not get it.
+
+    With ``origin`` (``https://HOST``), ``secret`` is a token for it, sent with the user name
+    ``user``. Without ``origin``, ``secret`` is an SSH key. ``for_submodules``: git uses it for
+    submodules, too.
+    """
 
     secret: str
     origin: str | None = None

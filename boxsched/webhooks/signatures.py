@@ -17,7 +17,7 @@ MAX_AGE_SECONDS = 300  # of a generic delivery's timestamp, in both directions
 _PREFIX = b"sha256="
 _TIMESTAMP = re.compile("[0-9]{1,12}")
 
-# The headers that may hold the signature, and what stands before the digits.
+# For each provider: the headers that can hold the signature, and the prefix of its digits.
 _SIGNED: Mapping[str, tuple[Sequence[str], bytes]] = {
     "github": (("X-Hub-Signature-256",), _PREFIX),
     "bitbucket": (("X-Hub-Signature",), _PREFIX),

@@ -126,7 +126,7 @@ async def _timed(call: Awaitable[object]) -> tuple[object, float]:
 
 
 async def test_a_network_that_swallows_everything(far: Leader, proxy: CuttingProxy) -> None:
-    """F5: whoever asks is told soon (two seconds on a quiet machine), also without a connection."""
+    """F5: each call fails within two seconds on a quiet machine, with or without a connection."""
     project = await far.project()
     proxy.silent = True
     for _ in range(3):

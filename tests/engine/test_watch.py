@@ -101,7 +101,7 @@ def test_it_is_missed_after_half_of_the_time_after_which_it_is_silent() -> None:
     seen.leave_out(3.0)
     assert not seen.misses_somebody(5.4)
     assert seen.look([row.pulse], 8.0).silent == (W,)
-    assert not seen.misses_somebody(100.0), "whoever is silent already is waited for by nobody"
+    assert not seen.misses_somebody(100.0), "a worker that is already silent is not waited for"
 
 
 def test_cut_off_between_welcome_and_first_beat_it_may_go_by_either() -> None:

@@ -142,7 +142,7 @@ async def test_a_connection_is_silent_only_while_it_is_read() -> None:
 
 
 async def test_a_mistake_of_our_own_ends_the_connection_and_is_not_hidden() -> None:
-    """Anything but a fault of the worker or of the network reaches whoever runs the link."""
+    """Every other error than one of the worker or the network reaches the caller of the link."""
     link = link_of(Side())
     cast(Any, link)._read = fails
     async with asyncio.timeout(20):

@@ -1,4 +1,4 @@
-"""Schedules: one build each time, whoever comes late and whatever clocks do."""
+"""Schedules: one build for each time, also after delays, takeovers and clock changes."""
 
 import asyncio
 import json

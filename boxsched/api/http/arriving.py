@@ -1,8 +1,8 @@
-"""Memory for bodies that arrive, from all clients together; nobody has shown yet who they are.
+"""A limit on the memory of all request bodies that are arriving, before any sender is known.
 
-A place for each body would be taken by whoever sends slowly: a few clients could keep all others
-out. So bytes are counted that have really arrived. When there are too many, the body gives way that
-has held most of them for longest. Who stalls loses to who sends.
+The limit counts bytes that have arrived, not bodies: with a fixed number of bodies, a few clients
+that send slowly could keep all others out. When too many bytes have arrived, the body that has held
+the most of them for the longest time is refused. So a client that stalls loses to one that sends.
 """
 
 import contextlib

@@ -167,7 +167,10 @@ def _differing(former: ProjectSettings, settings: ProjectSettings) -> Iterator[s
 def _check_kept(
     vault: Vault, before: Project | None, for_git: str | None, asked: ProjectSettings
 ) -> None:
-    """Credentials that stay must be for the repository that is asked for. Raises Invalid."""
+    """Refuse a change of the repository that would keep the credentials of another one.
+
+    Raises Invalid.
+    """
     if before is None or for_git is None or asked.repository is None:
         return
     if asked.git_credentials is not UNSET:
