@@ -1,7 +1,10 @@
 """Workers that are away: what there is to give, and of whom nothing is known."""
 
 import json
+import re
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from playwright.sync_api import Page, Route, expect
@@ -67,13 +70,45 @@ def test_with_all_there_nothing_is_reported(page: Page) -> None:
     expect(page.locator("#fleet-warning")).to_be_hidden()
 
 
-def test_times_in_sentences_are_the_readers(service: Service, opened: Opened) -> None:
+IN_A_SENTENCE = """async ([module, time, sentence]) => {
+  const {setClock, inLocalTime} = await import(module);
+  setClock({headers: new Headers({Date: time})});
+  return inLocalTime(sentence);
+}"""
+
+
+@pytest.mark.parametrize(
+    ("now", "in_utc", "at_the_reader"),
+    [
+        ("Sun, 29 Nov 2026 03:00:00 GMT", "03:04:05", "08:34"),
+        ("Sun, 29 Nov 2026 20:00:00 GMT", "20:10:00", "01:40"),  # Monday already for both
+        ("Sun, 29 Nov 2026 18:20:00 GMT", "18:40:00", "30 Nov, 00:10"),  # after midnight there
+        ("Sun, 29 Nov 2026 23:50:00 GMT", "00:05:00", "05:35"),  # after midnight in UTC
+        ("Mon, 30 Nov 2026 00:10:00 GMT", "23:55:00", "05:25"),  # before it
+    ],
+)
+def test_times_in_sentences_are_the_readers(
+    service: Service, opened: Opened, now: str, in_utc: str, at_the_reader: str
+) -> None:
     page = opened(timezone_id="Asia/Kolkata", locale="en-GB")
-    why = "Would fit now, but would delay build #7 of web, which is to start by 03:04:05 UTC."
+    page.goto(service.url)
+    module = page.evaluate("new URL('times.js', document.querySelector('script[src]').src).href")
+    sentence = page.evaluate(IN_A_SENTENCE, [module, now, f"It is to start by {in_utc} UTC."])
+    assert sentence == f"It is to start by {at_the_reader}."
+
+
+def test_a_row_shows_the_readers_times(service: Service, opened: Opened) -> None:
+    page = opened(timezone_id="Asia/Kolkata", locale="en-GB")
+    soon = datetime.now(UTC) + timedelta(minutes=10)
+    why = (
+        f"Would fit now, but would delay build #7 of web, which is to start by {soon:%H:%M:%S} UTC."
+    )
     queued = {**WORKLOAD, "started_at": None, "state": "queued", "why": why}
     shows(page, {"total": 8, "busy": 2}, blocked=[queued])
     sign_in(page, service)
-    expect(row(page, "blocked", "On its own")).to_contain_text("to start by 08:34.")
+    there = soon.astimezone(ZoneInfo("Asia/Kolkata"))  # with its day where that is another one
+    expected = re.compile(rf"to start by ({there.day} \w+, )?{there:%H:%M}\.")
+    expect(row(page, "blocked", "On its own")).to_contain_text(expected)
 
 
 def test_an_open_row_has_its_name(service: Service, page: Page) -> None:
