@@ -118,8 +118,9 @@ function facts(deploy) {
     commit.title = deploy.commit;
     node.append(commit);
   }
-  if (deploy.author) node.append(make("span", "", "by ", outside(deploy.author)));
-  if (deploy.automatic) node.append(badge("automatic"));
+  if (deploy.automatic) node.append(make("span", "", "deployed automatically"));
+  else if (deploy.submitted_by) node.append(make("span", "", "deployed by ", outside(deploy.submitted_by)));
+  if (deploy.author) node.append(make("span", "", "author ", outside(deploy.author)));
   if (deploy.rollback) node.append(badge("rollback"));
   return node;
 }

@@ -96,4 +96,4 @@ class AutomaticDeploys:
         new = new_workloads.deploy(known, asked, build, self._node.clock.now())
         new_workloads.within_limits(new, known.project.max_boxes, known.plan)
         key = IdempotencyKey(BY, f"{due.build}/{due.server}", "")
-        return attrs.evolve(new, automatic=True, idempotency=key, asked_by=BY)
+        return attrs.evolve(new, automatic=True, idempotency=key, submitted_by=BY)

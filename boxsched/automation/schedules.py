@@ -146,7 +146,7 @@ class Schedules:
         asked = AskBuild(branch=one.branch, message=f"schedule: {one.cron} ({at}, {zone})")
         new = new_workloads.build(known, asked, self._node.clock.now())
         new_workloads.within_limits(new, known.project.max_boxes, known.plan)
-        return attrs.evolve(new, idempotency=_key(what, at), asked_by=BY, firing=what)
+        return attrs.evolve(new, idempotency=_key(what, at), submitted_by=BY, firing=what)
 
 
 @attrs.frozen

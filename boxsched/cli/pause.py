@@ -67,7 +67,7 @@ def pause(
     if as_json:
         print_json(service.call(lambda client: client.json("pauses"))["pauses"])
         return
-    click.echo(f"{plain(made.name)}: {_covers(made)} paused{_until(made)}")
+    click.echo(f"{plain(made.name)}: {covers(made)} paused{_until(made)}")
 
 
 @click.command()
@@ -88,7 +88,7 @@ def pauses(as_json: bool, service: Service) -> None:
         return
     at = now()
     rows = [
-        (one.name, _covers(one), one.by, ago(one.since, at), _end(one), one.note) for one in found
+        (one.name, covers(one), one.by, ago(one.since, at), _end(one), one.note) for one in found
     ]
     print_table(("name", "covers", "by", "since", "until", "note"), rows)
 
@@ -153,7 +153,8 @@ def _duration(text: str) -> timedelta:
     return timedelta(seconds=int(digits) * unit)
 
 
-def _covers(one: Pause) -> str:
+def covers(one: Pause) -> str:
+    """Say what a pause covers, in words."""
     what = "everything" if one.project is None else plain(one.project)
     if one.branch is not None:
         what = f"builds of {plain(one.branch)} in {what}"

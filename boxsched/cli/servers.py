@@ -2,9 +2,9 @@
 
 import click
 
-from boxsched.cli.clean import plain
 from boxsched.cli.connection import Service, with_service
 from boxsched.cli.output import ago, as_json_option, now, print_json, print_table, standing
+from boxsched.cli.pause import covers
 from boxsched.client import Client, Server, Workload
 
 
@@ -14,6 +14,9 @@ from boxsched.client import Client, Server, Workload
 @with_service
 def servers(project: str, as_json: bool, service: Service) -> None:
     """Show what is live on a project's servers, since when, and what waits for them.
+
+    DEPLOYED BY is the name or role of the token that asked for the deploy, "page" for a browser, or
+    "automatic". AUTHOR is who wrote the commit. PAUSED BY names each pause that covers the server.
 
     \b
     Example:  boxsched servers web
@@ -26,21 +29,23 @@ def servers(project: str, as_json: bool, service: Service) -> None:
         return [await _row(client, one) for one in await client.servers(project)]
 
     rows = service.call(work)
-    names = ("server", "live", "since", "by", "last deploy", "waiting", "paused")
+    names = (
+        "server", "live", "since", "deployed by", "author", "last deploy", "waiting", "paused by",
+    )  # fmt: skip
     print_table(names, rows, "the project has no servers")
 
 
 async def _row(client: Client, one: Server) -> tuple[str, ...]:
     live, last = one.live, one.last
-    paused = "" if one.paused is None else f"{one.paused.name}: {one.paused.note}"
     return (
         one.name,
         "" if live is None else await _what(client, live),
         "" if live is None or live.finished_at is None else ago(live.finished_at, now()),
+        "" if live is None else (live.submitted_by or ""),
         "" if live is None else (live.author or ""),
         "" if last is None else f"#{last.number} {standing(last.state, last.result)}",
         ", ".join(f"#{each.number}" for each in one.waiting),
-        plain(paused),
+        "; ".join(f"{each.name} ({covers(each)}): {each.note}" for each in one.pauses),
     )
 
 

@@ -177,6 +177,7 @@ def show(workload: str, as_json: bool, service: Service) -> None:
             ("message", found.message or ""),
             ("changes", found.compare_url or ""),
             ("author", found.author or ""),
+            ("submitted by", found.submitted_by or ""),
             ("priority", str(found.priority)),
             ("reason", found.reason or ""),
             ("created", f"{local_time(found.created_at)} ({ago(found.created_at, at)})"),

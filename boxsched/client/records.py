@@ -80,6 +80,7 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
     event_at: datetime | None = None  # when the code host says that it happened
     from_fork: bool = False  # its jobs get no secrets
     target_branch: str | None = None  # of a change request: the branch that it would go to
+    submitted_by: str | None = None  # a token's name or role, "webhook", "automatic" or "schedule"
     why: str | None = None  # why it waits; in the activity
     ssh: SshEndpoint | UnsetType | None = UNSET
 
@@ -344,7 +345,7 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     """A server of a project.
 
     ``live``: the deploy that is live. ``last``: the one that began last. ``waiting``: those that
-    have not begun.
+    have not begun. ``pauses``: all that cover the server; ``paused``: the first of them.
     """
 
     name: str
@@ -353,3 +354,4 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     last: Workload | None
     waiting: tuple[Workload, ...]
     paused: Pause | None
+    pauses: tuple[Pause, ...] = ()

@@ -75,7 +75,7 @@ class NewWorkload:
     automatic: bool = False  # a deploy that nobody asked for
     rollback: bool = False  # a deploy of a build that is older than what is live
     queue: ServerQueue = ServerQueue.ALL  # of its server
-    asked_by: str = ""  # whose request it is; not stored with it
+    submitted_by: str = ""  # a token's name or role, "webhook", "automatic" or "schedule"
     firing: Firing | None = None  # of the schedule that asks for it
     idempotency: IdempotencyKey | None = None
 
@@ -184,6 +184,7 @@ class Workload:
     compare_url: str | None = None  # the code host's page of the changes
     event_at: float | None = None  # when the code host says that it happened
     target_branch: str | None = None  # of a change request: the branch that it would go to
+    submitted_by: str | None = None  # whose request it was; None: an earlier program stored it
     jobs: tuple[Job, ...] = ()  # empty in lists, unless they are requested
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from boxsched.store.blocks import sql_text
 from boxsched.store.errors import SchemaTooNew
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 OLDEST_PROGRAM = 1  # whose statements still mean here what they meant
 assert OLDEST_PROGRAM <= SCHEMA_VERSION
 

@@ -34,4 +34,4 @@ TABLES = (
     "server_live",
     "deploy_due",
 )
-VIEWS = ("shown_workload", "workload_shown", "workload_row")
+VIEWS = ("shown_workload", "workload_shown", "workload_row", "workload_full")

@@ -132,7 +132,7 @@ async def test_a_rollback_pauses_the_automatic_deploys_of_its_server(leader: Lea
     web = await field(leader)
     older = await web.build()
     await web.deployed(await web.build())
-    made = await leader.submit(web.deploy(older, asked_by="ada"))
+    made = await leader.submit(web.deploy(older, submitted_by="ada"))
     assert await leader.store.pauses() == [
         pause(
             "rollback-production", web.project.id, server="production", automatic=True,

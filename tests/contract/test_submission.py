@@ -31,6 +31,7 @@ async def test_everything_submitted_comes_back(leader: Leader) -> None:
         jobs=(spec("unit"), spec("lint", 60.5)),
         rebuild_of=earlier.id,
         message="it's; a \u2603 -- test",
+        submitted_by="ada's laptop",
     )
     done = await leader.submit(new)
     shown = await leader.store.workload(done.id)
@@ -51,6 +52,7 @@ async def test_everything_submitted_comes_back(leader: Leader) -> None:
         "rebuild_of",
         "build",
         "public_key",
+        "submitted_by",
     ]:
         assert getattr(shown, field) == getattr(new, field), field
     assert (shown.id, shown.number, shown.boxes) == (done.id, 2, 2)

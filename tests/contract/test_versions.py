@@ -246,7 +246,10 @@ async def test_the_view_of_older_programs_has_the_columns_that_they_count(place:
     old, new = columns(place, "shown_workload"), columns(place, "workload_shown")
     assert len(old) == 24 and new[:24] == old
     assert len(new) == 25
-    newest = columns(place, "workload_row")
-    assert newest[:25] == new
+    sixth = columns(place, "workload_row")
+    assert sixth[:25] == new
+    assert len(sixth) == 31
+    newest = columns(place, "workload_full")
+    assert newest[:31] == sixth
     fields = [field.name for field in attrs.fields(Workload)]
     assert len(newest) == len(fields) - 1 and fields[-1] == "jobs"

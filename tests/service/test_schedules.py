@@ -98,6 +98,7 @@ async def test_a_build_comes_at_its_time_and_only_then(house: House, time: HeldT
     (build,) = await builds(house)
     assert build["message"] == "schedule: 0 12 * * * (2027-01-10T12:00:00+00:00, UTC)"
     assert (build["branch"], build["priority"], build["author"]) == ("main", 70, None)
+    assert build["submitted_by"] == "schedule"
     assert [one["name"] for one in build["jobs"]] == ["test"]
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from typing import Any
 
 import attrs
@@ -135,9 +136,48 @@ async def test_the_command_line_shows_what_is_live(house: House) -> None:
     back = await house.deploy("production", build=first["id"])
     await house.finished(back["id"])
     header, row = (await boxsched(house, "servers", "web")).stdout.splitlines()
-    assert header.split()[:4] == ["SERVER", "LIVE", "SINCE", "BY"]
+    assert header.split()[:6] == ["SERVER", "LIVE", "SINCE", "DEPLOYED", "BY", "AUTHOR"]
     assert row.split()[:4] == ["production", "build", "#1", "(rollback)"]
-    assert "Ann" in row and "rollback-production" in row
+    assert re.search(r" ago +admin +Ann ", row), row
+    assert "rollback-production (automatic deploys to production of web): deploy #5" in row
+
+
+async def test_who_deployed_is_told_from_who_wrote_the_commit(house: House) -> None:
+    await project(house)
+    build = await passed(house, author="Ann")
+    (alone,) = await deploys(house, 1, result="passed")
+    assert (alone["submitted_by"], alone["author"]) == ("automatic", "Ann")
+    assert (await house.look(build["id"]))["submitted_by"] == "admin"
+    named = await house.call("POST", f"{API}/tokens", {"role": "admin", "name": "Bob"})
+    again = await house.call(
+        "POST", f"{API}/workloads/{alone['id']}/rebuild", token=named.json["token"]
+    )
+    assert (again.json["submitted_by"], again.json["author"]) == ("Bob", "Ann")
+    await house.finished(again.json["id"])
+    live = (await the_server(house))["live"]
+    assert (live["id"], live["submitted_by"]) == (again.json["id"], "Bob")
+
+
+async def test_all_pauses_that_cover_a_server_are_shown(house: House) -> None:
+    await project(house, servers={"production": server(), "staging": server()})
+    pauses = {
+        "all": {},
+        "branch": {"project": "web", "branch": "main"},
+        "mine": {"project": "web", "server": "production", "automatic": True},
+        "web": {"project": "web"},
+    }
+    for name, covers in pauses.items():
+        asked = {"note": f"note of {name}", **covers}
+        assert (await house.call("PUT", f"{API}/pauses/{name}", asked)).status == 201
+    shown = await the_server(house)
+    assert [one["name"] for one in shown["pauses"]] == ["all", "mine", "web"]
+    assert shown["paused"] == shown["pauses"][0]
+    assert [one["name"] for one in (await the_server(house, "staging"))["pauses"]] == ["all", "web"]
+    said = (await boxsched(house, "servers", "web")).stdout.splitlines()
+    assert said[1].endswith(
+        "  all (everything): note of all; mine (automatic deploys to production of web): note of "
+        "mine; web (web): note of web"
+    )
     shown = json.loads((await boxsched(house, "servers", "web", "--json")).stdout)
     assert shown == await house.get("/projects/web/servers")
 
@@ -256,7 +296,7 @@ async def test_settings_that_change_meanwhile_are_read_again_but_not_for_ever(
         with pytest.raises(BoxschedError, match="keep changing"):
             await chore._deploy(due)
     assert len(asked) == TRIES
-    assert {(one.automatic, one.asked_by) for one in asked} == {(True, BY)}
+    assert {(one.automatic, one.submitted_by) for one in asked} == {(True, BY)}
     await chore._deploy(due)
     assert await count(house) == 1
 

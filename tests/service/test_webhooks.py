@@ -67,6 +67,7 @@ async def test_a_push_is_built_with_all_that_the_host_says(house: House) -> None
     build = await built(house, await sent(house, push("topic/a")))
     assert (build["branch"], build["tag"], build["commit"]) == ("topic/a", None, COMMIT)
     assert (build["message"], build["author"]) == ("Mend it", "Ada")
+    assert build["submitted_by"] == "webhook"
     assert build["compare_url"] == "https://github.com/shop/web/compare/a...b"
     assert build["event_at"] == "2026-05-01T10:00:00.000000Z"
     assert (build["from_fork"], build["target_branch"]) == (False, None)

@@ -50,7 +50,8 @@ class WorkloadRow(Struct, frozen=True, kw_only=True, gc=False):
     """A workload without its jobs; ``boxes`` is how many it asks for, ``why`` why it waits,
     ``reason`` why it failed, was stopped or was canceled. Of a code host's delivery:
     ``compare_url`` shows the changes, ``event_at`` is its own time, ``from_fork`` says that jobs
-    get no secrets, ``target_branch`` is where a change request would go."""
+    get no secrets, ``target_branch`` is where a change request would go. ``submitted_by``:
+    who asked for it; null if that is not known."""
 
     id: str
     project: str
@@ -79,6 +80,7 @@ class WorkloadRow(Struct, frozen=True, kw_only=True, gc=False):
     event_at: str | None = None
     from_fork: bool = False
     target_branch: str | None = None
+    submitted_by: str | None = None
     why: str | UnsetType = UNSET
 
 
@@ -143,6 +145,7 @@ def row(stored: Workload, why: str | UnsetType = UNSET) -> WorkloadRow:
         event_at=text_time(stored.event_at),
         from_fork=stored.from_fork,
         target_branch=stored.target_branch,
+        submitted_by=stored.submitted_by,
         why=why,
     )
 
@@ -179,6 +182,7 @@ def registered(new: NewWorkload, project: str, done: Submitted) -> WorkloadAnswe
         build=text_id(new.build),
         rebuild_of=text_id(new.rebuild_of),
         reason=None,
+        submitted_by=new.submitted_by or None,
         jobs=tuple(
             [
                 waiting(job_id(done.id, index), spec.name, spec.box_type)

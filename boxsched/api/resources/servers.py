@@ -19,7 +19,8 @@ from boxsched.store.records import ServerState
 class ServerAnswer(Struct, frozen=True):
     """A server. ``live``: the last deploy that passed. ``last``: the last one that began.
 
-    ``waiting``: deploys that have not begun. ``paused``: a pause that covers the server, or null.
+    ``waiting``: deploys that have not begun. ``pauses``: all that cover the server, by name;
+    ``paused``: the first of them, or null.
     """
 
     name: str
@@ -31,6 +32,7 @@ class ServerAnswer(Struct, frozen=True):
     last: WorkloadAnswer | None
     waiting: tuple[WorkloadAnswer, ...]
     paused: PauseAnswer | None
+    pauses: tuple[PauseAnswer, ...]
 
 
 class ServerList(Struct, frozen=True):
@@ -52,13 +54,15 @@ class Servers:
         rows = []
         for name in names:
             settings, state = known.settings.servers[name], states[name]
-            paused = next((p for p in pauses if _covers(p, name)), None)
+            covering = tuple(
+                [shown(p, _project(p, known.project.name)) for p in pauses if _covers(p, name)]
+            )
             rows.append(
                 ServerAnswer(
                     name, settings.strategy, settings.branch, settings.queue, settings.guard,
                     deploys.get(state.live), deploys.get(state.last),
                     tuple([deploys[id_] for id_ in state.waiting if id_ in deploys]),
-                    None if paused is None else shown(paused, _project(paused, known.project.name)),
+                    covering[0] if covering else None, covering,
                 )
             )  # fmt: skip
         return replies.json(ServerList(tuple(rows)))

@@ -116,7 +116,7 @@ class Submissions:
         return await self._again(before, key)
 
     async def _new(
-        self, known: Known, make: Make, key: IdempotencyKey | None, asked_by: str
+        self, known: Known, make: Make, key: IdempotencyKey | None, submitted_by: str
     ) -> web.Response:
         """Check and store; repeat if the project's settings changed in between."""
         project = known.project.name
@@ -131,7 +131,7 @@ class Submissions:
                 if known.version == before.version:
                     raise
                 continue  # the settings that refused it were outdated
-            new = attrs.evolve(new, idempotency=key, asked_by=asked_by)
+            new = attrs.evolve(new, idempotency=key, submitted_by=submitted_by)
             outcome = await self._node.submit(new)
             if isinstance(outcome, Submitted) and not outcome.repeated:
                 if len(new.jobs) >= HEAVY_JOBS:

@@ -120,7 +120,7 @@ def _build(known: Known, event: Push | TagPush | ChangeRequest, now: float) -> N
         new_workloads.build(known, ask, now),
         compare_url=event.compare_url,
         event_at=event.at,
-        asked_by=BY,
+        submitted_by=BY,
     )
     if isinstance(event, ChangeRequest):
         new = attrs.evolve(new, from_fork=event.from_fork, target_branch=event.target_branch)

@@ -29,6 +29,7 @@ _SERVICE: Mapping[str, tuple[str, ...]] = {
     "shown_workload": ("SELECT",),
     "workload_shown": ("SELECT",),
     "workload_row": ("SELECT",),
+    "workload_full": ("SELECT",),
 }
 SECRETS: Mapping[str, frozenset[str]] = {
     "project": frozenset({"webhook_secret", "webhook_secret_before", "git_credentials"}),

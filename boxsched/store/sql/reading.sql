@@ -3,27 +3,27 @@
 -- returns: id, project, project_name, number, kind, branch, tag, server, commit_hash, message,
 -- author, priority, cancellation, fail_fast, state, result, created_at, queued_at, started_at,
 -- finished_at, boxes, rebuild_of, build, public_key, reason, automatic, rollback, from_fork,
--- compare_url, event_at, target_branch
-SELECT * FROM workload_row
+-- compare_url, event_at, target_branch, submitted_by
+SELECT * FROM workload_full
  WHERE id = :workload;
 
 -- name: shown
 -- These workloads, in any order.
 -- returns: as workload
 WITH v(id) AS (VALUES (:id))
-SELECT workload_row.* FROM v JOIN workload_row ON workload_row.id = v.id;
+SELECT workload_full.* FROM v JOIN workload_full ON workload_full.id = v.id;
 
 -- name: unfinished
 -- A page of the unfinished workloads, by id.
 -- returns: as workload
-SELECT * FROM workload_row
+SELECT * FROM workload_full
  WHERE finished_at IS NULL AND id > :after
  ORDER BY id LIMIT :limit;
 
 -- name: recently_finished
 -- The last finished workloads, latest first.
 -- returns: as workload
-SELECT * FROM workload_row
+SELECT * FROM workload_full
  WHERE finished_at IS NOT NULL
  ORDER BY finished_at DESC LIMIT :limit;
 

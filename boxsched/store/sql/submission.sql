@@ -54,16 +54,16 @@ SELECT CAST(
 WITH v(
     id, project, number, kind, lane, branch, tag, server, commit_hash, message, author,
     priority, cancellation, fail_fast, boxes, rebuild_of, build, public_key, created_at,
-    from_fork, compare_url, event_at, automatic, rollback, target_branch
+    from_fork, compare_url, event_at, automatic, rollback, target_branch, submitted_by
 ) AS (VALUES (
     :id, :project, :number, :kind, :lane, :branch, :tag, :server, :commit_hash, :message, :author,
     :priority, :cancellation, :fail_fast, :boxes, :rebuild_of, :build, :public_key, :created_at,
-    :from_fork, :compare_url, :event_at, :automatic, :rollback, :target_branch
+    :from_fork, :compare_url, :event_at, :automatic, :rollback, :target_branch, :submitted_by
 ))
 INSERT INTO workload (
     id, project, number, kind, lane, branch, tag, server, commit_hash, message, author,
     priority, cancellation, fail_fast, boxes, rebuild_of, build, public_key, created_at, state,
-    repository, from_fork, compare_url, event_at, automatic, rollback, target_branch
+    repository, from_fork, compare_url, event_at, automatic, rollback, target_branch, submitted_by
 )
 SELECT v.id, v.project, v.number, v.kind, CAST(v.lane AS text), CAST(v.branch AS text),
        CAST(v.tag AS text), CAST(v.server AS text), CAST(v.commit_hash AS text),
@@ -85,7 +85,8 @@ SELECT v.id, v.project, v.number, v.kind, CAST(v.lane AS text), CAST(v.branch AS
        coalesce(CAST(v.target_branch AS text), (
            SELECT source.target_branch FROM workload AS source
             WHERE source.id = CAST(v.rebuild_of AS bigint)
-       ))
+       )),
+       CAST(v.submitted_by AS text)
   FROM v WHERE v.id IS NOT NULL;
 
 -- name: insert_jobs

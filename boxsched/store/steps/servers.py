@@ -73,7 +73,7 @@ def hold_after_rollback(new: NewWorkload, number: int) -> Steps[None]:
     assert new.server is not None
     pause = Pause(
         f"rollback-{new.server}", new.project, None, new.server, automatic=True,
-        note=f"deploy #{number} went back to an older build", by=new.asked_by or "rollback",
+        note=f"deploy #{number} went back to an older build", by=new.submitted_by or "rollback",
         since=new.created_at, until=None,
     )  # fmt: skip
     yield from pauses.hold_after_rollback(pause)

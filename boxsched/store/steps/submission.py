@@ -229,6 +229,7 @@ def _workload_row(new: NewWorkload, done: Submitted) -> Row:
         new.automatic,
         new.rollback,
         new.target_branch,
+        new.submitted_by or None,
     )
 
 
