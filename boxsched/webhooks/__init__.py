@@ -1,4 +1,5 @@
-"""Webhooks: from the request of a code host to what it means, without any I/O.
+"""Webhooks: from the request of a code host to what it means, without any I/O. (Only ``apart`` has
+some: it reads a large body in a process of its own.)
 
 The API's part takes a request, and asks in this order:
 

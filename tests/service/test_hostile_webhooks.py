@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from boxsched.api.http.payloads import MAX_PAYLOAD_BYTES, unpacked
+from boxsched.api.resources import webhooks
 from boxsched.errors import Malformed, TooLarge
 from tests.service.hosts import SECRET, listed, push, secured, send, sent, signature, signed
 from tests.service.house import House, job
@@ -99,6 +100,22 @@ async def test_a_large_delivery_is_taken_and_a_larger_one_is_refused(house: Hous
     assert (await sent(house, large))["result"] == "created"
     answer = await send(house, b" " * (MAX_PAYLOAD_BYTES + 1))
     assert (answer.status, answer.error["code"]) == (413, "too_large")
+
+
+async def test_no_parser_runs_over_a_large_body_in_the_node(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No other thread runs during one call of it, and the event loop would stand still."""
+
+    def held(*_: object) -> None:
+        raise AssertionError("a large body was read in the node's process")
+
+    monkeypatch.setattr(webhooks, "read", held)
+    large = push(padding="x" * (1 << 20))
+    assert (await sent(house, large))["result"] == "created"
+    assert (await sent(house, large))["result"] == "duplicate"
+    again = await send(house, b"[" + b" " * (1 << 20) + b"]")
+    assert (again.status, again.error["message"]) == (400, "the body is no JSON object")
 
 
 async def test_a_body_of_unknown_size_is_bounded_too(house: House) -> None:

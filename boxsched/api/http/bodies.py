@@ -17,6 +17,8 @@ from boxsched.json_text import check_form, check_keys, malformed
 
 MAX_BODY_BYTES = 1 << 20
 CHECKED_AT_ONCE_BYTES = 16_384  # the keys of a larger body are checked in a thread
+PIECE_BYTES = 1 << 18  # of a body that arrives in parts, as it is kept
+JOINED_AT_ONCE_BYTES = 1 << 20  # a larger body is put together in a thread
 
 T = TypeVar("T")
 
@@ -71,16 +73,25 @@ async def read_bytes(
 
 
 async def _drip(request: web.Request, at_most: int, arrived: Callable[[int], None] | None) -> bytes:
-    body = bytearray()
+    pieces: list[bytes] = []
+    piece = bytearray()  # a client may send byte by byte, and each object has its own cost
+    size = 0
     if request.transport is None:  # reading would raise an AssertionError in aiohttp
         raise ConnectionResetError("the client closed the connection")
     while chunk := await request.content.readany():
-        body += chunk
-        if len(body) > at_most:
+        size += len(chunk)
+        if size > at_most:
             raise too_large(at_most)
         if arrived is not None:
             arrived(len(chunk))
-    return bytes(body)
+        piece += chunk
+        if len(piece) >= PIECE_BYTES:
+            pieces.append(bytes(piece))
+            piece.clear()
+    pieces.append(bytes(piece))
+    if size <= JOINED_AT_ONCE_BYTES:
+        return b"".join(pieces)
+    return await asyncio.to_thread(b"".join, pieces)  # lets other threads run while it copies
 
 
 def too_large(at_most: int) -> TooLarge:

@@ -9,13 +9,13 @@ import asyncio
 import contextlib
 import time
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from functools import partial
 
 from aiohttp import web
 
 from boxsched.api.http.arriving import Arriving
-from boxsched.api.http.bodies import encoding_of, read_bytes, too_large
+from boxsched.api.http.bodies import PIECE_BYTES, encoding_of, read_bytes, too_large
 from boxsched.api.http.large import LargeBodies
 from boxsched.errors import Malformed
 
@@ -61,15 +61,32 @@ class Payloads:
 
 def unpacked(body: bytes) -> bytes:
     """What was packed by gzip, in one member. Raises Malformed and TooLarge."""
-    member = zlib.decompressobj(_GZIP)
+    pieces: list[bytes] = []
+    size = 0
     try:
-        whole = member.decompress(body, MAX_PAYLOAD_BYTES + 1)
+        for piece in _unpacked_pieces(body):
+            pieces.append(piece)
+            size += len(piece)
+            if size > MAX_PAYLOAD_BYTES:
+                raise too_large(MAX_PAYLOAD_BYTES)
     except zlib.error:
         raise Malformed("the body is not what gzip makes") from None
-    if len(whole) > MAX_PAYLOAD_BYTES:
-        raise too_large(MAX_PAYLOAD_BYTES)
-    if not member.eof:
-        raise Malformed("the body ends before its gzip data does")
-    if member.unused_data:
+    return b"".join(pieces)
+
+
+def _unpacked_pieces(body: bytes) -> Iterator[bytes]:
+    """In pieces: no other thread runs while zlib copies what it has made. Raises Malformed."""
+    member = zlib.decompressobj(_GZIP)
+    place = 0
+    while not member.eof:
+        packed = member.unconsumed_tail
+        if not packed:
+            packed = body[place : place + PIECE_BYTES]
+            place += len(packed)
+        made = member.decompress(packed, PIECE_BYTES)
+        if made:
+            yield made
+        elif not packed and not member.eof:
+            raise Malformed("the body ends before its gzip data does")
+    if member.unused_data or place < len(body):
         raise Malformed("the body does not end where its gzip data does")
-    return whole

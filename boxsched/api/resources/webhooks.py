@@ -16,7 +16,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from boxsched.api.http import replies
 from boxsched.api.http.absent import no
-from boxsched.api.http.payloads import AT_ONCE_BYTES, Payloads
+from boxsched.api.http.payloads import AT_ONCE_BYTES, HUGE_BYTES, Payloads
 from boxsched.api.http.serving import recognize
 from boxsched.api.submitting.deliveries import Arrived, following
 from boxsched.api.submitting.known_projects import Known, KnownProjects
@@ -25,11 +25,13 @@ from boxsched.errors import BoxschedError, Conflict, NotFound, NotSigned, StoreA
 from boxsched.model import ProjectId, workload_text
 from boxsched.node.node import Node
 from boxsched.store.delivery_records import Delivered, DeliveryResult, RepeatedDelivery
+from boxsched.webhooks.apart import read_apart
 from boxsched.webhooks.events import Delivery
 from boxsched.webhooks.reading import PROVIDERS, read
 from boxsched.webhooks.signatures import MAX_AGE_SECONDS, verified
 
 CHECKS_AT_MOST = 10  # of one delivery, while its project's settings keep changing
+APART_BYTES = 1 << 20  # a larger body is read in a process of its own, two of them at a time
 BODIES_KEPT = 50_000  # sums of bodies: about 10 MiB
 AWAY = "the service cannot store it at the moment: send it again"
 REFUSED = "there is no such project, it has no webhook_secret, or this is not signed with it"
@@ -37,6 +39,7 @@ REFUSED_OR_OLD = (  # of the generic provider, which signs the time, too
     "there is no such project, it has no webhook_secret, this is not signed with it, or "
     f"X-Boxsched-Timestamp is not within {MAX_AGE_SECONDS} s of the service's clock"
 )
+assert APART_BYTES >= HUGE_BYTES  # those that wait for one another
 
 T = TypeVar("T")
 
@@ -110,7 +113,7 @@ class Webhooks:
         again = await self._repeated(known, signed, body_sha256)
         if again is not None:
             return again
-        delivery = await aside(signed.said, signed.body)
+        delivery = await signed.said()
         arrived = Arrived(signed.provider, signed.at, body_sha256)
         for _ in range(CHECKS_AT_MOST):
             new = following(known, arrived, delivery)
@@ -148,9 +151,10 @@ class _Signed:
             lambda body: verified(self.provider, self._headers, body, secrets, self.at), self.body
         )
 
-    def said(self, body: bytes) -> Delivery:
-        """What it says. Raises Malformed and Invalid."""
-        return read(self.provider, self._headers, body)
+    async def said(self) -> Delivery:
+        """What it says. Raises Malformed and Invalid; StoreAway if it cannot be read now."""
+        how = read if len(self.body) < APART_BYTES else read_apart
+        return await aside(lambda body: how(self.provider, self._headers, body), self.body)
 
 
 class KnownBodies:
