@@ -87,9 +87,7 @@ class AutomaticDeploys:
         follows = server.branch or known.settings.default_branch or DEFAULT_BRANCH
         if server.strategy != "automatic" or follows != build.branch:
             return False
-        return not await self._store.newer_there(
-            build.project, due.server, build.branch, build.number
-        )
+        return not await self._store.newer_there(build.project, due.server, build.id)
 
     def _new(self, known: Known, due: DeployDue, build: Workload) -> NewWorkload:
         asked = AskDeploy(server=due.server, build=workload_text(due.build))

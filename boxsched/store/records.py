@@ -91,11 +91,15 @@ class NewWorkload:
 
 @attrs.frozen
 class Submitted:
-    """It is durable; ``repeated`` = its idempotency key was seen before with the same body."""
+    """It is durable; ``repeated`` = its idempotency key was seen before with the same body.
+
+    ``rollback``: it deploys an older build than what is live.
+    """
 
     id: WorkloadId
     number: int
     repeated: bool
+    rollback: bool = False
 
 
 @attrs.frozen

@@ -561,10 +561,10 @@ class Store:
         """The build was deployed, or is not to be."""
         await self._driver.serving.write(servers.drop_due, due)
 
-    async def newer_there(self, project: ProjectId, server: str, branch: str, number: int) -> bool:
-        """Whether a newer build of the branch than the one of that number is live on the server, or
-        is about to be."""
-        return await self._driver.serving.read(servers.newer_there, project, server, branch, number)
+    async def newer_there(self, project: ProjectId, server: str, build: WorkloadId) -> bool:
+        """Whether a newer build of the branch than this one is live on the server, or is about to
+        be. A rebuild is as old as what it repeats."""
+        return await self._driver.serving.read(servers.newer_there, project, server, build)
 
     # --- The engine ------------------------------------------------------------------------
 

@@ -76,8 +76,8 @@ async def test_a_newer_build_that_is_live_or_on_its_way_is_seen(leader: Leader) 
     web = await field(leader)
     older, newer, aside = await web.build(), await web.build(), await web.build("other")
 
-    async def seen(of: Submitted, branch: str = "main", server: str = "production") -> bool:
-        return await leader.store.newer_there(web.project.id, server, branch, of.number)
+    async def seen(of: Submitted, server: str = "production") -> bool:
+        return await leader.store.newer_there(web.project.id, server, of.id)
 
     assert not await seen(older)
     way = await leader.submit(web.deploy(newer, automatic=True))
@@ -89,7 +89,26 @@ async def test_a_newer_build_that_is_live_or_on_its_way_is_seen(leader: Leader) 
     await leader.commit(live=(Live(web.project.id, "production", way.id),))
     assert (await seen(older), await seen(newer)) == (True, False)
     assert not await seen(older, server="staging")
-    assert not await seen(aside, branch="other")
+    assert not await seen(aside), "it is of another branch"
+
+
+async def test_a_rebuild_is_as_old_as_what_it_repeats(leader: Leader) -> None:
+    web = await field(leader)
+    old, new = await web.build(), await web.build()
+
+    async def again(of: Submitted) -> Submitted:
+        return await leader.submit(build(web.project, rebuild_of=of.id))
+
+    await web.deployed(new)
+    of_old = await again(await again(old))
+    assert await leader.store.newer_there(web.project.id, "production", of_old.id)
+    assert await web.is_rollback(web.deploy(of_old))
+    of_new = await again(new)
+    assert not await leader.store.newer_there(web.project.id, "production", of_new.id)
+    assert not await web.is_rollback(web.deploy(of_new))
+    await web.deployed(of_old)
+    assert not await leader.store.newer_there(web.project.id, "production", new.id)
+    assert not await web.is_rollback(web.deploy(new)), "a rebuild of an older one is live"
 
 
 async def test_a_deploy_of_an_older_build_than_what_is_live_is_a_rollback(leader: Leader) -> None:

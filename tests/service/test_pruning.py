@@ -119,4 +119,4 @@ async def test_a_rebuild_of_a_forks_build_is_of_the_fork_without_its_original(
     known = await KnownProjects(house.node.store).fresh("web")
     original = await new_workloads.find(house.node.store, builds[0]["id"])
     original = attrs.evolve(original, from_fork=True)
-    assert new_workloads.rebuild(known, original, 0.0).from_fork
+    assert new_workloads.rebuild(known, original, None, 0.0).from_fork

@@ -96,6 +96,19 @@ async def test_no_older_build_goes_over_a_newer_one_by_itself(house: House) -> N
     assert len((await house.get("/workloads?kind=deploy"))["workloads"]) == 1
 
 
+async def test_a_rebuild_of_an_older_build_does_not_go_over_a_newer_one(house: House) -> None:
+    await project(house)
+    older, newer = await passed(house), await passed(house)
+    await deploys(house, 2, result="passed")
+    again = (await house.call("POST", f"{API}/workloads/{older['id']}/rebuild")).json
+    await house.until(again["id"], result="passed")
+    latest = await passed(house)
+    made = await deploys(house, 3, result="passed")
+    assert [one["build"] for one in made] == [older["id"], newer["id"], latest["id"]]
+    back = await house.deploy("production", build=again["id"])
+    assert back["rollback"] is True, "a person may, and is told what it is"
+
+
 async def test_the_same_note_twice_makes_one_deploy(house: House) -> None:
     await project(house)
     build = await passed(house)
@@ -112,6 +125,7 @@ async def test_a_rollback_is_marked_and_holds_automatic_deploys(house: House) ->
     first, _second = await passed(house), await passed(house)
     await deploys(house, 2, result="passed")
     back = await house.deploy("production", build=first["id"])
+    assert back["rollback"] is True, "the first answer says so"
     assert (await house.finished(back["id"]))["rollback"] is True
     (pause,) = (await house.get("/pauses"))["pauses"]
     assert (pause["name"], pause["server"], pause["automatic"], pause["by"]) == (
@@ -195,6 +209,25 @@ async def test_two_projects_with_servers_of_one_name_roll_back_apart(house: Hous
     pauses = (await house.get("/pauses"))["pauses"]
     assert [one["project"] for one in pauses] == ["web", "app"]
     assert pauses[0]["name"] == "rollback-production"
+
+
+async def test_a_guarded_server_takes_only_commits_of_builds_of_its_branch(house: House) -> None:
+    await project(house, servers={"production": server(strategy="manual")})
+    mine, other = await passed(house, commit="abcdef0"), await passed(house, branch="other")
+    body = {"server": "production", "build": other["id"]}
+    unguarded = await house.deploy(**body)
+    guarded = server(strategy="manual", guard=True)
+    await project(house, servers={"production": guarded})
+    body |= {"build": mine["id"], "commit": "1234567"}
+    refused = await house.call("POST", f"{API}/projects/web/deploys", body)
+    assert (refused.status, refused.error["field"]) == (422, "commit")
+    for commit in ("abcdef0", "abcdef0" + "1" * 33):
+        made = await house.deploy(**(body | {"commit": commit}))
+        await house.finished(made["id"])
+    again = await house.call("POST", f"{API}/workloads/{made['id']}/rebuild")
+    assert again.status == 201, "what the server takes, it takes again"
+    again = await house.call("POST", f"{API}/workloads/{unguarded['id']}/rebuild")
+    assert again.status == 409 and "only builds of main" in again.error["message"]
 
 
 async def test_a_guarded_server_takes_only_its_branch(house: House) -> None:

@@ -183,6 +183,9 @@ def registered(new: NewWorkload, project: str, done: Submitted) -> WorkloadAnswe
         rebuild_of=text_id(new.rebuild_of),
         reason=None,
         submitted_by=new.submitted_by or None,
+        automatic=new.automatic,
+        rollback=done.rollback,
+        from_fork=new.from_fork,
         jobs=tuple(
             [
                 waiting(job_id(done.id, index), spec.name, spec.box_type)

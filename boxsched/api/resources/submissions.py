@@ -13,7 +13,7 @@ from boxsched.api.messages.requests import AskBuild, AskDeploy, AskSession, Noth
 from boxsched.api.submitting import new_workloads
 from boxsched.api.submitting.known_projects import Known, KnownProjects, is_project_name
 from boxsched.errors import BoxschedError, Conflict, NotFound
-from boxsched.model import ProjectId, workload_text
+from boxsched.model import Kind, ProjectId, workload_text
 from boxsched.node.node import Node
 from boxsched.pace import HEAVY_BYTES, HEAVY_JOBS
 from boxsched.store.records import (
@@ -74,6 +74,9 @@ class Submissions:
         body = await bodies.read(request)
         original = await self._find(request.match_info["workload"])
         path = f"workloads/{workload_text(original.id)}/rebuild"
+        source = None
+        if original.kind is Kind.DEPLOY and original.build is not None:
+            source = await self._node.store.subject(original.build)
 
         async def make(known: Known) -> NewWorkload:
             _nothing.read(body)
@@ -81,7 +84,7 @@ class Submissions:
                 await self._node.pace.step()
             if known.project.id != original.project:
                 raise Conflict("its project was deleted")
-            return new_workloads.rebuild(known, original, self._node.clock.now())
+            return new_workloads.rebuild(known, original, source, self._node.clock.now())
 
         try:
             return await self._submit(request, path, body, original.project_name, make)

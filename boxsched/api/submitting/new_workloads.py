@@ -9,7 +9,7 @@ from boxsched.api.http.public_keys import without_comment
 from boxsched.api.messages import checks
 from boxsched.api.messages.requests import AskBuild, AskDeploy, AskSession, JobSettings
 from boxsched.api.submitting.known_projects import Known
-from boxsched.errors import Invalid
+from boxsched.errors import Conflict, Invalid
 from boxsched.globs import first_match
 from boxsched.model import (
     DEFAULT_BOX_TYPE,
@@ -151,9 +151,7 @@ def deploy(known: Known, ask: AskDeploy, source: Workload | None, now: float) ->
         or source.result is not Result.PASSED
     ):
         raise Invalid("only a passed build of this project can be deployed", "build")
-    follows = server.branch or known.settings.default_branch or DEFAULT_BRANCH
-    if server.guard and (source is None or source.branch != follows):
-        raise Invalid(f"{ask.server} accepts only builds of {follows}: give one", "build")
+    _check_guard(known, ask.server, source, ask.commit)
     configured = checks.specs(server.jobs, DEFAULT_BOX_TYPE)
     code = Code.of(source)
     if source is None:
@@ -185,6 +183,18 @@ def deploy(known: Known, ask: AskDeploy, source: Workload | None, now: float) ->
         from_fork=code.from_fork,
         queue=server.queue,
     )
+
+
+def _check_guard(known: Known, name: str, source: Workload | None, commit: str | None) -> None:
+    """Raise Invalid if the server is guarded, and this is not the code of a build of its branch."""
+    server = known.settings.servers.get(name)
+    if server is None or not server.guard:
+        return
+    follows = server.branch or known.settings.default_branch or DEFAULT_BRANCH
+    if source is None or source.branch != follows:
+        raise Invalid(f"{name} accepts only builds of {follows}: give one", "build")
+    if commit is not None and not commit.startswith(source.commit or " "):
+        raise Invalid(f"{name} accepts only builds of {follows}: this is not its commit", "commit")
 
 
 def _is_without_code(known: Known, ask: AskDeploy, source: Workload | None) -> bool:
@@ -231,8 +241,16 @@ def session(known: Known, ask: AskSession, source: Workload | None, now: float) 
     )
 
 
-def rebuild(known: Known, original: Workload, now: float) -> NewWorkload:
-    """Return a workload with the same jobs on the same commit. It cancels no other workload."""
+def rebuild(known: Known, original: Workload, source: Workload | None, now: float) -> NewWorkload:
+    """Return a workload with the same jobs on the same commit. It cancels no other workload.
+
+    ``source``: the build that a deploy deployed. Raises Conflict if its server is guarded by now.
+    """
+    if original.server is not None:
+        try:
+            _check_guard(known, original.server, source, original.commit)
+        except Invalid as error:
+            raise Conflict(error.message) from None
     return NewWorkload(
         project=original.project,
         project_version=known.project.version,

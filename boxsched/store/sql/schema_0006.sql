@@ -22,6 +22,13 @@ ALTER TABLE project ADD COLUMN clone TEXT;
 ALTER TABLE workload ADD COLUMN automatic BOOLEAN NOT NULL DEFAULT FALSE;
 ALTER TABLE workload ADD COLUMN rollback BOOLEAN NOT NULL DEFAULT FALSE;
 
+-- Of a rebuild: the number of the first workload that it repeats, as its code is as old. NULL: it
+-- repeats none.
+ALTER TABLE workload ADD COLUMN first_number BIGINT;
+UPDATE workload
+   SET first_number = (SELECT o.number FROM workload AS o WHERE o.id = workload.rebuild_of)
+ WHERE rebuild_of IS NOT NULL;
+
 -- A build that no strategy cancels or stops any more.
 ALTER TABLE workload ADD COLUMN spared BOOLEAN NOT NULL DEFAULT FALSE;
 

@@ -9,39 +9,45 @@ SELECT build, server FROM deploy_due ORDER BY build, server LIMIT :limit;
 DELETE FROM deploy_due WHERE build = :build AND server = :server;
 
 -- name: newer_there
--- A row if a build of the branch that is newer than this one is live on the server, or its deploy is
--- unfinished.
+-- A row if a build of the same branch that is newer than this one is live on the server, or its deploy
+-- is unfinished. A rebuild is as old as what it repeats.
 -- returns: one
+WITH mine AS (
+    SELECT branch, coalesce(first_number, number) AS number
+      FROM workload WHERE id = :build
+)
 SELECT 1
-  FROM workload AS deploy
+  FROM mine
+  JOIN workload AS deploy ON deploy.lane = :lane AND deploy.finished_at IS NULL
   JOIN workload AS build ON build.id = deploy.build
- WHERE deploy.project = :project AND deploy.server = :server AND deploy.finished_at IS NULL
-   AND build.branch = :branch AND build.number > :number
+ WHERE build.branch = mine.branch AND coalesce(build.first_number, build.number) > mine.number
 UNION ALL
 SELECT 1
-  FROM server_live
+  FROM mine
+  JOIN server_live ON server_live.project = :project AND server_live.server = :server
   JOIN workload AS deploy ON deploy.id = server_live.workload
   JOIN workload AS build ON build.id = deploy.build
- WHERE server_live.project = :project AND server_live.server = :server
-   AND build.branch = :branch AND build.number > :number
+ WHERE build.branch = mine.branch AND coalesce(build.first_number, build.number) > mine.number
 LIMIT 1;
 
 -- name: live_builds
--- The numbers of deploy and build that are live on these servers; no row without a build.
--- returns: project, server, deploy, build
+-- The number of the build that is live on each of these servers, as ``number_of_build`` has it; no row
+-- without a build.
+-- returns: project, server, build
 WITH v(project, server) AS (VALUES (:project, :server))
-SELECT server_live.project, server_live.server, deploy.number AS deploy,
-       build.number AS build
+SELECT server_live.project, server_live.server,
+       coalesce(build.first_number, build.number) AS build
   FROM v
   JOIN server_live ON server_live.project = v.project AND server_live.server = v.server
   JOIN workload AS deploy ON deploy.id = server_live.workload
   JOIN workload AS build ON build.id = deploy.build;
 
 -- name: number_of_build
--- The numbers of these builds.
+-- The numbers of these builds; of a rebuild that of the build which it repeats.
 -- returns: id, number
 WITH v(id) AS (VALUES (:id))
-SELECT workload.id, workload.number FROM v JOIN workload ON workload.id = v.id;
+SELECT workload.id, coalesce(workload.first_number, workload.number) AS number
+  FROM v JOIN workload ON workload.id = v.id;
 
 -- name: live
 -- What is live on the servers of a project.

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import attrs
 
-from boxsched.model import ProjectId, WorkloadId
+from boxsched.model import Kind, ProjectId, WorkloadId, lane_key
 from boxsched.protocol.batches import DeployDue
 from boxsched.protocol.shards import Pause
 from boxsched.store.blocks import Steps, load
@@ -25,8 +25,9 @@ def drop_due(due: DeployDue) -> Steps[None]:
     yield _SQL["drop_due"](build=due.build, server=due.server)
 
 
-def newer_there(project: ProjectId, server: str, branch: str, number: int) -> Steps[bool]:
-    found = yield _SQL["newer_there"](project=project, server=server, branch=branch, number=number)
+def newer_there(project: ProjectId, server: str, build: WorkloadId) -> Steps[bool]:
+    lane = lane_key(Kind.DEPLOY, project, None, None, server)
+    found = yield _SQL["newer_there"](project=project, server=server, lane=lane, build=build)
     return bool(found)
 
 
@@ -53,7 +54,7 @@ def with_rollbacks(group: Sequence[NewWorkload]) -> Steps[list[NewWorkload]]:
         return list(group)
     live = {
         (project, server): build
-        for project, server, _, build in (yield _SQL["live_builds"].rows(sorted(asked)))
+        for project, server, build in (yield _SQL["live_builds"].rows(sorted(asked)))
     }
     builds = sorted({new.build for new in group if _may_be_rollback(new) and new.build})
     numbers: dict[WorkloadId | None, int] = dict(

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import attrs
+
 from boxsched.model import WorkloadId, lane_key
 from boxsched.protocol import inbox
 from boxsched.store.blocks import Row, Steps, load
@@ -105,6 +107,10 @@ def submit(group: Sequence[NewWorkload]) -> Steps[list[SubmitOutcome]]:
         if key is not None and (key.scope, key.key) in former:
             yield _SQL["drop_key"](scope=key.scope, key=key.key)
     group = yield from servers.with_rollbacks(group)
+    submitted = {
+        index: attrs.evolve(done, rollback=group[index].rollback)
+        for index, done in submitted.items()
+    }
     yield from insert([(group[index], done) for index, done in submitted.items()], locked.shards)
     yield from schedules.fired(
         [
@@ -169,7 +175,7 @@ def _repeated(
         return outcome
     if first.body_sha256 != key.body_sha256:
         return KeyTaken()
-    return Submitted(outcome.id, outcome.number, repeated=True)
+    return attrs.evolve(outcome, repeated=True)
 
 
 def _seen_before(known: _Known, key: IdempotencyKey) -> Submitted | KeyTaken:
