@@ -139,7 +139,9 @@ class Shop:
         cancellation: Cancellation = Cancellation.NONE,
         fail_fast: bool = False,
         timeout: float = 60.0,
+        box_types: Sequence[str] = (),
     ) -> NewWorkload:
+        """``box_types``: one for each job, if not all are "default"."""
         id_, version = self.projects[project]
         kind = Kind.DEPLOY if server else Kind.BUILD
         return NewWorkload(
@@ -148,7 +150,10 @@ class Shop:
             commit=None, message=None, author=None,
             priority=default_priority(kind, branch, ()) if priority is None else priority,
             cancellation=cancellation, fail_fast=fail_fast,
-            jobs=tuple(JobSpec(f"j{n}", "default", timeout, ("true",), {}) for n in range(jobs)),
+            jobs=tuple(
+                JobSpec(f"j{n}", box_type, timeout, ("true",), {})
+                for n, box_type in enumerate(box_types or ("default",) * jobs)
+            ),
             created_at=self.clock.now(),
         )  # fmt: skip
 
@@ -201,9 +206,9 @@ class Shop:
         known = self.engine.books.workloads
         return {id_: text for id_, live in known.items() if (text := said(id_, live.state))}
 
-    async def another_worker(self, name: str, boxes: int) -> Connected:
+    async def another_worker(self, name: str, boxes: int, box_type: str = "default") -> Connected:
         """Beside the first one."""
-        new = NewWorker(name, name, "there", "test", ("default",) * boxes)
+        new = NewWorker(name, name, "there", "test", (box_type,) * boxes)
         connected = await self.store.connect_worker(new)
         rows = tuple((row.id, row.ordinal, row.box_type) for row in connected.boxes)
         worker, number = connected.connection.worker, connected.connection.number

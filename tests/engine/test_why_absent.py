@@ -94,3 +94,23 @@ async def test_without_any_box_the_reason_is_no_such_boxes(tmp_path: Path) -> No
     assert report is not None and report.reason == "no_such_boxes"
     assert report.text == "No worker is connected (w): start one with `boxsched worker`."
     await shop.close()
+
+
+@pytest.mark.parametrize("away", ["mac", "default"])
+async def test_no_start_is_named_for_a_head_some_of_whose_boxes_are_away(
+    tmp_path: Path, away: str
+) -> None:
+    """Its start may rest on jobs that nobody hears of, whichever type of Box they run on."""
+    shop = await Shop.open(tmp_path, boxes=2)
+    await shop.project("web")
+    mac = await shop.another_worker("mac", 2, "mac")
+    await shop.another_worker("silent", 1, away)
+    await shop.build(branch="a", timeout=600.0, box_types=("mac",) * (3 if away == "mac" else 2))
+    await only(shop, first(shop), mac)
+    await shop.build(branch="b", box_types=("default", "mac"))
+    await shop.build(branch="c", timeout=3_600.0)
+    long = await shop.build(branch="d", timeout=3_600.0)
+    report = shop.why(long)
+    assert report is not None and report.reason == "behind_reservation"
+    assert report.text == shop.reasons()[long] == "Would fit now, but would delay build #2 of web."
+    await shop.close()
