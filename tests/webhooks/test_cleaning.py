@@ -70,6 +70,18 @@ def test_a_long_message_is_cut():
     assert cleaning.message("y" * MAX_MESSAGE_CHARACTERS) == "y" * MAX_MESSAGE_CHARACTERS
 
 
+def test_only_the_beginning_of_a_text_is_searched_for_something_to_show():
+    """A text of 25 million blanks costs no more than one that is only a little too long."""
+    for cleaned, most in (
+        (lambda text: cleaning.line(text, 10), 40),
+        (cleaning.line, 4 * MAX_NAME_CHARACTERS),
+        (cleaning.author, 4 * MAX_NAME_CHARACTERS),
+        (cleaning.message, 2 * MAX_MESSAGE_CHARACTERS),
+    ):
+        assert cleaned("\x00" * (most - 1) + "x") == "x"
+        assert not cleaned("\x00" * most + "x")
+
+
 @pytest.mark.parametrize(
     ("names", "author"),
     [
@@ -140,10 +152,17 @@ def test_only_the_ends_of_a_huge_message_are_looked_at():
 
 # --- Links and times ------------------------------------------------------------------------
 
+LONGEST = "https://example.com/".ljust(2_048, "x")
+
 
 @pytest.mark.parametrize(
     "url",
-    ["https://example.com/a/b/compare/a...b", "http://localhost:3000/x?y=1#z", "https://[::1]:8/x"],
+    [
+        "https://example.com/a/b/compare/a...b",
+        "http://localhost:3000/x?y=1#z",
+        "https://[::1]:8/x",
+        LONGEST,
+    ],
 )
 def test_a_web_address_is_a_link(url):
     assert cleaning.link(url) == url
@@ -164,7 +183,7 @@ def test_a_web_address_is_a_link(url):
         'https://example.com/"onclick="x',
         "https://example.com/<script>",
         "https://[::1/x",
-        "https://example.com/" + "x" * 2_048,
+        LONGEST + "x",
         "https://example.com/compare/" + "0" * 40 + "...a",
         "",
         None,
@@ -189,6 +208,10 @@ def test_nothing_else_is_a_link(url):
         ("", None),
         ("soon", None),
         (-1, None),
+        (0, None),
+        (0.5, 0.5),
+        (253_402_300_799, 253_402_300_799.0),  # the last second of the year 9999
+        (253_402_300_800, None),
         (10**30, None),
         (None, None),
     ],
