@@ -4,19 +4,25 @@ Nodes and workers of two versions work side by side during an upgrade. So the by
 never change: new fields come at the end and have defaults.
 """
 
+import importlib
+import inspect
 import json
+import pkgutil
+from collections.abc import Iterator
 from typing import Any
 
 import attrs
 import msgspec
 import pytest
 
+from boxsched import protocol
 from boxsched.model import DEFAULT_BRANCH, MAX_STOP_GRACE_SECONDS, Kind, Policy, ProjectId
 from boxsched.protocol import inbox, reasons, timing, wire
-from boxsched.protocol.assignments import Assignment, JobSecret
+from boxsched.protocol.assignments import Assignment, CloneOptions, GitCredentials, JobSecret
+from boxsched.protocol.batches import WorkloadChange
 from boxsched.protocol.followed import followed
 from boxsched.protocol.lock_keys import DEFAULT_LOCK_KEY, LockKeys, node_number
-from boxsched.protocol.shards import SHARD, Organization, Project
+from boxsched.protocol.shards import SHARD, LoadedWorkload, Organization, Project
 from boxsched.protocol.timing import heartbeat_seconds
 from boxsched.protocol.workers import NewWorker
 from boxsched.states import Result
@@ -97,6 +103,54 @@ def test_fields_that_an_earlier_version_omits_change_nothing() -> None:
     assert (task.stop_reason, task.show_commands) == (None, True)
     assert (task.secrets, task.refusal, HELLO.takes_secrets) == ((), None, False)
     assert JobSecret("n", "v").file is False
+
+
+# What a field means that is not given, but for None and what is empty.
+DEFAULTS: dict[type, dict[str, object]] = {
+    JobSecret: {"file": False},
+    CloneOptions: {"submodules": False},
+    GitCredentials: {"for_submodules": True},
+    Assignment: {
+        "started": False, "show_commands": True, "has_secrets": False, "has_credentials": False,
+        "from_fork": False,
+    },
+    WorkloadChange: {"spared": False},
+    LoadedWorkload: {"automatic": False, "spared": False},
+    Organization: {"shard": SHARD},
+    NewWorker: {"organization": 1},
+    inbox.Submit: {"automatic": False, "queue": "all"},
+    inbox.ProjectSet: {"deleted": False, "notifies": False},
+    inbox.BoxesSet: {"connection": 0},
+    inbox.JobFinished: {"lost": False, "not_begun": False},
+    wire.Hello: {"takes_secrets": False},
+    wire.Welcome: {"fixes_commits": False},
+    wire.Task: {"show_commands": True},
+}  # fmt: skip
+
+
+def test_a_field_that_is_not_given_means_the_ordinary_case() -> None:
+    """Every message and value of this room that has such a field is in the table."""
+    found = {each: given for each in _values() if (given := _defaults(each))}
+    assert found == DEFAULTS
+
+
+def _values() -> Iterator[type]:
+    for module in pkgutil.iter_modules(protocol.__path__, "boxsched.protocol."):
+        for name, each in vars(importlib.import_module(module.name)).items():
+            if inspect.isclass(each) and each.__module__ == module.name and name[0] != "_":
+                yield each
+
+
+def _defaults(of: type) -> dict[str, object]:
+    if attrs.has(of):
+        all_ = {field.name: field.default for field in attrs.fields(of)}
+    elif issubclass(of, msgspec.Struct):
+        all_ = {field.name: field.default for field in msgspec.structs.fields(of)}
+    else:
+        all_ = getattr(of, "_field_defaults", {})
+    return {
+        name: value for name, value in all_.items() if isinstance(value, int | str) and value != ""
+    }
 
 
 def test_the_version_that_both_sides_compare() -> None:
