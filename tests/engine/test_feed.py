@@ -597,6 +597,15 @@ def test_unusual_cursors_are_reported(text: str) -> None:
     assert EventCursor.parse(text) is None
 
 
+def test_a_cursor_has_at_most_8000_characters() -> None:
+    """As many fit into a header of HTTP."""
+    marks = [f"{shard}.{10**10}.1" for shard in range(100, 544)]  # 18 characters with their "+"
+    longest = "+".join([*marks, "1000.1.1"])
+    assert len(longest) == 8_000
+    assert EventCursor.parse(longest) is not None
+    assert EventCursor.parse(f"{longest}0") is None
+
+
 def test_a_single_shards_cursor_is_an_events_id() -> None:
     assert str(EventCursor({1: (22, 3)})) == "1.22.3"
     assert EventCursor.parse("1.22.3") == EventCursor({1: (22, 3)})
