@@ -1,4 +1,4 @@
-"""Pauses that double: between tries of what failed, and between looks at what takes time."""
+"""Pauses that double: between attempts that failed, and between checks of something slow."""
 
 import asyncio
 import math
@@ -12,8 +12,8 @@ R = TypeVar("R")
 class Backoff:
     """Pauses in seconds: ``first``, then twice the last one, at most ``longest``.
 
-    Where many callers may pause at the same time, the caller multiplies a pause with a random
-    number ("jitter"), so that they do not all return in one moment.
+    If many callers may pause at the same time, each multiplies its pause by a random number
+    ("jitter"), so that they do not all try again at the same moment.
     """
 
     def __init__(self, first: float, longest: float = math.inf) -> None:
@@ -27,12 +27,12 @@ class Backoff:
         return pause
 
     def reset(self) -> None:
-        """Begin with ``first`` again, after a success."""
+        """Start with ``first`` again, after a success."""
         self._pause = self._first
 
 
 def doubling(first: float, last: float) -> Iterator[float]:
-    """``first``, ``2 * first`` and so on, in seconds; ends before a pause longer than ``last``."""
+    """Yield ``first``, ``2 * first`` and so on, in seconds, up to ``last``."""
     pause = first
     while pause <= last:
         yield pause

@@ -1,6 +1,6 @@
-"""The node's clock: the database's time as it was at the start, moved on by the monotonic clock.
+"""The node's clock: the database's time at the start, plus the monotonic time since then.
 
-A machine whose wall clock is wrong, or is set while the node runs, decides as all others do.
+So a node decides like all others if its machine's clock is wrong or is changed.
 """
 
 import time
@@ -11,17 +11,17 @@ class Clock:
         self._offset = time.time() - time.monotonic()
 
     def now(self) -> float:
-        """Seconds since the epoch; never runs backwards."""
+        """Return seconds since the epoch; the time never goes backwards."""
         return self._offset + time.monotonic()
 
     def monotonic(self) -> float:
-        """Seconds from some moment on: for how long something has been so."""
+        """Return seconds since an arbitrary moment, to measure durations."""
         return time.monotonic()
 
     def set_to(self, time_: float) -> None:
-        """It is that time now, by the database's clock."""
+        """Set the time, in seconds since the epoch, as the database's clock shows it."""
         self._offset = time_ - time.monotonic()
 
     def not_before(self, time_: float) -> None:
-        """Go on from there, if the wall clock was behind it at the start: it was set back."""
+        """Move the clock forward to this time, if it is behind: the wall clock was set back."""
         self._offset += max(0.0, time_ - self.now())

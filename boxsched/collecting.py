@@ -1,19 +1,18 @@
-"""When Python's garbage collector runs, so that no collection holds the event loop for long.
+"""Run Python's garbage collector in a way that never blocks the event loop for long.
 
-A collection holds the whole process, about 0.25 ms for 1,000 objects. Python's default looks at
-every object of the heap again and again: with 100,000 waiting workloads that takes 120 ms and
-more. Here a collection looks at what is new only:
+A collection blocks the whole process, about 0.25 ms for 1,000 objects. By default Python scans the
+whole heap repeatedly: with 100,000 waiting workloads that takes 120 ms and more. Here a collection
+scans only new objects:
 
 1. Python collects young objects by itself, THRESHOLDS[0] at a time.
-2. An object that survived three collections is *frozen* (``gc.freeze``): the collector does not
-   look at it any more. It is still freed as soon as nothing refers to it, as nearly all are.
-3. What is frozen and becomes garbage in a reference cycle stays, until a *whole* collection. That
-   is made once every WHOLE_SECONDS, under load after FREEZES_AT_MOST freezes, and when the process
-   has been quiet for a second: it is the only one that takes time in proportion to the heap.
+2. An object that survived three collections is *frozen* (``gc.freeze``): the collector no longer
+scans it. It is still freed as soon as nothing refers to it, like almost all objects.
+3. A frozen object that becomes garbage in a reference cycle stays until a *whole* collection. It
+runs once every WHOLE_SECONDS, under load after FREEZES_AT_MOST freezes, and waits for a quiet
+second, because its duration is proportional to the heap.
 
-The scheduling core breaks its own cycles when a workload ends; those of a core that is no longer
-used are broken by ``discarding``, and by a forecast. So a whole collection finds little, and may
-be rare.
+The scheduling core breaks its own cycles when a workload ends. ``discarding`` and forecasts break
+those of a core that is no longer used. So a whole collection finds little and can be rare.
 """
 
 import asyncio
@@ -26,21 +25,22 @@ from typing import Any
 # about 25,000 objects.
 THRESHOLDS = (1_500, 4, 2)
 WHOLE_SECONDS = 3_600.0
-FREEZES_AT_MOST = 400  # some 10 million objects: then a whole collection does not wait that long
+# about 10 million objects; then a whole collection does not wait for WHOLE_SECONDS
+FREEZES_AT_MOST = 400
 GARBAGE_LOOK_SECONDS = 10.0
 QUIET_SECONDS = 1.0
-QUIET_SHARE = 0.05  # of a processor, in a quiet second
-PATIENCE_SECONDS = 600.0  # to wait for one; a process that is never quiet collects then
+QUIET_SHARE = 0.05  # of a processor's time: in a quiet second the process uses less
+PATIENCE_SECONDS = 600.0  # longest wait for a quiet second
 
 _log = logging.getLogger(__name__)
 
 
 class Collector:
-    """For the whole process, from ``begin`` to ``end``: the collector has one setting."""
+    """Controls the collector of the whole process, from ``begin`` to ``end``."""
 
     def __init__(self) -> None:
         self._before = gc.get_threshold()
-        self._freezes = 0  # since the last whole collection
+        self._freezes = 0  # number of freezes since the last whole collection
 
     def begin(self) -> None:
         gc.set_threshold(*THRESHOLDS)
@@ -52,11 +52,11 @@ class Collector:
         gc.unfreeze()
 
     def settle(self) -> None:
-        """Freeze all that there is: the program is loaded, and will stay."""
+        """Freeze all objects that exist: the loaded program stays in memory."""
         self.collect_whole()
 
     async def run(self) -> None:
-        """A whole collection from time to time, until cancelled."""
+        """Run whole collections at intervals, until cancelled."""
         last = time.monotonic()
         while True:
             await asyncio.sleep(GARBAGE_LOOK_SECONDS)
@@ -71,16 +71,17 @@ class Collector:
             _log.info("garbage collection: %d objects freed in %.0f ms", found, took)
 
     def collect_whole(self) -> int:
-        """Look at every object; returns how many were garbage."""
+        """Scan all objects; return the number that were garbage."""
         gc.unfreeze()
         found = gc.collect()
-        # Python's next one waits for new objects, a quarter of what the last one left: now nothing.
+        # Python's next collection waits for new objects: a quarter of what the last one left, now
+        # 0.
         gc.collect()
         self._freezes = 0
         return found
 
     async def _quiet(self) -> None:
-        """Wait for a second in which the process does next to nothing."""
+        """Wait for a second in which the process is almost idle."""
         ends = time.monotonic() + PATIENCE_SECONDS
         while time.monotonic() < ends:
             before = time.process_time()

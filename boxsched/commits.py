@@ -2,7 +2,7 @@
 
 import re
 
-# What a person may give: the whole hash, or at least its first seven digits.
+# A person may give the whole hash, or at least its first seven digits.
 GIVEN = "[0-9a-fA-F]{7,64}"
 
 _GIVEN = re.compile(GIVEN)
@@ -11,12 +11,12 @@ _WHOLE = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 def is_given(text: str) -> bool:
-    """Whether a person may name a commit so: 7 to 64 hexadecimal digits, in any case."""
+    """Whether a person may give this commit: 7 to 64 hexadecimal digits, in any case."""
     return _GIVEN.fullmatch(text) is not None
 
 
 def is_reported(text: str) -> bool:
-    """Whether a worker may report a commit so: 7 to 64 hexadecimal digits, in lower case."""
+    """Whether a worker may report this commit: 7 to 64 hexadecimal digits, in lower case."""
     return _REPORTED.fullmatch(text) is not None
 
 

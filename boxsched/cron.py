@@ -1,9 +1,9 @@
-"""Cron expressions in a time zone: when they come next, and what they say in words.
+"""Cron expressions in a time zone: their next times, and their meaning in words.
 
 The expressions are those of Debian's cron, read by ``cronsim``: five fields, or a name such as
-@daily. When clocks change for summer time, a job at a fixed time of day comes once: at the first
-moment after the hour that is left out, and in the first of the two hours that are alike. One that
-begins with ``*`` in its minutes or hours comes by the time that really passes.
+@daily. When clocks change for summer time, an expression with a fixed time of day still occurs
+once: right after the skipped hour, or in the first of the two repeated hours. An expression whose
+minutes or hours begin with ``*`` follows elapsed time.
 """
 
 import zoneinfo
@@ -26,9 +26,9 @@ ALIASES: Mapping[str, str] = {
 
 
 def times_after(cron: str, time_zone: str, after: float) -> Iterator[float]:
-    """The times behind ``after``, in order, in seconds since the epoch; they may end.
+    """Yield the times after ``after``, in order, in seconds since the epoch; they may end.
 
-    ``time_zone``: a name of zoneinfo, "" for UTC. Raises Invalid for what is not known here.
+    ``time_zone``: a zoneinfo name, "" for UTC. Raises Invalid for an unknown time zone.
     """
     zone = _zone(time_zone)
     try:
@@ -37,20 +37,20 @@ def times_after(cron: str, time_zone: str, after: float) -> Iterator[float]:
         raise Invalid(f"not a cron expression: {error}", "cron") from None
     last = after
     for time in found:
-        # From within the second of two hours that are alike, cronsim begins in the first one.
+        # If ``after`` is in the second of two repeated hours, cronsim starts in the first.
         if (at := time.timestamp()) > last:
             last = at
             yield at
 
 
 def explanation(cron: str) -> str:
-    """The expression in words: "At 00:00 every day"."""
+    """Return the expression in words: "At 00:00 every day"."""
     found: str = CronSim(ALIASES.get(cron, cron), datetime(2024, 1, 1, tzinfo=UTC)).explain()
     return found
 
 
 def local_time(at: float, time_zone: str) -> str:
-    """RFC 3339, as clocks of the zone show it: 2027-03-28T03:00:00+02:00."""
+    """Return the zone's local time in RFC 3339: 2027-03-28T03:00:00+02:00."""
     return datetime.fromtimestamp(at, _zone(time_zone)).isoformat(timespec="seconds")
 
 

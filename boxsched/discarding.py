@@ -1,8 +1,8 @@
-"""Large structures are freed a slice at a time when nobody uses them any more.
+"""Free large structures in small steps when they are no longer used.
 
-A shard's books with 100,000 workloads take a tenth of a second to free, and refer to themselves:
-the garbage collector would have to find them. Whoever makes such books says how they are taken
-apart (``when_unused``); the node's chore (``run``) does it, between other work.
+Books with 100,000 workloads take 0.1 s to free, and contain reference cycles that only the garbage
+collector would find. The code that makes such books registers how to take them apart
+(``when_unused``). The node's background task (``run``) does it, between other work.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ import weakref
 from collections import deque
 from collections.abc import Iterator
 
-# A process without the chore (a command, a test) leaves them to the garbage collector.
+# In a process without this task (a command, a test) the garbage collector frees them.
 KEPT_AT_MOST = 8
 DISCARDED_LOOK_SECONDS = 0.5
 
@@ -18,13 +18,14 @@ _discarded: deque[Iterator[None]] = deque(maxlen=KEPT_AT_MOST)
 
 
 def when_unused(owner: object, parts: Iterator[None]) -> None:
-    """Run ``parts`` to its end, a step at a time, once nothing refers to ``owner``. Each step must
-    be short; ``parts`` must not refer to the owner."""
+    """Run ``parts`` to its end, one step at a time, when nothing refers to ``owner`` any more. Each
+    step must be short, and ``parts`` must not refer to the owner.
+    """
     weakref.finalize(owner, _discarded.append, parts).atexit = False
 
 
 async def run() -> None:
-    """Until cancelled."""
+    """Run until cancelled."""
     while True:
         await asyncio.sleep(DISCARDED_LOOK_SECONDS)
         await run_once()

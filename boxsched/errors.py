@@ -21,43 +21,43 @@ class Malformed(BoxschedError):
 
 
 class Unauthorized(BoxschedError):
-    """No token, or one that does not hold: sign in."""
+    """No token, or an invalid or expired one: sign in."""
 
     code, status = "unauthorized", 401
 
 
 class NotSigned(BoxschedError):
-    """A delivery of a code host is not signed with the project's webhook secret: set it there."""
+    """A delivery is not signed with the project's webhook secret: set it at the code host."""
 
     code, status = "not_signed", 401
 
 
 class Forbidden(BoxschedError):
-    """The token holds, but not for this: ask for the right."""
+    """The token is valid, but does not allow this: ask for the permission."""
 
     code, status = "forbidden", 403
 
 
 class NotFound(BoxschedError):
-    """There is nothing under that name or id: look it up."""
+    """Nothing has that name or id: look it up."""
 
     code, status = "not_found", 404
 
 
 class Conflict(BoxschedError):
-    """The state of things does not allow it: read again, decide anew."""
+    """The current state does not allow it: read it again, then decide."""
 
     code, status = "conflict", 409
 
 
 class Outdated(Conflict):
-    """It has changed since it was read: read it again, decide anew."""
+    """It has changed since it was read: read it again, then decide."""
 
     code, status = "outdated", 412
 
 
 class SecretsUnusable(Conflict):
-    """This node has no key for secrets, or not the one that is needed: give it the key."""
+    """This node has no key for secrets, or not the required one: give it the key."""
 
     code = "secrets_unusable"
 
@@ -69,7 +69,7 @@ class TooLarge(BoxschedError):
 
 
 class Invalid(BoxschedError):
-    """Well-formed, but it does not make sense: change the field named."""
+    """Well-formed, but a value is invalid: change the field that the error names."""
 
     code, status = "invalid", 422
 
@@ -88,7 +88,7 @@ class StoreAway(BoxschedError):
     """The database does not answer, or cannot write: nothing was done; try later."""
 
     code, status = "store_away", 503
-    no_room = False  # a disk is full: it goes on when there is room
+    no_room = False  # True: a disk is full; work continues when there is space
 
 
 def disk_full(message: str) -> StoreAway:
@@ -104,7 +104,7 @@ class TooLong(StoreAway):
 
 
 class OutcomeUnknown(StoreAway):
-    """The connection broke while committing: it may have been done; repeat with the same key."""
+    """The connection broke during the commit: it may have succeeded; repeat with the same key."""
 
     code = "outcome_unknown"
 
@@ -116,6 +116,6 @@ class Fenced(BoxschedError):
 
 
 class NodeFailed(BoxschedError):
-    """A part of the node could not start, or ended that never should: see its log."""
+    """A part of the node could not start, or ended unexpectedly: see its log."""
 
     code = "node_failed"

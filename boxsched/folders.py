@@ -1,7 +1,7 @@
-"""Where things live on this machine: the data folder, and what a service leaves in it for others.
+"""The data folder on this machine, and the files that a service writes into it for others.
 
 A service writes ``admin-token`` (mode 0600) and, while it listens, ``service.json``; the CLI and
-the Python client find the local service through these two.
+the Python client use them to find the local service.
 """
 
 import os
@@ -19,26 +19,25 @@ DATABASE = "boxsched.sqlite"
 
 
 class Listening(msgspec.Struct, frozen=True):
-    """What ``service.json`` says: where the service listens, and its process."""
+    """Contents of ``service.json``: the service's URL and its process."""
 
     url: str
     pid: int
 
 
 class Starting(msgspec.Struct, frozen=True):
-    """What ``starting.json`` says while a service cannot start yet: its process, and what it waits
-    for."""
+    """Contents of ``starting.json`` while a service cannot start yet."""
 
     pid: int
     waits_for: str
 
 
 def default_data(environment: Mapping[str, str] = os.environ, platform: str = sys.platform) -> Path:
-    """The user's data folder, as the platform's customs have it."""
+    """Return the user's data folder, by the conventions of the platform."""
     if platform == "darwin":
         return Path.home() / "Library" / "Application Support" / "boxsched"
     shared = environment.get("XDG_DATA_HOME", "")
-    # The XDG rules: a relative path in the variable is to be ignored.
+    # The XDG rules: ignore a relative path in the variable.
     base = Path(shared) if shared.startswith("/") else Path.home() / ".local" / "share"
     return base / "boxsched"
 
@@ -64,21 +63,21 @@ class DataFolder:
         return self.path / DATABASE
 
     def token(self) -> str | None:
-        """The admin token; None where there is none, or it is not ours to read."""
+        """Return the admin token; None if it does not exist or cannot be read."""
         try:
             return self.token_file.read_text(encoding="ascii").strip() or None
         except (OSError, UnicodeDecodeError):
             return None
 
     def listening(self) -> Listening | None:
-        """What the last service on this folder said; it may have been killed since."""
+        """Return what the last service on this folder wrote; it may no longer run."""
         try:
             return msgspec.json.decode(self.service_file.read_bytes(), type=Listening)
         except (OSError, msgspec.DecodeError):
             return None
 
     def starting(self) -> Starting | None:
-        """A service on this folder that waits to start, and lives."""
+        """Return the running service on this folder that waits to start, if any."""
         try:
             found = msgspec.json.decode(self.starting_file.read_bytes(), type=Starting)
         except (OSError, msgspec.DecodeError):
@@ -87,7 +86,7 @@ class DataFolder:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether there is such a process, also one of another user."""
+    """Whether the process exists, also if it belongs to another user."""
     if pid <= 0 or os.name != "posix":
         return pid > 0
     try:

@@ -1,4 +1,4 @@
-"""Group commit: members that arrive during a write are collected, and written together next."""
+"""Group commit: members that arrive during a write are collected and written together."""
 
 import asyncio
 from collections import deque
@@ -12,16 +12,16 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 Waiting = tuple[T, int, asyncio.Future[R]]  # a member, its weight, and its answer
-REFUSALS = (Invalid, InvariantRefused)  # nothing was done, and nothing will be, as it is
+REFUSALS = (Invalid, InvariantRefused)  # the store refused the content: nothing was written
 
 
 class Gather(Generic[T, R]):
-    """Hands groups to ``write`` one after the other; each caller gets its own member's answer.
+    """Passes groups to ``write`` one after the other; each caller gets its own member's answer.
 
-    Idle: one member, one write. A caller that is cancelled leaves its member in the group: what was
-    begun is finished. ``weigh``: what a member weighs; a group has ``weight_at_most`` in all, or is
-    one member. An error of the write is every member's error; but where the store refuses what is
-    in it (REFUSALS), each member is written alone, so that no member is refused for another.
+    Without load, each member has its own write. If a caller is cancelled, its member is still
+    written. ``weigh`` returns a member's weight; a group weighs ``weight_at_most`` at most, or has
+    one member. If the write fails, every member gets the error. If the store refuses the content
+    (REFUSALS), each member is written again alone, so that no member is refused because of another.
     """
 
     def __init__(
@@ -43,7 +43,9 @@ class Gather(Generic[T, R]):
         return len(self._waiting)
 
     def add(self, member: T) -> asyncio.Future[R]:
-        """The answer to come; wait for it shielded if you may be cancelled."""
+        """Return a future of the answer. Use ``asyncio.shield`` to wait for it if you may be
+        cancelled.
+        """
         future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         self._waiting.append((member, self._weigh(member), future))
         if self._task is None:
@@ -70,7 +72,9 @@ class Gather(Generic[T, R]):
         return group
 
     async def _written(self, group: list[Waiting[T, R]]) -> bool:
-        """Whether a group of several was refused: then nobody has an answer yet."""
+        """Return whether the group was refused and has several members, which then have no answer
+        yet.
+        """
         try:
             answers = await self._write([member for member, _, _ in group])
         except REFUSALS as error:
@@ -86,7 +90,7 @@ class Gather(Generic[T, R]):
         return False
 
     async def drain(self) -> None:
-        """Returns when nothing is under way any more."""
+        """Return when no write is running or waiting."""
         while self._task is not None:
             await asyncio.shield(self._task)
 
@@ -95,5 +99,5 @@ def _settle(group: list[Waiting[T, R]], error: Exception) -> None:
     for _, _, future in group:
         if not future.done():
             future.set_exception(error)
-            # A caller that went away will never ask for it.
+            # The caller was cancelled and will never read the error.
             future.exception()

@@ -1,12 +1,12 @@
-"""Lend one run of git the credentials of a project.
+"""Give one run of git the credentials of a project.
 
-They are in a file in memory (``memfd``), which has no name on any disk and which git inherits. The
-file is gone when the last program that has it open ends, also when that is killed. The environment
-of git says only which descriptor it is: no environment, argument or configuration has a credential.
+They are in a file in memory (``memfd``), which is on no disk and which git inherits. The file
+disappears when the last program that has it open exits or is killed. Git's environment contains
+only the number of the descriptor: no environment, argument or configuration contains a credential.
 
-A credential helper gives a token for one origin, such as ``https://git.example.org``. So it is sent
-to no other host, wherever a redirect or a submodule leads. No other helper is asked, as it could
-keep the token. With an SSH key, ssh uses no agent and no other key.
+A credential helper gives a token for one origin, such as ``https://git.example.org``. So a redirect
+or a submodule cannot send it to another host. No other helper is used, because it could store the
+token. With an SSH key, ssh uses no agent and no other key.
 
 Standard library only, and little of it: supervisors import this module.
 """
@@ -16,12 +16,12 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-CERTIFICATES = ("GIT_SSL_CAINFO", "GIT_SSL_CAPATH")  # variables that git is passed on with it
+CERTIFICATES = ("GIT_SSL_CAINFO", "GIT_SSL_CAPATH")  # environment variables that git also gets
 
-# git calls it with one more argument: get, store or erase.
+# Git calls the helper with one more argument: get, store or erase.
 _HELPER = '!f() {{ test "$1" != get || cat /proc/self/fd/{0}; }}; f'
-# ssh closes what it inherits, so it opens the file by way of its parent, the shell: which therefore
-# has to stay until ssh ends.
+# ssh closes inherited descriptors, so it opens the file through its parent process, the shell. The
+# shell must therefore run until ssh ends.
 _SSH = (
     "f() {{ ssh -i /proc/$$/fd/{0} -o IdentitiesOnly=yes -o IdentityAgent=none -o BatchMode=yes"
     " -o ForwardAgent=no -o ControlPath=none -o ConnectTimeout=30"
@@ -46,10 +46,10 @@ class GitAccess(NamedTuple):
 
 @contextlib.contextmanager
 def lent(access: GitAccess | None) -> Iterator[tuple[int | None, Mapping[str, str]]]:
-    """A descriptor that one run of git has to inherit, and what its environment has to say; None
-    and nothing without credentials. After the block only git has the descriptor.
+    """Return the descriptor and the environment variables for one run of git.
 
-    Raises OSError.
+    Without credentials these are None and no variables. After the ``with`` block only git has the
+    descriptor. Raises OSError.
     """
     if access is None:
         yield None, {}
@@ -70,7 +70,7 @@ def _environment(descriptor: int, origin: str | None) -> dict[str, str]:
     if origin is None:
         return {"GIT_SSH_COMMAND": _SSH.format(descriptor), "GIT_SSH_VARIANT": "ssh"}
     settings = [
-        ("credential.helper", ""),  # none of those that were named before
+        ("credential.helper", ""),  # drop all helpers configured before
         (f"credential.{origin}.helper", _HELPER.format(descriptor)),
     ]
     environment = {"GIT_CONFIG_COUNT": str(len(settings))}

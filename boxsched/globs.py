@@ -16,8 +16,8 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-LISTS_KEPT = 64  # compiled ones
-ANSWERS_KEPT = 64  # of each list
+LISTS_KEPT = 64  # compiled lists
+ANSWERS_KEPT = 64  # cached answers of each list
 
 _LAST = 0x10FFFF
 _ANY = ((0, _LAST),)
@@ -30,7 +30,7 @@ def matches(name: str, pattern: str) -> bool:
 
 
 def first_match(name: str, patterns: "Sequence[str] | Automaton") -> int | None:
-    """The place of the first pattern that matches the name; None if none does.
+    """Return the index of the first pattern that matches the name, or None.
 
     A list that is not compiled yet is compiled now, which takes up to 30 ms for 16,384 characters.
     """
@@ -41,7 +41,7 @@ def first_match(name: str, patterns: "Sequence[str] | Automaton") -> int | None:
 
 
 class Token(NamedTuple):
-    """What one character of a name may be, and whether a ``*`` stands before it."""
+    """The characters that match at one place, and whether a ``*`` precedes it."""
 
     ranges: Ranges
     starred: bool
@@ -51,9 +51,10 @@ class Automaton:
     """Bit ``s`` of an integer is state ``s``; the patterns' states follow one another."""
 
     def __init__(self, patterns: Iterable[str]) -> None:
-        begun, looped, free = [], [], []  # states: where patterns begin, with a *, left by anything
+        # states: start of a pattern; with a *; any character continues
+        begun, looped, free = [], [], []
         self._last_states: list[int] = []
-        self._literals: dict[str, list[int]] = {}  # the states that a character leaves
+        self._literals: dict[str, list[int]] = {}  # the states that the character continues
         self._classes: list[tuple[int, int, int]] = []  # (first, last, state)
         state = 0
         for pattern in patterns:
@@ -90,7 +91,7 @@ class Automaton:
         return bool(self._last_states)
 
     def first_match(self, name: str) -> int | None:
-        """See ``first_match``; the last answers are remembered."""
+        """Like the function ``first_match``; recent answers are cached."""
         answers = self._answers
         if name not in answers:
             if len(answers) >= ANSWERS_KEPT:
@@ -111,10 +112,10 @@ class Automaton:
         return bisect_left(self._last_states, (ended & -ended).bit_length() - 1)
 
     def _left_by(self, name: str) -> dict[str, int]:
-        """For each character of the name: the states that it leaves for the next one."""
+        """Return, for each character of the name, the states that it continues."""
         characters = sorted(set(name))
         rows = [bytearray(self._bytes) for _ in characters]
-        # 1. A class is written where its ranges begin and end; what is between follows from that.
+        # 1. Note each class at the ends of its ranges; the characters between follow from that.
         codes = [ord(character) for character in characters]
         ends = bytearray(self._bytes)
         for first, last, state in self._classes:
@@ -122,7 +123,7 @@ class Automaton:
             if begin < end:
                 rows[begin][state >> 3] ^= 1 << (state & 7)
                 (rows[end] if end < len(rows) else ends)[state >> 3] ^= 1 << (state & 7)
-        # 2. What one character alone leaves is added to that.
+        # 2. Add the states of single characters.
         found: dict[str, int] = {}
         classes = 0
         for character, row in zip(characters, rows, strict=True):
@@ -161,7 +162,9 @@ def parse(pattern: str) -> tuple[list[Token], bool]:
 
 
 def _class_end(pattern: str, at: int) -> int | None:
-    """Where the ``]`` is; one that comes first, or behind ``!``, is a member. None = no class."""
+    """Return the index of the closing ``]``; None if there is no class. A ``]`` at the start, or
+    after ``!``, is a member.
+    """
     at += pattern.startswith("!", at)
     at += pattern.startswith("]", at)
     end = pattern.find("]", at)
@@ -171,19 +174,20 @@ def _class_end(pattern: str, at: int) -> int | None:
 def _class(text: str) -> Ranges:
     """Return what a class matches; ``text`` is the part between the brackets."""
     parts = _without_empty(_parts(text))
-    # fnmatch drops empty ranges first: so a "!" that comes to stand first negates, too.
+    # fnmatch first drops empty ranges, so a "!" that is then the first character also negates.
     negated = parts[0].startswith("!")
     if negated:
         parts[0] = parts[0][1:]
-        if not parts[0] and len(parts) > 1:  # no character is left for its range to begin at
+        if not parts[0] and len(parts) > 1:  # the range has lost its first character
             parts[:2] = ["-" + parts[1]]
     members = sorted(_members(parts))
     return tuple(_complement(members) if negated else _merged(members))
 
 
 def _parts(text: str) -> list[str]:
-    """The text, cut at each ``-`` that makes a range: of the last character before it, to the
-    first one behind it. A ``-`` at an end, or right behind a range, is a member."""
+    """Split the text at each ``-`` that makes a range from the character before it to the character
+    after it. A ``-`` at an end, or directly after a range, is a member.
+    """
     parts = []
     begin = 0
     hyphen = text.find("-", 2 if text.startswith("!") else 1)
@@ -213,7 +217,7 @@ def _members(parts: Sequence[str]) -> Iterator[tuple[int, int]]:
 
 
 def _merged(members: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """Sorted ranges without overlaps."""
+    """Merge ranges into sorted ones without overlaps."""
     begin, end = -1, -2
     for first, last in members:
         if first <= end + 1:

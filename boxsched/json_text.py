@@ -1,4 +1,4 @@
-"""What is refused of a JSON text from outside, before its values are looked at."""
+"""Checks of a JSON text from outside, before its values are read."""
 
 import json
 
@@ -10,8 +10,9 @@ MAX_KEY_CHARACTERS = 200
 
 
 def check_keys(body: bytes) -> None:
-    """Raises Malformed for an object that has a key twice: one of its values would be lost. What
-    is not JSON at all is for others to say."""
+    """Raise Malformed if an object has a duplicate key: one of its values would be lost. A text
+    that is not JSON is ignored here.
+    """
     if body.count(b":") < 2:
         return
     try:
@@ -39,11 +40,11 @@ def _keys(pairs: list[tuple[str, object]]) -> _Keys:
 
 
 def check_form(body: bytes) -> None:
-    """Raises Malformed for what is not JSON, or is nested too deeply."""
+    """Raise Malformed if the text is not JSON, or is nested too deeply."""
     try:
         msgspec.json.decode(body)
     except msgspec.ValidationError:
-        return  # JSON, with a number that no double holds
+        return  # it is JSON, with a number that is too large for a double
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise malformed(error) from None
 
@@ -53,12 +54,12 @@ def _distinct(pairs: list[tuple[str, object]]) -> None:
         seen: set[str] = set()
         for key, _ in pairs:
             if key in seen:
-                raise Malformed("an object has a key twice", key[:MAX_KEY_CHARACTERS])
+                raise Malformed("an object has a duplicate key", key[:MAX_KEY_CHARACTERS])
             seen.add(key)
 
 
 def malformed(error: Exception) -> Malformed:
-    """The refusal of a text that msgspec could not read; ``error`` is what msgspec raised."""
+    """Return the error for a text that msgspec could not read. ``error``: msgspec's error."""
     if isinstance(error, UnicodeDecodeError):
         return Malformed("the body is not UTF-8")
     if isinstance(error, RecursionError):

@@ -1,4 +1,4 @@
-"""A service's sockets: bound first, so that a start which cannot listen has changed nothing."""
+"""A service's sockets. They are bound first, so that a start that cannot listen changes nothing."""
 
 import contextlib
 import os
@@ -11,7 +11,9 @@ from aiohttp import web
 
 @attrs.frozen
 class Bound:
-    """Nobody is answered before ``serve``; that may be done again, by another runner."""
+    """Bound sockets. Nobody gets an answer before ``serve``, which may be called again with another
+    runner.
+    """
 
     url: str
     _sockets: tuple[socket.socket, ...]
@@ -23,7 +25,7 @@ class Bound:
 
 @contextlib.contextmanager
 def bound(host: str, port: int) -> Iterator[Bound]:
-    """At each address of the host; port 0 is any. Raises OSError."""
+    """Bind sockets at each address of the host; port 0 picks a free one. Raises OSError."""
     with contextlib.ExitStack() as opened:
         sockets = []
         for family, kind, protocol, _, address in _addresses(host, port):
@@ -33,7 +35,8 @@ def bound(host: str, port: int) -> Iterator[Bound]:
             if family is socket.AF_INET6:
                 made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             made.bind(address)
-            made.listen()  # else another service may bind it, too; who connects now waits
+            # otherwise another service could bind it too; clients that connect now wait
+            made.listen()
             made.setblocking(False)
             sockets.append(made)
         yield Bound(_url(sockets[0]), tuple(sockets))
@@ -42,8 +45,8 @@ def bound(host: str, port: int) -> Iterator[Bound]:
 def _addresses(host: str, port: int) -> list[tuple[int, int, int, str, tuple[object, ...]]]:
     try:
         host.encode("idna")
-    except UnicodeError:  # a label that is empty or too long
-        raise socket.gaierror(socket.EAI_NONAME, "not the name of a host") from None
+    except UnicodeError:  # a part of the name is empty or too long
+        raise socket.gaierror(socket.EAI_NONAME, "not a valid host name") from None
     found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     return list(dict.fromkeys(found))
 

@@ -1,9 +1,9 @@
 """The service's and the worker's own log on standard error: no value in a line can forge another.
 
 Names, headers, frames and the messages of exceptions come from outside. A newline in one would
-begin a line of its own, an escape sequence would act on the terminal of a person who reads it, and
-a bidirectional control would show the line in another order. So all that is not printable is
-written as an escape, here and nowhere else.
+begin another line, an escape sequence would control the reader's terminal, and a bidirectional
+control would change the order of the characters. So this module, and no other, writes all
+characters that are not printable as escapes.
 """
 
 import logging
@@ -15,7 +15,7 @@ from typing import TextIO
 
 FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 MAX_LINE_CHARACTERS = 8_192
-MAX_CHAIN = 10  # exceptions of one traceback, with causes and groups
+MAX_CHAIN = 10  # exceptions in one traceback, with causes and groups
 
 ErrorInfo = (
     tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
@@ -30,13 +30,13 @@ def log_to_stderr(level: int, stream: TextIO | None = None) -> None:
 
 
 def escape_by_default() -> None:
-    """For commands that set up no logging: their warnings go to standard error as they are."""
+    """Escape warnings also in commands that set up no logging."""
     if logging.lastResort is not None:
         logging.lastResort.setFormatter(Formatter("%(message)s"))
 
 
 def escaped(text: str) -> str:
-    """One line of what a terminal shows as it stands, of bounded length."""
+    """Return the text as one line of limited length that is safe on a terminal."""
     if len(text) > MAX_LINE_CHARACTERS:
         text = f"{text[:MAX_LINE_CHARACTERS]}... ({len(text)} characters)"
     if text.isprintable():
@@ -54,7 +54,7 @@ class Formatter(logging.Formatter):
 
 
 def _formatted(error: BaseException, left: int) -> Iterator[str]:
-    """Python's traceback; only its messages, which may hold anything, are one line each."""
+    """Format like Python's traceback, but with each exception's message as one escaped line."""
     before = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     if before is not None and left > 1:
         yield from _formatted(before, left - 1)

@@ -18,7 +18,8 @@ WorkerId = NewType("WorkerId", int)
 MAX_JOBS_A_WORKLOAD = 1_000
 MAX_NAME_CHARACTERS = 255
 MAX_MESSAGE_CHARACTERS = 65_536  # of a commit
-MAX_GLOB_CHARACTERS = 16_384  # of a project's patterns together: matched in milliseconds
+# of a project's patterns together; this many are matched in milliseconds
+MAX_GLOB_CHARACTERS = 16_384
 DEFAULT_TIMEOUT_SECONDS = 3_600
 DEFAULT_BOX_TYPE = "default"  # of a Box, and of a job that names none
 DEFAULT_BRANCH = "main"  # of a project that names none
@@ -44,17 +45,17 @@ def job_index(job: JobId) -> int:
 
 
 def workload_text(workload: WorkloadId) -> str:
-    """A workload's id as the outside sees it: ``w41``."""
+    """Return a workload's id as the API shows it: ``w41``."""
     return f"w{workload}"
 
 
 def job_text(job: JobId) -> str:
-    """A job's id as the outside sees it: ``w41-2``, the second job of w41."""
+    """Return a job's id as the API shows it: ``w41-2``, the second job of w41."""
     return f"w{job_workload(job)}-{job_index(job) + 1}"
 
 
 def parse_workload(text: str) -> WorkloadId | None:
-    """The id behind ``w41``; None for anything else, however odd."""
+    """Return the id for ``w41``; None for any other text."""
     digits = text[1:]
     if text[:1] != "w" or not digits.isascii() or not digits.isdigit() or len(digits) > 15:
         return None
@@ -62,7 +63,7 @@ def parse_workload(text: str) -> WorkloadId | None:
 
 
 def parse_job(text: str) -> JobId | None:
-    """The id behind ``w41-2``; None for anything else."""
+    """Return the id for ``w41-2``; None for any other text."""
     head, dash, digits = text.partition("-")
     workload = parse_workload(head)
     if workload is None or not dash or not digits.isascii() or not digits.isdigit():
@@ -81,7 +82,7 @@ class Kind(enum.StrEnum):
 def lane_key(
     kind: Kind, project: ProjectId, branch: str | None, tag: str | None, server: str | None
 ) -> str | None:
-    """The name of the lane: its workloads run one after the other. None for an SSH session.
+    """Return the name of the lane: its workloads run one after the other. None for an SSH session.
 
     The store keeps this text with each workload; see docs/scheduling.md, "Lanes".
     """
@@ -93,7 +94,7 @@ def lane_key(
 
 
 def lane_project(lane: str) -> ProjectId:
-    """The project of a lane, from the lane's name."""
+    """Return the project of a lane, from the lane's name."""
     return ProjectId(int(lane.partition("/")[0]))
 
 
@@ -116,7 +117,7 @@ class Cancellation(enum.StrEnum):
 class CancellationRule(NamedTuple):
     """An entry of a project's ``cancellation``: what new builds of matching branches do.
 
-    ``spare_after``: after so many canceled or stopped builds in a row, one is left to finish
+    ``spare_after``: after this many canceled or stopped builds in a row, one may finish
     (docs/scheduling.md, "Progress guarantee"); None = never.
     """
 
@@ -131,7 +132,7 @@ NO_CANCELLATION = CancellationRule("*", Cancellation.NONE)
 class ServerQueue(enum.StrEnum):
     """What a new automatic deploy does to the earlier automatic ones that wait for its server."""
 
-    ALL = "all"  # nothing: each is deployed, one after the other
+    ALL = "all"  # cancels nothing: each is deployed, one after the other
     NEWEST = "newest"  # it cancels them
 
 
@@ -168,14 +169,16 @@ def cancellation_for(
 
 
 def fails_fast(branch: str | None, setting: bool | Globs) -> bool:
-    """A project's ``fail_fast``: never, always, or on the branches that match a pattern."""
+    """Whether a project's ``fail_fast`` applies: never, always, or on branches that match a
+    pattern.
+    """
     if isinstance(setting, bool):
         return setting
     return branch is not None and first_match(branch, setting) is not None
 
 
 def too_many_globs(lists: Mapping[str, Sequence[str]]) -> str | None:
-    """The list with which a project's patterns exceed MAX_GLOB_CHARACTERS; None if they do not."""
+    """Return the list with which a project's patterns exceed MAX_GLOB_CHARACTERS, or None."""
     total = 0
     for name, patterns in lists.items():
         total += sum(map(len, patterns))

@@ -4,12 +4,12 @@ import difflib
 from collections.abc import Iterable
 
 MAX_WORD_CHARACTERS = 64  # longer ones are not compared: the comparison costs their product
-MAX_KNOWN = 100  # as many are compared, where somebody else chose them
+MAX_KNOWN = 100  # at most this many are compared, if they come from outside
 MAX_LISTED = 30
 
 
 def nearest(word: str, known: Iterable[str], at_most: int = MAX_KNOWN) -> str:
-    """``did you mean branch?``, or all that are known; empty where both would say nothing."""
+    """Return ``did you mean branch?``, or a list of all known words, or an empty text."""
     words = [one for one in known if len(one) <= MAX_WORD_CHARACTERS]
     if len(word) <= MAX_WORD_CHARACTERS:
         near = difflib.get_close_matches(word, words[:at_most], n=3)
@@ -21,6 +21,6 @@ def nearest(word: str, known: Iterable[str], at_most: int = MAX_KNOWN) -> str:
 
 
 def unknown(what: str, word: str, known: Iterable[str], at_most: int = MAX_KNOWN) -> str:
-    """The sentence that refuses a word: ``unknown field; did you mean branch?``."""
+    """Return a sentence that refuses a word: ``unknown field; did you mean branch?``."""
     hint = nearest(word, known, at_most)
     return f"{what}; {hint}" if hint else what

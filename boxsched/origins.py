@@ -7,7 +7,7 @@ HTTPS_PORT = 443
 
 
 def origin_of(repository: str) -> str | None:
-    """``https://HOST[:PORT]`` of a URL; None where git uses another protocol."""
+    """Return ``https://HOST[:PORT]`` of a URL; None if git uses another protocol."""
     if not repository.startswith("https://"):
         return None
     parts = urlsplit(repository)
@@ -18,7 +18,7 @@ def origin_of(repository: str) -> str | None:
 
 
 def user_of(repository: str) -> str:
-    """The user's name beside a token: the one in the URL, else DEFAULT_USER."""
+    """Return the user name to send with a token: the one in the URL, else DEFAULT_USER."""
     return urlsplit(repository).username or DEFAULT_USER
 
 

@@ -1,12 +1,12 @@
-"""Steps of some milliseconds, one in each round of the event loop.
+"""Run steps of a few milliseconds, one in each round of the event loop.
 
-A round runs all that is ready. Forty requests of 1,000 jobs each that are ready together would make
-one round of 200 ms, though each takes 5 ms: everybody else would wait for it.
+A round runs everything that is ready. If 40 requests with 1,000 jobs each are ready at once, one
+round takes 200 ms, although each takes 5 ms, and everything else waits.
 """
 
 import asyncio
 
-HEAVY_BYTES = 8_192  # of a body
+HEAVY_BYTES = 8_192  # size of a request's body
 HEAVY_JOBS = 50
 
 
@@ -15,6 +15,8 @@ class Pace:
         self._turn = asyncio.Lock()
 
     async def step(self) -> None:
-        """The caller may hold the loop for some milliseconds; first come, first served."""
+        """Wait until the caller may block the loop for a few milliseconds; callers go in their
+        order.
+        """
         async with self._turn:
             await asyncio.sleep(0)

@@ -1,6 +1,6 @@
 """The life of a workload and of a job, as tables; one function moves a state.
 
-A move that is not in its table is a bug in boxsched, never a user's mistake: ``IllegalMove``.
+A move that is not in its table is a bug in boxsched, not a user's mistake: ``IllegalMove``.
 
     registered --LaneFree--> queued --Admitted--> running --StopAsked--> stopping
         |                      |                     |                      |
@@ -14,7 +14,7 @@ from typing import TypeVar
 
 
 class _Word(enum.StrEnum):
-    # Enum hashes by name in Python; these are keys of tables on the hot path.
+    # Python's Enum hashes slowly; these are keys in frequently used tables.
     __hash__ = str.__hash__
 
 
@@ -36,7 +36,7 @@ class Move(_Word):
     ADMITTED = "admitted"
     STOP_ASKED = "stop_asked"
     JOBS_ENDED = "jobs_ended"
-    PLAN_FAILED = "plan_failed"  # its jobs could not be read, or are too many
+    PLAN_FAILED = "plan_failed"  # its jobs could not be read, or there are too many
 
 
 class JobState(_Word):
@@ -54,7 +54,7 @@ class JobMove(_Word):
     STOP_ASKED = "stop_asked"
     LOST_SIGHT = "lost_sight"
     SEEN_AGAIN = "seen_again"
-    SEEN_WAITING = "seen_waiting"  # seen again, and not begun yet
+    SEEN_WAITING = "seen_waiting"  # its worker is connected again, and the job has not begun
     GIVEN_AGAIN = "given_again"  # a new attempt, on another Box
     CANCELED = "canceled"
     ENDED = "ended"
@@ -85,9 +85,9 @@ TRANSITIONS: Mapping[tuple[State, Move], State] = {
     (State.REGISTERED, Move.PLAN_FAILED): State.FINISHED,
     (State.QUEUED, Move.CANCELED): State.FINISHED,
     (State.QUEUED, Move.ADMITTED): State.RUNNING,
-    (State.RUNNING, Move.STOP_ASKED): State.STOPPING,  # the Boxes are ours until the jobs end
+    (State.RUNNING, Move.STOP_ASKED): State.STOPPING,  # the Boxes stay in use until the jobs end
     (State.RUNNING, Move.JOBS_ENDED): State.FINISHED,
-    (State.STOPPING, Move.STOP_ASKED): State.STOPPING,  # fail-fast first, then a person's stop
+    (State.STOPPING, Move.STOP_ASKED): State.STOPPING,  # fail-fast stopped it first, then a person
     (State.STOPPING, Move.JOBS_ENDED): State.FINISHED,
 }
 
@@ -101,7 +101,8 @@ JOB_TRANSITIONS: Mapping[tuple[JobState, JobMove], JobState] = {
     (JobState.RUNNING, JobMove.STOP_ASKED): JobState.STOPPING,
     (JobState.RUNNING, JobMove.LOST_SIGHT): JobState.UNKNOWN,
     (JobState.RUNNING, JobMove.ENDED): JobState.FINISHED,
-    (JobState.STOPPING, JobMove.STARTED): JobState.STOPPING,  # it began before the stop reached it
+    # the job began before the stop reached it
+    (JobState.STOPPING, JobMove.STARTED): JobState.STOPPING,
     (JobState.STOPPING, JobMove.STOP_ASKED): JobState.STOPPING,
     (JobState.STOPPING, JobMove.LOST_SIGHT): JobState.UNKNOWN,
     (JobState.STOPPING, JobMove.ENDED): JobState.FINISHED,
@@ -113,13 +114,13 @@ JOB_TRANSITIONS: Mapping[tuple[JobState, JobMove], JobState] = {
     (JobState.UNKNOWN, JobMove.ENDED): JobState.FINISHED,
 }
 
-# States in which a workload's jobs may hold Boxes, and in which it is past ordering in its lane.
+# States in which a workload's jobs may hold Boxes; the workload has left phase 1.
 HOLDS_BOXES: frozenset[State] = frozenset({State.RUNNING, State.STOPPING})
 PAST_ORDERING: frozenset[State] = frozenset({State.QUEUED, State.RUNNING, State.STOPPING})
 
 
 class IllegalMove(AssertionError):
-    """A state was asked to make a move that its table does not have."""
+    """A move that the table does not have for this state."""
 
 
 _S = TypeVar("_S", State, JobState)
@@ -127,8 +128,8 @@ _M = TypeVar("_M", Move, JobMove)
 
 
 def moved(table: Mapping[tuple[_S, _M], _S], state: _S, move: _M) -> _S:
-    """The state after a move; raises IllegalMove where the table has none."""
+    """Return the state after a move. Raises IllegalMove if the table does not have the move."""
     try:
         return table[state, move]
     except KeyError:
-        raise IllegalMove(f"{state} cannot take {move}") from None
+        raise IllegalMove(f"the state {state} does not allow the move {move}") from None

@@ -1,11 +1,11 @@
-"""Text from outside that is really text."""
+"""Check text from outside."""
 
 
 def encodable(text: str) -> bool:
-    """Whether it has no half of a surrogate pair.
+    """Whether the text can be encoded as UTF-8: it contains no half of a surrogate pair.
 
-    JSON can write one as ``\\ud800``; bytes that are not UTF-8 become some in URLs, headers, file
-    names and arguments. No file, database or terminal takes them.
+    JSON can contain one as ``\\ud800``. In URLs, headers, file names and arguments, bytes that are
+    not UTF-8 become such halves. Files, databases and terminals do not accept them.
     """
     try:
         text.encode()

@@ -22,9 +22,9 @@ from boxsched.store.records import IdempotencyKey, NewWorkload, ProjectChanged, 
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 5.0  # between two looks, because a notification can be lost
+LOOK_SECONDS = 5.0  # interval of the queries, because a wake-up can be lost
 AT_ONCE = 100
-TRIES = 10  # of one deploy, if the project's settings change again and again
+TRIES = 10  # for one deploy, while the project's settings keep changing
 BY = "automatic"
 
 

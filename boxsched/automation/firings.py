@@ -1,4 +1,4 @@
-"""What becomes of a schedule whose time has come: one build, or none where it is too late."""
+"""Decide what a due schedule does: create one build, or skip the time if it is too late."""
 
 from itertools import takewhile
 
@@ -7,12 +7,12 @@ from boxsched.cron import local_time, times_after
 from boxsched.errors import Invalid
 from boxsched.protocol.schedules import DueSchedule, Firing
 
-LATE_SECONDS = 3_600.0  # so late a build is still made; what is missed longer is skipped
-LOOK_AGAIN_SECONDS = 3_600.0  # at what cannot be read on this machine
+LATE_SECONDS = 3_600.0  # a time missed by more than this is skipped
+LOOK_AGAIN_SECONDS = 3_600.0  # after a time zone that this machine does not know
 
 
 def firing(due: DueSchedule, now: float) -> Firing:
-    """The latest of the times that have come stands for all, unless it is too late for it."""
+    """Decide for all due times together: build the latest one, or none if it is too late."""
     one = due.schedule
     try:
         follows = next_time(one, now)
@@ -20,13 +20,13 @@ def firing(due: DueSchedule, now: float) -> Firing:
         since = max(due.next_at, now - LATE_SECONDS)
         came += takewhile(lambda at: at <= now, times_after(one.cron, one.time_zone, since))
     except Invalid as error:
-        return passed_over(due, now, now + LOOK_AGAIN_SECONDS, error.message)
+        return skip_due_times(due, now, now + LOOK_AGAIN_SECONDS, error.message)
     if now - came[-1] >= LATE_SECONDS:
-        why = f"nothing ran them until {local_time(now, one.time_zone)}"
-        return passed_over(due, now, follows, why)
+        why = f"no node ran schedules until {local_time(now, one.time_zone)}"
+        return skip_due_times(due, now, follows, why)
     skipped = None
     if len(came) > 1:
-        skipped = f"one build, that of {local_time(came[-1], one.time_zone)}, stands for them"
+        skipped = f"the build of {local_time(came[-1], one.time_zone)} replaces them"
     return Firing(
         due.project, one, due.next_at, follows, now,
         planned=came[-1],
@@ -35,15 +35,15 @@ def firing(due: DueSchedule, now: float) -> Firing:
     )  # fmt: skip
 
 
-def passed_over(due: DueSchedule, now: float, next_at: float, why: str) -> Firing:
-    """There is no build for the times that have come."""
+def skip_due_times(due: DueSchedule, now: float, next_at: float, why: str) -> Firing:
+    """Skip the due times."""
     return Firing(
         due.project, due.schedule, due.next_at, next_at, now, skipped_at=due.next_at, skipped=why
     )
 
 
-def turned_back(due: DueSchedule, now: float) -> Firing:
-    """The clock was set back: its next time is looked up anew."""
+def after_clock_change(due: DueSchedule, now: float) -> Firing:
+    """Compute the next time again after the clock was set back."""
     try:
         follows = next_time(due.schedule, now)
     except Invalid:

@@ -1,8 +1,8 @@
-"""Builds whose jobs are in a file of their repository: the leading node reads it.
+"""Read the jobs of builds from a file in the repository; the leading node does this.
 
-Such a build waits in its lane with no jobs. The jobs, or the reason why there are none, go through
-the inbox and are stored, so that the file is read once, whatever happens to nodes: a node that dies
-while it reads leaves the build as it was, for the next leader.
+Such a build waits in its lane without jobs. The jobs, or the reason why there are none, are stored
+and go through the inbox, so they are read only once. If a node dies while it reads, the build stays
+unchanged and the next leader reads the file.
 """
 
 import asyncio
@@ -25,11 +25,11 @@ from boxsched.store.records import Workload
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 5.0  # a wake-up can be lost; the build cannot
-AT_ONCE, AT_ONCE_OF_A_PROJECT = 8, 2  # files that a node reads at the same time
+LOOK_SECONDS = 5.0  # interval of the queries, because a wake-up can be lost
+AT_ONCE, AT_ONCE_OF_A_PROJECT = 8, 2  # files read at the same time: by a node, for one project
 PAGE = 100
-FIRST_PAUSE_SECONDS, LAST_PAUSE_SECONDS = 1.0, 16.0  # between the tries to reach a repository
-GIVE_UP_SECONDS = 120.0  # after this there is no other try: a repository that hangs is tried twice
+FIRST_PAUSE_SECONDS, LAST_PAUSE_SECONDS = 1.0, 16.0  # between the attempts to reach a repository
+GIVE_UP_SECONDS = 120.0  # then no further attempt begins; a repository that hangs gets two
 
 
 class Plans:
@@ -41,7 +41,7 @@ class Plans:
         self._turns = Turns(AT_ONCE, AT_ONCE_OF_A_PROJECT)
 
     async def run(self) -> None:
-        """Until it is cancelled. An outage of the database costs one round."""
+        """Run until cancelled. After an outage of the database the next round tries again."""
         await asyncio.to_thread(sweep, self._node.options.data)
         try:
             while True:
@@ -63,7 +63,7 @@ class Plans:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _look(self) -> None:
-        """Begin with all builds that have no jobs and are not read already."""
+        """Start reading for all builds without jobs that are not being read."""
         after = WorkloadId(0)
         while True:
             page = await self._store.unplanned(after, PAGE)
@@ -89,7 +89,7 @@ class Plans:
         """Read the file and store its jobs, or why there are none."""
         pauses = doubling(FIRST_PAUSE_SECONDS, LAST_PAUSE_SECONDS)
         now = asyncio.get_running_loop().time
-        tried = 0.0  # seconds, without the pauses and the waiting for a turn
+        tried = 0.0  # seconds of reading, without pauses and waiting
         while True:
             build = await self._store.subject(id_)
             if build is None or build.finished_at is not None or build.boxes:
@@ -104,20 +104,20 @@ class Plans:
                 return
             except _Failed as failure:
                 error = failure
-            if error.lasting or tried >= GIVE_UP_SECONDS or not await _rested(pauses):
+            if error.lasting or tried >= GIVE_UP_SECONDS or not await _pause(pauses):
                 await asyncio.shield(self._store.fail_plan(id_, error.reason))
                 self._node.wake(SHARD)
                 return
 
     async def _try(self, build: Workload) -> None:
-        """Read once, and store the jobs. Raises _Failed."""
+        """Read the file once and store its jobs. Raises _Failed."""
         try:
             settings = (await self._known.fresh(build.project_name)).settings
         except NotFound:
             return
         path, repository = settings.jobs_from, settings.repository
         if path is None or repository is None:
-            raise _Failed("the project has no jobs_from any more")
+            raise _Failed("the project's settings no longer have jobs_from")
         try:
             found = await read_file(
                 repository, ref=_ref(build, settings.default_branch or DEFAULT_BRANCH),
@@ -128,17 +128,17 @@ class Plans:
         except Unreadable as error:
             raise _Failed(f"{path}: {error.message}", lasting=error.lasting) from None
         except SecretsUnusable as error:
-            reason = f"git cannot be given its credentials: {error.message}"
+            reason = f"the git credentials cannot be used: {error.message}"
             raise _Failed(f"{path}: {reason}") from None
         except WrongFile as error:
             raise _Failed(f"{path}: {error}") from None
-        # What a fork's build runs is the fork's commit; only the file is of the branch.
+        # A fork's build runs the fork's commit; only the file comes from the target branch.
         commit = build.commit if build.from_fork and build.commit else found.commit
         await asyncio.shield(self._store.plan(build.id, jobs, commit))
         self._node.wake(SHARD)
 
     async def _access(self, build: Workload, repository: str) -> GitAccess | None:
-        """What git may use to reach the repository. Raises SecretsUnusable."""
+        """Return what git may use to reach the repository. Raises SecretsUnusable."""
         sealed = (await self._store.sealed_git_credentials([build.project])).get(build.project)
         if sealed is None:
             return None
@@ -147,7 +147,7 @@ class Plans:
 
 
 class _Failed(Exception):
-    """Why a build gets no jobs; ``lasting``: another try would not help."""
+    """Why a build gets no jobs. ``lasting``: another attempt would not help."""
 
     def __init__(self, reason: str, *, lasting: bool = True) -> None:
         super().__init__(reason)
@@ -156,15 +156,16 @@ class _Failed(Exception):
 
 
 def _ref(build: Workload, default_branch: str) -> str:
-    """Where the file is read. The author of a fork has no say in what runs: there it is the branch
-    that the change would go to."""
+    """Return the ref that the file is read from. For a fork it is the target branch, so that the
+    fork's author cannot change what runs.
+    """
     if build.from_fork:
         return f"refs/heads/{build.target_branch or default_branch}"
     return f"refs/tags/{build.tag}" if build.tag is not None else f"refs/heads/{build.branch}"
 
 
-async def _rested(pauses: Iterator[float]) -> bool:
-    """Wait before the next try; False where there were enough."""
+async def _pause(pauses: Iterator[float]) -> bool:
+    """Wait before the next attempt; return False if there were enough."""
     pause = next(pauses, None)
     if pause is None:
         return False

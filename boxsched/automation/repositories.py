@@ -17,14 +17,16 @@ import attrs
 
 from boxsched.git_access import CERTIFICATES, GitAccess, lent
 
-MAX_SECONDS = 60.0  # for all of it
-ENDING_SECONDS = 5.0  # for what a killed git has left in its pipes
+MAX_SECONDS = 60.0  # for the whole operation
+ENDING_SECONDS = 5.0  # for reading what a killed git left in its pipes
 MAX_FILE_BYTES = 256 * 1024
-MAX_FETCH_BYTES = 256 << 20  # of a file that git writes: all that it fetches at once is in one
-MAX_MEMORY_BYTES = 3 << 30  # of the addresses of one git; a tree or a commit is unpacked in memory
-MAX_SAID_BYTES = 4_096  # of git's errors
+# limit of a file that git writes; it writes all that it fetches into one file
+MAX_FETCH_BYTES = 256 << 20
+# address space of one git process, which unpacks trees and commits in memory
+MAX_MEMORY_BYTES = 3 << 30
+MAX_ERROR_OUTPUT_BYTES = 4_096  # of git's error output
 
-# As for a job's clone: `file` is there for repositories on the machine's own disk.
+# The same protocols as for a job's clone. `file` is for repositories on the machine's own disk.
 _ENVIRONMENT = {
     "GIT_ALLOW_PROTOCOL": "file:https:ssh",
     "GIT_TERMINAL_PROMPT": "0",
@@ -39,12 +41,12 @@ _SETTINGS = (
     "protocol.version=2",
     "fetch.recurseSubmodules=false",
     "fetch.unpackLimit=1",  # into one file, whose size has a limit
-    "core.bigFileThreshold=1m",  # larger ones are not unpacked in memory
+    "core.bigFileThreshold=1m",  # larger files are not unpacked in memory
     "pack.threads=1",
 )
-_PREFIX = "plan-"  # of temporary folders
+_PREFIX = "plan-"  # names of temporary folders begin with it
 _OPTIONS = tuple(word for setting in _SETTINGS for word in ("-c", setting))
-# Sizes of files are in blocks of 512 bytes, memory in KiB.
+# `ulimit -f` counts blocks of 512 bytes, `ulimit -v` KiB.
 _LIMITED = 'ulimit -f "$1" && ulimit -v "$2" && shift 2 && exec "$@"'
 
 _NO_ENTRY = (
@@ -58,7 +60,7 @@ _PASSED_ON = ("PATH", "HOME", "SSH_AUTH_SOCK", "USER", "TMPDIR", *CERTIFICATES)
 
 
 class Unreadable(Exception):
-    """The file cannot be read; ``lasting``: another try would not help."""
+    """The file cannot be read. ``lasting``: another attempt would not help."""
 
     def __init__(self, message: str, *, lasting: bool) -> None:
         super().__init__(message)
@@ -68,7 +70,7 @@ class Unreadable(Exception):
 
 @attrs.frozen
 class Found:
-    """The file's bytes, and the whole commit that they are of."""
+    """The file's content, and the full hash of its commit."""
 
     data: bytes
     commit: str
@@ -83,7 +85,8 @@ async def read_file(
     folder: Path,
     access: GitAccess | None = None,
 ) -> Found:
-    """The file at ``path``, at the commit or else at the head of ``ref`` (``refs/heads/main``).
+    """Read the file at ``path``, at the commit or else at the head of ``ref``
+    (``refs/heads/main``).
 
     ``folder``: where a temporary folder is made. ``access``: what git may use to reach the
     repository. Raises Unreadable.
@@ -93,13 +96,13 @@ async def read_file(
             return await _read(place, repository, ref, commit, path, access)
     except TimeoutError:
         raise Unreadable(f"git took more than {MAX_SECONDS:g} s", lasting=False) from None
-    except OSError as error:  # the node's: a full disk, no descriptor
+    except OSError as error:  # a problem of the node: a full disk, no free file descriptor
         raise Unreadable(f"the node cannot run git: {error.strerror}", lasting=False) from None
 
 
 @contextlib.asynccontextmanager
 async def _temporary(folder: Path) -> AsyncIterator[Path]:
-    """A folder of its own, made and removed beside the event loop: what is in it may be large."""
+    """Provide a temporary folder. A thread creates and removes it, because it may be large."""
     place = await asyncio.to_thread(tempfile.mkdtemp, prefix=_PREFIX, dir=folder)
     try:
         yield Path(place)
@@ -108,7 +111,7 @@ async def _temporary(folder: Path) -> AsyncIterator[Path]:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what a node that was killed has left in its folder. Blocking."""
+    """Remove temporary folders that a killed node left behind. Blocking."""
     for left in folder.glob(f"{_PREFIX}*"):
         shutil.rmtree(left, ignore_errors=True)
 
@@ -129,12 +132,14 @@ async def _read(
         wanted = commit if commit is not None else ref
         await _git(place, *fetch, "--depth=1", "--", "origin", str(wanted), access=access)
         found = await _git(place, "rev-parse", "--verify", "--quiet", "FETCH_HEAD^{commit}")
-    else:  # the beginning of a hash is looked up among the commits of the ref
+    else:  # a shortened hash is looked up among the commits of the ref
         await _git(place, *fetch, "--", "origin", str(ref), access=access)
         try:
             found = await _git(place, "rev-parse", "--verify", f"{commit}^{{commit}}")
         except Unreadable:
-            raise Unreadable(f"git found no commit {commit}, or several", lasting=True) from None
+            raise Unreadable(
+                f"git found no commit {commit}, or more than one", lasting=True
+            ) from None
     head = found.decode("ascii", "replace").strip()
     listed = await _git(place, "ls-tree", "-z", "--long", head, "--", path, access=access)
     if not listed.startswith((b"100644 blob", b"100755 blob")):
@@ -146,7 +151,7 @@ async def _read(
 
 
 async def _git(place: Path, *arguments: str, access: GitAccess | None = None) -> bytes:
-    """What git writes, at most MAX_FILE_BYTES of it. Raises Unreadable where it fails."""
+    """Run git and return at most MAX_FILE_BYTES of its output. Raises Unreadable if it fails."""
     program, shell = shutil.which("git"), shutil.which("sh")
     if program is None or shell is None:
         raise Unreadable("git is not installed on the node", lasting=False)
@@ -162,16 +167,16 @@ async def _git(place: Path, *arguments: str, access: GitAccess | None = None) ->
     assert process.stdout is not None and process.stderr is not None
     try:
         written, said = await asyncio.gather(
-            _first(process.stdout, MAX_FILE_BYTES), _first(process.stderr, MAX_SAID_BYTES)
+            _first(process.stdout, MAX_FILE_BYTES), _first(process.stderr, MAX_ERROR_OUTPUT_BYTES)
         )
         if await process.wait():
-            raise _failure(place, _said(said) or f"git {arguments[0]} failed")
+            raise _failure(place, _error_line(said) or f"git {arguments[0]} failed")
         return written
     finally:
         if process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-            # asyncio waits for the pipes' ends, too: what is left in them has to be read.
+            # asyncio also waits for the ends of the pipes, so what is left in them must be read.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(ENDING_SECONDS):
                     await asyncio.gather(_first(process.stdout, 0), _first(process.stderr, 0))
@@ -179,7 +184,7 @@ async def _git(place: Path, *arguments: str, access: GitAccess | None = None) ->
 
 
 async def _first(stream: asyncio.StreamReader, at_most: int) -> bytes:
-    """The first bytes; the rest is read and dropped, so that the writer can end."""
+    """Return the first bytes. The rest is read and dropped, so that the writer can end."""
     kept = bytearray()
     while chunk := await stream.read(65_536):
         kept += chunk[: at_most - len(kept)]
@@ -193,17 +198,19 @@ def _environment(given: Mapping[str, str]) -> dict[str, str]:
 def _failure(place: Path, said: str) -> Unreadable:
     if any(file.stat().st_size >= MAX_FETCH_BYTES for file in place.glob("objects/pack/*")):
         return Unreadable(
-            f"git would fetch more than {MAX_FETCH_BYTES >> 20} MiB: let the repository's server "
-            "take partial clones (uploadpack.allowFilter)",
+            f"git would fetch more than {MAX_FETCH_BYTES >> 20} MiB: allow partial "
+            "clones on the repository's server (uploadpack.allowFilter)",
             lasting=True,
         )
     if any(words in said for words in _NO_ENTRY):
-        return Unreadable(f"git is not let in; look at git_credentials: {said}", lasting=True)
+        return Unreadable(
+            f"the repository's server refused git: check git_credentials: {said}", lasting=True
+        )
     return Unreadable(said, lasting=False)
 
 
-def _said(text: bytes) -> str:
-    """The first line that has a cause we know, else one that says what was fatal, else the last."""
+def _error_line(text: bytes) -> str:
+    """Return the first line with a known cause, else the first with "fatal", else the last line."""
     lines = [" ".join(line.split()) for line in text.decode("utf-8", "replace").splitlines()]
     known = [line for line in lines if any(words in line for words in _NO_ENTRY)]
     fatal = [line for line in lines if line.startswith(("fatal:", "error:"))]

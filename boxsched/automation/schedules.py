@@ -1,13 +1,14 @@
-"""Schedules: a build of a branch, each time that a cron expression comes.
+"""Schedules: build a branch at the times of a cron expression.
 
-The next time of every schedule is in the store, so that nothing has to be kept for a takeover, and
-a node has one timer: for the earliest of all. The node that leads submits the build under an
-idempotency key of the schedule and its planned time. The transaction that stores the build moves
-the schedule on; it is refused where the schedule has moved on already. So each time has at
-most one build, even if a node dies or a former leader comes back.
+The next time of every schedule is in the store, so a new leader needs nothing else. A node has one
+timer, for the earliest time. The leading node submits the build with an idempotency key made of the
+schedule and its planned time. The transaction that stores the build also stores the schedule's next
+time. It is refused if another transaction has already done so. So each time has at most one build,
+even if a node dies or a former leader comes back.
 
-Times are the database's. A clock that was set back is noticed by schedules whose next time was
-chosen in the future. They are looked up anew, and keys tell which times had a build.
+Times come from the database's clock. If that clock was set back, some schedules have a next time
+that was chosen in the future. Their next times are computed again; the idempotency keys show which
+times already had a build.
 """
 
 import asyncio
@@ -21,7 +22,7 @@ from boxsched.api.messages.requests import AskBuild
 from boxsched.api.submitting import new_workloads
 from boxsched.api.submitting.known_projects import Known, KnownProjects, settings_of
 from boxsched.api.submitting.project_schedules import first_times, named
-from boxsched.automation.firings import firing, passed_over, turned_back
+from boxsched.automation.firings import after_clock_change, firing, skip_due_times
 from boxsched.cron import local_time
 from boxsched.errors import BoxschedError, Invalid, NotFound
 from boxsched.node.node import Node
@@ -31,11 +32,11 @@ from boxsched.store.records import IdempotencyKey, NewWorkload, Submitted
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 5.0  # longest pause between two looks: another node may have changed settings
-LEAST_SECONDS = 0.05  # between two looks
-AT_ONCE = 100  # schedules looked at in one go
+LOOK_SECONDS = 5.0  # longest pause between two queries: another node may change settings
+LEAST_SECONDS = 0.05  # shortest pause between two queries
+AT_ONCE = 100  # schedules in one query
 SUBMITTED_AT_ONCE = 20
-CLOCK_SLACK_SECONDS = 60.0  # a clock set back by less hides no time of a schedule
+CLOCK_SLACK_SECONDS = 60.0  # a clock set back by less cannot hide a schedule's time
 BY = "schedule"
 
 
@@ -46,7 +47,7 @@ class Schedules:
         self._known = known
 
     async def run(self) -> None:
-        """Until it is cancelled. An outage of the database costs one round."""
+        """Run until cancelled. After an outage of the database the next round tries again."""
         pause = 0.0
         while True:
             try:
@@ -64,18 +65,18 @@ class Schedules:
                 log.info("schedules wait: %s", error.message)
 
     async def run_once(self) -> float:
-        """Submit what is due; returns after how many seconds to look again."""
+        """Submit what is due; return the number of seconds until the next round."""
         began = self._node.clock.monotonic()
         now = await self._store.time()
-        # 1. Settings that an earlier program has written.
+        # 1. Read schedules from settings that an earlier version has written.
         await self._read_settings(now)
-        # 2. Schedules whose next time was chosen before the clock was set back.
-        await self._turn_back(now)
-        # 3. Builds.
+        # 2. Compute next times again if the clock was set back after they were chosen.
+        await self._handle_clock_change(now)
+        # 3. Submit the builds that are due.
         due = await self._store.due_schedules(now, AT_ONCE)
         if due:
             await self._fire(due, now)
-        # 4. When the next one is due.
+        # 4. Find out when the next build is due.
         next_at = await self._store.next_schedule()
         if next_at is None:
             return LOOK_SECONDS
@@ -87,19 +88,23 @@ class Schedules:
             try:
                 schedules = await first_times(settings_of(project), now)
             except Invalid as error:
-                log.warning("the schedules of %s are not known: %s", project.name, error.message)
+                log.warning("the schedules of %s cannot be read: %s", project.name, error.message)
                 schedules = ()
             await self._store.schedule_anew(project.id, project.version, schedules, now)
 
-    async def _turn_back(self, now: float) -> None:
+    async def _handle_clock_change(self, now: float) -> None:
         ahead = await self._store.ahead_schedules(now + CLOCK_SLACK_SECONDS, AT_ONCE)
         if ahead:
-            log.warning("the clock was set back: schedules go on from now")
-            turned = await asyncio.to_thread(lambda: [turned_back(one, now) for one in ahead])
-            await self._store.settle_schedules(turned)
+            log.warning("the clock was set back: schedules continue from now")
+            changed = await asyncio.to_thread(
+                lambda: [after_clock_change(one, now) for one in ahead]
+            )
+            await self._store.settle_schedules(changed)
 
     async def _fire(self, due: list[DueSchedule], now: float) -> None:
-        """Each in its turn, some at a time; an outage leaves the others for the next look."""
+        """Process the due schedules, a few at a time; after an outage the rest wait for the next
+        round.
+        """
         firings = await asyncio.to_thread(lambda: [firing(one, now) for one in due])
         known = {name: await self._look_up(name) for name in {one.project_name for one in due}}
         pairs = list(zip(due, firings, strict=True))
@@ -116,7 +121,7 @@ class Schedules:
 
     async def _build(self, due: DueSchedule, what: Firing, found: "_Named | None") -> None:
         if found is None or not found.has(due):
-            await self._store.drop_schedule(due)  # an earlier program has left it
+            await self._store.drop_schedule(due)  # an earlier version has left it
             return
         if what.planned is None:
             await self._skip(due, what)
@@ -124,12 +129,12 @@ class Schedules:
         try:
             new = self._new(found.known, what, what.planned)
         except Invalid as error:
-            await self._skip(due, passed_over(due, what.decided_at, what.next_at, error.message))
+            await self._skip(due, skip_due_times(due, what.decided_at, what.next_at, error.message))
             return
         outcome = await self._node.submit(new)
         if isinstance(outcome, Submitted) and outcome.repeated:
-            # It had its build before the clock was set back. (ProjectChanged: it is looked at
-            # again, unless another node was quicker.)
+            # It had its build before the clock was set back. After ProjectChanged it is processed
+            # again, unless another node was faster.
             await self._store.settle_schedules([attrs.evolve(what, planned=None)])
 
     async def _skip(self, due: DueSchedule, what: Firing) -> None:
@@ -161,14 +166,14 @@ class _Named:
 
 
 async def _all_of(work: Iterable[Coroutine[None, None, None]]) -> None:
-    """To their ends, also where some fail; raises the first error of them."""
+    """Wait for all, also if some fail; then raise the first error."""
     for outcome in await asyncio.gather(*work, return_exceptions=True):
         if outcome is not None:
             raise outcome
 
 
 def _key(what: Firing, at: str) -> IdempotencyKey:
-    """Of a schedule and its planned local time."""
+    """Return the idempotency key of a schedule and its planned local time."""
     said = "\0".join(attrs.astuple(what.schedule))
     digest = hashlib.sha256(said.encode()).hexdigest()[:32]
     return IdempotencyKey(BY, f"{what.project}/{digest}/{at}", "")

@@ -1,4 +1,4 @@
-"""Who reads next: a limit for all, and a smaller one for each project."""
+"""Limit how many repositories are read at a time: in total, and for each project."""
 
 import asyncio
 import contextlib
@@ -8,15 +8,16 @@ from boxsched.model import ProjectId
 
 
 class Turns:
-    """At most ``at_once`` turns at the same time, and ``of_one`` of them for one project.
+    """At most ``at_once`` turns at the same time, at most ``of_one`` of them for one project.
 
-    So a project whose repository hangs delays its own builds, and not those of the others.
+    So a project with a repository that hangs delays only its own builds.
     """
 
     def __init__(self, at_once: int, of_one: int) -> None:
         self._all = asyncio.Semaphore(at_once)
         self._of_one = of_one
-        self._projects: dict[ProjectId, tuple[asyncio.Semaphore, int]] = {}  # and who uses it
+        # and the number of its users
+        self._projects: dict[ProjectId, tuple[asyncio.Semaphore, int]] = {}
 
     @contextlib.asynccontextmanager
     async def turn(self, project: ProjectId) -> AsyncIterator[None]:

@@ -18,7 +18,7 @@ from boxsched.model import JobId, WorkerId
 from boxsched.protocol import inbox, wire
 from boxsched.protocol.assignments import Assignment
 from boxsched.protocol.workers import Connected
-from boxsched.secrets.giving import for_older_worker
+from boxsched.secrets.assignment_secrets import refuse_on_older_worker
 
 LogChunk = tuple[JobId, int, int, bytes]  # job, attempt, offset, bytes
 
@@ -89,7 +89,7 @@ class WorkerLink:
         self._held = held
         if news or anyway:
             self._level_sent_at = self._loop.time()
-            fit = assignments if self._takes_secrets else for_older_worker(assignments)
+            fit = assignments if self._takes_secrets else refuse_on_older_worker(assignments)
             self._sending.level(fit)
             self._node.figures.levels += 1
         return news

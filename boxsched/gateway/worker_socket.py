@@ -7,7 +7,7 @@ from aiohttp import WebSocketError, WSCloseCode, WSMessage, WSMsgType, web
 
 from boxsched.gateway.figures import Times
 from boxsched.gateway.received import ProtocolViolation
-from boxsched.protocol.wire import MAX_SAID_BYTES
+from boxsched.protocol.wire import MAX_WORKER_MESSAGE_BYTES
 
 BUFFER_BYTES = 64 << 10
 KERNEL_BUFFER_BYTES = 256 << 10
@@ -25,7 +25,7 @@ class WorkerSocket:
         self._request = request
         self._times = times
         self.response = web.WebSocketResponse(
-            timeout=times.hang_up, compress=False, max_msg_size=MAX_SAID_BYTES
+            timeout=times.hang_up, compress=False, max_msg_size=MAX_WORKER_MESSAGE_BYTES
         )
 
     async def open(self) -> None:

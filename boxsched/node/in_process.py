@@ -16,7 +16,7 @@ from boxsched.protocol import inbox
 from boxsched.protocol.assignments import Assignment
 from boxsched.protocol.timing import heartbeat_seconds
 from boxsched.protocol.workers import Connected, NewWorker, WorkerConnection
-from boxsched.secrets.giving import Giving
+from boxsched.secrets.assignment_secrets import AssignmentSecrets
 from boxsched.store.store import Store
 from boxsched.worker.agent.agent import Agent
 from boxsched.worker.agent.outbox import Finding
@@ -40,7 +40,7 @@ class LocalWorker:
         self,
         new: NewWorker,
         store: Store,
-        giving: Giving,
+        giving: AssignmentSecrets,
         ask: Callable[[int, inbox.Command], Awaitable[None]],
         report: Callable[[int, inbox.Reports], Awaitable[None]],
         clock: Clock,

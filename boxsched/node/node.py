@@ -48,7 +48,7 @@ from boxsched.protocol.batches import Event
 from boxsched.protocol.lock_keys import LockKeys, node_number
 from boxsched.protocol.shards import SHARD
 from boxsched.protocol.workers import IN_PROCESS, NewWorker
-from boxsched.secrets.giving import Giving
+from boxsched.secrets.assignment_secrets import AssignmentSecrets
 from boxsched.secrets.ring import UnusableKeys, find_ring
 from boxsched.secrets.vault import NO_KEY, Vault
 from boxsched.store import is_postgres
@@ -91,7 +91,7 @@ class Node:
         self.name = node_name(options.name, options.data)
         self.elected = is_postgres(options.database_url)
         self.vault = _vault(options, makes_key=not self.elected)
-        self._giving = Giving(store, self.vault)
+        self._giving = AssignmentSecrets(store, self.vault)
         self.feed = EventFeed(store)
         self.bus = NoBus()
         self.counters = Counters()

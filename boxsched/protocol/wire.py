@@ -26,7 +26,7 @@ VERSION = 1
 
 MAX_MESSAGE_BYTES = 8 << 20  # of a node: a level of 10,000 jobs
 # Of a worker:
-MAX_SAID_BYTES = 1 << 20
+MAX_WORKER_MESSAGE_BYTES = 1 << 20
 MAX_BOXES = 10_000
 
 

@@ -1,7 +1,7 @@
-"""What git alone uses to reach a project's repository: sealed, and opened for one repository.
+"""Git credentials of a project: sealed in the store, and opened only for the project's repository.
 
-The sealed text says where a token may be sent. So a change of the project's ``repository`` does not
-lead its token to another host: the credentials have to be set again.
+The sealed text contains the host that a token may be sent to. So when the project's ``repository``
+moves to another host, the token is not sent there: the credentials must be set again.
 """
 
 import msgspec
@@ -22,20 +22,20 @@ class ForAnotherHost(SecretsUnusable):
 class _Plain(msgspec.Struct, frozen=True):
     ssh_key: str | None = None
     https_token: str | None = None
-    origin: str | None = None  # of the repository that the token is for
+    origin: str | None = None  # the repository's host that the token may be sent to
 
 
 _plain = msgspec.json.Decoder(_Plain)
 
 
 def plain(repository: str, *, ssh_key: str | None, https_token: str | None) -> str:
-    """The text to seal."""
+    """Return the text to seal."""
     origin = origin_of(repository) if https_token is not None else None
     return msgspec.json.encode(_Plain(ssh_key, https_token, origin)).decode()
 
 
 def opened(vault: Vault, project: ProjectId, sealed: str, repository: str) -> GitCredentials | None:
-    """What git is given for the repository; None where its protocol has no use for it.
+    """Return what git gets for the repository; None if its protocol cannot use the credentials.
 
     Raises SecretsUnusable if the text does not open, or its token is for another host.
     """

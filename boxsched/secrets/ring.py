@@ -28,7 +28,7 @@ class UnusableKeys(Exception):
 
 @attrs.frozen
 class KeyRing:
-    """Keys by their ids. ``first``: the id of the key that seals; every key opens."""
+    """Keys by id. The key with the id ``first`` seals; every key opens."""
 
     first: str
     keys: Mapping[str, bytes] = attrs.field(repr=False)
@@ -61,7 +61,7 @@ def new_key() -> str:
 def _key(word: str, number: int, place: str) -> bytes:
     try:
         key = base64.b64decode(word.translate(_URL_SAFE), validate=True)
-    except ValueError:  # binascii.Error is one
+    except ValueError:  # binascii.Error is a ValueError
         key = b""
     if len(key) != KEY_BYTES:
         raise UnusableKeys(f"{place}: key {number} is not {KEY_BYTES} bytes in base64; {MAKE_ONE}")
@@ -75,7 +75,7 @@ def find_ring(
     makes: bool,
     environment: Mapping[str, str] = os.environ,
 ) -> KeyRing | None:
-    """Return a node's ring: from ``file``, from the environment, or from the data folder.
+    """Return a node's key ring: from ``file``, from the environment, or from the data folder.
 
     ``makes``: create a key in the data folder if there is none (only with SQLite, because nodes
     that share a database need the same ring). None if there is no ring. Raises UnusableKeys.

@@ -42,7 +42,7 @@ class Vault:
 
     @property
     def first(self) -> str:
-        """The id of the key that seals. Raises SecretsUnusable."""
+        """Return the id of the key that seals. Raises SecretsUnusable if this node has no key."""
         return self._ring().first
 
     def seal(self, owner: str, name: str, version: int, plain: str) -> str:
@@ -55,7 +55,9 @@ class Vault:
         return f"{PREFIX}{ring.first}:{base64.b64encode(nonce + data).decode()}"
 
     def open(self, owner: str, name: str, version: int, sealed: str) -> str:
-        """Open a value. Raises SecretsUnusable if no key opens it, or it is another value."""
+        """Open a value. Raises SecretsUnusable if no key opens it, or if it was sealed for another
+        row.
+        """
         ring = self._ring()
         used = key_of(sealed)
         key = ring.keys.get(used)

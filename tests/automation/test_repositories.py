@@ -72,7 +72,7 @@ async def test_a_file_is_read_at_the_head_of_a_branch_or_tag_or_at_a_commit(
         assert await reader.read(commit=asked) == Found(b"one", first)
     assert await reader.read(commit=aside) == Found(b"three", aside), "a whole hash, of any branch"
     assert await reader.refused(commit=aside[:9]) == (
-        f"git found no commit {aside[:9]}, or several", True,
+        f"git found no commit {aside[:9]}, or more than one", True,
     )  # fmt: skip
 
 
@@ -93,7 +93,7 @@ async def test_a_part_of_a_hash_that_is_not_a_commit_is_not_taken(
     head = repository.commit("one")
     for other in ("^{tree}", f":{FILE}"):
         hash_ = repository.git("rev-parse", f"{head}{other}")
-        said = f"git found no commit {hash_[:12]}, or several"
+        said = f"git found no commit {hash_[:12]}, or more than one"
         assert await reader.refused(commit=hash_[:12]) == (said, True)
 
 
@@ -235,7 +235,7 @@ def test_of_the_lines_that_git_says_the_fatal_one_is_shown() -> None:
         (b"\xff\n", "\ufffd"),
         (b"", ""),
     ):
-        assert repositories._said(said) == shown
+        assert repositories._error_line(said) == shown
 
 
 async def test_it_reads_what_hangs_on_long_errors(

@@ -151,7 +151,7 @@ def test_a_variable_that_is_not_a_text_is_one_line():
     [
         (("--advertise", "http://["), "--advertise: 'http://[' is not the address of a service"),
         (("--advertise", "ci.example.org"), "is not the address of a service"),
-        (("--host", "a..b"), "cannot listen on a..b:0: not the name of a host"),
+        (("--host", "a..b"), "cannot listen on a..b:0: not a valid host name"),
         (("--database", "postgresql://u@h:99999/x"), "the port '99999' is not a number"),
         (("--database", "postgresql://u@a..b/x"), "'a..b' cannot be the name of a host"),
     ],
@@ -273,7 +273,7 @@ def test_another_program_that_refuses_is_not_taken_for_boxsched():
         done = run("list", "--url", url, "--token", "x")
         serving.join()
     assert done.exit_code == 2
-    assert f"what answers at {url} is not boxsched (401)" in done.stderr
+    assert f"the server at {url} is not boxsched (401)" in done.stderr
     assert "admin-token" not in done.stderr
 
 

@@ -56,7 +56,7 @@ async def test_a_port_where_nothing_listens(host, unused_tcp_port):
 
 async def test_tls_where_none_is_spoken(service):
     error = await said(service.url.replace("http:", "https:") + "/prefix")
-    assert error.message.endswith(f"it does not speak TLS there: try {service.url}/prefix")
+    assert error.message.endswith(f"the server does not use TLS: try {service.url}/prefix")
 
 
 @pytest.fixture
@@ -80,15 +80,15 @@ async def test_a_certificate_that_does_not_hold(secure):
     async with answering(b"", secure) as port:
         over_tls = await said(f"https://127.0.0.1:{port}")
         without = await said(f"http://127.0.0.1:{port}")
-    assert re.search("its certificate does not hold: self.signed certificate", over_tls.message)
-    assert "or speaks TLS (https://)" in without.message
+    assert re.search("its certificate is not valid: self.signed certificate", over_tls.message)
+    assert "or uses TLS (https://)" in without.message
 
 
 @pytest.mark.parametrize(
     ("words", "why"),
     [
-        (b"", "it hung up without an answer: what listens there is not boxsched"),
-        (b"-ERR unknown command\r\n", "it does not speak HTTP: what listens there is not boxsched"),
+        (b"", "the connection was closed without an answer: the server is not boxsched"),
+        (b"-ERR unknown command\r\n", "the answer is not HTTP: the server is not boxsched"),
     ],
 )
 async def test_a_program_with_another_protocol(words, why):
@@ -102,7 +102,7 @@ async def test_a_program_with_another_protocol(words, why):
 async def test_a_redis(tmp_path):
     with served(tmp_path) as redis:
         error = await said(f"http://127.0.0.1:{redis.port}")
-    assert "what listens there is not boxsched" in error.message
+    assert "the server is not boxsched" in error.message
 
 
 @pytest.mark.parametrize("status", [502, 503, 504])
@@ -110,7 +110,7 @@ def test_a_load_balancer_without_a_node(status):
     error = refusal(status, b"<html>Bad Gateway</html>", {}, URL_OF_A_PROXY)
     assert type(error) is errors.StoreAway
     assert error.message == (
-        f"a load balancer answers at https://ci.example.org, but no node behind it does ({status})"
+        f"a load balancer answers at https://ci.example.org, but none of its nodes ({status})"
     )
 
 
@@ -121,7 +121,7 @@ def test_a_load_balancer_without_a_node(status):
 def test_a_refusal_of_something_else(status, body):
     error = refusal(status, body, {}, URL_OF_A_PROXY)
     assert error.code == FOREIGN
-    assert f"what answers at https://ci.example.org is not boxsched ({status})" in error.message
+    assert f"the server at https://ci.example.org is not boxsched ({status})" in error.message
 
 
 async def test_a_redirection(service):
@@ -130,4 +130,4 @@ async def test_a_redirection(service):
 
     service.part = [elsewhere]
     error = await said(service.url)
-    assert f"{service.url} sends elsewhere (301), to https://ci.example.org/" in error.message
+    assert f"{service.url} redirects (301) to https://ci.example.org/" in error.message

@@ -161,7 +161,7 @@ def test_the_version_that_both_sides_compare() -> None:
 def test_the_sizes_that_both_sides_go_by() -> None:
     """A message beyond them ends the connection, so neither side may lower them alone."""
     assert wire.MAX_MESSAGE_BYTES == 8 * 1024 * 1024
-    assert wire.MAX_SAID_BYTES == 1024 * 1024
+    assert wire.MAX_WORKER_MESSAGE_BYTES == 1024 * 1024
 
 
 def test_the_first_shard_and_organization_are_those_of_every_database() -> None:

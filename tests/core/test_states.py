@@ -38,7 +38,7 @@ def test_every_move_of_a_workload(state, move):
     if (state, move) in expected:
         assert moved(TRANSITIONS, state, move) == expected[state, move]
     else:
-        with pytest.raises(IllegalMove, match=f"{state} cannot take {move}"):
+        with pytest.raises(IllegalMove, match=f"the state {state} does not allow the move {move}"):
             moved(TRANSITIONS, state, move)
 
 

@@ -17,7 +17,7 @@ from boxsched.node.in_process import LocalWorker
 from boxsched.protocol import inbox
 from boxsched.protocol.batches import Batch, Committed
 from boxsched.protocol.workers import Connected, NewWorker, WorkerConnection
-from boxsched.secrets.giving import Giving
+from boxsched.secrets.assignment_secrets import AssignmentSecrets
 from boxsched.secrets.vault import Vault
 from boxsched.states import Result, State
 from boxsched.store.store import Store
@@ -171,7 +171,7 @@ async def test_an_in_process_worker_says_again_what_was_not_stored(
 
     new = NewWorker("in", "in", "in-process", "test", ("default",) * 2, lost_after=120.0)
     local = LocalWorker(
-        new, shop.store, Giving(shop.store, Vault(None)), ask, ask, shop.clock,
+        new, shop.store, AssignmentSecrets(shop.store, Vault(None)), ask, ask, shop.clock,
         folder=tmp_path / "in", driver="none", log_limit=1_000,
         stop_grace=1.0, cluster="c", lost_after=120.0, deadline=True,
         stages=Stages(shop.clock.monotonic), is_notified=lambda: True,
@@ -187,7 +187,8 @@ async def test_an_in_process_worker_says_again_what_was_not_stored(
     away = False
     await local._beat(2.0)
     await shop.settle()
-    assert had >= set(shop.engine.books.boxes) == {row.id for row in local._connected.boxes}  # type: ignore[union-attr]
+    # type: ignore[union-attr]
+    assert had >= set(shop.engine.books.boxes) == {row.id for row in local._connected.boxes}
 
 
 async def test_a_node_that_does_not_lead_explains_what_its_leader_holds_back(shop: Shop) -> None:

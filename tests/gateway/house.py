@@ -20,7 +20,7 @@ from boxsched.protocol import inbox, wire
 from boxsched.protocol.batches import BoxChange
 from boxsched.protocol.shards import SHARD, Project
 from boxsched.protocol.workers import BoxRow
-from boxsched.secrets.giving import Giving
+from boxsched.secrets.assignment_secrets import AssignmentSecrets
 from boxsched.secrets.ring import KeyRing, new_key
 from boxsched.secrets.vault import Vault
 from boxsched.states import Result
@@ -91,7 +91,7 @@ class House:
             lost_after=120.0,
             log_limit=LOG_LIMIT,
             hints_reach=hints_reach,
-            source=Giving(cast(Store, self.unsteady), VAULT),
+            source=AssignmentSecrets(cast(Store, self.unsteady), VAULT),
             times=times,
         )
         self.port = 0

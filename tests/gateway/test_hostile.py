@@ -85,7 +85,7 @@ HOSTILE = {
         json.dumps({"type": "logged", "number": 1, "chunks": [[1, 1, 0, "YQ=="]] * 65}),
         "malformed",
     ),
-    "too large": (" " * (wire.MAX_SAID_BYTES + 1), "too_large"),
+    "too large": (" " * (wire.MAX_WORKER_MESSAGE_BYTES + 1), "too_large"),
 }  # fmt: skip
 
 

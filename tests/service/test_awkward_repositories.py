@@ -171,8 +171,8 @@ async def test_a_server_that_sends_it_all_the_same_is_cut_short(
     add_large_file(web)
     await project(waiting, web)
     assert await reason(waiting) == (
-        ".boxsched.yml: git would fetch more than 1 MiB: let the repository's server take partial "
-        "clones (uploadpack.allowFilter)"
+        ".boxsched.yml: git would fetch more than 1 MiB: allow partial clones on the "
+        "repository's server (uploadpack.allowFilter)"
     )
     assert list((tmp_path / "data").glob("plan-*")) == []
 

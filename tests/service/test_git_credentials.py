@@ -272,7 +272,7 @@ async def test_another_host_needs_them_to_be_set_again(
         await site.call("DELETE", f"{API}/pauses/changing")
         done = await site.finished(made["id"])
         assert done["jobs"][0]["reason"] == (
-            f"git cannot be given its credentials: git_credentials are for {server.url}, but the "
+            f"the git credentials cannot be used: git_credentials are for {server.url}, but the "
             f"repository is at {other.url}: set them again"
         )
         assert other.authorizations == []
@@ -343,13 +343,15 @@ async def test_a_fork_is_cloned_but_its_submodules_get_none(site: House, server:
     assert stored is not None
     new = build(stored, jobs=(spec(),), commit=None, message=None, from_fork=True, kind=Kind.BUILD)
     submitted = await site.node.submit(new)
-    done, log = await log_of(site, await site.finished(f"w{submitted.id}"))  # type: ignore[union-attr]
+    # type: ignore[union-attr]
+    done, log = await log_of(site, await site.finished(f"w{submitted.id}"))
     reason = "git cannot get the repository's submodules"
     assert done["jobs"][0]["reason"] == reason, log
     await project(site, f"{server.url}/web", jobs=WITH_SUBMODULE["jobs"])
     say = attrs.evolve(new.jobs[0], commands=("cat which",), show_commands=False)
     submitted = await site.node.submit(attrs.evolve(new, jobs=(say,), project_version=2))
-    done, log = await log_of(site, await site.finished(f"w{submitted.id}"))  # type: ignore[union-attr]
+    # type: ignore[union-attr]
+    done, log = await log_of(site, await site.finished(f"w{submitted.id}"))
     assert (done["result"], log) == ("passed", "private code\n"), done
 
 
@@ -533,7 +535,7 @@ async def test_a_job_is_not_run_without_them(site: House, server: GitServer) -> 
     await project(site, f"{server.url}/web")
     object.__setattr__(site.node.vault, "ring", None)
     done, _ = await ended(site)
-    assert done["reason"].startswith(".boxsched.yml: git cannot be given its credentials: ")
+    assert done["reason"].startswith(".boxsched.yml: the git credentials cannot be used: ")
     done, log = await ended(site, jobs=[job("show", "echo it ran")])
-    assert done["jobs"][0]["reason"].startswith("git cannot be given its credentials: ")
+    assert done["jobs"][0]["reason"].startswith("the git credentials cannot be used: ")
     assert "it ran" not in log

@@ -17,7 +17,7 @@ from boxsched.node.in_process import LocalWorker
 from boxsched.protocol import inbox
 from boxsched.protocol.assignments import Assignment
 from boxsched.protocol.workers import IN_PROCESS, Connected, NewWorker, WorkerConnection
-from boxsched.secrets.giving import Giving
+from boxsched.secrets.assignment_secrets import AssignmentSecrets
 from boxsched.secrets.vault import Vault
 
 PATIENCE_SECONDS = 20.0
@@ -69,7 +69,8 @@ class Local:
         self.heard: list[tuple[float, float]] = []
         self.worker = LocalWorker(
             NewWorker("in", "in", IN_PROCESS, "test", (), lost_after=60.0),
-            store, Giving(store, Vault(None)), self._say, self._say, Clock(),  # type: ignore[arg-type]
+            # type: ignore[arg-type]
+            store, AssignmentSecrets(store, Vault(None)), self._say, self._say, Clock(),
             folder=folder / "in", driver="none", log_limit=1_000,
             stop_grace=1.0, cluster="c", lost_after=60.0, deadline=deadline,
             stages=Stages(lambda: 0.0), is_notified=lambda: True,

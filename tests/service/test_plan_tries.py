@@ -133,7 +133,7 @@ async def test_settings_that_no_longer_name_a_file_fail_the_build(house: House, 
     await project(house, jobs_from=None)
     host.gate.set()
     done = await house.finished(made["id"])
-    assert done["reason"] == "the project has no jobs_from any more"
+    assert done["reason"] == "the project's settings no longer have jobs_from"
 
 
 @pytest.mark.parametrize(

@@ -170,7 +170,7 @@ async def test_one_that_was_missed_by_more_is_skipped_and_said(
     (one,) = await shown(house)
     assert one["skipped"] == {
         "at": "2027-01-10T12:00:00.000000Z",
-        "reason": "nothing ran them until 2027-01-10T13:00:00+00:00",
+        "reason": "no node ran schedules until 2027-01-10T13:00:00+00:00",
     }
     assert one["next"][0] == "2027-01-11T12:00:00.000000Z"
     assert "no build of web at 0 12 * * * on main since 2027-01-10T12:00:00" in caplog.text
@@ -184,7 +184,7 @@ async def test_many_times_that_were_missed_give_one_build(house: House, time: He
     (one,) = await shown(house)
     assert one["skipped"] == {
         "at": "2027-01-10T10:35:00.000000Z",
-        "reason": "one build, that of 2027-01-12T10:30:00+00:00, stands for them",
+        "reason": "the build of 2027-01-12T10:30:00+00:00 replaces them",
     }
 
 

@@ -114,7 +114,7 @@ class Node:
             return _refused(401, "unauthorized")
         if self.status is not None:
             return _refused(self.status, self.code)
-        socket = web.WebSocketResponse(max_msg_size=wire.MAX_SAID_BYTES, compress=False)
+        socket = web.WebSocketResponse(max_msg_size=wire.MAX_WORKER_MESSAGE_BYTES, compress=False)
         await socket.prepare(request)
         connection = FakeNodeConnection(socket, request)
         try:

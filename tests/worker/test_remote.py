@@ -240,7 +240,12 @@ async def test_a_level_that_was_not_begun_goes_with_its_connection(fleet: Fleet)
             "/ci",
             r"there is no node at http\S+/ci/api/v1/worker \(403\): .*--url",
         ),
-        (403, "", "", r"what answers at http\S+ is not boxsched \(403\): look at the URL"),
+        (
+            403,
+            "",
+            "",
+            r"the server at http\S+ is not boxsched \(403\): check the URL",
+        ),
     ],
 )
 async def test_a_refusal_that_only_a_person_mends_ends_it_at_the_first_connect(
@@ -258,7 +263,7 @@ async def test_below_a_path(fleet: Fleet) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "said"), [(404, "is not boxsched (404): look at the URL"), (502, "status 502")]
+    ("status", "said"), [(404, "is not boxsched (404): check the URL"), (502, "status 502")]
 )
 async def test_temporary_errors_are_retried(
     fleet: Fleet, caplog: pytest.LogCaptureFixture, status: int, said: str

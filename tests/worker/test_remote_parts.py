@@ -71,14 +71,14 @@ def test_no_message_is_larger_than_a_node_takes() -> None:
     messages = said(reports)
     assert sum(len(message.reports) for message in messages) == len(reports)
     for message in messages:
-        assert len(wire.encode(message)) <= wire.MAX_SAID_BYTES
+        assert len(wire.encode(message)) <= wire.MAX_WORKER_MESSAGE_BYTES
         assert wire.from_worker.decode(wire.encode(message)) == message
     chunks: list[LogChunk] = [(JobId(i), 1, 0, b"\xff" * (64 << 10)) for i in range(30)]
     chunks += [(JobId(i), 1, 0, b"x") for i in range(200)]
     parts = [sentence(7) for sentence in log_messages(chunks)]
     assert 4 <= len(parts) <= 8
     for part in parts:
-        assert len(wire.encode(part)) <= wire.MAX_SAID_BYTES
+        assert len(wire.encode(part)) <= wire.MAX_WORKER_MESSAGE_BYTES
         assert wire.from_worker.decode(wire.encode(part)) == part
 
 

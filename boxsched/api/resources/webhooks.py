@@ -43,7 +43,7 @@ assert APART_BYTES >= HUGE_BYTES  # those that wait for one another
 
 T = TypeVar("T")
 
-_NOBODYS = (secrets.token_hex(16),)  # a secret in place of one that is not there
+_UNUSED_SECRETS = (secrets.token_hex(16),)  # a secret in place of one that is not there
 
 
 class DeliveryAnswer(Struct, frozen=True):
@@ -103,7 +103,7 @@ class Webhooks:
         fresh = await self._secrets.fresh(project)
         tried = bool(fresh) and fresh == remembered
         # Where there is no secret it takes as long.
-        if not tried and await signed.by(fresh or _NOBODYS) and fresh:
+        if not tried and await signed.by(fresh or _UNUSED_SECRETS) and fresh:
             return
         raise NotSigned(_refused(signed.provider))
 

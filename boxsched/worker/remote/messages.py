@@ -6,12 +6,12 @@ from typing import TypeVar
 import msgspec
 
 from boxsched.protocol.inbox import JobFinished
-from boxsched.protocol.wire import MAX_SAID_BYTES, Beat, Chunk, Found, Logged, Said
+from boxsched.protocol.wire import MAX_WORKER_MESSAGE_BYTES, Beat, Chunk, Found, Logged, Said
 from boxsched.worker.agent.outbox import Finding, LogChunk, Report
 
 MAX_REASON_CHARACTERS = 500
 MAX_PROBLEM_CHARACTERS = 200
-_BUDGET = MAX_SAID_BYTES - 1_024
+_BUDGET = MAX_WORKER_MESSAGE_BYTES - 1_024
 _MAX_CHUNKS = 64  # as in wire.Logged
 _MAX_REPORTS = 20_000  # as in wire.Said
 

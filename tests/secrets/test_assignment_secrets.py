@@ -8,7 +8,7 @@ import pytest
 
 from boxsched.model import BoxId, JobId, Kind, ProjectId, WorkerId, WorkloadId
 from boxsched.protocol.assignments import Assignment, JobSecret
-from boxsched.secrets.giving import Giving, for_older_worker
+from boxsched.secrets.assignment_secrets import AssignmentSecrets, refuse_on_older_worker
 from boxsched.secrets.owners import of_project, sealing
 from boxsched.secrets.ring import KeyRing, new_key
 from boxsched.secrets.vault import Vault
@@ -48,7 +48,7 @@ async def test_each_job_is_given_the_secrets_of_its_own_project(store: Store) ->
     app = await project(store, "app", TOKEN="c")
     fork = attrs.evolve(PLAIN, owner=web, has_secrets=False)
     levels = {ME: [owned(web), fork], OTHER: [owned(app), PLAIN]}
-    filled = await Giving(store, VAULT).fill(levels)
+    filled = await AssignmentSecrets(store, VAULT).fill(levels)
     assert set(filled) == {ME, OTHER}
     first, of_fork = filled[ME]
     assert sorted(first.secrets, key=lambda one: one.name) == [
@@ -62,7 +62,7 @@ async def test_each_job_is_given_the_secrets_of_its_own_project(store: Store) ->
 async def test_nothing_is_looked_up_where_no_job_has_secrets(store: Store) -> None:
     await store.close()
     levels = {ME: [PLAIN, attrs.evolve(PLAIN, has_secrets=True)], OTHER: []}
-    assert await Giving(store, VAULT).fill(levels) is levels
+    assert await AssignmentSecrets(store, VAULT).fill(levels) is levels
 
 
 async def test_a_job_whose_secrets_do_not_open_here_is_given_a_reason_and_others_theirs(
@@ -71,18 +71,18 @@ async def test_a_job_whose_secrets_do_not_open_here_is_given_a_reason_and_others
     web = await project(store, "web", TOKEN="a")
     empty = await project(store, "app")
     levels = {ME: [owned(web), owned(empty)]}
-    refused, other = (await Giving(store, Vault(None)).fill(levels))[ME]
+    refused, other = (await AssignmentSecrets(store, Vault(None)).fill(levels))[ME]
     assert refused.secrets == ()
-    assert str(refused.refusal).startswith("it cannot be given its secrets: this node has no key")
+    assert str(refused.refusal).startswith("the job's secrets cannot be used: this node has no key")
     assert (other.secrets, other.refusal) == ((), None)
 
 
 def test_jobs_with_secrets_fail_on_a_worker_that_cannot_be_given_any() -> None:
     secret = attrs.evolve(PLAIN, secrets=(JobSecret("TOKEN", "a", False),))
-    refused = attrs.evolve(PLAIN, refusal="it cannot be given its secrets")
-    assert for_older_worker([PLAIN, PLAIN]) == [PLAIN, PLAIN]
+    refused = attrs.evolve(PLAIN, refusal="the job's secrets cannot be used")
+    assert refuse_on_older_worker([PLAIN, PLAIN]) == [PLAIN, PLAIN]
     for one in (secret, refused):
-        first, second = for_older_worker([PLAIN, one])
+        first, second = refuse_on_older_worker([PLAIN, one])
         assert first == PLAIN
         assert (second.secrets, second.refusal, second.repository) == ((), None, None)
         assert (second.commands[-1], second.show_commands) == ("exit 1", False)

@@ -1,9 +1,8 @@
-"""What jobs are given: the secrets of their projects, and what git needs to reach their
-repositories, opened on the way to their worker.
+"""Add opened secrets and git credentials to the assignments of workers.
 
-Opened values are only in assignments, and these only in the memory of the node and of the worker
-that runs the job. A job whose secrets cannot be opened here is not run without them: it fails, and
-its reason says what to do.
+Opened values exist only in assignments, in the memory of the node and of the worker that runs the
+job. A job never runs without its secrets: if this node cannot open them, the job fails with a
+reason that says what to do.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -34,20 +33,19 @@ class _Opened:
     refusal: str | None = None
 
 
-class Giving:
-    """Adds secrets, and credentials for git, to the jobs that have yet to begin."""
+class AssignmentSecrets:
+    """Adds secrets and git credentials to jobs that have not begun."""
 
     def __init__(self, store: Store, vault: Vault) -> None:
         self._store = store
         self._vault = vault
 
     async def assignments(self, ids: Sequence[WorkerId]) -> Levels:
-        """What each worker should be running now, with secrets. Raises StoreAway."""
+        """Return what each worker should be running now, with secrets. Raises StoreAway."""
         return await self.fill(await self._store.assignments(ids))
 
     async def fill(self, levels: Levels) -> Levels:
-        """The levels with secrets and credentials; a query more for each where there are any.
-        Raises StoreAway."""
+        """Return the levels with secrets and credentials added. Raises StoreAway."""
         return await self._with_secrets(await self._with_credentials(levels))
 
     async def _with_credentials(self, levels: Levels) -> Levels:
@@ -55,23 +53,26 @@ class Giving:
         if not owners:
             return levels
         sealed = await self._store.sealed_git_credentials(owners)
-        lent: dict[tuple[ProjectId, str], GitCredentials | str | None] = {}
+        git_access: dict[tuple[ProjectId, str], GitCredentials | str | None] = {}
         for level in levels.values():
             for one in level:
                 if one.owner in sealed and one.owner is not None and one.repository is not None:
                     key = one.owner, one.repository
-                    if key not in lent:
-                        lent[key] = self._lent(*key, sealed[one.owner])
+                    if key not in git_access:
+                        git_access[key] = self._git_access(*key, sealed[one.owner])
         return {
-            worker: [_able_to_clone(one, lent) for one in level] for worker, level in levels.items()
+            worker: [_with_git_access(one, git_access) for one in level]
+            for worker, level in levels.items()
         }
 
-    def _lent(self, owner: ProjectId, repository: str, sealed: str) -> GitCredentials | str | None:
-        """What git is given for the repository, or why it cannot be given anything."""
+    def _git_access(
+        self, owner: ProjectId, repository: str, sealed: str
+    ) -> GitCredentials | str | None:
+        """Return what git gets for the repository, or the reason why it gets nothing."""
         try:
             return opened(self._vault, owner, sealed, repository)
         except SecretsUnusable as error:
-            return f"git cannot be given its credentials: {error.message}"
+            return f"the git credentials cannot be used: {error.message}"
 
     async def _with_secrets(self, levels: Levels) -> Levels:
         owners = _owners(levels, lambda one: one.has_secrets)
@@ -96,11 +97,11 @@ class Giving:
                 )
             )
         except SecretsUnusable as error:
-            return _Opened(refusal=f"it cannot be given its secrets: {error.message}")
+            return _Opened(refusal=f"the job's secrets cannot be used: {error.message}")
 
 
 def _owners(levels: Levels, wanted: Callable[[Assignment], bool]) -> list[ProjectId]:
-    """Of the jobs that have yet to begin."""
+    """Return the owners of the jobs that have not begun."""
     found = {
         one.owner
         for level in levels.values()
@@ -110,8 +111,8 @@ def _owners(levels: Levels, wanted: Callable[[Assignment], bool]) -> list[Projec
     return sorted(found)
 
 
-def for_older_worker(level: Sequence[Assignment]) -> Sequence[Assignment]:
-    """A worker of an earlier version would run jobs without their secrets: these fail there."""
+def refuse_on_older_worker(level: Sequence[Assignment]) -> Sequence[Assignment]:
+    """Let jobs with secrets fail: a worker of an earlier version would run them without."""
     if not any(one.secrets or one.refusal for one in level):
         return level
     return [_refused(one) if one.secrets or one.refusal else one for one in level]
@@ -123,13 +124,13 @@ def _refused(one: Assignment) -> Assignment:
     )
 
 
-def _able_to_clone(
-    one: Assignment, lent: Mapping[tuple[ProjectId, str], GitCredentials | str | None]
+def _with_git_access(
+    one: Assignment, git_access: Mapping[tuple[ProjectId, str], GitCredentials | str | None]
 ) -> Assignment:
-    """A fork's submodules may be anywhere that its author likes: they get no credentials."""
+    """Add git's part. A fork's submodules get no credentials: its author chooses their hosts."""
     if one.owner is None or one.repository is None:
         return one
-    found = lent.get((one.owner, one.repository))
+    found = git_access.get((one.owner, one.repository))
     if isinstance(found, str):
         return attrs.evolve(one, refusal=found)
     if found is not None and one.from_fork:
