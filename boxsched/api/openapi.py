@@ -24,7 +24,7 @@ _REFUSALS: Mapping[int, str] = {
     405: "this path does not allow this method",
     408: "the body did not arrive in time",
     409: "the current state does not allow it",
-    412: "it is not of the version that If-Match names",
+    412: "it does not have the version that If-Match names",
     413: "too large",
     417: "only `Expect: 100-continue` is supported",
     422: "a value is invalid; `field` names it",
@@ -56,8 +56,8 @@ class Described:
     content_type: str = "application/json"
     query: tuple[Query, ...] = ()
     keyed: bool = False  # accepts an Idempotency-Key
-    matched: tuple[str, ...] = ()  # headers that say for which version it is meant
-    refuses: tuple[int, ...] = ()  # statuses of refusals that nothing else tells
+    matched: tuple[str, ...] = ()  # headers that name the expected version
+    refuses: tuple[int, ...] = ()  # statuses of further refusals
 
 
 Routed = tuple[str, str, Policy, Described]

@@ -140,7 +140,7 @@ def project_routes(projects: Projects, servers: Servers, asks: Submissions) -> S
         "Create or replace a project's settings", one, one, 201, 200,
         matched=("If-Match", "If-None-Match"),
     )  # fmt: skip
-    check = Described("What such settings would change", one, ProjectCheck)
+    check = Described("What these settings would change", one, ProjectCheck)
     return (
         asking(f"{_PROJECT}/builds", asks.build, "Build a branch or a tag", AskBuild),
         asking(f"{_PROJECT}/deploys", asks.deploy, "Deploy to a server", AskDeploy),

@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 MAX_MEMORY_BYTES = 1 << 30  # of addresses: several times what the worst body of 25 MiB needs
 MAX_SECONDS = 30  # of the processor: many times what the worst body takes
-MAX_SAID_BYTES = 4_096  # of its errors, in our log
+MAX_WORKER_MESSAGE_BYTES = 4_096  # of its errors, in our log
 
 _ROOT = str(Path(boxsched.__file__).resolve().parent.parent)
 _BOOT = "import sys; sys.path[:] = sys.argv[1:]; from boxsched.webhooks.apart import main; main()"
@@ -69,7 +69,7 @@ def read_apart(provider: str, headers: Headers, body: bytes) -> Delivery:
                 _write(pipe.fileno(), part)
         said = process.stdout.read()
     if process.returncode:
-        text = said[-MAX_SAID_BYTES:].decode("utf-8", "replace")
+        text = said[-MAX_WORKER_MESSAGE_BYTES:].decode("utf-8", "replace")
         log.error("a large delivery was not read: status %d, %s", process.returncode, text)
         raise away
     return _told(json.loads(said))

@@ -23,7 +23,7 @@ from tests.contract.conftest import Place
 from tests.contract.world import NOW, Leader, build
 from tests.engine.shop import HeldClock
 
-BEHIND_ALL = 1 << 62
+ABOVE_ALL = 1 << 62
 CREATED, CANCELED = DeliveryResult.CREATED, DeliveryResult.CANCELED
 DUPLICATE, IGNORED = DeliveryResult.DUPLICATE, DeliveryResult.IGNORED
 
@@ -65,7 +65,7 @@ async def commands(leader: Leader) -> list[tuple[str, list[object]]]:
 
 
 async def listed(store: Store) -> list[tuple[DeliveryResult, tuple[WorkloadId, ...]]]:
-    found = await store.deliveries(None, None, BEHIND_ALL, 100)
+    found = await store.deliveries(None, None, ABOVE_ALL, 100)
     return [(one.result, one.workloads) for one in found]
 
 
@@ -78,7 +78,7 @@ async def test_a_delivery_its_build_and_its_command_are_stored_together(leader: 
     assert stored is not None
     assert stored.number == 1
     assert [(kind, said[0]) for kind, said in await commands(leader)] == [("submit", id_)]
-    [row] = await leader.store.deliveries(None, None, BEHIND_ALL, 10)
+    [row] = await leader.store.deliveries(None, None, ABOVE_ALL, 10)
     assert (row.provider, row.event, row.project) == ("github", "push", project.name)
     assert (row.result, row.workloads, row.received_at) == (CREATED, (id_,), NOW)
 
@@ -233,7 +233,7 @@ async def test_a_list_is_of_a_project_and_a_result(leader: Leader) -> None:
         await deliver(leader.store, push(web, body), ignored(api, body), ignored(web, f"{body}!"))
     store = leader.store
 
-    async def ids(*asked: object, before: int = BEHIND_ALL, limit: int = 100) -> list[str]:
+    async def ids(*asked: object, before: int = ABOVE_ALL, limit: int = 100) -> list[str]:
         rows = await store.deliveries(*asked, before, limit)  # type: ignore[arg-type]
         assert [row.id for row in rows] == sorted((row.id for row in rows), reverse=True)
         return [f"{row.project} {row.result}" for row in rows]
@@ -243,7 +243,7 @@ async def test_a_list_is_of_a_project_and_a_result(leader: Leader) -> None:
     assert await ids(None, IGNORED) == ["web ignored", "api ignored"] * 4
     assert await ids(web.id, None) == ["web ignored", "web created"] * 4
     assert await ids(web.id, None, limit=3) == ["web ignored", "web created", "web ignored"]
-    [*_, last] = await store.deliveries(web.id, None, BEHIND_ALL, 3)
+    [*_, last] = await store.deliveries(web.id, None, ABOVE_ALL, 3)
     assert await ids(web.id, None, before=last.id) == [
         "web created",
         *["web ignored", "web created"] * 2,

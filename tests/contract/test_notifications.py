@@ -18,7 +18,7 @@ from boxsched.store.steps.secrets import OUTGOING, Seal
 from boxsched.store.store import Store
 from tests.contract.world import NOW, Leader, build, loaded
 
-BEHIND_ALL = 1 << 62
+ABOVE_ALL = 1 << 62
 STARTED, FINISHED = "workload.started", "workload.finished"
 
 
@@ -52,7 +52,7 @@ async def settle(store: Store, *settled: Settled) -> None:
 async def test_a_batch_writes_a_row_for_each_target_that_asks(leader: Leader) -> None:
     workload = await project(leader, hook("h:443"), hook("i:443", STARTED, FINISHED))
     await notify(leader, (workload, STARTED), (workload, FINISHED), (workload, "workload.queued"))
-    rows = await leader.store.notifications(None, BEHIND_ALL, 100)
+    rows = await leader.store.notifications(None, ABOVE_ALL, 100)
     assert {(row.host, row.event, row.state) for row in rows} == {
         ("h:443", FINISHED, WAITING),
         ("i:443", STARTED, WAITING),
@@ -81,10 +81,10 @@ async def test_a_claim_is_one_nodes_until_it_ends(leader: Leader) -> None:
     [second] = await claim(leader.store, now=NOW + 31)
     assert (second.id, second.attempts) == (first.id, 2)
     await settle(leader.store, Settled(first, DEAD, NOW, done_at=NOW))  # its claim has ended
-    [row] = await leader.store.notifications(None, BEHIND_ALL, 10)
+    [row] = await leader.store.notifications(None, ABOVE_ALL, 10)
     assert row.state == WAITING
     await settle(leader.store, Settled(second, DELIVERED, NOW, status=200, done_at=NOW))
-    [row] = await leader.store.notifications(DELIVERED, BEHIND_ALL, 10)
+    [row] = await leader.store.notifications(DELIVERED, ABOVE_ALL, 10)
     assert (row.status, row.attempts) == (200, 2)
 
 
@@ -125,7 +125,7 @@ async def test_a_dead_one_is_sent_again_and_old_ones_are_dropped(leader: Leader)
     assert await claim(store, now=NOW + 6) == []
     await settle(store, Settled(again, DELIVERED, NOW, done_at=NOW))
     assert await store.drop_old_notifications(NOW + 1, NOW - 9, 10) == 1
-    assert await store.notifications(None, BEHIND_ALL, 10) == []
+    assert await store.notifications(None, ABOVE_ALL, 10) == []
 
 
 async def test_a_secret_stays_until_it_is_replaced_and_is_sealed_again(leader: Leader) -> None:

@@ -12,7 +12,7 @@ from boxsched.states import Result
 from boxsched.store.steps.notifications import Target
 from tests.engine.shop import Shop
 
-BEHIND_ALL = 1 << 62
+ABOVE_ALL = 1 << 62
 EVENTS = ("workload.queued", "workload.started", "workload.finished")
 HOOK = Target("hook.h:443", None, "https://h/", "h:443", EVENTS)
 SERVERS = {
@@ -42,7 +42,7 @@ async def web(
 
 
 async def notified(shop: Shop) -> list[tuple[int, str]]:
-    rows = await shop.store.notifications(None, BEHIND_ALL, 100)
+    rows = await shop.store.notifications(None, ABOVE_ALL, 100)
     return [(row.workload, row.event) for row in reversed(rows)]
 
 

@@ -73,7 +73,7 @@ def test_only_true_and_false_are_truth_values(written: str, shown: bool) -> None
         ("job: []", "line 1, column 6: job: unknown field; did you mean jobs?"),
         (
             "jobs:\n- {name: a, commands: [x]}\n- {name: a, commands: [x]}",
-            "line 3, column 10: jobs[1].name: another job before has this name",
+            "line 3, column 10: jobs[1].name: an earlier job has the same name",
         ),
         ("1: 2", "line 1, column 4: 1: unknown field; known: jobs, version"),
         ("? [a]\n: b", "line 1, column 3: a key must be a string"),

@@ -28,7 +28,7 @@ from tests.engine.shop import HeldClock
 from tests.outgoing.receiver import Receiver, json_of
 
 FINISHED = "workload.finished"
-BEHIND_ALL = 1 << 62
+ABOVE_ALL = 1 << 62
 
 
 def shape(workload: Workload) -> object:
@@ -78,7 +78,7 @@ class Post:
         return count
 
     async def rows(self) -> list[Notification]:
-        return (await self.store.notifications(None, BEHIND_ALL, 1_000))[::-1]
+        return (await self.store.notifications(None, ABOVE_ALL, 1_000))[::-1]
 
     async def row(self) -> Notification:
         (found,) = await self.rows()

@@ -147,7 +147,7 @@ async def test_an_expired_token_ends_in_that_instant(world: World) -> None:
     assert await world.holds(text)
     world.now = NOW + 60
     assert not await world.holds(text)
-    assert await world.known.still({tokens.digest(text)}) == set()
+    assert await world.known.still_valid({tokens.digest(text)}) == set()
     assert len(world.wire.asked) == 1
 
 
@@ -232,8 +232,8 @@ async def test_the_number_of_unknown_tokens_in_memory_is_limited(
 async def test_one_query_returns_the_tokens_that_are_still_valid(world: World) -> None:
     stays, goes = await world.make(), await world.make()
     both = {tokens.digest(stays), tokens.digest(goes)}
-    assert await world.known.still(both) == both
+    assert await world.known.still_valid(both) == both
     await world.revoke(goes)
-    assert await world.known.still(both) == {tokens.digest(stays)}
+    assert await world.known.still_valid(both) == {tokens.digest(stays)}
     world.wire.away = True
-    assert await world.known.still(both) == both
+    assert await world.known.still_valid(both) == both

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from boxsched.api.http import payloads
-from boxsched.api.http.arriving import Arriving
+from boxsched.api.http.arriving import ArrivingBodies
 from boxsched.api.http.payloads import MAX_PAYLOAD_BYTES, MEDIUM_AT_ONCE, unpacked
 from boxsched.errors import Malformed, StoreAway, TooLarge
 from tests.service.hosts import push, secured, send
@@ -102,7 +102,7 @@ class Request:
 
 def test_bytes_are_counted_until_the_end_of_each_body() -> None:
     now = [0.0]
-    arriving = Arriving(100, lambda: now[0])
+    arriving = ArrivingBodies(100, lambda: now[0])
     old, new, whole = Request(), Request(), Request()
     with arriving.body(whole) as third:  # type: ignore[arg-type]
         arriving.grow(third, 30)

@@ -70,7 +70,7 @@ async def test_a_reader_behind_what_is_gone_is_told_to_read_anew(
         answer = await house.call("GET", f"{API}/events?after={after}")
         assert (answer.status, answer.error["field"]) == (422, "after")
         assert answer.error["message"] == (
-            "what followed this event was deleted because it is old: read all anew"
+            "the events after this one were deleted: read the current state again"
         )
     newest = await house.node.store.last_event(SHARD)
     assert newest > last

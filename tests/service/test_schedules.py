@@ -368,7 +368,7 @@ async def test_a_build_that_cannot_be_made_is_reported(house: House, time: HeldT
     await look(house)
     assert await builds(house) == []
     (one,) = await shown(house)
-    assert one["skipped"]["reason"] == "it has no jobs, and its project has none either"
+    assert one["skipped"]["reason"] == "it has no jobs, and its project has no jobs either"
     assert one["next"][0] == "2027-01-11T12:00:00.000000Z"
 
 

@@ -156,7 +156,7 @@ async def test_a_payload_of_another_repository_is_ignored(house: House) -> None:
     assert answer == {
         "result": "ignored",
         "workloads": [],
-        "reason": "it is of another repository: https://github.com/shop/web.git",
+        "reason": "it is from another repository: https://github.com/shop/web.git",
     }
     await house.project(repository="ssh://git@github.com/shop/web")
     assert (await sent(house, push()))["result"] == "created"
@@ -166,7 +166,7 @@ async def test_a_project_without_jobs_ignores_with_the_reason(house: House) -> N
     await house.project(jobs=[])
     answer = await sent(house, push())
     assert answer["result"] == "ignored"
-    assert answer["reason"] == "jobs: it has no jobs, and its project has none either"
+    assert answer["reason"] == "jobs: it has no jobs, and its project has no jobs either"
 
 
 async def test_more_than_the_project_may_use_is_ignored_with_the_reason(house: House) -> None:

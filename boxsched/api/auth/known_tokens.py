@@ -113,7 +113,7 @@ class KnownTokens:
             return self._unexpired(seen)
         raise StoreAway("the database does not answer: the token cannot be checked")
 
-    async def still(self, held: Collection[str]) -> set[str]:
+    async def still_valid(self, held: Collection[str]) -> set[str]:
         """Return the sums of valid tokens, by one query; all sums while the store is away."""
         try:
             found = await self._store.tokens()

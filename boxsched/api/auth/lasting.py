@@ -45,7 +45,7 @@ class Lasting:
         watched = list(self._open.values())
         if not watched:
             return 0
-        holding = await self._tokens.still({sha256 for _, sha256 in watched})
+        holding = await self._tokens.still_valid({sha256 for _, sha256 in watched})
         lost = [request for request, sha256 in watched if sha256 not in holding]
         for request in lost:
             if request.transport is not None:

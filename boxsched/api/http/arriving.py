@@ -1,8 +1,8 @@
-"""A limit on the memory of all request bodies that are arriving, before any sender is known.
+"""Limit the memory of all request bodies that are being received from unknown senders.
 
-The limit counts bytes that have arrived, not bodies: with a fixed number of bodies, a few clients
-that send slowly could keep all others out. When too many bytes have arrived, the body that has held
-the most of them for the longest time is refused. So a client that stalls loses to one that sends.
+The limit counts received bytes, not bodies: with a limit on bodies, a few clients that send slowly
+could exclude all others. When too many bytes have been received, the body with the largest product
+of size and age is refused. So a client that stalls is refused before one that sends.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ from boxsched.errors import StoreAway
 
 @attrs.define(eq=False)
 class Body:
-    """A body, as far as it has arrived. ``whole``: all of it has."""
+    """A body that is being received. ``whole``: all of it was received."""
 
     request: web.BaseRequest
     since: float
@@ -24,8 +24,8 @@ class Body:
     whole: bool = False
 
 
-class Arriving:
-    """``clock``: seconds that only grow."""
+class ArrivingBodies:
+    """The bodies that are being received. ``clock`` returns monotonic seconds."""
 
     def __init__(self, bytes_at_most: int, clock: Callable[[], float]) -> None:
         self._at_most = bytes_at_most
@@ -35,7 +35,7 @@ class Arriving:
 
     @contextlib.contextmanager
     def body(self, request: web.BaseRequest) -> Iterator[Body]:
-        """Counts until the block ends; what arrives is told by ``grow``."""
+        """Count a body during the ``with`` block. Call ``grow`` for each piece that arrives."""
         body = Body(request, self._clock())
         self._bodies[body] = None
         try:
@@ -44,7 +44,10 @@ class Arriving:
             self._drop(body)
 
     def grow(self, body: Body, count: int) -> None:
-        """So many bytes more have arrived. Raises StoreAway if this one has to give way."""
+        """Count more received bytes.
+
+        Raises StoreAway if this body is refused for lack of memory.
+        """
         body.size += count
         self.size += count
         while self.size > self._at_most:
@@ -54,7 +57,7 @@ class Arriving:
                 key=lambda one: (one.size * (now - one.since), one.size),
             )
             self._drop(last)
-            error = StoreAway("too many large bodies come at once: try again")
+            error = StoreAway("too many large bodies at the same time: try again")
             if last is body:
                 raise error
             _refuse(last.request, error)
@@ -66,7 +69,7 @@ class Arriving:
 
 
 def _refuse(request: web.BaseRequest, error: StoreAway) -> None:
-    """End the reading of a body, which another task is at."""
+    """Refuse a body that another task is reading."""
     request.content.set_exception(error)
     request.content.feed_eof()
-    request.protocol.close()  # behind the answer: what still comes belongs to no request
+    request.protocol.close()  # after the answer: later data belongs to no request

@@ -43,16 +43,16 @@ async def read(request: web.Request) -> bytes:
 
 
 def encoding_of(request: web.Request) -> str:
-    """How the body is encoded."""
+    """Return the body's Content-Encoding."""
     return request.headers.get("Content-Encoding", "").strip().lower() or "identity"
 
 
 async def read_bytes(
     request: web.Request, at_most: int, arrived: Callable[[int], None] | None = None
 ) -> bytes:
-    """The whole body as it was sent. Raises TooLarge, and TooSlow (``deadlines``).
+    """Return the whole body as it was sent. Raises TooLarge, and TooSlow (``deadlines``).
 
-    ``arrived`` is told of the bytes of each piece, if the body did not come with the headers.
+    ``arrived`` is called with the size of each piece, unless the body came with the headers.
     """
     if (request.content_length or 0) > at_most:
         raise too_large(at_most)
@@ -63,8 +63,8 @@ async def read_bytes(
         else:
             if request.version >= HttpVersion11 and "Expect" in request.headers:
                 await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-                request.writer.output_size = 0  # 100 Continue is not a part of the answer
-            body = await _drip(request, at_most, arrived)
+                request.writer.output_size = 0  # do not count "100 Continue" as part of the answer
+            body = await _read_pieces(request, at_most, arrived)
     except web.RequestPayloadError:
         raise Malformed("the body does not match its headers") from None
     if len(body) > at_most:
@@ -72,9 +72,12 @@ async def read_bytes(
     return body
 
 
-async def _drip(request: web.Request, at_most: int, arrived: Callable[[int], None] | None) -> bytes:
+async def _read_pieces(
+    request: web.Request, at_most: int, arrived: Callable[[int], None] | None
+) -> bytes:
     pieces: list[bytes] = []
-    piece = bytearray()  # a client may send byte by byte, and each object has its own cost
+    # joins small chunks: a client may send single bytes, and each object needs memory
+    piece = bytearray()
     size = 0
     if request.transport is None:  # reading would raise an AssertionError in aiohttp
         raise ConnectionResetError("the client closed the connection")
@@ -112,7 +115,7 @@ class Form(Generic[T]):
         try:
             return self._decoder.decode(body)
         except msgspec.ValidationError as error:
-            check_form(body)  # what is malformed behind the first wrong value is malformed
+            check_form(body)  # report malformed JSON first, also after an invalid value
             raise invalid_bodies.refusal(str(error), self.kind, body) from None
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise malformed(error) from None

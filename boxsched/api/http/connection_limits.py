@@ -88,7 +88,7 @@ class ConnectionLimits:
         if known:
             address.known -= 1
         else:
-            address.anonymous.pop(connection, None)  # not there if it was put out
+            address.anonymous.pop(connection, None)  # missing if it was closed for the limit
         if not address.count:
             del self._addresses[holder]
             self._logged.discard(holder)

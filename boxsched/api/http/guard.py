@@ -132,7 +132,8 @@ class Guard:
                 await self.admit(request, route.policy)
             if route.query is not None and request.query_string:
                 check_parameters(request.query, route.query, request.rel_url.raw_query_string)
-            if route.policy is Policy.PUBLIC:  # no turn: bodies of strangers are small, or counted
+            # no turn: without a token, bodies are small or counted elsewhere
+            if route.policy is Policy.PUBLIC:
                 return await handler(request)
             if not route.lasting:
                 async with self.large.turn(request):

@@ -16,7 +16,7 @@ from boxsched.api.http.forms import FORMS
 from boxsched.errors import Invalid
 from boxsched.nearest import unknown
 
-MAX_LOOKED_INTO_BYTES = 131_072  # in a larger body, keys of objects are not named
+MAX_EXAMINED_BYTES = 131_072  # in a larger body, keys of objects are not named
 _MAX_FIELD_CHARACTERS = 200
 
 _AT = re.compile(r" - at (?P<key>`key` in )?`\$(?P<path>[^`]*)`\Z")
@@ -46,7 +46,7 @@ _KINDS = {
 _PARTS = {"str": "characters", "array": "entries", "object": "entries"}
 _BOUNDS = {">=": "at least ", "<=": "at most ", ">": "more than ", "<": "less than ", None: ""}
 _MAX_KEY_CHARACTERS = 80
-_SOME = None  # a step to a key that msgspec does not name
+_UNNAMED = None  # stands for a key that msgspec does not name
 
 Step = str | int | None
 
@@ -54,39 +54,41 @@ Step = str | int | None
 def refusal(text: str, kind: type, body: bytes) -> Invalid:
     """Return the error for the caller; ``text`` is msgspec's message about ``body``."""
     place = _AT.search(text)
-    said = text[: place.start()] if place else text
+    message = text[: place.start()] if place else text
     steps = list(_steps(place["path"])) if place else []
-    path, value, key = _looked_up(text, kind, body, steps, bool(place and place["key"]))
-    member = _MEMBER.match(said)
+    path, value, key = _resolve_path(text, kind, body, steps, bool(place and place["key"]))
+    member = _MEMBER.match(message)
     if member:
         path.append(member["name"])
     field = _written(path)[:_MAX_FIELD_CHARACTERS]
-    return Invalid(_said(said, value, _type_at(inspect.type_info(kind), steps), key), field or None)
+    return Invalid(
+        _message(message, value, _type_at(inspect.type_info(kind), steps), key), field or None
+    )
 
 
-def _said(said: str, value: Any, place: inspect.Type | None, key: str | None) -> str:
-    if said in _OF_A_FORM:
-        return f"{key!a}: {_OF_A_FORM[said]}" if key is not None else _OF_A_FORM[said]
-    member = _MEMBER.match(said)
-    if member and said.startswith("Object contains"):
+def _message(message: str, value: Any, place: inspect.Type | None, key: str | None) -> str:
+    if message in _OF_A_FORM:
+        return f"{key!a}: {_OF_A_FORM[message]}" if key is not None else _OF_A_FORM[message]
+    member = _MEMBER.match(message)
+    if member and message.startswith("Object contains"):
         return unknown("unknown field", member["name"], _fields(place))
-    if _CHOICE.match(said):
+    if _CHOICE.match(message):
         return f"must be one of: {', '.join(_choices(place))}"
-    if _TEXT_WANTED.match(said) and isinstance(value, int | float):
+    if _TEXT_WANTED.match(message) and isinstance(value, int | float):
         text = msgspec.json.encode(value).decode()[:80]
         return f'must be a string: write "{text}" in quotes'
-    length = _LENGTH.match(said)
+    length = _LENGTH.match(message)
     if length:
         return f"must have {length['bound']} {length['number']} entries"
-    expected = _EXPECTED.match(said)
+    expected = _EXPECTED.match(message)
     if expected is None:
-        return said.replace("`", "")[:500]
+        return message.replace("`", "")[:500]
     about = "" if key is None else f"{key[:_MAX_KEY_CHARACTERS]!a}: "
-    return about + _plainly(expected)
+    return about + _expectation(expected)
 
 
-def _plainly(expected: re.Match[str]) -> str:
-    """Translate msgspec's "Expected `float | null`, got `str`" into words without Python types."""
+def _expectation(expected: re.Match[str]) -> str:
+    """Reword msgspec's "Expected `float | null`, got `str`" without Python types."""
     kinds = expected["kinds"].split(" | ")
     if expected["number"] is None:
         wanted = " or ".join(_KINDS.get(kind, kind) for kind in kinds)
@@ -104,7 +106,7 @@ def _plainly(expected: re.Match[str]) -> str:
 
 def _steps(path: str) -> Iterator[Step]:
     for step in _STEP.finditer(path):
-        yield int(step["index"]) if step["index"] else _SOME if step["some"] else step["name"]
+        yield int(step["index"]) if step["index"] else _UNNAMED if step["some"] else step["name"]
 
 
 def _written(path: Sequence[Step]) -> str:
@@ -112,16 +114,16 @@ def _written(path: Sequence[Step]) -> str:
     for step in path:
         if isinstance(step, int):
             text += f"[{step}]"
-        elif step is not _SOME:
+        elif step is not _UNNAMED:
             text += f".{step}" if text else step
     return text
 
 
-def _looked_up(
+def _resolve_path(
     text: str, kind: type, body: bytes, steps: Sequence[Step], at_key: bool
 ) -> tuple[list[Step], Any, str | None]:
     """Return the path with its keys, the value there, and the wrong key, if a key is wrong."""
-    if len(body) > MAX_LOOKED_INTO_BYTES:
+    if len(body) > MAX_EXAMINED_BYTES:
         return list(steps), None, None
     try:
         root = found = msgspec.json.decode(body)
@@ -129,16 +131,16 @@ def _looked_up(
         return list(steps), None, None
     path: list[Step] = []
     for at, step in enumerate(steps):
-        if step is _SOME:
-            step = _culprit(text, kind, root, found)
+        if step is _UNNAMED:
+            step = _find_invalid_key(text, kind, root, found)
             if step is None:
                 return [*path, *steps[at:]], None, None
         found = found[step]
         path.append(step)
-    return path, found, _culprit(text, kind, root, found) if at_key else None
+    return path, found, _find_invalid_key(text, kind, root, found) if at_key else None
 
 
-def _culprit(text: str, kind: type, root: Any, among: dict[str, Any]) -> str | None:
+def _find_invalid_key(text: str, kind: type, root: Any, among: dict[str, Any]) -> str | None:
     """Find the first key of an object that msgspec refuses with this text, by bisection.
 
     Afterwards only that key is left in the object.
@@ -169,7 +171,7 @@ def _culprit(text: str, kind: type, root: Any, among: dict[str, Any]) -> str | N
 def _type_at(node: inspect.Type | None, steps: Sequence[Step]) -> inspect.Type | None:
     for step in steps:
         for one in _members(node):
-            node = _inside(one, step)
+            node = _child(one, step)
             if node is not None:
                 break
     return node
@@ -181,7 +183,7 @@ def _members(node: inspect.Type | None) -> Sequence[inspect.Type]:
     return () if node is None else (node,)
 
 
-def _inside(node: inspect.Type, step: Step) -> inspect.Type | None:
+def _child(node: inspect.Type, step: Step) -> inspect.Type | None:
     if isinstance(node, inspect.StructType):
         if isinstance(step, int):  # a struct whose JSON is a list
             return node.fields[step].type if step < len(node.fields) else None

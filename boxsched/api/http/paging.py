@@ -5,12 +5,12 @@ import binascii
 
 from boxsched.errors import Invalid
 
-BEHIND_ALL = 1 << 62  # no number is as great
+ABOVE_ALL = 1 << 62  # greater than every number
 MAX_DIGITS = 18
 
 
 def number(text: str) -> int | None:
-    """None for what cannot be one."""
+    """Return the number; None if the text is not one."""
     fits = text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS
     return int(text) if fits else None
 
@@ -25,14 +25,14 @@ def limit(text: str | None, default: int, at_most: int) -> int:
 
 
 def cursor(name: str, last: int) -> str:
-    """What asks for the rows behind that one, of the list of that name."""
+    """Return the cursor of the page after this row. ``name``: the list's name."""
     return base64.urlsafe_b64encode(f"{name} {last}".encode()).decode()
 
 
 def before(name: str, text: str | None) -> int:
-    """The number that the rows of a page are lower than."""
+    """Return the cursor's number: the rows of the page have lower numbers. Raises Invalid."""
     if text is None:
-        return BEHIND_ALL
+        return ABOVE_ALL
     try:
         said = base64.b64decode(text, altchars=b"-_", validate=True).decode("ascii")
     except (binascii.Error, ValueError):
@@ -40,5 +40,8 @@ def before(name: str, text: str | None) -> int:
     list_name, _, row = said.partition(" ")
     last = number(row) if list_name == name else None
     if last is None:
-        raise Invalid("this is not a cursor of this list: take next_cursor as it is", "cursor")
+        raise Invalid(
+            "must be next_cursor of the previous page, unchanged",
+            "cursor",
+        )
     return last

@@ -1,8 +1,8 @@
-"""Bodies of webhooks: larger than others, and perhaps compressed.
+"""Read bodies of webhooks, which may be large and compressed.
 
-Nobody has shown who they are while a body is read, and the signature needs all of it. So the bytes
-of all that arrive are limited together (``arriving``), and only few large bodies that are whole are
-worked on at a time, apart from those of the API.
+The sender is unknown until the whole body is read, because the signature covers all of it. So the
+memory of all bodies that are being received is limited (``arriving``). Only a few large bodies are
+processed at a time, with a limit separate from the API's.
 """
 
 import asyncio
@@ -14,16 +14,16 @@ from functools import partial
 
 from aiohttp import web
 
-from boxsched.api.http.arriving import Arriving
+from boxsched.api.http.arriving import ArrivingBodies
 from boxsched.api.http.bodies import PIECE_BYTES, encoding_of, read_bytes, too_large
 from boxsched.api.http.large import LargeBodies
 from boxsched.errors import Malformed
 
-MAX_PAYLOAD_BYTES = 25 << 20  # also of what was compressed
-ARRIVING_BYTES = 64 << 20  # of all bodies together
+MAX_PAYLOAD_BYTES = 25 << 20  # also after decompression
+ARRIVING_BYTES = 64 << 20  # of all bodies that are being received
 MEDIUM_BYTES, MEDIUM_AT_ONCE = 64 << 10, 16
-HUGE_BYTES, HUGE_AT_ONCE = 1 << 20, 2  # also those that are compressed
-AT_ONCE_BYTES = 64 << 10  # what takes about as long as the hand-over to a thread
+HUGE_BYTES, HUGE_AT_ONCE = 1 << 20, 2  # compressed bodies count as huge
+AT_ONCE_BYTES = 64 << 10  # a body of this size is processed about as fast as a thread starts
 
 _GZIP = 16 + zlib.MAX_WBITS
 _ENCODINGS = {"identity": False, "gzip": True, "x-gzip": True}
@@ -33,19 +33,20 @@ class Payloads:
     """Reads bodies of webhooks within limits of size, time and memory."""
 
     def __init__(self) -> None:
-        self._arriving = Arriving(ARRIVING_BYTES, time.monotonic)
+        self._arriving = ArrivingBodies(ARRIVING_BYTES, time.monotonic)
         self._medium = LargeBodies(MEDIUM_AT_ONCE, MEDIUM_BYTES)
         self._huge = LargeBodies(HUGE_AT_ONCE, HUGE_BYTES)
 
     @contextlib.asynccontextmanager
     async def read(self, request: web.Request) -> AsyncIterator[bytes]:
-        """The body, unpacked; its place in memory is kept until the block ends.
+        """Provide the decompressed body during the ``async with`` block; its memory is counted
+        until then.
 
-        Raises Malformed, TooLarge, TooSlow, and StoreAway if there is no room for too long.
+        Raises Malformed, TooLarge, TooSlow, and StoreAway if there is no memory for it in time.
         """
         packed = _ENCODINGS.get(encoding_of(request))
         if packed is None:
-            raise Malformed("of all Content-Encodings only gzip is taken")
+            raise Malformed("the only supported Content-Encoding is gzip")
         with self._arriving.body(request) as arriving:
             grow = partial(self._arriving.grow, arriving)
             body = await read_bytes(request, MAX_PAYLOAD_BYTES, grow)
@@ -60,7 +61,7 @@ class Payloads:
 
 
 def unpacked(body: bytes) -> bytes:
-    """What was packed by gzip, in one member. Raises Malformed and TooLarge."""
+    """Decompress a gzip body with a single member. Raises Malformed and TooLarge."""
     pieces: list[bytes] = []
     size = 0
     try:
@@ -70,12 +71,12 @@ def unpacked(body: bytes) -> bytes:
             if size > MAX_PAYLOAD_BYTES:
                 raise too_large(MAX_PAYLOAD_BYTES)
     except zlib.error:
-        raise Malformed("the body is not what gzip makes") from None
+        raise Malformed("the body is not valid gzip data") from None
     return b"".join(pieces)
 
 
 def _unpacked_pieces(body: bytes) -> Iterator[bytes]:
-    """In pieces: no other thread runs while zlib copies what it has made. Raises Malformed."""
+    """Decompress in pieces, because zlib blocks other threads while it copies. Raises Malformed."""
     member = zlib.decompressobj(_GZIP)
     place = 0
     while not member.eof:
@@ -87,6 +88,6 @@ def _unpacked_pieces(body: bytes) -> Iterator[bytes]:
         if made:
             yield made
         elif not packed and not member.eof:
-            raise Malformed("the body ends before its gzip data does")
+            raise Malformed("the body's gzip data is incomplete")
     if member.unused_data or place < len(body):
-        raise Malformed("the body does not end where its gzip data does")
+        raise Malformed("the body has data after the end of its gzip data")

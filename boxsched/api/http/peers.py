@@ -1,4 +1,4 @@
-"""Find the address that a request comes from, also behind trusted proxies."""
+"""Find the client's address of a request, also behind trusted proxies."""
 
 import ipaddress
 from collections.abc import Iterable, Sequence

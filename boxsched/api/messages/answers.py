@@ -47,11 +47,12 @@ class SshAddress(Struct, frozen=True):
 
 
 class WorkloadRow(Struct, frozen=True, kw_only=True, gc=False):
-    """A workload without its jobs; ``boxes`` is how many it asks for, ``why`` why it waits,
-    ``reason`` why it failed, was stopped or was canceled. Of a code host's delivery:
-    ``compare_url`` shows the changes, ``event_at`` is its own time, ``from_fork`` says that jobs
-    get no secrets, ``target_branch`` is where a change request would go. ``submitted_by``:
-    who asked for it; null if that is not known."""
+    """A workload without its jobs. ``boxes``: how many it needs. ``why``: why it waits. ``reason``:
+    why it failed, was stopped or was canceled. For builds from webhooks: ``compare_url`` shows the
+    changes, ``event_at`` is the event's time at the code host, ``from_fork`` true means that jobs
+    get no secrets, ``target_branch`` is the branch that a change request would be merged into.
+    ``submitted_by``: who submitted it; null if not known.
+    """
 
     id: str
     project: str

@@ -19,25 +19,25 @@ from boxsched.refs import check_branch
 from boxsched.store.records import JobSpec
 from boxsched.texts import encodable
 
-MAX_ENVIRONMENT_BYTES = 131_072  # of a job: what a program can be given is bounded
+MAX_ENVIRONMENT_BYTES = 131_072  # of a job: the system limits a program's environment
 MAX_SCRIPT_BYTES = 524_288  # of a job's commands together
 
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f]")
 
 
 def plain(text: str, field: str) -> str:
-    """A name from a URL or header: bounded, no control characters, and really text."""
+    """Check a name from a URL or header: its length, control characters, valid Unicode."""
     if not text or len(text) > MAX_NAME_CHARACTERS or _CONTROLS.search(text) or not encodable(text):
         raise Invalid(
-            f"must be 1 to {MAX_NAME_CHARACTERS} characters, no control characters", field
+            f"must be 1 to {MAX_NAME_CHARACTERS} characters without control characters", field
         )
     return text
 
 
 def settings(name: str, asked: ProjectSettings) -> None:
-    """A project's settings, beyond what their types say."""
+    """Check a project's settings, beyond what their types check."""
     if asked.name and asked.name != name:
-        raise Invalid(f"the project's name is {name}: it cannot be changed", "name")
+        raise Invalid(f"must be {name}: a project's name cannot be changed", "name")
     if asked.repository is not None:
         check_repository(asked.repository)
         _branches(asked)
@@ -53,7 +53,7 @@ def settings(name: str, asked: ProjectSettings) -> None:
 
 
 def schedules(asked: ProjectSettings) -> None:
-    """Some of them take milliseconds each: call it off the event loop."""
+    """Check a project's schedules. A check may take milliseconds: call it in a thread."""
     for index, schedule in enumerate(asked.schedules):
         check_cron(schedule.cron, f"schedules[{index}].cron")
         if schedule.time_zone is not None:
@@ -96,14 +96,14 @@ def _globs(asked: ProjectSettings) -> None:
 
 
 def bulk(jobs: Sequence[JobSettings], field: str) -> None:
-    """Jobs that could never be started, or not be told apart, are refused now."""
+    """Refuse jobs that could never start, and jobs with the same name."""
     names: set[str] = set()
     for index, job in enumerate(jobs):
         for name, _ in _parts(job):
             if name in names:
-                raise Invalid("another job before has this name", f"{field}[{index}].name")
+                raise Invalid("an earlier job has the same name", f"{field}[{index}].name")
             if len(name) > MAX_NAME_CHARACTERS:
-                raise Invalid("is too long with its number behind it", f"{field}[{index}].name")
+                raise Invalid("is too long when its number is appended", f"{field}[{index}].name")
             names.add(name)
         if len(names) > MAX_JOBS_A_WORKLOAD:
             raise Invalid(f"a workload has at most {MAX_JOBS_A_WORKLOAD} jobs", f"{field}[{index}]")
@@ -124,7 +124,7 @@ def bulk(jobs: Sequence[JobSettings], field: str) -> None:
 
 
 def specs(jobs: Sequence[JobSettings], default_box_type: str) -> tuple[JobSpec, ...]:
-    """Jobs as the store takes them, with what was left open filled in."""
+    """Return the jobs in the store's format, with default values filled in."""
     return tuple(
         [
             JobSpec(

@@ -1,4 +1,4 @@
-"""Cron expressions and time zones, as ``cronsim`` and ``zoneinfo`` read them; 422 for the rest."""
+"""Check cron expressions and time zones with ``cronsim`` and ``zoneinfo``."""
 
 import functools
 import zoneinfo
@@ -15,12 +15,15 @@ _ANY_TIME = datetime(2024, 1, 1, tzinfo=UTC)
 
 
 def check_cron(text: str, field: str) -> None:
-    """Five fields as Debian's cron has them, or a name such as @daily; and it must ever come."""
+    """Check a cron expression: five fields as in Debian's cron, or a name such as @daily. Raises
+    Invalid, also if it has no time in the next 50 years.
+    """
     if text.startswith("@"):
         if text not in ALIASES:
-            raise Invalid(unknown("unknown name of a schedule", text, ALIASES), field)
+            raise Invalid(unknown("unknown schedule name", text, ALIASES), field)
         return
-    if not text.isascii() or len(text.split()) != 5:  # cronsim takes six, the first for seconds
+    # cronsim would accept a sixth field, for seconds
+    if not text.isascii() or len(text.split()) != 5:
         raise Invalid("must be five fields: minute, hour, day, month, weekday", field)
     try:
         next(CronSim(text, _ANY_TIME))
@@ -28,7 +31,7 @@ def check_cron(text: str, field: str) -> None:
         wrong = str(error)
         raise Invalid(f"not a cron expression: {wrong[:1].lower()}{wrong[1:]}", field) from None
     except StopIteration:
-        raise Invalid("there is no such day in the next 50 years", field) from None
+        raise Invalid("no day in the next 50 years matches", field) from None
 
 
 def check_time_zone(name: str, field: str) -> None:
@@ -41,5 +44,5 @@ def check_time_zone(name: str, field: str) -> None:
 
 @functools.cache
 def _zones() -> tuple[str, ...]:
-    """All names: zoneinfo would open each zone's file for them."""
+    """Return all zone names. Cached, because zoneinfo opens the file of each zone."""
     return tuple(resources.files("tzdata").joinpath("zones").read_text("ascii").split())

@@ -13,7 +13,7 @@ from boxsched.protocol.shards import Pause
 from boxsched.states import Result
 from boxsched.store.records import Job, Workload
 
-SAID_AT_MOST = 3  # reasons, and jobs of each
+SAID_AT_MOST = 3  # reasons in one text, and jobs named for each
 
 _ENDS: Mapping[Result | None, str] = {
     Result.PASSED: "It has passed",

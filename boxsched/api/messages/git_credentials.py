@@ -14,28 +14,28 @@ _KEY = re.compile(
     r"-----BEGIN (?P<kind>[A-Z ]*PRIVATE KEY)-----\n(?P<body>.+)\n-----END (?P=kind)-----\n", re.S
 )
 _OPENSSH = "OPENSSH PRIVATE KEY"
-_PLAIN_OPENSSH = b"openssh-key-v1\0\0\0\0\4none"  # how a key without a passphrase begins
+_PLAIN_OPENSSH = b"openssh-key-v1\0\0\0\0\4none"  # a key without a passphrase begins with this
 
 
 def check_git_credentials(asked: ProjectSettings) -> None:
-    """Raises Invalid where git could do nothing with them."""
+    """Raise Invalid if git could not use the credentials."""
     its = asked.git_credentials
     if its is UNSET or its is None:
         return
     if (its.ssh_key is None) == (its.https_token is None):
-        raise Invalid("must be one of ssh_key and https_token", "git_credentials")
+        raise Invalid("must have exactly one of ssh_key and https_token", "git_credentials")
     if asked.repository is None:
-        raise Invalid("need a repository that they are for", "git_credentials")
+        raise Invalid("need the project's `repository`", "git_credentials")
     if its.ssh_key is not None:
         if not is_ssh(asked.repository):
-            raise Invalid("needs a repository that is reached by SSH", "git_credentials.ssh_key")
+            raise Invalid("needs a `repository` with an SSH URL", "git_credentials.ssh_key")
         _check_key(tidy(its.ssh_key))
     elif origin_of(asked.repository) is None:
-        raise Invalid("needs a repository at https://", "git_credentials.https_token")
+        raise Invalid("needs a `repository` with an https:// URL", "git_credentials.https_token")
 
 
 def tidy(key: str) -> str:
-    """A key as ssh reads it: a newline ends each line, the last one too."""
+    """Return the key as ssh reads it: every line ends with a newline, also the last one."""
     return "\n".join(line.rstrip() for line in key.strip().splitlines()) + "\n"
 
 
@@ -53,7 +53,7 @@ def _check_key(key: str) -> None:
         locked = False
     if locked:
         raise Invalid(
-            "has a passphrase, or is damaged: git could not use it", "git_credentials.ssh_key"
+            "has a passphrase or is damaged: git cannot use it", "git_credentials.ssh_key"
         )
 
 

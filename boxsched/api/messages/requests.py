@@ -1,7 +1,7 @@
-"""The types of requests: they validate, and openapi.json describes them.
+"""The types of requests. They validate requests, and openapi.json describes them.
 
-Bounds that a type can say stand here; what needs more than one field is in ``checks``. The patterns
-of texts stand in ``http.forms``.
+Limits that a type can express are here; rules about several fields are in ``checks``. The patterns
+of texts are in ``http.forms``.
 """
 
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ from boxsched.protocol.inbox import Resolution
 MAX_TIMEOUT_SECONDS = 30 * 86_400
 MAX_TOKEN_SECONDS = 10 * 366 * 86_400
 MAX_WORKERS_A_TOKEN = 10_000
-MAX_LIST_ENTRIES = 1_000  # of commands, globs, rules, servers, schedules
+MAX_LIST_ENTRIES = 1_000  # in lists of commands, globs, rules, servers and schedules
 MAX_COMMAND_CHARACTERS = 131_072
 
 MAX_VARIABLES = 1_000
@@ -37,7 +37,7 @@ MAX_SECRET_BYTES = 65_536
 MAX_CLONE_DEPTH = 1_000_000
 
 Name = Annotated[str, Meta(min_length=1, max_length=MAX_NAME_CHARACTERS, pattern=forms.NAME)]
-# A branch or tag: git refuses one that begins with a dash, as it would read it as an option.
+# A branch or tag. A name must not begin with a dash: git would read it as an option.
 Ref = Annotated[
     str,
     Meta(min_length=1, max_length=MAX_NAME_CHARACTERS, pattern=forms.ARGUMENT),
@@ -66,15 +66,15 @@ Globs = Annotated[tuple[Glob, ...], Meta(max_length=MAX_LIST_ENTRIES)]
 
 
 class Progress(Struct, forbid_unknown_fields=True, frozen=True):
-    """After so many canceled or stopped builds in a row, one is left to finish."""
+    """After ``spare_after`` canceled or stopped builds in a row, one build may finish."""
 
     spare_after: Annotated[int, Meta(ge=1, le=1_000_000)]
 
 
 class Rule(Struct, array_like=True, frozen=True):
-    """A branch pattern, its strategy and, if it has one, its progress guarantee.
+    """A branch pattern, its strategy and, optionally, its progress guarantee.
 
-    ``beyond``: a fourth element is refused at its place, as ``forbid_unknown_fields`` would not.
+    ``beyond`` refuses a fourth element, with its index; ``forbid_unknown_fields`` would not.
     """
 
     pattern: Glob
@@ -84,10 +84,10 @@ class Rule(Struct, array_like=True, frozen=True):
 
 
 class JobSettings(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
-    """A job; its ``commands`` are one script for ``bash -e``.
+    """A job. Its ``commands`` together are one script for ``bash -e``.
 
-    ``show_commands``: its log shows each command, behind ``+``, before what it puts out.
-    ``parallelism``: so many jobs of it, ``NAME 1/N`` and so on.
+    ``show_commands``: the log shows each command, after ``+``, before its output. ``parallelism``:
+    run N jobs like this one, named ``NAME 1/N`` and so on.
     """
 
     name: Name
@@ -104,8 +104,9 @@ AnyJobs = Annotated[tuple[JobSettings, ...], Meta(max_length=MAX_JOBS_A_WORKLOAD
 
 
 class ServerSettings(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
-    """A server: what a deploy to it runs, and whether deploys start by themselves, after each
-    passed build of ``branch``. ``guard``: only builds of that branch may be deployed."""
+    """A server. ``jobs``: what a deploy runs. ``strategy`` automatic: each passed build of
+    ``branch`` is deployed. ``guard``: only builds of that branch may be deployed.
+    """
 
     jobs: AnyJobs = ()
     branch: Ref | None = None
@@ -123,16 +124,18 @@ class Schedule(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
 
 
 class CloneSettings(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
-    """How jobs get the repository. ``depth``: only so many commits of the history, by default all.
-    ``submodules``: they too, and theirs."""
+    """How jobs clone the repository. ``depth``: the number of commits of the history, by default
+    all. ``submodules``: also clone submodules, recursively.
+    """
 
     depth: Annotated[int, Meta(ge=1, le=MAX_CLONE_DEPTH)] | None = None
     submodules: bool = False
 
 
 class GitCredentials(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
-    """What git uses to reach the repository, one of the two: a private key in the form of OpenSSH
-    or PEM, without a passphrase, or a token. Neither is ever read back."""
+    """Git's credentials for the repository, exactly one of the two: a private key without a
+    passphrase, in OpenSSH or PEM format, or a token. No answer contains them.
+    """
 
     ssh_key: Annotated[str, Meta(min_length=1, max_length=16_384, pattern=forms.SECRET)] | None = (
         None
@@ -143,8 +146,9 @@ class GitCredentials(Struct, forbid_unknown_fields=True, frozen=True, kw_only=Tr
 
 
 class StatusSettings(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
-    """Commit statuses at a code host. ``api_url``: the base of its API, by default as the
-    repository's URL tells it. ``token`` is never read back; without it the old one stays."""
+    """Commit statuses at a code host. ``api_url``: the base URL of its API, by default taken from
+    the repository's URL. ``token``: no answer contains it; without it the old one is kept.
+    """
 
     provider: Literal["github", "gitlab", "bitbucket", "bitbucket-server", "gitea", "forgejo"]
     api_url: Address | None = None
@@ -161,8 +165,9 @@ HookEvent = Literal[
 
 
 class Hook(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
-    """A URL that gets a POST for each of these events. ``secret`` signs it, and is never read back;
-    without it the old one stays, null removes it."""
+    """A URL that gets a POST for each of ``events``. ``secret`` signs the request. No answer
+    contains it; without it the old one is kept, and null removes it.
+    """
 
     url: Address
     events: Annotated[tuple[HookEvent, ...], Meta(min_length=1, max_length=5)] = (
@@ -172,8 +177,10 @@ class Hook(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
 
 
 class ProjectSettings(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
-    """A project's settings. ``name`` is the path's. ``webhook_secret`` and ``git_credentials`` are
-    never read back: without them the old ones stay, null removes them."""
+    """A project's settings. ``name``: the same as in the path. No answer contains
+    ``webhook_secret`` and ``git_credentials``; without them the old ones are kept, and null removes
+    them.
+    """
 
     name: Annotated[str, Meta(pattern=forms.PROJECT_NAME)] | UnsetType = UNSET
     repository: Address | None = None
@@ -208,7 +215,9 @@ class AskBuild(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
 
 
 class AskDeploy(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
-    """A deploy of a passed ``build``'s code, else of the server's branch or the default branch."""
+    """A deploy of the code of ``build``, which has passed; by default of the server's branch, or of
+    the default branch.
+    """
 
     server: Name
     build: Id | None = None
@@ -230,23 +239,24 @@ class AskSession(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
 
 
 class AskResolve(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
-    """What became of a job whose worker is away. ``again``: it gets another attempt."""
+    """The result of a job whose worker is away. ``again``: start another attempt."""
 
     result: Resolution
     note: Annotated[str, Meta(max_length=MAX_NOTE_CHARACTERS, pattern=forms.LINE)] = ""
 
 
 class AskPriority(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
-    """Another priority for a workload that waits, and why."""
+    """A new priority for a waiting workload. ``note``: the reason."""
 
     priority: Priority
     note: Annotated[str, Meta(max_length=MAX_NOTE_CHARACTERS, pattern=forms.LINE)] = ""
 
 
 class AskPause(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
-    """What a pause covers: everything; a project; its builds of branches that match ``branch``; its
-    deploys to ``server``. ``automatic``: only deploys that nobody asked for. ``until``: when it
-    ends by itself."""
+    """A pause. It covers everything; or a project; or its builds of branches that match ``branch``;
+    or its deploys to ``server``. ``automatic``: only automatic deploys. ``until``: when it ends
+    automatically.
+    """
 
     note: Annotated[str, Meta(min_length=1, max_length=MAX_NOTE_CHARACTERS, pattern=forms.LINE)]
     project: Name | None = None
@@ -257,7 +267,7 @@ class AskPause(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
 
 
 class AskRevert(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
-    """The version of a project whose settings come back."""
+    """The version of a project to return to."""
 
     version: Annotated[int, Meta(ge=1, le=2**53)]
 
@@ -280,11 +290,12 @@ class AskSecret(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
 
 
 class AskRotate(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
-    """One step of sealing everything anew with the first key; ``after``: ``next`` of the one
-    before."""
+    """One step of sealing all values again with the first key. ``after``: ``next`` of the previous
+    step.
+    """
 
     after: Annotated[str, Meta(max_length=MAX_NAME_CHARACTERS * 2)] | None = None
 
 
 class Nothing(Struct, forbid_unknown_fields=True, frozen=True):
-    """The body of a call that takes none: empty, or an empty object."""
+    """The body of a call without parameters: empty, or an empty object."""

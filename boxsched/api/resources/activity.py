@@ -88,7 +88,7 @@ class Activity:
     def __init__(self, node: Node, clock: Callable[[], float] = time.monotonic) -> None:
         self._node = node
         self._clock = clock
-        self._next: asyncio.Task[Made] | None = None  # requested, but not begun
+        self._next: asyncio.Task[Made] | None = None  # the next answer: requested, but not begun
         self._last: asyncio.Task[Made] | None = None
         self._rest_until = 0.0
 

@@ -1,4 +1,4 @@
-"""Deliveries of code hosts: what came, and what followed from it."""
+"""Deliveries of code hosts: list them with their results."""
 
 from aiohttp import web
 from msgspec import Struct
@@ -16,10 +16,10 @@ _LIST = "deliveries"
 
 
 class StoredDeliveryAnswer(Struct, frozen=True):
-    """A delivery. ``event``: the code host's name of it.
+    """A delivery. ``event``: the code host's name for the event.
 
-    ``workloads``: those that it created, or that it canceled or stopped. A duplicate has those of
-    the first delivery.
+    ``workloads``: those that it created, canceled or stopped. A duplicate shows those of the first
+    delivery.
     """
 
     id: str

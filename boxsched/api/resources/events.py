@@ -39,7 +39,7 @@ class Events:
             field, text = "after", request.query.get("after")
         if text is None:
             return None
-        cursor = EventCursor.parse(text.replace(" ", "+"))  # which is what a "+" in a query means
+        cursor = EventCursor.parse(text.replace(" ", "+"))  # in a query, a "+" means a space
         if cursor is None:
             raise Invalid("this is not the id of an event", field)
         ends = await self._node.store.last_events()
@@ -54,7 +54,8 @@ class Events:
         for shard, start in starts.items():
             if cursor.places.get(shard, BEGINNING)[0] <= start.batch:
                 raise Invalid(
-                    "what followed this event was deleted because it is old: read all anew", field
+                    "the events after this one were deleted: read the current state again",
+                    field,
                 )
         if len(there) < len(asked):
             raise _gone(field)

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from boxsched.api.auth.actor import ACTOR
 from boxsched.api.http import replies
-from boxsched.api.http.absent import no
+from boxsched.api.http.not_found import no_such
 from boxsched.api.http.times import text_time
 from boxsched.api.messages.answers import text_id
 from boxsched.backoff import doubling
@@ -46,7 +46,7 @@ class WorkerAnswer(Struct, frozen=True):
     """A worker. ``builds``, ``deploys``, ``ssh_sessions``: how many have a job on it now.
 
     ``seen_at``: its last heartbeat; null: not known. ``token``: the id of its token. ``problem``:
-    why it can begin no jobs now, so that its Boxes get none; null: it can.
+    why it cannot begin jobs now, so its Boxes get none; null: it can.
     """
 
     id: str
@@ -82,11 +82,11 @@ class Fleet:
         return replies.json(WorkerList(tuple([_worker(one) for one in shown])))
 
     async def forget(self, request: web.Request) -> web.Response:
-        """204: the worker (by id or name) and its Boxes are removed.
+        """204: the worker, given by id or name, and its Boxes are removed.
 
         If the worker connects again, it is a new one.
         """
-        worker = _meant(request.match_info["worker"], await self._store.workers())
+        worker = _find(request.match_info["worker"], await self._store.workers())
         if worker.state != "disconnected":
             raise Conflict(f"the worker {worker.name} is {worker.state}: stop it first")
         if worker.builds or worker.deploys or worker.ssh_sessions:
@@ -110,12 +110,12 @@ class Fleet:
             await asyncio.sleep(pause)
 
 
-def _meant(text: str, workers: Sequence[Worker]) -> Worker:
+def _find(text: str, workers: Sequence[Worker]) -> Worker:
     """Return the worker with this id or name."""
     found = [one for one in workers if str(one.id) == text]
     found = found or [one for one in workers if one.name == text]
     if not found:
-        raise no("worker", text, hint="; `boxsched workers list` shows their names")
+        raise no_such("worker", text, hint="; `boxsched workers list` shows their names")
     return found[0]
 
 

@@ -18,7 +18,7 @@ from aiohttp import web
 from multidict import MultiMapping
 
 from boxsched.api.http import replies
-from boxsched.api.http.absent import no
+from boxsched.api.http.not_found import no_such
 from boxsched.api.http.streams import Cut, Stream
 from boxsched.errors import Invalid, NotFound, StoreAway
 from boxsched.model import JobId, job_text, parse_job
@@ -28,7 +28,7 @@ from boxsched.states import JobState
 CHUNK_BYTES = 64 * 1024
 POLL_SECONDS = 0.25
 PART_SECONDS = (
-    20.0  # the longest duration of a followed part; clients give up after 45 s of silence
+    20.0  # the longest duration of a followed part; clients give up after 45 s without data
 )
 STATE_HEADER = "Boxsched-Job-State"
 ATTEMPT_HEADER = "Boxsched-Attempt"  # the attempt of this output
@@ -70,7 +70,7 @@ class Logs:
         part = Part.asked(request.query)
         id_ = parse_job(request.match_info["job"])
         if id_ is None:
-            raise no("job", request.match_info["job"])
+            raise no_such("job", request.match_info["job"])
         state, attempt = await self._job(id_)
         if follow and self._node.hanging_up:
             raise StoreAway("this node is stopping")
@@ -175,7 +175,7 @@ class Logs:
         """Return the job's state and its latest attempt."""
         found = await self._node.store.job_state(id_)
         if found is None:
-            raise no("job", job_text(id_))
+            raise no_such("job", job_text(id_))
         return found
 
 

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from boxsched.api.auth.actor import ACTOR
 from boxsched.api.http import replies
-from boxsched.api.http.absent import no
+from boxsched.api.http.not_found import no_such
 from boxsched.api.http.times import rfc3339, text_time
 from boxsched.cluster.standing import NodeStanding
 from boxsched.errors import Conflict, StoreAway
@@ -54,7 +54,7 @@ class Nodes:
             raise StoreAway("it is not known now which nodes are alive: try again")
         found = [one for one in await node.standing() if one.name == name]
         if not found:
-            raise no("node", name, hint="; `boxsched nodes` shows their names")
+            raise no_such("node", name, hint="; `boxsched nodes` shows their names")
         if found[0].alive:
             raise Conflict(f"the node {name} is alive: stop it first")
         await asyncio.shield(node.store.forget_node(name))

@@ -6,7 +6,7 @@ from aiohttp import web
 from msgspec import Struct
 
 from boxsched.api.http import bodies, paging, replies
-from boxsched.api.http.absent import no
+from boxsched.api.http.not_found import no_such
 from boxsched.api.http.times import rfc3339, text_time
 from boxsched.api.messages.requests import Nothing
 from boxsched.errors import Invalid
@@ -76,14 +76,14 @@ class Notifications:
         _nothing.read(await bodies.read(request))
         now = self._clock.now()
         if id_ is None or not await asyncio.shield(self._store.resend_notification(id_, now)):
-            raise no("notification", request.match_info["notification"])
+            raise no_such("notification", request.match_info["notification"])
         return replies.json(_answer(await self._find(request)), 202)
 
     async def _find(self, request: web.Request) -> Notification:
         id_ = _id(request)
         found = [] if id_ is None else await self._store.notifications(None, id_ + 1, 1)
         if not found or found[0].id != id_:
-            raise no("notification", request.match_info["notification"])
+            raise no_such("notification", request.match_info["notification"])
         return found[0]
 
 

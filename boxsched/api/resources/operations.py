@@ -14,7 +14,7 @@ from boxsched.errors import StoreAway
 from boxsched.job_files import schema
 from boxsched.node.node import Node
 
-# Of engine.Counters; each under its own name, unless _NAMED has another.
+# Fields of engine.Counters. A metric has the field's name, unless _NAMED has another.
 _COUNTED = (
     ("turns", "Turns of the engine, each one commit"),
     ("commands", "Inbox commands applied"),
@@ -35,7 +35,7 @@ _NAMED = {
 }
 
 
-# Of cluster.bus.Counts.
+# Fields of cluster.bus.Counts.
 _HINTS = (
     ("dropped", "Hints that were not sent because Redis was away or too slow"),
     ("refused", "Messages, entries and keys in Redis that are not from this cluster"),
@@ -69,7 +69,7 @@ class Operations:
         self._description = description
 
     async def job_file_schema(self, request: web.Request) -> web.Response:
-        """For editors, which fetch it without a token: it is the same for all services."""
+        """Return the JSON Schema of job files, which is the same for all services, for editors."""
         return replies.json_bytes(self._schema)
 
     async def healthz(self, request: web.Request) -> web.Response:
@@ -146,7 +146,7 @@ class Figures(Collector):
         )
 
     def _led(self) -> Iterator[Metric]:
-        """The shards that this node leads, and their contents."""
+        """Figures of the shards that this node leads."""
         leads = GaugeMetricFamily("boxsched_leads", "Whether it leads", labels=("shard",))
         boxes = busy = unfinished = 0
         for shard, engine in sorted(self._node.leadership.engines.items()):
@@ -161,7 +161,7 @@ class Figures(Collector):
         yield GaugeMetricFamily("boxsched_workloads_unfinished", "Unfinished workloads", unfinished)
 
     def _others(self) -> Iterator[Metric]:
-        """Connections of this node, and its loop."""
+        """Figures of this node's connections and event loop."""
         node = self._node
         figures = node.gateway.figures
         for name, meaning, value in (
@@ -197,7 +197,7 @@ class Figures(Collector):
             yield CounterMetricFamily(f"boxsched_{name}", meaning, value)
 
     def _deliveries(self) -> Metric:
-        """What came of the deliveries of code hosts to this node."""
+        """Results of code hosts' deliveries to this node."""
         deliveries = CounterMetricFamily(
             "boxsched_deliveries", "Deliveries of code hosts", labels=("provider", "result")
         )
@@ -215,7 +215,7 @@ class Figures(Collector):
         return tries
 
     def _pruned(self) -> Metric:
-        """What this node has deleted because it was old."""
+        """Numbers of rows that this node has deleted because they were old."""
         rows = CounterMetricFamily(
             "boxsched_pruned_rows", "Rows deleted because they were old", labels=("table",)
         )
@@ -224,7 +224,9 @@ class Figures(Collector):
         return rows
 
     def _round_trips(self) -> Metric:
-        """Round trips: ``inbox`` and ``commit`` are an engine's turn, the rest API and workers."""
+        """Round trips to the database. ``inbox`` and ``commit``: the engine's; the rest: API and
+        workers.
+        """
         trips = CounterMetricFamily(
             "boxsched_store_round_trips", "Round trips to the database", labels=("procedure",)
         )

@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from boxsched.api.auth.actor import ACTOR
 from boxsched.api.http import bodies, replies
-from boxsched.api.http.absent import no
+from boxsched.api.http.not_found import no_such
 from boxsched.api.http.times import parsed, rfc3339, text_time
 from boxsched.api.messages import checks
 from boxsched.api.messages.requests import AskPause
@@ -98,7 +98,7 @@ class Pauses:
         """204: the pause has ended."""
         name = request.match_info["pause"]
         if not await asyncio.shield(self._store.drop_pause(name, request[ACTOR])):
-            raise no("pause", name)
+            raise no_such("pause", name)
         self._node.wake(SHARD)
         return web.Response(status=204)
 

@@ -41,7 +41,7 @@ class Priorities:
             asked = _form.read(body)
             _refuse(stored)
             said = inbox.Reprioritize(stored.id, asked.priority, request[ACTOR], asked.note)
-            await commands.ask(self._node, said, stored, key)
+            await commands.store_command(self._node, said, stored, key)
             stored = await self._changed(stored, asked.priority)
             if key is None and stored.priority != asked.priority:
                 _refuse(stored)

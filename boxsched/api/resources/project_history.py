@@ -1,4 +1,4 @@
-"""The history of a project's settings: listed, one version, and back to one."""
+"""The history of a project's settings: list versions, show one, return to one."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from boxsched.api.auth.actor import ACTOR
 from boxsched.api.http import bodies, paging, replies, versions
-from boxsched.api.http.absent import no
+from boxsched.api.http.not_found import no_such
 from boxsched.api.http.times import text_time
 from boxsched.api.messages.requests import AskRevert
 from boxsched.api.resources.projects import answer, tag_if, tag_of
@@ -26,9 +26,9 @@ _form = bodies.Form(AskRevert)
 
 
 class VersionAnswer(Struct, frozen=True):
-    """A version of a project's settings. ``changed``: the names of the fields that it changed;
-    ``reverts``: the version whose settings came back; ``at`` and ``by`` are null where an earlier
-    release wrote it."""
+    """A version of a project's settings. ``changed``: the names of the changed fields. ``reverts``:
+    the version that it returned to. ``at`` and ``by`` are null if an earlier release wrote it.
+    """
 
     version: int
     at: str | None
@@ -38,7 +38,10 @@ class VersionAnswer(Struct, frozen=True):
 
 
 class History(Struct, frozen=True):
-    """``etag``: of the project as it was before this was read, for ``If-Match``."""
+    """A page of versions.
+
+    ``etag``: the project's ETag just before this was read, for ``If-Match``.
+    """
 
     versions: tuple[VersionAnswer, ...]
     next_cursor: str | None
@@ -55,7 +58,7 @@ class ProjectHistory:
         self._changes = changes
 
     async def list(self, request: web.Request) -> web.Response:
-        """Latest first."""
+        """Return a page of versions, latest first."""
         project = await self._project(request)
         limit = paging.limit(request.query.get("limit"), DEFAULT_LIMIT, MAX_LIMIT)
         before = paging.before(_LIST, request.query.get("cursor"))
@@ -69,18 +72,18 @@ class ProjectHistory:
         )
 
     async def one(self, request: web.Request) -> web.Response:
-        """With its settings."""
+        """Return one version with its settings."""
         project = await self._project(request)
         asked = request.match_info["version"]
         number = paging.number(asked)
         found = None if number is None else await self._store.project_version(project.id, number)
         if found is None:
-            raise no("version", asked)
+            raise no_such("version", asked)
         settings = project_changes.shown(project.name, parsed(found.settings))
         return replies.json(WholeVersion(*_fields(found), settings))
 
     async def revert(self, request: web.Request) -> web.Response:
-        """The settings of a version come back, as a new version; secrets stay as they are."""
+        """Store the settings of an old version as a new version. Secrets stay unchanged."""
         project = await self._project(request)
         asked = _form.read(await bodies.read(request))
         found = await self._store.project_version(project.id, asked.version)
@@ -89,8 +92,8 @@ class ProjectHistory:
 
         def check(there: Project | None) -> None:
             versions.check(request, tag_if(there))
-            if there is None or there.id != project.id:  # its history went with it
-                raise Outdated("the project has been deleted meanwhile")
+            if there is None or there.id != project.id:  # its history was deleted with it
+                raise Outdated("the project was deleted in the meantime")
 
         changed, _ = await self._changes.make(
             project.name, parsed(found.settings), request[ACTOR], check, asked.version
@@ -101,7 +104,7 @@ class ProjectHistory:
         name = request.match_info["project"]
         project = await self._store.project(name) if is_project_name(name) else None
         if project is None:
-            raise no("project", name)
+            raise no_such("project", name)
         return project
 
 

@@ -1,4 +1,4 @@
-"""Projects: put, checked, read, listed, deleted."""
+"""Projects: create, replace, check, show, list and delete them."""
 
 import asyncio
 from typing import Any
@@ -8,7 +8,7 @@ from aiohttp import web
 
 from boxsched.api.auth.actor import ACTOR
 from boxsched.api.http import bodies, replies, versions
-from boxsched.api.http.absent import no
+from boxsched.api.http.not_found import no_such
 from boxsched.api.messages import answers
 from boxsched.api.messages.requests import ProjectSettings
 from boxsched.api.submitting import project_changes
@@ -27,8 +27,9 @@ class ProjectList(msgspec.Struct, frozen=True):
 
 
 class ProjectCheck(msgspec.Struct, frozen=True):
-    """What a PUT of these settings would do. ``changed``: the names of the fields that differ;
-    ``etag``: of the project as it is, for ``If-Match``, null where there is none."""
+    """What a PUT of these settings would change. ``changed``: the names of the fields that differ.
+    ``etag``: the project's current ETag, for ``If-Match``; null if the project does not exist.
+    """
 
     created: bool
     changed: tuple[str, ...]
@@ -54,7 +55,7 @@ class Projects:
         return answer(project, created=created)
 
     async def check(self, request: web.Request) -> web.Response:
-        """Check settings as ``put`` does, and say what they would change; nothing is written."""
+        """Check settings like ``put`` and return what they would change; write nothing."""
         name = request.match_info["project"]
         change = await self._changes.plan(name, _form.read(await bodies.read(request)))
         before = change.before
@@ -72,7 +73,7 @@ class Projects:
         return answer((await self._known.fresh(request.match_info["project"])).project)
 
     async def list(self, request: web.Request) -> web.Response:
-        """All of them, by name."""
+        """Return all projects, sorted by name."""
         projects = await self._store.projects()
         rows = await answers.encoded(projects, shown, _weight, self._node.pace)
         return replies.json_bytes(b'{"projects":' + rows + b"}")
@@ -82,19 +83,19 @@ class Projects:
         name = request.match_info["project"]
         self._known.forget(name)
         if not is_project_name(name) or not await asyncio.shield(self._store.delete_project(name)):
-            raise no("project", name)
+            raise no_such("project", name)
         self._known.forget(name)
         self._node.wake(SHARD)
         return web.Response(status=204)
 
 
 def tag_of(project: Project) -> str:
-    """The ``ETag`` of a project; one that is made anew under its name has others."""
+    """Return the project's ETag. A new project with an old name has other ETags."""
     return f"{project.id}.{project.version}"
 
 
 def tag_if(project: Project | None) -> str | None:
-    """Likewise; None where there is no project."""
+    """Like ``tag_of``; None without a project."""
     return None if project is None else tag_of(project)
 
 
@@ -104,14 +105,14 @@ def answer(project: Project, *, created: bool = False) -> web.Response:
         response = replies.created(body, f"/api/v1/projects/{project.name}")
     else:
         response = replies.json_bytes(body)
-    return versions.mark(response, tag_of(project))
+    return versions.set_etag(response, tag_of(project))
 
 
 def _weight(project: Project) -> int:
-    """In jobs, about: settings have 1 MiB at most."""
+    """Return the approximate effort of encoding a project, in jobs. Settings have at most 1 MiB."""
     return 1 + len(project.settings) // BYTES_A_JOB
 
 
 def shown(project: Project) -> dict[str, Any]:
-    """The settings with the name among them; what is only written is not in them."""
+    """Return the settings with the project's name, without write-only fields."""
     return project_changes.shown(project.name, settings_of(project))

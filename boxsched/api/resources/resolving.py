@@ -6,7 +6,7 @@ from aiohttp import web
 
 from boxsched.api.auth.actor import ACTOR
 from boxsched.api.http import bodies, recent, replies
-from boxsched.api.http.absent import no
+from boxsched.api.http.not_found import no_such
 from boxsched.api.messages import answers
 from boxsched.api.messages.requests import AskResolve
 from boxsched.api.submitting import commands
@@ -44,7 +44,7 @@ class Resolving:
             await self._refuse(stored, job, ask.result)
             assert job.lease_token is not None
             said = inbox.Resolve(job.id, job.lease_token, ask.result, request[ACTOR], ask.note)
-            await commands.ask(self._node, said, stored, key)
+            await commands.store_command(self._node, said, stored, key)
             stored = await self._resolved(job)
             if key is None:  # with a key it is 202 from here on, because a repetition gets 202
                 await self._refuse_other(stored, job, ask.result)
@@ -60,7 +60,7 @@ class Resolving:
                 if job.id == id_:
                     assert stored is not None
                     return stored, job
-        raise no("job", text)
+        raise no_such("job", text)
 
     async def _refuse(self, stored: Workload, job: Job, result: Resolution) -> None:
         """Raise Conflict if the scheduler would ignore the result."""

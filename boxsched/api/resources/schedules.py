@@ -1,4 +1,4 @@
-"""Schedules: when each comes next, what it built last, and what it skipped."""
+"""Schedules: their next times, their last build, and what they skipped."""
 
 import base64
 import binascii
@@ -20,14 +20,16 @@ from boxsched.store.steps.schedules import FIRST_PLACE, ListedSchedule, Place
 
 DEFAULT_LIMIT, MAX_LIMIT = 50, 200
 NEXT_TIMES = 3
-JOBS_AS_COSTLY = 50  # as shaping one schedule, about
+JOBS_AS_COSTLY = 50  # encoding this many jobs takes about as long as encoding one schedule
 
 _place = msgspec.json.Decoder(tuple[int, str, str, str])
 
 
 class Fired(Struct, frozen=True):
-    """The last time that had a build. The other fields are of that build, and null once it is
-    deleted."""
+    """The last time with a build.
+
+    The other fields describe the build; null after it was deleted.
+    """
 
     at: str
     workload: str | None
@@ -37,14 +39,14 @@ class Fired(Struct, frozen=True):
 
 
 class Skipped(Struct, frozen=True):
-    """The first of the last times that had no build of their own, and why."""
+    """The first of the most recently skipped times, and why they were skipped."""
 
     at: str
     reason: str
 
 
 class ScheduleAnswer(Struct, frozen=True):
-    """A schedule. ``text``: the expression in words, in its time zone; ``next``: the next times."""
+    """A schedule. ``text``: the expression in words. ``next``: the next times in its time zone."""
 
     project: str
     cron: str
@@ -72,13 +74,13 @@ class Schedules:
         self._pace = node.pace
 
     async def of_project(self, request: web.Request) -> web.Response:
-        """All schedules of the project."""
+        """Return all schedules of the project."""
         project = (await self._known.fresh(request.match_info["project"])).project
         body = await self._encoded(await self._store.schedules_of(project.id))
         return replies.json_bytes(b'{"schedules":' + body + b"}")
 
     async def all(self, request: web.Request) -> web.Response:
-        """A page of the schedules of all projects."""
+        """Return a page of the schedules of all projects."""
         limit = _limit(request.query.get("limit"))
         found = await self._store.schedules(_after(request.query.get("cursor")), limit + 1)
         shown, more = found[:limit], found[limit:]
@@ -145,5 +147,8 @@ def _after(cursor: str | None) -> Place:
     except (binascii.Error, ValueError, msgspec.DecodeError):
         place = (-1, "", "", "")
     if not 0 <= place[0] < 1 << 63 or any("\0" in text for text in place[1:]):
-        raise Invalid("this is not a cursor of this list: take next_cursor as it is", "cursor")
+        raise Invalid(
+            "must be next_cursor of the previous page, unchanged",
+            "cursor",
+        )
     return place

@@ -7,7 +7,7 @@ import msgspec
 from aiohttp import web
 
 from boxsched.api.http import bodies, forms, replies
-from boxsched.api.http.absent import no
+from boxsched.api.http.not_found import no_such
 from boxsched.api.http.times import rfc3339
 from boxsched.api.messages.requests import MAX_SECRET_BYTES, AskRotate, AskSecret
 from boxsched.api.submitting.known_projects import is_project_name
@@ -78,7 +78,7 @@ class Secrets:
                 self._store.put_secret(project, name, seal, as_file=asked.file)
             )
         if done is None:
-            raise no("project", project)
+            raise no_such("project", project)
         info, created = done
         masked = len(asked.value) >= MASKED_FROM_CHARACTERS
         answer = PutSecretAnswer(*_fields(info), masked)
@@ -94,7 +94,7 @@ class Secrets:
         project, name = await self._project(request), request.match_info["secret"]
         named = _variable.fullmatch(name) is not None
         if not named or not await asyncio.shield(self._store.drop_secret(project, name)):
-            raise no("secret", name)
+            raise no_such("secret", name)
         return web.Response(status=204)
 
     async def rotate(self, request: web.Request) -> web.Response:
@@ -110,7 +110,7 @@ class Secrets:
         name = request.match_info["project"]
         found = await self._store.project_id(name) if is_project_name(name) else None
         if found is None:
-            raise no("project", name)
+            raise no_such("project", name)
         return found
 
 

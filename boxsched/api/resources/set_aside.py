@@ -6,7 +6,7 @@ from aiohttp import web
 from msgspec import Struct
 
 from boxsched.api.http import replies
-from boxsched.api.http.absent import no
+from boxsched.api.http.not_found import no_such
 from boxsched.api.http.times import rfc3339
 from boxsched.api.messages.answers import text_id
 from boxsched.node.node import Node
@@ -43,14 +43,14 @@ class SetAsideCommands:
         id_ = _id(request)
         found = None if id_ is None else await self._store.set_aside_one(id_)
         if found is None:
-            raise no("command", request.match_info["command"])
+            raise no_such("command", request.match_info["command"])
         return replies.json(_answer(found))
 
     async def drop(self, request: web.Request) -> web.Response:
         """204: the command is removed from the list."""
         id_ = _id(request)
         if id_ is None or not await asyncio.shield(self._store.drop_set_aside(id_)):
-            raise no("command", request.match_info["command"])
+            raise no_such("command", request.match_info["command"])
         return web.Response(status=204)
 
 
@@ -60,7 +60,7 @@ def _id(request: web.Request) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
 
 
-def said(commands: list[SetAsideCommand]) -> str:
+def note(commands: list[SetAsideCommand]) -> str:
     """Return the end of an explanation about a workload's commands that were set aside."""
     if not commands:
         return ""

@@ -7,7 +7,7 @@ from aiohttp import web
 
 from boxsched.api.auth.actor import ACTOR
 from boxsched.api.http import bodies, recent, replies
-from boxsched.api.http.absent import no
+from boxsched.api.http.not_found import no_such
 from boxsched.api.messages import answers
 from boxsched.api.messages.requests import AskBuild, AskDeploy, AskSession, Nothing
 from boxsched.api.submitting import new_workloads
@@ -25,7 +25,7 @@ from boxsched.store.records import (
     Workload,
 )
 
-CHECKS_AT_MOST = 10  # of one submission, if its project's settings change again and again
+CHECKS_AT_MOST = 10  # for one submission, while its project's settings keep changing
 
 _build = bodies.Form(AskBuild)
 _deploy = bodies.Form(AskDeploy)
@@ -173,5 +173,5 @@ def _project(request: web.Request) -> str:
     """Return the path's project, which may not exist. Raises NotFound for an invalid name."""
     name = request.match_info["project"]
     if not is_project_name(name):
-        raise no("project", name)
+        raise no_such("project", name)
     return name

@@ -8,7 +8,7 @@ from msgspec import Struct
 from boxsched.api.auth import tokens
 from boxsched.api.auth.known_tokens import KnownTokens
 from boxsched.api.http import bodies, replies
-from boxsched.api.http.absent import no
+from boxsched.api.http.not_found import no_such
 from boxsched.api.http.times import rfc3339, text_time
 from boxsched.api.messages.requests import AskToken
 from boxsched.errors import Invalid, NotFound
@@ -101,7 +101,7 @@ class TokenRoutes:
         if tokens.looks_real(id_):  # do not repeat the secret: messages are logged
             raise NotFound("give the token's ID, such as token-1a2b3c4d5e6f, not the token itself")
         if not id_.isprintable() or not await asyncio.shield(self._store.revoke_token(id_)):
-            raise no("token", id_)
+            raise no_such("token", id_)
         self._known.forget(id_)
         return web.Response(status=204)
 

@@ -1,7 +1,7 @@
-"""Webhooks: the deliveries of code hosts. No token opens this; the project's secret signs them.
+"""Receive webhooks of code hosts: signed with the project's secret, without a token.
 
-In this order: the whole body within limits; the signature, over the raw bytes; is it a repetition
-that this node remembers; what it says; what follows from it, stored in one transaction; the answer.
+The steps: read the whole body within limits; check the signature over the raw bytes; look for a
+duplicate; parse the body; store all changes in one transaction; answer.
 """
 
 import asyncio
@@ -15,10 +15,10 @@ from aiohttp import web
 from msgspec import UNSET, Struct, UnsetType
 
 from boxsched.api.http import replies
-from boxsched.api.http.absent import no
+from boxsched.api.http.not_found import no_such
 from boxsched.api.http.payloads import AT_ONCE_BYTES, HUGE_BYTES, Payloads
 from boxsched.api.http.serving import recognize
-from boxsched.api.submitting.deliveries import Arrived, following
+from boxsched.api.submitting.deliveries import ReceivedRequest, new_delivery
 from boxsched.api.submitting.known_projects import Known, KnownProjects
 from boxsched.api.submitting.webhook_secrets import KnownSecrets
 from boxsched.errors import BoxschedError, Conflict, NotFound, NotSigned, StoreAway
@@ -30,12 +30,12 @@ from boxsched.webhooks.events import Delivery
 from boxsched.webhooks.reading import PROVIDERS, read
 from boxsched.webhooks.signatures import MAX_AGE_SECONDS, verified
 
-CHECKS_AT_MOST = 10  # of one delivery, while its project's settings keep changing
+CHECKS_AT_MOST = 10  # for one delivery, while its project's settings keep changing
 APART_BYTES = 1 << 20  # a larger body is read in a process of its own, two of them at a time
-BODIES_KEPT = 50_000  # sums of bodies: about 10 MiB
+BODIES_KEPT = 50_000  # SHA-256 sums of bodies: about 10 MiB
 AWAY = "the service cannot store it at the moment: send it again"
 REFUSED = "there is no such project, it has no webhook_secret, or this is not signed with it"
-REFUSED_OR_OLD = (  # of the generic provider, which signs the time, too
+REFUSED_OR_OLD = (  # for the generic provider, which also signs the time
     "there is no such project, it has no webhook_secret, this is not signed with it, or "
     f"X-Boxsched-Timestamp is not within {MAX_AGE_SECONDS} s of the service's clock"
 )
@@ -43,12 +43,13 @@ assert APART_BYTES >= HUGE_BYTES  # those that wait for one another
 
 T = TypeVar("T")
 
-_UNUSED_SECRETS = (secrets.token_hex(16),)  # a secret in place of one that is not there
+_UNUSED_SECRETS = (secrets.token_hex(16),)  # used if the project has no secret
 
 
 class DeliveryAnswer(Struct, frozen=True):
-    """What came of a delivery. ``workloads``: what it created, or else canceled or stopped; for a
-    duplicate those of the first time. ``reason``: why nothing, or not all, was done."""
+    """The result of a delivery. ``workloads``: those that it created, canceled or stopped; for a
+    duplicate those of the first delivery. ``reason``: why nothing, or not all of it, was done.
+    """
 
     result: DeliveryResult
     workloads: tuple[str, ...]
@@ -56,27 +57,27 @@ class DeliveryAnswer(Struct, frozen=True):
 
 
 class Webhooks:
-    """``counted``: deliveries by provider and result, for the metrics."""
+    """The handler of webhooks. ``counted``: deliveries by provider and result, for the metrics."""
 
     def __init__(self, node: Node, known: KnownProjects, counted: Counter[tuple[str, str]]) -> None:
         self._node = node
         self._known = known
         self._secrets = KnownSecrets(node, known)
         self._payloads = Payloads()
-        self._bodies = KnownBodies()
+        self._bodies = RecentBodies()
         self._counted = counted
 
     async def receive(self, request: web.Request) -> web.Response:
-        """200 when all that follows is durable; 401 for whatever is not signed."""
+        """Answer 200 when all changes are durable, 401 if the signature is missing or wrong."""
         provider = request.match_info["provider"]
         if provider not in PROVIDERS:
-            raise no("provider", provider)
+            raise no_such("provider", provider)
         try:
             async with self._payloads.read(request) as body:
                 done = await self._received(request, provider, body)
         except BoxschedError as error:
             self._counted[provider, _refusal(error)] += 1
-            if error.status >= 500:  # where the database is, is nothing for strangers
+            if error.status >= 500:  # do not reveal details of the database to unknown senders
                 raise StoreAway(AWAY) from error
             raise
         self._counted[provider, done.result] += 1
@@ -85,38 +86,38 @@ class Webhooks:
 
     async def _received(self, request: web.Request, provider: str, body: bytes) -> Delivered:
         project = request.match_info["project"]
-        signed = _Signed(request, provider, body, self._node.clock.now())
+        signed = _SignedRequest(request, provider, body, self._node.clock.now())
         await self._check(project, signed)
         recognize(request)
         try:
             known = await self._known.get(project)
-            body_sha256 = await aside(_sha256, body)
-            return await self._carried_out(project, known, signed, body_sha256)
+            body_sha256 = await in_thread_if_large(_sha256, body)
+            return await self._process(project, known, signed, body_sha256)
         except NotFound:
-            raise NotSigned(_refused(provider)) from None  # it was deleted meanwhile
+            raise NotSigned(_refused(provider)) from None  # it was deleted in the meantime
 
-    async def _check(self, project: str, signed: "_Signed") -> None:
-        """Raises NotSigned, in one form for all that is wrong."""
+    async def _check(self, project: str, signed: "_SignedRequest") -> None:
+        """Raise NotSigned, with the same message for every cause."""
         remembered = self._secrets.remembered(project)
-        if remembered and await signed.by(remembered):
+        if remembered and await signed.is_signed_with(remembered):
             return
         fresh = await self._secrets.fresh(project)
         tried = bool(fresh) and fresh == remembered
-        # Where there is no secret it takes as long.
-        if not tried and await signed.by(fresh or _UNUSED_SECRETS) and fresh:
+        # Without a secret the check takes the same time.
+        if not tried and await signed.is_signed_with(fresh or _UNUSED_SECRETS) and fresh:
             return
         raise NotSigned(_refused(signed.provider))
 
-    async def _carried_out(
-        self, project: str, known: Known, signed: "_Signed", body_sha256: str
+    async def _process(
+        self, project: str, known: Known, signed: "_SignedRequest", body_sha256: str
     ) -> Delivered:
         again = await self._repeated(known, signed, body_sha256)
         if again is not None:
             return again
-        delivery = await signed.said()
-        arrived = Arrived(signed.provider, signed.at, body_sha256)
+        delivery = await signed.delivery()
+        received = ReceivedRequest(signed.provider, signed.at, body_sha256)
         for _ in range(CHECKS_AT_MOST):
-            new = following(known, arrived, delivery)
+            new = new_delivery(known, received, delivery)
             outcome = await self._node.deliver(new)
             if isinstance(outcome, Delivered):
                 if outcome.result is not DeliveryResult.IGNORED:
@@ -127,7 +128,7 @@ class Webhooks:
         raise Conflict("the project's settings keep changing: send it again")
 
     async def _repeated(
-        self, known: Known, signed: "_Signed", body_sha256: str
+        self, known: Known, signed: "_SignedRequest", body_sha256: str
     ) -> Delivered | None:
         if not self._bodies.knows(known.project.id, body_sha256):
             return None
@@ -136,8 +137,8 @@ class Webhooks:
         return await self._node.repeat_delivery(one)
 
 
-class _Signed:
-    """A request with its body, to be checked with secrets and then read."""
+class _SignedRequest:
+    """A request with its body, whose signature is checked before it is parsed."""
 
     def __init__(self, request: web.Request, provider: str, body: bytes, at: float) -> None:
         self.provider = provider
@@ -145,20 +146,22 @@ class _Signed:
         self.at = at
         self._headers = request.headers
 
-    async def by(self, secrets: Sequence[str]) -> bool:
-        """Whether it is signed with one of them."""
-        return await aside(
+    async def is_signed_with(self, secrets: Sequence[str]) -> bool:
+        """Whether it is signed with one of the secrets."""
+        return await in_thread_if_large(
             lambda body: verified(self.provider, self._headers, body, secrets, self.at), self.body
         )
 
-    async def said(self) -> Delivery:
-        """What it says. Raises Malformed and Invalid; StoreAway if it cannot be read now."""
+    async def delivery(self) -> Delivery:
+        """Parse the body. Raises Malformed and Invalid; StoreAway if it cannot be parsed now."""
         how = read if len(self.body) < APART_BYTES else read_apart
-        return await aside(lambda body: how(self.provider, self._headers, body), self.body)
+        return await in_thread_if_large(
+            lambda body: how(self.provider, self._headers, body), self.body
+        )
 
 
-class KnownBodies:
-    """The sums of bodies that changed something, of the last deliveries: hints, and never truth."""
+class RecentBodies:
+    """SHA-256 sums of recent bodies that changed something; only a hint, the store decides."""
 
     def __init__(self, at_most: int = BODIES_KEPT) -> None:
         self._kept: OrderedDict[tuple[ProjectId, bytes], None] = OrderedDict()
@@ -173,8 +176,8 @@ class KnownBodies:
             self._kept.popitem(last=False)
 
 
-async def aside(work: Callable[[bytes], T], body: bytes) -> T:
-    """``work`` on the body; in a thread where the body is large."""
+async def in_thread_if_large(work: Callable[[bytes], T], body: bytes) -> T:
+    """Return ``work(body)``; run it in a thread if the body is large."""
     if len(body) <= AT_ONCE_BYTES:
         return work(body)
     return await asyncio.to_thread(work, body)
@@ -185,12 +188,12 @@ def _sha256(body: bytes) -> str:
 
 
 def _refused(provider: str) -> str:
-    """The same for all that is wrong, so that it does not tell which projects there are."""
+    """Return the same message for every cause, so that it does not reveal which projects exist."""
     return REFUSED_OR_OLD if provider == "generic" else REFUSED
 
 
 def _refusal(error: BoxschedError) -> str:
-    """Of a request that has no result, for the metrics."""
+    """Return the result that the metrics count for a refused request."""
     if isinstance(error, NotSigned):
         return "refused"
     return "failed" if error.status >= 500 else "malformed"

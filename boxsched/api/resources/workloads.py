@@ -16,7 +16,7 @@ from boxsched.api.http import bodies, recent, replies
 from boxsched.api.messages import answers, checks
 from boxsched.api.messages.explanation import Explanation, finished, reported, unseen
 from boxsched.api.messages.requests import Nothing
-from boxsched.api.resources.set_aside import said
+from boxsched.api.resources.set_aside import note
 from boxsched.api.submitting import commands, new_workloads
 from boxsched.backoff import doubling
 from boxsched.errors import Conflict, Invalid, StoreAway
@@ -96,7 +96,7 @@ class Workloads:
         return replies.json(await self._explain(request.match_info["workload"]))
 
     async def _explain(self, text: str) -> Explanation:
-        """Explain as the engine sees it. It may not have seen a new workload yet."""
+        """Explain the workload as the engine sees it, which may not know a new workload yet."""
         pauses = doubling(FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS)
         while True:
             stored = await new_workloads.find(self._store, text)
@@ -108,7 +108,7 @@ class Workloads:
                 overtaken = None
                 if report.position is not None and stored.queued_at is not None:
                     overtaken = await self._store.overtaken(stored.id, stored.queued_at)
-                return reported(report, self._node.clock.now(), said(aside), overtaken)
+                return reported(report, self._node.clock.now(), note(aside), overtaken)
             pause = next(pauses, None)
             if pause is None:
                 if stored.state is State.REGISTERED:
@@ -128,7 +128,9 @@ class Workloads:
             _nothing.read(body)
             if stored.state is State.FINISHED:
                 raise Conflict(f"it has finished: {stored.result}")
-            await commands.ask(self._node, inbox.Stop(stored.id, request[ACTOR]), stored, key)
+            await commands.store_command(
+                self._node, inbox.Stop(stored.id, request[ACTOR]), stored, key
+            )
             stored = await self._moved(stored)
             # With a key it is 202 from here on, because a repetition gets 202.
             if key is None and stored.result in (Result.PASSED, Result.FAILED):

@@ -19,8 +19,9 @@ BYTES_A_CHARACTER = 300  # approximate memory of a compiled pattern
 
 @attrs.frozen
 class BranchGlobs:
-    """``build``: of branches that are built when they are pushed; None: all. ``characters``: how
-    many the patterns have."""
+    """A project's compiled patterns. ``build``: branches that are built after a push; None: all.
+    ``characters``: the total length of the patterns.
+    """
 
     priority: Automaton
     cancellation: Automaton

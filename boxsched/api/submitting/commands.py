@@ -9,7 +9,7 @@ from boxsched.protocol.shards import SHARD
 from boxsched.store.records import IdempotencyKey, Workload
 
 
-async def ask(
+async def store_command(
     node: Node,
     command: inbox.Stop | inbox.Resolve | inbox.Reprioritize,
     stored: Workload,

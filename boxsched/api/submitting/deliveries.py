@@ -1,4 +1,4 @@
-"""From what a code host says to what follows from it: builds, ends of lanes, or nothing and why."""
+"""Turn a code host's delivery into builds, stopped lanes, or a reason to ignore it."""
 
 import attrs
 import msgspec
@@ -27,8 +27,8 @@ BY = "webhook"
 
 
 @attrs.frozen
-class Arrived:
-    """A well-signed request: when it came, by which provider's way, and the sum of its body."""
+class ReceivedRequest:
+    """A request with a valid signature: its provider, its time, and its body's SHA-256 sum."""
 
     provider: str
     received_at: float
@@ -37,36 +37,37 @@ class Arrived:
 
 @attrs.frozen
 class _Change:
-    """What follows from one event: one of the three."""
+    """The result of one event: exactly one of the fields is set."""
 
     build: NewWorkload | None = None
     end: LaneEnd | None = None
     reason: str | None = None
 
 
-def following(known: Known, arrived: Arrived, delivery: Delivery) -> NewDelivery:
-    """What is to be stored of a delivery, by these settings. A setting that keeps a build from
-    being made is a reason to ignore it, and never an error: the host could do nothing about it."""
+def new_delivery(known: Known, received: ReceivedRequest, delivery: Delivery) -> NewDelivery:
+    """Return what to store for a delivery. If a setting prevents a build, the event is ignored with
+    a reason. It is not an error, because the code host could not correct it.
+    """
     repository = known.settings.repository
     if repository is not None and not names_repository(delivery, repository):
-        reason = f"it is of another repository: {shown_repository(delivery)}"
-        return _stored(known, arrived, delivery, [_Change(reason=reason)])
-    changes = [_change(known, event, arrived.received_at) for event in delivery.events]
-    return _stored(known, arrived, delivery, changes)
+        reason = f"it is from another repository: {shown_repository(delivery)}"
+        return _stored(known, received, delivery, [_Change(reason=reason)])
+    changes = [_change(known, event, received.received_at) for event in delivery.events]
+    return _stored(known, received, delivery, changes)
 
 
 def _stored(
-    known: Known, arrived: Arrived, delivery: Delivery, changes: list[_Change]
+    known: Known, received: ReceivedRequest, delivery: Delivery, changes: list[_Change]
 ) -> NewDelivery:
     reasons = dict.fromkeys(one.reason for one in changes if one.reason is not None)
     return NewDelivery(
         project=known.project.id,
         project_version=known.project.version,
-        provider=arrived.provider,
+        provider=received.provider,
         event=delivery.event,
-        received_at=arrived.received_at,
+        received_at=received.received_at,
         delivery_id=delivery.id,
-        body_sha256=arrived.body_sha256,
+        body_sha256=received.body_sha256,
         builds=tuple([one.build for one in changes if one.build is not None]),
         ends=tuple([one.end for one in changes if one.end is not None]),
         reason="; ".join(reasons)[:MAX_REASON_CHARACTERS] or None,
@@ -81,7 +82,7 @@ def _change(known: Known, event: Event, now: float) -> _Change:
             return _Change(end=_end(known, event.branch, "the deletion of its branch"))
         case ChangeRequest(action="close"):
             return _Change(end=_end(known, event.branch, "the end of its change request"))
-    reason = _unwanted(known, event)
+    reason = _reason_to_ignore(known, event)
     if reason is not None:
         return _Change(reason=reason)
     try:
@@ -96,8 +97,8 @@ def _end(known: Known, branch: str, by: str) -> LaneEnd:
     return LaneEnd(lane, by)
 
 
-def _unwanted(known: Known, event: Push | TagPush | ChangeRequest) -> str | None:
-    """Why the settings want no build of it; None if they do."""
+def _reason_to_ignore(known: Known, event: Push | TagPush | ChangeRequest) -> str | None:
+    """Return why the settings exclude a build; None if they allow it."""
     if isinstance(event, Push):
         patterns = known.globs.build
         if patterns is not None and first_match(event.branch, patterns) is None:
@@ -109,13 +110,13 @@ def _unwanted(known: Known, event: Push | TagPush | ChangeRequest) -> str | None
         if event.from_fork and setting != "forks":
             return f"it is from a fork, and pull_requests is {setting}"
         if event.commit is None and (event.from_fork or known.settings.repository is not None):
-            return "it does not say which commit the change request has"
+            return "it does not contain the change request's commit"
     return None
 
 
 def _build(known: Known, event: Push | TagPush | ChangeRequest, now: float) -> NewWorkload:
-    """Raises Invalid where no build can be made."""
-    ask = _asked(event)
+    """Return the build. Raises Invalid if the project cannot have such a build."""
+    ask = _as_request(event)
     new = attrs.evolve(
         new_workloads.build(known, ask, now),
         compare_url=event.compare_url,
@@ -128,8 +129,8 @@ def _build(known: Known, event: Push | TagPush | ChangeRequest, now: float) -> N
     return new
 
 
-def _asked(event: Push | TagPush | ChangeRequest) -> AskBuild:
-    """As if a client had asked, with the same checks. Raises Invalid."""
+def _as_request(event: Push | TagPush | ChangeRequest) -> AskBuild:
+    """Convert the event to a client's request, with the same checks. Raises Invalid."""
     tag = isinstance(event, TagPush)
     said = {
         "tag" if tag else "branch": event.tag if isinstance(event, TagPush) else event.branch,

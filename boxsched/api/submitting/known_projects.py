@@ -24,8 +24,8 @@ from collections import OrderedDict
 import attrs
 import msgspec
 
-from boxsched.api.http.absent import no
 from boxsched.api.http.forms import PROJECT_NAME
+from boxsched.api.http.not_found import no_such
 from boxsched.api.messages import checks
 from boxsched.api.messages.requests import ProjectSettings
 from boxsched.api.submitting.branch_patterns import BranchGlobs, Compiler
@@ -73,7 +73,7 @@ def settings_of(project: Project) -> ProjectSettings:
 
 
 def parsed(settings: str) -> ProjectSettings:
-    """Settings as the store has them."""
+    """Parse settings from the store."""
     return _settings.decode(settings)
 
 
@@ -100,7 +100,7 @@ class KnownProjects:
         return known
 
     def remembered(self, name: str) -> Known | None:
-        """As it was when it was read last, if it is still remembered."""
+        """Return the project as it was last read, if it is still cached."""
         return self._kept.get(name)
 
     async def fresh(self, name: str) -> Known:
@@ -108,7 +108,7 @@ class KnownProjects:
         self.forget(name)
         project = await self._store.project(name) if is_project_name(name) else None
         if project is None:
-            raise no("project", name)
+            raise no_such("project", name)
         plan = (await self._store.organization()).max_boxes
         settings = settings_of(project)
         known = Known.of(project, plan, settings, await self._compiler.compiled(settings))

@@ -4,7 +4,7 @@ from typing import NoReturn
 
 import attrs
 
-from boxsched.api.http.absent import no
+from boxsched.api.http.not_found import no_such
 from boxsched.api.http.public_keys import without_comment
 from boxsched.api.messages import checks
 from boxsched.api.messages.requests import AskBuild, AskDeploy, AskSession, JobSettings
@@ -78,7 +78,7 @@ async def _missing(store: Store, text: str, id_: WorkloadId | None, field: str |
     hint = ""
     if id_ is not None and await store.was_given(id_):
         hint = ": finished workloads are deleted when they are old"
-    raise no("workload", text, field, hint)
+    raise no_such("workload", text, field, hint)
 
 
 def build(known: Known, ask: AskBuild, now: float) -> NewWorkload:
@@ -110,7 +110,7 @@ def build(known: Known, ask: AskBuild, now: float) -> NewWorkload:
         jobs=(
             ()  # read from the file after the build is registered
             if ask.jobs is None and settings.jobs_from is not None
-            else _jobs(ask.jobs, known.jobs, "its project has none either")
+            else _jobs(ask.jobs, known.jobs, "its project has no jobs either")
         ),
         created_at=now,
     )
@@ -177,7 +177,7 @@ def deploy(known: Known, ask: AskDeploy, source: Workload | None, now: float) ->
         priority=default_priority(Kind.DEPLOY, None, ()) if ask.priority is None else ask.priority,
         cancellation=Cancellation.NONE,
         fail_fast=fail_fast(known, None, message),
-        jobs=_jobs(ask.jobs, configured, "the server has none in the project's settings"),
+        jobs=_jobs(ask.jobs, configured, "the server has no jobs in the project's settings"),
         created_at=now,
         build=code.build,
         from_fork=code.from_fork,

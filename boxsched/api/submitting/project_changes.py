@@ -32,17 +32,17 @@ from boxsched.store.steps.project_versions import ABSENT, Edit
 from boxsched.store.steps.secrets import GIT_CREDENTIALS, WEBHOOK_SECRET, Seal
 
 ATTEMPTS = 20
-MAX_CHANGED_SERVERS = 50  # named one by one
+MAX_CHANGED_SERVERS = 50  # named one by one in ``changed``
 _NOTHING = ProjectSettings()
 
 
 @attrs.frozen
 class Change:
-    """What a request would make of a project. ``changed``: the names of the fields that differ."""
+    """A planned change of a project. ``changed``: the names of the fields that differ."""
 
     before: Project | None
     former: ProjectSettings
-    settings: ProjectSettings  # without what is only written
+    settings: ProjectSettings  # without write-only fields
     changed: tuple[str, ...]
     sealed: Mapping[str, Seal | None] = attrs.field(repr=False)
     targets: tuple[Target, ...] = attrs.field(repr=False)
@@ -74,24 +74,24 @@ class ProjectChanges:
         now = await self._store.time() if asked.schedules else 0.0
         schedules = await first_times(asked, now)
         vault = self._node.vault
-        goes_to = tuple(targets(vault, asked))
+        new_targets = tuple(targets(vault, asked))
         before = await self._store.project(name)
         stored = [] if before is None else await self._store.targets(before.id)
-        check_tokens(stored, goes_to)
-        for_git = await self._for_git(before)
-        _check_kept(vault, before, for_git, asked)
+        check_tokens(stored, new_targets)
+        sealed_git = await self._sealed_git_credentials(before)
+        _check_kept_credentials(vault, before, sealed_git, asked)
         former = _NOTHING if before is None else settings_of(before)
         settings = msgspec.structs.replace(without_secrets(asked), name=UNSET)
         changed = (
             *_differing(former, settings),
-            *_new_secrets(vault, before, stored, for_git, asked),
+            *_new_secrets(vault, before, stored, sealed_git, asked),
         )
-        # The same secret is not set again: that would end the time of the one before.
+        # Do not set the same secret again: the previous one would become invalid too early.
         sealed = _sealed(vault, asked, changed)
-        return Change(before, former, settings, changed, sealed, goes_to, schedules, now)
+        return Change(before, former, settings, changed, sealed, new_targets, schedules, now)
 
-    async def _for_git(self, before: Project | None) -> str | None:
-        """Its sealed git credentials."""
+    async def _sealed_git_credentials(self, before: Project | None) -> str | None:
+        """Return the project's sealed git credentials."""
         if before is None:
             return None
         return (await self._store.sealed_git_credentials([before.id])).get(before.id)
@@ -104,8 +104,9 @@ class ProjectChanges:
         check: Callable[[Project | None], None],
         reverts: int | None = None,
     ) -> tuple[Project, bool]:
-        """Change the project; True where it was created. ``check`` raises for a version that the
-        caller does not mean. Settings that are there already change nothing."""
+        """Change the project; return it, and whether it was created. ``check`` raises if the caller
+        expects another version. Unchanged settings write nothing.
+        """
         for _ in range(ATTEMPTS):
             change = await self.plan(name, asked)
             check(change.before)
@@ -117,7 +118,7 @@ class ProjectChanges:
                 return await self._write(name, change, edit)
             except Outdated:
                 continue
-        raise Conflict("others go on changing the project: try again")
+        raise Conflict("the project keeps changing: try again")
 
     async def _write(self, name: str, change: Change, edit: Edit) -> tuple[Project, bool]:
         done = await asyncio.shield(
@@ -138,7 +139,7 @@ class ProjectChanges:
 
 
 def plain(settings: ProjectSettings) -> dict[str, Any]:
-    """The settings as they are sent: a rule without a progress guarantee is a pair."""
+    """Return the settings as JSON values. A rule without a progress guarantee is a pair."""
     built: dict[str, Any] = msgspec.to_builtins(settings)
     for rule in built["cancellation"]:
         del rule[2 if rule[2] is None else 3 :]
@@ -146,12 +147,12 @@ def plain(settings: ProjectSettings) -> dict[str, Any]:
 
 
 def shown(name: str, settings: ProjectSettings) -> dict[str, Any]:
-    """The settings with the name among them; what is only written is not in them."""
+    """Return the settings with the project's name, without write-only fields."""
     return plain(msgspec.structs.replace(settings, name=name))
 
 
 def _differing(former: ProjectSettings, settings: ProjectSettings) -> Iterator[str]:
-    """The fields that differ; of ``servers`` each server, if they are few."""
+    """Yield the names of the fields that differ; for ``servers`` each server, if they are few."""
     for field in ProjectSettings.__struct_fields__:
         old, new = getattr(former, field), getattr(settings, field)
         if old == new or field in ("name", "webhook_secret", "git_credentials"):
@@ -164,33 +165,33 @@ def _differing(former: ProjectSettings, settings: ProjectSettings) -> Iterator[s
         yield field
 
 
-def _check_kept(
-    vault: Vault, before: Project | None, for_git: str | None, asked: ProjectSettings
+def _check_kept_credentials(
+    vault: Vault, before: Project | None, sealed_git: str | None, asked: ProjectSettings
 ) -> None:
-    """Refuse a change of the repository that would keep the credentials of another one.
+    """Refuse a new repository on another host without new git credentials.
 
     Raises Invalid.
     """
-    if before is None or for_git is None or asked.repository is None:
+    if before is None or sealed_git is None or asked.repository is None:
         return
     if asked.git_credentials is not UNSET:
         return
     try:
-        git_credentials.opened(vault, before.id, for_git, asked.repository)
+        git_credentials.opened(vault, before.id, sealed_git, asked.repository)
     except git_credentials.ForAnotherHost as error:
         raise Invalid(error.message.removeprefix("git_credentials "), "git_credentials") from None
     except SecretsUnusable:
-        pass  # the jobs that need them say so
+        pass  # the jobs that need them fail with this reason
 
 
 def _new_secrets(
     vault: Vault,
     before: Project | None,
     stored: list[StoredTarget],
-    for_git: str | None,
+    sealed_git: str | None,
     asked: ProjectSettings,
 ) -> Iterator[str]:
-    """The fields that are only written whose values are given, and are not the stored ones."""
+    """Yield the write-only fields whose given values differ from the stored ones."""
     sealed = {one.name: one.sealed for one in stored}
 
     def differs(name: str, value: object, text: str | None) -> bool:
@@ -206,7 +207,7 @@ def _new_secrets(
     webhook = None if before is None else before.webhook_secret
     if differs(WEBHOOK_SECRET, asked.webhook_secret, webhook):
         yield WEBHOOK_SECRET
-    if differs(GIT_CREDENTIALS, _plain_for_git(asked), for_git):
+    if differs(GIT_CREDENTIALS, _plain_for_git(asked), sealed_git):
         yield GIT_CREDENTIALS
     if asked.statuses is not None and differs(STATUSES, asked.statuses.token, sealed.get(STATUSES)):
         yield "statuses.token"
@@ -219,7 +220,7 @@ def _new_secrets(
 def _sealed(
     vault: Vault, asked: ProjectSettings, changed: Sequence[str]
 ) -> Mapping[str, Seal | None]:
-    """The written-only values to set; those that the request does not name, or not anew, stay."""
+    """Return the write-only values to set, or None to remove one. Others stay unchanged."""
     values = {WEBHOOK_SECRET: asked.webhook_secret, GIT_CREDENTIALS: _plain_for_git(asked)}
     return {
         place: None if value is None else sealing(vault, place, value)

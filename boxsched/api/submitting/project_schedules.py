@@ -1,4 +1,4 @@
-"""A project's schedules: from its settings to what the store keeps of them."""
+"""Turn the schedules in a project's settings into stored schedules."""
 
 import asyncio
 from collections.abc import Iterable
@@ -9,13 +9,13 @@ from boxsched.api.messages.requests import Schedule as ScheduleSettings
 from boxsched.cron import times_after
 from boxsched.protocol.schedules import NewSchedule, Schedule
 
-NEVER_SECONDS = 10 * 366 * 86_400.0  # then it is looked at again whether it comes at all
+NEVER_SECONDS = 10 * 366 * 86_400.0  # next check of an expression that has no time in sight
 
 
 async def first_times(asked: ProjectSettings, now: float) -> tuple[NewSchedule, ...]:
-    """Each schedule that the settings name, with its next time. Raises Invalid.
+    """Return each schedule of the settings with its next time. Raises Invalid.
 
-    In a thread: what comes once in decades takes milliseconds to find.
+    The work is done in a thread, because rare times take milliseconds to find.
     """
     if not asked.schedules:
         return ()
@@ -31,7 +31,7 @@ def schedule(one: ScheduleSettings) -> Schedule:
 
 
 def next_time(one: Schedule, now: float) -> float:
-    """Raises Invalid where the time zone is not known here."""
+    """Return the next time in seconds since the epoch. Raises Invalid for an unknown time zone."""
     return next(times_after(one.cron, one.time_zone, now), now + NEVER_SECONDS)
 
 

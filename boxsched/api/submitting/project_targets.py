@@ -1,4 +1,4 @@
-"""From a project's ``statuses`` and ``hooks`` to the targets that the store keeps."""
+"""Turn a project's ``statuses`` and ``hooks`` into the targets that the store keeps."""
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -15,20 +15,20 @@ from boxsched.store.steps.secrets import Seal
 
 
 def targets(vault: Vault, asked: ProjectSettings) -> list[Target]:
-    """Raises Invalid with the field to change."""
+    """Return the targets. Raises Invalid with the field to change."""
     found = [] if asked.statuses is None else [_statuses(vault, asked.statuses, asked.repository)]
     names: set[str] = set()
     for index, hook in enumerate(asked.hooks):
         target = _hook(vault, hook, f"hooks[{index}]")
         if target.name in names:
-            raise Invalid("another hook before has this URL", f"hooks[{index}].url")
+            raise Invalid("an earlier hook has the same URL", f"hooks[{index}].url")
         names.add(target.name)
         found.append(target)
     return found
 
 
 def without_secrets(asked: ProjectSettings) -> ProjectSettings:
-    """The settings as they are stored and shown: what is only written is left out."""
+    """Return the settings as they are stored and shown: without write-only fields."""
     its = asked.statuses
     return msgspec.structs.replace(
         asked,
@@ -49,7 +49,10 @@ def _statuses(vault: Vault, asked: StatusSettings, git: str | None) -> Target:
         )
     url = asked.api_url or statuses.default_api(asked.provider, where)
     if url is None:
-        raise Invalid("the repository's URL does not tell the host: give it", "statuses.api_url")
+        raise Invalid(
+            "must be given: the repository's URL does not name the code host",
+            "statuses.api_url",
+        )
     host = host_of(url, "statuses.api_url")
     seal = _sealed(vault, STATUSES, asked.token, "statuses.token")
     return Target(STATUSES, asked.provider, url, host, statuses.EVENTS, seal)
@@ -70,5 +73,5 @@ def _sealed(
     if value is None:
         return None
     if name == STATUSES and not (value.isascii() and value.isprintable()):
-        raise Invalid("must be printable ASCII text: it goes into a header", field)
+        raise Invalid("must be printable ASCII text, because it is sent in a header", field)
     return sealing(vault, name, value)

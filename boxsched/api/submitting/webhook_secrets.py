@@ -1,8 +1,8 @@
-"""A project's webhook secrets, opened: the one that was set last, and for a time the one before.
+"""Open a project's webhook secrets: the current one and, for a time, the previous one.
 
-What is remembered is enough to accept a delivery, as the transaction that stores it checks the
-version of the project's settings. A refusal is never by what is remembered: then the secrets are
-read anew. Refusals come from strangers, so that those which come together share one query.
+A cached secret is enough to accept a delivery, because the transaction that stores it checks the
+version of the project's settings. Before a refusal the secrets are read again. Unknown senders can
+cause these reads, so simultaneous ones share one query.
 """
 
 import asyncio
@@ -21,20 +21,20 @@ from boxsched.store.steps.secrets import WEBHOOK_SECRET
 log = logging.getLogger(__name__)
 
 NAMES_AT_ONCE = 100  # projects in one query
-TOLD_AT_MOST = 1_000  # projects whose secrets do not open here
+LOGGED_AT_MOST = 1_000  # projects whose unusable secret is logged, once each
 
 
 class KnownSecrets:
     def __init__(self, node: Node, known: KnownProjects) -> None:
         self._node = node
         self._known = known
-        self._told: set[ProjectId] = set()
-        self._asked: Gather[str, WebhookSecrets | None] = Gather(
+        self._logged: set[ProjectId] = set()
+        self._queries: Gather[str, WebhookSecrets | None] = Gather(
             self._look_up, at_most=NAMES_AT_ONCE
         )
 
     def remembered(self, name: str) -> tuple[str, ...] | None:
-        """The secrets as they were when the project was read last; None if it is not known."""
+        """Return the secrets as they were last read; None if the project is not cached."""
         known = self._known.remembered(name)
         if known is None:
             return None
@@ -45,14 +45,14 @@ class KnownSecrets:
         return self._opened(stored)
 
     async def fresh(self, name: str) -> tuple[str, ...]:
-        """The secrets as they are in the store; none where there is no such project."""
+        """Read the secrets from the store; an empty tuple if the project does not exist."""
         if not is_project_name(name):
             return ()
-        stored = await asyncio.shield(self._asked.add(name))
+        stored = await asyncio.shield(self._queries.add(name))
         return () if stored is None else self._opened(stored)
 
     def _opened(self, stored: WebhookSecrets) -> tuple[str, ...]:
-        """Those that count now, without those that this node has no key for."""
+        """Return the secrets that are valid now and that this node can open."""
         texts = [stored.now]
         if stored.until is not None and self._node.clock.now() < stored.until:
             texts.append(stored.before)
@@ -60,12 +60,12 @@ class KnownSecrets:
         return tuple([plain for plain in opened if plain is not None])
 
     def _open(self, project: ProjectId, text: str) -> str | None:
-        """None where this node has no key for it; the log says so once a project."""
+        """Open a secret; None if this node has no key for it, which is logged once per project."""
         try:
             return self._node.vault.opened(of_project(project), WEBHOOK_SECRET, 1, text)
         except SecretsUnusable as error:
-            if project not in self._told and len(self._told) < TOLD_AT_MOST:
-                self._told.add(project)
+            if project not in self._logged and len(self._logged) < LOGGED_AT_MOST:
+                self._logged.add(project)
                 log.warning("webhooks of project %d are refused: %s", project, error.message)
             return None
 

@@ -21,7 +21,7 @@ LOOKED_AT_MOST = 10_000  # rows of one request, about
 WALK_AT_MOST = 2_000  # rows of one statement
 WIDENED = 8  # each walk of a request is so many times as long as the one before
 JOBS_AT_MOST = 2_000  # of one page; the first workload's come anyway
-_BEHIND_ALL = 1 << 62  # no id is as great
+_ABOVE_ALL = 1 << 62  # no id is as great
 
 _ids = msgspec.json.Decoder(list[tuple[int]])
 
@@ -62,7 +62,7 @@ def _walks(wanted: WorkloadFilter) -> Sequence[str]:
 def _beginning(name: str, wanted: WorkloadFilter) -> Steps[int | None]:
     """What a walk goes on behind: an id, or a number in the project; None where it cannot."""
     if wanted.before is None:
-        return _BEHIND_ALL
+        return _ABOVE_ALL
     if name != "walk_project":
         return wanted.before
     found = yield _SQL["number_of"](id=wanted.before, project=wanted.project)
@@ -81,7 +81,7 @@ def _number_behind(id_: WorkloadId, project: ProjectId | None) -> Steps[int]:
 
     In a project ids grow with numbers; each step halves what is left.
     """
-    number, beyond = 0, _BEHIND_ALL
+    number, beyond = 0, _ABOVE_ALL
     while beyond - number > 1:
         middle = (number + beyond) // 2
         found = yield _SQL["last_below"](project=project, number=middle)
