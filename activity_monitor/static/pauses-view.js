@@ -3,20 +3,22 @@
 import { get } from "./api.js";
 import { Asking } from "./asking.js";
 import { PauseDialog } from "./pause-dialog.js";
-import { Things, agoOf, badge, button, markOf, nothing, outside, timeOf } from "./things.js";
-import { make, plain } from "./text.js";
+import { ResumeDialog, covers, resumeButton } from "./resume.js";
+import { Things, agoOf, button, markOf, nothing, outside, timeOf } from "./things.js";
+import { make } from "./text.js";
 
 export class PausesView {
   changesByItself = true; // a pause ends by its time
   #list = make("ul", "things");
   #empty = nothing("Nothing is paused: whatever waits may start when its Boxes are free.");
   #things = new Things(this.#list, (pause) => this.#build(pause));
-  #asking;
+  #resume;
 
   /** on: onChanged(), onSignedOut(). */
   constructor(place, on) {
-    this.#asking = new Asking(on);
-    const dialog = new PauseDialog(this.#asking);
+    const asking = new Asking(on);
+    const dialog = new PauseDialog(asking);
+    this.#resume = new ResumeDialog(asking);
     const add = button("Pause …", "pause", () => dialog.ask(), "primary");
     const intro = make("p", "", "What a pause covers does not start. What already runs continues.");
     this.#empty.hidden = true;
@@ -42,26 +44,6 @@ export class PausesView {
     const head = make("h2", "thing-name", outside(pause.name));
     const main = make("div", "thing-main", head, make("p", "thing-what", covers(pause)),
       make("p", "thing-note", outside(pause.note)), facts);
-    return make("li", "thing", markOf("blocked"), main, resumeButton(pause, this.#asking));
+    return make("li", "thing", markOf("blocked"), main, resumeButton(pause, this.#resume));
   }
-}
-
-/** What a pause covers, in words. */
-export function covers(pause) {
-  const what = make("span");
-  if (!pause.project) what.append("everything");
-  else if (pause.branch) what.append("builds of ", outside(pause.branch, "code"), " in ", outside(pause.project));
-  else if (pause.server) what.append("deploys of ", outside(pause.project), " to ", outside(pause.server));
-  else what.append("all of ", outside(pause.project));
-  if (pause.automatic) what.append(" ", badge("automatic deploys only"));
-  return what;
-}
-
-/** Ends the pause. */
-export function resumeButton(pause, asking) {
-  const node = button("Resume", "resume", () => asking.remove(
-    `/pauses/${encodeURIComponent(pause.name)}`, node, `The pause ${pause.name} has ended.`,
-  ));
-  node.setAttribute("aria-label", plain(`Resume: end the pause ${pause.name}`));
-  return node;
 }

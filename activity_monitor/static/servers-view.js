@@ -3,7 +3,7 @@
 import { get } from "./api.js";
 import { Asking } from "./asking.js";
 import { DeployDialog } from "./deploy-dialog.js";
-import { resumeButton } from "./pauses-view.js";
+import { ResumeDialog, resumeButton } from "./resume.js";
 import { Things, agoOf, badge, button, linkTo, markOf, nothing, outside, timeOf } from "./things.js";
 import { make, plain } from "./text.js";
 import { stateOf, titleOf } from "./words.js";
@@ -16,6 +16,7 @@ export class ServersView {
   changesByItself = false;
   #asking;
   #dialog;
+  #resume;
   #list = make("div", "projects");
   #things = new Things(this.#list, (one) => this.#project(one));
   #empty = nothing("No project has servers. Give one `servers`, and deploy to them.");
@@ -25,6 +26,7 @@ export class ServersView {
   constructor(place, on) {
     this.#asking = new Asking({ ...on, onChanged: () => { this.forget(); on.onChanged(); } });
     this.#dialog = new DeployDialog(this.#asking, on);
+    this.#resume = new ResumeDialog(this.#asking);
     this.#empty.hidden = true;
     place.append(this.#list, this.#empty);
   }
@@ -80,13 +82,14 @@ export class ServersView {
 
   #server(project, server) {
     const main = make("div", "thing-main", title(server), live(server.live));
-    const { last, waiting, paused } = server;
+    const { last, waiting } = server;
+    const pauses = server.pauses ?? [server.paused].filter(Boolean); // an older node names one
     if (last && last.id !== server.live?.id) main.append(latest(last));
     if (waiting.length) main.append(waits(waiting));
-    if (paused) main.append(pausedBy(paused, this.#asking));
+    main.append(...pauses.map((pause) => pausedBy(pause, this.#resume)));
     const deploy = button("Deploy …", "deploy", () => this.#dialog.ask(project, server));
     deploy.setAttribute("aria-label", plain(`Deploy to ${server.name} of ${project}`));
-    const node = make("li", "thing", markOf(server.paused ? "blocked" : server.live ? "passed" : "upcoming"), main, deploy);
+    const node = make("li", "thing", markOf(pauses.length ? "blocked" : server.live ? "passed" : "upcoming"), main, deploy);
     node.dataset.key = server.name;
     return node;
   }
@@ -142,11 +145,13 @@ function waits(waiting) {
   return make("div", "thing-waiting", make("p", "thing-what", "waiting:"), make("ul", "", ...shown));
 }
 
-function pausedBy(pause, asking) {
+function pausedBy(pause, resume) {
   const until = pause.until ? make("span", "", "until ", timeOf(pause.until)) : make("span", "", "until it is resumed");
   const said = make("p", "thing-note", make("strong", "", whatIsPaused(pause)), ": ", outside(pause.note), " ",
     make("span", "thing-by", "(", outside(pause.name), ", by ", outside(pause.by), ", ", until, ")"));
-  return make("div", "thing-pause", said, resumeButton(pause, asking));
+  const node = make("div", "thing-pause", said, resumeButton(pause, resume));
+  node.dataset.key = pause.name;
+  return node;
 }
 
 /** A pause can cover more than the server: "Resume" then starts the others, too. */

@@ -128,6 +128,7 @@ def test_what_is_live_where_comes_by_itself(service: Service, page: Page) -> Non
     expect(thing(page, "production")).to_contain_text("nothing is live yet")
     deploy = deployed(service, "web", "production", build)
     expect(thing(page, "production")).to_contain_text("live: Faster search")
+    expect(thing(page, "production")).to_contain_text("deployed by admin")
     expect(thing(page, "production").get_by_role("link", name=build)).to_be_visible()
     expect(thing(page, "staging")).to_contain_text("nothing is live yet")
     service.call("PUT", "/pauses/freeze", {"note": "release week", "project": "web"})
@@ -137,6 +138,9 @@ def test_what_is_live_where_comes_by_itself(service: Service, page: Page) -> Non
     waits = service.call("POST", "/projects/web/deploys", {"server": "staging", "build": build})
     expect(thing(page, "staging").locator(".thing-waiting")).to_contain_text(f"#{waits['number']}")
     thing(page, "staging").get_by_role("button", name="Resume").click()
+    page.get_by_role("dialog", name="Resume all of web?").get_by_role(
+        "button", name="Resume"
+    ).click()
     expect(thing(page, "staging")).to_contain_text("live: Faster search")
     expect(page.locator("#notice")).to_contain_text("The pause freeze has ended.")
     thing(page, "production").get_by_role("link", name="Faster search").click()
@@ -170,6 +174,35 @@ def test_a_passed_build_is_deployed_and_an_older_one_is_called_a_rollback(
     expect(link).to_have_attribute("href", f"/#{deploy['live']['id']}")
 
 
+def test_all_pauses_of_a_server_are_shown_and_each_asks_before_it_ends(
+    service: Service, page: Page
+) -> None:
+    service.project("web", servers={"production": SHIPS})
+    service.call("PUT", "/pauses/kernel", {"note": "new kernel"})
+    mine = {"note": "release week", "project": "web", "server": "production", "automatic": True}
+    service.call("PUT", "/pauses/freeze", mine)
+    go(page, service, "servers")
+    production = thing(page, "production")
+    expect(production).to_contain_text("Automatic deploys paused: release week (freeze, by admin")
+    expect(production).to_contain_text("Paused everywhere: new kernel (kernel, by admin")
+    production.get_by_role("button", name="Resume: end the pause kernel").click()
+    dialog = page.get_by_role("dialog", name="Resume everything?")
+    expect(dialog).to_contain_text(
+        "This ends the pause kernel of everything, not only of one server"
+    )
+    expect(dialog.get_by_role("button", name="Leave it")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(dialog).to_be_hidden()
+    assert len(service.call("GET", "/pauses")["pauses"]) == 2
+    production.get_by_role("button", name="Resume: end the pause freeze").click()
+    dialog = page.get_by_role("dialog", name="Resume automatic deploys of web to production?")
+    dialog.get_by_role("button", name="Resume").click()
+    expect(production).not_to_contain_text("release week")
+    expect(production).to_contain_text("Paused everywhere")
+    [left] = service.call("GET", "/pauses")["pauses"]
+    assert left["name"] == "kernel"
+
+
 def test_what_a_person_has_reached_stays_in_reach(service: Service, page: Page) -> None:
     service.project("web", servers={"production": SHIPS})
     build = passed(service, "web", "Comes")
@@ -198,6 +231,9 @@ def test_everything_is_paused_for_a_while_and_resumed(service: Service, page: Pa
     assert (pause["note"], pause["project"]) == ("new kernel", None)
     assert pause["until"] is not None
     page.get_by_role("button", name="Resume: end the pause kernel").click()
+    dialog = page.get_by_role("dialog", name="Resume everything?")
+    expect(dialog).to_contain_text("new kernel (kernel, by page)")
+    dialog.get_by_role("button", name="Resume").click()
     expect(page.get_by_text("Nothing is paused")).to_be_visible()
     assert service.call("GET", "/pauses")["pauses"] == []
 
