@@ -1,6 +1,7 @@
 // The service's notice about its database: a failover or a restored backup. Shown once in each tab.
 
 import { notify } from "./notice.js";
+import { inLocalTime } from "./times.js";
 
 const KEY = "database-history";
 
@@ -8,5 +9,5 @@ const KEY = "database-history";
 export function sayHistory(notice) {
   if (!notice || sessionStorage.getItem(KEY) === notice.at) return;
   sessionStorage.setItem(KEY, notice.at);
-  notify(notice.text);
+  notify(inLocalTime(notice.text));
 }

@@ -3,6 +3,7 @@
 import { get } from "./api.js";
 import { Things, badge, button, linkTo, markOf, nothing, outside, timeOf } from "./things.js";
 import { make } from "./text.js";
+import { inLocalTime } from "./times.js";
 import { stateOf } from "./words.js";
 
 const PAGE = 100;
@@ -60,7 +61,7 @@ function build(one) {
   const main = make("div", "thing-main", title, what, facts);
   if (one.last) main.append(lastOf(one.last));
   if (one.skipped) {
-    main.append(make("p", "thing-error", "no build since ", timeOf(one.skipped.at), ": ", outside(one.skipped.reason)));
+    main.append(make("p", "thing-error", "no build since ", timeOf(one.skipped.at), ": ", outside(inLocalTime(one.skipped.reason))));
   }
   return make("li", "thing", markOf(markFor(one)), main);
 }

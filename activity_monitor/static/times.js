@@ -78,17 +78,11 @@ function about(seconds) {
   return duration(seconds < 90 ? seconds : 60 * Math.round(seconds / 60));
 }
 
-const CLOCK_IN_UTC = /\b(\d\d):(\d\d):(\d\d) UTC\b/g;
+const TIME = /\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)(?!\w)/g;
 
-/** Convert the clock times in a message of the service to the user's time zone. */
+/** Convert the times in a sentence of the service, RFC 3339, to the user's time zone. */
 export function inLocalTime(text) {
-  return text.replace(CLOCK_IN_UTC, (_, hours, minutes, seconds) => {
-    const at = new Date(now());
-    at.setUTCHours(Number(hours), Number(minutes), Number(seconds));
-    if (at - now() > DAY_MS / 2) at.setTime(at - DAY_MS);
-    else if (now() - at > DAY_MS / 2) at.setTime(at.getTime() + DAY_MS);
-    return moment(at.toISOString());
-  });
+  return text.replace(TIME, (time) => moment(time) || time);
 }
 
 /** "in 3 min", "in 40 s", "any moment", "4 min 9 s overdue": the time until an expected time. */

@@ -10,7 +10,7 @@ import click
 from boxsched.cli.clean import plain
 from boxsched.cli.failing import FAILED, BadInput, clear_errors
 from boxsched.cli.options import env_option
-from boxsched.cli.output import as_json_option, print_fields, print_json, print_table
+from boxsched.cli.output import as_json_option, local_time, print_fields, print_json, print_table
 from boxsched.cli.progress import Progress
 from boxsched.folders import DATABASE
 
@@ -245,4 +245,4 @@ def _bytes(size: float) -> str:
 def _time(since: float | None) -> str:
     if since is None:
         return ""
-    return datetime.fromtimestamp(since, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    return local_time(datetime.fromtimestamp(since, UTC))

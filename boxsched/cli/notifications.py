@@ -4,7 +4,7 @@ import click
 
 from boxsched.cli.clean import plain
 from boxsched.cli.connection import Service, with_service
-from boxsched.cli.output import ago, as_json_option, now, print_json, print_table
+from boxsched.cli.output import ago, as_json_option, local_time, now, print_json, print_table
 from boxsched.client.records import Notification
 
 SHOWN_CHARACTERS = 80  # of an error in the table
@@ -97,7 +97,7 @@ def _show(one: Notification) -> None:
     tries = "try" if one.attempts == 1 else "tries"
     click.echo(f"state:    {plain(one.state)} after {one.attempts} {tries}")
     if one.next_try_at is not None:
-        click.echo(f"next try: {one.next_try_at.isoformat()}")
+        click.echo(f"next try: {local_time(one.next_try_at)}")
     if one.status is not None:
         click.echo(f"status:   {one.status}")
     if one.error is not None:

@@ -11,6 +11,7 @@ import msgspec
 
 from boxsched.cli.clean import plain
 from boxsched.client import Workload
+from boxsched.said_times import with_times
 from boxsched.states import JobState, Result, State
 
 _COLOURS = {
@@ -139,8 +140,16 @@ def ran(workload: Workload, now: datetime) -> str:
 
 
 def local_time(then: datetime | None) -> str:
-    """Format with the time zone, which may differ between service, this machine and page."""
+    """Format a time as every command does: in this machine's time zone, which it names.
+
+    The zones of the service, of this machine and of a page's reader may differ.
+    """
     return "" if then is None else then.astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
+
+
+def in_local_time(sentence: str) -> str:
+    """Return a sentence of the service with its times as ``local_time`` formats them."""
+    return with_times(sentence, local_time)
 
 
 def set_clock(skew: float) -> None:

@@ -9,7 +9,7 @@ from boxsched.cli import naming
 from boxsched.cli.clean import plain
 from boxsched.cli.connection import Service, with_service
 from boxsched.cli.failing import BadInput, Failure, each_of
-from boxsched.cli.output import ago, as_json_option, now, print_json, print_table
+from boxsched.cli.output import ago, as_json_option, local_time, now, print_json, print_table
 from boxsched.client import Client, Pause
 from boxsched.model import MAX_PRIORITY, MIN_PRIORITY
 
@@ -165,7 +165,7 @@ def covers(one: Pause) -> str:
 
 
 def _end(one: Pause) -> str:
-    return "" if one.until is None else one.until.astimezone().strftime("%Y-%m-%d %H:%M %Z")
+    return local_time(one.until)
 
 
 def _until(one: Pause) -> str:

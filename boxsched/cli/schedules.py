@@ -1,12 +1,16 @@
 """``boxsched schedules``: when builds come by themselves, and which times had none."""
 
-import zoneinfo
-from datetime import datetime
-
 import click
 
 from boxsched.cli.connection import Service, with_service
-from boxsched.cli.output import as_json_option, print_json, print_table, standing
+from boxsched.cli.output import (
+    as_json_option,
+    in_local_time,
+    local_time,
+    print_json,
+    print_table,
+    standing,
+)
 from boxsched.client import Client, Schedule
 
 
@@ -17,7 +21,7 @@ from boxsched.client import Client, Schedule
 def schedules(project: str | None, as_json: bool, service: Service) -> None:
     """Show when the schedules of a project come next, or those of all projects.
 
-    Times are those of each schedule's own time zone. SKIPPED names times that had no build of
+    Times are in this machine's time zone. SKIPPED names times that had no build of
     their own, and why.
 
     \b
@@ -45,9 +49,9 @@ def _row(one: Schedule) -> tuple[str, ...]:
         one.project,
         f"{one.cron} {one.time_zone}",
         one.branch,
-        _local(one.next[0], one.time_zone),
+        local_time(one.next[0]),
         _last(one),
-        "" if skipped is None else f"{_local(skipped.at, one.time_zone)}: {skipped.reason}",
+        "" if skipped is None else f"{local_time(skipped.at)}: {in_local_time(skipped.reason)}",
         one.text,
     )
 
@@ -55,16 +59,7 @@ def _row(one: Schedule) -> tuple[str, ...]:
 def _last(one: Schedule) -> str:
     if one.last is None:
         return ""
-    at = _local(one.last.at, one.time_zone)
+    at = local_time(one.last.at)
     if one.last.state is None:
         return at
     return f"{at} #{one.last.number} {standing(one.last.state, one.last.result)}"
-
-
-def _local(time: datetime, zone: str) -> str:
-    """With its offset: of two hours that are alike only that tells them apart."""
-    try:
-        time = time.astimezone(zoneinfo.ZoneInfo(zone))
-    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
-        pass
-    return time.isoformat(" ", "minutes")

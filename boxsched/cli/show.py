@@ -17,6 +17,7 @@ from boxsched.cli.output import (
     as_json_option,
     coloured,
     duration,
+    in_local_time,
     local_time,
     now,
     print_fields,
@@ -229,7 +230,7 @@ def explain(workload: str, as_json: bool, service: Service) -> None:
         print_json(shown)
         return
     found = msgspec.convert(shown, Explanation)
-    click.echo(plain(found.text))
+    click.echo(plain(in_local_time(found.text)))
     print_fields(
         [
             ("phase", _PHASES.get(found.phase, found.phase)),

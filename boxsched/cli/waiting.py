@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,15 +13,15 @@ from boxsched.backoff import Backoff
 from boxsched.cli.clean import plain
 from boxsched.cli.failing import Failure
 from boxsched.cli.following import print_logs
-from boxsched.cli.output import local_time
+from boxsched.cli.output import in_local_time, local_time
 from boxsched.client import Client, Explanation, Workload
+from boxsched.said_times import PATTERN
 
 # Long enough for a restart of the service.
 PATIENCE_SECONDS = 120.0
 FIRST_LOOK_SECONDS = 0.5
 LAST_LOOK_SECONDS = 15.0  # longest pause between two looks, which are expensive for the service
 TROUBLE_SECONDS = 2.0  # how long the service is away before a message
-_CLOCK = re.compile(r"\d\d:\d\d:\d\d UTC")
 
 
 class Interrupted(Failure):
@@ -115,8 +114,9 @@ async def _say_why(client: Client, workload: Workload) -> None:
         line = reason_line(why)
         if line == printed or (not printed and why.reason == "running"):
             continue
-        if _CLOCK.sub("", line) != _CLOCK.sub("", printed):
-            click.echo(f"boxsched: {named(workload)} {line}{_start(why)}", err=True)
+        if PATTERN.sub("", line) != PATTERN.sub("", printed):
+            said = f"{in_local_time(line)}{_start(why)}"
+            click.echo(f"boxsched: {named(workload)} {said}", err=True)
             backoff.reset()
         printed = line
 

@@ -11,9 +11,9 @@ from boxsched.engine.absent_text import (
     where_text,
 )
 from boxsched.engine.books import Books
-from boxsched.engine.news import rfc3339
 from boxsched.engine.sight import lane_blocked
 from boxsched.model import Kind, WorkloadId
+from boxsched.said_times import said_time
 from boxsched.scheduling.reasons import (
     AwaitsPlan,
     BehindReservation,
@@ -63,7 +63,7 @@ def phrase(books: Books, reason: Reason, absent: Absences) -> str:
             delays = f"Would fit now, but would delay {_named(books, head)}"
             if any(pool.away for pool, _ in books.core.workloads[head].ask.needs):
                 return f"{delays}."  # its time may rest on jobs that nobody hears of
-            starts = f"{delays}, which is to start by {rfc3339(at)[11:19]} UTC"
+            starts = f"{delays}, which is to start by {said_time(at)}"
             if by_limit:
                 return f"{starts} and waits too long already: time limits count, not usual times."
             return f"{starts}."
@@ -85,8 +85,7 @@ def _paused(books: Books, name: str) -> str:
     pause = books.pauses.get(name)
     if pause is None:
         return f"Paused ({name})."
-    end = "" if pause.until is None else rfc3339(pause.until)[:16].replace("T", " ")
-    until = f" until {end} UTC" if end else ""
+    until = "" if pause.until is None else f" until {said_time(pause.until)}"
     return f"Paused by {pause.by}{until} ({name}): {pause.note.rstrip('.')}."
 
 

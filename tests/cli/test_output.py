@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import re
 import time
 from datetime import UTC, datetime, timedelta
 
@@ -12,6 +13,7 @@ from boxsched import errors
 from boxsched.cli.following import Printer, print_logs
 from boxsched.cli.output import (
     duration,
+    in_local_time,
     local_time,
     now,
     print_json,
@@ -23,6 +25,7 @@ from boxsched.cli.waiting import Trouble, reason_line
 from boxsched.client import Explanation, Job, Workload
 from boxsched.model import Kind
 from boxsched.states import JobState, State
+from tests.conftest import PROJECT
 
 
 @pytest.mark.parametrize(
@@ -45,14 +48,25 @@ def test_lengths_of_time(seconds, text):
 @pytest.mark.parametrize(
     ("zone", "text"), [("UTC", "2026-11-22 09:33:52 UTC"), ("CET-1", "2026-11-22 10:33:52 CET")]
 )
-def test_a_time_says_its_zone(zone, text, monkeypatch):
+def test_a_time_says_its_zone_in_sentences_too(zone, text, monkeypatch):
     monkeypatch.setenv("TZ", zone)
     time.tzset()
     try:
         assert local_time(datetime(2026, 11, 22, 9, 33, 52, tzinfo=UTC)) == text
+        said = "Paused until {} (freeze); nothing ran until 2026-99-22T09:33:52Z."
+        for form in ("2026-11-22T09:33:52Z", "2026-11-22T11:33:52.5+02:00"):
+            assert in_local_time(said.format(form)) == said.format(text)
     finally:
         monkeypatch.undo()
         time.tzset()
+
+
+def test_no_command_formats_a_time_in_its_own_way():
+    """All do as ``local_time`` does; --until of a pause is given to the API."""
+    for path in sorted((PROJECT / "boxsched" / "cli").glob("*.py")):
+        found = re.findall(r"strftime|isoformat|astimezone", path.read_text())
+        wanted = {"output.py": ["astimezone", "strftime"], "pause.py": ["isoformat"]}
+        assert found == wanted.get(path.name, []), path.name
 
 
 @pytest.mark.parametrize(

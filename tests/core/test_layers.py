@@ -17,7 +17,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 COMMON = {
     "boxsched", "backoff", "clock", "commits", "cron", "errors", "folders", "git_access", "globs",
     "listening", "json_text", "loglines", "model", "nearest", "origins", "reaching", "refs",
-    "repository", "states", "texts", "collecting", "discarding",
+    "repository", "said_times", "states", "texts", "collecting", "discarding",
 }  # fmt: skip
 ALLOWED: dict[str, set[str]] = {
     "scheduling": set(),

@@ -74,7 +74,7 @@ async def test_paused_workloads_wait_until_the_pause_is_ended(shop: Shop) -> Non
     ("until", "text"),
     [
         (None, "Paused by ann (freeze): release week."),
-        (1_000_060.0, "Paused by ann until 1970-01-12 13:47 UTC (freeze): release week."),
+        (1_000_060.0, "Paused by ann until 1970-01-12T13:47:40Z (freeze): release week."),
     ],
 )
 async def test_the_reason_names_the_pause_its_author_and_its_end(

@@ -90,7 +90,7 @@ async def test_a_workload_that_would_delay_the_head_shows_the_heads_start(shop: 
     report = shop.why(long)
     assert report is not None and report.reason == "behind_reservation"
     assert report.text == (
-        "Would fit now, but would delay build #2 of web, which is to start by 13:47:40 UTC."
+        "Would fit now, but would delay build #2 of web, which is to start by 1970-01-12T13:47:40Z."
     )
     assert [blocker.id for blocker in report.blocked_by] == [head]
     (blocker,) = report.blocked_by
@@ -104,8 +104,8 @@ async def test_a_workload_behind_an_overdue_head_mentions_time_limits(shop: Shop
     assert shop.engine.books is not None
     late = BehindReservation(head, shop.clock.now() + 60.0, by_limit=True)
     assert phrase(shop.engine.books, late, {}) == (
-        "Would fit now, but would delay build #2 of web, which is to start by 13:47:40 UTC and "
-        "waits too long already: time limits count, not usual times."
+        "Would fit now, but would delay build #2 of web, which is to start by "
+        "1970-01-12T13:47:40Z and waits too long already: time limits count, not usual times."
     )
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from boxsched.api.submitting.known_projects import KnownProjects
 from boxsched.automation.schedules import Schedules
+from boxsched.cli.output import local_time
 from tests.service.house import API, House, job
 from tests.service.test_set_aside import boxsched
 
@@ -451,8 +452,9 @@ async def test_the_command_line_shows_when_they_come(house: House, time: HeldTim
     await look(house)
     header, row = (await boxsched(house, "schedules", "web")).stdout.splitlines()
     assert header.split()[:4] == ["PROJECT", "SCHEDULE", "BRANCH", "NEXT"]
-    assert "0 12 * * * Europe/Berlin" in row and "2027-01-11 12:00+01:00" in row
-    assert "2027-01-10 12:00+01:00 #1 " in row and row.endswith("At 12:00 every day")
+    shown = [local_time(datetime(2027, 1, day, 11, tzinfo=UTC)) for day in (10, 11)]
+    assert f"0 12 * * * Europe/Berlin  main    {shown[1]}" in row
+    assert f"{shown[0]} #1 " in row and row.endswith("At 12:00 every day")
     for arguments in (("web",), ()):
         said = json.loads((await boxsched(house, "schedules", *arguments, "--json")).stdout)
         assert said["schedules"][0]["cron"] == "0 12 * * *"

@@ -28,6 +28,7 @@ from boxsched.feed import EventCursor
 from boxsched.model import queue_key
 from boxsched.node.node import Node
 from boxsched.pace import Pace
+from boxsched.said_times import said_time
 from boxsched.states import State
 from boxsched.store.records import History, Workload
 
@@ -168,7 +169,7 @@ def _made(parts: list[bytes], cursor: str) -> Made:
 def notice_of(history: History, now: float) -> Notice | None:
     if now - history.began_at > NOTICE_SECONDS:
         return None
-    at = rfc3339(history.began_at)
+    at = said_time(history.began_at)
     if history.restored:
         what = f"A backup of the database was restored at {at}: what was stored after the backup"
     else:
@@ -177,7 +178,7 @@ def notice_of(history: History, now: float) -> Notice | None:
             "the last moments before"
         )
     return Notice(
-        at,
+        rfc3339(history.began_at),
         f"{what} may be missing, builds and results that were answered included. Submit again what "
         "is not here; look what a deploy did before you repeat it.",
     )
