@@ -1,6 +1,6 @@
 """A pytest plugin for the first run over the unchanged tree: what each test runs, and for how long.
 
-``BOXSCHED_NEAREST`` names the file that gets ``{test: seconds}`` as JSON; ``coverage`` itself keeps
+``MUTATION_NEAREST`` names the file that gets ``{test: seconds}`` as JSON; ``coverage`` itself keeps
 the lines, with the test's name as their context.
 """
 
@@ -32,5 +32,5 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 def pytest_sessionfinish() -> None:
     passed = {name: took for name, took in _seconds.items() if took != float("inf")}
-    with open(os.environ["BOXSCHED_NEAREST"], "w") as file:
+    with open(os.environ["MUTATION_NEAREST"], "w") as file:
         json.dump(passed, file)

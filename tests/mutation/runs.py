@@ -42,7 +42,7 @@ class Copy:
             *("--source", str(self.folder / "boxsched"), "-m", "pytest", *_QUIET),
             *("-p", "tests.mutation.plugin", *(f"tests/{each}" for each in folders)),
         ]
-        environment = {"BOXSCHED_NEAREST": str(durations)}
+        environment = {"MUTATION_NEAREST": str(durations)}
         return self._start(command, environment).wait()
 
     def survives(self, mutant: Mutant, tests: Sequence[str], seconds: float) -> bool:

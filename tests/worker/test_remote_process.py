@@ -24,6 +24,13 @@ LOST_AFTER_SECONDS = 2.0
 SLACK_SECONDS = 1.0 + 1.0  # a supervisor looks once a second; a busy machine
 
 
+@pytest.fixture(autouse=True)
+def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No variable of the tests is taken for one of the command."""
+    for name in [name for name in os.environ if name.startswith("BOXSCHED_")]:
+        monkeypatch.delenv(name)
+
+
 class Process:
     def __init__(self, data: Path, *options: str, **environment: str) -> None:
         self.data = data
@@ -131,11 +138,7 @@ def test_a_token_file_that_others_can_read_is_refused(tmp_path: Path, mode: int)
         (("--url", "http://127.0.0.1:1", "--token", "x", "--name", "a\nb"), "--name"),
     ],
 )
-def test_bad_use(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], said: str
-) -> None:
-    for name in ("BOXSCHED_TOKEN", "BOXSCHED_URL"):
-        monkeypatch.delenv(name, raising=False)
+def test_bad_use(tmp_path: Path, options: tuple[str, ...], said: str) -> None:
     ended = CliRunner().invoke(main, ["worker", "--data", str(tmp_path), *options])
     assert (ended.exit_code, ended.stdout) == (2, "")
     assert said in ended.stderr
