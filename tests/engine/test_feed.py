@@ -194,6 +194,24 @@ async def test_events_that_are_committed_during_a_look_arrive_once(
     assert by_shard(seen) == await history.table()
 
 
+async def test_a_reader_of_what_was_deleted_as_old_is_ended(
+    store: Store, history: History, feed: EventFeed
+) -> None:
+    """Batches 1 and 2 of the first shard are deleted; whoever is behind them reads on."""
+    for shard in (1, 1, 1, 1, 2):
+        await history.commit(shard, 3)
+    await store.prune_history(1, 2.0, 8)
+    assert {shard: one.batch for shard, one in (await store.history_starts()).items()} == {1: 2}
+    for place in ((0, 0), (1, 3), (2, 2), (2, 3)):
+        async with feed.subscribe(EventCursor({1: place, 2: (1, 3)})) as events:
+            assert await read(events, 1) == []
+    for place in ((3, 1), (3, 2), (3, 3)):
+        after = EventCursor({1: place})
+        left = await history.table(after)
+        async with feed.subscribe(after) as events:
+            assert by_shard(await read(events, sum(map(len, left.values())))) == left
+
+
 # --- What the node's own engines do -------------------------------------------------------------
 
 
