@@ -5,6 +5,7 @@ over the unchanged copy, to learn which tests run each line. Then the tool makes
 another (``changes.py``) and runs the tests that run its line, the quickest first, until one
 fails. A mutant that passes all of them is a survivor, printed as ``file:line: before -> after``.
 Some survivors change nothing that can be seen from outside; the others show what no test asserts.
+A mutant whose tests are out of time hangs, or the machine was busy: look at each of these.
 
 The same seed over the same tree chooses the same mutants. Exit status: 0 if none survived, 1 if
 some did, 2 if the tests could not run without a change.
@@ -14,13 +15,14 @@ import argparse
 import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 
 from tests.mutation import measured
 from tests.mutation.changes import Mutant, chosen, mutants_of
 from tests.mutation.nearest import FOLDERS, Nearest
 from tests.mutation.places import naming, places
-from tests.mutation.runs import Copy, adopt_orphans, end_orphans
+from tests.mutation.runs import Copy, Outcome, adopt_orphans, end_orphans
 
 PROJECT = Path(__file__).resolve().parents[2]
 START_SECONDS = 60.0  # beside ten times what the tests took: a mutant may be slow, and the machine
@@ -89,7 +91,8 @@ def _measured(copy: Copy, folder: Path, rooms: list[str]) -> Nearest | None:
 def _try_all(
     copy: Copy, sample: list[Mutant], nearest: Nearest, options: argparse.Namespace
 ) -> int:
-    began, tried = time.monotonic(), 0
+    began = time.monotonic()
+    outcomes: Counter[Outcome] = Counter()
     survivors: list[str] = []
     for mutant in sample:
         if time.monotonic() - began > 60 * options.minutes:
@@ -101,15 +104,13 @@ def _try_all(
             naming(copy.folder, mutant),
         )
         took = sum(nearest.seconds[name] for name in tests)
-        tried += 1
-        survived = copy.survives(mutant, tests, START_SECONDS + 10 * took)
+        outcome = copy.tried(mutant, tests, START_SECONDS + 10 * took)
         end_orphans()
-        if survived:
+        outcomes[outcome] += 1
+        if outcome is Outcome.SURVIVED:
             survivors.append(f"{mutant}  ({len(tests)} tests)")
-            print(f"survived  {survivors[-1]}", flush=True)
-        else:
-            print(f"caught    {mutant}", flush=True)
-    print(f"{tried - len(survivors)} of {tried} caught, {len(survivors)} survived")
+        print(f"{outcome:11} {mutant}", flush=True)
+    print(f"of {outcomes.total()}: {', '.join(f'{outcomes[each]} {each}' for each in Outcome)}")
     if options.report is not None:
         options.report.write_text("".join(f"{line}\n" for line in survivors))
     return 1 if survivors else 0

@@ -16,9 +16,10 @@ FOLDERS: dict[str, tuple[str, ...]] = {
     "gateway": ("gateway",),
     "outgoing": ("outgoing",),
     "secrets": ("secrets",),
-    "automation": ("automation",),
+    "automation": ("automation", "service"),
     "worker": ("worker",),
     "store": ("contract", "db"),
+    "webhooks": ("webhooks",),
     "api": ("service",),
 }
 

@@ -1,6 +1,7 @@
 """Runs of pytest over a copy of the project: the working tree is only read."""
 
 import ctypes
+import enum
 import os
 import shutil
 import signal
@@ -21,6 +22,14 @@ def adopt_orphans() -> None:
 
 
 _NOT_RUN = frozenset((4, 5))  # pytest's: a wrong command line (an unknown test), no tests
+
+
+class Outcome(enum.StrEnum):
+    """Of the tests with a mutant. Out of time: it hangs, or the machine was busy: look at it."""
+
+    CAUGHT = "caught"
+    SURVIVED = "survived"
+    OUT_OF_TIME = "out of time"
 
 
 class Copy:
@@ -45,8 +54,8 @@ class Copy:
         environment = {"MUTATION_NEAREST": str(durations)}
         return self._start(command, environment).wait()
 
-    def survives(self, mutant: Mutant, tests: Sequence[str], seconds: float) -> bool:
-        """Whether all these tests pass with the change; a run that hangs is not a survivor.
+    def tried(self, mutant: Mutant, tests: Sequence[str], seconds: float) -> Outcome:
+        """Run these tests with the change, until one fails or ``seconds`` have passed.
 
         Raises ValueError where pytest could not run them, because a test's name is not known, say:
         such a run says nothing of the mutant.
@@ -65,12 +74,12 @@ class Copy:
         except subprocess.TimeoutExpired:
             os.killpg(started.pid, signal.SIGKILL)
             started.wait()
-            return False
+            return Outcome.OUT_OF_TIME
         finally:
             path.write_bytes(source)
         if status in _NOT_RUN:
             raise ValueError(f"pytest ended with {status}: it could not run {', '.join(tests[:3])}")
-        return status == 0
+        return Outcome.CAUGHT if status else Outcome.SURVIVED
 
     def _start(self, command: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
         return subprocess.Popen(

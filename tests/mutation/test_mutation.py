@@ -7,7 +7,7 @@ from pathlib import Path
 from tests.mutation.changes import chosen, mutants_of
 from tests.mutation.nearest import Nearest
 from tests.mutation.places import naming, places
-from tests.mutation.runs import Copy
+from tests.mutation.runs import Copy, Outcome
 
 SOURCE = '''\
 """A module with the number 1 in its docstring."""
@@ -177,8 +177,9 @@ def test_a_mutant_is_tried_in_the_copy_alone(tmp_path: Path) -> None:
     by_change = {str(one).split(": ", 1)[1]: one for one in mutants_of(tree, "shop/room.py")}
     caught = by_change["used + asked  ->  (used - asked)"]
     missed = by_change["asked <= MOST  ->  (asked < MOST)"]
-    assert not copy.survives(caught, ["test_room.py::test_room"], 60)
-    assert copy.survives(caught, ["test_room.py::test_slow"], 60)
-    assert copy.survives(missed, ["test_room.py"], 60)
+    assert copy.tried(caught, ["test_room.py::test_room"], 60) is Outcome.CAUGHT
+    assert copy.tried(caught, ["test_room.py::test_slow"], 60) is Outcome.SURVIVED
+    assert copy.tried(missed, ["test_room.py"], 60) is Outcome.SURVIVED
+    assert copy.tried(missed, ["test_room.py"], 0) is Outcome.OUT_OF_TIME
     for folder in (tree, copy.folder):
         assert (folder / "shop" / "room.py").read_text() == SOURCE
