@@ -27,6 +27,7 @@ from boxsched.scheduling.reasons import (
     Runs,
     WaitsForLane,
 )
+from boxsched.states import State
 
 
 def phrase(books: Books, reason: Reason, absent: Absences) -> str:
@@ -77,6 +78,12 @@ def _lane(books: Books, ahead: Sequence[WorkloadId]) -> str:
     first = _named(books, ahead[0]) if ahead else "an earlier one"
     live = books.workloads.get(ahead[0]) if ahead else None
     blocked = None if live is None else lane_blocked(books, live, first)
+    if live is not None and blocked is None and live.state is State.QUEUED:
+        pause = books.core.pauses.covering(books.core.workloads[live.id])
+        if pause is not None:
+            return (
+                f"Waits for {first}, which is paused ({pause}): resume it, or stop #{live.number}."
+            )
     more = f" and {len(ahead) - 1} more before it" if len(ahead) > 1 else ""
     return blocked or f"Waits for {first}{more} to finish."
 

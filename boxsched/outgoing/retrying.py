@@ -27,7 +27,7 @@ def retry_after(text: str | None, now: float) -> float:
         return min(float(text[:9]), GIVEN_UP_SECONDS)
     try:
         at = email.utils.parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return 0.0
     if at.tzinfo is None:
         at = at.replace(tzinfo=datetime.UTC)

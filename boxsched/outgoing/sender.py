@@ -101,7 +101,10 @@ class Sender:
         if claimed:
             ids = list(dict.fromkeys(one.workload for one in claimed))
             workloads = {one.id: one for one in await self._store.workloads_of(ids)}
-            self._begin([(one, workloads[one.workload]) for one in claimed])
+            # One that is gone by now has taken its notifications with it.
+            self._begin(
+                [(one, workloads[one.workload]) for one in claimed if one.workload in workloads]
+            )
         return len(claimed)
 
     async def idle(self) -> None:
@@ -149,7 +152,11 @@ class Sender:
         except Exception as error:  # else this notification would be tried for ever
             log.error("notification %s could not be composed", one.id, exc_info=error)
             return Answer(None, f"it could not be composed: {type(error).__name__}")
-        return await send(self._guard, request, now)
+        try:
+            return await send(self._guard, request, now)
+        except Exception as error:  # the same: this try counts, and the next one comes later
+            log.error("notification %s could not be sent", one.id, exc_info=error)
+            return Answer(None, f"it could not be sent: {type(error).__name__}")
 
     def _outcome(self, one: Claimed, answer: Answer) -> Settled:
         now = self._clock.now()

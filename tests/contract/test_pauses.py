@@ -3,7 +3,7 @@
 import attrs
 import pytest
 
-from boxsched.errors import Conflict
+from boxsched.errors import Conflict, Invalid
 from boxsched.model import MAX_PAUSES, ProjectId
 from boxsched.protocol import inbox
 from boxsched.protocol.shards import SHARD, Pause
@@ -64,6 +64,15 @@ async def test_an_ended_pause_is_deleted_and_the_leader_learns_who_ended_it(lead
     assert await told(store) == [inbox.PauseEnded("freeze", "bob")]
     assert not await store.drop_pause("freeze", "bob")
     assert len(await told(store)) == 1
+
+
+async def test_a_project_that_was_deleted_meanwhile_gets_no_pause(leader: Leader) -> None:
+    project = await leader.project()
+    await leader.store.delete_project(project.name)
+    with pytest.raises(Invalid, match="deleted") as refused:
+        await leader.store.put_pause(pause("freeze", project.id))
+    assert refused.value.field == "project"
+    assert await leader.store.pauses() == []
 
 
 async def test_there_are_no_more_pauses_than_the_limit(place: Place, leader: Leader) -> None:

@@ -121,6 +121,33 @@ async def test_due_notifications_are_claimed_sent_and_stored(
     assert await post.round() == 0
 
 
+async def test_whatever_a_try_raises_is_a_failed_try(
+    post: Post, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_: object) -> None:
+        raise OverflowError("too much")
+
+    await post.notify(receiver.url)
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "send", broken)
+        assert await post.round() == 1
+    row = await post.row()
+    assert (row.state, row.error) == ("waiting", "it could not be sent: OverflowError")
+    assert row.due_at == NOW + 5.0, "and the next try waits, as after any other"
+
+
+async def test_what_goes_while_it_is_claimed_is_not_sent(
+    post: Post, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def gone(ids: Sequence[WorkloadId]) -> Sequence[Workload]:
+        return ()
+
+    await post.notify(receiver.url)
+    monkeypatch.setattr(post.store, "workloads_of", gone)
+    assert await post.round() == 1
+    assert receiver.got == []
+
+
 async def test_failed_tries_are_repeated_after_doubling_pauses(
     post: Post, receiver: Receiver
 ) -> None:

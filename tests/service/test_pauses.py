@@ -104,6 +104,7 @@ async def test_a_pause_ends_automatically(house: House) -> None:
         ({"note": "x", "until": "tomorrow"}, "until"),
         ({"note": "x", "until": "2027-01-01T00:00:00"}, "until"),
         ({"note": "x", "until": "2001-01-01T00:00:00Z"}, "until"),
+        ({"note": "x", "until": "9999-12-31T23:59:59-01:00"}, "until"),  # the year 10000 in UTC
         ({"note": "x", "colour": 1}, "colour"),
     ],
 )

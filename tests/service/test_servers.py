@@ -143,6 +143,28 @@ async def test_a_rollback_is_marked_and_holds_automatic_deploys(house: House) ->
     assert (await house.finished(held["id"]))["result"] == "passed"
 
 
+async def test_a_rollback_behind_a_held_deploy_says_what_to_do(waiting: House) -> None:
+    """The lane stays in order: what waits before it is held, and a person decides."""
+    house = waiting
+    await project(house)
+    held = await house.deploy("production")
+    said = {"project": "web", "server": "production", "note": "broken"}
+    await house.call("PUT", f"{API}/pauses/rollback-production", said)
+    behind = await house.deploy("production")
+    async with asyncio.timeout(30), house.node.feed.subscribe(None) as events:
+        while True:
+            found = await house.get(f"/workloads/{behind['id']}/explanation")
+            if "paused" in found["text"]:
+                break
+            async for _ in events:
+                break
+    assert found["reason"] == "waits_for_lane"
+    assert found["text"] == (
+        f"Waits for deploy #{held['number']} of web, which is paused (rollback-production): "
+        f"resume it, or stop #{held['number']}."
+    )
+
+
 async def test_the_command_line_shows_what_is_live(house: House) -> None:
     await project(house)
     first, _ = await passed(house, author="Ann"), await passed(house)

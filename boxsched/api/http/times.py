@@ -22,7 +22,7 @@ def parsed(text: str, field: str) -> float:
     try:
         time = datetime.fromisoformat(text)
         if time.tzinfo is not None:
-            return time.timestamp()
+            return time.astimezone(UTC).timestamp()  # which must be a year that can be shown, too
     except (ValueError, OverflowError):
         pass
     raise Invalid("must be a time such as 2027-01-31T18:00:00Z", field)

@@ -14,6 +14,11 @@ ON CONFLICT (organization, name) DO UPDATE
        since = excluded.since, until = excluded.until
 RETURNING (SELECT shard FROM organization WHERE organization.id = 1);
 
+-- name: lock_living
+-- The project, locked; no row where it was deleted.
+-- returns: id
+SELECT id FROM project WHERE id = :project AND NOT deleted FOR NO KEY UPDATE OF project;
+
 -- name: pause_there
 -- A row if there is a pause of this name.
 -- returns: one

@@ -2,7 +2,7 @@
 
 import attrs
 
-from boxsched.errors import Conflict
+from boxsched.errors import Conflict, Invalid
 from boxsched.model import MAX_PAUSES
 from boxsched.protocol import inbox
 from boxsched.protocol.shards import Pause
@@ -14,6 +14,8 @@ _SQL = load("pauses.sql")
 
 
 def put_pause(pause: Pause) -> Steps[bool]:
+    if pause.project is not None and not (yield _SQL["lock_living"](project=pause.project)):
+        raise Invalid("the project was deleted", "project")
     there = yield _SQL["pause_there"](name=pause.name)
     ((others,),) = yield _SQL["count_pauses"](name=pause.name)
     if others >= MAX_PAUSES:
