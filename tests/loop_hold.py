@@ -17,7 +17,7 @@ from typing import Any
 import attrs
 
 from boxsched.collecting import Collector
-from tests.service.house import House, job
+from tests.service.running_service import RunningService, job
 
 
 @attrs.define
@@ -64,10 +64,10 @@ def watched() -> Iterator[Holds]:
 
 
 class ConnectionLoop:
-    """Asks a house for what is large, and says after each what the longest hold was."""
+    """Request large answers from a service, and report the longest hold after each."""
 
-    def __init__(self, house: House, holds: Holds) -> None:
-        self.house = house
+    def __init__(self, service: RunningService, holds: Holds) -> None:
+        self.service = service
         self.holds = holds
 
     def say(self, what: str, began: float) -> None:
@@ -76,8 +76,8 @@ class ConnectionLoop:
         self.holds.reset()
 
     async def all(self) -> None:
-        house = self.house
-        await house.project(jobs=[job("test")])
+        service = self.service
+        await service.project(jobs=[job("test")])
         await self._posts("40 builds of 1,000 jobs", 40, _wide(1_000, 1))
         await self._posts("100 bodies of 1 MB", 100, _wide(10, 90_000))
         await self._posts("2,000 builds", 2_000, {})
@@ -89,24 +89,24 @@ class ConnectionLoop:
             "/events?after=1.1.0",
         ):
             await self._get(path)
-        listed = (await house.get("/workloads?limit=1"))["workloads"]
+        listed = (await service.get("/workloads?limit=1"))["workloads"]
         await self._get(f"/workloads/{listed[0]['id']}/explanation")
         await self._get(f"/workloads/{listed[0]['id']}")
         for n in range(30):
-            await house.project(f"p{n}", jobs=[job("x", "y" * 900_000)])
+            await service.project(f"p{n}", jobs=[job("x", "y" * 900_000)])
         await self._get("/projects")
         began = time.perf_counter()
-        await house.node.leadership.engines[1].load()
+        await service.node.leadership.engines[1].load()
         self.say("a load", began)
 
     async def _posts(self, what: str, count: int, asked: dict[str, Any]) -> None:
         self.holds.reset()
         began = time.perf_counter()
         built = await asyncio.gather(
-            *(self.house.build(branch=f"{what} {n}", **asked) for n in range(count))
+            *(self.service.build(branch=f"{what} {n}", **asked) for n in range(count))
         )
         self.say(what, began)
-        await self.house.until(built[-1]["id"], state="queued")
+        await self.service.until(built[-1]["id"], state="queued")
         self.say(f"{what}: the engine", began)
 
     async def _get(self, path: str) -> None:
@@ -114,7 +114,7 @@ class ConnectionLoop:
         began = time.perf_counter()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(2.0 if "events" in path else 60.0):
-                await self.house.get(path)
+                await self.service.get(path)
         self.say(path, began)
 
 
@@ -126,10 +126,10 @@ async def _main(database: str | None) -> None:
     collector = Collector()  # as ``serve`` has it
     collector.begin()
     with tempfile.TemporaryDirectory() as folder:
-        async with House.open(Path(folder), boxes=0, database=database) as house:
+        async with RunningService.open(Path(folder), boxes=0, database=database) as service:
             collector.settle()
             with watched() as holds:
-                await ConnectionLoop(house, holds).all()
+                await ConnectionLoop(service, holds).all()
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import pytest
 
 from tests.conftest import EXAMPLES
 from tests.faults.members import free_port
-from tests.faults.waiting import until_so
+from tests.faults.waiting import until_true
 
 CLUSTER = EXAMPLES / "cluster"
 
@@ -63,7 +63,7 @@ class Balancer:
             process.wait(30)
 
     async def answers(self) -> None:
-        await until_so(self._listens, "the balancer listens")
+        await until_true(self._listens, "the balancer listens")
 
     def _listens(self) -> bool:
         assert self._process is not None and self._process.poll() is None, self.log.read_text()

@@ -17,7 +17,7 @@ from tests.bus.redis_server import Server, served
 from tests.contract.postgres_server import database, provided
 from tests.faults import processes
 from tests.faults.members import Node, Worker
-from tests.faults.waiting import until, until_so
+from tests.faults.waiting import until, until_true
 
 PATIENCE_SECONDS = 120.0  # of a client; no request may need it but on a machine that is overrun
 CLIENTS = 3
@@ -142,7 +142,7 @@ async def test_all_there_is_goes_through_the_balancer(site: Site) -> None:
         assert b"".join(lines) == b"+ echo begun\nbegun\n+ sleep 1\n"
         done = await site.client.wait(second.id)
         assert done.passed
-        await until_so(
+        await until_true(
             lambda: (
                 {"workload.registered", "workload.started", "workload.finished"}
                 <= types(seen, second.id)
@@ -207,7 +207,7 @@ class Traffic:
 
     async def more(self, task: "asyncio.Task[None]") -> None:
         goal = len(self.submitted) + CLIENTS * SUBMISSIONS
-        await until_so(
+        await until_true(
             lambda: len(self.submitted) >= goal or task.done(), "requests go on", within=120
         )
         assert not task.done(), task.exception()
@@ -221,7 +221,7 @@ async def test_a_rolling_restart_fails_no_request(site: Site) -> None:
     await site.client.put_project("quick", {"jobs": [job("true")]})
     async with events(site) as seen:
         build = await site.client.build("slow", branch="main")
-        await until_so(lambda: "job.started" in types(seen, build.id), "the build runs")
+        await until_true(lambda: "job.started" in types(seen, build.id), "the build runs")
         traffic = Traffic(site)
         async with asyncio.TaskGroup() as tasks:
             running = tasks.create_task(traffic.run())
@@ -238,7 +238,7 @@ async def test_a_rolling_restart_fails_no_request(site: Site) -> None:
         assert done.passed
         assert done.jobs[0].attempt == 1, "it was run once"
         await _all_end(site, traffic.submitted)
-        await until_so(
+        await until_true(
             lambda: all("workload.finished" in types(seen, one) for one in traffic.submitted),
             "the stream shows all of it",
         )

@@ -17,7 +17,7 @@ from boxsched.cli.variables import OF_JOBS
 from boxsched.folders import DataFolder, default_data
 from boxsched.worker.agent.plan import job_environment
 from tests.cli.conftest import NOWHERE
-from tests.worker.site import assigned
+from tests.worker.harness import assigned
 
 COMMANDS = main.list_commands(click.Context(main))
 SUBCOMMANDS = [

@@ -23,7 +23,7 @@ from boxsched.store.postgres.visits import Place, Visit, visited
 from boxsched.store.steps.maintenance import JUMP
 from tests.cluster.conftest import KEYS, Session
 from tests.cluster.pairs import Pair, pair
-from tests.contract.world import Leader, build
+from tests.contract.store_data import Leader, build
 from tests.db.conftest import run
 
 

@@ -15,7 +15,7 @@ from boxsched.store import open_store
 from boxsched.store.records import KeyTaken, Submitted
 from tests.cluster.pairs import Pair, pair
 from tests.cluster.test_failover import insisting, session_of
-from tests.contract.world import Leader, build, key
+from tests.contract.store_data import Leader, build, key
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The stores that the suite runs over: each side is a place that opens its database."""
+"""The databases that the suite runs over: SQLite and PostgreSQL."""
 
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
@@ -9,10 +9,10 @@ import pytest
 
 from boxsched.store import Store, open_store
 from tests.contract.postgres_server import database, execute, provided
-from tests.contract.world import Leader
+from tests.contract.store_data import Leader
 
 
-class Place:
+class DatabaseUnderTest:
     """A database of its own for one test."""
 
     def __init__(self, folder: Path, url: str) -> None:
@@ -41,7 +41,7 @@ class Place:
         raise NotImplementedError
 
 
-class SqlitePlace(Place):
+class SqliteUnderTest(DatabaseUnderTest):
     def plant(self, statement: str) -> None:
         raw = sqlite3.connect(self.folder / "boxsched.sqlite", isolation_level=None)
         raw.execute("PRAGMA ignore_check_constraints = ON")
@@ -49,7 +49,7 @@ class SqlitePlace(Place):
         raw.close()
 
 
-class PostgresPlace(Place):
+class PostgresUnderTest(DatabaseUnderTest):
     def plant(self, statement: str) -> None:
         execute(self.url, f"{_WITHOUT_CHECKS}; {statement}")
 
@@ -77,37 +77,37 @@ def postgres() -> Iterator[str]:
 
 
 @pytest.fixture
-async def postgres_place(postgres: str, tmp_path: Path) -> AsyncIterator[PostgresPlace]:
+async def postgres_db(postgres: str, tmp_path: Path) -> AsyncIterator[PostgresUnderTest]:
     with database(postgres) as url:
-        place = PostgresPlace(tmp_path, url)
-        yield place
-        await place.close()
+        db = PostgresUnderTest(tmp_path, url)
+        yield db
+        await db.close()
 
 
 @pytest.fixture
-def other(postgres_place: PostgresPlace) -> Iterator[psycopg2.extensions.connection]:
+def other(postgres_db: PostgresUnderTest) -> Iterator[psycopg2.extensions.connection]:
     """Another program's session; it begins a transaction with its first statement."""
-    connection = psycopg2.connect(postgres_place.url)
+    connection = psycopg2.connect(postgres_db.url)
     yield connection
     connection.close()
 
 
 @pytest.fixture
-async def sqlite_place(tmp_path: Path) -> AsyncIterator[SqlitePlace]:
-    place = SqlitePlace(tmp_path, f"sqlite:///{tmp_path}/boxsched.sqlite")
-    yield place
-    await place.close()
+async def sqlite_db(tmp_path: Path) -> AsyncIterator[SqliteUnderTest]:
+    db = SqliteUnderTest(tmp_path, f"sqlite:///{tmp_path}/boxsched.sqlite")
+    yield db
+    await db.close()
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
-def place(request: pytest.FixtureRequest) -> Place:
-    found: Place = request.getfixturevalue(f"{request.param}_place")
+def db(request: pytest.FixtureRequest) -> DatabaseUnderTest:
+    found: DatabaseUnderTest = request.getfixturevalue(f"{request.param}_db")
     return found
 
 
 @pytest.fixture
-async def store(place: Place) -> Store:
-    return await place.open()
+async def store(db: DatabaseUnderTest) -> Store:
+    return await db.open()
 
 
 @pytest.fixture

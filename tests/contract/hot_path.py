@@ -25,7 +25,7 @@ from boxsched.states import JobState, Result, State
 from boxsched.store import is_postgres, open_store
 from boxsched.store.records import Submitted
 from boxsched.store.store import Store
-from tests.contract.world import NOW, Leader, build, event, key
+from tests.contract.store_data import NOW, Leader, build, event, key
 
 T = TypeVar("T")
 

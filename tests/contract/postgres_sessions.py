@@ -8,7 +8,7 @@ import psycopg2
 from boxsched.store import Store
 from boxsched.store.blocks import Steps, parsed
 from boxsched.store.postgres.driver import PostgresDriver
-from tests.contract.conftest import PostgresPlace
+from tests.contract.conftest import PostgresUnderTest
 
 
 def asked(other: psycopg2.extensions.connection, text: str) -> list[tuple[Any, ...]]:
@@ -34,9 +34,9 @@ SELECT pid FROM pg_stat_activity
 """
 
 
-async def until_waiting(place: PostgresPlace) -> int:
+async def until_waiting(db: PostgresUnderTest) -> int:
     """The backend of ours that waits for a lock."""
-    watcher = psycopg2.connect(place.url)
+    watcher = psycopg2.connect(db.url)
     watcher.autocommit = True
     try:
         async with asyncio.timeout(5):

@@ -12,8 +12,8 @@ from boxsched.protocol.shards import Project
 from boxsched.states import JobState, Result
 from boxsched.store.operating.check import check
 from boxsched.store.records import NewWorkload
-from tests.contract.conftest import Place, PostgresPlace
-from tests.contract.world import (
+from tests.contract.conftest import DatabaseUnderTest, PostgresUnderTest
+from tests.contract.store_data import (
     NOW,
     Leader,
     assigned,
@@ -62,16 +62,16 @@ def _canceled(job: JobId, at: float) -> JobChange:
 
 
 async def test_a_good_history_has_no_violation_also_while_it_is_written(
-    place: Place,
+    db: DatabaseUnderTest,
 ) -> None:
-    leader = await Leader(await place.open()).lead()
-    assert await check(place.url) == []
+    leader = await Leader(await db.open()).lead()
+    assert await check(db.url) == []
     await good_history(leader)
-    assert await check(place.url) == [], "while the service runs"
+    assert await check(db.url) == [], "while the service runs"
     await leader.finish((await leader.store.unfinished())[0].id, 0)
-    assert await check(place.url) == []
-    await place.close()
-    assert await check(place.url) == [], "while none runs"
+    assert await check(db.url) == []
+    await db.close()
+    assert await check(db.url) == [], "while none runs"
 
 
 # Another organization, in a shard of its own that has committed nothing.
@@ -117,18 +117,18 @@ PLANTED = {
 
 
 @pytest.mark.parametrize("statement", PLANTED)
-async def test_each_planted_violation_is_found(place: Place, statement: str) -> None:
-    leader = await Leader(await place.open()).lead()
+async def test_each_planted_violation_is_found(db: DatabaseUnderTest, statement: str) -> None:
+    leader = await Leader(await db.open()).lead()
     await good_history(leader)
-    await place.close()
-    place.plant(statement)
-    found = await check(place.url)
+    await db.close()
+    db.plant(statement)
+    found = await check(db.url)
     assert PLANTED[statement] in [violation.invariant for violation in found]
     assert all(violation.what and violation.rows for violation in found)
 
 
-async def test_two_past_ordering_in_a_lane_are_found(place: Place) -> None:
-    leader = await Leader(await place.open()).lead()
+async def test_two_past_ordering_in_a_lane_are_found(db: DatabaseUnderTest) -> None:
+    leader = await Leader(await db.open()).lead()
     await good_history(leader)
     project = await leader.project()
     first, second = (
@@ -136,59 +136,59 @@ async def test_two_past_ordering_in_a_lane_are_found(place: Place) -> None:
         await leader.submit(build(project, "x")),
     )
     await leader.queue(second.id)
-    found = await check(place.url)
+    found = await check(db.url)
     assert "I3, V7, V8" in [violation.invariant for violation in found]
     assert first.number in found[0].rows[0]
 
 
-async def test_each_shard_has_its_own_plan_batches_and_events(place: Place) -> None:
-    leader = await Leader(await place.open()).lead()
+async def test_each_shard_has_its_own_plan_batches_and_events(db: DatabaseUnderTest) -> None:
+    leader = await Leader(await db.open()).lead()
     await good_history(leader)
-    await place.close()
-    place.plant(f"{_OTHER}; UPDATE organization SET max_boxes = 0 WHERE id = 2")
-    assert await check(place.url) == [], "another's plan"
-    place.plant("UPDATE project SET organization = 2; UPDATE shard SET batch = 99 WHERE id = 2")
-    found = {violation.what for violation in await check(place.url)}
+    await db.close()
+    db.plant(f"{_OTHER}; UPDATE organization SET max_boxes = 0 WHERE id = 2")
+    assert await check(db.url) == [], "another's plan"
+    db.plant("UPDATE project SET organization = 2; UPDATE shard SET batch = 99 WHERE id = 2")
+    found = {violation.what for violation in await check(db.url)}
     assert "an event in another shard than its workload" in found
 
 
-async def test_a_commit_after_a_successors_is_found(postgres_place: PostgresPlace) -> None:
+async def test_a_commit_after_a_successors_is_found(postgres_db: PostgresUnderTest) -> None:
     """As a leader would commit that slept, if it were not for the fence."""
-    first = await Leader(await postgres_place.open()).lead()
+    first = await Leader(await postgres_db.open()).lead()
     await good_history(first)
     last = first.batch
-    second = await Leader(await postgres_place.reopen()).lead(boxes=0)
+    second = await Leader(await postgres_db.reopen()).lead(boxes=0)
     await second.queue(WorkloadId(4))
-    assert await check(postgres_place.url) == []
+    assert await check(postgres_db.url) == []
     late = f"INSERT INTO event VALUES (1, {last}, 9, 'late', 1, NULL, NULL, '{{}}')"
-    postgres_place.plant(late)
-    found = await check(postgres_place.url)
+    postgres_db.plant(late)
+    found = await check(postgres_db.url)
     assert "I7, V2" in [violation.invariant for violation in found]
 
 
 @pytest.mark.parametrize("step", ["- interval '1 hour'", "+ interval '1 hour'"])
 async def test_a_clock_that_was_set_is_not_a_late_commit(
-    postgres_place: PostgresPlace, step: str
+    postgres_db: PostgresUnderTest, step: str
 ) -> None:
     """The server's clock goes an hour back, or ahead, before the second leader's first commit."""
-    first = await Leader(await postgres_place.open()).lead()
+    first = await Leader(await postgres_db.open()).lead()
     await good_history(first)
     last = first.batch
-    second = await Leader(await postgres_place.reopen()).lead(boxes=0)
+    second = await Leader(await postgres_db.reopen()).lead(boxes=0)
     await second.queue(WorkloadId(4))
-    await postgres_place.close()
-    name = postgres_place.url.rpartition("/")[2].partition("?")[0]
-    postgres_place.plant(f"ALTER DATABASE {name} SET search_path = public, pg_catalog")
-    postgres_place.plant(
+    await postgres_db.close()
+    name = postgres_db.url.rpartition("/")[2].partition("?")[0]
+    postgres_db.plant(f"ALTER DATABASE {name} SET search_path = public, pg_catalog")
+    postgres_db.plant(
         "CREATE FUNCTION public.pg_xact_commit_timestamp(xid) RETURNS timestamptz LANGUAGE sql AS "
         "$$ SELECT pg_catalog.pg_xact_commit_timestamp($1)"
         f" {step} * CASE WHEN EXISTS (SELECT 1 FROM event WHERE xmin = $1 AND batch > {last})"
         " THEN 1 ELSE 0 END $$"
     )
-    assert await check(postgres_place.url) == []
-    third = await Leader(await postgres_place.reopen()).lead(boxes=0)
+    assert await check(postgres_db.url) == []
+    third = await Leader(await postgres_db.reopen()).lead(boxes=0)
     await third.commit(events=(event("x", NOW),))
-    assert await check(postgres_place.url) == [], "nor later"
+    assert await check(postgres_db.url) == [], "nor later"
 
 
 @pytest.mark.parametrize(
@@ -201,13 +201,13 @@ async def test_a_clock_that_was_set_is_not_a_late_commit(
     ],
 )
 async def test_only_lost_jobs_of_builds_are_repeated_once_on_a_free_box(
-    place: Place,
+    db: DatabaseUnderTest,
     submission: Callable[[Project], NewWorkload],
     box: int,
     attempt: int,
     found: set[str],
 ) -> None:
-    leader = await Leader(await place.open()).lead()
+    leader = await Leader(await db.open()).lead()
     project = await leader.project()
     lost, other = (
         await leader.submit(submission(project)),
@@ -229,7 +229,7 @@ async def test_only_lost_jobs_of_builds_are_repeated_once_on_a_free_box(
             event("job.given_again", now, lost.id, job, **given),
         ),
     )
-    told = {violation.invariant for violation in await check(place.url)}
+    told = {violation.invariant for violation in await check(db.url)}
     assert found <= told if found else not told
 
 
@@ -245,20 +245,20 @@ class Listener:
         self.notes.append(text)
 
 
-async def test_it_says_how_far_it_is(place: Place) -> None:
-    await good_history(await Leader(await place.open()).lead())
+async def test_it_says_how_far_it_is(db: DatabaseUnderTest) -> None:
+    await good_history(await Leader(await db.open()).lead())
     listener = Listener()
-    assert await check(place.url, listener) == []
+    assert await check(db.url, listener) == []
     assert "lane order" in " ".join(listener.steps)
     assert listener.steps[-1] == "the history: 0 events"
 
 
-async def test_a_database_of_another_program_is_reported(place: Place) -> None:
-    store = await place.open()
+async def test_a_database_of_another_program_is_reported(db: DatabaseUnderTest) -> None:
+    store = await db.open()
     await store.close()
-    place.plant("DELETE FROM meta")
+    db.plant("DELETE FROM meta")
     with pytest.raises(Invalid, match="db upgrade"):
-        await check(place.url)
-    place.plant("INSERT INTO meta VALUES ('schema', '1')")
+        await check(db.url)
+    db.plant("INSERT INTO meta VALUES ('schema', '1')")
     with pytest.raises(StoreAway, match=r"schema 1.*db upgrade"):
-        await check(place.url)
+        await check(db.url)

@@ -9,8 +9,8 @@ from boxsched.errors import Fenced
 from boxsched.protocol.shards import SHARD, Organization
 from boxsched.store.records import ShardHead, Token
 from boxsched.store.store import Store
-from tests.contract.conftest import Place
-from tests.contract.world import Leader
+from tests.contract.conftest import DatabaseUnderTest
+from tests.contract.store_data import Leader
 
 
 async def test_there_is_one_shard_until_more_are_opened(store: Store) -> None:
@@ -44,24 +44,24 @@ async def test_commands_wait_in_their_shard(store: Store) -> None:
     assert [each.payload for each in await store.inbox(2, 10)] == [b"[1]"]
 
 
-async def test_settings_leave_the_organization_in_its_shard(place: Place) -> None:
-    store = await place.open()
+async def test_settings_leave_the_organization_in_its_shard(db: DatabaseUnderTest) -> None:
+    store = await db.open()
     before = await store.organization()
     assert before == Organization(1, "default", before.policy, None, None, 1)
     await store.set_organization(attrs.evolve(before, shard=7, max_boxes=5))
-    assert await (await place.reopen()).organization() == attrs.evolve(before, max_boxes=5)
+    assert await (await db.reopen()).organization() == attrs.evolve(before, max_boxes=5)
 
 
 # --- Nodes ----------------------------------------------------------------------------------
 
 
-async def test_a_node_has_one_row_for_good(place: Place) -> None:
-    store = await place.open()
+async def test_a_node_has_one_row_for_good(db: DatabaseUnderTest) -> None:
+    store = await db.open()
     first = await store.put_node("a", "http://a", "1.0")
     assert (first.name, first.url, first.version) == ("a", "http://a", "1.0")
     assert abs(first.started_at - time.time()) < 60
     second = await store.put_node("b", "http://b", "1.0")
-    store = await place.reopen()
+    store = await db.reopen()
     again = await store.put_node("a", "https://a2", "1.1")
     assert (again.id, again.url, again.version) == (first.id, "https://a2", "1.1")
     assert again.started_at >= first.started_at
@@ -80,14 +80,14 @@ def token(name: str, **changes: object) -> Token:
     return attrs.evolve(new, **changes)  # type: ignore[arg-type]
 
 
-async def test_a_token_is_valid_until_it_is_revoked(place: Place) -> None:
-    store = await place.open()
+async def test_a_token_is_valid_until_it_is_revoked(db: DatabaseUnderTest) -> None:
+    store = await db.open()
     ada = token("ada", created_at=3.5)
     worker = token("w", role="worker", expires_at=99.5, created_at=2.5)
     for each in (ada, worker):
         await store.put_token(each)
     assert "digest" not in repr(ada)
-    store = await place.reopen()
+    store = await db.reopen()
     assert await store.token("digest-ada") == ada
     assert await store.token("digest-w") == worker
     assert await store.token("digest-other") is None

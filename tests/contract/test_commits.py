@@ -10,7 +10,7 @@ from boxsched.protocol import inbox
 from boxsched.protocol.assignments import CloneOptions
 from boxsched.protocol.shards import SHARD
 from boxsched.states import JobState
-from tests.contract.world import NOW, Leader, assigned, build, spec, stopping
+from tests.contract.store_data import NOW, Leader, assigned, build, spec, stopping
 
 FIRST, SECOND = "a1" * 20, "b2" * 20
 

@@ -16,11 +16,11 @@ from boxsched.store.operating.session import opened
 from boxsched.store.postgres.errors import LostRace
 from boxsched.store.records import Token
 from boxsched.store.schema import SCHEMA_VERSION
-from tests.contract.conftest import Place, PostgresPlace
+from tests.contract.conftest import DatabaseUnderTest, PostgresUnderTest
 from tests.contract.postgres_sessions import asked
+from tests.contract.store_data import NOW, Leader, build, key, loaded, worker
 from tests.contract.test_uses import driver_of
 from tests.contract.test_versions import older_schema
-from tests.contract.world import NOW, Leader, build, key, loaded, worker
 
 _COPY = {
     "event": "INSERT INTO event SELECT * FROM event",
@@ -208,27 +208,29 @@ async def filled(leader: Leader) -> None:
     await driver_of(store).serving.write(statement, text)
 
 
-async def test_every_constraint_has_its_answer(postgres_place: PostgresPlace) -> None:
+async def test_every_constraint_has_its_answer(postgres_db: PostgresUnderTest) -> None:
     import psycopg2
 
-    await postgres_place.open()
-    raw = psycopg2.connect(postgres_place.url)
+    await postgres_db.open()
+    raw = psycopg2.connect(postgres_db.url)
     found = {name for (name,) in asked(raw, CATALOG)}
     raw.close()
     assert found == RACES | SETTLED | OURS.keys()
     assert not (RACES & SETTLED or RACES & OURS.keys() or SETTLED & OURS.keys())
 
 
-async def test_errors_that_only_a_bug_can_cause_are_raised(leader: Leader, place: Place) -> None:
+async def test_errors_that_only_a_bug_can_cause_are_raised(
+    leader: Leader, db: DatabaseUnderTest
+) -> None:
     await filled(leader)
     met = set()
     for name, text in OURS.items():
-        if name in ONLY_ON_POSTGRES and place.url.startswith("sqlite"):
+        if name in ONLY_ON_POSTGRES and db.url.startswith("sqlite"):
             continue
         with pytest.raises(InvariantRefused) as caught:
             await driver_of(leader.store).serving.write(statement, text)
         met.add(name)
-        if place.url.startswith("postgres"):
+        if db.url.startswith("postgres"):
             assert f'"{name}"' in caught.value.message
     assert len(met) >= len(OURS) - len(ONLY_ON_POSTGRES)
 
@@ -238,9 +240,9 @@ async def test_a_batch_without_a_number_is_fenced(leader: Leader) -> None:
         await driver_of(leader.store).serving.write(statement, "UPDATE shard SET batch = NULL")
 
 
-async def test_a_lost_race_is_repeated(postgres_place: PostgresPlace) -> None:
+async def test_a_lost_race_is_repeated(postgres_db: PostgresUnderTest) -> None:
     """SQLite has one writer, and no races."""
-    leader = await Leader(await postgres_place.open()).lead()
+    leader = await Leader(await postgres_db.open()).lead()
     await filled(leader)
     texts = {
         "idempotency_pkey": _COPY["idempotency"],
@@ -317,17 +319,17 @@ async def test_the_live_deploy_is_replaced_and_due_deploys_stay(leader: Leader) 
     assert await leader.store.deploys_due(10) == []
 
 
-async def test_an_upgrade_replaces_existing_facts(place: Place) -> None:
+async def test_an_upgrade_replaces_existing_facts(db: DatabaseUnderTest) -> None:
     """``meta_pkey``: an upgrade writes them again."""
-    older_schema(place, SCHEMA_VERSION - 1)
-    assert await (await place.open()).cluster() == "abc"
-    await place.close()
-    with opened(place.url) as session:
+    older_schema(db, SCHEMA_VERSION - 1)
+    assert await (await db.open()).cluster() == "abc"
+    await db.close()
+    with opened(db.url) as session:
         assert session.said()["schema"] == str(SCHEMA_VERSION)
 
 
-async def test_nodes_that_prepare_a_database_at_once(postgres_place: PostgresPlace) -> None:
+async def test_nodes_that_prepare_a_database_at_once(postgres_db: PostgresUnderTest) -> None:
     """``meta_pkey`` and ``shard_pkey``."""
-    stores = await asyncio.gather(*(postgres_place.open(f"node-{n}") for n in range(4)))
+    stores = await asyncio.gather(*(postgres_db.open(f"node-{n}") for n in range(4)))
     await asyncio.gather(*(store.open_shards(3) for store in stores))
     assert len({await store.cluster() for store in stores}) == 1

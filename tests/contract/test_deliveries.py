@@ -19,9 +19,9 @@ from boxsched.store.delivery_records import (
 from boxsched.store.records import NewWorkload, ProjectChanged
 from boxsched.store.steps.secrets import WEBHOOK_SECRET
 from boxsched.store.store import Store
-from tests.contract.conftest import Place
-from tests.contract.world import NOW, Leader, build
-from tests.engine.shop import HeldClock
+from tests.contract.conftest import DatabaseUnderTest
+from tests.contract.store_data import NOW, Leader, build
+from tests.engine.harness import HeldClock
 
 ABOVE_ALL = 1 << 62
 CREATED, CANCELED = DeliveryResult.CREATED, DeliveryResult.CANCELED
@@ -297,11 +297,11 @@ async def test_the_secret_before_stays_for_a_day(leader: Leader) -> None:
     assert removed.webhook_secret_until is None
 
 
-async def test_deliveries_survive_a_restart(place: Place) -> None:
-    leader = await Leader(await place.open()).lead()
+async def test_deliveries_survive_a_restart(db: DatabaseUnderTest) -> None:
+    leader = await Leader(await db.open()).lead()
     project = await leader.project()
     [first] = await deliver(leader.store, push(project, "a"))
-    store = await place.reopen()
+    store = await db.reopen()
     assert await deliver(store, push(project, "a")) == [Delivered(DUPLICATE, first.workloads)]
 
 

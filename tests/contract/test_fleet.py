@@ -7,7 +7,7 @@ from boxsched.model import Kind, WorkerId, job_id
 from boxsched.protocol.assignments import Assignment
 from boxsched.protocol.batches import BoxChange
 from boxsched.states import JobState, Result
-from tests.contract.world import (
+from tests.contract.store_data import (
     NOW,
     Leader,
     assigned,

@@ -11,7 +11,7 @@ import pytest
 from boxsched.protocol.shards import SHARD
 from boxsched.store.blocks import Call, load
 from boxsched.store.sqlite.connection import worded
-from tests.contract.conftest import Place
+from tests.contract.conftest import DatabaseUnderTest
 
 BLOCKS = load("leading.sql")
 ENTRIES = 20_000  # most of them of shards that nobody leads just now
@@ -28,19 +28,19 @@ READS = {
 }
 
 
-def plan(place: Place, call: Call) -> str:
+def plan(db: DatabaseUnderTest, call: Call) -> str:
     """How the database goes about it, in a well filled inbox."""
     rows = call.rows or ()
     values = [value for row in rows for value in row] + list(call.values)
-    if place.url.startswith("postgres"):
-        raw = psycopg2.connect(place.url)
+    if db.url.startswith("postgres"):
+        raw = psycopg2.connect(db.url)
         with raw.cursor() as cursor:
             cursor.execute(FILLER + MINE)
             cursor.execute("ANALYZE inbox")
             cursor.execute("EXPLAIN " + call.block.written("%s", len(rows)), values)
             found = [row[0] for row in cursor]
     else:
-        raw = sqlite3.connect(place.url.removeprefix("sqlite:///"))
+        raw = sqlite3.connect(db.url.removeprefix("sqlite:///"))
         raw.execute(FILLER + MINE)
         raw.execute("ANALYZE")
         own = load("sqlite.sql").get(call.block.name, call.block)
@@ -51,19 +51,19 @@ def plan(place: Place, call: Call) -> str:
 
 
 @pytest.mark.parametrize("read", READS)
-async def test_a_leader_reads_its_own_entries_alone(place: Place, read: str) -> None:
-    await place.open()
-    await place.close()
-    found = plan(place, READS[read])
-    if place.url.startswith("postgres"):
+async def test_a_leader_reads_its_own_entries_alone(db: DatabaseUnderTest, read: str) -> None:
+    await db.open()
+    await db.close()
+    found = plan(db, READS[read])
+    if db.url.startswith("postgres"):
         assert "inbox_shard" in found, found
     else:
         assert "TEMP B-TREE" not in found, found
 
 
-async def test_entries_are_deleted_by_their_ids(place: Place) -> None:
-    await place.open()
-    await place.close()
-    found = plan(place, BLOCKS["empty_inbox"].rows([(1, 100), (200, 200)]))
+async def test_entries_are_deleted_by_their_ids(db: DatabaseUnderTest) -> None:
+    await db.open()
+    await db.close()
+    found = plan(db, BLOCKS["empty_inbox"].rows([(1, 100), (200, 200)]))
     assert "Seq Scan on inbox" not in found and "SCAN inbox" not in found, found
     assert "inbox_pkey" in found or "INTEGER PRIMARY KEY" in found, found

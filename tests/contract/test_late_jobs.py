@@ -5,7 +5,7 @@ from boxsched.protocol import inbox
 from boxsched.protocol.batches import DurationChange
 from boxsched.protocol.shards import SHARD, Project
 from boxsched.states import Result
-from tests.contract.world import NOW, Leader, build, finished, spec
+from tests.contract.store_data import NOW, Leader, build, finished, spec
 
 COMMIT = "1a410efbd13591db07496601ebc7a059dd55cfe9"
 

@@ -13,7 +13,7 @@ from boxsched.states import Result, State
 from boxsched.store.errors import InvariantRefused
 from boxsched.store.records import Submitted
 from boxsched.store.store import Store
-from tests.contract.world import (
+from tests.contract.store_data import (
     NOW,
     Leader,
     assigned,

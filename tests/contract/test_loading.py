@@ -16,8 +16,8 @@ from boxsched.states import State
 from boxsched.store.records import Submitted
 from boxsched.store.steps import loading
 from boxsched.store.store import Store
-from tests.contract.conftest import Place
-from tests.contract.world import (
+from tests.contract.conftest import DatabaseUnderTest
+from tests.contract.store_data import (
     NOW,
     Leader,
     Loaded,
@@ -32,8 +32,8 @@ from tests.contract.world import (
 )
 
 
-async def test_a_new_leader_finds_what_is_unfinished(place: Place) -> None:
-    leader = await Leader(await place.open()).lead()
+async def test_a_new_leader_finds_what_is_unfinished(db: DatabaseUnderTest) -> None:
+    leader = await Leader(await db.open()).lead()
     project = await leader.project()
     over, live, waiting, new = [
         await leader.submit(build(project, jobs=(spec(), spec("lint", 60.0)))) for _ in range(4)
@@ -46,7 +46,7 @@ async def test_a_new_leader_finds_what_is_unfinished(place: Place) -> None:
     at = await leader.start(live.id, 2, 3)
     late = await leader.submit(build(project))
 
-    store = await place.reopen()
+    store = await db.reopen()
     assert await store.raise_epoch(SHARD, "node-2") == leader.epoch + 1
     found = await loaded(store)
     state = found.state
@@ -73,14 +73,14 @@ async def test_a_new_leader_finds_what_is_unfinished(place: Place) -> None:
     assert str(late.id).encode() in entry.payload
 
 
-async def test_a_heads_promise_outlives_its_leader(place: Place) -> None:
-    leader = await Leader(await place.open()).lead()
+async def test_a_heads_promise_outlives_its_leader(db: DatabaseUnderTest) -> None:
+    leader = await Leader(await db.open()).lead()
     project = await leader.project()
     head, other = [await leader.submit(build(project)) for _ in range(2)]
     at = await leader.queue(head.id)
     promised = attrs.evolve(queued(head.id, at), promise=NOW + 1 / 3)
     await leader.commit(workloads=(promised,))
-    found = await loaded(await place.reopen())
+    found = await loaded(await db.reopen())
     assert [(w.id, w.promise) for w in found.workloads] == [
         (head.id, NOW + 1 / 3),  # to the last digit
         (other.id, None),
@@ -256,9 +256,9 @@ async def test_a_load_that_is_cancelled_makes_no_more_calls(leader: Leader) -> N
     assert len(found.workloads) == heard
 
 
-async def test_a_closed_store_is_not_loaded(place: Place) -> None:
-    store = await place.open()
-    await place.close()
+async def test_a_closed_store_is_not_loaded(db: DatabaseUnderTest) -> None:
+    store = await db.open()
+    await db.close()
     with pytest.raises(StoreAway):
         await store.load(SHARD, Loaded())
 
@@ -274,10 +274,10 @@ VALUES (1001, 'test', '[7.5]', 7.5);
 """
 
 
-async def test_workloads_of_another_shard_are_loaded_only_there(place: Place) -> None:
-    store = await place.open()
+async def test_workloads_of_another_shard_are_loaded_only_there(db: DatabaseUnderTest) -> None:
+    store = await db.open()
     await store.open_shards(2)
-    place.plant(OTHER)
+    db.plant(OTHER)
     ours = await Leader(store).lead()
     mine = await ours.project()
     theirs = attrs.evolve(mine, id=ProjectId(1001), name="theirs")
@@ -313,10 +313,10 @@ async def test_workloads_of_another_shard_are_loaded_only_there(place: Place) ->
     assert (second.state.epoch, second.state.batch) == (1, 1)
 
 
-async def test_a_stop_finds_the_shard_of_its_workload(place: Place) -> None:
-    store = await place.open()
+async def test_a_stop_finds_the_shard_of_its_workload(db: DatabaseUnderTest) -> None:
+    store = await db.open()
     await store.open_shards(2)
-    place.plant(OTHER)
+    db.plant(OTHER)
     leader = await Leader(store).lead(boxes=0)
     theirs = attrs.evolve(await leader.project(), id=ProjectId(1001))
     done = await leader.submit(build(theirs))

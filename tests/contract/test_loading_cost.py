@@ -7,7 +7,7 @@ import time
 
 from boxsched.protocol.shards import PAGE_WORKLOADS, SHARD, LoadedWorkload
 from boxsched.store.records import Submitted
-from tests.contract.world import NOW, Leader, Loaded, build, finished
+from tests.contract.store_data import NOW, Leader, Loaded, build, finished
 
 
 class Pulse:

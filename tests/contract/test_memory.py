@@ -7,8 +7,8 @@ import pytest
 
 from boxsched.store.marks import Descent, Mark, Seen
 from boxsched.store.memory import FILE, Memory
-from tests.contract.conftest import Place
-from tests.contract.world import Leader
+from tests.contract.conftest import DatabaseUnderTest
+from tests.contract.store_data import Leader
 
 MARK = Mark("system", 1, "run", "cluster", (Descent("first", False, "system", 1),), {1: (1, 1)})
 LATER = Mark("system", 1, "run", "cluster", MARK.lineage, {1: (1, 2)})
@@ -47,10 +47,10 @@ def writes(monkeypatch: pytest.MonkeyPatch) -> Writes:
     return Writes(monkeypatch)
 
 
-async def test_no_store_writes_it_on_the_event_loop(place: Place, writes: Writes) -> None:
-    store = await place.open()
+async def test_no_store_writes_it_on_the_event_loop(db: DatabaseUnderTest, writes: Writes) -> None:
+    store = await db.open()
     await (await Leader(store).lead()).commit()
-    await place.close()
+    await db.close()
     assert writes.threads
     assert threading.main_thread() not in writes.threads
 

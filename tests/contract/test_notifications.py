@@ -16,7 +16,7 @@ from boxsched.store.steps.notifications import (
 )
 from boxsched.store.steps.secrets import OUTGOING, Seal
 from boxsched.store.store import Store
-from tests.contract.world import NOW, Leader, build, loaded
+from tests.contract.store_data import NOW, Leader, build, loaded
 
 ABOVE_ALL = 1 << 62
 STARTED, FINISHED = "workload.started", "workload.finished"

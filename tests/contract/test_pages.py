@@ -12,7 +12,7 @@ from boxsched.states import Result, State
 from boxsched.store.records import Submitted, Workload, WorkloadFilter, WorkloadPage
 from boxsched.store.steps import pages
 from boxsched.store.store import Store
-from tests.contract.world import NOW, Leader, build, deploy, finished, session, spec
+from tests.contract.store_data import NOW, Leader, build, deploy, finished, session, spec
 
 KINDS = (None, Kind.BUILD, Kind.DEPLOY, Kind.SSH)
 STATES = (None, State.REGISTERED, State.QUEUED, State.FINISHED)

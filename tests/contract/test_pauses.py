@@ -8,8 +8,8 @@ from boxsched.model import MAX_PAUSES, ProjectId
 from boxsched.protocol import inbox
 from boxsched.protocol.shards import SHARD, Pause
 from boxsched.store.store import Store
-from tests.contract.conftest import Place
-from tests.contract.world import NOW, Leader, loaded
+from tests.contract.conftest import DatabaseUnderTest
+from tests.contract.store_data import NOW, Leader, loaded
 
 
 def pause(name: str = "freeze", project: ProjectId | None = None, **changes: object) -> Pause:
@@ -23,10 +23,10 @@ async def told(store: Store) -> list[inbox.Command]:
     return [one for one in commands if isinstance(one, inbox.PauseSet | inbox.PauseEnded)]
 
 
-def fill(place: Place, count: int) -> None:
+def fill(db: DatabaseUnderTest, count: int) -> None:
     rows = [f"(1, 'p{n}', FALSE, 'audit', 'ada', {NOW})" for n in range(count)]
     columns = "organization, name, automatic, note, set_by, since"
-    place.plant(f"INSERT INTO pause ({columns}) VALUES {', '.join(rows)}")
+    db.plant(f"INSERT INTO pause ({columns}) VALUES {', '.join(rows)}")
 
 
 async def test_a_pause_is_stored_as_it_was_set_and_the_leader_is_notified(leader: Leader) -> None:
@@ -75,9 +75,11 @@ async def test_a_project_that_was_deleted_meanwhile_gets_no_pause(leader: Leader
     assert await leader.store.pauses() == []
 
 
-async def test_there_are_no_more_pauses_than_the_limit(place: Place, leader: Leader) -> None:
+async def test_there_are_no_more_pauses_than_the_limit(
+    db: DatabaseUnderTest, leader: Leader
+) -> None:
     store = leader.store
-    fill(place, MAX_PAUSES - 1)
+    fill(db, MAX_PAUSES - 1)
     assert await store.put_pause(pause("the last"))
     before = len(await told(store))
     with pytest.raises(Conflict, match=f"there are {MAX_PAUSES} pauses already"):

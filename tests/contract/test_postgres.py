@@ -15,45 +15,45 @@ from boxsched.store import Store, open_store
 from boxsched.store.blocks import Steps, parsed
 from boxsched.store.postgres.connection import WRITE, connect
 from boxsched.store.postgres.driver import SERVING
-from tests.contract.conftest import PostgresPlace
+from tests.contract.conftest import PostgresUnderTest
 from tests.contract.postgres_server import execute
 from tests.contract.postgres_sessions import asked, driver_of, statement
-from tests.contract.world import Leader, build, event
+from tests.contract.store_data import Leader, build, event
 
 GENEROUS_SECONDS = 10.0  # what takes two seconds at most on a quiet machine
 
 
 @pytest.fixture
-def place(postgres_place: PostgresPlace) -> PostgresPlace:
-    return postgres_place
+def db(postgres_db: PostgresUnderTest) -> PostgresUnderTest:
+    return postgres_db
 
 
 # --- Opening --------------------------------------------------------------------------------
 
 
 async def test_of_services_that_start_at_once_on_an_empty_database_one_makes_it(
-    place: PostgresPlace,
+    db: PostgresUnderTest,
 ) -> None:
-    stores = await asyncio.gather(*(place.open(f"node-{number}") for number in range(4)))
+    stores = await asyncio.gather(*(db.open(f"node-{number}") for number in range(4)))
     assert len({await store.cluster() for store in stores}) == 1
 
 
-async def test_another_encoding_is_refused(place: PostgresPlace, postgres: str) -> None:
+async def test_another_encoding_is_refused(db: PostgresUnderTest, postgres: str) -> None:
     name = f"boxsched_latin_{os.getpid()}"
     execute(
         postgres,
         f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'LATIN1' LOCALE 'C'",
     )
     try:
-        url = place.url.rpartition("/")[0] + f"/{name}"
+        url = db.url.rpartition("/")[0] + f"/{name}"
         with pytest.raises(Invalid, match="encoding is LATIN1"):
-            await open_store(url, place.folder).open()
+            await open_store(url, db.folder).open()
     finally:
         execute(postgres, f"DROP DATABASE {name} WITH (FORCE)")
 
 
-async def test_a_closed_store_is_away(place: PostgresPlace) -> None:
-    store = open_store(place.url, place.folder)
+async def test_a_closed_store_is_away(db: PostgresUnderTest) -> None:
+    store = open_store(db.url, db.folder)
     with pytest.raises(StoreAway):
         await store.ping()
     await store.open()
@@ -125,16 +125,18 @@ async def test_every_session_has_its_limits(store: Store) -> None:
 @pytest.mark.parametrize(
     "change", ["UPDATE event SET data = '{}'", "DELETE FROM event", "TRUNCATE event"]
 )
-async def test_the_history_can_only_grow(leader: Leader, place: PostgresPlace, change: str) -> None:
+async def test_the_history_can_only_grow(
+    leader: Leader, db: PostgresUnderTest, change: str
+) -> None:
     await leader.commit(events=(event("x", time.time()),))
     with pytest.raises(psycopg2.errors.RestrictViolation, match="append-only"):
-        execute(place.url, change)
+        execute(db.url, change)
 
 
 async def test_ids_may_grow_past_what_a_short_integer_holds(
-    leader: Leader, place: PostgresPlace
+    leader: Leader, db: PostgresUnderTest
 ) -> None:
-    execute(place.url, "SELECT setval('workload_id', 3000000000)")
+    execute(db.url, "SELECT setval('workload_id', 3000000000)")
     project = await leader.project()
     done = await leader.submit(build(project))
     assert done.id == 3_000_000_001
@@ -193,10 +195,10 @@ async def test_a_frozen_transaction_is_rolled_back(store: Store) -> None:
 
 
 async def test_a_batch_that_is_found_is_as_durable_as_one_that_was_answered(
-    place: PostgresPlace, other: psycopg2.extensions.connection
+    db: PostgresUnderTest, other: psycopg2.extensions.connection
 ) -> None:
     """Only what writes waits for a synchronous standby: a transaction with an id."""
-    store = await place.open()
+    store = await db.open()
     other.autocommit = True
     next_id = "SELECT CAST(CAST(pg_snapshot_xmax(pg_current_snapshot()) AS text) AS bigint)"
     ((before,),) = asked(other, next_id)
@@ -206,20 +208,20 @@ async def test_a_batch_that_is_found_is_as_durable_as_one_that_was_answered(
 
 
 async def test_a_warning_that_is_read_together_with_the_answer_is_seen(
-    place: PostgresPlace,
+    db: PostgresUnderTest,
 ) -> None:
     """The server committed, and warns that it did not wait for the standby."""
-    await place.open()
+    await db.open()
     execute(
-        place.url,
+        db.url,
         "CREATE FUNCTION warns() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
         " RAISE WARNING 'canceling wait for synchronous replication'; RETURN NULL; END $$;"
         "CREATE CONSTRAINT TRIGGER at_commit AFTER UPDATE ON organization"
         " DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION warns()",
     )
-    watcher = psycopg2.connect(place.url)
+    watcher = psycopg2.connect(db.url)
     watcher.autocommit = True
-    connection = await connect(place.url)
+    connection = await connect(db.url)
     answered = "SELECT state = 'idle' AND query LIKE '%COMMIT' FROM pg_stat_activity"
     answered += f" WHERE pid = {connection.announced_pid}"
     steps = statement("UPDATE organization SET name = name", "nothing")

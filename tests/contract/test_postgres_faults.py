@@ -18,7 +18,7 @@ from boxsched.store.records import NewWorkload, Submitted
 from tests.contract.cutting_proxy import CuttingProxy, proxied
 from tests.contract.pooling_proxy import pooled
 from tests.contract.postgres_server import PostgresServer, database, served
-from tests.contract.world import NOW, Leader, build, event, key
+from tests.contract.store_data import NOW, Leader, build, event, key
 
 GENEROUS_SECONDS = 10.0  # what the promise of two seconds may take on a busy machine
 

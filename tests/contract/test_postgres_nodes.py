@@ -10,25 +10,25 @@ from boxsched.model import JobId
 from boxsched.protocol.shards import SHARD
 from boxsched.store.postgres.driver import SERVING
 from boxsched.store.records import Submitted
-from tests.contract.conftest import PostgresPlace
+from tests.contract.conftest import PostgresUnderTest
 from tests.contract.postgres_server import execute
 from tests.contract.postgres_sessions import asked, driver_of, until_waiting
-from tests.contract.world import NOW, Leader, build, event, key
+from tests.contract.store_data import NOW, Leader, build, event, key
 
 
 @pytest.fixture
-def place(postgres_place: PostgresPlace) -> PostgresPlace:
-    return postgres_place
+def db(postgres_db: PostgresUnderTest) -> PostgresUnderTest:
+    return postgres_db
 
 
 # --- Two nodes ------------------------------------------------------------------------------
 
 
 async def test_one_key_on_two_nodes_at_once_is_one_workload(
-    leader: Leader, place: PostgresPlace
+    leader: Leader, db: PostgresUnderTest
 ) -> None:
     web, app = await leader.project("web"), await leader.project("app")
-    nodes = [leader.store, await place.open("node-2")]
+    nodes = [leader.store, await db.open("node-2")]
     for number in range(10):
         # Of two projects: no lock on a row keeps them apart, and they go opposite ways.
         group = [
@@ -43,10 +43,10 @@ async def test_one_key_on_two_nodes_at_once_is_one_workload(
 
 
 async def test_numbers_of_two_nodes_are_given_once_and_without_a_gap(
-    leader: Leader, place: PostgresPlace
+    leader: Leader, db: PostgresUnderTest
 ) -> None:
     project = await leader.project()
-    nodes = [leader.store, await place.open("node-2")]
+    nodes = [leader.store, await db.open("node-2")]
 
     async def submitted(i: int) -> list[int]:
         """The numbers of a group; as a client does, it asks again where there was no answer."""
@@ -67,10 +67,10 @@ async def test_numbers_of_two_nodes_are_given_once_and_without_a_gap(
 
 
 async def test_a_chunk_that_comes_to_two_nodes_at_once_is_stored_once(
-    leader: Leader, place: PostgresPlace
+    leader: Leader, db: PostgresUnderTest
 ) -> None:
     """A worker that changes its connection says again what was not acknowledged."""
-    nodes = [leader.store, await place.open("node-2")]
+    nodes = [leader.store, await db.open("node-2")]
     jobs = [JobId(n << 10) for n in range(1, 21)]
     for number in range(10):
         short = [(job, 1, 9 * number, b"twice\n") for job in jobs]
@@ -84,11 +84,11 @@ async def test_a_chunk_that_comes_to_two_nodes_at_once_is_stored_once(
 
 
 async def test_a_write_that_waits_while_the_epoch_is_raised_is_refused(
-    leader: Leader, place: PostgresPlace, other: psycopg2.extensions.connection
+    leader: Leader, db: PostgresUnderTest, other: psycopg2.extensions.connection
 ) -> None:
     asked(other, "UPDATE shard SET epoch = epoch + 1")
     zombie = asyncio.create_task(leader.commit(events=(event("x", NOW),)))
-    await until_waiting(place)
+    await until_waiting(db)
     other.commit()
     with pytest.raises(Fenced):
         await zombie
@@ -106,25 +106,25 @@ async def test_a_write_that_waits_while_the_epoch_is_raised_is_refused(
     ],
 )
 async def test_an_error_that_only_looks_like_a_fence(
-    leader: Leader, place: PostgresPlace, other: psycopg2.extensions.connection, unsafe: str
+    leader: Leader, db: PostgresUnderTest, other: psycopg2.extensions.connection, unsafe: str
 ) -> None:
     """Each lets an old leader commit after the epoch was raised; hence ours writes the row."""
     assert asked(other, unsafe.format(epoch=leader.epoch))
-    await (await place.open("node-2")).raise_epoch(SHARD, "node-2")
+    await (await db.open("node-2")).raise_epoch(SHARD, "node-2")
     asked(other, "INSERT INTO event VALUES (1, 99, 1, 'x', 0, NULL, NULL, '{}')")
     other.commit()
     assert await leader.store.last_event(SHARD) == (99, 1)
 
 
 async def test_a_new_leader_waits_for_a_write_under_way_and_finds_it(
-    leader: Leader, place: PostgresPlace, other: psycopg2.extensions.connection
+    leader: Leader, db: PostgresUnderTest, other: psycopg2.extensions.connection
 ) -> None:
     await leader.store.ask(SHARD, [("stop", b"[1]")])
     entries = await leader.take_inbox()
     asked(other, "SELECT * FROM inbox FOR UPDATE")  # the old leader waits behind its fence
     old = asyncio.create_task(leader.commit(inbox=entries, events=(event("x", NOW),)))
-    await until_waiting(place)
-    node_2 = await place.open("node-2")
+    await until_waiting(db)
+    node_2 = await db.open("node-2")
     new = asyncio.create_task(node_2.raise_epoch(SHARD, "node-2"))
     await asyncio.sleep(0.05)
     assert not new.done()
@@ -158,7 +158,7 @@ async def test_a_batch_takes_two_round_trips(leader: Leader) -> None:
 
 
 async def test_a_canceled_statement_does_not_end_a_loop(
-    leader: Leader, place: PostgresPlace, other: psycopg2.extensions.connection
+    leader: Leader, db: PostgresUnderTest, other: psycopg2.extensions.connection
 ) -> None:
     """aiopg makes CancelledError of it, which would."""
     errors: list[Exception] = []
@@ -174,7 +174,7 @@ async def test_a_canceled_statement_does_not_end_a_loop(
     asked(other, "SELECT * FROM shard FOR UPDATE")
     task = asyncio.create_task(loop())
     for _ in range(3):
-        execute(place.url, f"SELECT pg_cancel_backend({await until_waiting(place)})")
+        execute(db.url, f"SELECT pg_cancel_backend({await until_waiting(db)})")
         await asyncio.sleep(0.01)
     other.commit()
     await task
@@ -183,12 +183,12 @@ async def test_a_canceled_statement_does_not_end_a_loop(
 
 
 async def test_a_backend_that_ends_in_a_transaction(
-    leader: Leader, place: PostgresPlace, other: psycopg2.extensions.connection
+    leader: Leader, db: PostgresUnderTest, other: psycopg2.extensions.connection
 ) -> None:
     project = await leader.project()
     asked(other, "SELECT * FROM project FOR UPDATE")
     task = asyncio.create_task(leader.store.submit([build(project)]))
-    execute(place.url, f"SELECT pg_terminate_backend({await until_waiting(place)})")
+    execute(db.url, f"SELECT pg_terminate_backend({await until_waiting(db)})")
     with pytest.raises(StoreAway) as caught:
         await task
     assert type(caught.value) is StoreAway, "COMMIT was not sent: nothing was done"
@@ -197,11 +197,11 @@ async def test_a_backend_that_ends_in_a_transaction(
 
 
 async def test_idle_connections_that_the_server_ended_are_not_used(
-    leader: Leader, place: PostgresPlace
+    leader: Leader, db: PostgresUnderTest
 ) -> None:
     await asyncio.gather(*(leader.store.organization() for _ in range(SERVING)))
     execute(
-        place.url,
+        db.url,
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
         " WHERE application_name = 'boxsched' AND datname = current_database()",
     )

@@ -15,9 +15,9 @@ from boxsched.store import Store
 from boxsched.store.blocks import parsed
 from boxsched.store.postgres.connection import _SESSION
 from boxsched.store.postgres.text import Text, literals
-from tests.contract.conftest import PostgresPlace
+from tests.contract.conftest import PostgresUnderTest
 from tests.contract.postgres_sessions import asked, driver_of, statement
-from tests.contract.world import NOW, Leader, build, spec
+from tests.contract.store_data import NOW, Leader, build, spec
 
 Raw = psycopg2.extensions.connection
 
@@ -148,9 +148,9 @@ async def test_a_session_means_by_a_text_what_we_do(store: Store) -> None:
     assert found == [("on", "UTF8")]
 
 
-async def test_an_url_cannot_change_that(place: PostgresPlace) -> None:
-    place.url += "?client_encoding=latin1&options=-cstandard_conforming_strings%3Doff"
-    leader = await Leader(await place.open()).lead()
+async def test_an_url_cannot_change_that(db: PostgresUnderTest) -> None:
+    db.url += "?client_encoding=latin1&options=-cstandard_conforming_strings%3Doff"
+    leader = await Leader(await db.open()).lead()
     done = await leader.submit(build(await leader.project(), message="\\' \u2603"))
     shown = await leader.store.workload(done.id)
     assert shown is not None
@@ -161,8 +161,8 @@ async def test_an_url_cannot_change_that(place: PostgresPlace) -> None:
 
 
 @pytest.fixture
-def place(postgres_place: PostgresPlace) -> PostgresPlace:
-    return postgres_place
+def db(postgres_db: PostgresUnderTest) -> PostgresUnderTest:
+    return postgres_db
 
 
 async def test_texts_of_a_submission_come_back(leader: Leader) -> None:

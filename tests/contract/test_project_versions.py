@@ -7,7 +7,7 @@ import pytest
 from boxsched.errors import Outdated
 from boxsched.store.steps.project_versions import ABSENT, KEPT_VERSIONS, Edit, ProjectVersion
 from boxsched.store.store import Store
-from tests.contract.conftest import Place
+from tests.contract.conftest import DatabaseUnderTest
 
 ALL = 1 << 62
 
@@ -61,8 +61,8 @@ async def test_the_latest_versions_are_kept(store: Store) -> None:
     assert [one.version for one in kept] == list(range(KEPT_VERSIONS + 3, 3, -1))
 
 
-async def test_a_deleted_project_takes_its_history_with_it(place: Place) -> None:
-    store = await place.open()
+async def test_a_deleted_project_takes_its_history_with_it(db: DatabaseUnderTest) -> None:
+    store = await db.open()
     first, _ = await put(store, "{}", Edit("ann"))
     await store.delete_project("web")
     second, _ = await put(store, "{}", Edit("bob"))
@@ -70,12 +70,12 @@ async def test_a_deleted_project_takes_its_history_with_it(place: Place) -> None
     assert [one.by for one in await store.project_versions(second.id, ALL, 10)] == ["bob"]
 
 
-async def test_values_of_an_earlier_program_are_kept_when_it_changes(place: Place) -> None:
-    store = await place.open()
+async def test_values_of_an_earlier_program_are_kept_when_it_changes(db: DatabaseUnderTest) -> None:
+    store = await db.open()
     made, _ = await put(store, '{"a":1}', Edit("ann"))
-    await place.close()
-    place.plant("UPDATE project SET settings = '{\"a\":2}', version = version + 1")
-    store = await place.open()
+    await db.close()
+    db.plant("UPDATE project SET settings = '{\"a\":2}', version = version + 1")
+    store = await db.open()
     await put(store, '{"a":3}', Edit("bob"))
     assert await store.project_version(made.id, 2) == ProjectVersion(
         2, (), None, None, None, '{"a":2}'

@@ -10,8 +10,8 @@ from boxsched.protocol.shards import SHARD
 from boxsched.states import Result
 from boxsched.store.records import ProjectChanged, Submitted
 from boxsched.store.store import Store
-from tests.contract.conftest import Place
-from tests.contract.world import NOW, Leader, build, finished, spec
+from tests.contract.conftest import DatabaseUnderTest
+from tests.contract.store_data import NOW, Leader, build, finished, spec
 
 
 async def put(store: Store, name: str = "web", settings: str = "{}", **changes: object):
@@ -19,14 +19,14 @@ async def put(store: Store, name: str = "web", settings: str = "{}", **changes: 
 
 
 async def test_the_organization_begins_with_the_defaults_and_keeps_what_is_set(
-    place: Place,
+    db: DatabaseUnderTest,
 ) -> None:
-    store = await place.open()
+    store = await db.open()
     organization = await store.organization()
     assert (organization.policy, organization.max_boxes) == (Policy.BACKFILL, None)
     changed = attrs.evolve(organization, policy=Policy.STRICT, max_boxes=8, priority_aging=2.5)
     await store.set_organization(changed)
-    assert await (await place.reopen()).organization() == changed
+    assert await (await db.reopen()).organization() == changed
 
 
 async def test_new_queue_settings_are_sent_to_the_leader(leader: Leader) -> None:
@@ -121,8 +121,8 @@ async def test_a_name_is_free_again_and_its_numbers_continue(leader: Leader) -> 
     assert (await leader.submit(build(await leader.project("other")))).number == 1
 
 
-async def test_a_deleted_project_keeps_no_secret(place: Place) -> None:
-    store = await place.open()
+async def test_a_deleted_project_keeps_no_secret(db: DatabaseUnderTest) -> None:
+    store = await db.open()
     await put(
         store,
         webhook_secret=lambda project, version: "a secret",
@@ -130,12 +130,12 @@ async def test_a_deleted_project_keeps_no_secret(place: Place) -> None:
     )
     await store.put_secret("web", "TOKEN", lambda project, version: "sealed", as_file=False)
     assert await store.delete_project("web")
-    await place.close()
-    place.plant("UPDATE project SET deleted = FALSE")
-    store = await place.open()
+    await db.close()
+    db.plant("UPDATE project SET deleted = FALSE")
+    store = await db.open()
     brought_back = await store.project("web")
     assert brought_back is not None
     assert await store.secrets(brought_back.id) == []
     assert await store.sealed_git_credentials([brought_back.id]) == {}
-    await place.close()
+    await db.close()
     assert brought_back.webhook_secret is None

@@ -15,9 +15,9 @@ from boxsched.store.operating.check import check
 from boxsched.store.records import WorkloadFilter
 from boxsched.store.steps.pruning import CutPlace
 from boxsched.store.store import Store
-from tests.contract.conftest import Place
+from tests.contract.conftest import DatabaseUnderTest
+from tests.contract.store_data import NOW, Leader, build, deploy, event, key, loaded, spec
 from tests.contract.test_versions import run
-from tests.contract.world import NOW, Leader, build, deploy, event, key, loaded, spec
 
 LATER = NOW + 1e6
 
@@ -66,14 +66,14 @@ async def left(store: Store) -> list[WorkloadId]:
 
 @pytest.mark.parametrize("limit", [1, 3, 7, 500])
 async def test_a_workload_goes_with_all_that_belongs_to_it(
-    leader: Leader, place: Place, limit: int
+    leader: Leader, db: DatabaseUnderTest, limit: int
 ) -> None:
     project = await leader.project()
     ids = [await ran(leader, project, Result.FAILED, jobs=(spec(),)) for _ in range(5)]
     await said_last(leader)
     assert await prune(leader.store, limit=limit) == (5 * 5, 4)
     assert await left(leader.store) == ids[-1:], "the one of the greatest id stays"
-    assert await check(place.url) == []
+    assert await check(db.url) == []
     assert len(await leader.store.events_after(SHARD, 0, 0, 100)) == 1
     assert await leader.store.workload(ids[0]) is None
     assert await leader.store.job_state(job_id(ids[0], 0)) is None
@@ -81,10 +81,10 @@ async def test_a_workload_goes_with_all_that_belongs_to_it(
     assert await prune(leader.store) == (0, 0)
     again = await leader.submit(build(project))
     assert (again.id > ids[-1], again.number) == (True, 6)
-    assert await check(place.url) == []
+    assert await check(db.url) == []
 
 
-async def test_only_what_is_old_goes(leader: Leader, place: Place) -> None:
+async def test_only_what_is_old_goes(leader: Leader, db: DatabaseUnderTest) -> None:
     project = await leader.project()
     first = await ran(leader, project, Result.FAILED)
     before = leader.now()
@@ -93,10 +93,10 @@ async def test_only_what_is_old_goes(leader: Leader, place: Place) -> None:
     assert await left(leader.store) == ids
     assert first not in ids
     assert (await leader.store.history_starts())[SHARD].at < before
-    assert await check(place.url) == []
+    assert await check(db.url) == []
 
 
-async def test_what_is_needed_stays_and_goes_later(leader: Leader, place: Place) -> None:
+async def test_what_is_needed_stays_and_goes_later(leader: Leader, db: DatabaseUnderTest) -> None:
     project = await leader.project()
     live_build = await ran(leader, project, branch="live")
     live = await deployed(leader, project, live_build)
@@ -114,7 +114,7 @@ async def test_what_is_needed_stays_and_goes_later(leader: Leader, place: Place)
     await prune(leader.store)
     stay = [live_build, live, passed, named, repeated, due, waits.id, again.id]
     assert await left(leader.store) == stay
-    assert await check(place.url) == []
+    assert await check(db.url) == []
     # Their time comes, too.
     await leader.store.drop_due(DeployDue(due, "staging"))
     newest = await ran(leader, project)
@@ -124,16 +124,16 @@ async def test_what_is_needed_stays_and_goes_later(leader: Leader, place: Place)
     await leader.start(again.id, 1)
     await leader.finish(again.id, 1, result=Result.FAILED)
     await said_last(leader)
-    assert await check(place.url) == []
+    assert await check(db.url) == []
     await prune(leader.store)
     assert await left(leader.store) == [live_build, named, waits.id, newest], (
         "the last passed build of a branch, what is live, and its build"
     )
-    assert await check(place.url) == []
+    assert await check(db.url) == []
 
 
 async def test_a_shard_without_its_old_history_is_loaded_as_before(
-    leader: Leader, place: Place
+    leader: Leader, db: DatabaseUnderTest
 ) -> None:
     project = await leader.project()
     durations = DurationChange(project.id, "test", (1.0, 2.0), 2.0)
@@ -144,14 +144,14 @@ async def test_a_shard_without_its_old_history_is_loaded_as_before(
     await said_last(leader)
     before = await loaded(leader.store)
     await prune(leader.store)
-    after = await loaded(await place.reopen())
+    after = await loaded(await db.reopen())
     assert after.workloads == before.workloads
     assert after.state.durations == before.state.durations
     assert attrs.evolve(after.state, pulses=()) == attrs.evolve(before.state, pulses=())
 
 
 async def test_a_workload_can_continue_after_its_old_events_were_deleted(
-    leader: Leader, place: Place
+    leader: Leader, db: DatabaseUnderTest
 ) -> None:
     """It was queued and started long ago."""
     project = await leader.project()
@@ -161,21 +161,21 @@ async def test_a_workload_can_continue_after_its_old_events_were_deleted(
     await leader.start(runs.id, 0)
     await said_last(leader)
     await prune(leader.store)
-    assert await check(place.url) == []
+    assert await check(db.url) == []
     await leader.start(queued.id, 1)
-    assert await check(place.url) == []
+    assert await check(db.url) == []
     await leader.finish(runs.id, 0)
     await leader.finish(queued.id, 1)
-    assert await check(place.url) == []
+    assert await check(db.url) == []
 
 
-async def test_a_batch_goes_as_a_whole(leader: Leader, place: Place) -> None:
+async def test_a_batch_goes_as_a_whole(leader: Leader, db: DatabaseUnderTest) -> None:
     many = tuple(event("project.changed", leader.now()) for _ in range(40))
     await leader.commit(events=many)
     await said_last(leader)
     done = await leader.store.prune_history(SHARD, LATER, 10)
     assert (done.events, done.workloads) == (40, 0)
-    assert await check(place.url) == []
+    assert await check(db.url) == []
 
 
 async def test_the_newest_events_stay(leader: Leader) -> None:
@@ -196,31 +196,35 @@ async def test_young_events_cannot_be_deleted(leader: Leader) -> None:
     assert await leader.store.history_starts() == {}
 
 
-async def test_two_nodes_that_prune_at_once_count_each_once(leader: Leader, place: Place) -> None:
+async def test_two_nodes_that_prune_at_once_count_each_once(
+    leader: Leader, db: DatabaseUnderTest
+) -> None:
     project = await leader.project()
     for _ in range(20):
         await ran(leader, project, Result.FAILED)
     await said_last(leader)
-    other = await place.open("other") if place.url.startswith("postgres") else leader.store
+    other = await db.open("other") if db.url.startswith("postgres") else leader.store
     found = await asyncio.gather(
         *(store.prune_history(SHARD, LATER, 500) for store in (leader.store, other) for _ in "ab")
     )
     assert sum(one.workloads for one in found) == 19
-    assert await check(place.url) == []
+    assert await check(db.url) == []
 
 
-async def test_a_key_of_what_is_gone_counts_as_new(leader: Leader, place: Place) -> None:
+async def test_a_key_of_what_is_gone_counts_as_new(leader: Leader, db: DatabaseUnderTest) -> None:
     project = await leader.project()
     await ran(leader, project, Result.FAILED, idempotency=key("k"))
     await ran(leader, project, Result.FAILED)
     await said_last(leader)
     await prune(leader.store)
-    assert await check(place.url) == []
+    assert await check(db.url) == []
     again = await leader.submit(build(project, idempotency=key("k")))
     assert not again.repeated or again.id in await left(leader.store)
 
 
-async def test_a_deleted_project_is_forgotten_at_last(leader: Leader, place: Place) -> None:
+async def test_a_deleted_project_is_forgotten_at_last(
+    leader: Leader, db: DatabaseUnderTest
+) -> None:
     project = await leader.project("gone")
     await ran(leader, project, Result.FAILED)
     await ran(leader, await leader.project("web"), Result.FAILED)
@@ -230,7 +234,7 @@ async def test_a_deleted_project_is_forgotten_at_last(leader: Leader, place: Pla
     await said_last(leader)
     await prune(leader.store)
     assert (await leader.store.sweep_projects(project.id.__class__(0), 10)).dropped == 1
-    assert await check(place.url) == []
+    assert await check(db.url) == []
 
 
 # --- Logs ------------------------------------------------------------------------------------
@@ -246,7 +250,7 @@ async def prune_logs(leader: Leader, before: float, limit: int) -> int:
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 100])
-async def test_logs_of_old_workloads_go(leader: Leader, place: Place, limit: int) -> None:
+async def test_logs_of_old_workloads_go(leader: Leader, db: DatabaseUnderTest, limit: int) -> None:
     project = await leader.project()
     old = [await ran(leader, project, branch=f"b{n}", created_at=NOW + n) for n in range(3)]
     waits = await leader.submit(build(project, branch="w", created_at=NOW + 3))
@@ -259,7 +263,7 @@ async def test_logs_of_old_workloads_go(leader: Leader, place: Place, limit: int
     assert await prune_logs(leader, before, limit) == 0
 
 
-async def test_a_long_log_goes_from_its_end(leader: Leader, place: Place) -> None:
+async def test_a_long_log_goes_from_its_end(leader: Leader, db: DatabaseUnderTest) -> None:
     """What is left of it at any moment is a log without a gap."""
     done = await ran(leader, await leader.project())
     job = job_id(done, 0)
@@ -271,13 +275,13 @@ async def test_a_long_log_goes_from_its_end(leader: Leader, place: Place) -> Non
     while after is not None:
         _, after = await leader.store.prune_logs(after, LATER, 3)
         sizes.append(sum([await leader.store.log_end(job, n) for n in (1, 2)]))
-        assert await check(place.url) == []
+        assert await check(db.url) == []
     assert sizes == sorted(sizes, reverse=True) and sizes[-1] == 0 and len(sizes) > 4
 
 
-async def test_logs_of_what_is_gone_go(leader: Leader, place: Place) -> None:
+async def test_logs_of_what_is_gone_go(leader: Leader, db: DatabaseUnderTest) -> None:
     """As after a crash between the two, of a program that did it in another order."""
-    place.plant("INSERT INTO log_chunk VALUES (999424, 1, 0, 1, 'x')")
+    db.plant("INSERT INTO log_chunk VALUES (999424, 1, 0, 1, 'x')")
     assert await prune_logs(leader, NOW, 10) == 1
 
 
@@ -313,9 +317,9 @@ async def test_ids_that_were_given_are_told_from_those_that_were_not(leader: Lea
     assert not await leader.store.was_given(WorkloadId(last + 1))
 
 
-async def test_the_size_of_the_database(store: Store, place: Place) -> None:
+async def test_the_size_of_the_database(store: Store, db: DatabaseUnderTest) -> None:
     size = await store.database_bytes()
     assert size > 100_000
-    if place.url.startswith("sqlite"):
-        run(place, "CREATE TABLE more (x TEXT); INSERT INTO more VALUES (hex(zeroblob(1000000)))")
+    if db.url.startswith("sqlite"):
+        run(db, "CREATE TABLE more (x TEXT); INSERT INTO more VALUES (hex(zeroblob(1000000)))")
         assert await store.database_bytes() > size + 1_000_000

@@ -9,9 +9,9 @@ from boxsched.node.pruning import CUT_SECONDS, DAY_SECONDS, LEAST_DAYS, Pruning
 from boxsched.node.retention import KEY_SECONDS
 from boxsched.states import Result
 from boxsched.store.store import Store
+from tests.contract.store_data import NOW, Leader
 from tests.contract.test_pruning import left, ran, said_last
-from tests.contract.world import NOW, Leader
-from tests.engine.shop import HeldClock
+from tests.engine.harness import HeldClock
 
 
 def test_keys_are_gone_before_their_workloads_are() -> None:

@@ -12,8 +12,8 @@ from boxsched.store import rows
 from boxsched.store.records import Submitted, Workload, WorkloadFilter
 from boxsched.store.steps import reads
 from boxsched.store.store import Store
-from tests.contract.conftest import Place
-from tests.contract.world import (
+from tests.contract.conftest import DatabaseUnderTest
+from tests.contract.store_data import (
     NOW,
     Leader,
     build,
@@ -251,11 +251,11 @@ async def test_a_chunk_that_would_leave_a_gap_waits_until_it_is_sent_in_order(
     assert await store.log(JOB, 1, 0, 100) == b"abcdefghi"
 
 
-async def test_output_that_the_database_lost_is_marked_in_the_log(place: Place) -> None:
+async def test_output_that_the_database_lost_is_marked_in_the_log(db: DatabaseUnderTest) -> None:
     """The worker has sent it before a failover, and goes on behind it."""
-    store = await place.open()
+    store = await db.open()
     await store.append_log([(JOB, 1, 0, b"kept\n")])
-    place.plant("INSERT INTO lineage VALUES (7, 'later', NULL, NULL, TRUE, 9)")
+    db.plant("INSERT INTO lineage VALUES (7, 'later', NULL, NULL, TRUE, 9)")
     await store.append_log([(JOB, 1, 5_005, b"goes on\n"), (JOB, 2, 70_000, b"x")])
     log = await store.log(JOB, 1, 0, 10_000)
     assert len(log) == 5_005 + 8

@@ -11,10 +11,10 @@ from boxsched.protocol.shards import SHARD, Project
 from boxsched.protocol.workers import NewWorker
 from boxsched.store.records import KeyTaken, ProjectChanged, Submitted, Token
 from boxsched.store.store import Store
-from tests.contract.conftest import Place
+from tests.contract.conftest import DatabaseUnderTest
+from tests.contract.store_data import NOW, Leader, build, key, loaded
 from tests.contract.test_versions import run
-from tests.contract.world import NOW, Leader, build, key, loaded
-from tests.engine.shop import HeldClock
+from tests.engine.harness import HeldClock
 
 LONG_AGO = "UPDATE idempotency SET created_at = 0 WHERE key = '{}'"
 OF_AN_OLDER_PROGRAM = "UPDATE idempotency SET created_at = NULL"
@@ -79,12 +79,12 @@ async def test_the_leader_is_notified_of_a_deleted_project_and_its_durations_are
     assert isinstance(told, inbox.Submit) and told.jobs[0].expected_seconds == 3600.0
 
 
-async def test_old_keys_go_slice_by_slice(leader: Leader, place: Place) -> None:
+async def test_old_keys_go_slice_by_slice(leader: Leader, db: DatabaseUnderTest) -> None:
     project = await leader.project()
     for n in range(5):
         await leader.submit(build(project, idempotency=key(f"k{n}")))
     for old in ("k1", "k2", "k4"):
-        run(place, LONG_AGO.format(old))
+        run(db, LONG_AGO.format(old))
     store = leader.store
     first = await store.sweep_keys(("", ""), 60.0, 2)
     assert (first.place, first.dropped) == ((key("k1").scope, "k1"), 1)
@@ -98,11 +98,11 @@ async def test_old_keys_go_slice_by_slice(leader: Leader, place: Place) -> None:
 
 
 async def test_the_age_of_an_older_programs_keys_counts_from_now(
-    leader: Leader, place: Place
+    leader: Leader, db: DatabaseUnderTest
 ) -> None:
     project = await leader.project()
     await leader.submit(build(project, idempotency=key("k")))
-    run(place, OF_AN_OLDER_PROGRAM)
+    run(db, OF_AN_OLDER_PROGRAM)
     assert (await leader.store.sweep_keys(("", ""), 60.0, 9)).dropped == 0
     assert (await leader.store.sweep_keys(("", ""), 60.0, 9)).dropped == 0
     assert (await leader.store.sweep_keys(("", ""), -60.0, 9)).dropped == 1
@@ -127,7 +127,7 @@ async def test_tokens_go_some_time_after_their_end(store: Store) -> None:
 
 
 async def test_a_round_deletes_both_and_begins_again_after_the_last_key(
-    leader: Leader, place: Place, monkeypatch: pytest.MonkeyPatch
+    leader: Leader, db: DatabaseUnderTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert SLICE > 2
     monkeypatch.setattr("boxsched.node.retention.SLICE", 2)
@@ -135,7 +135,7 @@ async def test_a_round_deletes_both_and_begins_again_after_the_last_key(
     for n in range(3):
         await leader.submit(build(project, idempotency=key(f"k{n}")))
     for old in ("k0", "k2"):
-        run(place, LONG_AGO.format(old))
+        run(db, LONG_AGO.format(old))
     await leader.store.put_session("s", "admin", 1.0)
     retention = Retention(leader.store, HeldClock(NOW), lambda: True)  # type: ignore[arg-type]
     assert [await retention.run_once() for _ in range(3)] == [2, 1, 0]
@@ -156,18 +156,18 @@ async def test_job_names_that_a_leader_forgets_go(leader: Leader) -> None:
 ASIDE = "INSERT INTO set_aside (id, shard, kind, payload, error, at) VALUES {}"
 
 
-def set_aside(place: Place, at_of: dict[int, float]) -> None:
+def set_aside(db: DatabaseUnderTest, at_of: dict[int, float]) -> None:
     rows = ", ".join(f"({id_}, 1, 'stop', '[]', 'e', {at})" for id_, at in at_of.items())
-    place.plant(ASIDE.format(rows))
+    db.plant(ASIDE.format(rows))
 
 
 async def kept(store: Store) -> list[int]:
     return [one.id for one in await store.set_aside(10_000)]
 
 
-async def test_a_command_that_was_set_aside_goes_when_it_is_old(place: Place) -> None:
-    store, clock = await place.open(), HeldClock()
-    set_aside(place, {1: clock.now() - SET_ASIDE_SECONDS - 1.0, 2: clock.now() - 3_600.0})
+async def test_a_command_that_was_set_aside_goes_when_it_is_old(db: DatabaseUnderTest) -> None:
+    store, clock = await db.open(), HeldClock()
+    set_aside(db, {1: clock.now() - SET_ASIDE_SECONDS - 1.0, 2: clock.now() - 3_600.0})
     chore = Retention(store, clock, lambda: True)  # type: ignore[arg-type]
     assert await chore.run_once() == 1
     assert await kept(store) == [2]
@@ -177,9 +177,9 @@ async def test_a_command_that_was_set_aside_goes_when_it_is_old(place: Place) ->
     assert await chore.run_once() == 0
 
 
-async def test_of_too_many_that_were_set_aside_the_latest_stay(place: Place) -> None:
-    store, clock = await place.open(), HeldClock()
-    set_aside(place, {id_: clock.now() for id_ in range(1, SET_ASIDE_AT_MOST + SLICE + 51)})
+async def test_of_too_many_that_were_set_aside_the_latest_stay(db: DatabaseUnderTest) -> None:
+    store, clock = await db.open(), HeldClock()
+    set_aside(db, {id_: clock.now() for id_ in range(1, SET_ASIDE_AT_MOST + SLICE + 51)})
     chore = Retention(store, clock, lambda: True)  # type: ignore[arg-type]
     assert [await chore.run_once() for _ in range(3)] == [SLICE, 50, 0]
     latest = SET_ASIDE_AT_MOST + SLICE + 50
@@ -245,16 +245,18 @@ async def test_a_submission_to_a_deleted_project_is_refused(leader: Leader) -> N
     assert isinstance(outcome, ProjectChanged)
 
 
-async def test_revoked_tokens_go_and_those_of_data_folders_stay(store: Store, place: Place) -> None:
+async def test_revoked_tokens_go_and_those_of_data_folders_stay(
+    store: Store, db: DatabaseUnderTest
+) -> None:
     for id_ in ("token-a", "token-b", "token-c", "file-d"):
         await store.put_token(Token(id_, f"digest {id_}", "admin", id_, 0.0, None))
     for id_ in ("token-a", "token-b", "file-d"):
         assert await store.revoke_token(id_)
     assert await store.drop_old_tokens(60.0, 9) == 0
-    run(place, "UPDATE token SET revoked_at = 1 WHERE id <> 'token-b'")
-    run(place, "UPDATE token SET revoked_at = NULL WHERE id = 'token-b'")  # of an older program
+    run(db, "UPDATE token SET revoked_at = 1 WHERE id <> 'token-b'")
+    run(db, "UPDATE token SET revoked_at = NULL WHERE id = 'token-b'")  # of an older program
     assert await store.drop_old_tokens(60.0, 9) == 1
-    run(place, "UPDATE token SET revoked_at = 1 WHERE revoked")
+    run(db, "UPDATE token SET revoked_at = 1 WHERE revoked")
     assert await store.drop_old_tokens(60.0, 9) == 1, "its age counted from the first look"
     assert [one.id for one in await store.tokens()] == ["token-c"]
     await store.put_token(Token("file-d", "digest file-d", "admin", "again", 0.0, None))
@@ -264,15 +266,15 @@ async def test_revoked_tokens_go_and_those_of_data_folders_stay(store: Store, pl
 
 
 async def test_nodes_that_are_long_away_go_with_their_own_workers(
-    store: Store, place: Place
+    store: Store, db: DatabaseUnderTest
 ) -> None:
     for name in ("old", "here", "new", "busy"):
         await store.put_node(name, "http://x", "1")
         own = NewWorker(f"in-process@{name}", f"in-process@{name}", "in-process", name, ())
         connected = await store.connect_worker(own)
         await store.disconnect_workers([connected.connection])
-    run(place, "UPDATE node SET started_at = 1 WHERE name <> 'new'")
-    run(place, "UPDATE worker SET seen_at = 1 WHERE node <> 'busy'")
+    run(db, "UPDATE node SET started_at = 1 WHERE name <> 'new'")
+    run(db, "UPDATE worker SET seen_at = 1 WHERE node <> 'busy'")
     away = ["old", "new", "busy", "nobody"]
     assert await store.drop_old_nodes(away, 60.0) == ["old"]
     assert [one.name for one in await store.nodes()] == ["here", "new", "busy"]
@@ -280,10 +282,10 @@ async def test_nodes_that_are_long_away_go_with_their_own_workers(
     assert left == {"in-process@here", "in-process@new", "in-process@busy"}
 
 
-async def test_a_round_checks_which_nodes_are_alive(leader: Leader, place: Place) -> None:
+async def test_a_round_checks_which_nodes_are_alive(leader: Leader, db: DatabaseUnderTest) -> None:
     for name in ("old", "here"):
         await leader.store.put_node(name, "http://x", "1")
-    run(place, "UPDATE node SET started_at = 1")
+    run(db, "UPDATE node SET started_at = 1")
     retention = Retention(
         leader.store,
         HeldClock(NOW),  # type: ignore[arg-type]

@@ -9,9 +9,9 @@ from boxsched.states import State
 from boxsched.store.records import NewWorkload, ProjectChanged, Submitted
 from boxsched.store.steps.schedules import FIRST_PLACE, LastBuild
 from boxsched.store.store import Store
-from tests.contract.conftest import Place
+from tests.contract.conftest import DatabaseUnderTest
+from tests.contract.store_data import NOW, build, key
 from tests.contract.test_versions import run
-from tests.contract.world import NOW, build, key
 
 NOON = Schedule("0 12 * * *", "", "main")
 NIGHT = Schedule("@daily", "Europe/Berlin", "näch't")
@@ -114,10 +114,12 @@ async def test_those_that_were_decided_in_the_future_are_found(store: Store) -> 
     assert one.schedule == NOON
 
 
-async def test_settings_of_an_earlier_program_are_found(store: Store, place: Place) -> None:
+async def test_settings_of_an_earlier_program_are_found(
+    store: Store, db: DatabaseUnderTest
+) -> None:
     project = await put(store, (NOON, 10.0))
     assert await store.unscheduled(10) == []
-    run(place, "UPDATE project SET version = version + 1")
+    run(db, "UPDATE project SET version = version + 1")
     (found,) = await store.unscheduled(10)
     assert (found.name, found.version) == ("web", project.version + 1)
     new = [NewSchedule(NIGHT, 20.0)]
@@ -128,11 +130,11 @@ async def test_settings_of_an_earlier_program_are_found(store: Store, place: Pla
     assert await store.unscheduled(10) == []
 
 
-async def test_a_deleted_project_leaves_none(store: Store, place: Place) -> None:
+async def test_a_deleted_project_leaves_none(store: Store, db: DatabaseUnderTest) -> None:
     await put(store, (NOON, 10.0))
     await store.delete_project("web")
     assert await store.schedules(FIRST_PLACE, 10) == []
-    run(place, "UPDATE project SET version = version + 1")
+    run(db, "UPDATE project SET version = version + 1")
     assert await store.unscheduled(10) == [], "nobody asks for a deleted one's"
 
 

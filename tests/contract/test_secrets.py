@@ -15,7 +15,7 @@ from boxsched.store.steps.secrets import (
     SealedText,
 )
 from boxsched.store.store import Store
-from tests.contract.world import Leader
+from tests.contract.store_data import Leader
 
 FIRST = (ProjectId(0), "")
 

@@ -4,9 +4,9 @@ from boxsched.model import MAX_PAUSES, WorkloadId
 from boxsched.protocol.batches import DeployDue, Live
 from boxsched.protocol.shards import Project
 from boxsched.store.records import NewWorkload, Submitted
-from tests.contract.conftest import Place
+from tests.contract.conftest import DatabaseUnderTest
+from tests.contract.store_data import Leader, build, deploy
 from tests.contract.test_pauses import fill, pause
-from tests.contract.world import Leader, build, deploy
 
 
 class Field:
@@ -180,12 +180,12 @@ async def test_rollbacks_of_two_projects_pause_each_its_own_server(leader: Leade
 
 
 async def test_a_rollback_and_what_is_submitted_with_it_need_no_room_for_a_pause(
-    place: Place, leader: Leader
+    db: DatabaseUnderTest, leader: Leader
 ) -> None:
     web = await field(leader)
     older = await web.build()
     await web.deployed(await web.build())
-    fill(place, MAX_PAUSES)
+    fill(db, MAX_PAUSES)
     group = [build(web.project), web.deploy(older)]
     made = await leader.store.submit(group)
     assert all(isinstance(one, Submitted) for one in made)

@@ -23,7 +23,7 @@ from boxsched.store.errors import StoreDamaged, StoreInUse
 from boxsched.store.operating.check import check
 from boxsched.store.records import Submitted
 from boxsched.store.sqlite.errors import LEAST_ROOM_BYTES, has_wal_reset_bug, translated
-from tests.contract.world import NOW, Leader, build, event
+from tests.contract.store_data import NOW, Leader, build, event
 
 PROJECT = Path(__file__).resolve().parents[2]
 FILE = "boxsched.sqlite"

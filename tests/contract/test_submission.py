@@ -11,8 +11,8 @@ from boxsched.protocol.shards import SHARD
 from boxsched.states import JobState, State
 from boxsched.store.records import KeyTaken, NewWorkload, ProjectChanged, Submitted
 from boxsched.store.store import Store
-from tests.contract.conftest import Place
-from tests.contract.world import NOW, Leader, build, deploy, key, session, spec
+from tests.contract.conftest import DatabaseUnderTest
+from tests.contract.store_data import NOW, Leader, build, deploy, key, session, spec
 
 _KEPT = (
     "project kind branch tag server commit message author priority cancellation fail_fast "
@@ -128,13 +128,13 @@ async def test_the_leader_finds_the_submission_in_its_inbox(leader: Leader) -> N
 # --- Idempotency (I6, V13) ------------------------------------------------------------------
 
 
-async def test_a_key_with_the_same_body_gives_the_first_answer_again(place: Place) -> None:
-    leader = await Leader(await place.open()).lead()
+async def test_a_key_with_the_same_body_gives_the_first_answer_again(db: DatabaseUnderTest) -> None:
+    leader = await Leader(await db.open()).lead()
     project = await leader.project()
     first = await leader.submit(build(project, idempotency=key("k")))
     assert not first.repeated
     await leader.store.put_project("web", "{}", 5)
-    store = await place.reopen()
+    store = await db.reopen()
     again = await store.submit([build(project, idempotency=key("k"))])
     assert again == [Submitted(first.id, first.number, repeated=True)], "whatever changed since"
     assert len(await store.unfinished()) == 1
@@ -244,8 +244,8 @@ async def test_no_job_is_expected_to_run_past_its_time_limit(leader: Leader) -> 
 # --- Whoever goes away ----------------------------------------------------------------------
 
 
-async def test_a_cancelled_caller_leaves_all_of_it_or_nothing(place: Place) -> None:
-    leader = await Leader(await place.open()).lead()
+async def test_a_cancelled_caller_leaves_all_of_it_or_nothing(db: DatabaseUnderTest) -> None:
+    leader = await Leader(await db.open()).lead()
     project = await leader.project()
     group: list[NewWorkload] = [build(project, jobs=(spec(), spec("lint")))] * 50
     for ticks in range(20):
@@ -254,7 +254,7 @@ async def test_a_cancelled_caller_leaves_all_of_it_or_nothing(place: Place) -> N
             await asyncio.sleep(0)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-    leader.store = await place.reopen()  # what was begun is done before closing
+    leader.store = await db.reopen()  # what was begun is done before closing
     last = await leader.submit(build(project))
     stored = await leader.store.unfinished()
     assert last.number == len(stored)

@@ -11,8 +11,8 @@ from boxsched.store import Store
 from boxsched.store.blocks import Steps, parsed
 from boxsched.store.driver import Driver
 from boxsched.store.postgres.driver import READING
-from tests.contract.conftest import Place
-from tests.contract.world import Leader, build
+from tests.contract.conftest import DatabaseUnderTest
+from tests.contract.store_data import Leader, build
 
 FOR_EVER = {
     "sqlite": "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n) SELECT * FROM n"
@@ -26,25 +26,25 @@ def driver_of(store: Store) -> Driver:
     return driver
 
 
-def for_ever(place: Place) -> Steps[list[tuple[Any, ...]]]:
-    text = FOR_EVER["postgres" if place.url.startswith("postgres") else "sqlite"]
+def for_ever(db: DatabaseUnderTest) -> Steps[list[tuple[Any, ...]]]:
+    text = FOR_EVER["postgres" if db.url.startswith("postgres") else "sqlite"]
     return (yield parsed("for_ever", f"-- For a test.\n-- returns: what_it_gives\n{text};\n")())
 
 
-async def test_a_read_ends_at_its_deadline_with_a_sentence(place: Place) -> None:
-    store = await place.open()
+async def test_a_read_ends_at_its_deadline_with_a_sentence(db: DatabaseUnderTest) -> None:
+    store = await db.open()
     with pytest.raises(TooLong) as caught:
-        await driver_of(store).reading.read(for_ever, place)
+        await driver_of(store).reading.read(for_ever, db)
     assert (caught.value.status, caught.value.code) == (503, "too_long")
     await store.workers()
 
 
-async def test_reads_that_use_all_connections_delay_no_other_work(place: Place) -> None:
+async def test_reads_that_use_all_connections_delay_no_other_work(db: DatabaseUnderTest) -> None:
     """The engine turns, requests are stored, the node is ready: all while every read is stuck."""
-    store = await place.open()
+    store = await db.open()
     leader = await Leader(store).lead()
     stuck = [
-        asyncio.create_task(driver_of(store).reading.read(for_ever, place))
+        asyncio.create_task(driver_of(store).reading.read(for_ever, db))
         for _ in range(10 * READING)
     ]
     await asyncio.sleep(0)
@@ -60,9 +60,9 @@ async def test_reads_that_use_all_connections_delay_no_other_work(place: Place) 
 
 
 async def test_a_read_that_is_too_long_is_not_an_outage(
-    place: Place, caplog: pytest.LogCaptureFixture
+    db: DatabaseUnderTest, caplog: pytest.LogCaptureFixture
 ) -> None:
-    store = await place.open()
+    store = await db.open()
     with pytest.raises(TooLong):
-        await driver_of(store).reading.read(for_ever, place)
+        await driver_of(store).reading.read(for_ever, db)
     assert "away" not in caplog.text

@@ -14,9 +14,9 @@ from boxsched.store.blocks import sql_text
 from boxsched.store.errors import SchemaTooNew
 from boxsched.store.records import Workload
 from boxsched.store.sqlite.connection import worded
-from tests.contract.conftest import Place
+from tests.contract.conftest import DatabaseUnderTest
 from tests.contract.postgres_server import execute
-from tests.contract.world import Leader, build, loaded, worker
+from tests.contract.store_data import Leader, build, loaded, worker
 
 # What a program of the first schema had written.
 LEGACY = """
@@ -61,62 +61,62 @@ DELETE FROM inbox WHERE id IN (SELECT i.id FROM inbox AS i WHERE i.id BETWEEN 1 
 """
 
 
-def run(place: Place, *statements: str) -> None:
+def run(db: DatabaseUnderTest, *statements: str) -> None:
     """As another program would, in SQLite's words where it is one."""
-    if place.url.startswith("postgres"):
+    if db.url.startswith("postgres"):
         for statement in statements:
-            execute(place.url, statement)
+            execute(db.url, statement)
         return
-    raw = sqlite3.connect(place.url.removeprefix("sqlite:///"), isolation_level=None)
+    raw = sqlite3.connect(db.url.removeprefix("sqlite:///"), isolation_level=None)
     for statement in statements:
         raw.executescript(worded(statement))
     raw.close()
 
 
-def columns(place: Place, view: str) -> list[str]:
+def columns(db: DatabaseUnderTest, view: str) -> list[str]:
     statement = f"SELECT * FROM {view}"
-    if place.url.startswith("postgres"):
-        with contextlib.closing(psycopg2.connect(place.url)) as raw, raw.cursor() as cursor:
+    if db.url.startswith("postgres"):
+        with contextlib.closing(psycopg2.connect(db.url)) as raw, raw.cursor() as cursor:
             cursor.execute(statement)
             return [column.name for column in cursor.description]
-    with contextlib.closing(sqlite3.connect(place.url.removeprefix("sqlite:///"))) as raw:
+    with contextlib.closing(sqlite3.connect(db.url.removeprefix("sqlite:///"))) as raw:
         return [name for name, *_ in raw.execute(statement).description]
 
 
-def meta(place: Place) -> dict[str, str]:
-    if place.url.startswith("postgres"):
-        raw = psycopg2.connect(place.url)
+def meta(db: DatabaseUnderTest) -> dict[str, str]:
+    if db.url.startswith("postgres"):
+        raw = psycopg2.connect(db.url)
         with raw.cursor() as cursor:
             cursor.execute("SELECT key, value FROM meta")
             found = cursor.fetchall()
     else:
-        raw = sqlite3.connect(place.url.removeprefix("sqlite:///"))
+        raw = sqlite3.connect(db.url.removeprefix("sqlite:///"))
         found = raw.execute("SELECT key, value FROM meta").fetchall()
     raw.close()
     return dict(found)
 
 
-def older_schema(place: Place, version: int) -> None:
-    dialect = "postgres" if place.url.startswith("postgres") else "sqlite"
+def older_schema(db: DatabaseUnderTest, version: int) -> None:
+    dialect = "postgres" if db.url.startswith("postgres") else "sqlite"
     for number in range(1, version + 1):
         run(
-            place,
+            db,
             sql_text(f"schema_{number:04}.sql"),
             sql_text(f"schema_{number:04}_{dialect}.sql"),
         )
-    run(place, f"INSERT INTO meta VALUES ('schema', '{version}'), ('cluster', 'abc');")
+    run(db, f"INSERT INTO meta VALUES ('schema', '{version}'), ('cluster', 'abc');")
 
 
-def first_schema(place: Place) -> None:
-    older_schema(place, 1)
-    run(place, LEGACY)
+def first_schema(db: DatabaseUnderTest) -> None:
+    older_schema(db, 1)
+    run(db, LEGACY)
 
 
-async def test_an_older_database_is_upgraded_with_all_that_is_in_it(place: Place) -> None:
-    first_schema(place)
-    store = await place.open()
+async def test_an_older_database_is_upgraded_with_all_that_is_in_it(db: DatabaseUnderTest) -> None:
+    first_schema(db)
+    store = await db.open()
     assert await store.cluster() == "abc"
-    assert meta(place) == {"cluster": "abc", **schema.facts()}
+    assert meta(db) == {"cluster": "abc", **schema.facts()}
     assert (await store.organization()).shard == SHARD
     project = await store.project("old")
     assert project is not None
@@ -130,15 +130,17 @@ async def test_an_older_database_is_upgraded_with_all_that_is_in_it(place: Place
     state = (await loaded(store)).state
     assert [each.name for each in state.projects] == ["old"]
     assert [each.id for each in state.boxes] == [8]
-    await place.reopen()
-    assert meta(place)["schema"] == str(schema.SCHEMA_VERSION)
+    await db.reopen()
+    assert meta(db)["schema"] == str(schema.SCHEMA_VERSION)
 
 
-async def test_a_program_of_the_first_schema_continues_next_to_a_new_one(place: Place) -> None:
-    first_schema(place)
-    store = await place.open()
+async def test_a_program_of_the_first_schema_continues_next_to_a_new_one(
+    db: DatabaseUnderTest,
+) -> None:
+    first_schema(db)
+    store = await db.open()
     await store.connect_worker(worker("in-process", "default"))
-    run(place, STATEMENTS)
+    run(db, STATEMENTS)
     assert (await store.organization()).name == "ours"
     assert [(w.name, w.address) for w in await store.workers()] == [
         ("in-process", "here"),
@@ -155,14 +157,16 @@ async def test_a_program_of_the_first_schema_continues_next_to_a_new_one(place: 
     assert (await store.connect_worker(worker("new"))).connection.number == 1
 
 
-async def test_a_program_of_the_second_schema_continues_next_to_a_new_one(place: Place) -> None:
-    older_schema(place, 2)
-    run(place, "INSERT INTO worker (name, address, state) VALUES ('w', 'here', 'disconnected')")
-    store = await place.open()
-    assert meta(place) == {"cluster": "abc", **schema.facts()}
+async def test_a_program_of_the_second_schema_continues_next_to_a_new_one(
+    db: DatabaseUnderTest,
+) -> None:
+    older_schema(db, 2)
+    run(db, "INSERT INTO worker (name, address, state) VALUES ('w', 'here', 'disconnected')")
+    store = await db.open()
+    assert meta(db) == {"cluster": "abc", **schema.facts()}
     mine = (await store.connect_worker(worker("w", lost_after=50.0))).connection
     assert mine == WorkerConnection(1, 1)
-    run(place, SECOND)
+    run(db, SECOND)
     assert await store.beat([mine], 50.0) == set(), "it is connected to the other"
     assert [(p.node, p.beat, p.connection, p.lost_after) for p in await store.pulses(SHARD)] == [
         ("node-2", 3, 2, 50.0),
@@ -174,58 +178,62 @@ async def test_a_program_of_the_second_schema_continues_next_to_a_new_one(place:
 
 @pytest.mark.parametrize(("workers", "most"), [(1, 100), (150, 150)])
 async def test_all_workers_of_an_earlier_schema_may_come_back_with_one_token(
-    place: Place, workers: int, most: int
+    db: DatabaseUnderTest, workers: int, most: int
 ) -> None:
-    older_schema(place, 3)
+    older_schema(db, 3)
     rows = ", ".join(f"('w{n}', 'here', 'disconnected')" for n in range(workers))
     run(
-        place,
+        db,
         f"INSERT INTO worker (name, address, state) VALUES {rows}",
         """INSERT INTO token (id, digest, role, name, created_at, organization)
            VALUES ('t1', 'd1', 'worker', 'all', 1, 1), ('t2', 'd2', 'admin', 'ada', 1, 1)""",
     )
-    tokens = await (await place.open()).tokens()
+    tokens = await (await db.open()).tokens()
     assert {token.id: token.max_workers for token in tokens} == {"t1": most, "t2": 100}
 
 
-async def test_a_newer_database_that_lets_us_in_is_used_and_left_alone(place: Place) -> None:
-    await place.open()
-    await place.close()
+async def test_a_newer_database_that_lets_us_in_is_used_and_left_alone(
+    db: DatabaseUnderTest,
+) -> None:
+    await db.open()
+    await db.close()
     newer = str(schema.SCHEMA_VERSION + 1)
     run(
-        place,
+        db,
         f"UPDATE meta SET value = '{newer}' WHERE key = 'schema'",
         f"UPDATE meta SET value = '{schema.SCHEMA_VERSION}' WHERE key = 'oldest'",
         "ALTER TABLE project ADD COLUMN something TEXT NOT NULL DEFAULT 'new'",
     )
-    leader = await Leader(await place.open()).lead()
+    leader = await Leader(await db.open()).lead()
     await leader.submit(build(await leader.project()))
-    await place.reopen()
-    said = meta(place)
+    await db.reopen()
+    said = meta(db)
     assert (said["schema"], said["oldest"]) == (newer, str(schema.SCHEMA_VERSION))
 
 
 @pytest.mark.parametrize("oldest", ["9999", None])
-async def test_a_newer_database_that_does_not_is_refused(place: Place, oldest: str | None) -> None:
-    await place.open()
-    await place.close()
+async def test_a_newer_database_that_does_not_is_refused(
+    db: DatabaseUnderTest, oldest: str | None
+) -> None:
+    await db.open()
+    await db.close()
     run(
-        place,
+        db,
         "UPDATE meta SET value = '9999' WHERE key = 'schema'",
         "DELETE FROM meta WHERE key = 'oldest'",
         f"INSERT INTO meta VALUES ('oldest', '{oldest}')" if oldest else "SELECT 1",
     )
-    before = meta(place)
+    before = meta(db)
     with pytest.raises(SchemaTooNew, match="schema 9999"):
-        await place.open()
-    assert meta(place) == before
+        await db.open()
+    assert meta(db) == before
 
 
 async def test_an_upgrade_that_fails_leaves_the_old_database(
-    place: Place, monkeypatch: pytest.MonkeyPatch
+    db: DatabaseUnderTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first_schema(place)
-    before = meta(place)
+    first_schema(db)
+    before = meta(db)
     upgrades = schema.upgrades
 
     def broken(said: dict[str, str], dialect: str) -> list[str]:
@@ -234,22 +242,24 @@ async def test_an_upgrade_that_fails_leaves_the_old_database(
     for module in ("sqlite.driver", "postgres.schema"):
         monkeypatch.setattr(f"boxsched.store.{module}.upgrades", broken)
     with pytest.raises((sqlite3.Error, psycopg2.Error)):
-        await place.open()
-    assert meta(place) == before
+        await db.open()
+    assert meta(db) == before
     monkeypatch.undo()
-    await (await place.open()).organization()
+    await (await db.open()).organization()
 
 
-async def test_the_view_of_older_programs_has_the_columns_that_they_count(place: Place) -> None:
+async def test_the_view_of_older_programs_has_the_columns_that_they_count(
+    db: DatabaseUnderTest,
+) -> None:
     """They read all of them, in their order."""
-    await place.open()
-    old, new = columns(place, "shown_workload"), columns(place, "workload_shown")
+    await db.open()
+    old, new = columns(db, "shown_workload"), columns(db, "workload_shown")
     assert len(old) == 24 and new[:24] == old
     assert len(new) == 25
-    sixth = columns(place, "workload_row")
+    sixth = columns(db, "workload_row")
     assert sixth[:25] == new
     assert len(sixth) == 31
-    newest = columns(place, "workload_full")
+    newest = columns(db, "workload_full")
     assert newest[:31] == sixth
     fields = [field.name for field in attrs.fields(Workload)]
     assert len(newest) == len(fields) - 1 and fields[-1] == "jobs"

@@ -13,9 +13,9 @@ from boxsched.protocol.workers import Connected, NewWorker, Pulse, WorkerConnect
 from boxsched.store.errors import BoundToAnother, NoPlace, NotYet
 from boxsched.store.records import Token
 from boxsched.store.store import Store
-from tests.contract.conftest import Place
+from tests.contract.conftest import DatabaseUnderTest
+from tests.contract.store_data import Leader, build, worker
 from tests.contract.test_loading import OTHER
-from tests.contract.world import Leader, build, worker
 
 
 async def pulse(store: Store, of: WorkerId) -> Pulse:
@@ -137,9 +137,9 @@ async def test_a_nodes_own_worker_is_bound_to_no_token(store: Store) -> None:
     assert (await store.connect_worker(worker("in-process", token="in-process"))).boxes == ()
 
 
-async def test_a_worker_of_before_is_bound_when_it_comes(place: Place) -> None:
-    store = await place.open()
-    place.plant("INSERT INTO worker (id, name, address, state) VALUES (70, 'w', 'x', 'connected')")
+async def test_a_worker_of_before_is_bound_when_it_comes(db: DatabaseUnderTest) -> None:
+    store = await db.open()
+    db.plant("INSERT INTO worker (id, name, address, state) VALUES (70, 'w', 'x', 'connected')")
     await store.put_token(token("a"))
     await store.put_token(token("b"))
     await store.connect_worker(worker("w", token="a"))
@@ -147,10 +147,10 @@ async def test_a_worker_of_before_is_bound_when_it_comes(place: Place) -> None:
         await store.connect_worker(worker("w", token="b"))
 
 
-async def test_as_many_workers_as_their_token_may_have(place: Place) -> None:
+async def test_as_many_workers_as_their_token_may_have(db: DatabaseUnderTest) -> None:
     """The one that has been gone longest makes place for another; nobody else does."""
-    store = await place.open()
-    stores = [store, await place.open("node-2") if place.url.startswith("postgres") else store]
+    store = await db.open()
+    stores = [store, await db.open("node-2") if db.url.startswith("postgres") else store]
     await store.put_token(token("few", max_workers=2))
     await store.put_token(token("b"))
     found = await asyncio.gather(
@@ -195,10 +195,12 @@ async def test_rows_of_boxes_that_it_has_no_more_go(leader: Leader) -> None:
     assert await come("default") == [leader.boxes[0].id]
 
 
-async def test_another_organizations_token_does_not_accept_the_worker(place: Place) -> None:
-    store = await place.open()
+async def test_another_organizations_token_does_not_accept_the_worker(
+    db: DatabaseUnderTest,
+) -> None:
+    store = await db.open()
     await store.open_shards(2)
-    place.plant(OTHER)
+    db.plant(OTHER)
     await store.connect_worker(worker("w"))
     with pytest.raises(Conflict, match="another organization"):
         await store.connect_worker(worker("w", organization=2))
@@ -207,9 +209,11 @@ async def test_another_organizations_token_does_not_accept_the_worker(place: Pla
     assert [each.worker for each in await store.pulses(2)] == [theirs.connection.worker]
 
 
-async def test_a_row_without_an_identity_is_taken_by_the_first_of_its_name(place: Place) -> None:
-    store = await place.open()
-    place.plant("INSERT INTO worker (id, name, address, state) VALUES (70, 'w', 'x', 'connected')")
+async def test_a_row_without_an_identity_is_taken_by_the_first_of_its_name(
+    db: DatabaseUnderTest,
+) -> None:
+    store = await db.open()
+    db.plant("INSERT INTO worker (id, name, address, state) VALUES (70, 'w', 'x', 'connected')")
     with pytest.raises(Conflict):
         await store.connect_worker(worker("w", identity="x", name="w", organization=9))
     assert (await store.connect_worker(worker("w"))).connection == WorkerConnection(WorkerId(70), 1)
@@ -218,11 +222,11 @@ async def test_a_row_without_an_identity_is_taken_by_the_first_of_its_name(place
     assert (await store.connect_worker(worker("w"))).connection == WorkerConnection(WorkerId(70), 2)
 
 
-async def test_one_worker_that_connects_many_times_at_once_is_one(place: Place) -> None:
-    store = await place.open()
+async def test_one_worker_that_connects_many_times_at_once_is_one(db: DatabaseUnderTest) -> None:
+    store = await db.open()
     stores = [store, store]
-    if place.url.startswith("postgres"):
-        stores[1] = await place.open("node-2")
+    if db.url.startswith("postgres"):
+        stores[1] = await db.open("node-2")
     found = await asyncio.gather(
         *(stores[i % 2].connect_worker(worker("w", "a", node=f"n{i}")) for i in range(6))
     )
@@ -233,8 +237,8 @@ async def test_one_worker_that_connects_many_times_at_once_is_one(place: Place) 
     assert (await pulse(store, found[0].connection.worker)).node == f"n{last}"
 
 
-async def test_one_of_several_new_workers_gets_a_name(place: Place) -> None:
-    store = await place.open()
+async def test_one_of_several_new_workers_gets_a_name(db: DatabaseUnderTest) -> None:
+    store = await db.open()
     answers = await asyncio.gather(
         *(store.connect_worker(worker("w", identity=f"stranger {i}")) for i in range(5)),
         return_exceptions=True,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from boxsched.store import open_store
 from boxsched.store.records import Submitted
-from tests.contract.world import Leader, build
+from tests.contract.store_data import Leader, build
 
 
 async def write(url: str, folder: Path) -> None:

@@ -11,10 +11,10 @@ from click.testing import CliRunner, Result
 
 from boxsched.cli import main
 from tests.contract.conftest import (  # noqa: F401 (fixtures)
-    place,
+    db,
     postgres,
-    postgres_place,
-    sqlite_place,
+    postgres_db,
+    sqlite_db,
 )
 from tests.contract.postgres_server import database, execute
 

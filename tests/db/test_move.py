@@ -23,18 +23,18 @@ from boxsched.store.operating.move import Moved, move
 from boxsched.store.records import Token, WorkloadFilter
 from boxsched.store.steps.secrets import GIT_CREDENTIALS, WEBHOOK_SECRET
 from boxsched.store.tables import TABLES
-from tests.contract.conftest import SqlitePlace
+from tests.contract.conftest import SqliteUnderTest
+from tests.contract.store_data import Leader, build, key, worker
 from tests.contract.test_check import good_history
-from tests.contract.world import Leader, build, key, worker
 from tests.db.conftest import Roles, run
 
 ODD = "back\\slash \\N tab\t line\nreturn\r quote' \"é 漢 🦉"
 BYTES = bytes(range(256)) * 300
 
 
-async def installation(place: SqlitePlace) -> Leader:
+async def installation(db: SqliteUnderTest) -> Leader:
     """Rows in every table, odd ones among them; a service has used it twice."""
-    leader = await Leader(await place.open()).lead()
+    leader = await Leader(await db.open()).lead()
     await good_history(leader)
     store = leader.store
     await store.append_log([(leader.boxes[0].id, 1, 0, BYTES)])
@@ -65,26 +65,26 @@ async def installation(place: SqlitePlace) -> Leader:
     await store.put_node("node-1", "http://node-1", "1.0")
     await store.connect_worker(worker("other", "default", "mac"))
     await store.put_secret("odd", "ODD", lambda project, version: ODD, as_file=True)
-    place.plant(
+    db.plant(
         "INSERT INTO outgoing (project, name, url, host, events) VALUES"
         f" ({project.id}, 'hook', 'https://example.org', 'example.org', '[]')"
     )
-    place.plant(
+    db.plant(
         "INSERT INTO notification (id, workload, target, host, event, at, since, due_at) VALUES"
         f" (1, {first.id}, 'hook', 'example.org', 'workload.finished', 1.5, 1.5, 2.5)"
     )
-    place.plant(
+    db.plant(
         "INSERT INTO delivery (project, provider, event, received_at, result, reason, workloads,"
         f" delivery_id, body_sha256) VALUES ({project.id}, 'github', 'push', 1.5, 'created',"
         " 'a reason', '[1]', 'an id', 'a sum')"
     )
-    place.plant("INSERT INTO history_start VALUES (1, 0, 0.5)")
-    place.plant(
+    db.plant("INSERT INTO history_start VALUES (1, 0, 0.5)")
+    db.plant(
         f"INSERT INTO pruned_workload VALUES ({project.id}, 1);"
         f"UPDATE project SET next_number = next_number + 1 WHERE id = {project.id}"
     )
-    place.plant("INSERT INTO lineage VALUES (1, 'first', NULL, NULL, TRUE, 1.5)")
-    again = await Leader(await place.reopen()).lead(boxes=0)
+    db.plant("INSERT INTO lineage VALUES (1, 'first', NULL, NULL, TRUE, 1.5)")
+    again = await Leader(await db.reopen()).lead(boxes=0)
     return continuing_jobs_text(again, leader)
 
 
@@ -95,10 +95,10 @@ def continuing_jobs_text(leader: Leader, before: Leader) -> Leader:
     return leader
 
 
-async def moved(place: SqlitePlace, roles: Roles) -> Moved:
-    await place.close()
+async def moved(db: SqliteUnderTest, roles: Roles) -> Moved:
+    await db.close()
     await asyncio.to_thread(roles.upgrade)
-    return await asyncio.to_thread(move, place.url, roles.owner, lambda *_: None)
+    return await asyncio.to_thread(move, db.url, roles.owner, lambda *_: None)
 
 
 def rows_of_sqlite(path: Path, table: str) -> Counter[tuple[tuple[str, Any], ...]]:
@@ -127,10 +127,10 @@ def _plain(value: object) -> object:
 
 
 async def test_all_rows_come_as_they_are(
-    sqlite_place: SqlitePlace, roles: Roles, tmp_path: Path
+    sqlite_db: SqliteUnderTest, roles: Roles, tmp_path: Path
 ) -> None:
-    await installation(sqlite_place)
-    counts = (await moved(sqlite_place, roles)).rows
+    await installation(sqlite_db)
+    counts = (await moved(sqlite_db, roles)).rows
     for table in TABLES:
         was = rows_of_sqlite(tmp_path / "boxsched.sqlite", table)
         assert was, f"nothing in {table} that could go wrong"
@@ -150,12 +150,12 @@ async def test_all_rows_come_as_they_are(
 
 
 async def test_a_store_continues_where_the_file_ended(
-    sqlite_place: SqlitePlace, roles: Roles, tmp_path: Path
+    sqlite_db: SqliteUnderTest, roles: Roles, tmp_path: Path
 ) -> None:
-    old = await installation(sqlite_place)
+    old = await installation(sqlite_db)
     used = [entry.id for entry in await old.store.inbox(1, 1000)]
     place = await old.store.last_event(1)
-    await moved(sqlite_place, roles)
+    await moved(sqlite_db, roles)
     assert await check(roles.reader) == []
     store = await _opened(roles.service, tmp_path / "service")
     leader = continuing_jobs_text(await Leader(store).lead(boxes=0), old)
@@ -193,12 +193,12 @@ async def _opened(url: str, folder: Path) -> Store:
 
 
 async def test_the_in_process_worker_keeps_its_jobs(
-    sqlite_place: SqlitePlace, roles: Roles, tmp_path: Path
+    sqlite_db: SqliteUnderTest, roles: Roles, tmp_path: Path
 ) -> None:
     """By the name that a node gives it that may have others beside it."""
     alone = NewWorker(IN_PROCESS, IN_PROCESS, IN_PROCESS, "node-1", ("default",))
-    was = await (await sqlite_place.open()).connect_worker(alone)
-    await moved(sqlite_place, roles)
+    was = await (await sqlite_db.open()).connect_worker(alone)
+    await moved(sqlite_db, roles)
     name = f"{IN_PROCESS}@node-1"
     store = await _opened(roles.service, tmp_path / "service")
     now = await store.connect_worker(NewWorker(name, name, IN_PROCESS, "node-1", ("default",)))
@@ -207,62 +207,62 @@ async def test_the_in_process_worker_keeps_its_jobs(
     await store.close()
 
 
-async def test_a_file_in_use_is_refused(sqlite_place: SqlitePlace, roles: Roles) -> None:
-    await installation(sqlite_place)
+async def test_a_file_in_use_is_refused(sqlite_db: SqliteUnderTest, roles: Roles) -> None:
+    await installation(sqlite_db)
     await asyncio.to_thread(roles.upgrade)
     with pytest.raises(StoreInUse):
-        await asyncio.to_thread(move, sqlite_place.url, roles.owner, lambda *_: None)
+        await asyncio.to_thread(move, sqlite_db.url, roles.owner, lambda *_: None)
 
 
 async def test_a_target_in_use_is_refused(
-    sqlite_place: SqlitePlace, roles: Roles, tmp_path: Path
+    sqlite_db: SqliteUnderTest, roles: Roles, tmp_path: Path
 ) -> None:
-    await installation(sqlite_place)
+    await installation(sqlite_db)
     await asyncio.to_thread(roles.upgrade)
     store = await _opened(roles.service, tmp_path / "service")
     await store.put_node("a", "http://a", "1")
     with pytest.raises(Conflict, match="not empty: there are rows in node"):
-        await moved(sqlite_place, roles)
+        await moved(sqlite_db, roles)
     await store.close()
 
 
-async def test_schemas_that_differ_are_refused(sqlite_place: SqlitePlace, roles: Roles) -> None:
-    await installation(sqlite_place)
-    await sqlite_place.close()
+async def test_schemas_that_differ_are_refused(sqlite_db: SqliteUnderTest, roles: Roles) -> None:
+    await installation(sqlite_db)
+    await sqlite_db.close()
     with pytest.raises(Invalid, match="db upgrade"):
-        await asyncio.to_thread(move, sqlite_place.url, roles.owner, lambda *_: None)
-    sqlite_place.plant("UPDATE meta SET value = '1' WHERE key = 'schema'")
+        await asyncio.to_thread(move, sqlite_db.url, roles.owner, lambda *_: None)
+    sqlite_db.plant("UPDATE meta SET value = '1' WHERE key = 'schema'")
     with pytest.raises(SchemaTooOld):
-        await moved(sqlite_place, roles)
+        await moved(sqlite_db, roles)
 
 
 async def test_a_database_that_breaks_an_invariant_is_not_moved(
-    sqlite_place: SqlitePlace, roles: Roles
+    sqlite_db: SqliteUnderTest, roles: Roles
 ) -> None:
-    await installation(sqlite_place)
-    await sqlite_place.close()
-    sqlite_place.plant("UPDATE project SET next_number = 99 WHERE id = 1")
+    await installation(sqlite_db)
+    await sqlite_db.close()
+    sqlite_db.plant("UPDATE project SET next_number = 99 WHERE id = 1")
     with pytest.raises(Conflict, match="I5, V24"):
-        await moved(sqlite_place, roles)
+        await moved(sqlite_db, roles)
     assert rows_of_postgres(roles.owner, "project").total() == 0
     assert await check(roles.reader) == [], "as empty as before"
-    sqlite_place.plant("UPDATE project SET next_number = 4 WHERE id = 1")
-    sqlite_place.plant("UPDATE project SET max_boxes = -1")
+    sqlite_db.plant("UPDATE project SET next_number = 4 WHERE id = 1")
+    sqlite_db.plant("UPDATE project SET max_boxes = -1")
     with pytest.raises(Exception, match="max_boxes"):
-        await moved(sqlite_place, roles)
+        await moved(sqlite_db, roles)
 
 
-async def test_the_command(sqlite_place: SqlitePlace, roles: Roles) -> None:
-    await installation(sqlite_place)
-    await sqlite_place.close()
-    sqlite_place.plant("UPDATE workload SET message = 'a' || char(0) || 'b' WHERE id = 1")
+async def test_the_command(sqlite_db: SqliteUnderTest, roles: Roles) -> None:
+    await installation(sqlite_db)
+    await sqlite_db.close()
+    sqlite_db.plant("UPDATE workload SET message = 'a' || char(0) || 'b' WHERE id = 1")
     await asyncio.to_thread(roles.upgrade)
-    asked = ("db", "move", "--from", sqlite_place.url, "--to")
+    asked = ("db", "move", "--from", sqlite_db.url, "--to")
     said = (await asyncio.to_thread(run, *asked, roles.owner)).stdout
     assert "1 NUL characters were replaced" in said
     assert "\nMoved and checked: every invariant holds.\nNow start it with: boxsched serve" in said
     refused = await asyncio.to_thread(run, *asked, roles.owner, status=1)
     assert "this database was moved to postgresql://" in refused.stderr
-    await asyncio.to_thread(run, *asked, sqlite_place.url, status=2)
+    await asyncio.to_thread(run, *asked, sqlite_db.url, status=2)
     by_service = await asyncio.to_thread(run, *asked, roles.service, status=1)
     assert by_service.stdout == ""

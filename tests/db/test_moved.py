@@ -14,9 +14,9 @@ import pytest
 from boxsched.store import open_store
 from boxsched.store.errors import StoreMoved
 from boxsched.store.operating.check import check
-from tests.contract.conftest import SqlitePlace
+from tests.contract.conftest import SqliteUnderTest
+from tests.contract.store_data import Leader
 from tests.contract.test_check import good_history
-from tests.contract.world import Leader
 from tests.db.conftest import PASSWORD, Roles, run
 from tests.faults.service import Service
 
@@ -89,17 +89,17 @@ async def test_a_service_refuses_the_file_that_was_moved(roles: Roles, tmp_path:
 
 @pytest.mark.parametrize("died", ["before", "behind"])
 async def test_a_move_that_dies_at_its_commit(
-    sqlite_place: SqlitePlace, roles: Roles, tmp_path: Path, died: str
+    sqlite_db: SqliteUnderTest, roles: Roles, tmp_path: Path, died: str
 ) -> None:
-    await good_history(await Leader(await sqlite_place.open()).lead())
-    await sqlite_place.close()
+    await good_history(await Leader(await sqlite_db.open()).lead())
+    await sqlite_db.close()
     await asyncio.to_thread(roles.upgrade)
-    dying = [sys.executable, "-c", DYING, sqlite_place.url, roles.owner, died]
+    dying = [sys.executable, "-c", DYING, sqlite_db.url, roles.owner, died]
     assert (await asyncio.to_thread(subprocess.run, dying)).returncode == 9
     assert not json.loads((tmp_path / MARK).read_text())["sure"]
     with pytest.raises(StoreMoved, match=r"was cut off on .* begin it again"):
-        await open_store(sqlite_place.url, tmp_path).open()
-    asked = ("db", "move", "--from", sqlite_place.url, "--to")
+        await open_store(sqlite_db.url, tmp_path).open()
+    asked = ("db", "move", "--from", sqlite_db.url, "--to")
     elsewhere = await asyncio.to_thread(run, *asked, roles.admin, status=1)
     assert "was cut off on" in elsewhere.stderr, "it may be there, and would be twice"
     asked = (*asked, roles.owner)
@@ -109,23 +109,23 @@ async def test_a_move_that_dies_at_its_commit(
     assert json.loads((tmp_path / MARK).read_text())["sure"]
     assert await check(roles.reader) == []
     with pytest.raises(StoreMoved, match="was moved to"):
-        await open_store(sqlite_place.url, tmp_path).open()
+        await open_store(sqlite_db.url, tmp_path).open()
 
 
 async def test_a_database_that_was_not_moved_is_not_marked(
-    sqlite_place: SqlitePlace, roles: Roles, tmp_path: Path
+    sqlite_db: SqliteUnderTest, roles: Roles, tmp_path: Path
 ) -> None:
-    await good_history(await Leader(await sqlite_place.open()).lead())
-    await sqlite_place.close()
+    await good_history(await Leader(await sqlite_db.open()).lead())
+    await sqlite_db.close()
     await asyncio.to_thread(roles.upgrade)
-    sqlite_place.plant("UPDATE project SET next_number = 99 WHERE id = 1")
-    asked = ("db", "move", "--from", sqlite_place.url, "--to")
+    sqlite_db.plant("UPDATE project SET next_number = 99 WHERE id = 1")
+    asked = ("db", "move", "--from", sqlite_db.url, "--to")
     await asyncio.to_thread(run, *asked, roles.owner, status=1)
     by_service = (await asyncio.to_thread(run, *asked, roles.service, status=1)).stderr
     owner, service = roles.names["owner"], roles.names["service"]
     assert f"move as the owner of the tables, '{owner}', not as '{service}'" in by_service
     assert not (tmp_path / MARK).exists()
-    await sqlite_place.open()
+    await sqlite_db.open()
 
 
 def test_an_absolute_path_with_a_slash_too_few(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from boxsched.store import Store, open_store
 from boxsched.store.errors import StoreBehind
 from boxsched.store.memory import FILE
 from boxsched.store.steps.maintenance import JUMP
-from tests.contract.world import Leader, build
+from tests.contract.store_data import Leader, build
 from tests.db.conftest import run
 
 NAME = "boxsched.sqlite"

@@ -13,10 +13,10 @@ from boxsched.states import State
 from boxsched.store import Store, open_store
 from boxsched.store.operating.check import check
 from boxsched.store.steps.maintenance import JUMP
-from tests.contract.conftest import Place, PostgresPlace, SqlitePlace
+from tests.contract.conftest import DatabaseUnderTest, PostgresUnderTest, SqliteUnderTest
 from tests.contract.postgres_server import database, program
+from tests.contract.store_data import Leader, build
 from tests.contract.test_check import good_history
-from tests.contract.world import Leader, build
 from tests.db.conftest import run
 
 YOUNGER = 40  # batches committed behind the backup
@@ -49,15 +49,17 @@ async def goes_on(store: Store, old: Leader, late: list[int]) -> None:
     assert begun and all(one.started for one in begun), "none is started anew"
 
 
-async def test_a_dump_of_a_postgres_database(postgres_place: PostgresPlace, tmp_path: Path) -> None:
-    old = await Leader(await postgres_place.open()).lead()
+async def test_a_dump_of_a_postgres_database(
+    postgres_db: PostgresUnderTest, tmp_path: Path
+) -> None:
+    old = await Leader(await postgres_db.open()).lead()
     await good_history(old)
     await old.store.beat([WorkerConnection(old.worker, 1)], 300.0)
     dump = tmp_path / "dump"
-    dumping = [str(program("pg_dump")), "--format=custom", "--file", str(dump), postgres_place.url]
+    dumping = [str(program("pg_dump")), "--format=custom", "--file", str(dump), postgres_db.url]
     await asyncio.to_thread(subprocess.run, dumping, check=True)
     late = await lived_on(old)
-    with database(postgres_place.url) as url:
+    with database(postgres_db.url) as url:
         restoring = [str(program("pg_restore")), "--dbname", url, str(dump)]
         # Not checked: for an older server it skips a setting, and counts that as an error.
         await asyncio.to_thread(subprocess.run, restoring)
@@ -75,38 +77,38 @@ async def test_a_dump_of_a_postgres_database(postgres_place: PostgresPlace, tmp_
         assert await check(url) == []
 
 
-async def test_a_copy_of_a_sqlite_file(sqlite_place: SqlitePlace, tmp_path: Path) -> None:
-    old = await Leader(await sqlite_place.open()).lead()
+async def test_a_copy_of_a_sqlite_file(sqlite_db: SqliteUnderTest, tmp_path: Path) -> None:
+    old = await Leader(await sqlite_db.open()).lead()
     await good_history(old)
     await old.store.beat([WorkerConnection(old.worker, 1)], 300.0)
     backup = tmp_path / "backup.sqlite"
-    sqlite_place.plant(f"VACUUM INTO '{backup}'")
+    sqlite_db.plant(f"VACUUM INTO '{backup}'")
     late = await lived_on(old)
-    await sqlite_place.close()
+    await sqlite_db.close()
     file = tmp_path / "boxsched.sqlite"
     shutil.copy(backup, file)
-    url = sqlite_place.url
+    url = sqlite_db.url
     await asyncio.to_thread(run, "db", "restored", "--database", url)
     assert await check(url) == []
-    store = await sqlite_place.open()
+    store = await sqlite_db.open()
     behind = Leader(store)
     behind.epoch, behind.batch, behind.worker = old.epoch, old.batch - YOUNGER, old.worker
     await goes_on(store, behind, late)
     assert await check(url) == []
 
 
-async def test_of_a_file_in_use_it_is_refused(sqlite_place: SqlitePlace) -> None:
-    await good_history(await Leader(await sqlite_place.open()).lead())
-    asked = ("db", "restored", "--database", sqlite_place.url)
+async def test_of_a_file_in_use_it_is_refused(sqlite_db: SqliteUnderTest) -> None:
+    await good_history(await Leader(await sqlite_db.open()).lead())
+    asked = ("db", "restored", "--database", sqlite_db.url)
     said = await asyncio.to_thread(run, *asked, status=1)
     assert "in use by process" in said.stderr
 
 
-async def test_twice_it_jumps_twice(place: Place) -> None:
-    await good_history(await Leader(await place.open()).lead())
-    await place.close()
-    asked = ("db", "restored", "--database", place.url)
+async def test_twice_it_jumps_twice(db: DatabaseUnderTest) -> None:
+    await good_history(await Leader(await db.open()).lead())
+    await db.close()
+    asked = ("db", "restored", "--database", db.url)
     for times in (1, 2):
         said = await asyncio.to_thread(run, *asked)
         assert f"epoch {times * JUMP + 1}," in said.stdout
-    assert await check(place.url) == []
+    assert await check(db.url) == []

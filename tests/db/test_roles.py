@@ -14,8 +14,8 @@ from boxsched.store.operating.check import check
 from boxsched.store.records import Token
 from boxsched.store.tables import TABLES
 from tests.contract.postgres_server import execute
+from tests.contract.store_data import NOW, Leader
 from tests.contract.test_check import good_history
-from tests.contract.world import NOW, Leader
 from tests.db.conftest import Roles, run
 
 

@@ -10,17 +10,17 @@ from boxsched.store import open_store
 from boxsched.store.blocks import sql_text
 from boxsched.store.schema import SCHEMA_VERSION
 from boxsched.store.sqlite.connection import worded
-from tests.contract.conftest import Place, PostgresPlace
+from tests.contract.conftest import DatabaseUnderTest, PostgresUnderTest
 from tests.contract.postgres_server import execute
+from tests.contract.store_data import Leader
 from tests.contract.test_check import good_history
-from tests.contract.world import Leader
 from tests.db.conftest import PASSWORD, Roles, run
 
 
-async def test_status_of_either_database(place: Place) -> None:
-    leader = await Leader(await place.open()).lead()
+async def test_status_of_either_database(db: DatabaseUnderTest) -> None:
+    leader = await Leader(await db.open()).lead()
     await good_history(leader)
-    said = await asyncio.to_thread(run, "db", "status", "--database", place.url, "--json")
+    said = await asyncio.to_thread(run, "db", "status", "--database", db.url, "--json")
     found = json.loads(said.stdout)
     (shard,) = found["shards"]
     assert shard["since"] > 1.7e9
@@ -30,42 +30,42 @@ async def test_status_of_either_database(place: Place) -> None:
     assert found["schema"] == found["schema_of_program"]
     assert (found["unfinished"], found["commands"]) == (2, 1)
     assert found["bytes"] > 10_000
-    text = (await asyncio.to_thread(run, "db", "status", "--database", place.url)).stdout
+    text = (await asyncio.to_thread(run, "db", "status", "--database", db.url)).stdout
     assert "node-1" in text and "default" in text
 
 
-async def test_an_upgrade_prepares_either_database(place: Place) -> None:
-    asked = ("--database", place.url)
-    said = await asyncio.to_thread(run, "db", "status", *asked, status=_missing(place))
+async def test_an_upgrade_prepares_either_database(db: DatabaseUnderTest) -> None:
+    asked = ("--database", db.url)
+    said = await asyncio.to_thread(run, "db", "status", *asked, status=_missing(db))
     assert "no database" in said.stderr or "db upgrade" in said.stderr
     said = await asyncio.to_thread(run, "db", "upgrade", *asked)
     assert said.stdout.endswith(f": prepared: schema {SCHEMA_VERSION}\n")
     await asyncio.to_thread(run, "db", "status", *asked)
     said = await asyncio.to_thread(run, "db", "upgrade", *asked)
     assert said.stdout.endswith(f": schema {SCHEMA_VERSION}: nothing to do\n")
-    await (await Leader(await place.open()).lead()).project()
+    await (await Leader(await db.open()).lead()).project()
 
 
-async def test_an_upgrade_says_from_where_to_where(place: Place) -> None:
-    is_sqlite = place.url.startswith("sqlite")
+async def test_an_upgrade_says_from_where_to_where(db: DatabaseUnderTest) -> None:
+    is_sqlite = db.url.startswith("sqlite")
     texts = ["schema_0001.sql", f"schema_0001_{'sqlite' if is_sqlite else 'postgres'}.sql"]
     written = [worded(sql_text(text)) if is_sqlite else sql_text(text) for text in texts]
     written.append("INSERT INTO meta VALUES ('schema', '1'), ('cluster', 'c')")
     for text in written:
-        place.plant(text) if is_sqlite else execute(place.url, text)
-    said = await asyncio.to_thread(run, "db", "upgrade", "--database", place.url)
+        db.plant(text) if is_sqlite else execute(db.url, text)
+    said = await asyncio.to_thread(run, "db", "upgrade", "--database", db.url)
     assert said.stdout.endswith(f": upgraded: schema 1 to {SCHEMA_VERSION}\n")
 
 
-async def test_an_upgrade_names_the_schema_that_it_prepared(postgres_place: PostgresPlace) -> None:
-    execute(postgres_place.url, "CREATE SCHEMA second")
-    url = f"{postgres_place.url}?options=-csearch_path%3Dsecond"
+async def test_an_upgrade_names_the_schema_that_it_prepared(postgres_db: PostgresUnderTest) -> None:
+    execute(postgres_db.url, "CREATE SCHEMA second")
+    url = f"{postgres_db.url}?options=-csearch_path%3Dsecond"
     said = await asyncio.to_thread(run, "db", "upgrade", "--database", url)
     assert said.stdout.endswith(f": prepared: schema {SCHEMA_VERSION} in second\n")
 
 
-def _missing(place: Place) -> int:
-    return 1 if place.url.startswith("sqlite") else 2
+def _missing(db: DatabaseUnderTest) -> int:
+    return 1 if db.url.startswith("sqlite") else 2
 
 
 async def test_check_finds_by_the_command_what_it_finds(roles: Roles, tmp_path: Path) -> None:

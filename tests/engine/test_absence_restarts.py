@@ -12,7 +12,7 @@ from boxsched.protocol.workers import Connected, NewWorker
 from boxsched.scheduling import interface as core
 from boxsched.states import Result
 from boxsched.store.operating.check import check
-from tests.engine.shop import Shop
+from tests.engine.harness import EngineHarness
 from tests.engine.test_restart import _some_workload, fingerprint
 
 STEPS = 80
@@ -22,23 +22,23 @@ WORKERS = ("a", "b", "c")
 class Fleet:
     """Three workers; each beats while it is there."""
 
-    def __init__(self, shop: Shop, chance: random.Random) -> None:
-        self.shop, self.chance = shop, chance
+    def __init__(self, harness: EngineHarness, chance: random.Random) -> None:
+        self.harness, self.chance = harness, chance
         self.known: dict[str, Connected] = {}
         self.there: set[str] = set()
 
     async def connect(self, name: str) -> None:
         count = self.chance.choice((1, 2, 2, 2))
         new = NewWorker(name, name, "there", "test", ("default",) * count)
-        self.known[name] = one = await self.shop.store.connect_worker(new)
+        self.known[name] = one = await self.harness.store.connect_worker(new)
         rows = tuple((row.id, row.ordinal, row.box_type) for row in one.boxes)
         worker, number = one.connection.worker, one.connection.number
-        await self.shop.ask(inbox.BoxesSet(worker, rows, "test", number))
+        await self.harness.ask(inbox.BoxesSet(worker, rows, "test", number))
         self.there.add(name)
 
     async def beat(self) -> None:
         connections = {n: self.known[n].connection for n in self.there}
-        alive = await self.shop.store.beat(list(connections.values()))
+        alive = await self.harness.store.beat(list(connections.values()))
         for name, connection in connections.items():
             if connection.worker not in alive:
                 await self.connect(name)
@@ -48,14 +48,14 @@ class Fleet:
             if name not in self.there and self.chance.random() < 0.7:
                 continue  # mostly only who is there says something; late words come, too
             worker = one.connection.worker
-            held = (await self.shop.store.assignments([worker]))[worker]
+            held = (await self.harness.store.assignments([worker]))[worker]
             picked = self.chance.sample(held, self.chance.randint(0, len(held)))
             if picked:
                 said = tuple(self._report(a) for a in picked)
-                await self.shop.ask(inbox.Reports(worker, said))
+                await self.harness.ask(inbox.Reports(worker, said))
 
     def _report(self, a: Assignment) -> Any:
-        now, roll = self.shop.clock.now(), self.chance.random()
+        now, roll = self.harness.clock.now(), self.chance.random()
         if roll < 0.5:
             return inbox.JobStarted(a.job, a.lease_token, now)
         if roll < 0.65 and not a.stop:
@@ -66,12 +66,12 @@ class Fleet:
         return inbox.JobFinished(a.job, a.lease_token, now, result, 0, None)
 
 
-async def as_loaded(shop: Shop) -> None:
+async def as_loaded(harness: EngineHarness) -> None:
     """What a new leader counts from now on: who is connected is there, nothing is lost yet but what
     its worker said has ended."""
-    books = shop.engine.books
+    books = harness.engine.books
     assert books is not None
-    gone = {pulse.worker for pulse in await shop.store.pulses(1) if not pulse.connected}
+    gone = {pulse.worker for pulse in await harness.store.pulses(1) if not pulse.connected}
     away = tuple(book.id for book in books.boxes.values() if book.worker in gone)
     books.core.apply(core.BoxesBack(tuple(set(books.boxes) - set(away))), 0.0)
     books.core.apply(core.BoxesAway(away), 0.0)
@@ -84,45 +84,45 @@ async def as_loaded(shop: Shop) -> None:
 @pytest.mark.parametrize("seed", range(6))
 async def test_a_restart_with_workers_that_go_and_come(tmp_path: Path, seed: int) -> None:
     chance = random.Random(f"workers {seed}")
-    shop = await Shop.open(tmp_path, boxes=1)
-    fleet = Fleet(shop, chance)
-    await shop.project("web")
-    await shop.project("api", 3)
+    harness = await EngineHarness.open(tmp_path, boxes=1)
+    fleet = Fleet(harness, chance)
+    await harness.project("web")
+    await harness.project("api", 3)
     for name in WORKERS:
         await fleet.connect(name)
-    await shop.settle()
+    await harness.settle()
     for _ in range(STEPS):
         for _ in range(chance.choice((1, 1, 3, 10, 20))):
-            shop.clock.time += chance.choice((0.5, 1.0, 3.0))
-            assert shop.first is not None
-            await shop.store.beat([shop.first.connection])
+            harness.clock.time += chance.choice((0.5, 1.0, 3.0))
+            assert harness.first is not None
+            await harness.store.beat([harness.first.connection])
             await fleet.beat()
             if chance.random() < 0.7:
-                await shop.settle()
+                await harness.settle()
         match chance.randrange(8):
             case 0 | 1:
-                await shop.submit(
-                    *(_some_workload(shop, chance) for _ in range(chance.randint(1, 2)))
+                await harness.submit(
+                    *(_some_workload(harness, chance) for _ in range(chance.randint(1, 2)))
                 )
             case 2 | 3 | 4:
                 await fleet.say()
             case 5:
-                await shop.ask(inbox.Stop(chance.randint(1, 60), "someone"))
+                await harness.ask(inbox.Stop(chance.randint(1, 60), "someone"))
             case 6:
                 name = chance.choice(WORKERS)
                 fleet.there.discard(name)
             case 7:
                 await fleet.connect(chance.choice(WORKERS))
         if chance.random() < 0.2:
-            await shop.settle()
-            books = shop.engine.books
+            await harness.settle()
+            books = harness.engine.books
             assert books is not None
             books.core.check()
-            await as_loaded(shop)
+            await as_loaded(harness)
             before = fingerprint(books)
-            await shop.restart()
-            assert shop.engine.books is not None
-            assert fingerprint(shop.engine.books) == before
-    await shop.settle()
-    assert await check(f"sqlite:///{tmp_path / 'shop.sqlite'}") == []
-    await shop.close()
+            await harness.restart()
+            assert harness.engine.books is not None
+            assert fingerprint(harness.engine.books) == before
+    await harness.settle()
+    assert await check(f"sqlite:///{tmp_path / 'harness.sqlite'}") == []
+    await harness.close()

@@ -11,16 +11,16 @@ from boxsched import discarding
 from boxsched.engine import loading
 from boxsched.protocol.shards import Pause
 from boxsched.scheduling import scheduler
-from tests.engine.shop import Shop
+from tests.engine.harness import EngineHarness
 
 
 @pytest.fixture
-async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
-    shop = await Shop.open(tmp_path, boxes=2)
-    await shop.project("web")
-    await shop.settle()
-    yield shop
-    await shop.close()
+async def harness(tmp_path: Path) -> AsyncIterator[EngineHarness]:
+    harness = await EngineHarness.open(tmp_path, boxes=2)
+    await harness.project("web")
+    await harness.settle()
+    yield harness
+    await harness.close()
 
 
 @pytest.fixture
@@ -33,25 +33,25 @@ def _no_collector() -> Iterator[None]:
 
 @pytest.mark.usefixtures("_no_collector")
 async def test_books_of_all_that_runs_waits_and_is_paused_are_freed_in_slices(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
+    harness: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in (loading, scheduler):
         monkeypatch.setattr(module, "APART_AT_ONCE", 2)
-    project, _ = shop.projects["web"]
-    held = Pause("freeze", project, "held-*", None, False, "n", "ann", shop.clock.now(), None)
-    await shop.store.put_pause(held)
+    project, _ = harness.projects["web"]
+    held = Pause("freeze", project, "held-*", None, False, "n", "ann", harness.clock.now(), None)
+    await harness.store.put_pause(held)
     for n in range(5):
-        await shop.build(branch=f"b{n}")
-        await shop.build(branch=f"held-{n}")
-        await shop.build(branch="lane")
-    await shop.restart()
-    books = shop.engine.books
+        await harness.build(branch=f"b{n}")
+        await harness.build(branch=f"held-{n}")
+        await harness.build(branch="lane")
+    await harness.restart()
+    books = harness.engine.books
     assert books is not None
     live, core = books.workloads, books.core
     assert len(live) == 15 and core.queue.paused == 5
     del books
     discarding._discarded.clear()  # those of the first engine
-    await shop.restart()
+    await harness.restart()
     (parts,) = discarding._discarded
     discarding._discarded.clear()
     left = [len(live)]

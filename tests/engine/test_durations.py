@@ -8,15 +8,15 @@ import pytest
 from boxsched.protocol import inbox
 from boxsched.protocol.assignments import Assignment
 from boxsched.states import Result
-from tests.engine.shop import Shop
+from tests.engine.harness import EngineHarness
 
 
 @pytest.fixture
-async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
-    shop = await Shop.open(tmp_path, boxes=1)
-    await shop.project("web")
-    yield shop
-    await shop.close()
+async def harness(tmp_path: Path) -> AsyncIterator[EngineHarness]:
+    harness = await EngineHarness.open(tmp_path, boxes=1)
+    await harness.project("web")
+    yield harness
+    await harness.close()
 
 
 def finished(
@@ -30,75 +30,75 @@ def started(assignment: Assignment, at: float) -> inbox.JobStarted:
     return inbox.JobStarted(assignment.job, assignment.lease_token, at)
 
 
-def durations(shop: Shop) -> list[tuple[float, ...]]:
-    assert shop.engine.books is not None
-    return list(shop.engine.books.durations.values())
+def durations(harness: EngineHarness) -> list[tuple[float, ...]]:
+    assert harness.engine.books is not None
+    return list(harness.engine.books.durations.values())
 
 
 @pytest.mark.parametrize("skew", [-60.0, 0.0, 60.0, 1e6])
-async def test_a_worker_whose_clock_is_wrong(shop: Shop, skew: float) -> None:
-    id_ = await shop.build()
-    (assignment,) = await shop.assignments()
-    shop.clock.time += 1
-    start = shop.clock.time
-    await shop.report(started(assignment, start + skew))
-    shop.clock.time += 6.5
-    await shop.report(finished(assignment, start + skew + 6, 6.0))
-    (job,) = (await shop.look(id_)).jobs
+async def test_a_worker_whose_clock_is_wrong(harness: EngineHarness, skew: float) -> None:
+    id_ = await harness.build()
+    (assignment,) = await harness.assignments()
+    harness.clock.time += 1
+    start = harness.clock.time
+    await harness.report(started(assignment, start + skew))
+    harness.clock.time += 6.5
+    await harness.report(finished(assignment, start + skew + 6, 6.0))
+    (job,) = (await harness.look(id_)).jobs
     assert (job.started_at, job.finished_at) == (start, start + 6)
-    assert durations(shop) == [(6.0,)]
+    assert durations(harness) == [(6.0,)]
 
 
-async def test_a_start_that_is_reported_late(shop: Shop) -> None:
+async def test_a_start_that_is_reported_late(harness: EngineHarness) -> None:
     """The node was away for 300 s of a run of 360 s: what was measured counts."""
-    id_ = await shop.build()
-    (assignment,) = await shop.assignments()
-    began = shop.clock.time
-    shop.clock.time += 300
-    await shop.report(started(assignment, began))
-    shop.clock.time += 60
-    await shop.report(finished(assignment, began + 360, 360.0))
-    (job,) = (await shop.look(id_)).jobs
+    id_ = await harness.build()
+    (assignment,) = await harness.assignments()
+    began = harness.clock.time
+    harness.clock.time += 300
+    await harness.report(started(assignment, began))
+    harness.clock.time += 60
+    await harness.report(finished(assignment, began + 360, 360.0))
+    (job,) = (await harness.look(id_)).jobs
     assert (job.started_at, job.finished_at) == (began, began + 360)
 
 
-async def test_both_reports_come_together_and_late(shop: Shop) -> None:
-    id_ = await shop.build()
-    (assignment,) = await shop.assignments()
-    shop.clock.time += 500
-    await shop.report(started(assignment, 1.0), finished(assignment, 7.0, 6.0))
-    (job,) = (await shop.look(id_)).jobs
-    assert job.finished_at == shop.clock.time
+async def test_both_reports_come_together_and_late(harness: EngineHarness) -> None:
+    id_ = await harness.build()
+    (assignment,) = await harness.assignments()
+    harness.clock.time += 500
+    await harness.report(started(assignment, 1.0), finished(assignment, 7.0, 6.0))
+    (job,) = (await harness.look(id_)).jobs
+    assert job.finished_at == harness.clock.time
     assert job.started_at == job.finished_at - 6.0
-    assert durations(shop) == [(6.0,)]
+    assert durations(harness) == [(6.0,)]
 
 
-async def test_a_job_never_seems_to_begin_before_its_workload(shop: Shop) -> None:
-    id_ = await shop.build()
-    (assignment,) = await shop.assignments()
-    shop.clock.time += 2
-    await shop.report(started(assignment, 1.0), finished(assignment, 7.0, 1e9))
-    found = await shop.look(id_)
+async def test_a_job_never_seems_to_begin_before_its_workload(harness: EngineHarness) -> None:
+    id_ = await harness.build()
+    (assignment,) = await harness.assignments()
+    harness.clock.time += 2
+    await harness.report(started(assignment, 1.0), finished(assignment, 7.0, 1e9))
+    found = await harness.look(id_)
     assert found.jobs[0].started_at == found.started_at
-    assert found.jobs[0].finished_at == shop.clock.time
+    assert found.jobs[0].finished_at == harness.clock.time
 
 
-async def test_a_worker_that_measured_nothing_teaches_nothing(shop: Shop) -> None:
+async def test_a_worker_that_measured_nothing_teaches_nothing(harness: EngineHarness) -> None:
     """One of an earlier version: its own times could be of any clock."""
-    id_ = await shop.build()
-    (assignment,) = await shop.assignments()
-    start = shop.clock.time
-    await shop.report(started(assignment, 0.0))
-    shop.clock.time += 6
-    await shop.report(finished(assignment, 0.0, None))
-    (job,) = (await shop.look(id_)).jobs
+    id_ = await harness.build()
+    (assignment,) = await harness.assignments()
+    start = harness.clock.time
+    await harness.report(started(assignment, 0.0))
+    harness.clock.time += 6
+    await harness.report(finished(assignment, 0.0, None))
+    (job,) = (await harness.look(id_)).jobs
     assert (job.started_at, job.finished_at) == (start, start + 6)
-    assert durations(shop) == []
+    assert durations(harness) == []
 
 
-async def test_a_failed_run_teaches_nothing(shop: Shop) -> None:
-    await shop.build()
-    (assignment,) = await shop.assignments()
-    await shop.report(started(assignment, 0.0))
-    await shop.report(finished(assignment, 0.0, 6.0, Result.FAILED))
-    assert durations(shop) == []
+async def test_a_failed_run_teaches_nothing(harness: EngineHarness) -> None:
+    await harness.build()
+    (assignment,) = await harness.assignments()
+    await harness.report(started(assignment, 0.0))
+    await harness.report(finished(assignment, 0.0, 6.0, Result.FAILED))
+    assert durations(harness) == []

@@ -12,32 +12,32 @@ from boxsched.node.group_commit import GROUP_AT_MOST, GROUP_BYTES_AT_MOST, Group
 from boxsched.protocol import inbox
 from boxsched.protocol.shards import SHARD
 from boxsched.store.records import NewWorkload, SubmitOutcome, Submitted
-from tests.engine.shop import Shop
+from tests.engine.harness import EngineHarness
 
 
 @pytest.fixture
-async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
-    shop = await Shop.open(tmp_path, boxes=2)
-    await shop.project("web")
-    await shop.settle()
-    yield shop
-    await shop.close()
+async def harness(tmp_path: Path) -> AsyncIterator[EngineHarness]:
+    harness = await EngineHarness.open(tmp_path, boxes=2)
+    await harness.project("web")
+    await harness.settle()
+    yield harness
+    await harness.close()
 
 
 class Writes:
     """Holds the store's writes until ``go`` is set, and remembers the groups."""
 
-    def __init__(self, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, harness: EngineHarness, monkeypatch: pytest.MonkeyPatch) -> None:
         self.go = asyncio.Event()
         self.begun = asyncio.Event()
         self.groups: list[int] = []
         self.woken: list[int] = []
-        self.stages = Stages(shop.clock.monotonic)
-        self.group = GroupCommit(shop.store, self.stages, self.woken.append)
-        self._store = shop.store
-        self._submit, self._ask = shop.store.submit, shop.store.ask
-        monkeypatch.setattr(shop.store, "submit", self.submit)
-        monkeypatch.setattr(shop.store, "ask", self.ask)
+        self.stages = Stages(harness.clock.monotonic)
+        self.group = GroupCommit(harness.store, self.stages, self.woken.append)
+        self._store = harness.store
+        self._submit, self._ask = harness.store.submit, harness.store.ask
+        monkeypatch.setattr(harness.store, "submit", self.submit)
+        monkeypatch.setattr(harness.store, "ask", self.ask)
 
     async def submit(self, new: Sequence[NewWorkload]) -> list[SubmitOutcome]:
         await self._hold(len(new))
@@ -57,38 +57,42 @@ class Writes:
 
 
 @pytest.fixture
-def writes(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Writes:
-    return Writes(shop, monkeypatch)
+def writes(harness: EngineHarness, monkeypatch: pytest.MonkeyPatch) -> Writes:
+    return Writes(harness, monkeypatch)
 
 
-async def test_a_submission_wakes_the_leader_once_it_is_stored(shop: Shop, writes: Writes) -> None:
+async def test_a_submission_wakes_the_leader_once_it_is_stored(
+    harness: EngineHarness, writes: Writes
+) -> None:
     writes.go.set()
-    outcome = await writes.group.submit(shop.new())
+    outcome = await writes.group.submit(harness.new())
     assert isinstance(outcome, Submitted)
     assert writes.woken == [SHARD]
-    shop.clock.time += 2.0
-    writes.stages.taken_up([outcome.id], shop.clock.time)
+    harness.clock.time += 2.0
+    writes.stages.taken_up([outcome.id], harness.clock.time)
     assert writes.stages.seconds["inbox"] == 2.0, "its time in the inbox began when it was stored"
 
 
 async def test_members_that_arrive_during_a_write_are_written_together_next(
-    shop: Shop, writes: Writes
+    harness: EngineHarness, writes: Writes
 ) -> None:
     async with asyncio.timeout(20), asyncio.TaskGroup() as group:
-        answers = [group.create_task(writes.group.submit(shop.new(branch="0")))]
+        answers = [group.create_task(writes.group.submit(harness.new(branch="0")))]
         await writes.begun.wait()
         answers += [
-            group.create_task(writes.group.submit(shop.new(branch=str(n)))) for n in range(1, 4)
+            group.create_task(writes.group.submit(harness.new(branch=str(n)))) for n in range(1, 4)
         ]
         writes.go.set()
     assert writes.groups == [1, 3]
     ids = [one.result().id for one in answers if isinstance(one.result(), Submitted)]
-    assert [(await shop.look(id_)).branch for id_ in ids] == ["0", "1", "2", "3"]
+    assert [(await harness.look(id_)).branch for id_ in ids] == ["0", "1", "2", "3"]
 
 
-async def test_a_group_has_its_most_members_and_its_most_bytes(shop: Shop, writes: Writes) -> None:
-    large = attrs.evolve(shop.new(), message="m" * GROUP_BYTES_AT_MOST)
-    asked = [shop.new(branch=str(n)) for n in range(GROUP_AT_MOST + 1)] + [large, large]
+async def test_a_group_has_its_most_members_and_its_most_bytes(
+    harness: EngineHarness, writes: Writes
+) -> None:
+    large = attrs.evolve(harness.new(), message="m" * GROUP_BYTES_AT_MOST)
+    asked = [harness.new(branch=str(n)) for n in range(GROUP_AT_MOST + 1)] + [large, large]
     async with asyncio.timeout(20), asyncio.TaskGroup() as group:
         for new in asked:
             group.create_task(writes.group.submit(new))
@@ -98,11 +102,11 @@ async def test_a_group_has_its_most_members_and_its_most_bytes(shop: Shop, write
 
 @pytest.mark.parametrize("what", ["submission", "command"])
 async def test_a_node_that_ends_waits_for_what_was_added(
-    shop: Shop, writes: Writes, what: str
+    harness: EngineHarness, writes: Writes, what: str
 ) -> None:
     """Its caller has gone away; the write goes on."""
     if what == "submission":
-        caller = asyncio.create_task(_submits(writes, shop))
+        caller = asyncio.create_task(_submits(writes, harness))
     else:
         caller = asyncio.create_task(writes.group.ask(SHARD, inbox.PauseEnded("one", "ann")))
     await writes.begun.wait()
@@ -110,15 +114,15 @@ async def test_a_node_that_ends_waits_for_what_was_added(
     await asyncio.wait([caller])
     assert caller.cancelled()
     draining = asyncio.create_task(writes.group.drain())
-    await shop.store.ping()
+    await harness.store.ping()
     assert not draining.done()
     writes.go.set()
     async with asyncio.timeout(20):
         await draining
     assert writes.woken == [SHARD]
     if what == "submission":
-        assert len(await shop.store.unfinished()) == 1
+        assert len(await harness.store.unfinished()) == 1
 
 
-async def _submits(writes: Writes, shop: Shop) -> None:
-    await writes.group.submit(shop.new())
+async def _submits(writes: Writes, harness: EngineHarness) -> None:
+    await writes.group.submit(harness.new())

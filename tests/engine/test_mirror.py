@@ -9,7 +9,7 @@ import pytest
 
 from boxsched.cluster.mirror import Mirror
 from boxsched.errors import StoreAway
-from tests.engine.shop import Shop
+from tests.engine.harness import EngineHarness
 
 PATIENCE_SECONDS = 20.0
 
@@ -45,16 +45,16 @@ class Counted:
 
 
 @pytest.fixture
-async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
-    shop = await Shop.open(tmp_path, boxes=1)
-    await shop.project("web")
-    yield shop
-    await shop.close()
+async def harness(tmp_path: Path) -> AsyncIterator[EngineHarness]:
+    harness = await EngineHarness.open(tmp_path, boxes=1)
+    await harness.project("web")
+    yield harness
+    await harness.close()
 
 
 @pytest.fixture
-def store(shop: Shop) -> Counted:
-    return Counted(shop.store)
+def store(harness: EngineHarness) -> Counted:
+    return Counted(harness.store)
 
 
 @pytest.fixture
@@ -77,19 +77,21 @@ async def test_while_the_shard_stands_still_it_is_loaded_once(
     assert store.pulses_read == 1, "a worker's row changes without a batch of the shard"
 
 
-async def test_a_batch_more_is_loaded(shop: Shop, store: Counted, mirror: Mirror) -> None:
+async def test_a_batch_more_is_loaded(
+    harness: EngineHarness, store: Counted, mirror: Mirror
+) -> None:
     first = await mirror.books()
-    build = await shop.build()
+    build = await harness.build()
     second = await mirror.books()
     assert second is not first and store.loads == 2
     assert build in second.core.workloads
 
 
 async def test_another_leadership_is_loaded_also_with_the_same_batch(
-    shop: Shop, store: Counted, mirror: Mirror
+    harness: EngineHarness, store: Counted, mirror: Mirror
 ) -> None:
     first = await mirror.books()
-    await shop.restart()  # raises the epoch, commits nothing
+    await harness.restart()  # raises the epoch, commits nothing
     assert await mirror.books() is not first
     assert store.loads == 2
 

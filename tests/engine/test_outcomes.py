@@ -15,7 +15,7 @@ from boxsched.model import Cancellation, job_id
 from boxsched.protocol import inbox
 from boxsched.states import JobState, Result, State, StopCause
 from boxsched.store.errors import InvariantRefused
-from tests.engine.shop import Shop
+from tests.engine.harness import EngineHarness
 
 SILENT_SECONDS = 17
 LOST_SECONDS = 139
@@ -23,50 +23,50 @@ LONG = 3_600.0
 
 
 @pytest.fixture
-async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
+async def harness(tmp_path: Path) -> AsyncIterator[EngineHarness]:
     """One worker "w" with two Boxes."""
-    shop = await Shop.open(tmp_path, boxes=2)
-    await shop.project("web")
-    await shop.settle()
-    yield shop
-    await shop.close()
+    harness = await EngineHarness.open(tmp_path, boxes=2)
+    await harness.project("web")
+    await harness.settle()
+    yield harness
+    await harness.close()
 
 
-def told(shop: Shop, after: int = 0) -> list[dict[str, Any]]:
-    return [msgspec.json.decode(event.data) for event in shop.events[after:]]
+def told(harness: EngineHarness, after: int = 0) -> list[dict[str, Any]]:
+    return [msgspec.json.decode(event.data) for event in harness.events[after:]]
 
 
-async def begun(shop: Shop, **asked: object) -> Any:
+async def begun(harness: EngineHarness, **asked: object) -> Any:
     """A workload whose jobs all run."""
-    id_ = await shop.build(**{"timeout": LONG, **asked})
-    await shop.start([a for a in await shop.assignments() if a.workload == id_])
-    return await shop.look(id_)
+    id_ = await harness.build(**{"timeout": LONG, **asked})
+    await harness.start([a for a in await harness.assignments() if a.workload == id_])
+    return await harness.look(id_)
 
 
-async def comes_back(shop: Shop, boxes: int = 2) -> None:
-    await shop.connect(boxes)
-    await shop.settle()
+async def comes_back(harness: EngineHarness, boxes: int = 2) -> None:
+    await harness.connect(boxes)
+    await harness.settle()
 
 
 # --- Events ---------------------------------------------------------------------------------
 
 
-async def test_the_events_of_a_build_that_passes(shop: Shop) -> None:
-    before = len(shop.events)
-    created = rfc3339(shop.clock.now())
-    id_ = await shop.build()
-    (assignment,) = await shop.assignments()
-    shop.clock.time += 5
-    await shop.start([assignment])
-    begun_at = rfc3339(shop.clock.now())
-    shop.clock.time += 7
-    await shop.finish(assignment)
-    ended = rfc3339(shop.clock.now())
+async def test_the_events_of_a_build_that_passes(harness: EngineHarness) -> None:
+    before = len(harness.events)
+    created = rfc3339(harness.clock.now())
+    id_ = await harness.build()
+    (assignment,) = await harness.assignments()
+    harness.clock.time += 5
+    await harness.start([assignment])
+    begun_at = rfc3339(harness.clock.now())
+    harness.clock.time += 7
+    await harness.finish(assignment)
+    ended = rfc3339(harness.clock.now())
     of = {"workload": f"w{id_}", "project": "web", "number": 1, "kind": "build"}
     job = {**of, "job": f"w{id_}-1", "name": "j0", "box": str(assignment.box), "attempt": 1}
     freed = {"type": "boxes.changed"}
-    assert freed not in told(shop, before)
-    assert told(shop, before) == [
+    assert freed not in told(harness, before)
+    assert told(harness, before) == [
         {
             "type": "workload.registered", "at": created, **of, "branch": "main", "tag": None,
             "server": None, "commit": None, "message": None, "author": None, "priority": 50,
@@ -94,47 +94,49 @@ async def test_the_events_of_a_build_that_passes(shop: Shop) -> None:
     ]  # fmt: skip
 
 
-async def test_the_events_of_a_build_that_a_newer_one_stops(shop: Shop) -> None:
-    old = await begun(shop, cancellation=Cancellation.ALL)
-    before = len(shop.events)
-    new = await shop.build(cancellation=Cancellation.ALL)
-    (assignment,) = await shop.assignments()
-    found = await shop.look(old.id)
+async def test_the_events_of_a_build_that_a_newer_one_stops(harness: EngineHarness) -> None:
+    old = await begun(harness, cancellation=Cancellation.ALL)
+    before = len(harness.events)
+    new = await harness.build(cancellation=Cancellation.ALL)
+    (assignment,) = await harness.assignments()
+    found = await harness.look(old.id)
     reason = "superseded by web#2 (cancellation: all)"
     assert (found.state, found.reason) == (State.STOPPING, reason)
-    (stopping,) = [each for each in told(shop, before) if each["type"] == "workload.stopping"]
+    (stopping,) = [each for each in told(harness, before) if each["type"] == "workload.stopping"]
     assert (stopping["by"], stopping["cause"], stopping["reason"]) == (
         f"w{new}", StopCause.SUPERSEDED, reason,
     )  # fmt: skip
-    await shop.finish(assignment, Result.STOPPED)
-    found = await shop.look(old.id)
+    await harness.finish(assignment, Result.STOPPED)
+    found = await harness.look(old.id)
     assert (found.result, found.reason, found.jobs[0].reason) == (Result.STOPPED, reason, reason)
 
 
-async def test_the_events_of_a_build_that_is_canceled(shop: Shop) -> None:
-    await begun(shop)
-    waiting = await shop.build()
-    before = len(shop.events)
-    await shop.stop(waiting)
-    (finished,) = told(shop, before)
+async def test_the_events_of_a_build_that_is_canceled(harness: EngineHarness) -> None:
+    await begun(harness)
+    waiting = await harness.build()
+    before = len(harness.events)
+    await harness.stop(waiting)
+    (finished,) = told(harness, before)
     assert (finished["type"], finished["by"], finished["result"]) == (
         "workload.finished", "someone", "canceled",
     )  # fmt: skip
     assert (finished["queued_at"], finished["started_at"]) == (None, None)
-    found = await shop.look(waiting)
+    found = await harness.look(waiting)
     assert found.reason == found.jobs[0].reason == "canceled by someone"
-    assert found.finished_at == found.jobs[0].finished_at == shop.clock.now()
+    assert found.finished_at == found.jobs[0].finished_at == harness.clock.now()
     assert (found.jobs[0].attempt, found.jobs[0].box) == (0, None)
 
 
-async def test_the_reason_names_the_first_failure_and_the_number_of_others(shop: Shop) -> None:
-    id_ = await shop.build(jobs=2)
-    for n, assignment in enumerate(await shop.assignments(), 1):
+async def test_the_reason_names_the_first_failure_and_the_number_of_others(
+    harness: EngineHarness,
+) -> None:
+    id_ = await harness.build(jobs=2)
+    for n, assignment in enumerate(await harness.assignments(), 1):
         said = inbox.JobFinished(
-            assignment.job, assignment.lease_token, shop.clock.now(), Result.FAILED, n, None
+            assignment.job, assignment.lease_token, harness.clock.now(), Result.FAILED, n, None
         )
-        await shop.report(said)
-    found = await shop.look(id_)
+        await harness.report(said)
+    found = await harness.look(id_)
     assert (found.result, found.reason) == (
         Result.FAILED, "job j0 failed: exit status 1; 1 more job failed",
     )  # fmt: skip
@@ -142,81 +144,89 @@ async def test_the_reason_names_the_first_failure_and_the_number_of_others(shop:
 
 
 async def test_the_commit_that_a_job_found_is_known_while_others_of_its_build_run(
-    shop: Shop,
+    harness: EngineHarness,
 ) -> None:
-    id_ = await shop.build(jobs=2)
-    one, other = await shop.assignments()
+    id_ = await harness.build(jobs=2)
+    one, other = await harness.assignments()
     for assignment, commit in ((one, "a" * 40), (other, "b" * 40)):
         said = inbox.JobFinished(
-            assignment.job, assignment.lease_token, shop.clock.now(), Result.PASSED, 0, None, commit
+            assignment.job,
+            assignment.lease_token,
+            harness.clock.now(),
+            Result.PASSED,
+            0,
+            None,
+            commit,
         )
-        await shop.report(said)
-        assert (await shop.look(id_)).commit == "a" * 40, "the first one holds for all"
-    assert (await shop.look(id_)).result is Result.PASSED
+        await harness.report(said)
+        assert (await harness.look(id_)).commit == "a" * 40, "the first one holds for all"
+    assert (await harness.look(id_)).result is Result.PASSED
 
 
-async def test_the_first_failure_is_known_while_other_jobs_run(shop: Shop) -> None:
-    id_ = await shop.build(jobs=2)
-    one, _ = await shop.assignments()
-    await shop.finish(one, Result.FAILED)
-    found = await shop.look(id_)
+async def test_the_first_failure_is_known_while_other_jobs_run(harness: EngineHarness) -> None:
+    id_ = await harness.build(jobs=2)
+    one, _ = await harness.assignments()
+    await harness.finish(one, Result.FAILED)
+    found = await harness.look(id_)
     assert (found.state, found.reason) == (State.RUNNING, "job j0 failed: exit status 0")
 
 
-async def test_fail_fast_names_the_job_that_failed(shop: Shop) -> None:
-    id_ = await shop.build(jobs=2, fail_fast=True)
-    one, other = await shop.assignments()
-    await shop.start([one, other])
-    await shop.finish(one, Result.FAILED)
-    found = await shop.look(id_)
+async def test_fail_fast_names_the_job_that_failed(harness: EngineHarness) -> None:
+    id_ = await harness.build(jobs=2, fail_fast=True)
+    one, other = await harness.assignments()
+    await harness.start([one, other])
+    await harness.finish(one, Result.FAILED)
+    found = await harness.look(id_)
     assert found.reason == "job j0 failed: exit status 0"
-    await shop.finish(other, Result.STOPPED)
-    found = await shop.look(id_)
+    await harness.finish(other, Result.STOPPED)
+    found = await harness.look(id_)
     assert (found.result, found.reason) == (Result.FAILED, "job j0 failed: exit status 0")
     assert [job.result for job in found.jobs] == [Result.FAILED, Result.STOPPED]
     assert found.jobs[1].reason == "job j0 failed: exit status 0 (fail_fast)"
 
 
-async def test_an_event_has_the_beginning_of_a_long_message(shop: Shop) -> None:
-    (id_,) = await shop.submit(attrs.evolve(shop.new(), message="m" * 501))
-    await shop.settle()
-    (registered,) = [one for one in told(shop) if one["type"] == "workload.registered"]
+async def test_an_event_has_the_beginning_of_a_long_message(harness: EngineHarness) -> None:
+    (id_,) = await harness.submit(attrs.evolve(harness.new(), message="m" * 501))
+    await harness.settle()
+    (registered,) = [one for one in told(harness) if one["type"] == "workload.registered"]
     assert registered["message"] == "m" * 500
-    assert (await shop.look(id_)).message == "m" * 501
+    assert (await harness.look(id_)).message == "m" * 501
 
 
-async def test_an_event_has_the_beginning_of_a_command_that_was_set_aside(shop: Shop) -> None:
-    await shop.store.ask(1, [("nonsense", b'"' + b"n" * 10_001 + b'"')])
-    await shop.settle()
-    (aside,) = [one for one in told(shop) if one["type"] == "command.set_aside"]
+async def test_an_event_has_the_beginning_of_a_command_that_was_set_aside(
+    harness: EngineHarness,
+) -> None:
+    await harness.store.ask(1, [("nonsense", b'"' + b"n" * 10_001 + b'"')])
+    await harness.settle()
+    (aside,) = [one for one in told(harness) if one["type"] == "command.set_aside"]
     assert (aside["kind"], aside["payload"]) == ("nonsense", '"' + "n" * 9_999)
 
 
-async def test_the_events_of_a_job_that_an_operator_resolves(shop: Shop) -> None:
-    deploy = await begun(shop, server="production")
+async def test_the_events_of_a_job_that_an_operator_resolves(harness: EngineHarness) -> None:
+    deploy = await begun(harness, server="production")
     (job,) = deploy.jobs
-    await shop.later(SILENT_SECONDS)
-    before = len(shop.events)
-    await shop.ask(
+    await harness.later(SILENT_SECONDS)
+    before = len(harness.events)
+    await harness.ask(
         inbox.Resolve(job.id, job.lease_token, inbox.Resolution.PASSED, "ada", "looked at it")
     )
-    await shop.settle()
-    resolved, finished, *_ = told(shop, before)
-    of = {"at": rfc3339(shop.clock.now()), "workload": f"w{deploy.id}", "project": "web"}
+    await harness.settle()
+    resolved, finished, *_ = told(harness, before)
+    of = {"at": rfc3339(harness.clock.now()), "workload": f"w{deploy.id}", "project": "web"}
     assert resolved == {
         "type": "job.resolved", **of, "number": 1, "kind": "deploy", "job": f"w{deploy.id}-1",
         "name": "j0", "state": "unknown", "attempt": 1, "result": "passed", "by": "ada",
         "note": "looked at it",
     }  # fmt: skip
     assert (finished["type"], finished["result"]) == ("job.finished", "passed")
-    assert (await shop.look(deploy.id)).result is Result.PASSED
+    assert (await harness.look(deploy.id)).result is Result.PASSED
 
 
-async def test_a_new_leader_knows_the_names_of_projects(shop: Shop) -> None:
-    await shop.restart()
-    before = len(shop.events)
-    await shop.build()
-    assert {one["project"] for one in told(shop, before)} == {"web"}
+async def test_a_new_leader_knows_the_names_of_projects(harness: EngineHarness) -> None:
+    await harness.restart()
+    before = len(harness.events)
+    await harness.build()
+    assert {one["project"] for one in told(harness, before)} == {"web"}
 
 
 # --- Stops and silence ----------------------------------------------------------------------
@@ -224,168 +234,176 @@ async def test_a_new_leader_knows_the_names_of_projects(shop: Shop) -> None:
 
 @pytest.mark.parametrize("restart", [False, True], ids=["", "restart"])
 async def test_a_stop_that_was_asked_before_the_silence_still_holds_after_it(
-    shop: Shop, restart: bool
+    harness: EngineHarness, restart: bool
 ) -> None:
-    build = await begun(shop)
-    await shop.stop(build.id)
-    await shop.later(SILENT_SECONDS)
-    assert (await shop.look(build.id)).jobs[0].state is JobState.UNKNOWN
+    build = await begun(harness)
+    await harness.stop(build.id)
+    await harness.later(SILENT_SECONDS)
+    assert (await harness.look(build.id)).jobs[0].state is JobState.UNKNOWN
     if restart:
-        await shop.restart()
-    await comes_back(shop)
-    found = await shop.look(build.id)
+        await harness.restart()
+    await comes_back(harness)
+    found = await harness.look(build.id)
     assert (found.state, found.jobs[0].state) == (State.STOPPING, JobState.STOPPING)
-    (assignment,) = await shop.assignments()
+    (assignment,) = await harness.assignments()
     assert assignment.stop
-    await shop.finish(assignment, Result.STOPPED)
-    assert (await shop.look(build.id)).result is Result.STOPPED
+    await harness.finish(assignment, Result.STOPPED)
+    assert (await harness.look(build.id)).result is Result.STOPPED
 
 
 @pytest.mark.parametrize("restart", [False, True], ids=["", "restart"])
 async def test_a_stop_that_was_asked_in_the_silence_holds_the_lane_until_the_job_has_ended(
-    shop: Shop, restart: bool
+    harness: EngineHarness, restart: bool
 ) -> None:
-    deploy = await begun(shop, server="production")
-    waiting = await shop.build(server="production")
-    await shop.later(SILENT_SECONDS)
-    await shop.stop(deploy.id)
+    deploy = await begun(harness, server="production")
+    waiting = await harness.build(server="production")
+    await harness.later(SILENT_SECONDS)
+    await harness.stop(deploy.id)
     if restart:
-        await shop.restart()
-    await shop.later(LOST_SECONDS)
-    found = await shop.look(deploy.id)
+        await harness.restart()
+    await harness.later(LOST_SECONDS)
+    found = await harness.look(deploy.id)
     assert (found.state, found.jobs[0].result) == (State.STOPPING, None)
-    assert (await shop.look(waiting)).state is State.REGISTERED
-    await comes_back(shop)
-    (assignment,) = await shop.assignments()
+    assert (await harness.look(waiting)).state is State.REGISTERED
+    await comes_back(harness)
+    (assignment,) = await harness.assignments()
     assert (assignment.stop, assignment.attempt) == (True, 1)
-    await shop.finish(assignment, Result.PASSED)  # it ended before the stop reached it
-    found = await shop.look(deploy.id)
+    await harness.finish(assignment, Result.PASSED)  # it ended before the stop reached it
+    found = await harness.look(deploy.id)
     assert (found.result, found.jobs[0].result) == (Result.STOPPED, Result.PASSED)
     assert found.reason == "stopped by someone"
-    assert (await shop.look(waiting)).state is State.RUNNING
+    assert (await harness.look(waiting)).state is State.RUNNING
 
 
-async def test_a_job_at_its_time_limit_is_stopped_also_after_a_silence(shop: Shop) -> None:
-    build = await begun(shop, timeout=30.0)
-    assert shop.first is not None
-    await shop.later(50, shop.first)
-    (assignment,) = await shop.assignments()
+async def test_a_job_at_its_time_limit_is_stopped_also_after_a_silence(
+    harness: EngineHarness,
+) -> None:
+    build = await begun(harness, timeout=30.0)
+    assert harness.first is not None
+    await harness.later(50, harness.first)
+    (assignment,) = await harness.assignments()
     assert assignment.stop
-    await shop.later(SILENT_SECONDS)
-    assert (await shop.look(build.id)).jobs[0].state is JobState.UNKNOWN
-    await comes_back(shop)
-    (assignment,) = await shop.assignments()
+    await harness.later(SILENT_SECONDS)
+    assert (await harness.look(build.id)).jobs[0].state is JobState.UNKNOWN
+    await comes_back(harness)
+    (assignment,) = await harness.assignments()
     assert assignment.stop
-    await shop.finish(assignment, Result.STOPPED)
-    found = await shop.look(build.id)
+    await harness.finish(assignment, Result.STOPPED)
+    found = await harness.look(build.id)
     assert (found.jobs[0].result, found.jobs[0].reason) == (Result.FAILED, "time limit of 30 s")
 
 
-async def test_a_lost_job_that_is_to_be_stopped_has_stopped(shop: Shop) -> None:
-    build = await begun(shop)
-    await shop.stop(build.id)
-    await shop.later(LOST_SECONDS + SILENT_SECONDS)
-    found = await shop.look(build.id)
+async def test_a_lost_job_that_is_to_be_stopped_has_stopped(harness: EngineHarness) -> None:
+    build = await begun(harness)
+    await harness.stop(build.id)
+    await harness.later(LOST_SECONDS + SILENT_SECONDS)
+    found = await harness.look(build.id)
     assert (found.result, found.jobs[0].result) == (Result.STOPPED, Result.STOPPED)
     assert found.jobs[0].reason == "stopped by someone"
 
 
-async def test_a_build_that_is_lost_in_every_attempt_fails(shop: Shop) -> None:
-    build = await begun(shop)
+async def test_a_build_that_is_lost_in_every_attempt_fails(harness: EngineHarness) -> None:
+    build = await begun(harness)
     for attempt in (2, 3):
-        await shop.later(LOST_SECONDS)
-        await shop.another_worker(f"v{attempt}", 1)
-        found = (await shop.look(build.id)).jobs[0]
+        await harness.later(LOST_SECONDS)
+        await harness.another_worker(f"v{attempt}", 1)
+        found = (await harness.look(build.id)).jobs[0]
         assert (found.attempt, found.state) == (attempt, JobState.ASSIGNED)
-    await shop.later(LOST_SECONDS)
-    found = await shop.look(build.id)
+    await harness.later(LOST_SECONDS)
+    found = await harness.look(build.id)
     assert (found.result, found.jobs[0].result) == (Result.FAILED, Result.FAILED)
     assert found.jobs[0].reason == "lost: its worker was not heard from"
     assert found.reason == "job j0 failed: lost: its worker was not heard from"
 
 
-async def test_a_lost_job_of_a_worker_that_is_away_waits_until_one_is_there(shop: Shop) -> None:
-    build = await begun(shop)
-    (assignment,) = await shop.assignments()
-    other = await shop.another_worker("v", 1)
-    await shop.later(SILENT_SECONDS + 1)  # both are silent
+async def test_a_lost_job_of_a_worker_that_is_away_waits_until_one_is_there(
+    harness: EngineHarness,
+) -> None:
+    build = await begun(harness)
+    (assignment,) = await harness.assignments()
+    other = await harness.another_worker("v", 1)
+    await harness.later(SILENT_SECONDS + 1)  # both are silent
     said = inbox.JobFinished(
-        assignment.job, assignment.lease_token, shop.clock.now(), Result.FAILED, None, "lost",
+        assignment.job, assignment.lease_token, harness.clock.now(), Result.FAILED, None, "lost",
         lost=True,
     )  # fmt: skip
-    await shop.report(said)
-    found = await shop.look(build.id)
+    await harness.report(said)
+    found = await harness.look(build.id)
     assert (found.jobs[0].state, found.jobs[0].attempt) == (JobState.UNKNOWN, 1)
-    await shop.later(1, other)
-    await shop.another_worker("v", 1)
-    (again,) = (await shop.store.assignments([other.connection.worker]))[other.connection.worker]
+    await harness.later(1, other)
+    await harness.another_worker("v", 1)
+    (again,) = (await harness.store.assignments([other.connection.worker]))[other.connection.worker]
     assert (again.job, again.attempt) == (assignment.job, 2)
     assert again.lease_token > assignment.lease_token
 
 
-async def test_a_lost_job_that_had_begun_runs_when_its_worker_is_back(shop: Shop) -> None:
+async def test_a_lost_job_that_had_begun_runs_when_its_worker_is_back(
+    harness: EngineHarness,
+) -> None:
     """Its start is reported late, after the worker was taken for lost."""
-    id_ = await shop.build(timeout=LONG)
-    (assignment,) = await shop.assignments()
-    await shop.later(LOST_SECONDS)
-    late = shop.clock.now()
-    await shop.report(inbox.JobStarted(assignment.job, assignment.lease_token, late))
-    (job,) = (await shop.look(id_)).jobs
+    id_ = await harness.build(timeout=LONG)
+    (assignment,) = await harness.assignments()
+    await harness.later(LOST_SECONDS)
+    late = harness.clock.now()
+    await harness.report(inbox.JobStarted(assignment.job, assignment.lease_token, late))
+    (job,) = (await harness.look(id_)).jobs
     assert (job.state, job.started_at) == (JobState.UNKNOWN, late)
-    await comes_back(shop)
-    (job,) = (await shop.look(id_)).jobs
+    await comes_back(harness)
+    (job,) = (await harness.look(id_)).jobs
     assert (job.state, job.attempt, job.started_at) == (JobState.RUNNING, 1, late)
 
 
 # --- Old attempts and old connections -------------------------------------------------------
 
 
-async def test_an_old_attempt_that_still_runs_changes_nothing(shop: Shop) -> None:
+async def test_an_old_attempt_that_still_runs_changes_nothing(harness: EngineHarness) -> None:
     """Its worker, taken for lost, comes back with it and says that it began, and how it ended."""
-    build = await begun(shop)
-    (old,) = await shop.assignments()
-    other = await shop.another_worker("v", 1)
-    await shop.later(LOST_SECONDS, other)
-    before = (await shop.look(build.id)).jobs[0]
+    build = await begun(harness)
+    (old,) = await harness.assignments()
+    other = await harness.another_worker("v", 1)
+    await harness.later(LOST_SECONDS, other)
+    before = (await harness.look(build.id)).jobs[0]
     assert (before.attempt, before.state) == (2, JobState.ASSIGNED)
-    await comes_back(shop)
-    assert await shop.assignments() == [], "w is told to run nothing"
-    events = len(shop.events)
-    now = shop.clock.now()
-    await shop.report(inbox.JobStarted(old.job, old.lease_token, now))
-    await shop.report(
+    await comes_back(harness)
+    assert await harness.assignments() == [], "w is told to run nothing"
+    events = len(harness.events)
+    now = harness.clock.now()
+    await harness.report(inbox.JobStarted(old.job, old.lease_token, now))
+    await harness.report(
         inbox.JobFinished(
             old.job, old.lease_token, now, Result.PASSED, 0, None, "a" * 40, seconds=5.0
         )
     )
-    assert (await shop.look(build.id)).jobs[0] == before
-    assert (await shop.look(build.id)).commit is None
-    assert len(shop.events) == events
-    assert shop.engine.books is not None and not shop.engine.books.durations
+    assert (await harness.look(build.id)).jobs[0] == before
+    assert (await harness.look(build.id)).commit is None
+    assert len(harness.events) == events
+    assert harness.engine.books is not None and not harness.engine.books.durations
 
 
-async def test_an_older_connection_does_not_forget_a_worker_that_is_back(shop: Shop) -> None:
-    assert shop.first is not None
-    older = shop.first.connection
-    await comes_back(shop)
-    await shop.ask(inbox.WorkerForgotten(older.worker, older.number, "ada"))
-    await shop.settle()
-    assert "worker.forgotten" not in [event.type for event in shop.events]
-    build = await shop.build(jobs=2)
-    assert (await shop.look(build)).state is State.RUNNING
+async def test_an_older_connection_does_not_forget_a_worker_that_is_back(
+    harness: EngineHarness,
+) -> None:
+    assert harness.first is not None
+    older = harness.first.connection
+    await comes_back(harness)
+    await harness.ask(inbox.WorkerForgotten(older.worker, older.number, "ada"))
+    await harness.settle()
+    assert "worker.forgotten" not in [event.type for event in harness.events]
+    build = await harness.build(jobs=2)
+    assert (await harness.look(build)).state is State.RUNNING
 
 
 @pytest.mark.parametrize("restart", [False, True], ids=["", "restart"])
 async def test_an_older_connection_does_not_take_boxes_from_a_newer_one(
-    shop: Shop, restart: bool
+    harness: EngineHarness, restart: bool
 ) -> None:
-    assert shop.first is not None
-    older = shop.first
-    await comes_back(shop, boxes=4)
+    assert harness.first is not None
+    older = harness.first
+    await comes_back(harness, boxes=4)
     if restart:
-        await shop.restart()
-        await shop.settle()
-    events = len(shop.events)
+        await harness.restart()
+        await harness.settle()
+    events = len(harness.events)
     row = older.boxes[0]
     late = inbox.BoxesSet(
         older.connection.worker,
@@ -394,54 +412,54 @@ async def test_an_older_connection_does_not_take_boxes_from_a_newer_one(
         older.connection.number,
         problem="the disk is full",
     )
-    await shop.ask(late)
-    await shop.settle()
-    books = shop.engine.books
+    await harness.ask(late)
+    await harness.settle()
+    books = harness.engine.books
     assert books is not None
-    assert (len(books.boxes), books.places[shop.worker], books.problems) == (4, "test", {})
-    assert len(shop.events) == events
-    build = await shop.build(jobs=4)
-    assert (await shop.look(build)).state is State.RUNNING
+    assert (len(books.boxes), books.places[harness.worker], books.problems) == (4, "test", {})
+    assert len(harness.events) == events
+    build = await harness.build(jobs=4)
+    assert (await harness.look(build)).state is State.RUNNING
 
 
-async def test_a_worker_that_is_forgotten_is_named_in_the_event(shop: Shop) -> None:
-    assert shop.first is not None
-    connection = shop.first.connection
-    before = len(shop.events)
-    await shop.ask(inbox.WorkerForgotten(connection.worker, connection.number, "ada"))
-    await shop.settle()
-    forgotten, changed = told(shop, before)[-2:]
+async def test_a_worker_that_is_forgotten_is_named_in_the_event(harness: EngineHarness) -> None:
+    assert harness.first is not None
+    connection = harness.first.connection
+    before = len(harness.events)
+    await harness.ask(inbox.WorkerForgotten(connection.worker, connection.number, "ada"))
+    await harness.settle()
+    forgotten, changed = told(harness, before)[-2:]
     assert (forgotten["type"], forgotten["name"], forgotten["by"]) == (
         "worker.forgotten", "w", "ada",
     )  # fmt: skip
     assert (changed["type"], changed["total"]) == ("boxes.changed", 0)
 
 
-async def test_a_worker_is_notified_by_the_node_that_it_connects_to(shop: Shop) -> None:
-    assert shop.first is not None
-    connection, books = shop.first.connection, shop.engine.books
-    rows = tuple((row.id, row.ordinal, row.box_type) for row in shop.first.boxes)
-    await shop.ask(inbox.BoxesSet(connection.worker, rows, "elsewhere", connection.number))
-    await shop.settle()
+async def test_a_worker_is_notified_by_the_node_that_it_connects_to(harness: EngineHarness) -> None:
+    assert harness.first is not None
+    connection, books = harness.first.connection, harness.engine.books
+    rows = tuple((row.id, row.ordinal, row.box_type) for row in harness.first.boxes)
+    await harness.ask(inbox.BoxesSet(connection.worker, rows, "elsewhere", connection.number))
+    await harness.settle()
     assert books is not None and books.places == {connection.worker: "elsewhere"}
 
 
-async def test_a_lane_stays_closed_over_a_restart(shop: Shop) -> None:
+async def test_a_lane_stays_closed_over_a_restart(harness: EngineHarness) -> None:
     lanes = ({"branch": "a"}, {"server": "production"})
     for lane in lanes:
-        await shop.build(**lane)
-    await shop.restart()
-    waiting = [await shop.build(**lane) for lane in lanes]
-    assert [(await shop.look(id_)).state for id_ in waiting] == [State.REGISTERED] * 2
+        await harness.build(**lane)
+    await harness.restart()
+    waiting = [await harness.build(**lane) for lane in lanes]
+    assert [(await harness.look(id_)).state for id_ in waiting] == [State.REGISTERED] * 2
 
 
-async def test_a_lost_job_that_is_stopped_is_forgotten(shop: Shop) -> None:
-    build = await begun(shop)
-    await shop.later(LOST_SECONDS)
-    books = shop.engine.books
+async def test_a_lost_job_that_is_stopped_is_forgotten(harness: EngineHarness) -> None:
+    build = await begun(harness)
+    await harness.later(LOST_SECONDS)
+    books = harness.engine.books
     assert books is not None and books.lost == {build.jobs[0].id: False}
-    await shop.stop(build.id)
-    found = await shop.look(build.id)
+    await harness.stop(build.id)
+    found = await harness.look(build.id)
     assert (found.result, found.jobs[0].result) == (Result.STOPPED, Result.STOPPED)
     assert found.jobs[0].reason == "stopped by someone"
     assert books.lost == {} and not books.core.lost
@@ -452,60 +470,62 @@ async def test_a_lost_job_that_is_stopped_is_forgotten(shop: Shop) -> None:
 
 
 async def test_a_commit_that_is_refused_drops_the_books_and_shows_nothing(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
+    harness: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    epoch, batch = await shop.store.batch_number(1)
-    events, loads = len(shop.events), shop.engine.counters.loads
-    (id_,) = await shop.submit(shop.new())
-    shop.told.clear()
+    epoch, batch = await harness.store.batch_number(1)
+    events, loads = len(harness.events), harness.engine.counters.loads
+    (id_,) = await harness.submit(harness.new())
+    harness.told.clear()
 
     async def refused(*arguments: object) -> None:
         raise InvariantRefused("of the test")
 
     with monkeypatch.context() as patch:
-        patch.setattr(type(shop.store), "commit", refused)
-        assert await shop.engine.turn()
-    assert shop.engine.books is None and not shop.engine.leads
-    assert (len(shop.events), shop.told) == (events, {})
-    while await shop.engine.step():
+        patch.setattr(type(harness.store), "commit", refused)
+        assert await harness.engine.turn()
+    assert harness.engine.books is None and not harness.engine.leads
+    assert (len(harness.events), harness.told) == (events, {})
+    while await harness.engine.step():
         pass
-    assert shop.engine.counters.loads == loads + 1
-    assert (await shop.look(id_)).state is State.RUNNING
-    assert await shop.store.batch_number(1) == (epoch, batch + 1), "the same epoch, one batch"
-    stored = await shop.store.events_after(1, 0, 0, 1_000)
-    assert [(e.batch, e.n) for e in stored] == [(e.batch, e.n) for e in shop.events]
+    assert harness.engine.counters.loads == loads + 1
+    assert (await harness.look(id_)).state is State.RUNNING
+    assert await harness.store.batch_number(1) == (epoch, batch + 1), "the same epoch, one batch"
+    stored = await harness.store.events_after(1, 0, 0, 1_000)
+    assert [(e.batch, e.n) for e in stored] == [(e.batch, e.n) for e in harness.events]
 
 
 # --- Expected durations ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("result", [Result.FAILED, Result.STOPPED])
-async def test_only_passed_runs_teach(shop: Shop, result: Result) -> None:
-    build = await begun(shop)
-    assignment, *_ = await shop.assignments()
+async def test_only_passed_runs_teach(harness: EngineHarness, result: Result) -> None:
+    build = await begun(harness)
+    assignment, *_ = await harness.assignments()
     if result is Result.STOPPED:
-        await shop.stop(build.id)
-    shop.clock.time += 9
-    await shop.finish(assignment, result)
-    assert (await shop.look(build.id)).result is result
-    books = shop.engine.books
+        await harness.stop(build.id)
+    harness.clock.time += 9
+    await harness.finish(assignment, result)
+    assert (await harness.look(build.id)).result is result
+    books = harness.engine.books
     assert books is not None and books.durations == {}
-    again = await begun(shop)
+    again = await begun(harness)
     assert again.jobs[0].expected_seconds == LONG
-    assignment, *_ = await shop.assignments()
-    shop.clock.time += 4
-    await shop.finish(assignment)
+    assignment, *_ = await harness.assignments()
+    harness.clock.time += 4
+    await harness.finish(assignment)
     assert list(books.durations.values()) == [(4.0,)]
-    assert (await begun(shop)).jobs[0].expected_seconds == 4.0
+    assert (await begun(harness)).jobs[0].expected_seconds == 4.0
 
 
-async def test_a_job_of_the_same_name_in_another_project_is_another_job(shop: Shop) -> None:
-    await shop.project("app")
-    build = await begun(shop)
-    (assignment,) = await shop.assignments()
-    shop.clock.time += 4
-    await shop.finish(assignment)
-    other = await begun(shop, project="app")
+async def test_a_job_of_the_same_name_in_another_project_is_another_job(
+    harness: EngineHarness,
+) -> None:
+    await harness.project("app")
+    build = await begun(harness)
+    (assignment,) = await harness.assignments()
+    harness.clock.time += 4
+    await harness.finish(assignment)
+    other = await begun(harness, project="app")
     assert other.jobs[0].expected_seconds == LONG
     assert job_id(build.id, 0) != other.jobs[0].id
 
@@ -513,29 +533,31 @@ async def test_a_job_of_the_same_name_in_another_project_is_another_job(shop: Sh
 # --- Figures and deadlines ------------------------------------------------------------------
 
 
-async def test_the_counters_of_a_turn(shop: Shop) -> None:
-    counters = shop.engine.counters
-    before, events = attrs.asdict(counters), len(shop.events)
-    await shop.submit(*(shop.new(branch=branch) for branch in "abc"))
-    await shop.settle()
-    (one, *_) = await shop.assignments()
-    await shop.finish(one)
-    await shop.store.ask(1, [("nonsense", b"[]")])
-    await shop.settle()
+async def test_the_counters_of_a_turn(harness: EngineHarness) -> None:
+    counters = harness.engine.counters
+    before, events = attrs.asdict(counters), len(harness.events)
+    await harness.submit(*(harness.new(branch=branch) for branch in "abc"))
+    await harness.settle()
+    (one, *_) = await harness.assignments()
+    await harness.finish(one)
+    await harness.store.ask(1, [("nonsense", b"[]")])
+    await harness.settle()
     grown = {name: value - before[name] for name, value in attrs.asdict(counters).items()}
     assert grown["turns"] == 3
     assert grown["commands"] == 5  # three submissions, one report, and what nobody can read
-    assert grown["events"] == len(shop.events) - events
+    assert grown["events"] == len(harness.events) - events
     assert (grown["admitted"], grown["finished"], grown["set_aside"]) == (3, 1, 1)
     assert (grown["loads"], grown["fenced"]) == (0, 0)
     assert counters.largest_turn == 3
 
 
-async def test_a_deadline_is_due_at_the_limit_the_slack_and_the_grace(shop: Shop) -> None:
-    began = shop.clock.time
-    await shop.build(timeout=60.0)
-    await shop.start(await shop.assignments())
-    deadlines = shop.engine._deadlines
+async def test_a_deadline_is_due_at_the_limit_the_slack_and_the_grace(
+    harness: EngineHarness,
+) -> None:
+    began = harness.clock.time
+    await harness.build(timeout=60.0)
+    await harness.start(await harness.assignments())
+    deadlines = harness.engine._deadlines
     assert not deadlines.are_due(began + 74.5)
     assert deadlines.are_due(began + 75.0)
     deadlines.leave_out(10.0)
@@ -543,13 +565,13 @@ async def test_a_deadline_is_due_at_the_limit_the_slack_and_the_grace(shop: Shop
     assert deadlines.are_due(began + 85.0)
 
 
-async def test_a_load_restarts_the_deadlines(shop: Shop) -> None:
-    await shop.build(timeout=60.0)
-    await shop.start(await shop.assignments())
-    deadlines, books = shop.engine._deadlines, shop.engine.books
+async def test_a_load_restarts_the_deadlines(harness: EngineHarness) -> None:
+    await harness.build(timeout=60.0)
+    await harness.start(await harness.assignments())
+    deadlines, books = harness.engine._deadlines, harness.engine.books
     assert books is not None
     deadlines.leave_out(1_000.0)
-    now = shop.clock.time + 2_000.0
+    now = harness.clock.time + 2_000.0
     deadlines.begin(books, now)
     assert not deadlines.are_due(now + 74.5)
     assert deadlines.are_due(now + 75.0)

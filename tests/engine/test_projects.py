@@ -10,7 +10,7 @@ from boxsched.engine import submissions
 from boxsched.protocol.batches import DeployDue
 from boxsched.states import Result
 from boxsched.store.steps.notifications import Target
-from tests.engine.shop import Shop
+from tests.engine.harness import EngineHarness
 
 ABOVE_ALL = 1 << 62
 EVENTS = ("workload.queued", "workload.started", "workload.finished")
@@ -24,117 +24,121 @@ SERVERS = {
 
 
 @pytest.fixture
-async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
-    shop = await Shop.open(tmp_path, boxes=2)
-    yield shop
-    await shop.close()
+async def harness(tmp_path: Path) -> AsyncIterator[EngineHarness]:
+    harness = await EngineHarness.open(tmp_path, boxes=2)
+    yield harness
+    await harness.close()
 
 
 async def web(
-    shop: Shop, targets: Sequence[Target] = (), servers: dict[str, dict[str, str]] | None = None
+    harness: EngineHarness,
+    targets: Sequence[Target] = (),
+    servers: dict[str, dict[str, str]] | None = None,
 ) -> None:
     settings = json.dumps(
         {"repository": "https://h/a/b", "default_branch": "main", "servers": servers or {}}
     )
-    project, _ = await shop.store.put_project("web", settings, None, targets=targets)
-    shop.projects["web"] = (project.id, project.version)
-    await shop.settle()
+    project, _ = await harness.store.put_project("web", settings, None, targets=targets)
+    harness.projects["web"] = (project.id, project.version)
+    await harness.settle()
 
 
-async def notified(shop: Shop) -> list[tuple[int, str]]:
-    rows = await shop.store.notifications(None, ABOVE_ALL, 100)
+async def notified(harness: EngineHarness) -> list[tuple[int, str]]:
+    rows = await harness.store.notifications(None, ABOVE_ALL, 100)
     return [(row.workload, row.event) for row in reversed(rows)]
 
 
 @pytest.mark.parametrize("restarted", [False, True])
 async def test_notifications_of_a_hook_are_written_in_the_turn_of_their_event(
-    shop: Shop, restarted: bool
+    harness: EngineHarness, restarted: bool
 ) -> None:
-    await web(shop, [HOOK])
+    await web(harness, [HOOK])
     if restarted:
-        await shop.restart()
-    build = await shop.build()
-    await shop.finish((await shop.assignments())[0])
-    assert await notified(shop) == [(build, event) for event in EVENTS]
+        await harness.restart()
+    build = await harness.build()
+    await harness.finish((await harness.assignments())[0])
+    assert await notified(harness) == [(build, event) for event in EVENTS]
 
 
-async def test_a_project_without_hooks_sends_no_notification(shop: Shop) -> None:
-    await web(shop, [HOOK])
-    assert shop.engine.books is not None and shop.engine.books.notifying
-    await web(shop)
-    assert not shop.engine.books.notifying
-    await shop.build()
-    assert await notified(shop) == []
+async def test_a_project_without_hooks_sends_no_notification(harness: EngineHarness) -> None:
+    await web(harness, [HOOK])
+    assert harness.engine.books is not None and harness.engine.books.notifying
+    await web(harness)
+    assert not harness.engine.books.notifying
+    await harness.build()
+    assert await notified(harness) == []
 
 
 async def test_a_submission_that_is_set_aside_is_notified_as_finished(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
+    harness: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await web(shop, [HOOK])
+    await web(harness, [HOOK])
 
     def raises(*_: object) -> None:
         raise RuntimeError("a mistake of the engine")
 
     monkeypatch.setattr(submissions, "submit", raises)
-    (build,) = await shop.submit(shop.new())
-    await shop.settle()
-    assert (await shop.look(build)).result is Result.CANCELED
-    assert await notified(shop) == [(build, "workload.finished")]
+    (build,) = await harness.submit(harness.new())
+    await harness.settle()
+    assert (await harness.look(build)).result is Result.CANCELED
+    assert await notified(harness) == [(build, "workload.finished")]
 
 
 @pytest.mark.parametrize("restarted", [False, True])
 async def test_a_build_that_passed_is_due_on_the_servers_that_follow_its_branch(
-    shop: Shop, restarted: bool
+    harness: EngineHarness, restarted: bool
 ) -> None:
-    await web(shop, servers=SERVERS)
+    await web(harness, servers=SERVERS)
     if restarted:
-        await shop.restart()
-    build = await shop.build()
-    before = shop.dues
-    await shop.finish((await shop.assignments())[0])
-    assert await shop.store.deploys_due(10) == [
+        await harness.restart()
+    build = await harness.build()
+    before = harness.dues
+    await harness.finish((await harness.assignments())[0])
+    assert await harness.store.deploys_due(10) == [
         DeployDue(build, "production"),
         DeployDue(build, "staging"),
     ]
-    assert shop.dues == before + 1, "the node is told, once they are stored"
+    assert harness.dues == before + 1, "the node is told, once they are stored"
 
 
 @pytest.mark.parametrize(
     ("branch", "result"), [("other", Result.PASSED), ("main", Result.FAILED)], ids=str
 )
 async def test_other_branches_and_failures_are_due_nowhere(
-    shop: Shop, branch: str, result: Result
+    harness: EngineHarness, branch: str, result: Result
 ) -> None:
-    await web(shop, servers=SERVERS)
-    before = shop.dues
-    await shop.build(branch=branch)
-    await shop.finish((await shop.assignments())[0], result)
-    assert await shop.store.deploys_due(10) == []
-    assert shop.dues == before
+    await web(harness, servers=SERVERS)
+    before = harness.dues
+    await harness.build(branch=branch)
+    await harness.finish((await harness.assignments())[0], result)
+    assert await harness.store.deploys_due(10) == []
+    assert harness.dues == before
 
 
-async def test_servers_that_follow_no_more_are_due_nothing(shop: Shop) -> None:
-    await web(shop, servers=SERVERS)
-    build = await shop.build()
-    await web(shop, servers={"beta": SERVERS["beta"]})
-    await shop.finish((await shop.assignments())[0])
-    assert (await shop.look(build)).result is Result.PASSED
-    assert await shop.store.deploys_due(10) == []
-    assert shop.engine.books is not None and not shop.engine.books.followed
+async def test_servers_that_follow_no_more_are_due_nothing(harness: EngineHarness) -> None:
+    await web(harness, servers=SERVERS)
+    build = await harness.build()
+    await web(harness, servers={"beta": SERVERS["beta"]})
+    await harness.finish((await harness.assignments())[0])
+    assert (await harness.look(build)).result is Result.PASSED
+    assert await harness.store.deploys_due(10) == []
+    assert harness.engine.books is not None and not harness.engine.books.followed
 
 
-async def test_the_node_is_notified_of_a_build_whose_jobs_must_be_read(shop: Shop) -> None:
-    await web(shop)
-    before = shop.dues
-    await shop.build(jobs=0)
-    assert shop.dues == before + 1
-    await shop.build(branch="x")
-    assert shop.dues == before + 1
+async def test_the_node_is_notified_of_a_build_whose_jobs_must_be_read(
+    harness: EngineHarness,
+) -> None:
+    await web(harness)
+    before = harness.dues
+    await harness.build(jobs=0)
+    assert harness.dues == before + 1
+    await harness.build(branch="x")
+    assert harness.dues == before + 1
 
 
-async def test_the_node_is_notified_of_changed_or_deleted_settings(shop: Shop) -> None:
-    for change in (web(shop), shop.store.delete_project("web")):
-        before = shop.dues
+async def test_the_node_is_notified_of_changed_or_deleted_settings(harness: EngineHarness) -> None:
+    for change in (web(harness), harness.store.delete_project("web")):
+        before = harness.dues
         await change
-        await shop.settle()
-        assert shop.dues == before + 1
+        await harness.settle()
+        assert harness.dues == before + 1

@@ -12,7 +12,7 @@ from boxsched.protocol.shards import SHARD
 from boxsched.states import Result
 from boxsched.store.operating.check import check
 from boxsched.store.steps.pruning import CutPlace
-from tests.engine.shop import Shop
+from tests.engine.harness import EngineHarness
 
 STEPS = 80
 BRANCHES = ("main", "b", "c")
@@ -21,41 +21,41 @@ BRANCHES = ("main", "b", "c")
 class Mill:
     """Builds and deploys that come, run, end and are stopped; and what prunes between them."""
 
-    def __init__(self, shop: Shop, chance: random.Random) -> None:
-        self.shop = shop
+    def __init__(self, harness: EngineHarness, chance: random.Random) -> None:
+        self.harness = harness
         self.chance = chance
         self.workloads: list[WorkloadId] = []
         self.place: CutPlace | None = None
         self.gone = 0
 
     async def step(self) -> None:
-        shop, chance = self.shop, self.chance
-        shop.clock.step += chance.choice((1.0, 10.0, 100.0))  # nobody falls silent by it
+        harness, chance = self.harness, self.chance
+        harness.clock.step += chance.choice((1.0, 10.0, 100.0))  # nobody falls silent by it
         match chance.randrange(9):
             case 0 | 1 | 2:
                 where = {"server": "s"} if chance.random() < 0.2 else {"branch": self.branch()}
                 jobs = chance.choice((1, 1, 2))
-                new = shop.new(jobs=jobs, **where)  # type: ignore[arg-type]
-                self.workloads += await shop.submit(new)
+                new = harness.new(jobs=jobs, **where)  # type: ignore[arg-type]
+                self.workloads += await harness.submit(new)
             case 3 | 4 | 5:
-                for one in await shop.assignments():
+                for one in await harness.assignments():
                     ended = chance.choice((Result.PASSED, Result.PASSED, Result.FAILED))
-                    await shop.finish(one, ended)
+                    await harness.finish(one, ended)
             case 6 if self.workloads:
-                await shop.ask(inbox.Stop(chance.choice(self.workloads), "bob"))
+                await harness.ask(inbox.Stop(chance.choice(self.workloads), "bob"))
             case 7:
-                await shop.restart()
+                await harness.restart()
             case 8:
                 await self.prune()
-        await shop.settle()
+        await harness.settle()
 
     def branch(self) -> str:
         return self.chance.choice(BRANCHES)
 
     async def prune(self) -> None:
-        store = self.shop.store
+        store = self.harness.store
         limit = self.chance.choice((1, 5, 50))
-        before = self.shop.clock.now() - self.chance.choice((0.0, 50.0, 500.0))
+        before = self.harness.clock.now() - self.chance.choice((0.0, 50.0, 500.0))
         for _ in range(self.chance.choice((1, 4))):
             self.gone += (await store.prune_history(SHARD, before, limit)).workloads
         count, self.place = await store.prune_cut(SHARD, self.place or CutPlace(), before, limit)
@@ -63,34 +63,34 @@ class Mill:
 
     async def whole(self) -> None:
         """Every invariant; and a new leader finds what the present one has."""
-        shop = self.shop
-        assert await check(f"sqlite:///{shop.folder / 'shop.sqlite'}") == []
-        before = {id_: shop.why(id_) for id_ in self.unfinished()}
-        await shop.restart()
-        assert {id_: shop.why(id_) for id_ in self.unfinished()} == before
+        harness = self.harness
+        assert await check(f"sqlite:///{harness.folder / 'harness.sqlite'}") == []
+        before = {id_: harness.why(id_) for id_ in self.unfinished()}
+        await harness.restart()
+        assert {id_: harness.why(id_) for id_ in self.unfinished()} == before
 
     def unfinished(self) -> list[WorkloadId]:
-        assert self.shop.engine.books is not None
-        return sorted(self.shop.engine.books.workloads)
+        assert self.harness.engine.books is not None
+        return sorted(self.harness.engine.books.workloads)
 
 
 @pytest.mark.parametrize("seed", range(6))
 async def test_whatever_happens(tmp_path: Path, seed: int) -> None:
-    shop = await Shop.open(tmp_path, boxes=3)
-    await shop.project("web")
-    mill = Mill(shop, random.Random(seed))
+    harness = await EngineHarness.open(tmp_path, boxes=3)
+    await harness.project("web")
+    mill = Mill(harness, random.Random(seed))
     for number in range(STEPS):
         await mill.step()
         if number % 8 == 0:
             await mill.whole()
     for _ in range(2 * STEPS):
-        for one in await shop.assignments():
-            await shop.finish(one)
-        await shop.settle()
+        for one in await harness.assignments():
+            await harness.finish(one)
+        await harness.settle()
     assert mill.unfinished() == []
-    shop.clock.step += 1_000.0
+    harness.clock.step += 1_000.0
     for _ in range(40):
         await mill.prune()
     await mill.whole()
     assert mill.gone > 5
-    await shop.close()
+    await harness.close()

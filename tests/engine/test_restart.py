@@ -15,7 +15,7 @@ from boxsched.protocol.assignments import Assignment
 from boxsched.protocol.shards import Pause
 from boxsched.states import JobState, Result
 from boxsched.store.operating.check import check
-from tests.engine.shop import Shop
+from tests.engine.harness import EngineHarness
 
 STEPS = 120
 
@@ -62,61 +62,63 @@ def fingerprint(books: Books) -> dict[str, Any]:
     }  # fmt: skip
 
 
-async def step(shop: Shop, chance: random.Random) -> None:
+async def step(harness: EngineHarness, chance: random.Random) -> None:
     """Something that may happen, some of it in one batch with something else."""
-    shop.clock.time += chance.choice((0, 0, 0.5, 3))
-    assert shop.first is not None
-    await shop.store.beat([shop.first.connection])
-    running = await shop.assignments()
+    harness.clock.time += chance.choice((0, 0, 0.5, 3))
+    assert harness.first is not None
+    await harness.store.beat([harness.first.connection])
+    running = await harness.assignments()
     match chance.randrange(11):
         case 0 | 1 | 2:
-            await shop.submit(*(_some_workload(shop, chance) for _ in range(chance.randint(1, 3))))
+            await harness.submit(
+                *(_some_workload(harness, chance) for _ in range(chance.randint(1, 3)))
+            )
         case 3 | 4 if running:
             picked = chance.sample(running, min(len(running), chance.randint(1, 4)))
-            reports = tuple(_report(shop, a, chance) for a in picked)
-            await shop.ask(inbox.Reports(shop.worker, reports))
+            reports = tuple(_report(harness, a, chance) for a in picked)
+            await harness.ask(inbox.Reports(harness.worker, reports))
         case 5:
             id_ = chance.randint(1, 40)
-            await shop.ask(inbox.Stop(id_, "someone"))
+            await harness.ask(inbox.Stop(id_, "someone"))
         case 6 if chance.random() < 0.3:
-            await shop.connect(chance.randint(2, 6))
+            await harness.connect(chance.randint(2, 6))
         case 7 if chance.random() < 0.3:
-            await shop.project("api", chance.choice((None, 1, 2, 3)))
-            await shop.settle()  # the limit counts from its storing on, also for a new leader
+            await harness.project("api", chance.choice((None, 1, 2, 3)))
+            await harness.settle()  # the limit counts from its storing on, also for a new leader
         case 8:
-            await shop.ask(inbox.Reprioritize(chance.randint(1, 40), 70, "someone", ""))
+            await harness.ask(inbox.Reprioritize(chance.randint(1, 40), 70, "someone", ""))
         case 9:
-            await _pause(shop, chance)
-            await shop.settle()  # as a limit does
+            await _pause(harness, chance)
+            await harness.settle()  # as a limit does
         case 10:
-            for id_ in await shop.store.unplanned(WorkloadId(0), 2):
-                await _plan(shop, id_, chance)
-            await shop.settle()
+            for id_ in await harness.store.unplanned(WorkloadId(0), 2):
+                await _plan(harness, id_, chance)
+            await harness.settle()
 
 
-async def _pause(shop: Shop, chance: random.Random) -> None:
+async def _pause(harness: EngineHarness, chance: random.Random) -> None:
     name, project = chance.choice("ab"), chance.choice((None, "web"))
     if chance.random() < 0.5:
-        await shop.store.drop_pause(name, "someone")
+        await harness.store.drop_pause(name, "someone")
         return
     branch = chance.choice((None, "x")) if project else None
-    until = chance.choice((None, shop.clock.now() + 1))
-    id_ = shop.projects[project][0] if project else None
+    until = chance.choice((None, harness.clock.now() + 1))
+    id_ = harness.projects[project][0] if project else None
     automatic = chance.random() < 0.3
-    now = shop.clock.now()
-    await shop.store.put_pause(Pause(name, id_, branch, None, automatic, "", "me", now, until))
+    now = harness.clock.now()
+    await harness.store.put_pause(Pause(name, id_, branch, None, automatic, "", "me", now, until))
 
 
-async def _plan(shop: Shop, id_: WorkloadId, chance: random.Random) -> None:
+async def _plan(harness: EngineHarness, id_: WorkloadId, chance: random.Random) -> None:
     if chance.random() < 0.3:
-        await shop.store.fail_plan(id_, "the file is wrong")
+        await harness.store.fail_plan(id_, "the file is wrong")
     else:
-        await shop.store.plan(id_, shop.new(jobs=chance.randint(1, 4)).jobs, "a" * 40)
+        await harness.store.plan(id_, harness.new(jobs=chance.randint(1, 4)).jobs, "a" * 40)
 
 
-def _some_workload(shop: Shop, chance: random.Random) -> Any:
+def _some_workload(harness: EngineHarness, chance: random.Random) -> Any:
     server = "production" if chance.random() < 0.2 else None
-    new = shop.new(
+    new = harness.new(
         chance.choice(("web", "api")),
         branch=chance.choice(("main", "x", "y")),
         server=server,
@@ -133,32 +135,32 @@ def _some_workload(shop: Shop, chance: random.Random) -> Any:
     )
 
 
-def _report(shop: Shop, a: Assignment, chance: random.Random) -> Any:
+def _report(harness: EngineHarness, a: Assignment, chance: random.Random) -> Any:
     if chance.random() < 0.4:
-        return inbox.JobStarted(a.job, a.lease_token, shop.clock.now())
+        return inbox.JobStarted(a.job, a.lease_token, harness.clock.now())
     result = Result.STOPPED if a.stop else chance.choice((Result.PASSED, Result.FAILED))
-    return inbox.JobFinished(a.job, a.lease_token, shop.clock.now(), result, 0, None)
+    return inbox.JobFinished(a.job, a.lease_token, harness.clock.now(), result, 0, None)
 
 
 @pytest.mark.parametrize("seed", range(8))
 async def test_a_restart_at_any_moment_changes_nothing(tmp_path: Path, seed: int) -> None:
     chance = random.Random(seed)
-    shop = await Shop.open(tmp_path, boxes=4)
-    await shop.project("web")
-    await shop.project("api", 3)
-    await shop.settle()
+    harness = await EngineHarness.open(tmp_path, boxes=4)
+    await harness.project("web")
+    await harness.project("api", 3)
+    await harness.settle()
     for _ in range(STEPS):
-        await step(shop, chance)
+        await step(harness, chance)
         if chance.random() < 0.6:
-            await shop.settle()
+            await harness.settle()
         elif chance.random() < 0.5:
-            await shop.engine.turn()
+            await harness.engine.turn()
         if chance.random() < 0.2:
-            assert shop.engine.books is not None
-            before = fingerprint(shop.engine.books)
-            await shop.restart()
-            assert shop.engine.books is not None
-            assert fingerprint(shop.engine.books) == before
-    await shop.settle()
-    assert await check(f"sqlite:///{tmp_path / 'shop.sqlite'}") == []
-    await shop.close()
+            assert harness.engine.books is not None
+            before = fingerprint(harness.engine.books)
+            await harness.restart()
+            assert harness.engine.books is not None
+            assert fingerprint(harness.engine.books) == before
+    await harness.settle()
+    assert await check(f"sqlite:///{tmp_path / 'harness.sqlite'}") == []
+    await harness.close()

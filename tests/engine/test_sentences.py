@@ -23,17 +23,17 @@ from boxsched.scheduling.reasons import (
     Runs,
     WaitsForLane,
 )
-from tests.engine.shop import Shop
+from tests.engine.harness import EngineHarness
 
 
 @pytest.fixture
-async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
+async def harness(tmp_path: Path) -> AsyncIterator[EngineHarness]:
     """One worker "w" with two Boxes."""
-    shop = await Shop.open(tmp_path, boxes=2)
-    await shop.project("web")
-    await shop.settle()
-    yield shop
-    await shop.close()
+    harness = await EngineHarness.open(tmp_path, boxes=2)
+    await harness.project("web")
+    await harness.settle()
+    yield harness
+    await harness.close()
 
 
 @pytest.mark.parametrize(
@@ -56,9 +56,9 @@ async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
         (Runs(), "Has its Boxes."),
     ],
 )
-async def test_a_reason_as_a_sentence(shop: Shop, reason: Reason, text: str) -> None:
-    assert shop.engine.books is not None
-    assert phrase(shop.engine.books, reason, {}) == text
+async def test_a_reason_as_a_sentence(harness: EngineHarness, reason: Reason, text: str) -> None:
+    assert harness.engine.books is not None
+    assert phrase(harness.engine.books, reason, {}) == text
 
 
 @pytest.mark.parametrize(
@@ -83,11 +83,13 @@ def test_where_the_boxes_are(absence: Absence, text: str) -> None:
     assert where_text(absence) == text
 
 
-async def test_a_workload_that_would_delay_the_head_shows_the_heads_start(shop: Shop) -> None:
-    await shop.build(branch="a", timeout=60.0)
-    head = await shop.build(branch="b", jobs=2)
-    long = await shop.build(branch="c", timeout=3_600.0)
-    report = shop.why(long)
+async def test_a_workload_that_would_delay_the_head_shows_the_heads_start(
+    harness: EngineHarness,
+) -> None:
+    await harness.build(branch="a", timeout=60.0)
+    head = await harness.build(branch="b", jobs=2)
+    long = await harness.build(branch="c", timeout=3_600.0)
+    report = harness.why(long)
     assert report is not None and report.reason == "behind_reservation"
     assert report.text == (
         "Would fit now, but would delay build #2 of web, which is to start by 1970-01-12T13:47:40Z."
@@ -98,88 +100,90 @@ async def test_a_workload_that_would_delay_the_head_shows_the_heads_start(shop: 
     assert (blocker.expected_end, blocker.usual_end) == (None, None)
 
 
-async def test_a_workload_behind_an_overdue_head_mentions_time_limits(shop: Shop) -> None:
-    await shop.build(branch="a", timeout=60.0)
-    head = await shop.build(branch="b", jobs=2)
-    assert shop.engine.books is not None
-    late = BehindReservation(head, shop.clock.now() + 60.0, by_limit=True)
-    assert phrase(shop.engine.books, late, {}) == (
+async def test_a_workload_behind_an_overdue_head_mentions_time_limits(
+    harness: EngineHarness,
+) -> None:
+    await harness.build(branch="a", timeout=60.0)
+    head = await harness.build(branch="b", jobs=2)
+    assert harness.engine.books is not None
+    late = BehindReservation(head, harness.clock.now() + 60.0, by_limit=True)
+    assert phrase(harness.engine.books, late, {}) == (
         "Would fit now, but would delay build #2 of web, which is to start by "
         "1970-01-12T13:47:40Z and waits too long already: time limits count, not usual times."
     )
 
 
-async def test_a_blocker_counts_the_boxes_that_it_still_holds(shop: Shop) -> None:
-    runs = await shop.build(branch="a", jobs=2, timeout=60.0)
-    waits = await shop.build(branch="b", jobs=2)
-    began = shop.clock.now()
+async def test_a_blocker_counts_the_boxes_that_it_still_holds(harness: EngineHarness) -> None:
+    runs = await harness.build(branch="a", jobs=2, timeout=60.0)
+    waits = await harness.build(branch="b", jobs=2)
+    began = harness.clock.now()
     for held in (2, 1):
-        report = shop.why(waits)
+        report = harness.why(waits)
         assert report is not None
         (blocker,) = report.blocked_by
         assert (blocker.id, blocker.boxes, blocker.expected_end) == (runs, held, began + 60)
-        await shop.finish((await shop.assignments())[0])
+        await harness.finish((await harness.assignments())[0])
 
 
 async def test_a_workload_that_waits_in_a_lane_names_the_first_and_counts_the_others(
-    shop: Shop,
+    harness: EngineHarness,
 ) -> None:
     for _ in range(3):
-        last = await shop.build()
-    report = shop.why(last)
+        last = await harness.build()
+    report = harness.why(last)
     assert report is not None
     assert report.text == "Waits for build #1 of web and 1 more before it to finish."
-    assert shop.reasons()[last] == "Waits for build #2 of web to finish.", "on a page, the next"
+    assert harness.reasons()[last] == "Waits for build #2 of web to finish.", "on a page, the next"
 
 
-async def test_a_build_whose_jobs_are_to_be_read_reports_it(shop: Shop) -> None:
-    build = await shop.build(jobs=0)
-    report = shop.why(build)
+async def test_a_build_whose_jobs_are_to_be_read_reports_it(harness: EngineHarness) -> None:
+    build = await harness.build(jobs=0)
+    report = harness.why(build)
     assert report is not None
     assert (report.reason, report.phase, report.position) == ("planning", "ordering", None)
-    assert report.text == shop.reasons()[build] == "Its jobs are not known yet."
+    assert report.text == harness.reasons()[build] == "Its jobs are not known yet."
     assert (report.needs, report.free) == ({}, {})
 
 
-async def test_a_stopping_workload_shows_when_its_boxes_are_free(shop: Shop) -> None:
-    build = await shop.build()
-    await shop.start(await shop.assignments())
-    await shop.stop(build)
-    report = shop.why(build)
+async def test_a_stopping_workload_shows_when_its_boxes_are_free(harness: EngineHarness) -> None:
+    build = await harness.build()
+    await harness.start(await harness.assignments())
+    await harness.stop(build)
+    report = harness.why(build)
     assert report is not None
     assert report.text == "Is being stopped: its Boxes are free when its jobs have ended."
 
 
-async def test_blockers_at_a_projects_limit_belong_to_the_project(shop: Shop) -> None:
-    await shop.project("api", 1)
-    await shop.settle()
-    holds = await shop.build(project="api")
-    other = await shop.build(project="web")
-    waits = await shop.build(project="api", branch="x")
-    report = shop.why(waits)
+async def test_blockers_at_a_projects_limit_belong_to_the_project(harness: EngineHarness) -> None:
+    await harness.project("api", 1)
+    await harness.settle()
+    holds = await harness.build(project="api")
+    other = await harness.build(project="web")
+    waits = await harness.build(project="api", branch="x")
+    report = harness.why(waits)
     assert report is not None
     assert report.text == "Needs 1 Box; its project uses 1 of at most 1."
     assert [blocker.id for blocker in report.blocked_by] == [holds]
-    late = await shop.build(project="web", branch="y")
-    report = shop.why(late)
+    late = await harness.build(project="web", branch="y")
+    report = harness.why(late)
     assert report is not None and report.text == "Needs 1 Box; 0 free now."
     assert {blocker.id for blocker in report.blocked_by} == {holds, other}
 
 
-async def test_a_deploy_is_named_as_one(shop: Shop) -> None:
+async def test_a_deploy_is_named_as_one(harness: EngineHarness) -> None:
     for _ in range(2):
-        last = await shop.build(server="production")
-    report = shop.why(last)
+        last = await harness.build(server="production")
+    report = harness.why(last)
     assert report is not None and report.text == "Waits for deploy #1 of web to finish."
 
 
 async def test_only_the_first_of_many_that_run_are_named_as_blockers(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
+    harness: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(blockers, "BLOCKERS_AT_MOST", 1)
-    first = await shop.build(branch="a", timeout=60.0)
-    await shop.build(branch="b", timeout=90.0)
-    waits = await shop.build(branch="c", jobs=2)
-    report = shop.why(waits)
+    first = await harness.build(branch="a", timeout=60.0)
+    await harness.build(branch="b", timeout=90.0)
+    waits = await harness.build(branch="c", jobs=2)
+    report = harness.why(waits)
     assert report is not None
     assert [blocker.id for blocker in report.blocked_by] == [first]

@@ -21,18 +21,18 @@ from boxsched.states import Result, State
 from boxsched.store.errors import InvariantRefused
 from boxsched.store.operating.check import check
 from boxsched.store.store import Store
-from tests.engine.shop import Shop
+from tests.engine.harness import EngineHarness
 
 POISON = "poison"
 
 
 @pytest.fixture
-async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
-    shop = await Shop.open(tmp_path, boxes=2)
-    await shop.project("web")
-    await settled(shop)
-    yield shop
-    await shop.close()
+async def harness(tmp_path: Path) -> AsyncIterator[EngineHarness]:
+    harness = await EngineHarness.open(tmp_path, boxes=2)
+    await harness.project("web")
+    await settled(harness)
+    yield harness
+    await harness.close()
 
 
 @pytest.fixture
@@ -56,144 +56,146 @@ def poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Outcomes, "decide", stopping)
 
 
-async def settled(shop: Shop) -> None:
-    while await shop.engine.step():
+async def settled(harness: EngineHarness) -> None:
+    while await harness.engine.step():
         pass
 
 
-async def violations(shop: Shop) -> list[object]:
-    return list(await check(f"sqlite:///{shop.folder / 'shop.sqlite'}"))
+async def violations(harness: EngineHarness) -> list[object]:
+    return list(await check(f"sqlite:///{harness.folder / 'harness.sqlite'}"))
 
 
-def kinds(shop: Shop) -> list[str]:
-    return [event.type for event in shop.events]
+def kinds(harness: EngineHarness) -> list[str]:
+    return [event.type for event in harness.events]
 
 
 # --- Reads that fail ------------------------------------------------------------------------
 
 
 async def test_a_read_that_fails_leaves_the_books_and_the_epoch(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
+    harness: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (id_,) = await shop.submit(shop.new())
-    books, loads = shop.engine.books, shop.engine.counters.loads
+    (id_,) = await harness.submit(harness.new())
+    books, loads = harness.engine.books, harness.engine.counters.loads
 
     async def away(store: Store, shard: int, limit: int = 0) -> list[InboxEntry]:
         raise StoreAway("for a moment")
 
     for read in ("inbox", "pulses"):
-        shop.clock.time += 5
+        harness.clock.time += 5
         with monkeypatch.context() as patch:
-            patch.setattr(type(shop.store), read, away)
+            patch.setattr(type(harness.store), read, away)
             with pytest.raises(StoreAway):
-                await shop.engine.step()
-        assert shop.engine.books is books
-    await settled(shop)
-    assert (shop.engine.books, shop.engine.counters.loads) == (books, loads)
-    assert (await shop.look(id_)).state is State.RUNNING
+                await harness.engine.step()
+        assert harness.engine.books is books
+    await settled(harness)
+    assert (harness.engine.books, harness.engine.counters.loads) == (books, loads)
+    assert (await harness.look(id_)).state is State.RUNNING
 
 
 async def test_time_without_reads_does_not_count_as_silence_of_workers(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
+    harness: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def away(store: Store, shard: int) -> list[Pulse]:
         raise StoreAway("for long")
 
-    await shop.build()
-    shop.clock.time += 2
-    await settled(shop)
+    await harness.build()
+    harness.clock.time += 2
+    await settled(harness)
     with monkeypatch.context() as patch:
-        patch.setattr(type(shop.store), "pulses", away)
+        patch.setattr(type(harness.store), "pulses", away)
         for _ in range(100):
-            shop.clock.time += 1
+            harness.clock.time += 1
             with pytest.raises(StoreAway):
-                await shop.engine.step()
-    await settled(shop)
-    assert "worker.silent" not in kinds(shop)
-    await shop.later(60)
-    assert "worker.silent" in kinds(shop)
+                await harness.engine.step()
+    await settled(harness)
+    assert "worker.silent" not in kinds(harness)
+    await harness.later(60)
+    assert "worker.silent" in kinds(harness)
 
 
 # --- Commands that raise --------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("poisoned")
-async def test_a_submission_that_raises_is_set_aside_and_ends(shop: Shop) -> None:
-    good, bad, after = await shop.submit(
-        shop.new(branch="a"), shop.new(branch=POISON), shop.new(branch="b")
+async def test_a_submission_that_raises_is_set_aside_and_ends(harness: EngineHarness) -> None:
+    good, bad, after = await harness.submit(
+        harness.new(branch="a"), harness.new(branch=POISON), harness.new(branch="b")
     )
-    await settled(shop)
-    assert [(await shop.look(id_)).state for id_ in (good, after)] == [State.RUNNING] * 2
-    ended = await shop.look(bad)
+    await settled(harness)
+    assert [(await harness.look(id_)).state for id_ in (good, after)] == [State.RUNNING] * 2
+    ended = await harness.look(bad)
     assert (ended.state, ended.result) == (State.FINISHED, Result.CANCELED)
     assert ended.reason == "its submission was set aside: ZeroDivisionError: of the test"
     assert [job.state for job in ended.jobs] == ["finished"]
-    (kept,) = await shop.store.set_aside(10)
+    (kept,) = await harness.store.set_aside(10)
     assert (kept.kind, kept.workload, kept.error) == (
         "submit", bad, "ZeroDivisionError: of the test",
     )  # fmt: skip
     assert inbox.read(kept.kind, kept.payload.encode()).branch == POISON  # type: ignore[union-attr]
-    assert shop.engine.counters.set_aside == 1
-    assert [e.type for e in shop.events if e.type == "command.set_aside"]
-    assert await shop.store.inbox(SHARD, 10) == []
-    assert await violations(shop) == []
-    await shop.restart()
-    assert (await shop.look(bad)).state is State.FINISHED, "nobody loads it again"
+    assert harness.engine.counters.set_aside == 1
+    assert [e.type for e in harness.events if e.type == "command.set_aside"]
+    assert await harness.store.inbox(SHARD, 10) == []
+    assert await violations(harness) == []
+    await harness.restart()
+    assert (await harness.look(bad)).state is State.FINISHED, "nobody loads it again"
 
 
 @pytest.mark.usefixtures("poisoned")
-async def test_the_lane_of_one_that_was_set_aside_continues(shop: Shop) -> None:
-    first = await shop.submit(shop.new(branch=POISON), shop.new(branch=POISON))
-    await settled(shop)
-    assert [(await shop.look(id_)).result for id_ in first] == [Result.CANCELED] * 2
-    assert len(await shop.store.set_aside(10)) == 2
-    assert await violations(shop) == []
+async def test_the_lane_of_one_that_was_set_aside_continues(harness: EngineHarness) -> None:
+    first = await harness.submit(harness.new(branch=POISON), harness.new(branch=POISON))
+    await settled(harness)
+    assert [(await harness.look(id_)).result for id_ in first] == [Result.CANCELED] * 2
+    assert len(await harness.store.set_aside(10)) == 2
+    assert await violations(harness) == []
 
 
 @pytest.mark.usefixtures("poisoned")
-async def test_a_stop_that_fails_leaves_its_workload_and_is_mentioned(shop: Shop) -> None:
-    id_ = await shop.build()
-    await shop.ask(inbox.Stop(id_, POISON))
-    await settled(shop)
-    assert (await shop.look(id_)).state is State.RUNNING
-    (kept,) = await shop.store.set_aside(10, id_)
+async def test_a_stop_that_fails_leaves_its_workload_and_is_mentioned(
+    harness: EngineHarness,
+) -> None:
+    id_ = await harness.build()
+    await harness.ask(inbox.Stop(id_, POISON))
+    await settled(harness)
+    assert (await harness.look(id_)).state is State.RUNNING
+    (kept,) = await harness.store.set_aside(10, id_)
     assert (kept.kind, kept.error) == ("stop", "KeyError: 'of the test'")
-    await shop.ask(inbox.Stop(id_, "somebody"))
-    await settled(shop)
-    assert (await shop.look(id_)).state is State.STOPPING
-    assert await shop.store.drop_set_aside(kept.id)
-    assert not await shop.store.drop_set_aside(kept.id)
+    await harness.ask(inbox.Stop(id_, "somebody"))
+    await settled(harness)
+    assert (await harness.look(id_)).state is State.STOPPING
+    assert await harness.store.drop_set_aside(kept.id)
+    assert not await harness.store.drop_set_aside(kept.id)
 
 
 async def test_a_command_that_the_schema_refuses_is_set_aside(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
+    harness: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    commit = type(shop.store).commit
+    commit = type(harness.store).commit
 
     async def refusing(store: Store, batch: Batch, *more: Any) -> Committed:
         if any(POISON.encode() in event.data for event in batch.events) and not batch.set_aside:
             raise InvariantRefused("refused by the schema: of the test")
         return await commit(store, batch, *more)
 
-    monkeypatch.setattr(type(shop.store), "commit", refusing)
-    good, bad = await shop.submit(shop.new(branch="a"), shop.new(branch=POISON))
-    await settled(shop)
-    assert (await shop.look(good)).state is State.RUNNING
-    assert (await shop.look(bad)).result is Result.CANCELED
+    monkeypatch.setattr(type(harness.store), "commit", refusing)
+    good, bad = await harness.submit(harness.new(branch="a"), harness.new(branch=POISON))
+    await settled(harness)
+    assert (await harness.look(good)).state is State.RUNNING
+    assert (await harness.look(bad)).result is Result.CANCELED
 
 
-async def test_an_unreadable_command_is_set_aside(shop: Shop) -> None:
-    await shop.store.ask(SHARD, [("bogus", b"[1]"), ("stop", b"{}")])
-    id_ = await shop.build()
-    assert (await shop.look(id_)).state is State.RUNNING
-    told = [msgspec.json.decode(e.data) for e in shop.events if e.type == "command.set_aside"]
+async def test_an_unreadable_command_is_set_aside(harness: EngineHarness) -> None:
+    await harness.store.ask(SHARD, [("bogus", b"[1]"), ("stop", b"{}")])
+    id_ = await harness.build()
+    assert (await harness.look(id_)).state is State.RUNNING
+    told = [msgspec.json.decode(e.data) for e in harness.events if e.type == "command.set_aside"]
     assert [one["kind"] for one in told] == ["bogus", "stop"]
-    kept = await shop.store.set_aside(10)
+    kept = await harness.store.set_aside(10)
     assert [(one.kind, one.payload) for one in kept] == [("stop", "{}"), ("bogus", "[1]")]
 
 
 async def test_a_mistake_after_the_commit_does_not_keep_the_engine_busy(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
+    harness: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its commands are done with: there are none to be taken one at a time."""
     act, left = Engine._act, [1]
@@ -205,19 +207,21 @@ async def test_a_mistake_after_the_commit_does_not_keep_the_engine_busy(
         act(engine, *arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Engine, "_act", raising)
-    ids = await shop.submit(shop.new(branch="a"), shop.new(branch="b"), shop.new(branch="c"))
+    ids = await harness.submit(
+        harness.new(branch="a"), harness.new(branch="b"), harness.new(branch="c")
+    )
     steps = 0
-    while await shop.engine.step():
+    while await harness.engine.step():
         steps += 1
         assert steps < 10, "it has nothing to do, and does not sleep"
-    assert len([id_ for id_ in ids if (await shop.look(id_)).state is State.RUNNING]) == 2
-    assert await shop.store.set_aside(10) == []
+    assert len([id_ for id_ in ids if (await harness.look(id_)).state is State.RUNNING]) == 2
+    assert await harness.store.set_aside(10) == []
 
 
 async def test_a_request_without_an_answer_is_not_sent_later(
-    shop: Shop, poisoned: None, monkeypatch: pytest.MonkeyPatch
+    harness: EngineHarness, poisoned: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    commit, sent = type(shop.store).commit, list[Batch]()
+    commit, sent = type(harness.store).commit, list[Batch]()
 
     async def held_up(store: Store, batch: Batch, *more: Any) -> Committed:
         if batch.set_aside and not sent:
@@ -225,22 +229,22 @@ async def test_a_request_without_an_answer_is_not_sent_later(
             raise OutcomeUnknown("no answer to COMMIT")
         return await commit(store, batch, *more)
 
-    monkeypatch.setattr(type(shop.store), "commit", held_up)
-    (bad,) = await shop.submit(shop.new(branch=POISON))
+    monkeypatch.setattr(type(harness.store), "commit", held_up)
+    (bad,) = await harness.submit(harness.new(branch=POISON))
     with pytest.raises(OutcomeUnknown):
-        await settled(shop)
-    await shop.engine.load()
+        await settled(harness)
+    await harness.engine.load()
     with pytest.raises(Fenced):
-        await commit(shop.store, sent[0])  # type: ignore[arg-type]
-    await settled(shop)
-    assert (await shop.look(bad)).result is Result.CANCELED
-    assert len(await shop.store.set_aside(10)) == 1
+        await commit(harness.store, sent[0])  # type: ignore[arg-type]
+    await settled(harness)
+    assert (await harness.look(bad)).result is Result.CANCELED
+    assert len(await harness.store.set_aside(10)) == 1
 
 
 async def test_a_turn_that_fails_without_a_command_is_repeated_and_then_reported(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
+    harness: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await shop.build()
+    await harness.build()
     settle, left = Scheduler.settle, [2]
 
     def raising(core: Scheduler, now: float) -> Sequence[object]:
@@ -250,30 +254,30 @@ async def test_a_turn_that_fails_without_a_command_is_repeated_and_then_reported
         return settle(core, now)
 
     monkeypatch.setattr(Scheduler, "settle", raising)
-    (id_,) = await shop.submit(shop.new(branch="x"))
-    await settled(shop)
-    assert (await shop.look(id_)).state is State.RUNNING
-    assert await shop.store.set_aside(10) == [], "it was not to blame"
+    (id_,) = await harness.submit(harness.new(branch="x"))
+    await settled(harness)
+    assert (await harness.look(id_)).state is State.RUNNING
+    assert await harness.store.set_aside(10) == [], "it was not to blame"
     left[0] = 1_000
-    await shop.submit(shop.new(branch="y"))
+    await harness.submit(harness.new(branch="y"))
     with pytest.raises(ZeroDivisionError):
-        await settled(shop)
+        await settled(harness)
     assert left[0] == 1_000 - 1 - MISTAKES_AT_MOST, "the first turn had commands"
-    assert await shop.store.set_aside(10) == [], "nor was this one"
+    assert await harness.store.set_aside(10) == [], "nor was this one"
 
 
 async def test_books_of_another_history_blame_no_command(
-    shop: Shop, caplog: pytest.LogCaptureFixture
+    harness: EngineHarness, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A failover lost the batch that took it from the inbox: it is there again, for the next."""
-    await shop.submit(shop.new())
-    (entry,) = await shop.store.inbox(SHARD, 10)
-    await settled(shop)
-    await shop.store.raise_epoch(SHARD, "another")
-    await shop.store.ask(SHARD, [(entry.kind, entry.payload)])
+    await harness.submit(harness.new())
+    (entry,) = await harness.store.inbox(SHARD, 10)
+    await settled(harness)
+    await harness.store.raise_epoch(SHARD, "another")
+    await harness.store.ask(SHARD, [(entry.kind, entry.payload)])
     with pytest.raises(Fenced, match="another history"):
-        await shop.engine.step()
-    assert shop.engine.books is None
-    assert shop.engine.counters.set_aside == 0
+        await harness.engine.step()
+    assert harness.engine.books is None
+    assert harness.engine.counters.set_aside == 0
     assert not [one for one in caplog.records if one.levelname == "ERROR"]
-    shop.broken = True
+    harness.broken = True

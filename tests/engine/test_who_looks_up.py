@@ -7,7 +7,7 @@ import pytest
 
 from boxsched.protocol import inbox
 from boxsched.states import JobState
-from tests.engine.shop import Shop
+from tests.engine.harness import EngineHarness
 
 LONG = 36_000.0
 SILENT_SECONDS = 17
@@ -16,71 +16,73 @@ END_SECONDS = 76  # the time limit, slack and grace, and a look more
 
 
 @pytest.fixture
-async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
+async def harness(tmp_path: Path) -> AsyncIterator[EngineHarness]:
     """One worker "w" with one Box."""
-    shop = await Shop.open(tmp_path, boxes=1)
-    await shop.project("web")
-    yield shop
-    await shop.close()
+    harness = await EngineHarness.open(tmp_path, boxes=1)
+    await harness.project("web")
+    yield harness
+    await harness.close()
 
 
-async def begun(shop: Shop, **asked: object) -> inbox.JobStarted:
+async def begun(harness: EngineHarness, **asked: object) -> inbox.JobStarted:
     """A workload of one job, which runs; from here on, who is told is counted."""
-    await shop.build(**{"timeout": LONG, **asked})
-    (assignment,) = await shop.assignments()
-    await shop.start([assignment])
-    shop.told.clear()
-    return inbox.JobStarted(assignment.job, assignment.lease_token, shop.clock.now())
+    await harness.build(**{"timeout": LONG, **asked})
+    (assignment,) = await harness.assignments()
+    await harness.start([assignment])
+    harness.told.clear()
+    return inbox.JobStarted(assignment.job, assignment.lease_token, harness.clock.now())
 
 
-async def test_the_worker_that_gets_a_job_of_a_lost_worker(shop: Shop) -> None:
-    await begun(shop)
-    other = await shop.another_worker("v", 1)
-    shop.told.clear()
-    await shop.later(LOST_SECONDS, other)
-    assert other.connection.worker in shop.told
+async def test_the_worker_that_gets_a_job_of_a_lost_worker(harness: EngineHarness) -> None:
+    await begun(harness)
+    other = await harness.another_worker("v", 1)
+    harness.told.clear()
+    await harness.later(LOST_SECONDS, other)
+    assert other.connection.worker in harness.told
 
 
-async def test_the_worker_whose_job_is_stopped(shop: Shop) -> None:
-    job = await begun(shop)
-    await shop.stop((await shop.store.unfinished())[0].id)
-    assert shop.told == {shop.worker: "test"}
-    shop.told.clear()
-    await shop.report(job)
-    assert shop.told == {}, "it knows"
+async def test_the_worker_whose_job_is_stopped(harness: EngineHarness) -> None:
+    job = await begun(harness)
+    await harness.stop((await harness.store.unfinished())[0].id)
+    assert harness.told == {harness.worker: "test"}
+    harness.told.clear()
+    await harness.report(job)
+    assert harness.told == {}, "it knows"
 
 
-async def test_the_worker_whose_job_is_out_of_time(shop: Shop) -> None:
-    await begun(shop, timeout=60.0)
-    assert shop.first is not None
-    await shop.later(END_SECONDS - 10, shop.first)
-    assert shop.told == {}
-    await shop.later(10, shop.first)
-    assert shop.told == {shop.worker: "test"}
+async def test_the_worker_whose_job_is_out_of_time(harness: EngineHarness) -> None:
+    await begun(harness, timeout=60.0)
+    assert harness.first is not None
+    await harness.later(END_SECONDS - 10, harness.first)
+    assert harness.told == {}
+    await harness.later(10, harness.first)
+    assert harness.told == {harness.worker: "test"}
 
 
 @pytest.mark.parametrize("result", [*inbox.Resolution])
-async def test_the_worker_whose_job_is_resolved(shop: Shop, result: inbox.Resolution) -> None:
+async def test_the_worker_whose_job_is_resolved(
+    harness: EngineHarness, result: inbox.Resolution
+) -> None:
     """It may run the job still, and is the only one to end it."""
-    job = await begun(shop, server="production")
-    await shop.later(SILENT_SECONDS)
-    shop.told.clear()
-    await shop.ask(inbox.Resolve(job.job, job.lease_token, result, "ada", ""))
-    await shop.settle()
-    assert shop.told == {shop.worker: "test"}
+    job = await begun(harness, server="production")
+    await harness.later(SILENT_SECONDS)
+    harness.told.clear()
+    await harness.ask(inbox.Resolve(job.job, job.lease_token, result, "ada", ""))
+    await harness.settle()
+    assert harness.told == {harness.worker: "test"}
 
 
-async def test_a_worker_whose_box_goes(shop: Shop) -> None:
-    assert shop.first is not None
-    await shop.later(1, shop.first)
-    shop.told.clear()
-    await shop.later(LOST_SECONDS)
-    assert shop.told == {shop.worker: "test"}
+async def test_a_worker_whose_box_goes(harness: EngineHarness) -> None:
+    assert harness.first is not None
+    await harness.later(1, harness.first)
+    harness.told.clear()
+    await harness.later(LOST_SECONDS)
+    assert harness.told == {harness.worker: "test"}
 
 
-async def test_nobody_while_a_worker_is_only_silent(shop: Shop) -> None:
-    await begun(shop)
-    await shop.later(SILENT_SECONDS)
-    workload = await shop.look((await shop.store.unfinished())[0].id)
+async def test_nobody_while_a_worker_is_only_silent(harness: EngineHarness) -> None:
+    await begun(harness)
+    await harness.later(SILENT_SECONDS)
+    workload = await harness.look((await harness.store.unfinished())[0].id)
     assert workload.jobs[0].state is JobState.UNKNOWN
-    assert shop.told == {}
+    assert harness.told == {}

@@ -12,7 +12,7 @@ import aiohttp
 import attrs
 
 from tests.faults.journal import Answered, Asked, Journal
-from tests.faults.waiting import until_so
+from tests.faults.waiting import until_true
 
 FINAL = {200, 201, 202, 404, 409, 422}
 ANSWER_SECONDS = 5.0  # then another node is asked
@@ -41,11 +41,11 @@ class Figures:
 class Clients:
     """``urls`` are those of the nodes; a node that is away is just not the next to answer.
 
-    ``lasting``: many requests a connection, as of a client that has much to say.
+    ``keep_alive``: many requests a connection, as of a client that has much to say.
     """
 
     def __init__(
-        self, urls: Sequence[str], token: str, journal: Path, *, lasting: bool = False
+        self, urls: Sequence[str], token: str, journal: Path, *, keep_alive: bool = False
     ) -> None:
         self.urls = list(urls)
         self.journal = Journal(journal)
@@ -53,7 +53,7 @@ class Clients:
         self._http = aiohttp.ClientSession(
             headers={"Authorization": f"Bearer {token}"},
             timeout=aiohttp.ClientTimeout(total=ANSWER_SECONDS),
-            connector=aiohttp.TCPConnector(limit=0, force_close=not lasting),
+            connector=aiohttp.TCPConnector(limit=0, force_close=not keep_alive),
         )
 
     async def close(self) -> None:
@@ -185,7 +185,7 @@ class Load:
     async def more(self, count: int) -> None:
         """Returns when so many more have been submitted."""
         goal = self.submitted + count
-        await until_so(lambda: self.submitted >= goal, "load")
+        await until_true(lambda: self.submitted >= goal, "load")
 
     async def _one(self, key: str) -> None:
         path, body = "projects/web/builds", {"branch": f"b{self.chance.randrange(self.branches)}"}

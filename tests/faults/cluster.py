@@ -8,13 +8,13 @@ from typing import Any
 
 from boxsched.store.operating.check import check
 from tests.faults import processes
-from tests.faults.book import Book, ticks_in
 from tests.faults.clients import NO_ANSWER, Clients, Reply
+from tests.faults.job_record import JobRecord, ticks_in
 from tests.faults.members import Node, Worker, moved
 from tests.faults.postgres import Postgres
 from tests.faults.program import Program
 from tests.faults.proxy import Proxy
-from tests.faults.waiting import until, until_none, until_so
+from tests.faults.waiting import until, until_none, until_true
 
 
 class Cluster:
@@ -30,7 +30,7 @@ class Cluster:
         self.broken = False  # a test on it failed
         self.nodes: list[Node] = []
         self.workers: list[Worker] = []
-        self.book = Book(folder / "book")
+        self.job_record = JobRecord(folder / "book")
         self._proxies: list[Proxy] = []
         self._clients: list[Clients] = []
         self._worker_token = ""
@@ -101,11 +101,11 @@ class Cluster:
     def clients(self) -> Clients:
         return self._clients[0] if self._clients else self.add_clients()
 
-    def add_clients(self, urls: Sequence[str] = (), *, lasting: bool = False) -> Clients:
+    def add_clients(self, urls: Sequence[str] = (), *, keep_alive: bool = False) -> Clients:
         """With a journal of their own; the first are ``clients``."""
         journal = self.folder / f"journal-{len(self._clients) + 1}"
         urls = urls or [node.url for node in self.nodes]
-        self._clients.append(Clients(urls, self.nodes[0].token, journal, lasting=lasting))
+        self._clients.append(Clients(urls, self.nodes[0].token, journal, keep_alive=keep_alive))
         return self._clients[-1]
 
     async def put_project(self, *jobs: Any, **settings: Any) -> None:
@@ -198,12 +198,12 @@ class Cluster:
         return await until(look, f"the job of {workload} is {' or '.join(states)}")
 
     async def until_begun(self, workload: str, times: int = 1) -> None:
-        await until_so(lambda: self.book.begun(workload) >= times, f"{workload} runs")
+        await until_true(lambda: self.job_record.begun(workload) >= times, f"{workload} runs")
 
     async def until_ticks(self, workload: str, seconds: float) -> None:
         """Its job goes on: it marks as many more ticks as it can at most in ``seconds``."""
-        enough = self.book.ticks(workload) + ticks_in(seconds)
-        await until_so(lambda: self.book.ticks(workload) >= enough, f"{workload} goes on")
+        enough = self.job_record.ticks(workload) + ticks_in(seconds)
+        await until_true(lambda: self.job_record.ticks(workload) >= enough, f"{workload} goes on")
 
     async def unfinished(self) -> int:
         """Workloads, and their jobs."""
@@ -259,7 +259,7 @@ class Cluster:
             for clients in self._clients
             for violation in clients.journal.read().violations(workloads)
         ]
-        found += self.book.violations()
+        found += self.job_record.violations()
         assert not found, "\n".join(found[:20])
         boxes = (await self.clients.get("boxes"))["boxes"]
         assert all(box.get("job") is None for box in boxes), boxes
@@ -297,7 +297,7 @@ class Cluster:
 
 
 @contextlib.asynccontextmanager
-async def clustered(cluster: Cluster) -> AsyncIterator[Cluster]:
+async def closing_cluster(cluster: Cluster) -> AsyncIterator[Cluster]:
     try:
         yield cluster
     finally:

@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 
 from tests.bus.redis_server import Server, served
-from tests.faults.cluster import Cluster, clustered
+from tests.faults.cluster import Cluster, closing_cluster
 from tests.faults.postgres import Postgres, durable
 
 IDLE_BOXES = 40  # of each worker
@@ -27,7 +27,7 @@ def postgres() -> Iterator[Postgres]:
 async def cluster(postgres: Postgres, tmp_path: Path) -> AsyncIterator[Cluster]:
     """A test's own, without Redis; the test adds nodes and workers."""
     with postgres.database() as url:
-        async with clustered(Cluster(tmp_path, postgres, url)) as cluster:
+        async with closing_cluster(Cluster(tmp_path, postgres, url)) as cluster:
             yield cluster
 
 
@@ -37,7 +37,7 @@ async def shared_cluster(
 ) -> AsyncIterator[Cluster]:
     """A module's: each of its tests heals what it did."""
     with postgres.database() as url:
-        async with clustered(Cluster(tmp_path_factory.mktemp("c"), postgres, url)) as cluster:
+        async with closing_cluster(Cluster(tmp_path_factory.mktemp("c"), postgres, url)) as cluster:
             yield cluster
 
 
@@ -55,7 +55,7 @@ async def shared_cluster_with_redis(
 ) -> AsyncIterator[Cluster]:
     folder = tmp_path_factory.mktemp("c")
     with postgres.database() as url:
-        async with clustered(Cluster(folder, postgres, url, redis_server.url)) as cluster:
+        async with closing_cluster(Cluster(folder, postgres, url, redis_server.url)) as cluster:
             yield cluster
 
 
@@ -65,7 +65,7 @@ async def idle_boxes(
 ) -> AsyncIterator[Cluster]:
     """A test's own: two nodes and two workers, whose jobs run nothing and pass."""
     with postgres.database() as url:
-        async with clustered(Cluster(tmp_path, postgres, url, redis_server.url)) as cluster:
+        async with closing_cluster(Cluster(tmp_path, postgres, url, redis_server.url)) as cluster:
             await cluster.add_nodes(2)
             for _ in range(2):
                 await cluster.add_worker(IDLE_BOXES, "--box-driver", "none")

@@ -11,7 +11,7 @@ from tests.faults.clients import NO_ANSWER, PAUSE_SECONDS
 from tests.faults.cluster import Cluster
 from tests.faults.waiting import until
 
-Place = tuple[int, int, int]  # shard, batch, n
+EventKey = tuple[int, int, int]  # shard, batch, n
 
 SILENCE_SECONDS = 3.0  # then it asks another node; comments come in between
 
@@ -20,7 +20,7 @@ class Follower:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self._cursor = "1.0.0"  # before the first event
-        self.heard: list[Place] = []
+        self.heard: list[EventKey] = []
         self.connects = 0
 
     async def run(self) -> None:
@@ -45,7 +45,7 @@ class Follower:
                     shard, batch, n = self._cursor.split(".")
                     self.heard.append((int(shard), int(batch), int(n)))
 
-    async def heard_all(self) -> None:
+    async def assert_complete(self) -> None:
         """Everything, once, in order; and it has come to the end."""
         rows = await self._cluster.sql("SELECT shard, batch, n FROM event ORDER BY shard, batch, n")
         written = [(shard, batch, n) for shard, batch, n in rows]
@@ -58,7 +58,7 @@ class Follower:
 
 
 @contextlib.asynccontextmanager
-async def followed(cluster: Cluster) -> AsyncIterator[Follower]:
+async def following(cluster: Cluster) -> AsyncIterator[Follower]:
     """Begin it before anything happened: then it has to hear all that ever did."""
     follower = Follower(cluster)
     task = asyncio.create_task(follower.run())

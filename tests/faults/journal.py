@@ -56,15 +56,15 @@ class Journal:
     def close(self) -> None:
         self._file.close()
 
-    def read(self) -> "Story":
-        story = Story()
+    def read(self) -> "JournalSummary":
+        summary = JournalSummary()
         for line in self._path.read_bytes().splitlines():
-            story.add(_decode(line))
-        return story
+            summary.add(_decode(line))
+        return summary
 
 
 @attrs.define
-class Story:
+class JournalSummary:
     """The journal as a whole: by key, what was asked, and the ids that were answered."""
 
     asked: dict[str, Asked] = attrs.field(factory=dict)

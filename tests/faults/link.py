@@ -17,16 +17,16 @@ QUEUED_BYTES = 4 << 20  # of one way; then it is read no more
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER of no time
 
 
-class Way(enum.Flag):
+class Direction(enum.Flag):
     UP = enum.auto()
     DOWN = enum.auto()
 
 
-UP, DOWN, BOTH = Way.UP, Way.DOWN, Way.UP | Way.DOWN
+UP, DOWN, BOTH = Direction.UP, Direction.DOWN, Direction.UP | Direction.DOWN
 
 
 @attrs.define
-class Weather:
+class Condition:
     """How one way is now, for every connection."""
 
     delay: float = 0.0  # seconds, of each piece
@@ -39,27 +39,29 @@ class Weather:
 
 
 @attrs.define
-class Sky:
+class NetworkConditions:
     """What all links of a proxy look at; ``changed`` is told of every change."""
 
     chance: random.Random
-    weather: dict[Way, Weather] = attrs.field(factory=lambda: {UP: Weather(), DOWN: Weather()})
+    by_direction: dict[Direction, Condition] = attrs.field(
+        factory=lambda: {UP: Condition(), DOWN: Condition()}
+    )
     changed: asyncio.Condition = attrs.field(factory=asyncio.Condition)
     trapped: asyncio.Event = attrs.field(factory=asyncio.Event)
 
 
-class Link:
+class ProxiedConnection:
     def __init__(
         self,
-        sky: Sky,
+        conditions: NetworkConditions,
         server: int,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
     ) -> None:
-        self.sky = sky
+        self.conditions = conditions
         self.lost = False  # something was swallowed: nothing after it makes sense
-        self.held = Way(0)
-        self.ended = Way(0)
+        self.held = Direction(0)
+        self.ended = Direction(0)
         self._server = server
         self._reader = reader
         self._writers = {DOWN: writer}
@@ -71,8 +73,8 @@ class Link:
         reader, writer = await asyncio.open_connection("127.0.0.1", self._server)
         self._writers[UP] = writer
         async with asyncio.TaskGroup() as group:
-            group.create_task(Pump(self, UP, self._reader, writer).run(early))
-            group.create_task(Pump(self, DOWN, reader, self._writers[DOWN]).run(b""))
+            group.create_task(DirectionPump(self, UP, self._reader, writer).run(early))
+            group.create_task(DirectionPump(self, DOWN, reader, self._writers[DOWN]).run(b""))
 
     async def _early(self) -> bytes | None:
         """A connection that begins in a cut does not come about before its end: what was said until
@@ -94,27 +96,27 @@ class Link:
             passing.cancel()
         return said
 
-    def _passes(self, ways: Way) -> bool:
-        weathers = [self.sky.weather[way] for way in ways]
+    def _passes(self, ways: Direction) -> bool:
+        weathers = [self.conditions.by_direction[way] for way in ways]
         return not self.held & ways and not any(w.held or w.swallowed for w in weathers)
 
-    async def until_passing(self, ways: Way) -> None:
+    async def until_passing(self, ways: Direction) -> None:
         await self._until(lambda: self._passes(ways))
 
     async def _until(self, well: Callable[[], bool]) -> None:
         if not well():
-            async with self.sky.changed:
-                await self.sky.changed.wait_for(well)
+            async with self.conditions.changed:
+                await self.conditions.changed.wait_for(well)
 
-    def hears(self, way: Way, said: bytes) -> None:
+    def hears(self, way: Direction, said: bytes) -> None:
         """Look for the trap's word."""
-        weather = self.sky.weather[way]
-        if weather.trap is not None and weather.trap in said:
-            weather.trap = None
+        by_direction = self.conditions.by_direction[way]
+        if by_direction.trap is not None and by_direction.trap in said:
+            by_direction.trap = None
             self.held |= way
-            self.sky.trapped.set()
+            self.conditions.trapped.set()
 
-    def end(self, ways: Way) -> None:
+    def end(self, ways: Direction) -> None:
         for way in ways & ~self.ended:
             self.ended |= way
             if way in self._writers:
@@ -128,11 +130,15 @@ class Link:
             writer.transport.abort()
 
 
-class Pump:
+class DirectionPump:
     """One way of a link: what comes is queued with the time when it is due."""
 
     def __init__(
-        self, link: Link, way: Way, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self,
+        link: ProxiedConnection,
+        way: Direction,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
     ) -> None:
         self._link = link
         self._way = way
@@ -144,8 +150,8 @@ class Pump:
         self._room = asyncio.Event()
 
     @property
-    def _weather(self) -> Weather:
-        return self._link.sky.weather[self._way]
+    def _weather(self) -> Condition:
+        return self._link.conditions.by_direction[self._way]
 
     async def run(self, early: bytes) -> None:
         """``early`` was read before."""
@@ -171,7 +177,9 @@ class Pump:
                     continue
                 await self._link.until_passing(self._way)  # the end is told late
             self._link.hears(self._way, said)
-            late = self._weather.delay + self._link.sky.chance.uniform(0, self._weather.jitter)
+            late = self._weather.delay + self._link.conditions.chance.uniform(
+                0, self._weather.jitter
+            )
             due = max(due, loop.time() + late)
             self._put(due, said)
             if not said:
@@ -211,13 +219,13 @@ class Pump:
             self._room.set()
 
     async def _send(self, said: bytes) -> None:
-        weather = self._weather
-        size = weather.slice or (READ_BYTES if weather.rate is None else LIMITED_BYTES)
+        by_direction = self._weather
+        size = by_direction.slice or (READ_BYTES if by_direction.rate is None else LIMITED_BYTES)
         for start in range(0, len(said), size):
             piece = said[start : start + size]
             self._writer.write(piece)
             await self._writer.drain()
-            if weather.rate is not None:
-                await asyncio.sleep(len(piece) / weather.rate)
-            elif weather.slice is not None:
+            if by_direction.rate is not None:
+                await asyncio.sleep(len(piece) / by_direction.rate)
+            elif by_direction.slice is not None:
                 await asyncio.sleep(0)  # the next is a segment of its own

@@ -12,7 +12,7 @@ import psycopg2
 
 from tests.contract.postgres_server import PostgresServer, database
 from tests.faults import processes
-from tests.faults.waiting import until_so
+from tests.faults.waiting import until_true
 
 STALE = 'null value in column "batch" of relation "shard"'  # how the fence refuses a write
 
@@ -60,7 +60,7 @@ class Postgres(PostgresServer):
 
     async def recovers(self, times_ready: int) -> None:
         """From a backend's end: it was ready so often before."""
-        await until_so(lambda: self.times_ready() > times_ready, "the database recovers")
+        await until_true(lambda: self.times_ready() > times_ready, "the database recovers")
 
     def ask(self, url: str, statement: str, *values: object) -> list[tuple[Any, ...]]:
         """As another program would: a connection of its own, read to the end."""

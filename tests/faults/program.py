@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from tests.faults import processes
-from tests.faults.waiting import GENEROUS_SECONDS, until_so
+from tests.faults.waiting import GENEROUS_SECONDS, until_true
 
 HOOKS = Path(__file__).parent / "hooks"
 END_SECONDS = 60.0
@@ -87,7 +87,7 @@ class Program:
     ) -> None:
         """Returns when this life of it has printed that; raises where it ended instead."""
         after = self._begin if after is None else after
-        await until_so(
+        await until_true(
             lambda: text in self.said[after:] or not self.runs,
             f"{self.name} says {text!r}",
             within=within,
@@ -117,7 +117,7 @@ class Program:
 
     async def freeze(self) -> None:
         self.signal(signal.SIGSTOP)
-        await until_so(lambda: processes.state(self.pid) == "T", f"{self.name} is frozen")
+        await until_true(lambda: processes.state(self.pid) == "T", f"{self.name} is frozen")
 
     def thaw(self) -> None:
         self.signal(signal.SIGCONT)

@@ -13,9 +13,17 @@ from typing import Any
 
 import attrs
 
-from tests.faults.link import BOTH, DOWN, UP, Link, Sky, Way, Weather
+from tests.faults.link import (
+    BOTH,
+    DOWN,
+    UP,
+    Condition,
+    Direction,
+    NetworkConditions,
+    ProxiedConnection,
+)
 
-__all__ = ["BOTH", "DOWN", "UP", "Proxy", "Way", "proxied"]
+__all__ = ["BOTH", "DOWN", "UP", "Direction", "Proxy", "proxied"]
 
 
 class Proxy:
@@ -25,9 +33,9 @@ class Proxy:
         self.server = server
         self.port = 0
         self.accepted = 0
-        self._sky = Sky(chance or random.Random(1))
+        self._conditions = NetworkConditions(chance or random.Random(1))
         self._refusing = False
-        self._links: set[Link] = set()
+        self._links: set[ProxiedConnection] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._listening: asyncio.Server | None = None
 
@@ -45,7 +53,7 @@ class Proxy:
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
-        link = Link(self._sky, self.server, reader, writer)
+        link = ProxiedConnection(self._conditions, self.server, reader, writer)
         if self._refusing:
             link.reset()
             return
@@ -54,7 +62,7 @@ class Proxy:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _serve(self, link: Link) -> None:
+    async def _serve(self, link: ProxiedConnection) -> None:
         try:
             await link.run()
         except OSError:
@@ -70,34 +78,34 @@ class Proxy:
     @property
     def trapped(self) -> asyncio.Event:
         """Set as soon as a connection is held by the ``trap``."""
-        return self._sky.trapped
+        return self._conditions.trapped
 
     # --- Verbs ------------------------------------------------------------------------------
 
-    async def delay(self, seconds: float, jitter: float = 0.0, way: Way = BOTH) -> None:
+    async def delay(self, seconds: float, jitter: float = 0.0, way: Direction = BOTH) -> None:
         await self._set(way, delay=seconds, jitter=jitter)
 
-    async def limit(self, bytes_a_second: float | None, way: Way = BOTH) -> None:
+    async def limit(self, bytes_a_second: float | None, way: Direction = BOTH) -> None:
         await self._set(way, rate=bytes_a_second)
 
-    async def slice(self, size: int | None, way: Way = BOTH) -> None:
+    async def slice(self, size: int | None, way: Direction = BOTH) -> None:
         await self._set(way, slice=size)
 
-    async def hold(self, way: Way = BOTH) -> None:
+    async def hold(self, way: Direction = BOTH) -> None:
         """Nothing passes, not even an end; all of it passes after ``release`` or ``heal``."""
         await self._set(way, held=True)
 
-    async def trap(self, word: bytes, way: Way = UP) -> None:
+    async def trap(self, word: bytes, way: Direction = UP) -> None:
         """Hold the one connection that says ``word`` next, with it, until ``release``."""
         self.trapped.clear()
         await self._set(way, trap=word)
 
     async def release(self) -> None:
         for link in self._links:
-            link.held = Way(0)
+            link.held = Direction(0)
         await self._set(BOTH, held=False, trap=None)
 
-    async def blackhole(self, way: Way = BOTH) -> None:
+    async def blackhole(self, way: Direction = BOTH) -> None:
         """What is said is gone, and nobody is told, not even of an end."""
         await self._set(way, swallowed=True)
 
@@ -110,7 +118,7 @@ class Proxy:
         for link in tuple(self._links):
             link.reset()
 
-    async def half_close(self, way: Way = UP) -> None:
+    async def half_close(self, way: Direction = UP) -> None:
         """End that way of each connection; the other goes on."""
         for link in tuple(self._links):
             link.end(way)
@@ -122,14 +130,16 @@ class Proxy:
             if link.lost:
                 link.reset()
         for way in BOTH:
-            self._sky.weather[way] = Weather()
+            self._conditions.by_direction[way] = Condition()
         await self.release()
 
-    async def _set(self, ways: Way, **how: Any) -> None:
+    async def _set(self, ways: Direction, **how: Any) -> None:
         for way in ways:
-            self._sky.weather[way] = attrs.evolve(self._sky.weather[way], **how)
-        async with self._sky.changed:
-            self._sky.changed.notify_all()
+            self._conditions.by_direction[way] = attrs.evolve(
+                self._conditions.by_direction[way], **how
+            )
+        async with self._conditions.changed:
+            self._conditions.changed.notify_all()
 
 
 @contextlib.asynccontextmanager

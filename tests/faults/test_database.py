@@ -12,7 +12,7 @@ from tests.faults.clients import loaded
 from tests.faults.cluster import Cluster
 from tests.faults.conftest import Figure
 from tests.faults.members import Node
-from tests.faults.scale import REPEATS, lasting
+from tests.faults.run_length import REPEATS, short_or_full
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180 + 90 * REPEATS)]
 
@@ -26,12 +26,12 @@ async def pair(shared_cluster: Cluster) -> Cluster:
     cluster = shared_cluster
     await cluster.add_nodes(2)
     await cluster.add_worker(4)
-    await cluster.put_project(cluster.book.job("j", 0.1))
+    await cluster.put_project(cluster.job_record.job("j", 0.1))
     return cluster
 
 
 async def submitted(cluster: Cluster, key: str, branch: str, gate: Path) -> str:
-    body = {"branch": branch, "jobs": [cluster.book.job("long", 0.0, gate=gate)]}
+    body = {"branch": branch, "jobs": [cluster.job_record.job("long", 0.0, gate=gate)]}
     id_ = await cluster.clients.submit(key, BUILDS, body)
     assert id_ is not None
     return id_
@@ -79,7 +79,7 @@ async def test_every_node_is_cut_off(pair: Cluster, figure: Figure) -> None:
             await node.database_way.blackhole()
         for node in pair.nodes:
             await says_that_it_is_away(pair, node, figure)
-        await pair.until_ticks(long, lasting(3, 20))  # so long the outage lasts
+        await pair.until_ticks(long, short_or_full(3, 20))  # so long the outage lasts
         healed = time.monotonic()
         for node in pair.nodes:
             await node.database_way.heal()
@@ -90,7 +90,7 @@ async def test_every_node_is_cut_off(pair: Cluster, figure: Figure) -> None:
         job = await pair.until_job(long, "finished")
         assert (job["result"], job["attempt"]) == ("passed", 1)
         log = await pair.clients.get(f"jobs/{job['id']}/log")
-        assert log == pair.book.log_of(long)
+        assert log == pair.job_record.log_of(long)
     await pair.is_whole()
 
 
@@ -124,7 +124,7 @@ async def test_the_database_is_frozen(pair: Cluster, figure: Figure) -> None:
         for _ in range(REPEATS):
             epoch = await pair.epoch()
             await asyncio.to_thread(pair.postgres.freeze)
-            await asyncio.sleep(lasting(5, 10))  # so long it is frozen
+            await asyncio.sleep(short_or_full(5, 10))  # so long it is frozen
             thawed = time.time()
             await asyncio.to_thread(pair.postgres.thaw)
             figure("F7 thaw to 201, s", await until_taken(pair, thawed))

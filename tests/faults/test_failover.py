@@ -11,10 +11,10 @@ import pytest
 from boxsched.store.operating.check import check
 from tests.cluster.pairs import Pair, pair
 from tests.contract.postgres_server import PostgresServer
-from tests.faults.book import TICK_SECONDS
-from tests.faults.cluster import Cluster, clustered
+from tests.faults.cluster import Cluster, closing_cluster
+from tests.faults.job_record import TICK_SECONDS
 from tests.faults.members import Node
-from tests.faults.waiting import until_so
+from tests.faults.waiting import until_true
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -57,14 +57,14 @@ class TwoServers(Cluster):
 @pytest.fixture
 async def cluster(tmp_path: Path) -> AsyncIterator[TwoServers]:
     with pair() as two:
-        async with clustered(TwoServers(tmp_path, two)) as cluster:
+        async with closing_cluster(TwoServers(tmp_path, two)) as cluster:
             yield cluster
 
 
 async def begun(cluster: TwoServers, *, synchronous: bool) -> None:
     await cluster.add_nodes(2)
     await cluster.add_worker(4)
-    await cluster.put_project(cluster.book.job("j", 0.1))
+    await cluster.put_project(cluster.job_record.job("j", 0.1))
     if synchronous:
         await asyncio.to_thread(cluster.two.wait_for_second)
 
@@ -82,7 +82,7 @@ async def test_nothing_that_was_answered_is_lost_to_an_old_primary(cluster: TwoS
     """The standby was synchronous; the old primary comes back under the same URL at once."""
     await begun(cluster, synchronous=True)
     submitting = asyncio.create_task(submitted(cluster, 60))
-    await until_so(lambda: cluster.book.begun() >= 5, "some of them run")
+    await until_true(lambda: cluster.job_record.begun() >= 5, "some of them run")
     await cluster.fail_over()
     await submitting
     before = cluster.two.asked(cluster.two.first, "SELECT count(*) FROM workload")
@@ -94,7 +94,7 @@ async def test_nothing_that_was_answered_is_lost_to_an_old_primary(cluster: TwoS
     await cluster.is_whole()
     assert cluster.two.asked(cluster.two.first, "SELECT count(*) FROM workload") == before
     held = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'boxsched'"
-    await until_so(
+    await until_true(
         lambda: cluster.two.asked(cluster.two.first, held) == [(0,)], "no session is on the old one"
     )
 
@@ -106,14 +106,14 @@ async def test_a_failover_that_lost_commits_gives_nothing_twice(cluster: TwoServ
     await asyncio.to_thread(cluster.two.caught_up)
     cluster.two.hold()
     lost = await submitted(cluster, 20)
-    await until_so(lambda: cluster.book.begun() >= 15, "some of them run")
+    await until_true(lambda: cluster.job_record.begun() >= 15, "some of them run")
     await cluster.fail_over(comes_back=False)
     with contextlib.suppress(ProcessLookupError):
         cluster.two.let_go()
     kept = await submitted(cluster, 20)
     assert not set(lost) & set(kept)
     await cluster.until_idle()
-    assert not cluster.book.violations()
+    assert not cluster.job_record.violations()
     assert await check(cluster.database) == []
     said = "".join(node.said for node in cluster.nodes)
     assert "new history" in said and "may be missing" in said
@@ -137,12 +137,12 @@ async def test_commits_that_take_a_second_are_no_outage(cluster: TwoServers) -> 
 async def test_a_standby_that_stalls_is_not_a_workers_silence(cluster: TwoServers) -> None:
     """For longer than a worker may be quiet: its job is running all the while."""
     await begun(cluster, synchronous=True)
-    await cluster.put_project(cluster.book.job("long", 45.0))
+    await cluster.put_project(cluster.job_record.job("long", 45.0))
     (id_,) = await submitted(cluster, 1)
     await cluster.until_begun(id_)
-    ticks = len(cluster.book.marks("tick")) + 20.0 / TICK_SECONDS
+    ticks = len(cluster.job_record.marks("tick")) + 20.0 / TICK_SECONDS
     await asyncio.to_thread(cluster.two.hold)
-    await until_so(lambda: len(cluster.book.marks("tick")) >= ticks, "20 s go by")
+    await until_true(lambda: len(cluster.job_record.marks("tick")) >= ticks, "20 s go by")
     await asyncio.to_thread(cluster.two.let_go)
     await cluster.is_whole()
     found = await cluster.sql(

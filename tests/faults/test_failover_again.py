@@ -10,7 +10,7 @@ import pytest
 from boxsched.store.operating.check import check
 from tests.cluster.pairs import Pair, pair, standby_of
 from tests.faults.clients import loaded
-from tests.faults.cluster import clustered
+from tests.faults.cluster import closing_cluster
 from tests.faults.test_failover import TwoServers, submitted
 
 pytestmark = pytest.mark.timeout(400)
@@ -21,15 +21,15 @@ both_kinds = pytest.mark.parametrize("synchronous", [True, False], ids=["sync", 
 @pytest.fixture
 async def cluster(tmp_path: Path) -> AsyncIterator[TwoServers]:
     with pair() as two:
-        async with clustered(TwoServers(tmp_path, two)) as cluster:
+        async with closing_cluster(TwoServers(tmp_path, two)) as cluster:
             yield cluster
 
 
 async def begun(cluster: TwoServers, *, synchronous: bool) -> None:
     await cluster.add_nodes(2)
     await cluster.add_worker(4)
-    servers = {f"s{n}": {"jobs": [cluster.book.job("d", 0.1)]} for n in range(2)}
-    await cluster.put_project(cluster.book.job("j", 0.2), servers=servers)
+    servers = {f"s{n}": {"jobs": [cluster.job_record.job("d", 0.1)]} for n in range(2)}
+    await cluster.put_project(cluster.job_record.job("j", 0.2), servers=servers)
     if synchronous:
         await asyncio.to_thread(cluster.two.wait_for_second)
 
@@ -40,7 +40,7 @@ async def agrees(cluster: TwoServers, *, synchronous: bool) -> None:
         await cluster.is_whole()
         return
     await cluster.until_idle()
-    assert not cluster.book.violations()
+    assert not cluster.job_record.violations()
     assert await check(cluster.database) == []
     assert not [program.name for program in cluster.programs if program.raised]
 

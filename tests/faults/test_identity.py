@@ -16,7 +16,7 @@ from tests.faults.clients import loaded
 from tests.faults.cluster import Cluster
 from tests.faults.members import Node, free_port, moved
 from tests.faults.proxy import BOTH
-from tests.faults.waiting import until_so
+from tests.faults.waiting import until_true
 
 PGBOUNCER = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
 HOUR, DAY = 3_600, 86_400
@@ -51,7 +51,7 @@ async def pooled(server: int, mode: str) -> AsyncIterator[int]:
             PGBOUNCER, "--quiet", str(settings), user=user, stderr=subprocess.DEVNULL
         )
         try:
-            await until_so(lambda: listens(port), "PgBouncer listens")
+            await until_true(lambda: listens(port), "PgBouncer listens")
             yield port
         finally:
             process.kill()
@@ -83,7 +83,7 @@ async def test_a_node_whose_data_folder_was_copied(cluster: Cluster) -> None:
     """F33: the double ends, and says why; the first goes on as if it had never been."""
     first = await cluster.add_node("--boxes", "1")
     await cluster.leader()
-    await cluster.put_project(cluster.book.job("j", 1.0))
+    await cluster.put_project(cluster.job_record.job("j", 1.0))
     clients, epoch = cluster.clients, await cluster.epoch()
     build = await clients.submit("k1", "projects/web/builds", {"branch": "b1"})
     assert build is not None
@@ -135,9 +135,11 @@ async def test_wrong_clocks(cluster: Cluster) -> None:
         node.environment["FAULT_WALL"] = str(cluster.folder / f"{node.name}.wall")
         await node.start()
     worker = await cluster.add_worker(3, environment={"FAULT_WALL": str(worker_clock)})
-    await cluster.put_project(cluster.book.job("j", 0.2))
+    await cluster.put_project(cluster.job_record.job("j", 0.2))
     long = await cluster.clients.submit(
-        "long", "projects/web/builds", {"branch": "l", "jobs": [cluster.book.job("long", 6.0)]}
+        "long",
+        "projects/web/builds",
+        {"branch": "l", "jobs": [cluster.job_record.job("long", 6.0)]},
     )
     assert long is not None
     await cluster.until_begun(long)
@@ -167,7 +169,7 @@ async def test_a_leader_whose_clock_has_a_wrong_rate(cluster: Cluster, rate: flo
     assert await cluster.leader() is wrong
     right = await cluster.add_node()
     await cluster.add_worker(3, nodes=[right])
-    await cluster.put_project(cluster.book.job("j", 0.1))
+    await cluster.put_project(cluster.job_record.job("j", 0.1))
     epoch = await cluster.epoch()
     async with loaded(cluster.clients, rate=5) as load:
         await load.more(20)

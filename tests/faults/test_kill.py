@@ -68,13 +68,13 @@ async def load_and_kill(
 async def test_nothing_answered_is_lost_and_nothing_runs_twice(tmp_path: Path) -> None:
     chance = random.Random(20)
     service = Service(tmp_path / "data", "--boxes", "4")
-    book = tmp_path / "book"
-    book.touch()
+    job_record = tmp_path / "book"
+    job_record.touch()
     ledger = Ledger()
     service.start()
     jobs = [
-        {"name": "short", "commands": [SCRIPT.format(book, 0.01)]},
-        {"name": "long", "commands": [SCRIPT.format(book, 0.2)]},
+        {"name": "short", "commands": [SCRIPT.format(job_record, 0.01)]},
+        {"name": "long", "commands": [SCRIPT.format(job_record, 0.2)]},
     ]
     await service.put_project("web", jobs=jobs, cancellation=[["b0", "queued"]])
     for round_ in range(KILLS):
@@ -85,8 +85,12 @@ async def test_nothing_answered_is_lost_and_nothing_runs_twice(tmp_path: Path) -
     await no_key_is_used_twice(service, ledger)
     await service.until_idle()
 
-    begun = Counter(line.split()[0] for line in book.read_text().splitlines() if "begin" in line)
-    ended = Counter(line.split()[0] for line in book.read_text().splitlines() if "end" in line)
+    begun = Counter(
+        line.split()[0] for line in job_record.read_text().splitlines() if "begin" in line
+    )
+    ended = Counter(
+        line.split()[0] for line in job_record.read_text().splitlines() if "end" in line
+    )
     assert max(begun.values()) == 1, "a job ran twice"
     async with service.client() as client:
         for id_ in filter(None, ledger.answers.values()):

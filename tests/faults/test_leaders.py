@@ -9,9 +9,9 @@ import pytest_asyncio
 from tests.faults.clients import loaded
 from tests.faults.cluster import Cluster
 from tests.faults.conftest import Figure
-from tests.faults.follower import followed
+from tests.faults.follower import following
 from tests.faults.proxy import BOTH, DOWN, UP
-from tests.faults.scale import REPEATS
+from tests.faults.run_length import REPEATS
 from tests.faults.waiting import until
 
 FENCE = b"UPDATE shard SET batch = CASE"  # how an engine's transaction begins
@@ -27,8 +27,8 @@ async def pair(shared_cluster: Cluster) -> Cluster:
     cluster = shared_cluster
     await cluster.add_nodes(2)
     await cluster.add_worker_each(3)
-    servers = {f"s{n}": {"jobs": [cluster.book.job("d", 0.1)]} for n in range(2)}
-    await cluster.put_project(cluster.book.job("j", 0.1), servers=servers)
+    servers = {f"s{n}": {"jobs": [cluster.job_record.job("d", 0.1)]} for n in range(2)}
+    await cluster.put_project(cluster.job_record.job("j", 0.1), servers=servers)
     return cluster
 
 
@@ -49,7 +49,7 @@ async def test_a_leader_that_stops(pair: Cluster, figure: Figure) -> None:
 
 async def test_a_leader_that_is_killed(pair: Cluster, figure: Figure) -> None:
     """F2; and whoever follows the events misses none, and hears none twice."""
-    async with followed(pair) as follower:
+    async with following(pair) as follower:
         async with loaded(pair.clients, rate=5, servers=2):
             for _ in range(REPEATS):
                 await pair.until_workers()
@@ -61,7 +61,7 @@ async def test_a_leader_that_is_killed(pair: Cluster, figure: Figure) -> None:
                 figure("F2 kill -9 to next admission, s", await pair.next_admission(began))
                 await leader.start()
         await pair.is_whole()
-        await follower.heard_all()
+        await follower.assert_complete()
 
 
 async def test_a_frozen_leader_and_its_commit_that_comes_after_the_takeover(

@@ -11,12 +11,12 @@ import pytest
 
 from boxsched.store.operating.check import check
 from tests.faults import processes
-from tests.faults.book import Book
 from tests.faults.clients import Clients, loaded
+from tests.faults.deploy_target import DeployTarget, deploy_target
+from tests.faults.job_record import JobRecord
 from tests.faults.journal import Answered, Asked, Journal
 from tests.faults.members import Node
 from tests.faults.program import Program
-from tests.faults.sink import Sink, sunk
 from tests.faults.waiting import until, until_none
 
 
@@ -37,14 +37,14 @@ ASKED = Asked("k", "projects/web/builds", {})
 
 async def test_a_story_in_which_all_is_well(tmp_path: Path) -> None:
     answers = [Answered("k", "a", 503, None), Answered("k", "a", 201, "w1")]
-    story = (await journal(tmp_path, ASKED, *answers)).read()
-    assert story.violations({"w1": workload("k")}) == []
-    assert story.unknown == []
+    summary = (await journal(tmp_path, ASKED, *answers)).read()
+    assert summary.violations({"w1": workload("k")}) == []
+    assert summary.unknown == []
 
 
 async def test_confirmed_data_that_is_lost(tmp_path: Path) -> None:
-    story = (await journal(tmp_path, ASKED, Answered("k", "a", 201, "w1"))).read()
-    assert "lost" in story.violations({})[0]
+    summary = (await journal(tmp_path, ASKED, Answered("k", "a", 201, "w1"))).read()
+    assert "lost" in summary.violations({})[0]
 
 
 async def test_an_entry_is_on_disk_when_it_is_written_and_many_share_a_sync(
@@ -98,28 +98,28 @@ async def test_how_a_process_stands(tmp_path: Path) -> None:
 
 
 async def test_a_key_with_two_workloads(tmp_path: Path) -> None:
-    story = (await journal(tmp_path, ASKED)).read()
-    assert story.unknown == ["k"]
-    assert story.violations({}) == []
-    assert story.violations({"w1": workload("k")}) == []
-    assert len(story.violations({"w1": workload("k"), "w2": workload("k")})) == 1
+    summary = (await journal(tmp_path, ASKED)).read()
+    assert summary.unknown == ["k"]
+    assert summary.violations({}) == []
+    assert summary.violations({"w1": workload("k")}) == []
+    assert len(summary.violations({"w1": workload("k"), "w2": workload("k")})) == 1
 
 
 async def test_a_key_that_was_answered_two_ids(tmp_path: Path) -> None:
     answers = [Answered("k", "a", 201, "w1"), Answered("k", "b", 201, "w2")]
-    story = (await journal(tmp_path, ASKED, *answers)).read()
-    assert story.violations({"w1": workload("k")})
+    summary = (await journal(tmp_path, ASKED, *answers)).read()
+    assert summary.violations({"w1": workload("k")})
 
 
 async def test_a_job_without_an_end(tmp_path: Path) -> None:
-    story = (await journal(tmp_path, ASKED, Answered("k", "a", 201, "w1"))).read()
-    assert "never ended" in story.violations({"w1": workload("k", "running")})[0]
+    summary = (await journal(tmp_path, ASKED, Answered("k", "a", 201, "w1"))).read()
+    assert "never ended" in summary.violations({"w1": workload("k", "running")})[0]
 
 
-def book(folder: Path, *lines: str) -> list[str]:
-    book = Book(folder / "book")
-    book.path.write_text("".join(f"{line}\n" for line in lines))
-    return book.violations()
+def job_record(folder: Path, *lines: str) -> list[str]:
+    job_record = JobRecord(folder / "book")
+    job_record.path.write_text("".join(f"{line}\n" for line in lines))
+    return job_record.violations()
 
 
 LANE = "build:web:b1"
@@ -127,7 +127,7 @@ LANE = "build:web:b1"
 
 def test_a_good_book(tmp_path: Path) -> None:
     assert (
-        book(
+        job_record(
             tmp_path,
             f"w1-1 1 5 10 1.00 w1 {LANE} start",
             f"w1-2 1 5 11 1.00 w1 {LANE} start",
@@ -143,11 +143,11 @@ def test_a_good_book(tmp_path: Path) -> None:
 
 def test_an_attempt_that_began_twice(tmp_path: Path) -> None:
     lines = [f"w1-1 1 5 1{n} 1.0{n} w1 {LANE} start" for n in range(2)]
-    assert "began 2 times" in book(tmp_path, *lines)[0]
+    assert "began 2 times" in job_record(tmp_path, *lines)[0]
 
 
 def test_attempts_that_overlap_and_tokens_that_do_not_grow(tmp_path: Path) -> None:
-    found = book(
+    found = job_record(
         tmp_path,
         f"w1-1 1 5 10 1.00 w1 {LANE} start",
         f"w1-1 2 5 11 1.05 w1 {LANE} start",
@@ -158,7 +158,7 @@ def test_attempts_that_overlap_and_tokens_that_do_not_grow(tmp_path: Path) -> No
 
 
 def test_a_lane_with_two_at_once(tmp_path: Path) -> None:
-    found = book(
+    found = job_record(
         tmp_path,
         f"w1-1 1 5 10 1.00 w1 {LANE} start",
         f"w2-1 1 6 11 1.05 w2 {LANE} start",
@@ -167,7 +167,7 @@ def test_a_lane_with_two_at_once(tmp_path: Path) -> None:
     assert f"workloads of {LANE} overlap" in found[0]
 
 
-def deployed(sink: Sink, token: int, job: str) -> int:
+def deployed(target: DeployTarget, token: int, job: str) -> int:
     environment = {
         "BOXSCHED_PROJECT": "web",
         "BOXSCHED_SERVER": "s1",
@@ -175,14 +175,14 @@ def deployed(sink: Sink, token: int, job: str) -> int:
         "BOXSCHED_ATTEMPT": "1",
         "BOXSCHED_LEASE_TOKEN": str(token),
     }
-    return subprocess.run(["bash", "-ec", sink.command], env=environment, check=False).returncode
+    return subprocess.run(["bash", "-ec", target.command], env=environment, check=False).returncode
 
 
 async def test_the_sink_refuses_lower_tokens() -> None:
-    async with sunk() as sink:
+    async with deploy_target() as target:
         for token, status in ((5, 0), (7, 0), (6, 1), (7, 0)):
-            assert await asyncio.to_thread(deployed, sink, token, "w1-1") == status
-        assert [effect.token for effect in sink.refused] == [6]
+            assert await asyncio.to_thread(deployed, target, token, "w1-1") == status
+        assert [effect.token for effect in target.refused] == [6]
 
 
 @pytest.fixture
@@ -194,10 +194,13 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 async def test_one_node_that_is_killed_under_load(folder: Path) -> None:
     """The same judges, where there is no cluster at all."""
     node = Node(folder, "node", "--boxes", "2")
-    book = Book(folder / "book")
+    job_record = JobRecord(folder / "book")
     await node.start()
     clients = Clients([node.url], node.token, folder / "journal")
-    settings = {"jobs": [book.job("j", 0.1)], "servers": {"s0": {"jobs": [book.job("d", 0.05)]}}}
+    settings = {
+        "jobs": [job_record.job("j", 0.1)],
+        "servers": {"s0": {"jobs": [job_record.job("d", 0.05)]}},
+    }
     await clients.ask("PUT", "projects/web", settings)
     async with loaded(clients, rate=8, servers=1) as load:
         for _ in range(2):
@@ -210,10 +213,10 @@ async def test_one_node_that_is_killed_under_load(folder: Path) -> None:
         return not (activity["upcoming"] or activity["blocked"] or activity["running"])
 
     await until(look, "nothing is unfinished")
-    story = clients.journal.read()
-    assert story.violations(await clients.workloads()) == []
-    assert book.violations() == []
-    assert story.unknown == [] and len(story.asked) >= 16
+    summary = clients.journal.read()
+    assert summary.violations(await clients.workloads()) == []
+    assert job_record.violations() == []
+    assert summary.unknown == [] and len(summary.asked) >= 16
     await clients.close()
     assert await node.terminate() == 0
     assert await check(f"sqlite:///{node.data / 'boxsched.sqlite'}") == []

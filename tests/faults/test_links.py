@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from tests.faults.clients import loaded
-from tests.faults.cluster import Cluster, clustered
+from tests.faults.cluster import Cluster, closing_cluster
 from tests.faults.conftest import Figure
 from tests.faults.members import Node, Worker
 from tests.faults.namespaces import Network, Spoke, networked
 from tests.faults.postgres import durable
-from tests.faults.scale import REPEATS, lasting
+from tests.faults.run_length import REPEATS, short_or_full
 
 pytestmark = pytest.mark.timeout(180 + 60 * REPEATS)
 
@@ -27,7 +27,7 @@ def network() -> Iterator[Network]:
 async def cluster(network: Network, tmp_path: Path) -> AsyncIterator[Cluster]:
     """Its PostgreSQL is in the hub, as are the test's clients."""
     with durable(everywhere=True) as postgres, postgres.database() as url:
-        async with clustered(Cluster(tmp_path, postgres, url)) as cluster:
+        async with closing_cluster(Cluster(tmp_path, postgres, url)) as cluster:
             yield cluster
 
 
@@ -62,7 +62,7 @@ async def test_a_leader_whose_link_is_down(
     for spoke in spokes:
         await add_node(cluster, spoke)
     await add_worker(cluster, *(node.url for node in cluster.nodes))
-    await cluster.put_project(cluster.book.job("j", 0.1))
+    await cluster.put_project(cluster.job_record.job("j", 0.1))
     async with loaded(cluster.clients, rate=5) as load:
         for _ in range(REPEATS):
             await load.more(10)
@@ -87,16 +87,16 @@ async def test_a_worker_whose_link_is_down(cluster: Cluster, network: Network) -
     await add_worker(cluster, *(node.url for node in cluster.nodes), at=spoke)
     for n in range(REPEATS):
         gate = cluster.folder / f"gate-{n}"
-        await cluster.put_project(cluster.book.job("j", 0.0, gate=gate))
+        await cluster.put_project(cluster.job_record.job("j", 0.0, gate=gate))
         build = await cluster.clients.submit(f"k{n}", "projects/web/builds", {"branch": "b"})
         assert build is not None
         await cluster.until_begun(build)
         spoke.down()
-        await cluster.until_ticks(build, lasting(2, 5))  # so long the link is down
+        await cluster.until_ticks(build, short_or_full(2, 5))  # so long the link is down
         spoke.up()
         gate.touch()
         job = await cluster.until_job(build, "finished")
         assert (job["result"], job["attempt"]) == ("passed", 1)
         log = await cluster.clients.get(f"jobs/{job['id']}/log")
-        assert log == cluster.book.log_of(build)
+        assert log == cluster.job_record.log_of(build)
     await cluster.is_whole()

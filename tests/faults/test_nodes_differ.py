@@ -41,7 +41,7 @@ async def test_no_deploy_waits_for_a_worker_that_went_with_its_node(
     cluster: Cluster, figure: Figure
 ) -> None:
     await cluster.add_nodes(2)
-    await cluster.put_project(servers={"s": {"jobs": [cluster.book.job("d", 0.1)]}})
+    await cluster.put_project(servers={"s": {"jobs": [cluster.job_record.job("d", 0.1)]}})
     node = await other_than_leader(cluster)
     (leader,) = [each for each in cluster.nodes if each is not node]
     clients = cluster.add_clients([leader.url])
@@ -68,7 +68,7 @@ async def test_a_leader_with_a_shorter_lost_after_waits_for_the_workers_own(
     await cluster.add_node("--lost-after", "5")
     node = await cluster.add_node("--lost-after", "30")
     assert await other_than_leader(cluster) is node
-    await cluster.put_project(cluster.book.job("j", 120.0, again=1.0))
+    await cluster.put_project(cluster.job_record.job("j", 120.0, again=1.0))
     worker = await cluster.add_worker(1, nodes=[node])
     build = await asked(cluster, "build", BUILDS, branch="b")
     await cluster.until_begun(build)

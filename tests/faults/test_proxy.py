@@ -10,8 +10,8 @@ import pytest
 from boxsched.errors import StoreAway
 from boxsched.store import open_store
 from tests.faults.postgres import Postgres
-from tests.faults.proxy import BOTH, DOWN, UP, Proxy, Way, proxied
-from tests.faults.waiting import until_so
+from tests.faults.proxy import BOTH, DOWN, UP, Direction, Proxy, proxied
+from tests.faults.waiting import until_true
 
 SOON = 5.0  # the most that a thing may take which takes no time
 NEVER = 0.1  # what has not come by then does not come
@@ -126,7 +126,9 @@ async def test_slices(proxy: Proxy, caller: Caller, echo: Echo) -> None:
 
 
 @pytest.mark.parametrize("way", [UP, DOWN, BOTH])
-async def test_held_data_arrives_late(proxy: Proxy, caller: Caller, way: Way, echo: Echo) -> None:
+async def test_held_data_arrives_late(
+    proxy: Proxy, caller: Caller, way: Direction, echo: Echo
+) -> None:
     await proxy.hold(way)
     caller.say(b"late")
     await caller.hears_nothing()
@@ -170,7 +172,7 @@ async def test_a_trap_holds_one_connection_from_its_keyword_on(
 
 @pytest.mark.parametrize("way", [UP, DOWN, BOTH])
 async def test_a_blackhole_swallows_and_its_connections_are_reset_when_it_heals(
-    proxy: Proxy, caller: Caller, way: Way, echo: Echo
+    proxy: Proxy, caller: Caller, way: Direction, echo: Echo
 ) -> None:
     await proxy.blackhole(way)
     caller.say(b"lost")
@@ -192,7 +194,7 @@ async def test_in_a_cut_connections_do_not_come_about(proxy: Proxy, echo: Echo) 
     await gave_up.hears_nothing()
     gave_up.writer.close()
     await gave_up.writer.wait_closed()
-    await until_so(lambda: proxy.connections == 1, "the proxy knows who gave up")
+    await until_true(lambda: proxy.connections == 1, "the proxy knows who gave up")
     await proxy.heal()
     await waits.hears(b"waits")
     assert echo.heard == b"waits"
@@ -216,7 +218,7 @@ async def test_half_closed(proxy: Proxy, caller: Caller, echo: Echo) -> None:
     await proxy.half_close(DOWN)
     await caller.hears_the_end()
     caller.say(b"still heard")
-    await until_so(lambda: b"still heard" in echo.heard, "the other way goes on")
+    await until_true(lambda: b"still heard" in echo.heard, "the other way goes on")
 
 
 async def test_before_a_postgres(postgres: Postgres, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from boxsched.store.operating.check import check
 from boxsched.store.sqlite.connection import worded
 from tests.faults.old_history import old_history
-from tests.faults.scale import REPEATS
+from tests.faults.run_length import REPEATS
 from tests.faults.service import Service
 from tests.faults.waiting import until
 

@@ -12,15 +12,15 @@ from tests.bus.redis_server import Server
 from tests.faults.clients import loaded
 from tests.faults.cluster import Cluster
 from tests.faults.conftest import Figure
+from tests.faults.measurement import measure
 from tests.faults.members import Node
-from tests.faults.scale import REPEATS, lasting
-from tests.faults.spell import spell
+from tests.faults.run_length import REPEATS, short_or_full
 from tests.faults.waiting import until
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180 + 120 * REPEATS)]
 
 APPENDED = "appendonlydir"
-LOAD_RATE = lasting(10, 30)  # submissions a second; in the end the fault model's
+LOAD_RATE = short_or_full(10, 30)  # submissions a second; in the end the fault model's
 LOAD_BRANCHES = 20
 WARM_UP_SUBMISSIONS = 40
 
@@ -31,7 +31,7 @@ async def pair(shared_cluster_with_redis: Cluster) -> Cluster:
     cluster = shared_cluster_with_redis
     await cluster.add_nodes(2)
     await cluster.add_worker_each(2)
-    await cluster.put_project(cluster.book.job("j", 0.1))
+    await cluster.put_project(cluster.job_record.job("j", 0.1))
     for node in cluster.nodes:
         await until_bus(cluster, node, up=True)
     return cluster
@@ -46,10 +46,10 @@ async def until_bus(cluster: Cluster, node: Node, *, up: bool) -> None:
 
 async def next_begins(cluster: Cluster) -> float:
     """Seconds until another job has begun, by the job's own word."""
-    began, before = time.monotonic(), cluster.book.begun()
+    began, before = time.monotonic(), cluster.job_record.begun()
 
     async def look() -> bool:
-        return cluster.book.begun() > before
+        return cluster.job_record.begun() > before
 
     await until(look, "a job begins")
     return time.monotonic() - began
@@ -109,21 +109,21 @@ async def test_redis_is_away_for_long(
 ) -> None:
     """Submissions and jobs go on without it, and with it when it is back."""
     cluster, (take, give_back) = idle_boxes, OUTAGES[name]
-    clients = cluster.add_clients(lasting=True)
+    clients = cluster.add_clients(keep_alive=True)
     for node in cluster.nodes:
         await until_bus(cluster, node, up=True)
     async with loaded(clients, rate=LOAD_RATE, branches=LOAD_BRANCHES) as load:
         await load.more(WARM_UP_SUBMISSIONS)
         for _ in range(REPEATS):
-            before = await spell(cluster, clients, lasting(3, 30))
+            before = await measure(cluster, clients, short_or_full(3, 30))
             await asyncio.to_thread(take, redis_server)
-            during = await spell(cluster, clients, lasting(4, 30))
+            during = await measure(cluster, clients, short_or_full(4, 30))
             for node in cluster.nodes:
                 await until_bus(cluster, node, up=False)
             await asyncio.to_thread(give_back, redis_server)
             for node in cluster.nodes:
                 await until_bus(cluster, node, up=True)
-            after = await spell(cluster, clients, lasting(3, 30))
+            after = await measure(cluster, clients, short_or_full(3, 30))
             assert during.finished > 0
             for what, its in (("before", before), ("meanwhile", during), ("after", after)):
                 its.show(figure, f"{name}: {what}")

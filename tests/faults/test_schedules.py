@@ -4,7 +4,7 @@ import pytest
 import pytest_asyncio
 
 from tests.faults.cluster import Cluster
-from tests.faults.scale import REPEATS
+from tests.faults.run_length import REPEATS
 from tests.faults.waiting import until
 
 SCHEDULES = 150

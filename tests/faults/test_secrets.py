@@ -10,9 +10,9 @@ from pathlib import Path
 
 from tests.bus.redis_server import Server
 from tests.faults.clients import Reply
-from tests.faults.cluster import Cluster, clustered
+from tests.faults.cluster import Cluster, closing_cluster
 from tests.faults.postgres import Postgres
-from tests.faults.waiting import until_so
+from tests.faults.waiting import until_true
 
 CANARY = "canary-9d1e/value+4"
 WEBHOOK, HOOK = "canary-9d1e-webhook", "canary-9d1e-hook"
@@ -101,7 +101,7 @@ async def test_a_secret_is_in_its_job_and_nowhere_else(
     with postgres.database() as url:
         async with (
             redis_heard(redis_server.url) as heard,
-            clustered(Cluster(tmp_path, postgres, url, redis_server.url)) as cluster,
+            closing_cluster(Cluster(tmp_path, postgres, url, redis_server.url)) as cluster,
         ):
             await cluster.add_nodes(2, "--secrets-key-file", str(key))
             worker = await cluster.add_worker(2)
@@ -117,7 +117,7 @@ async def test_a_secret_is_in_its_job_and_nowhere_else(
             put = await asked("PUT", "projects/web/secrets/CANARY", {"value": CANARY})
             assert put.status in (200, 201, 204) and not found_in(str(put.json).encode()), put
             build = (await asked("POST", "projects/web/builds", {"branch": "main"})).json["id"]
-            await until_so(lambda: any(worker.data.rglob("running")), "the job has its secret")
+            await until_true(lambda: any(worker.data.rglob("running")), "the job has its secret")
             assert not list(command_lines_with_it())
             assert not list(files_with_it(tmp_path))
             assert not await rows_with_it(cluster)

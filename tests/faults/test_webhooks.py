@@ -15,7 +15,7 @@ import pytest
 
 from boxsched.secrets.ring import new_key
 from boxsched.store.operating.check import check
-from tests.faults.cluster import Cluster, clustered
+from tests.faults.cluster import Cluster, closing_cluster
 from tests.faults.members import Node
 from tests.faults.postgres import Postgres
 from tests.faults.service import Service
@@ -59,7 +59,7 @@ async def pair(postgres: Postgres, tmp_path: Path) -> AsyncIterator[Cluster]:
     key.touch(mode=0o600)
     key.write_text(new_key())
     with postgres.database() as url:
-        async with clustered(Cluster(tmp_path, postgres, url)) as cluster:
+        async with closing_cluster(Cluster(tmp_path, postgres, url)) as cluster:
             await cluster.add_nodes(2, "--secrets-key-file", str(key))
             await cluster.put_project(*JOBS, webhook_secret=SECRET)
             await cluster.worker_token()  # while both nodes can be asked

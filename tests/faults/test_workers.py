@@ -10,10 +10,10 @@ import pytest
 
 from tests.faults.cluster import Cluster
 from tests.faults.conftest import Figure
-from tests.faults.herd import FakeWorker
-from tests.faults.scale import AT_LENGTH, REPEATS
-from tests.faults.sink import Sink, sunk
-from tests.faults.waiting import until, until_so
+from tests.faults.deploy_target import DeployTarget, deploy_target
+from tests.faults.fake_workers import FakeWorker
+from tests.faults.run_length import AT_LENGTH, REPEATS
+from tests.faults.waiting import until, until_true
 
 pytestmark = pytest.mark.timeout(180 + 90 * REPEATS)
 
@@ -21,14 +21,14 @@ BUILDS = "projects/web/builds"
 DEPLOYS = "projects/web/deploys"
 LOST_AFTER_SECONDS = 6.0
 CUT_SECONDS = 2.0  # less than that
-HERD = 500 if AT_LENGTH else 60
-HERD_JOBS = 20
+WORKERS = 500 if AT_LENGTH else 60
+WORKER_JOBS = 20
 
 
 @pytest.fixture
-async def sink() -> AsyncIterator[Sink]:
-    async with sunk() as sink:
-        yield sink
+async def target() -> AsyncIterator[DeployTarget]:
+    async with deploy_target() as target:
+        yield target
 
 
 async def asked(cluster: Cluster, key: str, path: str, **body: object) -> str:
@@ -41,10 +41,10 @@ async def test_a_worker_that_is_cut_off_for_a_moment(cluster: Cluster) -> None:
     """F14, shorter than its lease: its job is unharmed, its log whole."""
     await cluster.add_nodes(2, "--lost-after", "30")
     worker = await cluster.add_worker(1)
-    book = cluster.book
+    job_record = cluster.job_record
     for n in range(REPEATS):
         gate = cluster.folder / f"gate-{n}"
-        await cluster.put_project(book.job("j", 0.0, gate=gate))
+        await cluster.put_project(job_record.job("j", 0.0, gate=gate))
         build = await asked(cluster, f"k{n}", BUILDS, branch="b")
         await cluster.until_begun(build)
         await worker.cut()
@@ -53,20 +53,20 @@ async def test_a_worker_that_is_cut_off_for_a_moment(cluster: Cluster) -> None:
         gate.touch()
         job = await cluster.until_job(build, "finished")
         assert (job["result"], job["attempt"]) == ("passed", 1)
-        assert await cluster.clients.get(f"jobs/{job['id']}/log") == book.log_of(build)
+        assert await cluster.clients.get(f"jobs/{job['id']}/log") == job_record.log_of(build)
     await cluster.is_whole()
 
 
 async def test_a_worker_that_is_cut_off_for_too_long(
-    cluster: Cluster, sink: Sink, figure: Figure
+    cluster: Cluster, target: DeployTarget, figure: Figure
 ) -> None:
     """F14, longer than its lease: its build's job is ended there before it begins elsewhere; its
     deploy goes on, unknown, and what it did counts when the worker is back."""
-    book, gate = cluster.book, cluster.folder / "gate"
+    job_record, gate = cluster.job_record, cluster.folder / "gate"
     await cluster.add_nodes(2, "--lost-after", str(LOST_AFTER_SECONDS))
     await cluster.put_project(
-        book.job("j", 0.0, gate=cluster.folder / "never", again=1.0),
-        servers={"s": {"jobs": [book.job("d", 0.0, gate=gate, then=sink.command)]}},
+        job_record.job("j", 0.0, gate=cluster.folder / "never", again=1.0),
+        servers={"s": {"jobs": [job_record.job("d", 0.0, gate=gate, then=target.command)]}},
     )
     away = await cluster.add_worker(2)
     build = await asked(cluster, "build", BUILDS, branch="b")
@@ -82,12 +82,14 @@ async def test_a_worker_that_is_cut_off_for_too_long(
     job = await cluster.until_job(build, "finished")
     assert (job["result"], job["attempt"]) == ("passed", 2)
     gate.touch()
-    await until_so(lambda: len(sink.effects) == 1, "the deploy does its work while it is unknown")
+    await until_true(
+        lambda: len(target.effects) == 1, "the deploy does its work while it is unknown"
+    )
     await cluster.until_job(deploy, "unknown")
     await away.heal()
     job = await cluster.until_job(deploy, "finished")
     assert (job["result"], job["attempt"]) == ("passed", 1)
-    assert sink.refused == []
+    assert target.refused == []
     assert here.runs and away.runs
     await cluster.is_whole()
 
@@ -96,7 +98,7 @@ async def test_a_job_that_was_stopped_while_its_worker_was_away(cluster: Cluster
     """F16: the worker does not go on with what nobody wants any more."""
     await cluster.add_nodes(1)
     worker = await cluster.add_worker(1, "--stop-grace", "1")
-    await cluster.put_project(cluster.book.job("j", 120.0))
+    await cluster.put_project(cluster.job_record.job("j", 120.0))
     build = await asked(cluster, "k", BUILDS, branch="b")
     await cluster.until_begun(build)
     await worker.cut()
@@ -106,10 +108,10 @@ async def test_a_job_that_was_stopped_while_its_worker_was_away(cluster: Cluster
     await worker.spawn()
     job = await cluster.until_job(build, "finished")
     assert job["result"] == "stopped"
-    ticks = len(cluster.book.marks("tick"))
-    again = await asked(cluster, "k2", BUILDS, branch="b2", jobs=[cluster.book.job("j", 0.1)])
+    ticks = len(cluster.job_record.marks("tick"))
+    again = await asked(cluster, "k2", BUILDS, branch="b2", jobs=[cluster.job_record.job("j", 0.1)])
     await cluster.until_job(again, "finished")
-    marks = cluster.book.marks("tick")[ticks:]
+    marks = cluster.job_record.marks("tick")[ticks:]
     assert {mark.workload for mark in marks} == {again}, "it went on after its end was known"
     await cluster.is_whole()
 
@@ -120,28 +122,30 @@ async def test_a_herd_of_workers_that_come_back_at_once(cluster: Cluster, figure
     await cluster.put_project({"name": "j", "commands": ["true"]})
     token = await cluster.worker_token()
     urls = [node.url for node in cluster.nodes]
-    herd = [FakeWorker(f"fake-{n}", urls, token, random.Random(n)) for n in range(HERD)]
+    workers = [FakeWorker(f"fake-{n}", urls, token, random.Random(n)) for n in range(WORKERS)]
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
-        running = [asyncio.create_task(fake.run(http)) for fake in herd]
-        await until_so(lambda: all(fake.connected for fake in herd), "all are connected")
-        builds = [await asked(cluster, f"k{n}", BUILDS, branch=f"b{n}") for n in range(HERD_JOBS)]
-        await until_so(lambda: sum(len(f.holds) for f in herd) == HERD_JOBS, "all jobs are held")
+        running = [asyncio.create_task(fake.run(http)) for fake in workers]
+        await until_true(lambda: all(fake.connected for fake in workers), "all are connected")
+        builds = [await asked(cluster, f"k{n}", BUILDS, branch=f"b{n}") for n in range(WORKER_JOBS)]
+        await until_true(
+            lambda: sum(len(f.holds) for f in workers) == WORKER_JOBS, "all jobs are held"
+        )
         node = cluster.nodes[0]
         began = time.monotonic()
         await node.kill()
-        await until_so(
-            lambda: sum(f.connected for f in herd) < HERD, "those connected to it know it"
+        await until_true(
+            lambda: sum(f.connected for f in workers) < WORKERS, "those connected to it know it"
         )
         await node.start()
-        await until_so(lambda: all(fake.connected for fake in herd), "all are connected again")
-        figure(f"F31 kill and restart to all {HERD} back, s", time.monotonic() - began)
+        await until_true(lambda: all(fake.connected for fake in workers), "all are connected again")
+        figure(f"F31 kill and restart to all {WORKERS} back, s", time.monotonic() - began)
 
         async def look() -> bool:
-            workers = (await cluster.clients.get("workers"))["workers"]
-            return sum(1 for w in workers if w["state"] == "connected") >= HERD
+            shown = (await cluster.clients.get("workers"))["workers"]
+            return sum(1 for w in shown if w["state"] == "connected") >= WORKERS
 
         await until(look, "the store knows that all are connected")
-        for fake in herd:
+        for fake in workers:
             await fake.finish()
         for build in builds:
             job = await cluster.until_job(build, "finished")

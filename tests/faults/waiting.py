@@ -24,7 +24,7 @@ async def until(
     return found
 
 
-async def until_so(
+async def until_true(
     condition: Callable[[], bool], what: str, *, within: float = GENEROUS_SECONDS
 ) -> None:
     async def look() -> bool:

@@ -1,14 +1,14 @@
-"""Fixtures of gateways with their engine: see ``house``."""
+"""Fixtures of gateways with their engine: see ``harness``."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from tests.gateway.house import House
+from tests.gateway.harness import GatewayHarness
 
 
 @pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[House]:
-    async with House.open(tmp_path) as opened:
+async def harness(tmp_path: Path) -> AsyncIterator[GatewayHarness]:
+    async with GatewayHarness.open(tmp_path) as opened:
         yield opened

@@ -9,7 +9,7 @@ from boxsched.gateway.worker_socket import Slow
 from boxsched.model import WorkerId
 from boxsched.protocol import wire
 from boxsched.store.records import Token
-from tests.contract.world import NOW
+from tests.contract.store_data import NOW
 
 ME = WorkerId(1)
 HELLO = wire.Hello(wire.VERSION, "own w", "w", ("default",), "", "")

@@ -13,7 +13,7 @@ from boxsched.gateway.outputs import within
 from boxsched.gateway.worker_sender import WorkerSender
 from boxsched.protocol import wire
 from boxsched.worker.agent.spool import MARKS_BYTES
-from tests.gateway.house import PATIENCE_SECONDS
+from tests.gateway.harness import PATIENCE_SECONDS
 from tests.gateway.parts import AT_ONCE, Line
 
 

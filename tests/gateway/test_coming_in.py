@@ -10,17 +10,17 @@ from boxsched.protocol import inbox, wire
 from boxsched.protocol.shards import SHARD
 from boxsched.protocol.workers import NewWorker
 from boxsched.store.records import Token
-from tests.contract.world import NOW
-from tests.gateway.house import CLUSTER, NODE, QUICK, House
+from tests.contract.store_data import NOW
+from tests.gateway.harness import CLUSTER, NODE, QUICK, GatewayHarness
 
 
-async def test_a_worker_is_let_in_with_its_boxes(house: House) -> None:
-    worker = await house.dial()
+async def test_a_worker_is_let_in_with_its_boxes(harness: GatewayHarness) -> None:
+    worker = await harness.dial()
     await worker.hello("w", boxes=3)
     welcome = await worker.next(wire.Welcome)
     assert (welcome.cluster, welcome.lost_after) == (CLUSTER, 120.0)
     assert await worker.level() == wire.Level(())
-    (command,) = house.asked
+    (command,) = harness.asked
     assert isinstance(command, inbox.BoxesSet)
     assert (command.worker, command.node) == (welcome.worker, NODE)
     assert [(ordinal, type_) for _, ordinal, type_ in command.boxes] == [
@@ -28,70 +28,74 @@ async def test_a_worker_is_let_in_with_its_boxes(house: House) -> None:
         (2, "default"),
         (3, "default"),
     ]
-    (known,) = await house.store.workers()
+    (known,) = await harness.store.workers()
     assert (known.name, known.address, known.state) == ("w", "127.0.0.1", "connected")
-    assert list(house.gateway.connected) == [welcome.worker]
-    assert house.gateway.figures.connected == 1
+    assert list(harness.gateway.connected) == [welcome.worker]
+    assert harness.gateway.figures.connected == 1
 
 
-async def test_it_is_disconnected_when_its_socket_ends(house: House) -> None:
-    worker = await house.worker()
+async def test_it_is_disconnected_when_its_socket_ends(harness: GatewayHarness) -> None:
+    worker = await harness.worker()
     await worker.socket.close()
-    await house.disconnected(worker)
-    assert list(house.gateway.connected) == []
+    await harness.disconnected(worker)
+    assert list(harness.gateway.connected) == []
 
 
-async def test_a_second_connection_ends_the_first(house: House) -> None:
-    first = await house.worker()
-    second = await house.worker()
+async def test_a_second_connection_ends_the_first(harness: GatewayHarness) -> None:
+    first = await harness.worker()
+    second = await harness.worker()
     assert second.id == first.id
     assert await first.closed() == 1000
     await second.beat()
-    assert await house.state_of(second) == "connected"
-    assert house.gateway.figures.connected == 1
-    assert house.gateway.figures.ended["replaced"] == 1
+    assert await harness.state_of(second) == "connected"
+    assert harness.gateway.figures.connected == 1
+    assert harness.gateway.figures.ended["replaced"] == 1
 
 
-async def test_a_connection_to_another_node_ends_the_one_here(house: House) -> None:
-    worker = await house.worker(identity="the same")
+async def test_a_connection_to_another_node_ends_the_one_here(harness: GatewayHarness) -> None:
+    worker = await harness.worker(identity="the same")
     elsewhere = NewWorker("the same", "w", "there", "node-2", ("default",))
-    await house.store.connect_worker(elsewhere)
+    await harness.store.connect_worker(elsewhere)
     await worker.say(wire.Beat(1))
     assert await worker.closed() == 1013
-    assert house.gateway.figures.ended["not_its_connection"] == 1
-    assert await house.state_of(worker) == "connected", "it is, to the other node"
+    assert harness.gateway.figures.ended["not_its_connection"] == 1
+    assert await harness.state_of(worker) == "connected", "it is, to the other node"
 
 
-async def test_another_nodes_promise_is_valid_until_the_worker_answers_here(house: House) -> None:
+async def test_another_nodes_promise_is_valid_until_the_worker_answers_here(
+    harness: GatewayHarness,
+) -> None:
     elsewhere = NewWorker("mine", "w", "there", "node-2", ("default",), lost_after=300.0)
-    await house.store.connect_worker(elsewhere)
-    worker = await house.worker(identity="mine")
-    (pulse,) = await house.store.pulses(SHARD)
+    await harness.store.connect_worker(elsewhere)
+    worker = await harness.worker(identity="mine")
+    (pulse,) = await harness.store.pulses(SHARD)
     assert (pulse.node, pulse.lost_after) == (NODE, 300.0), "it may not have heard the Welcome"
     await worker.beat()
-    (pulse,) = await house.store.pulses(SHARD)
+    (pulse,) = await harness.store.pulses(SHARD)
     assert pulse.lost_after == 120.0
-    await house.store.connect_worker(attrs.evolve(elsewhere, lost_after=10.0))
+    await harness.store.connect_worker(attrs.evolve(elsewhere, lost_after=10.0))
     await worker.say(wire.Beat(99))
     assert await worker.closed() == 1013
-    (pulse,) = await house.store.pulses(SHARD)
+    (pulse,) = await harness.store.pulses(SHARD)
     assert pulse.lost_after == 120.0, "as the other node's Welcome may never come"
 
 
 @pytest.mark.parametrize(("version", "again"), [(0, False), (2, True)])
-async def test_another_version_is_refused(house: House, version: int, again: bool) -> None:
-    worker = await house.dial()
+async def test_another_version_is_refused(
+    harness: GatewayHarness, version: int, again: bool
+) -> None:
+    worker = await harness.dial()
     await worker.socket.send_str(f'{{"type": "hello", "version": {version}, "more": []}}')
     refused = await worker.next(wire.Refused)
     assert (refused.code, refused.again) == ("version", again)
     assert "upgrade" in refused.message
     await worker.closed()
-    assert house.gateway.figures.refused["version"] == 1
+    assert harness.gateway.figures.refused["version"] == 1
 
 
-async def test_a_name_that_is_anothers_is_refused(house: House) -> None:
-    await house.worker("w")
-    other = await house.dial()
+async def test_a_name_that_is_anothers_is_refused(harness: GatewayHarness) -> None:
+    await harness.worker("w")
+    other = await harness.dial()
     await other.hello("w", identity="somebody else")
     refused = await other.next(wire.Refused)
     assert (refused.code, refused.again) == ("conflict", False)
@@ -99,45 +103,45 @@ async def test_a_name_that_is_anothers_is_refused(house: House) -> None:
     assert await other.closed() == 1008
 
 
-async def test_another_token_does_not_take_the_place_of_a_worker(house: House) -> None:
+async def test_another_token_does_not_take_the_place_of_a_worker(harness: GatewayHarness) -> None:
     """Its jobs can read its identity: that alone is nothing."""
-    await house.store.put_token(house.token)
-    mine = await house.worker("w", identity="read by a job")
-    house.token = Token("token-2", "another digest", "worker", "", NOW)
-    await house.store.put_token(house.token)
+    await harness.store.put_token(harness.token)
+    mine = await harness.worker("w", identity="read by a job")
+    harness.token = Token("token-2", "another digest", "worker", "", NOW)
+    await harness.store.put_token(harness.token)
     for name in ("w", "another name"):
-        thief = await house.dial()
+        thief = await harness.dial()
         await thief.hello(name, identity="read by a job")
         refused = await thief.next(wire.Refused)
         assert (refused.code, refused.again) == ("bound_to_another", False)
         assert "token-1" in refused.message
         assert await thief.closed() == 1008
     await mine.beat()
-    assert await house.state_of(mine) == "connected"
-    assert await house.store.revoke_token("token-1")
-    again = await house.worker("w", identity="read by a job")
+    assert await harness.state_of(mine) == "connected"
+    assert await harness.store.revoke_token("token-1")
+    again = await harness.worker("w", identity="read by a job")
     assert again.id == mine.id, "what it was bound to holds no more"
 
 
-async def test_a_token_has_so_many_workers_and_no_more(house: House) -> None:
-    house.token = attrs.evolve(house.token, max_workers=3)
-    await house.store.put_token(house.token)
-    there = [await house.worker(f"w{n}", boxes=1) for n in range(3)]
+async def test_a_token_has_so_many_workers_and_no_more(harness: GatewayHarness) -> None:
+    harness.token = attrs.evolve(harness.token, max_workers=3)
+    await harness.store.put_token(harness.token)
+    there = [await harness.worker(f"w{n}", boxes=1) for n in range(3)]
     for _ in range(2):
-        fourth = await house.dial()
+        fourth = await harness.dial()
         await fourth.hello("w3")
         refused = await fourth.next(wire.Refused)
         assert (refused.code, refused.again) == ("no_place", False)
         assert "3 workers" in refused.message and "token create" in refused.message
-    assert len(await house.store.workers()) == 3
-    again = await house.worker("w1")
+    assert len(await harness.store.workers()) == 3
+    again = await harness.worker("w1")
     assert again.id == there[1].id, "it has its place"
     await there[2].socket.close()
-    await house.unsteady.until(house.unsteady.done, "disconnect_workers", 2)
-    assert await house.state_of(there[2]) == "disconnected"
-    await house.leader.commit(inbox=await house.leader.take_inbox())  # its Boxes never came
-    await house.worker("w3")
-    assert sorted(one.name for one in await house.store.workers()) == ["w0", "w1", "w3"]
+    await harness.unsteady.until(harness.unsteady.done, "disconnect_workers", 2)
+    assert await harness.state_of(there[2]) == "disconnected"
+    await harness.leader.commit(inbox=await harness.leader.take_inbox())  # its Boxes never came
+    await harness.worker("w3")
+    assert sorted(one.name for one in await harness.store.workers()) == ["w0", "w1", "w3"]
 
 
 @pytest.mark.parametrize(
@@ -161,59 +165,61 @@ async def test_a_token_has_so_many_workers_and_no_more(house: House) -> None:
         {"box_types": ("d",) * (wire.MAX_BOXES + 1)},
     ],
 )
-async def test_an_invalid_hello_is_refused(house: House, changes: dict[str, object]) -> None:
-    worker = await house.dial()
+async def test_an_invalid_hello_is_refused(
+    harness: GatewayHarness, changes: dict[str, object]
+) -> None:
+    worker = await harness.dial()
     await worker.hello(**changes)
     refused = await worker.next(wire.Refused)
     assert (refused.code, refused.again) == ("invalid", False)
     assert refused.message.startswith("in-process") or next(iter(changes)) in refused.message
     assert await worker.closed() == 1008
-    assert house.asked == []
+    assert harness.asked == []
 
 
 async def test_a_worker_that_sends_nothing_is_disconnected(tmp_path: Path) -> None:
-    async with House.open(tmp_path, attrs.evolve(QUICK, hello=0.05)) as house:
-        worker = await house.dial()
+    async with GatewayHarness.open(tmp_path, attrs.evolve(QUICK, hello=0.05)) as harness:
+        worker = await harness.dial()
         assert await worker.closed() == 1008
-        assert house.gateway.figures.ended["no_hello"] == 1
+        assert harness.gateway.figures.ended["no_hello"] == 1
 
 
 async def test_a_silent_connection_is_closed(tmp_path: Path) -> None:
-    async with House.open(tmp_path, attrs.evolve(QUICK, silence=0.2)) as house:
-        worker = await house.worker()
+    async with GatewayHarness.open(tmp_path, attrs.evolve(QUICK, silence=0.2)) as harness:
+        worker = await harness.worker()
         for _ in range(20):
             await worker.beat()
         assert await worker.closed() == 1013
-        assert house.gateway.figures.ended["silent"] == 1
-        await house.disconnected(worker)
+        assert harness.gateway.figures.ended["silent"] == 1
+        await harness.disconnected(worker)
 
 
-async def test_a_node_that_leaves_reports_it(house: House) -> None:
-    worker, idle = await house.worker("w"), await house.worker("v")
-    nobody = await house.dial()
-    closing = asyncio.create_task(house.gateway.close())
+async def test_a_node_that_leaves_reports_it(harness: GatewayHarness) -> None:
+    worker, idle = await harness.worker("w"), await harness.worker("v")
+    nobody = await harness.dial()
+    closing = asyncio.create_task(harness.gateway.close())
     await worker.next(wire.Leave)
     await worker.socket.close()
     await idle.next(wire.Leave)
-    late = await house.dial()
+    late = await harness.dial()
     await late.hello("late")
     assert (await late.next(wire.Refused)).again
     assert await idle.closed() == 1012
     await nobody.closed()
     await closing
     # They come again at once, so that nobody is told that they are away.
-    assert {one.state for one in await house.store.workers()} == {"connected"}
-    assert list(house.gateway.connected) == []
+    assert {one.state for one in await harness.store.workers()} == {"connected"}
+    assert list(harness.gateway.connected) == []
 
 
-async def test_a_worker_says_how_long_its_jobs_have_to_end(house: House) -> None:
-    await house.worker(stop_grace=300.0)
-    (pulse,) = await house.store.pulses(SHARD)
+async def test_a_worker_says_how_long_its_jobs_have_to_end(harness: GatewayHarness) -> None:
+    await harness.worker(stop_grace=300.0)
+    (pulse,) = await harness.store.pulses(SHARD)
     assert pulse.stop_grace == 300.0
-    older = await house.worker("older")
-    pulses = {one.worker: one.stop_grace for one in await house.store.pulses(SHARD)}
+    older = await harness.worker("older")
+    pulses = {one.worker: one.stop_grace for one in await harness.store.pulses(SHARD)}
     assert pulses[older.id] is None
-    odd = await house.dial()
+    odd = await harness.dial()
     await odd.hello("odd", stop_grace=1e9)
     refused = await odd.next(wire.Refused)
     assert "stop_grace" in refused.message

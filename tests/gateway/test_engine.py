@@ -17,28 +17,28 @@ from boxsched.protocol.assignments import Assignment
 from boxsched.protocol.batches import Event
 from boxsched.protocol.shards import SHARD
 from boxsched.store.records import NewWorkload, Submitted
-from tests.contract.world import build, spec
-from tests.gateway.house import PATIENCE_SECONDS, House, Worker, passed, started
+from tests.contract.store_data import build, spec
+from tests.gateway.harness import PATIENCE_SECONDS, GatewayHarness, Worker, passed, started
 
 
 @contextlib.asynccontextmanager
-async def led(house: House) -> AsyncIterator[Engine]:
-    """An engine leads the house's shard, and wakes to what the gateway asks."""
-    house.committed = asyncio.Event()
+async def led(harness: GatewayHarness) -> AsyncIterator[Engine]:
+    """An engine leads the harness's shard, and wakes to what the gateway asks."""
+    harness.committed = asyncio.Event()
 
     def published(batch: int, events: Sequence[Event]) -> None:
-        house.committed.set()
+        harness.committed.set()
 
     def notify(places: Mapping[WorkerId, str], level: Sequence[Assignment] | None) -> None:
-        house.gateway.look(places.keys())
+        harness.gateway.look(places.keys())
 
     engine = Engine(
-        house.store, Clock(), shard=SHARD, node="node-1", may_lead=lambda: True,
+        harness.store, Clock(), shard=SHARD, node="node-1", may_lead=lambda: True,
         published=published, reloaded=lambda: None, due=lambda: None, notify=notify,
         local=lambda: None, alive=lambda node: True, lost_after=120.0, stop_grace=10.0,
         counters=Counters(), stages=Stages(Clock().monotonic),
     )  # fmt: skip
-    house.woken = engine.wake
+    harness.woken = engine.wake
     running = asyncio.create_task(engine.run())
     try:
         yield engine
@@ -47,14 +47,14 @@ async def led(house: House) -> AsyncIterator[Engine]:
         await asyncio.gather(running, return_exceptions=True)
 
 
-async def submit(house: House, count: int) -> list[WorkloadId]:
-    project = await house.leader.project()
+async def submit(harness: GatewayHarness, count: int) -> list[WorkloadId]:
+    project = await harness.leader.project()
     group: list[NewWorkload] = [
         attrs.evolve(build(project, f"branch {n}", jobs=(spec(),)), created_at=Clock().now())
         for n in range(count)
     ]
-    outcomes = await house.store.submit(group)
-    house.woken()
+    outcomes = await harness.store.submit(group)
+    harness.woken()
     return [outcome.id for outcome in outcomes if isinstance(outcome, Submitted)]
 
 
@@ -88,38 +88,38 @@ class Plays:
             await self.worker.say(said)
 
 
-async def until_finished(house: House, workloads: list[WorkloadId]) -> None:
+async def until_finished(harness: GatewayHarness, workloads: list[WorkloadId]) -> None:
     async with asyncio.timeout(PATIENCE_SECONDS):
-        house.committed.clear()
-        while await house.store.unfinished():
-            await house.committed.wait()
-            house.committed.clear()
-    last = await house.store.workload(workloads[-1])
+        harness.committed.clear()
+        while await harness.store.unfinished():
+            await harness.committed.wait()
+            harness.committed.clear()
+    last = await harness.store.workload(workloads[-1])
     assert last is not None
     assert last.result == "passed"
 
 
 async def test_jobs_go_out_and_come_back(tmp_path: Path) -> None:
-    async with House.open(tmp_path) as house, led(house):
-        players = [Plays(await house.worker(f"w{n}", boxes=8)) for n in range(2)]
+    async with GatewayHarness.open(tmp_path) as harness, led(harness):
+        players = [Plays(await harness.worker(f"w{n}", boxes=8)) for n in range(2)]
         tasks = [asyncio.create_task(player.run()) for player in players]
-        workloads = await submit(house, 200)
-        await until_finished(house, workloads)
+        workloads = await submit(harness, 200)
+        await until_finished(harness, workloads)
         assert sum(len(player.seen) for player in players) == 200
         assert [player.stale for player in players] == [0, 0]
-        assert house.gateway.figures.reports == 400
+        assert harness.gateway.figures.reports == 400
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def test_a_worker_that_comes_back_says_again_what_was_not_answered(tmp_path: Path) -> None:
-    async with House.open(tmp_path) as house, led(house):
-        worker = await house.worker(boxes=1)
-        (workload,) = await submit(house, 1)
+    async with GatewayHarness.open(tmp_path) as harness, led(harness):
+        worker = await harness.worker(boxes=1)
+        (workload,) = await submit(harness, 1)
         (task,) = (await worker.level()).tasks
         await worker.socket.close()
-        again = await house.dial()
+        again = await harness.dial()
         await again.hello(boxes=1)
         await again.next(wire.Welcome)
         (same,) = (await again.level()).tasks
@@ -129,4 +129,4 @@ async def test_a_worker_that_comes_back_says_again_what_was_not_answered(tmp_pat
         assert (await again.said(*reports)).stale == ()
         assert (await again.level()).tasks == ()
         assert (await again.said(*reports)).stale == ((task.job, task.lease_token),) * 2
-        await until_finished(house, [workload])
+        await until_finished(harness, [workload])

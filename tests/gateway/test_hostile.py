@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from boxsched.gateway.received import ProtocolViolation, read
 from boxsched.protocol import wire
-from tests.contract.world import NOW
-from tests.gateway.house import House, passed, started
+from tests.contract.store_data import NOW
+from tests.gateway.harness import GatewayHarness, passed, started
 
 DEEP = "[" * 100_000 + "]" * 100_000
 HUGE = "9" * 4_000
@@ -91,56 +91,56 @@ HOSTILE = {
 
 @pytest.mark.parametrize("what", HOSTILE)
 async def test_a_message_outside_of_the_protocol_ends_the_connection(
-    house: House, what: str, caplog: pytest.LogCaptureFixture
+    harness: GatewayHarness, what: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     text, reason = HOSTILE[what]
-    worker = await house.worker()
-    asked = list(house.asked)
+    worker = await harness.worker()
+    asked = list(harness.asked)
     await worker.socket.send_str(text)
     code = await worker.closed()
     assert code == (1009 if reason == "too_large" else 1008)
-    await house.disconnected(worker)
-    assert house.gateway.figures.ended == {reason: 1}
-    assert house.asked == asked
+    await harness.disconnected(worker)
+    assert harness.gateway.figures.ended == {reason: 1}
+    assert harness.asked == asked
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
 @pytest.mark.parametrize("what", HOSTILE)
-async def test_the_same_in_the_place_of_a_hello(house: House, what: str) -> None:
+async def test_the_same_in_the_place_of_a_hello(harness: GatewayHarness, what: str) -> None:
     if what == "a second hello":
         pytest.skip("it is a first one")
-    worker = await house.dial()
+    worker = await harness.dial()
     await worker.socket.send_str(HOSTILE[what][0])
     assert await worker.closed() in (1008, 1009)
-    assert house.asked == []
-    assert sum(house.gateway.figures.ended.values()) == 1
+    assert harness.asked == []
+    assert sum(harness.gateway.figures.ended.values()) == 1
 
 
-async def test_frames_that_are_no_texts(house: House) -> None:
-    worker = await house.worker()
+async def test_frames_that_are_no_texts(harness: GatewayHarness) -> None:
+    worker = await harness.worker()
     await worker.socket.send_bytes(b'{"type": "beat", "number": 1}')
     assert await worker.closed() == 1008
-    other = await house.worker()
+    other = await harness.worker()
     await other.socket.send_frame(b'{"type": "beat\xff"', aiohttp.WSMsgType.TEXT)
     assert await other.closed() == 1007
-    third = await house.worker()
+    third = await harness.worker()
     third.socket._writer.transport.write(b"\xff\xff\xff\xff no frame at all")  # type: ignore[union-attr]
     assert await third.closed() in (1002, 1006)
 
 
-async def test_a_request_that_asks_for_no_websocket(house: House) -> None:
-    url = f"http://127.0.0.1:{house.port}{wire.PATH}"
-    async with house.session.get(url) as response:
+async def test_a_request_that_asks_for_no_websocket(harness: GatewayHarness) -> None:
+    url = f"http://127.0.0.1:{harness.port}{wire.PATH}"
+    async with harness.session.get(url) as response:
         assert response.status == 400
 
 
-async def test_a_long_reason_is_cut_and_not_refused(house: House) -> None:
-    worker = await house.worker()
-    await house.take_boxes()
-    await house.start(0)
+async def test_a_long_reason_is_cut_and_not_refused(harness: GatewayHarness) -> None:
+    worker = await harness.worker()
+    await harness.take_boxes()
+    await harness.start(0)
     (task,) = (await worker.level()).tasks
     await worker.said(started(task), passed(task, NOW, reason="because " * 100))
-    finished = house.reports()[1]
+    finished = harness.reports()[1]
     assert finished.reason == ("because " * 100)[:500]  # type: ignore[union-attr]
 
 

@@ -13,7 +13,7 @@ from boxsched.gateway.figures import Times
 from boxsched.gateway.gateway import Gateway
 from boxsched.model import JobId, WorkerId
 from boxsched.store.store import Store
-from tests.gateway.house import PATIENCE_SECONDS
+from tests.gateway.harness import PATIENCE_SECONDS
 from tests.gateway.parts import AT_ONCE, ME
 
 
@@ -72,18 +72,18 @@ class Pauses:
 async def test_silent_connections_end_and_old_levels_are_sent_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    house = gateway(lambda: True, Times(silence=20.0, level=10.0))
+    harness = gateway(lambda: True, Times(silence=20.0, level=10.0))
     now = asyncio.get_running_loop().time()
     links = {WorkerId(n): Link(now - seconds) for n, seconds in ((1, 1.0), (2, 14.0), (3, 40.0))}
-    house._links = cast(Any, links)
+    harness._links = cast(Any, links)
     looked: list[tuple[list[WorkerId], bool]] = []
     monkeypatch.setattr(
-        house._look_ups, "look", lambda due, *, anyway: looked.append((list(due), anyway))
+        harness._look_ups, "look", lambda due, *, anyway: looked.append((list(due), anyway))
     )
     pauses = Pauses(2)
     monkeypatch.setattr("boxsched.gateway.gateway.asyncio.sleep", pauses.sleep)
     with pytest.raises(asyncio.CancelledError):
-        await house._watch()
+        await harness._watch()
     assert pauses.seconds == [1.0, 1.0], "ten times in the shorter time"
     assert looked == [([2, 3], True)] * 2
     assert [link.ended for link in links.values()] == [
@@ -98,8 +98,8 @@ async def test_without_hints_all_are_looked_up_soon_after_news_and_else_less_oft
 ) -> None:
     reach = [True, False, False, False, False, False]
     answers: list[bool | StoreAway] = [True, StoreAway("away for the test"), False, True, False]
-    house = gateway(lambda: reach.pop(0), Times(poll_fastest=0.02, poll=0.2))
-    house._links = cast(Any, {ME: Link(0.0)})
+    harness = gateway(lambda: reach.pop(0), Times(poll_fastest=0.02, poll=0.2))
+    harness._links = cast(Any, {ME: Link(0.0)})
     asked: list[list[WorkerId]] = []
 
     async def looked(workers: list[WorkerId]) -> bool:
@@ -109,31 +109,31 @@ async def test_without_hints_all_are_looked_up_soon_after_news_and_else_less_oft
             raise answer
         return answer
 
-    monkeypatch.setattr(house._look_ups, "looked", looked)
+    monkeypatch.setattr(harness._look_ups, "looked", looked)
     pauses = Pauses(6)
     monkeypatch.setattr("boxsched.gateway.gateway.asyncio.sleep", pauses.sleep)
     with pytest.raises(asyncio.CancelledError):
-        await house._poll()
+        await harness._poll()
     assert asked == [[ME]] * 5
     assert all(0.0 < seconds <= 0.2 for seconds in pauses.seconds)
 
 
 async def test_no_worker_no_look_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    house = gateway(lambda: False, Times())
+    harness = gateway(lambda: False, Times())
     pauses = Pauses(3)
     monkeypatch.setattr("boxsched.gateway.gateway.asyncio.sleep", pauses.sleep)
 
     async def looked(workers: list[WorkerId]) -> bool:
         raise AssertionError("there is nobody to look up")
 
-    monkeypatch.setattr(house._look_ups, "looked", looked)
+    monkeypatch.setattr(harness._look_ups, "looked", looked)
     with pytest.raises(asyncio.CancelledError):
-        await house._poll()
+        await harness._poll()
 
 
 async def test_look_ups_take_at_most_half_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    house = gateway(lambda: False, Times(poll_fastest=0.02, poll=0.2))
-    house._links = cast(Any, {ME: Link(0.0)})
+    harness = gateway(lambda: False, Times(poll_fastest=0.02, poll=0.2))
+    harness._links = cast(Any, {ME: Link(0.0)})
     clock = [0.0]
     monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: clock[0])
 
@@ -141,11 +141,11 @@ async def test_look_ups_take_at_most_half_of_the_time(monkeypatch: pytest.Monkey
         clock[0] += 5.0
         return True
 
-    monkeypatch.setattr(house._look_ups, "looked", looked)
+    monkeypatch.setattr(harness._look_ups, "looked", looked)
     pauses = Pauses(3)
     monkeypatch.setattr("boxsched.gateway.gateway.asyncio.sleep", pauses.sleep)
     with pytest.raises(asyncio.CancelledError):
-        await house._poll()
+        await harness._poll()
     assert pauses.seconds[0] <= 0.2
     assert pauses.seconds[1:] == [5.0, 5.0]
 
@@ -156,7 +156,7 @@ async def test_heartbeats_are_written_often_enough_for_a_short_promise() -> None
 
 
 async def test_a_gateway_that_closes_writes_the_last_output() -> None:
-    house = gateway(lambda: True, attrs.evolve(AT_ONCE, leave=0.0, hang_up=20.0))
+    harness = gateway(lambda: True, attrs.evolve(AT_ONCE, leave=0.0, hang_up=20.0))
     written: list[Any] = []
     begun = asyncio.Event()
     may_end = asyncio.Event()
@@ -166,12 +166,12 @@ async def test_a_gateway_that_closes_writes_the_last_output() -> None:
         await may_end.wait()
         written.extend(chunks)
 
-    house._store.append_log = append_log  # type: ignore[method-assign]
+    harness._store.append_log = append_log  # type: ignore[method-assign]
     chunk = (JobId(1), 1, 0, b"last")
-    adding = asyncio.ensure_future(house._side.append_log([chunk]))
+    adding = asyncio.ensure_future(harness._side.append_log([chunk]))
     async with asyncio.timeout(PATIENCE_SECONDS):
         await begun.wait()
-        closing = asyncio.create_task(house.close())
+        closing = asyncio.create_task(harness.close())
         asyncio.get_running_loop().call_soon(may_end.set)
         await closing
     assert written == [chunk]

@@ -10,14 +10,14 @@ from boxsched.model import Kind, WorkerId
 from boxsched.protocol import wire
 from boxsched.protocol.assignments import Assignment
 from boxsched.states import JobState
-from tests.contract.world import assigned, stopping
-from tests.gateway.house import QUICK, House
+from tests.contract.store_data import assigned, stopping
+from tests.gateway.harness import QUICK, GatewayHarness
 
 
-async def test_a_level_says_all_that_it_should_run(house: House) -> None:
-    worker = await house.worker(boxes=2)
-    await house.take_boxes()
-    await house.start(1)
+async def test_a_level_says_all_that_it_should_run(harness: GatewayHarness) -> None:
+    worker = await harness.worker(boxes=2)
+    await harness.take_boxes()
+    await harness.start(1)
     (task,) = (await worker.level()).tasks
     assert (task.name, task.ordinal, task.stop, task.started) == ("job 1", 2, False, False)
     assert (task.commands, task.environment, task.kind) == (
@@ -25,69 +25,69 @@ async def test_a_level_says_all_that_it_should_run(house: House) -> None:
         {"CI": "true"},
         Kind.BUILD,
     )
-    assert (task.attempt, task.lease_token) == (1, house.leader.batch)
-    await house.start(0)
+    assert (task.attempt, task.lease_token) == (1, harness.leader.batch)
+    await harness.start(0)
     assert {task.ordinal for task in (await worker.level()).tasks} == {1, 2}
 
 
-async def test_a_stop_is_news(house: House) -> None:
-    worker = await house.worker()
-    await house.take_boxes()
-    workload = await house.start(0)
+async def test_a_stop_is_news(harness: GatewayHarness) -> None:
+    worker = await harness.worker()
+    await harness.take_boxes()
+    workload = await harness.start(0)
     assert not (await worker.level()).tasks[0].stop
-    (one,) = await house.leader.assignments()
+    (one,) = await harness.leader.assignments()
     job = assigned(one.job, one.box, one.lease_token)
-    await house.leader.commit(
-        workloads=(stopping(workload, house.leader.now()),),
+    await harness.leader.commit(
+        workloads=(stopping(workload, harness.leader.now()),),
         jobs=(attrs.evolve(job, state=JobState.STOPPING),),
     )
-    house.gateway.look([worker.id])
+    harness.gateway.look([worker.id])
     assert (await worker.level()).tasks[0].stop
 
 
-async def test_unchanged_levels_are_not_sent(house: House) -> None:
-    worker = await house.worker()
-    await house.take_boxes()
-    await house.start(0)
+async def test_unchanged_levels_are_not_sent(harness: GatewayHarness) -> None:
+    worker = await harness.worker()
+    await harness.take_boxes()
+    await harness.start(0)
     await worker.level()
-    levels = house.gateway.figures.levels
+    levels = harness.gateway.figures.levels
     for _ in range(5):
-        await house.gateway.looked([worker.id])
-    assert house.gateway.figures.levels == levels
-    await house.start(1)
+        await harness.gateway.looked([worker.id])
+    assert harness.gateway.figures.levels == levels
+    await harness.start(1)
     await worker.runs(2)
 
 
 async def test_a_level_comes_periodically(tmp_path: Path) -> None:
-    async with House.open(tmp_path, attrs.evolve(QUICK, level=0.1)) as house:
-        worker = await house.worker()
+    async with GatewayHarness.open(tmp_path, attrs.evolve(QUICK, level=0.1)) as harness:
+        worker = await harness.worker()
         for _ in range(3):
             assert await worker.level() == wire.Level(())
 
 
-async def test_asks_gather_while_a_look_up_is_under_way(house: House) -> None:
-    workers = [await house.worker(f"w{n}") for n in range(5)]
-    before = house.gateway.figures.look_ups
+async def test_asks_gather_while_a_look_up_is_under_way(harness: GatewayHarness) -> None:
+    workers = [await harness.worker(f"w{n}") for n in range(5)]
+    before = harness.gateway.figures.look_ups
     ids = [worker.id for worker in workers]
-    await asyncio.gather(*(house.gateway.looked([id_]) for id_ in ids for _ in range(20)))
-    assert house.gateway.figures.look_ups - before <= 2
+    await asyncio.gather(*(harness.gateway.looked([id_]) for id_ in ids for _ in range(20)))
+    assert harness.gateway.figures.look_ups - before <= 2
 
 
 async def test_without_hints_it_is_found_by_looking_again(tmp_path: Path) -> None:
-    async with House.open(tmp_path, hints_reach=lambda: False) as house:
-        worker = await house.worker()
-        await house.take_boxes()
-        await house.start(0, hint=False)
+    async with GatewayHarness.open(tmp_path, hints_reach=lambda: False) as harness:
+        worker = await harness.worker()
+        await harness.take_boxes()
+        await harness.start(0, hint=False)
         await worker.runs(1)
-        await house.start(1, hint=False)
+        await harness.start(1, hint=False)
         await worker.runs(2)
 
 
-async def test_workers_elsewhere_are_not_looked_up(house: House) -> None:
-    before = house.gateway.figures.look_ups
-    await house.gateway.looked([])
-    await house.gateway.looked([WorkerId(12345)])
-    assert house.gateway.figures.look_ups == before
+async def test_workers_elsewhere_are_not_looked_up(harness: GatewayHarness) -> None:
+    before = harness.gateway.figures.look_ups
+    await harness.gateway.looked([])
+    await harness.gateway.looked([WorkerId(12345)])
+    assert harness.gateway.figures.look_ups == before
 
 
 def test_a_level_that_is_too_large_keeps_what_runs() -> None:

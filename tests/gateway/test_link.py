@@ -13,7 +13,7 @@ from boxsched.model import JobId
 from boxsched.protocol import inbox, wire
 from boxsched.protocol.workers import Connected, WorkerConnection
 from boxsched.worker.agent.spool import MARKS_BYTES
-from tests.contract.world import NOW
+from tests.contract.store_data import NOW
 from tests.gateway.parts import AT_ONCE, ME, Line
 
 

@@ -11,7 +11,7 @@ from boxsched.model import WorkerId
 from boxsched.protocol import wire
 from boxsched.protocol.assignments import Assignment
 from boxsched.protocol.shards import SHARD
-from tests.gateway.house import PATIENCE_SECONDS, House
+from tests.gateway.harness import PATIENCE_SECONDS, GatewayHarness
 
 ME, OTHER = WorkerId(1), WorkerId(2)
 
@@ -97,14 +97,14 @@ async def test_waiting_callers_learn_that_the_node_stops() -> None:
 
 
 async def test_a_workers_problem_comes_with_its_heartbeat_and_goes_with_the_next(
-    house: House,
+    harness: GatewayHarness,
 ) -> None:
-    worker = await house.worker()
+    worker = await harness.worker()
     for problem in ("disk full", None):
         await worker.say(wire.Beat(9, problem))
         while (await worker.next(wire.Ack)).number != 9:
             pass
-        (pulse,) = await house.store.pulses(SHARD)
+        (pulse,) = await harness.store.pulses(SHARD)
         assert pulse.problem == problem
 
 

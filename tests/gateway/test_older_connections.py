@@ -13,17 +13,17 @@ from boxsched.model import JobId, WorkerId
 from boxsched.protocol import inbox, wire
 from boxsched.protocol.shards import SHARD
 from boxsched.protocol.workers import Connected, WorkerConnection
-from tests.gateway.house import PATIENCE_SECONDS, House
+from tests.gateway.harness import PATIENCE_SECONDS, GatewayHarness
 
 
 class Gate:
     """Holds the first announcement of a worker's Boxes until it is opened."""
 
-    def __init__(self, house: House) -> None:
+    def __init__(self, harness: GatewayHarness) -> None:
         self.reached = asyncio.Event()
         self.opened = asyncio.Event()
-        self._ask = house.gateway._entry._ask
-        house.gateway._entry._ask = self.ask
+        self._ask = harness.gateway._entry._ask
+        harness.gateway._entry._ask = self.ask
 
     async def ask(self, shard: int, command: inbox.Command) -> None:
         if not self.reached.is_set():
@@ -33,44 +33,46 @@ class Gate:
 
 
 async def test_an_older_connection_that_comes_in_late_does_not_replace_the_newer(
-    house: House,
+    harness: GatewayHarness,
 ) -> None:
-    gate = Gate(house)
-    older = await house.dial()
+    gate = Gate(harness)
+    older = await harness.dial()
     await older.hello("w")
     async with asyncio.timeout(PATIENCE_SECONDS):
         await gate.reached.wait()
-    newer = await house.worker("w")
+    newer = await harness.worker("w")
     gate.opened.set()
     assert await older.closed() == 1000
     assert not older.waiting, "it was told nothing: no Welcome, no level"
     await newer.beat()
-    assert list(house.gateway.connected) == [newer.id]
-    assert house.gateway.figures.connects == 1
-    assert await house.state_of(newer) == "connected", "the older one's end is not the worker's"
+    assert list(harness.gateway.connected) == [newer.id]
+    assert harness.gateway.figures.connects == 1
+    assert await harness.state_of(newer) == "connected", "the older one's end is not the worker's"
 
 
-async def test_an_older_connections_boxes_are_not_announced_after_the_newers(house: House) -> None:
+async def test_an_older_connections_boxes_are_not_announced_after_the_newers(
+    harness: GatewayHarness,
+) -> None:
     """The leader believes the last announcement that it reads."""
-    older = await house.dial()
-    house.unsteady.away_for = "ask"
+    older = await harness.dial()
+    harness.unsteady.away_for = "ask"
     await older.hello("w")
-    await house.unsteady.until(house.unsteady.refused, "ask")
-    newer = await house.dial()
+    await harness.unsteady.until(harness.unsteady.refused, "ask")
+    newer = await harness.dial()
     await newer.hello("w")
-    await house.unsteady.until(house.unsteady.done, "connect_worker", 2)
-    house.unsteady.away_for = None
+    await harness.unsteady.until(harness.unsteady.done, "connect_worker", 2)
+    harness.unsteady.away_for = None
     await newer.next(wire.Welcome)
     assert await older.closed() == 1000
-    [announced] = [one for one in house.asked if isinstance(one, inbox.BoxesSet)]
-    (pulse,) = await house.store.pulses(1)
+    [announced] = [one for one in harness.asked if isinstance(one, inbox.BoxesSet)]
+    (pulse,) = await harness.store.pulses(1)
     assert announced.connection == pulse.connection
 
 
 async def test_an_older_connection_that_reaches_the_store_last_announces_nothing(
-    house: House,
+    harness: GatewayHarness,
 ) -> None:
-    entry = house.gateway._entry
+    entry = harness.gateway._entry
     entry._newest[WorkerId(1)] = 8
 
     class Open:
@@ -79,12 +81,14 @@ async def test_an_older_connection_that_reaches_the_store_last_announces_nothing
     older = Connected(WorkerConnection(WorkerId(1), 7), SHARD, ())
     with pytest.raises(Gone):
         await entry.announce(Open(), older, None)  # type: ignore[arg-type]
-    assert not house.asked
+    assert not harness.asked
     assert entry._newest == {1: 8}
 
 
-async def test_the_end_of_an_older_connection_leaves_the_newer_ones_number(house: House) -> None:
-    entry = house.gateway._entry
+async def test_the_end_of_an_older_connection_leaves_the_newer_ones_number(
+    harness: GatewayHarness,
+) -> None:
+    entry = harness.gateway._entry
     entry._newest[WorkerId(1)] = 8
     entry.forget(WorkerConnection(WorkerId(1), 7))
     assert entry._newest == {1: 8}
@@ -125,20 +129,22 @@ async def test_an_end_during_a_write_is_stored_by_the_next_one() -> None:
     assert told == [[WorkerConnection(WorkerId(1), 8)], [WorkerConnection(WorkerId(1), 9)]]
 
 
-async def test_an_older_connections_heartbeats_are_not_written(house: House) -> None:
+async def test_an_older_connections_heartbeats_are_not_written(harness: GatewayHarness) -> None:
     """It was replaced before the next write: the newer connection speaks for the worker."""
-    older = await house.worker("w")
-    [link] = house.gateway._links.values()
-    newer = await house.worker("w")
+    older = await harness.worker("w")
+    [link] = harness.gateway._links.values()
+    newer = await harness.worker("w")
     assert await older.closed() == 1000
-    beats = house.gateway._beats
+    beats = harness.gateway._beats
     beats.add(link, 1)
     await beats.write()
-    assert house.gateway.figures.ended == {"replaced": 1}
+    assert harness.gateway.figures.ended == {"replaced": 1}
     await newer.beat()
 
 
-async def test_a_worker_that_has_hung_up_is_not_written_to_the_store(house: House) -> None:
+async def test_a_worker_that_has_hung_up_is_not_written_to_the_store(
+    harness: GatewayHarness,
+) -> None:
     """It waited for its turn, or for the database: its next connection is the worker."""
 
     class Left:
@@ -146,24 +152,24 @@ async def test_a_worker_that_has_hung_up_is_not_written_to_the_store(house: Hous
 
     hello = wire.Hello(wire.VERSION, "own w", "w", ("default",), "", "")
     connected = Connected(WorkerConnection(WorkerId(1), 7), SHARD, ())
-    entry = house.gateway._entry
+    entry = harness.gateway._entry
     with pytest.raises(Gone):
-        await entry.connect(Left(), hello, house.token)  # type: ignore[arg-type]
+        await entry.connect(Left(), hello, harness.token)  # type: ignore[arg-type]
     with pytest.raises(Gone):
         await entry.announce(Left(), connected, None)  # type: ignore[arg-type]
-    assert not await house.store.workers() and not house.asked
+    assert not await harness.store.workers() and not harness.asked
 
 
 async def test_a_node_takes_so_many_connections_and_no_more(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    harness: GatewayHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("boxsched.gateway.gateway.MAX_CONNECTIONS", 2)
-    there = [await house.worker(name) for name in ("a", "b")]
-    third = await house.dial()
+    there = [await harness.worker(name) for name in ("a", "b")]
+    third = await harness.dial()
     refused = await third.next(wire.Refused)
     assert (refused.code, refused.again) == ("full", True)
     assert await third.closed() == 1013
-    assert set(house.gateway.connected) == {worker.id for worker in there}
+    assert set(harness.gateway.connected) == {worker.id for worker in there}
 
 
 class Deaf:
@@ -181,10 +187,10 @@ class Deaf:
         await asyncio.Event().wait()
 
 
-async def test_of_a_worker_that_takes_no_answers_no_more_is_read(house: House) -> None:
+async def test_of_a_worker_that_takes_no_answers_no_more_is_read(harness: GatewayHarness) -> None:
     deaf = Deaf()
     connected = Connected(WorkerConnection(WorkerId(1), 1), SHARD, ())
-    link = WorkerLink(deaf, connected, house.gateway._side)  # type: ignore[arg-type]
+    link = WorkerLink(deaf, connected, harness.gateway._side)  # type: ignore[arg-type]
     living = asyncio.create_task(link.live())
     for _ in range(20 * MAX_UNSENT_ACKS):
         await asyncio.sleep(0)

@@ -13,7 +13,7 @@ from boxsched.gateway.lookups import LookUps
 from boxsched.gateway.presence import MAX_UNANSWERED_BEATS, Beats, Ends
 from boxsched.model import WorkerId
 from boxsched.protocol.workers import WorkerConnection
-from tests.gateway.house import PATIENCE_SECONDS
+from tests.gateway.harness import PATIENCE_SECONDS
 from tests.gateway.parts import AT_ONCE, ME
 
 

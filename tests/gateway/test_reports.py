@@ -11,74 +11,76 @@ from boxsched.protocol import inbox, wire
 from boxsched.states import Result
 from boxsched.store.store import Store
 from boxsched.worker.agent.spool import MARKS_BYTES
-from tests.contract.world import NOW
-from tests.gateway.house import House, Worker, passed, started
+from tests.contract.store_data import NOW
+from tests.gateway.harness import GatewayHarness, Worker, passed, started
 
 
 @pytest.fixture
-async def worker(house: House) -> Worker:
-    return await with_jobs(house)
+async def worker(harness: GatewayHarness) -> Worker:
+    return await with_jobs(harness)
 
 
-async def with_jobs(house: House) -> Worker:
+async def with_jobs(harness: GatewayHarness) -> Worker:
     """With two Boxes, a job on each."""
-    worker = await house.worker(boxes=2)
-    await house.take_boxes()
-    await house.start(0)
-    await house.start(1)
+    worker = await harness.worker(boxes=2)
+    await harness.take_boxes()
+    await harness.start(0)
+    await harness.start(1)
     await worker.runs(2)
     return worker
 
 
 async def test_reports_are_in_the_inbox_when_they_are_acknowledged(
-    house: House, worker: Worker
+    harness: GatewayHarness, worker: Worker
 ) -> None:
     first, second = worker.tasks
     said = (started(first), passed(first), started(second))
     assert (await worker.said(*said)).stale == ()
-    assert house.reports() == list(said)
-    assert [entry.kind for entry in await house.store.inbox(1, 10)] == ["reports"]
-    command = house.asked[-1]
+    assert harness.reports() == list(said)
+    assert [entry.kind for entry in await harness.store.inbox(1, 10)] == ["reports"]
+    command = harness.asked[-1]
     assert isinstance(command, inbox.Reports)
     assert command.worker == worker.id
-    assert house.gateway.figures.reports == 3
+    assert harness.gateway.figures.reports == 3
 
 
-async def test_many_in_flight_are_stored_in_order(house: House, worker: Worker) -> None:
+async def test_many_in_flight_are_stored_in_order(harness: GatewayHarness, worker: Worker) -> None:
     task = worker.tasks[0]
-    asked = len(house.asked)
+    asked = len(harness.asked)
     for number in range(500):
         await worker.say(wire.Said(number, (started(task, NOW + number),)))
     for number in range(500):
         assert (await worker.next(wire.Ack)).number == number
-    assert [report.at for report in house.reports()] == [NOW + n for n in range(500)]
-    assert len(house.asked) - asked < 250, "what comes during a write goes together"
+    assert [report.at for report in harness.reports()] == [NOW + n for n in range(500)]
+    assert len(harness.asked) - asked < 250, "what comes during a write goes together"
 
 
-async def test_stale_reports_change_nothing_and_are_counted(house: House, worker: Worker) -> None:
+async def test_stale_reports_change_nothing_and_are_counted(
+    harness: GatewayHarness, worker: Worker
+) -> None:
     task = worker.tasks[0]
     old = inbox.JobStarted(task.job, task.lease_token - 1, NOW)
     never = inbox.JobFinished(12345, 1, NOW, Result.FAILED, 1, None)
     ack = await worker.said(old, started(task), never)
     assert ack.stale == ((old.job, old.lease_token), (never.job, never.lease_token))
-    assert house.reports() == [started(task)]
-    assert house.gateway.figures.stale_reports == 2
+    assert harness.reports() == [started(task)]
+    assert harness.gateway.figures.stale_reports == 2
 
 
 async def test_a_lease_that_is_newer_than_the_last_level_is_known(
-    house: House, worker: Worker
+    harness: GatewayHarness, worker: Worker
 ) -> None:
     task = worker.tasks[0]
-    await house.leader.finish(WorkloadId(task.workload), 0)
-    workload = await house.start(0, hint=False)
-    (assigned,) = [one for one in await house.leader.assignments() if one.workload == workload]
+    await harness.leader.finish(WorkloadId(task.workload), 0)
+    workload = await harness.start(0, hint=False)
+    (assigned,) = [one for one in await harness.leader.assignments() if one.workload == workload]
     report = inbox.JobStarted(assigned.job, assigned.lease_token, NOW)
     assert (await worker.said(report)).stale == ()
-    assert house.reports() == [report]
+    assert harness.reports() == [report]
 
 
 async def test_a_commit_is_answered_with_the_one_that_its_workload_runs(
-    house: House, worker: Worker
+    harness: GatewayHarness, worker: Worker
 ) -> None:
     task = worker.tasks[0]
     assert task.commit is not None
@@ -91,14 +93,18 @@ async def test_a_commit_is_answered_with_the_one_that_its_workload_runs(
     assert await worker.next(wire.Ack) == wire.Ack(3, stale, None)
 
 
-async def test_another_workers_job_cannot_be_reported(house: House, worker: Worker) -> None:
-    other = await house.worker("other")
+async def test_another_workers_job_cannot_be_reported(
+    harness: GatewayHarness, worker: Worker
+) -> None:
+    other = await harness.worker("other")
     task = worker.tasks[0]
     assert (await other.said(passed(task))).stale == ((task.job, task.lease_token),)
-    assert house.reports() == []
+    assert harness.reports() == []
 
 
-async def test_output_is_stored_when_it_is_acknowledged(house: House, worker: Worker) -> None:
+async def test_output_is_stored_when_it_is_acknowledged(
+    harness: GatewayHarness, worker: Worker
+) -> None:
     task = worker.tasks[0]
     ack = await worker.logged(
         wire.Chunk(task.job, task.attempt, 0, b"one\n"),
@@ -107,17 +113,17 @@ async def test_output_is_stored_when_it_is_acknowledged(house: House, worker: Wo
         wire.Chunk(777, 1, 0, b"of a job that is not its own"),
     )
     assert ack.stale == ()
-    assert await house.log_of(task) == b"one\n\x00\xff\n"
-    assert await house.log_of(task, attempt=2) == b""
+    assert await harness.log_of(task) == b"one\n\x00\xff\n"
+    assert await harness.log_of(task, attempt=2) == b""
 
 
-async def test_a_node_keeps_no_more_of_a_log_than_its_own_limit(house: House) -> None:
+async def test_a_node_keeps_no_more_of_a_log_than_its_own_limit(harness: GatewayHarness) -> None:
     """Whatever the worker was told, or likes to send."""
     limit, size = 1 << 20, 60_000
-    house.gateway._side = attrs.evolve(house.gateway._side, log_limit=limit)
-    worker = await house.worker(boxes=2)
-    await house.take_boxes()
-    await house.start(0)
+    harness.gateway._side = attrs.evolve(harness.gateway._side, log_limit=limit)
+    worker = await harness.worker(boxes=2)
+    await harness.take_boxes()
+    await harness.start(0)
     await worker.runs(1)
     task = worker.tasks[0]
     for offset in range(0, limit + 4 * size, size):
@@ -125,28 +131,28 @@ async def test_a_node_keeps_no_more_of_a_log_than_its_own_limit(house: House) ->
     await worker.logged(wire.Chunk(task.job, task.attempt, 1 << 29, b"far behind"))
     last = limit // size * size
     await worker.logged(wire.Chunk(task.job, task.attempt, last, b"x" * size))  # again
-    text = await house.store.log(JobId(task.job), task.attempt, 0, 4 * limit)
+    text = await harness.store.log(JobId(task.job), task.attempt, 0, 4 * limit)
     kept, _, mark = text.partition(b"\n")
     assert kept == b"x" * (limit + MARKS_BYTES)
     assert mark == b"[boxsched: this node keeps 1 MiB of a log: the rest was cut]\n"
 
 
-async def test_output_said_again_is_stored_once(house: House, worker: Worker) -> None:
+async def test_output_said_again_is_stored_once(harness: GatewayHarness, worker: Worker) -> None:
     task = worker.tasks[0]
     chunks = [wire.Chunk(task.job, 1, 6 * n, b"%05d\n" % n) for n in range(50)]
     await worker.logged(*chunks[:30])
     await worker.logged(*chunks[20:])
-    assert await house.log_of(task) == b"".join(chunk.data for chunk in chunks)
+    assert await harness.log_of(task) == b"".join(chunk.data for chunk in chunks)
 
 
-async def test_a_heartbeat_is_in_the_store_when_it_is_acknowledged(house: House) -> None:
-    workers = [await house.worker(f"w{n}") for n in range(20)]
-    before = {pulse.worker: pulse.beat for pulse in await house.store.pulses(1)}
-    done = house.unsteady.done["beat"]
+async def test_a_heartbeat_is_in_the_store_when_it_is_acknowledged(harness: GatewayHarness) -> None:
+    workers = [await harness.worker(f"w{n}") for n in range(20)]
+    before = {pulse.worker: pulse.beat for pulse in await harness.store.pulses(1)}
+    done = harness.unsteady.done["beat"]
     await asyncio.gather(*(worker.beat() for worker in workers))
-    for pulse in await house.store.pulses(1):
+    for pulse in await harness.store.pulses(1):
         assert pulse.beat > before[pulse.worker]
-    assert house.unsteady.done["beat"] - done <= 3, "one statement for all"
+    assert harness.unsteady.done["beat"] - done <= 3, "one statement for all"
 
 
 @pytest.mark.parametrize("what", ["report", "output", "commit"])
@@ -161,8 +167,8 @@ async def test_stale_attempts_are_reported_when_that_is_durable(
         await durable.wait()
 
     monkeypatch.setattr(Store, "settle", settle)
-    async with House.open(tmp_path) as house:
-        worker = await with_jobs(house)
+    async with GatewayHarness.open(tmp_path) as harness:
+        worker = await with_jobs(harness)
         task = worker.tasks[0]
         said: dict[str, wire.FromWorker] = {
             "report": wire.Said(1, (inbox.JobStarted(task.job, task.lease_token - 1, NOW),)),

@@ -23,8 +23,8 @@ from boxsched.secrets.vault import Vault
 from boxsched.store import Store, open_store
 from boxsched.store.records import Workload
 from boxsched.store.steps.notifications import Notification, Target
-from tests.contract.world import NOW, Leader, build
-from tests.engine.shop import HeldClock
+from tests.contract.store_data import NOW, Leader, build
+from tests.engine.harness import HeldClock
 from tests.outgoing.receiver import Receiver, json_of
 
 FINISHED = "workload.finished"

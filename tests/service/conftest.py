@@ -1,4 +1,4 @@
-"""Houses: a node without Boxes, where all waits; one whose jobs pass at once; one that runs."""
+"""Running services: two Boxes where jobs pass at once, no Boxes, or two Boxes that run commands."""
 
 import logging
 from collections.abc import AsyncIterator
@@ -6,32 +6,34 @@ from pathlib import Path
 
 import pytest
 
-from tests.service.house import House
+from tests.service.running_service import RunningService
 
 
 @pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[House]:
-    """Two Boxes, on which jobs pass at once."""
-    async with House.open(tmp_path / "data") as opened:
+async def service(tmp_path: Path) -> AsyncIterator[RunningService]:
+    """Two Boxes; every job passes at once."""
+    async with RunningService.open(tmp_path / "data") as opened:
         yield opened
 
 
 @pytest.fixture
-async def waiting(tmp_path: Path) -> AsyncIterator[House]:
-    """No Boxes: what is submitted waits."""
-    async with House.open(tmp_path / "data", boxes=0) as opened:
+async def boxless_service(tmp_path: Path) -> AsyncIterator[RunningService]:
+    """No Boxes, so every workload waits."""
+    async with RunningService.open(tmp_path / "data", boxes=0) as opened:
         yield opened
 
 
 @pytest.fixture
-async def running(tmp_path: Path) -> AsyncIterator[House]:
-    """Two Boxes that run commands."""
-    async with House.open(tmp_path / "data", box_driver="process", stop_grace=0.5) as opened:
+async def executing_service(tmp_path: Path) -> AsyncIterator[RunningService]:
+    """Two Boxes that run the jobs' commands."""
+    async with RunningService.open(
+        tmp_path / "data", box_driver="process", stop_grace=0.5
+    ) as opened:
         yield opened
 
 
 @pytest.fixture
 def mistakes(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
-    """What was logged as a mistake of ours; a test that uses it looks at ``records``."""
+    """Errors that boxsched logged; a test looks at their ``records``."""
     caplog.set_level(logging.ERROR, logger="boxsched")
     return caplog

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.conftest import PROJECT
-from tests.service.house import Answer, House
+from tests.service.running_service import Answer, RunningService
 
 SECRET = "s3cret of the project"
 COMMIT = "3f2c9a" + 34 * "0"
@@ -99,7 +99,7 @@ def change(action: str = "opened", number: int = 7, *, fork: bool = False) -> di
 
 
 async def send(
-    house: House,
+    service: RunningService,
     body: bytes | Mapping[str, Any],
     event: str = "push",
     *,
@@ -115,21 +115,23 @@ async def send(
     names = {"X-GitHub-Event": event, "X-GitHub-Delivery": id_} if provider == "github" else {}
     sent = {"Content-Type": "application/json", **names, **signed(provider, raw, secret)}
     path = f"/webhooks/{provider}/{project}"
-    return await house.call("POST", path, data=raw, headers={**sent, **(headers or {})}, token=None)
+    return await service.call(
+        "POST", path, data=raw, headers={**sent, **(headers or {})}, token=None
+    )
 
 
 async def sent(
-    house: House, body: bytes | Mapping[str, Any], event: str = "push", **how: Any
+    service: RunningService, body: bytes | Mapping[str, Any], event: str = "push", **how: Any
 ) -> Any:
     """The answer to a signed delivery, which must be 200."""
-    answer = await send(house, body, event, **how)
+    answer = await send(service, body, event, **how)
     assert answer.status == 200, answer.body
     return answer.json
 
 
-async def listed(house: House, **asked: str) -> list[Any]:
+async def listed(service: RunningService, **asked: str) -> list[Any]:
     query = "&".join(f"{name}={value}" for name, value in asked.items())
-    found: list[Any] = (await house.get(f"/deliveries?{query}"))["deliveries"]
+    found: list[Any] = (await service.get(f"/deliveries?{query}"))["deliveries"]
     return found
 
 
@@ -138,6 +140,6 @@ def payload(path: str) -> bytes:
     return Path(PAYLOADS, path).read_bytes()
 
 
-async def secured(house: House, name: str = "web", **settings: object) -> None:
-    answer = await house.project(name, webhook_secret=SECRET, **settings)
+async def secured(service: RunningService, name: str = "web", **settings: object) -> None:
+    answer = await service.project(name, webhook_secret=SECRET, **settings)
     assert answer.status in (200, 201), answer.body

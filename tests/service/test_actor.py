@@ -2,7 +2,7 @@
 
 from boxsched.api.auth.actor import actor_of
 from boxsched.store.records import Token
-from tests.service.house import API, House, stop
+from tests.service.running_service import API, RunningService, stop
 
 
 def token(id_: str, name: str) -> Token:
@@ -19,32 +19,32 @@ def test_a_token_is_called_by_its_name_and_a_nameless_one_by_its_role_or_the_pag
         assert actor_of(one, by_session=True) == "page"
 
 
-async def test_a_stop_by_the_page_is_recorded_as_page(waiting: House) -> None:
-    await waiting.project("web")
-    made = await waiting.build()
-    signed_in = await waiting.call(
+async def test_a_stop_by_the_page_is_recorded_as_page(boxless_service: RunningService) -> None:
+    await boxless_service.project("web")
+    made = await boxless_service.build()
+    signed_in = await boxless_service.call(
         "POST",
         "/sign-in",
-        data={"token": waiting.token},
+        data={"token": boxless_service.token},
         headers={"Sec-Fetch-Site": "same-origin"},
         token=None,
     )
     cookie = signed_in.headers["Set-Cookie"].partition(";")[0]
     path = f"{API}/workloads/{made['id']}/stop"
     page = {"Cookie": cookie, "Sec-Fetch-Site": "same-origin"}
-    answer = await waiting.call("POST", path, headers=page, token=None)
+    answer = await boxless_service.call("POST", path, headers=page, token=None)
     assert (answer.status, answer.json["reason"]) == (202, "canceled by page")
 
 
-async def test_a_stop_by_a_named_token_says_whose(waiting: House) -> None:
-    await waiting.project("web")
+async def test_a_stop_by_a_named_token_says_whose(boxless_service: RunningService) -> None:
+    await boxless_service.project("web")
     asked = {"role": "admin", "name": "CI of web"}
-    made = await waiting.call("POST", f"{API}/tokens", asked)
-    build = await waiting.build()
+    made = await boxless_service.call("POST", f"{API}/tokens", asked)
+    build = await boxless_service.build()
     path = f"{API}/workloads/{build['id']}/stop"
-    answer = await waiting.call("POST", path, token=made.json["token"])
+    answer = await boxless_service.call("POST", path, token=made.json["token"])
     assert answer.json["reason"] == "canceled by CI of web"
     assert [job["reason"] for job in answer.json["jobs"]] == ["canceled by CI of web"]
-    said = await waiting.get(f"/workloads/{build['id']}/explanation")
+    said = await boxless_service.get(f"/workloads/{build['id']}/explanation")
     assert said["text"] == "It was canceled by CI of web."
-    assert (await stop(waiting, build["id"])).status == 409
+    assert (await stop(boxless_service, build["id"])).status == 409

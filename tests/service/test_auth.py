@@ -13,7 +13,7 @@ from boxsched.api.app import application
 from boxsched.api.auth import tokens
 from boxsched.api.http.guard import Policy
 from boxsched.api.routes import PAGE_POLICIES
-from tests.service.house import API, Answer, House
+from tests.service.running_service import API, Answer, RunningService
 
 GOOD_FORM = tokens.new_token()  # well-formed, and given out by nobody
 BAD_TOKENS = {
@@ -39,10 +39,10 @@ def public(method: str, path: str) -> bool:
     return declared.get(("GET" if method == "HEAD" else method, path)) is not None
 
 
-def routes(house: House) -> list[tuple[str, str]]:
+def routes(service: RunningService) -> list[tuple[str, str]]:
     found = [
         (route.method, route.resource.canonical)
-        for route in house.runner.app.router.routes()
+        for route in service.runner.app.router.routes()
         if route.resource is not None
     ]
     assert len(found) > 20
@@ -63,12 +63,12 @@ def check_headers(answer: Answer) -> None:
         assert answer.headers.get(name, "").startswith(value), (name, answer)
 
 
-async def test_each_route_with_each_caller(waiting: House) -> None:
-    for method, canonical in routes(waiting):
+async def test_each_route_with_each_caller(boxless_service: RunningService) -> None:
+    for method, canonical in routes(boxless_service):
         path = path_of(canonical)
         for authorization in (None, *BAD_TOKENS.values()):
             headers = {} if authorization is None else {"Authorization": authorization}
-            answer = await raw(waiting, method, path, headers)
+            answer = await raw(boxless_service, method, path, headers)
             open_ = public(method, canonical)
             # The sign-in form has a 401 of its own, for a wrong token in it.
             closed = answer.status == 401 and "WWW-Authenticate" in answer.headers
@@ -79,12 +79,12 @@ async def test_each_route_with_each_caller(waiting: House) -> None:
                 assert method == "HEAD" or answer.error["code"] == "unauthorized"
 
 
-async def raw(house: House, method: str, path: str, headers: dict[str, str]) -> Answer:
+async def raw(service: RunningService, method: str, path: str, headers: dict[str, str]) -> Answer:
     """aiohttp's client refuses to send some headers; the server must bear them all the same."""
     import asyncio
 
-    reader, writer = await asyncio.open_connection("127.0.0.1", house.port)
-    host = f"Host: 127.0.0.1:{house.port}"
+    reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
+    host = f"Host: 127.0.0.1:{service.port}"
     lines = [f"{method} {path} HTTP/1.1", host, "Connection: close", "Content-Length: 0"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
     writer.write("\r\n".join([*lines, "", ""]).encode("utf-8", "surrogateescape"))
@@ -97,16 +97,16 @@ async def raw(house: House, method: str, path: str, headers: dict[str, str]) -> 
     return Answer(int(head[0].split()[1]), found, body)
 
 
-async def test_paths_without_a_route_require_a_token(waiting: House) -> None:
+async def test_paths_without_a_route_require_a_token(boxless_service: RunningService) -> None:
     for path in ("/nothing", API, f"{API}/", f"{API}/nothing", "/api/v2/workloads", "/.env"):
-        assert (await waiting.call("GET", path, token=None)).status == 401, path
-        answer = await waiting.call("GET", path)
+        assert (await boxless_service.call("GET", path, token=None)).status == 401, path
+        answer = await boxless_service.call("GET", path)
         assert (answer.status, answer.error["code"]) == (404, "not_found")
         check_headers(answer)
-    answer = await waiting.call("PATCH", f"{API}/projects/web")
+    answer = await boxless_service.call("PATCH", f"{API}/projects/web")
     assert (answer.status, answer.error["code"]) == (405, "method_not_allowed")
     assert "PUT" in answer.headers["Allow"]
-    assert (await waiting.call("PATCH", f"{API}/projects/web", token=None)).status == 401
+    assert (await boxless_service.call("PATCH", f"{API}/projects/web", token=None)).status == 401
 
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
@@ -123,39 +123,41 @@ BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
     ],
 )
 async def test_a_browser_at_an_address_without_a_page(
-    waiting: House, path: str, leads_to: str
+    boxless_service: RunningService, path: str, leads_to: str
 ) -> None:
-    cookie = {"Cookie": f"boxsched_session={await sign_in(waiting)}"}
-    answer = await waiting.call("GET", path, token=None, headers=BROWSER | cookie)
+    cookie = {"Cookie": f"boxsched_session={await sign_in(boxless_service)}"}
+    answer = await boxless_service.call("GET", path, token=None, headers=BROWSER | cookie)
     assert answer.status == 404
     assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
     check_headers(answer)
     text = answer.body.decode()
     assert "There is no such page" in text and leads_to in text and "<script" not in text
-    form = await waiting.call("GET", path, token=None, headers=BROWSER)
+    form = await boxless_service.call("GET", path, token=None, headers=BROWSER)
     assert form.status == 401 and 'action="/sign-in"' in form.body.decode()
     # Whoever speaks JSON gets JSON, at every path of the API a browser too.
-    assert (await waiting.call("GET", path)).error["code"] == "not_found"
-    of_api = await waiting.call("GET", f"{API}{path}", headers=BROWSER)
+    assert (await boxless_service.call("GET", path)).error["code"] == "not_found"
+    of_api = await boxless_service.call("GET", f"{API}{path}", headers=BROWSER)
     assert (of_api.status, of_api.error["code"]) == (404, "not_found")
-    other_method = await waiting.call("POST", path, token=None, headers=BROWSER)
+    other_method = await boxless_service.call("POST", path, token=None, headers=BROWSER)
     assert (other_method.status, other_method.error["code"]) == (401, "unauthorized")
 
 
-async def test_reloading_after_signing_out_leads_to_the_page(waiting: House) -> None:
+async def test_reloading_after_signing_out_leads_to_the_page(
+    boxless_service: RunningService,
+) -> None:
     for path in ("/sign-in", "/sign-out"):
-        answer = await waiting.call("GET", path, token=None, headers=BROWSER)
+        answer = await boxless_service.call("GET", path, token=None, headers=BROWSER)
         assert (answer.status, answer.headers["Location"]) == (303, "/")
 
 
-async def test_the_good_token_in_any_spelling_of_bearer(house: House) -> None:
+async def test_the_good_token_in_any_spelling_of_bearer(service: RunningService) -> None:
     for scheme in ("Bearer", "bearer", "BEARER"):
-        headers = {"Authorization": f"{scheme} {house.token}"}
-        assert (await house.call("GET", f"{API}/boxes", headers=headers)).status == 200
+        headers = {"Authorization": f"{scheme} {service.token}"}
+        assert (await service.call("GET", f"{API}/boxes", headers=headers)).status == 200
 
 
 async def test_a_route_without_a_policy_stops_the_start(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    service: RunningService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import activity_monitor
 
@@ -167,17 +169,17 @@ async def test_a_route_without_a_policy_stops_the_start(
         activity_monitor.Pages, "routes", lambda self: [*ours(self), web.get("/new", surprise)]
     )
     with pytest.raises(KeyError):
-        application(house.node)
+        application(service.node)
 
 
 # --- Sessions -------------------------------------------------------------------------------
 
 
-async def sign_in(house: House, token: str | None = None) -> str:
-    answer = await house.call(
+async def sign_in(service: RunningService, token: str | None = None) -> str:
+    answer = await service.call(
         "POST",
         "/sign-in",
-        data={"token": token or house.token},
+        data={"token": token or service.token},
         token=None,
         headers={"Sec-Fetch-Site": "same-origin"},
     )
@@ -188,12 +190,14 @@ async def sign_in(house: House, token: str | None = None) -> str:
     return cookie.split(";")[0].split("=", 1)[1]
 
 
-async def test_a_session_reads_and_from_our_own_page_changes(waiting: House) -> None:
-    await waiting.project("web")
-    cookie = {"Cookie": f"{SESSION_COOKIE}={await sign_in(waiting)}"}
+async def test_a_session_reads_and_from_our_own_page_changes(
+    boxless_service: RunningService,
+) -> None:
+    await boxless_service.project("web")
+    cookie = {"Cookie": f"{SESSION_COOKIE}={await sign_in(boxless_service)}"}
 
     async def build(**headers: str) -> int:
-        answer = await waiting.call(
+        answer = await boxless_service.call(
             "POST",
             f"{API}/projects/web/builds",
             {"branch": "x"},
@@ -202,66 +206,80 @@ async def test_a_session_reads_and_from_our_own_page_changes(waiting: House) -> 
         )
         return answer.status
 
-    assert (await waiting.call("GET", f"{API}/activity", token=None, headers=cookie)).status == 200
+    assert (
+        await boxless_service.call("GET", f"{API}/activity", token=None, headers=cookie)
+    ).status == 200
     assert await build(**{"Sec-Fetch-Site": "same-origin"}) == 201
-    assert await build(Origin=waiting.url) == 201
+    assert await build(Origin=boxless_service.url) == 201
     assert await build() == 403
     for site in ("cross-site", "same-site", "none"):
         assert await build(**{"Sec-Fetch-Site": site}) == 403, site
-    for origin in ("http://evil.example", "null", "", f"http://127.0.0.1:{waiting.port + 1}"):
+    for origin in (
+        "http://evil.example",
+        "null",
+        "",
+        f"http://127.0.0.1:{boxless_service.port + 1}",
+    ):
         assert await build(Origin=origin) == 403, origin
-    assert await build(**{"Sec-Fetch-Site": "cross-site", "Origin": waiting.url}) == 403
+    assert await build(**{"Sec-Fetch-Site": "cross-site", "Origin": boxless_service.url}) == 403
     # A token in the header is nothing that another site can make a browser send.
     assert (
-        await build(**{"Sec-Fetch-Site": "cross-site", "Authorization": f"Bearer {waiting.token}"})
+        await build(
+            **{
+                "Sec-Fetch-Site": "cross-site",
+                "Authorization": f"Bearer {boxless_service.token}",
+            }
+        )
         == 201
     )
 
 
-async def test_a_session_ends(waiting: House) -> None:
-    first, second = await sign_in(waiting), await sign_in(waiting)
+async def test_a_session_ends(boxless_service: RunningService) -> None:
+    first, second = await sign_in(boxless_service), await sign_in(boxless_service)
     assert first != second
     cookie = {"Cookie": f"{SESSION_COOKIE}={first}"}
-    gone = await waiting.call(
+    gone = await boxless_service.call(
         "POST", "/sign-out", token=None, headers={**cookie, "Sec-Fetch-Site": "same-origin"}
     )
     assert gone.status == 303
-    assert (await waiting.call("GET", f"{API}/boxes", token=None, headers=cookie)).status == 401
+    assert (
+        await boxless_service.call("GET", f"{API}/boxes", token=None, headers=cookie)
+    ).status == 401
     for bad in ("", "x", "x" * 5000, "\x01", "%00", 'a"b'):
         headers = {"Cookie": f"{SESSION_COOKIE}={bad}"}
         if bad.isprintable():
-            answer = await waiting.call("GET", f"{API}/boxes", token=None, headers=headers)
+            answer = await boxless_service.call("GET", f"{API}/boxes", token=None, headers=headers)
             assert answer.status == 401
 
 
 async def test_a_session_ends_with_its_token(tmp_path: Path) -> None:
-    async with House.open(tmp_path / "data") as house:
-        cookie = {"Cookie": f"{SESSION_COOKIE}={await sign_in(house)}"}
-    async with House.open(tmp_path / "data") as house:  # it outlives the node
-        assert (await house.call("GET", f"{API}/boxes", token=None, headers=cookie)).status == 200
+    async with RunningService.open(tmp_path / "data") as service:
+        cookie = {"Cookie": f"{SESSION_COOKIE}={await sign_in(service)}"}
+    async with RunningService.open(tmp_path / "data") as service:  # it outlives the node
+        assert (await service.call("GET", f"{API}/boxes", token=None, headers=cookie)).status == 200
     (tmp_path / "data" / "admin-token").unlink()
-    async with House.open(tmp_path / "data") as house:
-        assert (await house.call("GET", f"{API}/boxes", token=None, headers=cookie)).status == 401
+    async with RunningService.open(tmp_path / "data") as service:
+        assert (await service.call("GET", f"{API}/boxes", token=None, headers=cookie)).status == 401
 
 
-async def test_the_store_holds_no_session_and_no_token(house: House) -> None:
-    session = await sign_in(house)
-    folder = house.node.options.data
+async def test_the_store_holds_no_session_and_no_token(service: RunningService) -> None:
+    session = await sign_in(service)
+    folder = service.node.options.data
     kept = b"".join(path.read_bytes() for path in folder.glob("*sqlite*") if path.is_file())
     assert session.encode() not in kept
-    assert house.token.encode() not in kept
+    assert service.token.encode() not in kept
 
 
-async def test_signing_in_with_an_invalid_token(house: House) -> None:
-    for token in ("x", GOOD_FORM, house.token[:-1] + "-", house.token + "x"):
-        answer = await house.call("POST", "/sign-in", data={"token": token}, token=None)
+async def test_signing_in_with_an_invalid_token(service: RunningService) -> None:
+    for token in ("x", GOOD_FORM, service.token[:-1] + "-", service.token + "x"):
+        answer = await service.call("POST", "/sign-in", data={"token": token}, token=None)
         assert answer.status == 401
         assert "Set-Cookie" not in answer.headers
         check_headers(answer)
 
 
-async def test_the_page_without_a_session_is_the_form(house: House) -> None:
-    answer = await house.call("GET", "/", token=None)
+async def test_the_page_without_a_session_is_the_form(service: RunningService) -> None:
+    answer = await service.call("GET", "/", token=None)
     assert answer.status == 200
     assert b"sign-in" in answer.body
     check_headers(answer)

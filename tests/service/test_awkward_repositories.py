@@ -11,9 +11,9 @@ import pytest
 
 from boxsched.automation import plans, repositories
 from boxsched.model import Kind
-from tests.contract.world import build
+from tests.contract.store_data import build
 from tests.git_server import git, repository
-from tests.service.house import API, House, job
+from tests.service.running_service import API, RunningService, job
 
 FILE = "jobs: [{name: unit, commands: [cat which], show_commands: false}]\n"
 FILES = {"which": "first\n", "__boxsched__yml": FILE}
@@ -31,15 +31,17 @@ def web(tmp_path: Path) -> Path:
     return repository(tmp_path / "web", **FILES)
 
 
-async def project(house: House, url: object, name: str = "web", **settings: object) -> None:
-    answer = await house.project(
+async def project(
+    service: RunningService, url: object, name: str = "web", **settings: object
+) -> None:
+    answer = await service.project(
         name, repository=str(url), jobs=[], jobs_from=".boxsched.yml", **settings
     )
     assert answer.status in (200, 201), answer.body
 
 
-async def reason(house: House, **asked: Any) -> str:
-    done = await house.finished((await house.build(**asked))["id"])
+async def reason(service: RunningService, **asked: Any) -> str:
+    done = await service.finished((await service.build(**asked))["id"])
     assert (done["result"], done["started_at"]) == ("failed", None)
     return str(done["reason"])
 
@@ -87,38 +89,38 @@ async def silent() -> AsyncIterator[Silent]:
 
 
 async def test_one_that_hangs_is_given_up(
-    waiting: House, silent: Silent, monkeypatch: pytest.MonkeyPatch
+    boxless_service: RunningService, silent: Silent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(repositories, "MAX_SECONDS", 0.5)
-    await project(waiting, f"https://127.0.0.1:{silent.port}/web")
-    assert await reason(waiting) == ".boxsched.yml: git took more than 0.5 s"
+    await project(boxless_service, f"https://127.0.0.1:{silent.port}/web")
+    assert await reason(boxless_service) == ".boxsched.yml: git took more than 0.5 s"
     await silent.until(0)
 
 
 async def test_those_that_hang_leave_turns_to_others(
-    waiting: House, silent: Silent, web: Path, tmp_path: Path
+    boxless_service: RunningService, silent: Silent, web: Path, tmp_path: Path
 ) -> None:
     """Three projects of the kind have six of the eight turns, and no more."""
     for name in ("a", "b", "c"):
-        await project(waiting, f"https://127.0.0.1:{silent.port}/{name}", name)
+        await project(boxless_service, f"https://127.0.0.1:{silent.port}/{name}", name)
         for _ in range(4):
-            await waiting.build(name)
+            await boxless_service.build(name)
     most = 3 * plans.AT_ONCE_OF_A_PROJECT
     assert most < plans.AT_ONCE
     await silent.until(most)
-    await project(waiting, web)
-    made = await waiting.build()
-    await waiting.until(made["id"], boxes=1)
+    await project(boxless_service, web)
+    made = await boxless_service.build()
+    await boxless_service.until(made["id"], boxes=1)
     assert silent.most == most
     left = list((tmp_path / "data").glob("plan-*"))
     assert len(left) == most
-    await waiting.node.store.ready()
+    await boxless_service.node.store.ready()
 
 
 async def test_a_node_that_stops_leaves_no_git(tmp_path: Path, silent: Silent) -> None:
-    async with House.open(tmp_path / "data", boxes=0) as house:
-        await project(house, f"https://127.0.0.1:{silent.port}/web")
-        await house.build()
+    async with RunningService.open(tmp_path / "data", boxes=0) as service:
+        await project(service, f"https://127.0.0.1:{silent.port}/web")
+        await service.build()
         await silent.until(1)
     await silent.until(0)
     assert list((tmp_path / "data").glob("plan-*")) == []
@@ -128,18 +130,18 @@ async def test_what_a_killed_node_left_is_removed(tmp_path: Path, web: Path) -> 
     left = tmp_path / "data" / "plan-abc" / "objects"
     left.mkdir(parents=True)
     (left / "pack").write_bytes(b"x")
-    async with House.open(tmp_path / "data", boxes=0) as house:
-        await project(house, web)
-        await house.until((await house.build())["id"], boxes=1)
+    async with RunningService.open(tmp_path / "data", boxes=0) as service:
+        await project(service, web)
+        await service.until((await service.build())["id"], boxes=1)
     assert list((tmp_path / "data").glob("plan-*")) == []
 
 
 async def test_a_node_without_room_tries_again(
-    waiting: House, web: Path, monkeypatch: pytest.MonkeyPatch
+    boxless_service: RunningService, web: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await project(waiting, web)
+    await project(boxless_service, web)
     monkeypatch.setattr(repositories, "_PREFIX", "no/such/folder/")
-    assert await reason(waiting) == (
+    assert await reason(boxless_service) == (
         ".boxsched.yml: the node cannot run git: No such file or directory"
     )
 
@@ -154,23 +156,23 @@ def add_large_file(folder: Path) -> None:
 
 
 async def test_what_is_large_in_it_is_not_fetched(
-    waiting: House, web: Path, monkeypatch: pytest.MonkeyPatch
+    boxless_service: RunningService, web: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(repositories, "MAX_FETCH_BYTES", 1 << 20)
     add_large_file(web)
     git(web, "config", "uploadpack.allowFilter", "true")
-    await project(waiting, web)
-    made = await waiting.build()
-    await waiting.until(made["id"], boxes=1)
+    await project(boxless_service, web)
+    made = await boxless_service.build()
+    await boxless_service.until(made["id"], boxes=1)
 
 
 async def test_a_server_that_sends_it_all_the_same_is_cut_short(
-    waiting: House, web: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    boxless_service: RunningService, web: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(repositories, "MAX_FETCH_BYTES", 1 << 20)
     add_large_file(web)
-    await project(waiting, web)
-    assert await reason(waiting) == (
+    await project(boxless_service, web)
+    assert await reason(boxless_service) == (
         ".boxsched.yml: git would fetch more than 1 MiB: allow partial clones on the "
         "repository's server (uploadpack.allowFilter)"
     )
@@ -180,30 +182,32 @@ async def test_a_server_that_sends_it_all_the_same_is_cut_short(
 # --- One that changes -------------------------------------------------------------------------
 
 
-async def test_one_that_vanishes(waiting: House, web: Path) -> None:
-    await project(waiting, web)
+async def test_one_that_vanishes(boxless_service: RunningService, web: Path) -> None:
+    await project(boxless_service, web)
     web.rename(web.with_name("elsewhere"))
-    assert "does not appear to be a git repository" in await reason(waiting)
+    assert "does not appear to be a git repository" in await reason(boxless_service)
 
 
-async def test_a_branch_that_vanishes(waiting: House, web: Path) -> None:
-    await project(waiting, web)
-    assert "couldn't find remote ref refs/heads/gone" in await reason(waiting, branch="gone")
+async def test_a_branch_that_vanishes(boxless_service: RunningService, web: Path) -> None:
+    await project(boxless_service, web)
+    assert "couldn't find remote ref refs/heads/gone" in await reason(
+        boxless_service, branch="gone"
+    )
 
 
 async def test_a_branch_that_moves_after_it_was_read(tmp_path: Path, web: Path) -> None:
     """The commit is the one of the file, whatever the branch is by the time that the job runs."""
-    async with House.open(tmp_path / "data", box_driver="process") as house:
-        await project(house, web)
-        await house.call("PUT", f"{API}/pauses/moving", {"note": "until it has moved"})
-        made = await house.build()
-        planned = await house.until(made["id"], boxes=1)
+    async with RunningService.open(tmp_path / "data", box_driver="process") as service:
+        await project(service, web)
+        await service.call("PUT", f"{API}/pauses/moving", {"note": "until it has moved"})
+        made = await service.build()
+        planned = await service.until(made["id"], boxes=1)
         first = git(web, "rev-parse", "HEAD")
         (web / "which").write_text("second\n")
         git(web, "commit", "--quiet", "--amend", "-a", "-m", "another")
-        await house.call("DELETE", f"{API}/pauses/moving")
-        done = await house.finished(made["id"])
-        log = await house.call("GET", f"{API}/jobs/{done['jobs'][0]['id']}/log")
+        await service.call("DELETE", f"{API}/pauses/moving")
+        done = await service.finished(made["id"])
+        log = await service.call("GET", f"{API}/jobs/{done['jobs'][0]['id']}/log")
         assert (planned["commit"], done["commit"], log.body) == (first, first, b"first\n")
 
 
@@ -221,18 +225,18 @@ async def test_a_fork_has_the_file_of_the_target_branch_and_its_own_commit(
     proposed = git(web, "rev-parse", "HEAD")
     git(web, "update-ref", "refs/pull/1/head", proposed)
     git(web, "checkout", "--quiet", "main")
-    async with House.open(tmp_path / "data", box_driver="process") as house:
-        await project(house, web)
-        stored = await house.node.store.project("web")
+    async with RunningService.open(tmp_path / "data", box_driver="process") as service:
+        await project(service, web)
+        stored = await service.node.store.project("web")
         assert stored is not None
         new = build(
             stored, "pull-request-1", jobs=(), commit=proposed, message=None, from_fork=True,
             kind=Kind.BUILD, target_branch=target,
         )  # fmt: skip
-        submitted = await house.node.submit(new)
-        done = await house.finished(f"w{submitted.id}")  # type: ignore[union-attr]
+        submitted = await service.node.submit(new)
+        done = await service.finished(f"w{submitted.id}")  # type: ignore[union-attr]
         assert [one["name"] for one in done["jobs"]] == [name]
-        log = await house.call("GET", f"{API}/jobs/{done['jobs'][0]['id']}/log")
+        log = await service.call("GET", f"{API}/jobs/{done['jobs'][0]['id']}/log")
         assert (done["commit"], log.body) == (proposed, b"of the fork\n")
 
 
@@ -254,23 +258,25 @@ LIMIT = repositories.MAX_FILE_BYTES
     ],
 )
 async def test_what_is_in_it_makes_no_sense(
-    waiting: House, web: Path, data: bytes, said: str
+    boxless_service: RunningService, web: Path, data: bytes, said: str
 ) -> None:
     (web / ".boxsched.yml").write_bytes(data)
     git(web, "commit", "--quiet", "-a", "-m", "another")
-    await project(waiting, web)
-    assert said in await reason(waiting)
+    await project(boxless_service, web)
+    assert said in await reason(boxless_service)
 
 
-async def test_a_file_of_the_largest_size(waiting: House, web: Path) -> None:
+async def test_a_file_of_the_largest_size(boxless_service: RunningService, web: Path) -> None:
     (web / ".boxsched.yml").write_bytes(FILE.encode().ljust(LIMIT, b"#"))
     git(web, "commit", "--quiet", "-a", "-m", "another")
-    await project(waiting, web)
-    await waiting.until((await waiting.build())["id"], boxes=1)
+    await project(boxless_service, web)
+    await boxless_service.until((await boxless_service.build())["id"], boxes=1)
 
 
 @pytest.mark.parametrize("kind", ["a folder", "a submodule", "a link", "below a link"])
-async def test_a_path_that_leads_to_no_file(waiting: House, web: Path, kind: str) -> None:
+async def test_a_path_that_leads_to_no_file(
+    boxless_service: RunningService, web: Path, kind: str
+) -> None:
     path = ".boxsched.yml"
     git(web, "rm", "--quiet", path)
     if kind == "a folder":
@@ -289,7 +295,7 @@ async def test_a_path_that_leads_to_no_file(waiting: House, web: Path, kind: str
         head = git(web, "rev-parse", "HEAD")
         git(web, "update-index", "--add", "--cacheinfo", f"160000,{head},{path}")
     git(web, "commit", "--quiet", "-m", "another")
-    answer = await waiting.project(repository=str(web), jobs=[], jobs_from=path)
+    answer = await boxless_service.project(repository=str(web), jobs=[], jobs_from=path)
     assert answer.status == 201
-    assert f"there is no file {path} at commit " in await reason(waiting)
-    assert (await waiting.build(jobs=[job()]))["jobs"]
+    assert f"there is no file {path} at commit " in await reason(boxless_service)
+    assert (await boxless_service.build(jobs=[job()]))["jobs"]

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import strategies
 
 from boxsched.api.http import deadlines
-from tests.service.house import API, House, job
+from tests.service.running_service import API, RunningService, job
 
 BUILDS = f"{API}/projects/web/builds"
 MIB = 1 << 20
@@ -60,27 +60,27 @@ NONSENSE = {
 
 
 @pytest.mark.parametrize("name", MALFORMED)
-async def test_malformed_is_400(waiting: House, name: str) -> None:
-    await waiting.project("web")
-    answer = await waiting.call("POST", BUILDS, data=MALFORMED[name])
+async def test_malformed_is_400(boxless_service: RunningService, name: str) -> None:
+    await boxless_service.project("web")
+    answer = await boxless_service.call("POST", BUILDS, data=MALFORMED[name])
     assert (answer.status, answer.error["code"]) == (400, "malformed"), answer.body
-    put = await waiting.call("PUT", f"{API}/projects/web", data=MALFORMED[name])
+    put = await boxless_service.call("PUT", f"{API}/projects/web", data=MALFORMED[name])
     assert put.status == 400
 
 
 @pytest.mark.parametrize("name", NONSENSE)
-async def test_nonsense_is_422(waiting: House, name: str) -> None:
-    await waiting.project("web")
-    answer = await waiting.call("POST", BUILDS, data=NONSENSE[name])
+async def test_nonsense_is_422(boxless_service: RunningService, name: str) -> None:
+    await boxless_service.project("web")
+    answer = await boxless_service.call("POST", BUILDS, data=NONSENSE[name])
     assert (answer.status, answer.error["code"]) == (422, "invalid"), answer.body
     assert len(answer.body) < 2_000
-    assert (await waiting.get("/workloads"))["workloads"] == []
+    assert (await boxless_service.get("/workloads"))["workloads"] == []
 
 
-async def test_the_content_type_does_not_matter(waiting: House) -> None:
-    await waiting.project("web")
+async def test_the_content_type_does_not_matter(boxless_service: RunningService) -> None:
+    await boxless_service.project("web")
     for kind in ("text/plain", "application/x-www-form-urlencoded", "x", "application/json; a=b"):
-        answer = await waiting.call(
+        answer = await boxless_service.call(
             "POST", BUILDS, {"branch": "main"}, headers={"Content-Type": kind}
         )
         assert answer.status == 201, kind
@@ -94,46 +94,55 @@ async def drip(size: int) -> object:
         yield b" " * 65_536
 
 
-async def test_over_a_mebibyte_is_413(waiting: House) -> None:
-    await waiting.project("web")
+async def test_over_a_mebibyte_is_413(boxless_service: RunningService) -> None:
+    await boxless_service.project("web")
     for path, method in ((BUILDS, "POST"), (f"{API}/projects/web", "PUT")):
-        whole = await waiting.call(method, path, data=b" " * (MIB + 1))
+        whole = await boxless_service.call(method, path, data=b" " * (MIB + 1))
         assert (whole.status, whole.error["code"]) == (413, "too_large")
-        chunked = await waiting.call(method, path, data=drip(MIB + 1))
+        chunked = await boxless_service.call(method, path, data=drip(MIB + 1))
         assert (chunked.status, chunked.error["code"]) == (413, "too_large")
     text = msgspec.json.encode({"branch": "main"})
-    exactly = await waiting.call("POST", BUILDS, data=text + b" " * (MIB - len(text)))
+    exactly = await boxless_service.call("POST", BUILDS, data=text + b" " * (MIB - len(text)))
     assert exactly.status == 201
 
 
-async def test_a_body_of_100_mb_is_refused_by_its_header(waiting: House) -> None:
-    await waiting.project("web")
-    reader, writer = await asyncio.open_connection("127.0.0.1", waiting.port)
-    writer.write(head(waiting, "POST", BUILDS, f"Content-Length: {100 * MIB}"))
+async def test_a_body_of_100_mb_is_refused_by_its_header(boxless_service: RunningService) -> None:
+    await boxless_service.project("web")
+    reader, writer = await asyncio.open_connection("127.0.0.1", boxless_service.port)
+    writer.write(head(boxless_service, "POST", BUILDS, f"Content-Length: {100 * MIB}"))
     assert (await reader.readline()).split()[1] == b"413"
     writer.close()
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "zstd", "x", "gzip, gzip"])
-async def test_a_compressed_body_is_not_unpacked(waiting: House, encoding: str) -> None:
-    await waiting.project("web")
+async def test_a_compressed_body_is_not_unpacked(
+    boxless_service: RunningService, encoding: str
+) -> None:
+    await boxless_service.project("web")
     bomb = gzip.compress(b" " * (10 * MIB))
-    answer = await waiting.call("POST", BUILDS, data=bomb, headers={"Content-Encoding": encoding})
+    answer = await boxless_service.call(
+        "POST", BUILDS, data=bomb, headers={"Content-Encoding": encoding}
+    )
     assert (answer.status, answer.error["code"]) == (400, "malformed")
 
 
-def head(house: House, method: str, path: str, *lines: str) -> bytes:
-    given = [f"{method} {path} HTTP/1.1", "Host: x", f"Authorization: Bearer {house.token}", *lines]
+def head(service: RunningService, method: str, path: str, *lines: str) -> bytes:
+    given = [
+        f"{method} {path} HTTP/1.1",
+        "Host: x",
+        f"Authorization: Bearer {service.token}",
+        *lines,
+    ]
     return "\r\n".join([*given, "", ""]).encode()
 
 
 async def test_a_body_that_does_not_come_is_given_up(
-    waiting: House, monkeypatch: pytest.MonkeyPatch
+    boxless_service: RunningService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(deadlines, "BODY_SECONDS", 0.1)
-    await waiting.project("web")
-    reader, writer = await asyncio.open_connection("127.0.0.1", waiting.port)
-    writer.write(head(waiting, "POST", BUILDS, "Content-Length: 10") + b"{")
+    await boxless_service.project("web")
+    reader, writer = await asyncio.open_connection("127.0.0.1", boxless_service.port)
+    writer.write(head(boxless_service, "POST", BUILDS, "Content-Length: 10") + b"{")
     assert (await asyncio.wait_for(reader.readline(), 10)).split()[1] == b"408"
     writer.close()
 
@@ -206,14 +215,14 @@ async def test_a_body_that_does_not_come_is_given_up(
     ],
 )  # fmt: skip
 async def test_settings_that_make_no_sense(
-    waiting: House, settings: dict[str, object], field: str
+    boxless_service: RunningService, settings: dict[str, object], field: str
 ) -> None:
-    answer = await waiting.call("PUT", f"{API}/projects/web", settings)
+    answer = await boxless_service.call("PUT", f"{API}/projects/web", settings)
     assert (answer.status, answer.error.get("field")) == (422, field), answer.body
-    assert (await waiting.call("GET", f"{API}/projects/web")).status == 404
+    assert (await boxless_service.call("GET", f"{API}/projects/web")).status == 404
 
 
-async def test_settings_with_everything(waiting: House) -> None:
+async def test_settings_with_everything(boxless_service: RunningService) -> None:
     settings = {
         "repository": "https://example.org/web.git",
         "default_branch": "main",
@@ -232,7 +241,7 @@ async def test_settings_with_everything(waiting: House) -> None:
         ],
         "webhook_secret": "s3cret",
     }
-    answer = await waiting.call("PUT", f"{API}/projects/web", settings)
+    answer = await boxless_service.call("PUT", f"{API}/projects/web", settings)
     assert answer.status == 201, answer.body
 
 
@@ -240,15 +249,17 @@ async def test_settings_with_everything(waiting: House) -> None:
 
 
 @pytest.fixture(scope="module")
-def loop_and_house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[object, House]]:
-    """One house for all examples: Hypothesis calls a plain function many times."""
+def loop_and_service(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[object, RunningService]]:
+    """One service for all examples: Hypothesis calls a plain function many times."""
     loop = asyncio.new_event_loop()
-    context = House.open(tmp_path_factory.mktemp("fuzz") / "data", boxes=1)
-    house = loop.run_until_complete(context.__aenter__())
-    loop.run_until_complete(house.project("web", servers={"s": {"jobs": [job()]}}))
-    made = loop.run_until_complete(house.build())
-    loop.run_until_complete(house.finished(made["id"]))
-    yield loop, house
+    context = RunningService.open(tmp_path_factory.mktemp("fuzz") / "data", boxes=1)
+    service = loop.run_until_complete(context.__aenter__())
+    loop.run_until_complete(service.project("web", servers={"s": {"jobs": [job()]}}))
+    made = loop.run_until_complete(service.build())
+    loop.run_until_complete(service.finished(made["id"]))
+    yield loop, service
     loop.run_until_complete(context.__aexit__(None, None, None))
     loop.close()
 
@@ -328,21 +339,21 @@ def lenient(value: object) -> bytes:
     suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture],
 )
 def test_any_bytes_to_any_route_never_5xx(
-    loop_and_house: tuple[asyncio.AbstractEventLoop, House],
+    loop_and_service: tuple[asyncio.AbstractEventLoop, RunningService],
     caplog: pytest.LogCaptureFixture,
     request: tuple[str, str, bytes, bytes],
 ) -> None:
-    loop, house = loop_and_house
-    status = loop.run_until_complete(send(house, *request))
+    loop, service = loop_and_service
+    status = loop.run_until_complete(send(service, *request))
     assert 200 <= status < 500, request
     mistakes = [one for one in caplog.records if one.levelno >= logging.ERROR]
     assert not mistakes
 
 
-async def send(house: House, method: str, path: str, body: bytes, header: bytes) -> int:
-    reader, writer = await asyncio.open_connection("127.0.0.1", house.port)
+async def send(service: RunningService, method: str, path: str, body: bytes, header: bytes) -> int:
+    reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
     given = head(
-        house, method, API + path, f"Content-Length: {len(body)}", "Connection: close"
+        service, method, API + path, f"Content-Length: {len(body)}", "Connection: close"
     ).removesuffix(b"\r\n")
     given += b"Idempotency-Key: " + header + b"\r\nLast-Event-ID: " + header + b"\r\n\r\n"
     writer.write(given + body)
@@ -373,9 +384,9 @@ async def send(house: House, method: str, path: str, body: bytes, header: bytes)
     ],
 )
 async def test_the_message_says_in_plain_words_what_is_valid(
-    waiting: House, body: dict[str, object], field: str, said: str
+    boxless_service: RunningService, body: dict[str, object], field: str, said: str
 ) -> None:
-    answer = await waiting.call("PUT", f"{API}/projects/plain", body)
+    answer = await boxless_service.call("PUT", f"{API}/projects/plain", body)
     assert (answer.status, answer.error["field"], answer.error["message"]) == (422, field, said)
 
 
@@ -396,9 +407,11 @@ async def test_the_message_says_in_plain_words_what_is_valid(
         ("GET", "/projects/" + "x" * 500, f"project '{'x' * 80}...'"),
     ],
 )
-async def test_a_missing_thing_is_named(waiting: House, method: str, path: str, what: str) -> None:
+async def test_a_missing_thing_is_named(
+    boxless_service: RunningService, method: str, path: str, what: str
+) -> None:
     body = {"branch": "main"} if path.endswith("builds") else None
-    answer = await waiting.call(method, API + path, body)
+    answer = await boxless_service.call(method, API + path, body)
     assert answer.status == 404
     assert answer.error["message"].startswith(f"there is no {what}"), answer.error
 
@@ -414,7 +427,7 @@ HALVES = [
 
 @pytest.mark.parametrize(("method", "path", "field"), HALVES)
 async def test_a_parameter_that_is_not_a_text_is_named(
-    waiting: House, method: str, path: str, field: str
+    boxless_service: RunningService, method: str, path: str, field: str
 ) -> None:
-    answer = await waiting.call(method, API + path)
+    answer = await boxless_service.call(method, API + path)
     assert (answer.status, answer.error["field"]) in ((422, field), (400, field)), answer.error

@@ -20,7 +20,7 @@ from boxsched.protocol.inbox import SubmitJob
 from boxsched.protocol.shards import Organization
 from boxsched.scheduling.prediction import Outlook
 from boxsched.store.records import NewWorkload
-from tests.service.house import API, House, job, jobs
+from tests.service.running_service import API, RunningService, job, jobs
 
 # --- Group commit ---------------------------------------------------------------------------
 
@@ -68,19 +68,19 @@ async def test_an_outage_is_everybodys() -> None:
 
 
 async def test_submissions_go_in_groups_of_so_many_bytes(
-    waiting: House, monkeypatch: pytest.MonkeyPatch
+    boxless_service: RunningService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    submit, sizes = type(waiting.node.store).submit, []
+    submit, sizes = type(boxless_service.node.store).submit, []
 
     async def noted(store: object, group: Sequence[NewWorkload]) -> object:
         sizes.append([new.size for new in group])
         return await submit(store, group)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(type(waiting.node.store), "submit", noted)
-    await waiting.project()
+    monkeypatch.setattr(type(boxless_service.node.store), "submit", noted)
+    await boxless_service.project()
     script = [job("test", *["x" * 100_000] * 4)]
-    await asyncio.gather(*(waiting.build(jobs=script) for _ in range(12)))
-    await asyncio.gather(*(waiting.build(jobs=jobs(1_000)) for _ in range(6)))
+    await asyncio.gather(*(boxless_service.build(jobs=script) for _ in range(12)))
+    await asyncio.gather(*(boxless_service.build(jobs=jobs(1_000)) for _ in range(6)))
     assert all(len(group) == 1 or sum(group) <= GROUP_BYTES_AT_MOST for group in sizes)
     assert sum(map(len, sizes)) == 18
 
@@ -115,13 +115,17 @@ async def test_so_many_large_bodies_at_a_time_and_any_number_of_small_ones() -> 
     assert inside == [23]
 
 
-async def test_a_hundred_bodies_of_a_megabyte_are_all_taken(waiting: House) -> None:
-    await waiting.project()
+async def test_a_hundred_bodies_of_a_megabyte_are_all_taken(
+    boxless_service: RunningService,
+) -> None:
+    await boxless_service.project()
     body = msgspec.json.encode(
         {"branch": "main", "jobs": [job(f"j{n}", *["x" * 100_000] * 2) for n in range(5)]}
     )
     path = f"{API}/projects/web/builds"
-    answers = await asyncio.gather(*(waiting.call("POST", path, data=body) for _ in range(100)))
+    answers = await asyncio.gather(
+        *(boxless_service.call("POST", path, data=body) for _ in range(100))
+    )
     assert {answer.status for answer in answers} == {201}
 
 
@@ -149,32 +153,32 @@ class HeldForecasts:
         monkeypatch.setattr(Outlook, "expected_starts", held)
 
 
-async def queued_behind_others(house: House, count: int) -> list[str]:
+async def queued_behind_others(service: RunningService, count: int) -> list[str]:
     """Builds that wait for the Boxes of the two that run."""
-    await house.project("web", jobs=[job("long", "sleep 60")])
-    for one in [await house.build(branch=branch) for branch in "ab"]:
-        await house.until(one["id"], state="running")
-    ids = [(await house.build(branch=f"c{n}"))["id"] for n in range(count)]
-    await house.until(ids[-1], state="queued")
+    await service.project("web", jobs=[job("long", "sleep 60")])
+    for one in [await service.build(branch=branch) for branch in "ab"]:
+        await service.until(one["id"], state="running")
+    ids = [(await service.build(branch=f"c{n}"))["id"] for n in range(count)]
+    await service.until(ids[-1], state="queued")
     return ids
 
 
 async def test_a_forecast_runs_outside_of_the_event_loop(
-    running: House, monkeypatch: pytest.MonkeyPatch
+    executing_service: RunningService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     forecasts = HeldForecasts(monkeypatch)
     forecasts.go.set()
-    (last,) = await queued_behind_others(running, 1)
-    explained = await running.get(f"/workloads/{last}/explanation")
+    (last,) = await queued_behind_others(executing_service, 1)
+    explained = await executing_service.get(f"/workloads/{last}/explanation")
     assert explained["expected_start"] is not None
     assert len(forecasts.threads) == 1
     assert threading.get_ident() not in forecasts.threads
 
 
 async def test_all_requests_during_a_forecast_share_the_next_one(
-    running: House, monkeypatch: pytest.MonkeyPatch
+    executing_service: RunningService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ids = await queued_behind_others(running, 5)
+    ids = await queued_behind_others(executing_service, 5)
     forecasts = HeldForecasts(monkeypatch)
     count, all_asked = 0, asyncio.Event()
     start = Forecasts.start
@@ -189,7 +193,7 @@ async def test_all_requests_during_a_forecast_share_the_next_one(
     monkeypatch.setattr(Forecasts, "start", counted)
 
     def ask(id_: str) -> asyncio.Task[Any]:
-        return asyncio.create_task(running.get(f"/workloads/{id_}/explanation"))
+        return asyncio.create_task(executing_service.get(f"/workloads/{id_}/explanation"))
 
     first = ask(ids[0])
     await forecasts.begun.wait()
@@ -205,15 +209,15 @@ async def test_all_requests_during_a_forecast_share_the_next_one(
 
 
 async def test_a_failed_forecast_fails_for_all_callers_and_the_next_one_runs(
-    running: House, monkeypatch: pytest.MonkeyPatch
+    executing_service: RunningService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (last,) = await queued_behind_others(running, 1)
-    books, id_ = running.node.books, WorkloadId(int(last[1:]))
+    (last,) = await queued_behind_others(executing_service, 1)
+    books, id_ = executing_service.node.books, WorkloadId(int(last[1:]))
 
     async def away() -> Books:
         raise StoreAway("away")
 
-    forecasts = Forecasts(away, running.node.clock)
+    forecasts = Forecasts(away, executing_service.node.clock)
     for outcome in await asyncio.gather(
         *(forecasts.start(id_) for _ in range(3)), return_exceptions=True
     ):
@@ -252,8 +256,8 @@ def test_the_longest_hold_of_this_minute_and_the_last_is_reported() -> None:
         assert holds.longest == longest
 
 
-async def test_the_longest_hold_is_in_the_metrics(waiting: House) -> None:
-    waiting.node.holds.note(7.5 + TICK_SECONDS)
-    text = (await waiting.call("GET", "/metrics", token=None)).body.decode()
+async def test_the_longest_hold_is_in_the_metrics(boxless_service: RunningService) -> None:
+    boxless_service.node.holds.note(7.5 + TICK_SECONDS)
+    text = (await boxless_service.call("GET", "/metrics", token=None)).body.decode()
     (line,) = [line for line in text.splitlines() if line.startswith("boxsched_loop_hold_seconds ")]
     assert float(line.split()[1]) == 7.5 + TICK_SECONDS

@@ -10,7 +10,7 @@ from boxsched.api.submitting import branch_patterns
 from boxsched.api.submitting.branch_patterns import BranchGlobs, Compiler
 from boxsched.globs import Automaton
 from boxsched.model import MAX_GLOB_CHARACTERS, Cancellation
-from tests.service.house import House, job
+from tests.service.running_service import RunningService, job
 
 LARGE = [*(f"[ab]{n:030}*" for n in range(450)), "a*"]
 
@@ -35,16 +35,16 @@ def compiled_in(monkeypatch: pytest.MonkeyPatch) -> list[threading.Thread]:
 
 
 async def test_builds_of_a_project_with_many_patterns_compile_them_once_in_a_thread(
-    house: House, compiled_in: list[threading.Thread]
+    service: RunningService, compiled_in: list[threading.Thread]
 ) -> None:
     assert sum(map(len, LARGE)) <= MAX_GLOB_CHARACTERS
-    await house.project(jobs=[job()], priority_branches=LARGE)
-    built = await asyncio.gather(*(house.build(branch=f"a{n}") for n in range(20)))
+    await service.project(jobs=[job()], priority_branches=LARGE)
+    built = await asyncio.gather(*(service.build(branch=f"a{n}") for n in range(20)))
     assert {build["priority"] for build in built} == {70}
-    assert (await house.build(branch="zzz"))["priority"] == 50
+    assert (await service.build(branch="zzz"))["priority"] == 50
     # Its settings change, so that it is read anew; the patterns are the same.
-    await house.project(jobs=[job()], priority_branches=LARGE, max_boxes=7)
-    assert (await house.build(branch="a"))["priority"] == 70
+    await service.project(jobs=[job()], priority_branches=LARGE, max_boxes=7)
+    assert (await service.build(branch="a"))["priority"] == 70
     assert len(compiled_in) == 1
     assert threading.main_thread() not in compiled_in
 

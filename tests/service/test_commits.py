@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.service.house import API, House, job
+from tests.service.running_service import API, RunningService, job
 from tests.worker.test_git import commit, git
 
 # In place of ssh: runs the command here, as soon as the file $WAIT_FOR is there.
@@ -39,74 +39,76 @@ def clones(name: str, ssh: Path, wait_for: Path | str = "") -> dict[str, Any]:
     return job(name, SHOW, environment=environment, show_commands=False)
 
 
-async def log(house: House, job_id: str) -> str:
-    return (await house.call("GET", f"{API}/jobs/{job_id}/log")).body.decode()
+async def log(service: RunningService, job_id: str) -> str:
+    return (await service.call("GET", f"{API}/jobs/{job_id}/log")).body.decode()
 
 
 async def test_a_push_between_the_clones_of_two_jobs(
-    running: House, repository: Path, ssh: Path, tmp_path: Path
+    executing_service: RunningService, repository: Path, ssh: Path, tmp_path: Path
 ) -> None:
     first = git(repository, "rev-parse", "HEAD")
     go = tmp_path / "go"
-    await running.project(
+    await executing_service.project(
         "web",
         repository=f"ssh://host{repository}",
         jobs=[clones("one", ssh), clones("two", ssh, go)],
     )
-    made = await running.build(branch="main")
-    await running.until(made["id"], commit=first)  # while the other has not cloned
+    made = await executing_service.build(branch="main")
+    await executing_service.until(made["id"], commit=first)  # while the other has not cloned
     commit(repository, "second")
     go.touch()
-    done = await running.finished(made["id"])
+    done = await executing_service.finished(made["id"])
     assert (done["result"], done["commit"]) == ("passed", first)
     for number in (1, 2):
-        assert await log(running, f"{made['id']}-{number}") == f"{first}\n{first}\n"
+        assert await log(executing_service, f"{made['id']}-{number}") == f"{first}\n{first}\n"
 
 
 async def test_the_repository_is_set_to_another_between_two_jobs(
-    running: House, repository: Path, ssh: Path, tmp_path: Path
+    executing_service: RunningService, repository: Path, ssh: Path, tmp_path: Path
 ) -> None:
     first = git(repository, "rev-parse", "HEAD")
     go = tmp_path / "go"
     jobs = [clones("one", ssh), clones("two", ssh, go)]
-    await running.project("web", repository=f"ssh://host{repository}", jobs=jobs)
-    made = await running.build(branch="main")
-    await running.until(made["id"], commit=first)
-    await running.project("web", repository="ssh://host/nowhere", jobs=jobs)
+    await executing_service.project("web", repository=f"ssh://host{repository}", jobs=jobs)
+    made = await executing_service.build(branch="main")
+    await executing_service.until(made["id"], commit=first)
+    await executing_service.project("web", repository="ssh://host/nowhere", jobs=jobs)
     go.touch()
-    assert (await running.finished(made["id"]))["result"] == "passed"
-    assert await log(running, f"{made['id']}-2") == f"{first}\n{first}\n"
+    assert (await executing_service.finished(made["id"]))["result"] == "passed"
+    assert await log(executing_service, f"{made['id']}-2") == f"{first}\n{first}\n"
 
 
 async def test_deploys_and_sessions_of_a_build_run_its_commit(
-    running: House, repository: Path
+    executing_service: RunningService, repository: Path
 ) -> None:
     first = git(repository, "rev-parse", "HEAD")
     show = job("show", SHOW, show_commands=False)
-    await running.project(
+    await executing_service.project(
         "web", repository=str(repository), jobs=[show], servers={"s": {"jobs": [show]}}
     )
-    made = await running.build(branch="main")
-    await running.finished(made["id"])
+    made = await executing_service.build(branch="main")
+    await executing_service.finished(made["id"])
     commit(repository, "second")
-    again = (await running.call("POST", f"{API}/workloads/{made['id']}/rebuild")).json
-    deploy = await running.call(
+    again = (await executing_service.call("POST", f"{API}/workloads/{made['id']}/rebuild")).json
+    deploy = await executing_service.call(
         "POST", f"{API}/projects/web/deploys", {"server": "s", "build": made["id"]}
     )
     for id_ in (again["id"], deploy.json["id"]):
-        done = await running.finished(id_)
+        done = await executing_service.finished(id_)
         assert (done["result"], done["commit"]) == ("passed", first)
-        assert await log(running, f"{id_}-1") == f"{first}\n{first}\n"
+        assert await log(executing_service, f"{id_}-1") == f"{first}\n{first}\n"
 
 
-async def test_a_short_hash_becomes_whole(running: House, repository: Path) -> None:
+async def test_a_short_hash_becomes_whole(
+    executing_service: RunningService, repository: Path
+) -> None:
     first = git(repository, "rev-parse", "HEAD")
     commit(repository, "second")
     git(repository, "branch", first[:7])
-    await running.project(
+    await executing_service.project(
         "web", repository=str(repository), jobs=[job("show", SHOW, show_commands=False)]
     )
-    made = await running.build(branch="main", commit=first[:7])
-    done = await running.finished(made["id"])
+    made = await executing_service.build(branch="main", commit=first[:7])
+    done = await executing_service.finished(made["id"])
     assert (done["result"], done["commit"]) == ("passed", first)
-    assert await log(running, f"{made['id']}-1") == f"{first}\n{first}\n"
+    assert await log(executing_service, f"{made['id']}-1") == f"{first}\n{first}\n"

@@ -11,15 +11,15 @@ from activity_monitor import SECURITY_HEADERS
 from boxsched.api.http import deadlines
 from boxsched.api.http.serving import HttpConnection
 from boxsched.store.records import NewWorkload, SubmitOutcome
-from tests.service.house import API, House
+from tests.service.running_service import API, RunningService
 
 BUILDS = f"{API}/projects/web/builds"
 BODY = b'{"branch":"main"}'
 
 
-async def say(house: House, *pieces: bytes) -> bytes:
+async def say(service: RunningService, *pieces: bytes) -> bytes:
     """All that the service answers to these bytes until it hangs up."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", house.port)
+    reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
     for piece in pieces:
         writer.write(piece)
     try:
@@ -28,8 +28,8 @@ async def say(house: House, *pieces: bytes) -> bytes:
         writer.close()
 
 
-def post(house: House, *headers: str, version: str = "HTTP/1.1") -> bytes:
-    lines = [f"POST {BUILDS} {version}", "Host: x", f"Authorization: Bearer {house.token}"]
+def post(service: RunningService, *headers: str, version: str = "HTTP/1.1") -> bytes:
+    lines = [f"POST {BUILDS} {version}", "Host: x", f"Authorization: Bearer {service.token}"]
     return "\r\n".join([*lines, *headers, "", ""]).encode()
 
 
@@ -53,33 +53,35 @@ def post(house: House, *headers: str, version: str = "HTTP/1.1") -> bytes:
         b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: " + b"9" * 40 + b"\r\n\r\n",
     ],
 )
-async def test_data_that_is_not_http_gets_400_in_our_format(house: House, wire: bytes) -> None:
-    answer = await say(house, wire)
+async def test_data_that_is_not_http_gets_400_in_our_format(
+    service: RunningService, wire: bytes
+) -> None:
+    answer = await say(service, wire)
     head, _, body = answer.partition(b"\r\n\r\n")
     assert head.split()[1] == b"400", answer
     assert b'{"error":{"code":"malformed"' in body
     for name, value in SECURITY_HEADERS.items():
         assert f"{name}: {value}".encode() in head
-    assert (await house.call("GET", "/healthz")).status == 200
+    assert (await service.call("GET", "/healthz")).status == 200
 
 
 @pytest.mark.parametrize(
     "chunks",
     [b"zz\r\nx\r\n0\r\n\r\n", b"5;x=\n\r\nabcde\r\n0\r\n\r\n", b"3\r\nabcdef\r\n0\r\n\r\n"],
 )
-async def test_broken_chunks_are_400(house: House, chunks: bytes) -> None:
-    await house.project("web")
-    wire = post(house, "Transfer-Encoding: chunked", "Connection: close")
-    answer = await say(house, wire, chunks)
+async def test_broken_chunks_are_400(service: RunningService, chunks: bytes) -> None:
+    await service.project("web")
+    wire = post(service, "Transfer-Encoding: chunked", "Connection: close")
+    answer = await say(service, wire, chunks)
     assert answer.split()[1] == b"400", answer
-    assert (await house.get("/workloads"))["workloads"] == []
+    assert (await service.get("/workloads"))["workloads"] == []
 
 
-async def test_pipelined_requests_are_answered_in_order(house: House) -> None:
-    await house.project("web")
-    one = post(house, f"Content-Length: {len(BODY)}") + BODY
-    last = post(house, f"Content-Length: {len(BODY)}", "Connection: close") + BODY
-    answer = await say(house, one * 4 + last)
+async def test_pipelined_requests_are_answered_in_order(service: RunningService) -> None:
+    await service.project("web")
+    one = post(service, f"Content-Length: {len(BODY)}") + BODY
+    last = post(service, f"Content-Length: {len(BODY)}", "Connection: close") + BODY
+    answer = await say(service, one * 4 + last)
     assert answer.count(b"HTTP/1.1 201") == 5
     assert [answer.index(b'"number":%d,' % n) for n in range(1, 6)] == sorted(
         answer.index(b'"number":%d,' % n) for n in range(1, 6)
@@ -87,21 +89,21 @@ async def test_pipelined_requests_are_answered_in_order(house: House) -> None:
 
 
 async def test_a_connection_without_headers_is_closed(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    service: RunningService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(deadlines, "HEADER_SECONDS", 0.1)
     began = asyncio.get_running_loop().time()
     for wire in (b"", b"GET / HTTP/1.1\r\nHost: x\r\nX-Half: "):
-        assert await say(house, wire) == b""
+        assert await say(service, wire) == b""
     assert asyncio.get_running_loop().time() - began < 10
 
 
 async def test_a_slow_request_within_the_deadline_is_served(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    service: RunningService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The deadline is for headers; between two requests the longer keep-alive time applies."""
     monkeypatch.setattr(deadlines, "HEADER_SECONDS", 0.05)
-    reader, writer = await asyncio.open_connection("127.0.0.1", house.port)
+    reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
     wire = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
     for _ in range(2):
         writer.write(wire)
@@ -113,17 +115,17 @@ async def test_a_slow_request_within_the_deadline_is_served(
 
 
 async def test_the_answer_to_an_internal_error_has_only_its_id(
-    house: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    service: RunningService, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def broken(*_: object) -> None:
         raise ZeroDivisionError("SELECT secret FROM /etc/passwd")
 
-    monkeypatch.setattr(house.node.store, "workload", broken)
-    monkeypatch.setattr(house.node.store, "boxes", broken)
-    monkeypatch.setattr(house.node.store, "projects", broken)
+    monkeypatch.setattr(service.node.store, "workload", broken)
+    monkeypatch.setattr(service.node.store, "boxes", broken)
+    monkeypatch.setattr(service.node.store, "projects", broken)
     for path in ("/workloads/w1", "/boxes", "/projects"):
         caplog.clear()
-        answer = await house.call("GET", API + path)
+        answer = await service.call("GET", API + path)
         assert (answer.status, answer.error["code"]) == (500, "internal")
         assert b"secret" not in answer.body
         assert b"Traceback" not in answer.body
@@ -137,34 +139,36 @@ async def test_the_answer_to_an_internal_error_has_only_its_id(
 
 
 async def test_closing_the_connection_leaves_nothing_half_done(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    service: RunningService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The submission goes on without its caller: whole, and once."""
-    await house.project("web")
+    await service.project("web")
     begun, go_on = asyncio.Event(), asyncio.Event()
-    submit = house.node.store.submit
+    submit = service.node.store.submit
 
     async def held(group: list[NewWorkload]) -> list[SubmitOutcome]:
         begun.set()
         await go_on.wait()
         return await submit(group)
 
-    monkeypatch.setattr(house.node.store, "submit", held)
-    _, writer = await asyncio.open_connection("127.0.0.1", house.port)
+    monkeypatch.setattr(service.node.store, "submit", held)
+    _, writer = await asyncio.open_connection("127.0.0.1", service.port)
     key = "Idempotency-Key: k"
-    writer.write(post(house, f"Content-Length: {len(BODY)}", key) + BODY)
+    writer.write(post(service, f"Content-Length: {len(BODY)}", key) + BODY)
     await begun.wait()
     writer.transport.abort()
     go_on.set()
-    again = await house.call("POST", BUILDS, data=BODY, headers={"Idempotency-Key": "k"})
+    again = await service.call("POST", BUILDS, data=BODY, headers={"Idempotency-Key": "k"})
     assert again.status == 201
-    assert [one["id"] for one in (await house.get("/workloads"))["workloads"]] == [again.json["id"]]
+    assert [one["id"] for one in (await service.get("/workloads"))["workloads"]] == [
+        again.json["id"]
+    ]
 
 
-async def test_many_idle_connections_delay_no_request(house: House) -> None:
-    idle = [await asyncio.open_connection("127.0.0.1", house.port) for _ in range(200)]
-    assert (await house.call("GET", "/healthz")).status == 200
-    assert all(type(one) is HttpConnection for one in house.runner.server.connections)
+async def test_many_idle_connections_delay_no_request(service: RunningService) -> None:
+    idle = [await asyncio.open_connection("127.0.0.1", service.port) for _ in range(200)]
+    assert (await service.call("GET", "/healthz")).status == 200
+    assert all(type(one) is HttpConnection for one in service.runner.server.connections)
     for _, writer in idle:
         writer.close()
 
@@ -172,9 +176,13 @@ async def test_many_idle_connections_delay_no_request(house: House) -> None:
 OK = b"HTTP/1.1 200 OK\r\n"
 
 
-async def healthz(house: House, address: str = "127.0.0.1") -> tuple[asyncio.StreamWriter, bytes]:
+async def healthz(
+    service: RunningService, address: str = "127.0.0.1"
+) -> tuple[asyncio.StreamWriter, bytes]:
     """A new connection from that address, and what it is answered first."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", house.port, local_addr=(address, 0))
+    reader, writer = await asyncio.open_connection(
+        "127.0.0.1", service.port, local_addr=(address, 0)
+    )
     writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
     try:
         return writer, await reader.readline()
@@ -187,17 +195,17 @@ async def test_no_address_has_more_than_its_share_but_a_proxy_of_ours(
     tmp_path: Path, trusted: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     proxies = (ipaddress.ip_network("127.0.0.1"),) if trusted else ()
-    async with House.open(
+    async with RunningService.open(
         tmp_path / "data", connections_per_address=2, trusted_proxies=proxies
-    ) as house:
-        held = [await healthz(house), await healthz(house)]
+    ) as service:
+        held = [await healthz(service), await healthz(service)]
         assert [line for _, line in held] == [OK, OK]
         for _ in range(3):
-            assert (await healthz(house))[1] == (OK if trusted else b"")
-        assert (await healthz(house, "127.0.0.2"))[1] == OK
+            assert (await healthz(service))[1] == (OK if trusted else b"")
+        assert (await healthz(service, "127.0.0.2"))[1] == OK
         said = [one for one in caplog.records if "--trusted-proxy" in one.getMessage()]
         assert len(said) == (0 if trusted else 1)
         held[0][0].close()
         async with asyncio.timeout(20):
-            while (await healthz(house))[1] != OK:  # the server has to hear of the end first
+            while (await healthz(service))[1] != OK:  # the server has to hear of the end first
                 pass

@@ -15,7 +15,7 @@ from boxsched.api.auth.known_tokens import Holder, KnownTokens
 from boxsched.api.http import connection_limits, deadlines, large, replies
 from boxsched.api.http.connection_limits import ConnectionLimits
 from boxsched.api.http.peers import Peers
-from tests.service.house import API, House
+from tests.service.running_service import API, RunningService
 from tests.service.test_connections import BODY, BUILDS, post, say
 
 SHORT = 0.2
@@ -42,46 +42,51 @@ def quiet(caplog: pytest.LogCaptureFixture) -> AsyncIterator[None]:
     assert [one.getMessage() for one in caplog.records if one.levelno >= logging.ERROR] == []
 
 
-async def ended(house: House) -> None:
-    """No connection is left but the house's own client."""
+async def ended(service: RunningService) -> None:
+    """Only the harness's own client is still connected."""
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while len(house.runner.server.connections) > 1:  # noqa: ASYNC110
+        while len(service.runner.server.connections) > 1:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
 
-async def test_a_sign_in_whose_body_does_not_come_is_given_up(house: House, short: None) -> None:
-    answer = await say(house, SIGN_IN + b"\r\ntoken=")
+async def test_a_sign_in_whose_body_does_not_come_is_given_up(
+    service: RunningService, short: None
+) -> None:
+    answer = await say(service, SIGN_IN + b"\r\ntoken=")
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert b'"code":"too_slow"' in answer
 
 
 async def test_sign_ins_whose_bodies_do_not_come_delay_no_large_body(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    service: RunningService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(large, "PATIENCE_SECONDS", SHORT)
-    await house.project("web")
+    await service.project("web")
     sign_in = SIGN_IN.replace(
-        b"Content-Length: 100\r\n", b"Transfer-Encoding: chunked\r\nSec-Fetch-Site: same-origin\r\n"
+        b"Content-Length: 100\r\n",
+        b"Transfer-Encoding: chunked\r\nSec-Fetch-Site: same-origin\r\n",
     )
     writers = []
     for _ in range(large.AT_ONCE):
-        _, writer = await asyncio.open_connection("127.0.0.1", house.port)
+        _, writer = await asyncio.open_connection("127.0.0.1", service.port)
         writers.append(writer)
         writer.write(sign_in + b"\r\n1\r\nt\r\n")
         await writer.drain()
-    assert (await house.call("GET", f"{API}/workloads")).status == 200  # they have been read
+    assert (await service.call("GET", f"{API}/workloads")).status == 200  # they have been read
     body = msgspec.json.encode({"branch": "main", "message": "x" * large.LARGE_BYTES})
-    answer = await house.call("POST", f"{API}/projects/web/builds", data=body)
+    answer = await service.call("POST", f"{API}/projects/web/builds", data=body)
     assert answer.status != 503
     for writer in writers:
         writer.close()
 
 
-async def test_a_body_that_arrives_slowly_has_one_deadline(house: House, short: None) -> None:
+async def test_a_body_that_arrives_slowly_has_one_deadline(
+    service: RunningService, short: None
+) -> None:
     """Each byte arrives in time, but the whole body does not."""
-    await house.project("web")
-    reader, writer = await asyncio.open_connection("127.0.0.1", house.port)
-    writer.write(post(house, "Content-Length: 100000"))
+    await service.project("web")
+    reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
+    writer.write(post(service, "Content-Length: 100000"))
 
     async def drip() -> None:
         with contextlib.suppress(ConnectionError):
@@ -100,9 +105,9 @@ async def test_a_body_that_arrives_slowly_has_one_deadline(house: House, short: 
 
 @pytest.mark.parametrize("begins_with", ["a packet of its own", "the first request"])
 async def test_the_headers_of_a_second_request_have_a_deadline(
-    house: House, short: None, begins_with: str
+    service: RunningService, short: None, begins_with: str
 ) -> None:
-    reader, writer = await asyncio.open_connection("127.0.0.1", house.port)
+    reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
     part = b"GET /healthz HTTP/1.1\r\nX-Half: "
     writer.write(HEALTHZ + (part if begins_with == "the first request" else b""))
     await reader.readuntil(b'{"status":"ok"}')
@@ -113,29 +118,29 @@ async def test_the_headers_of_a_second_request_have_a_deadline(
     writer.close()
 
 
-async def test_a_connection_between_two_requests_may_be_idle(house: House) -> None:
-    await house.project("web")
-    reader, writer = await asyncio.open_connection("127.0.0.1", house.port)
+async def test_a_connection_between_two_requests_may_be_idle(service: RunningService) -> None:
+    await service.project("web")
+    reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
     for _ in range(2):
-        writer.write(post(house, f"Content-Length: {len(BODY)}"))
+        writer.write(post(service, f"Content-Length: {len(BODY)}"))
         await writer.drain()
         writer.write(BODY)  # in a packet of its own
         head = await reader.readuntil(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 201 ")
         await reader.readexactly(int(head.lower().split(b"content-length: ")[1].split()[0]))
         mine = writer.get_extra_info("sockname")
-        [connection] = [one for one in house.runner.server.connections if one.peername == mine]
+        [connection] = [one for one in service.runner.server.connections if one.peername == mine]
         far = asyncio.get_running_loop().time() + 1_000
         assert not connection.look(far)  # nothing is waited for
     writer.close()
 
 
-async def deaf(house: House, request: bytes) -> socket.socket:
+async def deaf(service: RunningService, request: bytes) -> socket.socket:
     """A client that asks and never reads."""
     raw = socket.socket()
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_BUFFER_BYTES)
     raw.setblocking(False)
-    await asyncio.get_running_loop().sock_connect(raw, ("127.0.0.1", house.port))
+    await asyncio.get_running_loop().sock_connect(raw, ("127.0.0.1", service.port))
     await asyncio.get_running_loop().sock_sendall(raw, request)
     return raw
 
@@ -143,7 +148,7 @@ async def deaf(house: House, request: bytes) -> socket.socket:
 @pytest.mark.parametrize("at_once", [False, True])
 @pytest.mark.parametrize("version", [b"1.0", b"1.1"])
 async def test_an_answer_that_is_not_read_is_cut(
-    house: House, monkeypatch: pytest.MonkeyPatch, version: bytes, at_once: bool
+    service: RunningService, monkeypatch: pytest.MonkeyPatch, version: bytes, at_once: bool
 ) -> None:
     """Of 30 MB, nothing is held when it is over: neither the answer nor the connection. Behind an
     answer in HTTP/1.0 the service closes."""
@@ -154,14 +159,14 @@ async def test_an_answer_that_is_not_read_is_cut(
     async def much(_: object) -> object:
         return replies.json_bytes(large)
 
-    for route in house.runner.app.router.routes():
+    for route in service.runner.app.router.routes():
         if route.resource is not None and route.resource.canonical == "/healthz":
             monkeypatch.setattr(route, "_handler", much)
-    whole = await house.call("GET", "/healthz")  # who reads gets all of it
+    whole = await service.call("GET", "/healthz")  # who reads gets all of it
     assert whole.body == large
     monkeypatch.setattr(deadlines, "WRITE_SECONDS", SHORT)
-    asked = [await deaf(house, HEALTHZ.replace(b"1.1", version)) for _ in range(5)]
-    await ended(house)
+    asked = [await deaf(service, HEALTHZ.replace(b"1.1", version)) for _ in range(5)]
+    await ended(service)
     for one in asked:
         one.close()
 
@@ -170,43 +175,43 @@ async def test_an_answer_that_is_not_read_is_cut(
 
 
 async def test_sign_ins_that_never_end_do_not_block_others(tmp_path: Path) -> None:
-    async with House.open(tmp_path / "data", connections_per_address=50) as house:
+    async with RunningService.open(tmp_path / "data", connections_per_address=50) as service:
         slow = []
         for _ in range(80):
-            reader, writer = await asyncio.open_connection("127.0.0.1", house.port)
+            reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
             writer.write(SIGN_IN + b"\r\ntoken=")
             slow.append((reader, writer))
-        answer = await house.call("GET", f"{API}/workloads")
+        answer = await service.call("GET", f"{API}/workloads")
         assert answer.status == 200
-        _, line = await first_line(house)
+        _, line = await first_line(service)
         assert line == b"HTTP/1.1 200 OK\r\n"
-        assert len(house.runner.server.connections) <= 50
+        assert len(service.runner.server.connections) <= 50
         for _, writer in slow:
             writer.close()
 
 
 async def test_a_connection_with_a_valid_token_is_not_closed(tmp_path: Path) -> None:
-    async with House.open(tmp_path / "data", connections_per_address=50) as house:
+    async with RunningService.open(tmp_path / "data", connections_per_address=50) as service:
         known = []
         for _ in range(30):  # more than strangers may have
-            reader, writer = await asyncio.open_connection("127.0.0.1", house.port)
+            reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
             writer.write(
                 b"GET /api/v1/boxes HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer "
-                + house.token.encode()
+                + service.token.encode()
                 + b"\r\n\r\n"
             )
             assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
             known.append((reader, writer))
-        slow = [await asyncio.open_connection("127.0.0.1", house.port) for _ in range(40)]
-        _, line = await first_line(house)
+        slow = [await asyncio.open_connection("127.0.0.1", service.port) for _ in range(40)]
+        _, line = await first_line(service)
         assert line == b"HTTP/1.1 200 OK\r\n"
         assert not any(reader.at_eof() for reader, _ in known)
         for _, writer in (*known, *slow):
             writer.close()
 
 
-async def first_line(house: House) -> tuple[asyncio.StreamWriter, bytes]:
-    reader, writer = await asyncio.open_connection("127.0.0.1", house.port)
+async def first_line(service: RunningService) -> tuple[asyncio.StreamWriter, bytes]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
     writer.write(HEALTHZ)
     line = await reader.readline()
     writer.close()
@@ -289,10 +294,10 @@ def test_a_connection_that_is_being_served_is_not_closed() -> None:
     ],
 )
 async def test_an_anonymous_client_that_closes_the_connection_is_not_an_error(
-    house: House, pieces: tuple[bytes, ...]
+    service: RunningService, pieces: tuple[bytes, ...]
 ) -> None:
-    await hang_up(house, *pieces)
-    await ended(house)
+    await hang_up(service, *pieces)
+    await ended(service)
 
 
 @pytest.mark.parametrize(
@@ -305,16 +310,16 @@ async def test_an_anonymous_client_that_closes_the_connection_is_not_an_error(
     ],
 )
 async def test_closing_the_connection_in_a_body_is_not_an_error(
-    house: House, head: tuple[str, ...]
+    service: RunningService, head: tuple[str, ...]
 ) -> None:
-    await house.project("web")
-    await hang_up(house, post(house, *head), BODY if "chunked" not in head[0] else b"5\r\nab")
-    await ended(house)
+    await service.project("web")
+    await hang_up(service, post(service, *head), BODY if "chunked" not in head[0] else b"5\r\nab")
+    await ended(service)
 
 
 @pytest.mark.parametrize("expect", [(), ("Expect: 100-continue",)])
 async def test_closing_the_connection_before_the_body_is_read_is_not_an_error(
-    house: House, monkeypatch: pytest.MonkeyPatch, expect: tuple[str, ...]
+    service: RunningService, monkeypatch: pytest.MonkeyPatch, expect: tuple[str, ...]
 ) -> None:
     find, asked, go_on = KnownTokens.find, asyncio.Event(), asyncio.Event()
 
@@ -324,31 +329,31 @@ async def test_closing_the_connection_before_the_body_is_read_is_not_an_error(
         return await find(self, text)
 
     monkeypatch.setattr(KnownTokens, "find", held)
-    await hang_up(house, post(house, "Content-Length: 100", *expect))
+    await hang_up(service, post(service, "Content-Length: 100", *expect))
     await asked.wait()
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while house.runner.server.connections[0].transport is not None:  # noqa: ASYNC110
+        while service.runner.server.connections[0].transport is not None:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     go_on.set()
     counted = 'route="POST /api/v1/projects/{project}/builds",status="499"'
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while counted not in (await house.call("GET", "/metrics")).body.decode():
+        while counted not in (await service.call("GET", "/metrics")).body.decode():
             pass
 
 
 @pytest.mark.parametrize("turns", [0, 1, 2, 3])
 @pytest.mark.parametrize("sign_in", [False, True])
 async def test_closing_the_connection_after_the_headers_is_not_an_error(
-    house: House, sign_in: bool, turns: int
+    service: RunningService, sign_in: bool, turns: int
 ) -> None:
     """The end comes with the headers, before the handler has begun."""
-    _, writer = await asyncio.open_connection("127.0.0.1", house.port)
+    _, writer = await asyncio.open_connection("127.0.0.1", service.port)
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while not (made := house.runner.server.connections) or not made[0].idle:  # noqa: ASYNC110
+        while not (made := service.runner.server.connections) or not made[0].idle:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     [connection] = made
     task = connection._task_handler
-    wire = SIGN_IN + b"\r\n" if sign_in else post(house, "Content-Length: 100")
+    wire = SIGN_IN + b"\r\n" if sign_in else post(service, "Content-Length: 100")
     connection.data_received(wire)
     for _ in range(turns):
         await asyncio.sleep(0)
@@ -357,26 +362,26 @@ async def test_closing_the_connection_after_the_headers_is_not_an_error(
     assert task.cancelled() or task.exception() is None
     counted = 'sign-in",status="499"' if sign_in else 'builds",status="499"'
     if turns:  # else it was never taken up
-        assert counted in (await house.call("GET", "/metrics")).body.decode()
+        assert counted in (await service.call("GET", "/metrics")).body.decode()
     writer.close()
 
 
-async def test_closing_the_connection_in_a_stream_is_not_an_error(house: House) -> None:
+async def test_closing_the_connection_in_a_stream_is_not_an_error(service: RunningService) -> None:
     for path in ("/events", "/activity", "/workloads"):
         await hang_up(
-            house,
+            service,
             f"GET {API}{path} HTTP/1.1\r\nHost: x\r\n".encode(),
-            f"Authorization: Bearer {house.token}\r\n\r\n".encode(),
+            f"Authorization: Bearer {service.token}\r\n\r\n".encode(),
         )
-    await ended(house)
+    await ended(service)
 
 
-async def hang_up(house: House, *pieces: bytes) -> None:
+async def hang_up(service: RunningService, *pieces: bytes) -> None:
     """With a reset, which is what a killed client leaves behind."""
     raw = socket.socket()
     raw.setblocking(False)
     loop = asyncio.get_running_loop()
-    await loop.sock_connect(raw, ("127.0.0.1", house.port))
+    await loop.sock_connect(raw, ("127.0.0.1", service.port))
     for piece in pieces:
         await loop.sock_sendall(raw, piece)
         await asyncio.sleep(0.01)
@@ -387,28 +392,28 @@ async def hang_up(house: House, *pieces: bytes) -> None:
 # --- Expect, and the headers of every answer --------------------------------------------------
 
 
-async def test_an_authorized_client_gets_100_continue(house: House) -> None:
-    await house.project("web")
-    reader, writer = await asyncio.open_connection("127.0.0.1", house.port)
-    writer.write(post(house, f"Content-Length: {len(BODY)}", "Expect: 100-continue"))
+async def test_an_authorized_client_gets_100_continue(service: RunningService) -> None:
+    await service.project("web")
+    reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
+    writer.write(post(service, f"Content-Length: {len(BODY)}", "Expect: 100-continue"))
     assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
     writer.write(BODY)
     assert (await reader.readline()).startswith(b"HTTP/1.1 201 ")
     writer.close()
 
 
-async def test_an_unauthorized_client_is_refused_at_once(house: House) -> None:
+async def test_an_unauthorized_client_is_refused_at_once(service: RunningService) -> None:
     lines = [f"POST {BUILDS} HTTP/1.1", "Host: x", "Content-Length: 9", "Expect: 100-continue"]
-    reader, writer = await asyncio.open_connection("127.0.0.1", house.port)
+    reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
     writer.write("\r\n".join([*lines, "", ""]).encode())
     assert (await reader.readline()).startswith(b"HTTP/1.1 401 ")
     writer.close()
 
 
 @pytest.mark.parametrize("path", [BUILDS, "/sign-in", "/nowhere"])
-async def test_an_unknown_expectation_is_417(house: House, path: str) -> None:
+async def test_an_unknown_expectation_is_417(service: RunningService, path: str) -> None:
     head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n"
-    answer = await say(house, head.encode() + b"Expect: the unexpected\r\n\r\n")
+    answer = await say(service, head.encode() + b"Expect: the unexpected\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 417 ")
     assert b'{"error":{"code":"expectation_failed"' in answer
     assert_headers(answer)
@@ -441,11 +446,11 @@ def assert_headers(answer: bytes) -> None:
         b"GET /%ff%00 HTTP/1.1\r\nHost: x\r\n\r\n",
     ],
 )
-async def test_every_answer_has_the_headers(house: House, wire: bytes) -> None:
+async def test_every_answer_has_the_headers(service: RunningService, wire: bytes) -> None:
     head, separator, body = wire.partition(b"\r\n\r\n")
     if b"Upgrade" not in head:
         head += b"\r\nConnection: close"
-    reader, writer = await asyncio.open_connection("127.0.0.1", house.port)
+    reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
     writer.write(head + separator + body)
     async with asyncio.timeout(PATIENCE_SECONDS):
         answer = await reader.readuntil(b"\r\n\r\n")

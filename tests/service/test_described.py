@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.service.house import API, House, job
+from tests.service.running_service import API, RunningService, job
 
 CONFIG = Path(__file__).with_name("schemathesis.toml")
 SEED = 7
@@ -21,17 +21,17 @@ SECONDS_A_REQUEST = 60  # no request is to fail for the machine being busy
 
 
 async def schemathesis(
-    house: House, tmp_path: Path, token: str, phases: str, *, seconds: int
+    service: RunningService, tmp_path: Path, token: str, phases: str, *, seconds: int
 ) -> str:
     """What it says; the run must find nothing."""
     description = tmp_path / "openapi.json"
-    description.write_bytes((await house.call("GET", f"{API}/openapi.json")).body)
+    description.write_bytes((await service.call("GET", f"{API}/openapi.json")).body)
     program = shutil.which("st", path=str(Path(sys.executable).parent))
     assert program is not None
     bound = ["--max-time", str(seconds)] if seconds else ["--seed", str(SEED)]
     run = await asyncio.create_subprocess_exec(
         program, "--config-file", str(CONFIG), "run", str(description),
-        "--url", house.url, "--header", f"Authorization: Bearer {token}",
+        "--url", service.url, "--header", f"Authorization: Bearer {token}",
         "--checks", "all", "--phases", phases, "--max-examples", str(EXAMPLES), *bound,
         "--request-timeout", str(SECONDS_A_REQUEST), "--continue-on-failure",
         "--warnings", "off", "--no-color", "--generation-database", "none",
@@ -50,12 +50,12 @@ def seconds(request: pytest.FixtureRequest) -> int:
 
 @pytest.mark.timeout(0)
 async def test_all_that_an_administrator_may_ask(
-    house: House, tmp_path: Path, seconds: int, mistakes: pytest.LogCaptureFixture
+    service: RunningService, tmp_path: Path, seconds: int, mistakes: pytest.LogCaptureFixture
 ) -> None:
-    await house.project("web", servers={"s": {"jobs": [job()]}})
-    await house.build()
+    await service.project("web", servers={"s": {"jobs": [job()]}})
+    await service.build()
     said = await schemathesis(
-        house, tmp_path, house.token, "coverage,fuzzing,stateful", seconds=seconds
+        service, tmp_path, service.token, "coverage,fuzzing,stateful", seconds=seconds
     )
     assert "Stateful" in said
     assert not mistakes.records
@@ -63,11 +63,11 @@ async def test_all_that_an_administrator_may_ask(
 
 @pytest.mark.timeout(0)
 async def test_all_that_a_worker_may_not_ask(
-    house: House, tmp_path: Path, seconds: int, mistakes: pytest.LogCaptureFixture
+    service: RunningService, tmp_path: Path, seconds: int, mistakes: pytest.LogCaptureFixture
 ) -> None:
-    made = await house.call("POST", f"{API}/tokens", {"role": "worker"})
-    await schemathesis(house, tmp_path, made.json["token"], "coverage,fuzzing", seconds=seconds)
+    made = await service.call("POST", f"{API}/tokens", {"role": "worker"})
+    await schemathesis(service, tmp_path, made.json["token"], "coverage,fuzzing", seconds=seconds)
     assert not mistakes.records
     for path in ("/projects", "/workloads", "/tokens"):  # nothing of it came through
-        [left] = (await house.get(path)).values() if path != "/workloads" else ([],)
+        [left] = (await service.get(path)).values() if path != "/workloads" else ([],)
         assert path == "/tokens" or left == []

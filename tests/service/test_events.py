@@ -11,27 +11,31 @@ from boxsched.api.http import deadlines
 from boxsched.api.resources import events as events_module
 from boxsched.client.records import Event
 from boxsched.client.stream import EventReader
-from tests.service.house import API, House, job
+from tests.service.running_service import API, RunningService, job
 
 
-async def read(house: House, count: int, after: str | None = None, query: str = "") -> list[Event]:
+async def read(
+    service: RunningService, count: int, after: str | None = None, query: str = ""
+) -> list[Event]:
     """The next events, as a client sees them."""
     found: list[Event] = []
-    async for event in stream(house, after, query):
+    async for event in stream(service, after, query):
         found.append(event)
         if len(found) == count:
             break
     return found
 
 
-async def stream(house: House, after: str | None = None, query: str = "") -> AsyncIterator[Event]:
-    headers = {"Authorization": f"Bearer {house.token}"}
+async def stream(
+    service: RunningService, after: str | None = None, query: str = ""
+) -> AsyncIterator[Event]:
+    headers = {"Authorization": f"Bearer {service.token}"}
     if after is not None:
         headers["Last-Event-ID"] = after
     reader = EventReader()
     async with (
         asyncio.timeout(20),
-        house.client.get(house.url + API + "/events" + query, headers=headers) as response,
+        service.client.get(service.url + API + "/events" + query, headers=headers) as response,
     ):
         assert response.status == 200
         assert response.headers["Content-Type"].startswith("text/event-stream")
@@ -40,20 +44,20 @@ async def stream(house: House, after: str | None = None, query: str = "") -> Asy
                 yield event
 
 
-async def stored(house: House) -> list[str]:
+async def stored(service: RunningService) -> list[str]:
     return [
         f"{event.shard}.{event.batch}.{event.n}"
-        for event in await house.node.store.events_after(1, 0, 0, 100_000)
+        for event in await service.node.store.events_after(1, 0, 0, 100_000)
     ]
 
 
-async def test_the_life_of_a_build(house: House) -> None:
-    await house.project("web")
-    reading = asyncio.create_task(read(house, 6))
-    await house.call("GET", "/healthz")
-    while not house.node.feed.readers:  # noqa: ASYNC110
+async def test_the_life_of_a_build(service: RunningService) -> None:
+    await service.project("web")
+    reading = asyncio.create_task(read(service, 6))
+    await service.call("GET", "/healthz")
+    while not service.node.feed.readers:  # noqa: ASYNC110
         await asyncio.sleep(0)
-    made = await house.build()
+    made = await service.build()
     seen = await asyncio.wait_for(reading, 20)
     mine = [event for event in seen if event.workload == made["id"]]
     assert [event.type for event in mine][:3] == [
@@ -67,43 +71,45 @@ async def test_the_life_of_a_build(house: House) -> None:
     assert mine[0].data["branch"] == "main"
 
 
-async def test_from_the_beginning_all_that_is_stored(house: House) -> None:
-    await house.project("web")
+async def test_from_the_beginning_all_that_is_stored(service: RunningService) -> None:
+    await service.project("web")
     for n in range(20):
-        await house.finished((await house.build(branch=f"b{n}"))["id"])
-    ids = await stored(house)
+        await service.finished((await service.build(branch=f"b{n}"))["id"])
+    ids = await stored(service)
     assert len(ids) > 100
-    assert [event.id for event in await read(house, len(ids), "1.0.0")] == ids
-    assert [event.id for event in await read(house, 5, None, "?after=1.0.0")] == ids[:5]
+    assert [event.id for event in await read(service, len(ids), "1.0.0")] == ids
+    assert [event.id for event in await read(service, 5, None, "?after=1.0.0")] == ids[:5]
 
 
-async def test_a_reader_that_reconnects_misses_no_event_and_sees_none_twice(house: House) -> None:
+async def test_a_reader_that_reconnects_misses_no_event_and_sees_none_twice(
+    service: RunningService,
+) -> None:
     """A reader that breaks off again and again, while builds go on."""
-    await house.project("web")
+    await service.project("web")
 
     async def load() -> None:
         for n in range(60):
-            await house.build(branch=f"b{n % 7}")
+            await service.build(branch=f"b{n % 7}")
 
     loading = asyncio.create_task(load())
     seen: list[str] = []
     after = "1.0.0"
     for size in (1, 2, 3, 5, 8, 13, 21, 34):
-        got = await read(house, size, after)
+        got = await read(service, size, after)
         seen += [event.id for event in got]
         after = seen[-1]
     await loading
-    ids = await stored(house)
+    ids = await stored(service)
     assert seen == ids[: len(seen)]
 
 
-async def test_many_readers_under_load_see_the_same(house: House) -> None:
-    await house.project("web")
-    readers = [asyncio.create_task(read(house, 300, "1.0.0")) for _ in range(8)]
+async def test_many_readers_under_load_see_the_same(service: RunningService) -> None:
+    await service.project("web")
+    readers = [asyncio.create_task(read(service, 300, "1.0.0")) for _ in range(8)]
     for n in range(80):
-        await house.build(branch=f"b{n % 9}")
+        await service.build(branch=f"b{n % 9}")
     lists = [[event.id for event in await one] for one in readers]
-    ids = await stored(house)
+    ids = await stored(service)
     assert all(one == ids[:300] for one in lists)
 
 
@@ -125,71 +131,75 @@ async def test_many_readers_under_load_see_the_same(house: House) -> None:
         "+".join(["1.0.0"] * 1_300),
     ],
 )
-async def test_invalid_ids(house: House, id_: str) -> None:
+async def test_invalid_ids(service: RunningService, id_: str) -> None:
     for query, headers, field in (
         ("", {"Last-Event-ID": id_}, "Last-Event-ID"),
         (f"?after={id_}", {}, "after"),
     ):
-        answer = await house.call("GET", f"{API}/events{query}", headers=headers)
+        answer = await service.call("GET", f"{API}/events{query}", headers=headers)
         assert (answer.status, answer.error["field"]) == (422, field)
 
 
-async def test_a_sign_of_life(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_sign_of_life(service: RunningService, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(events_module, "KEEPALIVE_SECONDS", 0.05)
-    async with house.client.get(
-        house.url + API + "/events", headers={"Authorization": f"Bearer {house.token}"}
+    async with service.client.get(
+        service.url + API + "/events", headers={"Authorization": f"Bearer {service.token}"}
     ) as response:
         lines = [await response.content.readline() for _ in range(8)]
     assert lines[:2] == [b"retry: 2000\n", b": connected\n"]
     assert lines[4] == lines[6] == b": still here\n"
 
 
-async def test_a_reader_without_events_knows_where_the_stream_began(house: House) -> None:
+async def test_a_reader_without_events_knows_where_the_stream_began(
+    service: RunningService,
+) -> None:
     """Else what happens between two connections would be missed by it."""
-    await house.project("web")
-    headers = {"Authorization": f"Bearer {house.token}"}
-    async with house.client.get(house.url + API + "/events", headers=headers) as response:
+    await service.project("web")
+    headers = {"Authorization": f"Bearer {service.token}"}
+    async with service.client.get(service.url + API + "/events", headers=headers) as response:
         greeting = (await response.content.readuntil(b"\n\n")).decode()
     place = greeting.partition("id: ")[2].strip()
-    await house.build()
-    [first] = await read(house, 1, place)
-    ids = ["1.0.0", *await stored(house)]
+    await service.build()
+    [first] = await read(service, 1, place)
+    ids = ["1.0.0", *await stored(service)]
     assert first.id == ids[ids.index(place) + 1]
 
 
-async def test_the_streams_end_when_the_node_stops(house: House) -> None:
-    async with house.client.get(
-        house.url + API + "/events", headers={"Authorization": f"Bearer {house.token}"}
+async def test_the_streams_end_when_the_node_stops(service: RunningService) -> None:
+    async with service.client.get(
+        service.url + API + "/events", headers={"Authorization": f"Bearer {service.token}"}
     ) as response:
         await response.content.readline()
-        house.node.feed.close()
+        service.node.feed.close()
         await asyncio.wait_for(response.content.read(), 10)
-    answer = await house.call("GET", f"{API}/events")
+    answer = await service.call("GET", f"{API}/events")
     assert (answer.status, answer.headers["Retry-After"]) == (503, "1")  # to another node, then
 
 
 async def test_only_a_client_that_does_not_read_is_dropped(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    service: RunningService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(deadlines, "WRITE_SECONDS", 0.2)
-    await house.project("web")
+    await service.project("web")
     raw = socket.socket()
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
-    raw.connect(("127.0.0.1", house.port))
+    raw.connect(("127.0.0.1", service.port))
     _, deaf = await asyncio.open_connection(sock=raw, limit=1_024)
     deaf.write(
         f"GET {API}/events HTTP/1.1\r\nHost: x\r\n"
-        f"Authorization: Bearer {house.token}\r\n\r\n".encode()
+        f"Authorization: Bearer {service.token}\r\n\r\n".encode()
     )
-    while not house.node.feed.readers:  # noqa: ASYNC110
+    while not service.node.feed.readers:  # noqa: ASYNC110
         await asyncio.sleep(0)
     for n in range(200):  # about a megabyte of events
-        await house.build(branch=f"b{n}", message="m" * 500, jobs=[job("j" * 200), job("k" * 200)])
+        await service.build(
+            branch=f"b{n}", message="m" * 500, jobs=[job("j" * 200), job("k" * 200)]
+        )
     async with asyncio.timeout(20):
-        while house.node.feed.readers:  # noqa: ASYNC110
+        while service.node.feed.readers:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     deaf.close()
-    assert len(await read(house, 50, "1.0.0")) == 50
+    assert len(await read(service, 50, "1.0.0")) == 50
 
 
 def test_an_event_is_one_message() -> None:

@@ -12,11 +12,11 @@ from boxsched.client.records import Event
 from boxsched.client.stream import EventReader
 from tests.bus import redis_server
 from tests.contract.postgres_server import database, served
-from tests.service.house import API, House
+from tests.service.running_service import API, RunningService
 
 PATIENCE_SECONDS = 30.0
 
-Nodes = tuple[House, House]
+Nodes = tuple[RunningService, RunningService]
 
 
 @pytest.fixture(scope="module")
@@ -42,27 +42,27 @@ async def nodes(postgres: str, redis: str | None, tmp_path: Path) -> AsyncIterat
     with database(postgres) as url:
         shared = {"database": url, "redis": redis}
         async with (
-            House.open(tmp_path / "one", name="one", boxes=0, **shared) as one,
-            House.open(tmp_path / "two", name="two", boxes=2, **shared) as two,
+            RunningService.open(tmp_path / "one", name="one", boxes=0, **shared) as one,
+            RunningService.open(tmp_path / "two", name="two", boxes=2, **shared) as two,
         ):
             yield one, two
 
 
-async def stream(house: House, after: str) -> AsyncIterator[Event]:
-    headers = {"Authorization": f"Bearer {house.token}", "Last-Event-ID": after}
+async def stream(service: RunningService, after: str) -> AsyncIterator[Event]:
+    headers = {"Authorization": f"Bearer {service.token}", "Last-Event-ID": after}
     reader = EventReader()
-    async with house.client.get(house.url + API + "/events", headers=headers) as response:
+    async with service.client.get(service.url + API + "/events", headers=headers) as response:
         assert response.status == 200, await response.text()
         async for chunk in response.content.iter_any():
             for event in reader.feed(chunk):
                 yield event
 
 
-async def until_finished(house: House, workloads: set[str]) -> list[str]:
+async def until_finished(service: RunningService, workloads: set[str]) -> list[str]:
     """The ids of all events, from the first, until these have finished."""
     ids, left = [], set(workloads)
     async with asyncio.timeout(PATIENCE_SECONDS):
-        async for event in stream(house, "1.0.0"):
+        async for event in stream(service, "1.0.0"):
             ids.append(event.id)
             if event.type == "workload.finished":
                 left.discard(event.workload or "")
@@ -71,8 +71,8 @@ async def until_finished(house: House, workloads: set[str]) -> list[str]:
     return ids
 
 
-async def stored(house: House) -> list[str]:
-    found = await house.node.store.events_after(1, 0, 0, 100_000)
+async def stored(service: RunningService) -> list[str]:
+    found = await service.node.store.events_after(1, 0, 0, 100_000)
     return [f"{event.shard}.{event.batch}.{event.n}" for event in found]
 
 

@@ -9,7 +9,7 @@ from boxsched.api.http import forms
 from boxsched.api.http.bodies import Form
 from boxsched.api.messages import requests
 from boxsched.errors import Invalid
-from tests.service.house import PUBLIC_KEY
+from tests.service.running_service import PUBLIC_KEY
 
 ASKED = (
     requests.ProjectSettings,

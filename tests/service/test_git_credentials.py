@@ -16,10 +16,10 @@ import pytest
 
 from boxsched.model import Kind
 from boxsched.worker.remote.discovery import SystemNames
-from tests.contract.world import build, spec
+from tests.contract.store_data import build, spec
 from tests.git_server import GitServer, certificate, git, repository
-from tests.service.house import API, House, job
-from tests.worker.fleet import Worker
+from tests.service.running_service import API, RunningService, job
+from tests.worker.nodes_and_workers import TaskWorker
 
 TOKEN = "canary-51c0+token/7q"
 FORMS = [
@@ -50,29 +50,29 @@ async def server(
 
 
 @pytest.fixture
-async def site(tmp_path: Path) -> AsyncIterator[House]:
-    async with House.open(tmp_path / "data", box_driver="process", boxes=2) as house:
-        yield house
+async def site(tmp_path: Path) -> AsyncIterator[RunningService]:
+    async with RunningService.open(tmp_path / "data", box_driver="process", boxes=2) as service:
+        yield service
 
 
-async def project(house: House, url: str, **settings: Any) -> None:
+async def project(service: RunningService, url: str, **settings: Any) -> None:
     settings = {"git_credentials": {"https_token": TOKEN}, "jobs": [], **settings}
     if not settings["jobs"]:
         settings.setdefault("jobs_from", ".boxsched.yml")
-    answer = await house.project(repository=url, **settings)
+    answer = await service.project(repository=url, **settings)
     assert answer.status in (200, 201), answer.body
     assert b"canary" not in answer.body
 
 
-async def ended(house: House, **asked: Any) -> tuple[dict[str, Any], str]:
+async def ended(service: RunningService, **asked: Any) -> tuple[dict[str, Any], str]:
     """A build that has ended, and the log of its first job."""
-    return await log_of(house, await house.finished((await house.build(**asked))["id"]))
+    return await log_of(service, await service.finished((await service.build(**asked))["id"]))
 
 
-async def log_of(house: House, done: dict[str, Any]) -> tuple[dict[str, Any], str]:
+async def log_of(service: RunningService, done: dict[str, Any]) -> tuple[dict[str, Any], str]:
     if not done["jobs"]:
         return done, ""
-    log = await house.call("GET", f"{API}/jobs/{done['jobs'][0]['id']}/log")
+    log = await service.call("GET", f"{API}/jobs/{done['jobs'][0]['id']}/log")
     return done, log.body.decode()
 
 
@@ -99,7 +99,9 @@ def processes_with(words: list[bytes]) -> list[str]:
 # --- A token ----------------------------------------------------------------------------------
 
 
-async def test_the_file_is_read_and_the_repository_cloned(site: House, server: GitServer) -> None:
+async def test_the_file_is_read_and_the_repository_cloned(
+    site: RunningService, server: GitServer
+) -> None:
     await project(site, f"{server.url}/web")
     done, log = await ended(site)
     assert (done["result"], log) == ("passed", "private code\n"), done
@@ -109,14 +111,14 @@ async def test_the_file_is_read_and_the_repository_cloned(site: House, server: G
 
 @pytest.mark.parametrize("clone", [{"depth": 1}, {"submodules": True}])
 async def test_however_it_is_cloned(
-    site: House, server: GitServer, clone: dict[str, object]
+    site: RunningService, server: GitServer, clone: dict[str, object]
 ) -> None:
     await project(site, f"{server.url}/web", clone=clone)
     done, log = await ended(site, commit=git(server.folder / "web", "rev-parse", "HEAD"))
     assert (done["result"], log) == ("passed", "private code\n"), done
 
 
-async def test_the_user_that_the_url_names(site: House, server: GitServer) -> None:
+async def test_the_user_that_the_url_names(site: RunningService, server: GitServer) -> None:
     await project(site, f"https://ada@localhost:{server.port}/web")
     done, log = await ended(site)
     assert (done["result"], log) == ("passed", "private code\n"), done
@@ -125,7 +127,7 @@ async def test_the_user_that_the_url_names(site: House, server: GitServer) -> No
 
 
 async def test_without_them_the_reason_says_that_a_password_is_asked_for(
-    site: House, server: GitServer, monkeypatch: pytest.MonkeyPatch
+    site: RunningService, server: GitServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("boxsched.automation.plans.LAST_PAUSE_SECONDS", 0.0)
     monkeypatch.setattr("boxsched.automation.plans.FIRST_PAUSE_SECONDS", 0.01)
@@ -140,7 +142,7 @@ async def test_without_them_the_reason_says_that_a_password_is_asked_for(
 
 
 async def test_no_form_of_it_is_anywhere_else(
-    site: House, server: GitServer, tmp_path: Path
+    site: RunningService, server: GitServer, tmp_path: Path
 ) -> None:
     """While git runs for the planner, while it runs for the job, and after the job."""
     found: dict[str, object] = {}
@@ -186,7 +188,7 @@ async def test_no_form_of_it_is_anywhere_else(
 
 
 async def test_nothing_is_left_of_it_when_all_that_runs_is_killed(
-    site: House, server: GitServer, tmp_path: Path
+    site: RunningService, server: GitServer, tmp_path: Path
 ) -> None:
     """Supervisor and git die while git waits for the repository."""
     await project(site, f"{server.url}/web")
@@ -213,7 +215,7 @@ def supervisor_below(folder: Path) -> int:
 
 
 async def test_a_job_cannot_make_git_show_it(
-    site: House, server: GitServer, tmp_path: Path
+    site: RunningService, server: GitServer, tmp_path: Path
 ) -> None:
     """git with credentials has nothing of the environment that a job gives itself."""
     hit = tmp_path / "hit"
@@ -238,7 +240,7 @@ async def test_a_job_cannot_make_git_show_it(
 
 
 async def test_a_redirect_does_not_take_it_to_another_host(
-    site: House, server: GitServer, identity: Path, tmp_path: Path
+    site: RunningService, server: GitServer, identity: Path, tmp_path: Path
 ) -> None:
     async with GitServer.open(tmp_path / "served", identity, lambda *_: True) as other:
         server.moved["/old"] = f"{server.url}/web"
@@ -258,7 +260,7 @@ async def test_a_redirect_does_not_take_it_to_another_host(
 
 
 async def test_another_host_needs_them_to_be_set_again(
-    site: House, server: GitServer, identity: Path, tmp_path: Path
+    site: RunningService, server: GitServer, identity: Path, tmp_path: Path
 ) -> None:
     async with GitServer.open(tmp_path / "served", identity, lambda *_: True) as other:
         await project(site, f"{other.url}/web", git_credentials={"https_token": "another"})
@@ -281,13 +283,13 @@ async def test_another_host_needs_them_to_be_set_again(
 async def test_a_worker_of_its_own_gets_them_too(
     tmp_path: Path, server: GitServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with House.open(tmp_path / "data", boxes=0) as house:
-        await project(house, f"{server.url}/web")
-        made = await house.call("POST", f"{API}/tokens", {"role": "worker"})
+    async with RunningService.open(tmp_path / "data", boxes=0) as service:
+        await project(service, f"{server.url}/web")
+        made = await service.call("POST", f"{API}/tokens", {"role": "worker"})
         data, token = tmp_path / "builder", made.json["token"]
-        worker = Worker(data, [house.url], SystemNames(), token=lambda: token, stop_grace=1.0)
+        worker = TaskWorker(data, [service.url], SystemNames(), token=lambda: token, stop_grace=1.0)
         try:
-            done, log = await ended(house)
+            done, log = await ended(service)
             assert (done["result"], log) == ("passed", "private code\n"), done
         finally:
             await worker.end()
@@ -313,7 +315,9 @@ WITH_SUBMODULE = {
 
 
 @pytest.mark.parametrize("url", ["URL/library", "../library"])
-async def test_submodules_at_the_same_host(site: House, server: GitServer, url: str) -> None:
+async def test_submodules_at_the_same_host(
+    site: RunningService, server: GitServer, url: str
+) -> None:
     repository(server.folder / "library", which="library\n")
     add_submodule(server, url.replace("URL", server.url))
     await project(site, f"{server.url}/web", **WITH_SUBMODULE)
@@ -322,7 +326,7 @@ async def test_submodules_at_the_same_host(site: House, server: GitServer, url: 
 
 
 async def test_submodules_at_another_host_get_none(
-    site: House, server: GitServer, identity: Path, tmp_path: Path
+    site: RunningService, server: GitServer, identity: Path, tmp_path: Path
 ) -> None:
     repository(server.folder / "library", which="library\n")
     async with GitServer.open(tmp_path / "served", identity, lambda *_: True) as other:
@@ -334,7 +338,9 @@ async def test_submodules_at_another_host_get_none(
         assert set(other.authorizations) == {None}
 
 
-async def test_a_fork_is_cloned_but_its_submodules_get_none(site: House, server: GitServer) -> None:
+async def test_a_fork_is_cloned_but_its_submodules_get_none(
+    site: RunningService, server: GitServer
+) -> None:
     """The author of a fork may name any other private repository of the host."""
     repository(server.folder / "library", which="library\n")
     add_submodule(server, f"{server.url}/library")
@@ -395,7 +401,7 @@ def use_ssh(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
 
 
 async def test_a_key_is_given_to_ssh_alone(
-    site: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    site: RunningService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = ssh_key(tmp_path)
     body = key.splitlines()[2].encode()
@@ -420,7 +426,7 @@ async def test_a_key_is_given_to_ssh_alone(
 
 
 async def test_openssh_takes_the_key(
-    site: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    site: RunningService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asyncssh = pytest.importorskip("asyncssh")
     if not Path("/usr/bin/ssh").exists():
@@ -487,51 +493,55 @@ HTTPS, SSH = "https://git.example.org/web", "git@git.example.org:web"
     ],
 )
 async def test_names_that_git_cannot_use_are_refused(
-    waiting: House, repository: str | None, credentials: object, field: str
+    boxless_service: RunningService, repository: str | None, credentials: object, field: str
 ) -> None:
-    answer = await waiting.project(repository=repository, git_credentials=credentials)
+    answer = await boxless_service.project(repository=repository, git_credentials=credentials)
     assert (answer.status, answer.error["field"]) == (422, field), answer.body
 
 
 @pytest.mark.parametrize("options", [(), ("-t", "rsa", "-b", "2048", "-m", "PEM")])
 async def test_a_key_with_a_passphrase_is_refused(
-    waiting: House, tmp_path: Path, options: tuple[str, ...]
+    boxless_service: RunningService, tmp_path: Path, options: tuple[str, ...]
 ) -> None:
     key = ssh_key(tmp_path, "a passphrase", *options)
-    answer = await waiting.project(repository=SSH, git_credentials={"ssh_key": key})
+    answer = await boxless_service.project(repository=SSH, git_credentials={"ssh_key": key})
     assert (answer.status, answer.error["field"]) == (422, "git_credentials.ssh_key")
     assert "has a passphrase" in answer.error["message"]
     key = ssh_key(tmp_path, "", *options)
-    assert (await waiting.project(repository=SSH, git_credentials={"ssh_key": key})).status == 201
+    assert (
+        await boxless_service.project(repository=SSH, git_credentials={"ssh_key": key})
+    ).status == 201
 
 
-async def stored(house: House) -> str | None:
-    project = await house.node.store.project("web")
+async def stored(service: RunningService) -> str | None:
+    project = await service.node.store.project("web")
     assert project is not None
-    return (await house.node.store.sealed_git_credentials([project.id])).get(project.id)
+    return (await service.node.store.sealed_git_credentials([project.id])).get(project.id)
 
 
-async def test_they_are_kept_replaced_removed_and_never_read_back(waiting: House) -> None:
-    await project(waiting, HTTPS)
-    first = await stored(waiting)
+async def test_they_are_kept_replaced_removed_and_never_read_back(
+    boxless_service: RunningService,
+) -> None:
+    await project(boxless_service, HTTPS)
+    first = await stored(boxless_service)
     assert first is not None and "canary" not in first
-    assert "git_credentials" not in await waiting.get("/projects/web")
-    await waiting.project(repository=HTTPS)
-    assert await stored(waiting) == first
-    await waiting.project(repository=HTTPS, git_credentials={"https_token": "another"})
-    assert await stored(waiting) not in (None, first)
-    await waiting.project(repository=HTTPS, git_credentials=None)
-    assert await stored(waiting) is None
+    assert "git_credentials" not in await boxless_service.get("/projects/web")
+    await boxless_service.project(repository=HTTPS)
+    assert await stored(boxless_service) == first
+    await boxless_service.project(repository=HTTPS, git_credentials={"https_token": "another"})
+    assert await stored(boxless_service) not in (None, first)
+    await boxless_service.project(repository=HTTPS, git_credentials=None)
+    assert await stored(boxless_service) is None
 
 
-async def test_without_a_key_of_the_vault_they_are_refused(waiting: House) -> None:
-    object.__setattr__(waiting.node.vault, "ring", None)
-    answer = await waiting.project(repository=HTTPS, git_credentials={"https_token": TOKEN})
+async def test_without_a_key_of_the_vault_they_are_refused(boxless_service: RunningService) -> None:
+    object.__setattr__(boxless_service.node.vault, "ring", None)
+    answer = await boxless_service.project(repository=HTTPS, git_credentials={"https_token": TOKEN})
     assert (answer.status, answer.error["code"]) == (409, "secrets_unusable")
     assert "--secrets-key-file" in answer.error["message"]
 
 
-async def test_a_job_is_not_run_without_them(site: House, server: GitServer) -> None:
+async def test_a_job_is_not_run_without_them(site: RunningService, server: GitServer) -> None:
     await project(site, f"{server.url}/web")
     object.__setattr__(site.node.vault, "ring", None)
     done, _ = await ended(site)

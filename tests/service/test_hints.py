@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.service.house import API, House, job
+from tests.service.running_service import API, RunningService, job
 
 SETTINGS = f"{API}/projects/web"
 BUILDS = f"{API}/projects/web/builds"
@@ -29,15 +29,19 @@ BUILDS = f"{API}/projects/web/builds"
         ({"repository": "http://example.org/x.git"}, "repository", "https://HOST/PATH"),
     ],
 )  # fmt: skip
-async def test_settings(waiting: House, settings: dict[str, object], field: str, says: str) -> None:
-    answer = await waiting.call("PUT", SETTINGS, settings)
+async def test_settings(
+    boxless_service: RunningService, settings: dict[str, object], field: str, says: str
+) -> None:
+    answer = await boxless_service.call("PUT", SETTINGS, settings)
     assert (answer.status, answer.error["field"]) == (422, field)
     assert says in answer.error["message"]
 
 
-async def test_a_server(waiting: House) -> None:
-    await waiting.project("web", servers={"production": {"jobs": [job()]}})
-    answer = await waiting.call("POST", f"{API}/projects/web/deploys", {"server": "prodution"})
+async def test_a_server(boxless_service: RunningService) -> None:
+    await boxless_service.project("web", servers={"production": {"jobs": [job()]}})
+    answer = await boxless_service.call(
+        "POST", f"{API}/projects/web/deploys", {"server": "prodution"}
+    )
     assert (answer.status, answer.error["field"]) == (422, "server")
     assert "did you mean production?" in answer.error["message"]
 
@@ -54,16 +58,20 @@ async def test_a_server(waiting: House) -> None:
         ("/jobs/w1-1/log?folow=1", "folow", "follow"),
     ],
 )
-async def test_query_parameters(waiting: House, path: str, field: str, says: str) -> None:
-    answer = await waiting.call("GET", API + path)
+async def test_query_parameters(
+    boxless_service: RunningService, path: str, field: str, says: str
+) -> None:
+    answer = await boxless_service.call("GET", API + path)
     assert (answer.status, answer.error["field"]) == (422, field), answer.body
     assert says in answer.error["message"]
 
 
-async def test_without_a_token_the_answer_reveals_no_parameters(waiting: House) -> None:
-    assert (await waiting.call("GET", f"{API}/boxes?x=1", token=None)).status == 401
+async def test_without_a_token_the_answer_reveals_no_parameters(
+    boxless_service: RunningService,
+) -> None:
+    assert (await boxless_service.call("GET", f"{API}/boxes?x=1", token=None)).status == 401
 
 
-async def test_probes_may_add_what_they_like(waiting: House) -> None:
+async def test_probes_may_add_what_they_like(boxless_service: RunningService) -> None:
     for path in ("/healthz?x=1&x=2", "/readyz?now", "/?filter=web"):
-        assert (await waiting.call("GET", path)).status == 200
+        assert (await boxless_service.call("GET", path)).status == 200

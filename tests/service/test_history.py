@@ -6,36 +6,38 @@ from typing import Any
 from boxsched.api.resources.activity import NOTICE_SECONDS, notice_of
 from boxsched.store.records import History
 from boxsched.store.steps import maintenance
-from tests.service.house import API, House
+from tests.service.running_service import API, RunningService
 
 
-async def jumped(house: House) -> None:
+async def jumped(service: RunningService) -> None:
     """As the first session on a new timeline does."""
-    await house.node.store._driver.serving.write(maintenance.restored)
+    await service.node.store._driver.serving.write(maintenance.restored)
 
 
-async def test_a_reader_is_ended_and_must_read_everything_again(waiting: House) -> None:
-    await waiting.project()
-    await waiting.build()
-    last = (await waiting.get("/activity"))["cursor"]
+async def test_a_reader_is_ended_and_must_read_everything_again(
+    boxless_service: RunningService,
+) -> None:
+    await boxless_service.project()
+    await boxless_service.build()
+    last = (await boxless_service.get("/activity"))["cursor"]
     shard, batch, n = (int(part) for part in last.split("."))
     lost = f"{shard}.{batch + 3}.{n}"  # a reader saw it, and the database does not have it
     async with asyncio.timeout(30):
-        async with waiting.node.feed.subscribe(None) as events:
-            await waiting.node.feed.poll()
-            await jumped(waiting)
-            await waiting.node.feed.poll()
+        async with boxless_service.node.feed.subscribe(None) as events:
+            await boxless_service.node.feed.poll()
+            await jumped(boxless_service)
+            await boxless_service.node.feed.poll()
             assert [event async for event in events] == []
-    await waiting.build()
-    answer = await waiting.call("GET", f"{API}/events?after={lost}")
+    await boxless_service.build()
+    answer = await boxless_service.call("GET", f"{API}/events?after={lost}")
     assert answer.status == 422
     assert "read the current state again" in answer.json["error"]["message"]
 
 
-async def test_the_page_gets_a_notice_about_missing_data(waiting: House) -> None:
-    assert (await waiting.get("/activity"))["notice"] is None
-    await jumped(waiting)
-    notice: dict[str, Any] = (await waiting.get("/activity"))["notice"]
+async def test_the_page_gets_a_notice_about_missing_data(boxless_service: RunningService) -> None:
+    assert (await boxless_service.get("/activity"))["notice"] is None
+    await jumped(boxless_service)
+    notice: dict[str, Any] = (await boxless_service.get("/activity"))["notice"]
     assert "A backup of the database was restored" in notice["text"]
     assert "may be missing" in notice["text"]
 

@@ -15,7 +15,7 @@ from boxsched.api.http.payloads import MAX_PAYLOAD_BYTES, unpacked
 from boxsched.api.resources import webhooks
 from boxsched.errors import Malformed, TooLarge
 from tests.service.hosts import SECRET, listed, push, secured, send, sent, signature, signed
-from tests.service.house import House, job
+from tests.service.running_service import RunningService, job
 
 PUSH = json.dumps(push()).encode()
 BODIES = {
@@ -41,35 +41,37 @@ BODIES = {
 
 
 @pytest.fixture
-async def house(waiting: House) -> House:
-    await secured(waiting)
-    return waiting
+async def service(boxless_service: RunningService) -> RunningService:
+    await secured(boxless_service)
+    return boxless_service
 
 
 @pytest.mark.parametrize("provider", ["github", "gitlab", "bitbucket", "generic"])
 @pytest.mark.parametrize("name", BODIES)
 async def test_a_signed_body_of_any_kind_is_answered_in_order(
-    house: House, name: str, provider: str, mistakes: pytest.LogCaptureFixture
+    service: RunningService, name: str, provider: str, mistakes: pytest.LogCaptureFixture
 ) -> None:
     events = {"github": {}, "gitlab": {"X-Gitlab-Event": "Push Hook"}}
     headers = events.get(provider, {"X-Event-Key": "repo:push"})
-    answer = await send(house, BODIES[name], provider=provider, headers=headers)
+    answer = await send(service, BODIES[name], provider=provider, headers=headers)
     assert answer.status in (200, 400, 422), answer
     if answer.status == 200:
         assert answer.json["result"] in ("ignored", "created")
-    unsigned = await send(house, BODIES[name], provider=provider, secret="another", headers=headers)
+    unsigned = await send(
+        service, BODIES[name], provider=provider, secret="another", headers=headers
+    )
     assert unsigned.status == 401
     assert [one for one in mistakes.records if one.levelno >= logging.ERROR] == []
 
 
-async def test_bytes_by_chance_are_never_a_mistake_of_ours(house: House) -> None:
+async def test_bytes_by_chance_are_never_a_mistake_of_ours(service: RunningService) -> None:
     chance = random.Random(7)
     for _ in range(300):
         body = bytearray(PUSH)
         for _ in range(chance.randrange(1, 8)):
             at = chance.randrange(len(body))
             body[at : at + chance.randrange(4)] = chance.randbytes(chance.randrange(4))
-        answer = await send(house, bytes(body))
+        answer = await send(service, bytes(body))
         assert answer.status in (200, 400), (bytes(body), answer)
 
 
@@ -87,23 +89,25 @@ async def test_bytes_by_chance_are_never_a_mistake_of_ours(house: House) -> None
     ],
 )
 async def test_headers_of_any_kind_are_answered_in_order(
-    house: House, headers: dict[str, str], mistakes: pytest.LogCaptureFixture
+    service: RunningService, headers: dict[str, str], mistakes: pytest.LogCaptureFixture
 ) -> None:
-    answer = await send(house, push(), headers=headers)
+    answer = await send(service, push(), headers=headers)
     assert answer.status in (200, 400, 401), answer
-    assert await listed(house) == [] or answer.status == 200
+    assert await listed(service) == [] or answer.status == 200
     assert [one for one in mistakes.records if one.levelno >= logging.ERROR] == []
 
 
-async def test_a_large_delivery_is_taken_and_a_larger_one_is_refused(house: House) -> None:
+async def test_a_large_delivery_is_taken_and_a_larger_one_is_refused(
+    service: RunningService,
+) -> None:
     large = push(padding="x" * (MAX_PAYLOAD_BYTES - 10_000))
-    assert (await sent(house, large))["result"] == "created"
-    answer = await send(house, b" " * (MAX_PAYLOAD_BYTES + 1))
+    assert (await sent(service, large))["result"] == "created"
+    answer = await send(service, b" " * (MAX_PAYLOAD_BYTES + 1))
     assert (answer.status, answer.error["code"]) == (413, "too_large")
 
 
 async def test_no_parser_runs_over_a_large_body_in_the_node(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    service: RunningService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No other thread runs during one call of it, and the event loop would stand still."""
 
@@ -112,39 +116,39 @@ async def test_no_parser_runs_over_a_large_body_in_the_node(
 
     monkeypatch.setattr(webhooks, "read", held)
     large = push(padding="x" * (1 << 20))
-    assert (await sent(house, large))["result"] == "created"
-    assert (await sent(house, large))["result"] == "duplicate"
-    again = await send(house, b"[" + b" " * (1 << 20) + b"]")
+    assert (await sent(service, large))["result"] == "created"
+    assert (await sent(service, large))["result"] == "duplicate"
+    again = await send(service, b"[" + b" " * (1 << 20) + b"]")
     assert (again.status, again.error["message"]) == (400, "the body is no JSON object")
 
 
-async def test_a_body_of_unknown_size_is_bounded_too(house: House) -> None:
+async def test_a_body_of_unknown_size_is_bounded_too(service: RunningService) -> None:
     async def endless() -> AsyncIterator[bytes]:
         for _ in range(MAX_PAYLOAD_BYTES // 65_536 + 2):
             yield b" " * 65_536
 
-    answer = await house.call("POST", "/webhooks/github/web", data=endless(), token=None)
+    answer = await service.call("POST", "/webhooks/github/web", data=endless(), token=None)
     assert answer.status == 413
 
 
-async def test_a_compressed_delivery_is_taken(house: House) -> None:
+async def test_a_compressed_delivery_is_taken(service: RunningService) -> None:
     body = json.dumps(push()).encode()
     headers = {**signed("github", body), "Content-Encoding": "gzip"}
-    answer = await send(house, gzip.compress(body), headers=headers)
+    answer = await send(service, gzip.compress(body), headers=headers)
     assert answer.json["result"] == "created"
 
 
-async def test_a_bomb_is_refused_before_it_is_whole(house: House) -> None:
+async def test_a_bomb_is_refused_before_it_is_whole(service: RunningService) -> None:
     bomb = zlib.compressobj(9, zlib.DEFLATED, 31)
     body = b"".join(bomb.compress(b" " * (1 << 20)) for _ in range(100)) + bomb.flush()
     assert len(body) < 1 << 20
-    answer = await send(house, body, headers={"Content-Encoding": "gzip"})
+    answer = await send(service, body, headers={"Content-Encoding": "gzip"})
     assert answer.status == 413
 
 
 @pytest.mark.parametrize("encoding", ["deflate", "br", "gzip, gzip", "x" * 100])
-async def test_other_encodings_are_refused(house: House, encoding: str) -> None:
-    answer = await send(house, push(), headers={"Content-Encoding": encoding})
+async def test_other_encodings_are_refused(service: RunningService, encoding: str) -> None:
+    answer = await send(service, push(), headers={"Content-Encoding": encoding})
     assert answer.status == 400
 
 
@@ -159,7 +163,7 @@ def test_what_gzip_makes_is_unpacked_within_a_limit() -> None:
         unpacked(gzip.compress(b" " * (MAX_PAYLOAD_BYTES + 1), 1))
 
 
-async def test_large_bodies_of_strangers_wait_for_one_another(house: House) -> None:
+async def test_large_bodies_of_strangers_wait_for_one_another(service: RunningService) -> None:
     """Memory is bounded by how many are read at a time; the API's own places are others."""
 
     async def slow(go: asyncio.Event) -> AsyncIterator[bytes]:
@@ -168,20 +172,22 @@ async def test_large_bodies_of_strangers_wait_for_one_another(house: House) -> N
 
     go = asyncio.Event()
     held = [
-        asyncio.create_task(house.call("POST", "/webhooks/github/web", data=slow(go), token=None))
+        asyncio.create_task(service.call("POST", "/webhooks/github/web", data=slow(go), token=None))
         for _ in range(5)
     ]
-    assert (await sent(house, push()))["result"] == "created"  # small ones go by
-    assert (await house.project("api", jobs=[{**job(), "commands": ["x" * 100_000]}])).status == 201
+    assert (await sent(service, push()))["result"] == "created"  # small ones go by
+    assert (
+        await service.project("api", jobs=[{**job(), "commands": ["x" * 100_000]}])
+    ).status == 201
     go.set()
     assert {answer.status for answer in await asyncio.gather(*held)} == {401}
 
 
-async def test_a_secret_of_any_text_signs(house: House) -> None:
+async def test_a_secret_of_any_text_signs(service: RunningService) -> None:
     secret = "é漢🦉 'quote' \\ " + "x" * 900
-    await house.project(webhook_secret=secret)
+    await service.project(webhook_secret=secret)
     body = json.dumps(push()).encode()
-    answer = await send(house, body, headers={
+    answer = await send(service, body, headers={
         "X-Hub-Signature-256": f"sha256={signature(body, secret)}",
     })  # fmt: skip
     assert answer.status == 200
@@ -190,10 +196,10 @@ async def test_a_secret_of_any_text_signs(house: House) -> None:
 
 async def test_no_secret_is_in_a_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-    async with House.open(tmp_path / "data", boxes=0) as house:
-        await secured(house)
-        await sent(house, push())
-        await send(house, push(), secret="CANARY-of-another")
-        await send(house, push(), provider="gitlab", secret="CANARY-of-another")
+    async with RunningService.open(tmp_path / "data", boxes=0) as service:
+        await secured(service)
+        await sent(service, push())
+        await send(service, push(), secret="CANARY-of-another")
+        await send(service, push(), provider="gitlab", secret="CANARY-of-another")
     assert SECRET not in caplog.text
     assert "CANARY" not in caplog.text

@@ -11,12 +11,12 @@ from boxsched.model import WorkloadId
 from boxsched.protocol.inbox import Stop
 from boxsched.protocol.shards import SHARD
 from boxsched.store.records import IdempotencyKey, KeyTaken, Submitted
-from tests.service.house import API, PUBLIC_KEY, House, job, refused, stop
+from tests.service.running_service import API, PUBLIC_KEY, RunningService, job, refused, stop
 
 
-async def test_the_same_key_and_body_give_the_first_answer(house: House) -> None:
-    await house.project("web", servers={"s": {"jobs": [job()]}})
-    build = await house.build()
+async def test_the_same_key_and_body_give_the_first_answer(service: RunningService) -> None:
+    await service.project("web", servers={"s": {"jobs": [job()]}})
+    build = await service.build()
     for path, body in (
         ("/projects/web/builds", {"branch": "main", "message": "é"}),
         ("/projects/web/deploys", {"server": "s"}),
@@ -24,38 +24,38 @@ async def test_the_same_key_and_body_give_the_first_answer(house: House) -> None
         (f"/workloads/{build['id']}/rebuild", {}),
     ):
         key = {"Idempotency-Key": "k1"}
-        first = await house.call("POST", API + path, body, headers=key)
+        first = await service.call("POST", API + path, body, headers=key)
         assert first.status == 201
-        await house.finished(first.json["id"])
-        again = await house.call("POST", API + path, body, headers=key)
+        await service.finished(first.json["id"])
+        again = await service.call("POST", API + path, body, headers=key)
         assert (again.status, again.body) == (201, first.body)
         assert again.headers["Location"] == first.headers["Location"]
         other = {**body, "priority": 1} if "rebuild" not in path else None
-        taken = await house.call("POST", API + path, other, headers=key)
+        taken = await service.call("POST", API + path, other, headers=key)
         assert (taken.status, taken.error["code"]) == (409, "conflict")
 
 
 async def test_a_key_outlives_the_node(tmp_path) -> None:
     path, body, key = f"{API}/projects/web/builds", {"branch": "x"}, {"Idempotency-Key": "k"}
-    async with House.open(tmp_path / "data") as house:
-        await house.project("web")
-        first = await house.call("POST", path, body, headers=key)
-        await house.finished(first.json["id"])
-    async with House.open(tmp_path / "data") as house:
-        again = await house.call("POST", path, body, headers=key)
+    async with RunningService.open(tmp_path / "data") as service:
+        await service.project("web")
+        first = await service.call("POST", path, body, headers=key)
+        await service.finished(first.json["id"])
+    async with RunningService.open(tmp_path / "data") as service:
+        again = await service.call("POST", path, body, headers=key)
         assert (again.status, again.body) == (201, first.body)
-        taken = await house.call("POST", path, {"branch": "y"}, headers=key)
+        taken = await service.call("POST", path, {"branch": "y"}, headers=key)
         assert taken.status == 409
-        assert len((await house.get("/workloads"))["workloads"]) == 1
+        assert len((await service.get("/workloads"))["workloads"]) == 1
 
 
 async def test_a_key_outlives_the_node_and_the_settings(tmp_path: Path) -> None:
     """What would be refused today was answered 201 once, and durable."""
     key, firsts = {"Idempotency-Key": "k"}, {}
-    async with House.open(tmp_path / "data") as house:
-        await house.project("web", servers={"s": {"jobs": [job()]}})
-        build = await house.build()
-        await house.finished(build["id"])
+    async with RunningService.open(tmp_path / "data") as service:
+        await service.project("web", servers={"s": {"jobs": [job()]}})
+        build = await service.build()
+        await service.finished(build["id"])
         asked = {
             "/projects/web/builds": {"branch": "x"},
             "/projects/web/deploys": {"server": "s", "build": build["id"]},
@@ -63,50 +63,52 @@ async def test_a_key_outlives_the_node_and_the_settings(tmp_path: Path) -> None:
             f"/workloads/{build['id']}/rebuild": {},
         }
         for path, body in asked.items():
-            firsts[path] = await house.call("POST", API + path, body, headers=key)
+            firsts[path] = await service.call("POST", API + path, body, headers=key)
             assert firsts[path].status == 201
-            await house.finished(firsts[path].json["id"])
+            await service.finished(firsts[path].json["id"])
     for change in ("settings", "project"):
-        async with House.open(tmp_path / "data") as house:
+        async with RunningService.open(tmp_path / "data") as service:
             if change == "settings":
-                await house.project("web", jobs=[], servers={})
+                await service.project("web", jobs=[], servers={})
             else:
-                assert (await house.call("DELETE", f"{API}/projects/web")).status == 204
+                assert (await service.call("DELETE", f"{API}/projects/web")).status == 204
             for path, body in asked.items():
                 # Another body is 409 first: whether it would make sense is not asked.
                 for other in ({**body, "surprise": 1}, None if body else {"x": 1}):
-                    taken = await house.call("POST", API + path, other, headers=key)
+                    taken = await service.call("POST", API + path, other, headers=key)
                     assert (taken.status, taken.error["code"]) == (409, "conflict"), path
-                again = await house.call("POST", API + path, body, headers=key)
+                again = await service.call("POST", API + path, body, headers=key)
                 assert (again.status, again.body) == (201, firsts[path].body), path
                 assert again.headers["Location"] == firsts[path].headers["Location"]
                 if change == "project" or path.endswith(("builds", "deploys")):
                     new = {"Idempotency-Key": "new"}
-                    answer = await house.call("POST", API + path, body, headers=new)
+                    answer = await service.call("POST", API + path, body, headers=new)
                     assert answer.status in (404, 409, 422), path
 
 
 async def test_without_a_key_the_store_is_not_asked_for_one(
-    waiting: House, monkeypatch: pytest.MonkeyPatch
+    boxless_service: RunningService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[object] = []
 
     async def idempotency(key: object) -> None:
         asked.append(key)
 
-    monkeypatch.setattr(waiting.node.store, "idempotency", idempotency)
-    await waiting.project("web")
-    await waiting.build()
-    assert await refused(waiting, "/projects/web/builds", {}) == (422, "branch")
+    monkeypatch.setattr(boxless_service.node.store, "idempotency", idempotency)
+    await boxless_service.project("web")
+    await boxless_service.build()
+    assert await refused(boxless_service, "/projects/web/builds", {}) == (422, "branch")
     assert asked == []
 
 
-async def test_the_first_answer_comes_again_whatever_has_changed_since(waiting: House) -> None:
+async def test_the_first_answer_comes_again_whatever_has_changed_since(
+    boxless_service: RunningService,
+) -> None:
     path, body, key = f"{API}/projects/web/builds", {"branch": "x"}, {"Idempotency-Key": "k"}
-    await waiting.project("web")
-    first = await waiting.call("POST", path, body, headers=key)
-    await waiting.project("web", jobs=[])
-    again = await waiting.call("POST", path, body, headers=key)
+    await boxless_service.project("web")
+    first = await boxless_service.call("POST", path, body, headers=key)
+    await boxless_service.project("web", jobs=[])
+    again = await boxless_service.call("POST", path, body, headers=key)
     assert (again.status, again.body) == (201, first.body)
 
 
@@ -117,53 +119,53 @@ async def test_a_recreated_project_does_not_answer_with_the_old_ones_workload(
     """The key belongs to the project, not to its name."""
     path, body, key = f"{API}/projects/web/builds", {"branch": "x"}, {"Idempotency-Key": "k"}
     async with contextlib.AsyncExitStack() as open_:
-        house = await open_.enter_async_context(House.open(tmp_path / "data"))
-        await house.project("web")
-        first = await house.call("POST", path, body, headers=key)
-        await house.finished(first.json["id"])
-        assert (await house.call("DELETE", f"{API}/projects/web")).status == 204
-        gone = await house.call("POST", path, body, headers=key)
+        service = await open_.enter_async_context(RunningService.open(tmp_path / "data"))
+        await service.project("web")
+        first = await service.call("POST", path, body, headers=key)
+        await service.finished(first.json["id"])
+        assert (await service.call("DELETE", f"{API}/projects/web")).status == 204
+        gone = await service.call("POST", path, body, headers=key)
         assert (gone.status, gone.body) == (201, first.body)
-        await house.project("web", jobs=[])
+        await service.project("web", jobs=[])
         if restart:
             await open_.aclose()
-            house = await open_.enter_async_context(House.open(tmp_path / "data"))
-        refused = await house.call("POST", path, body, headers=key)
+            service = await open_.enter_async_context(RunningService.open(tmp_path / "data"))
+        refused = await service.call("POST", path, body, headers=key)
         assert (refused.status, refused.error["field"]) == (422, "jobs")
-        await house.project("web")
-        second = await house.call("POST", path, body, headers=key)
+        await service.project("web")
+        second = await service.call("POST", path, body, headers=key)
         assert second.status == 201 and second.json["id"] != first.json["id"]
-        again = await house.call("POST", path, body, headers=key)
+        again = await service.call("POST", path, body, headers=key)
         assert (again.status, again.body) == (201, second.body)
-        assert (await house.call("POST", path, {"branch": "y"}, headers=key)).status == 409
+        assert (await service.call("POST", path, {"branch": "y"}, headers=key)).status == 409
 
 
-async def test_one_key_many_at_once_one_build(waiting: House) -> None:
-    await waiting.project("web")
+async def test_one_key_many_at_once_one_build(boxless_service: RunningService) -> None:
+    await boxless_service.project("web")
     path, key = f"{API}/projects/web/builds", {"Idempotency-Key": "k"}
     answers = await asyncio.gather(
-        *(waiting.call("POST", path, {"branch": "x"}, headers=key) for _ in range(20))
+        *(boxless_service.call("POST", path, {"branch": "x"}, headers=key) for _ in range(20))
     )
     assert {answer.status for answer in answers} == {201}
     assert len({answer.body for answer in answers}) == 1
-    assert len((await waiting.get("/workloads"))["workloads"]) == 1
+    assert len((await boxless_service.get("/workloads"))["workloads"]) == 1
 
 
-async def test_a_key_is_one_paths(waiting: House) -> None:
-    await waiting.project("web")
-    await waiting.project("api")
+async def test_a_key_is_one_paths(boxless_service: RunningService) -> None:
+    await boxless_service.project("web")
+    await boxless_service.project("api")
     key = {"Idempotency-Key": "k"}
     ids = set()
     for project in ("web", "api"):
         path = f"{API}/projects/{project}/builds"
-        ids.add((await waiting.call("POST", path, {"branch": "x"}, headers=key)).json["id"])
+        ids.add((await boxless_service.call("POST", path, {"branch": "x"}, headers=key)).json["id"])
     assert len(ids) == 2
 
 
 @pytest.mark.parametrize("key", ["", "k" * 256])
-async def test_invalid_keys(waiting: House, key: str) -> None:
-    await waiting.project("web")
-    answer = await waiting.call(
+async def test_invalid_keys(boxless_service: RunningService, key: str) -> None:
+    await boxless_service.project("web")
+    answer = await boxless_service.call(
         "POST", f"{API}/projects/web/builds", {"branch": "x"}, headers={"Idempotency-Key": key}
     )
     assert (answer.status, answer.error["field"]) == (422, "Idempotency-Key")
@@ -172,48 +174,48 @@ async def test_invalid_keys(waiting: House, key: str) -> None:
 # --- Stops --------------------------------------------------------------------------------------
 
 
-async def test_a_stop_can_be_repeated_under_its_key(waiting: House) -> None:
-    await waiting.project("web")
-    made = await waiting.build()
+async def test_a_stop_can_be_repeated_under_its_key(boxless_service: RunningService) -> None:
+    await boxless_service.project("web")
+    made = await boxless_service.build()
     key = {"Idempotency-Key": "k"}
-    first = await stop(waiting, made["id"], **key)
-    await waiting.finished(made["id"])
-    again = await stop(waiting, made["id"], **key)
+    first = await stop(boxless_service, made["id"], **key)
+    await boxless_service.finished(made["id"])
+    again = await stop(boxless_service, made["id"], **key)
     assert (again.status, again.body) == (202, first.body)
-    assert (await stop(waiting, made["id"], **{"Idempotency-Key": "other"})).status == 409
+    assert (await stop(boxless_service, made["id"], **{"Idempotency-Key": "other"})).status == 409
 
 
 async def test_a_stops_key_outlives_the_node(tmp_path: Path) -> None:
-    async with House.open(tmp_path / "data", boxes=0) as house:
-        await house.project("web")
-        made = await house.build()
-        first = await stop(house, made["id"], **{"Idempotency-Key": "k"})
+    async with RunningService.open(tmp_path / "data", boxes=0) as service:
+        await service.project("web")
+        made = await service.build()
+        first = await stop(service, made["id"], **{"Idempotency-Key": "k"})
         assert first.status == 202
-        await house.finished(made["id"])
-    async with House.open(tmp_path / "data", boxes=0) as house:
+        await service.finished(made["id"])
+    async with RunningService.open(tmp_path / "data", boxes=0) as service:
         path, key = f"{API}/workloads/{made['id']}/stop", {"Idempotency-Key": "k"}
         for other in ({}, {"now": True}):
-            taken = await house.call("POST", path, other, headers=key)
+            taken = await service.call("POST", path, other, headers=key)
             assert (taken.status, taken.error["code"]) == (409, "conflict")
-        again = await stop(house, made["id"], **key)
+        again = await stop(service, made["id"], **key)
         assert (again.status, again.json["result"]) == (202, "canceled")
         assert again.json["id"] == made["id"]
-        assert (await stop(house, made["id"], **{"Idempotency-Key": "other"})).status == 409
-        assert (await stop(house, made["id"])).status == 409
+        assert (await stop(service, made["id"], **{"Idempotency-Key": "other"})).status == 409
+        assert (await stop(service, made["id"])).status == 409
 
 
 async def test_a_stop_is_asked_once_under_a_key(
-    waiting: House, monkeypatch: pytest.MonkeyPatch
+    boxless_service: RunningService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = waiting.node.store
-    await waiting.project("web")
-    made = await waiting.build()
+    store = boxless_service.node.store
+    await boxless_service.project("web")
+    made = await boxless_service.build()
     id_ = WorkloadId(int(made["id"][1:]))
     asked = Stop(id_, "somebody")
     key = IdempotencyKey("somebody here", "k", "a" * 64)
     assert await store.ask_once(asked, id_, 1, key) == Submitted(id_, 1, repeated=False)
-    waiting.node.wake(SHARD)
-    assert (await waiting.finished(made["id"]))["result"] == "canceled"
+    boxless_service.node.wake(SHARD)
+    assert (await boxless_service.finished(made["id"]))["result"] == "canceled"
     assert await store.ask_once(asked, id_, 1, key) == Submitted(id_, 1, repeated=True)
     assert (
         await store.ask_once(asked, id_, 1, attrs.evolve(key, body_sha256="b" * 64)) == KeyTaken()
@@ -221,9 +223,9 @@ async def test_a_stop_is_asked_once_under_a_key(
     assert await store.inbox(SHARD, 10) == []  # the repetitions put none there
 
 
-async def test_many_stops_at_once_under_one_key(waiting: House) -> None:
-    await waiting.project("web")
-    made = await waiting.build()
+async def test_many_stops_at_once_under_one_key(boxless_service: RunningService) -> None:
+    await boxless_service.project("web")
+    made = await boxless_service.build()
     key = {"Idempotency-Key": "k"}
-    answers = await asyncio.gather(*(stop(waiting, made["id"], **key) for _ in range(10)))
+    answers = await asyncio.gather(*(stop(boxless_service, made["id"], **key) for _ in range(10)))
     assert {answer.status for answer in answers} == {202}

@@ -9,108 +9,114 @@ from boxsched.api.http.streams import Stream
 from boxsched.api.resources.logs import Logs
 from boxsched.client import Client as BoxschedClient
 from boxsched.model import JobId
-from tests.service.house import API, Answer, House, job
+from tests.service.running_service import API, Answer, RunningService, job
 
 COUNT = "for n in 1 2 3; do echo $n; sleep 0.2; done"
 
 
-async def log(house: House, job_id: str) -> bytes:
-    return (await house.call("GET", f"{API}/jobs/{job_id}/log")).body
+async def log(service: RunningService, job_id: str) -> bytes:
+    return (await service.call("GET", f"{API}/jobs/{job_id}/log")).body
 
 
-async def test_output_is_text_whatever_it_is(running: House) -> None:
+async def test_output_is_text_whatever_it_is(executing_service: RunningService) -> None:
     script = "printf '<script>alert(1)</script>\\377\\303\\251\\033]0;x\\007\\n'"
-    await running.project("web", jobs=[job("print", script, show_commands=False)])
-    made = await running.build()
-    await running.finished(made["id"])
-    answer = await running.call("GET", f"{API}/jobs/{made['id']}-1/log")
+    await executing_service.project("web", jobs=[job("print", script, show_commands=False)])
+    made = await executing_service.build()
+    await executing_service.finished(made["id"])
+    answer = await executing_service.call("GET", f"{API}/jobs/{made['id']}-1/log")
     assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
     assert "sandbox" in answer.headers["Content-Security-Policy"]
     assert answer.body.decode() == "<script>alert(1)</script>\ufffdé\x1b]0;x\x07\n"
 
 
-async def test_a_log_shows_the_commands_unless_they_are_not_to_be_shown(running: House) -> None:
+async def test_a_log_shows_the_commands_unless_they_are_not_to_be_shown(
+    executing_service: RunningService,
+) -> None:
     settings = [job("shown", "echo hi"), job("hidden", "echo hi", show_commands=False)]
-    await running.project("web", jobs=settings)
-    kept = (await running.call("GET", f"{API}/projects/web")).json["jobs"]
+    await executing_service.project("web", jobs=settings)
+    kept = (await executing_service.call("GET", f"{API}/projects/web")).json["jobs"]
     assert [one["show_commands"] for one in kept] == [True, False]
-    made = await running.build()
-    again = (await running.call("POST", f"{API}/workloads/{made['id']}/rebuild")).json
+    made = await executing_service.build()
+    again = (await executing_service.call("POST", f"{API}/workloads/{made['id']}/rebuild")).json
     for id_ in (made["id"], again["id"]):
-        await running.finished(id_)
-        assert await log(running, f"{id_}-1") == b"+ echo hi\nhi\n"
-        assert await log(running, f"{id_}-2") == b"hi\n"
-    wrong = await running.call(
+        await executing_service.finished(id_)
+        assert await log(executing_service, f"{id_}-1") == b"+ echo hi\nhi\n"
+        assert await log(executing_service, f"{id_}-2") == b"hi\n"
+    wrong = await executing_service.call(
         "POST", f"{API}/projects/web/builds",
         {"branch": "main", "jobs": [job("x", show_commands="no")]},
     )  # fmt: skip
     assert (wrong.status, wrong.error["field"]) == (422, "jobs[0].show_commands")
 
 
-async def test_following_ends_with_the_job(running: House) -> None:
-    await running.project("web", jobs=[job("count", COUNT, show_commands=False)])
-    made = await running.build()
-    answer = await running.call("GET", f"{API}/jobs/{made['id']}-1/log?follow=1")
+async def test_following_ends_with_the_job(executing_service: RunningService) -> None:
+    await executing_service.project("web", jobs=[job("count", COUNT, show_commands=False)])
+    made = await executing_service.build()
+    answer = await executing_service.call("GET", f"{API}/jobs/{made['id']}-1/log?follow=1")
     assert answer.body == b"1\n2\n3\n"
-    assert (await running.look(made["id"]))["jobs"][0]["state"] == "finished"
-    assert await log(running, f"{made['id']}-1") == b"1\n2\n3\n"
+    assert (await executing_service.look(made["id"]))["jobs"][0]["state"] == "finished"
+    assert await log(executing_service, f"{made['id']}-1") == b"1\n2\n3\n"
 
 
-async def test_written_output_is_visible_before_the_end(running: House) -> None:
-    await running.project("web", jobs=[job("wait", "echo begun; sleep 60", show_commands=False)])
-    made = await running.build()
-    async with running.client.get(
-        f"{running.url}{API}/jobs/{made['id']}-1/log?follow=1",
-        headers={"Authorization": f"Bearer {running.token}"},
+async def test_written_output_is_visible_before_the_end(executing_service: RunningService) -> None:
+    await executing_service.project(
+        "web", jobs=[job("wait", "echo begun; sleep 60", show_commands=False)]
+    )
+    made = await executing_service.build()
+    async with executing_service.client.get(
+        f"{executing_service.url}{API}/jobs/{made['id']}-1/log?follow=1",
+        headers={"Authorization": f"Bearer {executing_service.token}"},
     ) as response:
         assert await response.content.readline() == b"begun\n"
-        await running.call("POST", f"{API}/workloads/{made['id']}/stop")
+        await executing_service.call("POST", f"{API}/workloads/{made['id']}/stop")
         await asyncio.wait_for(response.content.read(), 20)
 
 
-async def test_a_long_log_comes_whole(running: House) -> None:
+async def test_a_long_log_comes_whole(executing_service: RunningService) -> None:
     # 300 kB, with characters of three bytes across every border of a chunk.
     much = job("much", "for n in $(seq 20000); do echo '日本語日本'; done", show_commands=False)
-    await running.project("web", jobs=[much])
-    made = await running.build()
-    await running.finished(made["id"])
-    assert await log(running, f"{made['id']}-1") == "日本語日本\n".encode() * 20000
+    await executing_service.project("web", jobs=[much])
+    made = await executing_service.build()
+    await executing_service.finished(made["id"])
+    assert await log(executing_service, f"{made['id']}-1") == "日本語日本\n".encode() * 20000
 
 
-async def test_a_job_that_waits_has_an_empty_log(waiting: House) -> None:
-    await waiting.project("web")
-    made = await waiting.build()
-    answer = await waiting.call("GET", f"{API}/jobs/{made['id']}-1/log")
+async def test_a_job_that_waits_has_an_empty_log(boxless_service: RunningService) -> None:
+    await boxless_service.project("web")
+    made = await boxless_service.build()
+    answer = await boxless_service.call("GET", f"{API}/jobs/{made['id']}-1/log")
     assert (answer.status, answer.body) == (200, b"")
-    bad = await waiting.call("GET", f"{API}/jobs/{made['id']}-1/log?follow=yes")
+    bad = await boxless_service.call("GET", f"{API}/jobs/{made['id']}-1/log?follow=yes")
     assert (bad.status, bad.error["field"]) == (422, "follow")
 
 
-async def test_following_a_job_that_is_canceled_ends(waiting: House) -> None:
-    await waiting.project("web")
-    made = await waiting.build()
-    following = asyncio.create_task(waiting.call("GET", f"{API}/jobs/{made['id']}-1/log?follow=1"))
-    await waiting.until(made["id"], state="queued")
-    await waiting.call("POST", f"{API}/workloads/{made['id']}/stop")
+async def test_following_a_job_that_is_canceled_ends(boxless_service: RunningService) -> None:
+    await boxless_service.project("web")
+    made = await boxless_service.build()
+    following = asyncio.create_task(
+        boxless_service.call("GET", f"{API}/jobs/{made['id']}-1/log?follow=1")
+    )
+    await boxless_service.until(made["id"], state="queued")
+    await boxless_service.call("POST", f"{API}/workloads/{made['id']}/stop")
     assert (await asyncio.wait_for(following, 20)).body == b""
 
 
-async def test_a_node_that_stops_cuts_the_stream(waiting: House) -> None:
+async def test_a_node_that_stops_cuts_the_stream(boxless_service: RunningService) -> None:
     """So that a reader knows that it has not seen the end."""
-    await waiting.project("web")
-    made = await waiting.build()
-    response = await waiting.client.get(
-        f"{waiting.url}{API}/jobs/{made['id']}-1/log?follow=1",
-        headers={"Authorization": f"Bearer {waiting.token}"},
+    await boxless_service.project("web")
+    made = await boxless_service.build()
+    response = await boxless_service.client.get(
+        f"{boxless_service.url}{API}/jobs/{made['id']}-1/log?follow=1",
+        headers={"Authorization": f"Bearer {boxless_service.token}"},
     )
-    waiting.node.hanging_up = True
+    boxless_service.node.hanging_up = True
     with pytest.raises(aiohttp.ClientError):
         await asyncio.wait_for(response.content.read(), 20)
 
 
-async def part(house: House, job_id: str, query: str) -> Answer:
-    return await house.call("GET", f"{API}/jobs/{job_id}/log?{query}")
+async def part(service: RunningService, job_id: str, query: str) -> Answer:
+    return await service.call("GET", f"{API}/jobs/{job_id}/log?{query}")
 
 
 def says(answer: Answer) -> tuple[str, ...]:
@@ -118,19 +124,23 @@ def says(answer: Answer) -> tuple[str, ...]:
     return tuple([answer.headers[f"Boxsched-{name}"] for name in names])
 
 
-async def test_a_part_is_bytes_and_says_what_it_is_a_part_of(running: House) -> None:
-    await running.project("web", jobs=[job("print", "printf 'ab\\377c\\n'", show_commands=False)])
-    made = await running.build()
-    await running.finished(made["id"])
-    whole = await part(running, f"{made['id']}-1", "offset=0")
+async def test_a_part_is_bytes_and_says_what_it_is_a_part_of(
+    executing_service: RunningService,
+) -> None:
+    await executing_service.project(
+        "web", jobs=[job("print", "printf 'ab\\377c\\n'", show_commands=False)]
+    )
+    made = await executing_service.build()
+    await executing_service.finished(made["id"])
+    whole = await part(executing_service, f"{made['id']}-1", "offset=0")
     assert whole.body.endswith(b"ab\xffc\n")
     size = str(len(whole.body))
     assert says(whole) == ("finished", "1", "1", "0", size)
     assert whole.headers["Content-Length"] == size  # so that one that is cut off can be told
     behind = str(len(whole.body) - 3)
-    rest = await part(running, f"{made['id']}-1", f"attempt=1&offset={behind}&follow=1")
+    rest = await part(executing_service, f"{made['id']}-1", f"attempt=1&offset={behind}&follow=1")
     assert (rest.body, says(rest)) == (b"\xffc\n", ("finished", "1", "1", behind, size))
-    over = await part(running, f"{made['id']}-1", "attempt=1&offset=1000000")
+    over = await part(executing_service, f"{made['id']}-1", "attempt=1&offset=1000000")
     assert (over.body, over.headers["Boxsched-Log-Size"]) == (b"", size)
 
 
@@ -143,53 +153,63 @@ async def test_a_part_is_bytes_and_says_what_it_is_a_part_of(running: House) -> 
         ("attempt=\u0661", "attempt"),
     ],
 )
-async def test_a_part_that_cannot_be(waiting: House, query: str, field: str) -> None:
-    await waiting.project("web")
-    made = await waiting.build()
-    refused = await part(waiting, f"{made['id']}-1", query)
+async def test_a_part_that_cannot_be(
+    boxless_service: RunningService, query: str, field: str
+) -> None:
+    await boxless_service.project("web")
+    made = await boxless_service.build()
+    refused = await part(boxless_service, f"{made['id']}-1", query)
     assert (refused.status, refused.error["field"]) == (422, field)
-    assert (await part(waiting, f"{made['id']}-1", "attempt=1")).status == 404
+    assert (await part(boxless_service, f"{made['id']}-1", "attempt=1")).status == 404
 
 
 async def test_a_followed_part_ends_in_time_and_not_with_a_cut(
-    waiting: House, monkeypatch: pytest.MonkeyPatch
+    boxless_service: RunningService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await waiting.project("web")
-    made = await waiting.build()
+    await boxless_service.project("web")
+    made = await boxless_service.build()
     monkeypatch.setattr("boxsched.api.resources.logs.PART_SECONDS", 0.0)
-    ended = await part(waiting, f"{made['id']}-1", "offset=0&follow=1")
+    ended = await part(boxless_service, f"{made['id']}-1", "offset=0&follow=1")
     assert says(ended)[:3] == ("waiting", "0", "0")
 
 
-async def test_a_followed_part_continues_while_there_is_output(running: House) -> None:
-    await running.project("web", jobs=[job("count", COUNT, show_commands=False)])
-    made = await running.build()
-    async with BoxschedClient(running.url, running.token) as client:
+async def test_a_followed_part_continues_while_there_is_output(
+    executing_service: RunningService,
+) -> None:
+    await executing_service.project("web", jobs=[job("count", COUNT, show_commands=False)])
+    made = await executing_service.build()
+    async with BoxschedClient(executing_service.url, executing_service.token) as client:
         async with asyncio.timeout(20):
             seen = b"".join([chunk async for chunk in client.follow_log(f"{made['id']}-1")])
     assert seen.endswith(b"1\n2\n3\n")
 
 
-async def test_a_node_that_stops_ends_parts_and_takes_no_more_followers(waiting: House) -> None:
-    await waiting.project("web")
-    made = await waiting.build()
-    following = asyncio.create_task(part(waiting, f"{made['id']}-1", "offset=0&follow=1"))
-    await waiting.until(made["id"], state="queued")
-    waiting.node.stopping = True  # readiness is false: a balancer sees it, and followers stay
-    assert (await waiting.call("GET", "/readyz")).headers["Connection"] == "close"
+async def test_a_node_that_stops_ends_parts_and_takes_no_more_followers(
+    boxless_service: RunningService,
+) -> None:
+    await boxless_service.project("web")
+    made = await boxless_service.build()
+    following = asyncio.create_task(part(boxless_service, f"{made['id']}-1", "offset=0&follow=1"))
+    await boxless_service.until(made["id"], state="queued")
+    boxless_service.node.stopping = (
+        True  # readiness is false: a balancer sees it, and followers stay
+    )
+    assert (await boxless_service.call("GET", "/readyz")).headers["Connection"] == "close"
     assert not following.done()
-    waiting.node.hanging_up = True
+    boxless_service.node.hanging_up = True
     assert (await asyncio.wait_for(following, 20)).status == 200
-    refused = await part(waiting, f"{made['id']}-1", "offset=0&follow=1")
+    refused = await part(boxless_service, f"{made['id']}-1", "offset=0&follow=1")
     assert (refused.status, refused.headers["Connection"]) == (503, "close")
-    assert (await part(waiting, f"{made['id']}-1", "offset=0")).status == 200
+    assert (await part(boxless_service, f"{made['id']}-1", "offset=0")).status == 200
 
 
 async def test_a_reader_that_is_gone_is_noticed_while_the_job_is_silent(
-    waiting: House, monkeypatch: pytest.MonkeyPatch, mistakes: pytest.LogCaptureFixture
+    boxless_service: RunningService,
+    monkeypatch: pytest.MonkeyPatch,
+    mistakes: pytest.LogCaptureFixture,
 ) -> None:
-    await waiting.project("web")
-    made = await waiting.build()
+    await boxless_service.project("web")
+    made = await boxless_service.build()
     ended, send = asyncio.Event(), Logs._send
 
     async def sent(*arguments: object) -> None:
@@ -199,19 +219,21 @@ async def test_a_reader_that_is_gone_is_noticed_while_the_job_is_silent(
             ended.set()
 
     monkeypatch.setattr(Logs, "_send", sent)
-    response = await follow(waiting, made["id"])
+    response = await follow(boxless_service, made["id"])
     response.close()
     await asyncio.wait_for(ended.wait(), 20)
-    assert (await waiting.look(made["id"]))["state"] != "finished"
+    assert (await boxless_service.look(made["id"]))["state"] != "finished"
     assert not mistakes.records
 
 
-async def test_following_reads_no_workload(waiting: House, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_following_reads_no_workload(
+    boxless_service: RunningService, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It may have a thousand jobs, each with its script."""
-    await waiting.project("web")
-    made = await waiting.build()
-    await waiting.until(made["id"], state="queued")
-    polled, job_state = asyncio.Semaphore(0), waiting.node.store.job_state
+    await boxless_service.project("web")
+    made = await boxless_service.build()
+    await boxless_service.until(made["id"], state="queued")
+    polled, job_state = asyncio.Semaphore(0), boxless_service.node.store.job_state
 
     async def unwanted(*_: object) -> None:
         raise AssertionError
@@ -220,9 +242,9 @@ async def test_following_reads_no_workload(waiting: House, monkeypatch: pytest.M
         polled.release()
         return await job_state(id_)
 
-    monkeypatch.setattr(waiting.node.store, "workload", unwanted)
-    monkeypatch.setattr(waiting.node.store, "job_state", counted)
-    response = await follow(waiting, made["id"])
+    monkeypatch.setattr(boxless_service.node.store, "workload", unwanted)
+    monkeypatch.setattr(boxless_service.node.store, "job_state", counted)
+    response = await follow(boxless_service, made["id"])
     for _ in range(3):
         await asyncio.wait_for(polled.acquire(), 20)
     response.close()
@@ -230,11 +252,14 @@ async def test_following_reads_no_workload(waiting: House, monkeypatch: pytest.M
 
 @pytest.mark.parametrize("path", ["/jobs/w1-1/log?follow=1", "/events"])
 async def test_closing_the_connection_at_once_is_not_an_error(
-    waiting: House, path: str, monkeypatch: pytest.MonkeyPatch, mistakes: pytest.LogCaptureFixture
+    boxless_service: RunningService,
+    path: str,
+    monkeypatch: pytest.MonkeyPatch,
+    mistakes: pytest.LogCaptureFixture,
 ) -> None:
     """The reader is gone before the answer begins."""
-    await waiting.project("web")
-    await waiting.build()
+    await boxless_service.project("web")
+    await boxless_service.build()
     opening, gone, ended, open_ = asyncio.Event(), asyncio.Event(), asyncio.Event(), Stream.open
 
     async def late(stream: Stream) -> None:
@@ -249,20 +274,22 @@ async def test_closing_the_connection_at_once_is_not_an_error(
     for forcibly in (True, False):
         for event in (opening, gone, ended):
             event.clear()
-        _, writer = await asyncio.open_connection("127.0.0.1", waiting.port)
-        request = f"GET {API}{path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {waiting.token}"
+        _, writer = await asyncio.open_connection("127.0.0.1", boxless_service.port)
+        request = (
+            f"GET {API}{path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {boxless_service.token}"
+        )
         writer.write(f"{request}\r\n\r\n".encode())
         await asyncio.wait_for(opening.wait(), 20)
         writer.transport.abort() if forcibly else writer.close()
-        await waiting.call("GET", "/healthz")  # so the other side has seen it
+        await boxless_service.call("GET", "/healthz")  # so the other side has seen it
         gone.set()
         await asyncio.wait_for(ended.wait(), 20)
-        await waiting.call("GET", "/healthz")
+        await boxless_service.call("GET", "/healthz")
     assert not mistakes.records
 
 
-async def follow(house: House, id_: str) -> aiohttp.ClientResponse:
-    return await house.client.get(
-        f"{house.url}{API}/jobs/{id_}-1/log?follow=1",
-        headers={"Authorization": f"Bearer {house.token}"},
+async def follow(service: RunningService, id_: str) -> aiohttp.ClientResponse:
+    return await service.client.get(
+        f"{service.url}{API}/jobs/{id_}-1/log?follow=1",
+        headers={"Authorization": f"Bearer {service.token}"},
     )

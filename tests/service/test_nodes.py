@@ -7,21 +7,21 @@ from pathlib import Path
 import pytest
 
 from tests.contract.postgres_server import database
-from tests.service.house import API, PATIENCE_SECONDS, House
-from tests.service.test_tokens import houses, server  # noqa: F401 (fixtures)
+from tests.service.running_service import API, PATIENCE_SECONDS, RunningService
+from tests.service.test_tokens import server, services  # noqa: F401 (fixtures)
 
 
-async def test_a_node_alone(house: House) -> None:
-    [node] = (await house.get("/nodes"))["nodes"]
+async def test_a_node_alone(service: RunningService) -> None:
+    [node] = (await service.get("/nodes"))["nodes"]
     assert node.keys() == {
         "id", "name", "url", "version", "alive", "shards", "me", "started_at", "seen_at",
     }  # fmt: skip
-    assert node["name"] == house.node.name
+    assert node["name"] == service.node.name
     assert (node["alive"], node["shards"], node["me"]) == (True, [1], True)
 
 
-async def test_two_nodes(houses: tuple[House, House]) -> None:  # noqa: F811
-    one, two = houses
+async def test_two_nodes(services: tuple[RunningService, RunningService]) -> None:  # noqa: F811
+    one, two = services
     async with asyncio.timeout(PATIENCE_SECONDS):
         while True:  # a node sees who leads by its own look at the locks, ten times a second
             seen = (await two.get("/nodes"))["nodes"]
@@ -30,27 +30,27 @@ async def test_two_nodes(houses: tuple[House, House]) -> None:  # noqa: F811
                 break
     assert [node["name"] for node in seen] == [one.node.name, two.node.name]
     assert [node["me"] for node in seen] == [False, True]
-    for house in houses:
-        assert (await house.call("GET", "/readyz", token=None)).status == 200  # leading or not
+    for service in services:
+        assert (await service.call("GET", "/readyz", token=None)).status == 200  # leading or not
 
 
-async def test_a_node_that_is_gone_is_forgotten(house: House) -> None:
-    mine = house.node.name
-    await house.node.store.put_node("ci-3", "http://10.0.0.3", "1")
-    [_, gone] = (await house.get("/nodes"))["nodes"]
+async def test_a_node_that_is_gone_is_forgotten(service: RunningService) -> None:
+    mine = service.node.name
+    await service.node.store.put_node("ci-3", "http://10.0.0.3", "1")
+    [_, gone] = (await service.get("/nodes"))["nodes"]
     assert (gone["name"], gone["alive"], gone["seen_at"]) == ("ci-3", False, None)
-    answer = await house.call("DELETE", f"{API}/nodes/{mine}")
+    answer = await service.call("DELETE", f"{API}/nodes/{mine}")
     assert (answer.status, answer.error["message"]) == (
         409, f"the node {mine} is alive: stop it first",
     )  # fmt: skip
-    assert (await house.call("DELETE", f"{API}/nodes/ci-3")).status == 204
-    assert (await house.call("DELETE", f"{API}/nodes/ci-3")).status == 404
-    [left] = (await house.get("/nodes"))["nodes"]
+    assert (await service.call("DELETE", f"{API}/nodes/ci-3")).status == 204
+    assert (await service.call("DELETE", f"{API}/nodes/ci-3")).status == 404
+    [left] = (await service.get("/nodes"))["nodes"]
     assert left["name"] == mine and left["seen_at"].endswith("Z")
 
 
-async def test_figures_of_the_cluster(house: House) -> None:
-    text = (await house.call("GET", "/metrics", token=None)).body.decode()
+async def test_figures_of_the_cluster(service: RunningService) -> None:
+    text = (await service.call("GET", "/metrics", token=None)).body.decode()
     for line in (
         'boxsched_leads{shard="1"} 1.0',
         "boxsched_bus_up 0.0",
@@ -60,32 +60,32 @@ async def test_figures_of_the_cluster(house: House) -> None:
         assert f"\n{line}\n" in text, line
 
 
-async def test_nodes_require_a_token(house: House) -> None:
-    assert (await house.call("GET", f"{API}/nodes", token=None)).status == 401
+async def test_nodes_require_a_token(service: RunningService) -> None:
+    assert (await service.call("GET", f"{API}/nodes", token=None)).status == 401
 
 
 @pytest.mark.parametrize("boxes", [0, 1])
 async def test_a_node_without_boxes_keeps_no_process_for_jobs(tmp_path: Path, boxes: int) -> None:
-    async with House.open(tmp_path / "data", boxes=boxes, box_driver="process") as house:
-        started = house.node.options.data / "worker" / "spawner.log"
+    async with RunningService.open(tmp_path / "data", boxes=boxes, box_driver="process") as service:
+        started = service.node.options.data / "worker" / "spawner.log"
         assert started.exists() == bool(boxes)
 
 
 async def test_nodes_with_more_than_one_shard(server: str, tmp_path: Path) -> None:  # noqa: F811
     """Each shard is led by one node, in fair shares; work goes on wherever its shard is led."""
 
-    async def led_by(house: House, *counts: int) -> dict[str, list[int]]:
+    async def led_by(service: RunningService, *counts: int) -> dict[str, list[int]]:
         async with asyncio.timeout(PATIENCE_SECONDS):
             while True:
-                nodes = (await house.get("/nodes"))["nodes"]
+                nodes = (await service.get("/nodes"))["nodes"]
                 led = {node["name"]: node["shards"] for node in nodes if node["shards"]}
                 if sorted(map(len, led.values())) == sorted(counts):
                     return led
 
     with database(server) as url:
-        async with House.open(tmp_path / "one", database=url, shards=4) as one:
+        async with RunningService.open(tmp_path / "one", database=url, shards=4) as one:
             assert await led_by(one, 4) == {one.node.name: [1, 2, 3, 4]}
-            async with House.open(tmp_path / "two", database=url, shards=4) as two:
+            async with RunningService.open(tmp_path / "two", database=url, shards=4) as two:
                 shares = await led_by(two, 2, 2)
                 assert sorted(itertools.chain(*shares.values())) == [1, 2, 3, 4]
                 assert shares[one.node.name] == [1, 2], "the last ones go: the first have the work"
@@ -104,7 +104,7 @@ async def test_a_shard_more_is_led_by_the_nodes_that_are_there(
 ) -> None:
     monkeypatch.setattr("boxsched.cluster.elected.SHARDS_SECONDS", 0.05)
     with database(server) as url:
-        async with House.open(tmp_path / "one", database=url) as one:
+        async with RunningService.open(tmp_path / "one", database=url) as one:
             await one.node.store.open_shards(2)
             async with asyncio.timeout(PATIENCE_SECONDS):
                 while one.node.leadership.led != {1, 2}:  # noqa: ASYNC110 (a thread sees it)

@@ -12,7 +12,7 @@ import pytest
 from boxsched.outgoing.composing import Composer
 from boxsched.outgoing.retrying import GIVEN_UP_SECONDS
 from tests.outgoing.receiver import Receiver, json_of
-from tests.service.house import API, House, job
+from tests.service.running_service import API, RunningService, job
 
 SHA = "1a410efbd13591db07496601ebc7a059dd55cfe9"
 ALL = [f"workload.{what}" for what in ("registered", "queued", "started", "finished")]
@@ -20,19 +20,21 @@ TOKEN, SECRET = "canary-token-77", "canary-secret-78"
 
 
 @pytest.fixture
-async def open_house(tmp_path: Path) -> AsyncIterator[House]:
+async def open_service(tmp_path: Path) -> AsyncIterator[RunningService]:
     """It may send to this machine."""
-    async with House.open(
+    async with RunningService.open(
         tmp_path / "data", allow_outgoing=("127.0.0.1",), external_url="https://ci.example"
     ) as opened:
         yield opened
 
 
-async def listed(house: House, count: int, query: str = "", **wanted: object) -> list[Any]:
+async def listed(
+    service: RunningService, count: int, query: str = "", **wanted: object
+) -> list[Any]:
     """The notifications, when there are so many that are as wanted."""
     async with asyncio.timeout(20):
         while True:
-            found = (await house.get(f"/notifications{query}"))["notifications"]
+            found = (await service.get(f"/notifications{query}"))["notifications"]
             if len(found) == count and all(
                 one[field] == value for one in found for field, value in wanted.items()
             ):
@@ -41,16 +43,16 @@ async def listed(house: House, count: int, query: str = "", **wanted: object) ->
 
 
 async def test_a_hook_gets_what_happens_to_a_workload_in_order_and_signed(
-    open_house: House,
+    open_service: RunningService,
 ) -> None:
     async with Receiver.open() as receiver:
         hook = {"url": f"{receiver.url}/x?y=1", "events": ALL, "secret": SECRET}
-        assert (await open_house.project(hooks=[hook])).status == 201
-        build = await open_house.build()
+        assert (await open_service.project(hooks=[hook])).status == 201
+        build = await open_service.build()
         got = await receiver.until(4)
         assert [json_of(one)["type"] for one in got] == ALL
         last = json_of(got[-1])
-        seen = await open_house.look(build["id"])
+        seen = await open_service.look(build["id"])
         assert last["workload"] == seen and seen["result"] == "passed"
         for one in got:
             stamp = one.headers["X-Boxsched-Timestamp"]
@@ -58,74 +60,76 @@ async def test_a_hook_gets_what_happens_to_a_workload_in_order_and_signed(
             assert one.headers["X-Boxsched-Signature"] == f"sha256={made.hexdigest()}"
             assert one.headers["X-Boxsched-Delivery"] == json_of(one)["delivery"]
         assert len({json_of(one)["delivery"] for one in got}) == 4
-        rows = await listed(open_house, 4, state="delivered", status=200, attempts=1)
+        rows = await listed(open_service, 4, state="delivered", status=200, attempts=1)
         assert [row["event"] for row in rows] == ALL[::-1]
         assert rows[0]["url"] == f"{receiver.url}/x?y=1"
 
 
-async def test_only_the_events_that_a_hook_names_are_sent(open_house: House) -> None:
+async def test_only_the_events_that_a_hook_names_are_sent(open_service: RunningService) -> None:
     async with Receiver.open() as receiver:
-        await open_house.project(hooks=[{"url": receiver.url, "events": ["workload.finished"]}])
-        await open_house.project("other")
-        await open_house.build("other")
-        await open_house.build()
-        await listed(open_house, 1, state="delivered", event="workload.finished", project="web")
+        await open_service.project(hooks=[{"url": receiver.url, "events": ["workload.finished"]}])
+        await open_service.project("other")
+        await open_service.build("other")
+        await open_service.build()
+        await listed(open_service, 1, state="delivered", event="workload.finished", project="web")
         [got] = receiver.got
         assert "X-Boxsched-Signature" not in got.headers
 
 
-async def test_a_commit_status_goes_to_the_code_host(open_house: House) -> None:
+async def test_a_commit_status_goes_to_the_code_host(open_service: RunningService) -> None:
     async with Receiver.open(201) as host:
-        await open_house.project(
+        await open_service.project(
             repository="https://github.com/acme/shop.git",
             statuses={"provider": "github", "api_url": host.url, "token": TOKEN},
         )
-        build = await open_house.build(commit=SHA)
+        build = await open_service.build(commit=SHA)
         got = await host.until(3)
         assert [json_of(one)["state"] for one in got] == ["pending", "pending", "success"]
         assert {one.path for one in got} == {f"/repos/acme/shop/statuses/{SHA}"}
         assert got[0].headers["Authorization"] == f"Bearer {TOKEN}"
         assert json_of(got[0])["context"] == "boxsched/web"
         assert json_of(got[0])["target_url"] == f"https://ci.example/#{build['id']}"
-        await listed(open_house, 3, kind="status", provider="github", state="delivered")
+        await listed(open_service, 3, kind="status", provider="github", state="delivered")
 
 
-async def test_there_is_no_status_without_a_commit_nor_of_a_deploy(open_house: House) -> None:
+async def test_there_is_no_status_without_a_commit_nor_of_a_deploy(
+    open_service: RunningService,
+) -> None:
     async with Receiver.open() as host:
-        await open_house.project(
+        await open_service.project(
             repository="https://github.com/acme/shop.git",
             statuses={"provider": "github", "api_url": host.url, "token": TOKEN},
             servers={"production": {"jobs": [job()]}},
         )
-        await open_house.until((await open_house.build())["id"], state="finished")
-        deploy = await open_house.deploy("production", commit=SHA)
-        await open_house.until(deploy["id"], state="finished")
-        assert await listed(open_house, 0) == []
+        await open_service.until((await open_service.build())["id"], state="finished")
+        deploy = await open_service.deploy("production", commit=SHA)
+        await open_service.until(deploy["id"], state="finished")
+        assert await listed(open_service, 0) == []
         assert host.got == []
 
 
 async def test_write_only_values_are_never_returned_and_stay(
-    open_house: House, tmp_path: Path
+    open_service: RunningService, tmp_path: Path
 ) -> None:
     async with Receiver.open() as receiver:
         statuses = {"provider": "gitea", "api_url": receiver.url, "token": TOKEN}
         hook = {"url": f"{receiver.url}/hook", "secret": SECRET}
         where = {"repository": "https://git.example/acme/shop"}
-        answers = [await open_house.project(**where, statuses=statuses, hooks=[hook])]
+        answers = [await open_service.project(**where, statuses=statuses, hooks=[hook])]
         del statuses["token"], hook["secret"]
-        answers.append(await open_house.project(**where, statuses=statuses, hooks=[hook]))
-        answers.append(await open_house.call("GET", f"{API}/projects/web"))
+        answers.append(await open_service.project(**where, statuses=statuses, hooks=[hook]))
+        answers.append(await open_service.call("GET", f"{API}/projects/web"))
         assert [answer.status for answer in answers] == [201, 200, 200]
         shown = answers[-1].json
         assert shown["statuses"] == statuses
         assert shown["hooks"] == [{**hook, "events": ["workload.finished"]}]
-        await open_house.build(commit=SHA)
+        await open_service.build(commit=SHA)
         got = await receiver.until(4)
         by_path = {one.path: one for one in got}
         assert "X-Boxsched-Signature" in by_path["/hook"].headers
         status = next(one for path, one in by_path.items() if path.startswith("/repos"))
         assert status.headers["Authorization"] == f"token {TOKEN}"
-        rows = await open_house.call("GET", f"{API}/notifications")
+        rows = await open_service.call("GET", f"{API}/notifications")
         for canary in (TOKEN, SECRET):
             assert all(canary.encode() not in one.body for one in [*answers, rows])
             files = [path for path in (tmp_path / "data").rglob("*") if path.is_file()]
@@ -161,74 +165,78 @@ async def test_write_only_values_are_never_returned_and_stay(
     ],
 )  # fmt: skip
 async def test_a_bad_setting_is_refused_with_its_field(
-    waiting: House, settings: dict[str, Any], field: str
+    boxless_service: RunningService, settings: dict[str, Any], field: str
 ) -> None:
-    answer = await waiting.project(**settings)
+    answer = await boxless_service.project(**settings)
     assert (answer.status, answer.error["field"]) == (422, field)
 
 
-async def test_a_token_is_not_sent_to_another_host(waiting: House) -> None:
+async def test_a_token_is_not_sent_to_another_host(boxless_service: RunningService) -> None:
     where = {"repository": "https://git.example/a/b"}
     asked = {"provider": "gitea", "api_url": "https://one.example/", "token": TOKEN}
-    assert (await waiting.project(**where, statuses=asked)).status == 201
+    assert (await boxless_service.project(**where, statuses=asked)).status == 201
     moved = {"provider": "gitea", "api_url": "https://two.example/"}
-    answer = await waiting.project(**where, statuses=moved)
+    answer = await boxless_service.project(**where, statuses=moved)
     assert (answer.status, answer.error["field"]) == (422, "statuses.token")
 
 
-async def test_a_private_address_is_refused_unless_it_is_allowed(house: House) -> None:
+async def test_a_private_address_is_refused_unless_it_is_allowed(service: RunningService) -> None:
     async with Receiver.open() as receiver:
-        await house.project(hooks=[{"url": receiver.url}])
-        await house.build()
-        [row] = await listed(house, 1, state="dead", attempts=1)
+        await service.project(hooks=[{"url": receiver.url}])
+        await service.build()
+        [row] = await listed(service, 1, state="dead", attempts=1)
         assert "--allow-outgoing 127.0.0.1" in row["error"]
         assert receiver.got == []
 
 
-async def test_a_redirect_is_not_followed(open_house: House) -> None:
+async def test_a_redirect_is_not_followed(open_service: RunningService) -> None:
     async with Receiver.open(302) as receiver, Receiver.open() as inner:
         receiver.headers = {"Location": inner.url}
-        await open_house.project(hooks=[{"url": receiver.url}])
-        await open_house.build()
-        [row] = await listed(open_house, 1, state="waiting", attempts=1, status=302)
+        await open_service.project(hooks=[{"url": receiver.url}])
+        await open_service.build()
+        [row] = await listed(open_service, 1, state="waiting", attempts=1, status=302)
         assert "redirects are not followed" in row["error"]
         assert inner.got == []
 
 
-async def test_a_dead_one_is_sent_again_with_the_same_delivery_id(open_house: House) -> None:
+async def test_a_dead_one_is_sent_again_with_the_same_delivery_id(
+    open_service: RunningService,
+) -> None:
     async with Receiver.open(500) as receiver:
-        await open_house.project(hooks=[{"url": receiver.url, "secret": SECRET}])
-        await open_house.build()
-        [row] = await listed(open_house, 1, status=500)
+        await open_service.project(hooks=[{"url": receiver.url, "secret": SECRET}])
+        await open_service.build()
+        [row] = await listed(open_service, 1, status=500)
         receiver.status = 200
-        again = await open_house.call("POST", f"{API}/notifications/{row['id']}/resend")
+        again = await open_service.call("POST", f"{API}/notifications/{row['id']}/resend")
         assert (again.status, again.json["state"]) == (202, "waiting")
-        [done] = await listed(open_house, 1, "?state=delivered")
+        [done] = await listed(open_service, 1, "?state=delivered")
         assert (done["attempts"], done["error"]) == (2, None)
         one, two = receiver.got
         assert json_of(one)["delivery"] == json_of(two)["delivery"]
-        assert await listed(open_house, 0, "?state=dead") == []
-        assert (await open_house.get(f"/notifications/{row['id']}"))["state"] == "delivered"
+        assert await listed(open_service, 0, "?state=dead") == []
+        assert (await open_service.get(f"/notifications/{row['id']}"))["state"] == "delivered"
 
 
-async def test_a_notification_that_fails_for_a_day_is_given_up(open_house: House) -> None:
+async def test_a_notification_that_fails_for_a_day_is_given_up(
+    open_service: RunningService,
+) -> None:
     async with Receiver.open(500) as receiver:
-        await open_house.project(hooks=[{"url": receiver.url}])
-        await open_house.build()
-        await listed(open_house, 1, state="waiting", status=500, attempts=1)
-        clock = open_house.node.clock
+        await open_service.project(hooks=[{"url": receiver.url}])
+        await open_service.build()
+        await listed(open_service, 1, state="waiting", status=500, attempts=1)
+        clock = open_service.node.clock
         receiver.status = 501
         clock.not_before(clock.now() + GIVEN_UP_SECONDS - 60)
-        await listed(open_house, 1, state="waiting", status=501, attempts=2)
+        await listed(open_service, 1, state="waiting", status=501, attempts=2)
         receiver.status = 502
         clock.not_before(clock.now() + 3_600)
-        [row] = await listed(open_house, 1, state="dead", status=502, attempts=3)
+        [row] = await listed(open_service, 1, state="dead", status=502, attempts=3)
         assert row["next_try_at"] is None
         assert len(receiver.got) == 3
 
 
 async def test_one_that_cannot_be_composed_is_a_failed_try(
-    open_house: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    open_service: RunningService, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Else its claim would end and begin every half a minute, without an end."""
 
@@ -237,71 +245,73 @@ async def test_one_that_cannot_be_composed_is_a_failed_try(
 
     monkeypatch.setattr(Composer, "request", raises)
     async with Receiver.open() as receiver:
-        await open_house.project(hooks=[{"url": receiver.url}])
-        await open_house.build()
+        await open_service.project(hooks=[{"url": receiver.url}])
+        await open_service.build()
         why = "it could not be composed: RecursionError"
-        [row] = await listed(open_house, 1, state="waiting", attempts=1, error=why)
+        [row] = await listed(open_service, 1, state="waiting", attempts=1, error=why)
         assert row["next_try_at"] is not None
         assert receiver.got == []
     assert "could not be composed" in caplog.text
 
 
 @pytest.mark.parametrize("id_", ["0", "77", "x", "9" * 30])
-async def test_one_that_is_not_there_is_404(waiting: House, id_: str) -> None:
+async def test_one_that_is_not_there_is_404(boxless_service: RunningService, id_: str) -> None:
     for method, path in (("GET", ""), ("POST", "/resend")):
-        answer = await waiting.call(method, f"{API}/notifications/{id_}{path}")
+        answer = await boxless_service.call(method, f"{API}/notifications/{id_}{path}")
         assert answer.status == 404
 
 
 @pytest.mark.parametrize("query", ["state=nonsense", "limit=0", "limit=201", "cursor=x", "other=1"])
-async def test_a_bad_query_is_refused(waiting: House, query: str) -> None:
-    answer = await waiting.call("GET", f"{API}/notifications?{query}")
+async def test_a_bad_query_is_refused(boxless_service: RunningService, query: str) -> None:
+    answer = await boxless_service.call("GET", f"{API}/notifications?{query}")
     assert (answer.status, answer.error["field"]) == (422, query.partition("=")[0])
 
 
-async def test_a_list_continues_after_its_cursor(open_house: House) -> None:
+async def test_a_list_continues_after_its_cursor(open_service: RunningService) -> None:
     async with Receiver.open() as receiver:
-        await open_house.project(hooks=[{"url": receiver.url, "events": ALL}])
-        await open_house.build()
-        rows = await listed(open_house, 4, state="delivered")
-        first = await open_house.get("/notifications?limit=3")
-        rest = await open_house.get(f"/notifications?limit=3&cursor={first['next_cursor']}")
+        await open_service.project(hooks=[{"url": receiver.url, "events": ALL}])
+        await open_service.build()
+        rows = await listed(open_service, 4, state="delivered")
+        first = await open_service.get("/notifications?limit=3")
+        rest = await open_service.get(f"/notifications?limit=3&cursor={first['next_cursor']}")
         assert [*first["notifications"], *rest["notifications"]] == rows
         assert rest["next_cursor"] is None
 
 
-async def test_retry_after_is_obeyed_for_the_whole_host(open_house: House) -> None:
+async def test_retry_after_is_obeyed_for_the_whole_host(open_service: RunningService) -> None:
     async with Receiver.open(429) as receiver:
         receiver.headers = {"Retry-After": "3600"}
-        await open_house.project(hooks=[{"url": receiver.url}])
-        await open_house.build()
-        await listed(open_house, 1, attempts=1, status=429)
-        await open_house.until((await open_house.build())["id"], state="finished")
-        sender = open_house.node.sender
-        now = open_house.node.clock.now()
-        assert await open_house.node.store.due_hosts(now) != []
+        await open_service.project(hooks=[{"url": receiver.url}])
+        await open_service.build()
+        await listed(open_service, 1, attempts=1, status=429)
+        await open_service.until((await open_service.build())["id"], state="finished")
+        sender = open_service.node.sender
+        now = open_service.node.clock.now()
+        assert await open_service.node.store.due_hosts(now) != []
         assert await sender.run_once() == 0
         assert len(receiver.got) == 1
 
 
-async def test_a_receiver_that_hangs_delays_no_other_and_no_build(open_house: House) -> None:
+async def test_a_receiver_that_hangs_delays_no_other_and_no_build(
+    open_service: RunningService,
+) -> None:
     async with Receiver.open() as hanging, Receiver.open() as quick:
         hanging.gate.clear()
-        await open_house.project(hooks=[{"url": hanging.url}, {"url": quick.url}])
-        builds = [await open_house.build(branch=f"b{n}") for n in range(40)]
+        await open_service.project(hooks=[{"url": hanging.url}, {"url": quick.url}])
+        builds = [await open_service.build(branch=f"b{n}") for n in range(40)]
         for build in builds:
-            await open_house.until(build["id"], state="finished")
+            await open_service.until(build["id"], state="finished")
         await quick.until(40)
         assert len(hanging.got) == 16  # those under way
 
 
-async def test_a_target_that_was_removed_gets_nothing_more(open_house: House) -> None:
+async def test_a_target_that_was_removed_gets_nothing_more(open_service: RunningService) -> None:
     async with Receiver.open(500) as receiver:
-        await open_house.project(hooks=[{"url": receiver.url}])
-        await open_house.build()
-        [row] = await listed(open_house, 1, status=500)
-        await open_house.project()
-        await open_house.call("POST", f"{API}/notifications/{row['id']}/resend")
-        [row] = await listed(open_house, 1, state="dead")
+        await open_service.project(hooks=[{"url": receiver.url}])
+        await open_service.build()
+        [row] = await listed(open_service, 1, status=500)
+        await open_service.project()
+        await open_service.call("POST", f"{API}/notifications/{row['id']}/resend")
+        [row] = await listed(open_service, 1, state="dead")
         assert "no longer" in row["error"]
         assert len(receiver.got) == 1

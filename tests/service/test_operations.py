@@ -10,14 +10,14 @@ from prometheus_client.parser import text_string_to_metric_families
 from activity_monitor.pages import VIEWS
 from boxsched.api.auth.tokens import new_token
 from boxsched.errors import StoreAway
-from tests.service.house import API, House, job
+from tests.service.running_service import API, RunningService, job
 
 
-async def test_boxes_and_workers(running: House) -> None:
-    await running.project("web", jobs=[job("long", "sleep 60")])
-    made = await running.build()
-    await running.until(made["id"], state="running")
-    boxes = (await running.get("/boxes"))["boxes"]
+async def test_boxes_and_workers(executing_service: RunningService) -> None:
+    await executing_service.project("web", jobs=[job("long", "sleep 60")])
+    made = await executing_service.build()
+    await executing_service.until(made["id"], state="running")
+    boxes = (await executing_service.get("/boxes"))["boxes"]
     assert len(boxes) == 2
     [busy] = [box for box in boxes if box["job"]]
     assert (busy["workload"], busy["job"], busy["job_name"]) == (
@@ -25,29 +25,29 @@ async def test_boxes_and_workers(running: House) -> None:
         f"{made['id']}-1",
         "long",
     )
-    [worker] = (await running.get("/workers"))["workers"]
+    [worker] = (await executing_service.get("/workers"))["workers"]
     assert worker.keys() >= {
         "id", "name", "address", "state", "boxes", "builds", "deploys", "ssh_sessions",
     }  # fmt: skip
     assert (worker["state"], worker["boxes"], worker["builds"]) == ("connected", 2, 1)
-    await running.call("POST", f"{API}/workloads/{made['id']}/stop")
+    await executing_service.call("POST", f"{API}/workloads/{made['id']}/stop")
 
 
-async def test_health(house: House) -> None:
+async def test_health(service: RunningService) -> None:
     for path in ("/healthz", "/readyz"):
-        assert (await house.call("GET", path, token=None)).status == 200
-        assert (await house.call("HEAD", path, token=None)).status == 200
-    house.node.stopping = True
-    answer = await house.call("GET", "/readyz", token=None)
+        assert (await service.call("GET", path, token=None)).status == 200
+        assert (await service.call("HEAD", path, token=None)).status == 200
+    service.node.stopping = True
+    answer = await service.call("GET", "/readyz", token=None)
     assert answer.status == 503
     assert "Retry-After" in answer.headers
-    assert (await house.call("GET", "/healthz", token=None)).status == 200
+    assert (await service.call("GET", "/healthz", token=None)).status == 200
 
 
-async def test_figures(house: House) -> None:
-    await house.project("web")
-    await house.finished((await house.build())["id"])
-    answer = await house.call("GET", "/metrics", token=None)
+async def test_figures(service: RunningService) -> None:
+    await service.project("web")
+    await service.finished((await service.build())["id"])
+    answer = await service.call("GET", "/metrics", token=None)
     assert answer.status == 200
     families = {one.name: one for one in text_string_to_metric_families(answer.body.decode())}
     assert families["boxsched_workloads_finished"].samples[0].value == 1
@@ -62,14 +62,14 @@ async def test_figures(house: House) -> None:
     assert posted[0].value == 1
 
 
-async def test_figures_from_elsewhere_need_a_token(house: House) -> None:
+async def test_figures_from_elsewhere_need_a_token(service: RunningService) -> None:
     for header in ("X-Forwarded-For", "Forwarded", "Via", "X-Real-IP", "x-forwarded-HOST"):
         passed_on = {header: "192.0.2.1"}
-        assert (await house.call("GET", "/metrics", token=None, headers=passed_on)).status == 401
-        assert (await house.call("GET", "/metrics", headers=passed_on)).status == 200
+        assert (await service.call("GET", "/metrics", token=None, headers=passed_on)).status == 401
+        assert (await service.call("GET", "/metrics", headers=passed_on)).status == 200
 
 
-async def test_figures_under_another_name_need_a_token(house: House) -> None:
+async def test_figures_under_another_name_need_a_token(service: RunningService) -> None:
     """A browser on this machine can be led here by another site's name."""
     for host, status in (
         ("localhost", 200),
@@ -90,13 +90,15 @@ async def test_figures_under_another_name_need_a_token(house: House) -> None:
         ("", 401),
     ):
         headers = {"Host": host}
-        answer = await house.call("GET", "/metrics", token=None, headers=headers)
+        answer = await service.call("GET", "/metrics", token=None, headers=headers)
         assert answer.status == status, host
-        assert (await house.call("GET", "/metrics", headers=headers)).status == 200, host
+        assert (await service.call("GET", "/metrics", headers=headers)).status == 200, host
 
 
-async def test_while_the_database_is_away(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    await house.project("web")
+async def test_while_the_database_is_away(
+    service: RunningService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await service.project("web")
 
     async def away(*_: object, **__: object) -> None:
         raise StoreAway("the database does not answer")
@@ -116,7 +118,7 @@ async def test_while_the_database_is_away(house: House, monkeypatch: pytest.Monk
         "put_token",
         "job_state",
     ):
-        monkeypatch.setattr(house.node.store, name, away)
+        monkeypatch.setattr(service.node.store, name, away)
     for method, path, body in (
         ("GET", "/readyz", None),
         ("POST", f"{API}/projects/web/builds", {"branch": "main"}),
@@ -131,26 +133,26 @@ async def test_while_the_database_is_away(house: House, monkeypatch: pytest.Monk
         ("GET", f"{API}/tokens", None),
         ("POST", f"{API}/tokens", {"role": "admin"}),
     ):
-        answer = await house.call(method, path, body)
+        answer = await service.call(method, path, body)
         assert (answer.status, answer.error["code"]) == (503, "store_away"), path
         assert int(answer.headers["Retry-After"]) >= 1
     # Nobody can tell whether it holds: that is no 401.
-    answer = await house.call("GET", f"{API}/openapi.json", token=new_token())
+    answer = await service.call("GET", f"{API}/openapi.json", token=new_token())
     assert (answer.status, answer.error["code"]) == (503, "store_away")
-    assert (await house.call("GET", f"{API}/openapi.json")).status == 200
+    assert (await service.call("GET", f"{API}/openapi.json")).status == 200
     monkeypatch.undo()
-    assert (await house.call("GET", f"{API}/activity")).status == 200
+    assert (await service.call("GET", f"{API}/activity")).status == 200
 
 
 # --- openapi.json ---------------------------------------------------------------------------
 
 
-async def test_every_answer_is_as_described(house: House) -> None:
-    described = await house.get("/openapi.json")
+async def test_every_answer_is_as_described(service: RunningService) -> None:
+    described = await service.get("/openapi.json")
     assert described["openapi"].startswith("3.1")
-    await house.project("web", servers={"s": {"jobs": [job()]}}, cancellation=[["*", "all"]])
-    build = await house.build(commit="abcdef0", message="m")
-    await house.finished(build["id"])
+    await service.project("web", servers={"s": {"jobs": [job()]}}, cancellation=[["*", "all"]])
+    build = await service.build(commit="abcdef0", message="m")
+    await service.finished(build["id"])
     id_, tried = build["id"], set()
     for method, path, body in (
         ("PUT", "/projects/web", {"jobs": [job()], "fail_fast": ["a"], "max_boxes": 3}),
@@ -172,7 +174,7 @@ async def test_every_answer_is_as_described(house: House) -> None:
         ("POST", "/projects/web/builds", {"branch": ""}),
         ("GET", "/workloads/w99", None),
     ):
-        answer = await house.call(method, API + path, body)
+        answer = await service.call(method, API + path, body)
         template = path.replace(id_, "{workload}").replace("/w99", "/{workload}")
         template = API + template.replace("/projects/web", "/projects/{project}")
         operation = described["paths"][template][method.lower()]
@@ -191,11 +193,13 @@ def check(value: object, schema: dict, described: dict) -> None:
     )
 
 
-async def test_the_description_refuses_the_same_requests_as_the_service(house: House) -> None:
+async def test_the_description_refuses_the_same_requests_as_the_service(
+    service: RunningService,
+) -> None:
     """The bounds stand in the description, not only in the code."""
-    described = await house.get("/openapi.json")
+    described = await service.get("/openapi.json")
     asked = {"$ref": "#/components/schemas/AskBuild"}
-    await house.project("web")
+    await service.project("web")
     for body in (
         {"branch": 1},
         {"branch": "a", "surprise": 1},
@@ -205,20 +209,22 @@ async def test_the_description_refuses_the_same_requests_as_the_service(house: H
         {"branch": "a", "jobs": []},
         {"branch": "a", "jobs": [{"name": "x", "commands": []}]},
     ):
-        answer = await house.call("POST", f"{API}/projects/web/builds", body)
+        answer = await service.call("POST", f"{API}/projects/web/builds", body)
         assert answer.status == 422, body
         with pytest.raises(jsonschema.ValidationError):
             check(body, asked, described)
 
 
-async def test_every_route_is_described_and_every_description_routed(house: House) -> None:
-    described = await house.get("/openapi.json")
+async def test_every_route_is_described_and_every_description_routed(
+    service: RunningService,
+) -> None:
+    described = await service.get("/openapi.json")
     operations = {
         (method.upper(), path) for path, methods in described["paths"].items() for method in methods
     }
     routed = {
         (route.method, route.resource.canonical)
-        for route in house.runner.app.router.routes()
+        for route in service.runner.app.router.routes()
         if route.resource is not None and route.method != "HEAD"
     }
     signing = {(method, f"/sign-{way}") for method in ("GET", "POST") for way in ("in", "out")}
@@ -228,8 +234,8 @@ async def test_every_route_is_described_and_every_description_routed(house: Hous
     assert operations <= routed
 
 
-async def test_the_description_contains_parameters_and_headers(house: House) -> None:
-    paths = (await house.get("/openapi.json"))["paths"]
+async def test_the_description_contains_parameters_and_headers(service: RunningService) -> None:
+    paths = (await service.get("/openapi.json"))["paths"]
     for path, methods in paths.items():
         for method, operation in methods.items():
             found = {(one["in"], one["name"]) for one in operation.get("parameters", [])}
@@ -242,8 +248,8 @@ async def test_the_description_contains_parameters_and_headers(house: House) -> 
     assert ("header", "Idempotency-Key") in {(one["in"], one["name"]) for one in keyed}
 
 
-async def test_every_description_has_its_schemas(house: House) -> None:
-    described = await house.get("/openapi.json")
+async def test_every_description_has_its_schemas(service: RunningService) -> None:
+    described = await service.get("/openapi.json")
     components = described["components"]["schemas"]
     error = components["ErrorAnswer"]["properties"]["error"]["$ref"].rpartition("/")[2]
     assert set(components[error]["properties"]) == {"code", "message", "field"}
@@ -265,20 +271,24 @@ async def test_every_description_has_its_schemas(house: House) -> None:
                     assert content["schema"] == {"$ref": "#/components/schemas/ErrorAnswer"}, name
 
 
-async def test_a_fault_of_ours_is_counted(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_fault_of_ours_is_counted(
+    service: RunningService, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def broken() -> None:
         raise RuntimeError("a fault of ours")
 
-    monkeypatch.setattr(house.node.store, "nodes", broken)
-    assert (await house.call("GET", f"{API}/nodes")).status == 500
-    told = (await house.call("GET", "/metrics")).body.decode()
+    monkeypatch.setattr(service.node.store, "nodes", broken)
+    assert (await service.call("GET", f"{API}/nodes")).status == 500
+    told = (await service.call("GET", "/metrics")).body.decode()
     counted = 'boxsched_http_requests_total{route="GET /api/v1/nodes",status="500"} 1.0'
     assert counted in told.splitlines()
 
 
-async def test_an_answer_is_dated_by_the_clock_of_its_times(running: House) -> None:
+async def test_an_answer_is_dated_by_the_clock_of_its_times(
+    executing_service: RunningService,
+) -> None:
     """A machine's wall clock may be wrong; the node goes by the database's."""
-    running.node.clock.set_to(running.node.clock.now() + 86_400)
-    answer = await running.call("GET", "/healthz")
+    executing_service.node.clock.set_to(executing_service.node.clock.now() + 86_400)
+    answer = await executing_service.call("GET", "/healthz")
     dated = parsedate_to_datetime(answer.headers["Date"]).timestamp()
-    assert abs(dated - running.node.clock.now()) < 60
+    assert abs(dated - executing_service.node.clock.now()) < 60

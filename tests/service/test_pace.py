@@ -11,7 +11,7 @@ import pytest
 from boxsched.api.messages import answers
 from boxsched.api.submitting import new_workloads
 from boxsched.pace import HEAVY_JOBS, Pace
-from tests.service.house import House, job
+from tests.service.running_service import RunningService, job
 
 
 @contextlib.asynccontextmanager
@@ -61,18 +61,20 @@ def noted(
 
 
 async def test_no_round_has_two_large_submissions(
-    waiting: House, monkeypatch: pytest.MonkeyPatch
+    boxless_service: RunningService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await waiting.project()
+    await boxless_service.project()
     wide = [job(f"j{n}", "x" * 100) for n in range(HEAVY_JOBS * 2)]
     async with rounds() as now:
         made = noted(monkeypatch, new_workloads, "build", now)
         answered = noted(monkeypatch, answers, "registered", now)
-        built = await asyncio.gather(*(waiting.build(branch=f"b{n}", jobs=wide) for n in range(15)))
+        built = await asyncio.gather(
+            *(boxless_service.build(branch=f"b{n}", jobs=wide) for n in range(15))
+        )
         assert len(made) == len(set(made)) == 15
         assert len(answered) == len(set(answered)) == 15
         shown = noted(monkeypatch, answers, "workload", now)
-        await asyncio.gather(*(waiting.look(one["id"]) for one in built))
+        await asyncio.gather(*(boxless_service.look(one["id"]) for one in built))
         assert len(shown) == len(set(shown)) == 15
 
 

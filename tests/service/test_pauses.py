@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.service.house import API, House
+from tests.service.running_service import API, RunningService
 from tests.service.test_set_aside import boxsched
 
 WEB = {
@@ -17,77 +17,83 @@ WEB = {
 }
 
 
-async def explained(house: House, workload: str, reason: str) -> dict[str, Any]:
+async def explained(service: RunningService, workload: str, reason: str) -> dict[str, Any]:
     """Its explanation, once the scheduler gives this reason."""
-    async with asyncio.timeout(20), house.node.feed.subscribe(None) as events:
-        said: dict[str, Any] = await house.get(f"/workloads/{workload}/explanation")
+    async with asyncio.timeout(20), service.node.feed.subscribe(None) as events:
+        said: dict[str, Any] = await service.get(f"/workloads/{workload}/explanation")
         if said["reason"] == reason:
             return said
         async for _ in events:
-            said = await house.get(f"/workloads/{workload}/explanation")
+            said = await service.get(f"/workloads/{workload}/explanation")
             if said["reason"] == reason:
                 return said
     raise AssertionError(f"{workload} never had the reason {reason}: {said}")
 
 
-async def paused(house: House, name: str, status: int = 201, **said: Any) -> dict[str, Any]:
+async def paused(
+    service: RunningService, name: str, status: int = 201, **said: Any
+) -> dict[str, Any]:
     body = {"note": "release week", **said}
-    answer = await house.call("PUT", f"{API}/pauses/{name}", json=body)
+    answer = await service.call("PUT", f"{API}/pauses/{name}", json=body)
     assert answer.status == status, answer.body
     found: dict[str, Any] = json.loads(answer.body)
     return found
 
 
-async def submitted(house: House, branch: str = "main", **said: Any) -> str:
-    answer = await house.call("POST", f"{API}/projects/web/builds", json={"branch": branch, **said})
+async def submitted(service: RunningService, branch: str = "main", **said: Any) -> str:
+    answer = await service.call(
+        "POST", f"{API}/projects/web/builds", json={"branch": branch, **said}
+    )
     assert answer.status == 201, answer.body
     return str(json.loads(answer.body)["id"])
 
 
-async def web(house: House) -> None:
-    assert (await house.call("PUT", f"{API}/projects/web", json=WEB)).status == 201
+async def web(service: RunningService) -> None:
+    assert (await service.call("PUT", f"{API}/projects/web", json=WEB)).status == 201
 
 
-async def test_workloads_that_a_pause_covers_wait_until_it_is_resumed(house: House) -> None:
-    await web(house)
-    made = await paused(house, "freeze", project="web", branch="main")
+async def test_workloads_that_a_pause_covers_wait_until_it_is_resumed(
+    service: RunningService,
+) -> None:
+    await web(service)
+    made = await paused(service, "freeze", project="web", branch="main")
     assert made | {"since": None} == {
         "name": "freeze", "project": "web", "branch": "main", "server": None, "automatic": False,
         "note": "release week", "by": "admin", "since": None, "until": None,
     }  # fmt: skip
-    assert (await house.get("/pauses"))["pauses"] == [made]
-    held, other = await submitted(house), await submitted(house, "other")
-    assert (await house.finished(other))["result"] == "passed"
-    said = await explained(house, held, "paused")
+    assert (await service.get("/pauses"))["pauses"] == [made]
+    held, other = await submitted(service), await submitted(service, "other")
+    assert (await service.finished(other))["result"] == "passed"
+    said = await explained(service, held, "paused")
     assert said["phase"] == "admission"
     assert said["pause"] == {"name": "freeze", "note": "release week", "by": "admin", "until": None}
     assert said["text"] == "Paused by admin (freeze): release week."
-    activity = await house.get("/activity")
+    activity = await service.get("/activity")
     assert [(row["id"], row["why"]) for row in activity["blocked"]] == [(held, said["text"])]
-    assert (await house.call("DELETE", f"{API}/pauses/freeze")).status == 204
-    assert (await house.finished(held))["result"] == "passed"
-    assert (await house.get("/pauses"))["pauses"] == []
-    assert (await house.call("DELETE", f"{API}/pauses/freeze")).status == 404
+    assert (await service.call("DELETE", f"{API}/pauses/freeze")).status == 204
+    assert (await service.finished(held))["result"] == "passed"
+    assert (await service.get("/pauses"))["pauses"] == []
+    assert (await service.call("DELETE", f"{API}/pauses/freeze")).status == 404
 
 
-async def test_a_pause_of_everything_and_its_replacement(house: House) -> None:
-    await web(house)
-    await paused(house, "night")
-    held = await submitted(house)
-    await explained(house, held, "paused")
-    await paused(house, "night", 200, project="web", server="production")
-    assert (await house.finished(held))["result"] == "passed"
+async def test_a_pause_of_everything_and_its_replacement(service: RunningService) -> None:
+    await web(service)
+    await paused(service, "night")
+    held = await submitted(service)
+    await explained(service, held, "paused")
+    await paused(service, "night", 200, project="web", server="production")
+    assert (await service.finished(held))["result"] == "passed"
 
 
-async def test_a_pause_ends_automatically(house: House) -> None:
-    await web(house)
+async def test_a_pause_ends_automatically(service: RunningService) -> None:
+    await web(service)
     soon = datetime.now(UTC) + timedelta(seconds=1.2)
-    made = await paused(house, "night", until=soon.isoformat())
-    held = await submitted(house)
-    assert (await explained(house, held, "paused"))["pause"]["until"] == made["until"]
-    done = await house.finished(held)
+    made = await paused(service, "night", until=soon.isoformat())
+    held = await submitted(service)
+    assert (await explained(service, held, "paused"))["pause"]["until"] == made["until"]
+    done = await service.finished(held)
     assert datetime.fromisoformat(done["started_at"]) >= soon
-    assert (await house.get("/pauses"))["pauses"] == []
+    assert (await service.get("/pauses"))["pauses"] == []
 
 
 @pytest.mark.parametrize(
@@ -108,20 +114,20 @@ async def test_a_pause_ends_automatically(house: House) -> None:
         ({"note": "x", "colour": 1}, "colour"),
     ],
 )
-async def test_invalid_pauses(house: House, said: dict[str, Any], field: str) -> None:
-    await web(house)
-    answer = await house.call("PUT", f"{API}/pauses/p", json=said)
+async def test_invalid_pauses(service: RunningService, said: dict[str, Any], field: str) -> None:
+    await web(service)
+    answer = await service.call("PUT", f"{API}/pauses/p", json=said)
     assert (answer.status, json.loads(answer.body)["error"]["field"]) == (422, field)
-    assert (await house.get("/pauses"))["pauses"] == []
+    assert (await service.get("/pauses"))["pauses"] == []
 
 
 async def test_pauses_outlive_the_node_and_end_with_their_project(tmp_path: Path) -> None:
-    async with House.open(tmp_path / "data") as house:
-        await web(house)
-        await paused(house, "freeze", project="web")
-        held = await submitted(house)
-        await explained(house, held, "paused")
-    async with House.open(tmp_path / "data") as again:
+    async with RunningService.open(tmp_path / "data") as service:
+        await web(service)
+        await paused(service, "freeze", project="web")
+        held = await submitted(service)
+        await explained(service, held, "paused")
+    async with RunningService.open(tmp_path / "data") as again:
         await explained(again, held, "paused")
         assert (await again.call("POST", f"{API}/workloads/{held}/stop")).status == 202
         await again.finished(held)
@@ -129,52 +135,54 @@ async def test_pauses_outlive_the_node_and_end_with_their_project(tmp_path: Path
         assert (await again.get("/pauses"))["pauses"] == []
 
 
-async def test_a_workload_that_waits_is_bumped(waiting: House) -> None:
-    await web(waiting)
-    first, second = await submitted(waiting), await submitted(waiting, "b")
+async def test_a_workload_that_waits_is_bumped(boxless_service: RunningService) -> None:
+    await web(boxless_service)
+    first, second = await submitted(boxless_service), await submitted(boxless_service, "b")
     for one in (first, second):
-        await explained(waiting, one, "no_such_boxes")
+        await explained(boxless_service, one, "no_such_boxes")
     path = f"{API}/workloads/{second}/priority"
-    answer = await waiting.call("POST", path, json={"priority": 90, "note": "outage"})
+    answer = await boxless_service.call("POST", path, json={"priority": 90, "note": "outage"})
     assert (answer.status, json.loads(answer.body)["priority"]) == (202, 90)
-    activity = await waiting.get("/activity")
+    activity = await boxless_service.get("/activity")
     assert [row["id"] for row in activity["blocked"]] == [second, first]
-    assert (await waiting.get(f"/workloads/{second}"))["priority"] == 90
+    assert (await boxless_service.get(f"/workloads/{second}"))["priority"] == 90
     for wrong in ({}, {"priority": 101}, {"priority": 5, "x": 1}):
-        assert (await waiting.call("POST", path, json=wrong)).status == 422
-    assert (await waiting.call("POST", f"{API}/workloads/w99/priority", json={})).status == 404
+        assert (await boxless_service.call("POST", path, json=wrong)).status == 422
+    assert (
+        await boxless_service.call("POST", f"{API}/workloads/w99/priority", json={})
+    ).status == 404
 
 
-async def test_a_running_or_finished_workload_is_not_bumped(house: House) -> None:
-    await web(house)
-    done = await submitted(house)
-    await house.finished(done)
-    answer = await house.call("POST", f"{API}/workloads/{done}/priority", json={"priority": 9})
+async def test_a_running_or_finished_workload_is_not_bumped(service: RunningService) -> None:
+    await web(service)
+    done = await submitted(service)
+    await service.finished(done)
+    answer = await service.call("POST", f"{API}/workloads/{done}/priority", json={"priority": 9})
     assert answer.status == 409
 
 
-async def test_the_command_line_pauses_bumps_and_resumes(waiting: House) -> None:
-    await web(waiting)
-    one = await submitted(waiting)
-    done = await boxsched(waiting, "pause", "freeze", "--note", "kernel", "--for", "2h")
+async def test_the_command_line_pauses_bumps_and_resumes(boxless_service: RunningService) -> None:
+    await web(boxless_service)
+    one = await submitted(boxless_service)
+    done = await boxsched(boxless_service, "pause", "freeze", "--note", "kernel", "--for", "2h")
     assert done.stdout.startswith("freeze: everything paused until 20")
-    await explained(waiting, one, "paused")
-    listed = (await boxsched(waiting, "pauses")).stdout.splitlines()
+    await explained(boxless_service, one, "paused")
+    listed = (await boxsched(boxless_service, "pauses")).stdout.splitlines()
     assert listed[0].split() == ["NAME", "COVERS", "BY", "SINCE", "UNTIL", "NOTE"]
     assert listed[1].split()[:3] == ["freeze", "everything", "admin"]
-    said = (await boxsched(waiting, "explain", one)).stdout
+    said = (await boxsched(boxless_service, "explain", one)).stdout
     assert "kernel" in said
-    assert (await boxsched(waiting, "bump", "web#1", "77", "--note", "x")).stdout == (
+    assert (await boxsched(boxless_service, "bump", "web#1", "77", "--note", "x")).stdout == (
         "web#1: priority 77\n"
     )
-    assert (await waiting.get(f"/workloads/{one}"))["priority"] == 77
-    assert (await boxsched(waiting, "resume", "freeze")).stdout == "freeze: resumed\n"
-    assert (await boxsched(waiting, "pauses")).stdout == "nothing is paused\n"
-    await boxsched(waiting, "resume", "freeze", status=2)
+    assert (await boxless_service.get(f"/workloads/{one}"))["priority"] == 77
+    assert (await boxsched(boxless_service, "resume", "freeze")).stdout == "freeze: resumed\n"
+    assert (await boxsched(boxless_service, "pauses")).stdout == "nothing is paused\n"
+    await boxsched(boxless_service, "resume", "freeze", status=2)
     covered = ("--note", "x", "--automatic", "--project", "web", "--until", "2099-01-31T18:00Z")
-    done = await boxsched(waiting, "pause", "night", *covered, "--server", "production")
+    done = await boxsched(boxless_service, "pause", "night", *covered, "--server", "production")
     assert done.stdout.startswith("night: automatic deploys to production of web paused until 2099")
-    done = await boxsched(waiting, "pause", "night", *covered)
+    done = await boxsched(boxless_service, "pause", "night", *covered)
     assert done.stdout.startswith("night: automatic deploys of web paused until 2099")
     for wrong in (("--for", "2 hours"), ("--for", "2h", "--until", "2030-01-01T00:00Z")):
-        await boxsched(waiting, "pause", "p", "--note", "x", *wrong, status=2)
+        await boxsched(boxless_service, "pause", "p", "--note", "x", *wrong, status=2)

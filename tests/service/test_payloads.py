@@ -13,12 +13,12 @@ from boxsched.api.http.arriving import ArrivingBodies
 from boxsched.api.http.payloads import MAX_PAYLOAD_BYTES, MEDIUM_AT_ONCE, unpacked
 from boxsched.errors import Malformed, StoreAway, TooLarge
 from tests.service.hosts import push, secured, send
-from tests.service.house import House
+from tests.service.running_service import RunningService
 
 
 @pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[House]:
-    async with House.open(tmp_path / "data", boxes=0) as opened:
+async def service(tmp_path: Path) -> AsyncIterator[RunningService]:
+    async with RunningService.open(tmp_path / "data", boxes=0) as opened:
         await secured(opened)
         yield opened
 
@@ -32,8 +32,8 @@ class Stalling:
         self._answer = asyncio.create_task(reader.readline())
 
     @classmethod
-    async def at(cls, house: House, announced: int, sent: int) -> "Stalling":
-        reader, writer = await asyncio.open_connection("127.0.0.1", house.port)
+    async def at(cls, service: RunningService, announced: int, sent: int) -> "Stalling":
+        reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
         head = (
             f"POST /webhooks/github/web HTTP/1.1\r\nHost: x\r\nContent-Length: {announced}\r\n\r\n"
         )
@@ -57,10 +57,10 @@ def large(size: int) -> bytes:
     return json.dumps(push(filling="x" * size)).encode()
 
 
-async def test_who_stalls_keeps_no_large_delivery_out(house: House) -> None:
-    strangers = [await Stalling.at(house, 2 << 20, 70_000) for _ in range(2 * MEDIUM_AT_ONCE)]
+async def test_who_stalls_keeps_no_large_delivery_out(service: RunningService) -> None:
+    strangers = [await Stalling.at(service, 2 << 20, 70_000) for _ in range(2 * MEDIUM_AT_ONCE)]
     for size in (100_000, 1_500_000):
-        answer = await send(house, large(size))
+        answer = await send(service, large(size))
         assert (answer.status, answer.json["result"]) == (200, "created")
     assert all(stranger.waits for stranger in strangers)
     for stranger in strangers:
@@ -71,13 +71,13 @@ async def test_when_too_much_arrives_who_holds_most_for_longest_gives_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(payloads, "ARRIVING_BYTES", 500_000)
-    async with House.open(tmp_path / "data", boxes=0) as house:
-        await secured(house)
-        first = await Stalling.at(house, 900_000, 300_000)
-        answer = await send(house, large(300_000))
+    async with RunningService.open(tmp_path / "data", boxes=0) as service:
+        await secured(service)
+        first = await Stalling.at(service, 900_000, 300_000)
+        answer = await send(service, large(300_000))
         assert (answer.status, answer.json["result"]) == (200, "created")
         assert await first.status() == b"503"
-        alone = await send(house, large(600_000))
+        alone = await send(service, large(600_000))
         assert (alone.status, alone.error["code"]) == (503, "store_away")
         first.leave()
 

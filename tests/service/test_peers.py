@@ -10,7 +10,7 @@ from multidict import CIMultiDict
 from boxsched.api.http.peers import Peers
 from boxsched.cli.serve import serve
 from boxsched.protocol import wire
-from tests.service.house import API, House
+from tests.service.running_service import API, RunningService
 
 OURS = tuple(ipaddress.ip_network(one) for one in ("10.0.0.0/8", "127.0.0.1", "fd00::/8"))
 
@@ -40,14 +40,14 @@ def test_the_last_address_that_is_not_ours(peer: str, forwarded: list[str], orig
 async def test_a_worker_is_shown_where_it_is(
     tmp_path: Path, trusted: tuple[ipaddress.IPv4Network, ...], address: str
 ) -> None:
-    async with House.open(tmp_path / "data", boxes=0, trusted_proxies=trusted) as house:
-        made = await house.call("POST", f"{API}/tokens", {"role": "worker", "name": "w"})
+    async with RunningService.open(tmp_path / "data", boxes=0, trusted_proxies=trusted) as service:
+        made = await service.call("POST", f"{API}/tokens", {"role": "worker", "name": "w"})
         headers = {"Authorization": f"Bearer {made.json['token']}", "X-Forwarded-For": "192.0.2.7"}
-        async with house.client.ws_connect(house.url + wire.PATH, headers=headers) as worker:
+        async with service.client.ws_connect(service.url + wire.PATH, headers=headers) as worker:
             hello = wire.Hello(wire.VERSION, "w1", "w1", ("default",), "", "boot")
             await worker.send_str(wire.encode(hello).decode())
             await worker.receive(timeout=20)
-            (shown,) = (await house.get("/workers"))["workers"]
+            (shown,) = (await service.get("/workers"))["workers"]
             assert shown["address"] == address
 
 
@@ -66,13 +66,13 @@ async def test_a_worker_is_shown_where_it_is(
 async def test_a_proxy_of_ours_says_that_it_was_asked_by_tls(
     tmp_path: Path, trusted: tuple[ipaddress.IPv4Network, ...], said: list[str], secure: bool
 ) -> None:
-    async with House.open(tmp_path / "data", boxes=0, trusted_proxies=trusted) as house:
+    async with RunningService.open(tmp_path / "data", boxes=0, trusted_proxies=trusted) as service:
         headers = [
             ("Content-Type", "application/x-www-form-urlencoded"),
             *(("X-Forwarded-Proto", line) for line in said),
         ]
-        answer = await house.call(
-            "POST", "/sign-in", data=f"token={house.token}", headers=CIMultiDict(headers)
+        answer = await service.call(
+            "POST", "/sign-in", data=f"token={service.token}", headers=CIMultiDict(headers)
         )
         assert answer.status == 303
         believed = secure and bool(trusted)
@@ -87,9 +87,9 @@ async def test_a_proxy_of_ours_says_that_it_was_asked_by_tls(
 async def test_a_request_through_a_proxy_does_not_come_from_this_machine(
     tmp_path: Path, trusted: tuple[ipaddress.IPv4Network, ...], header: str
 ) -> None:
-    async with House.open(tmp_path / "data", boxes=0, trusted_proxies=trusted) as house:
-        assert (await house.call("GET", "/metrics", token=None)).status == 200
-        answer = await house.call("GET", "/metrics", token=None, headers={header: "127.0.0.1"})
+    async with RunningService.open(tmp_path / "data", boxes=0, trusted_proxies=trusted) as service:
+        assert (await service.call("GET", "/metrics", token=None)).status == 200
+        answer = await service.call("GET", "/metrics", token=None, headers={header: "127.0.0.1"})
         assert answer.status == 401
 
 

@@ -10,8 +10,8 @@ import pytest
 from boxsched.automation import plans
 from boxsched.automation.repositories import Found, Unreadable
 from boxsched.errors import StoreAway
-from tests.contract.world import build
-from tests.service.house import House
+from tests.contract.store_data import build
+from tests.service.running_service import RunningService
 from tests.service.test_plans import FILE
 
 COMMIT = "1a410efbd13591db07496601ebc7a059dd55cfe9"
@@ -56,29 +56,29 @@ async def host(monkeypatch: pytest.MonkeyPatch) -> Host:
 
 
 @pytest.fixture
-async def house(tmp_path: Path, host: Host) -> AsyncIterator[House]:
-    async with House.open(tmp_path / "data", boxes=4) as opened:
+async def service(tmp_path: Path, host: Host) -> AsyncIterator[RunningService]:
+    async with RunningService.open(tmp_path / "data", boxes=4) as opened:
         yield opened
 
 
-async def project(house: House, name: str = "web", **settings: Any) -> None:
+async def project(service: RunningService, name: str = "web", **settings: Any) -> None:
     settings = {"jobs": [], "jobs_from": "ci/jobs.yml", "repository": "https://h/a/b", **settings}
-    assert (await house.project(name, **settings)).status in (200, 201)
+    assert (await service.project(name, **settings)).status in (200, 201)
 
 
 async def test_the_file_is_asked_for_at_the_branch_tag_or_commit_of_the_build(
-    house: House, host: Host
+    service: RunningService, host: Host
 ) -> None:
-    await project(house)
+    await project(service)
     for asked in ({"branch": "x"}, {"tag": "v1"}, {"commit": COMMIT}):
-        await house.finished((await house.build(**asked))["id"])
+        await service.finished((await service.build(**asked))["id"])
     found = [(one["ref"], one["commit"]) for one in host.asked]
     assert found == [
         ("refs/heads/x", None), ("refs/tags/v1", None), ("refs/heads/main", COMMIT),
     ]  # fmt: skip
     for one in host.asked:
         assert (one["repository"], one["path"]) == ("https://h/a/b", "ci/jobs.yml")
-        assert one["folder"] == house.node.options.data
+        assert one["folder"] == service.node.options.data
 
 
 @pytest.mark.parametrize(
@@ -86,53 +86,57 @@ async def test_the_file_is_asked_for_at_the_branch_tag_or_commit_of_the_build(
     [(None, None, "main"), ("trunk", None, "trunk"), ("trunk", "release", "release")],
 )
 async def test_a_change_of_a_fork_has_no_say_in_what_runs(
-    house: House, host: Host, default: str | None, target: str | None, ref: str
+    service: RunningService, host: Host, default: str | None, target: str | None, ref: str
 ) -> None:
-    await project(house, **({"default_branch": default} if default else {}))
-    made = await house.node.store.project("web")
+    await project(service, **({"default_branch": default} if default else {}))
+    made = await service.node.store.project("web")
     assert made is not None
     theirs = "f" * 40
     new = build(made, "theirs", jobs=(), commit=theirs, from_fork=True, target_branch=target)
-    submitted = await house.node.submit(new)
-    done = await house.finished(f"w{submitted.id}")  # type: ignore[union-attr]
+    submitted = await service.node.submit(new)
+    done = await service.finished(f"w{submitted.id}")  # type: ignore[union-attr]
     assert done["commit"] == theirs, "the file is the target's, the code is their own"
     assert [(one["ref"], one["commit"]) for one in host.asked] == [(f"refs/heads/{ref}", None)]
 
 
 async def test_a_repository_that_is_away_is_tried_again_and_then_given_up(
-    house: House, host: Host, monkeypatch: pytest.MonkeyPatch
+    service: RunningService, host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(plans, "FIRST_PAUSE_SECONDS", 0.001)
     monkeypatch.setattr(plans, "LAST_PAUSE_SECONDS", 0.004)
-    await project(house)
+    await project(service)
     host.says = [AWAY, AWAY, AWAY]
-    done = await house.finished((await house.build())["id"])
+    done = await service.finished((await service.build())["id"])
     assert (done["result"], len(host.asked)) == ("passed", 4)
     host.says = [AWAY] * 4
-    done = await house.finished((await house.build())["id"])
+    done = await service.finished((await service.build())["id"])
     assert (done["result"], len(host.asked)) == ("failed", 8)
     assert done["reason"] == "ci/jobs.yml: fatal: away for the test"
 
 
-async def test_what_another_try_would_not_mend_is_not_tried_again(house: House, host: Host) -> None:
-    await project(house)
+async def test_what_another_try_would_not_mend_is_not_tried_again(
+    service: RunningService, host: Host
+) -> None:
+    await project(service)
     host.says = [Unreadable("there is no file", lasting=True), b"jobs: []"]
     for reason in ("ci/jobs.yml: there is no file", "ci/jobs.yml: line 1, column 7: jobs: must"):
-        done = await house.finished((await house.build())["id"])
+        done = await service.finished((await service.build())["id"])
         assert done["result"] == "failed"
         assert done["reason"].startswith(reason)
     assert len(host.asked) == 2
 
 
-async def test_settings_that_no_longer_name_a_file_fail_the_build(house: House, host: Host) -> None:
+async def test_settings_that_no_longer_name_a_file_fail_the_build(
+    service: RunningService, host: Host
+) -> None:
     host.gate.clear()
     host.says = [AWAY]
-    await project(house)
-    made = await house.build()
+    await project(service)
+    made = await service.build()
     await host.until(1)
-    await project(house, jobs_from=None)
+    await project(service, jobs_from=None)
     host.gate.set()
-    done = await house.finished(made["id"])
+    done = await service.finished(made["id"])
     assert done["reason"] == "the project's settings no longer have jobs_from"
 
 
@@ -140,57 +144,61 @@ async def test_settings_that_no_longer_name_a_file_fail_the_build(house: House, 
     ("projects", "at_once"), [(1, plans.AT_ONCE_OF_A_PROJECT), (5, plans.AT_ONCE)]
 )
 async def test_only_some_files_are_read_at_a_time_and_each_once(
-    house: House, host: Host, monkeypatch: pytest.MonkeyPatch, projects: int, at_once: int
+    service: RunningService,
+    host: Host,
+    monkeypatch: pytest.MonkeyPatch,
+    projects: int,
+    at_once: int,
 ) -> None:
     monkeypatch.setattr(plans, "PAGE", 2)
     host.gate.clear()
     builds = []
     for number in range(projects):
-        await project(house, f"web{number}")
-        builds += [await house.build(f"web{number}", branch=f"b{n}") for n in range(3)]
+        await project(service, f"web{number}")
+        builds += [await service.build(f"web{number}", branch=f"b{n}") for n in range(3)]
     await host.until(at_once)
     for _ in range(3):
-        house.node.plans_due.set()
-        await house.node.store.ping()
+        service.node.plans_due.set()
+        await service.node.store.ping()
     assert len(host.asked) == at_once
     host.gate.set()
     for one in builds:
-        assert (await house.finished(one["id"]))["result"] == "passed"
+        assert (await service.finished(one["id"]))["result"] == "passed"
     assert (host.most, len(host.asked)) == (at_once, 3 * projects)
     wanted = sorted(f"refs/heads/b{n}" for n in range(3) for _ in range(projects))
     assert sorted(one["ref"] for one in host.asked) == wanted
 
 
 async def test_repositories_that_are_away_delay_no_other(
-    house: House, host: Host, monkeypatch: pytest.MonkeyPatch
+    service: RunningService, host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(plans, "FIRST_PAUSE_SECONDS", 3_600.0)
     monkeypatch.setattr(plans, "LAST_PAUSE_SECONDS", 3_600.0)
     host.says = [AWAY] * plans.AT_ONCE
-    await project(house)
+    await project(service)
     for n in range(plans.AT_ONCE):
-        await house.build(branch=f"away{n}")
+        await service.build(branch=f"away{n}")
     await host.until(plans.AT_ONCE)
-    done = await house.finished((await house.build(branch="there"))["id"])
+    done = await service.finished((await service.build(branch="there"))["id"])
     assert done["result"] == "passed"
 
 
 async def test_a_node_that_stops_ends_what_it_reads(tmp_path: Path, host: Host) -> None:
     host.gate.clear()
-    async with House.open(tmp_path / "other") as house:
-        await project(house)
-        made = await house.build()
+    async with RunningService.open(tmp_path / "other") as service:
+        await project(service)
+        made = await service.build()
         await host.until(1)
     assert host.busy == 0
     host.gate.set()
-    async with House.open(tmp_path / "other", boxes=4) as house:
-        assert (await house.finished(made["id"]))["result"] == "passed"
+    async with RunningService.open(tmp_path / "other", boxes=4) as service:
+        assert (await service.finished(made["id"]))["result"] == "passed"
 
 
 async def test_jobs_that_could_not_be_stored_are_read_again(
-    house: House, host: Host, monkeypatch: pytest.MonkeyPatch
+    service: RunningService, host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan, away = house.node.store.plan, asyncio.Event()
+    plan, away = service.node.store.plan, asyncio.Event()
 
     async def first_away(*of: Any) -> bool:
         if not away.is_set():
@@ -199,7 +207,7 @@ async def test_jobs_that_could_not_be_stored_are_read_again(
         return await plan(*of)
 
     monkeypatch.setattr(plans, "LOOK_SECONDS", 0.01)
-    monkeypatch.setattr(house.node.store, "plan", first_away)
-    await project(house)
-    done = await house.finished((await house.build())["id"])
+    monkeypatch.setattr(service.node.store, "plan", first_away)
+    await project(service)
+    done = await service.finished((await service.build())["id"])
     assert (done["result"], len(host.asked)) == ("passed", 2)

@@ -10,7 +10,7 @@ import pytest
 
 from boxsched.job_files import schema
 from tests.service.hosts import SECRET, change, sent
-from tests.service.house import API, House, job
+from tests.service.running_service import API, RunningService, job
 
 FILE = """
 jobs:
@@ -54,9 +54,9 @@ class Repository:
 
 
 @pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[House]:
+async def service(tmp_path: Path) -> AsyncIterator[RunningService]:
     """A service with enough Boxes for all jobs of FILE."""
-    async with House.open(tmp_path / "data", boxes=4) as opened:
+    async with RunningService.open(tmp_path / "data", boxes=4) as opened:
         yield opened
 
 
@@ -65,42 +65,44 @@ def repository(tmp_path: Path) -> Repository:
     return Repository(tmp_path / "repository")
 
 
-async def project(house: House, repository: Repository, **settings: Any) -> None:
+async def project(service: RunningService, repository: Repository, **settings: Any) -> None:
     settings = {"jobs": [], "jobs_from": ".boxsched.yml", **settings}
-    answer = await house.project(repository=str(repository.place), **settings)
+    answer = await service.project(repository=str(repository.place), **settings)
     assert answer.status in (200, 201), answer.body
 
 
 async def test_the_jobs_of_the_commit_are_read_and_run(
-    house: House, repository: Repository
+    service: RunningService, repository: Repository
 ) -> None:
     commit = repository.commit()
-    await project(house, repository)
-    made = await house.build()
+    await project(service, repository)
+    made = await service.build()
     assert (made["state"], made["jobs"]) == ("registered", [])
-    done = await house.finished(made["id"])
+    done = await service.finished(made["id"])
     assert (done["result"], done["commit"], done["boxes"]) == ("passed", commit, 3)
     assert [one["name"] for one in done["jobs"]] == ["unit 1/2", "unit 2/2", "lint"]
 
 
-async def test_a_commit_that_was_asked_for_is_the_one(house: House, repository: Repository) -> None:
+async def test_a_commit_that_was_asked_for_is_the_one(
+    service: RunningService, repository: Repository
+) -> None:
     first = repository.commit()
     repository.commit(FILE.replace("lint", "format"))
-    await project(house, repository)
+    await project(service, repository)
     for asked in (first, first[:9]):
-        done = await house.finished((await house.build(commit=asked))["id"])
+        done = await service.finished((await service.build(commit=asked))["id"])
         assert (done["commit"], done["jobs"][2]["name"]) == (first, "lint")
     repository.git("tag", "v1", first)
-    done = await house.finished((await house.build(tag="v1"))["id"])
+    done = await service.finished((await service.build(tag="v1"))["id"])
     assert (done["commit"], done["jobs"][2]["name"]) == (first, "lint")
 
 
 async def test_jobs_that_come_with_the_submission_are_not_read(
-    house: House, repository: Repository
+    service: RunningService, repository: Repository
 ) -> None:
     repository.commit(None)
-    await project(house, repository)
-    done = await house.finished((await house.build(jobs=[job("own")]))["id"])
+    await project(service, repository)
+    done = await service.finished((await service.build(jobs=[job("own")]))["id"])
     assert [one["name"] for one in done["jobs"]] == ["own"]
 
 
@@ -132,49 +134,51 @@ async def test_jobs_that_come_with_the_submission_are_not_read(
     ],
 )
 async def test_a_file_that_is_missing_or_wrong_fails_the_build(
-    waiting: House, repository: Repository, text: str | bytes | None, reason: str
+    boxless_service: RunningService, repository: Repository, text: str | bytes | None, reason: str
 ) -> None:
     repository.commit(text)
-    await project(waiting, repository)
-    failed, behind = await waiting.build(), await waiting.build(jobs=[job()])
-    done = await waiting.finished(failed["id"])
+    await project(boxless_service, repository)
+    failed, behind = await boxless_service.build(), await boxless_service.build(jobs=[job()])
+    done = await boxless_service.finished(failed["id"])
     assert (done["result"], done["started_at"], done["queued_at"]) == ("failed", None, None)
     assert done["reason"].startswith(reason), done["reason"]
-    await waiting.until(behind["id"], state="queued")
+    await boxless_service.until(behind["id"], state="queued")
 
 
 async def test_a_repository_that_is_not_there(
-    waiting: House, repository: Repository, monkeypatch: pytest.MonkeyPatch
+    boxless_service: RunningService, repository: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("boxsched.automation.plans.LAST_PAUSE_SECONDS", 0.0)
     monkeypatch.setattr("boxsched.automation.plans.FIRST_PAUSE_SECONDS", 0.01)
     repository.commit()
-    await project(waiting, repository)
+    await project(boxless_service, repository)
     repository.place.rename(repository.place.with_name("elsewhere"))
-    done = await waiting.finished((await waiting.build())["id"])
+    done = await boxless_service.finished((await boxless_service.build())["id"])
     assert done["result"] == "failed"
     assert done["reason"].startswith(".boxsched.yml: fatal: ")
 
 
 async def test_a_build_without_a_plan_reports_it_and_is_superseded(
-    waiting: House, repository: Repository, monkeypatch: pytest.MonkeyPatch
+    boxless_service: RunningService, repository: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No node reads here: it is as while the repository hangs."""
     monkeypatch.setattr("boxsched.automation.plans.Plans._look", _nothing)
     repository.commit()
-    await project(waiting, repository, cancellation=[["*", "queued"]])
-    first = await waiting.build()
-    async with waiting.node.feed.subscribe(None) as events:
-        said = await waiting.get(f"/workloads/{first['id']}/explanation")
+    await project(boxless_service, repository, cancellation=[["*", "queued"]])
+    first = await boxless_service.build()
+    async with boxless_service.node.feed.subscribe(None) as events:
+        said = await boxless_service.get(f"/workloads/{first['id']}/explanation")
         while said["reason"] != "planning":
             async for _ in events:
                 break
-            said = await waiting.get(f"/workloads/{first['id']}/explanation")
+            said = await boxless_service.get(f"/workloads/{first['id']}/explanation")
     assert (said["phase"], said["text"]) == ("ordering", "Its jobs are not known yet.")
-    second = await waiting.build()
-    await waiting.until(first["id"], result="canceled")
-    assert (await waiting.call("POST", f"{API}/workloads/{second['id']}/stop")).status == 202
-    await waiting.until(second["id"], result="canceled")
+    second = await boxless_service.build()
+    await boxless_service.until(first["id"], result="canceled")
+    assert (
+        await boxless_service.call("POST", f"{API}/workloads/{second['id']}/stop")
+    ).status == 202
+    await boxless_service.until(second["id"], result="canceled")
 
 
 async def _nothing(_: object) -> None:
@@ -187,69 +191,73 @@ async def test_a_build_that_was_not_planned_is_planned_by_the_next_node(
     commit = repository.commit()
     with monkeypatch.context() as patch:
         patch.setattr("boxsched.automation.plans.Plans._look", _nothing)
-        async with House.open(tmp_path / "data") as house:
-            await project(house, repository)
-            made = await house.build()
-    async with House.open(tmp_path / "data", boxes=4) as house:
-        done = await house.finished(made["id"])
+        async with RunningService.open(tmp_path / "data") as service:
+            await project(service, repository)
+            made = await service.build()
+    async with RunningService.open(tmp_path / "data", boxes=4) as service:
+        done = await service.finished(made["id"])
         assert (done["result"], done["commit"]) == ("passed", commit)
-        again = await house.call("POST", f"{API}/workloads/{made['id']}/rebuild")
+        again = await service.call("POST", f"{API}/workloads/{made['id']}/rebuild")
         repository.commit(None)  # a rebuild uses the jobs that were read
-        rebuilt = await house.finished(again.json["id"])
+        rebuilt = await service.finished(again.json["id"])
         assert [one["name"] for one in rebuilt["jobs"]] == [one["name"] for one in done["jobs"]]
 
 
 async def test_more_jobs_than_are_ever_allowed_fail_the_build(
-    waiting: House, repository: Repository
+    boxless_service: RunningService, repository: Repository
 ) -> None:
     repository.commit()
-    await project(waiting, repository, max_boxes=2)
-    done = await waiting.finished((await waiting.build())["id"])
+    await project(boxless_service, repository, max_boxes=2)
+    done = await boxless_service.finished((await boxless_service.build())["id"])
     assert done["result"] == "failed"
     assert done["reason"] == "asks for 3 Boxes, more than the plan or its project allows (2)"
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "../x", "a//b", "-x", "a:b", ".", ""])
 async def test_invalid_paths_in_a_repository(
-    waiting: House, repository: Repository, path: str
+    boxless_service: RunningService, repository: Repository, path: str
 ) -> None:
-    answer = await waiting.project(repository=str(repository.place), jobs_from=path)
+    answer = await boxless_service.project(repository=str(repository.place), jobs_from=path)
     assert (answer.status, answer.error["field"]) == (422, "jobs_from")
 
 
-async def test_a_file_needs_a_repository(waiting: House) -> None:
-    answer = await waiting.project(jobs_from=".boxsched.yml")
+async def test_a_file_needs_a_repository(boxless_service: RunningService) -> None:
+    answer = await boxless_service.project(jobs_from=".boxsched.yml")
     assert (answer.status, answer.error["field"]) == (422, "jobs_from")
 
 
-async def test_a_link_is_not_followed(waiting: House, repository: Repository) -> None:
+async def test_a_link_is_not_followed(
+    boxless_service: RunningService, repository: Repository
+) -> None:
     (repository.place / ".boxsched.yml").symlink_to("/etc/passwd")
     repository.git("add", ".boxsched.yml")
     repository.git("commit", "--quiet", "-m", "a link")
-    await project(waiting, repository)
-    done = await waiting.finished((await waiting.build())["id"])
+    await project(boxless_service, repository)
+    done = await boxless_service.finished((await boxless_service.build())["id"])
     assert "there is no file .boxsched.yml" in done["reason"]
 
 
-async def test_the_schema_of_the_file_is_there_for_editors(waiting: House) -> None:
-    answer = await waiting.call("GET", f"{API}/job-file.schema.json")
+async def test_the_schema_of_the_file_is_there_for_editors(boxless_service: RunningService) -> None:
+    answer = await boxless_service.call("GET", f"{API}/job-file.schema.json")
     assert (answer.status, answer.json) == (200, schema.schema())
-    assert (await waiting.call("GET", f"{API}/job-file.schema.json", token=None)).status == 401
+    assert (
+        await boxless_service.call("GET", f"{API}/job-file.schema.json", token=None)
+    ).status == 401
 
 
-async def test_parallelism_makes_numbered_jobs(running: House) -> None:
+async def test_parallelism_makes_numbered_jobs(executing_service: RunningService) -> None:
     commands = ["echo $BOXSCHED_JOB_INDEX of $BOXSCHED_JOB_COUNT"]
-    await running.project(jobs=[job("unit", *commands, parallelism=2)])
-    done = await running.finished((await running.build())["id"])
+    await executing_service.project(jobs=[job("unit", *commands, parallelism=2)])
+    done = await executing_service.finished((await executing_service.build())["id"])
     assert [one["name"] for one in done["jobs"]] == ["unit 1/2", "unit 2/2"]
-    log = await running.call("GET", f"{API}/jobs/{done['jobs'][1]['id']}/log")
+    log = await executing_service.call("GET", f"{API}/jobs/{done['jobs'][1]['id']}/log")
     assert b"2 of 2" in log.body
-    answer = await running.project(jobs=[job("a", parallelism=2), job("a 2/2")])
+    answer = await executing_service.project(jobs=[job("a", parallelism=2), job("a 2/2")])
     assert (answer.status, answer.error["field"]) == (422, "jobs[1].name")
 
 
 async def test_a_change_of_a_fork_is_built_by_its_targets_file(
-    house: House, repository: Repository
+    service: RunningService, repository: Repository
 ) -> None:
     """Whoever can open a request must not choose what runs."""
     repository.commit("jobs: [{name: of main, commands: [make]}]")
@@ -257,25 +265,25 @@ async def test_a_change_of_a_fork_is_built_by_its_targets_file(
     repository.commit("jobs: [{name: of stable, commands: [make]}]")
     repository.git("checkout", "--quiet", "-b", "theirs")
     theirs = repository.commit("jobs: [{name: of the fork, commands: [make]}]")
-    await project(house, repository, pull_requests="forks", webhook_secret=SECRET)
+    await project(service, repository, pull_requests="forks", webhook_secret=SECRET)
     body = change(fork=True)
     body["pull_request"]["head"]["sha"] = theirs
-    [id_] = (await sent(house, body, "pull_request"))["workloads"]
-    done = await house.finished(id_)
+    [id_] = (await sent(service, body, "pull_request"))["workloads"]
+    done = await service.finished(id_)
     assert (done["result"], [job["name"] for job in done["jobs"]]) == ("passed", ["of stable"])
     assert (done["commit"], done["target_branch"], done["from_fork"]) == (theirs, "stable", True)
 
 
 async def test_a_change_of_the_repository_itself_is_built_by_its_own_file(
-    house: House, repository: Repository
+    service: RunningService, repository: Repository
 ) -> None:
     repository.commit()
     repository.git("checkout", "--quiet", "-b", "topic")
     own = repository.commit("jobs: [{name: of the topic, commands: [make]}]")
-    await project(house, repository, webhook_secret=SECRET)
+    await project(service, repository, webhook_secret=SECRET)
     body = change()
     body["pull_request"]["head"]["sha"] = own
-    [id_] = (await sent(house, body, "pull_request"))["workloads"]
-    done = await house.finished(id_)
+    [id_] = (await sent(service, body, "pull_request"))["workloads"]
+    done = await service.finished(id_)
     assert [job["name"] for job in done["jobs"]] == ["of the topic"]
     assert (done["commit"], done["branch"]) == (own, "pull-request-7")

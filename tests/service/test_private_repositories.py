@@ -13,7 +13,7 @@ from pathlib import Path
 import attrs
 import pytest
 
-from tests.service.house import API, House, job
+from tests.service.running_service import API, RunningService, job
 
 USER, PASSWORD = "ci", "a-token"
 AUTHORIZED = "Basic " + base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
@@ -90,41 +90,49 @@ def private(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Private]:
     server.server_close()
 
 
-async def built(house: House, private: Private, environment: dict[str, str]) -> tuple[str, str]:
+async def built(
+    service: RunningService, private: Private, environment: dict[str, str]
+) -> tuple[str, str]:
     """(result, log) of a build that shows a file of the repository."""
     show = {**job("show", "cat which"), "environment": environment}
-    await house.project("private", repository=private.url, jobs=[show])
-    build = await house.build("private", branch="main")
-    ended = await house.finished(build["id"])
-    log = await house.call("GET", f"{API}/jobs/{build['id']}-1/log")
+    await service.project("private", repository=private.url, jobs=[show])
+    build = await service.build("private", branch="main")
+    ended = await service.finished(build["id"])
+    log = await service.call("GET", f"{API}/jobs/{build['id']}-1/log")
     return ended["result"], log.body.decode()
 
 
-async def test_a_helper_in_a_jobs_environment(running: House, private: Private) -> None:
+async def test_a_helper_in_a_jobs_environment(
+    executing_service: RunningService, private: Private
+) -> None:
     settings = {"GIT_CONFIG_COUNT": str(len(private.config))}
     for number, (name, value) in enumerate(private.config.items()):
         settings |= {f"GIT_CONFIG_KEY_{number}": name, f"GIT_CONFIG_VALUE_{number}": value}
-    result, log = await built(running, private, settings)
+    result, log = await built(executing_service, private, settings)
     assert result == "passed", log
     assert log.endswith("private code\n")
     assert PASSWORD not in log
 
 
 async def test_a_helper_for_the_whole_machine(
-    running: House, private: Private, tmp_path: Path
+    executing_service: RunningService, private: Private, tmp_path: Path
 ) -> None:
     """As ``git config --system`` writes it; the file is another one here."""
     system = tmp_path / "gitconfig"
     for name, value in private.config.items():
         subprocess.run(["git", "config", "--file", system, name, value], check=True)  # noqa: ASYNC221
-    result, log = await built(running, private, {"GIT_CONFIG_SYSTEM": str(system)})
+    result, log = await built(executing_service, private, {"GIT_CONFIG_SYSTEM": str(system)})
     assert result == "passed", log
     assert log.endswith("private code\n")
 
 
-async def test_without_a_credential_no_node_is_asked(running: House, private: Private) -> None:
+async def test_without_a_credential_no_node_is_asked(
+    executing_service: RunningService, private: Private
+) -> None:
     result, log = await built(
-        running, private, {"GIT_SSL_CAINFO": str(private.certificate), "HOME": "/nonexistent"}
+        executing_service,
+        private,
+        {"GIT_SSL_CAINFO": str(private.certificate), "HOME": "/nonexistent"},
     )
     assert result == "failed"
     assert "could not read Username" in log

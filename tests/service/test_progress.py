@@ -3,28 +3,28 @@
 import asyncio
 from pathlib import Path
 
-from tests.service.house import API, House, job
+from tests.service.running_service import API, RunningService, job
 
 RULES = [["main", "none"], ["*", "all", {"spare_after": 1}]]
 
 
-async def test_settings_come_back_as_they_were_sent(house: House) -> None:
+async def test_settings_come_back_as_they_were_sent(service: RunningService) -> None:
     servers = {"production": {"queue": "newest", "strategy": "automatic", "branch": "main"}}
-    assert (await house.project(cancellation=RULES, servers=servers)).status == 201
-    found = await house.get("/projects/web")
+    assert (await service.project(cancellation=RULES, servers=servers)).status == 201
+    found = await service.get("/projects/web")
     assert found["cancellation"] == RULES
     assert found["servers"]["production"]["queue"] == "newest"
-    assert (await house.get("/projects"))["projects"] == [found]
+    assert (await service.get("/projects"))["projects"] == [found]
 
 
-async def test_a_rule_that_makes_no_sense_is_refused(house: House) -> None:
+async def test_a_rule_that_makes_no_sense_is_refused(service: RunningService) -> None:
     for rule, field in (
         (["*"], "cancellation[0]"),
         (["*", "all", {"spare_after": 0}], "cancellation[0][2].spare_after"),
         (["*", "all", {"spare": 1}], "cancellation[0][2].spare"),
         (["*", "all", {"spare_after": 1}, 1], "cancellation[0][3]"),
     ):
-        answer = await house.project(cancellation=[rule])
+        answer = await service.project(cancellation=[rule])
         assert (answer.status, answer.error.get("field")) == (422, field), answer.body
 
 
@@ -32,22 +32,22 @@ async def test_one_build_is_spared_also_after_a_restart(tmp_path: Path) -> None:
     """The count of a lane and the spared build are in the store."""
     slow = [job("slow", "sleep 60")]
     options = {"boxes": 4, "box_driver": "none"}
-    async with House.open(tmp_path / "data", **{**options, "boxes": 0}) as house:
-        await house.project(cancellation=RULES, jobs=slow)
-        first = (await house.build(branch="b"))["id"]
-        second = (await house.build(branch="b"))["id"]
-        await house.until(first, result="canceled")
-        assert "superseded by web#2 (cancellation: all)" in (await house.look(first))["reason"]
-        assert (await house.call("POST", f"{API}/workloads/{second}/stop")).status == 202
-        await house.until(second, result="canceled")  # a person: it does not count
-    async with House.open(tmp_path / "data", **{**options, "boxes": 0}) as house:
-        third = (await house.build(branch="b"))["id"]
-        fourth = (await house.build(branch="b"))["id"]
-        await house.until(fourth, state="registered")
-    async with House.open(tmp_path / "data", **{**options, "boxes": 0}) as house:
+    async with RunningService.open(tmp_path / "data", **{**options, "boxes": 0}) as service:
+        await service.project(cancellation=RULES, jobs=slow)
+        first = (await service.build(branch="b"))["id"]
+        second = (await service.build(branch="b"))["id"]
+        await service.until(first, result="canceled")
+        assert "superseded by web#2 (cancellation: all)" in (await service.look(first))["reason"]
+        assert (await service.call("POST", f"{API}/workloads/{second}/stop")).status == 202
+        await service.until(second, result="canceled")  # a person: it does not count
+    async with RunningService.open(tmp_path / "data", **{**options, "boxes": 0}) as service:
+        third = (await service.build(branch="b"))["id"]
+        fourth = (await service.build(branch="b"))["id"]
+        await service.until(fourth, state="registered")
+    async with RunningService.open(tmp_path / "data", **{**options, "boxes": 0}) as service:
         # Spared: only one, so the fourth is canceled by the fifth.
-        fifth = (await house.build(branch="b"))["id"]
-        await house.until(fourth, result="canceled")
-    async with House.open(tmp_path / "data", **options) as house:
-        ended = await asyncio.gather(*(house.finished(one) for one in (third, fifth)))
+        fifth = (await service.build(branch="b"))["id"]
+        await service.until(fourth, result="canceled")
+    async with RunningService.open(tmp_path / "data", **options) as service:
+        ended = await asyncio.gather(*(service.finished(one) for one in (third, fifth)))
         assert [one["result"] for one in ended] == ["passed", "passed"]

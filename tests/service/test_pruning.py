@@ -13,7 +13,7 @@ from boxsched.api.submitting.known_projects import KnownProjects
 from boxsched.clock import Clock
 from boxsched.feed import EventCursor
 from boxsched.protocol.shards import SHARD
-from tests.service.house import API, House
+from tests.service.running_service import API, RunningService
 
 LONG_AGO = 100 * 86_400
 
@@ -21,90 +21,90 @@ LONG_AGO = 100 * 86_400
 @pytest.fixture
 async def old(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[tuple[House, list[Any]]]:
+) -> AsyncIterator[tuple[RunningService, list[Any]]]:
     """A service whose history is a hundred days old, with three failed builds."""
     set_to = Clock.set_to
     monkeypatch.setattr(Clock, "set_to", lambda clock, time: set_to(clock, time - LONG_AGO))
-    async with House.open(tmp_path / "data") as house:
-        await house.project()
+    async with RunningService.open(tmp_path / "data") as service:
+        await service.project()
         builds = []
         for _ in range(3):
-            made = await house.build()
-            builds.append(await house.finished(made["id"]))
-        house.node.clock._offset += LONG_AGO
-        yield house, builds
+            made = await service.build()
+            builds.append(await service.finished(made["id"]))
+        service.node.clock._offset += LONG_AGO
+        yield service, builds
 
 
-async def prune(house: House) -> None:
-    while await house.node.pruning.run_once():
+async def prune(service: RunningService) -> None:
+    while await service.node.pruning.run_once():
         pass
 
 
-async def test_what_is_gone_is_said_to_be_gone(old: tuple[House, list[Any]]) -> None:
-    house, builds = old
-    await house.finished((await house.build())["id"])
-    await prune(house)
+async def test_what_is_gone_is_said_to_be_gone(old: tuple[RunningService, list[Any]]) -> None:
+    service, builds = old
+    await service.finished((await service.build())["id"])
+    await prune(service)
     gone = builds[0]["id"]
     for path in ("", "/explanation"):
-        answer = await house.call("GET", f"{API}/workloads/{gone}{path}")
+        answer = await service.call("GET", f"{API}/workloads/{gone}{path}")
         assert answer.status == 404
         assert answer.error["message"] == (
             f"there is no workload '{gone}': finished workloads are deleted when they are old"
         )
-    never = await house.call("GET", f"{API}/workloads/w99999")
+    never = await service.call("GET", f"{API}/workloads/w99999")
     assert never.error["message"] == "there is no workload 'w99999'"
-    assert (await house.call("GET", f"{API}/jobs/{gone}-1/log")).status == 404
-    listed = (await house.get("/workloads"))["workloads"]
+    assert (await service.call("GET", f"{API}/jobs/{gone}-1/log")).status == 404
+    listed = (await service.get("/workloads"))["workloads"]
     assert [one["number"] for one in listed] == [4]
 
 
 async def test_a_reader_behind_what_is_gone_is_told_to_read_anew(
-    old: tuple[House, list[Any]],
+    old: tuple[RunningService, list[Any]],
 ) -> None:
-    house, _ = old
-    first = (await house.node.store.events_after(SHARD, 0, 0, 1))[0]
-    last = await house.node.store.last_event(SHARD)
-    await house.finished((await house.build())["id"])
-    await prune(house)
+    service, _ = old
+    first = (await service.node.store.events_after(SHARD, 0, 0, 1))[0]
+    last = await service.node.store.last_event(SHARD)
+    await service.finished((await service.build())["id"])
+    await prune(service)
     for after in (f"1.{first.batch}.{first.n}", "1.0.0"):
-        answer = await house.call("GET", f"{API}/events?after={after}")
+        answer = await service.call("GET", f"{API}/events?after={after}")
         assert (answer.status, answer.error["field"]) == (422, "after")
         assert answer.error["message"] == (
             "the events after this one were deleted: read the current state again"
         )
-    newest = await house.node.store.last_event(SHARD)
+    newest = await service.node.store.last_event(SHARD)
     assert newest > last
     mark = f"1.{newest[0]}.{newest[1]}"
     async with (
         asyncio.timeout(20),
-        house.client.get(
-            f"{house.url}{API}/events",
-            headers={"Authorization": f"Bearer {house.token}", "Last-Event-ID": mark},
+        service.client.get(
+            f"{service.url}{API}/events",
+            headers={"Authorization": f"Bearer {service.token}", "Last-Event-ID": mark},
         ) as going_on,
     ):
         assert going_on.status == 200
 
 
-async def test_a_reader_that_is_overtaken_is_ended(old: tuple[House, list[Any]]) -> None:
+async def test_a_reader_that_is_overtaken_is_ended(old: tuple[RunningService, list[Any]]) -> None:
     """It reads slowly, from far behind: it gets no events with some left out."""
-    house, _ = old
-    await house.finished((await house.build())["id"])
+    service, _ = old
+    await service.finished((await service.build())["id"])
     async with (
         asyncio.timeout(20),
-        house.node.feed.subscribe(EventCursor({})) as events,
+        service.node.feed.subscribe(EventCursor({})) as events,
     ):
-        await prune(house)
+        await prune(service)
         assert [event async for event in events] == []
 
 
 async def test_the_metrics_say_what_went_and_how_large_the_database_is(
-    old: tuple[House, list[Any]],
+    old: tuple[RunningService, list[Any]],
 ) -> None:
-    house, _ = old
-    await house.finished((await house.build())["id"])
-    await prune(house)
-    await house.node.pruning._size(house.node.clock.monotonic() + 1e6)
-    text = (await house.call("GET", "/metrics")).body.decode()
+    service, _ = old
+    await service.finished((await service.build())["id"])
+    await prune(service)
+    await service.node.pruning._size(service.node.clock.monotonic() + 1e6)
+    text = (await service.call("GET", "/metrics")).body.decode()
     figures = dict(line.rsplit(" ", 1) for line in text.splitlines() if line[:1] != "#")
     assert float(figures["boxsched_database_bytes"]) > 100_000
     assert float(figures['boxsched_pruned_rows_total{table="workload"}']) == 3
@@ -112,11 +112,11 @@ async def test_the_metrics_say_what_went_and_how_large_the_database_is(
 
 
 async def test_a_rebuild_of_a_forks_build_is_of_the_fork_without_its_original(
-    old: tuple[House, list[Any]],
+    old: tuple[RunningService, list[Any]],
 ) -> None:
     """Also where the original is deleted between the look at it and the rebuild."""
-    house, builds = old
-    known = await KnownProjects(house.node.store).fresh("web")
-    original = await new_workloads.find(house.node.store, builds[0]["id"])
+    service, builds = old
+    known = await KnownProjects(service.node.store).fresh("web")
+    original = await new_workloads.find(service.node.store, builds[0]["id"])
     original = attrs.evolve(original, from_fork=True)
     assert new_workloads.rebuild(known, original, None, 0.0).from_fork

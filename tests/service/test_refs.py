@@ -7,7 +7,7 @@ import pytest
 
 from boxsched.errors import Invalid
 from boxsched.refs import check_branch, check_tag
-from tests.service.house import API, PUBLIC_KEY, House
+from tests.service.running_service import API, PUBLIC_KEY, RunningService
 
 REPOSITORY = {"repository": "https://git.example.org/web.git"}
 
@@ -47,18 +47,18 @@ def test_head_is_not_a_branch() -> None:
         ("ssh-sessions", {"branch": "a b", "public_key": PUBLIC_KEY}, "branch"),
     ],
 )
-async def test_a_submission(house: House, path: str, body: object, field: str) -> None:
-    await house.project("web", **REPOSITORY)
-    answer = await house.call("POST", f"{API}/projects/web/{path}", body)
+async def test_a_submission(service: RunningService, path: str, body: object, field: str) -> None:
+    await service.project("web", **REPOSITORY)
+    answer = await service.call("POST", f"{API}/projects/web/{path}", body)
     assert (answer.status, answer.error["field"]) == (422, field)
 
 
-async def test_a_branch_that_git_does_not_look_up(house: House) -> None:
+async def test_a_branch_that_git_does_not_look_up(service: RunningService) -> None:
     """Its commit is named; or there is no repository, and the branch is only a lane."""
-    await house.project("web", **REPOSITORY)
-    await house.build(branch="a b", commit="a" * 40)
-    await house.project("lanes")
-    await house.build("lanes", branch="a b")
+    await service.project("web", **REPOSITORY)
+    await service.build(branch="a b", commit="a" * 40)
+    await service.project("lanes")
+    await service.build("lanes", branch="a b")
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ async def test_a_branch_that_git_does_not_look_up(house: House) -> None:
         ({"schedules": [{"cron": "0 3 * * *", "branch": "a~1"}]}, "schedules[0].branch"),
     ],
 )
-async def test_a_project(house: House, settings: dict[str, object], field: str) -> None:
-    answer = await house.project("web", **REPOSITORY, **settings)
+async def test_a_project(service: RunningService, settings: dict[str, object], field: str) -> None:
+    answer = await service.project("web", **REPOSITORY, **settings)
     assert (answer.status, answer.error["field"]) == (422, field)
-    assert (await house.project("web", **settings)).status == 201
+    assert (await service.project("web", **settings)).status == 201

@@ -15,14 +15,14 @@ from boxsched.model import parse_job
 from boxsched.protocol import inbox
 from boxsched.protocol.shards import SHARD
 from boxsched.protocol.workers import Connected, NewWorker
-from tests.service.house import API, PATIENCE_SECONDS, Answer, House, job, stop
+from tests.service.running_service import API, PATIENCE_SECONDS, Answer, RunningService, job, stop
 
 
 @attrs.frozen
 class Yard:
     """A node without Boxes of its own, and a worker with one, which runs a deploy and is away."""
 
-    house: House
+    service: RunningService
     worker: Connected
     deploy: Any
 
@@ -32,79 +32,79 @@ class Yard:
 
     async def resolve(self, body: object, job: str | None = None, **headers: str) -> Answer:
         path = f"{API}/jobs/{job or self.job}/resolve"
-        return await self.house.call("POST", path, body, headers=headers)
+        return await self.service.call("POST", path, body, headers=headers)
 
 
-async def connect(house: House, name: str) -> Connected:
-    new = NewWorker(name, name, "10.0.0.2", house.node.name, ("default",))
-    connected = await house.node.store.connect_worker(new)
+async def connect(service: RunningService, name: str) -> Connected:
+    new = NewWorker(name, name, "10.0.0.2", service.node.name, ("default",))
+    connected = await service.node.store.connect_worker(new)
     rows = tuple((row.id, row.ordinal, row.box_type) for row in connected.boxes)
     worker, number = connected.connection.worker, connected.connection.number
-    await house.node.ask(SHARD, inbox.BoxesSet(worker, rows, house.node.name, number))
+    await service.node.ask(SHARD, inbox.BoxesSet(worker, rows, service.node.name, number))
     return connected
 
 
-async def away(house: House, worker: Connected) -> None:
-    await house.node.store.disconnect_workers([worker.connection])
-    async with asyncio.timeout(PATIENCE_SECONDS), house.node.feed.subscribe(None) as events:
-        while (await house.get("/activity"))["boxes"].get("away") != 1:
+async def away(service: RunningService, worker: Connected) -> None:
+    await service.node.store.disconnect_workers([worker.connection])
+    async with asyncio.timeout(PATIENCE_SECONDS), service.node.feed.subscribe(None) as events:
+        while (await service.get("/activity"))["boxes"].get("away") != 1:
             await anext(aiter(events))
 
 
 @pytest.fixture
 async def yard(tmp_path: Path) -> AsyncIterator[Yard]:
-    async with House.open(tmp_path / "data", boxes=0) as house:
-        await house.project("web", servers={"production": {"jobs": [job("ship")]}})
-        worker = await connect(house, "builder-2")
-        made = await house.deploy("production")
-        await house.until(made["id"], state="running")
-        yield Yard(house, worker, made)
+    async with RunningService.open(tmp_path / "data", boxes=0) as service:
+        await service.project("web", servers={"production": {"jobs": [job("ship")]}})
+        worker = await connect(service, "builder-2")
+        made = await service.deploy("production")
+        await service.until(made["id"], state="running")
+        yield Yard(service, worker, made)
 
 
 async def test_a_lane_is_opened_and_the_worker_forgotten(yard: Yard) -> None:
-    house = yard.house
-    waits = await house.deploy("production")
-    await away(house, yard.worker)
-    assert (await stop(house, yard.deploy["id"])).status == 202
+    service = yard.service
+    waits = await service.deploy("production")
+    await away(service, yard.worker)
+    assert (await stop(service, yard.deploy["id"])).status == 202
     for id_ in (yard.deploy["id"], waits["id"]):
-        said = await house.get(f"/workloads/{id_}/explanation")
+        said = await service.get(f"/workloads/{id_}/explanation")
         assert f"`boxsched resolve {yard.job} passed|failed`" in said["text"]
         assert "builder-2" in said["text"]
-    refused = await house.call("DELETE", f"{API}/workers/builder-2")
+    refused = await service.call("DELETE", f"{API}/workers/builder-2")
     assert refused.status == 409 and "boxsched resolve" in refused.error["message"]
     answer = await yard.resolve({"result": "failed", "note": "it burned down"})
     assert answer.status == 202
     assert (answer.json["state"], answer.json["result"]) == ("finished", "stopped")
     assert answer.json["reason"] == "stopped by admin"
     assert answer.json["jobs"][0]["reason"] == "resolved as failed by admin: it burned down"
-    assert (await house.call("DELETE", f"{API}/workers/builder-2")).status == 204
-    await connect(house, "builder-3")
-    await house.until(waits["id"], state="running")
+    assert (await service.call("DELETE", f"{API}/workers/builder-2")).status == 204
+    await connect(service, "builder-3")
+    await service.until(waits["id"], state="running")
 
 
 async def test_again_is_another_attempt(yard: Yard) -> None:
-    await away(yard.house, yard.worker)
+    await away(yard.service, yard.worker)
     answer = await yard.resolve({"result": "again"})
     assert answer.status == 202 and answer.json["state"] == "running"
     assert answer.json["jobs"][0]["state"] == "unknown"
-    await connect(yard.house, "builder-3")
-    found = await yard.house.until(yard.deploy["id"], state="running")
+    await connect(yard.service, "builder-3")
+    found = await yard.service.until(yard.deploy["id"], state="running")
     async with asyncio.timeout(PATIENCE_SECONDS):
         while found["jobs"][0]["attempt"] != 2:
-            found = await yard.house.look(yard.deploy["id"])
+            found = await yard.service.look(yard.deploy["id"])
     assert found["jobs"][0]["state"] == "assigned"
 
 
 async def test_resolving_a_job_with_a_known_state_is_409(yard: Yard) -> None:
-    house, body = yard.house, {"result": "failed"}
+    service, body = yard.service, {"result": "failed"}
     connected = await yard.resolve(body)
     assert (connected.status, connected.error["code"]) == (409, "conflict")
     assert "connected" in connected.error["message"]
-    waits = await house.deploy("production")
+    waits = await service.deploy("production")
     waiting = await yard.resolve(body, waits["jobs"][0]["id"])
     assert waiting.status == 409 and "not begun" in waiting.error["message"]
-    await away(house, yard.worker)
-    await stop(house, yard.deploy["id"])
+    await away(service, yard.worker)
+    await stop(service, yard.deploy["id"])
     again = await yard.resolve({"result": "again"})
     assert again.status == 409 and "being stopped" in again.error["message"]
     assert (await yard.resolve(body)).status == 202
@@ -133,7 +133,7 @@ async def test_there_is_no_such_job(yard: Yard, id_: str) -> None:
 
 
 async def test_a_resolution_can_be_repeated_with_its_key(yard: Yard) -> None:
-    await away(yard.house, yard.worker)
+    await away(yard.service, yard.worker)
     body = {"result": "again", "note": "lost"}
     key = {"Idempotency-Key": "k"}
     answers = await asyncio.gather(*(yard.resolve(body, **key) for _ in range(5)))
@@ -143,16 +143,16 @@ async def test_a_resolution_can_be_repeated_with_its_key(yard: Yard) -> None:
     assert (await yard.resolve({"result": "failed"}, **key)).status == 409
     found = parse_job(yard.job)
     assert found is not None
-    events = await yard.house.node.store.events_after(SHARD, 0, 0, 1_000)
+    events = await yard.service.node.store.events_after(SHARD, 0, 0, 1_000)
     said = [json.loads(one.data) for one in events if one.type == "job.resolved"]
     assert [(one["by"], one["note"], one["result"]) for one in said] == [("admin", "lost", "again")]
 
 
 async def test_the_second_of_two_simultaneous_requests_is_refused_as_too_late(yard: Yard) -> None:
-    await away(yard.house, yard.worker)
+    await away(yard.service, yard.worker)
     results = ["passed", "failed"] * 3
     said = await asyncio.gather(*(yard.resolve({"result": result}) for result in results))
-    (ended,) = (await yard.house.look(yard.deploy["id"]))["jobs"]
+    (ended,) = (await yard.service.look(yard.deploy["id"]))["jobs"]
     for result, answer in zip(results, said, strict=True):
         if answer.status == 202:
             assert (result, answer.json["result"]) == (ended["result"], ended["result"])
@@ -166,37 +166,39 @@ async def test_the_second_of_two_simultaneous_requests_is_refused_as_too_late(ya
 async def test_a_result_for_an_earlier_attempt_is_refused_with_a_reason(
     yard: Yard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await away(yard.house, yard.worker)
-    ask = yard.house.node.ask
+    await away(yard.service, yard.worker)
+    ask = yard.service.node.ask
 
     async def behind_another(*asked: Any) -> None:
         monkeypatch.undo()
         assert (await yard.resolve({"result": "again"})).status == 202
-        await connect(yard.house, "builder-3")
+        await connect(yard.service, "builder-3")
         async with asyncio.timeout(PATIENCE_SECONDS):
-            while (await yard.house.look(yard.deploy["id"]))["jobs"][0]["attempt"] != 2:
+            while (await yard.service.look(yard.deploy["id"]))["jobs"][0]["attempt"] != 2:
                 pass
         await ask(*asked)
 
-    monkeypatch.setattr(yard.house.node, "ask", behind_another)
+    monkeypatch.setattr(yard.service.node, "ask", behind_another)
     answer = await yard.resolve({"result": "passed"})
     assert answer.status == 409
     assert "another attempt" in answer.error["message"]
 
 
 async def test_a_named_token_is_named(yard: Yard) -> None:
-    made = await yard.house.call("POST", f"{API}/tokens", {"role": "admin", "name": "Ada's laptop"})
+    made = await yard.service.call(
+        "POST", f"{API}/tokens", {"role": "admin", "name": "Ada's laptop"}
+    )
     token = made.json["token"]
-    await away(yard.house, yard.worker)
-    answer = await yard.house.call(
+    await away(yard.service, yard.worker)
+    answer = await yard.service.call(
         "POST", f"{API}/jobs/{yard.job}/resolve", {"result": "failed"}, token=token
     )
     assert answer.json["reason"] == "job ship failed: resolved as failed by Ada's laptop"
 
 
 async def test_the_python_client_resolves(yard: Yard) -> None:
-    await away(yard.house, yard.worker)
-    async with Client(yard.house.url, yard.house.token) as client:
+    await away(yard.service, yard.worker)
+    async with Client(yard.service.url, yard.service.token) as client:
         done = await client.resolve(yard.job, "passed", note="seen by hand")
         assert done.passed and done.reason is None
         assert done.jobs[0].reason == "resolved as passed by admin: seen by hand"

@@ -13,7 +13,7 @@ import pytest
 from boxsched.api.submitting.known_projects import KnownProjects
 from boxsched.automation.schedules import Schedules
 from boxsched.cli.output import local_time
-from tests.service.house import API, House, job
+from tests.service.running_service import API, RunningService, job
 from tests.service.test_set_aside import boxsched
 
 
@@ -42,8 +42,8 @@ def time(monkeypatch: pytest.MonkeyPatch) -> HeldTime:
 
 
 @pytest.fixture
-async def alive(time: HeldTime, tmp_path: Path) -> AsyncIterator[House]:
-    async with House.open(tmp_path / "data", boxes=0) as opened:
+async def alive(time: HeldTime, tmp_path: Path) -> AsyncIterator[RunningService]:
+    async with RunningService.open(tmp_path / "data", boxes=0) as opened:
         yield opened
 
 
@@ -58,7 +58,7 @@ async def _nothing(_: object) -> None:
 
 
 @pytest.fixture
-async def house(still: None, alive: House) -> House:
+async def service(still: None, alive: RunningService) -> RunningService:
     return alive
 
 
@@ -66,44 +66,46 @@ def daily(**more: Any) -> dict[str, Any]:
     return {"cron": "0 12 * * *", "branch": "main", **more}
 
 
-async def project(house: House, *schedules: dict[str, Any], **settings: Any) -> None:
-    answer = await house.project(schedules=schedules, **settings)
+async def project(service: RunningService, *schedules: dict[str, Any], **settings: Any) -> None:
+    answer = await service.project(schedules=schedules, **settings)
     assert answer.status in (200, 201), answer.body
 
 
-async def look(house: House) -> None:
-    await Schedules(house.node, KnownProjects(house.node.store)).run_once()
+async def look(service: RunningService) -> None:
+    await Schedules(service.node, KnownProjects(service.node.store)).run_once()
 
 
-async def builds(house: House) -> list[Any]:
+async def builds(service: RunningService) -> list[Any]:
     """Oldest first."""
-    return (await house.get("/workloads?kind=build"))["workloads"][::-1]
+    return (await service.get("/workloads?kind=build"))["workloads"][::-1]
 
 
-async def messages(house: House) -> list[str]:
-    return [one["message"] for one in await builds(house)]
+async def messages(service: RunningService) -> list[str]:
+    return [one["message"] for one in await builds(service)]
 
 
-async def shown(house: House) -> Any:
-    return (await house.get("/projects/web/schedules"))["schedules"]
+async def shown(service: RunningService) -> Any:
+    return (await service.get("/projects/web/schedules"))["schedules"]
 
 
-async def test_a_build_comes_at_its_time_and_only_then(house: House, time: HeldTime) -> None:
-    await project(house, daily(), priority_branches=["main"])
+async def test_a_build_comes_at_its_time_and_only_then(
+    service: RunningService, time: HeldTime
+) -> None:
+    await project(service, daily(), priority_branches=["main"])
     time.set("2027-01-10T11:59:59")
-    await look(house)
-    assert await builds(house) == []
+    await look(service)
+    assert await builds(service) == []
     time.set("2027-01-10T12:00")
     for _ in range(3):
-        await look(house)
-    (build,) = await builds(house)
+        await look(service)
+    (build,) = await builds(service)
     assert build["message"] == "schedule: 0 12 * * * (2027-01-10T12:00:00+00:00, UTC)"
     assert (build["branch"], build["priority"], build["author"]) == ("main", 70, None)
     assert build["submitted_by"] == "schedule"
     assert [one["name"] for one in build["jobs"]] == ["test"]
 
 
-async def test_the_service_looks_by_itself(alive: House, time: HeldTime) -> None:
+async def test_the_service_looks_by_itself(alive: RunningService, time: HeldTime) -> None:
     await project(alive, daily())
     async with asyncio.timeout(20), alive.node.feed.subscribe(None) as events:
         time.set("2027-01-10T12:00")
@@ -114,22 +116,24 @@ async def test_the_service_looks_by_itself(alive: House, time: HeldTime) -> None
     assert len(await builds(alive)) == 1
 
 
-async def test_changed_settings_wake_the_leader(house: House, time: HeldTime) -> None:
+async def test_changed_settings_wake_the_leader(service: RunningService, time: HeldTime) -> None:
     """Without waiting for the next look: the engine tells."""
-    house.node.schedules_due.clear()
-    woken = asyncio.create_task(_woken(house))
-    await project(house, daily())
+    service.node.schedules_due.clear()
+    woken = asyncio.create_task(_woken(service))
+    await project(service, daily())
     async with asyncio.timeout(20):
         await woken
 
 
-async def _woken(house: House) -> None:
-    await house.node.schedules_due.wait()
+async def _woken(service: RunningService) -> None:
+    await service.node.schedules_due.wait()
 
 
-async def test_schedules_and_their_next_times_are_shown(house: House, time: HeldTime) -> None:
-    await project(house, {"cron": "@daily", "branch": "main", "time_zone": "Europe/Berlin"})
-    (one,) = await shown(house)
+async def test_schedules_and_their_next_times_are_shown(
+    service: RunningService, time: HeldTime
+) -> None:
+    await project(service, {"cron": "@daily", "branch": "main", "time_zone": "Europe/Berlin"})
+    (one,) = await shown(service)
     assert one == {
         "project": "web",
         "cron": "@daily",
@@ -141,10 +145,10 @@ async def test_schedules_and_their_next_times_are_shown(house: House, time: Held
         "skipped": None,
     }
     time.set("2027-01-10T23:00:01")
-    await look(house)
-    (build,) = await builds(house)
+    await look(service)
+    (build,) = await builds(service)
     assert build["message"] == "schedule: @daily (2027-01-11T00:00:00+01:00, Europe/Berlin)"
-    (one,) = await shown(house)
+    (one,) = await shown(service)
     assert one["next"][0] == "2027-01-11T23:00:00.000000Z"
     assert one["last"]["at"] == "2027-01-10T23:00:00.000000Z"
     assert (one["last"]["workload"], one["last"]["number"]) == (build["id"], 1)
@@ -152,23 +156,23 @@ async def test_schedules_and_their_next_times_are_shown(house: House, time: Held
 
 
 async def test_a_time_that_was_missed_by_less_than_an_hour_is_made_good(
-    house: House, time: HeldTime
+    service: RunningService, time: HeldTime
 ) -> None:
-    await project(house, daily())
+    await project(service, daily())
     time.set("2027-01-10T12:59:59")
-    await look(house)
-    assert await messages(house) == ["schedule: 0 12 * * * (2027-01-10T12:00:00+00:00, UTC)"]
+    await look(service)
+    assert await messages(service) == ["schedule: 0 12 * * * (2027-01-10T12:00:00+00:00, UTC)"]
 
 
 async def test_one_that_was_missed_by_more_is_skipped_and_said(
-    house: House, time: HeldTime, caplog: pytest.LogCaptureFixture
+    service: RunningService, time: HeldTime, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING, logger="boxsched")
-    await project(house, daily())
+    await project(service, daily())
     time.set("2027-01-10T13:00")
-    await look(house)
-    assert await builds(house) == []
-    (one,) = await shown(house)
+    await look(service)
+    assert await builds(service) == []
+    (one,) = await shown(service)
     assert one["skipped"] == {
         "at": "2027-01-10T12:00:00.000000Z",
         "reason": "no node ran schedules until 2027-01-10T13:00:00+00:00",
@@ -177,90 +181,104 @@ async def test_one_that_was_missed_by_more_is_skipped_and_said(
     assert "no build of web at 0 12 * * * on main since 2027-01-10T12:00:00" in caplog.text
 
 
-async def test_many_times_that_were_missed_give_one_build(house: House, time: HeldTime) -> None:
-    await project(house, {"cron": "*/5 * * * *", "branch": "main"})
+async def test_many_times_that_were_missed_give_one_build(
+    service: RunningService, time: HeldTime
+) -> None:
+    await project(service, {"cron": "*/5 * * * *", "branch": "main"})
     time.set("2027-01-12T10:32")
-    await look(house)
-    assert await messages(house) == ["schedule: */5 * * * * (2027-01-12T10:30:00+00:00, UTC)"]
-    (one,) = await shown(house)
+    await look(service)
+    assert await messages(service) == ["schedule: */5 * * * * (2027-01-12T10:30:00+00:00, UTC)"]
+    (one,) = await shown(service)
     assert one["skipped"] == {
         "at": "2027-01-10T10:35:00.000000Z",
         "reason": "the build of 2027-01-12T10:30:00+00:00 replaces them",
     }
 
 
-async def test_years_of_missed_minutes_take_no_time(house: House, time: HeldTime) -> None:
-    await project(house, {"cron": "* * * * *", "branch": "main"})
+async def test_years_of_missed_minutes_take_no_time(
+    service: RunningService, time: HeldTime
+) -> None:
+    await project(service, {"cron": "* * * * *", "branch": "main"})
     time.set("2037-01-12T10:32:30")
-    await look(house)
-    assert await messages(house) == ["schedule: * * * * * (2037-01-12T10:32:00+00:00, UTC)"]
+    await look(service)
+    assert await messages(service) == ["schedule: * * * * * (2037-01-12T10:32:00+00:00, UTC)"]
 
 
-async def test_a_new_schedule_has_no_times_of_before(house: House, time: HeldTime) -> None:
+async def test_a_new_schedule_has_no_times_of_before(
+    service: RunningService, time: HeldTime
+) -> None:
     time.set("2027-01-10T12:00:30")
-    await project(house, daily())
-    await look(house)
-    assert await builds(house) == []
-    assert (await shown(house))[0]["next"][0] == "2027-01-11T12:00:00.000000Z"
+    await project(service, daily())
+    await look(service)
+    assert await builds(service) == []
+    assert (await shown(service))[0]["next"][0] == "2027-01-11T12:00:00.000000Z"
 
 
-async def test_one_that_stays_in_the_settings_continues(house: House, time: HeldTime) -> None:
+async def test_one_that_stays_in_the_settings_continues(
+    service: RunningService, time: HeldTime
+) -> None:
     """A put beside it does not make it forget the time that is due."""
-    await project(house, daily())
+    await project(service, daily())
     time.set("2027-01-10T12:00:30")
-    await project(house, daily(), daily(branch="other"))
-    await look(house)
-    assert [one["branch"] for one in await builds(house)] == ["main"]
+    await project(service, daily(), daily(branch="other"))
+    await look(service)
+    assert [one["branch"] for one in await builds(service)] == ["main"]
     time.move(days=1)
-    await look(house)
-    assert sorted(one["branch"] for one in await builds(house)) == ["main", "main", "other"]
+    await look(service)
+    assert sorted(one["branch"] for one in await builds(service)) == ["main", "main", "other"]
 
 
-async def test_one_that_was_taken_out_and_put_in_again_is_new(house: House, time: HeldTime) -> None:
-    await project(house, daily())
-    await project(house)
-    assert await shown(house) == []
+async def test_one_that_was_taken_out_and_put_in_again_is_new(
+    service: RunningService, time: HeldTime
+) -> None:
+    await project(service, daily())
+    await project(service)
+    assert await shown(service) == []
     time.set("2027-01-10T12:00:30")
-    await project(house, daily())
-    await look(house)
-    assert await builds(house) == []
+    await project(service, daily())
+    await look(service)
+    assert await builds(service) == []
 
 
-async def test_a_deleted_project_has_no_more_builds(house: House, time: HeldTime) -> None:
-    await project(house, daily())
-    assert (await house.call("DELETE", f"{API}/projects/web")).status == 204
-    await project(house)
+async def test_a_deleted_project_has_no_more_builds(
+    service: RunningService, time: HeldTime
+) -> None:
+    await project(service, daily())
+    assert (await service.call("DELETE", f"{API}/projects/web")).status == 204
+    await project(service)
     time.set("2027-01-10T12:00")
-    await look(house)
-    assert await builds(house) == []
-    assert (await house.get("/schedules"))["schedules"] == []
+    await look(service)
+    assert await builds(service) == []
+    assert (await service.get("/schedules"))["schedules"] == []
 
 
 @pytest.mark.parametrize("back", [{"seconds": 5}, {"minutes": 30}, {"days": 1}, {"days": 366}])
 async def test_a_clock_that_is_set_back_gives_no_second_build(
-    house: House, time: HeldTime, back: dict[str, float]
+    service: RunningService, time: HeldTime, back: dict[str, float]
 ) -> None:
-    await project(house, daily())
+    await project(service, daily())
     time.set("2027-01-10T12:00")
-    await look(house)
+    await look(service)
     time.move(**{unit: -count for unit, count in back.items()})
-    await look(house)
+    await look(service)
     time.set("2027-01-10T12:00")
-    await look(house)
-    assert len(await builds(house)) == 1
+    await look(service)
+    assert len(await builds(service)) == 1
     time.set("2027-01-11T12:00")
-    await look(house)
-    assert len(await builds(house)) == 2
+    await look(service)
+    assert len(await builds(service)) == 2
 
 
-async def test_a_clock_that_was_years_ahead_stops_no_schedule(house: House, time: HeldTime) -> None:
+async def test_a_clock_that_was_years_ahead_stops_no_schedule(
+    service: RunningService, time: HeldTime
+) -> None:
     time.set("2040-01-01T00:00")
-    await project(house, daily())
+    await project(service, daily())
     time.set("2027-01-10T10:30")
-    await look(house)
+    await look(service)
     time.set("2027-01-10T12:00")
-    await look(house)
-    assert await messages(house) == ["schedule: 0 12 * * * (2027-01-10T12:00:00+00:00, UTC)"]
+    await look(service)
+    assert await messages(service) == ["schedule: 0 12 * * * (2027-01-10T12:00:00+00:00, UTC)"]
 
 
 @pytest.mark.parametrize(
@@ -278,77 +296,79 @@ async def test_a_clock_that_was_years_ahead_stops_no_schedule(house: House, time
     ],
 )  # fmt: skip
 async def test_the_nights_when_clocks_change(
-    house: House, time: HeldTime, night: str, zone: str, cron: str, expected: list[str]
+    service: RunningService, time: HeldTime, night: str, zone: str, cron: str, expected: list[str]
 ) -> None:
     """A look every five minutes, for five hours."""
     time.set(night)
-    await project(house, {"cron": cron, "branch": "main", "time_zone": zone})
+    await project(service, {"cron": cron, "branch": "main", "time_zone": zone})
     for _ in range(60):
         time.move(minutes=5)
-        await look(house)
-    found = await messages(house)
+        await look(service)
+    found = await messages(service)
     assert found == [f"schedule: {cron} ({at}, {zone})" for at in expected]
 
 
 async def test_a_node_that_led_before_makes_no_second_build(
-    house: House, time: HeldTime, monkeypatch: pytest.MonkeyPatch
+    service: RunningService, time: HeldTime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It decided on 12:00, and was held up; another has built 12:05 for both since."""
-    await project(house, {"cron": "*/5 * * * *", "branch": "main"})
+    await project(service, {"cron": "*/5 * * * *", "branch": "main"})
     time.set("2027-01-10T12:00")
     held, go_on = asyncio.Event(), asyncio.Event()
-    submit = house.node.submit
+    submit = service.node.submit
 
     async def late(new: Any) -> Any:
-        monkeypatch.setattr(house.node, "submit", submit)
+        monkeypatch.setattr(service.node, "submit", submit)
         held.set()
         await go_on.wait()
         return await submit(new)
 
-    monkeypatch.setattr(house.node, "submit", late)
-    former = asyncio.create_task(look(house))
+    monkeypatch.setattr(service.node, "submit", late)
+    former = asyncio.create_task(look(service))
     await held.wait()
     time.set("2027-01-10T12:05")
-    await look(house)
+    await look(service)
     go_on.set()
     await former
-    assert await messages(house) == ["schedule: */5 * * * * (2027-01-10T12:05:00+00:00, UTC)"]
+    assert await messages(service) == ["schedule: */5 * * * * (2027-01-10T12:05:00+00:00, UTC)"]
 
 
 async def test_a_node_that_dies_before_the_build_leaves_it_to_the_next(
     still: None, time: HeldTime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with House.open(tmp_path / "data", boxes=0) as house:
-        await project(house, daily())
+    async with RunningService.open(tmp_path / "data", boxes=0) as service:
+        await project(service, daily())
         time.set("2027-01-10T12:00")
         with monkeypatch.context() as patch:
-            patch.setattr(house.node, "submit", _dies)
+            patch.setattr(service.node, "submit", _dies)
             with pytest.raises(asyncio.CancelledError):
-                await look(house)
-    async with House.open(tmp_path / "data", boxes=0) as house:
-        await look(house)
-        await look(house)
-        assert len(await builds(house)) == 1
+                await look(service)
+    async with RunningService.open(tmp_path / "data", boxes=0) as service:
+        await look(service)
+        await look(service)
+        assert len(await builds(service)) == 1
 
 
 async def _dies(_: object) -> None:
     raise asyncio.CancelledError
 
 
-async def test_settings_of_an_earlier_program_are_read(house: House, time: HeldTime) -> None:
+async def test_settings_of_an_earlier_program_are_read(
+    service: RunningService, time: HeldTime
+) -> None:
     """It writes them without the schedules; and an upgraded database has none yet."""
-    await house.project()
-    await project(house, daily(branch="old"))
+    await service.project()
+    await project(service, daily(branch="old"))
     settings = json.dumps({"schedules": [daily()], "jobs": [job()]})
-    await _of_an_earlier_program(house, settings)
-    await look(house)
-    assert [one["branch"] for one in await shown(house)] == ["main"]
+    await _of_an_earlier_program(service, settings)
+    await look(service)
+    assert [one["branch"] for one in await shown(service)] == ["main"]
     time.set("2027-01-10T12:00")
-    await look(house)
-    assert [one["branch"] for one in await builds(house)] == ["main"]
+    await look(service)
+    assert [one["branch"] for one in await builds(service)] == ["main"]
 
 
-async def _of_an_earlier_program(house: House, settings: str) -> None:
+async def _of_an_earlier_program(service: RunningService, settings: str) -> None:
     from boxsched.store.blocks import parsed
     from tests.contract.test_uses import driver_of
 
@@ -360,44 +380,48 @@ async def _of_an_earlier_program(house: House, settings: str) -> None:
     def steps() -> Any:
         yield block(settings=settings)
 
-    await driver_of(house.node.store).serving.write(steps)
+    await driver_of(service.node.store).serving.write(steps)
 
 
-async def test_a_build_that_cannot_be_made_is_reported(house: House, time: HeldTime) -> None:
-    await project(house, daily(), jobs=[])
+async def test_a_build_that_cannot_be_made_is_reported(
+    service: RunningService, time: HeldTime
+) -> None:
+    await project(service, daily(), jobs=[])
     time.set("2027-01-10T12:00")
-    await look(house)
-    assert await builds(house) == []
-    (one,) = await shown(house)
+    await look(service)
+    assert await builds(service) == []
+    (one,) = await shown(service)
     assert one["skipped"]["reason"] == "it has no jobs, and its project has no jobs either"
     assert one["next"][0] == "2027-01-11T12:00:00.000000Z"
 
 
-async def test_a_build_waits_for_a_pause_like_any_other(house: House, time: HeldTime) -> None:
-    await project(house, daily(), cancellation=[["*", "queued"]])
+async def test_a_build_waits_for_a_pause_like_any_other(
+    service: RunningService, time: HeldTime
+) -> None:
+    await project(service, daily(), cancellation=[["*", "queued"]])
     body = {"note": "x", "project": "web"}
-    assert (await house.call("PUT", f"{API}/pauses/hold", body)).status == 201
+    assert (await service.call("PUT", f"{API}/pauses/hold", body)).status == 201
     for day in (10, 11):
         time.set(f"2027-01-{day}T12:00")
-        await look(house)
-    first, second = await builds(house)
-    await house.until(first["id"], result="canceled")
-    await house.until(second["id"], state="queued")
-    said = await house.get(f"/workloads/{second['id']}/explanation")
+        await look(service)
+    first, second = await builds(service)
+    await service.until(first["id"], result="canceled")
+    await service.until(second["id"], state="queued")
+    said = await service.get(f"/workloads/{second['id']}/explanation")
     assert said["reason"] == "paused"
 
 
 async def test_a_zone_that_is_not_known_any_more_is_reported(
-    house: House, time: HeldTime, monkeypatch: pytest.MonkeyPatch
+    service: RunningService, time: HeldTime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await project(house, daily(time_zone="Europe/Berlin"))
+    await project(service, daily(time_zone="Europe/Berlin"))
     time.set("2027-01-10T12:00")
 
     monkeypatch.setattr("boxsched.cron.zoneinfo.ZoneInfo", _unknown_zone)
-    await look(house)
-    (one,) = await shown(house)
+    await look(service)
+    (one,) = await shown(service)
     assert one["skipped"]["reason"] == "unknown time zone 'Europe/Berlin'"
-    assert await builds(house) == []
+    assert await builds(service) == []
 
 
 def _unknown_zone(name: str) -> None:
@@ -406,29 +430,29 @@ def _unknown_zone(name: str) -> None:
     raise ZoneInfoNotFoundError(name)
 
 
-async def test_the_same_schedule_twice_is_one(house: House, time: HeldTime) -> None:
-    await project(house, daily(), daily())
+async def test_the_same_schedule_twice_is_one(service: RunningService, time: HeldTime) -> None:
+    await project(service, daily(), daily())
     time.set("2027-01-10T12:00")
-    await look(house)
-    assert (len(await builds(house)), len(await shown(house))) == (1, 1)
+    await look(service)
+    assert (len(await builds(service)), len(await shown(service))) == (1, 1)
 
 
-async def test_many_at_once_have_one_build_each(house: House, time: HeldTime) -> None:
-    await project(house, *[daily(branch=f"b{n}") for n in range(250)])
+async def test_many_at_once_have_one_build_each(service: RunningService, time: HeldTime) -> None:
+    await project(service, *[daily(branch=f"b{n}") for n in range(250)])
     time.set("2027-01-10T12:00")
     for _ in range(3):
-        await look(house)
-    pages = await house.node.store.unfinished()
+        await look(service)
+    pages = await service.node.store.unfinished()
     assert sorted(one.branch or "" for one in pages) == sorted(f"b{n}" for n in range(250))
 
 
-async def test_all_schedules_come_page_by_page(house: House, time: HeldTime) -> None:
+async def test_all_schedules_come_page_by_page(service: RunningService, time: HeldTime) -> None:
     for name in ("a", "b", "c"):
-        answer = await house.project(name, schedules=[daily(branch=f"{n}") for n in range(3)])
+        answer = await service.project(name, schedules=[daily(branch=f"{n}") for n in range(3)])
         assert answer.status == 201
     found, cursor = [], ""
     while True:
-        page = await house.get(f"/schedules?limit=2{cursor}")
+        page = await service.get(f"/schedules?limit=2{cursor}")
         found += [(one["project"], one["branch"]) for one in page["schedules"]]
         if page["next_cursor"] is None:
             break
@@ -441,20 +465,22 @@ async def test_all_schedules_come_page_by_page(house: House, time: HeldTime) -> 
     [("limit=0", "limit"), ("limit=201", "limit"), ("limit=x", "limit"), ("cursor=x", "cursor"),
      ("cursor=W10=", "cursor"), ("cursor=Wy0xLCIiLCIiLCIiXQ==", "cursor")],
 )  # fmt: skip
-async def test_addresses_without_a_page(house: House, query: str, field: str) -> None:
-    answer = await house.call("GET", f"{API}/schedules?{query}")
+async def test_addresses_without_a_page(service: RunningService, query: str, field: str) -> None:
+    answer = await service.call("GET", f"{API}/schedules?{query}")
     assert (answer.status, answer.error["field"]) == (422, field)
 
 
-async def test_the_command_line_shows_when_they_come(house: House, time: HeldTime) -> None:
-    await project(house, daily(time_zone="Europe/Berlin"))
+async def test_the_command_line_shows_when_they_come(
+    service: RunningService, time: HeldTime
+) -> None:
+    await project(service, daily(time_zone="Europe/Berlin"))
     time.set("2027-01-10T11:00")
-    await look(house)
-    header, row = (await boxsched(house, "schedules", "web")).stdout.splitlines()
+    await look(service)
+    header, row = (await boxsched(service, "schedules", "web")).stdout.splitlines()
     assert header.split()[:4] == ["PROJECT", "SCHEDULE", "BRANCH", "NEXT"]
     shown = [local_time(datetime(2027, 1, day, 11, tzinfo=UTC)) for day in (10, 11)]
     assert f"0 12 * * * Europe/Berlin  main    {shown[1]}" in row
     assert f"{shown[0]} #1 " in row and row.endswith("At 12:00 every day")
     for arguments in (("web",), ()):
-        said = json.loads((await boxsched(house, "schedules", *arguments, "--json")).stdout)
+        said = json.loads((await boxsched(service, "schedules", *arguments, "--json")).stdout)
         assert said["schedules"][0]["cron"] == "0 12 * * *"

@@ -12,8 +12,8 @@ import attrs
 import pytest
 
 from boxsched.model import Kind
-from tests.contract.world import build, spec
-from tests.service.house import API, House, job
+from tests.contract.store_data import build, spec
+from tests.service.running_service import API, RunningService, job
 
 CANARY = "canary/51c0+value ü"
 FILE = "-----BEGIN canary-file-1-----\ncanary-file-2/7q\n-----END-----\n"
@@ -30,17 +30,17 @@ FORMS = [
 
 
 @pytest.fixture
-async def site(tmp_path: Path) -> AsyncIterator[House]:
-    async with House.open(tmp_path / "data", box_driver="process", boxes=2) as house:
-        yield house
+async def site(tmp_path: Path) -> AsyncIterator[RunningService]:
+    async with RunningService.open(tmp_path / "data", box_driver="process", boxes=2) as service:
+        yield service
 
 
-async def ran(house: House, *commands: str, **asked: object) -> tuple[dict, bytes]:
+async def ran(service: RunningService, *commands: str, **asked: object) -> tuple[dict, bytes]:
     """A build of these commands that has ended, and its log."""
     jobs = [job("a", *commands, show_commands=False)]
-    made = await house.build(jobs=jobs, **asked)
-    done = await house.finished(made["id"])
-    log = await house.call("GET", f"{API}/jobs/{done['jobs'][0]['id']}/log")
+    made = await service.build(jobs=jobs, **asked)
+    done = await service.finished(made["id"])
+    log = await service.call("GET", f"{API}/jobs/{done['jobs'][0]['id']}/log")
     return done, log.body
 
 
@@ -53,7 +53,7 @@ def files_with(folder: Path, words: list[bytes]) -> Iterator[Path]:
                     yield path
 
 
-async def test_a_job_has_its_secrets_as_variables_and_files(site: House) -> None:
+async def test_a_job_has_its_secrets_as_variables_and_files(site: RunningService) -> None:
     await site.project()
     await site.call("PUT", f"{SECRETS}/TOKEN", {"value": CANARY})
     await site.call("PUT", f"{SECRETS}/KEY", {"value": FILE, "file": True})
@@ -71,7 +71,7 @@ async def test_a_job_has_its_secrets_as_variables_and_files(site: House) -> None
     assert not Path(lines[-1]).exists(), "removed with the job's end"
 
 
-async def test_no_form_of_a_secret_is_anywhere_else(site: House, tmp_path: Path) -> None:
+async def test_no_form_of_a_secret_is_anywhere_else(site: RunningService, tmp_path: Path) -> None:
     await site.project()
     await site.call("PUT", f"{SECRETS}/TOKEN", {"value": CANARY})
     await site.call("PUT", f"{SECRETS}/KEY", {"value": FILE, "file": True})
@@ -114,7 +114,7 @@ async def test_no_form_of_a_secret_is_anywhere_else(site: House, tmp_path: Path)
     assert list(files_with(tmp_path, FORMS)) == []
 
 
-async def test_a_build_of_a_fork_gets_none_nor_does_what_repeats_it(site: House) -> None:
+async def test_a_build_of_a_fork_gets_none_nor_does_what_repeats_it(site: RunningService) -> None:
     await site.project()
     await site.call("PUT", f"{SECRETS}/TOKEN", {"value": CANARY})
     made, _ = await ran(site, "true")
@@ -134,7 +134,9 @@ async def test_a_build_of_a_fork_gets_none_nor_does_what_repeats_it(site: House)
         assert log.body == b"token: none\n"
 
 
-async def test_a_variable_of_the_job_itself_stays_and_the_secret_is_masked(site: House) -> None:
+async def test_a_variable_of_the_job_itself_stays_and_the_secret_is_masked(
+    site: RunningService,
+) -> None:
     await site.project()
     await site.call("PUT", f"{SECRETS}/TOKEN", {"value": CANARY})
     jobs = [job("a", f'echo "$TOKEN {CANARY}"', environment={"TOKEN": "own"}, show_commands=False)]
@@ -144,7 +146,7 @@ async def test_a_variable_of_the_job_itself_stays_and_the_secret_is_masked(site:
     assert log.body == b"own ***\n"
 
 
-async def test_without_the_key_a_job_fails_and_says_what_to_do(site: House) -> None:
+async def test_without_the_key_a_job_fails_and_says_what_to_do(site: RunningService) -> None:
     await site.project()
     await site.call("PUT", f"{SECRETS}/TOKEN", {"value": CANARY})
     object.__setattr__(site.node.vault, "ring", None)
@@ -154,7 +156,7 @@ async def test_without_the_key_a_job_fails_and_says_what_to_do(site: House) -> N
     assert b"it ran" not in log
 
 
-async def test_a_deleted_secret_is_given_no_more(site: House) -> None:
+async def test_a_deleted_secret_is_given_no_more(site: RunningService) -> None:
     await site.project()
     await site.call("PUT", f"{SECRETS}/TOKEN", {"value": CANARY})
     await site.call("DELETE", f"{SECRETS}/TOKEN")

@@ -8,38 +8,40 @@ from boxsched.node.sealing import Sealing
 from boxsched.secrets.ring import new_key
 from boxsched.secrets.vault import key_of
 from boxsched.store.steps.secrets import GIT_CREDENTIALS, SECRET, WEBHOOK_SECRET
-from tests.service.house import API, House
+from tests.service.running_service import API, RunningService
 
 CANARY = "canary-5f1c-value"
 SECRETS = f"{API}/projects/web/secrets"
 
 
-async def test_a_secret_is_created_replaced_listed_and_deleted(house: House) -> None:
-    await house.project()
-    made = await house.call("PUT", f"{SECRETS}/TOKEN", {"value": CANARY})
+async def test_a_secret_is_created_replaced_listed_and_deleted(service: RunningService) -> None:
+    await service.project()
+    made = await service.call("PUT", f"{SECRETS}/TOKEN", {"value": CANARY})
     assert (made.status, made.json["version"], made.json["file"]) == (201, 1, False)
     assert made.json["masked"] is True
-    replaced = await house.call("PUT", f"{SECRETS}/TOKEN", {"value": CANARY, "file": True})
+    replaced = await service.call("PUT", f"{SECRETS}/TOKEN", {"value": CANARY, "file": True})
     assert (replaced.status, replaced.json["version"]) == (200, 2)
-    await house.call("PUT", f"{SECRETS}/PIN", {"value": "123"})
-    listed = await house.call("GET", SECRETS)
+    await service.call("PUT", f"{SECRETS}/PIN", {"value": "123"})
+    listed = await service.call("GET", SECRETS)
     assert [(one["name"], one["file"], one["version"]) for one in listed.json["secrets"]] == [
         ("PIN", False, 1),
         ("TOKEN", True, 2),
     ]
     assert set(listed.json["secrets"][0]) == {"name", "file", "version", "updated_at"}
     assert CANARY.encode() not in made.body + replaced.body + listed.body
-    assert (await house.call("DELETE", f"{SECRETS}/PIN")).status == 204
-    assert (await house.call("DELETE", f"{SECRETS}/PIN")).status == 404
-    assert [one["name"] for one in (await house.get("/projects/web/secrets"))["secrets"]] == [
+    assert (await service.call("DELETE", f"{SECRETS}/PIN")).status == 204
+    assert (await service.call("DELETE", f"{SECRETS}/PIN")).status == 404
+    assert [one["name"] for one in (await service.get("/projects/web/secrets"))["secrets"]] == [
         "TOKEN"
     ]
 
 
-async def test_a_value_that_is_too_short_to_be_masked_causes_a_message(house: House) -> None:
-    await house.project()
-    assert (await house.call("PUT", f"{SECRETS}/A", {"value": "abc"})).json["masked"] is False
-    assert (await house.call("PUT", f"{SECRETS}/B", {"value": "abcd"})).json["masked"] is True
+async def test_a_value_that_is_too_short_to_be_masked_causes_a_message(
+    service: RunningService,
+) -> None:
+    await service.project()
+    assert (await service.call("PUT", f"{SECRETS}/A", {"value": "abc"})).json["masked"] is False
+    assert (await service.call("PUT", f"{SECRETS}/B", {"value": "abcd"})).json["masked"] is True
 
 
 @pytest.mark.parametrize(
@@ -59,53 +61,55 @@ async def test_a_value_that_is_too_short_to_be_masked_causes_a_message(house: Ho
     ],
 )
 async def test_bad_input_names_the_field_and_never_the_value(
-    house: House, name: str, body: object, field: str
+    service: RunningService, name: str, body: object, field: str
 ) -> None:
-    await house.project()
-    answer = await house.call("PUT", f"{SECRETS}/{name}", body)
+    await service.project()
+    answer = await service.call("PUT", f"{SECRETS}/{name}", body)
     assert (answer.status, answer.error["field"]) == (422, field)
     assert b"canary" not in answer.body
 
 
-async def test_the_number_and_the_size_of_a_projects_secrets_have_limits(house: House) -> None:
-    await house.project()
+async def test_the_number_and_the_size_of_a_projects_secrets_have_limits(
+    service: RunningService,
+) -> None:
+    await service.project()
     value = "v" * 65_536
-    answers = [await house.call("PUT", f"{SECRETS}/A{n}", {"value": value}) for n in range(5)]
+    answers = [await service.call("PUT", f"{SECRETS}/A{n}", {"value": value}) for n in range(5)]
     assert [answer.status for answer in answers] == [201] * 4 + [422]
     assert answers[-1].error["field"] == "value"
-    replaced = await house.call("PUT", f"{SECRETS}/A1", {"value": value})
+    replaced = await service.call("PUT", f"{SECRETS}/A1", {"value": value})
     assert replaced.status == 200, "its own former value does not count"
 
 
-async def test_an_unknown_project_is_404(house: House) -> None:
+async def test_an_unknown_project_is_404(service: RunningService) -> None:
     for method, path, body in (
         ("PUT", "/projects/none/secrets/A", {"value": CANARY}),
         ("PUT", "/projects/NO NAME/secrets/A", {"value": CANARY}),
         ("GET", "/projects/none/secrets", None),
         ("DELETE", "/projects/none/secrets/A", None),
     ):
-        assert (await house.call(method, API + path.replace(" ", "%20"), body)).status == 404
+        assert (await service.call(method, API + path.replace(" ", "%20"), body)).status == 404
 
 
-async def test_a_node_without_a_key_says_what_to_do(house: House) -> None:
-    await house.project()
-    vault, ring = house.node.vault, house.node.vault.ring
+async def test_a_node_without_a_key_says_what_to_do(service: RunningService) -> None:
+    await service.project()
+    vault, ring = service.node.vault, service.node.vault.ring
     object.__setattr__(vault, "ring", None)
-    answer = await house.call("PUT", f"{SECRETS}/A", {"value": CANARY})
-    refused = await house.project(webhook_secret=CANARY)
+    answer = await service.call("PUT", f"{SECRETS}/A", {"value": CANARY})
+    refused = await service.project(webhook_secret=CANARY)
     object.__setattr__(vault, "ring", ring)
     for one in (answer, refused):
         assert (one.status, one.error["code"]) == (409, "secrets_unusable")
         assert "--secrets-key-file" in one.error["message"]
 
 
-async def stored(house: House) -> list[tuple[str, str]]:
+async def stored(service: RunningService) -> list[tuple[str, str]]:
     """(value's name, sealed text) of all."""
     places = (SECRET, WEBHOOK_SECRET, GIT_CREDENTIALS)
     return [
         (one.name, one.text)
         for place in places
-        for one in await house.node.store.sealed_texts(place, (0, ""), "-", 1_000)
+        for one in await service.node.store.sealed_texts(place, (0, ""), "-", 1_000)
     ]
 
 
@@ -114,67 +118,67 @@ async def test_a_rotation_seals_everything_with_the_first_key(tmp_path: Path) ->
     file = tmp_path / "keys"
     file.write_text(old)
     file.chmod(0o600)
-    async with House.open(tmp_path / "data", secrets_key_file=file) as house:
-        await house.project(
+    async with RunningService.open(tmp_path / "data", secrets_key_file=file) as service:
+        await service.project(
             webhook_secret=CANARY,
             repository="https://example.org/web",
             git_credentials={"https_token": "canary"},
         )
         for number in range(5):
-            await house.call("PUT", f"{SECRETS}/A{number}", {"value": f"{CANARY}{number}"})
-        first = house.node.vault.first
-        assert {key_of(text) for _, text in await stored(house)} == {first}
+            await service.call("PUT", f"{SECRETS}/A{number}", {"value": f"{CANARY}{number}"})
+        first = service.node.vault.first
+        assert {key_of(text) for _, text in await stored(service)} == {first}
     file.write_text(f"{new}\n{old}")
-    async with House.open(tmp_path / "data", secrets_key_file=file) as house:
-        assert {key_of(text) for _, text in await stored(house)} == {first}
+    async with RunningService.open(tmp_path / "data", secrets_key_file=file) as service:
+        assert {key_of(text) for _, text in await stored(service)} == {first}
         resealed, after = 0, None
         while True:
-            step = (await house.call("POST", f"{API}/secrets/rotate", {"after": after})).json
+            step = (await service.call("POST", f"{API}/secrets/rotate", {"after": after})).json
             assert step["unusable"] == []
             resealed += step["resealed"]
             if (after := step["next"]) is None:
                 break
         assert resealed == 7
-        assert {key_of(text) for _, text in await stored(house)} == {house.node.vault.first}
+        assert {key_of(text) for _, text in await stored(service)} == {service.node.vault.first}
     file.write_text(new)
-    async with House.open(tmp_path / "data", secrets_key_file=file) as house:
-        vault = house.node.vault
-        ((name, text), *_) = await stored(house)
+    async with RunningService.open(tmp_path / "data", secrets_key_file=file) as service:
+        vault = service.node.vault
+        ((name, text), *_) = await stored(service)
         assert vault.open("project/1", name, 1, text) == f"{CANARY}0"
-        step = (await house.call("POST", f"{API}/secrets/rotate", {})).json
+        step = (await service.call("POST", f"{API}/secrets/rotate", {})).json
         assert (step["resealed"], step["unusable"]) == (0, [])
 
 
 async def test_a_plain_webhook_secret_of_an_earlier_version_is_sealed_at_the_start(
     tmp_path: Path,
 ) -> None:
-    async with House.open(tmp_path) as house:
-        await house.project()
-        await house.node.store.put_project(
+    async with RunningService.open(tmp_path) as service:
+        await service.project()
+        await service.node.store.put_project(
             "web", "{}", None, {WEBHOOK_SECRET: lambda project, version: CANARY}
         )
-    async with House.open(tmp_path) as house:
-        await Sealing(house.node.store, house.node.vault).adopt()
-        ((_, text),) = await stored(house)
-        assert house.node.vault.open("project/1", WEBHOOK_SECRET, 1, text) == CANARY
+    async with RunningService.open(tmp_path) as service:
+        await Sealing(service.node.store, service.node.vault).adopt()
+        ((_, text),) = await stored(service)
+        assert service.node.vault.open("project/1", WEBHOOK_SECRET, 1, text) == CANARY
 
 
 async def test_a_value_that_cannot_be_opened_is_named_and_not_changed(tmp_path: Path) -> None:
     file = tmp_path / "keys"
     file.write_text(new_key())
     file.chmod(0o600)
-    async with House.open(tmp_path / "data", secrets_key_file=file) as house:
-        await house.project()
-        await house.call("PUT", f"{SECRETS}/A", {"value": CANARY})
-        before = await stored(house)
+    async with RunningService.open(tmp_path / "data", secrets_key_file=file) as service:
+        await service.project()
+        await service.call("PUT", f"{SECRETS}/A", {"value": CANARY})
+        before = await stored(service)
     file.write_text(new_key())
-    async with House.open(tmp_path / "data", secrets_key_file=file) as house:
-        step = (await house.call("POST", f"{API}/secrets/rotate", {})).json
+    async with RunningService.open(tmp_path / "data", secrets_key_file=file) as service:
+        step = (await service.call("POST", f"{API}/secrets/rotate", {})).json
         assert (step["resealed"], step["unusable"]) == (0, ["project 1: A"])
-        assert await stored(house) == before
+        assert await stored(service) == before
 
 
 @pytest.mark.parametrize("after", ["", "x", "9:1:A", "0:x:A", "0"])
-async def test_a_rotation_begins_only_where_one_ended(house: House, after: str) -> None:
-    answer = await house.call("POST", f"{API}/secrets/rotate", {"after": after})
+async def test_a_rotation_begins_only_where_one_ended(service: RunningService, after: str) -> None:
+    answer = await service.call("POST", f"{API}/secrets/rotate", {"after": after})
     assert (answer.status, answer.error["field"]) == (422, "after")

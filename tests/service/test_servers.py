@@ -14,7 +14,7 @@ from boxsched.errors import BoxschedError
 from boxsched.model import WorkloadId
 from boxsched.protocol.batches import DeployDue
 from boxsched.store.records import NewWorkload, ProjectChanged
-from tests.service.house import API, House, job
+from tests.service.running_service import API, RunningService, job
 from tests.service.test_set_aside import boxsched
 
 
@@ -22,17 +22,17 @@ def server(**settings: Any) -> dict[str, Any]:
     return {"jobs": [job("go")], "strategy": "automatic", "branch": "main", **settings}
 
 
-async def project(house: House, **settings: Any) -> None:
+async def project(service: RunningService, **settings: Any) -> None:
     settings.setdefault("servers", {"production": server()})
-    assert (await house.project(**settings)).status in (200, 201)
+    assert (await service.project(**settings)).status in (200, 201)
 
 
-async def passed(house: House, **asked: Any) -> Any:
-    made = await house.build(**asked)
-    return await house.until(made["id"], result="passed")
+async def passed(service: RunningService, **asked: Any) -> Any:
+    made = await service.build(**asked)
+    return await service.until(made["id"], result="passed")
 
 
-async def deploys(house: House, count: int, **wanted: Any) -> list[dict[str, Any]]:
+async def deploys(service: RunningService, count: int, **wanted: Any) -> list[dict[str, Any]]:
     """The deploys, oldest first, once there are so many and each is as wanted."""
     found: list[dict[str, Any]] = []
 
@@ -41,119 +41,125 @@ async def deploys(house: House, count: int, **wanted: Any) -> list[dict[str, Any
             one[name] == value for one in found for name, value in wanted.items()
         )
 
-    async with asyncio.timeout(30), house.node.feed.subscribe(None) as events:
+    async with asyncio.timeout(30), service.node.feed.subscribe(None) as events:
         while True:
-            found = (await house.get("/workloads?kind=deploy"))["workloads"][::-1]
+            found = (await service.get("/workloads?kind=deploy"))["workloads"][::-1]
             if all_so():
                 return found
             async for _ in events:
                 break
 
 
-async def the_server(house: House, name: str = "production") -> Any:
-    listed = (await house.get("/projects/web/servers"))["servers"]
+async def the_server(service: RunningService, name: str = "production") -> Any:
+    listed = (await service.get("/projects/web/servers"))["servers"]
     return next(one for one in listed if one["name"] == name)
 
 
-async def test_a_passed_build_of_its_branch_is_deployed(house: House) -> None:
-    await project(house)
-    build = await passed(house, message="fix")
-    await passed(house, branch="other")
-    (deploy,) = await deploys(house, 1, result="passed")
+async def test_a_passed_build_of_its_branch_is_deployed(service: RunningService) -> None:
+    await project(service)
+    build = await passed(service, message="fix")
+    await passed(service, branch="other")
+    (deploy,) = await deploys(service, 1, result="passed")
     assert (deploy["build"], deploy["automatic"], deploy["rollback"]) == (build["id"], True, False)
     assert (deploy["message"], deploy["server"]) == ("fix", "production")
-    shown = await the_server(house)
+    shown = await the_server(service)
     assert (shown["live"]["id"], shown["last"]["id"]) == (deploy["id"], deploy["id"])
     assert (shown["strategy"], shown["waiting"], shown["paused"]) == ("automatic", [], None)
 
 
-async def test_a_failed_build_is_not(waiting: House) -> None:
-    await project(waiting)
-    made = await waiting.build()
-    assert (await waiting.call("POST", f"{API}/workloads/{made['id']}/stop")).status == 202
-    await waiting.finished(made["id"])
-    assert await waiting.node.store.deploys_due(10) == []
+async def test_a_failed_build_is_not(boxless_service: RunningService) -> None:
+    await project(boxless_service)
+    made = await boxless_service.build()
+    assert (await boxless_service.call("POST", f"{API}/workloads/{made['id']}/stop")).status == 202
+    await boxless_service.finished(made["id"])
+    assert await boxless_service.node.store.deploys_due(10) == []
 
 
-async def test_a_server_without_a_branch_follows_the_default_branch(house: House) -> None:
-    await project(house, default_branch="trunk", servers={"p": server(branch=None)})
-    await passed(house, branch="main")
-    build = await passed(house, branch="trunk")
-    (deploy,) = await deploys(house, 1, result="passed")
+async def test_a_server_without_a_branch_follows_the_default_branch(
+    service: RunningService,
+) -> None:
+    await project(service, default_branch="trunk", servers={"p": server(branch=None)})
+    await passed(service, branch="main")
+    build = await passed(service, branch="trunk")
+    (deploy,) = await deploys(service, 1, result="passed")
     assert deploy["build"] == build["id"]
 
 
-async def test_no_older_build_goes_over_a_newer_one_by_itself(house: House) -> None:
+async def test_no_older_build_goes_over_a_newer_one_by_itself(service: RunningService) -> None:
     """Noted for both, as where a node died; the newer one is deployed first here."""
-    await project(house, servers={"production": server(strategy="manual")})
-    older, newer = await passed(house), await passed(house)
-    await house.deploy("production", build=newer["id"])
-    await deploys(house, 1, result="passed")
-    await project(house)
-    chore = AutomaticDeploys(house.node, KnownProjects(house.node.store))
+    await project(service, servers={"production": server(strategy="manual")})
+    older, newer = await passed(service), await passed(service)
+    await service.deploy("production", build=newer["id"])
+    await deploys(service, 1, result="passed")
+    await project(service)
+    chore = AutomaticDeploys(service.node, KnownProjects(service.node.store))
     due = DeployDue(int(older["id"][1:]), "production")  # type: ignore[arg-type]
     await chore._deploy(due)
-    assert len((await house.get("/workloads?kind=deploy"))["workloads"]) == 1
+    assert len((await service.get("/workloads?kind=deploy"))["workloads"]) == 1
 
 
-async def test_a_rebuild_of_an_older_build_does_not_go_over_a_newer_one(house: House) -> None:
-    await project(house)
-    older, newer = await passed(house), await passed(house)
-    await deploys(house, 2, result="passed")
-    again = (await house.call("POST", f"{API}/workloads/{older['id']}/rebuild")).json
-    await house.until(again["id"], result="passed")
-    latest = await passed(house)
-    made = await deploys(house, 3, result="passed")
+async def test_a_rebuild_of_an_older_build_does_not_go_over_a_newer_one(
+    service: RunningService,
+) -> None:
+    await project(service)
+    older, newer = await passed(service), await passed(service)
+    await deploys(service, 2, result="passed")
+    again = (await service.call("POST", f"{API}/workloads/{older['id']}/rebuild")).json
+    await service.until(again["id"], result="passed")
+    latest = await passed(service)
+    made = await deploys(service, 3, result="passed")
     assert [one["build"] for one in made] == [older["id"], newer["id"], latest["id"]]
-    back = await house.deploy("production", build=again["id"])
+    back = await service.deploy("production", build=again["id"])
     assert back["rollback"] is True, "a person may, and is told what it is"
 
 
-async def test_the_same_note_twice_makes_one_deploy(house: House) -> None:
-    await project(house)
-    build = await passed(house)
-    await deploys(house, 1, result="passed")
-    chore = AutomaticDeploys(house.node, KnownProjects(house.node.store))
+async def test_the_same_note_twice_makes_one_deploy(service: RunningService) -> None:
+    await project(service)
+    build = await passed(service)
+    await deploys(service, 1, result="passed")
+    chore = AutomaticDeploys(service.node, KnownProjects(service.node.store))
     for _ in range(2):
         await chore._deploy(DeployDue(int(build["id"][1:]), "production"))  # type: ignore[arg-type]
-    assert len((await house.get("/workloads?kind=deploy"))["workloads"]) == 1
-    assert await house.node.store.deploys_due(10) == []
+    assert len((await service.get("/workloads?kind=deploy"))["workloads"]) == 1
+    assert await service.node.store.deploys_due(10) == []
 
 
-async def test_a_rollback_is_marked_and_holds_automatic_deploys(house: House) -> None:
-    await project(house)
-    first, _second = await passed(house), await passed(house)
-    await deploys(house, 2, result="passed")
-    back = await house.deploy("production", build=first["id"])
+async def test_a_rollback_is_marked_and_holds_automatic_deploys(service: RunningService) -> None:
+    await project(service)
+    first, _second = await passed(service), await passed(service)
+    await deploys(service, 2, result="passed")
+    back = await service.deploy("production", build=first["id"])
     assert back["rollback"] is True, "the first answer says so"
-    assert (await house.finished(back["id"]))["rollback"] is True
-    (pause,) = (await house.get("/pauses"))["pauses"]
+    assert (await service.finished(back["id"]))["rollback"] is True
+    (pause,) = (await service.get("/pauses"))["pauses"]
     assert (pause["name"], pause["server"], pause["automatic"], pause["by"]) == (
         "rollback-production", "production", True, "admin",
     )  # fmt: skip
     assert pause["note"] == f"deploy #{back['number']} went back to an older build"
-    shown = await the_server(house)
+    shown = await the_server(service)
     assert (shown["live"]["id"], shown["paused"]["name"]) == (back["id"], "rollback-production")
-    third = await passed(house)
-    held = (await deploys(house, 4))[-1]
+    third = await passed(service)
+    held = (await deploys(service, 4))[-1]
     assert (held["build"], held["automatic"]) == (third["id"], True)
-    held = await house.until(held["id"], state="queued")
-    assert [one["id"] for one in (await the_server(house))["waiting"]] == [held["id"]]
-    assert (await house.call("DELETE", f"{API}/pauses/rollback-production")).status == 204
-    assert (await house.finished(held["id"]))["result"] == "passed"
+    held = await service.until(held["id"], state="queued")
+    assert [one["id"] for one in (await the_server(service))["waiting"]] == [held["id"]]
+    assert (await service.call("DELETE", f"{API}/pauses/rollback-production")).status == 204
+    assert (await service.finished(held["id"]))["result"] == "passed"
 
 
-async def test_a_rollback_behind_a_held_deploy_says_what_to_do(waiting: House) -> None:
+async def test_a_rollback_behind_a_held_deploy_says_what_to_do(
+    boxless_service: RunningService,
+) -> None:
     """The lane stays in order: what waits before it is held, and a person decides."""
-    house = waiting
-    await project(house)
-    held = await house.deploy("production")
+    service = boxless_service
+    await project(service)
+    held = await service.deploy("production")
     said = {"project": "web", "server": "production", "note": "broken"}
-    await house.call("PUT", f"{API}/pauses/rollback-production", said)
-    behind = await house.deploy("production")
-    async with asyncio.timeout(30), house.node.feed.subscribe(None) as events:
+    await service.call("PUT", f"{API}/pauses/rollback-production", said)
+    behind = await service.deploy("production")
+    async with asyncio.timeout(30), service.node.feed.subscribe(None) as events:
         while True:
-            found = await house.get(f"/workloads/{behind['id']}/explanation")
+            found = await service.get(f"/workloads/{behind['id']}/explanation")
             if "paused" in found["text"]:
                 break
             async for _ in events:
@@ -165,37 +171,37 @@ async def test_a_rollback_behind_a_held_deploy_says_what_to_do(waiting: House) -
     )
 
 
-async def test_the_command_line_shows_what_is_live(house: House) -> None:
-    await project(house)
-    first, _ = await passed(house, author="Ann"), await passed(house)
-    await deploys(house, 2, result="passed")
-    back = await house.deploy("production", build=first["id"])
-    await house.finished(back["id"])
-    header, row = (await boxsched(house, "servers", "web")).stdout.splitlines()
+async def test_the_command_line_shows_what_is_live(service: RunningService) -> None:
+    await project(service)
+    first, _ = await passed(service, author="Ann"), await passed(service)
+    await deploys(service, 2, result="passed")
+    back = await service.deploy("production", build=first["id"])
+    await service.finished(back["id"])
+    header, row = (await boxsched(service, "servers", "web")).stdout.splitlines()
     assert header.split()[:6] == ["SERVER", "LIVE", "SINCE", "DEPLOYED", "BY", "AUTHOR"]
     assert row.split()[:4] == ["production", "build", "#1", "(rollback)"]
     assert re.search(r" ago +admin +Ann ", row), row
     assert "rollback-production (automatic deploys to production of web): deploy #5" in row
 
 
-async def test_who_deployed_is_told_from_who_wrote_the_commit(house: House) -> None:
-    await project(house)
-    build = await passed(house, author="Ann")
-    (alone,) = await deploys(house, 1, result="passed")
+async def test_who_deployed_is_told_from_who_wrote_the_commit(service: RunningService) -> None:
+    await project(service)
+    build = await passed(service, author="Ann")
+    (alone,) = await deploys(service, 1, result="passed")
     assert (alone["submitted_by"], alone["author"]) == ("automatic", "Ann")
-    assert (await house.look(build["id"]))["submitted_by"] == "admin"
-    named = await house.call("POST", f"{API}/tokens", {"role": "admin", "name": "Bob"})
-    again = await house.call(
+    assert (await service.look(build["id"]))["submitted_by"] == "admin"
+    named = await service.call("POST", f"{API}/tokens", {"role": "admin", "name": "Bob"})
+    again = await service.call(
         "POST", f"{API}/workloads/{alone['id']}/rebuild", token=named.json["token"]
     )
     assert (again.json["submitted_by"], again.json["author"]) == ("Bob", "Ann")
-    await house.finished(again.json["id"])
-    live = (await the_server(house))["live"]
+    await service.finished(again.json["id"])
+    live = (await the_server(service))["live"]
     assert (live["id"], live["submitted_by"]) == (again.json["id"], "Bob")
 
 
-async def test_all_pauses_that_cover_a_server_are_shown(house: House) -> None:
-    await project(house, servers={"production": server(), "staging": server()})
+async def test_all_pauses_that_cover_a_server_are_shown(service: RunningService) -> None:
+    await project(service, servers={"production": server(), "staging": server()})
     pauses = {
         "all": {},
         "branch": {"project": "web", "branch": "main"},
@@ -204,87 +210,94 @@ async def test_all_pauses_that_cover_a_server_are_shown(house: House) -> None:
     }
     for name, covers in pauses.items():
         asked = {"note": f"note of {name}", **covers}
-        assert (await house.call("PUT", f"{API}/pauses/{name}", asked)).status == 201
-    shown = await the_server(house)
+        assert (await service.call("PUT", f"{API}/pauses/{name}", asked)).status == 201
+    shown = await the_server(service)
     assert [one["name"] for one in shown["pauses"]] == ["all", "mine", "web"]
     assert shown["paused"] == shown["pauses"][0]
-    assert [one["name"] for one in (await the_server(house, "staging"))["pauses"]] == ["all", "web"]
-    said = (await boxsched(house, "servers", "web")).stdout.splitlines()
+    assert [one["name"] for one in (await the_server(service, "staging"))["pauses"]] == [
+        "all",
+        "web",
+    ]
+    said = (await boxsched(service, "servers", "web")).stdout.splitlines()
     assert said[1].endswith(
         "  all (everything): note of all; mine (automatic deploys to production of web): note of "
         "mine; web (web): note of web"
     )
-    shown = json.loads((await boxsched(house, "servers", "web", "--json")).stdout)
-    assert shown == await house.get("/projects/web/servers")
+    shown = json.loads((await boxsched(service, "servers", "web", "--json")).stdout)
+    assert shown == await service.get("/projects/web/servers")
 
 
-async def test_two_projects_with_servers_of_one_name_roll_back_apart(house: House) -> None:
+async def test_two_projects_with_servers_of_one_name_roll_back_apart(
+    service: RunningService,
+) -> None:
     for name in ("web", "app"):
-        await house.project(name, servers={"production": server(strategy="manual")})
+        await service.project(name, servers={"production": server(strategy="manual")})
         builds = []
         for _ in range(2):
-            made = await house.build(name)
-            builds.append(await house.until(made["id"], result="passed"))
+            made = await service.build(name)
+            builds.append(await service.until(made["id"], result="passed"))
         for build in reversed(builds):
-            made = await house.deploy("production", name, build=build["id"])
-            await house.until(made["id"], result="passed")
-    pauses = (await house.get("/pauses"))["pauses"]
+            made = await service.deploy("production", name, build=build["id"])
+            await service.until(made["id"], result="passed")
+    pauses = (await service.get("/pauses"))["pauses"]
     assert [one["project"] for one in pauses] == ["web", "app"]
     assert pauses[0]["name"] == "rollback-production"
 
 
-async def test_a_guarded_server_takes_only_commits_of_builds_of_its_branch(house: House) -> None:
-    await project(house, servers={"production": server(strategy="manual")})
-    mine, other = await passed(house, commit="abcdef0"), await passed(house, branch="other")
+async def test_a_guarded_server_takes_only_commits_of_builds_of_its_branch(
+    service: RunningService,
+) -> None:
+    await project(service, servers={"production": server(strategy="manual")})
+    mine, other = await passed(service, commit="abcdef0"), await passed(service, branch="other")
     body = {"server": "production", "build": other["id"]}
-    unguarded = await house.deploy(**body)
+    unguarded = await service.deploy(**body)
     guarded = server(strategy="manual", guard=True)
-    await project(house, servers={"production": guarded})
+    await project(service, servers={"production": guarded})
     body |= {"build": mine["id"], "commit": "1234567"}
-    refused = await house.call("POST", f"{API}/projects/web/deploys", body)
+    refused = await service.call("POST", f"{API}/projects/web/deploys", body)
     assert (refused.status, refused.error["field"]) == (422, "commit")
     for commit in ("abcdef0", "abcdef0" + "1" * 33):
-        made = await house.deploy(**(body | {"commit": commit}))
-        await house.finished(made["id"])
-    again = await house.call("POST", f"{API}/workloads/{made['id']}/rebuild")
+        made = await service.deploy(**(body | {"commit": commit}))
+        await service.finished(made["id"])
+    again = await service.call("POST", f"{API}/workloads/{made['id']}/rebuild")
     assert again.status == 201, "what the server takes, it takes again"
-    again = await house.call("POST", f"{API}/workloads/{unguarded['id']}/rebuild")
+    again = await service.call("POST", f"{API}/workloads/{unguarded['id']}/rebuild")
     assert again.status == 409 and "only builds of main" in again.error["message"]
 
 
-async def test_a_guarded_server_takes_only_its_branch(house: House) -> None:
-    await project(house, servers={"production": server(strategy="manual", guard=True)})
-    other, mine = await passed(house, branch="other"), await passed(house)
+async def test_a_guarded_server_takes_only_its_branch(service: RunningService) -> None:
+    await project(service, servers={"production": server(strategy="manual", guard=True)})
+    other, mine = await passed(service, branch="other"), await passed(service)
     path = f"{API}/projects/web/deploys"
     for asked in ({"build": other["id"]}, {}):
-        answer = await house.call("POST", path, {"server": "production", **asked})
+        answer = await service.call("POST", path, {"server": "production", **asked})
         assert (answer.status, answer.error["field"]) == (422, "build")
-    assert (await house.deploy("production", build=mine["id"]))["build"] == mine["id"]
+    assert (await service.deploy("production", build=mine["id"]))["build"] == mine["id"]
 
 
-async def test_the_newest_automatic_deploy_waits_alone(house: House) -> None:
-    await project(house, servers={"production": server(queue="newest")})
+async def test_the_newest_automatic_deploy_waits_alone(service: RunningService) -> None:
+    await project(service, servers={"production": server(queue="newest")})
     body = {"note": "x", "project": "web", "server": "production", "automatic": True}
-    assert (await house.call("PUT", f"{API}/pauses/hold", body)).status == 201
+    assert (await service.call("PUT", f"{API}/pauses/hold", body)).status == 201
     for _ in range(3):
-        await passed(house)
-    found = await deploys(house, 3)
-    await house.until(found[1]["id"], result="canceled")
-    assert "(queue: newest)" in (await house.look(found[1]["id"]))["reason"]
-    assert (await house.call("DELETE", f"{API}/pauses/hold")).status == 204
-    assert (await house.finished(found[2]["id"]))["result"] == "passed"
+        await passed(service)
+    found = await deploys(service, 3)
+    await service.until(found[1]["id"], result="canceled")
+    assert "(queue: newest)" in (await service.look(found[1]["id"]))["reason"]
+    assert (await service.call("DELETE", f"{API}/pauses/hold")).status == 204
+    assert (await service.finished(found[2]["id"]))["result"] == "passed"
 
 
-async def noted(house: House, **asked: Any) -> tuple[AutomaticDeploys, DeployDue]:
+async def noted(service: RunningService, **asked: Any) -> tuple[AutomaticDeploys, DeployDue]:
     """A passed build of a server that did not follow it then, and a note that it is due there."""
-    await project(house, servers={"production": server(strategy="manual")})
-    build = await passed(house, **asked)
-    chore = AutomaticDeploys(house.node, KnownProjects(house.node.store))
+    await project(service, servers={"production": server(strategy="manual")})
+    build = await passed(service, **asked)
+    chore = AutomaticDeploys(service.node, KnownProjects(service.node.store))
     return chore, DeployDue(WorkloadId(int(build["id"][1:])), "production")
 
 
-async def count(house: House) -> int:
-    return len((await house.get("/workloads?kind=deploy"))["workloads"])
+async def count(service: RunningService) -> int:
+    return len((await service.get("/workloads?kind=deploy"))["workloads"])
 
 
 @pytest.mark.parametrize(
@@ -300,46 +313,48 @@ async def count(house: House) -> int:
     ],
 )
 async def test_a_note_counts_only_while_the_server_follows_the_branch(
-    house: House, settings: dict[str, Any], deployed: int
+    service: RunningService, settings: dict[str, Any], deployed: int
 ) -> None:
-    chore, due = await noted(house)
-    await project(house, **settings)
+    chore, due = await noted(service)
+    await project(service, **settings)
     await chore._deploy(due)
-    assert await count(house) == deployed
+    assert await count(service) == deployed
 
 
 async def test_a_build_of_a_tag_or_one_that_is_not_there_is_deployed_to_no_server_by_itself(
-    house: House,
+    service: RunningService,
 ) -> None:
-    chore, due = await noted(house, tag="v1")
-    await project(house)
+    chore, due = await noted(service, tag="v1")
+    await project(service)
     await chore._deploy(due)
     await chore._deploy(DeployDue(WorkloadId(99), "production"))
-    assert await count(house) == 0
+    assert await count(service) == 0
 
 
-async def test_a_build_of_a_project_that_was_made_again_is_not_deployed(house: House) -> None:
-    chore, due = await noted(house)
-    assert (await house.call("DELETE", f"{API}/projects/web")).status == 204
+async def test_a_build_of_a_project_that_was_made_again_is_not_deployed(
+    service: RunningService,
+) -> None:
+    chore, due = await noted(service)
+    assert (await service.call("DELETE", f"{API}/projects/web")).status == 204
     await chore._deploy(due)
-    await project(house)
+    await project(service)
     await chore._deploy(due)
-    assert await count(house) == 0
+    assert await count(service) == 0
 
 
-async def test_a_deploy_that_cannot_be_asked_for_is_left_out(house: House) -> None:
-    chore, due = await noted(house)
+async def test_a_deploy_that_cannot_be_asked_for_is_left_out(service: RunningService) -> None:
+    chore, due = await noted(service)
     many = server(jobs=[job("a"), job("b"), job("c")])
-    await project(house, servers={"production": many}, max_boxes=2, jobs=[job()])
+    await project(service, servers={"production": many}, max_boxes=2, jobs=[job()])
     await chore._deploy(due)
-    assert await count(house) == 0
+    assert await count(service) == 0
 
 
 async def test_settings_that_change_meanwhile_are_read_again_but_not_for_ever(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    service: RunningService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    chore, due = await noted(house)
-    await project(house)
+    chore, due = await noted(service)
+    await project(service)
     asked: list[NewWorkload] = []
 
     async def changed(new: NewWorkload) -> ProjectChanged:
@@ -347,20 +362,20 @@ async def test_settings_that_change_meanwhile_are_read_again_but_not_for_ever(
         return ProjectChanged()
 
     with monkeypatch.context() as patch:
-        patch.setattr(house.node, "submit", changed)
+        patch.setattr(service.node, "submit", changed)
         with pytest.raises(BoxschedError, match="keep changing"):
             await chore._deploy(due)
     assert len(asked) == TRIES
     assert {(one.automatic, one.submitted_by) for one in asked} == {(True, BY)}
     await chore._deploy(due)
-    assert await count(house) == 1
+    assert await count(service) == 1
 
 
 async def test_the_notes_are_looked_at_in_parts(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    service: RunningService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("boxsched.automation.deploys.AT_ONCE", 2)
-    chore, due = await noted(house)
+    chore, due = await noted(service)
     notes = [attrs.evolve(due, server=name) for name in "abc"]
     dropped: list[DeployDue] = []
 
@@ -370,7 +385,7 @@ async def test_the_notes_are_looked_at_in_parts(
     async def drop(one: DeployDue) -> None:
         dropped.append(one)
 
-    monkeypatch.setattr(house.node.store, "deploys_due", found)
-    monkeypatch.setattr(house.node.store, "drop_due", drop)
+    monkeypatch.setattr(service.node.store, "deploys_due", found)
+    monkeypatch.setattr(service.node.store, "drop_due", drop)
     assert [await chore.run_once() for _ in range(3)] == [True, False, False]
     assert dropped == notes

@@ -15,7 +15,7 @@ import attrs
 import psycopg2
 import pytest
 
-from boxsched import service
+from boxsched import service as service_process
 from boxsched.cli.connection import Service
 from boxsched.cli.failing import Failure
 from boxsched.errors import StoreAway
@@ -27,7 +27,7 @@ from boxsched.protocol.workers import Connected, NewWorker
 from boxsched.store import errors
 from boxsched.store.store import Store
 from tests.contract.postgres_server import PostgresServer, _port, database, execute, served
-from tests.service.house import House
+from tests.service.running_service import RunningService
 
 SECONDS = 120.0  # no test depends on speed: this only ends what would hang
 
@@ -69,7 +69,7 @@ async def test_a_database_that_comes_later_is_waited_for(
 ) -> None:
     with database(server.url("postgres")) as url:
         server.kill()
-        node = asyncio.create_task(service.serve(options(tmp_path, url, port)))
+        node = asyncio.create_task(service_process.serve(options(tmp_path, url, port)))
         here = f"http://127.0.0.1:{port}"
         await until_answers(here, "/healthz", 200)
         assert b"store_away" in await until_answers(here, "/readyz", 503)
@@ -87,7 +87,7 @@ async def test_a_database_that_comes_later_is_waited_for(
 
 async def test_waiting_can_be_ended(port: int, tmp_path: Path) -> None:
     away = f"postgresql://boxsched@127.0.0.1:{_port()}/boxsched"
-    node = asyncio.create_task(service.serve(options(tmp_path, away, port)))
+    node = asyncio.create_task(service_process.serve(options(tmp_path, away, port)))
     await until_answers(f"http://127.0.0.1:{port}", "/healthz", 200)
     os.kill(os.getpid(), signal.SIGTERM)
     await asyncio.wait_for(node, SECONDS)
@@ -132,7 +132,7 @@ async def test_an_error_that_waiting_cannot_solve_is_reported_at_once(
             expected = errors.SchemaTooOld
         with pytest.raises(expected):
             async with asyncio.timeout(SECONDS):
-                await service.serve(options(tmp_path, url, port))
+                await service_process.serve(options(tmp_path, url, port))
         assert not [one for one in caplog.records if "trying again" in one.getMessage()]
 
 
@@ -164,9 +164,11 @@ async def test_another_cluster_that_came_meanwhile_stops_no_answers(
     server: PostgresServer, tmp_path: Path, said: Errors
 ) -> None:
     with database(server.url("postgres")) as url:
-        async with House.open(tmp_path, database=url, boxes=0, retry_interval=0.1) as house:
-            await house.project("web")
-            keys = LockKeys.of(house.node.options.lock_key, await house.node.store.cluster())
+        async with RunningService.open(
+            tmp_path, database=url, boxes=0, retry_interval=0.1
+        ) as service:
+            await service.project("web")
+            keys = LockKeys.of(service.node.options.lock_key, await service.node.store.cluster())
             other = psycopg2.connect(url)
             with other.cursor() as cursor:
                 cursor.execute(
@@ -179,12 +181,12 @@ async def test_another_cluster_that_came_meanwhile_stops_no_answers(
             )
             async with asyncio.timeout(SECONDS):
                 assert "--lock-key" in await said.get()
-            assert not house.node.leadership.led
-            assert (await house.call("GET", "/readyz", token=None)).status == 200
-            build = await house.build()
-            assert (await house.look(build["id"]))["state"] == "registered"
+            assert not service.node.leadership.led
+            assert (await service.call("GET", "/readyz", token=None)).status == 200
+            build = await service.build()
+            assert (await service.look(build["id"]))["state"] == "registered"
             other.close()
-            await house.until(build["id"], state="queued")
+            await service.until(build["id"], state="queued")
 
 
 async def test_a_database_that_goes_again_before_the_node_has_started_is_waited_for(
@@ -201,7 +203,7 @@ async def test_a_database_that_goes_again_before_the_node_has_started_is_waited_
 
     monkeypatch.setattr(Store, "connect_worker", killed)
     with database(server.url("postgres")) as url:
-        node = asyncio.create_task(service.serve(options(tmp_path, url, port)))
+        node = asyncio.create_task(service_process.serve(options(tmp_path, url, port)))
         await until_answers(f"http://127.0.0.1:{port}", "/readyz", 200)
         assert next(kills, None) is None, "it went twice"
         os.kill(os.getpid(), signal.SIGTERM)
@@ -216,11 +218,13 @@ async def test_a_node_that_cannot_listen_has_changed_nothing(
         other.listen()
         taken = other.getsockname()[1]
         with pytest.raises(OSError, match="in use"):
-            await service.serve(options(tmp_path, url, taken))
+            await service_process.serve(options(tmp_path, url, taken))
         with bound("127.0.0.1", 0) as first:
             port = int(first.url.rpartition(":")[2])
             with pytest.raises(OSError, match="in use"):
-                await service.serve(options(tmp_path, url, port))
+                await service_process.serve(options(tmp_path, url, port))
         with pytest.raises(socket.gaierror):
-            await service.serve(attrs.evolve(options(tmp_path, url, 0), host="no such host"))
+            await service_process.serve(
+                attrs.evolve(options(tmp_path, url, 0), host="no such host")
+            )
         execute(url, "CREATE TABLE node ()")  # there is none

@@ -6,7 +6,16 @@ import base64
 import pytest
 
 from boxsched.model import Cancellation
-from tests.service.house import API, KEY_BLOB, PUBLIC_KEY, House, job, jobs, refused, stop
+from tests.service.running_service import (
+    API,
+    KEY_BLOB,
+    PUBLIC_KEY,
+    RunningService,
+    job,
+    jobs,
+    refused,
+    stop,
+)
 
 WORKLOAD_FIELDS = {
     "id", "project", "number", "kind", "branch", "tag", "server", "commit", "message", "author",
@@ -17,10 +26,10 @@ JOB_FIELDS = {
 }  # fmt: skip
 
 
-async def test_a_build_is_answered_as_it_was_registered(house: House) -> None:
-    await house.project("web", jobs=jobs(2))
+async def test_a_build_is_answered_as_it_was_registered(service: RunningService) -> None:
+    await service.project("web", jobs=jobs(2))
     asked = {"branch": "main", "commit": "abcdef0", "message": "Mend\nit", "author": "Ada"}
-    answer = await house.call("POST", f"{API}/projects/web/builds", asked)
+    answer = await service.call("POST", f"{API}/projects/web/builds", asked)
     made = answer.json
     assert answer.status == 201
     assert answer.headers["Location"] == f"{API}/workloads/{made['id']}"
@@ -30,33 +39,35 @@ async def test_a_build_is_answered_as_it_was_registered(house: House) -> None:
     assert made["jobs"][0].keys() >= JOB_FIELDS
     assert [one["state"] for one in made["jobs"]] == ["waiting", "waiting"]
     assert [one["id"] for one in made["jobs"]] == [f"{made['id']}-1", f"{made['id']}-2"]
-    done = await house.finished(made["id"])
+    done = await service.finished(made["id"])
     assert done["result"] == "passed"
 
 
-async def test_a_tag_and_jobs_of_its_own(waiting: House) -> None:
-    await waiting.project("web")
-    made = await waiting.build(tag="v1", jobs=[job("only", "true", box_type="mac")], priority=3)
+async def test_a_tag_and_jobs_of_its_own(boxless_service: RunningService) -> None:
+    await boxless_service.project("web")
+    made = await boxless_service.build(
+        tag="v1", jobs=[job("only", "true", box_type="mac")], priority=3
+    )
     assert (made["tag"], made["branch"], made["priority"]) == ("v1", None, 3)
     assert [(one["name"], one["box_type"]) for one in made["jobs"]] == [("only", "mac")]
 
 
-async def test_priorities(waiting: House) -> None:
-    await waiting.project(
+async def test_priorities(boxless_service: RunningService) -> None:
+    await boxless_service.project(
         "web", priority_branches=["release/*"], servers={"production": {"jobs": [job()]}}
     )
-    session = await waiting.call(
+    session = await boxless_service.call(
         "POST", f"{API}/projects/web/ssh-sessions", {"branch": "main", "public_key": PUBLIC_KEY}
     )
     assert session.json["priority"] == 80
-    assert (await waiting.deploy("production"))["priority"] == 80
-    assert (await waiting.build(branch="release/1/x"))["priority"] == 70
-    assert (await waiting.build(branch="Release/1"))["priority"] == 50
-    assert (await waiting.build(branch="release/1", priority=0))["priority"] == 0
+    assert (await boxless_service.deploy("production"))["priority"] == 80
+    assert (await boxless_service.build(branch="release/1/x"))["priority"] == 70
+    assert (await boxless_service.build(branch="Release/1"))["priority"] == 50
+    assert (await boxless_service.build(branch="release/1", priority=0))["priority"] == 0
 
 
-async def test_the_message_overrides_fail_fast(waiting: House) -> None:
-    await waiting.project("web", fail_fast=["main"], servers={"s": {"jobs": [job()]}})
+async def test_the_message_overrides_fail_fast(boxless_service: RunningService) -> None:
+    await boxless_service.project("web", fail_fast=["main"], servers={"s": {"jobs": [job()]}})
     stored = []
     for asked in (
         {"branch": "main"},
@@ -66,21 +77,26 @@ async def test_the_message_overrides_fail_fast(waiting: House) -> None:
         {"server": "s", "message": "z"},
         {"server": "s", "message": "[fast failing] z"},
     ):
-        made = await (waiting.deploy if "server" in asked else waiting.build)(**asked)
-        workload = await waiting.node.store.workload(int(made["id"][1:]))
+        made = await (boxless_service.deploy if "server" in asked else boxless_service.build)(
+            **asked
+        )
+        workload = await boxless_service.node.store.workload(int(made["id"][1:]))
         assert workload is not None
         stored.append(workload.fail_fast)
     assert stored == [True, False, False, True, False, True]
 
 
-async def test_a_strategy_cancels_what_waits(waiting: House) -> None:
-    await waiting.project("web", cancellation=[["main", "none"], ["*", "queued"]])
-    first, kept = await waiting.build(branch="x"), await waiting.build(branch="main")
-    await waiting.build(branch="x")
-    await waiting.build(branch="main")
-    gone = await waiting.finished(first["id"])
+async def test_a_strategy_cancels_what_waits(boxless_service: RunningService) -> None:
+    await boxless_service.project("web", cancellation=[["main", "none"], ["*", "queued"]])
+    first, kept = (
+        await boxless_service.build(branch="x"),
+        await boxless_service.build(branch="main"),
+    )
+    await boxless_service.build(branch="x")
+    await boxless_service.build(branch="main")
+    gone = await boxless_service.finished(first["id"])
     assert gone["result"] == "canceled"
-    assert (await waiting.look(kept["id"]))["state"] == "queued"
+    assert (await boxless_service.look(kept["id"]))["state"] == "queued"
 
 
 @pytest.mark.parametrize(
@@ -138,75 +154,75 @@ async def test_a_strategy_cancels_what_waits(waiting: House) -> None:
     ],
 )
 async def test_a_build_that_makes_no_sense(
-    waiting: House, body: dict[str, object], field: str
+    boxless_service: RunningService, body: dict[str, object], field: str
 ) -> None:
-    await waiting.project("web")
-    assert await refused(waiting, "/projects/web/builds", body) == (422, field)
-    assert (await waiting.get("/workloads"))["workloads"] == []
+    await boxless_service.project("web")
+    assert await refused(boxless_service, "/projects/web/builds", body) == (422, field)
+    assert (await boxless_service.get("/workloads"))["workloads"] == []
 
 
 @pytest.mark.parametrize(
     "name", ["x" * 255, "日本語 ☂ 𝄞", "feature/<b>'\"", "a b", "$(id)", "ß'; --"]
 )
-async def test_odd_names_are_names(waiting: House, name: str) -> None:
-    await waiting.project("web")
-    made = await waiting.build(branch=name, jobs=[job(name)])
-    seen = await waiting.look(made["id"])
+async def test_odd_names_are_names(boxless_service: RunningService, name: str) -> None:
+    await boxless_service.project("web")
+    made = await boxless_service.build(branch=name, jobs=[job(name)])
+    seen = await boxless_service.look(made["id"])
     assert (seen["branch"], seen["jobs"][0]["name"]) == (name, name)
 
 
-async def test_a_thousand_jobs(waiting: House) -> None:
-    await waiting.project("web")
-    made = await waiting.build(jobs=jobs(1000))
+async def test_a_thousand_jobs(boxless_service: RunningService) -> None:
+    await boxless_service.project("web")
+    made = await boxless_service.build(jobs=jobs(1000))
     assert made["boxes"] == 1000
     assert made["jobs"][-1]["id"] == f"{made['id']}-1000"
-    assert len((await waiting.look(made["id"]))["jobs"]) == 1000
+    assert len((await boxless_service.look(made["id"]))["jobs"]) == 1000
 
 
 async def test_more_than_the_plan_or_the_project_may_ever_have(tmp_path) -> None:
-    async with House.open(tmp_path / "data", boxes=0, max_boxes=3) as house:
-        await house.project("web", jobs=jobs(4), servers={"s": {"jobs": jobs(4)}})
-        await house.project("small", jobs=jobs(3), max_boxes=2)
-        assert await refused(house, "/projects/web/builds", {"branch": "x"}) == (422, "jobs")
-        assert await refused(house, "/projects/web/deploys", {"server": "s"}) == (422, "jobs")
-        assert await refused(house, "/projects/small/builds", {"branch": "x"}) == (422, "jobs")
+    async with RunningService.open(tmp_path / "data", boxes=0, max_boxes=3) as service:
+        await service.project("web", jobs=jobs(4), servers={"s": {"jobs": jobs(4)}})
+        await service.project("small", jobs=jobs(3), max_boxes=2)
+        assert await refused(service, "/projects/web/builds", {"branch": "x"}) == (422, "jobs")
+        assert await refused(service, "/projects/web/deploys", {"server": "s"}) == (422, "jobs")
+        assert await refused(service, "/projects/small/builds", {"branch": "x"}) == (422, "jobs")
         own = {"branch": "x", "jobs": jobs(2)}
-        assert (await house.build("small", **own))["boxes"] == 2
+        assert (await service.build("small", **own))["boxes"] == 2
 
 
-async def test_no_jobs_anywhere(waiting: House) -> None:
-    await waiting.project("web", jobs=[], servers={"s": {}})
-    assert await refused(waiting, "/projects/web/builds", {"branch": "x"}) == (422, "jobs")
-    assert await refused(waiting, "/projects/web/deploys", {"server": "s"}) == (422, "jobs")
-    assert (await waiting.deploy("s", jobs=[job()]))["boxes"] == 1
+async def test_no_jobs_anywhere(boxless_service: RunningService) -> None:
+    await boxless_service.project("web", jobs=[], servers={"s": {}})
+    assert await refused(boxless_service, "/projects/web/builds", {"branch": "x"}) == (422, "jobs")
+    assert await refused(boxless_service, "/projects/web/deploys", {"server": "s"}) == (422, "jobs")
+    assert (await boxless_service.deploy("s", jobs=[job()]))["boxes"] == 1
 
 
-async def test_many_at_once_get_numbers_without_a_gap(waiting: House) -> None:
-    await waiting.project("web")
-    made = await asyncio.gather(*(waiting.build(branch=f"b{n}") for n in range(60)))
+async def test_many_at_once_get_numbers_without_a_gap(boxless_service: RunningService) -> None:
+    await boxless_service.project("web")
+    made = await asyncio.gather(*(boxless_service.build(branch=f"b{n}") for n in range(60)))
     assert sorted(one["number"] for one in made) == list(range(1, 61))
 
 
 # --- SSH sessions ---------------------------------------------------------------------------
 
 
-async def test_a_session(waiting: House) -> None:
-    await waiting.project("web")
+async def test_a_session(boxless_service: RunningService) -> None:
+    await boxless_service.project("web")
     asked = {"branch": "main", "public_key": PUBLIC_KEY + " ada@home", "box_type": "mac"}
-    answer = await waiting.call("POST", f"{API}/projects/web/ssh-sessions", asked)
+    answer = await boxless_service.call("POST", f"{API}/projects/web/ssh-sessions", asked)
     made = answer.json
     assert answer.status == 201
     assert (made["kind"], made["branch"], made["ssh"]) == ("ssh", "main", None)
     assert [(one["name"], one["box_type"]) for one in made["jobs"]] == [("ssh", "mac")]
-    seen = await waiting.until(made["id"], state="queued")  # no lane: it waits for nobody
+    seen = await boxless_service.until(made["id"], state="queued")  # no lane: it waits for nobody
     assert seen["ssh"] is None
 
 
-async def test_a_session_of_a_finished_build(house: House) -> None:
-    await house.project("web")
-    build = await house.build(branch="x", commit="abcdef0")
-    await house.finished(build["id"])
-    answer = await house.call(
+async def test_a_session_of_a_finished_build(service: RunningService) -> None:
+    await service.project("web")
+    build = await service.build(branch="x", commit="abcdef0")
+    await service.finished(build["id"])
+    answer = await service.call(
         "POST",
         f"{API}/projects/web/ssh-sessions",
         {"build": build["id"], "public_key": PUBLIC_KEY},
@@ -215,9 +231,9 @@ async def test_a_session_of_a_finished_build(house: House) -> None:
     assert (made["branch"], made["commit"], made["build"]) == ("x", "abcdef0", build["id"])
 
 
-async def test_sessions_that_make_no_sense(waiting: House) -> None:
-    await waiting.project("web")
-    build = (await waiting.build())["id"]
+async def test_sessions_that_make_no_sense(boxless_service: RunningService) -> None:
+    await boxless_service.project("web")
+    build = (await boxless_service.build())["id"]
     blob = base64.b64encode(KEY_BLOB).decode()
     for body, expected in (
         ({"branch": "x"}, (422, "public_key")),
@@ -232,45 +248,47 @@ async def test_sessions_that_make_no_sense(waiting: House) -> None:
         ({"build": "w99", "public_key": PUBLIC_KEY}, (404, "build")),
         ({"branch": "x", "public_key": PUBLIC_KEY, "box_type": ""}, (422, "box_type")),
     ):
-        assert await refused(waiting, "/projects/web/ssh-sessions", body) == expected, body
+        assert await refused(boxless_service, "/projects/web/ssh-sessions", body) == expected, body
 
 
 async def test_only_a_finished_build_or_deploy_of_the_project_can_be_entered(
-    house: House,
+    service: RunningService,
 ) -> None:
-    await house.project("web")
-    await house.project("other")
-    build = await house.build()
-    await house.finished(build["id"])
+    await service.project("web")
+    await service.project("other")
+    build = await service.build()
+    await service.finished(build["id"])
     sessions, asked = f"{API}/projects/web/ssh-sessions", {"public_key": PUBLIC_KEY}
-    session = (await house.call("POST", sessions, {**asked, "build": build["id"]})).json
-    await stop(house, session["id"])
-    await house.finished(session["id"])
+    session = (await service.call("POST", sessions, {**asked, "build": build["id"]})).json
+    await stop(service, session["id"])
+    await service.finished(session["id"])
     for project, source in (("web", session), ("other", build)):
         body = {**asked, "build": source["id"]}
-        found = await refused(house, f"/projects/{project}/ssh-sessions", body)
+        found = await refused(service, f"/projects/{project}/ssh-sessions", body)
         assert found == (422, "build"), project
 
 
 # --- Rebuilds -------------------------------------------------------------------------------
 
 
-async def test_a_rebuild_is_the_same_again_and_cancels_nothing(waiting: House) -> None:
-    await waiting.project("web", cancellation=[["*", "queued"]])
-    first = await waiting.build(
+async def test_a_rebuild_is_the_same_again_and_cancels_nothing(
+    boxless_service: RunningService,
+) -> None:
+    await boxless_service.project("web", cancellation=[["*", "queued"]])
+    first = await boxless_service.build(
         commit="abcdef0",
         message="m [fast failing]",
         jobs=[job("a", environment={"A": "1"}, show_commands=False)],
         priority=7,
     )
-    answer = await waiting.call("POST", f"{API}/workloads/{first['id']}/rebuild")
+    answer = await boxless_service.call("POST", f"{API}/workloads/{first['id']}/rebuild")
     made = answer.json
     assert answer.status == 201
     assert (made["number"], made["rebuild_of"]) == (2, first["id"])
     for name in ("branch", "commit", "message", "priority", "kind", "boxes"):
         assert made[name] == first[name]
-    assert (await waiting.until(first["id"], state="queued"))["result"] is None
-    stored = await waiting.node.store.workload(int(made["id"][1:]))
+    assert (await boxless_service.until(first["id"], state="queued"))["result"] is None
+    stored = await boxless_service.node.store.workload(int(made["id"][1:]))
     assert stored is not None
     assert stored.fail_fast
     assert stored.cancellation is Cancellation.NONE
@@ -279,25 +297,25 @@ async def test_a_rebuild_is_the_same_again_and_cancels_nothing(waiting: House) -
     assert not stored.jobs[0].show_commands
 
 
-async def test_rebuilds_of_a_deploy_and_of_a_session(house: House) -> None:
-    await house.project("web", servers={"s": {"jobs": [job()]}})
-    deploy = await house.deploy("s")
-    again = await house.call("POST", f"{API}/workloads/{deploy['id']}/rebuild", {})
+async def test_rebuilds_of_a_deploy_and_of_a_session(service: RunningService) -> None:
+    await service.project("web", servers={"s": {"jobs": [job()]}})
+    deploy = await service.deploy("s")
+    again = await service.call("POST", f"{API}/workloads/{deploy['id']}/rebuild", {})
     assert (again.status, again.json["server"], again.json["number"]) == (201, "s", 2)
-    build = await house.build()
-    await house.finished(build["id"])
-    of_build = await house.deploy("s", build=build["id"])
-    again = await house.call("POST", f"{API}/workloads/{of_build['id']}/rebuild", {})
+    build = await service.build()
+    await service.finished(build["id"])
+    of_build = await service.deploy("s", build=build["id"])
+    again = await service.call("POST", f"{API}/workloads/{of_build['id']}/rebuild", {})
     assert again.json["build"] == build["id"]
 
 
-async def test_rebuilds_of_nothing(house: House) -> None:
-    await house.project("web")
-    build = await house.build()
-    await house.finished(build["id"])
+async def test_rebuilds_of_nothing(service: RunningService) -> None:
+    await service.project("web")
+    build = await service.build()
+    await service.finished(build["id"])
     for id_ in ("w99", "w0", "99", "w-1", "w1%00", "%ff", "..."):
-        assert (await house.call("POST", f"{API}/workloads/{id_}/rebuild")).status == 404, id_
-    body = await house.call("POST", f"{API}/workloads/{build['id']}/rebuild", {"branch": "x"})
+        assert (await service.call("POST", f"{API}/workloads/{id_}/rebuild")).status == 404, id_
+    body = await service.call("POST", f"{API}/workloads/{build['id']}/rebuild", {"branch": "x"})
     assert (body.status, body.error["field"]) == (422, "branch")
-    await house.call("DELETE", f"{API}/projects/web")
-    assert (await house.call("POST", f"{API}/workloads/{build['id']}/rebuild")).status == 409
+    await service.call("DELETE", f"{API}/projects/web")
+    assert (await service.call("POST", f"{API}/workloads/{build['id']}/rebuild")).status == 409

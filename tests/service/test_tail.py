@@ -5,52 +5,52 @@ import pytest
 from boxsched.api.resources import logs
 from boxsched.api.resources.logs import Tail
 from boxsched.model import JobId
-from tests.service.house import House
+from tests.service.running_service import RunningService
 
 JOB = JobId(1)
 
 
-async def write(house: House, attempt: int, *parts: bytes) -> None:
-    offset = await house.node.store.log_end(JOB, attempt)
+async def write(service: RunningService, attempt: int, *parts: bytes) -> None:
+    offset = await service.node.store.log_end(JOB, attempt)
     for part in parts:
-        await house.node.store.append_log([(JOB, attempt, offset, part)])
+        await service.node.store.append_log([(JOB, attempt, offset, part)])
         offset += len(part)
 
 
 async def test_new_output_is_read_once_in_whole_characters(
-    waiting: House,
+    boxless_service: RunningService,
 ) -> None:
-    await waiting.project()
-    await waiting.build()
-    tail = Tail(waiting.node, JOB, 1)
+    await boxless_service.project()
+    await boxless_service.build()
+    tail = Tail(boxless_service.node, JOB, 1)
     assert await tail.read() == b""
-    await write(waiting, 1, "aü".encode()[:2])
+    await write(boxless_service, 1, "aü".encode()[:2])
     assert await tail.read() == b"a"
     assert await tail.read() == b"", "half a character"
-    await write(waiting, 1, "ü".encode()[1:] + b"b")
+    await write(boxless_service, 1, "ü".encode()[1:] + b"b")
     assert await tail.read() == "üb".encode()
     assert (await tail.read(), tail.end()) == (b"", b"")
 
 
 async def test_a_part_that_is_not_a_character_yet_does_not_hide_what_is_after_it(
-    waiting: House, monkeypatch: pytest.MonkeyPatch
+    boxless_service: RunningService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(logs, "CHUNK_BYTES", 1)
-    await waiting.project()
-    await waiting.build()
-    await write(waiting, 1, "€x".encode())
-    tail = Tail(waiting.node, JOB, 1)
+    await boxless_service.project()
+    await boxless_service.build()
+    await write(boxless_service, 1, "€x".encode())
+    tail = Tail(boxless_service.node, JOB, 1)
     assert [await tail.read() for _ in range(3)] == ["€".encode(), b"x", b""]
 
 
 async def test_the_same_attempt_goes_on_and_a_later_one_begins_behind_a_line(
-    waiting: House,
+    boxless_service: RunningService,
 ) -> None:
-    await waiting.project()
-    await waiting.build()
-    await write(waiting, 1, b"one\n" + "ü".encode()[:1])
-    await write(waiting, 2, b"two")
-    tail = Tail(waiting.node, JOB, 1)
+    await boxless_service.project()
+    await boxless_service.build()
+    await write(boxless_service, 1, b"one\n" + "ü".encode()[:1])
+    await write(boxless_service, 2, b"two")
+    tail = Tail(boxless_service.node, JOB, 1)
     assert await tail.read() == b"one\n"
     assert tail.turn_to(1) == b""
     assert await tail.read() == b"", "it goes on where it was"
@@ -60,11 +60,13 @@ async def test_the_same_attempt_goes_on_and_a_later_one_begins_behind_a_line(
     assert (await tail.read(), tail.end()) == (b"", b"")
 
 
-async def test_before_the_first_attempt_there_is_no_lease_token(waiting: House) -> None:
-    await waiting.project()
-    await waiting.build()
-    await write(waiting, 1, b"one")
-    tail = Tail(waiting.node, JOB, 0)
+async def test_before_the_first_attempt_there_is_no_lease_token(
+    boxless_service: RunningService,
+) -> None:
+    await boxless_service.project()
+    await boxless_service.build()
+    await write(boxless_service, 1, b"one")
+    tail = Tail(boxless_service.node, JOB, 0)
     assert await tail.read() == b""
     assert tail.turn_to(1) == b""
     assert await tail.read() == b"one"

@@ -19,23 +19,23 @@ from boxsched.api.auth import tokens
 from boxsched.api.http.deadlines import WRITE_SECONDS
 from boxsched.protocol import wire
 from tests.contract.postgres_server import database, served
-from tests.service.house import API, PATIENCE_SECONDS, Answer, House
+from tests.service.running_service import API, PATIENCE_SECONDS, Answer, RunningService
 from tests.service.test_auth import path_of, public, routes, sign_in
 
 REVOKED_WITHIN_SECONDS = 1.0  # on all nodes
 
 
-async def make(house: House, role: str = "admin", **asked: object) -> dict[str, str]:
-    answer = await house.call("POST", f"{API}/tokens", {"role": role, **asked})
+async def make(service: RunningService, role: str = "admin", **asked: object) -> dict[str, str]:
+    answer = await service.call("POST", f"{API}/tokens", {"role": role, **asked})
     assert answer.status == 201, answer.body
     return answer.json
 
 
-async def status(house: House, token: str, path: str = f"{API}/boxes") -> int:
-    return (await house.call("GET", path, token=token)).status
+async def status(service: RunningService, token: str, path: str = f"{API}/boxes") -> int:
+    return (await service.call("GET", path, token=token)).status
 
 
-async def upgrade(house: House, **headers: str) -> Answer:
+async def upgrade(service: RunningService, **headers: str) -> Answer:
     """What the worker's route answers to a WebSocket's request."""
     key = base64.b64encode(os.urandom(16)).decode()
     asked = {
@@ -46,32 +46,32 @@ async def upgrade(house: House, **headers: str) -> Answer:
         **headers,
     }
     async with asyncio.timeout(PATIENCE_SECONDS):
-        async with house.client.get(URL(house.url + wire.PATH), headers=asked) as response:
+        async with service.client.get(URL(service.url + wire.PATH), headers=asked) as response:
             body = b"" if response.status == 101 else await response.read()
             return Answer(response.status, response.headers, body)
 
 
-async def test_a_token_is_shown_once(house: House) -> None:
-    made = await make(house, "worker", name="ci-4", expires_in_seconds=3_600)
+async def test_a_token_is_shown_once(service: RunningService) -> None:
+    made = await make(service, "worker", name="ci-4", expires_in_seconds=3_600)
     assert made.keys() == {
         "id", "token", "role", "name", "created_at", "expires_at", "max_workers"
     }  # fmt: skip
     assert made["max_workers"] == 100
     assert tokens.looks_real(made["token"])
     assert (made["role"], made["name"]) == ("worker", "ci-4")
-    listed = await house.call("GET", f"{API}/tokens")
+    listed = await service.call("GET", f"{API}/tokens")
     assert made["token"].encode() not in listed.body
     own, worker = listed.json["tokens"]
     assert worker == {**{k: v for k, v in made.items() if k != "token"}, "of_file": False}
     assert own["of_file"]
-    assert (own["role"], own["name"]) == ("admin", f"admin-token of node {house.node.name}")
-    folder = house.node.options.data
+    assert (own["role"], own["name"]) == ("admin", f"admin-token of node {service.node.name}")
+    folder = service.node.options.data
     kept = b"".join(path.read_bytes() for path in folder.glob("*sqlite*") if path.is_file())
     assert made["token"].encode() not in kept
     assert tokens.digest(made["token"]).encode() in kept
 
 
-async def test_invalid_requests_are_refused(house: House) -> None:
+async def test_invalid_requests_are_refused(service: RunningService) -> None:
     for asked, field in (
         ({}, "role"),
         ({"role": "king"}, "role"),
@@ -81,100 +81,110 @@ async def test_invalid_requests_are_refused(house: House) -> None:
         ({"role": "admin", "expires_in_seconds": 1e12}, "expires_in_seconds"),
         ({"role": "admin", "token": "mine"}, "token"),
     ):
-        answer = await house.call("POST", f"{API}/tokens", asked)
+        answer = await service.call("POST", f"{API}/tokens", asked)
         assert (answer.status, answer.error["field"]) == (422, field), asked
-    keyed = await house.call(
+    keyed = await service.call(
         "POST", f"{API}/tokens", {"role": "admin"}, headers={"Idempotency-Key": "k"}
     )
     assert (keyed.status, keyed.error["field"]) == (422, "Idempotency-Key")
 
 
-async def test_each_role_on_each_route(waiting: House) -> None:
+async def test_each_role_on_each_route(boxless_service: RunningService) -> None:
     """An admin's token opens all but the worker's route; a worker's opens that one only."""
-    worker, admin = [(await make(waiting, role))["token"] for role in ("worker", "admin")]
-    revoked, expired = await make(waiting), await make(waiting, "worker", expires_in_seconds=1e-3)
-    await waiting.call("DELETE", f"{API}/tokens/{revoked['id']}")
-    for method, canonical in routes(waiting):
+    worker, admin = [(await make(boxless_service, role))["token"] for role in ("worker", "admin")]
+    revoked, expired = (
+        await make(boxless_service),
+        await make(boxless_service, "worker", expires_in_seconds=1e-3),
+    )
+    await boxless_service.call("DELETE", f"{API}/tokens/{revoked['id']}")
+    for method, canonical in routes(boxless_service):
         path = path_of(canonical)
         if public(method, canonical) or path.endswith("/events"):
             continue
-        answer = await waiting.call(method, path, token=worker)
+        answer = await boxless_service.call(method, path, token=worker)
         of_worker = canonical == wire.PATH
         assert (answer.status == 403) != of_worker, (method, path, answer)
-        answer = await waiting.call(method, path, token=admin)
+        answer = await boxless_service.call(method, path, token=admin)
         assert (answer.status == 403) == of_worker, (method, path, answer)
         assert answer.status != 401
         for ended in (revoked, expired):
-            assert (await waiting.call(method, path, token=ended["token"])).status == 401
-    assert await status(waiting, worker, f"{API}/nothing") == 403
+            assert (await boxless_service.call(method, path, token=ended["token"])).status == 401
+    assert await status(boxless_service, worker, f"{API}/nothing") == 403
 
 
-async def test_a_worker_has_nothing_to_sign_in_for(waiting: House) -> None:
-    worker = await make(waiting, "worker")
-    answer = await waiting.call("POST", "/sign-in", data={"token": worker["token"]}, token=None)
+async def test_a_worker_has_nothing_to_sign_in_for(boxless_service: RunningService) -> None:
+    worker = await make(boxless_service, "worker")
+    answer = await boxless_service.call(
+        "POST", "/sign-in", data={"token": worker["token"]}, token=None
+    )
     assert answer.status == 403
     assert "Set-Cookie" not in answer.headers
     assert b"This token has the role worker. Sign in with a token of role admin." in answer.body
 
 
-async def test_no_other_sites_page_speaks_as_a_worker(waiting: House) -> None:
-    worker = {"Authorization": f"Bearer {(await make(waiting, 'worker'))['token']}"}
-    admin = {"Authorization": f"Bearer {waiting.token}"}
-    cookie = {"Cookie": f"{SESSION_COOKIE}={await sign_in(waiting)}"}
-    assert (await upgrade(waiting)).status == 401
-    assert (await upgrade(waiting, Authorization="Bearer x")).status == 401
-    refused = await upgrade(waiting, **admin)
+async def test_no_other_sites_page_speaks_as_a_worker(boxless_service: RunningService) -> None:
+    worker = {"Authorization": f"Bearer {(await make(boxless_service, 'worker'))['token']}"}
+    admin = {"Authorization": f"Bearer {boxless_service.token}"}
+    cookie = {"Cookie": f"{SESSION_COOKIE}={await sign_in(boxless_service)}"}
+    assert (await upgrade(boxless_service)).status == 401
+    assert (await upgrade(boxless_service, Authorization="Bearer x")).status == 401
+    refused = await upgrade(boxless_service, **admin)
     assert (refused.status, refused.error["code"]) == (403, "not_a_worker")
-    assert (await upgrade(waiting, **cookie)).status == 403
-    for origin in ("http://evil.example", "null", "", f"http://127.0.0.1:{waiting.port + 1}"):
-        assert (await upgrade(waiting, **worker, Origin=origin)).status == 403, origin
-    assert (await upgrade(waiting, **worker)).status == 101
-    assert (await upgrade(waiting, **worker, Origin=waiting.url)).status == 101
+    assert (await upgrade(boxless_service, **cookie)).status == 403
+    for origin in (
+        "http://evil.example",
+        "null",
+        "",
+        f"http://127.0.0.1:{boxless_service.port + 1}",
+    ):
+        assert (await upgrade(boxless_service, **worker, Origin=origin)).status == 403, origin
+    assert (await upgrade(boxless_service, **worker)).status == 101
+    assert (await upgrade(boxless_service, **worker, Origin=boxless_service.url)).status == 101
 
 
-async def test_a_revoked_token(house: House) -> None:
-    made = await make(house)
-    cookie = {"Cookie": f"{SESSION_COOKIE}={await sign_in(house, made['token'])}"}
-    assert await status(house, made["token"]) == 200
-    answer = await house.call("DELETE", f"{API}/tokens/{made['id']}")
+async def test_a_revoked_token(service: RunningService) -> None:
+    made = await make(service)
+    cookie = {"Cookie": f"{SESSION_COOKIE}={await sign_in(service, made['token'])}"}
+    assert await status(service, made["token"]) == 200
+    answer = await service.call("DELETE", f"{API}/tokens/{made['id']}")
     assert (answer.status, answer.body) == (204, b"")
-    assert await status(house, made["token"]) == 401
-    assert (await house.call("GET", f"{API}/boxes", token=None, headers=cookie)).status == 401
+    assert await status(service, made["token"]) == 401
+    assert (await service.call("GET", f"{API}/boxes", token=None, headers=cookie)).status == 401
     for id_ in (made["id"], "token-0", "x", "%00", "%ff", "x" * 300, "..", "%F0%9F%92%A5"):
-        assert (await house.call("DELETE", f"{API}/tokens/{id_}")).status == 404, id_
+        assert (await service.call("DELETE", f"{API}/tokens/{id_}")).status == 404, id_
 
 
-async def test_a_token_in_place_of_its_id_is_not_repeated(house: House) -> None:
-    made = await make(house)
-    answer = await house.call("DELETE", f"{API}/tokens/{made['token']}")
+async def test_a_token_in_place_of_its_id_is_not_repeated(service: RunningService) -> None:
+    made = await make(service)
+    answer = await service.call("DELETE", f"{API}/tokens/{made['token']}")
     assert answer.status == 404
     assert "ID" in answer.error["message"]
     assert made["token"] not in answer.body.decode()
 
 
-async def test_an_expired_token(house: House) -> None:
-    made = await make(house, expires_in_seconds=0.5)
-    assert await status(house, made["token"]) == 200
+async def test_an_expired_token(service: RunningService) -> None:
+    made = await make(service, expires_in_seconds=0.5)
+    assert await status(service, made["token"]) == 200
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while await status(house, made["token"]) == 200:
+        while await status(service, made["token"]) == 200:
             pass
-    assert await status(house, made["token"]) == 401
+    assert await status(service, made["token"]) == 401
 
 
-async def test_long_answers_end_with_their_token(waiting: House) -> None:
-    admin, worker = await make(waiting), await make(waiting, "worker")
+async def test_long_answers_end_with_their_token(boxless_service: RunningService) -> None:
+    admin, worker = await make(boxless_service), await make(boxless_service, "worker")
     headers = {"Authorization": f"Bearer {admin['token']}"}
-    ours = {"Authorization": f"Bearer {waiting.token}"}
+    ours = {"Authorization": f"Bearer {boxless_service.token}"}
     async with (
-        waiting.client.get(f"{waiting.url}{API}/events", headers=ours) as stays,
-        waiting.client.get(f"{waiting.url}{API}/events", headers=headers) as stream,
-        waiting.client.ws_connect(
-            waiting.url + wire.PATH, headers={"Authorization": f"Bearer {worker['token']}"}
+        boxless_service.client.get(f"{boxless_service.url}{API}/events", headers=ours) as stays,
+        boxless_service.client.get(f"{boxless_service.url}{API}/events", headers=headers) as stream,
+        boxless_service.client.ws_connect(
+            boxless_service.url + wire.PATH, headers={"Authorization": f"Bearer {worker['token']}"}
         ) as socket,
     ):
         assert (await stream.content.readline()).startswith(b"retry")
         for made in (admin, worker):
-            await waiting.call("DELETE", f"{API}/tokens/{made['id']}")
+            await boxless_service.call("DELETE", f"{API}/tokens/{made['id']}")
         began = asyncio.get_running_loop().time()
         async with asyncio.timeout(PATIENCE_SECONDS):
             with contextlib.suppress(aiohttp.ClientError):
@@ -183,24 +193,26 @@ async def test_long_answers_end_with_their_token(waiting: House) -> None:
             gone = await socket.receive()
         assert asyncio.get_running_loop().time() - began < 3  # 1 s, on a machine that is busy
         assert gone.type in (aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.ERROR)
-        await waiting.project("web")
+        await boxless_service.project("web")
         assert (await stays.content.readline()).startswith(b"retry")
         assert not stays.content.at_eof()
 
 
-async def test_a_followed_log_ends_with_its_token(waiting: House) -> None:
+async def test_a_followed_log_ends_with_its_token(boxless_service: RunningService) -> None:
     """Cut, not ended: its reader has not seen the end, and asks again with a token that holds."""
-    await waiting.project("web")
-    job = f"{(await waiting.build())['id']}-1"
-    made = await make(waiting)
+    await boxless_service.project("web")
+    job = f"{(await boxless_service.build())['id']}-1"
+    made = await make(boxless_service)
 
     def follow(token: str) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
         headers = {"Authorization": f"Bearer {token}"}
-        return waiting.client.get(f"{waiting.url}{API}/jobs/{job}/log?follow=1", headers=headers)
+        return boxless_service.client.get(
+            f"{boxless_service.url}{API}/jobs/{job}/log?follow=1", headers=headers
+        )
 
-    async with follow(made["token"]) as ends, follow(waiting.token) as stays:
+    async with follow(made["token"]) as ends, follow(boxless_service.token) as stays:
         assert (ends.status, stays.status) == (200, 200)
-        await waiting.call("DELETE", f"{API}/tokens/{made['id']}")
+        await boxless_service.call("DELETE", f"{API}/tokens/{made['id']}")
         async with asyncio.timeout(PATIENCE_SECONDS):
             with pytest.raises(aiohttp.ClientError):
                 await ends.content.read()
@@ -209,10 +221,12 @@ async def test_a_followed_log_ends_with_its_token(waiting: House) -> None:
             assert again.status == 401
 
 
-async def test_a_stream_ends_when_its_token_expires(waiting: House) -> None:
-    made = await make(waiting, expires_in_seconds=0.5)
+async def test_a_stream_ends_when_its_token_expires(boxless_service: RunningService) -> None:
+    made = await make(boxless_service, expires_in_seconds=0.5)
     headers = {"Authorization": f"Bearer {made['token']}"}
-    async with waiting.client.get(f"{waiting.url}{API}/events", headers=headers) as stream:
+    async with boxless_service.client.get(
+        f"{boxless_service.url}{API}/events", headers=headers
+    ) as stream:
         assert stream.status == 200
         async with asyncio.timeout(PATIENCE_SECONDS):
             with pytest.raises(aiohttp.ClientError):
@@ -223,17 +237,17 @@ async def test_a_revoked_file_stays_revoked(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     data = tmp_path / "data"
-    async with House.open(data) as house:
-        [own] = (await house.get("/tokens"))["tokens"]
-        await house.call("DELETE", f"{API}/tokens/{own['id']}")
-        assert await status(house, house.token) == 401
-    async with House.open(data) as house:
-        assert await status(house, house.token) == 401
+    async with RunningService.open(data) as service:
+        [own] = (await service.get("/tokens"))["tokens"]
+        await service.call("DELETE", f"{API}/tokens/{own['id']}")
+        assert await status(service, service.token) == 401
+    async with RunningService.open(data) as service:
+        assert await status(service, service.token) == 401
         assert "delete the file" in caplog.text
-        assert house.token not in caplog.text
+        assert service.token not in caplog.text
     (data / "admin-token").unlink()
-    async with House.open(data) as house:
-        assert await status(house, house.token) == 200
+    async with RunningService.open(data) as service:
+        assert await status(service, service.token) == 200
 
 
 # --- Several nodes ---------------------------------------------------------------------------
@@ -250,59 +264,67 @@ def server() -> Iterator[str]:
 
 
 @pytest.fixture
-async def houses(server: str, tmp_path: Path) -> AsyncIterator[tuple[House, House]]:
+async def services(
+    server: str, tmp_path: Path
+) -> AsyncIterator[tuple[RunningService, RunningService]]:
     """Two nodes on one database, each with a data folder of its own."""
     with database(server) as url:
         async with (
-            House.open(tmp_path / "one", database=url) as one,
-            House.open(tmp_path / "two", database=url) as two,
+            RunningService.open(tmp_path / "one", database=url) as one,
+            RunningService.open(tmp_path / "two", database=url) as two,
         ):
             yield one, two
 
 
-async def test_each_nodes_admin_token_is_valid_on_every_node(houses: tuple[House, House]) -> None:
-    one, two = houses
+async def test_each_nodes_admin_token_is_valid_on_every_node(
+    services: tuple[RunningService, RunningService],
+) -> None:
+    one, two = services
     assert one.token != two.token
-    for house in houses:
+    for service in services:
         for token in (one.token, two.token):
-            assert await status(house, token) == 200
+            assert await status(service, token) == 200
     listed = (await one.get("/tokens"))["tokens"]
     assert [token["of_file"] for token in listed] == [True, True]
 
 
-async def test_a_key_counts_on_every_node(houses: tuple[House, House]) -> None:
-    one, two = houses
+async def test_a_key_counts_on_every_node(services: tuple[RunningService, RunningService]) -> None:
+    one, two = services
     await one.project()
     asked = {"branch": "main"}
     first, again, other = [
-        await house.call(
+        await service.call(
             "POST",
             f"{API}/projects/web/builds",
             asked,
             token=token,
             headers={"Idempotency-Key": "k"},
         )
-        for house, token in ((one, one.token), (two, one.token), (two, two.token))
+        for service, token in ((one, one.token), (two, one.token), (two, two.token))
     ]
     assert [answer.status for answer in (first, again, other)] == [201, 201, 201]
     assert first.json["id"] == again.json["id"] != other.json["id"]
 
 
-async def test_a_session_is_valid_on_every_node(houses: tuple[House, House]) -> None:
-    one, two = houses
+async def test_a_session_is_valid_on_every_node(
+    services: tuple[RunningService, RunningService],
+) -> None:
+    one, two = services
     cookie = {"Cookie": f"{SESSION_COOKIE}={await sign_in(one)}"}
-    for house in houses:
-        answer = await house.call("GET", f"{API}/boxes", token=None, headers=cookie)
+    for service in services:
+        answer = await service.call("GET", f"{API}/boxes", token=None, headers=cookie)
         assert answer.status == 200
     gone = {**cookie, "Sec-Fetch-Site": "same-origin"}
     assert (await two.call("POST", "/sign-out", token=None, headers=gone)).status == 303
-    for house in houses:
-        answer = await house.call("GET", f"{API}/boxes", token=None, headers=cookie)
+    for service in services:
+        answer = await service.call("GET", f"{API}/boxes", token=None, headers=cookie)
         assert answer.status == 401
 
 
-async def test_a_revoked_token_ends_on_every_node(houses: tuple[House, House]) -> None:
-    one, two = houses
+async def test_a_revoked_token_ends_on_every_node(
+    services: tuple[RunningService, RunningService],
+) -> None:
+    one, two = services
     made = await make(one)
     loop = asyncio.get_running_loop()
     assert await status(two, made["token"]) == 200
@@ -330,18 +352,20 @@ def test_a_new_file_ends_the_token_of_the_one_before_whatever_it_was_called(tmp_
 
 
 async def test_the_kernel_bounds_answers_to_requests_and_not_a_workers_connection(
-    waiting: House,
+    boxless_service: RunningService,
 ) -> None:
     """A worker's node has deadlines of its own, and the worker may be frozen for longer."""
 
     def bounds() -> list[int]:
-        raw = [one._wire.get_extra_info("socket") for one in waiting.runner.server.connections]
+        raw = [
+            one._wire.get_extra_info("socket") for one in boxless_service.runner.server.connections
+        ]
         return [each.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) for each in raw]
 
-    token = (await make(waiting, "worker"))["token"]
+    token = (await make(boxless_service, "worker"))["token"]
     assert bounds() == [WRITE_SECONDS * 1_000]
-    path = f"{waiting.url}{wire.PATH}"
-    async with waiting.client.ws_connect(
+    path = f"{boxless_service.url}{wire.PATH}"
+    async with boxless_service.client.ws_connect(
         path, headers={"Authorization": f"Bearer {token}"}
     ) as worker:
         hello = wire.Hello(wire.VERSION, "own w", "w", ("default",), "", "")

@@ -25,7 +25,7 @@ from tests.service.hosts import (
     sent,
     signed,
 )
-from tests.service.house import API, House, job
+from tests.service.running_service import API, RunningService, job
 
 
 @pytest.fixture(scope="module")
@@ -35,36 +35,36 @@ def postgres() -> Iterator[str]:
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
-async def house(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[House]:
+async def service(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[RunningService]:
     """No Boxes, so that builds wait; a project with a secret."""
     if request.param == "sqlite":
-        async with House.open(tmp_path / "data", boxes=0) as opened:
+        async with RunningService.open(tmp_path / "data", boxes=0) as opened:
             await secured(opened)
             yield opened
         return
     with database(request.getfixturevalue("postgres")) as url:
-        async with House.open(tmp_path / "data", boxes=0, database=url) as opened:
+        async with RunningService.open(tmp_path / "data", boxes=0, database=url) as opened:
             await _with_key(opened)
             yield opened
 
 
-async def _with_key(house: House) -> None:
-    object.__setattr__(house.node.vault, "ring", KeyRing.of(new_key(), "a test"))
-    await secured(house)
+async def _with_key(service: RunningService) -> None:
+    object.__setattr__(service.node.vault, "ring", KeyRing.of(new_key(), "a test"))
+    await secured(service)
 
 
-async def built(house: House, answer: Any) -> Any:
+async def built(service: RunningService, answer: Any) -> Any:
     """The one build that a delivery created."""
     assert answer["result"] == "created", answer
     (id_,) = answer["workloads"]
-    return await house.look(id_)
+    return await service.look(id_)
 
 
 # --- What follows --------------------------------------------------------------------------------
 
 
-async def test_a_push_is_built_with_all_that_the_host_says(house: House) -> None:
-    build = await built(house, await sent(house, push("topic/a")))
+async def test_a_push_is_built_with_all_that_the_host_says(service: RunningService) -> None:
+    build = await built(service, await sent(service, push("topic/a")))
     assert (build["branch"], build["tag"], build["commit"]) == ("topic/a", None, COMMIT)
     assert (build["message"], build["author"]) == ("Mend it", "Ada")
     assert build["submitted_by"] == "webhook"
@@ -73,14 +73,14 @@ async def test_a_push_is_built_with_all_that_the_host_says(house: House) -> None
     assert (build["from_fork"], build["target_branch"]) == (False, None)
 
 
-async def test_a_pushed_tag_is_built(house: House) -> None:
+async def test_a_pushed_tag_is_built(service: RunningService) -> None:
     body = push(ref="refs/tags/v1", base_ref="refs/heads/main")
-    build = await built(house, await sent(house, body))
+    build = await built(service, await sent(service, body))
     assert (build["branch"], build["tag"], build["commit"]) == (None, "v1", COMMIT)
 
 
-async def test_a_change_request_is_built_on_a_branch_of_its_own(house: House) -> None:
-    build = await built(house, await sent(house, change(), "pull_request"))
+async def test_a_change_request_is_built_on_a_branch_of_its_own(service: RunningService) -> None:
+    build = await built(service, await sent(service, change(), "pull_request"))
     assert (build["branch"], build["commit"]) == ("pull-request-7", COMMIT)
     assert (build["target_branch"], build["from_fork"]) == ("stable", False)
     assert build["message"] == "A better shop"
@@ -91,93 +91,95 @@ async def test_a_change_request_is_built_on_a_branch_of_its_own(house: House) ->
     [("none", False, False), ("own", True, False), ("forks", True, True)],
 )
 async def test_which_change_requests_are_built_is_a_setting(
-    house: House, setting: str, own: bool, fork: bool
+    service: RunningService, setting: str, own: bool, fork: bool
 ) -> None:
-    await house.project(pull_requests=setting)
+    await service.project(pull_requests=setting)
     for wanted, body in ((own, change()), (fork, change(fork=True))):
-        answer = await sent(house, body, "pull_request")
+        answer = await sent(service, body, "pull_request")
         assert answer["result"] == ("created" if wanted else "ignored")
         assert ("reason" in answer) is not wanted
         if wanted:
-            build = await built(house, answer)
+            build = await built(service, answer)
             assert build["from_fork"] is (body["pull_request"]["head"]["repo"]["id"] == 2)
 
 
-async def test_a_closed_change_request_ends_its_builds_alone(house: House) -> None:
-    first = await sent(house, change(), "pull_request")
-    second = await sent(house, change("synchronize"), "pull_request")
-    other = await sent(house, change(number=8), "pull_request")
-    done = await sent(house, change("closed"), "pull_request")
+async def test_a_closed_change_request_ends_its_builds_alone(service: RunningService) -> None:
+    first = await sent(service, change(), "pull_request")
+    second = await sent(service, change("synchronize"), "pull_request")
+    other = await sent(service, change(number=8), "pull_request")
+    done = await sent(service, change("closed"), "pull_request")
     assert done == {"result": "canceled", "workloads": first["workloads"] + second["workloads"]}
     for id_ in done["workloads"]:
-        ended = await house.until(id_, state="finished")
+        ended = await service.until(id_, state="finished")
         assert ended["result"] == "canceled"
         assert ended["reason"] == "canceled by the end of its change request"
-    assert (await house.look(other["workloads"][0]))["state"] != "finished"
+    assert (await service.look(other["workloads"][0]))["state"] != "finished"
 
 
-async def test_a_deleted_branch_ends_its_builds(house: House) -> None:
-    first = await sent(house, push("topic"))
-    done = await sent(house, deletion("topic"))
+async def test_a_deleted_branch_ends_its_builds(service: RunningService) -> None:
+    first = await sent(service, push("topic"))
+    done = await sent(service, deletion("topic"))
     assert done == {"result": "canceled", "workloads": first["workloads"]}
-    ended = await house.until(first["workloads"][0], state="finished")
+    ended = await service.until(first["workloads"][0], state="finished")
     assert ended["reason"] == "canceled by the deletion of its branch"
 
 
-async def test_a_deleted_branch_without_builds_is_not_a_mistake(house: House) -> None:
-    assert await sent(house, deletion("topic")) == {"result": "canceled", "workloads": []}
+async def test_a_deleted_branch_without_builds_is_not_a_mistake(service: RunningService) -> None:
+    assert await sent(service, deletion("topic")) == {"result": "canceled", "workloads": []}
 
 
-async def test_cancellation_strategies_apply(house: House) -> None:
-    await house.project(cancellation=[["*", "queued"]])
-    first = await sent(house, push())
-    second = await sent(house, push())
-    assert (await house.until(first["workloads"][0], state="finished"))["result"] == "canceled"
-    assert (await house.look(second["workloads"][0]))["state"] != "finished"
+async def test_cancellation_strategies_apply(service: RunningService) -> None:
+    await service.project(cancellation=[["*", "queued"]])
+    first = await sent(service, push())
+    second = await sent(service, push())
+    assert (await service.until(first["workloads"][0], state="finished"))["result"] == "canceled"
+    assert (await service.look(second["workloads"][0]))["state"] != "finished"
 
 
-async def test_only_branches_of_build_branches_are_built(house: House) -> None:
-    await house.project(build_branches=["main", "release/*"])
-    assert (await sent(house, push("release/7")))["result"] == "created"
-    answer = await sent(house, push("topic"))
+async def test_only_branches_of_build_branches_are_built(service: RunningService) -> None:
+    await service.project(build_branches=["main", "release/*"])
+    assert (await sent(service, push("release/7")))["result"] == "created"
+    answer = await sent(service, push("topic"))
     assert answer["result"] == "ignored"
     assert answer["reason"] == "build_branches does not match topic"
-    assert (await sent(house, push(ref="refs/tags/v1")))["result"] == "created"
+    assert (await sent(service, push(ref="refs/tags/v1")))["result"] == "created"
 
 
-async def test_an_empty_build_branches_builds_no_branch(house: House) -> None:
-    await house.project(build_branches=[])
-    assert (await sent(house, push()))["result"] == "ignored"
+async def test_an_empty_build_branches_builds_no_branch(service: RunningService) -> None:
+    await service.project(build_branches=[])
+    assert (await sent(service, push()))["result"] == "ignored"
 
 
-async def test_a_payload_of_another_repository_is_ignored(house: House) -> None:
-    await house.project(repository="https://github.com/shop/api.git")
-    answer = await sent(house, push())
+async def test_a_payload_of_another_repository_is_ignored(service: RunningService) -> None:
+    await service.project(repository="https://github.com/shop/api.git")
+    answer = await sent(service, push())
     assert answer == {
         "result": "ignored",
         "workloads": [],
         "reason": "it is from another repository: https://github.com/shop/web.git",
     }
-    await house.project(repository="ssh://git@github.com/shop/web")
-    assert (await sent(house, push()))["result"] == "created"
+    await service.project(repository="ssh://git@github.com/shop/web")
+    assert (await sent(service, push()))["result"] == "created"
 
 
-async def test_a_project_without_jobs_ignores_with_the_reason(house: House) -> None:
-    await house.project(jobs=[])
-    answer = await sent(house, push())
+async def test_a_project_without_jobs_ignores_with_the_reason(service: RunningService) -> None:
+    await service.project(jobs=[])
+    answer = await sent(service, push())
     assert answer["result"] == "ignored"
     assert answer["reason"] == "jobs: it has no jobs, and its project has no jobs either"
 
 
-async def test_more_than_the_project_may_use_is_ignored_with_the_reason(house: House) -> None:
-    await house.project(jobs=[job("a"), job("b")], max_boxes=1)
-    answer = await sent(house, push())
+async def test_more_than_the_project_may_use_is_ignored_with_the_reason(
+    service: RunningService,
+) -> None:
+    await service.project(jobs=[job("a"), job("b")], max_boxes=1)
+    answer = await sent(service, push())
     assert answer["reason"] == "jobs: it needs 2 Boxes; its project may use 1"
 
 
-async def test_a_ping_and_a_skip_tag_are_ignored_with_the_reason(house: House) -> None:
+async def test_a_ping_and_a_skip_tag_are_ignored_with_the_reason(service: RunningService) -> None:
     for event, body in (("ping", {"zen": "x"}), ("push", push(head_commit=skipped()))):
-        answer = await sent(house, body, event)
+        answer = await sent(service, body, event)
         assert answer["result"] == "ignored"
         assert answer["reason"]
 
@@ -186,84 +188,84 @@ def skipped() -> dict[str, Any]:
     return {"id": COMMIT, "message": "[skip ci] nothing", "author": {"name": "Ada"}}
 
 
-async def test_the_generic_provider_builds_and_ends(house: House) -> None:
-    first = await sent(house, {"branch": "main", "commit": COMMIT}, provider="generic")
-    assert (await built(house, first))["commit"] == COMMIT
-    tag = await sent(house, {"tag": "v1", "message": "One"}, provider="generic")
-    assert (await built(house, tag))["tag"] == "v1"
-    done = await sent(house, {"branch": "main", "deleted": True}, provider="generic")
+async def test_the_generic_provider_builds_and_ends(service: RunningService) -> None:
+    first = await sent(service, {"branch": "main", "commit": COMMIT}, provider="generic")
+    assert (await built(service, first))["commit"] == COMMIT
+    tag = await sent(service, {"tag": "v1", "message": "One"}, provider="generic")
+    assert (await built(service, tag))["tag"] == "v1"
+    done = await sent(service, {"branch": "main", "deleted": True}, provider="generic")
     assert done == {"result": "canceled", "workloads": first["workloads"]}
 
 
 # --- Repetitions ---------------------------------------------------------------------------------
 
 
-async def test_the_same_body_is_built_once_whatever_its_id(house: House) -> None:
+async def test_the_same_body_is_built_once_whatever_its_id(service: RunningService) -> None:
     body = push()
-    first = await sent(house, body)
-    for again in (await sent(house, body), await sent(house, body)):
+    first = await sent(service, body)
+    for again in (await sent(service, body), await sent(service, body)):
         assert again == {"result": "duplicate", "workloads": first["workloads"]}
-    assert len((await house.get("/workloads"))["workloads"]) == 1
+    assert len((await service.get("/workloads"))["workloads"]) == 1
 
 
-async def test_the_same_id_is_built_once_whatever_its_body(house: House) -> None:
-    first = await sent(house, push(), delivery="d-1")
-    again = await sent(house, push(), delivery="d-1")
+async def test_the_same_id_is_built_once_whatever_its_body(service: RunningService) -> None:
+    first = await sent(service, push(), delivery="d-1")
+    again = await sent(service, push(), delivery="d-1")
     assert again == {"result": "duplicate", "workloads": first["workloads"]}
 
 
-async def test_a_generic_delivery_names_itself_in_its_body(house: House) -> None:
+async def test_a_generic_delivery_names_itself_in_its_body(service: RunningService) -> None:
     one, other = {"branch": "main", "delivery": "1"}, {"branch": "main", "delivery": "2"}
-    first = await sent(house, one, provider="generic")
-    again = await sent(house, {**one, "message": "x"}, provider="generic")
+    first = await sent(service, one, provider="generic")
+    again = await sent(service, {**one, "message": "x"}, provider="generic")
     assert again == {"result": "duplicate", "workloads": first["workloads"]}
-    assert (await sent(house, other, provider="generic"))["result"] == "created"
+    assert (await sent(service, other, provider="generic"))["result"] == "created"
 
 
 async def test_a_repetition_is_known_after_a_restart(tmp_path: Path) -> None:
     body = push()
-    async with House.open(tmp_path / "data", boxes=0) as house:
-        await secured(house)
-        first = await sent(house, body)
-    async with House.open(tmp_path / "data", boxes=0) as house:
+    async with RunningService.open(tmp_path / "data", boxes=0) as service:
+        await secured(service)
+        first = await sent(service, body)
+    async with RunningService.open(tmp_path / "data", boxes=0) as service:
         for _ in range(2):
-            assert await sent(house, body) == {
+            assert await sent(service, body) == {
                 "result": "duplicate", "workloads": first["workloads"],
             }  # fmt: skip
 
 
-async def test_another_project_builds_the_same_body(house: House) -> None:
+async def test_another_project_builds_the_same_body(service: RunningService) -> None:
     body = push()
-    await secured(house, "api")
-    first, other = await sent(house, body), await sent(house, body, project="api")
+    await secured(service, "api")
+    first, other = await sent(service, body), await sent(service, body, project="api")
     assert first["result"] == other["result"] == "created"
 
 
-async def test_a_recreated_project_has_no_earlier_deliveries(house: House) -> None:
+async def test_a_recreated_project_has_no_earlier_deliveries(service: RunningService) -> None:
     body = push()
-    first = await sent(house, body)
-    await sent(house, deletion())
-    await house.until(first["workloads"][0], state="finished")
-    assert (await house.call("DELETE", f"{API}/projects/web")).status == 204
-    assert (await send(house, body)).status == 401
-    await secured(house)
-    assert (await sent(house, body))["result"] == "created"
+    first = await sent(service, body)
+    await sent(service, deletion())
+    await service.until(first["workloads"][0], state="finished")
+    assert (await service.call("DELETE", f"{API}/projects/web")).status == 204
+    assert (await send(service, body)).status == 401
+    await secured(service)
+    assert (await sent(service, body))["result"] == "created"
 
 
-async def test_an_ignored_delivery_can_be_sent_again(house: House) -> None:
+async def test_an_ignored_delivery_can_be_sent_again(service: RunningService) -> None:
     body = push("topic")
-    await house.project(build_branches=["main"])
-    assert (await sent(house, body, delivery="d"))["result"] == "ignored"
-    await house.project()
-    assert (await sent(house, body, delivery="d"))["result"] == "created"
+    await service.project(build_branches=["main"])
+    assert (await sent(service, body, delivery="d"))["result"] == "ignored"
+    await service.project()
+    assert (await sent(service, body, delivery="d"))["result"] == "created"
 
 
-async def test_many_at_once_make_one_build(house: House) -> None:
+async def test_many_at_once_make_one_build(service: RunningService) -> None:
     body = push()
-    answers = await asyncio.gather(*[sent(house, body) for _ in range(20)])
+    answers = await asyncio.gather(*[sent(service, body) for _ in range(20)])
     assert sorted(one["result"] for one in answers) == ["created"] + ["duplicate"] * 19
     assert len({one["workloads"][0] for one in answers}) == 1
-    assert len(await listed(house)) == 20
+    assert len(await listed(service)) == 20
 
 
 # --- Signatures ----------------------------------------------------------------------------------
@@ -273,10 +275,12 @@ async def test_many_at_once_make_one_build(house: House) -> None:
     "provider",
     ["github", "gitlab", "bitbucket", "bitbucket-server", "gitea", "forgejo", "gogs", "generic"],
 )
-async def test_unsigned_deliveries_are_refused_in_the_same_way(house: House, provider: str) -> None:
+async def test_unsigned_deliveries_are_refused_in_the_same_way(
+    service: RunningService, provider: str
+) -> None:
     body = json.dumps(push()).encode()
     right = signed(provider, body)
-    await house.project("open")  # without a secret
+    await service.project("open")  # without a secret
     refused = []
     for project, headers in (
         ("web", {}),
@@ -289,100 +293,106 @@ async def test_unsigned_deliveries_are_refused_in_the_same_way(house: House, pro
         ("x" * 300, right),
     ):
         sent_to = f"/webhooks/{provider}/{project}"
-        answer = await house.call("POST", sent_to, data=body, headers=headers, token=None)
+        answer = await service.call("POST", sent_to, data=body, headers=headers, token=None)
         refused.append((answer.status, answer.body))
     assert {status for status, _ in refused} == {401}
     assert len({body for _, body in refused}) == 1
-    assert await listed(house) == []
+    assert await listed(service) == []
 
 
-async def test_a_generic_delivery_that_is_too_old_hears_of_its_timestamp(house: House) -> None:
+async def test_a_generic_delivery_that_is_too_old_hears_of_its_timestamp(
+    service: RunningService,
+) -> None:
     body = json.dumps({"branch": "main"}).encode()
     now, before = str(int(time.time())), str(int(time.time()) - 301)
     for timestamp, status in ((before, 401), (now, 200)):
         mac = hmac.new(SECRET.encode(), timestamp.encode() + b"." + body, "sha256").hexdigest()
         headers = {"X-Boxsched-Timestamp": timestamp, "X-Boxsched-Signature": f"sha256={mac}"}
-        answer = await house.call(
+        answer = await service.call(
             "POST", "/webhooks/generic/web", data=body, headers=headers, token=None
         )
         assert answer.status == status
         assert (b"X-Boxsched-Timestamp is not within 300 s" in answer.body) == (status == 401)
 
 
-async def test_a_signature_is_of_the_raw_bytes(house: House) -> None:
+async def test_a_signature_is_of_the_raw_bytes(service: RunningService) -> None:
     body = json.dumps(push()).encode()
-    answer = await send(house, body + b" ", headers=signed("github", body))
+    answer = await send(service, body + b" ", headers=signed("github", body))
     assert answer.status == 401
 
 
-async def test_an_unknown_provider_is_not_found(house: House) -> None:
-    answer = await house.call("POST", "/webhooks/sourceforge/web", data=b"{}", token=None)
+async def test_an_unknown_provider_is_not_found(service: RunningService) -> None:
+    answer = await service.call("POST", "/webhooks/sourceforge/web", data=b"{}", token=None)
     assert answer.status == 404
 
 
-async def test_the_previous_secret_is_valid_together_with_the_new_one(house: House) -> None:
-    await house.project(webhook_secret="the next one")
+async def test_the_previous_secret_is_valid_together_with_the_new_one(
+    service: RunningService,
+) -> None:
+    await service.project(webhook_secret="the next one")
     for secret in (SECRET, "the next one"):
-        assert (await sent(house, push(), secret=secret))["result"] == "created"
-    await house.project(webhook_secret="the next but one")
-    assert (await send(house, push())).status == 401
-    assert (await send(house, push(), secret="the next one")).status == 200
-    await house.project(webhook_secret=None)
+        assert (await sent(service, push(), secret=secret))["result"] == "created"
+    await service.project(webhook_secret="the next but one")
+    assert (await send(service, push())).status == 401
+    assert (await send(service, push(), secret="the next one")).status == 200
+    await service.project(webhook_secret=None)
     for secret in ("the next one", "the next but one"):
-        assert (await send(house, push(), secret=secret)).status == 401
+        assert (await send(service, push(), secret=secret)).status == 401
 
 
-async def test_the_same_secret_again_ends_no_rotation(house: House) -> None:
+async def test_the_same_secret_again_ends_no_rotation(service: RunningService) -> None:
     """As `project apply` does again and again."""
     for _ in range(3):
-        await house.project(webhook_secret="the next one")
-    assert (await send(house, push())).status == 200
+        await service.project(webhook_secret="the next one")
+    assert (await send(service, push())).status == 200
 
 
-async def test_the_secret_before_ends_after_a_day(house: House) -> None:
-    await house.project(webhook_secret="the next one")
-    assert (await send(house, push())).status == 200
-    project = await house.node.store.project("web")
+async def test_the_secret_before_ends_after_a_day(service: RunningService) -> None:
+    await service.project(webhook_secret="the next one")
+    assert (await send(service, push())).status == 200
+    project = await service.node.store.project("web")
     assert project is not None
     assert project.webhook_secret_until is not None
-    hours = (project.webhook_secret_until - house.node.clock.now()) / 3_600
+    hours = (project.webhook_secret_until - service.node.clock.now()) / 3_600
     assert 23.9 < hours < 24.1
-    house.node.clock.set_to(project.webhook_secret_until + 1)
-    assert (await send(house, push())).status == 401
-    assert (await send(house, push(), secret="the next one")).status == 200
+    service.node.clock.set_to(project.webhook_secret_until + 1)
+    assert (await send(service, push())).status == 401
+    assert (await send(service, push(), secret="the next one")).status == 200
 
 
-async def test_both_secrets_are_sealed_again_with_another_key(house: House) -> None:
-    await house.project(webhook_secret="the next one")
-    old = house.node.vault.ring
+async def test_both_secrets_are_sealed_again_with_another_key(service: RunningService) -> None:
+    await service.project(webhook_secret="the next one")
+    old = service.node.vault.ring
     assert old is not None
     key = new_key()
     new = KeyRing.of(f"{key} {base64.b64encode(old.keys[old.first]).decode()}", "a test")
-    object.__setattr__(house.node.vault, "ring", new)
+    object.__setattr__(service.node.vault, "ring", new)
     after: str | None = ""
     while after is not None:
         asked = {"after": after} if after else {}
-        answer = await house.call("POST", f"{API}/secrets/rotate", asked)
+        answer = await service.call("POST", f"{API}/secrets/rotate", asked)
         assert answer.status == 200, answer.body
         after = answer.json["next"]
-    object.__setattr__(house.node.vault, "ring", KeyRing.of(key, "a test"))
+    object.__setattr__(service.node.vault, "ring", KeyRing.of(key, "a test"))
     for secret in (SECRET, "the next one"):
-        assert (await sent(house, push(), secret=secret))["result"] == "created"
+        assert (await sent(service, push(), secret=secret))["result"] == "created"
 
 
-async def test_a_former_secret_that_does_not_open_leaves_the_new_one_good(house: House) -> None:
-    object.__setattr__(house.node.vault, "ring", KeyRing.of(new_key(), "a test"))
-    await house.project(webhook_secret="the next one")
-    assert (await sent(house, push(), secret="the next one"))["result"] == "created"
-    assert (await send(house, push())).status == 401
+async def test_a_former_secret_that_does_not_open_leaves_the_new_one_good(
+    service: RunningService,
+) -> None:
+    object.__setattr__(service.node.vault, "ring", KeyRing.of(new_key(), "a test"))
+    await service.project(webhook_secret="the next one")
+    assert (await sent(service, push(), secret="the next one"))["result"] == "created"
+    assert (await send(service, push())).status == 401
 
 
 async def test_a_node_without_the_key_refuses_and_says_so_once(
-    house: House, caplog: pytest.LogCaptureFixture
+    service: RunningService, caplog: pytest.LogCaptureFixture
 ) -> None:
-    object.__setattr__(house.node.vault, "ring", KeyRing.of(new_key(), "a test"))
+    object.__setattr__(service.node.vault, "ring", KeyRing.of(new_key(), "a test"))
     for _ in range(3):
-        assert (await send(house, push())).status == 401
+        assert (await send(service, push())).status == 401
     said = [one for one in caplog.records if "webhooks of project" in one.getMessage()]
     assert len(said) == 1
     assert SECRET not in caplog.text
@@ -391,14 +401,14 @@ async def test_a_node_without_the_key_refuses_and_says_so_once(
 # --- The list, and the figures -------------------------------------------------------------------
 
 
-async def test_every_signed_delivery_is_listed(house: House) -> None:
+async def test_every_signed_delivery_is_listed(service: RunningService) -> None:
     body = push()
-    first = await sent(house, body)
-    await sent(house, body)
-    await sent(house, {"zen": "x"}, "ping")
-    await sent(house, deletion())
-    await send(house, push(), secret="another")
-    rows = await listed(house)
+    first = await sent(service, body)
+    await sent(service, body)
+    await sent(service, {"zen": "x"}, "ping")
+    await sent(service, deletion())
+    await send(service, push(), secret="another")
+    rows = await listed(service)
     assert [(row["event"], row["result"]) for row in rows] == [
         ("push", "canceled"),
         ("ping", "ignored"),
@@ -413,17 +423,19 @@ async def test_every_signed_delivery_is_listed(house: House) -> None:
     assert "Mend it" not in json.dumps(rows)
 
 
-async def test_deliveries_are_listed_by_project_and_result_in_pages(house: House) -> None:
-    await secured(house, "api")
+async def test_deliveries_are_listed_by_project_and_result_in_pages(
+    service: RunningService,
+) -> None:
+    await secured(service, "api")
     for _ in range(3):
-        await sent(house, push(), project="api")
-        await sent(house, {"zen": "x"}, "ping")
-    assert len(await listed(house, project="api")) == 3
-    assert await listed(house, project="api", result="ignored") == []
-    assert len(await listed(house, result="ignored")) == 3
-    assert await listed(house, project="nobody") == []
-    page = await house.get("/deliveries?limit=4")
-    rest = await house.get(f"/deliveries?limit=4&cursor={page['next_cursor']}")
+        await sent(service, push(), project="api")
+        await sent(service, {"zen": "x"}, "ping")
+    assert len(await listed(service, project="api")) == 3
+    assert await listed(service, project="api", result="ignored") == []
+    assert len(await listed(service, result="ignored")) == 3
+    assert await listed(service, project="nobody") == []
+    page = await service.get("/deliveries?limit=4")
+    rest = await service.get(f"/deliveries?limit=4&cursor={page['next_cursor']}")
     ids = [row["id"] for row in page["deliveries"] + rest["deliveries"]]
     assert len(ids) == 6
     assert rest["next_cursor"] is None
@@ -436,20 +448,20 @@ async def test_deliveries_are_listed_by_project_and_result_in_pages(house: House
      ("cursor=x", "cursor"), ("project=", "project"), ("state=dead", "state")],
 )  # fmt: skip
 async def test_a_query_that_makes_no_sense_is_refused(
-    waiting: House, query: str, field: str
+    boxless_service: RunningService, query: str, field: str
 ) -> None:
-    answer = await waiting.call("GET", f"{API}/deliveries?{query}")
+    answer = await boxless_service.call("GET", f"{API}/deliveries?{query}")
     assert (answer.status, answer.error["field"]) == (422, field)
 
 
-async def test_deliveries_are_counted(house: House) -> None:
+async def test_deliveries_are_counted(service: RunningService) -> None:
     body = push()
     for _ in range(2):
-        await sent(house, body)
-    await sent(house, {"zen": "x"}, "ping")
-    await send(house, body, secret="another")
-    await send(house, b"no JSON")
-    metrics = (await house.call("GET", "/metrics", token=None)).body.decode()
+        await sent(service, body)
+    await sent(service, {"zen": "x"}, "ping")
+    await send(service, body, secret="another")
+    await send(service, b"no JSON")
+    metrics = (await service.call("GET", "/metrics", token=None)).body.decode()
     for result in ("created", "duplicate", "ignored", "refused", "malformed"):
         line = f'boxsched_deliveries_total{{provider="github",result="{result}"}} 1.0'
         assert line in metrics.splitlines()

@@ -14,7 +14,7 @@ from boxsched.api.messages.explanation import finished
 from boxsched.model import parse_workload
 from boxsched.states import Result
 from boxsched.store.records import Job
-from tests.service.house import API, House, job, jobs, stop
+from tests.service.running_service import API, RunningService, job, jobs, stop
 
 UNKNOWN = (
     "w99",
@@ -34,9 +34,11 @@ UNKNOWN = (
 
 
 @pytest.mark.parametrize("id_", UNKNOWN)
-async def test_an_unknown_id_is_404_whatever_its_form(waiting: House, id_: str) -> None:
-    await waiting.project("web")
-    await waiting.build()
+async def test_an_unknown_id_is_404_whatever_its_form(
+    boxless_service: RunningService, id_: str
+) -> None:
+    await boxless_service.project("web")
+    await boxless_service.build()
     for method, path in (
         ("GET", f"/workloads/{id_}"),
         ("GET", f"/workloads/{id_}/explanation"),
@@ -47,35 +49,35 @@ async def test_an_unknown_id_is_404_whatever_its_form(waiting: House, id_: str) 
         ("GET", "/jobs/w1-2/log"),
         ("GET", "/jobs/w1-0/log"),
     ):
-        answer = await waiting.call(method, API + path)
+        answer = await boxless_service.call(method, API + path)
         assert (answer.status, answer.error["code"]) == (404, "not_found"), path
 
 
-async def test_pages_newest_first(waiting: House) -> None:
-    await waiting.project("web")
-    made = [(await waiting.build(branch=f"b{n}"))["id"] for n in range(7)]
+async def test_pages_newest_first(boxless_service: RunningService) -> None:
+    await boxless_service.project("web")
+    made = [(await boxless_service.build(branch=f"b{n}"))["id"] for n in range(7)]
     seen, cursor, pages = [], "", 0
     while cursor is not None:
-        page = await waiting.get(f"/workloads?limit=3{cursor and '&cursor=' + cursor}")
+        page = await boxless_service.get(f"/workloads?limit=3{cursor and '&cursor=' + cursor}")
         seen += [one["id"] for one in page["workloads"]]
         cursor, pages = page["next_cursor"], pages + 1
     assert seen == made[::-1]
     assert pages == 3
-    exact = await waiting.get("/workloads?limit=7")
+    exact = await boxless_service.get("/workloads?limit=7")
     assert exact["next_cursor"] is None
     assert len(exact["workloads"][0]["jobs"]) == 1
 
 
-async def test_filters(house: House) -> None:
-    await house.project("web", servers={"s": {"jobs": [job()]}})
-    await house.project("api")
-    build, other = await house.build(branch="x"), await house.build("api", branch="y")
-    deploy = await house.deploy("s")
+async def test_filters(service: RunningService) -> None:
+    await service.project("web", servers={"s": {"jobs": [job()]}})
+    await service.project("api")
+    build, other = await service.build(branch="x"), await service.build("api", branch="y")
+    deploy = await service.deploy("s")
     for one in (build, other, deploy):
-        await house.finished(one["id"])
+        await service.finished(one["id"])
 
     async def listed(query: str) -> list[str]:
-        return [one["id"] for one in (await house.get(f"/workloads?{query}"))["workloads"]]
+        return [one["id"] for one in (await service.get(f"/workloads?{query}"))["workloads"]]
 
     assert await listed("kind=deploy") == [deploy["id"]]
     assert await listed("project=api") == [other["id"]]
@@ -120,8 +122,8 @@ async def test_filters(house: House) -> None:
         ("project=%00", "project"),
     ],
 )
-async def test_filters_that_make_no_sense(house: House, query: str, field: str) -> None:
-    answer = await house.call("GET", f"{API}/workloads?{query}")
+async def test_filters_that_make_no_sense(service: RunningService, query: str, field: str) -> None:
+    answer = await service.call("GET", f"{API}/workloads?{query}")
     assert (answer.status, answer.error["field"]) == (422, field)
 
 
@@ -134,20 +136,20 @@ KEYS = {
 
 
 async def test_why_it_waits(tmp_path) -> None:
-    async with House.open(
+    async with RunningService.open(
         tmp_path / "data", boxes=2, box_driver="process", stop_grace=0.2
-    ) as house:
-        await house.project("web", jobs=[job("sleep", "sleep 60")])
-        first = await house.build(branch="a")
-        await house.until(first["id"], state="running")
-        behind = await house.build(branch="a")
-        wide = await house.build(branch="b", jobs=jobs(2))
-        huge = await house.build(branch="c", jobs=jobs(3))
+    ) as service:
+        await service.project("web", jobs=[job("sleep", "sleep 60")])
+        first = await service.build(branch="a")
+        await service.until(first["id"], state="running")
+        behind = await service.build(branch="a")
+        wide = await service.build(branch="b", jobs=jobs(2))
+        huge = await service.build(branch="c", jobs=jobs(3))
         for one in (wide, huge):
-            await house.until(one["id"], state="queued")
+            await service.until(one["id"], state="queued")
 
         async def why(workload: dict[str, str]) -> dict[str, object]:
-            said = await house.get(f"/workloads/{workload['id']}/explanation")
+            said = await service.get(f"/workloads/{workload['id']}/explanation")
             assert set(said) == KEYS
             return said
 
@@ -168,33 +170,35 @@ async def test_why_it_waits(tmp_path) -> None:
         assert said["position"] == 1
         assert said["expected_start"].endswith("Z")
         assert said["overtaken_by"] == 0
-        small = await house.build(branch="d", jobs=[{**job("quick", "true"), "timeout_seconds": 9}])
-        await house.finished(small["id"])
+        small = await service.build(
+            branch="d", jobs=[{**job("quick", "true"), "timeout_seconds": 9}]
+        )
+        await service.finished(small["id"])
         assert (await why(wide))["overtaken_by"] == 1
         assert (await why(huge))["reason"] == "no_such_boxes"
         for one in (behind, wide, huge, first):
-            await house.call("POST", f"{API}/workloads/{one['id']}/stop")
-        await house.finished(first["id"])
+            await service.call("POST", f"{API}/workloads/{one['id']}/stop")
+        await service.finished(first["id"])
         said = await why(first)
         assert (said["phase"], said["reason"]) == ("finished", "finished")
 
 
-async def test_why_it_failed(running: House) -> None:
+async def test_why_it_failed(executing_service: RunningService) -> None:
     made = [job("unit", "exit 3"), job("lint", "exit 3"), job("docs", "true")]
-    await running.project("web", jobs=made)
-    failed = await running.build(jobs=made[:2])
-    await running.finished(failed["id"])
-    said = await running.get(f"/workloads/{failed['id']}/explanation")
+    await executing_service.project("web", jobs=made)
+    failed = await executing_service.build(jobs=made[:2])
+    await executing_service.finished(failed["id"])
+    said = await executing_service.get(f"/workloads/{failed['id']}/explanation")
     assert said["text"] == "It has failed: unit, lint: exit status 3."
 
 
-async def test_why_it_was_lost(house: House) -> None:
-    await house.project("web", jobs=[job(f"j{n}") for n in range(2)])
-    passed = await house.build()
-    await house.finished(passed["id"])
+async def test_why_it_was_lost(service: RunningService) -> None:
+    await service.project("web", jobs=[job(f"j{n}") for n in range(2)])
+    passed = await service.build()
+    await service.finished(passed["id"])
     id_ = parse_workload(passed["id"])
     assert id_ is not None
-    stored = await house.node.store.workload(id_)
+    stored = await service.node.store.workload(id_)
     assert stored is not None
     assert finished(stored).text == "It has passed."
     [one, _] = stored.jobs
@@ -210,47 +214,51 @@ async def test_why_it_was_lost(house: House) -> None:
     )
 
 
-async def test_a_workload_that_was_just_submitted_is_explained(waiting: House) -> None:
-    await waiting.project("web")
+async def test_a_workload_that_was_just_submitted_is_explained(
+    boxless_service: RunningService,
+) -> None:
+    await boxless_service.project("web")
     for _ in range(20):
-        made = await waiting.build(branch="x")
-        said = await waiting.get(f"/workloads/{made['id']}/explanation")
+        made = await boxless_service.build(branch="x")
+        said = await boxless_service.get(f"/workloads/{made['id']}/explanation")
         assert said["reason"] in ("no_such_boxes", "waits_for_lane")
 
 
 async def test_a_workload_that_is_only_in_the_inbox_is_explained(
-    waiting: House, monkeypatch: pytest.MonkeyPatch
+    boxless_service: RunningService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As when the engine is busy: it has not seen the workload, which is stored all the same."""
-    await waiting.project("web")
+    await boxless_service.project("web")
 
     async def busy(*_: object) -> list[object]:
         return []
 
-    monkeypatch.setattr(waiting.node.store, "inbox", busy)
-    made = await waiting.build(jobs=[job("a"), job("b"), job("c", box_type="mac")])
-    said = await waiting.get(f"/workloads/{made['id']}/explanation")
+    monkeypatch.setattr(boxless_service.node.store, "inbox", busy)
+    made = await boxless_service.build(jobs=[job("a"), job("b"), job("c", box_type="mac")])
+    said = await boxless_service.get(f"/workloads/{made['id']}/explanation")
     assert set(said) == KEYS
     assert (said["phase"], said["blocked_by"]) == ("ordering", [])
     assert said["needs"] == {"default": 2, "mac": 1}
     assert (said["position"], said["expected_start"]) == (None, None)
 
 
-async def test_expected_times_are_rfc_3339_and_not_past(running: House) -> None:
+async def test_expected_times_are_rfc_3339_and_not_past(executing_service: RunningService) -> None:
     long = job("sleep", "sleep 60")
-    await running.project("web", jobs=[long])
-    first = await running.build(branch="a", jobs=[long, {**long, "name": "second"}])
-    await running.until(first["id"], state="running")
-    await running.until(first["id"], result=None)
-    waits = await running.build(branch="b")
-    await running.until(waits["id"], state="queued")
-    later = running.node.clock.now() + 86_400  # the time limit, which is expected, is long over
-    said = await running.get(f"/workloads/{waits['id']}/explanation")
+    await executing_service.project("web", jobs=[long])
+    first = await executing_service.build(branch="a", jobs=[long, {**long, "name": "second"}])
+    await executing_service.until(first["id"], state="running")
+    await executing_service.until(first["id"], result=None)
+    waits = await executing_service.build(branch="b")
+    await executing_service.until(waits["id"], state="queued")
+    later = (
+        executing_service.node.clock.now() + 86_400
+    )  # the time limit, which is expected, is long over
+    said = await executing_service.get(f"/workloads/{waits['id']}/explanation")
     [blocker] = said["blocked_by"]
     for time in (said["expected_start"], blocker["expected_end"]):
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", time)
-    running.node.clock.now = lambda: later  # type: ignore[method-assign]
-    said = await running.get(f"/workloads/{waits['id']}/explanation")
+    executing_service.node.clock.now = lambda: later  # type: ignore[method-assign]
+    said = await executing_service.get(f"/workloads/{waits['id']}/explanation")
     [blocker] = said["blocked_by"]
     assert said["expected_start"] >= rfc3339(later)
     assert blocker["expected_end"] >= rfc3339(later)
@@ -259,55 +267,55 @@ async def test_expected_times_are_rfc_3339_and_not_past(running: House) -> None:
 # --- Stops ----------------------------------------------------------------------------------
 
 
-async def test_a_waiting_workload_is_canceled(waiting: House) -> None:
-    await waiting.project("web")
-    made = await waiting.build()
-    answer = await stop(waiting, made["id"])
+async def test_a_waiting_workload_is_canceled(boxless_service: RunningService) -> None:
+    await boxless_service.project("web")
+    made = await boxless_service.build()
+    answer = await stop(boxless_service, made["id"])
     assert answer.status == 202
     assert (answer.json["id"], answer.json["result"]) == (made["id"], "canceled")
-    done = await waiting.finished(made["id"])
+    done = await boxless_service.finished(made["id"])
     assert (done["result"], done["started_at"]) == ("canceled", None)
-    again = await stop(waiting, made["id"])
+    again = await stop(boxless_service, made["id"])
     assert (again.status, again.error["code"]) == (409, "conflict")
 
 
-async def test_a_running_workload_is_stopped(running: House) -> None:
-    await running.project("web", jobs=[job("long", "sleep 60")])
-    made = await running.build()
-    await running.until(made["id"], state="running")
-    answer = await stop(running, made["id"])
+async def test_a_running_workload_is_stopped(executing_service: RunningService) -> None:
+    await executing_service.project("web", jobs=[job("long", "sleep 60")])
+    made = await executing_service.build()
+    await executing_service.until(made["id"], state="running")
+    answer = await stop(executing_service, made["id"])
     assert (answer.status, answer.json["state"]) == (202, "stopping")
-    assert (await running.finished(made["id"]))["result"] == "stopped"
-    assert (await stop(running, made["id"])).status == 409
+    assert (await executing_service.finished(made["id"]))["result"] == "stopped"
+    assert (await stop(executing_service, made["id"])).status == 409
 
 
-async def test_a_passed_workload_cannot_be_stopped(house: House) -> None:
-    await house.project("web")
-    made = await house.build()
-    await house.finished(made["id"])
-    assert (await stop(house, made["id"])).status == 409
+async def test_a_passed_workload_cannot_be_stopped(service: RunningService) -> None:
+    await service.project("web")
+    made = await service.build()
+    await service.finished(made["id"])
+    assert (await stop(service, made["id"])).status == 409
 
 
-async def test_many_stops_at_once(waiting: House) -> None:
-    await waiting.project("web")
-    made = await waiting.build()
-    answers = await asyncio.gather(*(stop(waiting, made["id"]) for _ in range(10)))
+async def test_many_stops_at_once(boxless_service: RunningService) -> None:
+    await boxless_service.project("web")
+    made = await boxless_service.build()
+    answers = await asyncio.gather(*(stop(boxless_service, made["id"]) for _ in range(10)))
     assert {answer.status for answer in answers} <= {202, 409}
-    assert (await waiting.finished(made["id"]))["result"] == "canceled"
+    assert (await boxless_service.finished(made["id"]))["result"] == "canceled"
 
 
-async def test_a_stop_has_no_body(waiting: House) -> None:
-    await waiting.project("web")
-    made = await waiting.build()
+async def test_a_stop_has_no_body(boxless_service: RunningService) -> None:
+    await boxless_service.project("web")
+    made = await boxless_service.build()
     path = f"{API}/workloads/{made['id']}/stop"
-    assert (await waiting.call("POST", path, {"now": True})).error["field"] == "now"
-    assert (await waiting.call("POST", path, data=b"{")).status == 400
-    assert (await waiting.call("POST", path, {})).status == 202
+    assert (await boxless_service.call("POST", path, {"now": True})).error["field"] == "now"
+    assert (await boxless_service.call("POST", path, data=b"{")).status == 400
+    assert (await boxless_service.call("POST", path, {})).status == 202
 
 
 @pytest.mark.parametrize(("headers", "status"), [({}, 409), ({"Idempotency-Key": "k"}, 202)])
 async def test_a_stop_that_comes_after_the_end(
-    running: House,
+    executing_service: RunningService,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     headers: dict[str, str],
@@ -315,20 +323,20 @@ async def test_a_stop_that_comes_after_the_end(
 ) -> None:
     """Its answer under a key is the one that a repetition gets: the wish is stored."""
     gate = tmp_path / "gate"
-    await running.project("web")
+    await executing_service.project("web")
     waits = f"until [ -e {gate} ]; do sleep 0.02; done"
-    build = await running.build(jobs=[job("test", waits)])
-    await running.until(build["id"], state="running")
+    build = await executing_service.build(jobs=[job("test", waits)])
+    await executing_service.until(build["id"], state="running")
 
     def behind_the_end(ask: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
         async def asked(*args: object) -> Any:
             gate.touch()
-            assert (await running.finished(build["id"]))["result"] == "passed"
+            assert (await executing_service.finished(build["id"]))["result"] == "passed"
             return await ask(*args)
 
         return asked
 
-    node = running.node
+    node = executing_service.node
     monkeypatch.setattr(node, "ask", behind_the_end(node.ask))
     monkeypatch.setattr(node.store, "ask_once", behind_the_end(node.store.ask_once))
-    assert (await stop(running, build["id"], **headers)).status == status
+    assert (await stop(executing_service, build["id"], **headers)).status == status

@@ -5,47 +5,47 @@ from pathlib import Path
 import pytest
 
 from boxsched.worker.supervisor import containment
-from tests.worker.fleet import Fleet
-from tests.worker.site import Site, eventually
+from tests.worker.harness import AgentHarness, eventually
+from tests.worker.nodes_and_workers import NodesAndWorkers
 
 if sys.platform != "linux":
     collect_ignore_glob = ["test_*"]  # jobs run on Linux
 
 
 @pytest.fixture
-async def site(tmp_path: Path) -> AsyncIterator[Site]:
+async def harness(tmp_path: Path) -> AsyncIterator[AgentHarness]:
     """A started agent with the process driver. What it still runs is ended afterwards."""
-    site = Site(tmp_path / "worker")
-    await site.agent.start()
-    yield site
-    await _end(site)
+    harness = AgentHarness(tmp_path / "worker")
+    await harness.agent.start()
+    yield harness
+    await _end(harness)
 
 
 @pytest.fixture
-async def make_site(tmp_path: Path) -> AsyncIterator[Callable[..., Site]]:
-    made: list[Site] = []
+async def make_harness(tmp_path: Path) -> AsyncIterator[Callable[..., AgentHarness]]:
+    made: list[AgentHarness] = []
 
-    def make(**options: object) -> Site:
-        made.append(Site(tmp_path / f"worker-{len(made)}", **options))
+    def make(**options: object) -> AgentHarness:
+        made.append(AgentHarness(tmp_path / f"worker-{len(made)}", **options))
         return made[-1]
 
     yield make
-    for site in made:
-        await _end(site)
+    for harness in made:
+        await _end(harness)
 
 
-async def _end(site: Site) -> None:
+async def _end(harness: AgentHarness) -> None:
     """Nothing of a test goes on behind it."""
-    if site.options["driver"] == "process" and site.folder.is_dir():
-        site.store.away = None
-        site.agent._driver.__dict__["_stop_grace"] = 0.0
-        await site.agent.reconcile([])
-        await eventually(lambda: not list(site.folder.glob("w*-*-*")))
-        await site.agent.close()
+    if harness.options["driver"] == "process" and harness.folder.is_dir():
+        harness.store.away = None
+        harness.agent._driver.__dict__["_stop_grace"] = 0.0
+        await harness.agent.reconcile([])
+        await eventually(lambda: not list(harness.folder.glob("w*-*-*")))
+        await harness.agent.close()
 
 
 @pytest.fixture(params=["cgroup", "descent"])
-def held_by(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+def containment_kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """With a cgroup for each job, and on a machine where none can be made."""
     if request.param == "descent":
         monkeypatch.setattr(containment, "cgroup_base", lambda: None)
@@ -55,8 +55,8 @@ def held_by(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.fixture
-async def fleet(tmp_path: Path) -> AsyncIterator[Fleet]:
-    """Nodes and external workers; see ``tests/worker/fleet.py``."""
-    fleet = Fleet(tmp_path)
-    yield fleet
-    await fleet.close()
+async def cluster(tmp_path: Path) -> AsyncIterator[NodesAndWorkers]:
+    """Nodes and external workers; see ``tests/worker/nodes_and_workers.py``."""
+    cluster = NodesAndWorkers(tmp_path)
+    yield cluster
+    await cluster.close()

@@ -6,7 +6,7 @@ import pytest
 
 from boxsched.protocol.assignments import CloneOptions
 from boxsched.states import Result
-from tests.worker.site import Site, assigned
+from tests.worker.harness import AgentHarness, assigned
 from tests.worker.test_git import commit, git, repository
 
 __all__ = ["repository"]
@@ -16,9 +16,9 @@ SHALLOW = CloneOptions(depth=1)
 DEEP = CloneOptions(submodules=True)
 
 
-async def test_without_a_depth_all_of_the_history(site: Site, repository: Path) -> None:
-    await site.run(COUNT, repository=str(repository), branch="feature/x")
-    assert site.log() == b"3\nthird\n"
+async def test_without_a_depth_all_of_the_history(harness: AgentHarness, repository: Path) -> None:
+    await harness.run(COUNT, repository=str(repository), branch="feature/x")
+    assert harness.log() == b"3\nthird\n"
 
 
 @pytest.mark.parametrize("depth", [1, 2])
@@ -31,44 +31,48 @@ async def test_without_a_depth_all_of_the_history(site: Site, repository: Path) 
     ],
 )
 async def test_a_depth_limits_the_history(
-    site: Site, repository: Path, depth: int, what: dict[str, str], text: bytes
+    harness: AgentHarness, repository: Path, depth: int, what: dict[str, str], text: bytes
 ) -> None:
     git(repository, "tag", "-a", "-m", "annotated", "v1.1", "feature/x")
     git(repository, "branch", "v1.1", "v1")  # a branch of the same name is another thing
     wants = CloneOptions(depth=depth)
-    await site.run(f"{COUNT}; git tag", repository=str(repository), clone=wants, **what)
+    await harness.run(f"{COUNT}; git tag", repository=str(repository), clone=wants, **what)
     tags = b"v1.1\n" if what.get("tag") else b""
-    assert site.log() == b"%d\n%s\n%s" % (depth, text, tags)
+    assert harness.log() == b"%d\n%s\n%s" % (depth, text, tags)
 
 
 @pytest.mark.parametrize(("digits", "commits"), [(40, b"1"), (9, b"2")])
 async def test_a_commit_is_found_wherever_it_is(
-    site: Site, repository: Path, digits: int, commits: bytes
+    harness: AgentHarness, repository: Path, digits: int, commits: bytes
 ) -> None:
     """The beginning of a hash needs the whole history."""
     second = git(repository, "rev-parse", "main")[:digits].upper()
-    await site.run(COUNT, repository=str(repository), clone=SHALLOW, commit=second)
-    assert site.log() == commits + b"\nsecond\n"
+    await harness.run(COUNT, repository=str(repository), clone=SHALLOW, commit=second)
+    assert harness.log() == commits + b"\nsecond\n"
 
 
-async def test_a_commit_that_no_branch_holds_is_fetched_alone(site: Site, repository: Path) -> None:
+async def test_a_commit_that_no_branch_holds_is_fetched_alone(
+    harness: AgentHarness, repository: Path
+) -> None:
     git(repository, "checkout", "--detach")
     proposed = commit(repository, "proposed")
     git(repository, "update-ref", "refs/pull/1/head", proposed)
     git(repository, "checkout", "main")
     asked = {"branch": "pull-request-1", "commit": proposed, "clone": SHALLOW}
-    await site.run(COUNT, repository=str(repository), **asked)
-    assert site.log() == b"1\nproposed\n"
+    await harness.run(COUNT, repository=str(repository), **asked)
+    assert harness.log() == b"1\nproposed\n"
 
 
-async def test_a_server_that_gives_out_no_single_commits(site: Site, repository: Path) -> None:
+async def test_a_server_that_gives_out_no_single_commits(
+    harness: AgentHarness, repository: Path
+) -> None:
     first = git(repository, "rev-parse", "v1")
     git(repository, "config", "uploadpack.allowAnySHA1InWant", "false")
     old = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "protocol.version"}
     asked = {"commit": first, "clone": SHALLOW, "environment": old | {"GIT_CONFIG_VALUE_0": "0"}}
-    finished = await site.run(COUNT, repository=str(repository), **asked)
-    assert finished.result is Result.PASSED, site.log()
-    assert site.log().endswith(b"1\nfirst\n")
+    finished = await harness.run(COUNT, repository=str(repository), **asked)
+    assert finished.result is Result.PASSED, harness.log()
+    assert harness.log().endswith(b"1\nfirst\n")
 
 
 @pytest.mark.parametrize(
@@ -86,38 +90,40 @@ async def test_a_server_that_gives_out_no_single_commits(site: Site, repository:
     ],
 )
 async def test_missing_branches_tags_and_commits(
-    site: Site, repository: Path, what: dict[str, str], reason: str
+    harness: AgentHarness, repository: Path, what: dict[str, str], reason: str
 ) -> None:
-    finished = await site.run("true", repository=str(repository), clone=SHALLOW, **what)
-    assert (finished.reason or "").startswith(reason), site.log()
+    finished = await harness.run("true", repository=str(repository), clone=SHALLOW, **what)
+    assert (finished.reason or "").startswith(reason), harness.log()
 
 
-async def test_a_repository_that_is_not_there(site: Site, tmp_path: Path) -> None:
-    finished = await site.run("true", repository=str(tmp_path / "none"), clone=SHALLOW)
+async def test_a_repository_that_is_not_there(harness: AgentHarness, tmp_path: Path) -> None:
+    finished = await harness.run("true", repository=str(tmp_path / "none"), clone=SHALLOW)
     assert finished.reason == "git fetch failed with exit status 1"
-    assert b"does not appear to be a git repository" in site.log()
+    assert b"does not appear to be a git repository" in harness.log()
 
 
 async def test_the_commit_of_another_job_is_fetched_after_its_branch_moved(
-    site: Site, repository: Path
+    harness: AgentHarness, repository: Path
 ) -> None:
     old = git(repository, "rev-parse", "main")
     commit(repository, "newer")
-    site.store.commits[assigned(1).workload] = old
-    await site.run(COUNT, repository=str(repository), clone=SHALLOW)
-    assert site.log() == b"1\nsecond\n"
+    harness.store.commits[assigned(1).workload] = old
+    await harness.run(COUNT, repository=str(repository), clone=SHALLOW)
+    assert harness.log() == b"1\nsecond\n"
 
 
 @pytest.mark.parametrize(
     "branch", ["--upload-pack=touch HIT;", "$(touch HIT)", "a:refs/heads/b", "*", "a b", ""]
 )
-async def test_hostile_branches(site: Site, repository: Path, branch: str, tmp_path: Path) -> None:
+async def test_hostile_branches(
+    harness: AgentHarness, repository: Path, branch: str, tmp_path: Path
+) -> None:
     hit = tmp_path / "hit"
     asked = {"branch": branch.replace("HIT", str(hit)), "clone": SHALLOW}
-    finished = await site.run("echo unreached", repository=str(repository), **asked)
+    finished = await harness.run("echo unreached", repository=str(repository), **asked)
     assert finished.result is Result.FAILED
     assert not hit.exists()
-    assert b"unreached" not in site.log()
+    assert b"unreached" not in harness.log()
 
 
 # --- Submodules -----------------------------------------------------------------------------
@@ -136,11 +142,11 @@ def with_submodule(repository: Path, url: str, *more: str) -> None:
 
 @pytest.mark.parametrize("clone", [None, SHALLOW])
 async def test_submodules_are_left_alone_unless_they_are_wanted(
-    site: Site, repository: Path, clone: CloneOptions | None
+    harness: AgentHarness, repository: Path, clone: CloneOptions | None
 ) -> None:
     with_submodule(repository, "ext::false")
-    finished = await site.run("ls -A lib", repository=str(repository), clone=clone)
-    assert (finished.result, site.log()) == (Result.PASSED, b"")
+    finished = await harness.run("ls -A lib", repository=str(repository), clone=clone)
+    assert (finished.result, harness.log()) == (Result.PASSED, b"")
 
 
 @pytest.mark.parametrize(
@@ -159,13 +165,13 @@ async def test_submodules_are_left_alone_unless_they_are_wanted(
     ],
 )
 async def test_submodule_urls_of_a_repository_are_untrusted(
-    site: Site, repository: Path, tmp_path: Path, url: str, more: tuple[str, ...]
+    harness: AgentHarness, repository: Path, tmp_path: Path, url: str, more: tuple[str, ...]
 ) -> None:
     hit = tmp_path / "hit"
     text = url.replace("HIT", str(hit)).replace("REPOSITORY", str(repository))
     with_submodule(repository, text, *(line.replace("HIT", str(hit)) for line in more))
-    finished = await site.run("echo unreached", repository=str(repository), clone=DEEP)
-    assert finished.result is Result.FAILED, site.log()
-    assert finished.reason == "git cannot get the repository's submodules", site.log()
+    finished = await harness.run("echo unreached", repository=str(repository), clone=DEEP)
+    assert finished.result is Result.FAILED, harness.log()
+    assert finished.reason == "git cannot get the repository's submodules", harness.log()
     assert not hit.exists()
-    assert b"unreached" not in site.log()
+    assert b"unreached" not in harness.log()

@@ -25,7 +25,7 @@ from boxsched.worker.supervisor.output import Output
 from boxsched.worker.supervisor.supervisor import supervise
 from tests.worker import crash
 from tests.worker.crash import Crash, Crashed
-from tests.worker.site import Site, alive, assigned, at, eventually, job, pid_in
+from tests.worker.harness import AgentHarness, alive, assigned, at, eventually, job, pid_in
 
 PROJECT = Path(__file__).resolve().parents[2]
 WANTED = assigned(1, "true")
@@ -201,15 +201,15 @@ def test_a_lost_attempt_ends_after_its_start_and_its_end_is_durable(
 
 
 async def test_a_job_that_no_spawner_can_start_is_returned(
-    make_site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch
+    make_harness: Callable[..., AgentHarness], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lookout, "ASK_AGAIN_SECONDS", 0.01)
     asked: list[str] = []
     monkeypatch.setattr(forking.Spawner, "ask", lambda spawner, name: asked.append(name))
-    site = make_site()
-    await site.agent.start()
-    await site.agent.reconcile([WANTED])
-    finished = await site.end(1)
+    harness = make_harness()
+    await harness.agent.start()
+    await harness.agent.reconcile([WANTED])
+    finished = await harness.end(1)
     assert (finished.not_begun, finished.reason) == (True, "its supervisor could not be started")
     assert asked == ["w1-1-1"] * lookout.ASK_TIMES
 
@@ -218,28 +218,28 @@ async def test_a_job_that_no_spawner_can_start_is_returned(
 
 
 async def test_a_supervisor_may_die_at_each_of_its_changes(
-    make_site: Callable[..., Site], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_harness: Callable[..., AgentHarness], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before it has the ticket another one runs the job; from then on the job is lost, and all
     its processes are gone before that is said. It never runs twice."""
     monkeypatch.setattr(forking, "BOOT", crash.BOOT)
     monkeypatch.setattr(lookout, "ASK_AGAIN_SECONDS", 0.05)
-    site = make_site()
-    await site.agent.start()
+    harness = make_harness()
+    await harness.agent.start()
     results: list[Result] = []
     for number in range(1, 100):
         (tmp_path / crash.ORDER).write_text(str(number))
         ledger, pid = tmp_path / f"ledger-{number}", tmp_path / f"pid-{number}"
         script = f"echo ran >> {ledger}; sleep 100 & echo $! > {pid}; seq 300"
-        await site.agent.reconcile([assigned(number, script)])
-        finished = await site.end(number)
-        started = note(at(site.folder / f"w{number}-1-1"), files.STARTED, files.Started)
+        await harness.agent.reconcile([assigned(number, script)])
+        finished = await harness.end(number)
+        started = note(at(harness.folder / f"w{number}-1-1"), files.STARTED, files.Started)
         assert started is not None and not alive(started.pid)
         assert not (pid.exists() and pid.read_text() and alive(pid_in(pid)))
         ran = ledger.read_text() if ledger.exists() else ""
         if finished.result is Result.PASSED:
             assert ran == "ran\n"
-            assert site.log(number) == b"".join(b"%d\n" % i for i in range(1, 301))
+            assert harness.log(number) == b"".join(b"%d\n" % i for i in range(1, 301))
         else:
             assert (finished.result, finished.reason) == (Result.FAILED, LOST)
             assert ran in ("", "ran\n")
@@ -247,14 +247,14 @@ async def test_a_supervisor_may_die_at_each_of_its_changes(
         died = (tmp_path / f"{crash.ORDER}-w{number}-1-1").exists()
         if died and finished.result is Result.PASSED and Result.FAILED in results:
             break  # it made fewer changes than that
-    await site.agent.reconcile([])
-    await eventually(lambda: not list(site.folder.glob("w*")))
+    await harness.agent.reconcile([])
+    await eventually(lambda: not list(harness.folder.glob("w*")))
     began = results.index(Result.FAILED)
     assert began >= 1, "before it has the ticket nothing is lost"
     assert results == [Result.PASSED] * began + [Result.FAILED] * (len(results) - began - 1) + [
         Result.PASSED
     ]
-    ends = [one for one in site.store.reports if hasattr(one, "result")]
+    ends = [one for one in harness.store.reports if hasattr(one, "result")]
     assert [JobId(one.job) for one in ends] == [job(n) for n in range(1, len(results) + 1)]
 
 

@@ -25,8 +25,8 @@ from boxsched.worker.remote.discovery import (
     SystemNames,
     parse_source,
 )
-from tests.worker.fleet import Fleet
-from tests.worker.site import eventually
+from tests.worker.harness import eventually
+from tests.worker.nodes_and_workers import NodesAndWorkers
 
 
 class Zone(asyncio.DatagramProtocol):
@@ -198,23 +198,23 @@ async def test_no_srv_records(zone: Zone, records: dict[str, list[tuple[str, str
         await zone.names().services(SRV)
 
 
-async def test_a_worker_finds_its_node_by_srv(fleet: Fleet, zone: Zone) -> None:
-    node = await fleet.node()
+async def test_a_worker_finds_its_node_by_srv(cluster: NodesAndWorkers, zone: Zone) -> None:
+    node = await cluster.node()
     zone.records = {
         SRV: [("SRV", f"0 0 {node.port} node.example.org.")],
         "node.example.org": [("A", "127.0.0.1")],
     }
-    worker = fleet.worker(f"srv+http://{SRV}", names=zone.names(), box_driver="none")
+    worker = cluster.worker(f"srv+http://{SRV}", names=zone.names(), box_driver="none")
     connection = await node.connected()
     assert connection.request.headers["Host"] == f"node.example.org:{node.port}"
     await eventually(lambda: worker.first)
     assert str(worker.first[0]) == f"http://node.example.org:{node.port} (127.0.0.1)"
 
 
-async def test_a_worker_waits_for_a_name(fleet: Fleet) -> None:
-    node = await fleet.node()
+async def test_a_worker_waits_for_a_name(cluster: NodesAndWorkers) -> None:
+    node = await cluster.node()
     book = Book()
-    fleet.worker(f"http://nodes:{node.port}", names=book, box_driver="none")
+    cluster.worker(f"http://nodes:{node.port}", names=book, box_driver="none")
     await asyncio.sleep(0)
     book.hosts["nodes"] = ["127.0.0.1"]
     await node.connected()

@@ -11,7 +11,7 @@ from boxsched.worker.supervisor import folder as files
 from boxsched.worker.supervisor import safe_files
 from boxsched.worker.supervisor.folder import Ended, Record, Step
 from boxsched.worker.supervisor.safe_files import Damaged
-from tests.worker.site import at
+from tests.worker.harness import at
 
 RECORD = Record(
     "c", 1025, 1, 7, "boot", 60.0, 1 << 20, None, {"A": "ü\n"}, [Step("x", ["/b"], {}, False, True)]
@@ -156,13 +156,13 @@ def test_a_new_file_replaces_a_link_in_its_place(tmp_path: Path) -> None:
 
 
 def test_the_shelves_leave_no_descriptor_open(tmp_path: Path) -> None:
-    site = at(tmp_path)
+    harness = at(tmp_path)
     before = sorted(os.listdir("/proc/self/fd"))
     for name in ("w1-1-1", "w1-2-1", "w1-3-1"):
         (tmp_path / name).mkdir()
-        remains.set_aside(site, name, "quarantine")
-    remains.keep_newest(site, "quarantine", "trash", kept=1)
-    assert remains.empty(site, "trash") == []
+        remains.set_aside(harness, name, "quarantine")
+    remains.keep_newest(harness, "quarantine", "trash", kept=1)
+    assert remains.empty(harness, "trash") == []
     assert len(list((tmp_path / "quarantine").iterdir())) == 1
     assert sorted(os.listdir("/proc/self/fd")) == before
-    os.close(site)
+    os.close(harness)

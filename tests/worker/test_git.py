@@ -12,7 +12,7 @@ import pytest
 
 from boxsched.model import Kind
 from boxsched.states import Result
-from tests.worker.site import Site, alive, assigned, eventually, pid_in
+from tests.worker.harness import AgentHarness, alive, assigned, eventually, pid_in
 
 SHOW = "git log -1 --format=%s; cat file"
 
@@ -47,99 +47,103 @@ def repository(tmp_path: Path) -> Path:
     return folder
 
 
-async def test_a_branch(site: Site, repository: Path) -> None:
-    finished = await site.run(SHOW, repository=str(repository), branch="feature/x")
+async def test_a_branch(harness: AgentHarness, repository: Path) -> None:
+    finished = await harness.run(SHOW, repository=str(repository), branch="feature/x")
     assert finished.result is Result.PASSED
-    assert site.log() == b"third\nthird\n"
+    assert harness.log() == b"third\nthird\n"
 
 
-async def test_a_tag(site: Site, repository: Path) -> None:
+async def test_a_tag(harness: AgentHarness, repository: Path) -> None:
     git(repository, "branch", "v1")  # a branch of the same name is another thing
-    await site.run(SHOW, repository=str(repository), branch=None, tag="v1")
-    assert site.log() == b"first\nfirst\n"
+    await harness.run(SHOW, repository=str(repository), branch=None, tag="v1")
+    assert harness.log() == b"first\nfirst\n"
 
 
 @pytest.mark.parametrize("digits", [40, 10])
-async def test_a_commit(site: Site, repository: Path, digits: int) -> None:
+async def test_a_commit(harness: AgentHarness, repository: Path, digits: int) -> None:
     first = git(repository, "rev-parse", "v1")
-    await site.run(SHOW, repository=f"file://{repository}", commit=first[:digits])
-    assert site.log() == b"first\nfirst\n"
+    await harness.run(SHOW, repository=f"file://{repository}", commit=first[:digits])
+    assert harness.log() == b"first\nfirst\n"
 
 
-async def test_a_commit_that_no_branch_holds(site: Site, repository: Path) -> None:
+async def test_a_commit_that_no_branch_holds(harness: AgentHarness, repository: Path) -> None:
     git(repository, "checkout", "--detach")
     proposed = commit(repository, "proposed")
     git(repository, "update-ref", "refs/pull/1/head", proposed)
     git(repository, "checkout", "main")
-    await site.run(SHOW, repository=str(repository), branch="pull-request-1", commit=proposed)
-    assert site.log() == b"proposed\nproposed\n"
+    await harness.run(SHOW, repository=str(repository), branch="pull-request-1", commit=proposed)
+    assert harness.log() == b"proposed\nproposed\n"
 
 
 async def test_without_branch_tag_or_commit_the_default_branch(
-    site: Site, repository: Path
+    harness: AgentHarness, repository: Path
 ) -> None:
-    await site.run(SHOW, repository=str(repository), branch=None, server="production")
-    assert site.log() == b"second\nsecond\n"
+    await harness.run(SHOW, repository=str(repository), branch=None, server="production")
+    assert harness.log() == b"second\nsecond\n"
 
 
-async def test_a_failing_clone_fails_the_job_with_a_reason(site: Site, tmp_path: Path) -> None:
-    finished = await site.run("echo unreached", repository=str(tmp_path / "nothing"))
+async def test_a_failing_clone_fails_the_job_with_a_reason(
+    harness: AgentHarness, tmp_path: Path
+) -> None:
+    finished = await harness.run("echo unreached", repository=str(tmp_path / "nothing"))
     assert (finished.result, finished.exit_status) == (Result.FAILED, None)
     assert finished.reason == "git clone failed with exit status 128"
-    assert b"nothing" in site.log()
-    assert b"unreached" not in site.log()
+    assert b"nothing" in harness.log()
+    assert b"unreached" not in harness.log()
 
 
 @pytest.mark.parametrize(
     "branch",
     ["--upload-pack=touch HIT;", "$(touch HIT)", "`touch HIT`", "-c", "a b", "x\ny", "..", ""],
 )
-async def test_hostile_branches(site: Site, repository: Path, branch: str, tmp_path: Path) -> None:
+async def test_hostile_branches(
+    harness: AgentHarness, repository: Path, branch: str, tmp_path: Path
+) -> None:
     hit = tmp_path / "hit"
     branch = branch.replace("HIT", str(hit))
-    finished = await site.run("echo unreached", repository=str(repository), branch=branch)
+    finished = await harness.run("echo unreached", repository=str(repository), branch=branch)
     assert finished.result is Result.FAILED
     assert finished.reason is not None
     assert finished.reason.startswith("git ")
     assert not hit.exists()
-    assert b"unreached" not in site.log()
+    assert b"unreached" not in harness.log()
 
 
 async def test_a_branch_whose_name_is_an_option_or_a_command(
-    site: Site, repository: Path, tmp_path: Path
+    harness: AgentHarness, repository: Path, tmp_path: Path
 ) -> None:
     for number, name in enumerate(("$(touch${IFS}HIT)", "--no-checkout", "-q"), start=1):
         git(repository, "update-ref", f"refs/heads/{name}", "refs/heads/feature/x")
         desired = [assigned(number, SHOW, repository=str(repository), branch=name)]
-        await site.agent.reconcile(desired)
-        assert (await site.end(number)).result is Result.PASSED
-        assert site.log(number).endswith(b"third\nthird\n")
+        await harness.agent.reconcile(desired)
+        assert (await harness.end(number)).result is Result.PASSED
+        assert harness.log(number).endswith(b"third\nthird\n")
 
 
 @pytest.mark.parametrize(
     "url", ["ext::sh -c 'touch HIT'", "--upload-pack=touch HIT", "http://127.0.0.1:9/x", "fd::17"]
 )
-async def test_hostile_repositories(site: Site, url: str, tmp_path: Path) -> None:
+async def test_hostile_repositories(harness: AgentHarness, url: str, tmp_path: Path) -> None:
     hit = tmp_path / "hit"
-    finished = await site.run("true", repository=url.replace("HIT", str(hit)))
+    finished = await harness.run("true", repository=url.replace("HIT", str(hit)))
     assert finished.result is Result.FAILED
     assert not hit.exists()
 
 
 @pytest.mark.parametrize("name", ["--help", "HEAD", "abcdef", "main"])
-async def test_a_commit_is_only_a_hash(site: Site, repository: Path, name: str) -> None:
-    finished = await site.run("true", repository=str(repository), commit=name)
+async def test_a_commit_is_only_a_hash(harness: AgentHarness, repository: Path, name: str) -> None:
+    finished = await harness.run("true", repository=str(repository), commit=name)
     assert (finished.result, finished.reason) == (
         Result.FAILED,
         "its commit is not a commit hash",
     )
 
 
-async def test_the_clone_counts_to_the_time_limit(site: Site, tmp_path: Path) -> None:
+async def test_the_clone_counts_to_the_time_limit(harness: AgentHarness, tmp_path: Path) -> None:
     slow = tmp_path / "slow"
     slow.write_text("#!/bin/sh\nsleep 1000\n")
     slow.chmod(0o755)
-    finished = await site.run(
+    finished = await harness.run(
         "true",
         repository="ssh://host/repository",
         environment={"GIT_SSH_COMMAND": str(slow)},
@@ -148,46 +152,46 @@ async def test_the_clone_counts_to_the_time_limit(site: Site, tmp_path: Path) ->
     assert (finished.result, finished.reason) == (Result.FAILED, "time limit of 0.5 s")
 
 
-async def test_a_deploy_of_a_branch(site: Site, repository: Path) -> None:
+async def test_a_deploy_of_a_branch(harness: AgentHarness, repository: Path) -> None:
     deploy = {"kind": Kind.DEPLOY, "server": "production", "branch": "feature/x"}
-    await site.run(SHOW, repository=str(repository), **deploy)
-    assert site.log() == b"third\nthird\n"
+    await harness.run(SHOW, repository=str(repository), **deploy)
+    assert harness.log() == b"third\nthird\n"
 
 
 @pytest.mark.parametrize("what", [{"branch": "feature/x"}, {"branch": None, "tag": "v1"}])
 async def test_the_commit_that_ran_is_reported(
-    site: Site, repository: Path, what: dict[str, str | None]
+    harness: AgentHarness, repository: Path, what: dict[str, str | None]
 ) -> None:
     # The branch goes on while the job runs, and the job itself changes what is checked out.
     script = "git checkout --quiet --detach origin/main; rm -f ../commit; echo f00 > ../commit"
-    finished = await site.run(script, repository=str(repository), **what)
+    finished = await harness.run(script, repository=str(repository), **what)
     assert finished.commit == git(repository, "rev-parse", what.get("tag") or "feature/x")
-    assert site.log() == b""
+    assert harness.log() == b""
 
 
-async def test_without_a_commit_none_is_reported(site: Site, tmp_path: Path) -> None:
+async def test_without_a_commit_none_is_reported(harness: AgentHarness, tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
     git(empty, "init")
-    finished = await site.run("true", repository=str(empty), branch=None)
+    finished = await harness.run("true", repository=str(empty), branch=None)
     assert (finished.result, finished.commit) == (Result.PASSED, None)
 
 
-async def test_an_invalid_commit_is_not_passed_on(site: Site, tmp_path: Path) -> None:
+async def test_an_invalid_commit_is_not_passed_on(harness: AgentHarness, tmp_path: Path) -> None:
     """While no agent looks, a job may still end as it likes to be told."""
     forged = '["passed",0,null,false,null,1.0,2.0,"$(id)"]'
     gate, supervisor = tmp_path / "gate", tmp_path / "supervisor"
     wait = f"echo $PPID > {supervisor}; echo ready; until [ -e {gate} ]; do sleep 0.02; done"
-    await site.agent.reconcile(
+    await harness.agent.reconcile(
         [assigned(1, wait, f"echo '{forged}' > ../../result; kill -KILL $PPID; sleep 60")]
     )
-    await site.said(1, b"ready")
-    await site.agent.close()
+    await harness.said(1, b"ready")
+    await harness.agent.close()
     gate.touch()
     await eventually(lambda: not alive(pid_in(supervisor)))
-    site.agent = site._agent()
-    await site.agent.start()
-    finished = await site.end(1)
+    harness.agent = harness._agent()
+    await harness.agent.start()
+    finished = await harness.end(1)
     assert (finished.result, finished.commit) == (Result.PASSED, None)
 
 
@@ -207,7 +211,7 @@ def tls(tmp_path: Path) -> ssl.SSLContext:
 
 
 async def test_a_credential_helper_is_asked_for_a_repository_over_https(
-    site: Site, tmp_path: Path, tls: ssl.SSLContext
+    harness: AgentHarness, tmp_path: Path, tls: ssl.SSLContext
 ) -> None:
     """As the README says: named in the job's environment, or for the whole machine."""
     asked = []
@@ -226,7 +230,7 @@ async def test_a_credential_helper_is_asked_for_a_repository_over_https(
     async with await asyncio.start_server(answer, "127.0.0.1", 0, ssl=tls) as server:
         place = f"localhost:{server.sockets[0].getsockname()[1]}"
         (tmp_path / "credentials").write_text(f"https://builder:s3cret@{place}\n")
-        finished = await site.run(
+        finished = await harness.run(
             "true",
             repository=f"https://{place}/web.git",
             environment={

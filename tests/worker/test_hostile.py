@@ -14,7 +14,7 @@ from boxsched.worker.agent import lookout
 from boxsched.worker.agent.attempt import LOST
 from boxsched.worker.supervisor import containment, safe_files, verdict
 from boxsched.worker.supervisor import folder as files
-from tests.worker.site import Site, alive, assigned, at, eventually, pid_in
+from tests.worker.harness import AgentHarness, alive, assigned, at, eventually, pid_in
 
 FORGED = """printf '["passed", 0, null, false, null, 1.0, 2.0]' > ../../forged
 mv ../../forged ../../result
@@ -26,50 +26,50 @@ ESCAPE = "(cd /; setsid env -i /bin/bash -c 'echo $$ > {}; exec sleep 300' &) >/
 
 @pytest.mark.parametrize("lock", ["", "rm ../../lock; touch ../../lock; "])
 async def test_a_result_that_a_job_writes_does_not_count(
-    site: Site, tmp_path: Path, lock: str
+    harness: AgentHarness, tmp_path: Path, lock: str
 ) -> None:
     """The next deploy would begin while it still runs."""
     gate = tmp_path / "gate"
     wanted = assigned(1, f"{lock}{FORGED}", WAIT.format(gate), "exit 7")
-    await site.agent.reconcile([wanted])
-    await site.said(1, b"ready")
-    await site.run_also(2, "true")  # rounds go by
-    assert site.store.finished(1) is None
+    await harness.agent.reconcile([wanted])
+    await harness.said(1, b"ready")
+    await harness.run_also(2, "true")  # rounds go by
+    assert harness.store.finished(1) is None
     gate.touch()
-    finished = await site.end(1)
+    finished = await harness.end(1)
     assert (finished.result, finished.exit_status) == (Result.FAILED, 7)
 
 
 @pytest.mark.parametrize("lock", ["", "rm ../../lock; touch ../../lock; "])
 async def test_nor_does_it_for_an_agent_that_comes_after(
-    site: Site, tmp_path: Path, lock: str
+    harness: AgentHarness, tmp_path: Path, lock: str
 ) -> None:
     gate = tmp_path / "gate"
     wanted = assigned(1, f"{lock}{FORGED}", WAIT.format(gate), "exit 7")
-    await site.agent.reconcile([wanted])
-    await site.said(1, b"ready")
-    await site.restart()
-    await site.agent.reconcile([wanted, assigned(2, "true")])
-    await site.end(2)
-    assert site.store.finished(1) is None
+    await harness.agent.reconcile([wanted])
+    await harness.said(1, b"ready")
+    await harness.restart()
+    await harness.agent.reconcile([wanted, assigned(2, "true")])
+    await harness.end(2)
+    assert harness.store.finished(1) is None
     gate.touch()
-    finished = await site.end(1)
+    finished = await harness.end(1)
     assert (finished.result, finished.exit_status) == (Result.FAILED, 7)
 
 
-async def test_nor_does_it_where_the_supervisor_cannot_write_its_own(site: Site) -> None:
+async def test_nor_does_it_where_the_supervisor_cannot_write_its_own(harness: AgentHarness) -> None:
     """That the job never began, say: its worker would get no more jobs."""
     forged = '["failed", null, null, false, "no git", 1.0, 2.0, null, true, null, true]'
-    finished = await site.run(
+    finished = await harness.run(
         f"printf '{forged}' > ../../forged; mv ../../forged ../../result",
         "rm ../../result.reserved",
     )
     assert (finished.result, finished.reason) == (Result.FAILED, LOST)
-    assert not finished.not_begun and site.agent.problem is None
+    assert not finished.not_begun and harness.agent.problem is None
 
 
 async def test_a_job_that_kills_its_supervisor_cannot_say_that_it_never_began(
-    site: Site, tmp_path: Path
+    harness: AgentHarness, tmp_path: Path
 ) -> None:
     """No agent looks meanwhile, so the next one finds only what the job left."""
     gate = tmp_path / "gate"
@@ -78,27 +78,27 @@ async def test_a_job_that_kills_its_supervisor_cannot_say_that_it_never_began(
     pid = tmp_path / "pid"
     wait = WAIT.format(gate)
     wanted = assigned(1, f"echo $PPID > {pid}", wait, f"{plant}; kill -KILL $PPID")
-    await site.agent.reconcile([wanted])
-    await site.said(1, b"ready")
-    await site.agent.close()
+    await harness.agent.reconcile([wanted])
+    await harness.said(1, b"ready")
+    await harness.agent.close()
     gate.touch()
     await eventually(lambda: not alive(pid_in(pid)))
-    await site.restart()
-    await site.agent.reconcile([wanted])
-    finished = await site.end(1)
+    await harness.restart()
+    await harness.agent.reconcile([wanted])
+    finished = await harness.end(1)
     assert finished.result is Result.FAILED
-    assert not finished.not_begun and site.agent.problem is None
+    assert not finished.not_begun and harness.agent.problem is None
 
 
 async def test_a_job_that_kills_its_supervisor_and_escapes_is_lost_whole(
-    site: Site, tmp_path: Path, held_by: str
+    harness: AgentHarness, tmp_path: Path, containment_kind: str
 ) -> None:
     """Its result is not its own word, and nothing of it runs when it is reported."""
     pid = tmp_path / "pid"
     escape = f"{ESCAPE.format(pid)}; until [ -s {pid} ]; do sleep 0.01; done"
     leave = f"for g in /sys/fs/cgroup/cgroup.procs; do cat {pid} > $g || true; done 2>/dev/null"
     kill = "supervisor=$PPID; echo killing; kill -KILL $supervisor; sleep 300"
-    finished = await site.run(escape, leave, FORGED, kill)
+    finished = await harness.run(escape, leave, FORGED, kill)
     assert (finished.result, finished.reason) == (Result.FAILED, LOST)
     assert not finished.lost, "its commands ran: it gets no other attempt"
     assert not alive(pid_in(pid)), "it was found, though it looked like no job's"
@@ -106,164 +106,168 @@ async def test_a_job_that_kills_its_supervisor_and_escapes_is_lost_whole(
 
 @pytest.mark.parametrize("name", ["spawner.log", files.BELL])
 async def test_a_folder_in_the_place_of_a_file_keeps_no_agent_from_starting(
-    site: Site, name: str
+    harness: AgentHarness, name: str
 ) -> None:
-    await site.run(f"rm -f ../../../{name}; mkdir -p ../../../{name}/deep")
-    await site.restart()
-    await site.agent.reconcile([assigned(2, "true")])
-    assert (await site.end(2)).result is Result.PASSED
+    await harness.run(f"rm -f ../../../{name}; mkdir -p ../../../{name}/deep")
+    await harness.restart()
+    await harness.agent.reconcile([assigned(2, "true")])
+    assert (await harness.end(2)).result is Result.PASSED
 
 
 async def test_another_jobs_supervisor_is_not_killed_as_an_orphan(
-    site: Site, tmp_path: Path
+    harness: AgentHarness, tmp_path: Path
 ) -> None:
     """What is killed behind a dead supervisor is not the others'."""
     gate = tmp_path / "gate"
     other = assigned(2, WAIT.format(gate))
-    await site.agent.reconcile([other])
-    await site.said(2, b"ready")
-    await site.agent.reconcile([other, assigned(1, "kill -KILL $PPID; sleep 300")])
-    assert (await site.end(1)).result is Result.FAILED
+    await harness.agent.reconcile([other])
+    await harness.said(2, b"ready")
+    await harness.agent.reconcile([other, assigned(1, "kill -KILL $PPID; sleep 300")])
+    assert (await harness.end(1)).result is Result.FAILED
     gate.touch()
-    assert (await site.end(2)).result is Result.PASSED
+    assert (await harness.end(2)).result is Result.PASSED
 
 
 async def test_a_box_that_became_a_link_is_removed_and_not_followed(
-    site: Site, tmp_path: Path
+    harness: AgentHarness, tmp_path: Path
 ) -> None:
     precious = tmp_path / "precious"
     precious.mkdir()
     (precious / "file").touch()
     replace = f"cd ../..; mv box hidden; ln -s {precious} box; ln -s {precious} box.1"
-    assert (await site.run(replace)).result is Result.PASSED
-    await site.agent.reconcile([])
-    await eventually(lambda: not list(site.folder.glob("trash/*")))
+    assert (await harness.run(replace)).result is Result.PASSED
+    await harness.agent.reconcile([])
+    await eventually(lambda: not list(harness.folder.glob("trash/*")))
     assert [path.name for path in precious.iterdir()] == ["file"]
 
 
 async def test_an_attempts_folder_that_became_a_link_is_not_followed(
-    site: Site, tmp_path: Path
+    harness: AgentHarness, tmp_path: Path
 ) -> None:
     """Not for the notes of its supervisor, nor when it goes."""
     precious = tmp_path / "precious"
     precious.mkdir()
     (precious / files.RESULT).write_text("kept")
-    site.agent._driver.__dict__["_stop_grace"] = 0.0
-    folder = site.folder / "w1-1-1"
+    harness.agent._driver.__dict__["_stop_grace"] = 0.0
+    folder = harness.folder / "w1-1-1"
     replace = f"mv {folder} {tmp_path}/mine; ln -s {precious} {folder}"
     wanted = assigned(1, replace, "echo ready", "sleep 300")
-    await site.agent.reconcile([wanted])
-    await site.said(1, b"ready")
-    await site.agent.reconcile([attrs.evolve(wanted, stop=True)])
-    assert (await site.end(1)).result is Result.STOPPED
-    await site.agent.reconcile([])
+    await harness.agent.reconcile([wanted])
+    await harness.said(1, b"ready")
+    await harness.agent.reconcile([attrs.evolve(wanted, stop=True)])
+    assert (await harness.end(1)).result is Result.STOPPED
+    await harness.agent.reconcile([])
     await eventually(lambda: not os.path.lexists(folder))
     assert (precious / files.RESULT).read_text() == "kept"
-    await asyncio.to_thread((tmp_path / "mine").rename, site.folder / "trash" / "mine")
+    await asyncio.to_thread((tmp_path / "mine").rename, harness.folder / "trash" / "mine")
 
 
 async def test_a_record_that_names_another_job_or_cgroup_is_not_believed(
-    site: Site, tmp_path: Path
+    harness: AgentHarness, tmp_path: Path
 ) -> None:
     gate = tmp_path / "gate"
-    await site.agent.reconcile([assigned(1, WAIT.format(gate))])
-    await site.said(1, b"ready")
-    folder = site.folder / "w1-1-1"
+    await harness.agent.reconcile([assigned(1, WAIT.format(gate))])
+    await harness.said(1, b"ready")
+    folder = harness.folder / "w1-1-1"
     at = safe_files.open_folder(str(folder))
     record = files.read_record(at)
     victim = tmp_path / "victim"
     victim.mkdir()
     (victim / "cgroup.kill").touch()
     files.write_record(at, record._replace(cgroup=str(victim)))
-    await site.restart()
-    await site.agent.reconcile([assigned(1, WAIT.format(gate))])
+    await harness.restart()
+    await harness.agent.reconcile([assigned(1, WAIT.format(gate))])
     gate.touch()
-    assert (await site.end(1)).result is Result.PASSED
+    assert (await harness.end(1)).result is Result.PASSED
     assert (victim / "cgroup.kill").read_text() == "" and victim.is_dir()
     os.close(at)
     other = assigned(2, "echo two; sleep 300")
-    await site.agent.reconcile([other])
-    await site.said(2, b"two")
-    at = safe_files.open_folder(str(site.folder / "w2-1-1"))
+    await harness.agent.reconcile([other])
+    await harness.said(2, b"two")
+    at = safe_files.open_folder(str(harness.folder / "w2-1-1"))
     files.write_record(at, files.read_record(at)._replace(job=record.job))
     os.close(at)
-    await site.restart()
-    assert (site.folder / "quarantine/w2-1-1").is_dir()
+    await harness.restart()
+    assert (harness.folder / "quarantine/w2-1-1").is_dir()
 
 
-async def test_the_spawner_that_is_killed_takes_no_job_with_it(site: Site, tmp_path: Path) -> None:
+async def test_the_spawner_that_is_killed_takes_no_job_with_it(
+    harness: AgentHarness, tmp_path: Path
+) -> None:
     gate = tmp_path / "gate"
     wanted = assigned(1, WAIT.format(gate), "exit 3")
-    await site.agent.reconcile([wanted])
-    await site.said(1, b"ready")
-    spawner = site.agent._driver.__dict__["_spawner"]
+    await harness.agent.reconcile([wanted])
+    await harness.said(1, b"ready")
+    spawner = harness.agent._driver.__dict__["_spawner"]
     os.kill(spawner._process.pid, signal.SIGKILL)
     gate.touch()
-    assert (await site.end(1)).exit_status == 3
+    assert (await harness.end(1)).exit_status == 3
 
 
 async def test_a_job_that_freezes_its_supervisor_is_stopped_all_the_same(
-    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    harness: AgentHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lookout, "OVERDUE_SECONDS", 0.2)
     told = tmp_path / "pid"
     freeze = "kill -STOP $PPID; echo $$ > {}; trap '' TERM; while :; do sleep 1; done"
     wanted = assigned(1, freeze.format(told))
-    await site.agent.reconcile([wanted])
+    await harness.agent.reconcile([wanted])
     await eventually(lambda: told.exists() and told.read_text().strip())
     pid = pid_in(told)
-    await site.agent.reconcile([attrs.evolve(wanted, stop=True)])
-    assert (await site.end(1)).result is Result.FAILED
+    await harness.agent.reconcile([attrs.evolve(wanted, stop=True)])
+    assert (await harness.end(1)).result is Result.FAILED
     assert not alive(pid)
 
 
-async def test_a_job_that_freezes_the_spawner_keeps_no_other_from_beginning(site: Site) -> None:
+async def test_a_job_that_freezes_the_spawner_keeps_no_other_from_beginning(
+    harness: AgentHarness,
+) -> None:
     freeze = "kill -STOP $(sed -n 's/^PPid:\\t//p' /proc/$PPID/status)"
-    assert (await site.run(freeze)).result is Result.PASSED
-    assert (await site.run_also(2, "true")).result is Result.PASSED
+    assert (await harness.run(freeze)).result is Result.PASSED
+    assert (await harness.run_also(2, "true")).result is Result.PASSED
 
 
 async def test_hidden_processes_of_a_dead_supervisor_are_killed(
-    make_site: Callable[..., Site], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_harness: Callable[..., AgentHarness], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It has no cgroup, nothing of its environment, a session and a folder of its own."""
     monkeypatch.setattr(containment, "cgroup_base", lambda: None)
-    site = make_site()
-    await site.agent.start()
+    harness = make_harness()
+    await harness.agent.start()
     hidden = f"echo $$ > {tmp_path}/pid.new; mv {tmp_path}/pid.new {tmp_path}/pid; exec sleep 1000"
     script = f"(cd /; setsid env -i /bin/bash -c '{hidden}' &); "
     script += f"until [ -e {tmp_path}/pid ]; do sleep 0.01; done; kill -KILL $PPID"
-    finished = await site.run(script)
+    finished = await harness.run(script)
     assert finished.reason == LOST
     assert not alive(pid_in(tmp_path / "pid"))
 
 
 async def test_a_supervisor_has_the_grace_of_a_stop_before_it_counts_as_overdue(
-    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    harness: AgentHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lookout, "OVERDUE_SECONDS", 0.0)
     gate = tmp_path / "gate"
     script = f"trap 'until [ -e {gate} ]; do sleep 0.01; done; exit' TERM; echo ready; "
     wanted = assigned(1, f"{script} while :; do sleep 0.05; done")
-    await site.agent.reconcile([wanted])
-    await site.said(1, b"ready")
-    await site.agent.reconcile([attrs.evolve(wanted, stop=True)])
+    await harness.agent.reconcile([wanted])
+    await harness.said(1, b"ready")
+    await harness.agent.reconcile([attrs.evolve(wanted, stop=True)])
     for number in (2, 3):  # each of them has the first looked at again
         others = [assigned(n, "true", ordinal=n) for n in range(2, number + 1)]
-        await site.agent.reconcile([attrs.evolve(wanted, stop=True), *others])
-        await site.end(number)
+        await harness.agent.reconcile([attrs.evolve(wanted, stop=True), *others])
+        await harness.end(number)
     gate.touch()
-    assert (await site.end(1)).result is Result.STOPPED
+    assert (await harness.end(1)).result is Result.STOPPED
 
 
 async def test_a_stop_that_a_job_wrote_itself_does_not_outlast_its_time_limit(
-    make_site: Callable[..., Site],
+    make_harness: Callable[..., AgentHarness],
 ) -> None:
-    site = make_site(stop_grace=0.2)
-    await site.agent.start()
+    harness = make_harness(stop_grace=0.2)
+    await harness.agent.start()
     script = "trap '' TERM; echo 1e9 > ../../stop; while :; do sleep 0.05; done"
-    await site.agent.reconcile([assigned(1, script, timeout_seconds=4.0)])
-    assert (await site.end(1)).result is Result.STOPPED
+    await harness.agent.reconcile([assigned(1, script, timeout_seconds=4.0)])
+    assert (await harness.end(1)).result is Result.STOPPED
 
 
 @pytest.mark.parametrize(

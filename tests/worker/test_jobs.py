@@ -10,59 +10,61 @@ from boxsched.model import Kind
 from boxsched.protocol.inbox import JobFinished, JobStarted
 from boxsched.states import Result
 from boxsched.worker.supervisor.last_heartbeat import boottime
-from tests.worker.site import Site, assigned, eventually, job
+from tests.worker.harness import AgentHarness, assigned, eventually, job
 
 
-async def test_a_job_passes(site: Site) -> None:
-    finished = await site.run("echo one", "echo two >&2")
+async def test_a_job_passes(harness: AgentHarness) -> None:
+    finished = await harness.run("echo one", "echo two >&2")
     assert (finished.result, finished.exit_status, finished.reason) == (Result.PASSED, 0, None)
-    assert site.log() == b"one\ntwo\n"
-    started, ended = site.store.reports
+    assert harness.log() == b"one\ntwo\n"
+    started, ended = harness.store.reports
     assert isinstance(started, JobStarted)
     assert isinstance(ended, JobFinished)
     assert started.lease_token == ended.lease_token == 1
     assert started.at <= ended.at
 
 
-async def test_where_no_job_was_expected_one_runs(make_site: Callable[..., Site]) -> None:
+async def test_where_no_job_was_expected_one_runs(
+    make_harness: Callable[..., AgentHarness],
+) -> None:
     """Of a node's life with Boxes there may be one left."""
-    site = make_site(expects_jobs=False)
-    await site.agent.start()
-    assert (await site.run("true")).result is Result.PASSED
+    harness = make_harness(expects_jobs=False)
+    await harness.agent.start()
+    assert (await harness.run("true")).result is Result.PASSED
 
 
-async def test_the_first_command_that_fails_ends_the_script(site: Site) -> None:
-    finished = await site.run("echo before", "(exit 3)", "echo after")
+async def test_the_first_command_that_fails_ends_the_script(harness: AgentHarness) -> None:
+    finished = await harness.run("echo before", "(exit 3)", "echo after")
     assert (finished.result, finished.exit_status) == (Result.FAILED, 3)
     assert finished.reason == "exit status 3"
-    assert site.log() == b"before\n"
+    assert harness.log() == b"before\n"
 
 
-async def test_a_job_that_a_signal_ends_has_no_exit_status(site: Site) -> None:
-    finished = await site.run("kill -SEGV $$")
+async def test_a_job_that_a_signal_ends_has_no_exit_status(harness: AgentHarness) -> None:
+    finished = await harness.run("kill -SEGV $$")
     assert (finished.result, finished.exit_status) == (Result.FAILED, None)
     assert finished.reason == "signal SIGSEGV"
 
 
-async def test_the_log_is_stored_before_the_end_is_reported(site: Site) -> None:
-    await site.run("head -c 1000000 /dev/zero | tr '\\0' '.' | fold -w 99")
-    assert len(site.store.log_when_finished[job(1)]) == 1_000_000 + 1_000_000 // 99
+async def test_the_log_is_stored_before_the_end_is_reported(harness: AgentHarness) -> None:
+    await harness.run("head -c 1000000 /dev/zero | tr '\\0' '.' | fold -w 99")
+    assert len(harness.store.log_when_finished[job(1)]) == 1_000_000 + 1_000_000 // 99
 
 
 async def test_the_environment_is_the_contracts_and_nothing_else(
-    site: Site, monkeypatch: pytest.MonkeyPatch
+    harness: AgentHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BOXSCHED_DATABASE", "postgresql://user:secret@host/db")
     monkeypatch.setenv("SECRET", "of the service")
     own = {"GREETING": "hello; $(id)\nworld", "LANG": "C", "BOXSCHED_JOB": "forged"}
-    await site.run(
+    await harness.run(
         "cat /proc/$$/environ",  # as bash was given it, without what bash adds
         environment=own,
         branch="feature/$(id)",
         commit="0123456789abcdef",
     )
-    box = f"{site.folder}/w1-1-1/box"
-    told = dict(line.split("=", 1) for line in site.log().decode().split("\0") if line)
+    box = f"{harness.folder}/w1-1-1/box"
+    told = dict(line.split("=", 1) for line in harness.log().decode().split("\0") if line)
     assert told == {
         "BOXSCHED_PROJECT": "web",
         "BOXSCHED_KIND": "build",
@@ -81,81 +83,81 @@ async def test_the_environment_is_the_contracts_and_nothing_else(
 
 
 async def test_nothing_of_the_service_is_in_its_helpers_environment(
-    site: Site, monkeypatch: pytest.MonkeyPatch
+    harness: AgentHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SECRET", "canary")
-    await site.restart()
-    await site.run("cat /proc/$PPID/environ")
-    assert b"canary" not in site.log()
+    await harness.restart()
+    await harness.run("cat /proc/$PPID/environ")
+    assert b"canary" not in harness.log()
 
 
-async def test_a_job_may_set_what_has_a_default(site: Site, tmp_path: Path) -> None:
+async def test_a_job_may_set_what_has_a_default(harness: AgentHarness, tmp_path: Path) -> None:
     home, tmp = f"{tmp_path}/home", f"{tmp_path}/tmp"
-    await site.run("echo $HOME $TMPDIR $LANG", environment={"HOME": home, "TMPDIR": tmp})
-    assert site.log().decode().split() == [home, tmp, "C.UTF-8"]
+    await harness.run("echo $HOME $TMPDIR $LANG", environment={"HOME": home, "TMPDIR": tmp})
+    assert harness.log().decode().split() == [home, tmp, "C.UTF-8"]
 
 
-async def test_the_duration_of_a_run_is_measured(site: Site) -> None:
+async def test_the_duration_of_a_run_is_measured(harness: AgentHarness) -> None:
     before = boottime()
-    finished = await site.run("until [ $SECONDS -ge 2 ]; do sleep 0.01; done")  # more than 1 s
+    finished = await harness.run("until [ $SECONDS -ge 2 ]; do sleep 0.01; done")  # more than 1 s
     assert finished.seconds is not None
     assert 0.5 <= finished.seconds < boottime() - before
-    assert finished.seconds == pytest.approx(finished.at - site.store.started(1)[0].at, abs=1e-6)
+    assert finished.seconds == pytest.approx(finished.at - harness.store.started(1)[0].at, abs=1e-6)
 
 
-async def test_a_deploy_knows_its_server(site: Site) -> None:
+async def test_a_deploy_knows_its_server(harness: AgentHarness) -> None:
     deploy = {"kind": Kind.DEPLOY, "branch": None, "server": "production"}
-    await site.run("echo $BOXSCHED_KIND $BOXSCHED_SERVER ${BOXSCHED_BRANCH-none}", **deploy)
-    assert site.log() == b"deploy production none\n"
+    await harness.run("echo $BOXSCHED_KIND $BOXSCHED_SERVER ${BOXSCHED_BRANCH-none}", **deploy)
+    assert harness.log() == b"deploy production none\n"
 
 
-async def test_a_job_has_three_descriptors_and_no_input(site: Site) -> None:
+async def test_a_job_has_three_descriptors_and_no_input(harness: AgentHarness) -> None:
     # Through a file: while bash sets a pipe up it has the pipe's descriptors itself.
     listed = "ls /proc/$$/fd > fds; sort -n fds | tr '\\n' ' '"
-    await site.run("cat", "readlink /proc/self/fd/0", listed)
-    assert site.log() == b"/dev/null\n0 1 2 255 "  # 255: bash's own, the script
+    await harness.run("cat", "readlink /proc/self/fd/0", listed)
+    assert harness.log() == b"/dev/null\n0 1 2 255 "  # 255: bash's own, the script
 
 
-async def test_signals_are_as_a_program_expects_them(site: Site) -> None:
-    await site.run("grep -E '^Sig(Ign|Blk)|NoNewPrivs' /proc/self/status", "ulimit -c", "umask")
-    signals, others = site.log().decode().split("NoNewPrivs:")
+async def test_signals_are_as_a_program_expects_them(harness: AgentHarness) -> None:
+    await harness.run("grep -E '^Sig(Ign|Blk)|NoNewPrivs' /proc/self/status", "ulimit -c", "umask")
+    signals, others = harness.log().decode().split("NoNewPrivs:")
     blocked, ignored = (int(mask, 16) for mask in signals.split()[1::2])
     # 32 and 33 are the C library's own: its posix_spawn ignores one, and no program may set them.
     assert (blocked, ignored & ~(0b11 << 31)) == (0, 0)
     assert others.split() == ["1", "0", "0022"]
 
 
-async def test_the_workspace_is_fresh_and_removed(site: Site) -> None:
-    await site.run(
+async def test_the_workspace_is_fresh_and_removed(harness: AgentHarness) -> None:
+    await harness.run(
         "ls -A . ~ $TMPDIR; pwd",
         "mkdir -p deep/er; touch deep/er/file; ln -s / deep/link; chmod -R a-w deep",
     )
-    box = site.folder / "w1-1-1/box"
-    assert site.log().decode().splitlines()[-1] == f"{box}/workspace"
-    assert b"file" not in site.log()
+    box = harness.folder / "w1-1-1/box"
+    assert harness.log().decode().splitlines()[-1] == f"{box}/workspace"
+    assert b"file" not in harness.log()
     await eventually(lambda: not box.exists())
 
 
 async def test_a_finished_job_is_remembered_until_it_is_desired_no_more(
-    site: Site, tmp_path: Path
+    harness: AgentHarness, tmp_path: Path
 ) -> None:
     desired = [assigned(1, f"echo ran >> {tmp_path}/ledger")]
-    await site.agent.reconcile(desired)
-    await site.end(1)
-    await site.agent.reconcile(desired)
-    await site.restart()
-    await site.agent.reconcile(desired)
-    await site.agent.reconcile([])
-    await eventually(lambda: not list(site.folder.glob("w*")))
+    await harness.agent.reconcile(desired)
+    await harness.end(1)
+    await harness.agent.reconcile(desired)
+    await harness.restart()
+    await harness.agent.reconcile(desired)
+    await harness.agent.reconcile([])
+    await eventually(lambda: not list(harness.folder.glob("w*")))
     assert (tmp_path / "ledger").read_text() == "ran\n"
 
 
-async def test_fifty_jobs_at_once(site: Site) -> None:
+async def test_fifty_jobs_at_once(harness: AgentHarness) -> None:
     numbers = range(1, 51)
-    await site.agent.reconcile([assigned(n, f"echo {n}") for n in numbers])
-    await site.store.until(lambda: all(site.store.finished(n) for n in numbers))
-    assert [site.log(n) for n in numbers] == [b"%d\n" % n for n in numbers]
-    assert all(len(site.store.started(n)) == 1 for n in numbers)
+    await harness.agent.reconcile([assigned(n, f"echo {n}") for n in numbers])
+    await harness.store.until(lambda: all(harness.store.finished(n) for n in numbers))
+    assert [harness.log(n) for n in numbers] == [b"%d\n" % n for n in numbers]
+    assert all(len(harness.store.started(n)) == 1 for n in numbers)
 
 
 @pytest.mark.parametrize(
@@ -169,15 +171,15 @@ async def test_fifty_jobs_at_once(site: Site) -> None:
     ],
 )
 async def test_a_job_that_cannot_be_run_fails_with_a_reason(
-    site: Site, other: dict[str, object], reason: str
+    harness: AgentHarness, other: dict[str, object], reason: str
 ) -> None:
-    await site.agent.reconcile([assigned(1, **other)])
-    finished = await site.end(1)
+    await harness.agent.reconcile([assigned(1, **other)])
+    finished = await harness.end(1)
     assert finished.result is Result.FAILED
     assert finished.reason is not None
     assert reason in finished.reason
-    assert site.store.started(1) == []
+    assert harness.store.started(1) == []
 
 
-async def test_the_agents_folder_is_private(site: Site) -> None:
-    assert os.stat(site.folder).st_mode & 0o077 == 0
+async def test_the_agents_folder_is_private(harness: AgentHarness) -> None:
+    assert os.stat(harness.folder).st_mode & 0o077 == 0

@@ -37,7 +37,7 @@ from boxsched.worker.agent.site import FolderInUse
 from boxsched.worker.supervisor import folder as files
 from tests.worker import crash
 from tests.worker.crash import Crash, Crashed
-from tests.worker.site import LIMIT_SECONDS, Site, StoreDouble, alive, assigned, at, job
+from tests.worker.harness import LIMIT_SECONDS, AgentHarness, StoreDouble, alive, assigned, at, job
 
 EXAMPLES = int(os.environ.get("BOXSCHED_LIVES", "8"))
 OUTPUT = b"".join(b"%d\n" % i for i in range(1, 301))
@@ -77,8 +77,8 @@ class Lives(RuleBasedStateMachine):
         super().__init__()
         self.top = Path(tempfile.mkdtemp())
         self.loop = asyncio.new_event_loop()
-        self.site = Site(self.top / "worker", stop_grace=5.0)
-        self.site.store = WatchedStore(self.site.folder)
+        self.harness = AgentHarness(self.top / "worker", stop_grace=5.0)
+        self.harness.store = WatchedStore(self.harness.folder)
         self.wanted: dict[int, Assignment] = {}
         self.ever: set[int] = set()
         self.unwanted: set[int] = set()
@@ -93,11 +93,11 @@ class Lives(RuleBasedStateMachine):
 
     async def _new_life(self) -> None:
         """Until one lives: a crash that is due may come while it starts."""
-        self.site.agent = self.site._agent()
+        self.harness.agent = self.harness._agent()
         self.armed.enter_context(self.crash.armed())
         try:
             await self._start()
-            await self.site.agent.reconcile(self._level())
+            await self.harness.agent.reconcile(self._level())
         except Crashed:
             await self._end_life()
 
@@ -105,19 +105,19 @@ class Lives(RuleBasedStateMachine):
         async with asyncio.timeout(LIMIT_SECONDS):
             while True:
                 try:
-                    return await self.site.agent.start()
+                    return await self.harness.agent.start()
                 except FolderInUse:  # by a program that the last one forked, until its exec
                     await asyncio.sleep(0.005)
 
     async def _end_life(self) -> None:
-        await self.site.agent.close()
+        await self.harness.agent.close()
         self.armed.close()
         self.crash = Crash()
         await self._new_life()
 
     def _level(self) -> list[Assignment]:
         """As the engine gives it: without what has ended, and it knows what has begun."""
-        store = self.site.store
+        store = self.harness.store
         return [
             attrs.evolve(wanted, started=bool(store.started(number)))
             for number, wanted in self.wanted.items()
@@ -126,7 +126,7 @@ class Lives(RuleBasedStateMachine):
 
     async def _tell(self) -> None:
         try:
-            await self.site.agent.reconcile(self._level())
+            await self.harness.agent.reconcile(self._level())
         except Crashed:
             await self._end_life()
 
@@ -182,7 +182,7 @@ class Lives(RuleBasedStateMachine):
 
     @rule()
     def the_spawner_dies(self) -> None:
-        spawner = self.site.agent._driver.__dict__["_spawner"]
+        spawner = self.harness.agent._driver.__dict__["_spawner"]
         if spawner is not None and spawner._process is not None:
             os.kill(spawner._process.pid, signal.SIGKILL)
 
@@ -192,7 +192,7 @@ class Lives(RuleBasedStateMachine):
 
     @rule()
     def all_are_seen_to_have_begun(self) -> None:
-        store = self.site.store
+        store = self.harness.store
         begun = lambda number: store.started(number) or store.finished(number)  # noqa: E731
         self.loop.run_until_complete(self._until(lambda: all(map(begun, self.wanted))))
         self.loop.run_until_complete(self._tell())
@@ -214,7 +214,7 @@ class Lives(RuleBasedStateMachine):
             self.each_has_begun_once_at_most()
         finally:
             self.armed.close()
-            self.loop.run_until_complete(self.site.agent.close())
+            self.loop.run_until_complete(self.harness.agent.close())
             self.loop.close()
             shutil.rmtree(self.top, ignore_errors=True)
 
@@ -222,15 +222,15 @@ class Lives(RuleBasedStateMachine):
         for number in self.ever:
             (self.top / f"go-{number}").touch()
         await self._tell()
-        store = self.site.store
+        store = self.harness.store
         await self._until(lambda: all(store.finished(number) for number in self.wanted))
         await self._tell()
-        await self._until(lambda: not list(self.site.folder.glob("w*-*-*")))
+        await self._until(lambda: not list(self.harness.folder.glob("w*-*-*")))
         for number in self.ever:
             finished = store.finished(number)
             if finished is not None and finished.result is Result.PASSED:
                 assert self._ran(number) == "ran\n"
-                assert self.site.log(number) == OUTPUT
+                assert self.harness.log(number) == OUTPUT
 
 
 def test_each_job_runs_once_and_its_end_is_known_at_every_point_of_death(

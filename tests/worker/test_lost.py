@@ -11,7 +11,7 @@ from boxsched.model import Kind
 from boxsched.protocol import wire
 from boxsched.states import Result
 from boxsched.worker.agent import lookout
-from boxsched.worker.agent import site as sites
+from boxsched.worker.agent import site as agent_site
 from boxsched.worker.agent.forking import Spawner
 from boxsched.worker.remote import connecting, link
 from boxsched.worker.supervisor import last_heartbeat
@@ -24,8 +24,8 @@ from boxsched.worker.supervisor.last_heartbeat import (
     read_last_heartbeat,
     write_last_heartbeat,
 )
-from tests.worker.fleet import QUICK, Fleet
-from tests.worker.site import Site, alive, assigned, at, eventually, job, pid_in
+from tests.worker.harness import AgentHarness, alive, assigned, at, eventually, job, pid_in
+from tests.worker.nodes_and_workers import QUICK, NodesAndWorkers
 from tests.worker.test_folder import RECORD
 
 WAIT = "echo ready; while :; do sleep 0.05; done"
@@ -140,84 +140,88 @@ def test_a_build_of_the_only_node_has_a_deadline_once_there_are_others(tmp_path:
 
 
 async def test_a_build_ends_when_no_node_answered(
-    make_site: Callable[..., Site], tmp_path: Path
+    make_harness: Callable[..., AgentHarness], tmp_path: Path
 ) -> None:
-    site = make_site(lost_after=120.0)
-    await site.agent.start()
-    site.agent.heartbeat_answered(boottime(), 120.0)
+    harness = make_harness(lost_after=120.0)
+    await harness.agent.start()
+    harness.agent.heartbeat_answered(boottime(), 120.0)
     script = f"(setsid sleep 100 & echo $! > {tmp_path}/pid); {WAIT}"
     builds = [assigned(1, script), assigned(2, WAIT, kind=Kind.DEPLOY, server="production")]
-    await site.agent.reconcile(builds)
-    await site.said(1, b"ready")
-    await site.said(2, b"ready")
-    site.agent.heartbeat_answered(
+    await harness.agent.reconcile(builds)
+    await harness.said(1, b"ready")
+    await harness.said(2, b"ready")
+    harness.agent.heartbeat_answered(
         boottime(), 0.1
     )  # the nodes' --lost-after was lowered; then silence
-    finished = await site.end(1)
+    finished = await harness.end(1)
     assert finished.result is Result.FAILED
     assert finished.reason == "lost: no node answered for 0.1 s"
     assert not alive(pid_in(tmp_path / "pid"))
-    await site.agent.reconcile(builds)
-    assert site.store.finished(2) is None  # a deploy may outlive its worker's lease
+    await harness.agent.reconcile(builds)
+    assert harness.store.finished(2) is None  # a deploy may outlive its worker's lease
 
 
-async def test_a_build_continues_while_a_node_answers(make_site: Callable[..., Site]) -> None:
-    site = make_site(lost_after=0.5)
-    await site.agent.start()
-    site.agent.heartbeat_answered(boottime(), 1.5)
-    await site.agent.reconcile([assigned(1, "sleep 3; echo well")])
+async def test_a_build_continues_while_a_node_answers(
+    make_harness: Callable[..., AgentHarness],
+) -> None:
+    harness = make_harness(lost_after=0.5)
+    await harness.agent.start()
+    harness.agent.heartbeat_answered(boottime(), 1.5)
+    await harness.agent.reconcile([assigned(1, "sleep 3; echo well")])
     until = boottime() + 3.0
     await eventually(
         lambda: (
-            site.agent.heartbeat_answered(boottime(), 1.5)
+            harness.agent.heartbeat_answered(boottime(), 1.5)
             or boottime() > until
-            or site.store.finished(1)
+            or harness.store.finished(1)
         )
     )
-    assert (await site.end(1)).result is Result.PASSED
+    assert (await harness.end(1)).result is Result.PASSED
 
 
 async def test_an_overdue_worker_begins_no_build(
-    make_site: Callable[..., Site], tmp_path: Path
+    make_harness: Callable[..., AgentHarness], tmp_path: Path
 ) -> None:
-    site = make_site(lost_after=60.0)
-    await site.agent.start()
-    site.agent.heartbeat_answered(boottime() - 100, 60.0)  # frozen between level and start
-    await site.agent.reconcile([assigned(1, f"touch {tmp_path}/ran")])
-    finished = await site.end(1)
+    harness = make_harness(lost_after=60.0)
+    await harness.agent.start()
+    harness.agent.heartbeat_answered(boottime() - 100, 60.0)  # frozen between level and start
+    await harness.agent.reconcile([assigned(1, f"touch {tmp_path}/ran")])
+    finished = await harness.end(1)
     assert finished.reason == "lost: no node answered for 60 s"
     assert not (tmp_path / "ran").exists()
 
 
-async def test_a_long_grace_does_not_outlive_the_lease(make_site: Callable[..., Site]) -> None:
-    site = make_site(lost_after=60.0, stop_grace=3_600.0)
-    await site.agent.start()
-    site.agent.heartbeat_answered(boottime(), 60.0)
+async def test_a_long_grace_does_not_outlive_the_lease(
+    make_harness: Callable[..., AgentHarness],
+) -> None:
+    harness = make_harness(lost_after=60.0, stop_grace=3_600.0)
+    await harness.agent.start()
+    harness.agent.heartbeat_answered(boottime(), 60.0)
     # Its first process ends at once; what is left ignores the stop.
     script = "trap '' TERM; echo ready; while :; do sleep 0.05; done"
     stubborn = f"bash -c \"{script}\" & trap 'exit 0' TERM; while :; do sleep 0.05; done"
-    await site.agent.reconcile([assigned(1, stubborn)])
-    await site.said(1, b"ready")
-    await site.agent.reconcile([assigned(1, stubborn, stop=True)])
-    site.agent.heartbeat_answered(boottime(), 0.1)
-    assert (await site.end(1)).result is Result.STOPPED
+    await harness.agent.reconcile([assigned(1, stubborn)])
+    await harness.said(1, b"ready")
+    await harness.agent.reconcile([assigned(1, stubborn, stop=True)])
+    harness.agent.heartbeat_answered(boottime(), 0.1)
+    assert (await harness.end(1)).result is Result.STOPPED
 
 
-async def test_the_worker_of_a_node_that_is_alone_has_no_deadline(site: Site) -> None:
-    await site.agent.reconcile([assigned(1, WAIT)])
-    await site.said(1, b"ready")
-    site.agent.heartbeat_answered(boottime() - 1_000, 0.1)
-    assert read_last_heartbeat(at(site.folder)) is None
+async def test_the_worker_of_a_node_that_is_alone_has_no_deadline(harness: AgentHarness) -> None:
+    await harness.agent.reconcile([assigned(1, WAIT)])
+    await harness.said(1, b"ready")
+    harness.agent.heartbeat_answered(boottime() - 1_000, 0.1)
+    assert read_last_heartbeat(at(harness.folder)) is None
 
 
 async def test_a_lease_counts_from_the_sending_of_what_was_answered(
-    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+    cluster: NodesAndWorkers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An answer may be long under way: the node counts from what it has heard."""
     now = [1_000.0]
     for module in (link, connecting):
         monkeypatch.setattr(module, "boottime", lambda: now[0])
-    node = await fleet.node(lost_after=60.0)
+    node = await cluster.node(lost_after=60.0)
 
     def late(said: wire.FromWorker) -> None:
         if isinstance(said, wire.Hello | wire.Beat):
@@ -225,7 +229,7 @@ async def test_a_lease_counts_from_the_sending_of_what_was_answered(
         node.acks_beats = now[0] <= 1_100.0
 
     node.before_answer = late
-    worker = fleet.worker(node, pace=attrs.evolve(QUICK, beat=0.01))
+    worker = cluster.worker(node, pace=attrs.evolve(QUICK, beat=0.01))
     file = worker.data / "worker" / last_heartbeat.FILE_NAME
     await eventually(lambda: file.exists() and read_last_heartbeat(at(file.parent)))
     await node.until(lambda: now[0] > 1_200.0)
@@ -234,17 +238,17 @@ async def test_a_lease_counts_from_the_sending_of_what_was_answered(
 
 
 async def test_a_lease_counts_from_the_sending_of_the_hello(
-    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+    cluster: NodesAndWorkers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [1_000.0]
     monkeypatch.setattr(connecting, "boottime", lambda: now[0])
-    node = await fleet.node(lost_after=60.0, acks_beats=False)
+    node = await cluster.node(lost_after=60.0, acks_beats=False)
 
     def late(said: wire.FromWorker) -> None:
         now[0] += 50.0
 
     node.before_answer = late
-    worker = fleet.worker(node)
+    worker = cluster.worker(node)
     file = worker.data / "worker" / last_heartbeat.FILE_NAME
     await eventually(lambda: file.exists() and read_last_heartbeat(at(file.parent)))
     assert heard_at(file.parent) == 1_000.0
@@ -258,65 +262,65 @@ def heard_at(folder: Path) -> float:
 
 
 async def test_an_answer_that_comes_after_a_later_one_takes_nothing_back(
-    make_site: Callable[..., Site],
+    make_harness: Callable[..., AgentHarness],
 ) -> None:
-    site = make_site(lost_after=60.0)
-    await site.agent.start()
+    harness = make_harness(lost_after=60.0)
+    await harness.agent.start()
     now = boottime()
     for sent in (now, now - 5, now + 1):
-        site.agent.heartbeat_answered(sent, 60.0 + sent - now)
-    site.agent.heartbeat_answered(now - 50, 1.0)
-    heard = read_last_heartbeat(at(site.folder))
-    assert heard == LastHeartbeat(sites.boot_id(), now + 1, 61.0, now)
+        harness.agent.heartbeat_answered(sent, 60.0 + sent - now)
+    harness.agent.heartbeat_answered(now - 50, 1.0)
+    heard = read_last_heartbeat(at(harness.folder))
+    assert heard == LastHeartbeat(agent_site.boot_id(), now + 1, 61.0, now)
 
 
 # --- Dropped --------------------------------------------------------------------------------
 
 
 async def test_a_dropped_attempt_is_ended_and_its_output_is_kept(
-    site: Site, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    harness: AgentHarness, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     script = f"trap '' TERM; echo $$ > {tmp_path}/pid; {WAIT}"
-    await site.agent.reconcile([assigned(1, script), assigned(2, WAIT)])
-    await site.said(1, b"ready")
-    await site.said(2, b"ready")
-    assert set(site.agent.holds) == {(job(1), 1), (job(2), 2)}
-    site.agent._driver.__dict__["_stop_grace"] = 3_600.0  # a dropped job has none
-    site.agent.drop([(job(1), 1), (job(2), 999), (job(3), 3)])
-    await site.end(1)
+    await harness.agent.reconcile([assigned(1, script), assigned(2, WAIT)])
+    await harness.said(1, b"ready")
+    await harness.said(2, b"ready")
+    assert set(harness.agent.holds) == {(job(1), 1), (job(2), 2)}
+    harness.agent._driver.__dict__["_stop_grace"] = 3_600.0  # a dropped job has none
+    harness.agent.drop([(job(1), 1), (job(2), 999), (job(3), 3)])
+    await harness.end(1)
     assert not alive(pid_in(tmp_path / "pid"))
     assert "w1-1-1 no longer belongs to this worker" in caplog.text
-    await site.agent.reconcile([assigned(2, WAIT)])
-    kept = site.folder / sites.STALE / "w1-1-1"
+    await harness.agent.reconcile([assigned(2, WAIT)])
+    kept = harness.folder / agent_site.STALE / "w1-1-1"
     await eventually(kept.is_dir)
     assert b"ready" in (kept / "log").read_bytes()
-    assert site.store.finished(2) is None
-    assert site.agent.holds == ((job(2), 2),)
+    assert harness.store.finished(2) is None
+    assert harness.agent.holds == ((job(2), 2),)
 
 
 async def test_an_attempt_that_is_dropped_early_ends_when_its_supervisor_starts(
-    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    harness: AgentHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lookout, "ASK_AGAIN_SECONDS", 0.05)
     real = Spawner.ask
     monkeypatch.setattr(Spawner, "ask", lambda spawner, name: None)
     wanted = assigned(1, f"touch {tmp_path}/ran; {WAIT}")
-    await site.agent.reconcile([wanted])
-    site.agent.drop([(job(1), 1)])
+    await harness.agent.reconcile([wanted])
+    harness.agent.drop([(job(1), 1)])
     monkeypatch.setattr(Spawner, "ask", real)
-    assert (await site.end(1)).result is Result.STOPPED
+    assert (await harness.end(1)).result is Result.STOPPED
     assert not (tmp_path / "ran").exists()
 
 
 async def test_of_what_was_dropped_the_newest_are_kept(
-    site: Site, monkeypatch: pytest.MonkeyPatch
+    harness: AgentHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sites, "KEPT_STALE", 2)
+    monkeypatch.setattr(agent_site, "KEPT_STALE", 2)
     for number in (1, 2, 3):
-        await site.agent.reconcile([assigned(number, WAIT)])
-        await site.said(number, b"ready")
-        site.agent.drop([(job(number), number)])
-        await site.agent.reconcile([])
-        await eventually((site.folder / sites.STALE / f"w{number}-1-1").is_dir)
-    kept = {path.name for path in (site.folder / sites.STALE).iterdir()}
+        await harness.agent.reconcile([assigned(number, WAIT)])
+        await harness.said(number, b"ready")
+        harness.agent.drop([(job(number), number)])
+        await harness.agent.reconcile([])
+        await eventually((harness.folder / agent_site.STALE / f"w{number}-1-1").is_dir)
+    kept = {path.name for path in (harness.folder / agent_site.STALE).iterdir()}
     assert kept == {"w2-1-1", "w3-1-1"}

@@ -11,51 +11,51 @@ import pytest
 
 from boxsched.states import Result
 from boxsched.worker.supervisor.joblog import LINE_LIMIT_BYTES, MIB, READ_BYTES, BoundedLog
-from tests.worker.site import Site, assigned, eventually, job
+from tests.worker.harness import AgentHarness, assigned, eventually, job
 
 FLOOD_BYTES = 150_000_000
 
 
-async def test_a_flood_is_capped_and_marked(make_site: Callable[..., Site]) -> None:
-    site = make_site(log_limit=2 * MIB)
-    await site.agent.start()
-    finished = await site.run(f"yes 'a line of a flood' | head -c {FLOOD_BYTES}")
+async def test_a_flood_is_capped_and_marked(make_harness: Callable[..., AgentHarness]) -> None:
+    harness = make_harness(log_limit=2 * MIB)
+    await harness.agent.start()
+    finished = await harness.run(f"yes 'a line of a flood' | head -c {FLOOD_BYTES}")
     assert finished.result is Result.PASSED
-    log = site.log()
+    log = harness.log()
     assert log[: 2 * MIB] == (b"a line of a flood\n" * 120_000)[: 2 * MIB]
     mark = f"[boxsched: the log's limit of 2 MiB is reached: {FLOOD_BYTES - 2 * MIB} bytes more"
     assert log[2 * MIB :].decode() == f"\n{mark} were cut]\n"
 
 
-async def test_a_flood_does_not_delay_the_others(make_site: Callable[..., Site]) -> None:
-    site = make_site(log_limit=4 * MIB)
-    await site.agent.start()
+async def test_a_flood_does_not_delay_the_others(make_harness: Callable[..., AgentHarness]) -> None:
+    harness = make_harness(log_limit=4 * MIB)
+    await harness.agent.start()
     flood = assigned(1, "yes flood")
-    await site.agent.reconcile([flood])
-    await site.said(1, b"flood")
-    await site.agent.reconcile([flood, assigned(2, "echo quiet")])
-    assert (await site.end(2)).result is Result.PASSED
-    assert site.store.finished(1) is None
-    assert site.log(2) == b"quiet\n"
+    await harness.agent.reconcile([flood])
+    await harness.said(1, b"flood")
+    await harness.agent.reconcile([flood, assigned(2, "echo quiet")])
+    assert (await harness.end(2)).result is Result.PASSED
+    assert harness.store.finished(1) is None
+    assert harness.log(2) == b"quiet\n"
 
 
-async def test_a_long_line_is_cut(site: Site) -> None:
-    await site.run("head -c 10485760 /dev/zero | tr '\\0' x", "echo", "echo next")
-    line, after = site.log().decode().splitlines()
+async def test_a_long_line_is_cut(harness: AgentHarness) -> None:
+    await harness.run("head -c 10485760 /dev/zero | tr '\\0' x", "echo", "echo next")
+    line, after = harness.log().decode().splitlines()
     assert line == "x" * MIB + " [boxsched: 9437184 bytes of this line were cut]"
     assert after == "next"
 
 
-async def test_binary_output_passes_unchanged(site: Site, tmp_path: Path) -> None:
+async def test_binary_output_passes_unchanged(harness: AgentHarness, tmp_path: Path) -> None:
     data = random.Random(1).randbytes(300_000)
     (tmp_path / "data").write_bytes(data)
-    await site.run(f"cat {tmp_path}/data")
-    assert site.store.log_when_finished[job(1)] == data
+    await harness.run(f"cat {tmp_path}/data")
+    assert harness.store.log_when_finished[job(1)] == data
 
 
-async def test_output_that_comes_with_the_end_is_not_lost(site: Site) -> None:
-    await site.run("head -c 60000 /dev/zero | tr '\\0' x; echo; echo last")
-    assert site.log().endswith(b"x\nlast\n")
+async def test_output_that_comes_with_the_end_is_not_lost(harness: AgentHarness) -> None:
+    await harness.run("head -c 60000 /dev/zero | tr '\\0' x; echo; echo last")
+    assert harness.log().endswith(b"x\nlast\n")
 
 
 @pytest.fixture
@@ -76,25 +76,25 @@ def fill(path: Path) -> None:
 
 
 async def test_a_full_disk_fails_the_job_and_not_the_agent(small_disk: Path) -> None:
-    site = Site(small_disk / "worker")
-    await site.agent.start()
+    harness = AgentHarness(small_disk / "worker")
+    await harness.agent.start()
     one = assigned(1, "yes | head -c 5M", "echo unreached")
-    await site.agent.reconcile([one])
-    finished = await site.end(1)
+    await harness.agent.reconcile([one])
+    finished = await harness.end(1)
     assert (finished.result, finished.reason) == (Result.FAILED, "disk full")
-    assert b"unreached" not in site.log()
+    assert b"unreached" not in harness.log()
 
     fill(small_disk / "filler")  # the next one cannot even be prepared
-    await site.agent.reconcile([one, assigned(2, "echo hi")])
-    finished = await site.end(2)
+    await harness.agent.reconcile([one, assigned(2, "echo hi")])
+    finished = await harness.end(2)
     assert (finished.result, finished.reason) == (Result.FAILED, "disk full")
 
     (small_disk / "filler").unlink()
-    await site.agent.reconcile([])
+    await harness.agent.reconcile([])
     await eventually(lambda: not list((small_disk / "worker/trash").iterdir()))
-    await site.agent.reconcile([assigned(3, "echo hi")])
-    assert (await site.end(3)).result is Result.PASSED
-    await site.agent.close()
+    await harness.agent.reconcile([assigned(3, "echo hi")])
+    assert (await harness.end(3)).result is Result.PASSED
+    await harness.agent.close()
 
 
 # --- The bounds alone -----------------------------------------------------------------------

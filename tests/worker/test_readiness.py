@@ -15,7 +15,7 @@ from boxsched.states import Result
 from boxsched.worker.agent import readiness, repository
 from boxsched.worker.agent.readiness import Readiness, check, has_no_room
 from boxsched.worker.supervisor import trouble
-from tests.worker.site import Site, assigned
+from tests.worker.harness import AgentHarness, assigned
 
 LIMIT_SECONDS = 30.0
 
@@ -38,12 +38,12 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.fixture
-async def small_site(small_disk: Path) -> AsyncIterator[Site]:
-    site = Site(small_disk / "worker")
-    await site.agent.start()
-    yield site
-    await site.agent.reconcile([])
-    await site.agent.close()
+async def small_harness(small_disk: Path) -> AsyncIterator[AgentHarness]:
+    harness = AgentHarness(small_disk / "worker")
+    await harness.agent.start()
+    yield harness
+    await harness.agent.reconcile([])
+    await harness.agent.close()
 
 
 def fill(disk: Path) -> Path:
@@ -55,8 +55,8 @@ def fill(disk: Path) -> Path:
     return ballast
 
 
-async def not_begun(site: Site, number: int = 1) -> JobFinished:
-    finished = await site.end(number)
+async def not_begun(harness: AgentHarness, number: int = 1) -> JobFinished:
+    finished = await harness.end(number)
     assert (finished.result, finished.not_begun, finished.lost) == (Result.FAILED, True, True)
     return finished
 
@@ -76,38 +76,40 @@ def fake_git(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 async def test_a_full_disk_fails_no_build_and_is_reported_first(
-    small_site: Site, small_disk: Path
+    small_harness: AgentHarness, small_disk: Path
 ) -> None:
-    site = small_site
+    harness = small_harness
     ballast = fill(small_disk)
-    await site.agent.reconcile([assigned(1, "true")])
-    finished = await not_begun(site)
+    await harness.agent.reconcile([assigned(1, "true")])
+    finished = await not_begun(harness)
     assert finished.reason == trouble.DISK_FULL
-    assert site.store.started(1) == []
-    assert site.store.problems[0] == "disk full", "before the report"
-    assert site.agent.problem == "disk full"
+    assert harness.store.started(1) == []
+    assert harness.store.problems[0] == "disk full", "before the report"
+    assert harness.agent.problem == "disk full"
     ballast.unlink()
-    await site.store.until(lambda: site.store.problems[-1] is None)
-    assert site.agent.problem is None
-    await site.agent.reconcile([assigned(2, "echo well")])
-    assert (await site.end(2)).result is Result.PASSED
+    await harness.store.until(lambda: harness.store.problems[-1] is None)
+    assert harness.agent.problem is None
+    await harness.agent.reconcile([assigned(2, "echo well")])
+    assert (await harness.end(2)).result is Result.PASSED
 
 
-async def test_a_nearly_full_disk_counts_as_full(small_site: Site, small_disk: Path) -> None:
+async def test_a_nearly_full_disk_counts_as_full(
+    small_harness: AgentHarness, small_disk: Path
+) -> None:
     """Else a script would begin, and not even its output would find a place."""
     ballast = fill(small_disk)
     with ballast.open("r+b") as file:
         file.truncate(ballast.stat().st_size - 32_768)
-    await small_site.agent.reconcile([assigned(1, "true")])
-    assert (await not_begun(small_site)).reason == "disk full"
+    await small_harness.agent.reconcile([assigned(1, "true")])
+    assert (await not_begun(small_harness)).reason == "disk full"
 
 
 async def test_a_limit_that_a_job_itself_exceeds_is_its_own_failure(
-    small_site: Site, small_disk: Path
+    small_harness: AgentHarness, small_disk: Path
 ) -> None:
-    finished = await small_site.run("cat /dev/zero > file || true; echo more; sleep 1")
+    finished = await small_harness.run("cat /dev/zero > file || true; echo more; sleep 1")
     assert (finished.result, finished.not_begun) == (Result.FAILED, False)
-    await small_site.agent.reconcile([])
+    await small_harness.agent.reconcile([])
 
 
 def test_how_much_room_is_enough(small_disk: Path) -> None:
@@ -122,7 +124,7 @@ def test_how_much_room_is_enough(small_disk: Path) -> None:
 
 
 async def test_a_worker_without_git(
-    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    harness: AgentHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known = repository.program
     nowhere = str(tmp_path / "git")
@@ -130,11 +132,11 @@ async def test_a_worker_without_git(
         repository, "program", lambda name: nowhere if name == "git" else known(name)
     )
     monkeypatch.setattr(readiness, "GIT", nowhere)
-    await site.agent.reconcile([assigned(1, "true", repository="file:///nowhere")])
-    assert (await not_begun(site)).reason == "git is not installed"
-    assert site.store.problems[0] == "git is not installed"
+    await harness.agent.reconcile([assigned(1, "true", repository="file:///nowhere")])
+    assert (await not_begun(harness)).reason == "git is not installed"
+    assert harness.store.problems[0] == "git is not installed"
     Path(nowhere).symlink_to(known("git"))
-    await site.store.until(lambda: site.store.problems[-1] is None)
+    await harness.store.until(lambda: harness.store.problems[-1] is None)
 
 
 @pytest.mark.parametrize("there", ["link", "tree", "file"])
@@ -167,11 +169,15 @@ def test_a_file_that_a_job_puts_in_place_of_the_probe_is_removed(
     ],
 )
 async def test_git_errors_that_concern_the_machine(
-    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, problem: str
+    harness: AgentHarness,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    script: str,
+    problem: str,
 ) -> None:
     fake_git(tmp_path, script, monkeypatch)
-    await site.agent.reconcile([assigned(1, "true", repository="file:///nowhere")])
-    assert (await not_begun(site)).reason == problem
+    await harness.agent.reconcile([assigned(1, "true", repository="file:///nowhere")])
+    assert (await not_begun(harness)).reason == problem
 
 
 @pytest.mark.parametrize(
@@ -183,29 +189,31 @@ async def test_git_errors_that_concern_the_machine(
     ],
 )
 async def test_problems_of_the_repository_are_the_builds_failure(
-    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str
+    harness: AgentHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str
 ) -> None:
     fake_git(tmp_path, script, monkeypatch)
-    finished = await site.run("true", repository="file:///nowhere")
+    finished = await harness.run("true", repository="file:///nowhere")
     assert (finished.result, finished.not_begun) == (Result.FAILED, False)
     assert finished.reason is not None and "git check-ref-format failed" in finished.reason
-    assert None not in site.store.problems and site.agent.problem is None
+    assert None not in harness.store.problems and harness.agent.problem is None
 
 
 async def test_a_stop_while_git_runs_is_a_stop(
-    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    harness: AgentHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake_git(tmp_path, "echo here; sleep 60 & wait", monkeypatch)
-    site.agent._driver.__dict__["_stop_grace"] = 0.0
-    await site.agent.reconcile([assigned(1, "true", repository="file:///nowhere")])
-    await site.said(1, b"here")
-    await site.agent.reconcile([assigned(1, "true", repository="file:///nowhere", stop=True)])
-    finished = await site.end(1)
+    harness.agent._driver.__dict__["_stop_grace"] = 0.0
+    await harness.agent.reconcile([assigned(1, "true", repository="file:///nowhere")])
+    await harness.said(1, b"here")
+    await harness.agent.reconcile([assigned(1, "true", repository="file:///nowhere", stop=True)])
+    finished = await harness.end(1)
     assert (finished.result, finished.not_begun) == (Result.STOPPED, False)
 
 
-async def test_a_job_that_no_worker_could_begin_is_the_builds_failure(site: Site) -> None:
-    finished = await site.run("true", environment={"LARGE": "x" * (1 << 20)})
+async def test_a_job_that_no_worker_could_begin_is_the_builds_failure(
+    harness: AgentHarness,
+) -> None:
+    finished = await harness.run("true", environment={"LARGE": "x" * (1 << 20)})
     assert (finished.result, finished.not_begun) == (Result.FAILED, False)
     assert finished.reason == "cannot start the script: Argument list too long"
 

@@ -14,15 +14,15 @@ from boxsched.worker.agent.site import FolderInUse
 from boxsched.worker.remote.identity import Unusable
 from boxsched.worker.remote.link import RefusedByNode
 from boxsched.worker.supervisor.last_heartbeat import read_last_heartbeat
-from tests.worker.fleet import QUICK, Fleet
-from tests.worker.node import TOKEN, Node
-from tests.worker.site import alive, assigned, at, eventually, job, pid_in
+from tests.worker.fake_node import TOKEN, FakeNode
+from tests.worker.harness import alive, assigned, at, eventually, job, pid_in
+from tests.worker.nodes_and_workers import QUICK, NodesAndWorkers
 from tests.worker.test_git import commit, git
 
 WAIT = "echo ready; while :; do sleep 0.05; done"
 
 
-def ended(node: Node, number: int) -> Result:
+def ended(node: FakeNode, number: int) -> Result:
     finished = node.store.finished(number)
     assert finished is not None
     return finished.result
@@ -31,10 +31,10 @@ def ended(node: Node, number: int) -> Result:
 # --- A connection ---------------------------------------------------------------------------
 
 
-async def test_it_connects_runs_and_reports(fleet: Fleet) -> None:
-    node = await fleet.node()
+async def test_it_connects_runs_and_reports(cluster: NodesAndWorkers) -> None:
+    node = await cluster.node()
     await node.want(assigned(1, "seq 30000"), assigned(2, "exit 3"))
-    worker = fleet.worker(node, boxes=3, box_type="linux")
+    worker = cluster.worker(node, boxes=3, box_type="linux")
     await node.store.until(lambda: node.store.finished(1) and node.store.finished(2))
     assert (ended(node, 1), ended(node, 2)) == (Result.PASSED, Result.FAILED)
     assert node.store.log_when_finished[job(1)] == b"".join(b"%d\n" % i for i in range(1, 30_001))
@@ -50,41 +50,41 @@ async def test_it_connects_runs_and_reports(fleet: Fleet) -> None:
 
 @pytest.mark.parametrize("fixes_commits", [True, False])
 async def test_a_node_says_which_commit_a_job_runs(
-    fleet: Fleet, tmp_path: Path, fixes_commits: bool
+    cluster: NodesAndWorkers, tmp_path: Path, fixes_commits: bool
 ) -> None:
     """One of an earlier version does not: then the job runs what it found."""
     repository = tmp_path / "repository"
     repository.mkdir()
     git(repository, "init")
     first, second = commit(repository, "first"), commit(repository, "second")
-    node = await fleet.node(fixes_commits=fixes_commits)
+    node = await cluster.node(fixes_commits=fixes_commits)
     node.store.commits[WorkloadId(1)] = first
     await node.want(assigned(1, "git rev-parse HEAD", repository=str(repository)))
-    fleet.worker(node)
+    cluster.worker(node)
     await node.store.until(lambda: node.store.finished(1))
     ran = first if fixes_commits else second
     assert node.store.log_of(job(1)) == f"{ran}\n".encode()
 
 
 async def test_an_attempt_whose_lease_is_over_asks_for_its_commit(
-    fleet: Fleet, tmp_path: Path
+    cluster: NodesAndWorkers, tmp_path: Path
 ) -> None:
     repository = tmp_path / "repository"
     repository.mkdir()
     git(repository, "init")
     commit(repository, "first")
-    node = await fleet.node()
+    node = await cluster.node()
     node.store.stale.add((job(1), 1))
     await node.want(assigned(1, "echo unreached", repository=str(repository)))
-    fleet.worker(node)
+    cluster.worker(node)
     await node.store.until(lambda: node.store.finished(1))
     assert ended(node, 1) is Result.STOPPED
     assert b"unreached" not in node.store.log_of(job(1))
 
 
-async def test_only_the_newest_level_counts(fleet: Fleet) -> None:
-    node = await fleet.node()
-    fleet.worker(node, box_driver="none")
+async def test_only_the_newest_level_counts(cluster: NodesAndWorkers) -> None:
+    node = await cluster.node()
+    cluster.worker(node, box_driver="none")
     await node.connected()
     node.acks_said = False  # so the first level is under way until then
     await node.want(assigned(1))
@@ -98,9 +98,9 @@ async def test_only_the_newest_level_counts(fleet: Fleet) -> None:
     assert node.store.finished(2) is None
 
 
-async def test_a_level_without_a_job_ends_it(fleet: Fleet, tmp_path: Path) -> None:
-    node = await fleet.node()
-    fleet.worker(node)
+async def test_a_level_without_a_job_ends_it(cluster: NodesAndWorkers, tmp_path: Path) -> None:
+    node = await cluster.node()
+    cluster.worker(node)
     await node.want(assigned(1, f"echo $$ > {tmp_path}/pid; {WAIT}"))
     await node.store.until(lambda: b"ready" in node.store.log_of(job(1)))
     await node.want()
@@ -108,9 +108,9 @@ async def test_a_level_without_a_job_ends_it(fleet: Fleet, tmp_path: Path) -> No
     assert not alive(pid_in(tmp_path / "pid"))
 
 
-async def test_stale_attempts_are_ended_and_their_folders_kept(fleet: Fleet) -> None:
-    node = await fleet.node(stale={(job(1), 1)})
-    worker = fleet.worker(node)
+async def test_stale_attempts_are_ended_and_their_folders_kept(cluster: NodesAndWorkers) -> None:
+    node = await cluster.node(stale={(job(1), 1)})
+    worker = cluster.worker(node)
     await node.want(assigned(1, WAIT), assigned(2, "echo well"))
     await node.store.until(lambda: node.store.finished(2))
     await eventually((worker.data / "worker/w1-1-1/result").exists)
@@ -120,10 +120,10 @@ async def test_stale_attempts_are_ended_and_their_folders_kept(fleet: Fleet) -> 
     assert node.store.started(1) == []
 
 
-async def test_output_goes_in_messages_that_a_node_takes(fleet: Fleet) -> None:
-    node = await fleet.node()
+async def test_output_goes_in_messages_that_a_node_takes(cluster: NodesAndWorkers) -> None:
+    node = await cluster.node()
     await node.want(*(assigned(i, "head -c 300000 /dev/zero | tr '\\0' x") for i in range(1, 25)))
-    fleet.worker(node, boxes=24)  # the node cuts what is larger than it takes
+    cluster.worker(node, boxes=24)  # the node cuts what is larger than it takes
     await node.store.until(lambda: all(node.store.finished(i) for i in range(1, 25)))
     assert all(len(node.store.log_of(job(i))) == 300_000 for i in range(1, 25))
     assert len(node.hellos) == 1
@@ -132,11 +132,11 @@ async def test_output_goes_in_messages_that_a_node_takes(fleet: Fleet) -> None:
 # --- Nodes come and go ----------------------------------------------------------------------
 
 
-async def test_another_node_when_one_goes(fleet: Fleet) -> None:
-    one = await fleet.node()
-    two = await fleet.node(store=one.store, desired=one.desired)
+async def test_another_node_when_one_goes(cluster: NodesAndWorkers) -> None:
+    one = await cluster.node()
+    two = await cluster.node(store=one.store, desired=one.desired)
     await one.want(assigned(1, f"trap 'echo well; exit 0' TERM; {WAIT}"))
-    fleet.worker(one, two)
+    cluster.worker(one, two)
     await one.store.until(lambda: b"ready" in one.store.log_of(job(1)))
     first, other = (one, two) if one.connections else (two, one)
     await first.stop()
@@ -149,9 +149,9 @@ async def test_another_node_when_one_goes(fleet: Fleet) -> None:
     assert len({said.at for said in one.store.started(1)}) == 1  # said again, maybe
 
 
-async def test_the_same_node_when_it_is_back(fleet: Fleet) -> None:
-    node = await fleet.node()
-    fleet.worker(node)
+async def test_the_same_node_when_it_is_back(cluster: NodesAndWorkers) -> None:
+    node = await cluster.node()
+    cluster.worker(node)
     await node.connected()
     await node.stop()
     await node.start()
@@ -159,20 +159,20 @@ async def test_the_same_node_when_it_is_back(fleet: Fleet) -> None:
     assert len(node.hellos) == 2
 
 
-async def test_a_node_that_leaves_is_left_at_once(fleet: Fleet) -> None:
-    one = await fleet.node()
-    two = await fleet.node()
-    fleet.worker(one, two, pace=attrs.evolve(QUICK, first_wait=60.0, longest_wait=60.0))
+async def test_a_node_that_leaves_is_left_at_once(cluster: NodesAndWorkers) -> None:
+    one = await cluster.node()
+    two = await cluster.node()
+    cluster.worker(one, two, pace=attrs.evolve(QUICK, first_wait=60.0, longest_wait=60.0))
     await eventually(lambda: one.connections or two.connections)
     first, other = (one, two) if one.connections else (two, one)
     await first.leave()
     await other.connected()
 
 
-async def test_a_silent_node_is_left(fleet: Fleet) -> None:
-    one = await fleet.node()
-    two = await fleet.node()
-    fleet.worker(one, two, pace=attrs.evolve(QUICK, silence=0.2, beat=0.02))
+async def test_a_silent_node_is_left(cluster: NodesAndWorkers) -> None:
+    one = await cluster.node()
+    two = await cluster.node()
+    cluster.worker(one, two, pace=attrs.evolve(QUICK, silence=0.2, beat=0.02))
     await eventually(lambda: one.connections or two.connections)
     first, other = (one, two) if one.connections else (two, one)
     first.acks_beats = False
@@ -180,12 +180,12 @@ async def test_a_silent_node_is_left(fleet: Fleet) -> None:
     assert not any(isinstance(said, wire.Said) for said in other.heard)
 
 
-async def test_unacknowledged_messages_are_repeated_unchanged(fleet: Fleet) -> None:
-    one = await fleet.node(acks_said=False)
-    two = await fleet.node(acks_said=False)
+async def test_unacknowledged_messages_are_repeated_unchanged(cluster: NodesAndWorkers) -> None:
+    one = await cluster.node(acks_said=False)
+    two = await cluster.node(acks_said=False)
     await one.want(assigned(1))
     await two.want(assigned(1))
-    fleet.worker(one, two, box_driver="none")
+    cluster.worker(one, two, box_driver="none")
     await eventually(lambda: one.store.finished(1) or two.store.finished(1))
     first, other = (one, two) if one.store.finished(1) else (two, one)
     other.acks_said = True
@@ -194,11 +194,13 @@ async def test_unacknowledged_messages_are_repeated_unchanged(fleet: Fleet) -> N
     assert other.store.reports[:2] == first.store.reports
 
 
-async def test_output_that_was_not_acknowledged_has_the_same_bounds(fleet: Fleet) -> None:
-    one = await fleet.node(acks_output=False)
-    two = await fleet.node(store=one.store, desired=one.desired, acks_output=False)
+async def test_output_that_was_not_acknowledged_has_the_same_bounds(
+    cluster: NodesAndWorkers,
+) -> None:
+    one = await cluster.node(acks_output=False)
+    two = await cluster.node(store=one.store, desired=one.desired, acks_output=False)
     await one.want(assigned(1, "echo some; sleep 0.5; seq 20000"))
-    fleet.worker(one, two)
+    cluster.worker(one, two)
     await one.store.until(lambda: one.store.chunks[job(1)])
     first, other = (one, two) if one.hellos else (two, one)
     other.acks_output = True
@@ -207,9 +209,11 @@ async def test_output_that_was_not_acknowledged_has_the_same_bounds(fleet: Fleet
     assert one.store.log_of(job(1)) == b"some\n" + b"".join(b"%d\n" % i for i in range(1, 20_001))
 
 
-async def test_a_level_that_was_not_begun_goes_with_its_connection(fleet: Fleet) -> None:
-    node = await fleet.node(acks_said=False)
-    fleet.worker(node, box_driver="none")
+async def test_a_level_that_was_not_begun_goes_with_its_connection(
+    cluster: NodesAndWorkers,
+) -> None:
+    node = await cluster.node(acks_said=False)
+    cluster.worker(node, box_driver="none")
     await node.want(assigned(1))
     await node.store.until(lambda: node.store.finished(1))
     await node.want(assigned(2))  # waits behind the first, whose report is not acknowledged
@@ -249,16 +253,16 @@ async def test_a_level_that_was_not_begun_goes_with_its_connection(fleet: Fleet)
     ],
 )
 async def test_a_refusal_that_only_a_person_mends_ends_it_at_the_first_connect(
-    fleet: Fleet, status: int, code: str, prefix: str, said: str
+    cluster: NodesAndWorkers, status: int, code: str, prefix: str, said: str
 ) -> None:
-    node = await fleet.node(status=status, code=code, prefix=prefix)
+    node = await cluster.node(status=status, code=code, prefix=prefix)
     with pytest.raises(RefusedByNode, match=rf"^http://127.0.0.1\S*: .*{said}"):
-        await fleet.worker(node.url + prefix).ended()
+        await cluster.worker(node.url + prefix).ended()
 
 
-async def test_below_a_path(fleet: Fleet) -> None:
-    node = await fleet.node(prefix="/ci")
-    fleet.worker(f"{node.url}/ci/")
+async def test_below_a_path(cluster: NodesAndWorkers) -> None:
+    node = await cluster.node(prefix="/ci")
+    cluster.worker(f"{node.url}/ci/")
     await node.connected()
 
 
@@ -266,10 +270,10 @@ async def test_below_a_path(fleet: Fleet) -> None:
     ("status", "said"), [(404, "is not boxsched (404): check the URL"), (502, "status 502")]
 )
 async def test_temporary_errors_are_retried(
-    fleet: Fleet, caplog: pytest.LogCaptureFixture, status: int, said: str
+    cluster: NodesAndWorkers, caplog: pytest.LogCaptureFixture, status: int, said: str
 ) -> None:
-    node = await fleet.node(status=status, code="")
-    fleet.worker(node)
+    node = await cluster.node(status=status, code="")
+    cluster.worker(node)
     await node.until(lambda: node.asked >= 4)
     assert said in caplog.text
     assert "; trying again" in caplog.text  # there is no other
@@ -277,15 +281,15 @@ async def test_temporary_errors_are_retried(
     await node.connected()
 
 
-async def test_a_refusal_for_good_ends_it_at_the_first_connect(fleet: Fleet) -> None:
-    node = await fleet.node(refusal=wire.Refused("version", "upgrade\nthe worker", False))
+async def test_a_refusal_for_good_ends_it_at_the_first_connect(cluster: NodesAndWorkers) -> None:
+    node = await cluster.node(refusal=wire.Refused("version", "upgrade\nthe worker", False))
     with pytest.raises(RefusedByNode, match=r"upgrade\?the worker"):
-        await fleet.worker(node).ended()
+        await cluster.worker(node).ended()
 
 
-async def test_later_it_keeps_trying(fleet: Fleet) -> None:
-    node = await fleet.node()
-    fleet.worker(node)
+async def test_later_it_keeps_trying(cluster: NodesAndWorkers) -> None:
+    node = await cluster.node()
+    cluster.worker(node)
     await node.connected()
     node.status = 401
     node.connections[0].cut()
@@ -294,12 +298,12 @@ async def test_later_it_keeps_trying(fleet: Fleet) -> None:
     await node.connected()
 
 
-async def test_another_token_is_tried_at_once(fleet: Fleet) -> None:
+async def test_another_token_is_tried_at_once(cluster: NodesAndWorkers) -> None:
     """Long before the time after which the same one would be tried again."""
     token = [TOKEN]
-    node = await fleet.node()
+    node = await cluster.node()
     pace = attrs.evolve(QUICK, refused=3_600.0, look=0.01)
-    fleet.worker(node, token=lambda: token[0], pace=pace)
+    cluster.worker(node, token=lambda: token[0], pace=pace)
     await node.connected()
     node.token = "another"
     node.connections[0].cut()
@@ -309,12 +313,12 @@ async def test_another_token_is_tried_at_once(fleet: Fleet) -> None:
 
 
 async def test_a_refusal_for_now_sends_it_on(
-    fleet: Fleet, caplog: pytest.LogCaptureFixture
+    cluster: NodesAndWorkers, caplog: pytest.LogCaptureFixture
 ) -> None:
-    one = await fleet.node(refusal=wire.Refused("leaving", "this node is stopping", True))
-    two = await fleet.node(status=503)
-    three = await fleet.node()
-    fleet.worker(one, two, three)
+    one = await cluster.node(refusal=wire.Refused("leaving", "this node is stopping", True))
+    two = await cluster.node(status=503)
+    three = await cluster.node()
+    cluster.worker(one, two, three)
     await three.connected()
     assert "trying again" not in caplog.text
 
@@ -323,17 +327,17 @@ async def test_a_refusal_for_now_sends_it_on(
 
 
 async def test_it_is_the_same_worker_after_a_restart_and_adopts_its_jobs(
-    fleet: Fleet, tmp_path: Path
+    cluster: NodesAndWorkers, tmp_path: Path
 ) -> None:
-    node = await fleet.node()
+    node = await cluster.node()
     gate = tmp_path / "gate"
     await node.want(assigned(1, f"echo one; until [ -e {gate} ]; do sleep 0.01; done; echo two"))
-    first = fleet.worker(node)
+    first = cluster.worker(node)
     await node.store.until(lambda: b"one" in node.store.log_of(job(1)))
     await first.end()
     assert (first.data / "identity").stat().st_mode & 0o777 == 0o600
     gate.touch()
-    fleet.worker(node, name="another name")
+    cluster.worker(node, name="another name")
     await node.store.until(lambda: node.store.finished(1))
     assert node.store.log_when_finished[job(1)] == b"one\ntwo\n"
     old, new = node.hellos
@@ -341,29 +345,29 @@ async def test_it_is_the_same_worker_after_a_restart_and_adopts_its_jobs(
     assert new.holds == ((job(1), 1),)
 
 
-async def test_jobs_are_adopted_while_no_node_is_there(fleet: Fleet) -> None:
-    node = await fleet.node()
+async def test_jobs_are_adopted_while_no_node_is_there(cluster: NodesAndWorkers) -> None:
+    node = await cluster.node()
     await node.want(assigned(1, WAIT))
-    first = fleet.worker(node)
+    first = cluster.worker(node)
     await node.store.until(lambda: b"ready" in node.store.log_of(job(1)))
     await first.end()
     await node.stop()
-    second = fleet.worker(node)
+    second = cluster.worker(node)
     await eventually(lambda: second.remote._agent is not None)
     assert second.remote._agent is not None
     assert second.remote._agent.holds == ((job(1), 1),)
 
 
 async def test_jobs_of_another_installation_are_ended_and_not_reported(
-    fleet: Fleet, tmp_path: Path
+    cluster: NodesAndWorkers, tmp_path: Path
 ) -> None:
-    ours = await fleet.node()
+    ours = await cluster.node()
     await ours.want(assigned(1, f"echo $$ > {tmp_path}/pid; {WAIT}"))
-    first = fleet.worker(ours)
+    first = cluster.worker(ours)
     await ours.store.until(lambda: b"ready" in ours.store.log_of(job(1)))
     await first.end()
-    theirs = await fleet.node(cluster="theirs")
-    second = fleet.worker(theirs)
+    theirs = await cluster.node(cluster="theirs")
+    second = cluster.worker(theirs)
     await eventually((second.data / "worker/quarantine/w1-1-1").is_dir)
     assert not alive(pid_in(tmp_path / "pid"))
     await theirs.want(assigned(2, "true"))
@@ -372,39 +376,41 @@ async def test_jobs_of_another_installation_are_ended_and_not_reported(
     assert not theirs.store.chunks[job(1)]
 
 
-async def test_later_another_installation_is_not_spoken_with(fleet: Fleet) -> None:
-    ours = await fleet.node()
-    worker = fleet.worker(ours)
+async def test_later_another_installation_is_not_spoken_with(cluster: NodesAndWorkers) -> None:
+    ours = await cluster.node()
+    worker = cluster.worker(ours)
     await ours.connected()
     ours.cluster = "theirs"
     ours.connections[0].cut()
     await ours.until(lambda: len(ours.hellos) >= 3)
     assert (worker.data / "cluster").read_text() == "ours\n"
-    assert not worker.life.done()
+    assert not worker.task.done()
 
 
-async def test_two_processes_do_not_share_a_data_folder(fleet: Fleet) -> None:
-    node = await fleet.node()
-    fleet.worker(node, box_driver="none")
+async def test_two_processes_do_not_share_a_data_folder(cluster: NodesAndWorkers) -> None:
+    node = await cluster.node()
+    cluster.worker(node, box_driver="none")
     await node.connected()
     with pytest.raises(FolderInUse, match="data folder"):
-        await fleet.worker(node, box_driver="none").ended()
+        await cluster.worker(node, box_driver="none").ended()
 
 
-async def test_a_damaged_identity_is_not_a_new_one(fleet: Fleet) -> None:
-    data = fleet.folder / "data"
+async def test_a_damaged_identity_is_not_a_new_one(cluster: NodesAndWorkers) -> None:
+    data = cluster.folder / "data"
     data.mkdir()
     (data / "identity").write_text("")
     with pytest.raises(Unusable, match="identity"):
-        await fleet.worker("http://127.0.0.1:1").ended()
+        await cluster.worker("http://127.0.0.1:1").ended()
 
 
 # --- Its lease ------------------------------------------------------------------------------
 
 
-async def test_the_sending_of_the_last_answered_heartbeat_is_written_down(fleet: Fleet) -> None:
-    node = await fleet.node(lost_after=60.0)
-    worker = fleet.worker(node, pace=attrs.evolve(QUICK, beat=0.02))
+async def test_the_sending_of_the_last_answered_heartbeat_is_written_down(
+    cluster: NodesAndWorkers,
+) -> None:
+    node = await cluster.node(lost_after=60.0)
+    worker = cluster.worker(node, pace=attrs.evolve(QUICK, beat=0.02))
     await eventually(lambda: (worker.data / "worker").is_dir())
     folder = at(worker.data / "worker")
     await eventually(lambda: read_last_heartbeat(folder))
@@ -422,11 +428,11 @@ async def test_the_sending_of_the_last_answered_heartbeat_is_written_down(fleet:
 
 
 async def test_a_build_without_contact_is_ended_and_its_result_is_reported_later(
-    fleet: Fleet,
+    cluster: NodesAndWorkers,
 ) -> None:
-    node = await fleet.node(lost_after=2.0)
+    node = await cluster.node(lost_after=2.0)
     await node.want(assigned(1, WAIT), assigned(2, WAIT, kind=Kind.DEPLOY, server="production"))
-    worker = fleet.worker(node, pace=attrs.evolve(QUICK, beat=0.05))
+    worker = cluster.worker(node, pace=attrs.evolve(QUICK, beat=0.05))
     await node.store.until(lambda: all(b"ready" in node.store.log_of(job(i)) for i in (1, 2)))
     await node.stop()
     await eventually((worker.data / "worker/w1-1-1/result").exists)
@@ -441,23 +447,23 @@ async def test_a_build_without_contact_is_ended_and_its_result_is_reported_later
 # --- The end --------------------------------------------------------------------------------
 
 
-async def test_messages_in_progress_are_flushed_at_the_end(fleet: Fleet) -> None:
-    node = await fleet.node(acks_said=False)
-    worker = fleet.worker(node, box_driver="none", pace=attrs.evolve(QUICK, flush=20.0))
+async def test_messages_in_progress_are_flushed_at_the_end(cluster: NodesAndWorkers) -> None:
+    node = await cluster.node(acks_said=False)
+    worker = cluster.worker(node, box_driver="none", pace=attrs.evolve(QUICK, flush=20.0))
     await node.want(assigned(1))
     await node.until(lambda: any(isinstance(said, wire.Said) for said in node.heard))
     ending = asyncio.create_task(worker.end())
     said = next(said for said in node.heard if isinstance(said, wire.Said))
     await asyncio.sleep(0)
-    assert not worker.life.done()
+    assert not worker.task.done()
     await node.connections[0].say(wire.Ack(said.number))
     await ending
     await node.until(lambda: not node.connections)
 
 
-async def test_the_end_waits_for_no_node_that_is_away(fleet: Fleet) -> None:
-    node = await fleet.node(acks_said=False)
-    worker = fleet.worker(node, box_driver="none", pace=attrs.evolve(QUICK, flush=3_600.0))
+async def test_the_end_waits_for_no_node_that_is_away(cluster: NodesAndWorkers) -> None:
+    node = await cluster.node(acks_said=False)
+    worker = cluster.worker(node, box_driver="none", pace=attrs.evolve(QUICK, flush=3_600.0))
     await node.want(assigned(1))
     await node.until(lambda: any(isinstance(said, wire.Said) for said in node.heard))
     await node.stop()

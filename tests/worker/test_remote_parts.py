@@ -23,7 +23,7 @@ from boxsched.worker.remote.worker import RemoteWorker
 from boxsched.worker.supervisor import folder as files
 from boxsched.worker.supervisor.folder import Ended, Running
 from boxsched.worker.supervisor.safe_files import Damaged
-from tests.worker.site import at
+from tests.worker.harness import at
 
 # --- Pace -----------------------------------------------------------------------------------
 

@@ -15,9 +15,9 @@ from boxsched.cli import main
 from boxsched.model import Kind
 from boxsched.protocol import wire
 from boxsched.states import Result
-from tests.worker.fleet import Fleet, end_jobs
-from tests.worker.node import TOKEN, Node
-from tests.worker.site import LIMIT_SECONDS, alive, assigned, eventually, job, pid_in
+from tests.worker.fake_node import TOKEN, FakeNode
+from tests.worker.harness import LIMIT_SECONDS, alive, assigned, eventually, job, pid_in
+from tests.worker.nodes_and_workers import NodesAndWorkers, end_jobs
 
 PROJECT = Path(__file__).resolve().parents[2]
 LOST_AFTER_SECONDS = 2.0
@@ -73,9 +73,9 @@ async def start(tmp_path: Path) -> AsyncIterator[Starting]:
 
 
 async def test_it_says_where_it_is_connected_and_ends_cleanly(
-    fleet: Fleet, start: Starting, tmp_path: Path
+    cluster: NodesAndWorkers, start: Starting, tmp_path: Path
 ) -> None:
-    node = await fleet.node()
+    node = await cluster.node()
     await node.want(assigned(1, f"echo $$ > {tmp_path}/pid; echo ready; exec sleep 100"))
     worker = start("--name", "builder", BOXSCHED_TOKEN=TOKEN, BOXSCHED_URL=f"{node.url},{node.url}")
     await node.store.until(lambda: b"ready" in node.store.log_of(job(1)))
@@ -90,9 +90,9 @@ async def test_it_says_where_it_is_connected_and_ends_cleanly(
 
 
 async def test_it_says_what_is_wrong_with_the_token(
-    fleet: Fleet, start: Starting, tmp_path: Path
+    cluster: NodesAndWorkers, start: Starting, tmp_path: Path
 ) -> None:
-    node = await fleet.node()
+    node = await cluster.node()
     (tmp_path / "token").touch(0o600)
     (tmp_path / "token").write_text("a wrong one\n")
     worker = start("--url", node.url, "--token-file", str(tmp_path / "token"))
@@ -105,8 +105,10 @@ async def test_it_says_what_is_wrong_with_the_token(
     assert spoken.count("\n") == 1
 
 
-async def test_a_token_file_is_read_again(fleet: Fleet, start: Starting, tmp_path: Path) -> None:
-    node = await fleet.node()
+async def test_a_token_file_is_read_again(
+    cluster: NodesAndWorkers, start: Starting, tmp_path: Path
+) -> None:
+    node = await cluster.node()
     (tmp_path / "token").touch(0o600)
     (tmp_path / "token").write_text(f"{TOKEN}\n")
     start("--url", node.url, "--token-file", str(tmp_path / "token"), "--box-driver", "none")
@@ -158,7 +160,7 @@ def last_tick(ledger: Path) -> float:
     return float(ledger.read_text().split()[-1])
 
 
-async def running(node: Node, start: Starting, ledger: Path) -> Process:
+async def running(node: FakeNode, start: Starting, ledger: Path) -> Process:
     """A worker with a build and a deploy under way."""
     deploy = assigned(2, ticking(ledger / "deploy"), kind=Kind.DEPLOY, server="production")
     await node.want(assigned(1, ticking(ledger / "build")), deploy)
@@ -170,9 +172,9 @@ async def running(node: Node, start: Starting, ledger: Path) -> Process:
 
 @pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGSTOP])
 async def test_a_build_ends_in_time_when_its_agent_is_killed_or_frozen(
-    fleet: Fleet, start: Starting, tmp_path: Path, sign: signal.Signals
+    cluster: NodesAndWorkers, start: Starting, tmp_path: Path, sign: signal.Signals
 ) -> None:
-    node = await fleet.node(lost_after=LOST_AFTER_SECONDS)
+    node = await cluster.node(lost_after=LOST_AFTER_SECONDS)
     worker = await running(node, start, tmp_path)
     worker.send(sign)
     gone = time.clock_gettime(time.CLOCK_BOOTTIME)
@@ -195,9 +197,9 @@ async def test_a_build_ends_in_time_when_its_agent_is_killed_or_frozen(
 
 
 async def test_killed_and_back_in_time_a_build_continues(
-    fleet: Fleet, start: Starting, tmp_path: Path
+    cluster: NodesAndWorkers, start: Starting, tmp_path: Path
 ) -> None:
-    node = await fleet.node(lost_after=60.0)
+    node = await cluster.node(lost_after=60.0)
     gate = tmp_path / "gate"
     await node.want(assigned(1, f"echo one; until [ -e {gate} ]; do sleep 0.01; done; echo two"))
     worker = start("--url", node.url, BOXSCHED_TOKEN=TOKEN)

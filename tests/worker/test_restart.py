@@ -25,20 +25,27 @@ from boxsched.worker.agent.site import KEPT_QUARANTINED, FolderInUse, adopt_all,
 from boxsched.worker.supervisor import containment, job_secrets, safe_files, supervisor
 from boxsched.worker.supervisor import folder as files
 from boxsched.worker.supervisor.folder import Record, Started
-from tests.worker.site import Site, alive, assigned, at, eventually, job, pid_in
+from tests.worker.harness import AgentHarness, alive, assigned, at, eventually, job, pid_in
 
 PROJECT = Path(__file__).resolve().parents[2]
 WAIT = "while :; do sleep 0.05; done"
 
 
-class Life:
+class AgentProcess:
     """An agent that can be killed."""
 
-    def __init__(self, site: Site, script: str) -> None:
-        self.spool = site.folder.parent / "spool"
+    def __init__(self, harness: AgentHarness, script: str) -> None:
+        self.spool = harness.folder.parent / "spool"
         self.spool.touch()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.worker.life", site.folder, self.spool, script],
+            [
+                sys.executable,
+                "-m",
+                "tests.worker.agent_process",
+                harness.folder,
+                self.spool,
+                script,
+            ],
             cwd=PROJECT,
         )
 
@@ -50,90 +57,93 @@ class Life:
         self.process.kill()
         self.process.wait()
 
-    def hand_over(self, site: Site) -> None:
+    def hand_over(self, harness: AgentHarness) -> None:
         """What it said is in the store."""
         for kind, job_id, *rest in self.entries():
             if kind == "log":
                 _, offset, data = rest
-                chunks = site.store.chunks[JobId(int(str(job_id)))]
+                chunks = harness.store.chunks[JobId(int(str(job_id)))]
                 chunks.setdefault(int(str(offset)), base64.b64decode(str(data)))
 
 
 @pytest.fixture
-def lives() -> Iterator[list[Life]]:
-    lives: list[Life] = []
-    yield lives
-    for life in lives:
-        life.kill()
+def processes() -> Iterator[list[AgentProcess]]:
+    processes: list[AgentProcess] = []
+    yield processes
+    for process in processes:
+        process.kill()
 
 
 async def test_a_job_outlives_its_killed_agent(
-    make_site: Callable[..., Site], tmp_path: Path, lives: list[Life]
+    make_harness: Callable[..., AgentHarness], tmp_path: Path, processes: list[AgentProcess]
 ) -> None:
-    site = make_site()
+    harness = make_harness()
     gate, ledger = tmp_path / "gate", tmp_path / "ledger"
     script = f"echo ran >> {ledger}; for i in 1 2 3 4 5; do echo $i; sleep 0.05; done; "
     script += f"until [ -e {gate} ]; do sleep 0.01; done; seq 6 50000"
-    life = Life(site, script)
-    lives.append(life)
-    await eventually(lambda: any(entry[0] == "log" for entry in life.entries()))
-    life.kill()
-    life.hand_over(site)
+    process = AgentProcess(harness, script)
+    processes.append(process)
+    await eventually(lambda: any(entry[0] == "log" for entry in process.entries()))
+    process.kill()
+    process.hand_over(harness)
     gate.touch()
 
-    await site.agent.start()
-    await site.agent.reconcile([assigned(1, script)])
-    finished = await site.end(1)
+    await harness.agent.start()
+    await harness.agent.reconcile([assigned(1, script)])
+    finished = await harness.end(1)
     assert finished.result is Result.PASSED
-    assert site.log() == "".join(f"{i}\n" for i in range(1, 50_001)).encode()
+    assert harness.log() == "".join(f"{i}\n" for i in range(1, 50_001)).encode()
     assert ledger.read_text() == "ran\n"
 
 
 @pytest.mark.parametrize("moment", ["script", "record", "started", "running", "result"])
 async def test_killed_at_any_moment_a_job_runs_once(
-    make_site: Callable[..., Site], tmp_path: Path, lives: list[Life], moment: str
+    make_harness: Callable[..., AgentHarness],
+    tmp_path: Path,
+    processes: list[AgentProcess],
+    moment: str,
 ) -> None:
-    site = make_site()
+    harness = make_harness()
     ledger = tmp_path / "ledger"
     script = f"echo ran >> {ledger}; seq 20000"
-    life = Life(site, script)
-    lives.append(life)
-    await eventually((site.folder / "w1-1-1" / moment).exists)
-    life.kill()
-    life.hand_over(site)
+    process = AgentProcess(harness, script)
+    processes.append(process)
+    await eventually((harness.folder / "w1-1-1" / moment).exists)
+    process.kill()
+    process.hand_over(harness)
 
-    await site.agent.start()
-    await site.agent.reconcile([assigned(1, script)])
-    assert (await site.end(1)).result is Result.PASSED
-    assert site.log() == "".join(f"{i}\n" for i in range(1, 20_001)).encode()
+    await harness.agent.start()
+    await harness.agent.reconcile([assigned(1, script)])
+    assert (await harness.end(1)).result is Result.PASSED
+    assert harness.log() == "".join(f"{i}\n" for i in range(1, 20_001)).encode()
     assert ledger.read_text() == "ran\n"
 
 
 async def test_a_stop_reaches_an_adopted_job(
-    make_site: Callable[..., Site], tmp_path: Path, lives: list[Life]
+    make_harness: Callable[..., AgentHarness], tmp_path: Path, processes: list[AgentProcess]
 ) -> None:
-    site = make_site()
+    harness = make_harness()
     script = f"echo $$ > {tmp_path}/pid; echo ready; while :; do sleep 0.05; done"
-    life = Life(site, script)
-    lives.append(life)
-    await eventually(lambda: any(entry[0] == "log" for entry in life.entries()))
-    life.kill()
-    life.hand_over(site)
-    await site.agent.start()
-    await site.agent.reconcile([assigned(1, script, stop=True)])
-    assert (await site.end(1)).result is Result.STOPPED
+    process = AgentProcess(harness, script)
+    processes.append(process)
+    await eventually(lambda: any(entry[0] == "log" for entry in process.entries()))
+    process.kill()
+    process.hand_over(harness)
+    await harness.agent.start()
+    await harness.agent.reconcile([assigned(1, script, stop=True)])
+    assert (await harness.end(1)).result is Result.STOPPED
     assert not alive(pid_in(tmp_path / "pid"))
 
 
-async def test_an_agent_killed_with_its_spawner(site: Site, tmp_path: Path) -> None:
-    spawner = site.agent._driver.__dict__["_spawner"]
+async def test_an_agent_killed_with_its_spawner(harness: AgentHarness, tmp_path: Path) -> None:
+    spawner = harness.agent._driver.__dict__["_spawner"]
     os.kill(spawner._process.pid, signal.SIGKILL)
     await eventually(lambda: not alive(spawner._process.pid))
-    assert (await site.run("echo hi")).result is Result.PASSED
+    assert (await harness.run("echo hi")).result is Result.PASSED
 
 
-async def test_two_agents_do_not_share_a_folder(site: Site) -> None:
-    other = site._agent()
+async def test_two_agents_do_not_share_a_folder(harness: AgentHarness) -> None:
+    other = harness._agent()
     with pytest.raises(FolderInUse):
         await other.start()
 
@@ -141,15 +151,17 @@ async def test_two_agents_do_not_share_a_folder(site: Site) -> None:
 # --- Folders as an earlier life left them ---------------------------------------------------
 
 
-def prepared(site: Site, *commands: str, boot: str | None = None, cluster: str = "") -> Path:
+def prepared(
+    harness: AgentHarness, *commands: str, boot: str | None = None, cluster: str = ""
+) -> Path:
     """What an agent leaves that died between record and start."""
-    site.folder.mkdir(parents=True, exist_ok=True)
+    harness.folder.mkdir(parents=True, exist_ok=True)
     boot = boot or Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    where = Worksite(str(site.folder), at(site.folder), cluster, boot, 1 << 20, None, 10.0)
+    where = Worksite(str(harness.folder), at(harness.folder), cluster, boot, 1 << 20, None, 10.0)
     wanted = assigned(1, *commands)
     record, script, _ = plan(wanted, where)
-    folder = site.folder / attempt_name(wanted)
-    make_attempt(AttemptFolder(at(site.folder), str(folder)), record, script).close()
+    folder = harness.folder / attempt_name(wanted)
+    make_attempt(AttemptFolder(at(harness.folder), str(folder)), record, script).close()
     return folder
 
 
@@ -163,45 +175,45 @@ supervisor.supervise(os.open(site, os.O_RDONLY), site, name)
 
 
 async def test_one_that_an_earlier_spawner_starts_at_the_last_moment(
-    make_site: Callable[..., Site], tmp_path: Path
+    make_harness: Callable[..., AgentHarness], tmp_path: Path
 ) -> None:
     """The agent has found that it never began, and asks for it: another supervisor has it by then,
     of whose end its own spawner hears nothing."""
-    site = make_site()
+    harness = make_harness()
     gate = tmp_path / "gate"
     script = f"until [ -e {gate} ]; do sleep 0.02; done; exit 5"
-    folder = prepared(site, script)
-    await site.agent.start()
+    folder = prepared(harness, script)
+    await harness.agent.start()
     command = [sys.executable, "-c", _FOREIGN, folder]
     foreign = subprocess.Popen(command, cwd=PROJECT)  # noqa: ASYNC220 -- nobody waits for it
     await eventually((folder / files.RUNNING).exists)
-    await site.agent.reconcile([assigned(1, script), assigned(2, "true", ordinal=2)])
-    await site.end(2)  # the spawner works in order: it has said that the first is another's
-    assert site.store.finished(1) is None
+    await harness.agent.reconcile([assigned(1, script), assigned(2, "true", ordinal=2)])
+    await harness.end(2)  # the spawner works in order: it has said that the first is another's
+    assert harness.store.finished(1) is None
     gate.touch()
-    assert (await site.end(1)).exit_status == 5
+    assert (await harness.end(1)).exit_status == 5
     foreign.wait()
 
 
 async def test_a_stop_of_one_that_an_earlier_spawner_starts_at_the_last_moment(
-    make_site: Callable[..., Site],
+    make_harness: Callable[..., AgentHarness],
 ) -> None:
     """It was taken for one that never began, and cannot be made void any more."""
-    site = make_site()
-    folder = prepared(site, WAIT)
-    await site.agent.start()
+    harness = make_harness()
+    folder = prepared(harness, WAIT)
+    await harness.agent.start()
     command = [sys.executable, "-c", _FOREIGN, folder]
     foreign = subprocess.Popen(command, cwd=PROJECT)  # noqa: ASYNC220 -- nobody waits for it
     await eventually((folder / files.RUNNING).exists)
-    await site.agent.reconcile([assigned(1, WAIT, stop=True)])
-    assert (await site.end(1)).result is Result.STOPPED
+    await harness.agent.reconcile([assigned(1, WAIT, stop=True)])
+    assert (await harness.end(1)).result is Result.STOPPED
     foreign.wait()
 
 
 async def test_a_repeated_request_during_a_run_starts_no_second_supervisor(
-    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    harness: AgentHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    spawner = site.agent._driver.__dict__["_spawner"]
+    spawner = harness.agent._driver.__dict__["_spawner"]
     told: list[tuple[str, int]] = []
     real = spawner._ended
 
@@ -211,73 +223,73 @@ async def test_a_repeated_request_during_a_run_starts_no_second_supervisor(
 
     monkeypatch.setattr(spawner, "_ended", ended)
     script = f"echo began; until [ -e {tmp_path}/gate ]; do sleep 0.01; done"
-    await site.agent.reconcile([assigned(1, script)])
-    await site.said(1, b"began")
+    await harness.agent.reconcile([assigned(1, script)])
+    await harness.said(1, b"began")
     spawner.ask("w1-1-1")
-    await site.agent.reconcile([assigned(1, script), assigned(2, "true", ordinal=2)])
-    await site.end(2)
+    await harness.agent.reconcile([assigned(1, script), assigned(2, "true", ordinal=2)])
+    await harness.end(2)
     (tmp_path / "gate").touch()
-    await site.end(1)
+    await harness.end(1)
     assert told == [("w2-1-1", 0), ("w1-1-1", 0)]
 
 
-async def test_never_started_and_still_desired(make_site: Callable[..., Site]) -> None:
-    site = make_site()
-    prepared(site, "echo now")
-    await site.agent.start()
-    await site.agent.reconcile([assigned(1, "echo now")])
-    assert (await site.end(1)).result is Result.PASSED
-    assert site.log() == b"now\n"
+async def test_never_started_and_still_desired(make_harness: Callable[..., AgentHarness]) -> None:
+    harness = make_harness()
+    prepared(harness, "echo now")
+    await harness.agent.start()
+    await harness.agent.reconcile([assigned(1, "echo now")])
+    assert (await harness.end(1)).result is Result.PASSED
+    assert harness.log() == b"now\n"
 
 
 async def test_never_started_and_to_be_stopped(
-    make_site: Callable[..., Site], tmp_path: Path
+    make_harness: Callable[..., AgentHarness], tmp_path: Path
 ) -> None:
-    site = make_site()
-    prepared(site, f"touch {tmp_path}/ran")
-    await site.agent.start()
-    await site.agent.reconcile([assigned(1, stop=True)])
-    assert (await site.end(1)).result is Result.STOPPED
+    harness = make_harness()
+    prepared(harness, f"touch {tmp_path}/ran")
+    await harness.agent.start()
+    await harness.agent.reconcile([assigned(1, stop=True)])
+    assert (await harness.end(1)).result is Result.STOPPED
     assert not (tmp_path / "ran").exists()
 
 
 async def test_never_started_and_desired_no_more(
-    make_site: Callable[..., Site], tmp_path: Path
+    make_harness: Callable[..., AgentHarness], tmp_path: Path
 ) -> None:
-    site = make_site()
-    prepared(site, f"touch {tmp_path}/ran")
-    await site.agent.start()
-    await site.agent.reconcile([])
-    await eventually(lambda: not list(site.folder.glob("w*")))
+    harness = make_harness()
+    prepared(harness, f"touch {tmp_path}/ran")
+    await harness.agent.start()
+    await harness.agent.reconcile([])
+    await eventually(lambda: not list(harness.folder.glob("w*")))
     assert not (tmp_path / "ran").exists()
 
 
 async def test_a_late_fork_of_an_old_spawner_finds_nothing_to_do(
-    make_site: Callable[..., Site], tmp_path: Path
+    make_harness: Callable[..., AgentHarness], tmp_path: Path
 ) -> None:
-    site = make_site()
+    harness = make_harness()
     script = f"echo ran >> {tmp_path}/ledger"
-    prepared(site, script)
-    await site.agent.start()
-    spawner = site.agent._driver.__dict__["_spawner"]
+    prepared(harness, script)
+    await harness.agent.start()
+    spawner = harness.agent._driver.__dict__["_spawner"]
     for _ in range(20):
         spawner.ask("w1-1-1")
-    await site.agent.reconcile([assigned(1, script)])
-    assert (await site.end(1)).result is Result.PASSED
+    await harness.agent.reconcile([assigned(1, script)])
+    assert (await harness.end(1)).result is Result.PASSED
     spawner.ask("w1-1-1")
-    await site.agent.reconcile([assigned(1, script), assigned(2, "true")])
-    await site.end(2)  # the spawner works in order: it has come past the late request
+    await harness.agent.reconcile([assigned(1, script), assigned(2, "true")])
+    await harness.end(2)  # the spawner works in order: it has come past the late request
     assert (tmp_path / "ledger").read_text() == "ran\n"
 
 
 async def test_a_record_of_another_boot_is_lost(
-    make_site: Callable[..., Site], tmp_path: Path
+    make_harness: Callable[..., AgentHarness], tmp_path: Path
 ) -> None:
-    site = make_site()
-    prepared(site, f"touch {tmp_path}/ran", boot="another")
-    await site.agent.start()
-    await site.agent.reconcile([assigned(1, f"touch {tmp_path}/ran")])
-    finished = await site.end(1)
+    harness = make_harness()
+    prepared(harness, f"touch {tmp_path}/ran", boot="another")
+    await harness.agent.start()
+    await harness.agent.reconcile([assigned(1, f"touch {tmp_path}/ran")])
+    finished = await harness.end(1)
     assert (finished.result, finished.reason) == (
         Result.FAILED,
         "lost: the machine was restarted",
@@ -287,10 +299,10 @@ async def test_a_record_of_another_boot_is_lost(
 
 @pytest.mark.parametrize("damage", ["torn", "empty", "garbage", "missing", "flipped"])
 async def test_a_damaged_record_is_set_aside(
-    make_site: Callable[..., Site], tmp_path: Path, damage: str
+    make_harness: Callable[..., AgentHarness], tmp_path: Path, damage: str
 ) -> None:
-    site = make_site()
-    folder = prepared(site, f"touch {tmp_path}/ran")
+    harness = make_harness()
+    folder = prepared(harness, f"touch {tmp_path}/ran")
     record = folder / files.RECORD
     whole = record.read_bytes()
     secrets = [
@@ -308,136 +320,142 @@ async def test_a_damaged_record_is_set_aside(
         flipped = whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :]
         damaged = {"torn": whole[:middle], "empty": b"", "garbage": b"\xff" * 99}
         record.write_bytes(damaged.get(damage, flipped))
-    await site.agent.start()
+    await harness.agent.start()
     desired = [assigned(1, f"touch {tmp_path}/ran")]
-    await site.agent.reconcile(desired)
-    finished = await site.end(1)
+    await harness.agent.reconcile(desired)
+    finished = await harness.end(1)
     assert finished.result is Result.FAILED
     assert finished.reason is not None
     assert finished.reason.startswith("lost: the record")
-    assert (site.folder / "quarantine/w1-1-1").is_dir()
-    assert not [path for path in site.folder.rglob("*") if path.name in ("KEY", secrets[0].name)]
+    assert (harness.folder / "quarantine/w1-1-1").is_dir()
+    assert not [path for path in harness.folder.rglob("*") if path.name in ("KEY", secrets[0].name)]
     assert not (tmp_path / "ran").exists()
-    await site.restart()
-    await site.agent.reconcile(desired)  # it is still known
-    assert not list(site.folder.glob("w*"))
+    await harness.restart()
+    await harness.agent.reconcile(desired)  # it is still known
+    assert not list(harness.folder.glob("w*"))
 
 
-async def test_only_the_newest_in_quarantine_are_kept(make_site: Callable[..., Site]) -> None:
-    site = make_site()
+async def test_only_the_newest_in_quarantine_are_kept(
+    make_harness: Callable[..., AgentHarness],
+) -> None:
+    harness = make_harness()
     for number in range(KEPT_QUARANTINED + 3):
-        old = site.folder / f"quarantine/w{number + 2}-1-1"
+        old = harness.folder / f"quarantine/w{number + 2}-1-1"
         old.mkdir(parents=True)
         os.utime(old, (number, number))
-    folder = prepared(site, "true")
+    folder = prepared(harness, "true")
     (folder / files.RECORD).write_bytes(b"torn")
-    await site.agent.start()
-    kept = {path.name for path in (site.folder / "quarantine").iterdir()}
+    await harness.agent.start()
+    kept = {path.name for path in (harness.folder / "quarantine").iterdir()}
     assert "w1-1-1" in kept and len(kept) == KEPT_QUARANTINED
     assert not kept & {f"w{number}-1-1" for number in range(2, 6)}  # the oldest
 
 
-async def test_a_running_job_with_a_damaged_record_is_ended(site: Site, tmp_path: Path) -> None:
-    await site.agent.reconcile(
+async def test_a_running_job_with_a_damaged_record_is_ended(
+    harness: AgentHarness, tmp_path: Path
+) -> None:
+    await harness.agent.reconcile(
         [assigned(1, f"echo $$ > {tmp_path}/pid; echo ready; while :; do sleep 0.05; done")]
     )
-    await site.said(1, b"ready")
-    (site.folder / "w1-1-1" / files.RECORD).write_bytes(b"torn")
-    await site.restart()
+    await harness.said(1, b"ready")
+    (harness.folder / "w1-1-1" / files.RECORD).write_bytes(b"torn")
+    await harness.restart()
     assert not alive(pid_in(tmp_path / "pid"))
 
 
-async def test_another_installations_record_is_set_aside(make_site: Callable[..., Site]) -> None:
-    site = make_site(cluster="ours")
-    prepared(site, "true", cluster="theirs")
-    await site.agent.start()
-    assert (site.folder / "quarantine/w1-1-1").is_dir()
+async def test_another_installations_record_is_set_aside(
+    make_harness: Callable[..., AgentHarness],
+) -> None:
+    harness = make_harness(cluster="ours")
+    prepared(harness, "true", cluster="theirs")
+    await harness.agent.start()
+    assert (harness.folder / "quarantine/w1-1-1").is_dir()
 
 
-async def test_a_half_made_folder_is_removed(make_site: Callable[..., Site]) -> None:
-    site = make_site()
-    (prepared(site, "true") / files.RECORD).unlink()
-    await site.agent.start()
-    assert not list(site.folder.glob("quarantine/*"))
-    await site.agent.reconcile([assigned(1, "echo anew")])
-    assert (await site.end(1)).result is Result.PASSED
+async def test_a_half_made_folder_is_removed(make_harness: Callable[..., AgentHarness]) -> None:
+    harness = make_harness()
+    (prepared(harness, "true") / files.RECORD).unlink()
+    await harness.agent.start()
+    assert not list(harness.folder.glob("quarantine/*"))
+    await harness.agent.reconcile([assigned(1, "echo anew")])
+    assert (await harness.end(1)).result is Result.PASSED
 
 
-async def test_a_result_that_was_not_reported_is(make_site: Callable[..., Site]) -> None:
-    site = make_site()
-    await site.agent.start()
-    await site.agent.reconcile([assigned(1, "echo hi; exit 4")])
-    await site.agent.close()
-    await eventually((site.folder / "w1-1-1/result").exists)
-    site.store.reports.clear()
-    site.agent = site._agent()
-    await site.agent.start()
-    assert (await site.end(1)).exit_status == 4
-    assert site.store.log_of(job(1)) == b"hi\n"
+async def test_a_result_that_was_not_reported_is(make_harness: Callable[..., AgentHarness]) -> None:
+    harness = make_harness()
+    await harness.agent.start()
+    await harness.agent.reconcile([assigned(1, "echo hi; exit 4")])
+    await harness.agent.close()
+    await eventually((harness.folder / "w1-1-1/result").exists)
+    harness.store.reports.clear()
+    harness.agent = harness._agent()
+    await harness.agent.start()
+    assert (await harness.end(1)).exit_status == 4
+    assert harness.store.log_of(job(1)) == b"hi\n"
 
 
 @pytest.mark.parametrize("other", [{}, {"ordinal": 2}, {"attempt": 2, "ordinal": 2}])
 async def test_a_new_token_begins_when_the_old_attempt_has_ended(
-    site: Site, tmp_path: Path, other: dict[str, int]
+    harness: AgentHarness, tmp_path: Path, other: dict[str, int]
 ) -> None:
     """Also on another Box, and with a folder of its own."""
     gate = tmp_path / "gate"
     script = f"trap 'until [ -e {gate} ]; do sleep 0.01; done; exit' TERM; echo old; {WAIT}"
     old = assigned(1, script)
-    await site.agent.reconcile([old])
-    await site.said(1, b"old")
+    await harness.agent.reconcile([old])
+    await harness.said(1, b"old")
     new = attrs.evolve(old, lease_token=9, commands=(f"echo new > {tmp_path}/new",), **other)
-    await site.agent.reconcile([new, assigned(2, "true", ordinal=3)])
-    await site.end(2)
-    await site.agent.reconcile([new, assigned(3, "true", ordinal=3)])
-    await site.end(3)
+    await harness.agent.reconcile([new, assigned(2, "true", ordinal=3)])
+    await harness.end(2)
+    await harness.agent.reconcile([new, assigned(3, "true", ordinal=3)])
+    await harness.end(3)
     assert not (tmp_path / "new").exists()
     gate.touch()
-    await site.store.until(lambda: ends(site)[-1][0] == 9)
-    assert ends(site)[-2:] == [(1, Result.STOPPED), (9, Result.PASSED)]
+    await harness.store.until(lambda: ends(harness)[-1][0] == 9)
+    assert ends(harness)[-2:] == [(1, Result.STOPPED), (9, Result.PASSED)]
 
 
 async def test_a_new_token_takes_no_folder_whose_end_is_not_known_yet(
-    site: Site, tmp_path: Path
+    harness: AgentHarness, tmp_path: Path
 ) -> None:
     old = assigned(1, f"until [ -e {tmp_path}/gate ]; do sleep 0.01; done")
-    await site.agent.reconcile([old])
-    await site.store.until(lambda: site.store.started(1))
-    site.store.away = StoreAway("away")
+    await harness.agent.reconcile([old])
+    await harness.store.until(lambda: harness.store.started(1))
+    harness.store.away = StoreAway("away")
     (tmp_path / "gate").touch()
-    attempt = site.agent._driver.__dict__["_attempts"][old.job, 1]
+    attempt = harness.agent._driver.__dict__["_attempts"][old.job, 1]
     await eventually(lambda: attempt.ended)
-    assert site.agent.holds == ((old.job, 1),), "until its end is known"
+    assert harness.agent.holds == ((old.job, 1),), "until its end is known"
     new = attrs.evolve(old, lease_token=9)
-    await site.agent.reconcile([new])
+    await harness.agent.reconcile([new])
     assert safe_files.exists(attempt.folder.at, files.RESULT)
-    assert (site.folder / "w1-1-1/result").exists()
-    site.store.away = None
-    await site.store.until(lambda: ends(site)[-1:] == [(9, Result.PASSED)])
-    assert ends(site) == [(1, Result.PASSED), (9, Result.PASSED)]
+    assert (harness.folder / "w1-1-1/result").exists()
+    harness.store.away = None
+    await harness.store.until(lambda: ends(harness)[-1:] == [(9, Result.PASSED)])
+    assert ends(harness) == [(1, Result.PASSED), (9, Result.PASSED)]
 
 
 async def test_another_attempt_begins_before_the_end_of_the_first_is_stored(
-    site: Site, tmp_path: Path
+    harness: AgentHarness, tmp_path: Path
 ) -> None:
     old = assigned(1, f"until [ -e {tmp_path}/gate ]; do sleep 0.01; done")
-    await site.agent.reconcile([old])
-    await site.store.until(lambda: site.store.started(1))
-    site.store.away = StoreAway("away")
+    await harness.agent.reconcile([old])
+    await harness.store.until(lambda: harness.store.started(1))
+    harness.store.away = StoreAway("away")
     (tmp_path / "gate").touch()
-    attempt = site.agent._driver.__dict__["_attempts"][old.job, 1]
+    attempt = harness.agent._driver.__dict__["_attempts"][old.job, 1]
     await eventually(lambda: attempt.ended)
     new = attrs.evolve(old, attempt=2, lease_token=9, commands=(f"touch {tmp_path}/ran",))
-    await site.agent.reconcile([new])
+    await harness.agent.reconcile([new])
     await eventually((tmp_path / "ran").exists)
-    assert ends(site) == []
-    site.store.away = None
-    await site.store.until(lambda: len(ends(site)) == 2)
-    assert ends(site) == [(1, Result.PASSED), (9, Result.PASSED)]
+    assert ends(harness) == []
+    harness.store.away = None
+    await harness.store.until(lambda: len(ends(harness)) == 2)
+    assert ends(harness) == [(1, Result.PASSED), (9, Result.PASSED)]
 
 
-def ends(site: Site) -> list[tuple[int, Result]]:
-    said = [one for one in site.store.reports if isinstance(one, JobFinished)]
+def ends(harness: AgentHarness) -> list[tuple[int, Result]]:
+    said = [one for one in harness.store.reports if isinstance(one, JobFinished)]
     return [(one.lease_token, one.result) for one in said]
 
 
@@ -470,13 +488,13 @@ def test_a_process_that_has_a_dead_supervisors_pid_is_not_killed(
 
 @pytest.mark.parametrize("reused", [True, False])
 def test_a_process_with_a_dead_supervisors_pid_gets_no_stop_signal(
-    make_site: Callable[..., Site], stranger: subprocess.Popen[bytes], reused: bool
+    make_harness: Callable[..., AgentHarness], stranger: subprocess.Popen[bytes], reused: bool
 ) -> None:
-    site = make_site()
-    folder = prepared(site, "true")
+    harness = make_harness()
+    folder = prepared(harness, "true")
     started = Started(stranger.pid, start_time(stranger) - reused)
     files.put(at(folder), files.TICKET, files.STARTED, started)
-    where = Worksite(str(site.folder), at(site.folder), "", boot_id(), 1 << 20, None, 10.0)
+    where = Worksite(str(harness.folder), at(harness.folder), "", boot_id(), 1 << 20, None, 10.0)
     (attempt,), _ = adopt_all(where)
     attempt.look()
     attempt.stop(1.0, "stopped")
@@ -490,11 +508,11 @@ def test_a_process_with_a_dead_supervisors_pid_gets_no_stop_signal(
 
 
 def test_a_supervisor_leaves_an_attempt_whose_ticket_was_taken_meanwhile(
-    make_site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch
+    make_harness: Callable[..., AgentHarness], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It starts nothing, and its exit does not count as the end of the job."""
-    site = make_site()
-    folder = prepared(site, "true")
+    harness = make_harness()
+    folder = prepared(harness, "true")
     read = files.read_record
 
     def voided(attempt: int) -> Record:
@@ -502,7 +520,7 @@ def test_a_supervisor_leaves_an_attempt_whose_ticket_was_taken_meanwhile(
         return read(attempt)
 
     monkeypatch.setattr(supervisor.files, "read_record", voided)
-    assert supervisor.supervise(at(site.folder), str(site.folder), folder.name) is False
+    assert supervisor.supervise(at(harness.folder), str(harness.folder), folder.name) is False
     assert not (folder / files.STARTED).exists()
     assert not (folder / files.RESULT).exists()
     shutil.rmtree(folder)

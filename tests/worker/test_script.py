@@ -8,7 +8,7 @@ import pytest
 
 from boxsched.states import Result
 from boxsched.worker.agent import script as scripts
-from tests.worker.site import Site
+from tests.worker.harness import AgentHarness
 
 
 def run(tmp_path: Path, *commands: str, show: bool = True) -> tuple[int, str]:
@@ -26,11 +26,11 @@ def run(tmp_path: Path, *commands: str, show: bool = True) -> tuple[int, str]:
     return done.returncode, done.stdout.decode().replace(str(path), "SCRIPT")
 
 
-async def test_a_log_shows_each_command_before_its_output(site: Site) -> None:
-    finished = await site.run("echo one", "printf '%s\\n' \"$SECRET\"", "(exit 3)", "echo four",
+async def test_a_log_shows_each_command_before_its_output(harness: AgentHarness) -> None:
+    finished = await harness.run("echo one", "printf '%s\\n' \"$SECRET\"", "(exit 3)", "echo four",
                               environment={"SECRET": "hidden"}, show_commands=True)  # fmt: skip
     assert (finished.result, finished.exit_status) == (Result.FAILED, 3)
-    assert site.log().decode().splitlines() == [
+    assert harness.log().decode().splitlines() == [
         "+ echo one",
         "one",
         "+ printf '%s\\n' \"$SECRET\"",
@@ -39,9 +39,9 @@ async def test_a_log_shows_each_command_before_its_output(site: Site) -> None:
     ]
 
 
-async def test_a_log_shows_no_command_where_it_is_not_to(site: Site) -> None:
-    await site.run("echo one", "echo two", show_commands=False)
-    assert site.log() == b"one\ntwo\n"
+async def test_a_log_shows_no_command_where_it_is_not_to(harness: AgentHarness) -> None:
+    await harness.run("echo one", "echo two", show_commands=False)
+    assert harness.log() == b"one\ntwo\n"
 
 
 def test_a_command_of_several_lines(tmp_path: Path) -> None:

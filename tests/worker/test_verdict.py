@@ -8,7 +8,7 @@ import pytest
 from boxsched.worker.supervisor import folder as files
 from boxsched.worker.supervisor import verdict
 from boxsched.worker.supervisor.verdict import LOST, STOPPED, TIMED_OUT, Verdict, judge
-from tests.worker.site import at
+from tests.worker.harness import at
 
 COMMIT = "1a410efbd13591db07496601ebc7a059dd55cfe9"
 

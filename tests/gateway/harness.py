@@ -27,7 +27,7 @@ from boxsched.states import Result
 from boxsched.store import open_store
 from boxsched.store.records import Token
 from boxsched.store.store import Store
-from tests.contract.world import NOW, Leader, build, spec
+from tests.contract.store_data import NOW, Leader, build, spec
 
 PATIENCE_SECONDS = 20.0
 LOG_LIMIT = 1 << 26
@@ -73,7 +73,7 @@ class Unsteady:
                 await self._moved.wait()
 
 
-class House:
+class GatewayHarness:
     def __init__(self, store: Store, times: Times, hints_reach: Callable[[], bool]) -> None:
         self.store = store
         self.unsteady = Unsteady(store)
@@ -107,28 +107,28 @@ class House:
         times: Times = QUICK,
         hints_reach: Callable[[], bool] = lambda: True,
         database: str | None = None,
-    ) -> AsyncIterator["House"]:
+    ) -> AsyncIterator["GatewayHarness"]:
         store = open_store(database or f"sqlite:///{folder}/boxsched.sqlite", folder)
         await store.open()
-        house = cls(store, times, hints_reach)
-        await house.leader.lead(boxes=0)
+        harness = cls(store, times, hints_reach)
+        await harness.leader.lead(boxes=0)
         app = web.Application()
-        app.router.add_get(wire.PATH, house._serve)
+        app.router.add_get(wire.PATH, harness._serve)
         runner = Runner(app, shutdown_timeout=1.0)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0, backlog=1024).start()
-        house.port = runner.addresses[0][1]
-        running = asyncio.create_task(house.gateway.run())
+        harness.port = runner.addresses[0][1]
+        running = asyncio.create_task(harness.gateway.run())
         try:
-            yield house
+            yield harness
             assert not running.done(), running
         finally:
-            await house.session.close()
-            await house.gateway.close()
+            await harness.session.close()
+            await harness.gateway.close()
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
             await runner.cleanup()
-            await house.commands.drain()
+            await harness.commands.drain()
             await store.close()
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:

@@ -131,7 +131,7 @@ class StoreDouble:
         return [r for r in mine if r.job == job(number)]
 
 
-class Site:
+class AgentHarness:
     """One worker's agent, its folder and its store."""
 
     def __init__(self, folder: Path, *, driver: str = "process", **options: Any) -> None:

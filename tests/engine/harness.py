@@ -43,7 +43,7 @@ class HeldClock:
         self.step += max(0.0, time - self.now())
 
 
-class Shop:
+class EngineHarness:
     """Submit, report, and let the engine take turns; ``events`` is all that was published."""
 
     def __init__(self, store: Store, folder: Path) -> None:
@@ -63,14 +63,14 @@ class Shop:
         self.engine = self._engine()
 
     @classmethod
-    async def open(cls, folder: Path, boxes: int) -> "Shop":
-        store = open_store(f"sqlite:///{folder / 'shop.sqlite'}", folder)
+    async def open(cls, folder: Path, boxes: int) -> "EngineHarness":
+        store = open_store(f"sqlite:///{folder / 'harness.sqlite'}", folder)
         await store.open()
-        shop = cls(store, folder)
-        await shop.connect(boxes)
-        await shop.engine.load()
-        await shop.settle()
-        return shop
+        harness = cls(store, folder)
+        await harness.connect(boxes)
+        await harness.engine.load()
+        await harness.settle()
+        return harness
 
     def _notify(self, places: Mapping[WorkerId, str], level: Sequence[Assignment] | None) -> None:
         self.told.update(places)
@@ -96,7 +96,7 @@ class Shop:
     async def close(self) -> None:
         """Every invariant holds at the end, unless the test has broken one itself."""
         await self.store.close()
-        assert self.broken or not await check(f"sqlite:///{self.folder / 'shop.sqlite'}")
+        assert self.broken or not await check(f"sqlite:///{self.folder / 'harness.sqlite'}")
 
     async def restart(self) -> None:
         """Another engine over what the store has."""

@@ -13,10 +13,10 @@ from pathlib import Path
 from boxsched.protocol.inbox import JobStarted
 from boxsched.worker.agent.agent import Agent
 from boxsched.worker.agent.outbox import Finding, LogChunk, Report
-from tests.worker.site import assigned
+from tests.worker.harness import assigned
 
 
-async def live(folder: Path, spool: Path, script: str) -> None:
+async def run_agent(folder: Path, spool: Path, script: str) -> None:
     with spool.open("a") as file:
 
         def write(*entry: object) -> None:
@@ -45,4 +45,4 @@ async def live(folder: Path, spool: Path, script: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(live(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]))
+    asyncio.run(run_agent(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]))

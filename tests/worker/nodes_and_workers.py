@@ -15,13 +15,13 @@ from boxsched.worker.remote.discovery import (
 )
 from boxsched.worker.remote.pace import Pace
 from boxsched.worker.remote.worker import RemoteWorker, WorkerOptions
-from tests.worker.node import TOKEN, Node
-from tests.worker.site import LIMIT_SECONDS, eventually
+from tests.worker.fake_node import TOKEN, FakeNode
+from tests.worker.harness import LIMIT_SECONDS, eventually
 
 QUICK = Pace(first_wait=0.01, longest_wait=0.05, leave=0.01, refused=0.05)
 
 
-class Worker:
+class TaskWorker:
     """A worker that runs as a task; ``first`` is where it was first connected."""
 
     def __init__(self, data: Path, urls: list[str], names: Names, **options: Any) -> None:
@@ -45,7 +45,7 @@ class Worker:
             chance=random.Random(1),
             pace=pace,
         )
-        self.life = asyncio.create_task(self.remote.run())
+        self.task = asyncio.create_task(self.remote.run())
 
     async def end(self) -> None:
         """Raises what it ended with."""
@@ -54,32 +54,32 @@ class Worker:
 
     async def ended(self) -> None:
         async with asyncio.timeout(LIMIT_SECONDS):
-            await self.life
+            await self.task
 
 
-class Fleet:
+class NodesAndWorkers:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.nodes: list[Node] = []
-        self.workers: list[Worker] = []
+        self.nodes: list[FakeNode] = []
+        self.workers: list[TaskWorker] = []
 
-    async def node(self, **options: Any) -> Node:
-        node = await Node(**options).start()
+    async def node(self, **options: Any) -> FakeNode:
+        node = await FakeNode(**options).start()
         self.nodes.append(node)
         return node
 
-    def worker(self, *at: Node | str, data: str = "data", **options: Any) -> Worker:
-        urls = [each.url if isinstance(each, Node) else each for each in at]
+    def worker(self, *at: FakeNode | str, data: str = "data", **options: Any) -> TaskWorker:
+        urls = [each.url if isinstance(each, FakeNode) else each for each in at]
         names = options.pop("names", SystemNames())
-        worker = Worker(self.folder / data, urls, names, **options)
+        worker = TaskWorker(self.folder / data, urls, names, **options)
         self.workers.append(worker)
         return worker
 
     async def close(self) -> None:
         """Nothing of a test goes on behind it."""
         for worker in self.workers:
-            worker.life.cancel()
-        await asyncio.gather(*(worker.life for worker in self.workers), return_exceptions=True)
+            worker.task.cancel()
+        await asyncio.gather(*(worker.task for worker in self.workers), return_exceptions=True)
         for node in self.nodes:
             await node.stop()
         for data in {worker.data for worker in self.workers}:

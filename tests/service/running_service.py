@@ -45,7 +45,7 @@ class Answer:
         return self.json["error"]
 
 
-class House:
+class RunningService:
     """A node that serves; ``call`` speaks to it with the admin token unless told otherwise."""
 
     def __init__(self, node: Node, runner: Runner) -> None:
@@ -60,7 +60,7 @@ class House:
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def open(cls, data: Path, **options: Any) -> AsyncIterator["House"]:
+    async def open(cls, data: Path, **options: Any) -> AsyncIterator["RunningService"]:
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
         asked = Options(**{"data": data, "boxes": 2, "box_driver": "none", **options})
         node = Node(asked, open_store(asked.database_url, data), Clock(), workload)
@@ -70,11 +70,11 @@ class House:
         runner = Runner(application(node), places=places, shutdown_timeout=1.0)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
-        house = cls(node, runner)
+        service = cls(node, runner)
         try:
-            yield house
+            yield service
         finally:
-            await house.client.close()
+            await service.client.close()
             await node.hang_up()
             await runner.cleanup()
             await node.stop()
@@ -162,10 +162,10 @@ def jobs(count: int) -> list[dict[str, Any]]:
     return [job(f"part {n}") for n in range(count)]
 
 
-async def refused(house: House, path: str, body: object) -> tuple[int, str | None]:
-    answer = await house.call("POST", API + path, body)
+async def refused(service: RunningService, path: str, body: object) -> tuple[int, str | None]:
+    answer = await service.call("POST", API + path, body)
     return answer.status, answer.error.get("field")
 
 
-async def stop(house: House, id_: str, **headers: str) -> Answer:
-    return await house.call("POST", f"{API}/workloads/{id_}/stop", headers=headers)
+async def stop(service: RunningService, id_: str, **headers: str) -> Answer:
+    return await service.call("POST", f"{API}/workloads/{id_}/stop", headers=headers)

@@ -16,7 +16,7 @@ class Effect:
     accepted: bool
 
 
-class Sink:
+class DeployTarget:
     def __init__(self) -> None:
         self.port = 0
         self.effects: list[Effect] = []
@@ -53,11 +53,11 @@ class Sink:
 
 
 @contextlib.asynccontextmanager
-async def sunk() -> AsyncIterator[Sink]:
-    sink = Sink()
-    server = await asyncio.start_server(sink.serve, "127.0.0.1", 0)
-    sink.port = server.sockets[0].getsockname()[1]
+async def deploy_target() -> AsyncIterator[DeployTarget]:
+    target = DeployTarget()
+    server = await asyncio.start_server(target.serve, "127.0.0.1", 0)
+    target.port = server.sockets[0].getsockname()[1]
     try:
-        yield sink
+        yield target
     finally:
         server.close()

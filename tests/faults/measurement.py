@@ -12,7 +12,7 @@ from tests.faults.conftest import Figure
 
 
 @attrs.frozen
-class Spell:
+class Measurement:
     answer_p99: float  # seconds
     finished: float  # workloads a second
     ends_after: float  # median seconds from a submission to its end
@@ -22,12 +22,12 @@ class Spell:
         figure(f"{of}: jobs finished a second", self.finished)
         figure(f"{of}: median of submission to end, s", self.ends_after)
 
-    def compare(self, figure: Figure, what: str, other: "Spell") -> None:
+    def compare(self, figure: Figure, what: str, other: "Measurement") -> None:
         figure(f"{what}: p99 of 201", self.answer_p99 / other.answer_p99)
         figure(f"{what}: jobs finished", self.finished / other.finished)
 
 
-async def spell(cluster: Cluster, clients: Clients, seconds: float) -> Spell:
+async def measure(cluster: Cluster, clients: Clients, seconds: float) -> Measurement:
     """Measured from now on, so long, under a load that goes on meanwhile."""
     answers = clients.figures.answer_seconds
     first, began = len(answers), time.time()
@@ -39,7 +39,7 @@ async def spell(cluster: Cluster, clients: Clients, seconds: float) -> Spell:
         began,
         ended,
     )
-    return Spell(
+    return Measurement(
         statistics.quantiles(answers[first:], n=100)[98],
         finished / (ended - began),
         ends_after or seconds,

@@ -9,7 +9,7 @@ from aiohttp import WSMsgType, web
 from boxsched.model import JobId
 from boxsched.protocol import wire
 from boxsched.protocol.assignments import Assignment
-from tests.worker.site import LIMIT_SECONDS, StoreDouble
+from tests.worker.harness import LIMIT_SECONDS, StoreDouble
 
 TOKEN = "a-worker's-token"
 
@@ -38,7 +38,7 @@ class FakeNodeConnection:
 
 
 @attrs.define(eq=False)
-class Node:
+class FakeNode:
     """``store`` may be that of several nodes; so may ``desired``, the level of every worker."""
 
     store: StoreDouble = attrs.field(factory=StoreDouble)
@@ -69,13 +69,13 @@ class Node:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    async def start(self) -> "Node":
+    async def start(self) -> "FakeNode":
         application = web.Application()
         application.router.add_get(self.prefix + wire.PATH, self._serve)
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", self.port)
-        await site.start()
+        harness = web.TCPSite(self._runner, "127.0.0.1", self.port)
+        await harness.start()
         self.port = self._runner.addresses[0][1]
         return self
 

@@ -30,7 +30,7 @@ class Fault:
     strike: Callable[[object], Awaitable[None]]
 
 
-class Storm:
+class RandomFaults:
     """First the kind is drawn, then the target among those that nothing is done to just now.
 
     ``calm`` is between two beginnings.
@@ -50,7 +50,7 @@ class Storm:
         self._faults = faults
         self._calm = calm
         self._suffering: set[int] = set()
-        self._log = cluster.folder / "storm.log"  # read by people when something is wrong
+        self._log = cluster.folder / "random_faults.log"  # for people, when a test fails
 
     async def run(self, over: Callable[[], bool]) -> None:
         """At the end all is healed, and every node serves."""
@@ -64,7 +64,7 @@ class Storm:
                     self._suffering.add(id(target))
                     self.done[fault.kind] += 1
                     group.create_task(self._strike(fault, target))
-        await until(self._all_serve, "every node serves after the storm")
+        await until(self._all_serve, "every node serves after the faults")
 
     async def _strike(self, fault: Fault, target: object) -> None:
         name = getattr(target, "name", "")

@@ -39,7 +39,7 @@ mark end
 
 
 @attrs.frozen
-class Mark:
+class RecordLine:
     job: str
     attempt: int
     token: int
@@ -51,7 +51,7 @@ class Mark:
 
 
 @attrs.frozen
-class Span:
+class RunInterval:
     """From a first mark to a last: at least so long something ran."""
 
     what: object
@@ -60,7 +60,7 @@ class Span:
     tokens: tuple[int, ...]
 
 
-class Book:
+class JobRecord:
     def __init__(self, path: Path) -> None:
         self.path = path
         path.touch()
@@ -81,7 +81,7 @@ class Book:
         ``seconds``, until this file exists.
         """
         script = _SCRIPT.format(
-            book=self.path,
+            job_record=self.path,
             ticks=ticks_in(seconds),
             again=ticks_in(seconds if again is None else again),
             tick=TICK_SECONDS,
@@ -90,13 +90,15 @@ class Book:
         )
         return {"name": name, "commands": [script], "show_commands": False}
 
-    def marks(self, what: str | None = None) -> list[Mark]:
+    def marks(self, what: str | None = None) -> list[RecordLine]:
         return [mark for mark in self._marks() if what is None or mark.what == what]
 
-    def _marks(self) -> Iterator[Mark]:
+    def _marks(self) -> Iterator[RecordLine]:
         for line in self.path.read_text().splitlines():
             job, attempt, token, pid, up, workload, lane, what = line.split(" ")
-            yield Mark(job, int(attempt), int(token), int(pid), float(up), workload, lane, what)
+            yield RecordLine(
+                job, int(attempt), int(token), int(pid), float(up), workload, lane, what
+            )
 
     def begun(self, workload: str | None = None) -> int:
         return sum(workload in (None, mark.workload) for mark in self.marks("start"))
@@ -132,12 +134,12 @@ def ticks_in(seconds: float) -> int:
     return round(seconds / TICK_SECONDS)
 
 
-def _spans(marks: list[Mark], by: str) -> list[Span]:
-    groups: dict[object, list[Mark]] = defaultdict(list)
+def _spans(marks: list[RecordLine], by: str) -> list[RunInterval]:
+    groups: dict[object, list[RecordLine]] = defaultdict(list)
     for mark in marks:
         groups[getattr(mark, by)].append(mark)
     return [
-        Span(
+        RunInterval(
             what,
             min(mark.at for mark in its),
             max(mark.at for mark in its),
@@ -147,7 +149,7 @@ def _spans(marks: list[Mark], by: str) -> list[Span]:
     ]
 
 
-def _overlaps(of: str, spans: list[Span]) -> Iterator[str]:
+def _overlaps(of: str, spans: list[RunInterval]) -> Iterator[str]:
     spans = sorted(spans, key=lambda span: (span.first, span.last))
     for one, next_ in itertools.pairwise(spans):
         if next_.first < one.last:

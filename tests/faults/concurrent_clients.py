@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import attrs
 
 from tests.faults.clients import Clients
-from tests.faults.waiting import until_so
+from tests.faults.waiting import until_true
 
 BUILDS = "projects/web/builds"
 STALLED_SECONDS = 120.0  # nothing accepted for so long
@@ -15,12 +15,12 @@ ANSWER_PATIENCE_SECONDS = 600.0  # the same key again and again, at any node
 
 
 @attrs.define
-class Crowd:
+class ConcurrentClients:
     """Submits builds over ``branches`` until it is ``enough``."""
 
     clients: Clients
     branches: int
-    enough: Callable[["Crowd"], bool]
+    enough: Callable[["ConcurrentClients"], bool]
     accepted: int = 0
     _numbers: Iterator[int] = attrs.field(factory=itertools.count)
 
@@ -33,7 +33,7 @@ class Crowd:
     async def more(self, count: float) -> None:
         """Returns when so many more have been accepted, or it is enough."""
         goal = self.accepted + count
-        await until_so(
+        await until_true(
             lambda: self.accepted >= goal or self.enough(self),
             "more submissions are accepted",
             within=STALLED_SECONDS,
@@ -43,7 +43,7 @@ class Crowd:
         while not self.enough(self):
             number = next(self._numbers)
             answered = await self.clients.submit(
-                f"crowd-{number}",
+                f"load-{number}",
                 BUILDS,
                 {"branch": f"b{number % self.branches}"},
                 patience=ANSWER_PATIENCE_SECONDS,
