@@ -238,7 +238,7 @@ async def test_a_job_whose_box_is_not_in_the_store_costs_no_more_than_itself(
     build = await harness.build()
     (lost,) = await harness.assignments()
     await harness.start([lost])
-    with contextlib.closing(sqlite3.connect(tmp_path / "shop.sqlite")) as raw:
+    with contextlib.closing(sqlite3.connect(tmp_path / "harness.sqlite")) as raw:
         raw.execute("DELETE FROM box WHERE id = ?", (lost.box,))
         harness.broken = True
         raw.commit()
