@@ -23,7 +23,7 @@ until [ -e {0} ]; do sleep 0.01; done
 """
 WAIT = "echo ready; while :; do sleep 0.05; done"
 
-pytestmark = pytest.mark.usefixtures("held_by")
+pytestmark = pytest.mark.usefixtures("containment_kind")
 
 
 def stopped(wanted: Assignment) -> Assignment:
