@@ -110,7 +110,7 @@ def bench(
     if builds is not None and seconds is not None:
         raise BadInput("give --builds or --seconds, not both")
     if core and webhooks:
-        raise BadInput("--core, or --webhooks: not both")
+        raise BadInput("give --core or --webhooks, not both")
     if core:
         try:
             found: dict[str, object] = asyncio.run(core_report(waiting))

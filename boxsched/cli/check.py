@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 MAX_ROWS_SHOWN = 20
 
 
-class _Following(Progress):
-    """The progress of a check, and notes about what it could not check."""
+class _CheckProgress(Progress):
+    """Shows the progress of a check and collects notes about what it could not check."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ def check(database: str | None, data: Path | None, as_json: bool) -> None:
     from boxsched.store.operating.session import shown
 
     url = database or f"sqlite:///{DataFolder(data or default_data()).database_file}"
-    following = _Following()
+    following = _CheckProgress()
     with clear_errors(), following:
         where = shown(url)
         if not is_postgres(url) and not sqlite_path(url).is_file():

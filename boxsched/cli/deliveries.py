@@ -1,24 +1,24 @@
-"""``boxsched deliveries``: what code hosts delivered, and what came of it."""
+"""``boxsched deliveries``: deliveries of code hosts and their results."""
 
 import click
 
 from boxsched.cli.connection import Service, with_service
 from boxsched.cli.output import ago, as_json_option, now, print_json, print_table
 
-SHOWN_WORKLOADS = 5  # of one delivery, in the table
+SHOWN_WORKLOADS = 5  # workloads of one delivery that the table names
 RESULTS = ("created", "canceled", "duplicate", "ignored")
 
 
 @click.command()
-@click.option("--project", help="Of that project.")
-@click.option("--result", type=click.Choice(RESULTS), help="Only with that result.")
+@click.option("--project", help="Only this project.")
+@click.option("--result", type=click.Choice(RESULTS), help="Only deliveries with this result.")
 @click.option("--limit", type=click.IntRange(1, 200), default=50, show_default=True)
 @as_json_option
 @with_service
 def deliveries(
     project: str | None, result: str | None, limit: int, as_json: bool, service: Service
 ) -> None:
-    """List deliveries of code hosts, newest first, and what came of each.
+    """List deliveries of code hosts with their results, newest first.
 
     A delivery that is not signed with its project's webhook secret is not listed: the metric
     boxsched_deliveries_total counts it as refused. Deliveries are listed for 7 days.

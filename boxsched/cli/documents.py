@@ -1,4 +1,4 @@
-"""A document of a file: its value, and the line and column of each part of it."""
+"""A document read from a file: its value, and the line and column of each part."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeAlias
@@ -7,7 +7,7 @@ import attrs
 
 from boxsched.texts import encodable
 
-MAX_BYTES = 4 << 20  # of a file
+MAX_BYTES = 4 << 20  # size of a file
 SHOWN_CHARACTERS = 60
 
 Step: TypeAlias = str | int  # a key of an object, an index of a list
@@ -15,18 +15,20 @@ Place: TypeAlias = tuple[int, int]  # line and column, both from 1
 
 
 class Wrong(ValueError):
-    """What is wrong with a file, for a person."""
+    """The message says what is wrong with a file, for a person."""
 
 
 @attrs.frozen
 class Document:
-    """``find`` returns the place of the part at these steps, or of what is nearest around it."""
+    """A document. ``find`` returns the place of the part at these steps, or else of the part around
+    it.
+    """
 
     value: object
     find: Callable[[Sequence[Step]], Place]
 
     def at(self, steps: Sequence[Step]) -> str:
-        """The place of a part, as the front of a sentence about it."""
+        """Return ``line 3, column 10: `` for a part, to begin a message with."""
         line, column = self.find(steps)
         return f"line {line}, column {column}: "
 
@@ -37,7 +39,7 @@ def check_size(data: bytes) -> None:
 
 
 def repeated(names: Iterable[str]) -> str | None:
-    """The first name that was there before."""
+    """Return the first duplicate name, or None."""
     seen: set[str] = set()
     for name in names:
         if name in seen:
@@ -47,10 +49,10 @@ def repeated(names: Iterable[str]) -> str | None:
 
 
 def steps_of(value: object, field: str) -> list[Step]:
-    """The steps to a field that the service names, such as ``servers.eu.prod.jobs[0].commands``.
+    """Return the steps to a field in a service's message: ``servers.eu.prod.jobs[0].commands``.
 
-    Keys may hold dots and brackets, so they are compared with those that are there. The last step
-    may be a key that is missing.
+    Keys may contain dots and brackets, so the field is compared with the keys of the value. The
+    last step may be a missing key.
     """
     steps: list[Step] = []
     rest = field
@@ -65,7 +67,7 @@ def steps_of(value: object, field: str) -> list[Step]:
 
 
 def _step(value: object, field: str) -> tuple[Step, str]:
-    """The first step of a field, and the rest."""
+    """Return the first step of a field, and the rest."""
     if field.startswith("["):
         index, _, rest = field[1:].partition("]")
         if index.isdecimal() and len(index) < 10:
@@ -79,7 +81,7 @@ def _step(value: object, field: str) -> tuple[Step, str]:
 
 
 def check_values(document: Document) -> None:
-    """YAML, and JSON in a few places, can write what cannot be sent."""
+    """Raise Wrong for a value that a request cannot contain, such as a key that is a number."""
     left: list[tuple[tuple[Step, ...], object]] = [((), document.value)]
     while left:
         steps, one = left.pop()
@@ -102,12 +104,13 @@ def _check_text(document: Document, text: str, steps: Sequence[Step]) -> None:
     if not encodable(text):
         shown = f"{text[:SHOWN_CHARACTERS]!a}"
         raise Wrong(
-            f"{document.at(steps)}{written(steps)}{shown} is no text: it has half a surrogate pair"
+            f"{document.at(steps)}{written(steps)}{shown} is not valid text: "
+            "it contains half a surrogate pair"
         )
 
 
 def written(steps: Sequence[Step]) -> str:
-    """The steps, as the front of a sentence: ``jobs[0].name: ``."""
+    """Return the steps as ``jobs[0].name: ``, to begin a message with."""
     text = ""
     for step in steps:
         if isinstance(step, int):

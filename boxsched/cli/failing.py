@@ -48,10 +48,10 @@ _OF_ONE = (errors.NotFound, errors.Invalid, errors.Conflict)
 
 
 async def each_of(things: Mapping[str, _T], work: Callable[[_T], Awaitable[None]]) -> int:
-    """Do the work for each thing, in order; return the exit status.
+    """Call ``work`` for each thing, in order; return the exit status.
 
     ``things``: by the names that the user gave. If the service refuses one, print a line with its
-    name on standard error, and continue with the others.
+    name on standard error and continue with the others.
     """
     status = 0
     for name, thing in things.items():

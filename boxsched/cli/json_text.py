@@ -1,4 +1,4 @@
-"""JSON: one document, read within bounds, and where its parts stand."""
+"""Read one JSON document within limits, and find the places of its parts."""
 
 import json
 import math
@@ -16,14 +16,14 @@ from boxsched.cli.documents import (
     repeated,
 )
 
-MAX_DIGITS = 18  # of a whole number, with its sign
+MAX_DIGITS = 18  # of an integer, with its sign
 
 _SPACE = re.compile(r"[ \t\n\r]*")
 _skipping = json.JSONDecoder()
 
 
 def document(data: bytes) -> Document:
-    """Raises Wrong."""
+    """Return the document. Raises Wrong if it is not valid JSON within the limits."""
     check_size(data)
     try:
         text = data.decode(json.detect_encoding(data))
@@ -59,7 +59,7 @@ def whole(text: str) -> int:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise Wrong(f"{repeated(key for key, _ in pairs)!r} is there twice in one object")
+        raise Wrong(f"{repeated(key for key, _ in pairs)!r} occurs twice in one object")
     return found
 
 
@@ -67,7 +67,7 @@ def _no_constant(word: str) -> None:
     raise Wrong(f"{word} is not JSON")
 
 
-# --- Places: the text is JSON, so what lies before a part is skipped value by value ------------
+# --- Places: the text is valid JSON, so the values before a part can be skipped -----------------
 
 
 def _find(text: str, steps: Sequence[Step]) -> Place:
@@ -81,7 +81,7 @@ def _find(text: str, steps: Sequence[Step]) -> Place:
 
 
 def _member(text: str, at: int, name: str) -> tuple[int, int] | None:
-    """Where the key of an object stands, and its value."""
+    """Return the places of an object's key and of its value."""
     while text[at] in "{,":
         key_at = _behind_space(text, at + 1)
         if text[key_at] != '"':
@@ -95,7 +95,7 @@ def _member(text: str, at: int, name: str) -> tuple[int, int] | None:
 
 
 def _entry(text: str, at: int, index: int) -> tuple[int, int] | None:
-    """Where an entry of a list stands."""
+    """Return the place of a list's entry."""
     while text[at] in "[,":
         at = _behind_space(text, at + 1)
         if text[at] == "]":
@@ -113,5 +113,5 @@ def _behind_space(text: str, at: int) -> int:
 
 
 def _behind_value(text: str, at: int) -> int:
-    """The comma or bracket behind the value that begins here."""
+    """Return the place of the comma or bracket after the value that begins here."""
     return _behind_space(text, _skipping.raw_decode(text, at)[1])

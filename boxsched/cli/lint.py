@@ -16,7 +16,7 @@ from boxsched.store.records import JobSpec
 
 DEFAULT_FILE = Path(".boxsched.yml")
 STANDARD_INPUT = Path("-")
-_COMMAND_CHARACTERS = 60  # of the first command, in the table
+_COMMAND_CHARACTERS = 60  # of the first command that the table shows
 
 
 @click.command()
@@ -54,8 +54,9 @@ def lint(file: Path | None, as_schema: bool, as_json: bool) -> None:
 
 
 def load(path: Path) -> JobFile:
-    """The job file at the path, or of standard input. Raises WrongFile, or Failure if it cannot be
-    read."""
+    """Read the job file at the path, or standard input. Raises WrongFile, or Failure if it cannot
+    be read.
+    """
     try:
         if path == STANDARD_INPUT:
             data = sys.stdin.buffer.read(reading.MAX_BYTES + 1)
@@ -72,7 +73,7 @@ def shown(path: Path) -> str:
 
 
 def refuse(path: Path, wrong: WrongFile) -> NoReturn:
-    """``path:line:column: what is wrong``, as compilers say it."""
+    """Print ``path:line:column: what is wrong``, like compilers, and end the command."""
     where = _error(wrong)
     place = f"{shown(path)}:{where['line']}:{where['column']}"
     click.echo(plain(f"{place}: {wrong.message}"), err=True)
@@ -80,7 +81,7 @@ def refuse(path: Path, wrong: WrongFile) -> NoReturn:
 
 
 def _error(wrong: WrongFile) -> dict[str, Any]:
-    """What has no place of its own is said of the beginning."""
+    """Return the error in JSON. An error without a place gets line 1, column 1."""
     return {"line": wrong.line or 1, "column": wrong.column or 1, "message": wrong.message}
 
 
@@ -97,12 +98,12 @@ def _job(job: JobSpec) -> dict[str, Any]:
 
 def _rows(jobs: Sequence[JobSpec]) -> list[tuple[str, str, str, str]]:
     return [
-        (job.name, job.box_type, f"{job.timeout_seconds:g} s", _in_short(job.commands))
+        (job.name, job.box_type, f"{job.timeout_seconds:g} s", _shortened(job.commands))
         for job in jobs
     ]
 
 
-def _in_short(commands: Sequence[str]) -> str:
+def _shortened(commands: Sequence[str]) -> str:
     first = " ".join(commands[0].split())
     if len(first) > _COMMAND_CHARACTERS:
         first = f"{first[:_COMMAND_CHARACTERS]}..."

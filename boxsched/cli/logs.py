@@ -9,7 +9,7 @@ from boxsched.cli import naming
 from boxsched.cli.connection import Service, with_service
 from boxsched.cli.following import print_logs
 from boxsched.cli.output import as_json_option, print_json
-from boxsched.cli.waiting import be_patient, leaving
+from boxsched.cli.waiting import leaving, wait_for_restarts
 from boxsched.client import Client, Job
 
 
@@ -32,7 +32,7 @@ def logs(target: str, follow: bool, as_json: bool, service: Service) -> None:
     async def work(client: Client) -> None:
         jobs = await _jobs(client, target)
         if follow:
-            be_patient(client)
+            wait_for_restarts(client)
         if not as_json:
             await print_logs(client, jobs, follow=follow, out=sys.stdout)
             return

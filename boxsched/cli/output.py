@@ -27,7 +27,7 @@ _COLOURS = {
 UPCOMING, BLOCKED = "upcoming", "blocked"
 PHASES: Mapping[State, str] = {State.REGISTERED: UPCOMING, State.QUEUED: BLOCKED}
 
-_skew = [timedelta(0)]  # of this process's service
+_skew = [timedelta(0)]  # between this machine's clock and the service's
 
 as_json_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
     "--json", "as_json", is_flag=True, help="Print JSON."

@@ -18,14 +18,15 @@ from boxsched.client import Client, Project, ProjectCheck
 WOULD_CHANGE = 3  # the exit status of a dry run that would change something
 
 NOT_IN_IT = """\
-# Applied again, this changes nothing. What cannot be read is not in it, and stays as it is:
-# webhook_secret, git_credentials, statuses.token, the secret of each hook, and `boxsched secrets`.
+# If you apply this file again, nothing changes. Values that cannot be read are not in it and stay
+# unchanged: webhook_secret, git_credentials, statuses.token, the secret of each hook, and `boxsched
+# secrets`.
 """
 
 
 @attrs.frozen
 class Checked:
-    """A project of a file, and what applying it would change."""
+    """A project in a file, and what applying it would change."""
 
     one: ProjectFile
     check: ProjectCheck
@@ -34,8 +35,8 @@ class Checked:
     def changes(self) -> bool:
         return self.check.created or bool(self.check.changed)
 
-    def said(self, *, dry: bool) -> str:
-        """The line about it."""
+    def line(self, *, dry: bool) -> str:
+        """Return the line to print about it."""
         if not self.changes:
             return f"{self.one.name}: unchanged"
         word = "created" if self.check.created else "changed"
@@ -51,7 +52,7 @@ class Checked:
     metavar="FILE...",
     type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
 )
-@click.option("--name", help="The project's name, where the file has none.")
+@click.option("--name", help="The project's name, if the file does not contain it.")
 @click.option(
     "--dry-run", is_flag=True, help="Change nothing; exit with 3 if something would change."
 )
@@ -62,9 +63,10 @@ def apply(
 ) -> None:
     """Create or replace the projects of files, and show what changes.
 
-    Files are JSON or YAML; - is standard input. A file holds one project, a list, a mapping of
-    names under `projects` or, in YAML, several documents. All are checked before the first is
-    changed. One that somebody else changes meanwhile stays so, and ends the command.
+    Files are JSON or YAML; - is standard input. A file contains one project, a list of projects, a
+    mapping of names under `projects` or, in YAML, several documents. All projects are checked
+    before the first is changed. If somebody else changes a project in the meantime, the command
+    ends without overwriting that change.
 
     \b
     A file:   name: web
@@ -96,7 +98,9 @@ def apply(
 
 
 async def _check(client: Client, projects: Sequence[ProjectFile]) -> list[Checked]:
-    """What each would change. Ends the command where one is refused, after it has named each."""
+    """Return what each project would change. If any is refused, print all errors and end the
+    command.
+    """
     checked, refused = [], False
     for one in projects:
         try:
@@ -131,14 +135,14 @@ async def _put(client: Client, each: Checked) -> None:
         now = await client.check_project(name, settings)
         if now.changed or now.created:
             raise Failure(
-                f"{name}: somebody else changed it meanwhile, so nothing of it is applied: see "
+                f"{name}: not applied, because somebody else changed it in the meantime: see "
                 f"`boxsched project history {name} --diff`, then apply it again"
             ) from None
-        # The answer to a first attempt was lost, or somebody else has applied the same.
+        # The answer to the first attempt was lost, or somebody else has applied the same settings.
 
 
 def _show(each: Checked, *, dry: bool) -> None:
-    click.echo(plain(each.said(dry=dry)))
+    click.echo(plain(each.line(dry=dry)))
     if not each.changes or (each.check.created and not dry):
         return
     lines = project_text.differences(each.check.before, each.check.after)
@@ -160,10 +164,10 @@ def _shown(each: Checked, *, dry: bool) -> dict[str, object]:
 @as_json_option
 @with_service
 def export(names: tuple[str, ...], as_json: bool, service: Service) -> None:
-    """Print projects as `project apply` takes them.
+    """Print projects in the format of `project apply`.
 
-    All of them, or those that are named. Applied again, the output changes nothing. Secrets
-    cannot be read, and are not in it.
+    Without NAME, print all projects. If you apply the output again, nothing changes. Secrets cannot
+    be read and are not included.
 
     \b
     Example:  boxsched project export > projects.yaml

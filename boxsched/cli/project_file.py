@@ -1,4 +1,5 @@
-"""Project files, JSON or YAML: one project, a list, a mapping of names, or several documents."""
+"""Read project files, JSON or YAML: one project, a list, a mapping of names, or several
+documents."""
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,13 +22,14 @@ from boxsched.cli.failing import BadInput
 from boxsched.client.records import Settings
 
 STANDARD_INPUT = Path("-")
-TOGETHER = "projects"  # the key of a mapping or list of projects, as `project export --json` has it
-MAX_PROJECTS = 1_000  # of all files together
+# the key of a mapping or list of projects, as `project export --json` prints it
+PROJECTS_KEY = "projects"
+MAX_PROJECTS = 1_000  # in all files together
 
 
 @attrs.frozen
 class Origin:
-    """Where a project stands."""
+    """The place of a project: its file, document and steps."""
 
     file: str
     document: Document
@@ -37,7 +39,7 @@ class Origin:
         return self.document.at(self.steps)
 
     def of(self, field: str | None) -> str:
-        """The place of a field of it, as the front of a sentence."""
+        """Return the place of one of its fields, to begin a message with."""
         part: object = self.document.value
         for step in self.steps:
             part = part[step]  # type: ignore[index]
@@ -47,7 +49,9 @@ class Origin:
 
 @attrs.frozen
 class ProjectFile:
-    """One project of a file. ``settings``: the request's body. ``name``: a part of its path."""
+    """One project of a file. ``settings``: the request's body. ``name``: part of the request's
+    path.
+    """
 
     name: str
     settings: Settings
@@ -55,10 +59,11 @@ class ProjectFile:
 
 
 def read_all(paths: Sequence[Path], name: str | None = None) -> list[ProjectFile]:
-    """The projects of all files; ``name`` names the only one, where it has none. Raises Failure
-    (bad input)."""
+    """Return the projects of all files. ``name``: for a single project without a name. Raises
+    BadInput.
+    """
     if name is not None and len(paths) > 1:
-        raise BadInput("--name is for one file")
+        raise BadInput("--name: give only one file with it")
     found: dict[str, ProjectFile] = {}
     for path in paths:
         for one in read(path, name):
@@ -66,16 +71,18 @@ def read_all(paths: Sequence[Path], name: str | None = None) -> list[ProjectFile
             if before is not None:
                 raise BadInput(
                     f"{one.origin.of(None)}project {one.name!r} is in two files: "
-                    f"{before.origin.file} has it, too"
+                    f"the other one is {before.origin.file}"
                 )
             found[one.name] = one
     if len(found) > MAX_PROJECTS:
-        raise BadInput(f"there are {len(found)} projects; at most {MAX_PROJECTS} are applied")
+        raise BadInput(
+            f"the files contain {len(found)} projects; at most {MAX_PROJECTS} are allowed"
+        )
     return list(found.values())
 
 
 def read(path: Path, name: str | None = None) -> list[ProjectFile]:
-    """The projects of a file, or with ``-`` of standard input. Raises Failure (bad input)."""
+    """Return the projects of a file, or of standard input with ``-``. Raises BadInput."""
     file = "standard input" if path == STANDARD_INPUT else str(path)
     try:
         if path == STANDARD_INPUT:
@@ -111,9 +118,9 @@ def _projects(file: str, documents: Sequence[Document], name: str | None) -> lis
         for part in _parts(document)
     ]
     if not parts:
-        raise Wrong("there is no project in it")
+        raise Wrong("it contains no project")
     if name is not None and len(parts) > 1:
-        raise Wrong(f"--name is for a file of one project; this one has {len(parts)}")
+        raise Wrong(f"--name: the file must contain one project, not {len(parts)}")
     found = [
         _project(Origin(file, document, steps), settings, key or name)
         for document, steps, settings, key in parts
@@ -121,22 +128,25 @@ def _projects(file: str, documents: Sequence[Document], name: str | None) -> lis
     twice = repeated(project.name for project in found)
     if twice is not None:
         again = [project for project in found if project.name == twice][1]
-        raise Wrong(f"{again.origin.at()}project {twice!r} is in it twice")
+        raise Wrong(f"{again.origin.at()}the project {twice!r} occurs twice")
     return found
 
 
 def _parts(document: Document) -> Iterator[tuple[tuple[Step, ...], object, str | None]]:
-    """The projects of a document: the steps to each, what is there, and the key that names it."""
+    """Yield each project of a document: the steps to it, its value, and its name if it is a key."""
     value = document.value
     around: tuple[Step, ...] = ()
-    if isinstance(value, dict) and value.keys() == {TOGETHER}:
-        value, around = value[TOGETHER], (TOGETHER,)
+    if isinstance(value, dict) and value.keys() == {PROJECTS_KEY}:
+        value, around = value[PROJECTS_KEY], (PROJECTS_KEY,)
         if isinstance(value, dict):
             for key, settings in value.items():
                 yield (*around, key), settings, key
             return
         if not isinstance(value, list):
-            raise Wrong(f"{document.at(around)}projects: expected a list, or a mapping of names")
+            raise Wrong(
+                f"{document.at(around)}projects: must be a list of projects, or a mapping with "
+                "their names as keys"
+            )
     if isinstance(value, list):
         for number, settings in enumerate(value):
             yield (*around, number), settings, None
@@ -145,20 +155,20 @@ def _parts(document: Document) -> Iterator[tuple[tuple[Step, ...], object, str |
 
 
 def _project(origin: Origin, value: object, name: str | None) -> ProjectFile:
-    """``name``: by a key around it, or by ``--name``."""
+    """Return a project. ``name``: from the key of a mapping, or from ``--name``."""
     steps = origin.steps
     if not isinstance(value, dict):
         raise Wrong(
-            f"{origin.document.at(steps)}{written(steps)}expected a project: an object with its "
+            f"{origin.document.at(steps)}{written(steps)}must be a project: an object with its "
             "settings"
         )
     own_name = value.get("name", name)
     said = None
     if name is not None and own_name != name:
-        other = "around it" if steps[:1] == (TOGETHER,) else "in --name"
+        other = "as its key" if steps[:1] == (PROJECTS_KEY,) else "in --name"
         said = f"it is {own_name!r} in the file and {name!r} {other}"
     elif not isinstance(own_name, str) or not own_name:
-        said = "missing; write it, or give --name"
+        said = "is missing: add it, or use --name"
     if said is not None:
         at = (*steps, "name")
         raise Wrong(f"{origin.document.at(at)}{written(at)}{said}")

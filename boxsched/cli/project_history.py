@@ -50,7 +50,7 @@ def history(project: str, diff: bool, limit: int, as_json: bool, service: Servic
 async def _with_settings(
     client: Client, project: str, found: ProjectHistory
 ) -> list[ProjectVersion]:
-    """The versions with their settings, and the one before them, which they are compared with."""
+    """Return the versions with their settings, and the version before them to compare with."""
     numbers = [one.version for one in found.versions]
     if found.next_cursor is not None:
         before = await client.project_history(project, limit=1, cursor=found.next_cursor)
@@ -80,13 +80,18 @@ def _what(one: ProjectVersion) -> str:
 
 @click.command()
 @click.argument("project")
-@click.option("--to", "version", type=click.IntRange(1), help="Default: the one before the latest.")
+@click.option(
+    "--to",
+    "version",
+    type=click.IntRange(1),
+    help="The version to return to. [default: the one before the latest]",
+)
 @with_service
 def revert(project: str, version: int | None, service: Service) -> None:
     """Bring back the settings of an earlier version, as a new version.
 
-    Secrets stay as they are. Without --to, the latest change is undone; nothing happens if somebody
-    else changes the project meanwhile.
+    Secrets stay unchanged. Without --to, the latest change is undone. If somebody else changes the
+    project in the meantime, nothing is changed.
 
     \b
     Example:  boxsched project revert web
@@ -101,11 +106,13 @@ def revert(project: str, version: int | None, service: Service) -> None:
         try:
             return back_to, before, await client.revert_project(project, back_to, etag=etag)
         except errors.Outdated:
-            raise Failure(f"{project}: somebody else changes it: nothing is reverted") from None
+            raise Failure(
+                f"{project}: not reverted, because somebody else changed it in the meantime"
+            ) from None
 
     back_to, before, after = service.call(work)
     if before.settings == after.settings:
-        click.echo(f"{plain(project)}: unchanged: it has the settings of version {back_to}")
+        click.echo(f"{plain(project)}: unchanged, it already has the settings of version {back_to}")
         return
     click.echo(f"{plain(project)}: has the settings of version {back_to} again")
     project_text.show(project_text.differences(before.settings, after.settings))
@@ -113,5 +120,5 @@ def revert(project: str, version: int | None, service: Service) -> None:
 
 def _before(latest: ProjectHistory) -> int:
     if len(latest.versions) < 2:
-        raise BadInput("there is no earlier version to go back to")
+        raise BadInput("there is no earlier version to return to")
     return latest.versions[1].version

@@ -1,4 +1,4 @@
-"""Settings as a person reads them: YAML without what is left at its default, and differences."""
+"""Settings for people: YAML without default values, and differences between versions."""
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +12,8 @@ from boxsched.client.records import Settings
 
 CONTEXT_LINES = 3
 WRITTEN_ONLY = ("webhook_secret", "git_credentials")
-# What means the same as being left out; null does, too. tests/cli/test_project_text.py compares.
+# Default values, which need not be written; null also means the default.
+# tests/cli/test_project_code.py compares them with the service.
 DEFAULTS: Mapping[str, Any] = {
     "jobs": [],
     "servers": {},
@@ -34,7 +35,7 @@ _COLOURS = {"+": "green", "-": "red", "@": "cyan"}
 
 
 def lean(settings: Settings) -> Settings:
-    """The settings without what is left at its default."""
+    """Return the settings without default values."""
     found = _without(settings, DEFAULTS)
     for name in ("clone", "statuses"):
         if name in found:
@@ -63,18 +64,20 @@ def _without(settings: Settings, defaults: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _same(value: object, default: object) -> bool:
-    """``[]`` and False are not the same."""
+    """Compare values with their types: ``0`` and False differ."""
     return type(value) is type(default) and value == default
 
 
 def text(name: str, settings: Settings) -> str:
-    """A document that ``boxsched project apply`` takes."""
+    """Return a YAML document for ``boxsched project apply``."""
     rest = {key: value for key, value in lean(settings).items() if key != "name"}
     return yaml_text.dump({"name": name, **rest})
 
 
 def differences(before: Settings | None, after: Settings) -> list[str]:
-    """Lines that begin with +, - or a space; ``@@`` says at which lines a part begins."""
+    """Return a unified diff: lines that begin with +, - or a space, in parts that begin with
+    ``@@``.
+    """
     old, new = (
         [] if one is None else yaml_text.dump(lean(one)).splitlines() for one in (before, after)
     )
@@ -82,7 +85,7 @@ def differences(before: Settings | None, after: Settings) -> list[str]:
 
 
 def secret_lines(changed: Sequence[str], asked: Settings) -> Iterator[str]:
-    """What becomes of values that are never shown; ``changed`` has the names of all fields."""
+    """Return lines about values that are never shown. ``changed``: the names of changed fields."""
     given: dict[str, object] = {name: asked.get(name) for name in WRITTEN_ONLY}
     given["statuses.token"] = (asked.get("statuses") or {}).get("token")
     for index, hook in enumerate(asked.get("hooks") or ()):

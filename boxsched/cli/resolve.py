@@ -22,8 +22,8 @@ from boxsched.protocol.inbox import Resolution
 def resolve(job: str, result: str, note: str, as_json: bool, service: Service) -> None:
     """Set the result of a job whose worker is away, so that its lane continues.
 
-    RESULT is passed, failed, or again for another attempt. First make sure that the job does not
-    run any more: the next deploy to its server may start at once. If the worker comes back, it
+    RESULT is passed, failed, or again for another attempt. First make sure that the job is no
+    longer running: the next deploy to its server may start at once. If the worker comes back, it
     stops the job, and its result no longer counts.
 
     JOB is w41-2, or the ID of a workload with one job: w41, or web#12.

@@ -1,4 +1,4 @@
-"""``boxsched schedules``: when builds come by themselves, and which times had none."""
+"""``boxsched schedules``: the next times of scheduled builds, and skipped times."""
 
 import click
 
@@ -19,10 +19,9 @@ from boxsched.client import Client, Schedule
 @as_json_option
 @with_service
 def schedules(project: str | None, as_json: bool, service: Service) -> None:
-    """Show when the schedules of a project come next, or those of all projects.
+    """Show the next times of a project's schedules, or of the schedules of all projects.
 
-    Times are in this machine's time zone. SKIPPED names times that had no build of
-    their own, and why.
+    Times are in this machine's time zone. SKIPPED shows times without a build, and the reason.
 
     \b
     Example:  boxsched schedules web

@@ -6,7 +6,7 @@ from boxsched.cli import naming
 from boxsched.cli.connection import Service, with_service
 from boxsched.cli.failing import each_of
 from boxsched.cli.output import as_json_option, print_json, standing
-from boxsched.cli.waiting import be_patient, leaving, named
+from boxsched.cli.waiting import leaving, named, wait_for_restarts
 from boxsched.client import Client, Workload
 
 
@@ -48,7 +48,7 @@ def stop(workloads: tuple[str, ...], wait: bool, as_json: bool, service: Service
         newest_first = sorted(found.items(), key=lambda one: _age(one[1]))
         refused = await each_of(dict(newest_first), ask)
         if wait:
-            be_patient(client)
+            wait_for_restarts(client)
         ends = {id_: id_ for id_ in found.values() if id_ in asked}
         return max(unknown, refused, await each_of(ends, finish))
 

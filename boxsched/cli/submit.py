@@ -15,7 +15,7 @@ from boxsched.cli.clean import plain
 from boxsched.cli.connection import Service, with_service
 from boxsched.cli.failing import FAILED, each_of
 from boxsched.cli.output import as_json_option, coloured, now, print_json, ran, standing, waited
-from boxsched.cli.waiting import leaving, named, still_there, to_the_end
+from boxsched.cli.waiting import continuing, leaving, named, wait_for_end
 from boxsched.client import Client, Job, Workload
 from boxsched.model import MAX_PRIORITY, MIN_PRIORITY
 
@@ -63,8 +63,8 @@ _priority = click.option(
 @click.option("--branch", help="Branch to build (default: the project's default branch, or main).")
 @click.option("--tag", help="Tag to build, instead of a branch.")
 @click.option("--commit", help="Commit to build: 7 to 64 hex digits.")
-@click.option("--message", "-m", help="Shown beside it.")
-@click.option("--author", help="Shown beside it.")
+@click.option("--message", "-m", help="Shown with it.")
+@click.option("--author", help="Shown with it.")
 @click.option(
     "--file",
     type=click.Path(path_type=Path),
@@ -106,8 +106,8 @@ def build(
 
 
 def _jobs_of(file: Path) -> Sequence[Mapping[str, Any]]:
-    """The jobs of a job file, as they are sent."""
-    from boxsched.cli.lint import load, refuse  # what reads job files takes long to import
+    """Return the jobs of a job file in the request's format."""
+    from boxsched.cli.lint import load, refuse  # the modules that read job files are slow to import
     from boxsched.job_files.reading import WrongFile
 
     try:
@@ -191,14 +191,14 @@ def _submit(service: Service, submits: Mapping[str, _Submit], then: After) -> No
         found = submitted
         if then.waits:
             ends = (
-                to_the_end(client, workload, follow=then.follow, as_json=then.as_json)
+                wait_for_end(client, workload, follow=then.follow, as_json=then.as_json)
                 for workload in submitted
             )
             found = list(await asyncio.gather(*ends))
         shown = [await client.json("workloads", one.id) for one in found] if then.as_json else None
         return found, status, shown
 
-    with leaving(lambda: still_there(submitted) if submitted and then.waits else None):
+    with leaving(lambda: continuing(submitted) if submitted and then.waits else None):
         found, status, shown = service.call(work)
     if shown is not None:
         print_json(shown[0] if len(submits) == 1 else {"workloads": shown})

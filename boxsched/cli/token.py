@@ -120,7 +120,7 @@ def revoke(token_: str, yes: bool, service: Service) -> None:
     """
 
     async def work(client: Client) -> Token:
-        revoked = _meant(token_, await client.tokens())
+        revoked = _find(token_, await client.tokens())
         await client.revoke_token(revoked.id)
         return revoked
 
@@ -137,7 +137,7 @@ def revoke(token_: str, yes: bool, service: Service) -> None:
         )
 
 
-def _meant(text: str, tokens: Sequence[Token]) -> Token:
+def _find(text: str, tokens: Sequence[Token]) -> Token:
     """Return the token with this ID or unique name. Raises NotFound, Invalid."""
     found = [one for one in tokens if one.id == text] or [one for one in tokens if one.name == text]
     if len(found) == 1:

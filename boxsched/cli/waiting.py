@@ -20,7 +20,7 @@ from boxsched.said_times import PATTERN
 # Long enough for a restart of the service.
 PATIENCE_SECONDS = 120.0
 FIRST_LOOK_SECONDS = 0.5
-LAST_LOOK_SECONDS = 15.0  # longest pause between two looks, which are expensive for the service
+LAST_LOOK_SECONDS = 15.0  # longest pause between two requests, which are expensive for the service
 TROUBLE_SECONDS = 2.0  # how long the service is away before a message
 
 
@@ -31,18 +31,18 @@ class Interrupted(Failure):
 
 
 @contextlib.contextmanager
-def leaving(goes_on: Callable[[], str | None]) -> Iterator[None]:
+def leaving(what_continues: Callable[[], str | None]) -> Iterator[None]:
     """At Ctrl-C, end the command with a message about what continues, if anything does."""
     try:
         yield
     except KeyboardInterrupt:
-        line = goes_on()
+        line = what_continues()
         if line is None:
             raise
         raise Interrupted(line) from None
 
 
-def still_there(workloads: Sequence[Workload]) -> str:
+def continuing(workloads: Sequence[Workload]) -> str:
     names = ", ".join(map(named, workloads))
     continues, it = ("continues", "it") if len(workloads) == 1 else ("continue", "them")
     ids = " ".join(workload.id for workload in workloads)
@@ -53,16 +53,16 @@ def named(workload: Workload) -> str:
     return f"{plain(workload.title)} ({workload.id})"
 
 
-def be_patient(client: Client) -> None:
+def wait_for_restarts(client: Client) -> None:
     """Wait during a restart of the service from now on; print a message if it takes long."""
     client.patience = PATIENCE_SECONDS
     client.on_trouble = Trouble()
 
 
-async def to_the_end(
+async def wait_for_end(
     client: Client, workload: Workload, *, follow: bool, as_json: bool
 ) -> Workload:
-    be_patient(client)
+    wait_for_restarts(client)
     beside = [asyncio.create_task(_say_why(client, workload))]
     following: asyncio.Task[None] | None = None
     if follow:

@@ -1,4 +1,4 @@
-"""YAML: documents read within bounds, with numbers as people write them, and written alike."""
+"""Read and write YAML documents within limits, without YAML 1.1's surprising numbers and dates."""
 
 import functools
 import json
@@ -11,14 +11,14 @@ import yaml
 from boxsched.cli.documents import SHOWN_CHARACTERS, Document, Place, Step, Wrong, check_size
 from boxsched.cli.json_text import number, whole
 
-MAX_NODES = 200_000  # with every alias counted as what it stands for
+MAX_NODES = 200_000  # in a document, with every alias expanded
 MAX_DEPTH = 32
-SHORT_CHARACTERS = 60  # of a list that is written on one line
+SHORT_CHARACTERS = 60  # longest list that is written on one line
 
-_PARSER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster, where it is
+_PARSER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster, if available
 _OURS = ("tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 _NO_TEXTS = ("tag:yaml.org,2002:bool", *_OURS)
-_TEXT = "tag:yaml.org,2002:str"  # the only tag that may be written
+_TEXT = "tag:yaml.org,2002:str"  # the only tag that a document may contain
 _WHOLE = re.compile(r"[-+]?(0|[1-9][0-9_]*)\Z")
 _DECIMAL = re.compile(
     r"[-+]?([0-9][0-9_]*)?\.[0-9]+([eE][-+]?[0-9]+)?\Z|[-+]?[0-9]+[eE][-+]?[0-9]+\Z"
@@ -26,12 +26,13 @@ _DECIMAL = re.compile(
 _NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)\Z|\.(nan|NaN|NAN)\Z")
 _NUMBERS = (("int", _WHOLE), ("float", _DECIMAL), ("float", _NOT_FINITE))
 _FIRST = list("-+.0123456789")
-_OTHER_BREAKS = re.compile("[\x85\u2028\u2029]")  # YAML reads each as a new line
+_OTHER_BREAKS = re.compile("[\x85\u2028\u2029]")  # YAML reads each of them as a line break
 
 
 class _Loader(_PARSER):  # type: ignore[misc, valid-type]
-    """The safe loader, with numbers as people write them. YAML 1.1 takes 2026-01-01 for a date,
-    1:30 for 90 and 010 for 8: these are texts here."""
+    """The safe loader, but only decimal numbers are numbers. YAML 1.1 reads 2026-01-01 as a date,
+    1:30 as 90 and 010 as 8; here these are texts.
+    """
 
     yaml_implicit_resolvers = {  # noqa: RUF012 (as the base class has it)
         first: [(tag, pattern) for tag, pattern in resolvers if tag not in _OURS]
@@ -42,7 +43,7 @@ class _Loader(_PARSER):  # type: ignore[misc, valid-type]
         text = str(node.value).replace("_", "")
         try:
             if _NOT_FINITE.match(text):
-                raise Wrong(f"{text} is no number that can be used")
+                raise Wrong(f"{text} is not a number that can be used")
             return whole(text) if _WHOLE.match(text) else number(text)
         except ValueError as error:
             raise Wrong(f"{_at(node.start_mark)}{error}") from None
@@ -52,7 +53,7 @@ class _Loader(_PARSER):  # type: ignore[misc, valid-type]
         for key, value in node.value:
             if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
                 if key.value in seen:
-                    raise Wrong(f"{_at(key.start_mark)}{key.value!r} is there twice")
+                    raise Wrong(f"{_at(key.start_mark)}{key.value!r} occurs twice")
                 seen.add(key.value)
             if isinstance(value, yaml.MappingNode) and key.value == "environment":
                 self._check_texts(value)
@@ -60,18 +61,19 @@ class _Loader(_PARSER):  # type: ignore[misc, valid-type]
         return found
 
     def _check_texts(self, environment: Any) -> None:
-        """Refuse values that YAML reads as another text, such as ``yes`` and ``1.10``."""
+        """Refuse values that YAML would change, such as ``yes`` and ``1.10``."""
         for key, value in environment.value:
             if isinstance(value, yaml.ScalarNode) and value.tag in _NO_TEXTS:
                 read = json.dumps(self.construct_object(value))
                 if read != value.value:
                     place = f"{_at(value.start_mark)}environment.{key.value}"
-                    raise Wrong(f'{place}: a string is needed: write "{value.value}", in quotes')
+                    raise Wrong(f'{place}: must be a string: write "{value.value}" in quotes')
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes what ``_Loader`` reads as the same: a text is quoted where either it or YAML 1.1
-    would take it for something else."""
+    """Writes YAML that ``_Loader`` reads unchanged. A text is quoted if ``_Loader`` or YAML 1.1
+    would read it as another type.
+    """
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
@@ -95,7 +97,7 @@ _Dumper.add_representer(list, _Dumper.entries)
 
 
 def dump(value: object) -> str:
-    """One document."""
+    """Return the value as one YAML document."""
     text: str = yaml.dump(
         value,
         Dumper=_Dumper,
@@ -108,7 +110,7 @@ def dump(value: object) -> str:
 
 
 def _is_short(entries: Sequence[Any]) -> bool:
-    """``[make test]`` and ``[main, running, {spare_after: 3}]`` need no line for each entry."""
+    """Whether a list fits on one line, such as ``[make test]``."""
     if entries and isinstance(entries[0], dict | list):
         return False
     if any(isinstance(entry, list) or "\n" in str(entry) for entry in entries):
@@ -117,7 +119,7 @@ def _is_short(entries: Sequence[Any]) -> bool:
 
 
 def documents(data: bytes) -> list[Document]:
-    """All documents of a file, at least one; raises Wrong."""
+    """Return all documents of a file, at least one. Raises Wrong."""
     check_size(data)
     try:
         text = data.decode("utf-8-sig")
@@ -164,8 +166,10 @@ def _at(mark: Any) -> str:
 
 
 def _check_nodes(text: str) -> None:
-    """Walks the parser's events, which expand nothing, and counts what an expansion would give."""
-    sizes: dict[str, int] = {}  # of what each anchor stands for
+    """Count the values after expansion of all aliases, from the parser's events, which are not
+    expanded.
+    """
+    sizes: dict[str, int] = {}  # the expanded size of each anchor
     open_nodes: list[tuple[str | None, int]] = [(None, 0)]  # (anchor, nodes so far)
     for event in yaml.parse(text, Loader=_PARSER):
         if isinstance(event, yaml.NodeEvent):
@@ -178,21 +182,22 @@ def _check_nodes(text: str) -> None:
         elif isinstance(event, yaml.ScalarEvent):
             _add(open_nodes, sizes, event.anchor, 1)
         elif isinstance(event, yaml.AliasEvent):
-            # An alias into what it stands in is a loop: no size yet, and no project has one.
+            # An alias inside its own anchor is a loop: it has no size yet. Projects do not need
+            # loops.
             size = sizes.get(event.anchor or "", MAX_NODES)
             _add(open_nodes, sizes, None, size)
         if len(open_nodes) > MAX_DEPTH + 1:
             raise Wrong(f"it is nested deeper than {MAX_DEPTH} levels")
         if open_nodes[-1][1] > MAX_NODES:
-            raise Wrong(f"it has more than {MAX_NODES} values, aliases counted in full")
+            raise Wrong(f"it has more than {MAX_NODES} values, with all aliases expanded")
 
 
 def _check_tag(event: Any) -> None:
-    """A tag makes the loader read a value as something that it may not be."""
+    """Refuse tags, which change how the loader reads a value."""
     tag = getattr(event, "tag", None)
     if tag is not None and tag != _TEXT:
         shown = tag.replace("tag:yaml.org,2002:", "!!")[:SHOWN_CHARACTERS]
-        raise Wrong(f"{_at(event.start_mark)}the tag {shown!a} is not taken")
+        raise Wrong(f"{_at(event.start_mark)}the tag {shown!a} is not allowed")
 
 
 def _add(

@@ -1,6 +1,6 @@
 """Job files: the jobs of a build, in a file of its repository (``.boxsched.yml``).
 
-``reading`` turns such a file into jobs, or says what is wrong and where. Nodes read files of
-repositories with it, and ``boxsched lint`` those of a working copy. ``schema`` is the form of the
-file as a JSON Schema, for editors; it is made of the same types.
+``reading`` turns such a file into jobs, or says what is wrong and where. Nodes use it for files in
+repositories, ``boxsched lint`` for files in a working copy. ``schema`` makes the file's JSON Schema
+for editors, from the same types.
 """

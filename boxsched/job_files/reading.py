@@ -1,6 +1,6 @@
-"""Read a job file within bounds; nothing of it is executed.
+"""Read a job file within limits; nothing in it is executed.
 
-It is YAML, or JSON (which is YAML, too). A mistake is named with its line and column.
+It is YAML or JSON. The message about a mistake contains its line and column.
 """
 
 import math
@@ -19,7 +19,7 @@ from boxsched.model import DEFAULT_BOX_TYPE
 from boxsched.store.records import JobSpec
 
 MAX_BYTES = 256 * 1024
-MAX_NODES = 20_000  # with every alias counted as what it stands for
+MAX_NODES = 20_000  # in a file, with all aliases expanded
 MAX_DEPTH = 32
 _MAX_DIGITS = 18
 _PLAIN_TAGS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
@@ -28,7 +28,7 @@ _STEP = re.compile(r"\[(?P<index>[0-9]+)\]|\.?(?P<name>[^.\[\]]+)")
 
 
 class WrongFile(Exception):
-    """What is wrong with the file, for a person; line and column from 1, where they are known."""
+    """The message says what is wrong with the file. ``line``, ``column``: from 1, if known."""
 
     def __init__(self, message: str, line: int | None = None, column: int | None = None) -> None:
         super().__init__(message)
@@ -54,8 +54,9 @@ _form = Form(JobFile)
 
 
 def jobs_of(data: bytes) -> tuple[JobSpec, ...]:
-    """The jobs that a build of the file has, one for each part of a ``parallelism``. Raises
-    WrongFile."""
+    """Return the jobs of a build, with ``parallelism`` expanded into separate jobs. Raises
+    WrongFile.
+    """
     return specs(read(data))
 
 
@@ -64,7 +65,7 @@ def specs(found: JobFile) -> tuple[JobSpec, ...]:
 
 
 def read(data: bytes) -> JobFile:
-    """The file, once it was found to make sense; raises WrongFile."""
+    """Read and check the file. Raises WrongFile."""
     if len(data) > MAX_BYTES:
         raise WrongFile(f"it has more than {MAX_BYTES} bytes")
     root = _composed(data)
@@ -78,7 +79,7 @@ def read(data: bytes) -> JobFile:
 
 
 def value(data: bytes) -> Any:
-    """What the file holds, as JSON has it; raises WrongFile."""
+    """Return the file's content as JSON values. Raises WrongFile."""
     return _value(_composed(data))
 
 
@@ -87,7 +88,7 @@ def _composed(data: bytes) -> yaml.Node:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise WrongFile("this is not UTF-8", line) from None
+        raise WrongFile("the file is not UTF-8", line) from None
     try:
         _check_size(text)
         root = yaml.compose(text, Loader=yaml.SafeLoader)
@@ -103,15 +104,15 @@ def _composed(data: bytes) -> yaml.Node:
 
 
 def _unreadable(text: str, error: yaml.reader.ReaderError) -> WrongFile:
-    """A character that YAML does not allow; the error counts characters."""
+    """Return the error about a character that YAML does not allow, with its place."""
     before = text[: error.position]
     line = before.count("\n") + 1
     column = error.position - before.rfind("\n")
-    return WrongFile(f"a character that is not allowed: {chr(error.character)!a}", line, column)
+    return WrongFile(f"the character {chr(error.character)!a} is not allowed", line, column)
 
 
 def _check_size(text: str) -> None:
-    """Count what an expansion of all aliases would give, without expanding them."""
+    """Count the values after expansion of all aliases, without expanding them."""
     sizes: dict[str, int] = {}
     around: list[tuple[str | None, int]] = [(None, 0)]  # (anchor, nodes so far)
 
@@ -129,24 +130,25 @@ def _check_size(text: str) -> None:
         elif isinstance(event, yaml.ScalarEvent):
             add(event.anchor, 1)
         elif isinstance(event, yaml.AliasEvent):
-            inside = any(anchor == event.anchor for anchor, _ in around)  # itself: too many
+            # an alias inside its own anchor: too many values
+            inside = any(anchor == event.anchor for anchor, _ in around)
             add(None, MAX_NODES if inside else sizes.get(event.anchor or "", 1))
         if len(around) > MAX_DEPTH + 1:
             raise _wrong(event.start_mark, f"nested deeper than {MAX_DEPTH} levels")
         if around[-1][1] > MAX_NODES:
-            raise WrongFile(f"more than {MAX_NODES} values, aliases counted in full")
+            raise WrongFile(f"more than {MAX_NODES} values, with all aliases expanded")
 
 
 def _value(node: yaml.Node) -> Any:
-    """The value of a node, for JSON: a text stays one, whatever YAML 1.1 would make of it."""
+    """Return a node's value for JSON. Texts stay texts, also those that YAML 1.1 would convert."""
     if isinstance(node, yaml.CollectionNode) and node.tag not in _PLAIN_TAGS:
-        raise _wrong(node.start_mark, f"the tag {node.tag[:60]!a} is not taken")
+        raise _wrong(node.start_mark, f"the tag {node.tag[:60]!a} is not allowed")
     if isinstance(node, yaml.MappingNode):
         found: dict[str, Any] = {}
         for key, value in node.value:
             name = _key(key)
             if name in found:
-                raise _wrong(key.start_mark, f"{name!a} is there twice")
+                raise _wrong(key.start_mark, f"{name!a} occurs twice")
             found[name] = _value(value)
         return found
     if isinstance(node, yaml.SequenceNode):
@@ -175,12 +177,12 @@ def _scalar(node: yaml.Node) -> Any:
         if math.isfinite(number):
             return number
     if kind in ("bool", "int", "float"):
-        return text  # yes, on, 0x10, 1:30: texts here
-    raise _wrong(node.start_mark, f"the tag {node.tag[:60]!a} is not taken")
+        return text  # yes, on, 0x10 and 1:30 are texts here
+    raise _wrong(node.start_mark, f"the tag {node.tag[:60]!a} is not allowed")
 
 
 def _mark(root: yaml.Node, field: str) -> Any:
-    """Where the value of a field such as ``jobs[0].name`` stands, or what is around it."""
+    """Return the place of a field such as ``jobs[0].name``, or else of the part around it."""
     node = root
     for step in _STEP.finditer(field):
         inner: yaml.Node | None = None

@@ -1,7 +1,7 @@
-"""The form of a job file as a JSON Schema, made of the types that files are read with.
+"""The JSON Schema of job files, made from the types that read them.
 
-It says less than ``boxsched lint``: not that names of jobs differ, and not how large a script or an
-environment may be in all.
+It expresses less than ``boxsched lint`` checks: not that jobs must have different names, and not
+the total size of a script or an environment.
 """
 
 from typing import Any
@@ -19,5 +19,5 @@ def schema() -> dict[str, Any]:
 
 
 def text() -> bytes:
-    """The schema as it is published."""
+    """Return the schema's published text."""
     return msgspec.json.format(msgspec.json.encode(schema())) + b"\n"

@@ -65,7 +65,7 @@ def test_the_jobs_that_would_run_in_json(folder):
         (WRONG, ":4:22: jobs[0].timeout_seconds: must be a number"),
         ("", ":1:1: the file is empty; it needs a list of jobs"),
         ("jobs: [\n", ":2:1: "),
-        ("jobs: [{name: a, name: b}]\n", ":1:18: 'name' is there twice"),
+        ("jobs: [{name: a, name: b}]\n", ":1:18: 'name' occurs twice"),
         ("jobs: !!python/object:os.system {}\n", ":1:7: the tag "),
         ("x: \x1b[31m\n", ":1:4: "),
         ("[" * 40 + "]" * 40, ":1:33: nested deeper than 32 levels"),

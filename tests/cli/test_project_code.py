@@ -115,7 +115,7 @@ def test_a_concurrent_change_is_not_overwritten(shell, client, file, monkeypatch
         with monkeypatch.context() as patch:
             patch.setattr(Client, "put_checked_project", late)
             said = shell("project", "apply", path, status=1)
-        assert "web: somebody else changed it meanwhile" in said.stderr
+        assert "web: not applied, because somebody else changed it in the meantime" in said.stderr
         assert client.project("web").settings["max_boxes"] == 7
         client.put_project("web", {"max_boxes": 1})
 
@@ -256,7 +256,7 @@ def test_history_shows_author_and_change_and_a_revert_restores_it(shell, client,
     assert "  -max_boxes: 2" in done and "  +max_boxes: 1" in done
     assert client.project("web").settings["priority_branches"] == []
     assert shell("project", "revert", "web", "--to", "1").stdout == (
-        "web: unchanged: it has the settings of version 1\n"
+        "web: unchanged, it already has the settings of version 1\n"
     )
     shell("project", "revert", "web", "--to", "2")
     diff = shell("project", "history", "web", "--diff", "--limit", "2").stdout
