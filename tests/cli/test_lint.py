@@ -89,7 +89,7 @@ def test_what_is_wrong_in_json(folder):
 
 def test_bytes_that_are_no_text(folder):
     (folder / "jobs.yml").write_bytes(b"jobs:\n  - \xff\n")
-    assert lint("jobs.yml", status=2).stderr == "jobs.yml:2:1: this is not UTF-8\n"
+    assert lint("jobs.yml", status=2).stderr == "jobs.yml:2:1: the file is not UTF-8\n"
 
 
 @pytest.mark.parametrize("path", ["nothing.yml", "."])

@@ -87,8 +87,8 @@ def test_only_true_and_false_are_truth_values(written: str, shown: bool) -> None
         ("a: &a [*a]", f"more than {MAX_NODES} values, with all aliases expanded"),
         (f"{SMALL}---\n{SMALL}", "line 2, column 1: "),
         ("# nothing", "line 1, column 1: the file is empty; it needs a list of jobs"),
-        ("\x00", "line 1, column 1: a character that is not allowed: '\\x00'"),
-        (b"jobs:\n\n- \xff", "line 3: this is not UTF-8"),
+        ("\x00", "line 1, column 1: the character '\\x00' is not allowed"),
+        (b"jobs:\n\n- \xff", "line 3: the file is not UTF-8"),
     ],
 )
 def test_a_mistake_is_named_with_its_place(text: str | bytes, said: str) -> None:

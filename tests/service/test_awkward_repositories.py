@@ -249,8 +249,8 @@ LIMIT = repositories.MAX_FILE_BYTES
     ("data", "said"),
     [
         (b"#" * (LIMIT + 1), f"the file has more than {LIMIT} bytes"),
-        (os.urandom(2_000) + b"\xff", "this is not UTF-8"),
-        (b"jobs: [{name: a, commands: [\x00]}]", "a character that is not allowed: '\\x00'"),
+        (os.urandom(2_000) + b"\xff", "the file is not UTF-8"),
+        (b"jobs: [{name: a, commands: [\x00]}]", "the character '\\x00' is not allowed"),
         (b"jobs: !!python/object/apply:os.system [x]", "the tag "),
         (b"!!set {jobs, version}", "the tag "),
         (b"jobs: &a [*a]", "more than 20000 values"),

@@ -120,7 +120,7 @@ async def test_jobs_that_come_with_the_submission_are_not_read(
         ("jobs: [\n", ".boxsched.yml: line 2, column 1: "),
         ("jobs: [{name: a, name: b}]\n", ".boxsched.yml: line 1, column 18: 'name' occurs twice"),
         ("jobs: !!python/object:x {}\n", ".boxsched.yml: line 1, column 7: the tag 'tag:"),
-        (b"jobs: \xff\n", ".boxsched.yml: line 1: this is not UTF-8"),
+        (b"jobs: \xff\n", ".boxsched.yml: line 1: the file is not UTF-8"),
         ("x" * 300_000, ".boxsched.yml: the file has more than 262144 bytes"),
         ("a: " + "[" * 40 + "]" * 40, ".boxsched.yml: line 1, column 35: nested deeper"),
         (
