@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -19,6 +19,7 @@ from boxsched.worker.agent.attempt import Phase
 from boxsched.worker.agent.attempt_folder import AttemptFolder
 from boxsched.worker.agent.notes import note
 from boxsched.worker.agent.occupancy import Occupancy
+from boxsched.worker.agent.outbox import Report
 from boxsched.worker.agent.reporting import REPEAT_SECONDS, Reporting
 from boxsched.worker.agent.spool import CHUNK_BYTES, MARKS_BYTES, Spool
 from boxsched.worker.supervisor import folder as files
@@ -140,6 +141,65 @@ def test_an_end_is_reported_again_only_while_it_is_desired_and_not_at_once(
     monkeypatch.setattr(reporting.time, "monotonic", lambda: 1_000.001 + REPEAT_SECONDS)
     repeating.repeat(desired, {})
     assert [one.job for one in given.unreported] == [9]
+
+
+class Told:
+    """Stands in for the agent's readiness, and for its way to the nodes."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def suspected(self) -> None:
+        self.said.append("suspected")
+
+    def begun(self) -> None:
+        self.said.append("begun")
+
+    def found(self, problem: str) -> None:
+        self.said.append(f"found: {problem}")
+
+    async def publish(self) -> None:
+        self.said.append("published")
+
+    async def report(self, reports: Sequence[Report]) -> None:
+        self.said.append(f"reported: {len(reports)}")
+
+
+PASSED = Ended("passed", 0, None, False, None, None, 1.0)
+NOT_BEGUN = PASSED._replace(result="failed", reason="no git", not_begun=True)
+
+
+@pytest.mark.parametrize(
+    ("ended", "said"),
+    [
+        ((PASSED,), ["begun", "reported: 1"]),
+        ((PASSED._replace(result="failed", reason="exit status 1"),), ["begun", "reported: 1"]),
+        ((PASSED._replace(result="stopped"),), ["reported: 1"]),
+        ((PASSED._replace(result="failed", lost=True),), ["reported: 1"]),
+        ((PASSED._replace(result="failed", reason=files.DISK_FULL),), ["suspected", "reported: 1"]),
+        ((NOT_BEGUN,), ["found: no git", "published", "reported: 1"]),
+        ((NOT_BEGUN._replace(reason=None),), ["found: ", "published", "reported: 1"]),
+        (
+            (NOT_BEGUN, PASSED, NOT_BEGUN._replace(reason="no room")),
+            ["begun", "found: no git", "found: no room", "published", "reported: 3"],
+        ),
+    ],
+)
+async def test_what_ends_of_jobs_say_about_the_machine(
+    ended: tuple[Ended, ...], said: list[str]
+) -> None:
+    """A problem is with the nodes before the jobs that could not begin because of it."""
+    attempts: list[Any] = [
+        SimpleNamespace(
+            key=(JobId(n), 1), ended=one, phase=Phase.ENDED, running=None, start_reported=False,
+            spool=SimpleNamespace(all_stored=True), reported_at=0.0,
+        )
+        for n, one in enumerate(ended)
+    ]  # fmt: skip
+    told: Any = Told()
+    assert await Reporting(told, told, Answers(lambda: 5.0)).report(attempts)
+    assert told.said == said
+    assert {one.phase for one in attempts} == {Phase.REPORTED}
 
 
 # --- Notes ----------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Death just before each change of a file: of an agent that prepares a job, of a supervisor."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from boxsched.worker.agent.preparing import prepare
 from boxsched.worker.agent.site import adopt_all, boot_id
 from boxsched.worker.supervisor import folder as files
 from boxsched.worker.supervisor import safe_files
+from boxsched.worker.supervisor.joblog import BoundedLog
 from boxsched.worker.supervisor.masking import Masks
 from boxsched.worker.supervisor.output import Output
 from boxsched.worker.supervisor.supervisor import supervise
@@ -318,3 +320,38 @@ def test_of_what_is_printed_no_more_is_kept_than_was_asked_for(tmp_path: Path) -
     assert (tmp_path / files.LOG).read_bytes() == b"onetwothree"
     output.keep_tail(0)
     assert output.tail is None
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_ends_the_writing_of_a_log_and_not_its_supervisor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    output = failing(tmp_path, monkeypatch, number)
+    output.note("x")
+    assert output.disk_full
+    os.write(output.job_end, b"more")
+    assert output.read() == 4, "it is read, so that the job does not wait"
+    output.finish()
+
+
+def test_another_error_of_a_log_is_no_full_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = failing(tmp_path, monkeypatch, errno.EIO)
+    os.write(output.job_end, b"text")
+    for write in (output.read, output.finish, lambda: output.note("x")):
+        with pytest.raises(OSError, match="Input/output error"):
+            write()
+    assert not output.disk_full
+
+
+def failing(folder: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> Output:
+    """An output whose log cannot be written."""
+
+    def fail(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    for name in ("take", "note", "finish"):
+        monkeypatch.setattr(BoundedLog, name, fail)
+    safe_files.write_file(at(folder), files.LOG, b"")
+    return Output(at(folder), 1 << 20, Masks([]))

@@ -16,6 +16,7 @@ from boxsched.states import Result
 from boxsched.worker.agent.notes import note
 from boxsched.worker.agent.outbox import LogChunk, Report
 from boxsched.worker.agent.site import FolderInUse
+from boxsched.worker.remote import connecting
 from boxsched.worker.remote import identity as keeping
 from boxsched.worker.remote.messages import log_messages, report_messages
 from boxsched.worker.remote.pace import Pace
@@ -46,6 +47,39 @@ def test_a_worker_says_its_agents_problem_as_one_short_line() -> None:
     assert worker.problem is None
     agent.problem = "no\nroom " + "x" * 500
     assert worker.problem == "no?room " + "x" * 192
+
+
+# --- What is logged of an outage ------------------------------------------------------------
+
+
+def test_a_problem_is_logged_once_and_then_once_a_minute(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1_000.0
+    monkeypatch.setattr(
+        connecting.asyncio, "get_running_loop", lambda: SimpleNamespace(time=lambda: now)
+    )
+    problems = connecting.ProblemLog()
+
+    def added(*what: str) -> list[str]:
+        caplog.clear()
+        for each in what:
+            problems.add(each)
+        return [record.getMessage() for record in caplog.records]
+
+    assert added("away", "away") == ["away"]
+    now += 30.0
+    assert added("refused", "away") == ["refused"], "each problem at once"
+    now += 59.9
+    assert added("away", "refused") == []
+    now += 0.1
+    assert added("away", "refused") == ["away (try 7 in 90 s)"], "a minute after the last line"
+    now += 59.9
+    assert added("away") == []
+    problems.end()
+    assert added("away", "away") == ["away"], "the next outage"
+    now += 60.0
+    assert added("away") == ["away (try 3 in 60 s)"]
 
 
 # --- What is said ---------------------------------------------------------------------------
