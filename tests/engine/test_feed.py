@@ -225,7 +225,10 @@ async def test_a_batch_that_was_committed_but_not_published_is_read_too(
         assert by_shard(await read(events, 4)) == await history.table()
 
 
-async def test_after_a_reload_readers_look_at_the_table(history: History, feed: EventFeed) -> None:
+async def test_after_a_reload_readers_look_at_the_table_at_once(
+    history: History, feed: EventFeed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed_module, "HINTED_POLL_SECONDS", 1_000.0)
     async with feed.subscribe(None) as events, following(feed, hints_reach=True):
         await history.lead_by(feed, 1, 1)
         await read(events, 1)
