@@ -6,18 +6,17 @@ unchanged and the next leader reads the file.
 """
 
 import asyncio
-import functools
 import logging
-from collections.abc import Iterator
+from collections.abc import Sequence
 
 from boxsched.api.submitting.known_projects import KnownProjects
+from boxsched.automation.backlog import NONE, Backlog, Reading
 from boxsched.automation.repositories import Unreadable, read_file, sweep
-from boxsched.automation.turns import Turns
 from boxsched.backoff import doubling
 from boxsched.errors import BoxschedError, NotFound, SecretsUnusable
 from boxsched.git_access import GitAccess
 from boxsched.job_files.reading import WrongFile, jobs_of
-from boxsched.model import DEFAULT_BRANCH, WorkloadId, workload_text
+from boxsched.model import DEFAULT_BRANCH, ProjectId, WorkloadId, workload_text
 from boxsched.node.node import Node
 from boxsched.protocol.shards import SHARD
 from boxsched.secrets.git_credentials import opened
@@ -26,10 +25,10 @@ from boxsched.store.records import Workload
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 5.0  # interval of the queries, because a wake-up can be lost
-AT_ONCE, AT_ONCE_OF_A_PROJECT = 8, 2  # files read at the same time: by a node, for one project
-PAGE = 100
+PAGE = 100  # projects
 FIRST_PAUSE_SECONDS, LAST_PAUSE_SECONDS = 1.0, 16.0  # between the attempts to reach a repository
 GIVE_UP_SECONDS = 120.0  # then no further attempt begins; a repository that hangs gets two
+FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS = 0.02, 1.0  # whether a build that failed has ended
 
 
 class Plans:
@@ -37,12 +36,14 @@ class Plans:
         self._node = node
         self._store = node.store
         self._known = known
-        self._under_way: dict[WorkloadId, asyncio.Task[None]] = {}
-        self._turns = Turns(AT_ONCE, AT_ONCE_OF_A_PROJECT)
+        self._backlog = Backlog()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._place = ProjectId(0)  # the project that had the last turn
 
     async def run(self) -> None:
         """Run until cancelled. After an outage of the database the next round tries again."""
         await asyncio.to_thread(sweep, self._node.options.data)
+        now = asyncio.get_running_loop().time
         try:
             while True:
                 try:
@@ -51,63 +52,120 @@ class Plans:
                 except TimeoutError:
                     pass
                 self._node.plans_due.clear()
+                began = now()
                 if SHARD in self._node.leadership.led:
                     try:
                         await self._look()
                     except BoxschedError as error:
                         log.info("builds without jobs wait: %s", error.message)
+                else:
+                    self._backlog.clear()
+                await asyncio.sleep(min(now() - began, LOOK_SECONDS))
         finally:
-            tasks = list(self._under_way.values())
-            for task in tasks:
+            for task in self._tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _look(self) -> None:
-        """Start reading for all builds without jobs that are not being read."""
-        after = WorkloadId(0)
-        while True:
-            page = await self._store.unplanned(after, PAGE)
-            for id_ in page:
-                if id_ not in self._under_way:
-                    task = asyncio.create_task(self._plan(id_), name=f"plan of {id_}")
-                    self._under_way[id_] = task
-                    task.add_done_callback(functools.partial(self._done, id_))
-            if len(page) < PAGE:
+        """Begin to read files until there is no place, or nothing to read: from the project that
+        had the last turn on, and round again."""
+        some = True
+        while some and not self._backlog.is_full:
+            some = self._place != 0
+            while not self._backlog.is_full:
+                page = await self._store.unplanned_projects(self._place, PAGE)
+                some |= await self._begin(page)
+                if len(page) < PAGE:
+                    break
+            else:
                 return
-            after = page[-1]
+            self._place = ProjectId(0)
 
-    def _done(self, id_: WorkloadId, _: asyncio.Task[None]) -> None:
-        self._under_way.pop(id_, None)
+    async def _begin(self, projects: Sequence[ProjectId]) -> bool:
+        """One file of each project, as far as there are places. Whether there was any."""
+        backlog, some = self._backlog, False
+        behind = {one: backlog.begun(one) for one in projects if backlog.may_begin(one)}
+        firsts = await self._store.first_unplanned(behind)
+        for project in projects:
+            if backlog.is_full:
+                break
+            self._place = project
+            if backlog.has_place(project):
+                some |= await self._begin_one(project, firsts.get(project))
+        return some
 
-    async def _plan(self, id_: WorkloadId) -> None:
+    async def _begin_one(self, project: ProjectId, first: WorkloadId | None) -> bool:
+        reading = self._backlog.due(project, asyncio.get_running_loop().time())
+        if reading is None:
+            busy = self._backlog.busy(project)
+            if first in busy:
+                found = await self._store.unplanned(project, NONE, len(busy) + 1)
+                first = next((id_ for id_ in found if id_ not in busy), None)
+                if first is None:
+                    self._backlog.skip(project, max(busy))
+            if first is None:
+                return False
+            pauses = doubling(FIRST_PAUSE_SECONDS, LAST_PAUSE_SECONDS)
+            reading = Reading(first, project, pauses)
+            self._backlog.begin(reading)
+        task = asyncio.create_task(self._plan(reading), name=f"plan of {reading.id}")
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return True
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("a job file was not read", exc_info=task.exception())
+        self._node.plans_due.set()
+
+    async def _plan(self, reading: Reading) -> None:
+        """Try to read the file once, and store its jobs, or why there are none."""
+        pause: float | None = LOOK_SECONDS  # whatever happens, it is not tried again at once
+        troubled = False
         try:
-            await self._read(id_)
+            pause, troubled = await self._read(reading)
         except BoxschedError as error:
-            log.info("%s still has no jobs: %s", workload_text(id_), error.message)
+            log.info("%s still has no jobs: %s", workload_text(reading.id), error.message)
+        finally:
+            if pause is None:
+                self._backlog.done(reading, troubled=troubled)
+            else:
+                loop = asyncio.get_running_loop()
+                self._backlog.rest(reading, loop.time() + pause, troubled=troubled)
+                loop.call_later(pause, self._node.plans_due.set)
 
-    async def _read(self, id_: WorkloadId) -> None:
-        """Read the file and store its jobs, or why there are none."""
-        pauses = doubling(FIRST_PAUSE_SECONDS, LAST_PAUSE_SECONDS)
+    async def _read(self, reading: Reading) -> tuple[float | None, bool]:
+        """The pause before the next try, None where there is none; whether the repository did not
+        answer."""
+        build = await self._store.subject(reading.id)
+        if build is None or build.finished_at is not None or build.boxes:
+            return None, False
         now = asyncio.get_running_loop().time
-        tried = 0.0  # seconds of reading, without pauses and waiting
-        while True:
+        began = now()
+        try:
+            await self._try(build)
+        except _Failed as failure:
+            error = failure
+        else:
+            return None, False
+        reading.tried += now() - began
+        if not error.lasting and reading.tried < GIVE_UP_SECONDS:
+            pause = next(reading.pauses, None)
+            if pause is not None:
+                return pause, True
+        await asyncio.shield(self._store.fail_plan(reading.id, error.reason))
+        self._node.wake(SHARD)
+        await self._until_ended(reading.id)
+        return None, not error.lasting
+
+    async def _until_ended(self, id_: WorkloadId) -> None:
+        """Until the engine has ended it, as a rule: else its file would be read again."""
+        for pause in doubling(FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS):
             build = await self._store.subject(id_)
-            if build is None or build.finished_at is not None or build.boxes:
+            if build is None or build.finished_at is not None:
                 return
-            try:
-                async with self._turns.turn(build.project):
-                    began = now()
-                    try:
-                        await self._try(build)
-                    finally:
-                        tried += now() - began
-                return
-            except _Failed as failure:
-                error = failure
-            if error.lasting or tried >= GIVE_UP_SECONDS or not await _pause(pauses):
-                await asyncio.shield(self._store.fail_plan(id_, error.reason))
-                self._node.wake(SHARD)
-                return
+            await asyncio.sleep(pause)
 
     async def _try(self, build: Workload) -> None:
         """Read the file once and store its jobs. Raises _Failed."""
@@ -162,12 +220,3 @@ def _ref(build: Workload, default_branch: str) -> str:
     if build.from_fork:
         return f"refs/heads/{build.target_branch or default_branch}"
     return f"refs/tags/{build.tag}" if build.tag is not None else f"refs/heads/{build.branch}"
-
-
-async def _pause(pauses: Iterator[float]) -> bool:
-    """Wait before the next attempt; return False if there were enough."""
-    pause = next(pauses, None)
-    if pause is None:
-        return False
-    await asyncio.sleep(pause)
-    return True

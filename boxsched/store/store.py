@@ -489,9 +489,22 @@ class Store:
 
     # --- Builds whose jobs are read ----------------------------------------------------------
 
-    async def unplanned(self, after: WorkloadId, limit: int) -> list[WorkloadId]:
-        """Unfinished builds whose jobs are not known yet, by id, behind that one."""
-        return await self._driver.serving.read(plans.unplanned, after, limit)
+    async def unplanned_projects(self, after: ProjectId, limit: int) -> list[ProjectId]:
+        """Projects, by id, behind that one, with unfinished builds whose jobs are not known yet.
+        Fewer than ``limit``: these are the last ones."""
+        return await self._driver.serving.read(plans.unplanned_projects, after, limit)
+
+    async def first_unplanned(
+        self, behind: Mapping[ProjectId, WorkloadId]
+    ) -> dict[ProjectId, WorkloadId]:
+        """The first such build of each project behind one of its builds, where there is one."""
+        return await self._driver.serving.read(plans.first_unplanned, behind)
+
+    async def unplanned(
+        self, project: ProjectId, after: WorkloadId, limit: int
+    ) -> list[WorkloadId]:
+        """Such builds of a project, by id, behind that one."""
+        return await self._driver.serving.read(plans.unplanned, project, after, limit)
 
     async def plan(self, workload: WorkloadId, jobs: Sequence[JobSpec], commit: str) -> bool:
         """Store the jobs of a build that has none, and the whole commit that they are of, and tell

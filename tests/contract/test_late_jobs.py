@@ -1,6 +1,6 @@
 """Builds that are submitted without jobs: which they are, and what their file gives them."""
 
-from boxsched.model import WorkloadId, job_id
+from boxsched.model import ProjectId, WorkloadId, job_id
 from boxsched.protocol import inbox
 from boxsched.protocol.batches import DurationChange
 from boxsched.protocol.shards import SHARD, Project
@@ -25,13 +25,38 @@ async def test_builds_without_jobs_are_found_in_order_until_they_have_them_or_en
     project = await leader.project()
     await leader.submit(build(project, "with"))
     first, second, third = [await without_jobs(leader, project, f"b{n}") for n in range(3)]
-    store = leader.store
-    assert await store.unplanned(WorkloadId(0), 10) == [first, second, third]
-    assert await store.unplanned(WorkloadId(0), 2) == [first, second]
-    assert await store.unplanned(first, 10) == [second, third]
+    store, none = leader.store, WorkloadId(0)
+    assert await store.unplanned(project.id, none, 10) == [first, second, third]
+    assert await store.unplanned(project.id, none, 2) == [first, second]
+    assert await store.unplanned(project.id, first, 10) == [second, third]
     await store.plan(first, (spec(),), COMMIT)
     await leader.commit(ended=(finished(second, NOW, Result.CANCELED),))
-    assert await store.unplanned(WorkloadId(0), 10) == [third]
+    assert await store.unplanned(project.id, none, 10) == [third]
+
+
+async def test_projects_with_builds_without_jobs_are_found_with_the_first_of_each(
+    leader: Leader,
+) -> None:
+    none = WorkloadId(0)
+    projects = [await leader.project(f"p{n}") for n in range(4)]
+    ids = sorted(one.id for one in projects)
+    builds = {
+        one.id: [await without_jobs(leader, one, f"b{n}") for n in range(2)] for one in projects[1:]
+    }
+    store = leader.store
+    assert await store.unplanned_projects(ProjectId(0), 10) == sorted(builds)
+    assert await store.unplanned_projects(ProjectId(0), 2) == sorted(builds)[:2]
+    assert await store.unplanned_projects(sorted(builds)[1], 2) == sorted(builds)[2:]
+    assert await store.unplanned_projects(ids[-1], 2) == []
+    behind = dict.fromkeys(ids, none)
+    firsts = {id_: found[0] for id_, found in builds.items()}
+    assert await store.first_unplanned(behind) == firsts
+    assert await store.first_unplanned({**behind, ids[1]: builds[ids[1]][0]}) == {
+        **firsts,
+        ids[1]: builds[ids[1]][1],
+    }
+    assert await store.first_unplanned({ids[1]: builds[ids[1]][1]}) == {}
+    assert await store.first_unplanned({}) == {}
 
 
 async def test_jobs_that_were_read_are_stored_with_their_commit_and_published(

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from boxsched.engine.planning import TOO_LATE
-from boxsched.model import WorkloadId
+from boxsched.model import ProjectId, WorkloadId
 from boxsched.protocol import inbox
 from boxsched.protocol.shards import SHARD
 from boxsched.states import JobState, Result, State
@@ -31,13 +31,13 @@ async def plan(harness: EngineHarness, build: WorkloadId, jobs: int) -> bool:
 async def test_it_runs_the_jobs_that_were_read(harness: EngineHarness) -> None:
     build = await harness.build(jobs=0)
     assert (await harness.look(build)).state is State.REGISTERED
-    assert await harness.store.unplanned(WorkloadId(0), 10) == [build]
+    assert await harness.store.unplanned(ProjectId(1), WorkloadId(0), 10) == [build]
     assert await plan(harness, build, 2)
     await harness.settle()
     planned = await harness.look(build)
     assert (planned.state, planned.boxes, planned.commit) == (State.RUNNING, 2, COMMIT)
     assert len(await harness.assignments()) == 2
-    assert await harness.store.unplanned(WorkloadId(0), 10) == []
+    assert await harness.store.unplanned_projects(ProjectId(0), 10) == []
     assert "workload.planned" in [event.type for event in harness.events]
 
 

@@ -9,7 +9,7 @@ import attrs
 import pytest
 
 from boxsched.engine.books import Books
-from boxsched.model import Cancellation, ServerQueue, WorkloadId
+from boxsched.model import Cancellation, ProjectId, ServerQueue, WorkloadId
 from boxsched.protocol import inbox
 from boxsched.protocol.assignments import Assignment
 from boxsched.protocol.shards import Pause
@@ -91,8 +91,9 @@ async def step(harness: EngineHarness, chance: random.Random) -> None:
             await _pause(harness, chance)
             await harness.settle()  # as a limit does
         case 10:
-            for id_ in await harness.store.unplanned(WorkloadId(0), 2):
-                await _plan(harness, id_, chance)
+            for project in await harness.store.unplanned_projects(ProjectId(0), 2):
+                for id_ in await harness.store.unplanned(project, WorkloadId(0), 1):
+                    await _plan(harness, id_, chance)
             await harness.settle()
 
 

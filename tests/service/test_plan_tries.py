@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from boxsched.automation import plans
+from boxsched.automation import backlog, plans
 from boxsched.automation.repositories import Found, Unreadable
 from boxsched.errors import StoreAway
 from tests.contract.store_data import build
@@ -141,7 +141,7 @@ async def test_settings_that_no_longer_name_a_file_fail_the_build(
 
 
 @pytest.mark.parametrize(
-    ("projects", "at_once"), [(1, plans.AT_ONCE_OF_A_PROJECT), (5, plans.AT_ONCE)]
+    ("projects", "at_once"), [(1, backlog.AT_ONCE_OF_A_PROJECT), (5, backlog.AT_ONCE)]
 )
 async def test_only_some_files_are_read_at_a_time_and_each_once(
     service: RunningService,
@@ -169,16 +169,87 @@ async def test_only_some_files_are_read_at_a_time_and_each_once(
     assert sorted(one["ref"] for one in host.asked) == wanted
 
 
+async def test_however_many_wait_only_those_that_are_read_have_a_task_and_they_go_in_order(
+    tmp_path: Path, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also behind a restart, or at the next leader."""
+    monkeypatch.setattr(plans, "PAGE", 2)
+    begin, begun = backlog.Backlog.begin, list[tuple[int, int]]()
+
+    def noted(lines: backlog.Backlog, one: backlog.Reading) -> None:
+        begun.append((one.project, one.id))
+        begin(lines, one)
+
+    monkeypatch.setattr(backlog.Backlog, "begin", noted)
+    host.gate.clear()
+    names, count = [f"web{number}" for number in range(3)], 60
+    most = len(names) * backlog.AT_ONCE_OF_A_PROJECT
+    async with RunningService.open(tmp_path / "other") as service:
+        for name in names:
+            await project(service, name, repository=f"https://h/{name}")
+            for n in range(count):
+                await service.build(name, branch=f"b{n}")
+        await host.until(most)
+        assert len(readings()) == len(host.asked) == most
+    assert readings() == []
+    begun.clear()
+    host.gate.set()
+    async with RunningService.open(tmp_path / "other", boxes=4) as service:
+        for name in names:
+            (last,) = (await service.get(f"/workloads?project={name}&limit=1"))["workloads"]
+            await service.finished(last["id"])
+    assert len(begun) == len(names) * count
+    for number in {number for number, _ in begun}:
+        ids = [id_ for one, id_ in begun if one == number]
+        assert (ids, len(ids)) == (sorted(ids), count)
+    assert len({number for number, _ in begun[:most]}) == len(names), "they take turns"
+
+
+def readings() -> list[str]:
+    return [one.get_name() for one in asyncio.all_tasks() if one.get_name().startswith("plan of")]
+
+
+async def test_repositories_that_hang_leave_places_to_others(
+    service: RunningService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plans, "FIRST_PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr(plans, "LAST_PAUSE_SECONDS", 0.001)
+    tried: set[str] = set()
+    hanging = asyncio.Semaphore(0)
+
+    async def read(repository: str, **_: Any) -> Found:
+        if repository == "https://h/there":
+            return Found(FILE.encode(), COMMIT)
+        if repository not in tried:
+            tried.add(repository)
+            raise AWAY
+        hanging.release()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    monkeypatch.setattr(plans, "read_file", read)
+    for n in range(backlog.AT_ONCE + 1):
+        await project(service, f"web{n}", repository=f"https://h/{n}")
+        await service.build(f"web{n}")
+    for _ in range(backlog.AT_ONCE_TROUBLED):
+        async with asyncio.timeout(20):
+            await hanging.acquire()
+    await project(service, "there", repository="https://h/there")
+    assert (await service.finished((await service.build("there"))["id"]))["result"] == "passed"
+    assert hanging.locked(), "no other of them hangs"
+    assert len(tried) == backlog.AT_ONCE + 1
+
+
 async def test_repositories_that_are_away_delay_no_other(
     service: RunningService, host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(plans, "FIRST_PAUSE_SECONDS", 3_600.0)
     monkeypatch.setattr(plans, "LAST_PAUSE_SECONDS", 3_600.0)
-    host.says = [AWAY] * plans.AT_ONCE
+    host.says = [AWAY] * backlog.AT_ONCE
     await project(service)
-    for n in range(plans.AT_ONCE):
+    for n in range(backlog.AT_ONCE):
         await service.build(branch=f"away{n}")
-    await host.until(plans.AT_ONCE)
+    await host.until(backlog.AT_ONCE)
     done = await service.finished((await service.build(branch="there"))["id"])
     assert done["result"] == "passed"
 

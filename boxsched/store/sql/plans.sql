@@ -1,8 +1,34 @@
+-- name: unplanned_projects
+-- The next projects with builds whose jobs are not known yet; each is found along an index, however
+-- many such builds there are. The last row may be NULL.
+-- returns: project
+WITH RECURSIVE p(project) AS (
+    SELECT min(w.project) FROM workload AS w
+     WHERE w.boxes = 0 AND w.finished_at IS NULL AND w.project > :after
+    UNION ALL
+    SELECT (
+        SELECT min(w.project) FROM workload AS w
+         WHERE w.boxes = 0 AND w.finished_at IS NULL AND w.project > p.project
+    ) FROM p WHERE p.project IS NOT NULL
+)
+SELECT project FROM p LIMIT :limit;
+
+-- name: first_unplanned
+-- The first build of each of these projects, behind a certain one, whose jobs are not known yet.
+-- returns: project, id
+WITH v(project, after) AS (VALUES (:project, :after))
+SELECT f.project, f.id FROM (
+    SELECT v.project, (
+        SELECT min(w.id) FROM workload AS w
+         WHERE w.project = v.project AND w.boxes = 0 AND w.finished_at IS NULL AND w.id > v.after
+    ) AS id FROM v
+) AS f WHERE f.id IS NOT NULL;
+
 -- name: unplanned
--- Builds whose jobs are not known yet, by id.
+-- Builds of a project whose jobs are not known yet, by id.
 -- returns: id
 SELECT id FROM workload
- WHERE boxes = 0 AND finished_at IS NULL AND id > :after
+ WHERE project = :project AND boxes = 0 AND finished_at IS NULL AND id > :after
  ORDER BY id LIMIT :limit;
 
 -- name: limits_of

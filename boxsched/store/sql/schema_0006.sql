@@ -51,8 +51,9 @@ SELECT w.id, w.project, p.name AS project_name, w.number, w.kind, w.branch, w.ta
        w.event_at, w.target_branch
   FROM workload AS w JOIN project AS p ON p.id = w.project;
 
--- Builds whose jobs are not known yet: a node reads them.
-CREATE INDEX workload_unplanned ON workload (id) WHERE boxes = 0 AND finished_at IS NULL;
+-- Builds whose jobs are not known yet, by project: a node reads them.
+CREATE INDEX workload_unplanned ON workload (project, id)
+ WHERE boxes = 0 AND finished_at IS NULL;
 
 -- How many builds of a lane strategies canceled or stopped since one of it last ended by itself.
 CREATE TABLE lane_count (

@@ -1,8 +1,8 @@
 """The jobs of builds that were submitted without them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from boxsched.model import WorkloadId
+from boxsched.model import ProjectId, WorkloadId
 from boxsched.protocol import inbox
 from boxsched.store.blocks import Steps, load
 from boxsched.store.records import JobSpec
@@ -13,8 +13,20 @@ _SQL = load("plans.sql")
 _INSERT = load("submission.sql")["insert_jobs"]
 
 
-def unplanned(after: WorkloadId, limit: int) -> Steps[list[WorkloadId]]:
-    found = yield _SQL["unplanned"](after=after, limit=limit)
+def unplanned_projects(after: ProjectId, limit: int) -> Steps[list[ProjectId]]:
+    found = yield _SQL["unplanned_projects"](after=after, limit=limit)
+    return [ProjectId(project) for (project,) in found if project is not None]
+
+
+def first_unplanned(
+    behind: Mapping[ProjectId, WorkloadId],
+) -> Steps[dict[ProjectId, WorkloadId]]:
+    found = yield _SQL["first_unplanned"].rows(list(behind.items()))
+    return {ProjectId(project): WorkloadId(id_) for project, id_ in found}
+
+
+def unplanned(project: ProjectId, after: WorkloadId, limit: int) -> Steps[list[WorkloadId]]:
+    found = yield _SQL["unplanned"](project=project, after=after, limit=limit)
     return [WorkloadId(id_) for (id_,) in found]
 
 
