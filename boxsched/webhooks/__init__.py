@@ -1,20 +1,20 @@
-"""Webhooks: from the request of a code host to what it means, without any I/O. (Only ``apart`` has
-some: it reads a large body in a process of its own.)
+"""Webhooks: turn a code host's request into events, without any I/O. (Except ``apart``, which reads
+a large body in a separate process.)
 
-The API's part takes a request, and asks in this order:
+The API receives the request and calls, in this order:
 
-1. ``signatures.verified(provider, headers, body, secrets, now)``: was it signed with the project's
-   secret? This looks at the raw bytes, before anything reads them.
+1. ``signatures.verified(provider, headers, body, secrets, now)``: whether it was signed with the
+project's secret. This uses the raw bytes, before anything parses them.
 2. ``reading.read(provider, headers, body)``: a ``Delivery`` with its events (``events``), or a
-   ``Malformed`` or ``Invalid`` error. Whatever the body is, nothing else is raised.
-3. ``repositories.names_repository(delivery, url)``: is it about the project's repository?
+   ``Malformed`` or ``Invalid`` error. No body raises another error.
+3. ``repositories.names_repository(delivery, url)``: whether it is about the project's repository.
 
-What follows from an event (which builds are registered or ended, and which deliveries are
-duplicates) is for the caller to decide. Which pull requests of forks are built is a setting of the
-project; so ``ChangeRequest`` only says that it comes from a fork.
+The caller decides which builds to register or end, and which deliveries are duplicates. Whether
+pull requests of forks are built is a setting of the project, so ``ChangeRequest`` only says that it
+comes from a fork.
 
-docs/webhooks.md, "What each event does" and "What is ignored", has the rules.
+The rules are in docs/webhooks.md, "What each event does" and "What is ignored".
 
-There is one module a provider in ``providers``: its payloads as types, and pure functions from a
-payload to events. ``cleaning`` makes texts from outside safe to store and show.
+``providers`` has one module for each provider: types of its payloads, and pure functions that turn
+a payload into events. ``cleaning`` makes texts from outside safe to store and show.
 """

@@ -1,9 +1,9 @@
-"""Read a large delivery in a process of its own.
+"""Read a large delivery in a separate process.
 
-One call of a JSON parser over 20 MiB takes up to 0.1 s, and no other thread of the process runs
-meanwhile: in a thread, too, it would hold the node's event loop. The process is started for one
-body, after its signature was checked. It has limits of memory and time, and nothing of the node's
-environment. It gets a line of JSON and the body, and answers with JSON.
+Parsing 20 MiB of JSON in one call takes up to 0.1 s and blocks all threads of the process, so even
+in a thread it would block the node's event loop. The process is started for one body, after its
+signature was checked. It has limits of memory and time, and none of the node's environment
+variables. It reads a line of JSON and the body, and answers with JSON.
 """
 
 import contextlib
@@ -36,9 +36,9 @@ from boxsched.webhooks.reading import read
 
 log = logging.getLogger(__name__)
 
-MAX_MEMORY_BYTES = 1 << 30  # of addresses: several times what the worst body of 25 MiB needs
-MAX_SECONDS = 30  # of the processor: many times what the worst body takes
-MAX_WORKER_MESSAGE_BYTES = 4_096  # of its errors, in our log
+MAX_MEMORY_BYTES = 1 << 30  # of address space: several times what the worst body of 25 MiB needs
+MAX_SECONDS = 30  # of processor time: many times what the worst body needs
+MAX_ERROR_OUTPUT_BYTES = 4_096  # of its error output, in our log
 
 _ROOT = str(Path(boxsched.__file__).resolve().parent.parent)
 _BOOT = "import sys; sys.path[:] = sys.argv[1:]; from boxsched.webhooks.apart import main; main()"
@@ -51,16 +51,16 @@ _REFUSALS: Mapping[str, type[BoxschedError]] = {
 
 
 def read_apart(provider: str, headers: Headers, body: bytes) -> Delivery:
-    """Return or raise what ``reading.read`` does. Blocking: call it in a thread.
+    """Return or raise the same as ``reading.read``. Blocking: call it in a thread.
 
-    Raises StoreAway where the process cannot be started, or is killed.
+    Raises StoreAway if the process cannot be started or is killed.
     """
     away = StoreAway("the service cannot read it at the moment: send it again")
     asked = json.dumps([provider, list(headers.items())]).encode() + b"\n"
     try:
         process = _started()
     except OSError as error:
-        log.error("no process to read a large delivery: %s", error.strerror)
+        log.error("cannot start a process to read a large delivery: %s", error.strerror)
         raise away from error
     with process:
         assert process.stdin is not None and process.stdout is not None
@@ -69,10 +69,10 @@ def read_apart(provider: str, headers: Headers, body: bytes) -> Delivery:
                 _write(pipe.fileno(), part)
         said = process.stdout.read()
     if process.returncode:
-        text = said[-MAX_WORKER_MESSAGE_BYTES:].decode("utf-8", "replace")
+        text = said[-MAX_ERROR_OUTPUT_BYTES:].decode("utf-8", "replace")
         log.error("a large delivery was not read: status %d, %s", process.returncode, text)
         raise away
-    return _told(json.loads(said))
+    return _decoded(json.loads(said))
 
 
 def _started() -> "subprocess.Popen[bytes]":
@@ -88,13 +88,13 @@ def _started() -> "subprocess.Popen[bytes]":
 
 
 def _write(descriptor: int, data: bytes) -> None:
-    """In as few calls as possible: behind each the thread waits for its turn."""
+    """Write in as few calls as possible: after each call the thread waits for its turn."""
     rest = memoryview(data)
     while rest:
         rest = rest[os.write(descriptor, rest) :]
 
 
-def _told(said: Any) -> Delivery:
+def _decoded(said: Any) -> Delivery:
     kind, fields = said
     if kind in _REFUSALS:
         raise _REFUSALS[kind](*fields)
@@ -104,7 +104,7 @@ def _told(said: Any) -> Delivery:
 
 
 def main() -> None:
-    """The process."""
+    """Run in the separate process: read a delivery, and write the answer."""
     resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CPU, (MAX_SECONDS, MAX_SECONDS))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -1,7 +1,7 @@
-"""Makes texts that a code host passes on safe to store and to show.
+"""Make texts from code hosts safe to store and to show.
 
-Anyone who can push, or open a pull request, writes them: names of branches, messages, names of
-persons. A name that boxsched cannot take is refused with a reason; other texts are cut.
+Anyone who can push or open a pull request can write branch names, messages and author names. A
+branch name that boxsched cannot use is refused with a reason; other texts are shortened.
 """
 
 import re
@@ -15,11 +15,11 @@ from boxsched.refs import check_branch, check_tag
 from boxsched.texts import encodable
 
 MAX_LINK_CHARACTERS = 2_048
-NULL = "0" * 40  # the commit of a ref that is gone, or is new
-_LAST_SECOND = 253_402_300_799  # of the year 9999
+NULL = "0" * 40  # stands for "no commit": the ref is new or was deleted
+_LAST_SECOND = 253_402_300_799  # last second of the year 9999
 
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f]")
-# Control characters but for newline and tab; and those that turn the direction of text around.
+# Control characters except newline and tab, and characters that change the direction of text.
 _UNSHOWN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _LINE_ENDS = re.compile("\r\n?|\u2028|\u2029")
 _SPACE = re.compile(r"\s+")
@@ -29,15 +29,15 @@ _NULL = re.compile("0+")
 
 
 def line(text: str, limit: int = MAX_NAME_CHARACTERS) -> str:
-    """One line without control characters, cut to ``limit`` characters."""
+    """Return one line without control characters, of at most ``limit`` characters."""
     start = text[: 4 * limit]
-    if not encodable(start):  # headers that are not UTF-8
+    if not encodable(start):  # for headers that are not UTF-8
         start = start.encode("utf-8", "replace").decode()
     return _cut(_SPACE.sub(" ", _UNSHOWN.sub("", start)).strip(), limit)
 
 
 def message(text: str | None) -> str | None:
-    """A commit's message or a title: lines without other control characters."""
+    """Clean a commit's message or a title: keep newlines, but no other control characters."""
     if text is None:
         return None
     lines = _UNSHOWN.sub("", _LINE_ENDS.sub("\n", text[: 2 * MAX_MESSAGE_CHARACTERS]))
@@ -45,8 +45,7 @@ def message(text: str | None) -> str | None:
 
 
 def author(*names: str | None) -> str | None:
-    """The first of the names that is one; never an e-mail address, which is nobody else's
-    business."""
+    """Return the first usable name, never an e-mail address, which is private."""
     for name in names:
         shown = line((name or "").partition("<")[0])
         if shown and not _ADDRESS.search(shown):
@@ -55,8 +54,9 @@ def author(*names: str | None) -> str | None:
 
 
 def link(*urls: str | None) -> str | None:
-    """The first that is an http or https URL that a page may link to; not a comparison with the
-    null hash, which leads nowhere."""
+    """Return the first http or https URL that a page may link to. A comparison with the null hash
+    is skipped, because it does not exist.
+    """
     for url in urls:
         if not url or len(url) > MAX_LINK_CHARACTERS or NULL in url:
             continue
@@ -66,19 +66,19 @@ def link(*urls: str | None) -> str | None:
 
 
 def commit(text: str | None) -> str | None:
-    """The hash in lower case; None for what is none, and for git's null hash."""
+    """Return the hash in lower case; None for git's null hash and for other texts."""
     if text is None or not is_given(text) or is_null(text):
         return None
     return text.lower()
 
 
 def is_null(text: str | None) -> bool:
-    """Whether it is the hash that stands for "no such ref": 40 or 64 zeros."""
+    """Whether it is git's null hash: 40 or 64 zeros."""
     return text is not None and len(text) in (40, 64) and _NULL.fullmatch(text) is not None
 
 
 def seconds(value: str | float | None) -> float | None:
-    """A time as seconds since the epoch: from RFC 3339 or alike, or as it is."""
+    """Return a time in seconds since the epoch, from a number or an RFC 3339 text."""
     if value is None:
         return None
     if isinstance(value, str):
@@ -92,7 +92,7 @@ def seconds(value: str | float | None) -> float | None:
 
 
 def branch_problem(name: str) -> str | None:
-    """Why boxsched cannot build a branch of this name; None where it can."""
+    """Return why boxsched cannot build a branch with this name; None if it can."""
     return _problem(name, "branch")
 
 
@@ -124,5 +124,5 @@ def _has_host(url: str) -> bool:
     try:
         parts = urlsplit(url)
         return bool(parts.hostname) and parts.username is None
-    except ValueError:  # a port or an IPv6 address that is none
+    except ValueError:  # an invalid port or IPv6 address
         return False

@@ -1,7 +1,7 @@
-"""What a delivery of a code host says, as values that are the same for every host.
+"""The content of a code host's delivery, as values that are the same for every host.
 
-Every text is bounded and clean: see ``cleaning``. ``at`` is the event's own time, in seconds since
-the epoch, as the host says it; None where it says none.
+Every text is limited in length and clean: see ``cleaning``. ``at`` is the event's time according to
+the host, in seconds since the epoch, or None.
 """
 
 from typing import Literal
@@ -11,8 +11,9 @@ import attrs
 
 @attrs.frozen(kw_only=True)
 class Push:
-    """A branch was created, or has another head. ``commit``: None only for the generic provider.
-    ``forced``: according to the host, the old head is not an ancestor of the new one."""
+    """A branch was created or has a new head. ``commit``: None only for the generic provider.
+    ``forced``: according to the host, the old head is not an ancestor of the new one.
+    """
 
     branch: str
     commit: str | None
@@ -25,8 +26,9 @@ class Push:
 
 @attrs.frozen(kw_only=True)
 class TagPush:
-    """A tag was created or moved. ``commit``: what the tag names, the commit itself where the host
-    tells it; None where the host names none (the generic provider, old versions of Gogs)."""
+    """A tag was created or moved. ``commit``: the tag's commit, or the tag object if the host sends
+    only that; None if the host sends neither (the generic provider, old versions of Gogs).
+    """
 
     tag: str
     commit: str | None
@@ -38,17 +40,16 @@ class TagPush:
 
 @attrs.frozen(kw_only=True)
 class BranchDeleted:
-    """A branch is gone."""
+    """A branch was deleted."""
 
     branch: str
 
 
 @attrs.frozen(kw_only=True)
 class ChangeRequest:
-    """A pull or merge request: build its head's ``commit``, or end what is unfinished of it.
+    """A pull or merge request: build its head's ``commit``, or stop its unfinished builds.
 
-    ``message`` is its title. ``commit`` is None where the host does not tell the head: Gogs never
-    does.
+    ``message`` is its title. ``commit`` is None if the host does not send it; Gogs never does.
     """
 
     number: int
@@ -64,13 +65,13 @@ class ChangeRequest:
 
     @property
     def branch(self) -> str:
-        """The branch that its builds go to."""
+        """The branch name of its builds."""
         return f"pull-request-{self.number}"
 
 
 @attrs.frozen
 class Ignored:
-    """Nothing follows from it; ``reason`` is a clause for a person."""
+    """An event that changes nothing. ``reason``: why, for a person."""
 
     reason: str
 
@@ -80,11 +81,11 @@ Event = Push | TagPush | BranchDeleted | ChangeRequest | Ignored
 
 @attrs.frozen(kw_only=True)
 class Delivery:
-    """One request of a host.
+    """One request of a code host.
 
-    ``event``: the host's name of what happened, such as "push". ``id``: the host's id of the
-    delivery, the same when it is sent again. ``repositories``: each URL or full name by which the
-    payload names its repository. ``events``: never empty; a push of several branches has several.
+    ``event``: the host's name for the event, such as "push". ``id``: the host's id of the delivery,
+    the same when it is sent again. ``repositories``: each URL or full name of the repository in the
+    payload. ``events``: never empty; a push of several branches has several.
     """
 
     event: str

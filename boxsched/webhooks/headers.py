@@ -1,4 +1,4 @@
-"""The headers of a request: any mapping will do, also one that has a name several times."""
+"""Read a request's headers, from any mapping, also one with duplicate names."""
 
 from collections.abc import Mapping
 
@@ -6,9 +6,10 @@ Headers = Mapping[str, str]
 
 
 def one(headers: Headers, name: str) -> str | None:
-    """The value of a header, in any case; None where it is absent, empty or given several times.
+    """Return a header's value; its name is not case-sensitive. None if it is missing, empty or
+    duplicate.
 
-    A proxy may look at the first of several and the program behind it at the last.
+    With duplicate headers, a proxy may use the first and the program behind it the last.
     """
     wanted = name.lower()
     values = [value for key, value in headers.items() if key.lower() == wanted]

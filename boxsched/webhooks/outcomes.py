@@ -1,4 +1,4 @@
-"""From what a host says of a push or a request to an event: the rules that all hosts share."""
+"""Rules that all hosts share, which turn a push or a change request into an event."""
 
 from collections.abc import Callable, Sequence
 from typing import Literal, TypeVar
@@ -17,22 +17,22 @@ from boxsched.webhooks.events import (
 )
 from boxsched.webhooks.skipping import skip_tag
 
-MAX_EVENTS = 100  # of a delivery; a push of more branches is cut
-MAX_REPOSITORIES = 20  # names of one
+MAX_EVENTS = 100  # in a delivery; further branches of a push are ignored
+MAX_REPOSITORIES = 20  # names of the repository in a delivery
 MAX_REPOSITORY_CHARACTERS = 2_048
 BRANCHES, TAGS = "refs/heads/", "refs/tags/"
 
 T = TypeVar("T")
 
-_SHOWN_CHARACTERS = 80  # of a text in a reason
+_SHOWN_CHARACTERS = 80  # of a text from outside in a reason
 
 
 @attrs.frozen(kw_only=True)
 class Head:
-    """What a ref names after a push, as the host writes it; nothing of it is clean yet.
+    """A ref after a push, with texts as the host sent them, not yet cleaned.
 
-    ``commit`` is None where the host does not say it. ``authors`` and ``links``: the first that
-    will do is taken.
+    ``commit`` is None if the host does not send it. ``authors`` and ``links``: the first usable one
+    counts.
     """
 
     commit: str | None
@@ -44,7 +44,7 @@ class Head:
 
 
 def pushed(ref: str, head: Head) -> Event:
-    """A push of a ref, by its full name; a null commit means that the ref was deleted."""
+    """Return the event of a push. ``ref``: the full name. A null commit: it was deleted."""
     if ref.startswith(BRANCHES):
         return pushed_branch(ref[len(BRANCHES) :], head)
     if ref.startswith(TAGS):
@@ -104,8 +104,10 @@ def requested(
     draft: bool = False,
     target: str | None = None,
 ) -> Event:
-    """A pull or merge request. ``head.message`` is the message of its last commit, where the host
-    tells it; a skip tag counts there and in the title. A request with a null commit is ignored."""
+    """Return the event of a pull or merge request. ``head.message``: the message of its last
+    commit, if the host sends it. A skip tag may be there or in the title. A request with a null
+    commit is ignored.
+    """
     if action == "build":
         problem = _unbuildable(head) or _skipped(title)
         if problem is not None:
@@ -126,26 +128,26 @@ def requested(
 
 
 def unused(event: str) -> Ignored:
-    """An event that has nothing to do with builds."""
+    """Return the result for an event that has nothing to do with builds."""
     return Ignored(f"{shown(event)} events are not used")
 
 
 def unnamed(header: str) -> Ignored:
-    """A request without the header that names its event."""
-    return Ignored(f"the request has no {header} header, or several: no event is named")
+    """Return the result for a request without the header that names its event."""
+    return Ignored(f"the request has no {header} header, or more than one")
 
 
 def unchanged(what: str, action: str | None) -> Ignored:
-    """Something happened to a request that is no reason to build it."""
+    """Return the result for a change of a request that is no reason to build it."""
     return Ignored(f"nothing to build for the {what}: {shown(action or 'no action')}")
 
 
 def each(changes: Sequence[T], event: Callable[[T], Event]) -> Sequence[Event]:
-    """The events of a push of several refs; never empty, and cut at MAX_EVENTS."""
+    """Return the events of a push of several refs: at least one and at most MAX_EVENTS."""
     events = [event(change) for change in changes[:MAX_EVENTS]]
     over = len(changes) - len(events)
     if over:
-        events.append(Ignored(f"{over} more changes: at most {MAX_EVENTS} of a push are looked at"))
+        events.append(Ignored(f"{over} more changes: only the first {MAX_EVENTS} of a push count"))
     return events or [Ignored("nothing was changed")]
 
 
@@ -156,7 +158,7 @@ def delivery(
     default_branch: str | None,
     events: Sequence[Event],
 ) -> Delivery:
-    """Bound the texts of a delivery, and the names of its repository."""
+    """Return a delivery with limited texts and repository names."""
     usable = default_branch is not None and cleaning.branch_problem(default_branch) is None
     return Delivery(
         event=cleaning.line(event or "") or "unnamed",
@@ -172,18 +174,18 @@ def delivery(
 
 
 def _id(text: str | None) -> str | None:
-    """An odd one is dropped, and not made clean: two deliveries with one id are duplicates."""
+    """Return the delivery's id; drop an invalid one. Cleaning could make two ids equal."""
     return text if text and cleaning.line(text) == text else None
 
 
 def shown(text: str) -> str:
-    """A text from outside, short enough for a reason."""
+    """Shorten a text from outside for a reason."""
     return cleaning.line(text, _SHOWN_CHARACTERS)
 
 
 def _unbuildable(head: Head) -> str | None:
     if head.commit is not None and cleaning.commit(head.commit) is None:
-        return f"{shown(head.commit)} is no commit"
+        return f"{shown(head.commit)} is not a commit"
     return _skipped(head.message)
 
 

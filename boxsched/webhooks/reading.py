@@ -1,4 +1,4 @@
-"""Reads the body of a delivery: checked as any body is, then by the provider's module."""
+"""Read a delivery's body: check it like any body, then pass it to the provider's module."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -21,9 +21,9 @@ from boxsched.webhooks.providers import (
     gogs,
 )
 
-MAX_COMMAS = 300_000  # of a body: 2,048 commits, GitHub's most, have some 60,000
+MAX_COMMAS = 300_000  # in a body: 2,048 commits, GitHub's limit, have about 60,000
 MAX_FORM_FIELDS = 10
-MAX_ESCAPES = 1_000_000  # of a form; JSON is the better choice for large deliveries
+MAX_ESCAPES = 1_000_000  # in a form; JSON is better for large deliveries
 MAX_FIELD_CHARACTERS = 200
 FORM = "application/x-www-form-urlencoded"
 
@@ -45,11 +45,11 @@ _MEMBER = re.compile(r"Object (?P<what>contains unknown|missing required) field 
 
 
 def read(provider: str, headers: Headers, body: bytes) -> Delivery:
-    """What a delivery says. Check its signature first: this looks into the body.
+    """Read a delivery. Check its signature first, because this parses the body.
 
-    Raises Malformed for a body that is no JSON object, has a key twice, or has a field of another
-    type than the host documents; and Invalid where a body of the generic provider does not make
-    sense. Time grows with the body, about 30 ms a MiB: read a large one in a thread.
+    Raises Malformed if the body is not a JSON object, has a duplicate key, or has a field with
+    another type than the host documents. Raises Invalid for invalid values from the generic
+    provider. It takes about 30 ms per MiB, so read a large body in a thread.
     """
     body = _payload(headers, body)
     _check_text(body)
@@ -57,24 +57,24 @@ def read(provider: str, headers: Headers, body: bytes) -> Delivery:
         delivery = _READERS[provider](headers, body)
     except msgspec.ValidationError as error:
         if provider != "generic":
-            raise _misfit(str(error), Malformed) from None
-        check_form(body)  # what is malformed behind the first wrong value is malformed
+            raise _field_error(str(error), Malformed) from None
+        check_form(body)  # report malformed JSON first, also after an invalid value
         check_keys(body)
-        raise _misfit(str(error), Invalid) from None
+        raise _field_error(str(error), Invalid) from None
     except (msgspec.DecodeError, RecursionError) as error:
         raise malformed(error) from None
     if all(isinstance(event, Ignored) for event in delivery.events):
-        check_top_keys(body)  # GitLab itself sends a key twice, in events that are not used
+        check_top_keys(body)  # GitLab itself sends duplicate keys, in events that are not used
     else:
         check_keys(body)
     return delivery
 
 
 def _payload(headers: Headers, body: bytes) -> bytes:
-    """The JSON text: GitHub and its kin can also send it as a field of a form.
+    """Return the JSON text. GitHub and similar hosts can also send it as a field of a form.
 
-    Many HTTP clients (curl, urllib) call a body a form unless they are told what it is. What begins
-    like an object is none.
+    Many HTTP clients (curl, urllib) declare a body as a form by default. A body that begins like an
+    object is not a form.
     """
     kind = (one(headers, "Content-Type") or "").partition(";")[0].strip().lower()
     if kind != FORM or _OBJECT.match(body):
@@ -84,10 +84,10 @@ def _payload(headers: Headers, body: bytes) -> bytes:
     try:
         fields = parse_qsl(body.decode("ascii"), errors="strict", max_num_fields=MAX_FORM_FIELDS)
     except ValueError as error:
-        raise Malformed("the body is no form in UTF-8") from error
+        raise Malformed("the body is not a form in UTF-8") from error
     values = [value for name, value in fields if name == "payload"]
     if len(values) != 1:
-        raise Malformed("a form needs exactly one field payload", "payload")
+        raise Malformed("a form must have exactly one field `payload`", "payload")
     return values[0].encode()
 
 
@@ -100,14 +100,14 @@ def _check_text(body: bytes) -> None:
         raise Malformed(f"the body has more than {MAX_COMMAS} values")
 
 
-def _misfit(text: str, kind: type[Malformed] | type[Invalid]) -> Malformed | Invalid:
-    """msgspec's refusal of a value, with the field as a caller writes it."""
+def _field_error(text: str, kind: type[Malformed] | type[Invalid]) -> Malformed | Invalid:
+    """Return the error for a value that msgspec refused, with the field's name."""
     place = _AT.search(text)
     path = place["path"] if place else ""
     said = text[: place.start()] if place else text
     member = _MEMBER.match(said)
     if member is None and not path:
-        return Malformed("the body is no JSON object")
+        return Malformed("the body is not a JSON object")
     if member is not None:
         path = f"{path}.{member['name']}" if path else member["name"]
         said = "is missing" if member["what"].startswith("missing") else "unknown field"

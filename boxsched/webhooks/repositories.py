@@ -1,4 +1,4 @@
-"""Whether a delivery is about the repository that a project's settings name."""
+"""Compare a delivery's repository with the one in a project's settings."""
 
 import re
 from urllib.parse import unquote
@@ -9,7 +9,7 @@ from boxsched.repository import Repository, repository
 from boxsched.webhooks.cleaning import line
 from boxsched.webhooks.events import Delivery
 
-# Names under which hosts take SSH on the port of HTTPS.
+# Hosts' names for SSH on the HTTPS port.
 _OTHER_NAMES = {
     "ssh.github.com": "github.com",
     "altssh.gitlab.com": "gitlab.com",
@@ -21,12 +21,12 @@ _PORT = re.compile(":[0-9]+$")
 
 
 def names_repository(delivery: Delivery, repository_url: str) -> bool:
-    """Whether the payload names this repository, in any of the forms that git takes.
+    """Whether the payload names this repository, in any form that git accepts.
 
-    Host and path are compared, in any case; protocol, port, user and a ``.git`` at the end do not
-    matter, as one repository has several of each. Full names, which have no host, count only where
-    the payload has no URL. It is also true where nothing can be compared: the payload names no
-    repository, or the settings name a folder and the payload none.
+    Host and path are compared, ignoring case. Protocol, port, user and a final ``.git`` do not
+    matter, because one repository can have several of each. Full names, which have no host, count
+    only if the payload has no URL. Also true if nothing can be compared: the payload names no
+    repository, or the settings name a folder and the payload does not.
     """
     wanted = _parsed(repository_url)
     given = [_parsed(name) for name in delivery.repositories]
@@ -40,12 +40,12 @@ def names_repository(delivery: Delivery, repository_url: str) -> bool:
 
 
 def shown_repository(delivery: Delivery) -> str:
-    """How the payload names its repository first, short and clean enough for a reason."""
+    """Return the payload's first name of the repository, shortened and cleaned for a reason."""
     return line(delivery.repositories[0], MAX_SHOWN_CHARACTERS) if delivery.repositories else ""
 
 
 def _parsed(url: str) -> Repository:
-    """With one spelling of host and path. A folder's path begins with a slash."""
+    """Return host and path, normalized. A folder's path begins with a slash."""
     try:
         found = repository(url)
     except ValueError:  # a port or an IPv6 address that is none

@@ -1,8 +1,8 @@
-"""Whether a delivery was signed with one of the project's secrets.
+"""Check whether a delivery was signed with one of the project's secrets.
 
-The raw bytes are looked at, before anything reads them. Only HMAC-SHA-256 counts, in lower-case
-hexadecimal digits. Everything is compared as bytes and in constant time, and every secret is tried:
-how long it takes tells nothing about a secret.
+The check uses the raw bytes, before anything parses them. Only HMAC-SHA-256 is accepted, in
+lower-case hexadecimal digits. All comparisons are of bytes and take constant time, and every secret
+is tried. So the duration reveals nothing about a secret.
 """
 
 import hashlib
@@ -12,12 +12,12 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from boxsched.webhooks.headers import Headers, one
 
-MAX_AGE_SECONDS = 300  # of a generic delivery's timestamp, in both directions
+MAX_AGE_SECONDS = 300  # limit of a generic delivery's age, and of its time in the future
 
 _PREFIX = b"sha256="
 _TIMESTAMP = re.compile("[0-9]{1,12}")
 
-# For each provider: the headers that can hold the signature, and the prefix of its digits.
+# For each provider: the headers that can contain the signature, and the prefix of its digits.
 _SIGNED: Mapping[str, tuple[Sequence[str], bytes]] = {
     "github": (("X-Hub-Signature-256",), _PREFIX),
     "bitbucket": (("X-Hub-Signature",), _PREFIX),
@@ -31,10 +31,10 @@ _SIGNED: Mapping[str, tuple[Sequence[str], bytes]] = {
 def verified(
     provider: str, headers: Headers, body: bytes, secrets: Sequence[str], now: float
 ) -> bool:
-    """Whether one of the secrets signed the body, in the provider's own way.
+    """Whether one of the secrets signed the body, in the provider's format.
 
-    ``now``: seconds since the epoch, for the timestamp of the generic provider. Time grows with the
-    body: about 1 ms a MiB. Never raises, whatever the headers hold.
+    ``now``: seconds since the epoch, for the timestamp of the generic provider. It takes about 1 ms
+    per MiB of the body. It never raises, whatever the headers contain.
     """
     keys = [_bytes(secret) for secret in secrets if secret]
     if provider == "gitlab":
@@ -67,7 +67,9 @@ def _same_digest(
 
 
 def _same_token(given: str | None, keys: Iterable[bytes]) -> bool:
-    """GitLab sends the secret itself. Its hash is compared, so that its length tells nothing."""
+    """Compare GitLab's token, which is the secret itself, by hash, so that its length stays
+    unknown.
+    """
     if given is None:
         return False
     found = False
@@ -78,5 +80,5 @@ def _same_token(given: str | None, keys: Iterable[bytes]) -> bool:
 
 
 def _bytes(text: str) -> bytes:
-    """As UTF-8. Bytes of a header that are not UTF-8 have become halves of surrogate pairs."""
+    """Encode as UTF-8. Invalid bytes of a header were decoded to halves of surrogate pairs."""
     return text.encode("utf-8", "surrogatepass")

@@ -1,10 +1,10 @@
-"""Skip tags: what people write into a commit's message so that it is not built."""
+"""Skip tags: texts in a commit's message that prevent its build."""
 
 import re
 
-LOOKED_AT_CHARACTERS = 65_536  # of a message, at its beginning and at its end
+SEARCHED_CHARACTERS = 65_536  # of a message, at its start and at its end
 
-# As GitHub, GitLab, Bitbucket and Gitea document them, in any case; and our own.
+# As GitHub, GitLab, Bitbucket and Gitea document them, ignoring case, and our own.
 _TAG = re.compile(
     r"\[(?:skip ci|ci skip|no ci|skip boxsched|boxsched skip|skip actions|actions skip)\]", re.I
 )
@@ -13,12 +13,12 @@ _TRAILER = re.compile(r"^skip-checks:[ \t]*true[ \t]*$", re.I | re.M)
 
 
 def skip_tag(message: str | None) -> str | None:
-    """The skip tag in a message, as it is written there; None where there is none."""
+    """Return the skip tag in a message, as it is written there, or None."""
     if message is None:
         return None
-    found = _TAG.search(message, 0, LOOKED_AT_CHARACTERS)
+    found = _TAG.search(message, 0, SEARCHED_CHARACTERS)
     if found is None:
-        end = message[-LOOKED_AT_CHARACTERS:].replace("\r\n", "\n").rstrip()
+        end = message[-SEARCHED_CHARACTERS:].replace("\r\n", "\n").rstrip()
         _, gap, trailers = end.rpartition("\n\n")
         found = _TRAILER.search(trailers) if gap else None
     return found[0].strip() if found else None

@@ -146,7 +146,7 @@ def test_numbers_are_those_that_people_write(tmp_path):
         ("projects: []", ".yaml", "it contains no project"),
         ("projects: {a: {name: b}}", ".yaml", "line 1, column 16: projects.a.name: it is 'b'"),
         ("projects: {a: 1}", ".yaml", "projects.a: must be a project"),
-        ("name: a\n---\nname: a\n", ".yaml", "line 3, column 1: project 'a' occurs twice"),
+        ("name: a\n---\nname: a\n", ".yaml", "line 3, column 1: the project 'a' occurs twice"),
         ("name: a\n---\nname: b\nname: c\n", ".yaml", "line 4, column 1: 'name' occurs twice"),
     ],
 )

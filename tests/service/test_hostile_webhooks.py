@@ -119,7 +119,7 @@ async def test_no_parser_runs_over_a_large_body_in_the_node(
     assert (await sent(service, large))["result"] == "created"
     assert (await sent(service, large))["result"] == "duplicate"
     again = await send(service, b"[" + b" " * (1 << 20) + b"]")
-    assert (again.status, again.error["message"]) == (400, "the body is no JSON object")
+    assert (again.status, again.error["message"]) == (400, "the body is not a JSON object")
 
 
 async def test_a_body_of_unknown_size_is_bounded_too(service: RunningService) -> None:

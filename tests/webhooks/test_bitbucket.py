@@ -62,14 +62,14 @@ def test_changes_that_name_nothing_are_ignored():
     assert cloud({"new": cloud_ref("x", kind="bookmark")}) == [
         "ignored: neither a branch nor a tag: bookmark"
     ]
-    assert cloud({"new": {"type": "branch", "name": "x"}}) == ["ignored:  is no commit"]
+    assert cloud({"new": {"type": "branch", "name": "x"}}) == ["ignored:  is not a commit"]
 
 
 def test_a_push_of_very_many_refs_is_cut():
     events = cloud(*[{"new": cloud_ref(f"b{i}")} for i in range(MAX_EVENTS + 20)])
     assert len(events) == MAX_EVENTS + 1
     assert len(cloud(*[{"new": cloud_ref(f"b{i}")} for i in range(MAX_EVENTS)])) == MAX_EVENTS
-    assert events[-1] == "ignored: 20 more changes: at most 100 of a push are looked at"
+    assert events[-1] == "ignored: 20 more changes: only the first 100 of a push count"
 
 
 def test_the_address_in_a_raw_author_is_left_out():

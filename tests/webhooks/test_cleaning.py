@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from boxsched.model import MAX_MESSAGE_CHARACTERS, MAX_NAME_CHARACTERS
 from boxsched.webhooks import cleaning
 from boxsched.webhooks.outcomes import Head, deleted_branch, pushed, pushed_branch
-from boxsched.webhooks.skipping import LOOKED_AT_CHARACTERS, skip_tag
+from boxsched.webhooks.skipping import SEARCHED_CHARACTERS, skip_tag
 from tests.webhooks.described import described
 from tests.webhooks.sent import A
 
@@ -144,7 +144,7 @@ def test_skip_tags(message, tag):
 
 
 def test_only_the_ends_of_a_huge_message_are_looked_at():
-    huge = "x" * (4 * LOOKED_AT_CHARACTERS)
+    huge = "x" * (4 * SEARCHED_CHARACTERS)
     assert skip_tag("[skip ci]" + huge) == "[skip ci]"
     assert skip_tag(huge + "[skip ci]") is None
     assert skip_tag(huge + "\n\nskip-checks: true") == "skip-checks: true"

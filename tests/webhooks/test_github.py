@@ -62,9 +62,9 @@ def test_hashes_of_sha_256_are_commits_too():
 
 
 def test_a_push_of_no_commit_is_ignored():
-    assert push(after="HEAD") == "ignored: HEAD is no commit"
-    assert push(after="a" * 65) == f"ignored: {'a' * 65} is no commit"
-    assert push(after="") == "ignored:  is no commit"
+    assert push(after="HEAD") == "ignored: HEAD is not a commit"
+    assert push(after="a" * 65) == f"ignored: {'a' * 65} is not a commit"
+    assert push(after="") == "ignored:  is not a commit"
 
 
 @pytest.mark.parametrize("action", ["opened", "reopened", "synchronize"])
@@ -117,7 +117,7 @@ def test_a_skip_tag_in_the_title_of_a_request_counts():
 
 def test_a_request_that_names_no_event_is_ignored():
     assert say("github", None, {}) == (
-        "ignored: the request has no X-GitHub-Event header, or several: no event is named"
+        "ignored: the request has no X-GitHub-Event header, or more than one"
     )
 
 

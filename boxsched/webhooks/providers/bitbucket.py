@@ -1,7 +1,7 @@
 """Bitbucket Cloud: ``repo:push``, with a change for each ref, and pull requests.
 
-``pullrequest:updated`` comes for pushes, and for new titles and reviewers too; the payload does not
-tell which. It counts as a push.
+Bitbucket sends ``pullrequest:updated`` for pushes, but also for new titles and reviewers; the
+payload does not say which. It counts as a push.
 
 The documents: https://support.atlassian.com/bitbucket-cloud/docs/event-payloads/
 """
@@ -55,7 +55,7 @@ class Account(Struct):
 
 
 class Author(Struct):
-    """``raw``: "Name <address>", as git has it; ``user`` where the address belongs to one."""
+    """``raw``: "Name <address>", as in git. ``user``: the account with this address, if any."""
 
     raw: str | None = None
     user: Account | None = None
@@ -76,7 +76,7 @@ class Ref(Struct):
 
 
 class Change(Struct):
-    """``old`` is null for a ref that was created, ``new`` for one that was deleted."""
+    """``old`` is null for a new ref, ``new`` for a deleted one."""
 
     new: Ref | None = None
     old: Ref | None = None
@@ -102,7 +102,7 @@ class Hash(Struct):
 
 
 class End(Struct):
-    """The source or the destination; a fork that was deleted has a null ``repository``."""
+    """The source or the destination. ``repository`` is null for a deleted fork."""
 
     branch: Branch | None = None
     commit: Hash | None = None

@@ -54,7 +54,7 @@ class Repository(Struct):
 
 
 class Person(Struct):
-    """``name`` is an account's name; for a commit's author it can be the name in git."""
+    """``name``: an account's name; for a commit's author perhaps the name in git."""
 
     displayName: str | None = None
     name: str | None = None
@@ -107,7 +107,7 @@ class PullRequestEvent(Struct):
 
 
 class Envelope(Struct):
-    """A ping has nothing of it."""
+    """A payload of any kind. A ping has none of these fields."""
 
     eventKey: str | None = None
     repository: Repository | None = None
@@ -145,7 +145,7 @@ def _names(repository: Repository | None) -> Iterator[str | None]:
 
 def _changed(payload: RefsChanged, change: Change) -> Event:
     commit = payload.toCommit or ToCommit()
-    if commit.id != change.toHash:  # it is the head of another ref of this push
+    if commit.id != change.toHash:  # the commit is the head of another ref of this push
         commit = ToCommit()
     author, actor = commit.author or Person(), payload.actor or Person()
     head = Head(

@@ -1,4 +1,4 @@
-"""The generic provider: our own format, for scripts and hosts that have no module here."""
+"""The generic provider: our own format, for scripts and for hosts without a module here."""
 
 from typing import Annotated
 
@@ -37,14 +37,16 @@ _BODY = Decoder(Body)
 
 
 def read(_headers: Headers, body: bytes) -> Delivery:
-    """Raises Invalid for names and commits that could not be built: the sender can correct them."""
+    """Read a body. Raises Invalid for names and commits that cannot be built, so that the sender
+    can correct them.
+    """
     said = _BODY.decode(body)
     return delivery("delete" if said.deleted else "push", said.delivery, (), None, [_event(said)])
 
 
 def _event(said: Body) -> Event:
     if (said.branch is None) == (said.tag is None):
-        raise Invalid("name either a branch or a tag", "branch")
+        raise Invalid("give exactly one of branch and tag", "branch")
     if said.commit is not None and not is_given(said.commit):
         raise Invalid("must be a commit: 7 to 64 hexadecimal digits", "commit")
     head = Head(commit=said.commit, message=said.message, authors=(said.author,))

@@ -1,10 +1,10 @@
 """Gitea: ``push``, ``delete`` of a branch, and ``pull_request``. Forgejo sends the same, with
 headers of its own.
 
-A new branch or tag comes as a push, so ``create`` is ignored; a branch that is deleted comes as
-``delete`` only. Draft pull requests are built like others. A pull request that was pushed to
-``refs/for/`` ("AGit") has its head in the base repository, though its author need not have the
-right to write there: it counts as one from a fork.
+For a new branch or tag Gitea also sends a push, so ``create`` is ignored. For a deleted branch it
+sends only ``delete``. Draft pull requests are built like others. A pull request that was pushed to
+``refs/for/`` ("AGit") has its head in the base repository, but its author may have no write access
+there. So it counts as from a fork.
 
 The documents: https://docs.gitea.com/usage/webhooks
 """
@@ -83,7 +83,7 @@ def read(headers: Headers, body: bytes) -> Delivery:
 
 
 def read_event(event: str | None, id_: str | None, body: bytes) -> Delivery:
-    """What a payload says; ``event`` and ``id_`` are from the headers of Gitea or Forgejo."""
+    """Read a payload. ``event`` and ``id_``: from the headers of Gitea or Forgejo."""
     payload: Push | Deletion | PullRequestEvent | Envelope
     if event == "push":
         payload = _PUSH.decode(body)
@@ -101,7 +101,7 @@ def read_event(event: str | None, id_: str | None, body: bytes) -> Delivery:
 
 
 def pushed_head(push: Push) -> Event:
-    """Gogs sends no ``head_commit``: it is among the commits."""
+    """Return the head of a push. Gogs sends no ``head_commit``, so ``commits`` is searched."""
     commits = push.commits or ()
     head = next((each for each in commits if each.id == push.after), Commit())
     commit = push.head_commit or head

@@ -1,8 +1,8 @@
 """GitHub: ``push`` and ``pull_request``.
 
-A branch or tag that is created or deleted comes as a push, so ``create`` and ``delete`` are
-ignored. Draft pull requests are built like others, as their authors want to see the result before
-anyone reviews it; so nothing is left to build when one is ready for review.
+For a created or deleted branch or tag GitHub also sends a push, so ``create`` and ``delete`` are
+ignored. Draft pull requests are built like others, because their authors want the result before a
+review. So nothing is built when a draft becomes ready for review.
 
 The documents: https://docs.github.com/en/webhooks/webhook-events-and-payloads
 """
@@ -42,7 +42,7 @@ class Push(Struct):
 
 
 class End(Struct):
-    """The head or the base of a pull request. The fork's ``repo`` is null once it was deleted."""
+    """The head or the base of a pull request. ``repo`` is null for a deleted fork."""
 
     ref: str | None = None
     sha: str | None = None
@@ -102,7 +102,7 @@ def _pushed(push: Push) -> Event:
 def _hash(push: Push) -> str:
     if push.deleted:
         return NULL
-    # For an annotated tag ``after`` is the tag's own object.
+    # For an annotated tag, ``after`` is the tag object, not the commit.
     if push.ref.startswith(TAGS) and not is_null(push.after) and push.head_commit is not None:
         return push.head_commit.id or push.after
     return push.after

@@ -1,6 +1,6 @@
-"""GitLab: pushes, tag pushes and merge requests, told by the payload's ``object_kind``.
+"""GitLab: pushes, tag pushes and merge requests, by the payload's ``object_kind``.
 
-A system hook sends the events of a whole instance; it names a push in ``event_name`` instead. A
+A system hook sends the events of a whole instance; for a push it has ``event_name`` instead. A
 merge request's ``update`` is a push only with ``oldrev``; without it a title or a label was
 changed. Draft merge requests are built like others.
 
@@ -18,7 +18,7 @@ from boxsched.webhooks.headers import Headers, one
 from boxsched.webhooks.outcomes import Head, delivery, pushed, requested, unchanged, unused
 from boxsched.webhooks.providers.shapes import Commit, Number, Person
 
-# The first stays the same when a delivery is sent again; versions before 17.4 have only the other.
+# The first stays the same when a delivery is sent again. Versions before 17.4 send only the second.
 DELIVERY = ("Idempotency-Key", "X-Gitlab-Event-UUID")
 PUSHES = ("push", "tag_push")
 BUILD, CLOSE = ("open", "reopen"), ("close", "merge")
@@ -33,7 +33,7 @@ class Project(Struct):
 
 
 class Envelope(Struct):
-    """``object_kind`` of a hook, or ``event_name`` of a system hook."""
+    """A payload of any kind: ``object_kind`` from a hook, ``event_name`` from a system hook."""
 
     object_kind: str | None = None
     event_name: str | None = None
@@ -82,7 +82,7 @@ def read(headers: Headers, body: bytes) -> Delivery:
     elif kind == "merge_request":
         happened = _requested(_REQUEST.decode(body))
     elif kind is None:
-        happened = Ignored("the payload has no object_kind: no event is named")
+        happened = Ignored("the payload has no object_kind")
     else:
         happened = unused(kind)
     project = envelope.project or Project()

@@ -1,7 +1,7 @@
 """Gogs: ``push`` of branches, ``create`` of tags, ``delete``, and ``pull_request``.
 
-A new branch comes as ``create`` and as ``push``, a new tag as ``create`` only. The payload of a
-pull request does not name the head's commit.
+For a new branch Gogs sends ``create`` and ``push``, for a new tag only ``create``. The payload of a
+pull request does not contain the head's commit.
 
 The documents: https://github.com/gogs/docs-api, "Webhooks"
 """

@@ -1,4 +1,4 @@
-"""Parts that the payloads of GitHub, Gitea, Forgejo and Gogs have in common."""
+"""Common parts of the payloads of GitHub, Gitea, Forgejo and Gogs."""
 
 from collections.abc import Collection
 from typing import Annotated, Literal
@@ -41,7 +41,7 @@ class Commit(Struct):
 
 
 class Envelope(Struct):
-    """What events of any kind may have."""
+    """Fields of every kind of event."""
 
     repository: Repository | None = None
 
@@ -49,22 +49,23 @@ class Envelope(Struct):
 def delivery(
     event: str | None, id_: str | None, repository: Repository | None, happened: Event
 ) -> Delivery:
-    """A delivery in which one thing happened, with the names of its repository."""
+    """Return a delivery with one event."""
     known = repository or Repository()
     names = (known.clone_url, known.ssh_url, known.html_url, known.full_name)
     return outcomes.delivery(event, id_, names, known.default_branch, [happened])
 
 
 def build_or_close(action: str, builds: Collection[str]) -> Literal["build", "close"] | None:
-    """What an action of a pull request asks for; None: neither. ``builds``: the host's actions that
-    bring new commits."""
+    """Return whether a pull request's action means build or close; None: neither. ``builds``: the
+    host's actions that add commits.
+    """
     if action in builds:
         return "build"
     return "close" if action == "closed" else None
 
 
 def same(one: Repository | None, other: Repository | None) -> bool:
-    """Whether both are known, and are one repository."""
+    """Whether both are known and are the same repository."""
     if one is None or other is None or one.full_name is None:
         return False
     return one.full_name == other.full_name
